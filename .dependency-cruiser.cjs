@@ -29,7 +29,8 @@ module.exports = {
     },
     {
       name: 'leaves-use-base-only',
-      comment: 'trust, entitlements and cni-plugins import neither each other nor the rooms that use them: each is a library of its own.',
+      comment:
+        'trust, entitlements and cni-plugins import neither each other nor the rooms that use them: each is a library of its own.',
       severity: 'error',
       from: { path: '^(trust|entitlements|cni-plugins)/' },
       to: { path: `^(${rooms}|packaging|bench)/`, pathNot: ['^base/', '^$1/'] },
@@ -49,7 +50,12 @@ module.exports = {
       from: { path: '^(base/[^/]+|trust|entitlements|cni-plugins|runtime|cli|packaging)/' },
       to: {
         path: inside,
-        pathNot: ['^$1/', '^(base/[^/]+|trust|entitlements|cni-plugins|runtime)/index\\.ts$', '^runtime/launch\\.ts$', fixtures],
+        pathNot: [
+          '^$1/',
+          '^(base/[^/]+|trust|entitlements|cni-plugins|runtime)/index\\.ts$',
+          '^runtime/launch\\.ts$',
+          fixtures,
+        ],
       },
     },
     {
@@ -68,7 +74,8 @@ module.exports = {
     },
     {
       name: 'no-cycles',
-      comment: 'Two modules that import each other are one module, or contain a third one. Imports of types count.',
+      comment:
+        'Two modules that import each other are one module, or contain a third one. Imports of types count.',
       severity: 'error',
       from: {},
       to: { circular: true },
@@ -83,7 +90,8 @@ module.exports = {
     },
     {
       name: 'koffi-in-one-place',
-      comment: 'base/process/koffi.ts loads koffi in such a way that a Worker which is terminated meanwhile does not abort the process.',
+      comment:
+        'base/process/koffi.ts loads koffi in such a way that a Worker which is terminated meanwhile does not abort the process.',
       severity: 'error',
       from: { path: `^(${rooms})/`, pathNot: ['^base/process/koffi\\.ts$', '\\.test\\.ts$', fixtures] },
       to: { path: 'node_modules/koffi/' },

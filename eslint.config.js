@@ -1,12 +1,19 @@
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
-const noDefaultExport = { selector: 'ExportDefaultDeclaration', message: 'Named exports only: a thing has one name everywhere.' };
-const noConsole = { selector: "MemberExpression[object.name='console']", message: 'Write to a stream that was handed in, or log.' };
+const noDefaultExport = {
+  selector: 'ExportDefaultDeclaration',
+  message: 'Named exports only: a thing has one name everywhere.',
+};
+const noConsole = {
+  selector: "MemberExpression[object.name='console']",
+  message: 'Write to a stream that was handed in, or log.',
+};
 const noSpreadOfAnyLength = {
   selector:
     'CallExpression[callee.property.name=/^(push|unshift|splice|concat|max|min|hypot|fromCharCode|fromCodePoint|of)$/] > SpreadElement',
-  message: 'The stack holds some 100,000 arguments, and a list may be longer: append, largest and smallest of base/lists, or a loop.',
+  message:
+    'The stack holds some 100,000 arguments, and a list may be longer: append, largest and smallest of base/lists, or a loop.',
 };
 
 export default defineConfig(
@@ -31,16 +38,41 @@ export default defineConfig(
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
       'no-restricted-syntax': ['error', noDefaultExport, noConsole, noSpreadOfAnyLength],
-      'no-restricted-properties': ['error', { object: 'JSON', property: 'parse', message: 'parseJson of base/json bounds nesting.' }],
+      'no-restricted-properties': [
+        'error',
+        { object: 'JSON', property: 'parse', message: 'parseJson of base/json bounds nesting.' },
+      ],
       'no-var': 'error',
       'prefer-const': 'error',
       eqeqeq: 'error',
       'max-lines': ['error', { max: 400, skipBlankLines: true, skipComments: true }],
+      // prettier cannot break strings, and breaks no comment.
+      'max-len': [
+        'error',
+        {
+          code: 110,
+          ignoreStrings: true,
+          ignoreTemplateLiterals: true,
+          ignoreRegExpLiterals: true,
+          ignoreUrls: true,
+          // Tables in comments.
+          ignorePattern: String.raw`^\s*\* \|`,
+        },
+      ],
       '@typescript-eslint/consistent-type-imports': 'error',
-      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
-      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_', caughtErrorsIgnorePattern: '^_' }],
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true },
+      ],
+      '@typescript-eslint/no-unused-vars': [
+        'error',
+        { argsIgnorePattern: '^_', varsIgnorePattern: '^_', caughtErrorsIgnorePattern: '^_' },
+      ],
       // Numbers and booleans read well in messages.
-      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/restrict-template-expressions': [
+        'error',
+        { allowNumber: true, allowBoolean: true },
+      ],
       // node:test's describe and it return promises that the runner itself awaits.
       '@typescript-eslint/no-floating-promises': [
         'error',
@@ -74,7 +106,10 @@ export default defineConfig(
       'no-restricted-properties': 'off',
     },
   },
-  { files: ['**/*.fixture.ts', '**/fixtures/**', 'runtime/cri/contract/generate-types.ts'], rules: { 'no-restricted-properties': 'off' } },
+  {
+    files: ['**/*.fixture.ts', '**/fixtures/**', 'runtime/cri/contract/generate-types.ts'],
+    rules: { 'no-restricted-properties': 'off' },
+  },
   {
     files: ['**/*.test.ts', '**/*.fixture.ts', '**/fixtures/**', '**/test-kit.ts'],
     rules: { 'no-restricted-syntax': ['error', noDefaultExport, noConsole] },

@@ -11,15 +11,31 @@ import { peers } from '../test/conformance/endpoint.ts';
 import { summarise } from '../test/conformance/report.ts';
 import { requirePeers, run, runInside, runPeer } from './runtimes.ts';
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '3' }, focus: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '3' }, focus: { type: 'string' } },
+});
 requirePeers(['critest', 'critimages', 'containerd', 'runc']);
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
 run(process.execPath, ['packaging/build.ts']);
 
 const critest = (socket: string, reports: string): string[] => [
-  ...[join(peers, 'bin/critest'), '-runtime-endpoint', `unix://${socket}`, '-image-endpoint', `unix://${socket}`, '-ginkgo.no-color'],
+  ...[
+    join(peers, 'bin/critest'),
+    '-runtime-endpoint',
+    `unix://${socket}`,
+    '-image-endpoint',
+    `unix://${socket}`,
+    '-ginkgo.no-color',
+  ],
   // The digest in that spec belongs to an image that cannot be built again.
-  ...['-ginkgo.skip', 'public image with digest', '-ginkgo.seed', '7', '-ginkgo.json-report', join(reports, 'report.json')],
+  ...[
+    '-ginkgo.skip',
+    'public image with digest',
+    '-ginkgo.seed',
+    '7',
+    '-ginkgo.json-report',
+    join(reports, 'report.json'),
+  ],
   ...(values.focus === undefined ? [] : ['-ginkgo.focus', values.focus]),
 ];
 console.log(`${cpus().length} processors, kernel ${release()}, load ${loadavg()[0]?.toFixed(1) ?? '?'}\n`);

@@ -34,7 +34,15 @@ for (const [name, path] of Object.entries(programs)) {
 if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {
   const run = spawnSync(
     'unshare',
-    ['--net', '--mount', '--propagation', 'private', process.execPath, import.meta.filename, ...process.argv.slice(2)],
+    [
+      '--net',
+      '--mount',
+      '--propagation',
+      'private',
+      process.execPath,
+      import.meta.filename,
+      ...process.argv.slice(2),
+    ],
     { stdio: 'inherit', env: { ...process.env, PORTCULLIS_BENCH_APART: '1' } },
   );
   process.exit(run.status ?? 1);
@@ -118,10 +126,14 @@ async function measure(netns: string, server: string, rate: number, seconds: num
     '1000',
     ...(rate === 0 ? [] : ['-Q', String(rate)]),
   ];
-  const { stdout } = await promisify(execFile)('nsenter', [`--net=${netns}`, 'nice', '-n', '-15', programs.dnsperf, ...words], {
-    env: environment,
-    maxBuffer: 1 << 26,
-  });
+  const { stdout } = await promisify(execFile)(
+    'nsenter',
+    [`--net=${netns}`, 'nice', '-n', '-15', programs.dnsperf, ...words],
+    {
+      env: environment,
+      maxBuffer: 1 << 26,
+    },
+  );
   const number = (pattern: RegExp): number => Number(pattern.exec(stdout)?.[1] ?? Number.NaN);
   return {
     completed: number(/Queries completed:\s+(\d+)/u),
@@ -139,15 +151,22 @@ const reported = (what: string, { completed, lost, perSecond, meanMs, maxMs }: F
 
 const ours = await network('ours', 81);
 const database = openNetworkDatabase(databasePath);
-const { number, namespaceId } = database.db.prepare("SELECT number, realm AS namespaceId FROM attachment WHERE network = 'ours'").get() as {
+const { number, namespaceId } = database.db
+  .prepare("SELECT number, realm AS namespaceId FROM attachment WHERE network = 'ours'")
+  .get() as {
   number: number;
   namespaceId: string;
 };
 createNameStore(database).put(
   { namespaceId, network: 'ours', holder: 'bench', attachment: number },
-  hosts.flatMap(({ name, addresses }) => addresses.map((address): NetworkName => ({ name, address, kind: 'container' }))),
+  hosts.flatMap(({ name, addresses }) =>
+    addresses.map((address): NetworkName => ({ name, address, kind: 'container' })),
+  ),
 );
-const server = await startNameServer({ databasePath, ttl: 5, upstreams: [], maxForwards: 1000 }, createLogger({ level: 'warn' }));
+const server = await startNameServer(
+  { databasePath, ttl: 5, upstreams: [], maxForwards: 1000 },
+  createLogger({ level: 'warn' }),
+);
 
 let failed = false;
 try {
@@ -156,14 +175,21 @@ try {
   const sustained = await measure(ours, '10.81.0.1', rate, seconds);
   const { user, system } = process.cpuUsage(before);
   reported(`ours, ${rate} a second`, sustained);
-  process.stdout.write(`processor time of ours: ${((user + system) / sustained.completed).toFixed(1)} µs a question\n`);
+  process.stdout.write(
+    `processor time of ours: ${((user + system) / sustained.completed).toFixed(1)} µs a question\n`,
+  );
   failed = sustained.lost > 0 || !(sustained.maxMs <= 100) || !(sustained.perSecond > rate * 0.95);
   const most = await measure(ours, '10.81.0.1', 0, Math.min(10, seconds));
   reported('ours, as many as it answers', most);
   if (!values['without-peer']) {
     const theirs = await network('theirs', 82);
     const file = join(folder, 'hosts');
-    writeFileSync(file, hosts.map(({ name, addresses }) => addresses.map((address) => `${address} ${name}\n`).join('')).join(''));
+    writeFileSync(
+      file,
+      hosts
+        .map(({ name, addresses }) => addresses.map((address) => `${address} ${name}\n`).join(''))
+        .join(''),
+    );
     const dnsmasq = spawn(
       programs.dnsmasq,
       [
@@ -182,8 +208,12 @@ try {
     );
     for (let attempt = 0; attempt < 100; attempt += 1) {
       if (
-        spawnSync('nsenter', [`--net=${theirs}`, 'sh', '-c', 'ss -Hlun >/dev/null; dig +short +tries=1 +time=1 @10.82.0.1 host-1'])
-          .status === 0
+        spawnSync('nsenter', [
+          `--net=${theirs}`,
+          'sh',
+          '-c',
+          'ss -Hlun >/dev/null; dig +short +tries=1 +time=1 @10.82.0.1 host-1',
+        ]).status === 0
       )
         break;
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -193,7 +223,9 @@ try {
     const peerMost = await measure(theirs, '10.82.0.1', 0, Math.min(10, seconds));
     reported('dnsmasq, as many as it answers', peerMost);
     dnsmasq.kill();
-    process.stdout.write(`ours answers ${(most.perSecond / peerMost.perSecond).toFixed(2)} of what dnsmasq does\n`);
+    process.stdout.write(
+      `ours answers ${(most.perSecond / peerMost.perSecond).toFixed(2)} of what dnsmasq does\n`,
+    );
   }
 } finally {
   await server.close();
@@ -202,5 +234,9 @@ try {
   spawnSync('sh', ['-c', `umount ${folder}/netns/*`]);
   rmSync(folder, { recursive: true, force: true });
 }
-process.stdout.write(failed ? 'bench:dns: a question was lost, late, or not asked in time\n' : 'bench:dns: none lost, none late\n');
+process.stdout.write(
+  failed
+    ? 'bench:dns: a question was lost, late, or not asked in time\n'
+    : 'bench:dns: none lost, none late\n',
+);
 process.exit(failed ? 1 : 0);

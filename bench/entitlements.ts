@@ -18,7 +18,12 @@ import { exportOci } from '../entitlements/seccomp/oci-export.ts';
 const profile = { ...defaultProfile(), ambient: [] };
 const policy = profile.syscalls;
 if (!policy.filtered) throw new Error('the default profile filters');
-const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: detectKernel(), heldCapabilities: boundingCapabilities() };
+const target: Target = {
+  architecture: 'x86_64',
+  runtime: 'crun',
+  kernel: detectKernel(),
+  heldCapabilities: boundingCapabilities(),
+};
 const closing: string[] = [];
 const report = (text: string): void => {
   closing.push(text);
@@ -31,11 +36,18 @@ if (spawnSync('/usr/bin/python3', ['-c', 'import seccomp']).status === 0) {
   const ratio = (of: 'executed' | 'instructions'): string =>
     `${ours[of].toFixed(1)} ${of} of libseccomp's ${theirs[of].toFixed(1)}: ${(ours[of] / theirs[of]).toFixed(2)}`;
   report(`${ratio('instructions')}, ${ratio('executed')}`);
-} else report(`${ours.instructions} instructions, ${ours.executed.toFixed(1)} executed (python3-seccomp is not installed)`);
+} else
+  report(
+    `${ours.instructions} instructions, ${ours.executed.toFixed(1)} executed (python3-seccomp is not installed)`,
+  );
 
-const compiled = sampled(40, (at) => compile(profile, { ...target, heldCapabilities: [...boundingCapabilities(), `NOT_KNOWN_${at}`] }));
+const compiled = sampled(40, (at) =>
+  compile(profile, { ...target, heldCapabilities: [...boundingCapabilities(), `NOT_KNOWN_${at}`] }),
+);
 const settings = compile(profile, target);
-const proved = sampled(20, () => proveFilter({ policy, architecture: 'x86_64', base: basePolicy('crun') }, settings.seccomp));
+const proved = sampled(20, () =>
+  proveFilter({ policy, architecture: 'x86_64', base: basePolicy('crun') }, settings.seccomp),
+);
 report(`compile ${median(compiled).toFixed(1)} ms, proof ${median(proved).toFixed(1)} ms, warm`);
 
 const prover = createProver();
@@ -53,7 +65,9 @@ function containers(filtered: Settings): void {
   const kinds: readonly (readonly [string, Settings])[] = [
     ['ours', filtered],
     ['no filter', without],
-    ...(seccomp === undefined ? [] : [['libseccomp', { ...filtered, seccomp: { ...seccomp, bpf: new Uint8Array() } }] as const]),
+    ...(seccomp === undefined
+      ? []
+      : [['libseccomp', { ...filtered, seccomp: { ...seccomp, bpf: new Uint8Array() } }] as const]),
   ];
   const bundle = temporaryBundle();
   try {
@@ -68,7 +82,8 @@ function containers(filtered: Settings): void {
     }
     const of = (name: string): readonly number[] => times.get(name) ?? [];
     // Uses the difference within each round.
-    const more = (name: string): string => `${median(of(name).map((time, at) => time - (of('no filter')[at] ?? 0))).toFixed(1)} ms more`;
+    const more = (name: string): string =>
+      `${median(of(name).map((time, at) => time - (of('no filter')[at] ?? 0))).toFixed(1)} ms more`;
     report(
       `a container (create, start, wait) without a filter ${median(of('no filter')).toFixed(1)} ms, with ours ${more('ours')}, with libseccomp's ${more('libseccomp')}`,
     );

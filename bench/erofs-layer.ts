@@ -1,6 +1,16 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, createWriteStream, mkdirSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  createWriteStream,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
@@ -12,8 +22,8 @@ import { unpackLayer } from '../runtime/images/unpack/unpack-layer.ts';
 import { createJobCell, createWorkClock } from '../runtime/images/unpack/work-clock.ts';
 
 /**
- * `sh packaging/node bench/erofs-layer.ts [rounds]`: the time until one layer is durable, as a layer file and as a
- * folder, in turns, each in a process of its own. Needs 15 GB in TMPDIR.
+ * `sh packaging/node bench/erofs-layer.ts [rounds]`: the time until one layer is durable, as a layer file and
+ * as a folder, in turns, each in a process of its own. Needs 15 GB in TMPDIR.
  */
 const archives = [
   { name: '905 MB, 12,000 files', files: 12_000, bytes: 905_000_000 },
@@ -68,7 +78,8 @@ function writeTar(path: string, files: number, bytes: number): string {
     // Most files are small, and a few hold most of the bytes, as in an image.
     const length = index % 20 === 0 ? Math.floor(size * 15) : Math.floor((size * 5 * random() * 2) / 19);
     write(header(`usr/lib/${index % 60}/${index % 997}/file-${index}`, length));
-    for (let done = 0; done < length; done += words.length) write(words.subarray(0, Math.min(words.length, length - done)));
+    for (let done = 0; done < length; done += words.length)
+      write(words.subarray(0, Math.min(words.length, length - done)));
     write(Buffer.alloc((512 - (length % 512)) % 512));
   }
   write(Buffer.alloc(1024));
@@ -79,14 +90,18 @@ function writeTar(path: string, files: number, bytes: number): string {
 function header(name: string, size: number): Buffer {
   const block = Buffer.alloc(512);
   block.write(name, 0);
-  block.write(`0000644\u00000000000\u00000000000\u0000${size.toString(8).padStart(11, '0')}\u000007346545000\u0000        0`, 100);
+  block.write(
+    `0000644\u00000000000\u00000000000\u0000${size.toString(8).padStart(11, '0')}\u000007346545000\u0000        0`,
+    100,
+  );
   block.write('ustar\u000000', 257);
   const sum = block.reduce((total, byte) => total + byte, 0);
   block.write(`${sum.toString(8).padStart(6, '0')}\u0000 `, 148);
   return block;
 }
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
 async function compare(rounds: number): Promise<void> {
   const folder = mkdtempSync(`${process.env['TMPDIR'] ?? tmpdir()}/erofs-layer-`);
@@ -115,10 +130,13 @@ async function compare(rounds: number): Promise<void> {
         }
         const megabytes = Math.round(statSync(blob).size / 1e6);
         for (const form of forms) {
-          const of = (key: 'ms' | 'cpuMs' | 'peakMb'): string => Math.round(median(results[form].map((each) => each[key]))).toString();
+          const of = (key: 'ms' | 'cpuMs' | 'peakMb'): string =>
+            Math.round(median(results[form].map((each) => each[key]))).toString();
           const least = Math.round(results[form].reduce((low, { ms }) => Math.min(low, ms), Infinity));
           const open =
-            form === 'folder' ? '' : `, check before a mount ${median(results[form].map(({ openMs }) => openMs ?? 0)).toFixed(1)} ms`;
+            form === 'folder'
+              ? ''
+              : `, check before a mount ${median(results[form].map(({ openMs }) => openMs ?? 0)).toFixed(1)} ms`;
           process.stdout.write(
             `${name}, ${blob.endsWith('.gz') ? `gzip ${megabytes} MB` : 'plain'}, ${form}: ` +
               `${of('ms')} ms (least ${least}), processor ${of('cpuMs')} ms, peak ${of('peakMb')} MB${open}\n`,
@@ -133,7 +151,9 @@ async function compare(rounds: number): Promise<void> {
 
 const [command, form, blob = '', diffId = '', path = ''] = process.argv.slice(2);
 if (command === 'measure') {
-  process.stdout.write(JSON.stringify(await measure(form === 'folder' ? 'folder' : 'layer file', blob, diffId, path)));
+  process.stdout.write(
+    JSON.stringify(await measure(form === 'folder' ? 'folder' : 'layer file', blob, diffId, path)),
+  );
 } else {
   await compare(Number(command ?? 5));
 }

@@ -14,7 +14,13 @@ if (isMainThread && file !== undefined) {
     const figure = (share: number): number => delay.percentile(share) / 1e6;
     writeFileSync(
       file,
-      JSON.stringify({ p50: figure(50), p99: figure(99), p999: figure(99.9), max: delay.max / 1e6, samples: delay.count }),
+      JSON.stringify({
+        p50: figure(50),
+        p99: figure(99),
+        p999: figure(99.9),
+        max: delay.max / 1e6,
+        samples: delay.count,
+      }),
     );
     delay.reset();
   });

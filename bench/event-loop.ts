@@ -10,14 +10,26 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { peers, prepareNamespaces, repository, serveSignedImages, startDaemon } from '../test/conformance/endpoint.ts';
+import {
+  peers,
+  prepareNamespaces,
+  repository,
+  serveSignedImages,
+  startDaemon,
+} from '../test/conformance/endpoint.ts';
 import { createCriClient } from '../runtime/index.ts';
 
 if (process.env['PORTCULLIS_PROBE_FILE'] === undefined) {
-  spawnSync(process.execPath, ['packaging/build.ts'], { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
+  spawnSync(process.execPath, ['packaging/build.ts'], {
+    cwd: repository,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   const folder = mkdtempSync(join(tmpdir(), 'pc-loop-'));
   const env = { ...process.env, PORTCULLIS_PROBE_FILE: join(folder, 'figures.json'), PROBE_FOLDER: folder };
-  const run = spawnSync('unshare', ['-m', '-n', process.execPath, import.meta.filename], { stdio: 'inherit', env });
+  const run = spawnSync('unshare', ['-m', '-n', process.execPath, import.meta.filename], {
+    stdio: 'inherit',
+    env,
+  });
   rmSync(folder, { recursive: true, force: true });
   process.exit(run.status ?? 1);
 }
@@ -39,7 +51,10 @@ const cri = createCriClient(daemon.socket);
 const tiny = 'registry.k8s.io/e2e-test-images/busybox:1.29-2';
 
 async function measured(): Promise<string> {
-  const [ours, floor] = await Promise.all([figuresOf(daemon.pid, figures), figuresOf(idle.pid ?? 0, idleFigures)]);
+  const [ours, floor] = await Promise.all([
+    figuresOf(daemon.pid, figures),
+    figuresOf(idle.pid ?? 0, idleFigures),
+  ]);
   return `${ours}; an idle process beside it: ${floor}`;
 }
 
@@ -102,23 +117,30 @@ await cri.image.pullImage({ image: { image: tiny } });
 await measured();
 const begin = performance.now();
 let pulling = true;
-const pull = cri.image.pullImage({ image: { image: 'registry.k8s.io/perf/big:1' } }, { timeoutMs: 120_000 }).then(() => {
-  pulling = false;
-  return performance.now() - begin;
-});
+const pull = cri.image
+  .pullImage({ image: { image: 'registry.k8s.io/perf/big:1' } }, { timeoutMs: 120_000 })
+  .then(() => {
+    pulling = false;
+    return performance.now() - begin;
+  });
 await Promise.all(Array.from({ length: 20 }, (_, index) => pod(index)));
 const podsMs = performance.now() - begin;
 const overlap = pulling ? 'the pull went on' : 'the pull had ended';
 const pullMs = await pull;
 console.log(`64 MiB pulled in ${pullMs.toFixed(0)} ms, 20 pods up in ${podsMs.toFixed(0)} ms (${overlap})`);
 console.log(`main thread: ${await measured()}`);
-for (const { id } of (await cri.runtime.listPodSandbox({})).items) await cri.runtime.removePodSandbox({ podSandboxId: id });
+for (const { id } of (await cri.runtime.listPodSandbox({})).items)
+  await cri.runtime.removePodSandbox({ podSandboxId: id });
 console.log(`while 20 pods were removed: ${await measured()}`);
 
 const { podId, size } = await sender();
-const forward = spawn(join(peers, 'bin/crictl'), ['-r', `unix://${daemon.socket}`, 'port-forward', podId, '18080:8080'], {
-  stdio: 'ignore',
-});
+const forward = spawn(
+  join(peers, 'bin/crictl'),
+  ['-r', `unix://${daemon.socket}`, 'port-forward', podId, '18080:8080'],
+  {
+    stdio: 'ignore',
+  },
+);
 await measured();
 const forwardBegin = performance.now();
 let forwarding = true;
@@ -130,10 +152,13 @@ await Promise.all(Array.from({ length: 100 }, (_, index) => pod(1000 + index)));
 const hundredMs = performance.now() - forwardBegin;
 const forwardOverlap = forwarding ? 'the forward went on' : 'the forward had ended';
 const { bytes, ms } = await forwarded;
-console.log(`${bytes} of ${size} bytes forwarded in ${ms.toFixed(0)} ms, 100 pods up in ${hundredMs.toFixed(0)} ms (${forwardOverlap})`);
+console.log(
+  `${bytes} of ${size} bytes forwarded in ${ms.toFixed(0)} ms, 100 pods up in ${hundredMs.toFixed(0)} ms (${forwardOverlap})`,
+);
 console.log(`main thread: ${await measured()}`);
 forward.kill();
-for (const { id } of (await cri.runtime.listPodSandbox({})).items) await cri.runtime.removePodSandbox({ podSandboxId: id });
+for (const { id } of (await cri.runtime.listPodSandbox({})).items)
+  await cri.runtime.removePodSandbox({ podSandboxId: id });
 idle.kill();
 cri.close();
 await daemon.stop();

@@ -13,8 +13,9 @@ import { findNodeEngines } from '../base/inflate/node-engine.ts';
 import { byStream } from '../runtime/images/unpack/decompress.ts';
 
 /**
- * `sh packaging/node bench/inflate.ts [rounds [file.tar]]`: processor time, time and memory to inflate and hash one
- * archive, each way in a process of its own, in turns. Without a file it writes an archive of 300 MB. Needs 1 GB in TMPDIR.
+ * `sh packaging/node bench/inflate.ts [rounds [file.tar]]`: processor time, time and memory to inflate and
+ * hash one archive, each way in a process of its own, in turns. Without a file it writes an archive of 300
+ * MB. Needs 1 GB in TMPDIR.
  */
 const chunkSize = 256 * 1024;
 const options = { chunkSize, readableHighWaterMark: 4 * chunkSize, writableHighWaterMark: 2 * chunkSize };
@@ -34,15 +35,21 @@ function isalEngine(): (() => Engine) | undefined {
   return 'isal' in found ? () => createIsalEngine(found.isal) : undefined;
 }
 
-const ways: Readonly<Record<string, { readonly ending: string; readonly chunks: (path: string) => AsyncGenerator<Buffer> }>> = {
+const ways: Readonly<
+  Record<string, { readonly ending: string; readonly chunks: (path: string) => AsyncGenerator<Buffer> }>
+> = {
   'gzip, stream of Node': { ending: '.gz', chunks: (path) => byStream(path, createGunzip(options), none) },
   'gzip, engine of Node': { ending: '.gz', chunks: by(findNodeEngines()?.gzip) },
   'gzip, libisal': { ending: '.gz', chunks: by(isalEngine()) },
-  'zstd, stream of Node': { ending: '.zst', chunks: (path) => byStream(path, createZstdDecompress(options), none) },
+  'zstd, stream of Node': {
+    ending: '.zst',
+    chunks: (path) => byStream(path, createZstdDecompress(options), none),
+  },
   'zstd, engine of Node': { ending: '.zst', chunks: by(zstdEngine(27)) },
   'plain, stream of Node': {
     ending: '',
-    chunks: (path) => createReadStream(path, { highWaterMark: chunkSize }).iterator() as AsyncGenerator<Buffer>,
+    chunks: (path) =>
+      createReadStream(path, { highWaterMark: chunkSize }).iterator() as AsyncGenerator<Buffer>,
   },
   'plain, read ahead': { ending: '', chunks: (path) => readChunks(path, none) },
 };
@@ -79,7 +86,8 @@ function writeArchive(path: string): void {
   closeSync(fd);
 }
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
 async function compare(rounds: number, given: string | undefined): Promise<void> {
   const folder = mkdtempSync(`${process.env['TMPDIR'] ?? tmpdir()}/inflate-`);
@@ -92,9 +100,15 @@ async function compare(rounds: number, given: string | undefined): Promise<void>
     const results = new Map<string, Figures[]>();
     for (let round = 0; round < rounds; round += 1) {
       for (const [way, { ending }] of Object.entries(ways)) {
-        const run = spawnSync(process.execPath, [import.meta.filename, 'measure', way, `${archive}${ending}`], { encoding: 'utf8' });
+        const run = spawnSync(
+          process.execPath,
+          [import.meta.filename, 'measure', way, `${archive}${ending}`],
+          { encoding: 'utf8' },
+        );
         if (run.status !== 0)
-          process.stderr.write(`${way}: ${run.stderr.split('\n').find((line) => line.includes('Error')) ?? run.stderr}\n`);
+          process.stderr.write(
+            `${way}: ${run.stderr.split('\n').find((line) => line.includes('Error')) ?? run.stderr}\n`,
+          );
         else results.set(way, [...(results.get(way) ?? []), JSON.parse(run.stdout) as Figures]);
       }
     }
@@ -102,8 +116,11 @@ async function compare(rounds: number, given: string | undefined): Promise<void>
       `${Math.round(statSync(archive).size / 1e6)} MB, gzip of ${Math.round(statSync(`${archive}.gz`).size / 1e6)} MB\n`,
     );
     for (const [way, figures] of results) {
-      const of = (key: keyof Figures): string => Math.round(median(figures.map((each) => each[key]))).toString();
-      process.stdout.write(`${way}: ${of('ms')} ms, processor ${of('userMs')} + ${of('systemMs')} ms, peak ${of('peakMb')} MB\n`);
+      const of = (key: keyof Figures): string =>
+        Math.round(median(figures.map((each) => each[key]))).toString();
+      process.stdout.write(
+        `${way}: ${of('ms')} ms, processor ${of('userMs')} + ${of('systemMs')} ms, peak ${of('peakMb')} MB\n`,
+      );
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -18,7 +18,9 @@ mkdirSync(join(folder, 'state'));
 execFileSync('mount', ['-t', 'tmpfs', 'state', join(folder, 'state')]);
 const images = await serveSignedImages(folder);
 const daemon = await startDaemon(folder, images.policyFile);
-const [program = '', ...args] = process.argv.slice(2).map((argument) => argument.replace('SOCKET', daemon.socket));
+const [program = '', ...args] = process.argv
+  .slice(2)
+  .map((argument) => argument.replace('SOCKET', daemon.socket));
 const child = spawn(program, args, {
   stdio: 'inherit',
   env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` },
@@ -29,10 +31,15 @@ const [code] = (await once(child, 'exit')) as [number | null];
 const admitted = new Map<string, string>();
 for (const line of readFileSync(join(folder, 'daemon.log'), 'utf8').split('\n')) {
   if (!line.includes('"image pulled"')) continue;
-  const { reference, verdict, unverified } = JSON.parse(line) as { reference: string; verdict: string; unverified: boolean };
+  const { reference, verdict, unverified } = JSON.parse(line) as {
+    reference: string;
+    verdict: string;
+    unverified: boolean;
+  };
   admitted.set(reference, unverified ? 'UNVERIFIED' : verdict);
 }
-for (const [reference, verdict] of admitted) console.log(`::  ${reference}: admitted by a key rule, verdict ${verdict}`);
+for (const [reference, verdict] of admitted)
+  console.log(`::  ${reference}: admitted by a key rule, verdict ${verdict}`);
 await daemon.stop();
 await images.stop();
 execFileSync('umount', ['--lazy', join(folder, 'state')]);

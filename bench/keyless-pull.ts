@@ -29,7 +29,9 @@ try {
   await stage.daemon.reload();
 
   const layers = await Promise.all(
-    Array.from({ length: 5 }, (_, index) => layerOf([{ name: `file-${index}`, body: randomBytes((megabytes / 5) * 1_000_000) }])),
+    Array.from({ length: 5 }, (_, index) =>
+      layerOf([{ name: `file-${index}`, body: randomBytes((megabytes / 5) * 1_000_000) }]),
+    ),
   );
   const image = await buildImage({ base: false, layers });
   for (const name of ['keyless/app', 'open/app']) await pushImage(stage.repository(name), image, '1');
@@ -42,7 +44,13 @@ try {
     signingConfig: join(folder, 'signing.json'),
     now,
   });
-  await signImage({ repository: stage.repository('keyless/app'), digest: image.manifestDigest, key, format: 'bundle', now });
+  await signImage({
+    repository: stage.repository('keyless/app'),
+    digest: image.manifestDigest,
+    key,
+    format: 'bundle',
+    now,
+  });
   await key.close();
 
   const pull = async (name: string): Promise<number> => {
@@ -68,12 +76,16 @@ try {
   }
   const differences = keyless.map((one, index) => one - (open[index] ?? 0));
   console.log(`pull of ${megabytes} MB, unverified       ${median(open).toFixed(1)} ms`);
-  console.log(`the same, keyless signature      ${median(keyless).toFixed(1)} ms (the first one of a daemon: ${first.toFixed(1)} ms)`);
+  console.log(
+    `the same, keyless signature      ${median(keyless).toFixed(1)} ms (the first one of a daemon: ${first.toFixed(1)} ms)`,
+  );
   const more = (processor.keyless - processor.open) / rounds;
   console.log(
     `processor time of the daemon      ${(processor.open / rounds).toFixed(0)} and ${(processor.keyless / rounds).toFixed(0)} ms a pull and removal: ${more.toFixed(1)} ms more`,
   );
-  console.log(`bench:keyless-pull: a keyless requirement adds ${median(differences).toFixed(1)} ms (median of ${rounds} pairs)`);
+  console.log(
+    `bench:keyless-pull: a keyless requirement adds ${median(differences).toFixed(1)} ms (median of ${rounds} pairs)`,
+  );
 } finally {
   await stage.close();
   await services.close();

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:layer-forms [-- --rounds N]`: starts pods from images of 1, 20 and 200 layers, stored as EROFS files and
- * as folders, by one daemon that is restarted between the forms. Then proves the layers of one large image again, in
- * each form.
+ * `npm run bench:layer-forms [-- --rounds N]`: starts pods from images of 1, 20 and 200 layers, stored as
+ * EROFS files and as folders, by one daemon that is restarted between the forms. Then proves the layers of
+ * one large image again, in each form.
  */
 import '../test/fixtures/private-namespaces.ts';
 import { spawnSync } from 'node:child_process';
@@ -31,7 +31,10 @@ try {
     const added: Layer[] = [];
     for (let index = 1; index < count; index += 1)
       added.push(await layerOf([{ name: `layer-${index}/file`, body: `${count} layers, layer ${index}` }]));
-    const { reference } = await stage.publish(`layers-${count}:1`, { base: false, layers: [await busyboxLayer(), ...added] });
+    const { reference } = await stage.publish(`layers-${count}:1`, {
+      base: false,
+      layers: [await busyboxLayer(), ...added],
+    });
     images.set(count, reference);
   }
   const { reference: large } = await stage.publish('large:1', {
@@ -63,12 +66,16 @@ try {
   console.log(`| layers | EROFS, ms | folders, ms | ratio |\n| --- | --- | --- | --- |`);
   for (const count of layerCounts) {
     const [erofs, folders] = [half(`${count} erofs`), half(`${count} folders`)];
-    console.log(`| ${count} | ${erofs.toFixed(1)} | ${folders.toFixed(1)} | ${(erofs / folders).toFixed(2)} |`);
+    console.log(
+      `| ${count} | ${erofs.toFixed(1)} | ${folders.toFixed(1)} | ${(erofs / folders).toFixed(2)} |`,
+    );
   }
   console.log(`\nRunPodSandbox, CreateContainer and StartContainer together. Medians of ${turns * rounds}.`);
   for (const form of forms) {
     const seconds = percentile(checks.get(form) ?? [], 0.5);
-    console.log(`images check of ${largeImage}, as ${form}: ${seconds.toFixed(2)} s, ${(0.905 / seconds).toFixed(2)} GB/s`);
+    console.log(
+      `images check of ${largeImage}, as ${form}: ${seconds.toFixed(2)} s, ${(0.905 / seconds).toFixed(2)} GB/s`,
+    );
   }
 } finally {
   await stage.close();
@@ -85,7 +92,10 @@ async function podTime(image: string, name: string): Promise<number> {
   const { runtime } = stage.daemon.cri;
   const config = {
     metadata: { name, namespace: podNamespace, uid: name, attempt: 0 },
-    linux: { cgroupParent: stage.cgroupParent, securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } },
+    linux: {
+      cgroupParent: stage.cgroupParent,
+      securityContext: { namespaceOptions: { network: NamespaceMode.NODE } },
+    },
   };
   const started = performance.now();
   const { podSandboxId } = await runtime.runPodSandbox({ config });
@@ -109,7 +119,15 @@ async function podTime(image: string, name: string): Promise<number> {
 async function checkSeconds(reference: string): Promise<number> {
   // What the disk still has to do for the pull belongs to nobody.
   spawnSync('sync');
-  const args = ['images', 'check', reference, '--output', 'json', '--admin-socket', join(stage.folders.state, 'admin.sock')];
+  const args = [
+    'images',
+    'check',
+    reference,
+    '--output',
+    'json',
+    '--admin-socket',
+    join(stage.folders.state, 'admin.sock'),
+  ];
   const { code, output } = await portcullis(args);
   if (code !== 0) throw new Error(output);
   return (JSON.parse(output) as { readonly seconds: number }).seconds;

@@ -17,18 +17,22 @@ export function remainsOf(
 ): number {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8');
   return pods.filter(
-    ({ podSandboxId, containerId, cgroup }) => mounts.includes(podSandboxId) || mounts.includes(containerId) || hasCgroups(cgroup),
+    ({ podSandboxId, containerId, cgroup }) =>
+      mounts.includes(podSandboxId) || mounts.includes(containerId) || hasCgroups(cgroup),
   ).length;
 }
 
 function hasCgroups(path: string): boolean {
   return readdirSync('/sys/fs/cgroup').some((controller) => {
     const folder = join('/sys/fs/cgroup', controller, path);
-    return existsSync(folder) && readdirSync(folder, { withFileTypes: true }).some((entry) => entry.isDirectory());
+    return (
+      existsSync(folder) && readdirSync(folder, { withFileTypes: true }).some((entry) => entry.isDirectory())
+    );
   });
 }
 
-const notTheRuntime = /(critimages|images-serve|pods-driver|run-containerd|run-crio|inside\.ts|nsenter|unshare)/;
+const notTheRuntime =
+  /(critimages|images-serve|pods-driver|run-containerd|run-crio|inside\.ts|nsenter|unshare)/;
 
 /**
  * Returns the proportional memory (PSS) of the runtime and all its helpers, in bytes: the processes of this
@@ -40,10 +44,15 @@ export function memoryOfRuntime(cgroupRoot: string): number {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-      const helper = readlinkSync(`/proc/${pid}/ns/net`) === own && !notTheRuntime.test(command) && Number(pid) !== process.pid;
-      const pause = /^\/pause/.test(command) && readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(cgroupRoot);
+      const helper =
+        readlinkSync(`/proc/${pid}/ns/net`) === own &&
+        !notTheRuntime.test(command) &&
+        Number(pid) !== process.pid;
+      const pause =
+        /^\/pause/.test(command) && readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(cgroupRoot);
       if (!helper && !pause) continue;
-      bytes += 1024 * Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
+      bytes +=
+        1024 * Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
     } catch {
       // The process ended meanwhile.
     }

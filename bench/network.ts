@@ -6,7 +6,16 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -21,7 +30,15 @@ import { percentile } from './samples.ts';
 if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {
   const run = spawnSync(
     'unshare',
-    ['--net', '--mount', '--propagation', 'private', process.execPath, import.meta.filename, ...process.argv.slice(2)],
+    [
+      '--net',
+      '--mount',
+      '--propagation',
+      'private',
+      process.execPath,
+      import.meta.filename,
+      ...process.argv.slice(2),
+    ],
     {
       stdio: 'inherit',
       env: { ...process.env, PORTCULLIS_BENCH_APART: '1' },
@@ -30,10 +47,13 @@ if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {
   process.exit(run.status ?? 1);
 }
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '1000' }, 'go-rounds': { type: 'string', default: '8' } } });
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '1000' }, 'go-rounds': { type: 'string', default: '8' } },
+});
 const goFolder = process.env['CNI_BIN'] ?? '/usr/lib/cni';
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-network-'));
-const shell = (command: string): void => void run('/bin/sh', ['sh', '-c', command], { PATH: process.env['PATH'] }, null);
+const shell = (command: string): void =>
+  void run('/bin/sh', ['sh', '-c', command], { PATH: process.env['PATH'] }, null);
 shell('ip link set lo up');
 let pins = 0;
 const pin = (): string => {
@@ -61,13 +81,21 @@ const bridge = {
   ipam: { type: 'host-local', dataDir: join(folder, 'go-leases'), ranges: [[{ subnet: '10.77.0.0/16' }]] },
 };
 const portMappings = [{ hostPort: 18_080, containerPort: 80, protocol: 'tcp' }] as const;
-const chain = [{ type: 'loopback' }, bridge, { type: 'portmap', capabilities: { portMappings: true }, runtimeConfig: { portMappings } }];
+const chain = [
+  { type: 'loopback' },
+  bridge,
+  { type: 'portmap', capabilities: { portMappings: true }, runtimeConfig: { portMappings } },
+];
 
 const confDir = join(folder, 'conf');
 mkdirSync(confDir);
 writeFileSync(
   join(confDir, '10.conflist'),
-  JSON.stringify({ cniVersion: '1.0.0', name: 'bench', plugins: chain.toSpliced(0, 1).concat(chain[0] ?? []) }),
+  JSON.stringify({
+    cniVersion: '1.0.0',
+    name: 'bench',
+    plugins: chain.toSpliced(0, 1).concat(chain[0] ?? []),
+  }),
 );
 // As in the daemon, whose main thread gets its turn at once when the engine's thread answers.
 favourMainThread(createLogger({ level: 'error' }));
@@ -86,7 +114,12 @@ const lifeMs = 5;
 /** Pods of our own runtime. */
 for (let round = 0; round < Number(values.rounds); round += 1) {
   const [id, netns] = [`pod-${round}`, pin()];
-  const request = { id, netns, pod: { name: id, namespace: 'bench', uid: id }, portMappings: [{ ...portMappings[0] }] };
+  const request = {
+    id,
+    netns,
+    pod: { name: id, namespace: 'bench', uid: id },
+    portMappings: [{ ...portMappings[0] }],
+  };
   await timed('attach, in process, our runtime', () => engine.attach(request));
   await delay(lifeMs);
   await timed('detach, in process, our runtime', () => engine.detach(id));
@@ -98,7 +131,11 @@ await engine.gc(new Set());
 const key = (id: string): PluginCall['key'] => ({ network: 'bench', containerId: id, interface: 'eth0' });
 for (let round = 0; round < Number(values.rounds); round += 1) {
   const [id, netns] = [`plugin-${round}`, pin()];
-  const callOf = (verb: PluginCall['verb'], plugin: { readonly type: string }, prevResult?: PluginCall['prevResult']): PluginCall => ({
+  const callOf = (
+    verb: PluginCall['verb'],
+    plugin: { readonly type: string },
+    prevResult?: PluginCall['prevResult'],
+  ): PluginCall => ({
     verb,
     type: plugin.type,
     caller: {},
@@ -109,10 +146,12 @@ for (let round = 0; round < Number(values.rounds); round += 1) {
     config: JSON.stringify({ cniVersion: '1.0.0', name: 'bench', ...plugin }),
     ...(prevResult === undefined ? {} : { prevResult }),
   });
-  const call = (...values: Parameters<typeof callOf>): ReturnType<typeof engine.callPlugin> => engine.callPlugin(callOf(...values));
+  const call = (...values: Parameters<typeof callOf>): ReturnType<typeof engine.callPlugin> =>
+    engine.callPlugin(callOf(...values));
   let result: PluginCall['prevResult'];
   await timed('ADD of the chain, in process, our plugins', async () => {
-    for (const plugin of chain) result = await call('add', plugin, plugin.type === 'bridge' ? undefined : result);
+    for (const plugin of chain)
+      result = await call('add', plugin, plugin.type === 'bridge' ? undefined : result);
   });
   await timed('CHECK of the bridge, in process, our plugins', () => call('check', bridge, result));
   await timed('CHECK of the chain, in process, our plugins', () =>
@@ -131,7 +170,12 @@ await engine.close({ removeAll: true });
  * write, is not part of the engine in this process either.
  * @returns its output; @throws when it fails
  */
-function run(path: string, argv: readonly string[], env: Readonly<Record<string, string | undefined>>, stdin: number | null): string {
+function run(
+  path: string,
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  stdin: number | null,
+): string {
   const output = openPipe();
   const pid = spawnProcess({ path, argv: [...argv], env, descriptors: [stdin, output.write, 2] });
   closeSync(output.write);
@@ -144,12 +188,18 @@ function run(path: string, argv: readonly string[], env: Readonly<Record<string,
   closeSync(ending);
   const end = reapProcess(pid);
   if (end === undefined) throw new Error(`${argv.join(' ')} lives`);
-  if (!('code' in end) || end.code !== 0) throw new Error(`${argv.join(' ')} ${env['CNI_COMMAND'] ?? ''}: ${JSON.stringify(end)} ${text}`);
+  if (!('code' in end) || end.code !== 0)
+    throw new Error(`${argv.join(' ')} ${env['CNI_COMMAND'] ?? ''}: ${JSON.stringify(end)} ${text}`);
   return text;
 }
 
 /** Runs the same chain by exec, as libcni does. */
-async function byExec(whose: string, binDir: string, rounds: number, programOf: (type: string) => string): Promise<void> {
+async function byExec(
+  whose: string,
+  binDir: string,
+  rounds: number,
+  programOf: (type: string) => string,
+): Promise<void> {
   shell('ip link del bench0 2>/dev/null; true');
   for (let round = 0; round < rounds; round += 1) {
     const [id, netns] = [`exec-${round}`, pin()];
@@ -157,7 +207,12 @@ async function byExec(whose: string, binDir: string, rounds: number, programOf: 
       const input = join(folder, 'stdin');
       writeFileSync(
         input,
-        JSON.stringify({ cniVersion: '1.0.0', name: 'bench', ...plugin, ...(prevResult === undefined ? {} : { prevResult }) }),
+        JSON.stringify({
+          cniVersion: '1.0.0',
+          name: 'bench',
+          ...plugin,
+          ...(prevResult === undefined ? {} : { prevResult }),
+        }),
       );
       const stdin = openSync(input, 'r');
       const environment = {
@@ -195,15 +250,24 @@ async function byExec(whose: string, binDir: string, rounds: number, programOf: 
 
 for (let round = 0; round < Number(values.rounds); round += 1)
   await timed('/bin/true, by exec', () => run('/bin/true', ['/bin/true'], {}, null));
-if (existsSync(join(goFolder, 'bridge'))) await byExec('Go plugins', goFolder, Number(values['go-rounds']), (type) => type);
+if (existsSync(join(goFolder, 'bridge')))
+  await byExec('Go plugins', goFolder, Number(values['go-rounds']), (type) => type);
 else console.log(`no Go plugins in ${goFolder}: nothing to stand beside`);
 
 /** Our plugins by exec: the thin client, and the daemon's side in a separate process. */
-const [binDir, socket, data] = ['bin', 'cni.sock', 'plugins'].map((name) => join(folder, name)) as [string, string, string];
+const [binDir, socket, data] = ['bin', 'cni.sock', 'plugins'].map((name) => join(folder, name)) as [
+  string,
+  string,
+  string,
+];
 installPlugins({ binDir, socket, data, version: 'bench' });
-const service = spawn(process.execPath, [join(import.meta.dirname, 'plugin-service.ts'), join(data, 'network.db'), socket], {
-  stdio: ['pipe', 'pipe', 'inherit'],
-});
+const service = spawn(
+  process.execPath,
+  [join(import.meta.dirname, 'plugin-service.ts'), join(data, 'network.db'), socket],
+  {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  },
+);
 await once(service.stdout, 'data');
 await byExec('our plugins', binDir, Number(values.rounds), (type) => `portcullis-${type}`);
 service.stdin.end();
@@ -213,7 +277,9 @@ for (const [what, taken] of samples)
     `${what.padEnd(44)} p50 ${percentile(taken, 0.5).toFixed(2).padStart(8)} ms   min ${Math.min(...taken)
       .toFixed(2)
       .padStart(8)} ms   p90 ${percentile(taken, 0.9).toFixed(2).padStart(8)} ms   ${taken.length} rounds${
-      taken.length > 100 ? `   p50 of the first 100 ${percentile(taken.slice(0, 100), 0.5).toFixed(2).padStart(6)} ms` : ''
+      taken.length > 100
+        ? `   p50 of the first 100 ${percentile(taken.slice(0, 100), 0.5).toFixed(2).padStart(6)} ms`
+        : ''
     }`,
   );
 rmSync(folder, { recursive: true, force: true });

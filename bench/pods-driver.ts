@@ -41,7 +41,12 @@ async function startPod(name: string, record: typeof timed): Promise<Pod> {
   const up = async (): Promise<string> => {
     const { containerId } = await cri.runtime.createContainer({
       podSandboxId,
-      config: { metadata: { name: 'main', attempt: 0 }, image: { image, userSpecifiedImage: image }, command, logPath: 'main.log' },
+      config: {
+        metadata: { name: 'main', attempt: 0 },
+        image: { image, userSpecifiedImage: image },
+        command,
+        logPath: 'main.log',
+      },
       sandboxConfig: config,
     });
     await cri.runtime.startContainer({ containerId });
@@ -95,12 +100,21 @@ const withFifty = memoryOfRuntime(cgroupRoot);
 for (const pod of fifty) await endPod(pod);
 
 const begun = performance.now();
-const hundred = await Promise.all(Array.from({ length: 100 }, (_, index) => startPod(`hundred-${index}`, untimed)));
+const hundred = await Promise.all(
+  Array.from({ length: 100 }, (_, index) => startPod(`hundred-${index}`, untimed)),
+);
 const hundredUp = performance.now() - begun;
 const ending = performance.now();
 await Promise.all(hundred.map(endPod));
 const hundredGone = performance.now() - ending;
 const hundredSilent = hundredGone + (await untilNothingIsLeft(hundred, linksBefore));
 cri.close();
-const figures: PodFigures = { samples: Object.fromEntries(samples), idle, withFifty, hundredUp, hundredGone, hundredSilent };
+const figures: PodFigures = {
+  samples: Object.fromEntries(samples),
+  idle,
+  withFifty,
+  hundredUp,
+  hundredGone,
+  hundredSilent,
+};
 console.log(`::figures ${JSON.stringify(figures)}`);

@@ -13,7 +13,9 @@ import { requirePeers, run, runInside, runPeer } from './runtimes.ts';
 import { percentile } from './samples.ts';
 
 const { values } = parseArgs({ options: { only: { type: 'string' } } });
-const names = ['portcullis', 'containerd', 'crio'].filter((name) => values.only === undefined || values.only.split(',').includes(name));
+const names = ['portcullis', 'containerd', 'crio'].filter(
+  (name) => values.only === undefined || values.only.split(',').includes(name),
+);
 requirePeers([
   'critimages',
   'crictl',
@@ -33,31 +35,39 @@ for (const name of names) {
     name,
     join(folder, name),
   ];
-  const printed = name === 'portcullis' ? runInside(driver('SOCKET')) : runPeer(name as 'containerd' | 'crio', folder, driver);
+  const printed =
+    name === 'portcullis'
+      ? runInside(driver('SOCKET'))
+      : runPeer(name as 'containerd' | 'crio', folder, driver);
   const line = printed.split('\n').find((one) => one.startsWith('::figures '));
   if (line !== undefined) results.set(name, JSON.parse(line.slice('::figures '.length)) as PodFigures);
 }
 rmSync(folder, { recursive: true, force: true });
 
 const rows: [string, (figures: PodFigures) => number][] = [
-  ...Object.keys(results.values().next().value?.samples ?? {}).map((name): [string, (figures: PodFigures) => number] => [
-    `${name}, ms`,
-    (figures) => percentile(figures.samples[name] ?? [], 0.5),
-  ]),
+  ...Object.keys(results.values().next().value?.samples ?? {}).map(
+    (name): [string, (figures: PodFigures) => number] => [
+      `${name}, ms`,
+      (figures) => percentile(figures.samples[name] ?? [], 0.5),
+    ],
+  ),
   ['memory without pods, MB', ({ idle }) => idle / 2 ** 20],
   ['memory with 50 pods, MB', ({ withFifty }) => withFifty / 2 ** 20],
   ['100 pods at once: all run, ms', ({ hundredUp }) => hundredUp],
   ['100 pods at once: all removed, ms', ({ hundredGone }) => hundredGone],
   ['100 pods at once: until the kernel shows nothing, ms', ({ hundredSilent }) => hundredSilent],
 ];
-console.log(`\n${cpus().length} processors, kernel ${release()}; medians; in brackets our ratio to that peer\n`);
+console.log(
+  `\n${cpus().length} processors, kernel ${release()}; medians; in brackets our ratio to that peer\n`,
+);
 console.log(`| what | ${names.join(' | ')} |\n|---|${names.map(() => '---|').join('')}`);
 for (const [what, of] of rows) {
   const ours = results.get('portcullis');
   const cells = names.map((name) => {
     const figures = results.get(name);
     if (figures === undefined) return '–';
-    const ratio = ours === undefined || name === 'portcullis' ? '' : ` (${(of(ours) / of(figures)).toFixed(2)})`;
+    const ratio =
+      ours === undefined || name === 'portcullis' ? '' : ` (${(of(ours) / of(figures)).toFixed(2)})`;
     return `${of(figures).toFixed(1)}${ratio}`;
   });
   console.log(`| ${what} | ${cells.join(' | ')} |`);

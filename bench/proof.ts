@@ -9,10 +9,18 @@ import { checkPolicy } from '../entitlements/proof/fixtures/check-policy.ts';
 import { proveFilter } from '../entitlements/proof/prove.ts';
 import { basePolicy } from '../entitlements/compile/base-set.ts';
 
-const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: false, expanded: {} } };
+const target: Target = {
+  architecture: 'x86_64',
+  runtime: 'crun',
+  kernel: { seccomp: true, apparmor: false, expanded: {} },
+};
 const profile = defaultProfile();
 const { seccomp } = compile(profile, target);
-const subject = { policy: profile.syscalls, architecture: target.architecture, base: basePolicy(target.runtime) };
+const subject = {
+  policy: profile.syscalls,
+  architecture: target.architecture,
+  base: basePolicy(target.runtime),
+};
 
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
@@ -29,7 +37,9 @@ const warm = median(Array.from({ length: 50 }, () => proveFilter(subject, seccom
 const prover = createProver();
 const started = await timed(() => prover.settings(profile, target));
 const next = await timed(() => prover.settings(profile, { ...target, runtime: 'runc' }));
-const known = median(await Promise.all(Array.from({ length: 50 }, () => timed(() => prover.settings(profile, target)))));
+const known = median(
+  await Promise.all(Array.from({ length: 50 }, () => timed(() => prover.settings(profile, target)))),
+);
 await prover.close();
 const random = median(
   Array.from({ length: 300 }, (_, seed) => {
@@ -38,7 +48,9 @@ const random = median(
     return performance.now() - start;
   }),
 );
-console.log(`default profile, first proof of a process      ${first.milliseconds.toFixed(1)} ms, ${first.nodes} nodes`);
+console.log(
+  `default profile, first proof of a process      ${first.milliseconds.toFixed(1)} ms, ${first.nodes} nodes`,
+);
 console.log(`default profile, warm                          ${warm.toFixed(1)} ms`);
 console.log(`compiled and proved, with the Worker's start   ${started.toFixed(0)} ms`);
 console.log(`compiled and proved, another target            ${next.toFixed(1)} ms`);

@@ -43,17 +43,20 @@ export const pulledImages: readonly PulledImage[] = [
   {
     name: '64 MiB random, 4 layers',
     target: 0.9,
-    layers: () => sequence(4, (index) => layerOf([{ name: `file-${index}`, body: randomBytes(16 * mebibyte) }])),
+    layers: () =>
+      sequence(4, (index) => layerOf([{ name: `file-${index}`, body: randomBytes(16 * mebibyte) }])),
   },
   {
     name: '20 layers × 500 small files',
     target: 0.4,
-    layers: () => sequence(20, (layer) => layerOf(texts(500, 2_000, (index) => `layer-${layer}/${index % 20}`))),
+    layers: () =>
+      sequence(20, (layer) => layerOf(texts(500, 2_000, (index) => `layer-${layer}/${index % 20}`))),
   },
   {
     name: '23,819 files, 288 MiB, 1 layer',
     target: 0.3,
-    layers: () => sequence(1, () => layerOf(texts(23_819, 12_680, (index) => `tree/${index % 100}/${index % 7}`))),
+    layers: () =>
+      sequence(1, () => layerOf(texts(23_819, 12_680, (index) => `tree/${index % 100}/${index % 7}`))),
   },
   {
     name: '905 MB, 12,000 files, 1 layer',

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:pulls [-- --rounds N] [--images N]`: pulls the same images from one registry on loopback by Portcullis
- * and by containerd, in turns, and removes them in between. Portcullis requires a signature and makes each image
- * durable; containerd does neither. Needs `test/peers/get containerd`.
+ * `npm run bench:pulls [-- --rounds N] [--images N]`: pulls the same images from one registry on loopback by
+ * Portcullis and by containerd, in turns, and removes them in between. Portcullis requires a signature and
+ * makes each image durable; containerd does neither. Needs `test/peers/get containerd`.
  */
 import '../test/fixtures/private-namespaces.ts';
 import { spawn, spawnSync } from 'node:child_process';
@@ -17,7 +17,9 @@ import { pulledImages } from './pull-images.ts';
 import { requirePeers } from './runtimes.ts';
 import { percentile } from './samples.ts';
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '7' }, images: { type: 'string', default: '6' } } });
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '7' }, images: { type: 'string', default: '6' } },
+});
 const rounds = Number(values.rounds);
 
 requirePeers(['containerd']);
@@ -27,10 +29,16 @@ const containerd = startContainerd(stage.registry.host);
 try {
   const runtimes = [
     { name: 'Portcullis', pid: stage.daemon.pid, image: stage.daemon.cri.image },
-    { name: 'containerd', pid: containerd.pid ?? 0, image: (await clientOf(join(folder, 'containerd.sock'))).image },
+    {
+      name: 'containerd',
+      pid: containerd.pid ?? 0,
+      image: (await clientOf(join(folder, 'containerd.sock'))).image,
+    },
   ] as const;
   const peak = [0, 0];
-  console.log('| image | Portcullis, ms | containerd, ms | ratio | target | processor, ms a pull |\n| --- | --- | --- | --- | --- | --- |');
+  console.log(
+    '| image | Portcullis, ms | containerd, ms | ratio | target | processor, ms a pull |\n| --- | --- | --- | --- | --- | --- |',
+  );
   for (const [number, { name, target, layers }] of pulledImages.slice(0, Number(values.images)).entries()) {
     const { reference } = await stage.publish(`bench-${number}:1`, { base: false, layers: await layers() });
     const times: [number[], number[]] = [[], []];
@@ -61,7 +69,9 @@ try {
       `| ${name} | ${ours.toFixed(0)} | ${theirs.toFixed(0)} | ${(ours / theirs).toFixed(2)} | ${target} | ${oursUsed.toFixed(0)} / ${theirsUsed.toFixed(0)} |`,
     );
   }
-  console.log(`\nPeak memory: Portcullis ${String(peak[0])} MiB, containerd ${String(peak[1])} MiB. Medians of ${rounds}.`);
+  console.log(
+    `\nPeak memory: Portcullis ${String(peak[0])} MiB, containerd ${String(peak[1])} MiB. Medians of ${rounds}.`,
+  );
 } finally {
   containerd.kill('SIGTERM');
   await stage.close();

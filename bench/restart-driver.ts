@@ -28,12 +28,19 @@ const podOf = (name: string) => ({
   linux: { cgroupParent: `/pc-bench-${runtime}/${name}` },
 });
 
-async function startPod(name: string): Promise<{ readonly podSandboxId: string; readonly containerId: string }> {
+async function startPod(
+  name: string,
+): Promise<{ readonly podSandboxId: string; readonly containerId: string }> {
   const config = podOf(name);
   const { podSandboxId } = await cri.runtime.runPodSandbox({ config });
   const { containerId } = await cri.runtime.createContainer({
     podSandboxId,
-    config: { metadata: { name: 'main', attempt: 0 }, image: { image, userSpecifiedImage: image }, command, logPath: 'main.log' },
+    config: {
+      metadata: { name: 'main', attempt: 0 },
+      image: { image, userSpecifiedImage: image },
+      command,
+      logPath: 'main.log',
+    },
     sandboxConfig: config,
   });
   await cri.runtime.startContainer({ containerId });
@@ -47,11 +54,14 @@ async function startPod(name: string): Promise<{ readonly podSandboxId: string; 
 function findDaemon(): number {
   const own = readlinkSync('/proc/self/ns/net');
   const names = [socket, join(dirname(socket), 'config.toml')];
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
+  for (const pid of readdirSync('/proc').filter(
+    (name) => /^\d+$/.test(name) && Number(name) !== process.pid,
+  )) {
     try {
       const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
       const serves = /containerd$|portcullisd|node$/.test(words[0] ?? '') || words.includes('daemon');
-      if (serves && words.some((word) => names.includes(word)) && readlinkSync(`/proc/${pid}/ns/net`) === own) return Number(pid);
+      if (serves && words.some((word) => names.includes(word)) && readlinkSync(`/proc/${pid}/ns/net`) === own)
+        return Number(pid);
     } catch {
       // The process ended meanwhile.
     }
@@ -62,7 +72,9 @@ function findDaemon(): number {
 /** Returns how the process was started: ours by its launcher, which prepares what the daemon needs. */
 function commandOf(words: readonly string[]): readonly string[] {
   const at = words.indexOf('daemon');
-  return at === -1 ? words : [join(import.meta.dirname, '../packaging/bin/portcullisd'), ...words.slice(at + 1)];
+  return at === -1
+    ? words
+    : [join(import.meta.dirname, '../packaging/bin/portcullisd'), ...words.slice(at + 1)];
 }
 
 /** Repeats a request until it is answered. @returns the time of the answer */
@@ -118,7 +130,9 @@ async function removePod(podSandboxId: string): Promise<void> {
 /** @returns the daemon that serves now */
 async function restart(round: number, log: number): Promise<ChildProcess> {
   const pid = findDaemon();
-  const [program = '', ...words] = commandOf(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1));
+  const [program = '', ...words] = commandOf(
+    readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1),
+  );
   const reported = performance.now();
   process.kill(pid, 'SIGTERM');
   await gone(pid);
@@ -129,13 +143,19 @@ async function restart(round: number, log: number): Promise<ChildProcess> {
   cri = createCriClient(socket);
   const listed = await until(async (client) => {
     const { items } = await client.runtime.listPodSandbox({ filter: { state: { state: 0 } } });
-    const { containers } = await client.runtime.listContainers({ filter: { state: { state: ContainerState.CONTAINER_RUNNING } } });
+    const { containers } = await client.runtime.listContainers({
+      filter: { state: { state: ContainerState.CONTAINER_RUNNING } },
+    });
     return items.length === count && containers.length === count;
   });
   found.listed.push(listed - begun);
   const [first] = pods;
   await until(async (client) => {
-    const { exitCode } = await client.runtime.execSync({ containerId: first?.containerId ?? '', cmd: ['true'], timeout: 10 });
+    const { exitCode } = await client.runtime.execSync({
+      containerId: first?.containerId ?? '',
+      cmd: ['true'],
+      timeout: 10,
+    });
     return exitCode === 0;
   });
   const extra = await startPod(`after-${round}`);

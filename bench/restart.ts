@@ -36,7 +36,9 @@ const rows = [
   ['started until all is listed, ms', 'listed'],
   ['started until a command and a new pod ran, ms', 'serving'],
 ] as const;
-console.log(`\n${cpus().length} processors, kernel ${release()}; median (worst); in brackets our ratio to that peer\n`);
+console.log(
+  `\n${cpus().length} processors, kernel ${release()}; median (worst); in brackets our ratio to that peer\n`,
+);
 console.log(`| what | ${names.join(' | ')} | ratio |\n|---|---|---|---|`);
 for (const [what, key] of rows) {
   const cell = (name: string): string => {
@@ -44,5 +46,7 @@ for (const [what, key] of rows) {
     return `${percentile(list, 0.5).toFixed(0)} (${percentile(list, 1).toFixed(0)})`;
   };
   const [ours, theirs] = names.map((name) => percentile(results.get(name)?.[key] ?? [], 0.5));
-  console.log(`| ${what} | ${names.map(cell).join(' | ')} | ${((ours ?? Number.NaN) / (theirs ?? Number.NaN)).toFixed(2)} |`);
+  console.log(
+    `| ${what} | ${names.map(cell).join(' | ')} | ${((ours ?? Number.NaN) / (theirs ?? Number.NaN)).toFixed(2)} |`,
+  );
 }

@@ -13,7 +13,11 @@ import { percentile, readSamples, summed } from './samples.ts';
 import type { Samples } from './samples.ts';
 
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '2' }, only: { type: 'string' }, parameters: { type: 'string' } },
+  options: {
+    rounds: { type: 'string', default: '2' },
+    only: { type: 'string' },
+    parameters: { type: 'string' },
+  },
 });
 requirePeers(['critest', 'critimages', 'containerd', 'runc']);
 const parameters = values.parameters ?? join(repository, 'test/peers/bench-params.yaml');
@@ -22,22 +26,40 @@ run(process.execPath, ['packaging/build.ts']);
 
 const critest = (reports: string): string[] => [
   // One seed: the order of the benchmarks decides which layers are present when images are pulled.
-  ...['-benchmark', '-ginkgo.focus', 'benchmark', '-ginkgo.seed', '7', '-benchmarking-params-file', parameters],
+  ...[
+    '-benchmark',
+    '-ginkgo.focus',
+    'benchmark',
+    '-ginkgo.seed',
+    '7',
+    '-benchmarking-params-file',
+    parameters,
+  ],
   ...['-benchmarking-output-dir', reports, '-report-dir', reports, '-ginkgo.no-color'],
 ];
 for (let round = 1; round <= Number(values.rounds); round += 1) {
-  for (const runtime of ['portcullis', 'containerd'].filter((name) => values.only === undefined || values.only === name)) {
+  for (const runtime of ['portcullis', 'containerd'].filter(
+    (name) => values.only === undefined || values.only === name,
+  )) {
     const reports = join(folder, runtime, String(round));
     mkdirSync(reports, { recursive: true });
     console.log(`round ${round}: ${runtime} (load ${loadavg()[0]?.toFixed(1) ?? '?'})`);
-    if (runtime === 'portcullis') runInside([join(peers, 'bin/critest'), ...endpointsOf('SOCKET'), ...critest(reports)]);
-    else runPeer('containerd', folder, (socket) => [join(peers, 'bin/critest'), ...endpointsOf(socket), ...critest(reports)]);
+    if (runtime === 'portcullis')
+      runInside([join(peers, 'bin/critest'), ...endpointsOf('SOCKET'), ...critest(reports)]);
+    else
+      runPeer('containerd', folder, (socket) => [
+        join(peers, 'bin/critest'),
+        ...endpointsOf(socket),
+        ...critest(reports),
+      ]);
   }
 }
 
 const ours = collect('portcullis');
 const theirs = collect('containerd');
-console.log(`\n${cpus().length} processors, kernel ${release()}; medians in ms (95th percentile), ratio of the medians\n`);
+console.log(
+  `\n${cpus().length} processors, kernel ${release()}; medians in ms (95th percentile), ratio of the medians\n`,
+);
 console.log('| operation | portcullis | containerd | ratio |\n|---|---|---|---|');
 for (const [name, parts] of rows(ours)) {
   const [a, b] = [ours, theirs].map((samples) => summed(samples, parts));

@@ -7,11 +7,15 @@ import { peers, repository } from '../test/conformance/endpoint.ts';
 export function requirePeers(names: readonly string[]): void {
   const missing = names.filter((name) => !existsSync(join(peers, 'bin', name)));
   if (missing.length > 0) {
-    console.error(`bench: ${missing.join(', ')} missing; build with: test/peers/get crictl critest images containerd runc crio`);
+    console.error(
+      `bench: ${missing.join(', ')} missing; build with: test/peers/get crictl critest images containerd runc crio`,
+    );
     process.exit(4);
   }
   if (existsSync('/usr/lib/cni/bridge')) return;
-  console.error('bench: the peers need the CNI plugins: apt-get install --no-install-recommends containernetworking-plugins');
+  console.error(
+    'bench: the peers need the CNI plugins: apt-get install --no-install-recommends containernetworking-plugins',
+  );
   process.exit(4);
 }
 
@@ -21,7 +25,11 @@ export function runInside(program: readonly string[]): string {
 }
 
 /** Starts a peer, runs a program in its namespaces, and ends the peer. Returns the program's output. */
-export function runPeer(peer: 'containerd' | 'crio', folder: string, program: (socket: string) => readonly string[]): string {
+export function runPeer(
+  peer: 'containerd' | 'crio',
+  folder: string,
+  program: (socket: string) => readonly string[],
+): string {
   const script = join(repository, `test/peers/run-${peer}`);
   const state = join(folder, `${peer}-state`);
   const environment = { ...process.env, PEERS: peers, D: state };
@@ -43,7 +51,8 @@ export function run(command: string, args: readonly string[], env: NodeJS.Proces
     maxBuffer: 2 ** 28,
   });
   if (result.status === 0) {
-    for (const line of result.stdout.split('\n').filter((one) => one.startsWith('::  '))) console.log(line.slice(2));
+    for (const line of result.stdout.split('\n').filter((one) => one.startsWith('::  ')))
+      console.log(line.slice(2));
     return result.stdout;
   }
   console.error(

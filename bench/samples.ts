@@ -16,7 +16,9 @@ export function readSamples(folder: string): Samples {
     const result = JSON.parse(readFileSync(join(folder, file), 'utf8')) as Partial<ResultFile>;
     if (result.operationsNames === undefined || result.datapoints === undefined) continue;
     for (const [index, name] of result.operationsNames.entries()) {
-      const values = result.datapoints.flatMap((point) => point.operationsDurationsNs?.[index] ?? []).map((ns) => ns / 1e6);
+      const values = result.datapoints
+        .flatMap((point) => point.operationsDurationsNs?.[index] ?? [])
+        .map((ns) => ns / 1e6);
       all.set(name, [...(all.get(name) ?? []), ...values]);
     }
   }

@@ -17,16 +17,27 @@ if (role === 'server') {
   });
 } else {
   // Between namespaces of one host the whole handshake completes inside connect(2).
-  parentPort?.on('message', ({ address, port, times }: { readonly address: string; readonly port: number; readonly times: number }) => {
-    const peer = { address: Buffer.from(address.split('.').map(Number)), port };
-    const taken: number[] = [];
-    for (let time = 0; time < times; time += 1) {
-      const begin = performance.now();
-      const fd = connectTcp(peer);
-      taken.push(performance.now() - begin);
-      closeFd(fd);
-    }
-    parentPort?.postMessage(taken);
-  });
+  parentPort?.on(
+    'message',
+    ({
+      address,
+      port,
+      times,
+    }: {
+      readonly address: string;
+      readonly port: number;
+      readonly times: number;
+    }) => {
+      const peer = { address: Buffer.from(address.split('.').map(Number)), port };
+      const taken: number[] = [];
+      for (let time = 0; time < times; time += 1) {
+        const begin = performance.now();
+        const fd = connectTcp(peer);
+        taken.push(performance.now() - begin);
+        closeFd(fd);
+      }
+      parentPort?.postMessage(taken);
+    },
+  );
 }
 parentPort?.postMessage(readlinkSync('/proc/thread-self').split('/').at(-1));

@@ -19,7 +19,15 @@ import { percentile } from './samples.ts';
 if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {
   const run = spawnSync(
     'unshare',
-    ['--net', '--mount', '--propagation', 'private', process.execPath, import.meta.filename, ...process.argv.slice(2)],
+    [
+      '--net',
+      '--mount',
+      '--propagation',
+      'private',
+      process.execPath,
+      import.meta.filename,
+      ...process.argv.slice(2),
+    ],
     { stdio: 'inherit', env: { ...process.env, PORTCULLIS_BENCH_APART: '1' } },
   );
   process.exit(run.status ?? 1);
@@ -54,7 +62,8 @@ const service = (index: number, backends: readonly number[] = [1, 2]): VirtualSe
   sourceAddress: 'keep',
   destinations: backends.map((backend) => ({ address: `10.2.0.${backend + 1}`, port: 8080, weight: 1 })),
 });
-const services = (count: number): VirtualServer[] => Array.from({ length: count }, (_, index) => service(index + 1));
+const services = (count: number): VirtualServer[] =>
+  Array.from({ length: count }, (_, index) => service(index + 1));
 
 const figures = (taken: readonly number[]): string =>
   `p50 ${(percentile(taken, 0.5) * 1000).toFixed(0).padStart(8)} µs   min ${(Math.min(...taken) * 1000).toFixed(0).padStart(8)} µs   p90 ${(percentile(taken, 0.9) * 1000).toFixed(0).padStart(8)} µs   ${taken.length} times`;
@@ -67,7 +76,8 @@ const timed = (times: number, act: (time: number) => void): number[] =>
 
 const balancer = openNftablesBalancer();
 const ours = new Map<number, number>();
-const kernelBytes = (): number => Number(/^Slab:\s+(\d+)/mu.exec(shell('cat /proc/meminfo'))?.[1] ?? 0) * 1024;
+const kernelBytes = (): number =>
+  Number(/^Slab:\s+(\d+)/mu.exec(shell('cat /proc/meminfo'))?.[1] ?? 0) * 1024;
 for (const size of sizes) {
   const [slab, begin] = [kernelBytes(), performance.now()];
   balancer.reconcile(services(size));
@@ -144,7 +154,9 @@ if (!values['without-nft']) {
 const most = Math.max(...sizes);
 const worker = new Worker(new URL('./services-host.ts', import.meta.url), { workerData: { role: 'server' } });
 const [server] = (await once(worker, 'message')) as [string];
-const clientWorker = new Worker(new URL('./services-host.ts', import.meta.url), { workerData: { role: 'client' } });
+const clientWorker = new Worker(new URL('./services-host.ts', import.meta.url), {
+  workerData: { role: 'client' },
+});
 const [client] = (await once(clientWorker, 'message')) as [string];
 shell(
   `for end in 1:${client} 2:${server}; do
@@ -198,7 +210,9 @@ rmSync(folder, { recursive: true, force: true });
 const lowest = (what: string): number => Math.min(...(latency.get(what) ?? []));
 console.log('');
 for (const [size, time] of theirs)
-  console.log(`a change at ${size} services: ours takes 1/${(time / (ours.get(size) ?? Number.NaN)).toFixed(0)} of nft's time`);
+  console.log(
+    `a change at ${size} services: ours takes 1/${(time / (ours.get(size) ?? Number.NaN)).toFixed(0)} of nft's time`,
+  );
 console.log(
   `a connection at ${most} services beside one at 1: ${percentile(ratios, 0.5).toFixed(3)} (medians of a round, median of ${rounds} rounds), least ${(lowest(`${most} services`) / lowest('1 service')).toFixed(3)}`,
 );

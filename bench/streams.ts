@@ -20,7 +20,11 @@ const { values } = parseArgs({
     runtime: { type: 'string', default: 'crun' },
   },
 });
-const [sessions, mebibytes, streams] = [Number(values.sessions), Number(values.mebibytes), Number(values.streams)];
+const [sessions, mebibytes, streams] = [
+  Number(values.sessions),
+  Number(values.mebibytes),
+  Number(values.streams),
+];
 const outputs = { tty: false, stdin: false, stdout: true, stderr: true };
 const stage = await openStage();
 const { runtime } = stage.daemon.cri;
@@ -40,8 +44,12 @@ interface Usage {
 
 async function usage(): Promise<Usage> {
   const { residentMiB, descriptors } = stage.daemon.usage();
-  const children = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === stage.daemon.pid).length;
-  const inContainer = Number((await execute(stage, containerId, 'sh', '-c', 'ps -o args | grep -c "[s]leep 9999\\|[c]at$"')).stdout);
+  const children = readdirSync('/proc').filter(
+    (name) => /^\d+$/.test(name) && parentOf(name) === stage.daemon.pid,
+  ).length;
+  const inContainer = Number(
+    (await execute(stage, containerId, 'sh', '-c', 'ps -o args | grep -c "[s]leep 9999\\|[c]at$"')).stdout,
+  );
   return { residentMiB: Math.round(residentMiB), descriptors, children, inContainer };
 }
 
@@ -61,12 +69,17 @@ function report(what: string, use: Usage): void {
 
 /** Returns a command that takes some time. */
 async function slowly(command: string): Promise<string> {
-  const { stdout } = await runtime.execSync({ containerId, cmd: ['sh', '-c', command], timeout: 300 }, { timeoutMs: 300_000 });
+  const { stdout } = await runtime.execSync(
+    { containerId, cmd: ['sh', '-c', command], timeout: 300 },
+    { timeoutMs: 300_000 },
+  );
   return Buffer.from(stdout).toString();
 }
 
 async function forward(): Promise<void> {
-  const [expected] = (await slowly(`head -c ${mebibytes * 2 ** 20} /dev/urandom > /www/big; sha256sum /www/big`)).split(' ');
+  const [expected] = (
+    await slowly(`head -c ${mebibytes * 2 ** 20} /dev/urandom > /www/big; sha256sum /www/big`)
+  ).split(' ');
   const hash = createHash('sha256');
   let [head, size] = [Buffer.alloc(0), 0];
   const { url } = await runtime.portForward({ podSandboxId: pod.id, port: [] });
@@ -113,8 +126,12 @@ async function manyAtOnce(): Promise<void> {
       return openCommand(url);
     }),
   );
-  while (clients.some((client) => client.stdout() === '') && performance.now() - began < 120_000) await pause(50);
-  report(`${streams} exec streams at once, ${((performance.now() - began) / 1000).toFixed(1)} s`, await usage());
+  while (clients.some((client) => client.stdout() === '') && performance.now() - began < 120_000)
+    await pause(50);
+  report(
+    `${streams} exec streams at once, ${((performance.now() - began) / 1000).toFixed(1)} s`,
+    await usage(),
+  );
   const wrong = await Promise.all(
     clients.map(async (client, index) => {
       client.send(`to ${index}\n`);
@@ -174,7 +191,8 @@ const after = await usage();
 report(`${sessions} sessions dropped, ${((performance.now() - began) / 1000).toFixed(0)} s`, after);
 if (after.residentMiB > before.residentMiB * 1.15 + 5) failures.push('memory grew');
 if (after.descriptors > before.descriptors + 2) failures.push('descriptors grew');
-if (after.children > before.children || after.inContainer > before.inContainer) failures.push('processes are left');
+if (after.children > before.children || after.inContainer > before.inContainer)
+  failures.push('processes are left');
 await stage.close();
 console.log(failures.length === 0 ? 'streams: all well' : `streams: ${failures.join(', ')}`);
 process.exit(failures.length === 0 ? 0 : 1);

@@ -11,7 +11,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startNotaryServer, notaryServer } from '../test/fixtures/notary.ts';
-import { certifiedKey, fetchJson, multipart, multipartType, post, publisher } from '../trust/notary/publisher.fixture.ts';
+import {
+  certifiedKey,
+  fetchJson,
+  multipart,
+  multipartType,
+  post,
+  publisher,
+} from '../trust/notary/publisher.fixture.ts';
 import type { OnlineEntries } from '../trust/notary/publisher.fixture.ts';
 import { percentile } from './samples.ts';
 
@@ -41,8 +48,20 @@ interface Service {
 async function startOurs(): Promise<Service> {
   // Started as users start it, with its memory settings: the launcher becomes the service.
   const command = join(import.meta.dirname, '../packaging/bin/portcullis');
-  const words = ['trust', 'serve', '--listen', '127.0.0.1:0', '--data', join(folder, 'ours'), '--output', 'json'];
-  const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, PORTCULLIS_SOURCE: '1' } });
+  const words = [
+    'trust',
+    'serve',
+    '--listen',
+    '127.0.0.1:0',
+    '--data',
+    join(folder, 'ours'),
+    '--output',
+    'json',
+  ];
+  const child = spawn(command, words, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, PORTCULLIS_SOURCE: '1' },
+  });
   let said = '';
   while (!said.includes('}')) said += String((await once(child.stdout, 'data'))[0]);
   const { url } = JSON.parse(said) as { url: string };
@@ -121,7 +140,11 @@ interface Begun {
   readonly owner: ReturnType<typeof publisher>;
 }
 
-async function begin(service: Service, name: string, targets: Readonly<Record<string, string>>): Promise<Begun> {
+async function begin(
+  service: Service,
+  name: string,
+  targets: Readonly<Record<string, string>>,
+): Promise<Begun> {
   const address = `${service.url}/v2/${prefix}${name}/_trust/tuf/`;
   const online: OnlineEntries = {
     snapshot: await fetchJson(`${address}snapshot.key`),
@@ -151,13 +174,20 @@ function processorTime(pid: number): number {
 }
 
 /** Concurrent publishers, each to its own collection, one publish after the other. */
-async function publishes(service: Service, round: number): Promise<{ readonly rate: number; readonly processorMs: number }> {
-  const names = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`v${index}`, `content ${index}`]));
+async function publishes(
+  service: Service,
+  round: number,
+): Promise<{ readonly rate: number; readonly processorMs: number }> {
+  const names = Object.fromEntries(
+    Array.from({ length: 20 }, (_, index) => [`v${index}`, `content ${index}`]),
+  );
   const lines: { address: string; questions: Buffer[] }[] = [];
   for (let index = 0; index < connections; index += 1) {
     const { address, owner } = await begin(service, `publish-${round}-${index}`, names);
     // Sign before the clock starts.
-    const bodies = Array.from({ length: each }, (_, at) => multipart([{ name: 'targets', bytes: owner.targets(at + 2, names) }]));
+    const bodies = Array.from({ length: each }, (_, at) =>
+      multipart([{ name: 'targets', bytes: owner.targets(at + 2, names) }]),
+    );
     lines.push({ address, questions: bodies.map((body) => postOf(address, body)) });
   }
   const [start, before] = [performance.now(), processorTime(service.pid)];
@@ -178,7 +208,9 @@ function postOf(address: string, body: Buffer): Buffer {
  * p50.
  */
 async function largeCollection(service: Service): Promise<readonly [number, number, number]> {
-  const names = Object.fromEntries(Array.from({ length: 50_000 }, (_, index) => [`release-${index}`, `content ${index}`]));
+  const names = Object.fromEntries(
+    Array.from({ length: 50_000 }, (_, index) => [`release-${index}`, `content ${index}`]),
+  );
   const start = performance.now();
   const { address } = await begin(service, 'large', names);
   const published = performance.now() - start;
@@ -201,7 +233,8 @@ const ours = await startOurs();
 try {
   const figures = new Map<string, { reads: number[]; publishes: number[]; processor: number[] }>();
   const warm = new Map<Service, string>();
-  for (const service of [ours, theirs]) warm.set(service, (await begin(service, 'warm', { v1: 'one' })).address);
+  for (const service of [ours, theirs])
+    warm.set(service, (await begin(service, 'warm', { v1: 'one' })).address);
   for (let round = 0; round < Number(values.rounds); round += 1) {
     for (const service of round % 2 === 0 ? [ours, theirs] : [theirs, ours]) {
       const kept = figures.get(service.name) ?? { reads: [], publishes: [], processor: [] };

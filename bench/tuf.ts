@@ -7,7 +7,14 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createDecider, createTrustServices, gather, loadPolicy, openOwner, openRegistries } from '../trust/index.ts';
+import {
+  createDecider,
+  createTrustServices,
+  gather,
+  loadPolicy,
+  openOwner,
+  openRegistries,
+} from '../trust/index.ts';
 import { testRepository } from '../trust/tuf/fixtures/repository.fixture.ts';
 import { testService } from '../trust/tuf/fixtures/served-repository.fixture.ts';
 
@@ -22,10 +29,13 @@ const hashOf = (tag: string): string => createHash('sha256').update(tag).digest(
 async function serve(folder: string): Promise<void> {
   const service = await testService();
   const repository = testRepository('tuf');
-  const entries = Array.from({ length: targets }, (_, index): [string, { length: number; hashes: { sha256: string } }] => [
-    `v${index}`,
-    { length: 1024 + index, hashes: { sha256: hashOf(`v${index}`) } },
-  ]);
+  const entries = Array.from(
+    { length: targets },
+    (_, index): [string, { length: number; hashes: { sha256: string } }] => [
+      `v${index}`,
+      { length: 1024 + index, hashes: { sha256: hashOf(`v${index}`) } },
+    ],
+  );
   repository.targets['targets'] = Object.fromEntries(entries);
   const { root, targets: bytes } = service.publish(image, repository);
   await writeFile(join(folder, 'root.json'), root ?? '');
@@ -39,7 +49,9 @@ const milliseconds = async (body: () => Promise<unknown>): Promise<number> => {
 };
 
 async function measure(folder: string): Promise<void> {
-  const child = spawn(process.execPath, [import.meta.filename, 'serve', folder], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [import.meta.filename, 'serve', folder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
   const { url, bytes } = JSON.parse(line) as { url: string; bytes: number };
   const policyFile = join(folder, 'policy.yaml');
@@ -48,7 +60,11 @@ async function measure(folder: string): Promise<void> {
     `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ['${image}']\n    require: { tuf: { service: '${url}', root: root.json } }\n`,
   );
   const { policy } = await loadPolicy({ paths: [policyFile] });
-  const services = createTrustServices({ folder: join(folder, 'state'), sharedMs: 60_000, deadlineMs: 60_000 });
+  const services = createTrustServices({
+    folder: join(folder, 'state'),
+    sharedMs: 60_000,
+    deadlineMs: 60_000,
+  });
   const decider = createDecider();
   const delay = monitorEventLoopDelay({ resolution: 1 });
   try {
@@ -67,9 +83,24 @@ async function measure(folder: string): Promise<void> {
     if (digest !== `sha256:${hashOf('v7')}` || signed === undefined) throw new Error(`v7 is ${digest}`);
     const now = new Date();
     const dossier = await gather({
-      ...{ reference: `${image}:v7`, digest, manifestDigest: digest, repositories: [nowhere], policy, now, signed, decider },
+      ...{
+        reference: `${image}:v7`,
+        digest,
+        manifestDigest: digest,
+        repositories: [nowhere],
+        policy,
+        now,
+        signed,
+        decider,
+      },
     });
-    const question = { dossier, reference: `${image}:v7`, namespace: '', platform: { os: 'linux', architecture: 'amd64' }, policy };
+    const question = {
+      dossier,
+      reference: `${image}:v7`,
+      namespace: '',
+      platform: { os: 'linux', architecture: 'amd64' },
+      policy,
+    };
     const decisions: number[] = [];
     for (let index = 0; index < 10; index += 1) {
       const started = performance.now();
@@ -106,7 +137,13 @@ async function list(folder: string): Promise<void> {
     passphrase: { environment: { PORTCULLIS_PASSPHRASE: 'correct horse' } },
   });
   try {
-    await owner.init({ dialects: ['tuf'], destinations: [join(folder, 'web')], keys: {}, expiry: {}, localKeys: true });
+    await owner.init({
+      dialects: ['tuf'],
+      destinations: [join(folder, 'web')],
+      keys: {},
+      expiry: {},
+      localKeys: true,
+    });
     const additions = Array.from({ length: targets }, (_, index) => {
       const file = { length: 1024 + index, hashes: { sha256: hashOf(`v${index}`) }, custom: undefined };
       return { kind: 'add' as const, role: 'targets', path: `v${index}`, file };

@@ -25,7 +25,10 @@ async function main(): Promise<void> {
   try {
     writeFileSync(join(place, 'root.json'), JSON.stringify(mock.trustedRoot()));
     const rule = `  - images: ["registry.example.com/**"]\n    require: { sigstore: { issuer: "${mockIssuer}", subject: "${mockSubject}", root: root.json } }\n`;
-    writeFileSync(join(place, 'policy.yaml'), `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n${rule}`);
+    writeFileSync(
+      join(place, 'policy.yaml'),
+      `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n${rule}`,
+    );
     const dossiers: Dossier[] = [];
     for (let index = 0; index < 12; index += 1) dossiers.push(await dossierOf(mock, index));
     writeFileSync(join(place, 'dossiers.json'), JSON.stringify(dossiers));
@@ -41,14 +44,18 @@ async function main(): Promise<void> {
     console.log(`first keyless verification of a process   ${of('first').toFixed(1)} ms`);
     console.log(`another keyless signature                 ${of('other').toFixed(2)} ms`);
     console.log(`verified before, another namespace        ${of('verified').toFixed(3)} ms`);
-    console.log(`from the cache                            ${Math.round(of('cached')).toLocaleString('en')} verdicts a second on one core`);
+    console.log(
+      `from the cache                            ${Math.round(of('cached')).toLocaleString('en')} verdicts a second on one core`,
+    );
     const peer = cosignMs();
     console.log(
       peer === undefined
         ? 'cosign is not there (test/peers/get cosign)'
         : `cosign version, the start of an exec'd verifier alone   ${peer.toFixed(0)} ms`,
     );
-    console.log(`bench:verdicts: ${Math.round(of('cached'))} cached verdicts/s, first ${of('first').toFixed(1)} ms`);
+    console.log(
+      `bench:verdicts: ${Math.round(of('cached'))} cached verdicts/s, first ${of('first').toFixed(1)} ms`,
+    );
   } finally {
     await mock.close();
     rmSync(place, { recursive: true });
@@ -66,9 +73,18 @@ interface Figures {
 async function sample(place: string): Promise<void> {
   const { policy } = await loadPolicy({ paths: [join(place, 'policy.yaml')] });
   const dossiers = JSON.parse(readFileSync(join(place, 'dossiers.json'), 'utf8')) as Dossier[];
-  const decisions = createDecisions({ policy: () => policy, now: () => new Date(), database: { get: () => Promise.resolve(undefined) } });
+  const decisions = createDecisions({
+    policy: () => policy,
+    now: () => new Date(),
+    database: { get: () => Promise.resolve(undefined) },
+  });
   const ask = (dossier: Dossier, namespace: string): void => {
-    const { verdict } = decisions.again(policy, { dossier, reference: dossier.reference, namespace, platform });
+    const { verdict } = decisions.again(policy, {
+      dossier,
+      reference: dossier.reference,
+      namespace,
+      platform,
+    });
     if (verdict.outcome !== 'admit') throw new Error(canonicalJson(verdict.reasons));
     decisions.logged(verdict);
   };
@@ -88,7 +104,10 @@ async function sample(place: string): Promise<void> {
   process.stdout.write(JSON.stringify(figures));
 }
 
-async function dossierOf(mock: Awaited<ReturnType<typeof startMockSigstore>>, index: number): Promise<Dossier> {
+async function dossierOf(
+  mock: Awaited<ReturnType<typeof startMockSigstore>>,
+  index: number,
+): Promise<Dossier> {
   const hex = String(index).padStart(64, '0');
   const statement = {
     _type: 'https://in-toto.io/Statement/v1',
@@ -132,5 +151,7 @@ function median(values: readonly number[]): number {
 
 function cosignMs(): number | undefined {
   if (!existsSync(cosign)) return undefined;
-  return median(Array.from({ length: 5 }, () => timed(() => execFileSync(cosign, ['version'], { stdio: 'ignore' }))));
+  return median(
+    Array.from({ length: 5 }, () => timed(() => execFileSync(cosign, ['version'], { stdio: 'ignore' }))),
+  );
 }

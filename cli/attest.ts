@@ -36,7 +36,9 @@ export function register(program: Command): void {
     .requiredOption('--predicate <file>', 'the predicate, a JSON file')
     .requiredOption('--type <type>', 'type of the predicate')
     .addOption(
-      new Option('--format <format>', 'bundle: a referrer; legacy: the tag sha256-….att').choices(['bundle', 'legacy']).default('bundle'),
+      new Option('--format <format>', 'bundle: a referrer; legacy: the tag sha256-….att')
+        .choices(['bundle', 'legacy'])
+        .default('bundle'),
     )
     .addHelpText('after', examples);
   withOutput(withRegistries(withSigner(command))).action((image: string, flags: AttestFlags) => {
@@ -69,9 +71,21 @@ async function push(
 ): Promise<number> {
   const registry = await openRegistries({ mirrors: registryMirror, insecureHosts: insecureRegistry });
   try {
-    const attested = await attestReference({ reference, key: signer, type, predicate, format, registry, now });
+    const attested = await attestReference({
+      reference,
+      key: signer,
+      type,
+      predicate,
+      format,
+      registry,
+      now,
+    });
     const { digest, predicateType, via, manifestDigest } = attested;
-    print(output, { reference, attested }, `attested ${digest} as ${predicateType} (${format}, ${via}): ${manifestDigest}\n`);
+    print(
+      output,
+      { reference, attested },
+      `attested ${digest} as ${predicateType} (${format}, ${via}): ${manifestDigest}\n`,
+    );
     return exitCodes.yes;
   } finally {
     await registry.close();

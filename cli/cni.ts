@@ -1,6 +1,12 @@
 import type { Command } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
-import { askDaemon, confUses, defaultCniSocket, installPlugins, installedPlugins } from '../cni-plugins/index.ts';
+import {
+  askDaemon,
+  confUses,
+  defaultCniSocket,
+  installPlugins,
+  installedPlugins,
+} from '../cni-plugins/index.ts';
 import type { ConfUse, InstalledPlugin } from '../cni-plugins/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
@@ -12,11 +18,19 @@ import { withWide } from './output/terminal.ts';
  * CNI.
  */
 export function register(program: Command): void {
-  const cni = program.command('cni').description('install our CNI plugins for other runtimes, and report their state');
+  const cni = program
+    .command('cni')
+    .description('install our CNI plugins for other runtimes, and report their state');
   withOutput(cni.command('install'))
-    .description('put the plugins portcullis-bridge, portcullis-portmap and the others into a folder, each atomically by a rename')
+    .description(
+      'put the plugins portcullis-bridge, portcullis-portmap and the others into a folder, each atomically by a rename',
+    )
     .requiredOption('--bin-dir <dir>', 'where the runtime looks for plugins, such as /opt/cni/bin')
-    .option('--data <dir>', "the daemon's root folder: plugins that run without the daemon use its database", '/var/lib/portcullis')
+    .option(
+      '--data <dir>',
+      "the daemon's root folder: plugins that run without the daemon use its database",
+      '/var/lib/portcullis',
+    )
     .option('--socket <path>', 'where the daemon answers plugins (its setting cni.socket)', defaultCniSocket)
     .option(
       '--loopback',
@@ -28,7 +42,9 @@ export function register(program: Command): void {
     )
     .action((options: InstallFlags) => run(options.output, () => install(options)));
   withOutput(withWide(cni.command('status')))
-    .description('which plugins are installed, whether the daemon answers them, which configurations name them')
+    .description(
+      'which plugins are installed, whether the daemon answers them, which configurations name them',
+    )
     .option('--bin-dir <dir...>', 'folders of plugins', ['/opt/cni/bin'])
     .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
     .addHelpText(
@@ -53,7 +69,13 @@ interface StatusFlags {
 }
 
 function install({ binDir, data, socket, loopback, output }: InstallFlags): Promise<number> {
-  const done = installPlugins({ binDir, data, socket, loopback: loopback === true, version: manifest.version });
+  const done = installPlugins({
+    binDir,
+    data,
+    socket,
+    loopback: loopback === true,
+    version: manifest.version,
+  });
   const { written, unchanged } = done;
   print(
     output,
@@ -68,7 +90,11 @@ type Found = InstalledPlugin & { readonly folder: string; readonly current: bool
 
 async function status({ binDir, confDir, output }: StatusFlags): Promise<number> {
   const plugins: Found[] = binDir.flatMap((folder) =>
-    installedPlugins(folder).map((plugin) => ({ folder, ...plugin, current: plugin.version === manifest.version })),
+    installedPlugins(folder).map((plugin) => ({
+      folder,
+      ...plugin,
+      current: plugin.version === manifest.version,
+    })),
   );
   const sockets = [...new Set(plugins.flatMap(({ socket }) => socket ?? []))];
   const daemons = await Promise.all(
@@ -79,7 +105,11 @@ async function status({ binDir, confDir, output }: StatusFlags): Promise<number>
   );
   const configurations = confUses(confDir);
   const whole = plugins.every(({ state, current }) => state === 'installed' && current);
-  print(output, { plugins, daemons, configurations, version: manifest.version }, asText(plugins, daemons, configurations));
+  print(
+    output,
+    { plugins, daemons, configurations, version: manifest.version },
+    asText(plugins, daemons, configurations),
+  );
   return whole ? exitCodes.yes : exitCodes.no;
 }
 
@@ -95,9 +125,12 @@ function asText(
   ]);
   const lines = [
     ...daemons.map(
-      ({ socket, answers, why }) => `daemon at ${socket}: ${answers ? 'answers' : `${why ?? ''}; the plugins work on their own`}`,
+      ({ socket, answers, why }) =>
+        `daemon at ${socket}: ${answers ? 'answers' : `${why ?? ''}; the plugins work on their own`}`,
     ),
-    ...configurations.map(({ file, network, types }) => `${file}: network ${network} uses ${types.join(', ')}`),
+    ...configurations.map(
+      ({ file, network, types }) => `${file}: network ${network} uses ${types.join(', ')}`,
+    ),
   ];
   return `${table(['PLUGIN', 'STATE', 'VERSION'], rows)}${lines.map((line) => `${line}\n`).join('')}`;
 }

@@ -11,16 +11,32 @@ interface Entry {
 }
 
 export const commands: readonly Entry[] = [
-  { name: 'quickstart', summary: 'run the whole flow with an embedded registry', load: () => import('./quickstart.ts') },
-  { name: 'doctor', summary: 'report what this machine has, what is degraded and why', load: () => import('./doctor.ts') },
+  {
+    name: 'quickstart',
+    summary: 'run the whole flow with an embedded registry',
+    load: () => import('./quickstart.ts'),
+  },
+  {
+    name: 'doctor',
+    summary: 'report what this machine has, what is degraded and why',
+    load: () => import('./doctor.ts'),
+  },
   {
     name: 'setup',
     summary: 'prepare this machine for the daemon: policy, network, key pair and configuration',
     load: () => import('./setup.ts'),
   },
   { name: 'daemon', summary: 'serve the CRI endpoint (portcullisd)', load: () => import('./daemon.ts') },
-  { name: 'config', summary: 'convert another runtime’s configuration to ours', load: () => import('./config.ts') },
-  { name: 'policy', summary: 'write, check, explain, test, simulate, import and export trust policies', load: () => import('./policy.ts') },
+  {
+    name: 'config',
+    summary: 'convert another runtime’s configuration to ours',
+    load: () => import('./config.ts'),
+  },
+  {
+    name: 'policy',
+    summary: 'write, check, explain, test, simulate, import and export trust policies',
+    load: () => import('./policy.ts'),
+  },
   {
     name: 'sign',
     summary: 'sign an image with a key, a token or an identity, as cosign and notation do, or make a key',
@@ -31,7 +47,11 @@ export const commands: readonly Entry[] = [
     summary: 'sign a statement about an image: where it comes from, what is in it, what it needs',
     load: () => import('./attest.ts'),
   },
-  { name: 'verify', summary: 'decide whether an image may run, and say why', load: () => import('./verify.ts') },
+  {
+    name: 'verify',
+    summary: 'decide whether an image may run, and say why',
+    load: () => import('./verify.ts'),
+  },
   {
     name: 'sigstore-verify-bundle',
     summary: "verify a file's sigstore bundle; speaks sigstore's client conformance protocol",
@@ -42,7 +62,11 @@ export const commands: readonly Entry[] = [
     summary: "sign a file with an OIDC identity; speaks sigstore's client conformance protocol",
     load: () => import('./sigstore-sign-bundle.ts'),
   },
-  { name: 'sigstore-root', summary: 'keep the trusted roots of sigstore instances up to date', load: () => import('./sigstore-root.ts') },
+  {
+    name: 'sigstore-root',
+    summary: 'keep the trusted roots of sigstore instances up to date',
+    load: () => import('./sigstore-root.ts'),
+  },
   {
     name: 'tuf-client',
     summary: 'fetch from a TUF repository; speaks the TUF client conformance protocol',
@@ -53,14 +77,26 @@ export const commands: readonly Entry[] = [
     summary: 'the trust service, and signed collections: which digest a tag means',
     load: () => import('./trust.ts'),
   },
-  { name: 'verdicts', summary: 'the verdict log: list, show, replay, verify, export', load: () => import('./verdicts.ts') },
+  {
+    name: 'verdicts',
+    summary: 'the verdict log: list, show, replay, verify, export',
+    load: () => import('./verdicts.ts'),
+  },
   {
     name: 'entitlements',
     summary: 'write, check, explain, compare, merge, import and export profiles: what a workload may do',
     load: () => import('./entitlements.ts'),
   },
-  { name: 'spec', summary: 'generate and validate OCI runtime configurations (config.json)', load: () => import('./spec.ts') },
-  { name: 'cni', summary: 'install our CNI plugins for other runtimes, and report their state', load: () => import('./cni.ts') },
+  {
+    name: 'spec',
+    summary: 'generate and validate OCI runtime configurations (config.json)',
+    load: () => import('./spec.ts'),
+  },
+  {
+    name: 'cni',
+    summary: 'install our CNI plugins for other runtimes, and report their state',
+    load: () => import('./cni.ts'),
+  },
   {
     name: 'network',
     summary: 'the networks of pods: list, create, inspect, remove, collect orphaned resources',
@@ -84,6 +120,14 @@ export const commands: readonly Entry[] = [
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },
   { name: 'logs', summary: "print a container's log", load: () => import('./logs.ts') },
-  { name: 'events', summary: 'follow the events of pods and containers, from now on', load: () => import('./events.ts') },
-  { name: 'exec', summary: 'run a command in a container; exits with the exit code of the command', load: () => import('./exec.ts') },
+  {
+    name: 'events',
+    summary: 'follow the events of pods and containers, from now on',
+    load: () => import('./events.ts'),
+  },
+  {
+    name: 'exec',
+    summary: 'run a command in a container; exits with the exit code of the command',
+    load: () => import('./exec.ts'),
+  },
 ];

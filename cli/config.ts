@@ -47,7 +47,8 @@ async function importFiles(paths: readonly string[], flags: Flags): Promise<numb
   for (const path of paths) append(sources, await sourcesAt(path));
   sources = await withDropIns(sources);
   for (const { text, file, kind } of [...sources].filter((source) => source.kind === 'containerd')) {
-    for (const folder of kind === 'containerd' ? hostFoldersOf(text, file) : []) append(sources, await sourcesAt(folder, true));
+    for (const folder of kind === 'containerd' ? hostFoldersOf(text, file) : [])
+      append(sources, await sourcesAt(folder, true));
   }
   const imported = importConfiguration(sources);
   print(flags.output, imported, asYaml(imported));
@@ -62,7 +63,8 @@ async function withDropIns(sources: readonly ImportSource[]): Promise<ImportSour
   const all: ImportSource[] = [];
   for (const source of sources) {
     all.push(source);
-    if (source.kind === 'registries' && basename(source.file) === 'registries.conf') append(all, await sourcesAt(`${source.file}.d`, true));
+    if (source.kind === 'registries' && basename(source.file) === 'registries.conf')
+      append(all, await sourcesAt(`${source.file}.d`, true));
   }
   const places = await Promise.all(all.map(({ file }) => realpath(file).catch(() => file)));
   return all.filter(({ kind }, at) => kind !== 'registries' || places.lastIndexOf(places[at] ?? '') === at);
@@ -73,10 +75,14 @@ function asYaml({ settings, findings }: Imported): string {
     const lines = findings
       .filter((finding) => finding.outcome === outcome)
       // A name with a line break must not become a line of the configuration.
-      .map(({ file, key, note }) => `#   ${`${file}: ${key}: ${note}`.replaceAll(/[\r\n\u0085\u2028\u2029]+/gu, ' ')}`);
+      .map(
+        ({ file, key, note }) =>
+          `#   ${`${file}: ${key}: ${note}`.replaceAll(/[\r\n\u0085\u2028\u2029]+/gu, ' ')}`,
+      );
     return lines.length === 0 ? '' : `\n# ${title}\n${lines.join('\n')}\n`;
   };
-  const body = Object.keys(settings).length === 0 ? '' : stringify(settings, { lineWidth: 0, singleQuote: true });
+  const body =
+    Object.keys(settings).length === 0 ? '' : stringify(settings, { lineWidth: 0, singleQuote: true });
   return `${body}${comments('left', 'Left out:')}${comments('inherent', 'Applies without a setting:')}`;
 }
 

@@ -6,7 +6,9 @@ import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { requireRoot } from './environment/require-root.ts';
 
-type Options = Readonly<Record<string, string | readonly string[] | boolean | undefined>> & { readonly output: OutputFormat };
+type Options = Readonly<Record<string, string | readonly string[] | boolean | undefined>> & {
+  readonly output: OutputFormat;
+};
 
 /** `portcullis daemon`, also installed as `portcullisd`: serves the CRI until SIGTERM or SIGINT. */
 export function register(program: Command): void {
@@ -31,7 +33,8 @@ async function serve(options: Options): Promise<number> {
   if (options.printConfig !== true) requireRoot('start the daemon', 'create containers, mounts and networks');
   const file = options.config as string | undefined;
   const flags = daemonFlagsOf(options);
-  const load = (): Promise<DaemonConfig> => loadDaemonConfig(file === undefined ? { flags } : { file, flags });
+  const load = (): Promise<DaemonConfig> =>
+    loadDaemonConfig(file === undefined ? { flags } : { file, flags });
   const config = await load();
   if (options.printConfig === true) print(options.output, config, formatDaemonConfig(config));
   else await untilStopped(config, load);
@@ -53,7 +56,9 @@ async function untilStopped(config: DaemonConfig, reloadConfig: () => Promise<Da
   // Everything is written and released. Report handles that still keep the process alive; they must not delay
   // the service manager.
   setTimeout(() => {
-    process.stderr.write(`portcullis: ended although these were still open: ${process.getActiveResourcesInfo().join(', ')}\n`);
+    process.stderr.write(
+      `portcullis: ended although these were still open: ${process.getActiveResourcesInfo().join(', ')}\n`,
+    );
     process.exit();
   }, patienceAfterStopMs).unref();
 }

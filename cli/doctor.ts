@@ -42,7 +42,11 @@ export function register(program: Command): void {
 async function examine({ fix, config, output }: DoctorFlags): Promise<number> {
   const root = packageRoot();
   // Standard output is reserved for the report.
-  if (fix && spawnSync('sh', [join(root, 'packaging/prepare'), 'start'], { stdio: ['ignore', 2, 2] }).status !== 0) return exitCodes.failed;
+  if (
+    fix &&
+    spawnSync('sh', [join(root, 'packaging/prepare'), 'start'], { stdio: ['ignore', 2, 2] }).status !== 0
+  )
+    return exitCodes.failed;
   const chapters = [
     { title: 'Machine', findings: machineFindings() },
     { title: 'Programs', findings: programFindings(root) },

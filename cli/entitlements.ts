@@ -33,9 +33,16 @@ export function register(program: Command): void {
     entitlements
       .command('compile')
       .description('show the kernel settings that a profile compiles to')
-      .argument('<profile>', 'default, privileged, baseline, restricted, a name from --policy, a file, or FILE#name')
+      .argument(
+        '<profile>',
+        'default, privileged, baseline, restricted, a name from --policy, a file, or FILE#name',
+      )
       .option('--policy <path...>', 'files or folders with profiles')
-      .addOption(new Option('--runtime <name>', 'the OCI runtime that starts the container').choices(['crun', 'runc']).default('crun'))
+      .addOption(
+        new Option('--runtime <name>', 'the OCI runtime that starts the container')
+          .choices(['crun', 'runc'])
+          .default('crun'),
+      )
       .addOption(
         new Option('--arch <architecture>', 'the machine')
           .choices(['x86_64', 'aarch64'])
@@ -60,7 +67,10 @@ async function show(text: string, flags: CompileFlags): Promise<number> {
   const { label, profile } = await operand(text, flags);
   // The ceiling allows every capability to be ambient. Only the capabilities that a container asks for become
   // ambient in it.
-  const settings = compile({ ...profile, ambient: [] }, { architecture: flags.arch, runtime: flags.runtime, kernel: detectKernel() });
+  const settings = compile(
+    { ...profile, ambient: [] },
+    { architecture: flags.arch, runtime: flags.runtime, kernel: detectKernel() },
+  );
   print(flags.output, settingsToJson(settings), describeSettings(label, profile, settings));
   return exitCodes.yes;
 }

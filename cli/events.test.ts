@@ -19,15 +19,27 @@ const other = { id: 'b'.repeat(64), metadata: { name: 'db', namespace: 'shop', u
 const app = { id: 'c'.repeat(64), metadata: { name: 'app', attempt: 0 } };
 const time = 1_780_000_000_000_000_000n;
 const events = [
-  { containerId: pod.id, containerEventType: ContainerEventType.CONTAINER_STARTED_EVENT, podSandboxStatus: pod },
+  {
+    containerId: pod.id,
+    containerEventType: ContainerEventType.CONTAINER_STARTED_EVENT,
+    podSandboxStatus: pod,
+  },
   {
     containerId: app.id,
     containerEventType: ContainerEventType.CONTAINER_STOPPED_EVENT,
     podSandboxStatus: pod,
     containersStatuses: [{ ...app, exitCode: 3, reason: 'Error' }],
   },
-  { containerId: app.id, containerEventType: ContainerEventType.CONTAINER_DELETED_EVENT, podSandboxStatus: pod },
-  { containerId: 'd'.repeat(64), containerEventType: ContainerEventType.CONTAINER_DELETED_EVENT, podSandboxStatus: other },
+  {
+    containerId: app.id,
+    containerEventType: ContainerEventType.CONTAINER_DELETED_EVENT,
+    podSandboxStatus: pod,
+  },
+  {
+    containerId: 'd'.repeat(64),
+    containerEventType: ContainerEventType.CONTAINER_DELETED_EVENT,
+    podSandboxStatus: other,
+  },
 ].map((event, index) => ({ ...event, createdAt: time + BigInt(index) * 1_000_000n }));
 let loss = false;
 
@@ -38,7 +50,8 @@ before(async () => {
     log: createLogger({ level: 'silent' }),
     imageService: {},
     runtimeService: {
-      listContainers: () => Promise.resolve({ containers: [{ id: 'd'.repeat(64), metadata: { name: 'old', attempt: 0 } }] }),
+      listContainers: () =>
+        Promise.resolve({ containers: [{ id: 'd'.repeat(64), metadata: { name: 'old', attempt: 0 } }] }),
       getContainerEvents: async function* () {
         yield* events;
         await Promise.resolve();
@@ -61,7 +74,9 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-async function portcullis(...args: string[]): Promise<{ code: number | null; lines: string[]; stderr: string }> {
+async function portcullis(
+  ...args: string[]
+): Promise<{ code: number | null; lines: string[]; stderr: string }> {
   const child = spawn(process.execPath, [`${import.meta.dirname}/main.ts`, 'events', ...args], {
     env: { ...process.env, PORTCULLIS_SOCKET: join(folder, 'cri.sock') },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -103,7 +118,8 @@ for (const [given, expected] of filters) {
 }
 
 test('an invalid filter is wrong use', async () => {
-  for (const wrong of ['pod', 'pod=', 'colour=red', 'type=born']) assert.equal((await portcullis('--filter', wrong)).code, 2);
+  for (const wrong of ['pod', 'pod=', 'colour=red', 'type=born'])
+    assert.equal((await portcullis('--filter', wrong)).code, 2);
 });
 
 test('lost events end the command with an error', async () => {

@@ -1,7 +1,13 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { once } from 'node:events';
-import { ContainerEventType, enforcementEventId, enforcementReasons, policyEventsHeader, policyReasons } from '../runtime/index.ts';
+import {
+  ContainerEventType,
+  enforcementEventId,
+  enforcementReasons,
+  policyEventsHeader,
+  policyReasons,
+} from '../runtime/index.ts';
 import type { ContainerEvent, CriClient } from '../runtime/index.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
 import { run, withOutput } from './output/output.ts';
@@ -93,7 +99,8 @@ function report(options: Options): Promise<number> {
     const events = client.runtime.getContainerEvents({}, { headers: { [policyEventsHeader]: '1' } });
     // The event of a deleted container does not hold its name, so names are learned beforehand.
     const listed = learnNames(client, names);
-    if (options.output === 'text') await write(row(['TIME', 'EVENT', 'WHAT', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
+    if (options.output === 'text')
+      await write(row(['TIME', 'EVENT', 'WHAT', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
     for await (const event of events) {
       await listed;
       const line = lineOf(event, names);
@@ -101,7 +108,15 @@ function report(options: Options): Promise<number> {
       if (options.output === 'json') await write(`${JSON.stringify(line)}\n`);
       else
         await write(
-          row([line.time, line.type, line.kind, shortId(line.id), line.container, `${line.namespace}/${line.pod}`, ending(line)]),
+          row([
+            line.time,
+            line.type,
+            line.kind,
+            shortId(line.id),
+            line.container,
+            `${line.namespace}/${line.pod}`,
+            ending(line),
+          ]),
         );
     }
     return 0;
@@ -118,7 +133,10 @@ function lineOf(event: ContainerEvent, names: Map<string, string>): Line {
   for (const status of event.containersStatuses) names.set(status.id, status.metadata?.name ?? '');
   const status = event.containersStatuses.find((one) => one.id === id);
   const policyType = policyTypes[status?.reason ?? ''];
-  const type = types.find(([number]) => number === event.containerEventType)?.[1] ?? policyType ?? String(event.containerEventType);
+  const type =
+    types.find(([number]) => number === event.containerEventType)?.[1] ??
+    policyType ??
+    String(event.containerEventType);
   const line: Line = {
     time: isoTime(event.createdAt),
     type,
@@ -127,7 +145,9 @@ function lineOf(event: ContainerEvent, names: Map<string, string>): Line {
     container: names.get(id) ?? '',
     pod: pod?.metadata?.name ?? '',
     namespace: pod?.metadata?.namespace ?? '',
-    ...(policyType !== undefined && type === policyType && status?.message !== '' && { message: status?.message ?? '' }),
+    ...(policyType !== undefined &&
+      type === policyType &&
+      status?.message !== '' && { message: status?.message ?? '' }),
     ...(type === 'stopped' && status !== undefined && { exitCode: status.exitCode, reason: status.reason }),
   };
   if (type === 'deleted') names.delete(id);

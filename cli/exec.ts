@@ -47,14 +47,22 @@ function wrongUse({ interactive, tty, timeout, output }: Flags): string | undefi
   if (output === 'json') return '--output json does not go with --interactive or --tty';
   if (timeout > 0) return '--timeout does not go with --interactive or --tty';
   // Without a terminal here, the command would wait for keys that nobody can press.
-  return interactive && tty && !process.stdin.isTTY ? '--tty: standard input is not a terminal; leave out -t' : undefined;
+  return interactive && tty && !process.stdin.isTTY
+    ? '--tty: standard input is not a terminal; leave out -t'
+    : undefined;
 }
 
-async function execute(client: CriClient, containerId: string, cmd: string[], { timeout, output }: Flags): Promise<number> {
+async function execute(
+  client: CriClient,
+  containerId: string,
+  cmd: string[],
+  { timeout, output }: Flags,
+): Promise<number> {
   const result = await client.runtime.execSync({ containerId, cmd, timeout });
   const stdout = Buffer.from(result.stdout);
   const stderr = Buffer.from(result.stderr);
-  if (output === 'json') print('json', { exitCode: result.exitCode, stdout: stdout.toString(), stderr: stderr.toString() }, '');
+  if (output === 'json')
+    print('json', { exitCode: result.exitCode, stdout: stdout.toString(), stderr: stderr.toString() }, '');
   else {
     process.stdout.write(stdout);
     process.stderr.write(stderr);
@@ -62,10 +70,22 @@ async function execute(client: CriClient, containerId: string, cmd: string[], { 
   return result.exitCode;
 }
 
-async function executeStreamed(client: CriClient, containerId: string, cmd: string[], { interactive, tty }: Flags): Promise<number> {
+async function executeStreamed(
+  client: CriClient,
+  containerId: string,
+  cmd: string[],
+  { interactive, tty }: Flags,
+): Promise<number> {
   const { stdin, stdout, stderr } = process;
   // A terminal has one output.
-  const { url } = await client.runtime.exec({ containerId, cmd, tty, stdin: interactive, stdout: true, stderr: !tty });
+  const { url } = await client.runtime.exec({
+    containerId,
+    cmd,
+    tty,
+    stdin: interactive,
+    stdout: true,
+    stderr: !tty,
+  });
   const raw = tty && interactive && stdin.isTTY;
   const size = {
     now: () => ({ columns: stdout.columns, rows: stdout.rows }),

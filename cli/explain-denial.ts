@@ -32,8 +32,16 @@ export function register(program: Command): void {
   withAdminSocket(withOutput(withWide(program.command('explain-denial'))))
     .description('explain what allows or denies a pod’s connection, and what to write to allow it')
     .argument('[pod]', "NAMESPACE/NAME, NAME, or the beginning of the sandbox's id")
-    .option('--to <PEER[:PORT[/PROTOCOL]]>', 'a connection that the pod opens; the peer is an address or a pod', peer)
-    .option('--from <PEER[:PORT[/PROTOCOL]]>', "a connection that the peer opens; the port is the pod's own", peer)
+    .option(
+      '--to <PEER[:PORT[/PROTOCOL]]>',
+      'a connection that the pod opens; the peer is an address or a pod',
+      peer,
+    )
+    .option(
+      '--from <PEER[:PORT[/PROTOCOL]]>',
+      "a connection that the peer opens; the port is the pod's own",
+      peer,
+    )
     .option('--log <LINE>', "a line of the daemon's log about a denial: names the pod and the rule", logged)
     .addHelpText(
       'after',
@@ -51,7 +59,8 @@ Examples:
 `,
     )
     .action((pod: string | undefined, flags: Flags, command: Command) => {
-      if ((pod === undefined) === (flags.log === undefined)) command.error('error: give a pod, or --log', { exitCode: exitCodes.usage });
+      if ((pod === undefined) === (flags.log === undefined))
+        command.error('error: give a pod, or --log', { exitCode: exitCodes.usage });
       if ([flags.to, flags.from, flags.log].filter((each) => each !== undefined).length > 1)
         command.error('error: give one of --to, --from and --log', { exitCode: exitCodes.usage });
       return run(flags.output, () => explain(pod ?? flags.log?.sandbox ?? '', flags));
@@ -66,22 +75,37 @@ const form =
 function peer(text: string): Peer {
   // An IPv6 address without brackets has no port.
   const bare = /^[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*$/u.test(text);
-  const { bracketed, plain, port, protocol = 'tcp' } = bare ? { plain: text } : (form.exec(text)?.groups ?? {});
+  const {
+    bracketed,
+    plain,
+    port,
+    protocol = 'tcp',
+  } = bare ? { plain: text } : (form.exec(text)?.groups ?? {});
   const name = bracketed ?? plain;
   if (name === undefined)
-    throw new InvalidArgumentError('It must be a peer, and a port behind a colon: 10.0.0.5:5432/tcp, [fd00::5]:53/udp, shop/web:80.');
+    throw new InvalidArgumentError(
+      'It must be a peer, and a port behind a colon: 10.0.0.5:5432/tcp, [fd00::5]:53/udp, shop/web:80.',
+    );
   if (port === undefined) return { peer: name, protocol: 'icmp' };
   const known = protocols.find((each) => each === protocol);
   if (known === undefined) throw new InvalidArgumentError(`A protocol is one of ${protocols.join(', ')}.`);
-  if (Number(port) > 65_535 || Number(port) === 0) throw new InvalidArgumentError('A port is a number from 1 to 65535.');
+  if (Number(port) > 65_535 || Number(port) === 0)
+    throw new InvalidArgumentError('A port is a number from 1 to 65535.');
   return { peer: name, protocol: known, port: Number(port) };
 }
 
 function logged(line: string): LoggedDenial {
   const read = parsed(line.slice(Math.max(0, line.indexOf('{'))));
   const { sandbox, direction, rule } = read;
-  if (typeof sandbox !== 'string' || sandbox === '' || typeof rule !== 'string' || (direction !== 'egress' && direction !== 'ingress'))
-    throw new InvalidArgumentError('It must be a line of the log about a denial: JSON with sandbox, direction and rule.');
+  if (
+    typeof sandbox !== 'string' ||
+    sandbox === '' ||
+    typeof rule !== 'string' ||
+    (direction !== 'egress' && direction !== 'ingress')
+  )
+    throw new InvalidArgumentError(
+      'It must be a line of the log about a denial: JSON with sandbox, direction and rule.',
+    );
   return { sandbox, direction, rule };
 }
 
@@ -96,28 +120,44 @@ function parsed(text: string): Readonly<Record<string, unknown>> {
 
 async function explain(pod: string, { to, from, log, adminSocket, output }: Flags): Promise<number> {
   const connection: AskedConnection | undefined =
-    to !== undefined ? { direction: 'egress', ...to } : from !== undefined ? { direction: 'ingress', ...from } : undefined;
+    to !== undefined
+      ? { direction: 'egress', ...to }
+      : from !== undefined
+        ? { direction: 'ingress', ...from }
+        : undefined;
   const question: DenialQuestion = { pod, ...(connection !== undefined && { connection }) };
   const answer = await askAdmin({ adminSocket }, 'links/explain', question);
   const found: Explained =
     log === undefined
       ? answer
-      : { ...answer, denied: answer.denied.filter(({ direction, rule }) => direction === log.direction && rule === log.rule) };
+      : {
+          ...answer,
+          denied: answer.denied.filter(
+            ({ direction, rule }) => direction === log.direction && rule === log.rule,
+          ),
+        };
   print(output, found, found.outcome === undefined ? deniedText(found, log) : connectionText(found));
-  if (found.outcome === undefined) return found.denied.length === 0 && log === undefined ? exitCodes.yes : exitCodes.no;
+  if (found.outcome === undefined)
+    return found.denied.length === 0 && log === undefined ? exitCodes.yes : exitCodes.no;
   return { allowed: exitCodes.yes, denied: exitCodes.no, unknown: exitCodes.undecided }[found.outcome];
 }
 
 const headOf = ({ id, pod, network, addresses, class: linkClass }: Explained): string =>
   `${pod.namespace}/${pod.name} (${shortId(id)}) on ${network}: ${addresses.join(', ')}, class ${linkClass === 'deny' ? 'none, no container was started' : linkClass}\n`;
 
-const problemsOf = ({ problems }: Explained): string => problems.map((problem) => `not as it was made: ${problem}\n`).join('');
+const problemsOf = ({ problems }: Explained): string =>
+  problems.map((problem) => `not as it was made: ${problem}\n`).join('');
 
 const verdicts = { allowed: 'let through', denied: 'denied', unknown: 'not known' } as const;
 
 function connectionText(found: Explained): string {
   const { connection, outcome = 'unknown', steps } = found;
-  const spoken = connection === undefined ? '' : connection.protocol === 'icmp' ? 'ping' : `${connection.port}/${connection.protocol}`;
+  const spoken =
+    connection === undefined
+      ? ''
+      : connection.protocol === 'icmp'
+        ? 'ping'
+        : `${connection.port}/${connection.protocol}`;
   const rows = steps.map(({ pod, direction, rule, says, by, why }) => [
     pod,
     direction,
@@ -138,7 +178,8 @@ const indented = (text: string): string => `${text.replaceAll(/^/gmu, '  ')}\n`;
 
 /** What each rule means (docs/networking.md, "Denied traffic"). */
 const meanings: Readonly<Record<string, string>> = {
-  'network.none': 'the class of the link: the profiles of its containers have no network, or no container was started',
+  'network.none':
+    'the class of the link: the profiles of its containers have no network, or no container was started',
   'network.address': 'sent with a MAC or IP address that is not the pod’s, or not IP: no rule can allow that',
   'network.egress': 'no peer rule of its profiles grants what it opened',
   'network.ingress': 'no peer rule of its profiles grants what others opened',
@@ -155,7 +196,9 @@ function deniedText(found: Explained, log: LoggedDenial | undefined): string {
     packets,
     meanings[rule] ?? 'none of these policies grants it',
   ]);
-  const more = '\nThe peer of a packet is not recorded. Ask about one connection with --to or --from, which also says what to write.\n';
-  const counted = rows.length === 0 ? nothing : `${table(['DIRECTION', 'RULE', 'PACKETS', 'MEANS'], rows)}${more}`;
+  const more =
+    '\nThe peer of a packet is not recorded. Ask about one connection with --to or --from, which also says what to write.\n';
+  const counted =
+    rows.length === 0 ? nothing : `${table(['DIRECTION', 'RULE', 'PACKETS', 'MEANS'], rows)}${more}`;
   return `${headOf(found)}${counted}${problemsOf(found)}`;
 }

@@ -34,7 +34,10 @@ export function register(program: Command): void {
   registerCarry(images);
   registerImport(images);
   registerUpkeep(images);
-  images.addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images pull registry.example.com/app:1 --namespace pay\n');
+  images.addHelpText(
+    'after',
+    '\nExamples:\n  portcullis images ls\n  portcullis images pull registry.example.com/app:1 --namespace pay\n',
+  );
 
   withSocket(withOutput(withWide(images.command('ls'))))
     .description('list images')
@@ -42,7 +45,9 @@ export function register(program: Command): void {
     .action((options: Options) => perform(options, (client) => list(client, options.output)));
 
   withSocket(withOutput(images.command('pull')))
-    .description('verify an image and pull it; exits 1 when the policy refuses it, 3 when it could not be decided')
+    .description(
+      'verify an image and pull it; exits 1 when the policy refuses it, 3 when it could not be decided',
+    )
     .argument('<image>', 'name, with a tag or a digest')
     .option('-n, --namespace <namespace>', 'namespace to decide for', 'default')
     .option('-u, --username <name>', 'user at the registry; the password is read from standard input')
@@ -50,19 +55,28 @@ export function register(program: Command): void {
       'after',
       '\nExamples:\n  portcullis images pull registry.example.com/app:1\n  portcullis images pull -u robot registry.example.com/app:1 < password\n\nCredentials: --username, with the password on standard input; for a mirror, its authFile in the configuration of the daemon.\nWithout them the daemon pulls anonymously: it reads no credential files of users.\n',
     )
-    .action((image: string, options: PullOptions) => perform(options, (client) => pull(client, image, options)));
+    .action((image: string, options: PullOptions) =>
+      perform(options, (client) => pull(client, image, options)),
+    );
 
   withSocket(withOutput(images.command('rm')))
     .description('remove images, each with all its names')
     .argument('<image...>', 'name, digest, id or the beginning of one')
     .addHelpText('after', '\nExamples:\n  portcullis images rm registry.example.com/app:1\n')
-    .action((names: string[], options: Options) => perform(options, (client) => remove(client, names, options.output)));
+    .action((names: string[], options: Options) =>
+      perform(options, (client) => remove(client, names, options.output)),
+    );
 
   withSocket(withOutput(images.command('inspect')))
     .description('show what is recorded about an image: configuration, digests, verdict, evidence')
     .argument('<image>', 'name, digest, id or the beginning of one')
-    .addHelpText('after', '\nExamples:\n  portcullis images inspect registry.example.com/app:1 --output json\n')
-    .action((image: string, options: Options) => perform(options, (client) => inspect(client, image, options.output)));
+    .addHelpText(
+      'after',
+      '\nExamples:\n  portcullis images inspect registry.example.com/app:1 --output json\n',
+    )
+    .action((image: string, options: Options) =>
+      perform(options, (client) => inspect(client, image, options.output)),
+    );
 }
 
 function perform(options: Options, body: (client: CriClient) => Promise<number>): Promise<void> {
@@ -75,9 +89,20 @@ async function list(client: CriClient, output: OutputFormat): Promise<number> {
   return 0;
 }
 
-async function pull(client: CriClient, image: string, { namespace, username, output }: PullOptions): Promise<number> {
-  const auth = username === undefined ? {} : { auth: { username, password: (await readAll(process.stdin)).replace(/\r?\n$/, '') } };
-  const { imageRef } = await client.image.pullImage({ image: { image }, sandboxConfig: { metadata: { namespace } }, ...auth });
+async function pull(
+  client: CriClient,
+  image: string,
+  { namespace, username, output }: PullOptions,
+): Promise<number> {
+  const auth =
+    username === undefined
+      ? {}
+      : { auth: { username, password: (await readAll(process.stdin)).replace(/\r?\n$/, '') } };
+  const { imageRef } = await client.image.pullImage({
+    image: { image },
+    sandboxConfig: { metadata: { namespace } },
+    ...auth,
+  });
   const { info } = await client.image.imageStatus({ image: { image: imageRef }, verbose: true });
   const { verdictId, digest, unverified } = factsOf(info);
   const lines = [`pulled  ${image}`, `id      ${imageRef}`, `digest  ${digest}`, `verdict ${verdictId}`];
@@ -111,7 +136,11 @@ async function inspect(client: CriClient, name: string, output: OutputFormat): P
     ['verdict', verdictId],
     ...(unverified ? [['UNVERIFIED', 'a rule allows this image without any proof']] : []),
   ];
-  print(output, { ...asJson(image), details }, rows.map(([key = '', value = '']) => `${key.padEnd(10)}  ${value}\n`).join(''));
+  print(
+    output,
+    { ...asJson(image), details },
+    rows.map(([key = '', value = '']) => `${key.padEnd(10)}  ${value}\n`).join(''),
+  );
   return 0;
 }
 
@@ -156,5 +185,12 @@ function asTable(images: readonly Image[]): string {
 }
 
 function asJson({ id, repoTags, repoDigests, size: bytes, pinned, spec }: Image): object {
-  return { id, repoTags, repoDigests, size: bytes, pinned, verified: spec?.annotations['portcullis.dev/unverified'] !== 'true' };
+  return {
+    id,
+    repoTags,
+    repoDigests,
+    size: bytes,
+    pinned,
+    verified: spec?.annotations['portcullis.dev/unverified'] !== 'true',
+  };
 }

@@ -47,29 +47,58 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'portcullis-cli-'));
   const log = join(folder, '0.log');
   const time = '2026-11-20T08:00:00.000000000Z';
-  await writeFile(log, `${time} stdout F one\n${time} stderr F two\n${time} stdout P th\n${time} stdout F ree\n`);
+  await writeFile(
+    log,
+    `${time} stdout F one\n${time} stderr F two\n${time} stdout P th\n${time} stdout F ree\n`,
+  );
   server = await createCriServer({
     socketPath: join(folder, 'cri.sock'),
     log: createLogger({ level: 'silent' }),
     imageService: {},
     runtimeService: {
       listPodSandbox: ({ filter }) =>
-        Promise.resolve({ items: pods.filter((pod) => filter?.state === undefined || pod.state === filter.state.state) }),
+        Promise.resolve({
+          items: pods.filter((pod) => filter?.state === undefined || pod.state === filter.state.state),
+        }),
       listContainers: ({ filter }) =>
         Promise.resolve({
-          containers: containers.filter((container) => filter?.state === undefined || container.state === filter.state.state),
+          containers: containers.filter(
+            (container) => filter?.state === undefined || container.state === filter.state.state,
+          ),
         }),
       containerStatus: ({ containerId }) =>
         Promise.resolve({
-          status: { id: containerId, logPath: containerId.startsWith('c2') ? '' : log, state: ContainerState.CONTAINER_EXITED },
+          status: {
+            id: containerId,
+            logPath: containerId.startsWith('c2') ? '' : log,
+            state: ContainerState.CONTAINER_EXITED,
+          },
         }),
       execSync: ({ cmd, containerId }) => {
         if (cmd[0] === 'denied') {
-          throw new PortcullisError({ code: 'X_DENIED', kind: 'denied', attempted: 'exec', on: containerId, why: 'no', fix: 'none' });
+          throw new PortcullisError({
+            code: 'X_DENIED',
+            kind: 'denied',
+            attempted: 'exec',
+            on: containerId,
+            why: 'no',
+            fix: 'none',
+          });
         }
         if (cmd[0] === 'undecided')
-          throw new PortcullisError({ code: 'X_UNDECIDED', kind: 'undecided', attempted: 'exec', on: 'x', why: 'unknown', fix: 'wait' });
-        return Promise.resolve({ stdout: Buffer.from(cmd.join(' ')), stderr: Buffer.from(containerId.slice(0, 2)), exitCode: 7 });
+          throw new PortcullisError({
+            code: 'X_UNDECIDED',
+            kind: 'undecided',
+            attempted: 'exec',
+            on: 'x',
+            why: 'unknown',
+            fix: 'wait',
+          });
+        return Promise.resolve({
+          stdout: Buffer.from(cmd.join(' ')),
+          stderr: Buffer.from(containerId.slice(0, 2)),
+          exitCode: 7,
+        });
       },
     },
   });
@@ -88,21 +117,32 @@ interface Outcome {
 function portcullis(...args: string[]): Promise<Outcome> {
   const env = { ...process.env, PORTCULLIS_SOCKET: join(folder, 'cri.sock') };
   return new Promise((resolve) => {
-    execFile(process.execPath, [`${import.meta.dirname}/main.ts`, ...args], { env }, (error, stdout, stderr) => {
-      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
-    });
+    execFile(
+      process.execPath,
+      [`${import.meta.dirname}/main.ts`, ...args],
+      { env },
+      (error, stdout, stderr) => {
+        resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+      },
+    );
   });
 }
 
 test('pods: ready ones, newest first; -a: all', async () => {
   const { stdout, code } = await portcullis('pods');
   assert.deepEqual([code, stdout.split('\n').length], [0, 3]);
-  assert.match(stdout, /^POD +AGE +STATE +NAME +NAMESPACE +ATTEMPT +RUNTIME\na{13} +3m +ready +web +pay +0 +\(default\)\n$/);
+  assert.match(
+    stdout,
+    /^POD +AGE +STATE +NAME +NAMESPACE +ATTEMPT +RUNTIME\na{13} +3m +ready +web +pay +0 +\(default\)\n$/,
+  );
   assert.match((await portcullis('pods', '-a')).stdout, /\nb{13} +1h +not ready +old +pay +1 /);
 });
 
 test('pods as JSON', async () => {
-  const listed = JSON.parse((await portcullis('pods', '-a', '--output', 'json')).stdout) as Record<string, unknown>[];
+  const listed = JSON.parse((await portcullis('pods', '-a', '--output', 'json')).stdout) as Record<
+    string,
+    unknown
+  >[];
   assert.deepEqual(
     listed.map(({ name, namespace, state }) => [name, namespace, state]),
     [
@@ -116,14 +156,20 @@ test('ps: running containers with their pod; -a: all', async () => {
   const { stdout } = await portcullis('ps');
   assert.match(stdout, /\nc100000000000 +localhost:5000\/app:1 +1m +running +app +0 +a{13} +pay\/web\n/);
   assert.doesNotMatch(stdout, /exited/);
-  const listed = JSON.parse((await portcullis('ps', '-a', '--output', 'json')).stdout) as Record<string, unknown>[];
+  const listed = JSON.parse((await portcullis('ps', '-a', '--output', 'json')).stdout) as Record<
+    string,
+    unknown
+  >[];
   assert.deepEqual(listed.map(({ state }) => state).sort(), ['exited', 'running', 'running']);
 });
 
 test('logs: each stream where it belongs, partial lines joined', async () => {
   assert.deepEqual(await portcullis('logs', 'd3'), { code: 0, stdout: 'one\nthree\n', stderr: 'two\n' });
   assert.equal((await portcullis('logs', '--tail', '1', 'app')).stdout, 'three\n');
-  assert.equal((await portcullis('logs', '-f', '-t', '--tail', '1', 'app')).stdout, '2026-11-20T08:00:00.000000000Z three\n');
+  assert.equal(
+    (await portcullis('logs', '-f', '-t', '--tail', '1', 'app')).stdout,
+    '2026-11-20T08:00:00.000000000Z three\n',
+  );
   const entries = (await portcullis('logs', '--output', 'json', 'app')).stdout.trim().split('\n');
   assert.deepEqual(JSON.parse(entries[2] ?? ''), {
     time: '2026-11-20T08:00:00.000000000Z',
@@ -134,7 +180,11 @@ test('logs: each stream where it belongs, partial lines joined', async () => {
 });
 
 test('exec: output, flags of the command left alone, its exit code', async () => {
-  assert.deepEqual(await portcullis('exec', 'c1', 'ls', '-l', '--output', 'x'), { code: 7, stdout: 'ls -l --output x', stderr: 'c1' });
+  assert.deepEqual(await portcullis('exec', 'c1', 'ls', '-l', '--output', 'x'), {
+    code: 7,
+    stdout: 'ls -l --output x',
+    stderr: 'c1',
+  });
   assert.deepEqual(JSON.parse((await portcullis('exec', '--output', 'json', 'side', 'id')).stdout), {
     exitCode: 7,
     stdout: 'id',
@@ -142,8 +192,16 @@ test('exec: output, flags of the command left alone, its exit code', async () =>
   });
 });
 
-const failures: readonly { readonly args: readonly string[]; readonly code: number; readonly says: RegExp }[] = [
-  { args: ['exec', 'nothing', 'ls'], code: 4, says: /no container has this id or name.*\[CRI_NO_SUCH_CONTAINER\]/ },
+const failures: readonly {
+  readonly args: readonly string[];
+  readonly code: number;
+  readonly says: RegExp;
+}[] = [
+  {
+    args: ['exec', 'nothing', 'ls'],
+    code: 4,
+    says: /no container has this id or name.*\[CRI_NO_SUCH_CONTAINER\]/,
+  },
   { args: ['logs', 'c'], code: 4, says: /several ids begin so/ },
   { args: ['logs', 'side'], code: 4, says: /\[CLI_NO_LOG\]/ },
   { args: ['exec', 'app', 'denied'], code: 1, says: /\[X_DENIED\]/ },

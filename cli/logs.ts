@@ -64,7 +64,10 @@ function printLog(container: string, options: Options): Promise<number> {
     })) {
       const { time, stream, partial, content } = entry;
       if (options.output === 'json')
-        await write(process.stdout, `${JSON.stringify({ time, stream, partial, content: content.toString() })}\n`);
+        await write(
+          process.stdout,
+          `${JSON.stringify({ time, stream, partial, content: content.toString() })}\n`,
+        );
       else {
         const out = stream === 'stderr' ? process.stderr : process.stdout;
         if (options.timestamps === true && lineStarts) await write(out, `${time} `);

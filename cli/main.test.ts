@@ -25,7 +25,9 @@ function portcullis(...args: string[]): Promise<Outcome> {
 }
 
 const leavesOf = (command: Command): readonly Command[] =>
-  command.commands.length === 0 ? [command] : command.commands.filter((one) => one.name() !== 'help').flatMap(leavesOf);
+  command.commands.length === 0
+    ? [command]
+    : command.commands.filter((one) => one.name() !== 'help').flatMap(leavesOf);
 
 for (const { name, summary, load } of commands) {
   test(`portcullis ${name}: its module registers it as help says, with -o, --output`, async () => {
@@ -66,7 +68,11 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     code: 2,
     says: /2 problems:[^]*c\.yaml: cannot be read[^]*logLevel[^]*\[CONFIG_INVALID\]/,
   },
-  { args: ['daemon', '--print-config', '--socket', '/run/x.sock'], code: 0, says: /^socket: \/run\/x\.sock$/m },
+  {
+    args: ['daemon', '--print-config', '--socket', '/run/x.sock'],
+    code: 0,
+    says: /^socket: \/run\/x\.sock$/m,
+  },
   { args: ['daemon', '--print-config', '--output', 'json'], code: 0, says: /"defaultRuntime": "crun"/ },
 ];
 for (const { args, code, says } of uses) {
@@ -105,12 +111,26 @@ test('a user other than root gets an error that names root when the daemon answe
       ['network', 'overlay', 'status'],
       ['service', 'ls'],
     ]) {
-      const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, ...words, '--admin-socket', socket];
-      const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: folder } });
+      const [program, ...args] = [
+        ...asNobody,
+        process.execPath,
+        `${import.meta.dirname}/main.ts`,
+        ...words,
+        '--admin-socket',
+        socket,
+      ];
+      const child = spawn(program, args, {
+        stdio: ['ignore', 'ignore', 'pipe'],
+        env: { ...process.env, HOME: folder },
+      });
       let said = '';
       child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
       const [code] = (await once(child, 'close')) as [number];
-      assert.deepEqual([code, /only root may: .*call it as root \[NETWORK_NOT_ROOT\]/u.test(said)], [4, true], said);
+      assert.deepEqual(
+        [code, /only root may: .*call it as root \[NETWORK_NOT_ROOT\]/u.test(said)],
+        [4, true],
+        said,
+      );
     }
   } finally {
     server.close();
@@ -119,9 +139,18 @@ test('a user other than root gets an error that names root when the daemon answe
 });
 
 for (const [words, why] of [
-  [['daemon'], /^portcullis: start the daemon: only root can create .* this user has the id \d+; run it with sudo \[CLI_NOT_ROOT\]\n$/u],
-  [['network', 'docker-driver'], /^portcullis: serve docker networks: only root can .*; run it with sudo \[CLI_NOT_ROOT\]\n$/u],
-  [['quickstart'], /^portcullis: run the quickstart: only root can .*; run it with sudo \[CLI_NOT_ROOT\]\n$/u],
+  [
+    ['daemon'],
+    /^portcullis: start the daemon: only root can create .* this user has the id \d+; run it with sudo \[CLI_NOT_ROOT\]\n$/u,
+  ],
+  [
+    ['network', 'docker-driver'],
+    /^portcullis: serve docker networks: only root can .*; run it with sudo \[CLI_NOT_ROOT\]\n$/u,
+  ],
+  [
+    ['quickstart'],
+    /^portcullis: run the quickstart: only root can .*; run it with sudo \[CLI_NOT_ROOT\]\n$/u,
+  ],
 ] as const)
   test(`${words.join(' ')} as a user other than root says so before it changes anything`, () => {
     const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, ...words];
@@ -131,6 +160,12 @@ for (const [words, why] of [
   });
 
 test('the effective configuration needs no root', () => {
-  const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, 'daemon', '--print-config'];
+  const [program, ...args] = [
+    ...asNobody,
+    process.execPath,
+    `${import.meta.dirname}/main.ts`,
+    'daemon',
+    '--print-config',
+  ];
   assert.equal(spawnSync(program, args, { encoding: 'utf8' }).status, 0);
 });

@@ -11,7 +11,14 @@ const conf = join(folder, 'net.d');
 const main = join(import.meta.dirname, 'main.ts');
 
 function network(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const places = ['--conf-dir', conf, '--root', join(folder, 'root'), '--admin-socket', join(folder, 'none.sock')];
+  const places = [
+    '--conf-dir',
+    conf,
+    '--root',
+    join(folder, 'root'),
+    '--admin-socket',
+    join(folder, 'none.sock'),
+  ];
   return spawnSync(process.execPath, [main, 'network', ...args, ...places], { encoding: 'utf8' });
 }
 
@@ -36,18 +43,31 @@ test('a network is created, listed, inspected and removed, without a daemon', ()
     plugins: { mtu: number; dns: unknown; ipam: { ranges: unknown } }[];
   };
   assert.equal(written.plugins[0]?.mtu, 1400);
-  assert.deepEqual(written.plugins[0].dns, { nameservers: ['10.9.0.254', 'fd00:9::1'], search: ['pods.portcullis.internal'] });
-  assert.deepEqual(written.plugins[0].ipam.ranges, [[{ subnet: '10.9.0.0/24', gateway: '10.9.0.254' }], [{ subnet: 'fd00:9::/64' }]]);
+  assert.deepEqual(written.plugins[0].dns, {
+    nameservers: ['10.9.0.254', 'fd00:9::1'],
+    search: ['pods.portcullis.internal'],
+  });
+  assert.deepEqual(written.plugins[0].ipam.ranges, [
+    [{ subnet: '10.9.0.0/24', gateway: '10.9.0.254' }],
+    [{ subnet: 'fd00:9::/64' }],
+  ]);
 
   const again = network('create', 'pods', '--subnet', '10.10.0.0/24');
   assert.deepEqual([again.status, /NETWORK_EXISTS/u.test(again.stderr)], [1, true]);
   for (const subnet of ['10.9.0.128/25', '10.8.0.0/15', 'fd00:9::/48']) {
     const taken = network('create', 'taken', '--subnet', subnet);
-    assert.deepEqual([taken.status, /of the network pods .* overlaps.*NETWORK_SUBNET_TAKEN/u.test(taken.stderr)], [1, true], taken.stderr);
+    assert.deepEqual(
+      [taken.status, /of the network pods .* overlaps.*NETWORK_SUBNET_TAKEN/u.test(taken.stderr)],
+      [1, true],
+      taken.stderr,
+    );
   }
   assert.equal(network('create', 'same', '--subnet', '10.9.0.0/24', '--link', 'br9').status, 0);
   assert.equal(network('rm', 'same').status, 0);
-  assert.equal(network('create', 'lan', '--type', 'macvlan', '--link', 'eth0', '--subnet', '10.11.0.0/24').status, 0);
+  assert.equal(
+    network('create', 'lan', '--type', 'macvlan', '--link', 'eth0', '--subnet', '10.11.0.0/24').status,
+    0,
+  );
   const listed = network('ls').stdout;
   assert.match(
     listed,
@@ -84,7 +104,10 @@ test('a new network that becomes the network of pods is announced by a note', ()
   };
   assert.doesNotMatch(makes('pods', '--subnet', '10.20.0.0/24'), /pods get/u);
   assert.doesNotMatch(makes('shop', '--subnet', '10.21.0.0/24'), /pods get/u);
-  assert.match(makes('apple', '--subnet', '10.22.0.0/24'), /^note: pods now get apple instead of pods, .*--order/mu);
+  assert.match(
+    makes('apple', '--subnet', '10.22.0.0/24'),
+    /^note: pods now get apple instead of pods, .*--order/mu,
+  );
   assert.doesNotMatch(makes('ant', '--subnet', '10.23.0.0/24', '--order', '51'), /pods get/u);
 });
 

@@ -31,39 +31,60 @@ interface CreateFlags extends Flags {
  * where it runs.
  */
 export function register(program: Command): void {
-  const network = program.command('network').description('the networks of pods: list, create, inspect, remove, collect orphaned resources');
+  const network = program
+    .command('network')
+    .description('the networks of pods: list, create, inspect, remove, collect orphaned resources');
   registerOverlay(network);
   withSource(
-    network.command('create').description('write the configuration of a network of our plugins').argument('<name>', 'of the network'),
+    network
+      .command('create')
+      .description('write the configuration of a network of our plugins')
+      .argument('<name>', 'of the network'),
   )
     .option('--subnet <cidr>', 'subnet from which each pod gets an address; may be repeated', collect)
     .option('--ipv6 <cidr>', 'the same for IPv6, in addition', collect)
     .option('--gateway <address>', 'gateway of each subnet, in order; default: the first address', collect)
     .option('--mtu <bytes>', "MTU of the pods' interfaces; default: MTU of the default route's link", whole)
     .addOption(
-      new Option('--type <type>', 'the plugin that makes the interface').choices(['bridge', 'ptp', 'macvlan', 'ipvlan']).default('bridge'),
+      new Option('--type <type>', 'the plugin that makes the interface')
+        .choices(['bridge', 'ptp', 'macvlan', 'ipvlan'])
+        .default('bridge'),
     )
     .option('--link <name>', 'bridge: its name (default: cni0); macvlan and ipvlan: the host’s link')
     .option('--no-masquerade', 'packets that leave the subnets keep their source address')
     .option('--no-isolation', 'bridge: other isolated bridges can reach its pods')
-    .option('--internal', 'bridge: its pods cannot reach the outside, and the outside cannot reach them', false)
-    .option('--pod-namespace <name>', 'namespace whose pods may request it by annotation; * for all; may be repeated', collect)
+    .option(
+      '--internal',
+      'bridge: its pods cannot reach the outside, and the outside cannot reach them',
+      false,
+    )
+    .option(
+      '--pod-namespace <name>',
+      'namespace whose pods may request it by annotation; * for all; may be repeated',
+      collect,
+    )
     .option('--order <text>', "prefix of the file's name: the first file by name is the pods' network", '50')
     .addHelpText(
       'after',
       '\nThe configuration is validated before the file is written. An existing file is never replaced.\n\nExamples:\n  $ portcullis network create pods --subnet 10.88.0.0/16 --ipv6 fd00:88::/64\n  $ portcullis network create lan --type macvlan --link eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 --mtu 9000',
     )
     .action((name: string, flags: CreateFlags, command: Command) => {
-      if ((flags.subnet ?? flags.ipv6) === undefined) command.error('error: give --subnet or --ipv6', { exitCode: exitCodes.usage });
+      if ((flags.subnet ?? flags.ipv6) === undefined)
+        command.error('error: give --subnet or --ipv6', { exitCode: exitCodes.usage });
       return run(flags.output, () => Promise.resolve(create(name, flags)));
     });
   withSource(
     network
       .command('rm')
-      .description('remove a network that nothing is attached to: its configuration, and the bridges that our plugins made for it')
+      .description(
+        'remove a network that nothing is attached to: its configuration, and the bridges that our plugins made for it',
+      )
       .argument('<name>'),
   )
-    .addHelpText('after', '\nExits with 1 while something is attached.\n\nExamples:\n  $ portcullis network rm pods')
+    .addHelpText(
+      'after',
+      '\nExits with 1 while something is attached.\n\nExamples:\n  $ portcullis network rm pods',
+    )
     .action((name: string, flags: Flags) => run(flags.output, () => Promise.resolve(remove(name, flags))));
   registerShow(network);
   registerConnections(network);

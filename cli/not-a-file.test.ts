@@ -22,12 +22,27 @@ describe('a FIFO or a device that is given as a file', () => {
 
   /** Runs the command for at most 60 s, with memory that no such file fits into. */
   const run = (words: readonly string[]): ReturnType<typeof runProgram> =>
-    runProgram('timeout', ['--signal=KILL', '60', ...portcullisCommand, ...words], { ...process.env, HOME: folder });
+    runProgram('timeout', ['--signal=KILL', '60', ...portcullisCommand, ...words], {
+      ...process.env,
+      HOME: folder,
+    });
 
-  const commands: readonly (readonly [name: string, words: (path: string) => readonly string[], code?: number])[] = [
+  const commands: readonly (readonly [
+    name: string,
+    words: (path: string) => readonly string[],
+    code?: number,
+  ])[] = [
     [
       'the configuration of the daemon',
-      (path) => ['daemon', '--config', path, '--root', join(folder, 'root'), '--state', join(folder, 'state')],
+      (path) => [
+        'daemon',
+        '--config',
+        path,
+        '--root',
+        join(folder, 'root'),
+        '--state',
+        join(folder, 'state'),
+      ],
     ],
     ['the configuration of setup', (path) => ['setup', '--config', path, '--yes']],
     ['a policy', (path) => ['policy', 'check', path], 1],

@@ -45,5 +45,13 @@ function asTable(pods: readonly PodSandbox[]): string {
 
 function asJson(pod: PodSandbox): object {
   const { id, metadata, runtimeHandler, labels, annotations } = pod;
-  return { id, ...metadata, state: stateOf(pod), createdAt: isoTime(pod.createdAt), runtimeHandler, labels, annotations };
+  return {
+    id,
+    ...metadata,
+    state: stateOf(pod),
+    createdAt: isoTime(pod.createdAt),
+    runtimeHandler,
+    labels,
+    annotations,
+  };
 }

@@ -1,5 +1,12 @@
 import type { Command } from 'commander';
-import { describePolicy, explainPolicy, explainReason, loadPolicy, starterPolicy, writeStarterPolicy } from '../trust/index.ts';
+import {
+  describePolicy,
+  explainPolicy,
+  explainReason,
+  loadPolicy,
+  starterPolicy,
+  writeStarterPolicy,
+} from '../trust/index.ts';
 import type { PolicyExplanation } from '../trust/index.ts';
 import { policyCheckAnswers } from './output/exit-codes.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
@@ -20,7 +27,9 @@ interface ExplainFlags extends Flags {
 }
 
 export function register(program: Command): void {
-  const policy = program.command('policy').description('write, check, explain, test, simulate, import and export trust policies');
+  const policy = program
+    .command('policy')
+    .description('write, check, explain, test, simulate, import and export trust policies');
   withOutput(
     policy
       .command('init')
@@ -35,26 +44,36 @@ export function register(program: Command): void {
   withOutput(
     policy
       .command('check')
-      .description('check policies and profiles as the daemon loads them: every problem at once, as file:line:column')
+      .description(
+        'check policies and profiles as the daemon loads them: every problem at once, as file:line:column',
+      )
       .argument('<path...>', 'files or folders'),
   )
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid: the daemon puts these files in force; 1 not.',
     )
-    .action((paths: readonly string[], flags: Flags) => run(flags.output, () => check(paths, flags), policyCheckAnswers));
+    .action((paths: readonly string[], flags: Flags) =>
+      run(flags.output, () => check(paths, flags), policyCheckAnswers),
+    );
   withOutput(
     withWide(policy.command('explain'))
       .description('say which rules match an image and what they demand; asks no registry')
       .argument('[image]', 'reference of the image; without one, every rule is described')
       .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
-      .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', ''),
+      .option(
+        '--namespace <name>',
+        'Kubernetes namespace; without it, rules for namespaces do not match',
+        '',
+      ),
   )
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis policy explain busybox:1 --policy policy.yaml --namespace team-a\n  $ portcullis policy explain --policy policy.yaml        every rule in words\n\nExit status: 0 some evidence could admit it, 1 none could.',
     )
-    .action((image: string | undefined, flags: ExplainFlags) => run(flags.output, () => explain(image, flags)));
+    .action((image: string | undefined, flags: ExplainFlags) =>
+      run(flags.output, () => explain(image, flags)),
+    );
   registerTest(policy);
   registerFormat(policy);
   registerConvert(policy);
@@ -75,9 +94,12 @@ async function check(paths: readonly string[], flags: Flags): Promise<number> {
   const { loadPolicySet } = await import('../runtime/index.ts');
   const { policy, profiles, otherDocuments, files } = await loadPolicySet({ paths });
   const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
-  const others = otherDocuments.flatMap(({ kind, name }) => (kind === 'PolicyTest' ? [`not part of the policy: ${kind} ${name}\n`] : []));
+  const others = otherDocuments.flatMap(({ kind, name }) =>
+    kind === 'PolicyTest' ? [`not part of the policy: ${kind} ${name}\n`] : [],
+  );
   const defined = profiles.defined.map(({ name }) => name);
-  const named = defined.length === 0 ? '' : `, profile${defined.length === 1 ? '' : 's'} ${defined.join(', ')}`;
+  const named =
+    defined.length === 0 ? '' : `, profile${defined.length === 1 ? '' : 's'} ${defined.join(', ')}`;
   print(
     flags.output,
     { valid: true, revision: policy.revision, rules: policy.rules, profiles: defined, otherDocuments, files },

@@ -17,7 +17,10 @@ export function register(program: Command): void {
       run(options.output, () =>
         withClient(options.socket, async (client) => {
           const filter = options.all === true ? {} : { state: { state: ContainerState.CONTAINER_RUNNING } };
-          const [list, pods] = await Promise.all([client.runtime.listContainers({ filter }), client.runtime.listPodSandbox({})]);
+          const [list, pods] = await Promise.all([
+            client.runtime.listContainers({ filter }),
+            client.runtime.listPodSandbox({}),
+          ]);
           const containers = list.containers.toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
           const podOf = new Map(pods.items.map((pod) => [pod.id, pod]));
           print(

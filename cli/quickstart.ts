@@ -42,7 +42,9 @@ async function quickstart(flags: QuickstartFlags): Promise<number> {
 async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const paper = paperFor(process.stdout, process.env);
-  const report = createStepReport(output === 'json' ? { ...paper, write: () => undefined, live: false } : paper);
+  const report = createStepReport(
+    output === 'json' ? { ...paper, write: () => undefined, live: false } : paper,
+  );
   const folder = makeFolders();
   const undos: (() => Promise<unknown>)[] = [];
   let ending: Promise<void> | undefined;
@@ -65,9 +67,12 @@ async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
     held = report.close() && false;
     // The output already shows a failure that a step found. Any other error is a defect of the quickstart.
     if (!isPortcullisError(thrown))
-      process.stderr.write(`${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
+      process.stderr.write(
+        `${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,
+      );
   }
-  if (output === 'json') process.stdout.write(`${JSON.stringify({ held, steps: report.steps, lookAt }, null, 2)}\n`);
+  if (output === 'json')
+    process.stdout.write(`${JSON.stringify({ held, steps: report.steps, lookAt }, null, 2)}\n`);
   if (keep && held) {
     signals.staying();
     await new Promise(() => undefined);

@@ -30,11 +30,25 @@ interface DrainFlags extends Flags {
 
 /** `portcullis service`: virtual addresses that the daemon load balances over backends. */
 export function register(program: Command): void {
-  const service = program.command('service').description('load-balanced virtual addresses: apply, list, drain, remove');
-  withDaemon(service.command('apply').description('apply the services of files to the kernel; other services stay as they are'))
-    .option('-f, --file <file>', 'a file, a folder of files, or - for standard input; may be repeated', collect)
+  const service = program
+    .command('service')
+    .description('load-balanced virtual addresses: apply, list, drain, remove');
+  withDaemon(
+    service
+      .command('apply')
+      .description('apply the services of files to the kernel; other services stay as they are'),
+  )
+    .option(
+      '-f, --file <file>',
+      'a file, a folder of files, or - for standard input; may be repeated',
+      collect,
+    )
     .addOption(
-      new Option('--backend <name>', 'load balancer to use until the next start of the daemon').choices(['auto', 'ipvs', 'nftables']),
+      new Option('--backend <name>', 'load balancer to use until the next start of the daemon').choices([
+        'auto',
+        'ipvs',
+        'nftables',
+      ]),
     )
     .option('--check', 'only report what is wrong with the files', false)
     .addHelpText(
@@ -47,7 +61,9 @@ export function register(program: Command): void {
       return run(jsonOr(flags), () => apply(flags));
     });
   withDaemon(
-    withWide(service.command('ls')).description('list services, their load balancer and the state of each backend').argument('[name...]'),
+    withWide(service.command('ls'))
+      .description('list services, their load balancer and the state of each backend')
+      .argument('[name...]'),
   )
     .addHelpText(
       'after',
@@ -57,7 +73,9 @@ export function register(program: Command): void {
   withDaemon(
     service
       .command('drain')
-      .description('stop new connections to backends; existing ones end within the grace period of the service')
+      .description(
+        'stop new connections to backends; existing ones end within the grace period of the service',
+      )
       .argument('<service>')
       .argument('[address...]', 'addresses of backends; default: all of them'),
   )
@@ -66,11 +84,15 @@ export function register(program: Command): void {
       'after',
       '\nA drain persists over restarts, and when the service is applied again, until --undo.\n\nExamples:\n  $ portcullis service drain shop/web 10.0.0.2\n  $ portcullis service drain shop/web 10.0.0.2 --undo',
     )
-    .action((name: string, addresses: string[], flags: DrainFlags) => run(jsonOr(flags), () => drain(name, addresses, flags)));
+    .action((name: string, addresses: string[], flags: DrainFlags) =>
+      run(jsonOr(flags), () => drain(name, addresses, flags)),
+    );
   withDaemon(
     service
       .command('rm')
-      .description('remove services that were applied by command; their connections end within the grace period')
+      .description(
+        'remove services that were applied by command; their connections end within the grace period',
+      )
       .argument('<service...>'),
   )
     .addHelpText('after', '\nExamples:\n  $ portcullis service rm shop/web')
@@ -79,7 +101,9 @@ export function register(program: Command): void {
 
 function withDaemon(command: Command): Command {
   return withAdminSocket(command).addOption(
-    new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json', 'yaml']).default('text'),
+    new Option('-o, --output <format>', 'how to print the result')
+      .choices(['text', 'json', 'yaml'])
+      .default('text'),
   );
 }
 
@@ -99,9 +123,14 @@ async function apply(flags: ApplyFlags): Promise<number> {
   const { described, problems } = readServices(sources);
   const wrong = [...unread, ...problems];
   const lines: string[] = [];
-  if (file.length > 0 && described.length + wrong.length === 0) lines.push(`${file.join(', ')}: they describe no service`);
-  const switched = backend === undefined || check ? undefined : await askAdmin(flags, 'services/switch', { balancer: backend });
-  for (const refused of switched?.refused ?? []) lines.push(`${refused}: ${switched?.balancer ?? ''} cannot balance it`);
+  if (file.length > 0 && described.length + wrong.length === 0)
+    lines.push(`${file.join(', ')}: they describe no service`);
+  const switched =
+    backend === undefined || check
+      ? undefined
+      : await askAdmin(flags, 'services/switch', { balancer: backend });
+  for (const refused of switched?.refused ?? [])
+    lines.push(`${refused}: ${switched?.balancer ?? ''} cannot balance it`);
   const applied = new Set(described.map(({ service }) => service.name));
   if (!check)
     for (const services of inParts(described.map(({ service }) => service))) {
@@ -133,7 +162,11 @@ type Described = ReturnType<typeof readServices>['described'][number];
 function lineOf({ name, code, field, why }: RefusedService, described: Described | undefined): string {
   if (described === undefined) return `${name}: ${fieldText(field)}: ${why} [${code}]`;
   return formatProblems([
-    { position: positionIn(described.written, field), path: `${name}: ${fieldText(field)}`, message: `${why} [${code}]` },
+    {
+      position: positionIn(described.written, field),
+      path: `${name}: ${fieldText(field)}`,
+      message: `${why} [${code}]`,
+    },
   ]);
 }
 
@@ -169,20 +202,31 @@ async function listAll(names: readonly string[], flags: Flags): Promise<Omit<Ser
 
 async function list(names: readonly string[], flags: Flags): Promise<number> {
   const all = await listAll(names, flags);
-  const services = names.length === 0 ? all.services : all.services.filter(({ name }) => names.includes(name));
+  const services =
+    names.length === 0 ? all.services : all.services.filter(({ name }) => names.includes(name));
   const problems = all.problems.map((problem) => `refused: ${problem}\n`).join('');
-  const former = all.retiring === undefined ? '' : `${all.retiring.kind} still has ${all.retiring.connections} connections from before\n`;
+  const former =
+    all.retiring === undefined
+      ? ''
+      : `${all.retiring.kind} still has ${all.retiring.connections} connections from before\n`;
   printAs(flags, { ...all, services }, `${serviceTable(services)}${former}${problems}`);
   const missing = names.filter((name) => !services.some((one) => one.name === name));
-  for (const name of missing) process.stderr.write(printableText(`${name}: there is no service of that name\n`));
+  for (const name of missing)
+    process.stderr.write(printableText(`${name}: there is no service of that name\n`));
   return missing.length === 0 ? exitCodes.yes : exitCodes.no;
 }
 
 async function drain(name: string, addresses: readonly string[], flags: DrainFlags): Promise<number> {
   const answer = await askAdmin(flags, 'services/drain', { name, addresses, is: !flags.undo });
-  const words = flags.undo ? 'takes connections again' : `is draining; existing connections end within ${answer.graceSeconds} s`;
+  const words = flags.undo
+    ? 'takes connections again'
+    : `is draining; existing connections end within ${answer.graceSeconds} s`;
   const none = flags.undo ? `no backend of ${name} is drained\n` : `${name} has no backend\n`;
-  printAs(flags, answer, answer.backends.length === 0 ? none : answer.backends.map((address) => `${address} ${words}\n`).join(''));
+  printAs(
+    flags,
+    answer,
+    answer.backends.length === 0 ? none : answer.backends.map((address) => `${address} ${words}\n`).join(''),
+  );
   return exitCodes.yes;
 }
 

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -34,14 +43,28 @@ function place(name: string): Place {
   const at = join(folder, name);
   mkdirSync(at);
   const config = join(at, 'etc/config.yaml');
-  const flags = ['--config', config, '--policy', join(at, 'etc/policy'), '--cni-conf-dir', join(at, 'net.d'), '--root', join(at, 'root')];
+  const flags = [
+    '--config',
+    config,
+    '--policy',
+    join(at, 'etc/policy'),
+    '--cni-conf-dir',
+    join(at, 'net.d'),
+    '--root',
+    join(at, 'root'),
+  ];
   const environment = { ...process.env, PORTCULLIS_PASSPHRASE: 'open sesame' };
   return {
     at,
     config,
     flags,
     setup: (...args) =>
-      spawnSync(process.execPath, [main, 'setup', ...flags, ...args], { cwd: at, encoding: 'utf8', env: environment, input: '' }),
+      spawnSync(process.execPath, [main, 'setup', ...flags, ...args], {
+        cwd: at,
+        encoding: 'utf8',
+        env: environment,
+        input: '',
+      }),
     files: () =>
       Object.fromEntries(
         readdirSync(at, { recursive: true, withFileTypes: true })
@@ -69,7 +92,10 @@ describe('portcullis setup', () => {
   test('without a terminal and --yes shows each file, writes nothing, and fails', () => {
     const { status, stdout, stderr } = node.setup('--images', 'r.example/team/**');
     assert.deepEqual([status, node.files()], [2, {}], stderr);
-    assert.match(stdout, /etc\/policy\/policy\.yaml {3}\(trust policy, mode 0644\)\n[^]*images: \["r\.example\/team\/\*\*"\]/u);
+    assert.match(
+      stdout,
+      /etc\/policy\/policy\.yaml {3}\(trust policy, mode 0644\)\n[^]*images: \["r\.example\/team\/\*\*"\]/u,
+    );
     assert.match(stdout, /net\.d\/50-pods\.conflist[^]*"subnet": "/u);
     assert.match(stderr, /give --yes .*\[CLI_SETUP_UNCONFIRMED\]/u);
   });
@@ -88,7 +114,9 @@ describe('portcullis setup', () => {
     assert.equal(Object.keys(written).length, shown(planned).files.length);
     assert.equal(statSync(join(node.at, 'cosign.key')).mode & 0o777, 0o600);
     assert.equal(written['etc/policy/cosign.pub'], written['cosign.pub']);
-    assert.deepEqual((await loadPolicy({ paths: [join(node.at, 'etc/policy')] })).policy.rules[0]?.images, ['r.example/team/**']);
+    assert.deepEqual((await loadPolicy({ paths: [join(node.at, 'etc/policy')] })).policy.rules[0]?.images, [
+      'r.example/team/**',
+    ]);
     const settings = await loadDaemonConfig({ file: node.config });
     assert.equal(settings.cni.confDir, join(node.at, 'net.d'));
     const source = {
@@ -105,7 +133,8 @@ describe('portcullis setup', () => {
     const again = node.setup(...args);
     assert.deepEqual([again.status, node.files()], [0, before], again.stderr);
     assert.ok(shown(again).files.every(({ state }) => state === 'kept'));
-    for (const lost of ['cosign.pub', 'etc/policy/cosign.pub', 'etc/policy/policy.yaml']) rmSync(join(node.at, lost));
+    for (const lost of ['cosign.pub', 'etc/policy/cosign.pub', 'etc/policy/policy.yaml'])
+      rmSync(join(node.at, lost));
     const completed = node.setup(...args, '--images', 'r.example/team/**');
     assert.deepEqual([completed.status, node.files()], [0, before], completed.stderr);
   });
@@ -124,21 +153,30 @@ describe('portcullis setup', () => {
   test('a subnet for a network that exists already is refused', () => {
     const { status, stderr } = node.setup('--yes', '--subnet', '192.0.2.0/24');
     assert.equal(status, 4);
-    assert.match(stderr, /50-pods\.conflist already, and nothing is overwritten.*\[CLI_SETUP_NETWORK_EXISTS\]/su);
+    assert.match(
+      stderr,
+      /50-pods\.conflist already, and nothing is overwritten.*\[CLI_SETUP_NETWORK_EXISTS\]/su,
+    );
   });
 
   test('settings that the kept configuration does not have are refused', () => {
     const before = node.files();
     const { status, stderr } = node.setup('--yes', '--log-level', 'debug');
     assert.deepEqual([status, node.files()], [4, before]);
-    assert.match(stderr, /config\.yaml: it exists with other values than .*--log-level.*\[CLI_SETUP_CONFIG_DIFFERS\]/u);
+    assert.match(
+      stderr,
+      /config\.yaml: it exists with other values than .*--log-level.*\[CLI_SETUP_CONFIG_DIFFERS\]/u,
+    );
   });
 
   test('a key pair that the kept policy does not trust is refused', () => {
     const before = node.files();
     const { status, stderr } = node.setup('--yes', '--key', 'other');
     assert.deepEqual([status, node.files()], [4, before]);
-    assert.match(stderr, /etc\/policy\/cosign\.pub: it exists and is not .*other\.pub.*\[CLI_SETUP_KEY_DIFFERS\]/u);
+    assert.match(
+      stderr,
+      /etc\/policy\/cosign\.pub: it exists and is not .*other\.pub.*\[CLI_SETUP_KEY_DIFFERS\]/u,
+    );
   });
 
   const wrong = place('wrong');
@@ -172,7 +210,11 @@ describe('portcullis setup', () => {
     const full = place('full');
     // The schema is the only file of more than 16 KiB.
     const words = ['--fsize=16384', process.execPath, main, 'setup', ...full.flags, '--yes'];
-    const failed = spawnSync('prlimit', words, { cwd: full.at, encoding: 'utf8', env: { ...process.env, NODE_COMPILE_CACHE: '' } });
+    const failed = spawnSync('prlimit', words, {
+      cwd: full.at,
+      encoding: 'utf8',
+      env: { ...process.env, NODE_COMPILE_CACHE: '' },
+    });
     assert.notEqual(failed.status, 0);
     assert.deepEqual(Object.keys(full.files()), ['net.d/50-pods.conflist'], failed.stderr);
     assert.equal(full.setup('--yes').status, 0);
@@ -182,7 +224,10 @@ describe('portcullis setup', () => {
   test('asks on a terminal, and writes after a yes only, given after the files were shown', async () => {
     const asked = place('asked');
     const answers = ['r.example/one/**', 'pair', '198.51.100.0/24'];
-    assert.match(await onTerminal(asked, [...answers, 'y'], 'n'), /Write these files\? \[y\/N\][^]*nothing was written/u);
+    assert.match(
+      await onTerminal(asked, [...answers, 'y'], 'n'),
+      /Write these files\? \[y\/N\][^]*nothing was written/u,
+    );
     assert.deepEqual(asked.files(), {});
     assert.match(await onTerminal(asked, answers, 'y'), /written +\S+pair\.key/u);
     const files = asked.files();
@@ -191,7 +236,9 @@ describe('portcullis setup', () => {
   });
 });
 
-/** Runs setup on a pseudo-terminal. `early` is typed at once, `last` when the command asks for a confirmation. */
+/**
+ * Runs setup on a pseudo-terminal. `early` is typed at once, `last` when the command asks for a confirmation.
+ */
 async function onTerminal({ at, flags }: Place, early: readonly string[], last: string): Promise<string> {
   const command = [process.execPath, main, 'setup', ...flags].join(' ');
   const child = spawn('script', ['-qec', command, '/dev/null'], {
@@ -220,12 +267,24 @@ function inNamespace(calls: readonly string[], command: readonly string[]): Ende
 test('the subnet of the pods overlaps no address and no route of the host', () => {
   const host = place('host');
   const setup = [process.execPath, main, 'setup', ...host.flags, '--dry-run', '--output', 'json'];
-  const calls = ['link add d0 type bridge', 'addr add 10.210.7.1/24 dev d0', 'link set d0 up', 'route add 10.211.0.0/16 dev d0'];
+  const calls = [
+    'link add d0 type bridge',
+    'addr add 10.210.7.1/24 dev d0',
+    'link set d0 up',
+    'route add 10.211.0.0/16 dev d0',
+  ];
   const subnetOf = (ended: Ended): string | undefined =>
-    /"subnet": "([^"]+)"/u.exec(shown(ended).files.find(({ path }) => path.endsWith('.conflist'))?.content ?? '')?.[1];
+    /"subnet": "([^"]+)"/u.exec(
+      shown(ended).files.find(({ path }) => path.endsWith('.conflist'))?.content ?? '',
+    )?.[1];
   assert.equal(subnetOf(inNamespace(calls, setup)), '10.212.0.0/16');
   // A default route says nothing, and a VPN may route a whole private block.
-  const vpn = [...calls, 'route add default dev d0', 'route add 0.0.0.0/1 dev d0', 'route add 10.0.0.0/8 dev d0'];
+  const vpn = [
+    ...calls,
+    'route add default dev d0',
+    'route add 0.0.0.0/1 dev d0',
+    'route add 10.0.0.0/8 dev d0',
+  ];
   assert.equal(subnetOf(inNamespace(vpn, setup)), '172.20.0.0/16');
   const taken = inNamespace(vpn, [...setup, '--subnet', '10.99.0.0/16']);
   assert.match(taken.stderr, /the route to 10\.0\.0\.0\/8 by the link d0 overlaps it/u);

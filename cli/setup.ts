@@ -45,9 +45,16 @@ Exit status: 0 prepared, or shown by --dry-run, 1 the answer was no, 2 wrong use
 export function register(program: Command): void {
   const command = withOutput(program.command('setup'))
     .description('prepare this machine for the daemon: policy, network, key pair and configuration')
-    .option('--images <pattern>', 'images that the new policy admits once they are signed; may be repeated', collect)
+    .option(
+      '--images <pattern>',
+      'images that the new policy admits once they are signed; may be repeated',
+      collect,
+    )
     .option('--key <prefix>', 'make the key pair PREFIX.key and PREFIX.pub, and let the new policy trust it')
-    .option('--passphrase-file <file>', 'file with the passphrase of the private key (else PORTCULLIS_PASSPHRASE, or the terminal)')
+    .option(
+      '--passphrase-file <file>',
+      'file with the passphrase of the private key (else PORTCULLIS_PASSPHRASE, or the terminal)',
+    )
     .option(
       '--subnet <cidr>',
       'subnet of the pods, IPv4 or IPv6; may be repeated; default: a private one that this host does not use',
@@ -68,7 +75,8 @@ export function register(program: Command): void {
 
 async function setUp(flags: Flags): Promise<number> {
   const found = await readFound(flags.config, daemonFlagsOf({ ...flags }));
-  const asks = flags.output === 'text' && !flags.yes && !flags.dryRun && process.stdin.isTTY && process.stderr.isTTY;
+  const asks =
+    flags.output === 'text' && !flags.yes && !flags.dryRun && process.stdin.isTTY && process.stderr.isTTY;
   if (!asks) {
     const plan = await makePlan(found, choicesOf(flags));
     if (flags.yes && !flags.dryRun) return write(plan, flags);
@@ -108,7 +116,9 @@ async function askChoices(questions: Questions, found: Found, flags: Flags): Pro
     if (answer.length > 0) images = answer;
   }
   if (key === undefined && !found.policy.kept) {
-    const answer = await questions.ask('Key pair for signing: prefix of its files, such as ./cosign (empty: none, or you have one): ');
+    const answer = await questions.ask(
+      'Key pair for signing: prefix of its files, such as ./cosign (empty: none, or you have one): ',
+    );
     if (answer !== '') key = answer;
   }
   if (subnets === 'auto' && found.network === undefined) {

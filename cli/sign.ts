@@ -1,6 +1,13 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { generateKeyPair, openRegistries, parseDuration, processPassphrase, signReference, signatureFormats } from '../trust/index.ts';
+import {
+  generateKeyPair,
+  openRegistries,
+  parseDuration,
+  processPassphrase,
+  signReference,
+  signatureFormats,
+} from '../trust/index.ts';
 import type { SignatureFormat } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
@@ -42,7 +49,10 @@ export function register(program: Command): void {
         'bundle (default): as a referrer; legacy: as the tag sha256-….sig; notation-jws, notation-cose; may be repeated',
       )
         .choices(signatureFormats)
-        .argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), chosenFormat(value)]),
+        .argParser((value: string, before: readonly string[] | undefined) => [
+          ...(before ?? []),
+          chosenFormat(value),
+        ]),
     )
     .option('--recursive', 'sign every manifest of an index too', false)
     .option('--annotation <name=value>', 'sign this with the digest; may be repeated', annotation, {})
@@ -62,7 +72,9 @@ export function register(program: Command): void {
     if (flags.generateKey !== undefined && image === undefined && flags.key === undefined && !flags.keyless)
       return run(flags.output, () => makeKey(flags.generateKey ?? '', flags));
     if (image === undefined || flags.generateKey !== undefined)
-      return command.error('error: name an image and --key FILE, or --generate-key PREFIX alone', { exitCode: exitCodes.usage });
+      return command.error('error: name an image and --key FILE, or --generate-key PREFIX alone', {
+        exitCode: exitCodes.usage,
+      });
     demandSigner(command, flags);
     return run(flags.output, () => sign(image, flags));
   });
@@ -70,11 +82,16 @@ export function register(program: Command): void {
   function expiry(text: string): number {
     const seconds = parseDuration(text);
     return seconds === undefined
-      ? command.error(`error: --expiry ${text}: write a duration such as 90d, 24h or 30m`, { exitCode: exitCodes.usage })
+      ? command.error(`error: --expiry ${text}: write a duration such as 90d, 24h or 30m`, {
+          exitCode: exitCodes.usage,
+        })
       : seconds;
   }
 
-  function annotation(text: string, before: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  function annotation(
+    text: string,
+    before: Readonly<Record<string, string>>,
+  ): Readonly<Record<string, string>> {
     const [, name, value] = /^([^=\s]+)=(.*)$/s.exec(text) ?? [];
     if (name === undefined || value === undefined)
       return command.error(`error: --annotation ${text}: write NAME=VALUE`, { exitCode: exitCodes.usage });
@@ -92,7 +109,10 @@ async function sign(reference: string, flags: SignFlags): Promise<number> {
   const now = new Date();
   const signer = await openSignerOf(flags);
   try {
-    const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+    const registry = await openRegistries({
+      mirrors: flags.registryMirror,
+      insecureHosts: flags.insecureRegistry,
+    });
     try {
       const signed = await signReference({
         reference,
@@ -108,7 +128,9 @@ async function sign(reference: string, flags: SignFlags): Promise<number> {
       print(
         flags.output,
         { reference, signed },
-        signed.map((one) => `signed ${one.digest} (${one.format}, ${one.via}): ${one.manifestDigest}\n`).join(''),
+        signed
+          .map((one) => `signed ${one.digest} (${one.format}, ${one.via}): ${one.manifestDigest}\n`)
+          .join(''),
       );
       return exitCodes.yes;
     } finally {

@@ -22,7 +22,9 @@ daemon keeps it up to date by itself, and loads its policy again when it changes
 Exit status: 0 up to date, 1 what the repository serves is not valid, 2 wrong use, 4 failed. On any failure, what was there stays.`;
 
 export function register(program: Command): void {
-  const root = program.command('sigstore-root').description('keep the trusted roots of sigstore instances up to date');
+  const root = program
+    .command('sigstore-root')
+    .description('keep the trusted roots of sigstore instances up to date');
   withOutput(
     root
       .command('update')
@@ -40,6 +42,10 @@ async function update(flags: UpdateFlags): Promise<number> {
     ...(flags.root === undefined ? {} : { tufRoot: await readInputFile(flags.root) }),
     ...(flags.cache === undefined ? {} : { cache: flags.cache }),
   });
-  print(flags.output, updated, `${updated.changed ? 'updated' : 'unchanged'}: ${updated.file} (${updated.digest}), from ${updated.url}\n`);
+  print(
+    flags.output,
+    updated,
+    `${updated.changed ? 'updated' : 'unchanged'}: ${updated.file} (${updated.digest}), from ${updated.url}\n`,
+  );
   return exitCodes.yes;
 }

@@ -43,14 +43,20 @@ export function register(program: Command): void {
   withOutput(command).action((artifact: string, flags: Flags) => {
     const signer = signerOf(flags);
     if (signer === undefined)
-      command.error('error: name --certificate-identity and --certificate-oidc-issuer, or --key', { exitCode: exitCodes.usage });
+      command.error('error: name --certificate-identity and --certificate-oidc-issuer, or --key', {
+        exitCode: exitCodes.usage,
+      });
     return run(flags.output, () => verify(artifact, signer, flags));
   });
 }
 
 type SignerFlags = { readonly key: string } | { readonly identity: string; readonly issuer: string };
 
-function signerOf({ key, certificateIdentity: identity, certificateOidcIssuer: issuer }: Flags): SignerFlags | undefined {
+function signerOf({
+  key,
+  certificateIdentity: identity,
+  certificateOidcIssuer: issuer,
+}: Flags): SignerFlags | undefined {
   if (key !== undefined) return identity === undefined && issuer === undefined ? { key } : undefined;
   return identity === undefined || issuer === undefined ? undefined : { identity, issuer };
 }
@@ -83,5 +89,7 @@ async function verify(name: string, signer: SignerFlags, flags: Flags): Promise<
  */
 async function artifactOf(name: string): Promise<Artifact> {
   const match = /^sha256:([0-9a-fA-F]{64})$/.exec(name);
-  return match === null || existsSync(name) ? { bytes: await readInputFile(name) } : { sha256: (match[1] as string).toLowerCase() };
+  return match === null || existsSync(name)
+    ? { bytes: await readInputFile(name) }
+    : { sha256: (match[1] as string).toLowerCase() };
 }

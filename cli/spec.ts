@@ -31,15 +31,25 @@ interface ValidateFlags {
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export function register(program: Command): void {
-  const spec = program.command('spec').description('generate and validate OCI runtime configurations (config.json)');
+  const spec = program
+    .command('spec')
+    .description('generate and validate OCI runtime configurations (config.json)');
   withOutput(
     spec
       .command('generate')
       .description('print the config.json of a container that is confined by an entitlement profile')
       .argument('<command...>', 'the program and its arguments; put -- before them')
-      .option('--profile <name>', 'default, privileged, baseline, restricted, or a name from --policy', 'default')
+      .option(
+        '--profile <name>',
+        'default, privileged, baseline, restricted, or a name from --policy',
+        'default',
+      )
       .option('--policy <path...>', 'files or folders with profiles')
-      .addOption(new Option('--runtime <name>', 'the OCI runtime that will run it').choices(['crun', 'runc']).default('crun'))
+      .addOption(
+        new Option('--runtime <name>', 'the OCI runtime that will run it')
+          .choices(['crun', 'runc'])
+          .default('crun'),
+      )
       .option('--rootfs <path>', 'the root file system, relative to the bundle', 'rootfs')
       .option('--env <NAME=VALUE>', 'a variable of the environment (repeatable)', collect, [defaultPath])
       .option('--cwd <path>', 'the working folder', '/')
@@ -51,13 +61,20 @@ export function register(program: Command): void {
       'after',
       '\nExamples:\n  $ portcullis spec generate --profile restricted --user 1000 -- /bin/server > config.json\n  $ portcullis spec generate --policy web.yaml --profile web --runtime runc -- nginx | portcullis spec validate - --runtime runc',
     )
-    .action((command: readonly string[], flags: GenerateFlags) => run(flags.output, () => generate(command, flags)));
+    .action((command: readonly string[], flags: GenerateFlags) =>
+      run(flags.output, () => generate(command, flags)),
+    );
   withOutput(
     spec
       .command('validate')
       .description('validate a config.json against the runtime-spec, and by creating it with runtimes')
       .argument('<file>', 'the file, or - for standard input')
-      .option('--runtime <program>', 'create it with this runtime and remove it before it runs; needs root (repeatable)', collect, []),
+      .option(
+        '--runtime <program>',
+        'create it with this runtime and remove it before it runs; needs root (repeatable)',
+        collect,
+        [],
+      ),
   )
     .addHelpText(
       'after',
@@ -77,7 +94,12 @@ async function generate(args: readonly string[], flags: GenerateFlags): Promise<
   const architecture = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
   const settings = compile(
     { ...profile, ambient: [] },
-    { architecture, runtime: flags.runtime, kernel: detectKernel(), heldCapabilities: boundingCapabilities() },
+    {
+      architecture,
+      runtime: flags.runtime,
+      kernel: detectKernel(),
+      heldCapabilities: boundingCapabilities(),
+    },
   );
   const { runtime, rootfs, env, cwd, hostname, tty: terminal } = flags;
   const user = { ...flags.user, additionalGids: [] };
@@ -91,11 +113,14 @@ async function judge(file: string, flags: ValidateFlags): Promise<number> {
   const problems = validateOciConfig(text, file);
   const bundle = file === '-' ? process.cwd() : dirname(resolve(file));
   const trials = [];
-  if (problems.length === 0) for (const runtime of flags.runtime) trials.push(await tryRuntime({ runtime, config: text, bundle }));
+  if (problems.length === 0)
+    for (const runtime of flags.runtime) trials.push(await tryRuntime({ runtime, config: text, bundle }));
   const refused = trials.filter(({ accepted }) => !accepted);
   const lines = [
     ...(problems.length === 0 ? ['valid by the runtime-spec'] : [formatProblems(problems)]),
-    ...trials.map(({ runtime, accepted, said }) => (accepted ? `${runtime} accepts it` : `${runtime} refuses it: ${said}`)),
+    ...trials.map(({ runtime, accepted, said }) =>
+      accepted ? `${runtime} accepts it` : `${runtime} refuses it: ${said}`,
+    ),
   ];
   const valid = problems.length === 0 && refused.length === 0;
   print(flags.output, { valid, problems, runtimes: trials }, `${lines.join('\n')}\n`);
@@ -128,7 +153,8 @@ function collect(value: string, before: readonly string[]): readonly string[] {
 function readUser(text: string): { uid: number; gid: number } {
   const match = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(text);
   const [uid, gid] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
-  if (match === null || uid > 0xffff_fffe || gid > 0xffff_fffe) throw new InvalidArgumentError('give UID or UID:GID, as numbers.');
+  if (match === null || uid > 0xffff_fffe || gid > 0xffff_fffe)
+    throw new InvalidArgumentError('give UID or UID:GID, as numbers.');
   return { uid, gid };
 }
 

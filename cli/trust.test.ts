@@ -11,7 +11,12 @@ describe('portcullis trust', () => {
   const home = mkdtempSync(join(tmpdir(), 'portcullis-cli-trust-'));
   after(() => rmSync(home, { recursive: true }));
   const dir = join(home, 'trust');
-  const environment = { PATH: process.env['PATH'], HOME: home, PORTCULLIS_TRUST_DIR: dir, PORTCULLIS_PASSPHRASE: 'correct-horse' };
+  const environment = {
+    PATH: process.env['PATH'],
+    HOME: home,
+    PORTCULLIS_TRUST_DIR: dir,
+    PORTCULLIS_PASSPHRASE: 'correct-horse',
+  };
   const trust = (words: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<Ended> =>
     portcullis(['trust', ...words], { ...environment, ...more });
   const file = (name: string, text: string): string => {
@@ -29,29 +34,64 @@ describe('portcullis trust', () => {
   it('begins a collection once, and publishes it with the keys of this folder', async () => {
     const begun = await trust(['init', 'pay', '--to', join(home, 'out')]);
     assert.equal(begun.code, 0, begun.output);
-    assert.match((await trust(['init', 'pay', '--to', join(home, 'out')])).output, /holds this collection already/u);
+    assert.match(
+      (await trust(['init', 'pay', '--to', join(home, 'out')])).output,
+      /holds this collection already/u,
+    );
     const published = await trust(['publish', 'pay']);
     assert.equal(published.code, 0, published.output);
-    for (const name of readdirSync(join(dir, 'private'))) assert.equal(statSync(join(dir, 'private', name)).mode & 0o777, 0o600);
+    for (const name of readdirSync(join(dir, 'private')))
+      assert.equal(statSync(join(dir, 'private', name)).mode & 0o777, 0o600);
   });
 
-  const uses: readonly { readonly words: readonly string[]; readonly code: number; readonly says: RegExp }[] = [
-    { words: ['list', 'other'], code: 2, says: /holds no such collection/u },
-    { words: ['add', 'pay', 'a'], code: 2, says: /name one of FILE, --image REFERENCE or --digest DIGEST/u },
-    { words: ['add', 'pay', '', 'FILE'], code: 2, says: /a target needs a name/u },
-    { words: ['add', 'pay', 'a', 'FILE', '--custom', 'FILE'], code: 2, says: /read custom data of the target.*CLI_FILE_UNREADABLE/u },
-    { words: ['add', 'pay', 'a', 'FILE', '--custom', 'HALF'], code: 2, says: /not a whole number.*TRUST_AUTHOR_NOT_IN_DIALECT/u },
-    { words: ['add', 'pay', 'a', '--digest', 'sha256:abc', '--length', '1'], code: 2, says: /--digest sha256:HEX --length BYTES/u },
-    { words: ['rotate', 'pay', 'root', '--server-managed'], code: 2, says: /a service never holds root keys/u },
-    { words: ['rotate', 'pay', 'targets', '--threshold', '2'], code: 2, says: /TRUST_AUTHOR_THRESHOLD/u },
-    { words: ['publish', 'pay', '--expiry', 'soon'], code: 2, says: /ROLE=DURATION/u },
-    { words: ['serve', '--listen', 'nowhere', '--data', 'DIR/service'], code: 2, says: /TRUST_SERVICE_LISTEN/u },
-    { words: ['serve', '--listen', ':0', '--data', 'DIR/service', '--tls-cert', 'FILE'], code: 2, says: /belong together/u },
-  ];
+  const uses: readonly { readonly words: readonly string[]; readonly code: number; readonly says: RegExp }[] =
+    [
+      { words: ['list', 'other'], code: 2, says: /holds no such collection/u },
+      {
+        words: ['add', 'pay', 'a'],
+        code: 2,
+        says: /name one of FILE, --image REFERENCE or --digest DIGEST/u,
+      },
+      { words: ['add', 'pay', '', 'FILE'], code: 2, says: /a target needs a name/u },
+      {
+        words: ['add', 'pay', 'a', 'FILE', '--custom', 'FILE'],
+        code: 2,
+        says: /read custom data of the target.*CLI_FILE_UNREADABLE/u,
+      },
+      {
+        words: ['add', 'pay', 'a', 'FILE', '--custom', 'HALF'],
+        code: 2,
+        says: /not a whole number.*TRUST_AUTHOR_NOT_IN_DIALECT/u,
+      },
+      {
+        words: ['add', 'pay', 'a', '--digest', 'sha256:abc', '--length', '1'],
+        code: 2,
+        says: /--digest sha256:HEX --length BYTES/u,
+      },
+      {
+        words: ['rotate', 'pay', 'root', '--server-managed'],
+        code: 2,
+        says: /a service never holds root keys/u,
+      },
+      { words: ['rotate', 'pay', 'targets', '--threshold', '2'], code: 2, says: /TRUST_AUTHOR_THRESHOLD/u },
+      { words: ['publish', 'pay', '--expiry', 'soon'], code: 2, says: /ROLE=DURATION/u },
+      {
+        words: ['serve', '--listen', 'nowhere', '--data', 'DIR/service'],
+        code: 2,
+        says: /TRUST_SERVICE_LISTEN/u,
+      },
+      {
+        words: ['serve', '--listen', ':0', '--data', 'DIR/service', '--tls-cert', 'FILE'],
+        code: 2,
+        says: /belong together/u,
+      },
+    ];
   it('exits as documented, says why, and stages nothing, however it is used wrongly', async () => {
     const given = { FILE: file('file', 'no JSON'), HALF: file('half.json', '{"a":1.5}') };
     for (const { words, code, says } of uses) {
-      const ended = await trust(words.map((word) => given[word as keyof typeof given] ?? word.replace('DIR', home)));
+      const ended = await trust(
+        words.map((word) => given[word as keyof typeof given] ?? word.replace('DIR', home)),
+      );
       assert.equal(ended.code, code, `${words.join(' ')}: ${ended.output}`);
       assert.match(ended.output, says, words.join(' '));
       assert.doesNotMatch(ended.output, /CLI_FAILED|\n\s+at /u);

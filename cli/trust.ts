@@ -11,7 +11,9 @@ import { registerWitness } from './trust/witness.ts';
 
 /** `portcullis trust`: its subcommands are files in `trust/`. */
 export function register(program: Command): void {
-  const trust = program.command('trust').description('the trust service, and signed collections: which digest a tag means');
+  const trust = program
+    .command('trust')
+    .description('the trust service, and signed collections: which digest a tag means');
   registerServe(trust);
   registerInit(trust);
   registerTargets(trust);

@@ -34,30 +34,38 @@ export function register(program: Command): void {
     .option('--target-dir <folder>', 'where targets are stored')
     .addHelpText('after', examples);
   const flags = (): Flags => client.opts();
-  const url = (given: string | undefined, option: string): string => given ?? client.error(`error: ${option} is required`, { exitCode: 2 });
+  const url = (given: string | undefined, option: string): string =>
+    given ?? client.error(`error: ${option} is required`, { exitCode: 2 });
 
   withOutput(
-    client.command('init').description('begin to trust a repository by its root').argument('<root>', 'root.json, from a trusted source'),
+    client
+      .command('init')
+      .description('begin to trust a repository by its root')
+      .argument('<root>', 'root.json, from a trusted source'),
   ).action((root: string, { output }: Output) =>
     attempt(output, async () => {
       await initialiseTuf(flags().metadataDir, await readInputFile(root));
       return { value: { metadataDir: flags().metadataDir }, text: `trust begins with ${root}\n` };
     }),
   );
-  withOutput(client.command('refresh').description('bring the metadata up to date')).action(({ output }: Output) => {
-    const { metadataDir, metadataUrl } = flags();
-    const from = url(metadataUrl, '--metadata-url');
-    return attempt(output, async () => {
-      const versions = versionsOf(await refreshTuf({ metadataDir, metadataUrl: from, now: new Date() }));
-      return {
-        value: versions,
-        text: `${Object.entries(versions)
-          .map(([role, version]) => `${role} ${version}`)
-          .join(', ')}\n`,
-      };
-    });
-  });
-  withOutput(client.command('download').description('bring the metadata up to date and download targets')).action(({ output }: Output) => {
+  withOutput(client.command('refresh').description('bring the metadata up to date')).action(
+    ({ output }: Output) => {
+      const { metadataDir, metadataUrl } = flags();
+      const from = url(metadataUrl, '--metadata-url');
+      return attempt(output, async () => {
+        const versions = versionsOf(await refreshTuf({ metadataDir, metadataUrl: from, now: new Date() }));
+        return {
+          value: versions,
+          text: `${Object.entries(versions)
+            .map(([role, version]) => `${role} ${version}`)
+            .join(', ')}\n`,
+        };
+      });
+    },
+  );
+  withOutput(
+    client.command('download').description('bring the metadata up to date and download targets'),
+  ).action(({ output }: Output) => {
     const { metadataDir, metadataUrl, targetBaseUrl, targetDir, targetName } = flags();
     const input = {
       metadataDir,
@@ -84,12 +92,17 @@ function versionsOf({ trusted }: Awaited<ReturnType<typeof refreshTuf>>): Record
   const { root, timestamp, snapshot, targets } = trusted;
   const named = { root, timestamp, snapshot, targets: targets.get('targets') };
   return Object.fromEntries(
-    Object.entries(named).flatMap(([role, metadata]) => (metadata === undefined ? [] : [[role, metadata.signed.version]])),
+    Object.entries(named).flatMap(([role, metadata]) =>
+      metadata === undefined ? [] : [[role, metadata.signed.version]],
+    ),
   );
 }
 
 /** Runs a command. The protocol has one exit code for failures: 1. */
-const attempt = (format: OutputFormat, body: () => Promise<{ readonly value: object; readonly text: string }>): Promise<void> =>
+const attempt = (
+  format: OutputFormat,
+  body: () => Promise<{ readonly value: object; readonly text: string }>,
+): Promise<void> =>
   run(
     format,
     async () => {

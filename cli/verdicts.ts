@@ -17,7 +17,14 @@ import {
   replayLogged,
   verifyLog,
 } from '../trust/index.ts';
-import type { LogSource, LogVerification, LoggedVerdict, NoteKey, Verdict, VerdictFilter } from '../trust/index.ts';
+import type {
+  LogSource,
+  LogVerification,
+  LoggedVerdict,
+  NoteKey,
+  Verdict,
+  VerdictFilter,
+} from '../trust/index.ts';
 import { writeNewFile } from './files/output-file.ts';
 import { printable } from './output/printable.ts';
 import { logAnswers } from './output/exit-codes.ts';
@@ -46,24 +53,41 @@ const mostBytes = 400 * 1024 * 1024;
  * from an exported file.
  */
 export function register(program: Command): void {
-  const verdicts = program.command('verdicts').description('the verdict log: list, show, replay, verify, export');
+  const verdicts = program
+    .command('verdicts')
+    .description('the verdict log: list, show, replay, verify, export');
   withLog(withWide(verdicts.command('ls')).description('list verdicts, newest first'))
     .option('--image <text>', 'only those whose reference or digest contains this')
     .option('--namespace <name>', 'only those for this namespace')
-    .addOption(new Option('--outcome <outcome>', 'only those with this outcome').choices(['admit', 'deny', 'undecided']))
-    .option('--since <time>', 'only those since then: 2026-11-20T10:00:00Z, or how long ago: 90m, 36h, 7d', since)
+    .addOption(
+      new Option('--outcome <outcome>', 'only those with this outcome').choices([
+        'admit',
+        'deny',
+        'undecided',
+      ]),
+    )
+    .option(
+      '--since <time>',
+      'only those since then: 2026-11-20T10:00:00Z, or how long ago: 90m, 36h, 7d',
+      since,
+    )
     .option('--limit <count>', 'maximum number', count, 100)
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis verdicts ls --outcome deny --since 24h\n  $ portcullis verdicts ls --namespace pay --image registry.example.com/shop --output json',
     )
-    .action((flags: ListFlags) => run(flags.output, () => withSource(flags, (log) => Promise.resolve(list(log, flags)))));
+    .action((flags: ListFlags) =>
+      run(flags.output, () => withSource(flags, (log) => Promise.resolve(list(log, flags)))),
+    );
   withLog(
     withWide(verdicts.command('show'))
       .description('show a verdict with the whole tree of its reasons')
       .argument('<verdict>', 'id, abbreviated id, or row number'),
   )
-    .addHelpText('after', '\nExamples:\n  $ portcullis verdicts show 4f2a9c11d0e7\n  $ portcullis verdicts show 118 --output json')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis verdicts show 4f2a9c11d0e7\n  $ portcullis verdicts show 118 --output json',
+    )
     .action((wanted: string, flags: Flags) =>
       run(flags.output, () => withSource(flags, (log) => Promise.resolve(show(log, wanted, flags)))),
     );
@@ -73,7 +97,11 @@ export function register(program: Command): void {
       .argument('[verdict]', 'id, abbreviated id, or row number; default: the only verdict of the file'),
   )
     .option('--all', 'every verdict of the log that can be replayed')
-    .option('--policy <path>', 'policy for a verdict recorded by a version that stored no policy; may be repeated', collect)
+    .option(
+      '--policy <path>',
+      'policy for a verdict recorded by a version that stored no policy; may be repeated',
+      collect,
+    )
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis verdicts replay 4f2a9c11d0e7\n  $ portcullis verdicts replay --file verdict.jsonl       on another machine\n  $ portcullis verdicts replay --all\n\nExit status: 0 the same bytes, 1 other bytes, 4 it cannot be replayed.',
@@ -84,9 +112,17 @@ export function register(program: Command): void {
       return run(flags.output, () => withSource(flags, (log) => replay(log, wanted, flags)));
     });
   withLog(
-    verdicts.command('verify').description('check the hash chain from its first row, the checkpoints, and heads that were exported before'),
+    verdicts
+      .command('verify')
+      .description(
+        'check the hash chain from its first row, the checkpoints, and heads that were exported before',
+      ),
   )
-    .option('--head <file>', 'an earlier exported head that the log must still contain; may be repeated', collect)
+    .option(
+      '--head <file>',
+      'an earlier exported head that the log must still contain; may be repeated',
+      collect,
+    )
     .option(
       '--key <file-or-key>',
       "the node's public key, or a file with it; without it, the keys that the log itself names are trusted; may be repeated",
@@ -152,12 +188,14 @@ function since(text: string): string {
   const ago = /^([0-9]{1,6})([smhd])$/.exec(text);
   const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[(ago?.[2] ?? 's') as 's' | 'm' | 'h' | 'd'];
   const time = ago === null ? Date.parse(text) : Date.now() - Number(ago[1]) * unit * 1000;
-  if (!Number.isFinite(time)) throw new InvalidArgumentError('It must be a time such as 2026-11-20T10:00:00Z, or 90m, 36h, 7d.');
+  if (!Number.isFinite(time))
+    throw new InvalidArgumentError('It must be a time such as 2026-11-20T10:00:00Z, or 90m, 36h, 7d.');
   return new Date(time).toISOString();
 }
 
 async function withSource<T>(flags: Flags, body: (log: LogSource) => Promise<T>): Promise<T> {
-  if (flags.file !== undefined) return body(readExport(flags.file, await readText(flags.file, 'read exported verdict log')));
+  if (flags.file !== undefined)
+    return body(readExport(flags.file, await readText(flags.file, 'read exported verdict log')));
   const log = openDatabaseLog(flags.database ?? join(flags.root, 'state.db'));
   try {
     return await body(log);
@@ -167,7 +205,13 @@ async function withSource<T>(flags: Flags, body: (log: LogSource) => Promise<T>)
 }
 
 async function readText(file: string, attempted: string): Promise<string> {
-  const failure = { code: 'CLI_FILE_UNREADABLE', kind: 'not-found', attempted, on: file, fix: 'name a readable file' } as const;
+  const failure = {
+    code: 'CLI_FILE_UNREADABLE',
+    kind: 'not-found',
+    attempted,
+    on: file,
+    fix: 'name a readable file',
+  } as const;
   try {
     return (await readGivenFile(file, mostBytes)).toString('utf8');
   } catch (error) {
@@ -217,7 +261,11 @@ function show(log: LogSource, wanted: string, flags: Flags): number {
       : tree(explainVerdict(verdict));
   print(
     flags.output,
-    { row: { seq: row.seq, hash: row.hash, evidence: row.evidence }, entry, ...(verdict !== undefined && { verdict }) },
+    {
+      row: { seq: row.seq, hash: row.hash, evidence: row.evidence },
+      entry,
+      ...(verdict !== undefined && { verdict }),
+    },
     `${reasons}${lines.map((line) => `  ${line}\n`).join('')}`,
   );
   return exitCodes.yes;
@@ -243,7 +291,10 @@ async function replay(log: LogSource, wanted: string | undefined, flags: ReplayF
   if (flags.all === true) return replayAll(log, flags);
   const found = findVerdicts(log, {}, 2);
   const [only] = found;
-  const logged = wanted === undefined && found.length === 1 && only !== undefined ? only : findVerdictRow(log, wanted ?? '');
+  const logged =
+    wanted === undefined && found.length === 1 && only !== undefined
+      ? only
+      : findVerdictRow(log, wanted ?? '');
   const { equal, recorded, replayed, recordedBytes, replayedBytes } = await replayLogged(log, logged, policy);
   const facts = {
     seq: logged.row.seq,
@@ -285,7 +336,9 @@ async function replayAll(log: LogSource, flags: ReplayFlags): Promise<number> {
 async function verify(flags: VerifyFlags): Promise<number> {
   const heads = await Promise.all((flags.head ?? []).map((file) => readText(file, 'read exported head')));
   const keys = flags.key === undefined ? undefined : await Promise.all(flags.key.map(readKey));
-  const result = await withSource(flags, (log) => Promise.resolve(verifyLog(log, { heads, ...(keys !== undefined && { keys }) })));
+  const result = await withSource(flags, (log) =>
+    Promise.resolve(verifyLog(log, { heads, ...(keys !== undefined && { keys }) })),
+  );
   print(flags.output, result, describe(result, heads.length));
   return result.ok ? exitCodes.yes : exitCodes.no;
 }
@@ -310,7 +363,9 @@ function describe(result: LogVerification, heads: number): string {
   const facts = [
     `${rows} rows, head ${head.hash}`,
     `${checkpoints} checkpoints; ${unsigned} rows came after the last`,
-    ...(dropped > 0 ? [`${dropped} rows without their texts, which the configured retention has dropped`] : []),
+    ...(dropped > 0
+      ? [`${dropped} rows without their texts, which the configured retention has dropped`]
+      : []),
     ...(heads > 0
       ? [`${heads} exported head${heads === 1 ? '' : 's'} compared`]
       : ['no exported head was given: an end that was cut off together with its checkpoints is not seen']),
@@ -334,7 +389,11 @@ async function exportTo(log: LogSource, wanted: string | undefined, flags: Expor
 async function currentHead(log: LogSource, { root, database, file }: Flags): Promise<string> {
   // The key of an exported log is stored elsewhere.
   const folder = database === undefined ? root : dirname(database);
-  const { note, behind } = await exportHead(log, file === undefined ? join(folder, 'verdict-log.key') : '', new Date());
+  const { note, behind } = await exportHead(
+    log,
+    file === undefined ? join(folder, 'verdict-log.key') : '',
+    new Date(),
+  );
   if (behind > 0)
     process.stderr.write(
       `${behind} rows came after the latest checkpoint, and this head does not hold them: the key of the node cannot be read here\n`,

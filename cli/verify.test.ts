@@ -16,7 +16,11 @@ let image = '';
 
 function portcullis(...args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
   const environment = { PATH: process.env['PATH'], HOME: folder, COSIGN_PASSWORD: 'words' };
-  return spawnSync(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], { cwd: folder, env: environment, encoding: 'utf8' });
+  return spawnSync(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], {
+    cwd: folder,
+    env: environment,
+    encoding: 'utf8',
+  });
 }
 
 before(async () => {
@@ -48,7 +52,8 @@ test('a key is made, an image is denied, signed and admitted', { skip }, async (
   const denied = portcullis('verify', image, '--key', 'cosign.pub');
   assert.equal(denied.status, 1);
   assert.match(denied.stdout, /no signature was found for this image/);
-  for (const format of ['bundle', 'legacy']) assert.equal(portcullis('sign', image, '--key', 'cosign.key', '--format', format).status, 0);
+  for (const format of ['bundle', 'legacy'])
+    assert.equal(portcullis('sign', image, '--key', 'cosign.key', '--format', format).status, 0);
   const admitted = portcullis('verify', image, '--key', 'cosign.pub', '--output', 'json');
   assert.equal(admitted.status, 0);
   assert.equal((JSON.parse(admitted.stdout) as { outcome: string }).outcome, 'admit');
@@ -76,27 +81,37 @@ test('kept evidence decides offline, about its own image and platform only', { s
 });
 
 test('a policy decides by name and namespace; a registry that is down is undecided', { skip }, async () => {
-  await copyFile(join(import.meta.dirname, '../trust/evidence/fixtures/keys/ecdsa-p256.pub'), join(folder, 'other.pub'));
+  await copyFile(
+    join(import.meta.dirname, '../trust/evidence/fixtures/keys/ecdsa-p256.pub'),
+    join(folder, 'other.pub'),
+  );
   const rule = (images: string, key: string, more = ''): string =>
     `  - images: ["${images}"]\n    require: { cosign: { key: ${key} } }\n${more}`;
   await writeFile(
     join(folder, 'policy.yaml'),
     `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n${rule('127.0.0.1:*/app', 'cosign.pub', '    namespaces: ["team-*"]\n')}${rule('127.0.0.1:9/**', 'other.pub')}`,
   );
-  const verify = (...args: string[]): number | null => portcullis('verify', ...args, '--policy', 'policy.yaml').status;
+  const verify = (...args: string[]): number | null =>
+    portcullis('verify', ...args, '--policy', 'policy.yaml').status;
   assert.equal(verify(image, '--namespace', 'team-a'), 0);
   assert.equal(verify(image, '--namespace', 'web'), 1);
   assert.equal(verify(image), 1);
   assert.equal(verify('127.0.0.1:9/down:1'), 3);
   assert.equal(verify(`${registry.host}/elsewhere:1`), 1);
-  assert.equal(portcullis('policy', 'explain', image, '--policy', 'policy.yaml', '--namespace', 'team-a').status, 0);
+  assert.equal(
+    portcullis('policy', 'explain', image, '--policy', 'policy.yaml', '--namespace', 'team-a').status,
+    0,
+  );
   assert.equal(portcullis('policy', 'explain', image, '--policy', 'policy.yaml').status, 1);
 });
 
 test('invalid use exits with 2 and names what is missing', () => {
   for (const [args, says] of [
     [['verify', 'x'], /--policy FILE or --key FILE/],
-    [['verify', 'x', '--policy', 'nowhere.yaml'], /nowhere\.yaml: cannot be read: it does not exist.*name files that exist/s],
+    [
+      ['verify', 'x', '--policy', 'nowhere.yaml'],
+      /nowhere\.yaml: cannot be read: it does not exist.*name files that exist/s,
+    ],
     [['verify', 'UPPER CASE', '--key', 'nowhere.pub'], /TRUST_KEY_UNREADABLE/],
     [['sign', 'x'], /--key FILE .*or --keyless/],
     [['sign', 'x', '--key', 'nowhere.key'], /TRUST_KEY_UNREADABLE/],
@@ -113,7 +128,9 @@ test('a starter policy is printed or written, and checked with every problem at 
   assert.equal(portcullis('policy', 'init', 'starter.yaml').status, 0);
   await writeFile(
     join(folder, 'starter.yaml'),
-    (await readFile(join(folder, 'starter.yaml'), 'utf8')).replace('images:', 'imagess:').replace('cosign.pub', 'gone.pub'),
+    (await readFile(join(folder, 'starter.yaml'), 'utf8'))
+      .replace('images:', 'imagess:')
+      .replace('cosign.pub', 'gone.pub'),
   );
   const { status, stderr } = portcullis('policy', 'check', 'starter.yaml');
   assert.equal(status, 1);

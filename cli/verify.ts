@@ -56,14 +56,22 @@ export function register(program: Command): void {
     .option('--key <file>', 'public key that must have signed the image, instead of a policy')
     .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
     .addOption(
-      new Option('--platform <os/arch[/variant]>', 'platform to select from an index; default: the platform of this machine').argParser(
-        platformOf,
-      ),
+      new Option(
+        '--platform <os/arch[/variant]>',
+        'platform to select from an index; default: the platform of this machine',
+      ).argParser(platformOf),
     )
     .option('--offline', 'contact no registry: decide from the evidence of --dossier', false)
     .option('--dossier <file>', 'evidence that --save-dossier wrote')
-    .option('--trust-state <folder>', 'where the state of trust services is stored, to detect rollbacks', trustState())
-    .option('--save-dossier <file>', 'write evidence and verdict to a new file, for policy test, simulate and replays')
+    .option(
+      '--trust-state <folder>',
+      'where the state of trust services is stored, to detect rollbacks',
+      trustState(),
+    )
+    .option(
+      '--save-dossier <file>',
+      'write evidence and verdict to a new file, for policy test, simulate and replays',
+    )
     .addHelpText('after', examples);
   withOutput(withRegistries(withWide(command))).action((image: string, flags: VerifyFlags) => {
     if ((flags.policy === undefined) === (flags.key === undefined))
@@ -79,16 +87,24 @@ export function register(program: Command): void {
  * user has seen.
  */
 function trustState(): string {
-  return join(process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'), 'portcullis', 'trust-services');
+  return join(
+    process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'),
+    'portcullis',
+    'trust-services',
+  );
 }
 
 async function verify(reference: string, flags: VerifyFlags): Promise<number> {
-  const policy = flags.key === undefined ? (await loadPolicy({ paths: flags.policy ?? [] })).policy : await policyOfKey(flags.key);
+  const policy =
+    flags.key === undefined
+      ? (await loadPolicy({ paths: flags.policy ?? [] })).policy
+      : await policyOfKey(flags.key);
   const { verdict, dossier } =
     flags.dossier === undefined
       ? await verifyOnline(reference, policy, flags)
       : await verifyOffline(reference, policy, flags.dossier, flags);
-  if (flags.saveDossier !== undefined && dossier !== undefined) await saveRecording(flags.saveDossier, verdict, dossier);
+  if (flags.saveDossier !== undefined && dossier !== undefined)
+    await saveRecording(flags.saveDossier, verdict, dossier);
   const advice = verdict.outcome === 'admit' ? '' : `  to do: ${adviceOf(verdict)}\n`;
   print(flags.output, verdict, tree(`${explainVerdict(verdict)}${advice}`));
   return outcomeCodes[verdict.outcome];
@@ -100,11 +116,22 @@ interface Decided {
 }
 
 async function verifyOnline(reference: string, policy: TrustPolicy, flags: VerifyFlags): Promise<Decided> {
-  const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+  const registry = await openRegistries({
+    mirrors: flags.registryMirror,
+    insecureHosts: flags.insecureRegistry,
+  });
   const platform = flags.platform === undefined ? {} : { platform: flags.platform };
   const services = createTrustServices({ folder: flags.trustState, registries: registry.options });
   try {
-    return await verifyImage({ reference, namespace: flags.namespace, policy, registry, services, ...platform, now: new Date() });
+    return await verifyImage({
+      reference,
+      namespace: flags.namespace,
+      policy,
+      registry,
+      services,
+      ...platform,
+      now: new Date(),
+    });
   } finally {
     await services.close();
     await registry.close();
@@ -115,7 +142,12 @@ async function verifyOnline(reference: string, policy: TrustPolicy, flags: Verif
  * Decides from a file. The image must be the one that the evidence is about, under the name that the evidence
  * was gathered for.
  */
-async function verifyOffline(reference: string, policy: TrustPolicy, file: string, flags: VerifyFlags): Promise<Decided> {
+async function verifyOffline(
+  reference: string,
+  policy: TrustPolicy,
+  file: string,
+  flags: VerifyFlags,
+): Promise<Decided> {
   const recording = await readRecording(file);
   const { dossier } = recording;
   const other = (what: string): PortcullisError =>
@@ -133,7 +165,14 @@ async function verifyOffline(reference: string, policy: TrustPolicy, file: strin
   const { os, architecture, variant } = recording.platform;
   if (flags.platform !== undefined && !isDeepStrictEqual(flags.platform, recording.platform))
     throw other([os, architecture, ...(variant === undefined ? [] : [variant])].join('/'));
-  const input = { dossier, reference, namespace: flags.namespace, platform: recording.platform, policy, now: new Date() };
+  const input = {
+    dossier,
+    reference,
+    namespace: flags.namespace,
+    platform: recording.platform,
+    policy,
+    now: new Date(),
+  };
   await prepareDecision(policy);
   return { verdict: decide(input), dossier };
 }
@@ -146,7 +185,9 @@ function platformOf(text: string): Platform {
     rest.length > 0 ||
     [os, architecture, variant ?? 'v'].some((part) => !/^[a-z0-9._]+$/.test(part))
   )
-    throw new InvalidArgumentError('write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64/v8');
+    throw new InvalidArgumentError(
+      'write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64/v8',
+    );
   return { os, architecture, ...(variant === undefined ? {} : { variant }) };
 }
 

@@ -30,12 +30,27 @@ export {
   requireFreeSubnet,
   requireNetwork,
 } from './manage/index.ts';
-export type { Connection, ConnectSource, NewNetwork, ReportedAttachment, ReportedNetwork, ReportSource } from './manage/index.ts';
+export type {
+  Connection,
+  ConnectSource,
+  NewNetwork,
+  ReportedAttachment,
+  ReportedNetwork,
+  ReportSource,
+} from './manage/index.ts';
 export { claimNetworkNamespace } from './namespaces/namespace-claim.ts';
 export { startOverlay } from './overlay/index.ts';
 export type { Overlay, OverlayQuestion, OverlaySettings, OverlayStatus } from './overlay/index.ts';
 export { askDaemon } from './cni/index.ts';
-export { fieldText, hasServices, linesOf, positionIn, readServices, readText, startServices } from './services/index.ts';
+export {
+  fieldText,
+  hasServices,
+  linesOf,
+  positionIn,
+  readServices,
+  readText,
+  startServices,
+} from './services/index.ts';
 export type {
   AppliedServices,
   RefusedService,

@@ -128,7 +128,12 @@ export interface DenialExplanation {
    * Absent if the question named no connection; then `outcome` is absent too. `port` is the port that was
    * asked for; behind a host port it is the pod's port.
    */
-  readonly connection?: { readonly from: string; readonly to: string; readonly protocol: LinkRule['protocol']; readonly port: number };
+  readonly connection?: {
+    readonly from: string;
+    readonly to: string;
+    readonly protocol: LinkRule['protocol'];
+    readonly port: number;
+  };
   readonly outcome?: 'allowed' | 'denied' | 'unknown';
   /** In the order in which the connection passes them. */
   readonly steps: readonly ExplainedStep[];
@@ -169,7 +174,12 @@ export interface FurtherNetwork {
 export interface Attachment {
   readonly id: string;
   readonly network: string;
-  readonly interface: { readonly name: string; readonly mac: string; readonly sandbox: string; readonly mtu: number };
+  readonly interface: {
+    readonly name: string;
+    readonly mac: string;
+    readonly sandbox: string;
+    readonly mtu: number;
+  };
   readonly hostInterface: string;
   /** `address` is in CIDR form. IPv4 comes first. */
   readonly ips: readonly { readonly address: string; readonly gateway?: string }[];

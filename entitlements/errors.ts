@@ -18,6 +18,9 @@ export type EntitlementsCode =
   | 'ENTITLEMENTS_UNREADABLE'
   | 'ENTITLEMENTS_UNSUPPORTED';
 
-export function entitlementsError(code: EntitlementsCode, failure: Omit<Failure, 'code'>): PortcullisError<EntitlementsCode> {
+export function entitlementsError(
+  code: EntitlementsCode,
+  failure: Omit<Failure, 'code'>,
+): PortcullisError<EntitlementsCode> {
   return new PortcullisError<EntitlementsCode>({ code, ...failure });
 }

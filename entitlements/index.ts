@@ -28,7 +28,12 @@ export { settingsDigest } from './compile/digest.ts';
 export type { EntitlementsCode } from './errors.ts';
 export { compareProfiles, describeDifferences } from './explain/comparison.ts';
 export type { Comparison, Finding } from './explain/comparison.ts';
-export { describeExplained, describeProfile, entitlementsGiving, explainQuestion } from './explain/explain.ts';
+export {
+  describeExplained,
+  describeProfile,
+  entitlementsGiving,
+  explainQuestion,
+} from './explain/explain.ts';
 export type { Explained } from './explain/explain.ts';
 export type { Answer } from './explain/answer.ts';
 export type { DecidingPart, Provenance } from './explain/provenance.ts';
@@ -83,4 +88,13 @@ export type { Prover } from './proof/prover.ts';
 export { CATALOG } from './catalog/catalog.ts';
 export type { Entitlement } from './catalog/entitlement.ts';
 export { parseSeccompJson } from './seccomp/oci-shape.ts';
-export type { Architecture, Capability, DeviceRule, NetworkClass, OciSeccomp, PeerRules, RuntimeBounds, Settings } from './types.ts';
+export type {
+  Architecture,
+  Capability,
+  DeviceRule,
+  NetworkClass,
+  OciSeccomp,
+  PeerRules,
+  RuntimeBounds,
+  Settings,
+} from './types.ts';

@@ -76,7 +76,12 @@ export interface RuntimeBounds {
    * Limits of its cgroup: memory and swap (swap alone, without memory) in bytes, pids in tasks, cpu in
    * thousandths of a CPU.
    */
-  readonly resources: { readonly cpu?: number; readonly memory?: number; readonly pids?: number; readonly swap?: number };
+  readonly resources: {
+    readonly cpu?: number;
+    readonly memory?: number;
+    readonly pids?: number;
+    readonly swap?: number;
+  };
   /** Namespaces that the container must not share with the host. */
   readonly ownNamespaces: readonly ('cgroup' | 'time' | 'user')[];
   readonly readonlyVolumes: boolean;

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -19,7 +29,9 @@ describe('the package', () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-package-'));
     await layOut(join(folder, 'package'), { types: false });
     // The dependencies that npm would install next to it, and no others.
-    const manifest = JSON.parse(readFileSync(join(folder, 'package/package.json'), 'utf8')) as { optionalDependencies: object };
+    const manifest = JSON.parse(readFileSync(join(folder, 'package/package.json'), 'utf8')) as {
+      optionalDependencies: object;
+    };
     mkdirSync(join(folder, 'node_modules/@koromix'), { recursive: true });
     for (const name of Object.keys(manifest.optionalDependencies))
       if (existsSync(join(repository, 'node_modules', name)))
@@ -56,15 +68,20 @@ describe('the package', () => {
   });
 
   it('holds the seeds of sigstore that the installed package has', () => {
-    const seeds = JSON.parse(readFileSync(join(repository, 'node_modules/@sigstore/tuf/seeds.json'), 'utf8')) as Record<
-      string,
-      { 'root.json': string }
-    >;
-    const root = Buffer.from(seeds['https://tuf-repo-cdn.sigstore.dev']?.['root.json'] ?? '', 'base64').toString();
-    const { version, expires } = (JSON.parse(root) as { signed: { version: number; expires: string } }).signed;
+    const seeds = JSON.parse(
+      readFileSync(join(repository, 'node_modules/@sigstore/tuf/seeds.json'), 'utf8'),
+    ) as Record<string, { 'root.json': string }>;
+    const root = Buffer.from(
+      seeds['https://tuf-repo-cdn.sigstore.dev']?.['root.json'] ?? '',
+      'base64',
+    ).toString();
+    const { version, expires } = (JSON.parse(root) as { signed: { version: number; expires: string } })
+      .signed;
     const { text } = portcullis('doctor', '--output', 'json');
     const { chapters } = JSON.parse(text) as { chapters: { findings: { topic: string; found: string }[] }[] };
-    const found = chapters.flatMap(({ findings }) => findings).find(({ topic }) => topic === 'sigstore seed public-good')?.found ?? '';
+    const found =
+      chapters.flatMap(({ findings }) => findings).find(({ topic }) => topic === 'sigstore seed public-good')
+        ?.found ?? '';
     assert.match(found, new RegExp(`^TUF root ${version}, .*${expires.slice(0, 10)}`));
   });
 
@@ -73,19 +90,31 @@ describe('the package', () => {
     tuf.publish(2);
     const root = join(folder, 'root.json');
     writeFileSync(root, tuf.root);
-    const words = ['sigstore-root', 'update', '--url', tuf.url, '--root', root, '--cache', join(folder, 'roots')];
+    const words = [
+      'sigstore-root',
+      'update',
+      '--url',
+      tuf.url,
+      '--root',
+      root,
+      '--cache',
+      join(folder, 'roots'),
+    ];
     const { code, output } = await runProgram(join(folder, 'portcullis'), words, process.env);
     assert.match(output, /^updated: /);
     assert.equal(code, 0);
   });
 
   it('holds every Worker', () => {
-    const workers = globSync('{base,trust,entitlements,cni-plugins,runtime}/**/*.worker.ts', { cwd: repository }).map((file) =>
-      basename(file, '.ts'),
-    );
+    const workers = globSync('{base,trust,entitlements,cni-plugins,runtime}/**/*.worker.ts', {
+      cwd: repository,
+    }).map((file) => basename(file, '.ts'));
     assert.ok(workers.length > 0);
     assert.equal(new Set(workers).size, workers.length, 'two Workers have one name');
-    assert.deepEqual(readdirSync(join(folder, 'package/dist/workers')).sort(), workers.map((name) => `${name}.js`).sort());
+    assert.deepEqual(
+      readdirSync(join(folder, 'package/dist/workers')).sort(),
+      workers.map((name) => `${name}.js`).sort(),
+    );
   });
 
   for (const library of ['trust', 'entitlements', 'network', 'runtime']) {
@@ -93,7 +122,11 @@ describe('the package', () => {
       const url = pathToFileURL(join(folder, `package/dist/${library}.js`)).href;
       const run = spawnSync(
         process.execPath,
-        ['--input-type=module', '--eval', `const room = await import('${url}'); process.exit(Object.keys(room).length > 0 ? 0 : 1)`],
+        [
+          '--input-type=module',
+          '--eval',
+          `const room = await import('${url}'); process.exit(Object.keys(room).length > 0 ? 0 : 1)`,
+        ],
         { encoding: 'utf8' },
       );
       assert.equal(run.status, 0, run.stderr);
@@ -105,7 +138,8 @@ describe('the package', () => {
     const write = (name: string, environment: Readonly<Record<string, string>>): number | null => {
       control.give({ mode: 'fault', fault: readFault('main/fs.writeFile#1=error:ENOSPC') });
       const env = { ...process.env, ...environment };
-      return spawnSync(join(folder, 'portcullis'), ['policy', 'init', join(folder, name)], { cwd: '/', env }).status;
+      return spawnSync(join(folder, 'portcullis'), ['policy', 'init', join(folder, name)], { cwd: '/', env })
+        .status;
     };
     assert.equal(write('ignored.yaml', { [folderVariable]: control.folder }), 0);
     assert.ok(!control.hasFired());
@@ -124,9 +158,17 @@ describe('the package', () => {
     let unpacked = '';
     before(() => {
       const file = pack(join(folder, 'package'), folder);
-      const run = spawnSync('tar', ['-xzf', join(folder, file), '-C', mkdtempSync(join(folder, 'unpacked-'))], { cwd: folder });
+      const run = spawnSync(
+        'tar',
+        ['-xzf', join(folder, file), '-C', mkdtempSync(join(folder, 'unpacked-'))],
+        { cwd: folder },
+      );
       assert.equal(run.status, 0);
-      unpacked = join(folder, readdirSync(folder).find((name) => name.startsWith('unpacked-')) ?? '', 'package');
+      unpacked = join(
+        folder,
+        readdirSync(folder).find((name) => name.startsWith('unpacked-')) ?? '',
+        'package',
+      );
     });
 
     it('links to no file that it does not contain', () => {
@@ -155,12 +197,14 @@ describe('the package', () => {
     });
 
     it('depends only on packages without an install script', () => {
-      const { dependencies = {}, optionalDependencies } = JSON.parse(readFileSync(join(unpacked, 'package.json'), 'utf8')) as Record<
-        string,
-        Record<string, string>
-      >;
+      const { dependencies = {}, optionalDependencies } = JSON.parse(
+        readFileSync(join(unpacked, 'package.json'), 'utf8'),
+      ) as Record<string, Record<string, string>>;
       const { packages } = JSON.parse(readFileSync(join(repository, 'package-lock.json'), 'utf8')) as {
-        packages: Record<string, { version: string; hasInstallScript?: true; dependencies?: object; optionalDependencies?: object }>;
+        packages: Record<
+          string,
+          { version: string; hasInstallScript?: true; dependencies?: object; optionalDependencies?: object }
+        >;
       };
       const wanted = Object.entries({ ...dependencies, ...optionalDependencies });
       assert.deepEqual(wanted.map(([name]) => name).sort(), [

@@ -21,7 +21,8 @@ const entries = {
 };
 
 /** CommonJS packages call `require` for Node's own modules. */
-const banner = "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);";
+const banner =
+  "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);";
 
 /**
  * undici's entry point loads fetch, WebSocket, caches and mocks: 3 MB of heap that nothing here uses. An
@@ -83,7 +84,10 @@ export async function bundle(folder: string): Promise<Metafile> {
     const name = basename(worker, '.ts');
     writeFileSync(join(outdir, 'workers', `${name}.js`), `import '../${name}.js';\n`);
   }
-  writeFileSync(join(outdir, 'portcullisd.js'), "process.argv.splice(2, 0, 'daemon');\nawait import('./portcullis.js');\n");
+  writeFileSync(
+    join(outdir, 'portcullisd.js'),
+    "process.argv.splice(2, 0, 'daemon');\nawait import('./portcullis.js');\n",
+  );
   rmSync(folder, { recursive: true, force: true });
   renameSync(outdir, folder);
   return metafile;

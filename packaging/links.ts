@@ -3,7 +3,9 @@ import { posix } from 'node:path';
 /** A link of a Markdown document to a file: not to a URL, and not to a heading of the same document. */
 const link = /\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)\s]*)?\)/gu;
 
-/** Returns the paths that the links of a document point to, relative to the folder that `file` is relative to. */
+/**
+ * Returns the paths that the links of a document point to, relative to the folder that `file` is relative to.
+ */
 export function linkedFiles(file: string, text: string): string[] {
   return [...text.matchAll(link)].map(([, , target = '']) => posix.join(posix.dirname(file), target));
 }

@@ -15,7 +15,10 @@ describe('the notices of bundled packages', () => {
         const at = join(folder, 'node_modules', path);
         mkdirSync(at, { recursive: true });
         const name = path.split('node_modules/').at(-1);
-        writeFileSync(join(at, 'package.json'), JSON.stringify({ name, version, license: 'MIT', main: 'main.js' }));
+        writeFileSync(
+          join(at, 'package.json'),
+          JSON.stringify({ name, version, license: 'MIT', main: 'main.js' }),
+        );
         writeFileSync(join(at, 'main.js'), main);
         writeFileSync(join(at, 'license.md'), `MIT, ${version}\n`);
       };
@@ -24,7 +27,10 @@ describe('the notices of bundled packages', () => {
       plant('inner', '3.0.0', 'export const inner = Math.sqrt(3); export const unused = 1;');
       // A part of another project, with its licence beside it.
       mkdirSync(join(folder, 'node_modules/inner/vendored/lib'), { recursive: true });
-      writeFileSync(join(folder, 'node_modules/inner/vendored/lib/part.js'), 'export const part = Math.sqrt(5);');
+      writeFileSync(
+        join(folder, 'node_modules/inner/vendored/lib/part.js'),
+        'export const part = Math.sqrt(5);',
+      );
       writeFileSync(join(folder, 'node_modules/inner/vendored/LICENSE'), 'BSD, vendored\n');
       plant('installed', '4.0.0', 'export const never = 1;');
       writeFileSync(
@@ -56,7 +62,10 @@ describe('the notices of bundled packages', () => {
   it('refuse a package without a text, and a licence that is not allowed', () => {
     const fine = { name: 'fine', version: '1.0.0', license: 'MIT', text: 'the text' };
     assert.match(notices([fine]), /^fine 1\.0\.0\nLicence: MIT\n\nthe text$/mu);
-    assert.throws(() => notices([fine, { ...fine, name: 'bare', text: '' }]), /bare 1\.0\.0 has no licence text/);
+    assert.throws(
+      () => notices([fine, { ...fine, name: 'bare', text: '' }]),
+      /bare 1\.0\.0 has no licence text/,
+    );
     assert.throws(
       () => notices([{ ...fine, name: 'copyleft', license: 'GPL-3.0-only' }]),
       /copyleft 1\.0\.0 has the licence "GPL-3\.0-only"/,
@@ -70,14 +79,16 @@ describe('the notices of bundled packages', () => {
     ['UNLICENSED', false],
     ['', false],
   ] as const)
-    it(`${allowed ? 'allow' : 'refuse'} the licence "${expression}"`, () => assert.equal(isAllowed(expression), allowed));
+    it(`${allowed ? 'allow' : 'refuse'} the licence "${expression}"`, () =>
+      assert.equal(isAllowed(expression), allowed));
 });
 
 describe('the links of the documents in the package', () => {
   const exists = (path: string): boolean => path === 'docs/policy.md';
 
   it('stay where the file is in the package, and where they are URLs or headings', () => {
-    const text = 'See [policies](policy.md#rules), [the site](https://example.com/a.md) and [below](#below).\n';
+    const text =
+      'See [policies](policy.md#rules), [the site](https://example.com/a.md) and [below](#below).\n';
     assert.equal(withoutMissingLinks('docs/tuf.md', text, exists), text);
     assert.deepEqual(linkedFiles('docs/tuf.md', text), ['docs/policy.md']);
   });
@@ -85,7 +96,10 @@ describe('the links of the documents in the package', () => {
   it('become text and a path where the file is not in the package', () => {
     const text = 'Read [daemon.ts](../runtime/daemon.ts#L3) and [runtime/](../runtime/).\n';
     const changed = withoutMissingLinks('docs/architecture.md', text, exists);
-    assert.match(changed, /^Read daemon\.ts \(`runtime\/daemon\.ts`\) and runtime\/\.\n\n---\n\nPaths without a link /u);
+    assert.match(
+      changed,
+      /^Read daemon\.ts \(`runtime\/daemon\.ts`\) and runtime\/\.\n\n---\n\nPaths without a link /u,
+    );
     assert.deepEqual(linkedFiles('docs/architecture.md', changed), []);
   });
 });

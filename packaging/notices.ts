@@ -15,7 +15,14 @@ export interface BundledPackage {
 }
 
 /** SPDX ids of the licences that a bundled package may have: all of them permit to ship it with its text. */
-export const allowedLicenses: readonly string[] = ['Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'BlueOak-1.0.0', 'ISC', 'MIT'];
+export const allowedLicenses: readonly string[] = [
+  'Apache-2.0',
+  'BSD-2-Clause',
+  'BSD-3-Clause',
+  'BlueOak-1.0.0',
+  'ISC',
+  'MIT',
+];
 
 const apache = join(root, 'LICENSE');
 
@@ -32,13 +39,16 @@ const furtherTexts: Readonly<Record<string, readonly string[]>> = {
 
 /** Returns whether each licence of an SPDX expression is allowed. */
 export function isAllowed(expression: string): boolean {
-  const ids = expression.split(/\bAND\b|\bOR\b|[()]/u).flatMap((part) => (part.trim() === '' ? [] : [part.trim()]));
+  const ids = expression
+    .split(/\bAND\b|\bOR\b|[()]/u)
+    .flatMap((part) => (part.trim() === '' ? [] : [part.trim()]));
   return ids.length > 0 && ids.every((id) => allowedLicenses.includes(id));
 }
 
 /**
- * Returns the packages of which the outputs of a bundle contain something, sorted by name and version. Packages
- * are found by what esbuild wrote, so a package that the lock file lists but nothing imports is not among them.
+ * Returns the packages of which the outputs of a bundle contain something, sorted by name and version.
+ * Packages are found by what esbuild wrote, so a package that the lock file lists but nothing imports is not
+ * among them.
  * @param folder the folder that the paths of `metafile` are relative to
  */
 export function bundledPackages(metafile: Metafile, folder: string = root): BundledPackage[] {
@@ -60,8 +70,8 @@ function compare(a: string, b: string): number {
 }
 
 /**
- * Describes the package in `owner`. Its texts are those of its folder, and of each folder between that and the
- * bundled sources: a part that was taken from another project has its licence beside it.
+ * Describes the package in `owner`. Its texts are those of its folder, and of each folder between that and
+ * the bundled sources: a part that was taken from another project has its licence beside it.
  */
 function describePackage(base: string, owner: string, within: ReadonlySet<string>): BundledPackage {
   const manifest = JSON.parse(readFileSync(join(base, owner, 'package.json'), 'utf8')) as {
@@ -70,10 +80,15 @@ function describePackage(base: string, owner: string, within: ReadonlySet<string
     readonly license?: string;
   };
   const folders = new Set([owner]);
-  for (const source of within) for (let at = source; at.length > owner.length; at = dirname(at)) folders.add(at);
+  for (const source of within)
+    for (let at = source; at.length > owner.length; at = dirname(at)) folders.add(at);
   const own = [...folders].sort().flatMap((folder) =>
     readdirSync(join(base, folder), { withFileTypes: true })
-      .filter((entry) => entry.isFile() && /^(?:licen[cs]e|copying|notice)(?:[.-](?:md|txt|mit|apache|bsd))?$/iu.test(entry.name))
+      .filter(
+        (entry) =>
+          entry.isFile() &&
+          /^(?:licen[cs]e|copying|notice)(?:[.-](?:md|txt|mit|apache|bsd))?$/iu.test(entry.name),
+      )
       .map(({ name }) => join(base, folder, name))
       .sort(),
   );
@@ -90,11 +105,18 @@ export function notices(packages: readonly BundledPackage[]): string {
   const problems = packages.flatMap(({ name, version, license, text }) => [
     ...(isAllowed(license)
       ? []
-      : [`${name} ${version} has the licence ${JSON.stringify(license)}, which packaging/notices.ts does not allow`]),
-    ...(text === '' ? [`${name} ${version} has no licence text; add one to packaging/licenses and packaging/notices.ts`] : []),
+      : [
+          `${name} ${version} has the licence ${JSON.stringify(license)}, which packaging/notices.ts does not allow`,
+        ]),
+    ...(text === ''
+      ? [`${name} ${version} has no licence text; add one to packaging/licenses and packaging/notices.ts`]
+      : []),
   ]);
-  if (problems.length > 0) throw new Error(`the notices of bundled packages are incomplete:\n  ${problems.join('\n  ')}`);
+  if (problems.length > 0)
+    throw new Error(`the notices of bundled packages are incomplete:\n  ${problems.join('\n  ')}`);
   const rule = '='.repeat(80);
-  const parts = packages.map(({ name, version, license, text }) => `${rule}\n${name} ${version}\nLicence: ${license}\n\n${text}\n`);
+  const parts = packages.map(
+    ({ name, version, license, text }) => `${rule}\n${name} ${version}\nLicence: ${license}\n\n${text}\n`,
+  );
   return `Portcullis contains code of the packages below, under the licences below.\n\n${parts.join('\n')}`;
 }

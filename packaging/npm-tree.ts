@@ -15,12 +15,15 @@ interface LockedPackage {
 }
 
 function packagesOf(file: string): Record<string, LockedPackage> {
-  const { '': _root, ...packages } = (JSON.parse(readFileSync(file, 'utf8')) as { packages: Record<string, LockedPackage> }).packages;
+  const { '': _root, ...packages } = (
+    JSON.parse(readFileSync(file, 'utf8')) as { packages: Record<string, LockedPackage> }
+  ).packages;
   return packages;
 }
 
 function meantForHere(entry: LockedPackage): boolean {
-  const allows = (list: readonly string[] | undefined, value: string): boolean => list === undefined || list.includes(value);
+  const allows = (list: readonly string[] | undefined, value: string): boolean =>
+    list === undefined || list.includes(value);
   return allows(entry.os, process.platform) && allows(entry.cpu, process.arch) && allows(entry.libc, 'glibc');
 }
 
@@ -28,7 +31,8 @@ function treeStands(root: string): boolean {
   const wanted = packagesOf(join(root, 'package-lock.json'));
   const there = packagesOf(join(root, 'node_modules/.package-lock.json'));
   return Object.entries(wanted).every(
-    ([path, entry]) => there[path]?.version === entry.version || (entry.optional === true && !meantForHere(entry)),
+    ([path, entry]) =>
+      there[path]?.version === entry.version || (entry.optional === true && !meantForHere(entry)),
   );
 }
 

@@ -11,7 +11,13 @@ import { bundledPackages, notices } from './notices.ts';
 
 const root = join(import.meta.dirname, '..');
 const shipped = [
-  ...['packaging/bin', 'packaging/prepare', 'packaging/debian-packages', 'packaging/policies', 'packaging/systemd'],
+  ...[
+    'packaging/bin',
+    'packaging/prepare',
+    'packaging/debian-packages',
+    'packaging/policies',
+    'packaging/systemd',
+  ],
   ...['docs', 'README.md', 'SECURITY.md', 'LICENSE'],
 ];
 
@@ -24,7 +30,8 @@ const platforms = ['linux-x64', 'linux-arm64'];
  * the user to approve.
  */
 function publishedManifest(): string {
-  const read = (file: string): Record<string, unknown> => JSON.parse(readFileSync(join(root, file), 'utf8')) as Record<string, unknown>;
+  const read = (file: string): Record<string, unknown> =>
+    JSON.parse(readFileSync(join(root, file), 'utf8')) as Record<string, unknown>;
   const {
     scripts: _scripts,
     devDependencies: _devDependencies,
@@ -49,7 +56,10 @@ export async function layOut(folder: string, options: { readonly types: boolean 
   const metafile = await bundle(join(folder, 'dist'));
   if (options.types) declarations(join(folder, 'dist'));
   for (const path of shipped)
-    cpSync(join(root, path), join(folder, path), { recursive: true, filter: (file) => !file.endsWith('.test.ts') });
+    cpSync(join(root, path), join(folder, path), {
+      recursive: true,
+      filter: (file) => !file.endsWith('.test.ts'),
+    });
   writeFileSync(join(folder, 'THIRD-PARTY-NOTICES'), notices(bundledPackages(metafile)));
   writeFileSync(join(folder, 'package.json'), publishedManifest());
   for (const file of globSync(['*.md', 'docs/**/*.md'], { cwd: folder })) {
@@ -69,7 +79,9 @@ export function pack(folder: string, destination: string): string {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   if (run.status !== 0)
-    throw new Error(`npm pack failed${run.error === undefined ? '; see what it says above' : `: ${run.error.message}`}`);
+    throw new Error(
+      `npm pack failed${run.error === undefined ? '; see what it says above' : `: ${run.error.message}`}`,
+    );
   return run.stdout.trim();
 }
 

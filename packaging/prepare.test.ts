@@ -40,7 +40,10 @@ describe('packaging/prepare', () => {
     mkdirSync(join(clone, 'cache/debian/bin'), { recursive: true });
     program('cache/debian/usr/bin/docker-registry', 'exit 0');
     writeFileSync(join(clone, 'fedora'), 'ID=fedora\nVERSION_ID=44\nPRETTY_NAME="Fedora Linux 44"\n');
-    writeFileSync(join(clone, 'bullseye'), 'ID=debian\nVERSION_ID="11"\nPRETTY_NAME="Debian GNU/Linux 11 (bullseye)"\n');
+    writeFileSync(
+      join(clone, 'bullseye'),
+      'ID=debian\nVERSION_ID="11"\nPRETTY_NAME="Debian GNU/Linux 11 (bullseye)"\n',
+    );
   });
   after(() => rmSync(clone, { recursive: true }));
 
@@ -58,12 +61,29 @@ describe('packaging/prepare', () => {
     return `mkdir -p ${folder} node_modules/.bin; ln -s ${process.execPath} ${folder}/node`;
   };
   function environment(more: Record<string, string> = {}): NodeJS.ProcessEnv {
-    return { PATH: `${join(clone, 'bin')}:/usr/sbin:/usr/bin:/sbin:/bin`, PORTCULLIS_CACHE: join(clone, 'cache'), ...more };
+    return {
+      PATH: `${join(clone, 'bin')}:/usr/sbin:/usr/bin:/sbin:/bin`,
+      PORTCULLIS_CACHE: join(clone, 'cache'),
+      ...more,
+    };
   }
-  function prepare(more: Record<string, string> = {}, uid = 0, purpose = 'test'): { status: number | null; text: string; seconds: number } {
+  function prepare(
+    more: Record<string, string> = {},
+    uid = 0,
+    purpose = 'test',
+  ): { status: number | null; text: string; seconds: number } {
     const started = performance.now();
-    const run = spawnSync('dash', [join(clone, 'packaging/prepare'), purpose], { cwd: '/', env: environment(more), encoding: 'utf8', uid });
-    return { status: run.status, text: run.stdout + run.stderr, seconds: (performance.now() - started) / 1000 };
+    const run = spawnSync('dash', [join(clone, 'packaging/prepare'), purpose], {
+      cwd: '/',
+      env: environment(more),
+      encoding: 'utf8',
+      uid,
+    });
+    return {
+      status: run.status,
+      text: run.stdout + run.stderr,
+      seconds: (performance.now() - started) / 1000,
+    };
   }
   const untouched = (): void => {
     assert.equal(existsSync(join(clone, 'node_modules')), false);
@@ -117,7 +137,11 @@ describe('packaging/prepare', () => {
 
   it('interrupted: cleans up after itself, and the next run begins again', async () => {
     npm('mkdir -p node_modules; sleep 30');
-    const child = spawn('dash', [join(clone, 'packaging/prepare')], { env: environment(), stdio: 'ignore', detached: true });
+    const child = spawn('dash', [join(clone, 'packaging/prepare')], {
+      env: environment(),
+      stdio: 'ignore',
+      detached: true,
+    });
     while (!existsSync(join(clone, 'node_modules'))) await pause(10);
     process.kill(-(child.pid ?? 0), 'SIGINT');
     const [code] = (await once(child, 'exit')) as [number | null];
@@ -146,7 +170,11 @@ describe('packaging/prepare', () => {
     const temporary = mkdtempSync(join(tmpdir(), 'portcullis-prepare-'));
     chmodSync(temporary, 0o777);
     try {
-      const { status, text } = prepare({ PORTCULLIS_OS_RELEASE: join(clone, 'fedora'), TMPDIR: temporary }, nobody, 'packages');
+      const { status, text } = prepare(
+        { PORTCULLIS_OS_RELEASE: join(clone, 'fedora'), TMPDIR: temporary },
+        nobody,
+        'packages',
+      );
       assert.equal(status, 0, text);
       assert.match(readFileSync(npmLog, 'utf8'), /^ci /m);
       assert.deepEqual(readFileSync(join(clone, 'package-lock.json')), before);
@@ -167,7 +195,10 @@ describe('packaging/prepare', () => {
   });
 
   it('a lock file that changed: installs again', () => {
-    writeFileSync(join(clone, 'package-lock.json'), '{ "packages": { "": {}, "node_modules/new": { "version": "1.0.0" } } }');
+    writeFileSync(
+      join(clone, 'package-lock.json'),
+      '{ "packages": { "": {}, "node_modules/new": { "version": "1.0.0" } } }',
+    );
     npm(`rm -rf node_modules; ${layOutTree()}`);
     assert.equal(prepare().status, 0);
     assert.match(readFileSync(npmLog, 'utf8'), /^ci /m);
@@ -180,7 +211,10 @@ describe('packaging/prepare', () => {
       'node_modules/other': { version: '1.0.0', optional: true, os: ['win32'] },
     };
     writeFileSync(join(clone, 'package-lock.json'), JSON.stringify({ packages }));
-    writeFileSync(join(clone, 'node_modules/.package-lock.json'), '{ "packages": { "node_modules/new": { "version": "2.0.0" } } }');
+    writeFileSync(
+      join(clone, 'node_modules/.package-lock.json'),
+      '{ "packages": { "node_modules/new": { "version": "2.0.0" } } }',
+    );
     npm('exit 1');
     assert.deepEqual([prepare().status, existsSync(npmLog)], [0, false]);
   });
@@ -195,7 +229,10 @@ describe('the launchers', () => {
   const show =
     'process.stdout.write(JSON.stringify({ argv: process.argv.slice(2), flags: process.execArgv, malloc: Object.entries(process.env).filter(([name]) => name.startsWith("MALLOC_")).map((each) => each.join("=")), main: process.argv[1] }))';
 
-  function launch(command: string, args: string[]): { argv: string[]; flags: string[]; malloc: string[]; main: string } {
+  function launch(
+    command: string,
+    args: string[],
+  ): { argv: string[]; flags: string[]; malloc: string[]; main: string } {
     const run = spawnSync(command, args, {
       cwd: '/',
       encoding: 'utf8',
@@ -280,10 +317,12 @@ describe('the launchers', () => {
   it('run the sources of a checkout while they are newer than the bundle', () => {
     const at = join(folder, 'checkout');
     const command = install(at, join(at, 'node_modules'));
-    for (const room of ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli']) mkdirSync(join(at, room));
+    for (const room of ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'])
+      mkdirSync(join(at, room));
     writeFileSync(join(at, 'cli/main.ts'), show);
     // Set explicitly, not by the clock: two writes within one kernel tick have the same time.
-    const bundleIsFrom = (seconds: number): void => utimesSync(join(at, 'dist/portcullis.js'), seconds, seconds);
+    const bundleIsFrom = (seconds: number): void =>
+      utimesSync(join(at, 'dist/portcullis.js'), seconds, seconds);
     bundleIsFrom(Date.now() / 1000 - 60);
     assert.equal(launch(command, []).main, join(at, 'cli/main.ts'));
     bundleIsFrom(Date.now() / 1000 + 60);
@@ -301,7 +340,10 @@ describe('the launchers', () => {
       .filter((script) => existsSync(script));
     const enabling = installed.filter((script) => {
       const text = readFileSync(script, 'utf8');
-      return /deb-systemd-helper enable|update-rc\.d.*defaults/.test(text) && !text.includes('deb-systemd-helper debian-installed');
+      return (
+        /deb-systemd-helper enable|update-rc\.d.*defaults/.test(text) &&
+        !text.includes('deb-systemd-helper debian-installed')
+      );
     });
     assert.deepEqual(enabling, []);
   });

@@ -47,12 +47,19 @@ test('portcullis/trust has types of its own, which need no package that is not i
       typeRoots: [join(root, 'node_modules/@types')],
     };
     const types = join(folder, 'types');
-    const { config } = ts.readConfigFile(join(root, 'packaging/declarations.json'), (path) => ts.sys.readFile(path)) as { config: object };
+    const { config } = ts.readConfigFile(join(root, 'packaging/declarations.json'), (path) =>
+      ts.sys.readFile(path),
+    ) as { config: object };
     const { options } = ts.parseJsonConfigFileContent(config, ts.sys, join(root, 'packaging'));
     ts.createProgram([join(root, 'trust/index.ts')], { ...options, outDir: types }).emit();
     const file = join(folder, 'program.mts');
     writeFileSync(file, program);
-    const compiled = ts.createProgram([file], { ...common, noEmit: true, allowImportingTsExtensions: true, skipLibCheck: false });
+    const compiled = ts.createProgram([file], {
+      ...common,
+      noEmit: true,
+      allowImportingTsExtensions: true,
+      skipLibCheck: false,
+    });
     const problems = ts.getPreEmitDiagnostics(compiled).map((one) => {
       const where = one.file === undefined ? '' : one.file.fileName.replace(folder, '');
       return `${where}: ${ts.flattenDiagnosticMessageText(one.messageText, ' ')}`;

@@ -99,7 +99,10 @@ export async function openAdminSocket(
       throw thrown;
     }
   } catch (thrown) {
-    log.error({ socket, why: reasonOf(thrown) }, 'commands cannot ask the daemon: its admin socket cannot be opened');
+    log.error(
+      { socket, why: reasonOf(thrown) },
+      'commands cannot ask the daemon: its admin socket cannot be opened',
+    );
     return { close: () => Promise.resolve() };
   }
 }

@@ -12,46 +12,57 @@ import { openBalancing } from './balancing.ts';
 import { loadDaemonConfig } from './config/load.ts';
 import { hostPathsHere } from './host-paths/in-process.ts';
 
-const service = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\naddresses: [10.96.0.1]\nports: [80]\n';
+const service =
+  'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\naddresses: [10.96.0.1]\nports: [80]\n';
 
-test('services whose folder could not be read at first are load-balanced after the next check', { timeout: 60_000 }, async (t) => {
-  const top = mkdtempSync(join(tmpdir(), 'portcullis-balancing-'));
-  for (const name of ['root', 'state', 'services']) mkdirSync(join(top, name));
-  writeFileSync(join(top, 'services/web.yaml'), service);
-  writeFileSync(join(top, 'config.yaml'), `network: { services: { folder: "${join(top, 'services')}", backend: nftables } }\n`);
-  const config = await loadDaemonConfig({
-    file: join(top, 'config.yaml'),
-    flags: { root: [join(top, 'root')], state: [join(top, 'state')] },
-  });
-  const real = fsPromises.rm;
-  const restore = (): void => {
-    fsPromises.rm = real;
+test(
+  'services whose folder could not be read at first are load-balanced after the next check',
+  { timeout: 60_000 },
+  async (t) => {
+    const top = mkdtempSync(join(tmpdir(), 'portcullis-balancing-'));
+    for (const name of ['root', 'state', 'services']) mkdirSync(join(top, name));
+    writeFileSync(join(top, 'services/web.yaml'), service);
+    writeFileSync(
+      join(top, 'config.yaml'),
+      `network: { services: { folder: "${join(top, 'services')}", backend: nftables } }\n`,
+    );
+    const config = await loadDaemonConfig({
+      file: join(top, 'config.yaml'),
+      flags: { root: [join(top, 'root')], state: [join(top, 'state')] },
+    });
+    const real = fsPromises.rm;
+    const restore = (): void => {
+      fsPromises.rm = real;
+      syncBuiltinESMExports();
+    };
+    let failures = 0;
+    fsPromises.rm = () => {
+      failures += 1;
+      restore();
+      return Promise.reject(Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' }));
+    };
     syncBuiltinESMExports();
-  };
-  let failures = 0;
-  fsPromises.rm = () => {
-    failures += 1;
-    restore();
-    return Promise.reject(Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' }));
-  };
-  syncBuiltinESMExports();
-  const balancing = openBalancing(config, hostPathsHere, createLogger({ level: 'silent' }));
-  t.after(async () => {
-    restore();
-    await balancing.close();
-    rmSync(top, { recursive: true });
-  });
-  const count = async (): Promise<number> =>
-    Object.values((await balancing.figures())?.services ?? {}).reduce((sum, each) => sum + each, 0);
-  while ((await count()) === 0) await pause(100);
-  assert.equal(failures, 1);
-});
+    const balancing = openBalancing(config, hostPathsHere, createLogger({ level: 'silent' }));
+    t.after(async () => {
+      restore();
+      await balancing.close();
+      rmSync(top, { recursive: true });
+    });
+    const count = async (): Promise<number> =>
+      Object.values((await balancing.figures())?.services ?? {}).reduce((sum, each) => sum + each, 0);
+    while ((await count()) === 0) await pause(100);
+    assert.equal(failures, 1);
+  },
+);
 
 test('a request after the stop is refused, and starts no thread', { timeout: 60_000 }, async (t) => {
   const top = mkdtempSync(join(tmpdir(), 'portcullis-balancing-'));
   t.after(() => rmSync(top, { recursive: true }));
   for (const name of ['root', 'state']) mkdirSync(join(top, name));
-  writeFileSync(join(top, 'config.yaml'), `network: { services: { folder: "${join(top, 'none')}", backend: nftables } }\n`);
+  writeFileSync(
+    join(top, 'config.yaml'),
+    `network: { services: { folder: "${join(top, 'none')}", backend: nftables } }\n`,
+  );
   const config = await loadDaemonConfig({
     file: join(top, 'config.yaml'),
     flags: { root: [join(top, 'root')], state: [join(top, 'state')] },

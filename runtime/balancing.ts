@@ -35,7 +35,10 @@ const closeMs = 10_000;
 const lookMs = 2000;
 
 /** Without a configured name, uses the name that a kubelet gives its node by default. */
-const clusterOf = ({ nodeName = hostname().toLowerCase(), ...rest }: NonNullable<DaemonConfig['network']['services']['kubernetes']>) => ({
+const clusterOf = ({
+  nodeName = hostname().toLowerCase(),
+  ...rest
+}: NonNullable<DaemonConfig['network']['services']['kubernetes']>) => ({
   nodeName,
   ...rest,
 });
@@ -50,11 +53,18 @@ const stopping = (): PortcullisError =>
     fix: 'repeat the request after its next start',
   });
 
-export function openBalancing({ root, state, network: { services, overlay } }: DaemonConfig, paths: HostPaths, log: Logger): Balancing {
+export function openBalancing(
+  { root, state, network: { services, overlay } }: DaemonConfig,
+  paths: HostPaths,
+  log: Logger,
+): Balancing {
   const { backend: balancer, folder, kubernetes } = services;
   const databasePath = join(root, 'network.db');
   // Sources that no longer apply: a cluster, or a network that spans hosts, that this host has left.
-  const ended = [...(kubernetes === undefined ? ['kubernetes'] : []), ...(overlay === undefined ? ['overlay'] : [])];
+  const ended = [
+    ...(kubernetes === undefined ? ['kubernetes'] : []),
+    ...(overlay === undefined ? ['overlay'] : []),
+  ];
   // The folder may be on a file server. Neither this thread nor the thread of services may wait for one.
   let following: Promise<NetworkFolders> | undefined;
   const followed = (): Promise<NetworkFolders> => {

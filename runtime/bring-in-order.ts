@@ -20,7 +20,10 @@ export async function bringInOrder(parts: {
   readonly handlers: Parameters<typeof endLeftovers>[1]['handlers'] & { values(): Sweep['handlers'] };
   readonly containers: Pick<ContainerService, 'recover'>;
   readonly sandboxes: Pick<SandboxService, 'recover'>;
-  readonly records: { readonly containers: { list(): Sweep['containers'] }; readonly sandboxes: { list(): Sweep['sandboxes'] } };
+  readonly records: {
+    readonly containers: { list(): Sweep['containers'] };
+    readonly sandboxes: { list(): Sweep['sandboxes'] };
+  };
   readonly sweep: Omit<Sweep, 'containers' | 'sandboxes' | 'handlers'>;
   readonly log: Logger;
 }): Promise<readonly Unsettled[]> {

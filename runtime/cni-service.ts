@@ -15,7 +15,11 @@ export interface CniService {
  * cannot be opened is logged and is no failure: the plugins then work without the daemon, on the same
  * database.
  */
-export async function openCniService(socket: string, network: Pick<NetworkEngine, 'servePlugins'>, log: Logger): Promise<CniService> {
+export async function openCniService(
+  socket: string,
+  network: Pick<NetworkEngine, 'servePlugins'>,
+  log: Logger,
+): Promise<CniService> {
   try {
     const listener = await openUnixSocket(socket, 0);
     try {
@@ -32,7 +36,10 @@ export async function openCniService(socket: string, network: Pick<NetworkEngine
       throw thrown;
     }
   } catch (thrown) {
-    log.error({ socket, why: reasonOf(thrown) }, 'CNI plugins are not served by the daemon; they work without it');
+    log.error(
+      { socket, why: reasonOf(thrown) },
+      'CNI plugins are not served by the daemon; they work without it',
+    );
     return { close: () => Promise.resolve() };
   }
 }

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -127,7 +137,8 @@ describe('a copied folder', () => {
   it('copies more files than one question asks for, and removes what an earlier run left', async () => {
     mkdirSync(join(target, 'old'), { recursive: true });
     writeFileSync(join(target, 'old/x.yaml'), 'x');
-    for (let index = 0; index < 200; index += 1) writeFileSync(join(folder, `${String(index)}.yaml`), String(index));
+    for (let index = 0; index < 200; index += 1)
+      writeFileSync(join(folder, `${String(index)}.yaml`), String(index));
     await open().follow();
     assert.equal(copies().length, 200);
     assert.equal(readFileSync(join(target, '199.yaml'), 'utf8'), '199');

@@ -37,7 +37,11 @@ interface Copied {
 }
 
 /** @param target the copy; its owner removes it */
-export function createCopiedFolder(folder: string, target: string, paths: Pick<HostPaths, 'folderFiles' | 'folderContents'>): CopiedFolder {
+export function createCopiedFolder(
+  folder: string,
+  target: string,
+  paths: Pick<HostPaths, 'folderFiles' | 'folderContents'>,
+): CopiedFolder {
   const have = new Map<string, Copied>();
 
   /**
@@ -97,7 +101,8 @@ export function createCopiedFolder(folder: string, target: string, paths: Pick<H
         have.delete(name);
       }
     const uppermost = new Set(files.map(({ name }) => name.split('/', 1)[0]));
-    for (const name of await readdir(target)) if (!uppermost.has(name)) await rm(join(target, name), { recursive: true, force: true });
+    for (const name of await readdir(target))
+      if (!uppermost.has(name)) await rm(join(target, name), { recursive: true, force: true });
   };
 
   return {

@@ -47,8 +47,24 @@ export interface CriHandlerDeps {
 }
 
 /** Returns the handlers of all RPCs of both CRI services. */
-export function createCriHandlers(deps: CriHandlerDeps): Pick<CriServerOptions, 'runtimeService' | 'imageService'> {
-  const { config, pods, sandboxRecords, handlers, images, network, policy, enforcement, stats, events, streaming, verbose, log } = deps;
+export function createCriHandlers(
+  deps: CriHandlerDeps,
+): Pick<CriServerOptions, 'runtimeService' | 'imageService'> {
+  const {
+    config,
+    pods,
+    sandboxRecords,
+    handlers,
+    images,
+    network,
+    policy,
+    enforcement,
+    stats,
+    events,
+    streaming,
+    verbose,
+    log,
+  } = deps;
   const { containers, sandboxes, cgroups, cgroupDriver, conmon, features, lock, pool, probe } = pods;
   const statsLists = createStatsLists({ stats, containers, sandboxes });
   const resourceCalls = createResourceHandlers({

@@ -97,7 +97,12 @@ export async function startDaemon(
     openRecords<SandboxRecord>(database, 'sandbox'),
     openRecords<ContainerRecord>(database, 'container'),
   ]);
-  const verdictLog = await openDaemonVerdictLog(database, config, [containerRecords, { list: () => images.list() }], log);
+  const verdictLog = await openDaemonVerdictLog(
+    database,
+    config,
+    [containerRecords, { list: () => images.list() }],
+    log,
+  );
   const checks = livenessChecks({ database, reactor, kernel, folders: [config.root, config.state] });
   const observability = await openObservability({
     config,
@@ -129,7 +134,20 @@ export async function startDaemon(
   });
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const pods = await openPodSide(config, {
-    ...{ folders, kernel, reactor, startProgram, handlers, policy, hostPaths, network, images, prover, log, undo },
+    ...{
+      folders,
+      kernel,
+      reactor,
+      startProgram,
+      handlers,
+      policy,
+      hostPaths,
+      network,
+      images,
+      prover,
+      log,
+      undo,
+    },
     ...{ sandboxRecords, containerRecords },
   });
   const { containers, sandboxes, cgroups, execScopes, exits, pool, probe } = pods;
@@ -144,7 +162,12 @@ export async function startDaemon(
     log,
   });
 
-  const events = createEventHub({ sandboxes: sandboxRecords, containers: containerRecords, encode: encodeEvent, log });
+  const events = createEventHub({
+    sandboxes: sandboxRecords,
+    containers: containerRecords,
+    encode: encodeEvent,
+    log,
+  });
   const stats = createStats({
     cgroups,
     kernel,
@@ -159,7 +182,16 @@ export async function startDaemon(
     socketFolder: folders.attach,
     log: log.child({ room: 'streaming' }),
   });
-  const policySide = openPolicySide(config, { policy, store, database, containers, containerRecords, sandboxRecords, events, log });
+  const policySide = openPolicySide(config, {
+    policy,
+    store,
+    database,
+    containers,
+    containerRecords,
+    sandboxRecords,
+    events,
+    log,
+  });
   const { redecision, enforcement, renewals } = policySide;
   const verbose = createVerboseInfo({
     outOfPolicy: redecision.of,
@@ -175,18 +207,45 @@ export async function startDaemon(
     observers: observability.calls,
     log: log.child({ room: 'cri' }),
     ...createCriHandlers({
-      ...{ config, pods, sandboxRecords, handlers, images, network, stats, events, streaming, verbose, leftovers, log },
+      ...{
+        config,
+        pods,
+        sandboxRecords,
+        handlers,
+        images,
+        network,
+        stats,
+        events,
+        streaming,
+        verbose,
+        leftovers,
+        log,
+      },
       policy: { ...policy, trouble: renewals.trouble },
       enforcement: enforcement.state,
       attachFolder: folders.attach,
     }),
   });
-  await networkSide.listen(() => attachedSandboxes(sandboxRecords.list()), createImageAdmin(images, containerRecords.list));
-  const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log, paths: hostPaths });
+  await networkSide.listen(
+    () => attachedSandboxes(sandboxRecords.list()),
+    createImageAdmin(images, containerRecords.list),
+  );
+  const rotation = createLogRotation({
+    ...config.logs,
+    containers: containers.list,
+    reopen: containers.reopenLog,
+    log,
+    paths: hostPaths,
+  });
   probe.begin();
   void store.checkLayers();
   redecision.request();
-  const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy: createHealth(checks), log });
+  const manager = openServiceManager({
+    environment: process.env,
+    pid: process.pid,
+    healthy: createHealth(checks),
+    log,
+  });
   const reloadPins = createPinReload({ pins, reloadConfig, log });
   const reload = (): void => {
     observability.reopen();
@@ -195,7 +254,10 @@ export async function startDaemon(
     void reloadPins();
   };
   process.on('SIGHUP', reload);
-  log.info({ socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') }, 'serving CRI v1');
+  log.info(
+    { socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') },
+    'serving CRI v1',
+  );
   manager.ready();
   enforcement.request();
 
@@ -204,8 +266,33 @@ export async function startDaemon(
       manager.stopping();
       process.off('SIGHUP', reload);
       await stopDaemon({
-        ...{ policy, policySide, events, server, networkSide, streaming, observability, prover, stats, rotation, pods, network },
-        ...{ hostPaths, images, sandboxRecords, verdictLog, registries, database, release, startProgram, reactor, kernel, log },
+        ...{
+          policy,
+          policySide,
+          events,
+          server,
+          networkSide,
+          streaming,
+          observability,
+          prover,
+          stats,
+          rotation,
+          pods,
+          network,
+        },
+        ...{
+          hostPaths,
+          images,
+          sandboxRecords,
+          verdictLog,
+          registries,
+          database,
+          release,
+          startProgram,
+          reactor,
+          kernel,
+          log,
+        },
       });
     },
   };

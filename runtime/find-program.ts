@@ -2,7 +2,9 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../base/errors/index.ts';
 
-/** The folders in which the daemon looks for a program that its configuration does not name, in this order. */
+/**
+ * The folders in which the daemon looks for a program that its configuration does not name, in this order.
+ */
 export const programFolders = ['/usr/bin', '/usr/libexec/podman', '/usr/local/bin', '/usr/sbin'] as const;
 
 /** Returns the path of a program that the daemon requires. @throws PortcullisError RUNTIME_MONITOR_MISSING */

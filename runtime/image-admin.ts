@@ -15,7 +15,9 @@ export interface ImageAdmin {
   stop(): Promise<void>;
 }
 
-type Answer<Name extends AdminOperation> = (request: AdminApi[Name]['request']) => Promise<AdminApi[Name]['response']>;
+type Answer<Name extends AdminOperation> = (
+  request: AdminApi[Name]['request'],
+) => Promise<AdminApi[Name]['response']>;
 
 /**
  * @param store marks pinned images, which are not removed
@@ -28,7 +30,10 @@ export function createImageAdmin(
   const { upkeep } = store;
   const stopping = new AbortController();
   const inUse = (): ReadonlySet<string> => {
-    const used = [...containers()].flatMap(({ imageId, volumeImages = {} }) => [imageId, ...Object.values(volumeImages)]);
+    const used = [...containers()].flatMap(({ imageId, volumeImages = {} }) => [
+      imageId,
+      ...Object.values(volumeImages),
+    ]);
     return new Set(used.map((image) => store.find(image)?.id ?? image));
   };
   const unused = (all: boolean): ReturnType<typeof upkeep.unused> =>

@@ -46,7 +46,18 @@ export interface ImageSideDeps {
 
 /** @throws the errors of {@link createImageStore} */
 export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): Promise<ImageSide> {
-  const { database, kernel, registries, registryOptions, policy, verdictLog, mappedRoots, observer, renewals, log } = deps;
+  const {
+    database,
+    kernel,
+    registries,
+    registryOptions,
+    policy,
+    verdictLog,
+    mappedRoots,
+    observer,
+    renewals,
+    log,
+  } = deps;
   const store = await withRoom(config.root, () =>
     createImageStore({
       root: join(config.root, 'images'),
@@ -65,7 +76,10 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
     }),
   );
   const pins = createPins(config.images.pinned);
-  const known = withProgress(withPins(renewForRun(store, renewals), pins), { root: join(config.root, 'images'), log });
+  const known = withProgress(withPins(renewForRun(store, renewals), pins), {
+    root: join(config.root, 'images'),
+    log,
+  });
   const paced = withPullTurns(known, config.images.maxParallelPulls);
   return { store, images: tellExceptions(watchImages(paced, observer), log, observer), pins };
 }

@@ -29,8 +29,17 @@ export { runStreamedCommand } from './streaming/command-client.ts';
 export { findContainer } from './cri/lookup.ts';
 export { entryBytes } from './cri/log-line.ts';
 export { ContainerEventType, ContainerState, PodSandboxState } from './cri/contract/contract.types.ts';
-export type { Container, ContainerEventResponse as ContainerEvent, PodSandbox } from './cri/contract/contract.types.ts';
+export type {
+  Container,
+  ContainerEventResponse as ContainerEvent,
+  PodSandbox,
+} from './cri/contract/contract.types.ts';
 
 export { endedInDatabase } from './renewal/recorded.ts';
-export { enforcementEventId, enforcementReasons, policyEventsHeader, policyReasons } from './events/policy-events.ts';
+export {
+  enforcementEventId,
+  enforcementReasons,
+  policyEventsHeader,
+  policyReasons,
+} from './events/policy-events.ts';
 export { startDaemon, startDockerDriver } from './launch.ts';

@@ -12,9 +12,13 @@ process.stdout.write(loaded.join('\\n'));
 `;
 
 it('the entry point of the start loads the configuration, and neither the rest of `runtime` nor the folders that it uses', () => {
-  const loaded = execFileSync(process.execPath, ['--input-type=module', '-e', script, join(import.meta.dirname, 'launch.ts')], {
-    encoding: 'utf8',
-  }).split('\n');
+  const loaded = execFileSync(
+    process.execPath,
+    ['--input-type=module', '-e', script, join(import.meta.dirname, 'launch.ts')],
+    {
+      encoding: 'utf8',
+    },
+  ).split('\n');
   assert.ok(loaded.some((url) => url.endsWith('/runtime/config/load.ts')));
   assert.deepEqual(
     loaded.filter((url) =>

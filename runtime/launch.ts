@@ -21,7 +21,10 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps = {}): 
   // First: on hosts where this applies, the process executes itself again here, and would have loaded the
   // rest in vain.
   (await import('./cgroups/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
-  const [{ startDaemon: start }, { orUndo }] = await Promise.all([import('./daemon.ts'), import('./undo.ts')]);
+  const [{ startDaemon: start }, { orUndo }] = await Promise.all([
+    import('./daemon.ts'),
+    import('./undo.ts'),
+  ]);
   return orUndo(config.logLevel, (undo) => start(config, deps, undo));
 }
 

@@ -47,7 +47,8 @@ function favourBriefWorkers(): void {
     for (const thread of started) {
       try {
         // A thread has the name of its parent until it has run.
-        if ([nameOf(process.pid), threadName.slice(0, 15)].includes(nameOf(thread))) raiseThreadPriority(nice, thread);
+        if ([nameOf(process.pid), threadName.slice(0, 15)].includes(nameOf(thread)))
+          raiseThreadPriority(nice, thread);
       } catch {
         // The thread has ended.
       }

@@ -17,15 +17,22 @@ export interface DaemonNameServer {
   close(): Promise<void>;
 }
 
-export function openDaemonNameServer({ root, network: { dns } }: DaemonConfig, log: Logger): DaemonNameServer {
+export function openDaemonNameServer(
+  { root, network: { dns } }: DaemonConfig,
+  log: Logger,
+): DaemonNameServer {
   let starting: Promise<NameServer | undefined> | undefined;
   let closed = false;
   const wrong = dns.upstreams.filter((address) => isIP(address) === 0);
-  if (wrong.length > 0) log.warn({ wrong }, 'network.dns.upstreams takes addresses; these entries are ignored');
+  if (wrong.length > 0)
+    log.warn({ wrong }, 'network.dns.upstreams takes addresses; these entries are ignored');
   const start = (): void => {
     if (!dns.enabled || closed) return;
     const { ttl, upstreams, maxForwards } = dns;
-    starting ??= startNameServer({ databasePath: join(root, 'network.db'), ttl, upstreams, maxForwards }, log).catch((thrown: unknown) => {
+    starting ??= startNameServer(
+      { databasePath: join(root, 'network.db'), ttl, upstreams, maxForwards },
+      log,
+    ).catch((thrown: unknown) => {
       log.error({ why: reasonOf(thrown) }, 'names of networks are not answered');
       starting = undefined;
       return undefined;

@@ -12,7 +12,8 @@ import { mountDeadServer, noDeadServer } from '../test/fixtures/dead-server.ts';
 import type { DeadServer } from '../test/fixtures/dead-server.ts';
 import { followNetworkFolders } from './network-folders.ts';
 
-const noDescriptor = (): Promise<never> => Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' }));
+const noDescriptor = (): Promise<never> =>
+  Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' }));
 
 test('one failed check says nothing about the folder: its gate stays open', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
@@ -47,37 +48,41 @@ test('one failed check says nothing about the folder: its gate stays open', asyn
   assert.deepEqual(states(), before);
 });
 
-test('a file server that has the device number of an unmounted file system is not read', { skip: noDeadServer }, async (t) => {
-  const top = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
-  const folder = join(top, 'folder');
-  const gone = Array.from({ length: 20 }, (_, index) => join(top, `gone-${String(index)}`));
-  for (const each of [folder, ...gone]) mkdirSync(each);
-  for (const each of gone) execFileSync('mount', ['-t', 'tmpfs', 'none', each]);
-  const devices = new Set(gone.map(deviceAt));
-  const folders = await followNetworkFolders({
-    folders: [folder],
-    copies: join(top, 'copies'),
-    paths: { folderFiles: noDescriptor, folderContents: noDescriptor },
-    log: createLogger({ level: 'silent' }),
-  });
-  const servers: DeadServer[] = [];
-  t.after(() => {
-    folders.close();
-    for (const server of servers) server.close();
-    rmSync(top, { recursive: true });
-  });
-  for (const each of gone) execFileSync('umount', [each]);
-  do servers.push(mountDeadServer(folder));
-  while (servers.length < 60 && !devices.has(deviceAt(folder)));
-  assert.ok(devices.has(deviceAt(folder)), 'the kernel gives the number of a device again');
-  const states: number[] = [];
-  for (let waited = 0; waited < 3_000; waited += 50) {
-    states.push(...folders.gates.map(({ state }) => Atomics.load(state, 0)));
-    await pause(50);
-  }
-  // Closed at the next look, and not opened again.
-  assert.deepEqual(states.slice(-20), Array(20).fill(0));
-});
+test(
+  'a file server that has the device number of an unmounted file system is not read',
+  { skip: noDeadServer },
+  async (t) => {
+    const top = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
+    const folder = join(top, 'folder');
+    const gone = Array.from({ length: 20 }, (_, index) => join(top, `gone-${String(index)}`));
+    for (const each of [folder, ...gone]) mkdirSync(each);
+    for (const each of gone) execFileSync('mount', ['-t', 'tmpfs', 'none', each]);
+    const devices = new Set(gone.map(deviceAt));
+    const folders = await followNetworkFolders({
+      folders: [folder],
+      copies: join(top, 'copies'),
+      paths: { folderFiles: noDescriptor, folderContents: noDescriptor },
+      log: createLogger({ level: 'silent' }),
+    });
+    const servers: DeadServer[] = [];
+    t.after(() => {
+      folders.close();
+      for (const server of servers) server.close();
+      rmSync(top, { recursive: true });
+    });
+    for (const each of gone) execFileSync('umount', [each]);
+    do servers.push(mountDeadServer(folder));
+    while (servers.length < 60 && !devices.has(deviceAt(folder)));
+    assert.ok(devices.has(deviceAt(folder)), 'the kernel gives the number of a device again');
+    const states: number[] = [];
+    for (let waited = 0; waited < 3_000; waited += 50) {
+      states.push(...folders.gates.map(({ state }) => Atomics.load(state, 0)));
+      await pause(50);
+    }
+    // Closed at the next look, and not opened again.
+    assert.deepEqual(states.slice(-20), Array(20).fill(0));
+  },
+);
 
 /** Reads the device from the mount table, without asking the file system. */
 function deviceAt(folder: string): string {

@@ -59,7 +59,8 @@ export async function followNetworkFolders(parts: {
     } catch (thrown) {
       // One failure, such as a lack of descriptors, says nothing about the folder. A second failure marks it
       // as not answering.
-      if (!isAgain && !(isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER')) return look(gate, index, true);
+      if (!isAgain && !(isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER'))
+        return look(gate, index, true);
       setGate(gate, 'no answer');
       report(reasonOf(thrown));
     }
@@ -68,7 +69,10 @@ export async function followNetworkFolders(parts: {
   let closed = false;
   const again = (gate: GatedFolder, index: number): void => {
     if (closed) return;
-    timers[index] = setTimeout(() => void look(gate, index).then(() => again(gate, index)), lookEveryMs).unref();
+    timers[index] = setTimeout(
+      () => void look(gate, index).then(() => again(gate, index)),
+      lookEveryMs,
+    ).unref();
   };
   const timers: NodeJS.Timeout[] = [];
   await Promise.all(gates.map((gate, index) => look(gate, index)));
@@ -92,7 +96,8 @@ const freshMs = 100;
 function isLocal(device: string): boolean {
   if (performance.now() - readAt > freshMs) {
     const now = readFileSync('/proc/self/mountinfo', 'utf8');
-    if (now !== table) local = new Map(parseMountinfo(now).map((mount) => [mount.device, localFileSystems.has(mount.fstype)]));
+    if (now !== table)
+      local = new Map(parseMountinfo(now).map((mount) => [mount.device, localFileSystems.has(mount.fstype)]));
     table = now;
     readAt = performance.now();
   }

@@ -35,7 +35,11 @@ export interface NetworkSide {
 export async function openNetworkSide(
   config: DaemonConfig,
   network: NetworkEngine,
-  { startProgram, paths, log }: { readonly startProgram: StartProgram; readonly paths: HostPaths; readonly log: Logger },
+  {
+    startProgram,
+    paths,
+    log,
+  }: { readonly startProgram: StartProgram; readonly paths: HostPaths; readonly log: Logger },
 ): Promise<NetworkSide> {
   const balancing = openBalancing(config, paths, log);
   const overlay = await openOverlay(config, balancing.control, paths, log);
@@ -48,7 +52,9 @@ export async function openNetworkSide(
       listening.push({ close: () => images.stop() });
       const answer = answerAdminOf(network, balancing, overlay, images, attached);
       listening.push(await openAdminSocket(join(config.state, 'admin.sock'), answer, networkLog));
-      listening.push(await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, networkLog));
+      listening.push(
+        await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, networkLog),
+      );
       listening.push(await openDockerDriver(config, network, startProgram, networkLog));
     },
     async endCalls() {

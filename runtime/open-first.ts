@@ -42,7 +42,9 @@ export async function openFirst(
   const openingDatabase = openStateDatabase(config.root, log);
   const openingPaths = openHostPaths(startProgram, [config.root, config.state]);
   // Only a daemon that has its records may change the network. The thread of the network takes time to load.
-  const openingNetwork = openingPaths.then((paths) => openNetwork(config, { startProgram, paths, log, after: openingDatabase, onAct }));
+  const openingNetwork = openingPaths.then((paths) =>
+    openNetwork(config, { startProgram, paths, log, after: openingDatabase, onAct }),
+  );
   undo.push(() =>
     openingNetwork.then(
       (network) => network.close({ removeAll: true }),

@@ -27,7 +27,8 @@ export async function openOverlay(
   log: Logger,
 ): Promise<DaemonOverlay> {
   const settings = await settingsOf(config);
-  const overlay: Overlay | undefined = settings === undefined ? undefined : startOverlay(settings, control, answersOf(paths), log);
+  const overlay: Overlay | undefined =
+    settings === undefined ? undefined : startOverlay(settings, control, answersOf(paths), log);
   return {
     async ask(question) {
       if (overlay === undefined) throw notConfigured();
@@ -46,10 +47,18 @@ const answersOf =
     });
   };
 
-async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Promise<OverlaySettings | undefined> {
+async function settingsOf({
+  root,
+  cni,
+  network: { overlay },
+}: DaemonConfig): Promise<OverlaySettings | undefined> {
   if (overlay === undefined) return undefined;
   const { endpoints, ca, cert, key } = overlay.etcd;
-  const files = { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) };
+  const files = {
+    ...(ca !== undefined && { ca }),
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
+  };
   // The thread reads these files, and reads them again when they change. Here, check only that they are
   // readable.
   for (const file of Object.values(files)) await requireReadable(file);
@@ -59,7 +68,9 @@ async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Pr
     etcd: { endpoints, files },
     networks: [
       { prefix: overlay.network, hostLength: overlay.hostPrefix ?? 24 },
-      ...(overlay.network6 === undefined ? [] : [{ prefix: overlay.network6, hostLength: overlay.hostPrefix6 ?? 64 }]),
+      ...(overlay.network6 === undefined
+        ? []
+        : [{ prefix: overlay.network6, hostLength: overlay.hostPrefix6 ?? 64 }]),
     ],
     underlay: overlay.underlay,
     vni: overlay.vni ?? 1,

@@ -13,9 +13,9 @@ export interface PinReloadDeps {
 }
 
 /**
- * Returns the function that takes the pinned images from the configuration as it is now. It keeps them as they are if the
- * configuration cannot be read or is invalid; the log says why. Other settings apply at the next start. Never fails. Calls at the
- * same time are handled in order: the last one reads last.
+ * Returns the function that takes the pinned images from the configuration as it is now. It keeps them as
+ * they are if the configuration cannot be read or is invalid; the log says why. Other settings apply at the
+ * next start. Never fails. Calls at the same time are handled in order: the last one reads last.
  */
 export function createPinReload({ pins, reloadConfig, log }: PinReloadDeps): () => Promise<void> {
   const inTurn = createSerialQueue();
@@ -27,7 +27,10 @@ export function createPinReload({ pins, reloadConfig, log }: PinReloadDeps): () 
         pins.replace(pinned);
         log.info({ patterns: pinned.length }, 'pinned images were read again from the configuration');
       } catch (thrown) {
-        log.error({ error: reasonOf(thrown) }, 'the configuration could not be read again: pinned images stay as they were');
+        log.error(
+          { error: reasonOf(thrown) },
+          'the configuration could not be read again: pinned images stay as they were',
+        );
       }
     });
 }

@@ -90,25 +90,55 @@ export interface PodSideDeps {
  * @throws the errors of a missing conmon and of state folders that cannot be written
  */
 export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Promise<PodSide> {
-  const { folders, kernel, reactor, startProgram, handlers, policy, hostPaths, network, images, prover, log, undo } = deps;
+  const {
+    folders,
+    kernel,
+    reactor,
+    startProgram,
+    handlers,
+    policy,
+    hostPaths,
+    network,
+    images,
+    prover,
+    log,
+    undo,
+  } = deps;
   const { sandboxRecords, containerRecords } = deps;
   const cgroups = readCgroupMounts();
   const execScopes = await openExecScopes(cgroups, kernel);
   const driver = cgroupDriver(config.cgroupDriver);
-  const exits = await openExitWatch({ folder: join(config.root, 'exits'), bundle: (id) => bundleIn(config.state, id), reactor });
-  const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
+  const exits = await openExitWatch({
+    folder: join(config.root, 'exits'),
+    bundle: (id) => bundleIn(config.state, id),
+    reactor,
+  });
+  const pool = await openNamespacePool({
+    dir: join(config.state, 'ns'),
+    size: config.namespacePool,
+    kernel,
+    startProgram,
+    log,
+  });
   undo.push(pool.close);
   const { run: lock } = createKeyedQueue();
   const kernelFeatures = detectKernel();
   const selinux = openSeLinux(startProgram, hostPaths);
-  const apparmor = await openAppArmor({ enabled: kernelFeatures.apparmor, stateDir: config.state, startProgram });
+  const apparmor = await openAppArmor({
+    enabled: kernelFeatures.apparmor,
+    stateDir: config.state,
+    startProgram,
+  });
   const features = { ...kernelFeatures, apparmor: apparmor.usable };
   const probe = await openFeatureProbe({
     startProgram,
     handlers,
     bundle: (id) => bundleIn(config.state, id),
     newId,
-    userNamespace: { make: () => pool.makeMapped(probeIds, { hostname: 'probe', sysctls: {} }), release: pool.release },
+    userNamespace: {
+      make: () => pool.makeMapped(probeIds, { hostname: 'probe', sysctls: {} }),
+      release: pool.release,
+    },
     layers: join(config.root, 'images/layers'),
     checkLayers: images.checkMapping,
     root: config.root,
@@ -131,7 +161,11 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
       images,
       confinement: createConfinement({
         profiles: policy.profiles,
-        target: (runtime) => ({ architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64', runtime, kernel: features }),
+        target: (runtime) => ({
+          architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64',
+          runtime,
+          kernel: features,
+        }),
         prover,
         apparmor,
         selinux,

@@ -16,7 +16,9 @@ import { openRenewals } from './renewal/open-renewals.ts';
 import type { Renewals } from './renewal/open-renewals.ts';
 import type { WatchedRecords } from './state/records.ts';
 
-/** What follows from the policy for content that is here already: new decisions, checks of the node, renewals. */
+/**
+ * What follows from the policy for content that is here already: new decisions, checks of the node, renewals.
+ */
 export interface PolicySide {
   readonly redecision: Redecision;
   readonly enforcement: Enforcement;
@@ -49,7 +51,16 @@ export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): Poli
     onChange: (container, found) => events.tellPolicy(container, policyChange(found)),
     log: log.child({ room: 'redecision' }),
   });
-  const enforcement = startEnforcement(config, { database, policy, redecision, events, store, containerRecords, sandboxRecords, log });
+  const enforcement = startEnforcement(config, {
+    database,
+    policy,
+    redecision,
+    events,
+    store,
+    containerRecords,
+    sandboxRecords,
+    log,
+  });
   const renewals = openRenewals({ policy, images: store, redecision, log });
   return {
     redecision,

@@ -63,7 +63,11 @@ export async function stopDaemon(running: RunningDaemon): Promise<void> {
   await running.hostPaths.close();
   // The mark of an orderly stop may not fit on the disk: the next start then checks more layers than
   // necessary.
-  await running.images.close().catch((cause: unknown) => log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'));
+  await running.images
+    .close()
+    .catch((cause: unknown) =>
+      log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'),
+    );
   const idle = sandboxRecords.list().length === 0;
   if (idle) await removeCgroups(pods.cgroups, ['/portcullis']);
   await closeExecScopes(pods.execScopes);

@@ -63,7 +63,10 @@ describe('what an earlier run left', () => {
       handlers: [
         {
           stateDir: oci,
-          delete: (id) => (id === ids.first && stuck.includes('handler') ? Promise.reject(failure) : kernel.removeTree(join(oci, id))),
+          delete: (id) =>
+            id === ids.first && stuck.includes('handler')
+              ? Promise.reject(failure)
+              : kernel.removeTree(join(oci, id)),
         },
       ],
       kernel,

@@ -44,12 +44,22 @@ export async function sweepUnclaimed(parts: {
   return settleActs([
     { on: 'images', act: () => parts.images.reconcile(containerIds) },
     { on: 'network', act: async () => void (await parts.network.gc(new Set(attached))) },
-    { on: 'namespaces', act: () => parts.pool.reconcile(new Set(sandboxes.flatMap(({ namespacesDir }) => namespacesDir ?? []))) },
+    {
+      on: 'namespaces',
+      act: () => parts.pool.reconcile(new Set(sandboxes.flatMap(({ namespacesDir }) => namespacesDir ?? []))),
+    },
     {
       on: folders.pods,
-      act: () => sweepFolder(folders.pods, new Set(sandboxes.map(({ id }) => id)), (id) => removePodFiles(podDirIn(state, id), kernel)),
+      act: () =>
+        sweepFolder(folders.pods, new Set(sandboxes.map(({ id }) => id)), (id) =>
+          removePodFiles(podDirIn(state, id), kernel),
+        ),
     },
-    { on: folders.containers, act: () => sweepFolder(folders.containers, containerIds, (id) => kernel.removeTree(bundleIn(state, id))) },
+    {
+      on: folders.containers,
+      act: () =>
+        sweepFolder(folders.containers, containerIds, (id) => kernel.removeTree(bundleIn(state, id))),
+    },
     // The container of a record that a power loss destroyed.
     { on: parts.exits.folder, act: () => sweepFolder(parts.exits.folder, containerIds, parts.exits.forget) },
     ...[...new Set(parts.handlers)].map((handler) => ({

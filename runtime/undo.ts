@@ -28,6 +28,9 @@ export async function orUndo<T>(level: LogLevel, start: (undo: Undo) => Promise<
 async function undoAll(undo: Undo, log: Pick<Logger, 'warn'>): Promise<void> {
   for (const act of undo.toReversed())
     await act().catch((thrown: unknown) =>
-      log.warn({ why: reasonOf(thrown) }, 'resources of a failed start could not be removed; the next start removes them'),
+      log.warn(
+        { why: reasonOf(thrown) },
+        'resources of a failed start could not be removed; the next start removes them',
+      ),
     );
 }

@@ -17,18 +17,38 @@ function found(t: TestContext, files: Readonly<Record<string, string>>): string[
 }
 
 it('accepts links to pages, places, folders and files that exist', (t) => {
-  const links = ['/b', '/b.html#place', 'b', '#here', '/folder/', '/source/x.ts.txt', 'https://example.com/', 'mailto:a@example.com'];
+  const links = [
+    '/b',
+    '/b.html#place',
+    'b',
+    '#here',
+    '/folder/',
+    '/source/x.ts.txt',
+    'https://example.com/',
+    'mailto:a@example.com',
+  ];
   const text = `<h1 id="here">A</h1>${links.map((link) => `<a class="x" href="${link}">x</a>`).join('')}`;
-  const files = { 'a.html': text, 'b.html': '<h2 id="place"></h2>', 'folder/index.html': '', 'source/x.ts.txt': '' };
+  const files = {
+    'a.html': text,
+    'b.html': '<h2 id="place"></h2>',
+    'folder/index.html': '',
+    'source/x.ts.txt': '',
+  };
   assert.deepEqual(found(t, files), []);
 });
 
 it('finds a page and a place that do not exist', (t) => {
-  const files = { 'a.html': '<a href="/gone">x</a><a href="/b#gone">x</a><img src="/gone.png">', 'b.html': '<h2 id="place"></h2>' };
+  const files = {
+    'a.html': '<a href="/gone">x</a><a href="/b#gone">x</a><img src="/gone.png">',
+    'b.html': '<h2 id="place"></h2>',
+  };
   assert.deepEqual(found(t, files), ['a.html: /gone', 'a.html: /b#gone', 'a.html: /gone.png']);
 });
 
 it('finds what a page would load from another host', (t) => {
-  const files = { 'a.html': '<script src="https://example.com/x.js"></script><link rel="stylesheet" href="//example.com/x.css">' };
+  const files = {
+    'a.html':
+      '<script src="https://example.com/x.js"></script><link rel="stylesheet" href="//example.com/x.css">',
+  };
   assert.deepEqual(found(t, files), ['a.html: https://example.com/x.js', 'a.html: //example.com/x.css']);
 });

@@ -8,19 +8,24 @@ export interface DeadLink {
 }
 
 /**
- * Finds links, pictures, scripts and styles of a built site that lead nowhere: a file that does not exist, or a
- * place that the page does not have. Anything that a page would load from another host is an error too: the site
- * must work without a network.
+ * Finds links, pictures, scripts and styles of a built site that lead nowhere: a file that does not exist, or
+ * a place that the page does not have. Anything that a page would load from another host is an error too: the
+ * site must work without a network.
  */
 export function deadLinks(folder: string): DeadLink[] {
   const pages = globSync('**/*.html', { cwd: folder }).sort();
   const texts = new Map(pages.map((page) => [page, readFileSync(join(folder, page), 'utf8')]));
   const ids = new Map(
-    [...texts].map(([page, text]) => [page, new Set([...text.matchAll(/\sid="([^"]*)"/g)].map((match) => match[1] ?? ''))]),
+    [...texts].map(([page, text]) => [
+      page,
+      new Set([...text.matchAll(/\sid="([^"]*)"/g)].map((match) => match[1] ?? '')),
+    ]),
   );
   const found: DeadLink[] = [];
   for (const [page, text] of texts)
-    for (const { 1: tag = '', 2: raw = '' } of text.matchAll(/<(a|img|script|link|source|iframe)\b[^>]*?\s(?:href|src)="([^"]*)"/g)) {
+    for (const { 1: tag = '', 2: raw = '' } of text.matchAll(
+      /<(a|img|script|link|source|iframe)\b[^>]*?\s(?:href|src)="([^"]*)"/g,
+    )) {
       const target = raw.replaceAll('&amp;', '&');
       const why = problemOf(page, tag, target);
       if (why !== undefined) found.push({ page, target, why });
@@ -29,10 +34,15 @@ export function deadLinks(folder: string): DeadLink[] {
 
   function problemOf(page: string, tag: string, target: string): string | undefined {
     if (/^(?:[a-z]+:|\/\/)/i.test(target))
-      return tag === 'a' || target.startsWith('data:') ? undefined : 'the page would load it from another host';
+      return tag === 'a' || target.startsWith('data:')
+        ? undefined
+        : 'the page would load it from another host';
     const [address = '', anchor = ''] = target.split('#');
     const [path = ''] = address.split('?');
-    const file = path === '' ? page : fileOf(path.startsWith('/') ? path.slice(1) : posix.join(posix.dirname(page), path));
+    const file =
+      path === ''
+        ? page
+        : fileOf(path.startsWith('/') ? path.slice(1) : posix.join(posix.dirname(page), path));
     if (file === undefined) return 'no such file';
     if (anchor === '' || !file.endsWith('.html')) return undefined;
     return ids.get(file)?.has(decodeURIComponent(anchor)) === true ? undefined : 'the page has no such place';

@@ -12,7 +12,10 @@ import { schemaPages } from './reference/schemas.ts';
 
 const root = join(import.meta.dirname, '..');
 
-/** Writes all pages of the site into site/vitepress/pages, and returns their number without those that they link to. */
+/**
+ * Writes all pages of the site into site/vitepress/pages, and returns their number without those that they
+ * link to.
+ */
 export async function generate(): Promise<number> {
   const pages = openPages();
   const program = openProgram();
@@ -20,7 +23,10 @@ export async function generate(): Promise<number> {
   const schemas = schemaPages();
   const codes = errorCodes(program);
   const unexplained = unexplainedCodes(codes);
-  if (unexplained.length > 0) throw new Error(`error codes without a cause, a remedy or a meaning in errors.ts: ${unexplained.join(', ')}`);
+  if (unexplained.length > 0)
+    throw new Error(
+      `error codes without a cause, a remedy or a meaning in errors.ts: ${unexplained.join(', ')}`,
+    );
   const errors = errorPages(codes);
   const libraries = apiPages(program);
   for (const { name, text } of commands) pages.write(`reference/commands/${name}.md`, text);
@@ -29,8 +35,10 @@ export async function generate(): Promise<number> {
   for (const { name, text } of libraries) pages.write(`reference/libraries/${name}.md`, text);
   pages.write('reference/metrics.md', await metricsPage());
 
-  const items = (folder: string, list: readonly { readonly name: string; readonly title?: string }[]): Item[] =>
-    list.map(({ name, title }) => ({ text: title ?? name, link: `/reference/${folder}/${name}` }));
+  const items = (
+    folder: string,
+    list: readonly { readonly name: string; readonly title?: string }[],
+  ): Item[] => list.map(({ name, title }) => ({ text: title ?? name, link: `/reference/${folder}/${name}` }));
   const { nav, sidebar, decisions } = navigation([
     { title: 'Commands', items: items('commands', commands) },
     { title: 'Schemas', items: items('schemas', schemas) },
@@ -39,14 +47,27 @@ export async function generate(): Promise<number> {
     { title: 'Libraries', items: items('libraries', libraries) },
   ]);
   for (const file of ['README.md', ...documents, ...decisions]) pages.add(file);
-  pages.write('index.md', home(pages.rewrite('README.md', summaryOf(readFileSync(join(root, 'README.md'), 'utf8'))), sidebar));
+  pages.write(
+    'index.md',
+    home(pages.rewrite('README.md', summaryOf(readFileSync(join(root, 'README.md'), 'utf8'))), sidebar),
+  );
   pages.write('navigation.json', JSON.stringify({ nav, sidebar }));
-  return documents.length + decisions.length + commands.length + schemas.length + errors.length + libraries.length + 2;
+  return (
+    documents.length +
+    decisions.length +
+    commands.length +
+    schemas.length +
+    errors.length +
+    libraries.length +
+    2
+  );
 }
 
 type Sidebar = ReturnType<typeof navigation>['sidebar'];
 
-/** Returns the README as far as the home page has it: what Portcullis is, how to try it, and its main figures. */
+/**
+ * Returns the README as far as the home page has it: what Portcullis is, how to try it, and its main figures.
+ */
 const summaryOf = (readme: string): string => readme.slice(0, readme.indexOf('\n## Use it\n'));
 
 function home(summary: string, sidebar: Sidebar): string {

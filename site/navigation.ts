@@ -4,19 +4,51 @@ import { pageOf } from './pages.ts';
 
 const root = join(import.meta.dirname, '..');
 
-/** The four parts of the site, and the documents of each, in reading order. House tests check that no document is missing. */
+/**
+ * The four parts of the site, and the documents of each, in reading order. House tests check that no document
+ * is missing.
+ */
 const tutorials = ['first-signed-pod', 'ci-gate', 'nginx-profile'].map((name) => `docs/tutorials/${name}.md`);
 const guides = [
   ...['kubelet', 'embedding', 'signing', 'publishing', 'image-files', 'trust-service', 'containers-policy'],
   ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],
 ].map((name) => `docs/${name}.md`);
 const reference = [
-  ...['configuration', 'policy', 'profiles', 'attestations', 'tuf', 'verdicts', 'enforcement', 'observability'],
-  ...['networking', 'cni-plugins', 'image-limits', 'exit-codes', 'admin-api', 'trust-library', 'entitlements-library'],
+  ...[
+    'configuration',
+    'policy',
+    'profiles',
+    'attestations',
+    'tuf',
+    'verdicts',
+    'enforcement',
+    'observability',
+  ],
+  ...[
+    'networking',
+    'cni-plugins',
+    'image-limits',
+    'exit-codes',
+    'admin-api',
+    'trust-library',
+    'entitlements-library',
+  ],
 ].map((name) => `docs/${name}.md`);
 const explanation = [
-  ...['docs/architecture.md', 'docs/glossary.md', 'docs/threat-model.md', 'docs/guarantees.md', 'docs/security-advisories.md'],
-  ...['docs/performance.md', 'docs/performance-history.md', 'docs/dependencies.md', 'docs/decisions/README.md', 'CONTRIBUTING.md'],
+  ...[
+    'docs/architecture.md',
+    'docs/glossary.md',
+    'docs/threat-model.md',
+    'docs/guarantees.md',
+    'docs/security-advisories.md',
+  ],
+  ...[
+    'docs/performance.md',
+    'docs/performance-history.md',
+    'docs/dependencies.md',
+    'docs/decisions/README.md',
+    'CONTRIBUTING.md',
+  ],
   ...['docs/test-suites.md', 'SECURITY.md'],
 ];
 
@@ -27,9 +59,15 @@ export interface Item {
   readonly link: string;
 }
 
-/** Returns the navigation in the form that VitePress takes. `generated` are the pages that are made from the sources. */
-export function navigation(generated: readonly { readonly title: string; readonly items: readonly Item[] }[]) {
-  const itemsOf = (files: readonly string[]): Item[] => files.map((file) => ({ text: titleOf(file), link: linkOf(pageOf(file)) }));
+/**
+ * Returns the navigation in the form that VitePress takes. `generated` are the pages that are made from the
+ * sources.
+ */
+export function navigation(
+  generated: readonly { readonly title: string; readonly items: readonly Item[] }[],
+) {
+  const itemsOf = (files: readonly string[]): Item[] =>
+    files.map((file) => ({ text: titleOf(file), link: linkOf(pageOf(file)) }));
   const decisions = readdirSync(join(root, 'docs/decisions'))
     .filter((name) => /^\d/.test(name))
     .sort()
@@ -39,9 +77,15 @@ export function navigation(generated: readonly { readonly title: string; readonl
     { text: 'How-to guides', items: itemsOf(guides) },
     {
       text: 'Reference',
-      items: [...itemsOf(reference), ...generated.map(({ title, items }) => ({ text: title, collapsed: true, items }))],
+      items: [
+        ...itemsOf(reference),
+        ...generated.map(({ title, items }) => ({ text: title, collapsed: true, items })),
+      ],
     },
-    { text: 'Explanation', items: [...itemsOf(explanation), { text: 'Each decision', collapsed: true, items: itemsOf(decisions) }] },
+    {
+      text: 'Explanation',
+      items: [...itemsOf(explanation), { text: 'Each decision', collapsed: true, items: itemsOf(decisions) }],
+    },
   ];
   const parts = [tutorials, guides, reference, explanation];
   const nav = sidebar.map(({ text }, index) => ({ text, link: itemsOf(parts[index] ?? [])[0]?.link ?? '/' }));

@@ -8,14 +8,19 @@ const outside = /^(?:[a-z]+:|#)/;
 
 /** The folder from which VitePress builds the site. */
 export interface Pages {
-  /** Writes a page of Markdown at `path`, such as `reference/metrics.md`. Its links are links between pages. */
+  /**
+   * Writes a page of Markdown at `path`, such as `reference/metrics.md`. Its links are links between pages.
+   */
   write(path: string, text: string): void;
   /**
-   * Adds a document of the repository, with its links rewritten. A linked document becomes a page too, and any
-   * other linked file a plain text of the site, or an image.
+   * Adds a document of the repository, with its links rewritten. A linked document becomes a page too, and
+   * any other linked file a plain text of the site, or an image.
    */
   add(file: string): void;
-  /** Returns text of a document of the repository as a page has it: without comments, with its links rewritten. */
+  /**
+   * Returns text of a document of the repository as a page has it: without comments, with its links
+   * rewritten.
+   */
   rewrite(file: string, text: string): string;
 }
 
@@ -30,7 +35,9 @@ export function openPages(): Pages {
     writeFileSync(target, text);
   };
 
-  /** Returns the address of a file of the repository on the site; undefined for a folder that has no document. */
+  /**
+   * Returns the address of a file of the repository on the site; undefined for a folder that has no document.
+   */
   const addressOf = (file: string): string | undefined => {
     if (!existsSync(join(root, file))) throw new Error(`${file} is linked, and does not exist`);
     if (statSync(join(root, file)).isDirectory()) {
@@ -64,17 +71,24 @@ export function openPages(): Pages {
 
   const rewrite = (file: string, text: string): string =>
     outsideOfCode(text, (part) =>
-      part.replaceAll(/<!--[^]*?-->/g, '').replaceAll(/\[([^\]]*)\]\(([^)\s]+)\)/g, (whole, label: string, target: string) => {
-        if (outside.test(target)) return whole;
-        const [path = '', anchor] = target.split('#');
-        const address = addressOf(posix.join(posix.dirname(file), path));
-        return address === undefined ? label : `[${label}](${address}${anchor === undefined ? '' : `#${anchor}`})`;
-      }),
+      part
+        .replaceAll(/<!--[^]*?-->/g, '')
+        .replaceAll(/\[([^\]]*)\]\(([^)\s]+)\)/g, (whole, label: string, target: string) => {
+          if (outside.test(target)) return whole;
+          const [path = '', anchor] = target.split('#');
+          const address = addressOf(posix.join(posix.dirname(file), path));
+          return address === undefined
+            ? label
+            : `[${label}](${address}${anchor === undefined ? '' : `#${anchor}`})`;
+        }),
     );
   return { write, add, rewrite };
 }
 
-/** Returns the path of the page of a document: `docs/x.md` is `x.md`, and `a/README.md` is `source/a/index.md`. */
+/**
+ * Returns the path of the page of a document: `docs/x.md` is `x.md`, and `a/README.md` is
+ * `source/a/index.md`.
+ */
 export function pageOf(file: string): string {
   const page = file.startsWith('docs/') ? file.slice('docs/'.length) : `source/${file}`;
   return page.replace(/(^|\/)README\.md$/, '$1index.md');

@@ -3,7 +3,9 @@ import { test } from 'node:test';
 import { drawTerminal, shownLines } from './recording.ts';
 
 test('the last text of a line that is written again is shown, in its colours', () => {
-  const [line] = shownLines('  \u001b[33m…\u001b[0m Pull\r\u001b[2K  \u001b[32m✓\u001b[0m Pull \u001b[2m3 ms\u001b[0m');
+  const [line] = shownLines(
+    '  \u001b[33m…\u001b[0m Pull\r\u001b[2K  \u001b[32m✓\u001b[0m Pull \u001b[2m3 ms\u001b[0m',
+  );
   assert.deepEqual(
     line?.map(({ text, colour }) => [text, colour]),
     [

@@ -1,7 +1,7 @@
 /**
- * Draws the output of a command as a terminal window in SVG: `sh packaging/node site/recording.ts 'portcullis quickstart' <
- * OUTPUT > docs/images/quickstart.svg`. OUTPUT keeps its colours: record it with script(1), for example
- * `script -qec 'stty cols 96; packaging/bin/portcullis quickstart' /dev/null`.
+ * Draws the output of a command as a terminal window in SVG: `sh packaging/node site/recording.ts 'portcullis
+ * quickstart' < OUTPUT > docs/images/quickstart.svg`. OUTPUT keeps its colours: record it with script(1), for
+ * example `script -qec 'stty cols 96; packaging/bin/portcullis quickstart' /dev/null`.
  */
 import { text as textOf } from 'node:stream/consumers';
 
@@ -40,7 +40,10 @@ function styled({ colour, bold }: Style, codes: string): Style {
   return style;
 }
 
-/** Returns the lines that a terminal shows in the end. Of a line that was written several times, the last text counts. */
+/**
+ * Returns the lines that a terminal shows in the end. Of a line that was written several times, the last text
+ * counts.
+ */
 export function shownLines(output: string): readonly (readonly Run[])[] {
   let style = plain;
   return output.split(/\r?\n/u).map((line) => {
@@ -70,7 +73,8 @@ export function drawTerminal(command: string, lines: readonly (readonly Run[])[]
   const height = titleBar + all.length * lineHeight + margin;
   const rows = all.map((runs, index) => {
     const spans = runs.map(
-      ({ colour, bold, text }) => `<tspan fill="${colour}"${bold ? ' font-weight="bold"' : ''}>${escaped(text)}</tspan>`,
+      ({ colour, bold, text }) =>
+        `<tspan fill="${colour}"${bold ? ' font-weight="bold"' : ''}>${escaped(text)}</tspan>`,
     );
     return `<text x="${margin}" y="${titleBar + (index + 1) * lineHeight - 5}" xml:space="preserve">${spans.join('')}</text>`;
   });

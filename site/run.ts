@@ -1,6 +1,6 @@
 /**
- * `npm run docs`: builds the documentation site into site/dist, fails on dead links, and runs the commands of the
- * tutorials. `-- --only-build` leaves out the tutorials, which need root.
+ * `npm run docs`: builds the documentation site into site/dist, fails on dead links, and runs the commands of
+ * the tutorials. `-- --only-build` leaves out the tutorials, which need root.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -23,7 +23,10 @@ function install(): void {
     .digest('hex');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
   out.write('installing the generator (npm ci in site/vitepress)\n');
-  execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: folder, stdio: 'inherit' });
+  execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
+    cwd: folder,
+    stdio: 'inherit',
+  });
   writeFileSync(stamp, lock);
 }
 
@@ -38,4 +41,7 @@ for (const { page, target, why } of dead) out.write(`dead link in ${page}: ${tar
 if (dead.length > 0) process.exit(1);
 out.write('no dead links; the site is in site/dist\n');
 if (!process.argv.includes('--only-build'))
-  execFileSync(process.execPath, ['--test', '--test-force-exit', 'test/e2e/tutorials.test.ts'], { cwd: root, stdio: 'inherit' });
+  execFileSync(process.execPath, ['--test', '--test-force-exit', 'test/e2e/tutorials.test.ts'], {
+    cwd: root,
+    stdio: 'inherit',
+  });

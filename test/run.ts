@@ -62,12 +62,17 @@ const byThemselves = ['test/tenant/**/*.test.ts'];
 
 function filesOf(patterns: readonly string[], paths: readonly string[]): string[] {
   return globSync([...patterns])
-    .filter((file) => paths.length === 0 || paths.some((path) => file === path || file.startsWith(`${path.replace(/\/$/, '')}/`)))
+    .filter(
+      (file) =>
+        paths.length === 0 ||
+        paths.some((path) => file === path || file.startsWith(`${path.replace(/\/$/, '')}/`)),
+    )
     .sort();
 }
 
 const started = performance.now();
-// Every test file, Worker and command loads the same sources: each is stripped of its types and compiled once.
+// Every test file, Worker and command loads the same sources: each is stripped of its types and compiled
+// once.
 process.env['NODE_COMPILE_CACHE'] ??= join(root, 'node_modules/.cache/portcullis-compiled');
 const paths = process.argv.slice(2);
 const whole = paths.length === 0;
@@ -85,10 +90,25 @@ const peers = whole ? getPeers(out) : { passed: 0, failed: 0, skipped: 0 };
 const measured = process.env['PORTCULLIS_COVERAGE'] === '1';
 const coverageFolder = mkdtempSync(join(tmpdir(), 'portcullis-coverage-'));
 if (measured) Object.assign(process.env, { NODE_V8_COVERAGE: coverageFolder, PORTCULLIS_SOURCE: '1' });
-else if (whole) execFileSync(process.execPath, ['packaging/build.ts', '--bundle-only'], { stdio: ['ignore', 'inherit', 'inherit'] });
-const units = await runTests(out, { title: 'tests beside the code', files: filesOf(besideTheCode, paths), concurrency: 3 });
-const crossing = await runTests(out, { title: 'tests across rooms', files: filesOf(acrossRooms, paths), concurrency: 3 });
-const alone = await runTests(out, { title: 'tests by themselves', files: filesOf(byThemselves, paths), concurrency: 1 });
+else if (whole)
+  execFileSync(process.execPath, ['packaging/build.ts', '--bundle-only'], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+const units = await runTests(out, {
+  title: 'tests beside the code',
+  files: filesOf(besideTheCode, paths),
+  concurrency: 3,
+});
+const crossing = await runTests(out, {
+  title: 'tests across rooms',
+  files: filesOf(acrossRooms, paths),
+  concurrency: 3,
+});
+const alone = await runTests(out, {
+  title: 'tests by themselves',
+  files: filesOf(byThemselves, paths),
+  concurrency: 1,
+});
 delete process.env['NODE_V8_COVERAGE'];
 const { counts, failures, flaky } = await runAgain(out, [units, crossing, alone], whole);
 const coverage = measured ? coverageOf(coverageFolder) : Promise.resolve('');
@@ -108,4 +128,7 @@ const total = add(peers, counts, fuzzing, conformance);
 out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s, ${flaky.length} flaky`);
 if (gatesFailed.length > 0) out.write(`, gates that failed: ${gatesFailed.join(', ')}`);
 out.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
-process.exitCode = total.failed > 0 || gatesFailed.length > 0 || left.length > 0 || written.length > 0 || total.passed === 0 ? 1 : 0;
+process.exitCode =
+  total.failed > 0 || gatesFailed.length > 0 || left.length > 0 || written.length > 0 || total.passed === 0
+    ? 1
+    : 0;

@@ -2,7 +2,13 @@ export { loadPolicy, policyInvalid, policyOfKey, readPolicy } from './policy/loa
 export type { LoadedPolicy, OtherDocument } from './policy/load.ts';
 export type { TufRoot } from './requirements/building.ts';
 export { mayAdmit } from './policy/matching.ts';
-export { exceptsItself, matchesAnyRegistry, ruleMatchesNamespace, ruleMatchesReference, shadowOf } from './policy/coverage.ts';
+export {
+  exceptsItself,
+  matchesAnyRegistry,
+  ruleMatchesNamespace,
+  ruleMatchesReference,
+  shadowOf,
+} from './policy/coverage.ts';
 export { standingExceptions } from './policy/break-glass.ts';
 export type { StandingException } from './policy/break-glass.ts';
 export { describePolicy, explainPolicy } from './policy/explain-policy.ts';
@@ -38,7 +44,12 @@ export type { Signer, WitnessUrls } from './signers/signer.ts';
 export type { SignatureScheme } from './signers/signature-scheme.ts';
 export type { SignImageInput, SignatureFormat, SignedImage } from './signing/sign-image.ts';
 export { attestImage, attestReference } from './signing/attest-image.ts';
-export type { AttestationFormat, Attested, AttestImageInput, AttestReferenceInput } from './signing/attest-image.ts';
+export type {
+  AttestationFormat,
+  Attested,
+  AttestImageInput,
+  AttestReferenceInput,
+} from './signing/attest-image.ts';
 export { readPredicate } from './attestation/predicate-file.ts';
 export { canonicalJson } from './json/canonical-json.ts';
 export { verifyArtifact } from './sigstore/verify-artifact.ts';
@@ -104,5 +115,13 @@ export type { VerifyImageInput } from './verify-image.ts';
 export { signReference } from './signing/sign-reference.ts';
 export type { SignReferenceInput } from './signing/sign-reference.ts';
 export type { CeilingDemand, PolicyKey, Requirement, TrustPolicy, TrustRule } from './requirements/types.ts';
-export type { DecideInput, Dossier, EvidenceItem, Platform, Reason, RequestedEntitlements, Verdict } from './findings/types.ts';
+export type {
+  DecideInput,
+  Dossier,
+  EvidenceItem,
+  Platform,
+  Reason,
+  RequestedEntitlements,
+  Verdict,
+} from './findings/types.ts';
 export type { GatherInput } from './evidence/gather-input.ts';

@@ -35,7 +35,9 @@ export interface VerifyImageInput {
  * without asking any registry; there is then no dossier.
  * @throws PortcullisError of base/distribution when the image itself cannot be resolved
  */
-export async function verifyImage(input: VerifyImageInput): Promise<{ readonly verdict: Verdict; readonly dossier?: Dossier }> {
+export async function verifyImage(
+  input: VerifyImageInput,
+): Promise<{ readonly verdict: Verdict; readonly dossier?: Dossier }> {
   const { reference, namespace, policy, now } = input;
   const platform = input.platform ?? hostPlatform();
   const unseen = decideUnseen({ reference, namespace, platform, policy, now });
@@ -46,7 +48,19 @@ export async function verifyImage(input: VerifyImageInput): Promise<{ readonly v
   const signed = await input.services?.ask({ policy, reference, ...signal });
   const wanted = input.digest ?? parsed.digest ?? signed?.digest ?? parsed.tag ?? 'latest';
   const { digest, manifestDigest } = await resolveImage(repositories, wanted, platform, input.signal);
-  const answered = { ...(signed === undefined ? {} : { signed }), ...(input.offline === undefined ? {} : { offline: input.offline }) };
-  const dossier = await gather({ reference, digest, manifestDigest, repositories, policy, now, ...answered, ...signal });
+  const answered = {
+    ...(signed === undefined ? {} : { signed }),
+    ...(input.offline === undefined ? {} : { offline: input.offline }),
+  };
+  const dossier = await gather({
+    reference,
+    digest,
+    manifestDigest,
+    repositories,
+    policy,
+    now,
+    ...answered,
+    ...signal,
+  });
   return { verdict: decide({ dossier, reference, namespace, platform, policy, now }), dossier };
 }

@@ -52,7 +52,11 @@ test('an idle connection goes only in favour of a peer that holds fewer', () => 
   assert.ok(gate.admit('new', () => ended.push('new')));
   assert.deepEqual(ended, ['1'], 'of the peer with most, the one that is idle for longest');
   assert.ok(gate.admit('flood', () => undefined));
-  assert.deepEqual(ended, ['1', '2'], 'who holds more than a newcomer that has not asked yet gives up its own');
+  assert.deepEqual(
+    ended,
+    ['1', '2'],
+    'who holds more than a newcomer that has not asked yet gives up its own',
+  );
 });
 
 test('what is being served is never ended', () => {
@@ -67,12 +71,20 @@ test('what is being served is never ended', () => {
 });
 
 test('no flood keeps a newcomer out while any connection of the flood waits, and the bounds always hold', () => {
-  const act = fc.record({ peer: fc.nat(5), what: fc.constantFrom('come', 'come', 'busy', 'idle', 'leave'), which: fc.nat(30) });
+  const act = fc.record({
+    peer: fc.nat(5),
+    what: fc.constantFrom('come', 'come', 'busy', 'idle', 'leave'),
+    which: fc.nat(30),
+  });
   fc.assert(
     fc.property(fc.array(act, { maxLength: 200 }), (acts) => {
       const limits = { most: 12, mostOfPeer: 6 };
       const gate = createConnectionGate(limits);
-      const open: { readonly peer: string; readonly place: () => ConnectionPlace | undefined; busy: boolean }[] = [];
+      const open: {
+        readonly peer: string;
+        readonly place: () => ConnectionPlace | undefined;
+        busy: boolean;
+      }[] = [];
       const drop = (one: (typeof open)[number]): void => void open.splice(open.indexOf(one), 1);
       for (const { peer, what, which } of acts) {
         const known = open[which % Math.max(open.length, 1)];
@@ -88,7 +100,8 @@ test('no flood keeps a newcomer out while any connection of the flood waits, and
           if (place !== undefined) {
             held.place = place;
             open.push(one);
-          } else assert.ok(!(fewest && waiting), 'a newcomer that holds nothing was refused while others waited');
+          } else
+            assert.ok(!(fewest && waiting), 'a newcomer that holds nothing was refused while others waited');
         } else if (known !== undefined) {
           if (what === 'busy') known.place()?.busy();
           if (what === 'idle') known.place()?.idle();
@@ -98,7 +111,8 @@ test('no flood keeps a newcomer out while any connection of the flood waits, and
         }
         assert.equal(gate.counts().open, open.length);
         assert.ok(open.length <= limits.most);
-        for (const name of ['0', '1', '2', '3', '4', '5']) assert.ok(open.filter((each) => each.peer === name).length <= limits.mostOfPeer);
+        for (const name of ['0', '1', '2', '3', '4', '5'])
+          assert.ok(open.filter((each) => each.peer === name).length <= limits.mostOfPeer);
       }
     }),
   );

@@ -65,9 +65,13 @@ export function createConnectionGate({ most, mostOfPeer }: ConnectionLimits): Co
     const own = peers.get(name);
     if (own !== undefined && own.open >= mostOfPeer) return firstOf(own.fresh) ?? firstOf(own.resting);
     const held = own?.open ?? 0;
-    const silent = largest(peers.values(), ({ fresh, open: size }) => (fresh.size > 0 && size >= held ? size : 0));
+    const silent = largest(peers.values(), ({ fresh, open: size }) =>
+      fresh.size > 0 && size >= held ? size : 0,
+    );
     if (silent !== undefined) return firstOf(silent.fresh);
-    const holder = largest(peers.values(), ({ resting, open: size }) => (resting.size > 0 && size > held ? size : 0));
+    const holder = largest(peers.values(), ({ resting, open: size }) =>
+      resting.size > 0 && size > held ? size : 0,
+    );
     if (holder !== undefined) return firstOf(holder.resting);
     return own === undefined ? undefined : (firstOf(own.fresh) ?? firstOf(own.resting));
   };

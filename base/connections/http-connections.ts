@@ -28,7 +28,11 @@ export const connectionsCheckingInterval = 5_000;
  * connection without a slot gets 503 and is closed. If the server speaks TLS, it is closed without an answer.
  * @param server a server that has no other `connection` listener than its own, and does not listen yet
  */
-export function limitHttpConnections(server: Server, limits: ConnectionLimits, encrypted: boolean): HttpConnections {
+export function limitHttpConnections(
+  server: Server,
+  limits: ConnectionLimits,
+  encrypted: boolean,
+): HttpConnections {
   const gate = createConnectionGate(limits);
   const places = new Map<string, ConnectionPlace>();
   const own = server.listeners('connection') as ((socket: Socket) => void)[];
@@ -47,7 +51,8 @@ export function limitHttpConnections(server: Server, limits: ConnectionLimits, e
   return { placeOf: (socket) => places.get(nameOf(socket)), counts: gate.counts };
 }
 
-const nameOf = ({ remoteAddress, remotePort }: Ends): string => `${remoteAddress ?? ''} ${String(remotePort)}`;
+const nameOf = ({ remoteAddress, remotePort }: Ends): string =>
+  `${remoteAddress ?? ''} ${String(remotePort)}`;
 
 const body = 'too many connections are open\n';
 const unavailable = Buffer.from(

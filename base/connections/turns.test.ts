@@ -13,7 +13,10 @@ test('a peer that asks for much delays another by one piece of work', async () =
   all.push(work('a'), work('b'), work('a'));
   await Promise.all(all);
   assert.equal(begun.length, 203);
-  assert.ok(begun.indexOf('a') <= 3 && begun.indexOf('b') <= 4 && begun.lastIndexOf('a') <= 8, begun.slice(0, 12).join(' '));
+  assert.ok(
+    begun.indexOf('a') <= 3 && begun.indexOf('b') <= 4 && begun.lastIndexOf('a') <= 8,
+    begun.slice(0, 12).join(' '),
+  );
 });
 
 test('whoever comes alone begins at once, and timers run in between', async () => {

@@ -7,7 +7,12 @@ import { createRegistryClient, digestOf, mediaTypes, parseReference } from './in
 import type { Credentials, RegistryClient, RegistryRepository } from './index.ts';
 
 const blob = { mediaType: 'application/x', digest: digestOf('x'), size: 1 };
-const manifest = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: blob, layers: [] });
+const manifest = JSON.stringify({
+  schemaVersion: 2,
+  mediaType: mediaTypes.ociManifest,
+  config: blob,
+  layers: [],
+});
 const user: Credentials = { username: 'ann', password: 'pass:word' };
 const basic = `Basic ${Buffer.from('ann:pass:word').toString('base64')}`;
 
@@ -16,14 +21,19 @@ afterEach(async () => {
   for (const one of opened.splice(0).toReversed()) await one.close();
 });
 
-async function serve(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<TestServer> {
+async function serve(
+  handler: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<TestServer> {
   const server = await serveHttp(handler);
   opened.push(server);
   return server;
 }
 
 /** Starts a registry that requires tokens of `service`, and accepts the tokens in `accepted`. */
-function tokenRegistry(service: () => string, accepted: ReadonlySet<string>): (request: IncomingMessage, response: ServerResponse) => void {
+function tokenRegistry(
+  service: () => string,
+  accepted: ReadonlySet<string>,
+): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
     if (accepted.has(request.headers.authorization ?? '')) {
       response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
@@ -44,7 +54,12 @@ function clientOf(): RegistryClient {
   return client;
 }
 
-function repositoryOf(client: RegistryClient, server: TestServer, name: string, credentials?: Credentials): RegistryRepository {
+function repositoryOf(
+  client: RegistryClient,
+  server: TestServer,
+  name: string,
+  credentials?: Credentials,
+): RegistryRepository {
   const [repository] = client.repositories(parseReference(`${server.host}/${name}`), credentials);
   assert.ok(repository !== undefined);
   return repository;
@@ -52,7 +67,9 @@ function repositoryOf(client: RegistryClient, server: TestServer, name: string, 
 
 describe('a registry that wants tokens', () => {
   /** Issues token-1, token-2, … for GET, with the given lifetime. */
-  async function setUp(life: number | undefined = 300): Promise<{ registry: TestServer; tokens: TestServer; accepted: Set<string> }> {
+  async function setUp(
+    life: number | undefined = 300,
+  ): Promise<{ registry: TestServer; tokens: TestServer; accepted: Set<string> }> {
     const accepted = new Set<string>();
     let given = 0;
     const tokens = await serve((request, response) => {
@@ -74,7 +91,11 @@ describe('a registry that wants tokens', () => {
     await repository.manifest('1');
     await repository.manifest('1');
     assert.deepEqual(tokens.requests, [
-      { method: 'GET', path: '/token?service=reg+%26+co&scope=repository%3Ateam%2Fapp%3Apull', authorization: basic },
+      {
+        method: 'GET',
+        path: '/token?service=reg+%26+co&scope=repository%3Ateam%2Fapp%3Apull',
+        authorization: basic,
+      },
     ]);
     assert.deepEqual(
       registry.requests.map((one) => one.authorization),
@@ -143,9 +164,12 @@ describe('a registry that wants tokens', () => {
       registry.requests.map((one) => one.authorization),
       ['Bearer given'],
     );
-    await assert.rejects(repositoryOf(clientOf(), registry, 'app', { registryToken: 'wrong' }).manifest('1'), {
-      code: 'DISTRIBUTION_UNAUTHORIZED',
-    });
+    await assert.rejects(
+      repositoryOf(clientOf(), registry, 'app', { registryToken: 'wrong' }).manifest('1'),
+      {
+        code: 'DISTRIBUTION_UNAUTHORIZED',
+      },
+    );
   });
 
   it('that still refuses is believed after one round', async () => {
@@ -158,7 +182,11 @@ describe('a registry that wants tokens', () => {
     assert.equal(registry.requests.length, 2);
   });
 
-  const badServices: readonly (readonly [name: string, answer: (response: ServerResponse) => void, code: string])[] = [
+  const badServices: readonly (readonly [
+    name: string,
+    answer: (response: ServerResponse) => void,
+    code: string,
+  ])[] = [
     [
       'says no',
       (response) => void response.writeHead(401).end('{"errors":[{"code":"DENIED","message":"go away"}]}'),
@@ -173,17 +201,24 @@ describe('a registry that wants tokens', () => {
     ],
     ['redirects nowhere', (response) => void response.writeHead(302).end(), 'DISTRIBUTION_BAD_REDIRECT'],
     ['is broken', (response) => void response.writeHead(500).end(), 'DISTRIBUTION_BAD_ANSWER'],
-    ['sends megabytes', (response) => void response.writeHead(200).end(Buffer.alloc(1 << 20, 'x')), 'DISTRIBUTION_TOO_LARGE'],
+    [
+      'sends megabytes',
+      (response) => void response.writeHead(200).end(Buffer.alloc(1 << 20, 'x')),
+      'DISTRIBUTION_TOO_LARGE',
+    ],
   ];
   for (const [name, answer, code] of badServices) {
     it(`whose token service ${name} is told apart, without the password`, async () => {
       const tokens = await serve((_request, response) => answer(response));
       const registry = await serve(tokenRegistry(() => tokens.url, new Set()));
-      await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), (error: Error & { code?: string }) => {
-        assert.equal(error.code, code, error.message);
-        assert.ok(!JSON.stringify([error.message, error.stack, error]).includes('pass:word'));
-        return true;
-      });
+      await assert.rejects(
+        repositoryOf(clientOf(), registry, 'app', user).manifest('1'),
+        (error: Error & { code?: string }) => {
+          assert.equal(error.code, code, error.message);
+          assert.ok(!JSON.stringify([error.message, error.stack, error]).includes('pass:word'));
+          return true;
+        },
+      );
     });
   }
 
@@ -204,7 +239,8 @@ describe('a registry that wants tokens', () => {
   it('that demands an unknown type of authentication is refused by name', async () => {
     for (const header of ['Negotiate', undefined]) {
       const registry = await serve(
-        (_request, response) => void response.writeHead(401, header === undefined ? {} : { 'www-authenticate': header }).end(),
+        (_request, response) =>
+          void response.writeHead(401, header === undefined ? {} : { 'www-authenticate': header }).end(),
       );
       await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), {
         code: 'DISTRIBUTION_UNAUTHORIZED',
@@ -217,7 +253,8 @@ describe('a registry that wants tokens', () => {
 describe('a password', () => {
   it('is asked for once a registry', async () => {
     const registry = await serve((request, response) => {
-      if (request.headers.authorization === basic) response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
+      if (request.headers.authorization === basic)
+        response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
       else response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
     });
     const client = clientOf();
@@ -231,7 +268,8 @@ describe('a password', () => {
 
   it('is not sent to a registry that does not ask', async () => {
     const registry = await serve(
-      (_request, response) => void response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest),
+      (_request, response) =>
+        void response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest),
     );
     await repositoryOf(clientOf(), registry, 'app', user).manifest('1');
     assert.deepEqual(
@@ -245,10 +283,14 @@ describe('a redirect', () => {
   it('to another host carries no authorization, and a challenge from that host is not answered', async () => {
     let status = 200;
     const storage = await serve(
-      (_request, response) => void response.writeHead(status, { 'www-authenticate': 'Basic realm="x"', 'content-length': 1 }).end('x'),
+      (_request, response) =>
+        void response
+          .writeHead(status, { 'www-authenticate': 'Basic realm="x"', 'content-length': 1 })
+          .end('x'),
     );
     const registry = await serve((request, response) => {
-      if (request.headers.authorization === undefined) response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+      if (request.headers.authorization === undefined)
+        response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
       else response.writeHead(307, { location: `${storage.url}/data?signed=1` }).end();
     });
     const repository = repositoryOf(clientOf(), registry, 'app', user);
@@ -266,7 +308,8 @@ describe('a redirect', () => {
 
   it('within the host keeps it', async () => {
     const registry = await serve((request, response) => {
-      if (request.headers.authorization === undefined) response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+      if (request.headers.authorization === undefined)
+        response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
       else if (request.url === '/moved') response.writeHead(200, { 'content-length': 1 }).end('x');
       else response.writeHead(302, { location: '/moved' }).end();
     });
@@ -278,10 +321,16 @@ describe('a redirect', () => {
     let location = '/again';
     const registry = await serve((_request, response) => void response.writeHead(302, { location }).end());
     const repository = repositoryOf(clientOf(), registry, 'app');
-    await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_BAD_REDIRECT', message: /more than 5/ });
+    await assert.rejects(repository.blob(blob), {
+      code: 'DISTRIBUTION_BAD_REDIRECT',
+      message: /more than 5/,
+    });
     assert.equal(registry.requests.length, 6);
     location = 'file:///etc/passwd';
-    await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_BAD_REDIRECT', message: /no web address/ });
+    await assert.rejects(repository.blob(blob), {
+      code: 'DISTRIBUTION_BAD_REDIRECT',
+      message: /no web address/,
+    });
     location = 'http://storage.example.com/x';
     await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_UNREACHABLE', message: /plain HTTP/ });
   });
@@ -290,7 +339,9 @@ describe('a redirect', () => {
     const elsewhere = await serve((_request, response) => void response.writeHead(201).end());
     const registry = await serve((request, response) => {
       request.resume();
-      response.writeHead(request.method === 'POST' ? 202 : 404, { location: `${elsewhere.url}/upload` }).end();
+      response
+        .writeHead(request.method === 'POST' ? 202 : 404, { location: `${elsewhere.url}/upload` })
+        .end();
     });
     await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).pushBlob(Buffer.from('x')), {
       code: 'DISTRIBUTION_BAD_ANSWER',
@@ -314,7 +365,12 @@ describe('mirrors', () => {
     for (const credentials of [undefined, user]) {
       const client = createRegistryClient({
         rules: new Map([
-          ['docker.io', { mirrors: [{ url: `${mirror.url}/hub/`, ...(credentials === undefined ? {} : { credentials }) }] }],
+          [
+            'docker.io',
+            {
+              mirrors: [{ url: `${mirror.url}/hub/`, ...(credentials === undefined ? {} : { credentials }) }],
+            },
+          ],
         ]),
       });
       opened.push(client);
@@ -327,16 +383,23 @@ describe('mirrors', () => {
         ],
       );
       const asked = places[0]?.manifest('1');
-      if (credentials === undefined) await assert.rejects(asked ?? Promise.resolve(), { code: 'DISTRIBUTION_UNAUTHORIZED' });
+      if (credentials === undefined)
+        await assert.rejects(asked ?? Promise.resolve(), { code: 'DISTRIBUTION_UNAUTHORIZED' });
       else assert.equal((await asked)?.mediaType, mediaTypes.ociManifest);
     }
     assert.ok(mirror.requests.every((one) => one.path === '/v2/hub/library/busybox/manifests/1'));
-    assert.ok(!mirror.requests.some((one) => one.authorization?.includes(Buffer.from('origin:secret').toString('base64')) === true));
+    assert.ok(
+      !mirror.requests.some(
+        (one) => one.authorization?.includes(Buffer.from('origin:secret').toString('base64')) === true,
+      ),
+    );
   });
 
   it('stand alone when they say origin: false', async () => {
     const mirror = await serve((_request, response) => answering(response));
-    const client = createRegistryClient({ rules: new Map([['registry.k8s.io', { mirrors: [{ url: mirror.url }], origin: false }]]) });
+    const client = createRegistryClient({
+      rules: new Map([['registry.k8s.io', { mirrors: [{ url: mirror.url }], origin: false }]]),
+    });
     opened.push(client);
     const places = client.repositories(parseReference('registry.k8s.io/pause:3.10'));
     assert.deepEqual(

@@ -49,7 +49,11 @@ interface Kept {
   readonly expiresAt: number;
 }
 
-export function createAuthorisation(transport: Transport, rules: HostRules, documentTimeout: number): Authorisation {
+export function createAuthorisation(
+  transport: Transport,
+  rules: HostRules,
+  documentTimeout: number,
+): Authorisation {
   const salt = randomBytes(32);
   const kept = new Map<string, Kept>();
   const underWay = new Map<string, Promise<Kept>>();
@@ -67,7 +71,12 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
     return found !== undefined && performance.now() < found.expiresAt ? found.header : undefined;
   }
 
-  async function answer(grant: Grant, refused: HttpAnswer, task: Task, used: string | undefined): Promise<string> {
+  async function answer(
+    grant: Grant,
+    refused: HttpAnswer,
+    task: Task,
+    used: string | undefined,
+  ): Promise<string> {
     const newer = known(grant);
     if (newer !== undefined && newer !== used) {
       // Another request was answered while this one was in flight.
@@ -77,20 +86,27 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
     forget(grant);
     const challenges = parseChallenges(refused.header('www-authenticate') ?? '');
     const words = await errorWords(refused);
-    const deny = (why: string) => distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${refused.url.host} ${why}${words}`);
+    const deny = (why: string) =>
+      distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${refused.url.host} ${why}${words}`);
     const { credentials } = grant;
     if (credentials?.registryToken !== undefined) throw deny('does not accept the registry token');
     const bearerChallenge = challenges.find(({ scheme }) => scheme === 'bearer');
     const basicOffered = challenges.some(({ scheme }) => scheme === 'basic');
     const key = keyOf(grant);
     if (bearerChallenge !== undefined) {
-      const pending = underWay.get(key) ?? fetchToken(grant, bearerChallenge, refused.url, task).finally(() => underWay.delete(key));
+      const pending =
+        underWay.get(key) ??
+        fetchToken(grant, bearerChallenge, refused.url, task).finally(() => underWay.delete(key));
       underWay.set(key, pending);
       return keep(key, await pending);
     }
     if (!basicOffered) throw deny('demands an unknown type of authentication');
-    if (credentials?.username === undefined || credentials.password === undefined) throw deny('demands a user name and a password');
-    return keep(keyOf(wholeRegistry(grant)), { header: basic(credentials.username, credentials.password), expiresAt: Infinity });
+    if (credentials?.username === undefined || credentials.password === undefined)
+      throw deny('demands a user name and a password');
+    return keep(keyOf(wholeRegistry(grant)), {
+      header: basic(credentials.username, credentials.password),
+      expiresAt: Infinity,
+    });
   }
 
   function keep(key: string, value: Kept): string {
@@ -105,7 +121,8 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
   async function fetchToken(grant: Grant, challenge: Challenge, registry: URL, task: Task): Promise<Kept> {
     const { username, password, identityToken } = grant.credentials ?? {};
     const realm = tokenService(challenge.params['realm'], registry, rules, task);
-    const scope = grant.scope ?? challenge.params['scope'] ?? `repository:${grant.repository}:${grant.actions}`;
+    const scope =
+      grant.scope ?? challenge.params['scope'] ?? `repository:${grant.repository}:${grant.actions}`;
     const service = challenge.params['service'];
     const fields = new URLSearchParams();
     if (service !== undefined) fields.set('service', service);
@@ -113,7 +130,8 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
     if (identityToken === undefined) {
       for (const one of scope.split(' ')) if (one !== '') fields.append('scope', one);
       for (const [name, value] of fields) realm.searchParams.append(name, value);
-      const headers = username === undefined || password === undefined ? {} : { authorization: basic(username, password) };
+      const headers =
+        username === undefined || password === undefined ? {} : { authorization: basic(username, password) };
       request = { method: 'GET', url: realm, headers };
     } else {
       fields.set('scope', scope);
@@ -127,11 +145,13 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
         body: Buffer.from(fields.toString()),
       };
     }
-    const answered = await transport.send({ ...request, totalMs: documentTimeout, ledBy: registry, task }).catch((error: unknown) => {
-      const { cause } = error as Error;
-      if (!isHttpError(cause) || cause.code !== 'HTTP_ADDRESS_REFUSED') throw error;
-      throw refuseTokenService(registry, task, `that it may not lead to: ${cause.failure.why}`);
-    });
+    const answered = await transport
+      .send({ ...request, totalMs: documentTimeout, ledBy: registry, task })
+      .catch((error: unknown) => {
+        const { cause } = error as Error;
+        if (!isHttpError(cause) || cause.code !== 'HTTP_ADDRESS_REFUSED') throw error;
+        throw refuseTokenService(registry, task, `that it may not lead to: ${cause.failure.why}`);
+      });
     if (answered.status >= 400 && answered.status < 500 && answered.status !== 429) {
       throw distributionError(
         'DISTRIBUTION_UNAUTHORIZED',
@@ -139,7 +159,8 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
         `the token service ${realm.host} answers ${answered.status}${await errorWords(answered)}`,
       );
     }
-    const bad = (why: string) => distributionError('DISTRIBUTION_BAD_ANSWER', task, `the token service ${realm.host} ${why}`);
+    const bad = (why: string) =>
+      distributionError('DISTRIBUTION_BAD_ANSWER', task, `the token service ${realm.host} ${why}`);
     const bytes = await readBody(answered, answerLimit, task);
     if (answered.status !== 200) throw bad(`answers ${answered.status}`);
     return readToken(bytes, bad);
@@ -159,9 +180,14 @@ function wholeRegistry(grant: Grant): Grant {
 }
 
 function refuseTokenService(registry: URL, task: Task, why: string): Error {
-  return distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${registry.host} names a token service ${why}`, {
-    fix: 'ask the registry’s operator',
-  });
+  return distributionError(
+    'DISTRIBUTION_UNAUTHORIZED',
+    task,
+    `${registry.host} names a token service ${why}`,
+    {
+      fix: 'ask the registry’s operator',
+    },
+  );
 }
 
 /**
@@ -173,7 +199,8 @@ function tokenService(realm: string | undefined, registry: URL, rules: HostRules
   const refuse = (why: string) => refuseTokenService(registry, task, why);
   if (url === null || !['http:', 'https:'].includes(url.protocol)) throw refuse('that is no web address');
   if (url.username !== '' || url.password !== '') throw refuse('with credentials in its address');
-  if (!rules.mayAsk(url) || (url.protocol === 'http:' && registry.protocol === 'https:')) throw refuse(`in plain HTTP, ${url.host}`);
+  if (!rules.mayAsk(url) || (url.protocol === 'http:' && registry.protocol === 'https:'))
+    throw refuse(`in plain HTTP, ${url.host}`);
   return url;
 }
 

@@ -13,7 +13,10 @@ import { transferMs } from './session.ts';
 import type { Session } from './session.ts';
 import type { RegistryRepository } from './types.ts';
 
-/** An attempt that yields less than this is an attempt without progress: what a transfer must do in one second. */
+/**
+ * An attempt that yields less than this is an attempt without progress: what a transfer must do in one
+ * second.
+ */
 const leastProgress = 16 * 1024;
 
 /** An answer that holds the rest of a blob, behind bytes that are here already. */
@@ -38,9 +41,13 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
     const hash = startDigest(split.algorithm);
     let seen = 0;
     for await (const chunk of begun ?? []) {
-      if (signal?.aborted === true) throw distributionError('DISTRIBUTION_CANCELLED', task, 'the caller gave up', { cause: signal.reason });
+      if (signal?.aborted === true)
+        throw distributionError('DISTRIBUTION_CANCELLED', task, 'the caller gave up', {
+          cause: signal.reason,
+        });
       seen += chunk.length;
-      if (seen > size) throw wrongSize(task, 'an earlier fetch left more bytes than the descriptor says', descriptor);
+      if (seen > size)
+        throw wrongSize(task, 'an earlier fetch left more bytes than the descriptor says', descriptor);
       hash.update(chunk);
     }
     const until = performance.now() + transferMs(size - seen);
@@ -63,15 +70,27 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
       if (answer.status !== 200 && !ranged) return session.unexpected(answer, task);
       refuseHtml(answer, task);
       const range = answer.header('content-range') ?? '';
-      if (ranged && range !== `bytes ${seen}-${size - 1}/${size}` && range !== `bytes ${seen}-${size - 1}/*`) {
+      if (
+        ranged &&
+        range !== `bytes ${seen}-${size - 1}/${size}` &&
+        range !== `bytes ${seen}-${size - 1}/*`
+      ) {
         answer.destroy();
-        throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with another range than the one requested`);
+        throw distributionError(
+          'DISTRIBUTION_BAD_ANSWER',
+          task,
+          `${answer.url.host} answers with another range than the one requested`,
+        );
       }
       const announced = answer.length;
       const expected = ranged ? size - seen : size;
       if (announced !== undefined && announced !== expected) {
         answer.destroy();
-        throw wrongSize(task, `${answer.url.host} announces ${announced} bytes instead of ${expected}`, descriptor);
+        throw wrongSize(
+          task,
+          `${answer.url.host} announces ${announced} bytes instead of ${expected}`,
+          descriptor,
+        );
       }
       return { answer, skip: ranged ? 0 : seen };
     }
@@ -81,14 +100,18 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
     let failed = 0;
     let mark = seen;
 
-    /** Requests the rest after a failure. Returns nothing if all bytes had arrived. @throws the failure that counts */
+    /**
+     * Requests the rest after a failure. Returns nothing if all bytes had arrived. @throws the failure that
+     * counts
+     */
     async function resume(thrown: unknown, answer: HttpAnswer): Promise<Part | undefined> {
       let failure: unknown = networkFailure(thrown, answer.url, task, signal);
       if (seen - mark >= leastProgress) failed = 0;
       mark = seen;
       for (;;) {
         failed += 1;
-        const passes = isBrokenOff(failure) || (failed > 1 && (isServerDown(failure) || isServerFault(failure)));
+        const passes =
+          isBrokenOff(failure) || (failed > 1 && (isServerDown(failure) || isServerFault(failure)));
         if (!passes || failed >= attempts) throw withProgress(failure);
         if (seen === size) return undefined;
         await sleep(backOff(failed), undefined, { signal }).catch((error: unknown) => {
@@ -124,7 +147,12 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
             skip -= received.length - chunk.length;
             if (chunk.length === 0) continue;
             seen += chunk.length;
-            if (seen > size) throw wrongSize(task, `${host} sends more than the ${size} bytes of its descriptor`, descriptor);
+            if (seen > size)
+              throw wrongSize(
+                task,
+                `${host} sends more than the ${size} bytes of its descriptor`,
+                descriptor,
+              );
             hash.update(chunk);
             yield chunk;
           }
@@ -133,9 +161,15 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
           part = await resume(error, answer);
         }
       }
-      if (seen !== size) throw wrongSize(task, `${host} sent ${seen} of the ${size} bytes of its descriptor`, { digest, size, seen });
+      if (seen !== size)
+        throw wrongSize(task, `${host} sent ${seen} of the ${size} bytes of its descriptor`, {
+          digest,
+          size,
+          seen,
+        });
       const actual = hash.digest('hex');
-      if (actual !== split?.hex) throw digestMismatch(task, host, digest, `${split?.algorithm ?? ''}:${actual}`);
+      if (actual !== split?.hex)
+        throw digestMismatch(task, host, digest, `${split?.algorithm ?? ''}:${actual}`);
     }
 
     return read();
@@ -147,5 +181,7 @@ function wrongSize(
   why: string,
   { digest, size, seen }: Pick<Descriptor, 'digest' | 'size'> & { readonly seen?: number },
 ): Error {
-  return distributionError('DISTRIBUTION_SIZE_MISMATCH', task, why, { details: { digest, size, ...(seen === undefined ? {} : { seen }) } });
+  return distributionError('DISTRIBUTION_SIZE_MISMATCH', task, why, {
+    details: { digest, size, ...(seen === undefined ? {} : { seen }) },
+  });
 }

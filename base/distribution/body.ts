@@ -17,11 +17,20 @@ export function isHtml(answer: HttpAnswer): boolean {
 export function refuseHtml(answer: HttpAnswer, task: Task): void {
   if (!isHtml(answer)) return;
   answer.destroy();
-  throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with a web page (${contentType(answer)})`);
+  throw distributionError(
+    'DISTRIBUTION_BAD_ANSWER',
+    task,
+    `${answer.url.host} answers with a web page (${contentType(answer)})`,
+  );
 }
 
 /** Reads at most `limit` bytes. A longer body is not read, and its connection is closed. */
-export async function readBody(answer: HttpAnswer, limit: number, task: Task, signal?: AbortSignal): Promise<Uint8Array> {
+export async function readBody(
+  answer: HttpAnswer,
+  limit: number,
+  task: Task,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
   try {
     return await answer.bytes(limit);
   } catch (error) {
@@ -30,9 +39,14 @@ export async function readBody(answer: HttpAnswer, limit: number, task: Task, si
 }
 
 export function digestMismatch(task: Task, host: string, expected: string, actual: string) {
-  return distributionError('DISTRIBUTION_DIGEST_MISMATCH', task, `${host} sent content with the digest ${actual}, not ${expected}`, {
-    details: { expected, actual },
-  });
+  return distributionError(
+    'DISTRIBUTION_DIGEST_MISMATCH',
+    task,
+    `${host} sent content with the digest ${actual}, not ${expected}`,
+    {
+      details: { expected, actual },
+    },
+  );
 }
 
 /**

@@ -17,7 +17,9 @@ describe('certificates by host', () => {
   let host = '';
   const seen: string[] = [];
   const issue = (name: string, extension: string): void => {
-    makeCertificate(folder, name, { more: ['-addext', extension, '-CA', join(folder, 'ca.pem'), '-CAkey', join(folder, 'ca.key')] });
+    makeCertificate(folder, name, {
+      more: ['-addext', extension, '-CA', join(folder, 'ca.pem'), '-CAkey', join(folder, 'ca.key')],
+    });
   };
 
   before(async () => {
@@ -25,11 +27,20 @@ describe('certificates by host', () => {
     makeCertificate(folder, 'ca');
     issue('server', 'subjectAltName=IP:127.0.0.1');
     issue('client', 'extendedKeyUsage=clientAuth');
-    const [key, cert, ca] = await Promise.all(['server.key', 'server.pem', 'ca.pem'].map((name) => readFile(join(folder, name))));
-    server = createServer({ key, cert, ca, requestCert: true, rejectUnauthorized: false }, (request, response) => {
-      seen.push('authorized' in request.socket && request.socket.authorized === true ? 'with certificate' : 'without');
-      response.writeHead(404).end();
-    });
+    const [key, cert, ca] = await Promise.all(
+      ['server.key', 'server.pem', 'ca.pem'].map((name) => readFile(join(folder, name))),
+    );
+    server = createServer(
+      { key, cert, ca, requestCert: true, rejectUnauthorized: false },
+      (request, response) => {
+        seen.push(
+          'authorized' in request.socket && request.socket.authorized === true
+            ? 'with certificate'
+            : 'without',
+        );
+        response.writeHead(404).end();
+      },
+    );
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   });
@@ -39,11 +50,18 @@ describe('certificates by host', () => {
     await rm(folder, { recursive: true });
   });
 
-  const ask = async (files: Readonly<Record<string, string>>, registry = host, tls?: RegistryClientOptions['tls']): Promise<string> => {
+  const ask = async (
+    files: Readonly<Record<string, string>>,
+    registry = host,
+    tls?: RegistryClientOptions['tls'],
+  ): Promise<string> => {
     const certs = await mkdtemp(join(folder, 'certs.d-'));
     await mkdir(join(certs, host));
     for (const [name, from] of Object.entries(files))
-      await writeFile(join(certs, host, name), from.includes('-') ? from : await readFile(join(folder, from)));
+      await writeFile(
+        join(certs, host, name),
+        from.includes('-') ? from : await readFile(join(folder, from)),
+      );
     const client = createRegistryClient({
       certificateFolders: [join(certs, 'absent'), certs],
       ...(tls === undefined ? {} : { tls }),
@@ -66,7 +84,10 @@ describe('certificates by host', () => {
     assert.equal(seen.at(-1), 'without');
   });
   it('a client certificate is shown', async () => {
-    assert.match(await ask({ 'ca.crt': 'ca.pem', 'me.cert': 'client.pem', 'me.key': 'client.key' }), /DISTRIBUTION_NOT_FOUND/);
+    assert.match(
+      await ask({ 'ca.crt': 'ca.pem', 'me.cert': 'client.pem', 'me.key': 'client.key' }),
+      /DISTRIBUTION_NOT_FOUND/,
+    );
     assert.equal(seen.at(-1), 'with certificate');
   });
   it('a mirror has its own', async () => {
@@ -74,11 +95,19 @@ describe('certificates by host', () => {
   });
   it('can be named for the host, with a client certificate and its key in one file', async () => {
     const both = join(folder, 'both.pem');
-    await writeFile(both, Buffer.concat(await Promise.all(['client.pem', 'client.key'].map((name) => readFile(join(folder, name))))));
+    await writeFile(
+      both,
+      Buffer.concat(
+        await Promise.all(['client.pem', 'client.key'].map((name) => readFile(join(folder, name)))),
+      ),
+    );
     const tls = new Map([[host, { ca: [join(folder, 'ca.pem')], client: { cert: both, key: both } }]]);
     assert.match(await ask({ 'ca.crt': 'no-certificate' }, host, tls), /DISTRIBUTION_NOT_FOUND/);
     assert.equal(seen.at(-1), 'with certificate');
-    assert.match(await ask({}, host, new Map([[host, { ca: ['/dev/zero'] }]])), /zero.*not a regular file.*DISTRIBUTION_BAD_CERTIFICATES/);
+    assert.match(
+      await ask({}, host, new Map([[host, { ca: ['/dev/zero'] }]])),
+      /zero.*not a regular file.*DISTRIBUTION_BAD_CERTIFICATES/,
+    );
   });
   it('without the authority nobody is believed', async () => {
     assert.match(await ask({ 'me.cert': 'client.pem', 'me.key': 'client.key' }), /DISTRIBUTION_UNREACHABLE/);

@@ -12,12 +12,15 @@ import type { RegistryClientOptions } from './types.ts';
 type CertificateOptions = Pick<RegistryClientOptions, 'certificateFolders' | 'tls'>;
 
 /**
- * Authorities and client certificates by host, from the files that are named for it, otherwise from folders in the layout of docker and containers:
- * `FOLDER/HOST[:PORT]/` with `*.crt` (authorities, in addition to the system's) and pairs of `NAME.cert` and
- * `NAME.key` (containers-certs.d(5)).
+ * Authorities and client certificates by host, from the files that are named for it, otherwise from folders
+ * in the layout of docker and containers: `FOLDER/HOST[:PORT]/` with `*.crt` (authorities, in addition to the
+ * system's) and pairs of `NAME.cert` and `NAME.key` (containers-certs.d(5)).
  */
 export interface Certificates {
-  /** Returns whether the host has files or a folder of its own. TLS is then used even if plain HTTP would be allowed. */
+  /**
+   * Returns whether the host has files or a folder of its own. TLS is then used even if plain HTTP would be
+   * allowed.
+   */
   names(host: string): boolean;
   /**
    * undefined: the host has no certificates of its own. @throws PortcullisError DISTRIBUTION_BAD_CERTIFICATES
@@ -30,15 +33,24 @@ const mostBytes = 4 * 1024 * 1024;
 /** Files are checked again after this number of milliseconds, so that renewed certificates are found. */
 const rereadAfter = 30_000;
 
-export function createCertificates({ certificateFolders: folders = [], tls = new Map() }: CertificateOptions): Certificates {
-  const known = new Map<string, { readonly until: number; readonly found: Promise<TlsIdentity | undefined> }>();
+export function createCertificates({
+  certificateFolders: folders = [],
+  tls = new Map(),
+}: CertificateOptions): Certificates {
+  const known = new Map<
+    string,
+    { readonly until: number; readonly found: Promise<TlsIdentity | undefined> }
+  >();
   const folderOf = (host: string): string | undefined =>
     /^\.*$/.test(host)
       ? undefined
-      : folders.map((folder) => join(folder, host)).find((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true);
+      : folders
+          .map((folder) => join(folder, host))
+          .find((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true);
   const find = async (host: string): Promise<TlsIdentity | undefined> => {
     const own = tls.get(host);
-    if (own !== undefined) return readFiles({ authorities: own.ca ?? [], clients: own.client === undefined ? [] : [own.client] });
+    if (own !== undefined)
+      return readFiles({ authorities: own.ca ?? [], clients: own.client === undefined ? [] : [own.client] });
     const folder = folderOf(host);
     return folder === undefined ? undefined : readFiles(await filesIn(folder));
   };
@@ -63,7 +75,11 @@ interface HostFiles {
 }
 
 function refuse(path: string, why: string): PortcullisError {
-  return distributionError('DISTRIBUTION_BAD_CERTIFICATES', { attempted: 'read certificates', on: path }, why);
+  return distributionError(
+    'DISTRIBUTION_BAD_CERTIFICATES',
+    { attempted: 'read certificates', on: path },
+    why,
+  );
 }
 
 async function filesIn(folder: string): Promise<HostFiles> {
@@ -74,8 +90,11 @@ async function filesIn(folder: string): Promise<HostFiles> {
     throw refuse(folder, reasonOf(error));
   }
   const at = (name: string): string => join(folder, name);
-  const clients = names.filter((name) => name.endsWith('.cert')).map((cert) => ({ cert, key: cert.replace(/cert$/, 'key') }));
-  for (const { key } of clients) if (!names.includes(key)) throw refuse(at(key), 'a client certificate is there without its key');
+  const clients = names
+    .filter((name) => name.endsWith('.cert'))
+    .map((cert) => ({ cert, key: cert.replace(/cert$/, 'key') }));
+  for (const { key } of clients)
+    if (!names.includes(key)) throw refuse(at(key), 'a client certificate is there without its key');
   return {
     authorities: names.filter((name) => name.endsWith('.crt')).map(at),
     clients: clients.map(({ cert, key }) => ({ cert: at(cert), key: at(key) })),

@@ -8,7 +8,16 @@ const table: readonly (readonly [header: string, challenges: unknown])[] = [
   ['Basic realm="a b"', [{ scheme: 'basic', params: { realm: 'a b' } }]],
   [
     'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push"',
-    [{ scheme: 'bearer', params: { realm: 'https://auth.example/token', service: 'registry.example', scope: 'repository:a/b:pull,push' } }],
+    [
+      {
+        scheme: 'bearer',
+        params: {
+          realm: 'https://auth.example/token',
+          service: 'registry.example',
+          scope: 'repository:a/b:pull,push',
+        },
+      },
+    ],
   ],
   ['BEARER Realm=plain , Service = "x"', [{ scheme: 'bearer', params: { realm: 'plain', service: 'x' } }]],
   [
@@ -19,7 +28,10 @@ const table: readonly (readonly [header: string, challenges: unknown])[] = [
       { scheme: 'bearer', params: { realm: 'y' } },
     ],
   ],
-  ['Bearer realm="quote \\" and comma, inside"', [{ scheme: 'bearer', params: { realm: 'quote " and comma, inside' } }]],
+  [
+    'Bearer realm="quote \\" and comma, inside"',
+    [{ scheme: 'bearer', params: { realm: 'quote " and comma, inside' } }],
+  ],
   ['Bearer realm="never closed', [{ scheme: 'bearer', params: {} }]],
   [`Bearer realm="${'x'.repeat(9000)}"`, []],
 ];
@@ -31,8 +43,9 @@ describe('WWW-Authenticate', () => {
 
   it('never throws, and ends', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(...Array.from('ab=", \t\\;/')), maxLength: 200 }), (header) =>
-        Array.isArray(parseChallenges(header)),
+      fc.property(
+        fc.string({ unit: fc.constantFrom(...Array.from('ab=", \t\\;/')), maxLength: 200 }),
+        (header) => Array.isArray(parseChallenges(header)),
       ),
     );
   });

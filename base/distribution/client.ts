@@ -11,7 +11,13 @@ import { createPush } from './push.ts';
 import { createReferrers } from './referrers.ts';
 import { createSession } from './session.ts';
 import { createTransport } from './transport.ts';
-import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository, RegistryRule } from './types.ts';
+import type {
+  Credentials,
+  RegistryClient,
+  RegistryClientOptions,
+  RegistryRepository,
+  RegistryRule,
+} from './types.ts';
 
 /** Longer than a writer of fallback tags keeps the list that it has read, on a busy machine. */
 const defaultSettleMs = 250;
@@ -25,7 +31,10 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
   const rules = createHostRules(options.insecureHosts ?? [], certificates.names);
   const named: ReadonlyMap<string, RegistryRule> = options.rules ?? new Map();
   const mirrors = new Map(
-    [...named].map(([prefix, rule]) => [prefix, (rule.mirrors ?? []).map((mirror) => ({ ...mirror, ...rules.mirror(prefix, mirror) }))]),
+    [...named].map(([prefix, rule]) => [
+      prefix,
+      (rule.mirrors ?? []).map((mirror) => ({ ...mirror, ...rules.mirror(prefix, mirror) })),
+    ]),
   );
   const transport = createTransport(options, rules, certificates);
   const documentTimeout = options.timeouts?.document ?? 60_000;
@@ -53,7 +62,8 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
       answersTags,
       ...pull,
       referrers: createReferrers(session, pull.manifest, documentTimeout, attempts),
-      // A list that other clients write at the same time is read again without such waits (write-conflicts.ts).
+      // A list that other clients write at the same time is read again without such waits
+      // (write-conflicts.ts).
       ...createPush(
         session,
         createPull(session, { documentTimeout, attempts: 1, answersTags }),
@@ -67,19 +77,30 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
     repositories({ registry, repository }, credentials) {
       const task: Task = { attempted: 'find the sources', on: `of ${registry}/${repository}` };
       const blocked = (prefix: string, what = 'the name'): Error =>
-        distributionError('DISTRIBUTION_BLOCKED', task, `the configuration blocks ${what}: ${prefix} is blocked`, { details: { prefix } });
+        distributionError(
+          'DISTRIBUTION_BLOCKED',
+          task,
+          `the configuration blocks ${what}: ${prefix} is blocked`,
+          { details: { prefix } },
+        );
       const refused = blockedPrefix(named, { registry, repository });
       if (refused !== undefined) throw blocked(refused);
       const found = ruleFor(named, { registry, repository });
       let last: string | undefined;
       const places = (mirrors.get(found?.prefix ?? '') ?? []).flatMap((mirror) => {
         const there = `${mirror.prefix}${found?.rest ?? ''}`.replace(/\/$/, '');
-        if (there === '') throw distributionError('DISTRIBUTION_BAD_MIRROR', task, `its mirror ${mirror.host} has no path for this name`);
+        if (there === '')
+          throw distributionError(
+            'DISTRIBUTION_BAD_MIRROR',
+            task,
+            `its mirror ${mirror.host} has no path for this name`,
+          );
         const barred = blockedPrefix(named, { registry: mirror.host, repository: there });
         last = barred ?? last;
         return barred === undefined ? [repositoryAt(mirror, there, mirror.credentials, mirror.tags)] : [];
       });
-      if (found?.rule.origin !== false) places.push(repositoryAt(rules.origin(registry), repository, credentials));
+      if (found?.rule.origin !== false)
+        places.push(repositoryAt(rules.origin(registry), repository, credentials));
       else if (places.length === 0 && last !== undefined) throw blocked(last, 'its only mirrors');
       return places;
     },

@@ -26,7 +26,9 @@ const annotationBytes = 256 * 1024;
 
 /** Returns a plain object, or undefined. */
 export function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
 }
 
 /** Returns the descriptor (image-spec, descriptor.md), or a text that says what is wrong with it. */
@@ -34,9 +36,11 @@ export function parseDescriptor(value: unknown): Descriptor | string {
   const fields = record(value);
   if (fields === undefined) return 'no descriptor';
   const { mediaType, digest, size, artifactType, annotations, platform, urls } = fields;
-  if (typeof mediaType !== 'string' || mediaType === '' || mediaType.length > 255) return 'its mediaType is no short text';
+  if (typeof mediaType !== 'string' || mediaType === '' || mediaType.length > 255)
+    return 'its mediaType is no short text';
   if (typeof digest !== 'string' || !isDigest(digest)) return 'its digest is no sha256 or sha512 digest';
-  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) return 'its size is no whole number of bytes';
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
+    return 'its size is no whole number of bytes';
   if (artifactType !== undefined && (typeof artifactType !== 'string' || artifactType.length > 255))
     return 'its artifactType is no short text';
   const notes = annotations === null || annotations === undefined ? undefined : textMap(annotations);

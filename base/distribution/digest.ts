@@ -6,7 +6,9 @@ const hexLength = { sha256: 64, sha512: 128 } as const;
 export type DigestAlgorithm = keyof typeof hexLength;
 
 /** Splits `sha256:<64 hex>` or `sha512:<128 hex>`; undefined for other text. */
-export function splitDigest(digest: string): { readonly algorithm: DigestAlgorithm; readonly hex: string } | undefined {
+export function splitDigest(
+  digest: string,
+): { readonly algorithm: DigestAlgorithm; readonly hex: string } | undefined {
   const match = /^(sha256|sha512):([0-9a-f]+)$/.exec(digest);
   const algorithm = match?.[1] as DigestAlgorithm | undefined;
   const hex = match?.[2];

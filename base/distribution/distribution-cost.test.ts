@@ -7,7 +7,8 @@ import { parseReference } from './reference.ts';
 
 /** Data from a registry or a pod is read in time that grows linearly with its size. */
 
-const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
+const range = <T>(n: number, make: (index: number) => T): T[] =>
+  Array.from({ length: n }, (_, index) => make(index));
 const task = { attempted: 'read', on: 'x' };
 const descriptor = (index: number, annotations = {}): object => ({
   mediaType: 'application/vnd.oci.image.layer.v1.tar',
@@ -23,21 +24,36 @@ const manifest = (value: object, type: string): (() => unknown) => {
 const cases: CostCases = {
   'layers of a manifest': [
     100,
-    (n) => manifest({ config: descriptor(0), layers: range(n, (index) => descriptor(index)) }, mediaTypes.ociManifest),
+    (n) =>
+      manifest(
+        { config: descriptor(0), layers: range(n, (index) => descriptor(index)) },
+        mediaTypes.ociManifest,
+      ),
   ],
-  'manifests of an index': [200, (n) => manifest({ manifests: range(n, (index) => descriptor(index)) }, mediaTypes.ociIndex)],
+  'manifests of an index': [
+    200,
+    (n) => manifest({ manifests: range(n, (index) => descriptor(index)) }, mediaTypes.ociIndex),
+  ],
   'annotations of a manifest': [
     2000,
     (n) =>
       manifest(
-        { config: descriptor(0), layers: [], annotations: Object.fromEntries(range(n, (index) => [`key.${index}`, 'value'])) },
+        {
+          config: descriptor(0),
+          layers: [],
+          annotations: Object.fromEntries(range(n, (index) => [`key.${index}`, 'value'])),
+        },
         mediaTypes.ociManifest,
       ),
   ],
   ...Object.fromEntries(
     ['a-', 'a__', 'a.', '/'].map((part) => [
       `characters of a name: ${part}`,
-      [200, (n: number) => () => untilRefused(() => parseReference(`host.example/${part.repeat(n / part.length)}!`))] as const,
+      [
+        200,
+        (n: number) => () =>
+          untilRefused(() => parseReference(`host.example/${part.repeat(n / part.length)}!`)),
+      ] as const,
     ]),
   ),
   ...Object.fromEntries(

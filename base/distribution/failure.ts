@@ -37,12 +37,24 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
     kind: 'precondition',
     fix: 'correct the files of this host: in registries.tls, or under certs.d *.crt, NAME.cert with NAME.key',
   },
-  DISTRIBUTION_BAD_DIGEST: { kind: 'invalid', fix: 'give a digest such as sha256: with 64 lower-case hex digits' },
+  DISTRIBUTION_BAD_DIGEST: {
+    kind: 'invalid',
+    fix: 'give a digest such as sha256: with 64 lower-case hex digits',
+  },
   DISTRIBUTION_BAD_MANIFEST: { kind: 'invalid', fix: 'push the image again with a current tool' },
-  DISTRIBUTION_BAD_MIRROR: { kind: 'invalid', fix: 'give the mirror as http://HOST[:PORT][/PREFIX] or https://…' },
-  DISTRIBUTION_BAD_REDIRECT: { kind: 'denied', fix: 'ask the registry’s operator: it sends clients to an address that is not allowed' },
+  DISTRIBUTION_BAD_MIRROR: {
+    kind: 'invalid',
+    fix: 'give the mirror as http://HOST[:PORT][/PREFIX] or https://…',
+  },
+  DISTRIBUTION_BAD_REDIRECT: {
+    kind: 'denied',
+    fix: 'ask the registry’s operator: it sends clients to an address that is not allowed',
+  },
   DISTRIBUTION_BAD_REFERENCE: { kind: 'invalid', fix: 'write it as [HOST[:PORT]/]NAME[:TAG][@DIGEST]' },
-  DISTRIBUTION_BLOCKED: { kind: 'denied', fix: 'use an image from a registry that is not blocked, or change registries.prefixes' },
+  DISTRIBUTION_BLOCKED: {
+    kind: 'denied',
+    fix: 'use an image from a registry that is not blocked, or change registries.prefixes',
+  },
   DISTRIBUTION_CANCELLED: { kind: 'cancelled', fix: 'repeat the request if it is still needed' },
   DISTRIBUTION_DIGEST_MISMATCH: {
     kind: 'data-loss',
@@ -55,7 +67,10 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
     fix: 'the content was changed or cut on its way: check the registry and what stands before it',
   },
   DISTRIBUTION_TOO_LARGE: { kind: 'invalid', fix: 'such content is refused: push it in a smaller form' },
-  DISTRIBUTION_UNAUTHORIZED: { kind: 'denied', fix: 'use credentials that have this permission, or log in again' },
+  DISTRIBUTION_UNAUTHORIZED: {
+    kind: 'denied',
+    fix: 'use credentials that have this permission, or log in again',
+  },
   DISTRIBUTION_UNREACHABLE: {
     kind: 'unavailable',
     fix: 'check that the registry runs and can be reached from here, then try again',

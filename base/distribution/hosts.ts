@@ -17,13 +17,18 @@ export interface Endpoint {
  * Plain HTTP is used for loopback hosts and for the given hosts. `https` is used on port 443 of a loopback
  * host, and for a host that has certificates.
  */
-export function createHostRules(insecureHosts: readonly string[], hasCertificates: (host: string) => boolean = () => false) {
+export function createHostRules(
+  insecureHosts: readonly string[],
+  hasCertificates: (host: string) => boolean = () => false,
+) {
   const insecure = new Set(insecureHosts.map((host) => host.toLowerCase()));
-  const plainHttpAllowed = (url: URL): boolean => isLoopback(url.hostname) || insecure.has(url.host) || insecure.has(url.hostname);
+  const plainHttpAllowed = (url: URL): boolean =>
+    isLoopback(url.hostname) || insecure.has(url.host) || insecure.has(url.hostname);
 
   return {
     /** Returns whether `url` may be requested at all: https, or plain HTTP to such a host. */
-    mayAsk: (url: URL): boolean => url.protocol === 'https:' || (url.protocol === 'http:' && plainHttpAllowed(url)),
+    mayAsk: (url: URL): boolean =>
+      url.protocol === 'https:' || (url.protocol === 'http:' && plainHttpAllowed(url)),
 
     origin(registry: string): Endpoint {
       const host = apiHosts[registry] ?? registry;
@@ -39,7 +44,11 @@ export function createHostRules(insecureHosts: readonly string[], hasCertificate
         throw distributionError('DISTRIBUTION_BAD_MIRROR', task, 'its URL is not one of http or https');
       // The text itself is not shown, because it may contain a password.
       if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
-        throw distributionError('DISTRIBUTION_BAD_MIRROR', task, 'its URL holds more than host, port and path');
+        throw distributionError(
+          'DISTRIBUTION_BAD_MIRROR',
+          task,
+          'its URL holds more than host, port and path',
+        );
       }
       // A mirror given as http:// was explicitly configured.
       if (url.protocol === 'http:') insecure.add(url.host);

@@ -9,7 +9,12 @@ import type { RegistryClientOptions, RegistryRepository } from './index.ts';
 const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * 31) % 251));
 const blob = { digest: digestOf(bytes), size: bytes.length };
 const manifest = Buffer.from(
-  JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: { mediaType: 'application/x', ...blob }, layers: [] }),
+  JSON.stringify({
+    schemaVersion: 2,
+    mediaType: mediaTypes.ociManifest,
+    config: { mediaType: 'application/x', ...blob },
+    layers: [],
+  }),
 );
 
 const opened: { close(): Promise<void> }[] = [];
@@ -17,7 +22,9 @@ afterEach(async () => {
   for (const one of opened.splice(0).toReversed()) await one.close();
 });
 
-async function serve(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<TestServer> {
+async function serve(
+  handler: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<TestServer> {
   const server = await serveHttp(handler);
   opened.push(server);
   return server;
@@ -30,7 +37,10 @@ async function against(
   const server = await serve(handler);
   const client = createRegistryClient(options);
   opened.push(client);
-  const [repository] = client.repositories(parseReference(`${server.host}/app`), { username: 'ann', password: 'secret' });
+  const [repository] = client.repositories(parseReference(`${server.host}/app`), {
+    username: 'ann',
+    password: 'secret',
+  });
   assert.ok(repository !== undefined);
   return { repository, server };
 }
@@ -43,7 +53,8 @@ function startOf(request: IncomingMessage): number {
 /** Sends the rest of the blob, or as many bytes of it as given; then the connection ends. */
 function send(response: ServerResponse, start: number, most = Infinity, content: Buffer = bytes): void {
   const rest = content.subarray(start);
-  const range = start === 0 ? {} : { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` };
+  const range =
+    start === 0 ? {} : { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` };
   response.writeHead(start === 0 ? 200 : 206, { 'content-length': rest.length, ...range });
   if (rest.length <= most) response.end(rest);
   else response.write(rest.subarray(0, most), () => setTimeout(() => response.destroy(), 20));
@@ -109,7 +120,9 @@ describe('a blob whose connection breaks', () => {
     const { repository, server } = await against((request, response) => send(response, startOf(request), 10));
     await assert.rejects(repository.blob(blob).then(drain), {
       code: 'DISTRIBUTION_UNREACHABLE',
-      message: new RegExp(`${server.host}/app@${blob.digest}.*broke the connection off after 30 of ${bytes.length} bytes`),
+      message: new RegExp(
+        `${server.host}/app@${blob.digest}.*broke the connection off after 30 of ${bytes.length} bytes`,
+      ),
     });
     assert.equal(server.requests.length, 3);
   });
@@ -117,15 +130,28 @@ describe('a blob whose connection breaks', () => {
   it('is refused if the rest is of other content', async () => {
     const { repository } = await against((request, response) => {
       const start = startOf(request);
-      send(response, start, start === 0 ? 100_000 : Infinity, start === 0 ? bytes : Buffer.alloc(bytes.length));
+      send(
+        response,
+        start,
+        start === 0 ? 100_000 : Infinity,
+        start === 0 ? bytes : Buffer.alloc(bytes.length),
+      );
     });
     await assert.rejects(repository.blob(blob).then(drain), { code: 'DISTRIBUTION_DIGEST_MISMATCH' });
   });
 
   for (const [what, code, answer] of [
-    ['another range', 'DISTRIBUTION_BAD_ANSWER', { 'content-range': `bytes 5-${bytes.length - 1}/${bytes.length}` }],
+    [
+      'another range',
+      'DISTRIBUTION_BAD_ANSWER',
+      { 'content-range': `bytes 5-${bytes.length - 1}/${bytes.length}` },
+    ],
     ['no range at all', 'DISTRIBUTION_BAD_ANSWER', {}],
-    ['a range of another length', 'DISTRIBUTION_BAD_ANSWER', { 'content-range': `bytes 100000-${bytes.length}/${bytes.length + 1}` }],
+    [
+      'a range of another length',
+      'DISTRIBUTION_BAD_ANSWER',
+      { 'content-range': `bytes 100000-${bytes.length}/${bytes.length + 1}` },
+    ],
   ] as const)
     it(`is refused if the server answers with ${what}`, async () => {
       const { repository } = await against((request, response) => {
@@ -158,7 +184,8 @@ describe('a blob whose connection breaks', () => {
       send(response, startOf(request), 200_000);
     });
     const { repository, server } = await against((request, response) => {
-      if (request.headers.authorization === undefined) response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+      if (request.headers.authorization === undefined)
+        response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
       else response.writeHead(307, { location: `${storage.url}/${blob.digest}` }).end();
     });
     assert.deepEqual(await drain(await repository.blob(blob)), bytes);
@@ -170,7 +197,10 @@ describe('a blob whose connection breaks', () => {
 describe('a blob that an earlier fetch began', () => {
   it('is hashed again, and only the rest is fetched', async () => {
     const { repository, server } = await against((request, response) => send(response, startOf(request)));
-    assert.deepEqual(await drain(await repository.blob(blob, undefined, streamOf(bytes.subarray(0, 120_000)))), bytes.subarray(120_000));
+    assert.deepEqual(
+      await drain(await repository.blob(blob, undefined, streamOf(bytes.subarray(0, 120_000)))),
+      bytes.subarray(120_000),
+    );
     assert.deepEqual(await drain(await repository.blob(blob, undefined, streamOf(bytes))), Buffer.alloc(0));
     assert.equal(server.requests.length, 1);
   });
@@ -178,14 +208,20 @@ describe('a blob that an earlier fetch began', () => {
   it('with other bytes, or too many, is refused', async () => {
     const { repository } = await against((request, response) => send(response, startOf(request)));
     const other = Buffer.from(bytes.subarray(0, 120_000)).fill(7, 500, 501);
-    await assert.rejects(repository.blob(blob, undefined, streamOf(other)).then(drain), { code: 'DISTRIBUTION_DIGEST_MISMATCH' });
-    await assert.rejects(repository.blob(blob, undefined, streamOf(Buffer.concat([bytes, bytes]))), { code: 'DISTRIBUTION_SIZE_MISMATCH' });
+    await assert.rejects(repository.blob(blob, undefined, streamOf(other)).then(drain), {
+      code: 'DISTRIBUTION_DIGEST_MISMATCH',
+    });
+    await assert.rejects(repository.blob(blob, undefined, streamOf(Buffer.concat([bytes, bytes]))), {
+      code: 'DISTRIBUTION_SIZE_MISMATCH',
+    });
   });
 });
 
 describe('a document whose connection breaks', () => {
   const answer = (response: ServerResponse): void =>
-    void response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': manifest.length }).end(manifest);
+    void response
+      .writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': manifest.length })
+      .end(manifest);
 
   it('in its middle is requested again', async () => {
     let asked = 0;
@@ -201,7 +237,10 @@ describe('a document whose connection breaks', () => {
 
   it('every time is given up', async () => {
     const { repository, server } = await against((request) => void request.socket.destroy());
-    await assert.rejects(repository.manifest('1'), { code: 'DISTRIBUTION_UNREACHABLE', message: /broke the connection off/ });
+    await assert.rejects(repository.manifest('1'), {
+      code: 'DISTRIBUTION_UNREACHABLE',
+      message: /broke the connection off/,
+    });
     assert.ok(server.requests.length <= 6, String(server.requests.length));
   });
 
@@ -210,7 +249,8 @@ describe('a document whose connection breaks', () => {
       let asked = 0;
       const { repository } = await against((_request, response) => {
         asked += 1;
-        if (asked < 3) response.writeHead(status, { 'retry-after': new Date(Date.now() - 5000).toUTCString() }).end();
+        if (asked < 3)
+          response.writeHead(status, { 'retry-after': new Date(Date.now() - 5000).toUTCString() }).end();
         else answer(response);
       });
       assert.equal((await repository.manifest('1')).digest, digestOf(manifest));

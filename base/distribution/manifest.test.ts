@@ -5,13 +5,19 @@ import { manifestByteLimit, mediaTypes, parseDescriptor, parseManifest } from '.
 
 const task = { attempted: 'read manifest', on: 'r.io/a:1' };
 const descriptor = { mediaType: 'application/x', digest: `sha256:${'0'.repeat(64)}`, size: 3 };
-const manifest = { schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: descriptor, layers: [descriptor] };
+const manifest = {
+  schemaVersion: 2,
+  mediaType: mediaTypes.ociManifest,
+  config: descriptor,
+  layers: [descriptor],
+};
 const index = {
   schemaVersion: 2,
   mediaType: mediaTypes.ociIndex,
   manifests: [{ ...descriptor, platform: { os: 'linux', architecture: 'arm64', variant: 'v8' } }],
 };
-const bytesOf = (value: unknown): Uint8Array => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
+const bytesOf = (value: unknown): Uint8Array =>
+  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
 
 describe('a manifest', () => {
   it('is read as what it says it is', () => {
@@ -45,27 +51,87 @@ describe('a manifest', () => {
 
   const refused: readonly (readonly [name: string, value: unknown, mediaType: string, why: RegExp])[] = [
     ['no JSON', '<html>', mediaTypes.ociManifest, /no JSON/],
-    ['not UTF-8', Buffer.from([0x22, 0xff, 0x22]).toString('latin1'), mediaTypes.ociManifest, /no JSON object/],
+    [
+      'not UTF-8',
+      Buffer.from([0x22, 0xff, 0x22]).toString('latin1'),
+      mediaTypes.ociManifest,
+      /no JSON object/,
+    ],
     ['a list', [], mediaTypes.ociManifest, /no JSON object/],
     ['null', 'null', mediaTypes.ociManifest, /no JSON object/],
-    ['schema 1', { schemaVersion: 1, fsLayers: [] }, 'application/vnd.docker.distribution.manifest.v1+prettyjws', /schemaVersion/],
-    ['an unknown media type', { schemaVersion: 2 }, 'application/vnd.oci.artifact.manifest.v1+json', /not a supported image manifest/],
+    [
+      'schema 1',
+      { schemaVersion: 1, fsLayers: [] },
+      'application/vnd.docker.distribution.manifest.v1+prettyjws',
+      /schemaVersion/,
+    ],
+    [
+      'an unknown media type',
+      { schemaVersion: 2 },
+      'application/vnd.oci.artifact.manifest.v1+json',
+      /not a supported image manifest/,
+    ],
     ['a mediaType field that differs', manifest, mediaTypes.ociIndex, /mediaType field/],
-    ['a mediaType field that is no text', { ...manifest, mediaType: 7 }, mediaTypes.ociManifest, /mediaType field/],
-    ['a manifest with manifests (CVE-2021-41190)', { ...manifest, manifests: [] }, mediaTypes.ociManifest, /also has the field manifests/],
-    ['an index with layers (CVE-2021-41190)', { ...index, layers: [] }, mediaTypes.ociIndex, /also has the field layers/],
-    ['an index with a config', { ...index, config: descriptor }, mediaTypes.ociIndex, /also has the field config/],
-    ['a manifest without config', { schemaVersion: 2, layers: [] }, mediaTypes.ociManifest, /config: no descriptor/],
-    ['a manifest without layers', { schemaVersion: 2, config: descriptor }, mediaTypes.ociManifest, /layers is no list/],
-    ['a negative size', { ...manifest, layers: [{ ...descriptor, size: -1 }] }, mediaTypes.ociManifest, /layers\[0\]: its size/],
-    ['a size beyond exact numbers', { ...manifest, layers: [{ ...descriptor, size: 2 ** 60 }] }, mediaTypes.ociManifest, /its size/],
+    [
+      'a mediaType field that is no text',
+      { ...manifest, mediaType: 7 },
+      mediaTypes.ociManifest,
+      /mediaType field/,
+    ],
+    [
+      'a manifest with manifests (CVE-2021-41190)',
+      { ...manifest, manifests: [] },
+      mediaTypes.ociManifest,
+      /also has the field manifests/,
+    ],
+    [
+      'an index with layers (CVE-2021-41190)',
+      { ...index, layers: [] },
+      mediaTypes.ociIndex,
+      /also has the field layers/,
+    ],
+    [
+      'an index with a config',
+      { ...index, config: descriptor },
+      mediaTypes.ociIndex,
+      /also has the field config/,
+    ],
+    [
+      'a manifest without config',
+      { schemaVersion: 2, layers: [] },
+      mediaTypes.ociManifest,
+      /config: no descriptor/,
+    ],
+    [
+      'a manifest without layers',
+      { schemaVersion: 2, config: descriptor },
+      mediaTypes.ociManifest,
+      /layers is no list/,
+    ],
+    [
+      'a negative size',
+      { ...manifest, layers: [{ ...descriptor, size: -1 }] },
+      mediaTypes.ociManifest,
+      /layers\[0\]: its size/,
+    ],
+    [
+      'a size beyond exact numbers',
+      { ...manifest, layers: [{ ...descriptor, size: 2 ** 60 }] },
+      mediaTypes.ociManifest,
+      /its size/,
+    ],
     [
       'a digest that is none',
       { ...manifest, config: { ...descriptor, digest: 'sha256:../../etc' } },
       mediaTypes.ociManifest,
       /config: its digest/,
     ],
-    ['an annotation that is no text', { ...manifest, annotations: { a: 1 } }, mediaTypes.ociManifest, /annotation/],
+    [
+      'an annotation that is no text',
+      { ...manifest, annotations: { a: 1 } },
+      mediaTypes.ociManifest,
+      /annotation/,
+    ],
     ['a subject that is none', { ...manifest, subject: 'x' }, mediaTypes.ociManifest, /subject/],
   ];
   for (const [name, value, mediaType, why] of refused) {
@@ -81,9 +147,18 @@ describe('a manifest', () => {
   it('with too much in it is refused', () => {
     const many = (count: number): unknown[] => Array.from({ length: count }, () => descriptor);
     const tooLarge = { code: 'DISTRIBUTION_TOO_LARGE', kind: 'invalid' };
-    assert.throws(() => parseManifest(bytesOf({ ...index, manifests: many(1001) }), mediaTypes.ociIndex, task), tooLarge);
-    assert.throws(() => parseManifest(bytesOf({ ...manifest, layers: many(501) }), mediaTypes.ociManifest, task), tooLarge);
-    assert.throws(() => parseManifest(new Uint8Array(manifestByteLimit + 1), mediaTypes.ociManifest, task), tooLarge);
+    assert.throws(
+      () => parseManifest(bytesOf({ ...index, manifests: many(1001) }), mediaTypes.ociIndex, task),
+      tooLarge,
+    );
+    assert.throws(
+      () => parseManifest(bytesOf({ ...manifest, layers: many(501) }), mediaTypes.ociManifest, task),
+      tooLarge,
+    );
+    assert.throws(
+      () => parseManifest(new Uint8Array(manifestByteLimit + 1), mediaTypes.ociManifest, task),
+      tooLarge,
+    );
   });
 
   it('is either read or refused with a code, whatever the JSON', () => {
@@ -102,7 +177,9 @@ describe('a manifest', () => {
 describe('a descriptor', () => {
   it('with hostile names in its annotations stays a plain map', () => {
     const read = parseDescriptor(
-      JSON.parse(`{"mediaType":"a","digest":"${descriptor.digest}","size":0,"annotations":{"__proto__":"x","constructor":"y"}}`),
+      JSON.parse(
+        `{"mediaType":"a","digest":"${descriptor.digest}","size":0,"annotations":{"__proto__":"x","constructor":"y"}}`,
+      ),
     );
     assert.ok(typeof read !== 'string');
     assert.deepEqual(Object.entries(read.annotations ?? {}), [

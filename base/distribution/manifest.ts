@@ -48,7 +48,11 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
     throw distributionError('DISTRIBUTION_BAD_MANIFEST', task, why, { details: { mediaType } });
   };
   if (bytes.length > manifestByteLimit)
-    throw distributionError('DISTRIBUTION_TOO_LARGE', task, `a manifest of ${bytes.length} bytes; at most ${manifestByteLimit} are read`);
+    throw distributionError(
+      'DISTRIBUTION_TOO_LARGE',
+      task,
+      `a manifest of ${bytes.length} bytes; at most ${manifestByteLimit} are read`,
+    );
   let json: unknown;
   try {
     json = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
@@ -58,7 +62,9 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
   const fields = record(json) ?? refuse('it is no JSON object');
   if (fields['schemaVersion'] !== 2) refuse('its schemaVersion is not 2');
   if (fields['mediaType'] !== undefined && fields['mediaType'] !== mediaType) {
-    refuse(`its mediaType field says ${JSON.stringify(fields['mediaType']).slice(0, 100)}, the registry says "${mediaType}"`);
+    refuse(
+      `its mediaType field says ${JSON.stringify(fields['mediaType']).slice(0, 100)}, the registry says "${mediaType}"`,
+    );
   }
   const descriptor = (value: unknown, name: string): Descriptor => {
     const parsed = parseDescriptor(value);
@@ -68,7 +74,12 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
     // Go writes an empty list as null.
     const value = fields[name] === null ? [] : fields[name];
     if (!Array.isArray(value)) return refuse(`its field ${name} is no list`);
-    if (value.length > limit) throw distributionError('DISTRIBUTION_TOO_LARGE', task, `${value.length} ${name}; at most ${limit} are read`);
+    if (value.length > limit)
+      throw distributionError(
+        'DISTRIBUTION_TOO_LARGE',
+        task,
+        `${value.length} ${name}; at most ${limit} are read`,
+      );
     return value.map((item, index) => descriptor(item, `${name}[${index}]`));
   };
   const artifactType = fields['artifactType'];
@@ -79,7 +90,9 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
     mediaType,
     annotations,
     ...(typeof artifactType === 'string' && artifactType !== '' ? { artifactType } : {}),
-    ...(fields['subject'] === undefined || fields['subject'] === null ? {} : { subject: descriptor(fields['subject'], 'subject') }),
+    ...(fields['subject'] === undefined || fields['subject'] === null
+      ? {}
+      : { subject: descriptor(fields['subject'], 'subject') }),
   };
 
   if (mediaType === mediaTypes.ociIndex || mediaType === mediaTypes.dockerIndex) {
@@ -90,15 +103,24 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
   if (mediaType === mediaTypes.ociManifest || mediaType === mediaTypes.dockerManifest) {
     for (const field of ['manifests', 'fsLayers', 'history'])
       if (fields[field] !== undefined) refuse(`a manifest that also has the field ${field}`);
-    return { kind: 'manifest', ...common, config: descriptor(fields['config'], 'config'), layers: list('layers', layerLimit) };
+    return {
+      kind: 'manifest',
+      ...common,
+      config: descriptor(fields['config'], 'config'),
+      layers: list('layers', layerLimit),
+    };
   }
   return refuse(`the media type "${mediaType.slice(0, 100)}" is not a supported image manifest or index`);
 }
 
-function parseAnnotationsOr(value: unknown, refuse: (why: string) => never): Readonly<Record<string, string>> {
+function parseAnnotationsOr(
+  value: unknown,
+  refuse: (why: string) => never,
+): Readonly<Record<string, string>> {
   if (value === undefined || value === null) return {};
   const fields = record(value) ?? refuse('its annotations are no object');
   const entries = Object.entries(fields);
-  if (!entries.every((entry): entry is [string, string] => typeof entry[1] === 'string')) return refuse('an annotation is no text');
+  if (!entries.every((entry): entry is [string, string] => typeof entry[1] === 'string'))
+    return refuse('an annotation is no text');
   return Object.fromEntries(entries);
 }

@@ -12,7 +12,9 @@ import type { Descriptor, RegistryClient, RegistryClientOptions, RegistryReposit
 
 const blobBytes = Buffer.from('layer '.repeat(100_000));
 const blob: Descriptor = { mediaType: 'application/x', digest: digestOf(blobBytes), size: blobBytes.length };
-const manifestBytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: blob, layers: [blob] }));
+const manifestBytes = Buffer.from(
+  JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: blob, layers: [blob] }),
+);
 const manifestDigest = digestOf(manifestBytes);
 
 const opened: { close(): Promise<void> }[] = [];
@@ -33,7 +35,11 @@ async function against(
   return { repository, server, client };
 }
 
-function answerManifest(response: ServerResponse, bytes: Uint8Array = manifestBytes, type: string = mediaTypes.ociManifest): void {
+function answerManifest(
+  response: ServerResponse,
+  bytes: Uint8Array = manifestBytes,
+  type: string = mediaTypes.ociManifest,
+): void {
   response.writeHead(200, { 'content-type': type, 'content-length': bytes.length }).end(bytes);
 }
 
@@ -44,18 +50,27 @@ async function drain(stream: AsyncIterable<Uint8Array>): Promise<number> {
 }
 
 describe('a registry that is down', () => {
-  const unreachable = { code: 'DISTRIBUTION_UNREACHABLE', kind: 'unavailable', message: /^RegistryUnavailable: / };
+  const unreachable = {
+    code: 'DISTRIBUTION_UNREACHABLE',
+    kind: 'unavailable',
+    message: /^RegistryUnavailable: /,
+  };
 
   it('is said at once, with its host', async () => {
     const { repository, server } = await against(() => undefined);
     await server.close();
     opened.shift();
-    await assert.rejects(repository.resolve('1'), { ...unreachable, message: new RegExp(`${server.host}: nothing listens there`) });
+    await assert.rejects(repository.resolve('1'), {
+      ...unreachable,
+      message: new RegExp(`${server.host}: nothing listens there`),
+    });
     await assert.rejects(repository.blob(blob), unreachable);
   });
 
   it('behind a proxy that answers 502 or 503 is said after a bounded patience', async () => {
-    const { repository, server } = await against((_request, response) => void response.writeHead(503, { 'retry-after': '0' }).end('down'));
+    const { repository, server } = await against(
+      (_request, response) => void response.writeHead(503, { 'retry-after': '0' }).end('down'),
+    );
     await assert.rejects(repository.manifest('1'), { ...unreachable, message: /answers 503/ });
     assert.equal(server.requests.length, 3);
   });
@@ -69,7 +84,10 @@ describe('a registry that is down', () => {
       { timeouts: { headers: 200, idle: 200, document: 400 } },
     );
     await assert.rejects(repository.resolve('1'), unreachable);
-    await assert.rejects(repository.blobBytes(blob, blob.size), { ...unreachable, message: /after 10 of 600000 bytes/ });
+    await assert.rejects(repository.blobBytes(blob, blob.size), {
+      ...unreachable,
+      message: /after 10 of 600000 bytes/,
+    });
   });
 
   it('that speaks something else is said to do so', async () => {
@@ -81,7 +99,9 @@ describe('a registry that is down', () => {
     await once(tcp, 'listening');
     const client = createRegistryClient();
     opened.push(client, { close: async () => void tcp.close() });
-    const [repository] = client.repositories(parseReference(`127.0.0.1:${(tcp.address() as AddressInfo).port}/app`));
+    const [repository] = client.repositories(
+      parseReference(`127.0.0.1:${(tcp.address() as AddressInfo).port}/app`),
+    );
     await assert.rejects(repository?.manifest('1') ?? Promise.resolve(), {
       code: 'DISTRIBUTION_BAD_ANSWER',
       message: /does not speak HTTP/,
@@ -103,7 +123,9 @@ describe('a busy registry', () => {
   });
 
   it('that asks for more patience than allowed is left alone, and its wish told', async () => {
-    const { repository, server } = await against((_request, response) => void response.writeHead(429, { 'retry-after': '3600' }).end());
+    const { repository, server } = await against(
+      (_request, response) => void response.writeHead(429, { 'retry-after': '3600' }).end(),
+    );
     await assert.rejects(repository.manifest('1'), (error: PortcullisError) => {
       assert.equal(error.code, 'DISTRIBUTION_UNREACHABLE');
       assert.match(error.message, /too many requests/);
@@ -114,7 +136,9 @@ describe('a busy registry', () => {
   });
 
   it('that asks for patience is not waited for once the caller gave up', async () => {
-    const { repository } = await against((_request, response) => void response.writeHead(429, { 'retry-after': '9' }).end());
+    const { repository } = await against(
+      (_request, response) => void response.writeHead(429, { 'retry-after': '9' }).end(),
+    );
     await assert.rejects(repository.manifest('1', AbortSignal.timeout(100)), {
       code: 'DISTRIBUTION_UNREACHABLE',
       message: /longer than allowed/,
@@ -125,9 +149,14 @@ describe('a busy registry', () => {
 describe('an answer that is no manifest', () => {
   it('a web page with status 200 is named', async () => {
     const { repository } = await against(
-      (_request, response) => void response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<html>'),
+      (_request, response) =>
+        void response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<html>'),
     );
-    const badAnswer = { code: 'DISTRIBUTION_BAD_ANSWER', kind: 'unavailable', message: /RegistryUnavailable: .*web page/ };
+    const badAnswer = {
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      kind: 'unavailable',
+      message: /RegistryUnavailable: .*web page/,
+    };
     await assert.rejects(repository.resolve('1'), badAnswer);
     await assert.rejects(repository.manifest('1'), badAnswer);
     await assert.rejects(repository.blob(blob), badAnswer);
@@ -139,7 +168,10 @@ describe('an answer that is no manifest', () => {
     const { repository } = await against((request, response) => {
       response.on('error', () => undefined);
       const reported = request.url?.endsWith('/told') === true;
-      response.writeHead(200, { 'content-type': mediaTypes.ociManifest, ...(reported ? { 'content-length': 2 ** 30 } : {}) });
+      response.writeHead(200, {
+        'content-type': mediaTypes.ociManifest,
+        ...(reported ? { 'content-length': 2 ** 30 } : {}),
+      });
       const chunk = Buffer.alloc(1 << 20, ' ');
       const more = (): void => {
         while (sent < 2 ** 30 && !response.destroyed) {
@@ -163,28 +195,45 @@ describe('an answer that is no manifest', () => {
         .writeHead(200, { 'content-type': mediaTypes.ociManifest, 'docker-content-digest': manifestDigest })
         .end(`${manifestBytes.toString()} `);
     });
-    const mismatch = { code: 'DISTRIBUTION_DIGEST_MISMATCH', kind: 'data-loss', message: new RegExp(`not ${manifestDigest}`) };
+    const mismatch = {
+      code: 'DISTRIBUTION_DIGEST_MISMATCH',
+      kind: 'data-loss',
+      message: new RegExp(`not ${manifestDigest}`),
+    };
     await assert.rejects(repository.manifest(manifestDigest), mismatch);
     await assert.rejects(repository.manifest('1'), mismatch);
     await assert.rejects(repository.resolve(digestOf('other')), /DISTRIBUTION_DIGEST_MISMATCH/);
   });
 
   it('an index that a descriptor calls a manifest, and both in one, are refused (CVE-2021-41190)', async () => {
-    const both = Buffer.from(JSON.stringify({ schemaVersion: 2, config: blob, layers: [blob], manifests: [] }));
+    const both = Buffer.from(
+      JSON.stringify({ schemaVersion: 2, config: blob, layers: [blob], manifests: [] }),
+    );
     let type: string = mediaTypes.ociIndex;
     const { repository } = await against((_request, response) => answerManifest(response, both, type));
     for (type of [mediaTypes.ociIndex, mediaTypes.ociManifest]) {
-      await assert.rejects(repository.manifest('1'), { code: 'DISTRIBUTION_BAD_MANIFEST', message: /also has the field/ });
+      await assert.rejects(repository.manifest('1'), {
+        code: 'DISTRIBUTION_BAD_MANIFEST',
+        message: /also has the field/,
+      });
     }
-    await assert.rejects(repository.manifest({ digest: digestOf(both), size: both.length, mediaType: mediaTypes.ociIndex }), {
-      code: 'DISTRIBUTION_BAD_MANIFEST',
-    });
+    await assert.rejects(
+      repository.manifest({ digest: digestOf(both), size: both.length, mediaType: mediaTypes.ociIndex }),
+      {
+        code: 'DISTRIBUTION_BAD_MANIFEST',
+      },
+    );
     type = 'text/plain';
-    await assert.rejects(repository.manifest('1'), { code: 'DISTRIBUTION_BAD_ANSWER', message: /Content-Type "text\/plain"/ });
+    await assert.rejects(repository.manifest('1'), {
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      message: /Content-Type "text\/plain"/,
+    });
   });
 
   it('with a vague Content-Type is read by its mediaType field', async () => {
-    const { repository } = await against((_request, response) => answerManifest(response, manifestBytes, 'application/json'));
+    const { repository } = await against((_request, response) =>
+      answerManifest(response, manifestBytes, 'application/json'),
+    );
     assert.deepEqual(await repository.resolve('1'), {
       mediaType: mediaTypes.ociManifest,
       digest: manifestDigest,
@@ -214,7 +263,9 @@ describe('resolving', () => {
       ports.add(request.socket.remotePort);
       response.setHeader('docker-content-digest', manifestDigest);
       if (request.method === 'HEAD')
-        response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': manifestBytes.length }).end();
+        response
+          .writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': manifestBytes.length })
+          .end();
       else answerManifest(response);
     });
     for (let n = 0; n < 10; n++) {
@@ -252,13 +303,20 @@ describe('a layer', () => {
       const { repository } = await serving((response) => {
         response.writeHead(200, { 'transfer-encoding': 'chunked' }).end(bytes);
       });
-      await assert.rejects(repository.blob(blob).then(drain), { code, kind: 'data-loss', message: new RegExp(blob.digest) }, code);
+      await assert.rejects(
+        repository.blob(blob).then(drain),
+        { code, kind: 'data-loss', message: new RegExp(blob.digest) },
+        code,
+      );
     }
   });
 
   it('never yields more bytes than its descriptor says', async () => {
     const { repository } = await serving(
-      (response) => void response.writeHead(200, { 'transfer-encoding': 'chunked' }).end(Buffer.concat([blobBytes, blobBytes])),
+      (response) =>
+        void response
+          .writeHead(200, { 'transfer-encoding': 'chunked' })
+          .end(Buffer.concat([blobBytes, blobBytes])),
     );
     let seen = 0;
     await assert.rejects(async () => {
@@ -268,12 +326,16 @@ describe('a layer', () => {
   });
 
   it('whose Content-Length differs from its descriptor is refused before it is read', async () => {
-    const { repository } = await serving((response) => void response.writeHead(200, { 'content-length': blob.size + 1 }).write('x'));
+    const { repository } = await serving(
+      (response) => void response.writeHead(200, { 'content-length': blob.size + 1 }).write('x'),
+    );
     await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_SIZE_MISMATCH' });
   });
 
   it('of no bytes is a layer too', async () => {
-    const { repository } = await serving((response) => void response.writeHead(200, { 'content-length': 0 }).end());
+    const { repository } = await serving(
+      (response) => void response.writeHead(200, { 'content-length': 0 }).end(),
+    );
     assert.equal((await repository.blobBytes({ digest: digestOf(''), size: 0 }, 10)).length, 0);
   });
 
@@ -320,8 +382,15 @@ describe('referrers', () => {
       );
     });
     const all = await repository.referrers(manifestDigest);
-    assert.deepEqual(all, { via: 'referrers', complete: true, descriptors: [entry(1), entry(2, 'other'), entry(3), entry(4, 'other')] });
-    assert.deepEqual((await repository.referrers(manifestDigest, { artifactType: 'application/x' })).descriptors, [entry(1), entry(3)]);
+    assert.deepEqual(all, {
+      via: 'referrers',
+      complete: true,
+      descriptors: [entry(1), entry(2, 'other'), entry(3), entry(4, 'other')],
+    });
+    assert.deepEqual(
+      (await repository.referrers(manifestDigest, { artifactType: 'application/x' })).descriptors,
+      [entry(1), entry(3)],
+    );
     assert.match(server.requests[2]?.path ?? '', /\?artifactType=application%2Fx$/);
   });
 
@@ -344,8 +413,13 @@ describe('referrers', () => {
 
   it('whose next page is at another host are refused, and that host is not contacted', async () => {
     const elsewhere = await against((_request, response) => page(response, []));
-    const { repository } = await against((_request, response) => page(response, [], `<${elsewhere.server.url}/next>; rel="next"`));
-    await assert.rejects(repository.referrers(manifestDigest), { code: 'DISTRIBUTION_BAD_ANSWER', message: /another origin/ });
+    const { repository } = await against((_request, response) =>
+      page(response, [], `<${elsewhere.server.url}/next>; rel="next"`),
+    );
+    await assert.rejects(repository.referrers(manifestDigest), {
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      message: /another origin/,
+    });
     assert.deepEqual(elsewhere.server.requests, []);
   });
 
@@ -355,7 +429,10 @@ describe('referrers', () => {
     });
     const subject = { mediaType: mediaTypes.ociManifest, digest: manifestDigest, size: manifestBytes.length };
     const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, config: blob, layers: [], subject }));
-    assert.deepEqual(await repository.pushReferrer(bytes, mediaTypes.ociManifest), { digest: digestOf(bytes), via: 'referrers' });
+    assert.deepEqual(await repository.pushReferrer(bytes, mediaTypes.ociManifest), {
+      digest: digestOf(bytes),
+      via: 'referrers',
+    });
     assert.equal(server.requests.length, 1);
   });
 

@@ -6,7 +6,15 @@ const nameOf = (text: string): { registry: string; repository: string } => {
   const slash = text.indexOf('/');
   return { registry: text.slice(0, slash), repository: text.slice(slash + 1) };
 };
-const prefixes = ['quay.io', 'quay.io/team', 'quay.io/team/app', 'a.test:5000', '*.test', '*.deep.test', 'b.test'];
+const prefixes = [
+  'quay.io',
+  'quay.io/team',
+  'quay.io/team/app',
+  'a.test:5000',
+  '*.test',
+  '*.deep.test',
+  'b.test',
+];
 
 describe('the rule for a name', () => {
   const rules = new Map(prefixes.map((prefix) => [prefix, {}]));

@@ -14,10 +14,13 @@ export interface RuleMatch<T> {
 
 /**
  * Returns the rule for a name: the one with the longest prefix. A prefix is `HOST[:PORT][/PATH]`, matched in
- * whole components, or `*.DOMAIN` for every host below a domain, with any port (containers-registries.conf(5),
- * "Choosing a [[registry]] TOML table"). Pure.
+ * whole components, or `*.DOMAIN` for every host below a domain, with any port
+ * (containers-registries.conf(5), "Choosing a [[registry]] TOML table"). Pure.
  */
-export function ruleFor<T>(rules: ReadonlyMap<string, T>, { registry, repository }: Name): RuleMatch<T> | undefined {
+export function ruleFor<T>(
+  rules: ReadonlyMap<string, T>,
+  { registry, repository }: Name,
+): RuleMatch<T> | undefined {
   if (rules.size === 0) return undefined;
   return byHost(rules, registry, repository) ?? byDomain(rules, registry, repository);
 }
@@ -27,7 +30,10 @@ export function ruleFor<T>(rules: ReadonlyMap<string, T>, { registry, repository
  * other ports, and the rule for docker.io also blocks its API's host: otherwise a name that is written in
  * another way would evade the rule. Pure.
  */
-export function blockedPrefix(rules: ReadonlyMap<string, { readonly blocked?: boolean }>, name: Name): string | undefined {
+export function blockedPrefix(
+  rules: ReadonlyMap<string, { readonly blocked?: boolean }>,
+  name: Name,
+): string | undefined {
   if (rules.size === 0) return undefined;
   const { repository } = name;
   const host = withoutPort(name.registry);
@@ -54,7 +60,11 @@ function withoutPort(registry: string): string {
   return registry.replace(/:\d+$/, '');
 }
 
-function byHost<T>(rules: ReadonlyMap<string, T>, registry: string, repository: string): RuleMatch<T> | undefined {
+function byHost<T>(
+  rules: ReadonlyMap<string, T>,
+  registry: string,
+  repository: string,
+): RuleMatch<T> | undefined {
   const parts = repository.split('/');
   for (let count = parts.length; count >= 0; count -= 1) {
     const prefix = [registry, ...parts.slice(0, count)].join('/');
@@ -64,7 +74,11 @@ function byHost<T>(rules: ReadonlyMap<string, T>, registry: string, repository: 
   return undefined;
 }
 
-function byDomain<T>(rules: ReadonlyMap<string, T>, registry: string, repository: string): RuleMatch<T> | undefined {
+function byDomain<T>(
+  rules: ReadonlyMap<string, T>,
+  registry: string,
+  repository: string,
+): RuleMatch<T> | undefined {
   const host = withoutPort(registry);
   for (let dot = host.indexOf('.'); dot >= 0; dot = host.indexOf('.', dot + 1)) {
     const prefix = `*${host.slice(dot)}`;

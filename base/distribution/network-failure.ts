@@ -29,13 +29,22 @@ export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: A
         : systemCode.includes('SSL') || systemCode === 'EPROTO'
           ? { fix: 'it may speak plain HTTP only: then name it as an insecure registry' }
           : {};
-    return distributionError(code, task, why, { ...mend, ...(details === undefined ? {} : { details }), cause: thrown });
+    return distributionError(code, task, why, {
+      ...mend,
+      ...(details === undefined ? {} : { details }),
+      cause: thrown,
+    });
   }
   if (isPortcullisError(thrown)) return thrown;
   if (signal?.aborted === true) {
     const late = signal.reason instanceof Error && signal.reason.name === 'TimeoutError';
-    if (late) return distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host} took longer than allowed`, { cause: thrown });
+    if (late)
+      return distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host} took longer than allowed`, {
+        cause: thrown,
+      });
     return distributionError('DISTRIBUTION_CANCELLED', task, 'the caller gave up', { cause: thrown });
   }
-  return distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host}: ${reasonOf(thrown)}`, { cause: thrown });
+  return distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host}: ${reasonOf(thrown)}`, {
+    cause: thrown,
+  });
 }

@@ -41,12 +41,17 @@ export function isSilence(failure: PortcullisError): boolean {
   return String(failure.failure.details?.['code']).endsWith('_TIMEOUT');
 }
 
-/** Returns whether an answer says that another attempt can succeed. @param writes whether the request changes something */
+/**
+ * Returns whether an answer says that another attempt can succeed. @param writes whether the request changes
+ * something
+ */
 export function isPassingStatus(status: number, writes: boolean): boolean {
   return status === 429 || status === 503 || (!writes && (status === 502 || status === 504));
 }
 
-/** Returns the milliseconds to wait before another attempt: they double with each one, and vary by a quarter. */
+/**
+ * Returns the milliseconds to wait before another attempt: they double with each one, and vary by a quarter.
+ */
 export function backOff(attempt: number): number {
   return 200 * 2 ** attempt * (0.75 + Math.random() / 2);
 }

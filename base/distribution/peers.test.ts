@@ -36,7 +36,10 @@ async function start(
   environment: Record<string, string> = {},
 ): Promise<Peer> {
   const host = `127.0.0.1:${await freePort()}`;
-  const child = spawn(binary, [...argumentsFor(host)], { stdio: 'ignore', env: { PATH: process.env['PATH'], ...environment } });
+  const child = spawn(binary, [...argumentsFor(host)], {
+    stdio: 'ignore',
+    env: { PATH: process.env['PATH'], ...environment },
+  });
   const ended = once(child, 'exit');
   for (let tries = 0; ; tries++) {
     const up = await fetch(`http://${host}/v2/`).then(
@@ -58,8 +61,12 @@ async function pushImage(repository: RegistryRepository): Promise<{ image: Descr
   const config = await repository.pushBlob(Buffer.from('{"architecture":"amd64","os":"linux"}'), {
     mediaType: 'application/vnd.oci.image.config.v1+json',
   });
-  const layer = await repository.pushBlob(Buffer.from('layer'), { mediaType: 'application/vnd.oci.image.layer.v1.tar' });
-  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers: [layer] }));
+  const layer = await repository.pushBlob(Buffer.from('layer'), {
+    mediaType: 'application/vnd.oci.image.layer.v1.tar',
+  });
+  const bytes = Buffer.from(
+    JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers: [layer] }),
+  );
   const { digest } = await repository.pushManifest(bytes, mediaTypes.ociManifest, { tag: '1' });
   return { image: { mediaType: mediaTypes.ociManifest, digest, size: bytes.length }, config };
 }
@@ -93,72 +100,87 @@ async function roundTrip(repository: RegistryRepository, via: 'referrers' | 'fal
 }
 
 const crane = join(peers, 'crane');
-describe('crane’s registry, which has no referrers API', { skip: existsSync(crane) ? false : 'crane is not built' }, () => {
-  let peer: Peer;
-  let client: RegistryClient;
-  let repository: RegistryRepository;
-  before(async () => {
-    peer = await start(crane, (address) => ['registry', 'serve', '--address', address]);
-    client = createRegistryClient();
-    [repository] = client.repositories(parseReference(`${peer.host}/team/app`)) as [RegistryRepository];
-  });
-  after(async () => {
-    await client.close();
-    await peer.close();
-  });
-
-  it('takes and gives what any registry does', () => roundTrip(repository, 'fallback-tag'));
-
-  it('holds what crane finds valid, and the other way round', async () => {
-    const { image } = await pushImage(repository);
-    const { stdout } = await run(crane, ['digest', `${peer.host}/team/app:1`]);
-    assert.equal(stdout.trim(), image.digest);
-    const folder = mkdtempSync(join(tmpdir(), 'portcullis-crane-'));
-    try {
-      writeFileSync(join(folder, 'file'), 'from crane');
-      await run('tar', ['-C', folder, '-cf', join(folder, 'layer.tar'), 'file']);
-      await run(crane, ['append', '-f', join(folder, 'layer.tar'), '-t', `${peer.host}/team/app:crane`, '--oci-empty-base']);
-      const fetched = await repository.manifest('crane');
-      assert.ok(fetched.content.kind === 'manifest');
-      const [layer] = fetched.content.layers;
-      assert.ok(layer !== undefined);
-      assert.equal((await repository.blobBytes(layer, 1 << 20)).length, layer.size);
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
-  });
-});
-
-const critimages = join(peers, 'critimages');
-describe('a registry with the referrers API', { skip: existsSync(critimages) ? false : 'critimages is not built' }, () => {
-  it('takes and gives what any registry does', async () => {
-    const peer = await start(
-      critimages,
-      (address) => [
-        '-listen',
-        address,
-        '-busybox',
-        '/bin/busybox',
-        '-sh',
-        join(peers, 'busybox-sh'),
-        '-nnp',
-        join(peers, 'nnp'),
-        '-applets',
-        'sh',
-        '-big',
-        '1',
-        '-referrers',
-      ],
-      { PAUSE_BIN: join(peers, 'pause') },
-    );
-    const client = createRegistryClient();
-    try {
-      const [repository] = client.repositories(parseReference(`${peer.host}/team/app`));
-      assert.ok(repository !== undefined);
-      await roundTrip(repository, 'referrers');
-    } finally {
+describe(
+  'crane’s registry, which has no referrers API',
+  { skip: existsSync(crane) ? false : 'crane is not built' },
+  () => {
+    let peer: Peer;
+    let client: RegistryClient;
+    let repository: RegistryRepository;
+    before(async () => {
+      peer = await start(crane, (address) => ['registry', 'serve', '--address', address]);
+      client = createRegistryClient();
+      [repository] = client.repositories(parseReference(`${peer.host}/team/app`)) as [RegistryRepository];
+    });
+    after(async () => {
       await client.close();
       await peer.close();
-    }
-  });
-});
+    });
+
+    it('takes and gives what any registry does', () => roundTrip(repository, 'fallback-tag'));
+
+    it('holds what crane finds valid, and the other way round', async () => {
+      const { image } = await pushImage(repository);
+      const { stdout } = await run(crane, ['digest', `${peer.host}/team/app:1`]);
+      assert.equal(stdout.trim(), image.digest);
+      const folder = mkdtempSync(join(tmpdir(), 'portcullis-crane-'));
+      try {
+        writeFileSync(join(folder, 'file'), 'from crane');
+        await run('tar', ['-C', folder, '-cf', join(folder, 'layer.tar'), 'file']);
+        await run(crane, [
+          'append',
+          '-f',
+          join(folder, 'layer.tar'),
+          '-t',
+          `${peer.host}/team/app:crane`,
+          '--oci-empty-base',
+        ]);
+        const fetched = await repository.manifest('crane');
+        assert.ok(fetched.content.kind === 'manifest');
+        const [layer] = fetched.content.layers;
+        assert.ok(layer !== undefined);
+        assert.equal((await repository.blobBytes(layer, 1 << 20)).length, layer.size);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    });
+  },
+);
+
+const critimages = join(peers, 'critimages');
+describe(
+  'a registry with the referrers API',
+  { skip: existsSync(critimages) ? false : 'critimages is not built' },
+  () => {
+    it('takes and gives what any registry does', async () => {
+      const peer = await start(
+        critimages,
+        (address) => [
+          '-listen',
+          address,
+          '-busybox',
+          '/bin/busybox',
+          '-sh',
+          join(peers, 'busybox-sh'),
+          '-nnp',
+          join(peers, 'nnp'),
+          '-applets',
+          'sh',
+          '-big',
+          '1',
+          '-referrers',
+        ],
+        { PAUSE_BIN: join(peers, 'pause') },
+      );
+      const client = createRegistryClient();
+      try {
+        const [repository] = client.repositories(parseReference(`${peer.host}/team/app`));
+        assert.ok(repository !== undefined);
+        await roundTrip(repository, 'referrers');
+      } finally {
+        await client.close();
+        await peer.close();
+      }
+    });
+  },
+);

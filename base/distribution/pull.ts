@@ -31,7 +31,8 @@ export function createPull(
   session: Session,
   { documentTimeout, attempts, answersTags }: PullOptions,
 ): Pick<RegistryRepository, 'resolve' | 'manifest' | 'blob' | 'blobBytes'> {
-  const nameOf = (wanted: string): string => `${session.host}/${session.repository}${wanted.includes(':') ? '@' : ':'}${wanted}`;
+  const nameOf = (wanted: string): string =>
+    `${session.host}/${session.repository}${wanted.includes(':') ? '@' : ':'}${wanted}`;
   const bounded = (signal: AbortSignal | undefined): AbortSignal => {
     const limit = AbortSignal.timeout(documentTimeout);
     return signal === undefined ? limit : AbortSignal.any([signal, limit]);
@@ -42,7 +43,11 @@ export function createPull(
   /** @throws PortcullisError DISTRIBUTION_NOT_FOUND for a tag at a mirror that is not asked about tags */
   function checkTag(wanted: string, task: Task): void {
     if (answersTags || splitDigest(wanted) !== undefined) return;
-    throw distributionError('DISTRIBUTION_NOT_FOUND', task, `the mirror ${session.host} is configured for digests only, and this is a tag`);
+    throw distributionError(
+      'DISTRIBUTION_NOT_FOUND',
+      task,
+      `the mirror ${session.host} is configured for digests only, and this is a tag`,
+    );
   }
 
   async function resolve(wanted: string, signal?: AbortSignal): Promise<Descriptor> {
@@ -51,14 +56,26 @@ export function createPull(
     checkTag(wanted, task);
     const limit = bounded(signal);
     const answer = await askAgain(attempts, limit, () =>
-      session.request({ method: 'HEAD', path: `manifests/${wanted}`, headers: { accept }, signal: limit, task }),
+      session.request({
+        method: 'HEAD',
+        path: `manifests/${wanted}`,
+        headers: { accept },
+        signal: limit,
+        task,
+      }),
     );
     await answer.discard();
     const digest = answer.header('docker-content-digest') ?? '';
     const size = answer.length;
     const mediaType = contentType(answer);
-    if (answer.status === 200 && splitDigest(digest) !== undefined && size !== undefined && manifestTypes.includes(mediaType)) {
-      if (splitDigest(wanted) !== undefined && wanted !== digest) throw digestMismatch(task, session.host, wanted, digest);
+    if (
+      answer.status === 200 &&
+      splitDigest(digest) !== undefined &&
+      size !== undefined &&
+      manifestTypes.includes(mediaType)
+    ) {
+      if (splitDigest(wanted) !== undefined && wanted !== digest)
+        throw digestMismatch(task, session.host, wanted, digest);
       return { mediaType, digest, size };
     }
     if (answer.status === 404) return session.unexpected(answer, task);
@@ -84,7 +101,13 @@ export function createPull(
     }
     const limit = bounded(signal);
     const { answer, bytes } = await askAgain(attempts, limit, async () => {
-      const answered = await session.request({ method: 'GET', path: `manifests/${name}`, headers: { accept }, signal: limit, task });
+      const answered = await session.request({
+        method: 'GET',
+        path: `manifests/${name}`,
+        headers: { accept },
+        signal: limit,
+        task,
+      });
       if (answered.status !== 200) return session.unexpected(answered, task);
       refuseHtml(answered, task);
       return { answer: answered, bytes: await readBody(answered, manifestByteLimit, task, limit) };
@@ -103,7 +126,11 @@ export function createPull(
     const digest = digestOf(bytes, expected?.algorithm);
     if (expected !== undefined && digest !== name) throw digestMismatch(task, session.host, name, digest);
     const announced = answer.header('docker-content-digest');
-    if (announced?.startsWith('sha256:') === true && expected?.algorithm !== 'sha512' && announced !== digest) {
+    if (
+      announced?.startsWith('sha256:') === true &&
+      expected?.algorithm !== 'sha512' &&
+      announced !== digest
+    ) {
       throw digestMismatch(task, session.host, announced, digest);
     }
     const mediaType = manifestType(answer, bytes, task);
@@ -115,13 +142,27 @@ export function createPull(
       );
     }
     const etag = answer.header('etag');
-    return { bytes, mediaType, digest, content: parseManifest(bytes, mediaType, task), ...(etag === undefined ? {} : { etag }) };
+    return {
+      bytes,
+      mediaType,
+      digest,
+      content: parseManifest(bytes, mediaType, task),
+      ...(etag === undefined ? {} : { etag }),
+    };
   }
 
-  async function blobBytes(descriptor: Pick<Descriptor, 'digest' | 'size'>, limit: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async function blobBytes(
+    descriptor: Pick<Descriptor, 'digest' | 'size'>,
+    limit: number,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array> {
     if (descriptor.size > limit) {
       const task: Task = { attempted: 'fetch blob', on: nameOf(descriptor.digest) };
-      throw distributionError('DISTRIBUTION_TOO_LARGE', task, `its descriptor says ${descriptor.size} bytes; at most ${limit} are read`);
+      throw distributionError(
+        'DISTRIBUTION_TOO_LARGE',
+        task,
+        `its descriptor says ${descriptor.size} bytes; at most ${limit} are read`,
+      );
     }
     const bytes = Buffer.alloc(descriptor.size);
     let filled = 0;
@@ -146,7 +187,11 @@ function manifestType(answer: HttpAnswer, bytes: Uint8Array, task: Task): string
   if (!vagueTypes.includes(type)) return type;
   const said = /"mediaType"/.test(Buffer.from(bytes).toString('latin1')) ? mediaTypeField(bytes) : undefined;
   if (said !== undefined && manifestTypes.includes(said)) return said;
-  throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with Content-Type "${type}", which is no manifest`);
+  throw distributionError(
+    'DISTRIBUTION_BAD_ANSWER',
+    task,
+    `${answer.url.host} answers with Content-Type "${type}", which is no manifest`,
+  );
 }
 
 function mediaTypeField(bytes: Uint8Array): string | undefined {

@@ -28,14 +28,23 @@ export function createPush(
   const pushBlob: RegistryRepository['pushBlob'] = (bytes, options = {}) =>
     retryWriteConflicts(options.signal)(() => pushBlobOnce(bytes, options));
 
-  const pushBlobOnce: RegistryRepository['pushBlob'] = async (bytes, { mediaType = 'application/octet-stream', signal } = {}) => {
+  const pushBlobOnce: RegistryRepository['pushBlob'] = async (
+    bytes,
+    { mediaType = 'application/octet-stream', signal } = {},
+  ) => {
     const digest = digestOf(bytes);
     const task: Task = { attempted: 'push blob', on: `${at}@${digest}` };
     const descriptor: Descriptor = { mediaType, digest, size: bytes.length };
     const present = await session.request({ method: 'HEAD', path: `blobs/${digest}`, signal, task });
     await present.discard();
     if (present.status === 200) return descriptor;
-    const start = await session.request({ method: 'POST', path: 'blobs/uploads/', headers: { 'content-length': '0' }, signal, task });
+    const start = await session.request({
+      method: 'POST',
+      path: 'blobs/uploads/',
+      headers: { 'content-length': '0' },
+      signal,
+      task,
+    });
     if (start.status !== 202) return session.unexpected(start, task);
     const target = uploadTarget(start, task);
     await start.discard();
@@ -57,11 +66,15 @@ export function createPush(
 
   const pushManifest: RegistryRepository['pushManifest'] = async (bytes, mediaType, { tag, signal } = {}) => {
     const digest = digestOf(bytes);
-    const task: Task = { attempted: 'push manifest', on: tag === undefined ? `${at}@${digest}` : `${at}:${tag}` };
+    const task: Task = {
+      attempted: 'push manifest',
+      on: tag === undefined ? `${at}@${digest}` : `${at}:${tag}`,
+    };
     parseManifest(bytes, mediaType, task);
     if (tag !== undefined) checkTag(tag, task);
     const pushed = await putManifest(tag ?? digest, bytes, { 'content-type': mediaType }, task, signal);
-    if (pushed === undefined) throw distributionError('DISTRIBUTION_REFUSED', task, `${session.host} demands a condition`);
+    if (pushed === undefined)
+      throw distributionError('DISTRIBUTION_REFUSED', task, `${session.host} demands a condition`);
     return pushed;
   };
 
@@ -74,8 +87,17 @@ export function createPush(
     signal: AbortSignal | undefined,
     once = false,
   ): Promise<{ readonly digest: string; readonly subject?: string } | undefined> {
-    const answer = await session.request({ method: 'PUT', path: `manifests/${name}`, headers, body: bytes, signal, once, task });
-    if (answer.status !== 201 && answer.status !== 200 && answer.status !== 412) return session.unexpected(answer, task);
+    const answer = await session.request({
+      method: 'PUT',
+      path: `manifests/${name}`,
+      headers,
+      body: bytes,
+      signal,
+      once,
+      task,
+    });
+    if (answer.status !== 201 && answer.status !== 200 && answer.status !== 412)
+      return session.unexpected(answer, task);
     await answer.discard();
     if (answer.status === 412) return undefined;
     const digest = digestOf(bytes);
@@ -89,10 +111,13 @@ export function createPush(
     const task: Task = { attempted: 'push referrer', on: `${at}@${digestOf(bytes)}` };
     const content = parseManifest(bytes, mediaType, task);
     if (content.subject === undefined)
-      throw distributionError('DISTRIBUTION_BAD_MANIFEST', task, 'it has no subject', { fix: 'push it as a manifest' });
+      throw distributionError('DISTRIBUTION_BAD_MANIFEST', task, 'it has no subject', {
+        fix: 'push it as a manifest',
+      });
     const pushed = await pushManifest(bytes, mediaType, signal === undefined ? {} : { signal });
     if (pushed.subject === content.subject.digest) return { digest: pushed.digest, via: 'referrers' };
-    const artifactType = content.artifactType ?? (content.kind === 'manifest' ? content.config.mediaType : undefined);
+    const artifactType =
+      content.artifactType ?? (content.kind === 'manifest' ? content.config.mediaType : undefined);
     const entry: Descriptor = {
       mediaType,
       digest: pushed.digest,
@@ -100,7 +125,11 @@ export function createPush(
       ...(artifactType === undefined ? {} : { artifactType }),
       ...(Object.keys(content.annotations).length === 0 ? {} : { annotations: content.annotations }),
     };
-    await addUnderTag(fallbackTag(content.subject.digest), fallbackList(entry, task), signal === undefined ? {} : { signal });
+    await addUnderTag(
+      fallbackTag(content.subject.digest),
+      fallbackList(entry, task),
+      signal === undefined ? {} : { signal },
+    );
     return { digest: pushed.digest, via: 'fallback-tag' };
   };
 
@@ -112,8 +141,12 @@ export function createPush(
       write: async (bytes, mediaType, over) => {
         parseManifest(bytes, mediaType, task);
         // Registries that support conditions refuse a lost race (RFC 9110, section 13.1); others ignore them.
-        const condition = over === undefined ? { 'if-none-match': '*' } : over === '' ? {} : { 'if-match': over };
-        return (await putManifest(tag, bytes, { 'content-type': mediaType, ...condition }, task, signal, true)) !== undefined;
+        const condition =
+          over === undefined ? { 'if-none-match': '*' } : over === '' ? {} : { 'if-match': over };
+        return (
+          (await putManifest(tag, bytes, { 'content-type': mediaType, ...condition }, task, signal, true)) !==
+          undefined
+        );
       },
     };
     return takeTurns(`${at}:${tag}`, () => addToSharedTag(access, list, settle, task, signal));
@@ -123,7 +156,8 @@ export function createPush(
 }
 
 function checkTag(tag: string, task: Task): void {
-  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(tag)) throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is no tag');
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(tag))
+    throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is no tag');
 }
 
 /**
@@ -131,18 +165,24 @@ function checkTag(tag: string, task: Task): void {
  * kept.
  */
 function fallbackList(entry: Descriptor, task: Task): SharedList {
-  const listOf = (bytes: Uint8Array): unknown => record(parseJson(Buffer.from(bytes).toString('utf8')))?.['manifests'];
+  const listOf = (bytes: Uint8Array): unknown =>
+    record(parseJson(Buffer.from(bytes).toString('utf8')))?.['manifests'];
   return {
     mediaType: mediaTypes.ociIndex,
     entry,
     entriesOf({ bytes, content }) {
-      if (content.kind !== 'index') throw distributionError('DISTRIBUTION_REFUSED', task, 'the fallback tag is taken by an image');
+      if (content.kind !== 'index')
+        throw distributionError('DISTRIBUTION_REFUSED', task, 'the fallback tag is taken by an image');
       const entries = listOf(bytes);
       return Array.isArray(entries) ? (entries as unknown[]) : [];
     },
     keyOf: (one) => String(record(one)?.['digest']),
     build: (manifests, fields) =>
-      Promise.resolve(Buffer.from(JSON.stringify({ ...fields, schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }))),
+      Promise.resolve(
+        Buffer.from(
+          JSON.stringify({ ...fields, schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }),
+        ),
+      ),
   };
 }
 
@@ -150,7 +190,11 @@ function uploadTarget(answer: HttpAnswer, task: Task): URL {
   const target = URL.parse(answer.header('location') ?? '', answer.url.href);
   // Content and credentials are sent only where the caller sent them.
   if (answer.header('location') === undefined || target === null || target.origin !== answer.url.origin) {
-    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names no address at its own origin for the upload`);
+    throw distributionError(
+      'DISTRIBUTION_BAD_ANSWER',
+      task,
+      `${answer.url.host} names no address at its own origin for the upload`,
+    );
   }
   return target;
 }

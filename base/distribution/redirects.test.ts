@@ -36,7 +36,10 @@ afterEach(async () => {
   for (const close of opened.splice(0).toReversed()) await close();
 });
 
-async function serve(host: string, listener: RequestListener): Promise<{ readonly server: Server; readonly port: number }> {
+async function serve(
+  host: string,
+  listener: RequestListener,
+): Promise<{ readonly server: Server; readonly port: number }> {
   const server = createServer(listener).listen(0, host);
   await once(server, 'listening');
   opened.push(() => {
@@ -62,7 +65,17 @@ async function led(
   return { place, connections: () => connections };
 }
 
-const hosts = ['0.0.0.0', '[::]', '[::ffff:7f00:1]', '[::ffff:127.0.0.1]', '127.1', '2130706433', '0x7f000001', 'localhost.', 'near.test'];
+const hosts = [
+  '0.0.0.0',
+  '[::]',
+  '[::ffff:7f00:1]',
+  '[::ffff:127.0.0.1]',
+  '127.1',
+  '2130706433',
+  '0x7f000001',
+  'localhost.',
+  'near.test',
+];
 
 describe('a registry elsewhere', () => {
   for (const host of hosts) {
@@ -78,10 +91,14 @@ describe('a registry elsewhere', () => {
     it(`cannot direct token requests to ${host}`, async () => {
       const challenge = (target: string) => `Bearer realm="${target}token",service="x"`;
       const { place, connections } = await led(
-        (target) => (_request, response) => void response.writeHead(401, { 'www-authenticate': challenge(target) }).end(),
+        (target) => (_request, response) =>
+          void response.writeHead(401, { 'www-authenticate': challenge(target) }).end(),
         host,
       );
-      await assert.rejects(place.blobBytes(blob, 10), { code: 'DISTRIBUTION_UNAUTHORIZED', message: /token service/u });
+      await assert.rejects(place.blobBytes(blob, 10), {
+        code: 'DISTRIBUTION_UNAUTHORIZED',
+        message: /token service/u,
+      });
       assert.equal(connections(), 0);
     });
   }
@@ -91,9 +108,12 @@ it('a mirror on this machine, by a name, redirects to storage on this machine', 
   const storage = await serve('127.0.0.1', (_request, response) => void response.end('secret'));
   const registry = await serve(
     '127.0.0.1',
-    (_request, response) => void response.writeHead(307, { location: `http://near.test:${storage.port}/` }).end(),
+    (_request, response) =>
+      void response.writeHead(307, { location: `http://near.test:${storage.port}/` }).end(),
   );
-  const rules = new Map([['docker.io', { mirrors: [{ url: `http://near.test:${registry.port}` }], origin: false }]]);
+  const rules = new Map([
+    ['docker.io', { mirrors: [{ url: `http://near.test:${registry.port}` }], origin: false }],
+  ]);
   const client = createRegistryClient({ rules, insecureHosts: ['near.test'] });
   opened.push(() => client.close());
   const [place] = client.repositories({ registry: 'docker.io', repository: 'library/app' });

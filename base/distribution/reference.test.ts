@@ -64,7 +64,11 @@ describe('a reference', () => {
   }
   for (const [text, why] of bad) {
     it(`${JSON.stringify(text.slice(0, 60))} is refused`, () => {
-      assert.throws(() => parseReference(text), { code: 'DISTRIBUTION_BAD_REFERENCE', kind: 'invalid', message: why });
+      assert.throws(() => parseReference(text), {
+        code: 'DISTRIBUTION_BAD_REFERENCE',
+        kind: 'invalid',
+        message: why,
+      });
     });
   }
 
@@ -91,7 +95,15 @@ describe('a reference', () => {
 describe('a digest', () => {
   it('has a known algorithm and the right count of lower-case digits', () => {
     assert.ok(isDigest(`sha256:${hex}`) && isDigest(`sha512:${hex}${hex}`));
-    for (const text of ['', 'sha256:', `sha256:${hex}0`, `sha512:${hex}`, `sha1:${hex}`, ` sha256:${hex}`, `sha256:${hex}\n`])
+    for (const text of [
+      '',
+      'sha256:',
+      `sha256:${hex}0`,
+      `sha512:${hex}`,
+      `sha1:${hex}`,
+      ` sha256:${hex}`,
+      `sha256:${hex}\n`,
+    ])
       assert.ok(!isDigest(text), text);
   });
 

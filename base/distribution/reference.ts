@@ -38,21 +38,28 @@ export function parseReference(text: string): Reference {
 
   const at = text.indexOf('@');
   const digest = at < 0 ? undefined : text.slice(at + 1);
-  if (digest !== undefined && splitDigest(digest) === undefined) refuse('the part after @ is not a sha256 or sha512 digest');
+  if (digest !== undefined && splitDigest(digest) === undefined)
+    refuse('the part after @ is not a sha256 or sha512 digest');
   const named = at < 0 ? text : text.slice(0, at);
 
   const colon = named.lastIndexOf(':');
   const hasTag = colon > named.lastIndexOf('/');
   const tag = hasTag ? named.slice(colon + 1) : undefined;
-  if (tag !== undefined && !tagForm.test(tag)) refuse('the tag after : may hold letters, digits, _ . - and 128 characters');
+  if (tag !== undefined && !tagForm.test(tag))
+    refuse('the tag after : may hold letters, digits, _ . - and 128 characters');
   const name = hasTag ? named.slice(0, colon) : named;
 
   const { registry, repository } = splitName(name);
   if (!domain.test(registry)) refuse('the registry before the first / is no host name');
   if (repository === '') refuse('the name of the image is missing');
-  if (repository.length > repositoryLimit) refuse(`the repository is longer than ${repositoryLimit} characters`);
+  if (repository.length > repositoryLimit)
+    refuse(`the repository is longer than ${repositoryLimit} characters`);
   if (!repository.split('/').every((part) => pathPart.test(part))) {
-    refuse(repository === repository.toLowerCase() ? 'a part of the name is malformed' : 'the repository must be lower case');
+    refuse(
+      repository === repository.toLowerCase()
+        ? 'a part of the name is malformed'
+        : 'the repository must be lower case',
+    );
   }
   const effectiveTag = tag ?? (digest === undefined ? 'latest' : undefined);
   return {
@@ -75,7 +82,10 @@ function splitName(name: string): { readonly registry: string; readonly reposito
   const written = isHost ? first.toLowerCase() : 'docker.io';
   const rest = isHost ? name.slice(slash + 1) : name;
   const registry = written === 'index.docker.io' ? 'docker.io' : written;
-  return { registry, repository: registry === 'docker.io' && !rest.includes('/') && rest !== '' ? `library/${rest}` : rest };
+  return {
+    registry,
+    repository: registry === 'docker.io' && !rest.includes('/') && rest !== '' ? `library/${rest}` : rest,
+  };
 }
 
 /** Returns the normalised text: `docker.io/library/busybox:1`. Parsing it gives the same reference. */

@@ -35,8 +35,12 @@ export function createReferrers(
 ): RegistryRepository['referrers'] {
   return async (digest, options = {}) => {
     const { artifactType, limit = descriptorLimit } = options;
-    const task: Task = { attempted: 'list referrers of', on: `${session.host}/${session.repository}@${digest}` };
-    if (splitDigest(digest) === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
+    const task: Task = {
+      attempted: 'list referrers of',
+      on: `${session.host}/${session.repository}@${digest}`,
+    };
+    if (splitDigest(digest) === undefined)
+      throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
     const timeout = AbortSignal.timeout(documentTimeout);
     const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
 
@@ -56,7 +60,9 @@ export function createReferrers(
       if (page >= pageLimit) return { via: 'referrers', descriptors: found, complete: false };
       const asked: string | URL = path;
       const isFirst = page === 0;
-      const read: Page | undefined = await askAgain(attempts, signal, () => fetchPage(session, asked, isFirst, signal, task));
+      const read: Page | undefined = await askAgain(attempts, signal, () =>
+        fetchPage(session, asked, isFirst, signal, task),
+      );
       if (read === undefined) {
         const descriptors = await fallback(digest, manifest, signal);
         return { via: 'fallback-tag', complete: take(descriptors), descriptors: found };
@@ -81,7 +87,13 @@ async function fetchPage(
   signal: AbortSignal,
   task: Task,
 ): Promise<Page | undefined> {
-  const answer = await session.request({ method: 'GET', path, headers: { accept: mediaTypes.ociIndex }, signal, task });
+  const answer = await session.request({
+    method: 'GET',
+    path,
+    headers: { accept: mediaTypes.ociIndex },
+    signal,
+    task,
+  });
   if (isFirst && withoutApi.includes(answer.status)) {
     await answer.discard();
     return undefined;
@@ -97,10 +109,17 @@ async function fetchPage(
     );
   }
   const next = nextPage(answer, task);
-  return { descriptors: readPage(await readBody(answer, manifestByteLimit, task, signal), session.host, task), next };
+  return {
+    descriptors: readPage(await readBody(answer, manifestByteLimit, task, signal), session.host, task),
+    next,
+  };
 }
 
-async function fallback(digest: string, manifest: RegistryRepository['manifest'], signal: AbortSignal): Promise<readonly Descriptor[]> {
+async function fallback(
+  digest: string,
+  manifest: RegistryRepository['manifest'],
+  signal: AbortSignal,
+): Promise<readonly Descriptor[]> {
   try {
     const { content } = await manifest(fallbackTag(digest), signal);
     // An image may have this tag. An image is not a list.
@@ -121,7 +140,11 @@ function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
   }
   if (manifests === null) return [];
   if (!Array.isArray(manifests))
-    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${host} answers with JSON that is no list of referrers`);
+    throw distributionError(
+      'DISTRIBUTION_BAD_ANSWER',
+      task,
+      `${host} answers with JSON that is no list of referrers`,
+    );
   return manifests.map(parseDescriptor).filter((descriptor) => typeof descriptor !== 'string');
 }
 
@@ -132,7 +155,11 @@ function nextPage(answer: HttpAnswer, task: Task): URL | undefined {
   const next = URL.parse(match[1], answer.url.href);
   if (next === null || next.origin !== answer.url.origin) {
     answer.destroy();
-    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names a next page at another origin`);
+    throw distributionError(
+      'DISTRIBUTION_BAD_ANSWER',
+      task,
+      `${answer.url.host} names a next page at another origin`,
+    );
   }
   return next;
 }

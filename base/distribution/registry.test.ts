@@ -19,8 +19,12 @@ async function pushImage(
   const config = await repository.pushBlob(Buffer.from(JSON.stringify({ content })), {
     mediaType: 'application/vnd.oci.image.config.v1+json',
   });
-  const layer = await repository.pushBlob(Buffer.from(content.repeat(100_000)), { mediaType: 'application/vnd.oci.image.layer.v1.tar' });
-  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers: [layer] }));
+  const layer = await repository.pushBlob(Buffer.from(content.repeat(100_000)), {
+    mediaType: 'application/vnd.oci.image.layer.v1.tar',
+  });
+  const bytes = Buffer.from(
+    JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers: [layer] }),
+  );
   const { digest } = await repository.pushManifest(bytes, mediaTypes.ociManifest, { tag });
   return { image: { mediaType: mediaTypes.ociManifest, digest, size: bytes.length }, layer, config };
 }
@@ -86,7 +90,11 @@ describe('a real registry', { skip: missing }, () => {
     });
     await assert.rejects(repository.manifest(absent), notFound);
     await assert.rejects(repository.blob({ digest: absent, size: 1 }), notFound);
-    assert.deepEqual(await repository.referrers(absent), { via: 'fallback-tag', descriptors: [], complete: true });
+    assert.deepEqual(await repository.referrers(absent), {
+      via: 'fallback-tag',
+      descriptors: [],
+      complete: true,
+    });
   });
 
   it('holds descriptors to their word', async () => {
@@ -96,8 +104,13 @@ describe('a real registry', { skip: missing }, () => {
       code: 'DISTRIBUTION_SIZE_MISMATCH',
       kind: 'data-loss',
     });
-    await assert.rejects(repository.manifest({ ...image, mediaType: mediaTypes.dockerManifest }), { code: 'DISTRIBUTION_BAD_MANIFEST' });
-    await assert.rejects(repository.blob({ ...layer, size: 5 }), { code: 'DISTRIBUTION_SIZE_MISMATCH', message: new RegExp(layer.digest) });
+    await assert.rejects(repository.manifest({ ...image, mediaType: mediaTypes.dockerManifest }), {
+      code: 'DISTRIBUTION_BAD_MANIFEST',
+    });
+    await assert.rejects(repository.blob({ ...layer, size: 5 }), {
+      code: 'DISTRIBUTION_SIZE_MISMATCH',
+      message: new RegExp(layer.digest),
+    });
     await assert.rejects(repository.blobBytes(layer, 1000), { code: 'DISTRIBUTION_TOO_LARGE' });
     await assert.rejects(repository.manifest('../../blobs/x'), { code: 'DISTRIBUTION_BAD_REFERENCE' });
     await assert.rejects(repository.blob({ digest: '../x', size: 1 }), { code: 'DISTRIBUTION_BAD_DIGEST' });
@@ -120,14 +133,19 @@ describe('a real registry', { skip: missing }, () => {
     appendFileSync(fileOf(image.digest), ' ');
     // This registry checks a manifest's size itself, and answers 500. For a registry that does not, the
     // digest reveals it.
-    await assert.rejects(repository.manifest(image.digest), /DISTRIBUTION_(UNREACHABLE|DIGEST_MISMATCH|SIZE_MISMATCH)/);
+    await assert.rejects(
+      repository.manifest(image.digest),
+      /DISTRIBUTION_(UNREACHABLE|DIGEST_MISMATCH|SIZE_MISMATCH)/,
+    );
   });
 
   it('without the referrers API keeps them under the fallback tag, also when several write at once', async () => {
     const repository = repositoryOf('team/referrers');
     const { image, config } = await pushImage(repository, 'four', '1');
     const notes = ['a', 'b', 'c'].map((note) => referrer(image, config, note));
-    const pushed = await Promise.all(notes.map((bytes) => repository.pushReferrer(bytes, mediaTypes.ociManifest)));
+    const pushed = await Promise.all(
+      notes.map((bytes) => repository.pushReferrer(bytes, mediaTypes.ociManifest)),
+    );
     assert.deepEqual(
       pushed.map((one) => one.via),
       ['fallback-tag', 'fallback-tag', 'fallback-tag'],
@@ -135,7 +153,10 @@ describe('a real registry', { skip: missing }, () => {
     const again = await repository.pushReferrer(notes[0] ?? new Uint8Array(), mediaTypes.ociManifest);
     const listed = await repository.referrers(image.digest);
     assert.equal(listed.via, 'fallback-tag');
-    assert.deepEqual(new Set(listed.descriptors.map((one) => one.digest)), new Set(pushed.map((one) => one.digest)));
+    assert.deepEqual(
+      new Set(listed.descriptors.map((one) => one.digest)),
+      new Set(pushed.map((one) => one.digest)),
+    );
     assert.equal(listed.descriptors.length, 3, `${again.digest} is listed once`);
     assert.partialDeepStrictEqual(
       listed.descriptors.find((one) => one.digest === pushed[1]?.digest),
@@ -145,7 +166,10 @@ describe('a real registry', { skip: missing }, () => {
       },
     );
     assert.equal((await repository.manifest(fallbackTag(image.digest))).content.kind, 'index');
-    assert.deepEqual((await repository.referrers(image.digest, { artifactType: 'other/type' })).descriptors, []);
+    assert.deepEqual(
+      (await repository.referrers(image.digest, { artifactType: 'other/type' })).descriptors,
+      [],
+    );
     const few = await repository.referrers(image.digest, { limit: 2 });
     assert.deepEqual([few.descriptors.length, few.complete], [2, false]);
   });

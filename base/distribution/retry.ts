@@ -2,10 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { backOff, isBrokenOff, isServerFault, isSilence } from './passing-failure.ts';
 
 /**
- * Repeats a request to read something whose connection breaks, before its answer or within it, or whose answer
- * is 500. A server that stays silent is not asked again: the time for the request would be over.
+ * Repeats a request to read something whose connection breaks, before its answer or within it, or whose
+ * answer is 500. A server that stays silent is not asked again: the time for the request would be over.
  */
-export async function askAgain<T>(attempts: number, signal: AbortSignal | undefined, ask: () => Promise<T>): Promise<T> {
+export async function askAgain<T>(
+  attempts: number,
+  signal: AbortSignal | undefined,
+  ask: () => Promise<T>,
+): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await ask();

@@ -37,7 +37,10 @@ interface Asked {
 async function tokenService(address: string): Promise<{ readonly realm: string; readonly asked: Asked[] }> {
   const asked: Asked[] = [];
   const url = await serve(address, (request, response) => {
-    asked.push({ scope: new URL(request.url ?? '', url).searchParams.get('scope'), authorization: request.headers.authorization });
+    asked.push({
+      scope: new URL(request.url ?? '', url).searchParams.get('scope'),
+      authorization: request.headers.authorization,
+    });
     if (request.headers.authorization === basic('ann', 'wrong')) response.writeHead(401).end();
     else response.end(JSON.stringify({ token: 'given', expires_in: 300 }));
   });
@@ -48,7 +51,8 @@ async function tokenService(address: string): Promise<{ readonly realm: string; 
 const challenging = (address: string, challenge: string): Promise<string> =>
   serve(address, (_, response) => response.writeHead(401, { 'www-authenticate': challenge }).end());
 
-const basic = (name: string, password: string): string => `Basic ${Buffer.from(`${name}:${password}`).toString('base64')}`;
+const basic = (name: string, password: string): string =>
+  `Basic ${Buffer.from(`${name}:${password}`).toString('base64')}`;
 const bearer = (realm: string, scope = 'repository:r.example/app:pull'): string =>
   `Bearer realm="${realm}",service="trust",scope="${scope}"`;
 
@@ -60,7 +64,11 @@ function tokensOf(options: RegistryClientOptions = {}): ServiceTokens {
 
 /** Returns the answer to a 401 of the service. */
 async function answerTo(tokens: ServiceTokens, question: ServiceQuestion): Promise<string> {
-  return tokens.answer(question, await sharedHttpClient().send({ url: question.service, totalMs: 10_000 }), undefined);
+  return tokens.answer(
+    question,
+    await sharedHttpClient().send({ url: question.service, totalMs: 10_000 }),
+    undefined,
+  );
 }
 
 const question = (service: string, registry: string, password = 'secret'): ServiceQuestion => ({
@@ -77,10 +85,16 @@ describe('tokens for a service beside a registry', () => {
     const asking = question(service, 'http://127.0.0.1:5000');
     assert.equal(tokens.known(asking), undefined);
     assert.equal(await answerTo(tokens, asking), 'Bearer given');
-    assert.deepEqual(asked, [{ scope: 'repository:r.example/app:pull', authorization: basic('ann', 'secret') }]);
+    assert.deepEqual(asked, [
+      { scope: 'repository:r.example/app:pull', authorization: basic('ann', 'secret') },
+    ]);
     assert.equal(tokens.known(asking), 'Bearer given');
     assert.equal(tokens.known({ ...asking, repository: 'r.example/other' }), undefined);
-    assert.equal(tokens.known(question(service, 'http://127.0.0.1:5000', 'other')), undefined, 'another caller’s token');
+    assert.equal(
+      tokens.known(question(service, 'http://127.0.0.1:5000', 'other')),
+      undefined,
+      'another caller’s token',
+    );
   });
 
   it('are requested with the credentials of the registry only at the registry’s own token service', async () => {
@@ -90,7 +104,10 @@ describe('tokens for a service beside a registry', () => {
     await answerTo(tokensOf(), question(await challenging('127.0.0.2', bearer(own.realm)), registry));
     assert.equal(own.asked.at(-1)?.authorization, basic('ann', 'secret'));
     await answerTo(tokensOf(), question(await challenging('127.0.0.2', bearer(foreign.realm)), registry));
-    await answerTo(tokensOf(), question(await challenging('127.0.0.2', bearer(own.realm.replace('/token', '/log'))), registry));
+    await answerTo(
+      tokensOf(),
+      question(await challenging('127.0.0.2', bearer(own.realm.replace('/token', '/log'))), registry),
+    );
     assert.deepEqual(
       [foreign.asked, own.asked].map((all) => all.at(-1)?.authorization),
       [undefined, undefined],
@@ -104,7 +121,9 @@ describe('tokens for a service beside a registry', () => {
       requests += 1;
       response.writeHead(401, { 'www-authenticate': bearer(realm) }).end();
     });
-    const rules = new Map([[new URL(registry).host, { mirrors: [{ url: 'http://127.0.0.9:1' }], origin: false }]]);
+    const rules = new Map([
+      [new URL(registry).host, { mirrors: [{ url: 'http://127.0.0.9:1' }], origin: false }],
+    ]);
     await answerTo(tokensOf({ rules }), question(await challenging('127.0.0.2', bearer(realm)), registry));
     assert.deepEqual([requests, asked.map(({ authorization }) => authorization)], [0, [undefined]]);
   });
@@ -113,26 +132,36 @@ describe('tokens for a service beside a registry', () => {
     const { realm, asked } = await tokenService('127.0.0.1');
     const greedy = await challenging('127.0.0.2', bearer(realm, 'repository:secret/app:push,pull'));
     await answerTo(tokensOf(), question(greedy, 'http://127.0.0.1:5000'));
-    assert.deepEqual(asked, [{ scope: 'repository:r.example/app:pull', authorization: basic('ann', 'secret') }]);
+    assert.deepEqual(asked, [
+      { scope: 'repository:r.example/app:pull', authorization: basic('ann', 'secret') },
+    ]);
   });
 
   it('the registry’s password is not sent to a service on another host that requests it by Basic authentication', async () => {
     const service = await challenging('127.0.0.2', 'Basic realm="trust"');
-    await assert.rejects(answerTo(tokensOf(), question(service, 'http://127.0.0.1:5000')), { code: 'DISTRIBUTION_UNAUTHORIZED' });
-    const own = { ...question(service, 'http://127.0.0.1:5000'), login: { username: 'bob', password: 'own' } };
+    await assert.rejects(answerTo(tokensOf(), question(service, 'http://127.0.0.1:5000')), {
+      code: 'DISTRIBUTION_UNAUTHORIZED',
+    });
+    const own = {
+      ...question(service, 'http://127.0.0.1:5000'),
+      login: { username: 'bob', password: 'own' },
+    };
     assert.equal(await answerTo(tokensOf(), own), basic('bob', 'own'));
   });
 
   it('a token service’s no is told without the password', async () => {
     const { realm } = await tokenService('127.0.0.1');
     const service = await challenging('127.0.0.2', bearer(realm));
-    await assert.rejects(answerTo(tokensOf(), question(service, 'http://127.0.0.1:5000', 'wrong')), (error) => {
-      assert.ok(isPortcullisError(error));
-      assert.equal(error.code, 'DISTRIBUTION_UNAUTHORIZED');
-      assert.match(error.message, /answers 401/u);
-      assert.doesNotMatch(JSON.stringify(error) + error.message, /wrong/u);
-      return true;
-    });
+    await assert.rejects(
+      answerTo(tokensOf(), question(service, 'http://127.0.0.1:5000', 'wrong')),
+      (error) => {
+        assert.ok(isPortcullisError(error));
+        assert.equal(error.code, 'DISTRIBUTION_UNAUTHORIZED');
+        assert.match(error.message, /answers 401/u);
+        assert.doesNotMatch(JSON.stringify(error) + error.message, /wrong/u);
+        return true;
+      },
+    );
   });
 
   it('a registry’s own token goes to no other service', async () => {

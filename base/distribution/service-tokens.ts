@@ -95,7 +95,9 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
 
   /** Notary's name for a repository begins with the registry. */
   const repositoryAt = ({ repository, pull }: ServiceQuestion): string =>
-    pull !== undefined && repository.startsWith(`${pull.registry}/`) ? repository.slice(pull.registry.length + 1) : repository;
+    pull !== undefined && repository.startsWith(`${pull.registry}/`)
+      ? repository.slice(pull.registry.length + 1)
+      : repository;
   const grantOf = ({ service, repository }: ServiceQuestion): Grant => ({
     origin: service.origin,
     repository,
@@ -112,7 +114,10 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
     // elsewhere.
     return { ...grantOf(question), credentials, scope: `repository:${question.repository}:pull` };
   };
-  const ownGrant = (question: ServiceQuestion): Grant => ({ ...grantOf(question), credentials: question.login });
+  const ownGrant = (question: ServiceQuestion): Grant => ({
+    ...grantOf(question),
+    credentials: question.login,
+  });
 
   return {
     known(question) {
@@ -120,7 +125,10 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
       return (pull && authorisation.known(pull)) ?? authorisation.known(ownGrant(question));
     },
     async answer(question, refused, used) {
-      const task: Task = { attempted: 'ask trust service', on: `${question.service.host}/${question.repository}` };
+      const task: Task = {
+        attempted: 'ask trust service',
+        on: `${question.service.host}/${question.repository}`,
+      };
       if (!rules.mayAsk(question.service)) {
         await refused.discard();
         throw distributionError(
@@ -135,7 +143,9 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
       const pull = pullGrant(question);
       const receiver = realmOf(refused) ?? question.service;
       const mine =
-        pull !== undefined && question.pull !== undefined && (await mayHave(question.pull.registry, repositoryAt(question), receiver));
+        pull !== undefined &&
+        question.pull !== undefined &&
+        (await mayHave(question.pull.registry, repositoryAt(question), receiver));
       return authorisation.answer(mine ? pull : ownGrant(question), refused, task, used);
     },
     close: () => transport.close(),
@@ -143,6 +153,8 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
 }
 
 function realmOf(answer: HttpAnswer): URL | undefined {
-  const bearer = parseChallenges(answer.header('www-authenticate') ?? '').find(({ scheme }) => scheme === 'bearer');
+  const bearer = parseChallenges(answer.header('www-authenticate') ?? '').find(
+    ({ scheme }) => scheme === 'bearer',
+  );
   return URL.parse(bearer?.params['realm'] ?? '') ?? undefined;
 }

@@ -44,7 +44,12 @@ export function transferMs(bytes: number): number {
 }
 
 export function createSession(
-  place: { readonly origin: string; readonly host: string; readonly repository: string; readonly credentials: Credentials | undefined },
+  place: {
+    readonly origin: string;
+    readonly host: string;
+    readonly repository: string;
+    readonly credentials: Credentials | undefined;
+  },
   transport: Transport,
   authorisation: Authorisation,
   documentMs: number,
@@ -84,7 +89,8 @@ export function createSession(
     const said = `${url.host} answers ${status}${await errorWords(answer)}`;
     await answer.discard();
     const details = { host: url.host, status };
-    if (status === 401 || status === 403) throw distributionError('DISTRIBUTION_UNAUTHORIZED', task, said, { details });
+    if (status === 401 || status === 403)
+      throw distributionError('DISTRIBUTION_UNAUTHORIZED', task, said, { details });
     if (status === 404) throw distributionError('DISTRIBUTION_NOT_FOUND', task, said, { details });
     if (status === 429) {
       const after = answer.header('retry-after');

@@ -19,7 +19,8 @@ const list: SharedList = {
   keyOf: String,
   build: (entries) => Promise.resolve(Buffer.from(JSON.stringify(entries))),
 };
-const fetched = (bytes: Uint8Array): FetchedManifest => ({ bytes, digest: digestOf(bytes) }) as FetchedManifest;
+const fetched = (bytes: Uint8Array): FetchedManifest =>
+  ({ bytes, digest: digestOf(bytes) }) as FetchedManifest;
 
 test('an entry that was dropped and written again has to stand for the whole time again', async () => {
   const settle = 100;
@@ -121,7 +122,9 @@ for (const [status, isWritten] of [
         else {
           if (isWritten) content = bytes;
           content = Buffer.from(JSON.stringify([...(textOf(content) as string[]), 'theirs']));
-          throw distributionError('DISTRIBUTION_UNREACHABLE', task, `the registry answers ${status}`, { details: { status } });
+          throw distributionError('DISTRIBUTION_UNREACHABLE', task, `the registry answers ${status}`, {
+            details: { status },
+          });
         }
         return Promise.resolve(true);
       },
@@ -137,7 +140,11 @@ test('a registry that stays busy is not asked for ever', async () => {
     read: () => Promise.resolve(fetched(first)),
     write: () => {
       writes += 1;
-      return Promise.reject(distributionError('DISTRIBUTION_UNREACHABLE', task, 'the registry answers 503', { details: { status: 503 } }));
+      return Promise.reject(
+        distributionError('DISTRIBUTION_UNREACHABLE', task, 'the registry answers 503', {
+          details: { status: 503 },
+        }),
+      );
     },
   };
   await assert.rejects(addToSharedTag(access, list, settle, task), { code: 'DISTRIBUTION_UNREACHABLE' });
@@ -147,8 +154,13 @@ test('a registry that stays busy is not asked for ever', async () => {
 test('a list at a busy registry is read again before it is written again: another entry came meanwhile', async () => {
   const indexOf = (entries: readonly unknown[]): Buffer =>
     Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: entries }));
-  const entry = (name: string): Descriptor => ({ mediaType: mediaTypes.ociManifest, digest: digestOf(Buffer.from(name)), size: 2 });
-  const entriesIn = (bytes: Uint8Array): Descriptor[] => (textOf(bytes) as { manifests: Descriptor[] }).manifests;
+  const entry = (name: string): Descriptor => ({
+    mediaType: mediaTypes.ociManifest,
+    digest: digestOf(Buffer.from(name)),
+    size: 2,
+  });
+  const entriesIn = (bytes: Uint8Array): Descriptor[] =>
+    (textOf(bytes) as { manifests: Descriptor[] }).manifests;
   const digestsIn = (bytes: Uint8Array): string[] =>
     entriesIn(bytes)
       .map(({ digest }) => digest)
@@ -157,7 +169,9 @@ test('a list at a busy registry is read again before it is written again: anothe
   let puts = 0;
   const server = await serveHttp((request, response) => {
     if (request.method !== 'PUT') {
-      response.writeHead(200, { 'content-type': mediaTypes.ociIndex, 'content-length': kept.length }).end(kept);
+      response
+        .writeHead(200, { 'content-type': mediaTypes.ociIndex, 'content-length': kept.length })
+        .end(kept);
       return;
     }
     const parts: Buffer[] = [];

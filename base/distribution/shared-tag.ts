@@ -103,13 +103,19 @@ export async function addToSharedTag(
     // A list that is written again may have the same digest: its time starts again.
     stood = undefined;
     if (wrote >= writeLimit) {
-      throw distributionError('DISTRIBUTION_REFUSED', task, `the list was overwritten by others ${writeLimit} times`, {
-        fix: 'try again when fewer write to it',
-      });
+      throw distributionError(
+        'DISTRIBUTION_REFUSED',
+        task,
+        `the list was overwritten by others ${writeLimit} times`,
+        {
+          fix: 'try again when fewer write to it',
+        },
+      );
     }
     const bytes = await list.build([...entries, ...missing], current === undefined ? {} : fieldsOf(current));
     // The preparation takes time. The list may be out of date, and another client's entry would be dropped.
-    const stale = performance.now() - readAt > freshFor && (await calm(() => access.read()))?.digest !== current?.digest;
+    const stale =
+      performance.now() - readAt > freshFor && (await calm(() => access.read()))?.digest !== current?.digest;
     if (!stale && (await write(bytes, current === undefined ? undefined : (current.etag ?? '')))) wrote += 1;
     window = window === 0 ? 0 : Math.min(settleLimit, Math.max(window, 2 * (performance.now() - readAt)));
     // After a lost race, wait a random time, and before the read, so that the list is fresh when it is

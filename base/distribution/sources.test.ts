@@ -21,7 +21,9 @@ afterEach(async () => {
 });
 
 const answering = (response: ServerResponse): void =>
-  void response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': manifest.length }).end(manifest);
+  void response
+    .writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': manifest.length })
+    .end(manifest);
 async function serve(): Promise<TestServer> {
   const server = await serveHttp((_request, response) => answering(response));
   opened.push(server);
@@ -42,24 +44,34 @@ describe('the sources of a name', () => {
       'docker.io': { mirrors: [{ url: 'https://hub.test/hub' }], origin: false },
       '*.lan.test': { mirrors: [{ url: 'https://three.test/lan' }] },
     });
-    assert.deepEqual(places(client, 'quay.io/team/app:1'), ['one.test/cache/app', 'two.test/app', 'quay.io/team/app']);
+    assert.deepEqual(places(client, 'quay.io/team/app:1'), [
+      'one.test/cache/app',
+      'two.test/app',
+      'quay.io/team/app',
+    ]);
     assert.deepEqual(places(client, 'busybox'), ['hub.test/hub/library/busybox']);
     assert.deepEqual(places(client, 'a.lan.test:5000/app'), ['three.test/lan/app', 'a.lan.test:5000/app']);
     assert.deepEqual(places(client, 'quay.io/other/app'), ['quay.io/other/app']);
     assert.deepEqual(
-      ['quay.io/team/app', 'docker.io/library/busybox'].map((name) => client.asksOrigin(parseReference(name))),
+      ['quay.io/team/app', 'docker.io/library/busybox'].map((name) =>
+        client.asksOrigin(parseReference(name)),
+      ),
       [true, false],
     );
   });
 
   it('do not contain a mirror that has no path for the name', () => {
     const client = clientOf({ 'quay.io/team': { mirrors: [{ url: 'https://one.test' }] } });
-    assert.throws(() => client.repositories({ registry: 'quay.io', repository: 'team' }), { code: 'DISTRIBUTION_BAD_MIRROR' });
+    assert.throws(() => client.repositories({ registry: 'quay.io', repository: 'team' }), {
+      code: 'DISTRIBUTION_BAD_MIRROR',
+    });
   });
 
   it('that is blocked are none, and nothing is requested', async () => {
     const server = await serve();
-    const client = clientOf({ [`${server.host}/team`]: { blocked: true, mirrors: [{ url: `${server.url}/cache` }] } });
+    const client = clientOf({
+      [`${server.host}/team`]: { blocked: true, mirrors: [{ url: `${server.url}/cache` }] },
+    });
     assert.throws(() => client.repositories(parseReference(`${server.host}/team/app`)), {
       code: 'DISTRIBUTION_BLOCKED',
       kind: 'denied',
@@ -91,7 +103,10 @@ describe('the sources of a name', () => {
     const [first, second] = client.repositories(parseReference(`${origin.host}/app:1`));
     assert.deepEqual([first?.answersTags, second?.answersTags], [false, true]);
     for (const ask of [first?.manifest('1'), first?.resolve('1')])
-      await assert.rejects(ask ?? Promise.resolve(), { code: 'DISTRIBUTION_NOT_FOUND', message: /digests only/ });
+      await assert.rejects(ask ?? Promise.resolve(), {
+        code: 'DISTRIBUTION_NOT_FOUND',
+        message: /digests only/,
+      });
     assert.deepEqual(mirror.requests, []);
     assert.equal((await second?.manifest('1'))?.digest, digestOf(manifest));
     assert.equal((await first?.manifest(digestOf(manifest)))?.digest, digestOf(manifest));

@@ -39,7 +39,11 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-export function createTransport(options: RegistryClientOptions, rules: HostRules, certificates: Certificates): Transport {
+export function createTransport(
+  options: RegistryClientOptions,
+  rules: HostRules,
+  certificates: Certificates,
+): Transport {
   const { attempts = 3, maxDelayMs = 10_000 } = options.retry ?? {};
   const client = createHttpClient({
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
@@ -49,12 +53,22 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
   async function exchange({ task, once: _once, ...request }: HttpRequest): Promise<HttpAnswer> {
     const check = (url: URL): void => {
       if (rules.mayAsk(url)) return;
-      throw distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host} would have to be asked in plain HTTP`, {
-        fix: 'serve it over https, or name it as an insecure registry',
-      });
+      throw distributionError(
+        'DISTRIBUTION_UNREACHABLE',
+        task,
+        `${url.host} would have to be asked in plain HTTP`,
+        {
+          fix: 'serve it over https, or name it as an insecure registry',
+        },
+      );
     };
     try {
-      return await client.send({ ...request, redirects: redirectLimit, check, tls: ({ host }) => certificates.of(host) });
+      return await client.send({
+        ...request,
+        redirects: redirectLimit,
+        check,
+        tls: ({ host }) => certificates.of(host),
+      });
     } catch (error) {
       throw networkFailure(error, request.url, task, request.signal);
     }

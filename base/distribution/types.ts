@@ -67,7 +67,12 @@ export interface RegistryClientOptions {
    * Milliseconds: 5000 to connect, 30000 until an answer begins, 30000 between two pieces of a body, 60000
    * for one bounded document.
    */
-  readonly timeouts?: { readonly connect?: number; readonly headers?: number; readonly idle?: number; readonly document?: number };
+  readonly timeouts?: {
+    readonly connect?: number;
+    readonly headers?: number;
+    readonly idle?: number;
+    readonly document?: number;
+  };
   /**
    * The number of attempts (3) for an answer of 429 or 503, and, except for writes, of 500, 502 and 504 or a
    * connection that breaks. For a blob, only attempts without progress count. The longest wait before an
@@ -85,12 +90,15 @@ export interface RegistryClientOptions {
 /** Use one client per process: it keeps connections and tokens. Usable from any thread. */
 export interface RegistryClient {
   /**
-   * Returns the endpoints for this repository, in order: the mirrors, then the origin (omitted if the rule has
-   * `origin: false`). Mirrors whose own name there is blocked are omitted.
+   * Returns the endpoints for this repository, in order: the mirrors, then the origin (omitted if the rule
+   * has `origin: false`). Mirrors whose own name there is blocked are omitted.
    * @param credentials bound to the reference's registry
    * @throws PortcullisError DISTRIBUTION_BLOCKED, DISTRIBUTION_BAD_MIRROR
    */
-  repositories(reference: Pick<Reference, 'registry' | 'repository'>, credentials?: Credentials): readonly RegistryRepository[];
+  repositories(
+    reference: Pick<Reference, 'registry' | 'repository'>,
+    credentials?: Credentials,
+  ): readonly RegistryRepository[];
   /** Returns whether the origin of a name is asked at all. */
   asksOrigin(reference: Pick<Reference, 'registry' | 'repository'>): boolean;
   /** Closes every connection. Pending requests fail. */
@@ -149,11 +157,14 @@ export interface RegistryRepository {
    * against it. Refused: HTML, schema 1, a mediaType field that differs from Content-Type, an index with
    * layers, a manifest with manifests (CVE-2021-41190).
    */
-  manifest(wanted: string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>, signal?: AbortSignal): Promise<FetchedManifest>;
+  manifest(
+    wanted: string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>,
+    signal?: AbortSignal,
+  ): Promise<FetchedManifest>;
   /**
    * Yields the bytes as they arrive. Fails as soon as there are too many, and at the end if digest or size
-   * differ. If the connection breaks, the rest is requested with Range (RFC 9110, section 14). The caller must
-   * iterate over it, or abort `signal`.
+   * differ. If the connection breaks, the rest is requested with Range (RFC 9110, section 14). The caller
+   * must iterate over it, or abort `signal`.
    * @param begun the first bytes of the blob, as an earlier fetch left them: they count for size and digest,
    * and only the bytes behind them are requested and yielded
    */
@@ -163,7 +174,11 @@ export interface RegistryRepository {
     begun?: AsyncIterable<Uint8Array>,
   ): Promise<AsyncIterable<Uint8Array>>;
   /** Fetches a blob. Refuses a descriptor of more than `limit` bytes before it sends a request. */
-  blobBytes(descriptor: Pick<Descriptor, 'digest' | 'size'>, limit: number, signal?: AbortSignal): Promise<Uint8Array>;
+  blobBytes(
+    descriptor: Pick<Descriptor, 'digest' | 'size'>,
+    limit: number,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array>;
   /**
    * Lists artifacts whose subject is `digest`. Empty if there is no such list. `limit`: default 1000. The
    * list is filtered by `artifactType` here, regardless of the registry's own filter. Some registries report
@@ -175,7 +190,10 @@ export interface RegistryRepository {
     options?: { readonly artifactType?: string; readonly limit?: number; readonly signal?: AbortSignal },
   ): Promise<Referrers>;
   /** Uploads the blob unless the registry has it. */
-  pushBlob(bytes: Uint8Array, options?: { readonly mediaType?: string; readonly signal?: AbortSignal }): Promise<Descriptor>;
+  pushBlob(
+    bytes: Uint8Array,
+    options?: { readonly mediaType?: string; readonly signal?: AbortSignal },
+  ): Promise<Descriptor>;
   /** Pushes by tag, otherwise by digest. `subject` is the value of the registry's OCI-Subject header. */
   pushManifest(
     bytes: Uint8Array,

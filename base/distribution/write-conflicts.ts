@@ -9,7 +9,9 @@ export const writeConflictLimit = 20;
  * answers 500 to a client that reads a tag at the moment it is written, and 400 (DIGEST_INVALID) to a client
  * that pushes bytes that another client is pushing. Both states last milliseconds.
  */
-export function retryWriteConflicts(signal: AbortSignal | undefined): <T>(ask: () => Promise<T>) => Promise<T> {
+export function retryWriteConflicts(
+  signal: AbortSignal | undefined,
+): <T>(ask: () => Promise<T>) => Promise<T> {
   let left = writeConflictLimit;
   return async (ask) => {
     for (;;) {
@@ -27,7 +29,10 @@ export function retryWriteConflicts(signal: AbortSignal | undefined): <T>(ask: (
 /** Returns whether a registry failed in the way that concurrent writes of one object cause. */
 export function isWriteConflict(error: unknown): boolean {
   const status = statusOf(error);
-  return status === 500 || (status === 400 && isPortcullisError(error) && error.failure.why.includes('DIGEST_INVALID'));
+  return (
+    status === 500 ||
+    (status === 400 && isPortcullisError(error) && error.failure.why.includes('DIGEST_INVALID'))
+  );
 }
 
 /** Returns whether a registry asked the client to wait. */

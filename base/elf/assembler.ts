@@ -5,7 +5,8 @@ import { append } from '../lists/index.ts';
  * keep their values over system calls, `a0`…`a4` are the arguments of a call, `result` is its answer (also a0
  * on arm64: use it at once), `t` is scratch, `sp` is the stack.
  */
-export type Register = 's0' | 's1' | 's2' | 's3' | 's4' | 'a0' | 'a1' | 'a2' | 'a3' | 'a4' | 'result' | 't' | 'sp';
+export type Register =
+  's0' | 's1' | 's2' | 's3' | 's4' | 'a0' | 'a1' | 'a2' | 'a3' | 'a4' | 'result' | 't' | 'sp';
 
 export interface Assembler {
   label(name: string): void;
@@ -43,25 +44,48 @@ export function assemblerForX64(): Assembler {
   };
   const code: number[] = [];
   const { labels, fixes, resolve } = targets();
-  const word = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >> 24) & 255];
+  const word = (value: number): number[] => [
+    value & 255,
+    (value >> 8) & 255,
+    (value >> 16) & 255,
+    (value >> 24) & 255,
+  ];
   /** Emits REX prefix, opcode and ModRM. @param reg in the reg field @param rm in the rm field */
-  const emit = (wide: boolean, opcode: readonly number[], reg: number, rm: number, mode: number, tail: readonly number[] = []): void => {
+  const emit = (
+    wide: boolean,
+    opcode: readonly number[],
+    reg: number,
+    rm: number,
+    mode: number,
+    tail: readonly number[] = [],
+  ): void => {
     const rex = 0x40 | (wide ? 8 : 0) | (reg > 7 ? 4 : 0) | (rm > 7 ? 1 : 0);
     append(code, [rex, ...opcode, (mode << 6) | ((reg & 7) << 3) | (rm & 7), ...tail]);
   };
   /** Addresses memory with a 32-bit offset from a base. A base whose low bits are 4 needs a SIB byte. */
-  const memory = (wide: boolean, opcode: readonly number[], reg: Register, base: Register, offset: number): void => {
-    emit(wide, opcode, numbers[reg], numbers[base], 2, [...((numbers[base] & 7) === 4 ? [0x24] : []), ...word(offset)]);
+  const memory = (
+    wide: boolean,
+    opcode: readonly number[],
+    reg: Register,
+    base: Register,
+    offset: number,
+  ): void => {
+    emit(wide, opcode, numbers[reg], numbers[base], 2, [
+      ...((numbers[base] & 7) === 4 ? [0x24] : []),
+      ...word(offset),
+    ]);
   };
   const branch = (opcode: readonly number[], label: string): void => {
     append(code, [...opcode, 0, 0, 0, 0]);
     const end = code.length;
     fixes.push([label, (bytes, target) => void bytes.writeInt32LE(target - end, end - 4)]);
   };
-  const test = (register: Register, wide: boolean): void => emit(wide, [0x85], numbers[register], numbers[register], 3);
+  const test = (register: Register, wide: boolean): void =>
+    emit(wide, [0x85], numbers[register], numbers[register], 3);
   return {
     label: (name) => void labels.set(name, code.length),
-    set: (to, value) => void append(code, [numbers[to] > 7 ? 0x41 : 0x40, 0xb8 | (numbers[to] & 7), ...word(value)]),
+    set: (to, value) =>
+      void append(code, [numbers[to] > 7 ? 0x41 : 0x40, 0xb8 | (numbers[to] & 7), ...word(value)]),
     copy: (to, from) => emit(true, [0x89], numbers[from], numbers[to], 3),
     addTo: (to, value) => emit(true, [0x81], 0, numbers[to], 3, word(value)),
     addRegister: (to, from) => emit(true, [0x01], numbers[from], numbers[to], 3),
@@ -105,27 +129,46 @@ export function assemblerForArm64(): Assembler {
   const code: number[] = [];
   const { labels, fixes, resolve } = targets();
   const load = (register: number, value: number): void => {
-    code.push(0x5280_0000 | ((value & 0xffff) << 5) | register, 0x72a0_0000 | (((value >>> 16) & 0xffff) << 5) | register);
+    code.push(
+      0x5280_0000 | ((value & 0xffff) << 5) | register,
+      0x72a0_0000 | (((value >>> 16) & 0xffff) << 5) | register,
+    );
   };
-  const memory = (opcode: number, scale: number, register: Register, base: Register, offset: number): void => {
+  const memory = (
+    opcode: number,
+    scale: number,
+    register: Register,
+    base: Register,
+    offset: number,
+  ): void => {
     code.push(opcode | ((offset / scale) << 10) | (numbers[base] << 5) | numbers[register]);
   };
   const branch = (opcode: number, shift: number, mask: number, label: string): void => {
     const at = code.length * 4;
     code.push(opcode);
-    fixes.push([label, (bytes, target) => void bytes.writeUInt32LE((opcode | ((((target - at) / 4) & mask) << shift)) >>> 0, at)]);
+    fixes.push([
+      label,
+      (bytes, target) =>
+        void bytes.writeUInt32LE((opcode | ((((target - at) / 4) & mask) << shift)) >>> 0, at),
+    ]);
   };
   return {
     label: (name) => void labels.set(name, code.length * 4),
     set: (to, value) => load(numbers[to], value),
     copy: (to, from) =>
       void code.push(
-        to === 'sp' || from === 'sp' ? 0x9100_0000 | (numbers[from] << 5) | numbers[to] : 0xaa00_03e0 | (numbers[from] << 16) | numbers[to],
+        to === 'sp' || from === 'sp'
+          ? 0x9100_0000 | (numbers[from] << 5) | numbers[to]
+          : 0xaa00_03e0 | (numbers[from] << 16) | numbers[to],
       ),
     addTo: (to, value) =>
-      void code.push((value < 0 ? 0xd100_0000 : 0x9100_0000) | (Math.abs(value) << 10) | (numbers[to] << 5) | numbers[to]),
-    addRegister: (to, from) => void code.push(0x8b00_0000 | (numbers[from] << 16) | (numbers[to] << 5) | numbers[to]),
-    subtractRegister: (to, from) => void code.push(0xcb00_0000 | (numbers[from] << 16) | (numbers[to] << 5) | numbers[to]),
+      void code.push(
+        (value < 0 ? 0xd100_0000 : 0x9100_0000) | (Math.abs(value) << 10) | (numbers[to] << 5) | numbers[to],
+      ),
+    addRegister: (to, from) =>
+      void code.push(0x8b00_0000 | (numbers[from] << 16) | (numbers[to] << 5) | numbers[to]),
+    subtractRegister: (to, from) =>
+      void code.push(0xcb00_0000 | (numbers[from] << 16) | (numbers[to] << 5) | numbers[to]),
     load64: (to, base, offset) => memory(0xf940_0000, 8, to, base, offset),
     load16: (to, base, offset) => memory(0x7940_0000, 2, to, base, offset),
     load8: (to, base, offset) => memory(0x3940_0000, 1, to, base, offset),
@@ -157,7 +200,11 @@ export function assemblerForArm64(): Assembler {
   };
 }
 
-function targets(): { labels: Map<string, number>; fixes: [string, Fix][]; resolve: (code: Buffer) => Buffer } {
+function targets(): {
+  labels: Map<string, number>;
+  fixes: [string, Fix][];
+  resolve: (code: Buffer) => Buffer;
+} {
   const labels = new Map<string, number>();
   const fixes: [string, Fix][] = [];
   return {

@@ -19,7 +19,10 @@ const headerSize = 64 + 56;
  * @param write emits the code and lays out the constants it refers to; it is called twice, and the code must
  * have the same length both times
  */
-export function assembleExecutable(machine: Machine, write: (assembler: Assembler, constants: Constants) => void): Buffer {
+export function assembleExecutable(
+  machine: Machine,
+  write: (assembler: Assembler, constants: Constants) => void,
+): Buffer {
   const { elf, assembler: create } = machines[machine];
   const assemble = (address: number): { code: Buffer; data: Buffer } => {
     const assembler = create();
@@ -72,7 +75,11 @@ export function words(...values: readonly bigint[]): Buffer {
  * Emits a system call with constant arguments: 32-bit values, where -1 is ~0. undefined leaves the register
  * unchanged.
  */
-export function callWith(assembler: Assembler, number: number, ...values: readonly (number | undefined)[]): void {
+export function callWith(
+  assembler: Assembler,
+  number: number,
+  ...values: readonly (number | undefined)[]
+): void {
   (['a0', 'a1', 'a2', 'a3', 'a4'] as const).forEach((register, at) => {
     const value = values[at];
     if (value !== undefined) assembler.set(register, value);

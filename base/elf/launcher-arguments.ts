@@ -4,9 +4,16 @@
  * caller that only starts commands needs nothing else of launchers.
  * @param path the PATH of the environment; a command with a slash is not searched for
  */
-export function launcherArguments(launcher: string, args: readonly string[], path: string | undefined): string[] {
+export function launcherArguments(
+  launcher: string,
+  args: readonly string[],
+  path: string | undefined,
+): string[] {
   const command = args[0] ?? '';
-  const folders = (path ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin').split(':').filter((folder) => folder !== '');
-  const candidates = command === '' ? [] : command.includes('/') ? [command] : folders.map((folder) => `${folder}/${command}`);
+  const folders = (path ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin')
+    .split(':')
+    .filter((folder) => folder !== '');
+  const candidates =
+    command === '' ? [] : command.includes('/') ? [command] : folders.map((folder) => `${folder}/${command}`);
   return [launcher, ...candidates, '', ...args];
 }

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { PortcullisError, asPortcullisError, errorFromJson, errorToJson, fileReason, isPortcullisError, reasonOf } from './index.ts';
+import {
+  PortcullisError,
+  asPortcullisError,
+  errorFromJson,
+  errorToJson,
+  fileReason,
+  isPortcullisError,
+  reasonOf,
+} from './index.ts';
 import type { Failure } from './index.ts';
 
 const failure: Failure = {
@@ -14,7 +22,10 @@ const failure: Failure = {
 
 describe('a failure', () => {
   it('is one sentence: attempted, on, why, fix, code', () => {
-    assert.equal(new PortcullisError(failure).message, 'write to database /var/lib/state.db: database is locked; try again [STORAGE_BUSY]');
+    assert.equal(
+      new PortcullisError(failure).message,
+      'write to database /var/lib/state.db: database is locked; try again [STORAGE_BUSY]',
+    );
     assert.equal(
       new PortcullisError({ ...failure, on: '', prefix: 'RegistryUnavailable' }).message,
       'RegistryUnavailable: write to database: database is locked; try again [STORAGE_BUSY]',
@@ -24,12 +35,20 @@ describe('a failure', () => {
   it('keeps its code, kind and cause', () => {
     const cause = new Error('EIO');
     const error = new PortcullisError({ ...failure, cause });
-    assert.deepEqual([error.code, error.kind, error.name, error.cause], ['STORAGE_BUSY', 'unavailable', 'PortcullisError', cause]);
+    assert.deepEqual(
+      [error.code, error.kind, error.name, error.cause],
+      ['STORAGE_BUSY', 'unavailable', 'PortcullisError', cause],
+    );
     assert.ok(!('cause' in new PortcullisError(failure)));
   });
 
   it('crosses a Worker or a wire without its cause', () => {
-    const error = new PortcullisError({ ...failure, prefix: 'P', details: { rule: 'a:1' }, cause: new Error('inner') });
+    const error = new PortcullisError({
+      ...failure,
+      prefix: 'P',
+      details: { rule: 'a:1' },
+      cause: new Error('inner'),
+    });
     const crossed = errorFromJson(structuredClone(errorToJson(error)));
     assert.ok(isPortcullisError(crossed));
     assert.equal(crossed.message, error.message);
@@ -63,7 +82,10 @@ describe('anything thrown', () => {
   });
 
   it('has a reason in words about its own file only', () => {
-    const missing = Object.assign(new Error("ENOENT: no such file or directory, open '/a'"), { code: 'ENOENT', path: '/a' });
+    const missing = Object.assign(new Error("ENOENT: no such file or directory, open '/a'"), {
+      code: 'ENOENT',
+      path: '/a',
+    });
     assert.equal(fileReason(missing, '/a'), 'it does not exist');
     assert.equal(fileReason(missing, '/b'), missing.message);
     assert.equal(fileReason(Object.assign(new Error('EIO: x'), { code: 'EIO', path: '/a' }), '/a'), 'EIO: x');
@@ -75,7 +97,10 @@ describe('anything thrown', () => {
     const { why: _why, ...rest } = failure;
     const inner = new Error('disk on fire');
     const wrapped = asPortcullisError(inner, rest);
-    assert.deepEqual([wrapped.failure.why, wrapped.cause, wrapped.code], ['disk on fire', inner, 'STORAGE_BUSY']);
+    assert.deepEqual(
+      [wrapped.failure.why, wrapped.cause, wrapped.code],
+      ['disk on fire', inner, 'STORAGE_BUSY'],
+    );
     assert.equal(asPortcullisError(wrapped, { ...rest, code: 'OTHER' }), wrapped);
   });
 });

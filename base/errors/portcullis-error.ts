@@ -66,7 +66,10 @@ function sentence(failure: Failure): string {
 
 /** Returns true also for an error that another bundle's copy of this class created. */
 export function isPortcullisError(value: unknown): value is PortcullisError {
-  return value instanceof PortcullisError || (value instanceof Error && value.name === 'PortcullisError' && 'failure' in value);
+  return (
+    value instanceof PortcullisError ||
+    (value instanceof Error && value.name === 'PortcullisError' && 'failure' in value)
+  );
 }
 
 /** Returns the reason text of any thrown value, without a stack. */

@@ -23,17 +23,22 @@ for (const [name, read] of [
     };
 
     for (const text of ['', 'a', 'ä'.repeat(50)])
-      it(`of ${text.length} characters is read whole`, async () => assert.equal(await read(written(text), 100), text));
+      it(`of ${text.length} characters is read whole`, async () =>
+        assert.equal(await read(written(text), 100), text));
     it('of one byte more than the limit is refused', () =>
       assert.rejects(read(written('a'.repeat(101)), 100), /^Error: it is larger than 100 bytes$/));
-    it('that reports no size is read whole', async () => assert.match(await read('/proc/self/status', 65_536), /^Name:[^]*ctxt_switches/));
-    it('that reports no size is read up to the limit', () => assert.rejects(read('/proc/self/status', 10), /larger than 10 bytes/));
+    it('that reports no size is read whole', async () =>
+      assert.match(await read('/proc/self/status', 65_536), /^Name:[^]*ctxt_switches/));
+    it('that reports no size is read up to the limit', () =>
+      assert.rejects(read('/proc/self/status', 10), /larger than 10 bytes/));
     it('is not a folder, a FIFO or a device', async () => {
       const fifo = join(folder, 'fifo');
       execFileSync('mkfifo', [fifo]);
-      for (const path of [folder, fifo, '/dev/zero']) await assert.rejects(read(path, 100), /not a regular file/, path);
+      for (const path of [folder, fifo, '/dev/zero'])
+        await assert.rejects(read(path, 100), /not a regular file/, path);
     });
-    it('that is missing gives the system’s error', () => assert.rejects(read(join(folder, 'none'), 100), { code: 'ENOENT' }));
+    it('that is missing gives the system’s error', () =>
+      assert.rejects(read(join(folder, 'none'), 100), { code: 'ENOENT' }));
   });
 
 describe('a descriptor that the user opened', () => {
@@ -42,15 +47,20 @@ describe('a descriptor that the user opened', () => {
     const read = await readGivenFile(process.argv[1], 100).then(String, String);
     process.stdout.write(read);`;
   const read = (path: string, redirection: string): string =>
-    spawnSync('bash', ['-c', `"$0" --input-type=module-typescript -e "$1" ${path} ${redirection}`, process.execPath, program], {
-      encoding: 'utf8',
-      timeout: 20_000,
-    }).stdout;
+    spawnSync(
+      'bash',
+      ['-c', `"$0" --input-type=module-typescript -e "$1" ${path} ${redirection}`, process.execPath, program],
+      {
+        encoding: 'utf8',
+        timeout: 20_000,
+      },
+    ).stdout;
 
   it('is read to its end, also where it is a pipe', () => {
     assert.equal(read('/dev/stdin', '< <(sleep 0.1; echo piped)'), 'piped\n');
     assert.equal(read('/dev/fd/9', '9< <(echo nine)'), 'nine\n');
     assert.equal(read('<(echo substituted)', ''), 'substituted\n');
   });
-  it('is read up to the limit', () => assert.equal(read('/dev/stdin', '< /dev/zero'), 'Error: it is larger than 100 bytes'));
+  it('is read up to the limit', () =>
+    assert.equal(read('/dev/stdin', '< /dev/zero'), 'Error: it is larger than 100 bytes'));
 });

@@ -76,7 +76,8 @@ const hosts: readonly (readonly [host: string, found: AddressClass])[] = [
 ];
 
 describe('the class of a host', () => {
-  for (const [host, found] of hosts) it(`${JSON.stringify(host)}: ${found}`, () => assert.equal(classOfHost(host), found));
+  for (const [host, found] of hosts)
+    it(`${JSON.stringify(host)}: ${found}`, () => assert.equal(classOfHost(host), found));
 });
 
 describe('the class of an address of a resolver or socket', () => {
@@ -90,7 +91,8 @@ describe('the class of an address of a resolver or socket', () => {
     ['localhost', 'unreadable'],
     ['127.1', 'unreadable'],
   ];
-  for (const [address, found] of addresses) it(`${JSON.stringify(address)}: ${found}`, () => assert.equal(classOfAddress(address), found));
+  for (const [address, found] of addresses)
+    it(`${JSON.stringify(address)}: ${found}`, () => assert.equal(classOfAddress(address), found));
 });
 
 /**
@@ -106,7 +108,10 @@ const spellings = fc
   })
   .map(({ octets, parts, bases, dot }) => {
     const bytes = [127, ...octets];
-    const numbers = [...bytes.slice(0, parts - 1), bytes.slice(parts - 1).reduce((all, byte) => all * 256 + byte, 0)];
+    const numbers = [
+      ...bytes.slice(0, parts - 1),
+      bytes.slice(parts - 1).reduce((all, byte) => all * 256 + byte, 0),
+    ];
     const write = (value: number, base: number | undefined): string =>
       base === 16 ? `0x${value.toString(16)}` : base === 8 ? `0${value.toString(8)}` : String(value);
     return numbers.map((value, at) => write(value, bases[at])).join('.') + (dot ? '.' : '');
@@ -123,11 +128,13 @@ describe('any spelling', () => {
   it('of an IPv6 address that carries one is loopback', () => {
     const carriers = ['::ffff:', '::', '::ffff:0:', '64:ff9b::', '64:ff9b:1::', '2001:db8::5efe:'];
     const octets = fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255));
-    const host = fc.tuple(fc.constantFrom(...carriers), octets, fc.boolean(), fc.boolean()).map(([carrier, [b, c, d], isHex, isUpper]) => {
-      const hex = `${(127 * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`;
-      const text = `[${carrier}${isHex ? hex : `127.${b}.${c}.${d}`}]`;
-      return isUpper ? text.toUpperCase() : text;
-    });
+    const host = fc
+      .tuple(fc.constantFrom(...carriers), octets, fc.boolean(), fc.boolean())
+      .map(([carrier, [b, c, d], isHex, isUpper]) => {
+        const hex = `${(127 * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`;
+        const text = `[${carrier}${isHex ? hex : `127.${b}.${c}.${d}`}]`;
+        return isUpper ? text.toUpperCase() : text;
+      });
     fc.assert(
       fc.property(host, (one) => isLoopback(one)),
       { numRuns: 2000 },

@@ -5,7 +5,8 @@ import ipaddr from 'ipaddr.js';
  * The target class of an address, for the rule about redirects. `elsewhere` is every other address, including
  * private networks. `name` must be resolved first. `unreadable` is not an address.
  */
-export type AddressClass = 'loopback' | 'unspecified' | 'link-local' | 'metadata' | 'multicast' | 'elsewhere' | 'name' | 'unreadable';
+export type AddressClass =
+  'loopback' | 'unspecified' | 'link-local' | 'metadata' | 'multicast' | 'elsewhere' | 'name' | 'unreadable';
 
 /** Cloud services that a machine can reach and that give out its credentials. */
 const metadataServices: ReadonlySet<string> = new Set([
@@ -79,26 +80,35 @@ function classOfIPv6(address: ipaddr.IPv6): AddressClass {
   return 'elsewhere';
 }
 
-const startsWith = (bytes: readonly number[], ...prefix: readonly number[]): boolean => prefix.every((byte, at) => bytes[at] === byte);
+const startsWith = (bytes: readonly number[], ...prefix: readonly number[]): boolean =>
+  prefix.every((byte, at) => bytes[at] === byte);
 
 /** Returns the IPv4 addresses to which an IPv6 address may be translated on its way. */
 function carriedBy(bytes: readonly number[]): ipaddr.IPv4[] {
-  const at = (...places: readonly number[]): ipaddr.IPv4 => new ipaddr.IPv4(places.map((place) => bytes[place] ?? 0));
+  const at = (...places: readonly number[]): ipaddr.IPv4 =>
+    new ipaddr.IPv4(places.map((place) => bytes[place] ?? 0));
   const last = at(12, 13, 14, 15);
   const zeros = (count: number): number[] => new Array<number>(count).fill(0);
   // Compatible and mapped (RFC 4291, section 2.5.5), translated (RFC 2765, section 2.1).
-  if (startsWith(bytes, ...zeros(12)) || startsWith(bytes, ...zeros(10), 0xff, 0xff) || startsWith(bytes, ...zeros(8), 0xff, 0xff, 0, 0))
+  if (
+    startsWith(bytes, ...zeros(12)) ||
+    startsWith(bytes, ...zeros(10), 0xff, 0xff) ||
+    startsWith(bytes, ...zeros(8), 0xff, 0xff, 0, 0)
+  )
     return [last];
   // NAT64 (RFC 6052, section 2.1), and its prefix for local use (RFC 8215), in which the address may be at
   // four positions.
   if (startsWith(bytes, 0, 0x64, 0xff, 0x9b, ...zeros(8))) return [last];
   if (startsWith(bytes, 0, 0x64, 0xff, 0x9b, 0, 1)) {
-    const places = [at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12), last].filter((address) => address.range() !== 'unspecified');
+    const places = [at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12), last].filter(
+      (address) => address.range() !== 'unspecified',
+    );
     return places.length === 0 ? [last] : places;
   }
   // 6to4 (RFC 3056, section 2), Teredo (RFC 4380, section 4), ISATAP (RFC 5214, section 6.1).
   if (startsWith(bytes, 0x20, 0x02)) return [at(2, 3, 4, 5)];
-  if (startsWith(bytes, 0x20, 0x01, 0, 0)) return [new ipaddr.IPv4(bytes.slice(12).map((byte) => byte ^ 0xff))];
+  if (startsWith(bytes, 0x20, 0x01, 0, 0))
+    return [new ipaddr.IPv4(bytes.slice(12).map((byte) => byte ^ 0xff))];
   if (((bytes[8] ?? 0) & 0xfd) === 0 && startsWith(bytes.slice(9), 0, 0x5e, 0xfe)) return [last];
   return [];
 }

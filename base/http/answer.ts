@@ -56,7 +56,9 @@ export function answerOf({ statusCode, headers, body }: Received, url: URL, sign
   const announced = header('content-length');
   const length = announced !== undefined && /^\d{1,15}$/u.test(announced) ? Number(announced) : undefined;
   const tooLarge = (what: string, mostBytes: number): Error =>
-    httpError('HTTP_TOO_LARGE', url, `${url.host} answers ${what} bytes; at most ${mostBytes} are read`, { details: { limit: mostBytes } });
+    httpError('HTTP_TOO_LARGE', url, `${url.host} answers ${what} bytes; at most ${mostBytes} are read`, {
+      details: { limit: mostBytes },
+    });
 
   // This is not a generator, because a generator adds 3 % to the time of a blob of 64 MiB.
   function chunks(mostBytes: number): AsyncIterable<Uint8Array> {

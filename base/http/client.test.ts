@@ -73,10 +73,14 @@ async function listen(server: Server, host: string): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-const serve = (host: string, listener: RequestListener): Promise<number> => listen(createServer(listener), host);
+const serve = (host: string, listener: RequestListener): Promise<number> =>
+  listen(createServer(listener), host);
 const serveTls = (host: string, listener: RequestListener): Promise<number> =>
   listen(
-    createTlsServer({ key: readFileSync(join(folder, 'server.key')), cert: readFileSync(join(folder, 'server.pem')) }, listener),
+    createTlsServer(
+      { key: readFileSync(join(folder, 'server.key')), cert: readFileSync(join(folder, 'server.pem')) },
+      listener,
+    ),
     host,
   );
 /** Starts a server whose handler gets the socket once a request has arrived. */
@@ -138,10 +142,13 @@ describe('a redirect from elsewhere', () => {
         far,
         (_request, response) => void response.writeHead(307, { location: `http://${host}:${port}/` }).end(),
       );
-      await assert.rejects(text(client(), `http://${far}:${registry}/`, { redirects: 5 }), (error: Error & { code?: string }) => {
-        assert.match(error.code ?? '', /^HTTP_(?:BAD_REDIRECT|ADDRESS_REFUSED)$/u, error.message);
-        return true;
-      });
+      await assert.rejects(
+        text(client(), `http://${far}:${registry}/`, { redirects: 5 }),
+        (error: Error & { code?: string }) => {
+          assert.match(error.code ?? '', /^HTTP_(?:BAD_REDIRECT|ADDRESS_REFUSED)$/u, error.message);
+          return true;
+        },
+      );
       assert.equal(connections(), 0);
     });
 
@@ -150,7 +157,9 @@ describe('a redirect from elsewhere', () => {
       const url = URL.parse(`http://${host}:${port}/`);
       // The text is not an address.
       if (url === null) return;
-      await assert.rejects(client().send({ url, totalMs, ledBy: new URL(`http://${far}/`) }), { code: 'HTTP_ADDRESS_REFUSED' });
+      await assert.rejects(client().send({ url, totalMs, ledBy: new URL(`http://${far}/`) }), {
+        code: 'HTTP_ADDRESS_REFUSED',
+      });
       assert.equal(connections(), 0);
     });
   }
@@ -167,7 +176,9 @@ describe('a redirect from elsewhere', () => {
       far,
       (_request, response) => void response.writeHead(307, { location: `http://rebind.test:${port}/` }).end(),
     );
-    await assert.rejects(text(client({ lookup }), `http://rebind.test:${registry}/`, { redirects: 5 }), { code: 'HTTP_ADDRESS_REFUSED' });
+    await assert.rejects(text(client({ lookup }), `http://rebind.test:${registry}/`, { redirects: 5 }), {
+      code: 'HTTP_ADDRESS_REFUSED',
+    });
     assert.deepEqual([asked, connections()], [2, 0]);
   });
 
@@ -180,7 +191,9 @@ describe('a redirect from elsewhere', () => {
       if (options.all !== true) return callback(null, far, 4);
       callback(
         null,
-        new Proxy(addresses, { get: (target, name) => (name === Symbol.iterator ? hidden : (Reflect.get(target, name) as unknown)) }),
+        new Proxy(addresses, {
+          get: (target, name) => (name === Symbol.iterator ? hidden : (Reflect.get(target, name) as unknown)),
+        }),
       );
     };
     function* hidden(): Generator<{ address: string; family: number }> {
@@ -190,7 +203,9 @@ describe('a redirect from elsewhere', () => {
       far,
       (_request, response) => void response.writeHead(307, { location: `http://hidden.test:${port}/` }).end(),
     );
-    await assert.rejects(text(client({ lookup }), `http://${far}:${registry}/`, { redirects: 5 }), { code: 'HTTP_ADDRESS_REFUSED' });
+    await assert.rejects(text(client({ lookup }), `http://${far}:${registry}/`, { redirects: 5 }), {
+      code: 'HTTP_ADDRESS_REFUSED',
+    });
   });
 
   it('to another remote host is followed, without credentials or unknown headers', async () => {
@@ -204,16 +219,31 @@ describe('a redirect from elsewhere', () => {
       far,
       (_request, response) => void response.writeHead(307, { location: `http://far.test:${storage}/` }).end(),
     );
-    const headers = { Authorization: 'Bearer secret', cookie: 'a=b', 'x-token': 'secret', accept: 'text/plain' };
+    const headers = {
+      Authorization: 'Bearer secret',
+      cookie: 'a=b',
+      'x-token': 'secret',
+      accept: 'text/plain',
+    };
     assert.equal(await text(client(), `http://${far}:${registry}/`, { redirects: 5, headers }), 'blob');
-    assert.deepEqual(seen, [{ authorization: undefined, cookie: undefined, accept: 'text/plain', token: undefined }]);
+    assert.deepEqual(seen, [
+      { authorization: undefined, cookie: undefined, accept: 'text/plain', token: undefined },
+    ]);
   });
 
   it('and from there to loopback is refused', async () => {
     const { port, connections } = await victim();
-    const second = await serve(far, (_request, response) => void response.writeHead(302, { location: `http://near.test:${port}/` }).end());
-    const first = await serve(far, (_request, response) => void response.writeHead(302, { location: `http://far.test:${second}/` }).end());
-    await assert.rejects(text(client(), `http://${far}:${first}/`, { redirects: 5 }), { code: 'HTTP_ADDRESS_REFUSED' });
+    const second = await serve(
+      far,
+      (_request, response) => void response.writeHead(302, { location: `http://near.test:${port}/` }).end(),
+    );
+    const first = await serve(
+      far,
+      (_request, response) => void response.writeHead(302, { location: `http://far.test:${second}/` }).end(),
+    );
+    await assert.rejects(text(client(), `http://${far}:${first}/`, { redirects: 5 }), {
+      code: 'HTTP_ADDRESS_REFUSED',
+    });
     assert.equal(connections(), 0);
   });
 });
@@ -223,7 +253,10 @@ describe('a redirect from loopback', () => {
     const one = client();
     const { port } = await victim();
     let location = '';
-    const registry = await serve('127.0.0.1', (_request, response) => void response.writeHead(302, { location }).end());
+    const registry = await serve(
+      '127.0.0.1',
+      (_request, response) => void response.writeHead(302, { location }).end(),
+    );
     for (const from of [`http://127.0.0.1:${registry}/`, `http://near.test:${registry}/`]) {
       for (const host of ['127.0.0.1', '0.0.0.0', 'localhost', 'near.test', '[::1]']) {
         location = `http://${host}:${port}/`;
@@ -243,7 +276,10 @@ describe('a redirect from loopback', () => {
       if (request.url === '/') response.writeHead(301, { location: '/there#fragment' }).end();
       else response.end(request.url);
     });
-    assert.equal(await text(client(), `http://near.test:${port}/`, { redirects: 1, headers: { authorization: 'x' } }), '/there');
+    assert.equal(
+      await text(client(), `http://near.test:${port}/`, { redirects: 1, headers: { authorization: 'x' } }),
+      '/there',
+    );
     assert.deepEqual(seen, ['x', 'x']);
   });
 });
@@ -267,8 +303,17 @@ describe('a redirect', () => {
   });
 
   it('of a POST is not followed', async () => {
-    const port = await serve('127.0.0.1', (_request, response) => void response.writeHead(307, { location: '/' }).end());
-    const request = { url: new URL(`http://127.0.0.1:${port}/`), totalMs, redirects: 5, method: 'POST', body: Buffer.from('x') } as const;
+    const port = await serve(
+      '127.0.0.1',
+      (_request, response) => void response.writeHead(307, { location: '/' }).end(),
+    );
+    const request = {
+      url: new URL(`http://127.0.0.1:${port}/`),
+      totalMs,
+      redirects: 5,
+      method: 'POST',
+      body: Buffer.from('x'),
+    } as const;
     assert.equal((await client().send(request)).status, 307);
   });
 
@@ -282,7 +327,8 @@ describe('a redirect', () => {
     it(`${what} is refused`, async () => {
       const port = await serveTls(
         far,
-        (_request, response) => void response.writeHead(302, location === undefined ? {} : { location }).end(),
+        (_request, response) =>
+          void response.writeHead(302, location === undefined ? {} : { location }).end(),
       );
       const asked = text(client({ environment: environment() }), `https://${far}:${port}/`, { redirects: 5 });
       await assert.rejects(asked, (error: Error & { code?: string }) => {
@@ -295,7 +341,10 @@ describe('a redirect', () => {
   }
 
   it('asks the caller’s rule before every request', async () => {
-    const port = await serve('127.0.0.1', (_request, response) => void response.writeHead(302, { location: '/second' }).end());
+    const port = await serve(
+      '127.0.0.1',
+      (_request, response) => void response.writeHead(302, { location: '/second' }).end(),
+    );
     const check = ({ pathname }: URL): void => {
       if (pathname === '/second') throw new Error('not there');
     };
@@ -322,19 +371,51 @@ describe('an answer', () => {
   const kilobytes = 'y'.repeat(8000);
   const cases: readonly (readonly [what: string, answer: (socket: Socket) => void, code: RegExp])[] = [
     ['without end', endless(`${ok}\r\n`, kilobytes), /TOO_LARGE/u],
-    ['without end in chunks', endless(`${ok}transfer-encoding: chunked\r\n\r\n`, `1f40\r\n${kilobytes}\r\n`), /TOO_LARGE/u],
+    [
+      'without end in chunks',
+      endless(`${ok}transfer-encoding: chunked\r\n\r\n`, `1f40\r\n${kilobytes}\r\n`),
+      /TOO_LARGE/u,
+    ],
     ['with headers without end', endless(ok, `x: ${kilobytes}\r\n`), /BAD_ANSWER/u],
     ['with one header without end', endless(`${ok}x: `, kilobytes), /BAD_ANSWER/u],
-    ['with trailers without end', endless(`${ok}transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n`, `x: ${kilobytes}\r\n`), /BAD_ANSWER/u],
-    ['with a chunk extension without end', endless(`${ok}transfer-encoding: chunked\r\n\r\n1;x=`, kilobytes), /BAD_ANSWER|TOO_SLOW/u],
-    ['with interim answers without end', endless('', 'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n'), /TOO_SLOW|BAD_ANSWER/u],
+    [
+      'with trailers without end',
+      endless(`${ok}transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n`, `x: ${kilobytes}\r\n`),
+      /BAD_ANSWER/u,
+    ],
+    [
+      'with a chunk extension without end',
+      endless(`${ok}transfer-encoding: chunked\r\n\r\n1;x=`, kilobytes),
+      /BAD_ANSWER|TOO_SLOW/u,
+    ],
+    [
+      'with interim answers without end',
+      endless('', 'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n'),
+      /TOO_SLOW|BAD_ANSWER/u,
+    ],
     ['that never begins', () => undefined, /TOO_SLOW/u],
     ['with headers that come slowly', slow(ok, 'a'), /TOO_SLOW/u],
     ['with a body that comes slowly', slow(`${ok}content-length: 100000\r\n\r\n`, 'a'), /TOO_SLOW/u],
-    ['that stops in the middle', (socket) => void socket.write(`${ok}content-length: 10\r\n\r\nabc`), /TOO_SLOW/u],
-    ['shorter than its Content-Length', (socket) => void socket.end(`${ok}content-length: 10\r\n\r\nabc`), /UNREACHABLE|BAD_ANSWER/u],
-    ['whose Content-Length is above the limit', (socket) => void socket.write(`${ok}content-length: 1048577\r\n\r\nabc`), /TOO_LARGE/u],
-    ['with two lengths', (socket) => void socket.end(`${ok}content-length: 3\r\ncontent-length: 4\r\n\r\nabcd`), /UNREACHABLE|BAD_ANSWER/u],
+    [
+      'that stops in the middle',
+      (socket) => void socket.write(`${ok}content-length: 10\r\n\r\nabc`),
+      /TOO_SLOW/u,
+    ],
+    [
+      'shorter than its Content-Length',
+      (socket) => void socket.end(`${ok}content-length: 10\r\n\r\nabc`),
+      /UNREACHABLE|BAD_ANSWER/u,
+    ],
+    [
+      'whose Content-Length is above the limit',
+      (socket) => void socket.write(`${ok}content-length: 1048577\r\n\r\nabc`),
+      /TOO_LARGE/u,
+    ],
+    [
+      'with two lengths',
+      (socket) => void socket.end(`${ok}content-length: 3\r\ncontent-length: 4\r\n\r\nabcd`),
+      /UNREACHABLE|BAD_ANSWER/u,
+    ],
     ['that is not HTTP', (socket) => void socket.end('SSH-2.0-OpenSSH_9.2\r\n'), /BAD_ANSWER/u],
     ['that breaks off', (socket) => void socket.destroy(), /UNREACHABLE/u],
   ];
@@ -354,13 +435,18 @@ describe('an answer', () => {
   }
 
   it('longer than its Content-Length is cut there', async () => {
-    const port = await serveRaw((socket) => void socket.end(`${ok}content-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\n\r\n`));
+    const port = await serveRaw(
+      (socket) => void socket.end(`${ok}content-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\n\r\n`),
+    );
     assert.equal(await text(client(), `http://127.0.0.1:${port}/`), 'abc');
   });
 
   it('that is compressed is not decompressed, and its compressed size counts', async () => {
     const bomb = gzipSync(Buffer.alloc(64 << 20));
-    const port = await serve('127.0.0.1', (_request, response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb));
+    const port = await serve(
+      '127.0.0.1',
+      (_request, response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb),
+    );
     const answer = await client().send({ url: new URL(`http://127.0.0.1:${port}/`), totalMs });
     assert.equal((await answer.bytes(1 << 20)).length, bomb.length);
   });
@@ -368,11 +454,17 @@ describe('an answer', () => {
   it('is given up when the caller gives up, before it begins and in its middle', async () => {
     const port = await serveRaw((socket) => void socket.write(`${ok}content-length: 10\r\n\r\nabc`));
     const abort = new AbortController();
-    const answer = await client().send({ url: new URL(`http://127.0.0.1:${port}/`), totalMs, signal: abort.signal });
+    const answer = await client().send({
+      url: new URL(`http://127.0.0.1:${port}/`),
+      totalMs,
+      signal: abort.signal,
+    });
     const reading = answer.bytes(100);
     abort.abort();
     await assert.rejects(reading, { code: 'HTTP_CANCELLED' });
-    await assert.rejects(text(client(), `http://127.0.0.1:${port}/`, { signal: abort.signal }), { code: 'HTTP_CANCELLED' });
+    await assert.rejects(text(client(), `http://127.0.0.1:${port}/`, { signal: abort.signal }), {
+      code: 'HTTP_CANCELLED',
+    });
   });
 
   it('of a server that keeps connections comes over one of them', async () => {
@@ -390,11 +482,14 @@ describe('an answer', () => {
 describe('an address', () => {
   for (const url of ['file:///etc/passwd', 'ftp://127.0.0.1/', 'http://me:secret@127.0.0.1/'])
     it(`${url} is not asked`, async () => {
-      await assert.rejects(client().send({ url: new URL(url), totalMs }), (error: Error & { code?: string }) => {
-        assert.equal(error.code, 'HTTP_BAD_ADDRESS');
-        assert.doesNotMatch(error.message, /secret/u);
-        return true;
-      });
+      await assert.rejects(
+        client().send({ url: new URL(url), totalMs }),
+        (error: Error & { code?: string }) => {
+          assert.equal(error.code, 'HTTP_BAD_ADDRESS');
+          assert.doesNotMatch(error.message, /secret/u);
+          return true;
+        },
+      );
     });
 });
 
@@ -403,7 +498,13 @@ describe('an authority of the system', () => {
     const port = await serveTls('127.0.0.1', (_request, response) => void response.end('x'));
     const url = `https://127.0.0.1:${port}/`;
     assert.equal(await text(client({ environment: { SSL_CERT_FILE: join(folder, 'ca.pem') } }), url), 'x');
-    assert.equal(await text(client({ environment: { SSL_CERT_FILE: '/absent', SSL_CERT_DIR: `/absent:${folder}` } }), url), 'x');
+    assert.equal(
+      await text(
+        client({ environment: { SSL_CERT_FILE: '/absent', SSL_CERT_DIR: `/absent:${folder}` } }),
+        url,
+      ),
+      'x',
+    );
     await assert.rejects(text(client(), url), { code: 'HTTP_UNREACHABLE' });
   });
 
@@ -413,9 +514,12 @@ describe('an authority of the system', () => {
     const other = readFileSync(makeCertificate(folder, 'other').certificate, 'utf8');
     const url = `https://127.0.0.1:${port}/`;
     assert.equal(await text(one, url, { tls: () => Promise.resolve({ id: 'beside', ca: [other] }) }), 'x');
-    await assert.rejects(text(one, url, { tls: () => Promise.resolve({ id: 'only', ca: [other], only: true }) }), {
-      code: 'HTTP_UNREACHABLE',
-    });
+    await assert.rejects(
+      text(one, url, { tls: () => Promise.resolve({ id: 'only', ca: [other], only: true }) }),
+      {
+        code: 'HTTP_UNREACHABLE',
+      },
+    );
   });
 });
 
@@ -430,7 +534,10 @@ describe('a proxy of the environment', () => {
     const seen: Seen[] = [];
     const { connect } = await import('node:net');
     const server = createServer((request, response) => {
-      seen.push({ asked: `${request.method} ${request.url}`, authorization: request.headers['proxy-authorization'] });
+      seen.push({
+        asked: `${request.method} ${request.url}`,
+        authorization: request.headers['proxy-authorization'],
+      });
       if (status === 200) response.end('by the proxy');
       else response.writeHead(status).end();
     });
@@ -456,7 +563,9 @@ describe('a proxy of the environment', () => {
       response.end('through the tunnel');
     });
     const address = `http://me:secret@${proxy.address}`;
-    const one = client({ environment: { HTTPS_PROXY: address, http_proxy: address, SSL_CERT_FILE: join(folder, 'ca.pem') } });
+    const one = client({
+      environment: { HTTPS_PROXY: address, http_proxy: address, SSL_CERT_FILE: join(folder, 'ca.pem') },
+    });
     assert.equal(await text(one, `https://${far}:${port}/`), 'through the tunnel');
     assert.equal(await text(one, 'http://far.test:1/path?query'), 'by the proxy');
     const authorization = `Basic ${Buffer.from('me:secret').toString('base64')}`;
@@ -475,7 +584,10 @@ describe('a proxy of the environment', () => {
       const one = client({ environment: { HTTP_PROXY: proxy.address, NO_PROXY: noProxy } });
       assert.equal(await text(one, `http://${far}:${elsewhere}/`), 'direct');
     }
-    assert.equal(await text(client({ environment: { HTTP_PROXY: proxy.address } }), `http://127.0.0.1:${own}/`), 'own');
+    assert.equal(
+      await text(client({ environment: { HTTP_PROXY: proxy.address } }), `http://127.0.0.1:${own}/`),
+      'own',
+    );
     assert.deepEqual(proxy.seen, []);
   });
 
@@ -493,9 +605,20 @@ describe('a proxy of the environment', () => {
       NO_PROXY: 'near.test',
     };
     const one = client({ environment });
-    for (const host of ['127.0.0.1', '[::ffff:7f00:1]', '0.0.0.0', 'localhost.', '169.254.169.254', 'near.test']) {
+    for (const host of [
+      '127.0.0.1',
+      '[::ffff:7f00:1]',
+      '0.0.0.0',
+      'localhost.',
+      '169.254.169.254',
+      'near.test',
+    ]) {
       const headers = { accept: `https://${host}:${port}/` };
-      await assert.rejects(text(one, `https://${far}:${registry}/`, { redirects: 5, headers }), { kind: 'denied' }, host);
+      await assert.rejects(
+        text(one, `https://${far}:${registry}/`, { redirects: 5, headers }),
+        { kind: 'denied' },
+        host,
+      );
     }
     assert.equal(connections(), 0);
   });
@@ -515,7 +638,10 @@ describe('a proxy of the environment', () => {
 
   it('that accepts and never answers is given up', async () => {
     const silent = await listen(createTcpServer(), '127.0.0.1');
-    const one = client({ environment: { HTTPS_PROXY: `http://127.0.0.1:${silent}` }, timeouts: { connect: 500 } });
+    const one = client({
+      environment: { HTTPS_PROXY: `http://127.0.0.1:${silent}` },
+      timeouts: { connect: 500 },
+    });
     await assert.rejects(text(one, `https://${far}:1/`, { totalMs: 5000 }), { code: 'HTTP_TOO_SLOW' });
   });
 });

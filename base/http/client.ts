@@ -90,11 +90,25 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     readonly signal: AbortSignal;
   }
 
-  async function exchange({ url, method, headers, body, silenceMs, signal, reach, tls, check }: Hop): Promise<HttpAnswer> {
+  async function exchange({
+    url,
+    method,
+    headers,
+    body,
+    silenceMs,
+    signal,
+    reach,
+    tls,
+    check,
+  }: Hop): Promise<HttpAnswer> {
     check?.(url);
     const once = async (): Promise<HttpAnswer> => {
       signal.throwIfAborted();
-      const dispatcher = await connections.dispatcherFor(url, reach, url.protocol === 'https:' ? await tls?.(url) : undefined);
+      const dispatcher = await connections.dispatcherFor(
+        url,
+        reach,
+        url.protocol === 'https:' ? await tls?.(url) : undefined,
+      );
       const received = await dispatcher.request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
@@ -143,7 +157,11 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       await answer.discard();
       const next = redirectTarget(url, location, from);
       if (hop >= redirects)
-        throw httpError('HTTP_BAD_REDIRECT', request.url, `${url.host} redirects: there are more than ${redirects} redirects`);
+        throw httpError(
+          'HTTP_BAD_REDIRECT',
+          request.url,
+          `${url.host} redirects: there are more than ${redirects} redirects`,
+        );
       if (next.origin !== url.origin) {
         headers = withoutCredentials(headers);
         reach = from;

@@ -83,7 +83,10 @@ export function openConnections(options: ConnectionOptions): Connections {
   };
 
   /** undefined: Node's own authorities are enough. All contexts share them. */
-  function contextOf(identity: TlsIdentity | undefined, { id, certificates }: Anchors): { id: string; context?: SecureContext } {
+  function contextOf(
+    identity: TlsIdentity | undefined,
+    { id, certificates }: Anchors,
+  ): { id: string; context?: SecureContext } {
     const system = identity?.only === true && identity.ca !== undefined ? [] : certificates;
     if (identity === undefined && system.length === 0) return { id: '' };
     const key = JSON.stringify([identity?.id ?? '', id]);
@@ -129,7 +132,11 @@ export function openConnections(options: ConnectionOptions): Connections {
     });
   }
 
-  function proxied(proxy: URL, tls: buildConnector.BuildOptions, anchorTls: buildConnector.BuildOptions): ProxyAgent {
+  function proxied(
+    proxy: URL,
+    tls: buildConnector.BuildOptions,
+    anchorTls: buildConnector.BuildOptions,
+  ): ProxyAgent {
     // undici sets no limits for connections to the proxy.
     const pool = (origin: string | URL, more: object): Pool =>
       new Pool(origin, { ...limits, headersTimeout: options.connectMs * 2, ...more });
@@ -162,7 +169,10 @@ export function openConnections(options: ConnectionOptions): Connections {
         ...(own?.servername === undefined ? {} : { servername: own.servername }),
       };
       const plain = proxy?.protocol === 'https:' ? contextOf(undefined, found).context : undefined;
-      const made = proxy === undefined ? direct(reach, tls) : proxied(proxy, tls, plain === undefined ? {} : { secureContext: plain });
+      const made =
+        proxy === undefined
+          ? direct(reach, tls)
+          : proxied(proxy, tls, plain === undefined ? {} : { secureContext: plain });
       dispatchers.set(key, made);
       return made;
     },
@@ -198,7 +208,8 @@ function judged(lookup: LookupFunction, reach: Reach): LookupFunction {
       const found: readonly LookupAddress[] = Array.isArray(addresses) ? addresses : [];
       if (error !== null) return callback(error, options.all === true ? [] : '');
       const bad = found.map(({ address }) => classOfAddress(address)).find((one) => !mayReach(reach, one));
-      if (bad !== undefined) return callback(refused(new URL(`http://${hostname}`), bad), options.all === true ? [] : '');
+      if (bad !== undefined)
+        return callback(refused(new URL(`http://${hostname}`), bad), options.all === true ? [] : '');
       const [first] = found;
       if (options.all === true || first === undefined) return callback(null, [...found]);
       callback(null, first.address, first.family);

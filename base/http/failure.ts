@@ -14,14 +14,29 @@ export type HttpCode =
 
 const catalogue: Readonly<Record<HttpCode, Pick<Failure, 'kind' | 'fix'>>> = {
   HTTP_ADDRESS_REFUSED: { kind: 'denied', fix: 'ask the operator of the server that names this address' },
-  HTTP_BAD_ADDRESS: { kind: 'invalid', fix: 'write the address as http://HOST[:PORT]/PATH or https://…, without a user' },
-  HTTP_BAD_ANSWER: { kind: 'unavailable', fix: 'check that this host and port are the service that is meant, and what stands before it' },
-  HTTP_BAD_PROXY: { kind: 'precondition', fix: 'set HTTPS_PROXY, HTTP_PROXY and NO_PROXY as docs/configuration.md says' },
-  HTTP_BAD_REDIRECT: { kind: 'denied', fix: 'ask the operator of the server: it sends clients to an address that is not allowed' },
+  HTTP_BAD_ADDRESS: {
+    kind: 'invalid',
+    fix: 'write the address as http://HOST[:PORT]/PATH or https://…, without a user',
+  },
+  HTTP_BAD_ANSWER: {
+    kind: 'unavailable',
+    fix: 'check that this host and port are the service that is meant, and what stands before it',
+  },
+  HTTP_BAD_PROXY: {
+    kind: 'precondition',
+    fix: 'set HTTPS_PROXY, HTTP_PROXY and NO_PROXY as docs/configuration.md says',
+  },
+  HTTP_BAD_REDIRECT: {
+    kind: 'denied',
+    fix: 'ask the operator of the server: it sends clients to an address that is not allowed',
+  },
   HTTP_CANCELLED: { kind: 'cancelled', fix: 'repeat the request if it is still needed' },
   HTTP_TOO_LARGE: { kind: 'invalid', fix: 'such an answer is refused: serve a smaller one' },
   HTTP_TOO_SLOW: { kind: 'unavailable', fix: 'check the server and the network to it, then try again' },
-  HTTP_UNREACHABLE: { kind: 'unavailable', fix: 'check that the server runs and can be reached from here, then try again' },
+  HTTP_UNREACHABLE: {
+    kind: 'unavailable',
+    fix: 'check that the server runs and can be reached from here, then try again',
+  },
 };
 
 export function httpError(
@@ -57,7 +72,12 @@ const reasons: Readonly<Record<string, string>> = {
   UND_ERR_BODY_TIMEOUT: 'it stopped in the middle of its answer',
 };
 
-const tooSlow: ReadonlySet<string> = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
+const tooSlow: ReadonlySet<string> = new Set([
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+]);
 
 /**
  * Converts an error of undici or a socket into a failure that names the host. @param signal the signal of the
@@ -67,22 +87,35 @@ export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): Po
   if (isPortcullisError(thrown)) return thrown;
   if (signal?.aborted === true) {
     const late = signal.reason instanceof Error && signal.reason.name === 'TimeoutError';
-    if (late) return httpError('HTTP_TOO_SLOW', url, `${url.host} took longer than allowed`, { cause: thrown });
+    if (late)
+      return httpError('HTTP_TOO_SLOW', url, `${url.host} took longer than allowed`, { cause: thrown });
     return httpError('HTTP_CANCELLED', url, 'the caller gave up', { cause: thrown });
   }
   const inner = deepest(thrown);
   if (isPortcullisError(inner)) return inner;
   const code = inner instanceof Error && 'code' in inner ? String(inner.code) : '';
   if (code === 'UND_ERR_HEADERS_OVERFLOW' || (inner instanceof Error && inner.name === 'HTTPParserError')) {
-    return httpError('HTTP_BAD_ANSWER', url, `${url.host} does not speak HTTP as it should (${reasonOf(inner)})`, { cause: thrown });
+    return httpError(
+      'HTTP_BAD_ANSWER',
+      url,
+      `${url.host} does not speak HTTP as it should (${reasonOf(inner)})`,
+      { cause: thrown },
+    );
   }
   const status = /^Proxy response \((\d+)\)|Authentication Required \((407)\)/u.exec(reasonOf(inner));
   if (status !== null)
-    return httpError('HTTP_BAD_PROXY', url, `the proxy answers ${status[1] ?? status[2]} for ${url.host}`, { cause: thrown });
-  return httpError(tooSlow.has(code) ? 'HTTP_TOO_SLOW' : 'HTTP_UNREACHABLE', url, `${url.host}: ${reasons[code] ?? reasonOf(inner)}`, {
-    details: { host: url.host, code },
-    cause: thrown,
-  });
+    return httpError('HTTP_BAD_PROXY', url, `the proxy answers ${status[1] ?? status[2]} for ${url.host}`, {
+      cause: thrown,
+    });
+  return httpError(
+    tooSlow.has(code) ? 'HTTP_TOO_SLOW' : 'HTTP_UNREACHABLE',
+    url,
+    `${url.host}: ${reasons[code] ?? reasonOf(inner)}`,
+    {
+      details: { host: url.host, code },
+      cause: thrown,
+    },
+  );
 }
 
 /**

@@ -47,14 +47,22 @@ describe('which URLs go through a proxy', () => {
     const plain = new URL('http://registry.test');
     const secure = new URL('https://registry.test');
     assert.equal(proxyRulesOf({ https_proxy: 'proxy.test:3128' }).proxyFor(secure)?.href, proxy);
-    assert.equal(proxyRulesOf({ HTTPS_PROXY: 'a.test:1', https_proxy: 'b.test:1' }).proxyFor(secure)?.host, 'a.test:1');
+    assert.equal(
+      proxyRulesOf({ HTTPS_PROXY: 'a.test:1', https_proxy: 'b.test:1' }).proxyFor(secure)?.host,
+      'a.test:1',
+    );
     assert.equal(proxyRulesOf({ HTTP_PROXY: proxy }).proxyFor(secure), undefined);
     assert.equal(proxyRulesOf({ HTTPS_PROXY: proxy }).proxyFor(plain), undefined);
     assert.equal(proxyRulesOf({ no_proxy: '*', https_proxy: proxy }).proxyFor(secure), undefined);
   });
 
   it('a proxy that is no address of http is refused, and its password is not shown', () => {
-    for (const wrong of ['socks5://me:secret@proxy.test:1080', 'ftp://me:secret@proxy.test', 'http://me:secret@', 'http://me:secret@:::']) {
+    for (const wrong of [
+      'socks5://me:secret@proxy.test:1080',
+      'ftp://me:secret@proxy.test',
+      'http://me:secret@',
+      'http://me:secret@:::',
+    ]) {
       const rules = proxyRulesOf({ HTTPS_PROXY: wrong });
       assert.throws(
         () => rules.proxyFor(new URL('https://registry.test')),

@@ -19,7 +19,10 @@ export interface ProxyRules {
  */
 export function proxyRulesOf(environment: Environment): ProxyRules {
   const first = (name: string): string => environment[name] ?? environment[name.toLowerCase()] ?? '';
-  const proxies: Readonly<Record<string, string>> = { 'https:': first('HTTPS_PROXY'), 'http:': first('HTTP_PROXY') };
+  const proxies: Readonly<Record<string, string>> = {
+    'https:': first('HTTPS_PROXY'),
+    'http:': first('HTTP_PROXY'),
+  };
   const exempt = first('NO_PROXY')
     .split(/[,\s]+/u)
     .filter((entry) => entry !== '')
@@ -31,10 +34,18 @@ export function proxyRulesOf(environment: Environment): ProxyRules {
       if (text === '' || ['loopback', 'unspecified'].includes(classOfHost(url.hostname))) return undefined;
       if (exempt.some((holds) => holds(url))) return undefined;
       const proxy = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//iu.test(text) ? text : `http://${text}`);
-      if (proxy === null || (proxy.protocol !== 'http:' && proxy.protocol !== 'https:') || proxy.hostname === '') {
+      if (
+        proxy === null ||
+        (proxy.protocol !== 'http:' && proxy.protocol !== 'https:') ||
+        proxy.hostname === ''
+      ) {
         const variable = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
         // The value itself may contain a password.
-        throw httpError('HTTP_BAD_PROXY', url, `${variable} is not an address such as http://proxy.example.com:3128`);
+        throw httpError(
+          'HTTP_BAD_PROXY',
+          url,
+          `${variable} is not an address such as http://proxy.example.com:3128`,
+        );
       }
       return proxy;
     },
@@ -68,7 +79,8 @@ function readExemption(entry: string): (url: URL) => boolean {
   };
 }
 
-const portOf = ({ port, protocol }: URL): string => (port !== '' ? port : protocol === 'https:' ? '443' : '80');
+const portOf = ({ port, protocol }: URL): string =>
+  port !== '' ? port : protocol === 'https:' ? '443' : '80';
 
 type Network = readonly [ipaddr.IPv4 | ipaddr.IPv6, number];
 
@@ -81,7 +93,9 @@ function readNetwork(text: string): Network | undefined {
  * IPv4 address.
  */
 function readAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
-  return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text) ? ipaddr.process(text) : undefined;
+  return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text)
+    ? ipaddr.process(text)
+    : undefined;
 }
 
 function inNetwork(url: URL, [address, bits]: Network): boolean {

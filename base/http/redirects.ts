@@ -43,7 +43,8 @@ export function refusalOf(from: URL, to: URL, reach: AddressClass): string | und
   if (to.username !== '' || to.password !== '') return `to an address that holds a user, at ${to.host}`;
   if (from.protocol === 'https:' && to.protocol === 'http:') return `from https to plain HTTP at ${to.host}`;
   const target = classOfHost(to.hostname);
-  if (target !== 'name' && to.origin !== from.origin && !mayReach(reach, target)) return `to ${describeClass(target)}, ${to.host}`;
+  if (target !== 'name' && to.origin !== from.origin && !mayReach(reach, target))
+    return `to ${describeClass(target)}, ${to.host}`;
   return undefined;
 }
 
@@ -51,13 +52,21 @@ export function refusalOf(from: URL, to: URL, reach: AddressClass): string | und
 export function redirectTarget(from: URL, location: string | undefined, reach: AddressClass): URL {
   const to = location === undefined ? null : URL.parse(location, from.href);
   const why = to === null ? 'to no web address' : refusalOf(from, to, reach);
-  if (to === null || why !== undefined) throw httpError('HTTP_BAD_REDIRECT', from, `${from.host} redirects ${why ?? ''}`);
+  if (to === null || why !== undefined)
+    throw httpError('HTTP_BAD_REDIRECT', from, `${from.host} redirects ${why ?? ''}`);
   to.hash = '';
   return to;
 }
 
 /** The headers that another origin may receive. Credentials and all unknown headers are removed. */
-const portable: ReadonlySet<string> = new Set(['accept', 'accept-encoding', 'accept-language', 'if-none-match', 'range', 'user-agent']);
+const portable: ReadonlySet<string> = new Set([
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'if-none-match',
+  'range',
+  'user-agent',
+]);
 
 export function withoutCredentials(headers: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => portable.has(name.toLowerCase())));

@@ -76,7 +76,9 @@ describe('the system’s authorities', () => {
 
   it('that are not there at all are none', async () => {
     const warnings: string[] = [];
-    const anchors = trustAnchorsOf({ SSL_CERT_FILE: '/absent/file', SSL_CERT_DIR: '/absent:' }, (message) => warnings.push(message));
+    const anchors = trustAnchorsOf({ SSL_CERT_FILE: '/absent/file', SSL_CERT_DIR: '/absent:' }, (message) =>
+      warnings.push(message),
+    );
     assert.deepEqual((await anchors.current()).certificates, []);
     assert.equal(warnings.length, 1);
   });

@@ -54,7 +54,11 @@ interface Found {
  * store reads it only once, and blocks the thread while it reads.
  * @param warn called once for each problem
  */
-export function trustAnchorsOf(environment: Environment, warn: (message: string) => void, lookAgainMs = lookAgainAfterMs): TrustAnchors {
+export function trustAnchorsOf(
+  environment: Environment,
+  warn: (message: string) => void,
+  lookAgainMs = lookAgainAfterMs,
+): TrustAnchors {
   const namedFile = environment['SSL_CERT_FILE'] ?? '';
   const namedFolders = environment['SSL_CERT_DIR'] ?? '';
   const reported = new Set<string>();
@@ -73,12 +77,14 @@ export function trustAnchorsOf(environment: Environment, warn: (message: string)
       if (facts?.isFile() !== true || found.size >= mostFiles) return false;
       const inode = `${facts.dev}:${facts.ino}`;
       const mark = `${inode}:${facts.size}:${facts.mtimeMs}:${facts.ctimeMs}`;
-      if (facts.size > mostFileBytes) report(`${path} is left out of the authorities: it is larger than ${mostFileBytes} bytes`);
+      if (facts.size > mostFileBytes)
+        report(`${path} is left out of the authorities: it is larger than ${mostFileBytes} bytes`);
       else if (!found.has(inode)) found.set(inode, { path, mark, inode });
       return true;
     };
     if (namedFile !== '') {
-      if (!(await take(namedFile))) report(`${namedFile}, which SSL_CERT_FILE names, is not a file that can be read`);
+      if (!(await take(namedFile)))
+        report(`${namedFile}, which SSL_CERT_FILE names, is not a file that can be read`);
     } else for (const path of bundleFiles) if (await take(path)) break;
     for (const folder of namedFolders === '' ? folders : namedFolders.split(':')) {
       const names = folder === '' ? [] : await readdir(folder).catch(() => []);
@@ -116,13 +122,15 @@ export function trustAnchorsOf(environment: Environment, warn: (message: string)
 
   return {
     current() {
-      if (looked === undefined || performance.now() >= looked.until) looked = { until: performance.now() + lookAgainMs, anchors: look() };
+      if (looked === undefined || performance.now() >= looked.until)
+        looked = { until: performance.now() + lookAgainMs, anchors: look() };
       return looked.anchors;
     },
   };
 }
 
-const blocksOf = (text: string): string[] => text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? [];
+const blocksOf = (text: string): string[] =>
+  text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? [];
 const bodyOf = (block: string): string => block.replace(/\s+/gu, '');
 
 function isCertificate(block: string): boolean {
@@ -142,7 +150,9 @@ const shared = new Map<string, TrustAnchors>();
  */
 export function sharedTrustAnchors(environment: Environment): TrustAnchors {
   const key = JSON.stringify([environment['SSL_CERT_FILE'], environment['SSL_CERT_DIR']]);
-  const found = shared.get(key) ?? trustAnchorsOf(environment, (message) => process.emitWarning(message, 'TrustAnchorWarning'));
+  const found =
+    shared.get(key) ??
+    trustAnchorsOf(environment, (message) => process.emitWarning(message, 'TrustAnchorWarning'));
   shared.set(key, found);
   return found;
 }

@@ -12,10 +12,16 @@ const canary = 0xa5;
 
 /**
  * Inflates bytes in memory by an engine, in parts of any length, as `inflateChunks` does with a file. Returns
- * undefined if the engine refuses them. The buffers are as tight as they can be, and end in bytes that must not change.
+ * undefined if the engine refuses them. The buffers are as tight as they can be, and end in bytes that must
+ * not change.
  * @param limit the most bytes that are returned before it gives up
  */
-export async function drive(create: () => Engine, bytes: Buffer, { input, output }: Cuts, limit = 1 << 24): Promise<Buffer | undefined> {
+export async function drive(
+  create: () => Engine,
+  bytes: Buffer,
+  { input, output }: Cuts,
+  limit = 1 << 24,
+): Promise<Buffer | undefined> {
   const engine = create();
   const out = Buffer.allocUnsafeSlow(output + 64).fill(canary);
   const parts: Buffer[] = [];
@@ -24,7 +30,8 @@ export async function drive(create: () => Engine, bytes: Buffer, { input, output
     parts.push(Buffer.from(out.subarray(0, filled)));
     total += filled;
     filled = 0;
-    if (!out.subarray(output).every((byte) => byte === canary)) throw new Error('the engine writes behind the output');
+    if (!out.subarray(output).every((byte) => byte === canary))
+      throw new Error('the engine writes behind the output');
     if (total > limit) throw new Error('the engine returns too much');
   };
   try {
@@ -37,7 +44,9 @@ export async function drive(create: () => Engine, bytes: Buffer, { input, output
       do {
         const room = out.subarray(0, output);
         const step =
-          length === 0 ? await engine.finish(part, from, room, filled) : await engine.step(part, from, part.length, room, filled);
+          length === 0
+            ? await engine.finish(part, from, room, filled)
+            : await engine.step(part, from, part.length, room, filled);
         if (!step.ended && step.produced === 0 && (length === 0 || step.next <= from)) throw new Refused();
         filled += step.produced;
         from = step.next;

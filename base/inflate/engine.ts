@@ -8,19 +8,20 @@ export interface Step {
 }
 
 /**
- * Inflates one stream into buffers that the caller owns. An engine accepts a stream, or refuses it without a reason.
- * Steps do not overlap.
+ * Inflates one stream into buffers that the caller owns. An engine accepts a stream, or refuses it without a
+ * reason. Steps do not overlap.
  */
 export interface Engine {
   /**
-   * Inflates a part of `input` into `output` from `at` on. Returns when the part is used up, when `output` is full, or
-   * at the end of the stream. The {@link headroom} bytes before `from` are the bytes of the stream before it.
+   * Inflates a part of `input` into `output` from `at` on. Returns when the part is used up, when `output` is
+   * full, or at the end of the stream. The {@link headroom} bytes before `from` are the bytes of the stream
+   * before it.
    * @throws Refused
    */
   step(input: Buffer, from: number, to: number, output: Buffer, at: number): Promise<Step>;
   /**
-   * Ends the input. May still produce output; `ended` is false when `output` is full. The {@link headroom} bytes before
-   * `from` are the last ones of the stream.
+   * Ends the input. May still produce output; `ended` is false when `output` is full. The {@link headroom}
+   * bytes before `from` are the last ones of the stream.
    * @throws Refused where the stream is not complete
    */
   finish(input: Buffer, from: number, output: Buffer, at: number): Promise<Step>;

@@ -15,7 +15,10 @@ const runs = (usual: number): { seed: number; numRuns: number } => ({
 const every = (bytes: number, output = 4096): Cuts => ({ input: () => bytes, output });
 
 /** Returns what Node's own call returns; undefined: it refuses the bytes. */
-function nodeOf(bytes: Buffer, inflate: (bytes: Buffer) => Buffer): { readonly bytes?: Buffer; readonly why: string } {
+function nodeOf(
+  bytes: Buffer,
+  inflate: (bytes: Buffer) => Buffer,
+): { readonly bytes?: Buffer; readonly why: string } {
   try {
     return { bytes: inflate(bytes), why: '' };
   } catch (thrown) {
@@ -32,23 +35,37 @@ test('Node offers the engines that this version was pinned for', () => {
 
 for (const [name, create] of Object.entries(gzipEngines())) {
   describe(`gzip by ${name}`, { skip: create === undefined && 'libisal is not installed' }, () => {
-    const inflate = (bytes: Buffer, cuts: Cuts): Promise<Buffer | undefined> => drive(create as () => Engine, bytes, cuts);
+    const inflate = (bytes: Buffer, cuts: Cuts): Promise<Buffer | undefined> =>
+      drive(create as () => Engine, bytes, cuts);
 
     for (const level of [0, 1, 6, 9]) {
       test(`level ${level}: the content returns, however input and output are cut`, async () => {
         const bytes = gzip(text, level);
-        for (const cuts of [every(1 << 20, 1 << 20), every(65_536, 65_536), every(7919, 997), every(3989, text.length)])
+        for (const cuts of [
+          every(1 << 20, 1 << 20),
+          every(65_536, 65_536),
+          every(7919, 997),
+          every(3989, text.length),
+        ])
           assert.ok((await inflate(bytes, cuts))?.equals(text));
       });
     }
 
     test('input or output comes byte by byte', async () => {
-      for (const cuts of [every(1, 37), every(300, 1)]) assert.deepEqual(await inflate(gzip(small), cuts), small);
+      for (const cuts of [every(1, 37), every(300, 1)])
+        assert.deepEqual(await inflate(gzip(small), cuts), small);
     });
 
     test('all strategies of a deflater are read', async () => {
-      for (const strategy of [constants.Z_FILTERED, constants.Z_HUFFMAN_ONLY, constants.Z_RLE, constants.Z_FIXED])
-        assert.ok((await inflate(member(deflateRawSync(text, { strategy }), text), every(9973)))?.equals(text));
+      for (const strategy of [
+        constants.Z_FILTERED,
+        constants.Z_HUFFMAN_ONLY,
+        constants.Z_RLE,
+        constants.Z_FIXED,
+      ])
+        assert.ok(
+          (await inflate(member(deflateRawSync(text, { strategy }), text), every(9973)))?.equals(text),
+        );
     });
 
     test('members follow each other, also empty ones', async () => {
@@ -60,8 +77,12 @@ for (const [name, create] of Object.entries(gzipEngines())) {
 
     test('every field of a header is read, wherever the input is cut', async () => {
       const fields = { extra: Buffer.alloc(300, 7), name: 'a name', comment: 'a comment', crc: true };
-      const bytes = Buffer.concat([gzip('a', 6, fields), gzip('b', 6, { crc: true, extra: Buffer.alloc(0) })]);
-      for (const length of [1, 2, 3, 7, 11, 64, 1000]) assert.deepEqual((await inflate(bytes, every(length)))?.toString(), 'ab');
+      const bytes = Buffer.concat([
+        gzip('a', 6, fields),
+        gzip('b', 6, { crc: true, extra: Buffer.alloc(0) }),
+      ]);
+      for (const length of [1, 2, 3, 7, 11, 64, 1000])
+        assert.deepEqual((await inflate(bytes, every(length)))?.toString(), 'ab');
     });
 
     const [first] = [gzip('abc')];
@@ -96,7 +117,8 @@ for (const [name, create] of Object.entries(gzipEngines())) {
 
     test('a zero byte behind a member ends the stream, whatever follows', async () => {
       for (const rest of [Buffer.alloc(1), Buffer.alloc(700), Buffer.concat([Buffer.alloc(3), gzip('more')])])
-        for (const length of [1, 8, 1000]) assert.equal((await inflate(Buffer.concat([first, rest]), every(length)))?.toString(), 'abc');
+        for (const length of [1, 8, 1000])
+          assert.equal((await inflate(Buffer.concat([first, rest]), every(length)))?.toString(), 'abc');
     });
 
     test('a code that is not complete: the content, or a refusal, and nothing else', async () => {
@@ -111,14 +133,24 @@ for (const [name, create] of Object.entries(gzipEngines())) {
         fc.integer({ min: 0, max: 3000 }).map((length) => sampleText(length)),
       );
       const part = fc
-        .record({ content, level: fc.integer({ min: 0, max: 9 }), strategy: fc.integer({ min: 0, max: 4 }), crc: fc.boolean() })
-        .map(({ content: bytes, level, strategy, crc }) => member(deflateRawSync(bytes, { level, strategy }), bytes, { crc }));
+        .record({
+          content,
+          level: fc.integer({ min: 0, max: 9 }),
+          strategy: fc.integer({ min: 0, max: 4 }),
+          crc: fc.boolean(),
+        })
+        .map(({ content: bytes, level, strategy, crc }) =>
+          member(deflateRawSync(bytes, { level, strategy }), bytes, { crc }),
+        );
       const change = fc.record({
         kind: fc.constantFrom('flip', 'flip', 'flip', 'cut', 'insert', 'remove'),
         at: fc.double({ min: 0, max: 1, noNaN: true }),
         byte: fc.integer({ min: 1, max: 255 }),
       });
-      const cuts = fc.record({ input: fc.constantFrom(7, 250, 4096, 1 << 20), output: fc.constantFrom(100, 4096, 1 << 16) });
+      const cuts = fc.record({
+        input: fc.constantFrom(7, 250, 4096, 1 << 20),
+        output: fc.constantFrom(100, 4096, 1 << 16),
+      });
       await fc.assert(
         fc.asyncProperty(
           fc.array(part, { minLength: 1, maxLength: 3 }),
@@ -129,7 +161,8 @@ for (const [name, create] of Object.entries(gzipEngines())) {
             const bytes = changes.reduce(changed, Buffer.concat([...parts, Buffer.from(rest, 'latin1')]));
             const expected = nodeOf(bytes, gunzipSync);
             const answer = await inflate(bytes, every(input, output));
-            if (answer !== undefined && expected.bytes === undefined && name === 'libisal') assert.match(expected.why, /invalid .* set$/u);
+            if (answer !== undefined && expected.bytes === undefined && name === 'libisal')
+              assert.match(expected.why, /invalid .* set$/u);
             else assert.deepEqual(answer, expected.bytes);
           },
         ),
@@ -144,13 +177,16 @@ describe('zstd by Node', () => {
   const frame = zstdCompressSync(text);
 
   test('the content returns, however input and output are cut', async () => {
-    for (const cuts of [every(1 << 20, 1 << 20), every(1013, 997)]) assert.ok((await drive(create, frame, cuts))?.equals(text));
+    for (const cuts of [every(1 << 20, 1 << 20), every(1013, 997)])
+      assert.ok((await drive(create, frame, cuts))?.equals(text));
     assert.deepEqual(await drive(create, zstdCompressSync(small), every(1)), small);
   });
 
   test('a frame that claims a larger window is refused', async () => {
-    // Magic number, no length of the content, a window of 2^(10 + 17) or 2^(10 + 18) bytes, one last block with a byte.
-    const withWindow = (exponent: number): Buffer => Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3, 9, 0, 0, 97]);
+    // Magic number, no length of the content, a window of 2^(10 + 17) or 2^(10 + 18) bytes, one last block
+    // with a byte.
+    const withWindow = (exponent: number): Buffer =>
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3, 9, 0, 0, 97]);
     assert.equal((await drive(create, withWindow(17), every(1000)))?.toString(), 'a');
     assert.equal(await drive(create, withWindow(18), every(1000)), undefined);
   });
@@ -167,17 +203,27 @@ describe('zstd by Node', () => {
       byte: fc.integer({ min: 1, max: 255 }),
     });
     await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...frames), change, fc.constantFrom(3, 250, 1 << 20), async (bytes, how, input) => {
-        const given = changed(bytes, how);
-        const expected = nodeOf(given, (all) => zstdDecompressSync(all, { params: { [constants.ZSTD_d_windowLogMax]: 27 } }));
-        assert.deepEqual(await drive(create, given, every(input)), expected.bytes);
-      }),
+      fc.asyncProperty(
+        fc.constantFrom(...frames),
+        change,
+        fc.constantFrom(3, 250, 1 << 20),
+        async (bytes, how, input) => {
+          const given = changed(bytes, how);
+          const expected = nodeOf(given, (all) =>
+            zstdDecompressSync(all, { params: { [constants.ZSTD_d_windowLogMax]: 27 } }),
+          );
+          assert.deepEqual(await drive(create, given, every(input)), expected.bytes);
+        },
+      ),
       runs(200),
     );
   });
 });
 
-function changed(bytes: Buffer, { kind, at, byte }: { readonly kind: string; readonly at: number; readonly byte: number }): Buffer {
+function changed(
+  bytes: Buffer,
+  { kind, at, byte }: { readonly kind: string; readonly at: number; readonly byte: number },
+): Buffer {
   const place = Math.floor(at * bytes.length);
   const [before, after] = [bytes.subarray(0, place), bytes.subarray(place)];
   if (kind === 'cut') return Buffer.from(before);

@@ -25,7 +25,11 @@ export function createGzipHeader(): GzipHeader {
   let numberBytes = 0;
 
   /** Reads a part of the present field. Returns its end, and whether the field has ended. */
-  function field(bytes: Buffer, from: number, to: number): { readonly next: number; readonly isDone: boolean } {
+  function field(
+    bytes: Buffer,
+    from: number,
+    to: number,
+  ): { readonly next: number; readonly isDone: boolean } {
     if (state === 'fixed') {
       const next = Math.min(to, from + fixedBytes - filled);
       filled += bytes.copy(fixed, filled, from, next);
@@ -49,7 +53,8 @@ export function createGzipHeader(): GzipHeader {
 
   function checkFixed(): void {
     flags = fixed[3] as number;
-    if (fixed[0] !== 0x1f || fixed[1] !== 0x8b || fixed[2] !== 8 || (flags & flag.reserved) !== 0) throw new Refused();
+    if (fixed[0] !== 0x1f || fixed[1] !== 0x8b || fixed[2] !== 8 || (flags & flag.reserved) !== 0)
+      throw new Refused();
   }
 
   /** Begins the field after the present one, if the flags announce it. */

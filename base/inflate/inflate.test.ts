@@ -57,7 +57,8 @@ const ways: readonly (readonly [string, (() => Engine) | undefined, () => Buffer
 
 for (const [name, create, blob] of ways) {
   describe(name, { skip: create === undefined && 'this machine does not have it' }, () => {
-    const inflate = (path: string, signal = none): AsyncGenerator<Buffer> => inflateChunks(path, create as () => Engine, signal);
+    const inflate = (path: string, signal = none): AsyncGenerator<Buffer> =>
+      inflateChunks(path, create as () => Engine, signal);
 
     test('a file of many parts returns whole, and is closed', async () => {
       assert.ok((await contentOf(inflate(fileOf(blob())))).equals(Buffer.concat([text, text])));
@@ -83,7 +84,9 @@ for (const [name, create, blob] of ways) {
         for await (const chunk of chunks) copies.push(Buffer.from(chunk));
       }, Refused);
       const found = Buffer.concat(copies);
-      assert.ok(found.length > 4_000_000 && found.equals(Buffer.concat([text, text]).subarray(0, found.length)));
+      assert.ok(
+        found.length > 4_000_000 && found.equals(Buffer.concat([text, text]).subarray(0, found.length)),
+      );
       await untilClosed();
     });
 
@@ -123,7 +126,10 @@ test('a signal ends a stream that yields nothing', async () => {
   setTimeout(() => {
     abort.abort(new Error('stop here'));
   }, 5);
-  await assert.rejects(contentOf(inflateChunks(path, gzipEngine() ?? assert.fail(), abort.signal)), /stop here/u);
+  await assert.rejects(
+    contentOf(inflateChunks(path, gzipEngine() ?? assert.fail(), abort.signal)),
+    /stop here/u,
+  );
 });
 
 test('a plain file returns as it is, in two buffers', async () => {
@@ -147,7 +153,9 @@ test('the inflater of gzip has a name or a reason', () => {
 test('a thread that ends while it inflates takes nothing with it', async () => {
   const path = fileOf(Buffer.concat(Array.from({ length: 4 }, () => gzip(text))));
   for (let round = 0; round < 10; round += 1) {
-    const worker = new Worker(new URL('./inflating.worker.fixture.ts', import.meta.url), { workerData: path });
+    const worker = new Worker(new URL('./inflating.worker.fixture.ts', import.meta.url), {
+      workerData: path,
+    });
     await new Promise((resolve) => worker.once('message', resolve));
     await sleep(round);
     await worker.terminate();

@@ -7,7 +7,8 @@ import type { Part, ReadAhead } from './read-ahead.ts';
 const outputBytes = 512 * 1024;
 
 /**
- * Returns the bytes of a file. A chunk is valid until the next one is requested, because its buffer is used again.
+ * Returns the bytes of a file. A chunk is valid until the next one is requested, because its buffer is used
+ * again.
  * @param signal ends the reading; the generator throws its reason
  * @throws the error of the file system
  */
@@ -24,14 +25,18 @@ export async function* readChunks(path: string, signal: AbortSignal): AsyncGener
 }
 
 /**
- * Returns the inflated bytes of a file. A chunk is valid until the next one is requested: there are two buffers, and a
- * thread of libuv's pool fills one while the caller reads the other.
+ * Returns the inflated bytes of a file. A chunk is valid until the next one is requested: there are two
+ * buffers, and a thread of libuv's pool fills one while the caller reads the other.
  * @param create starts the engine, which is closed here
  * @param signal ends the work between two steps; the generator throws its reason
  * @throws Refused if the engine does not accept the stream; what came before belongs to the stream
  * @throws the error of the file system
  */
-export async function* inflateChunks(path: string, create: () => Engine, signal: AbortSignal): AsyncGenerator<Buffer, void> {
+export async function* inflateChunks(
+  path: string,
+  create: () => Engine,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, void> {
   const input = await readAhead(path, signal);
   const engine = create();
   const filler = createFiller(engine, input, signal);
@@ -83,7 +88,9 @@ function createFiller(engine: Engine, input: ReadAhead, signal: AbortSignal): Fi
     }
     const { buffer, to } = part;
     const isEnd = part.from === to;
-    const done = isEnd ? await engine.finish(buffer, from, output, at) : await engine.step(buffer, from, to, output, at);
+    const done = isEnd
+      ? await engine.finish(buffer, from, output, at)
+      : await engine.step(buffer, from, to, output, at);
     // It would be called forever.
     if (!done.ended && done.produced === 0 && (isEnd || done.next <= from)) throw new Refused();
     from = done.next;

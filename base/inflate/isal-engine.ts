@@ -6,17 +6,17 @@ import type { Isal } from './isal-library.ts';
 
 const trailerBytes = 8;
 /**
- * The start of each member but the first is inflated in this thread, up to so many bytes. Archives with a member for
- * each file would otherwise spend their time on the way between two threads.
+ * The start of each member but the first is inflated in this thread, up to so many bytes. Archives with a
+ * member for each file would otherwise spend their time on the way between two threads.
  */
 const shortBytes = 32 * 1024;
 /** Behind the state: a release with a larger state must not write into other memory. */
 const slackBytes = 16 * 1024;
 
 /**
- * Inflates gzip, all members, with libisal. The library gets raw deflate data; headers and trailers are read here, by
- * the rules of Node's gunzip: what follows a member is another one, except from a zero byte on, which is ignored with
- * all that follows. Source: RFC 1952.
+ * Inflates gzip, all members, with libisal. The library gets raw deflate data; headers and trailers are read
+ * here, by the rules of Node's gunzip: what follows a member is another one, except from a zero byte on,
+ * which is ignored with all that follows. Source: RFC 1952.
  */
 export function createIsalEngine(isal: Isal): Engine {
   const state = Buffer.alloc(isalState.bytes + slackBytes);
@@ -41,7 +41,9 @@ export function createIsalEngine(isal: Isal): Engine {
   async function data(input: Buffer, from: number, to: number, output: Buffer, at: number): Promise<Step> {
     const end = isShort ? Math.min(output.length, at + shortBytes) : output.length;
     pointTo(state, input, from, to, output, at, end);
-    const returned = isShort ? isal.inflate(state, [input, output]) : await isal.inflateApart(state, [input, output]);
+    const returned = isShort
+      ? isal.inflate(state, [input, output])
+      : await isal.inflateApart(state, [input, output]);
     isShort = false;
     const produced = end - at - state.readUInt32LE(isalState.availOut);
     let next = readUpTo(state, input);
@@ -64,7 +66,8 @@ export function createIsalEngine(isal: Isal): Engine {
     const next = Math.min(to, from + trailerBytes - trailerFilled);
     trailerFilled += input.copy(trailer, trailerFilled, from, next);
     if (trailerFilled === trailerBytes) {
-      if (trailer.readUInt32LE(0) !== state.readUInt32LE(isalState.crc) || trailer.readUInt32LE(4) !== size) throw new Refused();
+      if (trailer.readUInt32LE(0) !== state.readUInt32LE(isalState.crc) || trailer.readUInt32LE(4) !== size)
+        throw new Refused();
       phase = 'between';
     }
     return next;

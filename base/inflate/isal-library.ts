@@ -18,8 +18,8 @@ export interface Isal {
 }
 
 /**
- * `struct inflate_state` of igzip_lib.h, which is the same in all releases of soname 2 since 2.30, on 64-bit machines.
- * Only these fields are used.
+ * `struct inflate_state` of igzip_lib.h, which is the same in all releases of soname 2 since 2.30, on 64-bit
+ * machines. Only these fields are used.
  */
 export const isalState = {
   bytes: 87_368,
@@ -39,10 +39,12 @@ export const rawWithCrc = 2;
 export const blockFinish = 5;
 
 /**
- * Where packages of x86-64 distributions install the library. No variable and no configuration adds a folder. Not on
- * arm64, where releases up to 2.31 end some streams too early (intel/isa-l issue 316).
+ * Where packages of x86-64 distributions install the library. No variable and no configuration adds a folder.
+ * Not on arm64, where releases up to 2.31 end some streams too early (intel/isa-l issue 316).
  */
-const places = ['/usr/lib/x86_64-linux-gnu', '/usr/lib64', '/usr/lib'].map((folder) => `${folder}/libisal.so.2`);
+const places = ['/usr/lib/x86_64-linux-gnu', '/usr/lib64', '/usr/lib'].map(
+  (folder) => `${folder}/libisal.so.2`,
+);
 const firstRelease = 30;
 
 /** The library, or why it is not used. */
@@ -61,14 +63,19 @@ export function loadFirst(paths: readonly string[]): IsalAnswer {
     try {
       return loadFrom(realpathSync(path));
     } catch (thrown) {
-      if (!isMissing(thrown)) return { why: `${path} cannot be loaded: ${thrown instanceof Error ? thrown.message : String(thrown)}` };
+      if (!isMissing(thrown))
+        return {
+          why: `${path} cannot be loaded: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
+        };
     }
   }
   return { why: 'libisal is not installed' };
 }
 
 function isMissing(thrown: unknown): boolean {
-  return thrown instanceof Error && 'code' in thrown && (thrown.code === 'ENOENT' || thrown.code === 'ENOTDIR');
+  return (
+    thrown instanceof Error && 'code' in thrown && (thrown.code === 'ENOENT' || thrown.code === 'ENOTDIR')
+  );
 }
 
 /** @param path without symbolic links: the name of the file contains the release */
@@ -77,7 +84,8 @@ function loadFrom(path: string): IsalAnswer {
   if (!(release >= firstRelease) || !lstatSync(path).isFile())
     return { why: `${path} is not release 2.${firstRelease} of libisal or a later one` };
   const open = changeable(path);
-  if (open !== undefined) return { why: `${open} can be changed by others than root, and libisal is loaded from there` };
+  if (open !== undefined)
+    return { why: `${open} can be changed by others than root, and libisal is loaded from there` };
   const isal = bind(path);
   return passes(isal) ? { isal } : { why: `${path} does not inflate as expected` };
 }
@@ -126,7 +134,15 @@ function bind(path: string): Isal {
 const running = new Set<readonly Buffer[]>();
 
 /** Points the state to the input and the output of the next call. */
-export function pointTo(state: Buffer, input: Buffer, from: number, to: number, output: Buffer, at: number, end: number): void {
+export function pointTo(
+  state: Buffer,
+  input: Buffer,
+  from: number,
+  to: number,
+  output: Buffer,
+  at: number,
+  end: number,
+): void {
   state.writeBigUInt64LE(addressOf(output) + BigInt(at), isalState.nextOut);
   state.writeUInt32LE(end - at, isalState.availOut);
   state.writeBigUInt64LE(addressOf(input) + BigInt(from), isalState.nextIn);
@@ -146,11 +162,14 @@ const canaryBytes = 4096;
 const canary = Buffer.alloc(canaryBytes, 0xa5);
 
 /**
- * Checks what is known about the library on a small stream, in small pieces: the fields of the state are where they
- * are expected, nothing is written behind the state and the output, and a damaged stream is refused.
+ * Checks what is known about the library on a small stream, in small pieces: the fields of the state are
+ * where they are expected, nothing is written behind the state and the output, and a damaged stream is
+ * refused.
  */
 function passes(isal: Isal): boolean {
-  const text = Buffer.from(Array.from({ length: 6000 }, (_, index) => `${index % 7}:${(index * index) % 1009};`).join(''));
+  const text = Buffer.from(
+    Array.from({ length: 6000 }, (_, index) => `${index % 7}:${(index * index) % 1009};`).join(''),
+  );
   const raw = deflateRawSync(text, { level: 6 });
   const bent = Buffer.from(raw);
   // The type of the first block becomes 3, which does not exist.
@@ -164,7 +183,8 @@ function tryStream(isal: Isal, raw: Buffer): Buffer | undefined {
   const output = Buffer.concat([Buffer.alloc(4096), canary]);
   const parts: Buffer[] = [];
   isal.init(state);
-  if (state.readUInt32LE(isalState.crcFlag) !== 0 || state.readUInt32LE(isalState.blockState) !== 0) return undefined;
+  if (state.readUInt32LE(isalState.crcFlag) !== 0 || state.readUInt32LE(isalState.blockState) !== 0)
+    return undefined;
   state.writeUInt32LE(rawWithCrc, isalState.crcFlag);
   let from = 0;
   // Each call uses up its input or fills the output.
@@ -181,7 +201,9 @@ function tryStream(isal: Isal, raw: Buffer): Buffer | undefined {
     if (state.readUInt32LE(isalState.blockState) === blockFinish) {
       const unused = state.readInt32LE(isalState.readInLength) >> 3;
       const whole = Buffer.concat(parts);
-      return next - unused === raw.length && state.readUInt32LE(isalState.crc) === crc32(whole) ? whole : undefined;
+      return next - unused === raw.length && state.readUInt32LE(isalState.crc) === crc32(whole)
+        ? whole
+        : undefined;
     }
   }
   return undefined;

@@ -3,15 +3,23 @@ import { Refused } from './engine.ts';
 import type { Engine, Step } from './engine.ts';
 
 /**
- * What Node's streams of `node:zlib` use below their surface. The streams allocate each chunk of output; this takes a
- * buffer, which halves the processor time of what comes after it. It is no documented interface: see
+ * What Node's streams of `node:zlib` use below their surface. The streams allocate each chunk of output; this
+ * takes a buffer, which halves the processor time of what comes after it. It is no documented interface: see
  * {@link findNodeEngines}.
  */
 interface Handle {
   onerror: (message: string, errno: number, code: string) => void;
   init(...options: unknown[]): void;
   /** Runs in a thread of libuv's pool, and then calls the callback given to `init`, or `onerror`. */
-  write(flush: number, input: Buffer, from: number, length: number, output: Buffer, at: number, room: number): void;
+  write(
+    flush: number,
+    input: Buffer,
+    from: number,
+    length: number,
+    output: Buffer,
+    at: number,
+    room: number,
+  ): void;
   close(): void;
 }
 
@@ -37,25 +45,35 @@ function load(): NodeEngines | undefined {
   if (gunzip === undefined || zstd === undefined) return undefined;
   return {
     gzip: () =>
-      createNodeEngine(new gunzip(constants.GUNZIP), constants.Z_NO_FLUSH, constants.Z_FINISH, (handle, state, callback) => {
-        // Window bits of the header, and what only a deflater uses.
-        handle.init(
-          0,
-          constants.Z_DEFAULT_LEVEL,
-          constants.Z_DEFAULT_MEMLEVEL,
-          constants.Z_DEFAULT_STRATEGY,
-          state,
-          callback,
-          undefined,
-          false,
-        );
-      }),
+      createNodeEngine(
+        new gunzip(constants.GUNZIP),
+        constants.Z_NO_FLUSH,
+        constants.Z_FINISH,
+        (handle, state, callback) => {
+          // Window bits of the header, and what only a deflater uses.
+          handle.init(
+            0,
+            constants.Z_DEFAULT_LEVEL,
+            constants.Z_DEFAULT_MEMLEVEL,
+            constants.Z_DEFAULT_STRATEGY,
+            state,
+            callback,
+            undefined,
+            false,
+          );
+        },
+      ),
     zstd: (windowLog) =>
-      createNodeEngine(new zstd(), constants.ZSTD_e_continue, constants.ZSTD_e_end, (handle, state, callback) => {
-        const parameters = new Uint32Array(constants.ZSTD_d_windowLogMax + 1).fill(0xffff_ffff);
-        parameters[constants.ZSTD_d_windowLogMax] = windowLog;
-        handle.init(parameters, undefined, state, callback, undefined, false);
-      }),
+      createNodeEngine(
+        new zstd(),
+        constants.ZSTD_e_continue,
+        constants.ZSTD_e_end,
+        (handle, state, callback) => {
+          const parameters = new Uint32Array(constants.ZSTD_d_windowLogMax + 1).fill(0xffff_ffff);
+          parameters[constants.ZSTD_d_windowLogMax] = windowLog;
+          handle.init(parameters, undefined, state, callback, undefined, false);
+        },
+      ),
   };
 }
 
@@ -89,7 +107,14 @@ function createNodeEngine(
     pending.resolve();
   });
 
-  async function write(flush: number, input: Buffer, from: number, to: number, output: Buffer, at: number): Promise<Step> {
+  async function write(
+    flush: number,
+    input: Buffer,
+    from: number,
+    to: number,
+    output: Buffer,
+    at: number,
+  ): Promise<Step> {
     pending = Promise.withResolvers();
     const call = [handle, state, input, output];
     running.add(call);
@@ -100,7 +125,8 @@ function createNodeEngine(
       running.delete(call);
     }
     const [room = 0, left = 0] = state;
-    // The rest of the input does not belong to the stream, if there was room and the inflater did not take it.
+    // The rest of the input does not belong to the stream, if there was room and the inflater did not take
+    // it.
     return { produced: output.length - at - room, next: to - left, ended: room > 0 && left > 0 };
   }
 

@@ -29,7 +29,10 @@ export interface ReadAhead {
 export async function readAhead(path: string, signal: AbortSignal): Promise<ReadAhead> {
   signal.throwIfAborted();
   const fd = await openFile(path, constants.O_RDONLY | constants.O_NOCTTY);
-  const buffers = [Buffer.allocUnsafeSlow(headroom + inputBytes), Buffer.allocUnsafeSlow(headroom + inputBytes)] as const;
+  const buffers = [
+    Buffer.allocUnsafeSlow(headroom + inputBytes),
+    Buffer.allocUnsafeSlow(headroom + inputBytes),
+  ] as const;
   let filling: 0 | 1 = 0;
   let lastEnd = headroom;
   let reading = fill();

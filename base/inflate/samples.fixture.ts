@@ -7,7 +7,10 @@ import { findNodeEngines } from './node-engine.ts';
 /** Starts an engine for gzip, by name; the library is missing on some machines. */
 export function gzipEngines(): Readonly<Record<'libisal' | 'Node', (() => Engine) | undefined>> {
   const found = findIsal();
-  return { libisal: 'isal' in found ? () => createIsalEngine(found.isal) : undefined, Node: findNodeEngines()?.gzip };
+  return {
+    libisal: 'isal' in found ? () => createIsalEngine(found.isal) : undefined,
+    Node: findNodeEngines()?.gzip,
+  };
 }
 
 /** What a header may contain; see RFC 1952, section 2.3. */
@@ -21,7 +24,11 @@ export interface HeaderFields {
 /** A gzip member around raw deflate data. @param content of the trailer */
 export function member(raw: Buffer, content: Buffer, fields: HeaderFields = {}): Buffer {
   const { extra, name, comment, crc = false } = fields;
-  const flags = (crc ? 2 : 0) | (extra === undefined ? 0 : 4) | (name === undefined ? 0 : 8) | (comment === undefined ? 0 : 16);
+  const flags =
+    (crc ? 2 : 0) |
+    (extra === undefined ? 0 : 4) |
+    (name === undefined ? 0 : 8) |
+    (comment === undefined ? 0 : 16);
   const length = Buffer.alloc(2);
   length.writeUInt16LE(extra?.length ?? 0);
   const head = Buffer.concat([
@@ -54,8 +61,8 @@ export function sampleText(bytes: number): Buffer {
 }
 
 /**
- * A block with a distance code of one symbol and two bits, which is not complete, and which the block does not use.
- * zlib refuses it (`invalid distances set`); no deflater writes it.
+ * A block with a distance code of one symbol and two bits, which is not complete, and which the block does
+ * not use. zlib refuses it (`invalid distances set`); no deflater writes it.
  */
 export const incompleteCode = Buffer.from('BcCBAAAAAIAg1vwlGgQ=', 'base64');
 export const incompleteText = Buffer.from('aaaaa');

@@ -33,7 +33,13 @@ describe('parseJson', () => {
   });
 
   test('brackets in strings are no nesting, however the string is escaped', () => {
-    for (const value of ['['.repeat(500), `"${'{'.repeat(500)}`, `\\${'['.repeat(500)}`, `\\"${'['.repeat(500)}`, `${'['.repeat(500)}\\\\`])
+    for (const value of [
+      '['.repeat(500),
+      `"${'{'.repeat(500)}`,
+      `\\${'['.repeat(500)}`,
+      `\\"${'['.repeat(500)}`,
+      `${'['.repeat(500)}\\\\`,
+    ])
       assert.deepEqual(parseJson(JSON.stringify({ value })), { value });
   });
 
@@ -56,14 +62,38 @@ describe('parseJson', () => {
       const text = '{"architecture":"amd64","os":"linux","config":{"User":"1000:1000",' + part.repeat(5800) + '"a":1';
       for (let time = 0; time < 5; time++) try { parseJson(text); process.exit(2); } catch {}
     `;
-    const { status, signal } = spawnSync(process.execPath, ['--input-type=module-typescript', '--eval', script]);
+    const { status, signal } = spawnSync(process.execPath, [
+      '--input-type=module-typescript',
+      '--eval',
+      script,
+    ]);
     assert.deepEqual([status, signal], [0, null]);
   });
 
   describe('keys with escapes', () => {
     const refusals = [
-      ...['', '{"\\n"', '{"\\n":', '{"\\n":1', '{"\\n":1,', '{"\\n":1,}', '{"\\n":1]', '{"\\n" 1}', '{"\\n":1}}', '{"\\n":1} 2'],
-      ...['{"\\n":01}', '{"\\n":1.}', '{"\\n":+1}', '{"\\n":.5}', '{"\\n":tru}', '{"\\n":undefined}', '{"\\n":NaN}', '{"\\n":1 2}'],
+      ...[
+        '',
+        '{"\\n"',
+        '{"\\n":',
+        '{"\\n":1',
+        '{"\\n":1,',
+        '{"\\n":1,}',
+        '{"\\n":1]',
+        '{"\\n" 1}',
+        '{"\\n":1}}',
+        '{"\\n":1} 2',
+      ],
+      ...[
+        '{"\\n":01}',
+        '{"\\n":1.}',
+        '{"\\n":+1}',
+        '{"\\n":.5}',
+        '{"\\n":tru}',
+        '{"\\n":undefined}',
+        '{"\\n":NaN}',
+        '{"\\n":1 2}',
+      ],
       ...[
         '{"\\x":1}',
         '{"\\u12":1}',
@@ -133,7 +163,8 @@ describe('parseJson', () => {
     'a string of backslashes': (n) => JSON.stringify('\\'.repeat(10 * n)),
     'a string without an end': (n) => `"${'\\"'.repeat(10 * n)}`,
     'keys with escapes': (n) => JSON.stringify(Array.from({ length: n }, (_, a) => ({ [`\n${a}`]: a }))),
-    'an object with many keys with escapes': (n) => JSON.stringify(Object.fromEntries(Array.from({ length: n }, (_, a) => [`\n${a}`, a]))),
+    'an object with many keys with escapes': (n) =>
+      JSON.stringify(Object.fromEntries(Array.from({ length: n }, (_, a) => [`\n${a}`, a]))),
     objects: (n) => JSON.stringify(Array.from({ length: n }, (_, a) => ({ a }))),
   };
   for (const [what, make] of Object.entries(shapes))

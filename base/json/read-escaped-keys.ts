@@ -46,7 +46,9 @@ class Reader {
       value = JSON.parse(source);
     }
     this.#skipBlanks();
-    return this.#reviver === undefined ? value : this.#reviver(key, value, source === undefined ? {} : { source });
+    return this.#reviver === undefined
+      ? value
+      : this.#reviver(key, value, source === undefined ? {} : { source });
   }
 
   #object(): object {
@@ -63,7 +65,8 @@ class Reader {
       if (!this.#take(':')) throw this.#unexpected();
       const value = this.#value(key);
       if (value === undefined) Reflect.deleteProperty(object, key);
-      else if (key === '__proto__') Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true });
+      else if (key === '__proto__')
+        Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true });
       else object[key] = value;
     } while (this.#take(','));
     if (!this.#take('}')) throw this.#unexpected();
@@ -110,7 +113,9 @@ class Reader {
   #unexpected(): SyntaxError {
     const found = this.#text[this.#at];
     return new SyntaxError(
-      found === undefined ? 'Unexpected end of JSON input' : `Unexpected token ${JSON.stringify(found)} at position ${this.#at}`,
+      found === undefined
+        ? 'Unexpected end of JSON input'
+        : `Unexpected token ${JSON.stringify(found)} at position ${this.#at}`,
     );
   }
 }

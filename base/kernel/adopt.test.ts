@@ -78,7 +78,9 @@ c.send(repr(got).encode())`,
 test('a terminal that was passed is read to its last byte, written and resized', withPython, () =>
   inFolder(async (folder) => {
     const path = join(folder, 's');
-    const accepted = new Promise<Socket>((resolve) => createServer({ pauseOnConnect: true }, resolve).listen(path).unref());
+    const accepted = new Promise<Socket>((resolve) =>
+      createServer({ pauseOnConnect: true }, resolve).listen(path).unref(),
+    );
     python(
       `import os,pty,socket,sys,time,array,subprocess
 m,s=pty.openpty()
@@ -129,14 +131,17 @@ test('loopback of either version is reached, and a closed port is told', async (
     const fd = openLoopbackSocket(version);
     if (!connectLoopback(fd, version, port)) while (!loopbackConnected(fd, version, port)) await pause(2);
     const { socket: mine } = adopt(fd);
-    const [chunk] = await new Promise<[Buffer]>((resolve) => mine.once('data', (...values: [Buffer]) => resolve(values)));
+    const [chunk] = await new Promise<[Buffer]>((resolve) =>
+      mine.once('data', (...values: [Buffer]) => resolve(values)),
+    );
     assert.equal(chunk.toString(), 'hi');
     mine.destroy();
     await new Promise((resolve) => server.close(resolve));
     const before = readdirSync('/proc/self/fd').length;
     const another = openLoopbackSocket(version);
     await assert.rejects(async () => {
-      if (!connectLoopback(another, version, port)) while (!loopbackConnected(another, version, port)) await pause(2);
+      if (!connectLoopback(another, version, port))
+        while (!loopbackConnected(another, version, port)) await pause(2);
     }, /KERNEL_ECONNREFUSED|ECONNREFUSED/);
     assert.equal(readdirSync('/proc/self/fd').length, before);
   }

@@ -35,7 +35,13 @@ export function adopt(fd: number, onread?: OnReadOpts): Adopted {
   checked(c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 'socketpair', '');
   const [mine, other] = [ends.readInt32LE(0), ends.readInt32LE(4)];
   closeFd(other);
-  const socket = new Socket({ fd: mine, readable: true, writable: true, allowHalfOpen: true, ...(onread !== undefined && { onread }) });
+  const socket = new Socket({
+    fd: mine,
+    readable: true,
+    writable: true,
+    allowHalfOpen: true,
+    ...(onread !== undefined && { onread }),
+  });
   try {
     const flags = checked(c.fcntl(fd, F_GETFL, 0), 'fcntl', `fd ${fd}`);
     checked(c.fcntl(fd, F_SETFL, flags | O_NONBLOCK), 'fcntl', `fd ${fd}`);

@@ -6,5 +6,12 @@ parentPort?.postMessage('ready');
 const programs = Buffer.alloc(4);
 for (;;) {
   glibc('getpid', 'int', [])();
-  glibc('posix_spawn', 'int', ['void *', 'str', 'void *', 'void *', 'str *', 'str *'])(programs, '/', null, null, ['/', null], [null]);
+  glibc('posix_spawn', 'int', ['void *', 'str', 'void *', 'void *', 'str *', 'str *'])(
+    programs,
+    '/',
+    null,
+    null,
+    ['/', null],
+    [null],
+  );
 }

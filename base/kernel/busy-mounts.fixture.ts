@@ -1,4 +1,7 @@
-/** In a mount namespace of its own: mounts and unmounts the folder that is its argument until its standard input ends. */
+/**
+ * In a mount namespace of its own: mounts and unmounts the folder that is its argument until its standard
+ * input ends.
+ */
 import { MNT_DETACH, bindMount, umount } from './index.ts';
 
 const folder = process.argv[2] ?? '';

@@ -13,7 +13,9 @@ const tickMs = 30;
 test('a path that was just used is known, however busily others mount', async (t) => {
   const folder = temporaryFolder(t);
   const fixture = join(import.meta.dirname, 'busy-mounts.fixture.ts');
-  const busy = spawn('unshare', ['--mount', process.execPath, fixture, temporaryFolder(t)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const busy = spawn('unshare', ['--mount', process.execPath, fixture, temporaryFolder(t)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   await once(busy.stdout, 'data');
   const { ino } = statSync(folder);
   const unknown: number[] = [];
@@ -37,7 +39,8 @@ test('a link is followed only when that is asked for', async (t) => {
   const folder = temporaryFolder(t);
   const link = join(folder, 'link');
   symlinkSync('.', link);
-  // Reading a link writes its access time, once the clock of the file system has ticked. The caches do not follow one that has to be written.
+  // Reading a link writes its access time, once the clock of the file system has ticked. The caches do not
+  // follow one that has to be written.
   await pause(tickMs);
   readlinkSync(link);
   const [itself, behind] = [false, true].map((followLink) => cachedFile(link, { followLink }));

@@ -3,7 +3,14 @@ import { constants as system } from 'node:os';
 import { checked, cString } from './errno.ts';
 import { closeFd } from './files.ts';
 import { glibc, lastErrno } from './libc.ts';
-import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_NOFOLLOW, O_PATH, RESOLVE_NO_MAGICLINKS } from './constants.ts';
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  O_CLOEXEC,
+  O_NOFOLLOW,
+  O_PATH,
+  RESOLVE_NO_MAGICLINKS,
+} from './constants.ts';
 
 const c = {
   openat2: glibc('syscall', 'int64', ['long', 'int', 'str', 'void *', 'size_t']),
@@ -34,9 +41,10 @@ export interface CachedFile {
 }
 
 /**
- * How often a path is looked up before it counts as unknown, at some microseconds each. The kernel answers EAGAIN for a path that is not
- * cached, and also for a cached one when anything on the machine is mounted or renamed meanwhile (fs/namei.c, `try_to_unlazy`): beside
- * three processes that mount, one look-up in a hundred.
+ * How often a path is looked up before it counts as unknown, at some microseconds each. The kernel answers
+ * EAGAIN for a path that is not cached, and also for a cached one when anything on the machine is mounted or
+ * renamed meanwhile (fs/namei.c, `try_to_unlazy`): beside three processes that mount, one look-up in a
+ * hundred.
  */
 const mostLooks = 8;
 
@@ -46,7 +54,10 @@ const mostLooks = 8;
  * @returns `missing`: the kernel knows that nothing exists there (ENOENT, ENOTDIR); undefined: the caches do
  * not say, or the kernel is older
  */
-export function cachedFile(path: string, options: { readonly followLink: boolean }): CachedFile | 'missing' | undefined {
+export function cachedFile(
+  path: string,
+  options: { readonly followLink: boolean },
+): CachedFile | 'missing' | undefined {
   const how = Buffer.alloc(STRUCT_OPEN_HOW_SIZE);
   how.writeBigUInt64LE(BigInt(O_PATH | O_CLOEXEC | (options.followLink ? 0 : O_NOFOLLOW)), 0);
   how.writeBigUInt64LE(BigInt(RESOLVE_CACHED | RESOLVE_NO_MAGICLINKS), 16);
@@ -65,9 +76,14 @@ export function cachedFile(path: string, options: { readonly followLink: boolean
     checked(c.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, stat), 'statx', path);
     const real = readlinkSync(`/proc/self/fd/${fd}`);
     // A file has no path if it was removed in the meantime or is outside this process's root.
-    if ((stat.readUInt32LE(0) & STATX_BASIC_STATS) !== STATX_BASIC_STATS || !real.startsWith('/') || real.endsWith(' (deleted)'))
+    if (
+      (stat.readUInt32LE(0) & STATX_BASIC_STATS) !== STATX_BASIC_STATS ||
+      !real.startsWith('/') ||
+      real.endsWith(' (deleted)')
+    )
       return undefined;
-    // struct statx: mask u32 at 0, uid and gid u32 at 20, mode u16 at 28, ino u64 at 32, size u64 at 40, rdev at 128, dev at 136 (two u32 each)
+    // struct statx: mask u32 at 0, uid and gid u32 at 20, mode u16 at 28, ino u64 at 32, size u64 at 40, rdev
+    // at 128, dev at 136 (two u32 each)
     return {
       path: real,
       mode: stat.readUInt16LE(28),

@@ -4,7 +4,10 @@ import { test } from 'node:test';
 import { boundingCapabilities, capabilityNames, effectiveCapabilities, kernelRelease } from './index.ts';
 
 function ofStatus(field: string): string[] {
-  const hex = new RegExp(`^${field}:\\s+([0-9a-f]+)$`, 'm').exec(readFileSync('/proc/thread-self/status', 'utf8'))?.[1] ?? '';
+  const hex =
+    new RegExp(`^${field}:\\s+([0-9a-f]+)$`, 'm').exec(
+      readFileSync('/proc/thread-self/status', 'utf8'),
+    )?.[1] ?? '';
   return capabilityNames.filter((_name, number) => ((BigInt(`0x${hex}`) >> BigInt(number)) & 1n) === 1n);
 }
 

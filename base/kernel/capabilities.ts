@@ -67,7 +67,8 @@ export function boundingCapabilities(): string[] {
 export function effectiveCapabilities(): string[] {
   const header = Buffer.alloc(8);
   header.writeUInt32LE(LINUX_CAPABILITY_VERSION_3, 0);
-  const data = Buffer.alloc(24); // two of { effective u32, permitted u32, inheritable u32 }: low and high half
+  // two of { effective u32, permitted u32, inheritable u32 }: low and high half
+  const data = Buffer.alloc(24);
   checked(c.capget(header, data), 'capget', 'this thread');
   const effective = data.readUInt32LE(0) + data.readUInt32LE(12) * 2 ** 32;
   return capabilityNames.filter((_name, number) => Math.floor(effective / 2 ** number) % 2 === 1);

@@ -19,7 +19,8 @@ for (const family of [4, 6] as const) {
         batch.receive(() => assert.fail('nothing has come')),
         0,
       );
-      for (let index = 0; index < 6; index += 1) send(clients[index % 2 === 0 ? 0 : 1], Buffer.from(`question ${index}`));
+      for (let index = 0; index < 6; index += 1)
+        send(clients[index % 2 === 0 ? 0 : 1], Buffer.from(`question ${index}`));
       send(clients[0], Buffer.alloc(150, 'x'));
       const heard: string[] = [];
       const ports = new Set<number>();
@@ -42,7 +43,9 @@ for (const family of [4, 6] as const) {
       });
       assert.deepEqual(
         answers,
-        ['0', '2', '4', 'x'.repeat(20), '1', '3', '5'].map((each) => `answer to ${each.length === 1 ? 'question ' : ''}${each}`),
+        ['0', '2', '4', 'x'.repeat(20), '1', '3', '5'].map(
+          (each) => `answer to ${each.length === 1 ? 'question ' : ''}${each}`,
+        ),
       );
       assert.throws(() => batch.add(Buffer.alloc(101), sockaddr(end)), { code: 'KERNEL_EMSGSIZE' });
     } finally {

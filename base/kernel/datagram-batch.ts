@@ -66,7 +66,12 @@ export function openDatagramBatch(fd: number, most: number, slotBytes: number): 
   const flush = (): void => {
     let sent = 0;
     while (sent < noted) {
-      const taken = c.sendmmsg(fd, outgoing.headers.subarray(sent * headerBytes), noted - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+      const taken = c.sendmmsg(
+        fd,
+        outgoing.headers.subarray(sent * headerBytes),
+        noted - sent,
+        MSG_DONTWAIT | MSG_NOSIGNAL,
+      );
       // The first remaining datagram is one that the kernel refused, or it got the error of an earlier one.
       // It is dropped in both cases.
       sent += taken > 0 ? taken : 1;
@@ -76,13 +81,15 @@ export function openDatagramBatch(fd: number, most: number, slotBytes: number): 
 
   return {
     receive(each) {
-      for (let index = 0; index < most; index += 1) incoming.headers.writeUInt32LE(nameBytes, index * headerBytes + 8);
+      for (let index = 0; index < most; index += 1)
+        incoming.headers.writeUInt32LE(nameBytes, index * headerBytes + 8);
       const count = c.recvmmsg(fd, incoming.headers, most, MSG_DONTWAIT, null);
       if (count === -1) {
         const errno = lastErrno();
         // ICMP errors about answers whose client is gone.
         const { EBADF, EINVAL, ENOTSOCK, EFAULT, ENOSYS } = constants.errno;
-        if ([EBADF, EINVAL, ENOTSOCK, EFAULT, ENOSYS].includes(errno)) throw kernelError(errno, 'recvmmsg', `fd ${fd}`);
+        if ([EBADF, EINVAL, ENOTSOCK, EFAULT, ENOSYS].includes(errno))
+          throw kernelError(errno, 'recvmmsg', `fd ${fd}`);
         return 0;
       }
       for (let index = 0; index < count; index += 1) {
@@ -92,13 +99,22 @@ export function openDatagramBatch(fd: number, most: number, slotBytes: number): 
         if (family !== AF_INET && family !== AF_INET6) continue;
         const name = family === AF_INET ? four : six;
         const address = family === AF_INET ? four.subarray(4, 8) : six.subarray(8, 24);
-        each(incoming.bytes.subarray(index * slotBytes, index * slotBytes + length), { address, port: name.readUInt16BE(2), name });
+        each(incoming.bytes.subarray(index * slotBytes, index * slotBytes + length), {
+          address,
+          port: name.readUInt16BE(2),
+          name,
+        });
       }
       return count;
     },
     add(message, name) {
       if (message.length > slotBytes)
-        throw kernelError('EMSGSIZE', 'sendmmsg', `fd ${fd}`, `${message.length} bytes are more than ${slotBytes}`);
+        throw kernelError(
+          'EMSGSIZE',
+          'sendmmsg',
+          `fd ${fd}`,
+          `${message.length} bytes are more than ${slotBytes}`,
+        );
       if (noted === most) flush();
       outgoing.bytes.set(message, noted * slotBytes);
       outgoing.names.set(name, noted * nameSlot);
@@ -121,7 +137,10 @@ function slots(most: number, slotBytes: number): Slots {
     names: Buffer.alloc(most * nameSlot),
     bytes: Buffer.alloc(most * slotBytes),
   };
-  const [vectors, names, bytes] = withAddresses([made.vectors, made.names, made.bytes], (addresses) => addresses);
+  const [vectors, names, bytes] = withAddresses(
+    [made.vectors, made.names, made.bytes],
+    (addresses) => addresses,
+  );
   for (let index = 0; index < most; index += 1) {
     const header = index * headerBytes;
     // struct msghdr: name, its length, vectors, their number, control data and its length, flags.

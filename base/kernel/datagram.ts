@@ -15,7 +15,8 @@ const sendto = glibc('sendto', 'int64', ['int', 'void *', 'size_t', 'int', 'void
  */
 export function sendDatagram(address: string, data: Uint8Array): void {
   const name = Buffer.from(cString(address, 'sendto'), 'utf8');
-  if (name.length > 107) throw kernelError('ENAMETOOLONG', 'sendto', address, 'a unix socket path holds 107 bytes at most');
+  if (name.length > 107)
+    throw kernelError('ENAMETOOLONG', 'sendto', address, 'a unix socket path holds 107 bytes at most');
   const abstract = address.startsWith('@');
   if (abstract) name[0] = 0;
   // struct sockaddr_un: an abstract name ends with the address, a path ends with a zero byte.
@@ -24,7 +25,11 @@ export function sendDatagram(address: string, data: Uint8Array): void {
   name.copy(target, 2);
   const fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
   try {
-    uninterrupted(() => sendto(fd, data, data.length, MSG_NOSIGNAL, target, target.length), 'sendto', address);
+    uninterrupted(
+      () => sendto(fd, data, data.length, MSG_NOSIGNAL, target, target.length),
+      'sendto',
+      address,
+    );
   } finally {
     closeFd(fd);
   }

@@ -150,7 +150,11 @@ function openFolder(fd: number, name: Buffer, path: string): number {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), 16);
-  return uninterrupted(() => c.openat2(SYS_openat2, fd, name, how, how.length), 'openat2', subject(path, name));
+  return uninterrupted(
+    () => c.openat2(SYS_openat2, fd, name, how, how.length),
+    'openat2',
+    subject(path, name),
+  );
 }
 
 /**
@@ -161,7 +165,8 @@ export function statEntry(fd: number, name: Buffer): EntryStat {
   const stat = Buffer.alloc(256);
   const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH;
   checked(c.statx(fd, name, flags, STATX_BASIC_STATS, stat), 'statx', subject('', name));
-  // struct statx: attributes u64 at 8, nlink u32 at 16, ino u64 at 32, blocks u64 at 48, dev_major and dev_minor u32 at 136 and 140
+  // struct statx: attributes u64 at 8, nlink u32 at 16, ino u64 at 32, blocks u64 at 48, dev_major and
+  // dev_minor u32 at 136 and 140
   return {
     inode: stat.readBigUInt64LE(32),
     device: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,

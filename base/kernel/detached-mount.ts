@@ -29,13 +29,14 @@ export interface MountedFile {
 
 /**
  * Opens a mount that is attached nowhere and disappears with its descriptor. Its files are reached as
- * `/proc/self/fd/N/…`, and a killed process leaves nothing mounted. For file systems without options; fsopen(2),
- * fsmount(2).
- * @param file contains the file system, which is mounted read-only. The kernel parses what is in the file: pass only
- * a file whose content is known to be valid.
+ * `/proc/self/fd/N/…`, and a killed process leaves nothing mounted. For file systems without options;
+ * fsopen(2), fsmount(2).
+ * @param file contains the file system, which is mounted read-only. The kernel parses what is in the file:
+ * pass only a file whose content is known to be valid.
  */
 export function openDetachedMount(fstype: string, file?: MountedFile): number {
-  if (file?.by === 'loop') return withLoopDevice(file.path, file.direct, (device) => open(fstype, device, []));
+  if (file?.by === 'loop')
+    return withLoopDevice(file.path, file.direct, (device) => open(fstype, device, []));
   return open(fstype, file?.path, file?.direct === true ? ['directio'] : []);
 }
 
@@ -43,13 +44,18 @@ function open(fstype: string, source: string | undefined, flags: readonly string
   const context = checked(c.fsopen(fstype, FSOPEN_CLOEXEC), 'fsopen', fstype);
   try {
     const configure = (command: number, key: string | null, value: string | null): void => {
-      if (c.fsconfig(context, command, key, value, 0) === -1) throw contextError(context, 'fsconfig', source ?? fstype);
+      if (c.fsconfig(context, command, key, value, 0) === -1)
+        throw contextError(context, 'fsconfig', source ?? fstype);
     };
     if (source !== undefined) configure(FSCONFIG_SET_STRING, 'source', cString(source, 'fsconfig'));
     for (const flag of flags) configure(FSCONFIG_SET_FLAG, flag, null);
     if (source !== undefined) configure(FSCONFIG_SET_FLAG, 'ro', null);
     configure(FSCONFIG_CMD_CREATE, null, null);
-    return checked(c.fsmount(context, FSMOUNT_CLOEXEC, source === undefined ? 0 : MOUNT_ATTR_RDONLY), 'fsmount', fstype);
+    return checked(
+      c.fsmount(context, FSMOUNT_CLOEXEC, source === undefined ? 0 : MOUNT_ATTR_RDONLY),
+      'fsmount',
+      fstype,
+    );
   } finally {
     closeFd(context);
   }

@@ -36,7 +36,9 @@ export function epollAdd(epoll: number, fd: number, events: number, id: number):
 
 /** Arms a descriptor again. Returns false if it is no longer watched because it was closed. */
 export function epollRearm(epoll: number, fd: number, events: number, id: number): boolean {
-  return unlessGone(() => checked(c.ctl(epoll, EPOLL_CTL_MOD, fd, event(events, id)), 'epoll_ctl', `fd ${fd}`));
+  return unlessGone(() =>
+    checked(c.ctl(epoll, EPOLL_CTL_MOD, fd, event(events, id)), 'epoll_ctl', `fd ${fd}`),
+  );
 }
 
 /** Stops watching `fd`. Returns false if it was not watched. */

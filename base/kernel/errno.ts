@@ -76,9 +76,16 @@ const fixes: Readonly<Record<string, string>> = {
  * Returns the error of system call `call` on `on`, by its errno. `why` and `fix` replace the default texts of
  * the errno when more is known.
  */
-export function kernelError(errno: string | number, call: string, on: string, why?: string, fix?: string): PortcullisError<KernelCode> {
+export function kernelError(
+  errno: string | number,
+  call: string,
+  on: string,
+  why?: string,
+  fix?: string,
+): PortcullisError<KernelCode> {
   const name = typeof errno === 'number' ? errnoName(errno) : errno;
-  const number = typeof errno === 'number' ? errno : (constants.errno as Partial<Record<string, number>>)[errno];
+  const number =
+    typeof errno === 'number' ? errno : (constants.errno as Partial<Record<string, number>>)[errno];
   const text = number === undefined ? name : getSystemErrorMessage(-number);
   return new PortcullisError({
     code: `KERNEL_${name}`,
@@ -111,7 +118,8 @@ export function uninterrupted(attempt: () => number, call: string, on: string): 
 
 /** Returns `text` as a C string. A NUL inside would silently truncate it, so such a text is refused. */
 export function cString(text: string, call: string): string {
-  if (text.includes('\0')) throw kernelError('EINVAL', call, JSON.stringify(text), 'the text holds a NUL byte');
+  if (text.includes('\0'))
+    throw kernelError('EINVAL', call, JSON.stringify(text), 'the text holds a NUL byte');
   return text;
 }
 
@@ -129,5 +137,10 @@ const ofReader = ['EAGAIN', 'EINTR', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM'];
  */
 export function leavesUnknown(thrown: unknown): boolean {
   if (isErrno(thrown, ...ofReader)) return true;
-  return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' && ofReader.includes(thrown.code);
+  return (
+    thrown instanceof Error &&
+    'code' in thrown &&
+    typeof thrown.code === 'string' &&
+    ofReader.includes(thrown.code)
+  );
 }

@@ -38,7 +38,9 @@ test('the root of a mount namespace is found from a process that has changed its
     console.log(changed);`;
   const library = join(import.meta.dirname, 'libc.ts');
   const start = async (root: string): Promise<number> => {
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script, library, root], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script, library, root], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     t.after(() => child.kill('SIGKILL'));
     assert.equal(String((await once(child.stdout, 'data'))[0]), '0\n');
     return child.pid ?? 0;

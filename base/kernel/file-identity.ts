@@ -33,7 +33,8 @@ export function fileIdentityOf(fd: number): FileIdentity {
   checked(c.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, stat), 'statx', `fd ${fd}`);
   if ((stat.readUInt32LE(0) & STATX_MNT_ID) === 0)
     throw kernelError('EOPNOTSUPP', 'statx', `fd ${fd}`, 'this kernel does not report the mount of a file');
-  // struct statx: mask u32 at 0, attributes u64 at 8, mode u16 at 28, ino u64 at 32, dev_major and dev_minor u32 at 136, mnt_id u64 at 144
+  // struct statx: mask u32 at 0, attributes u64 at 8, mode u16 at 28, ino u64 at 32, dev_major and dev_minor
+  // u32 at 136, mnt_id u64 at 144
   return {
     device: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,
     inode: stat.readBigUInt64LE(32),

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { constants, fstatSync, lstatSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
@@ -49,7 +59,9 @@ test('no path leaves the root', (t) => {
     assert.equal(readInRoot(root, path), 'inside', path);
   }
   assert.throws(() => readInRoot(root, 'etc/magic'), { code: 'KERNEL_ENOENT' });
-  assert.throws(() => readInRoot(root, 'etc/absolute', RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS), { code: 'KERNEL_ELOOP' });
+  assert.throws(() => readInRoot(root, 'etc/absolute', RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS), {
+    code: 'KERNEL_ELOOP',
+  });
   assert.throws(() => readInRoot(root, 'etc/relative', RESOLVE_BENEATH), { code: 'KERNEL_EXDEV' });
 });
 

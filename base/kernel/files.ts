@@ -3,7 +3,16 @@ import { constants as system } from 'node:os';
 import { checked, cString, isErrno, kernelError, uninterrupted } from './errno.ts';
 import { strike } from './ledger.ts';
 import { glibc, lastErrno } from './libc.ts';
-import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, RESOLVE_IN_ROOT, S_IFIFO } from './constants.ts';
+import {
+  AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_PATH,
+  O_RDONLY,
+  RESOLVE_IN_ROOT,
+  S_IFIFO,
+} from './constants.ts';
 
 const c = {
   open: glibc('open', 'int', ['str', 'int', 'uint']),
@@ -138,7 +147,9 @@ function openat2(root: number, path: string, options: OpenInRoot): number {
 function deviceNumber(major: number, minor: number): bigint {
   const high = BigInt(major);
   const low = BigInt(minor);
-  return ((high & 0xfffff000n) << 32n) | ((high & 0xfffn) << 8n) | ((low & 0xffffff00n) << 12n) | (low & 0xffn);
+  return (
+    ((high & 0xfffff000n) << 32n) | ((high & 0xfffn) << 8n) | ((low & 0xffffff00n) << 12n) | (low & 0xffn)
+  );
 }
 
 /** Calls mknod(2). `mode` holds type and permission bits (`S_IFCHR | 0o600`). The process's umask applies. */
@@ -192,11 +203,11 @@ export function syncfsOf(fd: number): void {
 }
 
 /**
- * Returns a function that takes how many bytes a growing file has, and starts to write what is new to the disk, 8 MiB
- * at a time, by sync_file_range(2). It does not wait for the disk, and makes nothing durable: a later fdatasync or
- * syncfs has less to write, and reports what failed. Without it the kernel keeps up to a tenth of the machine's memory,
- * and the disk begins when the writer has finished. A file system that cannot do it ignores it. May block while the
- * queue of the disk is full: call it in a Worker.
+ * Returns a function that takes how many bytes a growing file has, and starts to write what is new to the
+ * disk, 8 MiB at a time, by sync_file_range(2). It does not wait for the disk, and makes nothing durable: a
+ * later fdatasync or syncfs has less to write, and reports what failed. Without it the kernel keeps up to a
+ * tenth of the machine's memory, and the disk begins when the writer has finished. A file system that cannot
+ * do it ignores it. May block while the queue of the disk is full: call it in a Worker.
  */
 export function createWriteOut(fd: number): (size: number) => void {
   let started = 0;

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 /**
- * Allocates 64 blocks of 1 MiB and prints by how many MiB the heap of the C library grew. The process is one of its
- * own, because glibc adapts its thresholds to all that went before.
+ * Allocates 64 blocks of 1 MiB and prints by how many MiB the heap of the C library grew. The process is one
+ * of its own, because glibc adapts its thresholds to all that went before.
  */
 const program = (fixed: boolean): string => `
   import { readFileSync } from 'node:fs';
@@ -23,13 +23,16 @@ const program = (fixed: boolean): string => `
 `;
 
 function grownBy(fixed: boolean): number {
-  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program(fixed)], { encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program(fixed)], {
+    encoding: 'utf8',
+  });
   assert.match(stdout, /^-?\d+$/u, stderr);
   return Number(stdout);
 }
 
 test('with fixed thresholds, large blocks are mapped alone and not taken from the heap of the C library', (t) => {
-  if (readFileSync('/proc/self/maps', 'utf8').includes('/ld-musl')) return t.skip('only glibc has these thresholds');
+  if (readFileSync('/proc/self/maps', 'utf8').includes('/ld-musl'))
+    return t.skip('only glibc has these thresholds');
   assert.ok(grownBy(false) >= 60, 'without them the blocks are in the heap');
   assert.ok(grownBy(true) <= 4, 'with them they are not');
 });

@@ -15,10 +15,10 @@ export function trimHeap(): void {
 }
 
 /**
- * Fixes the thresholds of the C library by mallopt(3): blocks from `mapFrom` bytes are mapped alone and returned
- * when they are freed, and free memory at the end of the heap is returned from `trimFrom` bytes. glibc otherwise
- * raises both each time a large block is freed, up to 32 and 64 MiB. Other libraries ignore it or lack the
- * function; then this throws.
+ * Fixes the thresholds of the C library by mallopt(3): blocks from `mapFrom` bytes are mapped alone and
+ * returned when they are freed, and free memory at the end of the heap is returned from `trimFrom` bytes.
+ * glibc otherwise raises both each time a large block is freed, up to 32 and 64 MiB. Other libraries ignore
+ * it or lack the function; then this throws.
  */
 export function fixHeapThresholds(mapFrom: number, trimFrom: number): void {
   mallopt(M_MMAP_THRESHOLD, mapFrom);

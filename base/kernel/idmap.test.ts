@@ -2,12 +2,27 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { bindMount, startKernelWorker } from './index.ts';
 import type { Kernel } from './index.ts';
-import { mountLines, mountsBelow, openDescriptors, temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
+import {
+  mountLines,
+  mountsBelow,
+  openDescriptors,
+  temporaryFolder,
+  temporaryMemory,
+} from './temporary.fixture.ts';
 
 let kernel: Kernel;
 before(async () => {
@@ -17,7 +32,9 @@ after(() => kernel.close());
 
 /** Starts a process in namespaces that belong to a user namespace of the ids 0 … 999 = host 50000 … */
 async function mappedProcess(t: TestContext): Promise<ChildProcess & { readonly pid: number }> {
-  const child = spawn('unshare', ['--user', '--net', '--ipc', '--uts', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn('unshare', ['--user', '--net', '--ipc', '--uts', 'cat'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   t.after(() => child.kill('SIGKILL'));
   child.stdin.write('.');
   await once(child.stdout, 'data');
@@ -53,7 +70,10 @@ test('whether a mount could be mapped is asked without mounting', async (t) => {
   const { pid } = await mappedProcess(t);
   const userNamespace = `/proc/${pid}/ns/user`;
   await kernel.checkIdmap('/var/tmp', userNamespace);
-  await assert.rejects(kernel.checkIdmap('/proc/sys', userNamespace), { code: 'KERNEL_EINVAL', message: /\/proc\/sys.*ext4/s });
+  await assert.rejects(kernel.checkIdmap('/proc/sys', userNamespace), {
+    code: 'KERNEL_EINVAL',
+    message: /\/proc\/sys.*ext4/s,
+  });
   await assert.rejects(kernel.checkIdmap('/var/tmp', '/proc/self/ns/user'), { code: 'KERNEL_EINVAL' });
   await assert.rejects(kernel.checkIdmap(`${memory}/absent`, userNamespace), { code: 'KERNEL_ENOENT' });
   assert.deepEqual(mountsBelow(memory), [memory]);
@@ -62,7 +82,9 @@ test('whether a mount could be mapped is asked without mounting', async (t) => {
 test('the namespaces of a process are pinned with the user namespace that owns them', async (t) => {
   const dir = `${temporaryFolder(t)}/pod`;
   const child = await mappedProcess(t);
-  const namespaces = ['user', 'net', 'ipc', 'uts'].map((type) => readlinkSync(`/proc/${child.pid}/ns/${type}`));
+  const namespaces = ['user', 'net', 'ipc', 'uts'].map((type) =>
+    readlinkSync(`/proc/${child.pid}/ns/${type}`),
+  );
   const sysctls = { 'net.ipv4.ip_unprivileged_port_start': '0' };
   await kernel.pinNamespacesOf(child.pid, { dir, types: ['net', 'ipc', 'uts'], hostname: 'mapped', sysctls });
   assert.deepEqual(
@@ -75,7 +97,15 @@ test('the namespaces of a process are pinned with the user namespace that owns t
   // Only its own root may configure the network namespace.
   const inside = spawn(
     'nsenter',
-    ['--preserve-credentials', `--user=${dir}/user`, `--net=${dir}/net`, `--uts=${dir}/uts`, 'sh', '-c', 'hostname; ip -o link'],
+    [
+      '--preserve-credentials',
+      `--user=${dir}/user`,
+      `--net=${dir}/net`,
+      `--uts=${dir}/uts`,
+      'sh',
+      '-c',
+      'hostname; ip -o link',
+    ],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
     },
@@ -91,7 +121,9 @@ test('the namespaces of a process are pinned with the user namespace that owns t
 test('a process that is gone leaves no pin', async (t) => {
   const folder = temporaryFolder(t);
   const last = Number(readFileSync('/proc/sys/kernel/pid_max', 'utf8'));
-  await assert.rejects(kernel.pinNamespacesOf(last, { dir: `${folder}/pod`, types: ['net'], sysctls: {} }), { code: 'KERNEL_ENOENT' });
+  await assert.rejects(kernel.pinNamespacesOf(last, { dir: `${folder}/pod`, types: ['net'], sysctls: {} }), {
+    code: 'KERNEL_ENOENT',
+  });
   assert.deepEqual(readdirSync(folder), []);
   assert.deepEqual(mountsBelow(folder), []);
 });

@@ -5,7 +5,15 @@ export type { KernelCode } from './errno.ts';
 export { cachedFile } from './cached-path.ts';
 export { groupOf, sessionOf } from './process-groups.ts';
 export type { CachedFile } from './cached-path.ts';
-export { attach as attachMount, bindMount, checkIdmap, isMountpoint, mount, setPropagation, umount } from './mount.ts';
+export {
+  attach as attachMount,
+  bindMount,
+  checkIdmap,
+  isMountpoint,
+  mount,
+  setPropagation,
+  umount,
+} from './mount.ts';
 export type { BindOptions, Propagation } from './mount.ts';
 export type { MountedFile } from './detached-mount.ts';
 export { directReadUnit } from './direct-io.ts';
@@ -81,7 +89,17 @@ export type { Pipe } from './spawn.ts';
 export type { ProcessEnd, SpawnedProcess } from './spawn.ts';
 export { sealedFile } from './sealed-file.ts';
 export { createEventFd, drainEventFd, signalEventFd } from './eventfd.ts';
-export { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLONESHOT, createEpoll, epollAdd, epollRearm, epollRemove, epollWait } from './epoll.ts';
+export {
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLONESHOT,
+  createEpoll,
+  epollAdd,
+  epollRearm,
+  epollRemove,
+  epollWait,
+} from './epoll.ts';
 export { boundingCapabilities, capabilityNames, effectiveCapabilities } from './capabilities.ts';
 export { seccompFilters } from './seccomp-filters.ts';
 export { kernelRelease } from './release.ts';

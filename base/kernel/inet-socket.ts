@@ -3,7 +3,16 @@ import { closeFd } from './files.ts';
 import { checked, kernelError } from './errno.ts';
 import { glibc, lastErrno } from './libc.ts';
 import { setSockOpt, socket } from './socket.ts';
-import { AF_INET, AF_INET6, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE } from './constants.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+} from './constants.ts';
 
 const c = {
   bind: glibc('bind', 'int', ['int', 'void *', 'uint']),
@@ -32,7 +41,8 @@ export function sockaddr({ address, port }: InetAddress): Buffer {
   return bytes;
 }
 
-const addressText = ({ address, port }: InetAddress): string => `${Buffer.from(address).toString('hex')}, port ${port}`;
+const addressText = ({ address, port }: InetAddress): string =>
+  `${Buffer.from(address).toString('hex')}, port ${port}`;
 
 function open(type: number, end: InetAddress, prepare: (fd: number) => void): number {
   const fd = socket(end.address.length === 4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK, 0);
@@ -92,7 +102,8 @@ export function connectTcp(peer: InetAddress): number {
     const name = sockaddr(peer);
     if (c.connect(fd, name, name.length) === 0) return;
     const errno = lastErrno();
-    if (errno !== constants.errno.EINPROGRESS && errno !== constants.errno.EINTR) throw kernelError(errno, 'connect', addressText(peer));
+    if (errno !== constants.errno.EINPROGRESS && errno !== constants.errno.EINTR)
+      throw kernelError(errno, 'connect', addressText(peer));
   });
 }
 

@@ -11,7 +11,12 @@ test('the calls do what the synchronous ones do', async (t) => {
   const folder = temporaryFolder(t);
   for (const name of ['lower', 'upper', 'work', 'target', 'bound']) mkdirSync(`${folder}/${name}`);
   const kernel = await startKernelWorker();
-  await kernel.mountOverlay({ lower: [`${folder}/lower`], upper: `${folder}/upper`, work: `${folder}/work`, target: `${folder}/target` });
+  await kernel.mountOverlay({
+    lower: [`${folder}/lower`],
+    upper: `${folder}/upper`,
+    work: `${folder}/work`,
+    target: `${folder}/target`,
+  });
   writeFileSync(`${folder}/target/file`, '');
   await kernel.bindMount(`${folder}/target`, `${folder}/bound`, { readonly: true });
   assert.ok(existsSync(`${folder}/bound/file`));
@@ -48,7 +53,12 @@ test('a failure of node:fs on a full disk is one of the kernel, not a defect', a
   mount('tmpfs', `${folder}/full`, 'tmpfs', 0, 'nr_inodes=1');
   const kernel = await startKernelWorker();
   const inFull = (name: string): string => `${folder}/full/${name}`;
-  const overlay = { lower: [`${folder}/lower`], upper: inFull('upper'), work: inFull('work'), target: inFull('target') };
+  const overlay = {
+    lower: [`${folder}/lower`],
+    upper: inFull('upper'),
+    work: inFull('work'),
+    target: inFull('target'),
+  };
   await assert.rejects(kernel.mountOverlay({ ...overlay, make: { uid: 0, gid: 0, mode: 0o755 } }), {
     code: 'KERNEL_ENOSPC',
     kind: 'exhausted',
@@ -120,7 +130,12 @@ test('a program does not wait for mounts', async (t) => {
   const folder = temporaryFolder(t);
   const kernel = await startKernelWorker();
   const start = async (): Promise<void> => {
-    const pid = await kernel.spawnProcess({ path: '/bin/true', argv: ['true'], env: {}, descriptors: [null, null, null] });
+    const pid = await kernel.spawnProcess({
+      path: '/bin/true',
+      argv: ['true'],
+      env: {},
+      descriptors: [null, null, null],
+    });
     t.after(async () => {
       while (reapProcess(pid) === undefined) await setTimeout(1);
     });

@@ -105,17 +105,27 @@ const IDLE_MS = 15_000;
  * the next call.
  */
 export async function startKernelWorker(): Promise<Kernel> {
-  const mounts = onDemand(IDLE_MS, () => connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')));
-  const namespaces = onDemand(IDLE_MS, () => connectCalls<NamespaceCalls>(startWorker(import.meta.url, './kernel-namespaces.worker.ts')));
-  const programs = onDemand(IDLE_MS, () => connectCalls<ProgramCalls>(startWorker(import.meta.url, './kernel-programs.worker.ts')));
-  const files = onDemand(IDLE_MS, () => connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')));
-  const mounting: Caller<MountCalls>['call'] = (name, ...values) => mounts.use((caller) => caller.call(name, ...values));
+  const mounts = onDemand(IDLE_MS, () =>
+    connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')),
+  );
+  const namespaces = onDemand(IDLE_MS, () =>
+    connectCalls<NamespaceCalls>(startWorker(import.meta.url, './kernel-namespaces.worker.ts')),
+  );
+  const programs = onDemand(IDLE_MS, () =>
+    connectCalls<ProgramCalls>(startWorker(import.meta.url, './kernel-programs.worker.ts')),
+  );
+  const files = onDemand(IDLE_MS, () =>
+    connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')),
+  );
+  const mounting: Caller<MountCalls>['call'] = (name, ...values) =>
+    mounts.use((caller) => caller.call(name, ...values));
   const pinning: Caller<NamespaceCalls>['call'] = (name, ...values) => {
     // The mounts and programs of a pod follow its namespaces.
     for (const worker of [mounts, programs]) void worker.use(nothing).catch(() => undefined);
     return namespaces.use((caller) => caller.call(name, ...values));
   };
-  const filing: Caller<FileCalls>['call'] = (name, ...values) => files.use((caller) => caller.call(name, ...values));
+  const filing: Caller<FileCalls>['call'] = (name, ...values) =>
+    files.use((caller) => caller.call(name, ...values));
   // A Worker that cannot be started is reported now.
   await Promise.all([mounts.use(nothing), namespaces.use(nothing)]);
   return {

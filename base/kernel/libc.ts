@@ -21,7 +21,9 @@ export function glibc(name: string, result: CType, parameters: CType[]): (...val
   // fail.
   const readsList = parameters.includes('str *');
   return (...values) => {
-    const call = (bound ??= unterminated(() => bind(name, result, parameters) as (...values: CValue[]) => number));
+    const call = (bound ??= unterminated(
+      () => bind(name, result, parameters) as (...values: CValue[]) => number,
+    ));
     return readsList ? unterminated(() => call(...values)) : call(...values);
   };
 }
@@ -30,7 +32,11 @@ export function glibc(name: string, result: CType, parameters: CType[]): (...val
  * Does the same as {@link glibc}, but in a thread of libuv's pool. Its errno is not available. The caller
  * must keep the Buffers referenced until the call is over.
  */
-export function glibcApart(name: string, result: CType, parameters: CType[]): (...values: CValue[]) => Promise<number> {
+export function glibcApart(
+  name: string,
+  result: CType,
+  parameters: CType[],
+): (...values: CValue[]) => Promise<number> {
   let bound: ReturnType<ReturnType<typeof koffi.load>['func']> | undefined;
   return (...values) => {
     const call = (bound ??= unterminated(() => bind(name, result, parameters)));
@@ -43,7 +49,11 @@ export function glibcApart(name: string, result: CType, parameters: CType[]): (.
   };
 }
 
-function bind(name: string, result: CType, parameters: CType[]): ReturnType<ReturnType<typeof koffi.load>['func']> {
+function bind(
+  name: string,
+  result: CType,
+  parameters: CType[],
+): ReturnType<ReturnType<typeof koffi.load>['func']> {
   library ??= koffi.load('libc.so.6');
   return library.func(name, result, parameters);
 }
@@ -70,7 +80,11 @@ export function withAddresses<const T extends readonly Uint8Array[], R>(
   const before = held;
   held = buffers;
   try {
-    return act(buffers.map((buffer) => BigInt(koffi.address(buffer))) as unknown as { readonly [Index in keyof T]: bigint });
+    return act(
+      buffers.map((buffer) => BigInt(koffi.address(buffer))) as unknown as {
+        readonly [Index in keyof T]: bigint;
+      },
+    );
   } finally {
     held = before;
   }

@@ -13,16 +13,17 @@ const LOOP_CONFIGURE = 0x4c0a;
 const LO_FLAGS_READ_ONLY = 1;
 const LO_FLAGS_AUTOCLEAR = 4;
 const LO_FLAGS_DIRECT_IO = 16;
-/** struct loop_config: fd and block_size (u32 each), struct loop_info64 with lo_flags at 52, 8 reserved u64. */
+/**
+ * struct loop_config: fd and block_size (u32 each), struct loop_info64 with lo_flags at 52, 8 reserved u64.
+ */
 const LOOP_CONFIG_SIZE = 304;
 const flagsAt = 8 + 52;
 /** Another program may take a free device before we configure it. */
 const attempts = 100;
 
 /**
- * Presents a file as a read-only disk, for the time of `body`, and beyond for as long as something that `body`
- * opened uses it: a mount keeps the device. Blocks: call it in a Worker.
- * Source: loop(4).
+ * Presents a file as a read-only disk, for the time of `body`, and beyond for as long as something that
+ * `body` opened uses it: a mount keeps the device. Blocks: call it in a Worker. Source: loop(4).
  * @param direct whether reads bypass the page cache of the file's own file system, where that can do so
  */
 export function withLoopDevice<T>(path: string, direct: boolean, body: (device: string) => T): T {

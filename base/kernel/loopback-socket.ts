@@ -29,7 +29,8 @@ export function openLoopbackSocket(version: 4 | 6): number {
  * @throws KERNEL_ECONNREFUSED and others; the socket is closed then
  */
 export function connectLoopback(fd: number, version: 4 | 6, port: number): boolean {
-  // struct sockaddr_in, 16 bytes: family, port, address. struct sockaddr_in6, 28 bytes: family, port, flow, address, scope.
+  // struct sockaddr_in, 16 bytes: family, port, address. struct sockaddr_in6, 28 bytes: family, port, flow,
+  // address, scope.
   const address = Buffer.alloc(version === 4 ? 16 : 28);
   address.writeUInt16LE(version === 4 ? AF_INET : AF_INET6, 0);
   address.writeUInt16BE(port, 2);

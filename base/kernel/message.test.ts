@@ -4,8 +4,11 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 
 // This runs in a separate process with a small heap: memory that V8 frees is soon used for other data.
-test('what a call points to is held until it has returned, however V8 has compiled it', { timeout: 120_000 }, async () => {
-  const program = `
+test(
+  'what a call points to is held until it has returned, however V8 has compiled it',
+  { timeout: 120_000 },
+  async () => {
+    const program = `
     import { receiveHeard } from ${JSON.stringify(import.meta.resolve('./namespace-events.ts'))};
     import { glibc } from ${JSON.stringify(import.meta.resolve('./libc.ts'))};
     import { send } from ${JSON.stringify(import.meta.resolve('./socket.ts'))};
@@ -26,6 +29,12 @@ test('what a call points to is held until it has returned, however V8 has compil
       if (others.length > 50) others = [];
     }
     console.log('whole');`;
-  const { stdout } = await promisify(execFile)(process.execPath, ['--max-semi-space-size=1', '--input-type=module', '-e', program]);
-  assert.equal(stdout, 'whole\n');
-});
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      '--max-semi-space-size=1',
+      '--input-type=module',
+      '-e',
+      program,
+    ]);
+    assert.equal(stdout, 'whole\n');
+  },
+);

@@ -15,7 +15,12 @@ export interface ReceivedMessage {
  * Receives a waiting message with recvmsg(2), into `data` and `control`. Returns undefined if there is none.
  * Does not block.
  */
-export function receiveMessage(fd: number, data: Uint8Array, control: Uint8Array, flags: number): ReceivedMessage | undefined {
+export function receiveMessage(
+  fd: number,
+  data: Uint8Array,
+  control: Uint8Array,
+  flags: number,
+): ReceivedMessage | undefined {
   const [iovec, message] = [Buffer.alloc(16), Buffer.alloc(56)];
   return withAddresses([data, control, iovec], ([dataAt, controlAt, iovecAt]) => {
     iovec.writeBigUInt64LE(dataAt, 0);

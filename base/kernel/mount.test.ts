@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { MS_NODEV, MS_NOEXEC, MS_NOSUID, MNT_DETACH, bindMount, isMountpoint, mount, setPropagation, umount } from './index.ts';
+import {
+  MS_NODEV,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MNT_DETACH,
+  bindMount,
+  isMountpoint,
+  mount,
+  setPropagation,
+  umount,
+} from './index.ts';
 import { mountLines, openDescriptors, temporaryFolder } from './temporary.fixture.ts';
 
 test('mount and umount a tmpfs', (t) => {
@@ -17,7 +27,9 @@ test('mount and umount a tmpfs', (t) => {
 
 test('mount refuses what the kernel would silently cut off', (t) => {
   const folder = temporaryFolder(t);
-  assert.throws(() => mount('tmpfs', folder, 'tmpfs', 0, `mode=0700,${'x'.repeat(4096)}`), { code: 'KERNEL_E2BIG' });
+  assert.throws(() => mount('tmpfs', folder, 'tmpfs', 0, `mode=0700,${'x'.repeat(4096)}`), {
+    code: 'KERNEL_E2BIG',
+  });
   assert.throws(() => mount('none', folder, 'no-such-fs', 0), { code: 'KERNEL_ENODEV' });
   assert.throws(() => mount('tmpfs', `${folder}/absent`, 'tmpfs', 0), { code: 'KERNEL_ENOENT' });
 });

@@ -30,7 +30,8 @@ const c = {
 };
 
 /** How mounts propagate: mount_namespaces(7). The `r` forms also apply to every mount below. */
-export type Propagation = 'private' | 'rprivate' | 'shared' | 'rshared' | 'slave' | 'rslave' | 'unbindable' | 'runbindable';
+export type Propagation =
+  'private' | 'rprivate' | 'shared' | 'rshared' | 'slave' | 'rslave' | 'unbindable' | 'runbindable';
 
 const propagationFlags: Readonly<Record<Propagation, number>> = {
   private: MS_PRIVATE,
@@ -49,7 +50,12 @@ const propagationFlags: Readonly<Record<Propagation, number>> = {
  */
 export function mount(source: string, target: string, fstype: string, flags: number, data?: string): void {
   if (data !== undefined && Buffer.byteLength(data) >= 4096) {
-    throw kernelError('E2BIG', 'mount', target, 'the option string is longer than the page that the kernel reads');
+    throw kernelError(
+      'E2BIG',
+      'mount',
+      target,
+      'the option string is longer than the page that the kernel reads',
+    );
   }
   const result = c.mount(
     cString(source, 'mount'),
@@ -67,7 +73,11 @@ export function umount(target: string, flags = 0): void {
 }
 
 export function setPropagation(target: string, propagation: Propagation): void {
-  checked(c.mount('none', cString(target, 'mount'), null, propagationFlags[propagation], null), 'mount', target);
+  checked(
+    c.mount('none', cString(target, 'mount'), null, propagationFlags[propagation], null),
+    'mount',
+    target,
+  );
 }
 
 const OPEN_TREE_CLONE = 1;
@@ -157,7 +167,11 @@ function setAttributes(tree: number, set: bigint, namespace: number, recursive: 
   const attributes = Buffer.alloc(32);
   attributes.writeBigUInt64LE(set, 0);
   attributes.writeBigUInt64LE(BigInt(namespace), 24);
-  checked(c.mountSetattr(tree, '', AT_EMPTY_PATH | recursive, attributes, attributes.length), 'mount_setattr', on);
+  checked(
+    c.mountSetattr(tree, '', AT_EMPTY_PATH | recursive, attributes, attributes.length),
+    'mount_setattr',
+    on,
+  );
 }
 
 const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
@@ -170,8 +184,13 @@ export function attach(mountFd: number, target: string): void {
   const place = openFile(target, O_PATH | O_NOFOLLOW);
   try {
     const mode = statx(place, '', AT_EMPTY_PATH, target).readUInt16LE(28);
-    if ((mode & S_IFMT) === S_IFLNK) throw kernelError('ELOOP', 'move_mount', target, 'the mount point is a symbolic link');
-    checked(c.moveMount(mountFd, '', place, '', MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH), 'move_mount', target);
+    if ((mode & S_IFMT) === S_IFLNK)
+      throw kernelError('ELOOP', 'move_mount', target, 'the mount point is a symbolic link');
+    checked(
+      c.moveMount(mountFd, '', place, '', MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+      'move_mount',
+      target,
+    );
   } finally {
     closeFd(place);
   }

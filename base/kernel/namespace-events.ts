@@ -32,6 +32,9 @@ export function receiveHeard(fd: number, buffer: Uint8Array): Heard | undefined 
   if (received === undefined) return undefined;
   const { length, controlLength } = received;
   // struct cmsghdr: length u64, level i32, type i32, then the number
-  const isNumbered = controlLength >= 20 && control.readInt32LE(8) === SOL_NETLINK && control.readInt32LE(12) === NETLINK_LISTEN_ALL_NSID;
+  const isNumbered =
+    controlLength >= 20 &&
+    control.readInt32LE(8) === SOL_NETLINK &&
+    control.readInt32LE(12) === NETLINK_LISTEN_ALL_NSID;
   return isNumbered ? { length, namespace: control.readInt32LE(16) } : { length };
 }

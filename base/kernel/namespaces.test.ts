@@ -5,7 +5,18 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { CLONE_NEWNET, MSG_DONTWAIT, closeFd, inNamespaces, recv, send, sethostname, setns, startKernelWorker, unshare } from './index.ts';
+import {
+  CLONE_NEWNET,
+  MSG_DONTWAIT,
+  closeFd,
+  inNamespaces,
+  recv,
+  send,
+  sethostname,
+  setns,
+  startKernelWorker,
+  unshare,
+} from './index.ts';
 import type { WindowAnswer } from './window.fixture.ts';
 import { temporaryFolder } from './temporary.fixture.ts';
 
@@ -35,9 +46,11 @@ function links(fd: number): string[] {
   const names: string[] = [];
   for (let message = 0; message < length; message += buffer.readUInt32LE(message)) {
     const end = message + buffer.readUInt32LE(message);
-    // nlmsghdr 16 bytes, ifinfomsg 16 bytes, attributes { len u16, type u16, value } at multiples of 4; IFLA_IFNAME is 3
+    // nlmsghdr 16 bytes, ifinfomsg 16 bytes, attributes { len u16, type u16, value } at multiples of 4;
+    // IFLA_IFNAME is 3
     for (let at = message + 32; at + 4 <= end; at += (buffer.readUInt16LE(at) + 3) & ~3) {
-      if (buffer.readUInt16LE(at + 2) === 3) names.push(buffer.toString('utf8', at + 4, at + buffer.readUInt16LE(at) - 1));
+      if (buffer.readUInt16LE(at + 2) === 3)
+        names.push(buffer.toString('utf8', at + 4, at + buffer.readUInt16LE(at) - 1));
     }
   }
   return names;
@@ -70,7 +83,12 @@ test('windows of two Workers at once: inside, back outside, and sockets that sta
       assert.equal(before, readlinkSync('/proc/self/ns/net'));
       assert.equal(after, before);
       assert.notEqual(inside, before);
-      assert.deepEqual(codes, { thrown: 'BODY', promise: 'KERNEL_EINVAL', nested: 'KERNEL_EBUSY', wrongType: 'KERNEL_EINVAL' });
+      assert.deepEqual(codes, {
+        thrown: 'BODY',
+        promise: 'KERNEL_EINVAL',
+        nested: 'KERNEL_EBUSY',
+        wrongType: 'KERNEL_EINVAL',
+      });
       // The socket was created in the window and is used from the main thread: it sees the pod's links, not
       // the host's.
       assert.deepEqual(links(netlink).sort(), podLinks);

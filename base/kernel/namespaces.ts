@@ -19,7 +19,11 @@ const NS_GET_NSTYPE = 0xb703;
 /** The namespaces that a single thread can leave and join, and that are pinned for a pod. */
 export type NamespaceType = 'net' | 'ipc' | 'uts';
 
-export const namespaceFlags: Readonly<Record<NamespaceType, number>> = { net: CLONE_NEWNET, ipc: CLONE_NEWIPC, uts: CLONE_NEWUTS };
+export const namespaceFlags: Readonly<Record<NamespaceType, number>> = {
+  net: CLONE_NEWNET,
+  ipc: CLONE_NEWIPC,
+  uts: CLONE_NEWUTS,
+};
 
 // libuv starts its pool at the first asynchronous call, and the pool stays in the namespaces of the calling
 // thread forever. Therefore it is started here, when the module loads: no window can be open yet.
@@ -54,7 +58,9 @@ export function sethostname(name: string): void {
  * namespace
  */
 export function isNamespaceOf(fd: number, type: NamespaceType): boolean {
-  return checked(c.ioctl(fd, NS_GET_NSTYPE, null), 'ioctl NS_GET_NSTYPE', `fd ${fd}`) === namespaceFlags[type];
+  return (
+    checked(c.ioctl(fd, NS_GET_NSTYPE, null), 'ioctl NS_GET_NSTYPE', `fd ${fd}`) === namespaceFlags[type]
+  );
 }
 
 export interface NamespaceFds {
@@ -106,7 +112,8 @@ function ownNamespace(type: NamespaceType): number {
 
 function inWindow<T>(types: readonly NamespaceType[], body: () => T): T {
   refuseMainThread('namespace window');
-  if (depth > 0) throw kernelError('EBUSY', 'namespace window', types.join(', '), 'another window is open on this thread');
+  if (depth > 0)
+    throw kernelError('EBUSY', 'namespace window', types.join(', '), 'another window is open on this thread');
   const back = types.map((type) => [ownNamespace(type), namespaceFlags[type]] as const);
   depth += 1;
   let result: T;
@@ -117,7 +124,12 @@ function inWindow<T>(types: readonly NamespaceType[], body: () => T): T {
     depth -= 1;
   }
   if (result instanceof Promise)
-    throw kernelError('EINVAL', 'namespace window', types.join(', '), 'the body of a window must be synchronous');
+    throw kernelError(
+      'EINVAL',
+      'namespace window',
+      types.join(', '),
+      'the body of a window must be synchronous',
+    );
   return result;
 }
 
@@ -128,7 +140,8 @@ function abort(types: readonly NamespaceType[]): never {
 }
 
 function refuseMainThread(call: string): void {
-  if (isMainThread) throw kernelError('EPERM', call, 'the main thread', 'namespaces of the main thread are never changed');
+  if (isMainThread)
+    throw kernelError('EPERM', call, 'the main thread', 'namespaces of the main thread are never changed');
 }
 
 /** Closes the descriptors that the return needs. For a thread that ends while the process continues. */

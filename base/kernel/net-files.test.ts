@@ -15,17 +15,25 @@ test('files of /proc/net are those of each pinned namespace, and a pin that is g
   const folder = temporaryFolder(t);
   const dirs = ['one', 'two'].map((name) => `${folder}/${name}`);
   for (const dir of dirs) await kernel.pinNamespaces({ dir, types: ['net', 'ipc', 'uts'], sysctls: {} });
-  const commands = 'ip link add seen type veth peer name other && ip link set lo mtu 1400 && echo some >/dev/udp/127.0.0.1/9';
+  const commands =
+    'ip link add seen type veth peer name other && ip link set lo mtu 1400 && echo some >/dev/udp/127.0.0.1/9';
   execFileSync('nsenter', [`--net=${folder}/two/net`, 'bash', '-c', commands], { stdio: 'ignore' });
 
-  const [one = '', two = '', none] = await kernel.readNetFiles([`${folder}/one/net`, `${folder}/two/net`, `${folder}/three/net`], 'dev');
+  const [one = '', two = '', none] = await kernel.readNetFiles(
+    [`${folder}/one/net`, `${folder}/two/net`, `${folder}/three/net`],
+    'dev',
+  );
   assert.match(one, /^Inter-\|.*\n face .*\n {4}lo: +0 /);
   assert.doesNotMatch(one, /seen|eth0/);
   assert.match(two, /^ +seen: /m);
   assert.ok(Number(/lo: +(\d+)/.exec(two)?.[1]) > 0, 'the counters are those of the namespace');
   assert.equal(none, undefined);
   assert.deepEqual(await kernel.readNetFiles([`${folder}/one/net`], 'no-such-file'), [undefined]);
-  assert.deepEqual(await kernel.readNetFiles([`${folder}/one/ipc`], 'dev'), [undefined], 'another type of namespace is refused');
+  assert.deepEqual(
+    await kernel.readNetFiles([`${folder}/one/ipc`], 'dev'),
+    [undefined],
+    'another type of namespace is refused',
+  );
 
   // The thread is back in its own namespaces: what it creates next does not show the pods' view.
   await kernel.pinNamespaces({ dir: `${folder}/four`, types: ['net'], sysctls: {} });

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { networkInterfaces } from 'node:os';
 import { test } from 'node:test';
-import { AF_NETLINK, NETLINK_ROUTE, SOCK_RAW, closeFd, linkFlagsOf, linkIndexOf, linkMacOf, linkNameOf, socket } from './index.ts';
+import {
+  AF_NETLINK,
+  NETLINK_ROUTE,
+  SOCK_RAW,
+  closeFd,
+  linkFlagsOf,
+  linkIndexOf,
+  linkMacOf,
+  linkNameOf,
+  socket,
+} from './index.ts';
 
 const [up, loopback, running] = [0x1, 0x8, 0x40];
 
@@ -20,7 +30,9 @@ test('a netlink socket tells a link’s index, name, flags and address', () => {
     assert.equal(linkNameOf(fd, 1), 'lo');
     const flags = linkFlagsOf(fd, 'lo') ?? 0;
     assert.equal(flags & loopback, loopback);
-    for (const [name, [first]] of Object.entries(networkInterfaces()).map(([name, all]) => [name, all ?? []] as const)) {
+    for (const [name, [first]] of Object.entries(networkInterfaces()).map(
+      ([name, all]) => [name, all ?? []] as const,
+    )) {
       assert.equal(linkMacOf(fd, name)?.toString('hex'), first?.mac.replaceAll(':', ''), name);
       assert.equal((linkFlagsOf(fd, name) ?? 0) & (up | running), up | running, name);
       assert.equal(linkNameOf(fd, linkIndexOf(fd, name) ?? 0), name);

@@ -54,7 +54,9 @@ export function linkNameOf(fd: number, index: number): string | undefined {
  * NUL byte
  */
 export function linkIndexOf(fd: number, name: string): number | undefined {
-  return askByName(fd, name, SIOCGIFINDEX, 'ioctl SIOCGIFINDEX') ? request.readInt32LE(nameLength) : undefined;
+  return askByName(fd, name, SIOCGIFINDEX, 'ioctl SIOCGIFINDEX')
+    ? request.readInt32LE(nameLength)
+    : undefined;
 }
 
 /**
@@ -62,7 +64,9 @@ export function linkIndexOf(fd: number, name: string): number | undefined {
  * linkIndexOf}.
  */
 export function linkFlagsOf(fd: number, name: string): number | undefined {
-  return askByName(fd, name, SIOCGIFFLAGS, 'ioctl SIOCGIFFLAGS') ? request.readUInt16LE(nameLength) : undefined;
+  return askByName(fd, name, SIOCGIFFLAGS, 'ioctl SIOCGIFFLAGS')
+    ? request.readUInt16LE(nameLength)
+    : undefined;
 }
 
 /**

@@ -9,7 +9,8 @@ test('a null device is nobody else’s', (t) => {
   t.after(() => [one, other].forEach(closeFd));
   assert.equal(fstatSync(one).rdev, before.rdev);
   // This must come before any change: if it were the machine's device, every process would lose it.
-  for (const fd of [one, other]) assert.notDeepEqual([fstatSync(fd).dev, fstatSync(fd).ino], [before.dev, before.ino]);
+  for (const fd of [one, other])
+    assert.notDeepEqual([fstatSync(fd).dev, fstatSync(fd).ino], [before.dev, before.ino]);
   assert.equal(writeSync(one, 'lost'), 4);
   assert.equal(readSync(one, Buffer.alloc(4)), 0);
   assert.equal(fstatSync(one).mode & 0o7777, 0o666);

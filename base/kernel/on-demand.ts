@@ -17,7 +17,10 @@ export interface OnDemand<Thing extends Closable> {
  * Starts an object by `start` when it is needed. Ends it `idleMs` after its last use, or when a use finds it
  * broken.
  */
-export function onDemand<Thing extends Closable>(idleMs: number, start: () => Promise<Thing>): OnDemand<Thing> {
+export function onDemand<Thing extends Closable>(
+  idleMs: number,
+  start: () => Promise<Thing>,
+): OnDemand<Thing> {
   let thing: Promise<Thing> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let uses = 0;

@@ -92,11 +92,18 @@ test('a failure tells what the kernel wrote, and leaves neither mount nor descri
   const writable = makeWritable(folder);
   const before = openDescriptors();
   assert.throws(() => mountOverlay({ lower: [], ...writable }), { code: 'KERNEL_EINVAL' });
-  assert.throws(() => mountOverlay({ lower, target: writable.target, upper: writable.upper }), { code: 'KERNEL_EINVAL' });
+  assert.throws(() => mountOverlay({ lower, target: writable.target, upper: writable.upper }), {
+    code: 'KERNEL_EINVAL',
+  });
   assert.throws(() => mountOverlay({ lower: [`${folder}/absent`], ...writable }), { code: 'KERNEL_ENOENT' });
-  assert.throws(() => mountOverlay({ lower, ...writable, target: `${folder}/absent` }), { code: 'KERNEL_ENOENT' });
+  assert.throws(() => mountOverlay({ lower, ...writable, target: `${folder}/absent` }), {
+    code: 'KERNEL_ENOENT',
+  });
   const tooMany = Array.from({ length: 501 }, () => lower[0] ?? '');
-  assert.throws(() => mountOverlay({ lower: tooMany, ...writable }), { code: 'KERNEL_EINVAL', message: /too many lower directories/ });
+  assert.throws(() => mountOverlay({ lower: tooMany, ...writable }), {
+    code: 'KERNEL_EINVAL',
+    message: /too many lower directories/,
+  });
   assert.equal(openDescriptors(), before);
   assert.equal(isMountpoint(writable.target), false);
 });

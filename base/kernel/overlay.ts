@@ -48,7 +48,8 @@ export interface Overlay {
 export function mountOverlay(overlay: Overlay): void {
   const { lower, upper, work, target, make } = overlay;
   const [first] = lower;
-  if (first === undefined) throw kernelError('EINVAL', 'mount overlay', target, 'an overlay needs at least one lower folder');
+  if (first === undefined)
+    throw kernelError('EINVAL', 'mount overlay', target, 'an overlay needs at least one lower folder');
   if ((upper === undefined) !== (work === undefined)) {
     throw kernelError('EINVAL', 'mount overlay', target, 'upper and work go together');
   }
@@ -85,11 +86,13 @@ function mountByLayers({ lower, upper, work, target, context: label }: Overlay, 
   const context = checked(c.fsopen('overlay', FSOPEN_CLOEXEC), 'fsopen', 'overlay');
   try {
     const set = (key: string, path: string, value: string): void => {
-      if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1) throw contextError(context, 'mount overlay', path);
+      if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1)
+        throw contextError(context, 'mount overlay', path);
     };
     // The kernel removes backslashes from upperdir and workdir, but not from lowerdir+. Such a path is passed
     // through its descriptor.
-    const short = (path: string): string => layerName(path, Buffer.byteLength(path) <= FSCONFIG_STRING_LIMIT && !path.includes('\\'), held);
+    const short = (path: string): string =>
+      layerName(path, Buffer.byteLength(path) <= FSCONFIG_STRING_LIMIT && !path.includes('\\'), held);
     set('source', 'overlay', 'overlay');
     for (const path of lower) set('lowerdir+', path, short(path));
     if (upper !== undefined && work !== undefined) {
@@ -97,7 +100,8 @@ function mountByLayers({ lower, upper, work, target, context: label }: Overlay, 
       set('workdir', work, short(work));
     }
     if (label !== undefined) set('context', target, label);
-    if (c.fsconfig(context, FSCONFIG_CMD_CREATE, null, null, 0) === -1) throw contextError(context, 'mount overlay', target);
+    if (c.fsconfig(context, FSCONFIG_CMD_CREATE, null, null, 0) === -1)
+      throw contextError(context, 'mount overlay', target);
     const mounted = c.fsmount(context, FSMOUNT_CLOEXEC, upper === undefined ? MOUNT_ATTR_RDONLY : 0);
     if (mounted === -1) throw contextError(context, 'mount overlay', target);
     try {
@@ -134,7 +138,8 @@ function escaped(path: string): string {
 export function mountByOptions({ lower, upper, work, target, context }: Overlay, held: number[]): void {
   const options = (fits: boolean): string => {
     const name = (path: string): string => escaped(layerName(path, fits, held));
-    const writable = upper === undefined || work === undefined ? '' : `,upperdir=${name(upper)},workdir=${name(work)}`;
+    const writable =
+      upper === undefined || work === undefined ? '' : `,upperdir=${name(upper)},workdir=${name(work)}`;
     return `lowerdir=${lower.map(name).join(':')}${writable}${context === undefined ? '' : `,context="${context}"`}`;
   };
   const plain = options(true);

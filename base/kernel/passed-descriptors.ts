@@ -21,7 +21,12 @@ export function receiveDescriptor(fd: number): number | 'end' | undefined {
   const received = receiveMessage(fd, Buffer.alloc(dataSize), control, MSG_CMSG_CLOEXEC);
   if (received === undefined) return undefined;
   // struct cmsghdr: length u64, level i32, type i32, then the descriptors
-  if (received.controlLength < 20 || control.readInt32LE(8) !== SOL_SOCKET || control.readInt32LE(12) !== SCM_RIGHTS) return 'end';
+  if (
+    received.controlLength < 20 ||
+    control.readInt32LE(8) !== SOL_SOCKET ||
+    control.readInt32LE(12) !== SCM_RIGHTS
+  )
+    return 'end';
   const count = (Number(control.readBigUInt64LE(0)) - 16) / 4;
   const [first, ...rest] = Array.from({ length: count }, (_, index) => control.readInt32LE(16 + 4 * index));
   rest.forEach(closeFd);

@@ -40,7 +40,10 @@ for (const [what, script, signal, code] of [
     const exited = once(child, 'exit');
     if (signal !== undefined) pidfdSendSignal(pidfd, signal);
     await exited;
-    assert.deepEqual({ ...pidfdInfo(pidfd), cgroupId: 0n }, { pid: 0, ppid: 0, exited: true, exitCode: code, cgroupId: 0n });
+    assert.deepEqual(
+      { ...pidfdInfo(pidfd), cgroupId: 0n },
+      { pid: 0, ppid: 0, exited: true, exitCode: code, cgroupId: 0n },
+    );
     assert.throws(() => pidfdSendSignal(pidfd, 0), { code: 'KERNEL_ESRCH' });
     closeFd(pidfd);
   });

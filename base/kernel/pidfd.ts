@@ -45,7 +45,8 @@ export interface PidfdInfo {
   readonly cgroupId: bigint;
 }
 
-// linux/pidfd.h: struct pidfd_info, first version, 64 bytes: mask u64, cgroupid u64, pid, tgid, ppid, 8 ids, exit_code i32.
+// linux/pidfd.h: struct pidfd_info, first version, 64 bytes: mask u64, cgroupid u64, pid, tgid, ppid, 8 ids,
+// exit_code i32.
 const PIDFD_INFO_SIZE = 64;
 // _IOWR(0xFF, 11, struct pidfd_info)
 const PIDFD_GET_INFO = 0xc040ff0b;

@@ -35,7 +35,8 @@ export function pinNamespaces(input: PinnedNamespaces): void {
   withPinFiles(input, input.types, () =>
     inNewNamespaces(input.types, () => {
       configure(input);
-      for (const type of input.types) mount(`/proc/thread-self/ns/${type}`, `${input.dir}/${type}`, 'none', MS_BIND);
+      for (const type of input.types)
+        mount(`/proc/thread-self/ns/${type}`, `${input.dir}/${type}`, 'none', MS_BIND);
     }),
   );
 }
@@ -105,11 +106,25 @@ export function unpinNamespaces(dir: string): void {
 }
 
 function check({ dir, types, hostname, sysctls }: PinnedNamespaces): void {
-  if (types.length === 0 || types.some((type) => !pinTypes.includes(type)) || new Set(types).size !== types.length) {
-    throw kernelError('EINVAL', 'pin namespaces', dir, `the types must be some of ${pinTypes.join(', ')}, each once`);
+  if (
+    types.length === 0 ||
+    types.some((type) => !pinTypes.includes(type)) ||
+    new Set(types).size !== types.length
+  ) {
+    throw kernelError(
+      'EINVAL',
+      'pin namespaces',
+      dir,
+      `the types must be some of ${pinTypes.join(', ')}, each once`,
+    );
   }
   if (hostname !== undefined && !types.includes('uts')) {
-    throw kernelError('EINVAL', 'pin namespaces', dir, 'a host name needs a uts namespace; without it the host would be renamed');
+    throw kernelError(
+      'EINVAL',
+      'pin namespaces',
+      dir,
+      'a host name needs a uts namespace; without it the host would be renamed',
+    );
   }
   checkSysctls(sysctls, types);
 }

@@ -18,7 +18,11 @@ const PRIO_PROCESS = 0;
  * @throws KERNEL_EACCES or KERNEL_EPERM without CAP_SYS_NICE
  */
 export function raiseThreadPriority(nice: number, thread = 0): void {
-  checked(c.schedSetscheduler(thread, SCHED_OTHER | SCHED_RESET_ON_FORK, Buffer.alloc(4)), 'sched_setscheduler', '');
+  checked(
+    c.schedSetscheduler(thread, SCHED_OTHER | SCHED_RESET_ON_FORK, Buffer.alloc(4)),
+    'sched_setscheduler',
+    '',
+  );
   checked(c.setpriority(PRIO_PROCESS, thread, nice), 'setpriority', String(nice));
 }
 

@@ -16,7 +16,9 @@ function mounted(): string | undefined {
   truncateSync(image, 64 * 1024 * 1024);
   mkdirSync(disk);
   try {
-    execFileSync('mkfs.ext4', ['-q', '-O', 'project,quota', '-E', 'quotatype=prjquota', image], { stdio: 'pipe' });
+    execFileSync('mkfs.ext4', ['-q', '-O', 'project,quota', '-E', 'quotatype=prjquota', image], {
+      stdio: 'pipe',
+    });
     execFileSync('mount', ['-o', 'loop,prjquota', image, disk], { stdio: 'pipe' });
     return disk;
   } catch {

@@ -8,7 +8,8 @@ const c = {
   syscall: glibc('syscall', 'int64', ['long', 'int', 'uint', 'uint', 'void *']),
 };
 
-// linux/fs.h: struct fsxattr is xflags, extsize, nextents, projid, cowextsize (u32 each) and 8 bytes of padding.
+// linux/fs.h: struct fsxattr is xflags, extsize, nextents, projid, cowextsize (u32 each) and 8 bytes of
+// padding.
 const FS_IOC_FSGETXATTR = 0x801c581f;
 const FS_IOC_FSSETXATTR = 0x401c5820;
 const FS_XFLAG_PROJINHERIT = 0x200;
@@ -37,7 +38,8 @@ export function limitsProjects(path: string): boolean {
     try {
       checked(c.syscall(SYS_quotactl_fd, fd, Q_XGETQSTAT, 0, state), 'quotactl_fd', path);
     } catch (error) {
-      if (isErrno(error, 'ENOSYS', 'EINVAL', 'ESRCH', 'ENODEV', 'EOPNOTSUPP', 'EPERM', 'ENOTBLK')) return false;
+      if (isErrno(error, 'ENOSYS', 'EINVAL', 'ESRCH', 'ENODEV', 'EOPNOTSUPP', 'EPERM', 'ENOTBLK'))
+        return false;
       throw error;
     }
     // struct fs_quota_stat: qs_version s8 at 0, qs_flags u16 at 2.
@@ -61,24 +63,34 @@ export function setProject(folder: string, project: number): void {
  * limit. Source: quotactl(2).
  */
 export function limitProject(path: string, project: number, bytes: number): void {
-  // struct if_dqblk: bhardlimit, bsoftlimit, curspace, ihardlimit, isoftlimit, curinodes, btime, itime (u64 each), valid (u32)
+  // struct if_dqblk: bhardlimit, bsoftlimit, curspace, ihardlimit, isoftlimit, curinodes, btime, itime (u64
+  // each), valid (u32)
   const limits = Buffer.alloc(IF_DQBLK_SIZE);
   const blocks = BigInt(Math.ceil(bytes / BLOCK));
   limits.writeBigUInt64LE(blocks, 0);
   limits.writeBigUInt64LE(blocks, 8);
   limits.writeUInt32LE(QIF_LIMITS, 64);
-  withOpen(path, O_RDONLY | O_DIRECTORY, (fd) => checked(c.syscall(SYS_quotactl_fd, fd, Q_SETQUOTA, project, limits), 'quotactl_fd', path));
+  withOpen(path, O_RDONLY | O_DIRECTORY, (fd) =>
+    checked(c.syscall(SYS_quotactl_fd, fd, Q_SETQUOTA, project, limits), 'quotactl_fd', path),
+  );
 }
 
 /** Returns the number of bytes that a project uses on the file system of `path`. */
 export function projectUsage(path: string, project: number): number {
   const usage = Buffer.alloc(IF_DQBLK_SIZE);
-  withOpen(path, O_RDONLY | O_DIRECTORY, (fd) => checked(c.syscall(SYS_quotactl_fd, fd, Q_GETQUOTA, project, usage), 'quotactl_fd', path));
+  withOpen(path, O_RDONLY | O_DIRECTORY, (fd) =>
+    checked(c.syscall(SYS_quotactl_fd, fd, Q_GETQUOTA, project, usage), 'quotactl_fd', path),
+  );
   return Number(usage.readBigUInt64LE(16));
 }
 
 /** Assigns folders to a project and limits it: {@link setProject}, {@link limitProject}. */
-export function limitTrees(folders: readonly string[], project: number, bytes: number, place = folders[0]): void {
+export function limitTrees(
+  folders: readonly string[],
+  project: number,
+  bytes: number,
+  place = folders[0],
+): void {
   for (const folder of folders) setProject(folder, project);
   if (place !== undefined) limitProject(place, project, bytes);
 }

@@ -1,8 +1,27 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { test } from 'node:test';
-import { O_DIRECTORY, O_RDONLY, S_IFCHR, bindMount, closeFd, mkfifo, mknod, mount, openFile, umount } from './index.ts';
+import {
+  O_DIRECTORY,
+  O_RDONLY,
+  S_IFCHR,
+  bindMount,
+  closeFd,
+  mkfifo,
+  mknod,
+  mount,
+  openFile,
+  umount,
+} from './index.ts';
 import { diskUsage } from './disk-usage.ts';
 import { removeTree } from './remove-tree.ts';
 import { openDescriptors, temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
@@ -33,7 +52,8 @@ test('absent, a file, a link, an empty folder', (t) => {
   writeFileSync(`${folder}/file`, '');
   symlinkSync('outside', `${folder}/link`);
   mkdirSync(`${folder}/empty`);
-  for (const name of ['absent', 'absent/below', 'file', 'link', 'empty']) run(removeTree(`${folder}/${name}`));
+  for (const name of ['absent', 'absent/below', 'file', 'link', 'empty'])
+    run(removeTree(`${folder}/${name}`));
   assert.deepEqual(readdirSync(folder), ['outside']);
   assert.throws(() => run(removeTree('/')), { code: 'KERNEL_EINVAL' });
 });
@@ -81,7 +101,8 @@ test('wide folders, beyond one buffer of names', (t) => {
   for (let index = 0; index < 60; index++) {
     mkdirSync(`${tree}/folder-with-a-longer-name-${index}/below`, { recursive: true });
   }
-  for (let index = 0; index < 1000; index++) writeFileSync(`${tree}/file-with-a-rather-long-name-${index}`, '');
+  for (let index = 0; index < 1000; index++)
+    writeFileSync(`${tree}/file-with-a-rather-long-name-${index}`, '');
   assert.equal(run(diskUsage(tree)).inodes, 1121);
   run(removeTree(tree));
   assert.equal(existsSync(tree), false);
@@ -98,7 +119,10 @@ for (const [what, source] of [
     if (source === undefined) mount('tmpfs', `${folder}/tree/a/mounted`, 'tmpfs', 0);
     else bindMount(`${folder}/${source}`, `${folder}/tree/a/mounted`);
     writeFileSync(`${folder}/tree/a/mounted/precious`, 'kept');
-    assert.throws(() => run(removeTree(`${folder}/tree`)), { code: 'KERNEL_EBUSY', message: /mounted there/ });
+    assert.throws(() => run(removeTree(`${folder}/tree`)), {
+      code: 'KERNEL_EBUSY',
+      message: /mounted there/,
+    });
     assert.throws(() => run(removeTree(`${folder}/tree/a/mounted`)), { code: /KERNEL_(EBUSY|EXDEV)/ });
     assert.equal(readFileSync(`${folder}/tree/a/mounted/precious`, 'utf8'), 'kept');
     assert.equal(run(diskUsage(`${folder}/tree`)).inodes, 2);

@@ -71,6 +71,13 @@ function removeFolder(descent: Descent, name: Buffer, path: string): boolean {
   const errno = lastErrno();
   if (errno === ENOENT) return true;
   if (errno === ENOTEMPTY || errno === EEXIST) return false;
-  if (errno === EBUSY) throw kernelError(errno, 'unlinkat', subject(path, name), 'something is mounted there', 'unmount it first');
+  if (errno === EBUSY)
+    throw kernelError(
+      errno,
+      'unlinkat',
+      subject(path, name),
+      'something is mounted there',
+      'unmount it first',
+    );
   throw kernelError(errno, 'unlinkat', subject(path, name));
 }

@@ -62,7 +62,11 @@ function filterAt(pid: number, index: number, on: string): Uint8Array | undefine
 function awaitStop(pid: number, on: string): void {
   const status = Buffer.alloc(4);
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
-  for (const until = performance.now() + PATIENCE_MS; performance.now() < until; Atomics.wait(sleeper, 0, 0, 1)) {
+  for (
+    const until = performance.now() + PATIENCE_MS;
+    performance.now() < until;
+    Atomics.wait(sleeper, 0, 0, 1)
+  ) {
     const stopped = c.waitpid(pid, status, WNOHANG | __WALL);
     if (stopped === -1) throw kernelError(lastErrno(), 'waitpid', on);
     if (stopped !== pid) continue;
@@ -70,5 +74,11 @@ function awaitStop(pid: number, on: string): void {
     if ((status.readUInt32LE(0) & 0xff) === 0x7f) return;
     throw kernelError('ESRCH', 'ptrace', on, 'it has ended');
   }
-  throw kernelError('ETIMEDOUT', 'ptrace(PTRACE_INTERRUPT)', on, `it has not stopped after ${PATIENCE_MS / 1000} seconds`, 'try again');
+  throw kernelError(
+    'ETIMEDOUT',
+    'ptrace(PTRACE_INTERRUPT)',
+    on,
+    `it has not stopped after ${PATIENCE_MS / 1000} seconds`,
+    'try again',
+  );
 }

@@ -63,7 +63,11 @@ test('SEQPACKET keeps packets apart, tells the end, and a closed peer is EPIPE, 
   checked(glibc('listen', 'int', ['int', 'int'])(listener, 1), 'listen', path);
   const client = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
   connectUnix(client, path);
-  const server = checked(glibc('accept', 'int', ['int', 'void *', 'void *'])(listener, null, null), 'accept', path);
+  const server = checked(
+    glibc('accept', 'int', ['int', 'void *', 'void *'])(listener, null, null),
+    'accept',
+    path,
+  );
   const buffer = Buffer.alloc(100);
 
   assert.equal(pollIn(client, 0), false);

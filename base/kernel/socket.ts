@@ -34,7 +34,11 @@ const c = {
  * uses.
  */
 export function socket(domain: number, type: number, protocol: number): number {
-  return checked(c.socket(domain, type | SOCK_CLOEXEC, protocol), 'socket', `domain ${domain}, protocol ${protocol}`);
+  return checked(
+    c.socket(domain, type | SOCK_CLOEXEC, protocol),
+    'socket',
+    `domain ${domain}, protocol ${protocol}`,
+  );
 }
 
 /**
@@ -76,7 +80,8 @@ const mostWaiting = 4096;
 
 function unixAddress(path: string, call: string): Buffer {
   const name = Buffer.from(cString(path, call), 'utf8');
-  if (name.length > 107) throw kernelError('ENAMETOOLONG', call, path, 'a unix socket path holds 107 bytes at most');
+  if (name.length > 107)
+    throw kernelError('ENAMETOOLONG', call, path, 'a unix socket path holds 107 bytes at most');
   const address = Buffer.alloc(2 + name.length + 1); // struct sockaddr_un
   address.writeUInt16LE(AF_UNIX, 0);
   name.copy(address, 2);
@@ -143,7 +148,11 @@ export function shutdown(fd: number, how = SHUT_WR): void {
 export function setSockOpt(fd: number, level: number, option: number, value: number): void {
   const int = Buffer.alloc(4);
   int.writeInt32LE(value, 0);
-  checked(c.setsockopt(fd, level, option, int, int.length), 'setsockopt', `fd ${fd}, level ${level}, option ${option}`);
+  checked(
+    c.setsockopt(fd, level, option, int, int.length),
+    'setsockopt',
+    `fd ${fd}, level ${level}, option ${option}`,
+  );
 }
 
 export interface PeerCredentials {

@@ -19,7 +19,8 @@ const c = {
   pipe2: glibc('pipe2', 'int', ['void *', 'int']),
 };
 
-// Room for glibc's opaque structures (80 and 336 bytes on 64-bit Linux: spawn.h) and for sigset_t (128 bytes).
+// Room for glibc's opaque structures (80 and 336 bytes on 64-bit Linux: spawn.h) and for sigset_t (128
+// bytes).
 const actionsSize = 128;
 const attributesSize = 512;
 const signalSetSize = 128;
@@ -62,11 +63,15 @@ export function spawnProcess(process: SpawnedProcess): number {
   ok(c.attrInit(attributes), 'posix_spawnattr_init');
   let device: number | undefined;
   try {
-    if (process.cwd !== undefined) ok(c.addChdir(actions, cString(process.cwd, 'posix_spawn')), 'posix_spawn_file_actions_addchdir_np');
+    if (process.cwd !== undefined)
+      ok(c.addChdir(actions, cString(process.cwd, 'posix_spawn')), 'posix_spawn_file_actions_addchdir_np');
     for (const [target, source] of process.descriptors.entries()) {
       // This is not the machine's /dev/null, because an OCI runtime gives its standard streams to the user of
       // a container. It also works when the numbers are equal: glibc then removes the close-on-exec flag.
-      ok(c.addDup2(actions, source ?? (device ??= openNullDevice()), target), 'posix_spawn_file_actions_adddup2');
+      ok(
+        c.addDup2(actions, source ?? (device ??= openNullDevice()), target),
+        'posix_spawn_file_actions_adddup2',
+      );
     }
     // Our descriptors are close-on-exec. Those that a library or the starter of this process left open are
     // not.
@@ -76,7 +81,10 @@ export function spawnProcess(process: SpawnedProcess): number {
     ok(c.attrDefault(attributes, everySignal), 'posix_spawnattr_setsigdefault');
     // The group defaults to 0: the child's own.
     const group = process.ownGroup === true ? POSIX_SPAWN_SETPGROUP : 0;
-    ok(c.attrFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | group), 'posix_spawnattr_setflags');
+    ok(
+      c.attrFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | group),
+      'posix_spawnattr_setflags',
+    );
     const environment = Object.entries(process.env).flatMap(([key, value]) =>
       value === undefined ? [] : [cString(`${key}=${value}`, 'posix_spawn')],
     );

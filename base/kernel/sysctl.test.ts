@@ -24,8 +24,19 @@ for (const [name, type, path] of [
   });
 }
 
-for (const name of ['', 'net', 'net..ip', 'net/../kernel/panic', 'net./../kernel', 'net.ipv4.a b', '/net/ipv4/x', 'net.\0', 'net/./x']) {
-  test(`${JSON.stringify(name)} is no sysctl name`, () => assert.throws(() => sysctlPath(name), { code: 'KERNEL_EINVAL' }));
+for (const name of [
+  '',
+  'net',
+  'net..ip',
+  'net/../kernel/panic',
+  'net./../kernel',
+  'net.ipv4.a b',
+  '/net/ipv4/x',
+  'net.\0',
+  'net/./x',
+]) {
+  test(`${JSON.stringify(name)} is no sysctl name`, () =>
+    assert.throws(() => sysctlPath(name), { code: 'KERNEL_EINVAL' }));
 }
 
 test('a sysctl that is not of the given namespaces is refused', () => {

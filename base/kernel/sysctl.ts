@@ -21,7 +21,8 @@ const ipcSysctls = new Set([
 export function sysctlNamespace(name: string): NamespaceType | undefined {
   const dotted = name.includes('.') && !startsWithSlash(name) ? name : name.replaceAll('/', '.');
   if (dotted.startsWith('net.')) return 'net';
-  if (ipcSysctls.has(dotted) || dotted.startsWith('kernel.msg') || dotted.startsWith('fs.mqueue.')) return 'ipc';
+  if (ipcSysctls.has(dotted) || dotted.startsWith('kernel.msg') || dotted.startsWith('fs.mqueue.'))
+    return 'ipc';
   if (dotted === 'kernel.hostname' || dotted === 'kernel.domainname') return 'uts';
   return undefined;
 }
@@ -36,15 +37,23 @@ function startsWithSlash(name: string): boolean {
 
 /** Returns the path of a sysctl below /proc/sys. */
 export function sysctlPath(name: string): string {
-  const parts = startsWithSlash(name) ? name.split('/') : name.split('.').map((part) => part.replaceAll('/', '.'));
-  if (parts.length < 2 || parts.some((part) => !/^[A-Za-z0-9_.:@-]+$/.test(part) || part === '.' || part === '..')) {
+  const parts = startsWithSlash(name)
+    ? name.split('/')
+    : name.split('.').map((part) => part.replaceAll('/', '.'));
+  if (
+    parts.length < 2 ||
+    parts.some((part) => !/^[A-Za-z0-9_.:@-]+$/.test(part) || part === '.' || part === '..')
+  ) {
     throw kernelError('EINVAL', 'set sysctl', name, 'this is not a sysctl name');
   }
   return `/proc/sys/${parts.join('/')}`;
 }
 
 /** Refuses names that do not belong to one of `types`, because they would change the host. */
-export function checkSysctls(sysctls: Readonly<Record<string, string>>, types: readonly NamespaceType[]): void {
+export function checkSysctls(
+  sysctls: Readonly<Record<string, string>>,
+  types: readonly NamespaceType[],
+): void {
   for (const name of Object.keys(sysctls)) {
     sysctlPath(name);
     const type = sysctlNamespace(name);
@@ -72,9 +81,21 @@ export function writeSysctls(sysctls: Readonly<Record<string, string>>): void {
       }
     } catch (error) {
       if (isErrno(error, 'ENOENT'))
-        throw kernelError('ENOENT', 'set sysctl', name, 'this kernel has no namespaced sysctl with that name', 'leave it out');
+        throw kernelError(
+          'ENOENT',
+          'set sysctl',
+          name,
+          'this kernel has no namespaced sysctl with that name',
+          'leave it out',
+        );
       if (isErrno(error, 'EINVAL', 'ERANGE'))
-        throw kernelError('EINVAL', 'set sysctl', name, 'the kernel does not accept its value', 'correct the value');
+        throw kernelError(
+          'EINVAL',
+          'set sysctl',
+          name,
+          'the kernel does not accept its value',
+          'correct the value',
+        );
       throw error;
     }
   }

@@ -29,7 +29,9 @@ export function mountsBelow(folder: string): string[] {
 /** Returns the fields of mountinfo's lines for a folder: proc_pid_mountinfo(5). */
 export function mountLines(folder: string): string[][] {
   const lines = readFileSync('/proc/self/mountinfo', 'utf8').trimEnd().split('\n');
-  return lines.map((line) => line.split(' ')).filter((fields) => fields[4] === folder || fields[4]?.startsWith(`${folder}/`));
+  return lines
+    .map((line) => line.split(' '))
+    .filter((fields) => fields[4] === folder || fields[4]?.startsWith(`${folder}/`));
 }
 
 /** Returns how many descriptors this process has open. */

@@ -11,8 +11,11 @@ const start = `
   import { startWorker } from ${JSON.stringify(import.meta.resolve('../process/index.ts'))};
   const begin = () => startWorker(${JSON.stringify(import.meta.url)}, './binding.worker.fixture.ts');`;
 
-test('a Worker that is terminated in native code does not abort the process', { timeout: 90_000 }, async () => {
-  const { stdout } = await run(`${start}
+test(
+  'a Worker that is terminated in native code does not abort the process',
+  { timeout: 90_000 },
+  async () => {
+    const { stdout } = await run(`${start}
     for (let round = 0; round < 30; round += 1) {
       const worker = begin();
       await once(worker, 'message');
@@ -20,15 +23,20 @@ test('a Worker that is terminated in native code does not abort the process', { 
       await worker.terminate();
     }
     console.log('served');`);
-  assert.equal(stdout, 'served\n');
-});
+    assert.equal(stdout, 'served\n');
+  },
+);
 
-test('a process that ends while its Workers are in native code ends with its own exit code', { timeout: 90_000 }, async () => {
-  for (let round = 0; round < 5; round += 1) {
-    const ended = run(`${start}
+test(
+  'a process that ends while its Workers are in native code ends with its own exit code',
+  { timeout: 90_000 },
+  async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const ended = run(`${start}
       const workers = [begin(), begin(), begin()];
       await Promise.all(workers.map((worker) => once(worker, 'message')));
       process.exit(4);`);
-    await assert.rejects(ended, { code: 4 });
-  }
-});
+      await assert.rejects(ended, { code: 4 });
+    }
+  },
+);

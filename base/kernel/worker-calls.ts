@@ -9,14 +9,15 @@ interface Request {
   readonly call: string;
   readonly values: readonly unknown[];
 }
-type Reply = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
+type Reply =
+  { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
 
 /** A call that every Worker answers. */
 const PING = '.ping';
 const nothing = (): void => undefined;
 
 /** The functions that a Worker offers, by name. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- the parameters are checked by the caller's copy of the type
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- the caller's type checks the parameters
 export type Offer = Readonly<Record<string, (...values: any[]) => unknown>>;
 
 /**
@@ -58,12 +59,21 @@ function ofNode(thrown: unknown): unknown {
 }
 
 function unexpected(call: string): Omit<ConstructorParameters<typeof PortcullisError>[0], 'why' | 'cause'> {
-  return { code: 'KERNEL_UNEXPECTED', kind: 'internal', attempted: call, on: '', fix: 'report this with the log of the daemon' };
+  return {
+    code: 'KERNEL_UNEXPECTED',
+    kind: 'internal',
+    attempted: call,
+    on: '',
+    fix: 'report this with the log of the daemon',
+  };
 }
 
 /** A Worker from its owner's view: it is called by name. */
 export interface Caller<Calls extends Offer> {
-  call<Name extends keyof Calls & string>(name: Name, ...values: Parameters<Calls[Name]>): Promise<Awaited<ReturnType<Calls[Name]>>>;
+  call<Name extends keyof Calls & string>(
+    name: Name,
+    ...values: Parameters<Calls[Name]>
+  ): Promise<Awaited<ReturnType<Calls[Name]>>>;
   /** Resolves when the Worker's event loop has handled it. */
   ping(): Promise<void>;
   /** Refuses new calls, waits for pending ones, and ends the Worker. */
@@ -75,7 +85,10 @@ export interface Caller<Calls extends Offer> {
  * call is pending.
  */
 export async function connectCalls<Calls extends Offer>(worker: Worker): Promise<Caller<Calls>> {
-  const pending = new Map<number, { call: string; resolve: (value: never) => void; reject: (reason: unknown) => void }>();
+  const pending = new Map<
+    number,
+    { call: string; resolve: (value: never) => void; reject: (reason: unknown) => void }
+  >();
   const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   let lost: PortcullisError | undefined;
   let sequence = 0;

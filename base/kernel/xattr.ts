@@ -29,7 +29,11 @@ export interface XattrOptions {
  */
 export function setXattr(path: string, name: string, value: Uint8Array, options: XattrOptions = {}): void {
   const call = options.follow === true ? c.set : c.lset;
-  checked(call(cString(path, 'setxattr'), cString(name, 'setxattr'), value, value.length, 0), 'setxattr', `${path} ${name}`);
+  checked(
+    call(cString(path, 'setxattr'), cString(name, 'setxattr'), value, value.length, 0),
+    'setxattr',
+    `${path} ${name}`,
+  );
 }
 
 /** Returns the value of an extended attribute, or undefined if it is not set. */

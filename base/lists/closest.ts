@@ -9,7 +9,11 @@ export function closest(word: string, candidates: readonly string[]): string | u
     if (Math.abs(candidate.length - word.length) > allowed) continue;
     const distance = candidate.toLowerCase() === word.toLowerCase() ? 0 : editDistance(word, candidate);
     // Replacing most of a short word is not a typing error.
-    if (distance <= allowed && distance < Math.max(word.length, candidate.length) - 1 && (best === undefined || distance < best.distance)) {
+    if (
+      distance <= allowed &&
+      distance < Math.max(word.length, candidate.length) - 1 &&
+      (best === undefined || distance < best.distance)
+    ) {
       best = { candidate, distance };
     }
   }
@@ -26,7 +30,8 @@ export function editDistance(a: string, b: string): number {
     for (let j = 1; j <= b.length; j++) {
       const cost = a[i - 1] === b[j - 1] ? 0 : 1;
       let value = Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + cost);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) value = Math.min(value, (before[j - 2] ?? 0) + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        value = Math.min(value, (before[j - 2] ?? 0) + 1);
       next.push(value);
     }
     before = row;

@@ -23,7 +23,10 @@ describe('a log', () => {
 
   it('carries the fields of the scope that it is called in, across awaits, and of no other', async () => {
     const lines: string[] = [];
-    const logger = createLogger({ level: 'info', stream: { write: (line: string) => void lines.push(line) } });
+    const logger = createLogger({
+      level: 'info',
+      stream: { write: (line: string) => void lines.push(line) },
+    });
     const call = (request: string) =>
       withLogFields({ request, step: 0 }, async () => {
         logger.info({ step: 1 }, 'a');
@@ -36,7 +39,10 @@ describe('a log', () => {
     const parsed = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
     for (const request of ['x', 'y']) {
       const [a, b, c] = parsed.filter((line) => line['request'] === request);
-      assert.deepEqual([a?.['step'], b?.['part'], b?.['step'], c?.['pod'], c?.['part']], [1, 'p', 0, 'web', undefined]);
+      assert.deepEqual(
+        [a?.['step'], b?.['part'], b?.['step'], c?.['pod'], c?.['part']],
+        [1, 'p', 0, 'web', undefined],
+      );
     }
     assert.equal(parsed.at(-1)?.['request'], undefined);
   });
@@ -81,7 +87,10 @@ describe('a log', () => {
       logger.info({ credentials: { username: 'u', password: secret } }, 'x');
     });
     assert.ok(lines.length > 10);
-    assert.ok(!JSON.stringify(lines).includes(secret), JSON.stringify(lines.find((line) => JSON.stringify(line).includes(secret))));
+    assert.ok(
+      !JSON.stringify(lines).includes(secret),
+      JSON.stringify(lines.find((line) => JSON.stringify(line).includes(secret))),
+    );
   });
 
   it('shows a failure by its parts', () => {
@@ -96,7 +105,9 @@ describe('a log', () => {
       cause: new Error('inner'),
     } as const;
     const [line] = logged((logger) => logger.error({ err: new PortcullisError(failure) }, 'failed'));
-    assert.partialDeepStrictEqual(line, { err: { code: 'A_B', kind: 'internal', failure: { details: { rule: 1 } } } });
+    assert.partialDeepStrictEqual(line, {
+      err: { code: 'A_B', kind: 'internal', failure: { details: { rule: 1 } } },
+    });
   });
 
   it('that cannot be written, as on a full disk, does not end the program', () => {
@@ -110,7 +121,11 @@ describe('a log', () => {
       console.log('alive');`;
     const full = openSync('/dev/full', 'w');
     const words = ['--input-type=module', '--eval', program];
-    const { stdout, status } = spawnSync(process.execPath, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', full], timeout: 20_000 });
+    const { stdout, status } = spawnSync(process.execPath, words, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', full],
+      timeout: 20_000,
+    });
     closeSync(full);
     assert.deepEqual([stdout, status], ['alive\n', 0]);
   });

@@ -68,7 +68,10 @@ function isOnFullDisk(fd: number): boolean {
  * Creates a logger that writes to standard error, or to `stream` if given. Times are ISO 8601 in UTC. Fields
  * of the scope (see `withLogFields`) come first.
  */
-export function createLogger(options: { readonly level: LogLevel; readonly stream?: DestinationStream }): Logger {
+export function createLogger(options: {
+  readonly level: LogLevel;
+  readonly stream?: DestinationStream;
+}): Logger {
   const paths = secretFields.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
   return pino(
     {

@@ -2,7 +2,7 @@ import { asPortcullisError, errorFromJson, errorToJson } from '../errors/index.t
 import type { Failure, PortcullisError, SerialisedError } from '../errors/index.ts';
 
 /** The functions that one side of a port offers to the other side, by name. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- the parameters are checked by the caller's copy of the type
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- the caller's type checks the parameters
 export type Offer = Readonly<Record<string, (...values: any[]) => unknown>>;
 
 /** Calls the functions of the other side. Values are copied (structured clone). */
@@ -11,7 +11,10 @@ export interface Caller<Theirs extends Offer> {
    * @throws the error of the function, as PortcullisError; an error for a value that cannot be copied; an
    * error when the other side is lost
    */
-  call<Name extends keyof Theirs & string>(name: Name, ...values: Parameters<Theirs[Name]>): Promise<Awaited<ReturnType<Theirs[Name]>>>;
+  call<Name extends keyof Theirs & string>(
+    name: Name,
+    ...values: Parameters<Theirs[Name]>
+  ): Promise<Awaited<ReturnType<Theirs[Name]>>>;
   /** Calls a function without waiting for an answer and without learning of a failure. */
   tell<Name extends keyof Theirs & string>(name: Name, ...values: Parameters<Theirs[Name]>): void;
 }
@@ -22,7 +25,8 @@ interface Request {
   /** Absent: no caller waits for an answer. */
   readonly id?: number;
 }
-type Reply = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
+type Reply =
+  { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
 
 /** A message between the two sides. */
 export type ExchangeMessage = Request | Reply;

@@ -77,7 +77,9 @@ function unreadable(pid: number, cause: unknown): PortcullisError {
     attempted: 'check whether a process lives',
     on: String(pid),
     why: reasonOf(cause),
-    fix: exhausted ? 'raise the limit of open files of this process, and see what holds them' : 'see the reason; /proc must be readable',
+    fix: exhausted
+      ? 'raise the limit of open files of this process, and see what holds them'
+      : 'see the reason; /proc must be readable',
     cause,
   });
 }

@@ -34,7 +34,11 @@ describe('the identity of a process', () => {
     try {
       descriptors.fill();
       assert.throws(() => sameProcess(mine), { code: 'PROCESS_UNREADABLE', kind: 'exhausted' });
-      assert.throws(() => processIdentity(0x7ffffffe), { code: 'PROCESS_UNREADABLE' }, 'also of a pid that nobody has');
+      assert.throws(
+        () => processIdentity(0x7ffffffe),
+        { code: 'PROCESS_UNREADABLE' },
+        'also of a pid that nobody has',
+      );
     } finally {
       descriptors.release();
     }
@@ -43,7 +47,9 @@ describe('the identity of a process', () => {
 
   it('ends with the process, before its parent has waited for it', async () => {
     // The shell never waits for its child, so the child is a zombie while the shell sleeps.
-    const shell = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 20'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const shell = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 20'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
     const [chunk] = (await once(shell.stdout, 'data')) as [Buffer];
     const pid = Number(chunk.toString());
     const child = processIdentity(pid);
@@ -90,7 +96,9 @@ describe('a Worker', () => {
         ['room.ts', 'source 7'],
         ['daemon.js', 'bundle 7'],
       ] as const) {
-        const worker = startWorker(pathToFileURL(join(folder, module)).href, './echo.worker.ts', { workerData: 7 });
+        const worker = startWorker(pathToFileURL(join(folder, module)).href, './echo.worker.ts', {
+          workerData: 7,
+        });
         const [message] = (await once(worker, 'message')) as [string];
         assert.equal(message, expected);
         await worker.terminate();
@@ -106,7 +114,9 @@ describe('a Worker', () => {
       writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
       writeFileSync(join(folder, 'hello.worker.ts'), "process.stdout.write('hello');");
       const program = `import { startWorker } from ${JSON.stringify(import.meta.resolve('./index.ts'))}; startWorker(${JSON.stringify(pathToFileURL(join(folder, 'x.ts')).href)}, './hello.worker.ts');`;
-      const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
       let output = '';
       child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
       await once(child, 'close');

@@ -28,7 +28,11 @@ export async function serveThread<Owner extends Offer>(
   if (port === null) throw new TypeError('this module runs in a Worker');
   const { promise: opened, resolve } = Promise.withResolvers<Offer>();
   const running = new Set<Promise<void>>();
-  const exchange = createExchange<Owner & OwnersOwn>({ post: (message) => port.postMessage(message), offer: opened, blame });
+  const exchange = createExchange<Owner & OwnersOwn>({
+    post: (message) => port.postMessage(message),
+    offer: opened,
+    blame,
+  });
   port.on('message', (message: ExchangeMessage) => {
     const dealtWith = exchange.hear(message);
     if (dealtWith === undefined) return;

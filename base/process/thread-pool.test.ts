@@ -6,7 +6,13 @@ import { createThreadPool } from './index.ts';
 import type { ThreadPool } from './index.ts';
 import type { Calls, Settings } from './thread.worker.fixture.ts';
 
-const blame = { code: 'TEST_OVERDUE', kind: 'unavailable', attempted: 'ask the thread', on: '', fix: 'try again' } as const;
+const blame = {
+  code: 'TEST_OVERDUE',
+  kind: 'unavailable',
+  attempted: 'ask the thread',
+  on: '',
+  fix: 'try again',
+} as const;
 /** A block longer than any deadline of these tests, also on a loaded machine. */
 const forever = 600_000;
 
@@ -29,7 +35,9 @@ function open({ settings = {}, ...limits }: Limits = {}): ThreadPool<Calls, { as
     start() {
       started += 1;
       running += 1;
-      const worker = new Worker(new URL('./thread.worker.fixture.ts', import.meta.url), { workerData: settings });
+      const worker = new Worker(new URL('./thread.worker.fixture.ts', import.meta.url), {
+        workerData: settings,
+      });
       worker.on('exit', () => (running -= 1));
       return worker;
     },
@@ -37,8 +45,10 @@ function open({ settings = {}, ...limits }: Limits = {}): ThreadPool<Calls, { as
   return pool;
 }
 
-const double = (subject: string, value: number): Promise<number> => pool.ask(subject, (caller) => caller.call('double', value));
-const block = (subject: string, ms = forever): Promise<string> => pool.ask(subject, (caller) => caller.call('block', ms));
+const double = (subject: string, value: number): Promise<number> =>
+  pool.ask(subject, (caller) => caller.call('double', value));
+const block = (subject: string, ms = forever): Promise<string> =>
+  pool.ask(subject, (caller) => caller.call('block', ms));
 
 describe('a pool of threads', () => {
   afterEach(async () => {
@@ -60,7 +70,12 @@ describe('a pool of threads', () => {
   it('ends a thread whose question overruns its time: that one fails, what waits is answered by another thread', async () => {
     open({ most: 1, deadlineMs: 1500 });
     const hostile = block('a');
-    const [refused, ...others] = await Promise.allSettled([hostile, double('a', 1), double('b', 2), double('c', 3)]);
+    const [refused, ...others] = await Promise.allSettled([
+      hostile,
+      double('a', 1),
+      double('b', 2),
+      double('c', 3),
+    ]);
     assert.equal(
       refused.status === 'rejected' && String(refused.reason),
       'PortcullisError: ask the thread: there was no answer within 1.5 s; try again [TEST_OVERDUE]',
@@ -96,7 +111,12 @@ describe('a pool of threads', () => {
   it('finds which of several questions that share a thread is to blame: each is asked again by itself', async () => {
     open({ atOnce: 8, deadlineMs: 2000 });
     await double('a', 0);
-    const asked = [pool.ask('a', (caller) => caller.call('slow', 200)), block('a'), double('a', 4), double('a', 5)];
+    const asked = [
+      pool.ask('a', (caller) => caller.call('slow', 200)),
+      block('a'),
+      double('a', 4),
+      double('a', 5),
+    ];
     const outcomes = await Promise.allSettled(asked);
     assert.deepEqual(
       outcomes.map(({ status }) => status),
@@ -134,7 +154,8 @@ describe('a pool of threads', () => {
   it('fails what is asked of threads that do not open, and is asked again', async () => {
     open({ settings: { opening: 'throws' }, atOnce: 4 });
     const outcomes = await Promise.allSettled([double('a', 1), double('a', 2), double('b', 3)]);
-    for (const outcome of outcomes) assert.match(String(outcome.status === 'rejected' && outcome.reason), /its module does not load/u);
+    for (const outcome of outcomes)
+      assert.match(String(outcome.status === 'rejected' && outcome.reason), /its module does not load/u);
   });
 
   it('serves who waits for a thread before more of a subject that has one', async () => {

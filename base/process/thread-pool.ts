@@ -65,7 +65,9 @@ interface Member<Theirs extends Offer, Memory> {
 }
 
 /** Creates a pool. The threads start with the first question. The caller that creates a pool closes it. */
-export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPoolOptions<Memory>): ThreadPool<Theirs, Memory> {
+export function createThreadPool<Theirs extends Offer, Memory>(
+  options: ThreadPoolOptions<Memory>,
+): ThreadPool<Theirs, Memory> {
   type Asked = Question<Theirs, Memory>;
   type Of = Member<Theirs, Memory>;
   const { blame, most, atOnce = 1, deadlineMs, openMs = 60_000, idleMs } = options;
@@ -141,7 +143,8 @@ export function createThreadPool<Theirs extends Offer, Memory>(options: ThreadPo
       clearTimeout(late);
     }
     member.running.delete(question);
-    if (member.running.size === 0 && members.has(member)) member.idle = setTimeout(() => void member.end(), idleMs).unref();
+    if (member.running.size === 0 && members.has(member))
+      member.idle = setTimeout(() => void member.end(), idleMs).unref();
     dispatch();
   };
 

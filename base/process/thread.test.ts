@@ -6,7 +6,13 @@ import { Worker } from 'node:worker_threads';
 import { connectThread, keepThread } from './index.ts';
 import type { Calls, Owner, Settings } from './thread.worker.fixture.ts';
 
-const blame = { code: 'TEST_LOST', kind: 'unavailable', attempted: 'ask the thread', on: '', fix: 'try again' } as const;
+const blame = {
+  code: 'TEST_LOST',
+  kind: 'unavailable',
+  attempted: 'ask the thread',
+  on: '',
+  fix: 'try again',
+} as const;
 const start = (settings: Settings = {}): Worker =>
   new Worker(new URL('./thread.worker.fixture.ts', import.meta.url), { workerData: settings });
 
@@ -24,7 +30,10 @@ describe('a thread', () => {
     const { offer, logged } = owner();
     const thread = connectThread<Calls>(start({ opening: 'asks' }), { offer, blame });
     // This also works before the thread is open.
-    assert.deepEqual(await Promise.all([thread.call('double', 4), thread.call('through', 'you')]), [8, 'hello you']);
+    assert.deepEqual(await Promise.all([thread.call('double', 4), thread.call('through', 'you')]), [
+      8,
+      'hello you',
+    ]);
     await thread.started;
     assert.deepEqual(logged, ['hello opening']);
     await thread.ping();
@@ -39,9 +48,18 @@ describe('a thread', () => {
 
   it('tells what went wrong there', async () => {
     const thread = connectThread<Calls>(start(), { blame });
-    await assert.rejects(thread.call('fail', 'ours'), { code: 'TEST_OURS', message: /it was asked to; look/ });
-    await assert.rejects(thread.call('fail', 'other'), { code: 'TEST_THREAD', message: /^call fail: too far/ });
-    await assert.rejects(thread.call('fail', 'uncopied'), { code: 'TEST_THREAD', message: /could not be cloned/ });
+    await assert.rejects(thread.call('fail', 'ours'), {
+      code: 'TEST_OURS',
+      message: /it was asked to; look/,
+    });
+    await assert.rejects(thread.call('fail', 'other'), {
+      code: 'TEST_THREAD',
+      message: /^call fail: too far/,
+    });
+    await assert.rejects(thread.call('fail', 'uncopied'), {
+      code: 'TEST_THREAD',
+      message: /could not be cloned/,
+    });
     await assert.rejects(thread.call('double', (() => undefined) as never), { name: 'DataCloneError' });
     await assert.rejects((thread.call as (name: string) => Promise<unknown>)('toString'), {
       code: 'TEST_THREAD',
@@ -55,7 +73,9 @@ describe('a thread', () => {
   it('that fails gives the answers first that it gave before', async () => {
     const threads = Array.from({ length: 8 }, () => connectThread<Calls>(start(), { blame }));
     await Promise.all(threads.map(({ started }) => started));
-    await Promise.all(threads.map((thread) => assert.rejects(thread.call('failAndDie'), { code: 'TEST_OURS' })));
+    await Promise.all(
+      threads.map((thread) => assert.rejects(thread.call('failAndDie'), { code: 'TEST_OURS' })),
+    );
     for (const thread of threads) assert.match((await thread.ended).message, /it was told to die/);
   });
 
@@ -79,7 +99,10 @@ describe('a thread', () => {
     await opening.close();
     const working = connectThread<Calls>(start(), { blame, closeMs: 20 });
     await working.started;
-    const never = assert.rejects(working.call('slow', 600_000), { code: 'TEST_LOST', message: /its thread has ended/ });
+    const never = assert.rejects(working.call('slow', 600_000), {
+      code: 'TEST_LOST',
+      message: /its thread has ended/,
+    });
     await working.close();
     await never;
   });
@@ -92,7 +115,10 @@ describe('a thread', () => {
       const thread = connectThread(worker, { blame: ${JSON.stringify(blame)} });
       await thread.started;
       process.stdout.write(await thread.call('slow', 50));`;
-    const { stdout, status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8', timeout: 60_000 });
+    const { stdout, status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
     assert.deepEqual([stdout, status], ['late', 0]);
   });
 });
@@ -110,7 +136,10 @@ describe('a thread that is kept', () => {
     });
     await thread.started;
     for (const time of [1, 2]) {
-      const slow = assert.rejects(thread.call('slow', 600_000), { code: 'TEST_LOST', message: /it was told to die/ });
+      const slow = assert.rejects(thread.call('slow', 600_000), {
+        code: 'TEST_LOST',
+        message: /it was told to die/,
+      });
       thread.tell('die');
       await slow;
       await assert.rejects(thread.call('double', 1), { code: 'TEST_LOST', message: /it was told to die/ });

@@ -35,7 +35,10 @@ export interface ThreadOptions {
 }
 
 /** Calls the functions that a Worker offers with `serveThread`. */
-export function connectThread<Theirs extends Offer>(worker: Worker, { offer = {}, blame, closeMs }: ThreadOptions): Thread<Theirs> {
+export function connectThread<Theirs extends Offer>(
+  worker: Worker,
+  { offer = {}, blame, closeMs }: ThreadOptions,
+): Thread<Theirs> {
   let isOpen = false;
   let isClosing = false;
   let isAsked = false;
@@ -92,7 +95,8 @@ export function connectThread<Theirs extends Offer>(worker: Worker, { offer = {}
   });
 
   return {
-    call: (name, ...values) => (isClosing ? Promise.reject(gone('it is closed')) : exchange.call(name, ...values)),
+    call: (name, ...values) =>
+      isClosing ? Promise.reject(gone('it is closed')) : exchange.call(name, ...values),
     tell(name, ...values) {
       if (!isClosing) exchange.tell(name, ...values);
     },

@@ -32,7 +32,8 @@ const held = setInterval(() => undefined, 60_000);
 await serveThread<Owner>(
   (call) => ({ ...blame, attempted: `call ${call}` }),
   async (owner) => {
-    if (opening === 'fails') throw new PortcullisError({ ...blame, code: 'TEST_OPENING', attempted: 'open', why: 'it may not' });
+    if (opening === 'fails')
+      throw new PortcullisError({ ...blame, code: 'TEST_OPENING', attempted: 'open', why: 'it may not' });
     if (opening === 'never') await new Promise(() => undefined);
     if (opening === 'asks') owner.tell('log', await owner.call('greet', 'opening'));
     const offer: Calls = {
@@ -43,7 +44,13 @@ await serveThread<Owner>(
         return 'blocked';
       },
       fail(how) {
-        if (how === 'ours') throw new PortcullisError({ ...blame, code: 'TEST_OURS', attempted: 'fail', why: 'it was asked to' });
+        if (how === 'ours')
+          throw new PortcullisError({
+            ...blame,
+            code: 'TEST_OURS',
+            attempted: 'fail',
+            why: 'it was asked to',
+          });
         if (how === 'uncopied') return () => undefined;
         throw new RangeError('too far');
       },

@@ -9,7 +9,11 @@ import { withTermination } from './termination.ts';
  * for native code that the Worker runs with `unterminated`.
  * @param moduleUrl the caller's `import.meta.url`
  */
-export function startWorker(moduleUrl: string, file: `./${string}.worker.ts`, options: WorkerOptions = {}): Worker {
+export function startWorker(
+  moduleUrl: string,
+  file: `./${string}.worker.ts`,
+  options: WorkerOptions = {},
+): Worker {
   const name = file.slice(2, -'.ts'.length);
   const url = urlOf(moduleUrl, file);
   // Workers inherit `--input-type`. The option belongs to a program given by `-e`, and makes every Worker
@@ -24,5 +28,7 @@ export function workerFile(moduleUrl: string, file: `./${string}.worker.ts`): st
 }
 
 function urlOf(moduleUrl: string, file: `./${string}.worker.ts`): URL {
-  return moduleUrl.endsWith('.ts') ? new URL(file, moduleUrl) : new URL(`./workers/${file.slice(2, -'.ts'.length)}.js`, moduleUrl);
+  return moduleUrl.endsWith('.ts')
+    ? new URL(file, moduleUrl)
+    : new URL(`./workers/${file.slice(2, -'.ts'.length)}.js`, moduleUrl);
 }

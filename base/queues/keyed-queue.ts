@@ -1,4 +1,6 @@
-/** Runs bodies of the same key one after another, in the order of the calls. Bodies of other keys do not wait. */
+/**
+ * Runs bodies of the same key one after another, in the order of the calls. Bodies of other keys do not wait.
+ */
 export interface KeyedQueue {
   /**
    * Runs `body` when all earlier bodies of the key have ended. A body that fails does not stop the next one.

@@ -22,9 +22,19 @@ after(() => Promise.all([reactor.close(), kernel.close()]));
 const hold = setInterval(() => undefined, 1_000);
 after(() => clearInterval(hold));
 
-function shell(script: string, descriptors: (number | null)[] = [null, null, null], cwd?: string): Promise<Child> {
+function shell(
+  script: string,
+  descriptors: (number | null)[] = [null, null, null],
+  cwd?: string,
+): Promise<Child> {
   const env = { PATH: '/usr/bin:/bin', GREETING: 'hello' };
-  return start({ path: '/bin/sh', argv: ['sh', '-c', script], env, descriptors, ...(cwd !== undefined && { cwd }) });
+  return start({
+    path: '/bin/sh',
+    argv: ['sh', '-c', script],
+    env,
+    descriptors,
+    ...(cwd !== undefined && { cwd }),
+  });
 }
 
 test('exit codes and signals are reported, and the child is reaped', async () => {
@@ -39,13 +49,22 @@ test('exit codes and signals are reported, and the child is reaped', async () =>
 test('a child gets the descriptors that were named, the environment and the folder, and nothing else', async () => {
   const pipe = openPipe();
   const spare = openPipe();
-  const child = await shell('echo "$GREETING $(pwd)"; exec readlink /proc/self/fd/3', [null, pipe.write, null, pipe.write], '/usr');
+  const child = await shell(
+    'echo "$GREETING $(pwd)"; exec readlink /proc/self/fd/3',
+    [null, pipe.write, null, pipe.write],
+    '/usr',
+  );
   closeFd(pipe.write);
   const output = await text(new Socket({ fd: pipe.read, readable: true, writable: false }));
   assert.equal(await child.exited, 0);
   assert.match(output, /^hello \/usr\npipe:/);
   const listing = openPipe();
-  const list = await start({ path: '/bin/ls', argv: ['ls', '/proc/self/fd'], env: {}, descriptors: [null, listing.write, null] });
+  const list = await start({
+    path: '/bin/ls',
+    argv: ['ls', '/proc/self/fd'],
+    env: {},
+    descriptors: [null, listing.write, null],
+  });
   closeFd(listing.write);
   // The last one is the folder that ls reads.
   assert.equal(await text(new Socket({ fd: listing.read, readable: true, writable: false })), '0\n1\n2\n3\n');
@@ -70,12 +89,18 @@ test('signals are at their defaults and none is blocked, whatever this process d
 });
 
 test('a program that cannot be started is an error of the call', async () => {
-  await assert.rejects(start({ path: '/nonexistent', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_ENOENT' });
-  await assert.rejects(start({ path: '/etc/passwd', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_EACCES' });
+  await assert.rejects(start({ path: '/nonexistent', argv: ['x'], env: {}, descriptors: [] }), {
+    code: 'KERNEL_ENOENT',
+  });
+  await assert.rejects(start({ path: '/etc/passwd', argv: ['x'], env: {}, descriptors: [] }), {
+    code: 'KERNEL_EACCES',
+  });
 });
 
 test('many at once', async () => {
-  const codes = await Promise.all(Array.from({ length: 50 }, async (_, index) => (await shell(`exit ${index}`)).exited));
+  const codes = await Promise.all(
+    Array.from({ length: 50 }, async (_, index) => (await shell(`exit ${index}`)).exited),
+  );
   assert.deepEqual(
     codes,
     Array.from({ length: 50 }, (_, index) => index),
@@ -84,13 +109,18 @@ test('many at once', async () => {
 
 test('a child that cannot be held because no descriptor is free is ended and reaped before the failure is reported', async () => {
   // The children of every thread: a child belongs to the thread that started it.
-  const mine = () => readdirSync('/proc/self/task').map((thread) => readFileSync(`/proc/self/task/${thread}/children`, 'utf8').trim());
+  const mine = () =>
+    readdirSync('/proc/self/task').map((thread) =>
+      readFileSync(`/proc/self/task/${thread}/children`, 'utf8').trim(),
+    );
   const before = mine();
   const descriptors = holdDescriptors();
   try {
     descriptors.fill();
     // The child needs no descriptor itself, but its pidfd does.
-    await assert.rejects(start({ path: '/bin/sleep', argv: ['sleep', '600'], env: {}, descriptors: [] }), { code: 'KERNEL_EMFILE' });
+    await assert.rejects(start({ path: '/bin/sleep', argv: ['sleep', '600'], env: {}, descriptors: [] }), {
+      code: 'KERNEL_EMFILE',
+    });
   } finally {
     descriptors.release();
   }

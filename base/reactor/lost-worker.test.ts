@@ -24,28 +24,32 @@ before(async () => {
 });
 after(() => reactor.close());
 
-test('a lost Worker is started again, and an event that it took and did not deliver is delivered', { timeout: 20_000 }, async () => {
-  const child = spawn('sleep', ['600'], { stdio: 'ignore' });
-  const pidfd = pidfdOpen(child.pid ?? -1);
-  const ended = new Promise<void>((resolve) => void reactor.onExit(pidfd, resolve));
-  const fd = createEventFd();
-  const readable = new Promise<void>((resolve) => {
-    const stop = reactor.onReadable(fd, () => {
-      drainEventFd(fd);
-      stop();
-      resolve();
+test(
+  'a lost Worker is started again, and an event that it took and did not deliver is delivered',
+  { timeout: 20_000 },
+  async () => {
+    const child = spawn('sleep', ['600'], { stdio: 'ignore' });
+    const pidfd = pidfdOpen(child.pid ?? -1);
+    const ended = new Promise<void>((resolve) => void reactor.onExit(pidfd, resolve));
+    const fd = createEventFd();
+    const readable = new Promise<void>((resolve) => {
+      const stop = reactor.onReadable(fd, () => {
+        drainEventFd(fd);
+        stop();
+        resolve();
+      });
     });
-  });
-  // The thread sleeps in the kernel: it ends with the next event, which is lost with it.
-  const gone = started.at(-1)?.terminate();
-  signalEventFd(fd);
-  await gone;
-  await readable;
-  assert.equal(lost.length, 1);
-  child.kill();
-  await ended;
-  for (const each of [fd, pidfd]) closeFd(each);
-});
+    // The thread sleeps in the kernel: it ends with the next event, which is lost with it.
+    const gone = started.at(-1)?.terminate();
+    signalEventFd(fd);
+    await gone;
+    await readable;
+    assert.equal(lost.length, 1);
+    child.kill();
+    await ended;
+    for (const each of [fd, pidfd]) closeFd(each);
+  },
+);
 
 test('a close while no Worker runs ends', { timeout: 20_000 }, async () => {
   const other = await startReactor();

@@ -5,7 +5,16 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { closeFd, createEventFd, drainEventFd, kernelRelease, openFile, pidfdInfo, pidfdOpen, signalEventFd } from '../kernel/index.ts';
+import {
+  closeFd,
+  createEventFd,
+  drainEventFd,
+  kernelRelease,
+  openFile,
+  pidfdInfo,
+  pidfdOpen,
+  signalEventFd,
+} from '../kernel/index.ts';
 import { startReactor } from './index.ts';
 import type { Reactor } from './index.ts';
 
@@ -62,7 +71,9 @@ test('a reaped process has its exit code', { skip: major < 6 || (major === 6 && 
 
 test('a hundred processes at once', async () => {
   const children = Array.from({ length: 100 }, () => pidfdOf('exit 0'));
-  await Promise.all(children.map(({ pidfd }) => new Promise<void>((resolve) => void reactor.onExit(pidfd, resolve))));
+  await Promise.all(
+    children.map(({ pidfd }) => new Promise<void>((resolve) => void reactor.onExit(pidfd, resolve))),
+  );
   await Promise.all(children.map(({ exited }) => exited));
   for (const { pidfd } of children) closeFd(pidfd);
 });

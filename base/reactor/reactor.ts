@@ -79,7 +79,13 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
   };
 
   const subscribe = (fd: number, events: number, repeated: boolean, callback: () => void): (() => void) => {
-    const subscription: Subscription = { id: ++sequence, fd, events: events | EPOLLONESHOT, repeated, callback };
+    const subscription: Subscription = {
+      id: ++sequence,
+      fd,
+      events: events | EPOLLONESHOT,
+      repeated,
+      callback,
+    };
     epollAdd(epoll, fd, subscription.events, subscription.id);
     // The kernel reuses this number, so its previous owner closed it without unsubscribing.
     const stale = subscriptions.get(byFd.get(fd) ?? WAKE);
@@ -114,7 +120,9 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
   let starting: Promise<void> | undefined;
   const start = (): Promise<void> =>
     new Promise((resolve, reject) => {
-      const started = startWorker(import.meta.url, './reactor.worker.ts', { workerData: { epoll } satisfies ReactorData });
+      const started = startWorker(import.meta.url, './reactor.worker.ts', {
+        workerData: { epoll } satisfies ReactorData,
+      });
       let why = 'its thread has ended';
       let isReady = false;
       started.on('message', (message: 'ready' | number[]) => {

@@ -5,22 +5,36 @@ import { closest } from '../lists/index.ts';
  * Describes one ajv error in words. `extra` is a field below the error's own path whose position should be
  * shown.
  */
-export function explain(error: ErrorObject): { readonly message: string; readonly fix?: string; readonly extra?: string } {
+export function explain(error: ErrorObject): {
+  readonly message: string;
+  readonly fix?: string;
+  readonly extra?: string;
+} {
   const params = error.params as Record<string, unknown>;
   const text = (name: string): string => String(params[name]);
   switch (error.keyword) {
     case 'additionalProperties':
     case 'unevaluatedProperties': {
-      const field = text(error.keyword === 'additionalProperties' ? 'additionalProperty' : 'unevaluatedProperty');
+      const field = text(
+        error.keyword === 'additionalProperties' ? 'additionalProperty' : 'unevaluatedProperty',
+      );
       const known = knownFields(error.parentSchema);
       const near = closest(field, known);
-      const fix = near !== undefined ? `did you mean \`${near}\`?` : known.length > 0 ? `known here: ${listed(known)}` : 'remove it';
+      const fix =
+        near !== undefined
+          ? `did you mean \`${near}\`?`
+          : known.length > 0
+            ? `known here: ${listed(known)}`
+            : 'remove it';
       return { message: `unknown field \`${field}\``, fix, extra: field };
     }
     case 'required':
       return { message: `the field \`${text('missingProperty')}\` is missing`, fix: 'add it' };
     case 'dependentRequired':
-      return { message: `\`${text('property')}\` needs \`${text('missingProperty')}\` beside it`, fix: 'add it' };
+      return {
+        message: `\`${text('property')}\` needs \`${text('missingProperty')}\` beside it`,
+        fix: 'add it',
+      };
     case 'type':
       return { message: `must be ${types(error.schema)}, is ${typeName(error.data)}` };
     case 'enum': {
@@ -32,17 +46,29 @@ export function explain(error: ErrorObject): { readonly message: string; readonl
     case 'const':
       return { message: `must be ${shown(error.schema)}, is ${shown(error.data)}` };
     case 'pattern':
-      return { message: `${shown(error.data)} does not have the form ${String(error.schema)}`, ...described(error) };
+      return {
+        message: `${shown(error.data)} does not have the form ${String(error.schema)}`,
+        ...described(error),
+      };
     case 'minLength':
-      return { message: params['limit'] === 1 ? 'must not be empty' : `must have at least ${text('limit')} characters` };
+      return {
+        message:
+          params['limit'] === 1 ? 'must not be empty' : `must have at least ${text('limit')} characters`,
+      };
     case 'maxLength':
       return { message: `must have at most ${text('limit')} characters` };
     case 'minItems':
-      return { message: params['limit'] === 1 ? 'must not be an empty list' : `must have at least ${text('limit')} items` };
+      return {
+        message:
+          params['limit'] === 1 ? 'must not be an empty list' : `must have at least ${text('limit')} items`,
+      };
     case 'maxItems':
       return { message: `must have at most ${text('limit')} items` };
     case 'minProperties':
-      return { message: `must have at least ${text('limit')} field${params['limit'] === 1 ? '' : 's'}`, ...oneOfFields(error) };
+      return {
+        message: `must have at least ${text('limit')} field${params['limit'] === 1 ? '' : 's'}`,
+        ...oneOfFields(error),
+      };
     case 'maxProperties':
       return { message: `must have at most ${text('limit')} field${params['limit'] === 1 ? '' : 's'}` };
     case 'uniqueItems':
@@ -69,7 +95,9 @@ function alternatives(error: ErrorObject): { message: string; fix?: string } {
   if (error.params['passingSchemas'] !== undefined && error.params['passingSchemas'] !== null) {
     return { message: 'fits more than one of the allowed forms', fix: 'keep the fields of one form only' };
   }
-  const names = [...new Set(branches.map((branch) => property(branch, 'type')).filter((type) => type !== undefined))];
+  const names = [
+    ...new Set(branches.map((branch) => property(branch, 'type')).filter((type) => type !== undefined)),
+  ];
   if (names.length > 0) return { message: `must be ${types(names.flat())}, is ${typeName(error.data)}` };
   return { message: `${shown(error.data)} fits none of the allowed forms` };
 }
@@ -109,7 +137,11 @@ const typeWords: Readonly<Record<string, string>> = {
 };
 
 function types(schema: unknown): string {
-  const names = [...new Set((Array.isArray(schema) ? schema : [schema]).map((name) => typeWords[String(name)] ?? String(name)))];
+  const names = [
+    ...new Set(
+      (Array.isArray(schema) ? schema : [schema]).map((name) => typeWords[String(name)] ?? String(name)),
+    ),
+  ];
   return names.length > 1 ? `${names.slice(0, -1).join(', ')} or ${names.at(-1)}` : (names[0] ?? '');
 }
 

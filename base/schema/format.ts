@@ -7,7 +7,10 @@ const mostListed = 50;
 export function formatProblems(problems: readonly Problem[]): string {
   return problems
     .map(({ position, path, message, fix, unread }) => {
-      const place = unread === true || position.line === 0 ? position.file : `${position.file}:${position.line}:${position.column}`;
+      const place =
+        unread === true || position.line === 0
+          ? position.file
+          : `${position.file}:${position.line}:${position.column}`;
       return `${place}: ${path === '' ? '' : `${path}: `}${message}${fix === undefined ? '' : `; ${fix}`}`;
     })
     .join('\n');
@@ -15,13 +18,16 @@ export function formatProblems(problems: readonly Problem[]): string {
 
 /**
  * Formats the first 50 problems, one line each. Further lines say how many problems are not listed, and that
- * more may follow where a problem kept the code from checking a part of a file. Each line ends with a newline.
+ * more may follow where a problem kept the code from checking a part of a file. Each line ends with a
+ * newline.
  */
 export function listProblems(problems: readonly Problem[]): string {
   const left = problems.length - mostListed;
   const lines = [
     ...(problems.length === 0 ? [] : [formatProblems(problems.slice(0, mostListed))]),
-    ...(left > 0 ? [`${left} more problem${left === 1 ? ' is' : 's are'} not listed: correct these first`] : []),
+    ...(left > 0
+      ? [`${left} more problem${left === 1 ? ' is' : 's are'} not listed: correct these first`]
+      : []),
     ...(problems.some(({ hidesOthers }) => hidesOthers === true)
       ? ['more problems may follow: what has a problem above could not be checked completely']
       : []),

@@ -26,9 +26,12 @@ export function parseDocuments(
   const { bytes = 1024 * 1024, depth = 64, documents: documentLimit = 1000 } = limits;
   const refuse = (message: string, fix: string) => ({
     documents: [],
-    problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix, hidesOthers: true as const }],
+    problems: [
+      { position: { file, line: 1, column: 1 }, path: '', message, fix, hidesOthers: true as const },
+    ],
   });
-  if (new TextEncoder().encode(text).length > bytes) return refuse(`the file is larger than ${bytes} bytes`, 'split it');
+  if (new TextEncoder().encode(text).length > bytes)
+    return refuse(`the file is larger than ${bytes} bytes`, 'split it');
   // The parser recurses. The nesting is bounded before it starts where the text alone shows it, and
   // afterwards where it does not.
   if (flowDepthExceeds(text, depth)) return refuse(`nested deeper than ${depth} levels`, 'flatten it');
@@ -44,7 +47,8 @@ export function parseDocuments(
   } catch {
     return refuse('nested too deeply to be read', 'flatten it');
   }
-  if (parsed.length > documentLimit) return refuse(`the file holds more than ${documentLimit} documents`, 'split it');
+  if (parsed.length > documentLimit)
+    return refuse(`the file holds more than ${documentLimit} documents`, 'split it');
 
   const documents: Document[] = [];
   const problems: Problem[] = [];
@@ -52,7 +56,9 @@ export function parseDocuments(
     const found = [...syntaxProblems(yaml, at), ...valueProblems(yaml, at, depth)];
     append(
       problems,
-      found.slice(0, problemLimit - problems.length).map((problem) => ({ ...problem, hidesOthers: true as const })),
+      found
+        .slice(0, problemLimit - problems.length)
+        .map((problem) => ({ ...problem, hidesOthers: true as const })),
     );
     if (found.length > 0) continue;
     if (isEmpty(yaml)) continue;
@@ -64,7 +70,9 @@ export function parseDocuments(
         position: at(yaml.range[0]),
         path: '',
         message:
-          error instanceof ReferenceError ? 'aliases repeat too much of the document' : 'the document cannot be read as plain values',
+          error instanceof ReferenceError
+            ? 'aliases repeat too much of the document'
+            : 'the document cannot be read as plain values',
         fix: 'write the parts out instead of using anchors',
         hidesOthers: true,
       });
@@ -79,7 +87,13 @@ export function parseDocuments(
  */
 function composeDocuments(text: string, lines: LineCounter, limit: number): YamlDocument.Parsed[] {
   const documents: YamlDocument.Parsed[] = [];
-  const composer = new Composer({ lineCounter: lines, uniqueKeys: false, version: '1.2', prettyErrors: false, stringKeys: false });
+  const composer = new Composer({
+    lineCounter: lines,
+    uniqueKeys: false,
+    version: '1.2',
+    prettyErrors: false,
+    stringKeys: false,
+  });
   const { stackTraceLimit } = Error;
   // A text that is wrong everywhere causes an error at every second byte. With stacks, these errors take 700
   // times the size of the text.
@@ -109,7 +123,11 @@ function firstLine(message: string): string {
 }
 
 /** Finds what YAML allows but configuration must not contain. */
-function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Position, depth: number): Problem[] {
+function valueProblems(
+  yaml: YamlDocument.Parsed,
+  at: (offset: number) => Position,
+  depth: number,
+): Problem[] {
   const problems: Problem[] = [];
   const report = (node: unknown, message: string, fix: string): void => {
     problems.push({ position: at(startOf(node) ?? 0), path: '', message, fix });
@@ -131,13 +149,24 @@ function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Positi
         return visit.BREAK;
       }
       const target = node.resolve(yaml);
-      if (target === undefined) report(node, `the alias *${node.source} has no anchor before it`, 'write the part out');
-      else if (ancestors.includes(target)) report(node, `the alias *${node.source} stands inside its own anchor`, 'write the part out');
+      if (target === undefined)
+        report(node, `the alias *${node.source} has no anchor before it`, 'write the part out');
+      else if (ancestors.includes(target))
+        report(node, `the alias *${node.source} stands inside its own anchor`, 'write the part out');
     }
     if (key === 'key' && (!isScalar(node) || node.value === null))
       report(node, 'a key must be a text', 'write a plain word before the colon');
-    if (isScalar(node) && typeof node.value === 'number' && Number.isInteger(node.value) && !Number.isSafeInteger(node.value)) {
-      report(node, 'the number is too large to be kept exactly', 'write it in quotes, if the field takes a text');
+    if (
+      isScalar(node) &&
+      typeof node.value === 'number' &&
+      Number.isInteger(node.value) &&
+      !Number.isSafeInteger(node.value)
+    ) {
+      report(
+        node,
+        'the number is too large to be kept exactly',
+        'write it in quotes, if the field takes a text',
+      );
     }
     return undefined;
   });
@@ -166,7 +195,8 @@ function repeatedKeys(map: YAMLMap): unknown[] {
 }
 
 function startOf(node: unknown): number | undefined {
-  const range: unknown = typeof node === 'object' && node !== null && 'range' in node ? node.range : undefined;
+  const range: unknown =
+    typeof node === 'object' && node !== null && 'range' in node ? node.range : undefined;
   return Array.isArray(range) && typeof range[0] === 'number' ? range[0] : undefined;
 }
 

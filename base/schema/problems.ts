@@ -10,12 +10,18 @@ export function problemAt(
   part: 'key' | 'value' = 'value',
 ): Problem {
   const written = document.writtenPath?.(path) ?? path;
-  return { position: document.positionOf(path, part), path: formatPath(written), message, ...(fix === undefined ? {} : { fix }) };
+  return {
+    position: document.positionOf(path, part),
+    path: formatPath(written),
+    message,
+    ...(fix === undefined ? {} : { fix }),
+  };
 }
 
 /** Sorts problems by file, line and column, without duplicates: two checks can report the same problem. */
 export function sortProblems(problems: readonly Problem[]): Problem[] {
-  const key = ({ position, message }: Problem): string => `${position.file}\0${position.line}:${position.column}\0${message}`;
+  const key = ({ position, message }: Problem): string =>
+    `${position.file}\0${position.line}:${position.column}\0${message}`;
   const unique = new Map<string, Problem>();
   for (const problem of problems) {
     const known = unique.get(key(problem));
@@ -23,6 +29,9 @@ export function sortProblems(problems: readonly Problem[]): Problem[] {
     if (known === undefined || problem.hidesOthers === true) unique.set(key(problem), problem);
   }
   return [...unique.values()].sort(
-    (a, b) => a.position.file.localeCompare(b.position.file) || a.position.line - b.position.line || a.position.column - b.position.column,
+    (a, b) =>
+      a.position.file.localeCompare(b.position.file) ||
+      a.position.line - b.position.line ||
+      a.position.column - b.position.column,
   );
 }

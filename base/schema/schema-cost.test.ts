@@ -8,7 +8,8 @@ import { writeYaml } from './write.ts';
 
 /** Documents of any shape are read in time that grows linearly with their size. */
 
-const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
+const range = <T>(n: number, make: (index: number) => T): T[] =>
+  Array.from({ length: n }, (_, index) => make(index));
 const limits = { bytes: 64 * 1024 * 1024 };
 
 const texts: Readonly<Record<string, readonly [n: number, (n: number) => string]>> = {
@@ -22,7 +23,8 @@ const texts: Readonly<Record<string, readonly [n: number, (n: number) => string]
   'brackets without an end, below the bound': [5000, (n) => `${'['.repeat(60)}${' '.repeat(n)}`],
   'anchors and aliases': [
     200,
-    (n) => `${range(n, (index) => `- &a${index} x`).join('\n')}\n${range(90, (index) => `- *a${index}`).join('\n')}`,
+    (n) =>
+      `${range(n, (index) => `- &a${index} x`).join('\n')}\n${range(90, (index) => `- *a${index}`).join('\n')}`,
   ],
   'wrong indentation': [150, (n) => range(n, (index) => `${' '.repeat(index % 5)}a${index}: 1`).join('\n')],
 };
@@ -47,7 +49,12 @@ const schema = {
   properties: {
     list: {
       type: 'array',
-      items: { anyOf: [{ type: 'integer' }, { type: 'object', additionalProperties: false, properties: { a: { type: 'integer' } } }] },
+      items: {
+        anyOf: [
+          { type: 'integer' },
+          { type: 'object', additionalProperties: false, properties: { a: { type: 'integer' } } },
+        ],
+      },
     },
     map: { type: 'object', additionalProperties: { type: 'integer' } },
   },
@@ -55,9 +62,15 @@ const schema = {
 const values: Readonly<Record<string, readonly [n: number, (n: number) => unknown]>> = {
   'right values': [150, (n) => ({ list: range(n, (a) => ({ a })) })],
   'wrong items of a list': [100, (n) => ({ list: range(n, () => 'x') })],
-  'wrong items in a mapping': [150, (n) => ({ map: Object.fromEntries(range(n, (index) => [`key${index}`, 'x'])) })],
+  'wrong items in a mapping': [
+    150,
+    (n) => ({ map: Object.fromEntries(range(n, (index) => [`key${index}`, 'x'])) }),
+  ],
   'unknown keys': [150, (n) => Object.fromEntries(range(n, (index) => [`key${index}`, 'x']))],
-  'unknown keys within a list of alternatives': [50, (n) => ({ list: range(n, (index) => ({ [`a${index}`]: 1 })) })],
+  'unknown keys within a list of alternatives': [
+    50,
+    (n) => ({ list: range(n, (index) => ({ [`a${index}`]: 1 })) }),
+  ],
 };
 for (const [what, [n, make]] of Object.entries(values)) {
   test(`schema: ${what}`, () =>
@@ -75,7 +88,8 @@ for (const [what, [n, make]] of Object.entries(values)) {
 }
 
 test('equal values are compared, written and looked up', async () => {
-  const valueOf = (n: number): unknown => Object.fromEntries(range(n, (index) => [`k${index}`, [index, { a: index }]]));
+  const valueOf = (n: number): unknown =>
+    Object.fromEntries(range(n, (index) => [`k${index}`, [index, { a: index }]]));
   await assertNearLinear('comparison', (n) => sameValue(valueOf(n), valueOf(n)), { n: 1000 });
   await assertNearLinear('writing', (n) => writeYaml(valueOf(n)), { n: 100 });
   await assertNearLinear(

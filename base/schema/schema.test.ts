@@ -39,7 +39,12 @@ const schema: JsonSchema = {
           additionalProperties: false,
           required: ['cosign'],
           properties: {
-            cosign: { type: 'object', additionalProperties: false, required: ['key'], properties: { key: { type: 'string' } } },
+            cosign: {
+              type: 'object',
+              additionalProperties: false,
+              required: ['key'],
+              properties: { key: { type: 'string' } },
+            },
           },
         },
       ],
@@ -49,7 +54,9 @@ const schema: JsonSchema = {
 
 function problemsOf(text: string): string[] {
   const { documents, problems } = parseDocuments(text, 'f.yaml');
-  return formatProblems([...problems, ...documents.flatMap((document) => validate(document, schema))]).split('\n');
+  return formatProblems([...problems, ...documents.flatMap((document) => validate(document, schema))]).split(
+    '\n',
+  );
 }
 
 describe('a document', () => {
@@ -77,9 +84,17 @@ describe('a document', () => {
       ['f.yaml:2:1: zzzzzz: unknown field `zzzzzz`; known here: `apiVersion`, `port`, `name`, `rules`'],
     ],
     ['a missing field', 'port: 1', ['f.yaml:1:1: the field `apiVersion` is missing; add it']],
-    ['a wrong type', 'apiVersion: v1\nport: "80"', ['f.yaml:2:7: port: must be a whole number, is the text "80"']],
+    [
+      'a wrong type',
+      'apiVersion: v1\nport: "80"',
+      ['f.yaml:2:7: port: must be a whole number, is the text "80"'],
+    ],
     ['an empty value', 'apiVersion: v1\nrules:', ['f.yaml:2:7: rules: must be a list, is empty']],
-    ['a number out of range', 'apiVersion: v1\nport: 70000', ['f.yaml:2:7: port: must be <= 65535, is 70000']],
+    [
+      'a number out of range',
+      'apiVersion: v1\nport: 70000',
+      ['f.yaml:2:7: port: must be <= 65535, is 70000'],
+    ],
     [
       'a text of another form',
       'apiVersion: v1\nname: Web_1',
@@ -106,7 +121,10 @@ describe('a document', () => {
       'faults in a branch of alternatives: those of the branch that was meant',
       'apiVersion: v1\nrules:\n  - require:\n      all:\n        - cosign: { kye: 1 }\n        - 3\n',
       [
-        'f.yaml:5:11: rules[0].require.all[0].cosign: the field `key` is missing; add it'.replace('5:11', '5:19'),
+        'f.yaml:5:11: rules[0].require.all[0].cosign: the field `key` is missing; add it'.replace(
+          '5:11',
+          '5:19',
+        ),
         'f.yaml:5:21: rules[0].require.all[0].cosign.kye: unknown field `kye`; did you mean `key`?',
         'f.yaml:6:11: rules[0].require.all[1]: must be a mapping, is 3',
       ],
@@ -122,7 +140,8 @@ describe('a document', () => {
       ],
     ],
   ];
-  for (const [name, text, problems] of table) it(`with ${name}`, () => assert.deepEqual(problemsOf(text), problems));
+  for (const [name, text, problems] of table)
+    it(`with ${name}`, () => assert.deepEqual(problemsOf(text), problems));
 
   it('in JSON is read and placed alike, tabs and all', () => {
     const text = '{\n\t"apiVersion": "v1",\n\t"port": 0,\n\t"name": "\\u00e9\\/\\ud83d\\ude00"\n}';
@@ -153,7 +172,11 @@ describe('a document', () => {
 
 describe('a text that cannot be read', () => {
   const table: readonly (readonly [name: string, text: string, first: RegExp])[] = [
-    ['a key twice', 'a: 1\nb: 2\na: 3\n', /^f:3:1: the key `a` occurs twice in one mapping; remove one of the two$/],
+    [
+      'a key twice',
+      'a: 1\nb: 2\na: 3\n',
+      /^f:3:1: the key `a` occurs twice in one mapping; remove one of the two$/,
+    ],
     ['a key twice in JSON', '{"a": 1, "a": 2}', /^f:1:10: the key `a` occurs twice/],
     ['a list that is not closed', 'a: [1, 2\nb: 3\n', /^f:\d+:\d+: flow sequence/],
     ['tabs as indentation', 'a:\n\tb: 1\n', /^f:2:1: tabs are not allowed/],
@@ -178,8 +201,16 @@ describe('a text that cannot be read', () => {
     ['a number too large to keep', 'a: 12345678901234567890', /^f:1:4: the number is too large/],
     ['deep brackets', '['.repeat(500_000), /^f:1:1: nested deeper than 64/],
     ['deep dashes', '- '.repeat(300_000), /^f:1:1: nested deeper than 64/],
-    ['deep indentation', Array.from({ length: 70 }, (_, n) => `${' '.repeat(n)}a:`).join('\n'), /^f:65:65: nested deeper than 64/],
-    ['too many bytes', 'x'.repeat(1024 * 1024 + 1), /^f:1:1: the file is larger than 1048576 bytes; split it$/],
+    [
+      'deep indentation',
+      Array.from({ length: 70 }, (_, n) => `${' '.repeat(n)}a:`).join('\n'),
+      /^f:65:65: nested deeper than 64/,
+    ],
+    [
+      'too many bytes',
+      'x'.repeat(1024 * 1024 + 1),
+      /^f:1:1: the file is larger than 1048576 bytes; split it$/,
+    ],
     ['too many documents', '---\n'.repeat(1500), /^f:1:1: the file holds more than 1000 documents/],
   ];
   for (const [name, text, first] of table) {
@@ -196,7 +227,11 @@ describe('a text that cannot be read', () => {
     assert.ok(documents[0] !== undefined);
     assert.equal(validate(documents[0], schema).length, 100, 'the first hundred are reported');
     assert.equal(parseDocuments('k: v\n'.repeat(20_000), 'f').problems.length, 100);
-    assert.equal(parseDocuments('--- }]\n'.repeat(900), 'f').problems.length, 100, 'of all documents together');
+    assert.equal(
+      parseDocuments('--- }]\n'.repeat(900), 'f').problems.length,
+      100,
+      'of all documents together',
+    );
   });
 
   it('reads 256 KiB that are wrong everywhere in a heap of 128 MiB', () => {
@@ -242,7 +277,10 @@ describe('a text that cannot be read', () => {
       fc.property(fc.array(piece, { maxLength: 60 }), (pieces) => {
         const text = pieces.join('');
         const { documents, problems } = parseDocuments(text, 'f');
-        for (const { position } of [...problems, ...documents.flatMap((document) => validate(document, schema))]) {
+        for (const { position } of [
+          ...problems,
+          ...documents.flatMap((document) => validate(document, schema)),
+        ]) {
           assert.ok(
             position.line >= 1 && position.line <= text.split('\n').length + 1 && position.column >= 1,
             JSON.stringify([text, position]),

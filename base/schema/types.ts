@@ -1,4 +1,7 @@
-/** A position in a file. Line and column count from 1; both are 0 for a document without lines of its own, such as a request. */
+/**
+ * A position in a file. Line and column count from 1; both are 0 for a document without lines of its own,
+ * such as a request.
+ */
 export interface Position {
   readonly file: string;
   readonly line: number;

@@ -11,7 +11,11 @@ const schema = {
     name: { type: 'string' },
     ports: {
       type: 'array',
-      items: { type: 'object', required: ['port'], properties: { port: { type: 'integer' }, is: { type: 'boolean' } } },
+      items: {
+        type: 'object',
+        required: ['port'],
+        properties: { port: { type: 'integer' }, is: { type: 'boolean' } },
+      },
     },
     deep: { type: 'object', properties: { list: { type: 'array', minItems: 1, items: { type: 'string' } } } },
   },
@@ -31,7 +35,9 @@ describe('the valid parts of a document', () => {
 
   it('are without items and fields that have a problem, and keep their places in the file', () => {
     const { problems, rest } = validateParts(
-      documentOf('name: a\nnam: b\nports:\n  - port: x\n  - port: 2\n  - { is: 5, port: 3 }\n  - 7\n  - { port: 4 }\n'),
+      documentOf(
+        'name: a\nnam: b\nports:\n  - port: x\n  - port: 2\n  - { is: 5, port: 3 }\n  - 7\n  - { port: 4 }\n',
+      ),
       schema,
     );
     assert.deepEqual(
@@ -45,8 +51,14 @@ describe('the valid parts of a document', () => {
     );
     assert.ok(rest !== undefined);
     assert.deepEqual(rest.value, { name: 'a', ports: [{ port: 2 }, { port: 3 }, { port: 4 }] });
-    assert.match(formatProblems([problemAt(rest, ['ports', 2, 'port'], 'taken')]), /^f\.yaml:8:13: ports\[4\]\.port: taken$/u);
-    assert.match(formatProblems([problemAt(rest, ['ports', 0, 'port'], 'taken')]), /^f\.yaml:5:11: ports\[1\]\.port: taken$/u);
+    assert.match(
+      formatProblems([problemAt(rest, ['ports', 2, 'port'], 'taken')]),
+      /^f\.yaml:8:13: ports\[4\]\.port: taken$/u,
+    );
+    assert.match(
+      formatProblems([problemAt(rest, ['ports', 0, 'port'], 'taken')]),
+      /^f\.yaml:5:11: ports\[1\]\.port: taken$/u,
+    );
   });
 
   it('do not include what becomes invalid without another part', () => {
@@ -55,7 +67,10 @@ describe('the valid parts of a document', () => {
   });
 
   it('leave a value that an alias shares as it is elsewhere', () => {
-    const { rest } = validateParts(documentOf('name: a\ndeep: &d { list: [x] }\nports: [{ port: 1, is: *d }]\n'), schema);
+    const { rest } = validateParts(
+      documentOf('name: a\ndeep: &d { list: [x] }\nports: [{ port: 1, is: *d }]\n'),
+      schema,
+    );
     assert.deepEqual(rest?.value, { name: 'a', deep: { list: ['x'] }, ports: [{ port: 1 }] });
   });
 
@@ -68,19 +83,29 @@ describe('the valid parts of a document', () => {
     without('name: 5\n');
     without('name: a\nports: [5]\n', ['ports']);
     without(`name: a\nports: [${'x, '.repeat(101)}]\n`);
-    assert.notEqual(validateParts(documentOf(`name: a\nports: [${'x, '.repeat(100)}]\n`), schema).rest, undefined);
+    assert.notEqual(
+      validateParts(documentOf(`name: a\nports: [${'x, '.repeat(100)}]\n`), schema).rest,
+      undefined,
+    );
   });
 });
 
 describe('a list of problems', () => {
   const problems = (count: number): readonly Parameters<typeof listProblems>[0][number][] =>
-    Array.from({ length: count }, (_, at) => ({ position: { file: 'f', line: at + 1, column: 1 }, path: '', message: 'wrong' }));
+    Array.from({ length: count }, (_, at) => ({
+      position: { file: 'f', line: at + 1, column: 1 },
+      path: '',
+      message: 'wrong',
+    }));
 
   it('has at most 50, and says how many are not listed', () => {
     assert.equal(listProblems([]), '');
     assert.equal(listProblems(problems(50)).split('\n').length, 51);
     const lines = listProblems(problems(52)).trimEnd().split('\n');
-    assert.deepEqual([lines.length, lines[49], lines[50]], [51, 'f:50:1: wrong', '2 more problems are not listed: correct these first']);
+    assert.deepEqual(
+      [lines.length, lines[49], lines[50]],
+      [51, 'f:50:1: wrong', '2 more problems are not listed: correct these first'],
+    );
   });
 
   it('says that more may follow only where a problem hides a part', () => {

@@ -19,7 +19,8 @@ interface Removal {
  * problem. Checks that need a valid shape can continue with `rest`: its value is valid, and its positions and
  * written paths are those of the file. `rest` is absent where nothing valid is left, and where there are more
  * than 100 problems.
- * @param whole top-level fields to which other parts refer: there is no `rest` where one of them has a problem
+ * @param whole top-level fields to which other parts refer: there is no `rest` where one of them has a
+ * problem
  */
 export function validateParts(
   document: Document,
@@ -30,7 +31,11 @@ export function validateParts(
   if (first.length === 0) return { problems: [], rest: document };
   const problems = sortProblems(first.slice(0, mostFaults).map(({ problem }) => problem));
   const last = { problems: problems.map(hiding) };
-  if (first.length > mostFaults || first.some(({ at: [field] }) => field !== undefined && whole.includes(field))) return last;
+  if (
+    first.length > mostFaults ||
+    first.some(({ at: [field] }) => field !== undefined && whole.includes(field))
+  )
+    return last;
   const root: Removal = { out: false, parts: new Map() };
   let [rest, faults] = [document, first];
   for (let round = 0; round < mostRounds; round++) {
@@ -59,13 +64,17 @@ function withoutParts(document: Document, root: Removal): Document {
 /** Returns the value without the removed parts. Copies only what changes: aliases share their values. */
 function reduced(value: unknown, removal: Removal): unknown {
   if (removal.parts.size === 0 || typeof value !== 'object' || value === null) return value;
-  const kept = <Key extends PathSegment>(entries: readonly (readonly [Key, unknown])[]): (readonly [Key, unknown])[] =>
+  const kept = <Key extends PathSegment>(
+    entries: readonly (readonly [Key, unknown])[],
+  ): (readonly [Key, unknown])[] =>
     entries.flatMap(([key, one]) => {
       const part = removal.parts.get(key);
       if (part === undefined) return [[key, one] as const];
       return part.out ? [] : [[key, reduced(one, part)] as const];
     });
-  return Array.isArray(value) ? kept([...value.entries()]).map(([, one]) => one) : Object.fromEntries(kept(Object.entries(value)));
+  return Array.isArray(value)
+    ? kept([...value.entries()]).map(([, one]) => one)
+    : Object.fromEntries(kept(Object.entries(value)));
 }
 
 /** Returns the path in the whole value for a path in the reduced value. */
@@ -74,7 +83,9 @@ function writtenPath(root: Removal, path: readonly PathSegment[]): readonly Path
   return path.map((segment) => {
     let key = segment;
     if (typeof key === 'number') {
-      const gone = [...(node?.parts ?? [])].flatMap(([at, { out }]) => (out && typeof at === 'number' ? [at] : []));
+      const gone = [...(node?.parts ?? [])].flatMap(([at, { out }]) =>
+        out && typeof at === 'number' ? [at] : [],
+      );
       for (const at of gone.sort((a, b) => a - b)) if (at <= key) key += 1;
     }
     node = node?.parts.get(key);

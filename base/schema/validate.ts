@@ -51,7 +51,10 @@ interface Fault {
   readonly problem: Problem;
 }
 
-/** Returns the problems that {@link validate} reports, each with its path in `document.value`; at most `limit`. */
+/**
+ * Returns the problems that {@link validate} reports, each with its path in `document.value`; at most
+ * `limit`.
+ */
 export function faultsOf(document: Document, schema: JsonSchema, limit: number): Fault[] {
   return failures(document.value, schema)
     .slice(0, limit)
@@ -95,7 +98,8 @@ function withoutBranches(errors: ErrorObject[], root: JsonSchema): ErrorObject[]
     while (own-- > 0 && errors.at(-1)?.instancePath.startsWith(error.instancePath) === true) errors.pop();
     const failed = branches.filter((branch) => branch.errors.length > 0);
     const nearest = failed.toSorted((a, b) => distance(a.errors) - distance(b.errors))[0];
-    if (nearest === undefined || failed.length < branches.length || distance(nearest.errors) >= wrongType) kept.push(error);
+    if (nearest === undefined || failed.length < branches.length || distance(nearest.errors) >= wrongType)
+      kept.push(error);
     else {
       for (const inner of withoutBranches(nearest.errors, nearest.schema).toReversed()) {
         kept.push({ ...inner, instancePath: error.instancePath + inner.instancePath });

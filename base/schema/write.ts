@@ -37,7 +37,10 @@ export function formatDocuments(
   const yaml = (Array.isArray(parsed) ? parsed : []) as YamlDocument.Parsed[];
   for (const document of yaml) sortKeys(document.contents, [], order);
   const formatted = yaml
-    .map((document, index) => document.toString({ ...style, directives: index > 0 ? true : null }).trimEnd() + '\n')
+    .map(
+      (document, index) =>
+        document.toString({ ...style, directives: index > 0 ? true : null }).trimEnd() + '\n',
+    )
     .join('');
   const again = parseDocuments(formatted, file);
   const same =
@@ -48,7 +51,17 @@ export function formatDocuments(
     );
   if (same && sameValue(commentsOf(formatted), commentsOf(text))) return { text: formatted, problems: [] };
   const message = 'it cannot be written in canonical form without a change of its meaning';
-  return { text, problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix: 'write its anchors and directives out' }] };
+  return {
+    text,
+    problems: [
+      {
+        position: { file, line: 1, column: 1 },
+        path: '',
+        message,
+        fix: 'write its anchors and directives out',
+      },
+    ],
+  };
 }
 
 function sortKeys(node: unknown, path: readonly PathSegment[], order: KeyOrder): void {
@@ -57,7 +70,8 @@ function sortKeys(node: unknown, path: readonly PathSegment[], order: KeyOrder):
   const wanted = order(path);
   const pairs: Pair[] = node.items.filter((item) => isPair(item));
   const [first] = pairs;
-  if (wanted !== undefined) node.items = pairs.toSorted((a, b) => rank(wanted, keyOf(a)) - rank(wanted, keyOf(b)));
+  if (wanted !== undefined)
+    node.items = pairs.toSorted((a, b) => rank(wanted, keyOf(a)) - rank(wanted, keyOf(b)));
   if (first !== undefined) moveHead(first, node.items[0]);
   for (const pair of pairs) sortKeys(pair.value, [...path, keyOf(pair)], order);
 }

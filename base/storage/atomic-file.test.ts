@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,10 +19,21 @@ test('what killed writes left beside a file goes; the file, and what others wrot
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'a.json');
   await writeFileAtomic(file, 'kept');
-  for (const name of ['.a.json.0123456789ab.tmp', '.a.json.ba9876543210.tmp', '.b.json.0123456789ab.tmp', '.a.json.tmp', 'a.json.bak'])
+  for (const name of [
+    '.a.json.0123456789ab.tmp',
+    '.a.json.ba9876543210.tmp',
+    '.b.json.0123456789ab.tmp',
+    '.a.json.tmp',
+    'a.json.bak',
+  ])
     writeFileSync(join(folder, name), '');
   await dropAbandonedWrites(file);
-  assert.deepEqual(readdirSync(folder).sort(), ['.a.json.tmp', '.b.json.0123456789ab.tmp', 'a.json', 'a.json.bak']);
+  assert.deepEqual(readdirSync(folder).sort(), [
+    '.a.json.tmp',
+    '.b.json.0123456789ab.tmp',
+    'a.json',
+    'a.json.bak',
+  ]);
   assert.equal(readFileSync(file, 'utf8'), 'kept');
 });
 

@@ -25,8 +25,8 @@ export async function writeFileAtomic(
  * Creates a file completely or not at all, and never replaces another one: like {@link writeFileAtomic}, with
  * link in place of rename. A link with that name also counts as an existing file.
  * @returns false if a file of that name exists, which is then unchanged
- * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; nothing is then
- * left
+ * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; nothing is
+ * then left
  */
 export async function createFileAtomic(
   path: string,
@@ -54,11 +54,19 @@ interface Placement {
   readonly publish: (temporary: string) => Promise<void>;
 }
 
-async function place(path: string, data: string | Uint8Array, { mode, durable, publish }: Placement): Promise<void> {
+async function place(
+  path: string,
+  data: string | Uint8Array,
+  { mode, durable, publish }: Placement,
+): Promise<void> {
   const folder = dirname(path);
   const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
   try {
-    const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode);
+    const file = await open(
+      temporary,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      mode,
+    );
     try {
       await file.writeFile(data);
       await file.chmod(mode);
@@ -80,7 +88,8 @@ async function place(path: string, data: string | Uint8Array, { mode, durable, p
  */
 export async function dropAbandonedWrites(path: string): Promise<void> {
   const [folder, prefix] = [dirname(path), `.${basename(path)}.`];
-  const isOurs = (name: string): boolean => name.startsWith(prefix) && /^[0-9a-f]{12}\.tmp$/.test(name.slice(prefix.length));
+  const isOurs = (name: string): boolean =>
+    name.startsWith(prefix) && /^[0-9a-f]{12}\.tmp$/.test(name.slice(prefix.length));
   try {
     for (const name of (await readdir(folder)).filter(isOurs)) await unlink(join(folder, name));
   } catch (error) {
@@ -101,7 +110,8 @@ export async function dropOldAbandonedWrites(folder: string): Promise<void> {
   for (const name of names.filter((each) => /^\..+\.[0-9a-f]{12}\.tmp$/.test(each))) {
     const path = join(folder, name);
     const found = await stat(path).catch(() => undefined);
-    if (found?.isFile() === true && found.mtimeMs < Date.now() - abandonedMs) await unlink(path).catch(() => undefined);
+    if (found?.isFile() === true && found.mtimeMs < Date.now() - abandonedMs)
+      await unlink(path).catch(() => undefined);
   }
 }
 

@@ -52,13 +52,18 @@ export function spendBallast({ path, bytes }: Ballast): boolean {
  * @throws the error of node:fs; bytes that were written by then stay
  */
 export async function fillBallast({ path, bytes }: Ballast): Promise<boolean> {
-  await using file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
+  await using file = await open(
+    path,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW,
+    0o600,
+  );
   const { size } = await file.stat();
   const { bavail, bsize } = await statfs(path);
   if (bavail * bsize < 3 * (bytes - size)) return size >= bytes;
   // Random bytes, which no file system can compress.
   const chunk = randomBytes(chunkBytes);
-  for (let left = bytes - size; left > 0; left -= chunkBytes) await file.write(chunk, 0, Math.min(left, chunkBytes));
+  for (let left = bytes - size; left > 0; left -= chunkBytes)
+    await file.write(chunk, 0, Math.min(left, chunkBytes));
   return true;
 }
 
@@ -130,7 +135,11 @@ export function tendBallast(ballast: Ballast): TendedBallast {
  * Does the same as {@link withBallast} for a synchronous action, in a thread that may block. SQLite's errors
  * about a full disk count too. @param room used before the ballast
  */
-export function makingRoom<T>(ballast: TendedBallast | undefined, act: () => T, room?: Pick<KeptRoom, 'reuseLog'>): T {
+export function makingRoom<T>(
+  ballast: TendedBallast | undefined,
+  act: () => T,
+  room?: Pick<KeptRoom, 'reuseLog'>,
+): T {
   for (let tries = 0; ; tries += 1)
     try {
       return act();

@@ -10,8 +10,14 @@ import { openDatabase } from './index.ts';
 import type { Migration, Statement } from './index.ts';
 
 const migrations: readonly Migration[] = [
-  { version: 1, sql: 'CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size INTEGER, bytes BLOB) STRICT' },
-  { version: 2, sql: 'CREATE TABLE part (item INTEGER NOT NULL REFERENCES item (id) ON DELETE CASCADE, n INTEGER) STRICT' },
+  {
+    version: 1,
+    sql: 'CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size INTEGER, bytes BLOB) STRICT',
+  },
+  {
+    version: 2,
+    sql: 'CREATE TABLE part (item INTEGER NOT NULL REFERENCES item (id) ON DELETE CASCADE, n INTEGER) STRICT',
+  },
 ];
 const insert = (name: string, size: number | bigint = 0): Statement => ({
   sql: 'INSERT INTO item (name, size) VALUES (?, ?)',
@@ -32,7 +38,8 @@ describe('a database', () => {
     const first = await openDatabase({ path, migrations });
     await first.write([insert('a', 7)]);
     assert.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
-    for (const suffix of ['', '-wal', '-shm']) assert.equal(statSync(`${path}${suffix}`).mode & 0o777, 0o600, suffix);
+    for (const suffix of ['', '-wal', '-shm'])
+      assert.equal(statSync(`${path}${suffix}`).mode & 0o777, 0o600, suffix);
     await first.close();
     const second = await openDatabase({ path, migrations });
     assert.deepEqual(await second.all('SELECT name, size FROM item'), [{ name: 'a', size: 7 }]);
@@ -41,14 +48,24 @@ describe('a database', () => {
 
   it('reads integers as numbers, and as bigint only where a number would lose digits; blobs as bytes', async () => {
     const db = await openDatabase({ path: newPath(), migrations });
-    const sizes = [0, -1, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER, 2n ** 53n, 2n ** 63n - 1n, -(2n ** 63n)];
+    const sizes = [
+      0,
+      -1,
+      Number.MAX_SAFE_INTEGER,
+      Number.MIN_SAFE_INTEGER,
+      2n ** 53n,
+      2n ** 63n - 1n,
+      -(2n ** 63n),
+    ];
     await db.write(sizes.map((size, index) => insert(`n${index}`, size)));
     assert.deepEqual(
       (await db.all<{ size: number | bigint }>('SELECT size FROM item ORDER BY id')).map((row) => row.size),
       sizes,
     );
     const bytes = new Uint8Array([0, 255, 7]);
-    const [result] = await db.write([{ sql: 'INSERT INTO item (name, bytes) VALUES (?, ?) RETURNING bytes, name', params: ['b', bytes] }]);
+    const [result] = await db.write([
+      { sql: 'INSERT INTO item (name, bytes) VALUES (?, ?) RETURNING bytes, name', params: ['b', bytes] },
+    ]);
     assert.deepEqual(result, { changes: 1, rows: [{ bytes, name: 'b' }] });
     assert.equal(await db.get('SELECT 1 AS one WHERE 0'), undefined);
     await db.close();
@@ -78,13 +95,19 @@ describe('a database', () => {
     const [first, second, third, fourth] = await Promise.allSettled([
       db.write([insert('a')]),
       db.write([insert('b'), insert('a')]),
-      db.write([insert('c'), { sql: 'UPDATE item SET size = 1 WHERE name = ?', params: ['nobody'], expectChanges: 1 }]),
+      db.write([
+        insert('c'),
+        { sql: 'UPDATE item SET size = 1 WHERE name = ?', params: ['nobody'], expectChanges: 1 },
+      ]),
       db.write([insert('d')]),
     ]);
     assert.equal(first.status, 'fulfilled');
     assert.equal(fourth.status, 'fulfilled');
     assert.ok(second.status === 'rejected' && third.status === 'rejected');
-    assert.partialDeepStrictEqual({ ...second.reason }, { code: 'STORAGE_CONSTRAINT', kind: 'already-exists' });
+    assert.partialDeepStrictEqual(
+      { ...second.reason },
+      { code: 'STORAGE_CONSTRAINT', kind: 'already-exists' },
+    );
     assert.partialDeepStrictEqual(
       { ...third.reason },
       {
@@ -112,11 +135,16 @@ describe('a database', () => {
 
   it('names a defective statement without harm to its neighbours', async () => {
     const db = await openDatabase({ path: newPath(), migrations });
-    const [bad, good] = await Promise.allSettled([db.write([{ sql: 'INSERT INTO nowhere VALUES (1)' }]), db.write([insert('a')])]);
+    const [bad, good] = await Promise.allSettled([
+      db.write([{ sql: 'INSERT INTO nowhere VALUES (1)' }]),
+      db.write([insert('a')]),
+    ]);
     assert.ok(bad.status === 'rejected' && good.status === 'fulfilled');
     assert.partialDeepStrictEqual({ ...bad.reason }, { code: 'STORAGE_BAD_STATEMENT', kind: 'internal' });
     await assert.rejects(db.all('SELEKT'), { code: 'STORAGE_BAD_STATEMENT' });
-    await assert.rejects(db.write([{ sql: 'SELECT ?', params: [(() => 1) as unknown as string] }]), { code: 'STORAGE_WRITER_LOST' });
+    await assert.rejects(db.write([{ sql: 'SELECT ?', params: [(() => 1) as unknown as string] }]), {
+      code: 'STORAGE_WRITER_LOST',
+    });
     assert.deepEqual(await db.get('SELECT count(*) AS n FROM item'), { n: 1 });
     await db.close();
   });
@@ -127,7 +155,11 @@ describe('a database', () => {
       const db = await openDatabase({ path: ${JSON.stringify(newPath())}, migrations: ${JSON.stringify(migrations)} });
       await db.write([{ sql: "INSERT INTO item (name) VALUES ('a')" }]);
       process.stdout.write(JSON.stringify(await db.get('SELECT name FROM item')));`;
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module-typescript', '-e', program], { timeout: 10_000 });
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--input-type=module-typescript', '-e', program],
+      { timeout: 10_000 },
+    );
     assert.equal(stdout, '{"name":"a"}');
   });
 });
@@ -141,7 +173,10 @@ describe('another process with the same file', () => {
     await assert.rejects(db.write([insert('ours')]), { code: 'STORAGE_BUSY', kind: 'unavailable' });
     other.exec('COMMIT');
     await db.write([insert('ours')]);
-    assert.deepEqual(await db.all('SELECT name FROM item ORDER BY id'), [{ name: 'theirs' }, { name: 'ours' }]);
+    assert.deepEqual(await db.all('SELECT name FROM item ORDER BY id'), [
+      { name: 'theirs' },
+      { name: 'ours' },
+    ]);
     other.close();
     await db.close();
   });
@@ -179,9 +214,21 @@ describe('migrations', () => {
   });
 
   for (const [what, statement, reason] of [
-    ['a negative version', 'PRAGMA user_version = -1', /version -1, which no release writes.*nothing was changed/],
-    ['the lowest version', 'PRAGMA user_version = -2147483648', /version -2147483648, which no release writes/],
-    ['tables and no version', 'CREATE TABLE theirs (x)', /it has tables, but no schema version: another program wrote it/],
+    [
+      'a negative version',
+      'PRAGMA user_version = -1',
+      /version -1, which no release writes.*nothing was changed/,
+    ],
+    [
+      'the lowest version',
+      'PRAGMA user_version = -2147483648',
+      /version -2147483648, which no release writes/,
+    ],
+    [
+      'tables and no version',
+      'CREATE TABLE theirs (x)',
+      /it has tables, but no schema version: another program wrote it/,
+    ],
   ] as const)
     it(`are not applied to a file with ${what}, which stays byte for byte`, async () => {
       const path = newPath();
@@ -190,7 +237,11 @@ describe('migrations', () => {
       foreign.exec(`CREATE TABLE IF NOT EXISTS item (kept TEXT); ${statement}`);
       foreign.close();
       const bytes = readFileSync(path);
-      await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_FOREIGN_SCHEMA', kind: 'precondition', message: reason });
+      await assert.rejects(openDatabase({ path, migrations }), {
+        code: 'STORAGE_FOREIGN_SCHEMA',
+        kind: 'precondition',
+        message: reason,
+      });
       assert.deepEqual(readFileSync(path), bytes);
       assert.deepEqual(readdirSync(dirname(path)), ['state.db']);
     });
@@ -209,13 +260,17 @@ describe('migrations', () => {
   it('that fail leave the version before them', async () => {
     const path = newPath();
     const broken: Migration = { version: 3, sql: 'CREATE TABLE extra (x); INSERT INTO nowhere VALUES (1)' };
-    await assert.rejects(openDatabase({ path, migrations: [...migrations, broken] }), { code: 'STORAGE_BAD_STATEMENT' });
+    await assert.rejects(openDatabase({ path, migrations: [...migrations, broken] }), {
+      code: 'STORAGE_BAD_STATEMENT',
+    });
     const db = await openDatabase({ path, migrations });
     assert.deepEqual(await db.get("SELECT count(*) AS n FROM sqlite_schema WHERE name = 'extra'"), { n: 0 });
     await db.close();
   });
 
   it('must run from 1 without a gap', async () => {
-    await assert.rejects(openDatabase({ path: newPath(), migrations: [{ version: 2, sql: '' }] }), { code: 'STORAGE_BAD_MIGRATIONS' });
+    await assert.rejects(openDatabase({ path: newPath(), migrations: [{ version: 2, sql: '' }] }), {
+      code: 'STORAGE_BAD_MIGRATIONS',
+    });
   });
 });

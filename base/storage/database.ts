@@ -12,8 +12,8 @@ type Request = WriterRequest extends infer R ? (R extends WriterRequest ? Omit<R
 /**
  * Opens (or creates) a database. Only a dedicated Worker accesses its file. The Worker keeps the process
  * alive only while calls are pending.
- * @throws PortcullisError STORAGE_NEWER_SCHEMA, STORAGE_FOREIGN_SCHEMA, STORAGE_DAMAGED, STORAGE_READ_ONLY, STORAGE_NO_ACCESS,
- * STORAGE_DISK_FULL, STORAGE_BUSY
+ * @throws PortcullisError STORAGE_NEWER_SCHEMA, STORAGE_FOREIGN_SCHEMA, STORAGE_DAMAGED, STORAGE_READ_ONLY,
+ * STORAGE_NO_ACCESS, STORAGE_DISK_FULL, STORAGE_BUSY
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<Database> {
   const data: WriterData = {
@@ -68,7 +68,9 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
 
   worker.on('message', (answers: WriterMessage) => {
     for (const answer of answers) {
-      settle(answer.id, (one) => ('error' in answer ? one.reject(errorFromJson(answer.error)) : one.resolve(answer)));
+      settle(answer.id, (one) =>
+        'error' in answer ? one.reject(errorFromJson(answer.error)) : one.resolve(answer),
+      );
     }
   });
   worker.on('error', (error) => end(lostWriter(options.path, reasonOf(error))));
@@ -82,7 +84,8 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
       rowsOf(await ask({ kind: 'read', sql, params, first: false })) as Row[],
     get: async <Row extends object = SqlRow>(sql: string, params: readonly SqlValue[] = []) =>
       rowsOf(await ask({ kind: 'read', sql, params, first: true }))[0] as Row | undefined,
-    write: async (statements, outlives = 'power-loss') => resultsOf(await ask({ kind: 'write', statements, outlives })),
+    write: async (statements, outlives = 'power-loss') =>
+      resultsOf(await ask({ kind: 'write', statements, outlives })),
     close: () => {
       closing ??= ask({ kind: 'close' })
         .catch(() => undefined)

@@ -81,7 +81,12 @@ describe('a full disk', () => {
       const ids = (await db.all('SELECT id FROM item ORDER BY id')).map((row) => row.id);
       await db.close();
       process.stdout.write(JSON.stringify({ first, group, after, ids }));`);
-    assert.deepEqual(seen, { first: 'ok', group: ['ok', 'STORAGE_DISK_FULL', 'ok'], after: 'ok', ids: [1, 2, 4, 5] });
+    assert.deepEqual(seen, {
+      first: 'ok',
+      group: ['ok', 'STORAGE_DISK_FULL', 'ok'],
+      after: 'ok',
+      ids: [1, 2, 4, 5],
+    });
   });
 
   it('fails opening, and a file written atomically keeps its old bytes', async () => {
@@ -93,7 +98,12 @@ describe('a full disk', () => {
       try { writeFileSync(disk + '/filler', 'x'.repeat(1_000_000)); } catch {}
       const open = await codeOf(openDatabase({ path: disk + '/state.db', migrations }));
       process.stdout.write(JSON.stringify({ large, kept, files, open }));`);
-    assert.deepEqual(seen, { large: 'STORAGE_DISK_FULL', kept: 'old', files: ['small'], open: 'STORAGE_DISK_FULL' });
+    assert.deepEqual(seen, {
+      large: 'STORAGE_DISK_FULL',
+      kept: 'old',
+      files: ['small'],
+      open: 'STORAGE_DISK_FULL',
+    });
   });
 });
 
@@ -118,7 +128,12 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
         process.stdout.write(JSON.stringify({ before, insertion, mixed, untouched, deletion, update, count: ids.length }));`,
         fileSystem,
       );
-      const full = { before: 131_072, insertion: 'STORAGE_DISK_FULL', mixed: 'STORAGE_DISK_FULL', untouched: 131_072 };
+      const full = {
+        before: 131_072,
+        insertion: 'STORAGE_DISK_FULL',
+        mixed: 'STORAGE_DISK_FULL',
+        untouched: 131_072,
+      };
       assert.deepEqual(seen, { ...full, deletion: 'ok', update: 'ok', count: 10 });
     });
 
@@ -150,7 +165,9 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
 it('the log that a database keeps over its end is never read again', async () => {
   const path = join(folder, 'kept-log.db');
   const ballast = { path: join(folder, 'kept-log.ballast'), bytes: 1024 * 1024 };
-  const rename = (id: number, name: string) => [{ sql: 'INSERT OR REPLACE INTO item VALUES (?, ?)', params: [id, name] }];
+  const rename = (id: number, name: string) => [
+    { sql: 'INSERT OR REPLACE INTO item VALUES (?, ?)', params: [id, name] },
+  ];
   const keeps = await openDatabase({ path, migrations, ballast });
   for (let id = 0; id < 20; id += 1) await keeps.write(rename(id, 'first'));
   await keeps.close();
@@ -171,7 +188,11 @@ it('the log that a database keeps over its end is never read again', async () =>
 
 it('what is larger than the free pages fits where the disk has room', async () => {
   const path = join(folder, 'grows.db');
-  const db = await openDatabase({ path, migrations, ballast: { path: join(folder, 'grows.ballast'), bytes: 1024 * 1024 } });
+  const db = await openDatabase({
+    path,
+    migrations,
+    ballast: { path: join(folder, 'grows.ballast'), bytes: 1024 * 1024 },
+  });
   for (const [id, bytes] of [10, 100_000, 3_000_000, 20_000_000].entries())
     await db.write([{ sql: 'INSERT INTO item VALUES (?, ?)', params: [id, 'x'.repeat(bytes)] }]);
   assert.equal((await db.get('SELECT sum(length(name)) AS bytes FROM item'))?.['bytes'], 23_100_010);
@@ -199,7 +220,11 @@ describe('a read-only file system', () => {
         create: await codeOf(openDatabase({ path: disk + '/sub/other.db', migrations })),
         file: await codeOf(writeFileAtomic(disk + '/file', 'x')),
       }));`);
-    assert.deepEqual(seen, { open: 'STORAGE_READ_ONLY', create: 'STORAGE_READ_ONLY', file: 'STORAGE_READ_ONLY' });
+    assert.deepEqual(seen, {
+      open: 'STORAGE_READ_ONLY',
+      create: 'STORAGE_READ_ONLY',
+      file: 'STORAGE_READ_ONLY',
+    });
   });
 });
 
@@ -218,7 +243,12 @@ describe('a damaged file', () => {
   it('is found when a page is read', async () => {
     const path = join(folder, 'page.db');
     const db = await openDatabase({ path, migrations });
-    await db.write(Array.from({ length: 500 }, (_, id) => ({ sql: 'INSERT INTO item VALUES (?, ?)', params: [id, 'x'.repeat(100)] })));
+    await db.write(
+      Array.from({ length: 500 }, (_, id) => ({
+        sql: 'INSERT INTO item VALUES (?, ?)',
+        params: [id, 'x'.repeat(100)],
+      })),
+    );
     await db.close();
     const file = openSync(path, 'r+');
     for (let page = 2; page < 10; page++) writeSync(file, Buffer.alloc(4096, 0xab), 0, 4096, page * 4096);
@@ -233,7 +263,9 @@ describe('a damaged file', () => {
     const db = await openDatabase({ path, migrations });
     await db.close();
     truncateSync(path, 4096);
-    const outcome = openDatabase({ path, migrations }).then((opened) => opened.all('SELECT * FROM item').finally(() => opened.close()));
+    const outcome = openDatabase({ path, migrations }).then((opened) =>
+      opened.all('SELECT * FROM item').finally(() => opened.close()),
+    );
     await assert.rejects(outcome, { code: 'STORAGE_DAMAGED' });
   });
 });
@@ -245,7 +277,12 @@ describe('a damaged file', () => {
 async function killedAndDamaged(name: string, boot: 'this' | 'another'): Promise<string> {
   const path = join(folder, `${name}.db`);
   const first = await openDatabase({ path, migrations });
-  await first.write(Array.from({ length: 500 }, (_, id) => ({ sql: 'INSERT INTO item VALUES (?, ?)', params: [id, 'x'.repeat(100)] })));
+  await first.write(
+    Array.from({ length: 500 }, (_, id) => ({
+      sql: 'INSERT INTO item VALUES (?, ?)',
+      params: [id, 'x'.repeat(100)],
+    })),
+  );
   await first.close();
   if (boot === 'another') {
     const db = new DatabaseSync(path);
@@ -267,8 +304,15 @@ async function killedAndDamaged(name: string, boot: 'this' | 'another'): Promise
 describe('the check of the whole file', () => {
   it('is made by the first start after a kill in another boot', async () => {
     const path = await killedAndDamaged('other-boot', 'another');
-    await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_DAMAGED', message: /consistency check/ });
-    await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_DAMAGED' }, 'a refusal is no check');
+    await assert.rejects(openDatabase({ path, migrations }), {
+      code: 'STORAGE_DAMAGED',
+      message: /consistency check/,
+    });
+    await assert.rejects(
+      openDatabase({ path, migrations }),
+      { code: 'STORAGE_DAMAGED' },
+      'a refusal is no check',
+    );
   });
 
   it('is left out after a kill in the same boot, which loses nothing that the kernel has', async () => {
@@ -283,10 +327,17 @@ describe('the check of the whole file', () => {
 describe('a path that cannot be used', () => {
   it('is named with what to check', async () => {
     writeFileSync(join(folder, 'plain'), '');
-    await assert.rejects(openDatabase({ path: join(folder, 'plain', 'state.db'), migrations }), { code: 'STORAGE_NO_ACCESS' });
+    await assert.rejects(openDatabase({ path: join(folder, 'plain', 'state.db'), migrations }), {
+      code: 'STORAGE_NO_ACCESS',
+    });
     mkdirSync(join(folder, 'dir.db'));
-    await assert.rejects(openDatabase({ path: join(folder, 'dir.db'), migrations }), { code: 'STORAGE_NO_ACCESS' });
-    await assert.rejects(writeFileAtomic(join(folder, 'absent', 'file'), 'x'), { code: 'STORAGE_NO_ACCESS', message: /absent\/file/ });
+    await assert.rejects(openDatabase({ path: join(folder, 'dir.db'), migrations }), {
+      code: 'STORAGE_NO_ACCESS',
+    });
+    await assert.rejects(writeFileAtomic(join(folder, 'absent', 'file'), 'x'), {
+      code: 'STORAGE_NO_ACCESS',
+      message: /absent\/file/,
+    });
   });
 });
 
@@ -305,7 +356,11 @@ describe('a file written atomically', () => {
       process.umask(before);
     }
     assert.equal(readFileSync(path, 'utf8'), '2');
-    await Promise.all(Array.from({ length: 20 }, (_, n) => writeFileAtomic(path, String(n).repeat(10_000), { durable: false })));
+    await Promise.all(
+      Array.from({ length: 20 }, (_, n) =>
+        writeFileAtomic(path, String(n).repeat(10_000), { durable: false }),
+      ),
+    );
     assert.match(readFileSync(path, 'utf8'), /^(\d\d?)\1{9999}$/);
     assert.deepEqual(readdirSync(inside), ['file']);
   });

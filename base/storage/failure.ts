@@ -82,7 +82,13 @@ const byResult: Readonly<Record<number, Explanation>> = {
   26: damaged, // SQLITE_NOTADB
 };
 
-const byErrno: Readonly<Record<string, Explanation>> = { ENOSPC: diskFull, EDQUOT: diskFull, EROFS: readOnly, EIO: io, ENOMEM: noMemory };
+const byErrno: Readonly<Record<string, Explanation>> = {
+  ENOSPC: diskFull,
+  EDQUOT: diskFull,
+  EROFS: readOnly,
+  EIO: io,
+  ENOMEM: noMemory,
+};
 
 const uniqueViolations = [1555, 2067]; // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
 
@@ -115,17 +121,25 @@ export function isDiskFull(thrown: unknown): boolean {
 
 /** Returns the error that no space is left for new data, although SQLite would find some. */
 export function diskIsFull(attempted: string, path: string): PortcullisError {
-  return new PortcullisError({ ...diskFull, attempted, on: path, why: 'the disk is full: the rest of the file is reserved for removals' });
+  return new PortcullisError({
+    ...diskFull,
+    attempted,
+    on: path,
+    why: 'the disk is full: the rest of the file is reserved for removals',
+  });
 }
 
 /** Converts an error of node:sqlite or node:fs into a coded failure. */
 export function storageFailure(thrown: unknown, attempted: string, path: string): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const result = sqliteResult(thrown);
-  const errno = thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
+  const errno =
+    thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
   const isFileCall = thrown instanceof Error && 'syscall' in thrown;
-  const explanation = result !== undefined ? bySqlite(result) : (byErrno[errno] ?? (isFileCall ? noAccess : badStatement));
-  const kind = result !== undefined && uniqueViolations.includes(result) ? 'already-exists' : explanation.kind;
+  const explanation =
+    result !== undefined ? bySqlite(result) : (byErrno[errno] ?? (isFileCall ? noAccess : badStatement));
+  const kind =
+    result !== undefined && uniqueViolations.includes(result) ? 'already-exists' : explanation.kind;
   return new PortcullisError({
     ...explanation,
     kind,

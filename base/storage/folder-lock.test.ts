@@ -18,7 +18,9 @@ after(() => rmSync(folder, { recursive: true }));
 async function holder(): Promise<{ pid: number; kill(): Promise<void> }> {
   const source = `import { lockFolder } from ${JSON.stringify(import.meta.resolve('./folder-lock.ts'))};
     await lockFolder(${JSON.stringify(folder)}); process.stdout.write('mine'); setInterval(() => undefined, 1000);`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   await once(child.stdout, 'data');
   return {
     pid: child.pid ?? 0,
@@ -30,7 +32,9 @@ async function holder(): Promise<{ pid: number; kill(): Promise<void> }> {
 }
 
 const refusal = (pid: number) => (error: unknown) =>
-  error instanceof PortcullisError && error.code === 'STORAGE_IN_USE' && error.message.includes(`process ${pid} has it`);
+  error instanceof PortcullisError &&
+  error.code === 'STORAGE_IN_USE' &&
+  error.message.includes(`process ${pid} has it`);
 
 test('one process has a folder at a time, and who comes second is told which; a killed one has it no more', async () => {
   const other = await holder();
@@ -51,6 +55,8 @@ test('one process does not get it twice, and gets it again when it let go', asyn
 test('a folder that is none says so', async () => {
   await assert.rejects(
     lockFolder('/proc/nowhere'),
-    (error) => error instanceof PortcullisError && ['STORAGE_NO_ACCESS', 'STORAGE_READ_ONLY', 'STORAGE_IO'].includes(String(error.code)),
+    (error) =>
+      error instanceof PortcullisError &&
+      ['STORAGE_NO_ACCESS', 'STORAGE_READ_ONLY', 'STORAGE_IO'].includes(String(error.code)),
   );
 });

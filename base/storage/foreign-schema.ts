@@ -15,7 +15,8 @@ export function foreignSchema(db: DatabaseSync): string | undefined {
   try {
     const version = Number(Object.values(db.prepare('PRAGMA user_version').get() ?? {})[0]);
     if (version < 0) return `its schema is version ${version}, which no release writes`;
-    if (version > 0 || db.prepare('SELECT name FROM sqlite_schema LIMIT 1').get() === undefined) return undefined;
+    if (version > 0 || db.prepare('SELECT name FROM sqlite_schema LIMIT 1').get() === undefined)
+      return undefined;
     return 'it has tables, but no schema version: another program wrote it';
   } finally {
     // A read that fails, as the first one does on a full disk, may have ended the transaction.

@@ -9,7 +9,21 @@ export { lockFolder } from './folder-lock.ts';
 export type { FolderLock } from './folder-lock.ts';
 export { openReadOnly } from './read-only.ts';
 export type { ReadOnlyDatabase } from './read-only.ts';
-export { createFileAtomic, dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './atomic-file.ts';
-export type { Database, Migration, OpenDatabaseOptions, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
+export {
+  createFileAtomic,
+  dropAbandonedWrites,
+  dropOldAbandonedWrites,
+  writeFileAtomic,
+} from './atomic-file.ts';
+export type {
+  Database,
+  Migration,
+  OpenDatabaseOptions,
+  Outlives,
+  SqlRow,
+  SqlValue,
+  Statement,
+  WriteResult,
+} from './types.ts';
 export { diskIsFull, isDiskFull, sqliteResult, storageFailure } from './failure.ts';
 export type { StorageCode } from './failure.ts';

@@ -37,9 +37,13 @@ it(`nothing acknowledged is lost, nothing is half-written, when the process is k
     for (let round = 0; round < rounds; round++) {
       const notes = join(folder, `notes-${round}`);
       writeFileSync(notes, '');
-      const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program(path, notes, round)], {
-        stdio: ['ignore', 'ignore', 'inherit'],
-      });
+      const child = spawn(
+        process.execPath,
+        ['--input-type=module-typescript', '-e', program(path, notes, round)],
+        {
+          stdio: ['ignore', 'ignore', 'inherit'],
+        },
+      );
       const closed = once(child, 'close');
       while (statSync(notes).size === 0) {
         assert.equal(child.exitCode, null, 'the writer ended by itself');
@@ -55,9 +59,13 @@ it(`nothing acknowledged is lost, nothing is half-written, when the process is k
     const ids = new Set((await db.all<{ id: string }>('SELECT id FROM item')).map((row) => row.id));
     await db.close();
     assert.ok(acknowledged.length >= rounds, `too few writes to mean anything: ${acknowledged.length}`);
-    for (const id of acknowledged) assert.ok(ids.has(`${id}1`) && ids.has(`${id}2`), `${id} was acknowledged and is gone`);
+    for (const id of acknowledged)
+      assert.ok(ids.has(`${id}1`) && ids.has(`${id}2`), `${id} was acknowledged and is gone`);
     for (const id of ids)
-      assert.ok(ids.has(id.replace(/[12]$/, (half) => (half === '1' ? '2' : '1'))), `${id} stands without its other half`);
+      assert.ok(
+        ids.has(id.replace(/[12]$/, (half) => (half === '1' ? '2' : '1'))),
+        `${id} stands without its other half`,
+      );
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -27,9 +27,17 @@ after(() => rmSync(folder, { recursive: true }));
 
 test('the loss of the thread is reported once, and fails what is under way and what comes', async () => {
   const lost: PortcullisError[] = [];
-  const db = await openDatabase({ path: join(folder, 'lost.db'), migrations, onLost: (error) => lost.push(error) });
+  const db = await openDatabase({
+    path: join(folder, 'lost.db'),
+    migrations,
+    onLost: (error) => lost.push(error),
+  });
   const underWay = assert.rejects(
-    Promise.all(Array.from({ length: 1000 }, (_, id) => db.write([{ sql: 'INSERT INTO item VALUES (?)', params: [id] }]))),
+    Promise.all(
+      Array.from({ length: 1000 }, (_, id) =>
+        db.write([{ sql: 'INSERT INTO item VALUES (?)', params: [id] }]),
+      ),
+    ),
     {
       code: 'STORAGE_WRITER_LOST',
     },
@@ -48,7 +56,9 @@ test('neither a close nor a database that does not open is a loss', async () => 
   const onLost = (error: PortcullisError): void => void lost.push(error);
   const db = await openDatabase({ path: join(folder, 'closed.db'), migrations, onLost });
   await db.close();
-  await assert.rejects(openDatabase({ path: join(folder, 'closed.db'), migrations: [], onLost }), { code: 'STORAGE_NEWER_SCHEMA' });
+  await assert.rejects(openDatabase({ path: join(folder, 'closed.db'), migrations: [], onLost }), {
+    code: 'STORAGE_NEWER_SCHEMA',
+  });
   await started.at(-1)?.terminate();
   assert.deepEqual(lost, []);
 });

@@ -43,7 +43,9 @@ for (const [name, make] of ways) {
       'dangling/below',
     ]) {
       it(`says why ${path} cannot be made`, async () => {
-        await assert.rejects(make(path.startsWith('/') ? path : join(folder, path)), { code: 'STORAGE_NO_ACCESS' });
+        await assert.rejects(make(path.startsWith('/') ? path : join(folder, path)), {
+          code: 'STORAGE_NO_ACCESS',
+        });
       });
     }
   });

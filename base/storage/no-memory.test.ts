@@ -8,7 +8,11 @@ import { storageFailure } from './index.ts';
  */
 test('memory that ran out is no defect of the program', () => {
   for (const errcode of [7, 3082]) {
-    const { code, kind } = storageFailure(Object.assign(new Error('out of memory'), { errcode }), 'read from database', 'state.db');
+    const { code, kind } = storageFailure(
+      Object.assign(new Error('out of memory'), { errcode }),
+      'read from database',
+      'state.db',
+    );
     assert.deepEqual([code, kind], ['STORAGE_NO_MEMORY', 'exhausted'], String(errcode));
   }
 });

@@ -48,7 +48,8 @@ function openOnce({ path, migrations, busyTimeoutMs, ballast }: WriterData): Dat
       checkSchema(db, migrations, path);
       db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
       addFunctions(db);
-      if ((wasKilled && bootMark(db) !== markOfThisBoot()) || bootMark(db) === damagedMark) quickCheck(db, path);
+      if ((wasKilled && bootMark(db) !== markOfThisBoot()) || bootMark(db) === damagedMark)
+        quickCheck(db, path);
       migrate(db, migrations, path);
       markBoot(db);
     } catch (error) {

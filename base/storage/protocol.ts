@@ -1,5 +1,13 @@
 import type { SerialisedError } from '../errors/index.ts';
-import type { BallastOptions, Migration, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
+import type {
+  BallastOptions,
+  Migration,
+  Outlives,
+  SqlRow,
+  SqlValue,
+  Statement,
+  WriteResult,
+} from './types.ts';
 
 /** The data with which the writer Worker is started. */
 export interface WriterData {
@@ -10,8 +18,19 @@ export interface WriterData {
 }
 
 export type WriterRequest =
-  | { readonly id: number; readonly kind: 'write'; readonly statements: readonly Statement[]; readonly outlives: Outlives }
-  | { readonly id: number; readonly kind: 'read'; readonly sql: string; readonly params: readonly SqlValue[]; readonly first: boolean }
+  | {
+      readonly id: number;
+      readonly kind: 'write';
+      readonly statements: readonly Statement[];
+      readonly outlives: Outlives;
+    }
+  | {
+      readonly id: number;
+      readonly kind: 'read';
+      readonly sql: string;
+      readonly params: readonly SqlValue[];
+      readonly first: boolean;
+    }
   | { readonly id: number; readonly kind: 'close' };
 
 export type WriteRequest = Extract<WriterRequest, { kind: 'write' }>;

@@ -65,7 +65,8 @@ function reader(db: DatabaseSync, path: string, version: number): ReadOnlyDataba
     get: (sql, params = []) => guarded(() => db.prepare(sql).get(...params) as SqlRow | undefined),
     *each(sql, params = []) {
       const rows = guarded(() => db.prepare(sql).iterate(...params));
-      for (let next = guarded(() => rows.next()); next.done !== true; next = guarded(() => rows.next())) yield next.value;
+      for (let next = guarded(() => rows.next()); next.done !== true; next = guarded(() => rows.next()))
+        yield next.value;
     },
     close: () => db.close(),
   };

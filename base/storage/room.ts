@@ -56,7 +56,8 @@ const filler = 'portcullis_room';
 export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound = true): KeptRoom {
   const wanted = Math.max(2, Math.ceil(bytes / pageBytes));
   const logBytes = Math.max(2, wanted) * frameBytes;
-  const numberOf = (pragma: string): number => Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0]);
+  const numberOf = (pragma: string): number =>
+    Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0]);
   const freeList = db.prepare('PRAGMA freelist_count');
   const freePages = (): number => Number(Object.values(freeList.get() ?? {})[0]);
   const bound = (more = 0): void => {
@@ -67,7 +68,8 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
     return bavail * bsize >= ample * needed;
   };
   const reuseLog = (): boolean => {
-    const result = db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get() as { log: number; checkpointed: number } | undefined;
+    const result = db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get() as
+      { log: number; checkpointed: number } | undefined;
     return result !== undefined && result.log === result.checkpointed;
   };
   /**

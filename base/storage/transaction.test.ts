@@ -11,7 +11,11 @@ const [NORMAL, FULL] = [1, 2];
 it('waits for the disk unless no call of the round needs it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-transaction-'));
   const path = join(folder, 'state.db');
-  const db = openFile({ path, migrations: [{ version: 1, sql: 'CREATE TABLE item (id INTEGER) STRICT' }], busyTimeoutMs: 1000 });
+  const db = openFile({
+    path,
+    migrations: [{ version: 1, sql: 'CREATE TABLE item (id INTEGER) STRICT' }],
+    busyTimeoutMs: 1000,
+  });
   try {
     const connection = createConnection(db, path);
     const level = (): unknown => connection.read('PRAGMA synchronous', [], true)[0]?.['synchronous'];

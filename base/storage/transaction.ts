@@ -27,7 +27,12 @@ export interface Connection {
  * free
  * @param room the space reserved by the database itself, which is used first
  */
-export function createConnection(db: DatabaseSync, path: string, spend: () => boolean = () => false, room?: KeptRoom): Connection {
+export function createConnection(
+  db: DatabaseSync,
+  path: string,
+  spend: () => boolean = () => false,
+  room?: KeptRoom,
+): Connection {
   const prepared = new Map<string, StatementSync>();
   const totalChanges = db.prepare('SELECT total_changes() AS n');
   const lastChanges = db.prepare('SELECT changes() AS n');
@@ -66,7 +71,8 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
       const rows = statement.all(...params).map(plainRow);
       result = { changes: count(totalChanges) === before ? 0 : count(lastChanges), rows };
     }
-    if (expectChanges !== undefined && result.changes !== expectChanges) throw conflict(path, expectChanges, result.changes);
+    if (expectChanges !== undefined && result.changes !== expectChanges)
+      throw conflict(path, expectChanges, result.changes);
     return result;
   }
 
@@ -83,7 +89,11 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
   }
 
   /** @param pages that were already freed for these calls */
-  function commitGroup(calls: readonly (readonly Statement[])[], outlives: Outlives = 'power-loss', pages = 0): Outcome[] {
+  function commitGroup(
+    calls: readonly (readonly Statement[])[],
+    outlives: Outlives = 'power-loss',
+    pages = 0,
+  ): Outcome[] {
     const outcomes: Outcome[] = [];
     try {
       waitForDisk(outlives === 'power-loss');
@@ -108,7 +118,8 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
       const failure = storageFailure(error, 'write to database', path);
       // Nothing was kept. One call that is too large for the disk must not make the other calls fail: each
       // gets its own transaction.
-      if (calls.length > 1 && failure.code === 'STORAGE_DISK_FULL') return calls.flatMap((call) => commitGroup([call], outlives));
+      if (calls.length > 1 && failure.code === 'STORAGE_DISK_FULL')
+        return calls.flatMap((call) => commitGroup([call], outlives));
       if (failure.code === 'STORAGE_DISK_FULL' && room !== undefined) {
         // The log is at its end, or the file has no free page left. Both can grow if the disk has space.
         if (pages === 0 && room.reuseLog()) return commitGroup(calls, outlives, 1);
@@ -117,7 +128,8 @@ export function createConnection(db: DatabaseSync, path: string, spend: () => bo
       }
       // The reserved space is only for calls that free space themselves or end something. New data never uses
       // it.
-      if (failure.code === 'STORAGE_DISK_FULL' && calls.every(addsNothing) && spend()) return commitGroup(calls, outlives, mostPages);
+      if (failure.code === 'STORAGE_DISK_FULL' && calls.every(addsNothing) && spend())
+        return commitGroup(calls, outlives, mostPages);
       return calls.map(() => ({ error: failure }));
     }
   }
@@ -137,7 +149,9 @@ function addsNothing(call: readonly Statement[]): boolean {
 function plainRow(row: Record<string, unknown>): SqlRow {
   const plain: SqlRow = {};
   for (const [name, value] of Object.entries(row)) {
-    const unsafe = typeof value === 'bigint' && (value > BigInt(Number.MAX_SAFE_INTEGER) || value < BigInt(Number.MIN_SAFE_INTEGER));
+    const unsafe =
+      typeof value === 'bigint' &&
+      (value > BigInt(Number.MAX_SAFE_INTEGER) || value < BigInt(Number.MIN_SAFE_INTEGER));
     plain[name] = typeof value === 'bigint' && !unsafe ? Number(value) : (value as SqlValue);
   }
   return plain;

@@ -45,7 +45,9 @@ try {
       )
       .map((outcome, index) => {
         const id = requests[index]?.id ?? 0;
-        return 'error' in outcome ? { id, error: errorToJson(outcome.error) } : { id, results: outcome.results };
+        return 'error' in outcome
+          ? { id, error: errorToJson(outcome.error) }
+          : { id, results: outcome.results };
       });
 
   const outlivesOf = (requests: readonly WriteRequest[]): Outlives =>

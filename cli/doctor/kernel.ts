@@ -76,10 +76,16 @@ const limiting = ['cpu', 'memory', 'pids'];
  * @param v2 the text of cgroup.controllers of the root; undefined where v2 is not mounted there
  * @param mounted the options of the v1 mounts, among them their controllers
  */
-export function cgroupFinding(v2: string | undefined, mounted: readonly string[], hasEmptyTree: boolean): Finding {
+export function cgroupFinding(
+  v2: string | undefined,
+  mounted: readonly string[],
+  hasEmptyTree: boolean,
+): Finding {
   const topic = 'cgroups';
   const known =
-    v2 === undefined ? ['cpu', 'cpuset', 'memory', 'pids', 'devices', 'freezer'].filter((name) => mounted.includes(name)) : v2.split(' ');
+    v2 === undefined
+      ? ['cpu', 'cpuset', 'memory', 'pids', 'devices', 'freezer'].filter((name) => mounted.includes(name))
+      : v2.split(' ');
   const absent = limiting.filter((name) => !known.includes(name));
   if (absent.length === limiting.length) {
     return {
@@ -93,10 +99,20 @@ export function cgroupFinding(v2: string | undefined, mounted: readonly string[]
           : 'give this container the controllers cpu, memory and pids, or run outside it',
     };
   }
-  const without = absent.length === 0 ? [] : [`containers cannot be limited in ${absent.join(', ')}: the controllers are not there`];
-  if (v2 !== undefined && without.length === 0) return { topic, state: 'fine', found: `v2 (${known.join(', ')})` };
+  const without =
+    absent.length === 0
+      ? []
+      : [`containers cannot be limited in ${absent.join(', ')}: the controllers are not there`];
+  if (v2 !== undefined && without.length === 0)
+    return { topic, state: 'fine', found: `v2 (${known.join(', ')})` };
   if (v2 !== undefined)
-    return { topic, state: 'degraded', found: `v2 (${known.join(', ')})`, meaning: without, fix: 'boot a kernel with them' };
+    return {
+      topic,
+      state: 'degraded',
+      found: `v2 (${known.join(', ')})`,
+      meaning: without,
+      fix: 'boot a kernel with them',
+    };
   return {
     topic,
     state: 'degraded',
@@ -111,7 +127,8 @@ export function cgroupFinding(v2: string | undefined, mounted: readonly string[]
 
 function overlay(): Finding {
   const topic = 'overlayfs';
-  if ((read('/proc/filesystems') ?? '').includes('\toverlay') || loadable('overlay')) return { topic, state: 'fine', found: 'there' };
+  if ((read('/proc/filesystems') ?? '').includes('\toverlay') || loadable('overlay'))
+    return { topic, state: 'fine', found: 'there' };
   return {
     topic,
     state: 'missing',
@@ -159,8 +176,15 @@ function seccomp(): Finding {
 function nftables(): Finding {
   const topic = 'nf_tables';
   const nft = findProgram('nft');
-  if (nft === undefined) return { topic, state: 'degraded', found: 'not known: nft is not installed', fix: 'portcullis doctor --fix' };
-  if (process.getuid?.() !== 0) return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
+  if (nft === undefined)
+    return {
+      topic,
+      state: 'degraded',
+      found: 'not known: nft is not installed',
+      fix: 'portcullis doctor --fix',
+    };
+  if (process.getuid?.() !== 0)
+    return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
   const run = spawnSync(nft, ['list', 'tables'], { encoding: 'utf8' });
   if (run.status === 0) return { topic, state: 'fine', found: 'there' };
   return {
@@ -175,15 +199,19 @@ function nftables(): Finding {
 /** Reports third-party chains that drop forwarded packets. No rule of ours can override them. */
 function forwarding(): Finding {
   const topic = 'forwarding';
-  if (process.getuid?.() !== 0) return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
+  if (process.getuid?.() !== 0)
+    return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
   try {
     const droppers = forwardDroppers();
-    if (droppers.length === 0) return { topic, state: 'fine', found: 'no other chain drops forwarded packets' };
+    if (droppers.length === 0)
+      return { topic, state: 'fine', found: 'no other chain drops forwarded packets' };
     return {
       topic,
       state: 'degraded',
       found: `${droppers.join(', ')} drops forwarded packets unless a rule there accepts them`,
-      meaning: ['packets from pods to other hosts are lost there; with br_netfilter also packets between pods on a bridge'],
+      meaning: [
+        'packets from pods to other hosts are lost there; with br_netfilter also packets between pods on a bridge',
+      ],
       fix: 'accept the bridges of the networks there: docs/docker.md, "Where docker drops what is forwarded"',
     };
   } catch (thrown) {
@@ -212,7 +240,9 @@ function appArmor(): Finding {
       topic,
       state: 'degraded',
       found: 'not in this kernel',
-      meaning: ['AppArmor cannot enforce file rules of profiles; a pod that asks for an AppArmor profile is refused'],
+      meaning: [
+        'AppArmor cannot enforce file rules of profiles; a pod that asks for an AppArmor profile is refused',
+      ],
       fix: 'boot with apparmor=1 security=apparmor',
     };
   }
@@ -257,7 +287,13 @@ function landlock(): Finding {
   if (modules?.split(',').includes('landlock') === true) return { topic, state: 'fine', found: 'enabled' };
   const meaning = ['file rules have no fallback where AppArmor is absent'];
   if (modules !== undefined)
-    return { topic, state: 'degraded', found: `not among the security modules (${modules})`, meaning, fix: 'boot with lsm=landlock,…' };
+    return {
+      topic,
+      state: 'degraded',
+      found: `not among the security modules (${modules})`,
+      meaning,
+      fix: 'boot with lsm=landlock,…',
+    };
   return {
     topic,
     state: 'degraded',

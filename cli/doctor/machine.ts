@@ -18,14 +18,26 @@ function distribution(): Finding {
       .map(([key, value]) => [key, value?.replaceAll('"', '') ?? '']),
   );
   const found = release['PRETTY_NAME'] ?? 'unknown';
-  if (release['ID'] === 'debian' && Number(release['VERSION_ID']) >= 12) return { topic, state: 'fine', found };
-  return { topic, state: 'degraded', found, meaning: ['tested on Debian 12; `--fix` installs on Debian and its derivatives only'] };
+  if (release['ID'] === 'debian' && Number(release['VERSION_ID']) >= 12)
+    return { topic, state: 'fine', found };
+  return {
+    topic,
+    state: 'degraded',
+    found,
+    meaning: ['tested on Debian 12; `--fix` installs on Debian and its derivatives only'],
+  };
 }
 
 function architecture(): Finding {
   const topic = 'architecture';
-  if (process.arch === 'x64' || process.arch === 'arm64') return { topic, state: 'fine', found: process.arch };
-  return { topic, state: 'missing', found: process.arch, meaning: ['system call filters are made for x86_64 and aarch64'] };
+  if (process.arch === 'x64' || process.arch === 'arm64')
+    return { topic, state: 'fine', found: process.arch };
+  return {
+    topic,
+    state: 'missing',
+    found: process.arch,
+    meaning: ['system call filters are made for x86_64 and aarch64'],
+  };
 }
 
 function root(): Finding {
@@ -57,6 +69,7 @@ function disk(): Finding {
 
 function inflater(): Finding {
   const { library, why } = gzipInflater();
-  if (library !== undefined) return { topic: 'gzip', state: 'fine', found: `layers are inflated by ${library}` };
+  if (library !== undefined)
+    return { topic: 'gzip', state: 'fine', found: `layers are inflated by ${library}` };
   return { topic: 'gzip', state: 'fine', found: `layers are inflated by Node, because ${why}` };
 }

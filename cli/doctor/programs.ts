@@ -93,7 +93,10 @@ function versionOf(path: string): string {
     const version = /\d+\.\d+(?:\.\d+)*/.exec(`${run.stdout}\n${run.stderr}`)?.[0];
     if (run.status === 0 && version !== undefined) return version;
   }
-  return /v(\d+\.\d+\.\d+)/.exec(spawnSync(path, ['--help'], { encoding: 'utf8', timeout: 5000 }).stderr)?.[1] ?? '';
+  return (
+    /v(\d+\.\d+\.\d+)/.exec(spawnSync(path, ['--help'], { encoding: 'utf8', timeout: 5000 }).stderr)?.[1] ??
+    ''
+  );
 }
 
 /** Reports whether a program of a Debian package has at least this version of the package. */

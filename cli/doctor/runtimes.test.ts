@@ -48,7 +48,9 @@ describe('the OCI runtimes of a configuration', () => {
     const before = process.env['PATH'];
     t.after(() => (process.env['PATH'] = before));
     process.env['PATH'] = `${join(folder, 'bin')}:${before ?? ''}`;
-    const [finding] = await runtimeFindings(await loadDaemonConfig({ file: configuration(folder, { mine: named }) }));
+    const [finding] = await runtimeFindings(
+      await loadDaemonConfig({ file: configuration(folder, { mine: named }) }),
+    );
     assert.equal(finding?.topic, 'handler mine');
     assert.match(finding.found, /^1\.1\.5 {2}.*\/oci, the default$/u);
     assert.ok(finding.open?.includes('CVE-2025-31133'), 'the flaws of this version');
@@ -59,7 +61,11 @@ describe('the OCI runtimes of a configuration', () => {
     ['is not there', () => undefined, /there is no such program/u],
     ['is not executable', (path) => program(path, 'crun version 1.30', 0o644), /the file is not executable/u],
     ['is a folder', (path) => mkdirSync(path), /the file is not executable/u],
-    ['fails', (path) => writeFileSync(path, '#!/bin/sh\necho broken >&2; exit 3\n', { mode: 0o755 }), /ended with 3: broken/u],
+    [
+      'fails',
+      (path) => writeFileSync(path, '#!/bin/sh\necho broken >&2; exit 3\n', { mode: 0o755 }),
+      /ended with 3: broken/u,
+    ],
   ];
   for (const [what, make, says] of unusable)
     it(`are missing where the program ${what}: no pod can start by the default one, and some not by another`, async (t) => {
@@ -67,23 +73,34 @@ describe('the OCI runtimes of a configuration', () => {
       const bad = join(folder, 'bad');
       make(bad);
       const good = program(join(folder, 'good'), 'crun version 1.30');
-      const byDefault = await runtimeFindings(await loadDaemonConfig({ file: configuration(folder, { bad, good }) }));
+      const byDefault = await runtimeFindings(
+        await loadDaemonConfig({ file: configuration(folder, { bad, good }) }),
+      );
       assert.deepEqual(
         byDefault.map(({ state }) => state),
         ['missing', 'degraded'],
       );
       assert.match(byDefault[0]?.meaning?.join() ?? '', says);
       assert.equal(verdictOf(byDefault), 'Not ready. No pod can start: handler bad.');
-      const beside = await runtimeFindings(await loadDaemonConfig({ file: configuration(folder, { good, bad }) }));
+      const beside = await runtimeFindings(
+        await loadDaemonConfig({ file: configuration(folder, { good, bad }) }),
+      );
       assert.equal(verdictOf(beside), 'Not ready. Some pods cannot start: handler bad.');
     });
 
   it('are missing where strict refuses an open vulnerability', async (t) => {
     const folder = folderFor(t);
-    const file = configuration(folder, { old: program(join(folder, 'old'), 'crun version 1.8.1') }, 'strict: true\n');
+    const file = configuration(
+      folder,
+      { old: program(join(folder, 'old'), 'crun version 1.8.1') },
+      'strict: true\n',
+    );
     const [finding] = await runtimeFindings(await loadDaemonConfig({ file }));
     assert.equal(finding?.state, 'missing');
-    assert.match(finding.meaning?.[0] ?? '', /CVE-2025-24965.*are open in 1\.8\.1, and `strict: true` refuses/u);
+    assert.match(
+      finding.meaning?.[0] ?? '',
+      /CVE-2025-24965.*are open in 1\.8\.1, and `strict: true` refuses/u,
+    );
   });
 });
 
@@ -91,7 +108,10 @@ describe('the verdict of doctor', () => {
   const finding = (state: Finding['state'], topic: string): Finding => ({ topic, state, found: '' });
 
   it('is ready with warnings alone', () => {
-    assert.equal(verdictOf([finding('fine', 'a'), finding('degraded', 'b')]), 'Ready; 1 degraded, see above.');
+    assert.equal(
+      verdictOf([finding('fine', 'a'), finding('degraded', 'b')]),
+      'Ready; 1 degraded, see above.',
+    );
   });
 
   it('is not ready without controllers, in every mode', () => {
@@ -144,7 +164,9 @@ describe('the verdict of doctor', () => {
       const file = join(folder, 'config.yaml');
       writeFileSync(file, text);
       const main = join(import.meta.dirname, '../main.ts');
-      const { status, stdout } = spawnSync(process.execPath, [main, 'doctor', '--config', file], { encoding: 'utf8' });
+      const { status, stdout } = spawnSync(process.execPath, [main, 'doctor', '--config', file], {
+        encoding: 'utf8',
+      });
       assert.equal(status, 1, stdout);
       assert.match(stdout, says);
       assert.match(stdout, /Not ready\. No pod can start: .*configuration\.\n$/u);

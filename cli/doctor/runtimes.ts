@@ -6,8 +6,8 @@ import type { Finding } from './finding.ts';
 import { debianPackageIsAtLeast, ociRuntimes } from './programs.ts';
 
 /**
- * Reports each OCI runtime that the configuration names, by its path: the version that this program states, its
- * open vulnerabilities, and the features that the daemon detected (Status, runtime_handlers).
+ * Reports each OCI runtime that the configuration names, by its path: the version that this program states,
+ * its open vulnerabilities, and the features that the daemon detected (Status, runtime_handlers).
  */
 export async function runtimeFindings(config: DaemonConfig): Promise<readonly Finding[]> {
   const seen = await readHandlerFeatures(config.root);
@@ -22,18 +22,34 @@ export async function runtimeFindings(config: DaemonConfig): Promise<readonly Fi
       topic,
       state: isBuiltIn && !isDefault ? 'degraded' : 'missing',
       found: place,
-      meaning: [why, isDefault ? 'the daemon does not start' : `a pod that names the handler ${name} is refused`],
+      meaning: [
+        why,
+        isDefault ? 'the daemon does not start' : `a pod that names the handler ${name} is refused`,
+      ],
       fix,
       ...(!isDefault && { partial: true }),
     });
     if ('why' in answer)
-      return unusable(answer.why, `install it (\`portcullis doctor --fix\` installs crun and runc), or correct runtimes.${name}.path`);
+      return unusable(
+        answer.why,
+        `install it (\`portcullis doctor --fix\` installs crun and runc), or correct runtimes.${name}.path`,
+      );
     const { kind, version } = answer;
-    const open = openAdvisories(kind, version, (fix) => !config.strict && debianPackageIsAtLeast(kind, path, fix));
+    const open = openAdvisories(
+      kind,
+      version,
+      (fix) => !config.strict && debianPackageIsAtLeast(kind, path, fix),
+    );
     const found = `${version === '' ? 'version unknown' : version}  ${place}`;
     if (config.strict && open.length > 0) {
       const names = open.map(({ cve }) => cve).join(', ');
-      return { ...unusable(`${names} are open in ${version}, and \`strict: true\` refuses this runtime`, newer(kind)), found };
+      return {
+        ...unusable(
+          `${names} are open in ${version}, and \`strict: true\` refuses this runtime`,
+          newer(kind),
+        ),
+        found,
+      };
     }
     return judged({ topic, found, kind, open, features: seen[path] });
   });
@@ -47,19 +63,27 @@ function judged({ topic, found, kind, open, features }: Judged): Finding {
     features === undefined
       ? []
       : [
-          ...(features.userNamespaces ? [] : [`no user namespaces (hostUsers: false): ${features.whyNoUserNamespaces}`]),
-          ...(features.recursiveReadOnlyMounts ? [] : ['no recursive read-only mounts: a pod that insists on them is refused']),
+          ...(features.userNamespaces
+            ? []
+            : [`no user namespaces (hostUsers: false): ${features.whyNoUserNamespaces}`]),
+          ...(features.recursiveReadOnlyMounts
+            ? []
+            : ['no recursive read-only mounts: a pod that insists on them is refused']),
           ...(features.idmappedMounts ? [] : ['no idmapped mounts']),
         ];
   const fixes = [
     ...(open.length === 0 ? [] : [newer(kind)]),
     ...(lacks.length === 0
       ? []
-      : ['install a newer version or use another handler; the daemon checks its features again at its next start']),
+      : [
+          'install a newer version or use another handler; the daemon checks its features again at its next start',
+        ]),
   ];
   if (fixes.length === 0) {
     const known =
-      features === undefined ? 'no daemon has detected its features yet' : 'user namespaces, idmapped and recursive read-only mounts';
+      features === undefined
+        ? 'no daemon has detected its features yet'
+        : 'user namespaces, idmapped and recursive read-only mounts';
     return { topic, state: 'fine', found: `${found}: ${known}` };
   }
   return {
@@ -81,10 +105,12 @@ interface Judged {
 }
 
 /**
- * Asks the program for its version, as the daemon does at its start. The first word of the answer is its kind,
- * because a file may have any name.
+ * Asks the program for its version, as the daemon does at its start. The first word of the answer is its
+ * kind, because a file may have any name.
  */
-function askVersion(path: string): { readonly kind: string; readonly version: string } | { readonly why: string } {
+function askVersion(
+  path: string,
+): { readonly kind: string; readonly version: string } | { readonly why: string } {
   const { status, signal, stdout, stderr, error } = spawnSync(path, ['--version'], {
     encoding: 'utf8',
     timeout: 5000,
@@ -92,9 +118,15 @@ function askVersion(path: string): { readonly kind: string; readonly version: st
     maxBuffer: 65_536,
   });
   if (error !== undefined)
-    return { why: reasons[(error as NodeJS.ErrnoException).code ?? ''] ?? `it does not answer --version: ${error.message}` };
+    return {
+      why:
+        reasons[(error as NodeJS.ErrnoException).code ?? ''] ??
+        `it does not answer --version: ${error.message}`,
+    };
   if (status !== 0)
-    return { why: `\`${path} --version\` ended with ${signal ?? status}: ${stderr.trim().split('\n')[0]?.slice(0, 200) ?? ''}` };
+    return {
+      why: `\`${path} --version\` ended with ${signal ?? status}: ${stderr.trim().split('\n')[0]?.slice(0, 200) ?? ''}`,
+    };
   const line = stdout.split('\n')[0] ?? '';
   return {
     kind: ociRuntimes.find((name) => line.startsWith(name)) ?? 'other',

@@ -4,7 +4,10 @@ import { sigstoreSeeds } from '../../trust/index.ts';
 import { seedFindings } from './seeds.ts';
 
 const day = 24 * 3600 * 1000;
-const at = async (days: number, name = 'public-good'): Promise<{ readonly state: string; readonly text: string }> => {
+const at = async (
+  days: number,
+  name = 'public-good',
+): Promise<{ readonly state: string; readonly text: string }> => {
   const seeds = await sigstoreSeeds();
   const seed = seeds.find((one) => one.name === name);
   assert.ok(seed !== undefined);
@@ -32,5 +35,6 @@ test('seeds that end within 60 days are reported here, too', async (t) => {
   );
   // The passage of time alone must not fail a test. A maintainer who reads the diagnostic updates
   // @sigstore/tuf.
-  for (const { state, topic, found } of findings) if (state !== 'fine') t.diagnostic(`${topic}: ${found}; update @sigstore/tuf`);
+  for (const { state, topic, found } of findings)
+    if (state !== 'fine') t.diagnostic(`${topic}: ${found}; update @sigstore/tuf`);
 });

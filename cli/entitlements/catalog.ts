@@ -16,7 +16,9 @@ interface ListFlags {
 }
 
 export function registerCatalog(entitlements: Command): void {
-  withOutput(withWide(entitlements.command('list')).description('list the entitlements that profiles are written in'))
+  withOutput(
+    withWide(entitlements.command('list')).description('list the entitlements that profiles are written in'),
+  )
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis entitlements list\n  $ portcullis entitlements list --output json | jq -r ".[].name"',
@@ -44,7 +46,11 @@ function list(flags: ListFlags): number {
     all.map(plain),
     table(
       ['NAME', 'RISK', 'TITLE'],
-      all.map(({ name, risk, title, argument }) => [argument === undefined ? name : argument.form, risk, title]),
+      all.map(({ name, risk, title, argument }) => [
+        argument === undefined ? name : argument.form,
+        risk,
+        title,
+      ]),
     ),
   );
   return exitCodes.yes;
@@ -76,14 +82,30 @@ async function show(name: string, flags: OperandFlags & ListFlags): Promise<numb
 /** Returns the error about an unknown name with the entitlement that was probably meant, if one is close. */
 function near(thrown: unknown, name: string): PortcullisError | undefined {
   const meant = closest(name, [...CATALOG.keys()]);
-  if (meant === undefined || !isPortcullisError(thrown) || thrown.code !== 'ENTITLEMENTS_UNKNOWN_PROFILE') return undefined;
-  return new PortcullisError({ ...thrown.failure, fix: `did you mean ${meant}? portcullis entitlements list shows every entitlement` });
+  if (meant === undefined || !isPortcullisError(thrown) || thrown.code !== 'ENTITLEMENTS_UNKNOWN_PROFILE')
+    return undefined;
+  return new PortcullisError({
+    ...thrown.failure,
+    fix: `did you mean ${meant}? portcullis entitlements list shows every entitlement`,
+  });
 }
 
 function plain({ argument, ...entitlement }: Entitlement): unknown {
   const { name, title, risk, network, grants, excludes, rules } = entitlement;
-  const value = { name, title, risk, network, argument: argument?.form, example: argument?.example, grants, excludes, rules };
-  return parseJson(JSON.stringify(value, (_key, part: unknown) => (typeof part === 'bigint' ? part.toString() : part)));
+  const value = {
+    name,
+    title,
+    risk,
+    network,
+    argument: argument?.form,
+    example: argument?.example,
+    grants,
+    excludes,
+    rules,
+  };
+  return parseJson(
+    JSON.stringify(value, (_key, part: unknown) => (typeof part === 'bigint' ? part.toString() : part)),
+  );
 }
 
 function describe(entitlement: Entitlement): string {

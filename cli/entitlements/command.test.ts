@@ -22,7 +22,9 @@ interface Ran {
  * in `id`.
  */
 function sarifSchema(): object {
-  const schema = JSON.parse(readFileSync(join(import.meta.dirname, 'fixtures/sarif-schema-2.1.0.json'), 'utf8')) as Record<string, unknown>;
+  const schema = JSON.parse(
+    readFileSync(join(import.meta.dirname, 'fixtures/sarif-schema-2.1.0.json'), 'utf8'),
+  ) as Record<string, unknown>;
   const { id: _id, $schema: _draft, ...rest } = schema;
   return rest;
 }
@@ -58,10 +60,17 @@ describe('portcullis entitlements', () => {
   });
 
   it('compare: same, different with a witness, within', async () => {
-    assert.deepEqual(await run('compare', docker, docker), { code: 0, out: 'the first and the second grant the same\n', err: '' });
+    assert.deepEqual(await run('compare', docker, docker), {
+      code: 0,
+      out: 'the first and the second grant the same\n',
+      err: '',
+    });
     const different = await run('compare', crio, docker);
     assert.equal(different.code, 1);
-    assert.match(different.out, /keyctl\(\) is allowed by .*crio-default\.json, not by .*docker-default\.json/);
+    assert.match(
+      different.out,
+      /keyctl\(\) is allowed by .*crio-default\.json, not by .*docker-default\.json/,
+    );
     assert.equal((await run('compare', '--within', 'restricted', 'baseline')).code, 0);
     assert.equal((await run('compare', '--within', 'baseline', 'restricted')).code, 1);
   });
@@ -83,7 +92,10 @@ describe('portcullis entitlements', () => {
     assert.equal((await run('explain', 'web.yaml', '--can', 'openat2')).code, 0);
     const attack = await run('explain', docker, '--cve', 'CVE-2022-0185', '--output', 'json');
     assert.equal(attack.code, 0);
-    assert.equal((JSON.parse(attack.out) as { attacks: { verdict: string }[] }).attacks[0]?.verdict, 'out of reach');
+    assert.equal(
+      (JSON.parse(attack.out) as { attacks: { verdict: string }[] }).attacks[0]?.verdict,
+      'out of reach',
+    );
     assert.match((await run('explain', 'default')).out, /^system calls +\d+ allowed/m);
   });
 
@@ -101,7 +113,10 @@ resources: { memory: 512Mi, nofile: 4096 }
     );
     const denied = await run('explain', 'except.yaml', '--can', 'connect tcp 10.9.0.1:5432');
     assert.equal(denied.code, 1, denied.out);
-    assert.match(denied.out, /decided by except\.yaml:5:\d+: network\.egress\[0\]\.except\[1\]: 10\.9\.0\.0\/16\n/);
+    assert.match(
+      denied.out,
+      /decided by except\.yaml:5:\d+: network\.egress\[0\]\.except\[1\]: 10\.9\.0\.0\/16\n/,
+    );
     const stated = await run('explain', 'except.yaml', '--why', 'ioctl', '--can', 'socket(AF_UNIX)');
     assert.match(
       stated.out,
@@ -138,7 +153,10 @@ resources: { memory: 512Mi, nofile: 4096 }
   });
 
   it('wrong use and wrong input: exit 2 or 1, a place, and nothing written', async () => {
-    writeFileSync(join(folder, 'broken.json'), '{ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{ "names": 3 }] }');
+    writeFileSync(
+      join(folder, 'broken.json'),
+      '{ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{ "names": 3 }] }',
+    );
     const seen = readdirSync(folder).sort();
     const cases: (readonly [string[], number, RegExp])[] = [
       [['compare', 'default', 'nowhere.yaml'], 2, /nowhere\.yaml/],

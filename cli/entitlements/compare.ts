@@ -31,7 +31,11 @@ export function registerCompare(entitlements: Command): void {
       .argument('<first>', 'profile')
       .argument('<second>', 'profile')
       .option('--within', 'ask only whether the first grants no more than the second', false)
-      .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json', 'sarif']).default('text')),
+      .addOption(
+        new Option('-o, --output <format>', 'how to print the result')
+          .choices(['text', 'json', 'sarif'])
+          .default('text'),
+      ),
   )
     .addHelpText('after', examples)
     .action((first: string, second: string, flags: Flags) =>

@@ -65,7 +65,9 @@ export function registerConvert(entitlements: Command): void {
     ),
   )
     .addHelpText('after', importExamples)
-    .action((source: string, flags: Flags & { readonly from: ImportSource }) => run(flags.output, () => importSource(source, flags)));
+    .action((source: string, flags: Flags & { readonly from: ImportSource }) =>
+      run(flags.output, () => importSource(source, flags)),
+    );
   withOperands(
     withOutput(
       entitlements
@@ -79,7 +81,9 @@ export function registerConvert(entitlements: Command): void {
     ),
   )
     .addHelpText('after', exportExamples)
-    .action((profile: string, flags: Flags & { readonly to: ExportFormat }) => run(flags.output, () => exportTo(profile, flags)));
+    .action((profile: string, flags: Flags & { readonly to: ExportFormat }) =>
+      run(flags.output, () => exportTo(profile, flags)),
+    );
 }
 
 async function importSource(source: string, flags: Flags & { readonly from: ImportSource }): Promise<number> {
@@ -94,7 +98,9 @@ async function importSource(source: string, flags: Flags & { readonly from: Impo
     found.map(({ name }) => name),
     flags.name,
   );
-  const text = found.map(({ profile }, at) => writeExactProfile(names[at] ?? '', profile, description)).join('---\n');
+  const text = found
+    .map(({ profile }, at) => writeExactProfile(names[at] ?? '', profile, description))
+    .join('---\n');
   if (flags.out !== undefined) await writeNewFile(flags.out, text);
   const unmapped = found.flatMap((one) => one.unmapped);
   print(
@@ -131,7 +137,8 @@ function namesOf(own: readonly string[], wanted: string | undefined): string[] {
 
 async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat }): Promise<number> {
   const found = await operand(text, flags);
-  const name = flags.name ?? (/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(found.label) ? found.label : 'profile');
+  const name =
+    flags.name ?? (/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(found.label) ? found.label : 'profile');
   const { files, unmapped, notes } = exportProfile(flags.to, name, found.profile, targetOf(flags));
   const written: string[] = [];
   for (const file of flags.out === undefined ? [] : files) {
@@ -144,7 +151,9 @@ async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat
     { files, unmapped, notes, written },
     flags.out === undefined ? (files[0]?.text ?? '') : written.map((path) => `wrote ${path}\n`).join(''),
   );
-  const more = files.slice(1).map((file) => ({ part: file.name, why: 'belongs to it: write all files with --out FOLDER' }));
+  const more = files
+    .slice(1)
+    .map((file) => ({ part: file.name, why: 'belongs to it: write all files with --out FOLDER' }));
   report(flags, unmapped, [...notes, ...(flags.out === undefined ? more : [])]);
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }

@@ -44,21 +44,36 @@ export function registerDocuments(entitlements: Command): void {
       'after',
       '\nExamples:\n  $ portcullis entitlements init\n  $ portcullis entitlements init web.yaml --name web\n\nExit status: 0 done; 2 the file exists; 4 it cannot be written.',
     )
-    .action((file: string | undefined, flags: { readonly output: OutputFormat; readonly name: string }, command: Command) => {
-      if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
-        command.error(`error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`, {
-          exitCode: exitCodes.usage,
-        });
-      return run(flags.output, () => init(file, flags));
-    });
+    .action(
+      (
+        file: string | undefined,
+        flags: { readonly output: OutputFormat; readonly name: string },
+        command: Command,
+      ) => {
+        if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
+          command.error(
+            `error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`,
+            {
+              exitCode: exitCodes.usage,
+            },
+          );
+        return run(flags.output, () => init(file, flags));
+      },
+    );
   entitlements
     .command('check')
     .description('check profiles: every problem at once, as file:line:column, and lint findings')
     .argument('<path...>', 'files or folders')
     .option('--strict', 'fail on lint findings too', false)
-    .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json', 'sarif']).default('text'))
+    .addOption(
+      new Option('-o, --output <format>', 'how to print the result')
+        .choices(['text', 'json', 'sarif'])
+        .default('text'),
+    )
     .addHelpText('after', checkExamples)
-    .action((paths: readonly string[], flags: CheckFlags) => run(flags.output === 'text' ? 'text' : 'json', () => check(paths, flags)));
+    .action((paths: readonly string[], flags: CheckFlags) =>
+      run(flags.output === 'text' ? 'text' : 'json', () => check(paths, flags)),
+    );
   withOutput(
     entitlements
       .command('fmt')
@@ -73,7 +88,10 @@ export function registerDocuments(entitlements: Command): void {
     .action((files: readonly string[], flags: FormatFlags) => run(flags.output, () => format(files, flags)));
 }
 
-async function init(file: string | undefined, flags: { readonly output: OutputFormat; readonly name: string }): Promise<number> {
+async function init(
+  file: string | undefined,
+  flags: { readonly output: OutputFormat; readonly name: string },
+): Promise<number> {
   const text = starterProfile(flags.name);
   if (file === undefined) {
     print(flags.output, { profile: text }, text);
@@ -120,7 +138,8 @@ function text({ problems, findings, profiles }: CheckedFiles): string {
       ({ code, position: { file, line, column }, path, message, fix }) =>
         `${file}:${line}:${column}: ${code}: ${path}: ${message}; ${fix}\n`,
     );
-  if (findings.length > mostFindings) lint.push(`${findings.length - mostFindings} more findings are not listed\n`);
+  if (findings.length > mostFindings)
+    lint.push(`${findings.length - mostFindings} more findings are not listed\n`);
   const names = profiles.map(({ name }) => name).join(', ');
   const summary =
     problems.length > 0

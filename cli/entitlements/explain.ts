@@ -49,7 +49,12 @@ export function registerExplain(entitlements: Command): void {
         .description('say in plain words what a profile lets a program do, and answer questions about it')
         .argument('<profile>', 'profile')
         .option('--can <question>', 'may a program do this? may be repeated', collect, [])
-        .option('--why <question>', 'the same for a system call, with the reason; may be repeated', collect, [])
+        .option(
+          '--why <question>',
+          'the same for a system call, with the reason; may be repeated',
+          collect,
+          [],
+        )
         .option('--which <capability>', 'what grants this capability? may be repeated', collect, [])
         .option('--cve [id...]', 'does the profile allow known attacks?'),
     ),
@@ -60,9 +65,14 @@ export function registerExplain(entitlements: Command): void {
 
 async function explain(text: string, flags: Flags): Promise<number> {
   const found = await operand(text, flags);
-  const asked = [...flags.why, ...flags.can, ...flags.which.map((name) => (/^cap_/i.test(name) ? name : `CAP_${name}`))];
+  const asked = [
+    ...flags.why,
+    ...flags.can,
+    ...flags.which.map((name) => (/^cap_/i.test(name) ? name : `CAP_${name}`)),
+  ];
   const answers = asked.map((question) => explainQuestion(found, question));
-  const attacks = flags.cve === undefined ? undefined : explainAttacks(found, flags.cve === true ? [] : flags.cve);
+  const attacks =
+    flags.cve === undefined ? undefined : explainAttacks(found, flags.cve === true ? [] : flags.cve);
   const catalog = Object.fromEntries(flags.which.map((name) => [name, entitlementsGiving(name) ?? []]));
   const whole = asked.length === 0 && attacks === undefined;
   print(

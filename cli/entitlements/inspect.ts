@@ -30,10 +30,17 @@ Examples:
 
 Exit status: 0 all is as configured or tighter; 1 something is looser; 2 wrong use; 4 it could not be read (it needs root, beside the daemon).`;
 
-/** `portcullis entitlements inspect`: compares what the kernel enforces for a container with its configuration. */
+/**
+ * `portcullis entitlements inspect`: compares what the kernel enforces for a container with its
+ * configuration.
+ */
 export function registerInspect(entitlements: Command): void {
   withSocket(
-    withOutput(entitlements.command('inspect').description('compare what the kernel enforces for a running container with its profile')),
+    withOutput(
+      entitlements
+        .command('inspect')
+        .description('compare what the kernel enforces for a running container with its profile'),
+    ),
   )
     .argument('<container>', 'a running container: its id, the beginning of it, or its name')
     .addHelpText('after', examples)
@@ -48,12 +55,18 @@ async function inspect(named: string, flags: Flags): Promise<number> {
     link,
   } = await withClient(flags.socket, async (client) => {
     const { id, state, podSandboxId } = await findContainer(client, named);
-    if (state !== ContainerState.CONTAINER_RUNNING) throw unreadable(named, 'it is not running', 'name a running container');
+    if (state !== ContainerState.CONTAINER_RUNNING)
+      throw unreadable(named, 'it is not running', 'name a running container');
     const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
-    const known = parseJson(info['info'] ?? '{}') as { readonly pid?: number; readonly networkClass?: string };
+    const known = parseJson(info['info'] ?? '{}') as {
+      readonly pid?: number;
+      readonly networkClass?: string;
+    };
     const { info: ofPod } = await client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
     const { info: ofDaemon } = await client.runtime.status({ verbose: true });
-    const { state: folder = '/run/portcullis' } = parseJson(ofDaemon['config'] ?? '{}') as { readonly state?: string };
+    const { state: folder = '/run/portcullis' } = parseJson(ofDaemon['config'] ?? '{}') as {
+      readonly state?: string;
+    };
     return {
       told: readTold(join(folder, 'containers', id, 'config.json'), named),
       pid: known.pid ?? 0,
@@ -61,9 +74,14 @@ async function inspect(named: string, flags: Flags): Promise<number> {
       link: ofPod['link'] === undefined ? undefined : (parseJson(ofPod['link']) as LinkAnswer),
     };
   });
-  const findings = [...heldAgainst(reported, readLive(pid, named), capabilityNames), ...linkFindings(networkClass, link)];
+  const findings = [
+    ...heldAgainst(reported, readLive(pid, named), capabilityNames),
+    ...linkFindings(networkClass, link),
+  ];
   const width = largest(findings.map(({ part }) => part.length));
-  const lines = findings.map(({ part, verdict, found }) => `${verdict.padEnd(10)}  ${part.padEnd(width)}  ${found}\n`);
+  const lines = findings.map(
+    ({ part, verdict, found }) => `${verdict.padEnd(10)}  ${part.padEnd(width)}  ${found}\n`,
+  );
   print(flags.output, { container: named, pid, networkClass, findings }, lines.join(''));
   return findings.some(({ verdict }) => verdict === 'looser') ? exitCodes.no : exitCodes.yes;
 }
@@ -79,17 +97,22 @@ function readTold(file: string, named: string): ToldState {
 const NAMESPACES = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'time', 'user', 'uts'];
 
 function readLive(pid: number, named: string): LiveState {
-  if (pid === 0) throw unreadable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
+  if (pid === 0)
+    throw unreadable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
   const proc = `/proc/${pid}`;
   try {
     const read = (name: string): string => readFileSync(join(proc, name), 'utf8');
     const links = (of: string): Record<string, string> =>
       Object.fromEntries(
-        NAMESPACES.filter((name) => existsSync(`${of}/ns/${name}`)).map((name) => [name, readlinkSync(`${of}/ns/${name}`)]),
+        NAMESPACES.filter((name) => existsSync(`${of}/ns/${name}`)).map((name) => [
+          name,
+          readlinkSync(`${of}/ns/${name}`),
+        ]),
       );
     const label = optional(join(proc, 'attr/current'));
     const cgroup = /^\d+:(?:[^:]*,)?devices(?:,[^:]*)?:(.*)$/m.exec(read('cgroup'))?.[1];
-    const devices = cgroup === undefined ? undefined : optional(join('/sys/fs/cgroup/devices', cgroup, 'devices.list'));
+    const devices =
+      cgroup === undefined ? undefined : optional(join('/sys/fs/cgroup/devices', cgroup, 'devices.list'));
     return {
       status: read('status'),
       limits: read('limits'),
@@ -101,7 +124,11 @@ function readLive(pid: number, named: string): LiveState {
       exists: (path) => existsSync(join(proc, 'root', path)),
     };
   } catch (error) {
-    throw unreadable(named, `the state of process ${pid} cannot be read: ${reasonOf(error)}`, 'run as root on the node');
+    throw unreadable(
+      named,
+      `the state of process ${pid} cannot be read: ${reasonOf(error)}`,
+      'run as root on the node',
+    );
   }
 }
 
@@ -114,5 +141,12 @@ function optional(file: string): string | undefined {
 }
 
 function unreadable(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'CLI_UNPROVABLE', kind: 'precondition', attempted: 'inspect container', on, why, fix });
+  return new PortcullisError({
+    code: 'CLI_UNPROVABLE',
+    kind: 'precondition',
+    attempted: 'inspect container',
+    on,
+    why,
+    fix,
+  });
 }

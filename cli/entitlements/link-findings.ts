@@ -20,7 +20,10 @@ const OPEN: readonly string[] = ['user', 'proxy', 'admin'];
  */
 export function linkFindings(own: string, answer: LinkAnswer | undefined): LiveFinding[] {
   if (answer === undefined) {
-    const found = own === 'host' ? 'host: the namespaces of the host have no link' : `${own}: the pod has no link of this daemon`;
+    const found =
+      own === 'host'
+        ? 'host: the namespaces of the host have no link'
+        : `${own}: the pod has no link of this daemon`;
     return [{ part: 'network class', verdict: own === 'host' ? 'held' : 'unreadable', found }];
   }
   const { told: reported, held } = answer;
@@ -39,11 +42,18 @@ export function linkFindings(own: string, answer: LinkAnswer | undefined): LiveF
   ];
 }
 
-function rules(direction: 'egress' | 'ingress', reported: LinkAnswer['told'], { lets, ...held }: LinkAnswer['held']): LiveFinding[] {
+function rules(
+  direction: 'egress' | 'ingress',
+  reported: LinkAnswer['told'],
+  { lets, ...held }: LinkAnswer['held'],
+): LiveFinding[] {
   const [wanted, found] = [reported[direction], held[direction]];
   if (wanted === undefined || lets === 'nothing') return [];
   const base = defaultProfile();
-  const of = (list: PeerRules['egress']): typeof base => ({ ...base, ...(list !== undefined && { [direction]: list }) });
+  const of = (list: PeerRules['egress']): typeof base => ({
+    ...base,
+    ...(list !== undefined && { [direction]: list }),
+  });
   const answer = contains(of(wanted), of(found));
   const count = found === undefined ? 'no rules are in force' : `${found.length} rules of peers`;
   return [

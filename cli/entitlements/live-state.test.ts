@@ -27,10 +27,13 @@ const reported: ToldState = {
     },
   },
 };
-const mount = (path: string, options: string): string => `1 2 0:3 / ${path} ${options},nosuid - tmpfs tmpfs rw`;
+const mount = (path: string, options: string): string =>
+  `1 2 0:3 / ${path} ${options},nosuid - tmpfs tmpfs rw`;
 const live: LiveState = {
-  status: 'CapInh:\t0\nCapPrm:\t0000000000000001\nCapEff:\t0\nCapBnd:\t0000000000000021\nCapAmb:\t0\nNoNewPrivs:\t1\nSeccomp:\t2\n',
-  limits: 'Limit Soft Hard Units\nMax open files            64                   100                  files     \n',
+  status:
+    'CapInh:\t0\nCapPrm:\t0000000000000001\nCapEff:\t0\nCapBnd:\t0000000000000021\nCapAmb:\t0\nNoNewPrivs:\t1\nSeccomp:\t2\n',
+  limits:
+    'Limit Soft Hard Units\nMax open files            64                   100                  files     \n',
   mountinfo: [mount('/', 'ro'), mount('/proc/kcore', 'rw'), mount('/proc/sys', 'ro')].join('\n'),
   label: 'portcullis-default (enforce)\n',
   namespaces: { net: 'net:[2]', mnt: 'mnt:[2]' },
@@ -68,7 +71,8 @@ describe('the state of a running container beside what it was told', () => {
     ['devices', { devices: 'a *:* rwm\n' }],
   ];
   for (const [part, change] of faults)
-    it(`is looser in ${part}: ${JSON.stringify(change).slice(0, 60)}`, () => assert.deepEqual(looser(change), [part]));
+    it(`is looser in ${part}: ${JSON.stringify(change).slice(0, 60)}`, () =>
+      assert.deepEqual(looser(change), [part]));
 
   it('says what cannot be read', () => {
     const { devices: _devices, ...rest } = live;
@@ -89,7 +93,10 @@ describe('a link against its class and rules of peers', () => {
       'network class held: user: the link lets through own packets',
       'egress held: 1 rules of peers',
     ]);
-    assert.deepEqual(verdicts({ told: reported, held: { ...held, egress: [] } })[1], 'egress held: 0 rules of peers');
+    assert.deepEqual(
+      verdicts({ told: reported, held: { ...held, egress: [] } })[1],
+      'egress held: 0 rules of peers',
+    );
     assert.deepEqual(verdicts({ told: reported, held: { lets: 'nothing', problems: [] } }, 'none'), [
       'network class held: user, which a container of the pod has; its own is none: the link lets through nothing',
     ]);
@@ -101,13 +108,17 @@ describe('a link against its class and rules of peers', () => {
       { told: reported, held: { ...held, lets: 'unknown', problems: ['the chain x'] } },
       /^network class looser: user.*not known; the chain x/,
     ],
-    [{ told: reported, held: { lets: 'own packets', problems: [] } }, /egress looser: no rules are in force: .* is let through/],
+    [
+      { told: reported, held: { lets: 'own packets', problems: [] } },
+      /egress looser: no rules are in force: .* is let through/,
+    ],
     [
       { told: reported, held: { ...held, egress: [https, { ...https, cidr: '192.0.2.1/32' }] } },
       /egress looser: 2 rules of peers: tcp to 192\.0\.2\.1:443 is let through/,
     ],
   ] as const)
-    it(`is looser: ${String(message)}`, () => assert.match(verdicts(answer).find((line) => line.includes('looser')) ?? '', message));
+    it(`is looser: ${String(message)}`, () =>
+      assert.match(verdicts(answer).find((line) => line.includes('looser')) ?? '', message));
 
   it('says where there is none', () => {
     assert.match(verdicts(undefined).join(), /^network class unreadable/);

@@ -58,7 +58,11 @@ export interface LiveFinding {
  * its configuration, never looser. Pure.
  * @param capabilities the names by number, without CAP_
  */
-export function heldAgainst(reported: ToldState, live: LiveState, capabilities: readonly string[]): LiveFinding[] {
+export function heldAgainst(
+  reported: ToldState,
+  live: LiveState,
+  capabilities: readonly string[],
+): LiveFinding[] {
   return [
     ...capabilitySets(reported, live, capabilities),
     flag(
@@ -66,7 +70,11 @@ export function heldAgainst(reported: ToldState, live: LiveState, capabilities: 
       reported.process.noNewPrivileges !== true || field(live.status, 'NoNewPrivs') === '1',
       field(live.status, 'NoNewPrivs'),
     ),
-    flag('seccomp', reported.linux.seccomp === undefined || field(live.status, 'Seccomp') === '2', `mode ${field(live.status, 'Seccomp')}`),
+    flag(
+      'seccomp',
+      reported.linux.seccomp === undefined || field(live.status, 'Seccomp') === '2',
+      `mode ${field(live.status, 'Seccomp')}`,
+    ),
     ...label(reported, live),
     ...namespaces(reported, live),
     ...limits(reported, live),
@@ -94,7 +102,9 @@ function capabilitySets(reported: ToldState, { status }: LiveState, names: reado
   return Object.entries(SETS).map(([set, key]) => {
     const bits = BigInt(`0x${field(status, key) || '0'}`);
     const found = names.filter((_, at) => ((bits >> BigInt(at)) & 1n) === 1n);
-    const more = found.filter((name) => reported.process.capabilities?.[set]?.includes(`CAP_${name}`) !== true);
+    const more = found.filter(
+      (name) => reported.process.capabilities?.[set]?.includes(`CAP_${name}`) !== true,
+    );
     return flag(
       `capabilities, ${set}`,
       more.length === 0,
@@ -154,12 +164,17 @@ function options({ mountinfo }: LiveState, path: string): string[] {
 }
 
 function paths(reported: ToldState, live: LiveState): LiveFinding[] {
-  const there = (of: readonly string[] | undefined): readonly string[] => (of ?? []).filter((path) => live.exists(path));
+  const there = (of: readonly string[] | undefined): readonly string[] =>
+    (of ?? []).filter((path) => live.exists(path));
   const open = there(reported.linux.maskedPaths).filter((path) => options(live, path).length === 0);
   const writable = there(reported.linux.readonlyPaths).filter((path) => !options(live, path).includes('ro'));
   return [
     flag('masked paths', open.length === 0, open.length === 0 ? 'all' : `not masked: ${open.join(', ')}`),
-    flag('read-only paths', writable.length === 0, writable.length === 0 ? 'all' : `writable: ${writable.join(', ')}`),
+    flag(
+      'read-only paths',
+      writable.length === 0,
+      writable.length === 0 ? 'all' : `writable: ${writable.join(', ')}`,
+    ),
   ];
 }
 
@@ -167,12 +182,29 @@ function paths(reported: ToldState, live: LiveState): LiveFinding[] {
  * Devices that every container has in addition to its configuration (runtime-spec, config-linux.md, "Default
  * Devices").
  */
-const DEFAULT_DEVICES = ['c 1:3', 'c 1:5', 'c 1:7', 'c 1:8', 'c 1:9', 'c 5:0', 'c 5:1', 'c 5:2', 'c 136:*', 'c 10:200'];
+const DEFAULT_DEVICES = [
+  'c 1:3',
+  'c 1:5',
+  'c 1:7',
+  'c 1:8',
+  'c 1:9',
+  'c 5:0',
+  'c 5:1',
+  'c 5:2',
+  'c 136:*',
+  'c 10:200',
+];
 
 function devices(reported: ToldState, live: LiveState): LiveFinding[] {
   const rules = (reported.linux.resources?.devices ?? []).filter(({ allow }) => allow);
   if (live.devices === undefined)
-    return [{ part: 'devices', verdict: 'unreadable', found: 'cgroup version 2 holds them by a BPF program, which shows no rules' }];
+    return [
+      {
+        part: 'devices',
+        verdict: 'unreadable',
+        found: 'cgroup version 2 holds them by a BPF program, which shows no rules',
+      },
+    ];
   const covered = (type: string, major: string, minor: string, access: string): boolean =>
     Array.from(access).every((one) =>
       rules.some(
@@ -188,5 +220,11 @@ function devices(reported: ToldState, live: LiveState): LiveFinding[] {
     const [, type = '', major = '', minor = '', access = ''] = /^([abc]) (\S+):(\S+) (\w+)$/.exec(line) ?? [];
     return !covered(type, major, minor, access) && !DEFAULT_DEVICES.includes(`${type} ${major}:${minor}`);
   });
-  return [flag('devices', more.length === 0, more.length === 0 ? lines.join('; ') : `beyond what was told: ${more.join('; ')}`)];
+  return [
+    flag(
+      'devices',
+      more.length === 0,
+      more.length === 0 ? lines.join('; ') : `beyond what was told: ${more.join('; ')}`,
+    ),
+  ];
 }

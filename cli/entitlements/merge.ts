@@ -40,9 +40,12 @@ export function registerMerge(entitlements: Command): void {
       if ((flags.meet === true) === (flags.join === true))
         command.error('error: say one of --meet and --join', { exitCode: exitCodes.usage });
       if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
-        command.error(`error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`, {
-          exitCode: exitCodes.usage,
-        });
+        command.error(
+          `error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`,
+          {
+            exitCode: exitCodes.usage,
+          },
+        );
       return run(flags.output, () => merge(profiles, flags));
     });
 }
@@ -52,10 +55,15 @@ async function merge(texts: readonly string[], flags: Flags): Promise<number> {
   for (const text of texts) operands.push(await operand(text, flags));
   const profile = operands.map((one) => one.profile).reduce(flags.meet === true ? meet : join);
   const labels = operands.map(({ label }) => label).join(', ');
-  const description = `What ${flags.meet === true ? 'all' : 'any'} of these grant${flags.meet === true ? '' : 's'}: ${labels}`.slice(
-    0,
-    4096,
+  const description =
+    `What ${flags.meet === true ? 'all' : 'any'} of these grant${flags.meet === true ? '' : 's'}: ${labels}`.slice(
+      0,
+      4096,
+    );
+  print(
+    flags.output,
+    exactProfile(flags.name, profile, description),
+    writeExactProfile(flags.name, profile, description),
   );
-  print(flags.output, exactProfile(flags.name, profile, description), writeExactProfile(flags.name, profile, description));
   return exitCodes.yes;
 }

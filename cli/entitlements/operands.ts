@@ -24,8 +24,14 @@ export function withOperands(command: Command): Command {
         .choices(['x86_64', 'aarch64'])
         .default(process.arch === 'arm64' ? 'aarch64' : 'x86_64'),
     )
-    .option('--capabilities <name...>', "the container's capabilities, for seccomp sources that depend on them (default: docker's 14)")
-    .option('--kernel <version>', 'the kernel, for seccomp sources that depend on it, such as 6.1 (default: newer than any they name)');
+    .option(
+      '--capabilities <name...>',
+      "the container's capabilities, for seccomp sources that depend on them (default: docker's 14)",
+    )
+    .option(
+      '--kernel <version>',
+      'the kernel, for seccomp sources that depend on it, such as 6.1 (default: newer than any they name)',
+    );
 }
 
 export function targetOf(flags: OperandFlags): SeccompTarget {
@@ -44,6 +50,7 @@ export function targetOf(flags: OperandFlags): SeccompTarget {
  */
 export async function operand(text: string, flags: OperandFlags): Promise<Operand> {
   const found = await readOperand(text, { target: targetOf(flags), policy: flags.policy ?? [] });
-  for (const { part, why } of found.unmapped) process.stderr.write(`portcullis: ${found.label}: not mapped: ${part}: ${why}\n`);
+  for (const { part, why } of found.unmapped)
+    process.stderr.write(`portcullis: ${found.label}: not mapped: ${part}: ${why}\n`);
   return found;
 }

@@ -48,18 +48,21 @@ not be read.`;
 export function registerProve(entitlements: Command): void {
   withSocket(
     withOutput(
-      withOperands(entitlements.command('prove').description('prove what a compiled filter, or that of a running container, lets through')),
+      withOperands(
+        entitlements
+          .command('prove')
+          .description('prove what a compiled filter, or that of a running container, lets through'),
+      ),
     ),
   )
     .option('--container <id>', 'a running container: its id, the beginning of it, or its name; needs root')
     .option('--bpf <file>', 'a compiled seccomp program: struct sock_filter[], little-endian')
     .option('--profile <profile>', 'profile to compare with')
     .addOption(
-      new Option('--runtime <name>', 'runtime whose needs are granted too (default: that of the container, else crun)').choices([
-        'crun',
-        'runc',
-        'none',
-      ]),
+      new Option(
+        '--runtime <name>',
+        'runtime whose needs are granted too (default: that of the container, else crun)',
+      ).choices(['crun', 'runc', 'none']),
     )
     .addHelpText('after', examples)
     .action((flags: Flags) => run(flags.output, () => prove(flags), proofAnswers));
@@ -100,9 +103,12 @@ function hex(value: bigint): string {
 
 async function questionOf(flags: Flags): Promise<Question> {
   const { container, bpf, profile } = flags;
-  if ((container === undefined) === (bpf === undefined)) throw usage('give --container or --bpf, one of them');
-  if (container !== undefined) return withClient(flags.socket, (client) => ofContainer(client, container, flags));
-  if (bpf === undefined || profile === undefined) throw usage('--bpf needs --profile, the profile to compare with');
+  if ((container === undefined) === (bpf === undefined))
+    throw usage('give --container or --bpf, one of them');
+  if (container !== undefined)
+    return withClient(flags.socket, (client) => ofContainer(client, container, flags));
+  if (bpf === undefined || profile === undefined)
+    throw usage('--bpf needs --profile, the profile to compare with');
   const filters = [await readInputFile(bpf)];
   return { subject: bpf, against: profile, filters, expected: await expectedOf(profile, flags, 'crun') };
 }
@@ -115,17 +121,32 @@ async function expectedOf(profile: string, flags: Flags, runtime: string): Promi
 
 async function ofContainer(client: CriClient, named: string, flags: Flags): Promise<Question> {
   const { id, state } = await findContainer(client, named);
-  if (state !== ContainerState.CONTAINER_RUNNING) throw unprovable(named, 'it is not running', 'name a running container');
+  if (state !== ContainerState.CONTAINER_RUNNING)
+    throw unprovable(named, 'it is not running', 'name a running container');
   const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
-  const { pid, runtimeHandler } = parseJson(info['info'] ?? '{}') as { pid?: number; runtimeHandler?: string };
-  if (pid === undefined || pid === 0) throw unprovable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
+  const { pid, runtimeHandler } = parseJson(info['info'] ?? '{}') as {
+    pid?: number;
+    runtimeHandler?: string;
+  };
+  if (pid === undefined || pid === 0)
+    throw unprovable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
   const filters = seccompFilters(pid);
   const subject = `the filter of container ${named}`;
   if (flags.profile !== undefined) {
     const runtime = runtimeHandler?.includes('runc') === true ? 'runc' : 'crun';
-    return { subject, against: flags.profile, filters, expected: await expectedOf(flags.profile, flags, runtime) };
+    return {
+      subject,
+      against: flags.profile,
+      filters,
+      expected: await expectedOf(flags.profile, flags, runtime),
+    };
   }
-  return { subject, against: 'what its profile was compiled to', filters, expected: await compiledFor(client, id) };
+  return {
+    subject,
+    against: 'what its profile was compiled to',
+    filters,
+    expected: await compiledFor(client, id),
+  };
 }
 
 /**
@@ -137,7 +158,9 @@ async function compiledFor(client: CriClient, id: string): Promise<Expected> {
   const { state = '/run/portcullis' } = parseJson(info['config'] ?? '{}') as { state?: string };
   const file = join(state, 'containers', id, 'config.json');
   try {
-    const spec = parseSeccompJson(await readFile(file, 'utf8')) as { readonly linux?: { readonly seccomp?: unknown } };
+    const spec = parseSeccompJson(await readFile(file, 'utf8')) as {
+      readonly linux?: { readonly seccomp?: unknown };
+    };
     const oci = spec.linux?.seccomp;
     return oci === undefined ? { policy: { filtered: false } } : { oci };
   } catch (error) {
@@ -150,9 +173,23 @@ async function compiledFor(client: CriClient, id: string): Promise<Expected> {
 }
 
 function usage(why: string): PortcullisError {
-  return new PortcullisError({ code: 'CLI_USAGE', kind: 'invalid', attempted: 'prove filter', on: '', why, fix: 'see --help' });
+  return new PortcullisError({
+    code: 'CLI_USAGE',
+    kind: 'invalid',
+    attempted: 'prove filter',
+    on: '',
+    why,
+    fix: 'see --help',
+  });
 }
 
 function unprovable(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'CLI_UNPROVABLE', kind: 'precondition', attempted: 'prove filter of container', on, why, fix });
+  return new PortcullisError({
+    code: 'CLI_UNPROVABLE',
+    kind: 'precondition',
+    attempted: 'prove filter of container',
+    on,
+    why,
+    fix,
+  });
 }

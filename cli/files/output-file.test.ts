@@ -17,7 +17,10 @@ test('a new file is written with its folders, never over another, and never by h
     isPortcullisError(error) && error.code === 'CLI_FILE_UNWRITABLE' && why.test(error.message);
   await assert.rejects(writeNewFile(file, 'three'), refused(/exists already.*--out/s));
   assert.equal(readFileSync(file, 'utf8'), 'one\ntwo\n');
-  await assert.rejects(writeNewFile(join(file, 'below'), 'x'), refused(/ENOTDIR|EEXIST|not a directory|exists/));
+  await assert.rejects(
+    writeNewFile(join(file, 'below'), 'x'),
+    refused(/ENOTDIR|EEXIST|not a directory|exists/),
+  );
   assert.equal(readFileSync(file, 'utf8'), 'one\ntwo\n');
   function* broken(): Generator<string> {
     yield 'half';

@@ -11,10 +11,25 @@ import { makeFolder } from '../../base/storage/index.ts';
 export async function writeNewFile(
   file: string,
   content: string | Iterable<string>,
-  { mode = 0o644, fix = 'name another place by --out' }: { readonly mode?: number; readonly fix?: string } = {},
+  {
+    mode = 0o644,
+    fix = 'name another place by --out',
+  }: { readonly mode?: number; readonly fix?: string } = {},
 ): Promise<void> {
-  const unwritable = (why: string, cause: unknown, kind: 'invalid' | 'precondition' = 'precondition'): PortcullisError =>
-    new PortcullisError({ code: 'CLI_FILE_UNWRITABLE', kind, attempted: 'write file', on: file, why, fix, cause });
+  const unwritable = (
+    why: string,
+    cause: unknown,
+    kind: 'invalid' | 'precondition' = 'precondition',
+  ): PortcullisError =>
+    new PortcullisError({
+      code: 'CLI_FILE_UNWRITABLE',
+      kind,
+      attempted: 'write file',
+      on: file,
+      why,
+      fix,
+      cause,
+    });
   try {
     await makeFolder(dirname(file), 0o755);
   } catch (error) {

@@ -24,7 +24,10 @@ function archive(): string {
   };
   const mediaType = 'application/vnd.oci.image.manifest.v1+json';
   const config = { mediaType: 'application/vnd.oci.empty.v1+json', ...keep('{}') };
-  const manifest = { mediaType, ...keep(JSON.stringify({ schemaVersion: 2, mediaType, config, layers: [] })) };
+  const manifest = {
+    mediaType,
+    ...keep(JSON.stringify({ schemaVersion: 2, mediaType, config, layers: [] })),
+  };
   writeFileSync(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [manifest] }));
   execFileSync('tar', ['-cf', `${folder}.tar`, '-C', folder, '.']);
   return `${folder}.tar`;
@@ -43,7 +46,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
       const [program = '', ...words] = portcullisCommand;
       const to = `127.0.0.1:${(server.address() as AddressInfo).port.toString()}/app:1`;
       const environment = { ...process.env, TMPDIR: temporary };
-      const child = spawn(program, [...words, 'images', 'push', archive(), to], { stdio: 'ignore', env: environment });
+      const child = spawn(program, [...words, 'images', 'push', archive(), to], {
+        stdio: 'ignore',
+        env: environment,
+      });
       const ended = once(child, 'exit');
       await arrived;
       assert.equal(readdirSync(temporary).length, 1);

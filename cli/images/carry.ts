@@ -32,7 +32,9 @@ The archive is an OCI image layout with every platform, referrers, signatures an
 export function registerCarry(images: Command): void {
   const push = images
     .command('push')
-    .description('push an image from a layout or an archive to a registry, with its signatures and attestations')
+    .description(
+      'push an image from a layout or an archive to a registry, with its signatures and attestations',
+    )
     .argument('<source>', 'OCI layout, OCI archive or docker archive')
     .argument('<destination>', 'reference to give it')
     .option('--image <name>', 'tag, name or digest of the image, where the source has several')
@@ -42,7 +44,11 @@ export function registerCarry(images: Command): void {
       const progress = createProgress(flags.output, 'pushed').update;
       const pushed = await pushImageFile({ file, to, image: flags.image, registry, progress });
       const { digest, manifests, evidence, reference } = pushed;
-      print(flags.output, pushed, `pushed ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}) to ${reference}\n`);
+      print(
+        flags.output,
+        pushed,
+        `pushed ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}) to ${reference}\n`,
+      );
       return exitCodes.yes;
     }),
   );
@@ -58,7 +64,11 @@ export function registerCarry(images: Command): void {
       const progress = createProgress(flags.output, 'exported').update;
       const written = await exportReference({ reference, file, registry, progress });
       const { digest, manifests, evidence } = written;
-      print(flags.output, { ...written, file }, `wrote ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}) to ${file}\n`);
+      print(
+        flags.output,
+        { ...written, file },
+        `wrote ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}) to ${file}\n`,
+      );
       return exitCodes.yes;
     }),
   );
@@ -66,7 +76,10 @@ export function registerCarry(images: Command): void {
 
 function withRegistry(flags: CarryFlags, body: (registry: RegistryAccess) => Promise<number>): Promise<void> {
   return run(flags.output, async () => {
-    const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+    const registry = await openRegistries({
+      mirrors: flags.registryMirror,
+      insecureHosts: flags.insecureRegistry,
+    });
     try {
       return await body(registry);
     } finally {

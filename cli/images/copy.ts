@@ -27,12 +27,18 @@ export function registerCopy(images: Command): void {
     .description('copy an image to another registry, with its signatures, attestations and signed metadata')
     .argument('<source>', 'reference of the image')
     .argument('<destination>', 'reference to give it')
-    .option('--metadata <address>', 'address of its signed metadata, if not stored with it in the registry: https://… or oci://…')
+    .option(
+      '--metadata <address>',
+      'address of its signed metadata, if not stored with it in the registry: https://… or oci://…',
+    )
     .option('--all', 'every platform; always on, because the digest of the index is what was signed', true)
     .addHelpText('after', examples);
   withOutput(withRegistries(command)).action((from: string, to: string, flags: CopyFlags) =>
     run(flags.output, async () => {
-      const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+      const registry = await openRegistries({
+        mirrors: flags.registryMirror,
+        insecureHosts: flags.insecureRegistry,
+      });
       try {
         const copied = await copyReference({
           from,

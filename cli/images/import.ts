@@ -41,7 +41,12 @@ export function registerImport(images: Command): void {
       const stored = await useImageFile({ file, image: flags.image }, ({ folder, digest }) =>
         askAdmin(flags, 'images/import', { folder: resolve(folder), digest, reference, namespace }, importMs),
       );
-      const lines = [`imported ${reference}`, `id       ${stored.id}`, `digest   ${stored.digest}`, `verdict  ${stored.verdictId}`];
+      const lines = [
+        `imported ${reference}`,
+        `id       ${stored.id}`,
+        `digest   ${stored.digest}`,
+        `verdict  ${stored.verdictId}`,
+      ];
       if (stored.unverified) lines.push('UNVERIFIED: a rule allows this image without any proof');
       print(flags.output, { image: reference, ...stored }, `${lines.join('\n')}\n`);
       return exitCodes.yes;

@@ -24,14 +24,21 @@ const layerMs = 6 * 3_600_000;
 /** `portcullis images prune`, `images check` and `images repair`: the store of the daemon. */
 export function registerUpkeep(images: Command): void {
   withAdminSocket(withOutput(images.command('prune')))
-    .description('remove images that no container uses and that have lost their names, because a tag was moved')
+    .description(
+      'remove images that no container uses and that have lost their names, because a tag was moved',
+    )
     .option('-a, --all', 'also remove unused images that have names')
     .option('--dry-run', 'list the images, and remove nothing')
-    .addHelpText('after', '\nExamples:\n  $ portcullis images prune --all --dry-run\n  $ portcullis images prune\n')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis images prune --all --dry-run\n  $ portcullis images prune\n',
+    )
     .action((flags: PruneFlags) => run(flags.output, () => prune(flags)));
 
   withAdminSocket(withOutput(images.command('check')))
-    .description('compare the stored files of images with what was verified; exits 1 when something is damaged')
+    .description(
+      'compare the stored files of images with what was verified; exits 1 when something is damaged',
+    )
     .argument('[image]', 'name, digest, id or the beginning of one; by default all images')
     .addHelpText(
       'after',
@@ -40,7 +47,9 @@ export function registerUpkeep(images: Command): void {
     .action((image: string | undefined, flags: UpkeepFlags) => run(flags.output, () => check(image, flags)));
 
   withAdminSocket(withOutput(images.command('repair')))
-    .description('restore damaged files of images, from the stored layers or from the registry; exits 1 when something cannot be restored')
+    .description(
+      'restore damaged files of images, from the stored layers or from the registry; exits 1 when something cannot be restored',
+    )
     .argument('[image]', 'name, digest, id or the beginning of one; by default all images')
     .addHelpText(
       'after',
@@ -55,15 +64,23 @@ async function prune(flags: PruneFlags): Promise<number> {
   const bytes = removed.reduce((sum, image) => sum + image.size, 0);
   const rows = removed.map((image) => [image.names[0] ?? '', shortId(image.id), size(image.size)]);
   const head = `${dryRun ? 'to remove' : 'removed'}: ${removed.length} images, ${size(bytes)} of compressed layers\n`;
-  print(output, { removed, bytes, dryRun }, removed.length === 0 ? 'no unused images\n' : `${table(['IMAGE', 'ID', 'SIZE'], rows)}${head}`);
+  print(
+    output,
+    { removed, bytes, dryRun },
+    removed.length === 0 ? 'no unused images\n' : `${table(['IMAGE', 'ID', 'SIZE'], rows)}${head}`,
+  );
   return exitCodes.yes;
 }
 
 type Layer = Awaited<ReturnType<typeof layersOf>>['layers'][number];
 
-const layersOf = (image: string | undefined, flags: UpkeepFlags) => askAdmin(flags, 'images/layers', image === undefined ? {} : { image });
+const layersOf = (image: string | undefined, flags: UpkeepFlags) =>
+  askAdmin(flags, 'images/layers', image === undefined ? {} : { image });
 
-/** Calls `act` for each layer, reports progress, and returns the seconds that it took. A layer that was removed meanwhile is skipped. */
+/**
+ * Calls `act` for each layer, reports progress, and returns the seconds that it took. A layer that was
+ * removed meanwhile is skipped.
+ */
 async function eachLayer(
   layers: readonly Layer[],
   flags: UpkeepFlags,
@@ -92,7 +109,9 @@ async function check(image: string | undefined, flags: UpkeepFlags): Promise<num
     if (found.damaged.length > 0) damaged.push({ ...layer, files: found.damaged });
   });
   const bytes = layers.reduce((sum, layer) => sum + layer.bytes, 0);
-  const rows = damaged.flatMap(({ layer, images, files }) => files.map((file) => [images.join(', '), shortId(layer), file]));
+  const rows = damaged.flatMap(({ layer, images, files }) =>
+    files.map((file) => [images.join(', '), shortId(layer), file]),
+  );
   const rate = seconds === 0 ? 0 : bytes / seconds;
   const summary = `checked ${layers.length} layers, ${size(bytes)}, ${size(rate)}/s: ${damaged.length === 0 ? 'all are whole' : `${damaged.length} damaged, see portcullis images repair`}\n`;
   print(
@@ -113,7 +132,8 @@ async function repair(image: string | undefined, flags: UpkeepFlags): Promise<nu
       if (from === 'blob' || from === 'registry') repaired.push({ ...layer, from });
     } catch (thrown) {
       // The other layers may be repaired.
-      if (!isPortcullisError(thrown) || !/^IMAGES_(?:NOT_REPAIRED|LAYER_UNCHECKED)$/u.test(thrown.code)) throw thrown;
+      if (!isPortcullisError(thrown) || !/^IMAGES_(?:NOT_REPAIRED|LAYER_UNCHECKED)$/u.test(thrown.code))
+        throw thrown;
       failed.push({ ...layer, error: thrown });
     }
   });
@@ -128,7 +148,11 @@ async function repair(image: string | undefined, flags: UpkeepFlags): Promise<nu
   const summary = `checked ${layers.length} layers: ${repaired.length} restored, ${failed.length} not restored\n`;
   print(
     flags.output,
-    { layers: layers.length, repaired, failed: failed.map(({ error, ...layer }) => ({ ...layer, error: errorToJson(error) })) },
+    {
+      layers: layers.length,
+      repaired,
+      failed: failed.map(({ error, ...layer }) => ({ ...layer, error: errorToJson(error) })),
+    },
     rows.length === 0 ? summary : `${table(['IMAGES', 'LAYER', 'RESULT'], rows)}${summary}`,
   );
   return failed.length === 0 ? exitCodes.yes : exitCodes.no;

@@ -33,26 +33,38 @@ export function registerConnections(network: Command): void {
       .command('connect')
       .description('give a pod, a process or a container one more interface, on a network')
       .argument('<network>')
-      .argument('<target>', 'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, pid:NUMBER, or docker://NAME'),
+      .argument(
+        '<target>',
+        'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, pid:NUMBER, or docker://NAME',
+      ),
   )
     .option('--ip <address>', 'address for the interface; may be repeated', collect)
     .option('--alias <name>', 'name by which others on the network find it; may be repeated', collect)
     .option('--ifname <name>', 'name of the interface; default: the first free ethN')
     .option('--mac <address>', 'MAC address of the interface')
     .option('--service <name>', 'service of the network to join as a member')
-    .option('--service-port <port>', 'PORT, PORT:TARGET or PORT:TARGET/PROTOCOL at its virtual address; may be repeated', collect)
+    .option(
+      '--service-port <port>',
+      'PORT, PORT:TARGET or PORT:TARGET/PROTOCOL at its virtual address; may be repeated',
+      collect,
+    )
     .option('--ingress-port <port>', 'the same, at every address of the host; may be repeated', collect)
     .option('--service-alias <name>', 'a further name of the service; may be repeated', collect)
     .option('--service-ip <address>', 'virtual address for the service; may be repeated', collect)
     .addOption(
-      new Option('--endpoint-mode <mode>', 'of the service: one virtual address, or its name with all members').choices(['vip', 'dnsrr']),
+      new Option(
+        '--endpoint-mode <mode>',
+        'of the service: one virtual address, or its name with all members',
+      ).choices(['vip', 'dnsrr']),
     )
     .option('--docker-socket <path>', "socket of docker's API, for docker://NAME; default: /run/docker.sock")
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9\n  $ portcullis network connect shop docker://web\n  $ portcullis network connect shop default/web --service front --service-port 80:8080',
     )
-    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => connect(name, target, flags)));
+    .action((name: string, target: string, flags: ConnectFlags) =>
+      run(flags.output, () => connect(name, target, flags)),
+    );
   withConnections(
     network
       .command('disconnect')
@@ -62,13 +74,20 @@ export function registerConnections(network: Command): void {
   )
     .option('--docker-socket <path>', "socket of docker's API, for docker://NAME; default: /run/docker.sock")
     .addHelpText('after', '\nExamples:\n  $ portcullis network disconnect shop default/web')
-    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => disconnect(name, target, flags)));
+    .action((name: string, target: string, flags: ConnectFlags) =>
+      run(flags.output, () => disconnect(name, target, flags)),
+    );
   withConnections(
     network
       .command('gc')
-      .description('have the daemon remove attachments, links, rules and addresses that belong to no pod, and restore lost ones'),
+      .description(
+        'have the daemon remove attachments, links, rules and addresses that belong to no pod, and restore lost ones',
+      ),
   )
-    .option('--altered', 'also restore addresses, routes and settings that were changed inside the network namespaces of pods')
+    .option(
+      '--altered',
+      'also restore addresses, routes and settings that were changed inside the network namespaces of pods',
+    )
     .addHelpText(
       'after',
       `
@@ -79,7 +98,9 @@ Examples:
   $ portcullis network gc
   $ portcullis network gc --altered`,
     )
-    .action((flags: ConnectFlags & { readonly altered?: boolean }) => run(flags.output, () => gc(flags, flags.altered === true)));
+    .action((flags: ConnectFlags & { readonly altered?: boolean }) =>
+      run(flags.output, () => gc(flags, flags.altered === true)),
+    );
 }
 
 function withConnections(command: Command): Command {
@@ -107,11 +128,22 @@ async function connect(name: string, target: string, flags: ConnectFlags): Promi
     ...membershipOf(flags),
   });
   const addresses = result.ips.map(({ address }) => address);
-  print(flags.output, { ...connection, addresses, result }, `${connection.interface} ${addresses.join(' ')}\n`);
+  print(
+    flags.output,
+    { ...connection, addresses, result },
+    `${connection.interface} ${addresses.join(' ')}\n`,
+  );
   return exitCodes.yes;
 }
 
-function membershipOf({ service, servicePort, ingressPort, serviceAlias, serviceIp, endpointMode }: ConnectFlags): {
+function membershipOf({
+  service,
+  servicePort,
+  ingressPort,
+  serviceAlias,
+  serviceIp,
+  endpointMode,
+}: ConnectFlags): {
   readonly services?: readonly object[];
 } {
   const rest = {
@@ -135,26 +167,40 @@ async function disconnect(name: string, target: string, flags: ConnectFlags): Pr
 async function gc(flags: ConnectFlags, altered: boolean): Promise<number> {
   const collected = await collectConnections(connectionsOf(flags));
   const reported = collected
-    .map(({ network, interface: name, netns }) => `disconnected from ${network}: ${name} of ${netns}, which is gone\n`)
+    .map(
+      ({ network, interface: name, netns }) =>
+        `disconnected from ${network}: ${name} of ${netns}, which is gone\n`,
+    )
     .join('');
 
   const answer = await callAdmin(flags.adminSocket, 'links/collect', altered ? { altered } : {});
   if ('why' in answer) {
-    print(flags.output, { daemon: answer.why, disconnected: collected }, `${reported}nothing was collected of pods: ${answer.why}\n`);
+    print(
+      flags.output,
+      { daemon: answer.why, disconnected: collected },
+      `${reported}nothing was collected of pods: ${answer.why}\n`,
+    );
     return exitCodes.failed;
   }
   const { removed, kept, restored, lost, altered: changed = [] } = answer.value;
   const counts = [
     `${removed.length} removed${named(removed)}`,
     `${kept - lost.length} stand`,
-    ...(restored.length === 0 ? [] : [`${restored.length} had lost their link and have it again${named(restored)}`]),
-    ...(lost.length === 0 ? [] : [`${lost.length} lost their link, which could not be made again${named(lost)}: see the daemon log`]),
+    ...(restored.length === 0
+      ? []
+      : [`${restored.length} had lost their link and have it again${named(restored)}`]),
+    ...(lost.length === 0
+      ? []
+      : [`${lost.length} lost their link, which could not be made again${named(lost)}: see the daemon log`]),
     ...(changed.length === 0
       ? []
-      : [`${changed.length} are altered in the pod${named(changed)}: see portcullis network inspect, gc --altered`]),
+      : [
+          `${changed.length} are altered in the pod${named(changed)}: see portcullis network inspect, gc --altered`,
+        ]),
   ];
   print(flags.output, { ...answer.value, disconnected: collected }, `${reported}${counts.join(', ')}\n`);
   return lost.length === 0 ? exitCodes.yes : exitCodes.no;
 }
 
-const named = (ids: readonly string[]): string => (ids.length === 0 ? '' : ` (${ids.map(shortId).join(', ')})`);
+const named = (ids: readonly string[]): string =>
+  ids.length === 0 ? '' : ` (${ids.map(shortId).join(', ')})`;

@@ -37,21 +37,39 @@ Exit status: 0 stopped, 2 wrong use, 4 failed.`;
  * SIGTERM or SIGINT.
  */
 export function registerDockerDriver(network: Command): void {
-  withOutput(network.command('docker-driver').description('serve docker: a remote libnetwork driver for networks and addresses'))
+  withOutput(
+    network
+      .command('docker-driver')
+      .description('serve docker: a remote libnetwork driver for networks and addresses'),
+  )
     .option('--socket <path>', 'where docker finds it', '/run/docker/plugins/portcullis.sock')
     .option('--root <dir>', "folder of network.db; may be the daemon's", '/var/lib/portcullis')
     .option('--state <dir>', 'folder for state that ends with the boot', '/run/portcullis')
     .option('--conf-dir <dir>', 'conflists that networks name', '/etc/cni/net.d')
-    .option('--bin-dir <dir>', 'third-party plugins; may be repeated; default: /opt/cni/bin and /usr/lib/cni', collect)
-    .addOption(new Option('--plugins <how>', 'how plugins run unless the network says it').choices(['auto', 'exec']).default('auto'))
+    .option(
+      '--bin-dir <dir>',
+      'third-party plugins; may be repeated; default: /opt/cni/bin and /usr/lib/cni',
+      collect,
+    )
+    .addOption(
+      new Option('--plugins <how>', 'how plugins run unless the network says it')
+        .choices(['auto', 'exec'])
+        .default('auto'),
+    )
     .option('--docker-socket <path>', "socket of docker's API, for names of containers", '/run/docker.sock')
     .option('--plugin-timeout <seconds>', 'time limit of one call of a third-party plugin', '60')
-    .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('info'))
+    .addOption(
+      new Option('--log-level <level>', 'what is logged')
+        .choices(['debug', 'info', 'warn', 'error'])
+        .default('info'),
+    )
     .addHelpText('after', examples)
     .action((flags: Flags, command: Command) => {
       const seconds = Number(flags.pluginTimeout);
       if (!Number.isInteger(seconds) || seconds < 1 || seconds > 3600)
-        command.error('error: --plugin-timeout is a number of seconds, 1 to 3600', { exitCode: exitCodes.usage });
+        command.error('error: --plugin-timeout is a number of seconds, 1 to 3600', {
+          exitCode: exitCodes.usage,
+        });
       return run(flags.output, () => serve(flags, seconds));
     });
 }

@@ -12,6 +12,11 @@ export function tellDropped(bridges: readonly string[]): void {
     `  iptables -I DOCKER-USER -i ${bridge} -j ACCEPT`,
     `  iptables -I DOCKER-USER -o ${bridge} -m conntrack --ctstate DNAT,RELATED,ESTABLISHED -j ACCEPT`,
   ]);
-  const how = rules.length === 0 ? 'accept the network there' : `accept the network there; with docker:\n${rules.join('\n')}`;
-  process.stderr.write(`note: ${droppers.join(', ')} drops forwarded packets unless a rule there accepts them: ${how}\n`);
+  const how =
+    rules.length === 0
+      ? 'accept the network there'
+      : `accept the network there; with docker:\n${rules.join('\n')}`;
+  process.stderr.write(
+    `note: ${droppers.join(', ')} drops forwarded packets unless a rule there accepts them: ${how}\n`,
+  );
 }

@@ -19,21 +19,31 @@ export function registerOverlay(network: Command): void {
   const overlay = network
     .command('overlay')
     .description('the network that spans hosts: status, services over all hosts, hosts that are gone');
-  withDaemon(withWide(overlay.command('status')).description('show the hosts that this host reaches, and how'))
-    .addHelpText('after', '\nExits with 1 while etcd is away or refuses this host.\n\nExamples:\n  $ portcullis network overlay status')
+  withDaemon(
+    withWide(overlay.command('status')).description('show the hosts that this host reaches, and how'),
+  )
+    .addHelpText(
+      'after',
+      '\nExits with 1 while etcd is away or refuses this host.\n\nExamples:\n  $ portcullis network overlay status',
+    )
     .action((flags: Flags) => run(flags.output, () => status(flags)));
   withDaemon(
     overlay
       .command('apply')
       .description('publish services to all hosts of the network')
-      .requiredOption('-f, --file <file>', 'service descriptions, as for portcullis service apply; - for standard input'),
+      .requiredOption(
+        '-f, --file <file>',
+        'service descriptions, as for portcullis service apply; - for standard input',
+      ),
   )
     .addHelpText(
       'after',
       '\nNo service is published while one is invalid, or has an address and port of another service. Backends may be pods of any host.\n\nExamples:\n  $ portcullis network overlay apply -f web.yaml',
     )
     .action((flags: Flags & { file: string }) => run(flags.output, () => apply(flags)));
-  withDaemon(overlay.command('rm').description('remove published services from all hosts').argument('<service...>'))
+  withDaemon(
+    overlay.command('rm').description('remove published services from all hosts').argument('<service...>'),
+  )
     .addHelpText(
       'after',
       '\nExits with 1, and removes none, when one does not exist.\n\nExamples:\n  $ portcullis network overlay rm shop/web',
@@ -51,8 +61,16 @@ export function registerOverlay(network: Command): void {
       '\nRefused while this host has pods in the network. Take network.overlay out of the configuration as well: a daemon that starts with it joins again.\n\nExamples:\n  $ portcullis network overlay leave',
     )
     .action((flags: Flags) => run(flags.output, () => leave(flags)));
-  withDaemon(overlay.command('release').description('give back the subnets of a host that is gone for good').argument('<host>'))
-    .addHelpText('after', '\nRefused while the host is in the network.\n\nExamples:\n  $ portcullis network overlay release host-7')
+  withDaemon(
+    overlay
+      .command('release')
+      .description('give back the subnets of a host that is gone for good')
+      .argument('<host>'),
+  )
+    .addHelpText(
+      'after',
+      '\nRefused while the host is in the network.\n\nExamples:\n  $ portcullis network overlay release host-7',
+    )
     .action((host: string, flags: Flags) => run(flags.output, () => release(host, flags)));
 }
 
@@ -64,7 +82,8 @@ const withDaemon = (command: Command): Command =>
 /** What the etcd role of this host's credentials may write. */
 const roleOf: Readonly<Record<NonNullable<OverlayStatus['writes']>, string>> = {
   'this-host': 'this host alone',
-  'every-host': 'WARNING: these credentials may write the keys of every host: give each host a role (docs/overlay.md, Ownership)',
+  'every-host':
+    'WARNING: these credentials may write the keys of every host: give each host a role (docs/overlay.md, Ownership)',
 };
 
 async function status(flags: Flags): Promise<number> {
@@ -85,7 +104,11 @@ async function status(flags: Flags): Promise<number> {
     host,
     underlay,
     subnets.join(', '),
-    unreachable === undefined ? (held ? 'held: etcd lost its record' : 'live') : `not reached: ${unreachable}`,
+    unreachable === undefined
+      ? held
+        ? 'held: etcd lost its record'
+        : 'live'
+      : `not reached: ${unreachable}`,
     ...(found.encryption === 'none'
       ? []
       : [
@@ -94,7 +117,13 @@ async function status(flags: Flags): Promise<number> {
           String(tunnel?.sentBytes ?? ''),
         ]),
   ]);
-  const heads = ['HOST', 'UNDERLAY', 'SUBNETS', 'STATE', ...(found.encryption === 'none' ? [] : ['LAST HANDSHAKE', 'RECEIVED', 'SENT'])];
+  const heads = [
+    'HOST',
+    'UNDERLAY',
+    'SUBNETS',
+    'STATE',
+    ...(found.encryption === 'none' ? [] : ['LAST HANDSHAKE', 'RECEIVED', 'SENT']),
+  ];
   const peers = rows.length === 0 ? 'no other host\n' : table(heads, rows);
   print(flags.output, found, printableText(`${lines.join('\n')}\n\n${peers}`));
   return found.state === 'connected' ? exitCodes.yes : exitCodes.no;

@@ -9,14 +9,25 @@ import { withWide } from '../output/terminal.ts';
 
 /** `portcullis network ls` and `inspect`. */
 export function registerShow(network: Command): void {
-  withSource(withWide(network.command('ls')).description('list networks with their plugins, subnets, attachments and leases'))
+  withSource(
+    withWide(network.command('ls')).description(
+      'list networks with their plugins, subnets, attachments and leases',
+    ),
+  )
     .addHelpText(
       'after',
       '\nExits with 1 when no network can be used.\n\nExamples:\n  $ portcullis network ls\n  $ portcullis network ls --output json',
     )
     .action((flags: Flags) => run(flags.output, () => list(flags)));
-  withSource(withWide(network.command('inspect')).description('show a network: configuration, attachments and denials').argument('<name>'))
-    .addHelpText('after', '\nExamples:\n  $ portcullis network inspect pods\n  $ portcullis network inspect pods --output json')
+  withSource(
+    withWide(network.command('inspect'))
+      .description('show a network: configuration, attachments and denials')
+      .argument('<name>'),
+  )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis network inspect pods\n  $ portcullis network inspect pods --output json',
+    )
     .action((name: string, flags: Flags) => run(flags.output, () => inspect(name, flags)));
 }
 
@@ -41,7 +52,11 @@ async function list(flags: Flags): Promise<number> {
   return report.networks.some(({ file }) => file !== undefined) ? exitCodes.yes : exitCodes.no;
 }
 
-const ways: Readonly<Record<string, string>> = { core: 'in process', 'in-process': 'in process', exec: 'programs' };
+const ways: Readonly<Record<string, string>> = {
+  core: 'in process',
+  'in-process': 'in process',
+  exec: 'programs',
+};
 const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
 const attachedOf = ({ attachments }: ReportedNetwork): string => {
   const counts = ['lost', 'altered'].flatMap((wanted) => {
@@ -114,7 +129,12 @@ function servicesOf({ services }: ReportedNetwork): string {
     mode,
     addresses.join(', '),
     ingressPorts.join(', '),
-    members.map(({ id, addresses: own, host }) => `${shortId(id)}${host === undefined ? '' : ` on ${host}`} ${own.join(' ')}`).join(', '),
+    members
+      .map(
+        ({ id, addresses: own, host }) =>
+          `${shortId(id)}${host === undefined ? '' : ` on ${host}`} ${own.join(' ')}`,
+      )
+      .join(', '),
   ]);
   return `\n${table(['SERVICE', 'MODE', 'VIRTUAL ADDRESSES', 'INGRESS', 'MEMBERS'], rows)}`;
 }

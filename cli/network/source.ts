@@ -19,7 +19,11 @@ export function withSource(command: Command): Command {
   return withAdminSocket(withOutput(command))
     .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
     .option('--root <dir>', "the daemon's root folder, with network.db", '/var/lib/portcullis')
-    .addOption(new Option('--plugins <how>', "the daemon's setting network.plugins").choices(['auto', 'exec']).default('auto'));
+    .addOption(
+      new Option('--plugins <how>', "the daemon's setting network.plugins")
+        .choices(['auto', 'exec'])
+        .default('auto'),
+    );
 }
 
 export const sourceOf = ({ confDir, root, plugins }: Flags): ReportSource => ({

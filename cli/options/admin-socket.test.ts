@@ -6,7 +6,9 @@ import { withAdminSocket } from './admin-socket.ts';
 function socketOf(...flags: readonly string[]): unknown {
   const program = new Command();
   let found: unknown;
-  withAdminSocket(program.command('ask')).action((options: { adminSocket: string }) => void (found = options.adminSocket));
+  withAdminSocket(program.command('ask')).action(
+    (options: { adminSocket: string }) => void (found = options.adminSocket),
+  );
   program.parse(['node', 'portcullis', 'ask', ...flags]);
   return found;
 }

@@ -15,8 +15,14 @@ const defaultAdminSocket = '/run/portcullis/admin.sock';
 /** Adds `--admin-socket`, and the flag that earlier versions had for it. */
 export function withAdminSocket(command: Command): Command {
   return command
-    .option('--admin-socket <path>', 'where the daemon answers commands: admin.sock in its folder `state`', defaultAdminSocket)
-    .addOption(new Option('--cni-socket <path>', 'the socket of CNI plugins; admin.sock is beside it').hideHelp())
+    .option(
+      '--admin-socket <path>',
+      'where the daemon answers commands: admin.sock in its folder `state`',
+      defaultAdminSocket,
+    )
+    .addOption(
+      new Option('--cni-socket <path>', 'the socket of CNI plugins; admin.sock is beside it').hideHelp(),
+    )
     .hook('preAction', (_, called) => {
       const cniSocket: unknown = called.getOptionValue('cniSocket');
       if (typeof cniSocket === 'string' && called.getOptionValueSource('adminSocket') === 'default')

@@ -8,8 +8,13 @@ export type DaemonFlags = Readonly<Record<string, readonly string[]>>;
 /** Adds the flags that set keys of the daemon's configuration. */
 export function withDaemonFlags(command: Command): Command {
   for (const flag of configFlags) {
-    const option = new Option(`${flag.name} <${flag.value}>`, flag.repeatable ? `${flag.help} (repeatable)` : flag.help);
-    command.addOption(option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]));
+    const option = new Option(
+      `${flag.name} <${flag.value}>`,
+      flag.repeatable ? `${flag.help} (repeatable)` : flag.help,
+    );
+    command.addOption(
+      option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]),
+    );
   }
   return command;
 }

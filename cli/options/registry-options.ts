@@ -9,10 +9,17 @@ const credentialsHelp = `
 Credentials of registries: those of "podman login" or "docker login", in containers/auth.json (below $XDG_RUNTIME_DIR, /run and
 $XDG_CONFIG_HOME) and ~/.docker/config.json ($DOCKER_CONFIG), with their credential helpers. $REGISTRY_AUTH_FILE names the only file to read.`;
 
-/** Adds the options of every command that accesses a registry itself, and help on where credentials come from. */
+/**
+ * Adds the options of every command that accesses a registry itself, and help on where credentials come from.
+ */
 export function withRegistries(command: Command): Command {
   return command
-    .option('--registry-mirror <host=url>', 'send requests to this URL instead of the host; may be repeated', collect, [])
+    .option(
+      '--registry-mirror <host=url>',
+      'send requests to this URL instead of the host; may be repeated',
+      collect,
+      [],
+    )
     .option('--insecure-registry <host>', 'allow plain HTTP to this host; may be repeated', collect, [])
     .addHelpText('after', credentialsHelp);
 }

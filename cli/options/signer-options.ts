@@ -28,16 +28,26 @@ GitHub Actions, GitLab (id_tokens: SIGSTORE_ID_TOKEN) or Buildkite identifies th
 /** Adds the options that select the signer. */
 export function withSigner(command: Command): Command {
   return command
-    .option('--key <file|uri>', "private key: cosign's encrypted file, PEM, or pkcs11:token=…;object=…?module-path=…&pin-source=…")
+    .option(
+      '--key <file|uri>',
+      "private key: cosign's encrypted file, PEM, or pkcs11:token=…;object=…?module-path=…&pin-source=…",
+    )
     .option('--keyless', 'sign as the identity in an OIDC token, with a short-lived certificate', false)
     .option('--passphrase-file <file>', 'file whose first line is the passphrase')
     .option('--certificate-chain <file>', 'PEM certificates of the key, its own first (notation formats)')
     .option('--identity-token-file <file>', 'file that holds the OIDC token')
     .option('--identity-token-env <name>', 'environment variable that holds the OIDC token')
-    .option('--signing-config <file>', 'signing_config.json with the services to use, or "public-good" for sigstore’s public ones')
+    .option(
+      '--signing-config <file>',
+      'signing_config.json with the services to use, or "public-good" for sigstore’s public ones',
+    )
     .option('--fulcio-url <url>', 'certificate authority for identities')
     .option('--rekor-url <url>', 'transparency log that records the signature')
-    .addOption(new Option('--rekor-version <version>', 'version of the API of --rekor-url').choices(['1', '2']).default('1'))
+    .addOption(
+      new Option('--rekor-version <version>', 'version of the API of --rekor-url')
+        .choices(['1', '2'])
+        .default('1'),
+    )
     .option('--timestamp-url <url>', 'time stamp authority; may be repeated', collect, []);
 }
 
@@ -54,12 +64,17 @@ export function openSignerOf(flags: SignerFlags): Promise<Signer> {
     ...optional('key', flags.key),
     passphrase: processPassphrase(flags.passphraseFile),
     ...optional('certificateChain', flags.certificateChain),
-    identityToken: { ...optional('file', flags.identityTokenFile), ...optional('variable', flags.identityTokenEnv) },
+    identityToken: {
+      ...optional('file', flags.identityTokenFile),
+      ...optional('variable', flags.identityTokenEnv),
+    },
     ...optional('signingConfig', flags.signingConfig),
     ...optional('fulcioUrl', flags.fulcioUrl),
     ...optional(
       'log',
-      flags.rekorUrl === undefined ? undefined : { url: flags.rekorUrl, version: flags.rekorVersion === '2' ? (2 as const) : (1 as const) },
+      flags.rekorUrl === undefined
+        ? undefined
+        : { url: flags.rekorUrl, version: flags.rekorVersion === '2' ? (2 as const) : (1 as const) },
     ),
     timestampUrls: flags.timestampUrl,
     now: new Date(),

@@ -64,7 +64,12 @@ after(async () => {
 
 function environment(): NodeJS.ProcessEnv {
   const { PATH } = process.env;
-  return { PATH, HOME: folder, PORTCULLIS_PASSPHRASE: 'a long passphrase', PORTCULLIS_SOCKET: join(folder, 'cri.sock') };
+  return {
+    PATH,
+    HOME: folder,
+    PORTCULLIS_PASSPHRASE: 'a long passphrase',
+    PORTCULLIS_SOCKET: join(folder, 'cri.sock'),
+  };
 }
 
 const run = (...words: readonly string[]): Promise<Ended> => portcullis(words, environment());
@@ -74,13 +79,30 @@ describe('a registry that is down: every command exits with 3', () => {
   const image = `${down}/app:1`;
   const collection = `${down}/app`;
   before(async () => {
-    const created = await run('trust', 'init', collection, '--to', `oci://${collection}`, '--dir', at('trust'));
+    const created = await run(
+      'trust',
+      'init',
+      collection,
+      '--to',
+      `oci://${collection}`,
+      '--dir',
+      at('trust'),
+    );
     assert.equal(created.code, 0, created.output);
   });
   const commands: readonly (() => readonly string[])[] = [
     () => ['verify', image, '--key', at('cosign.pub')],
     () => ['sign', image, '--key', at('cosign.key')],
-    () => ['attest', image, '--type', 'custom', '--predicate', at('predicate.json'), '--key', at('cosign.key')],
+    () => [
+      'attest',
+      image,
+      '--type',
+      'custom',
+      '--predicate',
+      at('predicate.json'),
+      '--key',
+      at('cosign.key'),
+    ],
     () => ['images', 'copy', image, `${down}/copy:1`],
     () => ['images', 'pull', image],
     () => ['images', 'export', image, at('exported.tar')],
@@ -179,7 +201,9 @@ it('the code of an error overrules its kind, and an answer of a command overrule
 
 it('docs/exit-codes.md and --help list the same codes', async () => {
   const document = await readFile(join(import.meta.dirname, '../../docs/exit-codes.md'), 'utf8');
-  const documented = [...document.slice(0, document.indexOf('The code of an error')).matchAll(/^\| (\d) +\|/gmu)].map(([, code]) => code);
+  const documented = [
+    ...document.slice(0, document.indexOf('The code of an error')).matchAll(/^\| (\d) +\|/gmu),
+  ].map(([, code]) => code);
   const helped = [...exitCodesHelp.matchAll(/^ {2}(\d) /gmu)].map(([, code]) => code);
   assert.deepEqual(
     [documented, helped],

@@ -26,10 +26,22 @@ interface Row {
 const rows: readonly Row[] = [
   { kinds: ['undecided'], exit: exitCodes.undecided },
   // The trust service of this machine, not one that was asked.
-  { codes: /^TRUST_(?:SERVICE_[A-Z_]+|ROOT_UPDATE_FAILED)$/u, kinds: ['unavailable'], exit: exitCodes.failed },
+  {
+    codes: /^TRUST_(?:SERVICE_[A-Z_]+|ROOT_UPDATE_FAILED)$/u,
+    kinds: ['unavailable'],
+    exit: exitCodes.failed,
+  },
   // A registry, a trust service, a certificate authority or a log.
-  { codes: /^(?:DISTRIBUTION|HTTP)_/u, kinds: ['unavailable', 'deadline', 'denied'], exit: exitCodes.undecided },
-  { codes: /^(?:TRUST_|IMAGES_NO_REPOSITORY$)/u, kinds: ['unavailable', 'deadline'], exit: exitCodes.undecided },
+  {
+    codes: /^(?:DISTRIBUTION|HTTP)_/u,
+    kinds: ['unavailable', 'deadline', 'denied'],
+    exit: exitCodes.undecided,
+  },
+  {
+    codes: /^(?:TRUST_|IMAGES_NO_REPOSITORY$)/u,
+    kinds: ['unavailable', 'deadline'],
+    exit: exitCodes.undecided,
+  },
   // `network`, `network overlay` and `service` refuse with 1 (docs/services.md, docs/networking.md).
   {
     codes:
@@ -61,8 +73,13 @@ export const proofAnswers: Answers = [{ codes: /^ENTITLEMENTS_TOO_COMPLEX$/u, ex
 /** `tuf-client`: its protocol has one exit code for failures. */
 export const protocolAnswers: Answers = [{ exit: exitCodes.no }];
 
-/** Returns the exit code for an error: the first match in `answers`, then in the table of all commands, else 4. */
+/**
+ * Returns the exit code for an error: the first match in `answers`, then in the table of all commands, else
+ * 4.
+ */
 export function exitCodeOf({ kind, code }: PortcullisError, answers: Answers = []): number {
-  const row = [...answers, ...rows].find(({ kinds, codes }) => (kinds?.includes(kind) ?? true) && (codes?.test(code) ?? true));
+  const row = [...answers, ...rows].find(
+    ({ kinds, codes }) => (kinds?.includes(kind) ?? true) && (codes?.test(code) ?? true),
+  );
   return row?.exit ?? exitCodes.failed;
 }

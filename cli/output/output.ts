@@ -12,7 +12,9 @@ export type OutputFormat = 'text' | 'json';
 
 /** Adds `-o, --output text|json`, the option of every command. */
 export function withOutput(command: Command): Command {
-  return command.addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'));
+  return command.addOption(
+    new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'),
+  );
 }
 
 /**
@@ -28,7 +30,11 @@ export function print(format: OutputFormat, value: unknown, text: string): void 
  * exit code of its row in the table of exit codes.
  * @param answers failures that are the answer of this command to its question
  */
-export async function run(format: OutputFormat, action: () => Promise<number>, answers?: Answers): Promise<void> {
+export async function run(
+  format: OutputFormat,
+  action: () => Promise<number>,
+  answers?: Answers,
+): Promise<void> {
   try {
     process.exitCode = await action();
   } catch (thrown) {
@@ -45,7 +51,9 @@ export async function fail(format: OutputFormat, thrown: unknown, answers?: Answ
     on: '',
     fix: 'report this',
   });
-  process.stderr.write(format === 'json' ? errorJson(error) : printableText(`portcullis: ${error.message}\n`));
+  process.stderr.write(
+    format === 'json' ? errorJson(error) : printableText(`portcullis: ${error.message}\n`),
+  );
   process.exitCode = exitCodeOf(error, answers);
 }
 

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createProgress } from './progress.ts';
 
-function started(format: 'text' | 'json'): { readonly lines: string[]; readonly at: (ms: number, bytes: number, note?: string) => void } {
+function started(format: 'text' | 'json'): {
+  readonly lines: string[];
+  readonly at: (ms: number, bytes: number, note?: string) => void;
+} {
   const lines: string[] = [];
   let time = 5;
   const progress = createProgress(
@@ -23,7 +26,10 @@ function started(format: 'text' | 'json'): { readonly lines: string[]; readonly 
 test('a line has the bytes, the rate and the time left, and at most one line a second is written', () => {
   const { lines, at } = started('text');
   for (let ms = 0; ms <= 2000; ms += 10) at(ms, ms * 1000);
-  assert.deepEqual(lines, ['pushed 1.0 MB of 4.0 MB, 1.0 MB/s, 3 s left\n', 'pushed 2.0 MB of 4.0 MB, 1.0 MB/s, 2 s left\n']);
+  assert.deepEqual(lines, [
+    'pushed 1.0 MB of 4.0 MB, 1.0 MB/s, 3 s left\n',
+    'pushed 2.0 MB of 4.0 MB, 1.0 MB/s, 2 s left\n',
+  ]);
 });
 
 test('nothing is written for what is done within a second', () => {
@@ -43,7 +49,17 @@ test('with the output format json, each line is one JSON object', () => {
   at(2000, 1_000_000, 'a\nb');
   assert.deepEqual(
     lines.map((line) => JSON.parse(line) as unknown),
-    [{ event: 'progress', done: 'pushed', bytes: 1_000_000, totalBytes: 4_000_000, bytesPerSecond: 500_000, secondsLeft: 6, note: 'a\nb' }],
+    [
+      {
+        event: 'progress',
+        done: 'pushed',
+        bytes: 1_000_000,
+        totalBytes: 4_000_000,
+        bytesPerSecond: 500_000,
+        secondsLeft: 6,
+        note: 'a\nb',
+      },
+    ],
   );
   assert.match(lines[0] ?? '', /^[^\n]*\n$/u);
 });

@@ -34,12 +34,23 @@ export function createProgress(
       last = at;
       const rate = (bytes * 1000) / (at - begun);
       const left = rate === 0 ? undefined : Math.max(0, totalBytes - bytes) / rate;
-      write(format === 'json' ? event(done, bytes, totalBytes, rate, left, note) : line(done, bytes, totalBytes, rate, left, note));
+      write(
+        format === 'json'
+          ? event(done, bytes, totalBytes, rate, left, note)
+          : line(done, bytes, totalBytes, rate, left, note),
+      );
     },
   };
 }
 
-function line(done: string, bytes: number, totalBytes: number, rate: number, left: number | undefined, note: string | undefined): string {
+function line(
+  done: string,
+  bytes: number,
+  totalBytes: number,
+  rate: number,
+  left: number | undefined,
+  note: string | undefined,
+): string {
   const time = left === undefined ? '' : `, ${duration(left)} left`;
   const about = note === undefined ? '' : ` (${note.replaceAll('\n', '?')})`;
   return `${printableText(`${done} ${size(bytes)} of ${size(totalBytes)}, ${size(rate)}/s${time}${about}`)}\n`;

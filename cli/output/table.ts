@@ -11,15 +11,22 @@ const leastColumn = 6;
  * next line.
  * @param width columns of the terminal; infinite for programs
  */
-export function table(header: readonly string[], rows: readonly (readonly string[])[], width: number = outputFit().width): string {
+export function table(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  width: number = outputFit().width,
+): string {
   const all = [header, ...rows.map((row) => row.map(printable))];
   const widths = narrowed(
     header.map((_, column) => largest(all.map((row) => textWidth(row[column] ?? '')))),
     width,
   );
-  const pad = (cell: string, column: number): string => cell + ' '.repeat(Math.max(0, (widths[column] ?? 0) - textWidth(cell)));
+  const pad = (cell: string, column: number): string =>
+    cell + ' '.repeat(Math.max(0, (widths[column] ?? 0) - textWidth(cell)));
   const lines = all.flatMap((row) => {
-    const cells = row.map((cell, column) => (textWidth(cell) > (widths[column] ?? 0) ? pieces(cell, widths[column] ?? 0) : [cell]));
+    const cells = row.map((cell, column) =>
+      textWidth(cell) > (widths[column] ?? 0) ? pieces(cell, widths[column] ?? 0) : [cell],
+    );
     return Array.from({ length: largest(cells.map((parts) => parts.length)) }, (_, index) =>
       cells.map((parts, column) => pad(parts[index] ?? '', column)).join('  '),
     );
@@ -27,7 +34,9 @@ export function table(header: readonly string[], rows: readonly (readonly string
   return lines.map((line) => `${line.trimEnd()}\n`).join('');
 }
 
-/** Makes the widest columns narrower until a row has at most `width` columns, or each column is at its least. */
+/**
+ * Makes the widest columns narrower until a row has at most `width` columns, or each column is at its least.
+ */
 function narrowed(widths: readonly number[], width: number): readonly number[] {
   const found = [...widths];
   let excess = found.reduce((sum, each) => sum + each, 2 * (found.length - 1)) - width;

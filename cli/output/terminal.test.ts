@@ -51,7 +51,10 @@ describe('a table', () => {
 
 describe('text', () => {
   it('takes two columns for a wide character, none for a mark or a colour', () => {
-    assert.deepEqual(['web', '支付', 'e\u0301', '\u001b[32mok\u001b[0m', '🚀'].map(textWidth), [3, 4, 1, 2, 2]);
+    assert.deepEqual(
+      ['web', '支付', 'e\u0301', '\u001b[32mok\u001b[0m', '🚀'].map(textWidth),
+      [3, 4, 1, 2, 2],
+    );
   });
 
   it('is split behind separators where there are some, else anywhere', () => {

@@ -45,10 +45,13 @@ export interface Fit {
   readonly colour: boolean;
 }
 
-/** Returns the fit for standard output: the terminal's, or nothing is changed for a program and with `--wide`. */
+/**
+ * Returns the fit for standard output: the terminal's, or nothing is changed for a program and with `--wide`.
+ */
 export function outputFit(): Fit {
   const { isTTY, columns } = process.stdout as { readonly isTTY?: boolean; readonly columns?: number };
-  if (wide || isTTY !== true || columns === undefined || columns === 0) return { width: Number.POSITIVE_INFINITY, colour: false };
+  if (wide || isTTY !== true || columns === undefined || columns === 0)
+    return { width: Number.POSITIVE_INFINITY, colour: false };
   return { width: Math.max(leastWidth, columns), colour: paperFor(process.stdout, process.env).colour };
 }
 
@@ -58,7 +61,8 @@ const doubled =
 /** Characters that take no column of their own. */
 const joined = /[\p{Mn}\p{Me}\p{Cf}]/u;
 
-const columnsOf = (character: string): number => (joined.test(character) ? 0 : doubled.test(character) ? 2 : 1);
+const columnsOf = (character: string): number =>
+  joined.test(character) ? 0 : doubled.test(character) ? 2 : 1;
 
 /** Returns the number of terminal columns that a line takes. Colours take none. */
 export function textWidth(text: string): number {
@@ -69,7 +73,10 @@ export function textWidth(text: string): number {
   return width;
 }
 
-/** Splits a text into pieces of at most `width` columns, behind a space, comma, slash or colon where there is one. */
+/**
+ * Splits a text into pieces of at most `width` columns, behind a space, comma, slash or colon where there is
+ * one.
+ */
 export function pieces(text: string, width: number): readonly string[] {
   const found: string[] = [];
   let piece = '';
@@ -112,13 +119,15 @@ export function wrap(text: string, width: number): string[] {
 }
 
 /**
- * Fits a tree of reasons (`+ counted`, `- did not count`) to its reader: on a terminal short digests, lines of
- * its width, and colours. For a program, nothing is changed.
+ * Fits a tree of reasons (`+ counted`, `- did not count`) to its reader: on a terminal short digests, lines
+ * of its width, and colours. For a program, nothing is changed.
  */
 export function tree(text: string, { width, colour }: Fit = outputFit()): string {
   if (width === Number.POSITIVE_INFINITY) return text;
   const paint = (line: string, mark: string | undefined): string =>
-    colour && mark !== undefined ? line.replace(mark, `\u001b[${mark === '+' ? 32 : 31}m${mark}\u001b[0m`) : line;
+    colour && mark !== undefined
+      ? line.replace(mark, `\u001b[${mark === '+' ? 32 : 31}m${mark}\u001b[0m`)
+      : line;
   return text
     .split('\n')
     .flatMap((line) => {

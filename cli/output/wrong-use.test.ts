@@ -5,7 +5,13 @@ import { commands } from '../commands.ts';
 import { formatAsked } from './wrong-use.ts';
 
 interface Reported {
-  readonly error: { readonly code: string; readonly kind: string; readonly on: string; readonly why: string; readonly fix: string };
+  readonly error: {
+    readonly code: string;
+    readonly kind: string;
+    readonly on: string;
+    readonly why: string;
+    readonly fix: string;
+  };
 }
 
 async function reported(...words: readonly string[]): Promise<Reported['error']> {
@@ -33,7 +39,9 @@ describe('wrong use with --output json is a JSON error', () => {
     it(`portcullis ${words}`, async () => {
       // Before the other words of an option without its value.
       const [first = '', ...rest] = words.split(' ');
-      const error = await reported(...(words.endsWith('--tail') ? [first, '-o', 'json', ...rest] : [first, ...rest, '--output', 'json']));
+      const error = await reported(
+        ...(words.endsWith('--tail') ? [first, '-o', 'json', ...rest] : [first, ...rest, '--output', 'json']),
+      );
       assert.deepEqual([error.code, error.kind], [code, 'invalid']);
       assert.match(`${error.why}; ${error.fix}`, says);
     });

@@ -18,12 +18,18 @@ export function formatAsked(args: readonly string[]): OutputFormat {
 }
 
 /** Prints wrong use of a command line on standard error as JSON, like every other error. */
-export function printWrongUse({ code, message }: CommanderError, program: Command, args: readonly string[]): void {
+export function printWrongUse(
+  { code, message }: CommanderError,
+  program: Command,
+  args: readonly string[],
+): void {
   const { command, name } = named(program, args);
   // commander: "error: unknown option '--x'\n(Did you mean --y?)"
   const [, why = message, , suggestion] = /^(?:error: )?(.*?)(\n\((.*)\))?$/su.exec(message) ?? [];
   // A group of commands, such as `images`, has no option for its output.
-  const groupAlone = code === 'commander.help' || (command.commands.length > 0 && /^unknown option '(?:-o|--output)/u.test(why));
+  const groupAlone =
+    code === 'commander.help' ||
+    (command.commands.length > 0 && /^unknown option '(?:-o|--output)/u.test(why));
   const help = `see ${name} --help`;
   process.stderr.write(
     errorJson(
@@ -40,7 +46,10 @@ export function printWrongUse({ code, message }: CommanderError, program: Comman
 }
 
 /** Returns the command that the words name, as far as they name one, and its name: `portcullis images ls`. */
-function named(program: Command, args: readonly string[]): { readonly command: Command; readonly name: string } {
+function named(
+  program: Command,
+  args: readonly string[],
+): { readonly command: Command; readonly name: string } {
   let command = program;
   let name = program.name();
   for (const word of args) {

@@ -46,9 +46,16 @@ export function registerConvert(policy: Command): void {
     policy
       .command('import')
       .description('convert the policy of another tool to a policy of ours')
-      .addOption(new Option('--from <tool>', 'tool that the policy belongs to').choices(importFormats).makeOptionMandatory())
+      .addOption(
+        new Option('--from <tool>', 'tool that the policy belongs to')
+          .choices(importFormats)
+          .makeOptionMandatory(),
+      )
       .argument('<path...>', 'files or folders of the other tool')
-      .option('--out <folder>', 'write policy.yaml and the keys it names there, instead of printing the policy')
+      .option(
+        '--out <folder>',
+        'write policy.yaml and the keys it names there, instead of printing the policy',
+      )
       .option('--allow-unmapped', 'exit with 0 even if something was not mapped', false),
   )
     .addHelpText('after', importExamples)
@@ -65,10 +72,15 @@ export function registerConvert(policy: Command): void {
       .option('--allow-unmapped', 'exit with 0 even if something could not be expressed', false),
   )
     .addHelpText('after', exportExamples)
-    .action((paths: readonly string[], flags: Flags & { readonly to: ExportFormat }) => run(flags.output, () => exportTo(paths, flags)));
+    .action((paths: readonly string[], flags: Flags & { readonly to: ExportFormat }) =>
+      run(flags.output, () => exportTo(paths, flags)),
+    );
 }
 
-async function importFrom(paths: readonly string[], flags: Flags & { readonly from: ImportFormat }): Promise<number> {
+async function importFrom(
+  paths: readonly string[],
+  flags: Flags & { readonly from: ImportFormat },
+): Promise<number> {
   const imported = await importPolicy(flags.from, paths);
   const source = `${flags.from}: ${paths.join(', ')}`;
   const written = flags.out === undefined ? [] : await writeImported(imported, source, flags.out);
@@ -80,11 +92,16 @@ async function importFrom(paths: readonly string[], flags: Flags & { readonly fr
     flags.out === undefined ? text : written.map((file) => `wrote ${file}\n`).join(''),
   );
   if (flags.out === undefined && names.length > 0 && flags.output === 'text')
-    process.stderr.write(`portcullis: the policy names ${names.join(', ')}: write them too with --out FOLDER\n`);
+    process.stderr.write(
+      `portcullis: the policy names ${names.join(', ')}: write them too with --out FOLDER\n`,
+    );
   return report(imported.unmapped, flags);
 }
 
-async function exportTo(paths: readonly string[], flags: Flags & { readonly to: ExportFormat }): Promise<number> {
+async function exportTo(
+  paths: readonly string[],
+  flags: Flags & { readonly to: ExportFormat },
+): Promise<number> {
   const { files, unmapped } = await exportPolicy(flags.to, paths);
   const written: string[] = [];
   for (const { name, text } of flags.out === undefined ? [] : files) {
@@ -95,12 +112,15 @@ async function exportTo(paths: readonly string[], flags: Flags & { readonly to: 
   print(
     flags.output,
     { files, unmapped, written },
-    flags.out === undefined ? files.map(({ text }) => text).join('') : written.map((file) => `wrote ${file}\n`).join(''),
+    flags.out === undefined
+      ? files.map(({ text }) => text).join('')
+      : written.map((file) => `wrote ${file}\n`).join(''),
   );
   return report(unmapped, flags);
 }
 
 function report(unmapped: readonly Unmapped[], flags: Flags): number {
-  if (flags.output === 'text') for (const part of unmapped) process.stderr.write(`not mapped: ${describeUnmapped(part)}\n`);
+  if (flags.output === 'text')
+    for (const part of unmapped) process.stderr.write(`not mapped: ${describeUnmapped(part)}\n`);
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }

@@ -16,13 +16,22 @@ describe('portcullis policy', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  function portcullis(...args: readonly string[]): { readonly code: number | null; readonly out: string; readonly err: string } {
+  function portcullis(...args: readonly string[]): {
+    readonly code: number | null;
+    readonly out: string;
+    readonly err: string;
+  } {
     const env = { PATH: process.env['PATH'], HOME: folder, PORTCULLIS_PASSPHRASE: 'words' };
-    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { cwd: folder, env, encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
+      cwd: folder,
+      env,
+      encoding: 'utf8',
+    });
     return { code: status, out: stdout, err: stderr };
   }
   const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
-  const policy = (rules: string): string => `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`;
+  const policy = (rules: string): string =>
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`;
   const signed = '  - images: ["r.test/**"]\n    require: { cosign: { key: k.pub } }\n';
 
   it('test: exit 0 when all holds, 1 with the tree of reasons when not, 2 for a file that is none', () => {
@@ -41,7 +50,10 @@ describe('portcullis policy', () => {
   });
 
   it('fmt: writes the canonical form once, and reports files that would change', () => {
-    write('f.yaml', policy('  -   images:   [ "r.test/**" ]\n      require: { cosign: {key: k.pub} } # mine\n'));
+    write(
+      'f.yaml',
+      policy('  -   images:   [ "r.test/**" ]\n      require: { cosign: {key: k.pub} } # mine\n'),
+    );
     const check = portcullis('policy', 'fmt', 'f.yaml', '--check');
     assert.equal(check.code, 1, check.err + check.out);
     assert.equal(portcullis('policy', 'fmt', 'f.yaml').code, 0);
@@ -73,11 +85,16 @@ describe('portcullis policy', () => {
   it('explain: an exception is told beside the rule, and decides what is said of an image', () => {
     write(
       'x.yaml',
-      policy('  - images: ["r.test/**"]\n    deny: everything\n    breakGlass: { until: 2999-01-01, reason: outage, by: ann }\n'),
+      policy(
+        '  - images: ["r.test/**"]\n    deny: everything\n    breakGlass: { until: 2999-01-01, reason: outage, by: ann }\n',
+      ),
     );
     const explained = portcullis('policy', 'explain', 'r.test/a:1', '--policy', 'x.yaml');
     assert.equal(explained.code, 0, explained.out);
-    assert.match(explained.out, /BREAK GLASS: images that it refuses are admitted until 2999-01-01.*outage \(ann\)/);
+    assert.match(
+      explained.out,
+      /BREAK GLASS: images that it refuses are admitted until 2999-01-01.*outage \(ann\)/,
+    );
     write('x.yaml', policy(`${signed}    mode: report\n`));
     assert.match(portcullis('policy', 'explain', 'r.test/a:1', '--policy', 'x.yaml').out, /REPORT ONLY/);
   });

@@ -44,7 +44,12 @@ export function registerTest(policy: Command): void {
       .command('test')
       .description('run tests of a policy')
       .argument('<path...>', 'test files or folders')
-      .option('--policy <path>', 'policy that replaces the one named in the test; may be repeated', collect, [])
+      .option(
+        '--policy <path>',
+        'policy that replaces the one named in the test; may be repeated',
+        collect,
+        [],
+      )
       .option('--coverage', 'fail when no case reaches a rule', false),
   )
     .addHelpText('after', testExamples)
@@ -55,7 +60,12 @@ export function registerTest(policy: Command): void {
       .description('report what a policy would change for images decided before')
       .argument('<path...>', 'recorded evidence')
       .requiredOption('--policy <path>', 'the candidate; may be repeated', collect)
-      .option('--baseline <path>', 'compare with this policy instead of the recorded decision; may be repeated', collect, [])
+      .option(
+        '--baseline <path>',
+        'compare with this policy instead of the recorded decision; may be repeated',
+        collect,
+        [],
+      )
       .option('--at <time>', 'decide for this moment (ISO 8601) instead of now'),
   )
     .addHelpText('after', simulateExamples)
@@ -74,7 +84,11 @@ async function test(paths: readonly string[], flags: TestFlags): Promise<number>
     ...unreached.map((rule) => `no case reaches rule ${rule}\n`),
     `${cases.length - failed.length} passed, ${failed.length} failed, ${unreached.length} rule${unreached.length === 1 ? '' : 's'} not reached\n`,
   ];
-  print(flags.output, { cases, unreached, passed: cases.length - failed.length, failed: failed.length }, text.join(''));
+  print(
+    flags.output,
+    { cases, unreached, passed: cases.length - failed.length, failed: failed.length },
+    text.join(''),
+  );
   return failed.length > 0 || (flags.coverage && unreached.length > 0) ? exitCodes.no : exitCodes.yes;
 }
 
@@ -85,8 +99,14 @@ function describeCase({ place, name, passed, verdict, failures }: CaseResult): s
 
 async function simulate(paths: readonly string[], flags: SimulateFlags): Promise<number> {
   const { policy: candidate } = await loadPolicy({ paths: flags.policy });
-  const baseline = flags.baseline.length === 0 ? {} : { baseline: (await loadPolicy({ paths: flags.baseline })).policy };
-  const simulation = await simulatePolicy({ candidate, ...baseline, paths, now: flags.at === undefined ? new Date() : new Date(flags.at) });
+  const baseline =
+    flags.baseline.length === 0 ? {} : { baseline: (await loadPolicy({ paths: flags.baseline })).policy };
+  const simulation = await simulatePolicy({
+    candidate,
+    ...baseline,
+    paths,
+    now: flags.at === undefined ? new Date() : new Date(flags.at),
+  });
   print(flags.output, { policyRevision: candidate.revision, ...simulation }, describeSimulation(simulation));
   return simulation.changes.length > 0 ? exitCodes.no : exitCodes.yes;
 }

@@ -17,10 +17,15 @@ export async function removePods({ runtime }: CriClient): Promise<void> {
  * Cleans up when the daemon is gone: kills processes in our cgroup or with our folder in their command line,
  * and removes the cgroup.
  */
-export async function sweep({ folder, cgroupParent }: Pick<Environment, 'folder' | 'cgroupParent'>): Promise<void> {
+export async function sweep({
+  folder,
+  cgroupParent,
+}: Pick<Environment, 'folder' | 'cgroupParent'>): Promise<void> {
   const groups = cgroupsBelow(cgroupParent);
   const inGroups = groups.flatMap((group) => read(`${group}/cgroup.procs`).split('\n'));
-  const naming = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`).includes(folder));
+  const naming = readdirSync('/proc').filter(
+    (name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`).includes(folder),
+  );
   const doomed = [...inGroups, ...naming].map(Number).filter((pid) => pid > 1 && pid !== process.pid);
   for (const pid of doomed) {
     try {
@@ -53,7 +58,19 @@ export function unmountBelow(folder: string): void {
 
 /** Lists the folders of a cgroup in every hierarchy, deepest first. */
 export function cgroupsBelow(parent: string): string[] {
-  const find = ['/sys/fs/cgroup', '-depth', '-type', 'd', '(', '-path', `*${parent}`, '-o', '-path', `*${parent}/*`, ')'];
+  const find = [
+    '/sys/fs/cgroup',
+    '-depth',
+    '-type',
+    'd',
+    '(',
+    '-path',
+    `*${parent}`,
+    '-o',
+    '-path',
+    `*${parent}/*`,
+    ')',
+  ];
   try {
     return execFileSync('find', find, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
       .split('\n')

@@ -8,7 +8,10 @@ import { podConfig } from './pod.ts';
 import type { Context } from './context.ts';
 
 /** Repeats the flow with crictl, if installed: the commands that a user of a node would type. */
-export async function crictlSteps({ report, environment, reference }: Context, containerId: string): Promise<void> {
+export async function crictlSteps(
+  { report, environment, reference }: Context,
+  containerId: string,
+): Promise<void> {
   const program = findProgram('crictl');
   if (program === undefined) return;
   const endpoint = `unix://${environment.socket}`;
@@ -27,14 +30,27 @@ export async function crictlSteps({ report, environment, reference }: Context, c
   await report.step(
     'crictl sees the same, and runs another one',
     async () => {
-      expect((await crictl('ps', '--quiet')).split('\n').includes(containerId), `crictl ps lists ${containerId}`, await crictl('ps'));
-      expect((await crictl('exec', '--sync', containerId, 'hostname')) === 'web', 'crictl exec prints web', 'something else');
+      expect(
+        (await crictl('ps', '--quiet')).split('\n').includes(containerId),
+        `crictl ps lists ${containerId}`,
+        await crictl('ps'),
+      );
+      expect(
+        (await crictl('exec', '--sync', containerId, 'hostname')) === 'web',
+        'crictl exec prints web',
+        'something else',
+      );
       const pod = join(environment.folder, 'crictl-pod.json');
       const container = join(environment.folder, 'crictl-container.json');
       writeFileSync(pod, JSON.stringify(snakeCase(podConfig(environment, 'crictl'))));
       writeFileSync(
         container,
-        JSON.stringify({ metadata: { name: 'server' }, image: { image: reference }, log_path: 'server/0.log', linux: {} }),
+        JSON.stringify({
+          metadata: { name: 'server' },
+          image: { image: reference },
+          log_path: 'server/0.log',
+          linux: {},
+        }),
       );
       await crictl('pull', '--pod-config', pod, reference);
       const sandbox = await crictl('runp', pod);

@@ -39,7 +39,9 @@ export async function startDaemon(environment: Environment): Promise<Daemon> {
     // The pods live below a cgroup of the quickstart's own name, also where systemd runs.
     '--cgroup-driver': 'cgroupfs',
   };
-  const child = spawn(join(packageRoot(), 'packaging/bin/portcullisd'), Object.entries(flags).flat(), { stdio: ['ignore', log, log] });
+  const child = spawn(join(packageRoot(), 'packaging/bin/portcullisd'), Object.entries(flags).flat(), {
+    stdio: ['ignore', log, log],
+  });
   closeSync(log);
   const exited = once(child, 'exit') as Promise<[number | null]>;
   const cri = createCriClient(environment.socket);
@@ -50,7 +52,8 @@ export async function startDaemon(environment: Environment): Promise<Daemon> {
     cri,
     gone,
     logFile,
-    residentMiB: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8'))?.[1] ?? 0) / 1024,
+    residentMiB: () =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8'))?.[1] ?? 0) / 1024,
     async stop() {
       if (gone()) return child.exitCode;
       cri.close();

@@ -22,7 +22,12 @@ export type Undo = (action: () => Promise<unknown>) => void;
 /**
  * Runs the whole flow, and returns how to look at what stays (`keep`). Throws at the first step that fails.
  */
-export async function runFlow(report: StepReport, folder: string, undo: Undo, keep: boolean): Promise<readonly string[]> {
+export async function runFlow(
+  report: StepReport,
+  folder: string,
+  undo: Undo,
+  keep: boolean,
+): Promise<readonly string[]> {
   report.chapter('A registry, a policy and a daemon of their own');
   const registry = await report.step(
     'a real registry, on loopback, in a network namespace of its own',
@@ -59,7 +64,8 @@ export async function runFlow(report: StepReport, folder: string, undo: Undo, ke
       await pushImage(repository, built, '1');
       return built;
     },
-    (built) => `${reference}  ${shortDigest(built.manifestDigest)}  ${(built.layer.length / 2 ** 20).toFixed(1)} MiB`,
+    (built) =>
+      `${reference}  ${shortDigest(built.manifestDigest)}  ${(built.layer.length / 2 ** 20).toFixed(1)} MiB`,
   );
   const context: Context = { report, environment, registry, daemon, repository, untouched, reference, image };
   await tellUnsigned(context);
@@ -67,8 +73,17 @@ export async function runFlow(report: StepReport, folder: string, undo: Undo, ke
   report.chapter('The same image, signed');
   await report.step(
     'sign it with the key, as cosign does',
-    () => signReference({ reference, key: environment.key, format: 'bundle', recursive: false, registry: registries, now: new Date() }),
-    ([signed]) => `${signed?.format ?? ''} ${shortDigest(signed?.manifestDigest ?? '')}, found by ${signed?.via ?? ''}`,
+    () =>
+      signReference({
+        reference,
+        key: environment.key,
+        format: 'bundle',
+        recursive: false,
+        registry: registries,
+        now: new Date(),
+      }),
+    ([signed]) =>
+      `${signed?.format ?? ''} ${shortDigest(signed?.manifestDigest ?? '')}, found by ${signed?.via ?? ''}`,
   );
   const { imageRef } = await report.step(
     'PullImage: verified, pulled, unpacked',
@@ -86,13 +101,20 @@ export async function runFlow(report: StepReport, folder: string, undo: Undo, ke
 }
 
 function pull({ daemon, environment }: Context, reference: string) {
-  const sandboxConfig = { metadata: { name: 'web', uid: 'web', namespace: podNamespace, attempt: 0 }, logDirectory: environment.logs };
+  const sandboxConfig = {
+    metadata: { name: 'web', uid: 'web', namespace: podNamespace, attempt: 0 },
+    logDirectory: environment.logs,
+  };
   return daemon.cri.image.pullImage({ image: { image: reference }, sandboxConfig }, { timeoutMs: 60_000 });
 }
 
 async function tellUnsigned(context: Context): Promise<void> {
   const { report, environment, reference, image, daemon } = context;
-  const refusal = await report.step('PullImage: refused', () => expectRefusal(() => pull(context, reference)), refusalLines);
+  const refusal = await report.step(
+    'PullImage: refused',
+    () => expectRefusal(() => pull(context, reference)),
+    refusalLines,
+  );
   await report.step(
     'no byte of it is on disk; the verdict is',
     async () => {
@@ -107,10 +129,15 @@ async function tellUnsigned(context: Context): Promise<void> {
       );
       expect(holders.length === 0, 'no file holds a part of the image', holders.join(', '));
       const verdictId = String(refusal.failure.details?.['verdictId']);
-      expect(filesThatHold([environment.root], [verdictId]).length > 0, `verdict ${verdictId} is recorded`, 'it is nowhere');
+      expect(
+        filesThatHold([environment.root], [verdictId]).length > 0,
+        `verdict ${verdictId} is recorded`,
+        'it is nowhere',
+      );
       return { count: folders.flatMap(filesBelow).length, verdictId };
     },
-    ({ count, verdictId }) => `searched ${count} files; verdict ${shortDigest(verdictId)} remains, with its evidence`,
+    ({ count, verdictId }) =>
+      `searched ${count} files; verdict ${shortDigest(verdictId)} remains, with its evidence`,
   );
 }
 

@@ -77,7 +77,8 @@ async function rootFileSystem(page: string): Promise<Buffer> {
     tar.entry({ name: `${name}/`, type: 'directory', mode: name === 'tmp' ? 0o1777 : 0o755, mtime });
   tar.entry({ name: 'bin/busybox', mode: 0o755, mtime }, readFileSync(busybox));
   for (const applet of execFileSync(busybox, ['--list'], { encoding: 'utf8' }).split('\n')) {
-    if (applet !== '' && applet !== 'busybox') tar.entry({ name: `bin/${applet}`, type: 'symlink', linkname: 'busybox', mtime });
+    if (applet !== '' && applet !== 'busybox')
+      tar.entry({ name: `bin/${applet}`, type: 'symlink', linkname: 'busybox', mtime });
   }
   tar.entry({ name: 'etc/passwd', mtime }, 'root:x:0:0:root:/:/bin/sh\n');
   tar.entry({ name: 'etc/group', mtime }, 'root:x:0:\n');

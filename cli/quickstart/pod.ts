@@ -32,7 +32,11 @@ export type PodConfig = ReturnType<typeof podConfig>;
 
 /** Labels by which crictl and a kubelet recognize pods and containers. */
 function podLabels(name: string, uid: string): Record<string, string> {
-  return { 'io.kubernetes.pod.name': name, 'io.kubernetes.pod.namespace': podNamespace, 'io.kubernetes.pod.uid': uid };
+  return {
+    'io.kubernetes.pod.name': name,
+    'io.kubernetes.pod.namespace': podNamespace,
+    'io.kubernetes.pod.uid': uid,
+  };
 }
 
 export function containerConfig(reference: string, imageRef: string, pod: PodConfig) {
@@ -54,10 +58,18 @@ export async function readPage(address: string): Promise<string> {
   let reason = '';
   while (performance.now() < until) {
     try {
-      const answer = await fetch(`http://${address}:${webPort}/`, { headers: { connection: 'close' }, signal: AbortSignal.timeout(1000) });
+      const answer = await fetch(`http://${address}:${webPort}/`, {
+        headers: { connection: 'close' },
+        signal: AbortSignal.timeout(1000),
+      });
       return (await answer.text()).trim();
     } catch (thrown) {
-      reason = thrown instanceof Error ? (thrown.cause instanceof Error ? thrown.cause.message : thrown.message) : String(thrown);
+      reason =
+        thrown instanceof Error
+          ? thrown.cause instanceof Error
+            ? thrown.cause.message
+            : thrown.message
+          : String(thrown);
       await pause(20);
     }
   }
@@ -95,7 +107,15 @@ export interface Execution {
 }
 
 /** Runs a command in the container and returns what it printed, on both streams. */
-export async function execute(cri: CriClient, containerId: string, cmd: readonly string[]): Promise<Execution> {
-  const { exitCode, stdout, stderr } = await cri.runtime.execSync({ containerId, cmd: [...cmd], timeout: 10 });
+export async function execute(
+  cri: CriClient,
+  containerId: string,
+  cmd: readonly string[],
+): Promise<Execution> {
+  const { exitCode, stdout, stderr } = await cri.runtime.execSync({
+    containerId,
+    cmd: [...cmd],
+    timeout: 10,
+  });
   return { exitCode, output: `${Buffer.from(stdout).toString()}${Buffer.from(stderr).toString()}`.trim() };
 }

@@ -13,8 +13,15 @@ export async function pushImage(repository: RegistryRepository, image: Image, ta
  * Attaches to `toDigest` what was signed for `fromDigest`: the attack of a user who can write to the registry
  * but has no key.
  */
-export async function transplantSignature(repository: RegistryRepository, fromDigest: string, toDigest: string): Promise<number> {
-  const [subject, { descriptors }] = await Promise.all([repository.resolve(toDigest), repository.referrers(fromDigest)]);
+export async function transplantSignature(
+  repository: RegistryRepository,
+  fromDigest: string,
+  toDigest: string,
+): Promise<number> {
+  const [subject, { descriptors }] = await Promise.all([
+    repository.resolve(toDigest),
+    repository.referrers(fromDigest),
+  ]);
   for (const descriptor of descriptors) {
     const { bytes } = await repository.manifest(descriptor);
     const manifest = parseJson(Buffer.from(bytes).toString()) as Record<string, unknown>;

@@ -43,7 +43,9 @@ export async function startRegistry(folder: string): Promise<Registry> {
   await answers(() => child.exitCode !== null, logFile);
   return {
     host,
-    version: /\d+\.\d+\.\d+/.exec(execFileSync(program, ['--version'], { encoding: 'utf8' }))?.[0] ?? 'of unknown version',
+    version:
+      /\d+\.\d+\.\d+/.exec(execFileSync(program, ['--version'], { encoding: 'utf8' }))?.[0] ??
+      'of unknown version',
     pid: child.pid ?? 0,
     async close() {
       child.kill('SIGKILL');

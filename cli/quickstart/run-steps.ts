@@ -16,7 +16,11 @@ export async function runSteps(context: Context, imageRef: string): Promise<void
   report.chapter('It runs, with a profile');
   const { podSandboxId } = await report.step('RunPodSandbox', () => runtime.runPodSandbox({ config }));
   const { containerId } = await report.step('CreateContainer: decided again, for this namespace', () =>
-    runtime.createContainer({ podSandboxId, config: containerConfig(reference, imageRef, config), sandboxConfig: config }),
+    runtime.createContainer({
+      podSandboxId,
+      config: containerConfig(reference, imageRef, config),
+      sandboxConfig: config,
+    }),
   );
   await report.step('StartContainer', () => runtime.startContainer({ containerId }));
   const { status } = await runtime.podSandboxStatus({ podSandboxId });
@@ -34,7 +38,11 @@ export async function runSteps(context: Context, imageRef: string): Promise<void
     'its log is read, in the CRI format',
     async () => {
       const lines = await readLog(join(config.logDirectory, 'server/0.log'), 'serving on port');
-      expect(/^\S+ stdout F serving on port/.test(lines[0] ?? ''), 'TIME stdout F serving on port …', lines[0] ?? '');
+      expect(
+        /^\S+ stdout F serving on port/.test(lines[0] ?? ''),
+        'TIME stdout F serving on port …',
+        lines[0] ?? '',
+      );
       return lines;
     },
     (lines) => lines.slice(0, 2),
@@ -57,7 +65,10 @@ export async function runSteps(context: Context, imageRef: string): Promise<void
   await report.step(
     'only the pool of namespaces is left',
     () => expectOnlyThePool(context, [podSandboxId, containerId], address),
-    (pool) => [`${pool} namespaces kept ready for the next pods`, 'no mount, link, address, rule, cgroup, process or file of this pod'],
+    (pool) => [
+      `${pool} namespaces kept ready for the next pods`,
+      'no mount, link, address, rule, cgroup, process or file of this pod',
+    ],
   );
 }
 
@@ -66,7 +77,11 @@ async function tellWalls({ report, daemon }: Context, containerId: string): Prom
   await report.step(
     'exec works',
     async () => {
-      const { exitCode, output } = await run('sh', '-c', 'echo "$(hostname), uid $(id -u), $(ls / | wc -w) folders"');
+      const { exitCode, output } = await run(
+        'sh',
+        '-c',
+        'echo "$(hostname), uid $(id -u), $(ls / | wc -w) folders"',
+      );
       expect(exitCode === 0 && output.startsWith('web, uid 0'), 'web, uid 0', output);
       return output;
     },
@@ -74,7 +89,11 @@ async function tellWalls({ report, daemon }: Context, containerId: string): Prom
   );
   const forbidden = async (command: readonly string[]) => {
     const { exitCode, output } = await run(...command);
-    expect(exitCode !== 0 && /not permitted|not implemented/i.test(output), 'Operation not permitted', `exit ${exitCode}: ${output}`);
+    expect(
+      exitCode !== 0 && /not permitted|not implemented/i.test(output),
+      'Operation not permitted',
+      `exit ${exitCode}: ${output}`,
+    );
     return output;
   };
   const withCommand = (command: string) => (output: string) => [`# ${command}`, output];
@@ -95,7 +114,9 @@ async function tellWalls({ report, daemon }: Context, containerId: string): Prom
       const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(output)?.[1] ?? '';
       expect(field('Seccomp') === '2', 'Seccomp: 2 (a filter)', field('Seccomp'));
       const granted = BigInt(`0x${field('CapBnd')}`);
-      const all = BigInt(`0x${/^CapBnd:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
+      const all = BigInt(
+        `0x${/^CapBnd:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`,
+      );
       expect((granted & ~all) === 0n && granted < all, 'fewer capabilities than the host', field('CapBnd'));
       return `seccomp filter, ${countBits(granted)} of ${countBits(all)} capabilities, no_new_privs ${field('NoNewPrivs')}`;
     },
@@ -113,7 +134,9 @@ function expectOnlyThePool({ environment }: Context, ids: readonly string[], add
   const marks = [...ids, environment.cgroupParent, address];
   const left = [
     ...traces.filter(
-      (trace) => marks.some((mark) => trace.includes(mark)) || /^link veth|^process .*conmon|mount .*(overlay|merged|rootfs)/.test(trace),
+      (trace) =>
+        marks.some((mark) => trace.includes(mark)) ||
+        /^link veth|^process .*conmon|mount .*(overlay|merged|rootfs)/.test(trace),
     ),
     ...filesBelow(environment.root)
       .concat(filesBelow(environment.state))

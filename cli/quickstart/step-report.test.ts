@@ -31,7 +31,14 @@ describe('the story', () => {
 
   it('shows why a step does not hold and what to do, throws it on, and ends badly', async () => {
     const { story: report, text } = reported();
-    const failure = new PortcullisError({ code: 'X_Y', kind: 'internal', attempted: 'do', on: 'it', why: 'it is raining', fix: 'wait' });
+    const failure = new PortcullisError({
+      code: 'X_Y',
+      kind: 'internal',
+      attempted: 'do',
+      on: 'it',
+      why: 'it is raining',
+      fix: 'wait',
+    });
     await assert.rejects(
       report.step('go out', () => {
         throw failure;

@@ -9,7 +9,11 @@ export interface StepReport {
    * Runs one step. Prints its title, a check mark, its duration, and the lines that `tell` returns for its
    * result. A step that throws is shown with the reason; the error is thrown on.
    */
-  step<T>(title: string, body: () => Promise<T> | T, report?: (value: T) => string | readonly string[]): Promise<T>;
+  step<T>(
+    title: string,
+    body: () => Promise<T> | T,
+    report?: (value: T) => string | readonly string[],
+  ): Promise<T>;
   /** Prints lines between steps, unchanged. */
   say(...lines: readonly string[]): void;
   /** Prints the closing line. Returns whether every step succeeded. */
@@ -28,7 +32,8 @@ export interface Step {
 }
 
 export function createStepReport(paper: Paper, clock: () => number = () => performance.now()): StepReport {
-  const paint = (code: number, text: string): string => (paper.colour ? `\u001b[${code}m${text}\u001b[0m` : text);
+  const paint = (code: number, text: string): string =>
+    paper.colour ? `\u001b[${code}m${text}\u001b[0m` : text;
   const [good, bad, running] = paper.unicode ? ['✓', '✗', '…'] : ['ok', 'NO', '..'];
   const began = clock();
   const steps: Step[] = [];
@@ -41,10 +46,14 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
   const show = (mark: string, code: number, title: string, ms: number | undefined): void => {
     const time = ms === undefined ? '' : duration(ms);
     const text = line(mark, title, time).replace(mark, paint(code, mark));
-    paper.write(`${paper.live ? '\r\u001b[2K' : ''}${time === '' ? text : text.slice(0, -time.length) + paint(2, time)}`);
+    paper.write(
+      `${paper.live ? '\r\u001b[2K' : ''}${time === '' ? text : text.slice(0, -time.length) + paint(2, time)}`,
+    );
   };
   const details = (lines: string | readonly string[]): void => {
-    const reported = (typeof lines === 'string' ? [lines] : lines).flatMap((text) => wrap(shortenDigests(text), paper.width - 6));
+    const reported = (typeof lines === 'string' ? [lines] : lines).flatMap((text) =>
+      wrap(shortenDigests(text), paper.width - 6),
+    );
     for (const text of reported) paper.write(`${paint(2, `      ${text}`)}\n`);
   };
 
@@ -60,7 +69,13 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
       const started = clock();
       const end = (mark: string, code: number, found: string | readonly string[]): void => {
         const ms = clock() - started;
-        steps.push({ chapter: chapterTitle, title, held: mark === good, ms, found: typeof found === 'string' ? [found] : found });
+        steps.push({
+          chapter: chapterTitle,
+          title,
+          held: mark === good,
+          ms,
+          found: typeof found === 'string' ? [found] : found,
+        });
         show(mark, code, title, ms);
         paper.write('\n');
         details(found);
@@ -70,7 +85,9 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
         end(good, 32, report?.(value) ?? []);
         return value;
       } catch (thrown) {
-        const reported = isPortcullisError(thrown) ? [thrown.failure.why, thrown.failure.fix, `[${thrown.code}]`] : [reasonOf(thrown)];
+        const reported = isPortcullisError(thrown)
+          ? [thrown.failure.why, thrown.failure.fix, `[${thrown.code}]`]
+          : [reasonOf(thrown)];
         end(
           bad,
           31,
@@ -83,7 +100,9 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
       const held = steps.filter((step) => step.held).length;
       const whole = held === steps.length;
       const seconds = ((clock() - began) / 1000).toFixed(1);
-      const verdict = whole ? `${good} all ${held} steps succeeded` : `${bad} ${steps.length - held} of ${steps.length} steps failed`;
+      const verdict = whole
+        ? `${good} all ${held} steps succeeded`
+        : `${bad} ${steps.length - held} of ${steps.length} steps failed`;
       paper.write(`\n${paint(whole ? 32 : 31, verdict)} in ${seconds} s\n`);
       return whole;
     },

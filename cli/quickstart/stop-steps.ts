@@ -23,7 +23,12 @@ export async function stopSteps({ report, environment, daemon, untouched, image 
 }
 
 /** With --keep: runs the pod again and leaves the endpoint serving. Returns how to look at it. */
-export async function keepSteps({ report, environment, daemon, reference }: Context): Promise<readonly string[]> {
+export async function keepSteps({
+  report,
+  environment,
+  daemon,
+  reference,
+}: Context): Promise<readonly string[]> {
   report.chapter('It stays, for you to look at');
   const config = podConfig(environment, 'web');
   const { runtime } = daemon.cri;

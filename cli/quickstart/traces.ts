@@ -27,7 +27,10 @@ export function newTraces(before: readonly string[], after: readonly string[]): 
  * has its own.
  */
 function mounts(folder: string): string[] {
-  const places = ['self', ...readdirSync('/proc').filter((name) => /^\d+$/.test(name) && command(name).includes(folder))];
+  const places = [
+    'self',
+    ...readdirSync('/proc').filter((name) => /^\d+$/.test(name) && command(name).includes(folder)),
+  ];
   const tables = new Map(places.map((place) => [link(`/proc/${place}/ns/mnt`), place]));
   return [...tables.values()]
     .flatMap((place) => read(`/proc/${place}/mountinfo`).split('\n'))
@@ -85,7 +88,10 @@ function link(path: string): string {
 }
 
 /** Lists files under `folders` whose path or content holds one of the needles. */
-export function filesThatHold(folders: readonly string[], needles: readonly (string | Uint8Array)[]): readonly string[] {
+export function filesThatHold(
+  folders: readonly string[],
+  needles: readonly (string | Uint8Array)[],
+): readonly string[] {
   const bytes = needles.map((needle) => Buffer.from(needle as string));
   return folders.flatMap((folder) =>
     filesBelow(folder).filter((path) => {

@@ -20,12 +20,24 @@ describe('files that services are applied from', () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   it('an unreadable file is refused with its place, the others are read', async () => {
-    const files = ['-f', at('gone.yaml'), '-f', at('first.yaml'), '-f', at('many'), '-f', at('first.yaml/below.yaml')];
+    const files = [
+      '-f',
+      at('gone.yaml'),
+      '-f',
+      at('first.yaml'),
+      '-f',
+      at('many'),
+      '-f',
+      at('first.yaml/below.yaml'),
+    ];
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
     assert.deepEqual([code, stdout], [1, 'first right\nsecond right\n'], stderr);
     assert.match(stderr, /\/gone\.yaml: it cannot be read: it does not exist/u);
     assert.match(stderr, /\/many\/circle\.yaml: it cannot be read: its symbolic links form a loop/u);
-    assert.match(stderr, /\/first\.yaml\/below\.yaml: it cannot be read: a part of its path is not a folder/u);
+    assert.match(
+      stderr,
+      /\/first\.yaml\/below\.yaml: it cannot be read: a part of its path is not a folder/u,
+    );
   });
 
   it('an endless or binary file is refused with its place, and no more of it is read than the size limit', async () => {
@@ -38,7 +50,14 @@ describe('files that services are applied from', () => {
   });
 
   it('when no file can be read nothing is applied, and the error code says so', async () => {
-    const { code, stdout, stderr } = await portcullis(['service', 'apply', '-f', at('gone.yaml'), '-f', at('nor.yaml')]);
+    const { code, stdout, stderr } = await portcullis([
+      'service',
+      'apply',
+      '-f',
+      at('gone.yaml'),
+      '-f',
+      at('nor.yaml'),
+    ]);
     assert.deepEqual([code === 0, stdout], [false, ''], stderr);
     assert.match(stderr, /CLI_FILE_UNREADABLE/u);
     assert.match(stderr, /gone\.yaml/u);

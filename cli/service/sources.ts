@@ -30,7 +30,9 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
     else unread.push(read);
   };
   const takeFolder = async (folder: string): Promise<void> => {
-    for (const name of (await readdir(folder)).filter((one) => /^[^.].*\.(?:ya?ml|json)$/u.test(one)).toSorted()) {
+    for (const name of (await readdir(folder))
+      .filter((one) => /^[^.].*\.(?:ya?ml|json)$/u.test(one))
+      .toSorted()) {
       const file = join(folder, name);
       try {
         // Reading a pipe would block.

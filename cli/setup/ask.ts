@@ -6,8 +6,8 @@ export interface Questions {
   /** Returns the answer without surrounding white space. @throws PortcullisError CLI_SETUP_CANCELLED */
   ask(question: string): Promise<string>;
   /**
-   * Returns whether the answer is yes. Lines that were typed before the question do not count: nobody had seen
-   * it. @throws PortcullisError CLI_SETUP_CANCELLED
+   * Returns whether the answer is yes. Lines that were typed before the question do not count: nobody had
+   * seen it. @throws PortcullisError CLI_SETUP_CANCELLED
    */
   confirm(question: string): Promise<boolean>;
   close(): void;
@@ -20,7 +20,8 @@ export interface Questions {
 export function openQuestions(): Questions {
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: true });
   const early: string[] = [];
-  let waiting: { readonly resolve: (line: string) => void; readonly reject: (error: Error) => void } | undefined;
+  let waiting:
+    { readonly resolve: (line: string) => void; readonly reject: (error: Error) => void } | undefined;
   let isOpen = true;
   lines.on('line', (text) => {
     if (waiting === undefined) early.push(text);

@@ -15,8 +15,8 @@ export interface Found {
   /** The daemon's flags: settings for a new configuration file. */
   readonly flags: DaemonFlags;
   /**
-   * The file of the trust policy. `kept`: policy files exist, and this is the first of them. `invalid`: the daemon
-   * does not put them in force.
+   * The file of the trust policy. `kept`: policy files exist, and this is the first of them. `invalid`: the
+   * daemon does not put them in force.
    */
   readonly policy: { readonly file: string; readonly kept: boolean; readonly invalid?: true };
   /** The network that pods get already. */
@@ -26,13 +26,15 @@ export interface Found {
 
 /**
  * Reads the configuration of the daemon, and which policy and network it would use.
- * @throws PortcullisError CONFIG_INVALID, CLI_SETUP_CONFIG_DIFFERS, and why a folder of networks cannot be used
+ * @throws PortcullisError CONFIG_INVALID, CLI_SETUP_CONFIG_DIFFERS, and why a folder of networks cannot be
+ * used
  */
 export async function readFound(config: string | undefined, flags: DaemonFlags): Promise<Found> {
   const configFile = resolve(config ?? defaultConfigFile);
   const configExists = await exists(configFile);
   const settings = await loadDaemonConfig({ file: configFile, mayBeMissing: true, flags });
-  if (configExists && !isDeepStrictEqual(await loadDaemonConfig({ file: configFile }), settings)) throw configDiffers(configFile, flags);
+  if (configExists && !isDeepStrictEqual(await loadDaemonConfig({ file: configFile }), settings))
+    throw configDiffers(configFile, flags);
   const networks: ReportSource = {
     databasePath: join(settings.root, 'network.db'),
     confDir: settings.cni.confDir,
@@ -49,7 +51,10 @@ export async function readFound(config: string | undefined, flags: DaemonFlags):
   };
 }
 
-/** Returns whether a file of that name exists. @throws PortcullisError CLI_SETUP_NOT_A_FILE: something else has that name */
+/**
+ * Returns whether a file of that name exists. @throws PortcullisError CLI_SETUP_NOT_A_FILE: something else
+ * has that name
+ */
 export async function exists(path: string): Promise<boolean> {
   const found = await lstat(path).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -70,7 +75,9 @@ export async function exists(path: string): Promise<boolean> {
 
 function networkOf(settings: DaemonConfig, source: ReportSource, configFile: string): Found['network'] {
   const { overlay } = settings.network;
-  return overlay === undefined ? findPodNetwork(source) : { name: overlay.name ?? 'overlay', file: configFile };
+  return overlay === undefined
+    ? findPodNetwork(source)
+    : { name: overlay.name ?? 'overlay', file: configFile };
 }
 
 /** Returns the first policy file that the daemon reads, or the file to write where there is none. */
@@ -82,13 +89,18 @@ async function findPolicy(paths: readonly string[]): Promise<Found['policy']> {
   return { file: /\.(ya?ml|json)$/u.test(path) ? path : join(path, 'policy.yaml'), kept: false };
 }
 
-async function policyFiles(paths: readonly string[]): Promise<{ readonly files: readonly string[]; readonly invalid: boolean }> {
+async function policyFiles(
+  paths: readonly string[],
+): Promise<{ readonly files: readonly string[]; readonly invalid: boolean }> {
   try {
     return { files: (await loadPolicySet({ paths })).files, invalid: false };
   } catch (error) {
     // An invalid policy is the user's all the same: its files are kept.
     if (!isPortcullisError(error) || error.code !== 'TRUST_POLICY_INVALID') throw error;
-    return { files: (error.failure.details?.['files'] as readonly string[] | undefined) ?? [], invalid: true };
+    return {
+      files: (error.failure.details?.['files'] as readonly string[] | undefined) ?? [],
+      invalid: true,
+    };
   }
 }
 

@@ -49,7 +49,9 @@ export async function makePlan(found: Found, choices: Choices): Promise<Plan> {
   const policyKey = join(dirname(policy.file), 'cosign.pub');
   const keyFiles = choices.key === undefined ? [] : await planKey(choices.key, policyKey);
   const network = planPodNetwork(found, choices);
-  const files = [...keyFiles, network.file, ...(await planPolicy(found, choices)), planConfig(found)].filter((file) => file !== undefined);
+  const files = [...keyFiles, network.file, ...(await planPolicy(found, choices)), planConfig(found)].filter(
+    (file) => file !== undefined,
+  );
   const needsKey = choices.key === undefined && !policy.kept && !(await exists(policyKey));
   return {
     files,
@@ -57,10 +59,14 @@ export async function makePlan(found: Found, choices: Choices): Promise<Plan> {
     bridges: network.bridges,
     next: [
       ...(needsKey
-        ? [`copy the public key of your images to ${policyKey}: the policy is invalid without it, and the daemon admits nothing`]
+        ? [
+            `copy the public key of your images to ${policyKey}: the policy is invalid without it, and the daemon admits nothing`,
+          ]
         : []),
       ...(policy.invalid === true
-        ? [`correct the policy: it is not valid, and the daemon admits nothing: portcullis policy check ${dirname(policy.file)}`]
+        ? [
+            `correct the policy: it is not valid, and the daemon admits nothing: portcullis policy check ${dirname(policy.file)}`,
+          ]
         : []),
     ],
   };
@@ -70,7 +76,11 @@ async function planKey(prefix: string, policyKey: string): Promise<SetupFile[]> 
   if (prefix === '' || prefix.endsWith('/'))
     throw invalid('make a key pair', prefix, 'a prefix is a path such as cosign or /root/keys/cosign');
   const [privateFile, publicFile] = [resolve(`${prefix}.key`), resolve(`${prefix}.pub`)];
-  const [hasPrivate, hasPublic, hasPolicyKey] = [await exists(privateFile), await exists(publicFile), await exists(policyKey)];
+  const [hasPrivate, hasPublic, hasPolicyKey] = [
+    await exists(privateFile),
+    await exists(publicFile),
+    await exists(policyKey),
+  ];
   if (!hasPrivate && hasPublic)
     throw new PortcullisError({
       code: 'TRUST_KEY_EXISTS',
@@ -80,7 +90,11 @@ async function planKey(prefix: string, policyKey: string): Promise<SetupFile[]> 
       why: `the file exists, but ${privateFile} does not`,
       fix: 'choose another prefix, or remove it',
     });
-  if (hasPolicyKey && policyKey !== publicFile && !(hasPublic && (await hasSameContent(publicFile, policyKey))))
+  if (
+    hasPolicyKey &&
+    policyKey !== publicFile &&
+    !(hasPublic && (await hasSameContent(publicFile, policyKey)))
+  )
     throw new PortcullisError({
       code: 'CLI_SETUP_KEY_DIFFERS',
       kind: 'precondition',
@@ -89,8 +103,16 @@ async function planKey(prefix: string, policyKey: string): Promise<SetupFile[]> 
       why: `it exists and is not ${publicFile}, and nothing is overwritten`,
       fix: 'give the prefix of the pair that it belongs to, leave out --key, or move the file away',
     });
-  const key = (path: string, purpose: string, mode: SetupFile['mode'], kept: boolean, note: string): SetupFile =>
-    kept ? { path, purpose, mode, state: 'kept', note: 'it exists' } : { path, purpose, mode, state: 'new', note };
+  const key = (
+    path: string,
+    purpose: string,
+    mode: SetupFile['mode'],
+    kept: boolean,
+    note: string,
+  ): SetupFile =>
+    kept
+      ? { path, purpose, mode, state: 'kept', note: 'it exists' }
+      : { path, purpose, mode, state: 'new', note };
   return [
     key(
       privateFile,
@@ -100,7 +122,9 @@ async function planKey(prefix: string, policyKey: string): Promise<SetupFile[]> 
       'a new ECDSA P-256 key, encrypted with a passphrase; keep it away from other users',
     ),
     key(publicFile, 'public key', '0644', hasPublic, 'the public half of this key'),
-    ...(policyKey === publicFile ? [] : [key(policyKey, 'public key for the policy', '0644', hasPolicyKey, `a copy of ${publicFile}`)]),
+    ...(policyKey === publicFile
+      ? []
+      : [key(policyKey, 'public key for the policy', '0644', hasPolicyKey, `a copy of ${publicFile}`)]),
   ];
 }
 
@@ -150,12 +174,26 @@ function planPodNetwork(
 async function planPolicy({ policy }: Found, { images }: Choices): Promise<SetupFile[]> {
   const purpose = 'trust policy';
   if (policy.kept)
-    return [{ path: policy.file, purpose, mode: '0644', state: 'kept', note: 'it exists; other images need rules of their own' }];
+    return [
+      {
+        path: policy.file,
+        purpose,
+        mode: '0644',
+        state: 'kept',
+        note: 'it exists; other images need rules of their own',
+      },
+    ];
   const starter = starterPolicyFiles(policy.file, images);
   const schemaExists = await exists(starter.schema.file);
-  const schema = { path: starter.schema.file, purpose: 'schema of the policy, for editors', mode: '0644' } as const;
+  const schema = {
+    path: starter.schema.file,
+    purpose: 'schema of the policy, for editors',
+    mode: '0644',
+  } as const;
   return [
-    schemaExists ? { ...schema, state: 'kept', note: 'it exists' } : { ...schema, state: 'new', content: starter.schema.content },
+    schemaExists
+      ? { ...schema, state: 'kept', note: 'it exists' }
+      : { ...schema, state: 'new', content: starter.schema.content },
     { path: starter.policy.file, purpose, mode: '0644', state: 'new', content: starter.policy.content },
   ];
 }
@@ -165,7 +203,11 @@ function planConfig({ configFile, configExists, flags }: Found): SetupFile | und
   const file = { path: configFile, purpose: 'configuration of the daemon', mode: '0644' } as const;
   if (configExists) return { ...file, state: 'kept', note: 'it exists' };
   if (Object.keys(flags).length === 0) return undefined;
-  return { ...file, state: 'new', content: `# docs/configuration.md lists every option.\n${formatFlags(flags, (path) => resolve(path))}` };
+  return {
+    ...file,
+    state: 'new',
+    content: `# docs/configuration.md lists every option.\n${formatFlags(flags, (path) => resolve(path))}`,
+  };
 }
 
 function invalid(attempted: string, on: string, why: string): PortcullisError {

@@ -8,8 +8,12 @@ export function formatPlan(files: readonly SetupFile[]): string {
   const created = files.filter(({ state }) => state === 'new');
   const kept = files.filter(({ state }) => state === 'kept');
   return [
-    created.length === 0 ? 'nothing to write\n' : `to write: ${created.length} file${created.length === 1 ? '' : 's'}\n`,
-    ...created.map((file) => `\n${file.path}   (${file.purpose}, mode ${file.mode})\n${indented(contentOf(file))}`),
+    created.length === 0
+      ? 'nothing to write\n'
+      : `to write: ${created.length} file${created.length === 1 ? '' : 's'}\n`,
+    ...created.map(
+      (file) => `\n${file.path}   (${file.purpose}, mode ${file.mode})\n${indented(contentOf(file))}`,
+    ),
     ...(kept.length === 0 ? [] : ['\nkept as they are:\n', ...kept.map(line)]),
   ].join('');
 }

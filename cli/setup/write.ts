@@ -13,7 +13,10 @@ import type { Plan, SetupFile } from './plan.ts';
  * @returns the files with their new states
  * @throws PortcullisError CLI_SETUP_NO_ACCESS before anything is written; STORAGE_…, TRUST_…
  */
-export async function writePlan({ files, key }: Plan, passphrase: PassphraseSource): Promise<readonly SetupFile[]> {
+export async function writePlan(
+  { files, key }: Plan,
+  passphrase: PassphraseSource,
+): Promise<readonly SetupFile[]> {
   const made = files.filter(({ state }) => state === 'new');
   const keyFiles = key === undefined ? [] : [`${key.prefix}.key`, `${key.prefix}.pub`];
   for (const { path } of made) await requireWritable(path, keyFiles.includes(path));
@@ -22,7 +25,8 @@ export async function writePlan({ files, key }: Plan, passphrase: PassphraseSour
     if (keyFiles.includes(file.path)) continue;
     const content = file.path === pair?.policyKey ? await readFile(pair.publicFile) : (file.content ?? '');
     await makeFolder(dirname(file.path), 0o755);
-    if (!(await createFileAtomic(file.path, content, { mode: parseInt(file.mode, 8) }))) throw createdMeanwhile(file.path);
+    if (!(await createFileAtomic(file.path, content, { mode: parseInt(file.mode, 8) })))
+      throw createdMeanwhile(file.path);
   }
   return files.map((file) => (file.state === 'new' ? { ...file, state: 'written' } : file));
 }
@@ -36,7 +40,8 @@ async function requireWritable(path: string, only: boolean): Promise<void> {
       await access(folder, constants.W_OK | constants.X_OK);
       return;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !only && dirname(folder) !== folder) folder = dirname(folder);
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !only && dirname(folder) !== folder)
+        folder = dirname(folder);
       else throw noAccess(path, folder, error);
     }
   }

@@ -53,14 +53,19 @@ export function registerArchive(trust: Command): void {
     .description('write an image, its evidence and its signed metadata into one file')
     .argument('<image>', 'reference of the image')
     .argument('<file>', 'to write')
-    .option('--metadata <address>', 'address of its signed metadata, if not stored with it in the registry: https://… or oci://…')
+    .option(
+      '--metadata <address>',
+      'address of its signed metadata, if not stored with it in the registry: https://… or oci://…',
+    )
     .option('--fresh-for <duration>', 'how long the archive may be used', '30d')
     .option('--key <file|uri>', 'key that signs the archive')
     .option('--passphrase-file <file>', 'file whose first line is the passphrase');
   withOutput(withRegistries(create)).action((reference: string, file: string, flags: Flags) => {
     const freshFor = parseDuration(flags.freshFor);
     if (freshFor === undefined)
-      return create.error(`error: --fresh-for ${flags.freshFor}: write a duration such as 30d`, { exitCode: exitCodes.usage });
+      return create.error(`error: --fresh-for ${flags.freshFor}: write a duration such as 30d`, {
+        exitCode: exitCodes.usage,
+      });
     return withRegistry(flags, async (registry) => {
       const made = await archiveReference({
         reference,
@@ -81,12 +86,18 @@ export function registerArchive(trust: Command): void {
 
   const verify = archive
     .command('verify')
-    .description('decide about the image of an archive, from the file alone; exits 0 admitted, 1 denied, 3 undecided')
+    .description(
+      'decide about the image of an archive, from the file alone; exits 0 admitted, 1 denied, 3 undecided',
+    )
     .argument('<file>', 'the archive')
     .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
     .option('--archive-key <file>', 'public key that must have signed the archive')
     .option('--namespace <name>', 'Kubernetes namespace', '')
-    .option('--trust-state <folder>', 'where accepted state is stored, to detect older archives', trustState());
+    .option(
+      '--trust-state <folder>',
+      'where accepted state is stored, to detect older archives',
+      trustState(),
+    );
   withOutput(withWide(verify)).action((file: string, flags: Flags) =>
     run(flags.output, async () => {
       const { policy } = await loadPolicy({ paths: flags.policy });
@@ -113,7 +124,11 @@ export function registerArchive(trust: Command): void {
   withOutput(withRegistries(load)).action((file: string, to: string, flags: Flags) =>
     withRegistry(flags, async (registry) => {
       const copied = await loadArchive({ file, to, registry, now: new Date(), ...keyOf(flags.archiveKey) });
-      print(flags.output, copied, `pushed ${copied.digest} as ${copied.reference} (pieces of evidence: ${copied.evidence})\n`);
+      print(
+        flags.output,
+        copied,
+        `pushed ${copied.digest} as ${copied.reference} (pieces of evidence: ${copied.evidence})\n`,
+      );
       return exitCodes.yes;
     }),
   );
@@ -124,7 +139,11 @@ export function registerArchive(trust: Command): void {
  * user has seen.
  */
 function trustState(): string {
-  return join(process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'), 'portcullis', 'trust-archives');
+  return join(
+    process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'),
+    'portcullis',
+    'trust-archives',
+  );
 }
 
 const mostKeyBytes = 64 * 1024;
@@ -136,9 +155,15 @@ function keyOf(file: string | undefined): { readonly key?: PolicyKey } {
   return { key };
 }
 
-function withRegistry(flags: Flags, body: (registry: Awaited<ReturnType<typeof openRegistries>>) => Promise<number>): Promise<void> {
+function withRegistry(
+  flags: Flags,
+  body: (registry: Awaited<ReturnType<typeof openRegistries>>) => Promise<number>,
+): Promise<void> {
   return run(flags.output, async () => {
-    const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+    const registry = await openRegistries({
+      mirrors: flags.registryMirror,
+      insecureHosts: flags.insecureRegistry,
+    });
     try {
       return await body(registry);
     } finally {

@@ -49,19 +49,31 @@ export function registerDelegate(trust: Command): void {
     const scopes: DelegationScope[] = [
       ...(flags.path.length > 0 ? [{ kind: 'patterns' as const, patterns: flags.path }] : []),
       ...(flags.prefix.length > 0 ? [{ kind: 'prefixes' as const, prefixes: flags.prefix }] : []),
-      ...(flags.hashPrefix.length > 0 ? [{ kind: 'hash-prefixes' as const, prefixes: flags.hashPrefix }] : []),
+      ...(flags.hashPrefix.length > 0
+        ? [{ kind: 'hash-prefixes' as const, prefixes: flags.hashPrefix }]
+        : []),
       ...(flags.allPaths ? [{ kind: 'prefixes' as const, prefixes: [''] }] : []),
     ];
     const [scope] = scopes;
     if (scope === undefined || scopes.length > 1)
-      return add.error('error: name paths in one way: --path, --prefix, --hash-prefix or --all-paths', { exitCode: exitCodes.usage });
+      return add.error('error: name paths in one way: --path, --prefix, --hash-prefix or --all-paths', {
+        exitCode: exitCodes.usage,
+      });
     if (flags.hashPrefix.some((prefix) => !/^[0-9a-f]{1,64}$/u.test(prefix)))
       return add.error('error: --hash-prefix: write small hexadecimal digits', { exitCode: exitCodes.usage });
-    if (flags.roleKey.length === 0) return add.error('error: name the signers: --role-key FILE', { exitCode: exitCodes.usage });
+    if (flags.roleKey.length === 0)
+      return add.error('error: name the signers: --role-key FILE', { exitCode: exitCodes.usage });
     const threshold = thresholdOf(add, flags.threshold);
     return performOwner(name, flags, async (owner) => {
       const delegator = byOf(role, flags.by);
-      await owner.delegate({ delegator, name: role, terminating: flags.terminating, scope, files: flags.roleKey, threshold });
+      await owner.delegate({
+        delegator,
+        name: role,
+        terminating: flags.terminating,
+        scope,
+        files: flags.roleKey,
+        threshold,
+      });
       print(
         flags.output,
         { name, role, by: delegator, threshold },
@@ -77,7 +89,10 @@ export function registerDelegate(trust: Command): void {
     .argument('<name>', 'of the collection')
     .argument('<role>', 'whose')
     .option('--by <role>', 'who delegates')
-    .addHelpText('after', `\nExamples:\n  $ portcullis trust delegate remove registry.example.com/pay/app targets/releases\n`);
+    .addHelpText(
+      'after',
+      `\nExamples:\n  $ portcullis trust delegate remove registry.example.com/pay/app targets/releases\n`,
+    );
   withOwner(remove).action((name: string, role: string, flags: DelegateFlags) =>
     performOwner(name, flags, async (owner) => {
       await owner.stage({ kind: 'undelegate', delegator: byOf(role, flags.by), name: role });

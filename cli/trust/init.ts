@@ -36,7 +36,12 @@ export function registerInit(trust: Command): void {
     .command('init')
     .description('create a collection: its keys, and where it will be published')
     .argument('<name>', 'of the collection; for images the reference without its tag')
-    .option('--to <place>', 'https://SERVICE, oci://REGISTRY/REPOSITORY[:TAG] or a folder; may be repeated', collect, [])
+    .option(
+      '--to <place>',
+      'https://SERVICE, oci://REGISTRY/REPOSITORY[:TAG] or a folder; may be repeated',
+      collect,
+      [],
+    )
     .addOption(new Option('--dialect <dialect>', 'what is signed').choices(['both', 'tuf', 'notary']))
     .option(
       '--role-key <role=file>',
@@ -45,14 +50,23 @@ export function registerInit(trust: Command): void {
       [],
     )
     .option('--threshold <role=count>', 'how many keys of the role must sign', byRole, [])
-    .option('--expiry <role=duration>', 'how long files of the role are good for, such as timestamp=24h', byRole, [])
+    .option(
+      '--expiry <role=duration>',
+      'how long files of the role are good for, such as timestamp=24h',
+      byRole,
+      [],
+    )
     .option('--local-keys', 'sign snapshot and timestamp here, also where a service could', false)
-    .option('--notary-root <file>', 'root of a collection that already exists in Notary’s dialect, as its owner has it')
+    .option(
+      '--notary-root <file>',
+      'root of a collection that already exists in Notary’s dialect, as its owner has it',
+    )
     .addHelpText('after', examples);
   withOwner(command).action((name: string, flags: InitFlags) => {
     const keys: Record<string, KeysNamed> = {};
     for (const role of [...flags.roleKey, ...flags.threshold].map(([one]) => one)) {
-      if (!roles.includes(role)) return command.error(`error: ${role}: roles are ${roles.join(', ')}`, { exitCode: exitCodes.usage });
+      if (!roles.includes(role))
+        return command.error(`error: ${role}: roles are ${roles.join(', ')}`, { exitCode: exitCodes.usage });
       const threshold = flags.threshold.findLast(([one]) => one === role)?.[1] ?? '1';
       keys[role] = {
         files: flags.roleKey.filter(([one]) => one === role).map(([, file]) => file),
@@ -74,7 +88,11 @@ export function registerInit(trust: Command): void {
       });
       const { dialects, destinations } = settings;
       const where = destinations.length === 0 ? 'nowhere yet' : destinations.join(', ');
-      print(flags.output, { name, dialects, destinations }, `created ${name} (${dialects.join(' and ')}), published to ${where}\n`);
+      print(
+        flags.output,
+        { name, dialects, destinations },
+        `created ${name} (${dialects.join(' and ')}), published to ${where}\n`,
+      );
       return exitCodes.yes;
     });
   });

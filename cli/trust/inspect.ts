@@ -10,7 +10,10 @@ export function registerInspect(trust: Command): void {
     .command('inspect')
     .description('show the roles of a collection: versions, expiry, keys, thresholds, and what is staged')
     .argument('<name>', 'of the collection')
-    .addHelpText('after', `\nExamples:\n  $ portcullis trust inspect registry.example.com/pay/app --output json\n`);
+    .addHelpText(
+      'after',
+      `\nExamples:\n  $ portcullis trust inspect registry.example.com/pay/app --output json\n`,
+    );
   withOwner(withWide(command)).action((name: string, flags: OwnerFlags) =>
     performOwner(name, flags, async (owner) => {
       const [settings, roles, staged] = await Promise.all([owner.settings(), owner.roles(), owner.staged()]);
@@ -24,7 +27,8 @@ export function registerInspect(trust: Command): void {
         role.scope === undefined ? '' : scopeText(role.scope),
       ]);
       const changes = staged.map(
-        (change) => `staged: ${change.kind} ${'path' in change ? change.path : 'name' in change ? change.name : change.role}\n`,
+        (change) =>
+          `staged: ${change.kind} ${'path' in change ? change.path : 'name' in change ? change.name : change.role}\n`,
       );
       print(
         flags.output,
@@ -36,9 +40,14 @@ export function registerInspect(trust: Command): void {
   );
 }
 
-function scopeText(scope: { readonly kind: string; readonly patterns?: readonly string[]; readonly prefixes?: readonly string[] }): string {
+function scopeText(scope: {
+  readonly kind: string;
+  readonly patterns?: readonly string[];
+  readonly prefixes?: readonly string[];
+}): string {
   if (scope.kind === 'patterns') return (scope.patterns ?? []).join(' ');
   const prefixes = scope.prefixes ?? [];
-  if (scope.kind === 'prefixes') return prefixes.map((prefix) => (prefix === '' ? 'all paths' : `${prefix}…`)).join(' ');
+  if (scope.kind === 'prefixes')
+    return prefixes.map((prefix) => (prefix === '' ? 'all paths' : `${prefix}…`)).join(' ');
   return prefixes.length === 16 ? 'all paths' : `sha256 ${prefixes.join(' ')}`;
 }

@@ -26,15 +26,27 @@ export function withOwner(command: Command): Command {
   const home = process.env['PORTCULLIS_TRUST_DIR'] ?? join(homedir(), '.portcullis', 'trust');
   command
     .option('--dir <folder>', 'collections and keys', home)
-    .option('--key <file|uri>', 'a private key that signs too: PEM, cosign’s file, or pkcs11:…; may be repeated', collect, [])
+    .option(
+      '--key <file|uri>',
+      'a private key that signs too: PEM, cosign’s file, or pkcs11:…; may be repeated',
+      collect,
+      [],
+    )
     .option('--passphrase-file <file>', 'file whose first line is the passphrase');
   return withOutput(withRegistries(command));
 }
 
 /** Runs a command's action on a collection of the owner. */
-export function performOwner(name: string, flags: OwnerFlags, action: (owner: Owner) => Promise<number>): Promise<void> {
+export function performOwner(
+  name: string,
+  flags: OwnerFlags,
+  action: (owner: Owner) => Promise<number>,
+): Promise<void> {
   return run(flags.output, async () => {
-    const registries = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+    const registries = await openRegistries({
+      mirrors: flags.registryMirror,
+      insecureHosts: flags.insecureRegistry,
+    });
     try {
       const owner = await openOwner({
         folder: flags.dir,
@@ -56,18 +68,26 @@ export function performOwner(name: string, flags: OwnerFlags, action: (owner: Ow
 }
 
 /** Parses `ROLE=VALUE`, repeatable. */
-export function byRole(text: string, before: readonly (readonly [string, string])[] = []): readonly (readonly [string, string])[] {
+export function byRole(
+  text: string,
+  before: readonly (readonly [string, string])[] = [],
+): readonly (readonly [string, string])[] {
   const [, role, value] = /^([^=\s]+)=(.+)$/su.exec(text) ?? [];
   return [...before, [role ?? '', value ?? text]];
 }
 
 /** Parses `--expiry ROLE=DURATION` into seconds by role. Ends the command for any other form. */
-export function expiryOf(command: Command, given: readonly (readonly [string, string])[]): Record<string, number> {
+export function expiryOf(
+  command: Command,
+  given: readonly (readonly [string, string])[],
+): Record<string, number> {
   return Object.fromEntries(
     given.map(([role, text]) => {
       const seconds = role === '' ? undefined : parseDuration(text);
       return seconds === undefined
-        ? command.error(`error: --expiry ${text}: write ROLE=DURATION, such as timestamp=24h`, { exitCode: exitCodes.usage })
+        ? command.error(`error: --expiry ${text}: write ROLE=DURATION, such as timestamp=24h`, {
+            exitCode: exitCodes.usage,
+          })
         : [role, seconds];
     }),
   );
@@ -77,5 +97,7 @@ export function expiryOf(command: Command, given: readonly (readonly [string, st
 export function thresholdOf(command: Command, text: string): number {
   return /^[1-9]\d{0,3}$/u.test(text)
     ? Number(text)
-    : command.error(`error: threshold ${text}: write a whole number, at least 1`, { exitCode: exitCodes.usage });
+    : command.error(`error: threshold ${text}: write a whole number, at least 1`, {
+        exitCode: exitCodes.usage,
+      });
 }

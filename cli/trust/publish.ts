@@ -38,11 +38,17 @@ export function registerPublish(trust: Command): void {
           ({ dialect, role, by, have, threshold, keyids }) =>
             `${role} (${dialect}): ${have} of ${threshold} signatures that ${by} demands; keys that may sign: ${keyids.map((id) => id.slice(0, 12)).join(', ')}`,
         ),
-        ...published.signed.map(({ dialect, role, version }) => `signed ${role} version ${version} (${dialect})`),
-        ...published.sent.map(({ address, dialect, files }) => `sent ${files} files to ${address} (${dialect})`),
+        ...published.signed.map(
+          ({ dialect, role, version }) => `signed ${role} version ${version} (${dialect})`,
+        ),
+        ...published.sent.map(
+          ({ address, dialect, files }) => `sent ${files} files to ${address} (${dialect})`,
+        ),
       ];
       if (published.missing.length > 0)
-        lines.push('nothing was published: sign with the missing keys (--key), or trust witness where they are');
+        lines.push(
+          'nothing was published: sign with the missing keys (--key), or trust witness where they are',
+        );
       else if (lines.length === 0) lines.push('everything is published already');
       print(flags.output, { name, ...published }, `${lines.join('\n')}\n`);
       return published.missing.length > 0 ? exitCodes.no : exitCodes.yes;

@@ -28,14 +28,21 @@ export function registerRotate(trust: Command): void {
     .description('stage other keys for a role, such as after a key was lost or stolen')
     .argument('<name>', 'of the collection')
     .addArgument(new Argument('<role>', 'whose keys').choices(['root', 'targets', 'snapshot', 'timestamp']))
-    .option('--new-key <file>', 'public key, certificate, private key or pkcs11: URI; may be repeated; default: a new key', collect, [])
+    .option(
+      '--new-key <file>',
+      'public key, certificate, private key or pkcs11: URI; may be repeated; default: a new key',
+      collect,
+      [],
+    )
     .option('--threshold <count>', 'how many of them must sign', '1')
     .option('--server-managed', 'the service makes the key and signs with it', false)
     .addHelpText('after', examples);
   withOwner(command).action((name: string, role: Role, flags: RotateFlags) => {
     const managed = flags.serverManaged;
     if (managed && (role === 'root' || role === 'targets'))
-      return command.error(`error: --server-managed: a service never holds ${role} keys`, { exitCode: exitCodes.usage });
+      return command.error(`error: --server-managed: a service never holds ${role} keys`, {
+        exitCode: exitCodes.usage,
+      });
     const threshold = thresholdOf(command, flags.threshold);
     return performOwner(name, flags, async (owner) => {
       if (managed && role !== 'root' && role !== 'targets') await owner.rotateToServer(role);

@@ -42,16 +42,24 @@ Exit status: 0 stopped, 2 wrong use, 4 failed.`;
 export function registerServe(trust: Command): void {
   const command = trust
     .command('serve')
-    .description('serve collections of signed metadata: Notary v1 (notary, docker content trust) and TUF, over HTTP')
+    .description(
+      'serve collections of signed metadata: Notary v1 (notary, docker content trust) and TUF, over HTTP',
+    )
     .requiredOption('--listen <host:port>', 'where to listen')
     .requiredOption('--data <folder>', 'database and key file; created if absent')
-    .option('--key-file <file>', 'key that encrypts the snapshot and timestamp keys in the database; default: DATA/service.key')
+    .option(
+      '--key-file <file>',
+      'key that encrypts the snapshot and timestamp keys in the database; default: DATA/service.key',
+    )
     .option('--tls-cert <file>', 'PEM certificate chain; without it plain HTTP')
     .option('--tls-key <file>', 'PEM private key of the certificate')
     .option('--auth-realm <url>', 'where clients get tokens; requires a token from every client')
     .option('--auth-service <name>', 'required audience of tokens (aud)')
     .option('--auth-issuer <name>', 'required issuer of tokens (iss)')
-    .option('--auth-certificates <file>', 'PEM certificates of keys that sign tokens, or of their authorities')
+    .option(
+      '--auth-certificates <file>',
+      'PEM certificates of keys that sign tokens, or of their authorities',
+    )
     .option('--auth-jwks <file>', 'public keys that sign tokens, as a JSON Web Key Set')
     .addOption(new Option('--max-upload <bytes>', 'largest upload').default('104857600'))
     .addOption(new Option('--max-connections <count>', 'concurrent connections').default('4096'))
@@ -75,16 +83,19 @@ async function serve(flags: ServeFlags): Promise<number> {
   const service: TrustService = await startTrustService(options);
   print(flags.output, { url: service.url }, `serving ${service.url}\n`);
   await stop;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(exitCodes.failed));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => process.exit(exitCodes.failed));
   await service.close();
   return exitCodes.yes;
 }
 
 async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {
   const { tlsCert, tlsKey, keyFile, gunPrefix } = flags;
-  if ((tlsCert === undefined) !== (tlsKey === undefined)) throw misuse('--tls-cert and --tls-key belong together', 'name both, or neither');
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    throw misuse('--tls-cert and --tls-key belong together', 'name both, or neither');
   const uploadBytes = Number(flags.maxUpload);
-  if (!Number.isSafeInteger(uploadBytes) || uploadBytes < 1024) throw misuse('--max-upload is not a number of bytes', 'such as 104857600');
+  if (!Number.isSafeInteger(uploadBytes) || uploadBytes < 1024)
+    throw misuse('--max-upload is not a number of bytes', 'such as 104857600');
   const tokens = await tokensOf(flags);
   const connections = countOf('--max-connections', flags.maxConnections);
   const connectionsOfAddress = countOf('--max-connections-per-address', flags.maxConnectionsPerAddress);
@@ -97,7 +108,12 @@ async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {
     ...(gunPrefix === undefined ? {} : { prefixes: gunPrefix }),
     ...(tlsCert === undefined || tlsKey === undefined
       ? {}
-      : { tls: { certificate: (await readInputFile(tlsCert)).toString('utf8'), key: (await readInputFile(tlsKey)).toString('utf8') } }),
+      : {
+          tls: {
+            certificate: (await readInputFile(tlsCert)).toString('utf8'),
+            key: (await readInputFile(tlsKey)).toString('utf8'),
+          },
+        }),
     ...(tokens === undefined ? {} : { tokens }),
   };
 }
@@ -111,23 +127,40 @@ function countOf(flag: string, text: string): number {
 
 async function tokensOf(flags: ServeFlags): Promise<TrustServiceOptions['tokens']> {
   const { authRealm: realm, authService: service, authIssuer: issuer, authCertificates, authJwks } = flags;
-  if ([realm, service, issuer, authCertificates, authJwks].every((value) => value === undefined)) return undefined;
-  if (realm === undefined || service === undefined || issuer === undefined || (authCertificates ?? authJwks) === undefined)
+  if ([realm, service, issuer, authCertificates, authJwks].every((value) => value === undefined))
+    return undefined;
+  if (
+    realm === undefined ||
+    service === undefined ||
+    issuer === undefined ||
+    (authCertificates ?? authJwks) === undefined
+  )
     throw misuse(
       'tokens need a realm, a service, an issuer and keys',
       'name --auth-realm, --auth-service, --auth-issuer, and --auth-certificates or --auth-jwks',
     );
-  const certificates = authCertificates === undefined ? undefined : (await readInputFile(authCertificates)).toString('utf8');
+  const certificates =
+    authCertificates === undefined ? undefined : (await readInputFile(authCertificates)).toString('utf8');
   if (certificates?.includes('-----BEGIN CERTIFICATE-----') === false)
     throw misuse(`${authCertificates} holds no certificate`, 'name PEM certificates');
   const jwks = authJwks === undefined ? undefined : readKeySet(authJwks, await readInputFile(authJwks));
-  return { realm, service, issuer, ...(certificates === undefined ? {} : { certificates }), ...(jwks === undefined ? {} : { jwks }) };
+  return {
+    realm,
+    service,
+    issuer,
+    ...(certificates === undefined ? {} : { certificates }),
+    ...(jwks === undefined ? {} : { jwks }),
+  };
 }
 
-function readKeySet(file: string, bytes: Buffer): NonNullable<NonNullable<TrustServiceOptions['tokens']>['jwks']> {
+function readKeySet(
+  file: string,
+  bytes: Buffer,
+): NonNullable<NonNullable<TrustServiceOptions['tokens']>['jwks']> {
   try {
     const value = parseJson(bytes.toString('utf8')) as { keys?: unknown };
-    if (Array.isArray(value.keys)) return value as NonNullable<NonNullable<TrustServiceOptions['tokens']>['jwks']>;
+    if (Array.isArray(value.keys))
+      return value as NonNullable<NonNullable<TrustServiceOptions['tokens']>['jwks']>;
   } catch (thrown) {
     throw misuse(`${file} is not JSON: ${reasonOf(thrown)}`, 'name a JSON Web Key Set');
   }
@@ -135,5 +168,12 @@ function readKeySet(file: string, bytes: Buffer): NonNullable<NonNullable<TrustS
 }
 
 function misuse(why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'CLI_MISUSE', kind: 'invalid', attempted: 'serve trust', on: '', why, fix });
+  return new PortcullisError({
+    code: 'CLI_MISUSE',
+    kind: 'invalid',
+    attempted: 'serve trust',
+    on: '',
+    why,
+    fix,
+  });
 }

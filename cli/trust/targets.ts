@@ -39,7 +39,9 @@ export function registerTargets(trust: Command): void {
     .addHelpText('after', addExamples);
   withOwner(add).action((name: string, target: string, file: string | undefined, flags: AddFlags) => {
     if ([file, flags.image, flags.digest].filter((one) => one !== undefined).length !== 1)
-      return add.error('error: name one of FILE, --image REFERENCE or --digest DIGEST', { exitCode: exitCodes.usage });
+      return add.error('error: name one of FILE, --image REFERENCE or --digest DIGEST', {
+        exitCode: exitCodes.usage,
+      });
     const [, digest] = /^sha256:([0-9a-f]{64})$/u.exec(flags.digest ?? '') ?? [];
     if (flags.digest !== undefined && (digest === undefined || !/^\d{1,15}$/u.test(flags.length ?? '')))
       return add.error('error: write --digest sha256:HEX --length BYTES', { exitCode: exitCodes.usage });
@@ -52,7 +54,12 @@ export function registerTargets(trust: Command): void {
           : digest === undefined
             ? await owner.imageTarget(flags.image ?? '')
             : { length: Number(flags.length), hashes: { sha256: digest } };
-      await owner.stage({ kind: 'add', role: flags.role, path: target, file: { length: meant.length, hashes: meant.hashes, custom } });
+      await owner.stage({
+        kind: 'add',
+        role: flags.role,
+        path: target,
+        file: { length: meant.length, hashes: meant.hashes, custom },
+      });
       print(
         flags.output,
         { name, target, role: flags.role, length: meant.length, hashes: meant.hashes },
@@ -72,7 +79,11 @@ export function registerTargets(trust: Command): void {
   withOwner(remove).action((name: string, target: string, flags: AddFlags) =>
     performOwner(name, flags, async (owner) => {
       await owner.stage({ kind: 'remove', role: flags.role, path: target });
-      print(flags.output, { name, target, role: flags.role }, `staged the removal of ${target} in ${flags.role}\n`);
+      print(
+        flags.output,
+        { name, target, role: flags.role },
+        `staged the removal of ${target} in ${flags.role}\n`,
+      );
       return exitCodes.yes;
     }),
   );
@@ -85,7 +96,11 @@ export function registerTargets(trust: Command): void {
   withOwner(withWide(list)).action((name: string, flags: OwnerFlags) =>
     performOwner(name, flags, async (owner) => {
       const targets = await owner.targets();
-      const staged = new Set((await owner.staged()).flatMap((change) => (change.kind === 'add' ? [`${change.role}\n${change.path}`] : [])));
+      const staged = new Set(
+        (await owner.staged()).flatMap((change) =>
+          change.kind === 'add' ? [`${change.role}\n${change.path}`] : [],
+        ),
+      );
       const rows = targets.map(({ path, role, length, hashes, custom }) => ({
         target: path,
         role,
@@ -94,7 +109,13 @@ export function registerTargets(trust: Command): void {
         staged: staged.has(`${role}\n${path}`),
         ...(custom === undefined ? {} : { custom }),
       }));
-      const text = rows.map((row) => [row.target, row.digest, String(row.length), row.role, row.staged ? 'staged' : '']);
+      const text = rows.map((row) => [
+        row.target,
+        row.digest,
+        String(row.length),
+        row.role,
+        row.staged ? 'staged' : '',
+      ]);
       print(flags.output, rows, table(['TARGET', 'DIGEST', 'BYTES', 'ROLE', ''], text));
       return exitCodes.yes;
     }),

@@ -47,7 +47,10 @@ after(async () => {
 
 interface Reply {
   readonly status: number;
-  readonly value: { readonly error?: { readonly code: string; readonly why: string }; readonly operations?: object };
+  readonly value: {
+    readonly error?: { readonly code: string; readonly why: string };
+    readonly operations?: object;
+  };
 }
 
 const sent = (method: string, path: string, body = ''): Promise<Reply> =>
@@ -55,7 +58,9 @@ const sent = (method: string, path: string, body = ''): Promise<Reply> =>
     const asked = request({ socketPath: socket, method, path, agent: false }, (response) => {
       let text = '';
       response.on('data', (chunk: Buffer) => (text += chunk.toString()));
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, value: JSON.parse(text) as Reply['value'] }));
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, value: JSON.parse(text) as Reply['value'] }),
+      );
     });
     asked.on('error', reject);
     asked.end(body);
@@ -63,7 +68,9 @@ const sent = (method: string, path: string, body = ''): Promise<Reply> =>
 
 test('a request arrives with its fields, and the answer comes back with bigints as strings', async () => {
   answer = () => Promise.resolve({ denials: [{ id: 'a', packets: 2n ** 60n }] });
-  assert.deepEqual(await callAdmin(socket, 'links/denials', {}), { value: { denials: [{ id: 'a', packets: '1152921504606846976' }] } });
+  assert.deepEqual(await callAdmin(socket, 'links/denials', {}), {
+    value: { denials: [{ id: 'a', packets: '1152921504606846976' }] },
+  });
   await callAdmin(socket, 'services/list', { most: 3, names: ['shop/web'] });
   assert.deepEqual(calls, [
     { operation: 'links/denials', request: {} },
@@ -73,7 +80,9 @@ test('a request arrives with its fields, and the answer comes back with bigints 
 
 test('an answer that is JSON text already is passed on as it is', async () => {
   answer = () => Promise.resolve('{"balancer":"ipvs","services":[],"problems":[]}');
-  assert.deepEqual(await callAdmin(socket, 'services/list', {}), { value: { balancer: 'ipvs', services: [], problems: [] } });
+  assert.deepEqual(await callAdmin(socket, 'services/list', {}), {
+    value: { balancer: 'ipvs', services: [], problems: [] },
+  });
 });
 
 test('an error of the daemon arrives complete', async () => {
@@ -95,7 +104,10 @@ test('an error of the daemon arrives complete', async () => {
 test('an error without a code is answered with one and does not end the server', async () => {
   answer = () => Promise.reject(new TypeError('x is not a function'));
   const { status, value } = await sent('POST', '/v1/links/denials');
-  assert.deepEqual([status, value.error?.code, value.error?.why], [500, 'ADMIN_FAILED', 'x is not a function']);
+  assert.deepEqual(
+    [status, value.error?.code, value.error?.why],
+    [500, 'ADMIN_FAILED', 'x is not a function'],
+  );
 });
 
 for (const [what, operation, body, why] of [
@@ -140,7 +152,8 @@ test('a request that is too long is refused without reading all of it', async ()
   const piece = Buffer.alloc(1024 * 1024, 0x20);
   let written = 0;
   while (!client.closed && reply === '' && written < 64 * piece.length) {
-    if (!client.write(piece)) await Promise.race([new Promise((resolve) => client.once('drain', resolve)), pause(200)]);
+    if (!client.write(piece))
+      await Promise.race([new Promise((resolve) => client.once('drain', resolve)), pause(200)]);
     written += piece.length;
   }
   for (let waited = 0; reply === '' && waited < 5_000; waited += 20) await pause(20);
@@ -175,7 +188,16 @@ for (const [what, service] of [
   ['a health check without its fields', { healthCheck: {} }],
   [
     'a command that is not text',
-    { healthCheck: { kind: 'exec', command: 5, intervalSeconds: 1, timeoutSeconds: 1, failures: 1, successes: 1 } },
+    {
+      healthCheck: {
+        kind: 'exec',
+        command: 5,
+        intervalSeconds: 1,
+        timeoutSeconds: 1,
+        failures: 1,
+        successes: 1,
+      },
+    },
   ],
   ['an unknown protocol', { ports: [{ name: 'web', protocol: 'icmp', port: 80, targetPort: 80 }] }],
   ['an unknown field', { sourceRange: ['10.0.0.0/8'] }],
@@ -193,8 +215,15 @@ for (const [what, service] of [
       drainGraceSeconds: 30,
       backends: [{ address: '10.0.0.2' }],
     };
-    assert.equal((await sent('POST', '/v1/services/apply', JSON.stringify({ services: [whole] }))).status, 200);
-    const { status, value } = await sent('POST', '/v1/services/apply', JSON.stringify({ services: [{ ...whole, ...service }] }));
+    assert.equal(
+      (await sent('POST', '/v1/services/apply', JSON.stringify({ services: [whole] }))).status,
+      200,
+    );
+    const { status, value } = await sent(
+      'POST',
+      '/v1/services/apply',
+      JSON.stringify({ services: [{ ...whole, ...service }] }),
+    );
     assert.deepEqual([status, value.error?.code, calls.length], [400, 'ADMIN_BAD_REQUEST', 1]);
   });
 

@@ -6,7 +6,8 @@ import { pathOf } from './operations.ts';
 import type { AdminApi, AdminOperation, AdminResponse } from './operations.ts';
 
 /** `failure`: the daemon answered with this error. */
-export type AdminAnswer<Value> = { readonly value: Value } | { readonly why: string; readonly failure?: PortcullisError };
+export type AdminAnswer<Value> =
+  { readonly value: Value } | { readonly why: string; readonly failure?: PortcullisError };
 
 /** Thousands of denials fit. */
 const mostBytes = 256 * 1024 * 1024;
@@ -29,7 +30,8 @@ export async function callAdmin<Name extends AdminOperation>(
     reply = await post(socket, pathOf(operation), JSON.stringify(fields), timeoutMs);
   } catch (thrown) {
     const { code, message } = thrown as NodeJS.ErrnoException;
-    if (code !== 'EACCES') return { why: code === undefined ? message : `the daemon does not answer at ${socket}: ${message}` };
+    if (code !== 'EACCES')
+      return { why: code === undefined ? message : `the daemon does not answer at ${socket}: ${message}` };
     const failure = notRoot(socket, thrown as Error);
     return { why: failure.failure.why, failure };
   }
@@ -48,19 +50,33 @@ export async function callAdmin<Name extends AdminOperation>(
 }
 
 function isSerialisedError(error: SerialisedError | null | undefined): error is SerialisedError {
-  return (['code', 'kind', 'attempted', 'on', 'why', 'fix'] as const).every((key) => typeof error?.[key] === 'string');
+  return (['code', 'kind', 'attempted', 'on', 'why', 'fix'] as const).every(
+    (key) => typeof error?.[key] === 'string',
+  );
 }
 
-async function post(socket: string, path: string, body: string, timeoutMs: number): Promise<{ status: number; text: string }> {
+async function post(
+  socket: string,
+  path: string,
+  body: string,
+  timeoutMs: number,
+): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
-    const headers = { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body), Host: 'portcullis' };
+    const headers = {
+      'Content-Type': 'application/json',
+      'Content-Length': Buffer.byteLength(body),
+      Host: 'portcullis',
+    };
     const sent = request({ socketPath: socket, method: 'POST', path, agent: false, headers });
     const fail = (error: Error): void => {
       clearTimeout(limit);
       sent.destroy();
       reject(error);
     };
-    const limit = setTimeout(() => fail(new Error(`the daemon at ${socket} did not answer within ${timeoutMs / 1000} s`)), timeoutMs);
+    const limit = setTimeout(
+      () => fail(new Error(`the daemon at ${socket} did not answer within ${timeoutMs / 1000} s`)),
+      timeoutMs,
+    );
     sent.on('error', fail);
     sent.on('response', (response) => {
       const chunks: Buffer[] = [];

@@ -1,7 +1,21 @@
 import type { JsonSchema } from '../../base/schema/index.ts';
 import type { OverlayStatus } from '../overlay/index.ts';
-import type { AppliedServices, BalancerChoice, ReportPage, Service, ServiceList, SwitchedBalancer } from '../services/index.ts';
-import type { CollectOptions, Denial, DenialExplanation, DenialQuestion, LinkAlteration, LinkRepairs } from '../types.ts';
+import type {
+  AppliedServices,
+  BalancerChoice,
+  ReportPage,
+  Service,
+  ServiceList,
+  SwitchedBalancer,
+} from '../services/index.ts';
+import type {
+  CollectOptions,
+  Denial,
+  DenialExplanation,
+  DenialQuestion,
+  LinkAlteration,
+  LinkRepairs,
+} from '../types.ts';
 
 /**
  * The admin API: what the commands of `portcullis` ask of a running daemon. This file is its only
@@ -51,12 +65,26 @@ export interface ImportedImage {
 /** Request and response of each operation. */
 export interface AdminApi {
   readonly 'images/import': Operation<
-    { readonly folder: string; readonly digest: string; readonly reference: string; readonly namespace: string },
+    {
+      readonly folder: string;
+      readonly digest: string;
+      readonly reference: string;
+      readonly namespace: string;
+    },
     ImportedImage
   >;
-  readonly 'images/prune': Operation<{ readonly all?: boolean; readonly dryRun?: boolean }, { readonly removed: readonly PrunedImage[] }>;
-  readonly 'images/layers': Operation<{ readonly image?: string }, { readonly layers: readonly AdminLayer[] }>;
-  readonly 'images/check-layer': Operation<{ readonly layer: string }, { readonly damaged: readonly string[] }>;
+  readonly 'images/prune': Operation<
+    { readonly all?: boolean; readonly dryRun?: boolean },
+    { readonly removed: readonly PrunedImage[] }
+  >;
+  readonly 'images/layers': Operation<
+    { readonly image?: string },
+    { readonly layers: readonly AdminLayer[] }
+  >;
+  readonly 'images/check-layer': Operation<
+    { readonly layer: string },
+    { readonly damaged: readonly string[] }
+  >;
   readonly 'images/repair-layer': Operation<{ readonly layer: string }, { readonly from: string }>;
   readonly 'links/alterations': Operation<NoFields, { readonly alterations: readonly LinkAlteration[] }>;
   readonly 'links/denials': Operation<NoFields, { readonly denials: readonly Denial[] }>;
@@ -73,9 +101,18 @@ export interface AdminApi {
   readonly 'overlay/status': Operation<NoFields, OverlayStatus>;
   readonly 'overlay/rotate-key': Operation<NoFields, { readonly publicKey: string }>;
   readonly 'overlay/leave': Operation<NoFields, { readonly left: string }>;
-  readonly 'overlay/apply-services': Operation<{ readonly file: string; readonly text: string }, { readonly spread: readonly string[] }>;
-  readonly 'overlay/remove-services': Operation<{ readonly names: readonly string[] }, { readonly takenBack: readonly string[] }>;
-  readonly 'overlay/release-host': Operation<{ readonly host: string }, { readonly released: readonly string[] }>;
+  readonly 'overlay/apply-services': Operation<
+    { readonly file: string; readonly text: string },
+    { readonly spread: readonly string[] }
+  >;
+  readonly 'overlay/remove-services': Operation<
+    { readonly names: readonly string[] },
+    { readonly takenBack: readonly string[] }
+  >;
+  readonly 'overlay/release-host': Operation<
+    { readonly host: string },
+    { readonly released: readonly string[] }
+  >;
 }
 
 interface Operation<Request extends object, Response extends object> {
@@ -110,8 +147,15 @@ export interface OperationDescription {
 }
 
 const text = (description: string): JsonSchema => ({ type: 'string', minLength: 1, description });
-const texts = (description: string): JsonSchema => ({ type: 'array', items: { type: 'string' }, description });
-const fields = (properties: Readonly<Record<string, JsonSchema>>, optional: readonly string[] = []): JsonSchema => ({
+const texts = (description: string): JsonSchema => ({
+  type: 'array',
+  items: { type: 'string' },
+  description,
+});
+const fields = (
+  properties: Readonly<Record<string, JsonSchema>>,
+  optional: readonly string[] = [],
+): JsonSchema => ({
   type: 'object',
   additionalProperties: false,
   required: Object.keys(properties).filter((name) => !optional.includes(name)),
@@ -123,7 +167,11 @@ const portNumber: JsonSchema = { type: 'integer', minimum: 1, maximum: 65_535 };
 const textList: JsonSchema = { type: 'array', items: { type: 'string' } };
 const seconds: JsonSchema = { type: 'integer', minimum: 1, maximum: 864_000_000_000 };
 const count: JsonSchema = { type: 'integer', minimum: 1, maximum: 100 };
-const checkOf = (kind: string, own: Readonly<Record<string, JsonSchema>>, optional: readonly string[] = []): JsonSchema =>
+const checkOf = (
+  kind: string,
+  own: Readonly<Record<string, JsonSchema>>,
+  optional: readonly string[] = [],
+): JsonSchema =>
   fields(
     {
       kind: { enum: [kind] },
@@ -138,8 +186,9 @@ const checkOf = (kind: string, own: Readonly<Record<string, JsonSchema>>, option
   );
 
 /**
- * A complete service, as `readServices` returns it. The thread of services stores what it gets and checks only what
- * this schema cannot say, such as an address. An unknown field is refused: it may restrict who reaches the service.
+ * A complete service, as `readServices` returns it. The thread of services stores what it gets and checks
+ * only what this schema cannot say, such as an address. An unknown field is refused: it may restrict who
+ * reaches the service.
  */
 const service: JsonSchema = {
   type: 'object',
@@ -191,7 +240,9 @@ const service: JsonSchema = {
           },
           ['host'],
         ),
-        checkOf('exec', { command: { type: 'array', minItems: 1, items: { type: 'string', pattern: '^[^\\u0000]+$' } } }),
+        checkOf('exec', {
+          command: { type: 'array', minItems: 1, items: { type: 'string', pattern: '^[^\\u0000]+$' } },
+        }),
       ],
     },
     clientAffinity: { type: 'boolean' },
@@ -217,7 +268,8 @@ const service: JsonSchema = {
 
 export const adminOperations: Readonly<Record<AdminOperation, OperationDescription>> = {
   'images/import': {
-    summary: 'Pulls an image from an OCI layout on this machine, with the decision and the checks of a pull from its registry.',
+    summary:
+      'Pulls an image from an OCI layout on this machine, with the decision and the checks of a pull from its registry.',
     request: fields({
       folder: text('absolute path of the layout, as the daemon sees it'),
       digest: text("digest of the image's index or manifest in the layout"),
@@ -226,7 +278,8 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     }),
   },
   'images/prune': {
-    summary: 'Removes the images that no container uses and that have lost their names, because a tag was moved to another image.',
+    summary:
+      'Removes the images that no container uses and that have lost their names, because a tag was moved to another image.',
     request: fields(
       {
         all: { type: 'boolean', description: 'also removes unused images that have names' },
@@ -240,11 +293,13 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     request: fields({ image: text('name, digest, id or the beginning of one') }, ['image']),
   },
   'images/check-layer': {
-    summary: 'Compares a layer with its list of files, at low priority. A damaged layer is restored before it is used again.',
+    summary:
+      'Compares a layer with its list of files, at low priority. A damaged layer is restored before it is used again.',
     request: fields({ layer: text('as `images/layers` lists it') }),
   },
   'images/repair-layer': {
-    summary: 'Restores a damaged layer from its blob, which is fetched again from a registry if it is damaged too.',
+    summary:
+      'Restores a damaged layer from its blob, which is fetched again from a registry if it is damaged too.',
     request: fields({ layer: text('as `images/layers` lists it') }),
   },
   'links/alterations': {
@@ -256,7 +311,8 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     request: noFields,
   },
   'links/explain': {
-    summary: 'Explains why a connection of a pod passes or does not pass. Without a connection: what was denied to the pod.',
+    summary:
+      'Explains why a connection of a pod passes or does not pass. Without a connection: what was denied to the pod.',
     request: fields(
       {
         pod: text('NAMESPACE/NAME, NAME, or a prefix of the sandbox id'),
@@ -265,7 +321,12 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
             direction: { enum: ['egress', 'ingress'], description: '`egress`: the pod opens the connection' },
             peer: text('an address, or a pod of this node'),
             protocol: { enum: ['icmp', 'sctp', 'tcp', 'udp'] },
-            port: { type: 'integer', minimum: 0, maximum: 65_535, description: 'destination port; for icmp, type * 256 + code' },
+            port: {
+              type: 'integer',
+              minimum: 0,
+              maximum: 65_535,
+              description: 'destination port; for icmp, type * 256 + code',
+            },
           },
           ['port'],
         ),
@@ -276,12 +337,18 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
   'links/collect': {
     summary: 'Removes the attachments of pods that are gone, and restores lost links of the others.',
     request: fields(
-      { altered: { type: 'boolean', description: 'also restores addresses, routes and settings that were changed inside pods' } },
+      {
+        altered: {
+          type: 'boolean',
+          description: 'also restores addresses, routes and settings that were changed inside pods',
+        },
+      },
       ['altered'],
     ),
   },
   'services/list': {
-    summary: 'Lists services in the order of their names, with the state of each backend. `next` is set if there are more.',
+    summary:
+      'Lists services in the order of their names, with the state of each backend. `next` is set if there are more.',
     request: fields(
       {
         names: texts('only these services'),
@@ -293,10 +360,17 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
   },
   'services/apply': {
     summary: 'Applies services to the kernel. A service with a problem is refused; the others are applied.',
-    request: fields({ services: { type: 'array', items: service, description: 'complete services, as `readServices` returns them' } }),
+    request: fields({
+      services: {
+        type: 'array',
+        items: service,
+        description: 'complete services, as `readServices` returns them',
+      },
+    }),
   },
   'services/remove': {
-    summary: 'Removes services that were applied by a command. Their connections end within the grace period.',
+    summary:
+      'Removes services that were applied by a command. Their connections end within the grace period.',
     request: fields({ names: texts('names of services') }),
   },
   'services/drain': {
@@ -312,14 +386,20 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     request: fields({ balancer: { enum: ['auto', 'ipvs', 'nftables'] } }),
   },
   'overlay/status': { summary: 'Returns the state of the network that spans hosts.', request: noFields },
-  'overlay/rotate-key': { summary: 'Makes the next WireGuard key of this host its current key.', request: noFields },
+  'overlay/rotate-key': {
+    summary: 'Makes the next WireGuard key of this host its current key.',
+    request: noFields,
+  },
   'overlay/leave': {
     summary: 'Removes everything that this host has of the network, in etcd, in the kernel and on disk.',
     request: noFields,
   },
   'overlay/apply-services': {
     summary: 'Publishes services to all hosts of the network. All of them are applied, or none.',
-    request: fields({ file: text('name of the file, for messages'), text: text('descriptions of services, as YAML or JSON') }),
+    request: fields({
+      file: text('name of the file, for messages'),
+      text: text('descriptions of services, as YAML or JSON'),
+    }),
   },
   'overlay/remove-services': {
     summary: 'Removes services that this host published.',

@@ -62,7 +62,13 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
   const arriving = new Set<IncomingMessage>();
   let closing = false;
   const server = createServer(
-    { maxHeaderSize: 8192, requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: 5_000, connectionsCheckingInterval },
+    {
+      maxHeaderSize: 8192,
+      requestTimeout: requestMs,
+      headersTimeout: requestMs,
+      keepAliveTimeout: 5_000,
+      connectionsCheckingInterval,
+    },
     (request, response) => {
       const { socket } = request;
       if (closing) return void socket.destroy();
@@ -106,7 +112,9 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
     for (const accept of own) accept.call(server, socket);
   });
   // Without a free descriptor (EMFILE) libuv closes the new connection and continues.
-  server.on('error', (error) => log.warn({ why: reasonOf(error) }, 'a client of the admin socket could not be accepted'));
+  server.on('error', (error) =>
+    log.warn({ why: reasonOf(error) }, 'a client of the admin socket could not be accepted'),
+  );
   // The server closes its descriptor when it is closed.
   server.listen({ fd: duplicateFd(listener) });
   return {
@@ -135,7 +143,12 @@ function rootProcessOf(socket: Socket): number | undefined {
   }
 }
 
-async function respond(request: IncomingMessage, response: ServerResponse, answer: AnswerAdmin, read: () => void): Promise<void> {
+async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  answer: AnswerAdmin,
+  read: () => void,
+): Promise<void> {
   try {
     const answered = await answerTo(request, answer, read);
     send(response, 200, typeof answered === 'string' ? answered : JSON.stringify(answered, plain));
@@ -153,18 +166,26 @@ async function respond(request: IncomingMessage, response: ServerResponse, answe
   }
 }
 
-const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
+const plain = (_key: string, value: unknown): unknown =>
+  typeof value === 'bigint' ? value.toString() : value;
 
 function send(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) }).end(text);
+  response
+    .writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) })
+    .end(text);
 }
 
 /** @param read called when the request was read completely */
-async function answerTo(request: IncomingMessage, answer: AnswerAdmin, read: () => void): Promise<object | string> {
+async function answerTo(
+  request: IncomingMessage,
+  answer: AnswerAdmin,
+  read: () => void,
+): Promise<object | string> {
   const [path = ''] = (request.url ?? '').split('?');
   if (request.method === 'GET' && path === `/${adminVersion}`) return { operations: adminOperations };
   const operation = (Object.keys(adminOperations) as AdminOperation[]).find((name) => pathOf(name) === path);
-  if (operation === undefined || request.method !== 'POST') throw unknownOperation(request.method ?? '', path);
+  if (operation === undefined || request.method !== 'POST')
+    throw unknownOperation(request.method ?? '', path);
   const text = await bodyOf(request, operation);
   read();
   const fields = parsed(operation, text);
@@ -176,7 +197,8 @@ async function bodyOf(request: IncomingMessage, operation: AdminOperation): Prom
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > mostBytes) throw badRequest(operation, `it is longer than ${mostBytes} bytes`, 'split it into several requests');
+    if (length > mostBytes)
+      throw badRequest(operation, `it is longer than ${mostBytes} bytes`, 'split it into several requests');
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
@@ -191,13 +213,24 @@ function parsed(operation: AdminOperation, text: string): unknown {
   }
   // A request of our own command has no lines that a reader could look up.
   const position = { file: 'request', line: 0, column: 0 };
-  const problems = validate({ value, file: 'request', positionOf: () => position }, adminOperations[operation].request);
-  if (problems.length > 0) throw badRequest(operation, describeProblems(problems).trimEnd(), 'see docs/admin-api.md for its fields');
+  const problems = validate(
+    { value, file: 'request', positionOf: () => position },
+    adminOperations[operation].request,
+  );
+  if (problems.length > 0)
+    throw badRequest(operation, describeProblems(problems).trimEnd(), 'see docs/admin-api.md for its fields');
   return value;
 }
 
 const badRequest = (operation: AdminOperation, why: string, fix: string): PortcullisError =>
-  new PortcullisError({ code: 'ADMIN_BAD_REQUEST', kind: 'invalid', attempted: 'read the request', on: operation, why, fix });
+  new PortcullisError({
+    code: 'ADMIN_BAD_REQUEST',
+    kind: 'invalid',
+    attempted: 'read the request',
+    on: operation,
+    why,
+    fix,
+  });
 
 const unknownOperation = (method: string, path: string): PortcullisError =>
   new PortcullisError({

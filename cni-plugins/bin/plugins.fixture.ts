@@ -26,7 +26,11 @@ export interface InstalledFixture {
   up(): Promise<void>;
   down(): Promise<void>;
   /** Runs a program in the host namespace. */
-  run(program: readonly string[], environment: Readonly<Record<string, string>>, input?: string | Buffer): Promise<Run>;
+  run(
+    program: readonly string[],
+    environment: Readonly<Record<string, string>>,
+    input?: string | Buffer,
+  ): Promise<Run>;
   /** Returns the number of attachments in the database. */
   attachments(): number;
   /** Returns the number of rows of each table of the database, without empty tables. */
@@ -42,7 +46,11 @@ export interface Run {
 
 export function createInstalledFixture(): InstalledFixture {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-cni-'));
-  const [namespaces, binDir, data] = ['netns', 'bin', 'data'].map((name) => join(folder, name)) as [string, string, string];
+  const [namespaces, binDir, data] = ['netns', 'bin', 'data'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
   mkdirSync(namespaces);
   const socket = join(folder, 'cni.sock');
   installPlugins({ binDir, socket, data, version: 'test' });
@@ -67,9 +75,12 @@ export function createInstalledFixture(): InstalledFixture {
   const rows = (): Record<string, number> => {
     const db = new DatabaseSync(join(data, 'network.db'), { readOnly: true });
     try {
-      const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
+      const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as {
+        name: string;
+      }[];
       const counts = tables.map(
-        ({ name }) => [name, (db.prepare(`SELECT count(*) AS n FROM "${name}"`).get() as { n: number }).n] as const,
+        ({ name }) =>
+          [name, (db.prepare(`SELECT count(*) AS n FROM "${name}"`).get() as { n: number }).n] as const,
       );
       return Object.fromEntries(counts.filter(([, count]) => count > 0));
     } finally {
@@ -98,13 +109,17 @@ export function createInstalledFixture(): InstalledFixture {
     down,
     run([program = '', ...args], environment, input = '') {
       return new Promise((resolve, reject) => {
-        const child = spawn('nsenter', [`--net=${host}`, program, ...args], { env: { PATH: process.env['PATH'] ?? '', ...environment } });
+        const child = spawn('nsenter', [`--net=${host}`, program, ...args], {
+          env: { PATH: process.env['PATH'] ?? '', ...environment },
+        });
         const [out, err]: [Buffer[], Buffer[]] = [[], []];
         child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
         child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
         child.stdin.on('error', () => undefined);
         child.on('error', reject);
-        child.on('close', (code) => resolve({ code, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }));
+        child.on('close', (code) =>
+          resolve({ code, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }),
+        );
         child.stdin.end(input);
       });
     },
@@ -120,7 +135,12 @@ export function createInstalledFixture(): InstalledFixture {
 }
 
 /** Writes a network configuration list for cnitool. */
-export function writeConflist(folder: string, name: string, cniVersion: string, plugins: readonly object[]): string {
+export function writeConflist(
+  folder: string,
+  name: string,
+  cniVersion: string,
+  plugins: readonly object[],
+): string {
   const confDir = join(folder, `conf-${name}`);
   mkdirSync(confDir, { recursive: true });
   writeFileSync(join(confDir, '10.conflist'), JSON.stringify({ cniVersion, name, plugins }));

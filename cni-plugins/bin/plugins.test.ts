@@ -46,7 +46,12 @@ if (inPrivateNetns(import.meta.filename)) {
     };
 
     it('are written once, by rename, and told apart from what is not ours', () => {
-      const options = { binDir: fixture.binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
+      const options = {
+        binDir: fixture.binDir,
+        socket: fixture.socket,
+        data: join(fixture.folder, 'data'),
+        version: 'test',
+      };
       const inode = statSync(program('portcullis-bridge')).ino;
       assert.deepEqual(installPlugins(options).written, []);
       assert.equal(statSync(program('portcullis-bridge')).ino, inode);
@@ -54,7 +59,12 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.deepEqual(newer.written, pluginNames());
       assert.notEqual(statSync(program('portcullis-bridge')).ino, inode);
       const found = installedPlugins(fixture.binDir);
-      assert.ok(found.every(({ state, version, socket }) => state === 'installed' && version === 'newer' && socket === fixture.socket));
+      assert.ok(
+        found.every(
+          ({ state, version, socket }) =>
+            state === 'installed' && version === 'newer' && socket === fixture.socket,
+        ),
+      );
       assert.ok(installedPlugins('/usr/bin').every(({ state }) => state === 'missing'));
     });
 
@@ -66,8 +76,14 @@ if (inPrivateNetns(import.meta.filename)) {
       writeFileSync(join(fixture.folder, 'theirs'), 'theirs');
       symlinkSync(join(fixture.folder, 'theirs'), join(binDir, 'portcullis-vlan'));
       const states = (): string[] =>
-        installedPlugins(binDir).flatMap(({ name, state }) => (state === 'missing' ? [] : [`${name} ${state}`]));
-      assert.deepEqual(states(), ['portcullis-bridge foreign', 'portcullis-ptp foreign', 'portcullis-vlan foreign']);
+        installedPlugins(binDir).flatMap(({ name, state }) =>
+          state === 'missing' ? [] : [`${name} ${state}`],
+        );
+      assert.deepEqual(states(), [
+        'portcullis-bridge foreign',
+        'portcullis-ptp foreign',
+        'portcullis-vlan foreign',
+      ]);
       const options = { binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
       assert.throws(() => installPlugins({ ...options, loopback: true }), /a third-party program/u);
       assert.deepEqual(installPlugins(options).written, pluginNames());
@@ -75,7 +91,11 @@ if (inPrivateNetns(import.meta.filename)) {
         states(),
         pluginNames().map((name) => `${name} installed`),
       );
-      assert.equal(readFileSync(join(fixture.folder, 'theirs'), 'utf8'), 'theirs', 'what a link led to stays');
+      assert.equal(
+        readFileSync(join(fixture.folder, 'theirs'), 'utf8'),
+        'theirs',
+        'what a link led to stays',
+      );
     });
 
     it('are also installed as loopback on request, and never replace a third-party program', async () => {
@@ -86,7 +106,11 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.deepEqual(installPlugins({ ...options, loopback: true }).written, ['loopback']);
       const netns = fixture.pin('pod-lo');
       const input = JSON.stringify({ cniVersion: '1.0.0', name: 'cni-loopback', type: 'loopback' });
-      const up = await fixture.run([join(binDir, 'loopback')], { ...environment('ADD', 'lo', netns), CNI_IFNAME: 'lo' }, input);
+      const up = await fixture.run(
+        [join(binDir, 'loopback')],
+        { ...environment('ADD', 'lo', netns), CNI_IFNAME: 'lo' },
+        input,
+      );
       assert.equal(up.code, 0, up.stdout);
       assert.match(fixture.inside(netns, 'ip link show lo') ?? '', /,UP/u);
       // It is updated with the others, whether it is requested again or not.
@@ -95,10 +119,17 @@ if (inPrivateNetns(import.meta.filename)) {
       const taken = join(fixture.folder, 'bin-taken');
       mkdirSync(taken);
       writeFileSync(join(taken, 'loopback'), 'theirs');
-      assert.throws(() => installPlugins({ ...options, binDir: taken, loopback: true }), /NETWORK_INSTALL_INVALID|a third-party program/u);
+      assert.throws(
+        () => installPlugins({ ...options, binDir: taken, loopback: true }),
+        /NETWORK_INSTALL_INVALID|a third-party program/u,
+      );
       assert.deepEqual(installPlugins({ ...options, binDir: taken }).written, pluginNames());
       assert.equal(readFileSync(join(taken, 'loopback'), 'utf8'), 'theirs');
-      await fixture.run([join(binDir, 'loopback')], { ...environment('DEL', 'lo', netns), CNI_IFNAME: 'lo' }, input);
+      await fixture.run(
+        [join(binDir, 'loopback')],
+        { ...environment('DEL', 'lo', netns), CNI_IFNAME: 'lo' },
+        input,
+      );
     });
 
     it('reads the allow list of sysctls that the caller has, not the daemon', async () => {
@@ -115,8 +146,14 @@ if (inPrivateNetns(import.meta.filename)) {
       const own =
         'mkdir -p /etc/cni && mount -t tmpfs list /etc/cni && mkdir /etc/cni/tuning && echo "^net.core$" > /etc/cni/tuning/allowlist.conf';
       const listed = ['unshare', '--mount', 'sh', '-c', `${own} && exec ${program('portcullis-tuning')}`];
-      assert.match(reported(await fixture.run(listed, environment('ADD', 'list', netns), input)).msg, /allowlist\.conf does not allow it/u);
-      assert.equal((await fixture.run([program('portcullis-tuning')], environment('ADD', 'list', netns), input)).code, 0);
+      assert.match(
+        reported(await fixture.run(listed, environment('ADD', 'list', netns), input)).msg,
+        /allowlist\.conf does not allow it/u,
+      );
+      assert.equal(
+        (await fixture.run([program('portcullis-tuning')], environment('ADD', 'list', netns), input)).code,
+        0,
+      );
       for (const name of ['tuning', 'bridge'])
         await fixture.run(
           [program(`portcullis-${name}`)],
@@ -173,8 +210,15 @@ if (inPrivateNetns(import.meta.filename)) {
 
     it('refuse the caller’s own namespace, and one that is not there, with code 8', async () => {
       const conf = JSON.stringify({ cniVersion: '1.0.0', name: 'net', ...chain[0] });
-      for (const netns of ['/proc/self/ns/net', join(fixture.folder, 'netns/host'), '/nowhere/at/all', '/etc/hostname']) {
-        const error = reported(await fixture.run([program('portcullis-bridge')], environment('ADD', 'own', netns), conf));
+      for (const netns of [
+        '/proc/self/ns/net',
+        join(fixture.folder, 'netns/host'),
+        '/nowhere/at/all',
+        '/etc/hostname',
+      ]) {
+        const error = reported(
+          await fixture.run([program('portcullis-bridge')], environment('ADD', 'own', netns), conf),
+        );
         assert.deepEqual([error.code, error.cniVersion], [8, '1.0.0'], `${netns}: ${error.msg}`);
       }
       assert.equal(fixture.attachments(), 0);
@@ -219,7 +263,9 @@ if (inPrivateNetns(import.meta.filename)) {
       const alone = await fixture.run([program('portcullis-bridge')], environment('ADD', 'mixed', pod), conf);
       assert.equal(alone.code, 0, alone.stdout);
       await fixture.up();
-      const again = reported(await fixture.run([program('portcullis-bridge')], environment('ADD', 'mixed', pod), conf));
+      const again = reported(
+        await fixture.run([program('portcullis-bridge')], environment('ADD', 'mixed', pod), conf),
+      );
       assert.equal(again.code, 100);
       const del = await fixture.run([program('portcullis-bridge')], environment('DEL', 'mixed', pod), conf);
       assert.deepEqual([del.code, del.stdout, fixture.attachments()], [0, '', 0]);
@@ -227,7 +273,10 @@ if (inPrivateNetns(import.meta.filename)) {
 
     it('ask the daemon that the environment names; an empty path is none', async () => {
       const env = { CNI_COMMAND: 'VERSION' };
-      const named = await fixture.run([program('portcullis-ipam')], { ...env, PORTCULLIS_CNI_SOCKET: fixture.socket });
+      const named = await fixture.run([program('portcullis-ipam')], {
+        ...env,
+        PORTCULLIS_CNI_SOCKET: fixture.socket,
+      });
       const none = await fixture.run([program('portcullis-ipam')], { ...env, PORTCULLIS_CNI_SOCKET: '' });
       assert.equal(named.stdout, none.stdout);
       assert.ok(readFileSync(program('portcullis-ipam')).length < 5000, 'it is a small program');

@@ -13,8 +13,8 @@ import { createInstalledFixture } from './plugins.fixture.ts';
 import type { InstalledFixture, Run } from './plugins.fixture.ts';
 
 /**
- * Which side acts on a call when daemon and client miss each other (cni/server/frames.ts): exactly one of them, or
- * neither.
+ * Which side acts on a call when daemon and client miss each other (cni/server/frames.ts): exactly one of
+ * them, or neither.
  */
 const conf = {
   ...{ cniVersion: '1.0.0', name: 'races', type: 'portcullis-bridge', bridge: 'rbr0' },
@@ -53,9 +53,13 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
 
     const startDaemon = async (): Promise<ChildProcess> => {
       const program = join(import.meta.dirname, 'daemon.fixture.ts');
-      const child = spawn(process.execPath, [program, join(fixture.folder, 'data', 'network.db'), fixture.socket], {
-        stdio: ['pipe', 'pipe', 'inherit'],
-      });
+      const child = spawn(
+        process.execPath,
+        [program, join(fixture.folder, 'data', 'network.db'), fixture.socket],
+        {
+          stdio: ['pipe', 'pipe', 'inherit'],
+        },
+      );
       daemon = child;
       await once(child.stdout, 'data');
       return child;
@@ -69,17 +73,32 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       await new Promise<void>((resolve) => opened.listen(fixture.socket, resolve));
     };
     const environment = (verb: string, id: string, netns: string): Record<string, string> => ({
-      ...{ CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: fixture.binDir },
+      ...{
+        CNI_COMMAND: verb,
+        CNI_CONTAINERID: id,
+        CNI_NETNS: netns,
+        CNI_IFNAME: 'eth0',
+        CNI_PATH: fixture.binDir,
+      },
     });
     const program = (): string => join(fixture.binDir, 'portcullis-bridge');
-    const call = (verb: string, id: string, netns: string): Promise<Run> => fixture.run([program()], environment(verb, id, netns), input);
+    const call = (verb: string, id: string, netns: string): Promise<Run> =>
+      fixture.run([program()], environment(verb, id, netns), input);
     /** A call whose standard input the test writes. */
-    const slowCall = (env: Record<string, string>): { readonly child: ChildProcess; readonly run: Promise<Run> } => {
-      const child = spawn(program(), { env: { PATH: process.env['PATH'] ?? '', ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
+    const slowCall = (
+      env: Record<string, string>,
+    ): { readonly child: ChildProcess; readonly run: Promise<Run> } => {
+      const child = spawn(program(), {
+        env: { PATH: process.env['PATH'] ?? '', ...env },
+        stdio: ['pipe', 'pipe', 'pipe'],
+      });
       let [stdout, stderr] = ['', ''];
       child.stdout.on('data', (chunk) => (stdout += String(chunk)));
       child.stderr.on('data', (chunk) => (stderr += String(chunk)));
-      return { child, run: once(child, 'close').then(([code]) => ({ code: code as number | null, stdout, stderr })) };
+      return {
+        child,
+        run: once(child, 'close').then(([code]) => ({ code: code as number | null, stdout, stderr })),
+      };
     };
     /** A call from the namespace of this test, which represents another host. */
     const callFromHere = (verb: string, id: string, netns: string): Promise<Run> => {
@@ -154,7 +173,12 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       closeFd(lock);
       // Served after it, in the order of arrival.
       assert.equal((await callFromHere('DEL', 'next', pod)).code, 0);
-      await eventually(() => (fixture.attachments() === 0 && fixture.inside(pod, 'ip link show eth0') === undefined) || undefined, 10_000);
+      await eventually(
+        () =>
+          (fixture.attachments() === 0 && fixture.inside(pod, 'ip link show eth0') === undefined) ||
+          undefined,
+        10_000,
+      );
       assert.equal((await call('DEL', 'acting', pod)).code, 0);
       assert.equal(fixture.attachments(), 0);
     });
@@ -174,23 +198,38 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     });
 
     const traced = spawnSync('strace', ['-V']).error === undefined;
-    it('says that the call failed where the greeting came in the last moment', { skip: traced ? false : 'needs strace' }, async () => {
-      await pretend((socket) => {
-        socket.on('error', () => undefined);
-        setTimeout(() => socket.write('PCTCNI2n'), 2500);
-      });
-      const pod = fixture.pin('moment');
-      const slowly = ['strace', '-o', '/dev/null', '-e', 'trace=shutdown', '-e', 'inject=shutdown:delay_enter=1500000'];
-      const run = await fixture.run([...slowly, program()], environment('ADD', 'moment', pod), input);
-      assert.equal(run.code, 1, run.stdout);
-      assert.equal((JSON.parse(run.stdout) as { code: number }).code, 11);
-      assert.equal(fixture.attachments(), 0);
-    });
+    it(
+      'says that the call failed where the greeting came in the last moment',
+      { skip: traced ? false : 'needs strace' },
+      async () => {
+        await pretend((socket) => {
+          socket.on('error', () => undefined);
+          setTimeout(() => socket.write('PCTCNI2n'), 2500);
+        });
+        const pod = fixture.pin('moment');
+        const slowly = [
+          'strace',
+          '-o',
+          '/dev/null',
+          '-e',
+          'trace=shutdown',
+          '-e',
+          'inject=shutdown:delay_enter=1500000',
+        ];
+        const run = await fixture.run([...slowly, program()], environment('ADD', 'moment', pod), input);
+        assert.equal(run.code, 1, run.stdout);
+        assert.equal((JSON.parse(run.stdout) as { code: number }).code, 11);
+        assert.equal(fixture.attachments(), 0);
+      },
+    );
 
     it('works alone beside a daemon that knows version 1 only', async () => {
       const heads: string[] = [];
       await pretend((socket) =>
-        socket.once('data', (chunk: Buffer) => void (heads.push(chunk.subarray(0, 7).toString()), socket.destroy())),
+        socket.once(
+          'data',
+          (chunk: Buffer) => void (heads.push(chunk.subarray(0, 7).toString()), socket.destroy()),
+        ),
       );
       const pod = fixture.pin('older');
       const made = await call('ADD', 'older', pod);
@@ -221,7 +260,12 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       const [answer] = (await once(socket, 'data')) as [Buffer];
       socket.destroy();
       assert.equal(answer.readBigUInt64LE(0), 0n, answer.toString());
-      await isOne('newer', pod, { code: 0, stdout: answer.subarray(24).toString(), stderr: '' }, callFromHere);
+      await isOne(
+        'newer',
+        pod,
+        { code: 0, stdout: answer.subarray(24).toString(), stderr: '' },
+        callFromHere,
+      );
     });
 
     for (const [how, pieces] of [

@@ -18,13 +18,21 @@ export async function runAlone(args: readonly string[]): Promise<never> {
   try {
     const { values, positionals } = parseArgs({
       args: [...args],
-      options: { data: { type: 'string', default: '/var/lib/portcullis' }, lost: { type: 'boolean', default: false } },
+      options: {
+        data: { type: 'string', default: '/var/lib/portcullis' },
+        lost: { type: 'boolean', default: false },
+      },
       allowPositionals: true,
     });
-    const opened = openPluginEngine({ databasePath: join(values.data, 'network.db'), log: createLogger({ level: 'warn' }) });
+    const opened = openPluginEngine({
+      databasePath: join(values.data, 'network.db'),
+      log: createLogger({ level: 'warn' }),
+    });
     engine = opened;
     const call = readCallHere(basename(positionals[0] ?? ''));
-    answer = values.lost ? await answerLost(call, opened.callPlugin) : await answerCall(call, {}, opened.callPlugin);
+    answer = values.lost
+      ? await answerLost(call, opened.callPlugin)
+      : await answerCall(call, {}, opened.callPlugin);
   } catch (thrown) {
     answer = {
       exitCode: 1,

@@ -20,7 +20,13 @@ interface Named {
  * name is also returned with its namespace appended. The author of a pod chooses its name. A name with a dot
  * in it could be a name elsewhere (example.com), or a pod of another namespace, so it is not published.
  */
-export function namesOf({ containerId, pod: podName, namespace: podNamespace, aliases: all, addresses }: Named): NetworkName[] {
+export function namesOf({
+  containerId,
+  pod: podName,
+  namespace: podNamespace,
+  aliases: all,
+  addresses,
+}: Named): NetworkName[] {
   const [pod, namespace] = [undotted(podName), undotted(podNamespace)];
   const aliases = all.filter((alias) => undotted(alias) !== '');
   const own = [
@@ -34,7 +40,11 @@ export function namesOf({ containerId, pod: podName, namespace: podNamespace, al
 const undotted = (name: string): string => (name.includes('.') ? '' : name);
 
 /** Combines each text that is a valid name with each of the addresses. */
-export function namesAt(addresses: readonly string[], kind: NetworkName['kind'], texts: readonly string[]): NetworkName[] {
+export function namesAt(
+  addresses: readonly string[],
+  kind: NetworkName['kind'],
+  texts: readonly string[],
+): NetworkName[] {
   return texts.flatMap((text) => {
     const name = networkNameOf(text);
     return name === undefined ? [] : addresses.map((address): NetworkName => ({ name, address, kind }));

@@ -12,7 +12,9 @@ it('the lock of the network database ends with the thread that holds it', async 
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-database-'));
   try {
     const path = join(folder, 'network.db');
-    const worker = new Worker(new URL('../engine/held-database.worker.fixture.ts', import.meta.url), { workerData: path });
+    const worker = new Worker(new URL('../engine/held-database.worker.fixture.ts', import.meta.url), {
+      workerData: path,
+    });
     await once(worker, 'message');
     const lock = openSync(`${path}.lock`, 'a');
     try {
@@ -36,7 +38,10 @@ it('a lock that cannot be opened is a failure of the disk, with its path', () =>
   try {
     const path = join(folder, 'network.db');
     mkdirSync(`${path}.lock`);
-    assert.throws(() => openNetworkDatabase(path), { code: 'STORAGE_NO_ACCESS', message: /network\.db\.lock/ });
+    assert.throws(() => openNetworkDatabase(path), {
+      code: 'STORAGE_NO_ACCESS',
+      message: /network\.db\.lock/,
+    });
   } finally {
     rmSync(folder, { recursive: true });
   }

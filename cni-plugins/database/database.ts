@@ -52,7 +52,8 @@ export interface NetworkDatabase {
  * Opens the database. Creates it (0600 in a 0700 folder), migrates it to this version, and deletes the
  * records of earlier boots.
  * @param roomBytes space that is reserved for removals on a full disk; absent: none
- * @throws NETWORK_NEWER_SCHEMA · NETWORK_FOREIGN_SCHEMA · STORAGE_NO_ACCESS · STORAGE_DISK_FULL · STORAGE_DAMAGED · STORAGE_IO
+ * @throws NETWORK_NEWER_SCHEMA · NETWORK_FOREIGN_SCHEMA · STORAGE_NO_ACCESS · STORAGE_DISK_FULL ·
+ * STORAGE_DAMAGED · STORAGE_IO
  */
 export function openNetworkDatabase(path: string, roomBytes?: number): NetworkDatabase {
   makeFolderSync(dirname(path));
@@ -83,7 +84,8 @@ export function openNetworkDatabase(path: string, roomBytes?: number): NetworkDa
     const room = roomBytes === undefined ? undefined : keepRoom(opened, path, roomBytes, false);
     return {
       db: opened,
-      transaction: (body) => orStorageFailure('write the network database', path, () => inTransaction(opened, body)),
+      transaction: (body) =>
+        orStorageFailure('write the network database', path, () => inTransaction(opened, body)),
       exclusively,
       checkpoint: () => opened.exec('PRAGMA wal_checkpoint(PASSIVE)'),
       ...(room !== undefined && { room }),
@@ -148,7 +150,8 @@ function inTransaction<T>(db: DatabaseSync, body: () => T): T {
 }
 
 /** Returns the lowest schema version that a program must support. */
-const readerOf = (db: DatabaseSync): number => (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
+const readerOf = (db: DatabaseSync): number =>
+  (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
 
 /**
  * Returns the number of applied steps. Steps that only add are not counted in `user_version`, so that older
@@ -156,14 +159,25 @@ const readerOf = (db: DatabaseSync): number => (db.prepare('PRAGMA user_version'
  */
 function appliedTo(db: DatabaseSync): number {
   const reader = readerOf(db);
-  if (db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_steps'").get() === undefined) return reader;
-  return Math.max(reader, (db.prepare('SELECT applied FROM schema_steps').get() as { applied: number }).applied);
+  if (db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_steps'").get() === undefined)
+    return reader;
+  return Math.max(
+    reader,
+    (db.prepare('SELECT applied FROM schema_steps').get() as { applied: number }).applied,
+  );
 }
 
 /** Refuses a file that a release of a later minor version wrote, or no release. */
 function checkSchema(db: DatabaseSync, path: string): void {
   const failed = (code: string, why: string, fix: string): PortcullisError =>
-    new PortcullisError({ code, kind: 'precondition', attempted: 'open the network database', on: path, why, fix });
+    new PortcullisError({
+      code,
+      kind: 'precondition',
+      attempted: 'open the network database',
+      on: path,
+      why,
+      fix,
+    });
   const foreign = foreignSchema(db);
   if (foreign !== undefined) throw failed('NETWORK_FOREIGN_SCHEMA', foreign, foreignSchemaFix);
   const reader = readerOf(db);
@@ -181,10 +195,12 @@ function migrate(db: DatabaseSync): void {
     // A later release of this minor version used the database; its additions stay.
     if (applied > migrations.length) return;
     migrations.slice(applied).forEach((sql) => db.exec(sql));
-    db.exec('CREATE TABLE IF NOT EXISTS schema_steps (id INTEGER PRIMARY KEY CHECK (id = 1), applied INTEGER NOT NULL) STRICT');
-    db.prepare('INSERT INTO schema_steps (id, applied) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET applied = excluded.applied').run(
-      migrations.length,
+    db.exec(
+      'CREATE TABLE IF NOT EXISTS schema_steps (id INTEGER PRIMARY KEY CHECK (id = 1), applied INTEGER NOT NULL) STRICT',
     );
+    db.prepare(
+      'INSERT INTO schema_steps (id, applied) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET applied = excluded.applied',
+    ).run(migrations.length);
     db.exec(`PRAGMA user_version = ${lowestReader}`);
   });
 }

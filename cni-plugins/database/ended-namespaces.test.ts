@@ -26,7 +26,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const leases = (): string[] =>
       (
         database
-          .prepare("SELECT container_id FROM lease JOIN attachment ON number = attachment WHERE origin = 'plugin' ORDER BY 1")
+          .prepare(
+            "SELECT container_id FROM lease JOIN attachment ON number = attachment WHERE origin = 'plugin' ORDER BY 1",
+          )
           .all() as unknown as {
           container_id: string;
         }[]

@@ -19,7 +19,11 @@ export interface EndedNamespaces {
 }
 
 /** @param own the id of the engine's host network namespace, to which `route` belongs */
-export function createEndedNamespaces({ db, transaction }: NetworkDatabase, route: NetlinkSocket, own: string): EndedNamespaces {
+export function createEndedNamespaces(
+  { db, transaction }: NetworkDatabase,
+  route: NetlinkSocket,
+  own: string,
+): EndedNamespaces {
   const watched = new Set<string>();
   const put = db.prepare(
     'INSERT INTO realm (realm, observer, number) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET observer = excluded.observer, number = excluded.number',

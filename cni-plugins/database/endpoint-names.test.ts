@@ -27,7 +27,12 @@ test('names belong to a network, end with their attachment, and report every cha
     resources: [],
     result,
   });
-  const holder = { namespaceId: namespaceId, network: 'shop', holder: 'web/eth0', attachment: pluginAttachment.attachment };
+  const holder = {
+    namespaceId: namespaceId,
+    network: 'shop',
+    holder: 'web/eth0',
+    attachment: pluginAttachment.attachment,
+  };
   const first = names.version();
   names.put(holder, [
     { name: 'web', address: '10.0.0.2', kind: 'container' },
@@ -45,13 +50,18 @@ test('names belong to a network, end with their attachment, and report every cha
       .toSorted(),
     ['front 10.0.0.2 alias', 'front 10.96.0.1 service', 'web 10.0.0.2 container', 'web fd00::2 container'],
   );
-  assert.deepEqual([names.networks(namespaceId), names.networks('former/1'), names.of('former/1', 'shop')], [['shop'], [], []]);
+  assert.deepEqual(
+    [names.networks(namespaceId), names.networks('former/1'), names.of('former/1', 'shop')],
+    [['shop'], [], []],
+  );
   names.put(holder, [{ name: 'web', address: '10.0.0.3', kind: 'container' }]);
   assert.deepEqual(
     names.of(namespaceId, 'shop').map(({ address }) => address),
     ['10.96.0.1', '10.0.0.3'],
   );
-  names.put({ namespaceId: 'former/1', network: 'shop', holder: 'service old' }, [{ name: 'old', address: '10.96.0.2', kind: 'service' }]);
+  names.put({ namespaceId: 'former/1', network: 'shop', holder: 'service old' }, [
+    { name: 'old', address: '10.96.0.2', kind: 'service' },
+  ]);
   const other = openNetworkDatabase(path);
   assert.deepEqual(names.networks('former/1'), [], 'a reboot forgets');
   const seen = createNameStore(other);

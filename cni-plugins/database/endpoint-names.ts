@@ -63,11 +63,14 @@ export function networkNameOf(text: string): string | undefined {
 }
 
 const mappedPrefix = 0xffffn << 32n;
-const keyOf = ({ family, value }: IpAddress): Buffer => ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
+const keyOf = ({ family, value }: IpAddress): Buffer =>
+  ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
 
 function addressOf(key: Uint8Array): string {
   const { value } = ipFromBytes(Buffer.from(key));
-  return formatIp(value >> 32n === 0xffffn ? { family: 4, value: value & 0xffff_ffffn } : { family: 6, value });
+  return formatIp(
+    value >> 32n === 0xffffn ? { family: 4, value: value & 0xffff_ffffn } : { family: 6, value },
+  );
 }
 
 export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore {
@@ -78,30 +81,51 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
   const selectSince = db.prepare(
     'SELECT name, min(since) AS since FROM name WHERE realm = ? AND network = ? AND holder = ? AND owner = ? GROUP BY name',
   );
-  const select = db.prepare('SELECT DISTINCT name, address, kind FROM name WHERE realm = ? AND network = ? ORDER BY name, address');
+  const select = db.prepare(
+    'SELECT DISTINCT name, address, kind FROM name WHERE realm = ? AND network = ? ORDER BY name, address',
+  );
   const selectNetworks = db.prepare('SELECT DISTINCT network FROM name WHERE realm = ? ORDER BY network');
   const selectAny = db.prepare('SELECT 1 FROM name LIMIT 1');
   const selectVersion = db.prepare('PRAGMA data_version');
   const selectChanges = db.prepare('SELECT total_changes() AS changes');
   return {
     put({ namespaceId, network, holder, attachment = null, owner = '' }, names) {
-      const had = selectSince.all(namespaceId, network, holder, owner) as unknown as { name: string; since: number }[];
+      const had = selectSince.all(namespaceId, network, holder, owner) as unknown as {
+        name: string;
+        since: number;
+      }[];
       const sinceOf = new Map(had.map(({ name, since }) => [name, since]));
       const now = Date.now();
       remove.run(namespaceId, network, holder);
       for (const { name, address, kind } of names) {
         const parsed = parseIp(address);
-        if (parsed === undefined) throw new Error(`${JSON.stringify(address)} was given as the address of a name unread`);
-        insert.run(namespaceId, network, name, keyOf(parsed), kind, holder, attachment, owner, sinceOf.get(name) ?? now);
+        if (parsed === undefined)
+          throw new Error(`${JSON.stringify(address)} was given as the address of a name unread`);
+        insert.run(
+          namespaceId,
+          network,
+          name,
+          keyOf(parsed),
+          kind,
+          holder,
+          attachment,
+          owner,
+          sinceOf.get(name) ?? now,
+        );
       }
     },
     take: ({ namespaceId, network, holder }) => void remove.run(namespaceId, network, holder),
     of: (namespaceId, network) =>
-      (select.all(namespaceId, network) as unknown as { name: string; address: Uint8Array; kind: NetworkName['kind'] }[]).map(
-        ({ name, address, kind }) => ({ name, address: addressOf(address), kind }),
-      ),
+      (
+        select.all(namespaceId, network) as unknown as {
+          name: string;
+          address: Uint8Array;
+          kind: NetworkName['kind'];
+        }[]
+      ).map(({ name, address, kind }) => ({ name, address: addressOf(address), kind })),
     isEmpty: () => selectAny.get() === undefined,
-    networks: (namespaceId) => (selectNetworks.all(namespaceId) as unknown as { network: string }[]).map(({ network }) => network),
+    networks: (namespaceId) =>
+      (selectNetworks.all(namespaceId) as unknown as { network: string }[]).map(({ network }) => network),
     version: () =>
       `${(selectVersion.get() as { data_version: number }).data_version}/${(selectChanges.get() as { changes: number }).changes}`,
   };

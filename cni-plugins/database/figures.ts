@@ -21,7 +21,9 @@ export function figuresOf(
     )
     .all(namespaceId) as unknown as NetworkFigures['attachments'];
   const used = db
-    .prepare('SELECT network, count(*) AS used FROM lease JOIN attachment ON number = attachment WHERE lease.realm = ? GROUP BY network')
+    .prepare(
+      'SELECT network, count(*) AS used FROM lease JOIN attachment ON number = attachment WHERE lease.realm = ? GROUP BY network',
+    )
     .all(namespaceId) as unknown as readonly { readonly network: string; readonly used: number }[];
   const own = networks.flatMap(({ name, network }) =>
     network === undefined ? [] : [{ network: name, size: leaseCount(network.rangeSets) }],
@@ -31,7 +33,11 @@ export function figuresOf(
     attachments: attachments.map((row) => ({ ...row })),
     leases: names.map((network) => {
       const size = own.find((each) => each.network === network)?.size;
-      return { network, used: used.find((each) => each.network === network)?.used ?? 0, ...(size !== undefined && { size }) };
+      return {
+        network,
+        used: used.find((each) => each.network === network)?.used ?? 0,
+        ...(size !== undefined && { size }),
+      };
     }),
     ...counts,
   };
@@ -41,5 +47,9 @@ export function figuresOf(
 export function leaseCount(rangeSets: readonly RangeSet[]): number {
   const gatewayIn = ({ start, end, gateway }: RangeSet[number]): bigint =>
     gateway.value >= start.value && gateway.value <= end.value ? 1n : 0n;
-  return Number(rangeSets.flat().reduce((sum, range) => sum + range.end.value - range.start.value + 1n - gatewayIn(range), 0n));
+  return Number(
+    rangeSets
+      .flat()
+      .reduce((sum, range) => sum + range.end.value - range.start.value + 1n - gatewayIn(range), 0n),
+  );
 }

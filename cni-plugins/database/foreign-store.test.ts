@@ -15,7 +15,12 @@ test('what is no lease of the store counts as taken, is never read to its end, a
   writeFileSync(join(folder, '10.0.0.3'), `gone\r\neth0${' '.repeat(5000)}`);
   execFileSync('mkfifo', [join(folder, '10.0.0.4')]);
   symlinkSync('/dev/zero', join(folder, '10.0.0.5'));
-  assert.deepEqual([...foreignAddresses(dataDir, 'net')].toSorted(), ['10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5']);
+  assert.deepEqual([...foreignAddresses(dataDir, 'net')].toSorted(), [
+    '10.0.0.2',
+    '10.0.0.3',
+    '10.0.0.4',
+    '10.0.0.5',
+  ]);
   freeForeignAddresses(dataDir, 'net', (id) => id === 'gone');
   assert.deepEqual(readdirSync(folder).toSorted(), ['10.0.0.3', '10.0.0.4', '10.0.0.5']);
 });

@@ -18,14 +18,18 @@ const addressOf = (name: string): string | undefined => {
   return address === undefined ? undefined : formatIp(address);
 };
 
-function filesOf(dataDir: string, network: string): { readonly folder: string; readonly names: readonly string[] } {
+function filesOf(
+  dataDir: string,
+  network: string,
+): { readonly folder: string; readonly names: readonly string[] } {
   const folder = join(dataDir, network);
   // Usually the folder is missing, and creating an error that is discarded takes longer than this check.
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return { folder, names: [] };
   try {
     return { folder, names: readdirSync(folder).filter((name) => addressOf(name) !== undefined) };
   } catch (thrown) {
-    if (['ENOENT', 'ENOTDIR'].includes((thrown as NodeJS.ErrnoException).code ?? '')) return { folder, names: [] };
+    if (['ENOENT', 'ENOTDIR'].includes((thrown as NodeJS.ErrnoException).code ?? ''))
+      return { folder, names: [] };
     throw thrown;
   }
 }
@@ -44,7 +48,8 @@ export function freeForeignAddresses(
   const { folder, names } = filesOf(dataDir, network);
   for (const name of names) {
     const [containerId = '', interfaceName] = read(join(folder, name)).trim().split(/\r?\n/u);
-    if (containerId !== '' && gone(containerId.trim(), interfaceName?.trim())) rmSync(join(folder, name), { force: true });
+    if (containerId !== '' && gone(containerId.trim(), interfaceName?.trim()))
+      rmSync(join(folder, name), { force: true });
   }
 }
 

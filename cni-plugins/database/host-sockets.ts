@@ -22,7 +22,8 @@ export interface HostEnd {
 export function isListenedAt({ protocol, port, hostIp }: HostEnd): boolean {
   if (protocol === 'sctp') return sctpPorts().has(port);
   const isTaken = (address: string): boolean => bindFailure(protocol, port, address) === inUse;
-  const isHeld = (addresses: readonly string[]): boolean => addresses.some(isTaken) && isServed(protocol, port);
+  const isHeld = (addresses: readonly string[]): boolean =>
+    addresses.some(isTaken) && isServed(protocol, port);
   if (hostIp === '') return isHeld(wildcards);
   const failure = bindFailure(protocol, port, hostIp);
   if (failure === undefined) return false;
@@ -70,7 +71,11 @@ function isServed(protocol: 'tcp' | 'udp', port: number): boolean {
  * socket without a peer are servers. Stops at the first server; the kernel lists listening sockets first.
  * Pure.
  */
-export function portUse(protocol: 'tcp' | 'udp', port: number, rows: Iterable<string>): 'server' | 'client' | undefined {
+export function portUse(
+  protocol: 'tcp' | 'udp',
+  port: number,
+  rows: Iterable<string>,
+): 'server' | 'client' | undefined {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   let found: 'client' | undefined;
   for (const row of rows) {
@@ -124,5 +129,9 @@ function sctpPorts(): ReadonlySet<number> {
  */
 export function sctpPortsIn(text: string): ReadonlySet<number> {
   const rows = text.split('\n').slice(1);
-  return new Set(rows.map((row) => Number(row.trim().split(/\s+/u)[5])).filter((port) => Number.isInteger(port) && port > 0));
+  return new Set(
+    rows
+      .map((row) => Number(row.trim().split(/\s+/u)[5]))
+      .filter((port) => Number.isInteger(port) && port > 0),
+  );
 }

@@ -16,7 +16,10 @@ const range = (subnet: string, start: string, end: string, gateway: string): Add
  * Two ranges of one set: 12 and 5 addresses. The gateways are reserved, and in the first range also network
  * and broadcast address.
  */
-const set = [range('10.0.0.0/28', '10.0.0.0', '10.0.0.11', '10.0.0.5'), range('10.0.1.0/24', '10.0.1.20', '10.0.1.24', '10.0.1.22')];
+const set = [
+  range('10.0.0.0/28', '10.0.0.0', '10.0.0.11', '10.0.0.5'),
+  range('10.0.1.0/24', '10.0.1.20', '10.0.1.24', '10.0.1.22'),
+];
 const usable = 10 + 4;
 
 const between =
@@ -27,7 +30,10 @@ const between =
 test('any history of leases and releases: never one address twice, never a reserved one, none only when all are leased', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.oneof({ weight: 3, arbitrary: fc.constant(-1) }, { weight: 2, arbitrary: fc.nat({ max: 30 }) }), { maxLength: 80 }),
+      fc.array(
+        fc.oneof({ weight: 3, arbitrary: fc.constant(-1) }, { weight: 2, arbitrary: fc.nat({ max: 30 }) }),
+        { maxLength: 80 },
+      ),
       (history) => {
         const leased = new Set<bigint>();
         let last: bigint | undefined;
@@ -45,7 +51,11 @@ test('any history of leases and releases: never one address twice, never a reser
           const { value } = choice.address;
           assert.ok(!leased.has(value));
           assert.ok(value >= choice.range.start.value && value <= choice.range.end.value);
-          assert.ok(!['10.0.0.0', '10.0.0.5', '10.0.0.15', '10.0.1.22'].some((reserved) => parseIp(reserved)?.value === value));
+          assert.ok(
+            !['10.0.0.0', '10.0.0.5', '10.0.0.15', '10.0.1.22'].some(
+              (reserved) => parseIp(reserved)?.value === value,
+            ),
+          );
           leased.add(value);
           last = value;
         }
@@ -72,7 +82,11 @@ test('a last address that is no longer in the ranges starts from the beginning',
 
 test('the short way to the next address leads to the one that the whole search finds', () => {
   let short = 0;
-  for (let last = (parseIp('10.0.0.0')?.value ?? 0n) - 2n; last <= (parseIp('10.0.1.26')?.value ?? 0n); last += 1n) {
+  for (
+    let last = (parseIp('10.0.0.0')?.value ?? 0n) - 2n;
+    last <= (parseIp('10.0.1.26')?.value ?? 0n);
+    last += 1n
+  ) {
     const next = successorOf(set, last);
     if (next === undefined) continue;
     short += 1;

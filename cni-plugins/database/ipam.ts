@@ -39,13 +39,18 @@ export function chooseAddress(
 export function successorOf(set: RangeSet, last: bigint): Choice | undefined {
   const value = last + 1n;
   const range = set.find(({ start, end }) => start.value <= last && value <= end.value);
-  return range === undefined || reservedOf(set).has(value) ? undefined : { address: { family: range.start.family, value }, range };
+  return range === undefined || reservedOf(set).has(value)
+    ? undefined
+    : { address: { family: range.start.family, value }, range };
 }
 
 /** Returns the range that may lease the address, or undefined if no range has it or it is reserved. */
 export function rangeOf(set: RangeSet, address: IpAddress): AddressRange | undefined {
   if (reservedOf(set).has(address.value)) return undefined;
-  return set.find(({ start, end }) => start.family === address.family && start.value <= address.value && address.value <= end.value);
+  return set.find(
+    ({ start, end }) =>
+      start.family === address.family && start.value <= address.value && address.value <= end.value,
+  );
 }
 
 /** Gateways, and the first and last address of each subnet, are never leased. */
@@ -83,7 +88,12 @@ function segments(set: RangeSet, last: bigint | undefined): Segment[] {
   return [...(after.low <= after.high ? [after] : []), ...whole.slice(at + 1), ...whole.slice(0, at), before];
 }
 
-function firstFree(low: bigint, high: bigint, leased: Iterable<bigint>, passed: (value: bigint) => boolean): bigint | undefined {
+function firstFree(
+  low: bigint,
+  high: bigint,
+  leased: Iterable<bigint>,
+  passed: (value: bigint) => boolean,
+): bigint | undefined {
   let candidate = low;
   const pass = (): void => {
     while (candidate <= high && passed(candidate)) candidate += 1n;

@@ -58,22 +58,30 @@ export interface Holder {
 
 /** 16 bytes in network order, IPv4 as ::ffff:a.b.c.d: a single key space that sorts like the numbers. */
 const mappedPrefix = 0xffffn << 32n;
-const keyOf = (family: IpFamily, value: bigint): Buffer => ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
+const keyOf = (family: IpFamily, value: bigint): Buffer =>
+  ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
 function addressOf(key: Uint8Array): IpAddress {
   const numbers = new DataView(key.buffer, key.byteOffset, key.byteLength);
-  if (numbers.getBigUint64(0) === 0n && numbers.getUint32(8) === 0xffff) return { family: 4, value: BigInt(numbers.getUint32(12)) };
+  if (numbers.getBigUint64(0) === 0n && numbers.getUint32(8) === 0xffff)
+    return { family: 4, value: BigInt(numbers.getUint32(12)) };
   return { family: 6, value: (numbers.getBigUint64(0) << 64n) | numbers.getBigUint64(8) };
 }
 
 export function createLeases({ db }: NetworkDatabase): Leases {
-  const leasedBetween = db.prepare('SELECT address FROM lease WHERE realm = ? AND scope = ? AND address BETWEEN ? AND ? ORDER BY address');
+  const leasedBetween = db.prepare(
+    'SELECT address FROM lease WHERE realm = ? AND scope = ? AND address BETWEEN ? AND ? ORDER BY address',
+  );
   const holderOf = db.prepare(
     `SELECT network, container_id FROM lease JOIN attachment ON number = attachment
      WHERE lease.realm = ? AND scope = ? AND address = ?`,
   );
   const isLeased = db.prepare('SELECT 1 FROM lease WHERE realm = ? AND scope = ? AND address = ?');
-  const insertLease = db.prepare('INSERT INTO lease (realm, scope, address, attachment, part) VALUES (?, ?, ?, ?, ?)');
-  const selectLast = db.prepare('SELECT address FROM last_lease WHERE realm = ? AND network = ? AND range_set = ?');
+  const insertLease = db.prepare(
+    'INSERT INTO lease (realm, scope, address, attachment, part) VALUES (?, ?, ?, ?, ?)',
+  );
+  const selectLast = db.prepare(
+    'SELECT address FROM last_lease WHERE realm = ? AND network = ? AND range_set = ?',
+  );
   const upsertLast = db.prepare(
     `INSERT INTO last_lease (realm, network, range_set, address) VALUES (?, ?, ?, ?)
      ON CONFLICT DO UPDATE SET address = excluded.address`,
@@ -82,32 +90,52 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
      WHERE host_port.realm = ?1 AND protocol = ?2 AND port = ?3 AND (host_ip = ?4 OR host_ip = '' OR ?4 = '') LIMIT 1`,
   );
-  const nodePortService = db.prepare('SELECT service FROM service_node_port WHERE port = ? AND protocol = ? AND realm = ? LIMIT 1');
-  const insertPort = db.prepare('INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part) VALUES (?, ?, ?, ?, ?, ?)');
+  const nodePortService = db.prepare(
+    'SELECT service FROM service_node_port WHERE port = ? AND protocol = ? AND realm = ? LIMIT 1',
+  );
+  const insertPort = db.prepare(
+    'INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part) VALUES (?, ?, ?, ?, ?, ?)',
+  );
   const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?');
   const deleteLeases = db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?');
-  const selectHeld = db.prepare('SELECT address FROM lease WHERE attachment = ? AND part = ? ORDER BY address');
+  const selectHeld = db.prepare(
+    'SELECT address FROM lease WHERE attachment = ? AND part = ? ORDER BY address',
+  );
 
   const of = ({ attachment, part }: Holder): IpAddress[] =>
-    (selectHeld.all(attachment, part) as unknown as { address: Uint8Array }[]).map(({ address }) => addressOf(address));
+    (selectHeld.all(attachment, part) as unknown as { address: Uint8Array }[]).map(({ address }) =>
+      addressOf(address),
+    );
 
   const isHeld = (namespaceId: string, scope: string, { family, value }: IpAddress): boolean =>
     isLeased.get(namespaceId, scope, keyOf(family, value)) !== undefined;
 
-  const chooseFrom = (request: LeaseRequest, set: RangeSet, index: number, wanted: IpAddress | undefined): Choice => {
+  const chooseFrom = (
+    request: LeaseRequest,
+    set: RangeSet,
+    index: number,
+    wanted: IpAddress | undefined,
+  ): Choice => {
     const { namespaceId, scope, network, taken } = request;
     if (wanted !== undefined) {
       const range = rangeOf(set, wanted);
       if (range === undefined) throw reserved(network, wanted);
-      const holder = holderOf.get(namespaceId, scope, keyOf(wanted.family, wanted.value)) as { container_id: string } | undefined;
-      if (holder !== undefined || taken?.has(formatIp(wanted)) === true) throw addressTaken(network, wanted, holder?.container_id);
+      const holder = holderOf.get(namespaceId, scope, keyOf(wanted.family, wanted.value)) as
+        { container_id: string } | undefined;
+      if (holder !== undefined || taken?.has(formatIp(wanted)) === true)
+        throw addressTaken(network, wanted, holder?.container_id);
       return { address: wanted, range };
     }
-    const lastKey = (selectLast.get(namespaceId, network, index) as { address: Uint8Array } | undefined)?.address;
+    const lastKey = (selectLast.get(namespaceId, network, index) as { address: Uint8Array } | undefined)
+      ?.address;
     const last = lastKey === undefined ? undefined : addressOf(lastKey).value;
-    const isTaken = taken === undefined || taken.size === 0 ? undefined : (address: IpAddress): boolean => taken.has(formatIp(address));
+    const isTaken =
+      taken === undefined || taken.size === 0
+        ? undefined
+        : (address: IpAddress): boolean => taken.has(formatIp(address));
     const next = last === undefined ? undefined : successorOf(set, last);
-    if (next !== undefined && isTaken?.(next.address) !== true && !isHeld(namespaceId, scope, next.address)) return next;
+    if (next !== undefined && isTaken?.(next.address) !== true && !isHeld(namespaceId, scope, next.address))
+      return next;
     const leased = function* (low: bigint, high: bigint): Generator<bigint> {
       const family = set[0]?.start.family ?? 4;
       for (const row of leasedBetween.iterate(namespaceId, scope, keyOf(family, low), keyOf(family, high)))
@@ -138,7 +166,8 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     takeHostPorts(namespaceId, mappings, { attachment, part }) {
       for (const mapping of mappings) {
         const hostIp = hostIpOf(mapping);
-        const holder = portHolder.get(namespaceId, mapping.protocol, mapping.hostPort, hostIp) as HostPortHolder | undefined;
+        const holder = portHolder.get(namespaceId, mapping.protocol, mapping.hostPort, hostIp) as
+          HostPortHolder | undefined;
         if (holder !== undefined)
           throw portTaken(
             mapping,
@@ -148,12 +177,18 @@ export function createLeases({ db }: NetworkDatabase): Leases {
           );
         const service = nodePortService.get(mapping.hostPort, mapping.protocol, namespaceId)?.['service'];
         if (typeof service === 'string')
-          throw portTaken(mapping, service, `the service ${service} has it as a node port`, 'give either another port');
+          throw portTaken(
+            mapping,
+            service,
+            `the service ${service} has it as a node port`,
+            'give either another port',
+          );
         insertPort.run(namespaceId, mapping.protocol, mapping.hostPort, hostIp, attachment, part);
       }
     },
     of,
-    holds: (address, holder) => of(holder).some((held) => held.family === address.family && held.value === address.value),
+    holds: (address, holder) =>
+      of(holder).some((held) => held.family === address.family && held.value === address.value),
     freeHostPorts: ({ attachment, part }) => void deletePorts.run(attachment, part),
     free({ attachment, part }) {
       deleteLeases.run(attachment, part);
@@ -173,7 +208,10 @@ function hostIpOf({ hostIp = '' }: PortMapping): string {
  * is refused.
  */
 const inSet = (set: RangeSet, address: IpAddress): boolean =>
-  set.some(({ start, end }) => start.family === address.family && start.value <= address.value && address.value <= end.value);
+  set.some(
+    ({ start, end }) =>
+      start.family === address.family && start.value <= address.value && address.value <= end.value,
+  );
 
 function exhausted(network: string, set: RangeSet): PortcullisError {
   const ranges = set.map(({ start, end }) => `${formatIp(start)}-${formatIp(end)}`).join(', ');
@@ -224,7 +262,12 @@ function outOfRange(network: string, address: IpAddress): PortcullisError {
   });
 }
 
-function portTaken({ hostPort, protocol }: PortMapping, holder: string, why: string, fix: string): PortcullisError {
+function portTaken(
+  { hostPort, protocol }: PortMapping,
+  holder: string,
+  why: string,
+  fix: string,
+): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_HOST_PORT_TAKEN',
     kind: 'already-exists',

@@ -61,7 +61,9 @@ export interface MemberDocument extends Membership {
 
 export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): MembershipStore {
   const remove = db.prepare('DELETE FROM service_member WHERE attachment = ?');
-  const insert = db.prepare('INSERT INTO service_member (attachment, realm, network, service, document, owner) VALUES (?, ?, ?, ?, ?, ?)');
+  const insert = db.prepare(
+    'INSERT INTO service_member (attachment, realm, network, service, document, owner) VALUES (?, ?, ?, ?, ?, ?)',
+  );
   const selectOwn = db.prepare('SELECT document FROM service_member WHERE attachment = ?');
   const selectStranger = db.prepare(
     `SELECT owner FROM service_member WHERE realm = ?1 AND network = ?2 AND service = ?3 AND owner NOT IN (?4, '') AND attachment <> ?5
@@ -82,7 +84,9 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
      WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.mode') <> ?4`,
   );
   const existing = (attachment: number | bigint): MemberDocument[] =>
-    (selectOwn.all(attachment) as unknown as { document: string }[]).map(({ document }) => parseJson(document) as MemberDocument);
+    (selectOwn.all(attachment) as unknown as { document: string }[]).map(
+      ({ document }) => parseJson(document) as MemberDocument,
+    );
   return {
     standing: existing,
     put(
@@ -107,15 +111,23 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
         const isShared = rules.sharedServices.some((shared) => shared === '*' || shared === name);
         const foreign = isShared
           ? undefined
-          : (selectStranger.get(namespaceId, network, name, owner, attachment) as { owner: string } | undefined);
+          : (selectStranger.get(namespaceId, network, name, owner, attachment) as
+              { owner: string } | undefined);
         if (foreign !== undefined) throw otherNamespace(network, name, owner, foreign.owner);
         const { count } = countOwned.get(namespaceId, network, owner, name) as { count: number };
-        if (count >= rules.servicesPerNamespace) throw servicesExhausted(network, name, owner, rules.servicesPerNamespace);
-        const other = selectOther.get(namespaceId, network, name, attachment, mode) as { container_id: string } | undefined;
-        if (other !== undefined) throw modeDiffers(network, membership, `its member ${other.container_id.slice(0, 64)} has`);
+        if (count >= rules.servicesPerNamespace)
+          throw servicesExhausted(network, name, owner, rules.servicesPerNamespace);
+        const other = selectOther.get(namespaceId, network, name, attachment, mode) as
+          { container_id: string } | undefined;
+        if (other !== undefined)
+          throw modeDiffers(network, membership, `its member ${other.container_id.slice(0, 64)} has`);
         const spanned = selectSpanned.get(namespaceId, network, name, mode) as { host: string } | undefined;
         if (spanned !== undefined)
-          throw modeDiffers(network, membership, spanned.host === '' ? 'other hosts have' : `its members on the host ${spanned.host} have`);
+          throw modeDiffers(
+            network,
+            membership,
+            spanned.host === '' ? 'other hosts have' : `its members on the host ${spanned.host} have`,
+          );
         const admitted = membership.ingressPorts.length > 0 && { rules };
         const document: MemberDocument = { ...membership, addresses, ipam, ...admitted };
         insert.run(attachment, namespaceId, network, name, JSON.stringify(document), owner);
@@ -131,7 +143,9 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
 export function memberNames({
   memberships,
   addresses,
-}: Pick<Joined, 'addresses'> & { readonly memberships: readonly Pick<Membership, 'name' | 'mode' | 'aliases'>[] }): NetworkName[] {
+}: Pick<Joined, 'addresses'> & {
+  readonly memberships: readonly Pick<Membership, 'name' | 'mode' | 'aliases'>[];
+}): NetworkName[] {
   return memberships.flatMap(({ name, mode, aliases }) =>
     namesAt(addresses, 'service', [`tasks.${name}`, ...(mode === 'dnsrr' ? [name, ...aliases] : [])]),
   );
@@ -147,10 +161,20 @@ export function membershipsOfCall({ key, config, prevResult }: PluginCall): Omit
   if (prevResult !== undefined) return none;
   const source = readConfigurationJson(config);
   if ('message' in source) return none;
-  const { runtimeConfig, ipam } = source.value as { readonly runtimeConfig?: { readonly services?: unknown }; readonly ipam?: unknown };
+  const { runtimeConfig, ipam } = source.value as {
+    readonly runtimeConfig?: { readonly services?: unknown };
+    readonly ipam?: unknown;
+  };
   if (runtimeConfig?.services === undefined) return none;
-  const memberships = membershipsOn(readMemberships(runtimeConfig.services, 'runtimeConfig.services'), key.network);
-  return { memberships, ipam, rules: rulesOf(source.value as Readonly<Record<string, unknown>>, key.network) };
+  const memberships = membershipsOn(
+    readMemberships(runtimeConfig.services, 'runtimeConfig.services'),
+    key.network,
+  );
+  return {
+    memberships,
+    ipam,
+    rules: rulesOf(source.value as Readonly<Record<string, unknown>>, key.network),
+  };
 }
 
 /** @param config the configuration of the network's first plugin @throws NETWORK_CONFIG_INVALID */
@@ -171,17 +195,22 @@ export function rulesOf(config: Readonly<Record<string, unknown>>, network: stri
 export const ownerOfCall = ({ args }: Pick<PluginCall, 'args'>): string => {
   const namespace = args['K8S_POD_NAMESPACE'] ?? '';
   // A caller that passes a name no namespace can have is not a pod.
-  return Object.values(otherOwners).some((other) => other === namespace) ? otherOwners.cni : ownerOfPod(namespace);
+  return Object.values(otherOwners).some((other) => other === namespace)
+    ? otherOwners.cni
+    : ownerOfPod(namespace);
 };
 
 /** Returns the holder of a service's virtual addresses, in the same form as for a container. */
-export const virtualHolder = (service: string): { readonly containerId: string; readonly interface: string } => ({
+export const virtualHolder = (
+  service: string,
+): { readonly containerId: string; readonly interface: string } => ({
   containerId: `service.${service}`,
   interface: 'vip',
 });
 
 /** Returns whether an attachment is such a holder and not a container. */
-export const isVirtualHolder = (containerId: string, name: string): boolean => name === 'vip' && containerId.startsWith('service.');
+export const isVirtualHolder = (containerId: string, name: string): boolean =>
+  name === 'vip' && containerId.startsWith('service.');
 
 /** Returns a network's ranges as the configuration of our IPAM plugin. */
 export const ipamOf = (rangeSets: readonly RangeSet[]): object => ({

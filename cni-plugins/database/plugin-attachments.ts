@@ -19,7 +19,11 @@ export interface PluginAttachmentStore {
   attachment(namespaceId: string, key: AttachmentKey, hostInterface: string): number;
   /** Records the intent before anything is created. Call it inside a transaction. */
   begin(pluginAttachment: NewPluginAttachment): PluginAttachment;
-  describe(pluginAttachment: PluginAttachment, resources: readonly Resource[], result: CniResult): PluginAttachment;
+  describe(
+    pluginAttachment: PluginAttachment,
+    resources: readonly Resource[],
+    result: CniResult,
+  ): PluginAttachment;
   setState(pluginAttachment: PluginAttachment, state: PluginAttachmentState): void;
   /**
    * Removes the plugin attachment with its leases and host ports, and the attachment with the last of them.
@@ -92,7 +96,9 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     `SELECT ${columns} FROM part JOIN attachment ON number = attachment
      WHERE attachment = ?1 AND position > (SELECT position FROM part WHERE attachment = ?1 AND type = ?2) ORDER BY position`,
   );
-  const selectChain = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? ORDER BY position`);
+  const selectChain = db.prepare(
+    `${from} AND network = ? AND container_id = ? AND interface = ? ORDER BY position`,
+  );
   // Every act runs this query. It uses the index of the few that are not ready, and never scans all
   // attachments of the host network namespace.
   const selectUnfinished = db.prepare(
@@ -114,22 +120,35 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     `INSERT INTO part (attachment, type, position, state, netns, resources, result)
      VALUES (?1, ?2, (SELECT coalesce(max(position), 0) + 1 FROM part WHERE attachment = ?1), 'making', ?3, ?4, ?5)`,
   );
-  const updatePart = db.prepare('UPDATE part SET resources = ?, result = ? WHERE attachment = ? AND type = ?');
+  const updatePart = db.prepare(
+    'UPDATE part SET resources = ?, result = ? WHERE attachment = ? AND type = ?',
+  );
   const updateState = db.prepare('UPDATE part SET state = ? WHERE attachment = ? AND type = ?');
   const deletePart = db.prepare('DELETE FROM part WHERE attachment = ? AND type = ?');
   const deleteLeases = db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?');
   const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?');
-  const deleteEmpty = db.prepare('DELETE FROM attachment WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE attachment = ?1)');
+  const deleteEmpty = db.prepare(
+    'DELETE FROM attachment WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE attachment = ?1)',
+  );
 
   return {
     part(namespaceId, key, type) {
-      const row = selectOne.get(namespaceId, key.network, key.containerId, key.interface, type) as Row | undefined;
+      const row = selectOne.get(namespaceId, key.network, key.containerId, key.interface, type) as
+        Row | undefined;
       return row === undefined ? undefined : partOf(row);
     },
     chain: (namespaceId, key) =>
-      (selectChain.all(namespaceId, key.network, key.containerId, key.interface) as unknown as Row[]).map(partOf),
+      (selectChain.all(namespaceId, key.network, key.containerId, key.interface) as unknown as Row[]).map(
+        partOf,
+      ),
     attachment(namespaceId, { network, containerId, interface: name }, hostInterface) {
-      const { changes, lastInsertRowid } = insertAttachment.run(namespaceId, network, containerId, name, hostInterface);
+      const { changes, lastInsertRowid } = insertAttachment.run(
+        namespaceId,
+        network,
+        containerId,
+        name,
+        hostInterface,
+      );
       if (changes === 1) return Number(lastInsertRowid);
       return (selectNumber.get(namespaceId, network, containerId, name) as { number: number }).number;
     },
@@ -144,10 +163,16 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
       return { ...pluginAttachment, state: 'making' };
     },
     describe(pluginAttachment, resources, result) {
-      updatePart.run(JSON.stringify(resources), JSON.stringify(result), pluginAttachment.attachment, pluginAttachment.type);
+      updatePart.run(
+        JSON.stringify(resources),
+        JSON.stringify(result),
+        pluginAttachment.attachment,
+        pluginAttachment.type,
+      );
       return { ...pluginAttachment, resources, result };
     },
-    setState: (pluginAttachment, state) => void updateState.run(state, pluginAttachment.attachment, pluginAttachment.type),
+    setState: (pluginAttachment, state) =>
+      void updateState.run(state, pluginAttachment.attachment, pluginAttachment.type),
     remove(pluginAttachment) {
       transaction(() => {
         deletePart.run(pluginAttachment.attachment, pluginAttachment.type);
@@ -158,8 +183,11 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     },
     unfinished: (namespaceId) => (selectUnfinished.all(namespaceId) as unknown as Row[]).map(partOf),
     after: (pluginAttachment) =>
-      (selectAfter.all(pluginAttachment.attachment, pluginAttachment.type) as unknown as Row[]).flatMap(resourcesOf),
-    of: (namespaceId, containerId) => (selectOf.all(namespaceId, containerId) as unknown as Row[]).map(partOf),
+      (selectAfter.all(pluginAttachment.attachment, pluginAttachment.type) as unknown as Row[]).flatMap(
+        resourcesOf,
+      ),
+    of: (namespaceId, containerId) =>
+      (selectOf.all(namespaceId, containerId) as unknown as Row[]).map(partOf),
     has(namespaceId, hostInterface, type) {
       const row = selectHas.get(namespaceId, hostInterface, type) as { has: number } | undefined;
       return row === undefined ? undefined : row.has === 1;

@@ -35,7 +35,16 @@ test('a pod asks the gateways of a network that it is on; which servers are aske
         .prepare('SELECT address FROM upstream ORDER BY position')
         .all()
         .map((row) => row['address']);
-    const given = ['10.96.0.10', '127.0.0.53', '::1', '0.0.0.0', '224.0.0.251', 'dns.example.com', '169.254.20.10', '2001:db8::53'];
+    const given = [
+      '10.96.0.10',
+      '127.0.0.53',
+      '::1',
+      '0.0.0.0',
+      '224.0.0.251',
+      'dns.example.com',
+      '169.254.20.10',
+      '2001:db8::53',
+    ];
     assert.deepEqual(resolver.ask('web', 'shop', given), ['10.0.0.1', 'fd00::1']);
     assert.deepEqual(upstreams(), ['10.96.0.10', '169.254.20.10', '2001:db8::53']);
     resolver.ask('web', 'shop', ['10.96.0.11']);
@@ -45,7 +54,9 @@ test('a pod asks the gateways of a network that it is on; which servers are aske
       ['other', 'shop'],
     ] as const)
       assert.throws(() => resolver.ask(id, network, []), { code: 'NETWORK_NOT_ON_NETWORK' });
-    assert.throws(() => createPodResolver(database, 'other/1').ask('web', 'shop', []), { code: 'NETWORK_NOT_ON_NETWORK' });
+    assert.throws(() => createPodResolver(database, 'other/1').ask('web', 'shop', []), {
+      code: 'NETWORK_NOT_ON_NETWORK',
+    });
     pluginAttachments.remove(pluginAttachment);
     assert.deepEqual(upstreams(), []);
   } finally {

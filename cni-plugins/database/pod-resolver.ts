@@ -21,7 +21,9 @@ export interface PodResolver {
 const mostUpstreams = 8;
 
 /** Loopback, `this host`, and multicast groups. */
-const notForPods = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00::/8'].flatMap((text) => parsePrefix(text) ?? []);
+const notForPods = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00::/8'].flatMap(
+  (text) => parsePrefix(text) ?? [],
+);
 const isForPods = (address: IpAddress): boolean => !notForPods.some((prefix) => contains(prefix, address));
 
 export function createPodResolver({ db }: Pick<NetworkDatabase, 'db'>, namespaceId: string): PodResolver {
@@ -38,7 +40,9 @@ export function createPodResolver({ db }: Pick<NetworkDatabase, 'db'>, namespace
   const insert = db.prepare('INSERT INTO upstream (attachment, position, address) VALUES (?, ?, ?)');
   return {
     ask(containerId, network, upstreams) {
-      const rows = selectAttachments.all(namespaceId, containerId, network) as unknown as { number: number }[];
+      const rows = selectAttachments.all(namespaceId, containerId, network) as unknown as {
+        number: number;
+      }[];
       const gateways = rows.flatMap(({ number }) =>
         (selectGateways.all(number) as unknown as { gateway: unknown }[]).flatMap(({ gateway }) =>
           typeof gateway === 'string' ? (parseIp(gateway) ?? []) : [],

@@ -39,7 +39,11 @@ export interface AttachmentSpec {
     readonly promiscuous: boolean;
   };
   /** IPv4 first. */
-  readonly addresses: readonly { readonly ip: string; readonly prefixLength: number; readonly gateway: string }[];
+  readonly addresses: readonly {
+    readonly ip: string;
+    readonly prefixLength: number;
+    readonly gateway: string;
+  }[];
   readonly routes: readonly { readonly dst: string; readonly gw?: string }[];
   readonly portMappings: readonly PortMapping[];
   /** Masquerade connections to a host port that come from the host itself or from a pod. */
@@ -69,7 +73,8 @@ export interface AttachmentSpec {
 }
 
 /** Returns whether a chain of plugins created the pod's first interface. */
-export const isByChain = ({ chains, interface: name }: AttachmentSpec): boolean => chains?.[0]?.interface === name;
+export const isByChain = ({ chains, interface: name }: AttachmentSpec): boolean =>
+  chains?.[0]?.interface === name;
 
 /**
  * Returns whether our rules know the link. They know all links except those of chains whose host's end cannot
@@ -118,7 +123,13 @@ export const mayBeRouted = (spec: AttachmentSpec): boolean =>
 /**
  * Our links have one of these groups (`ip link` shows them) from creation: `pc` in ASCII, then their type.
  */
-export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, deleting: 0x70630003, plugin: 0x70630004, routed: 0x70630005 } as const;
+export const linkGroups = {
+  pod: 0x70630001,
+  bridge: 0x70630002,
+  deleting: 0x70630003,
+  plugin: 0x70630004,
+  routed: 0x70630005,
+} as const;
 
 /**
  * Returns the alias of the links of a root (`ip link` shows it). The daemon of another root does not remove
@@ -140,7 +151,10 @@ export function hostInterfaceOf(id: string): string {
  * @param address 4 or 16 bytes
  */
 export function macOf(address: Uint8Array): string {
-  const tail = address.length === 4 ? Buffer.from(address) : createHash('sha256').update(address).digest().subarray(0, 4);
+  const tail =
+    address.length === 4
+      ? Buffer.from(address)
+      : createHash('sha256').update(address).digest().subarray(0, 4);
   return `0a:58:${tail.toString('hex').replace(/..(?=.)/gu, '$&:')}`;
 }
 
@@ -156,7 +170,11 @@ export function resultOf({ spec }: AttachmentRecord): CniResult {
       { name: spec.hostInterface },
       { name: spec.interface, mac: spec.mac, mtu: spec.mtu, sandbox: spec.netns },
     ],
-    ips: spec.addresses.map(({ ip, prefixLength, gateway }) => ({ interface: 2, address: `${ip}/${prefixLength}`, gateway })),
+    ips: spec.addresses.map(({ ip, prefixLength, gateway }) => ({
+      interface: 2,
+      address: `${ip}/${prefixLength}`,
+      gateway,
+    })),
     routes: spec.routes,
     dns: {},
   };
@@ -170,7 +188,10 @@ export function attachmentOf(record: AttachmentRecord): Attachment {
     network: spec.network,
     interface: { name: spec.interface, mac: spec.mac, sandbox: spec.netns, mtu: spec.mtu },
     hostInterface: isHeld(spec) ? spec.hostInterface : '',
-    ips: spec.addresses.map(({ ip, prefixLength, gateway }) => ({ address: `${ip}/${prefixLength}`, ...(gateway !== '' && { gateway }) })),
+    ips: spec.addresses.map(({ ip, prefixLength, gateway }) => ({
+      address: `${ip}/${prefixLength}`,
+      ...(gateway !== '' && { gateway }),
+    })),
     routes: spec.routes,
     class: record.class,
     portMappings: spec.forwarded ?? spec.portMappings,

@@ -7,7 +7,9 @@ import { bootOf } from '../namespaces/namespace-id.ts';
  * over a reboot: the links are gone then, but not what a driver has in a store of its own.
  */
 export interface RemoteStore {
-  /** Returns the records of one network: of this host network namespace, and those that earlier boots left. */
+  /**
+   * Returns the records of one network: of this host network namespace, and those that earlier boots left.
+   */
   read(namespaceId: string, network: string): RemoteRecords;
   /** Returns the names of networks with records. */
   networks(namespaceId: string): readonly string[];
@@ -36,28 +38,41 @@ export type RemoteChange = {
 export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteStore {
   // A row of another boot belongs to no existing host network namespace.
   const mine = '(realm = ?1 OR substr(realm, 1, ?2) <> ?3)';
-  const selectNetworks = db.prepare(`SELECT realm AS namespaceId, document FROM remote_network WHERE ${mine} AND network = ?4`);
+  const selectNetworks = db.prepare(
+    `SELECT realm AS namespaceId, document FROM remote_network WHERE ${mine} AND network = ?4`,
+  );
   const selectEndpoints = db.prepare(
     `SELECT realm AS namespaceId, container_id, interface, document FROM remote_endpoint WHERE ${mine} AND network = ?4 ORDER BY realm, container_id, interface`,
   );
   const selectNames = db.prepare(
     `SELECT network FROM remote_network WHERE ${mine} UNION SELECT network FROM remote_endpoint WHERE ${mine} ORDER BY network`,
   );
-  const putNetwork = db.prepare('INSERT OR REPLACE INTO remote_network (realm, network, document) VALUES (?, ?, ?)');
+  const putNetwork = db.prepare(
+    'INSERT OR REPLACE INTO remote_network (realm, network, document) VALUES (?, ?, ?)',
+  );
   const dropNetwork = db.prepare('DELETE FROM remote_network WHERE realm = ? AND network = ?');
   const putEndpoint = db.prepare(
     'INSERT OR REPLACE INTO remote_endpoint (realm, network, container_id, interface, document) VALUES (?, ?, ?, ?, ?)',
   );
-  const dropEndpoint = db.prepare('DELETE FROM remote_endpoint WHERE realm = ? AND network = ? AND container_id = ? AND interface = ?');
-  const existing = (namespaceId: string): [string, number, string] => [namespaceId, bootOf().length + 1, `${bootOf()}/`];
+  const dropEndpoint = db.prepare(
+    'DELETE FROM remote_endpoint WHERE realm = ? AND network = ? AND container_id = ? AND interface = ?',
+  );
+  const existing = (namespaceId: string): [string, number, string] => [
+    namespaceId,
+    bootOf().length + 1,
+    `${bootOf()}/`,
+  ];
   return {
     read: (namespaceId, network) => ({
-      networks: (selectNetworks.all(...existing(namespaceId), network) as unknown as { namespaceId: string; document: string }[]).map(
-        (row) => ({
-          namespaceId: row.namespaceId,
-          document: parseJson(row.document),
-        }),
-      ),
+      networks: (
+        selectNetworks.all(...existing(namespaceId), network) as unknown as {
+          namespaceId: string;
+          document: string;
+        }[]
+      ).map((row) => ({
+        namespaceId: row.namespaceId,
+        document: parseJson(row.document),
+      })),
       endpoints: (
         selectEndpoints.all(...existing(namespaceId), network) as unknown as {
           namespaceId: string;
@@ -73,7 +88,9 @@ export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteSt
       })),
     }),
     networks: (namespaceId) =>
-      (selectNames.all(...existing(namespaceId)) as unknown as { network: string }[]).map(({ network }) => network),
+      (selectNames.all(...existing(namespaceId)) as unknown as { network: string }[]).map(
+        ({ network }) => network,
+      ),
     write({ namespaceId, network, endpoint, document }) {
       if (endpoint === undefined)
         return void (document === undefined

@@ -26,7 +26,12 @@ function networkOf(ipam: object): Claim['network'] {
 const small = networkOf({ ranges: [[{ subnet: '10.9.0.0/29' }], [{ subnet: 'fd00:9::/64' }]] });
 
 function claimOf(id: string, network = small, portMappings: PortMapping[] = []): Claim {
-  const request: AttachRequest = { id, netns: '/x', pod: { name: id, namespace: 'default', uid: id }, portMappings };
+  const request: AttachRequest = {
+    id,
+    netns: '/x',
+    pod: { name: id, namespace: 'default', uid: id },
+    portMappings,
+  };
   return {
     id,
     hostInterface: hostInterfaceOf(id),
@@ -51,7 +56,8 @@ function withStore(body: (store: NetworkStore, path: string) => void): void {
   }
 }
 
-const addressesOf = (store: NetworkStore): string[] => store.records().flatMap(({ spec }) => spec.addresses.map(({ ip }) => ip));
+const addressesOf = (store: NetworkStore): string[] =>
+  store.records().flatMap(({ spec }) => spec.addresses.map(({ ip }) => ip));
 
 test('leases one address of each family until none is left; a freed one is leased again', () => {
   withStore((store) => {
@@ -73,7 +79,8 @@ test('two connections never lease one address twice', () => {
     const other = openNetworkDatabase(path);
     const two = createNetworkStore(other, `${bootOf()}/1`);
     const wide = networkOf({ subnet: '10.9.0.0/24' });
-    for (let index = 0; index < 200; index += 1) (index % 3 === 0 ? one : two).claim(claimOf(`pod-${index}`, wide));
+    for (let index = 0; index < 200; index += 1)
+      (index % 3 === 0 ? one : two).claim(claimOf(`pod-${index}`, wide));
     assert.equal(new Set(addressesOf(one)).size, 200);
     other.close();
   });
@@ -112,7 +119,8 @@ test('a host port has one holder; addresses of the host keep ports apart, no add
     withStore((store) => {
       store.claim(claimOf('holder', wide, [taken]));
       if (free) store.claim(claimOf('next', wide, [wanted]));
-      else assert.throws(() => store.claim(claimOf('next', wide, [wanted])), coded('NETWORK_HOST_PORT_TAKEN'));
+      else
+        assert.throws(() => store.claim(claimOf('next', wide, [wanted])), coded('NETWORK_HOST_PORT_TAKEN'));
       store.remove('holder');
       if (!free) store.claim(claimOf('next', wide, [wanted]));
     });
@@ -155,14 +163,26 @@ test('a database of version 1 is taken over with its attachments, addresses and 
   const old = new DatabaseSync(path);
   old.exec(migrations[0] ?? '');
   const spec = {
-    ...specOf({ id: 'old', netns: '/x', pod: { name: 'old', namespace: 'default', uid: 'old' }, portMappings: [] }, small, [], [], 1500),
+    ...specOf(
+      { id: 'old', netns: '/x', pod: { name: 'old', namespace: 'default', uid: 'old' }, portMappings: [] },
+      small,
+      [],
+      [],
+      1500,
+    ),
     addresses: [{ ip: '10.9.0.2', prefixLength: 29, gateway: '10.9.0.1' }],
   };
   old
-    .prepare("INSERT INTO attachment (id, state, class, host_interface, spec) VALUES ('old', 'ready', 'user', 'pc0', ?)")
+    .prepare(
+      "INSERT INTO attachment (id, state, class, host_interface, spec) VALUES ('old', 'ready', 'user', 'pc0', ?)",
+    )
     .run(JSON.stringify(spec));
-  old.prepare("INSERT INTO lease (address, attachment) VALUES (?, 'old')").run(Buffer.from('00000000000000000000ffff0a090002', 'hex'));
-  old.exec("INSERT INTO host_port (protocol, port, host_ip, attachment) VALUES ('tcp', 80, '', 'old'); PRAGMA user_version = 1");
+  old
+    .prepare("INSERT INTO lease (address, attachment) VALUES (?, 'old')")
+    .run(Buffer.from('00000000000000000000ffff0a090002', 'hex'));
+  old.exec(
+    "INSERT INTO host_port (protocol, port, host_ip, attachment) VALUES ('tcp', 80, '', 'old'); PRAGMA user_version = 1",
+  );
   old.close();
   const database = openNetworkDatabase(path);
   try {
@@ -181,7 +201,8 @@ test('what stood before the last boot is forgotten', () => {
   withStore((store, path) => {
     store.claim(claimOf('before'));
     const db = new DatabaseSync(path);
-    for (const table of ['attachment', 'lease']) db.exec(`UPDATE ${table} SET realm = '00000000-0000-4000-8000-000000000000/1'`);
+    for (const table of ['attachment', 'lease'])
+      db.exec(`UPDATE ${table} SET realm = '00000000-0000-4000-8000-000000000000/1'`);
     db.close();
     const database = openNetworkDatabase(path);
     const after = createNetworkStore(database, `${bootOf()}/1`);
@@ -201,7 +222,8 @@ test('a database that can grow no more, or is none, says so by its own code, and
     const { page_count: pages } = database.db.prepare('PRAGMA page_count').get() as { page_count: number };
     database.db.exec(`PRAGMA max_page_count = ${pages}`);
     assert.throws(() => {
-      for (let pod = 0; pod < 200; pod += 1) store.claim(claimOf(`pod-${pod}`, networkOf({ ranges: [[{ subnet: '10.10.0.0/16' }]] })));
+      for (let pod = 0; pod < 200; pod += 1)
+        store.claim(claimOf(`pod-${pod}`, networkOf({ ranges: [[{ subnet: '10.10.0.0/16' }]] })));
     }, coded('STORAGE_DISK_FULL'));
     assert.ok(store.records().some(({ id }) => id === 'first'));
     database.close();

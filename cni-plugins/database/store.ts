@@ -12,7 +12,9 @@ import { createMembershipStore, ipamOf, memberNames } from './memberships.ts';
 import { createNameStore } from './endpoint-names.ts';
 import type { AttachmentRecord, AttachmentSpec, AttachmentState } from './record.ts';
 
-/** The pods of our own runtime in the database: attachments of the origin `pod` in the engine's own namespace. */
+/**
+ * The pods of our own runtime in the database: attachments of the origin `pod` in the engine's own namespace.
+ */
 export interface NetworkStore {
   /**
    * In one BEGIN IMMEDIATE: takes the host ports, leases one address of each set and writes the record with
@@ -79,13 +81,18 @@ export function createNetworkStore(database: NetworkDatabase, namespaceId: strin
   const members = createMembershipStore(database);
   // Version 1 knew only one host network namespace: that of the engine that wrote it.
   transaction(() => {
-    for (const table of ['attachment', 'lease', 'host_port']) db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(namespaceId);
+    for (const table of ['attachment', 'lease', 'host_port'])
+      db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(namespaceId);
   });
 
   const own = "realm = ?1 AND origin = 'pod'";
-  const selectOne = db.prepare(`SELECT container_id, state, class, rules, spec FROM attachment WHERE ${own} AND container_id = ?2`);
+  const selectOne = db.prepare(
+    `SELECT container_id, state, class, rules, spec FROM attachment WHERE ${own} AND container_id = ?2`,
+  );
   const selectNumber = db.prepare(`SELECT number FROM attachment WHERE ${own} AND container_id = ?2`);
-  const selectAll = db.prepare(`SELECT container_id, state, class, rules, spec FROM attachment WHERE ${own} ORDER BY number`);
+  const selectAll = db.prepare(
+    `SELECT container_id, state, class, rules, spec FROM attachment WHERE ${own} ORDER BY number`,
+  );
   const insert = db.prepare(
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
      VALUES (?, 'pod', ?, ?, ?, 'attaching', 'deny', ?, ?)`,
@@ -94,8 +101,12 @@ export function createNetworkStore(database: NetworkDatabase, namespaceId: strin
   // row.
   const updateSpec = db.prepare(`UPDATE attachment SET spec = ?3 WHERE ${own} AND container_id = ?2`);
   const updateState = db.prepare(`UPDATE attachment SET state = ?3 WHERE ${own} AND container_id = ?2`);
-  const updateClass = db.prepare(`UPDATE attachment SET class = ?3, rules = ?4 WHERE ${own} AND container_id = ?2`);
-  const deleteNames = db.prepare(`DELETE FROM name WHERE attachment IN (SELECT number FROM attachment WHERE ${own} AND container_id = ?2)`);
+  const updateClass = db.prepare(
+    `UPDATE attachment SET class = ?3, rules = ?4 WHERE ${own} AND container_id = ?2`,
+  );
+  const deleteNames = db.prepare(
+    `DELETE FROM name WHERE attachment IN (SELECT number FROM attachment WHERE ${own} AND container_id = ?2)`,
+  );
   const deleteMemberships = db.prepare(
     `DELETE FROM service_member WHERE attachment IN (SELECT number FROM attachment WHERE ${own} AND container_id = ?2)`,
   );
@@ -106,11 +117,26 @@ export function createNetworkStore(database: NetworkDatabase, namespaceId: strin
     return row === undefined ? undefined : recordOf(row);
   };
 
-  const putNames = (attachment: number | bigint, { id, network, memberships }: Claim, spec: AttachmentSpec): void => {
+  const putNames = (
+    attachment: number | bigint,
+    { id, network, memberships }: Claim,
+    spec: AttachmentSpec,
+  ): void => {
     const { interface: name, pod } = spec;
     const addresses = spec.addresses.map(({ ip }) => ip);
-    const holder = { namespaceId, network: spec.network, holder: `${id}/${name}`, attachment, owner: ownerOfPod(pod.namespace) };
-    const joined = { memberships, addresses, ipam: ipamOf(network.rangeSets), rules: network.serviceRules ?? noServiceRules };
+    const holder = {
+      namespaceId,
+      network: spec.network,
+      holder: `${id}/${name}`,
+      attachment,
+      owner: ownerOfPod(pod.namespace),
+    };
+    const joined = {
+      memberships,
+      addresses,
+      ipam: ipamOf(network.rangeSets),
+      rules: network.serviceRules ?? noServiceRules,
+    };
     const own = namesOf({ containerId: id, pod: pod.name, namespace: pod.namespace, aliases: [], addresses });
     names.put(holder, [...own, ...memberNames(joined)]);
     if (memberships.length > 0) members.put(holder, joined, isListenedAt);
@@ -121,7 +147,14 @@ export function createNetworkStore(database: NetworkDatabase, namespaceId: strin
     const request = { namespaceId, scope: '', network: network.name, rangeSets: network.rangeSets };
     const choices = leases.choose(request);
     const spec = specOf(choices);
-    const { lastInsertRowid } = insert.run(namespaceId, network.name, id, spec.interface, hostInterface, JSON.stringify(spec));
+    const { lastInsertRowid } = insert.run(
+      namespaceId,
+      network.name,
+      id,
+      spec.interface,
+      hostInterface,
+      JSON.stringify(spec),
+    );
     const holder = { attachment: lastInsertRowid, part: '' };
     leases.takeHostPorts(namespaceId, portMappings, holder);
     leases.lease(request, choices, holder);
@@ -133,7 +166,9 @@ export function createNetworkStore(database: NetworkDatabase, namespaceId: strin
     claim: (claim) =>
       transaction(() => {
         const existing = record(claim.id);
-        return existing === undefined ? { record: claimInside(claim), created: true } : { record: existing, created: false };
+        return existing === undefined
+          ? { record: claimInside(claim), created: true }
+          : { record: existing, created: false };
       }),
     begin(id, spec) {
       insert.run(namespaceId, spec.network, id, spec.interface, spec.hostInterface, JSON.stringify(spec));
@@ -145,7 +180,8 @@ export function createNetworkStore(database: NetworkDatabase, namespaceId: strin
       deleteNames.run(namespaceId, id);
       deleteMemberships.run(namespaceId, id);
     },
-    setClass: (id, linkClass, rules) => void updateClass.run(namespaceId, id, linkClass, JSON.stringify(rules)),
+    setClass: (id, linkClass, rules) =>
+      void updateClass.run(namespaceId, id, linkClass, JSON.stringify(rules)),
     freeHostPorts(id) {
       const row = selectNumber.get(namespaceId, id) as { number: number } | undefined;
       if (row !== undefined) leases.freeHostPorts({ attachment: row.number, part: '' });

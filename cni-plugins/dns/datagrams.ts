@@ -81,7 +81,11 @@ export function openDatagrams(
     taking = true;
     try {
       onArrivals();
-      if (asker !== undefined) arrived(message, asker, { port: from.port, name: sockaddr({ address: ipBytes(asker), port: from.port }) });
+      if (asker !== undefined)
+        arrived(message, asker, {
+          port: from.port,
+          name: sockaddr({ address: ipBytes(asker), port: from.port }),
+        });
       takeAll();
       datagrams.flush();
     } catch (thrown) {

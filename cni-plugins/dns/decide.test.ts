@@ -6,7 +6,8 @@ import { rcode, type } from './message.ts';
 import type { Query } from './message.ts';
 
 const v4 = (last: number): Uint8Array => Uint8Array.of(10, 0, 0, last);
-const v6 = (last: number): Uint8Array => Buffer.from(`fd0000000000000000000000000000${last.toString(16).padStart(2, '0')}`, 'hex');
+const v6 = (last: number): Uint8Array =>
+  Buffer.from(`fd0000000000000000000000000000${last.toString(16).padStart(2, '0')}`, 'hex');
 
 function network(name: string, names: Readonly<Record<string, readonly Endpoint[]>>): SeenNetwork {
   return {
@@ -14,11 +15,14 @@ function network(name: string, names: Readonly<Record<string, readonly Endpoint[
     holds: (address) => address[0] === 10,
     endpoints: (host) => names[host] ?? [],
     nameOf: (address) =>
-      Object.entries(names).find(([, endpoints]) => endpoints.some((each) => Buffer.from(each.address).equals(address)))?.[0],
+      Object.entries(names).find(([, endpoints]) =>
+        endpoints.some((each) => Buffer.from(each.address).equals(address)),
+      )?.[0],
   };
 }
 
-const container = (...addresses: Uint8Array[]): Endpoint[] => addresses.map((address) => ({ address, kind: 'container' }));
+const container = (...addresses: Uint8Array[]): Endpoint[] =>
+  addresses.map((address) => ({ address, kind: 'container' }));
 const front = network('Front', {
   web: container(v4(2), v6(2)),
   old: container(v4(3)),
@@ -46,7 +50,11 @@ function said(decision: Decision): string {
   if (decision.rcode !== 0) return `rcode ${decision.rcode}`;
   return decision.answers
     .map(({ data }) =>
-      data.length === 4 ? data.join('.') : data.length === 16 ? Buffer.from(data).toString('hex') : Buffer.from(data).toString('latin1'),
+      data.length === 4
+        ? data.join('.')
+        : data.length === 16
+          ? Buffer.from(data).toString('hex')
+          : Buffer.from(data).toString('latin1'),
     )
     .toSorted()
     .join(' ');
@@ -87,18 +95,37 @@ test('names of the asker’s networks', () => {
 });
 
 test('a bare name of another namespace is answered where no other name server has it; localhost never is', () => {
-  const others = (...addresses: Uint8Array[]): Endpoint[] => container(...addresses).map((endpoint) => ({ ...endpoint, ofOthers: true }));
-  const theirs = network('front', { node1: others(v4(30)), localhost: container(v4(31)), 'a.localhost': container(v4(32)) });
+  const others = (...addresses: Uint8Array[]): Endpoint[] =>
+    container(...addresses).map((endpoint) => ({ ...endpoint, ofOthers: true }));
+  const theirs = network('front', {
+    node1: others(v4(30)),
+    localhost: container(v4(31)),
+    'a.localhost': container(v4(32)),
+  });
   assert.equal(ask('node1', type.A, [theirs]), 'unless elsewhere 10.0.0.30');
   assert.equal(ask('node1', type.AAAA, [theirs]), 'unless elsewhere ');
-  assert.equal(ask('node1', type.A, [theirs, network('back', { node1: container(v4(40)) })]), '10.0.0.40', 'its own goes before');
-  assert.equal(said(decide(query('node1', type.A, { wantsRecursion: false }), [theirs], settings)), '10.0.0.30');
-  assert.equal(ask('node1.front.portcullis.internal', type.A, [theirs]), '10.0.0.30', 'the whole name is the network’s');
+  assert.equal(
+    ask('node1', type.A, [theirs, network('back', { node1: container(v4(40)) })]),
+    '10.0.0.40',
+    'its own goes before',
+  );
+  assert.equal(
+    said(decide(query('node1', type.A, { wantsRecursion: false }), [theirs], settings)),
+    '10.0.0.30',
+  );
+  assert.equal(
+    ask('node1.front.portcullis.internal', type.A, [theirs]),
+    '10.0.0.30',
+    'the whole name is the network’s',
+  );
   for (const name of ['localhost', 'a.localhost']) assert.equal(ask(name, type.A, [theirs]), 'forward', name);
 });
 
 test('addresses in reverse', () => {
-  assert.equal(ask('2.0.0.10.in-addr.arpa', type.PTR), '\u0003web\u0005front\u000aportcullis\u0008internal\u0000');
+  assert.equal(
+    ask('2.0.0.10.in-addr.arpa', type.PTR),
+    '\u0003web\u0005front\u000aportcullis\u0008internal\u0000',
+  );
   assert.equal(ask('99.0.0.10.in-addr.arpa', type.PTR), `rcode ${rcode.NXDOMAIN}`, 'in the network, unused');
   assert.equal(ask('8.8.8.8.in-addr.arpa', type.PTR), 'forward');
   assert.equal(ask('2.0.0.10.in-addr.arpa', type.A), '');
@@ -111,7 +138,10 @@ test('a question that is not for a name server is refused, with the reason if th
   const bare = (more: Partial<Query>): string => said(decide(query('web', type.A, more), [front], settings));
   assert.equal(bare({ class: 3 }), `rcode ${rcode.REFUSED}`);
   assert.equal(bare({ type: 252 }), `rcode ${rcode.REFUSED}`);
-  assert.equal(bare({ edns: { datagramBytes: 512, version: 1, dnssec: false, at: 20 } }), `rcode ${rcode.BADVERS}`);
+  assert.equal(
+    bare({ edns: { datagramBytes: 512, version: 1, dnssec: false, at: 20 } }),
+    `rcode ${rcode.BADVERS}`,
+  );
   assert.equal(bare({ name: 'nobody', wantsRecursion: false }), `rcode ${rcode.REFUSED}`);
   assert.equal(bare({ wantsRecursion: false }), '10.0.0.2');
 });

@@ -105,7 +105,13 @@ const labelsOf = (name: string): number => name.split('.').length;
 
 /** A denial that applies only to this name carries no zone: the name is the asker's own short form. */
 function authoritative(code: number, answers: readonly Answer[], ttl: number, zoneLabels?: number): Reply {
-  return { rcode: code, answers, ttl, authoritative: true, ...(answers.length === 0 && zoneLabels !== undefined && { zoneLabels }) };
+  return {
+    rcode: code,
+    answers,
+    ttl,
+    authoritative: true,
+    ...(answers.length === 0 && zoneLabels !== undefined && { zoneLabels }),
+  };
 }
 
 /**
@@ -118,9 +124,13 @@ function preferred(endpoints: readonly Endpoint[]): readonly Endpoint[] {
 }
 
 function addressAnswers(endpoints: readonly Endpoint[], asked: number): Answer[] {
-  const records = endpoints.map(({ address }) => ({ type: address.length === 4 ? type.A : type.AAAA, data: address }));
+  const records = endpoints.map(({ address }) => ({
+    type: address.length === 4 ? type.A : type.AAAA,
+    data: address,
+  }));
   // RFC 8482: a question for all types gets one record type.
-  const wanted = asked !== type.ANY ? asked : records.some((record) => record.type === type.A) ? type.A : type.AAAA;
+  const wanted =
+    asked !== type.ANY ? asked : records.some((record) => record.type === type.A) ? type.A : type.AAAA;
   return records.filter((record) => record.type === wanted);
 }
 
@@ -136,14 +146,25 @@ function shuffled(endpoints: readonly Endpoint[]): readonly Endpoint[] {
   return order;
 }
 
-function reverseReply(address: Uint8Array, asked: number, networks: readonly SeenNetwork[], settings: ZoneSettings): Reply | undefined {
+function reverseReply(
+  address: Uint8Array,
+  asked: number,
+  networks: readonly SeenNetwork[],
+  settings: ZoneSettings,
+): Reply | undefined {
   for (const network of networks) {
     const name = network.nameOf(address);
     if (name === undefined) continue;
     const data = encodeName(`${name}.${zoneOf(network.name)}`);
-    return authoritative(rcode.NOERROR, asked === type.PTR || asked === type.ANY ? [{ type: type.PTR, data }] : [], settings.ttl);
+    return authoritative(
+      rcode.NOERROR,
+      asked === type.PTR || asked === type.ANY ? [{ type: type.PTR, data }] : [],
+      settings.ttl,
+    );
   }
-  return networks.some((network) => network.holds(address)) ? authoritative(rcode.NXDOMAIN, [], settings.ttl) : undefined;
+  return networks.some((network) => network.holds(address))
+    ? authoritative(rcode.NXDOMAIN, [], settings.ttl)
+    : undefined;
 }
 
 const reverse4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.in-addr\.arpa$/u;
@@ -161,5 +182,7 @@ export function reverseAddress(name: string): Uint8Array | undefined {
     return bytes.every((byte) => byte <= 255) ? Uint8Array.from(bytes) : undefined;
   }
   const six = reverse6.exec(name);
-  return six?.[1] === undefined ? undefined : Buffer.from(six[1].replaceAll('.', '').split('').toReversed().join(''), 'hex');
+  return six?.[1] === undefined
+    ? undefined
+    : Buffer.from(six[1].replaceAll('.', '').split('').toReversed().join(''), 'hex');
 }

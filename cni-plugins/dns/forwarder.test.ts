@@ -17,7 +17,11 @@ import { framed, readFrames } from './stream-frames.ts';
 const ends: (() => unknown)[] = [];
 after(() => ends.forEach((end) => end()));
 
-type Answering = (query: packet.DecodedPacket, name: string, reply: (message: Buffer, times?: number) => void) => void;
+type Answering = (
+  query: packet.DecodedPacket,
+  name: string,
+  reply: (message: Buffer, times?: number) => void,
+) => void;
 
 const answerOf = (query: packet.DecodedPacket, data: string, more: Partial<packet.Packet> = {}): Buffer =>
   packet.encode({
@@ -30,7 +34,11 @@ const answerOf = (query: packet.DecodedPacket, data: string, more: Partial<packe
   });
 
 /** Opens a server at 127.0.0.`host`. The first one chooses the port for all. */
-async function server(host: number, port: number, answering: Answering): Promise<{ port: number; asked: string[]; ports: Set<number> }> {
+async function server(
+  host: number,
+  port: number,
+  answering: Answering,
+): Promise<{ port: number; asked: string[]; ports: Set<number> }> {
   const socket = createSocket('udp4');
   const seen = { port, asked: [] as string[], ports: new Set<number>() };
   socket.on('message', (message, from) => {
@@ -48,8 +56,18 @@ async function server(host: number, port: number, answering: Answering): Promise
 
 const address = (host: number): IpAddress => parseIp(`127.0.0.${host}`) ?? { family: 4, value: 0n };
 
-function question(name: string, servers: readonly number[], more: Partial<ForwardedQuestion> = {}, id = 1): ForwardedQuestion {
-  const query = packet.encode({ type: 'query', id, flags: packet.RECURSION_DESIRED, questions: [{ name, type: 'A', class: 'IN' }] });
+function question(
+  name: string,
+  servers: readonly number[],
+  more: Partial<ForwardedQuestion> = {},
+  id = 1,
+): ForwardedQuestion {
+  const query = packet.encode({
+    type: 'query',
+    id,
+    flags: packet.RECURSION_DESIRED,
+    questions: [{ name, type: 'A', class: 'IN' }],
+  });
   const asked = readQuery(query);
   assert.ok(asked !== undefined && !('rcode' in asked));
   return { query, asked, asker: '10.0.0.2', byStream: false, servers: servers.map(address), ...more };
@@ -58,13 +76,17 @@ function question(name: string, servers: readonly number[], more: Partial<Forwar
 const outcomes: ForwardOutcome[] = [];
 function open(limits: Partial<ForwardLimits> & { port: number }): Forwarder {
   const place = { namespaceId: 'test', inside: <T>(body: () => T): T => body() };
-  const forwarder = createForwarder(place, { most: 100, mostOfAsker: 50, ...limits }, (outcome) => outcomes.push(outcome));
+  const forwarder = createForwarder(place, { most: 100, mostOfAsker: 50, ...limits }, (outcome) =>
+    outcomes.push(outcome),
+  );
   ends.push(() => forwarder.close());
   return forwarder;
 }
 
 const ask = (forwarder: Forwarder, asked: ForwardedQuestion): Promise<packet.DecodedPacket | undefined> =>
-  new Promise((resolve) => forwarder.ask(asked, (answer) => resolve(answer === undefined ? undefined : packet.decode(answer))));
+  new Promise((resolve) =>
+    forwarder.ask(asked, (answer) => resolve(answer === undefined ? undefined : packet.decode(answer))),
+  );
 
 const first = (answer: packet.DecodedPacket | undefined): string | undefined => {
   const [found] = answer?.answers ?? [];
@@ -75,7 +97,9 @@ const well = await server(10, 0, (query, _name, reply) => reply(answerOf(query, 
 const { port } = well;
 /** A server that never answers. */
 const silent = await server(11, port, () => undefined);
-const refusing = await server(12, port, (query, _name, reply) => reply(packet.encode({ ...query, type: 'response', flags: 5 })));
+const refusing = await server(12, port, (query, _name, reply) =>
+  reply(packet.encode({ ...query, type: 'response', flags: 5 })),
+);
 const forging = await server(13, port, (query, name, reply) => {
   reply(answerOf({ ...query, id: (query.id ?? 0) ^ 1 }, '192.0.2.66'));
   reply(answerOf({ ...query, questions: [{ name: `not-${name}`, type: 'A', class: 'IN' }] }, '192.0.2.66'));
@@ -96,7 +120,11 @@ test('the answer of the first server that has one', async () => {
 
 test('a refusal is passed on if all servers refuse; forged and mismatched answers are ignored', async () => {
   const forwarder = open({ port });
-  assert.equal(((await ask(forwarder, question('e.example', [12, 14]))) as { readonly rcode?: string } | undefined)?.rcode, 'REFUSED');
+  assert.equal(
+    ((await ask(forwarder, question('e.example', [12, 14]))) as { readonly rcode?: string } | undefined)
+      ?.rcode,
+    'REFUSED',
+  );
   assert.equal(first(await ask(forwarder, question('f.example', [13]))), '192.0.2.13');
   assert.ok(forging.asked.includes('f.example'));
   assert.equal(await ask(forwarder, question('g.example', [14])), undefined);
@@ -122,8 +150,14 @@ test('askers of the same question share it; questions in progress are limited in
   const fourth = ask(forwarder, question('other.example', [11]));
   outcomes.length = 0;
   assert.equal(await ask(forwarder, question('more.example', [10])), undefined, 'a fifth of one asker');
-  const others = [1, 2].map((index) => ask(forwarder, question(`x${index}.example`, [11], { asker: '10.0.0.3' })));
-  assert.equal(await ask(forwarder, question('y.example', [10], { asker: '10.0.0.4' })), undefined, 'a seventh in all');
+  const others = [1, 2].map((index) =>
+    ask(forwarder, question(`x${index}.example`, [11], { asker: '10.0.0.3' })),
+  );
+  assert.equal(
+    await ask(forwarder, question('y.example', [10], { asker: '10.0.0.4' })),
+    undefined,
+    'a seventh in all',
+  );
   assert.deepEqual(outcomes, ['limited', 'limited']);
   await delay(50);
   assert.equal(silent.asked.slice(before).filter((name) => name.toLowerCase() === 'same.example').length, 1);
@@ -138,7 +172,9 @@ test('questions leave by several ports, which change', async () => {
   const forwarder = open({ port });
   well.ports.clear();
   for (let round = 0; round < 60; round += 1)
-    await Promise.all([...Array(40).keys()].map((index) => ask(forwarder, question(`p${round}-${index}.example`, [10]))));
+    await Promise.all(
+      [...Array(40).keys()].map((index) => ask(forwarder, question(`p${round}-${index}.example`, [10]))),
+    );
   assert.ok(well.ports.size >= 5, `${well.ports.size} ports`);
   forwarder.rest();
 });

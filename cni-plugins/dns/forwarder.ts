@@ -123,7 +123,8 @@ export function createForwarder(
     for (const ms of again) exchange.timers.push(setTimeout(() => askNext(key, exchange), ms));
     exchange.timers.push(
       setTimeout(() => {
-        for (const server of servers.slice(0, exchange.next)) if (!exchange.refused.has(formatIp(server))) health.failed(server);
+        for (const server of servers.slice(0, exchange.next))
+          if (!exchange.refused.has(formatIp(server))) health.failed(server);
         settle(key, exchange, exchange.failure);
       }, deadlineMs),
     );
@@ -160,7 +161,9 @@ export function createForwarder(
 
 /** Returns a key that is equal for questions that may share one exchange: names are compared without case. */
 function keyOf({ query, asked, byStream, servers }: ForwardedQuestion): string {
-  const text = query.toString('latin1', 2, headerBytes) + query.toString('latin1', headerBytes, asked.questionEnd).toLowerCase();
+  const text =
+    query.toString('latin1', 2, headerBytes) +
+    query.toString('latin1', headerBytes, asked.questionEnd).toLowerCase();
   const rest = query.toString('latin1', asked.questionEnd);
   return [byStream ? 't' : 'u', servers.map(formatIp).join(' '), text, rest].join('\0');
 }
@@ -172,7 +175,11 @@ interface Outcome {
 }
 
 /** Asks one server. Only its first outcome counts, and none after the exchange gave up. */
-function askServer({ giveUp: all }: Pick<Exchange, 'giveUp'>, send: (hears: Hears) => () => void, outcome: Outcome): void {
+function askServer(
+  { giveUp: all }: Pick<Exchange, 'giveUp'>,
+  send: (hears: Hears) => () => void,
+  outcome: Outcome,
+): void {
   let giveUp: (() => void) | undefined;
   let over = false;
   const end = (): void => {

@@ -58,7 +58,11 @@ export function openDnsListener(options: ListenerOptions): DnsListener {
   return { close };
 }
 
-function openStreams(fd: number, { onArrival, onArrivals }: ListenerOptions, fail: (thrown: unknown) => void): { close(): void } {
+function openStreams(
+  fd: number,
+  { onArrival, onArrivals }: ListenerOptions,
+  fail: (thrown: unknown) => void,
+): { close(): void } {
   const open = new Set<Socket>();
   const gate = createConnectionGate(limits);
   const server: Server = createServer({ noDelay: true }, (socket) => {

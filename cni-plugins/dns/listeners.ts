@@ -33,7 +33,10 @@ export function createGates(options: NamespaceListenersOptions): Gates {
   const own = ownNamespace();
 
   const establish = (place: HostNamespace, opened?: OpenNamespace): void =>
-    void stations.set(place.namespaceId, { station: createNamespaceListeners(place, options), ...(opened !== undefined && { opened }) });
+    void stations.set(place.namespaceId, {
+      station: createNamespaceListeners(place, options),
+      ...(opened !== undefined && { opened }),
+    });
 
   const abandon = (namespaceId: string, { station, opened }: Standing): void => {
     stations.delete(namespaceId);
@@ -44,7 +47,8 @@ export function createGates(options: NamespaceListenersOptions): Gates {
   return {
     follow(networks) {
       const byNamespaceId = Map.groupBy(networks, ({ namespaceId }) => namespaceId);
-      for (const [namespaceId, existing] of [...stations]) if (!byNamespaceId.has(namespaceId)) abandon(namespaceId, existing);
+      for (const [namespaceId, existing] of [...stations])
+        if (!byNamespaceId.has(namespaceId)) abandon(namespaceId, existing);
       if (byNamespaceId.has(own.namespaceId) && !stations.has(own.namespaceId)) establish(own);
       const unknown = new Set([...byNamespaceId.keys()].filter((namespaceId) => !stations.has(namespaceId)));
       if (unknown.size > 0) for (const place of findNamespaces(unknown)) establish(place, place);
@@ -62,7 +66,9 @@ export function createGates(options: NamespaceListenersOptions): Gates {
     counts() {
       const all = [...stations.values()].flatMap(({ station }) => station.gates());
       const open = all.filter(({ gate }) => gate !== undefined).length;
-      const wanting = all.filter(({ gate, problem }) => gate === undefined && problem !== 'KERNEL_EADDRNOTAVAIL').length;
+      const wanting = all.filter(
+        ({ gate, problem }) => gate === undefined && problem !== 'KERNEL_EADDRNOTAVAIL',
+      ).length;
       return { gates: open, closedGates: wanting };
     },
     close() {

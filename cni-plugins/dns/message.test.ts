@@ -37,11 +37,23 @@ const edns = (size: number, more: object = {}): packet.OptAnswer => ({
   ...more,
 });
 
-type Decoded = { readonly [Field in keyof packet.DecodedPacket]-?: NonNullable<packet.DecodedPacket[Field]> } & { readonly rcode: string };
+type Decoded = {
+  readonly [Field in keyof packet.DecodedPacket]-?: NonNullable<packet.DecodedPacket[Field]>;
+} & { readonly rcode: string };
 const decoded = (bytes: Buffer): Decoded => packet.decode(bytes) as Decoded;
 
-const encoded = (more: Partial<packet.Packet> = {}, name = 'Web.example', asked: packet.RecordType = 'A'): Buffer =>
-  packet.encode({ type: 'query', id: 7, flags: packet.RECURSION_DESIRED, questions: [{ name, type: asked, class: 'IN' }], ...more });
+const encoded = (
+  more: Partial<packet.Packet> = {},
+  name = 'Web.example',
+  asked: packet.RecordType = 'A',
+): Buffer =>
+  packet.encode({
+    type: 'query',
+    id: 7,
+    flags: packet.RECURSION_DESIRED,
+    questions: [{ name, type: asked, class: 'IN' }],
+    ...more,
+  });
 
 function read(message: Buffer): Query {
   const query = readQuery(message);
@@ -50,7 +62,11 @@ function read(message: Buffer): Query {
 }
 
 test('a query is read as another reader reads it', () => {
-  const label = fc.string({ unit: fc.constantFrom('a', 'b', 'c', 'X', 'Y', 'Z', '0', '9', '-', '_'), minLength: 1, maxLength: 20 });
+  const label = fc.string({
+    unit: fc.constantFrom('a', 'b', 'c', 'X', 'Y', 'Z', '0', '9', '-', '_'),
+    minLength: 1,
+    maxLength: 20,
+  });
   const names = fc.array(label, { minLength: 1, maxLength: 8 }).map((labels) => labels.join('.'));
   const types = fc.constantFrom<packet.RecordType>('A', 'AAAA', 'PTR', 'MX', 'SRV', 'TXT');
   fc.assert(
@@ -101,8 +117,16 @@ test('a message that is not a query gets an error, or no answer at all', () => {
     ['a label that runs over the end', (bytes: Buffer) => bytes.writeUInt8(63, 12)],
   ] as const)
     assert.deepEqual(of(change), { rcode: rcode.FORMERR }, what);
-  assert.deepEqual(readQuery(encoded({ additionals: [edns(512), edns(512)] })), { rcode: rcode.FORMERR }, 'two OPT records');
-  assert.deepEqual(readQuery(encoded({}, Array.from({ length: 5 }, () => 'x'.repeat(60)).join('.'))), { rcode: rcode.FORMERR }, 'too long');
+  assert.deepEqual(
+    readQuery(encoded({ additionals: [edns(512), edns(512)] })),
+    { rcode: rcode.FORMERR },
+    'two OPT records',
+  );
+  assert.deepEqual(
+    readQuery(encoded({}, Array.from({ length: 5 }, () => 'x'.repeat(60)).join('.'))),
+    { rcode: rcode.FORMERR },
+    'too long',
+  );
   assert.equal(encodeFailure(encoded(), rcode.FORMERR).length, headerBytes);
   assert.equal(decoded(encodeFailure(encoded(), rcode.FORMERR)).id, 7);
 });
@@ -126,7 +150,12 @@ test('any message is read without an exception, within its bounds', () => {
       if (query === undefined) return;
       if ('rcode' in query) return void assert.equal(encodeFailure(bytes, query.rcode).length, headerBytes);
       assert.ok(query.questionEnd <= bytes.length);
-      const reply = encodeReply(bytes, query, { rcode: rcode.NXDOMAIN, answers: [], ttl: 5, authoritative: true, zoneLabels: 1 }, 512);
+      const reply = encodeReply(
+        bytes,
+        query,
+        { rcode: rcode.NXDOMAIN, answers: [], ttl: 5, authoritative: true, zoneLabels: 1 },
+        512,
+      );
       const back = decoded(reply);
       assert.equal(back.id, query.id);
       assert.equal(back.questions.length, 1);
@@ -137,12 +166,20 @@ test('any message is read without an exception, within its bounds', () => {
 });
 
 test('a name without a text form matches nothing, and a question keeps its case', () => {
-  const dotted = Buffer.concat([encoded().subarray(0, headerBytes), Buffer.from([3, 0x61, 0x2e, 0x62, 0, 0, 1, 0, 1])]);
+  const dotted = Buffer.concat([
+    encoded().subarray(0, headerBytes),
+    Buffer.from([3, 0x61, 0x2e, 0x62, 0, 0, 1, 0, 1]),
+  ]);
   assert.equal(read(dotted).name, undefined);
   const root = Buffer.concat([encoded().subarray(0, headerBytes), Buffer.from([0, 0, 2, 0, 1])]);
   assert.equal(read(root).name, '');
   const bytes = encoded({}, 'wEb.ExAmPlE');
-  const answer: Reply = { rcode: 0, answers: [{ type: type.A, data: Buffer.of(10, 0, 0, 1) }], ttl: 5, authoritative: true };
+  const answer: Reply = {
+    rcode: 0,
+    answers: [{ type: type.A, data: Buffer.of(10, 0, 0, 1) }],
+    ttl: 5,
+    authoritative: true,
+  };
   const reply = encodeReply(bytes, read(bytes), answer, 512);
   assert.deepEqual(decoded(reply).questions[0]?.name, 'wEb.ExAmPlE');
 });
@@ -157,7 +194,12 @@ test('answers are read the same by another reader', () => {
   ];
   const back = decoded(encodeReply(bytes, query, { rcode: 0, answers, ttl: 9, authoritative: true }, 1232));
   assert.deepEqual(
-    back.answers.map((answer) => [answer.type, answer.name, 'ttl' in answer ? answer.ttl : 0, 'data' in answer ? answer.data : undefined]),
+    back.answers.map((answer) => [
+      answer.type,
+      answer.name,
+      'ttl' in answer ? answer.ttl : 0,
+      'data' in answer ? answer.data : undefined,
+    ]),
     [
       ['A', 'Web.example', 9, '10.0.0.1'],
       ['AAAA', 'Web.example', 9, 'fd00::1'],
@@ -168,7 +210,12 @@ test('answers are read the same by another reader', () => {
   assert.equal(back.additionals?.[0]?.type, 'OPT');
 
   const denial = decoded(
-    encodeReply(bytes, query, { rcode: rcode.NXDOMAIN, answers: [], ttl: 5, authoritative: true, zoneLabels: 1 }, 512),
+    encodeReply(
+      bytes,
+      query,
+      { rcode: rcode.NXDOMAIN, answers: [], ttl: 5, authoritative: true, zoneLabels: 1 },
+      512,
+    ),
   );
   assert.equal(denial.rcode, 'NXDOMAIN');
   const [soa] = denial.authorities ?? [];
@@ -178,11 +225,22 @@ test('answers are read the same by another reader', () => {
   const failure = encodeReply(
     bytes,
     query,
-    { rcode: rcode.SERVFAIL, answers: [], ttl: 0, authoritative: false, extendedError: extendedError.noReachableAuthority },
+    {
+      rcode: rcode.SERVFAIL,
+      answers: [],
+      ttl: 0,
+      authoritative: false,
+      extendedError: extendedError.noReachableAuthority,
+    },
     512,
   );
   assert.deepEqual([...failure.subarray(-6)], [0, 15, 0, 2, 0, 22]);
-  const version = encodeReply(bytes, query, { rcode: rcode.BADVERS, answers: [], ttl: 0, authoritative: false }, 512);
+  const version = encodeReply(
+    bytes,
+    query,
+    { rcode: rcode.BADVERS, answers: [], ttl: 0, authoritative: false },
+    512,
+  );
   const opt = decoded(version).additionals?.[0];
   assert.ok(opt?.type === 'OPT' && opt.extendedRcode === 1 && decoded(version).rcode === 'NOERROR');
 });
@@ -190,7 +248,10 @@ test('answers are read the same by another reader', () => {
 test('records without room are left out, and the message is marked as truncated', () => {
   const bytes = encoded();
   const query = read(bytes);
-  const answers = Array.from({ length: 60 }, (_, index) => ({ type: type.A, data: Buffer.of(10, 0, 0, index) }));
+  const answers = Array.from({ length: 60 }, (_, index) => ({
+    type: type.A,
+    data: Buffer.of(10, 0, 0, index),
+  }));
   const cut = encodeReply(bytes, query, { rcode: 0, answers, ttl: 5, authoritative: true }, roomOf(query));
   const back = decoded(cut);
   assert.ok(cut.length <= 512 && isTruncated(cut) && back.flag_tc);
@@ -207,14 +268,22 @@ test("another server's answer gets the asker's id and case, and fits the asker's
       type: 'response',
       id: 1,
       questions: [{ name, type: 'A', class: 'IN' }],
-      answers: Array.from({ length: count }, (_, index) => ({ name, type: 'A', data: `192.0.2.${index}`, ttl: 60 })),
+      answers: Array.from({ length: count }, (_, index) => ({
+        name,
+        type: 'A',
+        data: `192.0.2.${index}`,
+        ttl: 60,
+      })),
     });
   assert.ok(answersTo(answer(1), bytes, query));
   assert.ok(!answersTo(answer(1, 'wep.example'), bytes, query), 'another name');
   assert.ok(!answersTo(bytes, bytes, query), 'a query is no answer');
   assert.ok(!answersTo(answer(1).subarray(0, 20), bytes, query), 'cut short');
   const back = decoded(relayed(answer(2), bytes, query, 512));
-  assert.deepEqual([back.id, back.questions[0]?.name, back.answers.length, back.flag_tc], [4711, 'wEb.example', 2, false]);
+  assert.deepEqual(
+    [back.id, back.questions[0]?.name, back.answers.length, back.flag_tc],
+    [4711, 'wEb.example', 2, false],
+  );
   const long = relayed(answer(100), bytes, query, 512);
   assert.ok(long.length <= 512 && decoded(long).flag_tc && decoded(long).answers.length === 0);
 });

@@ -5,7 +5,15 @@
 
 export const type = { A: 1, SOA: 6, PTR: 12, AAAA: 28, OPT: 41, TSIG: 250, ANY: 255 } as const;
 export const classIn = 1;
-export const rcode = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5, BADVERS: 16 } as const;
+export const rcode = {
+  NOERROR: 0,
+  FORMERR: 1,
+  SERVFAIL: 2,
+  NXDOMAIN: 3,
+  NOTIMP: 4,
+  REFUSED: 5,
+  BADVERS: 16,
+} as const;
 
 /** RFC 8914: why there is no answer. */
 export const extendedError = { prohibited: 18, noReachableAuthority: 22 } as const;
@@ -16,7 +24,13 @@ export const plainDatagramBytes = 512;
 /** The limit for UDP in both directions: it passes every link unfragmented (DNS flag day 2020). */
 export const datagramBytes = 1232;
 
-const flag = { response: 0x8000, authoritative: 0x0400, truncated: 0x0200, recursion: 0x0100, recursionAvailable: 0x0080 } as const;
+const flag = {
+  response: 0x8000,
+  authoritative: 0x0400,
+  truncated: 0x0200,
+  recursion: 0x0100,
+  recursionAvailable: 0x0080,
+} as const;
 const checkingDisabled = 0x0010;
 const opcodeMask = 0x7800;
 const dnssecOk = 0x8000;
@@ -36,7 +50,12 @@ export interface Query {
   /** Where the question ends. It begins after the header. */
   readonly questionEnd: number;
   /** Absent: the asker does not support EDNS. */
-  readonly edns?: { readonly datagramBytes: number; readonly version: number; readonly dnssec: boolean; readonly at: number };
+  readonly edns?: {
+    readonly datagramBytes: number;
+    readonly version: number;
+    readonly dnssec: boolean;
+    readonly at: number;
+  };
 }
 
 /**
@@ -52,7 +71,8 @@ export function readQuery(message: Buffer): Reading {
   if ((flags & flag.response) !== 0) return undefined;
   if ((flags & opcodeMask) !== 0) return { rcode: rcode.NOTIMP };
   const [questions, answers, authorities, additionals] = [4, 6, 8, 10].map((at) => message.readUInt16BE(at));
-  if (questions !== 1 || answers !== 0 || authorities !== 0 || additionals === undefined) return { rcode: rcode.FORMERR };
+  if (questions !== 1 || answers !== 0 || authorities !== 0 || additionals === undefined)
+    return { rcode: rcode.FORMERR };
   const question = readQuestion(message);
   if (question === undefined || question.type === type.OPT) return { rcode: rcode.FORMERR };
   const edns = readEdns(message, question.questionEnd, additionals);
@@ -129,8 +149,17 @@ function readEdns(message: Buffer, from: number, count: number): Query['edns'] |
     if (message.readUInt16BE(end) === type.OPT) {
       // Section 6.1.1: at most one, at the root.
       if (found !== undefined || end !== at + 1) return 'malformed';
-      const [size, version, extended] = [message.readUInt16BE(end + 2), message[end + 5] ?? 0, message.readUInt16BE(end + 6)];
-      found = { datagramBytes: Math.max(size, plainDatagramBytes), version, dnssec: (extended & dnssecOk) !== 0, at };
+      const [size, version, extended] = [
+        message.readUInt16BE(end + 2),
+        message[end + 5] ?? 0,
+        message.readUInt16BE(end + 6),
+      ];
+      found = {
+        datagramBytes: Math.max(size, plainDatagramBytes),
+        version,
+        dnssec: (extended & dnssecOk) !== 0,
+        at,
+      };
     }
     at = next;
   }
@@ -194,7 +223,10 @@ export function encodeReply(query: Buffer, asked: Query, reply: Reply, room: num
     count += 1;
   }
   const truncated = count < reply.answers.length;
-  const soa = reply.zoneLabels === undefined || truncated ? undefined : encodeSoa(query, asked, reply.zoneLabels, reply.ttl);
+  const soa =
+    reply.zoneLabels === undefined || truncated
+      ? undefined
+      : encodeSoa(query, asked, reply.zoneLabels, reply.ttl);
   const head = Buffer.from(query.subarray(0, asked.questionEnd));
   const bits =
     flag.response |
@@ -207,10 +239,21 @@ export function encodeReply(query: Buffer, asked: Query, reply: Reply, room: num
   head.writeUInt16BE(count, 6);
   head.writeUInt16BE(soa === undefined ? 0 : 1, 8);
   head.writeUInt16BE(opt === undefined ? 0 : 1, 10);
-  return Buffer.concat([head, ...parts, ...(soa === undefined ? [] : [soa]), ...(opt === undefined ? [] : [opt])]);
+  return Buffer.concat([
+    head,
+    ...parts,
+    ...(soa === undefined ? [] : [soa]),
+    ...(opt === undefined ? [] : [opt]),
+  ]);
 }
 
-function writeRecordHead(record: Buffer, name: number, recordType: number, ttl: number, dataBytes: number): void {
+function writeRecordHead(
+  record: Buffer,
+  name: number,
+  recordType: number,
+  ttl: number,
+  dataBytes: number,
+): void {
   record.writeUInt16BE(name, 0);
   record.writeUInt16BE(recordType, 2);
   record.writeUInt16BE(classIn, 4);
@@ -233,7 +276,9 @@ function encodeSoa(query: Buffer, asked: Query, zoneLabels: number, ttl: number)
   writeRecordHead(record, zone, type.SOA, ttl, 24);
   record.writeUInt16BE(zone, 12);
   record.writeUInt16BE(zone, 14);
-  [serial, refresh, retry, expire, ttl].forEach((value, index) => record.writeUInt32BE(value, 16 + index * 4));
+  [serial, refresh, retry, expire, ttl].forEach((value, index) =>
+    record.writeUInt32BE(value, 16 + index * 4),
+  );
   return record;
 }
 
@@ -264,7 +309,10 @@ export function encodeFailure(query: Buffer, code: number): Buffer {
 /** Encodes a name of LDH text (RFC 1035, section 3.1). */
 export function encodeName(text: string): Buffer {
   const labels = text.split('.').filter((label) => label !== '');
-  return Buffer.concat([...labels.flatMap((label) => [Buffer.of(label.length), Buffer.from(label, 'latin1')]), Buffer.of(0)]);
+  return Buffer.concat([
+    ...labels.flatMap((label) => [Buffer.of(label.length), Buffer.from(label, 'latin1')]),
+    Buffer.of(0),
+  ]);
 }
 
 /** RFC 1035, section 4.1.1. */
@@ -280,11 +328,20 @@ export function isFailure(answer: Buffer): boolean {
  * Whether `answer` answers the question of `query`, apart from its id. The comparison ignores case, because a
  * server may change it. A failure may come without its question.
  */
-export function answersTo(answer: Buffer, query: Buffer, { questionEnd }: Pick<Query, 'questionEnd'>): boolean {
-  if (answer.length < headerBytes || (answer.readUInt16BE(2) & (flag.response | opcodeMask)) !== flag.response) return false;
+export function answersTo(
+  answer: Buffer,
+  query: Buffer,
+  { questionEnd }: Pick<Query, 'questionEnd'>,
+): boolean {
+  if (
+    answer.length < headerBytes ||
+    (answer.readUInt16BE(2) & (flag.response | opcodeMask)) !== flag.response
+  )
+    return false;
   if (answer.readUInt16BE(4) === 0) return isFailure(answer);
   if (answer.readUInt16BE(4) !== 1 || answer.length < questionEnd) return false;
-  for (let at = headerBytes; at < questionEnd; at += 1) if (lower(answer[at]) !== lower(query[at])) return false;
+  for (let at = headerBytes; at < questionEnd; at += 1)
+    if (lower(answer[at]) !== lower(query[at])) return false;
   return true;
 }
 
@@ -304,7 +361,12 @@ export function relayed(answer: Buffer, query: Buffer, asked: Query, room: numbe
   query.copy(own, headerBytes, headerBytes, asked.questionEnd);
   own.writeUInt16BE(own.readUInt16BE(2) | flag.recursionAvailable, 2);
   if (own.length <= room) return own;
-  const cut = encodeReply(query, asked, { rcode: own.readUInt16BE(2) & 0xf, answers: [], ttl: 0, authoritative: false }, room);
+  const cut = encodeReply(
+    query,
+    asked,
+    { rcode: own.readUInt16BE(2) & 0xf, answers: [], ttl: 0, authoritative: false },
+    room,
+  );
   cut.writeUInt16BE(cut.readUInt16BE(2) | flag.truncated, 2);
   return cut;
 }

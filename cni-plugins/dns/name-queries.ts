@@ -8,7 +8,10 @@ export interface NameQueries {
   /** Returns the networks that have names, of all host network namespaces. */
   networks(): readonly { readonly namespaceId: string; readonly network: string }[];
   /** Returns the gateways of all attachments of a network, each with the length of its subnet. Unchecked. */
-  gateways(namespaceId: string, network: string): readonly { readonly gateway: unknown; readonly length: unknown }[];
+  gateways(
+    namespaceId: string,
+    network: string,
+  ): readonly { readonly gateway: unknown; readonly length: unknown }[];
   /** Returns the addresses of a name. Addresses are 16 bytes long (see {@link addressOf}). */
   addresses(namespaceId: string, network: string, name: string): readonly NamedAddress[];
   /** Returns the Kubernetes namespace to which names of the attachment belong; undefined: none. */
@@ -19,7 +22,11 @@ export interface NameQueries {
    */
   nameOf(namespaceId: string, network: string, address: Uint8Array): string | undefined;
   /** Returns the attachments of the container that has the address on the network, on all its networks. */
-  attachments(namespaceId: string, network: string, address: Uint8Array): readonly { readonly network: string; readonly number: number }[];
+  attachments(
+    namespaceId: string,
+    network: string,
+    address: Uint8Array,
+  ): readonly { readonly network: string; readonly number: number }[];
   /** Returns whether an attachment of the network has a default route. */
   networkHasWayOut(namespaceId: string, network: string): boolean;
   /** Returns whether the attachment has a default route. */
@@ -37,9 +44,11 @@ export interface NamedAddress {
 
 /** The form of addresses in the database: 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2). */
 const mapped = Buffer.from('00000000000000000000ffff', 'hex');
-const keyOf = (address: Uint8Array): Uint8Array => (address.length === 4 ? Buffer.concat([mapped, address]) : address);
+const keyOf = (address: Uint8Array): Uint8Array =>
+  address.length === 4 ? Buffer.concat([mapped, address]) : address;
 /** Returns the 4 or 16 bytes of an address in that form. */
-export const addressOf = (key: Uint8Array): Uint8Array => (mapped.equals(key.subarray(0, 12)) ? key.subarray(12) : key);
+export const addressOf = (key: Uint8Array): Uint8Array =>
+  mapped.equals(key.subarray(0, 12)) ? key.subarray(12) : key;
 
 /** Prepares the queries once. */
 export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQueries {
@@ -90,14 +99,21 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
   return {
     version: () => (selectVersion.get() as { data_version: unknown }).data_version,
     networks: () => selectNetworks.all() as unknown as { namespaceId: string; network: string }[],
-    gateways: (namespaceId, network) => selectGateways.all(namespaceId, network) as { gateway: unknown; length: unknown }[],
-    addresses: (namespaceId, network, name) => selectEndpoints.all(namespaceId, network, name) as unknown as NamedAddress[],
+    gateways: (namespaceId, network) =>
+      selectGateways.all(namespaceId, network) as { gateway: unknown; length: unknown }[],
+    addresses: (namespaceId, network, name) =>
+      selectEndpoints.all(namespaceId, network, name) as unknown as NamedAddress[],
     owner: (attachment) => (selectOwner.get(attachment) as { owner: string } | undefined)?.owner,
-    nameOf: (namespaceId, network, address) => (selectName.get(namespaceId, keyOf(address), network) as { name: string } | undefined)?.name,
+    nameOf: (namespaceId, network, address) =>
+      (selectName.get(namespaceId, keyOf(address), network) as { name: string } | undefined)?.name,
     attachments: (namespaceId, network, address) =>
-      selectOthers.all(namespaceId, network, keyOf(address)) as unknown as { network: string; number: number }[],
+      selectOthers.all(namespaceId, network, keyOf(address)) as unknown as {
+        network: string;
+        number: number;
+      }[],
     networkHasWayOut: (namespaceId, network) => selectWaysOut.get(namespaceId, network) !== undefined,
     hasWayOut: (attachment) => selectWayOut.get(attachment) !== undefined,
-    upstreams: (attachment) => (selectUpstreams.all(attachment) as unknown as { address: string }[]).map(({ address }) => address),
+    upstreams: (attachment) =>
+      (selectUpstreams.all(attachment) as unknown as { address: string }[]).map(({ address }) => address),
   };
 }

@@ -28,12 +28,15 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     type: 'portcullis-ipam',
     ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]],
   });
-  const conf = (net: number): ReturnType<typeof bridgeConf> => bridgeConf({ bridge: `br${net}`, ipMasq: true, ipam: range(net) });
+  const conf = (net: number): ReturnType<typeof bridgeConf> =>
+    bridgeConf({ bridge: `br${net}`, ipMasq: true, ipam: range(net) });
   const gateway = (net: number): string => `10.${net}.0.1`;
 
   const database = openNetworkDatabase(databasePath);
   const store = createNameStore(database);
-  const attachments = database.db.prepare('SELECT number, realm AS namespaceId FROM attachment WHERE container_id = ? AND network = ?');
+  const attachments = database.db.prepare(
+    'SELECT number, realm AS namespaceId FROM attachment WHERE container_id = ? AND network = ?',
+  );
 
   /** Gives a container's endpoint a name, which ends with the attachment. */
   function name(id: string, network: string, names: readonly NetworkName[]): void {
@@ -44,7 +47,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const addresses = (result: { ips: readonly { address: string }[] }): string[] =>
     result.ips.map(({ address }) => address.replace(/\/.*/u, ''));
 
-  async function join1(id: string, netns: string, network: string, net: number, eth: string, own: string): Promise<string[]> {
+  async function join1(
+    id: string,
+    netns: string,
+    network: string,
+    net: number,
+    eth: string,
+    own: string,
+  ): Promise<string[]> {
     const result = await add([conf(net)], { id, netns, name: eth, network });
     const found = addresses(result);
     name(
@@ -64,9 +74,16 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     if (question === undefined) return;
     forwardedNames.push(question.name);
     if (question.name.startsWith('dead')) return;
-    const answers = question.type === 'A' ? [{ type: 'A' as const, name: question.name, data: '192.0.2.80', ttl: 60 }] : [];
+    const answers =
+      question.type === 'A' ? [{ type: 'A' as const, name: question.name, data: '192.0.2.80', ttl: 60 }] : [];
     upstream.send(
-      packet.encode({ type: 'response', id: query.id ?? 0, flags: packet.RECURSION_AVAILABLE, questions: [question], answers }),
+      packet.encode({
+        type: 'response',
+        id: query.id ?? 0,
+        flags: packet.RECURSION_AVAILABLE,
+        questions: [question],
+        answers,
+      }),
       from.port,
       from.address,
     );
@@ -104,9 +121,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
 
   const digOut = async (netns: string, query: string): Promise<string> =>
     (
-      await run('nsenter', [`--net=${netns}`, 'dig', '+tries=1', '+time=5', ...query.split(' ')]).catch((thrown: unknown) => ({
-        stdout: `failed: ${String(thrown)}`,
-      }))
+      await run('nsenter', [`--net=${netns}`, 'dig', '+tries=1', '+time=5', ...query.split(' ')]).catch(
+        (thrown: unknown) => ({
+          stdout: `failed: ${String(thrown)}`,
+        }),
+      )
     ).stdout.trim();
   const dig = async (netns: string, query: string): Promise<string> => {
     const out = await digOut(netns, `+short ${query}`);
@@ -128,22 +147,40 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const file = join(folder, 'resolv.conf');
     writeFileSync(file, resolv);
     const script = `mount --bind ${file} "$(readlink -f /etc/resolv.conf)" && exec "$@"`;
-    const { stdout } = await run('nsenter', [`--net=${netns}`, 'unshare', '--mount', 'sh', '-c', script, 'sh', ...command]).catch(
-      (thrown: unknown) => thrown as { readonly stdout: string },
-    );
+    const { stdout } = await run('nsenter', [
+      `--net=${netns}`,
+      'unshare',
+      '--mount',
+      'sh',
+      '-c',
+      script,
+      'sh',
+      ...command,
+    ]).catch((thrown: unknown) => thrown as { readonly stdout: string });
     return stdout.split('\n').filter((line) => line !== '');
   }
 
   /** Uses glibc's resolver. */
   async function getent(netns: string, resolv: string, ...words: string[]): Promise<string> {
-    return [...new Set((await resolving(netns, resolv, 'getent', ...words)).map((line) => line.split(/\s+/u)[0] ?? ''))].join(' ');
+    return [
+      ...new Set(
+        (await resolving(netns, resolv, 'getent', ...words)).map((line) => line.split(/\s+/u)[0] ?? ''),
+      ),
+    ].join(' ');
   }
 
   test('glibc finds names, aliases, and nothing of a network that it is not on', async () => {
     const resolv = `nameserver ${gateway(71)}\nsearch front.portcullis.internal\noptions timeout:2 attempts:1\n`;
-    assert.deepEqual((await getent(both, resolv, 'ahosts', 'web')).split(' ').toSorted(), webAddresses.toSorted());
+    assert.deepEqual(
+      (await getent(both, resolv, 'ahosts', 'web')).split(' ').toSorted(),
+      webAddresses.toSorted(),
+    );
     assert.equal(await getent(web, resolv, 'ahostsv4', 'WEB.front.portcullis.internal'), webAddresses[0]);
-    assert.equal(await getent(both, resolv, 'ahostsv4', 'db'), dbAddress, 'on the second network of the asker');
+    assert.equal(
+      await getent(both, resolv, 'ahostsv4', 'db'),
+      dbAddress,
+      'on the second network of the asker',
+    );
     assert.equal(await getent(web, resolv, 'ahostsv4', 'db.back.portcullis.internal'), '');
     assert.equal(await getent(web, resolv, 'ahostsv4', 'elsewhere.example'), '192.0.2.80');
     assert.equal(await getent(web, resolv, 'hosts', webAddresses[1] ?? ''), webAddresses[1]);
@@ -151,24 +188,43 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
 
   // Debian's version 1.2.3, the last one that never uses TCP: it takes what fits.
   const musl = findTool('musl-resolve');
-  test('musl, as in images of Alpine, finds them by both kinds of address at once', { skip: musl.skip }, async () => {
-    const resolv = `search back.portcullis.internal front.portcullis.internal\nnameserver ${gateway(71)}\n`;
-    const lookup = async (netns: string, name: string): Promise<string[]> => (await resolving(netns, resolv, musl.path, name)).toSorted();
-    for (const each of ['web', 'WEB', 'web.front', 'web.front.portcullis.internal', 'web.front.portcullis.internal.'])
-      assert.deepEqual(await lookup(both, each), webAddresses.toSorted(), each);
-    assert.deepEqual(await lookup(web, 'elsewhere.example'), ['192.0.2.80'], 'an upstream that has no AAAA of it');
-    assert.deepEqual(await lookup(web, 'db.back.portcullis.internal'), ['Name does not resolve']);
-    assert.deepEqual(await lookup(web, 'dead.example'), ['Try again']);
-    const { namespaceId } = attachments.get('web', 'front') as { namespaceId: string };
-    const service = { namespaceId, network: 'front', holder: 'service many' };
-    store.put(
-      service,
-      Array.from({ length: 60 }, (_, index): NetworkName => ({ name: 'many', address: `10.71.1.${index}`, kind: 'service' })),
-    );
-    const many = await lookup(web, 'many');
-    assert.ok(many.length >= 20 && many.every((address) => address.startsWith('10.71.1.')), many.join(' '));
-    store.take(service);
-  });
+  test(
+    'musl, as in images of Alpine, finds them by both kinds of address at once',
+    { skip: musl.skip },
+    async () => {
+      const resolv = `search back.portcullis.internal front.portcullis.internal\nnameserver ${gateway(71)}\n`;
+      const lookup = async (netns: string, name: string): Promise<string[]> =>
+        (await resolving(netns, resolv, musl.path, name)).toSorted();
+      for (const each of [
+        'web',
+        'WEB',
+        'web.front',
+        'web.front.portcullis.internal',
+        'web.front.portcullis.internal.',
+      ])
+        assert.deepEqual(await lookup(both, each), webAddresses.toSorted(), each);
+      assert.deepEqual(
+        await lookup(web, 'elsewhere.example'),
+        ['192.0.2.80'],
+        'an upstream that has no AAAA of it',
+      );
+      assert.deepEqual(await lookup(web, 'db.back.portcullis.internal'), ['Name does not resolve']);
+      assert.deepEqual(await lookup(web, 'dead.example'), ['Try again']);
+      const { namespaceId } = attachments.get('web', 'front') as { namespaceId: string };
+      const service = { namespaceId, network: 'front', holder: 'service many' };
+      store.put(
+        service,
+        Array.from({ length: 60 }, (_, index): NetworkName => ({
+          name: 'many',
+          address: `10.71.1.${index}`,
+          kind: 'service',
+        })),
+      );
+      const many = await lookup(web, 'many');
+      assert.ok(many.length >= 20 && many.every((address) => address.startsWith('10.71.1.')), many.join(' '));
+      store.take(service);
+    },
+  );
 
   test('busybox finds them as well, over IPv6 too', async () => {
     const { stdout } = await run('nsenter', [`--net=${both}`, 'busybox', 'nslookup', 'web', gateway(71)]);
@@ -194,7 +250,13 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   });
 
   test('a container without a way out has none by names either', digs, async () => {
-    const bridge = bridgeConf({ bridge: 'br74', isDefaultGateway: false, isGateway: true, ipMasq: false, ipam: range(74) });
+    const bridge = bridgeConf({
+      bridge: 'br74',
+      isDefaultGateway: false,
+      isGateway: true,
+      ipMasq: false,
+      ipam: range(74),
+    });
     // As `portcullis network create --internal` writes it.
     const closed = [bridge, { type: 'portcullis-firewall', ingressPolicy: 'internal', backend: 'nftables' }];
     const [lonely, guest] = [pin('lonely'), pin('guest')];
@@ -216,7 +278,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await add(closed, { id: 'guest', netns: guest, network: 'vault' });
     await join1('guest', guest, 'front', 71, 'eth1', 'guest');
     assert.equal(await dig(guest, `@${gateway(74)} elsewhere.example`), '192.0.2.80');
-    for (const id of ['lonely', 'guest']) await del(closed, { id, netns: id === 'lonely' ? lonely : guest, network: 'vault' });
+    for (const id of ['lonely', 'guest'])
+      await del(closed, { id, netns: id === 'lonely' ? lonely : guest, network: 'vault' });
     await del([conf(71)], { id: 'guest', netns: guest, name: 'eth1', network: 'front' });
     await until(async () => (await server.figures())?.gates === 4);
   });
@@ -242,38 +305,52 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(forwardedNames, []);
   });
 
-  const namespaceIdHere = (): string => (attachments.get('web', 'front') as { namespaceId: string }).namespaceId;
+  const namespaceIdHere = (): string =>
+    (attachments.get('web', 'front') as { namespaceId: string }).namespaceId;
 
-  test('services: a virtual address takes precedence over backends, and long answers come complete over TCP', digs, async () => {
-    const service = { namespaceId: namespaceIdHere(), network: 'front', holder: 'service shop' };
-    store.put(service, [{ name: 'shop', address: '10.96.0.9', kind: 'service' }]);
-    assert.equal(await dig(web, `@${gateway(71)} shop`), '10.96.0.9');
-    const backends = Array.from({ length: 200 }, (_, index): NetworkName => ({
-      name: 'tasks.shop',
-      address: `10.71.1.${index}`,
-      kind: 'service',
-    }));
-    store.put(service, backends);
-    assert.equal((await dig(web, `@${gateway(71)} tasks.shop`)).split('\n').length, 200, 'dig comes again over TCP');
-    assert.notEqual(
-      await dig(web, `@${gateway(71)} +ignore tasks.shop`),
-      await dig(web, `@${gateway(71)} +ignore tasks.shop`),
-      'in another order',
-    );
-    store.take(service);
-    assert.equal(await dig(web, `@${gateway(71)} shop`), '192.0.2.80');
-  });
+  test(
+    'services: a virtual address takes precedence over backends, and long answers come complete over TCP',
+    digs,
+    async () => {
+      const service = { namespaceId: namespaceIdHere(), network: 'front', holder: 'service shop' };
+      store.put(service, [{ name: 'shop', address: '10.96.0.9', kind: 'service' }]);
+      assert.equal(await dig(web, `@${gateway(71)} shop`), '10.96.0.9');
+      const backends = Array.from({ length: 200 }, (_, index): NetworkName => ({
+        name: 'tasks.shop',
+        address: `10.71.1.${index}`,
+        kind: 'service',
+      }));
+      store.put(service, backends);
+      assert.equal(
+        (await dig(web, `@${gateway(71)} tasks.shop`)).split('\n').length,
+        200,
+        'dig comes again over TCP',
+      );
+      assert.notEqual(
+        await dig(web, `@${gateway(71)} +ignore tasks.shop`),
+        await dig(web, `@${gateway(71)} +ignore tasks.shop`),
+        'in another order',
+      );
+      store.take(service);
+      assert.equal(await dig(web, `@${gateway(71)} shop`), '192.0.2.80');
+    },
+  );
 
   test('it goes on answering after any message; connections are limited', digs, async () => {
     const socket = createSocket('udp4');
-    const valid = packet.encode({ type: 'query', id: 1, questions: [{ name: 'web.front', type: 'A', class: 'IN' }] });
+    const valid = packet.encode({
+      type: 'query',
+      id: 1,
+      questions: [{ name: 'web.front', type: 'A', class: 'IN' }],
+    });
     const answers: Buffer[] = [];
     socket.on('message', (message) => answers.push(message));
     let seed = 1;
     const random = (below: number): number => (seed = (seed * 48_271) % 0x7fffffff) % below;
     for (let count = 0; count < 4000; count += 1) {
       const bytes = random(2) === 0 ? Buffer.from(valid) : Buffer.alloc(random(1500));
-      for (let change = random(8); change > 0 && bytes.length > 0; change -= 1) bytes[random(bytes.length)] = random(256);
+      for (let change = random(8); change > 0 && bytes.length > 0; change -= 1)
+        bytes[random(bytes.length)] = random(256);
       socket.send(bytes.subarray(0, random(bytes.length + 1)), 53, gateway(71));
       if (count % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
@@ -286,7 +363,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }
     assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
     await until(async () => (await dig(web, `@${gateway(71)} +tcp +time=1 web`)) === webAddresses[0]);
-    await until(() => open.filter(({ destroyed, readyState }) => !destroyed && readyState === 'open').length <= 32);
+    await until(
+      () => open.filter(({ destroyed, readyState }) => !destroyed && readyState === 'open').length <= 32,
+    );
     open.forEach((stream) => stream.destroy());
     socket.close();
     assert.ok(
@@ -294,7 +373,12 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       'answers, and none longer than its asker has room for',
     );
     const figures = await server.figures();
-    assert.ok(figures !== undefined && figures.queries.malformed > 100 && figures.queries.ignored > 100 && figures.gates === 4);
+    assert.ok(
+      figures !== undefined &&
+        figures.queries.malformed > 100 &&
+        figures.queries.ignored > 100 &&
+        figures.gates === 4,
+    );
   });
 
   /** Returns the addresses of a name, asked by the host itself, or `closed` if the connection is closed. */
@@ -303,9 +387,15 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const stream = connect({ port: 53, host: gateway(71), localAddress: gateway(71) });
       stream.on('error', () => undefined);
       stream.on('close', () => resolve('closed'));
-      stream.write(packet.streamEncode({ type: 'query', id: 1, questions: [{ name, type: 'A', class: 'IN' }] }));
+      stream.write(
+        packet.streamEncode({ type: 'query', id: 1, questions: [{ name, type: 'A', class: 'IN' }] }),
+      );
       stream.once('data', (bytes: Buffer) => {
-        resolve((packet.streamDecode(bytes).answers ?? []).flatMap((answer) => (answer.type === 'A' ? [answer.data] : [])));
+        resolve(
+          (packet.streamDecode(bytes).answers ?? []).flatMap((answer) =>
+            answer.type === 'A' ? [answer.data] : [],
+          ),
+        );
         stream.destroy();
       });
     });
@@ -324,7 +414,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         open.push(stream);
       }
     await until(() => closed.size >= open.length - 256);
-    for (let count = 0; count < 20; count += 1) assert.deepEqual(await askByTcp('web.front'), webAddresses.slice(0, 1), 'each is answered');
+    for (let count = 0; count < 20; count += 1)
+      assert.deepEqual(await askByTcp('web.front'), webAddresses.slice(0, 1), 'each is answered');
     open.forEach((stream) => stream.destroy());
   });
 
@@ -347,7 +438,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await new Promise<void>((resolve) => other.bind(53, '0.0.0.0', resolve));
     server = await start();
     const blocked = await server.figures();
-    assert.deepEqual([blocked?.gates, blocked?.closedGates], [2, 2], 'another name server is at the IPv4 addresses');
+    assert.deepEqual(
+      [blocked?.gates, blocked?.closedGates],
+      [2, 2],
+      'another name server is at the IPv4 addresses',
+    );
     assert.equal(await dig(web, '@fd00:71::1 web'), webAddresses[0]);
     other.close();
     await until(async () => (await dig(web, `@${gateway(71)} +time=1 web`)) === webAddresses[0]);
@@ -363,25 +458,33 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok(figures !== undefined && figures.queries.answered >= 2);
   });
 
-  test('networks of another host network namespace are answered there, and released when it ends', digs, async () => {
-    const host = pin('host2');
-    inside(host, 'ip link set lo up');
-    const pod = pin('pod2');
-    const fd = openSync(host, 'r');
-    const of = { id: 'pod2', netns: pod, network: 'front' };
-    const result = await fixture.call('add', conf(71), of, { caller: { netnsFd: fd } });
-    closeSync(fd);
-    assert.ok(result !== undefined);
-    name(
-      'pod2',
-      'front',
-      addresses(result).map((address): NetworkName => ({ name: 'web', address, kind: 'container' })),
-    );
-    const [own] = addresses(result);
-    await until(async () => (await dig(pod, `@${gateway(71)} +time=1 web`)) === own);
-    assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0], 'the same address in our own namespace is another network');
-    const gates = (await server.figures())?.gates ?? 0;
-    shell(`umount ${pod} ${host}`);
-    await until(async () => (await server.figures())?.gates === gates - 2, 30_000);
-  });
+  test(
+    'networks of another host network namespace are answered there, and released when it ends',
+    digs,
+    async () => {
+      const host = pin('host2');
+      inside(host, 'ip link set lo up');
+      const pod = pin('pod2');
+      const fd = openSync(host, 'r');
+      const of = { id: 'pod2', netns: pod, network: 'front' };
+      const result = await fixture.call('add', conf(71), of, { caller: { netnsFd: fd } });
+      closeSync(fd);
+      assert.ok(result !== undefined);
+      name(
+        'pod2',
+        'front',
+        addresses(result).map((address): NetworkName => ({ name: 'web', address, kind: 'container' })),
+      );
+      const [own] = addresses(result);
+      await until(async () => (await dig(pod, `@${gateway(71)} +time=1 web`)) === own);
+      assert.equal(
+        await dig(web, `@${gateway(71)} web`),
+        webAddresses[0],
+        'the same address in our own namespace is another network',
+      );
+      const gates = (await server.figures())?.gates ?? 0;
+      shell(`umount ${pod} ${host}`);
+      await until(async () => (await server.figures())?.gates === gates - 2, 30_000);
+    },
+  );
 }

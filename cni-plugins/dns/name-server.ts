@@ -57,7 +57,9 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
 
   const startAgain = (): void => {
     again = setTimeout(() => {
-      start().catch((thrown: unknown) => log.error({ why: reasonOf(thrown) }, 'names are not answered; it is tried again'));
+      start().catch((thrown: unknown) =>
+        log.error({ why: reasonOf(thrown) }, 'names are not answered; it is tried again'),
+      );
     }, startAgainMs);
     again.unref();
   };

@@ -69,7 +69,10 @@ function start(): void {
       table.changed();
       gates.follow(table.served(afresh));
     } catch (thrown) {
-      log.warn({ why: reasonOf(thrown) }, 'the networks whose names are answered could not be read; it is tried again');
+      log.warn(
+        { why: reasonOf(thrown) },
+        'the networks whose names are answered could not be read; it is tried again',
+      );
     }
   };
   follow();

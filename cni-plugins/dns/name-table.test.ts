@@ -50,9 +50,19 @@ test('a reverse lookup returns the name that users know', () => {
   };
   const [podId, endpointId, bareId] = ['0a'.repeat(32), '0b'.repeat(32), '0c'.repeat(32)];
 
-  const pod = { containerId: podId, pod: 'web-0', namespace: 'aa', aliases: ['a-front'], addresses: ['10.0.0.2', 'fd00::2'] };
+  const pod = {
+    containerId: podId,
+    pod: 'web-0',
+    namespace: 'aa',
+    aliases: ['a-front'],
+    addresses: ['10.0.0.2', 'fd00::2'],
+  };
   attach(podId, namesOf(pod));
-  assert.deepEqual([nameOf('10.0.0.2'), nameOf('fd00::2')], ['web-0', 'web-0'], 'of a pod neither the id nor the namespace, nor an alias');
+  assert.deepEqual(
+    [nameOf('10.0.0.2'), nameOf('fd00::2')],
+    ['web-0', 'web-0'],
+    'of a pod neither the id nor the namespace, nor an alias',
+  );
 
   attach(endpointId, [
     ...namesAt(['10.0.0.3'], 'alias', ['1f00d1f00d1f', 'api']),
@@ -62,7 +72,10 @@ test('a reverse lookup returns the name that users know', () => {
   assert.equal(nameOf('10.0.0.3'), 'project_web_1', 'of a container of docker its name');
 
   const call = { containerId: 'cnitool-77383ca0', pod: '', namespace: '', addresses: ['10.0.0.4'] };
-  attach('cnitool-77383ca0', [...namesOf({ ...call, aliases: ['tool'] }), ...namesAt(['10.0.0.4'], 'service', ['all'])]);
+  attach('cnitool-77383ca0', [
+    ...namesOf({ ...call, aliases: ['tool'] }),
+    ...namesAt(['10.0.0.4'], 'service', ['all']),
+  ]);
   assert.equal(nameOf('10.0.0.4'), 'tool', 'of a caller of CNI what it was called rather than its id');
   attach('Blue', [
     ...namesOf({ ...call, containerId: 'Blue', aliases: [], addresses: ['10.0.0.5'] }),
@@ -76,7 +89,11 @@ test('a reverse lookup returns the name that users know', () => {
   assert.equal(nameOf('10.96.0.1'), 'all');
   assert.equal(nameOf('10.0.0.77'), undefined);
   names.put({ namespaceId, network, holder: 'service all' }, namesAt(['10.0.0.77'], 'service', ['all']));
-  assert.deepEqual([nameOf('10.0.0.77'), nameOf('10.96.0.1')], ['all', undefined], 'nothing is remembered beyond a change');
+  assert.deepEqual(
+    [nameOf('10.0.0.77'), nameOf('10.96.0.1')],
+    ['all', undefined],
+    'nothing is remembered beyond a change',
+  );
 });
 
 test('a name in two namespaces resolves to the one of the client’s namespace, else to the first; a name with a dot is never a pod’s', () => {
@@ -93,7 +110,10 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
       result: { interfaces: [], ips: [], routes: [], dns: {} },
     });
     const called = namesOf({ containerId, pod, namespace, aliases: [pod], addresses: [address] });
-    names.put({ namespaceId, network: 'mall', holder: `${containerId}/eth0`, attachment, owner: namespace }, called);
+    names.put(
+      { namespaceId, network: 'mall', holder: `${containerId}/eth0`, attachment, owner: namespace },
+      called,
+    );
   };
   const seen = (asker: string, name: string, asked?: 'whole'): string[] => {
     table.changed();
@@ -110,7 +130,10 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
   own('two-web', 'two', 'web', '10.3.0.4');
   own('two-more', 'two', 'web', '10.3.0.5');
   own('three', 'three', 'asks', '10.3.0.6');
-  names.put({ namespaceId, network: 'mall', holder: 'service web', owner: 'evil' }, namesAt(['10.3.9.9'], 'service', ['web', 'tasks.web']));
+  names.put(
+    { namespaceId, network: 'mall', holder: 'service web', owner: 'evil' },
+    namesAt(['10.3.9.9'], 'service', ['web', 'tasks.web']),
+  );
   assert.deepEqual(seen('10.3.0.3', 'web'), ['10.3.0.2']);
   assert.deepEqual(seen('10.3.0.4', 'web'), ['10.3.0.4', '10.3.0.5']);
   assert.deepEqual(seen('10.3.0.6', 'web'), ['10.3.0.2']);
@@ -120,18 +143,29 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
     table.changed();
     const from = parseIp(asker);
     assert.ok(from);
-    const found = table.seenBy(from, { namespaceId, name: 'mall', gateways: [], subnets: [] }).networks[0]?.endpoints(name, asked) ?? [];
+    const found =
+      table
+        .seenBy(from, { namespaceId, name: 'mall', gateways: [], subnets: [] })
+        .networks[0]?.endpoints(name, asked) ?? [];
     return found.length > 0 && found.every(({ ofOthers }) => ofOthers);
   };
   assert.deepEqual(
-    (['10.3.0.3', '10.3.0.4', '10.3.0.6', '10.3.99.99'] as const).map((asker) => isOfOthers(asker, 'web', 'whole')),
+    (['10.3.0.3', '10.3.0.4', '10.3.0.6', '10.3.99.99'] as const).map((asker) =>
+      isOfOthers(asker, 'web', 'whole'),
+    ),
     [false, false, true, true],
     'to another namespace, and to the host, other name servers go before it',
   );
   assert.equal(isOfOthers('10.3.0.6', 'web'), false, 'below the network’s own name nobody else has it');
   own('evil', 'evil', 'member', '10.3.0.7');
-  names.put({ namespaceId, network: 'mall', holder: 'service com', owner: 'evil' }, namesAt(['10.3.9.8'], 'service', ['com', 'tasks.com']));
-  names.put({ namespaceId, network: 'mall', holder: 'service all' }, namesAt(['10.3.9.7'], 'service', ['all', 'tasks.all']));
+  names.put(
+    { namespaceId, network: 'mall', holder: 'service com', owner: 'evil' },
+    namesAt(['10.3.9.8'], 'service', ['com', 'tasks.com']),
+  );
+  names.put(
+    { namespaceId, network: 'mall', holder: 'service all' },
+    namesAt(['10.3.9.7'], 'service', ['all', 'tasks.all']),
+  );
   for (const [name, address] of [
     ['tasks.web', '10.3.9.9'],
     ['tasks.com', '10.3.9.8'],
@@ -153,6 +187,7 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
     own(`dotted-${at}`, 'evil', pod, `10.3.1.${at}`);
     const asked = pod.toLowerCase().replace(/\.$/u, '');
     for (const way of ['whole', undefined] as const)
-      for (const name of [asked, `${asked}.evil`]) assert.equal(seen('10.3.0.6', name, way).includes(`10.3.1.${at}`), false, name);
+      for (const name of [asked, `${asked}.evil`])
+        assert.equal(seen('10.3.0.6', name, way).includes(`10.3.1.${at}`), false, name);
   }
 });

@@ -49,9 +49,15 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
   let version: unknown;
 
   /** The host itself has a way out. For an asker without a known attachment, the network decides. */
-  const hasWayOut = (asker: IpAddress, { namespaceId, name, gateways: own }: ServedNetwork, attachments: readonly number[]): boolean =>
+  const hasWayOut = (
+    asker: IpAddress,
+    { namespaceId, name, gateways: own }: ServedNetwork,
+    attachments: readonly number[],
+  ): boolean =>
     own.some(({ family, value }) => family === asker.family && value === asker.value) ||
-    (attachments.length === 0 ? queries.networkHasWayOut(namespaceId, name) : attachments.some((number) => queries.hasWayOut(number)));
+    (attachments.length === 0
+      ? queries.networkHasWayOut(namespaceId, name)
+      : attachments.some((number) => queries.hasWayOut(number)));
 
   const ownerOf = (attachments: readonly { readonly number: number }[]): string | undefined => {
     for (const { number } of attachments) {
@@ -73,7 +79,9 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
         rows.map(({ number }) => number),
       ),
       networks: [...attached].map((each) => names.seenBy(namespaceId, each, ownerOf(rows))),
-      upstreams: rows.flatMap(({ number }) => queries.upstreams(number)).flatMap((address) => parseIp(address) ?? []),
+      upstreams: rows
+        .flatMap(({ number }) => queries.upstreams(number))
+        .flatMap((address) => parseIp(address) ?? []),
     };
   };
 

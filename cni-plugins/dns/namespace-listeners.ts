@@ -41,7 +41,10 @@ export interface ListeningGateway {
 }
 
 /** Opens nothing before the first networks. */
-export function createNamespaceListeners(place: HostNamespace, options: NamespaceListenersOptions): NamespaceListeners {
+export function createNamespaceListeners(
+  place: HostNamespace,
+  options: NamespaceListenersOptions,
+): NamespaceListeners {
   const { table, settings, upstreams, port, limits, figures, log } = options;
   const forwarder = createForwarder(place, limits, figures.forward);
   const gates = new Map<string, ListeningGateway>();
@@ -66,19 +69,28 @@ export function createNamespaceListeners(place: HostNamespace, options: Namespac
         onArrival: (arrival) => desk(arrival, existing.networks),
         onFailure(why) {
           delete existing.gate;
-          log.warn({ ...fields, why }, 'names are no longer answered at the gateway of a network; it is tried again');
+          log.warn(
+            { ...fields, why },
+            'names are no longer answered at the gateway of a network; it is tried again',
+          );
         },
       });
-      if (existing.problem !== undefined) log.info(fields, 'names are answered at the gateway of a network now');
+      if (existing.problem !== undefined)
+        log.info(fields, 'names are answered at the gateway of a network now');
       delete existing.problem;
     } catch (thrown) {
       const problem = isPortcullisError(thrown) ? thrown.code : 'INTERNAL';
       // A gateway that is not an address of this host belongs to another host, or is still being added to
       // this one.
       const why =
-        problem === 'KERNEL_EADDRINUSE' ? 'another name server listens on port 53 of this address, or of all addresses' : reasonOf(thrown);
+        problem === 'KERNEL_EADDRINUSE'
+          ? 'another name server listens on port 53 of this address, or of all addresses'
+          : reasonOf(thrown);
       if (existing.problem !== problem && problem !== 'KERNEL_EADDRNOTAVAIL')
-        log.warn({ ...fields, why }, 'names cannot be answered at the gateway of a network; it is tried again');
+        log.warn(
+          { ...fields, why },
+          'names cannot be answered at the gateway of a network; it is tried again',
+        );
       existing.problem = problem;
     }
   };

@@ -15,14 +15,18 @@ export interface NetworkNames {
 const remembered = 8192;
 
 /** Reads nothing before the first question. */
-export function createNetworkNames(queries: Pick<NameQueries, 'addresses' | 'nameOf'>, served: Pick<ServedNetworks, 'of'>): NetworkNames {
+export function createNetworkNames(
+  queries: Pick<NameQueries, 'addresses' | 'nameOf'>,
+  served: Pick<ServedNetworks, 'of'>,
+): NetworkNames {
   const endpointsSeen = new LRUCache<string, readonly Endpoint[]>({ max: remembered });
   /** Names by address. Empty: the address has no name. */
   const reverse = new LRUCache<string, string>({ max: remembered });
 
   const seenNetwork = (namespaceId: string, name: string, asker: string | undefined): SeenNetwork => ({
     name,
-    holds: (address) => served.of(namespaceId, name).subnets.some((subnet) => contains(subnet, ipFromBytes(address))),
+    holds: (address) =>
+      served.of(namespaceId, name).subnets.some((subnet) => contains(subnet, ipFromBytes(address))),
     endpoints(host, asked) {
       // The name may be a domain from elsewhere. Of our names only `tasks.SERVICE` has a dot, and a tenant
       // chooses its label (`tasks.com`). As a whole name, it is answered only to askers of the service's own
@@ -32,7 +36,8 @@ export function createNetworkNames(queries: Pick<NameQueries, 'addresses' | 'nam
       const known = endpointsSeen.get(key);
       if (known !== undefined) return known;
       const found = queries.addresses(namespaceId, name, host);
-      const isOwn = ({ kind, owner }: NamedAddress): boolean => kind === 'service' && (owner === '' || owner === asker);
+      const isOwn = ({ kind, owner }: NamedAddress): boolean =>
+        kind === 'service' && (owner === '' || owner === asker);
       const rows = ofOneOwner(isOfElsewhere ? found.filter(isOwn) : found, asker);
       // A tenant also chooses a bare name. For all other askers, the answer of the host's own name servers
       // stays the same.
@@ -70,7 +75,9 @@ export function createNetworkNames(queries: Pick<NameQueries, 'addresses' | 'nam
  * a part of its traffic, from another one by using the same name.
  */
 function ofOneOwner(rows: readonly NamedAddress[], asker: string | undefined): readonly NamedAddress[] {
-  const [first] = rows.toSorted((a, b) => a.since - b.since || (a.owner < b.owner ? -1 : Number(a.owner > b.owner)));
+  const [first] = rows.toSorted(
+    (a, b) => a.since - b.since || (a.owner < b.owner ? -1 : Number(a.owner > b.owner)),
+  );
   if (first === undefined) return rows;
   const owner = rows.some((row) => row.owner === asker) ? asker : first.owner;
   return rows.filter((row) => row.owner === owner);

@@ -1,5 +1,13 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { AF_INET, O_RDONLY, SOCK_DGRAM, closeFd, inNamespaces, openFile, socket } from '../../base/kernel/index.ts';
+import {
+  AF_INET,
+  O_RDONLY,
+  SOCK_DGRAM,
+  closeFd,
+  inNamespaces,
+  openFile,
+  socket,
+} from '../../base/kernel/index.ts';
 import { namespaceIdOf } from '../namespaces/namespace-id.ts';
 import type { HostNamespace } from './host-namespace.ts';
 
@@ -59,7 +67,12 @@ function openNamespace(namespace: string, path: string): OpenNamespace | undefin
     }
     const opened = fd;
     const inside = <T>(body: () => T): T => inNamespaces({ net: opened }, body);
-    return { namespace, namespaceId: namespaceIdInside(inside, `/proc/self/fd/${opened}`), inside, close: () => closeFd(opened) };
+    return {
+      namespace,
+      namespaceId: namespaceIdInside(inside, `/proc/self/fd/${opened}`),
+      inside,
+      close: () => closeFd(opened),
+    };
   } catch {
     // The namespace has ended meanwhile.
     if (fd !== undefined) closeFd(fd);

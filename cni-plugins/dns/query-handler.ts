@@ -4,13 +4,23 @@ import { decide } from './decide.ts';
 import type { ZoneSettings } from './decide.ts';
 import type { Forwarder } from './forwarder.ts';
 import type { ReceivedQuery } from './received-query.ts';
-import { encodeFailure, encodeReply, extendedError, rcode, rcodeOf, readQuery, relayed, roomOf } from './message.ts';
+import {
+  encodeFailure,
+  encodeReply,
+  extendedError,
+  rcode,
+  rcodeOf,
+  readQuery,
+  relayed,
+  roomOf,
+} from './message.ts';
 import type { Query, Reply } from './message.ts';
 import type { NameTable, Seen } from './name-table.ts';
 import type { ServedNetwork } from './served-networks.ts';
 
 /** The result of a question, for metrics. */
-export type QueryResult = 'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';
+export type QueryResult =
+  'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';
 
 export interface QueryHandlerOptions {
   readonly table: Pick<NameTable, 'seenBy'>;
@@ -29,7 +39,9 @@ const longestStreamMessage = 0xffff;
  * Returns the handler for questions at a gateway.
  * @param networks that have this gateway when the question arrives
  */
-export function createQueryHandler(options: QueryHandlerOptions): (arrival: ReceivedQuery, networks: readonly ServedNetwork[]) => void {
+export function createQueryHandler(
+  options: QueryHandlerOptions,
+): (arrival: ReceivedQuery, networks: readonly ServedNetwork[]) => void {
   const { table, settings, forwarder, tell: report } = options;
 
   return (arrival, networks) => {
@@ -71,7 +83,9 @@ export function createQueryHandler(options: QueryHandlerOptions): (arrival: Rece
   }
 
   function serversFor(seen: Seen): readonly IpAddress[] {
-    return (seen.upstreams.length > 0 ? seen.upstreams : options.upstreams()).filter((server) => !options.isOwn(server));
+    return (seen.upstreams.length > 0 ? seen.upstreams : options.upstreams()).filter(
+      (server) => !options.isOwn(server),
+    );
   }
 
   /** @param own the reply if the other name servers do not have the name, or none can be asked */
@@ -84,18 +98,28 @@ export function createQueryHandler(options: QueryHandlerOptions): (arrival: Rece
     own?: Reply,
   ): void {
     const query = Buffer.from(message);
-    forwarder.ask({ query, asked, asker: formatIp(asker), byStream, servers: serversFor(seen) }, (answer, limited) => {
-      // An asker that exceeds its limit must not change the meaning of a name by that.
-      const isElsewhere = limited !== undefined || (answer !== undefined && rcodeOf(answer) === rcode.NOERROR);
-      if (own !== undefined && !isElsewhere) return say(resultOf(own), own, query);
-      if (answer === undefined) return say('failed', unreachable, query);
-      report('forwarded');
-      reply(relayed(answer, query, asked, room));
-    });
+    forwarder.ask(
+      { query, asked, asker: formatIp(asker), byStream, servers: serversFor(seen) },
+      (answer, limited) => {
+        // An asker that exceeds its limit must not change the meaning of a name by that.
+        const isElsewhere =
+          limited !== undefined || (answer !== undefined && rcodeOf(answer) === rcode.NOERROR);
+        if (own !== undefined && !isElsewhere) return say(resultOf(own), own, query);
+        if (answer === undefined) return say('failed', unreachable, query);
+        report('forwarded');
+        reply(relayed(answer, query, asked, room));
+      },
+    );
   }
 }
 
-const refusal: Reply = { rcode: rcode.REFUSED, answers: [], ttl: 0, authoritative: false, extendedError: extendedError.prohibited };
+const refusal: Reply = {
+  rcode: rcode.REFUSED,
+  answers: [],
+  ttl: 0,
+  authoritative: false,
+  extendedError: extendedError.prohibited,
+};
 const unreachable: Reply = {
   rcode: rcode.SERVFAIL,
   answers: [],

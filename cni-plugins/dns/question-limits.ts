@@ -11,7 +11,13 @@ export interface QuestionLimits {
  * @param most questions in progress in total
  * @param mostOfAsker questions in progress of one asker
  */
-export function createQuestionLimits({ most, mostOfAsker }: { readonly most: number; readonly mostOfAsker: number }): QuestionLimits {
+export function createQuestionLimits({
+  most,
+  mostOfAsker,
+}: {
+  readonly most: number;
+  readonly mostOfAsker: number;
+}): QuestionLimits {
   const ofAsker = new Map<string, number>();
   let waiting = 0;
   const count = (asker: string, change: 1 | -1): void => {

@@ -35,7 +35,8 @@ export function createServedNetworks(queries: Pick<NameQueries, 'gateways' | 'ne
     for (const { gateway, length } of queries.gateways(namespaceId, name)) {
       const address = typeof gateway === 'string' ? parseIp(gateway) : undefined;
       if (address === undefined || typeof length !== 'number') continue;
-      if (!found.some((other) => other.family === address.family && other.value === address.value)) found.push(address);
+      if (!found.some((other) => other.family === address.family && other.value === address.value))
+        found.push(address);
       subnets.push({ address, length });
     }
     const served: ServedNetwork = { namespaceId, name, gateways: found, subnets };
@@ -50,7 +51,8 @@ export function createServedNetworks(queries: Pick<NameQueries, 'gateways' | 'ne
       if (afresh) gateways.clear();
       const current = queries.networks().filter(({ namespaceId }) => namespaceId.startsWith(`${bootOf()}/`));
       const existing = new Set(current.map(({ namespaceId, network }) => `${namespaceId}\0${network}`));
-      for (const [key, served] of gateways) if (!existing.has(key) || served.gateways.length === 0) gateways.delete(key);
+      for (const [key, served] of gateways)
+        if (!existing.has(key) || served.gateways.length === 0) gateways.delete(key);
       return current.map(({ namespaceId, network }) => servedOf(namespaceId, network));
     },
     of: servedOf,

@@ -14,7 +14,9 @@ export interface SentQuestion {
   readonly byStream: boolean;
 }
 
-/** The sockets to all name servers: UDP sockets that are used again, and one TCP connection for a question. */
+/**
+ * The sockets to all name servers: UDP sockets that are used again, and one TCP connection for a question.
+ */
 export interface ServerSockets {
   /**
    * @returns a function that forgets the question
@@ -72,7 +74,9 @@ export function createServerSockets(place: HostNamespace, port = 53): ServerSock
 
   return {
     ask: (server, question, hears) =>
-      question.byStream ? askStream(server, question, hears) : peerOf(server).ask(question.query, question.asked, hears),
+      question.byStream
+        ? askStream(server, question, hears)
+        : peerOf(server).ask(question.query, question.asked, hears),
     rest() {
       for (const [key, peer] of peers) if (peer.rest()) peers.delete(key);
     },

@@ -13,7 +13,14 @@ import { framed, readFrames } from './stream-frames.ts';
  * Sends one question to a name server over TCP (RFC 7766), on its own connection.
  * @returns a function that gives up the question
  */
-export function askByStream(place: HostNamespace, server: IpAddress, port: number, query: Buffer, asked: Query, hears: Hears): () => void {
+export function askByStream(
+  place: HostNamespace,
+  server: IpAddress,
+  port: number,
+  query: Buffer,
+  asked: Query,
+  hears: Hears,
+): () => void {
   const fd = place.inside(() => connectTcp({ address: ipBytes(server), port }));
   const socket = new Socket({ fd, readable: true, writable: true });
   let over = false;

@@ -12,7 +12,10 @@ test('name servers of a resolv.conf', () => {
 });
 
 test('a server that is down comes last until it may have recovered', () => {
-  const health: Readonly<Record<string, Health>> = { a: { failures: 3, failedAt: 1000 }, b: { failures: 2, failedAt: 1000 } };
+  const health: Readonly<Record<string, Health>> = {
+    a: { failures: 3, failedAt: 1000 },
+    b: { failures: 2, failedAt: 1000 },
+  };
   const at = (now: number): string => inOrder(['a', 'b', 'c'], (server) => health[server], now).join('');
   assert.equal(at(2000), 'bca');
   assert.equal(at(11_000), 'abc');

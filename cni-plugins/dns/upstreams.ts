@@ -33,9 +33,15 @@ export const isDown = (health: Health | undefined, now: number): boolean =>
  * Returns the servers in the given order, with those that are down at the end. They are still asked, because
  * that is how their recovery is noticed.
  */
-export function inOrder<T>(servers: readonly T[], healthOf: (server: T) => Health | undefined, now: number): readonly T[] {
+export function inOrder<T>(
+  servers: readonly T[],
+  healthOf: (server: T) => Health | undefined,
+  now: number,
+): readonly T[] {
   const down = servers.filter((server) => isDown(healthOf(server), now));
-  return down.length === 0 || down.length === servers.length ? servers : [...servers.filter((server) => !down.includes(server)), ...down];
+  return down.length === 0 || down.length === servers.length
+    ? servers
+    : [...servers.filter((server) => !down.includes(server)), ...down];
 }
 
 /**

@@ -62,7 +62,10 @@ if (inPrivateNetns(import.meta.filename)) {
   test('a pod whose namespace ends meanwhile is refused, and leaves nothing', async () => {
     const slow = pod('ended');
     const added = fixture.add([detecting], slow);
-    const refused = assert.rejects(added, (thrown) => isPortcullisError(thrown) && thrown.code.startsWith('NETWORK_'));
+    const refused = assert.rejects(
+      added,
+      (thrown) => isPortcullisError(thrown) && thrown.code.startsWith('NETWORK_'),
+    );
     await fixture.call('status', detecting, nobody);
     shell(`umount ${slow.netns}`);
     await refused;

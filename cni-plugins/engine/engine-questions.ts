@@ -4,15 +4,22 @@ import { engineLost } from './thread/engine-thread.ts';
 import type { Answer, Call } from './thread/protocol.ts';
 
 /** The questions that the engine answers without changing an attachment. */
-export type EngineQuestions = Pick<NetworkEngine, 'denials' | 'explain' | 'figures' | 'linkState' | 'alterations' | 'status'>;
+export type EngineQuestions = Pick<
+  NetworkEngine,
+  'denials' | 'explain' | 'figures' | 'linkState' | 'alterations' | 'status'
+>;
 
 /** @param ask calls the engine's thread */
-export function createEngineQuestions(ask: (call: Call) => Promise<Answer>, joining: Pick<Joining, 'status'>): EngineQuestions {
+export function createEngineQuestions(
+  ask: (call: Call) => Promise<Answer>,
+  joining: Pick<Joining, 'status'>,
+): EngineQuestions {
   return {
     denials: async () => (await ask({ do: 'denials' })).denials ?? [],
     async explain(question) {
       const { explanation } = await ask({ do: 'explain', question });
-      if (explanation === undefined) throw engineLost('the answer holds no explanation', 'report this with the daemon log');
+      if (explanation === undefined)
+        throw engineLost('the answer holds no explanation', 'report this with the daemon log');
       return explanation;
     },
     figures: async () =>

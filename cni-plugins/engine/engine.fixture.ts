@@ -28,11 +28,15 @@ export function inPrivateNetns(file: string, timeoutMs = 180_000): boolean {
   if (process.env[marker] === file) return true;
   test(`in a network namespace of its own: ${file.split('/').at(-1)}`, () => {
     const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
-    const run = spawnSync('unshare', ['--net', '--mount', '--propagation', 'private', process.execPath, '--test-force-exit', file], {
-      env: { ...environment, [marker]: file },
-      encoding: 'utf8',
-      timeout: timeoutMs * patience,
-    });
+    const run = spawnSync(
+      'unshare',
+      ['--net', '--mount', '--propagation', 'private', process.execPath, '--test-force-exit', file],
+      {
+        env: { ...environment, [marker]: file },
+        encoding: 'utf8',
+        timeout: timeoutMs * patience,
+      },
+    );
     assert.deepEqual([run.status, run.signal], [0, null], `${run.signal ?? ''}${run.stdout}${run.stderr}`);
   });
   return false;
@@ -107,11 +111,23 @@ export function createFixture(configuration: object = conflist()): Fixture {
     confDir,
     databasePath,
     engine: (more = {}) =>
-      createNetworkEngine({ databasePath, confDir, policyDir: join(folder, 'policies'), log: createLogger({ level: 'error' }), ...more }),
+      createNetworkEngine({
+        databasePath,
+        confDir,
+        policyDir: join(folder, 'policies'),
+        log: createLogger({ level: 'error' }),
+        ...more,
+      }),
     pod(name, more = {}) {
       const netns = join(namespaces, name);
       shell(`touch ${netns} && unshare --net=${netns} true`);
-      const request = { id: name.padEnd(64, '0'), netns, pod: { name, namespace: 'default', uid: name }, portMappings: [], ...more };
+      const request = {
+        id: name.padEnd(64, '0'),
+        netns,
+        pod: { name, namespace: 'default', uid: name },
+        portMappings: [],
+        ...more,
+      };
       return { request, run: (command) => tried(`nsenter --net=${netns} ${command}`) };
     },
     start(command, ...args) {
@@ -143,7 +159,9 @@ export function createFixture(configuration: object = conflist()): Fixture {
 }
 
 /** Starts a fixture with an engine for all tests of a file. Both end after the last test. */
-export async function startFixture(configuration?: object): Promise<{ readonly fixture: Fixture; readonly engine: NetworkEngine }> {
+export async function startFixture(
+  configuration?: object,
+): Promise<{ readonly fixture: Fixture; readonly engine: NetworkEngine }> {
   const fixture = createFixture(configuration);
   try {
     const engine = await fixture.engine();

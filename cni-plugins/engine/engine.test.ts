@@ -18,12 +18,14 @@ if (inPrivateNetns(import.meta.filename)) {
   let engine: NetworkEngine;
   let pristine: string;
   const get = (url: string): string | undefined => tried(`timeout 0.4 busybox wget -q -O - ${url}`);
-  const getFrom = (pod: Pod, url: string): string | undefined => pod.run(`timeout 0.4 busybox wget -q -O - ${url}`);
+  const getFrom = (pod: Pod, url: string): string | undefined =>
+    pod.run(`timeout 0.4 busybox wget -q -O - ${url}`);
   /** A neighbour that did not answer while it was denied is asked again after a second. */
   const settles = async (attempt: () => unknown, expected: unknown): Promise<void> => {
     await eventually(() => isDeepStrictEqual(attempt(), expected) || undefined, 20_000);
   };
-  const addressOf = (pod: Pod, index = 0): string => engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
+  const addressOf = (pod: Pod, index = 0): string =>
+    engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
   const serve = async (pod: Pod): Promise<void> => {
     const root = join(fixture.folder, pod.request.pod.name);
     mkdirSync(root);
@@ -61,7 +63,12 @@ if (inPrivateNetns(import.meta.filename)) {
     await serve(web);
     const four = `http://${addressOf(web)}/`;
     const six = `http://[${addressOf(web, 1)}]/`;
-    const all = (): (string | undefined)[] => [get(four), get(six), getFrom(client, four), getFrom(client, six)];
+    const all = (): (string | undefined)[] => [
+      get(four),
+      get(six),
+      getFrom(client, four),
+      getFrom(client, six),
+    ];
     assert.deepEqual(all(), [undefined, undefined, undefined, undefined]);
     await engine.setClass(web.request.id, 'user');
     assert.equal(engine.get(web.request.id)?.class, 'user');
@@ -98,7 +105,8 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(get('http://127.0.0.1:8080/'), undefined);
     // Whether the pod may have the port is decided with its containers: until one is started, nothing is
     // taken from the host.
-    const leads = (): boolean => ['ip', 'ip6'].some((family) => /\b8080\b/u.test(shell(`nft list table ${family} portcullis`)));
+    const leads = (): boolean =>
+      ['ip', 'ip6'].some((family) => /\b8080\b/u.test(shell(`nft list table ${family} portcullis`)));
     assert.equal(leads(), false, 'while the link is closed');
     await engine.setClass(web.request.id, 'user');
     assert.equal(leads(), true);
@@ -109,7 +117,9 @@ if (inPrivateNetns(import.meta.filename)) {
       await settles(() => get(url), 'ported');
     for (const pod of [web, client]) await settles(() => getFrom(pod, 'http://10.88.0.1:8080/'), 'ported');
     const before = fixture.kernelState();
-    const thief = fixture.pod('thief', { portMappings: [{ protocol: 'tcp', containerPort: 1, hostPort: 8080, hostIp: '127.0.0.1' }] });
+    const thief = fixture.pod('thief', {
+      portMappings: [{ protocol: 'tcp', containerPort: 1, hostPort: 8080, hostIp: '127.0.0.1' }],
+    });
     await assert.rejects(engine.attach(thief.request), (thrown: unknown) => {
       assert.ok(isPortcullisError(thrown) && thrown.code === 'NETWORK_HOST_PORT_TAKEN');
       assert.match(thrown.message, /default\/ported/u);
@@ -130,7 +140,9 @@ if (inPrivateNetns(import.meta.filename)) {
     const sending = setInterval(() => client.send('?', 5353, '127.0.0.1', () => undefined), 10);
     client.on('error', () => undefined);
     for (const name of ['first', 'second']) {
-      const pod = fixture.pod(`udp-${name}`, { portMappings: [{ protocol: 'udp', containerPort: 53, hostPort: 5353 }] });
+      const pod = fixture.pod(`udp-${name}`, {
+        portMappings: [{ protocol: 'udp', containerPort: 53, hostPort: 5353 }],
+      });
       await eventually(() => engine.list().length === 0 || undefined);
       await engine.attach(pod.request);
       await engine.setClass(pod.request.id, 'user');
@@ -145,7 +157,9 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('traffic to another network is masqueraded, also to a port that is a host port here', async () => {
     const outside = join(fixture.folder, 'outside');
-    shell(`touch ${outside}; unshare --net=${outside} true; ip link add out0 type veth peer name eth0 netns ${outside}`);
+    shell(
+      `touch ${outside}; unshare --net=${outside} true; ip link add out0 type veth peer name eth0 netns ${outside}`,
+    );
     shell(
       `ip addr add 198.51.100.1/24 dev out0; ip link set out0 up; nsenter --net=${outside} sh -c 'ip link set lo up; ip addr add 198.51.100.2/24 dev eth0; ip link set eth0 up'`,
     );
@@ -153,7 +167,9 @@ if (inPrivateNetns(import.meta.filename)) {
     fixture.start('nsenter', `--net=${outside}`, process.execPath, '-e', report);
     // The port forward of another pod applies only to the host's own addresses (CVE-2025-67499: it applied to
     // every destination).
-    const holder = fixture.pod('holder', { portMappings: [{ protocol: 'tcp', containerPort: 1, hostPort: 9000 }] });
+    const holder = fixture.pod('holder', {
+      portMappings: [{ protocol: 'tcp', containerPort: 1, hostPort: 9000 }],
+    });
     await engine.attach(holder.request);
     await engine.setClass(holder.request.id, 'user');
     const pod = fixture.pod('leaving');
@@ -199,7 +215,9 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(await reaches(), true);
     pod.run(`sh -c 'ip addr flush dev eth0; ip addr add 10.88.0.99/24 dev eth0'`);
     assert.equal(await reaches(), false);
-    pod.run(`sh -c 'ip addr flush dev eth0; ip addr add ${address}/24 dev eth0; ip route add default via 10.88.0.1'`);
+    pod.run(
+      `sh -c 'ip addr flush dev eth0; ip addr add ${address}/24 dev eth0; ip route add default via 10.88.0.1'`,
+    );
     assert.equal(await reaches(), true);
     pod.run(
       `sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1 via 10.88.0.1 src ${address}'`,
@@ -214,12 +232,27 @@ if (inPrivateNetns(import.meta.filename)) {
     const pod = fixture.pod('occupied');
     pod.run('ip link add eth0 type bridge');
     await assert.rejects(engine.attach(pod.request), coded('NETWORK_KERNEL_EEXIST'));
-    await assert.rejects(engine.attach({ ...pod.request, netns: '/nowhere' }), coded('NETWORK_NETNS_MISSING'));
-    await assert.rejects(engine.attach({ ...pod.request, netns: '/proc/self/ns/net' }), coded('NETWORK_NETNS_INVALID'));
-    await assert.rejects(engine.attach({ ...pod.request, netns: '/etc/passwd' }), coded('NETWORK_NETNS_INVALID'));
-    await assert.rejects(engine.attach({ ...pod.request, netns: '/proc/self/ns/ipc' }), coded('NETWORK_NETNS_INVALID'));
     await assert.rejects(
-      engine.attach({ ...pod.request, portMappings: [{ protocol: 'tcp', containerPort: 80, hostPort: 70000 }] }),
+      engine.attach({ ...pod.request, netns: '/nowhere' }),
+      coded('NETWORK_NETNS_MISSING'),
+    );
+    await assert.rejects(
+      engine.attach({ ...pod.request, netns: '/proc/self/ns/net' }),
+      coded('NETWORK_NETNS_INVALID'),
+    );
+    await assert.rejects(
+      engine.attach({ ...pod.request, netns: '/etc/passwd' }),
+      coded('NETWORK_NETNS_INVALID'),
+    );
+    await assert.rejects(
+      engine.attach({ ...pod.request, netns: '/proc/self/ns/ipc' }),
+      coded('NETWORK_NETNS_INVALID'),
+    );
+    await assert.rejects(
+      engine.attach({
+        ...pod.request,
+        portMappings: [{ protocol: 'tcp', containerPort: 80, hostPort: 70000 }],
+      }),
       coded('NETWORK_BAD_PORT_MAPPING'),
     );
     await assert.rejects(engine.setClass('nobody', 'user'), coded('NETWORK_NOT_ATTACHED'));
@@ -244,7 +277,11 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal((await engine.status()).ready, true);
     assert.equal(fixture.kernelState(), rules);
     // The tables exist, but they deny nothing any more.
-    for (const chain of ['bridge portcullis prerouting', 'bridge portcullis closed_from', 'ip portcullis host_ports_of']) {
+    for (const chain of [
+      'bridge portcullis prerouting',
+      'bridge portcullis closed_from',
+      'ip portcullis host_ports_of',
+    ]) {
       shell(`nft flush chain ${chain}`);
       assert.equal((await engine.status()).ready, true);
       assert.equal(fixture.kernelState(), rules, chain);
@@ -302,7 +339,9 @@ if (inPrivateNetns(import.meta.filename)) {
     const attachment = await engine.attach(lost.request);
     await engine.setClass(lost.request.id, 'user');
     await engine.close({ removeAll: true });
-    shell(`ip link del ${attachment.hostInterface}; ip link add pcffffffffffff group 1885536257 type bridge; nft flush ruleset`);
+    shell(
+      `ip link del ${attachment.hostInterface}; ip link add pcffffffffffff group 1885536257 type bridge; nft flush ruleset`,
+    );
     shell(`ip link set pcffffffffffff alias $(ip link show ${hostInterface} | sed -n 's/.*alias //p')`);
     engine = await fixture.engine();
     assert.deepEqual(

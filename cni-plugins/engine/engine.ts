@@ -110,7 +110,8 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   return {
     async attach(request) {
       const attachment = await timed(options, 'attach', () => joining.attach(request));
-      if (attachment === undefined) throw engineLost('the answer holds no attachment', 'report this with the daemon log');
+      if (attachment === undefined)
+        throw engineLost('the answer holds no attachment', 'report this with the daemon log');
       return attachment;
     },
     async detach(id) {
@@ -177,7 +178,11 @@ function createKnownAttachments(): KnownAttachments {
   };
 }
 
-async function timed<T>({ onAct }: Pick<NetworkEngineOptions, 'onAct'>, act: 'attach' | 'detach', body: () => Promise<T>): Promise<T> {
+async function timed<T>(
+  { onAct }: Pick<NetworkEngineOptions, 'onAct'>,
+  act: 'attach' | 'detach',
+  body: () => Promise<T>,
+): Promise<T> {
   const started = performance.now();
   let outcome: 'ok' | 'failed' = 'failed';
   try {
@@ -207,11 +212,20 @@ export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePa
   const ask = (call: Call): Promise<Answer> => thread.call(call);
   const { callPlugin } = remoteAttachments(ask, options.databasePath, options.log);
   const listening = createListeningSide(ask, callPlugin, log);
-  const thread = startEngineThread({ databasePath: options.databasePath, policyDir: '', debug: log.level === 'debug' }, log, {
-    ended: () => undefined,
-    handedOver: (connection) => listening.take(connection),
-  });
-  return { callPlugin, checkPlugins: checkThrough(ask, callPlugin), servePlugins: listening.servePlugins, close: () => thread.stop() };
+  const thread = startEngineThread(
+    { databasePath: options.databasePath, policyDir: '', debug: log.level === 'debug' },
+    log,
+    {
+      ended: () => undefined,
+      handedOver: (connection) => listening.take(connection),
+    },
+  );
+  return {
+    callPlugin,
+    checkPlugins: checkThrough(ask, callPlugin),
+    servePlugins: listening.servePlugins,
+    close: () => thread.stop(),
+  };
 }
 
 /**
@@ -226,10 +240,15 @@ function checkThrough(ask: (call: Call) => Promise<Answer>, callPlugin: CallPlug
 }
 
 /** Runs calls of `portcullis-cnm` here, so that they do not wait for drivers in the engine's thread. */
-function remoteAttachments(ask: (call: Call) => Promise<Answer>, databasePath: string, log: Logger): RemoteAttachments {
+function remoteAttachments(
+  ask: (call: Call) => Promise<Answer>,
+  databasePath: string,
+  log: Logger,
+): RemoteAttachments {
   const records = async (caller: Caller, network?: string): Promise<NonNullable<Answer['remote']>> => {
     const { remote } = await ask({ do: 'remote-records', caller, ...(network !== undefined && { network }) });
-    if (remote === undefined) throw engineLost('the answer holds no records', 'report this with the daemon log');
+    if (remote === undefined)
+      throw engineLost('the answer holds no records', 'report this with the daemon log');
     return remote;
   };
   return createRemoteAttachments({

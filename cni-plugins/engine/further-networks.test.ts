@@ -66,7 +66,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok(b.run('busybox ping -c1 -W5 10.85.0.77') !== undefined);
     // What applies to the pod applies to each of its interfaces, with its own addresses.
     const peer = { direction: 'egress', peer: '10.85.0.77', protocol: 'tcp', port: 80 } as const;
-    const outcome = async (): Promise<unknown> => (await engine?.explain({ pod: b.request.id, connection: peer }))?.outcome;
+    const outcome = async (): Promise<unknown> =>
+      (await engine?.explain({ pod: b.request.id, connection: peer }))?.outcome;
     assert.equal(await outcome(), 'allowed');
     assert.equal(b.run('busybox ping -c1 -W1 -I 10.88.0.3 10.85.0.77'), undefined);
     const only = { cidr: '10.85.0.78/32', protocol: 'icmp', ports: { low: 0, high: 65535 } } as const;
@@ -74,23 +75,19 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(b.run('busybox ping -c1 -W1 10.85.0.77'), undefined);
     assert.equal(await outcome(), 'denied');
     const denials = (await engine?.denials()) ?? [];
-    assert.deepEqual([...new Set(denials.filter(({ id }) => id === b.request.id).map(({ rule }) => rule))].sort(), [
-      'network.address',
-      'network.egress',
-      'network.none',
-    ]);
+    assert.deepEqual(
+      [...new Set(denials.filter(({ id }) => id === b.request.id).map(({ rule }) => rule))].sort(),
+      ['network.address', 'network.egress', 'network.none'],
+    );
     await engine?.setClass(a.request.id, 'user', { ingress: [] });
     await engine?.setClass(b.request.id, 'user');
     assert.equal(b.run('busybox ping -c1 -W1 10.85.0.77'), undefined);
     await engine?.setClass(a.request.id, 'user');
     assert.ok(b.run('busybox ping -c1 -W5 10.85.0.77') !== undefined);
-    assert.deepEqual(rows("SELECT DISTINCT network, name FROM name WHERE name LIKE '%.default' ORDER BY network, name"), [
-      'open a.default',
-      'pods a.default',
-      'pods b.default',
-      'shop a.default',
-      'shop b.default',
-    ]);
+    assert.deepEqual(
+      rows("SELECT DISTINCT network, name FROM name WHERE name LIKE '%.default' ORDER BY network, name"),
+      ['open a.default', 'pods a.default', 'pods b.default', 'shop a.default', 'shop b.default'],
+    );
     await engine?.close({ removeAll: false });
     engine = await fixture.engine();
     await engine.gc(new Set([a.request.id, b.request.id]));
@@ -127,7 +124,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       [[{ network: 'open' }, { network: 'shop', mac: 'none' }], 'NETWORK_CONFIG_INVALID'],
     ] as const) {
       const pod = fixture.pod(
-        `p${code}${networks[0].network}${networks.length}${JSON.stringify(networks).length}`.toLowerCase().replaceAll('_', '').slice(0, 40),
+        `p${code}${networks[0].network}${networks.length}${JSON.stringify(networks).length}`
+          .toLowerCase()
+          .replaceAll('_', '')
+          .slice(0, 40),
       );
       assert.equal(await attach(pod, networks), code);
       await engine?.detach(pod.request.id);

@@ -21,7 +21,9 @@ if (inPrivateNetns(import.meta.filename)) {
   let plugins: PluginFixture;
   before(async () => {
     const ingress = { namespaces: ['shop'], ports: ['30000-32767', '22', '10250'] };
-    fixture = createFixture(conflist({ capabilities: { aliases: true, services: true }, ingress, servicesPerNamespace: 2 }));
+    fixture = createFixture(
+      conflist({ capabilities: { aliases: true, services: true }, ingress, servicesPerNamespace: 2 }),
+    );
     engine = await fixture.engine();
     plugins = createPluginFixture();
     const script = `const net = require('node:net'), udp = require('node:dgram');
@@ -44,7 +46,12 @@ if (inPrivateNetns(import.meta.filename)) {
     fixture.end();
   });
 
-  const request = (name: string, namespace: string, services: readonly object[], more: Partial<AttachRequest> = {}): AttachRequest => {
+  const request = (
+    name: string,
+    namespace: string,
+    services: readonly object[],
+    more: Partial<AttachRequest> = {},
+  ): AttachRequest => {
     const pod = fixture.pod(name, { ...more, capabilities: { services } }).request;
     return { ...pod, pod: { ...pod.pod, namespace } };
   };
@@ -63,7 +70,11 @@ if (inPrivateNetns(import.meta.filename)) {
   test('ingress ports open only as the network file allows: for its namespaces, in its ranges, from 1024, and not for ports of host programs', async () => {
     const asking = (...ingressPorts: string[]): object[] => [{ name: 'x', ingressPorts }];
     const closed = 'NETWORK_SERVICE_INGRESS_CLOSED';
-    await refused(request('a1', 'shop', asking('22:2222', '10250:8443', '53:5353/udp')), closed, /22\/tcp.*below 1024/u);
+    await refused(
+      request('a1', 'shop', asking('22:2222', '10250:8443', '53:5353/udp')),
+      closed,
+      /22\/tcp.*below 1024/u,
+    );
     await refused(request('a2', 'shop', asking('10250:8443')), closed, /10250\/tcp.*program of the host/u);
     await refused(request('a3', 'shop', asking('31000:80')), closed, /31000\/tcp.*program of the host/u);
     await refused(request('a4', 'shop', asking('5300:80/udp')), closed, /5300\/udp/u);
@@ -74,9 +85,21 @@ if (inPrivateNetns(import.meta.filename)) {
     const mapped = (hostPort: number, protocol: 'tcp' | 'udp'): Partial<AttachRequest> => ({
       portMappings: [{ protocol, hostPort, containerPort: 80 }],
     });
-    await refused(request('b1', 'shop', [], mapped(53, 'udp')), 'NETWORK_HOST_PORT_CLOSED', /53\/udp.*below 1024/u);
-    await refused(request('b2', 'shop', [], mapped(5300, 'udp')), 'NETWORK_HOST_PORT_CLOSED', /5300\/udp.*program of the host/u);
-    await refused(request('b3', 'shop', [], mapped(10_250, 'tcp')), 'NETWORK_HOST_PORT_CLOSED', /10250\/tcp.*program of the host/u);
+    await refused(
+      request('b1', 'shop', [], mapped(53, 'udp')),
+      'NETWORK_HOST_PORT_CLOSED',
+      /53\/udp.*below 1024/u,
+    );
+    await refused(
+      request('b2', 'shop', [], mapped(5300, 'udp')),
+      'NETWORK_HOST_PORT_CLOSED',
+      /5300\/udp.*program of the host/u,
+    );
+    await refused(
+      request('b3', 'shop', [], mapped(10_250, 'tcp')),
+      'NETWORK_HOST_PORT_CLOSED',
+      /10250\/tcp.*program of the host/u,
+    );
   });
 
   test('a service belongs to the namespace of its first member, and the number of services of a namespace is limited', async () => {
@@ -92,19 +115,29 @@ if (inPrivateNetns(import.meta.filename)) {
     });
     await engine.close({ removeAll: false });
     engine = await fixture.engine();
-    await assert.rejects(engine.attach(strange), { code: 'NETWORK_SERVICE_OTHER_NAMESPACE' }, 'after a restart');
+    await assert.rejects(
+      engine.attach(strange),
+      { code: 'NETWORK_SERVICE_OTHER_NAMESPACE' },
+      'after a restart',
+    );
     await engine.detach(first.id);
     await engine.attach(strange);
     for (const each of [strange, more]) await engine.detach(each.id);
   });
 
   test('a MAC address of another interface, of the bridge, of a host link, or of the range that we assign is refused', async () => {
-    const wanting = (mac: string): Conf => bridgeConf({ bridge: 'br5', runtimeConfig: { mac }, capabilities: { mac: true } });
+    const wanting = (mac: string): Conf =>
+      bridgeConf({ bridge: 'br5', runtimeConfig: { mac }, capabilities: { mac: true } });
     const of = (id: string): { id: string; netns: string } => ({ id, netns: plugins.pin(id) });
     const first = await plugins.add([wanting('02:00:00:00:00:05')], of('m1'));
     const bridge = first.interfaces[0]?.mac ?? '';
     shell('ip link add strange type bridge; ip link set strange address 02:00:00:00:00:09');
-    for (const [at, mac] of ['02:00:00:00:00:05', '02:00:00:00:00:05'.toUpperCase(), bridge, '02:00:00:00:00:09'].entries())
+    for (const [at, mac] of [
+      '02:00:00:00:00:05',
+      '02:00:00:00:00:05'.toUpperCase(),
+      bridge,
+      '02:00:00:00:00:09',
+    ].entries())
       await assert.rejects(plugins.add([wanting(mac)], of(`m${at + 2}`)), { code: 'NETWORK_MAC_TAKEN' }, mac);
     const args = { K8S_POD_NAMESPACE: 'evil', K8S_POD_NAME: 'x' };
     await assert.rejects(
@@ -113,7 +146,11 @@ if (inPrivateNetns(import.meta.filename)) {
       'that of the next pod',
     );
     for (const mac of ['01:00:5e:00:00:01', '00:00:00:00:00:00', 'ff:ff:ff:ff:ff:ff'])
-      await assert.rejects(plugins.add([wanting(mac)], of(`bad${mac.slice(0, 2)}`)), { code: 'NETWORK_CONFIG_INVALID' }, mac);
+      await assert.rejects(
+        plugins.add([wanting(mac)], of(`bad${mac.slice(0, 2)}`)),
+        { code: 'NETWORK_CONFIG_INVALID' },
+        mac,
+      );
     const other = await plugins.add([wanting('02:00:00:00:00:06')], of('m9'));
     assert.equal(other.interfaces.at(-1)?.mac, '02:00:00:00:00:06');
   });
@@ -123,7 +160,8 @@ if (inPrivateNetns(import.meta.filename)) {
       const server = createServer().listen(0, host);
       await once(server, 'listening');
       const { port } = server.address() as AddressInfo;
-      const isHeld = (hostIp: string, at = port): boolean => isListenedAt({ protocol: 'tcp', port: at, hostIp });
+      const isHeld = (hostIp: string, at = port): boolean =>
+        isListenedAt({ protocol: 'tcp', port: at, hostIp });
       const family = host === '::' ? 'fd00:99::1' : '192.0.2.77';
       assert.deepEqual([isHeld(family), isHeld('fe80::1')], [true, host === '::'], host);
       server.close();
@@ -149,24 +187,38 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(isHeld('udp', asking.address().port), [false, false]);
     asking.close();
     assert.deepEqual(
-      [isListenedAt({ protocol: 'tcp', port: 10_250, hostIp: '127.0.0.2' }), isListenedAt({ protocol: 'udp', port: 5300, hostIp: '' })],
+      [
+        isListenedAt({ protocol: 'tcp', port: 10_250, hostIp: '127.0.0.2' }),
+        isListenedAt({ protocol: 'udp', port: 5300, hostIp: '' }),
+      ],
       [true, true],
     );
   });
 
   test('who serves a port is read from the kernel’s list of sockets', () => {
     const head = '  sl  local_address rem_address   st tx_queue rx_queue';
-    const row = (local: string, remote: string, state: string): string => `   0: ${local} ${remote} ${state} 00000000:00000000 00:00000000`;
+    const row = (local: string, remote: string, state: string): string =>
+      `   0: ${local} ${remote} ${state} 00000000:00000000 00:00000000`;
     const client = row('0100007F:9C40', '0200007F:280A', '01');
-    assert.equal(portUse('tcp', 40_000, [head, client, row('00000000:9C40', '00000000:0000', '0A')]), 'server');
-    assert.equal(portUse('tcp', 40_000, [head, client, row('00000000:9C41', '00000000:0000', '0A')]), 'client');
+    assert.equal(
+      portUse('tcp', 40_000, [head, client, row('00000000:9C40', '00000000:0000', '0A')]),
+      'server',
+    );
+    assert.equal(
+      portUse('tcp', 40_000, [head, client, row('00000000:9C41', '00000000:0000', '0A')]),
+      'client',
+    );
     assert.equal(portUse('tcp', 10_250, [head, client]), undefined, 'the port of the peer');
     assert.equal(portUse('udp', 40_000, [head, row('0100007F:9C40', '00000000:0000', '07')]), 'server');
-    assert.equal(portUse('udp', 40_000, [head, row(`${'0'.repeat(32)}:9C40`, `${'0'.repeat(31)}1:0035`, '01')]), 'client');
+    assert.equal(
+      portUse('udp', 40_000, [head, row(`${'0'.repeat(32)}:9C40`, `${'0'.repeat(31)}1:0035`, '01')]),
+      'client',
+    );
   });
 
   test('endpoints of SCTP are read as the kernel lists them', () => {
-    const eps = ' ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS\nffff8881 ffff8882 2   10  29   3868    0   4711 0.0.0.0\n';
+    const eps =
+      ' ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS\nffff8881 ffff8882 2   10  29   3868    0   4711 0.0.0.0\n';
     assert.deepEqual([...sctpPortsIn(eps)], [3868]);
     assert.deepEqual([...sctpPortsIn('')], []);
   });

@@ -72,7 +72,10 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
       return (await ask({ do: 'joined', id: job.id, results })).changed?.[0];
     } catch (thrown) {
       await leave(job.id).catch((left: unknown) =>
-        log.warn({ id: job.id, why: reasonOf(left) }, 'a failed attachment could not be removed at once; it is tried again'),
+        log.warn(
+          { id: job.id, why: reasonOf(left) },
+          'a failed attachment could not be removed at once; it is tried again',
+        ),
       );
       throw thrown;
     }
@@ -87,15 +90,21 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
       await turns
         .run(id, () => leave(id))
         .catch((thrown: unknown) =>
-          log.warn({ id, why: reasonOf(thrown) }, 'an unclaimed attachment could not be removed; it is tried again at the next start'),
+          log.warn(
+            { id, why: reasonOf(thrown) },
+            'an unclaimed attachment could not be removed; it is tried again at the next start',
+          ),
         );
     }
-    for (const network of networks) if (network.way !== 'core') await chains.collect({ way: network.way, list: network.list }, claimed);
+    for (const network of networks)
+      if (network.way !== 'core') await chains.collect({ way: network.way, list: network.list }, claimed);
     for (const job of claimed) {
       if (job.netns === '' || turns.has(job.id)) continue;
       await chains
         .check(job)
-        .catch((thrown: unknown) => log.warn({ id: job.id, why: reasonOf(thrown) }, 'an attachment differs from what its plugins made'));
+        .catch((thrown: unknown) =>
+          log.warn({ id: job.id, why: reasonOf(thrown) }, 'an attachment differs from what its plugins made'),
+        );
     }
   };
 
@@ -128,7 +137,9 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
       const asked = ask({ do: 'gc', valid: new Set([...valid, ...turns.keys()]), altered });
       background = Promise.all([asked, background])
         .then(([answer]) => collect(answer))
-        .catch((thrown: unknown) => log.warn({ why: reasonOf(thrown) }, 'unclaimed attachments could not be collected'));
+        .catch((thrown: unknown) =>
+          log.warn({ why: reasonOf(thrown) }, 'unclaimed attachments could not be collected'),
+        );
       return (await asked).repairs ?? { restored: [], lost: [] };
     },
     status,

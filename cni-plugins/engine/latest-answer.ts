@@ -25,7 +25,10 @@ export function createLatestAnswer<Asked, Word>(
     async about(of, asked) {
       const asking: Asking<Word> = now?.of === of ? now : { of };
       now = asking;
-      if (asking.running === undefined && (asking.last === undefined || performance.now() - asking.last.at > keptMs))
+      if (
+        asking.running === undefined &&
+        (asking.last === undefined || performance.now() - asking.last.at > keptMs)
+      )
         asking.running = ask(asked).then((word) => {
           asking.last = { at: performance.now(), word };
           delete asking.running;

@@ -21,7 +21,11 @@ export interface ListeningSide {
 const againMs = 1000;
 
 /** @param ask calls the engine's thread, which is started if there is none */
-export function createListeningSide(ask: (call: Call) => Promise<Answer>, callPlugin: CallPlugin, log: Logger): ListeningSide {
+export function createListeningSide(
+  ask: (call: Call) => Promise<Answer>,
+  callPlugin: CallPlugin,
+  log: Logger,
+): ListeningSide {
   let open: { readonly listener: number; readonly service: PluginService } | undefined;
   let again: NodeJS.Timeout | undefined;
 

@@ -39,7 +39,9 @@ const chainOf = (port: number): readonly (Record<string, unknown> & { readonly t
   },
   {
     type: 'portcullis-portmap',
-    runtimeConfig: { portMappings: [{ hostPort: port, containerPort: 53, protocol: port % 3 === 0 ? 'udp' : 'tcp' }] },
+    runtimeConfig: {
+      portMappings: [{ hostPort: port, containerPort: 53, protocol: port % 3 === 0 ? 'udp' : 'tcp' }],
+    },
   },
 ];
 
@@ -69,7 +71,8 @@ function plugins(callPlugin: CallPlugin): {
     async add(id, netns, port) {
       let result: CniResult | undefined;
       for (const conf of chainOf(port)) result = await call('add', conf, id, netns, result);
-      if (result !== undefined) for (const conf of chainOf(port)) await call('check', conf, id, netns, result);
+      if (result !== undefined)
+        for (const conf of chainOf(port)) await call('check', conf, id, netns, result);
       return (result?.ips ?? []).map(({ address }) => address);
     },
     async del(id, netns) {
@@ -78,7 +81,11 @@ function plugins(callPlugin: CallPlugin): {
   };
 }
 
-async function live(slot: number, add: (id: string) => Promise<string[]>, del: (id: string) => Promise<void>): Promise<never> {
+async function live(
+  slot: number,
+  add: (id: string) => Promise<string[]>,
+  del: (id: string) => Promise<void>,
+): Promise<never> {
   for (let turn = 0; ; turn += 1) {
     const id = `${order.name}-${slot}-${turn}`;
     report(`+ ${id}`);
@@ -109,14 +116,23 @@ async function alone(callPlugin: CallPlugin, namespaces: readonly string[], port
 }
 
 if (order.role === 'alone') {
-  await alone(openPluginEngine({ databasePath: order.databasePath, log }).callPlugin, order.namespaces, order.port);
+  await alone(
+    openPluginEngine({ databasePath: order.databasePath, log }).callPlugin,
+    order.namespaces,
+    order.port,
+  );
 } else {
   const engine = await createNetworkEngine({ databasePath: order.databasePath, confDir: order.confDir, log });
   await engine.gc(new Set(order.valid));
   const [served = '', ...own] = order.namespaces;
   const attach = async (id: string, netns: string, port: number): Promise<string[]> => {
     const portMappings = [{ protocol: 'udp', containerPort: 53, hostPort: port } as const];
-    const { ips } = await engine.attach({ id, netns, pod: { name: id, namespace: 'default', uid: id }, portMappings });
+    const { ips } = await engine.attach({
+      id,
+      netns,
+      pod: { name: id, namespace: 'default', uid: id },
+      portMappings,
+    });
     for (const linkClass of ['user', 'none', 'user'] as const) await engine.setClass(id, linkClass);
     return ips.map(({ address }) => address);
   };

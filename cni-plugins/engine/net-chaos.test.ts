@@ -52,7 +52,14 @@ class Model {
     const known = this.attachments.get(id);
     if (mark === '+') {
       const own = role === 'daemon' && slot > 0;
-      this.attachments.set(id, { id, netns: namespaces[slot] ?? '', role, own, phase: 'adding', addresses: [] });
+      this.attachments.set(id, {
+        id,
+        netns: namespaces[slot] ?? '',
+        role,
+        own,
+        phase: 'adding',
+        addresses: [],
+      });
     } else if (mark === '=' && known !== undefined) {
       for (const other of this.attachments.values())
         for (const address of addresses)
@@ -132,7 +139,8 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
       };
       // The daemon's GC at its start removes what was its own.
       for (const { id, own } of left) if (own) model.attachments.delete(id);
-      for (const { id } of left.filter((each) => !each.own && !reported.includes(each))) model.attachments.get(id)!.phase = 'deleting';
+      for (const { id } of left.filter((each) => !each.own && !reported.includes(each)))
+        model.attachments.get(id)!.phase = 'deleting';
       return startActor(order, model);
     };
     const kill = async (actor: Actor): Promise<void> => {
@@ -145,7 +153,10 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
     const met = { adding: 0, held: 0, deleting: 0 };
     for (let count = 1; count <= kills; count += 1) {
       const role = random() < 0.5 ? 'daemon' : 'alone';
-      await eventually(() => actors[role].started || actors[role].child.exitCode !== null || undefined, 120_000);
+      await eventually(
+        () => actors[role].started || actors[role].child.exitCode !== null || undefined,
+        120_000,
+      );
       await new Promise((resolve) => setTimeout(resolve, random() * 120));
       for (const each of model.attachments.values()) if (each.role === role) met[each.phase] += 1;
       await kill(actors[role]);
@@ -159,7 +170,9 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
       actors[role] = begin(role);
     }
     assert.deepEqual(model.problems, []);
-    process.stdout.write(`# seed ${seed}: ${model.acts} acts, attachments under way at the kills: ${JSON.stringify(met)}\n`);
+    process.stdout.write(
+      `# seed ${seed}: ${model.acts} acts, attachments under way at the kills: ${JSON.stringify(met)}\n`,
+    );
     assert.ok(met.adding + met.deleting > 0, 'no kill met an attachment under way');
 
     reboot(fixture);
@@ -167,7 +180,11 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
     assert.deepEqual(rowsIn(fixture.databasePath), { attachment: 0, part: 0, lease: 0, host_port: 0 });
     tried('ip link del cni0; for f in ip ip6 bridge; do nft delete table $f portcullis_plugins; done');
     assert.equal(fixture.kernelState(), pristine);
-    assert.equal(Number(shell('wc -l < /proc/self/mounts')), Number(mounts) + pinned, 'a namespace is left pinned');
+    assert.equal(
+      Number(shell('wc -l < /proc/self/mounts')),
+      Number(mounts) + pinned,
+      'a namespace is left pinned',
+    );
     fixture.end();
   });
 }
@@ -175,31 +192,55 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
 /** Runs with every actor dead: the next actor repairs, and attachments that were reported as ready exist. */
 async function look(fixture: Fixture, model: Model): Promise<void> {
   const engine = await fixture.engine();
-  const conf = { cniVersion: '1.1.0', name: 'chaos', type: 'bridge', bridge: 'cni0', ipam: { type: 'ipam', subnet: '10.88.0.0/24' } };
+  const conf = {
+    cniVersion: '1.1.0',
+    name: 'chaos',
+    type: 'bridge',
+    bridge: 'cni0',
+    ipam: { type: 'ipam', subnet: '10.88.0.0/24' },
+  };
   const key = { network: 'chaos', containerId: '', interface: '' };
-  await engine.callPlugin({ verb: 'status', type: 'bridge', caller: {}, key, netns: '', args: {}, path: [], config: JSON.stringify(conf) });
+  await engine.callPlugin({
+    verb: 'status',
+    type: 'bridge',
+    caller: {},
+    key,
+    netns: '',
+    args: {},
+    path: [],
+    config: JSON.stringify(conf),
+  });
   // Links of released pods disappear a moment later.
-  await eventually(() => JSON.stringify(kernelHas()) === JSON.stringify(databaseHas(fixture.databasePath)) || undefined, 10_000).catch(() =>
-    assert.deepEqual(kernelHas(), databaseHas(fixture.databasePath)),
-  );
+  await eventually(
+    () => JSON.stringify(kernelHas()) === JSON.stringify(databaseHas(fixture.databasePath)) || undefined,
+    10_000,
+  ).catch(() => assert.deepEqual(kernelHas(), databaseHas(fixture.databasePath)));
   const unfinished = queried(fixture.databasePath, "SELECT type FROM part WHERE state <> 'ready'");
   assert.deepEqual(unfinished, []);
   const listed = new Map(engine.list().map((attachment) => [attachment.id, attachment]));
   const leased = new Set(
-    queried(fixture.databasePath, "SELECT container_id AS value FROM attachment WHERE origin = 'plugin'").map(({ value }) => String(value)),
+    queried(fixture.databasePath, "SELECT container_id AS value FROM attachment WHERE origin = 'plugin'").map(
+      ({ value }) => String(value),
+    ),
   );
   for (const { id, phase, own } of model.attachments.values())
-    if (phase === 'held') assert.ok(own ? listed.has(id) : leased.has(id), `${id} was told to stand and is gone`);
+    if (phase === 'held')
+      assert.ok(own ? listed.has(id) : leased.has(id), `${id} was told to stand and is gone`);
   await engine.close({ removeAll: false });
 }
 
 /** Returns everything that belongs to a single attachment, in the kernel and by the records. */
 function kernelHas(): { links: string[]; masquerade: string[] } {
-  const links = [...shell('ip -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@/gmu)].map((match) => match[1] ?? '');
+  const links = [...shell('ip -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@/gmu)].map(
+    (match) => match[1] ?? '',
+  );
   // Only this table, because nft cannot list one map beside all sets of the others.
   const table = tried('nft list table ip portcullis_plugins') ?? '';
   const map = table.slice(0, table.indexOf('map host_ports'));
-  return { links: links.toSorted(), masquerade: [...map.matchAll(/(10\.88\.0\.\d+) : jump/gu)].map((match) => match[1] ?? '').toSorted() };
+  return {
+    links: links.toSorted(),
+    masquerade: [...map.matchAll(/(10\.88\.0\.\d+) : jump/gu)].map((match) => match[1] ?? '').toSorted(),
+  };
 }
 
 function databaseHas(path: string): { links: string[]; masquerade: string[] } {
@@ -207,8 +248,13 @@ function databaseHas(path: string): { links: string[]; masquerade: string[] } {
     path,
     "SELECT host_interface AS value FROM attachment WHERE origin = 'pod' OR EXISTS (SELECT 1 FROM part WHERE attachment = number AND type = 'bridge')",
   );
-  const leases = queried(path, "SELECT hex(address) AS value FROM lease JOIN attachment ON number = attachment WHERE origin = 'plugin'");
-  const four = leases.map(({ value }) => String(value)).filter((hex) => hex.startsWith('00000000000000000000FFFF'));
+  const leases = queried(
+    path,
+    "SELECT hex(address) AS value FROM lease JOIN attachment ON number = attachment WHERE origin = 'plugin'",
+  );
+  const four = leases
+    .map(({ value }) => String(value))
+    .filter((hex) => hex.startsWith('00000000000000000000FFFF'));
   return {
     links: links.map(({ value }) => String(value)).toSorted(),
     masquerade: four.map((hex) => Buffer.from(hex.slice(24), 'hex').join('.')).toSorted(),
@@ -223,7 +269,9 @@ function reboot(fixture: Fixture): void {
   db.close();
   const other = new DatabaseSync(copy);
   for (const table of ['attachment', 'lease', 'host_port', 'last_lease'])
-    other.prepare(`UPDATE ${table} SET realm = ? || substr(realm, ?)`).run('00000000-0000-4000-8000-000000000000', bootOf().length + 1);
+    other
+      .prepare(`UPDATE ${table} SET realm = ? || substr(realm, ?)`)
+      .run('00000000-0000-4000-8000-000000000000', bootOf().length + 1);
   const before = (other.prepare('SELECT count(*) AS n FROM attachment').get() as { n: number }).n;
   other.close();
   const script = `
@@ -232,16 +280,25 @@ function reboot(fixture: Fixture): void {
     const engine = await createNetworkEngine({ databasePath: ${JSON.stringify(copy)}, confDir: ${JSON.stringify(fixture.confDir)}, log: createLogger({ level: 'silent' }) });
     process.stdout.write(JSON.stringify(engine.list()));
     await engine.close({ removeAll: true });`;
-  const run = spawnSync('unshare', ['--net', process.execPath, '--input-type=module', '-e', script], { encoding: 'utf8' });
+  const run = spawnSync('unshare', ['--net', process.execPath, '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
   assert.equal(run.stdout, '[]', run.stderr);
-  assert.deepEqual(rowsIn(copy), { attachment: 0, part: 0, lease: 0, host_port: 0 }, `${before} attachments stood before the reboot`);
+  assert.deepEqual(
+    rowsIn(copy),
+    { attachment: 0, part: 0, lease: 0, host_port: 0 },
+    `${before} attachments stood before the reboot`,
+  );
 }
 
 async function clear(fixture: Fixture): Promise<void> {
   const engine = await fixture.engine();
   await engine.gc(new Set());
   await engine.close({ removeAll: false });
-  const plugins = openPluginEngine({ databasePath: fixture.databasePath, log: createLogger({ level: 'error' }) });
+  const plugins = openPluginEngine({
+    databasePath: fixture.databasePath,
+    log: createLogger({ level: 'error' }),
+  });
   const conf = { cniVersion: '1.1.0', name: 'chaos', ipam: { type: 'ipam', subnet: '10.88.0.0/24' } };
   for (const type of ['portmap', 'bridge'])
     await plugins.callPlugin({
@@ -268,6 +325,12 @@ function queried(path: string, sql: string): Record<string, unknown>[] {
 }
 
 function rowsIn(path: string): Record<string, number> {
-  const count = (table: string): number => Number(queried(path, `SELECT count(*) AS n FROM ${table}`)[0]?.['n']);
-  return { attachment: count('attachment'), part: count('part'), lease: count('lease'), host_port: count('host_port') };
+  const count = (table: string): number =>
+    Number(queried(path, `SELECT count(*) AS n FROM ${table}`)[0]?.['n']);
+  return {
+    attachment: count('attachment'),
+    part: count('part'),
+    lease: count('lease'),
+    host_port: count('host_port'),
+  };
 }

@@ -43,7 +43,10 @@ if (inPrivateNetns(import.meta.filename)) {
     ];
     const chain = [
       bridgeConf(),
-      portmapConf({ hostPort: 8080, containerPort: 80 }, { hostPort: 8081, containerPort: 80, hostIP: '10.90.0.1' }),
+      portmapConf(
+        { hostPort: 8080, containerPort: 80 },
+        { hostPort: 8081, containerPort: 80, hostIP: '10.90.0.1' },
+      ),
       { type: 'portcullis-loopback' },
     ];
     const result = await fixture.add(chain, web);
@@ -54,10 +57,16 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(await eventually(() => get(url)), 'web', url);
       assert.equal(await eventually(() => get(url, client)), 'web', url);
     }
-    for (const url of ['http://127.0.0.1:8080/', 'http://10.90.0.1:8080/', 'http://[fd00:90::1]:8080/', 'http://10.90.0.1:8081/'])
+    for (const url of [
+      'http://127.0.0.1:8080/',
+      'http://10.90.0.1:8080/',
+      'http://[fd00:90::1]:8080/',
+      'http://10.90.0.1:8081/',
+    ])
       assert.equal(await eventually(() => get(url)), 'web', url);
     for (const url of ['http://10.90.0.1:8080/', 'http://[fd00:90::1]:8080/'])
-      for (const from of [client, web]) assert.equal(await eventually(() => get(url, from)), 'web', `${url} from ${from.id}`);
+      for (const from of [client, web])
+        assert.equal(await eventually(() => get(url, from)), 'web', `${url} from ${from.id}`);
     assert.equal(get('http://127.0.0.1:8081/'), undefined);
     await fixture.del(chain, web);
     await fixture.del([bridgeConf()], client);
@@ -79,7 +88,8 @@ if (inPrivateNetns(import.meta.filename)) {
     await fixture.add(ported, holder);
     const pod = { id: 'leaving', netns: fixture.pin('leaving') };
     await fixture.add([bridgeConf()], pod);
-    const seenAs = (address: string): string | undefined => fixture.inside(pod.netns, `timeout 1 busybox nc ${address} 9000 </dev/null`);
+    const seenAs = (address: string): string | undefined =>
+      fixture.inside(pod.netns, `timeout 1 busybox nc ${address} 9000 </dev/null`);
     assert.equal(await eventually(() => seenAs('198.51.100.2'), 20_000), '::ffff:198.51.100.1');
     assert.equal(await eventually(() => seenAs('2001:db8::2'), 20_000), '2001:db8::1');
     await fixture.del([bridgeConf()], pod);
@@ -104,7 +114,8 @@ if (inPrivateNetns(import.meta.filename)) {
       const chain = [bridgeConf(), { ...portmapConf({ hostPort: 8090, containerPort: 9000 }), ...fields }];
       await fixture.add(chain, pod);
       start(`nsenter --net=${pod.netns} ${process.execPath} -e "${report}"`);
-      const seenAs = (address: string): string | undefined => fixture.inside(client, `timeout 1 busybox nc ${address} 8090 </dev/null`);
+      const seenAs = (address: string): string | undefined =>
+        fixture.inside(client, `timeout 1 busybox nc ${address} 8090 </dev/null`);
       assert.equal(await eventually(() => seenAs('198.51.100.1'), 20_000), four, JSON.stringify(fields));
       assert.equal(await eventually(() => seenAs('2001:db8::1'), 20_000), six, JSON.stringify(fields));
       await fixture.del(chain, pod);
@@ -147,16 +158,24 @@ if (inPrivateNetns(import.meta.filename)) {
     const [a] = pods as [Of, Of];
     const other = results[1]?.ips[0]?.address.split('/')[0] ?? '';
     const own = results[0]?.interfaces[2]?.mac ?? '';
-    const reaches = (address: string): boolean => fixture.inside(a.netns, `busybox ping -c1 -W1 ${address}`) !== undefined;
+    const reaches = (address: string): boolean =>
+      fixture.inside(a.netns, `busybox ping -c1 -W1 ${address}`) !== undefined;
     assert.equal(reaches('10.97.0.1'), true);
     assert.equal(reaches(other), false);
     fixture.inside(a.netns, 'ip link set eth0 address 02:11:22:33:44:55');
     assert.equal(reaches('10.97.0.1'), false);
     fixture.inside(a.netns, `ip link set eth0 address ${own}`);
     assert.equal(reaches('10.97.0.1'), true);
-    assert.match(shell(`ip -d link show ${results[0]?.interfaces[1]?.name ?? ''}`), /hairpin on[^]*isolated on/u);
+    assert.match(
+      shell(`ip -d link show ${results[0]?.interfaces[1]?.name ?? ''}`),
+      /hairpin on[^]*isolated on/u,
+    );
     for (const pod of pods) await fixture.del([conf], pod);
-    const promiscuous = bridgeConf({ bridge: 'br7', promiscMode: true, ipam: { type: 'ipam', subnet: '10.97.0.0/24' } });
+    const promiscuous = bridgeConf({
+      bridge: 'br7',
+      promiscMode: true,
+      ipam: { type: 'ipam', subnet: '10.97.0.0/24' },
+    });
     await fixture.add([promiscuous], a);
     assert.match(shell('ip link show br7'), /PROMISC/u);
     await fixture.del([promiscuous], a);

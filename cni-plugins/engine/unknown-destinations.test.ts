@@ -8,7 +8,8 @@ import type { NetworkEngine } from '../types.ts';
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
-  const packets = (pod: Pod): number => Number(/RX:[^\n]*\n\s*\d+\s+(\d+)/u.exec(pod.run('ip -s link show dev eth0') ?? '')?.[1]);
+  const packets = (pod: Pod): number =>
+    Number(/RX:[^\n]*\n\s*\d+\s+(\d+)/u.exec(pod.run('ip -s link show dev eth0') ?? '')?.[1]);
   const attach = async (name: string): Promise<{ pod: Pod; hostInterface: string; ip: string }> => {
     const pod = fixture.pod(name);
     const { hostInterface, ips } = await engine.attach(pod.request);
@@ -39,7 +40,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const flooded = packets(quiet.pod) - before;
     assert.ok(flooded < 20, `${flooded} frames came to a pod that they were not for`);
     assert.notEqual(speaker.pod.run(`busybox ping -c 1 -W 5 ${quiet.ip}`), undefined, 'the pod is reached');
-    assert.match(shell(`bridge fdb show dev ${quiet.hostInterface}`), new RegExp(`${mac} .*master cni0 .*static`, 'u'));
+    assert.match(
+      shell(`bridge fdb show dev ${quiet.hostInterface}`),
+      new RegExp(`${mac} .*master cni0 .*static`, 'u'),
+    );
   });
 
   test('a link that was taken from its bridge gets both back with it', async () => {

@@ -13,12 +13,17 @@ import { createNetworkStore } from '../database/store.ts';
 const fixtures = join(import.meta.dirname, '../../test/fixtures/upgrade');
 /** The schema of the previous release, and the rows that it wrote. */
 const written = 12;
-const dumps = (boot: string) => readDump(readFileSync(join(fixtures, 'network.sql'), 'utf8').replaceAll('BOOT', boot));
+const dumps = (boot: string) =>
+  readDump(readFileSync(join(fixtures, 'network.sql'), 'utf8').replaceAll('BOOT', boot));
 
 const countIn = (db: DatabaseSync, table: string): number =>
   (db.prepare(`SELECT count(*) AS count FROM ${table}`).get() as { count: number }).count;
 const tablesOf = (db: DatabaseSync): string[] =>
-  (db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").all() as { name: string }[]).map(({ name }) => name);
+  (
+    db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").all() as {
+      name: string;
+    }[]
+  ).map(({ name }) => name);
 const versionOf = (path: string): unknown => {
   const db = new DatabaseSync(path, { readOnly: true });
   try {
@@ -39,7 +44,9 @@ describe('network databases of the release before', () => {
 
   it('have rows in each of their tables', () => {
     const filled = new Set(
-      [...dumps(bootOf()).values()].flatMap((rows) => Object.keys(makeDatabase(newPath(), migrations.slice(0, written), rows))),
+      [...dumps(bootOf()).values()].flatMap((rows) =>
+        Object.keys(makeDatabase(newPath(), migrations.slice(0, written), rows)),
+      ),
     );
     const db = new DatabaseSync(join(folder, '1.db'));
     assert.deepEqual([...filled].sort(), tablesOf(db));
@@ -54,7 +61,9 @@ describe('network databases of the release before', () => {
         const before = makeDatabase(path, migrations.slice(0, steps), rows);
         const database = openNetworkDatabase(path);
         try {
-          const now = Object.fromEntries(Object.keys(before).map((table) => [table, countIn(database.db, table)]));
+          const now = Object.fromEntries(
+            Object.keys(before).map((table) => [table, countIn(database.db, table)]),
+          );
           assert.deepEqual(now, before, name);
           for (const { namespaceId } of database.db
             .prepare("SELECT DISTINCT realm AS namespaceId FROM attachment WHERE origin = 'pod'")
@@ -64,7 +73,11 @@ describe('network databases of the release before', () => {
             const records = createNetworkStore(database, namespaceId).records();
             assert.ok(records.length > 0, name);
             for (const { spec, state, rules } of records) {
-              assert.match(`${state} ${spec.pod.name} ${spec.addresses[0]?.ip ?? ''}`, /^(ready|attaching) \S+ [\d.:a-f]+$/u, name);
+              assert.match(
+                `${state} ${spec.pod.name} ${spec.addresses[0]?.ip ?? ''}`,
+                /^(ready|attaching) \S+ [\d.:a-f]+$/u,
+                name,
+              );
               assert.equal(typeof rules, 'object');
             }
           }
@@ -113,7 +126,10 @@ describe('network databases of the release before', () => {
     later.close();
     openNetworkDatabase(path).close();
     const db = new DatabaseSync(path);
-    assert.deepEqual({ ...db.prepare('SELECT applied FROM schema_steps').get() }, { applied: migrations.length + 1 });
+    assert.deepEqual(
+      { ...db.prepare('SELECT applied FROM schema_steps').get() },
+      { applied: migrations.length + 1 },
+    );
     assert.equal(countIn(db, "pragma_table_info('attachment') WHERE name = 'later'"), 1);
     db.close();
   });
@@ -124,6 +140,9 @@ describe('network databases of the release before', () => {
         .split(';')
         .map((one) => one.trim())
         .filter((one) => one !== ''))
-        assert.match(statement, /^(CREATE TABLE|CREATE INDEX|UPDATE|ALTER TABLE \w+ ADD COLUMN \w+ \w+ NOT NULL DEFAULT )/u);
+        assert.match(
+          statement,
+          /^(CREATE TABLE|CREATE INDEX|UPDATE|ALTER TABLE \w+ ADD COLUMN \w+ \w+ NOT NULL DEFAULT )/u,
+        );
   });
 });

@@ -10,7 +10,8 @@ export const isBlankText = (text: string): boolean => everyLine(text, blankLine)
  * Returns whether the text is whole lines with nothing but comments and directives. These lines belong to the
  * document that follows them.
  */
-export const isPreamble = (text: string): boolean => (text === '' || text.endsWith('\n')) && everyLine(text, preambleLine);
+export const isPreamble = (text: string): boolean =>
+  (text === '' || text.endsWith('\n')) && everyLine(text, preambleLine);
 
 /**
  * Tests line by line. One expression over the whole text keeps state for each line, and some millions of

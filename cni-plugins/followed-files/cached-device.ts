@@ -28,11 +28,13 @@ export function deviceOf(path: string, needsNobody: (device: string) => boolean)
       else if (found !== 'missing') holder = found.device;
       if (at === dirname(at)) break;
     }
-    if (unknown === undefined || holder === undefined || !needsNobody(holder)) return unknown === undefined ? holder : undefined;
+    if (unknown === undefined || holder === undefined || !needsNobody(holder))
+      return unknown === undefined ? holder : undefined;
     const asks = askName(unknown);
     if (asks === 'missing') return holder;
     if (asks === 'mounted') return undefined;
-    if (cachedFile(unknown, { followLink: true }) === undefined && !isLinkReadLately(unknown)) return undefined;
+    if (cachedFile(unknown, { followLink: true }) === undefined && !isLinkReadLately(unknown))
+      return undefined;
   }
   return undefined;
 }
@@ -40,8 +42,8 @@ export function deviceOf(path: string, needsNobody: (device: string) => boolean)
 const mostNames = 64;
 
 /**
- * Reads a link, and looks again: the caches do not follow one whose access time the kernel has to write first, which is so once a day
- * (mount(8), `relatime`) and for a link that nobody has followed yet.
+ * Reads a link, and looks again: the caches do not follow one whose access time the kernel has to write
+ * first, which is so once a day (mount(8), `relatime`) and for a link that nobody has followed yet.
  */
 function isLinkReadLately(path: string): boolean {
   try {
@@ -60,7 +62,10 @@ function isLinkReadLately(path: string): boolean {
 function askName(path: string): 'missing' | 'mounted' | 'there' {
   const folder = openFile(dirname(path), O_PATH | O_DIRECTORY);
   try {
-    const fd = openInRootIfThere(folder, basename(path), { flags: O_PATH | O_NOFOLLOW, resolve: RESOLVE_NO_XDEV });
+    const fd = openInRootIfThere(folder, basename(path), {
+      flags: O_PATH | O_NOFOLLOW,
+      resolve: RESOLVE_NO_XDEV,
+    });
     if (fd === undefined) return 'missing';
     closeFd(fd);
     return 'there';

@@ -61,7 +61,10 @@ export function createFileReader<Reading extends object>(make: () => Worker): Fi
   const ask = (file: ReadFile): Promise<ReadAnswer<Reading>> =>
     new Promise((resolve) => {
       clearTimeout(idle);
-      const deadline = setTimeout(() => settle?.({ why: `reading it took more than ${deadlineMs / 1000} s` }), deadlineMs).unref();
+      const deadline = setTimeout(
+        () => settle?.({ why: `reading it took more than ${deadlineMs / 1000} s` }),
+        deadlineMs,
+      ).unref();
       settle = (answer) => {
         settle = undefined;
         clearTimeout(deadline);
@@ -71,7 +74,8 @@ export function createFileReader<Reading extends object>(make: () => Worker): Fi
           return resolve(answer);
         }
         end();
-        const reported = 'failed' in answer ? answer : { result: { unreadable: [`${folder}/${name}:1:1: ${answer.why}`] } };
+        const reported =
+          'failed' in answer ? answer : { result: { unreadable: [`${folder}/${name}:1:1: ${answer.why}`] } };
         resolve({ name, stamp, ...reported });
       };
       try {

@@ -30,7 +30,10 @@ export function makeGate(folder: string, copy: string): GatedFolder {
  * Records what the main thread saw: no answer, a copy that is up to date, or the device on which any thread
  * can read the folder.
  */
-export function setGate({ state }: GatedFolder, seen: 'no answer' | 'copied' | { readonly device: string }): void {
+export function setGate(
+  { state }: GatedFolder,
+  seen: 'no answer' | 'copied' | { readonly device: string },
+): void {
   if (typeof seen === 'string') return void Atomics.store(state, 0, seen === 'copied' ? copied : noAnswer);
   const [major = 0, minor = 0] = seen.device.split(':').map(Number);
   Atomics.store(state, 1, major);
@@ -47,13 +50,17 @@ function throughGate({ folder, copy, state }: GatedFolder): string {
   const seen = Atomics.load(state, 0);
   if (seen === copied) return copy;
   const device = `${Atomics.load(state, 1)}:${Atomics.load(state, 2)}`;
-  if (seen === direct && deviceOf(folder, (each) => each === device) === device && staysThere(folder, device)) return folder;
+  if (seen === direct && deviceOf(folder, (each) => each === device) === device && staysThere(folder, device))
+    return folder;
   throw new PortcullisError({
     code: 'NETWORK_FOLDER_NO_ANSWER',
     kind: 'unavailable',
     attempted: 'read the files of',
     on: folder,
-    why: seen === direct ? 'since a moment ago it, or a link in it, leads to another file system' : 'its file system does not answer',
+    why:
+      seen === direct
+        ? 'since a moment ago it, or a link in it, leads to another file system'
+        : 'its file system does not answer',
     fix: 'see whether its server answers (`mount`, `ls` in the folder), or unmount it: `umount --lazy --force`; it is looked at again each second',
   });
 }

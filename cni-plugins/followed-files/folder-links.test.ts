@@ -73,5 +73,6 @@ describe('a folder leads', () => {
     assert.equal(leadsElsewhere(folder, device), true);
   });
 
-  it('nowhere when it is not there', () => assert.equal(leadsElsewhere(join(folder, 'missing'), device), false));
+  it('nowhere when it is not there', () =>
+    assert.equal(leadsElsewhere(join(folder, 'missing'), device), false));
 });

@@ -28,7 +28,10 @@ const listings = new Map<string, Listing>();
 export function leadsElsewhere(folder: string, device: string): boolean {
   const stays = (path: string): boolean => deviceOf(path, (each) => each === device) === device;
   let listing = listings.get(folder);
-  if (listing?.isSettled !== true || !listing.folders.every(({ path, stamp }) => stays(path) && stampOf(path) === stamp)) {
+  if (
+    listing?.isSettled !== true ||
+    !listing.folders.every(({ path, stamp }) => stays(path) && stampOf(path) === stamp)
+  ) {
     listing = list(folder, stays);
     if (listing === undefined) return true;
     listings.set(folder, listing);

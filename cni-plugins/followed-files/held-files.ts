@@ -71,7 +71,12 @@ export function createHeldFiles<Reading extends object>(
   };
 
   /** Takes over the result of a read. @param at where the file was read; problems name the folder itself */
-  const take = (file: File<Reading>, name: string, at: string, { stamp, result, failed }: ReadAnswer<Reading>): void => {
+  const take = (
+    file: File<Reading>,
+    name: string,
+    at: string,
+    { stamp, result, failed }: ReadAnswer<Reading>,
+  ): void => {
     file.isReading = false;
     if (failed !== undefined) {
       file.since = performance.now() + retryMs;
@@ -84,7 +89,9 @@ export function createHeldFiles<Reading extends object>(
       file.isEmpty = result.isEmpty === true;
       say(
         file,
-        result.unreadable.map((line) => (line.startsWith(`${at}/`) ? `${folder}${line.slice(at.length)}` : line)),
+        result.unreadable.map((line) =>
+          line.startsWith(`${at}/`) ? `${folder}${line.slice(at.length)}` : line,
+        ),
       );
     } else {
       file.good = { stamp, reading: result };
@@ -130,18 +137,22 @@ export function createHeldFiles<Reading extends object>(
       say(file, []);
     }
     const isQuiet = [...files.values()].every(({ since, isReading }) => !isReading && now - since >= quietMs);
-    const ready = gone.filter(([, { since, isReading }]) => !isReading && (isQuiet || now - since >= mostRemovalMs));
+    const ready = gone.filter(
+      ([, { since, isReading }]) => !isReading && (isQuiet || now - since >= mostRemovalMs),
+    );
     for (const [name] of ready) files.delete(name);
     if (ready.length > 0) revision += 1;
     return ready.length < gone.length;
   };
 
   const sorted = (): [string, File<Reading>][] => [...files].toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const held = (): StoredFile<Reading>[] => sorted().flatMap(([name, { good }]) => (good === undefined ? [] : [{ name, ...good }]));
+  const held = (): StoredFile<Reading>[] =>
+    sorted().flatMap(([name, { good }]) => (good === undefined ? [] : [{ name, ...good }]));
 
   return {
     load(stored) {
-      for (const { name, ...good } of stored) files.set(name, { good, seen: '', since: 0, isReading: false, problems: [] });
+      for (const { name, ...good } of stored)
+        files.set(name, { good, seen: '', since: 0, isReading: false, problems: [] });
     },
     look(stamps, at = folder) {
       const now = performance.now();
@@ -165,5 +176,7 @@ function problemsOf({ good, problems }: File<unknown>): string[] {
 }
 
 function isKnown({ good, problems, refused, first, seen, isEmpty }: File<unknown>): boolean {
-  return problems.length === 0 || (good === undefined && isEmpty === true && refused === first && seen === first);
+  return (
+    problems.length === 0 || (good === undefined && isEmpty === true && refused === first && seen === first)
+  );
 }

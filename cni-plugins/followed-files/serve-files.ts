@@ -28,13 +28,18 @@ function answerTo<Reading extends object>(
   mostBytes: number,
 ): ReadAnswer<Reading> {
   const path = join(folder, name);
-  const refused = (why: string): ReadAnswer<Reading> => ({ name, stamp, result: { unreadable: [`${path}:1:1: ${why}`] } });
+  const refused = (why: string): ReadAnswer<Reading> => ({
+    name,
+    stamp,
+    result: { unreadable: [`${path}:1:1: ${why}`] },
+  });
   try {
     const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stats = fstatSync(descriptor, { bigint: true });
       if (!isSame(stampOfStats(stats), stamp)) return { name, stamp };
-      if (stats.size > BigInt(mostBytes)) return refused(`the file is larger than ${mostBytes} bytes; split it`);
+      if (stats.size > BigInt(mostBytes))
+        return refused(`the file is larger than ${mostBytes} bytes; split it`);
       const bytes = readFileSync(descriptor);
       // The file may have been written during the read.
       if (!isSame(stampOfStats(fstatSync(descriptor, { bigint: true })), stamp)) return { name, stamp };
@@ -47,7 +52,8 @@ function answerTo<Reading extends object>(
   }
 }
 
-const isSame = (found: ReturnType<typeof stampOfStats>, stamp: string): boolean => 'stamp' in found && found.stamp === stamp;
+const isSame = (found: ReturnType<typeof stampOfStats>, stamp: string): boolean =>
+  'stamp' in found && found.stamp === stamp;
 
 function textOf(bytes: Uint8Array): string {
   try {

@@ -30,22 +30,31 @@ export const isFollowed = (name: string): boolean => /\.(?:ya?ml|json)$/u.test(n
  * @returns `missing` if nothing exists at the path; `problem` if the folder cannot be listed or holds more
  * than is read
  */
-export function stampsOf(folder: string, limits: FolderLimits, what: string): FolderStamps | 'missing' | { readonly problem: string } {
+export function stampsOf(
+  folder: string,
+  limits: FolderLimits,
+  what: string,
+): FolderStamps | 'missing' | { readonly problem: string } {
   try {
     const { dev, ino } = statSync(folder, { bigint: true });
     const names = readdirSync(folder).filter(isFollowed).sort();
     if (names.length > limits.files) return { problem: `holds more than ${limits.files} files of ${what}` };
     const files = new Map(names.map((name) => [name, fileStamp(join(folder, name))]));
-    if (bytesOf(files, limits.file) > limits.folder) return { problem: `holds more than ${limits.folder} bytes of ${what}` };
+    if (bytesOf(files, limits.file) > limits.folder)
+      return { problem: `holds more than ${limits.folder} bytes of ${what}` };
     return { identity: `${dev}:${ino}`, files };
   } catch (thrown) {
-    return (thrown as NodeJS.ErrnoException).code === 'ENOENT' ? 'missing' : { problem: `cannot be listed: ${reasonOf(thrown)}` };
+    return (thrown as NodeJS.ErrnoException).code === 'ENOENT'
+      ? 'missing'
+      : { problem: `cannot be listed: ${reasonOf(thrown)}` };
   }
 }
 
 /** Returns the total size of the files that are read. A file that is too large is a problem of its own. */
 function bytesOf(files: ReadonlyMap<string, FileStamp>, mostBytes: number): number {
-  const sizes = [...files.values()].map((file) => ('stamp' in file && file.bytes <= mostBytes ? file.bytes : 0));
+  const sizes = [...files.values()].map((file) =>
+    'stamp' in file && file.bytes <= mostBytes ? file.bytes : 0,
+  );
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 

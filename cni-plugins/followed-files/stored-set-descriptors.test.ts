@@ -11,7 +11,12 @@ import { openSetStore } from './stored-set.ts';
 test('an empty set is not written because the descriptors are used up', async () => {
   const folder = mkdtempSync(`${tmpdir()}/portcullis-stored-set-`);
   const path = `${folder}/stored`;
-  const store = openSetStore({ path, format: 'test', what: 'test files', log: createLogger({ level: 'silent' }) });
+  const store = openSetStore({
+    path,
+    format: 'test',
+    what: 'test files',
+    log: createLogger({ level: 'silent' }),
+  });
   const descriptors = holdDescriptors();
   try {
     descriptors.fill();

@@ -62,7 +62,8 @@ export function openSetStore<Reading>({ path, format, what, log }: SetStoreOptio
       [written, reported] = [key, ''];
     } catch (thrown) {
       const why = reasonOf(thrown);
-      if (why !== reported) log.error({ path, why }, `the ${what} in force could not be kept on disk; it is tried again`);
+      if (why !== reported)
+        log.error({ path, why }, `the ${what} in force could not be kept on disk; it is tried again`);
       reported = why;
     } finally {
       isWriting = false;

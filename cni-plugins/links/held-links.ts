@@ -16,7 +16,9 @@ export function addressesIn(result: CniResult, name: string): AttachmentSpec['ad
     .filter(({ interface: index }) => index === undefined || at < 0 || index === at)
     .flatMap(({ address, gateway }) => {
       const prefix = parsePrefix(address);
-      return prefix === undefined ? [] : [{ ip: formatIp(prefix.address), prefixLength: prefix.length, gateway: gateway ?? '' }];
+      return prefix === undefined
+        ? []
+        : [{ ip: formatIp(prefix.address), prefixLength: prefix.length, gateway: gateway ?? '' }];
     })
     .toSorted((a, b) => Number(a.ip.includes(':')) - Number(b.ip.includes(':')));
 }
@@ -46,12 +48,18 @@ export function heldLinkOf(
     .filter(({ kind }) => kind === 'veth');
   if (end === undefined || more.length > 0 || mac === '' || addresses.length === 0) return undefined;
   const link = { network, hostInterface: end.name, mac, addresses, mtu: end.mtu };
-  if (end.master === 0) return addresses.every(({ ip }) => kernel.routeOf(ip) === end.index) ? link : undefined;
+  if (end.master === 0)
+    return addresses.every(({ ip }) => kernel.routeOf(ip) === end.index) ? link : undefined;
   const bridge = kernel.linkAt(end.master);
   if (bridge?.kind !== 'bridge') return undefined;
   const gateways = new Set(addresses.flatMap(({ gateway }) => parseIp(gateway) ?? []).map(formatIp));
   // The host counts as the gateway that evaluates connections only for addresses that the bridge really has.
-  const held = kernel.addressesOf(bridge.index).filter((address) => gateways.has(address.split('/')[0] ?? ''));
+  const held = kernel
+    .addressesOf(bridge.index)
+    .filter((address) => gateways.has(address.split('/')[0] ?? ''));
   const { hairpin = false } = end;
-  return { ...link, bridge: { name: bridge.name, mac: bridge.mac, addresses: held, hairpin, promiscuous: bridge.promiscuous } };
+  return {
+    ...link,
+    bridge: { name: bridge.name, mac: bridge.mac, addresses: held, hairpin, promiscuous: bridge.promiscuous },
+  };
 }

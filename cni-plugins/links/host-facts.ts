@@ -55,4 +55,11 @@ function defaultLink(route: NetlinkSocket): Link | undefined {
   return undefined;
 }
 
-const noRoute: readonly string[] = ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'EAFNOSUPPORT', 'EOPNOTSUPP'];
+const noRoute: readonly string[] = [
+  'ENETUNREACH',
+  'EHOSTUNREACH',
+  'EACCES',
+  'EINVAL',
+  'EAFNOSUPPORT',
+  'EOPNOTSUPP',
+];

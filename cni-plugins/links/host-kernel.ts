@@ -11,9 +11,11 @@ import type { Link } from '../netlink/links.ts';
 import { listAddresses } from '../netlink/route-tables.ts';
 import { numberOf } from '../netlink/namespace-numbers.ts';
 import { lookUpRoute, readRouteLink } from '../netlink/routes.ts';
-import { getTable, listElements, listRules, readElements, readRule } from '../netlink/nftables.ts';
+import { getTable, listElements, listRules } from '../netlink/nftables.ts';
+import { readElements, readRule } from '../netlink/nft-answers.ts';
 import { transact } from '../netlink/nft-transactions.ts';
-import type { CountedRule, Table } from '../netlink/nftables.ts';
+import type { Table } from '../netlink/nftables.ts';
+import type { CountedRule } from '../netlink/nft-answers.ts';
 import { readListedElements, readListedRule } from '../netlink/nft-readout.ts';
 import type { ListedElement, ListedRule } from '../netlink/nft-readout.ts';
 import { acknowledged, openNetlink } from '../netlink/socket.ts';
@@ -80,7 +82,10 @@ export interface HostKernel {
   rejoin(spec: AttachmentSpec): void;
   /** Sets the link down, so that nothing passes any more. Succeeds if the link is gone. */
   isolate(hostInterface: string): void;
-  /** Sets a link down, removes it from its bridge and marks it for deletion. @returns false if the link is gone */
+  /**
+   * Sets a link down, removes it from its bridge and marks it for deletion. @returns false if the link is
+   * gone
+   */
   deleteLater(hostInterface: string): boolean;
   /**
    * Deletes the pod's end, which its name and MAC address identify, and the other end with it, wherever that
@@ -119,7 +124,9 @@ export function openHostKernel(tag: string): HostKernel {
   const routeOf = (ip: string): number | undefined => {
     const address = parseIp(ip);
     const answer =
-      address === undefined ? undefined : route.find(lookUpRoute(ipBytes(address)), 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL');
+      address === undefined
+        ? undefined
+        : route.find(lookUpRoute(ipBytes(address)), 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL');
     return answer === undefined ? undefined : readRouteLink(answer);
   };
 
@@ -127,7 +134,8 @@ export function openHostKernel(tag: string): HostKernel {
     links: () => route.dump(links.listLinks).map(links.readLink),
     link,
     linkAt: (index) => links.lookUp(route, { index }),
-    addressesOf: (index) => listAddresses(route, index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`),
+    addressesOf: (index) =>
+      listAddresses(route, index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`),
     isOwnAddress: (ip) => routeOf(ip) === links.loopbackIndex,
     routeOf,
     claim(hostInterface, group) {
@@ -157,7 +165,8 @@ export function openHostKernel(tag: string): HostKernel {
         acknowledged(links.setMaster(own, 0)),
         acknowledged(links.setGroup(own, linkGroups.deleting)),
       ]);
-      for (const { refused } of outcomes) if (refused !== undefined && refused.errno !== 'ENODEV') throw refused.error();
+      for (const { refused } of outcomes)
+        if (refused !== undefined && refused.errno !== 'ENODEV') throw refused.error();
       return outcomes.every(({ refused }) => refused === undefined);
     },
     deleteEnd(spec, { netnsFd, route: inside }) {
@@ -178,7 +187,8 @@ export function openHostKernel(tag: string): HostKernel {
     },
     lacksRules: (table, constant) => missingRules(filter, table, constant).length > 0,
     countedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readRule)),
-    listedElements: (table, set) => dumped(() => filter.dump(listElements(table, set)).flatMap(readListedElements)),
+    listedElements: (table, set) =>
+      dumped(() => filter.dump(listElements(table, set)).flatMap(readListedElements)),
     listedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readListedRule)),
     countedLinks: (table, set) =>
       dumped(() =>

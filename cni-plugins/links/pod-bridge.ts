@@ -29,7 +29,10 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
 
   const create = ({ bridge: { name, mac } }: AttachmentSpec): Link => {
     try {
-      route.run([links.createBridge({ name, mac: macBytes(mac), group: linkGroups.bridge }), links.setAlias({ name }, tag)]);
+      route.run([
+        links.createBridge({ name, mac: macBytes(mac), group: linkGroups.bridge }),
+        links.setAlias({ name }, tag),
+      ]);
     } catch (thrown) {
       if (!isRefusal(thrown, 'EEXIST')) throw thrown;
     }
@@ -43,15 +46,20 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
     ensure(spec) {
       const { name, addresses, promiscuous } = spec.bridge;
       const bridge = links.lookUp(route, { name }) ?? create(spec);
-      if (bridge.kind !== 'bridge') throw notABridge(name, `it is a link of kind ${bridge.kind === '' ? 'hardware' : bridge.kind}`);
+      if (bridge.kind !== 'bridge')
+        throw notABridge(name, `it is a link of kind ${bridge.kind === '' ? 'hardware' : bridge.kind}`);
       if (bridge.up && seen.get(stampOf(spec)) === bridge.index) return bridge.index;
       const own = { index: bridge.index };
       route.run([
         ...addresses.flatMap((address) => {
           const prefix = parsePrefix(address);
-          return prefix === undefined ? [] : [routes.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
+          return prefix === undefined
+            ? []
+            : [routes.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
         }),
-        ...(addresses.some((address) => address.includes(':')) ? [routes.addGatewayLinkLocal(bridge.index)] : []),
+        ...(addresses.some((address) => address.includes(':'))
+          ? [routes.addGatewayLinkLocal(bridge.index)]
+          : []),
         ...(promiscuous ? [links.setPromiscuous(own)] : []),
         links.setUp(own),
         ...(routesLoopback(spec) ? [links.setRouteLocalnet(own)] : []),
@@ -63,7 +71,8 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
   };
 }
 
-const routesLoopback = ({ bridge, portMappings }: AttachmentSpec): boolean => portMappings.length > 0 || bridge.addresses.length > 0;
+const routesLoopback = ({ bridge, portMappings }: AttachmentSpec): boolean =>
+  portMappings.length > 0 || bridge.addresses.length > 0;
 
 const stampOf = (spec: AttachmentSpec): string =>
   `${spec.bridge.name} ${spec.bridge.promiscuous} ${routesLoopback(spec)} ${spec.bridge.addresses.join(' ')}`;

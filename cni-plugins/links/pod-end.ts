@@ -1,7 +1,13 @@
 import { rename, setMac } from '../netlink/link-settings.ts';
 import { lookUp, setDown } from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
-import { listEveryAddress, listEveryRoute, mainTable, readAddress, readRoute } from '../netlink/route-tables.ts';
+import {
+  listEveryAddress,
+  listEveryRoute,
+  mainTable,
+  readAddress,
+  readRoute,
+} from '../netlink/route-tables.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { formatIp, ipFromBytes, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import { configurePod } from './pod-link.ts';
@@ -23,7 +29,11 @@ const mostListed = 4096;
  * host's rules let no other source address through. Returns nothing if the kernel lists more than is read.
  * @param route socket in the pod's namespace; it cannot be used for further queries afterwards
  */
-export function podEndDifferences(spec: AttachmentSpec, route: NetlinkSocket, index: number): readonly string[] {
+export function podEndDifferences(
+  spec: AttachmentSpec,
+  route: NetlinkSocket,
+  index: number,
+): readonly string[] {
   const end = lookUp(route, { index });
   // The end does not exist, so the whole link is gone.
   if (end === undefined) return [];
@@ -36,8 +46,14 @@ export function podEndDifferences(spec: AttachmentSpec, route: NetlinkSocket, in
       .map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`),
   );
   if (!addresses.whole) return ofLink;
-  const missing = spec.addresses.map(({ ip, prefixLength }) => `${canonical(ip)}/${prefixLength}`).filter((own) => !held.has(own));
-  return [...ofLink, ...missing.map((own) => `the address ${own} is missing`), ...missingRoutes(spec, route, index)];
+  const missing = spec.addresses
+    .map(({ ip, prefixLength }) => `${canonical(ip)}/${prefixLength}`)
+    .filter((own) => !held.has(own));
+  return [
+    ...ofLink,
+    ...missing.map((own) => `the address ${own} is missing`),
+    ...missingRoutes(spec, route, index),
+  ];
 }
 
 function linkDifferences({ interface: name, mac }: AttachmentSpec, end: Link): string[] {
@@ -58,13 +74,19 @@ function missingRoutes({ routes }: AttachmentSpec, route: NetlinkSocket, index: 
       .flatMap(readRoute)
       .filter((one) => one.index === index && one.table === mainTable)
       .map(({ destination, length, gateway }) =>
-        keyOf(`${formatIp(ipFromBytes(destination))}/${length}`, gateway === undefined ? undefined : formatIp(ipFromBytes(gateway))),
+        keyOf(
+          `${formatIp(ipFromBytes(destination))}/${length}`,
+          gateway === undefined ? undefined : formatIp(ipFromBytes(gateway)),
+        ),
       ),
   );
   return routes.flatMap(({ dst, gw }) => {
     const prefix = parsePrefix(dst);
     if (prefix === undefined) return [];
-    const key = keyOf(`${formatIp(networkOf(prefix))}/${prefix.length}`, gw === undefined ? undefined : canonical(gw));
+    const key = keyOf(
+      `${formatIp(networkOf(prefix))}/${prefix.length}`,
+      gw === undefined ? undefined : canonical(gw),
+    );
     return held.has(key) ? [] : [`the route to ${key} is missing`];
   });
 }
@@ -75,7 +97,12 @@ const canonical = (ip: string): string => {
 };
 
 /** @throws NETWORK_KERNEL_<ERRNO> if another link of the pod has the name, or the end is gone */
-export function restorePodEnd(spec: AttachmentSpec, route: NetlinkSocket, index: number, hasIpv6: boolean): void {
+export function restorePodEnd(
+  spec: AttachmentSpec,
+  route: NetlinkSocket,
+  index: number,
+  hasIpv6: boolean,
+): void {
   const end = lookUp(route, { index });
   if (end !== undefined && (end.name !== spec.interface || end.mac !== spec.mac))
     route.run([setDown({ index }), rename(index, spec.interface), setMac(index, spec.mac)]);

@@ -11,9 +11,16 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const attach = async (name: string): Promise<string> => {
       const pod = fixture.pod(name);
       const { hostInterface, ips } = await engine.attach(pod.request);
-      assert.match(pod.run('ip -o address show dev eth0') ?? '', new RegExp(`inet ${ips[0]?.address ?? 'none'} `, 'u'));
+      assert.match(
+        pod.run('ip -o address show dev eth0') ?? '',
+        new RegExp(`inet ${ips[0]?.address ?? 'none'} `, 'u'),
+      );
       assert.match(pod.run('ip -o route') ?? '', /^default via 10\.88\.0\.1 dev eth0/u);
-      assert.match(details(hostInterface), /bridge_slave state forwarding/u, `${name}: ${details(hostInterface)}`);
+      assert.match(
+        details(hostInterface),
+        /bridge_slave state forwarding/u,
+        `${name}: ${details(hostInterface)}`,
+      );
       return hostInterface;
     };
     const first = await attach('first');
@@ -37,11 +44,15 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   test('a detached link is off its bridge, down and marked before the next call is served', async () => {
     const fixture = createFixture();
     const engine = await fixture.engine();
-    const pod = fixture.pod('gone', { portMappings: [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] });
+    const pod = fixture.pod('gone', {
+      portMappings: [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }],
+    });
     const { hostInterface } = await engine.attach(pod.request);
     await engine.detach(pod.request.id);
     // Its host port is free at once; its link may exist for a moment longer.
-    const next = fixture.pod('next', { portMappings: [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] });
+    const next = fixture.pod('next', {
+      portMappings: [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }],
+    });
     const { ips } = await engine.attach(next.request);
     assert.equal(ips.length, 2);
     const left = shell(`ip -d link show dev ${hostInterface} 2>/dev/null || true`);

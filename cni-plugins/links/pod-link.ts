@@ -81,13 +81,16 @@ function makePair(spec: AttachmentSpec, { route, bridges, hasIpv6, tag }: PairMa
   const { hairpin } = spec.bridge;
   const on = (master: number): readonly Outcome[] =>
     route.exchange([
-      acknowledged(links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer })),
+      acknowledged(
+        links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer }),
+      ),
       acknowledged(setPortUp(own, { hairpin, noOwnIpv6: hasIpv6, onlyKnown: true, alias: tag })),
     ]);
   const seen = bridges.lastSeen(spec);
   const tried = seen === undefined ? undefined : on(seen);
   const errno = tried?.[0]?.refused?.errno;
-  const outcomes = tried === undefined || errno === 'EINVAL' || errno === 'ENODEV' ? on(bridges.ensure(spec)) : tried;
+  const outcomes =
+    tried === undefined || errno === 'EINVAL' || errno === 'ENODEV' ? on(bridges.ensure(spec)) : tried;
   passed(outcomes);
 }
 
@@ -110,7 +113,12 @@ function passed(outcomes: readonly Outcome[]): (Outcome['answers'][number] | und
  * Configures the existing end in the pod: up, with its addresses and routes. Settings that exist already are
  * no error.
  */
-export function configurePod(spec: AttachmentSpec, pod: NetlinkSocket, index: number, hasIpv6: boolean): void {
+export function configurePod(
+  spec: AttachmentSpec,
+  pod: NetlinkSocket,
+  index: number,
+  hasIpv6: boolean,
+): void {
   const addresses = spec.addresses.flatMap(({ ip, prefixLength }) => {
     const address = parseIp(ip);
     return address === undefined ? [] : [routes.addAddress(index, ipBytes(address), prefixLength)];
@@ -133,13 +141,21 @@ function podRoutes(spec: AttachmentSpec, index: number): Request[] {
     if (prefix === undefined) return [];
     const destination = ipBytes(networkOf(prefix));
     return [
-      routes.addRoute({ index, destination, prefixLength: prefix.length, ...(gateway === undefined ? {} : { gateway: ipBytes(gateway) }) }),
+      routes.addRoute({
+        index,
+        destination,
+        prefixLength: prefix.length,
+        ...(gateway === undefined ? {} : { gateway: ipBytes(gateway) }),
+      }),
     ];
   });
 }
 
 /** Attaches an existing link to its bridge again. */
-export function rejoinPodLink(spec: AttachmentSpec, { route, bridges, tag }: Omit<PairMaker, 'hasIpv6'>): void {
+export function rejoinPodLink(
+  spec: AttachmentSpec,
+  { route, bridges, tag }: Omit<PairMaker, 'hasIpv6'>,
+): void {
   const own = { name: spec.hostInterface };
   route.run([
     // The rules identify the link by its group, so the group is set before the link joins the bridge.

@@ -55,10 +55,12 @@ export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNe
   const { confDir } = source;
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(wanted.name))
     throw invalid(wanted.name, 'a name is of letters, digits, _, . and -, the first a letter or digit');
-  if (wanted.name.length > longestName) throw invalid(wanted.name.slice(0, 20) + '…', `a name has ${longestName} characters at most`);
+  if (wanted.name.length > longestName)
+    throw invalid(wanted.name.slice(0, 20) + '…', `a name has ${longestName} characters at most`);
   if (!/^[a-zA-Z0-9_.]*$/u.test(wanted.order))
     throw invalid(wanted.name, `${JSON.stringify(wanted.order)} cannot begin the name of a file here`);
-  if (wanted.internal && wanted.type !== 'bridge') throw invalid(wanted.name, 'only a network of the type bridge can be internal');
+  if (wanted.internal && wanted.type !== 'bridge')
+    throw invalid(wanted.name, 'only a network of the type bridge can be internal');
   const { networks } = readNetworkReport(source);
   const existing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
   if (existing !== undefined) throw exists(wanted.name, existing.file ?? confDir);
@@ -143,7 +145,11 @@ export function removeNetwork(source: ReportSource, name: string): RemovedNetwor
 }
 
 /** @param report the report of `source` @throws NETWORK_UNKNOWN */
-export function requireNetwork(source: ReportSource, name: string, report = readNetworkReport(source)): ReportedNetwork {
+export function requireNetwork(
+  source: ReportSource,
+  name: string,
+  report = readNetworkReport(source),
+): ReportedNetwork {
   const found = report.networks.find((network) => network.name === name);
   if (found === undefined) throw unknown(name, source.confDir);
   return found;
@@ -154,7 +160,10 @@ export function requireNetwork(source: ReportSource, name: string, report = read
  * no configuration.
  * @throws the other errors of reading the folder
  */
-export function findPodNetwork({ confDir, choice }: ReportSource): { readonly name: string; readonly file: string } | undefined {
+export function findPodNetwork({
+  confDir,
+  choice,
+}: ReportSource): { readonly name: string; readonly file: string } | undefined {
   try {
     return networksIn(confDir, { ...choice, maxConfigs: 1 }).networks[0];
   } catch (thrown) {
@@ -164,9 +173,12 @@ export function findPodNetwork({ confDir, choice }: ReportSource): { readonly na
 }
 
 const overlap = (some: readonly string[], others: readonly string[]): boolean =>
-  prefixesIn(some).some((one) => prefixesIn(others).some((other) => contains(one, other.address) || contains(other, one.address)));
+  prefixesIn(some).some((one) =>
+    prefixesIn(others).some((other) => contains(one, other.address) || contains(other, one.address)),
+  );
 
-const prefixesIn = (subnets: readonly string[]): IpPrefix[] => subnets.flatMap((subnet) => parsePrefix(subnet) ?? []);
+const prefixesIn = (subnets: readonly string[]): IpPrefix[] =>
+  subnets.flatMap((subnet) => parsePrefix(subnet) ?? []);
 
 /** Ranges whose addresses cannot reach a pod (RFC 6890). */
 const unusable = [
@@ -180,20 +192,26 @@ const unusable = [
 function refuseUnusable({ name, subnets }: NewNetwork): void {
   for (const subnet of subnets)
     for (const { of, prefixes } of unusable)
-      if (overlap([subnet], prefixes)) throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached by them`);
+      if (overlap([subnet], prefixes))
+        throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached by them`);
 }
 
 /**
  * Refuses overlapping subnets. The host routes a subnet to one link, so pods of another network with the same
  * addresses would be unreachable. Links below a master need no route.
  */
-function refuseOverlap({ name, type, subnets, link }: NewNetwork, networks: readonly ReportedNetwork[]): void {
+function refuseOverlap(
+  { name, type, subnets, link }: NewNetwork,
+  networks: readonly ReportedNetwork[],
+): void {
   if (type !== 'bridge' && type !== 'ptp') return;
   for (const other of networks) {
-    const routed = other.bridges.length > 0 || other.plugins.some((each) => bareType(each.split('/')[0] ?? '') === 'ptp');
+    const routed =
+      other.bridges.length > 0 || other.plugins.some((each) => bareType(each.split('/')[0] ?? '') === 'ptp');
     if (!routed || other.file === undefined || (link !== undefined && other.bridges.includes(link))) continue;
     const taken = other.subnets.find((each) => overlap([each], subnets));
-    if (taken !== undefined) throw overlaps(name, `${taken} of the network ${other.name} (${other.file}) overlaps`);
+    if (taken !== undefined)
+      throw overlaps(name, `${taken} of the network ${other.name} (${other.file}) overlaps`);
   }
 }
 
@@ -218,12 +236,27 @@ function linkChosen(wanted: NewNetwork, networks: readonly ReportedNetwork[]): N
   return { ...wanted, link: `pcbr-${createHash('sha256').update(wanted.name).digest('hex').slice(0, 10)}` };
 }
 
-function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, separated, internal, podNamespaces }: NewNetwork): object {
+function documentOf({
+  name,
+  type,
+  subnets,
+  gateways,
+  mtu,
+  link,
+  masquerade,
+  separated,
+  internal,
+  podNamespaces,
+}: NewNetwork): object {
   const ipam = {
     type: 'portcullis-ipam',
-    ranges: subnets.map((subnet, index) => [{ subnet, ...(gateways[index] !== undefined && { gateway: gateways[index] }) }]),
+    ranges: subnets.map((subnet, index) => [
+      { subnet, ...(gateways[index] !== undefined && { gateway: gateways[index] }) },
+    ]),
     // A bridge that is the default gateway adds that route itself.
-    ...(type !== 'bridge' && { routes: subnets.map((subnet) => ({ dst: subnet.includes(':') ? '::/0' : '0.0.0.0/0' })) }),
+    ...(type !== 'bridge' && {
+      routes: subnets.map((subnet) => ({ dst: subnet.includes(':') ? '::/0' : '0.0.0.0/0' })),
+    }),
   };
   const common = { ...(mtu !== undefined && { mtu }), ipam };
   const first = {
@@ -235,7 +268,10 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
       // The load balancer may connect a member of a service to the member itself.
       hairpinMode: true,
       // The result reports this to the caller: the gateways answer DNS queries.
-      dns: { nameservers: subnets.flatMap((subnet, index) => gateways[index] ?? firstOf(subnet)), search: [zoneOf(name)] },
+      dns: {
+        nameservers: subnets.flatMap((subnet, index) => gateways[index] ?? firstOf(subnet)),
+        search: [zoneOf(name)],
+      },
       ...common,
     },
     ptp: { type: 'portcullis-ptp', ipMasq: masquerade, ...common },
@@ -249,11 +285,21 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
     name,
     ...(podNamespaces.length > 0 && { podNamespaces }),
     plugins: [
-      { ...first, capabilities: { aliases: true, ips: true, services: true, ...(type !== 'ptp' && type !== 'ipvlan' && { mac: true }) } },
+      {
+        ...first,
+        capabilities: {
+          aliases: true,
+          ips: true,
+          services: true,
+          ...(type !== 'ptp' && type !== 'ipvlan' && { mac: true }),
+        },
+      },
       ...(routed ? [{ type: 'portcullis-portmap', capabilities: { portMappings: true } }] : []),
       // Chains of other programs keep their own verdicts. Without these rules they would drop this traffic as
       // well.
-      ...(policy === undefined ? [] : [{ type: 'portcullis-firewall', ingressPolicy: policy, backend: 'nftables' }]),
+      ...(policy === undefined
+        ? []
+        : [{ type: 'portcullis-firewall', ingressPolicy: policy, backend: 'nftables' }]),
     ],
   };
 }
@@ -270,25 +316,56 @@ function firstOf(subnet: string): string[] {
 }
 
 function exists(name: string, file: string): PortcullisError {
-  return failure('NETWORK_EXISTS', 'already-exists', `create the network ${name}`, file, 'it is there already', 'give another name');
+  return failure(
+    'NETWORK_EXISTS',
+    'already-exists',
+    `create the network ${name}`,
+    file,
+    'it is there already',
+    'give another name',
+  );
 }
 
 function overlaps(name: string, why: string): PortcullisError {
-  return failure('NETWORK_SUBNET_TAKEN', 'already-exists', 'create the network', name, why, 'give another subnet');
+  return failure(
+    'NETWORK_SUBNET_TAKEN',
+    'already-exists',
+    'create the network',
+    name,
+    why,
+    'give another subnet',
+  );
 }
 
 function invalid(name: string, why: string): PortcullisError {
-  return failure('NETWORK_CONFLIST_INVALID', 'invalid', 'create the network', name, why, 'correct the options; nothing was written');
+  return failure(
+    'NETWORK_CONFLIST_INVALID',
+    'invalid',
+    'create the network',
+    name,
+    why,
+    'correct the options; nothing was written',
+  );
 }
 
 function unknown(name: string, confDir: string): PortcullisError {
-  return failure('NETWORK_UNKNOWN', 'not-found', 'find the network', name, `${confDir} has none of that name`, 'see portcullis network ls');
+  return failure(
+    'NETWORK_UNKNOWN',
+    'not-found',
+    'find the network',
+    name,
+    `${confDir} has none of that name`,
+    'see portcullis network ls',
+  );
 }
 
 function inUse({ name, attachments }: ReportedNetwork): PortcullisError {
   const who = attachments
     .slice(0, 5)
-    .map(({ id, namespace, pod, connected }) => connected ?? (pod === undefined ? id.slice(0, 13) : `${namespace ?? ''}/${pod}`));
+    .map(
+      ({ id, namespace, pod, connected }) =>
+        connected ?? (pod === undefined ? id.slice(0, 13) : `${namespace ?? ''}/${pod}`),
+    );
   const more = attachments.length > who.length ? ` and ${attachments.length - who.length} more` : '';
   return failure(
     'NETWORK_IN_USE',
@@ -300,6 +377,13 @@ function inUse({ name, attachments }: ReportedNetwork): PortcullisError {
   );
 }
 
-function failure(code: string, kind: PortcullisError['kind'], attempted: string, on: string, why: string, fix: string): PortcullisError {
+function failure(
+  code: string,
+  kind: PortcullisError['kind'],
+  attempted: string,
+  on: string,
+  why: string,
+  fix: string,
+): PortcullisError {
   return new PortcullisError({ code, kind, attempted, on, why, fix });
 }

@@ -3,7 +3,14 @@ import { PortcullisError } from '../../base/errors/index.ts';
 /** The failures of `portcullis network connect` and `disconnect`. */
 
 export const networkUnknown = (name: string, confDir: string): PortcullisError =>
-  failure('NETWORK_UNKNOWN', 'not-found', 'find the network', name, `${confDir} has none of that name`, 'see portcullis network ls');
+  failure(
+    'NETWORK_UNKNOWN',
+    'not-found',
+    'find the network',
+    name,
+    `${confDir} has none of that name`,
+    'see portcullis network ls',
+  );
 
 export const capabilityMissing = (name: string, missing: readonly string[]): PortcullisError =>
   failure(
@@ -19,7 +26,8 @@ export const targetUnknown = (
   target: string,
   why: string,
   fix = 'give NAMESPACE/NAME or the id of a pod that runs, the path of a network namespace, pid:NUMBER, or docker://NAME',
-): PortcullisError => failure('NETWORK_TARGET_UNKNOWN', 'not-found', 'find whom to connect', target, why, fix);
+): PortcullisError =>
+  failure('NETWORK_TARGET_UNKNOWN', 'not-found', 'find whom to connect', target, why, fix);
 
 export const targetBound = (network: string, target: string, why: string): PortcullisError =>
   failure(
@@ -71,6 +79,13 @@ export const notConnected = (network: string, target: string): PortcullisError =
     'see portcullis network inspect',
   );
 
-function failure(code: string, kind: PortcullisError['kind'], attempted: string, on: string, why: string, fix: string): PortcullisError {
+function failure(
+  code: string,
+  kind: PortcullisError['kind'],
+  attempted: string,
+  on: string,
+  why: string,
+  fix: string,
+): PortcullisError {
   return new PortcullisError({ code, kind, attempted, on, why, fix });
 }

@@ -88,10 +88,17 @@ function podNamed({ databasePath }: TargetSource, target: string, wanted: 'any' 
   if (existsSync(databasePath)) {
     const database = openReadOnly(databasePath);
     try {
-      for (const row of database.each("SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod'")) {
+      for (const row of database.each(
+        "SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod'",
+      )) {
         if (wanted === 'ready' && row['state'] !== 'ready') continue;
         const spec = parseJson(String(row['spec'])) as AttachmentSpec;
-        rows.push({ id: String(row['container_id']), class: String(row['class']), rules: String(row['rules']), spec });
+        rows.push({
+          id: String(row['container_id']),
+          class: String(row['class']),
+          rules: String(row['rules']),
+          spec,
+        });
       }
     } finally {
       database.close();
@@ -99,7 +106,9 @@ function podNamed({ databasePath }: TargetSource, target: string, wanted: 'any' 
   }
   const named = rows.filter(
     ({ id, spec: { pod } }) =>
-      target === `${pod.namespace}/${pod.name}` || target === pod.name || (target.length >= 6 && id.startsWith(target)),
+      target === `${pod.namespace}/${pod.name}` ||
+      target === pod.name ||
+      (target.length >= 6 && id.startsWith(target)),
   );
   const [found] = named;
   if (found === undefined) throw targetUnknown(target, 'no pod of that name or id is attached');

@@ -50,7 +50,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     return 'none';
   };
   const { rows } = fixture;
-  const pings = (from: string, to: string): boolean => tried(`nsenter --net=${from} busybox ping -c1 -W1 ${to}`) !== undefined;
+  const pings = (from: string, to: string): boolean =>
+    tried(`nsenter --net=${from} busybox ping -c1 -W1 ${to}`) !== undefined;
 
   test('two networks: each reaches its own by address, no other network, and an internal one has no way out', async () => {
     create('shop', '10.81.0.0/24');
@@ -61,7 +62,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       undefined,
       'a second network has a bridge of its own',
     );
-    shell('ip link add up1 type veth peer name up2 && ip addr add 10.87.0.7/16 dev up1 && ip addr add fd87::7/64 dev up1');
+    shell(
+      'ip link add up1 type veth peer name up2 && ip addr add 10.87.0.7/16 dev up1 && ip addr add fd87::7/64 dev up1',
+    );
     assert.equal(
       await failure(() => Promise.resolve(create('own', '10.87.0.0/24'))),
       'NETWORK_SUBNET_TAKEN',
@@ -71,19 +74,22 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     removeNetwork(source, (create('beside-own', '10.87.1.0/24'), 'beside-own'));
     removeNetwork(source, (create('own', '10.87.0.0/24', { link: 'up1' }), 'own'));
     shell('ip link del up1');
-    const [a, b, c, d, outside] = ['a', 'b', 'c', 'd', 'outside'].map((name) => fixture.pod(name).request.netns) as [
-      string,
-      string,
-      string,
-      string,
-      string,
-    ];
-    shell(`ip link add up0 type veth peer name eth0 netns ${outside} && ip addr add 10.99.0.1/24 dev up0 && ip link set up0 up`);
+    const [a, b, c, d, outside] = ['a', 'b', 'c', 'd', 'outside'].map(
+      (name) => fixture.pod(name).request.netns,
+    ) as [string, string, string, string, string];
+    shell(
+      `ip link add up0 type veth peer name eth0 netns ${outside} && ip addr add 10.99.0.1/24 dev up0 && ip link set up0 up`,
+    );
     shell(
       `nsenter --net=${outside} sh -c 'ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up; ip route add 10.83.0.0/24 via 10.99.0.1'`,
     );
 
-    const first = await connectNetwork(source, 'shop', { ...none, target: a, aliases: ['Front'], ips: ['10.81.0.9'] });
+    const first = await connectNetwork(source, 'shop', {
+      ...none,
+      target: a,
+      aliases: ['Front'],
+      ips: ['10.81.0.9'],
+    });
     assert.deepEqual([first.connection.interface, first.result.ips[0]?.address], ['eth0', '10.81.0.9/24']);
     await connectNetwork(source, 'shop', { ...none, target: b, interface: 'shop0' });
     await connectNetwork(source, 'mail', { ...none, target: c });
@@ -101,22 +107,49 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     // One more network for the same namespace: it reaches both.
     assert.equal((await connectNetwork(source, 'mail', { ...none, target: a })).connection.interface, 'eth1');
     assert.ok(pings(a, '10.82.0.2'));
-    assert.deepEqual(rows("SELECT DISTINCT network, name, kind FROM name WHERE kind = 'alias'"), ['shop front alias']);
-    assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: a })), 'NETWORK_ALREADY_CONNECTED');
+    assert.deepEqual(rows("SELECT DISTINCT network, name, kind FROM name WHERE kind = 'alias'"), [
+      'shop front alias',
+    ]);
+    assert.equal(
+      await failure(() => connectNetwork(source, 'shop', { ...none, target: a })),
+      'NETWORK_ALREADY_CONNECTED',
+    );
     for (const wrong of ['../x', 'a b', 'lo', 'x'.repeat(16), ''])
       assert.equal(
         await failure(() => connectNetwork(source, 'vault', { ...none, target: a, interface: wrong })),
         'NETWORK_INTERFACE_INVALID',
       );
-    assert.equal(await failure(() => connectNetwork(source, 'nowhere', { ...none, target: a })), 'NETWORK_UNKNOWN');
-    assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: '/none' })), 'NETWORK_TARGET_UNKNOWN');
-    assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: 'nobody' })), 'NETWORK_TARGET_UNKNOWN');
+    assert.equal(
+      await failure(() => connectNetwork(source, 'nowhere', { ...none, target: a })),
+      'NETWORK_UNKNOWN',
+    );
+    assert.equal(
+      await failure(() => connectNetwork(source, 'shop', { ...none, target: '/none' })),
+      'NETWORK_TARGET_UNKNOWN',
+    );
+    assert.equal(
+      await failure(() => connectNetwork(source, 'shop', { ...none, target: 'nobody' })),
+      'NETWORK_TARGET_UNKNOWN',
+    );
     const own = { ...none, target: `pid:${process.pid}` };
-    assert.equal(await failure(() => connectNetwork(source, 'shop', own)), 'NETWORK_TARGET_UNKNOWN', 'the host’s own namespace');
+    assert.equal(
+      await failure(() => connectNetwork(source, 'shop', own)),
+      'NETWORK_TARGET_UNKNOWN',
+      'the host’s own namespace',
+    );
     const away = { ...source, dockerSocket: join(fixture.folder, 'no.sock') };
-    assert.equal(await failure(() => connectNetwork(away, 'shop', { ...none, target: 'docker://web' })), 'NETWORK_DOCKER_UNREACHABLE');
-    assert.equal(await failure(() => disconnectNetwork(away, 'shop', 'docker://web')), 'NETWORK_DOCKER_UNREACHABLE');
-    assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: c, ips: ['10.81.0.9'] })), 'NETWORK_ADDRESS_TAKEN');
+    assert.equal(
+      await failure(() => connectNetwork(away, 'shop', { ...none, target: 'docker://web' })),
+      'NETWORK_DOCKER_UNREACHABLE',
+    );
+    assert.equal(
+      await failure(() => disconnectNetwork(away, 'shop', 'docker://web')),
+      'NETWORK_DOCKER_UNREACHABLE',
+    );
+    assert.equal(
+      await failure(() => connectNetwork(source, 'shop', { ...none, target: c, ips: ['10.81.0.9'] })),
+      'NETWORK_ADDRESS_TAKEN',
+    );
     assert.equal(await failure(() => Promise.resolve(removeNetwork(source, 'shop'))), 'NETWORK_IN_USE');
 
     await disconnectNetwork(source, 'mail', a);
@@ -135,7 +168,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       (await collectConnections(source)).map(({ network }) => network),
       ['vault'],
     );
-    for (const table of ['attachment', 'part', 'lease', 'name']) assert.deepEqual(rows(`SELECT * FROM ${table}`), [], table);
+    for (const table of ['attachment', 'part', 'lease', 'name'])
+      assert.deepEqual(rows(`SELECT * FROM ${table}`), [], table);
     assert.doesNotMatch(shell('nft list ruleset'), /10\.8[123]\.|cni0|pcbr/u);
     for (const name of ['shop', 'mail', 'vault']) removeNetwork(source, name);
   });
@@ -172,7 +206,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const pod = fixture.pod('web');
     await engine.attach(pod.request);
     try {
-      assert.equal(await failure(() => connectNetwork(source, 'side', { ...none, target: 'default/web' })), 'NETWORK_TARGET_BOUND');
+      assert.equal(
+        await failure(() => connectNetwork(source, 'side', { ...none, target: 'default/web' })),
+        'NETWORK_TARGET_BOUND',
+      );
       await engine.setClass(pod.request.id, 'user', {});
       const { connection } = await connectNetwork(source, 'side', { ...none, target: 'default/web' });
       assert.equal(connection.interface, 'eth1');
@@ -183,7 +220,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.match(pod.run('ip -o addr show eth1') ?? '', /10\.84\.0\.2\/24/u);
       await disconnectNetwork(source, 'side', 'default/web');
       assert.equal(pod.run('ip link show eth1'), undefined);
-      assert.equal(await failure(() => disconnectNetwork(source, 'side', 'default/web')), 'NETWORK_NOT_CONNECTED');
+      assert.equal(
+        await failure(() => disconnectNetwork(source, 'side', 'default/web')),
+        'NETWORK_NOT_CONNECTED',
+      );
       // A pod that ended without a disconnect is collected.
       await connectNetwork(source, 'side', { ...none, target: pod.request.id.slice(0, 12) });
     } finally {
@@ -208,13 +248,18 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const kept = join(source.cacheDir, 'results', `cut-${connection.containerId}-${connection.interface}`);
     const { result: _result, ...intent } = JSON.parse(readFileSync(kept, 'utf8')) as Record<string, unknown>;
     writeFileSync(kept, JSON.stringify(intent));
-    assert.equal(await failure(() => connectNetwork(source, 'cut', { ...none, target: pod.request.netns })), 'NETWORK_ALREADY_CONNECTED');
+    assert.equal(
+      await failure(() => connectNetwork(source, 'cut', { ...none, target: pod.request.netns })),
+      'NETWORK_ALREADY_CONNECTED',
+    );
     await disconnectNetwork(source, 'cut', pod.request.netns);
     assert.deepEqual(rows('SELECT * FROM attachment'), []);
     assert.equal(pod.run('ip link show eth0'), undefined);
     // A failure leaves no intent behind.
     assert.equal(
-      await failure(() => connectNetwork(source, 'cut', { ...none, target: pod.request.netns, ips: ['10.1.1.1'] })),
+      await failure(() =>
+        connectNetwork(source, 'cut', { ...none, target: pod.request.netns, ips: ['10.1.1.1'] }),
+      ),
       'NETWORK_ADDRESS_OUT_OF_RANGE',
     );
     assert.ok(!existsSync(kept));

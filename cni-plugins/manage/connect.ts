@@ -88,7 +88,8 @@ export async function connectNetwork(
   if (target.bound !== undefined) throw targetBound(name, options.target, target.bound);
   const cache = openResultCache(source.cacheDir, owner);
   const existing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
-  if (existing !== undefined && namespaceStands(existing.netns)) throw alreadyConnected(name, options.target, existing.interface);
+  if (existing !== undefined && namespaceStands(existing.netns))
+    throw alreadyConnected(name, options.target, existing.interface);
   // The kernel may reuse the number of a deleted namespace for a new one.
   if (existing !== undefined) await removeConnection(source, name, existing);
   const capabilityArgs = {
@@ -117,12 +118,18 @@ export async function connectNetwork(
     try {
       const [result] = await chains.add(job);
       if (result === undefined) throw new Error('a chain that ended with a result was taken for one without');
-      return { connection: { network: name, containerId: target.pod.id, interface: ifname, netns: target.pod.netns }, result };
+      return {
+        connection: { network: name, containerId: target.pod.id, interface: ifname, netns: target.pod.netns },
+        result,
+      };
     } catch (thrown) {
       await chains
         .remove(job)
         .catch((left: unknown) =>
-          source.log.warn({ why: reasonOf(left) }, 'a failed connection could not be removed; disconnect removes it'),
+          source.log.warn(
+            { why: reasonOf(left) },
+            'a failed connection could not be removed; disconnect removes it',
+          ),
         );
       throw thrown;
     }
@@ -133,13 +140,23 @@ export async function connectNetwork(
  * Disconnects a target, which may be gone already.
  * @throws NETWORK_NOT_CONNECTED · the errors of the plugins; then the call can be repeated
  */
-export async function disconnectNetwork(source: ConnectSource, name: string, target: string): Promise<Connection> {
+export async function disconnectNetwork(
+  source: ConnectSource,
+  name: string,
+  target: string,
+): Promise<Connection> {
   const cache = openResultCache(source.cacheDir, owner);
   const known = await namedTarget(target, source.dockerSocket);
   if (known === undefined)
-    throw targetUnknown(target, noContainer, 'portcullis network gc removes the connections of containers that have ended');
+    throw targetUnknown(
+      target,
+      noContainer,
+      'portcullis network gc removes the connections of containers that have ended',
+    );
   const id = idOf(source, known.target);
-  const found = (await cache.list(name)).find((each) => each.ours && (each.containerId === id || each.netns === target));
+  const found = (await cache.list(name)).find(
+    (each) => each.ours && (each.containerId === id || each.netns === target),
+  );
   if (found === undefined) throw notConnected(name, target);
   await removeConnection(source, name, found);
   return connectionOf(name, found);
@@ -163,7 +180,10 @@ export async function collectConnections(source: ConnectSource): Promise<readonl
   return gone;
 }
 
-const connectionOf = (network: string, { containerId, interface: name, netns }: CachedAttachment): Connection => ({
+const connectionOf = (
+  network: string,
+  { containerId, interface: name, netns }: CachedAttachment,
+): Connection => ({
   network,
   containerId,
   interface: name,
@@ -176,12 +196,21 @@ async function removeConnection(source: ConnectSource, name: string, found: Cach
     found.link ??
     (current === undefined
       ? undefined
-      : { network: name, interface: found.interface, way: 'exec' as const, list: current.list, capabilityArgs: {} });
+      : {
+          network: name,
+          interface: found.interface,
+          way: 'exec' as const,
+          list: current.list,
+          capabilityArgs: {},
+        });
   if (link === undefined) throw notConnected(name, found.containerId);
   // A stored result does not say whether its plugins ran as programs. Our plugins do not need to.
   const way = isAllOurs(source, name, link) ? 'in-process' : 'exec';
   await withChains(source, (chains) =>
-    chains.remove({ ...podOf(found.containerId, namespaceStands(found.netns) ? found.netns : ''), links: [{ ...link, way }] }),
+    chains.remove({
+      ...podOf(found.containerId, namespaceStands(found.netns) ? found.netns : ''),
+      links: [{ ...link, way }],
+    }),
   );
 }
 
@@ -189,7 +218,8 @@ const isAllOurs = (source: ConnectSource, name: string, { list }: ChainLink): bo
   const current = networksOf(source).find((network) => network.name === name);
   if (current !== undefined) return current.way !== 'exec';
   return list.plugins.every(
-    ({ type, ipamType }) => type.startsWith('portcullis-') && (ipamType ?? 'portcullis-').startsWith('portcullis-'),
+    ({ type, ipamType }) =>
+      type.startsWith('portcullis-') && (ipamType ?? 'portcullis-').startsWith('portcullis-'),
   );
 };
 
@@ -215,7 +245,9 @@ function connectedNetworks({ databasePath }: ConnectSource): string[] {
   if (!existsSync(databasePath)) return [];
   const database = openReadOnly(databasePath);
   try {
-    return [...database.each("SELECT DISTINCT network FROM attachment WHERE origin = 'plugin'")].map((row) => String(row['network']));
+    return [...database.each("SELECT DISTINCT network FROM attachment WHERE origin = 'plugin'")].map((row) =>
+      String(row['network']),
+    );
   } finally {
     database.close();
   }
@@ -229,7 +261,11 @@ function recordedInterfaces({ databasePath }: ConnectSource, pod: ChainPod): Rea
   if (!existsSync(databasePath)) return new Set();
   const database = openReadOnly(databasePath);
   try {
-    const rows = [...database.each("SELECT container_id, interface, origin, spec FROM attachment WHERE state <> 'detaching'")];
+    const rows = [
+      ...database.each(
+        "SELECT container_id, interface, origin, spec FROM attachment WHERE state <> 'detaching'",
+      ),
+    ];
     const names = rows.flatMap((row): string[] => {
       const name = String(row['interface']);
       const isOwn = String(row['container_id']) === pod.id;
@@ -251,7 +287,9 @@ function isSameNamespace(one: string, other: string): boolean {
 
 /** A program lists the links inside the namespace, because this thread enters no namespace. */
 function freeInterface(netns: string, recorded: ReadonlySet<string>): string {
-  const text = execFileSync('nsenter', [`--net=${netns}`, '--', 'cat', '/proc/self/net/dev'], { encoding: 'utf8' });
+  const text = execFileSync('nsenter', [`--net=${netns}`, '--', 'cat', '/proc/self/net/dev'], {
+    encoding: 'utf8',
+  });
   const taken = new Set([...recorded, ...[...text.matchAll(/^\s*([^\s:]+):/gmu)].map(([, name]) => name)]);
   for (let at = 0; ; at += 1) if (!taken.has(`eth${at}`)) return `eth${at}`;
 }
@@ -262,7 +300,11 @@ async function withChains<T>(source: ConnectSource, body: (chains: Chains) => Pr
   try {
     const chains = createChains({
       callPlugin: engine.callPlugin,
-      programs: { startProgram: programStarter(reactor, kernel), binDirs: source.binDirs, timeoutMs: pluginTimeoutMs },
+      programs: {
+        startProgram: programStarter(reactor, kernel),
+        binDirs: source.binDirs,
+        timeoutMs: pluginTimeoutMs,
+      },
       binDirs: source.binDirs,
       cacheDir: source.cacheDir,
       owner,

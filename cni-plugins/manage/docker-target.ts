@@ -19,7 +19,10 @@ const defaultDockerSocket = '/run/docker.sock';
  * @returns undefined if docker has no such container, or the container does not run
  * @throws NETWORK_DOCKER_UNREACHABLE · NETWORK_DOCKER_REFUSED
  */
-export async function namedTarget(target: string, socket = defaultDockerSocket): Promise<NamedTarget | undefined> {
+export async function namedTarget(
+  target: string,
+  socket = defaultDockerSocket,
+): Promise<NamedTarget | undefined> {
   if (!target.startsWith(scheme)) return { target };
   const api = openDockerApi(socket);
   try {
@@ -47,7 +50,10 @@ function processIn(netns: string, pid: number): number | undefined {
       try {
         const { dev, ino } = statSync(`/proc/${here}/ns/net`);
         // proc(5), NSpid: the number in each PID namespace, ours first and the process's own last.
-        const numbers = /^NSpid:\s+(?<numbers>.*)$/mu.exec(readFileSync(`/proc/${here}/status`, 'utf8'))?.groups?.['numbers'] ?? '';
+        const numbers =
+          /^NSpid:\s+(?<numbers>.*)$/mu.exec(readFileSync(`/proc/${here}/status`, 'utf8'))?.groups?.[
+            'numbers'
+          ] ?? '';
         return dev === wanted?.dev && ino === wanted.ino && numbers.split('\t').map(Number).includes(pid);
       } catch {
         return false; // it ended in the meantime

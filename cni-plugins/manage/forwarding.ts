@@ -12,7 +12,9 @@ import { openNetlink } from '../netlink/socket.ts';
 export function forwardDroppers(): readonly string[] {
   const filter = openNetlink(NETLINK_NETFILTER);
   try {
-    return dropsByDefault(filter, 'forward').filter((chain) => !(chain.split(' ')[1] ?? '').startsWith('portcullis'));
+    return dropsByDefault(filter, 'forward').filter(
+      (chain) => !(chain.split(' ')[1] ?? '').startsWith('portcullis'),
+    );
   } finally {
     filter.close();
   }

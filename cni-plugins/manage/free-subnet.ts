@@ -13,9 +13,9 @@ interface TakenPrefix {
 }
 
 /**
- * Subnets to choose from, in this order: private ones (RFC 1918) that docker, podman, CRI-O and common cluster
- * installers do not use by default. They are in all three private blocks, because a host may route a whole
- * block to a VPN.
+ * Subnets to choose from, in this order: private ones (RFC 1918) that docker, podman, CRI-O and common
+ * cluster installers do not use by default. They are in all three private blocks, because a host may route a
+ * whole block to a VPN.
  */
 const candidates: readonly string[] = [
   ...Array.from({ length: 10 }, (_, index) => `10.${210 + index}.0.0/16`),
@@ -75,7 +75,8 @@ function chooseSubnet(taken: readonly TakenPrefix[], from: readonly string[]): s
   });
 }
 
-const overlaps = (one: IpPrefix, other: IpPrefix): boolean => contains(one, other.address) || contains(other, one.address);
+const overlaps = (one: IpPrefix, other: IpPrefix): boolean =>
+  contains(one, other.address) || contains(other, one.address);
 
 /**
  * The subnets of the host's addresses, its routes, and the networks of the conf folder. The default bridge is
@@ -84,10 +85,14 @@ const overlaps = (one: IpPrefix, other: IpPrefix): boolean => contains(one, othe
 function takenPrefixes(source: ReportSource): readonly TakenPrefix[] {
   const taken: TakenPrefix[] = [];
   for (const { link, address, length } of hostAddresses())
-    if (link !== defaultBridge) taken.push({ prefix: { address, length }, use: `${formatIp(address)}/${length} of the link ${link}` });
+    if (link !== defaultBridge)
+      taken.push({ prefix: { address, length }, use: `${formatIp(address)}/${length} of the link ${link}` });
   for (const { link, prefix } of hostRoutes())
     if (link !== defaultBridge && prefix.length >= shortestRoute)
-      taken.push({ prefix, use: `the route to ${formatIp(prefix.address)}/${prefix.length}${link === '' ? '' : ` by the link ${link}`}` });
+      taken.push({
+        prefix,
+        use: `the route to ${formatIp(prefix.address)}/${prefix.length}${link === '' ? '' : ` by the link ${link}`}`,
+      });
   for (const { name, subnets } of readNetworkReport(source).networks)
     append(
       taken,

@@ -14,7 +14,11 @@ import type { IpAddress, IpPrefix } from '../spec/address.ts';
  * Synchronous.
  * @throws NETWORK_KERNEL_<ERRNO>
  */
-export function hostAddresses(): readonly { readonly link: string; readonly address: IpAddress; readonly length: number }[] {
+export function hostAddresses(): readonly {
+  readonly link: string;
+  readonly address: IpAddress;
+  readonly length: number;
+}[] {
   const route = openNetlink(NETLINK_ROUTE);
   try {
     const names = namesByIndex(route);

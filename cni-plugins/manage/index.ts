@@ -1,4 +1,10 @@
-export { createNetwork, findPodNetwork, planNetwork, removeNetwork, requireNetwork } from './conflist-file.ts';
+export {
+  createNetwork,
+  findPodNetwork,
+  planNetwork,
+  removeNetwork,
+  requireNetwork,
+} from './conflist-file.ts';
 export type { NewNetwork } from './conflist-file.ts';
 export { collectConnections, connectNetwork, disconnectNetwork } from './connect.ts';
 export type { Connection, ConnectSource } from './connect.ts';

@@ -37,7 +37,9 @@ interface Row {
 }
 
 /** Returns the services by network. */
-export function readNetworkServices(database: Database): ReadonlyMap<string, readonly ReportedNetworkService[]> {
+export function readNetworkServices(
+  database: Database,
+): ReadonlyMap<string, readonly ReportedNetworkService[]> {
   if (!hasTables(database, ['service_member', 'network_service'])) return new Map();
   const virtual = new Map<string, readonly string[]>();
   for (const row of database.each('SELECT network, service, document FROM network_service'))
@@ -52,7 +54,10 @@ export function readNetworkServices(database: Database): ReadonlyMap<string, rea
   const here = membersHere(database).filter(
     ({ network, service, mode }) => (spanned.services.get(`${network}/${service}`)?.mode ?? mode) === mode,
   );
-  const groups = Map.groupBy([...here, ...spanned.members], ({ network, service }) => `${network}/${service}`);
+  const groups = Map.groupBy(
+    [...here, ...spanned.members],
+    ({ network, service }) => `${network}/${service}`,
+  );
   const services = [...groups].map(([key, own]) => ({
     network: own[0]?.network ?? '',
     service: {
@@ -62,7 +67,10 @@ export function readNetworkServices(database: Database): ReadonlyMap<string, rea
       ingressPorts: [
         ...new Set(
           own.flatMap(({ ingressPorts }) =>
-            ingressPorts.map(({ port, targetPort, protocol }) => `${port}${port === targetPort ? '' : `:${targetPort}`}/${protocol}`),
+            ingressPorts.map(
+              ({ port, targetPort, protocol }) =>
+                `${port}${port === targetPort ? '' : `:${targetPort}`}/${protocol}`,
+            ),
           ),
         ),
       ],
@@ -70,14 +78,18 @@ export function readNetworkServices(database: Database): ReadonlyMap<string, rea
     },
   }));
   return new Map(
-    [...Map.groupBy(services, ({ network }) => network)].map(([network, all]) => [network, all.map(({ service }) => service)]),
+    [...Map.groupBy(services, ({ network }) => network)].map(([network, all]) => [
+      network,
+      all.map(({ service }) => service),
+    ]),
   );
 }
 
 function hasTables(database: Database, names: readonly string[]): boolean {
-  const found = database.get('SELECT count(*) AS found FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?))', [
-    JSON.stringify(names),
-  ]);
+  const found = database.get(
+    'SELECT count(*) AS found FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?))',
+    [JSON.stringify(names)],
+  );
   return Number(found?.['found']) === names.length;
 }
 
@@ -98,20 +110,26 @@ function membersHere(database: Database): Row[] {
  * Reads networks that span hosts: what the hosts agreed on, by network and service, and the members on other
  * hosts.
  */
-function readSpanned(database: Database): { readonly services: ReadonlyMap<string, SpannedService>; readonly members: readonly Row[] } {
+function readSpanned(database: Database): {
+  readonly services: ReadonlyMap<string, SpannedService>;
+  readonly members: readonly Row[];
+} {
   const services = new Map(
     [...database.each('SELECT network, service, document FROM spanned_service')].map((row) => [
       `${String(row['network'])}/${String(row['service'])}`,
       parseJson(String(row['document'])) as SpannedService,
     ]),
   );
-  const members = [...database.each('SELECT network, service, host, document FROM spanned_member ORDER BY network, service, host')].flatMap(
-    (row) =>
-      (parseJson(String(row['document'])) as SpannedMember[]).map(({ id, addresses, ingressPorts }): Row => {
-        const [network, service] = [String(row['network']), String(row['service'])];
-        const mode = services.get(`${network}/${service}`)?.mode ?? 'vip';
-        return { network, service, member: { id, addresses, host: String(row['host']) }, mode, ingressPorts };
-      }),
+  const members = [
+    ...database.each(
+      'SELECT network, service, host, document FROM spanned_member ORDER BY network, service, host',
+    ),
+  ].flatMap((row) =>
+    (parseJson(String(row['document'])) as SpannedMember[]).map(({ id, addresses, ingressPorts }): Row => {
+      const [network, service] = [String(row['network']), String(row['service'])];
+      const mode = services.get(`${network}/${service}`)?.mode ?? 'vip';
+      return { network, service, member: { id, addresses, host: String(row['host']) }, mode, ingressPorts };
+    }),
   );
   return { services, members };
 }

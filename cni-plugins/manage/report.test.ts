@@ -10,7 +10,10 @@ import type { ReportedAttachment } from './report.ts';
 
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const ordinary = conflist() as { readonly plugins: readonly object[] };
-  const fixture = createFixture({ ...ordinary, plugins: [...ordinary.plugins, { type: 'firewall', ingressPolicy: 'same-bridge' }] });
+  const fixture = createFixture({
+    ...ordinary,
+    plugins: [...ordinary.plugins, { type: 'firewall', ingressPolicy: 'same-bridge' }],
+  });
   after(() => fixture.end());
   const source = {
     databasePath: fixture.databasePath,
@@ -32,7 +35,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   };
 
   test('a pod is listed once, by its name, whatever plugins its network has, also with the networks that it was connected to', async () => {
-    const side = { name: 'side', type: 'bridge', subnets: ['10.84.0.0/24'], gateways: [], podNamespaces: [], order: '50' } as const;
+    const side = {
+      name: 'side',
+      type: 'bridge',
+      subnets: ['10.84.0.0/24'],
+      gateways: [],
+      podNamespaces: [],
+      order: '50',
+    } as const;
     createNetwork(source, { ...side, masquerade: true, separated: true, internal: false });
     const engine = await fixture.engine();
     const { request } = fixture.pod('web');
@@ -42,7 +52,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const own = { namespace: 'default', pod: 'web' };
       assert.deepEqual(attachedTo('pods'), [{ ...own, interface: 'eth0', origin: 'pod', used: 2 }]);
       assert.deepEqual((await engine.figures()).attachments, [{ network: 'pods', state: 'ready', count: 1 }]);
-      const [{ leases } = assert.fail('it is there')] = readNetworkReport(source).networks.filter(({ name }) => name === 'pods');
+      const [{ leases } = assert.fail('it is there')] = readNetworkReport(source).networks.filter(
+        ({ name }) => name === 'pods',
+      );
       assert.deepEqual(
         leases.ranges?.map(({ subnets, used }) => [subnets.join(), used]),
         [
@@ -69,7 +81,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       network?.attachments.map(({ connected, origin }) => [connected, origin]),
       [[request.netns, 'plugin']],
     );
-    assert.throws(() => removeNetwork(source, 'side'), new RegExp(`attached to it: ${request.netns}; .* disconnect`, 'u'));
+    assert.throws(
+      () => removeNetwork(source, 'side'),
+      new RegExp(`attached to it: ${request.netns}; .* disconnect`, 'u'),
+    );
     await disconnectNetwork(source, 'side', request.netns);
   });
 }

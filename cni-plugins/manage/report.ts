@@ -106,7 +106,9 @@ export interface ReportedAttachment {
 function withAlterations(report: NetworkReport, alterations: readonly LinkAlteration[]): NetworkReport {
   const of = (network: string, { id, interface: name, state }: ReportedAttachment): readonly string[] =>
     state === 'ready'
-      ? alterations.filter((one) => one.network === network && one.id === id && one.interface === name).flatMap(({ found }) => found)
+      ? alterations
+          .filter((one) => one.network === network && one.id === id && one.interface === name)
+          .flatMap(({ found }) => found)
       : [];
   return {
     ...report,
@@ -159,9 +161,14 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
   const { held, services } = readDatabase(databasePath);
   const known = new Set(networks.map(({ name }) => name));
   const lost = [...new Set(held.flatMap(({ network }) => (known.has(network) ? [] : [network])))];
-  const of = (name: string): Pick<ReportedNetwork, 'attachments'> & { readonly leased: readonly IpAddress[] } => {
+  const of = (
+    name: string,
+  ): Pick<ReportedNetwork, 'attachments'> & { readonly leased: readonly IpAddress[] } => {
     const own = held.filter(({ network }) => network === name);
-    return { attachments: own.flatMap(({ attachment }) => attachment ?? []), leased: own.flatMap(({ leases }) => leases) };
+    return {
+      attachments: own.flatMap(({ attachment }) => attachment ?? []),
+      leased: own.flatMap(({ leases }) => leases),
+    };
   };
   return {
     networks: [
@@ -171,7 +178,11 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
         const ranges = sets?.map((set) => leasedOf(set, leased));
         return {
           ...described(network),
-          leases: { used: leased.length, ...(sets !== undefined && { size: leaseCount(sets) }), ...(ranges !== undefined && { ranges }) },
+          leases: {
+            used: leased.length,
+            ...(sets !== undefined && { size: leaseCount(sets) }),
+            ...(ranges !== undefined && { ranges }),
+          },
           attachments,
           services: services.get(network.name) ?? [],
         };
@@ -218,11 +229,17 @@ function described(network: LoadedNetwork): Omit<ReportedNetwork, 'attachments' 
     way,
     cniVersion: list.cniVersion,
     classes: classesOf(network),
-    plugins: list.plugins.map(({ type, ipamType }) => (ipamType === undefined ? type : `${type}/${ipamType}`)),
+    plugins: list.plugins.map(({ type, ipamType }) =>
+      ipamType === undefined ? type : `${type}/${ipamType}`,
+    ),
     bridges: list.plugins.flatMap(({ type, config }) =>
       bareType(type) !== 'bridge'
         ? []
-        : [typeof config['bridge'] === 'string' && config['bridge'] !== '' ? config['bridge'] : defaultBridge],
+        : [
+            typeof config['bridge'] === 'string' && config['bridge'] !== ''
+              ? config['bridge']
+              : defaultBridge,
+          ],
     ),
     subnets: [...new Set(list.plugins.flatMap(({ config }) => subnetsIn(config['ipam'])))],
   };
@@ -231,7 +248,9 @@ function described(network: LoadedNetwork): Omit<ReportedNetwork, 'attachments' 
 /** Collects every `subnet` in an IPAM plugin's configuration. */
 function subnetsIn(value: unknown): string[] {
   if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([name, inner]) => (name === 'subnet' && typeof inner === 'string' ? [inner] : subnetsIn(inner)));
+  return Object.entries(value).flatMap(([name, inner]) =>
+    name === 'subnet' && typeof inner === 'string' ? [inner] : subnetsIn(inner),
+  );
 }
 
 interface Held {
@@ -241,7 +260,10 @@ interface Held {
   readonly attachment?: ReportedAttachment;
 }
 
-function readDatabase(databasePath: string): { held: readonly Held[]; services: ReturnType<typeof readNetworkServices> } {
+function readDatabase(databasePath: string): {
+  held: readonly Held[];
+  services: ReturnType<typeof readNetworkServices>;
+} {
   if (!existsSync(databasePath)) return { held: [], services: new Map() };
   const database = openReadOnly(databasePath);
   try {
@@ -254,7 +276,10 @@ function readDatabase(databasePath: string): { held: readonly Held[]; services: 
        FROM attachment ORDER BY number`,
     );
     const isGone = goneLinks();
-    return { held: ofPods([...rows].flatMap((row) => heldOf(row, isGone))), services: readNetworkServices(database) };
+    return {
+      held: ofPods([...rows].flatMap((row) => heldOf(row, isGone))),
+      services: readNetworkServices(database),
+    };
   } finally {
     database.close();
   }
@@ -265,7 +290,8 @@ function readDatabase(databasePath: string): { held: readonly Held[]; services: 
  * interface that a command added.
  */
 function ofPods(held: readonly Held[]): Held[] {
-  const placeOf = ({ network, attachment }: Held): string => [network, attachment?.id, attachment?.interface].join('\0');
+  const placeOf = ({ network, attachment }: Held): string =>
+    [network, attachment?.id, attachment?.interface].join('\0');
   const pods = new Map<string, ReportedAttachment>();
   const places = new Set<string>();
   for (const each of held)
@@ -277,7 +303,9 @@ function ofPods(held: readonly Held[]): Held[] {
     const { attachment, ...leased } = each;
     const pod = attachment?.origin === 'plugin' ? pods.get(attachment.id) : undefined;
     if (attachment === undefined || pod?.pod === undefined) return each;
-    return places.has(placeOf(each)) ? leased : { ...each, attachment: { ...attachment, namespace: pod.namespace ?? '', pod: pod.pod } };
+    return places.has(placeOf(each))
+      ? leased
+      : { ...each, attachment: { ...attachment, namespace: pod.namespace ?? '', pod: pod.pod } };
   });
 }
 
@@ -292,17 +320,29 @@ function goneLinks(): IsGone {
 function heldOf(row: SqlRow, isGone: IsGone): Held[] {
   const text = (name: string): string => String(row[name] ?? '');
   const stateWith = (links: readonly (string | undefined)[]): string =>
-    text('state') === 'ready' && links.some((link) => link !== undefined && isGone(text('realm'), link)) ? 'lost' : text('state');
+    text('state') === 'ready' && links.some((link) => link !== undefined && isGone(text('realm'), link))
+      ? 'lost'
+      : text('state');
   const spec = parseJson(text('spec')) as Partial<AttachmentSpec>;
   const leases = text('addresses')
     .split(',')
     .flatMap((hex) => (hex === '' ? [] : [leasedAddress(hex)]));
-  const base = { id: text('container_id'), state: text('state'), origin: text('origin') === 'pod' ? 'pod' : 'plugin' } as const;
+  const base = {
+    id: text('container_id'),
+    state: text('state'),
+    origin: text('origin') === 'pod' ? 'pod' : 'plugin',
+  } as const;
   if (isVirtualHolder(base.id, text('interface'))) return [{ network: text('network'), leases }];
   if (base.origin === 'plugin') {
     const connected = isConnectedId(base.id) && { connected: text('netns') };
     const state = stateWith(text('pairs').split(','));
-    const attachment = { ...base, state, interface: text('interface'), addresses: leases.map(formatIp), ...connected };
+    const attachment = {
+      ...base,
+      state,
+      interface: text('interface'),
+      addresses: leases.map(formatIp),
+      ...connected,
+    };
     return [{ network: text('network'), leases, attachment }];
   }
   const rules = parseJson(text('rules')) as object;
@@ -325,7 +365,11 @@ function heldOf(row: SqlRow, isGone: IsGone): Held[] {
       leases: [],
       attachment: {
         ...base,
-        state: stateWith((spec.further ?? []).flatMap(({ network, hostInterface }) => (network === link.network ? [hostInterface] : []))),
+        state: stateWith(
+          (spec.further ?? []).flatMap(({ network, hostInterface }) =>
+            network === link.network ? [hostInterface] : [],
+          ),
+        ),
         interface: link.interface,
         addresses: link.result?.ips.map(({ address }) => address) ?? [],
         namespace: own.namespace ?? '',
@@ -336,7 +380,8 @@ function heldOf(row: SqlRow, isGone: IsGone): Held[] {
 }
 
 /** Whether the host's end of the first interface is known. */
-const hasLink = (spec: Partial<AttachmentSpec>): boolean => isHeld({ interface: '', ...spec } as AttachmentSpec);
+const hasLink = (spec: Partial<AttachmentSpec>): boolean =>
+  isHeld({ interface: '', ...spec } as AttachmentSpec);
 
 /** Parses an address as the lease table stores it: 16 bytes, IPv4 as ::ffff:a.b.c.d. */
 function leasedAddress(hex: string): IpAddress {

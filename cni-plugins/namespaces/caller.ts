@@ -1,5 +1,13 @@
 import { fstatSync, statSync } from 'node:fs';
-import { NETLINK_NETFILTER, NETLINK_ROUTE, O_CLOEXEC, O_RDONLY, inNamespaces, openFile, openInRoot } from '../../base/kernel/index.ts';
+import {
+  NETLINK_NETFILTER,
+  NETLINK_ROUTE,
+  O_CLOEXEC,
+  O_RDONLY,
+  inNamespaces,
+  openFile,
+  openInRoot,
+} from '../../base/kernel/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -108,7 +116,8 @@ const sameNamespace = (fd: number): boolean => {
 function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Host {
   const { netnsFd } = caller;
   const hostNamespace = (): NamespaceId => (netnsFd === undefined ? ownNamespace() : fstatSync(netnsFd));
-  const path = (given: string): string => (caller.rootFd === undefined ? given : `/proc/self/fd/${caller.rootFd}/${given}`);
+  const path = (given: string): string =>
+    caller.rootFd === undefined ? given : `/proc/self/fd/${caller.rootFd}/${given}`;
   const kernelOf = (pod: PodNamespace | undefined, foundGone: (() => void) | undefined): ResourceKernel => ({
     host: { route, filter },
     ...(foundGone === undefined ? {} : { foundGone }),
@@ -116,19 +125,29 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
     inHost: inside,
     hostPath: path,
     inPod(body) {
-      if (pod === undefined) throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', '', "the pod's namespace is gone");
+      if (pod === undefined)
+        throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', '', "the pod's namespace is gone");
       return inNamespaces({ net: pod.netnsFd }, body);
     },
   });
   return {
-    namespaceId: namespaceIdOf(route.fd, netnsFd === undefined ? '/proc/thread-self/ns/net' : `/proc/self/fd/${netnsFd}`),
+    namespaceId: namespaceIdOf(
+      route.fd,
+      netnsFd === undefined ? '/proc/thread-self/ns/net' : `/proc/self/fd/${netnsFd}`,
+    ),
     route,
     filter,
     inside,
     path,
-    ...(caller.pid === undefined || caller.rootFd === undefined || sameRoot(caller.rootFd) ? {} : { pid: caller.pid }),
+    ...(caller.pid === undefined || caller.rootFd === undefined || sameRoot(caller.rootFd)
+      ? {}
+      : { pid: caller.pid }),
     withPod(netns, { lenient = false, ownAllowed = false, onlyRead = false, foundGone }, body) {
-      const entrance = { onlyRead, open: () => openNamespace(netns, caller), forbidden: ownAllowed ? ('any' as const) : hostNamespace() };
+      const entrance = {
+        onlyRead,
+        open: () => openNamespace(netns, caller),
+        forbidden: ownAllowed ? ('any' as const) : hostNamespace(),
+      };
       const state = { entered: false };
       try {
         return withPodNamespace(netns, entrance, (pod) => {
@@ -137,7 +156,8 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
         });
       } catch (thrown) {
         // An error that `body` throws must not be mistaken for a missing namespace.
-        if (state.entered || !lenient || !isPortcullisError(thrown) || !/^NETWORK_NETNS_/u.test(thrown.code)) throw thrown;
+        if (state.entered || !lenient || !isPortcullisError(thrown) || !/^NETWORK_NETNS_/u.test(thrown.code))
+          throw thrown;
         return body(kernelOf(undefined, foundGone));
       }
     },
@@ -159,7 +179,8 @@ const procNamespace = /^\/proc\/(?:\d+|self|thread-self)(?:\/task\/\d+)?\/ns\/ne
 const ownProcNamespace = /^\/proc\/(?:self|thread-self)(?:\/task\/\d+)?\/ns\/net$/u;
 
 function openNamespace(netns: string, { netnsFd, rootFd }: Caller): number {
-  if (netnsFd !== undefined && ownProcNamespace.test(netns)) return openFile(`/proc/self/fd/${netnsFd}`, O_RDONLY);
+  if (netnsFd !== undefined && ownProcNamespace.test(netns))
+    return openFile(`/proc/self/fd/${netnsFd}`, O_RDONLY);
   if (rootFd === undefined) return openFile(netns, O_RDONLY);
   if (procNamespace.test(netns)) return openFile(`/proc/self/fd/${rootFd}${netns}`, O_RDONLY);
   return openInRoot(rootFd, netns, { flags: O_RDONLY | O_CLOEXEC });

@@ -42,7 +42,10 @@ function claim(socket: NetlinkSocket): void {
       return socket.run([bindLogGroup(claimGroup)]);
     } catch (thrown) {
       if (!isRefusal(thrown, 'EPERM', 'EBUSY')) throw thrown;
-      const holder = holderOfLogGroup(readFileSync('/proc/thread-self/net/netfilter/nfnetlink_log', 'utf8'), claimGroup);
+      const holder = holderOfLogGroup(
+        readFileSync('/proc/thread-self/net/netfilter/nfnetlink_log', 'utf8'),
+        claimGroup,
+      );
       if (holder !== undefined) throw inUse(holder);
       // No process has it: its holder ended in between, or this process lacks the permission.
       if (attempt === attempts) throw thrown;
@@ -71,7 +74,9 @@ const mostNamed = 5;
 
 /** @param links links of pods that this root did not create */
 export function ofAnotherRoot(links: readonly Pick<Link, 'alias' | 'name'>[]): PortcullisError {
-  const named = links.slice(0, mostNamed).map(({ name, alias }) => (alias === '' ? name : `${name} (${alias})`));
+  const named = links
+    .slice(0, mostNamed)
+    .map(({ name, alias }) => (alias === '' ? name : `${name} (${alias})`));
   const more = links.length > mostNamed ? ` and ${links.length - mostNamed} more` : '';
   return new PortcullisError({
     code: 'NETWORK_LINKS_OF_ANOTHER_ROOT',

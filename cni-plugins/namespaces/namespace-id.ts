@@ -2,7 +2,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { AF_INET, SOCK_DGRAM, closeFd, isErrno, netnsCookie, socket } from '../../base/kernel/index.ts';
 
 /**
- * The id of the host network namespace of an attachment. Callers live in different ones (tests, nested nodes). Their addresses and ports are independent of each other, and everything in a namespace ends with
+ * The id of the host network namespace of an attachment. Callers live in different ones (tests, nested
+ * nodes). Their addresses and ports are independent of each other, and everything in a namespace ends with
  * it.
  */
 

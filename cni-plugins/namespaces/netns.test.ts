@@ -12,5 +12,6 @@ const opening = (errno: string) => () => {
 
 test('a namespace that could not be looked at is not taken for one that is gone', () => {
   assert.throws(opening('ENOENT'), { code: 'NETWORK_NETNS_MISSING' });
-  for (const errno of ['EMFILE', 'ENFILE', 'ENOMEM']) assert.throws(opening(errno), { code: `KERNEL_${errno}` });
+  for (const errno of ['EMFILE', 'ENFILE', 'ENOMEM'])
+    assert.throws(opening(errno), { code: `KERNEL_${errno}` });
 });

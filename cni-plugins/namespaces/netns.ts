@@ -1,5 +1,14 @@
 import { fstatSync, statSync } from 'node:fs';
-import { NETLINK_ROUTE, O_RDONLY, closeFd, enter, inNamespaces, isNamespaceOf, leavesUnknown, openFile } from '../../base/kernel/index.ts';
+import {
+  NETLINK_ROUTE,
+  O_RDONLY,
+  closeFd,
+  enter,
+  inNamespaces,
+  isNamespaceOf,
+  leavesUnknown,
+  openFile,
+} from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -80,14 +89,25 @@ function opened(path: string, open: (() => number) | undefined): number {
 function refuseOthers(path: string, fd: number, forbidden: NamespaceId | 'any'): void {
   const given = fstatSync(fd);
   if (given.dev !== ownNamespace().dev)
-    throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is no namespace: nothing is pinned there');
+    throw netnsFailure(
+      'NETWORK_NETNS_INVALID',
+      'invalid',
+      path,
+      'it is no namespace: nothing is pinned there',
+    );
   // nsfs contains namespaces of other types as well.
-  if (!isNamespaceOf(fd, 'net')) throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is a namespace of another kind');
+  if (!isNamespaceOf(fd, 'net'))
+    throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is a namespace of another kind');
   if (forbidden !== 'any' && given.ino === forbidden.ino)
     throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, "it is the caller's own namespace");
 }
 
-export function netnsFailure(code: string, kind: 'not-found' | 'invalid', path: string, why: string): PortcullisError {
+export function netnsFailure(
+  code: string,
+  kind: 'not-found' | 'invalid',
+  path: string,
+  why: string,
+): PortcullisError {
   return new PortcullisError({
     code,
     kind,

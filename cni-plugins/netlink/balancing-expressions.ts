@@ -39,7 +39,11 @@ const setOperations = { add: 0, refresh: 1, delete: 2 } as const;
 export function remember(
   operation: keyof typeof setOperations,
   set: string,
-  { key, value, milliseconds }: { readonly key: number; readonly value?: number; readonly milliseconds?: number },
+  {
+    key,
+    value,
+    milliseconds,
+  }: { readonly key: number; readonly value?: number; readonly milliseconds?: number },
 ): Buffer {
   const timeout = Buffer.alloc(8);
   timeout.writeBigUInt64BE(BigInt(milliseconds ?? 0));
@@ -62,7 +66,11 @@ export function resetTcp(): Buffer {
 
 /** Port unreachable: code 3 of ICMP (RFC 792), 4 of ICMPv6 (RFC 4443, section 3.1). */
 export function portUnreachable(family: 'ip' | 'ip6'): Buffer {
-  return expression('reject', attribute(1, be32(NFT_REJECT_ICMP_UNREACH)), attribute(2, Buffer.of(family === 'ip' ? 3 : 4)));
+  return expression(
+    'reject',
+    attribute(1, be32(NFT_REJECT_ICMP_UNREACH)),
+    attribute(2, Buffer.of(family === 'ip' ? 3 : 4)),
+  );
 }
 
 const NFT_FIB_RESULT_OIF = 1;

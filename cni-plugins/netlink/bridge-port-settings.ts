@@ -23,7 +23,10 @@ export interface PortSettings {
 }
 
 /** Sets, in one message, what a bridge port needs before it comes up. Absent settings stay unchanged. */
-export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = false, alias }: PortSettings): Request {
+export function setPortUp(
+  link: LinkName,
+  { hairpin, noOwnIpv6, onlyKnown = false, alias }: PortSettings,
+): Request {
   const settings = [
     ...(hairpin ? [attribute(IFLA_BRPORT_MODE, u8(1))] : []),
     ...(onlyKnown ? [attribute(IFLA_BRPORT_UNICAST_FLOOD, u8(0))] : []),
@@ -38,14 +41,23 @@ export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = fals
       ...(alias === undefined ? [] : [attribute(IFLA_IFALIAS, text(alias))]),
       ...(settings.length === 0
         ? []
-        : [nested(IFLA_LINKINFO, attribute(IFLA_INFO_SLAVE_KIND, text('bridge')), nested(IFLA_INFO_SLAVE_DATA, ...settings))]),
+        : [
+            nested(
+              IFLA_LINKINFO,
+              attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
+              nested(IFLA_INFO_SLAVE_DATA, ...settings),
+            ),
+          ]),
       ...(noOwnIpv6 ? [noOwnIpv6Attribute] : []),
     ]),
   };
 }
 
 /** Sets what a bridge port does besides forwarding. Refused (EINVAL) for a link that is not a bridge port. */
-export function setPort(link: LinkName, port: { readonly hairpin: boolean; readonly isolated: boolean }): Request {
+export function setPort(
+  link: LinkName,
+  port: { readonly hairpin: boolean; readonly isolated: boolean },
+): Request {
   return {
     what: 'set up the bridge port',
     on: nameOf(link),

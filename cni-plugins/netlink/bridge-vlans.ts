@@ -37,14 +37,28 @@ export function setVlanFiltering(index: number): Request {
     flags: 0,
     body: Buffer.concat([
       header(0, index),
-      nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text('bridge')), nested(IFLA_INFO_DATA, attribute(IFLA_BR_VLAN_FILTERING, u8(1)))),
+      nested(
+        IFLA_LINKINFO,
+        attribute(IFLA_INFO_KIND, text('bridge')),
+        nested(IFLA_INFO_DATA, attribute(IFLA_BR_VLAN_FILTERING, u8(1))),
+      ),
     ]),
   };
 }
 
 export function filtersVlans(socket: NetlinkSocket, index: number): boolean {
-  const answer = socket.ask({ what: 'look up the bridge', on: `#${index}`, type: RTM_GETLINK, flags: 0, body: header(0, index) })[0];
-  const info = attributesOf(answer === undefined ? Buffer.alloc(0) : (attributesOf(answer.body, 16).get(IFLA_LINKINFO) ?? Buffer.alloc(0)));
+  const answer = socket.ask({
+    what: 'look up the bridge',
+    on: `#${index}`,
+    type: RTM_GETLINK,
+    flags: 0,
+    body: header(0, index),
+  })[0];
+  const info = attributesOf(
+    answer === undefined
+      ? Buffer.alloc(0)
+      : (attributesOf(answer.body, 16).get(IFLA_LINKINFO) ?? Buffer.alloc(0)),
+  );
   return (
     attributesOf(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0))
       .get(IFLA_BR_VLAN_FILTERING)
@@ -78,7 +92,10 @@ export function addVlans(index: number, vlans: readonly PortVlan[], self = false
     on: `#${index}`,
     type: RTM_SETLINK,
     flags: 0,
-    body: Buffer.concat([header(AF_BRIDGE, index), nested(IFLA_AF_SPEC, ...flagsOf(self), ...vlans.map(vlanInfo))]),
+    body: Buffer.concat([
+      header(AF_BRIDGE, index),
+      nested(IFLA_AF_SPEC, ...flagsOf(self), ...vlans.map(vlanInfo)),
+    ]),
   };
 }
 

@@ -39,14 +39,27 @@ for (const [type, loopback, family, table] of [
       const [connection, ...others] = listConnections(netfilter, family, { protocol: 17, to, portTo: 7 });
       assert.ok(connection !== undefined && others.length === 0, 'the connection to port 7 alone');
       assert.equal(connection.answeringPort, port);
-      for (const address of [connection.from, connection.to, connection.answeredBy]) assert.deepEqual(address, to);
-      assert.equal(listConnections(netfilter, family, { to: Buffer.from(to).reverse() }).length, 0, 'another address');
+      for (const address of [connection.from, connection.to, connection.answeredBy])
+        assert.deepEqual(address, to);
+      assert.equal(
+        listConnections(netfilter, family, { to: Buffer.from(to).reverse() }).length,
+        0,
+        'another address',
+      );
       assert.equal(listConnections(netfilter, family, { to }).length, 2, 'whatever port');
-      assert.equal(listConnections(netfilter, family, { protocol: 17, portTo: 7 }).length, 1, 'whatever address');
+      assert.equal(
+        listConnections(netfilter, family, { protocol: 17, portTo: 7 }).length,
+        1,
+        'whatever address',
+      );
       assert.equal(listConnections(netfilter, family, { protocol: 6, to }).length, 0, 'another protocol');
       forget(netfilter, family, [connection]);
       assert.equal(listConnections(netfilter, family, { to, portTo: 7 }).length, 0);
-      assert.equal(listConnections(netfilter, family, { to, portTo: port }).length, 1, 'the other connection stands');
+      assert.equal(
+        listConnections(netfilter, family, { to, portTo: port }).length,
+        1,
+        'the other connection stands',
+      );
     } finally {
       netfilter.close();
       server.close();

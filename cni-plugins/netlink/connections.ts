@@ -42,7 +42,12 @@ export interface TrackedConnection {
   readonly key: readonly Uint8Array[];
 }
 
-const request = (what: string, family: 2 | 10, message: number, ...attributes: readonly Uint8Array[]): Request => ({
+const request = (
+  what: string,
+  family: 2 | 10,
+  message: number,
+  ...attributes: readonly Uint8Array[]
+): Request => ({
   what,
   on: 'conntrack',
   type: (NFNL_SUBSYS_CTNETLINK << 8) | message,
@@ -63,7 +68,11 @@ export interface Narrowing {
  * except the wanted one (ctnetlink_filter_match_tuple, seen in 6.18).
  * @param family AF_INET or AF_INET6
  */
-export function listConnections(socket: NetlinkSocket, family: 2 | 10, { protocol, to, portTo }: Narrowing = {}): TrackedConnection[] {
+export function listConnections(
+  socket: NetlinkSocket,
+  family: 2 | 10,
+  { protocol, to, portTo }: Narrowing = {},
+): TrackedConnection[] {
   // The kernel ignores a port without a protocol.
   const filter =
     protocol === undefined
@@ -77,12 +86,20 @@ export function listConnections(socket: NetlinkSocket, family: 2 | 10, { protoco
               ...(portTo === undefined ? [] : [attribute(CTA_PROTO_DST_PORT, be16(portTo))]),
             ),
           ),
-          nested(CTA_FILTER, attribute(1, u32(filterBy.protocol | (portTo === undefined ? 0 : filterBy.portTo))), attribute(2, u32(0))),
+          nested(
+            CTA_FILTER,
+            attribute(1, u32(filterBy.protocol | (portTo === undefined ? 0 : filterBy.portTo))),
+            attribute(2, u32(0)),
+          ),
         ];
   return socket
     .dump(request('list connections', family, IPCTNL_MSG_CT_GET, ...filter))
     .flatMap((message) => readConnection(message) ?? [])
-    .filter((connection) => (to === undefined || connection.to.equals(to)) && (portTo === undefined || connection.portTo === portTo));
+    .filter(
+      (connection) =>
+        (to === undefined || connection.to.equals(to)) &&
+        (portTo === undefined || connection.portTo === portTo),
+    );
 }
 
 const none = Buffer.alloc(0);
@@ -94,8 +111,14 @@ function readConnection(message: Received): TrackedConnection | undefined {
   const id = attributes.get(CTA_ID);
   if (original === undefined || reply === undefined || id === undefined) return undefined;
   const [first, back] = [attributesOf(original), attributesOf(reply)];
-  const [firstIp, backIp] = [attributesOf(first.get(CTA_TUPLE_IP) ?? none), attributesOf(back.get(CTA_TUPLE_IP) ?? none)];
-  const [firstProto, backProto] = [attributesOf(first.get(CTA_TUPLE_PROTO) ?? none), attributesOf(back.get(CTA_TUPLE_PROTO) ?? none)];
+  const [firstIp, backIp] = [
+    attributesOf(first.get(CTA_TUPLE_IP) ?? none),
+    attributesOf(back.get(CTA_TUPLE_IP) ?? none),
+  ];
+  const [firstProto, backProto] = [
+    attributesOf(first.get(CTA_TUPLE_PROTO) ?? none),
+    attributesOf(back.get(CTA_TUPLE_PROTO) ?? none),
+  ];
   const from = firstIp.get(CTA_IP_V4_SRC) ?? firstIp.get(CTA_IP_V6_SRC);
   const to = firstIp.get(CTA_IP_V4_DST) ?? firstIp.get(CTA_IP_V6_DST);
   const answeredBy = backIp.get(CTA_IP_V4_SRC) ?? backIp.get(CTA_IP_V6_SRC);
@@ -123,7 +146,13 @@ function readConnection(message: Received): TrackedConnection | undefined {
  * Forgets connections: the next packet of each begins a new one. A connection that has ended meanwhile is not
  * an error.
  */
-export function forget(socket: NetlinkSocket, family: 2 | 10, connections: readonly TrackedConnection[]): void {
+export function forget(
+  socket: NetlinkSocket,
+  family: 2 | 10,
+  connections: readonly TrackedConnection[],
+): void {
   if (connections.length > 0)
-    socket.send(connections.map(({ key }) => request('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...key)));
+    socket.send(
+      connections.map(({ key }) => request('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...key)),
+    );
 }

@@ -25,12 +25,15 @@ test('connections to a port are stale, except those that the kept address answer
 });
 
 test('a table of connections costs in proportion, however many ports are given back', async () => {
-  const stale = (n: number) => Array.from({ length: n }, (_, index) => ({ family: 2, protocol: tcp, port: index + 1 }) as const);
+  const stale = (n: number) =>
+    Array.from({ length: n }, (_, index) => ({ family: 2, protocol: tcp, port: index + 1 }) as const);
   await assertNearLinear(
     'connections and ports',
     (n) => {
       const isStale = staleAmong(stale(n));
-      return Array.from({ length: n }, (_, index) => isStale({ protocol: tcp, port: 65_535 - index, answeredBy: pod })).length;
+      return Array.from({ length: n }, (_, index) =>
+        isStale({ protocol: tcp, port: 65_535 - index, answeredBy: pod }),
+      ).length;
     },
     { n: 4000 },
   );

@@ -22,7 +22,12 @@ const CTA_PROTO_DST_PORT = 3;
 /** CTA_FILTER_F_CTA_PROTO_NUM of the kernel's net/netfilter/nf_internals.h (since 5.8). */
 const filterByProtocol = 1 << 3;
 
-const request = (what: string, family: number, message: number, ...attributes: readonly Uint8Array[]): Request => ({
+const request = (
+  what: string,
+  family: number,
+  message: number,
+  ...attributes: readonly Uint8Array[]
+): Request => ({
   what,
   on: 'conntrack',
   type: (NFNL_SUBSYS_CTNETLINK << 8) | message,
@@ -75,17 +80,24 @@ export interface StalePort {
  * for all ports of a family and protocol.
  */
 export function forgetConnections(socket: NetlinkSocket, stale: readonly StalePort[]): void {
-  for (const ports of Map.groupBy(stale, ({ family, protocol }) => `${family} ${protocol}`).values()) forgetGroup(socket, ports);
+  for (const ports of Map.groupBy(stale, ({ family, protocol }) => `${family} ${protocol}`).values())
+    forgetGroup(socket, ports);
 }
 
 /**
  * Returns the test whether a connection has to be forgotten. There may be a hundred thousand connections and
  * as many ports.
  */
-export function staleAmong(stale: readonly StalePort[]): (connection: Pick<Connection, 'protocol' | 'port' | 'answeredBy'>) => boolean {
+export function staleAmong(
+  stale: readonly StalePort[],
+): (connection: Pick<Connection, 'protocol' | 'port' | 'answeredBy'>) => boolean {
   const byPort = Map.groupBy(stale, ({ port }) => port);
   return ({ protocol: spoken, port, answeredBy }) =>
-    byPort.get(port)?.some(({ protocol, unless }) => protocol === spoken && (unless === undefined || !answeredBy.equals(unless))) === true;
+    byPort
+      .get(port)
+      ?.some(
+        ({ protocol, unless }) => protocol === spoken && (unless === undefined || !answeredBy.equals(unless)),
+      ) === true;
 }
 
 function forgetGroup(socket: NetlinkSocket, stale: readonly StalePort[]): void {
@@ -93,12 +105,20 @@ function forgetGroup(socket: NetlinkSocket, stale: readonly StalePort[]): void {
   if (first === undefined) return;
   const filter = [
     nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_PROTO, attribute(CTA_PROTO_NUM, u8(first.protocol)))),
-    nested(CTA_FILTER, attribute(CTA_FILTER_ORIG_FLAGS, u32(filterByProtocol)), attribute(CTA_FILTER_REPLY_FLAGS, u32(0))),
+    nested(
+      CTA_FILTER,
+      attribute(CTA_FILTER_ORIG_FLAGS, u32(filterByProtocol)),
+      attribute(CTA_FILTER_REPLY_FLAGS, u32(0)),
+    ),
   ];
   const isStale = staleAmong(stale);
   const found = socket
     .dump(request('list connections', first.family, IPCTNL_MSG_CT_GET, ...filter))
     .flatMap((message) => readConnection(message) ?? []);
   // ENOENT means that the connection has ended meanwhile, which is not an error.
-  socket.send(found.filter(isStale).map(({ key }) => request('forget a connection', first.family, IPCTNL_MSG_CT_DELETE, ...key)));
+  socket.send(
+    found
+      .filter(isStale)
+      .map(({ key }) => request('forget a connection', first.family, IPCTNL_MSG_CT_DELETE, ...key)),
+  );
 }

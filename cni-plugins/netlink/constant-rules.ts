@@ -1,4 +1,5 @@
-import { listRules, readRule } from './nftables.ts';
+import { listRules } from './nftables.ts';
+import { readRule } from './nft-answers.ts';
 import { changesBy, generationOf } from './nft-transactions.ts';
 import type { Table } from './nftables.ts';
 import type { NetlinkSocket } from './socket.ts';
@@ -12,7 +13,9 @@ import type { NetlinkSocket } from './socket.ts';
 export type ConstantRules = ReadonlyMap<string, number>;
 
 /** @param rules rules of a table, each beginning with its chain */
-export function countRules(rules: readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[]): ConstantRules {
+export function countRules(
+  rules: readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[],
+): ConstantRules {
   const counts = new Map<string, number>();
   for (const [chain] of rules) counts.set(chain, (counts.get(chain) ?? 0) + 1);
   return counts;
@@ -35,7 +38,12 @@ const looked = new WeakMap<NetlinkSocket, Looked>();
 const nameOf = ({ family, name }: Table): string => `${family} ${name}`;
 
 function lookedBy(filter: NetlinkSocket): Looked {
-  const found = looked.get(filter) ?? { generation: -1, changes: 0, counts: new Map<string, ConstantRules>(), lacking: new Set<string>() };
+  const found = looked.get(filter) ?? {
+    generation: -1,
+    changes: 0,
+    counts: new Map<string, ConstantRules>(),
+    lacking: new Set<string>(),
+  };
   looked.set(filter, found);
   return found;
 }
@@ -73,4 +81,5 @@ export function missingRules(filter: NetlinkSocket, table: Table, constant: Cons
  * Returns whether rules were missing at the last CHECK or repair. Returns it once, for the caller that
  * recreates them.
  */
-export const lackedRules = (filter: NetlinkSocket, table: Table): boolean => lookedBy(filter).lacking.delete(nameOf(table));
+export const lackedRules = (filter: NetlinkSocket, table: Table): boolean =>
+  lookedBy(filter).lacking.delete(nameOf(table));

@@ -65,7 +65,13 @@ const IPPROTO_FRAGMENT = 44;
  * there is no such header.
  */
 export function fragmentOffset(to: number): Buffer {
-  return expression('exthdr', attribute(1, be32(to)), attribute(2, u8(IPPROTO_FRAGMENT)), attribute(3, be32(2)), attribute(4, be32(2)));
+  return expression(
+    'exthdr',
+    attribute(1, be32(to)),
+    attribute(2, u8(IPPROTO_FRAGMENT)),
+    attribute(3, be32(2)),
+    attribute(4, be32(2)),
+  );
 }
 
 /** Writes bytes of the frame's own header, which has no checksum. */
@@ -90,8 +96,18 @@ export function differs(from: number, value: Uint8Array): Buffer {
 /** Matches a range with both ends included. The bytes are in network order. */
 export function within(from: number, low: Uint8Array, high: Uint8Array): readonly Buffer[] {
   return [
-    expression('cmp', attribute(1, be32(from)), attribute(2, be32(NFT_CMP_GTE)), nested(3, attribute(1, low))),
-    expression('cmp', attribute(1, be32(from)), attribute(2, be32(NFT_CMP_LTE)), nested(3, attribute(1, high))),
+    expression(
+      'cmp',
+      attribute(1, be32(from)),
+      attribute(2, be32(NFT_CMP_GTE)),
+      nested(3, attribute(1, low)),
+    ),
+    expression(
+      'cmp',
+      attribute(1, be32(from)),
+      attribute(2, be32(NFT_CMP_LTE)),
+      nested(3, attribute(1, high)),
+    ),
   ];
 }
 
@@ -99,7 +115,12 @@ const NFT_CMP_LTE = 3;
 const NFT_CMP_GTE = 5;
 
 /** Keeps only the bits of `mask`, and flips the bits of `flipped`. */
-export function masked(from: number, mask: Uint8Array, to = from, flipped: Uint8Array = new Uint8Array(mask.length)): Buffer {
+export function masked(
+  from: number,
+  mask: Uint8Array,
+  to = from,
+  flipped: Uint8Array = new Uint8Array(mask.length),
+): Buffer {
   return expression(
     'bitwise',
     attribute(1, be32(from)),
@@ -118,7 +139,12 @@ export function inSet(set: string, from: number): Buffer {
 const NFT_LOOKUP_F_INV = 1;
 
 export function notInSet(set: string, from: number): Buffer {
-  return expression('lookup', attribute(1, text(set)), attribute(2, be32(from)), attribute(5, be32(NFT_LOOKUP_F_INV)));
+  return expression(
+    'lookup',
+    attribute(1, text(set)),
+    attribute(2, be32(from)),
+    attribute(5, be32(NFT_LOOKUP_F_INV)),
+  );
 }
 
 /** Loads the map's value for the key. The rule ends if there is none. */
@@ -146,7 +172,12 @@ export function destinationIsLocal(scratch: number): readonly Buffer[] {
   const local = Buffer.alloc(4);
   local.writeUInt32LE(RTN_LOCAL);
   return [
-    expression('fib', attribute(1, be32(scratch)), attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)), attribute(3, be32(NFTA_FIB_F_DADDR))),
+    expression(
+      'fib',
+      attribute(1, be32(scratch)),
+      attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)),
+      attribute(3, be32(NFTA_FIB_F_DADDR)),
+    ),
     equals(scratch, local),
   ];
 }
@@ -154,21 +185,46 @@ export function destinationIsLocal(scratch: number): readonly Buffer[] {
 const NFTA_FIB_F_SADDR = 1;
 
 const sourceType = (scratch: number): Buffer =>
-  expression('fib', attribute(1, be32(scratch)), attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)), attribute(3, be32(NFTA_FIB_F_SADDR)));
+  expression(
+    'fib',
+    attribute(1, be32(scratch)),
+    attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)),
+    attribute(3, be32(NFTA_FIB_F_SADDR)),
+  );
 
 /** Matches if the source is an address of this host. */
-export const sourceIsLocal = (scratch: number): readonly Buffer[] => [sourceType(scratch), equals(scratch, u32(RTN_LOCAL))];
+export const sourceIsLocal = (scratch: number): readonly Buffer[] => [
+  sourceType(scratch),
+  equals(scratch, u32(RTN_LOCAL)),
+];
 
 /** Matches if the source is not an address of this host. */
-export const sourceIsForeign = (scratch: number): readonly Buffer[] => [sourceType(scratch), differs(scratch, u32(RTN_LOCAL))];
+export const sourceIsForeign = (scratch: number): readonly Buffer[] => [
+  sourceType(scratch),
+  differs(scratch, u32(RTN_LOCAL)),
+];
 
-const connectionKeys = { state: 0, direction: 1, protocol: 10, portFrom: 11, portTo: 12, from4: 19, to4: 20, from6: 21, to6: 22 } as const;
+const connectionKeys = {
+  state: 0,
+  direction: 1,
+  protocol: 10,
+  portFrom: 11,
+  portTo: 12,
+  from4: 19,
+  to4: 20,
+  from6: 21,
+  to6: 22,
+} as const;
 
 /**
  * Loads a property of the packet's connection. The rule ends if there is no connection (`state` is always
  * known), or if it is of the other family.
  */
-export function connection(key: keyof typeof connectionKeys, direction: 'original' | 'reply' | undefined, to: number): Buffer {
+export function connection(
+  key: keyof typeof connectionKeys,
+  direction: 'original' | 'reply' | undefined,
+  to: number,
+): Buffer {
   return expression(
     'ct',
     attribute(1, be32(to)),
@@ -188,14 +244,23 @@ const IPS_DST_NAT = 1 << 5;
 function translatedBit(scratch: number): readonly Buffer[] {
   const bit = Buffer.alloc(4);
   bit.writeUInt32LE(IPS_DST_NAT);
-  return [expression('ct', attribute(1, be32(scratch)), attribute(2, be32(NFT_CT_STATUS))), masked(scratch, bit)];
+  return [
+    expression('ct', attribute(1, be32(scratch)), attribute(2, be32(NFT_CT_STATUS))),
+    masked(scratch, bit),
+  ];
 }
 
 /** Matches if the destination of the connection was translated. */
-export const destinationTranslated = (scratch: number): readonly Buffer[] => [...translatedBit(scratch), differs(scratch, Buffer.alloc(4))];
+export const destinationTranslated = (scratch: number): readonly Buffer[] => [
+  ...translatedBit(scratch),
+  differs(scratch, Buffer.alloc(4)),
+];
 
 /** Matches if the destination was not translated, or not yet. */
-export const destinationAsSent = (scratch: number): readonly Buffer[] => [...translatedBit(scratch), equals(scratch, Buffer.alloc(4))];
+export const destinationAsSent = (scratch: number): readonly Buffer[] => [
+  ...translatedBit(scratch),
+  equals(scratch, Buffer.alloc(4)),
+];
 
 /** Loads the port to which the connection was first sent. */
 export function originalPort(to: number): Buffer {

@@ -38,5 +38,7 @@ export function familyNumber(generic: NetlinkSocket, name: string): number | und
   const answer = generic.find(getFamily(name), 'ENOENT');
   if (answer === undefined) return undefined;
   const { attributes } = genlBody(answer.body);
-  return textOf(attributes.get(CTRL_ATTR_FAMILY_NAME)) === name ? attributes.get(CTRL_ATTR_FAMILY_ID)?.readUInt16LE(0) : undefined;
+  return textOf(attributes.get(CTRL_ATTR_FAMILY_NAME)) === name
+    ? attributes.get(CTRL_ATTR_FAMILY_ID)?.readUInt16LE(0)
+    : undefined;
 }

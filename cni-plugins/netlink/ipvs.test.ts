@@ -12,11 +12,18 @@ const plain = (bytes: Uint8Array): number[] => [...bytes];
 
 const family = fc.constantFrom<2 | 10>(2, 10);
 const port = fc.integer({ min: 1, max: 65535 });
-const addressOf = (of: 2 | 10): fc.Arbitrary<Uint8Array> => fc.uint8Array({ minLength: of === 2 ? 4 : 16, maxLength: of === 2 ? 4 : 16 });
+const addressOf = (of: 2 | 10): fc.Arbitrary<Uint8Array> =>
+  fc.uint8Array({ minLength: of === 2 ? 4 : 16, maxLength: of === 2 ? 4 : 16 });
 const key = family.chain((of) =>
   fc.oneof(
-    fc.record({ family: fc.constant(of), protocol: fc.constantFrom(6, 17, 132), address: addressOf(of), port }, { noNullPrototype: true }),
-    fc.record({ family: fc.constant(of), mark: fc.integer({ min: 1, max: 0xffffffff }) }, { noNullPrototype: true }),
+    fc.record(
+      { family: fc.constant(of), protocol: fc.constantFrom(6, 17, 132), address: addressOf(of), port },
+      { noNullPrototype: true },
+    ),
+    fc.record(
+      { family: fc.constant(of), mark: fc.integer({ min: 1, max: 0xffffffff }) },
+      { noNullPrototype: true },
+    ),
   ),
 );
 const service: fc.Arbitrary<IpvsService> = fc.record(
@@ -32,7 +39,10 @@ const service: fc.Arbitrary<IpvsService> = fc.record(
 const comparable = (value: IpvsService | undefined): unknown =>
   value === undefined
     ? undefined
-    : { ...value, key: 'mark' in value.key ? value.key : { ...value.key, address: plain(value.key.address) } };
+    : {
+        ...value,
+        key: 'mark' in value.key ? value.key : { ...value.key, address: plain(value.key.address) },
+      };
 
 test('a service survives the wire', () => {
   fc.assert(
@@ -61,7 +71,10 @@ test('a destination survives the wire', () => {
         ),
       ),
       ([of, given]) => {
-        const read = readDestination({ body: Buffer.from(requests.newDestination(of, given).body) }, of.family);
+        const read = readDestination(
+          { body: Buffer.from(requests.newDestination(of, given).body) },
+          of.family,
+        );
         assert.deepEqual(
           { ...read, address: plain(read?.address ?? new Uint8Array()) },
           { ...given, address: plain(given.address), active: 0, inactive: 0, connections: 0n },
@@ -74,7 +87,11 @@ test('a destination survives the wire', () => {
 test('time-outs survive the wire', () => {
   fc.assert(
     fc.property(fc.nat(), fc.nat(), fc.nat(), (tcp, tcpFin, udp) => {
-      assert.deepEqual(readTimeouts({ body: Buffer.from(requests.setTimeouts({ tcp, tcpFin, udp }).body) }), { tcp, tcpFin, udp });
+      assert.deepEqual(readTimeouts({ body: Buffer.from(requests.setTimeouts({ tcp, tcpFin, udp }).body) }), {
+        tcp,
+        tcpFin,
+        udp,
+      });
     }),
   );
 });

@@ -30,7 +30,18 @@ const IPVS_CMD_ATTR_TIMEOUT_TCP = 4;
 const IPVS_CMD_ATTR_TIMEOUT_TCP_FIN = 5;
 const IPVS_CMD_ATTR_TIMEOUT_UDP = 6;
 
-const svc = { af: 1, protocol: 2, address: 3, port: 4, mark: 5, scheduler: 6, flags: 7, timeout: 8, netmask: 9, stats64: 12 } as const;
+const svc = {
+  af: 1,
+  protocol: 2,
+  address: 3,
+  port: 4,
+  mark: 5,
+  scheduler: 6,
+  flags: 7,
+  timeout: 8,
+  netmask: 9,
+  stats64: 12,
+} as const;
 const dest = {
   address: 1,
   port: 2,
@@ -56,7 +67,12 @@ export type IpvsForwarding = keyof typeof forwardingNumbers;
 
 /** Selects a service: by address, protocol and port, or by the mark of the packet. */
 export type IpvsServiceKey =
-  | { readonly family: 2 | 10; readonly protocol: number; readonly address: Uint8Array; readonly port: number }
+  | {
+      readonly family: 2 | 10;
+      readonly protocol: number;
+      readonly address: Uint8Array;
+      readonly port: number;
+    }
   | { readonly family: 2 | 10; readonly mark: number };
 
 export interface IpvsService {
@@ -171,25 +187,42 @@ export interface IpvsRequests {
 
 /** @param family the kernel's number for `IPVS` (`familyNumber` of genl.ts) */
 export function ipvsRequests(family: number): IpvsRequests {
-  const request = (what: string, on: string, command: keyof typeof commands, ...attributes: readonly Buffer[]): Request => ({
+  const request = (
+    what: string,
+    on: string,
+    command: keyof typeof commands,
+    ...attributes: readonly Buffer[]
+  ): Request => ({
     what,
     on,
     type: family,
     flags: NLM_F_ACK,
     body: Buffer.concat([genlHeader(commands[command], version), ...attributes]),
   });
-  const byKey = (what: string, key: IpvsServiceKey, command: keyof typeof commands, ...more: readonly Buffer[]): Request =>
+  const byKey = (
+    what: string,
+    key: IpvsServiceKey,
+    command: keyof typeof commands,
+    ...more: readonly Buffer[]
+  ): Request =>
     request(what, named(key), command, nested(IPVS_CMD_ATTR_SERVICE, ...keyAttributes(key)), ...more);
   return {
-    newService: (service) => request('add the IPVS service', named(service.key), 'newService', serviceAttributes(service)),
-    setService: (service) => request('change the IPVS service', named(service.key), 'setService', serviceAttributes(service)),
+    newService: (service) =>
+      request('add the IPVS service', named(service.key), 'newService', serviceAttributes(service)),
+    setService: (service) =>
+      request('change the IPVS service', named(service.key), 'setService', serviceAttributes(service)),
     deleteService: (key) => byKey('delete the IPVS service', key, 'delService'),
     getService: (key) => ({ ...byKey('look up the IPVS service', key, 'getService'), flags: 0 }),
     listServices: () => ({ ...request('list the IPVS services', '', 'getService'), flags: 0 }),
     newDestination: (key, destination) =>
       byKey('add an IPVS destination', key, 'newDestination', destinationAttributes(key.family, destination)),
     setDestination: (key, destination) =>
-      byKey('change an IPVS destination', key, 'setDestination', destinationAttributes(key.family, destination)),
+      byKey(
+        'change an IPVS destination',
+        key,
+        'setDestination',
+        destinationAttributes(key.family, destination),
+      ),
     deleteDestination: (key, { address, port }) =>
       byKey(
         'delete an IPVS destination',
@@ -216,9 +249,12 @@ export function ipvsRequests(family: number): IpvsRequests {
   };
 }
 
-const number32 = (value: Buffer | undefined): number => (value === undefined || value.length < 4 ? 0 : value.readUInt32LE(0));
-const number16 = (value: Buffer | undefined): number => (value === undefined || value.length < 2 ? 0 : value.readUInt16LE(0));
-const port16 = (value: Buffer | undefined): number => (value === undefined || value.length < 2 ? 0 : value.readUInt16BE(0));
+const number32 = (value: Buffer | undefined): number =>
+  value === undefined || value.length < 4 ? 0 : value.readUInt32LE(0);
+const number16 = (value: Buffer | undefined): number =>
+  value === undefined || value.length < 2 ? 0 : value.readUInt16LE(0);
+const port16 = (value: Buffer | undefined): number =>
+  value === undefined || value.length < 2 ? 0 : value.readUInt16BE(0);
 const narrow = (family: number, wide: Buffer | undefined): Buffer =>
   Buffer.from((wide ?? Buffer.alloc(16)).subarray(0, family === 2 ? 4 : 16));
 
@@ -251,7 +287,10 @@ const forwardings = new Map<number, IpvsForwarding>(
 );
 
 /** @param family the family of its service, which older kernels do not repeat */
-export function readDestination(message: Pick<Received, 'body'>, family: 2 | 10): ListedDestination | undefined {
+export function readDestination(
+  message: Pick<Received, 'body'>,
+  family: 2 | 10,
+): ListedDestination | undefined {
   const outer = genlBody(message.body).attributes.get(IPVS_CMD_ATTR_DEST);
   if (outer === undefined) return undefined;
   const fields = attributesOf(outer);
@@ -259,7 +298,8 @@ export function readDestination(message: Pick<Received, 'body'>, family: 2 | 10)
   return {
     address: narrow(number16(fields.get(dest.family)) || family, fields.get(dest.address)),
     port: port16(fields.get(dest.port)),
-    forwarding: forwardings.get(number32(fields.get(dest.forwarding)) & IP_VS_CONN_F_FWD_MASK) ?? 'masquerade',
+    forwarding:
+      forwardings.get(number32(fields.get(dest.forwarding)) & IP_VS_CONN_F_FWD_MASK) ?? 'masquerade',
     weight: number32(fields.get(dest.weight)),
     active: number32(fields.get(dest.active)),
     inactive: number32(fields.get(dest.inactive)),

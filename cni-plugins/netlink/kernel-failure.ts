@@ -1,7 +1,9 @@
 import { constants } from 'node:os';
 import { PortcullisError } from '../../base/errors/index.ts';
 
-const names = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+const names = new Map<number, string>(
+  Object.entries(constants.errno).map(([name, number]) => [number, name]),
+);
 // Numbers with two names, and numbers that Node does not name: asm-generic/errno.h and linux/errno.h.
 names.set(constants.errno.EAGAIN, 'EAGAIN');
 names.set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
@@ -30,7 +32,9 @@ export function kernelRefused(attempt: Attempt, errno: number, words?: string): 
     attempted: attempt.what,
     on: attempt.on,
     why: words === undefined ? `the kernel answered ${name}` : `the kernel answered ${name}: ${words}`,
-    fix: fixes[name] ?? 'see the kernel log; `portcullis doctor` lists the kernel features that the network needs',
+    fix:
+      fixes[name] ??
+      'see the kernel log; `portcullis doctor` lists the kernel features that the network needs',
     details: { errno: name, ...(words === undefined ? {} : { kernel: words }) },
   });
 }

@@ -80,7 +80,11 @@ export function openLinkEvents(): LinkEvents {
   };
 }
 
-function note(message: Received, gone: Drained['gone'][number][], changed: Map<number, Drained['changed'][number]>): void {
+function note(
+  message: Received,
+  gone: Drained['gone'][number][],
+  changed: Map<number, Drained['changed'][number]>,
+): void {
   if (message.type !== RTM_DELLINK && message.type !== RTM_NEWLINK) return;
   const link = readLink(message);
   const ofPort = message.body.readUInt8(0) === AF_BRIDGE;

@@ -100,7 +100,8 @@ export interface NewLink {
 export function createLink(link: NewLink): Request {
   const data = dataOf(link.of);
   // A VXLAN names the link below in its own data, where it may be absent.
-  const lower = link.parent === undefined ? [] : link.of.kind === 'vxlan' ? [attribute(3, u32(link.parent))] : [];
+  const lower =
+    link.parent === undefined ? [] : link.of.kind === 'vxlan' ? [attribute(3, u32(link.parent))] : [];
   return {
     what: `create the ${link.of.kind} link`,
     on: link.name,
@@ -109,12 +110,18 @@ export function createLink(link: NewLink): Request {
     body: Buffer.concat([
       Buffer.alloc(linkHeaderLength),
       attribute(IFLA_IFNAME, text(link.name)),
-      ...(link.parent === undefined || link.of.kind === 'vxlan' ? [] : [attribute(IFLA_LINK, u32(link.parent))]),
+      ...(link.parent === undefined || link.of.kind === 'vxlan'
+        ? []
+        : [attribute(IFLA_LINK, u32(link.parent))]),
       ...(link.master === undefined ? [] : [attribute(IFLA_MASTER, u32(link.master))]),
       ...(link.mac === undefined ? [] : [attribute(IFLA_ADDRESS, link.mac)]),
       ...(link.mtu === undefined ? [] : [attribute(IFLA_MTU, u32(link.mtu))]),
       ...(link.netnsFd === undefined ? [] : [attribute(IFLA_NET_NS_FD, u32(link.netnsFd))]),
-      nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text(link.of.kind)), nested(IFLA_INFO_DATA, ...lower, ...data)),
+      nested(
+        IFLA_LINKINFO,
+        attribute(IFLA_INFO_KIND, text(link.of.kind)),
+        nested(IFLA_INFO_DATA, ...lower, ...data),
+      ),
     ]),
   };
 }
@@ -128,7 +135,10 @@ export function changeMode(index: number, of: Extract<LinkKind, { readonly kind:
     on: `#${index}`,
     type: RTM_NEWLINK,
     flags: 0,
-    body: Buffer.concat([header, nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text(of.kind)), nested(IFLA_INFO_DATA, ...dataOf(of)))]),
+    body: Buffer.concat([
+      header,
+      nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text(of.kind)), nested(IFLA_INFO_DATA, ...dataOf(of))),
+    ]),
   };
 }
 
@@ -165,7 +175,11 @@ export function createPair(
       attribute(IFLA_ADDRESS, host.mac),
       ...(host.group === undefined ? [] : [attribute(IFLA_GROUP, u32(host.group))]),
       ...ownMtu,
-      nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text('veth')), nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))),
+      nested(
+        IFLA_LINKINFO,
+        attribute(IFLA_INFO_KIND, text('veth')),
+        nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer)),
+      ),
     ]),
   };
 }

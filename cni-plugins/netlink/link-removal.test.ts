@@ -15,9 +15,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     shell('ip link add br0 type bridge; ip link set br0 up');
     // More than are removed in other threads at once.
     for (let round = 0; round < 6; round += 1) {
-      shell('ip link add one type veth peer name two; ip link set one master br0; ip link set one up; ip link set two up');
+      shell(
+        'ip link add one type veth peer name two; ip link set one master br0; ip link set one up; ip link set two up',
+      );
       removeLink(route, indexOf('one'), open);
-      assert.deepEqual([lookUp(route, { name: 'one' }), lookUp(route, { name: 'two' })], [undefined, undefined]);
+      assert.deepEqual(
+        [lookUp(route, { name: 'one' }), lookUp(route, { name: 'two' })],
+        [undefined, undefined],
+      );
       assert.doesNotMatch(shell('ip -o link'), /one|two/u);
     }
     // A request in another thread must not affect a later link.

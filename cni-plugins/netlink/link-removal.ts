@@ -27,7 +27,11 @@ export function removeLink(route: NetlinkSocket, index: number, open: () => Netl
   const exists = (): boolean => route.find(getLink({ index }), 'ENODEV') !== undefined;
   if (underWay < most) {
     removeApart(index, open);
-    for (const deadline = performance.now() + patienceMs; performance.now() < deadline; Atomics.wait(sleepCell, 0, 0, pauseMs))
+    for (
+      const deadline = performance.now() + patienceMs;
+      performance.now() < deadline;
+      Atomics.wait(sleepCell, 0, 0, pauseMs)
+    )
       if (!exists()) return;
   }
   // The request was refused, or every thread of the pool waits for a disk: this call needs the kernel's own

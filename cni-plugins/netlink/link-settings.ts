@@ -80,13 +80,19 @@ function header(index: number, flags = 0, change = 0): Buffer {
 }
 
 /** Returns a link by name or index, or undefined if there is none. */
-export function findLink(socket: NetlinkSocket, by: { readonly name: string } | { readonly index: number }): LinkSettings | undefined {
+export function findLink(
+  socket: NetlinkSocket,
+  by: { readonly name: string } | { readonly index: number },
+): LinkSettings | undefined {
   const request: Request = {
     what: 'look up the link',
     on: 'name' in by ? by.name : `#${by.index}`,
     type: RTM_GETLINK,
     flags: 0,
-    body: Buffer.concat([...('name' in by ? [header(0), attribute(IFLA_IFNAME, text(by.name))] : [header(by.index)]), withoutCounters]),
+    body: Buffer.concat([
+      ...('name' in by ? [header(0), attribute(IFLA_IFNAME, text(by.name))] : [header(by.index)]),
+      withoutCounters,
+    ]),
   };
   // ERANGE: the name is longer than any valid name.
   const answer = socket.find(request, 'ENODEV', 'ERANGE');
@@ -95,7 +101,13 @@ export function findLink(socket: NetlinkSocket, by: { readonly name: string } | 
 
 export function listSettings(socket: NetlinkSocket): LinkSettings[] {
   return socket
-    .dump({ what: 'list links', on: '', type: RTM_GETLINK, flags: 0, body: Buffer.concat([header(0), withoutCounters]) })
+    .dump({
+      what: 'list links',
+      on: '',
+      type: RTM_GETLINK,
+      flags: 0,
+      body: Buffer.concat([header(0), withoutCounters]),
+    })
     .map(readSettings);
 }
 
@@ -109,7 +121,9 @@ const change = (what: string, index: number, body: readonly Uint8Array[]): Reque
 
 export function setFlag(index: number, flag: keyof typeof linkFlags, on: boolean): Request {
   const bit = linkFlags[flag];
-  return change(`${on ? 'set' : 'clear'} the flag ${flag} of the link`, index, [header(index, on ? bit : 0, bit)]);
+  return change(`${on ? 'set' : 'clear'} the flag ${flag} of the link`, index, [
+    header(index, on ? bit : 0, bit),
+  ]);
 }
 
 export const setMac = (index: number, mac: string): Request =>
@@ -119,10 +133,16 @@ export const setMtu = (index: number, mtu: number): Request =>
   change('set the MTU of the link', index, [header(index), attribute(IFLA_MTU, u32(mtu))]);
 
 export const setQueueLength = (index: number, length: number): Request =>
-  change('set the transmit queue length of the link', index, [header(index), attribute(IFLA_TXQLEN, u32(length))]);
+  change('set the transmit queue length of the link', index, [
+    header(index),
+    attribute(IFLA_TXQLEN, u32(length)),
+  ]);
 
 export const setAlias = (index: number, alias: string): Request =>
-  change('set the alias of the link', index, [header(index), attribute(IFLA_IFALIAS, alias === '' ? Buffer.alloc(0) : text(alias))]);
+  change('set the alias of the link', index, [
+    header(index),
+    attribute(IFLA_IFALIAS, alias === '' ? Buffer.alloc(0) : text(alias)),
+  ]);
 
 /** Works only while the link is down, on kernels before 6.2. */
 export const rename = (index: number, name: string): Request =>

@@ -1,4 +1,16 @@
-import { attribute, attributesOf, nested, text, textOf, u32, u8, NLM_F_CREATE, NLM_F_EXCL, withoutCounters, zeros } from './wire.ts';
+import {
+  attribute,
+  attributesOf,
+  nested,
+  text,
+  textOf,
+  u32,
+  u8,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  withoutCounters,
+  zeros,
+} from './wire.ts';
 import type { Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
@@ -56,7 +68,9 @@ export type LinkName = { readonly index: number } | { readonly name: string };
 
 /** Returns the header of a message about a link, and its name if it has no index yet. */
 export function target(link: LinkName, options: { flags?: number; change?: number } = {}): Buffer[] {
-  return 'index' in link ? [linkHeader({ ...options, index: link.index })] : [linkHeader(options), attribute(IFLA_IFNAME, text(link.name))];
+  return 'index' in link
+    ? [linkHeader({ ...options, index: link.index })]
+    : [linkHeader(options), attribute(IFLA_IFNAME, text(link.name))];
 }
 
 /** Returns the link as errors name it. */
@@ -138,7 +152,11 @@ export function createVeth(pair: VethPair): Request {
       attribute(IFLA_GROUP, u32(pair.group)),
       attribute(IFLA_MASTER, u32(pair.master)),
       ...oneQueue,
-      nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text('veth')), nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))),
+      nested(
+        IFLA_LINKINFO,
+        attribute(IFLA_INFO_KIND, text('veth')),
+        nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer)),
+      ),
     ]),
   };
 }
@@ -196,7 +214,10 @@ export function setRouteLocalnet(link: LinkName): Request {
     flags: 0,
     body: Buffer.concat([
       ...target(link),
-      nested(IFLA_AF_SPEC, nested(AF_INET, nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ROUTE_LOCALNET, u32(1))))),
+      nested(
+        IFLA_AF_SPEC,
+        nested(AF_INET, nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ROUTE_LOCALNET, u32(1)))),
+      ),
     ]),
   };
 }
@@ -213,13 +234,19 @@ export function setArpNotify(link: LinkName): Request {
     flags: 0,
     body: Buffer.concat([
       ...target(link),
-      nested(IFLA_AF_SPEC, nested(AF_INET, nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ARP_NOTIFY, u32(1))))),
+      nested(
+        IFLA_AF_SPEC,
+        nested(AF_INET, nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ARP_NOTIFY, u32(1)))),
+      ),
     ]),
   };
 }
 
 /** Keeps IPv6 from generating addresses: see {@link setNoOwnIpv6}. */
-export const noOwnIpv6Attribute = nested(IFLA_AF_SPEC, nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE))));
+export const noOwnIpv6Attribute = nested(
+  IFLA_AF_SPEC,
+  nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE))),
+);
 
 /**
  * Keeps IPv6 from generating addresses on the link, so it sends no packets of its own either. Refused at a
@@ -236,7 +263,13 @@ export function setNoOwnIpv6(link: LinkName): Request {
 }
 
 export function deleteLink(link: LinkName): Request {
-  return { what: 'delete the link', on: nameOf(link), type: RTM_DELLINK, flags: 0, body: Buffer.concat(target(link)) };
+  return {
+    what: 'delete the link',
+    on: nameOf(link),
+    type: RTM_DELLINK,
+    flags: 0,
+    body: Buffer.concat(target(link)),
+  };
 }
 
 /** Deletes all links of a group at once, which takes two RCU grace periods for all instead of for each. */
@@ -338,7 +371,9 @@ export function readLink(message: Received): Link {
     promiscuous: (message.body.readUInt32LE(8) & IFF_PROMISC) !== 0,
     ...(state === undefined ? {} : { portState: state }),
     ...(peerNamespace === undefined ? {} : { peerNamespace }),
-    ...(isPort ? { hairpin: ofPort(IFLA_BRPORT_MODE) === 1, isolated: ofPort(IFLA_BRPORT_ISOLATED) === 1 } : {}),
+    ...(isPort
+      ? { hairpin: ofPort(IFLA_BRPORT_MODE) === 1, isolated: ofPort(IFLA_BRPORT_ISOLATED) === 1 }
+      : {}),
   };
 }
 

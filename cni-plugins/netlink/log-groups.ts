@@ -20,7 +20,10 @@ export function bindLogGroup(group: number): Request {
     type: (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_CONFIG,
     flags: 0,
     // struct nfgenmsg with the group in network order; struct nfulnl_msg_config_cmd has one byte.
-    body: Buffer.concat([Buffer.of(0, 0, group >> 8, group & 0xff), attribute(NFULA_CFG_CMD, Buffer.of(NFULNL_CFG_CMD_BIND))]),
+    body: Buffer.concat([
+      Buffer.of(0, 0, group >> 8, group & 0xff),
+      attribute(NFULA_CFG_CMD, Buffer.of(NFULNL_CFG_CMD_BIND)),
+    ]),
   };
 }
 

@@ -77,7 +77,9 @@ export function openNamespaceEvents(): NamespaceEvents {
           if (namespace === undefined) continue;
           changed.add(namespace);
           if (length > buffer.length) lossy.add(namespace);
-          else for (const message of decodeMessages(buffer.subarray(0, length))) note(message, namespace, lossy, down);
+          else
+            for (const message of decodeMessages(buffer.subarray(0, length)))
+              note(message, namespace, lossy, down);
         } catch (thrown) {
           // More events arrived than the socket holds. The kernel says so once, and the events in the socket
           // can still be read.
@@ -92,7 +94,12 @@ export function openNamespaceEvents(): NamespaceEvents {
   };
 }
 
-function note({ type, body }: Received, namespace: number, lossy: Set<number>, down: Map<string, number>): void {
+function note(
+  { type, body }: Received,
+  namespace: number,
+  lossy: Set<number>,
+  down: Map<string, number>,
+): void {
   if (type === RTM_DELADDR || type === RTM_DELROUTE || type === RTM_DELLINK) lossy.add(namespace);
   if (type !== RTM_NEWLINK) return;
   const link = `${namespace} ${body.readInt32LE(4)}`;

@@ -41,7 +41,9 @@ export function numberOf(route: NetlinkSocket, fd: number): number {
 
 function read(route: NetlinkSocket, fd: number): number {
   const answer = route.ask(find(fd))[0];
-  return answer === undefined ? notAssigned : (attributesOf(answer.body, 4).get(NETNSA_NSID)?.readInt32LE(0) ?? notAssigned);
+  return answer === undefined
+    ? notAssigned
+    : (attributesOf(answer.body, 4).get(NETNSA_NSID)?.readInt32LE(0) ?? notAssigned);
 }
 
 /**
@@ -49,7 +51,12 @@ function read(route: NetlinkSocket, fd: number): number {
  * tell, and then the answer is true.
  */
 export function isGiven(route: NetlinkSocket, number: number): boolean {
-  const asked = request('look up the namespace of the number', String(number), RTM_GETNSID, attribute(NETNSA_NSID, u32(number)));
+  const asked = request(
+    'look up the namespace of the number',
+    String(number),
+    RTM_GETNSID,
+    attribute(NETNSA_NSID, u32(number)),
+  );
   const [outcome] = route.exchange([asked]);
   return outcome?.refused?.errno !== 'ENOENT';
 }

@@ -59,17 +59,44 @@ const isZero = (mac: Uint8Array): boolean => mac.every((byte) => byte === 0);
  */
 export function addForwarding(index: number, entry: ForwardingEntry): Request {
   const flags = NLM_F_CREATE | (isZero(entry.mac) ? NLM_F_APPEND : NLM_F_REPLACE);
-  return request('add a forwarding entry', RTM_NEWNEIGH, flags, AF_BRIDGE, index, NTF_SELF, entry.remote, entry.mac);
+  return request(
+    'add a forwarding entry',
+    RTM_NEWNEIGH,
+    flags,
+    AF_BRIDGE,
+    index,
+    NTF_SELF,
+    entry.remote,
+    entry.mac,
+  );
 }
 
 /** Refused (ENOENT) if there is none. */
 export function deleteForwarding(index: number, entry: ForwardingEntry): Request {
-  return request('delete a forwarding entry', RTM_DELNEIGH, 0, AF_BRIDGE, index, NTF_SELF, entry.remote, entry.mac);
+  return request(
+    'delete a forwarding entry',
+    RTM_DELNEIGH,
+    0,
+    AF_BRIDGE,
+    index,
+    NTF_SELF,
+    entry.remote,
+    entry.mac,
+  );
 }
 
 export function putNeighbour(index: number, neighbour: Neighbour): Request {
   const family = neighbour.address.length === 4 ? 2 : 10;
-  return request('add a neighbour', RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, family, index, 0, neighbour.address, neighbour.mac);
+  return request(
+    'add a neighbour',
+    RTM_NEWNEIGH,
+    NLM_F_CREATE | NLM_F_REPLACE,
+    family,
+    index,
+    0,
+    neighbour.address,
+    neighbour.mac,
+  );
 }
 
 /** Refused (ENOENT) if there is none. */
@@ -78,16 +105,22 @@ export function deleteNeighbour(index: number, neighbour: Neighbour): Request {
   return request('delete a neighbour', RTM_DELNEIGH, 0, family, index, 0, neighbour.address, neighbour.mac);
 }
 
-function list(socket: NetlinkSocket, family: number, index: number): { dst: Buffer; mac: Buffer; permanent: boolean }[] {
+function list(
+  socket: NetlinkSocket,
+  family: number,
+  index: number,
+): { dst: Buffer; mac: Buffer; permanent: boolean }[] {
   const header = zeros(12);
   header.writeUInt8(family, 0);
-  return socket.dump({ what: 'list neighbours', on: `#${index}`, type: RTM_GETNEIGH, flags: 0, body: header }).flatMap((message) => {
-    const attributes = attributesOf(message.body, 12);
-    const dst = attributes.get(NDA_DST);
-    const mac = attributes.get(NDA_LLADDR);
-    if (message.body.readInt32LE(4) !== index || dst === undefined || mac === undefined) return [];
-    return [{ dst, mac, permanent: (message.body.readUInt16LE(8) & NUD_PERMANENT) !== 0 }];
-  });
+  return socket
+    .dump({ what: 'list neighbours', on: `#${index}`, type: RTM_GETNEIGH, flags: 0, body: header })
+    .flatMap((message) => {
+      const attributes = attributesOf(message.body, 12);
+      const dst = attributes.get(NDA_DST);
+      const mac = attributes.get(NDA_LLADDR);
+      if (message.body.readInt32LE(4) !== index || dst === undefined || mac === undefined) return [];
+      return [{ dst, mac, permanent: (message.body.readUInt16LE(8) & NUD_PERMANENT) !== 0 }];
+    });
 }
 
 export function listForwarding(socket: NetlinkSocket, index: number): ForwardingEntry[] {
@@ -97,6 +130,8 @@ export function listForwarding(socket: NetlinkSocket, index: number): Forwarding
 /** Returns permanent neighbours only. */
 export function listNeighbours(socket: NetlinkSocket, index: number): Neighbour[] {
   return [2, 10].flatMap((family) =>
-    list(socket, family, index).flatMap(({ dst, mac, permanent }) => (permanent ? [{ address: dst, mac }] : [])),
+    list(socket, family, index).flatMap(({ dst, mac, permanent }) =>
+      permanent ? [{ address: dst, mac }] : [],
+    ),
   );
 }

@@ -25,7 +25,13 @@ export function dropsByDefault(filter: NetlinkSocket, hook: keyof typeof hooks):
     const place = attributesOf(attributes.get(4) ?? Buffer.alloc(0))
       .get(1)
       ?.readUInt32BE(0);
-    if (family === undefined || family === 'bridge' || place !== hooks[hook] || attributes.get(5)?.readUInt32BE(0) !== NF_DROP) return [];
+    if (
+      family === undefined ||
+      family === 'bridge' ||
+      place !== hooks[hook] ||
+      attributes.get(5)?.readUInt32BE(0) !== NF_DROP
+    )
+      return [];
     return [`${family} ${textOf(attributes.get(1))} ${textOf(attributes.get(3))}`];
   });
 }

@@ -25,7 +25,10 @@ export interface ListedElement {
   readonly end: boolean;
 }
 
-/** Reads an answer to `getChain`: returns how many rules the chain has plus how many rules and maps lead to it. */
+/**
+ * Reads an answer to `getChain`: returns how many rules the chain has plus how many rules and maps lead to
+ * it.
+ */
 export function readChainUse(message: Received): number {
   return attributesOf(message.body, nfgenmsgLength).get(6)?.readUInt32BE(0) ?? 0;
 }
@@ -37,7 +40,9 @@ export function readListedElements(message: Received): ListedElement[] {
     const key = inner(fields.get(1)).get(1);
     const verdict = readVerdict(inner(fields.get(2)).get(2));
     const flags = fields.get(3)?.readUInt32BE(0) ?? 0;
-    return key === undefined ? [] : [{ key, ...(verdict !== undefined && { verdict }), end: (flags & NFTA_SET_ELEM_INTERVAL_END) !== 0 }];
+    return key === undefined
+      ? []
+      : [{ key, ...(verdict !== undefined && { verdict }), end: (flags & NFTA_SET_ELEM_INTERVAL_END) !== 0 }];
   });
 }
 

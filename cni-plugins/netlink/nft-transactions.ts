@@ -46,7 +46,9 @@ export function transact(socket: NetlinkSocket, requests: readonly Request[]): v
   const last = requests.length - 1;
   const refusal = socket.send([
     mark('begin a transaction', NFNL_MSG_BATCH_BEGIN),
-    ...requests.map((entry, index) => (index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry)),
+    ...requests.map((entry, index) =>
+      index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry,
+    ),
     mark('end a transaction', NFNL_MSG_BATCH_END),
   ])[0];
   if (refusal !== undefined) throw refusal.error;

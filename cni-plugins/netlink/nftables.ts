@@ -1,6 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { attribute, attributesOf, be32, elementsOf, nested, text, textOf, NLM_F_APPEND, NLM_F_CREATE, zeros } from './wire.ts';
-import type { Received } from './wire.ts';
+import { attribute, be32, nested, text, NLM_F_APPEND, NLM_F_CREATE, zeros } from './wire.ts';
 import type { Request } from './socket.ts';
 import { padded, plainElement } from './nft-element.ts';
 
@@ -92,7 +91,8 @@ export interface Element {
 
 function layout(types: readonly DataType[]): { type: number; length: number } {
   const only = types[0];
-  if (types.length === 1 && only !== undefined) return { type: dataTypes[only].number, length: dataTypes[only].width };
+  if (types.length === 1 && only !== undefined)
+    return { type: dataTypes[only].number, length: dataTypes[only].width };
   return {
     type: types.reduce((number, type) => (number << 6) | dataTypes[type].number, 0),
     length: types.reduce((sum, type) => sum + padded(dataTypes[type].width), 0),
@@ -117,7 +117,14 @@ export function interfaceKey(name: string): Buffer {
   return bytes;
 }
 
-function request(what: string, table: Table, on: string, message: number, flags: number, ...attributes: readonly Uint8Array[]): Request {
+function request(
+  what: string,
+  table: Table,
+  on: string,
+  message: number,
+  flags: number,
+  ...attributes: readonly Uint8Array[]
+): Request {
   const header = Buffer.of(familyNumbers[table.family], 0, 0, 0); // struct nfgenmsg
   return {
     what,
@@ -173,7 +180,12 @@ const NFT_DATA_VERDICT = 0xffffff00;
 /** @param id unique in the batch; the kernel requires one, but rules refer to sets by name */
 export function addSet(table: Table, set: NamedSet, id: number): Request {
   const key = layout(set.key);
-  const data = set.data === undefined ? undefined : set.data === 'verdict' ? { type: NFT_DATA_VERDICT, length: 0 } : layout(set.data);
+  const data =
+    set.data === undefined
+      ? undefined
+      : set.data === 'verdict'
+        ? { type: NFT_DATA_VERDICT, length: 0 }
+        : layout(set.data);
   // User data for nft's listing: the byte order of the key (TLV 0: 1 host, 2 network).
   const byteOrder = Buffer.from([0, 4, set.key[0] === 'ifname' && set.key.length === 1 ? 1 : 2, 0, 0, 0]);
   return request(
@@ -205,7 +217,8 @@ export function addSet(table: Table, set: NamedSet, id: number): Request {
 /** Returns NFTA_DATA_VERDICT of a verdict. */
 export function verdictData(verdict: Verdict): Buffer {
   if (verdict === 'return') return nested(2, attribute(1, be32(NFT_RETURN)));
-  if (verdict === 'accept' || verdict === 'drop') return nested(2, attribute(1, be32(verdict === 'accept' ? NF_ACCEPT : NF_DROP)));
+  if (verdict === 'accept' || verdict === 'drop')
+    return nested(2, attribute(1, be32(verdict === 'accept' ? NF_ACCEPT : NF_DROP)));
   return 'goto' in verdict
     ? nested(2, attribute(1, be32(NFT_GOTO)), attribute(2, text(verdict.goto)))
     : nested(2, attribute(1, be32(NFT_JUMP)), attribute(2, text(verdict.jump)));
@@ -219,17 +232,29 @@ const be64 = (value: bigint): Buffer => {
 
 /** NFTA_SET_ELEM_EXPR: a counter that starts with this many packets. */
 const counted = (packets: bigint): Buffer =>
-  nested(7, attribute(1, text('counter')), nested(2, attribute(1, Buffer.alloc(8)), attribute(2, be64(packets))));
+  nested(
+    7,
+    attribute(1, text('counter')),
+    nested(2, attribute(1, Buffer.alloc(8)), attribute(2, be64(packets))),
+  );
 
 function element(entry: Element): Buffer {
-  if (entry.packets !== undefined) return nested(1, nested(1, attribute(1, entry.key)), counted(entry.packets));
+  if (entry.packets !== undefined)
+    return nested(1, nested(1, attribute(1, entry.key)), counted(entry.packets));
   if (entry.milliseconds !== undefined)
     return nested(1, nested(1, attribute(1, entry.key)), attribute(4, be64(BigInt(entry.milliseconds))));
   if (entry.end !== true && (entry.value === undefined || entry.value instanceof Uint8Array))
     return plainElement(entry.key, entry.value, entry.comment);
   const value =
-    entry.value === undefined ? [] : [nested(2, entry.value instanceof Uint8Array ? attribute(1, entry.value) : verdictData(entry.value))];
-  return nested(1, nested(1, attribute(1, entry.key)), ...value, ...(entry.end === true ? [attribute(3, be32(1))] : []));
+    entry.value === undefined
+      ? []
+      : [nested(2, entry.value instanceof Uint8Array ? attribute(1, entry.value) : verdictData(entry.value))];
+  return nested(
+    1,
+    nested(1, attribute(1, entry.key)),
+    ...value,
+    ...(entry.end === true ? [attribute(3, be32(1))] : []),
+  );
 }
 
 /** The list of elements is one attribute, whose length is 16 bits. */
@@ -247,7 +272,13 @@ function namesOf(table: string, set: string): Buffer {
   return bytes;
 }
 
-function elementRequests(what: string, message: number, table: Table, set: string, entries: readonly Element[]): Request[] {
+function elementRequests(
+  what: string,
+  message: number,
+  table: Table,
+  set: string,
+  entries: readonly Element[],
+): Request[] {
   const requests: Request[] = [];
   let chunk: Buffer[] = [];
   let size = 0;
@@ -292,7 +323,7 @@ export function deleteElements(table: Table, set: string, entries: readonly Elem
   return elementRequests('delete elements of the set', NFT_MSG_DELSETELEM, table, set, entries);
 }
 
-const UDATA_RULE_COMMENT = 0;
+export const UDATA_RULE_COMMENT = 0;
 const commentBytes = 128;
 
 /**
@@ -304,7 +335,12 @@ function commentData(comment: string): Buffer {
 }
 
 /** @param expressions encoded by expressions.ts */
-export function addRule(table: Table, chain: string, expressions: readonly Uint8Array[], comment?: string): Request {
+export function addRule(
+  table: Table,
+  chain: string,
+  expressions: readonly Uint8Array[],
+  comment?: string,
+): Request {
   return request(
     'add a rule to the chain',
     table,
@@ -320,30 +356,62 @@ export function addRule(table: Table, chain: string, expressions: readonly Uint8
 
 /** Removes all rules from the chain. */
 export function flushChain(table: Table, chain: string): Request {
-  return request('flush the chain', table, chain, NFT_MSG_DELRULE, 0, attribute(1, text(table.name)), attribute(2, text(chain)));
+  return request(
+    'flush the chain',
+    table,
+    chain,
+    NFT_MSG_DELRULE,
+    0,
+    attribute(1, text(table.name)),
+    attribute(2, text(chain)),
+  );
 }
 
 /** Refused (ENOENT) if the chain does not exist. */
 export function getChain(table: Table, chain: string): Request {
-  return request('look up the chain', table, chain, NFT_MSG_GETCHAIN, 0, attribute(1, text(table.name)), attribute(3, text(chain)));
+  return request(
+    'look up the chain',
+    table,
+    chain,
+    NFT_MSG_GETCHAIN,
+    0,
+    attribute(1, text(table.name)),
+    attribute(3, text(chain)),
+  );
 }
 
 /** Refused (EBUSY) while a rule or a map leads to the chain. */
 export function deleteChain(table: Table, chain: string): Request {
-  return request('delete the chain', table, chain, NFT_MSG_DELCHAIN, 0, attribute(1, text(table.name)), attribute(3, text(chain)));
+  return request(
+    'delete the chain',
+    table,
+    chain,
+    NFT_MSG_DELCHAIN,
+    0,
+    attribute(1, text(table.name)),
+    attribute(3, text(chain)),
+  );
 }
 
 /** Refused (EBUSY) while a rule looks up the set. */
 export function deleteSet(table: Table, set: string): Request {
-  return request('delete the set', table, set, NFT_MSG_DELSET, 0, attribute(1, text(table.name)), attribute(2, text(set)));
+  return request(
+    'delete the set',
+    table,
+    set,
+    NFT_MSG_DELSET,
+    0,
+    attribute(1, text(table.name)),
+    attribute(2, text(set)),
+  );
 }
 
-/** For a dump: all rules of the table. Read by {@link readRule}. */
+/** For a dump: all rules of the table. Read by `readRule`. */
 export function listRules(table: Table): Request {
   return request('list the rules', table, '', NFT_MSG_GETRULE, 0, attribute(1, text(table.name)));
 }
 
-/** For a dump: all elements of the set. Read by {@link readElements}. */
+/** For a dump: all elements of the set. Read by `readElements`. */
 export function listElements(table: Table, set: string): Request {
   return request(
     'list the elements of the set',
@@ -354,43 +422,4 @@ export function listElements(table: Table, set: string): Request {
     attribute(1, text(table.name)),
     attribute(2, text(set)),
   );
-}
-
-/** Returns the keys in a message of {@link listElements}, with their counters. */
-export function readElements(message: Received): { readonly key: Buffer; readonly packets: bigint; readonly bytes: bigint }[] {
-  const list = attributesOf(message.body, nfgenmsgLength).get(3) ?? Buffer.alloc(0);
-  return elementsOf(list).flatMap((element) => {
-    const fields = attributesOf(element);
-    const key = attributesOf(fields.get(1) ?? Buffer.alloc(0)).get(1);
-    const counts = attributesOf(attributesOf(fields.get(7) ?? Buffer.alloc(0)).get(2) ?? Buffer.alloc(0));
-    return key === undefined
-      ? []
-      : [{ key, packets: counts.get(2)?.readBigUInt64BE() ?? 0n, bytes: counts.get(1)?.readBigUInt64BE() ?? 0n }];
-  });
-}
-
-/** A rule's comment and counters. Undefined counts: the rule has no counter. */
-export interface CountedRule {
-  readonly chain: string;
-  readonly comment: string;
-  readonly packets?: bigint;
-  readonly bytes?: bigint;
-}
-
-const nfgenmsgLength = 4;
-
-export function readRule(message: Received): CountedRule {
-  const attributes = attributesOf(message.body, nfgenmsgLength);
-  const chain = textOf(attributes.get(2));
-  const userData = attributes.get(7);
-  const comment = userData === undefined || userData.length < 2 || userData[0] !== UDATA_RULE_COMMENT ? '' : textOf(userData.subarray(2));
-  for (const each of elementsOf(attributes.get(4) ?? Buffer.alloc(0))) {
-    const expression = attributesOf(each);
-    const data = expression.get(2);
-    if (textOf(expression.get(1)) === 'counter' && data !== undefined) {
-      const counts = attributesOf(data);
-      return { chain, comment, packets: counts.get(2)?.readBigUInt64BE() ?? 0n, bytes: counts.get(1)?.readBigUInt64BE() ?? 0n };
-    }
-  }
-  return { chain, comment };
 }

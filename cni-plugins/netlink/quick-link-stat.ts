@@ -20,17 +20,21 @@ const IFF_RUNNING = 0x40;
 export function quickLinkStat({ fd }: NetlinkSocket, { name, index }: NamedLink): LinkFacts | undefined {
   if (linkNameOf(fd, index) !== name) return undefined;
   const [flags, mac] = [linkFlagsOf(fd, name), linkMacOf(fd, name)];
-  return flags === undefined || mac === undefined ? undefined : { up: (flags & linkFlags.up) !== 0, mac: macText(mac) };
+  return flags === undefined || mac === undefined
+    ? undefined
+    : { up: (flags & linkFlags.up) !== 0, mac: macText(mac) };
 }
 
 /** Returns the index of a link that was just created, or undefined if it is gone. */
 export const indexOf = ({ fd }: NetlinkSocket, name: string): number | undefined => linkIndexOf(fd, name);
 
 /** Whether a link that was just created is up. */
-export const isUp = ({ fd }: NetlinkSocket, name: string): boolean => ((linkFlagsOf(fd, name) ?? 0) & linkFlags.up) !== 0;
+export const isUp = ({ fd }: NetlinkSocket, name: string): boolean =>
+  ((linkFlagsOf(fd, name) ?? 0) & linkFlags.up) !== 0;
 
 /**
  * Whether a link that was just created is up and has a carrier. A bridge then forwards for it, unless it
  * waits for a spanning tree.
  */
-export const isRunning = ({ fd }: NetlinkSocket, name: string): boolean => ((linkFlagsOf(fd, name) ?? 0) & IFF_RUNNING) !== 0;
+export const isRunning = ({ fd }: NetlinkSocket, name: string): boolean =>
+  ((linkFlagsOf(fd, name) ?? 0) & IFF_RUNNING) !== 0;

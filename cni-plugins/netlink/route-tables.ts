@@ -1,4 +1,13 @@
-import { attribute, attributesOf, nested, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, zeros } from './wire.ts';
+import {
+  attribute,
+  attributesOf,
+  nested,
+  u32,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  zeros,
+} from './wire.ts';
 import type { Attributes, Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
@@ -61,17 +70,23 @@ export interface LinkAddress {
 export function putAddress(
   index: number,
   own: LinkAddress,
-  options: { readonly prefixRoute: boolean; readonly detectsDuplicates?: boolean; readonly isSource?: boolean },
+  options: {
+    readonly prefixRoute: boolean;
+    readonly detectsDuplicates?: boolean;
+    readonly isSource?: boolean;
+  },
 ): Request {
   const header = zeros(8); // struct ifaddrmsg
   header.writeUInt8(familyOf(own.address), 0);
   header.writeUInt8(own.length, 1);
   header.writeUInt32LE(index, 4);
   const flags =
-    (own.address.length === 16 && options.detectsDuplicates !== true ? IFA_F_NODAD : 0) | (options.prefixRoute ? 0 : IFA_F_NOPREFIXROUTE);
+    (own.address.length === 16 && options.detectsDuplicates !== true ? IFA_F_NODAD : 0) |
+    (options.prefixRoute ? 0 : IFA_F_NOPREFIXROUTE);
   const last = Buffer.from(own.address);
   // As ip-address(8) and the upstream plugins do: an IPv4 subnet has its broadcast address.
-  const broadcast = own.address.length === 4 && own.length < 31 ? [attribute(4, broadcastOf(last, own.length))] : [];
+  const broadcast =
+    own.address.length === 4 && own.length < 31 ? [attribute(4, broadcastOf(last, own.length))] : [];
   return {
     what: 'add an address to the link',
     on: `#${index}`,
@@ -99,14 +114,23 @@ function broadcastOf(address: Buffer, length: number): Buffer {
 }
 
 export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress[] {
-  return readAddresses(socket, `#${index}`).flatMap(({ index: of, ...address }) => (of === index ? [address] : []));
+  return readAddresses(socket, `#${index}`).flatMap(({ index: of, ...address }) =>
+    of === index ? [address] : [],
+  );
 }
 
 /** Returns the addresses of every link. */
-export const listHostAddresses = (socket: NetlinkSocket): (LinkAddress & { readonly index: number })[] => readAddresses(socket, '');
+export const listHostAddresses = (socket: NetlinkSocket): (LinkAddress & { readonly index: number })[] =>
+  readAddresses(socket, '');
 
 /** The request for all addresses. {@link readAddress} reads its answers. */
-export const listEveryAddress: Request = { what: 'list addresses', on: '', type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
+export const listEveryAddress: Request = {
+  what: 'list addresses',
+  on: '',
+  type: RTM_GETADDR,
+  flags: 0,
+  body: Buffer.alloc(8),
+};
 
 const readAddresses = (socket: NetlinkSocket, on: string): (LinkAddress & { readonly index: number })[] =>
   socket.dump({ ...listEveryAddress, on }).flatMap(readAddress);
@@ -117,8 +141,11 @@ export function readAddress(message: Received): (LinkAddress & { readonly index:
   if (address === undefined) return [];
   const index = message.body.readUInt32LE(4);
   const flags = attributes.get(IFA_FLAGS)?.readUInt32LE(0) ?? message.body.readUInt8(2);
-  const detection = (flags & IFA_F_DADFAILED) !== 0 ? 'duplicate' : (flags & IFA_F_TENTATIVE) !== 0 ? 'under way' : undefined;
-  return [{ index, address, length: message.body.readUInt8(1), ...(detection === undefined ? {} : { detection }) }];
+  const detection =
+    (flags & IFA_F_DADFAILED) !== 0 ? 'duplicate' : (flags & IFA_F_TENTATIVE) !== 0 ? 'under way' : undefined;
+  return [
+    { index, address, length: message.body.readUInt8(1), ...(detection === undefined ? {} : { detection }) },
+  ];
 }
 
 export interface TableRoute {
@@ -162,7 +189,13 @@ function routeBody(route: TableRoute, forDeletion: boolean): Buffer {
   ]);
 }
 
-const routeRequest = (what: string, type: number, flags: number, route: TableRoute, body: Buffer): Request => ({
+const routeRequest = (
+  what: string,
+  type: number,
+  flags: number,
+  route: TableRoute,
+  body: Buffer,
+): Request => ({
   what,
   on: `#${route.index} table ${route.table}`,
   type,
@@ -182,13 +215,21 @@ export const replaceRoute = (route: TableRoute): Request =>
   routeRequest('replace a route', RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route, routeBody(route, false));
 
 /** Refused (ESRCH) if there is none. */
-export const deleteRoute = (route: TableRoute): Request => routeRequest('delete a route', RTM_DELROUTE, 0, route, routeBody(route, true));
+export const deleteRoute = (route: TableRoute): Request =>
+  routeRequest('delete a route', RTM_DELROUTE, 0, route, routeBody(route, true));
 
 /** Returns unicast routes of every table. Routes with several next hops come without their hops. */
-export const listRoutes = (socket: NetlinkSocket): TableRoute[] => socket.dump(listEveryRoute).flatMap(readRoute);
+export const listRoutes = (socket: NetlinkSocket): TableRoute[] =>
+  socket.dump(listEveryRoute).flatMap(readRoute);
 
 /** The request for all routes. {@link readRoute} reads its answers. */
-export const listEveryRoute: Request = { what: 'list routes', on: '', type: RTM_GETROUTE, flags: 0, body: Buffer.alloc(12) };
+export const listEveryRoute: Request = {
+  what: 'list routes',
+  on: '',
+  type: RTM_GETROUTE,
+  flags: 0,
+  body: Buffer.alloc(12),
+};
 
 export function readRoute({ body }: Received): TableRoute[] {
   if (body.readUInt8(7) !== RTN_UNICAST || ![2, 10].includes(body.readUInt8(0))) return [];
@@ -243,10 +284,12 @@ function ruleRequest(what: string, type: number, flags: number, rule: SourceRule
  * Adds a rule at a place that the kernel chooses: before every rule except the local one. The kernel accepts
  * the same rule twice.
  */
-export const addSourceRule = (rule: SourceRule): Request => ruleRequest('add a routing rule', RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule);
+export const addSourceRule = (rule: SourceRule): Request =>
+  ruleRequest('add a routing rule', RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule);
 
 /** Refused (ENOENT) if there is none. */
-export const deleteSourceRule = (rule: SourceRule): Request => ruleRequest('delete a routing rule', RTM_DELRULE, 0, rule);
+export const deleteSourceRule = (rule: SourceRule): Request =>
+  ruleRequest('delete a routing rule', RTM_DELRULE, 0, rule);
 
 export interface PolicyRule {
   readonly table: number;
@@ -256,7 +299,13 @@ export interface PolicyRule {
 }
 
 export function listRules(socket: NetlinkSocket): PolicyRule[] {
-  const request: Request = { what: 'list routing rules', on: '', type: RTM_GETRULE, flags: 0, body: Buffer.alloc(12) };
+  const request: Request = {
+    what: 'list routing rules',
+    on: '',
+    type: RTM_GETRULE,
+    flags: 0,
+    body: Buffer.alloc(12),
+  };
   return socket.dump(request).flatMap((message) => {
     const family = message.body.readUInt8(0);
     if (family !== 2 && family !== 10) return [];

@@ -112,7 +112,10 @@ const buffer = Buffer.allocUnsafeSlow(receiveBytes);
  * @param protocol NETLINK_ROUTE or NETLINK_NETFILTER
  * @param asksOnce always behaves as within `askingOnce`: this socket changes nothing
  */
-export function openNetlink(protocol: number, { asksOnce = false }: { readonly asksOnce?: boolean } = {}): NetlinkSocket {
+export function openNetlink(
+  protocol: number,
+  { asksOnce = false }: { readonly asksOnce?: boolean } = {},
+): NetlinkSocket {
   let found: Map<string, Received | undefined> | undefined = asksOnce ? new Map() : undefined;
   const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol));
   try {
@@ -148,17 +151,21 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
   return {
     fd,
     send: (requests) =>
-      exchange(requests, 0).flatMap(({ refused }, index) => (refused === undefined ? [] : [{ index, error: refused.error() }])),
+      exchange(requests, 0).flatMap(({ refused }, index) =>
+        refused === undefined ? [] : [{ index, error: refused.error() }],
+      ),
     run(requests) {
       const refused = exchange(requests, NLM_F_ACK).find((outcome) => outcome.refused !== undefined)?.refused;
       if (refused !== undefined) throw refused.error();
     },
     ask,
     find(request, ...absent) {
-      const question = found === undefined ? '' : `${request.type} ${Buffer.from(request.body).toString('latin1')}`;
+      const question =
+        found === undefined ? '' : `${request.type} ${Buffer.from(request.body).toString('latin1')}`;
       if (found?.has(question) === true) return found.get(question);
       const [outcome] = exchange([request], 0);
-      if (outcome?.refused !== undefined && !absent.includes(outcome.refused.errno)) throw outcome.refused.error();
+      if (outcome?.refused !== undefined && !absent.includes(outcome.refused.errno))
+        throw outcome.refused.error();
       const answer = outcome?.refused === undefined ? outcome?.answers[0] : undefined;
       found?.set(question, answer);
       return answer;
@@ -248,7 +255,9 @@ function createExchange(fd: number, protocol: number): Exchange {
     const answers: Received[][] = requests.map(() => []);
     const refused: Outcome['refused'][] = [];
     // If the last message is known, there is no query for more: such a query costs as much as an answer.
-    let open = requests.every((request) => endOf(request, more, protocol) !== undefined) ? requests.length : Infinity;
+    let open = requests.every((request) => endOf(request, more, protocol) !== undefined)
+      ? requests.length
+      : Infinity;
     while (open > 0) {
       const batch = receive();
       if (batch.length === 0) break;
@@ -260,11 +269,15 @@ function createExchange(fd: number, protocol: number): Exchange {
         if (message.type !== NLMSG_ERROR) answers[index]?.push(message);
         else {
           const { errno, text } = acknowledgementOf(message);
-          if (errno !== 0) refused[index] = { errno: errnoOf(errno), error: () => kernelRefused(request, errno, text) };
+          if (errno !== 0)
+            refused[index] = { errno: errnoOf(errno), error: () => kernelRefused(request, errno, text) };
         }
       }
     }
-    return answers.map((own, index) => ({ answers: own, ...(refused[index] !== undefined && { refused: refused[index] }) }));
+    return answers.map((own, index) => ({
+      answers: own,
+      ...(refused[index] !== undefined && { refused: refused[index] }),
+    }));
   };
 
   return { exchange, receive, takeSequence };

@@ -1,4 +1,15 @@
-import { attribute, attributesOf, elementsOf, nested, text, textOf, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.ts';
+import {
+  attribute,
+  attributesOf,
+  elementsOf,
+  nested,
+  text,
+  textOf,
+  u32,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+} from './wire.ts';
 import { isRefusal } from './kernel-failure.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
@@ -69,7 +80,11 @@ export function setTokenBucket(index: number, bucket: TokenBucket): Request {
     body: Buffer.concat([
       header(index, firstHandle, TC_H_ROOT),
       attribute(TCA_KIND, text('tbf')),
-      nested(TCA_OPTIONS, attribute(TCA_TBF_PARMS, parameters), ...(wide ? [attribute(TCA_TBF_RATE64, rate64)] : [])),
+      nested(
+        TCA_OPTIONS,
+        attribute(TCA_TBF_PARMS, parameters),
+        ...(wide ? [attribute(TCA_TBF_RATE64, rate64)] : []),
+      ),
     ]),
   };
 }
@@ -92,7 +107,8 @@ export function deleteQdisc(index: number, place: 'root' | 'ingress'): Request {
     on: `#${index}`,
     type: RTM_DELQDISC,
     flags: 0,
-    body: place === 'root' ? header(index, firstHandle, TC_H_ROOT) : header(index, ingressHandle, TC_H_INGRESS),
+    body:
+      place === 'root' ? header(index, firstHandle, TC_H_ROOT) : header(index, ingressHandle, TC_H_INGRESS),
   };
 }
 
@@ -121,7 +137,11 @@ export function addRedirection(index: number, to: number): Request {
         attribute(TCA_U32_SEL, selector),
         nested(
           TCA_U32_ACT,
-          nested(1, attribute(TCA_ACT_KIND, text('mirred')), nested(TCA_ACT_OPTIONS, attribute(TCA_MIRRED_PARMS, mirred))),
+          nested(
+            1,
+            attribute(TCA_ACT_KIND, text('mirred')),
+            nested(TCA_ACT_OPTIONS, attribute(TCA_MIRRED_PARMS, mirred)),
+          ),
         ),
       ),
     ]),
@@ -174,7 +194,9 @@ export function listRedirections(socket: NetlinkSocket, index: number): number[]
   return socket.dump(request).flatMap((message) => {
     const options = attributesOf(attributesOf(message.body, 20).get(TCA_OPTIONS) ?? Buffer.alloc(0));
     return elementsOf(options.get(TCA_U32_ACT)).flatMap((action) => {
-      const parameters = attributesOf(attributesOf(action).get(TCA_ACT_OPTIONS) ?? Buffer.alloc(0)).get(TCA_MIRRED_PARMS);
+      const parameters = attributesOf(attributesOf(action).get(TCA_ACT_OPTIONS) ?? Buffer.alloc(0)).get(
+        TCA_MIRRED_PARMS,
+      );
       return parameters === undefined || parameters.length < 28 ? [] : [parameters.readUInt32LE(24)];
     });
   });

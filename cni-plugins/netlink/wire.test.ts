@@ -1,16 +1,31 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { acknowledgementOf, attribute, attributesOf, decodeMessages, encodeMessages, nested, text, textOf } from './wire.ts';
+import {
+  acknowledgementOf,
+  attribute,
+  attributesOf,
+  decodeMessages,
+  encodeMessages,
+  nested,
+  text,
+  textOf,
+} from './wire.ts';
 
 const bytes = fc.uint8Array({ maxLength: 40 });
 
 test('messages and attributes survive the wire', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.record({ type: fc.nat({ max: 0xffff }), flags: fc.nat({ max: 0xffff }), body: bytes }, { noNullPrototype: true }), {
-        maxLength: 5,
-      }),
+      fc.array(
+        fc.record(
+          { type: fc.nat({ max: 0xffff }), flags: fc.nat({ max: 0xffff }), body: bytes },
+          { noNullPrototype: true },
+        ),
+        {
+          maxLength: 5,
+        },
+      ),
       (messages) => {
         const read = decodeMessages(encodeMessages(messages, 7));
         assert.deepEqual(
@@ -25,15 +40,19 @@ test('messages and attributes survive the wire', () => {
     ),
   );
   fc.assert(
-    fc.property(fc.uniqueArray(fc.tuple(fc.integer({ min: 1, max: 0x3fff }), bytes), { selector: ([type]) => type }), (entries) => {
-      const read = attributesOf(
-        attributesOf(nested(5, ...entries.map(([type, value]) => attribute(type, value)))).get(5) ?? Buffer.alloc(0),
-      );
-      assert.deepEqual(
-        entries.map(([type]) => [type, new Uint8Array(read.get(type) ?? Buffer.of(1))]),
-        entries,
-      );
-    }),
+    fc.property(
+      fc.uniqueArray(fc.tuple(fc.integer({ min: 1, max: 0x3fff }), bytes), { selector: ([type]) => type }),
+      (entries) => {
+        const read = attributesOf(
+          attributesOf(nested(5, ...entries.map(([type, value]) => attribute(type, value)))).get(5) ??
+            Buffer.alloc(0),
+        );
+        assert.deepEqual(
+          entries.map(([type]) => [type, new Uint8Array(read.get(type) ?? Buffer.of(1))]),
+          entries,
+        );
+      },
+    ),
   );
 });
 
@@ -47,7 +66,11 @@ test('any bytes are read without a fault', () => {
 });
 
 test("an acknowledgement carries the kernel's words", () => {
-  const body = Buffer.concat([Buffer.from(new Int32Array([-95]).buffer), Buffer.alloc(16), attribute(1, text('Unknown device type'))]);
+  const body = Buffer.concat([
+    Buffer.from(new Int32Array([-95]).buffer),
+    Buffer.alloc(16),
+    attribute(1, text('Unknown device type')),
+  ]);
   const message = { type: 2, flags: 0x300, sequence: 1, body };
   assert.deepEqual(acknowledgementOf(message), { errno: 95, text: 'Unknown device type' });
   assert.equal(textOf(undefined), '');

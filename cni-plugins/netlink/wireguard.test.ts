@@ -23,8 +23,15 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
   test('a private key and a port', () => {
     const [request, ...more] = requests.setDevice({ privateKey: keyOf(7), port: 51_820 });
     assert.equal(more.length, 0);
-    assert.equal(Buffer.from(request!.body).toString('hex'), head(1) + '24000300' + hexOf(7) + '06000600' + '6cca0000');
-    assert.doesNotMatch(JSON.stringify({ what: request!.what, on: request!.on }), /BwcH/u, 'a private key is in no words');
+    assert.equal(
+      Buffer.from(request!.body).toString('hex'),
+      head(1) + '24000300' + hexOf(7) + '06000600' + '6cca0000',
+    );
+    assert.doesNotMatch(
+      JSON.stringify({ what: request!.what, on: request!.on }),
+      /BwcH/u,
+      'a private key is in no words',
+    );
   });
 
   test('a peer of each family with its prefixes', () => {
@@ -39,17 +46,42 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
       ],
     });
     const four = '1c000080' + '06000100' + '02000000' + '08000200' + '0a800700' + '05000300' + '18000000';
-    const six = '28000080' + '06000100' + '0a000000' + '14000200' + 'fd000007000000000000000000000000' + '05000300' + '40000000';
+    const six =
+      '28000080' +
+      '06000100' +
+      '0a000000' +
+      '14000200' +
+      'fd000007000000000000000000000000' +
+      '05000300' +
+      '40000000';
     const endpoint = '14000400' + '0200ca6c' + 'c0000207' + '0000000000000000';
-    const peer = '24000100' + hexOf(1) + '08000300' + '02000000' + endpoint + '06000500' + '19000000' + '48000980' + four + six;
+    const peer =
+      '24000100' +
+      hexOf(1) +
+      '08000300' +
+      '02000000' +
+      endpoint +
+      '06000500' +
+      '19000000' +
+      '48000980' +
+      four +
+      six;
     const length = (bytes: number): string => Buffer.of(bytes & 255, bytes >> 8).toString('hex');
     const body = length(peer.length / 2 + 4) + '0080' + peer;
-    assert.equal(Buffer.from(request!.body).toString('hex'), head(1) + length(body.length / 2 + 4) + '0880' + body);
+    assert.equal(
+      Buffer.from(request!.body).toString('hex'),
+      head(1) + length(body.length / 2 + 4) + '0880' + body,
+    );
   });
 
   test('a peer by an IPv6 address: flow and scope are none', () => {
-    const [request] = requests.setDevice({ peers: [{ publicKey: keyOf(1), endpoint: { address: ip('2001:db8::1'), port: 1 } }] });
-    assert.match(Buffer.from(request!.body).toString('hex'), /200004000a0000010000000020010db800000000000000000000000100000000/u);
+    const [request] = requests.setDevice({
+      peers: [{ publicKey: keyOf(1), endpoint: { address: ip('2001:db8::1'), port: 1 } }],
+    });
+    assert.match(
+      Buffer.from(request!.body).toString('hex'),
+      /200004000a0000010000000020010db800000000000000000000000100000000/u,
+    );
   });
 
   test('a removed peer is marked, and absent fields stay unchanged', () => {
@@ -77,7 +109,11 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
       publicKey: keyOf(9),
       allowed: Array.from({ length: 5000 }, (_, number) => prefix(`10.${number >> 8}.${number & 255}.0/24`)),
     };
-    const messages = requests.setDevice({ privateKey: keyOf(7), replacePeers: true, peers: [...many, large] });
+    const messages = requests.setDevice({
+      privateKey: keyOf(7),
+      replacePeers: true,
+      peers: [...many, large],
+    });
     assert.ok(messages.length > 5 && messages.every(({ body }) => body.length < 64 * 1024));
     const found = new Map<string, number>();
     let replaced = 0;
@@ -103,7 +139,8 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
 });
 
 describe('the kernel’s listing', () => {
-  const peerOf = (key: number, ...attributes: readonly Buffer[]): Buffer => nested(0, attribute(1, Buffer.alloc(32, key)), ...attributes);
+  const peerOf = (key: number, ...attributes: readonly Buffer[]): Buffer =>
+    nested(0, attribute(1, Buffer.alloc(32, key)), ...attributes);
   const allowedOf = (...prefixes: readonly string[]): Buffer =>
     nested(
       9,
@@ -117,7 +154,9 @@ describe('the kernel’s listing', () => {
         );
       }),
     );
-  const message = (...attributes: readonly Buffer[]): { body: Buffer } => ({ body: Buffer.concat([Buffer.of(0, 1, 0, 0), ...attributes]) });
+  const message = (...attributes: readonly Buffer[]): { body: Buffer } => ({
+    body: Buffer.concat([Buffer.of(0, 1, 0, 0), ...attributes]),
+  });
   const handshake = Buffer.alloc(16);
   handshake.writeBigInt64LE(1_700_000_000n, 0);
   handshake.writeBigInt64LE(250_000_000n, 8);
@@ -145,7 +184,13 @@ describe('the kernel’s listing', () => {
           ),
         ),
       ),
-      message(nested(8, peerOf(1, allowedOf('10.0.2.0/24')), peerOf(2, attribute(2, Buffer.alloc(32)), attribute(10, u32(1))))),
+      message(
+        nested(
+          8,
+          peerOf(1, allowedOf('10.0.2.0/24')),
+          peerOf(2, attribute(2, Buffer.alloc(32)), attribute(10, u32(1))),
+        ),
+      ),
     ]);
     assert.deepEqual(device, {
       publicKey: keyOf(5),
@@ -160,7 +205,14 @@ describe('the kernel’s listing', () => {
           receivedBytes: 12,
           sentBytes: 2 ** 40,
         },
-        { publicKey: keyOf(2), allowed: [], keepaliveSeconds: 0, lastHandshakeMs: 0, receivedBytes: 0, sentBytes: 0 },
+        {
+          publicKey: keyOf(2),
+          allowed: [],
+          keepaliveSeconds: 0,
+          lastHandshakeMs: 0,
+          receivedBytes: 0,
+          sentBytes: 0,
+        },
       ],
     });
   });

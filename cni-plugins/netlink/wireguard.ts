@@ -55,7 +55,8 @@ export interface WireguardPeer {
  * created.
  */
 export type WireguardPeerChange =
-  ({ readonly publicKey: string } & Partial<WireguardPeer>) | { readonly publicKey: string; readonly remove: true };
+  | ({ readonly publicKey: string } & Partial<WireguardPeer>)
+  | { readonly publicKey: string; readonly remove: true };
 
 /** A peer as the kernel lists it. */
 export interface ListedWireguardPeer extends WireguardPeer {
@@ -139,7 +140,11 @@ function peerParts(change: WireguardPeerChange): Buffer[] {
   const parts: Buffer[] = [];
   for (let at = 0; at < allowed.length; at += allowedPerPart)
     parts.push(
-      nested(0, ...(at === 0 ? first : [key]), nested(peer.allowed, ...allowed.slice(at, at + allowedPerPart).map(allowedAttribute))),
+      nested(
+        0,
+        ...(at === 0 ? first : [key]),
+        nested(peer.allowed, ...allowed.slice(at, at + allowedPerPart).map(allowedAttribute)),
+      ),
     );
   return parts;
 }
@@ -219,7 +224,8 @@ export function readWireguard(messages: readonly Pick<Received, 'body'>[]): Wire
 
 function readPeer(element: Buffer): ListedWireguardPeer {
   const fields = attributesOf(element);
-  const number = (value: Buffer | undefined): number => (value?.length === 8 ? Number(value.readBigUInt64LE(0)) : 0);
+  const number = (value: Buffer | undefined): number =>
+    value?.length === 8 ? Number(value.readBigUInt64LE(0)) : 0;
   const endpoint = readSocketAddress(fields.get(peer.endpoint));
   // struct __kernel_timespec: seconds and nanoseconds, 64 bits each.
   const handshake = fields.get(peer.lastHandshake);
@@ -235,7 +241,9 @@ function readPeer(element: Buffer): ListedWireguardPeer {
     }),
     keepaliveSeconds: fields.get(peer.keepalive)?.readUInt16LE(0) ?? 0,
     lastHandshakeMs:
-      handshake?.length === 16 ? Number(handshake.readBigInt64LE(0)) * 1000 + Math.trunc(Number(handshake.readBigInt64LE(8)) / 1e6) : 0,
+      handshake?.length === 16
+        ? Number(handshake.readBigInt64LE(0)) * 1000 + Math.trunc(Number(handshake.readBigInt64LE(8)) / 1e6)
+        : 0,
     receivedBytes: number(fields.get(peer.received)),
     sentBytes: number(fields.get(peer.sent)),
   };

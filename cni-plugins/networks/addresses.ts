@@ -60,7 +60,11 @@ export function readAddressSource(config: Fields, args: Readonly<Record<string, 
   return { from: 'program', type: given };
 }
 
-function givenBy(plugin: AddressPlugin, config: Fields, args: Readonly<Record<string, string>>): AddressSource {
+function givenBy(
+  plugin: AddressPlugin,
+  config: Fields,
+  args: Readonly<Record<string, string>>,
+): AddressSource {
   const read = plugin.read(config, args);
   return { from: 'plugin', lease: () => plugin.lease(read) };
 }
@@ -73,11 +77,14 @@ function readLeaseSource(config: Fields, ipam: Fields, args: Readonly<Record<str
     ['dataDir', dataDir],
     ['resolvConf', resolvConf],
   ] as const)
-    if (path !== '' && !path.startsWith('/')) ipam.problem(name, `${JSON.stringify(path)} is not an absolute path`);
+    if (path !== '' && !path.startsWith('/'))
+      ipam.problem(name, `${JSON.stringify(path)} is not an absolute path`);
   const wantedIn = (fields: Fields | undefined): IpAddress[] =>
     fields?.texts('ips').flatMap((text) => addressIn(text) ?? note(fields, 'ips', text)) ?? [];
   const fromArgs =
-    args['IP'] === undefined || args['IP'] === '' ? [] : args['IP'].split(',').flatMap((text) => addressIn(text) ?? note(config, '', text));
+    args['IP'] === undefined || args['IP'] === ''
+      ? []
+      : args['IP'].split(',').flatMap((text) => addressIn(text) ?? note(config, '', text));
   return {
     from: 'ranges',
     rangeSets: readRangeSets(ipam, runtime?.lists('ipRanges')),

@@ -11,7 +11,10 @@ export interface NetworkChoice {
   readonly maxConfigs: number;
 }
 
-const ours: ReadonlySet<string> = new Set([...[...plugins, ...addressPlugins].map(({ type }) => type), ...leasingTypes]);
+const ours: ReadonlySet<string> = new Set([
+  ...[...plugins, ...addressPlugins].map(({ type }) => type),
+  ...leasingTypes,
+]);
 
 /** Returns whether a plugin can run without starting a program. */
 export const isOurs = (type: string): boolean => ours.has(bareType(type));
@@ -35,11 +38,16 @@ const all = 1000;
  * @param at returns the path at which the conf folder can be read now; it may throw
  * @param tell receives each problem of a skipped file, once
  */
-export function openNetworkFolder(at: () => string, choice: NetworkChoice, report: (problem: string) => void): NetworkFolder {
+export function openNetworkFolder(
+  at: () => string,
+  choice: NetworkChoice,
+  report: (problem: string) => void,
+): NetworkFolder {
   let loaded: { readonly stamp: string; readonly networks: LoadedNetworks } | undefined;
   let followed: { readonly confDir: string; stampNow(): string } | undefined;
   return {
-    named: (name) => networksIn(at(), { ...choice, maxConfigs: all }).networks.find((network) => network.name === name),
+    named: (name) =>
+      networksIn(at(), { ...choice, maxConfigs: all }).networks.find((network) => network.name === name),
     current() {
       const confDir = at();
       if (followed?.confDir !== confDir) followed = { confDir, stampNow: followConfFolder(confDir) };
@@ -60,13 +68,18 @@ export function openNetworkFolder(at: () => string, choice: NetworkChoice, repor
  * place while a program writes the file.
  */
 function keptInPlace(before: LoadedNetworks | undefined, next: LoadedNetworks, most: number): LoadedNetworks {
-  const broken = (before?.networks ?? []).filter(({ file }) => next.skipped.some((problem) => problem.startsWith(`${file}:`)));
+  const broken = (before?.networks ?? []).filter(({ file }) =>
+    next.skipped.some((problem) => problem.startsWith(`${file}:`)),
+  );
   if (broken.length === 0) return next;
   const kept = [...broken, ...next.networks.filter(({ name }) => !broken.some((each) => each.name === name))];
   const inOrder = kept.toSorted((a, b) => Buffer.compare(Buffer.from(a.file), Buffer.from(b.file)));
-  const reported = broken.map(({ name, file }): string => `${file}: its last good content stays in use as network ${name}`);
+  const reported = broken.map(
+    ({ name, file }): string => `${file}: its last good content stays in use as network ${name}`,
+  );
   return { networks: inOrder.slice(0, most), skipped: [...next.skipped, ...reported] };
 }
 
-export const isCore = (network: LoadedNetwork): network is LoadedNetwork & Required<Pick<LoadedNetwork, 'network'>> =>
-  network.network !== undefined;
+export const isCore = (
+  network: LoadedNetwork,
+): network is LoadedNetwork & Required<Pick<LoadedNetwork, 'network'>> => network.network !== undefined;

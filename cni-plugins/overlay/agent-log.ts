@@ -14,7 +14,10 @@ export function createRefusalLog({ refused }: Pick<Ownership, 'refused'>, log: A
     reported = current;
     if (fresh.length > 0)
       log.warn(
-        { refused: fresh.slice(0, 10).map((key) => `${key}: ${refused.get(key) ?? ''}`), count: fresh.length },
+        {
+          refused: fresh.slice(0, 10).map((key) => `${key}: ${refused.get(key) ?? ''}`),
+          count: fresh.length,
+        },
         'what other hosts say in etcd is passed over in part; the rest stands',
       );
   };

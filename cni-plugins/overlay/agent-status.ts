@@ -34,7 +34,19 @@ const mostRefused = 100;
 
 /** @param changes heard from etcd since the start */
 export function overlayStatus(deps: StatusDeps, changes: number): OverlayStatus {
-  const { settings, hostKeys, thisHost, peers, dataPlane, entries, presence, roleProbe, view, services, joined } = deps;
+  const {
+    settings,
+    hostKeys,
+    thisHost,
+    peers,
+    dataPlane,
+    entries,
+    presence,
+    roleProbe,
+    view,
+    services,
+    joined,
+  } = deps;
   const { own } = thisHost;
   const met = dataPlane.met();
   return {
@@ -53,11 +65,20 @@ export function overlayStatus(deps: StatusDeps, changes: number): OverlayStatus 
     services: services.size,
     networkServices: joined.size,
     ...(roleProbe.writes !== undefined && { writes: roleProbe.writes }),
-    refused: [...[...view.refused].slice(0, mostRefused).map(([key, why]) => `${key}: ${why}`), ...services.refused, ...joined.refused],
+    refused: [
+      ...[...view.refused].slice(0, mostRefused).map(([key, why]) => `${key}: ${why}`),
+      ...services.refused,
+      ...joined.refused,
+    ],
   };
 }
 
-function statusOf({ thisHost, peers, usedKeys }: StatusDeps, host: string, isHeld: boolean, met: ReadonlyMap<string, Met>): PeerStatus[] {
+function statusOf(
+  { thisHost, peers, usedKeys }: StatusDeps,
+  host: string,
+  isHeld: boolean,
+  met: ReadonlyMap<string, Met>,
+): PeerStatus[] {
   const peer = peers.peer(host);
   if (peer === undefined) return [];
   const unreachable = unreachableBy(thisHost.own.record, peer.record);
@@ -77,5 +98,9 @@ function statusOf({ thisHost, peers, usedKeys }: StatusDeps, host: string, isHel
 function tunnelOf(met: Met | undefined): PeerStatus['tunnel'] {
   if (met === undefined) return undefined;
   const { handshakeMs, receivedBytes, sentBytes } = met;
-  return { ...(handshakeMs > 0 && { lastHandshake: new Date(handshakeMs).toISOString() }), receivedBytes, sentBytes };
+  return {
+    ...(handshakeMs > 0 && { lastHandshake: new Date(handshakeMs).toISOString() }),
+    receivedBytes,
+    sentBytes,
+  };
 }

@@ -56,7 +56,11 @@ const meetingsEveryMs = 2000;
  * @throws OVERLAY_SETTINGS_INVALID · OVERLAY_UNDERLAY_MISSING · OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_…
  * · STORAGE_…
  */
-export async function startAgent(settings: OverlaySettings, control: ServiceControl, log: AgentLog): Promise<Agent> {
+export async function startAgent(
+  settings: OverlaySettings,
+  control: ServiceControl,
+  log: AgentLog,
+): Promise<Agent> {
   const { networks } = readSettings(settings);
   const shared = sharedSettings(settings, networks);
   const keys = keysOf(settings.name);
@@ -79,10 +83,25 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const thisHost = createThisHost({ settings, id, networks, dataPlane, hostKeys }, subnets);
   const saved = createSavedState({ memory, thisHost, peers, log });
   const isEncrypted = hostKeys !== undefined;
-  const entries = createKernelEntries({ thisHost, peers, usedKeys, dataPlane, isEncrypted, onChanged: saved.saveSoon, log });
+  const entries = createKernelEntries({
+    thisHost,
+    peers,
+    usedKeys,
+    dataPlane,
+    isEncrypted,
+    onChanged: saved.saveSoon,
+    log,
+  });
   const roleProbe = createRoleProbe(member, settings.etcd.endpoints, log);
   const presence = createEtcdPresence(thisHost, log);
-  const heard = createEtcdChanges({ view, peers, entries, services, joined, logRefused: createRefusalLog(view, log) });
+  const heard = createEtcdChanges({
+    view,
+    peers,
+    entries,
+    services,
+    joined,
+    logRefused: createRefusalLog(view, log),
+  });
   let left = false;
 
   dataPlane.secure(thisHost.own);
@@ -117,7 +136,20 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
 
   const status = (): OverlayStatus =>
     overlayStatus(
-      { settings, hostKeys, thisHost, peers, usedKeys, dataPlane, entries, presence, roleProbe, view, services, joined },
+      {
+        settings,
+        hostKeys,
+        thisHost,
+        peers,
+        usedKeys,
+        dataPlane,
+        entries,
+        presence,
+        roleProbe,
+        view,
+        services,
+        joined,
+      },
       heard.count,
     );
   const stop = (): void => {
@@ -144,7 +176,15 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     ask: (question) =>
       left
         ? Promise.reject(hasLeft())
-        : answerQuestion(question, { status, rotateKey, leave, client, keys, host: settings.host, standing: services.standing }),
+        : answerQuestion(question, {
+            status,
+            rotateKey,
+            leave,
+            client,
+            keys,
+            host: settings.host,
+            standing: services.standing,
+          }),
     async close() {
       stop();
       joined.close();
@@ -164,16 +204,27 @@ const sharedSettings = ({ vni }: OverlaySettings, networks: readonly OverlayNetw
 const openClient = ({ etcd }: OverlaySettings, log: AgentLog): EtcdClient =>
   openEtcd(etcd, (problem) => {
     if (problem === '') log.info({}, 'reloaded the certificates for etcd');
-    else log.warn({ problem }, 'the certificates for etcd changed and cannot be used: the former ones stay in use');
+    else
+      log.warn(
+        { problem },
+        'the certificates for etcd changed and cannot be used: the former ones stay in use',
+      );
   });
 
 function warnOfPlainEtcd({ etcd: { endpoints } }: OverlaySettings, log: AgentLog): void {
   if (endpoints.some((endpoint) => endpoint.startsWith('http:')))
-    log.warn({ endpoints }, 'keys of other hosts come from etcd without TLS: whoever is between can put others in their place');
+    log.warn(
+      { endpoints },
+      'keys of other hosts come from etcd without TLS: whoever is between can put others in their place',
+    );
 }
 
 /** Makes the next key of this host its current key, on disk and in the kernel. @returns it */
-async function rotateHostKey(hostKeys: HostKeys | undefined, thisHost: ThisHost, dataPlane: DataPlane): Promise<string> {
+async function rotateHostKey(
+  hostKeys: HostKeys | undefined,
+  thisHost: ThisHost,
+  dataPlane: DataPlane,
+): Promise<string> {
   if (hostKeys === undefined) throw notEncrypted();
   await hostKeys.rotate();
   thisHost.describe();

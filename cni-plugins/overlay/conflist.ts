@@ -11,7 +11,11 @@ export const bridgeName = 'portcullis-ov';
  * Returns the configuration of the overlay network: our bridge with this host's subnets. The bridge does not
  * masquerade; the overlay's own rule does that for packets that leave the network.
  */
-function conflistOf(settings: Pick<OverlaySettings, 'name' | 'services'>, subnets: readonly string[], mtu: number): string {
+function conflistOf(
+  settings: Pick<OverlaySettings, 'name' | 'services'>,
+  subnets: readonly string[],
+  mtu: number,
+): string {
   const document = {
     cniVersion: '1.0.0',
     name: settings.name,
@@ -25,7 +29,10 @@ function conflistOf(settings: Pick<OverlaySettings, 'name' | 'services'>, subnet
         hairpinMode: true,
         ipMasq: false,
         mtu,
-        ipam: { type: 'portcullis-ipam', ranges: subnets.toSorted((a, b) => familyOf(a) - familyOf(b)).map((subnet) => [{ subnet }]) },
+        ipam: {
+          type: 'portcullis-ipam',
+          ranges: subnets.toSorted((a, b) => familyOf(a) - familyOf(b)).map((subnet) => [{ subnet }]),
+        },
         capabilities: { aliases: true, ips: true, mac: true, services: true },
         ...settings.services,
       },
@@ -58,7 +65,9 @@ export async function writeConflist(
   return path;
 }
 
-export async function removeConflist(settings: Pick<OverlaySettings, 'name' | 'confDir' | 'confDirAnswers' | 'order'>): Promise<void> {
+export async function removeConflist(
+  settings: Pick<OverlaySettings, 'name' | 'confDir' | 'confDirAnswers' | 'order'>,
+): Promise<void> {
   await settings.confDirAnswers?.();
   rmSync(pathOf(settings), { force: true });
 }

@@ -15,7 +15,12 @@ const key = (byte: number): string => Buffer.alloc(32, byte).toString('base64');
 const [first, second, third, fourth] = [1, 2, 3, 4].map(key) as [string, string, string, string];
 const end = (publicKey: string, nextKey: string): WireguardEnd => ({ publicKey, nextKey, port: 51_820 });
 const record: HostRecord = { id: 'id-2', underlay: '192.0.2.2', mtu: 1440, wireguard: end(first, second) };
-const plain: HostRecord = { id: 'id-3', underlay: '192.0.2.3', mtu: 1450, vxlan: { mac: '02:00:00:00:00:03', port: 4789 } };
+const plain: HostRecord = {
+  id: 'id-3',
+  underlay: '192.0.2.3',
+  mtu: 1450,
+  vxlan: { mac: '02:00:00:00:00:03', port: 4789 },
+};
 const own: Own = {
   record: { id: 'id-1', underlay: '192.0.2.1', mtu: 1440, wireguard: end(key(8), key(9)) },
   subnets: ['10.128.1.0/24'],
@@ -33,7 +38,9 @@ describe('which hosts are sent to', () => {
   test('a host gets its subnets by the key that it uses, and the next one is known without any', () => {
     const peer = { host: 'host-2', record, subnets: ['10.128.2.0/24'] };
     const entries = (used?: string): unknown[] =>
-      entriesOf(peer, own, used).flatMap((entry) => (entry.kind === 'peer' ? [[entry.publicKey, entry.subnets]] : []));
+      entriesOf(peer, own, used).flatMap((entry) =>
+        entry.kind === 'peer' ? [[entry.publicKey, entry.subnets]] : [],
+      );
     assert.deepEqual(entries(), [
       [first, ['10.128.2.0/24']],
       [second, []],
@@ -65,7 +72,8 @@ test('a host’s record of itself is read completely or not at all', () => {
     { ...record, wireguard: { ...record.wireguard, nextKey: first } },
     { ...record, wireguard: { ...record.wireguard, port: 0 } },
   ];
-  for (const each of wrong) assert.equal(readHost(Buffer.from(JSON.stringify(each))), undefined, JSON.stringify(each));
+  for (const each of wrong)
+    assert.equal(readHost(Buffer.from(JSON.stringify(each))), undefined, JSON.stringify(each));
 });
 
 describe('which key a host uses', () => {
@@ -77,8 +85,16 @@ describe('which key a host uses', () => {
     assert.equal(used.keyOf('host', end(first, second), met(), 0), first);
     assert.equal(used.keyOf('host', end(first, second), met([first, 10]), 20), first);
     assert.equal(used.keyOf('host', end(first, second), met([first, 10], [second, 30]), 40), second);
-    assert.equal(used.keyOf('host', end(first, second), met([second, 30]), 50), second, 'it does not go back');
-    assert.equal(used.keyOf('host', end(second, third), met([second, 30]), 60), second, 'nor when etcd says so as well');
+    assert.equal(
+      used.keyOf('host', end(first, second), met([second, 30]), 50),
+      second,
+      'it does not go back',
+    );
+    assert.equal(
+      used.keyOf('host', end(second, third), met([second, 30]), 60),
+      second,
+      'nor when etcd says so as well',
+    );
     assert.equal(used.waiting.size, 0);
   });
 

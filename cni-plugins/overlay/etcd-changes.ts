@@ -23,7 +23,14 @@ export interface EtcdChangesDeps {
   readonly logRefused: () => void;
 }
 
-export function createEtcdChanges({ view, peers, entries, services, joined, logRefused }: EtcdChangesDeps): EtcdChanges {
+export function createEtcdChanges({
+  view,
+  peers,
+  entries,
+  services,
+  joined,
+  logRefused,
+}: EtcdChangesDeps): EtcdChanges {
   let count = 0;
   const list = (facts: readonly Fact[]): void => {
     entries.follow(peers.list(facts, holdClock()));

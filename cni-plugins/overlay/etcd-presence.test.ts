@@ -9,7 +9,12 @@ const opened = (): { presence: EtcdPresence; messages: string[] } => {
     info: (_fields: object, message: string) => void messages.push(message),
     warn: (_fields: object, message: string) => void messages.push(message),
   };
-  const record = { id: 'id-1', underlay: '192.0.2.1', mtu: 1450, vxlan: { mac: '02:00:00:00:00:01', port: 4789 } };
+  const record = {
+    id: 'id-1',
+    underlay: '192.0.2.1',
+    mtu: 1450,
+    vxlan: { mac: '02:00:00:00:00:01', port: 4789 },
+  };
   return { presence: createEtcdPresence({ own: { record, subnets: [], networks: [] } }, log), messages };
 };
 
@@ -28,7 +33,8 @@ test('a host is connected when its lease and its watch work, and joins until the
 
 test('the same trouble is logged once, until the host was back', () => {
   const { presence, messages } = opened();
-  for (const connection of ['lease', 'watch', 'lease'] as const) presence.away(connection, new Error('it is away'));
+  for (const connection of ['lease', 'watch', 'lease'] as const)
+    presence.away(connection, new Error('it is away'));
   assert.equal(messages.length, 1);
   presence.back('lease');
   presence.back('watch');

@@ -25,7 +25,8 @@ export function createEtcdPresence(thisHost: Pick<ThisHost, 'own'>, log: AgentLo
       here[connection] = true;
       if (!here.lease || !here.watch) return;
       const { subnets, record } = thisHost.own;
-      if (!heard || trouble !== undefined) log.info({ subnets, underlay: record.underlay }, 'this host is in the overlay');
+      if (!heard || trouble !== undefined)
+        log.info({ subnets, underlay: record.underlay }, 'this host is in the overlay');
       heard = true;
       trouble = undefined;
     },

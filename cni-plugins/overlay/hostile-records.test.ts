@@ -18,7 +18,12 @@ const record = (value: unknown) => readHost(Buffer.from(JSON.stringify(value)));
 describe('records of etcd', () => {
   it('as a host writes them are read', () => {
     assert.deepEqual(record(host), host);
-    assert.deepEqual(record({ ...host, vxlan: undefined, wireguard }), { id: 'a', underlay: '192.0.2.1', mtu: 1450, wireguard });
+    assert.deepEqual(record({ ...host, vxlan: undefined, wireguard }), {
+      id: 'a',
+      underlay: '192.0.2.1',
+      mtu: 1450,
+      wireguard,
+    });
   });
 
   const texts: readonly (readonly [what: string, text: string])[] = [
@@ -37,14 +42,22 @@ describe('records of etcd', () => {
       assert.equal(record({ ...host, vxlan: { ...vxlan, port: text } }), undefined);
       assert.equal(record({ ...host, mtu: text }), undefined);
       for (const field of ['publicKey', 'nextKey', 'port'])
-        assert.equal(record({ ...host, vxlan: undefined, wireguard: { ...wireguard, [field]: text } }), undefined, field);
+        assert.equal(
+          record({ ...host, vxlan: undefined, wireguard: { ...wireguard, [field]: text } }),
+          undefined,
+          field,
+        );
       assert.equal(readSubnet(text), undefined);
     });
 
   it('start no program: the overlay speaks to the kernel by netlink alone', () => {
-    const sources = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' }).filter((file) => /(?<!\.test)\.ts$/.test(file));
+    const sources = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' }).filter((file) =>
+      /(?<!\.test)\.ts$/.test(file),
+    );
     assert.ok(sources.length > 20);
-    const starts = sources.filter((file) => readFileSync(join(import.meta.dirname, file), 'utf8').includes('node:child_process'));
+    const starts = sources.filter((file) =>
+      readFileSync(join(import.meta.dirname, file), 'utf8').includes('node:child_process'),
+    );
     assert.deepEqual(starts, []);
   });
 });

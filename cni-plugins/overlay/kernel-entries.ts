@@ -71,7 +71,10 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
     exists = true;
     corrected += found.length;
     if (found.length > 0)
-      log.info({ found: found.slice(0, 10), count: found.length }, 'the overlay in the kernel was brought to what it is to be');
+      log.info(
+        { found: found.slice(0, 10), count: found.length },
+        'the overlay in the kernel was brought to what it is to be',
+      );
   };
 
   const follow = (hosts: ReadonlySet<string>): void => {
@@ -131,7 +134,11 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
   };
 }
 
-function entriesFor({ peers, thisHost, usedKeys }: KernelEntriesDeps, host: string, met: ReadonlyMap<string, Met>): readonly Entry[] {
+function entriesFor(
+  { peers, thisHost, usedKeys }: KernelEntriesDeps,
+  host: string,
+  met: ReadonlyMap<string, Met>,
+): readonly Entry[] {
   const peer = peers.peer(host);
   if (peer === undefined) return [];
   const { wireguard } = peer.record;
@@ -143,7 +150,11 @@ function movedHosts({ peers, usedKeys, dataPlane }: KernelEntriesDeps): Readonly
   const met = dataPlane.met();
   const moved = peers.all().filter(({ host, record: { wireguard } }) => {
     const before = usedKeys.current(host);
-    return wireguard !== undefined && before !== undefined && usedKeys.keyOf(host, wireguard, met, Date.now()) !== before;
+    return (
+      wireguard !== undefined &&
+      before !== undefined &&
+      usedKeys.keyOf(host, wireguard, met, Date.now()) !== before
+    );
   });
   return new Set(moved.map(({ host }) => host));
 }

@@ -62,7 +62,8 @@ export async function openMemory(folder: string, network: string): Promise<Memor
 function readRemembered(path: string): Remembered | undefined {
   try {
     const value = parseJson(readFileSync(path, 'utf8')) as Partial<Remembered> | null;
-    if (typeof value?.id !== 'string' || !Array.isArray(value.subnets) || !Array.isArray(value.peers)) return undefined;
+    if (typeof value?.id !== 'string' || !Array.isArray(value.subnets) || !Array.isArray(value.peers))
+      return undefined;
     return value as Remembered;
   } catch {
     return undefined;

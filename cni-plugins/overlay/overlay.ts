@@ -39,20 +39,26 @@ export function startOverlay(
     remove: (source, names) => control.remove(source, names),
     folderAnswers,
   };
-  const thread = keepThread<OverlayCalls>(() => startWorker(import.meta.url, './overlay.worker.ts', { workerData: settings }), {
-    offer,
-    blame: {
-      code: 'OVERLAY_FAILED',
-      kind: 'unavailable',
-      attempted: 'take part in the overlay',
-      on: settings.name,
-      fix: 'see the daemon log; the start is retried',
+  const thread = keepThread<OverlayCalls>(
+    () => startWorker(import.meta.url, './overlay.worker.ts', { workerData: settings }),
+    {
+      offer,
+      blame: {
+        code: 'OVERLAY_FAILED',
+        kind: 'unavailable',
+        attempted: 'take part in the overlay',
+        on: settings.name,
+        fix: 'see the daemon log; the start is retried',
+      },
+      againMs: startAgainMs,
+      closeMs,
+      onLost: (error) =>
+        log.error(
+          { why: error.message },
+          'this host does not take part in the overlay; existing connections continue, and it is retried',
+        ),
     },
-    againMs: startAgainMs,
-    closeMs,
-    onLost: (error) =>
-      log.error({ why: error.message }, 'this host does not take part in the overlay; existing connections continue, and it is retried'),
-  });
+  );
   return {
     ask: (question) => thread.call('ask', question),
     status: async () => (await thread.call('ask', { do: 'status' })) as OverlayStatus,

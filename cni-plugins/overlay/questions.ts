@@ -28,8 +28,11 @@ export async function answerQuestion(question: OverlayQuestion, asked: Asked): P
   try {
     return await answer(question, asked);
   } catch (thrown) {
-    if (isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_DENIED') throw unreached(question, thrown, byAdministrator(question));
-    throw isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_UNREACHABLE' ? unreached(question, thrown) : thrown;
+    if (isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_DENIED')
+      throw unreached(question, thrown, byAdministrator(question));
+    throw isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_UNREACHABLE'
+      ? unreached(question, thrown)
+      : thrown;
   }
 }
 
@@ -49,7 +52,11 @@ const attempts: Readonly<Record<OverlayQuestion['do'], string>> = {
 };
 
 /** Names the user's request in the error instead of the call to etcd. */
-function unreached(question: OverlayQuestion, cause: PortcullisError, fix = cause.failure.fix): PortcullisError {
+function unreached(
+  question: OverlayQuestion,
+  cause: PortcullisError,
+  fix = cause.failure.fix,
+): PortcullisError {
   const { failure } = cause;
   const on = question.do === 'release' ? question.host : question.do === 'spread' ? question.file : '';
   return new PortcullisError({
@@ -88,12 +95,22 @@ async function answer(
 async function release(client: EtcdClient, keys: Keys, host: string): Promise<object> {
   const own = keys.own(host);
   const { pairs } = await client.list(own.all);
-  const former = (await client.list(`${keys.all}subnets/`)).pairs.filter(({ value }) => readClaim(value)?.host === host);
+  const former = (await client.list(`${keys.all}subnets/`)).pairs.filter(
+    ({ value }) => readClaim(value)?.host === host,
+  );
   if (pairs.length === 0 && former.length === 0) throw unknownHost(host);
-  const unless = [own.record, keys.host(host)].map((key) => ({ result: 0, target: 1, key, createRevision: 0 }) as const);
+  const unless = [own.record, keys.host(host)].map(
+    (key) => ({ result: 0, target: 1, key, createRevision: 0 }) as const,
+  );
   const isDone = await client.transact(
-    [...unless, ...former.map(({ key, modRevision }) => ({ result: 0, target: 2, key, modRevision }) as const)],
-    [{ deleteRange: { key: own.all, rangeEnd: endOf(own.all) } }, ...former.map(({ key }) => ({ deleteRange: { key } }))],
+    [
+      ...unless,
+      ...former.map(({ key, modRevision }) => ({ result: 0, target: 2, key, modRevision }) as const),
+    ],
+    [
+      { deleteRange: { key: own.all, rangeEnd: endOf(own.all) } },
+      ...former.map(({ key }) => ({ deleteRange: { key } })),
+    ],
   );
   if (!isDone) throw alive(host);
   const subnets = new Set([

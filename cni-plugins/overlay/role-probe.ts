@@ -19,7 +19,11 @@ export interface RoleProbe {
 const probeEveryMs = 300_000;
 
 /** @param endpoints of etcd, for the log */
-export function createRoleProbe(member: Pick<Member, 'client' | 'keys'>, endpoints: readonly string[], log: AgentLog): RoleProbe {
+export function createRoleProbe(
+  member: Pick<Member, 'client' | 'keys'>,
+  endpoints: readonly string[],
+  log: AgentLog,
+): RoleProbe {
   let writes: OverlayStatus['writes'];
   let probed = performance.now();
   const probe = async (): Promise<void> => {

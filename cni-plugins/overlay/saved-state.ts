@@ -25,14 +25,18 @@ const writeAfterMs = 500;
 
 export function createSavedState({ memory, thisHost, peers, log }: SavedStateDeps): SavedState {
   let writing: NodeJS.Timeout | undefined;
-  const save = (subnets = thisHost.own.subnets): Promise<void> => memory.write({ ...memory.remembered, subnets, peers: peers.all() });
+  const save = (subnets = thisHost.own.subnets): Promise<void> =>
+    memory.write({ ...memory.remembered, subnets, peers: peers.all() });
   return {
     save,
     saveSoon() {
       writing ??= setTimeout(() => {
         writing = undefined;
         void save().catch((thrown: unknown) => {
-          log.warn({ why: reasonOf(thrown) }, 'what is known of other hosts could not be written; it is tried again with the next change');
+          log.warn(
+            { why: reasonOf(thrown) },
+            'what is known of other hosts could not be written; it is tried again with the next change',
+          );
         });
       }, writeAfterMs);
     },

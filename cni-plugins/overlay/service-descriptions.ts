@@ -15,7 +15,10 @@ export interface ServiceDescriptions {
 }
 
 /** @param tell called with each problem */
-export function createServiceDescriptions(keys: Keys, report: (problem: string) => void): ServiceDescriptions {
+export function createServiceDescriptions(
+  keys: Keys,
+  report: (problem: string) => void,
+): ServiceDescriptions {
   const services = new Map<string, Service>();
   const unreadable = new Map<string, string>();
   return {
@@ -29,13 +32,19 @@ export function createServiceDescriptions(keys: Keys, report: (problem: string) 
       else if (service !== undefined) services.set(name, service);
     },
     keep(isPresent) {
-      for (const each of [services, unreadable]) for (const name of each.keys()) if (!isPresent(name)) each.delete(name);
+      for (const each of [services, unreadable])
+        for (const name of each.keys()) if (!isPresent(name)) each.delete(name);
     },
   };
 }
 
 /** Remembers why something is refused. A reason that differs from the last one is reported. */
-export function refuse(reasons: Map<string, string>, name: string, why: string, report: (problem: string) => void): void {
+export function refuse(
+  reasons: Map<string, string>,
+  name: string,
+  why: string,
+  report: (problem: string) => void,
+): void {
   if (reasons.get(name) !== why) report(why);
   reasons.set(name, why);
 }
@@ -49,7 +58,9 @@ function readDescription(
   const [only, ...more] = described;
   const wrong = [
     ...linesOf(problems),
-    ...(only !== undefined && (more.length > 0 || only.service.name !== name) ? [`${file}: it holds another service, or several`] : []),
+    ...(only !== undefined && (more.length > 0 || only.service.name !== name)
+      ? [`${file}: it holds another service, or several`]
+      : []),
   ];
   return { service: only?.service, wrong };
 }

@@ -24,18 +24,24 @@ const alive = setInterval(() => undefined, 1000);
 
 const text = (name: string, address: string): string =>
   `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\naddresses: [${address}]\nports: [80]\nbackends: [{ address: 10.128.1.2 }]\n`;
-const own = (name: string, address: string): Service => readServices([{ file: 'own', text: text(name, address) }]).described[0]!.service;
+const own = (name: string, address: string): Service =>
+  readServices([{ file: 'own', text: text(name, address) }]).described[0]!.service;
 const spread = (name: string, address: string): { key: string; value: Buffer } => ({
   key: keys.service(name),
   value: Buffer.from(text(name, address)),
 });
 const existing = async (): Promise<string[]> => {
-  const { services: found } = JSON.parse(await services.ask(JSON.stringify({ do: 'list' }))) as { services: { name: string }[] };
+  const { services: found } = JSON.parse(await services.ask(JSON.stringify({ do: 'list' }))) as {
+    services: { name: string }[];
+  };
   return found.map(({ name }) => name).toSorted();
 };
 
 before(async () => {
-  services = await startServices({ databasePath: join(folder, 'network.db'), balancer: 'nftables' }, createLogger({ level: 'silent' }));
+  services = await startServices(
+    { databasePath: join(folder, 'network.db'), balancer: 'nftables' },
+    createLogger({ level: 'silent' }),
+  );
 });
 after(async () => {
   await services?.close();

@@ -27,7 +27,11 @@ const soonestMs = 1000;
 const againMs = 10_000;
 
 /** @param tell called with each refusal and its reason */
-export function createSpreadServices(control: ServiceControl, keys: Keys, report: (problem: string) => void): SpreadServices {
+export function createSpreadServices(
+  control: ServiceControl,
+  keys: Keys,
+  report: (problem: string) => void,
+): SpreadServices {
   const descriptions = createServiceDescriptions(keys, report);
   const held = descriptions.services;
   let dirty = new Set<string>();
@@ -56,9 +60,14 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, report
     whole = false;
     try {
       const put = [...(isWhole ? held.keys() : names)].flatMap((name) => held.get(name) ?? []);
-      const refused = isWhole ? await control.replace(source, put) : put.length === 0 ? [] : await control.put(source, put);
+      const refused = isWhole
+        ? await control.replace(source, put)
+        : put.length === 0
+          ? []
+          : await control.put(source, put);
       for (const { name } of put) if (!refused.some((each) => each.name === name)) refusals.delete(name);
-      for (const { name, field, why } of refused) refuse(refusals, name, `${keys.service(name)}: ${field}: ${why}`, report);
+      for (const { name, field, why } of refused)
+        refuse(refusals, name, `${keys.service(name)}: ${field}: ${why}`, report);
       const gone = [...names].filter((name) => !held.has(name));
       if (!isWhole && gone.length > 0) await control.remove(source, gone);
       return true;

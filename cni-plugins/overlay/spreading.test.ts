@@ -24,7 +24,9 @@ const keys = keysOf('shop');
 const document = (name: string, address: string, more = ''): string =>
   `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\naddresses: [${address}]\nports: [80]\n${more}`;
 const documents = (count: number): string =>
-  Array.from({ length: count }, (_, index) => document(`many/s${index}`, `10.97.${index >> 8}.${index & 255}`)).join('---\n');
+  Array.from({ length: count }, (_, index) =>
+    document(`many/s${index}`, `10.97.${index >> 8}.${index & 255}`),
+  ).join('---\n');
 
 describe('services in a real etcd', { skip: tool.skip }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-spreading-'));
@@ -54,7 +56,14 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
   };
 
   before(async () => {
-    const urls = ['--listen-client-urls', endpoint, '--advertise-client-urls', endpoint, '--listen-peer-urls', 'http://127.0.0.1:2380'];
+    const urls = [
+      '--listen-client-urls',
+      endpoint,
+      '--advertise-client-urls',
+      endpoint,
+      '--listen-peer-urls',
+      'http://127.0.0.1:2380',
+    ];
     etcd = spawn(tool.path, ['--data-dir', folder, ...urls], { stdio: 'ignore' });
     client = openEtcd({ endpoints: [endpoint] });
     for (const late = performance.now() + 60_000; ; await pause(50))
@@ -72,7 +81,11 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
   });
 
   test('more documents than are read at once are refused, and not passed over', async () => {
-    await refused(() => spread('many.yaml', documents(1001), spreading), 'OVERLAY_SERVICES_INVALID', /more than 1000 documents; split it/u);
+    await refused(
+      () => spread('many.yaml', documents(1001), spreading),
+      'OVERLAY_SERVICES_INVALID',
+      /more than 1000 documents; split it/u,
+    );
   });
 
   test('more services than one transaction has are all written, each readable by itself, and taken back', async () => {
@@ -117,7 +130,12 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
     const member = { client, keys, host: 'host-1', id: 'id-1', view: createOwnership(keys) };
     const put = (key: string, value: Parameters<typeof encode>[0]): Promise<boolean> =>
       client.transact([], [{ put: { key, value: encode(value) } }]);
-    await put(own.record, { id: 'id-1', underlay: '192.0.2.1', mtu: 1450, vxlan: { mac: '02:00:00:00:00:01', port: 4789 } });
+    await put(own.record, {
+      id: 'id-1',
+      underlay: '192.0.2.1',
+      mtu: 1450,
+      vxlan: { mac: '02:00:00:00:00:01', port: 4789 },
+    });
     await put(own.subnet('10.128.1.0/24'), { id: 'id-1' });
     await put(own.identity('mac-02:00:00:00:00:01'), {});
     await put(keys.subnet('10.128.1.0/24'), { host: 'host-1', id: 'id-1' });
@@ -136,7 +154,8 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
 
   test('a host that leaves after another host took its name does not remove the other host’s keys', async () => {
     const own = keys.own('host-3');
-    const put = (key: string, id: string): Promise<boolean> => client.transact([], [{ put: { key, value: encode({ id }) } }]);
+    const put = (key: string, id: string): Promise<boolean> =>
+      client.transact([], [{ put: { key, value: encode({ id }) } }]);
     await put(own.record, 'id-of-another');
     await put(own.subnet('10.128.3.0/24'), 'id-3');
     await put(own.subnet('10.128.4.0/24'), 'id-of-another');

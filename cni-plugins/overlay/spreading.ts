@@ -27,7 +27,11 @@ const mostBytes = 1024 * 1024;
  * @returns names
  * @throws OVERLAY_SERVICES_INVALID · OVERLAY_ETCD_UNREACHABLE, which says how many were written before
  */
-export async function spread(file: string, text: string, { client, keys, standing: existing }: Spreading): Promise<{ spread: string[] }> {
+export async function spread(
+  file: string,
+  text: string,
+  { client, keys, standing: existing }: Spreading,
+): Promise<{ spread: string[] }> {
   const steps = readTexts(file, text, existing).map(([name, written]) => ({
     name,
     put: { key: keys.service(name), value: Buffer.from(written) },
@@ -45,7 +49,10 @@ export async function spread(file: string, text: string, { client, keys, standin
 }
 
 /** @throws OVERLAY_SERVICE_UNKNOWN: nothing was removed · OVERLAY_ETCD_UNREACHABLE */
-export async function takeBack(names: readonly string[], { client, keys }: Spreading): Promise<{ takenBack: readonly string[] }> {
+export async function takeBack(
+  names: readonly string[],
+  { client, keys }: Spreading,
+): Promise<{ takenBack: readonly string[] }> {
   const distinct = [...new Set(names)];
   const unknown: string[] = [];
   for (const name of distinct) if ((await client.get(keys.service(name))) === undefined) unknown.push(name);
@@ -93,15 +100,23 @@ async function inParts<Item>(
 }
 
 /** Parses the text: one description per service, with the service's name. */
-function readTexts(file: string, text: string, existing: Spreading['standing']): (readonly [string, string])[] {
+function readTexts(
+  file: string,
+  text: string,
+  existing: Spreading['standing'],
+): (readonly [string, string])[] {
   const { documents, problems: unread } = parseDocuments(text, file);
   if (unread.length > 0) throw invalidServices(file, linesOf(unread));
   const { described, problems } = readServices([{ file, text }]);
   if (problems.length > 0 || described.length === 0) throw invalidServices(file, linesOf(problems));
   // Every host refuses it as well: a client that may write to etcd is not root on the hosts.
-  const programs = described.filter(({ service }) => service.healthCheck?.kind === 'exec').map(({ service }) => service.name);
+  const programs = described
+    .filter(({ service }) => service.healthCheck?.kind === 'exec')
+    .map(({ service }) => service.name);
   if (programs.length > 0)
-    throw invalidServices(file, [`${programs.join(', ')}: no host runs a program for another; check by tcp or http`]);
+    throw invalidServices(file, [
+      `${programs.join(', ')}: no host runs a program for another; check by tcp or http`,
+    ]);
   const taken = conflictsOf(described, existing());
   if (taken.length > 0) throw invalidServices(file, taken);
   // Without problems, each document is one service, in the same order.
@@ -115,7 +130,8 @@ function readTexts(file: string, text: string, existing: Spreading['standing']):
 function conflictsOf(described: readonly Described[], existing: Iterable<Service>): string[] {
   const names = new Set(described.map(({ service: { name } }) => name));
   const holders = new Map<ServerKey, string>();
-  for (const service of existing) if (!names.has(service.name)) for (const { key } of claimsOf(service)) holders.set(key, service.name);
+  for (const service of existing)
+    if (!names.has(service.name)) for (const { key } of claimsOf(service)) holders.set(key, service.name);
   return described.flatMap(({ service, written }) => {
     const { name } = service;
     const claims = claimsOf(service);
@@ -125,7 +141,14 @@ function conflictsOf(described: readonly Described[], existing: Iterable<Service
       return [];
     }
     const message = `${addressText(taken.key)} belongs to the service ${holders.get(taken.key) ?? ''}`;
-    return linesOf([{ position: positionIn(written, taken.field), path: `${name}: ${taken.field}`, message, fix: 'choose another' }]);
+    return linesOf([
+      {
+        position: positionIn(written, taken.field),
+        path: `${name}: ${taken.field}`,
+        message,
+        fix: 'choose another',
+      },
+    ]);
   });
 }
 

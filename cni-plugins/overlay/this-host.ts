@@ -50,7 +50,11 @@ function recordOf({ settings, id, dataPlane, hostKeys }: ThisHostDeps): HostReco
   const { address, mtu } = dataPlane.underlay(settings.underlay);
   const room = mtu - overhead[hostKeys === undefined ? 'vxlan' : 'wireguard'][familyOf(address)];
   const said = { id, underlay: address, mtu: room };
-  if (hostKeys === undefined) return { ...said, vxlan: { mac: macOf(id, settings.name), port: settings.vxlanPort } };
+  if (hostKeys === undefined)
+    return { ...said, vxlan: { mac: macOf(id, settings.name), port: settings.vxlanPort } };
   const { current, next } = hostKeys;
-  return { ...said, wireguard: { publicKey: current.publicKey, nextKey: next.publicKey, port: settings.wireguardPort } };
+  return {
+    ...said,
+    wireguard: { publicKey: current.publicKey, nextKey: next.publicKey, port: settings.wireguardPort },
+  };
 }

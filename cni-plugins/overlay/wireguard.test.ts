@@ -33,7 +33,10 @@ test(
   async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-wireguard-'));
     const generic = openNetlink(NETLINK_GENERIC);
-    const [keys, farKeys] = [await openHostKeys(join(folder, 'near')), await openHostKeys(join(folder, 'far'))];
+    const [keys, farKeys] = [
+      await openHostKeys(join(folder, 'near')),
+      await openHostKeys(join(folder, 'far')),
+    ];
     const dataPlane = openDataPlane(1, keys);
     try {
       // The other host: its link moves into a namespace of its own, and sends from here.
@@ -41,9 +44,13 @@ test(
         'mount -t tmpfs tmpfs /run/netns 2>/dev/null || mkdir -p /run/netns; ip netns add far; ip link add far type wireguard; ip link set lo mtu 1500',
       );
       const requests = wireguardRequests(familyNumber(generic, wireguardFamilyName)!, 'far');
-      const setFar = (peers: readonly WireguardPeerChange[]): void => generic.run(requests.setDevice({ peers }));
+      const setFar = (peers: readonly WireguardPeerChange[]): void =>
+        generic.run(requests.setDevice({ peers }));
       generic.run(requests.setDevice({ privateKey: farKeys.current.privateKey, port: 51_821 }));
-      const near = { endpoint: { address: parseIp('127.0.0.1')!, port: 51_820 }, allowed: [parsePrefix('10.128.1.0/24')!] };
+      const near = {
+        endpoint: { address: parseIp('127.0.0.1')!, port: 51_820 },
+        allowed: [parsePrefix('10.128.1.0/24')!],
+      };
       const [first, second] = [keys.current.publicKey, keys.next.publicKey];
       setFar([{ publicKey: first, ...near }, { publicKey: second }]);
 
@@ -63,12 +70,19 @@ test(
         mtu: 1440,
         wireguard: { publicKey: farKeys.current.publicKey, nextKey: farKeys.next.publicKey, port: 51_821 },
       };
-      const wanted = new Map(entriesOf({ host: 'far', record, subnets: ['10.128.2.0/24'] }, own()).map((entry) => [keyOf(entry), entry]));
+      const wanted = new Map(
+        entriesOf({ host: 'far', record, subnets: ['10.128.2.0/24'] }, own()).map((entry) => [
+          keyOf(entry),
+          entry,
+        ]),
+      );
       assert.ok(dataPlane.secure(own()).length > 0);
       assert.ok(dataPlane.reconcile(own(), wanted).length > 0);
       assert.deepEqual(dataPlane.reconcile(own(), wanted), [], 'what stands is read as it was put');
       const listed = readWireguard(
-        generic.dump(wireguardRequests(familyNumber(generic, wireguardFamilyName)!, 'portcullis-wg').getDevice()),
+        generic.dump(
+          wireguardRequests(familyNumber(generic, wireguardFamilyName)!, 'portcullis-wg').getDevice(),
+        ),
       );
       assert.deepEqual(
         listed.peers.map(({ publicKey, allowed }) => [publicKey, allowed.length]).sort(),
@@ -81,7 +95,8 @@ test(
       shell(
         'ip link set far netns far && ip -n far address add 10.128.2.0/32 dev far && ip -n far link set far up && ip -n far route add 10.128.0.0/14 dev far',
       );
-      const ping = (): string => shell('for time in $(seq 40); do busybox ping -c 1 -W 2 10.128.2.0 && exit; done; exit 1');
+      const ping = (): string =>
+        shell('for time in $(seq 40); do busybox ping -c 1 -W 2 10.128.2.0 && exit; done; exit 1');
       assert.match(ping(), /1 packets received/u);
       const met = dataPlane.met().get(farKeys.current.publicKey);
       assert.ok(met !== undefined && met.handshakeMs > 0 && met.receivedBytes > 0 && met.sentBytes > 0);
@@ -93,8 +108,12 @@ test(
       assert.equal(keys.current.publicKey, second);
       assert.deepEqual(dataPlane.reconcile(own(), wanted), [], 'peers stay');
       // From here on the link is not in this namespace: its handshakes are read when it is back.
-      shell(`sleep 5; ip -n far link set far down; nsenter --net=/run/netns/far ip link set far netns ${process.pid}`);
-      const atFar = readWireguard(generic.dump(requests.getDevice())).peers.find(({ publicKey }) => publicKey === second);
+      shell(
+        `sleep 5; ip -n far link set far down; nsenter --net=/run/netns/far ip link set far netns ${process.pid}`,
+      );
+      const atFar = readWireguard(generic.dump(requests.getDevice())).peers.find(
+        ({ publicKey }) => publicKey === second,
+      );
       assert.ok((atFar?.lastHandshakeMs ?? 0) > 0, 'it was met by the next key, before any packet');
       setFar([{ publicKey: second, ...near }]);
       // A link that was down has forgotten its sessions: the near end retries after a while.

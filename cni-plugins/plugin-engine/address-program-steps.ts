@@ -27,9 +27,17 @@ export function runSteps<T>(steps: Steps<T>, call: PluginCall, host: Host): T | 
   return first.done === true ? first.value : goOn(steps, first.value, call, host);
 }
 
-async function goOn<T>(steps: Steps<T>, first: ProgramStep | Pause, call: PluginCall, host: Host): Promise<T> {
+async function goOn<T>(
+  steps: Steps<T>,
+  first: ProgramStep | Pause,
+  call: PluginCall,
+  host: Host,
+): Promise<T> {
   for (let step = first; ;) {
-    const pending = 'pauseMs' in step ? setTimeout(step.pauseMs, undefined) : runAddressProgram(step.type, step.command, call, host);
+    const pending =
+      'pauseMs' in step
+        ? setTimeout(step.pauseMs, undefined)
+        : runAddressProgram(step.type, step.command, call, host);
     const next = await pending.then(
       (result) => steps.next(result),
       (thrown: unknown) => steps.throw(thrown),
@@ -62,5 +70,7 @@ export function createTurns(): InTurn {
 function meet(a: PluginCall, b: PluginCall): boolean {
   if (a.key.network !== b.key.network) return false;
   if (a.verb === 'gc' || b.verb === 'gc') return true;
-  return a.key.containerId === b.key.containerId && a.key.interface === b.key.interface && a.key.containerId !== '';
+  return (
+    a.key.containerId === b.key.containerId && a.key.interface === b.key.interface && a.key.containerId !== ''
+  );
 }

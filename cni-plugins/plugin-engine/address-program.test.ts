@@ -66,9 +66,17 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const fixture = createPluginFixture();
     const { conf, path, asked, answer } = slowPlugin(fixture);
     const of = { id: 'twice', netns: fixture.pin('twice') };
-    const [first, second] = [fixture.call('add', conf, of, { path }), fixture.call('add', conf, of, { path })];
+    const [first, second] = [
+      fixture.call('add', conf, of, { path }),
+      fixture.call('add', conf, of, { path }),
+    ];
     const refused = assert.rejects(second, { code: 'NETWORK_ALREADY_ATTACHED' });
-    const gc = fixture.call('gc', conf, { ...of, id: '' }, { path, valid: [{ containerId: 'twice', interface: 'eth0' }] });
+    const gc = fixture.call(
+      'gc',
+      conf,
+      { ...of, id: '' },
+      { path, valid: [{ containerId: 'twice', interface: 'eth0' }] },
+    );
     await eventually(() => asked().length === 1 || undefined, 30_000);
     answer();
     const result = await first;

@@ -63,7 +63,9 @@ export async function runAddressProgram(
         : ['nsenter', [`--mount=/proc/${host.pid}/ns/mnt`, `--root=/proc/${host.pid}/root`, '--', program]];
     // The child exists, in these namespaces, when spawn returns.
     const run = await ended(
-      host.inside(() => spawn(file, args, { stdio: [input, 'pipe', 'pipe'], env: environment, detached: true })),
+      host.inside(() =>
+        spawn(file, args, { stdio: [input, 'pipe', 'pipe'], env: environment, detached: true }),
+      ),
       type,
       command,
     );
@@ -95,7 +97,8 @@ function ended(child: ChildProcess, type: string, command: ProgramCommand): Prom
     let over: string | undefined;
     const stop = (why: string): void => {
       over ??= why;
-      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) killTree(child.pid);
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+        killTree(child.pid);
     };
     const timer = setTimeout(() => stop(`it did not end within ${timeoutMs / 1000} s`), timeoutMs);
     for (const name of ['stdout', 'stderr'] as const)
@@ -138,11 +141,13 @@ function find(type: string, command: ProgramCommand, call: PluginCall, host: Hos
 
 function resultOf(type: string, stdout: string, call: PluginCall): CniResult {
   const source = readJson(stdout);
-  if ('message' in source) throw failed(type, 'ADD', `its result is no JSON: ${source.line}:${source.column}: ${source.message}`);
+  if ('message' in source)
+    throw failed(type, 'ADD', `its result is no JSON: ${source.line}:${source.column}: ${source.message}`);
   const problems: Problems = [];
   const fields = fieldsOf(source.value, [], type, source, problems);
   const result = fields === undefined ? undefined : readResult(fields, versionOf(call.config));
-  if (result === undefined || problems.length > 0) throw failed(type, 'ADD', `its result is wrong: ${problems.join('; ')}`);
+  if (result === undefined || problems.length > 0)
+    throw failed(type, 'ADD', `its result is wrong: ${problems.join('; ')}`);
   if (result.ips.length === 0) throw failed(type, 'ADD', 'its result has no address');
   return result;
 }
@@ -162,7 +167,11 @@ function pluginError(
   signal: string | null,
 ): PortcullisError {
   try {
-    const { code, msg, details } = parseJson(stdout) as { readonly code?: number; readonly msg?: string; readonly details?: string };
+    const { code, msg, details } = parseJson(stdout) as {
+      readonly code?: number;
+      readonly msg?: string;
+      readonly details?: string;
+    };
     if (typeof msg === 'string')
       return failed(
         type,

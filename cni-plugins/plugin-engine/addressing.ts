@@ -28,7 +28,10 @@ export interface Addressing {
   /** Call it inside a transaction. @throws NETWORK_HOST_PORT_TAKEN */
   takeHostPorts(host: Host, resources: readonly Resource[], holder: Holder): void;
   /** Returns why no address can be leased, or undefined if one can. */
-  exhaustion(source: LeaseSource, wanted: Pick<Wanted, 'host'> & { readonly network: string }): string | undefined;
+  exhaustion(
+    source: LeaseSource,
+    wanted: Pick<Wanted, 'host'> & { readonly network: string },
+  ): string | undefined;
   /** Releases an address that upstream's store holds for the key. */
   freeForeign(source: LeaseSource, key: AttachmentKey, host: Host): void;
   collectForeign(source: LeaseSource, network: string, valid: ReadonlySet<string>, host: Host): void;
@@ -68,7 +71,11 @@ export function createAddressing(database: NetworkDatabase): Addressing {
           gateway: range.gateway,
           subnet: range.subnet,
         }));
-      return { addresses, routes: source.routes, dns: source.resolvConf === undefined ? {} : dnsOf(host.path(source.resolvConf)) };
+      return {
+        addresses,
+        routes: source.routes,
+        dns: source.resolvConf === undefined ? {} : dnsOf(host.path(source.resolvConf)),
+      };
     },
     delegated: (result) => ({
       addresses: result.ips.flatMap(({ address: text, gateway: via }): LeasedAddress[] => {
@@ -76,7 +83,11 @@ export function createAddressing(database: NetworkDatabase): Addressing {
         const gateway = via === undefined ? undefined : parseIp(via);
         if (address === undefined) return [];
         return [
-          { address, subnet: { address: networkOf(address), length: address.length }, ...(gateway === undefined ? {} : { gateway }) },
+          {
+            address,
+            subnet: { address: networkOf(address), length: address.length },
+            ...(gateway === undefined ? {} : { gateway }),
+          },
         ];
       }),
       routes: result.routes,
@@ -98,7 +109,8 @@ export function createAddressing(database: NetworkDatabase): Addressing {
         leases.choose(request);
         return undefined;
       } catch (thrown) {
-        if (thrown instanceof PortcullisError && thrown.code === 'NETWORK_ADDRESSES_EXHAUSTED') return reasonOf(thrown);
+        if (thrown instanceof PortcullisError && thrown.code === 'NETWORK_ADDRESSES_EXHAUSTED')
+          return reasonOf(thrown);
         throw thrown;
       }
     },
@@ -109,7 +121,11 @@ export function createAddressing(database: NetworkDatabase): Addressing {
         (id, name) => id === key.containerId && (name === undefined || name === key.interface),
       ),
     collectForeign: (source, network, valid, host) =>
-      freeForeignAddresses(host.path(source.dataDir), network, (id, name) => name !== undefined && !valid.has(`${id}\0${name}`)),
+      freeForeignAddresses(
+        host.path(source.dataDir),
+        network,
+        (id, name) => name !== undefined && !valid.has(`${id}\0${name}`),
+      ),
   };
 }
 

@@ -34,9 +34,11 @@ export function compareChecks(
 ): void {
   const [first] = checks;
   if (first === undefined) return;
-  for (const { call, reading } of checks) if (call.prevResult === undefined) throw previousResultMissing(reading.type);
+  for (const { call, reading } of checks)
+    if (call.prevResult === undefined) throw previousResultMissing(reading.type);
   const chain = locked(() => pluginAttachments.chain(host.namespaceId, first.call.key));
-  for (const { call, reading } of checks) if (!chain.some(({ type }) => type === reading.type)) throw notAttached(call.key, reading.type);
+  for (const { call, reading } of checks)
+    if (!chain.some(({ type }) => type === reading.type)) throw notAttached(call.key, reading.type);
   const compare = (kernel: ResourceKernel | undefined): void => {
     for (const { call, reading } of checks) {
       const found = foundDifferences(chain, call, reading, kernel);
@@ -64,11 +66,17 @@ function foundDifferences(
   if (plugin === undefined || kernel === undefined) return reported;
   const later = chain.slice(at + 1).flatMap(({ resources }) => resources);
   const { key, resources } = amendedPart(pluginAttachment, later);
-  return [...reported, ...resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, key))];
+  return [
+    ...reported,
+    ...resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, key)),
+  ];
 }
 
 /** Returns the plugin attachment with the changes that later plugins of the chain made on purpose. */
-export function amendedPart(pluginAttachment: PluginAttachment, later: readonly Resource[]): PluginAttachment {
+export function amendedPart(
+  pluginAttachment: PluginAttachment,
+  later: readonly Resource[],
+): PluginAttachment {
   if (later.length === 0) return pluginAttachment;
   const amend = (resource: Resource): Resource =>
     later.reduce((existing, change) => kindOf(change).amend?.(change, existing) ?? existing, resource);
@@ -80,7 +88,9 @@ export function amendedPart(pluginAttachment: PluginAttachment, later: readonly 
  * may have added to it.
  */
 function resultDifferences({ key, result: own }: PluginAttachment, believed: CniResult): string[] {
-  const at = own.interfaces.findIndex(({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '');
+  const at = own.interfaces.findIndex(
+    ({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '',
+  );
   const mine = own.interfaces[at];
   if (mine === undefined) return [];
   return [
@@ -88,7 +98,10 @@ function resultDifferences({ key, result: own }: PluginAttachment, believed: Cni
       ? []
       : [`prevResult has no interface ${mine.name} in ${mine.sandbox ?? ''}`]),
     ...own.ips
-      .filter(({ interface: index, address }) => index === at && !believed.ips.some((other) => other.address === address))
+      .filter(
+        ({ interface: index, address }) =>
+          index === at && !believed.ips.some((other) => other.address === address),
+      )
       .map(({ address }) => `prevResult has no address ${address}`),
   ];
 }

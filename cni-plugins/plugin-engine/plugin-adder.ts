@@ -15,8 +15,8 @@ import { readConfiguration as read, sound, withoutUnknown } from './plugin-readi
 import type { PluginRemoval } from './plugin-removal.ts';
 
 /**
- * Executes ADD of a plugin: first the intent in the database, then the kernel, then the record. What cannot be
- * created completely is removed.
+ * Executes ADD of a plugin: first the intent in the database, then the kernel, then the record. What cannot
+ * be created completely is removed.
  */
 export interface PluginAdder {
   add(call: PluginCall, host: Host): Steps<CniResult>;
@@ -37,7 +37,14 @@ export interface PluginAdderDeps {
 }
 
 /** Executes ADD in the acts of `removal`, which first remove what a killed process left. */
-export function createPluginAdder({ database, parts: pluginAttachments, addressing, removal, repair, log }: PluginAdderDeps): PluginAdder {
+export function createPluginAdder({
+  database,
+  parts: pluginAttachments,
+  addressing,
+  removal,
+  repair,
+  log,
+}: PluginAdderDeps): PluginAdder {
   const { act } = removal;
   const plans = createPartPlans({ database, parts: pluginAttachments, addressing });
   const creation = createPartCreation({ database, parts: pluginAttachments, removal });
@@ -56,7 +63,8 @@ export function createPluginAdder({ database, parts: pluginAttachments, addressi
     const { type, plugin, source } = reading;
     if (plugin?.role === 'chained' && call.prevResult === undefined) throw previousResultMissing(type);
     const refuseTwice = (): void => {
-      if (pluginAttachments.part(host.namespaceId, call.key, type) !== undefined) throw alreadyAttached(call.key, type);
+      if (pluginAttachments.part(host.namespaceId, call.key, type) !== undefined)
+        throw alreadyAttached(call.key, type);
     };
     // Checked before the program is called: its lease of an existing attachment must not be undone with this
     // call's.
@@ -68,8 +76,16 @@ export function createPluginAdder({ database, parts: pluginAttachments, addressi
         if (plugin === undefined) return { result: plans.leaseOnly(reading, call, host) };
         const gone: true[] = [];
         const foundGone = (): void => void gone.push(true);
-        const made = host.withPod(call.netns, { ownAllowed: call.netnsOverride === true, foundGone }, (kernel) =>
-          creation.create(plans.plan({ plugin, reading, call }, host, kernel, delegated), kernel, call, host),
+        const made = host.withPod(
+          call.netns,
+          { ownAllowed: call.netnsOverride === true, foundGone },
+          (kernel) =>
+            creation.create(
+              plans.plan({ plugin, reading, call }, host, kernel, delegated),
+              kernel,
+              call,
+              host,
+            ),
         );
         if (gone.length > 0) repair(host);
         return made;
@@ -88,7 +104,12 @@ export function createPluginAdder({ database, parts: pluginAttachments, addressi
       const pluginAttachment = pluginAttachments.part(host.namespaceId, call.key, type);
       if (plugin === undefined || pluginAttachment === undefined) throw notAttached(call.key, type);
       return host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) =>
-        creation.create(plans.planRest(pluginAttachment, { plugin, reading, call }, host, kernel), kernel, call, host),
+        creation.create(
+          plans.planRest(pluginAttachment, { plugin, reading, call }, host, kernel),
+          kernel,
+          call,
+          host,
+        ),
       );
     });
     return yield* creation.completed(created, call, host);

@@ -7,14 +7,22 @@ import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import { createNameStore } from '../database/endpoint-names.ts';
 import { isListenedAt } from '../database/host-sockets.ts';
-import { createMembershipStore, memberNames, membershipsOfCall, ownerOfCall } from '../database/memberships.ts';
+import {
+  createMembershipStore,
+  memberNames,
+  membershipsOfCall,
+  ownerOfCall,
+} from '../database/memberships.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { memberHolder } from './plugin-call-values.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { notAttached } from '../calls/plugin-errors.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 
-/** Creates in the kernel what was planned, and records it as ready. What cannot be created completely is removed. */
+/**
+ * Creates in the kernel what was planned, and records it as ready. What cannot be created completely is
+ * removed.
+ */
 export interface PartCreation {
   /** Creates what is planned, completely or not at all. */
   create(planned: PluginAttachment, kernel: ResourceKernel, call: PluginCall, host: Host): Created;
@@ -41,21 +49,34 @@ export interface Created {
 const lookAgainMs = 50;
 
 /** Returns the operations; those without steps run in an act that holds the lock. */
-export function createPartCreation({ database, parts: pluginAttachments, removal }: PartCreationDeps): PartCreation {
+export function createPartCreation({
+  database,
+  parts: pluginAttachments,
+  removal,
+}: PartCreationDeps): PartCreation {
   const { act, remove, removeAnyhow, undo } = removal;
   const names = createNameStore(database);
   const memberships = createMembershipStore(database);
   /** Attachments whose ADD waits for the kernel. */
   const awaited = new Set<number>();
 
-  const conclude = (planned: PluginAttachment, joins: ReturnType<typeof membershipsOfCall>, call: PluginCall, host: Host): void =>
+  const conclude = (
+    planned: PluginAttachment,
+    joins: ReturnType<typeof membershipsOfCall>,
+    call: PluginCall,
+    host: Host,
+  ): void =>
     database.transaction(() => {
       pluginAttachments.setState(planned, 'ready');
-      const joined = { ...joins, addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')) };
+      const joined = {
+        ...joins,
+        addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')),
+      };
       const given = [...namesOfCall(call, planned.result), ...memberNames(joined)];
       const holder = memberHolder(host, planned, ownerOfCall(call));
       if (given.length > 0) names.put(holder, given);
-      if (joined.memberships.length > 0) memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
+      if (joined.memberships.length > 0)
+        memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
     });
 
   return {
@@ -81,12 +102,14 @@ export function createPartCreation({ database, parts: pluginAttachments, removal
       if (pending === undefined) return result;
       const started = performance.now();
       const stillExists = (): boolean =>
-        pluginAttachments.part(host.namespaceId, pending.key, pending.type)?.attachment === pending.attachment;
+        pluginAttachments.part(host.namespaceId, pending.key, pending.type)?.attachment ===
+        pending.attachment;
       const isDone = (): boolean =>
         act(host, () => {
           if (!stillExists()) throw notAttached(pending.key, pending.type);
           return host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => {
-            if (completion(pending.resources, kernel, performance.now() - started) === 'pending') return false;
+            if (completion(pending.resources, kernel, performance.now() - started) === 'pending')
+              return false;
             conclude(pending, membershipsOfCall(call), call, host);
             return true;
           });

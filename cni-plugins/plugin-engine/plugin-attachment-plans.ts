@@ -19,9 +19,19 @@ export interface PartPlans {
   /** Runs the IPAM plugin alone, called by a third-party plugin. */
   leaseOnly(reading: Reading, call: PluginCall, host: Host): CniResult;
   /** @param delegated the result of a third-party IPAM plugin that was called before */
-  plan(adding: Adding, host: Host, kernel: ResourceKernel, delegated: CniResult | undefined): PluginAttachment;
+  plan(
+    adding: Adding,
+    host: Host,
+    kernel: ResourceKernel,
+    delegated: CniResult | undefined,
+  ): PluginAttachment;
   /** Plans the second half of an ADD, whose first half leased the addresses. */
-  planRest(pluginAttachment: PluginAttachment, adding: Adding, host: Host, kernel: ResourceKernel): PluginAttachment;
+  planRest(
+    pluginAttachment: PluginAttachment,
+    adding: Adding,
+    host: Host,
+    kernel: ResourceKernel,
+  ): PluginAttachment;
 }
 
 /** One ADD of a plugin of ours. */
@@ -38,12 +48,20 @@ export interface PartPlansDeps {
 }
 
 /** Returns the operations; they run in an act that holds the lock. */
-export function createPartPlans({ database, parts: pluginAttachments, addressing }: PartPlansDeps): PartPlans {
+export function createPartPlans({
+  database,
+  parts: pluginAttachments,
+  addressing,
+}: PartPlansDeps): PartPlans {
   const takenMacs = createTakenMacs(database);
 
   const lease = (reading: Reading, call: PluginCall, host: Host, hostInterface = linkOf(call)): Leased => {
     const attachment = pluginAttachments.attachment(host.namespaceId, call.key, hostInterface);
-    const given = addressing.lease(reading.source, { host, key: call.key, holder: { attachment, part: reading.type } });
+    const given = addressing.lease(reading.source, {
+      host,
+      key: call.key,
+      holder: { attachment, part: reading.type },
+    });
     return { attachment, given };
   };
 
@@ -53,7 +71,14 @@ export function createPartPlans({ database, parts: pluginAttachments, addressing
         const { attachment, given } = lease(reading, call, host);
         const result = addressResult(given);
         pluginAttachments.setState(
-          pluginAttachments.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources: [], result }),
+          pluginAttachments.begin({
+            attachment,
+            key: call.key,
+            type: reading.type,
+            netns: call.netns,
+            resources: [],
+            result,
+          }),
           'ready',
         );
         return result;
@@ -64,10 +89,13 @@ export function createPartPlans({ database, parts: pluginAttachments, addressing
         const { attachment, given: leased } = lease(reading, call, host, hostInterface);
         const given = delegated === undefined ? leased : addressing.delegated(delegated);
         const input = planInput(call, host, given, hostInterface);
-        // `observe` only reads the kernel, and only what no other act can change meanwhile, because the lock is
-        // held.
+        // `observe` only reads the kernel, and only what no other act can change meanwhile, because the lock
+        // is held.
         const observed = plugin.observe?.(reading.config, kernel, input);
-        const { resources, result } = plugin.plan(reading.config, observed === undefined ? input : { ...input, observed });
+        const { resources, result } = plugin.plan(
+          reading.config,
+          observed === undefined ? input : { ...input, observed },
+        );
         const mac = chosenMac(reading.config, result, call.prevResult);
         if (mac !== undefined)
           takenMacs.refuse(mac, {
@@ -78,7 +106,14 @@ export function createPartPlans({ database, parts: pluginAttachments, addressing
             result,
           });
         addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
-        return pluginAttachments.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources, result });
+        return pluginAttachments.begin({
+          attachment,
+          key: call.key,
+          type: reading.type,
+          netns: call.netns,
+          resources,
+          result,
+        });
       });
     },
     planRest(pluginAttachment, { plugin, reading: { config }, call }, host, kernel) {

@@ -15,9 +15,15 @@ import { pluginInterfaceOf } from '../database/record.ts';
  * Returns the MAC address that the caller chose for the interface in the pod, or undefined if it chose none
  * or leaves it unchanged.
  */
-export function chosenMac(config: unknown, { interfaces }: CniResult, before: CniResult | undefined): string | undefined {
+export function chosenMac(
+  config: unknown,
+  { interfaces }: CniResult,
+  before: CniResult | undefined,
+): string | undefined {
   const inPod = ({ interfaces: all }: CniResult): readonly string[] =>
-    all.flatMap(({ mac, sandbox }) => ((sandbox ?? '') === '' || mac === undefined ? [] : [mac.toLowerCase()]));
+    all.flatMap(({ mac, sandbox }) =>
+      (sandbox ?? '') === '' || mac === undefined ? [] : [mac.toLowerCase()],
+    );
   const [own] = inPod({ interfaces } as CniResult);
   if (own === undefined) return undefined;
   if (before !== undefined) return inPod(before).includes(own) ? undefined : own;
@@ -25,10 +31,16 @@ export function chosenMac(config: unknown, { interfaces }: CniResult, before: Cn
 }
 
 /** Returns the name of the host's end of the attachment's link. */
-export const linkOf = ({ key }: PluginCall): string => pluginInterfaceOf(key.network, key.containerId, key.interface);
+export const linkOf = ({ key }: PluginCall): string =>
+  pluginInterfaceOf(key.network, key.containerId, key.interface);
 
 /** Returns the input of a plugin's plan. @param hostInterface the host's end of the link */
-export const planInput = (call: PluginCall, host: Host, given: GivenAddresses, hostInterface = linkOf(call)): PlanInput => ({
+export const planInput = (
+  call: PluginCall,
+  host: Host,
+  given: GivenAddresses,
+  hostInterface = linkOf(call),
+): PlanInput => ({
   key: call.key,
   netns: call.netns,
   hostInterface,
@@ -41,7 +53,11 @@ export const planInput = (call: PluginCall, host: Host, given: GivenAddresses, h
   host: hostFacts(host.route),
 });
 
-export const memberHolder = ({ namespaceId }: Host, { key, attachment }: PluginAttachment, owner: string): MemberHolder => ({
+export const memberHolder = (
+  { namespaceId }: Host,
+  { key, attachment }: PluginAttachment,
+  owner: string,
+): MemberHolder => ({
   namespaceId,
   owner,
   network: key.network,

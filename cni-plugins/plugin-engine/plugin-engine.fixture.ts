@@ -22,7 +22,12 @@ export interface PluginFixture {
   /** Runs a shell command in it. Returns undefined if it failed. */
   inside(netns: string, command: string): string | undefined;
   /** Sends one call. The name of the network is added to the configuration. */
-  call(verb: PluginCall['verb'], conf: Conf, of: Of, more?: Partial<PluginCall>): Promise<CniResult | undefined>;
+  call(
+    verb: PluginCall['verb'],
+    conf: Conf,
+    of: Of,
+    more?: Partial<PluginCall>,
+  ): Promise<CniResult | undefined>;
   /** Runs ADD of every plugin in turn. */
   add(chain: readonly Conf[], of: Of): Promise<CniResult>;
   del(chain: readonly Conf[], of: Of): Promise<void>;
@@ -50,7 +55,10 @@ export const bridgeConf = (more: Record<string, unknown> = {}): Conf => ({
   ...more,
 });
 
-export const portmapConf = (...portMappings: readonly object[]): Conf => ({ type: 'portcullis-portmap', runtimeConfig: { portMappings } });
+export const portmapConf = (...portMappings: readonly object[]): Conf => ({
+  type: 'portcullis-portmap',
+  runtimeConfig: { portMappings },
+});
 
 /** @param given an existing database */
 export function createPluginFixture(given?: string): PluginFixture {
@@ -61,7 +69,9 @@ export function createPluginFixture(given?: string): PluginFixture {
   const databasePath = given ?? join(folder, 'state', 'network.db');
   const engine = openPluginEngine({ databasePath, log: createLogger({ level: 'error' }) });
   const callOf = (
-    ...[verb, conf, { id, netns, name = 'eth0', network = 'net' }, more = {}]: Parameters<PluginFixture['call']>
+    ...[verb, conf, { id, netns, name = 'eth0', network = 'net' }, more = {}]: Parameters<
+      PluginFixture['call']
+    >
   ): PluginCall => ({
     verb,
     type: conf.type,
@@ -87,7 +97,8 @@ export function createPluginFixture(given?: string): PluginFixture {
     call,
     async add(chain, of) {
       let prevResult: CniResult | undefined;
-      for (const conf of chain) prevResult = await call('add', conf, of, prevResult === undefined ? {} : { prevResult });
+      for (const conf of chain)
+        prevResult = await call('add', conf, of, prevResult === undefined ? {} : { prevResult });
       if (prevResult === undefined) throw new Error('the chain is empty');
       return prevResult;
     },

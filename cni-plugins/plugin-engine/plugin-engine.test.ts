@@ -26,8 +26,14 @@ if (inPrivateNetns(import.meta.filename)) {
 
   const rows = (): Record<string, number> => {
     const db = new DatabaseSync(fixture.databasePath, { readOnly: true });
-    const count = (table: string): number => (db.prepare(`SELECT count(*) AS n FROM ${table}`).get() as { n: number }).n;
-    const found = { attachment: count('attachment'), part: count('part'), lease: count('lease'), host_port: count('host_port') };
+    const count = (table: string): number =>
+      (db.prepare(`SELECT count(*) AS n FROM ${table}`).get() as { n: number }).n;
+    const found = {
+      attachment: count('attachment'),
+      part: count('part'),
+      lease: count('lease'),
+      host_port: count('host_port'),
+    };
     db.close();
     return found;
   };
@@ -35,7 +41,11 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('a chain is added, checked and deleted; nothing but the bridge stays', async () => {
     const pod = { id: 'one', netns: fixture.pin('one') };
-    const chain = [bridgeConf(), portmapConf({ hostPort: 8080, containerPort: 80, protocol: 'tcp' }), { type: 'loopback' }];
+    const chain = [
+      bridgeConf(),
+      portmapConf({ hostPort: 8080, containerPort: 80, protocol: 'tcp' }),
+      { type: 'loopback' },
+    ];
     const result = await fixture.add(chain, pod);
     assert.deepEqual(
       result.ips.map(({ address, gateway }) => [address, gateway]),
@@ -81,9 +91,15 @@ if (inPrivateNetns(import.meta.filename)) {
     const own = result.ips[0]?.address ?? '';
     const rowsOf: [break_: string, words: RegExp][] = [
       [`nsenter --net=${pod.netns} ip addr del ${own} dev eth0`, /eth0 has no address 10\.90\.0/u],
-      [`nsenter --net=${pod.netns} ip route del default`, /eth0 has no route to 0\.0\.0\.0\/0 by 10\.90\.0\.1/u],
+      [
+        `nsenter --net=${pod.netns} ip route del default`,
+        /eth0 has no route to 0\.0\.0\.0\/0 by 10\.90\.0\.1/u,
+      ],
       [`nsenter --net=${pod.netns} ip link set eth0 mtu 1300`, /eth0 has the MTU 1300, not 1500/u],
-      [`nsenter --net=${pod.netns} ip link set eth0 address 02:00:00:00:00:01`, /eth0 has the MAC address 02:00:00:00:00:01/u],
+      [
+        `nsenter --net=${pod.netns} ip link set eth0 address 02:00:00:00:00:01`,
+        /eth0 has the MAC address 02:00:00:00:00:01/u,
+      ],
       [`nsenter --net=${pod.netns} ip link set eth0 down`, /eth0 is down/u],
       [`ip link set ${host} nomaster`, /is not on the bridge br0/u],
       [`ip link set ${host} down`, /pc[0-9a-f]{12} is down/u],
@@ -96,7 +112,11 @@ if (inPrivateNetns(import.meta.filename)) {
     ];
     for (const [break_, words] of rowsOf) {
       shell(break_);
-      await assert.rejects(fixture.call('check', bridgeConf(), pod, { prevResult: result }), coded('NETWORK_DIFFERS', words), break_);
+      await assert.rejects(
+        fixture.call('check', bridgeConf(), pod, { prevResult: result }),
+        coded('NETWORK_DIFFERS', words),
+        break_,
+      );
       await assert.rejects(fixture.checkAtOnce(chain, pod, result), coded('NETWORK_DIFFERS', words), break_);
       await fixture.call('status', bridgeConf(), { ...pod, id: '', name: '', netns: '' });
       await fixture.check(chain, pod, result);
@@ -104,7 +124,10 @@ if (inPrivateNetns(import.meta.filename)) {
     // Nothing that the bridge created is missing.
     shell('nft flush map ip portcullis_plugins any_host_ports');
     await fixture.check([bridgeConf()], pod, result);
-    await assert.rejects(fixture.checkAtOnce(chain, pod, result), coded('NETWORK_DIFFERS', /no host port 8081\/tcp/u));
+    await assert.rejects(
+      fixture.checkAtOnce(chain, pod, result),
+      coded('NETWORK_DIFFERS', /no host port 8081\/tcp/u),
+    );
     const other = { ...pod, id: 'never added' };
     await assert.rejects(fixture.checkAtOnce(chain, other, result), coded('NETWORK_NOT_ATTACHED'));
     await fixture.del(chain, pod);
@@ -124,10 +147,18 @@ if (inPrivateNetns(import.meta.filename)) {
     await fixture.add([bridgeConf()], one);
     await fixture.add([second], two);
     await fixture.add([bridgeConf({ isDefaultGateway: false, isGateway: true })], three);
-    assert.match(fixture.inside(netns, 'ip -br addr') ?? '', /eth0@.*10\.90\.0[^]*net1@.*10\.91\.0[^]*eth1@.*10\.90\.0/u);
+    assert.match(
+      fixture.inside(netns, 'ip -br addr') ?? '',
+      /eth0@.*10\.90\.0[^]*net1@.*10\.91\.0[^]*eth1@.*10\.90\.0/u,
+    );
     await fixture.call('gc', second, { ...two, id: '', name: '' }, { valid: [] });
     assert.equal(fixture.inside(netns, 'ip link show net1'), undefined);
-    await fixture.call('gc', bridgeConf(), { ...one, id: '', name: '' }, { valid: [{ containerId: 'multi', interface: 'eth1' }] });
+    await fixture.call(
+      'gc',
+      bridgeConf(),
+      { ...one, id: '', name: '' },
+      { valid: [{ containerId: 'multi', interface: 'eth1' }] },
+    );
     assert.equal(fixture.inside(netns, 'ip link show eth0'), undefined);
     assert.ok(fixture.inside(netns, 'ip link show eth1'));
     await fixture.del([bridgeConf()], three);
@@ -142,18 +173,36 @@ if (inPrivateNetns(import.meta.filename)) {
       bridgeConf({ bridge: 'br2', ipam: { type: 'host-local', subnet: '10.92.0.0/29', dataDir }, ...more });
     const pods = ['a', 'b', 'c'].map((id) => ({ id, netns: fixture.pin(`asked-${id}`) }));
     const [a, b, c] = pods as [(typeof pods)[0], (typeof pods)[0], (typeof pods)[0]];
-    assert.equal((await fixture.add([conf({ runtimeConfig: { ips: ['10.92.0.5/29'] } })], a)).ips[0]?.address, '10.92.0.5/29');
+    assert.equal(
+      (await fixture.add([conf({ runtimeConfig: { ips: ['10.92.0.5/29'] } })], a)).ips[0]?.address,
+      '10.92.0.5/29',
+    );
     assert.equal((await fixture.add([conf()], b)).ips[0]?.address, '10.92.0.6/29');
     // The address .2 in the store is skipped.
     assert.equal((await fixture.add([conf()], c)).ips[0]?.address, '10.92.0.3/29');
     const d = { id: 'd', netns: fixture.pin('asked-d') };
-    await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.92.0.5' } }), coded('NETWORK_ADDRESS_TAKEN', /container a/u));
-    await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.92.0.2' } }), coded('NETWORK_ADDRESS_TAKEN', /host-local/u));
-    await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.92.0.1' } }), coded('NETWORK_ADDRESS_OUT_OF_RANGE'));
-    await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.93.0.1' } }), coded('NETWORK_ADDRESS_OUT_OF_RANGE'));
+    await assert.rejects(
+      fixture.call('add', conf(), d, { args: { IP: '10.92.0.5' } }),
+      coded('NETWORK_ADDRESS_TAKEN', /container a/u),
+    );
+    await assert.rejects(
+      fixture.call('add', conf(), d, { args: { IP: '10.92.0.2' } }),
+      coded('NETWORK_ADDRESS_TAKEN', /host-local/u),
+    );
+    await assert.rejects(
+      fixture.call('add', conf(), d, { args: { IP: '10.92.0.1' } }),
+      coded('NETWORK_ADDRESS_OUT_OF_RANGE'),
+    );
+    await assert.rejects(
+      fixture.call('add', conf(), d, { args: { IP: '10.93.0.1' } }),
+      coded('NETWORK_ADDRESS_OUT_OF_RANGE'),
+    );
     await fixture.call('del', conf(), { id: 'old', netns: '' });
     assert.equal(existsSync(join(dataDir, 'net', '10.92.0.2')), false);
-    const ranged = conf({ capabilities: { ipRanges: true }, runtimeConfig: { ipRanges: [[{ subnet: '10.94.0.0/24' }]] } });
+    const ranged = conf({
+      capabilities: { ipRanges: true },
+      runtimeConfig: { ipRanges: [[{ subnet: '10.94.0.0/24' }]] },
+    });
     const both = await fixture.add([{ ...ranged, forceAddress: true }], d);
     assert.deepEqual(
       both.ips.map(({ address }) => address),
@@ -164,7 +213,10 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 
   test('the address plugin by itself, as a bridge of others calls it', async () => {
-    const conf = { type: 'bridge', ipam: { type: 'portcullis-ipam', subnet: '10.95.0.0/30', routes: [{ dst: '0.0.0.0/0' }] } };
+    const conf = {
+      type: 'bridge',
+      ipam: { type: 'portcullis-ipam', subnet: '10.95.0.0/30', routes: [{ dst: '0.0.0.0/0' }] },
+    };
     const pod = { id: 'lone', netns: '/nowhere' };
     const asIpam = { type: 'portcullis-ipam' };
     assert.deepEqual(await fixture.call('add', conf, pod, asIpam), {
@@ -173,8 +225,14 @@ if (inPrivateNetns(import.meta.filename)) {
       routes: [{ dst: '0.0.0.0/0' }],
       dns: {},
     });
-    await assert.rejects(fixture.call('add', conf, { ...pod, id: 'next' }, asIpam), coded('NETWORK_ADDRESSES_EXHAUSTED'));
-    await assert.rejects(fixture.call('status', conf, { ...pod, id: '' }, asIpam), coded('NETWORK_NOT_AVAILABLE', /10\.95\.0/u));
+    await assert.rejects(
+      fixture.call('add', conf, { ...pod, id: 'next' }, asIpam),
+      coded('NETWORK_ADDRESSES_EXHAUSTED'),
+    );
+    await assert.rejects(
+      fixture.call('status', conf, { ...pod, id: '' }, asIpam),
+      coded('NETWORK_NOT_AVAILABLE', /10\.95\.0/u),
+    );
     await fixture.call('del', conf, pod, asIpam);
     await fixture.call('status', conf, { ...pod, id: '' }, asIpam);
     assert.deepEqual(rows(), nothing);
@@ -205,12 +263,18 @@ exit 0
     await fixture.checkAtOnce([conf], pod, result, more);
     await assert.rejects(fixture.call('add', conf, pod, more), coded('NETWORK_ALREADY_ATTACHED'));
     await fixture.call('del', conf, pod, more);
-    assert.equal(readFileSync(calls, 'utf8'), 'ADD guest eth0 1\nCHECK guest eth0 1\nCHECK guest eth0 1\nDEL guest eth0 1\n');
+    assert.equal(
+      readFileSync(calls, 'utf8'),
+      'ADD guest eth0 1\nCHECK guest eth0 1\nCHECK guest eth0 1\nDEL guest eth0 1\n',
+    );
     fixture.inside(pod.netns, 'ip link add eth0 type bridge');
     await assert.rejects(fixture.call('add', conf, pod, more), coded('NETWORK_INTERFACE_TAKEN'));
     assert.match(readFileSync(calls, 'utf8'), /ADD guest eth0 1\nDEL guest eth0 1\n$/u);
     const wrong = { id: 'refused', netns: fixture.pin('refused') };
-    await assert.rejects(fixture.call('add', conf, wrong, more), coded('NETWORK_IPAM_FAILED', /ended with 1/u));
+    await assert.rejects(
+      fixture.call('add', conf, wrong, more),
+      coded('NETWORK_IPAM_FAILED', /ended with 1/u),
+    );
     await assert.rejects(
       fixture.call('add', bridgeConf({ ipam: { type: 'none-such' } }), wrong, more),
       coded('NETWORK_IPAM_FAILED', /no program of that name in \/nowhere:/u),
@@ -239,7 +303,10 @@ exit 0
     await assert.rejects(fixture.call('del', conf, pod, { path: [programs] }), reported);
     assert.equal(fixture.inside(pod.netns, 'ip link show eth0'), undefined);
     assert.deepEqual(rows(), nothing);
-    await assert.rejects(fixture.call('del', conf, pod, { path: ['/nowhere'] }), coded('NETWORK_IPAM_FAILED', /call DEL .*no program/u));
+    await assert.rejects(
+      fixture.call('del', conf, pod, { path: ['/nowhere'] }),
+      coded('NETWORK_IPAM_FAILED', /call DEL .*no program/u),
+    );
     program('exit 0');
     await fixture.call('del', conf, pod, { path: [programs] });
   });
@@ -264,10 +331,15 @@ exit 0
   });
 
   test('a VLAN is refused by name where the kernel has none on bridges', async (t) => {
-    if (/vlan_filtering/u.test(shell('ip link add probe type bridge; ip -d link show probe; ip link del probe')))
+    if (
+      /vlan_filtering/u.test(shell('ip link add probe type bridge; ip -d link show probe; ip link del probe'))
+    )
       return t.skip('this kernel has them');
     const pod = { id: 'vlan', netns: fixture.pin('vlan') };
-    await assert.rejects(fixture.add([bridgeConf({ vlan: 100 })], pod), coded('NETWORK_FIELD_UNSUPPORTED', /BRIDGE_VLAN_FILTERING/u));
+    await assert.rejects(
+      fixture.add([bridgeConf({ vlan: 100 })], pod),
+      coded('NETWORK_FIELD_UNSUPPORTED', /BRIDGE_VLAN_FILTERING/u),
+    );
     assert.deepEqual(rows(), nothing);
   });
 
@@ -277,8 +349,14 @@ exit 0
     const before = shell('ip -o link | cut -d: -f2; nft list ruleset');
     fixture.inside(netns, 'ip link add eth0 type bridge');
     await assert.rejects(fixture.add([bridgeConf()], pod), coded('NETWORK_INTERFACE_TAKEN'));
-    await assert.rejects(fixture.add([bridgeConf()], { ...pod, netns: '/nowhere' }), coded('NETWORK_NETNS_MISSING'));
-    await assert.rejects(fixture.add([bridgeConf()], { ...pod, netns: '/proc/self/ns/net' }), coded('NETWORK_NETNS_INVALID'));
+    await assert.rejects(
+      fixture.add([bridgeConf()], { ...pod, netns: '/nowhere' }),
+      coded('NETWORK_NETNS_MISSING'),
+    );
+    await assert.rejects(
+      fixture.add([bridgeConf()], { ...pod, netns: '/proc/self/ns/net' }),
+      coded('NETWORK_NETNS_INVALID'),
+    );
     await assert.rejects(
       fixture.add([bridgeConf({ vlan: 5, mtu: 'big' })], pod),
       coded('NETWORK_CONFIG_INVALID', /stdin:\d+:\d+: mtu must be/u),

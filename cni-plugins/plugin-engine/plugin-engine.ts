@@ -33,8 +33,8 @@ export interface PluginCore {
    */
   check(calls: readonly PluginCall[]): void | Promise<void>;
   /**
-   * Recreates what other programs removed from existing attachments in this host network namespace, and removes what
-   * crashed processes left half-created.
+   * Recreates what other programs removed from existing attachments in this host network namespace, and
+   * removes what crashed processes left half-created.
    */
   repair(host: Host): void;
   /**
@@ -101,7 +101,12 @@ export function createPluginCore({ database, hosts, namespaceIds, log }: PluginC
       const failures: string[] = [];
       for (const pluginAttachment of pluginAttachments.all(host.namespaceId).toReversed()) {
         const { network, containerId, interface: name } = pluginAttachment.key;
-        if (network !== call.key.network || pluginAttachment.type !== type || valid.has(keyOf(containerId, name))) continue;
+        if (
+          network !== call.key.network ||
+          pluginAttachment.type !== type ||
+          valid.has(keyOf(containerId, name))
+        )
+          continue;
         try {
           removeAnyhow(pluginAttachment, host);
         } catch (thrown) {
@@ -131,7 +136,8 @@ export function createPluginCore({ database, hosts, namespaceIds, log }: PluginC
   const call: PluginCore['call'] = (asked) =>
     inTurn(asked, () =>
       hosts.with(asked.caller, (host) => {
-        if (asked.verb === 'add' && asked.caller.netnsFd !== undefined) namespaceIds.watch(host.namespaceId, asked.caller.netnsFd);
+        if (asked.verb === 'add' && asked.caller.netnsFd !== undefined)
+          namespaceIds.watch(host.namespaceId, asked.caller.netnsFd);
         return runSteps<CniResult | undefined | void>(verbs[asked.verb](asked, host), asked, host);
       }),
     ) as CniResult | undefined | Promise<CniResult | undefined>;
@@ -148,7 +154,9 @@ export function createPluginCore({ database, hosts, namespaceIds, log }: PluginC
       const checks = calls.map((each) => ({ call: each, reading: sound(read(each)) }));
       if (checks.some(({ reading }) => reading.source.from === 'program')) return checkOneByOne(calls);
       return inTurn<void>(first, () =>
-        hosts.with(first.caller, (host) => compareChecks(checks, host, pluginAttachments, (body) => act(host, body))),
+        hosts.with(first.caller, (host) =>
+          compareChecks(checks, host, pluginAttachments, (body) => act(host, body)),
+        ),
       );
     },
     repair,

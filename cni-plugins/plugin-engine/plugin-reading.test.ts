@@ -6,7 +6,11 @@ import { readConfiguration } from './plugin-reading.ts';
 
 const key = { network: 'net', containerId: 'a', interface: 'eth0' };
 const ipam = { type: 'host-local', ranges: [[{ subnet: '10.1.0.0/16' }]] };
-const callOf = (args: PluginCall['args'], config: object = { name: 'net', bridge: 'br0', ipam }, type = 'bridge'): PluginCall => ({
+const callOf = (
+  args: PluginCall['args'],
+  config: object = { name: 'net', bridge: 'br0', ipam },
+  type = 'bridge',
+): PluginCall => ({
   verb: 'add',
   type,
   caller: {},
@@ -27,14 +31,25 @@ test('the same text is read once, for every pod', () => {
 });
 
 test('what CNI_ARGS ask for is of one call', () => {
-  assert.deepEqual([wanted({}), wanted({ IP: '10.1.0.7' }), wanted({ IP: '10.1.0.8' }), wanted({})], [[], ['10.1.0.7'], ['10.1.0.8'], []]);
-  const macOf = (args: PluginCall['args']): unknown => (readConfiguration(callOf(args)).config as { mac?: string }).mac;
-  assert.deepEqual([macOf({}), macOf({ MAC: '0a:00:00:00:00:01' }), macOf({})], [undefined, '0a:00:00:00:00:01', undefined]);
+  assert.deepEqual(
+    [wanted({}), wanted({ IP: '10.1.0.7' }), wanted({ IP: '10.1.0.8' }), wanted({})],
+    [[], ['10.1.0.7'], ['10.1.0.8'], []],
+  );
+  const macOf = (args: PluginCall['args']): unknown =>
+    (readConfiguration(callOf(args)).config as { mac?: string }).mac;
+  assert.deepEqual(
+    [macOf({}), macOf({ MAC: '0a:00:00:00:00:01' }), macOf({})],
+    [undefined, '0a:00:00:00:00:01', undefined],
+  );
 });
 
 test('a text means another thing to another plugin, and what is wrong with it is told each time', () => {
   const config = { name: 'net', bridge: 'a name too long for a link', ipam };
-  const [bridge, again, addresses] = [callOf({}, config), callOf({}, config), callOf({}, config, 'host-local')].map(readConfiguration);
+  const [bridge, again, addresses] = [
+    callOf({}, config),
+    callOf({}, config),
+    callOf({}, config, 'host-local'),
+  ].map(readConfiguration);
   assert.match(bridge?.problems.join() ?? '', /^stdin:1:\d+: /u);
   assert.deepEqual(again?.problems, bridge?.problems);
   assert.deepEqual([addresses?.problems, addresses?.plugin], [[], undefined]);

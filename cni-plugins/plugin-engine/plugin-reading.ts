@@ -20,13 +20,17 @@ export interface Reading {
   readonly config: unknown;
   readonly source: AddressSource;
   readonly problems: Problems;
-  /** Fields of the configuration that neither the plugin nor its address plugin knows: an ADD and a STATUS refuse them. */
+  /**
+   * Fields of the configuration that neither the plugin nor its address plugin knows: an ADD and a STATUS
+   * refuse them.
+   */
   readonly unknown: readonly UnknownField[];
 }
 
 /**
- * Fields that every plugin's configuration may have: the CNI specification 1.1, section 1 ("Plugin configuration objects"), what libcni
- * adds, and the rules of services, which the reader of the whole list checks.
+ * Fields that every plugin's configuration may have: the CNI specification 1.1, section 1 ("Plugin
+ * configuration objects"), what libcni adds, and the rules of services, which the reader of the whole list
+ * checks.
  */
 const commonFields = new Set([
   ...['cniVersion', 'name', 'type', 'capabilities', 'runtimeConfig', 'args', 'prevResult', 'ipMasq', 'dns'],
@@ -64,14 +68,18 @@ export function readConfiguration(call: PluginCall): Reading {
 
 function readAnew(type: string, call: PluginCall): Reading {
   const plugin = plugins.find((candidate) => candidate.type === type);
-  const isAddressPlugin = leasingTypes.includes(type) || addressPlugins.some((candidate) => candidate.type === type);
+  const isAddressPlugin =
+    leasingTypes.includes(type) || addressPlugins.some((candidate) => candidate.type === type);
   if (plugin === undefined && !isAddressPlugin)
     throw unknownPlugin(call.type, [...plugins, ...addressPlugins].map((known) => known.type).concat('ipam'));
   const problems: Problems = [];
   const fields = readConfig(call.config, problems);
   if (fields === undefined) throw configInvalid(type, problems);
-  const args = Object.fromEntries(readArgs.flatMap((name) => (call.args[name] === undefined ? [] : [[name, call.args[name]]])));
-  const source: AddressSource = plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, args);
+  const args = Object.fromEntries(
+    readArgs.flatMap((name) => (call.args[name] === undefined ? [] : [[name, call.args[name]]])),
+  );
+  const source: AddressSource =
+    plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, args);
   if (plugin === undefined) {
     if (source.from === 'nowhere') fields.problem('ipam', `'ipam' with a type is missing`);
     // The other fields are those of the plugin that calls it.
@@ -81,7 +89,14 @@ function readAnew(type: string, call: PluginCall): Reading {
   const config = readBy(plugin, fields, args, problems);
   // What another program reads, it judges itself.
   const ipamIsOurs = source.from === 'ranges' || source.from === 'plugin';
-  return { type, plugin, config, source, problems, unknown: fields.unknown(ipamIsOurs ? commonFields : withIpam) };
+  return {
+    type,
+    plugin,
+    config,
+    source,
+    problems,
+    unknown: fields.unknown(ipamIsOurs ? commonFields : withIpam),
+  };
 }
 
 function readBy(plugin: Plugin, fields: Fields, args: PluginCall['args'], problems: Problems): unknown {
@@ -95,7 +110,8 @@ function readBy(plugin: Plugin, fields: Fields, args: PluginCall['args'], proble
 }
 
 /**
- * A reading of which a new attachment can be made. What exists already is checked and removed whatever its configuration says besides.
+ * A reading of which a new attachment can be made. What exists already is checked and removed whatever its
+ * configuration says besides.
  * @throws as {@link sound}, and NETWORK_CONFIG_INVALID when a field is unknown
  */
 export function withoutUnknown(reading: Reading): Reading {
@@ -113,6 +129,7 @@ export function withoutUnknown(reading: Reading): Reading {
  */
 export function sound(reading: Reading): Reading {
   const { type, problems } = reading;
-  if (problems.length > 0) throw areUnsupported(problems) ? fieldsUnsupported(type, problems) : configInvalid(type, problems);
+  if (problems.length > 0)
+    throw areUnsupported(problems) ? fieldsUnsupported(type, problems) : configInvalid(type, problems);
   return reading;
 }

@@ -29,17 +29,35 @@ export interface PluginRemovalDeps {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createPluginRemoval({ database, parts: pluginAttachments, log }: PluginRemovalDeps): PluginRemoval {
-  const remove = (pluginAttachment: PluginAttachment, kernel: ResourceKernel, { namespaceId }: Host, isUndone = false): void => {
+export function createPluginRemoval({
+  database,
+  parts: pluginAttachments,
+  log,
+}: PluginRemovalDeps): PluginRemoval {
+  const remove = (
+    pluginAttachment: PluginAttachment,
+    kernel: ResourceKernel,
+    { namespaceId }: Host,
+    isUndone = false,
+  ): void => {
     pluginAttachments.setState(pluginAttachment, 'removing');
-    const attached: Attached = { has: (hostInterface, type) => pluginAttachments.has(namespaceId, hostInterface, type), isUndone };
+    const attached: Attached = {
+      has: (hostInterface, type) => pluginAttachments.has(namespaceId, hostInterface, type),
+      isUndone,
+    };
     for (const resource of pluginAttachment.resources.toReversed())
       kindOf(resource).remove(resource, kernel, pluginAttachment.key, attached);
     pluginAttachments.remove(pluginAttachment);
   };
 
-  const removeAnyhow = (pluginAttachment: PluginAttachment, host: Host, netns = pluginAttachment.netns): void =>
-    host.withPod(netns === '' ? pluginAttachment.netns : netns, { lenient: true }, (kernel) => remove(pluginAttachment, kernel, host));
+  const removeAnyhow = (
+    pluginAttachment: PluginAttachment,
+    host: Host,
+    netns = pluginAttachment.netns,
+  ): void =>
+    host.withPod(netns === '' ? pluginAttachment.netns : netns, { lenient: true }, (kernel) =>
+      remove(pluginAttachment, kernel, host),
+    );
 
   const release = (host: Host, containerId: string): void => {
     for (const pluginAttachment of pluginAttachments.of(host.namespaceId, containerId).toReversed()) {
@@ -62,7 +80,10 @@ export function createPluginRemoval({ database, parts: pluginAttachments, log }:
     for (const pluginAttachment of pluginAttachments.unfinished(host.namespaceId)) {
       try {
         removeAnyhow(pluginAttachment, host);
-        log.info({ ...pluginAttachment.key, type: pluginAttachment.type }, 'leftovers of a killed process were removed');
+        log.info(
+          { ...pluginAttachment.key, type: pluginAttachment.type },
+          'leftovers of a killed process were removed',
+        );
       } catch (thrown) {
         log.warn(
           { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },

@@ -29,7 +29,12 @@ export interface PluginRepairDeps {
 const fewParts = 32;
 
 /** Compares nothing at first. */
-export function createPluginRepair({ parts: pluginAttachments, act, isAwaited, log }: PluginRepairDeps): PluginRepair {
+export function createPluginRepair({
+  parts: pluginAttachments,
+  act,
+  isAwaited,
+  log,
+}: PluginRepairDeps): PluginRepair {
   const restsUntil = new Map<string, number>();
 
   const repairPart = (pluginAttachment: PluginAttachment, kernel: ResourceKernel): void => {

@@ -49,14 +49,21 @@ export function createTakenMacs({ db }: Pick<NetworkDatabase, 'db'>): TakenMacs 
       const derived = result.ips.flatMap(({ address }) => {
         const prefix = parsePrefix(address);
         return prefix?.address.family === 4
-          ? [`${ownPrefix}${[...ipBytes(prefix.address)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`]
+          ? [
+              `${ownPrefix}${[...ipBytes(prefix.address)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`,
+            ]
           : [];
       });
       if (isPod && wanted.startsWith(ownPrefix) && !derived.includes(wanted))
-        throw taken(network, wanted, `addresses that begin with ${ownPrefix.slice(0, -1)} are given by Portcullis`);
+        throw taken(
+          network,
+          wanted,
+          `addresses that begin with ${ownPrefix.slice(0, -1)} are given by Portcullis`,
+        );
       const holder = (selectOfPlugins.get(namespaceId, network, wanted, containerId, name) ??
         selectOfPods.get(namespaceId, network, wanted)) as { container_id: string } | undefined;
-      if (holder !== undefined) throw taken(network, wanted, `container ${holder.container_id} has it on this network`);
+      if (holder !== undefined)
+        throw taken(network, wanted, `container ${holder.container_id} has it on this network`);
       const link = listSettings(route).find(({ mac }) => mac === wanted);
       if (link !== undefined) throw taken(network, wanted, `the link ${link.name} of the host has it`);
     },

@@ -37,7 +37,8 @@ function withKernel<T>(netns: string, body: (kernel: ResourceKernel) => T): T {
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 const stored = new Map<string, readonly Resource[]>();
-const nameOf = (type: string, key: AttachmentKey): string => [type, key.network, key.containerId, key.interface].join('\0');
+const nameOf = (type: string, key: AttachmentKey): string =>
+  [type, key.network, key.containerId, key.interface].join('\0');
 
 function add(act: Act, kernel: ResourceKernel): CniResult {
   const plugin = plugins.find((candidate) => candidate.type === act.type);
@@ -47,7 +48,10 @@ function add(act: Act, kernel: ResourceKernel): CniResult {
   const own = config === undefined ? undefined : plugin.read(config, act.args);
   const ipam = config?.object('ipam')?.text('type');
   const addresses = addressPlugins.find((candidate) => candidate.type === ipam);
-  const leased = addresses === undefined || config === undefined ? undefined : addresses.lease(addresses.read(config, act.args));
+  const leased =
+    addresses === undefined || config === undefined
+      ? undefined
+      : addresses.lease(addresses.read(config, act.args));
   if (problems.length > 0 || config === undefined) throw new Error(`problems: ${problems.join('\n')}`);
   const input: PlanInput = {
     key: act.key,
@@ -61,7 +65,10 @@ function add(act: Act, kernel: ResourceKernel): CniResult {
     host: hostFacts(route),
   };
   const observed = plugin.observe?.(own, kernel, input);
-  const plan = plugin.plan(own, observed === undefined ? input : { ...input, observed: JSON.parse(JSON.stringify(observed)) as unknown });
+  const plan = plugin.plan(
+    own,
+    observed === undefined ? input : { ...input, observed: JSON.parse(JSON.stringify(observed)) as unknown },
+  );
   const resources = JSON.parse(JSON.stringify(plan.resources)) as Resource[];
   stored.set(nameOf(act.type, act.key), resources);
   // Run twice: a second attempt finds what the first one created.
@@ -74,7 +81,8 @@ function add(act: Act, kernel: ResourceKernel): CniResult {
 
 function complete(resources: readonly Resource[], kernel: ResourceKernel): void {
   const started = performance.now();
-  while (completion(resources, kernel, performance.now() - started) === 'pending') Atomics.wait(sleepCell, 0, 0, 20);
+  while (completion(resources, kernel, performance.now() - started) === 'pending')
+    Atomics.wait(sleepCell, 0, 0, 20);
 }
 
 function run(act: Act): Answer {
@@ -82,12 +90,16 @@ function run(act: Act): Answer {
   return withKernel(act.netns, (kernel): Answer => {
     if (act.verb === 'add') return { result: add(act, kernel) };
     if (act.verb === 'check')
-      return { differences: resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, act.key)) };
-    for (const resource of resources) if (act.verb === 'repair') kindOf(resource).ensure(resource, kernel, act.key);
+      return {
+        differences: resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, act.key)),
+      };
+    for (const resource of resources)
+      if (act.verb === 'repair') kindOf(resource).ensure(resource, kernel, act.key);
     if (act.verb === 'repair') complete(resources, kernel);
     if (act.verb === 'del')
       for (let attempt = 0; attempt < 2; attempt += 1)
-        for (const resource of resources.toReversed()) kindOf(resource).remove(resource, kernel, act.key, { has: () => undefined });
+        for (const resource of resources.toReversed())
+          kindOf(resource).remove(resource, kernel, act.key, { has: () => undefined });
     return {};
   });
 }
@@ -96,7 +108,9 @@ parentPort?.on('message', ({ id, act }: { id: number; act: Act }) => {
   try {
     parentPort?.postMessage({ id, answer: run(act) });
   } catch (thrown) {
-    const answer: Answer = isPortcullisError(thrown) ? { failure: errorToJson(thrown) } : { fault: String(thrown) };
+    const answer: Answer = isPortcullisError(thrown)
+      ? { failure: errorToJson(thrown) }
+      : { fault: String(thrown) };
     parentPort?.postMessage({ id, answer });
   }
 });

@@ -21,7 +21,9 @@ const runs = Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? 400);
 /** Returns the names of every field that a plugin reads: random documents would never hit them. */
 function fieldNames(read: (config: NonNullable<ReturnType<typeof readConfig>>) => unknown): string[] {
   const asked = new Set<string>();
-  const spy = (fields: NonNullable<ReturnType<typeof readConfig>>): NonNullable<ReturnType<typeof readConfig>> => ({
+  const spy = (
+    fields: NonNullable<ReturnType<typeof readConfig>>,
+  ): NonNullable<ReturnType<typeof readConfig>> => ({
     ...fields,
     has: (name) => (asked.add(name), fields.has(name)),
     text: (name) => (asked.add(name), fields.text(name)),
@@ -77,10 +79,16 @@ const valueOf = (names: string[]): fc.Arbitrary<unknown> =>
     ),
   })).value;
 const documentOf = (names: string[]): fc.Arbitrary<string> =>
-  fc.dictionary(fc.constantFrom(...names, 'unknown'), valueOf(names), { maxKeys: 8 }).map((document) => JSON.stringify(document));
-const argsOf = fc.dictionary(fc.constantFrom('MAC', 'IP', 'GATEWAY', 'IgnoreUnknown', 'K8S_POD_NAME'), fc.oneof(words, fc.string()), {
-  maxKeys: 3,
-});
+  fc
+    .dictionary(fc.constantFrom(...names, 'unknown'), valueOf(names), { maxKeys: 8 })
+    .map((document) => JSON.stringify(document));
+const argsOf = fc.dictionary(
+  fc.constantFrom('MAC', 'IP', 'GATEWAY', 'IgnoreUnknown', 'K8S_POD_NAME'),
+  fc.oneof(words, fc.string()),
+  {
+    maxKeys: 3,
+  },
+);
 const previous: CniResult = {
   interfaces: [{ name: 'cni0' }, { name: 'veth0' }, { name: 'eth0', sandbox: '/run/netns/x' }],
   ips: [{ address: '10.0.0.2/24', gateway: '10.0.0.1', interface: 2 }],
@@ -92,13 +100,25 @@ const observations: Readonly<Record<string, unknown>> = {
   ipvlan: { name: 'm0', mac: '02:00:00:00:00:01', mtu: 1500 },
   vlan: { name: 'm0', mac: '02:00:00:00:00:01', mtu: 1500 },
   'host-device': { name: 'd0', mac: '02:00:00:00:00:01', mtu: 1500 },
-  tuning: { before: { mac: '02:00:00:00:00:01', mtu: 1500, queueLength: 1000, promiscuous: false, allMulticast: false } },
+  tuning: {
+    before: {
+      mac: '02:00:00:00:00:01',
+      mtu: 1500,
+      queueLength: 1000,
+      promiscuous: false,
+      allMulticast: false,
+    },
+  },
   sbr: { used: [254], routes: [{ dst: '0.0.0.0/0', gw: '10.0.0.1' }] },
   firewall: [],
   vxlan: { mtu: 1500, bridge: 'cni0' },
 };
 
-const inputOf = (type: string, args: Readonly<Record<string, string>>, more: Partial<PlanInput>): PlanInput => ({
+const inputOf = (
+  type: string,
+  args: Readonly<Record<string, string>>,
+  more: Partial<PlanInput>,
+): PlanInput => ({
   key: { network: 'net', containerId: 'c1', interface: 'eth0' },
   netns: '/run/netns/x',
   hostInterface: 'pc012345',
@@ -111,7 +131,12 @@ const inputOf = (type: string, args: Readonly<Record<string, string>>, more: Par
   ...more,
 });
 
-function holds(plugin: Plugin, text: string, args: Readonly<Record<string, string>>, withPrevious: boolean): void {
+function holds(
+  plugin: Plugin,
+  text: string,
+  args: Readonly<Record<string, string>>,
+  withPrevious: boolean,
+): void {
   const problems: Problems = [];
   const fields = readConfig(text, problems);
   if (fields === undefined) return assert.ok(problems.length > 0);
@@ -119,7 +144,10 @@ function holds(plugin: Plugin, text: string, args: Readonly<Record<string, strin
   for (const problem of problems) assert.match(problem, /^stdin:\d+:\d+: ./u);
   if (problems.length > 0) return;
   try {
-    const { resources, result } = plugin.plan(config, inputOf(plugin.type, args, withPrevious ? { prevResult: previous } : {}));
+    const { resources, result } = plugin.plan(
+      config,
+      inputOf(plugin.type, args, withPrevious ? { prevResult: previous } : {}),
+    );
     assert.deepEqual(JSON.parse(JSON.stringify(resources)), resources, 'resources are plain values');
     assert.deepEqual(JSON.parse(JSON.stringify(result)), result, 'the result is a plain value');
     for (const resource of resources) assert.ok(kindOf(resource));
@@ -130,7 +158,19 @@ function holds(plugin: Plugin, text: string, args: Readonly<Record<string, strin
   }
 }
 
-const mine = ['bandwidth', 'cnm', 'firewall', 'host-device', 'ipvlan', 'macvlan', 'ptp', 'sbr', 'tuning', 'vlan', 'vxlan'];
+const mine = [
+  'bandwidth',
+  'cnm',
+  'firewall',
+  'host-device',
+  'ipvlan',
+  'macvlan',
+  'ptp',
+  'sbr',
+  'tuning',
+  'vlan',
+  'vxlan',
+];
 for (const plugin of plugins.filter(({ type }) => mine.includes(type)))
   test(`any configuration of ${plugin.type} is planned or refused with a reason`, () => {
     const names = [
@@ -148,36 +188,71 @@ for (const plugin of plugins.filter(({ type }) => mine.includes(type)))
       ]),
     ];
     fc.assert(
-      fc.property(documentOf(names), argsOf, fc.boolean(), (text, args, withPrevious) => holds(plugin, text, args, withPrevious)),
+      fc.property(documentOf(names), argsOf, fc.boolean(), (text, args, withPrevious) =>
+        holds(plugin, text, args, withPrevious),
+      ),
       { seed: 7, numRuns: runs },
     );
   });
 
-/** The fields of the upstream plugins (containernetworking/plugins 1.9), which existing configurations have. */
+/**
+ * The fields of the upstream plugins (containernetworking/plugins 1.9), which existing configurations have.
+ */
 const upstream: Readonly<Record<string, readonly string[]>> = {
   bandwidth: ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst'],
   bridge: [
-    ...['bridge', 'isGateway', 'isDefaultGateway', 'forceAddress', 'ipMasq', 'ipMasqBackend', 'mtu', 'hairpinMode', 'promiscMode', 'vlan'],
-    ...['vlanTrunk', 'preserveDefaultVlan', 'macspoofchk', 'enabledad', 'disableContainerInterface', 'portIsolation', 'mac'],
+    ...[
+      'bridge',
+      'isGateway',
+      'isDefaultGateway',
+      'forceAddress',
+      'ipMasq',
+      'ipMasqBackend',
+      'mtu',
+      'hairpinMode',
+      'promiscMode',
+      'vlan',
+    ],
+    ...[
+      'vlanTrunk',
+      'preserveDefaultVlan',
+      'macspoofchk',
+      'enabledad',
+      'disableContainerInterface',
+      'portIsolation',
+      'mac',
+    ],
   ],
   firewall: ['backend', 'iptablesAdminChainName', 'firewalldZone', 'ingressPolicy'],
   'host-device': ['device', 'hwaddr', 'kernelpath', 'pciBusID'],
   ipvlan: ['master', 'mode', 'mtu', 'linkInContainer'],
   macvlan: ['master', 'mode', 'mtu', 'mac', 'linkInContainer', 'bcqueuelen'],
-  portmap: ['backend', 'snat', 'conditionsV4', 'conditionsV6', 'masqAll', 'markMasqBit', 'externalSetMarkChain'],
+  portmap: [
+    'backend',
+    'snat',
+    'conditionsV4',
+    'conditionsV6',
+    'masqAll',
+    'markMasqBit',
+    'externalSetMarkChain',
+  ],
   ptp: ['ipMasq', 'ipMasqBackend', 'mtu'],
   sbr: ['table', 'addSourceHints'],
   tuning: ['sysctl', 'mac', 'promisc', 'mtu', 'allmulti', 'txQLen', 'dataDir'],
   vlan: ['master', 'vlanId', 'mtu', 'linkInContainer'],
 };
 const unknownIn = (type: string, config: object): string[] =>
-  readConfiguration({ type, config: JSON.stringify(config), args: {} } as PluginCall).unknown.map(({ problem }) => problem);
+  readConfiguration({ type, config: JSON.stringify(config), args: {} } as PluginCall).unknown.map(
+    ({ problem }) => problem,
+  );
 for (const plugin of plugins)
   test(`a field that ${plugin.type} knows is never unknown, whatever the others say`, () => {
     const own = upstream[plugin.type] ?? [];
     for (const name of own) assert.deepEqual(unknownIn(plugin.type, { [name]: null }), []);
     // Also the fields of nested objects, which are unknown at the top level.
-    const read = fieldNames((fields) => plugin.read(fields, {})).filter((name) => unknownIn(plugin.type, { [name]: null }).length === 0);
+    const read = fieldNames((fields) => plugin.read(fields, {})).filter(
+      (name) => unknownIn(plugin.type, { [name]: null }).length === 0,
+    );
     const names = [...new Set([...own, ...read, 'ipam'])];
     const values = fc.constantFrom<unknown>(true, false, '', 'x', 0, 1, 5, {}, [], [{}], null);
     fc.assert(
@@ -225,7 +300,8 @@ test('any configuration of static is leased or refused with a reason', () => {
 const problemsOf = (type: string, config: object, args: Readonly<Record<string, string>> = {}): string => {
   const problems: Problems = [];
   const fields = readConfig(JSON.stringify(config, undefined, 1), problems);
-  if (fields !== undefined) [...plugins, ...addressPlugins].find((plugin) => plugin.type === type)?.read(fields, args);
+  if (fields !== undefined)
+    [...plugins, ...addressPlugins].find((plugin) => plugin.type === type)?.read(fields, args);
   return problems.join('\n');
 };
 
@@ -237,7 +313,11 @@ for (const [type, config, expected] of [
   ['bandwidth', { ingressRate: 8e9, ingressBurst: 34_359_738_360 }, /more than 4 GiB/u],
   ['bandwidth', { ingressRate: 8, ingressBurst: 8_000_000 }, /longer than the kernel counts/u],
   ['bandwidth', { ingressRate: -1, ingressBurst: 8 }, /is not a rate/u],
-  ['bandwidth', { unshapedSubnets: ['10.0.0.0/8'] }, /'unshapedSubnets' is not supported \(\["10\.0\.0\.0\/8"\]\)/u],
+  [
+    'bandwidth',
+    { unshapedSubnets: ['10.0.0.0/8'] },
+    /'unshapedSubnets' is not supported \(\["10\.0\.0\.0\/8"\]\)/u,
+  ],
   ['bandwidth', { runtimeConfig: { bandwidth: { shapedSubnets: [] } } }, /'shapedSubnets' is not supported/u],
   ['tuning', { sysctl: { 'kernel.shmmax': '1' } }, /is no sysctl of the network/u],
   ['tuning', { sysctl: { 'net.ipv4.../x': '1' } }, /is no sysctl of the network/u],
@@ -268,7 +348,11 @@ for (const [type, config, expected] of [
   ['sbr', { table: 0 }, /is not a routing table/u],
   ['sbr', { gateways: ['10.0.0.1', '10.0.0.2'] }, /more than one of IPv4/u],
   ['static', { ipam: { addresses: [{ address: '10.0.0.2' }] } }, /is not an address with its prefix/u],
-  ['static', { ipam: { addresses: [{ address: '10.0.0.2/24', gateway: 'fd00::1' }] } }, /not an address of the family/u],
+  [
+    'static',
+    { ipam: { addresses: [{ address: '10.0.0.2/24', gateway: 'fd00::1' }] } },
+    /not an address of the family/u,
+  ],
   ['static', { ipam: {}, runtimeConfig: { ips: ['10.0.0.2'] } }, /is not an address with its prefix/u],
   [
     'static',
@@ -281,7 +365,16 @@ for (const [type, config, expected] of [
 test('fields that are known and not had are the error 2 of the specification, unless more is wrong', () => {
   const reported = (type: string, config: object): { code: number; msg: string } | undefined => {
     const key = { network: 'net', containerId: 'c1', interface: 'eth0' };
-    const call = { verb: 'add' as const, type, caller: {}, key, netns: '/run/netns/x', args: {}, path: [], config: JSON.stringify(config) };
+    const call = {
+      verb: 'add' as const,
+      type,
+      caller: {},
+      key,
+      netns: '/run/netns/x',
+      args: {},
+      path: [],
+      config: JSON.stringify(config),
+    };
     try {
       sound(readConfiguration(call));
       return undefined;
@@ -299,7 +392,11 @@ test('fields that are known and not had are the error 2 of the specification, un
     const error = reported(type, config);
     assert.equal(error?.code, 2, type);
     assert.ok(error.msg.includes(key) && error.msg.includes(value), error.msg);
-    assert.equal(reported(type, { ...config, mtu: 1, ingressPolicy: 5, ingressRate: 'x', markMasqBit: 99 })?.code, 7, type);
+    assert.equal(
+      reported(type, { ...config, mtu: 1, ingressPolicy: 5, ingressRate: 'x', markMasqBit: 99 })?.code,
+      7,
+      type,
+    );
   }
 });
 

@@ -22,14 +22,21 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip -o link; ip -o addr; ip route; ip -6 route; tc qdisc')
       .split('\n')
       .filter((line) => !/\bbr\d\b/u.test(line))
-      .map((line) => line.replace(/^\d+: /u, '').replaceAll(/state \w+|LOWER_UP,?|NO-CARRIER,?|qdisc \w+|link-netnsid \d+/gu, ''))
+      .map((line) =>
+        line
+          .replace(/^\d+: /u, '')
+          .replaceAll(/state \w+|LOWER_UP,?|NO-CARRIER,?|qdisc \w+|link-netnsid \d+/gu, ''),
+      )
       .toSorted()
       .join('\n');
 
   test('each plugin has one', () => assert.equal(examples.length, 12));
   test('dhcp is refused, and the message names the alternative', async () => {
     const of = { id: 'dhcp', netns: fixture.pin('dhcp') };
-    await assert.rejects(fixture.call('add', { type: 'portcullis-dhcp' }, of), /upstream program dhcp.*NETWORK_PLUGIN_UNKNOWN/u);
+    await assert.rejects(
+      fixture.call('add', { type: 'portcullis-dhcp' }, of),
+      /upstream program dhcp.*NETWORK_PLUGIN_UNKNOWN/u,
+    );
   });
   for (const [index, { name, plugins }] of examples.entries())
     test(`the example ${name}`, async (context) => {
@@ -42,7 +49,9 @@ if (inPrivateNetns(import.meta.filename)) {
         // A repair does not undo what a later plugin changed on purpose. Meanwhile the kernel checks a link's
         // own address for duplicates.
         const pod = (): string | undefined =>
-          fixture.inside(of.netns, "sh -c 'ip -o addr; ip link; ip rule; ip route show table all'")?.replaceAll(' tentative', '');
+          fixture
+            .inside(of.netns, "sh -c 'ip -o addr; ip link; ip rule; ip route show table all'")
+            ?.replaceAll(' tentative', '');
         const exists = pod();
         for (const plugin of plugins) await fixture.call('status', plugin, of);
         assert.equal(pod(), exists);

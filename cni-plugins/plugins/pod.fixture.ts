@@ -64,7 +64,8 @@ export const shell = (command: string): string =>
   execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
 /** Parses the output of a command that answers in JSON (`ip -j`, `tc -j`). */
-export const json = (text: string): Record<string, unknown>[] => JSON.parse(text.trim() === '' ? '[]' : text) as Record<string, unknown>[];
+export const json = (text: string): Record<string, unknown>[] =>
+  JSON.parse(text.trim() === '' ? '[]' : text) as Record<string, unknown>[];
 
 export function openPods(): Pods {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-plugins-'));
@@ -98,7 +99,11 @@ export function openPods(): Pods {
     const netns = join(folder, name);
     shell(`touch ${netns} && unshare --net=${netns} ip link set lo up`);
     pods.push(netns);
-    const keyOf = (options: Options): AttachmentKey => ({ network: 'net', containerId: name, interface: options.interface ?? 'eth0' });
+    const keyOf = (options: Options): AttachmentKey => ({
+      network: 'net',
+      containerId: name,
+      interface: options.interface ?? 'eth0',
+    });
     const actOf = (verb: Act['verb'], config: Config, options: Options, at = netns): Act => ({
       verb,
       type: config.type.replace(/^portcullis-/u, ''),
@@ -126,7 +131,9 @@ export function openPods(): Pods {
             cniVersion: '1.0.0',
             name: 'net',
             ...config,
-            ...(options.prevResult === undefined ? {} : { prevResult: { cniVersion: '1.0.0', ...options.prevResult } }),
+            ...(options.prevResult === undefined
+              ? {}
+              : { prevResult: { cniVersion: '1.0.0', ...options.prevResult } }),
           }),
           encoding: 'utf8',
           env: {
@@ -143,7 +150,12 @@ export function openPods(): Pods {
         });
         assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
         if (command !== 'ADD') return undefined;
-        const { interfaces = [], ips = [], routes = [], dns = {} } = JSON.parse(run.stdout) as Partial<CniResult>;
+        const {
+          interfaces = [],
+          ips = [],
+          routes = [],
+          dns = {},
+        } = JSON.parse(run.stdout) as Partial<CniResult>;
         return { interfaces, ips, routes, dns };
       },
       die: () => void shell(`umount ${netns}`),

@@ -48,15 +48,20 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   if (former === undefined) {
     test('the state of every plugin is released by a reboot, and recreated', async () => {
       let stood = 0;
-      for (const { name, plugins } of examples) if (await added(ofExample(name, fixture.pin(name)), plugins)) stood += 1;
+      for (const { name, plugins } of examples)
+        if (await added(ofExample(name, fixture.pin(name)), plugins)) stood += 1;
       assert.ok(stood >= 9, `${stood} examples stood`);
       const copy = join(folder, 'network.db');
       asOfAnotherBoot(fixture, copy);
       const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
-      const again = spawnSync('unshare', ['--net', '--mount', process.execPath, '--test-force-exit', import.meta.filename], {
-        env: { ...environment, [marker]: copy },
-        encoding: 'utf8',
-      });
+      const again = spawnSync(
+        'unshare',
+        ['--net', '--mount', process.execPath, '--test-force-exit', import.meta.filename],
+        {
+          env: { ...environment, [marker]: copy },
+          encoding: 'utf8',
+        },
+      );
       assert.equal(again.status, 0, `${again.stdout}${again.stderr}`);
     });
   } else {
@@ -86,6 +91,8 @@ function asOfAnotherBoot({ databasePath }: PluginFixture, copy: string): void {
   copyFileSync(databasePath, copy);
   const other = new DatabaseSync(copy);
   for (const table of ['attachment', 'lease', 'host_port', 'last_lease'])
-    other.prepare(`UPDATE ${table} SET realm = ? || substr(realm, ?)`).run('00000000-0000-4000-8000-000000000000', bootOf().length + 1);
+    other
+      .prepare(`UPDATE ${table} SET realm = ? || substr(realm, ?)`)
+      .run('00000000-0000-4000-8000-000000000000', bootOf().length + 1);
   other.close();
 }

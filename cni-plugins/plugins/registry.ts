@@ -4,7 +4,14 @@ import { masqueradeType } from './nat/masquerade-type.ts';
 import { macGuardType } from './bridge/mac-guard-type.ts';
 import { vethPortType } from './bridge/veth-port-type.ts';
 import { cnm } from './cnm/plugin.ts';
-import type { AddressPlugin, Completion, Plugin, Resource, ResourceKernel, ResourceType } from './contract/contract.ts';
+import type {
+  AddressPlugin,
+  Completion,
+  Plugin,
+  Resource,
+  ResourceKernel,
+  ResourceType,
+} from './contract/contract.ts';
 import { podAddressesType } from './interface/pod-addresses.ts';
 import { loopback } from './loopback/plugin.ts';
 import { loopbackType } from './loopback/loopback-type.ts';
@@ -78,12 +85,17 @@ const byKind = new Map(resourceKinds.map((kind) => [kind.kind, kind]));
 /** @throws Error for a kind that this version does not know: a newer version wrote the database */
 export function kindOf(resource: Resource): ResourceType {
   const kind = byKind.get(resource.kind);
-  if (kind === undefined) throw new Error(`resources of the kind ${JSON.stringify(resource.kind)} are not known to this version`);
+  if (kind === undefined)
+    throw new Error(`resources of the kind ${JSON.stringify(resource.kind)} are not known to this version`);
   return kind;
 }
 
 /** Completes what a plugin has created, each kind once. @param waitedMs since the first call */
-export function completion(resources: readonly Resource[], kernel: ResourceKernel, waitedMs: number): Completion {
+export function completion(
+  resources: readonly Resource[],
+  kernel: ResourceKernel,
+  waitedMs: number,
+): Completion {
   const found = resources.map((resource) => kindOf(resource).complete?.(resource, kernel, waitedMs));
   return found.includes('pending') ? 'pending' : 'done';
 }

@@ -16,7 +16,8 @@ if (inPrivateNetns(import.meta.filename)) {
   assert.ok(closed && other && routed);
   const denied = async (): Promise<string[]> =>
     (await engine.denials()).map(({ pod, direction, rule }) => `${pod.name} ${direction} ${rule}`);
-  const ingress = async (): Promise<string[]> => (await denied()).filter((line) => line.includes(' ingress '));
+  const ingress = async (): Promise<string[]> =>
+    (await denied()).filter((line) => line.includes(' ingress '));
   const plain = (address = ''): string => address.split('/')[0] ?? '';
 
   /**
@@ -42,9 +43,10 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.attach(closed.request);
     await engine.attach(other.request);
     await engine.setClass(other.request.id, 'user');
-    // From the host: to the all-nodes and all-routers groups, to broadcast, and to addresses that no host has.
-    // Then the host gets a new address itself.
-    for (const to of ['ff02::1', 'ff02::2', '10.88.0.255', '224.0.0.251', '10.88.0.77', 'fd00:88::77']) report(to, 'cni0');
+    // From the host: to the all-nodes and all-routers groups, to broadcast, and to addresses that no host
+    // has. Then the host gets a new address itself.
+    for (const to of ['ff02::1', 'ff02::2', '10.88.0.255', '224.0.0.251', '10.88.0.77', 'fd00:88::77'])
+      report(to, 'cni0');
     shell('ip addr add fd00:88::55/64 dev cni0');
     for (const to of ['10.88.0.78', 'fd00:88::78']) report(to, 'eth0', other);
     await pause(1500);
@@ -63,7 +65,11 @@ if (inPrivateNetns(import.meta.filename)) {
       await engine.setClass(other.request.id, 'user');
       const own = plain(ips.find((ip) => ip.address.includes(':') === address.includes(':'))?.address);
       report(own, 'eth0', other);
-      await eventually(() => /counter packets [1-9]/u.exec(tried('nft list set bridge portcullis denied_to') ?? '') ?? undefined, 5_000);
+      await eventually(
+        () =>
+          /counter packets [1-9]/u.exec(tried('nft list set bridge portcullis denied_to') ?? '') ?? undefined,
+        5_000,
+      );
       assert.deepEqual(await denied(), ['closed ingress network.none']);
     });
 
@@ -71,7 +77,9 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.gc(new Set());
     await engine.attach(other.request);
     await engine.setClass(other.request.id, 'user');
-    shell('ip link set cni0 type bridge mcast_query_response_interval 100; ip link set cni0 type bridge mcast_querier 1');
+    shell(
+      'ip link set cni0 type bridge mcast_query_response_interval 100; ip link set cni0 type bridge mcast_querier 1',
+    );
     // A bridge becomes the querier itself once others had the time to answer.
     await pause(3000);
     const { ips } = await engine.attach(closed.request);
@@ -91,15 +99,23 @@ if (inPrivateNetns(import.meta.filename)) {
     const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
     const ranges = [[{ subnet: '10.90.0.0/24' }], [{ subnet: 'fd00:90::/64' }]];
     const plugin = { type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } };
-    writeFileSync(join(fixture.confDir, '05-routed.conflist'), JSON.stringify({ cniVersion: '1.0.0', name: 'routed', plugins: [plugin] }));
+    writeFileSync(
+      join(fixture.confDir, '05-routed.conflist'),
+      JSON.stringify({ cniVersion: '1.0.0', name: 'routed', plugins: [plugin] }),
+    );
     await engine.gc(new Set());
     const { ips } = await engine.attach(routed.request);
-    const link = /^\d+: (\S+?)(@\S+)?:.*$/mu.exec(shell('ip -o link show type veth'))?.[1] ?? assert.fail('there is no link');
+    const link =
+      /^\d+: (\S+?)(@\S+)?:.*$/mu.exec(shell('ip -o link show type veth'))?.[1] ??
+      assert.fail('there is no link');
     for (const group of ['ff02::1', 'ff02::2', 'ff02::fb', '224.0.0.251']) report(group, link);
     await pause(1500);
     assert.deepEqual(await ingress(), []);
     for (const { address } of ips) report(plain(address), link);
-    await eventually(() => /counter packets [1-9]/u.exec(tried('nft list set inet portcullis denied_to') ?? '') ?? undefined, 5_000);
+    await eventually(
+      () => /counter packets [1-9]/u.exec(tried('nft list set inet portcullis denied_to') ?? '') ?? undefined,
+      5_000,
+    );
     assert.deepEqual(await ingress(), ['routed ingress network.none']);
   });
 }

@@ -13,7 +13,10 @@ import { macOf } from '../plugins/interface/link-names.ts';
  * what the pod itself receives.
  */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
-  const ranges = (net: number): object[][] => [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]];
+  const ranges = (net: number): object[][] => [
+    [{ subnet: `10.${net}.0.0/24` }],
+    [{ subnet: `fd00:${net}::/64` }],
+  ];
   const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
   const ptp = { type: 'portcullis-ptp', ipam: { type: 'host-local', ranges: ranges(88), routes } };
   const { fixture, engine } = await startFixture({ cniVersion: '1.0.0', name: 'routed', plugins: [ptp] });
@@ -21,7 +24,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   afterEach(() => scene?.end());
 
   test('from the first packet on, by a routed link', async () => {
-    const [victim, held, far, attacker] = ['victim0', 'held0', 'far0', 'attacker0'].map((name) => fixture.pod(name)) as [
+    const [victim, held, far, attacker] = ['victim0', 'held0', 'far0', 'attacker0'].map((name) =>
+      fixture.pod(name),
+    ) as [
       ReturnType<typeof fixture.pod>,
       ReturnType<typeof fixture.pod>,
       ReturnType<typeof fixture.pod>,
@@ -29,7 +34,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     ];
     const { attach, at, listen, arrived, settled, send } = (scene = openScene(fixture, engine, '0'));
     for (const pod of [victim, held]) await attach(pod);
-    await attach(far, { ...conflist({ bridge: 'cni1', ipam: { type: 'host-local', ranges: ranges(89) } }), name: 'other' });
+    await attach(far, {
+      ...conflist({ bridge: 'cni1', ipam: { type: 'host-local', ranges: ranges(89) } }),
+      name: 'other',
+    });
     for (const pod of [victim, held, far, undefined]) await listen(pod);
     const everywhere = (): string[] => [victim, held, far, undefined].flatMap(arrived);
     await engine.setClass(victim.request.id, 'user');
@@ -49,13 +57,19 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(everywhere(), [], 'network.none');
 
     const networks = [88, 89].flatMap((net) => [`10.${net}.0.0/16`, `fd00:${net}::/32`]);
-    const only = networks.map((cidr): LinkRule => ({ cidr, protocol: 'udp', ports: { low: 7777, high: 7777 } }));
+    const only = networks.map((cidr): LinkRule => ({
+      cidr,
+      protocol: 'udp',
+      ports: { low: 7777, high: 7777 },
+    }));
     await engine.setClass(attacker.request.id, 'admin', { egress: only });
     const granted = (name: string): string[] =>
       [4, 6].flatMap((family) => ['routed', 'plain'].map((way) => `${name}-${way}-udp${family}-7777`)).sort();
     await settled(victim, granted('victim'));
     await settled(far, granted('far'));
-    const hears = ['4', '6'].flatMap((family) => [`host-plain-udp${family}-7777`, `host-udp${family}-7777`]).sort();
+    const hears = ['4', '6']
+      .flatMap((family) => [`host-plain-udp${family}-7777`, `host-udp${family}-7777`])
+      .sort();
     await settled(undefined, hears);
     await settled(held, []);
 
@@ -74,25 +88,41 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.deepEqual(arrived(pod), kinds);
     const own = pluginInterfaceOf('routed', attacker.request.id, 'eth0');
     const rulesThatDenied = (): string[] => [
-      ...new Set(shell('nft list table inet portcullis; nft list table arp portcullis').match(/"\w+" counter packets [1-9]/gu) ?? []),
+      ...new Set(
+        shell('nft list table inet portcullis; nft list table arp portcullis').match(
+          /"\w+" counter packets [1-9]/gu,
+        ) ?? [],
+      ),
     ];
     assert.ok(rulesThatDenied().some((line) => line.includes(own)));
     // Another MAC address is not its own: all its packets are denied from now on, ARP too.
-    attacker.run("sh -c 'ip link set eth0 down; ip link set eth0 address 0a:58:0a:58:00:fa; ip link set eth0 up'");
+    attacker.run(
+      "sh -c 'ip link set eth0 down; ip link set eth0 address 0a:58:0a:58:00:fa; ip link set eth0 up'",
+    );
     const forged = async (): Promise<bigint> =>
-      (await engine.denials()).find(({ id, rule }) => id === attacker.request.id && rule === 'network.address')?.packets ?? 0n;
+      (await engine.denials()).find(
+        ({ id, rule }) => id === attacker.request.id && rule === 'network.address',
+      )?.packets ?? 0n;
     const before = await forged();
     await eventually(() => undefined, 300).catch(() => undefined);
     assert.ok((await forged()) > before);
-    attacker.run(`sh -c 'ip link set eth0 down; ip link set eth0 address ${attachment.interface.mac}; ip link set eth0 up'`);
+    attacker.run(
+      `sh -c 'ip link set eth0 down; ip link set eth0 address ${attachment.interface.mac}; ip link set eth0 up'`,
+    );
 
     // Without rules of its own, the rules of the receiver apply.
     await engine.setClass(attacker.request.id, 'admin');
     await eventually(() => arrived(victim).includes('victim-routed-udp4-7778') || undefined, 20_000);
     assert.deepEqual(arrived(held), []);
     await engine.setClass(attacker.request.id, 'none');
-    const reported = (await engine.denials()).filter(({ id }) => [attacker.request.id, held.request.id].includes(id));
-    assert.deepEqual([...new Set(reported.map(({ rule }) => rule))].sort(), ['network.address', 'network.ingress', 'network.none']);
+    const reported = (await engine.denials()).filter(({ id }) =>
+      [attacker.request.id, held.request.id].includes(id),
+    );
+    assert.deepEqual([...new Set(reported.map(({ rule }) => rule))].sort(), [
+      'network.address',
+      'network.ingress',
+      'network.none',
+    ]);
     await engine.gc(new Set());
   });
 }

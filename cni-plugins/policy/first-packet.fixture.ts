@@ -29,9 +29,16 @@ export interface Scene {
 const python = '/usr/bin/python3';
 // Passed as text, because the user that runs it may not have access to this folder.
 const hostile = ['-c', readFileSync(join(import.meta.dirname, 'fixtures', 'hostile.py'), 'utf8')];
-const withoutCapabilities = ['setpriv', '--reuid=65534', '--clear-groups', '--bounding-set=-all', '--inh-caps=-all'];
+const withoutCapabilities = [
+  'setpriv',
+  '--reuid=65534',
+  '--clear-groups',
+  '--bounding-set=-all',
+  '--inh-caps=-all',
+];
 
-export const plainAddress = (attachment: Attachment, index: number): string => attachment.ips[index]?.address.split('/')[0] ?? '';
+export const plainAddress = (attachment: Attachment, index: number): string =>
+  attachment.ips[index]?.address.split('/')[0] ?? '';
 
 /**
  * @param label distinguishes files and pods of this scene from those of others: the last character of a pod's
@@ -41,8 +48,10 @@ export function openScene(fixture: Fixture, engine: NetworkEngine, label: string
   const started: ChildProcess[] = [];
   const attachments = new Map<Pod, Attachment>();
   const logs = new Map<Pod | undefined, string>();
-  const start = (...[command = '', ...args]: string[]): void => void started.push(fixture.start(command, ...args));
-  const inside = (pod: Pod, ...command: string[]): void => start('nsenter', `--net=${pod.request.netns}`, ...command);
+  const start = (...[command = '', ...args]: string[]): void =>
+    void started.push(fixture.start(command, ...args));
+  const inside = (pod: Pod, ...command: string[]): void =>
+    start('nsenter', `--net=${pod.request.netns}`, ...command);
   const at = (pod: Pod): Attachment => attachments.get(pod) ?? assert.fail('it is not attached');
   const arrived = (pod: Pod | undefined): string[] =>
     readFileSync(logs.get(pod) ?? '', 'utf8')
@@ -68,7 +77,9 @@ export function openScene(fixture: Fixture, engine: NetworkEngine, label: string
       await eventually(() => tried(`grep -q ready ${log}`), 5000);
     },
     async settled(pod, kinds) {
-      await eventually(() => kinds.every((kind) => arrived(pod).includes(kind)) || undefined, 8000).catch(() => undefined);
+      await eventually(() => kinds.every((kind) => arrived(pod).includes(kind)) || undefined, 8000).catch(
+        () => undefined,
+      );
       assert.deepEqual(arrived(pod), kinds, pod?.request.pod.name ?? 'the host');
     },
     send(from, self, gateway, to) {

@@ -18,14 +18,32 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
 
   for (const bridgeNetfilter of [0, 1])
     test(`from the first packet on, bridge-netfilter ${bridgeNetfilter}`, async () => {
-      tried(`sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridgeNetfilter} > $f; done'`);
+      tried(
+        `sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridgeNetfilter} > $f; done'`,
+      );
       const named = (name: string): Pod => fixture.pod(`${name}${bridgeNetfilter}`);
-      const [victim, held, far, routed, attacker] = [named('victim'), named('held'), named('far'), named('routed'), named('attacker')];
-      const { attach, at, listen, arrived, settled, send } = (scene = openScene(fixture, engine, String(bridgeNetfilter)));
+      const [victim, held, far, routed, attacker] = [
+        named('victim'),
+        named('held'),
+        named('far'),
+        named('routed'),
+        named('attacker'),
+      ];
+      const { attach, at, listen, arrived, settled, send } = (scene = openScene(
+        fixture,
+        engine,
+        String(bridgeNetfilter),
+      ));
       for (const pod of [victim, held]) await attach(pod);
       // Other networks, reached only by the host's routing: another bridge, and a link of its own.
-      const ranges = (net: number): object[][] => [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]];
-      await attach(far, { ...conflist({ bridge: 'cni1', ipam: { type: 'host-local', ranges: ranges(89) } }), name: 'other' });
+      const ranges = (net: number): object[][] => [
+        [{ subnet: `10.${net}.0.0/24` }],
+        [{ subnet: `fd00:${net}::/64` }],
+      ];
+      await attach(far, {
+        ...conflist({ bridge: 'cni1', ipam: { type: 'host-local', ranges: ranges(89) } }),
+        name: 'other',
+      });
       const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
       const ptp = { type: 'portcullis-ptp', ipam: { type: 'host-local', ranges: ranges(90), routes } };
       await attach(routed, { cniVersion: '1.0.0', name: 'routed', plugins: [ptp] });
@@ -49,16 +67,25 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.deepEqual(everywhere(), [], 'network.none');
 
       const networks = [88, 89, 90].flatMap((net) => [`10.${net}.0.0/16`, `fd00:${net}::/32`]);
-      const only = networks.map((cidr): LinkRule => ({ cidr, protocol: 'udp', ports: { low: 7777, high: 7777 } }));
+      const only = networks.map((cidr): LinkRule => ({
+        cidr,
+        protocol: 'udp',
+        ports: { low: 7777, high: 7777 },
+      }));
       await engine.setClass(attacker.request.id, 'admin', { egress: only });
       const granted = (name: string): string[] =>
-        [4, 6].flatMap((family) => ['direct', 'routed', 'plain'].map((way) => `${name}-${way}-udp${family}-7777`)).sort();
+        [4, 6]
+          .flatMap((family) => ['direct', 'routed', 'plain'].map((way) => `${name}-${way}-udp${family}-7777`))
+          .sort();
       await settled(victim, granted('victim'));
       // Whatever MAC address it writes, its frames go through the host.
       await settled(far, granted('far'));
       await settled(routed, granted('routed'));
       // The subnet's broadcast address is one of those granted; other pods do not receive it, the host does.
-      const toHost = ['4', '6'].flatMap((family) => [`host-plain-udp${family}-7777`, `host-udp${family}-7777`]);
+      const toHost = ['4', '6'].flatMap((family) => [
+        `host-plain-udp${family}-7777`,
+        `host-udp${family}-7777`,
+      ]);
       const hears = [...toHost, 'group-plain-10.88.0.255', 'group-subnet'].sort();
       await settled(undefined, hears);
       await settled(held, []);

@@ -12,7 +12,11 @@ import type { NetworkEngine } from '../types.ts';
  */
 const ranges = [[{ subnet: '10.95.0.0/24' }], [{ subnet: 'fd00:95::/64' }]];
 const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
-const routed = { cniVersion: '1.0.0', name: 'routed', plugins: [{ type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } }] };
+const routed = {
+  cniVersion: '1.0.0',
+  name: 'routed',
+  plugins: [{ type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } }],
+};
 
 /** Records each datagram: its content, and its sender. */
 const receiver = (log: string): string => `
@@ -40,7 +44,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const pod = (name: string): Pod => pods.get(name) ?? assert.fail(name);
   const addressOf = (name: string, family: 4 | 6): string =>
     engine.get(pod(name).request.id)?.ips[family === 4 ? 0 : 1]?.address.split('/')[0] ?? '';
-  const heard = (name: string): string[] => readFileSync(join(fixture.folder, `${name}.log`), 'utf8').split('\n');
+  const heard = (name: string): string[] =>
+    readFileSync(join(fixture.folder, `${name}.log`), 'utf8').split('\n');
   const listen = async (name: string, ...inside: string[]): Promise<void> => {
     const log = join(fixture.folder, `${name}.log`);
     writeFileSync(join(fixture.folder, `${name}.py`), receiver(log));
@@ -66,7 +71,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         metadata: { name: 'web', namespace: 'default' },
         spec: {
           podSelector: { matchLabels: { app: 'web' } },
-          ingress: [{ from: [{ podSelector: { matchLabels: { app: 'client' } } }, { podSelector: { matchLabels: { app: 'far' } } }] }],
+          ingress: [
+            {
+              from: [
+                { podSelector: { matchLabels: { app: 'client' } } },
+                { podSelector: { matchLabels: { app: 'far' } } },
+              ],
+            },
+          ],
         },
       }),
     );
@@ -81,7 +93,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     shell(
       `ip link add uplink type veth peer name eth0 netns ${outside().request.netns}; ip addr add 192.0.2.1/24 dev uplink; ip link set uplink up`,
     );
-    shell('ip -6 addr add 2001:db8::1/64 dev uplink nodad; sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1');
+    shell(
+      'ip -6 addr add 2001:db8::1/64 dev uplink nodad; sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1',
+    );
     outside().run(
       "sh -c 'ip link set lo up; ip link set eth0 up; ip addr add 192.0.2.2/24 dev eth0; ip -6 addr add 2001:db8::2/64 dev eth0 nodad; ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8::1'",
     );
@@ -97,17 +111,26 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   let turn = 0;
   type Word = readonly [source: string, target: string, receiver: string, comes: boolean];
   /** Sends one word each, and checks which of them arrive: exactly those that must. */
-  const checkWords = async (from: Pod | undefined, words: readonly Word[], what = 'of the words sent'): Promise<void> => {
+  const checkWords = async (
+    from: Pod | undefined,
+    words: readonly Word[],
+    what = 'of the words sent',
+  ): Promise<void> => {
     turn += 1;
     const run = (script: string): unknown =>
-      from === undefined ? tried(`python3 -c '${script}'`) : (from.run(`python3 -c '${script}'`) ?? assert.fail(script));
+      from === undefined
+        ? tried(`python3 -c '${script}'`)
+        : (from.run(`python3 -c '${script}'`) ?? assert.fail(script));
     words.forEach(([source, target], index) => run(send(source, target, `word-${turn}-${index}`)));
     const came = words.map(
       ([source, , at], index) =>
         () =>
           heard(at).includes(`word-${turn}-${index} ${source}`),
     );
-    await eventually(() => words.every(([, , , comes], index) => !comes || came[index]?.() === true) || undefined, 20_000);
+    await eventually(
+      () => words.every(([, , , comes], index) => !comes || came[index]?.() === true) || undefined,
+      20_000,
+    );
     await new Promise((resolve) => setTimeout(resolve, 200));
     assert.deepEqual(
       came.map((each) => each()),
@@ -129,7 +152,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
               [source, hostOf[family], 'host', false],
             ] as const,
         );
-        await checkWords(outside(), [...forged, [own, hostOf[family], 'host', true], [own, web ?? '', 'web', false]]);
+        await checkWords(outside(), [
+          ...forged,
+          [own, hostOf[family], 'host', true],
+          [own, web ?? '', 'web', false],
+        ]);
         // Traffic of the pods themselves continues, for both types of links.
         for (const name of ['client', 'far']) {
           const source = addressOf(name, family);
@@ -151,7 +178,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   test('another port of the bridge cannot send with the address of a pod, and does not take over the address', async () => {
     pods.set('port', fixture.pod('port'));
     const port = pod('port');
-    shell(`ip link add ext0 type veth peer name eth0 netns ${port.request.netns}; ip link set ext0 master cni0 up`);
+    shell(
+      `ip link add ext0 type veth peer name eth0 netns ${port.request.netns}; ip link set ext0 master cni0 up`,
+    );
     port.run(
       "sh -c 'ip link set lo up; ip link set eth0 up; ip addr add 10.88.0.200/24 dev eth0; ip -6 addr add fd00:88::200/64 dev eth0 nodad'",
     );
@@ -171,10 +200,12 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const [client, free] = [addressOf('client', 4), '10.88.0.201'];
     const known = (address: string): string => shell(`ip neigh show ${address} dev cni0`).split(' ')[2] ?? '';
     const mac = pod('client').run('cat /sys/class/net/eth0/address')?.trim() ?? assert.fail();
-    for (const address of [client, free]) shell(`ip neigh replace ${address} lladdr ${mac} nud stale dev cni0`);
+    for (const address of [client, free])
+      shell(`ip neigh replace ${address} lladdr ${mac} nud stale dev cni0`);
     const say = (address: string): void => {
       port.run(`ip addr add ${address}/32 dev eth0`);
-      for (const mode of ['-U', '-A', '']) port.run(`busybox arping ${mode} -c 2 -w 2 -I eth0 -s ${address} 10.88.0.1`);
+      for (const mode of ['-U', '-A', ''])
+        port.run(`busybox arping ${mode} -c 2 -w 2 -I eth0 -s ${address} 10.88.0.1`);
     };
     say(client);
     say(free);
@@ -184,12 +215,18 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
 
   test('guests of another bridge of the host talk to each other by whatever addresses they have', async () => {
     // Tests only the bridge itself: the host does not route between them.
-    tried('sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0');
+    tried(
+      'sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0',
+    );
     shell('ip link add virbr9 type bridge; ip link set virbr9 up');
     const guest = (name: string, four: string, six: string): Pod => {
       const made = fixture.pod(name);
-      shell(`ip link add ${name} type veth peer name eth0 netns ${made.request.netns}; ip link set ${name} master virbr9 up`);
-      made.run(`sh -c 'ip link set lo up; ip link set eth0 up; ip addr add ${four}/24 dev eth0; ip -6 addr add ${six}/64 dev eth0 nodad'`);
+      shell(
+        `ip link add ${name} type veth peer name eth0 netns ${made.request.netns}; ip link set ${name} master virbr9 up`,
+      );
+      made.run(
+        `sh -c 'ip link set lo up; ip link set eth0 up; ip addr add ${four}/24 dev eth0; ip -6 addr add ${six}/64 dev eth0 nodad'`,
+      );
       return made;
     };
     const [four, six] = families.map((family) => addressOf('client', family));
@@ -198,11 +235,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => same.run('busybox ping -c1 -W1 10.88.0.77'), 20_000);
     await eventually(() => same.run('busybox ping -6 -c1 -W1 fd00:88::77'), 20_000);
     shell('ip link del virbr9');
-    tried('sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1 net.bridge.bridge-nf-call-arptables=1');
+    tried(
+      'sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1 net.bridge.bridge-nf-call-arptables=1',
+    );
   });
 
   test('a pod that is detached gives its address back', async () => {
-    const list = (): string => shell('nft list table ip portcullis; nft list table ip6 portcullis; nft list table bridge portcullis');
+    const list = (): string =>
+      shell('nft list table ip portcullis; nft list table ip6 portcullis; nft list table bridge portcullis');
     const own = families.map((family) => addressOf('far', family));
     for (const address of own) assert.ok(list().includes(`${address} . "pc`), address);
     await engine.detach(pod('far').request.id);

@@ -18,18 +18,34 @@ if (inPrivateNetns(import.meta.filename)) {
     const pod = fixture.pod(name);
     const attachment = await engine.attach(pod.request);
     await engine.setClass(pod.request.id, 'user');
-    const linkLocal = /inet6 (fe80:[^/]+)/u.exec(pod.run('ip -6 addr show eth0') ?? '')?.[1] ?? assert.fail('no link-local address');
+    const linkLocal =
+      /inet6 (fe80:[^/]+)/u.exec(pod.run('ip -6 addr show eth0') ?? '')?.[1] ??
+      assert.fail('no link-local address');
     return { pod, attachment, linkLocal };
   };
 
   test('advertisements behind extension headers and in fragments are dropped; fragments of an echo pass', async () => {
     const [sender, receiver] = [await attached('sender'), await attached('receiver')];
     const log = join(fixture.folder, 'frames.log');
-    fixture.start('nsenter', `--net=${receiver.pod.request.netns}`, python, join(fixtures, 'hostile.py'), 'frames', log);
+    fixture.start(
+      'nsenter',
+      `--net=${receiver.pod.request.netns}`,
+      python,
+      join(fixtures, 'hostile.py'),
+      'frames',
+      log,
+    );
     await eventually(() => tried(`grep -q ready ${log}`), 10_000);
-    const targets = [sender.linkLocal, sender.attachment.interface.mac, receiver.linkLocal, receiver.attachment.interface.mac];
+    const targets = [
+      sender.linkLocal,
+      sender.attachment.interface.mac,
+      receiver.linkLocal,
+      receiver.attachment.interface.mac,
+    ];
     const program = join(fixtures, 'hidden_advertisements.py');
-    const run = spawnSync('nsenter', [`--net=${sender.pod.request.netns}`, python, program, ...targets], { encoding: 'utf8' });
+    const run = spawnSync('nsenter', [`--net=${sender.pod.request.netns}`, python, program, ...targets], {
+      encoding: 'utf8',
+    });
     assert.equal(run.status, 0, run.stderr);
     // The last packet is allowed: every packet that could arrive before it has arrived.
     await eventually(() => (readFileSync(log, 'utf8').includes('datagram') ? true : undefined), 10_000);

@@ -28,10 +28,14 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 
   const attempts = (pod: Pod, ...by: readonly string[]): Record<string, number> => {
-    const run = spawnSync('nsenter', [...by, `--net=${pod.request.netns}`, '/usr/bin/python3', program], { encoding: 'utf8' });
+    const run = spawnSync('nsenter', [...by, `--net=${pod.request.netns}`, '/usr/bin/python3', program], {
+      encoding: 'utf8',
+    });
     assert.equal(run.status, 0, run.stderr);
     const words = run.stdout.trim().split(' ');
-    return Object.fromEntries(words.flatMap((word, at) => (at % 2 === 0 ? [[word, Number(words[at + 1])]] : [])));
+    return Object.fromEntries(
+      words.flatMap((word, at) => (at % 2 === 0 ? [[word, Number(words[at + 1])]] : [])),
+    );
   };
   const links = (): string =>
     shell('ip -o link')
@@ -47,14 +51,17 @@ if (inPrivateNetns(import.meta.filename)) {
     test(`a pod that owns its namespaces reaches no link of the host, with every capability in them: ${way}`, async () => {
       const pod = fixture.pod(`owned${way}`);
       const other = join(fixture.confDir, '05-other.conflist');
-      if (way === 'ptp') writeFileSync(other, JSON.stringify({ cniVersion: '1.0.0', name: 'routed', plugins: [ptp] }));
+      if (way === 'ptp')
+        writeFileSync(other, JSON.stringify({ cniVersion: '1.0.0', name: 'routed', plugins: [ptp] }));
       const userns = `${pod.request.netns}-user`;
       shell(`umount ${pod.request.netns} && touch ${userns}`);
       // As the runtime creates them: the network namespace belongs to the user namespace, and both are
       // pinned.
       const holder = fixture.start('unshare', '--user', '--map-root-user', '--net', 'sleep', '600');
       const own = readlinkSync('/proc/self/ns/net');
-      await eventually(() => (tried(`readlink /proc/${holder.pid}/ns/net`)?.trim() === own ? undefined : true));
+      await eventually(() =>
+        tried(`readlink /proc/${holder.pid}/ns/net`)?.trim() === own ? undefined : true,
+      );
       await eventually(() => tried(`grep -q sleep /proc/${holder.pid}/cmdline`));
       for (const [kind, path] of [
         ['net', pod.request.netns],
@@ -68,7 +75,8 @@ if (inPrivateNetns(import.meta.filename)) {
       const before = links();
       const found = attempts(pod, `--user=${userns}`, '--preserve-credentials');
       assert.deepEqual(Object.keys(found), ['list', 'make', 'join', 'stack', 'delete']);
-      for (const [what, errno] of Object.entries(found)) assert.ok([EPERM, EACCES].includes(errno), `${what}: ${errno}`);
+      for (const [what, errno] of Object.entries(found))
+        assert.ok([EPERM, EACCES].includes(errno), `${what}: ${errno}`);
       assert.equal(links(), before);
     });
 

@@ -50,7 +50,10 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.attach(pod.request);
     await engine.setClass(pod.request.id, 'none');
     shell('nft flush ruleset');
-    await eventually(() => tried(`nft list map bridge portcullis egress | grep -q ${hostInterfaceOf(pod.request.id)}`), 10_000);
+    await eventually(
+      () => tried(`nft list map bridge portcullis egress | grep -q ${hostInterfaceOf(pod.request.id)}`),
+      10_000,
+    );
     assert.equal(pod.run('busybox ping -c1 -W1 10.88.0.1'), undefined);
   });
 }

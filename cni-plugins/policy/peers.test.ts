@@ -3,7 +3,14 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
+import {
+  conflist,
+  createFixture,
+  eventually,
+  inPrivateNetns,
+  shell,
+  tried,
+} from '../engine/engine.fixture.ts';
 import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import type { LinkRule, NetworkEngine } from '../types.ts';
 
@@ -32,12 +39,23 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('nft list tables'), /portcullis_rules/u);
   });
 
-  const addressOf = (pod: Pod, index = 0): string => engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
+  const addressOf = (pod: Pod, index = 0): string =>
+    engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
   const serve = async (pod: Pod, port = 80): Promise<void> => {
     const root = join(fixture.folder, pod.request.pod.name);
     mkdirSync(root, { recursive: true });
     writeFileSync(join(root, 'index.html'), pod.request.pod.name);
-    fixture.start('nsenter', `--net=${pod.request.netns}`, 'busybox', 'httpd', '-f', '-p', String(port), '-h', root);
+    fixture.start(
+      'nsenter',
+      `--net=${pod.request.netns}`,
+      'busybox',
+      'httpd',
+      '-f',
+      '-p',
+      String(port),
+      '-h',
+      root,
+    );
     await eventually(() => pod.run(`timeout 0.4 busybox wget -q -O - http://127.0.0.1:${port}/`));
   };
   const fetch = (pod: Pod, host: string, port = 80): string | undefined =>
@@ -58,9 +76,15 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.setClass(client.request.id, 'user', { egress: [rule('203.0.113.0/24')] });
     const listed = (): string => shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');
     const rules = listed();
-    const chains = [...shell('nft list table inet portcullis_rules').matchAll(/chain (\S+_egress_profile) /gu)].map(([, chain]) => chain);
+    const chains = [
+      ...shell('nft list table inet portcullis_rules').matchAll(/chain (\S+_egress_profile) /gu),
+    ].map(([, chain]) => chain);
     assert.equal(chains.length, 1);
-    for (const chain of ['bridge portcullis_rules prerouting', 'inet portcullis_rules judge', `inet portcullis_rules ${chains[0] ?? ''}`]) {
+    for (const chain of [
+      'bridge portcullis_rules prerouting',
+      'inet portcullis_rules judge',
+      `inet portcullis_rules ${chains[0] ?? ''}`,
+    ]) {
       const tables = (): string => shell('nft -a list ruleset | grep ^table');
       const before = tables();
       shell(`nft flush chain ${chain}`);
@@ -75,8 +99,12 @@ if (inPrivateNetns(import.meta.filename)) {
 
   for (const bridgeNetfilter of [0, 1])
     test(`egress and ingress rules hold on the bridge, both families, bridge-netfilter ${bridgeNetfilter}`, async () => {
-      tried(`sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridgeNetfilter} > $f; done'`);
-      const [web, client, other] = ['web', 'client', 'other'].map((name) => fixture.pod(`${name}${bridgeNetfilter}`)) as [Pod, Pod, Pod];
+      tried(
+        `sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridgeNetfilter} > $f; done'`,
+      );
+      const [web, client, other] = ['web', 'client', 'other'].map((name) =>
+        fixture.pod(`${name}${bridgeNetfilter}`),
+      ) as [Pod, Pod, Pod];
       for (const pod of [web, client, other]) await engine.attach(pod.request);
       await serve(web);
       await serve(web, 81);
@@ -93,7 +121,9 @@ if (inPrivateNetns(import.meta.filename)) {
       // Only connections that it opens are restricted: others reach it, and it answers.
       for (const index of [0, 1]) await reaches(other, addressOf(client, index));
       // Rules of the receiving pod.
-      await engine.setClass(web.request.id, 'user', { ingress: [rule(`${addressOf(other)}/32`, 'tcp', 0, 65535)] });
+      await engine.setClass(web.request.id, 'user', {
+        ingress: [rule(`${addressOf(other)}/32`, 'tcp', 0, 65535)],
+      });
       await reaches(other, four, 81);
       for (const host of [four, six]) denied(client, host);
       denied(other, six);
@@ -117,7 +147,8 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const pod of [web, client]) await engine.attach(pod.request);
     await engine.setClass(web.request.id, 'user');
     await engine.setClass(client.request.id, 'user', { egress: [rule('10.88.0.0/16', 'udp', 53)] });
-    const echo = "const s=require('dgram').createSocket('udp4');s.on('message',(m,r)=>s.send(m,r.port,r.address));s.bind(53)";
+    const echo =
+      "const s=require('dgram').createSocket('udp4');s.on('message',(m,r)=>s.send(m,r.port,r.address));s.bind(53)";
     fixture.start('nsenter', `--net=${web.request.netns}`, process.execPath, '-e', echo);
     const log = join(fixture.folder, 'heard');
     const send = `const s=require('dgram').createSocket('udp4');let n=0;s.on('message',m=>require('fs').writeFileSync(${JSON.stringify(log)},String(m)));setInterval(()=>s.send(String(++n),53,'${addressOf(web)}'),20)`;
@@ -135,16 +166,29 @@ if (inPrivateNetns(import.meta.filename)) {
     const pod = fixture.pod('wrong');
     await engine.attach(pod.request);
     const coded = (code: string) => (thrown: unknown) => isPortcullisError(thrown) && thrown.code === code;
-    for (const bad of [rule('10.0.0.0/33'), rule('10.0.0.0/8', 'tcp', 5, 4), rule('10.0.0.0/8', 'tcp', 0, 70000)])
-      await assert.rejects(engine.setClass(pod.request.id, 'user', { egress: [bad] }), coded('NETWORK_BAD_RULE'));
+    for (const bad of [
+      rule('10.0.0.0/33'),
+      rule('10.0.0.0/8', 'tcp', 5, 4),
+      rule('10.0.0.0/8', 'tcp', 0, 70000),
+    ])
+      await assert.rejects(
+        engine.setClass(pod.request.id, 'user', { egress: [bad] }),
+        coded('NETWORK_BAD_RULE'),
+      );
     assert.equal(engine.get(pod.request.id)?.class, 'deny');
     writeFileSync(
       join(fixture.confDir, '05-flat.conflist'),
-      JSON.stringify({ ...conflist({ isDefaultGateway: false, isGateway: false, bridge: 'flat0' }), name: 'flat' }),
+      JSON.stringify({
+        ...conflist({ isDefaultGateway: false, isGateway: false, bridge: 'flat0' }),
+        name: 'flat',
+      }),
     );
     const flat = fixture.pod('flat');
     await engine.attach(flat.request);
-    await assert.rejects(engine.setClass(flat.request.id, 'user', { egress: [] }), coded('NETWORK_RULES_UNSUPPORTED'));
+    await assert.rejects(
+      engine.setClass(flat.request.id, 'user', { egress: [] }),
+      coded('NETWORK_RULES_UNSUPPORTED'),
+    );
     await engine.setClass(flat.request.id, 'user');
     shell(`rm ${join(fixture.confDir, '05-flat.conflist')}`);
   });

@@ -7,7 +7,14 @@ import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
 import { createNetworkEngine } from '../engine/engine.ts';
-import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
+import {
+  conflist,
+  createFixture,
+  eventually,
+  inPrivateNetns,
+  shell,
+  tried,
+} from '../engine/engine.fixture.ts';
 import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import { pluginInterfaceOf } from '../database/record.ts';
 import type { AttachRequest, Denial, LinkRule, NetworkEngine } from '../types.ts';
@@ -28,7 +35,11 @@ const routed = {
 };
 /** In an emulated machine (test/vm) an attach takes longer by this factor. */
 const slower = process.env['IN_VM'] === undefined ? 1 : 15;
-const rule = (cidr: string, port = 80): LinkRule => ({ cidr, protocol: 'tcp', ports: { low: port, high: port } });
+const rule = (cidr: string, port = 80): LinkRule => ({
+  cidr,
+  protocol: 'tcp',
+  ports: { low: port, high: port },
+});
 
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   let fixture: Fixture;
@@ -60,8 +71,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     fixture.end();
   });
 
-  const links = (): string[] => [...shell('ip -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@/gmu)].map((match) => match[1] ?? '');
-  const addressOf = (pod: Pod, index = 0): string => engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
+  const links = (): string[] =>
+    [...shell('ip -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@/gmu)].map((match) => match[1] ?? '');
+  const addressOf = (pod: Pod, index = 0): string =>
+    engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
   const fetch = (from: Pod, host: string, port = 80): string | undefined =>
     from.run(`timeout 0.5 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}:${port}/`);
   const reaches = async (from: Pod, host: string, port = 80): Promise<void> =>
@@ -75,7 +88,17 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     mkdirSync(root, { recursive: true });
     writeFileSync(join(root, 'index.html'), name);
     for (const port of ['80', '81'])
-      fixture.start('nsenter', `--net=${pod.request.netns}`, 'busybox', 'httpd', '-f', '-p', port, '-h', root);
+      fixture.start(
+        'nsenter',
+        `--net=${pod.request.netns}`,
+        'busybox',
+        'httpd',
+        '-f',
+        '-p',
+        port,
+        '-h',
+        root,
+      );
     await eventually(() => fetch(pod, '127.0.0.1', 81), 10_000);
     return pod;
   };
@@ -84,17 +107,22 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     return own.map(({ direction, rule: name }) => `${direction} ${name}`).sort();
   };
   const lets = async (pod: Pod): Promise<unknown> => {
-    const { lets: found, problems } = (await engine.linkState(pod.request.id)) ?? assert.fail('nothing is attached');
+    const { lets: found, problems } =
+      (await engine.linkState(pod.request.id)) ?? assert.fail('nothing is attached');
     return [found, ...problems];
   };
 
   test('rules of peers apply to other pods, to the host and to its packets, and the denying rule is named', async () => {
-    const web = await attached('web', { portMappings: [{ protocol: 'tcp', hostPort: 8088, containerPort: 80 }] });
+    const web = await attached('web', {
+      portMappings: [{ protocol: 'tcp', hostPort: 8088, containerPort: 80 }],
+    });
     const client = await attached('client');
     for (const host of [addressOf(web), addressOf(web, 1)]) assert.equal(fetch(client, host), undefined);
     assert.deepEqual(await lets(web), ['nothing']);
     await engine.setClass(web.request.id, 'user');
-    await engine.setClass(client.request.id, 'user', { egress: [0, 1].map((index) => rule(addressOf(web, index))) });
+    await engine.setClass(client.request.id, 'user', {
+      egress: [0, 1].map((index) => rule(addressOf(web, index))),
+    });
     for (const host of [addressOf(web), addressOf(web, 1)]) {
       await reaches(client, host);
       assert.equal(fetch(client, host, 81), undefined);
@@ -102,9 +130,12 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }
     assert.deepEqual(await lets(client), ['own packets']);
     assert.deepEqual((await engine.linkState(client.request.id))?.egress?.length, 2);
-    for (const each of ['egress network.egress', 'egress network.none']) assert.ok((await denied(client)).includes(each), each);
+    for (const each of ['egress network.egress', 'egress network.none'])
+      assert.ok((await denied(client)).includes(each), each);
     // Rules of the receiving pod apply to the host as well.
-    await engine.setClass(web.request.id, 'user', { ingress: [rule(addressOf(client)), rule(addressOf(client, 1))] });
+    await engine.setClass(web.request.id, 'user', {
+      ingress: [rule(addressOf(client)), rule(addressOf(client, 1))],
+    });
     for (const index of [0, 1]) {
       await reaches(client, addressOf(web, index));
       assert.equal(fromHost(addressOf(web, index)), undefined);
@@ -117,11 +148,20 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(fetch(client, '10.88.0.1', 8088), undefined);
     const asked = { direction: 'egress', peer: addressOf(web), protocol: 'tcp', port: 80 } as const;
     const { outcome, steps } = await engine.explain({ pod: client.request.id, connection: asked });
-    assert.deepEqual([outcome, steps.find(({ says }) => says === 'denies')?.rule], ['denied', 'network.ingress']);
-    await eventually(() => lines.find((line) => line.includes('"network.ingress"') && line.includes('web')), 10_000);
+    assert.deepEqual(
+      [outcome, steps.find(({ says }) => says === 'denies')?.rule],
+      ['denied', 'network.ingress'],
+    );
+    await eventually(
+      () => lines.find((line) => line.includes('"network.ingress"') && line.includes('web')),
+      10_000,
+    );
     await engine.setClass(web.request.id, 'none');
     assert.equal(fromHost(addressOf(web)), undefined);
-    await eventually(() => lines.find((line) => line.includes('"network.none"') && line.includes('web')), 10_000);
+    await eventually(
+      () => lines.find((line) => line.includes('"network.none"') && line.includes('web')),
+      10_000,
+    );
   });
 
   test('multicast of the host comes to a pod without rules of ingress, and to none with them', async () => {
@@ -137,10 +177,17 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
       for (const target of ['224.0.0.1', addressOf(pod)])
         tried(`python3 -c '${to}; s.sendto(b"${word} to ${target}", ("${target}", 5353))'`);
     };
-    const heard = (): string[] => [...new Set((tried(`cat ${log}`) ?? '').split('\n').filter((line) => line !== ''))];
+    const heard = (): string[] => [
+      ...new Set((tried(`cat ${log}`) ?? '').split('\n').filter((line) => line !== '')),
+    ];
     const both = ['first to 224.0.0.1', `first to ${addressOf(pod)}`];
-    await eventually(() => (send('first'), both.every((line) => heard().includes(line)) || undefined), 20_000);
-    await engine.setClass(pod.request.id, 'user', { ingress: [{ ...rule('10.0.0.0/8', 5353), protocol: 'udp' }] });
+    await eventually(
+      () => (send('first'), both.every((line) => heard().includes(line)) || undefined),
+      20_000,
+    );
+    await engine.setClass(pod.request.id, 'user', {
+      ingress: [{ ...rule('10.0.0.0/8', 5353), protocol: 'udp' }],
+    });
     send('second');
     await eventually(() => heard().includes(`second to ${addressOf(pod)}`) || undefined, 20_000);
     assert.deepEqual(heard().sort(), [...both, `second to ${addressOf(pod)}`].sort());
@@ -183,7 +230,10 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     assert.equal(fromHost(addressOf(db)), 'db');
     assert.ok((await denied(db)).includes('ingress NetworkPolicy default/guard'));
     rmSync(join(policies(), 'guard.json'));
-    writeFileSync(join(policies(), 'none.json'), JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [] }));
+    writeFileSync(
+      join(policies(), 'none.json'),
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [] }),
+    );
     await reaches(other, addressOf(db));
   });
 
@@ -192,7 +242,10 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     await attached('six');
     const file = join(fixture.confDir, '05-four.conflist');
     const ipam = { type: 'host-local', ranges: [[{ subnet: '10.90.0.0/24' }]] };
-    writeFileSync(file, JSON.stringify({ cniVersion: '1.0.0', name: 'four', plugins: [{ type: 'portcullis-ptp', ipam }] }));
+    writeFileSync(
+      file,
+      JSON.stringify({ cniVersion: '1.0.0', name: 'four', plugins: [{ type: 'portcullis-ptp', ipam }] }),
+    );
     const pod = fixture.pod('four');
     await engine.attach(pod.request);
     rmSync(file);
@@ -220,7 +273,10 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     await holds();
     shell('nft flush ruleset');
     await eventually(
-      () => tried('nft list table arp portcullis && nft list table inet portcullis && nft list table inet portcullis_rules'),
+      () =>
+        tried(
+          'nft list table arp portcullis && nft list table inet portcullis && nft list table inet portcullis_rules',
+        ),
       10_000,
     );
     await holds();
@@ -231,7 +287,9 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     await eventually(() => shut.run('ip -o addr show eth0')?.includes(addressOf(shut)) || undefined, 20_000);
     await holds();
     assert.deepEqual(await lets(shut), ['nothing']);
-    shell(`nft delete element inet portcullis egress '{ "${pluginInterfaceOf('routed', open_.request.id, 'eth0')}" }'`);
+    shell(
+      `nft delete element inet portcullis egress '{ "${pluginInterfaceOf('routed', open_.request.id, 'eth0')}" }'`,
+    );
     assert.equal(((await lets(open_)) as unknown[])[0], 'unknown');
     await engine.detach(narrow.request.id);
     assert.doesNotMatch(
@@ -260,7 +318,9 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
       }));`;
     let met = 0;
     for (let kill = 0; kill < 6; kill += 1) {
-      const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
       await once(child.stdout, 'data');
       await pause((20 + kill * 23) * slower);
       child.kill('SIGKILL');
@@ -268,7 +328,9 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
       assert.equal(child.signalCode, 'SIGKILL');
       met += links().length;
       // The daemon is dead: every link that is up is classified by its group, and denied or known.
-      for (const [, name = '', group = ''] of shell('ip -d -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@.* group (\S+)/gmu))
+      for (const [, name = '', group = ''] of shell('ip -d -o link').matchAll(
+        /^\d+: (pc[0-9a-f]{12})@.* group (\S+)/gmu,
+      ))
         assert.equal(group, String(0x70630005), name);
     }
     assert.ok(met > 0, 'no kill met a link');
@@ -276,8 +338,11 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     await engine.gc(new Set());
     await eventually(() => links().length === 0 || undefined, 10_000);
     // Its plugins continue after the call has returned.
-    await eventually(() => fixture.rows('SELECT 1 FROM attachment').length === 0 || undefined, 10_000).catch(() => undefined);
-    for (const table of ['attachment', 'part', 'lease', 'host_port']) assert.deepEqual(fixture.rows(`SELECT * FROM ${table}`), [], table);
+    await eventually(() => fixture.rows('SELECT 1 FROM attachment').length === 0 || undefined, 10_000).catch(
+      () => undefined,
+    );
+    for (const table of ['attachment', 'part', 'lease', 'host_port'])
+      assert.deepEqual(fixture.rows(`SELECT * FROM ${table}`), [], table);
     assert.doesNotMatch(shell('ip route; ip -6 route'), /10\.88|fd00:88/u);
   });
 }

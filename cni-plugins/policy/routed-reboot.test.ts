@@ -39,10 +39,20 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     fixture.end();
   });
 
-  const [victim, held, attacker] = ['victim0', 'held0', 'attacker0'].map((name) => fixture.pod(name)) as [Pod, Pod, Pod];
+  const [victim, held, attacker] = ['victim0', 'held0', 'attacker0'].map((name) => fixture.pod(name)) as [
+    Pod,
+    Pod,
+    Pod,
+  ];
   const networks = ['10.88.0.0/16', 'fd00:88::/32'];
-  const only = networks.map((cidr): LinkRule => ({ cidr, protocol: 'udp', ports: { low: 7777, high: 7777 } }));
-  const granted = [4, 6].flatMap((family) => ['routed', 'plain'].map((way) => `victim-${way}-udp${family}-7777`)).sort();
+  const only = networks.map((cidr): LinkRule => ({
+    cidr,
+    protocol: 'udp',
+    ports: { low: 7777, high: 7777 },
+  }));
+  const granted = [4, 6]
+    .flatMap((family) => ['routed', 'plain'].map((way) => `victim-${way}-udp${family}-7777`))
+    .sort();
   const heard = [4, 6].flatMap((family) => [`host-plain-udp${family}-7777`, `host-udp${family}-7777`]).sort();
   const key = { network: 'routed', containerId: attacker.request.id, interface: 'eth0' };
   const endOf = (pod: Pod): string => pluginInterfaceOf('routed', pod.request.id, 'eth0');
@@ -77,7 +87,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         sending(scene);
         await pause(200);
         engine = await fixture.engine();
-        await eventually(() => attacker.run('ip -o address show dev eth0')?.includes(attachment.ips[1]?.address ?? '?') || undefined);
+        await eventually(
+          () =>
+            attacker.run('ip -o address show dev eth0')?.includes(attachment.ips[1]?.address ?? '?') ||
+            undefined,
+        );
         await holds(scene);
         assert.deepEqual((await engine.linkState(attacker.request.id))?.problems, []);
       }
@@ -89,10 +103,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const copy = join(fixture.folder, 'network.db');
       asOfAnotherBoot(copy);
       const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
-      const again = spawnSync('unshare', ['--net', '--mount', process.execPath, '--test-force-exit', import.meta.filename], {
-        env: { ...environment, [marker]: copy },
-        encoding: 'utf8',
-      });
+      const again = spawnSync(
+        'unshare',
+        ['--net', '--mount', process.execPath, '--test-force-exit', import.meta.filename],
+        {
+          env: { ...environment, [marker]: copy },
+          encoding: 'utf8',
+        },
+      );
       assert.equal(again.status, 0, `${again.stdout}${again.stderr}`);
     });
   } else {
@@ -121,7 +139,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     db.close();
     const other = new DatabaseSync(copy);
     for (const table of ['attachment', 'lease', 'host_port', 'last_lease'])
-      other.prepare(`UPDATE ${table} SET realm = ? || substr(realm, ?)`).run('00000000-0000-4000-8000-000000000000', bootOf().length + 1);
+      other
+        .prepare(`UPDATE ${table} SET realm = ? || substr(realm, ?)`)
+        .run('00000000-0000-4000-8000-000000000000', bootOf().length + 1);
     other.close();
   }
 }

@@ -12,7 +12,11 @@ import type { LinkRule, NetworkEngine } from '../types.ts';
  */
 const ranges = [[{ subnet: '10.95.0.0/24' }], [{ subnet: 'fd00:95::/64' }]];
 const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
-const routed = { cniVersion: '1.0.0', name: 'routed', plugins: [{ type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } }] };
+const routed = {
+  cniVersion: '1.0.0',
+  name: 'routed',
+  plugins: [{ type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } }],
+};
 const resolver = { 4: '169.254.20.10', 6: 'fd99::10' } as const;
 
 /** A server that names itself over UDP and TCP. */
@@ -48,7 +52,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const addressOf = (name: string, family: 4 | 6): string =>
     engine.get(pod(name).request.id)?.ips[family === 4 ? 0 : 1]?.address.split('/')[0] ?? '';
   const attach = async (name: string, selected: boolean): Promise<void> => {
-    const made = fixture.pod(name, { pod: { name, namespace: 'default', uid: name, labels: { selected: String(selected) } } });
+    const made = fixture.pod(name, {
+      pod: { name, namespace: 'default', uid: name, labels: { selected: String(selected) } },
+    });
     pods.set(name, made);
     await engine.attach(made.request);
     await engine.setClass(made.request.id, 'user');
@@ -61,21 +67,40 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     else fixture.start('nsenter', net, 'python3', file);
   };
   /** A denied connection is silence for this many seconds. */
-  const asks = (from: string, protocol: 'tcp' | 'udp', target: string, port: number, seconds = 1): string | undefined => {
+  const asks = (
+    from: string,
+    protocol: 'tcp' | 'udp',
+    target: string,
+    port: number,
+    seconds = 1,
+  ): string | undefined => {
     const family = target.includes(':') ? 'AF_INET6' : 'AF_INET';
     const kind = protocol === 'udp' ? 'SOCK_DGRAM' : 'SOCK_STREAM';
     const script = `import socket; s = socket.socket(socket.${family}, socket.${kind}); s.settimeout(${seconds}); s.connect(("${target}", ${port})); s.send(b"who"); print(s.recv(99).decode())`;
     const command = `python3 -c '${script}'`;
-    return (from === 'host' ? tried(`${command} 2>&-`) : pod(from).run(`sh -c "${command.replaceAll('"', '\\"')} 2>&-"`))?.trim();
+    return (
+      from === 'host'
+        ? tried(`${command} 2>&-`)
+        : pod(from).run(`sh -c "${command.replaceAll('"', '\\"')} 2>&-"`)
+    )?.trim();
   };
-  const answers = async (from: string, protocol: 'tcp' | 'udp', target: string, port: number): Promise<string> =>
-    eventually(() => asks(from, protocol, target, port, 3), 20_000);
+  const answers = async (
+    from: string,
+    protocol: 'tcp' | 'udp',
+    target: string,
+    port: number,
+  ): Promise<string> => eventually(() => asks(from, protocol, target, port, 3), 20_000);
 
   before(async () => {
     fixture = createFixture();
     mkdirSync(join(fixture.folder, 'policies'));
     const spec = { podSelector: { matchLabels: { selected: 'true' } }, policyTypes: ['Ingress', 'Egress'] };
-    const deny = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'deny', namespace: 'default' }, spec };
+    const deny = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'deny', namespace: 'default' },
+      spec,
+    };
     writeFileSync(join(fixture.folder, 'policies', 'deny.json'), JSON.stringify(deny));
     shell(
       'ip link add nodelocaldns type bridge; ip link set nodelocaldns up; ip addr add 169.254.20.10/32 dev nodelocaldns; ip -6 addr add fd99::10/128 dev nodelocaldns nodad',
@@ -87,7 +112,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await attach('routed', true);
     start('resolver', undefined, 53);
     const untracked = ['tcp', 'udp'].flatMap((protocol) =>
-      [53, 8080].flatMap((port) => [`${protocol} dport ${port} notrack`, `${protocol} sport ${port} notrack`]),
+      [53, 8080].flatMap((port) => [
+        `${protocol} dport ${port} notrack`,
+        `${protocol} sport ${port} notrack`,
+      ]),
     );
     shell(
       `nft 'table inet raw { chain prerouting { type filter hook prerouting priority raw; ${untracked.join('; ')}; }; chain output { type filter hook output priority raw; ${untracked.join('; ')}; }; }'`,
@@ -117,20 +145,32 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
           ['bridged', 'open'],
           ['routed', 'bridged'],
         ] as const)
-          assert.equal(asks(from, protocol, addressOf(to, family), 8080), undefined, `${from} ${to} ${protocol} ${family}`);
+          assert.equal(
+            asks(from, protocol, addressOf(to, family), 8080),
+            undefined,
+            `${from} ${to} ${protocol} ${family}`,
+          );
       }
   });
 
   test('a profile’s rules apply to untracked packets of a pod to its node, packet by packet', async () => {
-    const rule = (cidr: string, protocol: LinkRule['protocol']): LinkRule => ({ cidr, protocol, ports: { low: 53, high: 53 } });
+    const rule = (cidr: string, protocol: LinkRule['protocol']): LinkRule => ({
+      cidr,
+      protocol,
+      ports: { low: 53, high: 53 },
+    });
     const { id } = pod('bridged').request;
-    await engine.setClass(id, 'user', { egress: [rule('169.254.20.10/32', 'udp'), rule('fd99::/64', 'udp')] });
+    await engine.setClass(id, 'user', {
+      egress: [rule('169.254.20.10/32', 'udp'), rule('fd99::/64', 'udp')],
+    });
     for (const family of families) {
       assert.equal(await answers('bridged', 'udp', resolver[family], 53), 'resolver');
       assert.equal(asks('bridged', 'tcp', resolver[family], 53), undefined);
     }
     assert.equal(asks('bridged', 'udp', '10.88.0.1', 53), undefined);
-    assert.ok((await engine.denials()).some((denial) => denial.id === id && denial.rule === 'network.egress'));
+    assert.ok(
+      (await engine.denials()).some((denial) => denial.id === id && denial.rule === 'network.egress'),
+    );
     await engine.setClass(id, 'user', { egress: [] });
     assert.equal(asks('bridged', 'udp', resolver[4], 53), undefined);
     await engine.setClass(id, 'user');

@@ -92,12 +92,18 @@ export function openSegmentHosts(): SegmentHosts {
   ] as const) {
     const netns = join(folder, name);
     shell(`touch ${netns} && unshare --net=${netns} ip link set lo up`);
-    shell(`ip link add v${name} type veth peer name eth0 netns ${netns}; ip addr add ${subnet}.1/24 dev v${name}; ip link set v${name} up`);
-    shell(`nsenter --net=${netns} sh -c 'ip addr add ${subnet}.2/24 dev eth0; ip link set eth0 up; ip route add default via ${subnet}.1'`);
+    shell(
+      `ip link add v${name} type veth peer name eth0 netns ${netns}; ip addr add ${subnet}.1/24 dev v${name}; ip link set v${name} up`,
+    );
+    shell(
+      `nsenter --net=${netns} sh -c 'ip addr add ${subnet}.2/24 dev eth0; ip link set eth0 up; ip route add default via ${subnet}.1'`,
+    );
   }
   return {
     run: (where, script) =>
-      spawn('nsenter', [`--net=${join(folder, where)}`, 'python3', '-c', script], { stdio: ['ignore', 'pipe', 'inherit'] }),
+      spawn('nsenter', [`--net=${join(folder, where)}`, 'python3', '-c', script], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      }),
     end() {
       tried(`umount ${folder}/client ${folder}/backend`);
       rmSync(folder, { recursive: true, force: true });
@@ -130,7 +136,9 @@ export function testInvalidSegments(open: () => Balancer, options: TestOptions =
   });
 
   const serve = (sourceAddress: 'keep' | 'masquerade'): void =>
-    void balancer?.reconcile([{ ...webServer, sourceAddress, destinations: [{ address: '10.1.2.2', port: 8080, weight: 1 }] }]);
+    void balancer?.reconcile([
+      { ...webServer, sourceAddress, destinations: [{ address: '10.1.2.2', port: 8080, weight: 1 }] },
+    ]);
   /** Returns the data that the client reads, and the sources of the segments that it gets. */
   const connect = async (): Promise<string[]> => {
     const serving = hosts.run('backend', server);
@@ -143,21 +151,29 @@ export function testInvalidSegments(open: () => Balancer, options: TestOptions =
     return said.trimEnd().split('\n');
   };
 
-  test('no segment outside a known connection reaches the client from the backend’s own address', options, async () => {
-    serve('keep');
-    // A segment that does not belong to a service is left alone: it may take another way back.
-    assert.deepEqual(await connect(), ['hello', 'more', 'from 10.1.2.2 9999, 10.96.0.1 80']);
-  });
+  test(
+    'no segment outside a known connection reaches the client from the backend’s own address',
+    options,
+    async () => {
+      serve('keep');
+      // A segment that does not belong to a service is left alone: it may take another way back.
+      assert.deepEqual(await connect(), ['hello', 'more', 'from 10.1.2.2 9999, 10.96.0.1 80']);
+    },
+  );
 
   test('no such segment reaches a masquerading host, which would reset the connection', options, async () => {
     serve('masquerade');
     assert.deepEqual(await connect(), ['hello', 'more', 'from 10.96.0.1 80']);
   });
 
-  test('where connection tracking is liberal, such segments are part of the connection', options, async () => {
-    shell('sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1');
-    serve('keep');
-    assert.deepEqual(await connect(), ['hello', 'more', 'from 10.1.2.2 9999, 10.96.0.1 80']);
-    shell('sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=0');
-  });
+  test(
+    'where connection tracking is liberal, such segments are part of the connection',
+    options,
+    async () => {
+      shell('sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1');
+      serve('keep');
+      assert.deepEqual(await connect(), ['hello', 'more', 'from 10.1.2.2 9999, 10.96.0.1 80']);
+      shell('sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=0');
+    },
+  );
 }

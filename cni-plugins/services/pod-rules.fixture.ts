@@ -28,7 +28,8 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
     fixture.end();
   });
 
-  const addressOf = (pod: Pod, family: 4 | 6): string => engine.get(pod.request.id)?.ips[family === 4 ? 0 : 1]?.address.split('/')[0] ?? '';
+  const addressOf = (pod: Pod, family: 4 | 6): string =>
+    engine.get(pod.request.id)?.ips[family === 4 ? 0 : 1]?.address.split('/')[0] ?? '';
   const fetch = (pod: Pod, host: string): string | undefined =>
     pod.run(`timeout 2 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}/`);
   const serverFor = (family: 4 | 6, number: number, backend: Pod): VirtualServer => ({
@@ -47,107 +48,154 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
   });
   const all = (cidr: string): LinkRule => ({ cidr, protocol: 'tcp', ports: { low: 0, high: 65535 } });
 
-  test('egress and ingress rules and classes hold for the backend that a virtual address leads to, both families', options, async () => {
-    const [web, other, client] = ['web', 'other', 'client'].map((name) => fixture.pod(name)) as [Pod, Pod, Pod];
-    for (const pod of [web, other, client]) await engine.attach(pod.request);
-    for (const pod of [web, other, client]) await engine.setClass(pod.request.id, 'user');
-    for (const pod of [web, other]) {
-      const root = join(fixture.folder, pod.request.pod.name);
-      mkdirSync(root, { recursive: true });
-      writeFileSync(join(root, 'index.html'), pod.request.pod.name);
-      fixture.start('nsenter', `--net=${pod.request.netns}`, 'busybox', 'httpd', '-f', '-p', '80', '-h', root);
-    }
-    balancer?.reconcile(([4, 6] as const).flatMap((family) => [serverFor(family, 1, web), serverFor(family, 2, other)]));
-    shell('sysctl -qw net.ipv6.conf.all.forwarding=1');
-    for (const [family, one, two] of [
-      [4, '10.96.0.1', '10.96.0.2'],
-      [6, 'fd96::1', 'fd96::2'],
-    ] as const) {
-      const reaches = async (pod: Pod, host: string, name: string): Promise<void> =>
-        assert.equal((await eventually(() => fetch(pod, host), 40_000)).trim(), name);
-      await reaches(client, one, 'web');
-      await reaches(client, two, 'other');
-      // A backend connects to itself by the virtual address. With bridge netfilter its frame goes back by the
-      // port that it came from.
-      for (const bridged of [1, 0]) {
-        tried(`sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridged} > $f; done'`);
-        await reaches(web, one, 'web');
-        await reaches(web, two, 'other');
+  test(
+    'egress and ingress rules and classes hold for the backend that a virtual address leads to, both families',
+    options,
+    async () => {
+      const [web, other, client] = ['web', 'other', 'client'].map((name) => fixture.pod(name)) as [
+        Pod,
+        Pod,
+        Pod,
+      ];
+      for (const pod of [web, other, client]) await engine.attach(pod.request);
+      for (const pod of [web, other, client]) await engine.setClass(pod.request.id, 'user');
+      for (const pod of [web, other]) {
+        const root = join(fixture.folder, pod.request.pod.name);
+        mkdirSync(root, { recursive: true });
+        writeFileSync(join(root, 'index.html'), pod.request.pod.name);
+        fixture.start(
+          'nsenter',
+          `--net=${pod.request.netns}`,
+          'busybox',
+          'httpd',
+          '-f',
+          '-p',
+          '80',
+          '-h',
+          root,
+        );
       }
-      const bits = family === 4 ? 32 : 128;
-      await engine.setClass(client.request.id, 'user', { egress: [all(`${addressOf(web, family)}/${bits}`)] });
-      await reaches(client, one, 'web');
-      assert.equal(fetch(client, two), undefined, 'no rule lets it reach that backend');
-      // A rule for the virtual address alone allows nothing, because the packet's destination is the backend.
-      await engine.setClass(client.request.id, 'user', { egress: [all(`${one}/${bits}`)] });
-      assert.equal(fetch(client, one), undefined);
-      await engine.setClass(client.request.id, 'user');
-      await engine.setClass(other.request.id, 'user', { ingress: [all(`${addressOf(web, family)}/${bits}`)] });
-      assert.equal(fetch(client, two), undefined, 'that backend takes nothing from it');
-      await reaches(web, two, 'other');
-      await engine.setClass(other.request.id, 'user');
-      await engine.setClass(client.request.id, 'none');
-      assert.equal(fetch(client, one), undefined, 'its link is closed');
-      await engine.setClass(client.request.id, 'user');
-      await reaches(client, two, 'other');
-    }
-  });
-  test('NetworkPolicies hold for what goes by a virtual address and a node port, from the first datagram on', options, async () => {
-    const labelled = (app: string): Partial<AttachRequest> => ({ pod: { name: app, namespace: 'default', uid: app, labels: { app } } });
-    const [db, api, foreign] = ['db', 'api', 'stranger'].map((name) => fixture.pod(name, labelled(name))) as [Pod, Pod, Pod];
-    for (const pod of [db, api, foreign]) {
-      await engine.attach(pod.request);
-      await engine.setClass(pod.request.id, 'user');
-    }
-    const log = join(fixture.folder, 'heard');
-    const program = `import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(("::", 53)); f = open("${log}", "w", 1)
-while True: f.write(s.recv(99).decode() + "\\n")`;
-    fixture.start('nsenter', `--net=${db.request.netns}`, 'python3', '-c', program);
-    const heard = (): string[] => (tried(`cat ${log}`) ?? '').split('\n').filter((line) => line !== '');
-    const nodePort = 30_053;
-    const place = { protocol: 'udp', destinations: [{ address: addressOf(db, 4), port: 53, weight: 1 }] } as const;
-    const { address: _, ...node } = { ...serverFor(4, 3, db), ...place, kind: 'node' as const, port: nodePort };
-    const six = {
-      ...serverFor(6, 3, db),
-      protocol: 'udp',
-      port: 53,
-      destinations: [{ address: addressOf(db, 6), port: 53, weight: 1 }],
-    } as const;
-    balancer?.reconcile([{ ...serverFor(4, 3, db), ...place, port: 53 }, six, node]);
-    type Way = readonly [host: string, port: number];
-    const ways: readonly Way[] = [
-      ['10.96.0.3', 53],
-      ['fd96::3', 53],
-      ['10.88.0.1', nodePort],
-    ];
-    const send = (pod: Pod, word: string, [host, port]: Way): void => {
-      const family = host.includes(':') ? 'AF_INET6' : 'AF_INET';
-      pod.run(
-        `python3 -c 'import socket; socket.socket(socket.${family}, socket.SOCK_DGRAM).sendto(b"${word} ${host}", ("${host}", ${port}))'`,
+      balancer?.reconcile(
+        ([4, 6] as const).flatMap((family) => [serverFor(family, 1, web), serverFor(family, 2, other)]),
       );
-    };
-    const comes = (pod: Pod, word: string, way: Way): Promise<true> =>
-      eventually(() => (send(pod, word, way), heard().includes(`${word} ${way[0]}`) || undefined), 20_000);
-    for (const way of ways) for (const pod of [api, foreign]) await comes(pod, `${pod.request.pod.name} first`, way);
-    mkdirSync(join(fixture.folder, 'policies'), { recursive: true });
-    const guard = {
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { name: 'guard', namespace: 'default' },
-      spec: { podSelector: { matchLabels: { app: 'db' } }, ingress: [{ from: [{ podSelector: { matchLabels: { app: 'api' } } }] }] },
-    };
-    writeFileSync(join(fixture.folder, 'policies', 'guard.json'), JSON.stringify(guard));
-    const direct = [addressOf(db, 4), 53] as const;
-    const passes = async (look: number): Promise<boolean> => {
-      send(foreign, `stranger ${look}`, direct);
-      await comes(api, `api ${look}`, direct);
-      return heard().includes(`stranger ${look} ${direct[0]}`);
-    };
-    for (let look = 0; await passes(look); look += 1) assert.ok(look < 100, 'the policy does not hold');
-    for (const way of ways) {
-      send(foreign, 'stranger second', way);
-      await comes(api, 'api second', way);
-      assert.equal(heard().includes(`stranger second ${way[0]}`), false, way[0]);
-    }
-  });
+      shell('sysctl -qw net.ipv6.conf.all.forwarding=1');
+      for (const [family, one, two] of [
+        [4, '10.96.0.1', '10.96.0.2'],
+        [6, 'fd96::1', 'fd96::2'],
+      ] as const) {
+        const reaches = async (pod: Pod, host: string, name: string): Promise<void> =>
+          assert.equal((await eventually(() => fetch(pod, host), 40_000)).trim(), name);
+        await reaches(client, one, 'web');
+        await reaches(client, two, 'other');
+        // A backend connects to itself by the virtual address. With bridge netfilter its frame goes back by
+        // the port that it came from.
+        for (const bridged of [1, 0]) {
+          tried(
+            `sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridged} > $f; done'`,
+          );
+          await reaches(web, one, 'web');
+          await reaches(web, two, 'other');
+        }
+        const bits = family === 4 ? 32 : 128;
+        await engine.setClass(client.request.id, 'user', {
+          egress: [all(`${addressOf(web, family)}/${bits}`)],
+        });
+        await reaches(client, one, 'web');
+        assert.equal(fetch(client, two), undefined, 'no rule lets it reach that backend');
+        // A rule for the virtual address alone allows nothing, because the packet's destination is the
+        // backend.
+        await engine.setClass(client.request.id, 'user', { egress: [all(`${one}/${bits}`)] });
+        assert.equal(fetch(client, one), undefined);
+        await engine.setClass(client.request.id, 'user');
+        await engine.setClass(other.request.id, 'user', {
+          ingress: [all(`${addressOf(web, family)}/${bits}`)],
+        });
+        assert.equal(fetch(client, two), undefined, 'that backend takes nothing from it');
+        await reaches(web, two, 'other');
+        await engine.setClass(other.request.id, 'user');
+        await engine.setClass(client.request.id, 'none');
+        assert.equal(fetch(client, one), undefined, 'its link is closed');
+        await engine.setClass(client.request.id, 'user');
+        await reaches(client, two, 'other');
+      }
+    },
+  );
+  test(
+    'NetworkPolicies hold for what goes by a virtual address and a node port, from the first datagram on',
+    options,
+    async () => {
+      const labelled = (app: string): Partial<AttachRequest> => ({
+        pod: { name: app, namespace: 'default', uid: app, labels: { app } },
+      });
+      const [db, api, foreign] = ['db', 'api', 'stranger'].map((name) =>
+        fixture.pod(name, labelled(name)),
+      ) as [Pod, Pod, Pod];
+      for (const pod of [db, api, foreign]) {
+        await engine.attach(pod.request);
+        await engine.setClass(pod.request.id, 'user');
+      }
+      const log = join(fixture.folder, 'heard');
+      const program = `import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(("::", 53)); f = open("${log}", "w", 1)
+while True: f.write(s.recv(99).decode() + "\\n")`;
+      fixture.start('nsenter', `--net=${db.request.netns}`, 'python3', '-c', program);
+      const heard = (): string[] => (tried(`cat ${log}`) ?? '').split('\n').filter((line) => line !== '');
+      const nodePort = 30_053;
+      const place = {
+        protocol: 'udp',
+        destinations: [{ address: addressOf(db, 4), port: 53, weight: 1 }],
+      } as const;
+      const { address: _, ...node } = {
+        ...serverFor(4, 3, db),
+        ...place,
+        kind: 'node' as const,
+        port: nodePort,
+      };
+      const six = {
+        ...serverFor(6, 3, db),
+        protocol: 'udp',
+        port: 53,
+        destinations: [{ address: addressOf(db, 6), port: 53, weight: 1 }],
+      } as const;
+      balancer?.reconcile([{ ...serverFor(4, 3, db), ...place, port: 53 }, six, node]);
+      type Way = readonly [host: string, port: number];
+      const ways: readonly Way[] = [
+        ['10.96.0.3', 53],
+        ['fd96::3', 53],
+        ['10.88.0.1', nodePort],
+      ];
+      const send = (pod: Pod, word: string, [host, port]: Way): void => {
+        const family = host.includes(':') ? 'AF_INET6' : 'AF_INET';
+        pod.run(
+          `python3 -c 'import socket; socket.socket(socket.${family}, socket.SOCK_DGRAM).sendto(b"${word} ${host}", ("${host}", ${port}))'`,
+        );
+      };
+      const comes = (pod: Pod, word: string, way: Way): Promise<true> =>
+        eventually(() => (send(pod, word, way), heard().includes(`${word} ${way[0]}`) || undefined), 20_000);
+      for (const way of ways)
+        for (const pod of [api, foreign]) await comes(pod, `${pod.request.pod.name} first`, way);
+      mkdirSync(join(fixture.folder, 'policies'), { recursive: true });
+      const guard = {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { name: 'guard', namespace: 'default' },
+        spec: {
+          podSelector: { matchLabels: { app: 'db' } },
+          ingress: [{ from: [{ podSelector: { matchLabels: { app: 'api' } } }] }],
+        },
+      };
+      writeFileSync(join(fixture.folder, 'policies', 'guard.json'), JSON.stringify(guard));
+      const direct = [addressOf(db, 4), 53] as const;
+      const passes = async (look: number): Promise<boolean> => {
+        send(foreign, `stranger ${look}`, direct);
+        await comes(api, `api ${look}`, direct);
+        return heard().includes(`stranger ${look} ${direct[0]}`);
+      };
+      for (let look = 0; await passes(look); look += 1) assert.ok(look < 100, 'the policy does not hold');
+      for (const way of ways) {
+        send(foreign, 'stranger second', way);
+        await comes(api, 'api second', way);
+        assert.equal(heard().includes(`stranger second ${way[0]}`), false, way[0]);
+      }
+    },
+  );
 }

@@ -32,11 +32,23 @@ for (const [given, canonical] of [
   ['::1', '::1'],
   ['fd00::', 'fd00::'],
 ] as const) {
-  test(`${given} is written ${canonical}`, () => assert.equal(formatIp(parseIp(given) ?? assert.fail()), canonical));
+  test(`${given} is written ${canonical}`, () =>
+    assert.equal(formatIp(parseIp(given) ?? assert.fail()), canonical));
 }
 
 test('what is no address or prefix is refused', () => {
-  for (const text of ['', '1.2.3', '1.2.3.4.5', '256.1.1.1', '01.2.3.4', 'fe80::1%eth0', '::ffff:1.2.3.4', 'g::', '1::2::3'])
+  for (const text of [
+    '',
+    '1.2.3',
+    '1.2.3.4.5',
+    '256.1.1.1',
+    '01.2.3.4',
+    'fe80::1%eth0',
+    '::ffff:1.2.3.4',
+    'g::',
+    '1::2::3',
+  ])
     assert.equal(parseIp(text), undefined, text);
-  for (const text of ['1.2.3.4', '1.2.3.4/33', '::/129', '1.2.3.4/', '/8', '1.2.3.4/-1']) assert.equal(parsePrefix(text), undefined, text);
+  for (const text of ['1.2.3.4', '1.2.3.4/33', '::/129', '1.2.3.4/', '/8', '1.2.3.4/-1'])
+    assert.equal(parsePrefix(text), undefined, text);
 });

@@ -23,7 +23,8 @@ export const bitsOf = (family: IpFamily): number => (family === 4 ? 32 : 128);
  */
 export function parseIp(text: string): IpAddress | undefined {
   if (text === '') return undefined;
-  if (isIPv4(text)) return { family: 4, value: BigInt(text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)) };
+  if (isIPv4(text))
+    return { family: 4, value: BigInt(text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)) };
   if (!isIPv6(text) || text.includes('.') || text.includes('%')) return undefined;
   const [head = '', tail] = text.split('::');
   const groups = (part: string): string[] => (part === '' ? [] : part.split(':'));
@@ -47,7 +48,9 @@ export function parsePrefix(text: string): IpPrefix | undefined {
 export function formatIp(address: IpAddress): string {
   const bytes = ipBytes(address);
   if (address.family === 4) return bytes.join('.');
-  const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16)).join(':');
+  const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16)).join(
+    ':',
+  );
   const runs = [...groups.matchAll(/(?:^|:)0(?::0)+(?=:|$)/gu)].toSorted(
     (a, b) => b[0].replaceAll(':', '').length - a[0].replaceAll(':', '').length,
   );
@@ -91,5 +94,9 @@ export function lastOf(prefix: IpPrefix): IpAddress {
 }
 
 export function contains(prefix: IpPrefix, address: IpAddress): boolean {
-  return address.family === prefix.address.family && address.value >= networkOf(prefix).value && address.value <= lastOf(prefix).value;
+  return (
+    address.family === prefix.address.family &&
+    address.value >= networkOf(prefix).value &&
+    address.value <= lastOf(prefix).value
+  );
 }

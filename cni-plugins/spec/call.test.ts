@@ -12,7 +12,11 @@ const environment = {
   CNI_PATH: '/opt/cni/bin:/usr/lib/cni',
 };
 const conf = { cniVersion: '1.1.0', name: 'net', type: 'portcullis-bridge' };
-const call = (env: Readonly<Record<string, string>>, config: unknown = conf, name = 'portcullis-bridge'): ReadCall =>
+const call = (
+  env: Readonly<Record<string, string>>,
+  config: unknown = conf,
+  name = 'portcullis-bridge',
+): ReadCall =>
   readCall({
     name,
     environment: { ...environment, ...env },
@@ -25,7 +29,11 @@ const errorOf = (read: ReadCall): string => {
 
 describe('a call of a CNI plugin', () => {
   it('is what environment and standard input say', () => {
-    const read = call({ CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAME=web;X=1', TRACEPARENT: '00-1-2-01', HOME: '/root' });
+    const read = call({
+      CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAME=web;X=1',
+      TRACEPARENT: '00-1-2-01',
+      HOME: '/root',
+    });
     assert.equal(read.kind, 'call');
     const { config, ...rest } = read.call;
     assert.deepEqual(JSON.parse(config), conf);
@@ -44,9 +52,14 @@ describe('a call of a CNI plugin', () => {
   it('without a command tells about itself and reads nothing', () => {
     const read = call({ CNI_COMMAND: '' });
     assert.equal(read.kind, 'about');
-    assert.match(read.text, /^CNI plugin portcullis-bridge .*\nCNI protocol versions supported: 0\.1\.0, .*, 1\.1\.0\n$/su);
+    assert.match(
+      read.text,
+      /^CNI plugin portcullis-bridge .*\nCNI protocol versions supported: 0\.1\.0, .*, 1\.1\.0\n$/su,
+    );
     assert.deepEqual(
-      ['', 'VERSION', 'ADD', 'NONSENSE'].map((CNI_COMMAND) => needsInput({ name: 'x', environment: { ...environment, CNI_COMMAND } })),
+      ['', 'VERSION', 'ADD', 'NONSENSE'].map((CNI_COMMAND) =>
+        needsInput({ name: 'x', environment: { ...environment, CNI_COMMAND } }),
+      ),
       [false, false, true, true],
     );
     assert.equal(needsInput({ name: 'x', environment: { CNI_COMMAND: 'ADD' } }), false);
@@ -60,9 +73,24 @@ describe('a call of a CNI plugin', () => {
       conf,
       '4 required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH] missing',
     ],
-    ['DEL needs no namespace', { CNI_COMMAND: 'DEL', CNI_NETNS: '', CNI_PATH: '' }, conf, '4 required env variables [CNI_PATH] missing'],
-    ['GC needs a path', { CNI_COMMAND: 'GC', CNI_PATH: '', CNI_CONTAINERID: '' }, conf, '4 required env variables [CNI_PATH] missing'],
-    ['a container id', { CNI_CONTAINERID: '../x' }, conf, '4 invalid characters in containerID | CNI_CONTAINERID=../x'],
+    [
+      'DEL needs no namespace',
+      { CNI_COMMAND: 'DEL', CNI_NETNS: '', CNI_PATH: '' },
+      conf,
+      '4 required env variables [CNI_PATH] missing',
+    ],
+    [
+      'GC needs a path',
+      { CNI_COMMAND: 'GC', CNI_PATH: '', CNI_CONTAINERID: '' },
+      conf,
+      '4 required env variables [CNI_PATH] missing',
+    ],
+    [
+      'a container id',
+      { CNI_CONTAINERID: '../x' },
+      conf,
+      '4 invalid characters in containerID | CNI_CONTAINERID=../x',
+    ],
     [
       'a long interface',
       { CNI_IFNAME: 'x'.repeat(16) },
@@ -77,11 +105,26 @@ describe('a call of a CNI plugin', () => {
       '4 interface name contains / or : or whitespace characters | CNI_IFNAME=a\u0085b',
     ],
     ['an unknown command', { CNI_COMMAND: 'FROB' }, conf, '4 unknown CNI_COMMAND: FROB'],
-    ['no input', {}, '', '6 error unmarshall network config: stdin:1:1: the text ends where a value is expected'],
+    [
+      'no input',
+      {},
+      '',
+      '6 error unmarshall network config: stdin:1:1: the text ends where a value is expected',
+    ],
     ['a list', {}, [], '6 error unmarshall network config: stdin:1:1: the document must be an object'],
-    ['a number as version', {}, { ...conf, cniVersion: 1 }, '6 error unmarshall network config: stdin:1:15: cniVersion must be a string'],
+    [
+      'a number as version',
+      {},
+      { ...conf, cniVersion: 1 },
+      '6 error unmarshall network config: stdin:1:15: cniVersion must be a string',
+    ],
     ['no name', {}, { cniVersion: '1.0.0' }, '7 missing network name'],
-    ['a long name', {}, { ...conf, name: 'x'.repeat(256) }, '7 network name is too long | at most 255 characters'],
+    [
+      'a long name',
+      {},
+      { ...conf, name: 'x'.repeat(256) },
+      '7 network name is too long | at most 255 characters',
+    ],
     ['a name with a slash', {}, { ...conf, name: 'a/b' }, '7 invalid characters found in network name | a/b'],
     [
       'a version of tomorrow',
@@ -89,9 +132,24 @@ describe('a call of a CNI plugin', () => {
       { ...conf, cniVersion: '2.0.0' },
       '1 incompatible CNI versions | config is "2.0.0", plugin supports ["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0" "1.1.0"]',
     ],
-    ['CHECK before 0.4.0', { CNI_COMMAND: 'CHECK' }, { ...conf, cniVersion: '0.3.1' }, '1 config version does not allow CHECK'],
-    ['GC before 1.1.0', { CNI_COMMAND: 'GC' }, { ...conf, cniVersion: '1.0.0' }, '1 config version does not allow GC'],
-    ['STATUS without a version', { CNI_COMMAND: 'STATUS' }, { name: 'net' }, '1 config version does not allow STATUS'],
+    [
+      'CHECK before 0.4.0',
+      { CNI_COMMAND: 'CHECK' },
+      { ...conf, cniVersion: '0.3.1' },
+      '1 config version does not allow CHECK',
+    ],
+    [
+      'GC before 1.1.0',
+      { CNI_COMMAND: 'GC' },
+      { ...conf, cniVersion: '1.0.0' },
+      '1 config version does not allow GC',
+    ],
+    [
+      'STATUS without a version',
+      { CNI_COMMAND: 'STATUS' },
+      { name: 'net' },
+      '1 config version does not allow STATUS',
+    ],
     [
       'CHECK of no version',
       { CNI_COMMAND: 'CHECK' },
@@ -117,7 +175,10 @@ describe('a call of a CNI plugin', () => {
   }
 
   it('is refused when standard input has no end', () => {
-    assert.match(errorOf(readCall({ name: 'x', environment, stdin: Buffer.alloc(maxStdin + 1) })), /^5 error reading from stdin/u);
+    assert.match(
+      errorOf(readCall({ name: 'x', environment, stdin: Buffer.alloc(maxStdin + 1) })),
+      /^5 error reading from stdin/u,
+    );
   });
 
   it('ignores arguments it does not know where upstream does, and under IgnoreUnknown', () => {
@@ -129,9 +190,15 @@ describe('a call of a CNI plugin', () => {
   });
 
   it('finds names without regard to case, as Go does', () => {
-    const read = call({}, { CniVersion: '1.0.0', Name: 'net', prevresult: { IPs: [{ Address: '10.0.0.2/24' }] } });
+    const read = call(
+      {},
+      { CniVersion: '1.0.0', Name: 'net', prevresult: { IPs: [{ Address: '10.0.0.2/24' }] } },
+    );
     assert.equal(read.kind, 'call');
-    assert.deepEqual([read.version, read.call.key.network, read.call.prevResult?.ips], ['1.0.0', 'net', [{ address: '10.0.0.2/24' }]]);
+    assert.deepEqual(
+      [read.version, read.call.key.network, read.call.prevResult?.ips],
+      ['1.0.0', 'net', [{ address: '10.0.0.2/24' }]],
+    );
   });
 
   it('takes the attachments of a GC under both names', () => {
@@ -143,7 +210,10 @@ describe('a call of a CNI plugin', () => {
   });
 
   it('is read or refused with a code of the specification, whatever it is', () => {
-    const text = fc.oneof(fc.string(), fc.constantFrom('', '.', '..', 'eth0', '/x', 'a'.repeat(300), '\u0000', '0.4.0'));
+    const text = fc.oneof(
+      fc.string(),
+      fc.constantFrom('', '.', '..', 'eth0', '/x', 'a'.repeat(300), '\u0000', '0.4.0'),
+    );
     const json = fc.oneof(
       fc.json(),
       fc.string(),
@@ -152,9 +222,17 @@ describe('a call of a CNI plugin', () => {
     const verb = fc.constantFrom('ADD', 'DEL', 'CHECK', 'GC', 'STATUS', 'VERSION', '', 'add', 'X');
     fc.assert(
       fc.property(verb, text, text, text, text, json, (CNI_COMMAND, id, ifname, args, path, config) => {
-        const env = { CNI_COMMAND, CNI_CONTAINERID: id, CNI_NETNS: path, CNI_IFNAME: ifname, CNI_ARGS: args, CNI_PATH: path };
+        const env = {
+          CNI_COMMAND,
+          CNI_CONTAINERID: id,
+          CNI_NETNS: path,
+          CNI_IFNAME: ifname,
+          CNI_ARGS: args,
+          CNI_PATH: path,
+        };
         const read = readCall({ name: 'portcullis-bridge', environment: env, stdin: Buffer.from(config) });
-        if (read.kind === 'error') assert.ok([1, 4, 5, 6, 7].includes(read.error.code) && read.error.msg !== '');
+        if (read.kind === 'error')
+          assert.ok([1, 4, 5, 6, 7].includes(read.error.code) && read.error.msg !== '');
       }),
       { numRuns: 2000, seed: 7 },
     );

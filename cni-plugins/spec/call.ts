@@ -43,14 +43,20 @@ export type ReadCall =
   | { readonly kind: 'about'; readonly text: string }
   | { readonly kind: 'version' }
   /** `beforeInput`: the environment alone causes the error; standard input is not read. */
-  | { readonly kind: 'error'; readonly error: CniError; readonly version: string; readonly beforeInput?: true }
+  | {
+      readonly kind: 'error';
+      readonly error: CniError;
+      readonly version: string;
+      readonly beforeInput?: true;
+    }
   | { readonly kind: 'call'; readonly call: CheckedCall; readonly version: string };
 
 /** Larger than any real configuration: a GC of 10,000 attachments is 2 MB. */
 export const maxStdin = 4 * 1024 * 1024;
 
 export function readCall({ name, environment, stdin }: RawCall): ReadCall {
-  const get = (variable: string): string => (Object.hasOwn(environment, variable) ? (environment[variable] ?? '') : '');
+  const get = (variable: string): string =>
+    Object.hasOwn(environment, variable) ? (environment[variable] ?? '') : '';
   const type = name.replace(/^portcullis-/u, '');
   const command = get('CNI_COMMAND');
   if (command === '') {
@@ -69,11 +75,15 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
   if (wrong !== undefined) return { kind: 'error', error: wrong, version: currentVersion, beforeInput: true };
   if (command === 'VERSION') return { kind: 'version' };
 
-  if (stdin.length > maxStdin) return fail(cniCodes.ioFailure, `error reading from stdin: it is larger than ${maxStdin} bytes`);
+  if (stdin.length > maxStdin)
+    return fail(cniCodes.ioFailure, `error reading from stdin: it is larger than ${maxStdin} bytes`);
   const config = Buffer.from(stdin.buffer, stdin.byteOffset, stdin.byteLength).toString('utf8');
   const source = readConfigurationJson(config);
   if ('message' in source)
-    return fail(cniCodes.decodingFailure, `error unmarshall network config: stdin:${source.line}:${source.column}: ${source.message}`);
+    return fail(
+      cniCodes.decodingFailure,
+      `error unmarshall network config: stdin:${source.line}:${source.column}: ${source.message}`,
+    );
   const problems: Problems = [];
   const fields = fieldsOf(source.value, [], 'stdin', source, problems);
   const network = fields?.text('name') ?? '';
@@ -84,18 +94,22 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
   // A caller must be able to read the error in the version that it speaks. For an unsupported version, the
   // error uses our current version.
   const answered = supportedVersions.includes(version) ? version : currentVersion;
-  const refuse = (code: number, msg: string, details?: string): ReadCall => fail(code, msg, details, answered);
+  const refuse = (code: number, msg: string, details?: string): ReadCall =>
+    fail(code, msg, details, answered);
 
   if (network === '') return refuse(cniCodes.invalidConfig, 'missing network name');
-  if (!namePattern.test(network)) return refuse(cniCodes.invalidConfig, 'invalid characters found in network name', network);
-  if (network.length > longestName) return refuse(cniCodes.invalidConfig, 'network name is too long', `at most ${longestName} characters`);
+  if (!namePattern.test(network))
+    return refuse(cniCodes.invalidConfig, 'invalid characters found in network name', network);
+  if (network.length > longestName)
+    return refuse(cniCodes.invalidConfig, 'network name is too long', `at most ${longestName} characters`);
   const verb = verbs[command];
   if (verb === undefined) return refuse(cniCodes.invalidEnvironment, `unknown CNI_COMMAND: ${command}`);
   const since = firstVersion[verb];
   if (since !== undefined) {
     const parsed = parseVersion(version);
     if (typeof parsed === 'string') return refuse(cniCodes.decodingFailure, parsed);
-    if (!isAtLeast(parsed, since)) return refuse(cniCodes.incompatibleVersion, `config version does not allow ${command}`);
+    if (!isAtLeast(parsed, since))
+      return refuse(cniCodes.incompatibleVersion, `config version does not allow ${command}`);
   }
   if (!supportedVersions.includes(version)) {
     const details = `config is ${JSON.stringify(version)}, plugin supports [${supportedVersions.map((each) => JSON.stringify(each)).join(' ')}]`;
@@ -108,7 +122,8 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
   const previous = ofAttachment ? fields.object('prevResult') : undefined;
   const prevResult = previous === undefined ? undefined : readResult(previous, version);
   const valid = verb === 'gc' ? readValid(fields) : undefined;
-  if (problems.length > 0) return refuse(cniCodes.invalidConfig, `invalid network config: ${problems.join('; ')}`);
+  if (problems.length > 0)
+    return refuse(cniCodes.invalidConfig, `invalid network config: ${problems.join('; ')}`);
 
   const override = get('CNI_NETNS_OVERRIDE').toUpperCase();
   return {
@@ -131,7 +146,9 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
       config,
       ...(prevResult === undefined ? {} : { prevResult }),
       ...(valid === undefined ? {} : { valid }),
-      environment: Object.fromEntries(handedOn.flatMap((variable) => (get(variable) === '' ? [] : [[variable, get(variable)]]))),
+      environment: Object.fromEntries(
+        handedOn.flatMap((variable) => (get(variable) === '' ? [] : [[variable, get(variable)]])),
+      ),
     },
   };
 }
@@ -145,7 +162,13 @@ export function needsInput(call: Omit<RawCall, 'stdin'>): boolean {
   return read.kind === 'call' || (read.kind === 'error' && read.beforeInput !== true);
 }
 
-const verbs: Readonly<Record<string, Verb | undefined>> = { ADD: 'add', DEL: 'del', CHECK: 'check', GC: 'gc', STATUS: 'status' };
+const verbs: Readonly<Record<string, Verb | undefined>> = {
+  ADD: 'add',
+  DEL: 'del',
+  CHECK: 'check',
+  GC: 'gc',
+  STATUS: 'status',
+};
 const firstVersion: Readonly<Partial<Record<Verb, readonly [number, number, number]>>> = {
   check: [0, 4, 0],
   gc: [1, 1, 0],
@@ -185,7 +208,11 @@ const variables: readonly {
     check: (id) =>
       namePattern.test(id)
         ? undefined
-        : { code: cniCodes.invalidEnvironment, msg: 'invalid characters in containerID', details: `CNI_CONTAINERID=${id}` },
+        : {
+            code: cniCodes.invalidEnvironment,
+            msg: 'invalid characters in containerID',
+            details: `CNI_CONTAINERID=${id}`,
+          },
   },
   { variable: 'CNI_NETNS', needed: ['ADD', 'CHECK'] },
   { variable: 'CNI_IFNAME', needed: ofOneContainer, check: checkInterfaceName },
@@ -198,7 +225,8 @@ function checkInterfaceName(name: string): CniError | undefined {
     msg,
     details: `CNI_IFNAME=${name}${why === undefined ? '' : `: ${why}`}`,
   });
-  if (Buffer.byteLength(name) > 15) return wrong('interface name is too long', 'interface name should be less than 16 characters');
+  if (Buffer.byteLength(name) > 15)
+    return wrong('interface name is too long', 'interface name should be less than 16 characters');
   if (name === '.' || name === '..') return wrong('interface name is . or ..');
   // Go's unicode.IsSpace includes NEL.
   if (/[/:\s\u0085]/u.test(name)) return wrong('interface name contains / or : or whitespace characters');
@@ -222,7 +250,8 @@ function readValid(config: Fields): { containerId: string; interface: string }[]
   if (name === undefined) return [];
   return config.objects(name).flatMap((entry) => {
     const [containerId, ifname] = [entry.text('containerID'), entry.text('ifname')];
-    if (containerId === undefined || ifname === undefined) entry.problem('', "'containerID' and 'ifname' are needed");
+    if (containerId === undefined || ifname === undefined)
+      entry.problem('', "'containerID' and 'ifname' are needed");
     return containerId === undefined || ifname === undefined ? [] : [{ containerId, interface: ifname }];
   });
 }

@@ -4,7 +4,10 @@
  * @param strict refuse names that none of our plugins reads, as upstream plugins that read arguments do,
  * unless IgnoreUnknown is true
  */
-export function readCniArgs(text: string, strict: boolean): { readonly args: Readonly<Record<string, string>>; readonly problem?: string } {
+export function readCniArgs(
+  text: string,
+  strict: boolean,
+): { readonly args: Readonly<Record<string, string>>; readonly problem?: string } {
   if (text === '') return { args: {} };
   const args: Record<string, string> = {};
   const unknown: string[] = [];

@@ -73,8 +73,14 @@ export function cniErrorOf(thrown: unknown): CniError {
   const { code, attempted, on, why, fix, details } = thrown.failure;
   const reported = details?.['cniCode'];
   const number =
-    typeof reported === 'number' && Number.isSafeInteger(reported) && reported > 0 ? reported : (codes[code] ?? codeByKind(thrown));
-  return { code: number, msg: `${attempted}${on === '' ? '' : ` ${on}`}: ${why}`, details: `${fix} [${code}]` };
+    typeof reported === 'number' && Number.isSafeInteger(reported) && reported > 0
+      ? reported
+      : (codes[code] ?? codeByKind(thrown));
+  return {
+    code: number,
+    msg: `${attempted}${on === '' ? '' : ` ${on}`}: ${why}`,
+    details: `${fix} [${code}]`,
+  };
 }
 
 /** Chooses a code for errors that are not listed: those of single plugins, of the kernel and of the disk. */

@@ -4,7 +4,15 @@
  */
 
 /** The same as libcni's `version.All`. Results of each version are read and written. */
-export const supportedVersions: readonly string[] = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'];
+export const supportedVersions: readonly string[] = [
+  '0.1.0',
+  '0.2.0',
+  '0.3.0',
+  '0.3.1',
+  '0.4.0',
+  '1.0.0',
+  '1.1.0',
+];
 
 export const currentVersion = '1.1.0';
 
@@ -24,7 +32,8 @@ export function parseVersion(text: string): Version | string {
   const names = ['major', 'minor', 'micro'];
   const numbers = parts.map((part) => (/^[+-]?\d{1,9}$/u.test(part) ? Number(part) : undefined));
   const wrong = numbers.indexOf(undefined);
-  if (wrong >= 0) return `failed to convert ${names[wrong] ?? ''} version part ${JSON.stringify(parts[wrong])}: not a number`;
+  if (wrong >= 0)
+    return `failed to convert ${names[wrong] ?? ''} version part ${JSON.stringify(parts[wrong])}: not a number`;
   return [numbers[0] ?? 0, numbers[1] ?? 0, numbers[2] ?? 0];
 }
 

@@ -51,7 +51,8 @@ export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetwo
     if (networks.length === options.most) break;
     const loaded = loadFile(confDir, file, options);
     if (Array.isArray(loaded)) append(skipped, loaded);
-    else if (networks.some(({ name }) => name === loaded.name)) skipped.push(`${file}: the network ${loaded.name} is loaded already`);
+    else if (networks.some(({ name }) => name === loaded.name))
+      skipped.push(`${file}: the network ${loaded.name} is loaded already`);
     else networks.push(loaded);
   }
   if (networks.length > 0) return { networks, skipped };
@@ -70,7 +71,8 @@ export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetwo
 const defaultConfDir = '/etc/cni/net.d';
 
 /** Quotes a path for a shell if it needs that. */
-const shellWord = (path: string): string => (/^[\w@%+=:,./-]+$/u.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
+const shellWord = (path: string): string =>
+  /^[\w@%+=:,./-]+$/u.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 
 /** Returns a network, or the reasons why libcni would not load the file. */
 function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions): LoadedNetwork | string[] {
@@ -82,12 +84,16 @@ function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions):
     const own = readConflist(text, file);
     if (own.outcome === 'malformed') return own.problems;
     if (!exec && own.outcome === 'invalid') throw invalid(confDir, own.problems);
-    if (whole.outcome === 'malformed') throw unsupported(own.outcome === 'ok' ? own.network.name : own.name, whole.problems);
-    if (!exec && own.outcome === 'ok') return { name: own.network.name, file, list: whole.list, way: 'core', network: own.network };
+    if (whole.outcome === 'malformed')
+      throw unsupported(own.outcome === 'ok' ? own.network.name : own.name, whole.problems);
+    if (!exec && own.outcome === 'ok')
+      return { name: own.network.name, file, list: whole.list, way: 'core', network: own.network };
   }
   if (whole.outcome === 'malformed') return whole.problems;
   const { list } = whole;
-  const ours = list.plugins.every(({ type, ipamType }) => isOurs(type) && (ipamType === undefined || isOurs(ipamType)));
+  const ours = list.plugins.every(
+    ({ type, ipamType }) => isOurs(type) && (ipamType === undefined || isOurs(ipamType)),
+  );
   return { name: list.name, file, list, way: ours && !exec ? 'in-process' : 'exec' };
 }
 
@@ -110,9 +116,15 @@ function readWhole(
  * Reads the plugins that are separate files, in the folder named after the network (CNI specification 1.1,
  * `loadOnlyInlinedPlugins`).
  */
-function ownFiles(confDir: string, text: string, file: string): { readonly file: string; readonly text: string }[] {
+function ownFiles(
+  confDir: string,
+  text: string,
+  file: string,
+): { readonly file: string; readonly text: string }[] {
   const name = ownFolderOf(text, file);
-  return name === undefined ? [] : confFilesIn(join(confDir, name), ['.conf']).map((each) => ({ file: each, text: readConfFile(each) }));
+  return name === undefined
+    ? []
+    : confFilesIn(join(confDir, name), ['.conf']).map((each) => ({ file: each, text: readConfFile(each) }));
 }
 
 /**
@@ -156,7 +168,8 @@ function list(confDir: string): Listing {
   return { folders, files, settled: folders.every(({ path }) => statSync(path).mtimeMs < before) };
 }
 
-const isCurrent = ({ folders, settled }: Listing): boolean => settled && folders.every(({ path, stamp }) => stampOf(path) === stamp);
+const isCurrent = ({ folders, settled }: Listing): boolean =>
+  settled && folders.every(({ path, stamp }) => stampOf(path) === stamp);
 
 function stampOf(path: string): string {
   const { mtimeNs, size, ino } = statSync(path, { bigint: true });

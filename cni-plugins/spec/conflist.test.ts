@@ -12,7 +12,8 @@ import { readConflist } from './conflist.ts';
 import { ownFolderOf, readPluginList } from './plugin-list.ts';
 
 const ipam = { type: 'host-local', subnet: '10.1.0.0/16' };
-const listOf = (...plugins: object[]): string => JSON.stringify({ cniVersion: '1.0.0', name: 'net', plugins });
+const listOf = (...plugins: object[]): string =>
+  JSON.stringify({ cniVersion: '1.0.0', name: 'net', plugins });
 const bridge = (more: object = {}): object => ({ type: 'bridge', ipam, ...more });
 
 test('fields and defaults of bridge, host-local and portmap, as upstream', () => {
@@ -45,7 +46,9 @@ test('fields and defaults of bridge, host-local and portmap, as upstream', () =>
     mtu: 1400,
   });
   assert.deepEqual(
-    read.network.rangeSets.map((set) => set.map(({ start, end, gateway }) => [start, end, gateway].map(formatIp))),
+    read.network.rangeSets.map((set) =>
+      set.map(({ start, end, gateway }) => [start, end, gateway].map(formatIp)),
+    ),
     [[['10.1.0.10', '10.1.0.20', '10.1.0.5']]],
   );
   assert.deepEqual(
@@ -57,7 +60,10 @@ test('fields and defaults of bridge, host-local and portmap, as upstream', () =>
   const plain = readConflist(
     listOf({
       type: 'bridge',
-      ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.0.0/24' }, { subnet: '10.2.0.0/24' }], [{ subnet: 'fd00::/64' }]] },
+      ipam: {
+        type: 'host-local',
+        ranges: [[{ subnet: '10.1.0.0/24' }, { subnet: '10.2.0.0/24' }], [{ subnet: 'fd00::/64' }]],
+      },
     }),
     'a.conflist',
   );
@@ -85,40 +91,89 @@ const broken: [what: string, text: string, outcome: string, problem: RegExp][] =
   ['nested without end', '['.repeat(100_000), 'malformed', /nested deeper than 64/u],
   ['a list', '[]', 'malformed', /:1:1: the document must be an object/u],
   ['no name', '{"plugins": [{"type": "bridge"}]}', 'malformed', /'name' is missing/u],
-  ['a bad name', '{"name": "a/b", "plugins": [{"type": "bridge"}]}', 'malformed', /:1:10: "a\/b" is not a network name/u],
+  [
+    'a bad name',
+    '{"name": "a/b", "plugins": [{"type": "bridge"}]}',
+    'malformed',
+    /:1:10: "a\/b" is not a network name/u,
+  ],
   ['no plugins', '{"name": "n"}', 'malformed', /'plugins' is missing/u],
   ['a plugin without type', '{"name": "n", "plugins": [{}]}', 'malformed', /:1:27: 'type' is missing/u],
   ['an unknown plugin', listOf(bridge(), { type: 'macvlan' }), 'unsupported', /"macvlan" is not supported/u],
-  ['an unknown address plugin', listOf(bridge({ ipam: { type: 'dhcp' } })), 'unsupported', /"dhcp" is not supported/u],
+  [
+    'an unknown address plugin',
+    listOf(bridge({ ipam: { type: 'dhcp' } })),
+    'unsupported',
+    /"dhcp" is not supported/u,
+  ],
   ['no bridge', listOf({ type: 'loopback' }), 'unsupported', /exactly one bridge/u],
   ['a VLAN', listOf(bridge({ vlan: 5 })), 'unsupported', /VLANs are not supported/u],
-  ['a newer version', JSON.stringify({ cniVersion: '2.0.0', name: 'n', plugins: [bridge()] }), 'unsupported', /CNI version "2.0.0"/u],
+  [
+    'a newer version',
+    JSON.stringify({ cniVersion: '2.0.0', name: 'n', plugins: [bridge()] }),
+    'unsupported',
+    /CNI version "2.0.0"/u,
+  ],
   [
     'a bad subnet',
     '{"name": "n", "plugins": [\n{"type": "bridge", "ipam": {"type": "host-local",\n "subnet": "10.0.0.0/33"}}]}',
     'invalid',
     /f\.conflist:3:12: "10.0.0.0\/33" is not a subnet/u,
   ],
-  ['host bits', listOf(bridge({ ipam: { ...ipam, subnet: '10.0.0.1/24' } })), 'invalid', /the subnet is 10\.0\.0\.0\/24/u],
+  [
+    'host bits',
+    listOf(bridge({ ipam: { ...ipam, subnet: '10.0.0.1/24' } })),
+    'invalid',
+    /the subnet is 10\.0\.0\.0\/24/u,
+  ],
   ['too small', listOf(bridge({ ipam: { ...ipam, subnet: '10.0.0.0/31' } })), 'invalid', /too small/u],
-  ['a range outside', listOf(bridge({ ipam: { ...ipam, rangeStart: '10.9.0.1' } })), 'invalid', /10\.9\.0\.1 is not in/u],
+  [
+    'a range outside',
+    listOf(bridge({ ipam: { ...ipam, rangeStart: '10.9.0.1' } })),
+    'invalid',
+    /10\.9\.0\.1 is not in/u,
+  ],
   [
     'a range backwards',
     listOf(bridge({ ipam: { ...ipam, rangeStart: '10.1.0.9', rangeEnd: '10.1.0.8' } })),
     'invalid',
     /is after rangeEnd/u,
   ],
-  ['overlap', listOf(bridge({ ipam: { ...ipam, ranges: [[{ subnet: '10.1.2.0/24' }]] } })), 'invalid', /overlap/u],
+  [
+    'overlap',
+    listOf(bridge({ ipam: { ...ipam, ranges: [[{ subnet: '10.1.2.0/24' }]] } })),
+    'invalid',
+    /overlap/u,
+  ],
   [
     'mixed families',
-    listOf(bridge({ ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }, { subnet: 'fd00::/64' }]] } })),
+    listOf(
+      bridge({
+        ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }, { subnet: 'fd00::/64' }]] },
+      }),
+    ),
     'invalid',
     /mixes IPv4 and IPv6/u,
   ],
   ['no addresses', listOf(bridge({ ipam: { type: 'host-local' } })), 'invalid', /no addresses/u],
-  ['a bad route', listOf(bridge({ ipam: { ...ipam, routes: [{ dst: 'default' }] } })), 'invalid', /"default" is not a prefix/u],
-  ['a bad type of field', listOf(bridge({ ipMasq: 'yes' })), 'invalid', /plugins\[0\]\.ipMasq must be true or false/u],
-  ['a bad bridge name', listOf(bridge({ bridge: 'much-too-long-a-name' })), 'invalid', /is not an interface name/u],
+  [
+    'a bad route',
+    listOf(bridge({ ipam: { ...ipam, routes: [{ dst: 'default' }] } })),
+    'invalid',
+    /"default" is not a prefix/u,
+  ],
+  [
+    'a bad type of field',
+    listOf(bridge({ ipMasq: 'yes' })),
+    'invalid',
+    /plugins\[0\]\.ipMasq must be true or false/u,
+  ],
+  [
+    'a bad bridge name',
+    listOf(bridge({ bridge: 'much-too-long-a-name' })),
+    'invalid',
+    /is not an interface name/u,
+  ],
 ];
 for (const [what, text, outcome, problem] of broken) {
   test(`${what} is ${outcome}`, () => {
@@ -130,16 +185,25 @@ for (const [what, text, outcome, problem] of broken) {
 
 test('flags of a list are also texts, as libcni reads them', () => {
   const read = (more: object): string => {
-    const answer = readPluginList(JSON.stringify({ name: 'net', plugins: [{ type: 'any' }], ...more }), 'f.conflist');
-    return answer.outcome === 'ok' ? `${answer.list.disableCheck} ${answer.list.disableGC}` : answer.problems.join();
+    const answer = readPluginList(
+      JSON.stringify({ name: 'net', plugins: [{ type: 'any' }], ...more }),
+      'f.conflist',
+    );
+    return answer.outcome === 'ok'
+      ? `${answer.list.disableCheck} ${answer.list.disableGC}`
+      : answer.problems.join();
   };
   assert.equal(read({}), 'false false');
   assert.equal(read({ disableCheck: true, disableGC: 'True' }), 'true true');
   assert.equal(read({ disableCheck: 'FALSE', disableGC: false }), 'false false');
   assert.match(read({ disableGC: 'yes' }), /^f\.conflist:1:\d+: 'disableGC' must be true or false$/u);
   assert.match(read({ disableCheck: 1 }), /'disableCheck' must be true or false/u);
-  const list = (flag: unknown): string => JSON.stringify({ name: 'net', loadOnlyInlinedPlugins: flag, plugins: [] });
-  assert.deepEqual([ownFolderOf(list('false'), 'f.conflist'), ownFolderOf(list('true'), 'f.conflist')], ['net', undefined]);
+  const list = (flag: unknown): string =>
+    JSON.stringify({ name: 'net', loadOnlyInlinedPlugins: flag, plugins: [] });
+  assert.deepEqual(
+    [ownFolderOf(list('false'), 'f.conflist'), ownFolderOf(list('true'), 'f.conflist')],
+    ['net', undefined],
+  );
 });
 
 test('the first loadable file in lexicographic order counts; what libcni could not load is passed over', () => {
@@ -171,7 +235,10 @@ test('the first loadable file in lexicographic order counts; what libcni could n
   assert.equal(code(), 'net exec');
   put('14-ours.conflist', listOf({ type: 'macvlan', ipam }).replace('"net"', '"ours"'));
   assert.equal(code(), 'ours in-process');
-  put('13-other-addresses.conflist', listOf({ type: 'macvlan', ipam: { type: 'dhcp' } }).replace('"net"', '"leased"'));
+  put(
+    '13-other-addresses.conflist',
+    listOf({ type: 'macvlan', ipam: { type: 'dhcp' } }).replace('"net"', '"leased"'),
+  );
   assert.equal(code(), 'leased exec');
   assert.deepEqual(
     load({ most: 4 }).networks.map(({ name, way }) => `${name} ${way}`),

@@ -32,7 +32,8 @@ const interfaceName = /^(?!\.{1,2}$)[^\s/:]{1,15}$/u;
 
 export function readConflist(text: string, file: string): ReadConflist {
   const source = readJson(text);
-  if ('message' in source) return { outcome: 'malformed', problems: [`${file}:${source.line}:${source.column}: ${source.message}`] };
+  if ('message' in source)
+    return { outcome: 'malformed', problems: [`${file}:${source.line}:${source.column}: ${source.message}`] };
   const problems: Problems = [];
   const root = fieldsOf(source.value, [], file, source, problems);
   const plugins = root === undefined ? [] : file.endsWith('.conflist') ? root.objects('plugins') : [root];
@@ -45,7 +46,10 @@ export function readConflist(text: string, file: string): ReadConflist {
     root.problem('cniVersion', `CNI version ${JSON.stringify(version)} is not supported: 0.1.0 to 1.1.0 are`);
   for (const plugin of plugins) {
     if (!supportedPlugins.includes(typeOf(plugin)))
-      plugin.problem('type', `plugin type ${JSON.stringify(plugin.text('type'))} is not supported: ${supportedPlugins.join(', ')} are`);
+      plugin.problem(
+        'type',
+        `plugin type ${JSON.stringify(plugin.text('type'))} is not supported: ${supportedPlugins.join(', ')} are`,
+      );
   }
   const bridges = plugins.filter((plugin) => typeOf(plugin) === 'bridge');
   if (problems.length === 0 && bridges.length !== 1)
@@ -60,7 +64,8 @@ export function readConflist(text: string, file: string): ReadConflist {
     );
   }
   for (const entry of bridges) refuseUnsupportedFields(entry);
-  if (problems.length > 0 || plugin === undefined || ipam === undefined) return { outcome: 'unsupported', name, problems };
+  if (problems.length > 0 || plugin === undefined || ipam === undefined)
+    return { outcome: 'unsupported', name, problems };
 
   const bridge = readBridge(plugin);
   const rangeSets = readRangeSets(ipam);
@@ -68,7 +73,8 @@ export function readConflist(text: string, file: string): ReadConflist {
   const portMap = readPortMap(plugins.find((entry) => typeOf(entry) === 'portmap'));
   const named = plugin.object('capabilities')?.flag('aliases', false) === true;
   const serviceRules = readServiceRules(entryOf(source.value, plugins.indexOf(plugin)));
-  if ('problem' in serviceRules) plugin.problem(serviceRules.field.split('.')[0] ?? '', `${serviceRules.field}: ${serviceRules.problem}`);
+  if ('problem' in serviceRules)
+    plugin.problem(serviceRules.field.split('.')[0] ?? '', `${serviceRules.field}: ${serviceRules.problem}`);
   if ('problem' in serviceRules || problems.length > 0) return { outcome: 'invalid', name, problems };
   return {
     outcome: 'ok',
@@ -94,7 +100,12 @@ function entryOf(document: unknown, index: number): Readonly<Record<string, unkn
 }
 
 /** Returns the chained plugins, each with the configuration that libcni would pass to it. */
-function chainedIn(document: unknown, plugins: readonly Fields[], name: string, version: string): ChainedPlugin[] {
+function chainedIn(
+  document: unknown,
+  plugins: readonly Fields[],
+  name: string,
+  version: string,
+): ChainedPlugin[] {
   const { plugins: entries } = document as { readonly plugins?: readonly Record<string, unknown>[] };
   return plugins.flatMap((plugin, index) => {
     const type = typeOf(plugin);
@@ -107,9 +118,13 @@ function chainedIn(document: unknown, plugins: readonly Fields[], name: string, 
 function checkForm(root: Fields, plugins: readonly Fields[], name: string): void {
   if (name === '') root.problem('name', "'name' is missing");
   else if (!namePattern.test(name))
-    root.problem('name', `${JSON.stringify(name)} is not a network name: letters, digits, '_', '.', '-', the first a letter or digit`);
+    root.problem(
+      'name',
+      `${JSON.stringify(name)} is not a network name: letters, digits, '_', '.', '-', the first a letter or digit`,
+    );
   if (plugins.length === 0) root.problem('plugins', "'plugins' is missing or empty");
-  for (const plugin of plugins) if ((plugin.text('type') ?? '') === '') plugin.problem('type', "'type' is missing");
+  for (const plugin of plugins)
+    if ((plugin.text('type') ?? '') === '') plugin.problem('type', "'type' is missing");
 }
 
 /**
@@ -128,11 +143,13 @@ function readBridge(plugin: Fields): BridgeConfig {
   const name = plugin.text('bridge') ?? 'cni0';
   if (!interfaceName.test(name)) plugin.problem('bridge', `${JSON.stringify(name)} is not an interface name`);
   const mtu = plugin.whole('mtu') ?? 0;
-  if (mtu !== 0 && (mtu < 68 || mtu > 65535)) plugin.problem('mtu', `${mtu} is not an MTU: 68 to 65535, or 0`);
+  if (mtu !== 0 && (mtu < 68 || mtu > 65535))
+    plugin.problem('mtu', `${mtu} is not an MTU: 68 to 65535, or 0`);
   const isDefaultGateway = plugin.flag('isDefaultGateway', false);
   const promiscuous = plugin.flag('promiscMode', false);
   // As upstream: the combination would deliver every frame twice.
-  if (plugin.flag('hairpinMode', false) && promiscuous) plugin.problem('promiscMode', 'hairpinMode and promiscMode exclude each other');
+  if (plugin.flag('hairpinMode', false) && promiscuous)
+    plugin.problem('promiscMode', 'hairpinMode and promiscMode exclude each other');
   return {
     name,
     isGateway: isDefaultGateway || plugin.flag('isGateway', false),
@@ -146,6 +163,13 @@ function readBridge(plugin: Fields): BridgeConfig {
 /** As libcni: the plugin receives port mappings only if it declares the capability. */
 function readPortMap(plugin: Fields | undefined): NetworkConfig['portMap'] {
   if (plugin?.object('capabilities')?.flag('portMappings', false) !== true) return undefined;
-  const [privilegedPorts, heldPorts] = [plugin.flag('privilegedPorts', false), plugin.flag('heldPorts', false)];
-  return { snat: plugin.flag('snat', true), ...(privilegedPorts && { privilegedPorts }), ...(heldPorts && { heldPorts }) };
+  const [privilegedPorts, heldPorts] = [
+    plugin.flag('privilegedPorts', false),
+    plugin.flag('heldPorts', false),
+  ];
+  return {
+    snat: plugin.flag('snat', true),
+    ...(privilegedPorts && { privilegedPorts }),
+    ...(heldPorts && { heldPorts }),
+  };
 }

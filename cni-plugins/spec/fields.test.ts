@@ -11,7 +11,8 @@ function fieldsIn(text: string): Fields {
   assert.ok(fields !== undefined);
   return fields;
 }
-const problemsOf = (fields: Fields, free: readonly string[] = []): string[] => fields.unknown(new Set(free)).map(({ problem }) => problem);
+const problemsOf = (fields: Fields, free: readonly string[] = []): string[] =>
+  fields.unknown(new Set(free)).map(({ problem }) => problem);
 
 describe('the unknown fields of an object', () => {
   it('are those that no reader asked for, with place and the closest name', () => {
@@ -34,7 +35,9 @@ describe('the unknown fields of an object', () => {
     assert.deepEqual(problemsOf(fields), [`net.conf:1:27: unknown field "Bridge": did you mean 'bridge'?`]);
   });
   it('include those of objects and lists that were read', () => {
-    const fields = fieldsIn('{"ipam": {"type": "x", "rangs": []}, "list": [{"a": 1, "b": 2}], "sets": [[{"c": 1}]]}');
+    const fields = fieldsIn(
+      '{"ipam": {"type": "x", "rangs": []}, "list": [{"a": 1, "b": 2}], "sets": [[{"c": 1}]]}',
+    );
     fields.object('ipam')?.text('type');
     fields.object('ipam')?.lists('ranges');
     for (const entry of fields.objects('list')) entry.whole('a');
@@ -45,7 +48,9 @@ describe('the unknown fields of an object', () => {
     );
   });
   it('are at most 50, however many there are', () => {
-    const fields = fieldsIn(JSON.stringify(Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [`f${index}`, {}]))));
+    const fields = fieldsIn(
+      JSON.stringify(Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [`f${index}`, {}]))),
+    );
     fields.text('bridge');
     assert.equal(problemsOf(fields).length, 50);
   });

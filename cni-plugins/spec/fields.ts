@@ -27,8 +27,8 @@ export interface Fields {
   unsupported(name: string, why: string): void;
   hasProblems(): boolean;
   /**
-   * The fields of this object, and of the objects below it that were read, that no reader has asked for. Call it when everything is
-   * read, and read each field whatever the others say. Returns the first 50.
+   * The fields of this object, and of the objects below it that were read, that no reader has asked for. Call
+   * it when everything is read, and read each field whatever the others say. Returns the first 50.
    * @param free fields whose content belongs to others
    */
   unknown(free: ReadonlySet<string>): UnknownField[];
@@ -48,13 +48,20 @@ export type Problems = string[];
 const unsupportedOnes = new WeakMap<Problems, number>();
 
 /** Returns whether all problems are unsupported fields. */
-export const areUnsupported = (problems: Problems): boolean => problems.length > 0 && unsupportedOnes.get(problems) === problems.length;
+export const areUnsupported = (problems: Problems): boolean =>
+  problems.length > 0 && unsupportedOnes.get(problems) === problems.length;
 
 const longestValue = 200;
 
 type Path = readonly (string | number)[];
 
-export function fieldsOf(value: unknown, path: Path, file: string, source: JsonText, problems: Problems): Fields | undefined {
+export function fieldsOf(
+  value: unknown,
+  path: Path,
+  file: string,
+  source: JsonText,
+  problems: Problems,
+): Fields | undefined {
   return fieldsAt(value, path, { file, source, problems, asked: new Map() });
 }
 
@@ -76,7 +83,9 @@ function fieldsAt(value: unknown, path: Path, document: Document): Fields | unde
     problems.push(`${file}:${line}:${column}: ${message}`);
   };
   const labelOf = (at: Path): string =>
-    at.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('') || 'the document';
+    at
+      .map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`))
+      .join('') || 'the document';
   const isRecord = (candidate: unknown): candidate is Record<string, unknown> =>
     typeof candidate === 'object' && candidate !== null && !Array.isArray(candidate);
   if (!isRecord(value)) {
@@ -86,7 +95,9 @@ function fieldsAt(value: unknown, path: Path, document: Document): Fields | unde
   // Looks names up as Go's encoding/json does. Callers rely on it: containerd writes its port mappings as
   // `HostPort`.
   const keyOf = (name: string): string =>
-    Object.hasOwn(value, name) ? name : (Object.keys(value).findLast((key) => key.toLowerCase() === name.toLowerCase()) ?? name);
+    Object.hasOwn(value, name)
+      ? name
+      : (Object.keys(value).findLast((key) => key.toLowerCase() === name.toLowerCase()) ?? name);
   const asked = document.asked.get(placeOf(path)) ?? new Set<string>();
   document.asked.set(placeOf(path), asked);
   const child = (name: string): unknown => {
@@ -101,7 +112,11 @@ function fieldsAt(value: unknown, path: Path, document: Document): Fields | unde
     note(at(name), `${labelOf(at(name))} must be a list`);
     return [];
   };
-  const typed = <T>(name: string, matches: (candidate: unknown) => candidate is T, what: string): T | undefined => {
+  const typed = <T>(
+    name: string,
+    matches: (candidate: unknown) => candidate is T,
+    what: string,
+  ): T | undefined => {
     const found = child(name);
     if (found === undefined || matches(found)) return found;
     note(at(name), `${labelOf(at(name))} must be ${what}`);
@@ -137,7 +152,10 @@ function fieldsAt(value: unknown, path: Path, document: Document): Fields | unde
     problem: (name, message) => note(at(name), message),
     unsupported(name, why) {
       unsupportedOnes.set(problems, (unsupportedOnes.get(problems) ?? 0) + 1);
-      note(at(name), `'${name}' is not supported (${JSON.stringify(child(name)).slice(0, longestValue)}): ${why}`);
+      note(
+        at(name),
+        `'${name}' is not supported (${JSON.stringify(child(name)).slice(0, longestValue)}): ${why}`,
+      );
     },
     hasProblems: () => problems.length > 0,
     unknown(free) {
@@ -151,9 +169,16 @@ function fieldsAt(value: unknown, path: Path, document: Document): Fields | unde
 /** A document may have many unknown fields. These are enough to show what is wrong. */
 const mostUnknown = 50;
 
-function addUnknown(found: UnknownField[], value: unknown, path: Path, document: Document, free: ReadonlySet<string> = new Set()): void {
+function addUnknown(
+  found: UnknownField[],
+  value: unknown,
+  path: Path,
+  document: Document,
+  free: ReadonlySet<string> = new Set(),
+): void {
   if (typeof value !== 'object' || value === null || found.length >= mostUnknown) return;
-  if (Array.isArray(value)) return value.forEach((entry, index) => addUnknown(found, entry, [...path, index], document));
+  if (Array.isArray(value))
+    return value.forEach((entry, index) => addUnknown(found, entry, [...path, index], document));
   const asked = document.asked.get(placeOf(path));
   if (asked === undefined) return;
   const known = new Map([...asked].map((name) => [name.toLowerCase(), name]));
@@ -171,6 +196,9 @@ function addUnknown(found: UnknownField[], value: unknown, path: Path, document:
     const near = closest(key, [...asked, ...free]);
     const fix = near === undefined ? 'remove it' : `did you mean '${near}'?`;
     const message = `unknown field ${JSON.stringify(key.slice(0, longestValue))}: ${fix}`;
-    found.push({ problem: `${document.file}:${line}:${column}: ${message}`, isMisspelled: near !== undefined });
+    found.push({
+      problem: `${document.file}:${line}:${column}: ${message}`,
+      isMisspelled: near !== undefined,
+    });
   }
 }

@@ -77,7 +77,11 @@ function parsed(text: string): unknown {
 
 function isShallow(value: unknown, depth: number): boolean {
   if (depth > maxDepth) return false;
-  return typeof value !== 'object' || value === null || Object.values(value).every((each) => isShallow(each, depth + 1));
+  return (
+    typeof value !== 'object' ||
+    value === null ||
+    Object.values(value).every((each) => isShallow(each, depth + 1))
+  );
 }
 
 /** Parses the text with the position of each value. */
@@ -97,7 +101,9 @@ function readPlaces(text: string): JsonText | JsonFault {
     const match = pattern.exec(text);
     if (match === null)
       return fail(
-        at >= text.length ? `the text ends where ${what} is expected` : `${what} expected, found ${JSON.stringify(text.charAt(at))}`,
+        at >= text.length
+          ? `the text ends where ${what} is expected`
+          : `${what} expected, found ${JSON.stringify(text.charAt(at))}`,
       );
     at += match[0].length;
     return match[0];

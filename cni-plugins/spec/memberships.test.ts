@@ -34,12 +34,18 @@ test('a membership is read with what it does not say', () => {
     '[{"name":"web","network":"shop","mode":"vip","aliases":["Front"],"ingressPorts":["8080:80"],"virtualIPs":["10.0.0.9","FD00::09"]}]',
     where,
   );
-  assert.deepEqual([all?.network, all?.aliases, all?.virtualIPs], ['shop', ['front'], ['10.0.0.9', 'fd00::9']]);
+  assert.deepEqual(
+    [all?.network, all?.aliases, all?.virtualIPs],
+    ['shop', ['front'], ['10.0.0.9', 'fd00::9']],
+  );
   assert.equal(parseMemberships('[{"name":"db","mode":"dnsrr"}]', where)[0]?.mode, 'dnsrr');
 });
 
 test('a membership holds for its network, or for each', () => {
-  const all = parseMemberships('[{"name":"a","mode":"dnsrr"},{"name":"b","mode":"dnsrr","network":"shop"}]', where);
+  const all = parseMemberships(
+    '[{"name":"a","mode":"dnsrr"},{"name":"b","mode":"dnsrr","network":"shop"}]',
+    where,
+  );
   assert.deepEqual(
     [membershipsOn(all, 'shop'), membershipsOn(all, 'vault')].map((some) => some.map(({ name }) => name)),
     [['a', 'b'], ['a']],
@@ -63,12 +69,28 @@ for (const [text, place] of [
   ['[{"name":"web","ports":["80:65536"]}]', 'label[0].ports[0]: "80:65536" is not PORT'],
   ['[{"name":"web","ports":["80/icmp"]}]', 'label[0].ports[0]: "80/icmp" is not PORT'],
   ['[{"name":"web","ports":["80:81","80:82"]}]', 'label[0].ports[1]: 80/tcp is there twice'],
-  ['[{"name":"web","mode":"dnsrr","ingressPorts":[80]}]', 'label[0].ingressPorts: they are balanced by a virtual service'],
-  ['[{"name":"web","mode":"dnsrr","virtualIPs":["10.0.0.1"]}]', 'label[0].virtualIPs: the mode dnsrr has none'],
-  ['[{"name":"web","ports":[80],"virtualIPs":["10.0.0.300"]}]', 'label[0].virtualIPs[0]: "10.0.0.300" is not an IP address'],
+  [
+    '[{"name":"web","mode":"dnsrr","ingressPorts":[80]}]',
+    'label[0].ingressPorts: they are balanced by a virtual service',
+  ],
+  [
+    '[{"name":"web","mode":"dnsrr","virtualIPs":["10.0.0.1"]}]',
+    'label[0].virtualIPs: the mode dnsrr has none',
+  ],
+  [
+    '[{"name":"web","ports":[80],"virtualIPs":["10.0.0.300"]}]',
+    'label[0].virtualIPs[0]: "10.0.0.300" is not an IP address',
+  ],
   ['[{"name":"web","ports":[80],"network":"a/b"}]', 'label[0].network: "a/b" is no name of a network'],
   ['[{"name":"web","ports":[80],"aliases":["a b"]}]', 'label[0].aliases[0]: "a b" is no label'],
-  ['[{"name":"web","ports":[80]},{"name":"WEB","ports":[81],"network":"shop"}]', 'label[1].name: web is there twice'],
-  [JSON.stringify(Array.from({ length: 17 }, (_, at) => ({ name: `s${at}`, ports: [80] }))), 'label: it has 17 services'],
+  [
+    '[{"name":"web","ports":[80]},{"name":"WEB","ports":[81],"network":"shop"}]',
+    'label[1].name: web is there twice',
+  ],
+  [
+    JSON.stringify(Array.from({ length: 17 }, (_, at) => ({ name: `s${at}`, ports: [80] }))),
+    'label: it has 17 services',
+  ],
 ] as const)
-  test(`refused with its place: ${text.slice(0, 60)}`, () => assert.ok(problemOf(text).startsWith(place), problemOf(text)));
+  test(`refused with its place: ${text.slice(0, 60)}`, () =>
+    assert.ok(problemOf(text).startsWith(place), problemOf(text)));

@@ -56,10 +56,13 @@ export function parseMemberships(text: string, where: string): readonly Membersh
 /** Reads memberships from a JSON value. @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
 export function readMemberships(value: unknown, where: string): readonly Membership[] {
   if (!Array.isArray(value)) throw invalid(where, 'it is no list');
-  if (value.length > most.services) throw invalid(where, `it has ${value.length} services, ${most.services} are the most`);
+  if (value.length > most.services)
+    throw invalid(where, `it has ${value.length} services, ${most.services} are the most`);
   const read = value.map((each: unknown, index) => readOne(each, `${where}[${index}]`));
   read.forEach(({ name, network }, index) => {
-    const twin = read.findIndex((other) => other.name === name && (other.network ?? network) === (network ?? other.network));
+    const twin = read.findIndex(
+      (other) => other.name === name && (other.network ?? network) === (network ?? other.network),
+    );
     if (twin !== index) throw invalid(`${where}[${index}].name`, `${name} is there twice`);
   });
   return read;
@@ -70,14 +73,17 @@ export const membershipsOn = (all: readonly Membership[], network: string): read
   all.filter((each) => each.network === undefined || each.network === network);
 
 function readOne(value: unknown, where: string): Membership {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(where, 'it is no object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalid(where, 'it is no object');
   const fields = value as Readonly<Record<string, unknown>>;
   const other = Object.keys(fields).find((field) => !known.some((each) => each === field));
-  if (other !== undefined) throw invalid(`${where}.${other.slice(0, 100)}`, `it is not known here: ${known.join(', ')} are`);
+  if (other !== undefined)
+    throw invalid(`${where}.${other.slice(0, 100)}`, `it is not known here: ${known.join(', ')} are`);
   const fail = (field: string, why: string): never => {
     throw invalid(`${where}.${field}`, why);
   };
-  const shown = (given: unknown): string => (given === undefined ? 'nothing' : JSON.stringify(given)).slice(0, 100);
+  const shown = (given: unknown): string =>
+    (given === undefined ? 'nothing' : JSON.stringify(given)).slice(0, 100);
   const nameIn = (field: string, given: unknown): string =>
     typeof given === 'string' && label.test(given.toLowerCase())
       ? given.toLowerCase()
@@ -85,11 +91,15 @@ function readOne(value: unknown, where: string): Membership {
   const listIn = (field: (typeof known)[number], atMost: number): readonly unknown[] => {
     const given = fields[field] ?? [];
     if (!Array.isArray(given)) return fail(field, 'it is no list');
-    return given.length > atMost ? fail(field, `it has ${given.length} elements, ${atMost} are the most`) : (given as unknown[]);
+    return given.length > atMost
+      ? fail(field, `it has ${given.length} elements, ${atMost} are the most`)
+      : (given as unknown[]);
   };
   const portsIn = (field: 'ports' | 'ingressPorts'): MemberPort[] => {
     const ports = listIn(field, most.ports).map(
-      (given, index) => portOf(given) ?? fail(`${field}[${index}]`, `${shown(given)} is not PORT, PORT:TARGET or PORT:TARGET/PROTOCOL`),
+      (given, index) =>
+        portOf(given) ??
+        fail(`${field}[${index}]`, `${shown(given)} is not PORT, PORT:TARGET or PORT:TARGET/PROTOCOL`),
     );
     ports.forEach((port, index) => {
       const twin = ports.findIndex((each) => each.protocol === port.protocol && each.port === port.port);
@@ -105,12 +115,20 @@ function readOne(value: unknown, where: string): Membership {
   const [ports, ingressPorts] = [portsIn('ports'), portsIn('ingressPorts')];
   const virtualIPs = listIn('virtualIPs', most.addresses).map((given, index) => {
     const address = typeof given === 'string' ? parseIp(given) : undefined;
-    return address === undefined ? fail(`virtualIPs[${index}]`, `${shown(given)} is not an IP address`) : formatIp(address);
+    return address === undefined
+      ? fail(`virtualIPs[${index}]`, `${shown(given)} is not an IP address`)
+      : formatIp(address);
   });
   if (mode === 'vip' && ports.length + ingressPorts.length === 0)
-    fail('ports', 'a virtual address serves the ports that are named, and none is; name them, or take the mode dnsrr');
+    fail(
+      'ports',
+      'a virtual address serves the ports that are named, and none is; name them, or take the mode dnsrr',
+    );
   if (mode === 'dnsrr' && ingressPorts.length > 0)
-    fail('ingressPorts', 'they are balanced by a virtual service, which the mode dnsrr has none of; take the mode vip');
+    fail(
+      'ingressPorts',
+      'they are balanced by a virtual service, which the mode dnsrr has none of; take the mode vip',
+    );
   if (mode === 'dnsrr' && virtualIPs.length > 0) fail('virtualIPs', 'the mode dnsrr has none');
   return {
     name,
@@ -124,7 +142,9 @@ function readOne(value: unknown, where: string): Membership {
 }
 
 function portOf(given: unknown): MemberPort | undefined {
-  const parts = portForm.exec(typeof given === 'number' ? String(given) : typeof given === 'string' ? given : '')?.groups;
+  const parts = portForm.exec(
+    typeof given === 'number' ? String(given) : typeof given === 'string' ? given : '',
+  )?.groups;
   if (parts === undefined) return undefined;
   const port = Number(parts['port']);
   const targetPort = Number(parts['target'] ?? parts['port']);

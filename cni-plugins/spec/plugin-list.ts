@@ -62,7 +62,8 @@ export function readPluginList(
     const plugin = single === undefined ? undefined : pluginOf(single.fields, single.value);
     if (plugin !== undefined) plugins.push(plugin);
   }
-  if (plugins.length === 0 && problems.length === 0) fields.problem('plugins', "'plugins' is missing or empty");
+  if (plugins.length === 0 && problems.length === 0)
+    fields.problem('plugins', "'plugins' is missing or empty");
   const cniVersion = versionOf(fields);
   const list = {
     name,
@@ -82,7 +83,10 @@ export function readPluginList(
 export function ownFolderOf(text: string, file: string): string | undefined {
   const root = readFields(text, file, []);
   const name = root?.fields.text('name') ?? '';
-  return root === undefined || !file.endsWith('.conflist') || !namePattern.test(name) || listFlag(root, 'loadOnlyInlinedPlugins')
+  return root === undefined ||
+    !file.endsWith('.conflist') ||
+    !namePattern.test(name) ||
+    listFlag(root, 'loadOnlyInlinedPlugins')
     ? undefined
     : name;
 }
@@ -113,7 +117,10 @@ function listFlag({ fields, value }: Read, name: string): boolean {
 function pluginOf(plugin: Fields, config: Record<string, unknown> | undefined): ListedPlugin | undefined {
   const type = plugin.text('type') ?? '';
   if (!typePattern.test(type))
-    plugin.problem('type', type === '' ? "'type' is missing" : `${JSON.stringify(type)} is not the name of a program`);
+    plugin.problem(
+      'type',
+      type === '' ? "'type' is missing" : `${JSON.stringify(type)} is not the name of a program`,
+    );
   const capabilities = plugin.object('capabilities');
   const ipamType = plugin.object('ipam')?.text('type');
   if (config === undefined) return undefined;
@@ -134,6 +141,9 @@ function versionOf(fields: Fields): string {
   if (offered.length === 0) return '0.1.0';
   const known = supportedVersions.filter((each) => offered.includes(each)).at(-1);
   if (known === undefined)
-    fields.problem('cniVersion', `CNI version ${JSON.stringify(offered.join(', '))} is not supported: ${supportedVersions.join(', ')} are`);
+    fields.problem(
+      'cniVersion',
+      `CNI version ${JSON.stringify(offered.join(', '))} is not supported: ${supportedVersions.join(', ')} are`,
+    );
   return known ?? '0.1.0';
 }

@@ -15,7 +15,8 @@ export function readRangeSets(ipam: Fields, more: readonly Fields[][] = []): Ran
     for (const set of lists) {
       const ranges = set.flatMap((entry) => readRange(entry) ?? []);
       if (ranges.length === 0 && set.length === 0) ipam.problem('ranges', 'a set of ranges is empty');
-      if (new Set(ranges.map((range) => range.subnet.address.family)).size > 1) ipam.problem('ranges', 'one set mixes IPv4 and IPv6');
+      if (new Set(ranges.map((range) => range.subnet.address.family)).size > 1)
+        ipam.problem('ranges', 'one set mixes IPv4 and IPv6');
       if (ranges.length > 0) sets.push(ranges);
     }
   };
@@ -25,11 +26,13 @@ export function readRangeSets(ipam: Fields, more: readonly Fields[][] = []): Ran
     if (range !== undefined) sets.push([range]);
   }
   readSets(ipam.lists('ranges'));
-  if (sets.length === 0 && !ipam.hasProblems()) ipam.problem('', "no addresses: 'ranges' or 'subnet' is missing");
+  if (sets.length === 0 && !ipam.hasProblems())
+    ipam.problem('', "no addresses: 'ranges' or 'subnet' is missing");
   const all = sets.flat();
   all.forEach((range, index) => {
     const other = all.slice(0, index).find((earlier) => overlap(earlier, range));
-    if (other !== undefined) ipam.problem('ranges', `the ranges ${nameOf(other)} and ${nameOf(range)} overlap`);
+    if (other !== undefined)
+      ipam.problem('ranges', `the ranges ${nameOf(other)} and ${nameOf(range)} overlap`);
   });
   return sets;
 }
@@ -55,7 +58,10 @@ function readRange(fields: Fields): AddressRange | undefined {
   const subnet: IpPrefix = { address: network, length: prefix.length };
   const { family } = network;
   if (network.value !== prefix.address.value) {
-    fields.problem('subnet', `${text} has host bits set: the subnet is ${formatIp(network)}/${prefix.length}`);
+    fields.problem(
+      'subnet',
+      `${text} has host bits set: the subnet is ${formatIp(network)}/${prefix.length}`,
+    );
     return undefined;
   }
   if (prefix.length > (family === 4 ? 30 : 126)) {

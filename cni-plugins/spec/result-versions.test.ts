@@ -87,14 +87,19 @@ describe('a result', () => {
     fc.assert(
       fc.property(anyResult, fc.constantFrom('0.1.0', '0.2.0'), (result, version) => {
         const reported = resultAs(result, version);
-        const first = [result.ips.find(({ address }) => !address.includes(':')), result.ips.find(({ address }) => address.includes(':'))];
+        const first = [
+          result.ips.find(({ address }) => !address.includes(':')),
+          result.ips.find(({ address }) => address.includes(':')),
+        ];
         if (reported === undefined) return assert.deepEqual(first, [undefined, undefined]);
         const back = read(reported, version);
         assert.deepEqual(back.problems, []);
         assert.deepEqual(
           back.result.ips,
           first.flatMap((ip) =>
-            ip === undefined ? [] : [{ address: ip.address, ...(ip.gateway === undefined ? {} : { gateway: ip.gateway }) }],
+            ip === undefined
+              ? []
+              : [{ address: ip.address, ...(ip.gateway === undefined ? {} : { gateway: ip.gateway }) }],
           ),
         );
         const kept = result.routes.filter(({ dst }) => first[dst.includes(':') ? 1 : 0] !== undefined).length;
@@ -125,16 +130,26 @@ describe('a result', () => {
     ],
     [
       '0.2.0',
-      { cniVersion: '0.2.0', ip4: { ip: '10.1.0.5/16', gateway: '10.1.0.1', routes: [{ dst: '0.0.0.0/0', gw: '10.1.0.1' }] }, dns: {} },
+      {
+        cniVersion: '0.2.0',
+        ip4: { ip: '10.1.0.5/16', gateway: '10.1.0.1', routes: [{ dst: '0.0.0.0/0', gw: '10.1.0.1' }] },
+        dns: {},
+      },
     ],
   ] as const) {
     it(`is told to ${version} in its own form`, () => {
-      assert.deepEqual(JSON.parse(JSON.stringify(resultAs(result, version))), JSON.parse(JSON.stringify(reported)));
+      assert.deepEqual(
+        JSON.parse(JSON.stringify(resultAs(result, version))),
+        JSON.parse(JSON.stringify(reported)),
+      );
     });
   }
 
   it('of nonsense is refused with the place of each fault', () => {
-    const { problems } = read({ interfaces: {}, ips: [{ address: 'x', interface: 7 }, 4], routes: [{ gw: 'y' }], dns: [] }, '1.0.0');
+    const { problems } = read(
+      { interfaces: {}, ips: [{ address: 'x', interface: 7 }, 4], routes: [{ gw: 'y' }], dns: [] },
+      '1.0.0',
+    );
     assert.deepEqual(
       problems.map((problem) => problem.replace(/^stdin:\d+:\d+: /u, '')),
       [

@@ -16,7 +16,8 @@ import type { CniDns, CniInterface, CniIp, CniResult, CniRoute } from './result.
 export function readResult(given: Fields, version: string): CniResult {
   const declared = given.text('cniVersion') ?? '';
   const own = declared === '' ? version : declared;
-  if (!supportedVersions.includes(own)) given.problem('cniVersion', `results of CNI version ${JSON.stringify(own)} are not supported`);
+  if (!supportedVersions.includes(own))
+    given.problem('cniVersion', `results of CNI version ${JSON.stringify(own)} are not supported`);
   const dns = readDns(given.object('dns'));
   if (isOldest(own)) {
     const parts = [given.object('ip4'), given.object('ip6')].map((part, index) =>
@@ -48,7 +49,12 @@ export function resultAs(result: CniResult, version: string): Readonly<Record<st
   const dns = dnsOf(result.dns);
   return {
     cniVersion: version,
-    ...list('interfaces', result.interfaces.map(modern ? (each) => each : ({ name, mac, sandbox }) => defined({ name, mac, sandbox }))),
+    ...list(
+      'interfaces',
+      result.interfaces.map(
+        modern ? (each) => each : ({ name, mac, sandbox }) => defined({ name, mac, sandbox }),
+      ),
+    ),
     ...list(
       'ips',
       result.ips.map((ip) => (modern ? ip : { version: isIpv4(ip.address) ? '4' : '6', ...ip })),
@@ -60,7 +66,8 @@ export function resultAs(result: CniResult, version: string): Readonly<Record<st
 
 const isOldest = (version: string): boolean => version === '0.1.0' || version === '0.2.0';
 const isIpv4 = (address: string): boolean => !address.includes(':');
-const list = (name: string, values: readonly unknown[]): Record<string, unknown> => (values.length === 0 ? {} : { [name]: values });
+const list = (name: string, values: readonly unknown[]): Record<string, unknown> =>
+  values.length === 0 ? {} : { [name]: values };
 
 function oldest(result: CniResult, version: string): Record<string, unknown> | undefined {
   const part = (family: 4 | 6): Record<string, unknown> | undefined => {
@@ -77,7 +84,8 @@ function oldest(result: CniResult, version: string): Record<string, unknown> | u
 
 function readOld(part: Fields, family: 4 | 6): { ips: CniIp[]; routes: CniRoute[] } {
   const address = readCidr(part, 'ip');
-  if (address !== undefined && isIpv4(address) !== (family === 4)) part.problem('ip', `${address} is no IPv${family} address`);
+  if (address !== undefined && isIpv4(address) !== (family === 4))
+    part.problem('ip', `${address} is no IPv${family} address`);
   const gateway = readAddress(part, 'gateway');
   return {
     ips: address === undefined ? [] : [defined({ address, gateway })],
@@ -94,7 +102,9 @@ function readInterface(entry: Fields): CniInterface {
     socketPath: entry.text('socketPath'),
     pciID: entry.text('pciID'),
   };
-  const filled = Object.fromEntries(Object.entries(texts).filter(([, text]) => text !== undefined && text !== ''));
+  const filled = Object.fromEntries(
+    Object.entries(texts).filter(([, text]) => text !== undefined && text !== ''),
+  );
   return { name, ...filled, ...(mtu === undefined || mtu === 0 ? {} : { mtu }) };
 }
 
@@ -102,7 +112,8 @@ function readIp(entry: Fields, interfaces: number): CniIp | undefined {
   const address = readCidr(entry, 'address');
   const gateway = readAddress(entry, 'gateway');
   const at = readCount(entry, 'interface', Number.MAX_SAFE_INTEGER);
-  if (at !== undefined && at >= interfaces) entry.problem('interface', `${at} is no index into the ${interfaces} interfaces`);
+  if (at !== undefined && at >= interfaces)
+    entry.problem('interface', `${at} is no index into the ${interfaces} interfaces`);
   // The field 'version' of 0.3.0 to 0.4.0 repeats what the address says already.
   return address === undefined ? undefined : defined({ address, gateway, interface: at });
 }
@@ -159,7 +170,11 @@ function readCidr(entry: Fields, name: string): string | undefined {
   const text = entry.text(name);
   const prefix = text === undefined ? undefined : parsePrefix(text);
   if (prefix !== undefined) return `${formatIp(prefix.address)}/${prefix.length}`;
-  if (text !== undefined) entry.problem(name, `${JSON.stringify(text)} is not an address with its prefix length, such as 10.88.0.2/16`);
+  if (text !== undefined)
+    entry.problem(
+      name,
+      `${JSON.stringify(text)} is not an address with its prefix length, such as 10.88.0.2/16`,
+    );
   else if (!entry.has(name)) entry.problem('', `'${name}' is missing`);
   return undefined;
 }

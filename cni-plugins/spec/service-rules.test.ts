@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readMemberships } from './memberships.ts';
-import { noServiceRules, ownerOfPod, readServiceRules, refuseClosedPorts, refuseForeignAddresses, whyClosed } from './service-rules.ts';
+import {
+  noServiceRules,
+  ownerOfPod,
+  readServiceRules,
+  refuseClosedPorts,
+  refuseForeignAddresses,
+  whyClosed,
+} from './service-rules.ts';
 import type { ServiceRules } from './service-rules.ts';
 
 const rulesIn = (config: object): ServiceRules => {
@@ -9,7 +16,8 @@ const rulesIn = (config: object): ServiceRules => {
   if ('problem' in rules) throw new Error(`${rules.field}: ${rules.problem}`);
   return rules;
 };
-const opens = (ingress: object, owner: string, port: number): boolean => whyClosed(rulesIn({ ingress }), owner, { port }) === undefined;
+const opens = (ingress: object, owner: string, port: number): boolean =>
+  whyClosed(rulesIn({ ingress }), owner, { port }) === undefined;
 
 test('nothing is opened that the file does not name', () => {
   assert.notEqual(whyClosed(noServiceRules, 'team', { port: 30_080 }), undefined);

@@ -31,7 +31,12 @@ export interface IngressRules {
 }
 
 /** Fields of a plugin's configuration. */
-export const serviceRuleFields = ['ingress', 'sharedServices', 'servicesPerNamespace', 'virtualAddresses'] as const;
+export const serviceRuleFields = [
+  'ingress',
+  'sharedServices',
+  'servicesPerNamespace',
+  'virtualAddresses',
+] as const;
 
 export const usualServicesPerNamespace = 64;
 const firstUnprivileged = 1024;
@@ -49,11 +54,22 @@ export const noServiceRules: ServiceRules = {
 };
 
 /** Reads the rules. @returns the rules, or the invalid field and its problem */
-export function readServiceRules(config: Fields): ServiceRules | { readonly field: string; readonly problem: string } {
-  const { ingress, sharedServices = [], servicesPerNamespace = usualServicesPerNamespace, virtualAddresses = [] } = config;
+export function readServiceRules(
+  config: Fields,
+): ServiceRules | { readonly field: string; readonly problem: string } {
+  const {
+    ingress,
+    sharedServices = [],
+    servicesPerNamespace = usualServicesPerNamespace,
+    virtualAddresses = [],
+  } = config;
   if (!isTexts(sharedServices) || !sharedServices.every((name) => servicePattern.test(name)))
     return { field: 'sharedServices', problem: 'it must be a list of names of services, or of *' };
-  if (!Number.isInteger(servicesPerNamespace) || Number(servicesPerNamespace) < 0 || Number(servicesPerNamespace) > mostServices)
+  if (
+    !Number.isInteger(servicesPerNamespace) ||
+    Number(servicesPerNamespace) < 0 ||
+    Number(servicesPerNamespace) > mostServices
+  )
     return { field: 'servicesPerNamespace', problem: `it must be a whole number of 0 to ${mostServices}` };
   if (!isTexts(virtualAddresses) || !virtualAddresses.every((text) => parsePrefix(text) !== undefined))
     return { field: 'virtualAddresses', problem: 'it must be a list of prefixes, as in 10.0.0.0/28' };
@@ -69,21 +85,28 @@ export function readServiceRules(config: Fields): ServiceRules | { readonly fiel
 
 function readIngress(value: unknown): IngressRules | { readonly field: string; readonly problem: string } {
   const wrong = (field: string, problem: string): { field: string; problem: string } => ({ field, problem });
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return wrong('ingress', 'it must be an object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return wrong('ingress', 'it must be an object');
   const { namespaces = [], ports = [], privilegedPorts = false, heldPorts = false } = value as Fields;
   const other = Object.keys(value).find((field) => !ingressFields.includes(field));
-  if (other !== undefined) return wrong(`ingress.${other.slice(0, 100)}`, `it is not known here: ${ingressFields.join(', ')} are`);
+  if (other !== undefined)
+    return wrong(`ingress.${other.slice(0, 100)}`, `it is not known here: ${ingressFields.join(', ')} are`);
   if (!isTexts(namespaces) || !namespaces.every((text) => namespacePattern.test(text)))
-    return wrong('ingress.namespaces', 'it must be a list of namespaces, in which * stands for any characters');
+    return wrong(
+      'ingress.namespaces',
+      'it must be a list of namespaces, in which * stands for any characters',
+    );
   const ranges = Array.isArray(ports) ? (ports as unknown[]).map(rangeOf) : [undefined];
   if (!ranges.every((range) => range !== undefined))
     return wrong('ingress.ports', 'it must be a list of ports, as in "8080" or "30000-32767"');
-  if (typeof privilegedPorts !== 'boolean') return wrong('ingress.privilegedPorts', 'it must be true or false');
+  if (typeof privilegedPorts !== 'boolean')
+    return wrong('ingress.privilegedPorts', 'it must be true or false');
   if (typeof heldPorts !== 'boolean') return wrong('ingress.heldPorts', 'it must be true or false');
   return { namespaces, ports: ranges, privilegedPorts, heldPorts };
 }
 
-const isTexts = (value: unknown): value is readonly string[] => Array.isArray(value) && value.every((each) => typeof each === 'string');
+const isTexts = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((each) => typeof each === 'string');
 
 function rangeOf(value: unknown): readonly [number, number] | undefined {
   const [whole, first = '', last = first] =
@@ -103,11 +126,16 @@ export const otherOwners = { docker: '(docker)', cni: '(cni)' } as const;
  * Returns why an ingress port is closed to the owner, or undefined if it is open. It does not check whether a
  * program uses the port.
  */
-export function whyClosed({ ingress }: ServiceRules, owner: string, { port }: Pick<MemberPort, 'port'>): string | undefined {
+export function whyClosed(
+  { ingress }: ServiceRules,
+  owner: string,
+  { port }: Pick<MemberPort, 'port'>,
+): string | undefined {
   if (ingress === undefined) return "the network's file opens no ingress port (ingress)";
   if (!ingress.namespaces.some((pattern) => matches(pattern, owner)))
     return `the network's file opens no ingress port to ${owner} (ingress.namespaces)`;
-  if (!ingress.ports.some(([low, high]) => low <= port && port <= high)) return "the network's file does not open it (ingress.ports)";
+  if (!ingress.ports.some(([low, high]) => low <= port && port <= high))
+    return "the network's file does not open it (ingress.ports)";
   if (port < firstUnprivileged && !ingress.privilegedPorts)
     return "it is below 1024, and the network's file does not open those (ingress.privilegedPorts)";
   return undefined;
@@ -141,7 +169,9 @@ export function refuseClosedPorts(
   for (const { name, ingressPorts } of memberships)
     for (const port of ingressPorts) {
       const held = (): string | undefined =>
-        rules.ingress?.heldPorts !== true && isHeld(port) ? 'a program of the host has a socket there (ingress.heldPorts)' : undefined;
+        rules.ingress?.heldPorts !== true && isHeld(port)
+          ? 'a program of the host has a socket there (ingress.heldPorts)'
+          : undefined;
       const why = whyClosed(rules, owner, port) ?? held();
       if (why !== undefined) throw ingressClosed(name, owner, port, why);
     }
@@ -151,11 +181,20 @@ export function refuseClosedPorts(
  * Refuses addresses that the members chose, where the network leases none.
  * @throws NETWORK_SERVICE_VIRTUAL_IP_CLOSED
  */
-export function refuseForeignAddresses({ virtualAddresses }: ServiceRules, { name, virtualIPs }: Membership): void {
+export function refuseForeignAddresses(
+  { virtualAddresses }: ServiceRules,
+  { name, virtualIPs }: Membership,
+): void {
   const prefixes = virtualAddresses.flatMap((text) => parsePrefix(text) ?? []);
   for (const text of virtualIPs) {
     const address = parseIp(text);
-    if (prefixes.some((prefix) => address !== undefined && prefix.address.family === address.family && contains(prefix, address))) continue;
+    if (
+      prefixes.some(
+        (prefix) =>
+          address !== undefined && prefix.address.family === address.family && contains(prefix, address),
+      )
+    )
+      continue;
     throw new PortcullisError({
       code: 'NETWORK_SERVICE_VIRTUAL_IP_CLOSED',
       kind: 'denied',
@@ -167,7 +206,12 @@ export function refuseForeignAddresses({ virtualAddresses }: ServiceRules, { nam
   }
 }
 
-function ingressClosed(service: string, owner: string, { port, protocol }: MemberPort, why: string): PortcullisError {
+function ingressClosed(
+  service: string,
+  owner: string,
+  { port, protocol }: MemberPort,
+  why: string,
+): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_SERVICE_INGRESS_CLOSED',
     kind: 'denied',

@@ -13,12 +13,26 @@ if (step === 'gather') {
   const { digest } = await repositories[0].resolve(tag);
   const reference = `${host}/${name}:${tag}`;
   // Of an index, `manifestDigest` would be the platform's manifest: a signature on either may count.
-  const dossier = await gather({ reference, digest, manifestDigest: digest, repositories, policy, now: new Date() });
+  const dossier = await gather({
+    reference,
+    digest,
+    manifestDigest: digest,
+    repositories,
+    policy,
+    now: new Date(),
+  });
   console.log(JSON.stringify(dossier));
   await registry.close();
 } else {
   const dossier = JSON.parse(await text(process.stdin));
-  const verdict = decide({ dossier, reference: dossier.reference, namespace: '', platform: hostPlatform(), policy, now: new Date() });
+  const verdict = decide({
+    dossier,
+    reference: dossier.reference,
+    namespace: '',
+    platform: hostPlatform(),
+    policy,
+    now: new Date(),
+  });
   console.log(explainVerdict(verdict));
   process.exitCode = { admit: 0, deny: 1, undecided: 3 }[verdict.outcome];
 }

@@ -14,7 +14,11 @@ if (verdict.outcome === 'admit') {
   const profiles = await loadProfiles({ paths: [policyFolder] });
   for (const { ceiling } of verdict.ceilings) {
     const architecture = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
-    const settings = compile(profiles.resolve(ceiling), { architecture, runtime: 'crun', kernel: detectKernel() });
+    const settings = compile(profiles.resolve(ceiling), {
+      architecture,
+      runtime: 'crun',
+      kernel: detectKernel(),
+    });
     console.log(`at most (${ceiling}): ${settingsToJson(settings).capabilities.bounding.join(' ')}`);
   }
 }

@@ -7,13 +7,19 @@ import { gzipSync } from 'node:zlib';
 
 const [folder = '', reference = '', ...command] = process.argv.slice(2);
 const [, host, name, tag] = /^([^/]+)\/(.+):([^:/]+)$/.exec(reference) ?? [];
-if (host === undefined || command.length === 0) throw new Error('usage: push-image.mjs FOLDER HOST/NAME:TAG COMMAND…');
+if (host === undefined || command.length === 0)
+  throw new Error('usage: push-image.mjs FOLDER HOST/NAME:TAG COMMAND…');
 const types = 'application/vnd.oci.image';
 const digestOf = (bytes) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
 async function send(method, address, type, body) {
-  const answer = await fetch(new URL(address, `http://${host}`), { method, headers: { 'content-type': type }, body });
-  if (!answer.ok) throw new Error(`${method} ${address}: the registry answered ${answer.status}: ${await answer.text()}`);
+  const answer = await fetch(new URL(address, `http://${host}`), {
+    method,
+    headers: { 'content-type': type },
+    body,
+  });
+  if (!answer.ok)
+    throw new Error(`${method} ${address}: the registry answered ${answer.status}: ${await answer.text()}`);
   return answer;
 }
 
@@ -26,9 +32,13 @@ async function pushBlob(bytes) {
   return { digest: digestOf(bytes), size: bytes.length };
 }
 
-const packed = spawnSync('tar', ['--create', '--owner=0', '--group=0', '--numeric-owner', '--directory', folder, '.'], {
-  maxBuffer: 2 ** 30,
-});
+const packed = spawnSync(
+  'tar',
+  ['--create', '--owner=0', '--group=0', '--numeric-owner', '--directory', folder, '.'],
+  {
+    maxBuffer: 2 ** 30,
+  },
+);
 if (packed.status !== 0) throw new Error(`tar: ${packed.stderr}`);
 const config = {
   architecture: process.arch === 'x64' ? 'amd64' : process.arch,

@@ -33,7 +33,10 @@ try {
 
   const status = async () => (await cri.runtime.containerStatus({ containerId })).status;
   const running = async () => (await status())?.state === ContainerState.CONTAINER_RUNNING;
-  for await (const entry of followContainerLog(join(logDirectory, 'main.log'), { follow: true, isRunning: running })) {
+  for await (const entry of followContainerLog(join(logDirectory, 'main.log'), {
+    follow: true,
+    isRunning: running,
+  })) {
     (entry.stream === 'stderr' ? process.stderr : process.stdout).write(entryBytes(entry));
   }
   process.exitCode = (await status())?.exitCode ?? 255;

@@ -25,7 +25,9 @@ const DIFFERENCE = 0x8000_0000;
  * @throws ENTITLEMENTS_BAD_PROFILE
  */
 export function readAutomaton(padded: Buffer): KernelAutomaton {
-  const start = [0, 1, 2, 3, 4, 5, 6, 7].find((at) => at + 16 <= padded.length && padded.readUInt32BE(at) === MAGIC);
+  const start = [0, 1, 2, 3, 4, 5, 6, 7].find(
+    (at) => at + 16 <= padded.length && padded.readUInt32BE(at) === MAGIC,
+  );
   if (start === undefined) throw malformed('an automaton without its magic number');
   const blob = padded.subarray(start);
   const tables = new Map<number, readonly number[]>();
@@ -44,9 +46,21 @@ export function readAutomaton(padded: Buffer): KernelAutomaton {
     if (found === undefined) throw malformed(`an automaton without table ${id}`);
     return found;
   };
-  const [accept, base, check, fallback, next] = [TABLES.accept, TABLES.base, TABLES.check, TABLES.fallback, TABLES.next].map(table);
+  const [accept, base, check, fallback, next] = [
+    TABLES.accept,
+    TABLES.base,
+    TABLES.check,
+    TABLES.fallback,
+    TABLES.next,
+  ].map(table);
   const classes = tables.get(TABLES.classes);
-  if (accept === undefined || base === undefined || check === undefined || fallback === undefined || next === undefined) {
+  if (
+    accept === undefined ||
+    base === undefined ||
+    check === undefined ||
+    fallback === undefined ||
+    next === undefined
+  ) {
     throw malformed('an automaton without its tables');
   }
   const classOf = (byte: number): number => classes?.[byte] ?? byte;

@@ -33,7 +33,18 @@ export interface CompiledProfile {
  */
 type Value = { readonly name: string; readonly value: number | bigint | string | Buffer | readonly Value[] };
 
-const CODES = { u8: 0, u16: 1, u32: 2, u64: 3, name: 4, string: 5, blob: 6, struct: 7, list: 9, array: 11 } as const;
+const CODES = {
+  u8: 0,
+  u16: 1,
+  u32: 2,
+  u64: 3,
+  name: 4,
+  string: 5,
+  blob: 6,
+  struct: 7,
+  list: 9,
+  array: 11,
+} as const;
 const ENDS: ReadonlySet<number> = new Set([8, 10, 12]);
 const MAX_DEPTH = 16;
 
@@ -41,7 +52,9 @@ const MAX_DEPTH = 16;
 export function readCompiledPolicy(bytes: Buffer): CompiledProfile[] {
   try {
     const [items] = readItems(bytes, 0, 0);
-    return items.flatMap(({ name, value }) => (name === 'profile' && Array.isArray(value) ? [profileOf(value as readonly Value[])] : []));
+    return items.flatMap(({ name, value }) =>
+      name === 'profile' && Array.isArray(value) ? [profileOf(value as readonly Value[])] : [],
+    );
   } catch (error) {
     if (error instanceof RangeError) throw malformed('less than it says');
     throw error;
@@ -122,12 +135,15 @@ const ATTACH_DISCONNECTED = 4;
 
 function profileOf(items: readonly Value[]): CompiledProfile {
   const named = (name: string): Value['value'] | undefined => items.find((item) => item.name === name)?.value;
-  const listed = (value: Value['value'] | undefined): readonly Value[] => (Array.isArray(value) ? (value as readonly Value[]) : []);
+  const listed = (value: Value['value'] | undefined): readonly Value[] =>
+    Array.isArray(value) ? (value as readonly Value[]) : [];
   const [first] = items;
   const flags = listed(named('flags')).map(({ value }) => Number(value));
   // After the flags: allowed, audited, quieted and unused capabilities, 32 bits each. `caps64` has the upper
   // halves.
-  const words = items.filter(({ name, value }) => name === '' && typeof value === 'number').map(({ value }) => Number(value));
+  const words = items
+    .filter(({ name, value }) => name === '' && typeof value === 'number')
+    .map(({ value }) => Number(value));
   const [upper] = listed(named('caps64'));
   const [mask, bounds] = listed(named('rlimits'));
   const limitMask = Number(mask?.value ?? 0);
@@ -141,7 +157,10 @@ function profileOf(items: readonly Value[]): CompiledProfile {
     attachDisconnected: (Number(named('path_flags') ?? 0) & ATTACH_DISCONNECTED) !== 0,
     capabilities: BigInt(words[0] ?? 0) | (BigInt(Number(upper?.value ?? 0)) << 32n),
     // Three per family: allowed, audited, quieted.
-    families: families === undefined ? undefined : listed(families).flatMap(({ value }, at) => (at % 3 === 0 ? [Number(value)] : [])),
+    families:
+      families === undefined
+        ? undefined
+        : listed(families).flatMap(({ value }, at) => (at % 3 === 0 ? [Number(value)] : [])),
     limits: new Map(
       listed(bounds?.value).flatMap(({ value }, resource) =>
         (limitMask & (1 << resource)) === 0 || typeof value !== 'bigint' ? [] : [[resource, value] as const],

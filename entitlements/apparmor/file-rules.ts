@@ -50,7 +50,9 @@ function glob(sequence: PatternSequence, inside: boolean): string {
       if (node.kind === 'byte') return byteText(node.of);
       const stars = node.of === NAME_BYTE ? '*' : '**';
       // AppArmor's own stars match at least one character if nothing else follows a slash.
-      return !inside && at > 0 && isSlash(sequence[at - 1]) && at === sequence.length - 1 ? `{,${stars}}` : stars;
+      return !inside && at > 0 && isSlash(sequence[at - 1]) && at === sequence.length - 1
+        ? `{,${stars}}`
+        : stars;
     })
     .join('');
 }

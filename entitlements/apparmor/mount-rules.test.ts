@@ -13,7 +13,11 @@ function compiled(mounts: readonly MountRule[]): KernelAutomaton {
   const text = `profile x flags=(attach_disconnected) {\n${appArmorMountRules(mounts).join('\n')}\n}\n`;
   const parser = findAppArmorParser();
   assert.ok(parser);
-  const said = spawnSync(parser.program, ['-Q', '-K', '-S', '--features-file', join(parser.base, 'abi/3.0')], { input: text });
+  const said = spawnSync(
+    parser.program,
+    ['-Q', '-K', '-S', '--features-file', join(parser.base, 'abi/3.0')],
+    { input: text },
+  );
   assert.equal(said.status, 0, said.stderr.toString());
   const policy = readCompiledPolicy(said.stdout)[0]?.policy;
   assert.ok(policy);
@@ -22,7 +26,18 @@ function compiled(mounts: readonly MountRule[]): KernelAutomaton {
 
 /** The flags of mount(2) by the number of their bit (include/uapi/linux/mount.h). */
 const BITS = {
-  ...{ ro: 0, nosuid: 1, nodev: 2, noexec: 3, sync: 4, remount: 5, mand: 6, dirsync: 7, noatime: 10, nodiratime: 11 },
+  ...{
+    ro: 0,
+    nosuid: 1,
+    nodev: 2,
+    noexec: 3,
+    sync: 4,
+    remount: 5,
+    mand: 6,
+    dirsync: 7,
+    noatime: 10,
+    nodiratime: 11,
+  },
   ...{ bind: 12, move: 13, silent: 15, relatime: 21, iversion: 23, strictatime: 24 },
 };
 const OPEN = [
@@ -45,14 +60,21 @@ const OPEN = [
  * point, source, type, each ended by NUL.
  */
 function before(policy: KernelAutomaton, target: string, source: string, type: string): number {
-  return [7, ...Buffer.from(`${target}\0${source}\0${type}\0`)].reduce((state, byte) => policy.next(state, byte), 1);
+  return [7, ...Buffer.from(`${target}\0${source}\0${type}\0`)].reduce(
+    (state, byte) => policy.next(state, byte),
+    1,
+  );
 }
 
 /**
  * Returns sets of flags whose grant differs from `expected`, by a walk through every state at every flag.
  * Without `expected`, no set may be granted.
  */
-function differing(policy: KernelAutomaton, from: number, expected?: { must: readonly number[]; may: readonly number[] }): string[] {
+function differing(
+  policy: KernelAutomaton,
+  from: number,
+  expected?: { must: readonly number[]; may: readonly number[] },
+): string[] {
   const start = { state: from, fits: expected !== undefined, flags: '' };
   const { must, may } = expected ?? { must: [], may: [] };
   let reached = new Map([['', start]]);
@@ -66,46 +88,64 @@ function differing(policy: KernelAutomaton, from: number, expected?: { must: rea
       }
     reached = next;
   }
-  return [...reached.values()].flatMap(({ state, fits, flags }) => ((policy.accepts(state) !== 0) === fits ? [] : [`flags${flags}`]));
+  return [...reached.values()].flatMap(({ state, fits, flags }) =>
+    (policy.accepts(state) !== 0) === fits ? [] : [`flags${flags}`],
+  );
 }
 
 const bits = (names: readonly string[]): number[] => names.map((name) => BITS[name as keyof typeof BITS]);
 
-describe('rules on mounts, by their compiled automaton', { skip: !hasAppArmorParser() && 'apparmor_parser is not installed' }, () => {
-  const mounts = [
-    { fstype: '*', target: '/mnt/ro/**', readonly: true },
-    { fstype: 'ext4', target: '/mnt/disk', readonly: true },
-    { fstype: 'tmpfs', target: '/mnt/a', readonly: false },
-  ];
+describe(
+  'rules on mounts, by their compiled automaton',
+  { skip: !hasAppArmorParser() && 'apparmor_parser is not installed' },
+  () => {
+    const mounts = [
+      { fstype: '*', target: '/mnt/ro/**', readonly: true },
+      { fstype: 'ext4', target: '/mnt/disk', readonly: true },
+      { fstype: 'tmpfs', target: '/mnt/a', readonly: false },
+    ];
 
-  it('read-only ones grant `ro` beside every set of harmless flags, and nothing else of all 2^32', () => {
-    const policy = compiled(mounts);
-    for (const [target, type] of [
-      ['/mnt/ro/x/', 'tmpfs'],
-      ['/mnt/ro/', 'ext4'],
-      ['/mnt/disk/', 'ext4'],
-    ] as const)
-      assert.deepEqual(differing(policy, before(policy, target, 'x', type), { must: [BITS.ro], may: bits(OPEN) }), [], target);
-  });
+    it('read-only ones grant `ro` beside every set of harmless flags, and nothing else of all 2^32', () => {
+      const policy = compiled(mounts);
+      for (const [target, type] of [
+        ['/mnt/ro/x/', 'tmpfs'],
+        ['/mnt/ro/', 'ext4'],
+        ['/mnt/disk/', 'ext4'],
+      ] as const)
+        assert.deepEqual(
+          differing(policy, before(policy, target, 'x', type), { must: [BITS.ro], may: bits(OPEN) }),
+          [],
+          target,
+        );
+    });
 
-  it('of another type or place grant no set of flags', () => {
-    const policy = compiled(mounts);
-    for (const [target, type] of [
-      ['/mnt/disk/', 'tmpfs'],
-      ['/mnt/disk/x/', 'ext4'],
-      ['/mnt/rot/', 'tmpfs'],
-      ['/mnt/a/', 'ext4'],
-    ] as const)
-      assert.deepEqual(differing(policy, before(policy, target, 'x', type)), [], `${type} ${target}`);
-  });
+    it('of another type or place grant no set of flags', () => {
+      const policy = compiled(mounts);
+      for (const [target, type] of [
+        ['/mnt/disk/', 'tmpfs'],
+        ['/mnt/disk/x/', 'ext4'],
+        ['/mnt/rot/', 'tmpfs'],
+        ['/mnt/a/', 'ext4'],
+      ] as const)
+        assert.deepEqual(differing(policy, before(policy, target, 'x', type)), [], `${type} ${target}`);
+    });
 
-  it('of one type, writable, make no bind, move or remount', () => {
-    const policy = compiled(mounts);
-    const from = before(policy, '/mnt/a/', 'x', 'tmpfs');
-    for (const flags of [[], ['silent'], ['ro', 'nosuid', 'silent']])
-      assert.notEqual(policy.accepts(bits(flags).reduce((at, bit) => policy.next(at, bit + 1), from)), 0, flags.join());
-    // The kernel passes no type for these.
-    for (const flag of [BITS.bind, BITS.move, BITS.remount])
-      assert.equal(policy.accepts(policy.next(before(policy, '/mnt/a/', '/bin/', ''), flag + 1)), 0, String(flag));
-  });
-});
+    it('of one type, writable, make no bind, move or remount', () => {
+      const policy = compiled(mounts);
+      const from = before(policy, '/mnt/a/', 'x', 'tmpfs');
+      for (const flags of [[], ['silent'], ['ro', 'nosuid', 'silent']])
+        assert.notEqual(
+          policy.accepts(bits(flags).reduce((at, bit) => policy.next(at, bit + 1), from)),
+          0,
+          flags.join(),
+        );
+      // The kernel passes no type for these.
+      for (const flag of [BITS.bind, BITS.move, BITS.remount])
+        assert.equal(
+          policy.accepts(policy.next(before(policy, '/mnt/a/', '/bin/', ''), flag + 1)),
+          0,
+          String(flag),
+        );
+    });
+  },
+);

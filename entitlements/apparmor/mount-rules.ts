@@ -26,7 +26,11 @@ export function appArmorMountRules(mounts: readonly MountRule[]): string[] {
   if (mounts.some(({ fstype, target, readonly }) => fstype === '*' && target === '/**' && !readonly))
     return ['mount,', 'umount,', 'pivot_root,'];
   const targets = [...new Set(mounts.map(({ target }) => target))];
-  return [...mounts.map(mountLine), ...targets.map((target) => `umount ${place(target)},`), 'deny pivot_root,'];
+  return [
+    ...mounts.map(mountLine),
+    ...targets.map((target) => `umount ${place(target)},`),
+    'deny pivot_root,',
+  ];
 }
 
 function mountLine({ fstype, target, readonly }: MountRule): string {

@@ -82,7 +82,8 @@ function run(parser: string, args: readonly string[], file: string): Promise<Buf
       { encoding: 'buffer', timeout: PATIENCE_MS, maxBuffer: MAX_OUTPUT, env: { LC_ALL: 'C' } },
       (error, stdout, stderr) => {
         if (error === null) resolve(stdout);
-        else if (error.killed === true) reject(refused(`apparmor_parser had not ended after ${PATIENCE_MS / 1000} s`));
+        else if (error.killed === true)
+          reject(refused(`apparmor_parser had not ended after ${PATIENCE_MS / 1000} s`));
         else reject(refused(stderr.toString('utf8').replaceAll(file, 'profile').trim().slice(0, 2_000)));
       },
     );

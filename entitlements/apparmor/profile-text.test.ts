@@ -42,7 +42,8 @@ describe('the AppArmor profile of a container', () => {
     it(`grants ${what}`, () => {
       assert.equal(appArmorProfile({ ...ordinary, ...change })?.name, `portcullis-default.${name}`);
       const text = textOf(change);
-      if (rule === undefined) assert.ok(!text.includes(name === 'proc' ? 'deny /proc/sys/** w' : 'deny /sys/[^f]*/** wklx'));
+      if (rule === undefined)
+        assert.ok(!text.includes(name === 'proc' ? 'deny /proc/sys/** w' : 'deny /sys/[^f]*/** wklx'));
       else assert.ok(text.includes(`\n  ${rule}\n`));
     });
   }
@@ -61,37 +62,53 @@ describe('the AppArmor profile of a container', () => {
     assert.ok(byName.size <= 32);
   });
 
-  it('is taken by apparmor_parser, each combination', { skip: parser === undefined && 'apparmor_parser is not installed' }, () => {
-    const folder = mkdtempSync(join(tmpdir(), 'apparmor-'));
-    try {
-      const profiles = [false, true].flatMap((mount) =>
-        [false, true].flatMap((sys) =>
-          [false, true].flatMap((proc) =>
-            (['none', 'user'] as const).map((network) =>
-              appArmorProfile({
-                ...ordinary,
-                network,
-                writableSys: sys,
-                capabilities: mount ? ['SYS_ADMIN'] : [],
-                paths: proc ? { masked: [], readonly: [] } : ordinary.paths,
-              }),
+  it(
+    'is taken by apparmor_parser, each combination',
+    { skip: parser === undefined && 'apparmor_parser is not installed' },
+    () => {
+      const folder = mkdtempSync(join(tmpdir(), 'apparmor-'));
+      try {
+        const profiles = [false, true].flatMap((mount) =>
+          [false, true].flatMap((sys) =>
+            [false, true].flatMap((proc) =>
+              (['none', 'user'] as const).map((network) =>
+                appArmorProfile({
+                  ...ordinary,
+                  network,
+                  writableSys: sys,
+                  capabilities: mount ? ['SYS_ADMIN'] : [],
+                  paths: proc ? { masked: [], readonly: [] } : ordinary.paths,
+                }),
+              ),
             ),
           ),
-        ),
-      );
-      const file = join(folder, 'all');
-      writeFileSync(file, profiles.map((profile) => profile?.text ?? '').join('\n'));
-      const said = spawnSync(
-        parser?.program ?? '',
-        ['--skip-kernel-load', '--skip-cache', '--quiet', '--config-file', '/dev/null', '--base', parser?.base ?? '', file],
-        {
-          encoding: 'utf8',
-        },
-      );
-      // On a kernel without AppArmor, the parser reports that it cannot keep what it compiled.
-      assert.deepEqual([said.status, said.stderr.replace(/^Cache read\/write disabled: .*\n/, '')], [0, '']);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  });
+        );
+        const file = join(folder, 'all');
+        writeFileSync(file, profiles.map((profile) => profile?.text ?? '').join('\n'));
+        const said = spawnSync(
+          parser?.program ?? '',
+          [
+            '--skip-kernel-load',
+            '--skip-cache',
+            '--quiet',
+            '--config-file',
+            '/dev/null',
+            '--base',
+            parser?.base ?? '',
+            file,
+          ],
+          {
+            encoding: 'utf8',
+          },
+        );
+        // On a kernel without AppArmor, the parser reports that it cannot keep what it compiled.
+        assert.deepEqual(
+          [said.status, said.stderr.replace(/^Cache read\/write disabled: .*\n/, '')],
+          [0, ''],
+        );
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
+  );
 });

@@ -68,7 +68,8 @@ function factsOf(profile: Profile): Facts {
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function appArmorProfile(profile: Profile): AppArmorProfile | undefined {
-  if (profile.apparmor === 'unconfined' && profile.files === undefined && profile.mounts === undefined) return undefined;
+  if (profile.apparmor === 'unconfined' && profile.files === undefined && profile.mounts === undefined)
+    return undefined;
   const facts = factsOf(profile);
   const { filesOnly, files, mounts } = facts;
   const marks = [
@@ -90,14 +91,22 @@ function fingerprint(lines: readonly string[]): string {
   return createHash('sha256').update(lines.join('\n')).digest('hex').slice(0, 16);
 }
 
-function textOf(name: string, { mount, mounts, proc, kernel, sys, network, filesOnly, files }: Facts): string {
+function textOf(
+  name: string,
+  { mount, mounts, proc, kernel, sys, network, filesOnly, files }: Facts,
+): string {
   const rules = [
     ...(network
-      ? ['network,', ...(filesOnly ? [] : ['# The kernel’s own cryptography: CVE-2026-31431.', 'deny network alg,'])]
+      ? [
+          'network,',
+          ...(filesOnly ? [] : ['# The kernel’s own cryptography: CVE-2026-31431.', 'deny network alg,']),
+        ]
       : ['network unix,', 'network netlink,']),
     'capability,',
     ...(files ?? ['file,']),
-    ...(mount ? (mounts ?? ['mount,', 'umount,', 'pivot_root,']) : ['deny mount,', 'deny umount,', 'deny pivot_root,']),
+    ...(mount
+      ? (mounts ?? ['mount,', 'umount,', 'pivot_root,'])
+      : ['deny mount,', 'deny umount,', 'deny pivot_root,']),
     ...(filesOnly ? ['signal,', 'ptrace,'] : betweenProcesses),
     ...(proc ? [] : guardedProc),
     ...(kernel
@@ -111,7 +120,10 @@ function textOf(name: string, { mount, mounts, proc, kernel, sys, network, files
     ...(sys ? [] : guardedSys),
     ...(filesOnly
       ? []
-      : ['# AppArmor’s own files, by which a process of root would load another profile.', 'deny /sys/kernel/security/** rwklx,']),
+      : [
+          '# AppArmor’s own files, by which a process of root would load another profile.',
+          'deny /sys/kernel/security/** rwklx,',
+        ]),
   ];
   const body = rules.map((rule) => `  ${rule}\n`).join('');
   return `profile ${name} flags=(attach_disconnected, mediate_deleted) {\n${body}}\n`;

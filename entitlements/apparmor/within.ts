@@ -16,7 +16,10 @@ const MAX_PAIRS = 2_000_000;
  * program run unconfined.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
-export function compiledWithin(inner: readonly CompiledProfile[], outer: readonly CompiledProfile[]): AppArmorContainment {
+export function compiledWithin(
+  inner: readonly CompiledProfile[],
+  outer: readonly CompiledProfile[],
+): AppArmorContainment {
   const [ours, theirs] = [byPlace(inner), byPlace(outer)];
   for (const [place, profile] of ours) {
     const other = theirs.get(place);
@@ -31,14 +34,17 @@ export function compiledWithin(inner: readonly CompiledProfile[], outer: readonl
 /** By the name inside the first profile. The first profile has an empty name. */
 function byPlace(profiles: readonly CompiledProfile[]): ReadonlyMap<string, CompiledProfile> {
   const main = profiles[0]?.name ?? '';
-  return new Map(profiles.map((profile) => [profile.name === main ? '' : profile.name.replace(`${main}//`, ''), profile]));
+  return new Map(
+    profiles.map((profile) => [profile.name === main ? '' : profile.name.replace(`${main}//`, ''), profile]),
+  );
 }
 
 function excess(inner: CompiledProfile, outer: CompiledProfile): string | undefined {
   const denies = ({ mode }: CompiledProfile): boolean => mode === 'enforce' || mode === 'kill';
   if (!denies(outer)) return undefined;
   if (!denies(inner)) return 'everything: it denies nothing';
-  if (inner.attachDisconnected && !outer.attachDisconnected) return 'files outside its root (the flag attach_disconnected)';
+  if (inner.attachDisconnected && !outer.attachDisconnected)
+    return 'files outside its root (the flag attach_disconnected)';
   const beyond = inner.capabilities & ~outer.capabilities;
   if (beyond !== 0n) {
     const number = (beyond & -beyond).toString(2).length - 1;
@@ -66,7 +72,9 @@ const CLASSES: ReadonlyMap<number, string> = new Map([
 ]);
 
 function policyExcess(inner: CompiledProfile, outer: CompiledProfile): string | undefined {
-  const found = differing(inner.policy, outer.policy, (ours, theirs) => ((ours & ~theirs) === 0 ? undefined : 'granted'));
+  const found = differing(inner.policy, outer.policy, (ours, theirs) =>
+    (ours & ~theirs) === 0 ? undefined : 'granted',
+  );
   if (found === undefined) return undefined;
   const [kind = 0, ...rest] = found.input;
   const detail = Buffer.from(rest.filter((byte) => byte >= 0x20 && byte < 0x7f)).toString('latin1');

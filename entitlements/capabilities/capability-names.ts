@@ -1,7 +1,10 @@
 import { entitlementsError } from '../errors.ts';
 import type { Capability } from '../types.ts';
 
-/** Every capability up to Linux 7.0, in the order of their numbers (linux/capability.h, CAP_CHOWN = 0 … CAP_CHECKPOINT_RESTORE = 40). */
+/**
+ * Every capability up to Linux 7.0, in the order of their numbers (linux/capability.h, CAP_CHOWN = 0 …
+ * CAP_CHECKPOINT_RESTORE = 40).
+ */
 export const CAPABILITIES: readonly Capability[] = [
   'CHOWN',
   'DAC_OVERRIDE',

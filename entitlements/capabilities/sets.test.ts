@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CAPABILITIES, capabilityName, DEFAULT_CAPABILITIES, expandCapabilities } from './capability-names.ts';
+import {
+  CAPABILITIES,
+  capabilityName,
+  DEFAULT_CAPABILITIES,
+  expandCapabilities,
+} from './capability-names.ts';
 import { capabilitySets } from './sets.ts';
 
 describe('capability sets', () => {

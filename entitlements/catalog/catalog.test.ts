@@ -9,7 +9,14 @@ import { isUnder } from '../profile/paths.ts';
 import { policyAllowing, policyWithout } from '../seccomp/call-set.ts';
 import { decide } from '../seccomp/decision.ts';
 import { policyOfCapability } from '../seccomp/default-policy.ts';
-import { decisionFor, filteredPolicy, joinPolicies, meetPolicies, policyExcess, policyText } from '../seccomp/policy.ts';
+import {
+  decisionFor,
+  filteredPolicy,
+  joinPolicies,
+  meetPolicies,
+  policyExcess,
+  policyText,
+} from '../seccomp/policy.ts';
 import { isSyscallName } from '../seccomp/syscalls.ts';
 import { CATALOG, entitlementNamed } from './catalog.ts';
 import { composed } from './compose.ts';
@@ -64,8 +71,10 @@ describe('the catalog', () => {
     it(`${text} answers its own questions`, () => {
       const { tests } = CATALOG.get(text.split('=')[0] ?? '') ?? assert.fail();
       const profile = compose(text);
-      for (const question of tests.allows ?? []) assert.ok(allows(profile, question), `${question} is denied`);
-      for (const question of tests.denies ?? []) assert.ok(!allows(profile, question), `${question} is allowed`);
+      for (const question of tests.allows ?? [])
+        assert.ok(allows(profile, question), `${question} is denied`);
+      for (const question of tests.denies ?? [])
+        assert.ok(!allows(profile, question), `${question} is allowed`);
     });
 
     it(`${text} differs from the default in what it says, and in nothing else`, () => differsAsSaid(text));
@@ -73,7 +82,9 @@ describe('the catalog', () => {
 
   it('is data that can be printed', () => {
     const table = JSON.parse(
-      JSON.stringify([...CATALOG.values()], (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value)),
+      JSON.stringify([...CATALOG.values()], (_, value: unknown) =>
+        typeof value === 'bigint' ? `${value}` : value,
+      ),
     ) as {
       name: string;
       title: string;
@@ -93,7 +104,11 @@ describe('the catalog', () => {
         const call = typeof named === 'string' ? named : named.call;
         assert.ok(isSyscallName(call), call);
       }
-      assert.equal(grants.capabilities?.some((capability) => excludes.capabilities?.includes(capability)) ?? false, false, name);
+      assert.equal(
+        grants.capabilities?.some((capability) => excludes.capabilities?.includes(capability)) ?? false,
+        false,
+        name,
+      );
     }
   });
 });
@@ -103,17 +118,38 @@ function differsAsSaid(text: string): void {
   const found = entitlementNamed(text);
   assert.ok(!('problem' in found));
   const { grants, excludes, rules = {} } = found;
-  const [standard, profile, { grants: granted, excludes: excluded }] = [defaultProfile(), compose(text), part(text)];
+  const [standard, profile, { grants: granted, excludes: excluded }] = [
+    defaultProfile(),
+    compose(text),
+    part(text),
+  ];
   const lost = standard.capabilities.filter((name) => excludes.capabilities?.includes(name) === true);
   const gained = (grants.capabilities ?? []).filter((name) => !standard.capabilities.includes(name));
-  assert.deepEqual(profile.capabilities, [...standard.capabilities.filter((name) => !lost.includes(name)), ...gained].sort());
+  assert.deepEqual(
+    profile.capabilities,
+    [...standard.capabilities.filter((name) => !lost.includes(name)), ...gained].sort(),
+  );
   // Apart from the calls that it names, only calls of a removed default capability change.
   assert.ok(standard.syscalls.filtered && profile.syscalls.filtered);
-  const sockets = gained.includes('NET_ADMIN') ? policyOfCapability('NET_ADMIN') : filteredPolicy('errno 1', []);
-  const named = joinPolicies(joinPolicies(policyAllowing(granted.calls), filteredPolicy('errno 1', [], granted.compat)), sockets);
-  assert.equal(policyExcess(joinPolicies(standard.syscalls, named), profile.syscalls), undefined, 'allows no more than it says');
-  const chroot = lost.includes('SYS_CHROOT') ? filteredPolicy('allow', [], ['arm', 'x32', 'x86']) : standard.syscalls;
-  const expected = joinPolicies(meetPolicies(meetPolicies(standard.syscalls, policyWithout(excluded.calls)), chroot), named);
+  const sockets = gained.includes('NET_ADMIN')
+    ? policyOfCapability('NET_ADMIN')
+    : filteredPolicy('errno 1', []);
+  const named = joinPolicies(
+    joinPolicies(policyAllowing(granted.calls), filteredPolicy('errno 1', [], granted.compat)),
+    sockets,
+  );
+  assert.equal(
+    policyExcess(joinPolicies(standard.syscalls, named), profile.syscalls),
+    undefined,
+    'allows no more than it says',
+  );
+  const chroot = lost.includes('SYS_CHROOT')
+    ? filteredPolicy('allow', [], ['arm', 'x32', 'x86'])
+    : standard.syscalls;
+  const expected = joinPolicies(
+    meetPolicies(meetPolicies(standard.syscalls, policyWithout(excluded.calls)), chroot),
+    named,
+  );
   assert.equal(policyText(profile.syscalls), policyText(expected));
   assert.deepEqual(profile.syscalls.compat, [...(grants.architectures ?? [])]);
   assert.deepEqual(profile.hostNamespaces, [...(grants.hostNamespaces ?? [])]);
@@ -143,7 +179,10 @@ function differsAsSaid(text: string): void {
     profile.devices.length > standard.devices.length || profile.hostDevices,
     grants.devices !== undefined || grants.hostDevices === true,
   );
-  assert.deepEqual([profile.egress?.length, profile.ingress?.length], [rules.egress?.length, rules.ingress?.length]);
+  assert.deepEqual(
+    [profile.egress?.length, profile.ingress?.length],
+    [rules.egress?.length, rules.ingress?.length],
+  );
   assert.deepEqual(
     [profile.files, profile.mounts, profile.apparmor, profile.writableSys, profile.ambient],
     [undefined, undefined, 'default', false, []],
@@ -163,7 +202,11 @@ describe('composition', () => {
             ),
           );
         const pairs = (names: readonly string[]): string[] =>
-          [...new Set(conflictsOf(parts(names)).map(({ first, second }) => [first, second].sort().join(' ')))].sort();
+          [
+            ...new Set(
+              conflictsOf(parts(names)).map(({ first, second }) => [first, second].sort().join(' ')),
+            ),
+          ].sort();
         const together = [...a, ...b, ...c];
         assert.deepEqual(pairs(together), pairs([...c, ...a, ...b, ...a]));
         if (pairs(together).length > 0) return;
@@ -223,14 +266,17 @@ describe('composition', () => {
       const profile = compose(text);
       if (Object.keys(grants).length === 0 && (network === undefined || network === 'none'))
         assert.ok(contains(standard, profile).yes, text);
-      if (Object.keys(excludes).length === 0 && rules === undefined) assert.ok(contains(profile, standard).yes, text);
+      if (Object.keys(excludes).length === 0 && rules === undefined)
+        assert.ok(contains(profile, standard).yes, text);
     }
   });
 
   it('leaves local sockets only to network.none, whatever the high bits of the family', () => {
     const { syscalls } = compose('network.none');
     assert.ok(syscalls.filtered);
-    const answers = [1n, 2n, 10n, 16n, 0x100000001n, 0x100000002n].map((family) => decide(decisionFor(syscalls, 'socket'), [family]));
+    const answers = [1n, 2n, 10n, 16n, 0x100000001n, 0x100000002n].map((family) =>
+      decide(decisionFor(syscalls, 'socket'), [family]),
+    );
     assert.deepEqual(answers, ['allow', 'errno 1', 'errno 1', 'errno 1', 'allow', 'errno 1']);
   });
 });
@@ -240,7 +286,11 @@ describe('the name of an entitlement', () => {
     ['network.usr', /no entitlement `network\.usr`/, /did you mean `network\.user`/],
     ['network.user=1', /takes no argument/, /write network\.user/],
     ['network.egress', /takes an argument/, /network\.egress=10\.0\.0\.0\/8:5432\/tcp/],
-    ['network.egress=10.0.0.1/8', /bits set beyond its first 8; write 10\.0\.0\.0\/8/, /write network\.egress/],
+    [
+      'network.egress=10.0.0.1/8',
+      /bits set beyond its first 8; write 10\.0\.0\.0\/8/,
+      /write network\.egress/,
+    ],
     ['network.egress=10.0.0.0/8:99999/tcp', /not a range of ports/, /write/],
     ['network.egress=db.example.com:5432/tcp', /not a block of addresses/, /write/],
     ['network.egress=2001:db8::/32', /brackets|not ports|ADDRESSES/, /write/],

@@ -13,9 +13,13 @@ import { SECURITY_ENTITLEMENTS } from './security.ts';
  * profile keeps closed.
  */
 export const CATALOG: ReadonlyMap<string, Entitlement> = new Map(
-  [...NETWORK_ENTITLEMENTS, ...SECURITY_ENTITLEMENTS, ...HOST_ENTITLEMENTS, ...KERNEL_ENTITLEMENTS, ...RESOURCE_ENTITLEMENTS].map(
-    (entitlement) => [entitlement.name, entitlement],
-  ),
+  [
+    ...NETWORK_ENTITLEMENTS,
+    ...SECURITY_ENTITLEMENTS,
+    ...HOST_ENTITLEMENTS,
+    ...KERNEL_ENTITLEMENTS,
+    ...RESOURCE_ENTITLEMENTS,
+  ].map((entitlement) => [entitlement.name, entitlement]),
 );
 
 /** An entitlement as a profile names it, with its argument parsed. */
@@ -29,7 +33,9 @@ export interface NamedEntitlement extends Effects {
  * Returns the entitlement of a text such as `network.user` or `resources.pids=100`, or what is wrong with it.
  * Never throws.
  */
-export function entitlementNamed(text: string): NamedEntitlement | { readonly problem: string; readonly fix: string } {
+export function entitlementNamed(
+  text: string,
+): NamedEntitlement | { readonly problem: string; readonly fix: string } {
   const [name = '', ...rest] = text.split('=');
   const entry = CATALOG.get(name);
   const near = entry === undefined ? closest(name, [...CATALOG.keys()]) : undefined;
@@ -46,5 +52,7 @@ export function entitlementNamed(text: string): NamedEntitlement | { readonly pr
   const example = `write ${name}=${argument.form}, as in ${name}=${argument.example}`;
   if (rest.length === 0) return { problem: `${name} takes an argument`, fix: example };
   const found = argument.read(rest.join('='));
-  return 'problem' in found ? { problem: `${text.slice(0, 200)}: ${found.problem}`, fix: example } : { ...found, name: text, entry };
+  return 'problem' in found
+    ? { problem: `${text.slice(0, 200)}: ${found.problem}`, fix: example }
+    : { ...found, name: text, entry };
 }

@@ -57,7 +57,13 @@ export function composed(part: Part): Profile {
   };
 }
 
-function rulesOf({ egress, ingress, mounts, files, deny }: PartRules): Pick<Profile, 'egress' | 'ingress' | 'files' | 'mounts'> {
+function rulesOf({
+  egress,
+  ingress,
+  mounts,
+  files,
+  deny,
+}: PartRules): Pick<Profile, 'egress' | 'ingress' | 'files' | 'mounts'> {
   const restricts = deny.length > 0 || Object.keys(files).length > 0;
   const member = (): FileRules => ({
     allow: fileRules(

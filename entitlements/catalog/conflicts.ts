@@ -34,7 +34,8 @@ function disagreement(one: Part, other: Part): string | undefined {
   const capability = excludes.capabilities.find((name) => grants.capabilities.includes(name));
   if (capability !== undefined) return `the capability ${capability}`;
   const call = commonCall(excludes.calls, grants.calls);
-  if (call !== undefined) return `the system call ${call.call}${call.when.length === 0 ? '' : ` if ${formatClause(call.when)}`}`;
+  if (call !== undefined)
+    return `the system call ${call.call}${call.when.length === 0 ? '' : ` if ${formatClause(call.when)}`}`;
   const namespace = excludes.hostNamespaces.find((name) => grants.hostNamespaces.includes(name));
   if (namespace !== undefined) return `the host's ${namespace} namespace`;
   const [device] = meetDevices(excludes.devices, grants.devices);
@@ -44,12 +45,16 @@ function disagreement(one: Part, other: Part): string | undefined {
     const [one_] = grants.devices;
     if (one_ !== undefined) return `the device access ${formatDevice(one_)}`;
   }
-  if (excludes.flags.includes('hostPaths') && grants.flags.includes('hostPaths')) return 'paths of the host as volumes';
+  if (excludes.flags.includes('hostPaths') && grants.flags.includes('hostPaths'))
+    return 'paths of the host as volumes';
   const masked = excludes.maskedPaths;
   if (masked.length > 0 && grants.flags.includes('unmasked')) return `masking ${masked.join(', ')}`;
   if (excludes.readonlyPaths.length > 0 && grants.flags.includes('writablePaths'))
     return `keeping ${excludes.readonlyPaths.join(', ')} read-only`;
-  if (one.networks.includes('host') && (other.rules.egress !== undefined || other.rules.ingress !== undefined))
+  if (
+    one.networks.includes('host') &&
+    (other.rules.egress !== undefined || other.rules.ingress !== undefined)
+  )
     return 'rules of peers, which the network of the host has none of';
   return undefined;
 }

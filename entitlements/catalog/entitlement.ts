@@ -1,4 +1,12 @@
-import type { FileRule, HostNamespace, Limit, LimitName, MountRule, OwnNamespace, ResourceName } from '../profile/model.ts';
+import type {
+  FileRule,
+  HostNamespace,
+  Limit,
+  LimitName,
+  MountRule,
+  OwnNamespace,
+  ResourceName,
+} from '../profile/model.ts';
 import type { NetworkRule } from '../types.ts';
 import type { CompatArchitecture } from '../seccomp/policy.ts';
 import type { Capability, NetworkClass } from '../types.ts';

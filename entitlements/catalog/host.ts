@@ -8,8 +8,15 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'low',
     grants: {},
     // libentitlement also replaces all mounts with docker's defaults, and so drops the user's volumes.
-    excludes: { capabilities: ['MKNOD', 'SYS_ADMIN', 'SYS_RAWIO'], hostDevices: true, maskedPaths: ['/proc/kcore'] },
-    tests: { allows: ['device c 1:3 rw'], denies: ['CAP_MKNOD', 'device b 8:0 r', 'read /proc/kcore', 'host devices'] },
+    excludes: {
+      capabilities: ['MKNOD', 'SYS_ADMIN', 'SYS_RAWIO'],
+      hostDevices: true,
+      maskedPaths: ['/proc/kcore'],
+    },
+    tests: {
+      allows: ['device c 1:3 rw'],
+      denies: ['CAP_MKNOD', 'device b 8:0 r', 'read /proc/kcore', 'host devices'],
+    },
   },
   {
     name: 'host.devices.view',
@@ -25,7 +32,10 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'critical',
     grants: { capabilities: ['SYS_ADMIN'], hostDevices: true, unmasked: true },
     excludes: {},
-    tests: { allows: ['CAP_SYS_ADMIN', 'device b 8:0 rw', 'read /proc/kcore', 'host devices'], denies: ['CAP_SYS_RAWIO', 'mount()'] },
+    tests: {
+      allows: ['CAP_SYS_ADMIN', 'device b 8:0 rw', 'read /proc/kcore', 'host devices'],
+      denies: ['CAP_SYS_RAWIO', 'mount()'],
+    },
   },
   {
     name: 'host.device',
@@ -38,7 +48,9 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
       example: 'c 10:232 rw',
       read: (text) => {
         const found = readDevice(text);
-        return 'problem' in found ? { problem: `${found.problem}; ${found.fix}` } : { grants: { devices: [text] }, excludes: {} };
+        return 'problem' in found
+          ? { problem: `${found.problem}; ${found.fix}` }
+          : { grants: { devices: [text] }, excludes: {} };
       },
     },
     tests: { allows: ['device c 10:232 rw'], denies: ['device c 10:232 m', 'device c 10:229 r'].slice(1) },
@@ -131,9 +143,13 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
  * process with access to the socket can use the whole API. Therefore part of it can be denied (together with
  * the rest) but not allowed (without the rest).
  */
-function apiAccess(text: string): { grants: Record<string, never>; excludes: { hostPaths: true } } | { problem: string } {
-  const [whole, api = '', subset = '', verdict] = /^([A-Za-z0-9][\w.-]{0,127}):([\w.*/-]{1,128}):(allow|deny)$/.exec(text) ?? [];
-  if (whole === undefined) return { problem: 'write api.access=API:SUBSET:deny, as in api.access=engine.v1:all:deny' };
+function apiAccess(
+  text: string,
+): { grants: Record<string, never>; excludes: { hostPaths: true } } | { problem: string } {
+  const [whole, api = '', subset = '', verdict] =
+    /^([A-Za-z0-9][\w.-]{0,127}):([\w.*/-]{1,128}):(allow|deny)$/.exec(text) ?? [];
+  if (whole === undefined)
+    return { problem: 'write api.access=API:SUBSET:deny, as in api.access=engine.v1:all:deny' };
   if (verdict === 'deny') return { grants: {}, excludes: { hostPaths: true } };
   return {
     problem: `access to ${subset} of ${api} cannot be granted: an engine's API is a socket, and access to the socket is access to the whole API. If that is intended, grant host.paths and mount the socket as a volume`,

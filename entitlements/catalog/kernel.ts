@@ -16,7 +16,10 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'critical',
     grants: { capabilities: ['BPF', 'PERFMON'], syscalls: ['bpf', 'perf_event_open'] },
     excludes: {},
-    tests: { allows: ['CAP_BPF', 'CAP_PERFMON', 'bpf(BPF_PROG_LOAD)'], denies: ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN'] },
+    tests: {
+      allows: ['CAP_BPF', 'CAP_PERFMON', 'bpf(BPF_PROG_LOAD)'],
+      denies: ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN'],
+    },
   },
   {
     name: 'kernel.keyring',
@@ -28,11 +31,15 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
   },
   {
     name: 'kernel.user-namespaces',
-    title: 'Makes namespaces and is root in them: sandboxes of browsers, rootless containers. Opens much of the kernel to any user',
+    title:
+      'Makes namespaces and is root in them: sandboxes of browsers, rootless containers. Opens much of the kernel to any user',
     risk: 'high',
     grants: { syscalls: ['clone', 'clone3', 'mount', 'pivot_root', 'setns', 'umount2', 'unshare'] },
     excludes: {},
-    tests: { allows: ['clone(CLONE_NEWUSER)', 'unshare(CLONE_NEWUSER|CLONE_NEWNET)', 'clone3()'], denies: ['CAP_SYS_ADMIN', 'bpf()'] },
+    tests: {
+      allows: ['clone(CLONE_NEWUSER)', 'unshare(CLONE_NEWUSER|CLONE_NEWNET)', 'clone3()'],
+      denies: ['CAP_SYS_ADMIN', 'bpf()'],
+    },
   },
   {
     name: 'kernel.mounts',
@@ -72,9 +79,15 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     name: 'kernel.clocks',
     title: 'Sets the clocks of the host',
     risk: 'high',
-    grants: { capabilities: ['SYS_TIME'], syscalls: ['adjtimex', 'clock_adjtime', 'clock_settime', 'settimeofday'] },
+    grants: {
+      capabilities: ['SYS_TIME'],
+      syscalls: ['adjtimex', 'clock_adjtime', 'clock_settime', 'settimeofday'],
+    },
     excludes: {},
-    tests: { allows: ['CAP_SYS_TIME', 'clock_settime(CLOCK_REALTIME)', 'settimeofday()'], denies: ['CAP_SYS_ADMIN'] },
+    tests: {
+      allows: ['CAP_SYS_TIME', 'clock_settime(CLOCK_REALTIME)', 'settimeofday()'],
+      denies: ['CAP_SYS_ADMIN'],
+    },
   },
   {
     name: 'kernel.log',
@@ -90,7 +103,14 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'medium',
     grants: {
       capabilities: ['SYS_NICE'],
-      syscalls: ['get_mempolicy', 'mbind', 'migrate_pages', 'move_pages', 'set_mempolicy', 'set_mempolicy_home_node'],
+      syscalls: [
+        'get_mempolicy',
+        'mbind',
+        'migrate_pages',
+        'move_pages',
+        'set_mempolicy',
+        'set_mempolicy_home_node',
+      ],
     },
     excludes: {},
     tests: { allows: ['CAP_SYS_NICE', 'mbind()'], denies: ['CAP_SYS_RESOURCE'] },
@@ -109,6 +129,9 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'medium',
     grants: { architectures: [architecture] },
     excludes: {},
-    tests: { allows: [`architecture ${architecture}`], denies: [`architecture ${architecture === 'arm' ? 'x86' : 'arm'}`] },
+    tests: {
+      allows: [`architecture ${architecture}`],
+      denies: [`architecture ${architecture === 'arm' ? 'x86' : 'arm'}`],
+    },
   })),
 ];

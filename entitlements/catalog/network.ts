@@ -23,7 +23,14 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     },
     tests: {
       allows: ['socket(AF_UNIX)', 'bind()', 'class none'],
-      denies: ['socket(AF_INET)', 'socket(AF_NETLINK)', 'socket(AF_PACKET)', 'CAP_NET_RAW', 'host network', 'read /sys/class/net/eth0'],
+      denies: [
+        'socket(AF_INET)',
+        'socket(AF_NETLINK)',
+        'socket(AF_PACKET)',
+        'CAP_NET_RAW',
+        'host network',
+        'read /sys/class/net/eth0',
+      ],
     },
   },
   {
@@ -32,8 +39,14 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'low',
     network: 'user',
     grants: {},
-    excludes: { capabilities: ['NET_ADMIN', 'NET_BIND_SERVICE', 'NET_BROADCAST', 'NET_RAW'], hostNamespaces: ['network'] },
-    tests: { allows: ['socket(AF_INET)', 'class user'], denies: ['CAP_NET_RAW', 'CAP_NET_BIND_SERVICE', 'socket(AF_ALG)', 'class proxy'] },
+    excludes: {
+      capabilities: ['NET_ADMIN', 'NET_BIND_SERVICE', 'NET_BROADCAST', 'NET_RAW'],
+      hostNamespaces: ['network'],
+    },
+    tests: {
+      allows: ['socket(AF_INET)', 'class user'],
+      denies: ['CAP_NET_RAW', 'CAP_NET_BIND_SERVICE', 'socket(AF_ALG)', 'class proxy'],
+    },
   },
   {
     name: 'network.proxy',
@@ -121,7 +134,10 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
       example: '*:8080/tcp',
       read: (text) => peerRule(text, (ingress) => ({ ingress })),
     },
-    tests: { allows: ['ingress 192.0.2.1 8080/tcp', 'ingress 2001:db8::1 8080/tcp'], denies: ['ingress 192.0.2.1 8081/tcp'] },
+    tests: {
+      allows: ['ingress 192.0.2.1 8080/tcp', 'ingress 2001:db8::1 8080/tcp'],
+      denies: ['ingress 192.0.2.1 8081/tcp'],
+    },
   },
 ];
 
@@ -131,13 +147,19 @@ function peerRule(
   rules: (of: ReturnType<typeof networkRules>) => NonNullable<Effects['rules']>,
 ): Effects | { problem: string } {
   const [whole, six, four, written] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.+))?$/.exec(text) ?? [];
-  if (whole === undefined) return { problem: 'write ADDRESSES:PORTS/PROTOCOL, as in 10.0.0.0/8:5432/tcp or [2001:db8::/32]:443/tcp' };
+  if (whole === undefined)
+    return {
+      problem: 'write ADDRESSES:PORTS/PROTOCOL, as in 10.0.0.0/8:5432/tcp or [2001:db8::/32]:443/tcp',
+    };
   if (six === undefined && text.split(':').length > 3)
     return { problem: 'an IPv6 block stands in brackets, as in [2001:db8::/32]:443/tcp' };
   const ports = written === undefined ? { value: undefined } : readPorts(written);
   const cidr = four === '*' ? { value: undefined } : readCidr(six ?? four);
   for (const part of [cidr, ports]) if ('problem' in part) return { problem: `${part.problem}; ${part.fix}` };
   if ('problem' in ports || 'problem' in cidr) return { problem: text };
-  const made = networkRules(cidr.value === undefined ? EVERYWHERE : [cidr.value], ports.value === undefined ? EVERY_PORT : [ports.value]);
+  const made = networkRules(
+    cidr.value === undefined ? EVERYWHERE : [cidr.value],
+    ports.value === undefined ? EVERY_PORT : [ports.value],
+  );
   return { grants: {}, excludes: {}, rules: rules(made) };
 }

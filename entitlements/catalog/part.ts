@@ -1,7 +1,14 @@
 import { either } from '../profile/sets.ts';
 import { sortedCapabilities } from '../capabilities/capability-names.ts';
 import { deviceGrants, parseDeviceGrants } from '../profile/devices.ts';
-import type { DeviceGrant, FileRule, HostNamespace, MountRule, OwnNamespace, Profile } from '../profile/model.ts';
+import type {
+  DeviceGrant,
+  FileRule,
+  HostNamespace,
+  MountRule,
+  OwnNamespace,
+  Profile,
+} from '../profile/model.ts';
 import type { FileAccess, NetworkRule } from '../types.ts';
 import { sortedRules } from '../profile/values.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
@@ -19,8 +26,22 @@ import type { Condition, Effects, NamedCall } from './entitlement.ts';
 type GrantFlag = 'hostDevices' | 'hostPaths' | 'hostPorts' | 'unmasked' | 'writablePaths' | 'anySysctl';
 type ExcludeFlag = 'hostDevices' | 'hostPaths' | 'privilegeGain' | 'rootfsWrites' | 'volumeWrites' | 'root';
 
-const GRANT_FLAGS: readonly GrantFlag[] = ['anySysctl', 'hostDevices', 'hostPaths', 'hostPorts', 'unmasked', 'writablePaths'];
-const EXCLUDE_FLAGS: readonly ExcludeFlag[] = ['hostDevices', 'hostPaths', 'privilegeGain', 'root', 'rootfsWrites', 'volumeWrites'];
+const GRANT_FLAGS: readonly GrantFlag[] = [
+  'anySysctl',
+  'hostDevices',
+  'hostPaths',
+  'hostPorts',
+  'unmasked',
+  'writablePaths',
+];
+const EXCLUDE_FLAGS: readonly ExcludeFlag[] = [
+  'hostDevices',
+  'hostPaths',
+  'privilegeGain',
+  'root',
+  'rootfsWrites',
+  'volumeWrites',
+];
 
 /**
  * The rules of {@link import('./entitlement.ts').Rules}, in simplest form. An absent list does not restrict.
@@ -148,16 +169,26 @@ function union(name: string, a: Part, b: Part): Part {
 }
 
 function unionRules(a: PartRules, b: PartRules): PartRules {
-  const both = <T>(x: readonly T[] | undefined, y: readonly T[] | undefined, simple: (all: T[]) => T[]): T[] | undefined =>
+  const both = <T>(
+    x: readonly T[] | undefined,
+    y: readonly T[] | undefined,
+    simple: (all: T[]) => T[],
+  ): T[] | undefined =>
     x === undefined && y === undefined ? undefined : simple([...(x ?? []), ...(y ?? [])]);
   const [egress, ingress] = [both(a.egress, b.egress, sortedRules), both(a.ingress, b.ingress, sortedRules)];
   const mounts = both(a.mounts, b.mounts, sortedMounts);
-  const [execute, read, write] = (['execute', 'read', 'write'] as const).map((access) => both(a.files[access], b.files[access], distinct));
+  const [execute, read, write] = (['execute', 'read', 'write'] as const).map((access) =>
+    both(a.files[access], b.files[access], distinct),
+  );
   return {
     ...(egress !== undefined && { egress }),
     ...(ingress !== undefined && { ingress }),
     ...(mounts !== undefined && { mounts }),
-    files: { ...(execute !== undefined && { execute }), ...(read !== undefined && { read }), ...(write !== undefined && { write }) },
+    files: {
+      ...(execute !== undefined && { execute }),
+      ...(read !== undefined && { read }),
+      ...(write !== undefined && { write }),
+    },
     deny: fileRules([...a.deny, ...b.deny]),
   };
 }
@@ -179,7 +210,9 @@ export function fileRules(rules: readonly FileRule[]): FileRule[] {
     for (const one of access) found.add(one);
     byPattern.set(pattern, found);
   }
-  return [...byPattern].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
+  return [...byPattern]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
 }
 
 function callsOf(calls: readonly (string | NamedCall)[]): CallSet {
@@ -187,7 +220,8 @@ function callsOf(calls: readonly (string | NamedCall)[]): CallSet {
   return callSet(
     calls.flatMap((named) => {
       const { call, when, unless } = typeof named === 'string' ? { call: named } : named;
-      const clauses = unless === undefined ? [clauseOf(call, when ?? [])] : subtract([[]], [clauseOf(call, unless)]);
+      const clauses =
+        unless === undefined ? [clauseOf(call, when ?? [])] : subtract([[]], [clauseOf(call, unless)]);
       return clauses.map((part) => [call, part] as const);
     }),
   );
@@ -199,7 +233,8 @@ function clauseOf(call: string, conditions: readonly Condition[]): Clause {
       const { argument } = condition;
       const value = (written: bigint | string): bigint => {
         const found = typeof written === 'bigint' ? written : constantValue(call, argument, written);
-        if (found === undefined) throw new Error(`${call} has no constant ${String(written)} at argument ${argument}`);
+        if (found === undefined)
+          throw new Error(`${call} has no constant ${String(written)} at argument ${argument}`);
         return found;
       };
       const width = argumentWidth(call, argument);

@@ -43,10 +43,19 @@ export const LIMIT_BOUNDS: Readonly<Record<LimitName, Bound>> = {
 
 /** Reads a value in the unit of a limit. */
 export function readBound(bound: Bound, written: unknown): Read<bigint> {
-  return bound.form === 'BYTES' ? readSize(written) : bound.form === 'CPUS' ? readCpu(written) : readCount(written);
+  return bound.form === 'BYTES'
+    ? readSize(written)
+    : bound.form === 'CPUS'
+      ? readCpu(written)
+      : readCount(written);
 }
 
-function entry(key: string, bound: Bound, excludes: (value: bigint) => Entitlement['excludes'], probe: string): Entitlement {
+function entry(
+  key: string,
+  bound: Bound,
+  excludes: (value: bigint) => Entitlement['excludes'],
+  probe: string,
+): Entitlement {
   return {
     name: `resources.${key}`,
     title: `${bound.title}: no more than this`,
@@ -58,7 +67,9 @@ function entry(key: string, bound: Bound, excludes: (value: bigint) => Entitleme
       example: bound.example,
       read: (text) => {
         const found = readBound(bound, text);
-        return 'problem' in found ? { problem: `${found.problem}; ${found.fix}` } : { grants: {}, excludes: excludes(found.value) };
+        return 'problem' in found
+          ? { problem: `${found.problem}; ${found.fix}` }
+          : { grants: {}, excludes: excludes(found.value) };
       },
     },
     tests: { allows: [`${probe} within`], denies: [`${probe} beyond`] },

@@ -2,7 +2,14 @@ import { callsOfCapability } from '../seccomp/default-policy.ts';
 import type { Entitlement } from './entitlement.ts';
 
 /** Calls that inspect other processes. */
-const INSPECTION = ['ptrace', 'process_vm_readv', 'process_vm_writev', 'kcmp', 'pidfd_getfd', 'process_madvise'];
+const INSPECTION = [
+  'ptrace',
+  'process_vm_readv',
+  'process_vm_writev',
+  'kcmp',
+  'pidfd_getfd',
+  'process_madvise',
+];
 
 const ADMINISTRATION = [
   'AUDIT_CONTROL',
@@ -65,7 +72,13 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
     },
     tests: {
       allows: ['execve()', 'arch_prctl()', 'madvise()', 'prctl(PR_CAPBSET_DROP)', 'CAP_CHOWN'],
-      denies: ['CAP_SETUID', 'CAP_DAC_OVERRIDE', 'ptrace(PTRACE_ATTACH)', 'personality(PER_LINUX)', 'privileges by exec'],
+      denies: [
+        'CAP_SETUID',
+        'CAP_DAC_OVERRIDE',
+        'ptrace(PTRACE_ATTACH)',
+        'personality(PER_LINUX)',
+        'privileges by exec',
+      ],
     },
   },
   {
@@ -94,7 +107,10 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
       // With DAC_READ_SEARCH, open_by_handle_at opens files outside the container.
       syscalls: [...INSPECTION, 'personality', 'open_by_handle_at'],
     },
-    tests: { allows: ['CAP_DAC_READ_SEARCH'], denies: ['CAP_DAC_OVERRIDE', 'CAP_SETUID', 'open_by_handle_at()', 'ptrace()'] },
+    tests: {
+      allows: ['CAP_DAC_READ_SEARCH'],
+      denies: ['CAP_DAC_OVERRIDE', 'CAP_SETUID', 'open_by_handle_at()', 'ptrace()'],
+    },
   },
   {
     name: 'security.admin',
@@ -119,7 +135,14 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
     },
     excludes: {},
     tests: {
-      allows: ['CAP_SYS_ADMIN', 'mount()', 'init_module()', 'setns(3, CLONE_NEWNET)', 'keyctl()', 'write /proc/sys/kernel/core_pattern'],
+      allows: [
+        'CAP_SYS_ADMIN',
+        'mount()',
+        'init_module()',
+        'setns(3, CLONE_NEWNET)',
+        'keyctl()',
+        'write /proc/sys/kernel/core_pattern',
+      ],
       denies: ['CAP_NET_ADMIN', 'io_uring_setup()', 'device b 8:0 r'],
     },
   },
@@ -127,7 +150,10 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
     name: 'security.memory-lock',
     title: 'Keeps memory from being swapped out, without bound',
     risk: 'medium',
-    grants: { capabilities: ['IPC_LOCK'], syscalls: ['mlock', 'mlock2', 'mlockall', 'munlock', 'munlockall'] },
+    grants: {
+      capabilities: ['IPC_LOCK'],
+      syscalls: ['mlock', 'mlock2', 'mlockall', 'munlock', 'munlockall'],
+    },
     excludes: {},
     tests: { allows: ['CAP_IPC_LOCK', 'mlockall()'], denies: ['CAP_SYS_RESOURCE'] },
   },
@@ -169,19 +195,32 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'high',
     grants: { capabilities: ['SYS_PTRACE'], syscalls: INSPECTION },
     excludes: {},
-    tests: { allows: ['CAP_SYS_PTRACE', 'ptrace(PTRACE_ATTACH)', 'pidfd_getfd()'], denies: ['perf_event_open()', 'host pid'] },
+    tests: {
+      allows: ['CAP_SYS_PTRACE', 'ptrace(PTRACE_ATTACH)', 'pidfd_getfd()'],
+      denies: ['perf_event_open()', 'host pid'],
+    },
   },
   {
     name: 'debug',
-    title: 'Debuggers and profilers: traces its processes, counts their events, runs them without address randomisation',
+    title:
+      'Debuggers and profilers: traces its processes, counts their events, runs them without address randomisation',
     risk: 'high',
     grants: {
       capabilities: ['PERFMON', 'SYS_PTRACE'],
-      syscalls: [...INSPECTION, 'perf_event_open', { call: 'personality', when: [{ argument: 0, equals: 'ADDR_NO_RANDOMIZE' }] }],
+      syscalls: [
+        ...INSPECTION,
+        'perf_event_open',
+        { call: 'personality', when: [{ argument: 0, equals: 'ADDR_NO_RANDOMIZE' }] },
+      ],
     },
     excludes: {},
     tests: {
-      allows: ['CAP_SYS_PTRACE', 'ptrace(PTRACE_ATTACH)', 'personality(ADDR_NO_RANDOMIZE)', 'perf_event_open()'],
+      allows: [
+        'CAP_SYS_PTRACE',
+        'ptrace(PTRACE_ATTACH)',
+        'personality(ADDR_NO_RANDOMIZE)',
+        'perf_event_open()',
+      ],
       denies: ['personality(READ_IMPLIES_EXEC)', 'CAP_SYS_ADMIN', 'bpf(BPF_PROG_LOAD)'],
     },
   },

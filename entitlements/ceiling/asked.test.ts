@@ -12,7 +12,14 @@ import { bound, boundPod } from './bound.ts';
 import type { Ceiling } from './bound.ts';
 
 /** A daemon without SYS_RESOURCE, as on many virtual machines. */
-const HELD = ['CAP_CHOWN', 'CAP_NET_ADMIN', 'CAP_NET_BIND_SERVICE', 'CAP_NET_RAW', 'CAP_SYS_ADMIN', 'CAP_SYS_PTRACE'];
+const HELD = [
+  'CAP_CHOWN',
+  'CAP_NET_ADMIN',
+  'CAP_NET_BIND_SERVICE',
+  'CAP_NET_RAW',
+  'CAP_SYS_ADMIN',
+  'CAP_SYS_PTRACE',
+];
 
 function request(changes: Partial<SecurityContextRequest> = {}): SecurityContextRequest {
   return {
@@ -63,13 +70,20 @@ describe('what a security context asks for', () => {
       [['CHOWN'], ['ALL', 'CHOWN'], []],
     ];
     for (const [addCapabilities, dropCapabilities, expected] of cases) {
-      assert.deepEqual(askedFromSecurityContext(request({ addCapabilities, dropCapabilities })).asked.capabilities, expected);
+      assert.deepEqual(
+        askedFromSecurityContext(request({ addCapabilities, dropCapabilities })).asked.capabilities,
+        expected,
+      );
     }
-    assert.throws(() => askedFromSecurityContext(request({ addCapabilities: ['BOGUS'] })), { code: 'ENTITLEMENTS_UNKNOWN_CAPABILITY' });
+    assert.throws(() => askedFromSecurityContext(request({ addCapabilities: ['BOGUS'] })), {
+      code: 'ENTITLEMENTS_UNKNOWN_CAPABILITY',
+    });
   });
 
   it('honours ambient capabilities, which count as added', () => {
-    const { asked, explicit } = askedFromSecurityContext(request({ addAmbient: ['NET_BIND_SERVICE'], dropCapabilities: ['ALL'] }));
+    const { asked, explicit } = askedFromSecurityContext(
+      request({ addAmbient: ['NET_BIND_SERVICE'], dropCapabilities: ['ALL'] }),
+    );
     assert.deepEqual([asked.capabilities, asked.ambient], [['NET_BIND_SERVICE'], ['NET_BIND_SERVICE']]);
     assert.deepEqual(
       explicit.map((demand) => demand.kind),
@@ -93,27 +107,51 @@ describe('what a security context asks for', () => {
   });
 
   it('reads a Localhost filter, and bounds it by the ceiling', () => {
-    const json = { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [{ names: ['chmod'], action: 'SCMP_ACT_ERRNO' }] };
+    const json = {
+      defaultAction: 'SCMP_ACT_ALLOW',
+      syscalls: [{ names: ['chmod'], action: 'SCMP_ACT_ERRNO' }],
+    };
     const changes = { seccomp: { type: 'Localhost', json } as const };
     const [free, bounded] = [effective(changes, 'privileged'), effective(changes, 'baseline')];
     assert.deepEqual([answer(free, 'chmod'), answer(free, 'mount')], ['errno 1', 'allow']);
-    assert.deepEqual([answer(bounded, 'chmod'), answer(bounded, 'mount'), answer(bounded, 'read')], ['errno 1', 'errno 1', 'allow']);
+    assert.deepEqual(
+      [answer(bounded, 'chmod'), answer(bounded, 'mount'), answer(bounded, 'read')],
+      ['errno 1', 'errno 1', 'allow'],
+    );
   });
 
   it('keeps a named profile’s filter and paths whatever a kubelet sends by default', () => {
-    const profile = { ...builtin('restricted'), paths: { masked: ['/proc/kcore', '/proc/sys/net'], readonly: [] } };
+    const profile = {
+      ...builtin('restricted'),
+      paths: { masked: ['/proc/kcore', '/proc/sys/net'], readonly: [] },
+    };
     const { asked } = askedFromSecurityContext(
-      request({ profile, seccomp: { type: 'Unconfined' }, maskedPaths: ['/proc/acpi'], readonlyPaths: ['/proc/bus'] }),
+      request({
+        profile,
+        seccomp: { type: 'Unconfined' },
+        maskedPaths: ['/proc/acpi'],
+        readonlyPaths: ['/proc/bus'],
+      }),
     );
     assert.equal(asked.syscalls, profile.syscalls);
-    assert.deepEqual(asked.paths, { masked: ['/proc/acpi', '/proc/kcore', '/proc/sys/net'], readonly: ['/proc/bus'] });
+    assert.deepEqual(asked.paths, {
+      masked: ['/proc/acpi', '/proc/kcore', '/proc/sys/net'],
+      readonly: ['/proc/bus'],
+    });
     assert.ok(asked.noNewPrivileges);
   });
 
   it('refuses a context that asks past the profile that the pod names', () => {
     const profile = builtin('restricted');
-    for (const changes of [{ privileged: true }, { hostNetwork: true }, { hostPid: true }, { maskedPaths: [] }]) {
-      assert.throws(() => askedFromSecurityContext(request({ profile, ...changes })), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
+    for (const changes of [
+      { privileged: true },
+      { hostNetwork: true },
+      { hostPid: true },
+      { maskedPaths: [] },
+    ]) {
+      assert.throws(() => askedFromSecurityContext(request({ profile, ...changes })), {
+        code: 'ENTITLEMENTS_CEILING_EXCEEDED',
+      });
     }
   });
 
@@ -122,13 +160,20 @@ describe('what a security context asks for', () => {
     assert.equal(askedFromSecurityContext(request({ apparmor: 'RuntimeDefault' })).asked.apparmor, 'default');
     assert.equal(effective({ apparmor: 'Unconfined' }, 'privileged').apparmor, 'unconfined');
     assert.throws(() => effective({ apparmor: 'Unconfined' }, 'baseline'), /without an AppArmor profile/);
-    assert.throws(() => askedFromSecurityContext(request({ profile: builtin('restricted'), apparmor: 'Unconfined' })), /AppArmor/);
+    assert.throws(
+      () => askedFromSecurityContext(request({ profile: builtin('restricted'), apparmor: 'Unconfined' })),
+      /AppArmor/,
+    );
   });
 
   it('puts a profile of the node in place of the default AppArmor rules where the ceiling leaves them free, else beside them', () => {
     assert.equal(effective({ apparmor: 'Localhost' }, 'privileged').apparmor, 'unconfined');
     assert.equal(effective({ apparmor: 'Localhost' }, 'baseline').apparmor, 'default');
-    assert.equal(askedFromSecurityContext(request({ profile: builtin('restricted'), apparmor: 'Localhost' })).asked.apparmor, 'default');
+    assert.equal(
+      askedFromSecurityContext(request({ profile: builtin('restricted'), apparmor: 'Localhost' })).asked
+        .apparmor,
+      'default',
+    );
   });
 
   it('may choose among the SELinux types that confine, and no others', () => {
@@ -150,8 +195,17 @@ describe('what a security context asks for', () => {
 
   it('of a privileged container is all that the daemon holds', () => {
     const { asked } = askedFromSecurityContext(request({ privileged: true, hostNetwork: true }));
-    assert.deepEqual(asked.capabilities, ['CHOWN', 'NET_ADMIN', 'NET_BIND_SERVICE', 'NET_RAW', 'SYS_ADMIN', 'SYS_PTRACE']);
-    assert.ok(!asked.syscalls.filtered && asked.hostDevices && asked.writableSys && asked.paths.masked.length === 0);
+    assert.deepEqual(asked.capabilities, [
+      'CHOWN',
+      'NET_ADMIN',
+      'NET_BIND_SERVICE',
+      'NET_RAW',
+      'SYS_ADMIN',
+      'SYS_PTRACE',
+    ]);
+    assert.ok(
+      !asked.syscalls.filtered && asked.hostDevices && asked.writableSys && asked.paths.masked.length === 0,
+    );
     assert.deepEqual([asked.network, asked.hostNamespaces, asked.ambient], ['host', ['network'], []]);
   });
 });
@@ -169,9 +223,16 @@ describe('the ceiling', () => {
     assert.throws(() => effective(changes, 'baseline'), {
       code: 'ENTITLEMENTS_CEILING_EXCEEDED',
       kind: 'denied',
-      message: /the ceiling baseline lacks the host's pid namespace, the capability NET_RAW, the capability SYS_ADMIN;/,
+      message:
+        /the ceiling baseline lacks the host's pid namespace, the capability NET_RAW, the capability SYS_ADMIN;/,
     });
-    for (const more of [{ privileged: true }, { hostNetwork: true }, { hostIpc: true }, { maskedPaths: [] }, { readonlyPaths: [] }]) {
+    for (const more of [
+      { privileged: true },
+      { hostNetwork: true },
+      { hostIpc: true },
+      { maskedPaths: [] },
+      { readonlyPaths: [] },
+    ]) {
       assert.throws(() => effective(more, 'baseline'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
       assert.ok(effective(more, 'privileged'));
     }
@@ -183,7 +244,9 @@ describe('the ceiling', () => {
   it('counts the publisher’s signed entitlements as one', () => {
     const { asked, explicit } = askedFromSecurityContext(request({ addCapabilities: ['CHOWN'] }));
     const bounds = { asked, explicit, requested: builtin('restricted'), ceilings: [ceiling('baseline')] };
-    assert.throws(() => bound(bounds), { message: /the publisher's signed statement lacks the capability CHOWN/ });
+    assert.throws(() => bound(bounds), {
+      message: /the publisher's signed statement lacks the capability CHOWN/,
+    });
     assert.deepEqual(bound({ ...bounds, explicit: [] }).effective.capabilities, ['NET_BIND_SERVICE']);
   });
 
@@ -196,9 +259,12 @@ describe('the ceiling', () => {
       sysctls: ['net.ipv4.ip_unprivileged_port_start', 'kernel/shm_rmid_forced'],
     };
     assert.deepEqual(boundPod(pod, [ceiling('baseline'), ceiling('privileged')]), { networkClass: 'user' });
-    assert.deepEqual(boundPod({ ...pod, hostNetwork: true, sysctls: ['kernel.msgmax'] }, [ceiling('privileged')]), {
-      networkClass: 'host',
-    });
+    assert.deepEqual(
+      boundPod({ ...pod, hostNetwork: true, sysctls: ['kernel.msgmax'] }, [ceiling('privileged')]),
+      {
+        networkClass: 'host',
+      },
+    );
     for (const [changes, name] of [
       [{ hostNetwork: true }, /network namespace/],
       [{ hostPid: true }, /pid namespace/],
@@ -223,7 +289,9 @@ it('only privileged and host.ports grant ports of the host', () => {
       { code: 'ENTITLEMENTS_CEILING_EXCEEDED', message: /the host port 8080\/tcp, the host port 53\/udp/u },
       name,
     );
-  assert.throws(() => boundPod(asking, [ceiling('privileged'), ceiling('baseline')]), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
+  assert.throws(() => boundPod(asking, [ceiling('privileged'), ceiling('baseline')]), {
+    code: 'ENTITLEMENTS_CEILING_EXCEEDED',
+  });
   boundPod(asking, [ceiling('privileged')]);
   const baseline = ceiling('baseline');
   boundPod(asking, [{ ...baseline, profile: { ...baseline.profile, hostPorts: true } }]);
@@ -235,7 +303,14 @@ const everyHostPort = ['tcp', 'udp', 'sctp'].flatMap((protocol) =>
 );
 
 it('a pod that asks for every port of the host is held, or refused in a few words', async () => {
-  const pod = { hostNetwork: false, hostPid: false, hostIpc: false, privileged: false, sysctls: [], hostPorts: everyHostPort };
+  const pod = {
+    hostNetwork: false,
+    hostPid: false,
+    hostIpc: false,
+    privileged: false,
+    sysctls: [],
+    hostPorts: everyHostPort,
+  };
   assert.deepEqual(boundPod(pod, [ceiling('privileged')]), { networkClass: 'host' });
   assert.throws(
     () => boundPod(pod, [ceiling('baseline')]),
@@ -248,7 +323,8 @@ it('a pod that asks for every port of the host is held, or refused in a few word
   );
   await assertNearLinear(
     'a refusal',
-    (n) => untilRefused(() => boundPod({ ...pod, hostPorts: everyHostPort.slice(0, n) }, [ceiling('baseline')])),
+    (n) =>
+      untilRefused(() => boundPod({ ...pod, hostPorts: everyHostPort.slice(0, n) }, [ceiling('baseline')])),
     { n: 20_000 },
   );
 });

@@ -25,7 +25,10 @@ export interface SecurityContextRequest {
    * Undefined if the context has no seccomp field. `json`: the parsed OCI seccomp object of a Localhost
    * profile.
    */
-  readonly seccomp?: { readonly type: 'RuntimeDefault' | 'Unconfined' | 'Localhost'; readonly json?: unknown };
+  readonly seccomp?: {
+    readonly type: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+    readonly json?: unknown;
+  };
   /** Undefined if the context has no AppArmor field: then the default profile applies (Kubernetes). */
   readonly apparmor?: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
   /** The requested SELinux names. A level only separates containers, and is not a demand. */
@@ -89,7 +92,10 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
   const base = request.profile ?? defaultProfile();
   const added = expandCapabilities(request.addCapabilities, own);
   const ambient = without(expandCapabilities(request.addAmbient, own), named(request.dropCapabilities));
-  const capabilities = sortedCapabilities([...changedCapabilities(base.capabilities, request, own), ...ambient]);
+  const capabilities = sortedCapabilities([
+    ...changedCapabilities(base.capabilities, request, own),
+    ...ambient,
+  ]);
   const demanded = common([...added, ...ambient], capabilities);
   append(
     explicit,
@@ -99,7 +105,8 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
     explicit,
     ambient.map((name): Demand => ({ kind: 'ambient-capability', name })),
   );
-  if (unmasks(request.maskedPaths) || unmasks(request.readonlyPaths)) explicit.push({ kind: 'unmasked-proc' });
+  if (unmasks(request.maskedPaths) || unmasks(request.readonlyPaths))
+    explicit.push({ kind: 'unmasked-proc' });
   // Unlike with seccomp, this is a demand: clients send it only if they mean it.
   if (request.apparmor === 'Unconfined') explicit.push({ kind: 'unconfined-apparmor' });
   refuseContradiction(request.profile, explicit);
@@ -117,7 +124,8 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
       // A profile of the node replaces the default AppArmor profile. If a named profile or a ceiling demands
       // the default one, both apply.
       apparmor:
-        request.apparmor === 'Unconfined' || (request.apparmor === 'Localhost' && request.profile === undefined)
+        request.apparmor === 'Unconfined' ||
+        (request.apparmor === 'Localhost' && request.profile === undefined)
           ? 'unconfined'
           : base.apparmor,
     },
@@ -129,7 +137,11 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
  * Applies changes in containerd's order (internal/cri/server/container_create.go): add ALL, drop ALL, add the
  * named capabilities, drop the named ones.
  */
-function changedCapabilities(base: readonly Capability[], request: SecurityContextRequest, own: readonly Capability[]): Capability[] {
+function changedCapabilities(
+  base: readonly Capability[],
+  request: SecurityContextRequest,
+  own: readonly Capability[],
+): Capability[] {
   const start = request.addCapabilities.some(isAll) ? own : base;
   const kept = request.dropCapabilities.some(isAll) ? [] : start;
   return without([...kept, ...named(request.addCapabilities)], named(request.dropCapabilities));
@@ -150,7 +162,11 @@ function without(names: readonly Capability[], dropped: readonly Capability[]): 
   return names.filter((name) => !dropped.includes(name));
 }
 
-function privileged(request: SecurityContextRequest, own: readonly Capability[], namespaces: readonly HostNamespace[]): Profile {
+function privileged(
+  request: SecurityContextRequest,
+  own: readonly Capability[],
+  namespaces: readonly HostNamespace[],
+): Profile {
   const ambient = expandCapabilities(request.addAmbient, own);
   return {
     ...topProfile(),
@@ -163,8 +179,15 @@ function privileged(request: SecurityContextRequest, own: readonly Capability[],
   };
 }
 
-function askedSyscalls(request: SecurityContextRequest, capabilities: readonly Capability[], added: readonly Capability[]): SyscallPolicy {
-  const own = request.profile === undefined ? undefined : added.map(policyOfCapability).reduce(joinPolicies, request.profile.syscalls);
+function askedSyscalls(
+  request: SecurityContextRequest,
+  capabilities: readonly Capability[],
+  added: readonly Capability[],
+): SyscallPolicy {
+  const own =
+    request.profile === undefined
+      ? undefined
+      : added.map(policyOfCapability).reduce(joinPolicies, request.profile.syscalls);
   if (request.seccomp?.type === 'Localhost') {
     const local = policyFromOci(request.seccomp.json);
     return own === undefined ? local : meetPolicies(local, own);
@@ -174,13 +197,21 @@ function askedSyscalls(request: SecurityContextRequest, capabilities: readonly C
 }
 
 function askedPaths(request: SecurityContextRequest, base: Profile): PathRestrictions {
-  const unsaid = request.unmaskedUnsaid === true && request.profile === undefined ? pathRestrictions([], []) : base.paths;
-  const wanted = pathRestrictions(request.maskedPaths ?? unsaid.masked, request.readonlyPaths ?? unsaid.readonly);
+  const unsaid =
+    request.unmaskedUnsaid === true && request.profile === undefined ? pathRestrictions([], []) : base.paths;
+  const wanted = pathRestrictions(
+    request.maskedPaths ?? unsaid.masked,
+    request.readonlyPaths ?? unsaid.readonly,
+  );
   return request.profile === undefined ? wanted : meetPaths(wanted, base.paths);
 }
 
 /** A pod with its own network never gets the class of the host's network. */
-function askedNetwork(request: SecurityContextRequest, base: Profile, capabilities: readonly Capability[]): NetworkClass {
+function askedNetwork(
+  request: SecurityContextRequest,
+  base: Profile,
+  capabilities: readonly Capability[],
+): NetworkClass {
   if (request.hostNetwork) return 'host';
   if (base.network !== 'host') return base.network;
   return capabilities.includes('NET_ADMIN') ? 'admin' : 'user';
@@ -192,7 +223,11 @@ function askedNetwork(request: SecurityContextRequest, base: Profile, capabiliti
  */
 function refuseContradiction(profile: Profile | undefined, explicit: readonly Demand[]): void {
   const refused = explicit.filter(
-    (demand) => demand.kind !== 'capability' && demand.kind !== 'ambient-capability' && profile !== undefined && !holds(profile, demand),
+    (demand) =>
+      demand.kind !== 'capability' &&
+      demand.kind !== 'ambient-capability' &&
+      profile !== undefined &&
+      !holds(profile, demand),
   );
   if (refused.length === 0) return;
   const names = refused.map(demandText).join(', ');
@@ -202,7 +237,9 @@ function refuseContradiction(profile: Profile | undefined, explicit: readonly De
     on: '',
     why: `the profile that the pod names lacks ${names}, which its security context asks for`,
     fix: 'take the demand out of the security context, or name a profile that holds it',
-    details: { refused: refused.map((demand) => ({ demand: demandText(demand), ceiling: 'the named profile' })) },
+    details: {
+      refused: refused.map((demand) => ({ demand: demandText(demand), ceiling: 'the named profile' })),
+    },
   });
 }
 

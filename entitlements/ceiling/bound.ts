@@ -39,7 +39,10 @@ export function bound(input: BoundInput): { effective: Profile } {
  * Does the same, but runs the part that may take a second off this thread. @throws also what `Prover.meet`
  * throws
  */
-export async function boundBy(prover: Pick<Prover, 'meet'>, input: BoundInput): Promise<{ effective: Profile }> {
+export async function boundBy(
+  prover: Pick<Prover, 'meet'>,
+  input: BoundInput,
+): Promise<{ effective: Profile }> {
   return { effective: await prover.meet(toMeet(input)) };
 }
 
@@ -81,7 +84,10 @@ export function boundPod(pod: PodRequest, ceilings: readonly Ceiling[]): { netwo
     (pod.hostPorts ?? []).map((name): Demand => ({ kind: 'host-port', name })),
   );
   refuse('run pod sandbox', demands, ceilings);
-  const lowest = Math.min(NETWORK_CLASSES.length - 1, smallest(ceilings.map(({ profile }) => networkRank(profile.network))));
+  const lowest = Math.min(
+    NETWORK_CLASSES.length - 1,
+    smallest(ceilings.map(({ profile }) => networkRank(profile.network))),
+  );
   return { networkClass: NETWORK_CLASSES[lowest] ?? 'none' };
 }
 
@@ -89,7 +95,10 @@ function refuse(attempted: string, demands: readonly Demand[], ceilings: readonl
   const refused = ceilings.flatMap((ceiling) =>
     demands
       .filter((demand) => !holds(ceiling.profile, demand))
-      .map((demand) => ({ demand: demandText(demand), ceiling: ceiling.name === PUBLISHER ? PUBLISHER : `the ceiling ${ceiling.name}` })),
+      .map((demand) => ({
+        demand: demandText(demand),
+        ceiling: ceiling.name === PUBLISHER ? PUBLISHER : `the ceiling ${ceiling.name}`,
+      })),
   );
   if (refused.length === 0) return;
   const byCeiling = Map.groupBy(refused, ({ ceiling }) => ceiling);
@@ -97,7 +106,9 @@ function refuse(attempted: string, demands: readonly Demand[], ceilings: readonl
     kind: 'denied',
     attempted,
     on: '',
-    why: [...byCeiling].map(([ceiling, of]) => `${ceiling} lacks ${listed(of.map(({ demand }) => demand))}`).join('; '),
+    why: [...byCeiling]
+      .map(([ceiling, of]) => `${ceiling} lacks ${listed(of.map(({ demand }) => demand))}`)
+      .join('; '),
     fix: 'take the demand out of the security context, or let the policy rule that admits this image name a ceiling that holds it',
     details: { refused: refused.slice(0, mostDetails) },
   });

@@ -61,13 +61,23 @@ const SAFE_SYSCTLS: ReadonlySet<string> = new Set([
  * SELinux types that confine, and may be chosen (Pod Security Standards, baseline: "SELinux"). A custom user
  * or role is not allowed.
  */
-const CONTAINED_TYPES: ReadonlySet<string> = new Set(['container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t']);
+const CONTAINED_TYPES: ReadonlySet<string> = new Set([
+  'container_t',
+  'container_init_t',
+  'container_kvm_t',
+  'container_engine_t',
+]);
 
 /** Returns true if the ceiling allows the demand. */
 export function holds(ceiling: Profile, demand: Demand): boolean {
   switch (demand.kind) {
     case 'privileged':
-      return ceiling.hostDevices && !ceiling.syscalls.filtered && ceiling.writableSys && ceiling.paths.masked.length === 0;
+      return (
+        ceiling.hostDevices &&
+        !ceiling.syscalls.filtered &&
+        ceiling.writableSys &&
+        ceiling.paths.masked.length === 0
+      );
     case 'capability':
       return ceiling.capabilities.includes(demand.name);
     case 'ambient-capability':
@@ -79,7 +89,10 @@ export function holds(ceiling: Profile, demand: Demand): boolean {
     case 'unconfined-apparmor':
       return ceiling.apparmor === 'unconfined';
     case 'selinux':
-      return (demand.part === 'type' && CONTAINED_TYPES.has(demand.value)) || holds(ceiling, { kind: 'privileged' });
+      return (
+        (demand.part === 'type' && CONTAINED_TYPES.has(demand.value)) ||
+        holds(ceiling, { kind: 'privileged' })
+      );
     case 'sysctl':
       return ceiling.sysctls === 'any' || SAFE_SYSCTLS.has(demand.name.replaceAll('/', '.'));
     case 'host-port':

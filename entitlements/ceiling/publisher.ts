@@ -9,7 +9,11 @@ import type { Ceiling } from './bound.ts';
  * @returns undefined if nothing was signed
  * @throws ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_TOO_COMPLEX
  */
-export function publisherCeiling(statements: readonly { readonly profile: unknown; readonly attestation: string }[]): Ceiling | undefined {
-  const [first, ...rest] = statements.map(({ profile, attestation }) => readAttestedProfile(profile, attestation));
+export function publisherCeiling(
+  statements: readonly { readonly profile: unknown; readonly attestation: string }[],
+): Ceiling | undefined {
+  const [first, ...rest] = statements.map(({ profile, attestation }) =>
+    readAttestedProfile(profile, attestation),
+  );
   return first === undefined ? undefined : { name: PUBLISHER, profile: rest.reduce(meet, first) };
 }

@@ -52,8 +52,15 @@ describe('exhaustive comparison on small domains', () => {
         const excess = networkExcess(a, b);
         assert.equal(excess !== undefined, combined(x, y, (p, q) => q && !p).includes('1'));
         if (excess !== undefined) {
-          const one = { cidr: `${excess.address}/32`, protocol: excess.protocol, ports: { low: excess.port, high: excess.port } };
-          assert.ok(networkExcess(b, [one]) === undefined && networkExcess(a, [one]) !== undefined, excess.peer);
+          const one = {
+            cidr: `${excess.address}/32`,
+            protocol: excess.protocol,
+            ports: { low: excess.port, high: excess.port },
+          };
+          assert.ok(
+            networkExcess(b, [one]) === undefined && networkExcess(a, [one]) !== undefined,
+            excess.peer,
+          );
         }
       }),
       parameters,
@@ -61,12 +68,16 @@ describe('exhaustive comparison on small domains', () => {
   });
 
   const matched = (rules: readonly FileRule[], access: FileAccess): ((path: string) => boolean) => {
-    const expressions = rules.filter((rule) => rule.access.includes(access)).map(({ pattern }) => asRegExp(pattern));
+    const expressions = rules
+      .filter((rule) => rule.access.includes(access))
+      .map(({ pattern }) => asRegExp(pattern));
     return (path) => expressions.some((expression) => expression.test(path));
   };
   const granted = (files: readonly FileRules[], access: FileAccess): string => {
     const members = files.map(({ allow, deny }) => [matched(allow, access), matched(deny, access)] as const);
-    return paths.map((path) => (members.some(([allow, deny]) => allow(path) && !deny(path)) ? '1' : '0')).join('');
+    return paths
+      .map((path) => (members.some(([allow, deny]) => allow(path) && !deny(path)) ? '1' : '0'))
+      .join('');
   };
   const unlessTooComplex = (body: () => void): void => {
     try {
@@ -95,7 +106,8 @@ describe('exhaustive comparison on small domains', () => {
             return combined(x, y, (p, q) => q && !p).includes('1');
           });
           if (differs.includes(true)) assert.notEqual(excess, undefined);
-          if (excess !== undefined) assert.ok(grants(b, excess.access, excess.path) && !grants(a, excess.access, excess.path));
+          if (excess !== undefined)
+            assert.ok(grants(b, excess.access, excess.path) && !grants(a, excess.access, excess.path));
         }),
       ),
       parameters,
@@ -109,7 +121,10 @@ describe('exhaustive comparison on small domains', () => {
         [false, true].flatMap((readonly) =>
           paths.map((path) =>
             known.some(
-              ([rule, target]) => (rule.fstype === '*' || rule.fstype === fstype) && (!rule.readonly || readonly) && target.test(path),
+              ([rule, target]) =>
+                (rule.fstype === '*' || rule.fstype === fstype) &&
+                (!rule.readonly || readonly) &&
+                target.test(path),
             )
               ? '1'
               : '0',
@@ -121,7 +136,10 @@ describe('exhaustive comparison on small domains', () => {
 
   const allows = (rules: readonly MountRule[], { fstype, target, readonly }: MountExcess): boolean =>
     rules.some(
-      (rule) => (rule.fstype === '*' || rule.fstype === fstype) && (!rule.readonly || readonly) && asRegExp(rule.target).test(target),
+      (rule) =>
+        (rule.fstype === '*' || rule.fstype === fstype) &&
+        (!rule.readonly || readonly) &&
+        asRegExp(rule.target).test(target),
     );
 
   it('mount rules meet, join and contain exactly', () => {

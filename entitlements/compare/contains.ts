@@ -75,23 +75,40 @@ interface Found extends Omit<Witness, 'sentence'> {
 type Check = (outer: Profile, inner: Profile) => Found | undefined;
 
 const CHECKS: readonly Check[] = [
-  (outer, inner) => granted('capabilities', lacking(outer.capabilities, inner.capabilities), (name) => `the capability ${name}`),
-  (outer, inner) => granted('ambient', lacking(outer.ambient, inner.ambient), (name) => `the ambient capability ${name}`),
+  (outer, inner) =>
+    granted(
+      'capabilities',
+      lacking(outer.capabilities, inner.capabilities),
+      (name) => `the capability ${name}`,
+    ),
+  (outer, inner) =>
+    granted('ambient', lacking(outer.ambient, inner.ambient), (name) => `the ambient capability ${name}`),
   (outer, inner) => syscallWitness(outer.syscalls, inner.syscalls),
-  (outer, inner) => flag('noNewPrivileges', !inner.noNewPrivileges && outer.noNewPrivileges, 'gaining privileges by exec'),
+  (outer, inner) =>
+    flag('noNewPrivileges', !inner.noNewPrivileges && outer.noNewPrivileges, 'gaining privileges by exec'),
   (outer, inner) => {
     const excess = pathExcess(outer.paths, inner.paths);
-    return granted('paths', excess?.path, (path) => (excess?.access === 'read' ? `reading ${path}` : `writing ${path}`));
+    return granted('paths', excess?.path, (path) =>
+      excess?.access === 'read' ? `reading ${path}` : `writing ${path}`,
+    );
   },
   (outer, inner) => {
     const excess = deviceExcess(outer.devices, inner.devices);
-    return granted('devices', excess === undefined ? undefined : formatDevice(excess), (device) => `the device access ${device}`);
+    return granted(
+      'devices',
+      excess === undefined ? undefined : formatDevice(excess),
+      (device) => `the device access ${device}`,
+    );
   },
   (outer, inner) => flag('hostDevices', inner.hostDevices && !outer.hostDevices, "the host's device nodes"),
   (outer, inner) => flag('hostPaths', inner.hostPaths && !outer.hostPaths, "the host's paths as volumes"),
   (outer, inner) => flag('hostPorts', inner.hostPorts && !outer.hostPorts, 'ports of the host'),
   (outer, inner) =>
-    granted('hostNamespaces', lacking(outer.hostNamespaces, inner.hostNamespaces), (name) => `the host's ${name} namespace`),
+    granted(
+      'hostNamespaces',
+      lacking(outer.hostNamespaces, inner.hostNamespaces),
+      (name) => `the host's ${name} namespace`,
+    ),
   (outer, inner) =>
     granted(
       'network',
@@ -99,8 +116,13 @@ const CHECKS: readonly Check[] = [
       (name) => `the network class ${name}`,
     ),
   (outer, inner) =>
-    granted('ownNamespaces', lacking(inner.ownNamespaces, outer.ownNamespaces), (name) => `sharing the host's ${name} namespace`),
-  (outer, inner) => flag('readonlyVolumes', !inner.readonlyVolumes && outer.readonlyVolumes, 'writing volumes'),
+    granted(
+      'ownNamespaces',
+      lacking(inner.ownNamespaces, outer.ownNamespaces),
+      (name) => `sharing the host's ${name} namespace`,
+    ),
+  (outer, inner) =>
+    flag('readonlyVolumes', !inner.readonlyVolumes && outer.readonlyVolumes, 'writing volumes'),
   (outer, inner) => flag('nonRoot', !inner.nonRoot && outer.nonRoot, 'running as root'),
   (outer, inner) => {
     const excess = networkExcess(outer.egress, inner.egress);
@@ -109,7 +131,9 @@ const CHECKS: readonly Check[] = [
   (outer, inner) => {
     const excess = networkExcess(outer.ingress, inner.ingress);
     return granted('ingress', excess?.address, (address) =>
-      excess?.protocol === 'icmp' ? `icmp from ${address}` : `${excess?.protocol ?? ''} from ${address} to port ${excess?.port ?? 0}`,
+      excess?.protocol === 'icmp'
+        ? `icmp from ${address}`
+        : `${excess?.protocol ?? ''} from ${address} to port ${excess?.port ?? 0}`,
     );
   },
   (outer, inner) => {
@@ -119,30 +143,54 @@ const CHECKS: readonly Check[] = [
   (outer, inner) => {
     const excess = mountExcess(outer.mounts, inner.mounts);
     const type = excess?.fstype === '*' ? 'anything' : excess?.fstype;
-    return granted('mounts', excess?.target, (target) => `mounting ${type} on ${target}${excess?.readonly === true ? ' read-only' : ''}`);
+    return granted(
+      'mounts',
+      excess?.target,
+      (target) => `mounting ${type} on ${target}${excess?.readonly === true ? ' read-only' : ''}`,
+    );
   },
   (outer, inner) =>
-    granted('resources', resourceExcess(outer.resources, inner.resources), (name) => `${name} ${upTo(inner.resources, name)}`),
+    granted(
+      'resources',
+      resourceExcess(outer.resources, inner.resources),
+      (name) => `${name} ${upTo(inner.resources, name)}`,
+    ),
   (outer, inner) =>
     granted('limits', limitExcess(outer.limits, inner.limits), (name) => {
       const limit = inner.limits[name];
-      return limit === undefined ? `RLIMIT_${name} without bound` : `RLIMIT_${name} of ${limit.soft} (soft) and ${limit.hard} (hard)`;
+      return limit === undefined
+        ? `RLIMIT_${name} without bound`
+        : `RLIMIT_${name} of ${limit.soft} (soft) and ${limit.hard} (hard)`;
     }),
-  (outer, inner) => flag('sysctls', inner.sysctls === 'any' && outer.sysctls === 'safe', 'sysctls that are not safe'),
   (outer, inner) =>
-    flag('apparmor', inner.apparmor === 'unconfined' && outer.apparmor === 'default', 'what the default AppArmor profile denies'),
+    flag('sysctls', inner.sysctls === 'any' && outer.sysctls === 'safe', 'sysctls that are not safe'),
+  (outer, inner) =>
+    flag(
+      'apparmor',
+      inner.apparmor === 'unconfined' && outer.apparmor === 'default',
+      'what the default AppArmor profile denies',
+    ),
   (outer, inner) => flag('writableSys', inner.writableSys && !outer.writableSys, 'writing /sys'),
-  (outer, inner) => flag('readonlyRootfs', !inner.readonlyRootfs && outer.readonlyRootfs, 'writing the root file system'),
+  (outer, inner) =>
+    flag('readonlyRootfs', !inner.readonlyRootfs && outer.readonlyRootfs, 'writing the root file system'),
 ];
 
-const FILE_WORDS: Readonly<Record<FileAccess, string>> = { read: 'read of', write: 'write to', execute: 'execution of' };
+const FILE_WORDS: Readonly<Record<FileAccess, string>> = {
+  read: 'read of',
+  write: 'write to',
+  execute: 'execution of',
+};
 
 function upTo(bounds: Profile['resources'], name: ResourceName): string {
   const bound = bounds[name];
   return bound === undefined ? 'without bound' : `up to ${bound}`;
 }
 
-function granted<T extends string>(dimension: keyof Profile, subject: T | undefined, what: (subject: T) => string): Found | undefined {
+function granted<T extends string>(
+  dimension: keyof Profile,
+  subject: T | undefined,
+  what: (subject: T) => string,
+): Found | undefined {
   return subject === undefined ? undefined : { dimension, subject, what: what(subject) };
 }
 
@@ -153,9 +201,14 @@ function flag(dimension: keyof Profile, exceeds: boolean, what: string): Found |
 function syscallWitness(outer: SyscallPolicy, inner: SyscallPolicy): Found | undefined {
   const excess = policyExcess(outer, inner);
   if (excess === undefined || !outer.filtered) return undefined;
-  if (!inner.filtered) return { dimension: 'syscalls', subject: 'all', what: 'every system call, without a filter,' };
+  if (!inner.filtered)
+    return { dimension: 'syscalls', subject: 'all', what: 'every system call, without a filter,' };
   if (excess.compat !== undefined) {
-    return { dimension: 'syscalls', subject: excess.compat, what: `every system call of ${excess.compat} programs` };
+    return {
+      dimension: 'syscalls',
+      subject: excess.compat,
+      what: `every system call of ${excess.compat} programs`,
+    };
   }
   const { name, args = [] } = excess;
   const [byInner, byOuter] = [inner, outer].map((policy) =>
@@ -165,7 +218,8 @@ function syscallWitness(outer: SyscallPolicy, inner: SyscallPolicy): Found | und
     dimension: 'syscalls',
     subject: name ?? 'any other',
     args,
-    what: name === undefined ? 'a system call that neither names' : `${name}(${shown(name, args).join(', ')})`,
+    what:
+      name === undefined ? 'a system call that neither names' : `${name}(${shown(name, args).join(', ')})`,
     answers: { inner: byInner ?? '', outer: byOuter ?? '' },
   };
 }

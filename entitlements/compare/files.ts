@@ -42,7 +42,9 @@ function meetMembers(a: FileRules, b: FileRules, budget: Budget): FileRules {
   const allow = a.allow.flatMap((one) =>
     b.allow.flatMap((other) => {
       const access = one.access.filter((name) => other.access.includes(name));
-      return access.length === 0 ? [] : meetPatterns(one.pattern, other.pattern, budget).map((pattern) => ({ pattern, access }));
+      return access.length === 0
+        ? []
+        : meetPatterns(one.pattern, other.pattern, budget).map((pattern) => ({ pattern, access }));
     }),
   );
   return { allow: fileRules(allow), deny: fileRules([...a.deny, ...b.deny]) };
@@ -84,11 +86,14 @@ function fileRules(rules: readonly FileRule[]): FileRule[] {
 
 /** Returns the members without those that another one covers. */
 function simplified(members: readonly FileRules[], budget: Budget): FileRules[] {
-  const distinct = [...new Map(members.map((member) => [JSON.stringify(member), member])).values()].filter(({ allow }) => allow.length > 0);
+  const distinct = [...new Map(members.map((member) => [JSON.stringify(member), member])).values()].filter(
+    ({ allow }) => allow.length > 0,
+  );
   if (distinct.length > MAX_MEMBERS) throw tooComplex();
   const left = new Set(distinct);
   for (const one of distinct) {
-    if ([...left].some((other) => other !== one && fileExcess([other], [one], budget) === undefined)) left.delete(one);
+    if ([...left].some((other) => other !== one && fileExcess([other], [one], budget) === undefined))
+      left.delete(one);
   }
   return [...left];
 }
@@ -106,7 +111,8 @@ export function fileExcess(
   const granted = inner ?? [{ allow: [{ pattern: '/**', access: FILE_ACCESSES }], deny: [] }];
   for (const access of BY_WEIGHT) {
     const path =
-      TELLING.find((known) => grants(granted, access, known) && !grants(outer, access, known)) ?? excessOf(access, outer, granted, budget);
+      TELLING.find((known) => grants(granted, access, known) && !grants(outer, access, known)) ??
+      excessOf(access, outer, granted, budget);
     if (path !== undefined) return { access, path };
   }
   return undefined;
@@ -117,7 +123,8 @@ const TELLING = ['/etc/shadow', '/etc/passwd', '/bin/sh', '/proc/1/mem', '/dev/m
 
 /** Returns whether this access to this path is granted. */
 export function grants(files: readonly FileRules[], access: FileAccess, path: string): boolean {
-  const matched = (rules: readonly FileRule[]): boolean => matching(rules, access).some((pattern) => matchesPath(pattern, path));
+  const matched = (rules: readonly FileRule[]): boolean =>
+    matching(rules, access).some((pattern) => matchesPath(pattern, path));
   return files.some(({ allow, deny }) => matched(allow) && !matched(deny));
 }
 
@@ -127,7 +134,12 @@ function tagsOf(side: number, member: number): { readonly allow: number; readonl
   return { allow: first, deny: first + 1 };
 }
 
-function excessOf(access: FileAccess, outer: readonly FileRules[], inner: readonly FileRules[], budget: Budget): string | undefined {
+function excessOf(
+  access: FileAccess,
+  outer: readonly FileRules[],
+  inner: readonly FileRules[],
+  budget: Budget,
+): string | undefined {
   const sides = [inner, outer];
   const patterns = sides.flatMap((members, side) =>
     members.flatMap(({ allow, deny }, member) => {

@@ -71,9 +71,12 @@ describe('profiles as a lattice', () => {
   });
 
   it('order the built-in profiles as the Pod Security Standards do', () => {
-    const [standard, privileged, baseline, restricted] = ['default', 'privileged', 'baseline', 'restricted'].map((name) =>
-      builtinProfile(name),
-    );
+    const [standard, privileged, baseline, restricted] = [
+      'default',
+      'privileged',
+      'baseline',
+      'restricted',
+    ].map((name) => builtinProfile(name));
     assert.ok(standard && privileged && baseline && restricted);
     assert.equal(privileged, topProfile());
     for (const profile of [standard, baseline, restricted]) assert.ok(within(profile, privileged));
@@ -90,11 +93,24 @@ describe('profiles as a lattice', () => {
     const rules = new Map(standard.syscalls.rules);
     rules.delete('socket');
     const answer = contains({ ...standard, syscalls: { ...standard.syscalls, rules } }, standard);
-    assert.deepEqual(answer.yes ? undefined : answer.witness.sentence, 'socket() is allowed by the inner, not by the outer');
+    assert.deepEqual(
+      answer.yes ? undefined : answer.witness.sentence,
+      'socket() is allowed by the inner, not by the outer',
+    );
   });
 
   it('bound paths exactly: access to any path is the least or most of both', () => {
-    const paths = ['/', '/proc', '/proc/sys', '/proc/sys/net', '/proc/kcore', '/sys', '/sys/class', '/sys/class/net', '/etc'];
+    const paths = [
+      '/',
+      '/proc',
+      '/proc/sys',
+      '/proc/sys/net',
+      '/proc/kcore',
+      '/sys',
+      '/sys/class',
+      '/sys/class/net',
+      '/etc',
+    ];
     const level = (of: PathRestrictions, path: string): number => {
       if (of.masked.some((top) => isUnder(path, top))) return 0;
       return of.readonly.some((top) => isUnder(path, top)) ? 1 : 2;
@@ -102,8 +118,14 @@ describe('profiles as a lattice', () => {
     fc.assert(
       fc.property(arbitraryProfile, arbitraryProfile, (a, b) => {
         for (const path of paths) {
-          assert.equal(level(meetPaths(a.paths, b.paths), path), Math.min(level(a.paths, path), level(b.paths, path)));
-          assert.equal(level(joinPaths(a.paths, b.paths), path), Math.max(level(a.paths, path), level(b.paths, path)));
+          assert.equal(
+            level(meetPaths(a.paths, b.paths), path),
+            Math.min(level(a.paths, path), level(b.paths, path)),
+          );
+          assert.equal(
+            level(joinPaths(a.paths, b.paths), path),
+            Math.max(level(a.paths, path), level(b.paths, path)),
+          );
         }
       }),
       { numRuns: 200 },

@@ -5,7 +5,15 @@ import { joinPaths, meetPaths } from '../profile/paths.ts';
 import { joinFiles, meetFiles } from './files.ts';
 import { joinMounts, meetMounts } from './mounts.ts';
 import { joinNetworkRules, meetNetworkRules } from './network-rules.ts';
-import { common, either, joinLimits, joinResources, meetLimits, meetResources, networkRank } from '../profile/sets.ts';
+import {
+  common,
+  either,
+  joinLimits,
+  joinResources,
+  meetLimits,
+  meetResources,
+  networkRank,
+} from '../profile/sets.ts';
 
 /**
  * Returns the greatest profile that grants no more than either: what both grant, restricted by what either
@@ -78,6 +86,9 @@ export function join(a: Profile, b: Profile): Profile {
 }
 
 /** Returns a dimension that restricts nothing if it is absent. */
-function given<K extends 'egress' | 'files' | 'ingress' | 'mounts'>(name: K, rules: Profile[K]): Pick<Profile, K> | object {
+function given<K extends 'egress' | 'files' | 'ingress' | 'mounts'>(
+  name: K,
+  rules: Profile[K],
+): Pick<Profile, K> | object {
   return rules === undefined ? {} : { [name]: rules };
 }

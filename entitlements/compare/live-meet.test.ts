@@ -49,9 +49,11 @@ function writer(descriptors: readonly bigint[]): Uint8Array {
   for (const descriptor of descriptors) {
     load(code, [1n, descriptor, 0n, 0n]);
     code.push(0x0f, 0x05, 0x50); // syscall; push rax
-    code.push(0x6a, 0x08, 0x48, 0x8d, 0x44, 0x24, 0x08, 0x50); // push 8; lea rax, [rsp+8]; push rax: struct iovec
+    // push 8; lea rax, [rsp+8]; push rax: struct iovec
+    code.push(0x6a, 0x08, 0x48, 0x8d, 0x44, 0x24, 0x08, 0x50);
     load(code, [20n, 1n]);
-    code.push(0x48, 0x89, 0xe6, 0x48, 0xba, ...little(1n, 8), 0x0f, 0x05); // mov rsi, rsp; mov rdx, 1; syscall
+    // mov rsi, rsp; mov rdx, 1; syscall
+    code.push(0x48, 0x89, 0xe6, 0x48, 0xba, ...little(1n, 8), 0x0f, 0x05);
     code.push(0x48, 0x83, 0xc4, 0x18); // add rsp, 24
   }
   load(code, [231n, 0n]);
@@ -74,7 +76,10 @@ describe('the meet of what the field merges wrongly', () => {
     assert.equal(policyExcess(ordinary.syscalls, policyFromOci(docker)), undefined);
     assert.equal(policyExcess(again, policyFromOci(docker)), undefined);
     assert.equal(policyExcess(policyFromOci(docker), again), undefined);
-    assert.deepEqual(exportOci(filtered(again), 'x86_64'), exportOci(filtered(policyFromOci(docker)), 'x86_64'));
+    assert.deepEqual(
+      exportOci(filtered(again), 'x86_64'),
+      exportOci(filtered(policyFromOci(docker)), 'x86_64'),
+    );
   });
 
   describe('on the running kernel', { skip: missing() }, () => {
@@ -86,20 +91,39 @@ describe('the meet of what the field merges wrongly', () => {
 
     for (const runtime of ['crun', 'runc'] as const)
       it(`write above 2 and write below 100 is write to 3…99, no more and no less (${runtime})`, () => {
-        const policy = filtered(meetPolicies(policyFromOci(withWrite('SCMP_CMP_GT', 2)), policyFromOci(withWrite('SCMP_CMP_LT', 100))));
+        const policy = filtered(
+          meetPolicies(
+            policyFromOci(withWrite('SCMP_CMP_GT', 2)),
+            policyFromOci(withWrite('SCMP_CMP_LT', 100)),
+          ),
+        );
         // This omits the runtime's base set, which grants write completely.
         const settings = {
-          ...compile(ordinary, { architecture: 'x86_64', runtime, kernel: detectKernel(), heldCapabilities: [] }),
+          ...compile(ordinary, {
+            architecture: 'x86_64',
+            runtime,
+            kernel: detectKernel(),
+            heldCapabilities: [],
+          }),
           seccomp: { bpf: generateBpf(policy, 'x86_64'), oci: exportOci(policy, 'x86_64') },
         };
         // The kernel reads 32 bits of a descriptor.
         const wide = [0x1_0000_0002n, 0x1_0000_0003n, 0x1_0000_0063n, 0x1_0000_0064n];
-        const descriptors = [...Array.from({ length: 131 }, (_, at) => BigInt(at)), 0x7fff_ffffn, 0xffff_ffffn, ...wide];
+        const descriptors = [
+          ...Array.from({ length: 131 }, (_, at) => BigInt(at)),
+          0x7fff_ffffn,
+          0xffff_ffffn,
+          ...wide,
+        ];
         writeFileSync(join(bundle.root, 'bin/writer'), writer(descriptors), { mode: 0o755 });
         const { status, stdout, stderr } = bundle.run(runtime, settings, ['/bin/writer']);
         assert.equal(status, 0, stderr);
         const allowed = descriptors.filter((_, at) => probeResults(stdout)[at] !== -1n);
-        assert.deepEqual(allowed, [...Array.from({ length: 97 }, (_, at) => BigInt(at + 3)), 0x1_0000_0003n, 0x1_0000_0063n]);
+        assert.deepEqual(allowed, [
+          ...Array.from({ length: 97 }, (_, at) => BigInt(at + 3)),
+          0x1_0000_0003n,
+          0x1_0000_0063n,
+        ]);
       });
   });
 });

@@ -69,7 +69,8 @@ export function mountExcess(outer: Mounts, inner: Mounts): MountExcess | undefin
   const types = [...new Set([...granted, ...outer].map(({ fstype }) => fstype)), '*'];
   for (const fstype of types) {
     for (const readonly of [false, true]) {
-      const covers = (rule: MountRule): boolean => (rule.fstype === '*' || rule.fstype === fstype) && (!rule.readonly || readonly);
+      const covers = (rule: MountRule): boolean =>
+        (rule.fstype === '*' || rule.fstype === fstype) && (!rule.readonly || readonly);
       const tagged = [granted, outer].flatMap((rules, tag) =>
         rules.filter(covers).map(({ target }) => ({ pattern: patternOf(target), tag })),
       );

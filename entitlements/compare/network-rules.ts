@@ -70,7 +70,12 @@ function mergePorts(group: readonly Box[]): Box[] {
 
 function boxWithin(inner: Box, outer: Box): boolean {
   const [x, y] = [inner.rule.ports, outer.rule.ports];
-  return inner.rule.protocol === outer.rule.protocol && y.low <= x.low && x.high <= y.high && blockWithin(inner.block, outer.block);
+  return (
+    inner.rule.protocol === outer.rule.protocol &&
+    y.low <= x.low &&
+    x.high <= y.high &&
+    blockWithin(inner.block, outer.block)
+  );
 }
 
 function sortKey({ cidr, protocol, ports }: NetworkRule): string {
@@ -99,11 +104,20 @@ export function networkExcess(outer: Rules, inner: Rules): NetworkExcess | undef
   for (const { rule, block } of (inner ?? EVERYTHING).map(boxOf)) {
     const { protocol, ports } = rule;
     const near = covers.filter(
-      (cover) => cover.rule.protocol === protocol && (blockWithin(cover.block, block) || blockWithin(block, cover.block)),
+      (cover) =>
+        cover.rule.protocol === protocol &&
+        (blockWithin(cover.block, block) || blockWithin(block, cover.block)),
     );
-    const starts = new Set([ports.low, ...near.flatMap((cover) => [cover.rule.ports.low, cover.rule.ports.high + 1])]);
-    for (const port of [...starts].filter((start) => start >= ports.low && start <= ports.high).sort((x, y) => x - y)) {
-      const over = near.filter((cover) => cover.rule.ports.low <= port && port <= cover.rule.ports.high).map((cover) => cover.block);
+    const starts = new Set([
+      ports.low,
+      ...near.flatMap((cover) => [cover.rule.ports.low, cover.rule.ports.high + 1]),
+    ]);
+    for (const port of [...starts]
+      .filter((start) => start >= ports.low && start <= ports.high)
+      .sort((x, y) => x - y)) {
+      const over = near
+        .filter((cover) => cover.rule.ports.low <= port && port <= cover.rule.ports.high)
+        .map((cover) => cover.block);
       const found = uncovered(block, over);
       if (found === undefined) continue;
       const address = formatAddress(block.family, found);
@@ -122,7 +136,10 @@ function boxOf(rule: NetworkRule): Box {
     kind: 'invalid',
     attempted: 'read network rule',
     on: `${rule.cidr} ${rule.protocol} ${low}-${high}`,
-    why: block === undefined ? 'it is not a CIDR block with its host bits zero' : 'its ports are not a range within 0 to 65535',
+    why:
+      block === undefined
+        ? 'it is not a CIDR block with its host bits zero'
+        : 'its ports are not a range within 0 to 65535',
     fix: 'write it as 10.0.0.0/8 with ports 0 to 65535',
   });
 }

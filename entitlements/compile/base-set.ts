@@ -25,7 +25,8 @@ const BASE_SETS: readonly BaseSet[] = [
   {
     runtime: 'crun',
     versions: '1.8.1',
-    calls: 'capset close execve exit_group openat prctl read rt_sigaction rt_sigprocmask setgroups setresgid setresuid statx write',
+    calls:
+      'capset close execve exit_group openat prctl read rt_sigaction rt_sigprocmask setgroups setresgid setresuid statx write',
     tried: 'fchown ioctl umask',
   },
   {
@@ -61,7 +62,11 @@ export function basePolicy(runtime: string, launched = false): FilteredPolicy {
         .filter((name) => !names.includes(name))
         .map((name) => [name, always('errno 1')] as const),
       ...[...new Set(names)].map(
-        (name) => [name, name === 'clone' && ordinary.filtered ? decisionFor(ordinary, name) : always('allow')] as const,
+        (name) =>
+          [
+            name,
+            name === 'clone' && ordinary.filtered ? decisionFor(ordinary, name) : always('allow'),
+          ] as const,
       ),
     ],
   );

@@ -13,7 +13,11 @@ const THERMAL = '/sys/devices/system/cpu/cpu*/thermal_throttle';
 const target: Target = {
   architecture: 'x86_64',
   runtime: 'crun',
-  kernel: { seccomp: true, apparmor: true, expanded: { [THERMAL]: ['/sys/devices/system/cpu/cpu0/thermal_throttle'] } },
+  kernel: {
+    seccomp: true,
+    apparmor: true,
+    expanded: { [THERMAL]: ['/sys/devices/system/cpu/cpu0/thermal_throttle'] },
+  },
 };
 
 function builtin(name: string): Profile {
@@ -32,7 +36,11 @@ describe('compile', () => {
     assert.ok(settings.maskedPaths.includes('/sys/devices/system/cpu/cpu0/thermal_throttle'));
     assert.equal(settings.readonlyPaths.length, 5);
     assert.deepEqual(settings.devices[0], { allow: false, type: 'a', access: 'rwm' });
-    assert.ok(settings.devices.some(({ allow, type, major, minor }) => allow && type === 'c' && major === 1 && minor === 3));
+    assert.ok(
+      settings.devices.some(
+        ({ allow, type, major, minor }) => allow && type === 'c' && major === 1 && minor === 3,
+      ),
+    );
     assert.deepEqual(
       [
         settings.noNewPrivileges,
@@ -57,7 +65,10 @@ describe('compile', () => {
   });
 
   it('is deterministic, and knows what it compiled before', () => {
-    const [first, second] = [compile({ ...builtin('baseline') }, target), compile({ ...builtin('baseline') }, { ...target })];
+    const [first, second] = [
+      compile({ ...builtin('baseline') }, target),
+      compile({ ...builtin('baseline') }, { ...target }),
+    ];
     assert.equal(first, second);
     assert.equal(first.digest, settingsDigest(builtin('baseline'), target));
     const others = [
@@ -102,15 +113,24 @@ describe('compile', () => {
     const { syscalls } = builtin('default');
     assert.ok(syscalls.filtered);
     const sentences = (runtime: string): string =>
-      compile({ ...builtin('default'), syscalls: { ...syscalls, compat: ['arm', 'x86'] } }, { ...target, runtime }).degraded.join('\n');
-    assert.match(sentences('crun'), /x86_64 runs no programs of arm\n.*socketcall answers errno 1, ipc answers allow/);
+      compile(
+        { ...builtin('default'), syscalls: { ...syscalls, compat: ['arm', 'x86'] } },
+        { ...target, runtime },
+      ).degraded.join('\n');
+    assert.match(
+      sentences('crun'),
+      /x86_64 runs no programs of arm\n.*socketcall answers errno 1, ipc answers allow/,
+    );
     assert.match(sentences('runc'), /under runc their calls are killed/);
   });
 
   it('refuses to drop a filter that the kernel cannot load', () => {
-    assert.throws(() => compile(builtin('default'), { ...target, kernel: { ...target.kernel, seccomp: false } }), {
-      code: 'ENTITLEMENTS_UNSUPPORTED',
-    });
+    assert.throws(
+      () => compile(builtin('default'), { ...target, kernel: { ...target.kernel, seccomp: false } }),
+      {
+        code: 'ENTITLEMENTS_UNSUPPORTED',
+      },
+    );
   });
 
   it('costs at most 15 ms for a profile it has not seen', () => {
@@ -126,7 +146,12 @@ describe('compile', () => {
   it('describes itself in words and as JSON', () => {
     const settings = compile(builtin('default'), target);
     const text = describeSettings('default', builtin('default'), settings);
-    for (const expected of [/socket: allow if arg0 in 0…14/, /capabilities +AUDIT_WRITE/, /class user/, new RegExp(settings.digest)])
+    for (const expected of [
+      /socket: allow if arg0 in 0…14/,
+      /capabilities +AUDIT_WRITE/,
+      /class user/,
+      new RegExp(settings.digest),
+    ])
       assert.match(text, expected);
     const json = JSON.parse(JSON.stringify(settingsToJson(settings))) as { seccomp: { bpf: string } };
     assert.deepEqual(new Uint8Array(Buffer.from(json.seccomp.bpf, 'base64')), settings.seccomp?.bpf);

@@ -51,11 +51,14 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
   const seccomp = syscalls.filtered ? compiledFilter(syscalls, target, degraded, launched) : undefined;
   const apparmor = appArmorProfile(profile);
   if (apparmor !== undefined && !target.kernel.apparmor) {
-    degraded.push('no AppArmor can be used here: file, mount and signal rules of the default AppArmor profile are not enforced');
+    degraded.push(
+      'no AppArmor can be used here: file, mount and signal rules of the default AppArmor profile are not enforced',
+    );
   }
   const held = target.heldCapabilities;
   const missing = profile.capabilities.filter((name) => held !== undefined && !held.includes(name));
-  if (missing.length > 0) degraded.push(`the daemon does not hold ${missing.join(', ')} and cannot pass on what it lacks`);
+  if (missing.length > 0)
+    degraded.push(`the daemon does not hold ${missing.join(', ')} and cannot pass on what it lacks`);
   return {
     capabilities: capabilitySets(profile.capabilities, profile.ambient, held),
     ...(seccomp === undefined ? {} : { seccomp }),
@@ -89,11 +92,19 @@ function rlimits(profile: Profile, target: Target, degraded: string[]): Settings
     const [hard, soft] = [limit.hard > most ? most : limit.hard, limit.soft > most ? most : limit.soft];
     return [{ type: `RLIMIT_${name}`, soft, hard }];
   });
-  if (lowered.length > 0) degraded.push(`the daemon may not raise its own limits (CAP_SYS_RESOURCE) and lowers ${lowered.join(', ')}`);
+  if (lowered.length > 0)
+    degraded.push(
+      `the daemon may not raise its own limits (CAP_SYS_RESOURCE) and lowers ${lowered.join(', ')}`,
+    );
   return found;
 }
 
-function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string[], launched: boolean): NonNullable<Settings['seccomp']> {
+function compiledFilter(
+  policy: FilteredPolicy,
+  target: Target,
+  degraded: string[],
+  launched: boolean,
+): NonNullable<Settings['seccomp']> {
   if (!target.kernel.seccomp) {
     throw entitlementsError('ENTITLEMENTS_UNSUPPORTED', {
       kind: 'precondition',
@@ -105,20 +116,29 @@ function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string
   }
   const numbers = syscallNumbers(target.architecture);
   const base = basePolicy(target.runtime, launched);
-  const added = [...base.rules].filter(([name, needed]) => numbers.has(name) && exceeds(decisionFor(policy, name), needed) !== undefined);
+  const added = [...base.rules].filter(
+    ([name, needed]) => numbers.has(name) && exceeds(decisionFor(policy, name), needed) !== undefined,
+  );
   const withBase = joinPolicies(policy, base);
   const filter = withBase.filtered ? withBase : policy;
   if (added.length > 0) {
     const names = added.map(([name]) => name).join(', ');
-    degraded.push(`${target.runtime} needs these system calls to start a container, so they stay allowed: ${names}`);
+    degraded.push(
+      `${target.runtime} needs these system calls to start a container, so they stay allowed: ${names}`,
+    );
   }
   if (policy.fallback === 'allow' || policy.fallback === 'log') {
     const unknown = [...policy.rules.keys()].filter((name) => !numbers.has(name));
     if (unknown.length > 0)
-      degraded.push(`these names are not system calls on ${target.architecture}, so their rules have no effect: ${unknown.join(', ')}`);
+      degraded.push(
+        `these names are not system calls on ${target.architecture}, so their rules have no effect: ${unknown.join(', ')}`,
+      );
   }
   append(degraded, compatSentences(policy, target));
-  return { bpf: generateBpf(filter, target.architecture, policy), oci: exportOci(filter, target.architecture) };
+  return {
+    bpf: generateBpf(filter, target.architecture, policy),
+    oci: exportOci(filter, target.architecture),
+  };
 }
 
 /**
@@ -133,9 +153,13 @@ function compatSentences(policy: FilteredPolicy, target: Target): string[] {
   if (absent.length > 0) found.push(`${target.architecture} runs no programs of ${absent.join(', ')}`);
   if (here.length > 0 && target.runtime !== 'crun') {
     // libseccomp adds a socketcall without conditions to each conditional rule on socket (src/arch-x86.c).
-    found.push(`only crun takes filters for ${here.join(', ')}: under ${target.runtime} their calls are killed`);
+    found.push(
+      `only crun takes filters for ${here.join(', ')}: under ${target.runtime} their calls are killed`,
+    );
   } else if (here.includes('x86')) {
-    const answers = Object.keys(MULTIPLEXED).map((call) => `${call} answers ${compatDecision(policy, 'x86', call).otherwise}`);
+    const answers = Object.keys(MULTIPLEXED).map(
+      (call) => `${call} answers ${compatDecision(policy, 'x86', call).otherwise}`,
+    );
     found.push(
       `x86 programs hide the arguments of sockets and System V IPC in memory, so each gets the answer of its tightest call: ${answers.join(', ')}`,
     );

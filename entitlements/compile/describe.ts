@@ -17,7 +17,9 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
     ...describeSyscalls(profile, settings),
     [
       'privileges',
-      settings.noNewPrivileges ? 'no program gains any by exec (no_new_privs)' : 'set-user-id programs and file capabilities count',
+      settings.noNewPrivileges
+        ? 'no program gains any by exec (no_new_privs)'
+        : 'set-user-id programs and file capabilities count',
     ],
     ['network', `class ${settings.networkClass}`],
     ['host namespaces', listed(settings.hostNamespaces)],
@@ -40,10 +42,14 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
       'Landlock',
       `${path}${kind === 'folder' ? ' and all below' : ''}: ${access.join(', ')}`,
     ]),
-    ...(settings.bounds === undefined ? [] : [['bounds', boundsText(settings.bounds)] satisfies [string, string]]),
+    ...(settings.bounds === undefined
+      ? []
+      : [['bounds', boundsText(settings.bounds)] satisfies [string, string]]),
     ...(['egress', 'ingress'] as const).flatMap((direction): [string, string][] => {
       const rules = settings.peers?.[direction];
-      return rules === undefined ? [] : [[direction, rules.length === 0 ? 'nobody' : rules.map(peerText).join(', ')]];
+      return rules === undefined
+        ? []
+        : [[direction, rules.length === 0 ? 'nobody' : rules.map(peerText).join(', ')]];
     }),
     ...settings.degraded.map((sentence): [string, string] => ['degraded', sentence]),
     ['digest', settings.digest],
@@ -56,16 +62,27 @@ function describeSyscalls(profile: Profile, settings: Settings): [string, string
   const { syscalls } = profile;
   if (!syscalls.filtered || settings.seccomp === undefined) return [['system calls', 'no filter']];
   const rules = [...syscalls.rules];
-  const allowed = rules.filter(([, rule]) => isConstant(rule) && rule.otherwise === 'allow').map(([name]) => name);
+  const allowed = rules
+    .filter(([, rule]) => isConstant(rule) && rule.otherwise === 'allow')
+    .map(([name]) => name);
   const conditional = rules.filter(([, rule]) => !isConstant(rule));
   const others = rules.filter(([, rule]) => isConstant(rule) && rule.otherwise !== 'allow');
   return [
-    ['system calls', `${allowed.length} allowed, ${conditional.length} by their arguments, any other answers ${syscalls.fallback}`],
+    [
+      'system calls',
+      `${allowed.length} allowed, ${conditional.length} by their arguments, any other answers ${syscalls.fallback}`,
+    ],
     ...conditional.flatMap(([name, rule]) =>
-      rule.pieces.map((piece): [string, string] => ['', `${name}: ${piece.outcome} if ${formatClause(piece.when)}`]),
+      rule.pieces.map((piece): [string, string] => [
+        '',
+        `${name}: ${piece.outcome} if ${formatClause(piece.when)}`,
+      ]),
     ),
     ...others.map(([name, rule]): [string, string] => ['', `${name}: ${rule.otherwise}`]),
-    ['filter', `${settings.seccomp.bpf.length / 8} BPF instructions; ${settings.seccomp.oci.syscalls.length} OCI rules`],
+    [
+      'filter',
+      `${settings.seccomp.bpf.length / 8} BPF instructions; ${settings.seccomp.oci.syscalls.length} OCI rules`,
+    ],
   ];
 }
 
@@ -101,7 +118,9 @@ export function settingsToJson(settings: Settings): unknown {
   return {
     ...rest,
     rlimits: rlimits.map(({ type, soft, hard }) => ({ type, soft: plain(soft), hard: plain(hard) })),
-    ...(seccomp === undefined ? {} : { seccomp: { bpf: Buffer.from(seccomp.bpf).toString('base64'), oci: ociToJson(seccomp.oci) } }),
+    ...(seccomp === undefined
+      ? {}
+      : { seccomp: { bpf: Buffer.from(seccomp.bpf).toString('base64'), oci: ociToJson(seccomp.oci) } }),
   };
 }
 
@@ -110,7 +129,15 @@ function ociToJson(oci: OciSeccomp): unknown {
     ...oci,
     syscalls: oci.syscalls.map(({ args, ...rule }) => ({
       ...rule,
-      ...(args === undefined ? {} : { args: args.map((arg) => ({ ...arg, value: plain(arg.value), valueTwo: plain(arg.valueTwo ?? 0) })) }),
+      ...(args === undefined
+        ? {}
+        : {
+            args: args.map((arg) => ({
+              ...arg,
+              value: plain(arg.value),
+              valueTwo: plain(arg.valueTwo ?? 0),
+            })),
+          }),
     })),
   };
 }

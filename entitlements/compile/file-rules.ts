@@ -16,7 +16,11 @@ import type { Target } from './target.ts';
  * enforce them
  * @throws ENTITLEMENTS_UNENFORCEABLE unless the target allows the degraded form
  */
-export function enforcedFiles(profile: Profile, target: Target, degraded: string[]): readonly LandlockRule[] | undefined {
+export function enforcedFiles(
+  profile: Profile,
+  target: Target,
+  degraded: string[],
+): readonly LandlockRule[] | undefined {
   if (profile.files === undefined || target.kernel.apparmor) return undefined;
   if ((target.kernel.landlock ?? 0) < LANDLOCK_ABI) {
     const why = `this kernel has no AppArmor, and no Landlock of version ${LANDLOCK_ABI} or later (Linux 6.2)`;
@@ -35,8 +39,11 @@ export function enforcedFiles(profile: Profile, target: Target, degraded: string
     degraded,
     beyond.map((excess) => `Landlock supports only files and whole folders: ${sentence(excess)}`),
   );
-  if (!profile.noNewPrivileges) degraded.push('Landlock needs no_new_privs: set-user-id programs and file capabilities have no effect');
-  const changed = rules.filter(({ path, kind, access }) => kind === 'file' && access.includes('write') && !path.startsWith('/dev/'));
+  if (!profile.noNewPrivileges)
+    degraded.push('Landlock needs no_new_privs: set-user-id programs and file capabilities have no effect');
+  const changed = rules.filter(
+    ({ path, kind, access }) => kind === 'file' && access.includes('write') && !path.startsWith('/dev/'),
+  );
   if (changed.length > 0) {
     degraded.push(
       `Landlock allows changing single files, but not creating, removing or renaming them: ${changed.map(({ path }) => path).join(', ')}`,

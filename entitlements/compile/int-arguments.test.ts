@@ -62,14 +62,25 @@ describe('int arguments on the running kernel', { skip: missing() }, () => {
   function standard(runtime: Runtime): Settings {
     const profile = builtinProfile('default');
     assert.ok(profile);
-    return compile(profile, { architecture: 'x86_64', runtime, kernel: detectKernel(), heldCapabilities: boundingCapabilities() });
+    return compile(profile, {
+      architecture: 'x86_64',
+      runtime,
+      kernel: detectKernel(),
+      heldCapabilities: boundingCapabilities(),
+    });
   }
 
   /** Returns the same settings with moby's rules on socket, compiled by the runtime's libseccomp. */
   function asMoby(settings: Settings): Settings {
     assert.ok(settings.seccomp);
     const others = settings.seccomp.oci.syscalls.filter(({ names }) => !names.includes('socket'));
-    return { ...settings, seccomp: { bpf: new Uint8Array(), oci: { ...settings.seccomp.oci, syscalls: [...others, ...MOBY_SOCKET] } } };
+    return {
+      ...settings,
+      seccomp: {
+        bpf: new Uint8Array(),
+        oci: { ...settings.seccomp.oci, syscalls: [...others, ...MOBY_SOCKET] },
+      },
+    };
   }
 
   function probe(runtime: Runtime, settings: Settings, calls: readonly RawCall[]): bigint[] {
@@ -81,7 +92,10 @@ describe('int arguments on the running kernel', { skip: missing() }, () => {
 
   for (const runtime of ['crun', 'runc'] as const) {
     it(`${runtime}: AF_ALG and AF_VSOCK are refused with high bits too; under moby's rules they reach the kernel`, () => {
-      const calls = [AF_ALG, AF_VSOCK, AF_ALG + HIGH_BIT, AF_VSOCK + HIGH_BIT].map((family) => ({ nr: SOCKET, args: [family, 1n] }));
+      const calls = [AF_ALG, AF_VSOCK, AF_ALG + HIGH_BIT, AF_VSOCK + HIGH_BIT].map((family) => ({
+        nr: SOCKET,
+        args: [family, 1n],
+      }));
       assert.deepEqual(probe(runtime, standard(runtime), calls), [EPERM, EPERM, EPERM, EPERM]);
       const moby = probe(runtime, asMoby(standard(runtime)), calls);
       assert.deepEqual(moby.slice(0, 2), [EPERM, EPERM]);
@@ -90,7 +104,10 @@ describe('int arguments on the running kernel', { skip: missing() }, () => {
       const kernel = probe(runtime, unfiltered, calls);
       for (const at of [2, 3]) {
         assert.notEqual(moby[at], EPERM, 'the filter would have answered EPERM');
-        assert.equal((moby[at] ?? 0n) < 0n ? moby[at] : 'opened', (kernel[at] ?? 0n) < 0n ? kernel[at] : 'opened');
+        assert.equal(
+          (moby[at] ?? 0n) < 0n ? moby[at] : 'opened',
+          (kernel[at] ?? 0n) < 0n ? kernel[at] : 'opened',
+        );
       }
     });
 
@@ -103,7 +120,9 @@ describe('int arguments on the running kernel', { skip: missing() }, () => {
         for (const args of boundaryArguments(of)) {
           if (decide(of, args) !== 'errno 1') continue;
           const high = (bits: bigint): bigint[] =>
-            args.map((value, index) => (argumentWidth(name, index) === 32 ? (value & maxOf(32)) | (bits << 32n) : value));
+            args.map((value, index) =>
+              argumentWidth(name, index) === 32 ? (value & maxOf(32)) | (bits << 32n) : value,
+            );
           calls.push(...[0n, 1n, 0x80000000n, 0xffffffffn].map((bits) => ({ name, args: high(bits) })));
         }
       }
@@ -124,7 +143,9 @@ describe('int arguments on the running kernel', { skip: missing() }, () => {
     const forbidden = 0x7e57n;
     let made = 0;
     for (let index = 0; index < 6; index++) {
-      const names = [...NUMBERS.keys()].filter((name) => argumentWidth(name, index) === 32 && !['exit_group', 'exit'].includes(name));
+      const names = [...NUMBERS.keys()].filter(
+        (name) => argumentWidth(name, index) === 32 && !['exit_group', 'exit'].includes(name),
+      );
       const others = (low: bigint, high: bigint) => {
         const test = argumentTest(index, 32, { low, high });
         assert.ok(test !== undefined);

@@ -89,7 +89,8 @@ describe('entry points of kernel exploits, under the default profile', () => {
       assert.equal(found.yes, false);
       for (const name of ['default', 'baseline', 'restricted']) {
         const profile = builtinProfile(name);
-        if (profile !== undefined) assert.equal(answer(profile, parseQuestion(entry.question)).yes, false, name);
+        if (profile !== undefined)
+          assert.equal(answer(profile, parseQuestion(entry.question)).yes, false, name);
       }
     });
   }
@@ -103,7 +104,11 @@ describe('entry points of kernel exploits, under the default profile', () => {
       it(`the filter program refuses each, also with the system calls that ${runtime} itself needs (${architecture})`, () => {
         const policy = filtered(joinPolicies(defaultPolicy(DEFAULT_CAPABILITIES), basePolicy(runtime)));
         const bytes = generateBpf(policy, architecture);
-        assert.equal(programDifference({ policy, architecture }, bytes)?.sentence, undefined, 'proved: it answers each call as the policy');
+        assert.equal(
+          programDifference({ policy, architecture }, bytes)?.sentence,
+          undefined,
+          'proved: it answers each call as the policy',
+        );
         const program = decode(bytes);
         const passed = ENTRY_POINTS.flatMap((entry) => {
           const nr = syscallNumbers(architecture).get(entry.call);
@@ -131,7 +136,11 @@ describe('entry points of kernel exploits, under the default profile', () => {
     }
   });
 
-  const arches = { x86: ['x86_64', 0x40000003, 0], x32: ['x86_64', 0xc000003e, 0x40000000], arm: ['aarch64', 0x40000028, 0] } as const;
+  const arches = {
+    x86: ['x86_64', 0x40000003, 0],
+    x32: ['x86_64', 0xc000003e, 0x40000000],
+    arm: ['aarch64', 0x40000028, 0],
+  } as const;
   for (const name of ['x86', 'x32', 'arm'] as const satisfies readonly CompatArchitecture[]) {
     const [architecture, arch, offset] = arches[name];
     it(`${name}: programs are killed, and where a profile names the architecture they reach none`, () => {
@@ -151,14 +160,28 @@ describe('entry points of kernel exploits, under the default profile', () => {
       if (multiplexer === undefined) return;
       assert.ok(MULTIPLEXED['socketcall']?.includes('socket'));
       for (let what = 0n; what <= 20n; what += 1n)
-        assert.notEqual(emulate(named, { arch, nr: multiplexer, args: [what] }).value, ALLOW, `socketcall(${what})`);
+        assert.notEqual(
+          emulate(named, { arch, nr: multiplexer, args: [what] }).value,
+          ALLOW,
+          `socketcall(${what})`,
+        );
     });
   }
 
   it('what programs need beside them still works: routes, uevents and audit by netlink, packets, threads', () => {
     const program = decode(generateBpf(filtered(defaultPolicy(DEFAULT_CAPABILITIES)), 'x86_64'));
     const socket = syscallNumbers('x86_64').get('socket') ?? -1;
-    for (const args of [[1n], [2n, 1n], [10n, 2n], [16n, 3n, 0n], [16n, 3n, 4n], [16n, 3n, 9n], [16n, 3n, 12n], [16n, 2n, 15n], [17n, 3n]])
+    for (const args of [
+      [1n],
+      [2n, 1n],
+      [10n, 2n],
+      [16n, 3n, 0n],
+      [16n, 3n, 4n],
+      [16n, 3n, 9n],
+      [16n, 3n, 12n],
+      [16n, 2n, 15n],
+      [17n, 3n],
+    ])
       assert.equal(emulate(program, { arch: AUDIT_ARCH.x86_64, nr: socket, args }).value, ALLOW, args.join());
     const clone = syscallNumbers('x86_64').get('clone') ?? -1;
     assert.equal(emulate(program, { arch: AUDIT_ARCH.x86_64, nr: clone, args: [0x3d0f00n] }).value, ALLOW);
@@ -168,7 +191,10 @@ describe('entry points of kernel exploits, under the default profile', () => {
 function missing(): string | false {
   if (process.arch !== 'x64') return 'the probe program is x86_64 code';
   if (process.getuid?.() !== 0) return 'it takes root to start containers';
-  return spawnSync('crun', ['--help']).error === undefined && spawnSync('runc', ['--help']).error === undefined ? false : 'no crun or runc';
+  return spawnSync('crun', ['--help']).error === undefined &&
+    spawnSync('runc', ['--help']).error === undefined
+    ? false
+    : 'no crun or runc';
 }
 
 describe('entry points of kernel exploits, in a container on the running kernel', { skip: missing() }, () => {
@@ -182,7 +208,12 @@ describe('entry points of kernel exploits, in a container on the running kernel'
     it(`${runtime}: the filter refuses each`, () => {
       const settings = compile(
         { ...defaultProfile(), ambient: [] },
-        { architecture: 'x86_64', runtime, kernel: detectKernel(), heldCapabilities: [...DEFAULT_CAPABILITIES] },
+        {
+          architecture: 'x86_64',
+          runtime,
+          kernel: detectKernel(),
+          heldCapabilities: [...DEFAULT_CAPABILITIES],
+        },
       );
       const calls = ENTRY_POINTS.flatMap((entry) =>
         spellings(entry).map((args) => ({ nr: syscallNumbers('x86_64').get(entry.call) ?? -1, args })),
@@ -190,7 +221,9 @@ describe('entry points of kernel exploits, in a container on the running kernel'
       writeFileSync(join(bundle.root, 'bin/probe'), probeProgram(calls), { mode: 0o755 });
       const { status, stdout, stderr } = bundle.run(runtime, settings, ['/bin/probe']);
       assert.equal(status, 0, stderr);
-      const expected = ENTRY_POINTS.flatMap((entry) => spellings(entry).map(() => (entry.call === 'clone3' ? -38n : -1n)));
+      const expected = ENTRY_POINTS.flatMap((entry) =>
+        spellings(entry).map(() => (entry.call === 'clone3' ? -38n : -1n)),
+      );
       assert.deepEqual(probeResults(stdout), expected);
     });
 });

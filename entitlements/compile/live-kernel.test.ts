@@ -35,7 +35,9 @@ function missing(): string | false {
 
 /** Returns this process's bounding set. */
 function heldCapabilities(): string[] {
-  const bits = BigInt(`0x${/^CapBnd:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
+  const bits = BigInt(
+    `0x${/^CapBnd:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`,
+  );
   return CAPABILITIES.filter((_, number) => ((bits >> BigInt(number)) & 1n) === 1n);
 }
 
@@ -47,7 +49,12 @@ describe('on the running kernel', { skip: missing() }, () => {
   after(() => bundle.remove());
 
   function settingsOf(profile: Profile, runtime: Runtime): Settings {
-    return compile(profile, { architecture: 'x86_64', runtime, kernel: detectKernel(), heldCapabilities: heldCapabilities() });
+    return compile(profile, {
+      architecture: 'x86_64',
+      runtime,
+      kernel: detectKernel(),
+      heldCapabilities: heldCapabilities(),
+    });
   }
 
   function builtin(name: string): Profile {
@@ -58,7 +65,12 @@ describe('on the running kernel', { skip: missing() }, () => {
 
   function probe(runtime: Runtime, profile: Profile, calls: readonly RawCall[], user = 0): bigint[] {
     writeFileSync(join(bundle.root, 'bin/probe'), probeProgram(calls), { mode: 0o755 });
-    const { status, stdout, stderr } = bundle.run(runtime, settingsOf(profile, runtime), ['/bin/probe'], user);
+    const { status, stdout, stderr } = bundle.run(
+      runtime,
+      settingsOf(profile, runtime),
+      ['/bin/probe'],
+      user,
+    );
     assert.equal(status, 0, stderr);
     return probeResults(stdout);
   }
@@ -106,7 +118,10 @@ describe('on the running kernel', { skip: missing() }, () => {
       const base = builtin('default');
       assert.ok(base.syscalls.filtered);
       // This uses writev, because write is part of what the runtimes need.
-      const rules = new Map([...base.syscalls.rules, ['writev', decision('errno 1', [{ outcome: 'allow', when: [test] }])] as const]);
+      const rules = new Map([
+        ...base.syscalls.rules,
+        ['writev', decision('errno 1', [{ outcome: 'allow', when: [test] }])] as const,
+      ]);
       const profile = { ...base, syscalls: filteredPolicy('errno 1', rules) };
       const results = probe(
         runtime,
@@ -117,7 +132,11 @@ describe('on the running kernel', { skip: missing() }, () => {
     });
 
     it(`${runtime}: what the settings say stands in the container`, () => {
-      const limits = { NOFILE: { soft: 77n, hard: 99n }, CORE: { soft: 0n, hard: 0n }, NPROC: { soft: 1n << 40n, hard: 1n << 62n } };
+      const limits = {
+        NOFILE: { soft: 77n, hard: 99n },
+        CORE: { soft: 0n, hard: 0n },
+        NPROC: { soft: 1n << 40n, hard: 1n << 62n },
+      };
       const profile: Profile = {
         ...builtin('default'),
         capabilities: ['CHOWN', 'NET_BIND_SERVICE'],
@@ -135,7 +154,13 @@ describe('on the running kernel', { skip: missing() }, () => {
       const said = stdout.toString() + stderr;
       const bit = (number: number): string => (1n << BigInt(number)).toString(16).padStart(16, '0');
       // NET_BIND_SERVICE (10) is inheritable because it is ambient, and nothing else is (CVE-2022-24769).
-      for (const [set, value] of Object.entries({ Inh: bit(10), Prm: bit(10), Eff: bit(10), Bnd: '0000000000000401', Amb: bit(10) }))
+      for (const [set, value] of Object.entries({
+        Inh: bit(10),
+        Prm: bit(10),
+        Eff: bit(10),
+        Bnd: '0000000000000401',
+        Amb: bit(10),
+      }))
         assert.match(said, new RegExp(`^Cap${set}:\\s+${value}$`, 'm'), `Cap${set} in ${said}`);
       assert.match(said, /^NoNewPrivs:\s+1$/m);
       assert.match(said, /^Seccomp:\s+2$/m);
@@ -150,7 +175,11 @@ describe('on the running kernel', { skip: missing() }, () => {
     });
 
     it(`${runtime}: the inheritable set is empty without ambient capabilities`, () => {
-      const { stdout } = bundle.run(runtime, settingsOf(builtin('default'), runtime), ['grep', 'CapInh', '/proc/self/status']);
+      const { stdout } = bundle.run(runtime, settingsOf(builtin('default'), runtime), [
+        'grep',
+        'CapInh',
+        '/proc/self/status',
+      ]);
       assert.match(stdout.toString(), /^CapInh:\s+0000000000000000$/m);
     });
 
@@ -172,33 +201,42 @@ describe('on the running kernel', { skip: missing() }, () => {
       const web = (await loadProfiles({ paths: [WEB] })).resolve('web');
       assert.ok(web);
       const shell = (profile: Profile, script: string): string => {
-        const { stdout, stderr } = bundle.run(runtime, settingsOf(profile, runtime), ['sh', '-c', `${script} 2>&1`]);
+        const { stdout, stderr } = bundle.run(runtime, settingsOf(profile, runtime), [
+          'sh',
+          '-c',
+          `${script} 2>&1`,
+        ]);
         return stdout.toString() + stderr;
       };
       const script =
         'linux32 true; echo linux32 $?; unshare -U true; echo unshare $?; echo x > /tmp/x; chown 1 /tmp/x; echo chown $?; grep CapEff /proc/self/status; cat /tmp/x';
       const confined = shell(web, script);
       assert.match(confined, /Operation not permitted/);
-      for (const line of [/linux32 1/, /unshare 1/, /chown 1/, /CapEff:\s+0000000000000000/, /^x$/m]) assert.match(confined, line);
+      for (const line of [/linux32 1/, /unshare 1/, /chown 1/, /CapEff:\s+0000000000000000/, /^x$/m])
+        assert.match(confined, line);
       const free = shell(builtin('privileged'), script);
       for (const line of [/linux32 0/, /unshare 0/, /chown 0/]) assert.match(free, line);
     });
   }
 
-  it('the runc of test/peers starts on its base set too', { skip: existsSync(PEER_RUNC) ? false : 'test/peers/get runc' }, () => {
-    const other = temporaryBundle({ runc: PEER_RUNC });
-    try {
-      writeFileSync(join(other.root, 'bin/probe'), probeProgram([{ nr: 102 }]), { mode: 0o755 });
-      for (const noNewPrivileges of [false, true]) {
-        const profile = { ...builtin('default'), noNewPrivileges, syscalls: filteredPolicy('errno 1', []) };
-        const { status, stdout, stderr } = other.run('runc', settingsOf(profile, 'runc'), ['/bin/probe']);
-        assert.equal(status, 0, stderr);
-        assert.deepEqual(probeResults(stdout), [EPERM]);
+  it(
+    'the runc of test/peers starts on its base set too',
+    { skip: existsSync(PEER_RUNC) ? false : 'test/peers/get runc' },
+    () => {
+      const other = temporaryBundle({ runc: PEER_RUNC });
+      try {
+        writeFileSync(join(other.root, 'bin/probe'), probeProgram([{ nr: 102 }]), { mode: 0o755 });
+        for (const noNewPrivileges of [false, true]) {
+          const profile = { ...builtin('default'), noNewPrivileges, syscalls: filteredPolicy('errno 1', []) };
+          const { status, stdout, stderr } = other.run('runc', settingsOf(profile, 'runc'), ['/bin/probe']);
+          assert.equal(status, 0, stderr);
+          assert.deepEqual(probeResults(stdout), [EPERM]);
+        }
+      } finally {
+        other.remove();
       }
-    } finally {
-      other.remove();
-    }
-  });
+    },
+  );
 
   it('crun: programs of x86 are killed, and run where the profile names them, with sockets compared as ever', () => {
     const calls = [

@@ -18,7 +18,11 @@ import { probeProgram, probeResults } from './fixtures/probe-program.ts';
 import { detectKernel } from './kernel.ts';
 import { enforcedSyscalls } from './mount-rules.ts';
 
-const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: true, expanded: {} } };
+const target: Target = {
+  architecture: 'x86_64',
+  runtime: 'crun',
+  kernel: { seccomp: true, apparmor: true, expanded: {} },
+};
 const withoutAppArmor: Target = { ...target, kernel: { ...target.kernel, apparmor: false } };
 
 function profileOf(lines: string): Profile {
@@ -30,7 +34,8 @@ function profileOf(lines: string): Profile {
   return found.profile;
 }
 
-const some = 'entitlements: [kernel.mounts]\nmounts: [{ target: /mnt/a, fstype: tmpfs }, { target: "/mnt/ro/**", readonly: true }]';
+const some =
+  'entitlements: [kernel.mounts]\nmounts: [{ target: /mnt/a, fstype: tmpfs }, { target: "/mnt/ro/**", readonly: true }]';
 const none = 'entitlements: [kernel.mounts]\nmounts: []';
 
 function answers(profile: Profile, where: Target): string[] {
@@ -48,7 +53,10 @@ describe('rules on mounts', () => {
     assert.match(degraded.join('\n'), /apply to mount\(2\); fsconfig, .* answer ENOSYS/);
     const text = apparmor?.text ?? '';
     assert.match(text, /^ {2}mount fstype=\(tmpfs\) -> "\/mnt\/a\{,\/\}",$/m);
-    assert.match(text, /^ {2}mount options=\(ro\) options in \(nosuid,.*,silent\) -> "\/mnt\/ro\/\{,\*\*\}\{,\/\}",$/m);
+    assert.match(
+      text,
+      /^ {2}mount options=\(ro\) options in \(nosuid,.*,silent\) -> "\/mnt\/ro\/\{,\*\*\}\{,\/\}",$/m,
+    );
     assert.match(text, /^ {2}umount "\/mnt\/a\{,\/\}",$/m);
     assert.match(text, /^ {2}deny pivot_root,$/m);
     assert.doesNotMatch(text, /^ {2}(mount|umount|pivot_root),$/m);
@@ -56,7 +64,10 @@ describe('rules on mounts', () => {
 
   it('are refused without AppArmor; where the policy allows less than the profile says, nothing can be mounted', () => {
     const profile = profileOf(some);
-    assert.throws(() => compile(profile, withoutAppArmor), { code: 'ENTITLEMENTS_UNENFORCEABLE', message: /no AppArmor.*onDegraded/s });
+    assert.throws(() => compile(profile, withoutAppArmor), {
+      code: 'ENTITLEMENTS_UNENFORCEABLE',
+      message: /no AppArmor.*onDegraded/s,
+    });
     const lax = { ...withoutAppArmor, allowDegraded: true };
     assert.match(compile(profile, lax).degraded.join('\n'), /nothing can be mounted/);
     assert.deepEqual(answers(profile, lax), ['errno 1', 'errno 1', 'allow', 'errno 38', 'errno 38', 'allow']);
@@ -64,7 +75,14 @@ describe('rules on mounts', () => {
 
   it('that allow none hold by the filter alone', () => {
     for (const where of [target, withoutAppArmor])
-      assert.deepEqual(answers(profileOf(none), where), ['errno 1', 'errno 1', 'allow', 'errno 38', 'errno 38', 'allow']);
+      assert.deepEqual(answers(profileOf(none), where), [
+        'errno 1',
+        'errno 1',
+        'allow',
+        'errno 38',
+        'errno 38',
+        'allow',
+      ]);
     assert.match(compile(profileOf(none), target).apparmor?.text ?? '', /^ {2}deny mount,$/m);
   });
 
@@ -76,7 +94,9 @@ describe('rules on mounts', () => {
 
   it('are refused of a profile without a filter, which AppArmor alone cannot hold', () => {
     for (const mounts of [[], [{ fstype: '*', target: '/mnt/a', readonly: false }]])
-      assert.throws(() => compile({ ...topProfile(), mounts }, target), { code: 'ENTITLEMENTS_UNENFORCEABLE' });
+      assert.throws(() => compile({ ...topProfile(), mounts }, target), {
+        code: 'ENTITLEMENTS_UNENFORCEABLE',
+      });
   });
 
   it('loosen no answer of the profile’s own, and are what the filter is proved against', () => {
@@ -86,7 +106,10 @@ describe('rules on mounts', () => {
       const policy = enforcedSyscalls(profile, target);
       const { seccomp } = compile(profile, target);
       assert.ok(policy.filtered && seccomp !== undefined);
-      assert.equal(programDifference({ policy, architecture: 'x86_64', base: basePolicy('crun') }, seccomp.bpf), undefined);
+      assert.equal(
+        programDifference({ policy, architecture: 'x86_64', base: basePolicy('crun') }, seccomp.bpf),
+        undefined,
+      );
     }
   });
 });
@@ -113,7 +136,11 @@ describe('rules on mounts, on the running kernel', { skip: missing() }, () => {
           { nr: 428, args: [-100n] },
         ];
         writeFileSync(join(bundle.root, 'bin/probe'), probeProgram(calls), { mode: 0o755 });
-        const settings = compile(profileOf(none), { architecture: 'x86_64', runtime, kernel: detectKernel() });
+        const settings = compile(profileOf(none), {
+          architecture: 'x86_64',
+          runtime,
+          kernel: detectKernel(),
+        });
         const { status, stdout, stderr } = bundle.run(runtime, settings, ['/bin/probe']);
         assert.equal(status, 0, stderr);
         assert.deepEqual(probeResults(stdout), [-1n, -1n, -38n, -38n, -38n, -38n]);

@@ -14,7 +14,16 @@ const REFUSED = 'errno 1';
  * The mount calls of Linux 5.2 and later. AppArmor checks none of them before Linux 6.7, and never checks
  * those that change a mount through a descriptor: fsconfig(2), mount_setattr(2).
  */
-const BY_DESCRIPTOR = ['fsconfig', 'fsmount', 'fsopen', 'fspick', 'mount_setattr', 'move_mount', 'open_tree', 'open_tree_attr'];
+const BY_DESCRIPTOR = [
+  'fsconfig',
+  'fsmount',
+  'fsopen',
+  'fspick',
+  'mount_setattr',
+  'move_mount',
+  'open_tree',
+  'open_tree_attr',
+];
 
 /** mount(2), and pivot_root(2), which moves two mounts. */
 const BY_PATH = ['mount', 'pivot_root'];
@@ -46,13 +55,16 @@ export function checkMountRules({ syscalls, mounts }: Profile, target: Target, d
   if (mounts === undefined || !mayMount(syscalls)) return;
   // Without a filter the rules have no effect: calls that AppArmor does not check would pass.
   if (!syscalls.filtered)
-    throw unenforceable('the profile filters no system call, and AppArmor does not check fsmount(2) and similar calls');
+    throw unenforceable(
+      'the profile filters no system call, and AppArmor does not check fsmount(2) and similar calls',
+    );
   if (mounts.length === 0) return;
   if (target.kernel.apparmor) {
     degraded.push(`rules on mounts apply to mount(2); ${BY_DESCRIPTOR.join(', ')} answer ENOSYS`);
     return;
   }
-  const why = 'this kernel has no AppArmor, and a filter of system calls does not see paths and file system types';
+  const why =
+    'this kernel has no AppArmor, and a filter of system calls does not see paths and file system types';
   if (target.allowDegraded !== true) throw unenforceable(why);
   degraded.push(`${why}: nothing can be mounted`);
 }

@@ -29,7 +29,9 @@ function made(profile: Profile, target: Target): string {
   try {
     return JSON.stringify(settingsToJson(compile(profile, target)));
   } catch (error) {
-    const { code } = errorToJson(asPortcullisError(error, { code: 'NO_CODE', kind: 'internal', attempted: 'compile', on: '', fix: '' }));
+    const { code } = errorToJson(
+      asPortcullisError(error, { code: 'NO_CODE', kind: 'internal', attempted: 'compile', on: '', fix: '' }),
+    );
     assert.ok(REFUSALS.includes(code), String(error));
     return code;
   }
@@ -60,7 +62,17 @@ describe('random profiles', () => {
       const { egress: _egress, ingress: _ingress, mounts: _mounts, files, ...rest } = profile;
       // Plans for Landlock take most of the time, so only a few profiles have them.
       const ruled = files !== undefined && at % 25 === 0 ? { files } : {};
-      return { profile: { ...rest, ...ruled, resources: {}, ownNamespaces: [], readonlyVolumes: false, nonRoot: false }, target };
+      return {
+        profile: {
+          ...rest,
+          ...ruled,
+          resources: {},
+          ownNamespaces: [],
+          readonlyVolumes: false,
+          nonRoot: false,
+        },
+        target,
+      };
     });
     const first = inputs.map(({ profile, target }) => made(profile, target));
     const second = inputs.map(({ profile, target }) => made({ ...profile }, { ...target }));

@@ -12,7 +12,9 @@ export function runtimeBounds(profile: Profile): Pick<Settings, 'bounds' | 'peer
   return {
     ...(bounded && {
       bounds: {
-        resources: Object.fromEntries(Object.entries(resources).map(([name, value]) => [name, number(value)])),
+        resources: Object.fromEntries(
+          Object.entries(resources).map(([name, value]) => [name, number(value)]),
+        ),
         ownNamespaces,
         readonlyVolumes,
         nonRoot,

@@ -51,12 +51,15 @@ export function explainAttacks({ profile }: Operand, ids: readonly string[]): Ju
   const wanted = ids.map((id) => id.toLowerCase());
   const missing = ids.filter((id) => !ATTACKS.some((attack) => attack.id.toLowerCase() === id.toLowerCase()));
   if (missing.length > 0) throw unknown(missing);
-  return ATTACKS.filter(({ id }) => wanted.length === 0 || wanted.includes(id.toLowerCase())).map((attack) => judge(profile, attack));
+  return ATTACKS.filter(({ id }) => wanted.length === 0 || wanted.includes(id.toLowerCase())).map((attack) =>
+    judge(profile, attack),
+  );
 }
 
 function judge(profile: Profile, { id, name, what, needs, beyond, remark, sources }: Attack): Judgement {
   const rest = { ...(remark === undefined ? {} : { remark }), sources };
-  if (beyond !== undefined) return { id, name, what, verdict: 'beyond profiles', reasons: [beyond], answers: [], ...rest };
+  if (beyond !== undefined)
+    return { id, name, what, verdict: 'beyond profiles', reasons: [beyond], answers: [], ...rest };
   const asked = needs.map((questions) => questions.map((text) => answer(profile, parseQuestion(text))));
   const answers = asked.flat();
   const unmet = asked.filter((alternatives) => alternatives.every(({ yes }) => !yes));
@@ -64,12 +67,21 @@ function judge(profile: Profile, { id, name, what, needs, beyond, remark, source
     unmet.length > 0
       ? unmet.flatMap((alternatives) => alternatives.flatMap((one) => one.reasons))
       : asked.flatMap((alternatives) => alternatives.find(({ yes }) => yes)?.reasons ?? []);
-  return { id, name, what, verdict: unmet.length > 0 ? 'out of reach' : 'within reach', reasons: [...new Set(reasons)], answers, ...rest };
+  return {
+    id,
+    name,
+    what,
+    verdict: unmet.length > 0 ? 'out of reach' : 'within reach',
+    reasons: [...new Set(reasons)],
+    answers,
+    ...rest,
+  };
 }
 
 /** Describes judgements as text, one paragraph each. */
 export function describeJudgements(judgements: readonly Judgement[], profile: string): string {
-  const count = (verdict: Judgement['verdict']): number => judgements.filter((one) => one.verdict === verdict).length;
+  const count = (verdict: Judgement['verdict']): number =>
+    judgements.filter((one) => one.verdict === verdict).length;
   const each = judgements.map(
     ({ id, name, verdict, what, reasons, remark }) =>
       `${id} (${name}): ${verdict}\n  ${what}\n${reasons.map((reason) => `  ${reason}\n`).join('')}${remark === undefined ? '' : `  ${remark}\n`}`,

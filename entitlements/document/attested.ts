@@ -13,11 +13,16 @@ import type { Profile } from '../profile/model.ts';
 export function readAttestedProfile(document: unknown, origin: string): Profile {
   // The document is written as text, so that a problem has a position in a text that can be shown to the
   // reader.
-  const { profiles, incomplete, problems } = checkProfiles([{ file: origin, text: JSON.stringify(document ?? null, null, 2) }]);
+  const { profiles, incomplete, problems } = checkProfiles([
+    { file: origin, text: JSON.stringify(document ?? null, null, 2) },
+  ]);
   const [found] = profiles;
   if (found !== undefined && profiles.length === 1 && problems.length === 0) return found.profile;
   const missing = [...incomplete].map(([name, names]) => `${name} needs a value for ${names.join(', ')}`);
-  const reasons = problems.length > 0 ? formatProblems(problems) : (missing[0] ?? 'it is no document of kind EntitlementProfile');
+  const reasons =
+    problems.length > 0
+      ? formatProblems(problems)
+      : (missing[0] ?? 'it is no document of kind EntitlementProfile');
   throw entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
     kind: 'denied',
     attempted: 'read entitlements that the publisher signed',

@@ -83,12 +83,16 @@ export function checkProfiles(files: readonly SourceFile[]): Checked {
   };
 }
 
-/** Other parts of a profile refer to what these fields define: with a part of them, sound references look wrong. */
+/**
+ * Other parts of a profile refer to what these fields define: with a part of them, sound references look
+ * wrong.
+ */
 const referredTo = ['parameters', 'extends', 'entitlements'];
 
 function nameIn(value: unknown): string | undefined {
   const { metadata } = value as { readonly metadata?: unknown };
-  const name: unknown = typeof metadata === 'object' && metadata !== null && 'name' in metadata ? metadata.name : undefined;
+  const name: unknown =
+    typeof metadata === 'object' && metadata !== null && 'name' in metadata ? metadata.name : undefined;
   return typeof name === 'string' ? name : undefined;
 }
 

@@ -14,13 +14,20 @@ export function cycles(byName: ReadonlyMap<string, Document>, problems: Problem[
     const document = byName.get(name);
     return document === undefined
       ? []
-      : (valueOf(document).extends ?? []).map((parent) => (typeof parent === 'string' ? parent : parent.profile));
+      : (valueOf(document).extends ?? []).map((parent) =>
+          typeof parent === 'string' ? parent : parent.profile,
+        );
   };
   const looped = new Set<string>();
   const depths = new Map<string, number>();
   const tooDeep = (name: string): void => {
     const position = byName.get(name)?.positionOf(['extends'], 'key') as Position;
-    problems.push({ position, path: 'extends', message: `its parents are more than ${MAX_DEPTH} deep`, fix: 'extend fewer profiles' });
+    problems.push({
+      position,
+      path: 'extends',
+      message: `its parents are more than ${MAX_DEPTH} deep`,
+      fix: 'extend fewer profiles',
+    });
   };
   const walk = (start: string): void => {
     // This uses an explicit stack, because a chain of a thousand parents would overflow the call stack.

@@ -33,7 +33,11 @@ const peers = (description: string) =>
       properties: {
         cidr: { type: 'string', maxLength: 64 },
         protocol: { enum: ['icmp', 'sctp', 'tcp', 'udp'] },
-        ports: { type: 'string', pattern: '^[0-9]{1,5}-[0-9]{1,5}$', description: 'write two ports with a dash' },
+        ports: {
+          type: 'string',
+          pattern: '^[0-9]{1,5}-[0-9]{1,5}$',
+          description: 'write two ports with a dash',
+        },
       },
     },
     description,
@@ -52,8 +56,29 @@ export const exactProfileSchema = {
   type: 'object',
   additionalProperties: false,
   required: [
-    ...['apiVersion', 'kind', 'metadata', 'capabilities', 'ambient', 'syscalls', 'noNewPrivileges', 'paths', 'devices', 'hostDevices'],
-    ...['hostPaths', 'hostNamespaces', 'ownNamespaces', 'readonlyVolumes', 'nonRoot', 'network', 'limits', 'resources', 'sysctls'],
+    ...[
+      'apiVersion',
+      'kind',
+      'metadata',
+      'capabilities',
+      'ambient',
+      'syscalls',
+      'noNewPrivileges',
+      'paths',
+      'devices',
+      'hostDevices',
+    ],
+    ...[
+      'hostPaths',
+      'hostNamespaces',
+      'ownNamespaces',
+      'readonlyVolumes',
+      'nonRoot',
+      'network',
+      'limits',
+      'resources',
+      'sysctls',
+    ],
     ...['writableSys', 'readonlyRootfs', 'apparmor'],
   ],
   properties: {
@@ -139,7 +164,8 @@ export const exactProfileSchema = {
         required: ['allow', 'deny'],
         properties: { allow: fileRules, deny: fileRules },
       },
-      description: 'Rules on files. An access is granted if one member of the list grants it. If omitted, files are not restricted.',
+      description:
+        'Rules on files. An access is granted if one member of the list grants it. If omitted, files are not restricted.',
     },
     mounts: {
       type: 'array',
@@ -161,7 +187,12 @@ export const exactProfileSchema = {
       properties: Object.fromEntries(
         LIMIT_NAMES.map((name) => [
           name,
-          { type: 'object', additionalProperties: false, required: ['soft', 'hard'], properties: { soft: amount, hard: amount } },
+          {
+            type: 'object',
+            additionalProperties: false,
+            required: ['soft', 'hard'],
+            properties: { soft: amount, hard: amount },
+          },
         ]),
       ),
     },

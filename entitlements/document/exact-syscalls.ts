@@ -27,7 +27,11 @@ export function writeSyscalls(policy: SyscallPolicy): WrittenSyscalls {
   const conditional: Record<string, string[]> = {};
   for (const [name, of] of policy.rules) {
     if (isConstant(of)) (answers[of.otherwise] ??= []).push(name);
-    else conditional[name] = [...of.pieces.map(({ outcome, when }) => `${outcome} if ${when.map(testText).join(' and ')}`), of.otherwise];
+    else
+      conditional[name] = [
+        ...of.pieces.map(({ outcome, when }) => `${outcome} if ${when.map(testText).join(' and ')}`),
+        of.otherwise,
+      ];
   }
   return {
     otherwise: policy.fallback,
@@ -42,7 +46,9 @@ function testText(test: ArgumentTest): string {
   if (test.low === test.high) return `${name} = ${number(test.low)}`;
   return [
     ...(test.mask === 0n ? [] : [`${name} & 0x${test.mask.toString(16)} = 0x${test.value.toString(16)}`]),
-    ...(test.mask !== 0n && boundsFollowFromMask(test) ? [] : [`${name} in ${number(test.low)}..${number(test.high)}`]),
+    ...(test.mask !== 0n && boundsFollowFromMask(test)
+      ? []
+      : [`${name} in ${number(test.low)}..${number(test.high)}`]),
   ].join(' and ');
 }
 
@@ -60,7 +66,8 @@ export function readSyscalls(written: WrittenSyscalls, wrong: Wrong): SyscallPol
   if (fallback === undefined) wrong(['otherwise'], ...badOutcome(written.otherwise));
   const rules = new Map<string, Decision>();
   const add = (name: string, of: Decision, path: readonly (number | string)[]): void => {
-    if (!/^[a-z_][a-z0-9_]{0,63}$/.test(name)) wrong(path, `\`${name.slice(0, 80)}\` is no name of a system call`, 'see syscalls(2)');
+    if (!/^[a-z_][a-z0-9_]{0,63}$/.test(name))
+      wrong(path, `\`${name.slice(0, 80)}\` is no name of a system call`, 'see syscalls(2)');
     else if (rules.has(name)) wrong(path, `\`${name}\` has an answer already`, 'keep one of the two');
     else rules.set(name, of);
   };
@@ -80,7 +87,11 @@ function readConditional(name: string, lines: readonly string[], wrong: Wrong): 
   const pieces: { readonly outcome: Outcome; readonly when: Clause }[] = [];
   const otherwise = outcomeOf(lines.at(-1) ?? '');
   if (otherwise === undefined) {
-    wrong(['conditional', name], 'the last line is not the answer to the rest', 'end with an answer alone, such as errno 1');
+    wrong(
+      ['conditional', name],
+      'the last line is not the answer to the rest',
+      'end with an answer alone, such as errno 1',
+    );
     return undefined;
   }
   lines.slice(0, -1).forEach((line, at) => {
@@ -90,7 +101,11 @@ function readConditional(name: string, lines: readonly string[], wrong: Wrong): 
     const whole = tests.filter((test) => test !== undefined);
     const when = whole.length < tests.length ? undefined : joined(whole);
     if (outcome === undefined || when === undefined) {
-      wrong(['conditional', name, at], `\`${line.slice(0, 120)}\` is no rule`, 'write it as: allow if arg0 in 0..37 and arg1 & 0xf = 0x1');
+      wrong(
+        ['conditional', name, at],
+        `\`${line.slice(0, 120)}\` is no rule`,
+        'write it as: allow if arg0 in 0..37 and arg1 & 0xf = 0x1',
+      );
     } else if (rank(outcome) <= rank(otherwise)) {
       wrong(
         ['conditional', name, at],
@@ -124,22 +139,29 @@ function joined(tests: readonly ArgumentTest[]): Clause | undefined {
 
 function readTest(name: string, text: string): ArgumentTest | undefined {
   const digits = '(0x[0-9a-f]{1,16}|[0-9]{1,20})';
-  const found = new RegExp(`^arg([0-5]) (?:= ${digits}|in ${digits}\\.\\.${digits}|& ${digits} = ${digits})$`).exec(text);
+  const found = new RegExp(
+    `^arg([0-5]) (?:= ${digits}|in ${digits}\\.\\.${digits}|& ${digits} = ${digits})$`,
+  ).exec(text);
   if (found === null) return undefined;
   const [, index = '', equal, low, high, mask, value] = found;
   const at = Number(index);
   const width = argumentWidth(name, at);
   if (equal !== undefined) return argumentTest(at, width, { low: BigInt(equal), high: BigInt(equal) });
-  if (low !== undefined && high !== undefined) return argumentTest(at, width, { low: BigInt(low), high: BigInt(high) });
+  if (low !== undefined && high !== undefined)
+    return argumentTest(at, width, { low: BigInt(low), high: BigInt(high) });
   return argumentTest(at, width, { mask: BigInt(mask ?? 0), value: BigInt(value ?? 0) });
 }
 
 function outcomeOf(text: string): Outcome | undefined {
   const number = /^errno ([0-9]{1,4})$/.exec(text)?.[1];
-  if (number !== undefined) return errnoOf(errno(Number(number))) === Number(number) ? errno(Number(number)) : undefined;
+  if (number !== undefined)
+    return errnoOf(errno(Number(number))) === Number(number) ? errno(Number(number)) : undefined;
   return (['allow', 'log', 'trap', 'kill-thread', 'kill-process'] as const).find((known) => known === text);
 }
 
 function badOutcome(text: string): [string, string] {
-  return [`\`${text.slice(0, 40)}\` is no answer`, 'use allow, log, errno 1 … errno 4095, trap, kill-thread or kill-process'];
+  return [
+    `\`${text.slice(0, 40)}\` is no answer`,
+    'use allow, log, errno 1 … errno 4095, trap, kill-thread or kill-process',
+  ];
 }

@@ -23,7 +23,10 @@ interface WrittenRule extends Omit<NetworkRule, 'ports'> {
 type Amount = number | string;
 
 /** A valid `kind: ExactProfile` document, according to its schema. */
-type ExactDocument = Omit<Profile, 'devices' | 'egress' | 'hostPorts' | 'ingress' | 'limits' | 'resources' | 'syscalls'> & {
+type ExactDocument = Omit<
+  Profile,
+  'devices' | 'egress' | 'hostPorts' | 'ingress' | 'limits' | 'resources' | 'syscalls'
+> & {
   /** Absent in documents of earlier versions, which means none. */
   readonly hostPorts?: boolean;
   readonly metadata: { readonly name: string };
@@ -49,7 +52,9 @@ export function exactProfile(name: string, profile: Profile, description?: strin
     devices: devices.map(formatDevice),
     ...(egress === undefined ? {} : { egress: egress.map(writeRule) }),
     ...(ingress === undefined ? {} : { ingress: ingress.map(writeRule) }),
-    limits: Object.fromEntries(Object.entries(limits).map(([key, { soft, hard }]) => [key, { soft: plain(soft), hard: plain(hard) }])),
+    limits: Object.fromEntries(
+      Object.entries(limits).map(([key, { soft, hard }]) => [key, { soft: plain(soft), hard: plain(hard) }]),
+    ),
     resources: Object.fromEntries(Object.entries(resources).map(([key, bound]) => [key, plain(bound)])),
     syscalls: writeSyscalls(syscalls),
   };
@@ -76,10 +81,15 @@ function plain(value: bigint): Amount {
 export function readExactProfiles(
   documents: readonly Document[],
   others: readonly Document[],
-): { readonly profiles: { readonly name: string; readonly profile: Profile }[]; readonly problems: Problem[] } {
+): {
+  readonly profiles: { readonly name: string; readonly profile: Profile }[];
+  readonly problems: Problem[];
+} {
   const problems: Problem[] = [];
   const profiles: { name: string; profile: Profile }[] = [];
-  const taken = new Map(others.map((document) => [nameOf(document), document.positionOf(['metadata', 'name'])]));
+  const taken = new Map(
+    others.map((document) => [nameOf(document), document.positionOf(['metadata', 'name'])]),
+  );
   for (const document of documents) {
     const shape = validate(document, exactProfileSchema);
     append(problems, shape);
@@ -88,10 +98,15 @@ export function readExactProfiles(
     append(problems, deeper);
     const position = document.positionOf(['metadata', 'name']);
     const earlier = taken.get(name);
-    const report = (message: string, fix: string): number => problems.push({ position, path: 'metadata.name', message, fix });
-    if (builtinProfile(name) !== undefined) report(`\`${name}\` is a built-in profile`, 'choose another name');
+    const report = (message: string, fix: string): number =>
+      problems.push({ position, path: 'metadata.name', message, fix });
+    if (builtinProfile(name) !== undefined)
+      report(`\`${name}\` is a built-in profile`, 'choose another name');
     else if (earlier !== undefined)
-      report(`the profile \`${name}\` stands at ${earlier.file}:${earlier.line} already`, 'rename one of the two');
+      report(
+        `the profile \`${name}\` stands at ${earlier.file}:${earlier.line} already`,
+        'rename one of the two',
+      );
     taken.set(name, position);
     if (profile !== undefined) profiles.push({ name, profile });
   }
@@ -117,7 +132,8 @@ function readExactProfile(document: Document): {
   const capabilities = readCapabilities(value.capabilities, 'capabilities', wrong);
   const ambient = readCapabilities(value.ambient, 'ambient', wrong);
   ambient.forEach((name) => {
-    if (!capabilities.includes(name)) wrong(['ambient'], `${name} is not under capabilities`, 'add it there, or take it out');
+    if (!capabilities.includes(name))
+      wrong(['ambient'], `${name} is not under capabilities`, 'add it there, or take it out');
   });
   (['masked', 'readonly'] as const).forEach((list) => {
     value.paths[list].forEach((path, at) => {
@@ -172,7 +188,9 @@ function readExactProfile(document: Document): {
       readonlyRootfs: value.readonlyRootfs,
       apparmor: value.apparmor,
     };
-    return problems.length > 0 ? { name: metadata.name, problems } : { name: metadata.name, profile, problems };
+    return problems.length > 0
+      ? { name: metadata.name, problems }
+      : { name: metadata.name, profile, problems };
   } catch (error) {
     if (!isPortcullisError(error)) throw error;
     wrong(['syscalls'], error.failure.why, error.failure.fix);
@@ -187,7 +205,11 @@ function readCapabilities(names: readonly string[], field: string, wrong: Report
     names.flatMap((text, at) => {
       const name = capabilityName(text);
       if (name === undefined)
-        wrong([field, at], `there is no capability \`${text.slice(0, 80)}\``, 'use a name of capabilities(7), such as NET_BIND_SERVICE');
+        wrong(
+          [field, at],
+          `there is no capability \`${text.slice(0, 80)}\``,
+          'use a name of capabilities(7), such as NET_BIND_SERVICE',
+        );
       return name ?? [];
     }),
   );
@@ -196,10 +218,18 @@ function readCapabilities(names: readonly string[], field: string, wrong: Report
 function readRules(rules: readonly WrittenRule[], field: string, wrong: Report): NetworkRule[] {
   return rules.map(({ cidr, protocol, ports }, at) => {
     if (parseCidr(cidr) === undefined)
-      wrong([field, at, 'cidr'], `${cidr} is no block of addresses`, 'write it as 10.0.0.0/8, the bits of hosts zero');
+      wrong(
+        [field, at, 'cidr'],
+        `${cidr} is no block of addresses`,
+        'write it as 10.0.0.0/8, the bits of hosts zero',
+      );
     const [low = 0, high = 0] = ports.split('-').map(Number);
     if (low > high || high > 65535)
-      wrong([field, at, 'ports'], `${ports} is no range of ports`, 'write the lower one first, and none above 65535');
+      wrong(
+        [field, at, 'ports'],
+        `${ports} is no range of ports`,
+        'write the lower one first, and none above 65535',
+      );
     return { cidr, protocol, ports: { low, high } };
   });
 }

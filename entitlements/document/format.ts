@@ -46,7 +46,8 @@ const order: KeyOrder = (path) => {
   if (path.length === 0) return documentKeys;
   const [first, second] = path;
   if (path.length === 1) return SECTION_KEYS[String(first)];
-  if (path.length === 2) return second === 'deny' && first === 'files' ? SECTION_KEYS['files'] : ITEM_KEYS[String(first)];
+  if (path.length === 2)
+    return second === 'deny' && first === 'files' ? SECTION_KEYS['files'] : ITEM_KEYS[String(first)];
   return path.length === 3 && first === 'network' ? ITEM_KEYS[String(second)] : undefined;
 };
 
@@ -54,6 +55,9 @@ const order: KeyOrder = (path) => {
  * Formats a profile file in its canonical form. Comments and meaning stay the same. A text with errors is
  * returned unchanged, with the errors as problems. Never throws.
  */
-export function formatProfile(text: string, file: string): { readonly text: string; readonly problems: readonly Problem[] } {
+export function formatProfile(
+  text: string,
+  file: string,
+): { readonly text: string; readonly problems: readonly Problem[] } {
   return formatDocuments(text, file, order);
 }

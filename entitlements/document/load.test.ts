@@ -26,7 +26,9 @@ function file(name: string, text: string): string {
 
 /** Returns the profile `p` of a document with these additional lines. */
 async function profileOf(lines: string): Promise<Profile> {
-  const profile = (await loadProfiles({ paths: [file('one.yaml', `${HEAD}metadata: { name: p }\n${lines}`)] })).resolve('p');
+  const profile = (
+    await loadProfiles({ paths: [file('one.yaml', `${HEAD}metadata: { name: p }\n${lines}`)] })
+  ).resolve('p');
   assert.ok(profile);
   return profile;
 }
@@ -37,7 +39,9 @@ async function problemsOf(text: string): Promise<string[]> {
     await loadProfiles({ paths: [file('bad.yaml', text)] });
   } catch (error) {
     assert.ok(isPortcullisError(error) && error.code === 'ENTITLEMENTS_BAD_PROFILE', String(error));
-    const { problems } = error.failure.details as { problems: { position: { line: number; column: number }; message: string }[] };
+    const { problems } = error.failure.details as {
+      problems: { position: { line: number; column: number }; message: string }[];
+    };
     return problems.map(({ position, message }) => `${position.line}:${position.column} ${message}`);
   }
   return [];
@@ -61,12 +65,17 @@ describe('loading profiles', () => {
       [web.capabilities, web.network, web.noNewPrivileges, web.limits.MEMLOCK],
       [[], 'user', true, { soft: 65536n, hard: 65536n }],
     );
-    for (const call of ['unshare', 'mount', 'keyctl', 'ptrace', 'personality', 'chroot']) assert.equal(answer(web, call), 'errno 1', call);
-    for (const call of ['execve', 'accept4', 'listen', 'chown', 'arch_prctl']) assert.equal(answer(web, call), 'allow', call);
+    for (const call of ['unshare', 'mount', 'keyctl', 'ptrace', 'personality', 'chroot'])
+      assert.equal(answer(web, call), 'errno 1', call);
+    for (const call of ['execve', 'accept4', 'listen', 'chown', 'arch_prctl'])
+      assert.equal(answer(web, call), 'allow', call);
   });
 
   it('skips documents of other kinds, in folders too', async () => {
-    file('a-policy.yaml', 'kind: TrustPolicy\nnonsense: [true]\n---\n' + HEAD + 'metadata: { name: second }\n');
+    file(
+      'a-policy.yaml',
+      'kind: TrustPolicy\nnonsense: [true]\n---\n' + HEAD + 'metadata: { name: second }\n',
+    );
     const profiles = await loadProfiles({ paths: [join(folder, 'a-policy.yaml'), WEB] });
     assert.deepEqual(profiles.names().slice(4), ['second', 'web']);
   });
@@ -84,7 +93,9 @@ describe('loading profiles', () => {
       ['io_uring_setup', 'chmod', 'kcmp', 'mount'].map((call) => answer(profile, call)),
       ['allow', 'errno 1', 'allow', 'errno 1'],
     );
-    assert.deepEqual((await profileOf('capabilities: { drop: [ALL], add: [KILL] }\n')).capabilities, ['KILL']);
+    assert.deepEqual((await profileOf('capabilities: { drop: [ALL], add: [KILL] }\n')).capabilities, [
+      'KILL',
+    ]);
   });
 
   it('reads limits', async () => {
@@ -125,7 +136,9 @@ syscalls:
   });
 
   it('refuses unknown fields and names, with the nearest known one', async () => {
-    const problems = await problemsOf(`${HEAD}metadata: { name: Bad_Name }\nentitlement: [network.user]\nentitlements: [network.usr]\n`);
+    const problems = await problemsOf(
+      `${HEAD}metadata: { name: Bad_Name }\nentitlement: [network.user]\nentitlements: [network.usr]\n`,
+    );
     assert.equal(problems.length, 3, problems.join('\n'));
     assert.match(problems.join('\n'), /unknown field `entitlement`/);
     assert.match(problems.join('\n'), /network\.usr/);
@@ -146,7 +159,11 @@ extends: [p]
 capabilities: { add: [BOGUS] }
 `);
     const lines = problems.map((problem) => problem.split(' ')[0]);
-    assert.deepEqual(lines, ['4:1', '5:17', '5:25', '7:9', '8:9', '10:9', '10:13', '16:23'], problems.join('\n'));
+    assert.deepEqual(
+      lines,
+      ['4:1', '5:17', '5:25', '7:9', '8:9', '10:9', '10:13', '16:23'],
+      problems.join('\n'),
+    );
   });
 
   it('reports no parent as missing whose own document is broken', async () => {
@@ -154,7 +171,10 @@ capabilities: { add: [BOGUS] }
     const broken = await problemsOf(`${HEAD}metadata: { name: parent }\nparameters: 5\n---\n${child}`);
     assert.equal(broken.length, 1, broken.join('\n'));
     assert.match(broken[0] ?? '', /^4:13 must be a mapping/);
-    assert.equal((await problemsOf(`kind: [\n---\n${child}`)).filter((line) => line.includes('no profile')).length, 0);
+    assert.equal(
+      (await problemsOf(`kind: [\n---\n${child}`)).filter((line) => line.includes('no profile')).length,
+      0,
+    );
     assert.match((await problemsOf(child)).join('\n'), /there is no profile `parent`/);
   });
 
@@ -167,7 +187,10 @@ capabilities: { add: [BOGUS] }
 
   it('refuses a name that is taken', async () => {
     const one = `${HEAD}metadata: { name: twice }\n`;
-    assert.match((await problemsOf(`${one}---\n${one}`)).join('\n'), /^7:19 the profile `twice` stands at .*bad\.yaml:3 already/);
+    assert.match(
+      (await problemsOf(`${one}---\n${one}`)).join('\n'),
+      /^7:19 the profile `twice` stands at .*bad\.yaml:3 already/,
+    );
   });
 
   it('says which file cannot be read', async () => {
@@ -175,6 +198,9 @@ capabilities: { add: [BOGUS] }
       code: 'ENTITLEMENTS_BAD_PROFILE',
       message: /absent\.yaml: cannot be read: it does not exist/,
     });
-    await assert.rejects(loadProfiles({ paths: ['/dev/null'] }), { code: 'ENTITLEMENTS_BAD_PROFILE', message: /not a regular file/ });
+    await assert.rejects(loadProfiles({ paths: ['/dev/null'] }), {
+      code: 'ENTITLEMENTS_BAD_PROFILE',
+      message: /not a regular file/,
+    });
   });
 });

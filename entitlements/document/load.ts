@@ -69,13 +69,19 @@ export function profilesOf(paths: readonly string[], texts: readonly SourceFile[
   return checkedSet(checked);
 }
 
-/** Returns the profiles of documents that were checked. Without a problem, these are all profiles of the documents. */
+/**
+ * Returns the profiles of documents that were checked. Without a problem, these are all profiles of the
+ * documents.
+ */
 export function checkedSet({ profiles, exact, incomplete }: Checked): ProfileSet {
   return profileSet([...profiles, ...exact.map((one) => ({ ...one, entitlements: [] }))], incomplete);
 }
 
 /** Returns the set of the built-in profiles and the given ones. */
-export function profileSet(defined: readonly NamedProfile[], incomplete: ReadonlyMap<string, readonly string[]> = new Map()): ProfileSet {
+export function profileSet(
+  defined: readonly NamedProfile[],
+  incomplete: ReadonlyMap<string, readonly string[]> = new Map(),
+): ProfileSet {
   const byName = new Map(defined.map((named) => [named.name, named.profile]));
   return {
     resolve: (name) => builtinProfile(name) ?? byName.get(name),
@@ -122,7 +128,9 @@ function invalid(paths: readonly string[], problems: readonly Problem[]): Error 
     attempted: 'load entitlement profiles',
     on: paths.join(', '),
     why: describeProblems(problems),
-    fix: problems.every(({ unread }) => unread === true) ? 'name files that exist and can be read' : 'correct the lines named',
+    fix: problems.every(({ unread }) => unread === true)
+      ? 'name files that exist and can be read'
+      : 'correct the lines named',
     details: { problems },
   });
 }

@@ -119,35 +119,43 @@ function mutated(text: string, pick: (below: number) => number): string {
   return result;
 }
 
-it(`of ${RUNS} mutated profiles each is refused with a place, or means what it says`, { timeout: 600_000 }, () => {
-  const file = 'mutant.yaml';
-  const original = checkProfiles([{ file, text: WHOLE }]);
-  assert.deepEqual(original.problems, []);
-  const sound = new Map(original.profiles.map(({ name, profile }) => [name, profile]));
-  assert.equal(sound.size, 2);
-  const pick = random(20261120);
-  let [refused, slowest] = [0, 0];
-  for (let run = 0; run < RUNS; run++) {
-    const text = mutated(WHOLE, pick);
-    const begun = performance.now();
-    const { profiles, problems } = checkProfiles([{ file, text }]);
-    slowest = Math.max(slowest, performance.now() - begun);
-    const shown = JSON.stringify(text);
-    for (const { position, message, fix } of problems) {
-      assert.ok(position.file === file && position.line >= 1 && position.column >= 1 && message !== '', shown);
-      assert.ok(position.line <= text.split('\n').length + 1 && fix !== '', shown);
+it(
+  `of ${RUNS} mutated profiles each is refused with a place, or means what it says`,
+  { timeout: 600_000 },
+  () => {
+    const file = 'mutant.yaml';
+    const original = checkProfiles([{ file, text: WHOLE }]);
+    assert.deepEqual(original.problems, []);
+    const sound = new Map(original.profiles.map(({ name, profile }) => [name, profile]));
+    assert.equal(sound.size, 2);
+    const pick = random(20261120);
+    let [refused, slowest] = [0, 0];
+    for (let run = 0; run < RUNS; run++) {
+      const text = mutated(WHOLE, pick);
+      const begun = performance.now();
+      const { profiles, problems } = checkProfiles([{ file, text }]);
+      slowest = Math.max(slowest, performance.now() - begun);
+      const shown = JSON.stringify(text);
+      for (const { position, message, fix } of problems) {
+        assert.ok(
+          position.file === file && position.line >= 1 && position.column >= 1 && message !== '',
+          shown,
+        );
+        assert.ok(position.line <= text.split('\n').length + 1 && fix !== '', shown);
+      }
+      if (problems.length > 0) refused += 1;
+      else for (const { name, profile } of profiles) assert.ok(explained(text, name, profile, sound), shown);
+      if (run % 10 === 0) {
+        assert.ok(Array.isArray(lintProfiles([{ file, text }])));
+        const formatted = formatProfile(text, file);
+        if (formatted.problems.length === 0)
+          assert.deepEqual(formatProfile(formatted.text, file).text, formatted.text, shown);
+      }
     }
-    if (problems.length > 0) refused += 1;
-    else for (const { name, profile } of profiles) assert.ok(explained(text, name, profile, sound), shown);
-    if (run % 10 === 0) {
-      assert.ok(Array.isArray(lintProfiles([{ file, text }])));
-      const formatted = formatProfile(text, file);
-      if (formatted.problems.length === 0) assert.deepEqual(formatProfile(formatted.text, file).text, formatted.text, shown);
-    }
-  }
-  assert.ok(refused > RUNS / 4, `${refused} of ${RUNS} were refused`);
-  assert.ok(slowest < 2000, `the slowest took ${slowest} ms`);
-});
+    assert.ok(refused > RUNS / 4, `${refused} of ${RUNS} were refused`);
+    assert.ok(slowest < 2000, `the slowest took ${slowest} ms`);
+  },
+);
 
 /** The dimensions that each key of a document can loosen. Keys that are not listed can loosen anything. */
 const REACH: Readonly<Record<string, readonly (keyof Profile)[]>> = {
@@ -166,15 +174,24 @@ const REACH: Readonly<Record<string, readonly (keyof Profile)[]>> = {
 type Sections = Readonly<Record<string, unknown>>;
 
 function sectionsOf(text: string): Map<string, Sections> {
-  const values = parseDocuments(text, 'mutant.yaml').documents.map(({ value }) => value as Sections & { metadata?: { name: string } });
-  return new Map(values.flatMap((value) => (value.metadata === undefined ? [] : [[value.metadata.name, value]])));
+  const values = parseDocuments(text, 'mutant.yaml').documents.map(
+    ({ value }) => value as Sections & { metadata?: { name: string } },
+  );
+  return new Map(
+    values.flatMap((value) => (value.metadata === undefined ? [] : [[value.metadata.name, value]])),
+  );
 }
 
 /**
  * Asserts that an accepted mutant grants more only if a key for that dimension changed: no damage is silently
  * ignored.
  */
-function explained(text: string, name: string, profile: Profile, sound: ReadonlyMap<string, Profile>): boolean {
+function explained(
+  text: string,
+  name: string,
+  profile: Profile,
+  sound: ReadonlyMap<string, Profile>,
+): boolean {
   const was = sound.get(name);
   if (was === undefined) return true;
   const [before, after] = [sectionsOf(WHOLE), sectionsOf(text)];

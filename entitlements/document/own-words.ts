@@ -35,11 +35,20 @@ export function decidedBy(own: Own, part: Part, report: Report): Part {
   };
 }
 
-function without<K extends string, V>(of: Readonly<Partial<Record<K, V>>>, names: ReadonlySet<K>): Partial<Record<K, V>> {
-  return Object.fromEntries(Object.entries(of).filter(([name]) => !names.has(name as K))) as Partial<Record<K, V>>;
+function without<K extends string, V>(
+  of: Readonly<Partial<Record<K, V>>>,
+  names: ReadonlySet<K>,
+): Partial<Record<K, V>> {
+  return Object.fromEntries(Object.entries(of).filter(([name]) => !names.has(name as K))) as Partial<
+    Record<K, V>
+  >;
 }
 
-function leftDevices(from: readonly DeviceGrant[], decided: readonly DeviceGrant[], report: Report): readonly DeviceGrant[] {
+function leftDevices(
+  from: readonly DeviceGrant[],
+  decided: readonly DeviceGrant[],
+  report: Report,
+): readonly DeviceGrant[] {
   const left = withoutDevices(from, decided);
   if (!('wider' in left)) return left;
   report(

@@ -38,9 +38,14 @@ const TOLD: Readonly<Record<ParameterType, string>> = {
 };
 
 /** Returns what is wrong with a value of that type, and what to write instead; undefined if it is valid. */
-export function parameterProblem(type: ParameterType, value: unknown): { readonly problem: string; readonly fix: string } | undefined {
+export function parameterProblem(
+  type: ParameterType,
+  value: unknown,
+): { readonly problem: string; readonly fix: string } | undefined {
   const fine = fits(type, value);
-  return fine ? undefined : { problem: `${JSON.stringify(value).slice(0, 200)} is no ${type}`, fix: TOLD[type] };
+  return fine
+    ? undefined
+    : { problem: `${JSON.stringify(value).slice(0, 200)} is no ${type}`, fix: TOLD[type] };
 }
 
 function fits(type: ParameterType, value: unknown): boolean {
@@ -57,7 +62,11 @@ function fits(type: ParameterType, value: unknown): boolean {
     case 'name':
       return typeof value === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(value);
     case 'path':
-      return typeof value === 'string' && !/[*?[\]{}\\,^$]|.\/$/.test(value) && 'pattern' in parsePathPattern(value);
+      return (
+        typeof value === 'string' &&
+        !/[*?[\]{}\\,^$]|.\/$/.test(value) &&
+        'pattern' in parsePathPattern(value)
+      );
     case 'pattern':
       return typeof value === 'string' && !value.includes('$') && 'pattern' in parsePathPattern(value);
   }

@@ -25,7 +25,8 @@ test('the published schema is the one that profiles are checked by', () => {
 
 test('docs/profiles.md tells every key, entitlement, type of parameter and code', () => {
   const names = [...Object.keys(profileSchema.properties), ...PARAMETER_TYPES, ...Object.keys(LINT_CODES)];
-  for (const name of names.filter((key) => !['$schema', 'apiVersion', 'kind'].includes(key))) assert.ok(text.includes(`\`${name}\``), name);
+  for (const name of names.filter((key) => !['$schema', 'apiVersion', 'kind'].includes(key)))
+    assert.ok(text.includes(`\`${name}\``), name);
   for (const { name, title, argument } of CATALOG.values()) {
     const written = argument === undefined ? name : `${name}=${argument.example}`;
     assert.ok(text.includes(`\`${written}\``) && text.includes(title), `${name}; ${again}`);
@@ -44,7 +45,10 @@ test('the example of docs/profiles.md means what the page says', () => {
   const answer = (call: string, ...args: bigint[]): string => decide(decisionFor(syscalls, call), args);
   // Its own keys decide what network.user excludes and the default omits.
   assert.deepEqual(web.capabilities.includes('NET_BIND_SERVICE'), true);
-  assert.deepEqual([answer('socket', 40n, 1n), answer('socket', 40n, 2n), answer('socket', 38n, 1n)], ['allow', 'errno 1', 'errno 1']);
+  assert.deepEqual(
+    [answer('socket', 40n, 1n), answer('socket', 40n, 2n), answer('socket', 38n, 1n)],
+    ['allow', 'errno 1', 'errno 1'],
+  );
   assert.deepEqual(
     [answer('ioctl', 0n, 0x5412n), answer('ioctl', 0n, 0x100005412n), answer('ioctl', 0n, 0x5413n)],
     ['errno 1', 'errno 1', 'allow'],
@@ -53,7 +57,11 @@ test('the example of docs/profiles.md means what the page says', () => {
     web.ingress?.map(({ ports }) => ports.low),
     [443, 443],
   );
-  assert.ok(web.files?.[0]?.allow.some(({ pattern, access }) => pattern === '/srv/web/**' && access.includes('write')));
+  assert.ok(
+    web.files?.[0]?.allow.some(
+      ({ pattern, access }) => pattern === '/srv/web/**' && access.includes('write'),
+    ),
+  );
   assert.equal(web.resources.memory, 512n << 20n);
   assert.deepEqual(
     lintProfiles(files).map(({ code }) => code),

@@ -10,9 +10,14 @@ import type { Profile } from '../profile/model.ts';
 /**
  * Returns documents with these names and lines, in one file. The head is on the first three lines of each.
  */
-function documents(profiles: Readonly<Record<string, string>>): { readonly file: string; readonly text: string }[] {
+function documents(
+  profiles: Readonly<Record<string, string>>,
+): { readonly file: string; readonly text: string }[] {
   const text = Object.entries(profiles)
-    .map(([name, lines]) => `apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: ${name} }\n${lines}\n`)
+    .map(
+      ([name, lines]) =>
+        `apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: ${name} }\n${lines}\n`,
+    )
     .join('---\n');
   return [{ file: 'f', text }];
 }
@@ -35,7 +40,9 @@ function same(a: Profile | undefined, b: Profile | undefined): void {
 }
 
 function answer(profile: Profile | undefined, call: string, ...args: bigint[]): string {
-  return profile?.syscalls.filtered === true ? decide(decisionFor(profile.syscalls, call), args) : 'unfiltered';
+  return profile?.syscalls.filtered === true
+    ? decide(decisionFor(profile.syscalls, call), args)
+    : 'unfiltered';
 }
 
 describe('a profile that extends others', () => {
@@ -44,10 +51,18 @@ describe('a profile that extends others', () => {
       a: 'entitlements: [kernel.io-uring]\nsyscalls: { drop: [chmod] }',
       b: 'capabilities: { drop: [KILL], add: [SYS_NICE] }\nresources: { pids: 10 }',
     };
-    const found = profilesOf({ ...parents, ab: 'extends: [a, b]', ba: 'extends: [b, a, b]', again: 'extends: [ab, a]' });
+    const found = profilesOf({
+      ...parents,
+      ab: 'extends: [a, b]',
+      ba: 'extends: [b, a, b]',
+      again: 'extends: [ab, a]',
+    });
     same(found.get('ab'), found.get('ba'));
     same(found.get('ab'), found.get('again'));
-    assert.deepEqual([answer(found.get('ab'), 'io_uring_setup'), answer(found.get('ab'), 'chmod')], ['allow', 'errno 1']);
+    assert.deepEqual(
+      [answer(found.get('ab'), 'io_uring_setup'), answer(found.get('ab'), 'chmod')],
+      ['allow', 'errno 1'],
+    );
     assert.equal(found.get('ab')?.resources.pids, 10n);
   });
 
@@ -64,9 +79,10 @@ describe('a profile that extends others', () => {
       problemsOf({ ...parents, c: 'extends: [yes, no]\ncapabilities: { drop: [NET_ADMIN] }' }).join('\n'),
       /^16:16 no conflicts with yes on the system call bpf/,
     );
-    const decided = profilesOf({ ...parents, c: 'extends: [yes, no]\ncapabilities: { drop: [NET_ADMIN] }\nsyscalls: { add: [bpf] }' }).get(
-      'c',
-    );
+    const decided = profilesOf({
+      ...parents,
+      c: 'extends: [yes, no]\ncapabilities: { drop: [NET_ADMIN] }\nsyscalls: { add: [bpf] }',
+    }).get('c');
     assert.deepEqual([decided?.capabilities.includes('NET_ADMIN'), answer(decided, 'bpf')], [false, 'allow']);
   });
 
@@ -83,8 +99,14 @@ describe('a profile that extends others', () => {
 
   it('replaces bounds, lifts them, and otherwise has the lowest', () => {
     const parents = { p: 'resources: { memlock: 1Mi, pids: 10, nofile: 5 }', q: 'resources: { nofile: 3 }' };
-    const found = profilesOf({ ...parents, c: 'extends: [p, q]\nresources: { memlock: 2Mi, pids: unlimited }' }).get('c');
-    assert.deepEqual([found?.limits.MEMLOCK?.hard, found?.limits.NOFILE?.soft, found?.resources.pids], [2n << 20n, 3n, undefined]);
+    const found = profilesOf({
+      ...parents,
+      c: 'extends: [p, q]\nresources: { memlock: 2Mi, pids: unlimited }',
+    }).get('c');
+    assert.deepEqual(
+      [found?.limits.MEMLOCK?.hard, found?.limits.NOFILE?.soft, found?.resources.pids],
+      [2n << 20n, 3n, undefined],
+    );
   });
 
   it('adds to what files and peers others allow', () => {
@@ -108,13 +130,26 @@ describe('a profile that extends others', () => {
   it('can extend the Pod Security levels', () => {
     const { c, d } = Object.fromEntries(profilesOf({ c: 'extends: [restricted]', d: 'extends: [default]' }));
     const restricted = builtinProfile('restricted');
-    assert.ok(c !== undefined && restricted !== undefined && contains(restricted, c).yes && contains(c, restricted).yes);
+    assert.ok(
+      c !== undefined &&
+        restricted !== undefined &&
+        contains(restricted, c).yes &&
+        contains(c, restricted).yes,
+    );
     same(d, builtinProfile('default'));
   });
 
-  const refused: readonly (readonly [name: string, profiles: Readonly<Record<string, string>>, problem: RegExp])[] = [
+  const refused: readonly (readonly [
+    name: string,
+    profiles: Readonly<Record<string, string>>,
+    problem: RegExp,
+  ])[] = [
     ['itself', { a: 'extends: [a]' }, /^4:11 a extends itself: a → a; take one of them out$/],
-    ['itself by others', { a: 'extends: [b]', b: 'extends: [c]', c: 'extends: [a]' }, /extends itself: a → b → c → a/],
+    [
+      'itself by others',
+      { a: 'extends: [b]', b: 'extends: [c]', c: 'extends: [a]' },
+      /extends itself: a → b → c → a/,
+    ],
     ['nobody', { abc: '', b: 'extends: [abd]' }, /^9:11 there is no profile `abd`; did you mean `abc`\?$/],
     ['privileged', { a: 'extends: [privileged]' }, /^4:11 privileged has no filter/],
     [
@@ -132,13 +167,17 @@ describe('a profile that extends others', () => {
   }
 
   it('ends, however deep and wide its parents are', () => {
-    const chain = Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`p${at}`, at === 0 ? '' : `extends: [p${at - 1}]`]));
+    const chain = Object.fromEntries(
+      Array.from({ length: 300 }, (_, at) => [`p${at}`, at === 0 ? '' : `extends: [p${at - 1}]`]),
+    );
     assert.match(problemsOf(chain).join('\n'), /its parents are more than 64 deep/);
     const wide = Object.fromEntries(
       Array.from({ length: 30 }, (_, at) => [
         `p${at}`,
         `parameters: { n: { type: integer, default: 1 } }\nresources: { pids: "\${n}" }${
-          at === 0 ? '' : `\nextends: [{ profile: p${at - 1}, with: { n: "\${n}" } }, { profile: p${at - 1}, with: { n: ${at + 5} } }]`
+          at === 0
+            ? ''
+            : `\nextends: [{ profile: p${at - 1}, with: { n: "\${n}" } }, { profile: p${at - 1}, with: { n: ${at + 5} } }]`
         }`,
       ]),
     );
@@ -162,8 +201,16 @@ describe('parameters', () => {
     assert.ok(found.profile.files?.[0]?.allow.some(({ pattern }) => pattern === '/srv/*.html'));
   });
 
-  const refused: readonly (readonly [name: string, profiles: Readonly<Record<string, string>>, problem: RegExp])[] = [
-    ['no value', { p: parent, c: 'extends: [p]' }, /^11:11 p needs a value for port; write \{ profile: p, with: \{ port: … \} \}/],
+  const refused: readonly (readonly [
+    name: string,
+    profiles: Readonly<Record<string, string>>,
+    problem: RegExp,
+  ])[] = [
+    [
+      'no value',
+      { p: parent, c: 'extends: [p]' },
+      /^11:11 p needs a value for port; write \{ profile: p, with: \{ port: … \} \}/,
+    ],
     [
       'a value of another type',
       { p: parent, c: 'extends: [{ profile: p, with: { port: 0 } }]' },
@@ -174,13 +221,21 @@ describe('parameters', () => {
       { p: parent, c: 'extends: [{ profile: p, with: { port: 1, where: "/{,**}" } }]' },
       /"\/\{,\*\*\}" is no path/,
     ],
-    ['a path that leaves', { p: parent, c: 'extends: [{ profile: p, with: { port: 1, where: /a/../b } }]' }, /is no path/],
+    [
+      'a path that leaves',
+      { p: parent, c: 'extends: [{ profile: p, with: { port: 1, where: /a/../b } }]' },
+      /is no path/,
+    ],
     [
       'a name that is not there',
       { p: parent, c: 'extends: [{ profile: p, with: { port: 1, were: /a } }]' },
       /^11:48 p has no parameter `were`; use one of: port, where/,
     ],
-    ['a reference to nothing', { p: 'syscalls: { drop: ["${call}"] }' }, /^4:20 there is no parameter `call`; declare it/],
+    [
+      'a reference to nothing',
+      { p: 'syscalls: { drop: ["${call}"] }' },
+      /^4:20 there is no parameter `call`; declare it/,
+    ],
     [
       'a default of another type',
       { p: 'parameters: { n: { type: size, default: much } }\nresources: { memory: "${n}" }' },
@@ -198,7 +253,10 @@ describe('parameters', () => {
 
 describe('conditions on arguments', () => {
   const refused: readonly (readonly [item: string, problem: RegExp])[] = [
-    ['socket: { arg0: 0x100000026 }', /the kernel reads 32 bits of arg0 of socket: 0x100000026 has more, and would be treated like 38/],
+    [
+      'socket: { arg0: 0x100000026 }',
+      /the kernel reads 32 bits of arg0 of socket: 0x100000026 has more, and would be treated like 38/,
+    ],
     ['openat: { arg1: 1 }', /arg1 of openat is a pointer/],
     ['getpid: { arg0: 1 }', /getpid has no arguments/],
     ['close: { arg1: 1 }', /close has one argument, arg0/],

@@ -84,10 +84,15 @@ export function resolveProfiles(documents: readonly Document[], broken: Broken =
     const { name } = valueOf(document).metadata;
     const position = document.positionOf(['metadata', 'name']);
     const earlier = byName.get(name)?.positionOf(['metadata', 'name']);
-    const report = (message: string, fix: string): number => problems.push({ position, path: 'metadata.name', message, fix });
-    if (builtinProfile(name) !== undefined) report(`\`${name}\` is a built-in profile`, 'choose another name');
+    const report = (message: string, fix: string): number =>
+      problems.push({ position, path: 'metadata.name', message, fix });
+    if (builtinProfile(name) !== undefined)
+      report(`\`${name}\` is a built-in profile`, 'choose another name');
     else if (earlier !== undefined)
-      report(`the profile \`${name}\` stands at ${earlier.file}:${earlier.line} already`, 'rename one of the two');
+      report(
+        `the profile \`${name}\` stands at ${earlier.file}:${earlier.line} already`,
+        'rename one of the two',
+      );
     else byName.set(name, document);
   }
   const looped = cycles(byName, problems);
@@ -127,7 +132,10 @@ interface Instance {
  * Checks the profile itself: parameters have their defaults; those without a default have a sample, only for
  * the check.
  */
-function checked(document: Document, context: Context): { readonly unbound: readonly string[]; readonly found?: ResolvedProfile } {
+function checked(
+  document: Document,
+  context: Context,
+): { readonly unbound: readonly string[]; readonly found?: ResolvedProfile } {
   const value = valueOf(document);
   const { report, problems } = reporter(document);
   const parameters = Object.entries(value.parameters ?? {});
@@ -155,10 +163,17 @@ function checked(document: Document, context: Context): { readonly unbound: read
   const values = new Map(unbound.map(([name, parameter]) => [name, sampleOf(parameter)]));
   const instance = instantiate(document, values, context);
   append(context.problems, instance.problems);
-  return { unbound: unbound.map(([name]) => name), ...(instance.resolved !== undefined && { found: instance.resolved }) };
+  return {
+    unbound: unbound.map(([name]) => name),
+    ...(instance.resolved !== undefined && { found: instance.resolved }),
+  };
 }
 
-function instantiate(document: Document, given: ReadonlyMap<string, ParameterValue>, context: Context): Instance {
+function instantiate(
+  document: Document,
+  given: ReadonlyMap<string, ParameterValue>,
+  context: Context,
+): Instance {
   const value = valueOf(document);
   const values = new Map(
     Object.entries(value.parameters ?? {}).flatMap(([name, { default: usual }]) => {
@@ -178,7 +193,12 @@ function instantiate(document: Document, given: ReadonlyMap<string, ParameterVal
 
 function tooMany(document: Document): Instance {
   const { report, problems } = reporter(document);
-  report(['extends'], `parameters are given more than ${MAX_INSTANCES} different values`, 'use fewer values of parameters', 'key');
+  report(
+    ['extends'],
+    `parameters are given more than ${MAX_INSTANCES} different values`,
+    'use fewer values of parameters',
+    'key',
+  );
   return { problems };
 }
 
@@ -188,7 +208,10 @@ function made(document: Document, values: ReadonlyMap<string, ParameterValue>, c
   const { name } = value.metadata;
   try {
     const own = readSections(value, name, report);
-    const parts = [...parentParts(value, context, report), ...entitlementParts(value.entitlements ?? [], report)];
+    const parts = [
+      ...parentParts(value, context, report),
+      ...entitlementParts(value.entitlements ?? [], report),
+    ];
     if (context.broken.partial.has(document)) return { problems };
     const complete = parts.flatMap(({ part }) => part ?? []);
     const left = complete.map((part) => decidedBy(own, part, report));
@@ -264,10 +287,16 @@ function parentPart(
     const parameter = Object.hasOwn(parameters, key) ? parameters[key] : undefined;
     const problem = parameter === undefined ? undefined : parameterProblem(parameter.type, one);
     if (parameter === undefined)
-      wrong([...path, 'with', key], `${name} has no parameter \`${key.slice(0, 80)}\``, known(Object.keys(parameters)));
+      wrong(
+        [...path, 'with', key],
+        `${name} has no parameter \`${key.slice(0, 80)}\``,
+        known(Object.keys(parameters)),
+      );
     else if (problem !== undefined) wrong([...path, 'with', key], problem.problem, problem.fix);
   }
-  const missing = Object.entries(parameters).filter(([key, { default: usual }]) => usual === undefined && !Object.hasOwn(given, key));
+  const missing = Object.entries(parameters).filter(
+    ([key, { default: usual }]) => usual === undefined && !Object.hasOwn(given, key),
+  );
   if (missing.length > 0) {
     const names = missing.map(([key]) => key);
     wrong(
@@ -291,8 +320,13 @@ function parentPart(
 /** Returns true if the profile has no problem with its own values. */
 function checkedAlone(document: Document, context: Context): boolean {
   const value = valueOf(document);
-  const samples = Object.entries(value.parameters ?? {}).filter(([, { default: usual }]) => usual === undefined);
-  return instantiate(document, new Map(samples.map(([name, parameter]) => [name, sampleOf(parameter)])), context).problems.length === 0;
+  const samples = Object.entries(value.parameters ?? {}).filter(
+    ([, { default: usual }]) => usual === undefined,
+  );
+  return (
+    instantiate(document, new Map(samples.map(([name, parameter]) => [name, sampleOf(parameter)])), context)
+      .problems.length === 0
+  );
 }
 
 function known(names: readonly string[]): string {
@@ -309,11 +343,15 @@ const BUILTIN_PARTS: ReadonlyMap<string, Part> = new Map([
 function builtinPart(name: string, excludes: { readonly privilegeGain?: true; readonly root?: true }): Part {
   const profile = builtinProfile(name);
   const capabilities = CAPABILITIES.filter((one) => profile?.capabilities.includes(one) !== true);
-  return partOf(name, { grants: { ambient: profile?.ambient ?? [] }, excludes: { capabilities, ...excludes } });
+  return partOf(name, {
+    grants: { ambient: profile?.ambient ?? [] },
+    excludes: { capabilities, ...excludes },
+  });
 }
 
 function unknownParent(name: string, { byName }: Context): [string, string] {
-  if (builtinNames().includes(name)) return [`${name} has no filter to which calls can be added`, 'name the entitlements that are needed'];
+  if (builtinNames().includes(name))
+    return [`${name} has no filter to which calls can be added`, 'name the entitlements that are needed'];
   const names = [...BUILTIN_PARTS.keys(), ...byName.keys()];
   const near = closest(name, names);
   return [

@@ -20,18 +20,25 @@ export interface FileSection {
 }
 
 /** Reads patterns by type of access, and skips invalid ones. */
-export function readFiles(section: FileSection, path: Path, report: Report): Partial<Record<FileAccess, readonly string[]>> {
+export function readFiles(
+  section: FileSection,
+  path: Path,
+  report: Report,
+): Partial<Record<FileAccess, readonly string[]>> {
   const found: Partial<Record<FileAccess, readonly string[]>> = {};
   for (const access of ACCESSES) {
     const written = section[access];
-    if (written !== undefined) found[access] = written.filter((pattern, at) => soundPattern(pattern, [...path, access, at], report));
+    if (written !== undefined)
+      found[access] = written.filter((pattern, at) => soundPattern(pattern, [...path, access, at], report));
   }
   return found;
 }
 
 export function readDenied(section: FileSection, path: Path, report: Report): FileRule[] {
   const found = readFiles(section.deny ?? {}, [...path, 'deny'], report);
-  return ACCESSES.flatMap((access) => (found[access] ?? []).map((pattern) => ({ pattern, access: [access] })));
+  return ACCESSES.flatMap((access) =>
+    (found[access] ?? []).map((pattern) => ({ pattern, access: [access] })),
+  );
 }
 
 function soundPattern(pattern: string, path: Path, report: Report): boolean {
@@ -50,7 +57,12 @@ export interface PeerSection {
 }
 
 /** Returns what one rule of `egress` or `ingress` allows. */
-export function readPeers(section: PeerSection, direction: 'to' | 'from', path: Path, report: Report): NetworkRule[] {
+export function readPeers(
+  section: PeerSection,
+  direction: 'to' | 'from',
+  path: Path,
+  report: Report,
+): NetworkRule[] {
   const written = section[direction];
   const cidrs =
     written === undefined
@@ -60,14 +72,24 @@ export function readPeers(section: PeerSection, direction: 'to' | 'from', path: 
         : read(written, readCidr, (at) => [...path, direction, at], report);
   const except = read(section.except ?? [], readCidr, (at) => [...path, 'except', at], report);
   const ports: readonly Ports[] =
-    section.ports === undefined ? EVERY_PORT : read(section.ports, readPorts, (at) => [...path, 'ports', at], report);
+    section.ports === undefined
+      ? EVERY_PORT
+      : read(section.ports, readPorts, (at) => [...path, 'ports', at], report);
   for (const [at, text] of except.entries()) {
     if (!cidrs.some((cidr) => within(text, cidr)))
-      report([...path, 'except', at], `${text} is in none of the blocks that it is taken out of`, 'take it out, or widen the block');
+      report(
+        [...path, 'except', at],
+        `${text} is in none of the blocks that it is taken out of`,
+        'take it out, or widen the block',
+      );
   }
   const left = cidrs.flatMap((cidr) => without(cidr, except));
   if (left.length > MAX_BLOCKS) {
-    report([...path, 'except'], `more than ${MAX_BLOCKS} blocks are left`, 'take fewer blocks out, or name what is meant');
+    report(
+      [...path, 'except'],
+      `more than ${MAX_BLOCKS} blocks are left`,
+      'take fewer blocks out, or name what is meant',
+    );
     return [];
   }
   return networkRules(left, ports);
@@ -91,11 +113,18 @@ function without(cidr: string, except: readonly string[]): string[] {
     return [...split({ ...block, prefix }), ...split({ ...block, prefix, address: block.address | half })];
   };
   const block = parseCidr(cidr);
-  return block === undefined ? [] : split(block).map(({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`);
+  return block === undefined
+    ? []
+    : split(block).map(({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`);
 }
 
 /** Returns the values that can be read, and reports the others. */
-export function read<T>(items: readonly unknown[], how: (written: unknown) => Read<T>, place: (at: number) => Path, report: Report): T[] {
+export function read<T>(
+  items: readonly unknown[],
+  how: (written: unknown) => Read<T>,
+  place: (at: number) => Path,
+  report: Report,
+): T[] {
   return items.flatMap((item, at) => {
     const found = how(item);
     if ('value' in found) return [found.value];
@@ -114,7 +143,12 @@ export function readMounts(sections: readonly MountSection[], report: Report): M
   return sections.flatMap(({ fstype = '*', target, readonly = false }, at) => {
     const sound = soundPattern(target, ['mounts', at, 'target'], report);
     const known = fstype === '*' || /^[a-z0-9][a-z0-9._-]{0,31}$/.test(fstype);
-    if (!known) report(['mounts', at, 'fstype'], `\`${fstype}\` is not a file system type`, 'write one of /proc/filesystems, or *');
+    if (!known)
+      report(
+        ['mounts', at, 'fstype'],
+        `\`${fstype}\` is not a file system type`,
+        'write one of /proc/filesystems, or *',
+      );
     return sound && known ? [{ fstype, target, readonly }] : [];
   });
 }
@@ -122,7 +156,8 @@ export function readMounts(sections: readonly MountSection[], report: Report): M
 /** Reads plain absolute paths. */
 export function readPaths(written: readonly string[], path: Path, report: Report): string[] {
   return written.filter((text, at) => {
-    const clean = /^\/[^*?[\]{}\\]*$/.test(text) && !/\/\/|\/\.\.?(\/|$)|.\/$/.test(text) && !hasControl(text);
+    const clean =
+      /^\/[^*?[\]{}\\]*$/.test(text) && !/\/\/|\/\.\.?(\/|$)|.\/$/.test(text) && !hasControl(text);
     if (!clean)
       report(
         [...path, at],

@@ -11,11 +11,20 @@ const schemaId = 'https://portcullis.dev/schemas/v1alpha1/entitlement-profile.js
 const NAME = '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$';
 const PARAMETER_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$';
 
-const profileName = { type: 'string', pattern: NAME, description: 'write 1 to 63 lower-case letters, digits, dots and dashes' } as const;
+const profileName = {
+  type: 'string',
+  pattern: NAME,
+  description: 'write 1 to 63 lower-case letters, digits, dots and dashes',
+} as const;
 const text = { type: 'string', minLength: 1, maxLength: 512 } as const;
 const texts = (description: string) => ({ type: 'array', maxItems: 1000, items: text, description }) as const;
 const patterns = (description: string) =>
-  ({ type: 'array', maxItems: 1000, items: { type: 'string', minLength: 1, maxLength: 4096 }, description }) as const;
+  ({
+    type: 'array',
+    maxItems: 1000,
+    items: { type: 'string', minLength: 1, maxLength: 4096 },
+    description,
+  }) as const;
 const object = <T extends object>(description: string, properties: T) =>
   ({ type: 'object', additionalProperties: false, properties, description }) as const;
 const scalar = { anyOf: [{ type: 'integer' }, text] } as const;
@@ -39,7 +48,13 @@ const argument = {
   anyOf: [
     { type: 'integer' },
     text,
-    { type: 'array', minItems: 1, maxItems: 500, items: { $ref: '#/$defs/value' }, description: 'Any of these.' },
+    {
+      type: 'array',
+      minItems: 1,
+      maxItems: 500,
+      items: { $ref: '#/$defs/value' },
+      description: 'Any of these.',
+    },
     argumentValue.anyOf[2],
     {
       type: 'object',
@@ -74,9 +89,13 @@ const calls = (description: string) =>
           minProperties: 1,
           maxProperties: 1,
           additionalProperties: {
-            anyOf: [{ $ref: '#/$defs/conditions' }, { type: 'array', minItems: 1, maxItems: 100, items: { $ref: '#/$defs/conditions' } }],
+            anyOf: [
+              { $ref: '#/$defs/conditions' },
+              { type: 'array', minItems: 1, maxItems: 100, items: { $ref: '#/$defs/conditions' } },
+            ],
           },
-          description: 'A system call with conditions on its arguments. In a list of conditions, one of them must be met.',
+          description:
+            'A system call with conditions on its arguments. In a list of conditions, one of them must be met.',
         },
       ],
     },
@@ -93,7 +112,9 @@ const peers = (direction: 'to' | 'from', description: string) =>
         description: 'Addresses or CIDR blocks of the peers. If omitted, any address.',
       },
       except: texts('Addresses or CIDR blocks to exclude.'),
-      ports: texts('Ports and protocols, such as 5432/tcp, 8000-8080/tcp or icmp. If omitted, any port of any protocol.'),
+      ports: texts(
+        'Ports and protocols, such as 5432/tcp, 8000-8080/tcp or icmp. If omitted, any port of any protocol.',
+      ),
     }),
     description,
   }) as const;
@@ -125,7 +146,9 @@ export function limitKey(name: string): string {
   return name === 'CPU' ? 'cputime' : name.toLowerCase();
 }
 
-/** JSON Schema (draft 2020-12) of a `kind: EntitlementProfile` document, for editors and for `loadProfiles`. */
+/**
+ * JSON Schema (draft 2020-12) of a `kind: EntitlementProfile` document, for editors and for `loadProfiles`.
+ */
 export const profileSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $id: schemaId,
@@ -148,7 +171,10 @@ export const profileSchema = {
     parameters: {
       type: 'object',
       maxProperties: 100,
-      propertyNames: { pattern: PARAMETER_NAME, description: 'write a letter, then letters, digits, _ and -' },
+      propertyNames: {
+        pattern: PARAMETER_NAME,
+        description: 'write a letter, then letters, digits, _ and -',
+      },
       additionalProperties: {
         type: 'object',
         additionalProperties: false,
@@ -183,23 +209,34 @@ export const profileSchema = {
           },
         ],
       },
-      description: 'Parents of this profile. It inherits everything that they grant and exclude. Their order does not matter.',
+      description:
+        'Parents of this profile. It inherits everything that they grant and exclude. Their order does not matter.',
     },
     entitlements: {
       type: 'array',
       maxItems: 100,
       items: {
         anyOf: [
-          { enum: [...CATALOG.values()].filter(({ argument: takes }) => takes === undefined).map(({ name }) => name) },
+          {
+            enum: [...CATALOG.values()]
+              .filter(({ argument: takes }) => takes === undefined)
+              .map(({ name }) => name),
+          },
           { type: 'string', pattern: '^[a-z0-9.-]+=|\\$\\{' },
         ],
       },
       description: 'Entitlements of the catalog, by name. Their order does not matter.',
     },
-    files: object('Files that may be used, for each type of access. A type that is omitted is not restricted.', {
-      ...accesses,
-      deny: object('Files that may not be used. These lists take precedence over the lists that allow.', accesses),
-    }),
+    files: object(
+      'Files that may be used, for each type of access. A type that is omitted is not restricted.',
+      {
+        ...accesses,
+        deny: object(
+          'Files that may not be used. These lists take precedence over the lists that allow.',
+          accesses,
+        ),
+      },
+    ),
     network: object(
       'Peers that the container may reach, and peers that may reach it. A direction that is omitted is not restricted within the network class.',
       {
@@ -207,15 +244,18 @@ export const profileSchema = {
         ingress: peers('from', 'Peers that may connect or send to the container.'),
       },
     ),
-    syscalls: object('Changes to the allowed system calls. They are applied after parents and entitlements, and drop before add.', {
-      add: calls('System calls to allow.'),
-      drop: calls('System calls to deny. ALL means every system call that is not under add.'),
-      architectures: {
-        type: 'array',
-        items: { enum: ['arm', 'x32', 'x86'] },
-        description: 'Architectures whose programs run in addition to native ones.',
+    syscalls: object(
+      'Changes to the allowed system calls. They are applied after parents and entitlements, and drop before add.',
+      {
+        add: calls('System calls to allow.'),
+        drop: calls('System calls to deny. ALL means every system call that is not under add.'),
+        architectures: {
+          type: 'array',
+          items: { enum: ['arm', 'x32', 'x86'] },
+          description: 'Architectures whose programs run in addition to native ones.',
+        },
       },
-    }),
+    ),
     capabilities: object('Changes to the capabilities. They are applied after parents and entitlements.', {
       add: texts('Capabilities to grant, and the system calls that they enable.'),
       drop: texts('Capabilities to remove. ALL means every capability that is not under add.'),
@@ -235,17 +275,24 @@ export const profileSchema = {
         additionalProperties: false,
         required: ['target'],
         properties: {
-          fstype: { ...text, description: 'A file system type. * means any type, including bind mounts. Default: *.' },
+          fstype: {
+            ...text,
+            description: 'A file system type. * means any type, including bind mounts. Default: *.',
+          },
           target: {
             type: 'string',
             minLength: 1,
             maxLength: 4096,
             description: 'A pattern of the paths at which the file system may be mounted.',
           },
-          readonly: { type: 'boolean', description: 'Whether only read-only mounts are allowed. Default: false.' },
+          readonly: {
+            type: 'boolean',
+            description: 'Whether only read-only mounts are allowed. Default: false.',
+          },
         },
       },
-      description: 'Mounts that processes of the container may create, and no others. If omitted, mounts are not restricted.',
+      description:
+        'Mounts that processes of the container may create, and no others. If omitted, mounts are not restricted.',
     },
     paths: object('Restrictions in addition to those of parents, entitlements and the default profile.', {
       masked: patterns('Paths that appear empty in the container.'),
@@ -258,10 +305,23 @@ export const profileSchema = {
         description: 'Namespaces that the container must not share with the host.',
       },
     }),
-    resources: object('Limits that replace those of parents and entitlements. The value unlimited means no limit.', {
-      ...Object.fromEntries(Object.entries(RESOURCE_BOUNDS).map(([name, { title }]) => [name, { ...amount, description: `${title}.` }])),
-      ...Object.fromEntries(Object.entries(LIMIT_BOUNDS).map(([name, { title }]) => [limitKey(name), limit(`${title} (setrlimit(2)).`)])),
-    }),
+    resources: object(
+      'Limits that replace those of parents and entitlements. The value unlimited means no limit.',
+      {
+        ...Object.fromEntries(
+          Object.entries(RESOURCE_BOUNDS).map(([name, { title }]) => [
+            name,
+            { ...amount, description: `${title}.` },
+          ]),
+        ),
+        ...Object.fromEntries(
+          Object.entries(LIMIT_BOUNDS).map(([name, { title }]) => [
+            limitKey(name),
+            limit(`${title} (setrlimit(2)).`),
+          ]),
+        ),
+      },
+    ),
   },
   $defs: { value: argumentValue, argument, conditions },
 } as const;

@@ -69,7 +69,11 @@ export function readSections(value: Sections, name: string, report: Report): Own
   const { network } = value;
   const files = value.files === undefined ? {} : readFiles(value.files, ['files'], report);
   const base = partOf(name, {
-    grants: { capabilities: capabilities.add, ambient: capabilities.ambient, architectures: value.syscalls?.architectures ?? [] },
+    grants: {
+      capabilities: capabilities.add,
+      ambient: capabilities.ambient,
+      architectures: value.syscalls?.architectures ?? [],
+    },
     excludes: {
       capabilities: capabilities.drop.filter((one) => !capabilities.add.includes(one)),
       maskedPaths: readPaths(value.paths?.masked ?? [], ['paths', 'masked'], report),
@@ -80,10 +84,14 @@ export function readSections(value: Sections, name: string, report: Report): Own
     },
     rules: {
       ...(network?.egress !== undefined && {
-        egress: network.egress.flatMap((rule, at) => readPeers(rule, 'to', ['network', 'egress', at], report)),
+        egress: network.egress.flatMap((rule, at) =>
+          readPeers(rule, 'to', ['network', 'egress', at], report),
+        ),
       }),
       ...(network?.ingress !== undefined && {
-        ingress: network.ingress.flatMap((rule, at) => readPeers(rule, 'from', ['network', 'ingress', at], report)),
+        ingress: network.ingress.flatMap((rule, at) =>
+          readPeers(rule, 'from', ['network', 'ingress', at], report),
+        ),
       }),
       ...(value.mounts !== undefined && { mounts: readMounts(value.mounts, report) }),
       ...files,
@@ -105,7 +113,11 @@ function defined(sets: readonly (CallSet | undefined)[]): CallSet[] {
   return [NOTHING.grants.calls, ...sets.filter((set) => set !== undefined)];
 }
 
-function readCapabilities(names: readonly string[], list: 'add' | 'drop' | 'ambient', report: Report): readonly Capability[] {
+function readCapabilities(
+  names: readonly string[],
+  list: 'add' | 'drop' | 'ambient',
+  report: Report,
+): readonly Capability[] {
   return names.flatMap((text, at) => {
     if (text === 'ALL' && list !== 'add') return CAPABILITIES;
     const name = capabilityName(text);
@@ -114,7 +126,9 @@ function readCapabilities(names: readonly string[], list: 'add' | 'drop' | 'ambi
       report(
         ['capabilities', list, at],
         all ? 'ALL can only be dropped' : `there is no capability \`${text.slice(0, 80)}\``,
-        all ? 'name each capability that is needed' : 'use a name of capabilities(7), such as NET_BIND_SERVICE',
+        all
+          ? 'name each capability that is needed'
+          : 'use a name of capabilities(7), such as NET_BIND_SERVICE',
       );
     }
     return name ?? [];
@@ -130,11 +144,13 @@ function readDevices(items: readonly string[], list: 'add' | 'drop', report: Rep
  * is a different item.
  */
 function reportBoth(field: string, lists: Changes<unknown> | undefined, report: Report): void {
-  const plain = (item: unknown): string => (typeof item !== 'string' ? '' : field === 'capabilities' ? (capabilityName(item) ?? '') : item);
+  const plain = (item: unknown): string =>
+    typeof item !== 'string' ? '' : field === 'capabilities' ? (capabilityName(item) ?? '') : item;
   const added = new Set((lists?.add ?? []).map(plain));
   lists?.drop?.forEach((item, at) => {
     const name = plain(item);
-    if (name !== '' && added.has(name)) report([field, 'drop', at], `\`${name}\` is under add as well`, 'keep one of the two');
+    if (name !== '' && added.has(name))
+      report([field, 'drop', at], `\`${name}\` is under add as well`, 'keep one of the two');
   });
 }
 
@@ -178,7 +194,12 @@ function readBounds(written: Readonly<Record<string, unknown>>, report: Report):
   return { limits, resources, bounds, lifted };
 }
 
-function readLimit(name: LimitName, written: unknown, path: readonly PathSegment[], report: Report): Limit | undefined {
+function readLimit(
+  name: LimitName,
+  written: unknown,
+  path: readonly PathSegment[],
+  report: Report,
+): Limit | undefined {
   const of = (value: unknown, place: readonly PathSegment[]): bigint | undefined =>
     read(
       [value],

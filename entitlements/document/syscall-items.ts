@@ -60,12 +60,18 @@ function known(name: string, path: Path, report: Report, part: 'value' | 'key' =
   return false;
 }
 
-function readConditions(call: string, written: Readonly<Record<string, unknown>>, path: Path, report: Report): Clause[] | undefined {
+function readConditions(
+  call: string,
+  written: Readonly<Record<string, unknown>>,
+  path: Path,
+  report: Report,
+): Clause[] | undefined {
   let clauses: Clause[] | undefined = [[]];
   for (const [name, spec] of Object.entries(written)) {
     const index = Number(name.slice(3));
     const width = widthOf(call, index, [...path, name], report);
-    const tests = width === undefined ? undefined : readSpec({ call, index, width, report }, spec, [...path, name]);
+    const tests =
+      width === undefined ? undefined : readSpec({ call, index, width, report }, spec, [...path, name]);
     clauses = clauses === undefined || tests === undefined ? undefined : crossed(clauses, tests);
   }
   return clauses;
@@ -86,7 +92,12 @@ function widthOf(call: string, index: number, path: Path, report: Report): Width
   const kinds = argumentKinds(call);
   const kind = kinds?.[index];
   if (kinds === undefined) {
-    report(path, `current kernels have no ${call}, and its arguments are not known`, 'name the call without conditions', 'key');
+    report(
+      path,
+      `current kernels have no ${call}, and its arguments are not known`,
+      'name the call without conditions',
+      'key',
+    );
   } else if (kind === undefined) {
     const count =
       kinds.length === 0
@@ -96,7 +107,12 @@ function widthOf(call: string, index: number, path: Path, report: Report): Width
           : `${kinds.length} arguments, arg0 to arg${kinds.length - 1}`;
     report(path, `${call} has ${count}`, 'take the condition out', 'key');
   } else if (kind === 'pointer') {
-    report(path, `arg${index} of ${call} is a pointer: a filter sees the address, not the memory there`, 'take the condition out', 'key');
+    report(
+      path,
+      `arg${index} of ${call} is a pointer: a filter sees the address, not the memory there`,
+      'take the condition out',
+      'key',
+    );
   }
   return kind === 'pointer' ? undefined : kind;
 }
@@ -123,17 +139,26 @@ function readSpec(place: Place, spec: unknown, path: Path): Clause[] | undefined
 
 function readList(place: Place, items: readonly unknown[], path: Path, single = false): Clause[] | undefined {
   const tests = items.map((item, at) => readItem(place, item, single ? path : [...path, at]));
-  return tests.some((test) => test === undefined) ? undefined : tests.flatMap((test) => (test === undefined ? [] : [[test]]));
+  return tests.some((test) => test === undefined)
+    ? undefined
+    : tests.flatMap((test) => (test === undefined ? [] : [[test]]));
 }
 
 function readItem(place: Place, item: unknown, path: Path): ArgumentTest | undefined {
   const { index, width, report } = place;
   if (typeof item === 'object' && item !== null) {
     const { mask, value } = item as { readonly mask: unknown; readonly value: unknown };
-    const [bits, wanted] = [readNumber(place, mask, [...path, 'mask']), readNumber(place, value, [...path, 'value'])];
+    const [bits, wanted] = [
+      readNumber(place, mask, [...path, 'mask']),
+      readNumber(place, value, [...path, 'value']),
+    ];
     if (bits === undefined || wanted === undefined) return undefined;
     if ((wanted & ~bits) === 0n) return argumentTest(index, width, { mask: bits, value: wanted });
-    report([...path, 'value'], 'the value has bits outside the mask: nothing would match', 'widen the mask, or take the bits out');
+    report(
+      [...path, 'value'],
+      'the value has bits outside the mask: nothing would match',
+      'widen the mask, or take the bits out',
+    );
     return undefined;
   }
   const range = typeof item === 'string' ? /^(.+?)\.\.(.+)$/.exec(item) : null;
@@ -144,7 +169,11 @@ function readItem(place: Place, item: unknown, path: Path): ArgumentTest | undef
   const [low, high] = [readNumber(place, range[1], path), readNumber(place, range[2], path)];
   if (low === undefined || high === undefined) return undefined;
   if (low <= high) return argumentTest(index, width, { low, high });
-  report(path, 'the range is empty; negative numbers are above positive ones, as the filter compares them', 'write the lower end first');
+  report(
+    path,
+    'the range is empty; negative numbers are above positive ones, as the filter compares them',
+    'write the lower end first',
+  );
   return undefined;
 }
 
@@ -155,7 +184,8 @@ function readNumber({ call, index, width, report }: Place, written: unknown, pat
     const value = constantValue(call, index, text);
     if (value !== undefined) return value & maxOf(width);
     const near = closest(text, [...constantsOf(call, index).keys()]);
-    const fix = near === undefined ? 'write a number, or a name of the kernel’s headers' : `did you mean \`${near}\`?`;
+    const fix =
+      near === undefined ? 'write a number, or a name of the kernel’s headers' : `did you mean \`${near}\`?`;
     report(path, `arg${index} of ${call} has no value called \`${text.slice(0, 80)}\``, fix);
     return undefined;
   }

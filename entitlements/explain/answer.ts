@@ -37,7 +37,11 @@ export function answer(profile: Profile, question: Question): Answer {
 
 type Found = Omit<Answer, 'question'>;
 
-const yes = (reason: string, witness?: string): Found => ({ yes: true, reasons: [reason], ...(witness === undefined ? {} : { witness }) });
+const yes = (reason: string, witness?: string): Found => ({
+  yes: true,
+  reasons: [reason],
+  ...(witness === undefined ? {} : { witness }),
+});
 const no = (...reasons: readonly string[]): Found => ({ yes: false, reasons });
 
 function find(profile: Profile, question: Question): Found {
@@ -63,7 +67,9 @@ function find(profile: Profile, question: Question): Found {
       const excess = deviceExcess(profile.devices, wanted);
       return excess === undefined
         ? yes('the list of devices holds it')
-        : no(`the list of devices has no ${{ r: 'reading', w: 'writing', m: 'making' }[excess.access]} of it`);
+        : no(
+            `the list of devices has no ${{ r: 'reading', w: 'writing', m: 'making' }[excess.access]} of it`,
+          );
     }
     case 'share':
       return profile.hostNamespaces.includes(question.namespace)
@@ -74,7 +80,9 @@ function find(profile: Profile, question: Question): Found {
     case 'gain':
       return profile.noNewPrivileges
         ? no('no_new_privs is set: set-user-id programs and file capabilities have no effect')
-        : yes('no_new_privs is not set: a set-user-id program gives what its owner has, within the capabilities of the profile');
+        : yes(
+            'no_new_privs is not set: a set-user-id program gives what its owner has, within the capabilities of the profile',
+          );
   }
 }
 
@@ -98,7 +106,9 @@ function call(profile: Profile, name: string, when: Clause): Found {
   // (seccomp/compat.ts).
   const answers = [
     ...new Set([
-      ...decision.pieces.filter((piece) => intersectClauses(piece.when, when) !== undefined).map(({ outcome }) => outcome),
+      ...decision.pieces
+        .filter((piece) => intersectClauses(piece.when, when) !== undefined)
+        .map(({ outcome }) => outcome),
       decision.otherwise,
     ]),
   ];
@@ -153,15 +163,21 @@ function file(profile: Profile, { access, path }: Extract<Question, { kind: 'fil
   if (readonly !== undefined) against.push(`${readonly} is mounted read-only`);
   if (access === 'write' && !profile.writableSys && (path === '/sys' || path.startsWith('/sys/')))
     against.push('/sys is mounted read-only');
-  if (fileExcess(profile.files, [{ allow: [{ pattern: literal(path), access: [access] }], deny: [] }]) !== undefined) {
+  if (
+    fileExcess(profile.files, [{ allow: [{ pattern: literal(path), access: [access] }], deny: [] }]) !==
+    undefined
+  ) {
     against.push(`no file rule grants it${deniedBy(profile, path, access)}`);
   }
   const kernels = /^\/(proc|sys|dev)(\/|$)/.test(path);
   if (access === 'write' && profile.readonlyRootfs && !kernels) {
-    against.push('the root file system is read-only (a volume that is mounted there has its own mount options)');
+    against.push(
+      'the root file system is read-only (a volume that is mounted there has its own mount options)',
+    );
   }
   if (against.length > 0) return no(...against);
-  const how = profile.files === undefined ? 'the profile does not restrict files there' : 'a file rule grants it';
+  const how =
+    profile.files === undefined ? 'the profile does not restrict files there' : 'a file rule grants it';
   return yes(`${how}; the file's own mode and owner count as well`);
 }
 
@@ -170,7 +186,9 @@ function deniedBy(profile: Profile, path: string, access: string): string {
     ?.flatMap(({ deny }) => deny)
     .find((one) => {
       const parsed = parsePathPattern(one.pattern);
-      return one.access.some((name) => name === access) && 'pattern' in parsed && matchesPath(parsed.pattern, path);
+      return (
+        one.access.some((name) => name === access) && 'pattern' in parsed && matchesPath(parsed.pattern, path)
+      );
     });
   return rule === undefined ? '' : `, and ${rule.pattern} denies it`;
 }
@@ -178,7 +196,10 @@ function deniedBy(profile: Profile, path: string, access: string): string {
 /** linux/socket.h */
 const [AF_INET, AF_INET6] = [2n, 10n];
 
-function network(profile: Profile, { direction, protocol, cidr, port }: Extract<Question, { kind: 'network' }>): Found {
+function network(
+  profile: Profile,
+  { direction, protocol, cidr, port }: Extract<Question, { kind: 'network' }>,
+): Found {
   const against: string[] = [];
   const family = cidr.includes(':') ? AF_INET6 : AF_INET;
   const test = argumentTest(0, argumentWidth('socket', 0), { low: family, high: family });
@@ -191,7 +212,11 @@ function network(profile: Profile, { direction, protocol, cidr, port }: Extract<
     if (!found.yes) append(against, found.reasons);
   }
   const rules = direction === 'egress' ? profile.egress : profile.ingress;
-  if (networkExcess(rules, [{ cidr, protocol, ports: { low: port, high: protocol === 'icmp' ? 65535 : port } }]) !== undefined) {
+  if (
+    networkExcess(rules, [
+      { cidr, protocol, ports: { low: port, high: protocol === 'icmp' ? 65535 : port } },
+    ]) !== undefined
+  ) {
     against.push(`no ${direction} rule covers it`);
   }
   if (against.length > 0) return no(...against);
@@ -213,20 +238,28 @@ function mount(profile: Profile, { fstype, target }: Extract<Question, { kind: '
   if (!held.yes) append(against, held.reasons);
   const ways = MOUNT_WAYS.filter((calls) => calls.every((name) => call(profile, name, []).yes));
   if (ways.length === 0)
-    against.push('the system call filter lets neither mount nor the calls of the newer interface (fsopen … move_mount) through');
-  if (profile.mounts !== undefined && !mountRuleCovers(profile, fstype, target)) against.push('no mount rule covers it');
+    against.push(
+      'the system call filter lets neither mount nor the calls of the newer interface (fsopen … move_mount) through',
+    );
+  if (profile.mounts !== undefined && !mountRuleCovers(profile, fstype, target))
+    against.push('no mount rule covers it');
   if (against.length > 0) return no(...against);
   return yes(`${held.reasons.join('; ')}; the filter lets ${(ways[0] ?? []).join(', ')} through`);
 }
 
 function mountRuleCovers(profile: Profile, fstype: string | undefined, target: string | undefined): boolean {
-  const rules = (profile.mounts ?? []).filter((rule) => fstype === undefined || rule.fstype === '*' || rule.fstype === fstype);
+  const rules = (profile.mounts ?? []).filter(
+    (rule) => fstype === undefined || rule.fstype === '*' || rule.fstype === fstype,
+  );
   if (target === undefined) return rules.length > 0;
   const wanted = { fstype: fstype ?? '', target: literal(target), readonly: true };
   return rules.some((rule) => mountExcess([{ ...rule, fstype: wanted.fstype }], [wanted]) === undefined);
 }
 
-function capability(profile: Profile, { name, anyNamespace }: Extract<Question, { kind: 'capability' }>): Found {
+function capability(
+  profile: Profile,
+  { name, anyNamespace }: Extract<Question, { kind: 'capability' }>,
+): Found {
   if (profile.capabilities.includes(name)) return yes(`${name} is in the bounding set`);
   if (!anyNamespace) return no(`${name} is not in the bounding set`);
   const own = userNamespace(profile);
@@ -241,9 +274,14 @@ const CLONE_NEWUSER = 0x10000000n;
 
 function userNamespace(profile: Profile): Found {
   for (const name of USER_NAMESPACE_CALLS) {
-    const test = name === 'clone3' ? undefined : argumentTest(0, argumentWidth(name, 0), { mask: CLONE_NEWUSER, value: CLONE_NEWUSER });
+    const test =
+      name === 'clone3'
+        ? undefined
+        : argumentTest(0, argumentWidth(name, 0), { mask: CLONE_NEWUSER, value: CLONE_NEWUSER });
     const found = call(profile, name, test === undefined ? [] : [test]);
     if (found.yes) return yes(`${found.witness ?? name} makes a user namespace`, found.witness);
   }
-  return no('the filter lets no call through that makes a user namespace: unshare and clone with CLONE_NEWUSER, clone3');
+  return no(
+    'the filter lets no call through that makes a user namespace: unshare and clone with CLONE_NEWUSER, clone3',
+  );
 }

@@ -35,7 +35,10 @@ export function compareProfiles(a: Operand, b: Operand, options: { readonly with
   const same = a.label === b.label;
   const names = { first: same ? 'the first' : a.label, second: same ? 'the second' : b.label };
   const { onlyFirst, onlySecond } = options.within
-    ? { onlyFirst: excessOf(b.profile, a.profile, { outer: names.second, inner: names.first }), onlySecond: [] }
+    ? {
+        onlyFirst: excessOf(b.profile, a.profile, { outer: names.second, inner: names.first }),
+        onlySecond: [],
+      }
     : differences(a.profile, b.profile, names);
   return {
     ...names,
@@ -59,8 +62,18 @@ function plain(value: bigint): number | string {
 const MAX_SHOWN = 100;
 
 /** Describes the comparison as text, one line per difference. */
-export function describeDifferences({ first, second, question, holds, onlyFirst, onlySecond }: Comparison): string {
-  if (holds) return question === 'same' ? `${first} and ${second} grant the same\n` : `${first} grants nothing that ${second} does not\n`;
+export function describeDifferences({
+  first,
+  second,
+  question,
+  holds,
+  onlyFirst,
+  onlySecond,
+}: Comparison): string {
+  if (holds)
+    return question === 'same'
+      ? `${first} and ${second} grant the same\n`
+      : `${first} grants nothing that ${second} does not\n`;
   return [
     ...section(`${first} grants, and ${second} does not:`, onlyFirst),
     ...section(`${second} grants, and ${first} does not:`, onlySecond),

@@ -17,7 +17,11 @@ export interface Differences {
  * other dimension. Both lists are empty exactly if the profiles are equal.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
-export function differences(first: Profile, second: Profile, names: { readonly first: string; readonly second: string }): Differences {
+export function differences(
+  first: Profile,
+  second: Profile,
+  names: { readonly first: string; readonly second: string },
+): Differences {
   return {
     onlyFirst: excessOf(second, first, { outer: names.second, inner: names.first }),
     onlySecond: excessOf(first, second, { outer: names.first, inner: names.second }),
@@ -39,9 +43,11 @@ export function excessOf(outer: Profile, inner: Profile, names: Names): Witness[
 function eachCapability(outer: Profile, inner: Profile, names: Names): Witness[] {
   const missing = inner.capabilities.filter((name) => !outer.capabilities.includes(name));
   return missing.flatMap((name) =>
-    witnesses({ ...inner, capabilities: inner.capabilities.filter((other) => other !== name) }, inner, names).filter(
-      ({ dimension }) => dimension === 'capabilities',
-    ),
+    witnesses(
+      { ...inner, capabilities: inner.capabilities.filter((other) => other !== name) },
+      inner,
+      names,
+    ).filter(({ dimension }) => dimension === 'capabilities'),
   );
 }
 
@@ -56,7 +62,9 @@ function eachCall(outer: Profile, inner: Profile, names: Names): Witness[] {
   const called = [...new Set([...a.rules.keys(), ...b.rules.keys()])].sort();
   // Names of other architectures alone differ only if these architectures do.
   const reported = compat.length === 0 ? called : called.filter(isSyscallName);
-  const differing = reported.filter((name) => decisionKey(decisionFor(a, name)) !== decisionKey(decisionFor(b, name)));
+  const differing = reported.filter(
+    (name) => decisionKey(decisionFor(a, name)) !== decisionKey(decisionFor(b, name)),
+  );
   const variants = [
     ...compat.map((one) =>
       filteredPolicy(
@@ -65,7 +73,9 @@ function eachCall(outer: Profile, inner: Profile, names: Names): Witness[] {
         b.compat.filter((name) => name !== one),
       ),
     ),
-    ...differing.map((name) => filteredPolicy(b.fallback, new Map([...b.rules, [name, decisionFor(a, name)]]), b.compat)),
+    ...differing.map((name) =>
+      filteredPolicy(b.fallback, new Map([...b.rules, [name, decisionFor(a, name)]]), b.compat),
+    ),
     // Calls that neither profile names.
     ...(a.fallback === b.fallback
       ? []

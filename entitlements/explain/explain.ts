@@ -42,7 +42,9 @@ export function explainQuestion({ profile, source }: Operand, text: string): Exp
 function ruleText({ syscalls }: Profile, name: string): string {
   if (!syscalls.filtered) return `${name}: allow, as every call`;
   const of = decisionFor(syscalls, name);
-  const otherwise = syscalls.rules.has(name) ? outcomeText(of.otherwise) : `${outcomeText(of.otherwise)}, as every call without a rule`;
+  const otherwise = syscalls.rules.has(name)
+    ? outcomeText(of.otherwise)
+    : `${outcomeText(of.otherwise)}, as every call without a rule`;
   if (isConstant(of)) return `${name}: ${otherwise}`;
   return [
     ...of.pieces.map(({ outcome, when }) => `${name}: ${outcomeText(outcome)} if ${clauseText(name, when)}`),
@@ -56,7 +58,8 @@ function hintsOf(profile: Profile, question: Question): string[] {
     return [
       ...held.map((name) => `${question.name} goes with the capability ${name}, which the profile has`),
       ...entitlementsFor(
-        ({ syscalls }) => syscalls?.some((call) => (typeof call === 'string' ? call : call.call) === question.name) === true,
+        ({ syscalls }) =>
+          syscalls?.some((call) => (typeof call === 'string' ? call : call.call) === question.name) === true,
       ).map((name) => `the entitlement ${name} grants ${question.name}`),
     ];
   }
@@ -79,11 +82,21 @@ function entitlementsFor(grants: (of: Grants) => boolean): string[] {
  */
 export function entitlementsGiving(capability: string): string[] | undefined {
   const name = capabilityName(capability);
-  return name === undefined ? undefined : entitlementsFor(({ capabilities }) => capabilities?.includes(name) === true);
+  return name === undefined
+    ? undefined
+    : entitlementsFor(({ capabilities }) => capabilities?.includes(name) === true);
 }
 
 /** Describes an explained answer as text. */
-export function describeExplained({ question, yes, reasons, witness, rule, decidedBy, hints }: Explained): string {
+export function describeExplained({
+  question,
+  yes,
+  reasons,
+  witness,
+  rule,
+  decidedBy,
+  hints,
+}: Explained): string {
   const { parts, otherwise } = decidedBy;
   const enough = otherwise === 'several parts' ? ', which is enough alone' : '';
   const who =
@@ -109,29 +122,60 @@ export function describeProfile(label: string, profile: Profile): string {
     ['profile', label],
     ['capabilities', listed(profile.capabilities)],
     ['ambient', listed(profile.ambient)],
-    ...(syscalls.filtered ? filterLines(profile) : [['system calls', 'every one, of every architecture: no filter'] as const]),
+    ...(syscalls.filtered
+      ? filterLines(profile)
+      : [['system calls', 'every one, of every architecture: no filter'] as const]),
     [
       'privileges',
-      profile.noNewPrivileges ? 'no program gains any by exec (no_new_privs)' : 'set-user-id programs and file capabilities count',
+      profile.noNewPrivileges
+        ? 'no program gains any by exec (no_new_privs)'
+        : 'set-user-id programs and file capabilities count',
     ],
     ['users', profile.nonRoot ? 'no process starts as root of the host' : 'any, root too'],
-    ['network', `class ${profile.network}; reaches ${rules(profile.egress)}; is reached by ${rules(profile.ingress)}`],
+    [
+      'network',
+      `class ${profile.network}; reaches ${rules(profile.egress)}; is reached by ${rules(profile.ingress)}`,
+    ],
     ['host namespaces', listed(profile.hostNamespaces)],
-    ['own namespaces', listed(['ipc, mount, network, pid and uts unless shared above', ...profile.ownNamespaces])],
-    ['devices', profile.hostDevices ? "all of the host's appear" : `${profile.devices.length} grants; the host's do not appear`],
+    [
+      'own namespaces',
+      listed(['ipc, mount, network, pid and uts unless shared above', ...profile.ownNamespaces]),
+    ],
+    [
+      'devices',
+      profile.hostDevices
+        ? "all of the host's appear"
+        : `${profile.devices.length} grants; the host's do not appear`,
+    ],
     ['host ports', profile.hostPorts ? 'may lead to its pod' : 'lead elsewhere'],
     ['host paths', profile.hostPaths ? 'may be volumes' : 'may not be volumes'],
     ['volumes', profile.readonlyVolumes ? 'read-only' : 'as they are mounted'],
     ['files', profile.files === undefined ? "not restricted beyond the files' own modes" : fileText(profile)],
-    ['mounts', profile.mounts === undefined ? 'as far as capabilities and system calls let it' : `${profile.mounts.length} rules`],
+    [
+      'mounts',
+      profile.mounts === undefined
+        ? 'as far as capabilities and system calls let it'
+        : `${profile.mounts.length} rules`,
+    ],
     ['masked paths', listed(profile.paths.masked)],
     ['read-only paths', listed(profile.paths.readonly)],
     ['root file system', profile.readonlyRootfs ? 'read-only' : 'writable'],
     ['/sys', profile.writableSys ? 'writable' : 'read-only'],
-    ['limits', listed(Object.entries(profile.limits).map(([name, limit]) => limitText(name as LimitName, limit)))],
-    ['resources', listed(Object.entries(profile.resources).map(([name, bound]) => resourceText(name as ResourceName, bound)))],
+    [
+      'limits',
+      listed(Object.entries(profile.limits).map(([name, limit]) => limitText(name as LimitName, limit))),
+    ],
+    [
+      'resources',
+      listed(
+        Object.entries(profile.resources).map(([name, bound]) => resourceText(name as ResourceName, bound)),
+      ),
+    ],
     ['sysctls', profile.sysctls === 'any' ? 'any namespaced one' : 'those that Kubernetes calls safe'],
-    ['AppArmor', profile.apparmor === 'default' ? "this runtime's own profile, where the kernel has AppArmor" : 'none'],
+    [
+      'AppArmor',
+      profile.apparmor === 'default' ? "this runtime's own profile, where the kernel has AppArmor" : 'none',
+    ],
   ];
   const width = largest(lines.map(([name]) => name.length));
   return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}\n`).join('');
@@ -144,10 +188,17 @@ function filterLines({ syscalls }: Profile): (readonly [string, string])[] {
   const conditional = all.filter(([, of]) => !isConstant(of));
   const others = all.filter(([, of]) => isConstant(of) && of.otherwise !== 'allow');
   return [
-    ['system calls', `${allowed} allowed, ${conditional.length} by their arguments; any other answers ${outcomeText(syscalls.fallback)}`],
-    ...(syscalls.compat.length === 0 ? [] : [['', `programs of ${syscalls.compat.join(', ')} run, too`] as const]),
+    [
+      'system calls',
+      `${allowed} allowed, ${conditional.length} by their arguments; any other answers ${outcomeText(syscalls.fallback)}`,
+    ],
+    ...(syscalls.compat.length === 0
+      ? []
+      : [['', `programs of ${syscalls.compat.join(', ')} run, too`] as const]),
     ...conditional.flatMap(([name, of]) =>
-      of.pieces.map(({ outcome, when }) => ['', `${name}: ${outcomeText(outcome)} if ${clauseText(name, when)}`] as const),
+      of.pieces.map(
+        ({ outcome, when }) => ['', `${name}: ${outcomeText(outcome)} if ${clauseText(name, when)}`] as const,
+      ),
     ),
     ...others.map(([name, of]) => ['', `${name}: ${outcomeText(of.otherwise)}`] as const),
   ];

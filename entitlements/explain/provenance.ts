@@ -71,14 +71,23 @@ interface Taken {
 
 function partOf({ document, path }: Place): DecidingPart {
   const { file, line, column } = document.positionOf(path);
-  const value = path.reduce<unknown>((of, key) => (of as Readonly<Record<PathSegment, unknown>>)[key], document.value);
+  const value = path.reduce<unknown>(
+    (of, key) => (of as Readonly<Record<PathSegment, unknown>>)[key],
+    document.value,
+  );
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  return { place: `${file}:${line}:${column}`, path: formatPath(path), text: text.length > 120 ? `${text.slice(0, 119)}…` : text };
+  return {
+    place: `${file}:${line}:${column}`,
+    path: formatPath(path),
+    text: text.length > 120 ? `${text.slice(0, 119)}…` : text,
+  };
 }
 
 function documentParts({ files, name }: Extract<OperandSource, { kind: 'documents' }>): Taken {
   const documents = files.flatMap(({ file, text }) => parseDocuments(text, file).documents);
-  const profiles = documents.filter(({ value }) => (value as { readonly kind?: unknown } | null)?.kind === PROFILE_KIND);
+  const profiles = documents.filter(
+    ({ value }) => (value as { readonly kind?: unknown } | null)?.kind === PROFILE_KIND,
+  );
   const made = (sources: readonly SourceFile[]): Profile | undefined => {
     const { profiles: found, exact, problems } = checkProfiles(sources);
     return problems.length > 0 ? undefined : [...found, ...exact].find((one) => one.name === name)?.profile;
@@ -105,7 +114,10 @@ function documentParts({ files, name }: Extract<OperandSource, { kind: 'document
 /** Keys that do not affect what is granted. */
 const LABELS: readonly string[] = ['$schema', 'apiVersion', 'kind', 'metadata', 'parameters'];
 
-/** Returns the exceptions within an item of a list: the items of `except` of a rule, and of `not` of an argument. */
+/**
+ * Returns the exceptions within an item of a list: the items of `except` of a rule, and of `not` of an
+ * argument.
+ */
 function exceptionsOf(value: unknown, path: readonly PathSegment[]): PathSegment[][] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, part]: [string, unknown]) => {
@@ -117,21 +129,34 @@ function exceptionsOf(value: unknown, path: readonly PathSegment[]): PathSegment
 
 const EXCEPTIONS: readonly string[] = ['except', 'not'];
 
-/** Returns the parts of a profile that can be removed individually: items of lists, their exceptions, and limits. */
+/**
+ * Returns the parts of a profile that can be removed individually: items of lists, their exceptions, and
+ * limits.
+ */
 function pathsOf(value: unknown, path: readonly PathSegment[] = []): PathSegment[][] {
-  if (Array.isArray(value)) return value.flatMap((item: unknown, at) => [[...path, at], ...exceptionsOf(item, [...path, at])]);
+  if (Array.isArray(value))
+    return value.flatMap((item: unknown, at) => [[...path, at], ...exceptionsOf(item, [...path, at])]);
   if (typeof value !== 'object' || value === null) return path.length > 1 ? [[...path]] : [];
-  return Object.entries(value).flatMap(([key, part]) => (path.length === 0 && LABELS.includes(key) ? [] : pathsOf(part, [...path, key])));
+  return Object.entries(value).flatMap(([key, part]) =>
+    path.length === 0 && LABELS.includes(key) ? [] : pathsOf(part, [...path, key]),
+  );
 }
 
-function pruned(value: unknown, removed: readonly (readonly PathSegment[])[], path: readonly PathSegment[] = []): unknown {
+function pruned(
+  value: unknown,
+  removed: readonly (readonly PathSegment[])[],
+  path: readonly PathSegment[] = [],
+): unknown {
   const key = JSON.stringify(path);
   const gone = new Set(removed.map((one) => JSON.stringify(one)));
   const kept = (segment: PathSegment): boolean => !gone.has(JSON.stringify([...path, segment]));
   if (removed.length === 0 || key === '' || typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.flatMap((item: unknown, at) => (kept(at) ? [pruned(item, removed, [...path, at])] : []));
+  if (Array.isArray(value))
+    return value.flatMap((item: unknown, at) => (kept(at) ? [pruned(item, removed, [...path, at])] : []));
   return Object.fromEntries(
-    Object.entries(value).flatMap(([name, part]) => (kept(name) ? [[name, pruned(part, removed, [...path, name])]] : [])),
+    Object.entries(value).flatMap(([name, part]) =>
+      kept(name) ? [[name, pruned(part, removed, [...path, name])]] : [],
+    ),
   );
 }
 

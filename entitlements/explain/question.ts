@@ -68,7 +68,8 @@ export function parseQuestion(text: string): Question {
       // A single word `write` is the system call.
       if (path === '') break;
       if (!path.startsWith('/')) throw wrong(path, 'a path begins with /');
-      if (/\/\/|\/\.\.?(\/|$)/.test(path)) throw wrong(path, 'write the path as the kernel resolves it, without //, . and ..');
+      if (/\/\/|\/\.\.?(\/|$)/.test(path))
+        throw wrong(path, 'write the path as the kernel resolves it, without //, . and ..');
       return { text, kind: 'file', access: verb, path };
     }
     case 'connect':
@@ -85,7 +86,8 @@ export function parseQuestion(text: string): Question {
       return device(text, rest, wrong);
     case 'share': {
       const namespace = (['ipc', 'network', 'pid'] as const).find((name) => name === rest[0]);
-      if (namespace === undefined || rest.length > 1) throw wrong(rest[0] ?? verb, 'name one namespace: ipc, network or pid');
+      if (namespace === undefined || rest.length > 1)
+        throw wrong(rest[0] ?? verb, 'name one namespace: ipc, network or pid');
       return { text, kind: 'share', namespace };
     }
     case 'userns':
@@ -105,15 +107,21 @@ function call(text: string, wrong: Wrong): Question {
   const [whole, name = '', inside] = /^\s*([a-z_][a-z0-9_]*)\s*(?:\((.*)\))?\s*$/.exec(text) ?? [];
   if (whole === undefined) throw wrong(text, 'it does not match the grammar of questions');
   if (!isSyscallName(name)) throw wrong(name, `there is no system call ${name} on x86_64 or aarch64`);
-  const written = inside === undefined || inside.trim() === '' ? [] : inside.split(',').map((part) => part.trim());
+  const written =
+    inside === undefined || inside.trim() === '' ? [] : inside.split(',').map((part) => part.trim());
   if (written.length > 6) throw wrong(written[6] ?? '', 'a system call has six arguments at most');
   const tests = written.flatMap((part, index) => {
     if (part === '_' || part === '*') return [];
     const bits = part.startsWith('&');
     const value = argumentValue(name, index, bits ? part.slice(1).trim() : part);
     if (value === undefined) throw wrong(part, unknownArgument(name, index, part));
-    const test = argumentTest(index, argumentWidth(name, index), bits ? { mask: value, value } : { low: value, high: value });
-    if (test === undefined) throw wrong(part, `argument ${index} of ${name} has ${argumentWidth(name, index)} bits`);
+    const test = argumentTest(
+      index,
+      argumentWidth(name, index),
+      bits ? { mask: value, value } : { low: value, high: value },
+    );
+    if (test === undefined)
+      throw wrong(part, `argument ${index} of ${name} has ${argumentWidth(name, index)} bits`);
     return [test];
   });
   return { text, kind: 'call', name, when: clause(tests) };
@@ -137,14 +145,31 @@ function network(text: string, verb: 'accept' | 'connect', rest: readonly string
   const [name = '', peer = '', ...more] = rest;
   const protocol = (['icmp', 'sctp', 'tcp', 'udp'] as const).find((known) => known === name);
   if (protocol === undefined) throw wrong(name, 'name a protocol: tcp, udp, sctp or icmp');
-  if (peer === '' || more.length > 0) throw wrong(more[0] ?? name, 'name one peer, as in 10.0.0.1:53 or [2001:db8::1]:53');
+  if (peer === '' || more.length > 0)
+    throw wrong(more[0] ?? name, 'name one peer, as in 10.0.0.1:53 or [2001:db8::1]:53');
   const [whole, six, four, port] = /^(?:\[([^\]]+)\]|([^:]+|[0-9a-f:.]+?))(?::(\d{1,5}))?$/i.exec(peer) ?? [];
   const address = protocol === 'icmp' ? peer.replace(/^\[|\]$/g, '') : (six ?? four ?? '');
   const cidr = `${address}/${address.includes(':') ? 128 : 32}`;
-  if (whole === undefined || parseCidr(cidr) === undefined) throw wrong(peer, 'it is no address: names are not looked up');
-  if (protocol === 'icmp') return { text, kind: 'network', direction: verb === 'connect' ? 'egress' : 'ingress', protocol, cidr, port: 0 };
+  if (whole === undefined || parseCidr(cidr) === undefined)
+    throw wrong(peer, 'it is no address: names are not looked up');
+  if (protocol === 'icmp')
+    return {
+      text,
+      kind: 'network',
+      direction: verb === 'connect' ? 'egress' : 'ingress',
+      protocol,
+      cidr,
+      port: 0,
+    };
   if (port === undefined || Number(port) > 65535) throw wrong(peer, 'a port of 0 to 65535 is missing');
-  return { text, kind: 'network', direction: verb === 'connect' ? 'egress' : 'ingress', protocol, cidr, port: Number(port) };
+  return {
+    text,
+    kind: 'network',
+    direction: verb === 'connect' ? 'egress' : 'ingress',
+    protocol,
+    cidr,
+    port: Number(port),
+  };
 }
 
 function mount(text: string, rest: readonly string[], wrong: Wrong): Question {
@@ -153,8 +178,14 @@ function mount(text: string, rest: readonly string[], wrong: Wrong): Question {
   const [fstype, ...more] = types;
   if (more.length > 0) throw wrong(more[0] ?? '', 'write mount, mount TYPE or mount TYPE on PATH');
   const target = on < 0 ? undefined : rest[on + 1];
-  if (on >= 0 && (target?.startsWith('/') !== true || rest.length > on + 2)) throw wrong(target ?? 'on', 'name one path after on');
-  return { text, kind: 'mount', ...(fstype === undefined ? {} : { fstype }), ...(target === undefined ? {} : { target }) };
+  if (on >= 0 && (target?.startsWith('/') !== true || rest.length > on + 2))
+    throw wrong(target ?? 'on', 'name one path after on');
+  return {
+    text,
+    kind: 'mount',
+    ...(fstype === undefined ? {} : { fstype }),
+    ...(target === undefined ? {} : { target }),
+  };
 }
 
 function capability(text: string, written: string, wrong: Wrong): Extract<Question, { kind: 'capability' }> {

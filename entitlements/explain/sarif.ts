@@ -25,10 +25,17 @@ export function compareToSarif(comparison: Comparison): SarifLog {
     ...onlyFirst.map((finding) => resultOf(finding, firstFile, 'error')),
     ...onlySecond.map((finding) => resultOf(finding, secondFile, 'warning')),
   ];
-  return sarif(results, (rule) => `What ${first} and ${second} grant differently: ${rule.replace('difference/', '')}`);
+  return sarif(
+    results,
+    (rule) => `What ${first} and ${second} grant differently: ${rule.replace('difference/', '')}`,
+  );
 }
 
-function resultOf({ dimension, sentence }: Finding, file: string | undefined, level: Result['level']): Result {
+function resultOf(
+  { dimension, sentence }: Finding,
+  file: string | undefined,
+  level: Result['level'],
+): Result {
   return {
     ruleId: `difference/${dimension}`,
     level,
@@ -38,20 +45,27 @@ function resultOf({ dimension, sentence }: Finding, file: string | undefined, le
 }
 
 /** Converts problems of profiles, each to a result at its position. `rule` names the check that found it. */
-export function problemsToSarif(problems: readonly (Problem & { readonly rule?: string; readonly level?: Result['level'] })[]): SarifLog {
+export function problemsToSarif(
+  problems: readonly (Problem & { readonly rule?: string; readonly level?: Result['level'] })[],
+): SarifLog {
   const results = problems.map(({ position, path, message, fix, rule, level }): Result => ({
     ruleId: rule ?? 'profile/invalid',
     level: level ?? 'error',
     message: { text: `${path === '' ? '' : `${path}: `}${message}${fix === undefined ? '' : `; ${fix}`}` },
     locations: [locationOf(position.file, position.line, position.column)],
   }));
-  return sarif(results, (rule) => (rule === 'profile/invalid' ? 'An entitlement profile that cannot be read' : `Lint: ${rule}`));
+  return sarif(results, (rule) =>
+    rule === 'profile/invalid' ? 'An entitlement profile that cannot be read' : `Lint: ${rule}`,
+  );
 }
 
 function locationOf(file: string, startLine: number, startColumn: number): unknown {
   const uri = file.split('/').map(encodeURIComponent).join('/');
   return {
-    physicalLocation: { artifactLocation: { uri: file.startsWith('/') ? `file://${uri}` : uri }, region: { startLine, startColumn } },
+    physicalLocation: {
+      artifactLocation: { uri: file.startsWith('/') ? `file://${uri}` : uri },
+      region: { startLine, startColumn },
+    },
   };
 }
 
@@ -62,7 +76,12 @@ function sarif(results: readonly Result[], describe: (rule: string) => string): 
     version: '2.1.0',
     runs: [
       {
-        tool: { driver: { name: 'portcullis', rules: rules.map((id) => ({ id, shortDescription: { text: describe(id) } })) } },
+        tool: {
+          driver: {
+            name: 'portcullis',
+            rules: rules.map((id) => ({ id, shortDescription: { text: describe(id) } })),
+          },
+        },
         columnKind: 'utf16CodeUnits',
         results: results.map((result) => ({ ...result, ruleIndex: rules.indexOf(result.ruleId) })),
       },

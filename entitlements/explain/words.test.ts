@@ -6,7 +6,11 @@ import { clauseText, limitText, outcomeText, resourceText } from './words.ts';
 
 type Range = Parameters<typeof argumentTest>[2];
 
-const conditions: readonly (readonly [call: string, tests: readonly (readonly [index: number, Range])[], text: string])[] = [
+const conditions: readonly (readonly [
+  call: string,
+  tests: readonly (readonly [index: number, Range])[],
+  text: string,
+])[] = [
   ['socket', [], 'any arguments'],
   ['socket', [[0, { low: 39n, high: 39n }]], 'arg0 = AF_NFC'],
   ['socket', [[0, { high: 14n }]], 'arg0 up to AF_SECURITY (14)'],
@@ -22,7 +26,11 @@ const conditions: readonly (readonly [call: string, tests: readonly (readonly [i
   ['socket', [[2, { low: 6n, high: 6n }]], 'arg2 = IPPROTO_TCP'],
   ['socket', [[0, { low: 900n, high: 901n }]], 'arg0 from 900 to 901'],
   ['clone', [[0, { mask: 0x10020000n, value: 0n }]], 'arg0 has none of CLONE_NEWNS, CLONE_NEWUSER'],
-  ['clone', [[0, { mask: 0x10020000n, value: 0x10000000n }]], 'arg0 has CLONE_NEWUSER and arg0 has none of CLONE_NEWNS'],
+  [
+    'clone',
+    [[0, { mask: 0x10020000n, value: 0x10000000n }]],
+    'arg0 has CLONE_NEWUSER and arg0 has none of CLONE_NEWNS',
+  ],
   ['ioctl', [[1, { low: 0x541dn }]], 'arg1 from TIOCCONS (0x541d)'],
   ['personality', [[0, { low: 0x20008n, high: 0x20008n }]], 'arg0 = PER_LINUX32|UNAME26'],
 ];
@@ -46,7 +54,10 @@ describe('in words', () => {
   it('limits have units', () => {
     const infinity = (1n << 64n) - 1n;
     assert.equal(limitText('NOFILE', { soft: 4096n, hard: 4096n }), 'NOFILE 4096 open files');
-    assert.equal(limitText('AS', { soft: 1n << 30n, hard: infinity }), 'AS 1 GiB (the program may raise it to unlimited)');
+    assert.equal(
+      limitText('AS', { soft: 1n << 30n, hard: infinity }),
+      'AS 1 GiB (the program may raise it to unlimited)',
+    );
     assert.equal(limitText('CPU', { soft: 60n, hard: 60n }), 'CPU 60 s of CPU time');
     assert.equal(resourceText('memory', 1025n), 'memory 1025 bytes');
     assert.equal(resourceText('memory', 512n << 20n), 'memory 512 MiB');

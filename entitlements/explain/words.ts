@@ -17,13 +17,15 @@ export function outcomeText(outcome: Outcome): string {
 }
 
 /**
- * Returns the name of an argument's value, or its number. A socket's protocol has different names in AF_NETLINK
- * than in other families.
+ * Returns the name of an argument's value, or its number. A socket's protocol has different names in
+ * AF_NETLINK than in other families.
  * @param family the first argument, if it is known
  */
 export function valueText(name: string, index: number, value: bigint, family: bigint | undefined): string {
   const netlink = index === 2 && (name === 'socket' || name === 'socketpair') && family === AF_NETLINK;
-  const special = [...constantsOf(name, index)].find(([known, constant]) => constant === value && known.startsWith('NETLINK_'))?.[0];
+  const special = [...constantsOf(name, index)].find(
+    ([known, constant]) => constant === value && known.startsWith('NETLINK_'),
+  )?.[0];
   return (netlink ? special : constantName(name, index, value)) ?? numberText(value);
 }
 
@@ -51,7 +53,8 @@ function testText(name: string, test: ArgumentTest, family: bigint | undefined):
   }
   if (!boundsFollowFromMask(test)) {
     // Names have no order that a reader knows, so a range also has their numbers.
-    const end = (of: bigint): string => (text(of) === numberText(of) ? text(of) : `${text(of)} (${numberText(of)})`);
+    const end = (of: bigint): string =>
+      text(of) === numberText(of) ? text(of) : `${text(of)} (${numberText(of)})`;
     if (low === 0n) parts.push(`${argument} up to ${end(high)}`);
     else if (high === maxOf(test.width)) parts.push(`${argument} from ${end(low)}`);
     else parts.push(`${argument} from ${end(low)} to ${end(high)}`);
@@ -82,7 +85,9 @@ const LIMIT_UNITS: Readonly<Record<LimitName, string>> = {
 /** RLIM_INFINITY (sys/resource.h): no limit. */
 const INFINITY = (1n << 64n) - 1n;
 
-/** Returns an rlimit with its unit: `NOFILE 1024 open files (the program may raise it to 4096 open files)`. */
+/**
+ * Returns an rlimit with its unit: `NOFILE 1024 open files (the program may raise it to 4096 open files)`.
+ */
 export function limitText(name: LimitName, { soft, hard }: Limit): string {
   const amount = (value: bigint): string => {
     if (value === INFINITY) return 'unlimited';

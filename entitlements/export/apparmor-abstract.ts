@@ -7,7 +7,10 @@ import type { FileAccess, NetworkProtocol } from '../types.ts';
  * Returns the structured AppArmor rules of the security-profiles-operator and of KEP-6061 (`executable`,
  * `filesystem`, `network`, `capability`), and the parts of the profile's files that they cannot express.
  */
-export function appArmorAbstract(profile: Profile): { readonly rules: object; readonly unmapped: readonly Remark[] } {
+export function appArmorAbstract(profile: Profile): {
+  readonly rules: object;
+  readonly unmapped: readonly Remark[];
+} {
   const unmapped: Remark[] = [];
   const { files } = profile;
   const [member] = files ?? [];
@@ -17,7 +20,11 @@ export function appArmorAbstract(profile: Profile): { readonly rules: object; re
   return {
     rules: {
       executable: { allowedExecutables: lists.executable },
-      filesystem: { readOnlyPaths: lists.readOnly, writeOnlyPaths: lists.writeOnly, readWritePaths: lists.readWrite },
+      filesystem: {
+        readOnlyPaths: lists.readOnly,
+        writeOnlyPaths: lists.writeOnly,
+        readWritePaths: lists.readWrite,
+      },
       network: networkOf(profile),
       capability: { allowedCapabilities: profile.capabilities.map((name) => name.toLowerCase()) },
     },
@@ -44,7 +51,10 @@ function everything(files: Profile['files']): Lists {
 function listsOf({ allow }: FileRules): Lists {
   const having = (wanted: readonly FileAccess[], without: readonly FileAccess[]): string[] =>
     allow
-      .filter(({ access }) => wanted.every((name) => access.includes(name)) && !without.some((name) => access.includes(name)))
+      .filter(
+        ({ access }) =>
+          wanted.every((name) => access.includes(name)) && !without.some((name) => access.includes(name)),
+      )
       .map(({ pattern }) => contractVariables(pattern));
   return {
     executable: having(['execute', 'read'], []),
@@ -62,7 +72,13 @@ function networkOf({ network, egress, ingress, capabilities }: Profile): object 
       (rules) =>
         rules === undefined ||
         ['0.0.0.0/0', '::/0'].every((cidr) =>
-          rules.some((rule) => rule.protocol === protocol && rule.cidr === cidr && rule.ports.low === 0 && rule.ports.high === 65535),
+          rules.some(
+            (rule) =>
+              rule.protocol === protocol &&
+              rule.cidr === cidr &&
+              rule.ports.low === 0 &&
+              rule.ports.high === 65535,
+          ),
         ),
     );
   const raw = open('icmp') && (egress !== undefined || capabilities.includes('NET_RAW'));

@@ -46,10 +46,19 @@ export interface Exported {
  * @param name the profile's name, for names of files and objects
  * @throws ENTITLEMENTS_UNSUPPORTED, ENTITLEMENTS_TOO_COMPLEX
  */
-export function exportProfile(format: ExportFormat, name: string, profile: Profile, target: SeccompTarget): Exported {
+export function exportProfile(
+  format: ExportFormat,
+  name: string,
+  profile: Profile,
+  target: SeccompTarget,
+): Exported {
   switch (format) {
     case 'seccomp':
-      return { files: [{ name: `${name}.json`, text: provedSeccomp(profile, target) }], unmapped: [], notes: [callsOnly] };
+      return {
+        files: [{ name: `${name}.json`, text: provedSeccomp(profile, target) }],
+        unmapped: [],
+        notes: [callsOnly],
+      };
     case 'spo-seccomp': {
       const spec = parseSeccompJson(provedSeccomp(profile, target)) as object;
       const text = writeYaml(resource('SeccompProfile', name, spec));
@@ -68,7 +77,8 @@ export function exportProfile(format: ExportFormat, name: string, profile: Profi
       return podSecurity(profile);
     case 'apparmor': {
       const found = appArmorProfile(profile);
-      if (found === undefined) throw unsaid('AppArmor', 'the profile has no AppArmor rules: it is unconfined');
+      if (found === undefined)
+        throw unsaid('AppArmor', 'the profile has no AppArmor rules: it is unconfined');
       return {
         files: [{ name: found.name, text: found.text }],
         unmapped: [],
@@ -88,7 +98,8 @@ function provedSeccomp(profile: Profile, target: SeccompTarget): string {
   const text = seccompText(exportSeccomp(profile, target.architecture));
   const again = importSeccomp(parseSeccompJson(text), target).profile.syscalls;
   const [a, b] = [profile, { ...profile, syscalls: again }];
-  const same = policyText(profile.syscalls) === policyText(again) || (contains(a, b).yes && contains(b, a).yes);
+  const same =
+    policyText(profile.syscalls) === policyText(again) || (contains(a, b).yes && contains(b, a).yes);
   const [first] = same ? [] : [...witnesses(a, b), ...witnesses(b, a)];
   if (first !== undefined && profile.syscalls.filtered) {
     const other = excessOf(a, b, { outer: 'the profile', inner: 'the JSON' });
@@ -101,29 +112,37 @@ function resource(kind: string, name: string, spec: object): object {
   return { apiVersion: 'security-profiles-operator.x-k8s.io/v1', kind, metadata: { name }, spec };
 }
 
-function viaAppArmor(name: string, profile: Profile, file: (rules: object) => { name: string; text: string }): Exported {
+function viaAppArmor(
+  name: string,
+  profile: Profile,
+  file: (rules: object) => { name: string; text: string },
+): Exported {
   const { rules, unmapped } = appArmorAbstract(profile);
   const again = importAppArmorAbstract(rules, '').profile;
   const dimensions = ['capabilities', 'files', 'network', 'egress', 'ingress'];
-  const looser = witnesses(profile, again, { outer: 'the profile', inner: 'what is exported' }).filter(({ dimension }) =>
-    dimensions.includes(dimension),
+  const looser = witnesses(profile, again, { outer: 'the profile', inner: 'what is exported' }).filter(
+    ({ dimension }) => dimensions.includes(dimension),
   );
-  const tighter = witnesses(again, profile, { outer: 'what is exported', inner: 'the profile' }).filter(({ dimension }) =>
-    dimensions.includes(dimension),
+  const tighter = witnesses(again, profile, { outer: 'what is exported', inner: 'the profile' }).filter(
+    ({ dimension }) => dimensions.includes(dimension),
   );
   return {
     files: [file(rules)],
     unmapped: [...unmapped, ...looser.map(({ dimension, sentence }) => ({ part: dimension, why: sentence }))],
     notes: [
       ...tighter.map(({ dimension, sentence }) => ({ part: dimension, why: sentence })),
-      { part: name, why: 'AppArmor holds files, capabilities and networks: system calls, devices and limits are said elsewhere' },
+      {
+        part: name,
+        why: 'AppArmor holds files, capabilities and networks: system calls, devices and limits are said elsewhere',
+      },
     ],
   };
 }
 
 /** Returns an OCI image layout with one artifact, as specified by KEP-6061. */
 function layout(text: string): Exported['files'] {
-  if (Buffer.byteLength(text) > MAX_LAYER) throw unsaid('KEP-6061', `the profile is larger than ${MAX_LAYER} bytes`);
+  if (Buffer.byteLength(text) > MAX_LAYER)
+    throw unsaid('KEP-6061', `the profile is larger than ${MAX_LAYER} bytes`);
   const empty = '{}';
   const describe = (mediaType: string, content: string): object => ({
     mediaType,
@@ -146,7 +165,10 @@ function layout(text: string): Exported['files'] {
   return [
     { name: 'index.json', text: index },
     { name: 'oci-layout', text: '{"imageLayoutVersion":"1.0.0"}' },
-    ...[...new Set([manifest, empty, text])].map((content) => ({ name: `blobs/sha256/${sha256(content)}`, text: content })),
+    ...[...new Set([manifest, empty, text])].map((content) => ({
+      name: `blobs/sha256/${sha256(content)}`,
+      text: content,
+    })),
   ];
 }
 
@@ -159,17 +181,34 @@ function securityContext(name: string, profile: Profile, target: SeccompTarget):
   const filter = localhost === undefined ? undefined : provedSeccomp(profile, target);
   const json = filter === undefined ? undefined : parseSeccompJson(filter);
   const again = importPod(pod, { profile: () => undefined, seccomp: () => json })[0]?.profile;
-  const looser = again === undefined ? [] : witnesses(profile, again, { outer: 'the profile', inner: 'the security context' });
-  const tighter = again === undefined ? [] : witnesses(again, profile, { outer: 'the security context', inner: 'the profile' });
-  const remark = ({ dimension, sentence }: (typeof looser)[number]): Remark => ({ part: dimension, why: sentence });
+  const looser =
+    again === undefined
+      ? []
+      : witnesses(profile, again, { outer: 'the profile', inner: 'the security context' });
+  const tighter =
+    again === undefined
+      ? []
+      : witnesses(again, profile, { outer: 'the security context', inner: 'the profile' });
+  const remark = ({ dimension, sentence }: (typeof looser)[number]): Remark => ({
+    part: dimension,
+    why: sentence,
+  });
   return {
-    files: [{ name: `${name}.yaml`, text: writeYaml(pod) }, ...(filter === undefined ? [] : [{ name: localhost ?? '', text: filter }])],
+    files: [
+      { name: `${name}.yaml`, text: writeYaml(pod) },
+      ...(filter === undefined ? [] : [{ name: localhost ?? '', text: filter }]),
+    ],
     unmapped: looser.map(remark),
     notes: [
       ...tighter.map(remark),
       ...(localhost === undefined
         ? []
-        : [{ part: 'seccompProfile', why: `${localhost} belongs into the kubelet's seccomp folder, /var/lib/kubelet/seccomp` }]),
+        : [
+            {
+              part: 'seccompProfile',
+              why: `${localhost} belongs into the kubelet's seccomp folder, /var/lib/kubelet/seccomp`,
+            },
+          ]),
     ],
   };
 }
@@ -186,17 +225,21 @@ function podSecurity(profile: Profile): Exported {
   });
   const chosen = level ?? 'privileged';
   const ceiling = builtinProfile(chosen) ?? profile;
-  const labels = Object.fromEntries(['enforce', 'audit', 'warn'].map((mode) => [`pod-security.kubernetes.io/${mode}`, chosen]));
+  const labels = Object.fromEntries(
+    ['enforce', 'audit', 'warn'].map((mode) => [`pod-security.kubernetes.io/${mode}`, chosen]),
+  );
   const beyond = LEVELS.slice(0, LEVELS.indexOf(chosen)).flatMap((one) => {
     const found = contains(builtinProfile(one) ?? profile, profile, { outer: one, inner: 'the profile' });
     return found.yes ? [] : [{ part: one, why: found.witness.sentence }];
   });
   return {
     files: [{ name: 'labels.yaml', text: writeYaml({ metadata: { labels } }) }],
-    unmapped: witnesses(profile, ceiling, { outer: 'the profile', inner: chosen }).map(({ dimension, sentence }) => ({
-      part: dimension,
-      why: sentence,
-    })),
+    unmapped: witnesses(profile, ceiling, { outer: 'the profile', inner: chosen }).map(
+      ({ dimension, sentence }) => ({
+        part: dimension,
+        why: sentence,
+      }),
+    ),
     notes: beyond,
   };
 }

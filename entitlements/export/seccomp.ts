@@ -11,7 +11,10 @@ const SCMP_ARCHITECTURE: Readonly<Record<CompatArchitecture, string>> = {
   x32: 'SCMP_ARCH_X32',
   x86: 'SCMP_ARCH_X86',
 };
-const COMPAT_OF: Readonly<Record<Architecture, readonly CompatArchitecture[]>> = { x86_64: ['x86', 'x32'], aarch64: ['arm'] };
+const COMPAT_OF: Readonly<Record<Architecture, readonly CompatArchitecture[]>> = {
+  x86_64: ['x86', 'x32'],
+  aarch64: ['arm'],
+};
 
 /**
  * Exports the profile's filter as an OCI seccomp object, which docker, containerd and CRI-O accept unchanged.
@@ -31,7 +34,11 @@ export function exportSeccomp(profile: Profile, architecture: Architecture): Oci
 }
 
 /** Returns rules for calls that only programs of other architectures have, such as `socketcall`. */
-function foreignRules(policy: FilteredPolicy, architecture: Architecture, compat: readonly CompatArchitecture[]): OciSeccomp['syscalls'] {
+function foreignRules(
+  policy: FilteredPolicy,
+  architecture: Architecture,
+  compat: readonly CompatArchitecture[],
+): OciSeccomp['syscalls'] {
   const numbers = syscallNumbers(architecture);
   // Names that no program of these architectures has are kept too: they have no effect there.
   const foreign = [...policy.rules].filter(([name]) => !numbers.has(name));
@@ -41,7 +48,10 @@ function foreignRules(policy: FilteredPolicy, architecture: Architecture, compat
   const byOutcome = new Map(foreign.map(([, of]) => [of.otherwise, [] as string[]] as const));
   for (const [name, of] of foreign) if (of.pieces.length === 0) byOutcome.get(of.otherwise)?.push(name);
   return [...byOutcome].flatMap(([outcome, names]) =>
-    exportOci(filteredPolicy(policy.fallback, [['read', { otherwise: outcome, pieces: [] }]]), architecture).syscalls.map((rule) => ({
+    exportOci(
+      filteredPolicy(policy.fallback, [['read', { otherwise: outcome, pieces: [] }]]),
+      architecture,
+    ).syscalls.map((rule) => ({
       ...rule,
       names,
     })),

@@ -10,8 +10,13 @@ import { policyText } from '../seccomp/policy.ts';
  * one
  */
 export function podOf(name: string, profile: Profile): { readonly pod: object; readonly localhost?: string } {
-  const everything = CAPABILITIES.every((one) => profile.capabilities.includes(one)) && !profile.syscalls.filtered && profile.hostDevices;
-  const usual = profile.syscalls.filtered && policyText(profile.syscalls) === policyText(defaultPolicy(profile.capabilities));
+  const everything =
+    CAPABILITIES.every((one) => profile.capabilities.includes(one)) &&
+    !profile.syscalls.filtered &&
+    profile.hostDevices;
+  const usual =
+    profile.syscalls.filtered &&
+    policyText(profile.syscalls) === policyText(defaultPolicy(profile.capabilities));
   const localhost = profile.syscalls.filtered && !usual ? `profiles/${name}.json` : undefined;
   const { masked, readonly } = profile.paths;
   const unmasked = masked.length === 0 && readonly.length === 0;
@@ -20,7 +25,10 @@ export function podOf(name: string, profile: Profile): { readonly pod: object; r
       ? { privileged: true }
       : {
           allowPrivilegeEscalation: !profile.noNewPrivileges,
-          capabilities: { drop: ['ALL'], ...(profile.capabilities.length === 0 ? {} : { add: profile.capabilities }) },
+          capabilities: {
+            drop: ['ALL'],
+            ...(profile.capabilities.length === 0 ? {} : { add: profile.capabilities }),
+          },
           seccompProfile: seccompField(profile, localhost),
           appArmorProfile: { type: profile.apparmor === 'default' ? 'RuntimeDefault' : 'Unconfined' },
         }),
@@ -39,7 +47,12 @@ export function podOf(name: string, profile: Profile): { readonly pod: object; r
       ...(profile.hostNamespaces.includes('ipc') ? { hostIPC: true } : {}),
       ...(profile.ownNamespaces.includes('user') ? { hostUsers: false } : {}),
       containers: [
-        { name: 'main', image: 'IMAGE', securityContext: container, ...(limits === undefined ? {} : { resources: { limits } }) },
+        {
+          name: 'main',
+          image: 'IMAGE',
+          securityContext: container,
+          ...(limits === undefined ? {} : { resources: { limits } }),
+        },
       ],
     },
   };
@@ -53,5 +66,8 @@ function seccompField(profile: Profile, localhost: string | undefined): object {
 
 function limitsOf({ resources: { cpu, memory } }: Profile): object | undefined {
   if (cpu === undefined && memory === undefined) return undefined;
-  return { ...(cpu === undefined ? {} : { cpu: `${cpu}m` }), ...(memory === undefined ? {} : { memory: memory.toString() }) };
+  return {
+    ...(cpu === undefined ? {} : { cpu: `${cpu}m` }),
+    ...(memory === undefined ? {} : { memory: memory.toString() }),
+  };
 }

@@ -104,19 +104,30 @@ const isWhole = (clean: number): boolean => clean === CLEAN.afterSlash || clean 
  * @param wanted must be false for a path that no pattern matches
  * @throws ENTITLEMENTS_TOO_COMPLEX after 30,000 states or when the budget is spent
  */
-export function findPath(patterns: readonly Tagged[], wanted: (matched: Matched) => boolean, budget = newBudget()): string | undefined {
+export function findPath(
+  patterns: readonly Tagged[],
+  wanted: (matched: Matched) => boolean,
+  budget = newBudget(),
+): string | undefined {
   const places: Places = { steps: [], also: [], tags: [], ends: [] };
   const begins = patterns.map(({ pattern, tag }) => {
     const begin = newPlace(places, tag);
     places.ends[add(places, pattern, begin, tag)] = true;
     return begin;
   });
-  const representatives = byteClasses([singleByte(SLASH), singleByte(DOT), ...patterns.flatMap(({ pattern }) => setsOf(pattern))]);
+  const representatives = byteClasses([
+    singleByte(SLASH),
+    singleByte(DOT),
+    ...patterns.flatMap(({ pattern }) => setsOf(pattern)),
+  ]);
   // The setup counts as well: many small questions are no cheaper than a large one.
   budget.steps -= places.tags.length * (8 + representatives.length);
   if (budget.steps < 0) throw tooComplex();
   const moves = places.steps.map((steps) =>
-    steps.map(({ set, to }) => ({ to, on: Uint8Array.from(representatives, (byte) => Number((set >> BigInt(byte)) & 1n)) })),
+    steps.map(({ set, to }) => ({
+      to,
+      on: Uint8Array.from(representatives, (byte) => Number((set >> BigInt(byte)) & 1n)),
+    })),
   );
   const close = closure(places);
 
@@ -132,7 +143,9 @@ export function findPath(patterns: readonly Tagged[], wanted: (matched: Matched)
     const state = queue[next];
     if (state === undefined) break;
     if (isWhole(state.clean)) {
-      const tags = new Set(state.at.filter((place) => places.ends[place] === true).map((place) => places.tags[place] ?? -1));
+      const tags = new Set(
+        state.at.filter((place) => places.ends[place] === true).map((place) => places.tags[place] ?? -1),
+      );
       if (tags.size > 0 && wanted((tag) => tags.has(tag))) return pathTo(state);
     }
     representatives.forEach((byte, kind) => {
@@ -169,7 +182,11 @@ export function matchesPath(pattern: PatternSequence, path: string): boolean {
   const close = closure(places);
   let at = close([begin]);
   for (const byte of new TextEncoder().encode(path)) {
-    at = close(at.flatMap((place) => (places.steps[place] ?? []).filter(({ set }) => (set >> BigInt(byte)) & 1n).map(({ to }) => to)));
+    at = close(
+      at.flatMap((place) =>
+        (places.steps[place] ?? []).filter(({ set }) => (set >> BigInt(byte)) & 1n).map(({ to }) => to),
+      ),
+    );
   }
   return at.some((place) => places.ends[place] === true);
 }

@@ -37,4 +37,6 @@ export function byteClasses(sets: Iterable<ByteSet>): number[] {
   });
 }
 
-const READABLE = Array.from('xabcdefghijklmnopqrstuvwyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-', (letter) => letter.charCodeAt(0));
+const READABLE = Array.from('xabcdefghijklmnopqrstuvwyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-', (letter) =>
+  letter.charCodeAt(0),
+);

@@ -19,7 +19,8 @@ const MAX_SEQUENCES = 256;
 export function alternativesOf(pattern: PatternSequence): readonly Flat[][] {
   return pattern.reduce<Flat[][]>(
     (heads, node) => {
-      const tails = node.kind === 'alternatives' ? node.of.flatMap((option) => alternativesOf(option)) : [[node]];
+      const tails =
+        node.kind === 'alternatives' ? node.of.flatMap((option) => alternativesOf(option)) : [[node]];
       if (heads.length * tails.length > MAX_SEQUENCES) throw tooComplex('divide path pattern');
       return heads.flatMap((head) => tails.map((tail) => [...head, ...tail]));
     },
@@ -45,7 +46,9 @@ export function meetPatterns(a: string, b: string, budget: Budget = newBudget())
   if (findPath(tagged, (is) => is(0) && is(1), budget) === undefined) return [];
   if (findPath(tagged, (is) => is(0) && !is(1), budget) === undefined) return [a];
   if (findPath(tagged, (is) => is(1) && !is(0), budget) === undefined) return [b];
-  const met = alternativesOf(ours).flatMap((one) => alternativesOf(theirs).flatMap((other) => meetSequences(one, other, budget)));
+  const met = alternativesOf(ours).flatMap((one) =>
+    alternativesOf(theirs).flatMap((other) => meetSequences(one, other, budget)),
+  );
   return withoutCovered([...new Set(met.map(formatSequence).filter((text) => uncleanAt(text) < 0))], budget);
 }
 
@@ -117,7 +120,9 @@ function meetSequences(a: readonly Flat[], b: readonly Flat[], budget: Budget): 
   const waiting: (readonly [i: number, j: number])[] = [[0, 0]];
   for (let top = waiting.at(-1); top !== undefined; top = waiting.at(-1)) {
     const [i, j] = top;
-    const open = known.has(keyOf(i, j)) ? [] : stepsFrom(a[i], b[j], i, j).filter(([k, l]) => !known.has(keyOf(k, l)));
+    const open = known.has(keyOf(i, j))
+      ? []
+      : stepsFrom(a[i], b[j], i, j).filter(([k, l]) => !known.has(keyOf(k, l)));
     if (open.length > 0) {
       for (const step of open) waiting.push(step);
       continue;
@@ -140,8 +145,17 @@ function sequenceOf(chain: Chain | undefined): Flat[] {
 }
 
 /** Returns the positions in both sequences that the meet of two positions needs first. */
-function stepsFrom(one: Flat | undefined, other: Flat | undefined, i: number, j: number): (readonly [i: number, j: number])[] {
-  const both = one !== undefined && other !== undefined && (one.of & other.of) !== 0n && !(one.kind === 'any' && other.kind === 'any');
+function stepsFrom(
+  one: Flat | undefined,
+  other: Flat | undefined,
+  i: number,
+  j: number,
+): (readonly [i: number, j: number])[] {
+  const both =
+    one !== undefined &&
+    other !== undefined &&
+    (one.of & other.of) !== 0n &&
+    !(one.kind === 'any' && other.kind === 'any');
   return [
     ...(one?.kind === 'any' ? [[i + 1, j] as const] : []),
     ...(other?.kind === 'any' ? [[i, j + 1] as const] : []),
@@ -162,7 +176,8 @@ function meetAt(
   if (one === undefined) return theirs;
   if (other === undefined) return ours;
   const of = one.of & other.of;
-  if (one.kind === 'any' && other.kind === 'any') return prefixed({ kind: 'any', of }, [...ours, ...theirs], make);
+  if (one.kind === 'any' && other.kind === 'any')
+    return prefixed({ kind: 'any', of }, [...ours, ...theirs], make);
   if (of === 0n) return [...ours, ...theirs];
   const after = at(one.kind === 'any' ? i : i + 1, other.kind === 'any' ? j : j + 1);
   return [...ours, ...theirs, ...prefixed({ kind: 'byte', of }, after, make)];
@@ -182,7 +197,9 @@ export function formatSequence(sequence: readonly Flat[]): string {
   let text = '';
   let bytes: number[] = [];
   const flush = (): void => {
-    text += new TextDecoder('utf-8', { fatal: true }).decode(Uint8Array.from(bytes)).replace(/[*?[\]{}\\,]/g, '\\$&');
+    text += new TextDecoder('utf-8', { fatal: true })
+      .decode(Uint8Array.from(bytes))
+      .replace(/[*?[\]{}\\,]/g, '\\$&');
     bytes = [];
   };
   for (const { kind, of } of sequence) {

@@ -92,7 +92,8 @@ describe('path patterns', () => {
         const parsed = patternOf(pattern);
         const expected = matching(pattern);
         const sample = paths.filter((_, at) => at % 7 === 0);
-        for (const path of sample) assert.equal(matchesPath(parsed, path), expected.has(path), `${pattern} ${path}`);
+        for (const path of sample)
+          assert.equal(matchesPath(parsed, path), expected.has(path), `${pattern} ${path}`);
         const first = findPath([{ pattern: parsed, tag: 0 }], (is) => is(0));
         assert.ok(first === undefined ? expected.size === 0 : asRegExp(pattern).test(first), pattern);
       }),
@@ -150,7 +151,10 @@ describe('path patterns', () => {
           assert.ok(isPortcullisError(error) && error.code === 'ENTITLEMENTS_TOO_COMPLEX', String(error));
         }
         const used = process.cpuUsage(begin);
-        assert.ok(used.user + used.system < 2_000_000, `${a.slice(0, 20)} and ${b.slice(0, 20)}: ${used.user + used.system} µs`);
+        assert.ok(
+          used.user + used.system < 2_000_000,
+          `${a.slice(0, 20)} and ${b.slice(0, 20)}: ${used.user + used.system} µs`,
+        );
       }
     }
   });

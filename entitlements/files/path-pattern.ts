@@ -54,10 +54,17 @@ interface Group {
 
 function readPattern(text: string): Parsed {
   const problem = (at: number, message: string, fix: string): Parsed => ({ problem: { at, message, fix } });
-  if (!text.startsWith('/')) return problem(0, 'a path pattern begins with /', 'write the path from the root of the container');
-  if (text.length > MAX_LENGTH) return problem(MAX_LENGTH, `it is longer than ${MAX_LENGTH} characters`, 'write several patterns');
+  if (!text.startsWith('/'))
+    return problem(0, 'a path pattern begins with /', 'write the path from the root of the container');
+  if (text.length > MAX_LENGTH)
+    return problem(MAX_LENGTH, `it is longer than ${MAX_LENGTH} characters`, 'write several patterns');
   const unclean = uncleanAt(text);
-  if (unclean >= 0) return problem(unclean, 'no path has an empty component, `.` or `..`', 'write the path as the kernel resolves it');
+  if (unclean >= 0)
+    return problem(
+      unclean,
+      'no path has an empty component, `.` or `..`',
+      'write the path as the kernel resolves it',
+    );
   const groups: Group[] = [{ at: 0, done: [], current: [] }];
   let at = 0;
   while (at < text.length) {
@@ -85,14 +92,19 @@ function readPattern(text: string): Parsed {
         break;
       }
       case '{':
-        if (groups.length > MAX_DEPTH) return problem(at, `braces are more than ${MAX_DEPTH} deep`, 'write several patterns');
+        if (groups.length > MAX_DEPTH)
+          return problem(at, `braces are more than ${MAX_DEPTH} deep`, 'write several patterns');
         groups.push({ at, done: [], current: [] });
         at += 1;
         break;
       case '}': {
         if (!inside) return problem(at, '`}` without a `{`', 'write \\} for the character itself');
         if (group.done.length === 0)
-          return problem(group.at, 'braces hold one alternative only', 'separate two or more by commas, or leave the braces out');
+          return problem(
+            group.at,
+            'braces hold one alternative only',
+            'separate two or more by commas, or leave the braces out',
+          );
         groups.pop();
         groups.at(-1)?.current.push({ kind: 'alternatives', of: [...group.done, group.current] });
         at += 1;
@@ -114,7 +126,8 @@ function readPattern(text: string): Parsed {
             ? problem(at, 'nothing follows the backslash', 'write \\\\ for the character itself')
             : problem(at, 'control characters and broken surrogates are in no pattern', 'leave it out');
         }
-        for (const byte of encoder.encode(character)) group.current.push({ kind: 'byte', of: singleByte(byte) });
+        for (const byte of encoder.encode(character))
+          group.current.push({ kind: 'byte', of: singleByte(byte) });
         at += character.length + (escaped ? 1 : 0);
       }
     }
@@ -133,11 +146,15 @@ const encoder = new TextEncoder();
  */
 function characterAt(text: string, at: number): string | undefined {
   const point = text.codePointAt(at);
-  if (point === undefined || point < 0x20 || point === 0x7f || (point >= 0xd800 && point <= 0xdfff)) return undefined;
+  if (point === undefined || point < 0x20 || point === 0x7f || (point >= 0xd800 && point <= 0xdfff))
+    return undefined;
   return String.fromCodePoint(point);
 }
 
-function readClass(text: string, from: number): { readonly set: ByteSet; readonly end: number } | { readonly problem: PatternProblem } {
+function readClass(
+  text: string,
+  from: number,
+): { readonly set: ByteSet; readonly end: number } | { readonly problem: PatternProblem } {
   const problem = (at: number, message: string, fix: string) => ({ problem: { at, message, fix } });
   let at = from + 1;
   const negated = text[at] === '^';
@@ -156,14 +173,16 @@ function readClass(text: string, from: number): { readonly set: ByteSet; readonl
     if (text[at] === '-' && text[at + 1] !== ']') {
       const upper = classByte(text, at + 1);
       if (upper === undefined) return problem(at, 'the range has no end', 'write it as a-z');
-      if (upper.byte < low.byte) return problem(at, 'the range ends before it begins', 'write the lower character first');
+      if (upper.byte < low.byte)
+        return problem(at, 'the range ends before it begins', 'write the lower character first');
       high = upper.byte;
       at = upper.end;
     }
     set |= byteRange(low.byte, high);
   }
   const chosen = negated ? NAME_BYTE & ~set : set;
-  if ((chosen & singleByte(SLASH)) !== 0n) return problem(from, 'a class never holds `/`', 'write / outside of it');
+  if ((chosen & singleByte(SLASH)) !== 0n)
+    return problem(from, 'a class never holds `/`', 'write / outside of it');
   if (chosen === 0n || set === 0n) return problem(from, 'the class holds no character', 'leave it out');
   return { set: chosen, end: at + 1 };
 }

@@ -31,7 +31,10 @@ export function importAppArmorAbstract(json: unknown, at: string): Imported {
     );
   const libraries = places(executable, 'executable', 'allowedLibraries');
   if (libraries.length > 0)
-    notes.push({ part: path(at, 'executable.allowedLibraries'), why: 'mapping a file as code goes with reading it here' });
+    notes.push({
+      part: path(at, 'executable.allowedLibraries'),
+      why: 'mapping a file as code goes with reading it here',
+    });
   const readOnly = places(filesystem, 'filesystem', 'readOnlyPaths', true);
   const writeOnly = places(filesystem, 'filesystem', 'writeOnlyPaths', true);
   const rule =
@@ -46,14 +49,21 @@ export function importAppArmorAbstract(json: unknown, at: string): Imported {
   ];
   const deny = [...readOnly.map(rule(['write'])), ...writeOnly.map(rule(['read']))];
   const network = networkOf(member(top, 'network', ['allowRaw', 'allowedProtocols'], at), at);
-  if (network.raw) notes.push({ part: path(at, 'network.allowRaw'), why: 'raw sockets need the capability NET_RAW as well' });
+  if (network.raw)
+    notes.push({
+      part: path(at, 'network.allowRaw'),
+      why: 'raw sockets need the capability NET_RAW as well',
+    });
   const capability = member(top, 'capability', ['allowedCapabilities'], at);
   const capabilities = sortedCapabilities(
-    texts(capability['allowedCapabilities'], path(at, 'capability.allowedCapabilities')).map((text, index) => {
-      const name = capabilityName(text);
-      if (name === undefined) throw bad(path(at, `capability.allowedCapabilities[${index}]`), `there is no capability ${text}`);
-      return name;
-    }),
+    texts(capability['allowedCapabilities'], path(at, 'capability.allowedCapabilities')).map(
+      (text, index) => {
+        const name = capabilityName(text);
+        if (name === undefined)
+          throw bad(path(at, `capability.allowedCapabilities[${index}]`), `there is no capability ${text}`);
+        return name;
+      },
+    ),
   );
   notes.push({
     part: path(at, 'abstractions/base'),
@@ -72,7 +82,10 @@ export function importAppArmorAbstract(json: unknown, at: string): Imported {
   return { profile, unmapped, notes };
 }
 
-function networkOf(network: Fields, at: string): { readonly protocols: readonly NetworkProtocol[]; readonly raw: boolean } {
+function networkOf(
+  network: Fields,
+  at: string,
+): { readonly protocols: readonly NetworkProtocol[]; readonly raw: boolean } {
   const protocols = member(network, 'allowedProtocols', ['allowTcp', 'allowUdp'], path(at, 'network'));
   const raw = flag(network['allowRaw'], path(at, 'network.allowRaw'));
   const found: NetworkProtocol[] = [];
@@ -83,7 +96,9 @@ function networkOf(network: Fields, at: string): { readonly protocols: readonly 
 }
 
 function rulesOf(protocols: readonly NetworkProtocol[]): NetworkRule[] {
-  return EVERYWHERE.flatMap((cidr) => protocols.map((protocol) => ({ cidr, protocol, ports: { low: 0, high: 65535 } })));
+  return EVERYWHERE.flatMap((cidr) =>
+    protocols.map((protocol) => ({ cidr, protocol, ports: { low: 0, high: 65535 } })),
+  );
 }
 
 /** Returns one rule per pattern, sorted. */
@@ -94,14 +109,20 @@ function merged(rules: readonly FileRule[]): FileRule[] {
     for (const name of access) found.add(name);
     byPattern.set(pattern, found);
   }
-  return [...byPattern].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
+  return [...byPattern]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
 }
 
 /** @param denies whether access that is not granted there is denied. Such a denial must not be lost */
 function readPath(text: string, part: string, denies: boolean, unmapped: Remark[]): string[] {
   const pattern = expandVariables(text);
   if (pattern === undefined || !pattern.startsWith('/')) {
-    if (denies) throw bad(part, 'it is no path, or has a variable without a known value, and it denies what it does not grant');
+    if (denies)
+      throw bad(
+        part,
+        'it is no path, or has a variable without a known value, and it denies what it does not grant',
+      );
     unmapped.push({
       part,
       why: `${JSON.stringify(text.slice(0, 80))} is no path, or has a variable without a known value: it grants nothing here`,

@@ -11,7 +11,8 @@ export function grantedAccess(letters: string, drop: (why: string) => void): Fil
   const access: FileAccess[] = [];
   if (/[pPcCuU]/.test(letters)) drop('a profile cannot express running under another profile, or under none');
   else if (letters.includes('x')) access.push('execute');
-  if (letters.includes('m') && !letters.includes('r')) drop('mapping as code goes with reading here; it grants nothing');
+  if (letters.includes('m') && !letters.includes('r'))
+    drop('mapping as code goes with reading here; it grants nothing');
   if (letters.includes('r')) access.push('read');
   if (letters.includes('w')) access.push('write');
   else if (/[akl]/.test(letters)) drop('a profile cannot express appending, locking and linking alone');
@@ -35,5 +36,7 @@ export function byPattern(rules: readonly FileRule[]): FileRule[] {
     for (const name of access) set.add(name);
     found.set(pattern, set);
   }
-  return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
+  return [...found]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
 }

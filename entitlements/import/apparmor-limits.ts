@@ -18,7 +18,8 @@ const UNITS: Readonly<Record<string, bigint>> = {
  * sets no limit.
  */
 export function readLimit(rest: string): readonly [LimitName, Limit] | 'unlimited' | undefined {
-  const [, word = '', digits, unit = '', endless] = /^(?:set\s+)?rlimit\s+(\w+)\s*<=\s*(?:(\d+)\s*(\w*)|(infinity))$/.exec(rest) ?? [];
+  const [, word = '', digits, unit = '', endless] =
+    /^(?:set\s+)?rlimit\s+(\w+)\s*<=\s*(?:(\d+)\s*(\w*)|(infinity))$/.exec(rest) ?? [];
   const name = [...COUNTS, ...BYTES].find((one) => one === word.toUpperCase());
   if (endless !== undefined) return 'unlimited';
   if (name === undefined || digits === undefined || digits.length > 18) return undefined;

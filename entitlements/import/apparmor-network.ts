@@ -37,9 +37,11 @@ export function readNetworkStatement(words: readonly string[]): NetworkStatement
   const [first] = words;
   const family = first !== undefined && !(first in KINDS) && !OTHER_KINDS.includes(first) ? first : undefined;
   const rest = family === undefined ? words : words.slice(1);
-  if (family !== undefined && familyNumber(family) === undefined) return `there is no address family ${family}`;
+  if (family !== undefined && familyNumber(family) === undefined)
+    return `there is no address family ${family}`;
   const odd = rest.find((word) => !(word in KINDS) && !OTHER_KINDS.includes(word));
-  if (odd !== undefined || rest.length > 1) return `${JSON.stringify(odd ?? rest.join(' '))} is no type of socket that is known here`;
+  if (odd !== undefined || rest.length > 1)
+    return `${JSON.stringify(odd ?? rest.join(' '))} is no type of socket that is known here`;
   const kind = rest[0];
   return {
     ...(family !== undefined && { family }),
@@ -61,7 +63,10 @@ export interface NetworkMeaning {
  * applies to the whole family: a denial may only become wider here. `unix` is a family like others, and a
  * `unix` rule allows it.
  */
-export function networkMeaning(allow: readonly NetworkStatement[], deny: readonly NetworkStatement[]): NetworkMeaning {
+export function networkMeaning(
+  allow: readonly NetworkStatement[],
+  deny: readonly NetworkStatement[],
+): NetworkMeaning {
   const cells = (statements: readonly NetworkStatement[]): string[] =>
     statements.flatMap(({ family, protocols = EVERY }) =>
       Object.keys(BLOCKS)
@@ -72,14 +77,24 @@ export function networkMeaning(allow: readonly NetworkStatement[], deny: readonl
   const left = [...new Set(cells(allow))].filter((cell) => !denied.has(cell));
   const rules = left.flatMap((cell): NetworkRule[] => {
     const [family = '', protocol] = cell.split(' ');
-    return [{ cidr: BLOCKS[family] ?? '', protocol: protocol as NetworkProtocol, ports: { low: 0, high: 65535 } }];
+    return [
+      { cidr: BLOCKS[family] ?? '', protocol: protocol as NetworkProtocol, ports: { low: 0, high: 65535 } },
+    ];
   });
   const everyFamily = allow.some(({ family, narrowed }) => family === undefined && !narrowed);
   const none = deny.some(({ family, narrowed }) => family === undefined && !narrowed);
   const whole = (name: string): boolean => !(name in BLOCKS);
-  const deniedFamilies = numbers(deny.filter(({ family, narrowed }) => family !== undefined && (!narrowed || whole(family))));
-  const allowedFamilies = numbers([...allow, ...left.map((cell) => ({ family: cell.split(' ')[0] ?? '', narrowed: false }))]);
-  return { rules: rules, sockets: socketPolicy(none ? [] : everyFamily ? undefined : allowedFamilies, deniedFamilies) };
+  const deniedFamilies = numbers(
+    deny.filter(({ family, narrowed }) => family !== undefined && (!narrowed || whole(family))),
+  );
+  const allowedFamilies = numbers([
+    ...allow,
+    ...left.map((cell) => ({ family: cell.split(' ')[0] ?? '', narrowed: false })),
+  ]);
+  return {
+    rules: rules,
+    sockets: socketPolicy(none ? [] : everyFamily ? undefined : allowedFamilies, deniedFamilies),
+  };
 }
 
 function numbers(statements: readonly { readonly family?: string }[]): bigint[] {
@@ -91,8 +106,13 @@ function socketPolicy(allowed: readonly bigint[] | undefined, denied: readonly b
   const holes = [...new Set(denied)].sort((a, b) => (a < b ? -1 : 1));
   const ranges =
     allowed === undefined
-      ? [...holes, 1n << 32n].map((high, at) => ({ low: at === 0 ? 0n : (holes[at - 1] ?? 0n) + 1n, high: high - 1n }))
-      : [...new Set(allowed)].filter((family) => !holes.includes(family)).map((family) => ({ low: family, high: family }));
+      ? [...holes, 1n << 32n].map((high, at) => ({
+          low: at === 0 ? 0n : (holes[at - 1] ?? 0n) + 1n,
+          high: high - 1n,
+        }))
+      : [...new Set(allowed)]
+          .filter((family) => !holes.includes(family))
+          .map((family) => ({ low: family, high: family }));
   const pieces = ranges.flatMap(({ low, high }) => {
     const test = low > high ? undefined : argumentTest(0, 32, { low, high });
     return test === undefined ? [] : [{ outcome: 'allow' as const, when: [test] }];

@@ -7,7 +7,8 @@ import { decisionFor } from '../seccomp/policy.ts';
 import { importAppArmorText } from './apparmor-text.ts';
 import type { Imported } from './imported.ts';
 
-const text = (body: string, before = ''): string => `${before}profile x flags=(attach_disconnected, mediate_deleted) {\n${body}\n}\n`;
+const text = (body: string, before = ''): string =>
+  `${before}profile x flags=(attach_disconnected, mediate_deleted) {\n${body}\n}\n`;
 const read = (body: string, before = ''): Imported => importAppArmorText(text(body, before), 'x.aa');
 const answer = (imported: Imported, call: string, ...args: bigint[]): string => {
   const { syscalls } = imported.profile;
@@ -18,7 +19,10 @@ describe('denials of an AppArmor text', () => {
   for (const kind of ['signal', 'ptrace', 'dbus', 'all', 'link'])
     for (const rule of [`deny ${kind},`, `audit deny ${kind} (read) peer=y,`])
       it(`${rule} is refused with its line`, () => {
-        assert.throws(() => read(`/a r,\n${rule}`), { code: 'ENTITLEMENTS_BAD_PROFILE', message: /x\.aa:3:1.*would grant more/ });
+        assert.throws(() => read(`/a r,\n${rule}`), {
+          code: 'ENTITLEMENTS_BAD_PROFILE',
+          message: /x\.aa:3:1.*would grant more/,
+        });
       });
 
   for (const rule of [
@@ -28,13 +32,17 @@ describe('denials of an AppArmor text', () => {
     'deny set rlimit nofile <= 10,',
     'set rlimit nice <= -5,',
   ])
-    it(`${rule} is refused: it is a bound`, () => assert.throws(() => read(rule), { message: /x\.aa:2:1.*a bound that is left out/ }));
+    it(`${rule} is refused: it is a bound`, () =>
+      assert.throws(() => read(rule), { message: /x\.aa:2:1.*a bound that is left out/ }));
 
   it('of limits are limits', () => {
-    assert.deepEqual(read('set rlimit nofile <= 1024,\nset rlimit as <= 5M,\nset rlimit nproc <= infinity,').profile.limits, {
-      NOFILE: { soft: 1024n, hard: 1024n },
-      AS: { soft: 5n << 20n, hard: 5n << 20n },
-    });
+    assert.deepEqual(
+      read('set rlimit nofile <= 1024,\nset rlimit as <= 5M,\nset rlimit nproc <= infinity,').profile.limits,
+      {
+        NOFILE: { soft: 1024n, hard: 1024n },
+        AS: { soft: 5n << 20n, hard: 5n << 20n },
+      },
+    );
   });
 
   for (const [rule, calls] of [
@@ -78,7 +86,10 @@ describe('denials of an AppArmor text', () => {
     assert.equal(answer(left, 'umount2'), 'errno 13');
     assert.equal(answer(left, 'pivot_root'), 'errno 1');
     assert.equal(answer(left, 'socket', 1n), 'errno 13');
-    assert.match(left.unmapped.map(({ why }) => why).join(), /local sockets; it grants nothing.*write umount, without conditions/);
+    assert.match(
+      left.unmapped.map(({ why }) => why).join(),
+      /local sockets; it grants nothing.*write umount, without conditions/,
+    );
   });
 });
 
@@ -90,7 +101,10 @@ describe('mounts of an AppArmor text', () => {
     assert.equal(answer(read(`${mounts}\numount "/mnt/a{,/}",\numount /b/,`), 'umount2'), 'allow');
     assert.equal(answer(read(`${mounts}\numount /b/,`), 'umount2'), 'errno 13');
     assert.equal(answer(read(`${mounts}\numount /mnt/**,\numount /b/,`), 'umount2'), 'errno 13');
-    assert.equal(answer(read(`${mounts}\numount "/mnt/a{,/}",\numount /b/,\ndeny umount /b/,`), 'umount2'), 'errno 13');
+    assert.equal(
+      answer(read(`${mounts}\numount "/mnt/a{,/}",\numount /b/,\ndeny umount /b/,`), 'umount2'),
+      'errno 13',
+    );
   });
 
   for (const [rule, targets] of [
@@ -119,19 +133,32 @@ describe('mounts of an AppArmor text', () => {
     });
 });
 
-describe('an AppArmor text, imported and written out again', { skip: !hasAppArmorParser() && 'apparmor_parser is not installed' }, () => {
-  /** What a profile always has, and what it does not distinguish (see the import's notes). */
-  const always = 'capability,\nnetwork,\nsignal,\nptrace,\numount,\npivot_root,\n/dev/ rwmkl,\n/dev/** rwmkl,';
-  for (const body of [
-    ['/app/** rm,', '/app/* rm,', '/b/*/x rm,', '/c/*.txt rm,', '/d/**x rm,', '/e{/*,b} rm,', '/f/{*,b/**} rm,'].join('\n'),
-    '/** rwmkl,\ndeny /etc/** w,\ndeny /usr/* r,',
-    'mount fstype=(tmpfs,ext4) -> /mnt/**,\nmount -> /x/**,\nmount fstype=proc -> /y/,',
-    `mount options=(ro) options in (${OPEN},acl) -> /mnt/**,`,
-  ])
-    it(`grants no more, by the compiled automata: ${body.replaceAll('\n', ' ').slice(0, 80)}`, async () => {
-      const { profile, unmapped } = read(`capability sys_admin,\numount,\n${body}`);
-      assert.deepEqual(unmapped, []);
-      const written = appArmorProfile(profile)?.text ?? '';
-      assert.deepEqual(await appArmorWithin(written, text(`${always}\n${body}`)), { yes: true });
-    });
-});
+describe(
+  'an AppArmor text, imported and written out again',
+  { skip: !hasAppArmorParser() && 'apparmor_parser is not installed' },
+  () => {
+    /** What a profile always has, and what it does not distinguish (see the import's notes). */
+    const always =
+      'capability,\nnetwork,\nsignal,\nptrace,\numount,\npivot_root,\n/dev/ rwmkl,\n/dev/** rwmkl,';
+    for (const body of [
+      [
+        '/app/** rm,',
+        '/app/* rm,',
+        '/b/*/x rm,',
+        '/c/*.txt rm,',
+        '/d/**x rm,',
+        '/e{/*,b} rm,',
+        '/f/{*,b/**} rm,',
+      ].join('\n'),
+      '/** rwmkl,\ndeny /etc/** w,\ndeny /usr/* r,',
+      'mount fstype=(tmpfs,ext4) -> /mnt/**,\nmount -> /x/**,\nmount fstype=proc -> /y/,',
+      `mount options=(ro) options in (${OPEN},acl) -> /mnt/**,`,
+    ])
+      it(`grants no more, by the compiled automata: ${body.replaceAll('\n', ' ').slice(0, 80)}`, async () => {
+        const { profile, unmapped } = read(`capability sys_admin,\numount,\n${body}`);
+        assert.deepEqual(unmapped, []);
+        const written = appArmorProfile(profile)?.text ?? '';
+        assert.deepEqual(await appArmorWithin(written, text(`${always}\n${body}`)), { yes: true });
+      });
+  },
+);

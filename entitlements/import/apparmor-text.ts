@@ -80,19 +80,27 @@ export function importAppArmorText(text: string, file: string): Imported {
     notes: [],
   };
   if (/\bcomplain\b/.test(flags))
-    reading.notes.push({ part: 'flags', why: 'complain enforces nothing and logs; the rules are taken as if they were enforced' });
+    reading.notes.push({
+      part: 'flags',
+      why: 'complain enforces nothing and logs; the rules are taken as if they were enforced',
+    });
   for (const statement of statements) readStatement(statement, reading);
   // A profile allows unmounting exactly where it allows mounting.
   const { mounts, unmounts } = reading;
   const unmounted = new Set(unmounts.map(({ place }) => place));
   if (mounts.length > 0 && mounts.every(({ target }) => unmounted.has(target))) reading.calls.add('umount');
   else for (const { drop } of unmounts) drop();
-  const capabilities = sortedCapabilities([...reading.capabilities].filter((one) => !reading.deniedCapabilities.has(one)));
+  const capabilities = sortedCapabilities(
+    [...reading.capabilities].filter((one) => !reading.deniedCapabilities.has(one)),
+  );
   const { rules, sockets } = networkMeaning(reading.network, reading.deniedNetwork);
   const profile: Profile = {
     ...defaultProfile(),
     capabilities,
-    syscalls: [sockets, without(deniedCalls(reading, text))].reduce(meetPolicies, defaultPolicy(capabilities)),
+    syscalls: [sockets, without(deniedCalls(reading, text))].reduce(
+      meetPolicies,
+      defaultPolicy(capabilities),
+    ),
     limits: Object.fromEntries(reading.limits),
     files: [{ allow: byPattern(reading.allow), deny: byPattern(reading.deny) }],
     mounts: reading.deniesMounts ? [] : reading.mounts,
@@ -100,14 +108,22 @@ export function importAppArmorText(text: string, file: string): Imported {
     egress: rules,
     ingress: rules,
   };
-  reading.notes.push({ part: 'signal, ptrace', why: 'within a container, and from its runtime, they are allowed regardless of the text' });
+  reading.notes.push({
+    part: 'signal, ptrace',
+    why: 'within a container, and from its runtime, they are allowed regardless of the text',
+  });
   if (reading.broader)
     reading.notes.push({
       part: 'file',
       why: 'read access includes mapping as code here, and write access includes linking and locking: m, k and l are not distinguished from r and w',
     });
   const called = profileName(name);
-  return { ...(called === undefined ? {} : { name: called }), profile, unmapped: reading.unmapped, notes: reading.notes };
+  return {
+    ...(called === undefined ? {} : { name: called }),
+    profile,
+    unmapped: reading.unmapped,
+    notes: reading.notes,
+  };
 }
 
 /**
@@ -134,7 +150,8 @@ function isHeader(line: string): boolean {
 
 /** The longest profile header that is read. The expression would backtrack too often on a longer one. */
 const maxHeaderLength = 1024;
-const headerForm = /^(?:profile\s+)?(?:"([^"]+)"|(\S+))(?:\s+(\S*\/\S+))?\s*(?:flags=\(([^)]*)\)|\(([^)]*)\))?\s*\{$/;
+const headerForm =
+  /^(?:profile\s+)?(?:"([^"]+)"|(\S+))(?:\s+(\S*\/\S+))?\s*(?:flags=\(([^)]*)\)|\(([^)]*)\))?\s*\{$/;
 
 function readProfile(
   text: string,
@@ -156,7 +173,8 @@ function readProfile(
     if (header === undefined || ended) {
       if (include || /^(abi\s|@\{\w+\}\s*\+?=|alias\s)/.test(stripped)) return;
       const found = stripped.length > maxHeaderLength ? null : headerForm.exec(stripped);
-      if (found === null) throw bad(`${file}:${line}:1`, `${JSON.stringify(stripped.slice(0, 80))} is no header of a profile`);
+      if (found === null)
+        throw bad(`${file}:${line}:1`, `${JSON.stringify(stripped.slice(0, 80))} is no header of a profile`);
       if (ended) throw bad(`${file}:${line}:1`, 'a second profile begins here: give each a file of its own');
       header = { name: found[1] ?? found[2] ?? '', flags: found[4] ?? found[5] ?? '', line };
       return;
@@ -183,10 +201,14 @@ function readProfile(
     if (rest !== '') pending.push(rest);
   });
   // Assigned in a callback, which the type checker does not see.
-  const found = header as { readonly name: string; readonly flags: string; readonly line: number } | undefined;
+  const found = header as
+    { readonly name: string; readonly flags: string; readonly line: number } | undefined;
   if (found === undefined) throw bad(`${file}:1:1`, 'there is no profile in it');
   if (pending.length > 0)
-    throw bad(`${file}:${began}:1`, `the rule ${JSON.stringify(pending.join('').slice(0, 80))} has no comma at its end`);
+    throw bad(
+      `${file}:${began}:1`,
+      `the rule ${JSON.stringify(pending.join('').slice(0, 80))} has no comma at its end`,
+    );
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- likewise
   if (!ended) throw bad(`${file}:${found.line}:1`, 'the profile has no closing brace');
   return { name: found.name, flags: found.flags, statements };
@@ -259,10 +281,14 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
     case 'mqueue':
       // A denial may only become wider here, and a grant only narrower.
       if (deny) reading.deniedCalls.add(word);
-      else if (rest === word || (word === 'userns' && /^userns\s+create$/.test(rest))) reading.calls.add(word);
+      else if (rest === word || (word === 'userns' && /^userns\s+create$/.test(rest)))
+        reading.calls.add(word);
       else {
         const say = (): void => drop(`it grants nothing here: write ${word}, without conditions`);
-        const place = appArmorPathPattern(/^umount\s+"?([^\s"]+)"?$/.exec(rest)?.[1] ?? '')?.replace(/\{,\/\}$/, '');
+        const place = appArmorPathPattern(/^umount\s+"?([^\s"]+)"?$/.exec(rest)?.[1] ?? '')?.replace(
+          /\{,\/\}$/,
+          '',
+        );
         if (place === undefined || place === '') say();
         else reading.unmounts.push({ place, drop: say });
       }
@@ -270,7 +296,8 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
     case 'rlimit':
     case 'set': {
       const limit = deny ? undefined : readLimit(rest);
-      if (limit === undefined) throw unsaid(reading.file, line, 'write the limit as set rlimit NAME <= NUMBER', 'bound');
+      if (limit === undefined)
+        throw unsaid(reading.file, line, 'write the limit as set rlimit NAME <= NUMBER', 'bound');
       if (limit !== 'unlimited') reading.limits.set(...limit);
       return;
     }
@@ -335,7 +362,8 @@ function readNetwork(rest: string, deny: boolean, { file, line, reading, drop }:
 function readMount(rest: string, deny: boolean, { part, reading, drop }: Place): void {
   if (deny) {
     reading.deniesMounts = true;
-    if (rest !== 'mount') reading.notes.push({ part, why: 'a profile cannot express denying some mounts: all are denied' });
+    if (rest !== 'mount')
+      reading.notes.push({ part, why: 'a profile cannot express denying some mounts: all are denied' });
     return;
   }
   const found = readMountRule(rest);
@@ -348,10 +376,13 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
     (deny ? reading.deny : reading.allow).push({ pattern: '/**', access: ['execute', 'read', 'write'] });
     return;
   }
-  const found = /^(?:file\s+)?(?:("[^"]+"|[/@]\S*)\s+([a-zA-Z]+)|([a-zA-Z]+)\s+("[^"]+"|[/@]\S*))$/.exec(rest);
+  const found = /^(?:file\s+)?(?:("[^"]+"|[/@]\S*)\s+([a-zA-Z]+)|([a-zA-Z]+)\s+("[^"]+"|[/@]\S*))$/.exec(
+    rest,
+  );
   if (found === null) {
     const shown = JSON.stringify(rest.slice(0, 80));
-    if (!/^(file\s|["/@]|[rwamkliupcxUPC]+\s+["/@])/.test(rest)) throw bad(`${file}:${line}:1`, `${shown} is no rule of AppArmor`);
+    if (!/^(file\s|["/@]|[rwamkliupcxUPC]+\s+["/@])/.test(rest))
+      throw bad(`${file}:${line}:1`, `${shown} is no rule of AppArmor`);
     if (deny) throw unsaid(file, line, `${shown} is no rule on files that is known here`);
     drop('a profile cannot express it; it grants nothing here');
     return;
@@ -361,7 +392,8 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
   const pattern = appArmorPathPattern(written);
   const parsed = pattern === undefined ? undefined : parsePathPattern(pattern);
   if (pattern === undefined || parsed === undefined || 'problem' in parsed) {
-    const why = parsed !== undefined && 'problem' in parsed ? parsed.problem.message : 'a variable has no known value';
+    const why =
+      parsed !== undefined && 'problem' in parsed ? parsed.problem.message : 'a variable has no known value';
     if (deny) throw unsaid(file, line, why);
     drop(`${why}; it grants nothing here`);
     return;
@@ -369,7 +401,8 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
   const access = deny ? deniedAccess(letters) : grantedAccess(letters, drop);
   if (
     !deny &&
-    ((letters.includes('r') && !letters.includes('m')) || (letters.includes('w') && !(letters.includes('k') && letters.includes('l'))))
+    ((letters.includes('r') && !letters.includes('m')) ||
+      (letters.includes('w') && !(letters.includes('k') && letters.includes('l'))))
   )
     reading.broader = true;
   if (access.length > 0) (deny ? reading.deny : reading.allow).push({ pattern, access });
@@ -380,7 +413,10 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
  * the text.
  */
 function unsaid(file: string, line: number, why: string, what = 'denial'): Error {
-  return bad(`${file}:${line}:1`, `${why}, and a ${what} that is left out would grant more than the text does`);
+  return bad(
+    `${file}:${line}:1`,
+    `${why}, and a ${what} that is left out would grant more than the text does`,
+  );
 }
 
 function bad(at: string, why: string): Error {

@@ -34,12 +34,24 @@ export async function isLayout(folder: string): Promise<boolean> {
  * @throws ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_BAD_SECCOMP
  */
 export async function importArtifact(folder: string, target: SeccompTarget): Promise<Imported> {
-  const index = fields(parse(await readBounded(folder, 'index.json', MAX_MANIFEST), folder), folder, 'index.json');
+  const index = fields(
+    parse(await readBounded(folder, 'index.json', MAX_MANIFEST), folder),
+    folder,
+    'index.json',
+  );
   const manifests = list(index['manifests']);
-  if (manifests.length !== 1) throw bad(folder, `index.json names ${manifests.length} manifests, and not one`);
-  const manifest = fields(parse(await blob(folder, manifests[0], MAX_MANIFEST), folder), folder, 'the manifest');
+  if (manifests.length !== 1)
+    throw bad(folder, `index.json names ${manifests.length} manifests, and not one`);
+  const manifest = fields(
+    parse(await blob(folder, manifests[0], MAX_MANIFEST), folder),
+    folder,
+    'the manifest',
+  );
   const config = fields(manifest['config'], folder, 'the manifest’s config');
-  const type = config['mediaType'] === 'application/vnd.oci.empty.v1+json' ? manifest['artifactType'] : config['mediaType'];
+  const type =
+    config['mediaType'] === 'application/vnd.oci.empty.v1+json'
+      ? manifest['artifactType']
+      : config['mediaType'];
   const layers = list(manifest['layers']);
   if (layers.length !== 1) throw bad(folder, `the artifact has ${layers.length} layers, and not one`);
   if (type !== ARTIFACT_TYPES.seccomp && type !== ARTIFACT_TYPES.apparmor)
@@ -51,7 +63,8 @@ export async function importArtifact(folder: string, target: SeccompTarget): Pro
   const imported = importSeccomp(json, target);
   const needs = imported.unmapped.find(({ why }) => why.includes('supervisor'));
   if (needs !== undefined) throw bad(folder, `${needs.part}: ${needs.why}: an artifact may not ask for it`);
-  if (listenerPath !== undefined || listenerMetadata !== undefined) throw bad(folder, 'it names a listener, which an artifact may not');
+  if (listenerPath !== undefined || listenerMetadata !== undefined)
+    throw bad(folder, 'it names a listener, which an artifact may not');
   return imported;
 }
 
@@ -59,9 +72,11 @@ async function blob(folder: string, descriptor: unknown, limit: number): Promise
   const { digest, size } = fields(descriptor, folder, 'a descriptor');
   const hex = /^sha256:([0-9a-f]{64})$/.exec(typeof digest === 'string' ? digest : '')?.[1];
   if (hex === undefined) throw bad(folder, `${JSON.stringify(digest)} is no sha256 digest`);
-  if (typeof size !== 'number' || size > limit) throw bad(folder, `sha256:${hex} is larger than ${limit} bytes`);
+  if (typeof size !== 'number' || size > limit)
+    throw bad(folder, `sha256:${hex} is larger than ${limit} bytes`);
   const text = await readBounded(folder, join('blobs', 'sha256', hex), limit);
-  if (createHash('sha256').update(text).digest('hex') !== hex) throw bad(folder, `sha256:${hex} has other content than its digest says`);
+  if (createHash('sha256').update(text).digest('hex') !== hex)
+    throw bad(folder, `sha256:${hex} has other content than its digest says`);
   return text;
 }
 
@@ -85,7 +100,8 @@ function parse(text: string, folder: string): unknown {
 }
 
 function fields(value: unknown, folder: string, what: string): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(folder, `${what} is not an object`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(folder, `${what} is not an object`);
   return value as Readonly<Record<string, unknown>>;
 }
 

@@ -48,13 +48,18 @@ function lintFilter({ file, text }: SourceFile): ReturnType<typeof lintSeccompTe
     });
     const positionOf = jsonPlaces(text, file);
     const inSource = (path: readonly PathSegment[]): readonly PathSegment[] =>
-      path[0] === 'syscalls' && typeof path[1] === 'number' ? ['syscalls', places[path[1]] ?? path[1], ...path.slice(2)] : path;
+      path[0] === 'syscalls' && typeof path[1] === 'number'
+        ? ['syscalls', places[path[1]] ?? path[1], ...path.slice(2)]
+        : path;
     return { findings: lintSeccomp(plain, (path) => positionOf(inSource(path))), problems: [] };
   } catch (error) {
     if (!isPortcullisError(error)) throw error;
     const { findings, problems } = lintSeccompText(text, file);
     if (problems.length > 0) return { findings, problems };
     const { on, why, fix } = error.failure;
-    return { findings: [], problems: [{ position: jsonPlaces(text, file)([]), path: on, message: why, fix }] };
+    return {
+      findings: [],
+      problems: [{ position: jsonPlaces(text, file)([]), path: on, message: why, fix }],
+    };
   }
 }

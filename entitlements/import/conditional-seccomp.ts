@@ -25,7 +25,10 @@ const ARGUMENT = ['index', 'op', 'value', 'valueTwo'];
 
 /** Go's names of the architectures, which the conditions use. */
 const GO_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x86_64: 'amd64', aarch64: 'arm64' };
-const SCMP_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x86_64: 'SCMP_ARCH_X86_64', aarch64: 'SCMP_ARCH_AARCH64' };
+const SCMP_ARCHITECTURE: Readonly<Record<Architecture, string>> = {
+  x86_64: 'SCMP_ARCH_X86_64',
+  aarch64: 'SCMP_ARCH_AARCH64',
+};
 
 /** An object whose members are not validated yet. */
 export type Fields = Readonly<Record<string, unknown>>;
@@ -79,7 +82,9 @@ function architecturesOf(mapped: readonly unknown[], target: SeccompTarget): unk
   const native = SCMP_ARCHITECTURE[target.architecture];
   return mapped.flatMap((item, at) => {
     const entry = fields(item, `archMap[${at}]`);
-    return entry['architecture'] === native ? [native, ...list(entry['subArchitectures'], `archMap[${at}].subArchitectures`)] : [];
+    return entry['architecture'] === native
+      ? [native, ...list(entry['subArchitectures'], `archMap[${at}].subArchitectures`)]
+      : [];
   });
 }
 
@@ -91,7 +96,10 @@ function applies(rule: Fields, path: string, target: SeccompTarget): boolean {
   if (excludes.arches.includes(arch) || excludes.caps.some(held)) return false;
   if (excludes.minKernel !== undefined && atLeast(target.kernel, excludes.minKernel)) return false;
   if (includes.arches.length > 0 && !includes.arches.includes(arch)) return false;
-  return includes.caps.every(held) && (includes.minKernel === undefined || atLeast(target.kernel, includes.minKernel));
+  return (
+    includes.caps.every(held) &&
+    (includes.minKernel === undefined || atLeast(target.kernel, includes.minKernel))
+  );
 }
 
 interface Condition {
@@ -104,13 +112,19 @@ function condition(value: unknown, path: string): Condition {
   if (value === undefined || value === null) return { arches: [], caps: [] };
   const found = fields(value, path);
   const unknown = Object.keys(found).find((key) => !['arches', 'caps', 'minKernel'].includes(key));
-  if (unknown !== undefined) throw bad(`${path}.${unknown}`, 'it is an unknown condition, so it is also unknown whether the rule applies');
+  if (unknown !== undefined)
+    throw bad(
+      `${path}.${unknown}`,
+      'it is an unknown condition, so it is also unknown whether the rule applies',
+    );
   const caps = list(found['caps'], `${path}.caps`).map((item, at) => {
     const name = capabilityName(text(item, `${path}.caps[${at}]`));
     if (name === undefined) throw bad(`${path}.caps[${at}]`, 'there is no such capability');
     return name;
   });
-  const arches = list(found['arches'], `${path}.arches`).map((item, at) => text(item, `${path}.arches[${at}]`));
+  const arches = list(found['arches'], `${path}.arches`).map((item, at) =>
+    text(item, `${path}.arches[${at}]`),
+  );
   const minKernel = found['minKernel'];
   if (minKernel === undefined || minKernel === null || minKernel === '') return { arches, caps };
   return { arches, caps, minKernel: version(text(minKernel, `${path}.minKernel`), `${path}.minKernel`) };
@@ -130,12 +144,14 @@ function version(written: string, path: string): readonly [number, number] {
 
 function known(value: Fields, names: readonly string[], path: string): Fields {
   const unknown = unknownField(value, names);
-  if (unknown !== undefined) throw bad(path === '' ? unknown.key : `${path}.${unknown.key}`, unknownFieldText(unknown));
+  if (unknown !== undefined)
+    throw bad(path === '' ? unknown.key : `${path}.${unknown.key}`, unknownFieldText(unknown));
   return value;
 }
 
 function fields(value: unknown, path: string): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(path, 'it is not an object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(path, 'it is not an object');
   return value as Fields;
 }
 

@@ -15,7 +15,9 @@ const KINDS = ['SeccompProfile', 'AppArmorProfile', 'SelinuxProfile', 'RawSelinu
 /** Returns true for an object of the security-profiles-operator that contains a profile. */
 export function isCustomResource(value: unknown): boolean {
   const { apiVersion, kind } = fields(value);
-  return typeof apiVersion === 'string' && apiVersion.startsWith(GROUP) && KINDS.some((known) => known === kind);
+  return (
+    typeof apiVersion === 'string' && apiVersion.startsWith(GROUP) && KINDS.some((known) => known === kind)
+  );
 }
 
 /**
@@ -27,16 +29,30 @@ export function importCustomResource(value: unknown, target: SeccompTarget): Imp
   const top = fields(value);
   const spec = fields(top['spec']);
   if (top['spec'] === undefined) throw bad('spec', 'it is not there');
-  const name = typeof fields(top['metadata'])['name'] === 'string' ? profileName(String(fields(top['metadata'])['name'])) : undefined;
+  const name =
+    typeof fields(top['metadata'])['name'] === 'string'
+      ? profileName(String(fields(top['metadata'])['name']))
+      : undefined;
   const extra: Remark[] = [];
   const notes: Remark[] = [];
   if (spec['state'] === 'Disabled' || spec['disabled'] === true)
     notes.push({ part: 'spec.state', why: 'the operator does not install a disabled profile' });
   const found = read(top['kind'], spec, target, extra, notes);
-  return { ...found, ...(name === undefined ? {} : { name }), unmapped: [...extra, ...found.unmapped], notes: [...notes, ...found.notes] };
+  return {
+    ...found,
+    ...(name === undefined ? {} : { name }),
+    unmapped: [...extra, ...found.unmapped],
+    notes: [...notes, ...found.notes],
+  };
 }
 
-function read(kind: unknown, spec: Fields, target: SeccompTarget, unmapped: Remark[], notes: Remark[]): Imported {
+function read(
+  kind: unknown,
+  spec: Fields,
+  target: SeccompTarget,
+  unmapped: Remark[],
+  notes: Remark[],
+): Imported {
   switch (kind) {
     case 'SeccompProfile': {
       const { baseProfileName, state: _state, disabled: _disabled, ...seccomp } = spec;
@@ -51,11 +67,17 @@ function read(kind: unknown, spec: Fields, target: SeccompTarget, unmapped: Rema
     }
     case 'AppArmorProfile':
       if (spec['mode'] === 'Complain') {
-        notes.push({ part: 'spec.mode', why: 'Complain enforces nothing and logs; its rules are taken as if they were enforced' });
+        notes.push({
+          part: 'spec.mode',
+          why: 'Complain enforces nothing and logs; its rules are taken as if they were enforced',
+        });
       }
       return importAppArmorAbstract(spec['abstract'], 'spec.abstract');
     default:
-      unmapped.push({ part: 'spec', why: 'SELinux policies have no counterpart in a profile: the default profile is used' });
+      unmapped.push({
+        part: 'spec',
+        why: 'SELinux policies have no counterpart in a profile: the default profile is used',
+      });
       return { profile: defaultProfile(), unmapped: [], notes: [] };
   }
 }

@@ -15,9 +15,14 @@ import { importPod } from './security-context.ts';
 
 /** Profiles of every type are read and compiled in time that grows linearly with their size. */
 
-const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
+const range = <T>(n: number, make: (index: number) => T): T[] =>
+  Array.from({ length: n }, (_, index) => make(index));
 const seccompTarget = { architecture: 'x86_64', capabilities: defaultProfile().capabilities } as const;
-const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: true, expanded: {} } };
+const target: Target = {
+  architecture: 'x86_64',
+  runtime: 'crun',
+  kernel: { seccomp: true, apparmor: true, expanded: {} },
+};
 const appArmor = (body: string): (() => unknown) => {
   const text = `profile x flags=(attach_disconnected) {\n${body}\n}\n`;
   return () => untilRefused(() => importAppArmorText(text, 'x.aa'));
@@ -35,10 +40,17 @@ const cases: CostCases = {
   'AppArmor: lines of one rule': [2000, (n) => appArmor('/a\n'.repeat(n))],
   'AppArmor: mounts and places to unmount': [
     200,
-    (n) => appArmor(range(n, (index) => `mount fstype=tmpfs -> /m${index}/,\numount /m${index}/,`).join('\n')),
+    (n) =>
+      appArmor(range(n, (index) => `mount fstype=tmpfs -> /m${index}/,\numount /m${index}/,`).join('\n')),
   ],
-  'AppArmor: networks': [300, (n) => appArmor(range(n, (index) => `network inet${index % 2 === 0 ? '' : '6'} stream,`).join('\n'))],
-  'AppArmor: an alternative of many': [100, (n) => appArmor(`/{${range(n, (index) => `a${index}`).join(',')}} r,`)],
+  'AppArmor: networks': [
+    300,
+    (n) => appArmor(range(n, (index) => `network inet${index % 2 === 0 ? '' : '6'} stream,`).join('\n')),
+  ],
+  'AppArmor: an alternative of many': [
+    100,
+    (n) => appArmor(`/{${range(n, (index) => `a${index}`).join(',')}} r,`),
+  ],
   ...Object.fromEntries(
     ['\n', '{', '"'].map((part) => [
       `AppArmor: a rule of ${JSON.stringify(part)}`,
@@ -100,12 +112,20 @@ const cases: CostCases = {
         apiVersion: 'v1',
         kind: 'Pod',
         metadata: { name: 'p' },
-        spec: { containers: range(n, (index) => ({ name: `c${index}`, securityContext: { capabilities: { drop: ['ALL'] } } })) },
+        spec: {
+          containers: range(n, (index) => ({
+            name: `c${index}`,
+            securityContext: { capabilities: { drop: ['ALL'] } },
+          })),
+        },
       };
       return () => importPod(pod, { profile: () => undefined, seccomp: () => undefined });
     },
   ],
-  'profile: file rules': [50, (n) => profile(`files: { read: ${list(range(n, (index) => `/a${index}/**`))} }`)],
+  'profile: file rules': [
+    50,
+    (n) => profile(`files: { read: ${list(range(n, (index) => `/a${index}/**`))} }`),
+  ],
   'profile: system calls with conditions': [
     40,
     (n) => profile(`syscalls: { drop: ${list(range(n, (index) => ({ ioctl: { arg1: index } })))} }`),
@@ -113,9 +133,14 @@ const cases: CostCases = {
   'profile: egress blocks': [
     30,
     (n) =>
-      profile(`network: { egress: ${list(range(n, (index) => ({ to: `10.${index >> 8}.${index & 255}.0/24`, ports: ['80/tcp'] })))} }`),
+      profile(
+        `network: { egress: ${list(range(n, (index) => ({ to: `10.${index >> 8}.${index & 255}.0/24`, ports: ['80/tcp'] })))} }`,
+      ),
   ],
-  'profile: unknown words': [100, (n) => profile(`capabilities: { add: ${list(range(n, (index) => `NOPE${index}`))} }`)],
+  'profile: unknown words': [
+    100,
+    (n) => profile(`capabilities: { add: ${list(range(n, (index) => `NOPE${index}`))} }`),
+  ],
   'profile: characters of a pattern': [500, (n) => () => parsePathPattern(`/${'*a'.repeat(n / 2)}`)],
   'patterns: a path against many stars': [
     200,
@@ -129,7 +154,9 @@ const cases: CostCases = {
     (n) => {
       const made = {
         ...defaultProfile(),
-        files: [{ allow: range(n, (index) => ({ pattern: `/a${index}/**`, access: ['read'] as const })), deny: [] }],
+        files: [
+          { allow: range(n, (index) => ({ pattern: `/a${index}/**`, access: ['read'] as const })), deny: [] },
+        ],
       };
       return () => untilRefused(() => compile(made, target));
     },

@@ -6,7 +6,10 @@ export interface UnknownField {
 }
 
 /** Returns the first field of an object that is not a known one. */
-export function unknownField(value: Readonly<Record<string, unknown>>, known: readonly string[]): UnknownField | undefined {
+export function unknownField(
+  value: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+): UnknownField | undefined {
   const key = Object.keys(value).find((name) => !known.includes(name));
   if (key === undefined) return undefined;
   const meant = closest(key, known);
@@ -14,7 +17,10 @@ export function unknownField(value: Readonly<Record<string, unknown>>, known: re
 }
 
 /** Returns a field whose name is similar to a known one but differs. */
-export function misspelled(value: Readonly<Record<string, unknown>>, known: readonly string[]): UnknownField | undefined {
+export function misspelled(
+  value: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+): UnknownField | undefined {
   for (const key of Object.keys(value)) {
     const meant = known.includes(key) ? undefined : closest(key, known);
     if (meant !== undefined) return { key, meant };
@@ -42,7 +48,13 @@ function distance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      next.push(
+        Math.min(
+          (row[j] ?? 0) + 1,
+          (next[j - 1] ?? 0) + 1,
+          (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1),
+        ),
+      );
     }
     row = next;
   }

@@ -19,7 +19,10 @@ const LONGEST_MS = 2000;
 
 const fixtures = join(import.meta.dirname, 'fixtures');
 const folder = mkdtempSync(join(tmpdir(), 'import-mutants-'));
-const options = { target: { architecture: 'x86_64', capabilities: defaultProfile().capabilities }, profile: builtinProfile } as const;
+const options = {
+  target: { architecture: 'x86_64', capabilities: defaultProfile().capabilities },
+  profile: builtinProfile,
+} as const;
 type Random = ReturnType<typeof seeded>;
 
 const MANIFEST = `apiVersion: apps/v1
@@ -85,7 +88,9 @@ function inLayout(name: string, profile: Profile): Source {
     writeFileSync(join(layout, 'blobs/sha256', hex), text);
     return { digest: `sha256:${hex}`, size: Buffer.byteLength(text) };
   };
-  const index = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')) as { manifests: { digest: string }[] };
+  const index = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')) as {
+    manifests: { digest: string }[];
+  };
   const read = (digest = ''): string => readFileSync(join(layout, 'blobs/sha256', digest.slice(7)), 'utf8');
   const manifest = JSON.parse(read(index.manifests[0]?.digest)) as { layers: { digest: string }[] };
   return {
@@ -95,7 +100,10 @@ function inLayout(name: string, profile: Profile): Source {
       const changed = { ...manifest, layers: [{ ...manifest.layers[0], ...blob(text) }] };
       writeFileSync(
         join(layout, 'index.json'),
-        JSON.stringify({ ...index, manifests: [{ ...index.manifests[0], ...blob(JSON.stringify(changed)) }] }),
+        JSON.stringify({
+          ...index,
+          manifests: [{ ...index.manifests[0], ...blob(JSON.stringify(changed)) }],
+        }),
       );
       return layout;
     },
@@ -108,14 +116,25 @@ const sources: Readonly<Record<string, Source>> = {
   containerd: { from: 'seccomp', text: fixture('containerd-default.json'), place: inFile('c.json') },
   'CRI-O': { from: 'seccomp', text: fixture('crio-default.json'), place: inFile('o.json') },
   'security context': { from: 'security-context', text: MANIFEST, place: inFile('m.yaml') },
-  'SeccompProfile of the operator': { from: 'spo', text: fixture('spo-seccompprofile.yaml'), place: inFile('s.yaml') },
-  'AppArmorProfile of the operator': { from: 'spo', text: fixture('spo-apparmorprofile-sleep-crun.yaml'), place: inFile('a.yaml') },
+  'SeccompProfile of the operator': {
+    from: 'spo',
+    text: fixture('spo-seccompprofile.yaml'),
+    place: inFile('s.yaml'),
+  },
+  'AppArmorProfile of the operator': {
+    from: 'spo',
+    text: fixture('spo-apparmorprofile-sleep-crun.yaml'),
+    place: inFile('a.yaml'),
+  },
   'artifact of KEP-6061': inLayout('artifact', defaultProfile()),
   'AppArmor text': { from: 'apparmor', text: APPARMOR, place: inFile('a.aa') },
 };
 
 /** Returns the import, or its refusal. Nothing else may happen, and it must not take long. */
-async function read({ from, place }: Source, text: string): Promise<ReadonlyMap<string, Profile> | undefined> {
+async function read(
+  { from, place }: Source,
+  text: string,
+): Promise<ReadonlyMap<string, Profile> | undefined> {
   // CPU time of this process: on a busy machine, a long wall time is not a hang.
   const begun = process.cpuUsage();
   const spent = (): number => {
@@ -123,11 +142,16 @@ async function read({ from, place }: Source, text: string): Promise<ReadonlyMap<
     return (user + system) / 1000;
   };
   try {
-    return new Map((await importFrom(from, place(text), options)).map(({ name, profile }) => [name, profile]));
+    return new Map(
+      (await importFrom(from, place(text), options)).map(({ name, profile }) => [name, profile]),
+    );
   } catch (error) {
     assert.ok(isPortcullisError(error), `${String(error)} of ${JSON.stringify(text)}`);
     const { on, why, fix } = error.failure;
-    assert.ok(on !== '' && why !== '' && fix !== '', `${String(error)} says no place or reason: ${JSON.stringify(text)}`);
+    assert.ok(
+      on !== '' && why !== '' && fix !== '',
+      `${String(error)} says no place or reason: ${JSON.stringify(text)}`,
+    );
     return undefined;
   } finally {
     assert.ok(spent() < LONGEST_MS, `it took ${spent()} ms: ${JSON.stringify(text)}`);
@@ -182,7 +206,9 @@ function damaged(text: string, random: Random): string {
  * lost.
  */
 function misspelt(text: string, random: Random): string {
-  const words = [...text.matchAll(/(?<=^|[\s{,"])([A-Za-z]{3,})(?="?:)|(?<=^\s*)(?:deny|network|capability|mount)\b/gm)];
+  const words = [
+    ...text.matchAll(/(?<=^|[\s{,"])([A-Za-z]{3,})(?="?:)|(?<=^\s*)(?:deny|network|capability|mount)\b/gm),
+  ];
   const word = random.pick(words);
   const at = word.index + random.below(word[0].length);
   return `${text.slice(0, at)}q${text.slice(at)}`;
@@ -194,7 +220,9 @@ type Tightening = (text: string, random: Random) => string;
 /** Removes a grant, or adds a condition or denial. */
 const tightened: Readonly<Record<string, Tightening>> = {
   seccomp: (text, random) => {
-    const json = JSON.parse(text) as Json & { syscalls: (Json & { names: string[]; action: string; args?: Json[] | null })[] };
+    const json = JSON.parse(text) as Json & {
+      syscalls: (Json & { names: string[]; action: string; args?: Json[] | null })[];
+    };
     const allowed = json.syscalls.filter(({ action }) => action === 'SCMP_ACT_ALLOW');
     const rule = random.pick(allowed);
     switch (random.below(4)) {
@@ -207,7 +235,11 @@ const tightened: Readonly<Record<string, Tightening>> = {
       case 2:
         rule.args = [
           ...(rule.args ?? []),
-          { index: 5, value: random.below(1000), op: random.pick(['SCMP_CMP_EQ', 'SCMP_CMP_LT', 'SCMP_CMP_GE']) },
+          {
+            index: 5,
+            value: random.below(1000),
+            op: random.pick(['SCMP_CMP_EQ', 'SCMP_CMP_LT', 'SCMP_CMP_GE']),
+          },
         ];
         break;
       default:
@@ -262,10 +294,14 @@ describe('documents of other tools, damaged', () => {
   after(() => rmSync(folder, { recursive: true }));
 
   for (const [name, source] of Object.entries(sources)) {
-    it(`${name}: ${RUNS} times it is refused with a place and a reason, or read, and never for long`, { timeout: 900_000 }, async () => {
-      const random = seeded(20261120);
-      for (let run = 0; run < RUNS; run += 1) await read(source, damaged(source.text, random));
-    });
+    it(
+      `${name}: ${RUNS} times it is refused with a place and a reason, or read, and never for long`,
+      { timeout: 900_000 },
+      async () => {
+        const random = seeded(20261120);
+        for (let run = 0; run < RUNS; run += 1) await read(source, damaged(source.text, random));
+      },
+    );
 
     it(`${name}: a word misspelt is refused, or grants no more`, { timeout: 900_000 }, async () => {
       const random = seeded(7);
@@ -309,10 +345,17 @@ describe('documents of other tools, damaged', () => {
  * Asserts that each profile is within the one of the same name. A profile with another name has no
  * counterpart.
  */
-function assertWithin(outers: ReadonlyMap<string, Profile>, inners: ReadonlyMap<string, Profile>, text: string): void {
+function assertWithin(
+  outers: ReadonlyMap<string, Profile>,
+  inners: ReadonlyMap<string, Profile>,
+  text: string,
+): void {
   for (const [name, inner] of inners) {
     const outer = outers.get(name);
     const answer = outer === undefined ? ({ yes: true } as const) : contains(outer, inner);
-    assert.ok(answer.yes, answer.yes ? '' : `${name}: ${answer.witness.sentence}: ${text.length < 3000 ? text : text.length}`);
+    assert.ok(
+      answer.yes,
+      answer.yes ? '' : `${name}: ${answer.witness.sentence}: ${text.length < 3000 ? text : text.length}`,
+    );
   }
 }

@@ -32,7 +32,12 @@ export interface Operand {
 export type OperandSource =
   | { readonly kind: 'builtin' }
   | { readonly kind: 'documents'; readonly files: readonly SourceFile[]; readonly name: string }
-  | { readonly kind: 'seccomp'; readonly file: string; readonly text: string; readonly target: SeccompTarget };
+  | {
+      readonly kind: 'seccomp';
+      readonly file: string;
+      readonly text: string;
+      readonly target: SeccompTarget;
+    };
 
 export interface OperandOptions {
   readonly target: SeccompTarget;
@@ -51,12 +56,19 @@ const MAX_BYTES = 1024 * 1024;
  */
 export async function readOperand(text: string, options: OperandOptions): Promise<Operand> {
   const builtin = builtinProfile(text);
-  if (builtin !== undefined) return { label: text, profile: builtin, source: { kind: 'builtin' }, unmapped: [], notes: [] };
+  if (builtin !== undefined)
+    return { label: text, profile: builtin, source: { kind: 'builtin' }, unmapped: [], notes: [] };
   if (options.policy.length > 0) {
     const files = await readProfileFiles(options.policy);
     const found = profilesOf(options.policy, files).resolve(text);
     if (found !== undefined)
-      return { label: text, profile: found, source: { kind: 'documents', files, name: text }, unmapped: [], notes: [] };
+      return {
+        label: text,
+        profile: found,
+        source: { kind: 'documents', files, name: text },
+        unmapped: [],
+        notes: [],
+      };
   }
   const hash = text.lastIndexOf('#');
   const whole = hash < 0 || (await exists(text));
@@ -67,12 +79,22 @@ export async function readOperand(text: string, options: OperandOptions): Promis
   if (isSeccomp(content)) {
     if (name !== undefined) throw unknown(text, `${file} is a seccomp profile, which has no names in it`);
     const imported = importSeccomp(parseSeccompJson(content), options.target);
-    return { ...imported, label: file, file, source: { kind: 'seccomp', file, text: content, target: options.target } };
+    return {
+      ...imported,
+      label: file,
+      file,
+      source: { kind: 'seccomp', file, text: content, target: options.target },
+    };
   }
   return fromDocuments(file, name, content, options);
 }
 
-async function fromDocuments(file: string, name: string | undefined, content: string, options: OperandOptions): Promise<Operand> {
+async function fromDocuments(
+  file: string,
+  name: string | undefined,
+  content: string,
+  options: OperandOptions,
+): Promise<Operand> {
   const { documents, problems } = parseDocuments(content, file);
   if (problems.length > 0) throw invalid(file, formatProblems(problems));
   const own = documents.flatMap((document) => nameOf(document) ?? []);
@@ -83,11 +105,22 @@ async function fromDocuments(file: string, name: string | undefined, content: st
   if (wanted === undefined) {
     throw own.length === 0
       ? unknown(file, 'there is no profile in the file')
-      : unknown(file, `there are ${own.length} profiles in the file: name one as ${own.map((one) => `${file}#${one}`).join(', ')}`);
+      : unknown(
+          file,
+          `there are ${own.length} profiles in the file: name one as ${own.map((one) => `${file}#${one}`).join(', ')}`,
+        );
   }
   const profile = own.includes(wanted) ? profiles.resolve(wanted) : undefined;
-  if (profile === undefined) throw unknown(`${file}#${wanted}`, `the file defines: ${own.join(', ') || 'none'}`);
-  return { label: wanted, profile, file, source: { kind: 'documents', files, name: wanted }, unmapped: [], notes: [] };
+  if (profile === undefined)
+    throw unknown(`${file}#${wanted}`, `the file defines: ${own.join(', ') || 'none'}`);
+  return {
+    label: wanted,
+    profile,
+    file,
+    source: { kind: 'documents', files, name: wanted },
+    unmapped: [],
+    notes: [],
+  };
 }
 
 function kindOf(value: unknown): unknown {

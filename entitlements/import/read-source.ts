@@ -50,7 +50,11 @@ const PSS = ['privileged', 'baseline', 'restricted'];
  * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_UNREADABLE,
  * ENTITLEMENTS_UNKNOWN_PROFILE
  */
-export async function importFrom(source: ImportSource, from: string, options: ImportOptions): Promise<NamedImport[]> {
+export async function importFrom(
+  source: ImportSource,
+  from: string,
+  options: ImportOptions,
+): Promise<NamedImport[]> {
   if (source === 'pod-security' || (source === 'auto' && PSS.includes(from))) return [podSecurity(from)];
   const fallback = profileName(from.replace(/^.*\//, '').replace(/\.(json|ya?ml)$/, '')) ?? 'imported';
   const named = (imported: Imported): NamedImport => ({ ...imported, name: imported.name ?? fallback });
@@ -61,7 +65,8 @@ export async function importFrom(source: ImportSource, from: string, options: Im
     if (source === 'seccomp' || (source === 'auto' && isSeccomp(text)))
       return [named(importSeccomp(parseSeccompJson(text), options.target))];
     if (source === 'apparmor-json') return [named(importAppArmorAbstract(parseSeccompJson(text), ''))];
-    if (source === 'apparmor' || (source === 'auto' && isAppArmorText(text))) return [named(importAppArmorText(text, from))];
+    if (source === 'apparmor' || (source === 'auto' && isAppArmorText(text)))
+      return [named(importAppArmorText(text, from))];
     const found = await fromDocuments(source, text, from, options);
     return found.map(named);
   } catch (error) {
@@ -74,16 +79,25 @@ export async function importFrom(source: ImportSource, from: string, options: Im
   }
 }
 
-async function fromDocuments(source: ImportSource, text: string, from: string, options: ImportOptions): Promise<Imported[]> {
+async function fromDocuments(
+  source: ImportSource,
+  text: string,
+  from: string,
+  options: ImportOptions,
+): Promise<Imported[]> {
   const { documents, problems } = parseDocuments(text, from);
   if (problems.length > 0) throw bad(from, formatProblems(problems), 'correct the lines named');
   const found: Imported[] = [];
   for (const document of documents) {
     for (const { item, path } of itemsOf(document.value)) {
       try {
-        if (source !== 'security-context' && isCustomResource(item)) found.push(importCustomResource(item, options.target));
+        if (source !== 'security-context' && isCustomResource(item))
+          found.push(importCustomResource(item, options.target));
         else if (source !== 'spo' && holdsPod(item))
-          append(found, importPod(item, { profile: options.profile, seccomp: await localhost(item, options) }));
+          append(
+            found,
+            importPod(item, { profile: options.profile, seccomp: await localhost(item, options) }),
+          );
       } catch (error) {
         if (!isPortcullisError(error)) throw error;
         throw entitlementsError(error.code as 'ENTITLEMENTS_BAD_PROFILE', {
@@ -93,7 +107,8 @@ async function fromDocuments(source: ImportSource, text: string, from: string, o
       }
     }
   }
-  if (found.length === 0) throw bad(from, 'its format is unknown', 'name its format with --from; see --help for the formats');
+  if (found.length === 0)
+    throw bad(from, 'its format is unknown', 'name its format with --from; see --help for the formats');
   return found;
 }
 
@@ -126,7 +141,10 @@ function placeIn(document: Document, prefix: Item['path'], place: string): strin
 }
 
 /** Reads the files of the node that a manifest names, only below the folder. */
-async function localhost(manifest: unknown, { seccompRoot }: ImportOptions): Promise<(path: string) => unknown> {
+async function localhost(
+  manifest: unknown,
+  { seccompRoot }: ImportOptions,
+): Promise<(path: string) => unknown> {
   const read = new Map<string, unknown>();
   if (seccompRoot === undefined) return () => undefined;
   for (const [, name = ''] of JSON.stringify(manifest).matchAll(/"localhostProfile":"([^"\\]{1,255})"/g)) {
@@ -143,7 +161,12 @@ async function localhost(manifest: unknown, { seccompRoot }: ImportOptions): Pro
 
 function podSecurity(level: string): NamedImport {
   const profile = PSS.includes(level) ? builtinProfile(level) : undefined;
-  if (profile === undefined) throw bad(level, 'the Pod Security Standards have no such level', 'use privileged, baseline or restricted');
+  if (profile === undefined)
+    throw bad(
+      level,
+      'the Pod Security Standards have no such level',
+      'use privileged, baseline or restricted',
+    );
   return {
     name: `pod-security-${level}`,
     profile,
@@ -151,10 +174,21 @@ function podSecurity(level: string): NamedImport {
     notes:
       level === 'privileged'
         ? []
-        : [{ part: level, why: 'its rules on volume types, host ports and probes are the task of admission control' }],
+        : [
+            {
+              part: level,
+              why: 'its rules on volume types, host ports and probes are the task of admission control',
+            },
+          ],
   };
 }
 
 function bad(on: string, why: string, fix: string): Error {
-  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', { kind: 'invalid', attempted: 'import profile', on, why, fix });
+  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
+    kind: 'invalid',
+    attempted: 'import profile',
+    on,
+    why,
+    fix,
+  });
 }

@@ -44,7 +44,9 @@ function targetOf(architecture: Architecture) {
 }
 
 async function imported(file: string, architecture: Architecture): Promise<readonly Profile[]> {
-  return (await importFrom('auto', file, { target: targetOf(architecture), profile: () => undefined })).map(({ profile }) => profile);
+  return (await importFrom('auto', file, { target: targetOf(architecture), profile: () => undefined })).map(
+    ({ profile }) => profile,
+  );
 }
 
 /** Returns the policy for native programs. */
@@ -54,7 +56,11 @@ function native({ syscalls }: Profile): FilteredPolicy {
 }
 
 /** Exports the profile in a format, and imports the result. */
-async function again(profile: Profile, format: 'seccomp' | 'spo-apparmor' | 'spo-seccomp', architecture: Architecture) {
+async function again(
+  profile: Profile,
+  format: 'seccomp' | 'spo-apparmor' | 'spo-seccomp',
+  architecture: Architecture,
+) {
   const folder = mkdtempSync(join(tmpdir(), 'round-trip-'));
   try {
     const [file] = exportProfile(format, 'it', profile, targetOf(architecture)).files;
@@ -73,14 +79,27 @@ async function again(profile: Profile, format: 'seccomp' | 'spo-apparmor' | 'spo
  * Returns native calls in the tables, limited to those that an older libseccomp knows, without the given
  * names.
  */
-function known(store: DiagramStore, architecture: Architecture, newest = Infinity, except: readonly string[] = []): Node {
+function known(
+  store: DiagramStore,
+  architecture: Architecture,
+  newest = Infinity,
+  except: readonly string[] = [],
+): Node {
   const table = [...syscallNumbers(architecture)].filter(([name]) => !except.includes(name));
-  const numbers = new Set(table.filter(([name, at]) => newest === Infinity || (at <= newest && !LATER.includes(name))).map(([, at]) => at));
+  const numbers = new Set(
+    table
+      .filter(([name, at]) => newest === Infinity || (at <= newest && !LATER.includes(name)))
+      .map(([, at]) => at),
+  );
   const ranges = Array.from({ length: Math.max(...table.map(([, at]) => at)) + 2 }, (_, from) => ({
     from,
     answer: numbers.has(from) ? TRUE : FALSE,
   }));
-  return store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), FALSE);
+  return store.choose(
+    wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]),
+    byNumberRange(store, ranges),
+    FALSE,
+  );
 }
 
 /** Returns calls whose int arguments have no bit set that the kernel does not read. */
@@ -88,17 +107,33 @@ function withoutHighBits(store: DiagramStore, architecture: Architecture): Node 
   const byNumber = new Map([...syscallNumbers(architecture)].map(([name, number]) => [number, name]));
   const ranges = Array.from({ length: Math.max(...byNumber.keys()) + 2 }, (_, from) => {
     const name = byNumber.get(from);
-    const ints = name === undefined ? [] : [0, 1, 2, 3, 4, 5].filter((index) => argumentWidth(name, index) < 64);
-    return { from, answer: ints.reduce((node, index) => and(store, node, wordIs(store, wordAt(16 + 8 * index + 4), 0)), TRUE) };
+    const ints =
+      name === undefined ? [] : [0, 1, 2, 3, 4, 5].filter((index) => argumentWidth(name, index) < 64);
+    return {
+      from,
+      answer: ints.reduce(
+        (node, index) => and(store, node, wordIs(store, wordAt(16 + 8 * index + 4), 0)),
+        TRUE,
+      ),
+    };
   });
   return byNumberRange(store, ranges);
 }
 
-function assertEqual(store: DiagramStore, where: Node, a: Node, b: Node, architecture: Architecture, what: string): void {
+function assertEqual(
+  store: DiagramStore,
+  where: Node,
+  a: Node,
+  b: Node,
+  architecture: Architecture,
+  what: string,
+): void {
   const [left, right] = [a, b].map((node) => store.choose(where, node, store.leaf(0)));
   if (left === undefined || right === undefined || equal(left, right)) return;
   const found = witness(store, left, right, AUDIT_ARCH[architecture]);
-  assert.fail(`${what}: ${found === undefined ? '' : describeDifference(found, { left: 'the first', right: 'the second' }).sentence}`);
+  assert.fail(
+    `${what}: ${found === undefined ? '' : describeDifference(found, { left: 'the first', right: 'the second' }).sentence}`,
+  );
 }
 
 /** Returns a plain object's rules, without those of some names. */
@@ -106,7 +141,9 @@ function restricted<Oci extends { readonly syscalls: readonly { readonly names: 
   oci: Oci,
   keeps: (name: string) => boolean,
 ): Oci {
-  const syscalls = oci.syscalls.map((rule) => ({ ...rule, names: rule.names.filter(keeps) })).filter(({ names }) => names.length > 0);
+  const syscalls = oci.syscalls
+    .map((rule) => ({ ...rule, names: rule.names.filter(keeps) }))
+    .filter(({ names }) => names.length > 0);
   return { ...oci, syscalls };
 }
 
@@ -130,7 +167,9 @@ function overlapping(source: ReturnType<typeof readOciSeccomp>, architecture: Ar
 }
 
 function byLibseccomp(oci: unknown): Uint8Array {
-  const text = JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
+  const text = JSON.stringify(oci, (_key, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value,
+  );
   return Buffer.from(execFileSync('/usr/bin/python3', [COMPILER], { input: `${text}\n` }).toString(), 'hex');
 }
 
@@ -144,7 +183,9 @@ describe('seccomp profiles of other tools, imported, exported and imported again
         const policy = native(profile);
         const { back, text } = await again(profile, 'seccomp', architecture);
         const exported = parseSeccompJson(text);
-        const source = readOciSeccomp(resolveConditions(parseSeccompJson(readFileSync(file, 'utf8')), targetOf(architecture)).plain);
+        const source = readOciSeccomp(
+          resolveConditions(parseSeccompJson(readFileSync(file, 'utf8')), targetOf(architecture)).plain,
+        );
         const twofold = overlapping(source, architecture);
         assert.deepEqual(twofold, name === 'crio-default.json' ? ['setns'] : []);
         const store = createDiagramStore({ milliseconds: 10_000 });
@@ -152,7 +193,14 @@ describe('seccomp profiles of other tools, imported, exported and imported again
         const meant = diagramOfPolicy(store, policy, { architecture });
         assert.ok(equal(meant, diagramOfPolicy(store, native(back), { architecture })), 'read back');
         assert.ok(equal(meant, diagramOfProgram(store, generateBpf(policy, architecture))), 'our program');
-        assertEqual(store, calls, meant, diagramOfOci(store, exported, architecture), architecture, 'the exported object');
+        assertEqual(
+          store,
+          calls,
+          meant,
+          diagramOfOci(store, exported, architecture),
+          architecture,
+          'the exported object',
+        );
         // The source compares 64 bits of an int, the profile those that the kernel reads. Where both see the
         // same bits, they agree.
         const plain = withoutHighBits(store, architecture);
@@ -188,7 +236,9 @@ describe('seccomp profiles of other tools, imported, exported and imported again
     }
   }
 
-  for (const name of readdirSync(fixtures).filter((file) => file.startsWith('spo-') && !/selinux|apparmor/.test(file))) {
+  for (const name of readdirSync(fixtures).filter(
+    (file) => file.startsWith('spo-') && !/selinux|apparmor/.test(file),
+  )) {
     it(`${name} of the security-profiles-operator`, async () => {
       for (const profile of await imported(join(fixtures, name), 'x86_64')) {
         const { back } = await again(profile, 'spo-seccomp', 'x86_64');
@@ -207,7 +257,9 @@ describe('seccomp profiles of other tools, imported, exported and imported again
       async () => {
         for (const profile of await imported(join(fixtures, name), 'x86_64')) {
           const { back } = await again(profile, 'spo-apparmor', 'x86_64');
-          const [a, b] = [profile, back].map((one) => appArmorProfile({ ...one, apparmor: 'default' })?.text ?? '');
+          const [a, b] = [profile, back].map(
+            (one) => appArmorProfile({ ...one, apparmor: 'default' })?.text ?? '',
+          );
           for (const [inner, outer] of [
             [a, b],
             [b, a],

@@ -18,7 +18,8 @@ import type { NamedImport } from './read-source.ts';
 
 const fixtures = join(import.meta.dirname, 'fixtures');
 const target = { architecture: 'x86_64', capabilities: defaultProfile().capabilities } as const;
-const read = (file: string): Promise<NamedImport[]> => importFrom('auto', file, { target, profile: () => undefined });
+const read = (file: string): Promise<NamedImport[]> =>
+  importFrom('auto', file, { target, profile: () => undefined });
 
 function assertSame(a: Profile, b: Profile, what: string): void {
   assert.deepEqual([contains(a, b), contains(b, a)], [{ yes: true }, { yes: true }], what);
@@ -61,11 +62,17 @@ describe('profiles of other tools, imported and exported back', () => {
       assert.ok(found);
       assertSame(found.profile, meet(found.profile, structuredClone(found.profile)), name);
       const native = { ...found.profile, syscalls: { ...found.profile.syscalls, compat: [] } } as Profile;
-      assert.equal(answer(native, parseQuestion('socket(0x100000028)')).yes, false, 'AF_VSOCK with a high bit');
+      assert.equal(
+        answer(native, parseQuestion('socket(0x100000028)')).yes,
+        false,
+        'AF_VSOCK with a high bit',
+      );
     });
   }
 
-  for (const name of readdirSync(fixtures).filter((file) => file.startsWith('spo-') && !file.includes('selinux'))) {
+  for (const name of readdirSync(fixtures).filter(
+    (file) => file.startsWith('spo-') && !file.includes('selinux'),
+  )) {
     it(`${name}: the same as a resource again`, async () => {
       const found = await read(join(fixtures, name));
       assert.ok(found.length > 0);
@@ -88,7 +95,13 @@ describe('profiles of other tools, imported and exported back', () => {
     assert.ok(found);
     const asked = (text: string): boolean => answer(found.profile, parseQuestion(text)).yes;
     assert.deepEqual(
-      ['read /etc/passwd', 'write /etc/passwd', 'write /proc/sysrq-trigger', 'read /proc/kcore', 'CAP_SYS_ADMIN'].map(asked),
+      [
+        'read /etc/passwd',
+        'write /etc/passwd',
+        'write /proc/sysrq-trigger',
+        'read /proc/kcore',
+        'CAP_SYS_ADMIN',
+      ].map(asked),
       [true, true, false, false, true],
     );
     assert.deepEqual(found.profile.mounts, []);
@@ -99,11 +112,18 @@ describe('profiles of other tools, imported and exported back', () => {
   it('an exact profile reads back as itself', async () => {
     const names = [...builtinNames(), 'docker', 'crio', 'aa'];
     const others = await Promise.all(
-      ['docker-default.json', 'crio-default.json', 'spo-apparmorprofile-sleep-crun.yaml'].map((file) => read(join(fixtures, file))),
+      ['docker-default.json', 'crio-default.json', 'spo-apparmorprofile-sleep-crun.yaml'].map((file) =>
+        read(join(fixtures, file)),
+      ),
     );
-    const profiles = [...builtinNames().flatMap((name) => builtinProfile(name) ?? []), ...others.flatMap(([one]) => one?.profile ?? [])];
+    const profiles = [
+      ...builtinNames().flatMap((name) => builtinProfile(name) ?? []),
+      ...others.flatMap(([one]) => one?.profile ?? []),
+    ];
     profiles.forEach((profile, at) => {
-      const { exact, problems } = checkProfiles([{ file: 'x.yaml', text: writeExactProfile(`p-${at}`, profile) }]);
+      const { exact, problems } = checkProfiles([
+        { file: 'x.yaml', text: writeExactProfile(`p-${at}`, profile) },
+      ]);
       assert.deepEqual(problems, []);
       assertSame(profile, exact[0]?.profile ?? defaultProfile(), names[at] ?? '');
     });

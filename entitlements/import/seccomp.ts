@@ -25,7 +25,13 @@ const COMPAT: ReadonlyMap<unknown, CompatArchitecture> = new Map([
 ]);
 
 /** Order comparisons. They are wrong for an int unless the high bits are ignored. */
-const ORDERED: readonly unknown[] = ['SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE', 'SCMP_CMP_GE', 'SCMP_CMP_GT'];
+const ORDERED: readonly unknown[] = [
+  'SCMP_CMP_NE',
+  'SCMP_CMP_LT',
+  'SCMP_CMP_LE',
+  'SCMP_CMP_GE',
+  'SCMP_CMP_GT',
+];
 
 /**
  * Imports a seccomp JSON of docker, containerd, CRI-O or the OCI specification as the profile of a container
@@ -54,7 +60,11 @@ export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
     });
   }
   append(notes, narrowed(plain, places));
-  const profile: Profile = { ...defaultProfile(), capabilities: sortedCapabilities(target.capabilities), syscalls };
+  const profile: Profile = {
+    ...defaultProfile(),
+    capabilities: sortedCapabilities(target.capabilities),
+    syscalls,
+  };
   return { profile, unmapped, notes };
 }
 
@@ -62,16 +72,24 @@ export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
  * Removes grants of calls that the machine does not have, such as calls of RISC-V. Names of 32-bit calls
  * remain only where 32-bit programs run.
  */
-function known({ fallback, rules }: FilteredPolicy, compat: readonly CompatArchitecture[]): [string, Decision][] {
+function known(
+  { fallback, rules }: FilteredPolicy,
+  compat: readonly CompatArchitecture[],
+): [string, Decision][] {
   if (compat.length > 0) return [...rules];
-  return [...rules].filter(([name, of]) => isSyscallName(name) || exceeds(always(fallback), of) === undefined);
+  return [...rules].filter(
+    ([name, of]) => isSyscallName(name) || exceeds(always(fallback), of) === undefined,
+  );
 }
 
 /** Removes what only a supervisor can answer. */
 function withoutSupervisor(top: Fields, places: readonly number[], unmapped: Remark[]): Fields {
   const reported = (part: string, action: unknown): unknown => {
     if (action !== 'SCMP_ACT_NOTIFY' && action !== 'SCMP_ACT_TRACE') return action;
-    unmapped.push({ part, why: `${action} needs a supervisor outside the container; the call answers ENOSYS instead` });
+    unmapped.push({
+      part,
+      why: `${action} needs a supervisor outside the container; the call answers ENOSYS instead`,
+    });
     return undefined;
   };
   const { defaultAction, listenerPath: _path, listenerMetadata: _metadata, syscalls, ...rest } = top;
@@ -110,7 +128,9 @@ function narrowed(plain: Fields, places: readonly number[]): Remark[] {
     if (rule['action'] !== 'SCMP_ACT_ALLOW' && rule['action'] !== 'SCMP_ACT_LOG') return [];
     return listOf(rule['args']).flatMap((arg) => {
       const { index, op } = arg as { readonly index: number; readonly op: string };
-      const call = listOf(rule['names']).find((name) => typeof name === 'string' && argumentWidth(name, index) < 64);
+      const call = listOf(rule['names']).find(
+        (name) => typeof name === 'string' && argumentWidth(name, index) < 64,
+      );
       if (typeof call !== 'string' || !ORDERED.includes(op)) return [];
       const why = `${call} reads an int there: the condition holds for those bits alone, where 64 bits would let 0x100000026 pass for 0x26`;
       return [{ part: `syscalls[${places[at]}].args`, why }];

@@ -29,7 +29,15 @@ const SECCOMP = ['localhostProfile', 'type'];
 const APPARMOR = SECCOMP;
 const SELINUX = ['level', 'role', 'type', 'user'];
 /** Fields of both: core/v1, PodSecurityContext and SecurityContext, Kubernetes 1.37. */
-const EITHER = ['appArmorProfile', 'runAsGroup', 'runAsNonRoot', 'runAsUser', 'seLinuxOptions', 'seccompProfile', 'windowsOptions'];
+const EITHER = [
+  'appArmorProfile',
+  'runAsGroup',
+  'runAsNonRoot',
+  'runAsUser',
+  'seLinuxOptions',
+  'seccompProfile',
+  'windowsOptions',
+];
 const OF_POD = [
   'fsGroup',
   'fsGroupChangePolicy',
@@ -39,7 +47,14 @@ const OF_POD = [
   'sysctls',
   ...EITHER,
 ];
-const OF_CONTAINER = ['allowPrivilegeEscalation', 'capabilities', 'privileged', 'procMount', 'readOnlyRootFilesystem', ...EITHER];
+const OF_CONTAINER = [
+  'allowPrivilegeEscalation',
+  'capabilities',
+  'privileged',
+  'procMount',
+  'readOnlyRootFilesystem',
+  ...EITHER,
+];
 /**
  * The fields of a pod and a container that are read. A field with a similar name is treated as a typing
  * error.
@@ -97,7 +112,9 @@ export function importPod(manifest: unknown, references: PodReferences): Importe
     })),
   );
   if (containers.length === 0) throw bad(`${prefix}.containers`, 'there is none');
-  return containers.map(({ container, path }) => importContainer(spec, prefix, container, path, annotations, references));
+  return containers.map(({ container, path }) =>
+    importContainer(spec, prefix, container, path, annotations, references),
+  );
 }
 
 function importContainer(
@@ -121,12 +138,24 @@ function importContainer(
   const text = typeof container['name'] === 'string' ? container['name'] : '';
   const ours = Object.keys(annotations).filter((key) => key.startsWith('portcullis.dev/'));
   const odd = ours.find((key) => !/^portcullis\.dev\/profile(\..+)?$/.test(key));
-  if (odd !== undefined) throw bad(`metadata.annotations.${odd}`, 'there is no such annotation: portcullis.dev/profile names a profile');
+  if (odd !== undefined)
+    throw bad(
+      `metadata.annotations.${odd}`,
+      'there is no such annotation: portcullis.dev/profile names a profile',
+    );
   const named = annotations[`portcullis.dev/profile.${text}`] ?? annotations['portcullis.dev/profile'];
   const profile = typeof named === 'string' ? references.profile(named) : undefined;
   if (named !== undefined && profile === undefined)
-    throw bad('metadata.annotations', `there is no profile ${JSON.stringify(named)}; name its file by --policy`);
-  const seccomp = readSeccomp(fieldsOf(either_('seccompProfile')), where('seccompProfile'), references, unmapped);
+    throw bad(
+      'metadata.annotations',
+      `there is no profile ${JSON.stringify(named)}; name its file by --policy`,
+    );
+  const seccomp = readSeccomp(
+    fieldsOf(either_('seccompProfile')),
+    where('seccompProfile'),
+    references,
+    unmapped,
+  );
   if (seccomp === undefined && profile === undefined && own['privileged'] !== true) {
     notes.push({
       part: where('seccompProfile'),
@@ -138,7 +167,9 @@ function importContainer(
     addCapabilities: texts(capabilities['add'], `${path}.securityContext.capabilities.add`),
     dropCapabilities: texts(capabilities['drop'], `${path}.securityContext.capabilities.drop`),
     addAmbient: [],
-    noNewPrivs: own['allowPrivilegeEscalation'] !== undefined && !flag(own, 'allowPrivilegeEscalation', `${path}.securityContext`),
+    noNewPrivs:
+      own['allowPrivilegeEscalation'] !== undefined &&
+      !flag(own, 'allowPrivilegeEscalation', `${path}.securityContext`),
     ...(seccomp === undefined ? {} : { seccomp }),
     ...readAppArmor(fieldsOf(either_('appArmorProfile')), where('appArmorProfile'), unmapped),
     ...(unmasked(own, path) ? { maskedPaths: [], readonlyPaths: [] } : {}),
@@ -151,15 +182,27 @@ function importContainer(
   };
   const asked = askedFromSecurityContext(request).asked;
   const user = either_('runAsUser');
-  if (user !== undefined && user !== null && (typeof user !== 'number' || !Number.isSafeInteger(user) || user < 0))
+  if (
+    user !== undefined &&
+    user !== null &&
+    (typeof user !== 'number' || !Number.isSafeInteger(user) || user < 0)
+  )
     throw bad(where('runAsUser'), 'it is no user id');
   const nonRoot =
-    flag(own['runAsNonRoot'] === undefined ? ofPod : own, 'runAsNonRoot', where('runAsNonRoot').replace(/\.runAsNonRoot$/, '')) ||
+    flag(
+      own['runAsNonRoot'] === undefined ? ofPod : own,
+      'runAsNonRoot',
+      where('runAsNonRoot').replace(/\.runAsNonRoot$/, ''),
+    ) ||
     (typeof user === 'number' && user > 0);
   const volumes = listOf(spec['volumes'], `${specPath}.volumes`);
   const mounts = listOf(container['volumeMounts'], `${path}.volumeMounts`);
-  const ofHost = volumes.filter((volume) => fieldsOf(volume)['hostPath'] !== undefined).map((volume) => fieldsOf(volume)['name']);
-  const sysctls = listOf(ofPod['sysctls'], `${specPath}.securityContext.sysctls`).map((item) => String(fieldsOf(item)['name']));
+  const ofHost = volumes
+    .filter((volume) => fieldsOf(volume)['hostPath'] !== undefined)
+    .map((volume) => fieldsOf(volume)['name']);
+  const sysctls = listOf(ofPod['sysctls'], `${specPath}.securityContext.sysctls`).map((item) =>
+    String(fieldsOf(item)['name']),
+  );
   listUnmapped(own, ofPod, spec, where, specPath, unmapped, notes);
   return {
     name: profileName(text) ?? 'container',
@@ -172,7 +215,9 @@ function importContainer(
         spec['hostUsers'] !== undefined && spec['hostUsers'] !== null && !flag(spec, 'hostUsers', specPath)
           ? either(asked.ownNamespaces, ['user' as const])
           : asked.ownNamespaces,
-      sysctls: sysctls.every((name) => holds(defaultProfile(), { kind: 'sysctl', name })) ? asked.sysctls : 'any',
+      sysctls: sysctls.every((name) => holds(defaultProfile(), { kind: 'sysctl', name }))
+        ? asked.sysctls
+        : 'any',
       resources: {
         ...asked.resources,
         ...readResources(closed(container, 'resources', ['claims', 'limits', 'requests'], path), path, notes),
@@ -197,11 +242,17 @@ const namesHostPorts = (spec: Fields): boolean =>
     ),
   );
 
-function readSeccomp(found: Fields, part: string, references: PodReferences, unmapped: Remark[]): SecurityContextRequest['seccomp'] {
+function readSeccomp(
+  found: Fields,
+  part: string,
+  references: PodReferences,
+  unmapped: Remark[],
+): SecurityContextRequest['seccomp'] {
   const type = found['type'];
   if (type === undefined) return undefined;
   if (type === 'RuntimeDefault' || type === 'Unconfined') return { type };
-  if (type !== 'Localhost') throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
+  if (type !== 'Localhost')
+    throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
   const file = found['localhostProfile'];
   if (typeof file !== 'string') throw bad(`${part}.localhostProfile`, 'it is not a text');
   const json = references.seccomp(file);
@@ -213,11 +264,16 @@ function readSeccomp(found: Fields, part: string, references: PodReferences, unm
   return { type: 'RuntimeDefault' };
 }
 
-function readAppArmor(found: Fields, part: string, unmapped: Remark[]): Pick<SecurityContextRequest, 'apparmor'> {
+function readAppArmor(
+  found: Fields,
+  part: string,
+  unmapped: Remark[],
+): Pick<SecurityContextRequest, 'apparmor'> {
   const type = found['type'];
   if (type === undefined) return {};
   if (type === 'RuntimeDefault' || type === 'Unconfined') return { apparmor: type };
-  if (type !== 'Localhost') throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
+  if (type !== 'Localhost')
+    throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
   unmapped.push({
     part: `${part}.localhostProfile`,
     why: `the profile ${String(found['localhostProfile'])} of the node is not here; the default one is used instead`,
@@ -237,7 +293,10 @@ function listUnmapped(
 ): void {
   const labels = fieldsOf(own['seLinuxOptions'] ?? ofPod['seLinuxOptions']);
   if (labels['type'] !== undefined || labels['user'] !== undefined || labels['role'] !== undefined) {
-    unmapped.push({ part: where('seLinuxOptions'), why: 'profiles do not cover SELinux types, users and roles' });
+    unmapped.push({
+      part: where('seLinuxOptions'),
+      why: 'profiles do not cover SELinux types, users and roles',
+    });
   }
   if (own['windowsOptions'] !== undefined || ofPod['windowsOptions'] !== undefined)
     unmapped.push({ part: where('windowsOptions'), why: 'this runtime is for Linux' });
@@ -274,9 +333,14 @@ function readResources(resources: Fields, path: string, notes: Remark[]): Profil
   const found: { cpu?: bigint; memory?: bigint } = {};
   for (const [name, written] of Object.entries(limits)) {
     const part = `${path}.resources.limits.${name}`;
-    if (name !== 'cpu' && name !== 'memory' && !/^(hugepages-\w+|ephemeral-storage|storage|pods|.*\/.*)$/.test(name))
+    if (
+      name !== 'cpu' &&
+      name !== 'memory' &&
+      !/^(hugepages-\w+|ephemeral-storage|storage|pods|.*\/.*)$/.test(name)
+    )
       throw bad(part, 'there is no such resource');
-    if (name !== 'cpu' && name !== 'memory') notes.push({ part, why: 'it is for the scheduler, and not part of a profile' });
+    if (name !== 'cpu' && name !== 'memory')
+      notes.push({ part, why: 'it is for the scheduler, and not part of a profile' });
     else found[name] = quantity(String(written), part, name === 'cpu' ? 1000n : 1n);
   }
   return found;
@@ -297,7 +361,8 @@ function fieldsOf(value: unknown): Fields {
 
 function member(value: unknown, key: string, path: string): Fields {
   const found = fieldsOf(value)[key];
-  if (typeof found !== 'object' || found === null || Array.isArray(found)) throw bad(path, 'it is not an object');
+  if (typeof found !== 'object' || found === null || Array.isArray(found))
+    throw bad(path, 'it is not an object');
   return found as Fields;
 }
 
@@ -328,7 +393,8 @@ function refuseSlips(value: Fields, known: readonly string[], path: string): voi
 
 function unmasked(own: Fields, path: string): boolean {
   const mount = own['procMount'] ?? 'Default';
-  if (mount !== 'Default' && mount !== 'Unmasked') throw bad(`${path}.securityContext.procMount`, 'it is not Default or Unmasked');
+  if (mount !== 'Default' && mount !== 'Unmasked')
+    throw bad(`${path}.securityContext.procMount`, 'it is not Default or Unmasked');
   return mount === 'Unmasked';
 }
 
@@ -345,14 +411,16 @@ function listOf(value: unknown, path: string): readonly unknown[] {
 function texts(value: unknown, path: string): string[] {
   return listOf(value, path).map((item, at) => {
     if (typeof item !== 'string') throw bad(`${path}[${at}]`, 'it is not a text');
-    if (!/^(CAP_)?ALL$/i.test(item) && capabilityName(item) === undefined) throw bad(`${path}[${at}]`, `there is no capability ${item}`);
+    if (!/^(CAP_)?ALL$/i.test(item) && capabilityName(item) === undefined)
+      throw bad(`${path}[${at}]`, `there is no capability ${item}`);
     return item;
   });
 }
 
 function flag(value: Fields, key: string, path: string): boolean {
   const found = value[key];
-  if (found !== undefined && found !== null && typeof found !== 'boolean') throw bad(`${path}.${key}`, 'it is not true or false');
+  if (found !== undefined && found !== null && typeof found !== 'boolean')
+    throw bad(`${path}.${key}`, 'it is not true or false');
   return found === true;
 }
 

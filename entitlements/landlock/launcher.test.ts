@@ -26,7 +26,13 @@ describe('the plan of Landlock rules', () => {
     assert.deepEqual(plan.beyond, []);
     assert.deepEqual(
       plan.rules.map(({ path, kind, access }) => `${path} ${kind} ${access.join()}`),
-      ['/ folder execute', '/app folder read', '/etc/hosts file read,write', '/etc/passwd file read,write', '/srv folder read'],
+      [
+        '/ folder execute',
+        '/app folder read',
+        '/etc/hosts file read,write',
+        '/etc/passwd file read,write',
+        '/srv folder read',
+      ],
     );
   });
 
@@ -36,7 +42,12 @@ describe('the plan of Landlock rules', () => {
     ['a folder alone', allow({ pattern: '/app/', access: ['read'] }), '/app/a'],
     [
       'a denial inside',
-      [{ allow: [{ pattern: '/app/**', access: ['read'] as const }], deny: [{ pattern: '/app/key', access: ['read'] as const }] }],
+      [
+        {
+          allow: [{ pattern: '/app/**', access: ['read'] as const }],
+          deny: [{ pattern: '/app/key', access: ['read'] as const }],
+        },
+      ],
       '/app/key',
     ],
   ] as const) {
@@ -80,7 +91,15 @@ describe('the launcher', () => {
   }
 
   it('seeks a command without a slash in PATH, and hands its arguments on', () => {
-    assert.deepEqual(launcherArguments('/l', ['sh', '-c', ''], '/bin::/usr/bin'), ['/l', '/bin/sh', '/usr/bin/sh', '', 'sh', '-c', '']);
+    assert.deepEqual(launcherArguments('/l', ['sh', '-c', ''], '/bin::/usr/bin'), [
+      '/l',
+      '/bin/sh',
+      '/usr/bin/sh',
+      '',
+      'sh',
+      '-c',
+      '',
+    ]);
     assert.deepEqual(launcherArguments('/l', ['./sh'], '/bin'), ['/l', './sh', '', './sh']);
     assert.deepEqual(launcherArguments('/l', [], undefined), ['/l', '']);
   });
@@ -104,7 +123,11 @@ describe('the launcher', () => {
 
     const run = (more: readonly LandlockRule[], script: string): string => {
       const file = join(folder, 'launcher');
-      writeFileSync(file, landlockLauncher([...programs, ...more], process.arch === 'arm64' ? 'aarch64' : 'x86_64'), { mode: 0o755 });
+      writeFileSync(
+        file,
+        landlockLauncher([...programs, ...more], process.arch === 'arm64' ? 'aarch64' : 'x86_64'),
+        { mode: 0o755 },
+      );
       const [command = '', ...args] = launcherArguments(file, ['sh', '-c', script], '/nowhere:/usr/bin:/bin');
       const { stdout, status } = spawnSync(command, args, { cwd: '/', encoding: 'utf8' });
       return `${stdout}${status}`;
@@ -148,7 +171,10 @@ describe('the launcher', () => {
     it('ends with 127 where there is no such command, 126 where it cannot be executed, 125 without arguments', () => {
       const file = join(folder, 'launcher');
       const end = (...args: readonly string[]): number | null => spawnSync(file, args).status;
-      assert.deepEqual([end('/not/there', '', 'x'), end(join(folder, 'shut'), '', 'x'), end(), end('x')], [127, 126, 125, 125]);
+      assert.deepEqual(
+        [end('/not/there', '', 'x'), end(join(folder, 'shut'), '', 'x'), end(), end('x')],
+        [127, 126, 125, 125],
+      );
     });
   });
 });

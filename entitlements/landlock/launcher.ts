@@ -23,7 +23,9 @@ import type { LandlockRule } from '../types.ts';
  * 127. If a candidate cannot be executed, it is 126.
  */
 export function landlockLauncher(rules: readonly LandlockRule[], architecture: Architecture): Uint8Array {
-  const bytes = assembleExecutable(architecture, (assembler, constants) => write(assembler, CALLS[architecture], layOut(rules, constants)));
+  const bytes = assembleExecutable(architecture, (assembler, constants) =>
+    write(assembler, CALLS[architecture], layOut(rules, constants)),
+  );
   return Uint8Array.from(bytes);
 }
 
@@ -32,7 +34,16 @@ export const LANDLOCK_ABI = 3;
 
 /** The system calls of the launcher. A container's filter must allow them. */
 export const LAUNCHER_CALLS: readonly string[] = [
-  ...['close', 'execve', 'exit_group', 'landlock_add_rule', 'landlock_create_ruleset', 'landlock_restrict_self', 'openat2', 'prctl'],
+  ...[
+    'close',
+    'execve',
+    'exit_group',
+    'landlock_add_rule',
+    'landlock_create_ruleset',
+    'landlock_restrict_self',
+    'openat2',
+    'prctl',
+  ],
   ...['statx', 'write'],
 ];
 
@@ -94,10 +105,17 @@ function layOut(rules: readonly LandlockRule[], { put }: Constants): Layout {
   const how = put(words(BigInt(O_PATH | O_CLOEXEC), 0n, RESOLVE_NO_SYMLINKS));
   const empty = put(Buffer.alloc(8));
   const failed = put(Buffer.from('portcullis: the rules on files cannot be set up\n'));
-  const missing = put(Buffer.from('portcullis: the command cannot be executed: it is not there, or the rules on files deny it\n'));
+  const missing = put(
+    Buffer.from(
+      'portcullis: the command cannot be executed: it is not there, or the rules on files deny it\n',
+    ),
+  );
   const paths = rules.map(({ path }) => put(Buffer.from(`${path}\0`)));
   const rows = rules.map(({ kind, access }, row) => {
-    const rights = access.reduce((sum, name) => sum | (kind === 'folder' ? FOLDER_RIGHTS : FILE_RIGHTS)[name], 0);
+    const rights = access.reduce(
+      (sum, name) => sum | (kind === 'folder' ? FOLDER_RIGHTS : FILE_RIGHTS)[name],
+      0,
+    );
     return words(BigInt(paths[row]?.at ?? 0), kind === 'folder' ? 1n : 0n, BigInt(rights));
   });
   const table = put(Buffer.concat(rows));
@@ -172,7 +190,8 @@ function write(a: Assembler, calls: Calls, constants: Layout): void {
   a.copy('a0', 's1');
   a.call(calls.close);
 
-  // At s0: argc, argv, NULL, envp. s2: the candidates, s3: the command's arguments after an empty one, s1: its environment, s4: the exit code.
+  // At s0: argc, argv, NULL, envp. s2: the candidates, s3: the command's arguments after an empty one, s1:
+  // its environment, s4: the exit code.
   a.copy('s2', 's0');
   a.addTo('s2', 16);
   a.copy('s3', 's2');

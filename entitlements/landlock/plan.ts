@@ -13,7 +13,12 @@ export interface LandlockPlan {
   /** Sorted by path. Together they grant everything that the file rules grant. */
   readonly rules: readonly LandlockRule[];
   /** What they grant in addition: empty if Landlock can enforce the rules exactly. */
-  readonly beyond: readonly { readonly access: FileAccess; readonly pattern: string; readonly rule: string; readonly path: string }[];
+  readonly beyond: readonly {
+    readonly access: FileAccess;
+    readonly pattern: string;
+    readonly rule: string;
+    readonly path: string;
+  }[];
 }
 
 /** With more rules, the launcher would exceed a few kilobytes. */
@@ -27,7 +32,10 @@ const MAX_RULES = 1000;
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function planLandlock(files: readonly FileRules[]): LandlockPlan {
-  const byPlace = new Map<string, { readonly path: string; readonly kind: 'file' | 'folder'; readonly access: Set<FileAccess> }>();
+  const byPlace = new Map<
+    string,
+    { readonly path: string; readonly kind: 'file' | 'folder'; readonly access: Set<FileAccess> }
+  >();
   const origins = new Map<string, string>();
   for (const { pattern, access } of files.flatMap(({ allow }) => allow)) {
     for (const sequence of alternativesOf(patternOf(pattern))) {
@@ -63,7 +71,10 @@ function patternText({ path, kind }: LandlockRule): string {
 }
 
 /** Returns the file that a sequence without wildcards names, or the folder that contains all its matches. */
-function closest(sequence: readonly Exclude<PatternNode, { kind: 'alternatives' }>[]): { path: string; kind: 'file' | 'folder' } {
+function closest(sequence: readonly Exclude<PatternNode, { kind: 'alternatives' }>[]): {
+  path: string;
+  kind: 'file' | 'folder';
+} {
   const isSlash = ({ kind, of }: PatternNode): boolean => kind === 'byte' && of === 1n << BigInt(SLASH);
   const wild = sequence.findIndex(({ kind, of }) => kind === 'any' || bytesOf(of).length !== 1);
   const literal = wild < 0 ? sequence : sequence.slice(0, wild);

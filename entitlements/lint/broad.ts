@@ -42,7 +42,10 @@ const CALL_REACH: ReadonlyMap<string, string> = new Map([
   ['personality', 'with any value it turns protections of memory off'],
   ['request_key', 'the keyrings are the user’s, not the container’s'],
   ['setns', 'it enters other namespaces'],
-  ['socket', 'with any family it reaches the kernel’s cryptography (AF_ALG) and the host’s own sockets (AF_VSOCK)'],
+  [
+    'socket',
+    'with any family it reaches the kernel’s cryptography (AF_ALG) and the host’s own sockets (AF_VSOCK)',
+  ],
   ['unshare', 'with any flags it makes user namespaces, which open much of the kernel'],
   ['userfaultfd', 'it stops the kernel in the middle of a copy, which makes races easy'],
 ]);
@@ -54,17 +57,32 @@ export function broadGrants({ value }: ResolvedProfile, find: Find): void {
     if ('problem' in found || found.entry.risk !== 'critical') return;
     const grantsNothing = Object.keys(found.grants).length === 0;
     if (!grantsNothing)
-      find('broad-grant', ['entitlements', at], `${found.entry.name} is critical: ${found.entry.title}`, 'name what is needed of it');
+      find(
+        'broad-grant',
+        ['entitlements', at],
+        `${found.entry.name} is critical: ${found.entry.title}`,
+        'name what is needed of it',
+      );
   });
   (value.capabilities?.add ?? []).forEach((text, at) => {
     const reach = CAPABILITY_REACH.get(capabilityName(text) ?? '');
     if (reach !== undefined)
-      find('broad-grant', ['capabilities', 'add', at], `${text} ${reach}`, 'grant the entitlement or the call that is needed');
+      find(
+        'broad-grant',
+        ['capabilities', 'add', at],
+        `${text} ${reach}`,
+        'grant the entitlement or the call that is needed',
+      );
   });
   (value.syscalls?.add ?? []).forEach((item, at) => {
     const reach = typeof item === 'string' ? CALL_REACH.get(item) : undefined;
     if (reach === undefined) return;
-    find('broad-grant', ['syscalls', 'add', at], `${String(item)}: ${reach}`, 'leave it out, or allow it with certain arguments');
+    find(
+      'broad-grant',
+      ['syscalls', 'add', at],
+      `${String(item)}: ${reach}`,
+      'leave it out, or allow it with certain arguments',
+    );
   });
   broadFiles(value.files ?? {}, find);
   broadPeers(value.network ?? {}, find);
@@ -73,7 +91,8 @@ export function broadGrants({ value }: ResolvedProfile, find: Find): void {
     const [grant] = 'value' in found ? found.value.filter(({ access }) => access !== 'm') : [];
     if (grant === undefined) return;
     const path = ['devices', 'add', at];
-    if (grant.major === undefined) find('broad-grant', path, `${text} is every device of its type`, 'name major and minor');
+    if (grant.major === undefined)
+      find('broad-grant', path, `${text} is every device of its type`, 'name major and minor');
     else if (grant.type === 'b')
       find(
         'broad-grant',
@@ -127,7 +146,12 @@ function broadPeers(network: NonNullable<ResolvedProfile['value']['network']>, f
     (network[direction] ?? []).forEach((rule, at) => {
       const named = rule[peer];
       const blocks = typeof named === 'string' ? [named] : (named ?? ['0.0.0.0/0']);
-      if (rule.ports !== undefined || rule.except !== undefined || !blocks.some((block) => block.endsWith('/0'))) return;
+      if (
+        rule.ports !== undefined ||
+        rule.except !== undefined ||
+        !blocks.some((block) => block.endsWith('/0'))
+      )
+        return;
       find(
         'broad-grant',
         ['network', direction, at],

@@ -11,7 +11,15 @@ import type { Find } from './finding.ts';
 import { patternWithin } from './shadowed.ts';
 
 /** Capabilities that are useful only for these calls (capabilities(7)). */
-const ONLY_BY_CALLS: readonly Capability[] = ['BPF', 'PERFMON', 'SYS_BOOT', 'SYS_CHROOT', 'SYS_MODULE', 'SYS_PACCT', 'SYS_TTY_CONFIG'];
+const ONLY_BY_CALLS: readonly Capability[] = [
+  'BPF',
+  'PERFMON',
+  'SYS_BOOT',
+  'SYS_CHROOT',
+  'SYS_MODULE',
+  'SYS_PACCT',
+  'SYS_TTY_CONFIG',
+];
 
 /** Calls that fail for all arguments without one of these capabilities (the man page of each). */
 const NEEDS: ReadonlyMap<string, readonly Capability[]> = new Map([
@@ -41,7 +49,12 @@ const NEEDS: ReadonlyMap<string, readonly Capability[]> = new Map([
   ['vhangup', ['SYS_TTY_CONFIG']],
 ]);
 
-const NETWORK_CAPABILITIES: readonly Capability[] = ['NET_ADMIN', 'NET_BIND_SERVICE', 'NET_BROADCAST', 'NET_RAW'];
+const NETWORK_CAPABILITIES: readonly Capability[] = [
+  'NET_ADMIN',
+  'NET_BIND_SERVICE',
+  'NET_BROADCAST',
+  'NET_RAW',
+];
 
 /** Finds grants that have no effect, and limits that do not hold. */
 export function deadGrants({ value, profile }: ResolvedProfile, find: Find): void {
@@ -53,19 +66,35 @@ export function deadGrants({ value, profile }: ResolvedProfile, find: Find): voi
     if (text === 'network.raw' || text === 'network.low-ports') {
       const name = text === 'network.raw' ? 'NET_RAW' : 'NET_BIND_SERVICE';
       if (!profile.capabilities.includes(name))
-        find('dead-grant', ['entitlements', at], `capabilities.drop takes ${name} away again`, 'take one of the two out');
+        find(
+          'dead-grant',
+          ['entitlements', at],
+          `capabilities.drop takes ${name} away again`,
+          'take one of the two out',
+        );
     }
   });
   deadCalls(value.syscalls?.add ?? [], profile, find);
   for (const direction of ['egress', 'ingress'] as const) {
     if (profile.network === 'none' && (value.network?.[direction]?.length ?? 0) > 0)
-      find('dead-grant', ['network', direction], 'the class network.none has no peers', 'take the rules out, or name another class', 'key');
+      find(
+        'dead-grant',
+        ['network', direction],
+        'the class network.none has no peers',
+        'take the rules out, or name another class',
+        'key',
+      );
   }
   for (const access of ACCESSES) {
     (value.files?.[access] ?? []).forEach((pattern, at) => {
       const by = value.files?.deny?.[access]?.find((denied) => patternWithin(pattern, denied));
       if (by !== undefined)
-        find('dead-grant', ['files', access, at], `files.deny.${access} denies all of it: ${by}`, 'take one of the two out');
+        find(
+          'dead-grant',
+          ['files', access, at],
+          `files.deny.${access} denies all of it: ${by}`,
+          'take one of the two out',
+        );
     });
   }
   if ((value.mounts?.length ?? 0) > 0 && !mayMount(profile))
@@ -79,7 +108,12 @@ export function deadGrants({ value, profile }: ResolvedProfile, find: Find): voi
   voidBounds(value, profile, find);
 }
 
-function deadCapability(name: Capability, path: readonly (string | number)[], profile: Profile, find: Find): void {
+function deadCapability(
+  name: Capability,
+  path: readonly (string | number)[],
+  profile: Profile,
+  find: Find,
+): void {
   const calls = callsOfCapability(name);
   if (ONLY_BY_CALLS.includes(name) && calls.every((call) => !allowed(profile, call))) {
     find(
@@ -89,7 +123,12 @@ function deadCapability(name: Capability, path: readonly (string | number)[], pr
       'allow these calls, or take the capability out',
     );
   } else if (profile.network === 'none' && NETWORK_CAPABILITIES.includes(name)) {
-    find('dead-grant', path, `${name} serves the network, and the class is network.none`, 'take it out, or name another class');
+    find(
+      'dead-grant',
+      path,
+      `${name} serves the network, and the class is network.none`,
+      'take it out, or name another class',
+    );
   } else if (profile.nonRoot && profile.noNewPrivileges && !profile.ambient.includes(name)) {
     const message = `no process can hold ${name}: none starts as root, no exec gains privileges, and it is not under capabilities.ambient`;
     find('dead-grant', path, message, 'put it under capabilities.ambient as well');
@@ -100,7 +139,12 @@ function deadCalls(items: readonly unknown[], profile: Profile, find: Find): voi
   items.forEach((item, at) => {
     const call = typeof item === 'string' ? item : (Object.keys(item as object)[0] ?? '');
     const needs = NEEDS.get(call);
-    if (needs === undefined || needs.some((name) => profile.capabilities.includes(name)) || namespaces(profile)) return;
+    if (
+      needs === undefined ||
+      needs.some((name) => profile.capabilities.includes(name)) ||
+      namespaces(profile)
+    )
+      return;
     find(
       'dead-grant',
       ['syscalls', 'add', at],
@@ -117,7 +161,9 @@ function allowed({ syscalls }: Profile, call: string, args: readonly bigint[] = 
 /** In a user namespace that it creates, a process has every capability. */
 function namespaces(profile: Profile): boolean {
   const flag = constantValue('clone', 0, 'CLONE_NEWUSER') ?? 0n;
-  return allowed(profile, 'unshare', [flag]) || allowed(profile, 'clone', [flag]) || allowed(profile, 'clone3');
+  return (
+    allowed(profile, 'unshare', [flag]) || allowed(profile, 'clone', [flag]) || allowed(profile, 'clone3')
+  );
 }
 
 function mayMount(profile: Profile): boolean {
@@ -127,10 +173,28 @@ function mayMount(profile: Profile): boolean {
 
 function voidBounds(value: ResolvedProfile['value'], profile: Profile, find: Find): void {
   const bounds = Object.keys(value.resources ?? {});
-  if (bounds.includes('memlock') && profile.limits.MEMLOCK !== undefined && profile.capabilities.includes('IPC_LOCK'))
-    find('void-bound', ['resources', 'memlock'], 'CAP_IPC_LOCK locks memory beyond it', 'take one of the two out', 'key');
-  for (const key of bounds.filter((name) => Object.keys(profile.limits).some((limit) => limit.toLowerCase() === name))) {
+  if (
+    bounds.includes('memlock') &&
+    profile.limits.MEMLOCK !== undefined &&
+    profile.capabilities.includes('IPC_LOCK')
+  )
+    find(
+      'void-bound',
+      ['resources', 'memlock'],
+      'CAP_IPC_LOCK locks memory beyond it',
+      'take one of the two out',
+      'key',
+    );
+  for (const key of bounds.filter((name) =>
+    Object.keys(profile.limits).some((limit) => limit.toLowerCase() === name),
+  )) {
     if (profile.capabilities.includes('SYS_RESOURCE'))
-      find('void-bound', ['resources', key], 'CAP_SYS_RESOURCE raises it', 'take the capability out, or the bound', 'key');
+      find(
+        'void-bound',
+        ['resources', key],
+        'CAP_SYS_RESOURCE raises it',
+        'take the capability out, or the bound',
+        'key',
+      );
   }
 }

@@ -44,7 +44,9 @@ function passed(
   piece: { readonly outcome: Outcome; readonly when: Clause },
 ): HighBits | undefined {
   // Low bits that get at least as loose an answer without the high bits.
-  const asLoose = of.pieces.filter(({ outcome }) => rank(outcome) >= rank(piece.outcome)).flatMap(({ when }) => withoutHigh(when, index));
+  const asLoose = of.pieces
+    .filter(({ outcome }) => rank(outcome) >= rank(piece.outcome))
+    .flatMap(({ when }) => withoutHigh(when, index));
   if (rank(of.otherwise) >= rank(piece.outcome)) return undefined;
   const own = piece.when.find((test) => test.index === index);
   const rest = piece.when.filter((test) => test.index !== index);
@@ -83,7 +85,12 @@ function lowParts(
   const parts: { test: ArgumentTest; high: bigint }[] = [];
   const add = (top: bigint, from: bigint, to: bigint): void => {
     if (top === 0n || (((top << shift) ^ value) & mask & ~all) !== 0n) return;
-    const found = argumentTest(index, 64, { low: from, high: to, mask: mask & all, value: value & mask & all });
+    const found = argumentTest(index, 64, {
+      low: from,
+      high: to,
+      mask: mask & all,
+      value: value & mask & all,
+    });
     if (found !== undefined) parts.push({ test: found, high: top << shift });
   };
   // Between the two ends, every combination of low bits occurs.
@@ -99,7 +106,10 @@ export function shownCall(call: string, args: readonly bigint[]): string {
   const last = args.findLastIndex((value) => value !== 0n);
   const texts = args.slice(0, last + 1).map((value, index) => {
     const wide = value > maxOf(argumentWidth(call, index));
-    return (wide ? undefined : constantName(call, index, value)) ?? (value < 1000n ? value.toString() : `0x${value.toString(16)}`);
+    return (
+      (wide ? undefined : constantName(call, index, value)) ??
+      (value < 1000n ? value.toString() : `0x${value.toString(16)}`)
+    );
   });
   return `${call}(${texts.join(', ')})`;
 }

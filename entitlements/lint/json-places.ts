@@ -11,7 +11,8 @@ export function jsonPlaces(text: string, file: string): (path: readonly PathSegm
   for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) starts.push(at + 1);
   return (path) => {
     let offset = offsets.get('') ?? 0;
-    for (let length = 1; length <= path.length; length++) offset = offsets.get(keyOf(path.slice(0, length))) ?? offset;
+    for (let length = 1; length <= path.length; length++)
+      offset = offsets.get(keyOf(path.slice(0, length))) ?? offset;
     const line = starts.findLastIndex((start) => start <= offset);
     return { file, line: line + 1, column: offset - (starts[line] ?? 0) + 1 };
   };

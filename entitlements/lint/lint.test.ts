@@ -36,16 +36,36 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     /^4:23 shadowed-rule KILL is granted/,
     'capabilities: { add: [SYS_NICE] }',
   ],
-  ['a capability that nobody grants', 'capabilities: { drop: [SYS_NICE] }', /^4:24 shadowed-rule/, 'capabilities: { drop: [KILL] }'],
-  ['KILL beside ALL', 'capabilities: { drop: [ALL, SYS_NICE] }', /^4:29 shadowed-rule/, 'capabilities: { drop: [ALL], add: [KILL] }'],
-  ['a call that is allowed', 'syscalls: { add: [read] }', /^4:19 shadowed-rule read is allowed without it/, 'syscalls: { add: [swapon] }'],
+  [
+    'a capability that nobody grants',
+    'capabilities: { drop: [SYS_NICE] }',
+    /^4:24 shadowed-rule/,
+    'capabilities: { drop: [KILL] }',
+  ],
+  [
+    'KILL beside ALL',
+    'capabilities: { drop: [ALL, SYS_NICE] }',
+    /^4:29 shadowed-rule/,
+    'capabilities: { drop: [ALL], add: [KILL] }',
+  ],
+  [
+    'a call that is allowed',
+    'syscalls: { add: [read] }',
+    /^4:19 shadowed-rule read is allowed without it/,
+    'syscalls: { add: [swapon] }',
+  ],
   [
     'a call that is allowed with these arguments',
     'syscalls: { add: [socket: { arg0: AF_INET }] }',
     /^4:19 shadowed-rule socket with these arguments is allowed/,
     'syscalls: { add: [socket: { arg0: AF_VSOCK }] }',
   ],
-  ['a call that is denied', 'syscalls: { drop: [bpf] }', /^4:20 shadowed-rule bpf is denied without it/, 'syscalls: { drop: [chmod] }'],
+  [
+    'a call that is denied',
+    'syscalls: { drop: [bpf] }',
+    /^4:20 shadowed-rule bpf is denied without it/,
+    'syscalls: { drop: [chmod] }',
+  ],
   [
     'a call under a wider item',
     'syscalls: { drop: [{ ioctl: { arg1: TIOCSTI } }, ioctl] }',
@@ -64,7 +84,12 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     /^4:21 shadowed-rule other rules/,
     'network: { egress: [{ to: 10.1.0.0/16, ports: [80/tcp] }, { to: 10.0.0.0/8, ports: [1-79/tcp] }] }',
   ],
-  ['a device of the default', 'devices: { add: [c 1:3 r] }', /^4:18 shadowed-rule c 1:3 r is granted/, 'devices: { add: [c 10:232 rw] }'],
+  [
+    'a device of the default',
+    'devices: { add: [c 1:3 r] }',
+    /^4:18 shadowed-rule c 1:3 r is granted/,
+    'devices: { add: [c 10:232 rw] }',
+  ],
   [
     'a capability without its calls',
     'capabilities: { add: [PERFMON] }\nsyscalls: { drop: [perf_event_open] }',
@@ -125,15 +150,30 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     /^4:16 broad-grant security\.admin is critical/,
     'entitlements: [kernel.clocks]',
   ],
-  ['every file', 'files: { write: [/**] }', /^4:18 broad-grant \/\*\* matches every file/, 'files: { write: [/var/**] }'],
+  [
+    'every file',
+    'files: { write: [/**] }',
+    /^4:18 broad-grant \/\*\* matches every file/,
+    'files: { write: [/var/**] }',
+  ],
   [
     'every peer',
     'network: { egress: [{ to: 0.0.0.0/0 }] }',
     /^4:21 broad-grant it allows every port/,
     'network: { egress: [{ to: 0.0.0.0/0, ports: [443/tcp] }] }',
   ],
-  ['every device', 'devices: { add: ["b *:* r"] }', /^4:18 broad-grant b \*:\* r is every device/, 'devices: { add: [c 10:229 rw] }'],
-  ['a disk', 'devices: { add: [b 8:0 r] }', /^4:18 broad-grant b 8:0 r is a disk/, 'devices: { add: [c 10:229 rw] }'],
+  [
+    'every device',
+    'devices: { add: ["b *:* r"] }',
+    /^4:18 broad-grant b \*:\* r is every device/,
+    'devices: { add: [c 10:229 rw] }',
+  ],
+  [
+    'a disk',
+    'devices: { add: [b 8:0 r] }',
+    /^4:18 broad-grant b 8:0 r is a disk/,
+    'devices: { add: [c 10:229 rw] }',
+  ],
   [
     'a call with any arguments',
     'syscalls: { add: [io_uring_setup] }',
@@ -179,7 +219,10 @@ resources: { memlock: 64Mi }
   });
 
   it('say nothing of a profile with problems', () => {
-    assert.deepEqual(lintProfiles([{ file: 'p', text: `${HEAD}capabilities: { add: [SYS_ADMIN, BOGUS] }\n` }]), []);
+    assert.deepEqual(
+      lintProfiles([{ file: 'p', text: `${HEAD}capabilities: { add: [SYS_ADMIN, BOGUS] }\n` }]),
+      [],
+    );
   });
 
   it('have a code each that is told', () => {

@@ -18,7 +18,9 @@ export function lintProfiles(files: readonly SourceFile[]): Finding[] {
     .examined.flatMap(lintProfile)
     .sort(
       (a, b) =>
-        a.position.file.localeCompare(b.position.file) || a.position.line - b.position.line || a.position.column - b.position.column,
+        a.position.file.localeCompare(b.position.file) ||
+        a.position.line - b.position.line ||
+        a.position.column - b.position.column,
     );
 }
 
@@ -39,6 +41,13 @@ function unusedParameters({ document }: ResolvedProfile, find: Find): void {
   const { parameters = {}, ...rest } = document.value as { readonly parameters?: object };
   const used = new Set(referencesOf(rest).map(({ name }) => name));
   for (const name of Object.keys(parameters)) {
-    if (!used.has(name)) find('unused-parameter', ['parameters', name], `nothing refers to \${${name}}`, 'take it out, or use it', 'key');
+    if (!used.has(name))
+      find(
+        'unused-parameter',
+        ['parameters', name],
+        `nothing refers to \${${name}}`,
+        'take it out, or use it',
+        'key',
+      );
   }
 }

@@ -19,7 +19,10 @@ const allBits = (): 64 => 64;
  * @param positionOf returns the position of a part of the object
  * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNSUPPORTED for notify and trace
  */
-export function lintSeccomp(json: unknown, positionOf: (path: readonly PathSegment[]) => Position): Finding[] {
+export function lintSeccomp(
+  json: unknown,
+  positionOf: (path: readonly PathSegment[]) => Position,
+): Finding[] {
   const oci = readOciSeccomp(json);
   const { find, findings } = finder({ positionOf });
   const fallback = outcomeOf(oci.defaultAction, oci.defaultErrnoRet);
@@ -56,7 +59,8 @@ const passable: Check = (name, rules, fallback, find) => {
     const alone = decisionOf(name, [rule], fallback, allBits);
     return outcomeOf(rule.action, rule.errnoRet) === found.answer && answers(alone, found.args, found.answer);
   });
-  const at = (by ?? rules.find(({ rule }) => rule.args.some((arg) => arg.index === found.index)) ?? rules[0])?.at ?? 0;
+  const at =
+    (by ?? rules.find(({ rule }) => rule.args.some((arg) => arg.index === found.index)) ?? rules[0])?.at ?? 0;
   const [passing, read] = [shownCall(name, found.args), shownCall(name, found.read)];
   find(
     'int-arg-high-bits',
@@ -67,7 +71,10 @@ const passable: Check = (name, rules, fallback, find) => {
 };
 
 function answers(of: ReturnType<typeof decisionOf>, args: readonly bigint[], answer: string): boolean {
-  return of.pieces.some(({ when, outcome }) => outcome === answer && matches(when, args)) || decide(of, args) === answer;
+  return (
+    of.pieces.some(({ when, outcome }) => outcome === answer && matches(when, args)) ||
+    decide(of, args) === answer
+  );
 }
 
 /** Finds a rule without which the call gets the same answer. */
@@ -89,7 +96,12 @@ const repeated: Check = (name, rules, fallback, find) => {
     const rest = left.filter((other) => other !== one);
     if (rest.length === 0 || key(rest) !== whole) continue;
     left = rest;
-    find('shadowed-rule', ['syscalls', one.at], `${name} is answered the same without it`, 'take the name out');
+    find(
+      'shadowed-rule',
+      ['syscalls', one.at],
+      `${name} is answered the same without it`,
+      'take the name out',
+    );
   }
 };
 
@@ -104,7 +116,9 @@ export function lintSeccompText(
   } catch (error) {
     if (!isPortcullisError(error)) throw error;
     const { on, why, fix } = error.failure;
-    const path = [...on.matchAll(/([^.[\]]+)|\[(\d+)\]/g)].map(([, name, index]) => (index === undefined ? (name ?? '') : Number(index)));
+    const path = [...on.matchAll(/([^.[\]]+)|\[(\d+)\]/g)].map(([, name, index]) =>
+      index === undefined ? (name ?? '') : Number(index),
+    );
     return { findings: [], problems: [{ position: places(path), path: on, message: why, fix }] };
   }
 }

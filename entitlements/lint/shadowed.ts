@@ -45,7 +45,9 @@ function entitlements(names: readonly string[], find: Find): void {
     return 'problem' in found ? NOTHING : partOf('', found);
   });
   const text = (part: Part): string =>
-    JSON.stringify(part, (_, item: unknown) => (typeof item === 'bigint' ? `${item}n` : item instanceof Map ? [...item] : item));
+    JSON.stringify(part, (_, item: unknown) =>
+      typeof item === 'bigint' ? `${item}n` : item instanceof Map ? [...item] : item,
+    );
   const whole = text(unionParts('', parts));
   const gone = new Set<number>();
   // From the end, so that the first of two equivalent items stays.
@@ -53,7 +55,12 @@ function entitlements(names: readonly string[], find: Find): void {
     const rest = parts.filter((_, index) => index !== at && !gone.has(index));
     if (parts.length === 1 || text(unionParts('', rest)) !== whole) continue;
     gone.add(at);
-    find('shadowed-rule', ['entitlements', at], `the other entitlements already cover ${names[at] ?? ''}`, REMOVE);
+    find(
+      'shadowed-rule',
+      ['entitlements', at],
+      `the other entitlements already cover ${names[at] ?? ''}`,
+      REMOVE,
+    );
   }
 }
 
@@ -61,12 +68,18 @@ function capabilities(lists: ResolvedProfile['value']['capabilities'], before: P
   (lists?.add ?? []).forEach((text, at) => {
     const name = capabilityName(text);
     // With `drop: [ALL]`, none of the previous capabilities remains.
-    if (name === undefined || !before.capabilities.includes(name) || lists?.drop?.includes('ALL') === true) return;
+    if (name === undefined || !before.capabilities.includes(name) || lists?.drop?.includes('ALL') === true)
+      return;
     find('shadowed-rule', ['capabilities', 'add', at], `${name} is granted without it`, REMOVE);
   });
   (lists?.drop ?? []).forEach((text, at) => {
     const name = capabilityName(text);
-    if (text === 'ALL' ? before.capabilities.length > 0 : name === undefined || before.capabilities.includes(name)) return;
+    if (
+      text === 'ALL'
+        ? before.capabilities.length > 0
+        : name === undefined || before.capabilities.includes(name)
+    )
+      return;
     find(
       'shadowed-rule',
       ['capabilities', 'drop', at],
@@ -76,21 +89,38 @@ function capabilities(lists: ResolvedProfile['value']['capabilities'], before: P
   });
 }
 
-function calls(lists: { readonly add?: readonly unknown[]; readonly drop?: readonly unknown[] }, before: Profile, find: Find): void {
+function calls(
+  lists: { readonly add?: readonly unknown[]; readonly drop?: readonly unknown[] },
+  before: Profile,
+  find: Find,
+): void {
   const added = readCalls(lists.add ?? [], ['syscalls', 'add'], silent);
   const dropped = readCalls(lists.drop ?? [], ['syscalls', 'drop'], silent);
   if (added.length + dropped.length > MAX_COMPARED) return;
   dropped.forEach((set, at) => {
     if (set === undefined) return;
     if (policyExcess(policyWithout(set), before.syscalls) === undefined)
-      find('shadowed-rule', ['syscalls', 'drop', at], `${shown(lists.drop?.[at])} is denied without it`, REMOVE);
+      find(
+        'shadowed-rule',
+        ['syscalls', 'drop', at],
+        `${shown(lists.drop?.[at])} is denied without it`,
+        REMOVE,
+      );
     else covered(set, dropped, at, ['syscalls', 'drop', at], shown(lists.drop?.[at]), find);
   });
-  const left = meetPolicies(before.syscalls, policyWithout(unionCalls(NOTHING.grants.calls, ...dropped.flatMap((set) => set ?? []))));
+  const left = meetPolicies(
+    before.syscalls,
+    policyWithout(unionCalls(NOTHING.grants.calls, ...dropped.flatMap((set) => set ?? []))),
+  );
   added.forEach((set, at) => {
     if (set === undefined) return;
     if (policyExcess(left, policyAllowing(set)) === undefined)
-      find('shadowed-rule', ['syscalls', 'add', at], `${shown(lists.add?.[at])} is allowed without it`, REMOVE);
+      find(
+        'shadowed-rule',
+        ['syscalls', 'add', at],
+        `${shown(lists.add?.[at])} is allowed without it`,
+        REMOVE,
+      );
     else covered(set, added, at, ['syscalls', 'add', at], shown(lists.add?.[at]), find);
   });
 }
@@ -104,9 +134,13 @@ function covered(
   name: string,
   find: Find,
 ): void {
-  const others = all.filter((other, index) => index !== at && other !== undefined && (index < at || withoutCalls(other, set).size > 0));
+  const others = all.filter(
+    (other, index) =>
+      index !== at && other !== undefined && (index < at || withoutCalls(other, set).size > 0),
+  );
   const rest = unionCalls(NOTHING.grants.calls, ...others.flatMap((other) => other ?? []));
-  if (withoutCalls(set, rest).size === 0) find('shadowed-rule', path, `other items of the list cover ${name}`, REMOVE);
+  if (withoutCalls(set, rest).size === 0)
+    find('shadowed-rule', path, `other items of the list cover ${name}`, REMOVE);
 }
 
 function shown(item: unknown): string {
@@ -116,7 +150,10 @@ function shown(item: unknown): string {
 function devices(items: readonly string[], before: Profile, find: Find): void {
   items.forEach((text, at) => {
     const found = readDevice(text);
-    if ('value' in found && found.value.every((one) => before.devices.some((grant) => grantWithin(one, grant))))
+    if (
+      'value' in found &&
+      found.value.every((one) => before.devices.some((grant) => grantWithin(one, grant)))
+    )
       find('shadowed-rule', ['devices', 'add', at], `${text} is granted without it`, REMOVE);
   });
 }
@@ -124,7 +161,10 @@ function devices(items: readonly string[], before: Profile, find: Find): void {
 function patterns(list: readonly string[], path: readonly string[], find: Find): void {
   if (list.length > MAX_COMPARED) return;
   list.forEach((pattern, at) => {
-    const by = list.find((other, index) => index !== at && patternWithin(pattern, other) && (index < at || !patternWithin(other, pattern)));
+    const by = list.find(
+      (other, index) =>
+        index !== at && patternWithin(pattern, other) && (index < at || !patternWithin(other, pattern)),
+    );
     if (by !== undefined) find('shadowed-rule', [...path, at], `${by} covers it`, REMOVE);
   });
 }
@@ -142,7 +182,8 @@ export function patternWithin(inner: string, outer: string): boolean {
 function peers(rules: readonly object[], direction: 'egress' | 'ingress', find: Find): void {
   if (rules.length > MAX_COMPARED) return;
   const read = rules.map((rule) => readPeers(rule, direction === 'egress' ? 'to' : 'from', [], silent));
-  const within = (inner: readonly NetworkRule[], outer: readonly NetworkRule[]): boolean => networkExcess(outer, inner) === undefined;
+  const within = (inner: readonly NetworkRule[], outer: readonly NetworkRule[]): boolean =>
+    networkExcess(outer, inner) === undefined;
   read.forEach((rule, at) => {
     const others = read.filter((other, index) => index !== at && (index < at || !within(other, rule)));
     if (others.length > 0 && within(rule, others.flat()))

@@ -26,7 +26,13 @@ export const MASKED_PATHS: readonly string[] = [
   '/sys/firmware',
 ];
 
-export const READONLY_PATHS: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+export const READONLY_PATHS: readonly string[] = [
+  '/proc/bus',
+  '/proc/fs',
+  '/proc/irq',
+  '/proc/sys',
+  '/proc/sysrq-trigger',
+];
 
 /**
  * null, zero, full, random, urandom, tty, console, ptmx, pts. Creating any node is also granted, because it
@@ -107,7 +113,15 @@ const BUILTIN: ReadonlyMap<string, Profile> = new Map([
   // A ceiling limits capabilities that survive an exec only through its capability list: baseline has no rule
   // about ambient capabilities.
   ['baseline', { ...confinedTo(BASELINE_CAPABILITIES), ambient: BASELINE_CAPABILITIES }],
-  ['restricted', { ...confinedTo(['NET_BIND_SERVICE']), ambient: ['NET_BIND_SERVICE'], noNewPrivileges: true, nonRoot: true }],
+  [
+    'restricted',
+    {
+      ...confinedTo(['NET_BIND_SERVICE']),
+      ambient: ['NET_BIND_SERVICE'],
+      noNewPrivileges: true,
+      nonRoot: true,
+    },
+  ],
 ]);
 
 /**

@@ -21,11 +21,13 @@ export function parseCidr(text: string): Block | undefined {
 function parseAddress(text: string): { readonly family: 4 | 6; readonly value: bigint } | undefined {
   if (!text.includes(':')) {
     const parts = text.split('.');
-    if (parts.length !== 4 || !parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256)) return undefined;
+    if (parts.length !== 4 || !parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256))
+      return undefined;
     return { family: 4, value: parts.reduce((value, part) => (value << 8n) | BigInt(part), 0n) };
   }
   const halves = text.split('::');
-  const words = (half: string | undefined): string[] => (half === undefined || half === '' ? [] : half.split(':'));
+  const words = (half: string | undefined): string[] =>
+    half === undefined || half === '' ? [] : half.split(':');
   const [head, tail] = [words(halves[0]), words(halves[1])];
   const missing = 8 - head.length - tail.length;
   if (halves.length > 2 || (halves.length === 1 ? missing !== 0 : missing < 1)) return undefined;
@@ -36,14 +38,22 @@ function parseAddress(text: string): { readonly family: 4 | 6; readonly value: b
 
 /** Formats an address for people; IPv6 according to RFC 5952. */
 export function formatAddress(family: 4 | 6, address: bigint): string {
-  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => ((address >> shift) & 255n).toString()).join('.');
-  const words = [112n, 96n, 80n, 64n, 48n, 32n, 16n, 0n].map((shift) => ((address >> shift) & 0xffffn).toString(16));
+  if (family === 4)
+    return [24n, 16n, 8n, 0n].map((shift) => ((address >> shift) & 255n).toString()).join('.');
+  const words = [112n, 96n, 80n, 64n, 48n, 32n, 16n, 0n].map((shift) =>
+    ((address >> shift) & 0xffffn).toString(16),
+  );
   const text = words.join(':');
   // The first of the longest runs of two or more zeros.
-  const runs = [...text.matchAll(/(?<![0-9a-f])0(?::0)+(?![0-9a-f])/g)].sort((a, b) => b[0].length - a[0].length);
+  const runs = [...text.matchAll(/(?<![0-9a-f])0(?::0)+(?![0-9a-f])/g)].sort(
+    (a, b) => b[0].length - a[0].length,
+  );
   const run = runs[0];
   if (run === undefined) return text;
-  const [before, after] = [text.slice(0, run.index).replace(/:$/, ''), text.slice(run.index + run[0].length).replace(/^:/, '')];
+  const [before, after] = [
+    text.slice(0, run.index).replace(/:$/, ''),
+    text.slice(run.index + run[0].length).replace(/^:/, ''),
+  ];
   return `${before}::${after}`;
 }
 
@@ -64,5 +74,8 @@ export function uncovered(block: Block, covers: readonly Block[]): bigint | unde
   if (touching.some((cover) => blockWithin(block, cover))) return undefined;
   const prefix = block.prefix + 1;
   const half = 1n << BigInt(bitsOf(block.family) - prefix);
-  return uncovered({ ...block, prefix }, touching) ?? uncovered({ ...block, prefix, address: block.address | half }, touching);
+  return (
+    uncovered({ ...block, prefix }, touching) ??
+    uncovered({ ...block, prefix, address: block.address | half }, touching)
+  );
 }

@@ -15,14 +15,21 @@ export function grantWithin(inner: DeviceGrant, outer: DeviceGrant): boolean {
 /** Returns true if the profile grants these accesses (of r, w and m) to one device. */
 export function holdsDevice(
   { devices, hostDevices }: Pick<Profile, 'devices' | 'hostDevices'>,
-  { type, major, minor, access }: { readonly type: string; readonly major: number; readonly minor: number; readonly access: string },
+  {
+    type,
+    major,
+    minor,
+    access,
+  }: { readonly type: string; readonly major: number; readonly minor: number; readonly access: string },
 ): boolean {
   if (hostDevices) return true;
   const kind = type === 'b' ? 'b' : type === 'c' || type === 'u' ? 'c' : undefined;
   return (
     kind !== undefined &&
     (['r', 'w', 'm'] as const).every(
-      (letter) => !access.includes(letter) || devices.some((grant) => grantWithin({ access: letter, type: kind, major, minor }, grant)),
+      (letter) =>
+        !access.includes(letter) ||
+        devices.some((grant) => grantWithin({ access: letter, type: kind, major, minor }, grant)),
     )
   );
 }
@@ -45,7 +52,12 @@ function meetGrants(a: DeviceGrant, b: DeviceGrant): DeviceGrant | undefined {
   const major = meetNumbers(a.major, b.major);
   const minor = meetNumbers(a.minor, b.minor);
   if (major === 'none' || minor === 'none') return undefined;
-  return { access: a.access, type: a.type, ...(major === undefined ? {} : { major }), ...(minor === undefined ? {} : { minor }) };
+  return {
+    access: a.access,
+    type: a.type,
+    ...(major === undefined ? {} : { major }),
+    ...(minor === undefined ? {} : { minor }),
+  };
 }
 
 function meetNumbers(a: number | undefined, b: number | undefined): number | undefined | 'none' {
@@ -54,7 +66,10 @@ function meetNumbers(a: number | undefined, b: number | undefined): number | und
 }
 
 /** Returns an access of `inner` that `outer` does not grant. */
-export function deviceExcess(outer: readonly DeviceGrant[], inner: readonly DeviceGrant[]): DeviceGrant | undefined {
+export function deviceExcess(
+  outer: readonly DeviceGrant[],
+  inner: readonly DeviceGrant[],
+): DeviceGrant | undefined {
   return inner.find((grant) => !outer.some((other) => grantWithin(grant, other)));
 }
 
@@ -64,7 +79,9 @@ export function deviceExcess(outer: readonly DeviceGrant[], inner: readonly Devi
  */
 export function deviceRules(grants: readonly DeviceGrant[]): DeviceRule[] {
   const everything = (['b', 'c'] as const).every((type) =>
-    (['r', 'w', 'm'] as const).every((access) => grants.some((grant) => grantWithin({ type, access }, grant))),
+    (['r', 'w', 'm'] as const).every((access) =>
+      grants.some((grant) => grantWithin({ type, access }, grant)),
+    ),
   );
   if (everything) return [{ allow: true, type: 'a', access: 'rwm' }];
   const bySet = new Map<string, DeviceGrant[]>();
@@ -75,9 +92,19 @@ export function deviceRules(grants: readonly DeviceGrant[]): DeviceRule[] {
   const allowed = [...bySet.values()].flatMap((group): DeviceRule[] => {
     const first = group[0];
     if (first === undefined) return [];
-    const access = (['r', 'w', 'm'] as const).filter((letter) => group.some((grant) => grant.access === letter)).join('');
+    const access = (['r', 'w', 'm'] as const)
+      .filter((letter) => group.some((grant) => grant.access === letter))
+      .join('');
     const { type, major, minor } = first;
-    return [{ allow: true, type, ...(major === undefined ? {} : { major }), ...(minor === undefined ? {} : { minor }), access }];
+    return [
+      {
+        allow: true,
+        type,
+        ...(major === undefined ? {} : { major }),
+        ...(minor === undefined ? {} : { minor }),
+        access,
+      },
+    ];
   });
   return [{ allow: false, type: 'a', access: 'rwm' }, ...allowed];
 }
@@ -100,11 +127,16 @@ const MAX_MINOR = 1048575;
 /** Reads one device with any number, or all of a type: `c 10:232 rw`, `b 8:* r`. */
 export function readDevice(written: unknown): Read<DeviceGrant[]> {
   const fix = 'write c or b, major:minor or *, and of r, w and m what is meant: c 10:232 rw';
-  const found = /^([bc]) (\d{1,7}|\*):(\d{1,7}|\*) (?=[rwm])(r?w?m?)$/.exec(typeof written === 'string' ? written : '');
+  const found = /^([bc]) (\d{1,7}|\*):(\d{1,7}|\*) (?=[rwm])(r?w?m?)$/.exec(
+    typeof written === 'string' ? written : '',
+  );
   if (found === null) return { problem: `${JSON.stringify(written)} is not a device`, fix };
   const [, type, major, minor, access] = found;
   if ((major !== '*' && Number(major) > MAX_MAJOR) || (minor !== '*' && Number(minor) > MAX_MINOR))
-    return { problem: `no device has the number ${major}:${minor}`, fix: `majors end at ${MAX_MAJOR}, minors at ${MAX_MINOR}` };
+    return {
+      problem: `no device has the number ${major}:${minor}`,
+      fix: `majors end at ${MAX_MAJOR}, minors at ${MAX_MINOR}`,
+    };
   const value = Array.from(access ?? '').map((letter): DeviceGrant => ({
     access: letter as DeviceGrant['access'],
     type: type as DeviceGrant['type'],

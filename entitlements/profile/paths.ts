@@ -14,12 +14,18 @@ function outermost(paths: readonly string[]): string[] {
 /** Returns restrictions in their simplest form. Paths are absolute and clean. */
 export function pathRestrictions(masked: readonly string[], readonly: readonly string[]): PathRestrictions {
   const hidden = outermost(masked);
-  return { masked: hidden, readonly: outermost(readonly).filter((path) => !hidden.some((top) => isUnder(path, top))) };
+  return {
+    masked: hidden,
+    readonly: outermost(readonly).filter((path) => !hidden.some((top) => isUnder(path, top))),
+  };
 }
 
 /** Returns the files below a path of both lists. */
 function common(a: readonly string[], b: readonly string[]): string[] {
-  return [...a.filter((path) => b.some((top) => isUnder(path, top))), ...b.filter((path) => a.some((top) => isUnder(path, top)))];
+  return [
+    ...a.filter((path) => b.some((top) => isUnder(path, top))),
+    ...b.filter((path) => a.some((top) => isUnder(path, top))),
+  ];
 }
 
 function unwritable(paths: PathRestrictions): string[] {
@@ -37,7 +43,10 @@ export function joinPaths(a: PathRestrictions, b: PathRestrictions): PathRestric
 }
 
 /** Returns a path that `outer` restricts and `inner` does not. */
-export function pathExcess(outer: PathRestrictions, inner: PathRestrictions): { path: string; access: 'read' | 'write' } | undefined {
+export function pathExcess(
+  outer: PathRestrictions,
+  inner: PathRestrictions,
+): { path: string; access: 'read' | 'write' } | undefined {
   const read = outer.masked.find((path) => !inner.masked.some((top) => isUnder(path, top)));
   if (read !== undefined) return { path: read, access: 'read' };
   const covered = unwritable(inner);

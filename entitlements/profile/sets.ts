@@ -59,7 +59,9 @@ export function meetLimits(a: Limits, b: Limits): Limits {
 export function joinLimits(a: Limits, b: Limits): Limits {
   return collect((name) => {
     const [x, y] = [a[name], b[name]];
-    return x === undefined || y === undefined ? undefined : { soft: most(x.soft, y.soft), hard: most(x.hard, y.hard) };
+    return x === undefined || y === undefined
+      ? undefined
+      : { soft: most(x.soft, y.soft), hard: most(x.hard, y.hard) };
   });
 }
 

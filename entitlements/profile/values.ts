@@ -18,7 +18,8 @@ const INFINITY = (1n << 64n) - 1n;
 export function readSize(written: unknown): Read<bigint> {
   const [whole, digits = '', unit = ''] = /^(\d{1,20})(Ki|Mi|Gi|Ti)?$/.exec(numberText(written)) ?? [];
   const value = BigInt(digits) * (UNITS.get(unit) ?? 1n);
-  if (whole === undefined || value >= INFINITY) return bad(written, 'a size', 'write bytes, or a number with Ki, Mi, Gi or Ti');
+  if (whole === undefined || value >= INFINITY)
+    return bad(written, 'a size', 'write bytes, or a number with Ki, Mi, Gi or Ti');
   return { value };
 }
 
@@ -34,8 +35,10 @@ export function readCpu(written: unknown): Read<bigint> {
   const text = numberText(written);
   const thousandths = /^(\d{1,9})m$/.exec(text)?.[1];
   const [whole, ones = '', part = ''] = /^(\d{1,6})(?:\.(\d{1,3}))?$/.exec(text) ?? [];
-  const value = thousandths !== undefined ? BigInt(thousandths) : BigInt(ones) * 1000n + BigInt(part.padEnd(3, '0'));
-  if ((thousandths === undefined && whole === undefined) || value === 0n) return bad(written, 'a number of CPUs', 'write 2, 1.5 or 500m');
+  const value =
+    thousandths !== undefined ? BigInt(thousandths) : BigInt(ones) * 1000n + BigInt(part.padEnd(3, '0'));
+  if ((thousandths === undefined && whole === undefined) || value === 0n)
+    return bad(written, 'a number of CPUs', 'write 2, 1.5 or 500m');
   return { value };
 }
 
@@ -56,7 +59,8 @@ export type Ports = Pick<NetworkRule, 'ports' | 'protocol'>;
 export function readPorts(written: unknown): Read<Ports> {
   const fix = 'write a port, or two with a dash, and /tcp, /udp or /sctp; or a protocol alone: icmp';
   const [whole, low, high, name] =
-    /^(?:(\d{1,5})(?:-(\d{1,5}))?\/)?(tcp|udp|sctp|icmp)$/.exec(typeof written === 'string' ? written : '') ?? [];
+    /^(?:(\d{1,5})(?:-(\d{1,5}))?\/)?(tcp|udp|sctp|icmp)$/.exec(typeof written === 'string' ? written : '') ??
+    [];
   const protocol = PROTOCOLS.find((known) => known === name);
   if (whole === undefined || protocol === undefined) return bad(written, 'ports of a protocol', fix);
   if (low === undefined) return { value: { protocol, ports: ALL_PORTS } };
@@ -93,7 +97,8 @@ export function networkRules(cidrs: readonly string[], ports: readonly Ports[]):
 }
 
 export function sortedRules(rules: readonly NetworkRule[]): NetworkRule[] {
-  const key = ({ cidr, protocol, ports }: NetworkRule): string => `${cidr} ${protocol} ${ports.low}-${ports.high}`;
+  const key = ({ cidr, protocol, ports }: NetworkRule): string =>
+    `${cidr} ${protocol} ${ports.low}-${ports.high}`;
   const byKey = new Map(rules.map((rule) => [key(rule), rule]));
   return [...byKey].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, rule]) => rule);
 }

@@ -18,7 +18,10 @@ function standard(): FilteredPolicy {
 }
 
 function changed(name: string, outcome: Outcome): Uint8Array {
-  return generateBpf(filteredPolicy(standard().fallback, [...standard().rules, [name, always(outcome)] as const]), 'x86_64');
+  return generateBpf(
+    filteredPolicy(standard().fallback, [...standard().rules, [name, always(outcome)] as const]),
+    'x86_64',
+  );
 }
 
 const policy = standard();
@@ -26,15 +29,40 @@ const own = generateBpf(policy, 'x86_64');
 const answering = (k: number): Uint8Array => encode([{ code: 0x06, jt: 0, jf: 0, k }]);
 
 /** The filters, the verdict, the call that shows it. */
-const CASES: readonly (readonly [what: string, filters: readonly Uint8Array[], verdict: string, witness?: RegExp])[] = [
+const CASES: readonly (readonly [
+  what: string,
+  filters: readonly Uint8Array[],
+  verdict: string,
+  witness?: RegExp,
+])[] = [
   ['its own program', [own], 'equal'],
   ['it twice', [own, own], 'equal'],
   ['it and one that allows all', [own, answering(0x7fff0000)], 'equal'],
-  ['a call less', [changed('read', 'errno 2')], 'narrower', /read\(\): the filter answers errno 2, the profile says allow/],
-  ['another errno', [changed('mount', 'errno 38')], 'narrower', /mount\(\): the filter answers errno 38, the profile says errno 1/],
+  [
+    'a call less',
+    [changed('read', 'errno 2')],
+    'narrower',
+    /read\(\): the filter answers errno 2, the profile says allow/,
+  ],
+  [
+    'another errno',
+    [changed('mount', 'errno 38')],
+    'narrower',
+    /mount\(\): the filter answers errno 38, the profile says errno 1/,
+  ],
   ['a newer filter that kills', [own, answering(0)], 'narrower', /the filter answers kill-thread/],
-  ['a call more', [changed('mount', 'allow')], 'looser', /mount\(\): the filter answers allow, the profile says errno 1/],
-  ['a call that is logged and made', [changed('mount', 'log')], 'looser', /mount\(\): the filter answers log, the profile says errno 1/],
+  [
+    'a call more',
+    [changed('mount', 'allow')],
+    'looser',
+    /mount\(\): the filter answers allow, the profile says errno 1/,
+  ],
+  [
+    'a call that is logged and made',
+    [changed('mount', 'log')],
+    'looser',
+    /mount\(\): the filter answers log, the profile says errno 1/,
+  ],
   ['no filter', [], 'looser', /the filter answers allow/],
   ['a supervisor that may answer anything', [answering(0x7fc00000)], 'looser', /the filter answers notify/],
 ];
@@ -51,7 +79,8 @@ describe('attestation', () => {
 
   it('takes of two filters the tighter action, and of two errnos the newer one', () => {
     const [eperm, enosys] = [answering(0x50001), answering(0x50026)];
-    const sentence = (...filters: Uint8Array[]): string => attestFilters({ policy: UNFILTERED }, 'x86_64', filters).witness?.sentence ?? '';
+    const sentence = (...filters: Uint8Array[]): string =>
+      attestFilters({ policy: UNFILTERED }, 'x86_64', filters).witness?.sentence ?? '';
     assert.match(sentence(eperm, enosys), /answers errno 38/);
     assert.match(sentence(enosys, eperm), /answers errno 1,/);
     assert.match(sentence(eperm, answering(0x30000)), /answers trap/);

@@ -67,13 +67,19 @@ export function attestFilters(
     return { verdict: 'looser', witness: describeDifference({ call, left, right }, sides), instructions };
   }
   const difference = witness(store, found, wanted, native);
-  return { verdict: 'narrower', ...(difference !== undefined && { witness: describeDifference(difference, sides) }), instructions };
+  return {
+    verdict: 'narrower',
+    ...(difference !== undefined && { witness: describeDifference(difference, sides) }),
+    instructions,
+  };
 }
 
 function diagramOfExpected(store: DiagramStore, expected: Expected, architecture: Architecture): Node {
   if ('oci' in expected) return diagramOfOci(store, expected.oci, architecture);
   const { policy, base } = expected;
-  return policy.filtered ? diagramOfPolicy(store, policy, { architecture, ...(base !== undefined && { base }) }) : store.leaf(ALLOW);
+  return policy.filtered
+    ? diagramOfPolicy(store, policy, { architecture, ...(base !== undefined && { base }) })
+    : store.leaf(ALLOW);
 }
 
 /**

@@ -27,7 +27,11 @@ export interface Meter {
 }
 
 /** Starts the time of a proof. */
-export function startMeter({ nodes = MAX_NODES, milliseconds = MAX_MILLISECONDS, clock = () => performance.now() }: Budget): Meter {
+export function startMeter({
+  nodes = MAX_NODES,
+  milliseconds = MAX_MILLISECONDS,
+  clock = () => performance.now(),
+}: Budget): Meter {
   const until = clock() + milliseconds;
   let ticks = 0;
   return {

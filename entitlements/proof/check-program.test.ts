@@ -46,7 +46,12 @@ const REFUSED: readonly (readonly [what: string, program: Uint8Array, instructio
   ['a shift by 32', bytesOf([0x64, 32], RETURN), 0, /shifts 32 bits by 32/],
   ['memory cell 16', bytesOf([0x02, 16], RETURN), 0, /memory cell 16/],
   ['memory that was not written', bytesOf([0x60, 0], RETURN), 0, /reads memory cell 0/],
-  ['memory that one way did not write', bytesOf([0x15, 0, 0, 1], [0x02, 3], [0x60, 3], RETURN), 2, /reads memory cell 3/],
+  [
+    'memory that one way did not write',
+    bytesOf([0x15, 0, 0, 1], [0x02, 3], [0x60, 3], RETURN),
+    2,
+    /reads memory cell 3/,
+  ],
 ];
 
 describe('the check of a program', () => {

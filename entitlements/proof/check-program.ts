@@ -24,20 +24,26 @@ const ALL_CELLS = 0xffff;
  * @throws ENTITLEMENTS_BAD_FILTER with `details.instruction`, counted from 0
  */
 export function checkedProgram(bytes: Uint8Array): readonly Step[] {
-  if (bytes.byteLength % 8 !== 0) throw bad(Math.floor(bytes.byteLength / 8), 'it is cut off: an instruction has 8 bytes');
+  if (bytes.byteLength % 8 !== 0)
+    throw bad(Math.floor(bytes.byteLength / 8), 'it is cut off: an instruction has 8 bytes');
   const program = decode(bytes);
   if (program.length === 0) throw bad(0, 'the program is empty');
   if (program.length > MAX_INSTRUCTIONS) {
-    throw bad(MAX_INSTRUCTIONS, `the program has ${program.length} instructions, and the kernel takes ${MAX_INSTRUCTIONS}`);
+    throw bad(
+      MAX_INSTRUCTIONS,
+      `the program has ${program.length} instructions, and the kernel takes ${MAX_INSTRUCTIONS}`,
+    );
   }
   const steps = program.map((instruction, at): Step => {
     const meaning = meaningOf(instruction.code);
-    if (meaning === undefined) throw bad(at, `seccomp takes no opcode 0x${instruction.code.toString(16).padStart(2, '0')}`);
+    if (meaning === undefined)
+      throw bad(at, `seccomp takes no opcode 0x${instruction.code.toString(16).padStart(2, '0')}`);
     const wrong = problemOf(instruction, meaning, program.length - at - 1);
     if (wrong !== undefined) throw bad(at, wrong);
     return { ...instruction, meaning };
   });
-  if (steps.at(-1)?.meaning.op !== 'return') throw bad(program.length - 1, 'the last instruction does not return');
+  if (steps.at(-1)?.meaning.op !== 'return')
+    throw bad(program.length - 1, 'the last instruction does not return');
   checkMemory(steps);
   return steps;
 }
@@ -48,19 +54,23 @@ function problemOf({ jt, jf, k }: Instruction, meaning: Meaning, behind: number)
     case 'load':
       if (meaning.from === 'memory') return cell(k);
       if (meaning.from !== 'data') return undefined;
-      if (k >= DATA_SIZE) return `it loads from offset ${k}, beyond the ${DATA_SIZE} bytes of struct seccomp_data`;
+      if (k >= DATA_SIZE)
+        return `it loads from offset ${k}, beyond the ${DATA_SIZE} bytes of struct seccomp_data`;
       return k % 4 === 0 ? undefined : `it loads from offset ${k}, which is not aligned to 4 bytes`;
     case 'store':
       return cell(k);
     case 'compute':
       if (meaning.by === 'x') return undefined;
       if (meaning.operation === 'div' && k === 0) return 'it divides by zero';
-      if ((meaning.operation === 'lsh' || meaning.operation === 'rsh') && k >= 32) return `it shifts 32 bits by ${k}`;
+      if ((meaning.operation === 'lsh' || meaning.operation === 'rsh') && k >= 32)
+        return `it shifts 32 bits by ${k}`;
       return undefined;
     case 'jump':
       return k >= behind ? `it jumps ${k} instructions ahead, beyond the end` : undefined;
     case 'branch':
-      return jt >= behind || jf >= behind ? `it jumps ${Math.max(jt, jf)} instructions ahead, beyond the end` : undefined;
+      return jt >= behind || jf >= behind
+        ? `it jumps ${Math.max(jt, jf)} instructions ahead, beyond the end`
+        : undefined;
     case 'copy':
     case 'negate':
     case 'return':

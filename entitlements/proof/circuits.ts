@@ -15,7 +15,8 @@ export interface Circuits {
 const WIDTH = 32;
 
 /** Returns the bits of a number, the lowest first. */
-export const eachBit = (of: (bit: number) => Node): Node[] => Array.from({ length: WIDTH }, (_, bit) => of(bit));
+export const eachBit = (of: (bit: number) => Node): Node[] =>
+  Array.from({ length: WIDTH }, (_, bit) => of(bit));
 
 /** Creates the circuits on the nodes of a store. */
 export function createCircuits(store: DiagramStore): Circuits {

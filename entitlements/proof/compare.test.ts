@@ -56,7 +56,9 @@ describe('diagrams of policies', () => {
         const random = seeded(seed);
         const [a, b] = [randomPolicy(random), randomPolicy(random)];
         const store = createDiagramStore();
-        const [inner, outer] = [a, b].map((policy) => diagramOfPolicy(store, policy, { architecture: 'x86_64' }));
+        const [inner, outer] = [a, b].map((policy) =>
+          diagramOfPolicy(store, policy, { architecture: 'x86_64' }),
+        );
         assert.ok(inner !== undefined && outer !== undefined);
         const answer = within(store, inner, outer, ARCH);
         assert.equal(answer.yes, policyExcess(b, a) === undefined, `seed ${seed}`);

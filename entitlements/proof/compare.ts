@@ -32,7 +32,12 @@ export interface Difference {
  * architecture differs, the result is one of this architecture, with the smallest number and then the
  * smallest arguments.
  */
-export function witness(store: DiagramStore, a: Node, b: Node, preferredArch: number): Difference | undefined {
+export function witness(
+  store: DiagramStore,
+  a: Node,
+  b: Node,
+  preferredArch: number,
+): Difference | undefined {
   return search(store, a, b, preferredArch, () => true);
 }
 

@@ -65,7 +65,8 @@ export function wordsOf(call: Call): Uint32Array {
   const words = new Uint32Array(WORDS);
   words[ARCH_WORD] = call.arch;
   words[NR_WORD] = call.nr;
-  for (let index = 0; index < 6; index++) split(words, FIRST_ARGUMENT_WORD + 2 * index, call.args[index] ?? 0n);
+  for (let index = 0; index < 6; index++)
+    split(words, FIRST_ARGUMENT_WORD + 2 * index, call.args[index] ?? 0n);
   split(words, POINTER_WORD, call.instructionPointer ?? 0n);
   return words;
 }

@@ -35,7 +35,8 @@ export interface CallWitness {
 
 export function describeDifference({ call, left, right }: Difference, sides: Sides): CallWitness {
   const { architecture, name } = nameOf(call);
-  const pointer = call.instructionPointer === undefined ? '' : ` at instruction ${number(call.instructionPointer)}`;
+  const pointer =
+    call.instructionPointer === undefined ? '' : ` at instruction ${number(call.instructionPointer)}`;
   const [says, answers] = [answerText(left), answerText(right)];
   return {
     architecture,
@@ -51,7 +52,10 @@ export function describeDifference({ call, left, right }: Difference, sides: Sid
 function nameOf({ arch, nr }: Call): { architecture: string; name: string } {
   const native = (Object.keys(AUDIT_ARCH) as Architecture[]).find((known) => AUDIT_ARCH[known] === arch);
   if (native === undefined)
-    return { architecture: OTHER_ARCHITECTURES.get(arch) ?? `architecture 0x${arch.toString(16)}`, name: `call ${nr}` };
+    return {
+      architecture: OTHER_ARCHITECTURES.get(arch) ?? `architecture 0x${arch.toString(16)}`,
+      name: `call ${nr}`,
+    };
   const x32 = native === 'x86_64' && nr >= X32_BIT && nr !== 0xffffffff;
   const plain = x32 ? nr - X32_BIT : nr;
   const name = [...syscallNumbers(native)].find(([, own]) => own === plain)?.[0];

@@ -65,7 +65,8 @@ export function createDiagramStore(budget: Budget = {}): DiagramStore {
       if (known !== undefined) return known;
       tick();
       const level = levelOf(node);
-      const made = level === LEAF ? leaf(change(valueOf(node))) : decide(level, walk(oneOf(node)), walk(zeroOf(node)));
+      const made =
+        level === LEAF ? leaf(change(valueOf(node))) : decide(level, walk(oneOf(node)), walk(zeroOf(node)));
       done.set(node, made);
       return made;
     };
@@ -111,7 +112,10 @@ export function createDiagramStore(budget: Budget = {}): DiagramStore {
 }
 
 /** Returns the operation `condition ? yes : no` (Bryant's ITE), with the results of its own. */
-function createChoose({ decide, levelOf, zeroOf, oneOf }: NodeTable, { tick }: Meter): DiagramStore['choose'] {
+function createChoose(
+  { decide, levelOf, zeroOf, oneOf }: NodeTable,
+  { tick }: Meter,
+): DiagramStore['choose'] {
   // Results of `choose`, by the three operands: a direct-mapped table whose entries may be overwritten.
   const cacheBits = 16;
   const cache = new Int32Array(4 << cacheBits).fill(-1);
@@ -123,7 +127,8 @@ function createChoose({ decide, levelOf, zeroOf, oneOf }: NodeTable, { tick }: M
     if (yes === no) return yes;
     if (yes === TRUE && no === FALSE) return condition;
     const slot = (hash(condition, yes, no) & cacheMask) << 2;
-    if (cache[slot] === condition && cache[slot + 1] === yes && cache[slot + 2] === no) return at32(cache, slot + 3);
+    if (cache[slot] === condition && cache[slot + 1] === yes && cache[slot + 2] === no)
+      return at32(cache, slot + 3);
     tick();
     const [inCondition, inYes, inNo] = [levelOf(condition), levelOf(yes), levelOf(no)];
     const level = Math.min(inCondition, inYes, inNo);

@@ -18,7 +18,10 @@ describe('the running kernel', { skip: process.arch !== 'x64' && 'the probe is x
 
   it('confirms what the proof finds in libseccomp’s output', { skip: withoutLibseccomp }, () => {
     const { found } = findMiscompilations(400, 1);
-    const [more, less] = [found.filter(({ grantsMore }) => grantsMore), found.filter(({ grantsMore }) => !grantsMore)];
+    const [more, less] = [
+      found.filter(({ grantsMore }) => grantsMore),
+      found.filter(({ grantsMore }) => !grantsMore),
+    ];
     for (const { bpf, witness, grantsMore } of [...more.slice(0, 5), ...less.slice(0, 5)]) {
       // write(fd, NULL, 1) to a descriptor that is closed or not writable: EBADF or EFAULT if the filter
       // allows it.

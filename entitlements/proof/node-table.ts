@@ -28,7 +28,10 @@ export interface NodeTable {
   readonly size: () => number;
 }
 
-/** Creates a table of {@link FALSE} and {@link TRUE}. It throws ENTITLEMENTS_TOO_COMPLEX when the budget is spent. */
+/**
+ * Creates a table of {@link FALSE} and {@link TRUE}. It throws ENTITLEMENTS_TOO_COMPLEX when the budget is
+ * spent.
+ */
 export function createNodeTable(meter: Meter): NodeTable {
   let capacity = 1 << 14;
   let levels = new Uint16Array(capacity);

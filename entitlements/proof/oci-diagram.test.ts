@@ -36,7 +36,11 @@ function answers(
   defaultAction = 'SCMP_ACT_ERRNO',
 ): string[] {
   const store = createDiagramStore();
-  const root = diagramOfOci(store, { defaultAction, syscalls: rules.map((rule) => ({ names: ['write'], ...rule })) }, 'x86_64');
+  const root = diagramOfOci(
+    store,
+    { defaultAction, syscalls: rules.map((rule) => ({ names: ['write'], ...rule })) },
+    'x86_64',
+  );
   return calls.map((args) => answerText(evaluate(store, root, { arch: AUDIT_ARCH.x86_64, nr: 1, args })));
 }
 
@@ -58,7 +62,9 @@ function exported(seed: number): { seed: number; policy: FilteredPolicy; oci: Oc
 
 function compiledByLibseccomp(objects: readonly OciSeccomp[]): Uint8Array[] {
   const compiler = fileURLToPath(new URL('../seccomp/fixtures/libseccomp.py', import.meta.url));
-  const input = objects.map((oci) => JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)));
+  const input = objects.map((oci) =>
+    JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)),
+  );
   const { stdout, stderr, status } = spawnSync('/usr/bin/python3', [compiler], {
     input: input.join('\n'),
     maxBuffer: 1 << 26,
@@ -107,7 +113,12 @@ describe('the diagram of an OCI seccomp object', () => {
 
   it('takes value as the mask and valueTwo as what is left of it', () => {
     const rule = { action: ALLOW, args: [{ index: 0, op: 'SCMP_CMP_MASKED_EQ', value: 6, valueTwo: 0xf }] };
-    assert.deepEqual(answers([rule], [[6n], [7n], [4n], [0x100000006n]]), ['allow', 'allow', 'errno 1', 'allow']);
+    assert.deepEqual(answers([rule], [[6n], [7n], [4n], [0x100000006n]]), [
+      'allow',
+      'allow',
+      'errno 1',
+      'allow',
+    ]);
   });
 
   it('takes conditions on different arguments together, and on the same argument as alternatives', () => {
@@ -122,12 +133,10 @@ describe('the diagram of an OCI seccomp object', () => {
       ),
       ['allow', 'errno 1'],
     );
-    assert.deepEqual(answers([{ action: ALLOW, args: [of(0, 1), of(0, 2), of(1, 9)] }], [[1n], [2n], [3n], [3n, 9n]]), [
-      'allow',
-      'allow',
-      'errno 1',
-      'allow',
-    ]);
+    assert.deepEqual(
+      answers([{ action: ALLOW, args: [of(0, 1), of(0, 2), of(1, 9)] }], [[1n], [2n], [3n], [3n, 9n]]),
+      ['allow', 'allow', 'errno 1', 'allow'],
+    );
   });
 
   it('skips rules that repeat the default', () => {
@@ -147,7 +156,14 @@ describe('the diagram of an OCI seccomp object', () => {
   });
 
   it('knows every action, and refuses others', () => {
-    const actions = ['SCMP_ACT_LOG', 'SCMP_ACT_TRACE', 'SCMP_ACT_NOTIFY', 'SCMP_ACT_TRAP', 'SCMP_ACT_KILL', 'SCMP_ACT_KILL_PROCESS'];
+    const actions = [
+      'SCMP_ACT_LOG',
+      'SCMP_ACT_TRACE',
+      'SCMP_ACT_NOTIFY',
+      'SCMP_ACT_TRAP',
+      'SCMP_ACT_KILL',
+      'SCMP_ACT_KILL_PROCESS',
+    ];
     assert.deepEqual(
       actions.flatMap((action) => answers([{ action }], [[]])),
       ['log', 'trace 1', 'notify', 'trap', 'kill-thread', 'kill-process'],
@@ -155,32 +171,44 @@ describe('the diagram of an OCI seccomp object', () => {
     assert.throws(() => answers([{ action: 'SCMP_ACT_MAYBE' }], []), { code: 'ENTITLEMENTS_BAD_SECCOMP' });
   });
 
-  it('is what libseccomp makes of our exports: the default policy and random ones', { skip: withoutLibseccomp }, () => {
-    const policies = Array.from({ length: 200 }, (_, seed) => exported(seed)).filter((one) => one !== undefined);
-    assert.ok(policies.length > 100);
-    for (const [at, bpf] of compiledByLibseccomp(policies.map(({ oci }) => oci)).entries()) {
-      const { seed = -1, policy, oci } = policies[at] ?? {};
-      assert.ok(policy !== undefined);
-      const store = createDiagramStore();
-      const known = [...syscallNumbers('x86_64').values()].filter((number) => number <= NEWEST_OF_LIBSECCOMP && !GAPS.includes(number));
-      const among = callsOf(store, known);
-      const [made, exportedAs, meant] = [
-        diagramOfProgram(store, bpf),
-        diagramOfOci(store, oci, 'x86_64'),
-        diagramOfPolicy(store, policy, { architecture: 'x86_64' }),
-      ].map((node) => store.choose(among, node, store.leaf(0)));
-      assert.equal(made, meant, `seed ${seed}: libseccomp`);
-      assert.equal(exportedAs, meant, `seed ${seed}: the export`);
-    }
-  });
+  it(
+    'is what libseccomp makes of our exports: the default policy and random ones',
+    { skip: withoutLibseccomp },
+    () => {
+      const policies = Array.from({ length: 200 }, (_, seed) => exported(seed)).filter(
+        (one) => one !== undefined,
+      );
+      assert.ok(policies.length > 100);
+      for (const [at, bpf] of compiledByLibseccomp(policies.map(({ oci }) => oci)).entries()) {
+        const { seed = -1, policy, oci } = policies[at] ?? {};
+        assert.ok(policy !== undefined);
+        const store = createDiagramStore();
+        const known = [...syscallNumbers('x86_64').values()].filter(
+          (number) => number <= NEWEST_OF_LIBSECCOMP && !GAPS.includes(number),
+        );
+        const among = callsOf(store, known);
+        const [made, exportedAs, meant] = [
+          diagramOfProgram(store, bpf),
+          diagramOfOci(store, oci, 'x86_64'),
+          diagramOfPolicy(store, policy, { architecture: 'x86_64' }),
+        ].map((node) => store.choose(among, node, store.leaf(0)));
+        assert.equal(made, meant, `seed ${seed}: libseccomp`);
+        assert.equal(exportedAs, meant, `seed ${seed}: the export`);
+      }
+    },
+  );
 
-  it('finds what libseccomp compiles wrongly: at least 32 of 400 random policies', { skip: withoutLibseccomp }, (t) => {
-    const { compared, found } = findMiscompilations(400, 1);
-    assert.equal(compared, 400);
-    const more = found.filter(({ grantsMore }) => grantsMore);
-    t.diagnostic(`${found.length} of 400 wrong, ${more.length} grant more: ${more[0]?.witness.sentence}`);
-    assert.ok(found.length >= 32, String(found.length));
-    assert.ok(more.length > 0 && more.length < found.length);
-    assert.ok(found.every(({ witness }) => witness.nr === syscallNumbers('x86_64').get('write')));
-  });
+  it(
+    'finds what libseccomp compiles wrongly: at least 32 of 400 random policies',
+    { skip: withoutLibseccomp },
+    (t) => {
+      const { compared, found } = findMiscompilations(400, 1);
+      assert.equal(compared, 400);
+      const more = found.filter(({ grantsMore }) => grantsMore);
+      t.diagnostic(`${found.length} of 400 wrong, ${more.length} grant more: ${more[0]?.witness.sentence}`);
+      assert.ok(found.length >= 32, String(found.length));
+      assert.ok(more.length > 0 && more.length < found.length);
+      assert.ok(found.every(({ witness }) => witness.nr === syscallNumbers('x86_64').get('write')));
+    },
+  );
 });

@@ -40,7 +40,12 @@ const X32_BIT = 0x40000000;
  * @throws ENTITLEMENTS_BAD_SECCOMP; ENTITLEMENTS_UNPROVED if rules with different actions match one call,
  * because libseccomp does not define the answer; ENTITLEMENTS_TOO_COMPLEX
  */
-export function diagramOfOci(store: DiagramStore, json: unknown, architecture: Architecture, newest = Infinity): Node {
+export function diagramOfOci(
+  store: DiagramStore,
+  json: unknown,
+  architecture: Architecture,
+  newest = Infinity,
+): Node {
   const oci = readOciSeccomp(json);
   const numbers = syscallNumbers(architecture);
   const fallback = store.leaf(actionOf(oci.defaultAction, oci.defaultErrnoRet));
@@ -69,11 +74,17 @@ export function diagramOfOci(store: DiagramStore, json: unknown, architecture: A
   }
   const last = largest(numbers.values());
   const ranges: NumberRange[] = [];
-  for (let number = 0; number <= last + 1; number++) ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
+  for (let number = 0; number <= last + 1; number++)
+    ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
   const killed = store.leaf(answerOf(0));
   // libseccomp gives -1, with which a tracer skips a call, the default answer.
-  if (architecture === 'x86_64') ranges.push({ from: X32_BIT, answer: killed }, { from: 0xffffffff, answer: fallback });
-  return store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), killed);
+  if (architecture === 'x86_64')
+    ranges.push({ from: X32_BIT, answer: killed }, { from: 0xffffffff, answer: fallback });
+  return store.choose(
+    wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]),
+    byNumberRange(store, ranges),
+    killed,
+  );
 }
 
 function actionOf(name: string, errnoRet: number | undefined): number {
@@ -85,7 +96,10 @@ function actionOf(name: string, errnoRet: number | undefined): number {
 
 function conditionOfRule(store: DiagramStore, { args }: OciRule): Node {
   const repeated = new Set(args.map((arg) => arg.index)).size < args.length;
-  return args.reduce((all, arg) => (repeated ? or : and)(store, all, conditionOfArgument(store, arg)), repeated ? FALSE : TRUE);
+  return args.reduce(
+    (all, arg) => (repeated ? or : and)(store, all, conditionOfArgument(store, arg)),
+    repeated ? FALSE : TRUE,
+  );
 }
 
 function conditionOfArgument(store: DiagramStore, { index, op, value, valueTwo }: OciArgument): Node {
@@ -94,7 +108,9 @@ function conditionOfArgument(store: DiagramStore, { index, op, value, valueTwo }
     for (let bit = 0; bit < 64; bit++) {
       const set = ((value >> BigInt(bit)) & 1n) === 1n;
       const differs = set === (wanted === 'below') ? TRUE : FALSE;
-      found = set ? store.decide(argumentVariable(index, bit), found, differs) : store.decide(argumentVariable(index, bit), differs, found);
+      found = set
+        ? store.decide(argumentVariable(index, bit), found, differs)
+        : store.decide(argumentVariable(index, bit), differs, found);
     }
     return found;
   };
@@ -103,7 +119,10 @@ function conditionOfArgument(store: DiagramStore, { index, op, value, valueTwo }
     for (let bit = 0; bit < 64; bit++) {
       if (((mask >> BigInt(bit)) & 1n) === 0n) continue;
       const level = argumentVariable(index, bit);
-      found = ((wanted >> BigInt(bit)) & 1n) === 1n ? store.decide(level, found, FALSE) : store.decide(level, FALSE, found);
+      found =
+        ((wanted >> BigInt(bit)) & 1n) === 1n
+          ? store.decide(level, found, FALSE)
+          : store.decide(level, FALSE, found);
     }
     return found;
   };

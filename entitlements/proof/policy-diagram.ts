@@ -42,21 +42,33 @@ export function diagramOfPolicy(
   for (const [name, number] of numbers) {
     const own = diagramOfDecision(store, decisionFor(policy, name));
     const needed = base?.rules.get(name);
-    byNumber.set(number, needed === undefined ? own : store.combine(own, diagramOfDecision(store, needed), looserAnswer));
+    byNumber.set(
+      number,
+      needed === undefined ? own : store.combine(own, diagramOfDecision(store, needed), looserAnswer),
+    );
   }
   const last = largest(numbers.values());
   const ranges: NumberRange[] = [];
-  for (let number = 0; number <= last; number++) ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
+  for (let number = 0; number <= last; number++)
+    ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
   ranges.push({ from: last + 1, answer: constant(beyondTables(policy.fallback)) });
   const killed = constant('kill-thread');
   const others = compatCalls(policy, architecture);
   const x32 = others.find(({ bit }) => bit !== 0);
   if (x32 !== undefined) append(ranges, compatRanges(store, x32, policy.fallback));
   if (architecture === 'x86_64') ranges.push({ from: x32?.until ?? X32_BIT, answer: killed });
-  let found = store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), killed);
+  let found = store.choose(
+    wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]),
+    byNumberRange(store, ranges),
+    killed,
+  );
   for (const calls of others) {
     if (calls === x32) continue;
-    found = store.choose(wordIs(store, ARCH_WORD, calls.arch), byNumberRange(store, compatRanges(store, calls, policy.fallback)), found);
+    found = store.choose(
+      wordIs(store, ARCH_WORD, calls.arch),
+      byNumberRange(store, compatRanges(store, calls, policy.fallback)),
+      found,
+    );
   }
   return found;
 }
@@ -65,17 +77,29 @@ export function diagramOfPolicy(
  * Returns the answers to a compatibility architecture's calls (seccomp/compat.ts describes each meaning). The
  * runtime's own calls are not included.
  */
-function compatRanges(store: DiagramStore, { decisions, bit, beyond }: CompatCalls, fallback: Outcome): NumberRange[] {
-  const [inside, outside] = [fallback, beyondTables(fallback)].map((outcome) => store.leaf(answerOfOutcome(outcome)));
+function compatRanges(
+  store: DiagramStore,
+  { decisions, bit, beyond }: CompatCalls,
+  fallback: Outcome,
+): NumberRange[] {
+  const [inside, outside] = [fallback, beyondTables(fallback)].map((outcome) =>
+    store.leaf(answerOfOutcome(outcome)),
+  );
   const ranges: NumberRange[] = [];
   for (let number = 0; number < beyond; number++) {
     const of = decisions.get(number);
-    ranges.push({ from: bit + number, answer: of === undefined ? (inside ?? FALSE) : diagramOfDecision(store, of) });
+    ranges.push({
+      from: bit + number,
+      answer: of === undefined ? (inside ?? FALSE) : diagramOfDecision(store, of),
+    });
   }
   ranges.push({ from: bit + beyond, answer: outside ?? FALSE });
   // arm's private calls have much higher numbers than the others.
   for (const [number, of] of [...decisions].filter(([number]) => number > beyond).sort(([a], [b]) => a - b)) {
-    ranges.push({ from: bit + number, answer: diagramOfDecision(store, of) }, { from: bit + number + 1, answer: outside ?? FALSE });
+    ranges.push(
+      { from: bit + number, answer: diagramOfDecision(store, of) },
+      { from: bit + number + 1, answer: outside ?? FALSE },
+    );
   }
   return ranges.filter(({ from }, at) => ranges[at + 1]?.from !== from);
 }
@@ -91,10 +115,13 @@ function looserAnswer(a: number, b: number): number {
 export function diagramOfDecision(store: DiagramStore, of: Decision): Node {
   const leafOf = (outcome: Outcome): Node => store.leaf(answerOfOutcome(outcome));
   let found = leafOf(of.otherwise);
-  const tightestFirst = of.pieces.toSorted((a, b) => answerRank(answerOfOutcome(a.outcome)) - answerRank(answerOfOutcome(b.outcome)));
+  const tightestFirst = of.pieces.toSorted(
+    (a, b) => answerRank(answerOfOutcome(a.outcome)) - answerRank(answerOfOutcome(b.outcome)),
+  );
   const floor = answerRank(answerOfOutcome(of.otherwise));
   for (const { outcome, when } of tightestFirst) {
-    if (answerRank(answerOfOutcome(outcome)) > floor) found = store.choose(conditionOfClause(store, when), leafOf(outcome), found);
+    if (answerRank(answerOfOutcome(outcome)) > floor)
+      found = store.choose(conditionOfClause(store, when), leafOf(outcome), found);
   }
   return found;
 }
@@ -111,7 +138,8 @@ function conditionOfTest(store: DiagramStore, { index, width, low, high, mask, v
     const isSet = (number: bigint): boolean => ((number >> BigInt(bit)) & 1n) === 1n;
     atLeast = isSet(low) ? store.decide(level, atLeast, FALSE) : store.decide(level, TRUE, atLeast);
     atMost = isSet(high) ? store.decide(level, atMost, TRUE) : store.decide(level, FALSE, atMost);
-    if (isSet(mask)) masked = isSet(value) ? store.decide(level, masked, FALSE) : store.decide(level, FALSE, masked);
+    if (isSet(mask))
+      masked = isSet(value) ? store.decide(level, masked, FALSE) : store.decide(level, FALSE, masked);
   }
   return and(store, and(store, atLeast, atMost), masked);
 }
@@ -121,7 +149,8 @@ export function wordIs(store: DiagramStore, word: number, value: number): Node {
   let found = TRUE;
   for (let bit = 0; bit < 32; bit++) {
     const level = wordVariable(word, bit);
-    found = ((value >>> bit) & 1) === 1 ? store.decide(level, found, FALSE) : store.decide(level, FALSE, found);
+    found =
+      ((value >>> bit) & 1) === 1 ? store.decide(level, found, FALSE) : store.decide(level, FALSE, found);
   }
   return found;
 }
@@ -136,7 +165,11 @@ export function byNumberRange(store: DiagramStore, ranges: readonly NumberRange[
     const middle = from + 2 ** bit;
     let upper = first;
     while ((distinct[upper + 1]?.from ?? Infinity) <= middle) upper += 1;
-    return store.decide(wordVariable(NR_WORD, bit), build(upper, middle, bit - 1), build(first, from, bit - 1));
+    return store.decide(
+      wordVariable(NR_WORD, bit),
+      build(upper, middle, bit - 1),
+      build(first, from, bit - 1),
+    );
   };
   return build(0, 0, 31);
 }

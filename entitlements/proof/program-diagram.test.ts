@@ -38,7 +38,8 @@ describe('the diagram of a program', () => {
 
   it('tells answers apart as the kernel does', () => {
     const store = createDiagramStore();
-    const returning = (k: number): number => diagramOfProgram(store, encode([{ code: 0x06, jt: 0, jf: 0, k }]));
+    const returning = (k: number): number =>
+      diagramOfProgram(store, encode([{ code: 0x06, jt: 0, jf: 0, k }]));
     assert.equal(returning(0x7fff0000), returning(0x7fff1234), 'the data of an allow is not read');
     assert.equal(returning(0x12340000), returning(0x80000000), 'an unknown action kills the process');
     assert.equal(returning(0x0005ffff), returning(0x00050fff), 'an errno is at most 4095');
@@ -104,7 +105,10 @@ describe('the diagram of a program', () => {
           { code: 0x44, jt: 0, jf: 0, k: 0x50000 },
           { code: 0x16, jt: 0, jf: 0, k: 0 },
         ]);
-        const calls = Array.from({ length: 6 }, () => ({ nr: GETPPID, args: [randomValue(random), randomValue(random)] }));
+        const calls = Array.from({ length: 6 }, () => ({
+          nr: GETPPID,
+          args: [randomValue(random), randomValue(random)],
+        }));
         const { loaded, results, signal } = probe.run(program, calls);
         assert.equal(loaded, 0n);
         for (const [at, { nr, args }] of calls.entries()) {

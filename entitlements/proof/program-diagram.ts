@@ -63,15 +63,20 @@ export function diagramOfProgram(store: DiagramStore, bytes: Uint8Array): Node {
 
   const start = arrive(0, { a: zero, x: zero, memory: Array.from({ length: MEMORY_WORDS }, () => zero) });
   program.forEach((step, at) => {
-    for (const [key, state] of states[at] ?? []) nexts[at]?.set(key, follow(store, numbers, step, at, state, arrive));
+    for (const [key, state] of states[at] ?? [])
+      nexts[at]?.set(key, follow(store, numbers, step, at, state, arrive));
   });
 
   const answers = program.map(() => new Map<string, Node>());
   const failed = store.leaf(answerOf(0));
-  const answerAt = (place: Place): Node => (place === FAILED ? failed : (answers[place.at]?.get(place.key) ?? failed));
+  const answerAt = (place: Place): Node =>
+    place === FAILED ? failed : (answers[place.at]?.get(place.key) ?? failed);
   for (let at = program.length - 1; at >= 0; at--) {
     for (const [key, next] of nexts[at] ?? []) {
-      answers[at]?.set(key, 'answer' in next ? next.answer : store.choose(next.when, answerAt(next.yes), answerAt(next.no)));
+      answers[at]?.set(
+        key,
+        'answer' in next ? next.answer : store.choose(next.when, answerAt(next.yes), answerAt(next.no)),
+      );
     }
   }
   return answerAt(start);
@@ -116,7 +121,11 @@ function follow(
     case 'jump':
       return one(arrive(at + 1 + k, state));
     case 'branch': {
-      const when = numbers.compare(meaning.comparison, state.a, meaning.with === 'k' ? numbers.constant(k) : state.x);
+      const when = numbers.compare(
+        meaning.comparison,
+        state.a,
+        meaning.with === 'k' ? numbers.constant(k) : state.x,
+      );
       if (when === TRUE) return one(arrive(at + 1 + step.jt, state));
       if (when === FALSE) return one(arrive(at + 1 + step.jf, state));
       return { when, yes: arrive(at + 1 + step.jt, state), no: arrive(at + 1 + step.jf, state) };
@@ -135,7 +144,11 @@ function returned(store: DiagramStore, value: Symbolic): Node {
   for (const action of [...ACTIONS_WITHOUT_DATA, ...ACTIONS_WITH_DATA]) {
     const when = upperHalfIs(store, value, action);
     if (when === FALSE) continue;
-    found = store.choose(when, ACTIONS_WITH_DATA.includes(action) ? withData(store, value, 15, action) : store.leaf(action), found);
+    found = store.choose(
+      when,
+      ACTIONS_WITH_DATA.includes(action) ? withData(store, value, 15, action) : store.leaf(action),
+      found,
+    );
   }
   return found;
 }

@@ -34,7 +34,8 @@ function refused(prove: () => Proof): { code: string; why: string; witness: unkn
   try {
     prove();
   } catch (error) {
-    if (isPortcullisError(error)) return { code: error.code, why: error.failure.why, witness: error.failure.details?.['witness'] };
+    if (isPortcullisError(error))
+      return { code: error.code, why: error.failure.why, witness: error.failure.details?.['witness'] };
     throw error;
   }
   throw new Error('it was proved');
@@ -49,13 +50,18 @@ describe('the proof of a filter', () => {
         const base = basePolicy(runtime);
         const joined = joinPolicies(standard(), base);
         assert.ok(joined.filtered);
-        assert.ok(proveFilter({ policy: standard(), architecture, base }, filterOf(joined, architecture)).nodes > 1000);
+        assert.ok(
+          proveFilter({ policy: standard(), architecture, base }, filterOf(joined, architecture)).nodes >
+            1000,
+        );
       }
     }
   });
 
   it('holds for random policies: ranges, masks, all operators, several rules a call', () => {
-    const checked = Array.from({ length: 400 }, (_, seed) => checkPolicy(seed, seed % 2 === 0 ? 'x86_64' : 'aarch64'));
+    const checked = Array.from({ length: 400 }, (_, seed) =>
+      checkPolicy(seed, seed % 2 === 0 ? 'x86_64' : 'aarch64'),
+    );
     assert.ok(checked.filter((one) => one !== 'too complex').length > 380);
   });
 
@@ -77,7 +83,9 @@ describe('the proof of a filter', () => {
 
   it('refuses a program of 64-bit comparisons where the kernel reads 32: the gap of moby’s profile', () => {
     const socket = (width: 32 | 64): FilteredPolicy => {
-      const tests = [argumentTest(0, width, { high: 37n }), argumentTest(0, width, { low: 41n })].filter((test) => test !== undefined);
+      const tests = [argumentTest(0, width, { high: 37n }), argumentTest(0, width, { low: 41n })].filter(
+        (test) => test !== undefined,
+      );
       return filteredPolicy('errno 1', [
         [
           'socket',
@@ -110,7 +118,10 @@ describe('the proof of a filter', () => {
   it('refuses an OCI object that says something else', () => {
     const { bpf } = filterOf(standard());
     const found = refused(() => proveFilter(subject, { bpf, oci: exportOci(wrong('socket'), 'x86_64') }));
-    assert.equal(found.why, 'x86_64 socket(15): the profile says errno 1, the OCI seccomp object answers allow');
+    assert.equal(
+      found.why,
+      'x86_64 socket(15): the profile says errno 1, the OCI seccomp object answers allow',
+    );
   });
 
   it('refuses for a runtime that compiles the OCI object what an older libseccomp would allow', () => {
@@ -121,7 +132,10 @@ describe('the proof of a filter', () => {
     const older = { policy: open, architecture: 'x86_64', compiledByRuntime: true } as const;
     const found = refused(() => proveFilter(older, filterOf(open)));
     assert.equal(found.code, 'ENTITLEMENTS_UNPROVED');
-    assert.equal(found.why, 'x86_64 mseal(): the profile says errno 1, a libseccomp that does not know it answers allow');
+    assert.equal(
+      found.why,
+      'x86_64 mseal(): the profile says errno 1, a libseccomp that does not know it answers allow',
+    );
     assert.ok(proveFilter({ ...older, compiledByRuntime: false }, filterOf(open)).nodes > 0);
     const known = filteredPolicy('allow', [['mount', always('errno 1')]]);
     assert.ok(proveFilter({ ...older, policy: known }, filterOf(known)).nodes > 0);
@@ -129,9 +143,15 @@ describe('the proof of a filter', () => {
   });
 
   it('refuses a filter where none is due, and none where one is', () => {
-    assert.match(refused(() => proveFilter({ ...subject, policy: UNFILTERED }, filterOf(standard()))).why, /filters no system call/);
+    assert.match(
+      refused(() => proveFilter({ ...subject, policy: UNFILTERED }, filterOf(standard()))).why,
+      /filters no system call/,
+    );
     assert.match(refused(() => proveFilter(subject, undefined)).why, /no filter was made/);
-    assert.deepEqual(proveFilter({ ...subject, policy: UNFILTERED }, undefined), { nodes: 0, milliseconds: 0 });
+    assert.deepEqual(proveFilter({ ...subject, policy: UNFILTERED }, undefined), {
+      nodes: 0,
+      milliseconds: 0,
+    });
   });
 
   it('takes at most 100 ms for the default profile', () => {
@@ -144,12 +164,16 @@ describe('the proof of a filter', () => {
     // arg0 and arg1 have a bit in common: a diagram that decides all of arg0 first must remember it
     // completely.
     const pieces = Array.from({ length: 32 }, (_, bit) => {
-      const tests = [0, 1].map((index) => argumentTest(index, 64, { mask: 1n << BigInt(bit), value: 1n << BigInt(bit) }));
+      const tests = [0, 1].map((index) =>
+        argumentTest(index, 64, { mask: 1n << BigInt(bit), value: 1n << BigInt(bit) }),
+      );
       return { outcome: 'allow' as const, when: tests.filter((test) => test !== undefined) };
     });
     const policy = filteredPolicy('errno 1', [['mmap', decision('errno 1', pieces)]]);
     const start = performance.now();
-    const { code } = refused(() => proveFilter({ policy, architecture: 'x86_64' }, filterOf(policy), { milliseconds: 500 }));
+    const { code } = refused(() =>
+      proveFilter({ policy, architecture: 'x86_64' }, filterOf(policy), { milliseconds: 500 }),
+    );
     assert.equal(code, 'ENTITLEMENTS_TOO_COMPLEX');
     assert.ok(performance.now() - start < 2000);
   });

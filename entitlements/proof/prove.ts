@@ -57,15 +57,28 @@ export function proveFilter(subject: ProofSubject, filter: Filter | undefined, b
   if (filter === undefined) throw mismatch('the profile filters system calls, and no filter was made');
   const store = createDiagramStore(budget);
   const expected = diagramOfPolicy(store, subject.policy, subject);
-  const programWitness = differenceOf(store, expected, diagramOfProgram(store, filter.bpf), subject.architecture, 'the program answers');
+  const programWitness = differenceOf(
+    store,
+    expected,
+    diagramOfProgram(store, filter.bpf),
+    subject.architecture,
+    'the program answers',
+  );
   if (programWitness !== undefined) throw mismatch(programWitness.sentence, programWitness);
   const known = callsOfTables(store, subject.architecture);
   const [left, right] = [expected, diagramOfOci(store, filter.oci, subject.architecture)].map((node) =>
     store.choose(known, node, store.leaf(0)),
   );
-  const ociWitness = differenceOf(store, left ?? FALSE, right ?? FALSE, subject.architecture, 'the OCI seccomp object answers');
+  const ociWitness = differenceOf(
+    store,
+    left ?? FALSE,
+    right ?? FALSE,
+    subject.architecture,
+    'the OCI seccomp object answers',
+  );
   if (ociWitness !== undefined) throw mismatch(ociWitness.sentence, ociWitness);
-  if (subject.compiledByRuntime === true) proveForOlder(store, subject, filter, store.choose(known, expected, store.leaf(0)), known);
+  if (subject.compiledByRuntime === true)
+    proveForOlder(store, subject, filter, store.choose(known, expected, store.leaf(0)), known);
   return { nodes: store.size(), milliseconds: performance.now() - start };
 }
 
@@ -105,8 +118,18 @@ function differenceOf(
 /**
  * A libseccomp that does not know a call skips its rules. If the default allows, that would allow the call.
  */
-function proveForOlder(store: DiagramStore, { architecture }: ProofSubject, { oci }: Filter, expected: Node, known: Node): void {
-  const skipped = store.choose(known, diagramOfOci(store, oci, architecture, OLDEST_LIBSECCOMP), store.leaf(0));
+function proveForOlder(
+  store: DiagramStore,
+  { architecture }: ProofSubject,
+  { oci }: Filter,
+  expected: Node,
+  known: Node,
+): void {
+  const skipped = store.choose(
+    known,
+    diagramOfOci(store, oci, architecture, OLDEST_LIBSECCOMP),
+    store.leaf(0),
+  );
   const [grants, bound] = [skipped, expected].map((node) => store.mapLeaves(node, grantOf));
   const answer = within(store, grants ?? FALSE, bound ?? FALSE, AUDIT_ARCH[architecture]);
   if (answer.yes) return;
@@ -136,7 +159,11 @@ function callsOfTables(store: DiagramStore, architecture: Architecture): Node {
     from: number,
     answer: known.has(number) ? TRUE : FALSE,
   }));
-  return store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), FALSE);
+  return store.choose(
+    wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]),
+    byNumberRange(store, ranges),
+    FALSE,
+  );
 }
 
 function mismatch(why: string, found?: CallWitness): Error {

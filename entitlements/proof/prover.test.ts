@@ -9,12 +9,22 @@ import { always, decision } from '../seccomp/decision.ts';
 import { filteredPolicy } from '../seccomp/policy.ts';
 import { createProver } from './prover.ts';
 
-const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: false, expanded: {} } };
+const target: Target = {
+  architecture: 'x86_64',
+  runtime: 'crun',
+  kernel: { seccomp: true, apparmor: false, expanded: {} },
+};
 
 /** Returns the profile with one additional call that it forbids. */
 function looser(profile: Profile): Profile {
   assert.ok(profile.syscalls.filtered);
-  return { ...profile, syscalls: filteredPolicy(profile.syscalls.fallback, [...profile.syscalls.rules, ['bpf', always('allow')]]) };
+  return {
+    ...profile,
+    syscalls: filteredPolicy(profile.syscalls.fallback, [
+      ...profile.syscalls.rules,
+      ['bpf', always('allow')],
+    ]),
+  };
 }
 
 describe('the prover', () => {
@@ -38,7 +48,9 @@ describe('the prover', () => {
 
   it('hands on what compile refuses', async () => {
     const kernel = { ...target.kernel, seccomp: false };
-    await assert.rejects(prover.settings(defaultProfile(), { ...target, kernel }), { code: 'ENTITLEMENTS_UNSUPPORTED' });
+    await assert.rejects(prover.settings(defaultProfile(), { ...target, kernel }), {
+      code: 'ENTITLEMENTS_UNSUPPORTED',
+    });
   });
 
   it('refuses a miscompilation, every time it is asked, with a witness in words', async () => {
@@ -61,13 +73,21 @@ describe('the prover', () => {
     const refused = assert.rejects(asked, { code: 'ENTITLEMENTS_UNPROVED' });
     await ended.close();
     await refused;
-    await assert.rejects(ended.settings(defaultProfile(), target), { code: 'ENTITLEMENTS_UNPROVED', message: /closed/ });
+    await assert.rejects(ended.settings(defaultProfile(), target), {
+      code: 'ENTITLEMENTS_UNPROVED',
+      message: /closed/,
+    });
     let broken = true;
     const odd = createProver({
       generate: (profile, where) =>
-        broken ? Object.assign({ ...compile(profile, where) }, { no: () => 'clone' }) : compile(profile, where),
+        broken
+          ? Object.assign({ ...compile(profile, where) }, { no: () => 'clone' })
+          : compile(profile, where),
     });
-    await assert.rejects(odd.settings(defaultProfile(), target), { code: 'ENTITLEMENTS_UNPROVED', message: /cannot be sent/ });
+    await assert.rejects(odd.settings(defaultProfile(), target), {
+      code: 'ENTITLEMENTS_UNPROVED',
+      message: /cannot be sent/,
+    });
     broken = false;
     assert.ok((await odd.settings(defaultProfile(), target)).seccomp !== undefined);
     await odd.close();
@@ -75,15 +95,23 @@ describe('the prover', () => {
 
   it('refuses after two seconds what it cannot prove, and proves the next', async () => {
     const pieces = Array.from({ length: 32 }, (_, bit) => {
-      const tests = [0, 1].map((index) => argumentTest(index, 64, { mask: 1n << BigInt(bit), value: 1n << BigInt(bit) }));
+      const tests = [0, 1].map((index) =>
+        argumentTest(index, 64, { mask: 1n << BigInt(bit), value: 1n << BigInt(bit) }),
+      );
       return { outcome: 'allow' as const, when: tests.filter((test) => test !== undefined) };
     });
-    const hard = { ...defaultProfile(), syscalls: filteredPolicy('errno 1', [['mremap', decision('errno 1', pieces)]]) };
+    const hard = {
+      ...defaultProfile(),
+      syscalls: filteredPolicy('errno 1', [['mremap', decision('errno 1', pieces)]]),
+    };
     const [first, second] = await Promise.allSettled([
       prover.settings(hard, target),
       prover.settings(defaultProfile(), { ...target, runtime: 'third' }),
     ]);
-    assert.equal(first.status === 'rejected' && (first.reason as { code: string }).code, 'ENTITLEMENTS_TOO_COMPLEX');
+    assert.equal(
+      first.status === 'rejected' && (first.reason as { code: string }).code,
+      'ENTITLEMENTS_TOO_COMPLEX',
+    );
     assert.equal(second.status, 'fulfilled');
   });
 });

@@ -77,7 +77,8 @@ export function createProver({
   };
 
   return {
-    settings: (profile, target) => remembered(proved, settingsDigest(profile, target), () => prove(profile, target)),
+    settings: (profile, target) =>
+      remembered(proved, settingsDigest(profile, target), () => prove(profile, target)),
     async meet(profiles) {
       if (!profiles.some((one, at) => profiles.slice(at + 1).some((other) => hard(one, other))))
         return profiles.reduce((a, b) => meet(a, b));
@@ -158,7 +159,10 @@ function proverWorker(
 
   const started = async (): Promise<Worker> => {
     if (worker !== undefined) return worker;
-    const made = startWorker(import.meta.url, './prover.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 }, workerData });
+    const made = startWorker(import.meta.url, './prover.worker.ts', {
+      resourceLimits: { maxOldGenerationSizeMb: 512 },
+      workerData,
+    });
     worker = made;
     // A Worker that crashes between two questions is noticed at the next question.
     made.on('error', () => undefined);

@@ -27,4 +27,8 @@ export interface ProverData {
 }
 
 /** The Worker's messages: first that it runs, then one answer per question, in order. */
-export type FromProver = 'ready' | { readonly settings: Settings } | { readonly profile: Profile } | { readonly error: SerialisedError };
+export type FromProver =
+  | 'ready'
+  | { readonly settings: Settings }
+  | { readonly profile: Profile }
+  | { readonly error: SerialisedError };

@@ -41,9 +41,13 @@ function proved({ profile, target, settings = compile(profile, target) }: ToProv
   const base = basePolicy(runtime, settings.landlock !== undefined);
   // crun gets the program; any other runtime compiles the OCI object.
   const compiledByRuntime = runtime !== 'crun';
-  proveFilter({ policy: enforcedSyscalls(profile, target), architecture, base, compiledByRuntime }, settings.seccomp, {
-    clock: threadClock,
-  });
+  proveFilter(
+    { policy: enforcedSyscalls(profile, target), architecture, base, compiledByRuntime },
+    settings.seccomp,
+    {
+      clock: threadClock,
+    },
+  );
   return settings;
 }
 

@@ -20,8 +20,15 @@ import type { Profile } from '../profile/model.ts';
 import { createProver } from './prover.ts';
 import { openSettingsStore } from './settings-store.ts';
 
-const target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: false, expanded: {} } } as const;
-const settings = compile({ ...defaultProfile(), limits: { NOFILE: { soft: 1n << 60n, hard: 1n << 62n } } }, target);
+const target = {
+  architecture: 'x86_64',
+  runtime: 'crun',
+  kernel: { seccomp: true, apparmor: false, expanded: {} },
+} as const;
+const settings = compile(
+  { ...defaultProfile(), limits: { NOFILE: { soft: 1n << 60n, hard: 1n << 62n } } },
+  target,
+);
 const { digest } = settings;
 
 describe('proved settings in files', () => {

@@ -44,8 +44,10 @@ export function openSettingsStore(folder: string, code: string): SettingsStore |
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const { uid, mode } = lstatSync(folder);
-    if (!lstatSync(folder).isDirectory() || uid !== process.geteuid?.() || (mode & 0o077) !== 0) return undefined;
-    for (const name of readdirSync(folder)) if (halfWritten.test(name)) rmSync(join(folder, name), { force: true });
+    if (!lstatSync(folder).isDirectory() || uid !== process.geteuid?.() || (mode & 0o077) !== 0)
+      return undefined;
+    for (const name of readdirSync(folder))
+      if (halfWritten.test(name)) rmSync(join(folder, name), { force: true });
   } catch {
     return undefined;
   }
@@ -66,7 +68,10 @@ export function openSettingsStore(folder: string, code: string): SettingsStore |
       const temporary = `${file}.${randomBytes(6).toString('hex')}`;
       try {
         makeRoom(folder);
-        writeFileSync(temporary, Buffer.concat([createHash('sha256').update(body).digest(), body]), { mode: 0o600, flag: 'wx' });
+        writeFileSync(temporary, Buffer.concat([createHash('sha256').update(body).digest(), body]), {
+          mode: 0o600,
+          flag: 'wx',
+        });
         renameSync(temporary, file);
       } catch {
         rmSync(temporary, { force: true });
@@ -88,7 +93,8 @@ function trusted(file: string): Buffer | undefined {
   }
   try {
     const facts = fstatSync(descriptor);
-    const own = facts.isFile() && facts.uid === process.geteuid?.() && facts.nlink === 1 && (facts.mode & 0o077) === 0;
+    const own =
+      facts.isFile() && facts.uid === process.geteuid?.() && facts.nlink === 1 && (facts.mode & 0o077) === 0;
     return own && facts.size <= MAX_BYTES ? readFileSync(descriptor) : undefined;
   } finally {
     closeSync(descriptor);
@@ -106,6 +112,8 @@ function decoded(bytes: Buffer, digest: string): Settings | undefined {
 function makeRoom(folder: string): void {
   const names = readdirSync(folder);
   if (names.length < MAX_ENTRIES) return;
-  const byAge = names.map((name) => ({ name, at: statSync(join(folder, name)).mtimeMs })).sort((a, b) => a.at - b.at);
+  const byAge = names
+    .map((name) => ({ name, at: statSync(join(folder, name)).mtimeMs }))
+    .sort((a, b) => a.at - b.at);
   for (const { name } of byAge.slice(0, MAX_ENTRIES / 2)) rmSync(join(folder, name), { force: true });
 }

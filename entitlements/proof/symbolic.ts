@@ -83,9 +83,12 @@ export function arithmetic(store: DiagramStore): Arithmetic {
     const known = compared.get(key);
     if (known !== undefined) return known;
     let found = comparison === 'eq' ? TRUE : FALSE;
-    if (comparison === 'gt' || comparison === 'ge') found = ordered(a.bits, b.bits, comparison === 'ge' ? TRUE : FALSE);
+    if (comparison === 'gt' || comparison === 'ge')
+      found = ordered(a.bits, b.bits, comparison === 'ge' ? TRUE : FALSE);
     else if (comparison === 'eq') {
-      a.bits.forEach((bit, at) => (found = and(store, not(store, xor(store, bit, b.bits[at] ?? FALSE)), found)));
+      a.bits.forEach(
+        (bit, at) => (found = and(store, not(store, xor(store, bit, b.bits[at] ?? FALSE)), found)),
+      );
     } else a.bits.forEach((bit, at) => (found = or(store, and(store, bit, b.bits[at] ?? FALSE), found)));
     compared.set(key, found);
     return found;

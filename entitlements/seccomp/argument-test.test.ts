@@ -1,10 +1,22 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { argumentTest, complementTest, formatTest, intersectTests, passes, testWithin } from './argument-test.ts';
+import {
+  argumentTest,
+  complementTest,
+  formatTest,
+  intersectTests,
+  passes,
+  testWithin,
+} from './argument-test.ts';
 
 /** A small domain of 16-bit arguments: masks in the low byte make it possible to try all relevant values. */
-const small = fc.record({ low: fc.bigInt(0n, 255n), high: fc.bigInt(0n, 255n), mask: fc.bigInt(0n, 255n), value: fc.bigInt(0n, 255n) });
+const small = fc.record({
+  low: fc.bigInt(0n, 255n),
+  high: fc.bigInt(0n, 255n),
+  mask: fc.bigInt(0n, 255n),
+  value: fc.bigInt(0n, 255n),
+});
 const values = Array.from({ length: 512 }, (_, at) => BigInt(at));
 
 describe('argument tests', () => {
@@ -24,7 +36,9 @@ describe('argument tests', () => {
   it('intersect, complement and contain as sets do', () => {
     fc.assert(
       fc.property(small, small, (first, second) => {
-        const [a, b] = [first, second].map(({ low, high, mask, value }) => argumentTest(0, 16, { low, high, mask, value: value & mask }));
+        const [a, b] = [first, second].map(({ low, high, mask, value }) =>
+          argumentTest(0, 16, { low, high, mask, value: value & mask }),
+        );
         if (a === undefined || b === undefined) return;
         const both = intersectTests(a, b);
         const outside = complementTest(a);
@@ -56,6 +70,11 @@ describe('argument tests', () => {
       argumentTest(2, 32, { low: 5n, high: 5n }),
       argumentTest(0, 32, { low: 3n, high: 99n, mask: 1n, value: 1n }),
     ].map((test) => (test === undefined ? '' : formatTest(test)));
-    assert.deepEqual(texts, ['arg0 in 1…37', 'arg1 & 0x7e020000 = 0', 'arg2 = 5', 'arg0 & 1 = 1 and arg0 in 3…99']);
+    assert.deepEqual(texts, [
+      'arg0 in 1…37',
+      'arg1 & 0x7e020000 = 0',
+      'arg2 = 5',
+      'arg0 & 1 = 1 and arg0 in 3…99',
+    ]);
   });
 });

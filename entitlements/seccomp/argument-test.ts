@@ -26,7 +26,8 @@ export function maxOf(width: Width): bigint {
 export function smallestMatch(low: bigint, mask: bigint, value: bigint, width: Width): bigint | undefined {
   const wrong = (low ^ value) & mask;
   if (wrong === 0n) return low;
-  // x > low: x and low agree above some bit i where low has 0 and x has 1; the lowest such i gives the smallest x.
+  // x > low: x and low agree above some bit i where low has 0 and x has 1; the lowest such i gives the
+  // smallest x.
   for (let i = 0n; i < BigInt(width); i++) {
     const bit = 1n << i;
     if ((low & bit) !== 0n || ((mask & bit) !== 0n && (value & bit) === 0n)) continue;
@@ -101,7 +102,14 @@ export function complementTest(test: ArgumentTest): ArgumentTest[] {
   for (let i = 0n; i < BigInt(width); i++) {
     const bit = 1n << i;
     if ((test.mask & bit) === 0n) continue;
-    found.push(argumentTest(index, width, { low, high, mask: mask | bit, value: (test.value & mask) | (bit & ~test.value) }));
+    found.push(
+      argumentTest(index, width, {
+        low,
+        high,
+        mask: mask | bit,
+        value: (test.value & mask) | (bit & ~test.value),
+      }),
+    );
     mask |= bit;
   }
   return found.filter((piece) => piece !== undefined);
@@ -112,7 +120,11 @@ export function testWithin(inner: ArgumentTest, outer: ArgumentTest): boolean {
   // Low and high are members of the inner set, so these checks decide nearly every case.
   if (inner.low < outer.low || inner.high > outer.high) return false;
   if ((inner.low & outer.mask) !== outer.value || (inner.high & outer.mask) !== outer.value) return false;
-  if (outer.mask === 0n || ((inner.mask & outer.mask) === outer.mask && (inner.value & outer.mask) === outer.value)) return true;
+  if (
+    outer.mask === 0n ||
+    ((inner.mask & outer.mask) === outer.mask && (inner.value & outer.mask) === outer.value)
+  )
+    return true;
   return complementTest(outer).every((outside) => intersectTests(inner, outside) === undefined);
 }
 

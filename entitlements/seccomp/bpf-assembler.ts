@@ -84,7 +84,10 @@ function size(line: Line, shapes: ReadonlyMap<Line, Shape>): number {
   return shape === undefined ? 1 : 1 + Number(shape.yesFar) + Number(shape.noFar);
 }
 
-function layOut(lines: readonly Line[], shapes: ReadonlyMap<Line, Shape>): { starts: number[]; labels: Map<string, number> } {
+function layOut(
+  lines: readonly Line[],
+  shapes: ReadonlyMap<Line, Shape>,
+): { starts: number[]; labels: Map<string, number> } {
   const labels = new Map<string, number>();
   const starts: number[] = [];
   let at = 0;
@@ -114,7 +117,8 @@ function emit(
     if (line.op === 'load') program.push({ code: LD_W_ABS, jt: 0, jf: 0, k: line.offset });
     else if (line.op === 'and') program.push({ code: ALU_AND_K, jt: 0, jf: 0, k: line.k });
     else if (line.op === 'return') program.push({ code: RET_K, jt: 0, jf: 0, k: line.k });
-    else if (line.op === 'go') program.push({ code: JMP_JA, jt: 0, jf: 0, k: position(labels, line.to) - next });
+    else if (line.op === 'go')
+      program.push({ code: JMP_JA, jt: 0, jf: 0, k: position(labels, line.to) - next });
     else if (line.op === 'if') {
       const shape = shapes.get(line) ?? { yesFar: false, noFar: false };
       const jt = shape.yesFar ? 0 : position(labels, line.yes) - next;

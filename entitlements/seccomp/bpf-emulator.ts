@@ -137,7 +137,8 @@ function unknown(code: number): Error {
 function load(call: Call, offset: number): number {
   if (offset === 0) return call.nr >>> 0;
   if (offset === 4) return call.arch >>> 0;
-  if (offset % 4 !== 0 || offset < 8 || offset >= DATA_SIZE) throw new Error(`the filter loads from offset ${offset}`);
+  if (offset % 4 !== 0 || offset < 8 || offset >= DATA_SIZE)
+    throw new Error(`the filter loads from offset ${offset}`);
   const value = offset < 16 ? (call.instructionPointer ?? 0n) : (call.args[(offset - 16) >> 3] ?? 0n);
   return Number(offset % 8 === 0 ? value & 0xffffffffn : (value >> 32n) & 0xffffffffn);
 }

@@ -18,7 +18,12 @@ import { arbitraries, boundaryArguments, CALLS } from './fixtures/arbitrary-poli
 
 const ARCHITECTURES: readonly Architecture[] = ['x86_64', 'aarch64'];
 
-function answers(program: readonly Instruction[], architecture: Architecture, nr: number, args: readonly bigint[]): number {
+function answers(
+  program: readonly Instruction[],
+  architecture: Architecture,
+  nr: number,
+  args: readonly bigint[],
+): number {
   return emulate(program, { arch: AUDIT_ARCH[architecture], nr, args }).value;
 }
 
@@ -47,28 +52,35 @@ const random = arbitraries(fc);
 describe('the BPF generator', () => {
   it('makes programs that answer as the policy does: random policies, random and boundary arguments, every number', () => {
     fc.assert(
-      fc.property(random.policy, fc.array(random.args, { minLength: 5, maxLength: 10 }), (policy, samples) => {
-        for (const architecture of ARCHITECTURES) {
-          const program = decode(generateBpf(policy, architecture));
-          const numbers = syscallNumbers(architecture);
-          for (const call of CALLS) {
-            const nr = numbers.get(call);
-            if (nr === undefined) continue;
-            const of = decisionFor(policy, call);
-            for (const args of [...samples, ...boundaryArguments(of)]) assertAnswer(program, architecture, nr, args, decide(of, args));
+      fc.property(
+        random.policy,
+        fc.array(random.args, { minLength: 5, maxLength: 10 }),
+        (policy, samples) => {
+          for (const architecture of ARCHITECTURES) {
+            const program = decode(generateBpf(policy, architecture));
+            const numbers = syscallNumbers(architecture);
+            for (const call of CALLS) {
+              const nr = numbers.get(call);
+              if (nr === undefined) continue;
+              const of = decisionFor(policy, call);
+              for (const args of [...samples, ...boundaryArguments(of)])
+                assertAnswer(program, architecture, nr, args, decide(of, args));
+            }
+            for (const [name, nr] of numbers)
+              if (!policy.rules.has(name)) assertAnswer(program, architecture, nr, [], policy.fallback);
+            assertAnswer(program, architecture, 472, [], beyondTables(policy.fallback));
+            assertAnswer(program, architecture, 0x3fffffff, [], beyondTables(policy.fallback));
           }
-          for (const [name, nr] of numbers) if (!policy.rules.has(name)) assertAnswer(program, architecture, nr, [], policy.fallback);
-          assertAnswer(program, architecture, 472, [], beyondTables(policy.fallback));
-          assertAnswer(program, architecture, 0x3fffffff, [], beyondTables(policy.fallback));
-        }
-      }),
+        },
+      ),
       { numRuns: 200 },
     );
   });
 
   it('kills calls of other architectures and x32 calls', () => {
     const program = decode(generateBpf(defaultFilter(), 'x86_64'));
-    for (const arch of [0x40000003, AUDIT_ARCH.aarch64, 0]) assert.equal(emulate(program, { arch, nr: 0, args: [] }).value, 0);
+    for (const arch of [0x40000003, AUDIT_ARCH.aarch64, 0])
+      assert.equal(emulate(program, { arch, nr: 0, args: [] }).value, 0);
     assertAnswer(program, 'x86_64', 0x40000000, [], 'kill-thread');
     assertAnswer(program, 'x86_64', 0xffffffff, [], 'kill-thread');
   });
@@ -134,7 +146,10 @@ function hugeRules(): FilteredPolicy['rules'] {
         otherwise: 'errno 1',
         pieces: [0n, 1n].map((offset) => {
           const low = BigInt(at) * 0x100000001n + offset * 50n;
-          return { outcome: 'allow', when: [{ index: 0, width: 64, low, high: low + 7n + (5n << 32n), mask: 0n, value: 0n }] } as const;
+          return {
+            outcome: 'allow',
+            when: [{ index: 0, width: 64, low, high: low + 7n + (5n << 32n), mask: 0n, value: 0n }],
+          } as const;
         }),
       },
     ]),

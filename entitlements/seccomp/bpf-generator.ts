@@ -63,7 +63,11 @@ export function generateBpf(policy: FilteredPolicy, architecture: Architecture, 
 }
 
 /** Returns the native architecture's intervals first. Each list covers 0 to 2³²−1. */
-function architectureIntervals(policy: FilteredPolicy, architecture: Architecture, compat: FilteredPolicy): ArchitectureIntervals[] {
+function architectureIntervals(
+  policy: FilteredPolicy,
+  architecture: Architecture,
+  compat: FilteredPolicy,
+): ArchitectureIntervals[] {
   const others = compatCalls(compat, architecture);
   const x32 = others.find(({ bit }) => bit !== 0);
   const numbers = syscallNumbers(architecture);
@@ -77,10 +81,16 @@ function architectureIntervals(policy: FilteredPolicy, architecture: Architectur
   const above = x32 === undefined ? [] : rangesOf({ ...x32, fallback: compat.fallback });
   const killed = { from: x32?.until ?? X32_BIT, decision: always('kill-thread') };
   return [
-    { arch: AUDIT_ARCH[architecture], intervals: merged([...native, ...above, ...(architecture === 'x86_64' ? [killed] : [])]) },
+    {
+      arch: AUDIT_ARCH[architecture],
+      intervals: merged([...native, ...above, ...(architecture === 'x86_64' ? [killed] : [])]),
+    },
     ...others
       .filter((calls) => calls !== x32)
-      .map((calls) => ({ arch: calls.arch, intervals: merged(rangesOf({ ...calls, fallback: compat.fallback })) })),
+      .map((calls) => ({
+        arch: calls.arch,
+        intervals: merged(rangesOf({ ...calls, fallback: compat.fallback })),
+      })),
   ];
 }
 
@@ -88,13 +98,16 @@ function architectureIntervals(policy: FilteredPolicy, architecture: Architectur
  * Returns one interval per number of the table, and one per gap between them. Numbers beyond the table get
  * ENOSYS if the fallback is an errno.
  */
-function rangesOf(table: Pick<CompatCalls, 'decisions' | 'bit' | 'beyond' | 'until'> & { readonly fallback: Outcome }): Interval[] {
+function rangesOf(
+  table: Pick<CompatCalls, 'decisions' | 'bit' | 'beyond' | 'until'> & { readonly fallback: Outcome },
+): Interval[] {
   const { decisions, bit, beyond, until, fallback } = table;
   const found: Interval[] = [];
   let next = 0;
   const fill = (to: number): void => {
     if (next < Math.min(to, beyond)) found.push({ from: bit + next, decision: always(fallback) });
-    if (to > beyond && to > next) found.push({ from: bit + Math.max(next, beyond), decision: always(beyondTables(fallback)) });
+    if (to > beyond && to > next)
+      found.push({ from: bit + Math.max(next, beyond), decision: always(beyondTables(fallback)) });
   };
   for (const [number, of] of [...decisions].sort(([a], [b]) => a - b)) {
     fill(number);
@@ -170,7 +183,8 @@ function newGenerator(): Generator {
       }
       lines.push({ op: 'go', to: `return ${decision.otherwise}` });
     }
-    for (const outcome of outcomes) lines.push({ op: 'label', label: `return ${outcome}` }, { op: 'return', k: returnValue(outcome) });
+    for (const outcome of outcomes)
+      lines.push({ op: 'label', label: `return ${outcome}` }, { op: 'return', k: returnValue(outcome) });
   };
 
   return { lines, leaf, search, finish };
@@ -203,7 +217,8 @@ const DENIED_WEIGHT = 1;
 function argumentLines(test: ArgumentTest, no: string, fresh: () => string, lines: Line[]): void {
   const low = ARGS + 8 * test.index;
   const high = low + 4;
-  const half = (value: bigint, which: 'high' | 'low'): number => Number(which === 'high' ? value >> 32n : value & 0xffffffffn);
+  const half = (value: bigint, which: 'high' | 'low'): number =>
+    Number(which === 'high' ? value >> 32n : value & 0xffffffffn);
   const need = (code: typeof JMP_JEQ_K | typeof JMP_JGE_K, k: number): void => {
     const yes = fresh();
     lines.push({ op: 'if', code, k, yes, no }, { op: 'label', label: yes });
@@ -239,7 +254,10 @@ function argumentLines(test: ArgumentTest, no: string, fresh: () => string, line
     const [equal, above, done] = [fresh(), fresh(), fresh()];
     lines.push({ op: 'load', offset: high });
     lines.push({ op: 'if', code: JMP_JGT_K, k: half(test.low, 'high'), yes: done, no: above });
-    lines.push({ op: 'label', label: above }, { op: 'if', code: JMP_JEQ_K, k: half(test.low, 'high'), yes: equal, no });
+    lines.push(
+      { op: 'label', label: above },
+      { op: 'if', code: JMP_JEQ_K, k: half(test.low, 'high'), yes: equal, no },
+    );
     lines.push({ op: 'label', label: equal }, { op: 'load', offset: low });
     need(JMP_JGE_K, half(test.low, 'low'));
     lines.push({ op: 'label', label: done });
@@ -248,7 +266,10 @@ function argumentLines(test: ArgumentTest, no: string, fresh: () => string, line
     const [equal, below, done] = [fresh(), fresh(), fresh()];
     lines.push({ op: 'load', offset: high });
     lines.push({ op: 'if', code: JMP_JGE_K, k: half(test.high, 'high'), yes: below, no: done });
-    lines.push({ op: 'label', label: below }, { op: 'if', code: JMP_JEQ_K, k: half(test.high, 'high'), yes: equal, no });
+    lines.push(
+      { op: 'label', label: below },
+      { op: 'if', code: JMP_JEQ_K, k: half(test.high, 'high'), yes: equal, no },
+    );
     lines.push({ op: 'label', label: equal }, { op: 'load', offset: low });
     refuseAbove(half(test.high, 'low'));
     lines.push({ op: 'label', label: done });

@@ -48,7 +48,8 @@ describe('profiles, filters and their comparison outside Node', () => {
     });
     const context = createContext({ ...browser });
     runInContext(outputFiles[0]?.text ?? '', context);
-    const text = 'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: web }\nentitlements: [network.user]\n';
+    const text =
+      'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: web }\nentitlements: [network.user]\n';
     const found = runInContext(`JSON.stringify(result(${JSON.stringify(text)}))`, context) as string;
     const { instructions, rules, ...rest } = JSON.parse(found) as Readonly<Record<string, number>>;
     assert.deepEqual(rest, { problems: 0, findings: true, within: true, text: true });

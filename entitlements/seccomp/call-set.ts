@@ -19,7 +19,9 @@ export function callSet(calls: Iterable<readonly [name: string, when: Clause]>):
     if (found === undefined) byName.set(name, [when]);
     else found.push(when);
   }
-  return sorted([...byName].map(([name, clauses]) => [name, clauses.length === 1 ? clauses : mergeAdjacent(clauses)]));
+  return sorted(
+    [...byName].map(([name, clauses]) => [name, clauses.length === 1 ? clauses : mergeAdjacent(clauses)]),
+  );
 }
 
 /** Returns the named calls with any arguments. */
@@ -42,7 +44,10 @@ export function unionCalls(...sets: readonly CallSet[]): CallSet {
   for (const set of others) {
     for (const [name, clauses] of set) {
       const found = byName.get(name);
-      byName.set(name, found === undefined ? clauses : isWhole(found) ? found : mergeAdjacent([...found, ...clauses]));
+      byName.set(
+        name,
+        found === undefined ? clauses : isWhole(found) ? found : mergeAdjacent([...found, ...clauses]),
+      );
     }
   }
   return sorted([...byName]);

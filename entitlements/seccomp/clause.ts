@@ -133,5 +133,7 @@ export function formatClause(when: Clause): string {
 
 /** Returns a key: equal keys mean equal clauses. */
 export function clauseKey(when: Clause): string {
-  return when.map((test) => `${test.index}/${test.width}:${test.low}-${test.high}&${test.mask}=${test.value}`).join(',');
+  return when
+    .map((test) => `${test.index}/${test.width}:${test.low}-${test.high}&${test.mask}=${test.value}`)
+    .join(',');
 }

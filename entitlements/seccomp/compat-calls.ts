@@ -30,8 +30,14 @@ export const COMMON_EQUIVALENTS: Readonly<Record<string, string>> = {
     '32',
   ),
   ...wide('setresgid setresuid setreuid setuid', '32'),
-  ...wide('clock_adjtime clock_gettime clock_settime timer_gettime timer_settime timerfd_gettime timerfd_settime', '64'),
-  ...wide('clock_getres clock_nanosleep futex io_pgetevents mq_timedreceive mq_timedsend ppoll pselect6 recvmmsg', '_time64'),
+  ...wide(
+    'clock_adjtime clock_gettime clock_settime timer_gettime timer_settime timerfd_gettime timerfd_settime',
+    '64',
+  ),
+  ...wide(
+    'clock_getres clock_nanosleep futex io_pgetevents mq_timedreceive mq_timedsend ppoll pselect6 recvmmsg',
+    '_time64',
+  ),
   ...wide('rt_sigtimedwait sched_rr_get_interval semtimedop utimensat', '_time64'),
 };
 
@@ -64,7 +70,8 @@ export const ARM_EQUIVALENTS: Readonly<Record<string, string>> = {
 
 /** The multiplexers of x86 and the calls behind them (net/socket.c, ipc/syscall.c). */
 export const MULTIPLEXED: Readonly<Record<string, readonly string[]>> = {
-  socketcall: words(`accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto
+  socketcall:
+    words(`accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto
     setsockopt shutdown socket socketpair`),
   ipc: words('msgctl msgget msgrcv msgsnd semctl semget semop semtimedop shmat shmctl shmdt shmget'),
 };
@@ -75,7 +82,19 @@ export const MULTIPLEXED: Readonly<Record<string, readonly string[]>> = {
  * signal calls have other structures.
  */
 export const SPLIT_FROM: Readonly<Record<'arm' | 'x86', Readonly<Record<string, number>>>> = {
-  x86: { ...common(), mmap: 0, select: 0, sgetmask: 0, ssetmask: 0, signal: 0, nice: 0, readdir: 2, umount: 1, stime: 0, _llseek: 1 },
+  x86: {
+    ...common(),
+    mmap: 0,
+    select: 0,
+    sgetmask: 0,
+    ssetmask: 0,
+    signal: 0,
+    nice: 0,
+    readdir: 2,
+    umount: 1,
+    stime: 0,
+    _llseek: 1,
+  },
   arm: {
     ...common(),
     arm_fadvise64_64: 1,

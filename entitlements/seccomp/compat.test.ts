@@ -21,7 +21,12 @@ import { COMMON_EQUIVALENTS, X86_EQUIVALENTS, ARM_EQUIVALENTS, MULTIPLEXED } fro
 
 const ARCH = { x86: 0x40000003, x32: 0xc000003e, arm: 0x40000028 };
 const MACHINE = { x86: 'x86_64', x32: 'x86_64', arm: 'aarch64' } as const;
-const [ALLOW, EPERM, ENOSYS, KILL] = [returnValue('allow'), returnValue('errno 1'), returnValue('errno 38'), 0];
+const [ALLOW, EPERM, ENOSYS, KILL] = [
+  returnValue('allow'),
+  returnValue('errno 1'),
+  returnValue('errno 38'),
+  0,
+];
 
 function defaultWith(...compat: CompatArchitecture[]): FilteredPolicy {
   const policy = defaultPolicy(DEFAULT_CAPABILITIES);
@@ -29,7 +34,12 @@ function defaultWith(...compat: CompatArchitecture[]): FilteredPolicy {
   return { ...policy, compat };
 }
 
-function ask(policy: FilteredPolicy, name: CompatArchitecture, call: string | number, ...args: bigint[]): number {
+function ask(
+  policy: FilteredPolicy,
+  name: CompatArchitecture,
+  call: string | number,
+  ...args: bigint[]
+): number {
   const number = typeof call === 'number' ? call : compatNumbers(name).get(call);
   assert.ok(number !== undefined, String(call));
   const nr = (name === 'x32' ? 0x40000000 : 0) + number;
@@ -41,7 +51,8 @@ describe('compatibility architectures', () => {
     for (const name of COMPAT_ARCHITECTURES) {
       assert.equal(ask(defaultWith(), name, 'getpid'), KILL);
       assert.equal(ask(defaultWith(name), name, 'getpid'), ALLOW);
-      for (const other of COMPAT_ARCHITECTURES) if (other !== name) assert.equal(ask(defaultWith(other), name, 'getpid'), KILL);
+      for (const other of COMPAT_ARCHITECTURES)
+        if (other !== name) assert.equal(ask(defaultWith(other), name, 'getpid'), KILL);
     }
   });
 
@@ -109,7 +120,10 @@ describe('compatibility architectures', () => {
     const all = (MULTIPLEXED['socketcall'] ?? []).map((name) => [name, always('allow')] as const);
     assert.equal(ask(filteredPolicy('errno 1', all, ['x86']), 'x86', 'socketcall'), ALLOW);
     assert.equal(ask(filteredPolicy('errno 1', all.slice(1), ['x86']), 'x86', 'socketcall'), EPERM);
-    assert.equal(ask(filteredPolicy('allow', [['umount2', always('errno 1')]], ['x86']), 'x86', 'umount'), EPERM);
+    assert.equal(
+      ask(filteredPolicy('allow', [['umount2', always('errno 1')]], ['x86']), 'x86', 'umount'),
+      EPERM,
+    );
   });
 
   it('programs for them are proved as native ones are: random policies', () => {
@@ -120,9 +134,15 @@ describe('compatibility architectures', () => {
         fc.constantFrom('x86_64', 'aarch64'),
         (made, compat, on) => {
           const policy = { ...made, compat: [...compat] };
-          assert.equal(programDifference({ policy, architecture: on }, generateBpf(policy, on))?.sentence, undefined);
+          assert.equal(
+            programDifference({ policy, architecture: on }, generateBpf(policy, on))?.sentence,
+            undefined,
+          );
           if (compat.length > 0 && compat.some((name) => MACHINE[name] === on))
-            assert.notEqual(programDifference({ policy, architecture: on }, generateBpf({ ...policy, compat: [] }, on)), undefined);
+            assert.notEqual(
+              programDifference({ policy, architecture: on }, generateBpf({ ...policy, compat: [] }, on)),
+              undefined,
+            );
         },
       ),
       { seed: 7, numRuns: 60 },
@@ -134,10 +154,14 @@ describe('compatibility architectures', () => {
       for (const to of Object.values(table)) assert.ok(isSyscallName(to), to);
     for (const name of Object.keys(X86_EQUIVALENTS)) assert.ok(compatNumbers('x86').has(name), name);
     for (const name of Object.keys(ARM_EQUIVALENTS)) assert.ok(compatNumbers('arm').has(name), name);
-    for (const name of Object.keys(COMMON_EQUIVALENTS)) assert.ok(compatNumbers('x86').has(name) || compatNumbers('arm').has(name), name);
+    for (const name of Object.keys(COMMON_EQUIVALENTS))
+      assert.ok(compatNumbers('x86').has(name) || compatNumbers('arm').has(name), name);
   });
 
-  const without = spawnSync('scmp_sys_resolver', ['-a', 'x86', '1']).error === undefined ? false : 'scmp_sys_resolver is not installed';
+  const without =
+    spawnSync('scmp_sys_resolver', ['-a', 'x86', '1']).error === undefined
+      ? false
+      : 'scmp_sys_resolver is not installed';
   it('have the numbers that libseccomp knows', { skip: without }, () => {
     for (const name of COMPAT_ARCHITECTURES) {
       const list = [...compatNumbers(name)];

@@ -8,7 +8,13 @@ import type { Decision } from './decision.ts';
 import { tighter } from './outcome.ts';
 import { decisionFor } from './policy.ts';
 import type { CompatArchitecture, FilteredPolicy } from './policy.ts';
-import { ARM_EQUIVALENTS, COMMON_EQUIVALENTS, MULTIPLEXED, SPLIT_FROM, X86_EQUIVALENTS } from './compat-calls.ts';
+import {
+  ARM_EQUIVALENTS,
+  COMMON_EQUIVALENTS,
+  MULTIPLEXED,
+  SPLIT_FROM,
+  X86_EQUIVALENTS,
+} from './compat-calls.ts';
 import table from './tables/compat.json' with { type: 'json' };
 
 /** The calls of one compatibility architecture that a policy covers. */
@@ -38,7 +44,10 @@ const END_OF_X32 = 0x80000000;
 const ARM_PRIVATE = 0xf0000;
 
 const MACHINES: Readonly<
-  Record<CompatArchitecture, { readonly on: Architecture; readonly arch: number; readonly numbers: Readonly<Record<string, number>> }>
+  Record<
+    CompatArchitecture,
+    { readonly on: Architecture; readonly arch: number; readonly numbers: Readonly<Record<string, number>> }
+  >
 > = {
   arm: { on: 'aarch64', arch: 0x40000028, numbers: table.arm },
   x32: { on: 'x86_64', arch: 0xc000003e, numbers: table.x32 },
@@ -59,9 +68,12 @@ export function compatCalls(policy: FilteredPolicy, architecture: Architecture):
     .filter((name) => MACHINES[name].on === architecture)
     .map((name) => {
       const numbers = [...compatNumbers(name)];
-      const decisions = new Map(numbers.map(([call, number]) => [number, compatDecision(policy, name, call)]));
+      const decisions = new Map(
+        numbers.map(([call, number]) => [number, compatDecision(policy, name, call)]),
+      );
       const [bit, until] = name === 'x32' ? [X32_BIT, END_OF_X32] : [0, 2 ** 32];
-      const beyond = 1 + largest(numbers.map(([, number]) => number).filter((number) => number < ARM_PRIVATE));
+      const beyond =
+        1 + largest(numbers.map(([, number]) => number).filter((number) => number < ARM_PRIVATE));
       return { name, arch: MACHINES[name].arch, bit, decisions, beyond, until };
     });
 }
@@ -77,16 +89,24 @@ export function compatCalls(policy: FilteredPolicy, architecture: Architecture):
  * - a condition on a 64-bit argument grants values up to 2³¹−1: the kernel sign-extends some arguments, and
  *   these values are the same in both cases.
  */
-export function compatDecision(policy: FilteredPolicy, architecture: CompatArchitecture, call: string): Decision {
+export function compatDecision(
+  policy: FilteredPolicy,
+  architecture: CompatArchitecture,
+  call: string,
+): Decision {
   const behind = architecture === 'x86' ? MULTIPLEXED[call] : undefined;
-  if (behind !== undefined) return always(behind.map((name) => decisionFor(policy, name).otherwise).reduce(tighter));
+  if (behind !== undefined)
+    return always(behind.map((name) => decisionFor(policy, name).otherwise).reduce(tighter));
   if (architecture === 'x32') {
     const number = MACHINES.x32.numbers[call] ?? 0;
     const native = decisionFor(policy, call);
     return number < FIRST_OWN_X32 ? native : narrowed(native, 6);
   }
   const own = architecture === 'x86' ? X86_EQUIVALENTS : ARM_EQUIVALENTS;
-  return narrowed(decisionFor(policy, own[call] ?? COMMON_EQUIVALENTS[call] ?? call), SPLIT_FROM[architecture][call] ?? 6);
+  return narrowed(
+    decisionFor(policy, own[call] ?? COMMON_EQUIVALENTS[call] ?? call),
+    SPLIT_FROM[architecture][call] ?? 6,
+  );
 }
 
 /** The first number of x32's own variants (syscall_64.tbl): their pointers and longs have 32 bits. */
@@ -100,7 +120,9 @@ function narrowed(of: Decision, from: number): Decision {
   if (of.pieces.length === 0) return of;
   const pieces = of.pieces.flatMap(({ outcome, when }) => {
     const tests = when.map((test) => narrowedTest(test, from));
-    return tests.includes(undefined) ? [] : [{ outcome, when: clause(tests.filter((test) => test !== undefined)) }];
+    return tests.includes(undefined)
+      ? []
+      : [{ outcome, when: clause(tests.filter((test) => test !== undefined)) }];
   });
   return decision(of.otherwise, pieces);
 }

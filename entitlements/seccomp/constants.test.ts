@@ -5,7 +5,12 @@ import { argumentKinds } from './syscalls.ts';
 
 describe('the names of constants', () => {
   it('belong to one argument of one call', () => {
-    const table: readonly (readonly [call: string, index: number, name: string, value: bigint | undefined])[] = [
+    const table: readonly (readonly [
+      call: string,
+      index: number,
+      name: string,
+      value: bigint | undefined,
+    ])[] = [
       ['socket', 0, 'AF_ALG', 38n],
       ['socket', 0, 'AF_VSOCK', 40n],
       ['socket', 1, 'AF_ALG', undefined],
@@ -21,11 +26,17 @@ describe('the names of constants', () => {
       ['write', 0, 'AF_INET', undefined],
       ['socket', 0, '', undefined],
     ];
-    for (const [call, index, name, value] of table) assert.equal(constantValue(call, index, name), value, `${call} ${index} ${name}`);
+    for (const [call, index, name, value] of table)
+      assert.equal(constantValue(call, index, name), value, `${call} ${index} ${name}`);
   });
 
   it('are found by value, in the bits that the kernel reads', () => {
-    const table: readonly (readonly [call: string, index: number, value: bigint, name: string | undefined])[] = [
+    const table: readonly (readonly [
+      call: string,
+      index: number,
+      value: bigint,
+      name: string | undefined,
+    ])[] = [
       ['socket', 0, 1n, 'AF_UNIX'],
       ['socket', 0, 16n, 'AF_NETLINK'],
       ['socket', 0, 0x100000026n, 'AF_ALG'],
@@ -36,7 +47,8 @@ describe('the names of constants', () => {
       ['socket', 1, 0x80001n, 'SOCK_STREAM|SOCK_CLOEXEC'],
       ['write', 2, 1n, undefined],
     ];
-    for (const [call, index, value, name] of table) assert.equal(constantName(call, index, value), name, `${call} ${index} ${value}`);
+    for (const [call, index, value, name] of table)
+      assert.equal(constantName(call, index, value), name, `${call} ${index} ${value}`);
   });
 
   it('lead back to their values', () => {

@@ -9,7 +9,9 @@ const GROUPS: ReadonlyMap<string, ReadonlyMap<string, bigint>> = new Map(
   ]),
 );
 const FLAGS: ReadonlySet<string> = new Set(table.flags);
-const ARGUMENTS: ReadonlyMap<string, Readonly<Record<string, readonly string[]>>> = new Map(Object.entries(table.arguments));
+const ARGUMENTS: ReadonlyMap<string, Readonly<Record<string, readonly string[]>>> = new Map(
+  Object.entries(table.arguments),
+);
 
 function groupsOf(call: string, index: number): readonly string[] {
   return ARGUMENTS.get(call)?.[String(index)] ?? [];
@@ -29,7 +31,10 @@ export function constantsOf(call: string, index: number): ReadonlyMap<string, bi
 export function constantValue(call: string, index: number, text: string): bigint | undefined {
   const known = constantsOf(call, index);
   const values = text.split('|').map((name) => known.get(name.trim()));
-  return values.reduce((sum, value) => (sum === undefined || value === undefined ? undefined : sum | value), 0n);
+  return values.reduce(
+    (sum, value) => (sum === undefined || value === undefined ? undefined : sum | value),
+    0n,
+  );
 }
 
 /**
@@ -39,7 +44,8 @@ export function constantValue(call: string, index: number, text: string): bigint
 export function constantName(call: string, index: number, value: bigint): string | undefined {
   const read = value & maxOf(argumentWidth(call, index));
   const groups = groupsOf(call, index);
-  for (const group of groups) for (const [name, constant] of GROUPS.get(group) ?? []) if (constant === read) return name;
+  for (const group of groups)
+    for (const [name, constant] of GROUPS.get(group) ?? []) if (constant === read) return name;
   for (const group of groups.filter((name) => FLAGS.has(name))) {
     const names = flagNames(group, read);
     if (names !== undefined) return names.join('|');
@@ -51,7 +57,9 @@ export function constantName(call: string, index: number, value: bigint): string
 function flagNames(group: string, value: bigint): string[] | undefined {
   const names: string[] = [];
   let left = value;
-  const usual = [...new Map([...(GROUPS.get(group) ?? [])].toReversed().map(([name, constant]) => [constant, name]))];
+  const usual = [
+    ...new Map([...(GROUPS.get(group) ?? [])].toReversed().map(([name, constant]) => [constant, name])),
+  ];
   for (const [constant, name] of usual.sort(([a], [b]) => (a < b ? 1 : -1))) {
     if (constant === 0n || (left & constant) !== constant) continue;
     names.unshift(name);

@@ -60,7 +60,12 @@ describe('decisions', () => {
           assert.ok(equal(met, meetDecisions(b, a)) && equal(joined, joinDecisions(b, a)));
           assert.ok(equal(meetDecisions(a, joined), a) && equal(joinDecisions(a, met), a));
           assert.ok(equal(meetDecisions(meetDecisions(a, b), c), meetDecisions(a, meetDecisions(b, c))));
-          assert.ok(equal(meetDecisions(a, joinDecisions(b, c)), joinDecisions(meetDecisions(a, b), meetDecisions(a, c))));
+          assert.ok(
+            equal(
+              meetDecisions(a, joinDecisions(b, c)),
+              joinDecisions(meetDecisions(a, b), meetDecisions(a, c)),
+            ),
+          );
         }),
       ),
       { numRuns: 300 },
@@ -72,7 +77,9 @@ describe('decisions', () => {
       fc.property(write, write, (outer, inner) => {
         const witness = exceeds(outer, inner);
         if (witness !== undefined) assert.ok(rank(decide(inner, witness)) > rank(decide(outer, witness)));
-        else for (const args of boundaryArguments(inner)) assert.ok(rank(decide(inner, args)) <= rank(decide(outer, args)));
+        else
+          for (const args of boundaryArguments(inner))
+            assert.ok(rank(decide(inner, args)) <= rank(decide(outer, args)));
       }),
       { numRuns: 500 },
     );
@@ -80,15 +87,19 @@ describe('decisions', () => {
 
   it('subtract clauses into disjoint ones', () => {
     fc.assert(
-      fc.property(fc.array(random.clause('write'), { maxLength: 3 }), fc.array(random.args, { maxLength: 20 }), (remove, samples) => {
-        unlessTooComplex(() => {
-          const left = subtract([[]], remove);
-          for (const args of samples) {
-            const hit = remove.some((when) => matches(when, args));
-            assert.equal(left.filter((when) => matches(when, args)).length, hit ? 0 : 1);
-          }
-        });
-      }),
+      fc.property(
+        fc.array(random.clause('write'), { maxLength: 3 }),
+        fc.array(random.args, { maxLength: 20 }),
+        (remove, samples) => {
+          unlessTooComplex(() => {
+            const left = subtract([[]], remove);
+            for (const args of samples) {
+              const hit = remove.some((when) => matches(when, args));
+              assert.equal(left.filter((when) => matches(when, args)).length, hit ? 0 : 1);
+            }
+          });
+        },
+      ),
       { numRuns: 300 },
     );
   });
@@ -112,7 +123,9 @@ describe('decisions', () => {
     });
     assert.ok(above !== undefined && below !== undefined);
     const met = meetDecisions(above, below);
-    const allowed = Array.from({ length: 200 }, (_, at) => BigInt(at)).filter((value) => decide(met, [value]) === 'allow');
+    const allowed = Array.from({ length: 200 }, (_, at) => BigInt(at)).filter(
+      (value) => decide(met, [value]) === 'allow',
+    );
     assert.deepEqual([allowed[0], allowed.at(-1), allowed.length], [3n, 99n, 97]);
   });
 });

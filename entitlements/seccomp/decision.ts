@@ -1,4 +1,12 @@
-import { clauseKey, clauseWithin, intersectClauses, limitClauses, matches, remaining, witnessOf } from './clause.ts';
+import {
+  clauseKey,
+  clauseWithin,
+  intersectClauses,
+  limitClauses,
+  matches,
+  remaining,
+  witnessOf,
+} from './clause.ts';
 import type { Arguments, Clause } from './clause.ts';
 import { looser, rank, tighter } from './outcome.ts';
 import type { Outcome } from './outcome.ts';
@@ -94,7 +102,9 @@ export function exceeds(outer: Decision, inner: Decision): bigint[] | undefined 
   for (const piece of [...inner.pieces, { outcome: inner.otherwise, when: [] }]) {
     const wanted = rank(piece.outcome);
     if (rank(outer.otherwise) >= wanted) continue;
-    const granted = outer.pieces.filter((candidate) => rank(candidate.outcome) >= wanted).map((candidate) => candidate.when);
+    const granted = outer.pieces
+      .filter((candidate) => rank(candidate.outcome) >= wanted)
+      .map((candidate) => candidate.when);
     const left = remaining(piece.when, granted);
     if (left !== undefined) return witnessOf(left);
   }
@@ -103,5 +113,7 @@ export function exceeds(outer: Decision, inner: Decision): bigint[] | undefined 
 
 /** Returns a key: equal keys mean equal decisions. */
 export function decisionKey(of: Decision): string {
-  return [...of.pieces.map((piece) => `${piece.outcome} if ${clauseKey(piece.when)}`), of.otherwise].join('; ');
+  return [...of.pieces.map((piece) => `${piece.outcome} if ${clauseKey(piece.when)}`), of.otherwise].join(
+    '; ',
+  );
 }

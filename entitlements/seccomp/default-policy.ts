@@ -116,7 +116,10 @@ function argument(name: string, index: number, set: Values): Clause {
 
 /** Returns a clause over the family and the protocol (arguments 0 and 2) of socket() or socketpair(). */
 function netlink(name: string, low: bigint, high: bigint): Clause {
-  return clause([...argument(name, 0, { low: AF_NETLINK, high: AF_NETLINK }), ...argument(name, 2, { low, high })]);
+  return clause([
+    ...argument(name, 0, { low: AF_NETLINK, high: AF_NETLINK }),
+    ...argument(name, 2, { low, high }),
+  ]);
 }
 
 const SOCKET_CALLS = ['socket', 'socketpair'] as const;
@@ -128,7 +131,14 @@ const SOCKET_CALLS = ['socket', 'socketpair'] as const;
 const IPSEC_SOCKETS: SyscallPolicy = filteredPolicy(
   EPERM,
   SOCKET_CALLS.map(
-    (name) => [name, allowIf([argument(name, 0, { low: AF_KEY, high: AF_KEY }), netlink(name, NETLINK_XFRM, NETLINK_XFRM)])] as const,
+    (name) =>
+      [
+        name,
+        allowIf([
+          argument(name, 0, { low: AF_KEY, high: AF_KEY }),
+          netlink(name, NETLINK_XFRM, NETLINK_XFRM),
+        ]),
+      ] as const,
   ),
 );
 
@@ -174,7 +184,10 @@ function basePolicy(): SyscallPolicy {
           ]),
         ] as const,
     ),
-    ['personality', allowIf(PERSONALITIES.map((value) => argument('personality', 0, { low: value, high: value })))],
+    [
+      'personality',
+      allowIf(PERSONALITIES.map((value) => argument('personality', 0, { low: value, high: value }))),
+    ],
     ['clone', allowIf([argument('clone', 0, { mask: NAMESPACE_FLAGS, value: 0n })])],
     // Its flags are behind a pointer. ENOSYS makes libc fall back to clone.
     ['clone3', always(ENOSYS)],

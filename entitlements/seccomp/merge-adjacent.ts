@@ -27,7 +27,8 @@ export function mergeAdjacent(clauses: readonly Clause[]): Clause[] {
 /** Removes one clause at a time: of two equivalent clauses, one stays. */
 function withoutContained(clauses: readonly Clause[]): Clause[] {
   const kept = new Set(clauses);
-  for (const when of clauses) if ([...kept].some((other) => other !== when && clauseWithin(when, other))) kept.delete(when);
+  for (const when of clauses)
+    if ([...kept].some((other) => other !== when && clauseWithin(when, other))) kept.delete(when);
   return [...kept];
 }
 
@@ -46,7 +47,9 @@ function mergeBy(clauses: readonly Clause[], index: number): Clause[] {
     if (group === undefined) groups.set(key, [when]);
     else group.push(when);
   }
-  return distinct([...groups.values()].flatMap((group) => (group.length === 1 ? group : joinIntervals(group, index))));
+  return distinct(
+    [...groups.values()].flatMap((group) => (group.length === 1 ? group : joinIntervals(group, index))),
+  );
 }
 
 function joinIntervals(group: readonly Clause[], index: number): Clause[] {
@@ -57,7 +60,8 @@ function joinIntervals(group: readonly Clause[], index: number): Clause[] {
   const merged: { width: 16 | 32 | 64; low: bigint; high: bigint }[] = [];
   for (const test of tests) {
     const last = merged.at(-1);
-    if (last !== undefined && test.low <= last.high + 1n) last.high = test.high > last.high ? test.high : last.high;
+    if (last !== undefined && test.low <= last.high + 1n)
+      last.high = test.high > last.high ? test.high : last.high;
     else merged.push({ width: test.width, low: test.low, high: test.high });
   }
   return merged.flatMap(({ width, low, high }) => {

@@ -23,14 +23,21 @@ const COMPILER = fileURLToPath(new URL('fixtures/libseccomp.py', import.meta.url
 /** The newest call of x86_64 that libseccomp 2.5.4 knows. */
 const LAST_KNOWN = 450;
 
-const withoutLibseccomp = spawnSync(PYTHON, ['-c', 'import seccomp']).status === 0 ? false : 'python3-seccomp is not installed';
+const withoutLibseccomp =
+  spawnSync(PYTHON, ['-c', 'import seccomp']).status === 0 ? false : 'python3-seccomp is not installed';
 
 /** Returns the program that libseccomp compiles from each object. */
 function byLibseccomp(objects: readonly OciSeccomp[]): Buffer[] {
   const input = objects
-    .map((oci) => JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)))
+    .map((oci) =>
+      JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)),
+    )
     .join('\n');
-  const { stdout, stderr, status } = spawnSync(PYTHON, [COMPILER], { input, maxBuffer: 1 << 26, encoding: 'utf8' });
+  const { stdout, stderr, status } = spawnSync(PYTHON, [COMPILER], {
+    input,
+    maxBuffer: 1 << 26,
+    encoding: 'utf8',
+  });
   assert.equal(status, 0, stderr);
   return stdout
     .trim()
@@ -48,7 +55,8 @@ function differences(policy: FilteredPolicy, bpf: Uint8Array): string[] {
     for (const args of [[], ...boundaryArguments(of)]) {
       const { value } = emulate(program, { arch: AUDIT_ARCH.x86_64, nr, args });
       const expected = decide(of, args);
-      if (value !== returnValue(expected)) found.push(`${name}(${args.join(', ')}): 0x${value.toString(16)}, not ${expected}`);
+      if (value !== returnValue(expected))
+        found.push(`${name}(${args.join(', ')}): 0x${value.toString(16)}, not ${expected}`);
     }
   }
   return found;
@@ -86,7 +94,9 @@ describe('the OCI export', () => {
     });
     assert.ok(cases.length >= 30);
     const programs = byLibseccomp(cases.map(({ oci }) => oci));
-    cases.forEach(({ policy }, at) => assert.deepEqual(differences(policy, programs[at] ?? Buffer.alloc(0)), []));
+    cases.forEach(({ policy }, at) =>
+      assert.deepEqual(differences(policy, programs[at] ?? Buffer.alloc(0)), []),
+    );
   });
 
   it('repeats no argument index in a rule and orders nothing: masks only', () => {
@@ -103,7 +113,9 @@ describe('the OCI export', () => {
   });
 
   it('refuses a call that needs more than 1024 rules, however many its pieces', () => {
-    const refused = fc.sample(random.policy, { numRuns: 100, seed: 288 }).map((policy) => exported(policy)?.syscalls);
+    const refused = fc
+      .sample(random.policy, { numRuns: 100, seed: 288 })
+      .map((policy) => exported(policy)?.syscalls);
     assert.ok(refused.includes(undefined));
     for (const rules of refused) assert.ok((rules?.length ?? 0) <= CALLS.length * 1024);
   });
@@ -127,7 +139,8 @@ describe('the OCI export', () => {
     const policy = defaultPolicy(DEFAULT_CAPABILITIES);
     assert.ok(policy.filtered);
     const numbers = syscallNumbers('aarch64');
-    for (const rule of exportOci(policy, 'aarch64').syscalls) for (const name of rule.names) assert.ok(numbers.has(name), name);
+    for (const rule of exportOci(policy, 'aarch64').syscalls)
+      for (const name of rule.names) assert.ok(numbers.has(name), name);
     assert.ok(CALLS.every((name) => numbers.has(name) || name === 'chmod'));
   });
 });

@@ -14,7 +14,10 @@ import { syscallNumbers } from './syscalls.ts';
 type Rule = OciSeccomp['syscalls'][number];
 type RuleArgument = NonNullable<Rule['args']>[number];
 
-const SCMP_ARCH: Readonly<Record<Architecture, string>> = { x86_64: 'SCMP_ARCH_X86_64', aarch64: 'SCMP_ARCH_AARCH64' };
+const SCMP_ARCH: Readonly<Record<Architecture, string>> = {
+  x86_64: 'SCMP_ARCH_X86_64',
+  aarch64: 'SCMP_ARCH_AARCH64',
+};
 
 /**
  * Exports the policy as an OCI seccomp object, for runtimes that compile their own filter through libseccomp.
@@ -30,7 +33,8 @@ export function exportOci(policy: FilteredPolicy, architecture: Architecture): O
   const conditional: Rule[] = [];
   for (const [name, decision] of policy.rules) {
     if (!numbers.has(name)) continue;
-    if (isConstant(decision)) constant.set(decision.otherwise, [...(constant.get(decision.otherwise) ?? []), name]);
+    if (isConstant(decision))
+      constant.set(decision.otherwise, [...(constant.get(decision.otherwise) ?? []), name]);
     else append(conditional, conditionalRules(name, decision, policy.fallback));
   }
   const whole = [...constant].map(([outcome, names]): Rule => ({ names, ...action(outcome) }));
@@ -57,7 +61,10 @@ function conditionalRules(name: string, decision: Decision, fallback: Outcome): 
   }
   append(
     disjoint,
-    subtract([[]], decision.otherwise === fallback ? [[]] : taken).map((when) => ({ outcome: decision.otherwise, when })),
+    subtract([[]], decision.otherwise === fallback ? [[]] : taken).map((when) => ({
+      outcome: decision.otherwise,
+      when,
+    })),
   );
   const rules: Rule[] = [];
   for (const piece of disjoint) {
@@ -76,7 +83,11 @@ function rulesOf(name: string, piece: Piece): Rule[] {
     combinations = combinations.flatMap((args) => blocks.map((block) => [...args, block]));
     limitClauses(combinations.length);
   }
-  return combinations.map((args) => ({ names: [name], ...action(piece.outcome), ...(args.length === 0 ? {} : { args }) }));
+  return combinations.map((args) => ({
+    names: [name],
+    ...action(piece.outcome),
+    ...(args.length === 0 ? {} : { args }),
+  }));
 }
 
 /**

@@ -14,13 +14,22 @@ interface Rule {
   args?: { index: number; value: number | bigint; valueTwo?: number | bigint; op: string }[];
 }
 
-function answer(syscalls: Rule[], name: string, args: readonly bigint[], defaultAction = 'SCMP_ACT_ERRNO'): Outcome {
+function answer(
+  syscalls: Rule[],
+  name: string,
+  args: readonly bigint[],
+  defaultAction = 'SCMP_ACT_ERRNO',
+): Outcome {
   const policy = policyFromOci({ defaultAction, architectures: ['SCMP_ARCH_X86_64'], syscalls });
   assert.ok(policy.filtered);
   return decide(decisionFor(policy, name), args);
 }
 
-const allow = (name: string, ...args: NonNullable<Rule['args']>): Rule => ({ names: [name], action: 'SCMP_ACT_ALLOW', args });
+const allow = (name: string, ...args: NonNullable<Rule['args']>): Rule => ({
+  names: [name],
+  action: 'SCMP_ACT_ALLOW',
+  args,
+});
 
 describe('the OCI import', () => {
   it('reads every operator', () => {
@@ -76,7 +85,11 @@ describe('the OCI import', () => {
   it('lets the most restrictive of several rules count', () => {
     const rules: Rule[] = [
       allow('write'),
-      { names: ['write'], action: 'SCMP_ACT_KILL_PROCESS', args: [{ index: 0, value: 2, op: 'SCMP_CMP_EQ' }] },
+      {
+        names: ['write'],
+        action: 'SCMP_ACT_KILL_PROCESS',
+        args: [{ index: 0, value: 2, op: 'SCMP_CMP_EQ' }],
+      },
     ];
     assert.deepEqual(
       [1n, 2n].map((fd) => answer(rules, 'write', [fd])),
@@ -97,7 +110,11 @@ describe('the OCI import', () => {
 
   it('knows a negative int written in 64 bits', () => {
     assert.equal(
-      answer([allow('personality', { index: 0, value: 0xffffffffffffffffn, op: 'SCMP_CMP_EQ' })], 'personality', [0xffffffffn]),
+      answer(
+        [allow('personality', { index: 0, value: 0xffffffffffffffffn, op: 'SCMP_CMP_EQ' })],
+        'personality',
+        [0xffffffffn],
+      ),
       'allow',
     );
   });
@@ -113,12 +130,18 @@ describe('the OCI import', () => {
         /syscalls\[0\]\.names/,
       ],
       [
-        { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [allow('write', { index: 6, value: 0, op: 'SCMP_CMP_EQ' })] },
+        {
+          defaultAction: 'SCMP_ACT_ALLOW',
+          syscalls: [allow('write', { index: 6, value: 0, op: 'SCMP_CMP_EQ' })],
+        },
         'ENTITLEMENTS_BAD_SECCOMP',
         /args\[0\]\.index/,
       ],
       [
-        { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [allow('write', { index: 0, value: 2 ** 60, op: 'SCMP_CMP_EQ' })] },
+        {
+          defaultAction: 'SCMP_ACT_ALLOW',
+          syscalls: [allow('write', { index: 0, value: 2 ** 60, op: 'SCMP_CMP_EQ' })],
+        },
         'ENTITLEMENTS_BAD_SECCOMP',
         /lost digits/,
       ],
@@ -128,7 +151,10 @@ describe('the OCI import', () => {
         /operator/,
       ],
       [
-        { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [{ ...allow('write'), includes: { caps: ['CAP_SYS_ADMIN'] } }] },
+        {
+          defaultAction: 'SCMP_ACT_ERRNO',
+          syscalls: [{ ...allow('write'), includes: { caps: ['CAP_SYS_ADMIN'] } }],
+        },
         'ENTITLEMENTS_BAD_SECCOMP',
         /includes/,
       ],
@@ -151,7 +177,8 @@ describe('the OCI import', () => {
   it('answers within two seconds, whatever the conditions', () => {
     // A fixed pseudo-random sequence of 64-bit numbers (splitmix64's multiplier).
     let state = 1n;
-    const number = (): bigint => (state = (state * 0xbf58476d1ce4e5b9n + 0x94d049bb133111ebn) & 0xffffffffffffffffn);
+    const number = (): bigint =>
+      (state = (state * 0xbf58476d1ce4e5b9n + 0x94d049bb133111ebn) & 0xffffffffffffffffn);
     for (const op of ['SCMP_CMP_MASKED_EQ', 'SCMP_CMP_NE', 'SCMP_CMP_GT', 'SCMP_CMP_EQ']) {
       for (const [defaultAction, action] of [
         ['SCMP_ACT_ERRNO', 'SCMP_ACT_ALLOW'],

@@ -47,7 +47,12 @@ type WidthOf = (name: string, index: number) => Width;
  * @param widthOf the bits that conditions compare. Default: the bits that the kernel reads
  * @throws ENTITLEMENTS_UNSUPPORTED, ENTITLEMENTS_TOO_COMPLEX
  */
-export function decisionOf(name: string, rules: readonly OciRule[], fallback: Outcome, widthOf: WidthOf = argumentWidth): Decision {
+export function decisionOf(
+  name: string,
+  rules: readonly OciRule[],
+  fallback: Outcome,
+  widthOf: WidthOf = argumentWidth,
+): Decision {
   const regions = new Map<Outcome, Clause[]>();
   for (const rule of rules) {
     const outcome = outcomeOf(rule.action, rule.errnoRet);
@@ -77,7 +82,8 @@ function clausesOf(name: string, args: readonly OciArgument[], widthOf: WidthOf)
   const repeated = new Set(args.map((arg) => arg.index)).size < args.length;
   if (repeated) return args.flatMap((arg) => testsOf(name, arg, widthOf).map((test) => clause([test])));
   return args.reduce<Clause[]>(
-    (clauses, arg) => clauses.flatMap((tests) => testsOf(name, arg, widthOf).map((test) => clause([...tests, test]))),
+    (clauses, arg) =>
+      clauses.flatMap((tests) => testsOf(name, arg, widthOf).map((test) => clause([...tests, test]))),
     [[]],
   );
 }

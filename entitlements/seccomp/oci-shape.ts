@@ -1,7 +1,15 @@
 import { parseJson } from '../../base/json/index.ts';
 import { entitlementsError } from '../errors.ts';
 
-const OPERATORS = ['SCMP_CMP_EQ', 'SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE', 'SCMP_CMP_GE', 'SCMP_CMP_GT', 'SCMP_CMP_MASKED_EQ'] as const;
+const OPERATORS = [
+  'SCMP_CMP_EQ',
+  'SCMP_CMP_NE',
+  'SCMP_CMP_LT',
+  'SCMP_CMP_LE',
+  'SCMP_CMP_GE',
+  'SCMP_CMP_GT',
+  'SCMP_CMP_MASKED_EQ',
+] as const;
 
 export interface OciArgument {
   readonly index: number;
@@ -34,7 +42,8 @@ const MAX_CONDITIONAL = 1024;
 export function parseSeccompJson(text: string): unknown {
   try {
     return parseJson(text, (_key, value: unknown, context?: { source?: string }) => {
-      if (typeof value !== 'number' || Number.isSafeInteger(value) || context?.source === undefined) return value;
+      if (typeof value !== 'number' || Number.isSafeInteger(value) || context?.source === undefined)
+        return value;
       return /^\d+$/.test(context.source) ? BigInt(context.source) : value;
     });
   } catch (error) {
@@ -47,9 +56,15 @@ export function readOciSeccomp(json: unknown): OciShape {
   const top = record(json, '');
   const syscalls = list(top['syscalls'], 'syscalls').map((item, at) => readRule(item, `syscalls[${at}]`));
   const names = syscalls.reduce((sum, rule) => sum + rule.names.length, 0);
-  const conditional = syscalls.reduce((sum, rule) => sum + (rule.args.length === 0 ? 0 : rule.names.length), 0);
+  const conditional = syscalls.reduce(
+    (sum, rule) => sum + (rule.args.length === 0 ? 0 : rule.names.length),
+    0,
+  );
   if (syscalls.length > MAX_RULES || names > MAX_NAMES || conditional > MAX_CONDITIONAL) {
-    throw bad('syscalls', `more than ${MAX_RULES} rules, ${MAX_NAMES} names or ${MAX_CONDITIONAL} names with conditions`);
+    throw bad(
+      'syscalls',
+      `more than ${MAX_RULES} rules, ${MAX_NAMES} names or ${MAX_CONDITIONAL} names with conditions`,
+    );
   }
   return {
     defaultAction: text(top['defaultAction'], 'defaultAction'),
@@ -64,7 +79,11 @@ function readRule(item: unknown, path: string): OciRule {
   // does not have.
   for (const key of ['includes', 'excludes']) {
     const condition = rule[key];
-    if (condition !== undefined && condition !== null && Object.keys(record(condition, `${path}.${key}`)).length > 0) {
+    if (
+      condition !== undefined &&
+      condition !== null &&
+      Object.keys(record(condition, `${path}.${key}`)).length > 0
+    ) {
       throw bad(`${path}.${key}`, 'conditional rules are not part of OCI seccomp');
     }
   }
@@ -85,7 +104,12 @@ function readArgument(item: unknown, path: string): OciArgument {
   const wanted = text(arg['op'], `${path}.op`);
   const op = OPERATORS.find((known) => known === wanted);
   if (op === undefined) throw bad(`${path}.op`, `${wanted} is not an operator`);
-  return { index, op, value: unsigned(arg['value'] ?? 0, `${path}.value`), valueTwo: unsigned(arg['valueTwo'] ?? 0, `${path}.valueTwo`) };
+  return {
+    index,
+    op,
+    value: unsigned(arg['value'] ?? 0, `${path}.value`),
+    valueTwo: unsigned(arg['valueTwo'] ?? 0, `${path}.valueTwo`),
+  };
 }
 
 function optional<K extends string>(key: K, value: unknown, path: string): Partial<Record<K, number>> {
@@ -100,7 +124,8 @@ function unsigned(value: unknown, path: string): bigint {
 }
 
 function record(value: unknown, path: string): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(path, 'it is not an object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(path, 'it is not an object');
   return value as Readonly<Record<string, unknown>>;
 }
 

@@ -101,5 +101,9 @@ export function policyExcess(outer: SyscallPolicy, inner: SyscallPolicy): Syscal
 export function policyText(policy: SyscallPolicy): string {
   if (!policy.filtered) return 'unfiltered';
   const compat = policy.compat.length === 0 ? [] : [`compat ${policy.compat.join(' ')}`];
-  return [`fallback ${policy.fallback}`, ...compat, ...[...policy.rules].map(([name, of]) => `${name}: ${decisionKey(of)}`)].join('\n');
+  return [
+    `fallback ${policy.fallback}`,
+    ...compat,
+    ...[...policy.rules].map(([name, of]) => `${name}: ${decisionKey(of)}`),
+  ].join('\n');
 }

@@ -5,22 +5,27 @@ import { defaultPolicy } from './default-policy.ts';
 import { allSyscallNames, argumentWidth, isSyscallName, syscallNumbers } from './syscalls.ts';
 
 const RESOLVER = 'scmp_sys_resolver';
-const withoutResolver = spawnSync(RESOLVER, ['read']).status === 0 ? false : 'scmp_sys_resolver is not installed';
+const withoutResolver =
+  spawnSync(RESOLVER, ['read']).status === 0 ? false : 'scmp_sys_resolver is not installed';
 
 describe('the system call tables', () => {
   for (const architecture of ['x86_64', 'aarch64'] as const) {
-    it(`agree with libseccomp on ${architecture}, for every number it knows`, { skip: withoutResolver }, () => {
-      let compared = 0;
-      for (const [name, number] of syscallNumbers(architecture)) {
-        const known = spawnSync(RESOLVER, ['-a', architecture, String(number)])
-          .stdout.toString()
-          .trim();
-        if (known === 'UNKNOWN' || known === '') continue;
-        assert.equal(known, name);
-        compared += 1;
-      }
-      assert.ok(compared > 280, `${compared} numbers compared`);
-    });
+    it(
+      `agree with libseccomp on ${architecture}, for every number it knows`,
+      { skip: withoutResolver },
+      () => {
+        let compared = 0;
+        for (const [name, number] of syscallNumbers(architecture)) {
+          const known = spawnSync(RESOLVER, ['-a', architecture, String(number)])
+            .stdout.toString()
+            .trim();
+          if (known === 'UNKNOWN' || known === '') continue;
+          assert.equal(known, name);
+          compared += 1;
+        }
+        assert.ok(compared > 280, `${compared} numbers compared`);
+      },
+    );
   }
 
   it('give each number once', () => {

@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 
-const skip = spawnSync('systemd-analyze', ['--version']).status === 0 ? false : 'no systemd-analyze: apt-get install systemd';
+const skip =
+  spawnSync('systemd-analyze', ['--version']).status === 0
+    ? false
+    : 'no systemd-analyze: apt-get install systemd';
 const here = import.meta.dirname;
 const read = (name: string): string => readFileSync(join(here, name), 'utf8');
 
@@ -17,8 +20,14 @@ function installed(t: TestContext, dropIns: readonly string[]): string {
   const program = join(folder, 'portcullisd');
   writeFileSync(program, '#!/bin/sh\n');
   chmodSync(program, 0o755);
-  writeFileSync(join(folder, 'portcullisd.service'), read('portcullisd.service').replace('/usr/local/bin/portcullisd', program));
-  writeFileSync(join(folder, 'kubelet.service'), '[Unit]\nDescription=kubelet\n[Service]\nExecStart=/bin/true\n');
+  writeFileSync(
+    join(folder, 'portcullisd.service'),
+    read('portcullisd.service').replace('/usr/local/bin/portcullisd', program),
+  );
+  writeFileSync(
+    join(folder, 'kubelet.service'),
+    '[Unit]\nDescription=kubelet\n[Service]\nExecStart=/bin/true\n',
+  );
   for (const [name, unit] of [
     ['portcullisd-restricted.conf', 'portcullisd.service'],
     ['kubelet-portcullis.conf', 'kubelet.service'],
@@ -30,7 +39,10 @@ function installed(t: TestContext, dropIns: readonly string[]): string {
   return folder;
 }
 
-function analyze(folder: string, ...args: string[]): { readonly status: number | null; readonly output: string } {
+function analyze(
+  folder: string,
+  ...args: string[]
+): { readonly status: number | null; readonly output: string } {
   const { status, stdout, stderr } = spawnSync('systemd-analyze', args, {
     encoding: 'utf8',
     env: { ...process.env, SYSTEMD_UNIT_PATH: `${folder}:`, SYSTEMD_COLORS: '0' },
@@ -80,7 +92,8 @@ describe('the systemd units', { skip }, () => {
       .join('\n');
     const mountNamespace =
       /^(Protect\w+|Private\w+|ReadOnlyPaths|ReadWritePaths|InaccessiblePaths|BindPaths|TemporaryFileSystem|RootDirectory|MountFlags)=/m;
-    const inherited = /^(SystemCall\w+|Restrict\w+|LockPersonality|NoNewPrivileges|MemoryDenyWriteExecute|CapabilityBoundingSet)=/m;
+    const inherited =
+      /^(SystemCall\w+|Restrict\w+|LockPersonality|NoNewPrivileges|MemoryDenyWriteExecute|CapabilityBoundingSet)=/m;
     assert.doesNotMatch(unit, mountNamespace);
     assert.doesNotMatch(unit, inherited);
     assert.doesNotMatch(read('portcullisd-restricted.conf').replaceAll(/^#.*$/gm, ''), mountNamespace);

@@ -11,7 +11,12 @@ const part = fc.stringMatching(/^[A-Za-z0-9_]{1,12}$/);
 describe('a pod’s cgroup', () => {
   const kubelet = '/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a_1b.slice';
   const cases: readonly [what: string, driver: CgroupDriver, asked: string, path: string][] = [
-    ['a kubelet’s path under cgroupfs', 'cgroupfs', '/kubepods/burstable/pod0a-1b', '/kubepods/burstable/pod0a-1b'],
+    [
+      'a kubelet’s path under cgroupfs',
+      'cgroupfs',
+      '/kubepods/burstable/pod0a-1b',
+      '/kubepods/burstable/pod0a-1b',
+    ],
     ['one that is not clean', 'cgroupfs', 'kubepods//burstable/./pod1/', '/kubepods/burstable/pod1'],
     ['the root', 'cgroupfs', '/', '/'],
     ['none under cgroupfs', 'cgroupfs', '', `/portcullis/${id}`],
@@ -20,7 +25,8 @@ describe('a pod’s cgroup', () => {
     ['a slice without a dash', 'systemd', 'system.slice', '/system.slice'],
     ['none under systemd', 'systemd', '', `/portcullis.slice/portcullis-${id}.slice`],
   ];
-  for (const [what, driver, asked, path] of cases) it(`is found for ${what}`, () => assert.equal(podCgroup(driver, asked, id), path));
+  for (const [what, driver, asked, path] of cases)
+    it(`is found for ${what}`, () => assert.equal(podCgroup(driver, asked, id), path));
 
   const refused: readonly [what: string, driver: CgroupDriver, asked: string, why: RegExp][] = [
     ['a slice under cgroupfs', 'cgroupfs', 'kubepods.slice', /slice of systemd.*cgroupDriver: cgroupfs/s],
@@ -41,7 +47,10 @@ describe('a pod’s cgroup', () => {
       assert.throws(
         () => podCgroup(driver, asked, id),
         (error) =>
-          isPortcullisError(error) && error.code === 'RUNTIME_BAD_CGROUP_PARENT' && error.kind === 'invalid' && why.test(error.message),
+          isPortcullisError(error) &&
+          error.code === 'RUNTIME_BAD_CGROUP_PARENT' &&
+          error.kind === 'invalid' &&
+          why.test(error.message),
       ));
 });
 
@@ -53,7 +62,8 @@ describe('a slice’s path', () => {
         const folders = (expandSlice(name) ?? '').split('/').slice(1);
         assert.equal(folders.length, parts.length);
         assert.equal(folders.at(-1), name);
-        for (const [index, folder] of folders.entries()) assert.equal(folder, `${parts.slice(0, index + 1).join('-')}.slice`);
+        for (const [index, folder] of folders.entries())
+          assert.equal(folder, `${parts.slice(0, index + 1).join('-')}.slice`);
       }),
     );
   });
@@ -106,7 +116,11 @@ describe('a container’s cgroup', () => {
   it('lies in the pod’s, whatever was asked for', () => {
     fc.assert(
       fc.property(fc.array(part, { minLength: 1, maxLength: 5 }), fc.boolean(), (parts, systemd) => {
-        const pod = podCgroup(systemd ? 'systemd' : 'cgroupfs', systemd ? `${parts.join('-')}.slice` : parts.join('/'), id);
+        const pod = podCgroup(
+          systemd ? 'systemd' : 'cgroupfs',
+          systemd ? `${parts.join('-')}.slice` : parts.join('/'),
+          id,
+        );
         const place = containerCgroup(pod, id);
         assert.equal(place.systemd, systemd);
         assert.equal(place.path.slice(0, place.path.lastIndexOf('/')), pod);

@@ -72,10 +72,18 @@ export function expandSlice(name: string): string | undefined {
 export function podCgroup(driver: CgroupDriver, asked: string, sandboxId: string): string {
   const parts = asked.split('/').filter((part) => part !== '' && part !== '.');
   const last = parts.at(-1) ?? '';
-  if (asked === '') return driver === 'systemd' ? `/${prefix}${slice}/${prefix}-${sandboxId}${slice}` : `/${prefix}/${sandboxId}`;
+  if (asked === '')
+    return driver === 'systemd'
+      ? `/${prefix}${slice}/${prefix}-${sandboxId}${slice}`
+      : `/${prefix}/${sandboxId}`;
   // The path is joined to the folder of every hierarchy, and folders are created and removed below it.
-  if (parts.includes('..')) throw badParent(asked, 'it climbs out of where it stands', 'give a path without ".."');
-  if (/[\0-\x1f\x7f]/.test(asked) || asked.length > 4_000 || parts.some((part) => Buffer.byteLength(part) > longest))
+  if (parts.includes('..'))
+    throw badParent(asked, 'it climbs out of where it stands', 'give a path without ".."');
+  if (
+    /[\0-\x1f\x7f]/.test(asked) ||
+    asked.length > 4_000 ||
+    parts.some((part) => Buffer.byteLength(part) > longest)
+  )
     throw badParent(asked, 'it holds control characters or is too long', 'give the path of a cgroup');
   if (driver === 'cgroupfs') {
     if (!last.endsWith(slice)) return `/${parts.join('/')}`;
@@ -128,7 +136,9 @@ export function processCgroup({ path, systemd }: ContainerCgroup, kind: string |
  * also forgets a unit that failed (out of memory). Source: runc docs/systemd.md, "Auxiliary properties";
  * crun.1, "org.systemd.property".
  */
-export const systemdAnnotations: Readonly<Record<string, string>> = { 'org.systemd.property.CollectMode': "'inactive-or-failed'" };
+export const systemdAnnotations: Readonly<Record<string, string>> = {
+  'org.systemd.property.CollectMode': "'inactive-or-failed'",
+};
 
 function badParent(asked: string, why: string, fix: string): PortcullisError {
   return new PortcullisError({

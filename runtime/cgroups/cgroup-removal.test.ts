@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import type { PathLike } from 'node:fs';
 import fsPromises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
@@ -22,10 +30,14 @@ async function fill(name: string): Promise<string> {
   for (const root of mounts.roots) mkdirSync(join(root, path, 'below'), { recursive: true });
   const procs = [path, `${path}/below`].map((folder) => join(freezer ?? '', folder, 'cgroup.procs'));
   for (const file of procs) {
-    const child = spawn('sh', ['-c', `echo 0 > ${file}; echo in; while :; do sleep 60; done & while :; do sleep 0.05; done`], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-      detached: true,
-    });
+    const child = spawn(
+      'sh',
+      ['-c', `echo 0 > ${file}; echo in; while :; do sleep 60; done & while :; do sleep 0.05; done`],
+      {
+        stdio: ['ignore', 'pipe', 'ignore'],
+        detached: true,
+      },
+    );
     await new Promise((resolve) => child.stdout.once('data', resolve));
     child.stdout.destroy();
     child.unref();
@@ -58,28 +70,32 @@ test('processes that were frozen are killed as well', { skip }, async () => {
   await removeCgroupTree(mounts, path);
 });
 
-test('an empty cgroup that the kernel calls busy for a moment is removed all the same', { skip }, async (t) => {
-  const path = `${own}/left`;
-  for (const root of mounts.roots) mkdirSync(join(root, path));
-  const real = fsPromises.rmdir;
-  t.after(() => {
-    fsPromises.rmdir = real;
+test(
+  'an empty cgroup that the kernel calls busy for a moment is removed all the same',
+  { skip },
+  async (t) => {
+    const path = `${own}/left`;
+    for (const root of mounts.roots) mkdirSync(join(root, path));
+    const real = fsPromises.rmdir;
+    t.after(() => {
+      fsPromises.rmdir = real;
+      syncBuiltinESMExports();
+    });
+    const refused = new Set<string>();
+    fsPromises.rmdir = async (folder: PathLike): Promise<void> => {
+      if (refused.has(String(folder))) return real(folder);
+      refused.add(String(folder));
+      throw Object.assign(new Error('EBUSY'), { code: 'EBUSY' });
+    };
     syncBuiltinESMExports();
-  });
-  const refused = new Set<string>();
-  fsPromises.rmdir = async (folder: PathLike): Promise<void> => {
-    if (refused.has(String(folder))) return real(folder);
-    refused.add(String(folder));
-    throw Object.assign(new Error('EBUSY'), { code: 'EBUSY' });
-  };
-  syncBuiltinESMExports();
-  await removeCgroups(mounts, [path]);
-  assert.deepEqual(
-    mounts.roots.map((root) => existsSync(join(root, path))).filter((is) => is),
-    [],
-  );
-  assert.ok(refused.size >= mounts.roots.length);
-});
+    await removeCgroups(mounts, [path]);
+    assert.deepEqual(
+      mounts.roots.map((root) => existsSync(join(root, path))).filter((is) => is),
+      [],
+    );
+    assert.ok(refused.size >= mounts.roots.length);
+  },
+);
 
 test('a cgroup in use is not removed, nor one that holds another', { skip }, async () => {
   const path = await fill('used');

@@ -51,7 +51,10 @@ async function removeEmpty(folder: string, mayGo: () => boolean = () => true): P
 async function isEmpty(folder: string): Promise<boolean> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
-    return !entries.some((entry) => entry.isDirectory()) && (await readFile(join(folder, 'cgroup.procs'), 'utf8')) === '';
+    return (
+      !entries.some((entry) => entry.isDirectory()) &&
+      (await readFile(join(folder, 'cgroup.procs'), 'utf8')) === ''
+    );
   } catch (thrown) {
     unlessUnknown(thrown);
     return false;

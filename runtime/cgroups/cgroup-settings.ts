@@ -32,11 +32,19 @@ export function podSettings(
           cpuShares !== 0 && { controller: 'cpu', file: 'cpu.shares', value: String(cpuShares) },
           cpuQuota !== 0 && { controller: 'cpu', file: 'cpu.cfs_period_us', value: String(period) },
           cpuQuota !== 0 && { controller: 'cpu', file: 'cpu.cfs_quota_us', value: String(cpuQuota) },
-          memoryLimitInBytes !== 0 && { controller: 'memory', file: 'memory.limit_in_bytes', value: String(memoryLimitInBytes) },
+          memoryLimitInBytes !== 0 && {
+            controller: 'memory',
+            file: 'memory.limit_in_bytes',
+            value: String(memoryLimitInBytes),
+          },
         ]
       : [
           cpuShares !== 0 && { controller: 'cpu', file: 'cpu.weight', value: String(weight(cpuShares)) },
-          cpuQuota !== 0 && { controller: 'cpu', file: 'cpu.max', value: `${cpuQuota < 0 ? 'max' : cpuQuota} ${period}` },
+          cpuQuota !== 0 && {
+            controller: 'cpu',
+            file: 'cpu.max',
+            value: `${cpuQuota < 0 ? 'max' : cpuQuota} ${period}`,
+          },
           memoryLimitInBytes !== 0 && {
             controller: 'memory',
             file: 'memory.max',
@@ -54,9 +62,16 @@ function weight(shares: number): number {
  * Writes settings of a cgroup. A cgroup that does not exist has no process yet.
  * @throws PortcullisError RUNTIME_CGROUP_LIMIT_FAILED
  */
-export async function writeCgroupSettings(mounts: CgroupMounts, path: string, settings: readonly Setting[]): Promise<void> {
+export async function writeCgroupSettings(
+  mounts: CgroupMounts,
+  path: string,
+  settings: readonly Setting[],
+): Promise<void> {
   for (const { controller, file, value } of settings) {
-    const root = mounts.version === 2 ? mounts.roots[0] : mounts.roots.find((one) => basename(one).split(',').includes(controller));
+    const root =
+      mounts.version === 2
+        ? mounts.roots[0]
+        : mounts.roots.find((one) => basename(one).split(',').includes(controller));
     if (root === undefined || !existsSync(join(root, path, file))) continue;
     try {
       await writeFile(join(root, path, file), value);

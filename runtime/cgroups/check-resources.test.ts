@@ -6,7 +6,12 @@ import type { ResourceSupport } from './resource-support.ts';
 import { mergedResources } from '../oci/resources.ts';
 import { nothingAsked } from '../oci/profile-bounds.ts';
 
-const v1: ResourceSupport = { version: 1, swap: true, hugepages: true, hugepageSizes: new Set(['2MB', '1GB']) };
+const v1: ResourceSupport = {
+  version: 1,
+  swap: true,
+  hugepages: true,
+  hugepageSizes: new Set(['2MB', '1GB']),
+};
 const v2: ResourceSupport = { ...v1, version: 2 };
 const bare: ResourceSupport = { version: 1, swap: false, hugepages: false, hugepageSizes: new Set(['2MB']) };
 
@@ -16,24 +21,64 @@ function resources(part: Partial<LinuxContainerResources> = {}): LinuxContainerR
 const Mi = 1024 ** 2;
 
 describe('resources', () => {
-  const cases: [string, Partial<LinuxContainerResources>, ResourceSupport, Partial<LinuxContainerResources>][] = [
+  const cases: [
+    string,
+    Partial<LinuxContainerResources>,
+    ResourceSupport,
+    Partial<LinuxContainerResources>,
+  ][] = [
     ['nothing asked', {}, v1, {}],
-    ['a memory limit without a word on swap is no swap', { memoryLimitInBytes: 64 * Mi }, v1, { memorySwapLimitInBytes: 64 * Mi }],
-    ['where swap is not counted nothing is said of it', { memoryLimitInBytes: 64 * Mi }, bare, { memorySwapLimitInBytes: 0 }],
+    [
+      'a memory limit without a word on swap is no swap',
+      { memoryLimitInBytes: 64 * Mi },
+      v1,
+      { memorySwapLimitInBytes: 64 * Mi },
+    ],
+    [
+      'where swap is not counted nothing is said of it',
+      { memoryLimitInBytes: 64 * Mi },
+      bare,
+      { memorySwapLimitInBytes: 0 },
+    ],
     [
       'equal limits are no swap: nothing is lost',
       { memoryLimitInBytes: Mi, memorySwapLimitInBytes: Mi },
       bare,
       { memorySwapLimitInBytes: 0 },
     ],
-    ['swap of version 2 by its own file', { memoryLimitInBytes: Mi, unified: { 'memory.swap.max': '0' } }, v2, {}],
-    ['swap without a memory limit limits nothing', { memorySwapLimitInBytes: Mi }, v1, { memorySwapLimitInBytes: 0 }],
-    ['no limit, as large as an int64', { memoryLimitInBytes: 2 ** 63 }, v1, { memoryLimitInBytes: -1, memorySwapLimitInBytes: -1 }],
+    [
+      'swap of version 2 by its own file',
+      { memoryLimitInBytes: Mi, unified: { 'memory.swap.max': '0' } },
+      v2,
+      {},
+    ],
+    [
+      'swap without a memory limit limits nothing',
+      { memorySwapLimitInBytes: Mi },
+      v1,
+      { memorySwapLimitInBytes: 0 },
+    ],
+    [
+      'no limit, as large as an int64',
+      { memoryLimitInBytes: 2 ** 63 },
+      v1,
+      { memoryLimitInBytes: -1, memorySwapLimitInBytes: -1 },
+    ],
     ['shares within what kernels take', { cpuShares: 1 }, v1, { cpuShares: 2 }],
     ['shares beyond it', { cpuShares: 10 ** 9 }, v1, { cpuShares: 262_144 }],
     ['no quota', { cpuQuota: -1, cpuPeriod: 100_000 }, v1, {}],
-    ['huge pages of nothing, uncounted', { hugepageLimits: [{ pageSize: '2MB', limit: 0 }] }, bare, { hugepageLimits: [] }],
-    ['huge pages that nothing counts', { hugepageLimits: [{ pageSize: '2MB', limit: Mi }] }, bare, { hugepageLimits: [] }],
+    [
+      'huge pages of nothing, uncounted',
+      { hugepageLimits: [{ pageSize: '2MB', limit: 0 }] },
+      bare,
+      { hugepageLimits: [] },
+    ],
+    [
+      'huge pages that nothing counts',
+      { hugepageLimits: [{ pageSize: '2MB', limit: Mi }] },
+      bare,
+      { hugepageLimits: [] },
+    ],
     ['huge pages', { hugepageLimits: [{ pageSize: '2MB', limit: 4 * Mi }] }, v1, {}],
     [
       'huge pages of nothing, of a size that the kernel lacks',
@@ -43,13 +88,25 @@ describe('resources', () => {
     ],
   ];
   for (const [what, part, support, change] of cases) {
-    it(what, () => assert.deepEqual(checkedResources(resources(part), support), resources({ ...part, ...change })));
+    it(what, () =>
+      assert.deepEqual(checkedResources(resources(part), support), resources({ ...part, ...change })),
+    );
   }
 
   const refused: [string, Partial<LinuxContainerResources>, ResourceSupport, string][] = [
     ['a negative memory limit', { memoryLimitInBytes: -2 }, v1, 'RUNTIME_BAD_RESOURCES'],
-    ['swap below memory', { memoryLimitInBytes: 2 * Mi, memorySwapLimitInBytes: Mi }, v1, 'RUNTIME_BAD_RESOURCES'],
-    ['swap where nothing counts it', { memoryLimitInBytes: Mi, memorySwapLimitInBytes: 2 * Mi }, bare, 'RUNTIME_RESOURCES_UNSUPPORTED'],
+    [
+      'swap below memory',
+      { memoryLimitInBytes: 2 * Mi, memorySwapLimitInBytes: Mi },
+      v1,
+      'RUNTIME_BAD_RESOURCES',
+    ],
+    [
+      'swap where nothing counts it',
+      { memoryLimitInBytes: Mi, memorySwapLimitInBytes: 2 * Mi },
+      bare,
+      'RUNTIME_RESOURCES_UNSUPPORTED',
+    ],
     ['a quota below the smallest', { cpuQuota: 5 }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['a quota below none', { cpuQuota: -7 }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['a period of no kernel', { cpuPeriod: 5 }, v1, 'RUNTIME_BAD_RESOURCES'],
@@ -58,8 +115,18 @@ describe('resources', () => {
     ['an OOM score out of range', { oomScoreAdj: 1001 }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['processors in words', { cpusetCpus: 'all' }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['processors with a line feed', { cpusetCpus: '0\n1' }, v1, 'RUNTIME_BAD_RESOURCES'],
-    ['huge pages of a size that there is not', { hugepageLimits: [{ pageSize: '64KB', limit: Mi }] }, v1, 'RUNTIME_RESOURCES_UNSUPPORTED'],
-    ['huge pages of a path', { hugepageLimits: [{ pageSize: '../2MB', limit: 0 }] }, v1, 'RUNTIME_BAD_RESOURCES'],
+    [
+      'huge pages of a size that there is not',
+      { hugepageLimits: [{ pageSize: '64KB', limit: Mi }] },
+      v1,
+      'RUNTIME_RESOURCES_UNSUPPORTED',
+    ],
+    [
+      'huge pages of a path',
+      { hugepageLimits: [{ pageSize: '../2MB', limit: 0 }] },
+      v1,
+      'RUNTIME_BAD_RESOURCES',
+    ],
     ['unified files in version 1', { unified: { 'memory.high': '1' } }, v1, 'RUNTIME_RESOURCES_UNSUPPORTED'],
     ['a file that moves processes', { unified: { 'cgroup.procs': '1' } }, v2, 'RUNTIME_BAD_RESOURCES'],
     ['a file of another folder', { unified: { 'memory./../cgroup.kill': '1' } }, v2, 'RUNTIME_BAD_RESOURCES'],

@@ -21,7 +21,10 @@ const unifiedName = /^(cpu|cpuset|hugetlb|io|memory|misc|pids|rdma|dmem)\.[A-Za-
  * @throws PortcullisError RUNTIME_BAD_RESOURCES (no kernel accepts it), RUNTIME_RESOURCES_UNSUPPORTED (this
  * kernel does not)
  */
-export function checkedResources(asked: LinuxContainerResources, support: ResourceSupport): LinuxContainerResources {
+export function checkedResources(
+  asked: LinuxContainerResources,
+  support: ResourceSupport,
+): LinuxContainerResources {
   const memoryLimitInBytes = limit('memory_limit_in_bytes', asked.memoryLimitInBytes);
   const { cpuPeriod, cpuQuota, cpuShares, oomScoreAdj } = asked;
   if (cpuPeriod !== 0 && (cpuPeriod < 1_000 || cpuPeriod > 1_000_000))
@@ -29,7 +32,8 @@ export function checkedResources(asked: LinuxContainerResources, support: Resour
   if (cpuQuota !== 0 && cpuQuota !== -1 && (cpuQuota < 1_000 || cpuQuota >= boundless))
     throw bad('cpu_quota', cpuQuota, '1000 microseconds or more, or -1 for none');
   if (cpuShares < 0) throw bad('cpu_shares', cpuShares, 'from 2 to 262144');
-  if (oomScoreAdj < -1000 || oomScoreAdj > 1000) throw bad('oom_score_adj', oomScoreAdj, 'from -1000 to 1000');
+  if (oomScoreAdj < -1000 || oomScoreAdj > 1000)
+    throw bad('oom_score_adj', oomScoreAdj, 'from -1000 to 1000');
   for (const [name, value] of [
     ['cpuset_cpus', asked.cpusetCpus],
     ['cpuset_mems', asked.cpusetMems],
@@ -56,7 +60,11 @@ function limit(name: string, value: number): number {
 function swapLimit(asked: LinuxContainerResources, memory: number, support: ResourceSupport): number {
   const swap = limit('memory_swap_limit_in_bytes', asked.memorySwapLimitInBytes);
   if (memory > 0 && swap > 0 && swap < memory)
-    throw bad('memory_swap_limit_in_bytes', swap, `memory and swap together, so not below the memory limit of ${memory}`);
+    throw bad(
+      'memory_swap_limit_in_bytes',
+      swap,
+      `memory and swap together, so not below the memory limit of ${memory}`,
+    );
   // Without a memory limit the swap limit has no effect (kubelet: "if memory limit is 0, memory swap limit is
   // ignored").
   if (memory === 0 && swap !== -1) return 0;
@@ -84,7 +92,8 @@ function hugepageLimits(
   return asked.filter(({ pageSize, limit: bytes }) => {
     if (!/^[1-9]\d{0,5}(KB|MB|GB)$/.test(pageSize))
       throw bad('hugepage_limits.page_size', JSON.stringify(pageSize.slice(0, 64)), 'a size such as 2MB');
-    if (!Number.isSafeInteger(bytes) || bytes < 0) throw bad(`hugepage_limits ${pageSize}`, bytes, 'a number of bytes');
+    if (!Number.isSafeInteger(bytes) || bytes < 0)
+      throw bad(`hugepage_limits ${pageSize}`, bytes, 'a number of bytes');
     if (support.hugepageSizes.has(pageSize)) return support.hugepages;
     if (bytes === 0) return false;
     throw unsupported(
@@ -100,7 +109,10 @@ function hugepageLimits(
  * sentences for the degraded state. Limits of 0 are omitted, because a kubelet sends one for every size.
  * Pure.
  */
-export function uncountedHugepages(asked: Pick<LinuxContainerResources, 'hugepageLimits'>, support: ResourceSupport): string[] {
+export function uncountedHugepages(
+  asked: Pick<LinuxContainerResources, 'hugepageLimits'>,
+  support: ResourceSupport,
+): string[] {
   if (support.hugepages) return [];
   return asked.hugepageLimits
     .filter(({ limit: bytes }) => bytes > 0)
@@ -110,12 +122,17 @@ export function uncountedHugepages(asked: Pick<LinuxContainerResources, 'hugepag
     );
 }
 
-function unified(asked: Readonly<Record<string, string>>, support: ResourceSupport): Readonly<Record<string, string>> {
+function unified(
+  asked: Readonly<Record<string, string>>,
+  support: ResourceSupport,
+): Readonly<Record<string, string>> {
   const entries = Object.entries(asked);
   if (entries.length > 256) throw bad('unified', `${entries.length} entries`, '256 at most');
   for (const [name, value] of entries) {
-    if (!unifiedName.test(name)) throw bad('unified', JSON.stringify(name.slice(0, 100)), 'a file of a controller, such as memory.high');
-    if (!/^[ -~]{0,1024}$/.test(value)) throw bad(`unified ${name}`, JSON.stringify(value.slice(0, 100)), 'printable characters');
+    if (!unifiedName.test(name))
+      throw bad('unified', JSON.stringify(name.slice(0, 100)), 'a file of a controller, such as memory.high');
+    if (!/^[ -~]{0,1024}$/.test(value))
+      throw bad(`unified ${name}`, JSON.stringify(value.slice(0, 100)), 'printable characters');
   }
   if (entries.length > 0 && support.version === 1)
     throw unsupported(

@@ -7,64 +7,96 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { readCgroupMounts } from './cgroups.ts';
 
-const skip = readCgroupMounts().hybrid && existsSync('/sys/fs/cgroup/unified') ? false : 'no hybrid cgroups here: the daemon does not move';
+const skip =
+  readCgroupMounts().hybrid && existsSync('/sys/fs/cgroup/unified')
+    ? false
+    : 'no hybrid cgroups here: the daemon does not move';
 const fixture = join(import.meta.dirname, 'mount-namespace.fixture.ts');
 
 /**
  * Runs a script in its own mount namespace, in which all mounts are private; `daemon` and `count` act on the
  * folder.
  */
-function inPrivate(t: TestContext, script: string): { readonly counts: readonly number[]; readonly left: readonly string[] } {
+function inPrivate(
+  t: TestContext,
+  script: string,
+): { readonly counts: readonly number[]; readonly left: readonly string[] } {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-own-mount-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const functions = `daemon() { "${process.execPath}" "${fixture}" "${folder}" "$1" || true; }; count() { grep -c " ${folder} " /proc/self/mountinfo; }`;
-  const run = spawnSync('unshare', ['-m', 'bash', '-c', `${functions}; folder="${folder}"; ${script}`], { encoding: 'utf8' });
+  const run = spawnSync('unshare', ['-m', 'bash', '-c', `${functions}; folder="${folder}"; ${script}`], {
+    encoding: 'utf8',
+  });
   assert.equal(run.signal, null, run.stderr);
   return { counts: run.stdout.trim().split('\n').map(Number), left: readdirSync(folder) };
 }
 
-test('a mount of a killed daemon is taken over, not made again, and goes with the stop of a later one', { skip }, (t) => {
-  const { counts, left } = inPrivate(t, 'daemon stay; count; daemon stay; count; daemon leave; count; daemon leave; count');
-  assert.deepEqual(counts, [1, 1, 0, 0]);
-  assert.deepEqual(left, []);
-});
+test(
+  'a mount of a killed daemon is taken over, not made again, and goes with the stop of a later one',
+  { skip },
+  (t) => {
+    const { counts, left } = inPrivate(
+      t,
+      'daemon stay; count; daemon stay; count; daemon leave; count; daemon leave; count',
+    );
+    assert.deepEqual(counts, [1, 1, 0, 0]);
+    assert.deepEqual(left, []);
+  },
+);
 
 test('a daemon that was killed before it shared its mount leaves one mount all the same', { skip }, (t) => {
-  const { counts } = inPrivate(t, 'daemon stay; mount --make-private "$folder"; daemon stay; count; daemon leave; count');
+  const { counts } = inPrivate(
+    t,
+    'daemon stay; mount --make-private "$folder"; daemon stay; count; daemon leave; count',
+  );
   assert.deepEqual(counts, [1, 0]);
 });
 
-test('crun’s folders for version 2 do not reach the host, and work if systemd makes /sys/fs/cgroup read-only', { skip }, (t) => {
-  const make = `"${process.execPath}" "${fixture}" "$folder" make 2>&1 | grep -c EROFS`;
-  // The mount point itself, below the file system that is mounted on it.
-  const below = 'umount /sys/fs/cgroup/unified; ls /sys/fs/cgroup/unified | grep -c portcullis-test';
-  assert.deepEqual(inPrivate(t, `${make}; ${below}`).counts, [0, 0]);
-  const own =
-    'mount -t tmpfs own /sys/fs/cgroup; mkdir /sys/fs/cgroup/pids /sys/fs/cgroup/unified; mount -t cgroup -o pids pids /sys/fs/cgroup/pids; ' +
-    'mount -t cgroup2 unified /sys/fs/cgroup/unified; mount -o remount,ro /sys/fs/cgroup';
-  assert.deepEqual(inPrivate(t, `${own}; ${make}; ${below}`).counts, [0, 0]);
-});
+test(
+  'crun’s folders for version 2 do not reach the host, and work if systemd makes /sys/fs/cgroup read-only',
+  { skip },
+  (t) => {
+    const make = `"${process.execPath}" "${fixture}" "$folder" make 2>&1 | grep -c EROFS`;
+    // The mount point itself, below the file system that is mounted on it.
+    const below = 'umount /sys/fs/cgroup/unified; ls /sys/fs/cgroup/unified | grep -c portcullis-test';
+    assert.deepEqual(inPrivate(t, `${make}; ${below}`).counts, [0, 0]);
+    const own =
+      'mount -t tmpfs own /sys/fs/cgroup; mkdir /sys/fs/cgroup/pids /sys/fs/cgroup/unified; mount -t cgroup -o pids pids /sys/fs/cgroup/pids; ' +
+      'mount -t cgroup2 unified /sys/fs/cgroup/unified; mount -o remount,ro /sys/fs/cgroup';
+    assert.deepEqual(inPrivate(t, `${own}; ${make}; ${below}`).counts, [0, 0]);
+  },
+);
 
 test('a mount of another program stays, shared or not', { skip }, (t) => {
   const bind = 'mount --bind "$folder" "$folder"';
-  assert.deepEqual(inPrivate(t, `${bind}; mount --make-shared "$folder"; daemon stay; daemon leave; count`).counts, [1]);
+  assert.deepEqual(
+    inPrivate(t, `${bind}; mount --make-shared "$folder"; daemon stay; daemon leave; count`).counts,
+    [1],
+  );
   assert.deepEqual(inPrivate(t, `${bind}; daemon stay; count; daemon leave; count`).counts, [2, 1]);
 });
 
-test('a note of another boot, of another namespace, or an invalid note is not taken for ours', { skip }, (t) => {
-  const noted = (change: string): readonly number[] =>
-    // A shared mount of another program: if its note were believed, the mount would be removed with the
-    // daemon.
-    inPrivate(
-      t,
-      `daemon stay; cp "$folder/own-mount.json" "$folder/note"; daemon leave; mount --bind "$folder" "$folder"; mount --make-shared "$folder"; ` +
-        `${change}; daemon stay; daemon leave; count`,
-    ).counts;
-  assert.deepEqual(noted('sed s/bootId\\":\\"./bootId\\":\\"x/ "$folder/note" > "$folder/own-mount.json"'), [1]);
-  assert.deepEqual(noted('sed s/mnt:./mnt:x/ "$folder/note" > "$folder/own-mount.json"'), [1]);
-  assert.deepEqual(noted('echo "{" > "$folder/own-mount.json"'), [1]);
-  assert.deepEqual(noted('cp "$folder/note" "$folder/own-mount.json"'), [0], 'what is ours is not found');
-});
+test(
+  'a note of another boot, of another namespace, or an invalid note is not taken for ours',
+  { skip },
+  (t) => {
+    const noted = (change: string): readonly number[] =>
+      // A shared mount of another program: if its note were believed, the mount would be removed with the
+      // daemon.
+      inPrivate(
+        t,
+        `daemon stay; cp "$folder/own-mount.json" "$folder/note"; daemon leave; mount --bind "$folder" "$folder"; mount --make-shared "$folder"; ` +
+          `${change}; daemon stay; daemon leave; count`,
+      ).counts;
+    assert.deepEqual(
+      noted('sed s/bootId\\":\\"./bootId\\":\\"x/ "$folder/note" > "$folder/own-mount.json"'),
+      [1],
+    );
+    assert.deepEqual(noted('sed s/mnt:./mnt:x/ "$folder/note" > "$folder/own-mount.json"'), [1]);
+    assert.deepEqual(noted('echo "{" > "$folder/own-mount.json"'), [1]);
+    assert.deepEqual(noted('cp "$folder/note" "$folder/own-mount.json"'), [0], 'what is ours is not found');
+  },
+);
 
 test('a daemon starts on a full disk: its folder is a mount of its own there, too', { skip }, (t) => {
   // The mount that holds the folder is private and has no space for a note. The file of the note can be
@@ -72,6 +104,9 @@ test('a daemon starts on a full disk: its folder is a mount of its own there, to
   const full =
     'mount -t tmpfs -o size=64k full "$folder"; mkdir "$folder/state"; outer="$folder"; folder="$folder/state"; head -c 99999 /dev/zero > "$outer/filler"';
   const start = `"${process.execPath}" "${fixture}" "$folder" stay; [ $? = 137 ]; echo $?`;
-  const { counts } = inPrivate(t, `${full} 2>/dev/null; (${start}) 2>/dev/null; grep -c " $folder .*shared:" /proc/self/mountinfo`);
+  const { counts } = inPrivate(
+    t,
+    `${full} 2>/dev/null; (${start}) 2>/dev/null; grep -c " $folder .*shared:" /proc/self/mountinfo`,
+  );
   assert.deepEqual(counts, [0, 1]);
 });

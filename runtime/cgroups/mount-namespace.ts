@@ -38,7 +38,12 @@ interface OuterNamespace {
  * Does nothing where no move is needed, and on the second pass. Returns only when no move was needed.
  */
 export function enterMountNamespace(folders: readonly string[]): void {
-  if (process.env[marker] !== undefined || !readCgroupMounts().hybrid || !existsSync('/sys/fs/cgroup/unified')) return;
+  if (
+    process.env[marker] !== undefined ||
+    !readCgroupMounts().hybrid ||
+    !existsSync('/sys/fs/cgroup/unified')
+  )
+    return;
   const own = folders.filter(shareFolder);
   // Node marks inherited descriptors close-on-exec, so descriptor 9 stays with the daemon and reaches no
   // child.
@@ -46,7 +51,10 @@ export function enterMountNamespace(folders: readonly string[]): void {
   const script = `exec 9</proc/self/ns/mnt; exec unshare -m --propagation unchanged /bin/sh -c '${inner}' sh "$@"`;
   const self = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const place: OuterNamespace = { path: `/proc/${process.pid}/fd/9`, own };
-  process.execve?.('/bin/sh', ['sh', '-c', script, 'sh', ...self], { ...process.env, [marker]: JSON.stringify(place) });
+  process.execve?.('/bin/sh', ['sh', '-c', script, 'sh', ...self], {
+    ...process.env,
+    [marker]: JSON.stringify(place),
+  });
 }
 
 /**
@@ -59,7 +67,9 @@ export async function leaveMountNamespace(startProgram: StartProgram): Promise<v
   if (text === undefined) return;
   const { path, own } = parseJson(text) as OuterNamespace;
   for (const folder of own) {
-    await runCommand(startProgram, '/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder]).catch(() => undefined);
+    await runCommand(startProgram, '/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder]).catch(
+      () => undefined,
+    );
     await rm(join(folder, ownMountFile), { force: true });
   }
 }
@@ -84,7 +94,10 @@ function shareFolder(folder: string): boolean {
   const [holder, noted] = [holderOf(folder), readNote(folder)];
   const here = { namespace: readlinkSync('/proc/self/ns/mnt'), bootId: currentBootId() };
   const isOurs =
-    holder.target === folder && noted?.namespace === here.namespace && noted.bootId === here.bootId && noted.over !== holder.id;
+    holder.target === folder &&
+    noted?.namespace === here.namespace &&
+    noted.bootId === here.bootId &&
+    noted.over !== holder.id;
   if (holder.shared) return isOurs;
   if (!isOurs) {
     writeNote(folder, { ...here, over: holder.id });
@@ -123,12 +136,23 @@ function readNote(folder: string): OwnMount | undefined {
  * Returns the mount that holds `folder`, and whether it propagates new mounts to its peers
  * (proc_pid_mountinfo(5), mount_namespaces(7)).
  */
-function holderOf(folder: string): { readonly id: string; readonly target: string; readonly shared: boolean } {
+function holderOf(folder: string): {
+  readonly id: string;
+  readonly target: string;
+  readonly shared: boolean;
+} {
   const holder = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' '))
     .filter((fields) => fields[4] === '/' || folder === fields[4] || folder.startsWith(`${fields[4] ?? ''}/`))
     // The longest matching mount point holds it. If several mounts share a mount point, the last one does.
-    .reduce((best, fields) => ((fields[4]?.length ?? 0) >= (best[4]?.length ?? 0) ? fields : best), [] as string[]);
-  return { id: holder[0] ?? '', target: holder[4] ?? '/', shared: holder.slice(6).some((field) => field.startsWith('shared:')) };
+    .reduce(
+      (best, fields) => ((fields[4]?.length ?? 0) >= (best[4]?.length ?? 0) ? fields : best),
+      [] as string[],
+    );
+  return {
+    id: holder[0] ?? '',
+    target: holder[4] ?? '/',
+    shared: holder.slice(6).some((field) => field.startsWith('shared:')),
+  };
 }

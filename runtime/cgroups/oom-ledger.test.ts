@@ -36,7 +36,11 @@ describe('out-of-memory kills, where systemd removes scopes as they end', () => 
     count(pod, 1);
     gone(`${pod}/a.scope`);
     gone(`${pod}/b.scope`);
-    assert.deepEqual(await Promise.all([ask('a'), ask('b')]), [true, false], 'the same kill is nobody else’s');
+    assert.deepEqual(
+      await Promise.all([ask('a'), ask('b')]),
+      [true, false],
+      'the same kill is nobody else’s',
+    );
   });
 
   it('are not blamed on one that ended by itself beside one that was hit and lives', async () => {

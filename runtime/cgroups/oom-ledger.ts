@@ -37,7 +37,9 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
   const entries = new Map<string, Entry>();
   const below = async (podPath: string, entry: Entry): Promise<number> => {
     const names = await readdir(join(mounts.roots[0] ?? '', podPath)).catch(() => []);
-    const paths = new Set(names.filter((name) => name.endsWith('.scope')).map((name) => `${podPath}/${name}`));
+    const paths = new Set(
+      names.filter((name) => name.endsWith('.scope')).map((name) => `${podPath}/${name}`),
+    );
     let existing = 0;
     for (const path of paths) existing += entry.ended.get(path) ?? (await oomKills(mounts, path));
     for (const [path, kills] of entry.ended) {
@@ -59,7 +61,10 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
     const own = await oomKills(mounts, containerPath);
     const entry = entries.get(podPath);
     if (entry === undefined) return own > 0;
-    const kills = own > 0 || existsSync(join(mounts.roots[0] ?? '', containerPath)) ? own : await unexplained(podPath, entry);
+    const kills =
+      own > 0 || existsSync(join(mounts.roots[0] ?? '', containerPath))
+        ? own
+        : await unexplained(podPath, entry);
     entry.ended.set(containerPath, kills);
     return kills > 0;
   };
@@ -68,7 +73,8 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
   return {
     open: async (podPath) => {
       if (mounts.version === 1 || entries.has(podPath)) return;
-      for (const known of entries.keys()) if (!existsSync(join(mounts.roots[0] ?? '', known))) entries.delete(known);
+      for (const known of entries.keys())
+        if (!existsSync(join(mounts.roots[0] ?? '', known))) entries.delete(known);
       const entry: Entry = { settled: 0, ended: new Map() };
       entries.set(podPath, entry);
       entry.settled = await unexplained(podPath, entry);

@@ -16,7 +16,9 @@ export function reachedProcessLimit(pid: number): string | undefined {
     const root = version1 === undefined ? '/sys/fs/cgroup' : '/sys/fs/cgroup/pids';
     const path = version1 ?? /^0::(.*)$/m.exec(lines)?.[1] ?? '/';
     for (let at = path; at !== '/' && at !== '.'; at = dirname(at)) {
-      const [most = NaN, now = NaN] = ['pids.max', 'pids.current'].map((name) => Number(readFileSync(join(root, at, name), 'utf8')));
+      const [most = NaN, now = NaN] = ['pids.max', 'pids.current'].map((name) =>
+        Number(readFileSync(join(root, at, name), 'utf8')),
+      );
       if (now >= most) return `${at} has ${now} processes and threads, and its limit (pids.max) is ${most}`;
     }
   } catch {

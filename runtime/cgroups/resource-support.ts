@@ -18,7 +18,12 @@ export interface ResourceSupport {
 }
 
 export function detectResourceSupport(mounts: CgroupMounts): ResourceSupport {
-  return { version: mounts.version, swap: limitsSwap(mounts), hugepages: countsHugepages(mounts), hugepageSizes: hugepageSizes() };
+  return {
+    version: mounts.version,
+    swap: limitsSwap(mounts),
+    hugepages: countsHugepages(mounts),
+    hugepageSizes: hugepageSizes(),
+  };
 }
 
 function limitsSwap(mounts: CgroupMounts): boolean {
@@ -49,7 +54,9 @@ function limitsSwap(mounts: CgroupMounts): boolean {
 /** Source: Documentation/admin-guide/mm/hugetlbpage.rst, /sys/kernel/mm/hugepages. */
 function hugepageSizes(): Set<string> {
   try {
-    const sizes = readdirSync('/sys/kernel/mm/hugepages').map((name) => Number(/^hugepages-(\d+)kB$/.exec(name)?.[1] ?? 0));
+    const sizes = readdirSync('/sys/kernel/mm/hugepages').map((name) =>
+      Number(/^hugepages-(\d+)kB$/.exec(name)?.[1] ?? 0),
+    );
     return new Set(sizes.map(pageSizeName));
   } catch (cause) {
     if (!meansGone(cause)) throw cause;

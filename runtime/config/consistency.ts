@@ -15,16 +15,21 @@ export function checkConsistency(config: DaemonConfig): string[] {
       `defaultRuntime: ${config.defaultRuntime} is not among the runtimes (${known}); name one of them or add it with --runtime ${config.defaultRuntime}=PATH`,
     );
   }
-  if (config.root === '/' || config.state === '/') problems.push('root and state: / cannot be either; give each a folder of its own');
+  if (config.root === '/' || config.state === '/')
+    problems.push('root and state: / cannot be either; give each a folder of its own');
   if (within(config.root, config.state) || within(config.state, config.root)) {
-    problems.push(`root and state: ${config.root} and ${config.state} overlap; give each a folder of its own`);
+    problems.push(
+      `root and state: ${config.root} and ${config.state} overlap; give each a folder of its own`,
+    );
   }
   if (Buffer.byteLength(config.socket) > 107)
     problems.push(`socket: ${config.socket} is longer than the 107 bytes that a unix socket's path may have`);
   const { certFile, keyFile } = config.streaming.tls;
-  if ((certFile === '') !== (keyFile === '')) problems.push('streaming.tls: certFile and keyFile belong together; give both or none');
+  if ((certFile === '') !== (keyFile === ''))
+    problems.push('streaming.tls: certFile and keyFile belong together; give both or none');
   append(problems, registryProblems(config.registries));
-  if (config.audit.required && config.audit.path === '') problems.push('audit.required: there is no audit.path; give one');
+  if (config.audit.required && config.audit.path === '')
+    problems.push('audit.required: there is no audit.path; give one');
   if (config.tracing.endpoint !== '' && !URL.canParse(config.tracing.endpoint))
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
   append(problems, enforcementProblems(config.enforcement));
@@ -35,10 +40,13 @@ export function checkConsistency(config: DaemonConfig): string[] {
 
 function enforcementProblems({ admitted, refused, accept }: DaemonConfig['enforcement']): string[] {
   const problems: string[] = [];
-  if ((admitted === '') !== (refused === '')) problems.push('enforcement: admitted and refused belong together; give both or none');
-  else if (admitted !== '' && admitted === refused) problems.push('enforcement: admitted and refused name the same image; plant two');
+  if ((admitted === '') !== (refused === ''))
+    problems.push('enforcement: admitted and refused belong together; give both or none');
+  else if (admitted !== '' && admitted === refused)
+    problems.push('enforcement: admitted and refused name the same image; plant two');
   for (const code of accept)
-    if (!Object.hasOwn(ways, code)) problems.push(`enforcement.accept: ${code} is no code of a finding; docs/enforcement.md lists them`);
+    if (!Object.hasOwn(ways, code))
+      problems.push(`enforcement.accept: ${code} is no code of a finding; docs/enforcement.md lists them`);
   return problems;
 }
 

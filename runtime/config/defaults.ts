@@ -14,13 +14,17 @@ export function withDefaults(schema: ConfigSchema, given: unknown): Record<strin
     // A section with required properties, which a default cannot supply, exists only when it is written.
     if (value === undefined && property.required !== undefined) continue;
     if (property.properties !== undefined) result[key] = withDefaults(property, value);
-    else if (property.type === 'object') result[key] = entriesWithDefaults(property, value as Readonly<Record<string, unknown>>);
+    else if (property.type === 'object')
+      result[key] = entriesWithDefaults(property, value as Readonly<Record<string, unknown>>);
     else if (value !== undefined) result[key] = value;
   }
   return result;
 }
 
-function entriesWithDefaults(schema: ConfigSchema, map: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function entriesWithDefaults(
+  schema: ConfigSchema,
+  map: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
   const entry = schema.additionalProperties as ConfigSchema;
   return Object.fromEntries(Object.entries(map).map(([key, value]) => [key, withDefaults(entry, value)]));
 }

@@ -11,7 +11,13 @@ export interface ConfigFlag {
 }
 
 export const configFlags: readonly ConfigFlag[] = [
-  { name: '--socket', value: 'PATH', repeatable: false, sets: 'socket', help: 'unix socket of the CRI endpoint' },
+  {
+    name: '--socket',
+    value: 'PATH',
+    repeatable: false,
+    sets: 'socket',
+    help: 'unix socket of the CRI endpoint',
+  },
   { name: '--root', value: 'DIR', repeatable: false, sets: 'root', help: 'lasting state' },
   { name: '--state', value: 'DIR', repeatable: false, sets: 'state', help: 'state that ends with the boot' },
   {
@@ -21,8 +27,20 @@ export const configFlags: readonly ConfigFlag[] = [
     sets: 'policy',
     help: 'trust policies and profiles; replaces those of the file',
   },
-  { name: '--cni-conf-dir', value: 'DIR', repeatable: false, sets: 'cni.confDir', help: 'CNI configurations' },
-  { name: '--cni-bin-dir', value: 'DIR', repeatable: true, sets: 'cni.binDirs', help: 'CNI plugins; replaces those of the file' },
+  {
+    name: '--cni-conf-dir',
+    value: 'DIR',
+    repeatable: false,
+    sets: 'cni.confDir',
+    help: 'CNI configurations',
+  },
+  {
+    name: '--cni-bin-dir',
+    value: 'DIR',
+    repeatable: true,
+    sets: 'cni.binDirs',
+    help: 'CNI plugins; replaces those of the file',
+  },
   {
     name: '--registry-mirror',
     value: 'HOST=URL',
@@ -37,9 +55,27 @@ export const configFlags: readonly ConfigFlag[] = [
     sets: 'registries.insecure',
     help: 'registry host that may be asked in plain HTTP',
   },
-  { name: '--runtime', value: 'NAME=PATH', repeatable: true, sets: 'runtimes', help: 'OCI runtime as a handler' },
-  { name: '--cgroup-driver', value: 'DRIVER', repeatable: false, sets: 'cgroupDriver', help: 'auto, cgroupfs or systemd' },
-  { name: '--log-level', value: 'LEVEL', repeatable: false, sets: 'logLevel', help: 'debug, info, warn, error or silent' },
+  {
+    name: '--runtime',
+    value: 'NAME=PATH',
+    repeatable: true,
+    sets: 'runtimes',
+    help: 'OCI runtime as a handler',
+  },
+  {
+    name: '--cgroup-driver',
+    value: 'DRIVER',
+    repeatable: false,
+    sets: 'cgroupDriver',
+    help: 'auto, cgroupfs or systemd',
+  },
+  {
+    name: '--log-level',
+    value: 'LEVEL',
+    repeatable: false,
+    sets: 'logLevel',
+    help: 'debug, info, warn, error or silent',
+  },
 ];
 
 /** Values as given, by flag name. */
@@ -59,15 +95,20 @@ export function applyFlags(
   for (const flag of configFlags) {
     const given = flags[flag.name] ?? [];
     if (given.length === 0) continue;
-    if (!flag.repeatable && given.length > 1) problems.push(`${flag.name}: given ${given.length} times, but it can be given once`);
-    if (given.some((text) => text.trim() === '')) problems.push(`${flag.name}: its value is empty; give ${flag.value}`);
+    if (!flag.repeatable && given.length > 1)
+      problems.push(`${flag.name}: given ${given.length} times, but it can be given once`);
+    if (given.some((text) => text.trim() === ''))
+      problems.push(`${flag.name}: its value is empty; give ${flag.value}`);
     const target = section(value, flag.sets.split('.').slice(0, -1));
     const key = flag.sets.split('.').at(-1) ?? flag.sets;
     const isPath = flag.value === 'PATH' || flag.value === 'DIR' || flag.value === 'FILE|DIR';
     if (flag.value.includes('=')) setPairs(flag, given, section(target, [key]), problems, resolve);
     else if (!flag.repeatable) target[key] = isPath ? resolve(given.at(-1) ?? '') : given.at(-1);
     else if (isPath) target[key] = [...new Set(given.map(resolve))];
-    else target[key] = [...new Set([...(Array.isArray(target[key]) ? (target[key] as unknown[]) : []), ...given])];
+    else
+      target[key] = [
+        ...new Set([...(Array.isArray(target[key]) ? (target[key] as unknown[]) : []), ...given]),
+      ];
   }
   return { value, problems };
 }

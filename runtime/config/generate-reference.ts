@@ -108,8 +108,11 @@ function typeText(schema: ConfigSchema): string {
 }
 
 function defaultText(schema: ConfigSchema): string {
-  return schema.default === undefined ? '' : `\`${typeof schema.default === 'string' ? schema.default : JSON.stringify(schema.default)}\``;
+  return schema.default === undefined
+    ? ''
+    : `\`${typeof schema.default === 'string' ? schema.default : JSON.stringify(schema.default)}\``;
 }
 
 // When run as a program, this file writes docs/configuration.md.
-if (import.meta.main) writeFileSync(new URL('../../docs/configuration.md', import.meta.url), configurationReference());
+if (import.meta.main)
+  writeFileSync(new URL('../../docs/configuration.md', import.meta.url), configurationReference());

@@ -10,7 +10,11 @@ export const imagesSchema: ConfigSchema = {
       type: 'array',
       description:
         'Images that a kubelet does not remove to free space: a whole reference such as `registry.example.com/app:1`, the beginning of one before `*`, or a part of one between two `*`. Beginnings and parts are compared with full names, such as `docker.io/library/busybox:1`. Read again at SIGHUP. RemoveImage removes a pinned image all the same.',
-      items: { type: 'string', maxLength: 1024, pattern: '^([A-Za-z0-9._:/@\\[\\]-]+\\*?|\\*[A-Za-z0-9._:/@\\[\\]-]+\\*|\\*)$' },
+      items: {
+        type: 'string',
+        maxLength: 1024,
+        pattern: '^([A-Za-z0-9._:/@\\[\\]-]+\\*?|\\*[A-Za-z0-9._:/@\\[\\]-]+\\*|\\*)$',
+      },
       maxItems: 256,
       uniqueItems: true,
       default: [],

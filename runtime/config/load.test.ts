@@ -64,7 +64,9 @@ test('flags win over the file and the file over the defaults', async () => {
 
 test('relative paths of a file are relative to its folder', async () => {
   const config = await loadDaemonConfig({
-    file: await written('policy: [policy]\nroot: ./r\nruntimes: { crun: { path: bin/crun } }\ncni: { binDirs: [x] }\n'),
+    file: await written(
+      'policy: [policy]\nroot: ./r\nruntimes: { crun: { path: bin/crun } }\ncni: { binDirs: [x] }\n',
+    ),
   });
   assert.deepEqual(config.policy, [join(folder, 'policy')]);
   assert.equal(config.root, join(folder, 'r'));
@@ -82,7 +84,13 @@ test('every path of a file is relative to its folder', async () => {
   const { network, streaming, registries, audit } = await loadDaemonConfig({ file: await written(text) });
   const { kubernetes, folder: services } = network.services;
   const paths = [network.cacheDir, network.policies, network.dockerSocket, services, kubernetes?.kubeconfig];
-  paths.push(streaming.tls.certFile, streaming.tls.keyFile, ...registries.certificates, registries.mirrors['m.test']?.authFile, audit.path);
+  paths.push(
+    streaming.tls.certFile,
+    streaming.tls.keyFile,
+    ...registries.certificates,
+    registries.mirrors['m.test']?.authFile,
+    audit.path,
+  );
   assert.deepEqual(
     paths,
     ['c', 'p', 'd', 's', 'k', 't', 'y', 'e', 'a', 'l'].map((name) => join(folder, name)),
@@ -91,16 +99,26 @@ test('every path of a file is relative to its folder', async () => {
 
 test('the printed configuration loads to the same configuration', async () => {
   const first = await loadDaemonConfig({
-    file: await written('strict: true\nnamespacePool: 0\nregistries: { mirrors: { "a:1": { url: "http://b" } } }\n'),
+    file: await written(
+      'strict: true\nnamespacePool: 0\nregistries: { mirrors: { "a:1": { url: "http://b" } } }\n',
+    ),
   });
   const second = await loadDaemonConfig({ file: await written(formatDaemonConfig(first)) });
   assert.deepEqual(second, first);
 });
 
 test('all problems of a file are named with their places', async () => {
-  const file = await written('sockets: /x\nnamespacePool: 900\nregistries:\n  mirrors:\n    "bad host": { url: ftp://x }\nruntimes: {}\n');
+  const file = await written(
+    'sockets: /x\nnamespacePool: 900\nregistries:\n  mirrors:\n    "bad host": { url: ftp://x }\nruntimes: {}\n',
+  );
   const problems = await problemsOf({ file });
-  for (const place of [`${file}:1:1: sockets`, `${file}:2:16: namespacePool`, `${file}:5:5`, `${file}:5:`, `${file}:6:`]) {
+  for (const place of [
+    `${file}:1:1: sockets`,
+    `${file}:2:16: namespacePool`,
+    `${file}:5:5`,
+    `${file}:5:`,
+    `${file}:6:`,
+  ]) {
     assert.ok(
       problems.some((problem) => problem.startsWith(place)),
       `${place} in\n${problems.join('\n')}`,
@@ -117,9 +135,17 @@ const wrong: readonly {
 }[] = [
   { name: 'a syntax error', text: 'a: [\n', says: /config\.yaml:\d+:\d+/ },
   { name: 'a list instead of a map', text: '- a\n', says: /config\.yaml:1:1/ },
-  { name: 'two documents', text: 'strict: true\n---\nstrict: false\n', says: /config\.yaml:3:1: a second document/ },
+  {
+    name: 'two documents',
+    text: 'strict: true\n---\nstrict: false\n',
+    says: /config\.yaml:3:1: a second document/,
+  },
   { name: 'a duplicate key', text: 'strict: true\nstrict: false\n', says: /config\.yaml:2:1/ },
-  { name: 'an unknown default runtime', text: 'defaultRuntime: kata\n', says: /kata is not among the runtimes \(crun, runc\)/ },
+  {
+    name: 'an unknown default runtime',
+    text: 'defaultRuntime: kata\n',
+    says: /kata is not among the runtimes \(crun, runc\)/,
+  },
   { name: 'overlapping root and state', text: 'root: /a\nstate: /a/b\n', says: /overlap/ },
   { name: 'a socket path that does not fit', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
   {
@@ -127,8 +153,16 @@ const wrong: readonly {
     flags: { '--registry-mirror': ['docker.io'] },
     says: /--registry-mirror docker\.io: not of the form HOST=URL/,
   },
-  { name: 'a mirror with credentials in its URL', flags: { '--registry-mirror': ['a=http://u:p@b'] }, says: /registries\.mirrors/ },
-  { name: 'a prototype as mirror', flags: { '--registry-mirror': ['__proto__=http://b'] }, says: /is not a name/ },
+  {
+    name: 'a mirror with credentials in its URL',
+    flags: { '--registry-mirror': ['a=http://u:p@b'] },
+    says: /registries\.mirrors/,
+  },
+  {
+    name: 'a prototype as mirror',
+    flags: { '--registry-mirror': ['__proto__=http://b'] },
+    says: /is not a name/,
+  },
   { name: 'a wrong log level', flags: { '--log-level': ['loud'] }, says: /logLevel/ },
   { name: 'a flag given twice', flags: { '--socket': ['/a', '/b'] }, says: /--socket: given 2 times/ },
   { name: 'an empty flag', flags: { '--root': [''] }, says: /--root: its value is empty/ },
@@ -156,6 +190,8 @@ test('paths of registries are relative to the file', async () => {
 });
 
 test('a mirror whose certificate is not verified is refused', async () => {
-  const file = await written('registries: { mirrors: { docker.io: { url: "https://m", skip_verify: true } } }\n');
+  const file = await written(
+    'registries: { mirrors: { docker.io: { url: "https://m", skip_verify: true } } }\n',
+  );
   await assert.rejects(loadDaemonConfig({ file }), /skip_verify/);
 });

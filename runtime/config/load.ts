@@ -43,7 +43,10 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
       kind: 'invalid',
       attempted: 'load configuration',
       on: file,
-      why: problems.length === 1 ? String(problems[0]) : `${problems.length} problems:\n  ${problems.join('\n  ')}\n`,
+      why:
+        problems.length === 1
+          ? String(problems[0])
+          : `${problems.length} problems:\n  ${problems.join('\n  ')}\n`,
       fix: 'correct each; docs/configuration.md lists every option',
       details: { problems },
     });
@@ -54,19 +57,29 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
 /** More than any configuration has. */
 const mostBytes = 4 * 2 ** 20;
 
-async function readDocument(file: string, mustExist: boolean, problems: string[]): Promise<Record<string, unknown>> {
+async function readDocument(
+  file: string,
+  mustExist: boolean,
+  problems: string[],
+): Promise<Record<string, unknown>> {
   let text: string;
   try {
     text = (await readGivenFile(file, mostBytes)).toString('utf8');
   } catch (thrown) {
-    if (mustExist || (thrown as NodeJS.ErrnoException).code !== 'ENOENT') problems.push(`${file}: cannot be read: ${reasonOf(thrown)}`);
+    if (mustExist || (thrown as NodeJS.ErrnoException).code !== 'ENOENT')
+      problems.push(`${file}: cannot be read: ${reasonOf(thrown)}`);
     return {};
   }
   const parsed = parseDocuments(text, file);
   const [document, second] = parsed.documents;
   const found = [...parsed.problems];
   if (second !== undefined) {
-    found.push({ position: second.positionOf([]), path: '', message: 'a second document', fix: 'keep one document in the file' });
+    found.push({
+      position: second.positionOf([]),
+      path: '',
+      message: 'a second document',
+      fix: 'keep one document in the file',
+    });
   }
   if (document === undefined || document.value === null) {
     append(problems, lines(found));
@@ -95,7 +108,8 @@ function checkFlagged(value: Record<string, unknown>): string[] {
  * of a wrong type is left as it is, because it has been reported.
  */
 function absolutePaths(schema: ConfigSchema, value: unknown, folder: string): unknown {
-  if (typeof value === 'string') return schema['format'] === 'path' && value !== '' ? resolve(folder, value) : value;
+  if (typeof value === 'string')
+    return schema['format'] === 'path' && value !== '' ? resolve(folder, value) : value;
   if (Array.isArray(value)) {
     const items = schema['items'] as ConfigSchema | undefined;
     return items === undefined ? value : value.map((item) => absolutePaths(items, item, folder));

@@ -31,7 +31,8 @@ export const networkSchema: ConfigSchema = {
       type: 'integer',
       minimum: 1,
       maximum: 16,
-      description: 'Maximum number of networks of `cni.confDir` that a pod gets. The first network is eth0, the next is eth1.',
+      description:
+        'Maximum number of networks of `cni.confDir` that a pod gets. The first network is eth0, the next is eth1.',
       default: 1,
     },
     dockerDriver: {
@@ -47,7 +48,8 @@ export const networkSchema: ConfigSchema = {
     },
     dns: {
       type: 'object',
-      description: 'DNS server for the names of networks: containers, aliases and services. It answers at the gateways of bridges.',
+      description:
+        'DNS server for the names of networks: containers, aliases and services. It answers at the gateways of bridges.',
       additionalProperties: false,
       properties: {
         enabled: { type: 'boolean', description: 'Whether the daemon answers names.', default: true },
@@ -90,7 +92,8 @@ export const networkSchema: ConfigSchema = {
         },
         folder: {
           ...path,
-          description: 'Folder of services, as YAML or JSON files. The daemon applies changes while it runs. The folder may be missing.',
+          description:
+            'Folder of services, as YAML or JSON files. The daemon applies changes while it runs. The folder may be missing.',
           default: '/etc/portcullis/services',
         },
         kubernetes: {
@@ -109,13 +112,15 @@ export const networkSchema: ConfigSchema = {
               type: 'string',
               minLength: 1,
               maxLength: 253,
-              description: 'Name of this node in the cluster. If omitted, the host name in lower case is used, as by a kubelet.',
+              description:
+                'Name of this node in the cluster. If omitted, the host name in lower case is used, as by a kubelet.',
             },
             zone: {
               type: 'string',
               minLength: 1,
               maxLength: 63,
-              description: 'Value of this node’s label topology.kubernetes.io/zone. If omitted, zone hints are ignored.',
+              description:
+                'Value of this node’s label topology.kubernetes.io/zone. If omitted, zone hints are ignored.',
             },
             externalIPs: {
               type: 'array',

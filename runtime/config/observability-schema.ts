@@ -5,13 +5,15 @@ const address = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):
 /** The key `metrics` of `config.yaml`. */
 export const metricsSchema: ConfigSchema = {
   type: 'object',
-  description: 'Prometheus metrics and health checks, over plain HTTP without authentication. See docs/observability.md.',
+  description:
+    'Prometheus metrics and health checks, over plain HTTP without authentication. See docs/observability.md.',
   additionalProperties: false,
   properties: {
     address: {
       type: 'string',
       pattern: `^$|${address}`,
-      description: 'HOST:PORT that serves `/metrics` and `/healthz`, such as `127.0.0.1:9464`. If empty, they are not served.',
+      description:
+        'HOST:PORT that serves `/metrics` and `/healthz`, such as `127.0.0.1:9464`. If empty, they are not served.',
       default: '',
     },
   },
@@ -44,14 +46,16 @@ export const tracingSchema: ConfigSchema = {
 /** The key `audit` of `config.yaml`. */
 export const auditSchema: ConfigSchema = {
   type: 'object',
-  description: 'Audit log: which client asked for what, as one JSON object per line. See docs/observability.md.',
+  description:
+    'Audit log: which client asked for what, as one JSON object per line. See docs/observability.md.',
   additionalProperties: false,
   properties: {
     path: {
       type: 'string',
       format: 'path',
       maxLength: 4096,
-      description: 'File of the audit log, mode 0600. It is opened again at SIGHUP. If empty, there is no audit log.',
+      description:
+        'File of the audit log, mode 0600. It is opened again at SIGHUP. If empty, there is no audit log.',
       default: '',
     },
     reads: { type: 'boolean', description: 'Whether calls that only read are logged, too.', default: false },

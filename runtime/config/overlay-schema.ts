@@ -45,7 +45,11 @@ export const overlaySchema: ConfigSchema = {
         key: { ...path, description: 'File of the private key (PEM) of the client certificate.' },
       },
     },
-    network: { type: 'string', maxLength: 49, description: 'Prefix of the network of all hosts together, such as `10.128.0.0/14`.' },
+    network: {
+      type: 'string',
+      maxLength: 49,
+      description: 'Prefix of the network of all hosts together, such as `10.128.0.0/14`.',
+    },
     hostPrefix: {
       type: 'integer',
       minimum: 2,
@@ -56,7 +60,8 @@ export const overlaySchema: ConfigSchema = {
     network6: {
       type: 'string',
       maxLength: 49,
-      description: 'Prefix of the network in the other address family, for pods with both families, such as `fd00:10:128::/48`.',
+      description:
+        'Prefix of the network in the other address family, for pods with both families, such as `fd00:10:128::/48`.',
     },
     hostPrefix6: {
       type: 'integer',
@@ -69,7 +74,8 @@ export const overlaySchema: ConfigSchema = {
       type: 'string',
       minLength: 1,
       maxLength: 45,
-      description: 'Link of this host, or one of its addresses, to which other hosts send packets of the network.',
+      description:
+        'Link of this host, or one of its addresses, to which other hosts send packets of the network.',
     },
     vni: {
       type: 'integer',
@@ -78,7 +84,11 @@ export const overlaySchema: ConfigSchema = {
       description: 'VXLAN network identifier (VNI). It must be the same on every host.',
       default: 1,
     },
-    vxlanPort: { ...port, description: 'UDP port of VXLAN. It must be the same on every host.', default: 4789 },
+    vxlanPort: {
+      ...port,
+      description: 'UDP port of VXLAN. It must be the same on every host.',
+      default: 4789,
+    },
     encryption: {
       type: 'string',
       enum: ['wireguard', 'none'],
@@ -130,7 +140,11 @@ export const overlaySchema: ConfigSchema = {
               maxItems: 1024,
               description: 'Ports that members may have, such as `30000-32767`.',
             },
-            privilegedPorts: { type: 'boolean', description: 'Whether ports below 1024 are also allowed.', default: false },
+            privilegedPorts: {
+              type: 'boolean',
+              description: 'Whether ports below 1024 are also allowed.',
+              default: false,
+            },
             heldPorts: {
               type: 'boolean',
               description: 'Whether ports are also allowed at which a program of the host has a socket.',
@@ -156,7 +170,8 @@ export const overlaySchema: ConfigSchema = {
     order: {
       type: 'string',
       pattern: '^[a-zA-Z0-9_.]{1,16}$',
-      description: 'Beginning of the network’s file name in `cni.confDir`. Files are read in the order of their names.',
+      description:
+        'Beginning of the network’s file name in `cni.confDir`. Files are read in the order of their names.',
       default: '10',
     },
   },

@@ -9,7 +9,8 @@ export function formatDaemonConfig(config: DaemonConfig): string {
 }
 
 /**
- * Formats a `config.yaml` that sets what these flags of the daemon set. `loadDaemonConfig` checks their values.
+ * Formats a `config.yaml` that sets what these flags of the daemon set. `loadDaemonConfig` checks their
+ * values.
  * @param resolve makes paths absolute
  */
 export function formatFlags(flags: FlagValues, resolve: (path: string) => string): string {

@@ -36,12 +36,14 @@ const mirrorOfPrefix: ConfigSchema = {
 /** The key `registries` of `config.yaml`. */
 export const registriesSchema: ConfigSchema = {
   type: 'object',
-  description: 'Connections to registries. Neither a mirror nor a redirect changes the name that a policy matches.',
+  description:
+    'Connections to registries. Neither a mirror nor a redirect changes the name that a policy matches.',
   additionalProperties: false,
   properties: {
     mirrors: {
       type: 'object',
-      description: 'Registries with one mirror, by registry host, such as `registry.k8s.io`. `registries.prefixes` has more possibilities.',
+      description:
+        'Registries with one mirror, by registry host, such as `registry.k8s.io`. `registries.prefixes` has more possibilities.',
       propertyNames: { pattern: hostPattern },
       additionalProperties: {
         type: 'object',
@@ -50,7 +52,8 @@ export const registriesSchema: ConfigSchema = {
         properties: {
           url: {
             ...mirrorUrl,
-            description: 'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP.',
+            description:
+              'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP.',
           },
           origin: {
             type: 'boolean',
@@ -99,7 +102,8 @@ export const registriesSchema: ConfigSchema = {
     },
     insecure: {
       type: 'array',
-      description: 'Registry hosts that may be reached over plain HTTP. Loopback addresses and mirrors with `http://` are always allowed.',
+      description:
+        'Registry hosts that may be reached over plain HTTP. Loopback addresses and mirrors with `http://` are always allowed.',
       items: { type: 'string', pattern: hostPattern },
       uniqueItems: true,
       default: [],
@@ -121,7 +125,11 @@ export const registriesSchema: ConfigSchema = {
             default: [],
           },
           cert: { ...path, description: 'File of the client certificate (PEM), if the host requires one.' },
-          key: { ...path, description: 'File of the private key (PEM) of the client certificate. It can be the file of `cert`.' },
+          key: {
+            ...path,
+            description:
+              'File of the private key (PEM) of the client certificate. It can be the file of `cert`.',
+          },
         },
       },
       default: {},

@@ -12,14 +12,20 @@ export function registryRulesOf({ mirrors, prefixes }: Registries): ReadonlyMap<
     normalPrefix(host),
     { blocked: false, mirrors: [mirror], origin },
   ]);
-  return new Map([...short, ...Object.entries(prefixes).map(([prefix, rule]): [string, PrefixConfig] => [normalPrefix(prefix), rule])]);
+  return new Map([
+    ...short,
+    ...Object.entries(prefixes).map(([prefix, rule]): [string, PrefixConfig] => [normalPrefix(prefix), rule]),
+  ]);
 }
 
 /** Returns the problems of these entries that a schema cannot express, one sentence each. */
 export function registryProblems(registries: Registries & { readonly tls: Tls }): string[] {
   const problems: string[] = [];
   const seen = new Map<string, string>();
-  for (const [section, entries] of Object.entries({ mirrors: registries.mirrors, prefixes: registries.prefixes })) {
+  for (const [section, entries] of Object.entries({
+    mirrors: registries.mirrors,
+    prefixes: registries.prefixes,
+  })) {
     for (const key of Object.keys(entries)) {
       const at = `registries.${section}.${key}`;
       const before = seen.get(normalPrefix(key));
@@ -33,18 +39,24 @@ export function registryProblems(registries: Registries & { readonly tls: Tls })
     const at = `registries.prefixes.${prefix}`;
     for (const [index, { url }] of mirrors.entries())
       if (!URL.canParse(url)) problems.push(`${at}.mirrors[${index}].url: ${url} is not a URL`);
-    if (blocked && mirrors.length > 0) problems.push(`${at}: a blocked name has no mirrors; remove them, or blocked`);
-    if (!blocked && !origin && mirrors.length === 0) problems.push(`${at}: there is no source; name a mirror, or write blocked: true`);
+    if (blocked && mirrors.length > 0)
+      problems.push(`${at}: a blocked name has no mirrors; remove them, or blocked`);
+    if (!blocked && !origin && mirrors.length === 0)
+      problems.push(`${at}: there is no source; name a mirror, or write blocked: true`);
   }
   for (const [host, { ca, cert, key }] of Object.entries(registries.tls)) {
     if ((cert === undefined) !== (key === undefined))
       problems.push(`registries.tls.${host}: cert and key belong together; give both or none`);
-    if (ca.length === 0 && cert === undefined) problems.push(`registries.tls.${host}: it names no file; give ca, or cert and key`);
+    if (ca.length === 0 && cert === undefined)
+      problems.push(`registries.tls.${host}: it names no file; give ca, or cert and key`);
   }
   return problems;
 }
 
-/** Names are compared with normalised references (base/distribution, reference.ts), whose hosts are in lower case. */
+/**
+ * Names are compared with normalised references (base/distribution, reference.ts), whose hosts are in lower
+ * case.
+ */
 function normalPrefix(prefix: string): string {
   const slash = prefix.indexOf('/');
   const host = (slash === -1 ? prefix : prefix.slice(0, slash)).toLowerCase();

@@ -14,7 +14,12 @@ export const defaultRuntimes = { crun: { path: '/usr/bin/crun' }, runc: { path: 
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 const size = { type: 'string', pattern: sizePattern } as const;
-const ids = { type: 'array', items: { type: 'integer', minimum: 0, maximum: 4_294_967_294 }, uniqueItems: true, default: [] } as const;
+const ids = {
+  type: 'array',
+  items: { type: 'integer', minimum: 0, maximum: 4_294_967_294 },
+  uniqueItems: true,
+  default: [],
+} as const;
 
 /** The schema of `config.yaml` (JSON Schema, draft 2020-12). Paths in the file are relative to its folder. */
 export const configSchema: ConfigSchema = {
@@ -22,7 +27,10 @@ export const configSchema: ConfigSchema = {
   description: 'Configuration of the Portcullis daemon.',
   additionalProperties: false,
   properties: {
-    $schema: { type: 'string', description: 'URL or path at which an editor finds this schema. The daemon ignores it.' },
+    $schema: {
+      type: 'string',
+      description: 'URL or path at which an editor finds this schema. The daemon ignores it.',
+    },
     socket: {
       ...path,
       description: 'Unix socket of the CRI endpoint, mode 0660, owned by root.',
@@ -35,12 +43,16 @@ export const configSchema: ConfigSchema = {
       additionalProperties: false,
       properties: {
         uids: { ...ids, description: 'User ids that may connect.' },
-        gids: { ...ids, description: 'Primary group ids that may connect. The socket file belongs to the first of them.' },
+        gids: {
+          ...ids,
+          description: 'Primary group ids that may connect. The socket file belongs to the first of them.',
+        },
       },
     },
     root: {
       ...path,
-      description: 'Folder of persistent state, mode 0700: images, evidence, the database and the verdict log.',
+      description:
+        'Folder of persistent state, mode 0700: images, evidence, the database and the verdict log.',
       default: '/var/lib/portcullis',
     },
     state: {
@@ -63,7 +75,8 @@ export const configSchema: ConfigSchema = {
       properties: {
         confDir: {
           ...path,
-          description: 'Folder of CNI configurations. The first one by name is used, or the first `network.maxConfigs`.',
+          description:
+            'Folder of CNI configurations. The first one by name is used, or the first `network.maxConfigs`.',
           default: '/etc/cni/net.d',
         },
         binDirs: {
@@ -138,7 +151,8 @@ export const configSchema: ConfigSchema = {
       properties: {
         specDirs: {
           type: 'array',
-          description: 'Folders of CDI specs. A later folder takes precedence. Files that a user other than root can change are ignored.',
+          description:
+            'Folders of CDI specs. A later folder takes precedence. Files that a user other than root can change are ignored.',
           items: path,
           uniqueItems: true,
           default: ['/etc/cdi', '/var/run/cdi'],
@@ -163,10 +177,15 @@ export const configSchema: ConfigSchema = {
       description: 'Shared memory (/dev/shm) of the containers of a pod.',
       additionalProperties: false,
       properties: {
-        size: { ...size, description: 'Size of /dev/shm, such as `64Mi`. Its content counts as memory of the pod.', default: '64Mi' },
+        size: {
+          ...size,
+          description: 'Size of /dev/shm, such as `64Mi`. Its content counts as memory of the pod.',
+          default: '64Mi',
+        },
         limit: {
           ...size,
-          description: 'Maximum size, such as `1Gi`, that a pod may request by the annotation `portcullis.dev/shm-size`.',
+          description:
+            'Maximum size, such as `1Gi`, that a pod may request by the annotation `portcullis.dev/shm-size`.',
           default: '1Gi',
         },
       },
@@ -186,7 +205,8 @@ export const configSchema: ConfigSchema = {
           type: 'integer',
           minimum: 2,
           maximum: 1000,
-          description: 'Number of log files that are kept for each container, including the current one. The oldest file is removed.',
+          description:
+            'Number of log files that are kept for each container, including the current one. The oldest file is removed.',
           default: 5,
         },
       },
@@ -220,7 +240,8 @@ export const configSchema: ConfigSchema = {
     },
     strict: {
       type: 'boolean',
-      description: 'Whether OCI runtimes with known open vulnerabilities are refused. Otherwise they run behind checks.',
+      description:
+        'Whether OCI runtimes with known open vulnerabilities are refused. Otherwise they run behind checks.',
       default: false,
     },
     metrics: metricsSchema,
@@ -253,7 +274,8 @@ export const configSchema: ConfigSchema = {
     logLevel: {
       type: 'string',
       enum: ['debug', 'info', 'warn', 'error', 'silent'],
-      description: 'Lowest level of the log lines that are written to standard error, as one JSON object per line.',
+      description:
+        'Lowest level of the log lines that are written to standard error, as one JSON object per line.',
       default: 'info',
     },
   },

@@ -3,7 +3,8 @@ import type { ConfigSchema } from './config-schema.ts';
 /** The key `streaming` of `config.yaml`. */
 export const streamingSchema: ConfigSchema = {
   type: 'object',
-  description: 'Server of exec, attach and port-forward streams. The CRI returns its URLs. Each URL is valid for one use within a minute.',
+  description:
+    'Server of exec, attach and port-forward streams. The CRI returns its URLs. Each URL is valid for one use within a minute.',
   additionalProperties: false,
   properties: {
     address: {
@@ -12,7 +13,13 @@ export const streamingSchema: ConfigSchema = {
       description: 'Address at which the streaming server listens. A kubelet is on the same machine.',
       default: '127.0.0.1',
     },
-    port: { type: 'integer', minimum: 0, maximum: 65_535, description: 'Port of the server. 0 selects any free port.', default: 0 },
+    port: {
+      type: 'integer',
+      minimum: 0,
+      maximum: 65_535,
+      description: 'Port of the server. 0 selects any free port.',
+      default: 0,
+    },
     tls: {
       type: 'object',
       description: 'TLS of the streaming server. It is enabled if both files are given.',

@@ -177,7 +177,12 @@ export interface DaemonConfig {
 export interface OverlayConfig {
   readonly name?: string;
   readonly host?: string;
-  readonly etcd: { readonly endpoints: readonly string[]; readonly ca?: string; readonly cert?: string; readonly key?: string };
+  readonly etcd: {
+    readonly endpoints: readonly string[];
+    readonly ca?: string;
+    readonly cert?: string;
+    readonly key?: string;
+  };
   readonly network: string;
   readonly hostPrefix?: number;
   readonly network6?: string;

@@ -35,7 +35,13 @@ const plainly = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
  */
 export function reserveLauncherName(rootfs: string): void {
   try {
-    closeFd(openInRoot(rootfs, name, { flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o400, resolve: plainly }));
+    closeFd(
+      openInRoot(rootfs, name, {
+        flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+        mode: 0o400,
+        resolve: plainly,
+      }),
+    );
   } catch (thrown) {
     if (!isErrno(thrown, 'EEXIST') && !isErrno(thrown, 'ELOOP')) throw thrown;
     throw new PortcullisError({
@@ -67,7 +73,8 @@ export function checkLauncher(root: number, launcher: string, container: string)
   }
   try {
     const place = fileIdentityOf(fd);
-    if (!place.mountRoot || !place.isFile) throw replaced(container, 'is not the mount that the container was created with');
+    if (!place.mountRoot || !place.isFile)
+      throw replaced(container, 'is not the mount that the container was created with');
     const path = `/proc/self/fd/${fd}`;
     if (isWritable(path)) throw replaced(container, 'is mounted writable');
     if (createHash('sha256').update(readFileSync(path)).digest('hex') !== basename(launcher))

@@ -2,7 +2,21 @@ import type { MountLine } from './mountinfo.ts';
 
 /** File systems whose look-ups depend on this machine alone: neither on another host nor on a process. */
 export const localFileSystems: ReadonlySet<string> = new Set([
-  ...['bcachefs', 'btrfs', 'erofs', 'ext2', 'ext3', 'ext4', 'f2fs', 'iso9660', 'overlay', 'squashfs', 'vfat', 'xfs', 'zfs'],
+  ...[
+    'bcachefs',
+    'btrfs',
+    'erofs',
+    'ext2',
+    'ext3',
+    'ext4',
+    'f2fs',
+    'iso9660',
+    'overlay',
+    'squashfs',
+    'vfat',
+    'xfs',
+    'zfs',
+  ],
   ...['cgroup', 'cgroup2', 'devpts', 'devtmpfs', 'hugetlbfs', 'mqueue', 'proc', 'ramfs', 'sysfs', 'tmpfs'],
 ]);
 
@@ -18,5 +32,10 @@ export function areLocal(mounts: readonly Pick<MountLine, 'fstype'>[]): boolean 
  */
 export function isWholeTable(mountinfo: string, container: string): boolean {
   const root = mountinfo.split('\n').find((line) => line.split(' ')[4] === '/');
-  return root !== undefined && root.split(' ')[3] === '/' && root.includes(' - overlay ') && root.includes(`/${container}/upper,`);
+  return (
+    root !== undefined &&
+    root.split(' ')[3] === '/' &&
+    root.includes(' - overlay ') &&
+    root.includes(`/${container}/upper,`)
+  );
 }

@@ -20,9 +20,15 @@ async function processAfter(t: TestContext, script: string, opened = '/tmp'): Pr
   return child.pid ?? 0;
 }
 
-const checkMadeContainer = (container: string, pid: number, of: ContainerPlan): void => check(container, pid, of, mountsOf(container, pid));
+const checkMadeContainer = (container: string, pid: number, of: ContainerPlan): void =>
+  check(container, pid, of, mountsOf(container, pid));
 
-const plan = (more: Partial<ContainerPlan>): ContainerPlan => ({ throughVolumes: [], maskedPaths: [], place: { cwd: '/' }, ...more });
+const plan = (more: Partial<ContainerPlan>): ContainerPlan => ({
+  throughVolumes: [],
+  maskedPaths: [],
+  place: { cwd: '/' },
+  ...more,
+});
 
 /**
  * These tests use real processes in mount namespaces. test/e2e/kernel-folders.test.ts covers what runtimes do
@@ -33,12 +39,22 @@ describe('a container that a runtime created', () => {
     const pid = await processAfter(t, 'true');
     process.kill(pid, 'SIGKILL');
     while (existsSync(`/proc/${pid}`)) await new Promise((resolve) => setTimeout(resolve, 5));
-    assert.throws(() => mountsOf('c', pid), { code: 'RUNTIME_CREATE_FAILED', message: /ended before it was started/ });
+    assert.throws(() => mountsOf('c', pid), {
+      code: 'RUNTIME_CREATE_FAILED',
+      message: /ended before it was started/,
+    });
   });
 
   it('is accepted where mounts, masks and the working directory are as they must be', async (t) => {
-    const pid = await processAfter(t, 'mount -t tmpfs x /mnt && mount --bind /dev/null /proc/keys && cd /mnt');
-    checkMadeContainer('c', pid, plan({ throughVolumes: ['/mnt'], maskedPaths: ['/proc/keys', '/proc/not-there', '/etc/hostname'] }));
+    const pid = await processAfter(
+      t,
+      'mount -t tmpfs x /mnt && mount --bind /dev/null /proc/keys && cd /mnt',
+    );
+    checkMadeContainer(
+      'c',
+      pid,
+      plan({ throughVolumes: ['/mnt'], maskedPaths: ['/proc/keys', '/proc/not-there', '/etc/hostname'] }),
+    );
   });
 
   it('is refused if a mount is not at its destination', async (t) => {
@@ -68,7 +84,10 @@ describe('a container that a runtime created', () => {
         message: /is to be masked, and shows proc/,
       });
     }
-    const twice = await processAfter(t, 'mount --bind /proc/version /proc/keys && mount --bind /dev/null /proc/keys');
+    const twice = await processAfter(
+      t,
+      'mount --bind /proc/version /proc/keys && mount --bind /dev/null /proc/keys',
+    );
     checkMadeContainer('c', twice, plan({ maskedPaths: ['/proc/keys'] }));
   });
 
@@ -79,6 +98,9 @@ describe('a container that a runtime created', () => {
       message: /outside of the container/,
     });
     const inProc = await processAfter(t, 'cd /proc/self');
-    assert.throws(() => checkMadeContainer('c', inProc, plan({})), { code: 'RUNTIME_MADE_OTHERWISE', message: /lies in \/proc/ });
+    assert.throws(() => checkMadeContainer('c', inProc, plan({})), {
+      code: 'RUNTIME_MADE_OTHERWISE',
+      message: /lies in \/proc/,
+    });
   });
 });

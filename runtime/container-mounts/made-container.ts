@@ -39,13 +39,21 @@ export interface ContainerPlan {
  * @param mounts of its mount namespace
  * @throws PortcullisError RUNTIME_MADE_OTHERWISE, RUNTIME_LAUNCHER_REPLACED
  */
-export function checkMadeContainer(container: string, init: number, plan: ContainerPlan, mounts: readonly MountLine[]): void {
+export function checkMadeContainer(
+  container: string,
+  init: number,
+  plan: ContainerPlan,
+  mounts: readonly MountLine[],
+): void {
   const root = openFile(`/proc/${init}/root`, O_PATH | O_DIRECTORY);
   try {
     const byTarget = Map.groupBy(mounts, ({ target }) => target);
     for (const destination of plan.throughVolumes)
       if (!byTarget.has(destination))
-        throw otherwise(container, `the mount for ${destination} is not there: a volume was changed meanwhile`);
+        throw otherwise(
+          container,
+          `the mount for ${destination} is not there: a volume was changed meanwhile`,
+        );
     for (const path of plan.maskedPaths) {
       const found = kernelFileSystemAt(root, path, byTarget);
       if (found !== undefined) throw otherwise(container, `${path} is to be masked, and shows ${found}`);
@@ -81,7 +89,11 @@ export function mountsOf(container: string, init: number): MountLine[] {
 }
 
 /** Returns undefined if nothing exists at the path, and for paths that the runtime covers elsewhere. */
-function kernelFileSystemAt(root: number, path: string, byTarget: ReadonlyMap<string, readonly MountLine[]>): string | undefined {
+function kernelFileSystemAt(
+  root: number,
+  path: string,
+  byTarget: ReadonlyMap<string, readonly MountLine[]>,
+): string | undefined {
   if (!['/proc', '/sys'].some((folder) => isAtOrBelow(path, folder))) return undefined;
   // The usual case, without a lookup for each of about twenty paths.
   const shown = mountShownAt(byTarget, path);
@@ -103,7 +115,8 @@ function checkCwd(container: string, init: number, mounts: ReadonlySet<string>):
     throw otherwise(container, `its working directory cannot be looked at: ${reasonOf(thrown)}`);
   }
   try {
-    if (!mounts.has(String(fileIdentityOf(fd).mountId))) throw otherwise(container, 'its working directory lies outside of the container');
+    if (!mounts.has(String(fileIdentityOf(fd).mountId)))
+      throw otherwise(container, 'its working directory lies outside of the container');
     if (kernelFileSystemOf(fd) === 'proc') throw otherwise(container, 'its working directory lies in /proc');
   } finally {
     closeFd(fd);

@@ -21,9 +21,20 @@ export function parseMountinfo(text: string): MountLine[] {
     const [target, options] = [fields[4], fields[5]];
     if (target === undefined || options === undefined) return [];
     // The file writes blanks, line ends and backslashes as octal escapes.
-    const plain = target.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(parseInt(digits, 8)));
+    const plain = target.replace(/\\([0-7]{3})/g, (_all, digits: string) =>
+      String.fromCharCode(parseInt(digits, 8)),
+    );
     const fstype = fields[fields.indexOf('-', 6) + 1] ?? '';
-    return [{ target: plain, options: options.split(','), id: fields[0] ?? '', parent: fields[1] ?? '', fstype, device: fields[2] ?? '' }];
+    return [
+      {
+        target: plain,
+        options: options.split(','),
+        id: fields[0] ?? '',
+        parent: fields[1] ?? '',
+        fstype,
+        device: fields[2] ?? '',
+      },
+    ];
   });
 }
 
@@ -33,7 +44,10 @@ export function parseMountinfo(text: string): MountLine[] {
  * several mounts share the target, or one is covered. Pure.
  * @param byTarget all mounts of a namespace, by their targets
  */
-export function mountShownAt(byTarget: ReadonlyMap<string, readonly MountLine[]>, path: string): MountLine | undefined {
+export function mountShownAt(
+  byTarget: ReadonlyMap<string, readonly MountLine[]>,
+  path: string,
+): MountLine | undefined {
   let [below, ...others] = byTarget.get(path) ?? [];
   const shown = below;
   for (let place = path; below !== undefined && others.length === 0 && place !== '/';) {
@@ -49,7 +63,9 @@ export function mountShownAt(byTarget: ReadonlyMap<string, readonly MountLine[]>
 /** Returns the mount points below a folder, each once, shallowest first. Pure. */
 export function mountPointsBelow(lines: readonly MountLine[], folder: string): string[] {
   const prefix = folder.endsWith('/') ? folder : `${folder}/`;
-  return [...new Set(lines.map((line) => line.target).filter((target) => target.startsWith(prefix) && target !== prefix))].sort(
-    (a, b) => a.split('/').length - b.split('/').length,
-  );
+  return [
+    ...new Set(
+      lines.map((line) => line.target).filter((target) => target.startsWith(prefix) && target !== prefix),
+    ),
+  ].sort((a, b) => a.split('/').length - b.split('/').length);
 }

@@ -86,7 +86,8 @@ describe('the working directory before a command', () => {
         await readFile('/etc/hostname');
         await lstat('/');
         assert.equal(answered, 0);
-        for (const outcome of await Promise.all(hung)) assert.match(outcome, /a volume of container [a-e]\) did not answer/);
+        for (const outcome of await Promise.all(hung))
+          assert.match(outcome, /a volume of container [a-e]\) did not answer/);
         assert.ok(performance.now() - started < 45_000);
         assert.equal(await look('a', '/dev/pts'), 'found');
       } finally {
@@ -140,14 +141,31 @@ describe('the working directory before a command', () => {
         // Runs as root that is bound by the owner's mode, as on a server that maps root to nobody.
         const { stdout, stderr } = spawnSync(
           'setpriv',
-          ['--bounding-set=-dac_override,-dac_read_search', process.execPath, '--input-type=module', '-e', script],
+          [
+            '--bounding-set=-dac_override,-dac_read_search',
+            process.execPath,
+            '--input-type=module',
+            '-e',
+            script,
+          ],
           { encoding: 'utf8' },
         );
         assert.notEqual(stdout, '', stderr);
         return JSON.parse(stdout);
       };
       const bad = 'RUNTIME_BAD_WORKING_DIR';
-      assert.deepEqual(outcomes(true), ['found', 'found', 'found', 'found', 'found', bad, bad, bad, bad, bad]);
+      assert.deepEqual(outcomes(true), [
+        'found',
+        'found',
+        'found',
+        'found',
+        'found',
+        bad,
+        bad,
+        bad,
+        bad,
+        bad,
+      ]);
       assert.deepEqual(outcomes(false), ['found', 'found', bad, bad, bad, bad, bad, bad, bad, bad]);
     } finally {
       rmSync(volume, { recursive: true });

@@ -31,7 +31,8 @@ export function checkWorkingDir(input: {
 const refusals: Readonly<Record<Exclude<Whereabouts, 'elsewhere'>, string>> = {
   proc: 'it leads into /proc',
   missing: 'it is not a folder that root can find, or leads into /proc',
-  hidden: 'it is below a folder that root may not enter, and this runtime has a flaw by which a link there could lead to the host',
+  hidden:
+    'it is below a folder that root may not enter, and this runtime has a flaw by which a link there could lead to the host',
 };
 
 /** Returns the error for a working directory that is refused, at creation or before a command. */

@@ -16,7 +16,16 @@ export interface Admission {
 /** The part of a record that results from the confinement and the image. */
 export type Prepared = Pick<
   ContainerRecord,
-  'settingsDigest' | 'networkClass' | 'peers' | 'noNewPrivileges' | 'labels' | 'degraded' | 'held' | 'user' | 'stopSignal' | 'volumeImages'
+  | 'settingsDigest'
+  | 'networkClass'
+  | 'peers'
+  | 'noNewPrivileges'
+  | 'labels'
+  | 'degraded'
+  | 'held'
+  | 'user'
+  | 'stopSignal'
+  | 'volumeImages'
 >;
 
 /** The side effects of a container's life. An act whose work is already done succeeds. */
@@ -28,7 +37,12 @@ export interface ContainerEffects {
    * @param durable settles when the record is written: no process may be started for the container before
    * that
    */
-  prepare(record: ContainerRecord, sandbox: SandboxRecord, admission: Admission, durable: Promise<void>): Promise<Prepared>;
+  prepare(
+    record: ContainerRecord,
+    sandbox: SandboxRecord,
+    admission: Admission,
+    durable: Promise<void>,
+  ): Promise<Prepared>;
   create(record: ContainerRecord): Promise<Required<Pick<ContainerRecord, 'init' | 'monitor'>>>;
   /** Raises the link of the pod to what its started containers need. */
   raiseNetwork(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<void>;
@@ -50,7 +64,12 @@ export interface ContainerEffects {
   watch(record: ContainerRecord, report: (exit: Exit) => void, monitorLost: () => void): () => void;
   forgetExit(id: string): Promise<void>;
   wasOutOfMemory(record: ContainerRecord): Promise<boolean>;
-  exec(record: ContainerRecord, command: readonly string[], timeoutMs: number, signal?: AbortSignal): Promise<ExecResult>;
+  exec(
+    record: ContainerRecord,
+    command: readonly string[],
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<ExecResult>;
   update(record: ContainerRecord, resources: LinuxContainerResources): Promise<void>;
   reopenLog(record: ContainerRecord): Promise<void>;
   /** Whether the first process lives. Throws when this cannot be determined. */

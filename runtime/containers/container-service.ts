@@ -31,7 +31,12 @@ export interface ContainerService extends ContainersOfSandbox {
   /** @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND */
   require(idOrPrefix: string): ContainerRecord;
   list(): readonly ContainerRecord[];
-  exec(idOrPrefix: string, command: readonly string[], timeoutSeconds: number, signal?: AbortSignal): Promise<ExecResult>;
+  exec(
+    idOrPrefix: string,
+    command: readonly string[],
+    timeoutSeconds: number,
+    signal?: AbortSignal,
+  ): Promise<ExecResult>;
   update(idOrPrefix: string, resources: LinuxContainerResources | undefined): Promise<void>;
   reopenLog(idOrPrefix: string): Promise<void>;
   /** Returns the containers whose first process lives and whose monitor does not. */
@@ -73,9 +78,15 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     if (exit !== undefined) await exits.record(id, exit);
     else if (record !== undefined && !watches.has(id)) watches.begin(record);
   };
-  const stopper = createStopper({ effects, exited: exits.exited, conclude, current: (id) => records.get(id) });
+  const stopper = createStopper({
+    effects,
+    exited: exits.exited,
+    conclude,
+    current: (id) => records.get(id),
+  });
 
-  const containersOf = (sandboxId: string): ContainerRecord[] => records.list().filter((record) => record.sandboxId === sandboxId);
+  const containersOf = (sandboxId: string): ContainerRecord[] =>
+    records.list().filter((record) => record.sandboxId === sandboxId);
   const underLock = <T>(id: string, act: () => Promise<T>): Promise<T> => lock(`container ${id}`, act);
   const remove = ({ id }: ContainerRecord): Promise<void> => underLock(id, () => removeContainer(deps, id));
   const stop = (record: ContainerRecord, timeoutMs: number): Promise<void> => {
@@ -106,7 +117,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     stopAllOf: async (sandboxId) => {
       // Under the lock of the sandbox no other call creates one: a half-created container is left from an
       // attempt that could not clean up, and may have a process.
-      await Promise.all(containersOf(sandboxId).map((record) => (record.phase === 'creating' ? remove(record) : stop(record, 0))));
+      await Promise.all(
+        containersOf(sandboxId).map((record) =>
+          record.phase === 'creating' ? remove(record) : stop(record, 0),
+        ),
+      );
     },
     removeAllOf: async (sandboxId) => {
       await Promise.all(containersOf(sandboxId).map(remove));
@@ -125,7 +140,8 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     },
     reopenLog: async (idOrPrefix) => {
       const record = requireContainer(records, idOrPrefix);
-      if (record.phase !== 'running') throw wrongPhase(record, 'reopen the log of', 'only a running container writes one');
+      if (record.phase !== 'running')
+        throw wrongPhase(record, 'reopen the log of', 'only a running container writes one');
       await lock(`log ${record.id}`, () => effects.reopenLog(record));
     },
     unmonitored: watches.unmonitored,

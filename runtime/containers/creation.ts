@@ -28,7 +28,11 @@ export interface CreationDeps extends RemovalDeps {
  * @throws PortcullisError RUNTIME_SANDBOX_NOT_READY, RUNTIME_CONTAINER_NAME_TAKEN, and the errors of the
  * effects. Nothing of the container is left then, or the next start of the daemon removes it
  */
-export async function createContainer(deps: CreationDeps, sandbox: SandboxRecord, config: ContainerConfig): Promise<ContainerRecord> {
+export async function createContainer(
+  deps: CreationDeps,
+  sandbox: SandboxRecord,
+  config: ContainerConfig,
+): Promise<ContainerRecord> {
   const { records, effects } = deps;
   if (sandbox.phase !== 'ready') throw notReady(sandbox);
   const name = containerName(sandbox, config);
@@ -98,17 +102,29 @@ async function establish(
     );
     const prepared: ContainerRecord = { ...intent, ...made };
     const processes =
-      prepared.startFailure === undefined ? await effects.create(prepared).catch((cause: unknown) => unmade(effects, prepared, cause)) : {};
-    const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
+      prepared.startFailure === undefined
+        ? await effects.create(prepared).catch((cause: unknown) => unmade(effects, prepared, cause))
+        : {};
+    const created: ContainerRecord = {
+      ...prepared,
+      ...processes,
+      phase: nextContainerPhase('creating', 'monitor-holds-it'),
+    };
     mayBeCreated = true;
     await putUntilBoot(records, created);
     if (created.startFailure === undefined) watches.begin(created);
     if (prepared.degraded !== undefined && prepared.degraded.length > 0)
-      log.info({ container: created.id, degraded: prepared.degraded }, 'this node cannot enforce all of its profile');
+      log.info(
+        { container: created.id, degraded: prepared.degraded },
+        'this node cannot enforce all of its profile',
+      );
     return created;
   } catch (cause) {
     await takeBack(deps, intent, mayBeCreated).catch((second: unknown) =>
-      log.warn({ container: intent.id, cause: reasonOf(second) }, 'a half-made container is left for the next start to remove'),
+      log.warn(
+        { container: intent.id, cause: reasonOf(second) },
+        'a half-made container is left for the next start to remove',
+      ),
     );
     throw cause;
   }
@@ -125,7 +141,8 @@ async function unmade(
   prepared: ContainerRecord,
   cause: unknown,
 ): Promise<Pick<ContainerRecord, 'startFailure'>> {
-  if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_CREATE_FAILED' || cause.kind !== 'precondition') throw cause;
+  if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_CREATE_FAILED' || cause.kind !== 'precondition')
+    throw cause;
   await effects.destroy(prepared);
   return { startFailure: cause.failure.why };
 }

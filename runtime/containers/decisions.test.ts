@@ -33,17 +33,23 @@ test('the link is raised to the widest class of the started containers, and to n
   const [ten, eleven] = [rule('10.0.0.0/8'), rule('11.0.0.0/8')];
   // The rules are joined. A container without a network adds none; a container without rules lifts the rules
   // of the others.
-  assert.deepEqual(linkPolicyFor([running('user', { egress: [ten] }), running('proxy', { egress: [eleven], ingress: [] })]), {
-    class: 'proxy',
-    egress: [ten, eleven],
-  });
+  assert.deepEqual(
+    linkPolicyFor([running('user', { egress: [ten] }), running('proxy', { egress: [eleven], ingress: [] })]),
+    {
+      class: 'proxy',
+      egress: [ten, eleven],
+    },
+  );
   assert.deepEqual(linkPolicyFor([running('user', { egress: [ten], ingress: [] }), running('none')]), {
     class: 'user',
     egress: [ten],
     ingress: [],
   });
   assert.deepEqual(linkPolicyFor([running('user', { egress: [ten] }), running('user')]), { class: 'user' });
-  const annotations = { 'io.kubernetes.container.ports': '[{"name":"http","containerPort":80,"protocol":"TCP"},{"containerPort":81},7]' };
+  const annotations = {
+    'io.kubernetes.container.ports':
+      '[{"name":"http","containerPort":80,"protocol":"TCP"},{"containerPort":81},7]',
+  };
   for (const [config, namedPorts] of [
     [{ annotations }, [{ name: 'http', protocol: 'tcp', port: 80 }]],
     [{ annotations: { 'io.kubernetes.container.ports': '{' } }, undefined],

@@ -9,6 +9,9 @@ export function exitReason(exit: Exit, outOfMemory: boolean): { reason: string; 
     };
   }
   if (outOfMemory && exit.code !== 0)
-    return { reason: 'OOMKilled', message: 'the kernel killed a process of the container because memory ran out' };
+    return {
+      reason: 'OOMKilled',
+      message: 'the kernel killed a process of the container because memory ran out',
+    };
   return exit.code === 0 ? { reason: 'Completed', message: '' } : { reason: 'Error', message: '' };
 }

@@ -52,7 +52,8 @@ export function createExitRecorder(parts: {
     if (record.phase !== 'exited') {
       await effects.killLeftovers(record);
       const reported = exitReason(exit, await effects.wasOutOfMemory(record));
-      const startedAt = record.startedAt === '0' && record.phase !== 'created' ? record.createdAt : record.startedAt;
+      const startedAt =
+        record.startedAt === '0' && record.phase !== 'created' ? record.createdAt : record.startedAt;
       await records.put({
         ...record,
         phase: nextContainerPhase(record.phase, 'exited'),
@@ -78,7 +79,8 @@ export function createExitRecorder(parts: {
       act: () => attempt(id),
       sleep: effects.clock.sleep,
       isOver: () => closed || !kept.has(id),
-      failed: (cause) => log.debug({ container: id, cause: reasonOf(cause) }, 'an exit cannot be recorded yet'),
+      failed: (cause) =>
+        log.debug({ container: id, cause: reasonOf(cause) }, 'an exit cannot be recorded yet'),
     });
 
   return {
@@ -90,7 +92,10 @@ export function createExitRecorder(parts: {
         await attempt(id);
       } catch (cause) {
         if (isFirst) {
-          log.error({ container: id, cause: reasonOf(cause) }, 'an exit could not be recorded; the write is repeated until it succeeds');
+          log.error(
+            { container: id, cause: reasonOf(cause) },
+            'an exit could not be recorded; the write is repeated until it succeeds',
+          );
           void goOn(id);
         }
         throw cause;

@@ -17,7 +17,11 @@ export interface HeldSettings {
   readonly signedEntitlements?: readonly string[];
   readonly capabilities: { readonly bounding: readonly string[]; readonly ambient: readonly string[] };
   /** Absent: no filter. */
-  readonly seccomp?: { readonly digest: string; readonly instructions: number; readonly defaultAction: string };
+  readonly seccomp?: {
+    readonly digest: string;
+    readonly instructions: number;
+    readonly defaultAction: string;
+  };
   readonly noNewPrivileges: boolean;
   readonly networkClass: string;
   readonly hostNamespaces: readonly string[];
@@ -40,12 +44,24 @@ export function heldSettings(
   { ceilings, requestedEntitlements }: Pick<Verdict, 'ceilings' | 'requestedEntitlements'>,
   profile: string | undefined,
 ): HeldSettings {
-  const { capabilities, seccomp, apparmor, noNewPrivileges, networkClass, hostNamespaces, hostDevices, readonlyRootfs, degraded, digest } =
-    settings;
+  const {
+    capabilities,
+    seccomp,
+    apparmor,
+    noNewPrivileges,
+    networkClass,
+    hostNamespaces,
+    hostDevices,
+    readonlyRootfs,
+    degraded,
+    digest,
+  } = settings;
   return {
     profile: profile ?? 'default',
     ceilings: ceilings.map(({ ceiling, rule }) => ({ name: ceiling, rule })),
-    ...(requestedEntitlements !== undefined && { signedEntitlements: requestedEntitlements.map(({ attestation }) => attestation) }),
+    ...(requestedEntitlements !== undefined && {
+      signedEntitlements: requestedEntitlements.map(({ attestation }) => attestation),
+    }),
     capabilities: { bounding: capabilities.bounding, ambient: capabilities.ambient },
     ...(seccomp !== undefined && {
       seccomp: {

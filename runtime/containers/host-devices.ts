@@ -24,7 +24,8 @@ const deviceLimit = 4096;
  * @throws PortcullisError RUNTIME_BAD_DEVICE, RUNTIME_PATH_NO_ANSWER
  */
 export async function askedDevices(asked: readonly Device[], paths: DevicePaths): Promise<DeviceNode[]> {
-  if (asked.length > deviceLimit) throw badDevice('', `${asked.length} devices are asked for`, `ask for ${deviceLimit} at most`);
+  if (asked.length > deviceLimit)
+    throw badDevice('', `${asked.length} devices are asked for`, `ask for ${deviceLimit} at most`);
   const all: DeviceNode[] = [];
   for (const { hostPath, containerPath, permissions } of asked) {
     checkPath(hostPath, 'host path');
@@ -40,13 +41,22 @@ export async function askedDevices(asked: readonly Device[], paths: DevicePaths)
 /** Returns a subset of r, w and m, each once. An empty request means all three, as in other runtimes. */
 export function accessOf(permissions: string, on: string): string {
   if (permissions === '') return 'rwm';
-  if (/^[rwm]{1,3}$/.test(permissions) && new Set(permissions).size === permissions.length) return permissions;
-  throw badDevice(on, `its permissions ${JSON.stringify(permissions.slice(0, 64))} are not of r, w and m`, 'correct the device');
+  if (/^[rwm]{1,3}$/.test(permissions) && new Set(permissions).size === permissions.length)
+    return permissions;
+  throw badDevice(
+    on,
+    `its permissions ${JSON.stringify(permissions.slice(0, 64))} are not of r, w and m`,
+    'correct the device',
+  );
 }
 
 function checkPath(path: string, what: string): void {
   if (path.startsWith('/') && !path.includes('\0') && !path.split('/').includes('..')) return;
-  throw badDevice(path, `its ${what} ${JSON.stringify(path)} is not absolute and clean`, 'give an absolute path without ".."');
+  throw badDevice(
+    path,
+    `its ${what} ${JSON.stringify(path)} is not absolute and clean`,
+    'give an absolute path without ".."',
+  );
 }
 
 /** Folders of /dev that are separate kernel file systems, or belong to each container. */
@@ -64,7 +74,10 @@ const notDevices = new Set([
 /** Returns every device of the host, for a privileged container. */
 export async function allHostDevices(paths: DevicePaths): Promise<DeviceNode[]> {
   // No pod names this folder, and its content is in the memory of the kernel.
-  const ofDev: DevicePaths = { ...paths, names: (folder) => (folder === '/dev' ? readdir(folder) : paths.names(folder)) };
+  const ofDev: DevicePaths = {
+    ...paths,
+    names: (folder) => (folder === '/dev' ? readdir(folder) : paths.names(folder)),
+  };
   return (await devicesAt('/dev', '/dev', ofDev)).map((node) => ({ node, access: 'rwm' }));
 }
 
@@ -75,7 +88,10 @@ export function withAllHostDevices(all: readonly DeviceNode[], asked: readonly D
 }
 
 /** Returns the devices with the container's user as their owner. */
-export function ownedBy(devices: readonly DeviceNode[], user: { readonly uid: number; readonly gid: number }): DeviceNode[] {
+export function ownedBy(
+  devices: readonly DeviceNode[],
+  user: { readonly uid: number; readonly gid: number },
+): DeviceNode[] {
   return devices.map(({ node, access }) => ({ node: { ...node, uid: user.uid, gid: user.gid }, access }));
 }
 
@@ -85,7 +101,9 @@ async function devicesAt(hostPath: string, containerPath: string, paths: DeviceP
   const node = await deviceNode(hostPath, containerPath, paths);
   if (node !== 'folder') return node === undefined ? [] : [node];
   const names = [...(await paths.names(hostPath))].sort();
-  const found = await Promise.all(names.map((name) => inFolder(join(hostPath, name), join(containerPath, name), paths)));
+  const found = await Promise.all(
+    names.map((name) => inFolder(join(hostPath, name), join(containerPath, name), paths)),
+  );
   return found.flat();
 }
 
@@ -124,5 +142,12 @@ function unlessNoAnswer<T>(otherwise: T): (thrown: unknown) => T {
 }
 
 export function badDevice(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_DEVICE', kind: 'invalid', attempted: 'add device', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_DEVICE',
+    kind: 'invalid',
+    attempted: 'add device',
+    on,
+    why,
+    fix,
+  });
 }

@@ -3,7 +3,12 @@ import { test } from 'node:test';
 import { pastItsLink } from './link-class.ts';
 
 test('a container that can bypass its link is reported: NET_ADMIN in the host’s user namespace, with its own link and no wider capability', () => {
-  const rows: readonly (readonly [bounding: readonly string[], networkClass: string, owned: boolean, told: boolean])[] = [
+  const rows: readonly (readonly [
+    bounding: readonly string[],
+    networkClass: string,
+    owned: boolean,
+    told: boolean,
+  ])[] = [
     [['CHOWN', 'NET_ADMIN'], 'user', false, true],
     [['NET_ADMIN'], 'admin', false, true],
     [['NET_ADMIN'], 'none', false, true],
@@ -14,6 +19,10 @@ test('a container that can bypass its link is reported: NET_ADMIN in the host’
   ];
   for (const [bounding, networkClass, owned, reported] of rows) {
     const settings = { capabilities: { bounding }, networkClass } as Parameters<typeof pastItsLink>[0];
-    assert.equal(pastItsLink(settings, owned) !== undefined, reported, `${bounding.join()} ${networkClass} ${owned}`);
+    assert.equal(
+      pastItsLink(settings, owned) !== undefined,
+      reported,
+      `${bounding.join()} ${networkClass} ${owned}`,
+    );
   }
 });

@@ -13,17 +13,25 @@ const order: readonly LinkClass[] = ['deny', 'none', 'user', 'proxy', 'admin'];
  * join is exact or refused
  */
 export function linkPolicyFor(
-  containers: readonly (Pick<ContainerRecord, 'networkClass' | 'peers' | 'phase'> & Partial<Pick<ContainerRecord, 'config'>>)[],
+  containers: readonly (Pick<ContainerRecord, 'networkClass' | 'peers' | 'phase'> &
+    Partial<Pick<ContainerRecord, 'config'>>)[],
 ): LinkPolicy {
   const started = containers.filter((one) => one.phase === 'starting' || one.phase === 'running');
   const linkClass = started
     .map((one) => classOf(one.networkClass))
-    .reduce((widest, next) => (order.indexOf(next) > order.indexOf(widest) ? next : widest), 'deny' as LinkClass);
+    .reduce(
+      (widest, next) => (order.indexOf(next) > order.indexOf(widest) ? next : widest),
+      'deny' as LinkClass,
+    );
   if (linkClass === 'deny' || linkClass === 'none') return { class: linkClass };
   const [egress, ingress] = (['egress', 'ingress'] as const).map((direction) =>
-    started.map((one) => rulesOf(one, direction)).reduce((joined, next) => joinNetworkRules(joined, next), []),
+    started
+      .map((one) => rulesOf(one, direction))
+      .reduce((joined, next) => joinNetworkRules(joined, next), []),
   );
-  const namedPorts = started.flatMap(({ config }) => namedPortsOf(config?.annotations['io.kubernetes.container.ports']));
+  const namedPorts = started.flatMap(({ config }) =>
+    namedPortsOf(config?.annotations['io.kubernetes.container.ports']),
+  );
   return {
     class: linkClass,
     ...(egress !== undefined && { egress }),
@@ -45,10 +53,21 @@ function namedPortsOf(annotation: string | undefined): NamedPort[] {
     return [];
   }
   return (Array.isArray(given) ? (given as unknown[]) : []).flatMap((one) => {
-    const { name, containerPort, protocol = 'TCP' } = (one ?? {}) as { name?: unknown; containerPort?: unknown; protocol?: unknown };
-    const spoken = (['tcp', 'udp', 'sctp'] as const).find((known) => known === String(protocol).toLowerCase());
+    const {
+      name,
+      containerPort,
+      protocol = 'TCP',
+    } = (one ?? {}) as { name?: unknown; containerPort?: unknown; protocol?: unknown };
+    const spoken = (['tcp', 'udp', 'sctp'] as const).find(
+      (known) => known === String(protocol).toLowerCase(),
+    );
     const port = Number(containerPort);
-    return typeof name === 'string' && name !== '' && spoken !== undefined && Number.isInteger(port) && port > 0 && port <= 65_535
+    return typeof name === 'string' &&
+      name !== '' &&
+      spoken !== undefined &&
+      Number.isInteger(port) &&
+      port > 0 &&
+      port <= 65_535
       ? [{ name, protocol: spoken, port }]
       : [];
   });
@@ -74,10 +93,14 @@ function classOf(networkClass: NetworkClass): LinkClass {
  * @param owned the pod has its own user namespace
  */
 export function pastItsLink(
-  { capabilities, networkClass }: { readonly capabilities: Pick<Settings['capabilities'], 'bounding'> } & Pick<Settings, 'networkClass'>,
+  {
+    capabilities,
+    networkClass,
+  }: { readonly capabilities: Pick<Settings['capabilities'], 'bounding'> } & Pick<Settings, 'networkClass'>,
   owned: boolean,
 ): string | undefined {
   const { bounding } = capabilities;
-  if (owned || networkClass === 'host' || !bounding.includes('NET_ADMIN') || bounding.includes('SYS_ADMIN')) return undefined;
+  if (owned || networkClass === 'host' || !bounding.includes('NET_ADMIN') || bounding.includes('SYS_ADMIN'))
+    return undefined;
   return "NET_ADMIN without a user namespace of the pod's own (hostUsers: false): the kernel lets it make and delete links of the host, so its network class and rules of peers do not hold";
 }

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -9,7 +17,8 @@ import { checkPropagation, isOwnOfPod, makeMissing, resolveSources } from './mou
 import type { MountSource } from './mount-sources.ts';
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), 'pc-sources-')));
-const mount = (hostPath: string, propagation = 0): Mount => ({ containerPath: '/m', hostPath, propagation }) as Mount;
+const mount = (hostPath: string, propagation = 0): Mount =>
+  ({ containerPath: '/m', hostPath, propagation }) as Mount;
 
 describe('sources of mounts', () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
@@ -40,15 +49,24 @@ describe('sources of mounts', () => {
   it('a missing source is created as a folder; a source that cannot be created is refused', async () => {
     await makeMissing(await resolveSources([mount(`${folder}/link/made`)], hostPathsHere), hostPathsHere);
     assert.ok(existsSync(join(folder, 'real/made')));
-    await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/dangling`)], hostPathsHere), hostPathsHere), {
-      code: 'RUNTIME_BAD_MOUNT',
-    });
-    await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/real/file/x`)], hostPathsHere), hostPathsHere), {
-      code: 'RUNTIME_BAD_MOUNT',
-    });
-    await assert.rejects(makeMissing(await resolveSources([mount('/proc/none/below')], hostPathsHere), hostPathsHere), {
-      code: 'RUNTIME_BAD_MOUNT',
-    });
+    await assert.rejects(
+      makeMissing(await resolveSources([mount(`${folder}/dangling`)], hostPathsHere), hostPathsHere),
+      {
+        code: 'RUNTIME_BAD_MOUNT',
+      },
+    );
+    await assert.rejects(
+      makeMissing(await resolveSources([mount(`${folder}/real/file/x`)], hostPathsHere), hostPathsHere),
+      {
+        code: 'RUNTIME_BAD_MOUNT',
+      },
+    );
+    await assert.rejects(
+      makeMissing(await resolveSources([mount('/proc/none/below')], hostPathsHere), hostPathsHere),
+      {
+        code: 'RUNTIME_BAD_MOUNT',
+      },
+    );
   });
 
   it('too many are refused', async () => {
@@ -72,7 +90,11 @@ describe('propagation', () => {
     '',
   ].join('\n');
   const [receives, both] = [1, 2];
-  const source = (path: string, propagation: number): MountSource => ({ mount: mount(path, propagation), path, missing: false });
+  const source = (path: string, propagation: number): MountSource => ({
+    mount: mount(path, propagation),
+    path,
+    missing: false,
+  });
 
   for (const [path, propagation, fits] of [
     ['/shared/x', both, true],

@@ -22,13 +22,21 @@ const mountLimit = 4096;
  * mounted, and is checked against the ceilings. Changes nothing.
  * @throws PortcullisError RUNTIME_BAD_MOUNT, RUNTIME_PATH_NO_ANSWER
  */
-export async function resolveSources(mounts: readonly Mount[], paths: Pick<HostPaths, 'facts'>): Promise<readonly MountSource[]> {
-  if (mounts.length > mountLimit) throw badMount('', `it asks for ${mounts.length} mounts`, `ask for ${mountLimit} at most`);
+export async function resolveSources(
+  mounts: readonly Mount[],
+  paths: Pick<HostPaths, 'facts'>,
+): Promise<readonly MountSource[]> {
+  if (mounts.length > mountLimit)
+    throw badMount('', `it asks for ${mounts.length} mounts`, `ask for ${mountLimit} at most`);
   return Promise.all(
     mounts.map(async (mount) => {
       const { hostPath, containerPath } = mount;
       if (!hostPath.startsWith('/') || hostPath.includes('\0'))
-        throw badMount(containerPath, `the host path ${JSON.stringify(hostPath)} is not absolute`, 'give an absolute host path');
+        throw badMount(
+          containerPath,
+          `the host path ${JSON.stringify(hostPath)} is not absolute`,
+          'give an absolute host path',
+        );
       return { mount, ...(await resolved(hostPath, containerPath, paths)) };
     }),
   );
@@ -47,7 +55,11 @@ async function resolved(
   for (let have = parts.length; have >= 0; have -= 1) {
     const rest = parts.slice(have);
     if (rest.includes('..'))
-      throw badMount(destination, `the host path ${JSON.stringify(path)} leads out of a missing folder`, 'give a clean host path');
+      throw badMount(
+        destination,
+        `the host path ${JSON.stringify(path)} leads out of a missing folder`,
+        'give a clean host path',
+      );
     try {
       const { path: real } = await paths.facts('/' + parts.slice(0, have).join('/'));
       return { path: join(real, ...rest), missing: rest.length > 0 };
@@ -55,14 +67,21 @@ async function resolved(
       if (isPortcullisError(thrown)) throw thrown;
       const { code } = thrown as NodeJS.ErrnoException;
       if (code !== 'ENOENT' && code !== 'ENOTDIR')
-        throw badMount(destination, `the host path ${JSON.stringify(path)} cannot be followed (${code ?? ''})`, 'correct the host path');
+        throw badMount(
+          destination,
+          `the host path ${JSON.stringify(path)} cannot be followed (${code ?? ''})`,
+          'correct the host path',
+        );
     }
   }
   return { path: '/', missing: false };
 }
 
 /** Creates a missing source as a folder, as kubelets and other runtimes expect. */
-export async function makeMissing(sources: readonly MountSource[], paths: Pick<HostPaths, 'makeFolder'>): Promise<void> {
+export async function makeMissing(
+  sources: readonly MountSource[],
+  paths: Pick<HostPaths, 'makeFolder'>,
+): Promise<void> {
   for (const { path, mount } of sources.filter((source) => source.missing)) {
     try {
       await paths.makeFolder(path, 0o755);
@@ -112,7 +131,9 @@ function mountTable(mountinfo: string): ReadonlyMap<string, MountEntry> {
     if (line === '') continue;
     const fields = line.split(' ');
     const optional = fields.slice(6, fields.indexOf('-', 6));
-    const target = (fields[4] ?? '/').replaceAll(/\\([0-7]{3})/g, (_all, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+    const target = (fields[4] ?? '/').replaceAll(/\\([0-7]{3})/g, (_all, octal: string) =>
+      String.fromCharCode(parseInt(octal, 8)),
+    );
     const shared = optional.some((field) => field.startsWith('shared:'));
     const receives = optional.some((field) => field.startsWith('master:'));
     table.set(target, { target, shared, receives });
@@ -140,11 +161,20 @@ export function isWithin(path: string, folder: string): boolean {
 export function isOwnOfPod(path: string, kubeletRoot: string, podUid: string): boolean {
   // With a uid of dots, the folder of all pods would count as the pod's own.
   if (podUid === '' || /^\.+$/.test(podUid) || podUid.includes('/')) return false;
-  return isWithin(path, normalize(join(kubeletRoot, 'pods', podUid))) && path !== join(kubeletRoot, 'pods', podUid);
+  return (
+    isWithin(path, normalize(join(kubeletRoot, 'pods', podUid))) && path !== join(kubeletRoot, 'pods', podUid)
+  );
 }
 
 function badMount(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_MOUNT', kind: 'invalid', attempted: 'mount', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_MOUNT',
+    kind: 'invalid',
+    attempted: 'mount',
+    on,
+    why,
+    fix,
+  });
 }
 
 /** cri-api Mount.image: the mount is an image and not a path of the host. */

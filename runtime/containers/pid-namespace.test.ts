@@ -23,7 +23,11 @@ const sandbox = (pid: number, process?: ProcessIdentity): SandboxRecord =>
       hostname: '',
       logDirectory: '',
       portMappings: [],
-      linux: { cgroupParent: '', sysctls: {}, securityContext: { namespaceOptions: { pid, network: 0, ipc: 0 } } },
+      linux: {
+        cgroupParent: '',
+        sysctls: {},
+        securityContext: { namespaceOptions: { pid, network: 0, ipc: 0 } },
+      },
     },
     ...(process !== undefined && { infra: { process } }),
   }) as unknown as SandboxRecord;
@@ -43,7 +47,8 @@ for (const [asked, pod, mode] of [
 }
 
 test('a container gets the host’s PID namespace only if its pod asks for it, and an unknown mode is refused', () => {
-  for (const asked of [NODE, 9]) assert.throws(() => pidModeOf(container(asked), sandbox(POD ?? 0)), { code: 'RUNTIME_BAD_NAMESPACE' });
+  for (const asked of [NODE, 9])
+    assert.throws(() => pidModeOf(container(asked), sandbox(POD ?? 0)), { code: 'RUNTIME_BAD_NAMESPACE' });
 });
 
 const crun = { kind: 'crun', name: 'crun' } as const;
@@ -55,18 +60,29 @@ test('a namespace has a path of this process until it is closed; the namespace o
     let holder: ProcessIdentity | undefined;
     for (const until = Date.now() + 20_000; holder === undefined && Date.now() < until;) {
       await new Promise((resolve) => setTimeout(resolve, 10));
-      const inner = Number(readFileSync(`/proc/${child.pid ?? 0}/task/${child.pid ?? 0}/children`, 'utf8').trim());
+      const inner = Number(
+        readFileSync(`/proc/${child.pid ?? 0}/task/${child.pid ?? 0}/children`, 'utf8').trim(),
+      );
       if (inner > 0) holder = processIdentity(inner);
     }
     assert.ok(holder);
     const open = (process: ProcessIdentity) =>
-      openPidNamespace({ config: container(POD), sandbox: sandbox(0, process), handler: crun, find: () => undefined });
+      openPidNamespace({
+        config: container(POD),
+        sandbox: sandbox(0, process),
+        handler: crun,
+        find: () => undefined,
+      });
     const namespace = open(holder);
     assert.equal(namespace.isHost, false);
     assert.equal(readlinkSync(namespace.path ?? ''), readlinkSync(`/proc/${holder.pid}/ns/pid`));
     namespace.close();
     assert.throws(() => readlinkSync(namespace.path ?? ''), { code: 'ENOENT' });
-    assert.throws(() => open({ ...holder, startTime: '1' }), { code: 'RUNTIME_BAD_NAMESPACE' }, 'a reused pid is not followed');
+    assert.throws(
+      () => open({ ...holder, startTime: '1' }),
+      { code: 'RUNTIME_BAD_NAMESPACE' },
+      'a reused pid is not followed',
+    );
   } finally {
     child.kill('SIGKILL');
   }
@@ -76,13 +92,27 @@ test('a target in the host’s namespace is the host’s namespace', () => {
   const own = processIdentity(process.pid);
   assert.ok(own);
   const target = { id: 't', sandboxId: 's', phase: 'running', init: own } as unknown as ContainerRecord;
-  const namespace = openPidNamespace({ config: container(TARGET, 't'), sandbox: sandbox(1), handler: crun, find: () => target });
+  const namespace = openPidNamespace({
+    config: container(TARGET, 't'),
+    sandbox: sandbox(1),
+    handler: crun,
+    find: () => target,
+  });
   assert.deepEqual([namespace.isHost, namespace.path], [true, undefined]);
 });
 
 test('a runtime that cannot join a namespace is not asked to', () => {
   const runsc = { kind: 'other', name: 'runsc' } as const;
-  assert.throws(() => openPidNamespace({ config: container(POD), sandbox: sandbox(0), handler: runsc, find: () => undefined }), {
-    code: 'RUNTIME_UNSUPPORTED',
-  });
+  assert.throws(
+    () =>
+      openPidNamespace({
+        config: container(POD),
+        sandbox: sandbox(0),
+        handler: runsc,
+        find: () => undefined,
+      }),
+    {
+      code: 'RUNTIME_UNSUPPORTED',
+    },
+  );
 });

@@ -94,8 +94,11 @@ export function openPidNamespace(input: {
   }
   if (mode === 'pod') {
     const holder = sandbox.infra?.process;
-    if (holder === undefined) throw bad(config, 'its pod has no shared PID namespace', 'report this with the log of the daemon');
-    return open(holder, () => bad(config, 'the process that held the PID namespace of its pod has ended', 'run a new sandbox'));
+    if (holder === undefined)
+      throw bad(config, 'its pod has no shared PID namespace', 'report this with the log of the daemon');
+    return open(holder, () =>
+      bad(config, 'the process that held the PID namespace of its pod has ended', 'run a new sandbox'),
+    );
   }
   const id = config.linux?.securityContext?.namespaceOptions?.targetId ?? '';
   const target = id === '' ? undefined : input.find(id);

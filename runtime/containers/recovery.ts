@@ -26,7 +26,11 @@ export async function recoverContainers(parts: {
     // It never had a process: its start has yet to fail.
     if (record.startFailure !== undefined) return;
     const exit = await effects.recordedExit(record.id);
-    const started = record.phase === 'starting' && exit === undefined && effects.isAlive(record) && (await effects.isStarted(record));
+    const started =
+      record.phase === 'starting' &&
+      exit === undefined &&
+      effects.isAlive(record) &&
+      (await effects.isStarted(record));
     // A start whose answer no caller received.
     const now: ContainerRecord = started ? { ...record, phase: 'running', startedAt: effects.now() } : record;
     if (started) await records.put(now);
@@ -34,7 +38,8 @@ export async function recoverContainers(parts: {
     if (effects.isAlive(now) || effects.isMonitored(now)) return parts.watch(now);
     // The last act of the monitor may have been this file.
     const last = await effects.recordedExit(record.id);
-    if (last === undefined) log.warn({ container: record.id }, 'a container is gone, and its exit code is lost');
+    if (last === undefined)
+      log.warn({ container: record.id }, 'a container is gone, and its exit code is lost');
     await parts.recordExit(record.id, last ?? { code: 255, finishedAt: effects.now(), fromMonitor: false });
   };
   await Promise.all(
@@ -45,7 +50,8 @@ export async function recoverContainers(parts: {
           'this container could not be recovered; its next request, or the next start, tries again',
         );
         // Its end is noticed, even if a step failed.
-        if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running') parts.watch(record);
+        if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running')
+          parts.watch(record);
       }),
     ),
   );

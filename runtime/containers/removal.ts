@@ -20,10 +20,15 @@ export interface RemovalDeps {
  * the next start would find a container without its process, and report an exit that never happened
  * @throws the error of a step that failed. The record stays, and the call may be repeated
  */
-export async function takeBack(deps: RemovalDeps, record: ContainerRecord, mayBeCreated = false): Promise<void> {
+export async function takeBack(
+  deps: RemovalDeps,
+  record: ContainerRecord,
+  mayBeCreated = false,
+): Promise<void> {
   const { records, effects, exits, watches } = deps;
   watches.end(record.id);
-  if (mayBeCreated && records.get(record.id) !== undefined) await putUntilBoot(records, record).catch(unlessGone);
+  if (mayBeCreated && records.get(record.id) !== undefined)
+    await putUntilBoot(records, record).catch(unlessGone);
   await effects.destroy(record);
   await records.delete(record.id);
   exits.settle(record.id);
@@ -39,6 +44,8 @@ export async function removeContainer(deps: RemovalDeps, id: string): Promise<vo
   const record = records.get(id);
   if (record === undefined) return;
   if (record.phase !== 'removing')
-    await records.put({ ...record, phase: nextContainerPhase(record.phase, 'remove-asked') }).catch(unlessGone);
+    await records
+      .put({ ...record, phase: nextContainerPhase(record.phase, 'remove-asked') })
+      .catch(unlessGone);
   await takeBack(deps, record);
 }

@@ -28,9 +28,14 @@ import { parseGroup, parsePasswd, userFrom } from './bundle/user.ts';
 const folder = mkdtempSync(join(tmpdir(), 'request-cost-'));
 after(() => rmSync(folder, { recursive: true }));
 
-const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
-const entries = (n: number, key: string): Record<string, string> => Object.fromEntries(range(n, (index) => [`${key}${index}`, 'value']));
-const mountOf = (index: number, propagation: MountPropagation = MountPropagation.PROPAGATION_PRIVATE): Mount => ({
+const range = <T>(n: number, make: (index: number) => T): T[] =>
+  Array.from({ length: n }, (_, index) => make(index));
+const entries = (n: number, key: string): Record<string, string> =>
+  Object.fromEntries(range(n, (index) => [`${key}${index}`, 'value']));
+const mountOf = (
+  index: number,
+  propagation: MountPropagation = MountPropagation.PROPAGATION_PRIVATE,
+): Mount => ({
   containerPath: `/data/${index}`,
   hostPath: `/srv/${index}`,
   readonly: false,
@@ -43,7 +48,10 @@ const mountOf = (index: number, propagation: MountPropagation = MountPropagation
   mountOptions: [],
 });
 const mountinfo = (n: number): string =>
-  range(n, (index) => `${index} 1 0:${index} / /srv/${index}/m\\040x rw,relatime shared:${index} - tmpfs tmpfs rw`).join('\n');
+  range(
+    n,
+    (index) => `${index} 1 0:${index} / /srv/${index}/m\\040x rw,relatime shared:${index} - tmpfs tmpfs rw`,
+  ).join('\n');
 const sandbox = (part: object): PodSandboxConfig => ({
   metadata: { name: 'web', namespace: 'shop', uid: 'u-1', attempt: 0 },
   hostname: '',
@@ -59,10 +67,17 @@ const cases: CostCases = {
   'users and groups of an image': [
     500,
     (n) => {
-      const passwd = range(n, (index) => `user${index}:x:${index}:${index}::/home/${index}:/bin/sh`).join('\n');
+      const passwd = range(n, (index) => `user${index}:x:${index}:${index}::/home/${index}:/bin/sh`).join(
+        '\n',
+      );
       const group = range(n, (index) => `group${index}:x:${index}:user${index},last`).join('\n');
       return () =>
-        userFrom({ passwd: parsePasswd(passwd), groups: parseGroup(group), imageUser: `user${n - 1}:group${n - 1}`, asked: undefined });
+        userFrom({
+          passwd: parsePasswd(passwd),
+          groups: parseGroup(group),
+          imageUser: `user${n - 1}:group${n - 1}`,
+          asked: undefined,
+        });
     },
   ],
   'mounts of the host': [
@@ -90,7 +105,14 @@ const cases: CostCases = {
       const podFiles = { shm: '/s', resolvConf: '/r', hostname: '/n', hosts: '/h' };
       return () =>
         containerMounts({
-          ...{ asked, podFiles, readonlyRootfs: false, writableSys: false, hostNetwork: false, features: noFeatures },
+          ...{
+            asked,
+            podFiles,
+            readonlyRootfs: false,
+            writableSys: false,
+            hostNetwork: false,
+            features: noFeatures,
+          },
           userNamespace: undefined,
         });
     },
@@ -99,18 +121,30 @@ const cases: CostCases = {
     2000,
     (n) => {
       const sysctls = Object.fromEntries(range(n, (index) => [`net.ipv4.x${index}`, '1']));
-      const config = sandbox({ labels: entries(n, 'l'), annotations: entries(n, 'a'), linux: { cgroupParent: '', sysctls } });
+      const config = sandbox({
+        labels: entries(n, 'l'),
+        annotations: entries(n, 'a'),
+        linux: { cgroupParent: '', sysctls },
+      });
       return () => planSandbox(config);
     },
   ],
   'port mappings of a pod': [
     1000,
     (n) => {
-      const asked = range(n, (index): PortMapping => ({ protocol: 0, containerPort: 80, hostPort: 1 + (index % 65_000), hostIp: '' }));
+      const asked = range(n, (index): PortMapping => ({
+        protocol: 0,
+        containerPort: 80,
+        hostPort: 1 + (index % 65_000),
+        hostIp: '',
+      }));
       return () => toPortMappings(asked);
     },
   ],
-  'the parts of a log’s path': [500, (n) => () => containerLogPath('/var/log/pods/p', 'a/'.repeat(n) + '0.log')],
+  'the parts of a log’s path': [
+    500,
+    (n) => () => containerLogPath('/var/log/pods/p', 'a/'.repeat(n) + '0.log'),
+  ],
   'CDI devices of a container': [
     // Four times this number is the maximum that is read.
     256,
@@ -139,8 +173,14 @@ const cases: CostCases = {
   'the configuration of an image': [
     1000,
     (n) => {
-      const config = { Env: range(n, (index) => `E${index}=x`), Labels: entries(2 * n, 'l'), Volumes: entries(1, '/v') };
-      const bytes = Buffer.from(JSON.stringify({ ...platform, config, rootfs: { type: 'layers', diff_ids: [] } }));
+      const config = {
+        Env: range(n, (index) => `E${index}=x`),
+        Labels: entries(2 * n, 'l'),
+        Volumes: entries(1, '/v'),
+      };
+      const bytes = Buffer.from(
+        JSON.stringify({ ...platform, config, rootfs: { type: 'layers', diff_ids: [] } }),
+      );
       return () => parseImageConfig(bytes, 'sha256:0', 0, platform);
     },
   ],

@@ -7,7 +7,10 @@ import type { ContainerRecord } from './record.ts';
  * count.
  * @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND
  */
-export function requireContainer(records: Pick<Records<ContainerRecord>, 'find'>, idOrPrefix: string): ContainerRecord {
+export function requireContainer(
+  records: Pick<Records<ContainerRecord>, 'find'>,
+  idOrPrefix: string,
+): ContainerRecord {
   const record = records.find(idOrPrefix);
   if (record === undefined || record.phase === 'creating') throw containerNotFound(idOrPrefix);
   return record;

@@ -34,10 +34,12 @@ export async function startContainer(deps: StartDeps, id: string): Promise<void>
   const record = requireContainer(records, id);
   // A start that took effect and was never answered (the daemon crashed in between): the retry is that same
   // start.
-  if (record.phase === 'running') return record.startAnswered ? undefined : records.put({ ...record, startAnswered: true });
+  if (record.phase === 'running')
+    return record.startAnswered ? undefined : records.put({ ...record, startAnswered: true });
   if (record.phase === 'exited' && record.startedAt !== '0' && !record.startAnswered)
     return records.put({ ...record, startAnswered: true });
-  if (record.phase !== 'created' && record.phase !== 'starting') throw wrongPhase(record, 'start', 'create it again');
+  if (record.phase !== 'created' && record.phase !== 'starting')
+    throw wrongPhase(record, 'start', 'create it again');
   if (record.startFailure !== undefined) {
     await endUnmade(deps, id);
     throw notStartable(record);
@@ -59,7 +61,12 @@ export async function startContainer(deps: StartDeps, id: string): Promise<void>
   const startedAt = effects.now();
   try {
     await effects.start(starting);
-    await putUntilBoot(records, { ...starting, phase: nextContainerPhase('starting', 'started'), startedAt, startAnswered: true });
+    await putUntilBoot(records, {
+      ...starting,
+      phase: nextContainerPhase('starting', 'started'),
+      startedAt,
+      startAnswered: true,
+    });
   } catch (cause) {
     await failStart(deps, starting, cause);
     throw cause;
@@ -72,7 +79,10 @@ export function isUnmade(record: ContainerRecord): boolean {
 }
 
 /** Records the end of a container that the runtime refused to create. Call it under its lock. */
-export async function endUnmade(deps: Pick<StartDeps, 'records' | 'effects' | 'exits'>, id: string): Promise<void> {
+export async function endUnmade(
+  deps: Pick<StartDeps, 'records' | 'effects' | 'exits'>,
+  id: string,
+): Promise<void> {
   const record = deps.records.get(id);
   if (record === undefined || !isUnmade(record)) return;
   await deps.records.put({ ...record, ...startError(record.startFailure ?? '', deps.effects.now()) });
@@ -88,18 +98,29 @@ function startError(
 }
 
 /** After an error the caller starts another container: the process of this one must not run beside it. */
-async function failStart({ records, effects, exits, log, isClosed }: StartDeps, starting: ContainerRecord, cause: unknown): Promise<void> {
+async function failStart(
+  { records, effects, exits, log, isClosed }: StartDeps,
+  starting: ContainerRecord,
+  cause: unknown,
+): Promise<void> {
   try {
     effects.kill(starting, 'SIGKILL');
     await records.put({ ...starting, ...startError(reasonOf(cause), effects.now()) });
     exits.settle(starting.id);
   } catch (second) {
-    log.warn({ container: starting.id, cause: reasonOf(second) }, 'a failed start could not be recorded; its process is killed');
+    log.warn(
+      { container: starting.id, cause: reasonOf(second) },
+      'a failed start could not be recorded; its process is killed',
+    );
     void untilDone({
       act: async () => Promise.resolve(effects.kill(starting, 'SIGKILL')),
       sleep: effects.clock.sleep,
       isOver: isClosed,
-      failed: (third) => log.warn({ container: starting.id, cause: reasonOf(third) }, 'a container whose start failed could not be killed'),
+      failed: (third) =>
+        log.warn(
+          { container: starting.id, cause: reasonOf(third) },
+          'a container whose start failed could not be killed',
+        ),
     });
   }
 }

@@ -15,8 +15,19 @@ for (const [name, number] of [
   test(`signal ${name} is ${number}`, () => assert.equal(signalNumber(name), number));
 }
 
-for (const name of ['', '0', '65', 'SIGNOPE', '9;rm', 'SIGRTMIN+31', 'SIGRTMIN-1', 'SIGRTMAX+1', 'RTMAX-31']) {
-  test(`signal ${JSON.stringify(name)} is refused`, () => assert.throws(() => signalNumber(name), { code: 'RUNTIME_BAD_SIGNAL' }));
+for (const name of [
+  '',
+  '0',
+  '65',
+  'SIGNOPE',
+  '9;rm',
+  'SIGRTMIN+31',
+  'SIGRTMIN-1',
+  'SIGRTMAX+1',
+  'RTMAX-31',
+]) {
+  test(`signal ${JSON.stringify(name)} is refused`, () =>
+    assert.throws(() => signalNumber(name), { code: 'RUNTIME_BAD_SIGNAL' }));
 }
 
 test('every signal of the contract has a number', () => {

@@ -15,10 +15,15 @@ export function signalNumber(name: string): number {
   if (/^\d{1,2}$/.test(plain) && Number(plain) >= 1 && Number(plain) <= 64) return Number(plain);
   const realTime = /^RTM(?:(IN)(?:(?:\+|PLUS)(\d{1,2}))?|AX(?:(?:-|MINUS)(\d{1,2}))?)$/.exec(plain);
   if (realTime !== null) {
-    const number = realTime[1] === undefined ? realTimeMax - Number(realTime[3] ?? 0) : realTimeMin + Number(realTime[2] ?? 0);
+    const number =
+      realTime[1] === undefined
+        ? realTimeMax - Number(realTime[3] ?? 0)
+        : realTimeMin + Number(realTime[2] ?? 0);
     if (number >= realTimeMin && number <= realTimeMax) return number;
   }
-  const known = (constants.signals as Readonly<Record<string, number | undefined>>)[`SIG${plain}`] ?? (plain === 'CLD' ? 17 : undefined);
+  const known =
+    (constants.signals as Readonly<Record<string, number | undefined>>)[`SIG${plain}`] ??
+    (plain === 'CLD' ? 17 : undefined);
   if (known !== undefined) return known;
   throw badSignal(name);
 }

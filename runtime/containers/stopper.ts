@@ -58,7 +58,11 @@ export function createStopper(parts: {
     return session;
   };
 
-  const end = async (record: ContainerRecord, exited: Promise<void>, isGone: () => boolean): Promise<void> => {
+  const end = async (
+    record: ContainerRecord,
+    exited: Promise<void>,
+    isGone: () => boolean,
+  ): Promise<void> => {
     const patience = clock.now() + killPatienceMs;
     let failing: number | undefined;
     for (let pause = 20; !isGone(); pause = Math.min(pause * 2, 2_000)) {
@@ -80,7 +84,13 @@ export function createStopper(parts: {
   return {
     stop: async (id, timeoutMs) => {
       const record = current(id);
-      if (record === undefined || record.phase === 'exited' || record.phase === 'removing' || record.phase === 'creating') return;
+      if (
+        record === undefined ||
+        record.phase === 'exited' ||
+        record.phase === 'removing' ||
+        record.phase === 'creating'
+      )
+        return;
       let reached = false;
       const exited = parts.exited(id).then(() => {
         reached = true;

@@ -13,13 +13,19 @@ import { isUnmade } from './start.ts';
  * effect
  */
 export async function updateContainer(
-  { records, effects }: { readonly records: Records<ContainerRecord>; readonly effects: Pick<ContainerEffects, 'update'> },
+  {
+    records,
+    effects,
+  }: { readonly records: Records<ContainerRecord>; readonly effects: Pick<ContainerEffects, 'update'> },
   id: string,
   resources: LinuxContainerResources,
 ): Promise<void> {
   const record = requireContainer(records, id);
   if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
   if (!isUnmade(record)) await effects.update(record, resources);
-  const linux = { ...record.config.linux, resources: mergedResources(record.config.linux?.resources, resources) };
+  const linux = {
+    ...record.config.linux,
+    resources: mergedResources(record.config.linux?.resources, resources),
+  };
   await records.put({ ...record, config: { ...record.config, linux } });
 }

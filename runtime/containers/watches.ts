@@ -3,7 +3,10 @@ import type { ContainerEffects } from './container-effects.ts';
 import type { ExitRecorder } from './exit-recorder.ts';
 import type { ContainerRecord } from './record.ts';
 
-/** The watches of containers: at most one for each, which reports the end of its first process or of its monitor. */
+/**
+ * The watches of containers: at most one for each, which reports the end of its first process or of its
+ * monitor.
+ */
 export interface ContainerWatches {
   /** Watches a container. An earlier watch of the same container ends. */
   begin(record: ContainerRecord): void;

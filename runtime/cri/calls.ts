@@ -1,5 +1,10 @@
 import { Metadata } from '@grpc/grpc-js';
-import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import type {
+  handleServerStreamingCall,
+  handleUnaryCall,
+  ServerUnaryCall,
+  ServerWritableStream,
+} from '@grpc/grpc-js';
 import { once } from 'node:events';
 import type { EventEmitter } from 'node:events';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
@@ -33,7 +38,11 @@ type StreamHandler = (request: unknown, context: CallContext) => AsyncIterable<o
 const readsOnly = /^(Version|Status|RuntimeConfig|List.*|Stream.*|Get.*|ImageFsInfo|.*Status|.*Stats)$/;
 
 /** Serves a unary RPC. `handler` is undefined, or the handler that the types of handlers.ts give this RPC. */
-export function serveUnary(site: CallSite, rpc: RpcDefinition, handler: unknown): handleUnaryCall<Buffer, Buffer> {
+export function serveUnary(
+  site: CallSite,
+  rpc: RpcDefinition,
+  handler: unknown,
+): handleUnaryCall<Buffer, Buffer> {
   return (call, respond) => {
     const run = async (context: CallContext, observed: Required<ObservedCall>): Promise<object> => {
       if (typeof handler !== 'function') throw unimplemented(rpc);
@@ -48,7 +57,11 @@ export function serveUnary(site: CallSite, rpc: RpcDefinition, handler: unknown)
 }
 
 /** Like {@link serveUnary}, for an RPC that answers with a stream. Waits for a slow reader. */
-export function serveStream(site: CallSite, rpc: RpcDefinition, handler: unknown): handleServerStreamingCall<Buffer, Buffer> {
+export function serveStream(
+  site: CallSite,
+  rpc: RpcDefinition,
+  handler: unknown,
+): handleServerStreamingCall<Buffer, Buffer> {
   return (call) => {
     const stream = async (request: unknown, context: CallContext): Promise<void> => {
       const responses = (handler as StreamHandler)(request, context);
@@ -88,7 +101,9 @@ function decodeRequest(rpc: RpcDefinition, bytes: Buffer): unknown {
 
 function encodeResponse(rpc: RpcDefinition, response: object): Buffer {
   const bytes =
-    response instanceof Uint8Array ? Buffer.from(response.buffer, response.byteOffset, response.length) : rpc.response.encode(response);
+    response instanceof Uint8Array
+      ? Buffer.from(response.buffer, response.byteOffset, response.length)
+      : rpc.response.encode(response);
   if (bytes.length <= largestMessage) return bytes;
   const why = `the response has ${bytes.length} bytes, more than the ${largestMessage} that a client accepts`;
   throw new PortcullisError({
@@ -110,22 +125,34 @@ function serve(site: CallSite, rpc: RpcDefinition, call: AnyCall, run: Run, fail
   return withLogFields({ request: requestId }, () => serveNamed(site, rpc, call, requestId, run, fail));
 }
 
-async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, requestId: string, run: Run, fail: Fail): Promise<void> {
+async function serveNamed(
+  site: CallSite,
+  rpc: RpcDefinition,
+  call: AnyCall,
+  requestId: string,
+  run: Run,
+  fail: Fail,
+): Promise<void> {
   const started = performance.now();
   const connection = call.getPeer();
   const peer = site.connections.peerOf(connection);
   const abort = new AbortController();
-  const cancel = (): void => abort.abort(interrupted('CRI_CANCELLED', 'cancelled', rpc, 'the client cancelled the call or went away'));
-  const close = (): void => abort.abort(interrupted('CRI_CLOSING', 'unavailable', rpc, 'the daemon is stopping'));
+  const cancel = (): void =>
+    abort.abort(interrupted('CRI_CANCELLED', 'cancelled', rpc, 'the client cancelled the call or went away'));
+  const close = (): void =>
+    abort.abort(interrupted('CRI_CLOSING', 'unavailable', rpc, 'the daemon is stopping'));
   const events: EventEmitter = call;
   events.once('cancelled', cancel);
   site.closing.addEventListener('abort', close, { once: true });
   const deadline = deadlineOf(call);
-  const expire = (): void => abort.abort(interrupted('CRI_DEADLINE', 'deadline', rpc, "the client's deadline has passed"));
+  const expire = (): void =>
+    abort.abort(interrupted('CRI_DEADLINE', 'deadline', rpc, "the client's deadline has passed"));
   // The connection keeps the process alive. A call that outlives it, such as a stop with a long grace period,
   // must not.
   const timer =
-    deadline === undefined ? undefined : setTimeout(expire, Math.min(Math.max(deadline.getTime() - Date.now(), 0), 0x7fff_ffff)).unref();
+    deadline === undefined
+      ? undefined
+      : setTimeout(expire, Math.min(Math.max(deadline.getTime() - Date.now(), 0), 0x7fff_ffff)).unref();
   const header = (name: string): string | undefined => headerOf(call, name);
   const observed = observeAll(site.observers, {
     rpc: rpc.name,
@@ -141,10 +168,14 @@ async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, req
   let code = 0;
   try {
     if (peer === undefined) throw interrupted('CRI_CANCELLED', 'cancelled', rpc, 'its connection is gone');
-    response = await run({ signal: abort.signal, peer, requestId, header, ...(deadline === undefined ? {} : { deadline }) }, observed);
+    response = await run(
+      { signal: abort.signal, peer, requestId, header, ...(deadline === undefined ? {} : { deadline }) },
+      observed,
+    );
   } catch (thrown) {
     failure = asFailure(abort.signal.aborted && isAbort(thrown) ? abort.signal.reason : thrown, rpc.name);
-    if (failure.code === 'CRI_INTERNAL') site.log.error({ rpc: rpc.name, err: describe(thrown) }, 'a handler failed unexpectedly');
+    if (failure.code === 'CRI_INTERNAL')
+      site.log.error({ rpc: rpc.name, err: describe(thrown) }, 'a handler failed unexpectedly');
     const status = toStatus(failure, rpc.name, requestId);
     code = status.code ?? 0;
     fail(status);
@@ -155,10 +186,16 @@ async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, req
     site.closing.removeEventListener('abort', close);
     const milliseconds = Math.round((performance.now() - started) * 10) / 10;
     const fields = { rpc: rpc.name, connection, peer, ms: milliseconds };
-    if (failure !== undefined) site.log.info({ ...fields, code: failure.code, why: failure.message }, 'call failed');
+    if (failure !== undefined)
+      site.log.info({ ...fields, code: failure.code, why: failure.message }, 'call failed');
     else if (readsOnly.test(rpc.name)) site.log.debug(fields, 'call');
     else site.log.info(fields, 'call');
-    observed.end({ code, milliseconds, ...(failure !== undefined && { failure }), ...(response !== undefined && { response }) });
+    observed.end({
+      code,
+      milliseconds,
+      ...(failure !== undefined && { failure }),
+      ...(response !== undefined && { response }),
+    });
   }
 }
 
@@ -178,11 +215,25 @@ function isAbort(thrown: unknown): boolean {
 }
 
 function describe(thrown: unknown): object {
-  return thrown instanceof Error ? { name: thrown.name, message: thrown.message, stack: thrown.stack } : { message: String(thrown) };
+  return thrown instanceof Error
+    ? { name: thrown.name, message: thrown.message, stack: thrown.stack }
+    : { message: String(thrown) };
 }
 
-function interrupted(code: string, kind: 'cancelled' | 'deadline' | 'unavailable', rpc: RpcDefinition, why: string): PortcullisError {
-  return new PortcullisError({ code, kind, attempted: 'serve', on: rpc.name, why, fix: 'send the request again' });
+function interrupted(
+  code: string,
+  kind: 'cancelled' | 'deadline' | 'unavailable',
+  rpc: RpcDefinition,
+  why: string,
+): PortcullisError {
+  return new PortcullisError({
+    code,
+    kind,
+    attempted: 'serve',
+    on: rpc.name,
+    why,
+    fix: 'send the request again',
+  });
 }
 
 function unimplemented(rpc: RpcDefinition): PortcullisError<'CRI_UNIMPLEMENTED'> {

@@ -79,12 +79,20 @@ function calls(channel: Client, service: ServiceName, socketPath: string): unkno
       .map((rpc) => [
         rpc.key,
         (request: object = {}, options: CallOptions = {}) =>
-          rpc.responseStream ? stream(channel, rpc, request, options, socketPath) : unary(channel, rpc, request, options, socketPath),
+          rpc.responseStream
+            ? stream(channel, rpc, request, options, socketPath)
+            : unary(channel, rpc, request, options, socketPath),
       ]),
   );
 }
 
-function unary(channel: Client, rpc: RpcDefinition, request: object, options: CallOptions, socketPath: string): Promise<unknown> {
+function unary(
+  channel: Client,
+  rpc: RpcDefinition,
+  request: object,
+  options: CallOptions,
+  socketPath: string,
+): Promise<unknown> {
   return new Promise((resolve, reject) => {
     options.signal?.throwIfAborted();
     const cancel = (): void => call.cancel();

@@ -71,7 +71,10 @@ export function connectionBook(options: { readonly rule: PeerRule; readonly log:
       // one.
       Object.defineProperty(socket, 'remoteAddress', { value: name });
       open.set(name, { socket, peer, place, calls: 0 });
-      const silent = setTimeout(() => socket.bytesRead < prefaceLength && socket.destroy(), prefaceMs).unref();
+      const silent = setTimeout(
+        () => socket.bytesRead < prefaceLength && socket.destroy(),
+        prefaceMs,
+      ).unref();
       socket.once('close', () => {
         clearTimeout(silent);
         place.leave();

@@ -18,5 +18,7 @@ export function serverDefinition(service: ServiceName): ServiceDefinition {
     responseSerialize: untouched,
     responseDeserialize: untouched,
   });
-  return Object.fromEntries(rpcs.filter((rpc) => rpc.service === service).map((rpc) => [rpc.key, define(rpc)]));
+  return Object.fromEntries(
+    rpcs.filter((rpc) => rpc.service === service).map((rpc) => [rpc.key, define(rpc)]),
+  );
 }

@@ -21,10 +21,18 @@ const podRows: readonly {
   { name: 'the beginning of one id', filter: { ...none, id: 'b' }, ids: ['bbb333'] },
   { name: 'the beginning of two ids', filter: { ...none, id: 'aaa' }, ids: [] },
   { name: 'an unknown id', filter: { ...none, id: 'c' }, ids: [] },
-  { name: 'the state with number 0', filter: { ...none, state: { state: PodSandboxState.SANDBOX_READY } }, ids: ['aaa111', 'bbb333'] },
+  {
+    name: 'the state with number 0',
+    filter: { ...none, state: { state: PodSandboxState.SANDBOX_READY } },
+    ids: ['aaa111', 'bbb333'],
+  },
   { name: 'a label', filter: { ...none, labelSelector: { app: 'web' } }, ids: ['aaa111', 'aaa222'] },
   { name: 'two labels', filter: { ...none, labelSelector: { app: 'web', tier: 'front' } }, ids: ['aaa111'] },
-  { name: 'id and state that contradict', filter: { ...none, id: 'aaa222', state: { state: PodSandboxState.SANDBOX_READY } }, ids: [] },
+  {
+    name: 'id and state that contradict',
+    filter: { ...none, id: 'aaa222', state: { state: PodSandboxState.SANDBOX_READY } },
+    ids: [],
+  },
 ];
 for (const { name, filter, ids } of podRows) {
   test(`sandboxes by ${name}`, () => {
@@ -52,7 +60,11 @@ const containerRows: readonly {
   { name: 'an unknown sandbox', filter: { ...all, podSandboxId: 'x' }, ids: [] },
   { name: 'state', filter: { ...all, state: { state: ContainerState.CONTAINER_RUNNING } }, ids: ['c2'] },
   { name: 'a label with an empty value', filter: { ...all, labelSelector: { a: '' } }, ids: ['c1'] },
-  { name: 'a sandbox and a container of another', filter: { ...all, id: 'd', podSandboxId: 'aaa111' }, ids: [] },
+  {
+    name: 'a sandbox and a container of another',
+    filter: { ...all, id: 'd', podSandboxId: 'aaa111' },
+    ids: [],
+  },
 ];
 for (const { name, filter, ids } of containerRows) {
   test(`containers by ${name}`, () => {
@@ -77,7 +89,11 @@ const normalise = (name: string): string | undefined => {
   const full = name.startsWith('localhost') ? name : `docker.io/library/${name}`;
   return /:[^/]+$/.test(full) ? full : `${full}:latest`;
 };
-const imageRows: readonly { readonly name: string; readonly wanted: string; readonly found: readonly number[] }[] = [
+const imageRows: readonly {
+  readonly name: string;
+  readonly wanted: string;
+  readonly found: readonly number[];
+}[] = [
   { name: 'nothing', wanted: '', found: [0, 1] },
   { name: 'id', wanted: `sha256:${hex}`, found: [0] },
   { name: 'the beginning of an id', wanted: 'abab', found: [0] },
@@ -89,7 +105,9 @@ const imageRows: readonly { readonly name: string; readonly wanted: string; read
 ];
 for (const { name, wanted, found } of imageRows) {
   test(`images by ${name}`, () => {
-    const filter = { image: { image: wanted, annotations: {}, userSpecifiedImage: '', runtimeHandler: '', imageRef: '' } };
+    const filter = {
+      image: { image: wanted, annotations: {}, userSpecifiedImage: '', runtimeHandler: '', imageRef: '' },
+    };
     assert.deepEqual(
       selectImages(images, filter, normalise),
       found.map((index) => images[index]),

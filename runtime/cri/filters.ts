@@ -14,17 +14,18 @@ export function resolveId(ids: readonly string[], given: string): string | undef
 
 /** Reports whether the labels contain every selected label with exactly the selected value. */
 export function matchesLabels(labels: Labels, selector: Labels | undefined): boolean {
-  return Object.entries(selector ?? {}).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
+  return Object.entries(selector ?? {}).every(
+    ([key, value]) => Object.hasOwn(labels, key) && labels[key] === value,
+  );
 }
 
 /**
  * Returns the sandboxes that a ListPodSandbox filter selects. Its id may be a prefix. All conditions must
  * hold; an empty condition always holds.
  */
-export function selectPodSandboxes<Sandbox extends { readonly id: string; readonly state: number; readonly labels: Labels }>(
-  sandboxes: readonly Sandbox[],
-  filter: PodSandboxFilter | undefined,
-): Sandbox[] {
+export function selectPodSandboxes<
+  Sandbox extends { readonly id: string; readonly state: number; readonly labels: Labels },
+>(sandboxes: readonly Sandbox[], filter: PodSandboxFilter | undefined): Sandbox[] {
   const id = wantedId(sandboxes, filter?.id);
   return sandboxes.filter(
     (sandbox) =>
@@ -36,10 +37,17 @@ export function selectPodSandboxes<Sandbox extends { readonly id: string; readon
 
 /** Returns the containers that a ListContainers filter selects. Both ids may be prefixes. */
 export function selectContainers<
-  Container extends { readonly id: string; readonly podSandboxId: string; readonly state: number; readonly labels: Labels },
+  Container extends {
+    readonly id: string;
+    readonly podSandboxId: string;
+    readonly state: number;
+    readonly labels: Labels;
+  },
 >(containers: readonly Container[], filter: ContainerFilter | undefined): Container[] {
   const id = wantedId(containers, filter?.id);
-  const sandboxes = [...new Set(containers.map((container) => container.podSandboxId))].map((sandbox) => ({ id: sandbox }));
+  const sandboxes = [...new Set(containers.map((container) => container.podSandboxId))].map((sandbox) => ({
+    id: sandbox,
+  }));
   const sandbox = wantedId(sandboxes, filter?.podSandboxId);
   return containers.filter(
     (container) =>
@@ -57,12 +65,22 @@ export function selectContainers<
  * undefined when it is not a name
  */
 export function selectImages<
-  Image extends { readonly id: string; readonly repoTags: readonly string[]; readonly repoDigests: readonly string[] },
->(images: readonly Image[], filter: ImageFilter | undefined, normalise: (name: string) => string | undefined): Image[] {
+  Image extends {
+    readonly id: string;
+    readonly repoTags: readonly string[];
+    readonly repoDigests: readonly string[];
+  },
+>(
+  images: readonly Image[],
+  filter: ImageFilter | undefined,
+  normalise: (name: string) => string | undefined,
+): Image[] {
   const wanted = filter?.image?.image ?? '';
   if (wanted === '') return [...images];
   const hex = wanted.replace(/^sha256:/, '');
-  const byId = /^[0-9a-f]{1,64}$/.test(hex) ? images.filter((image) => image.id.replace(/^sha256:/, '').startsWith(hex)) : [];
+  const byId = /^[0-9a-f]{1,64}$/.test(hex)
+    ? images.filter((image) => image.id.replace(/^sha256:/, '').startsWith(hex))
+    : [];
   if (byId.length > 0) return byId;
   const name = normalise(wanted);
   if (name === undefined) return [];
@@ -70,7 +88,9 @@ export function selectImages<
   if (exact.length > 0 || wanted.includes('@') || /:[^/]+$/.test(wanted)) return exact;
   const repository = name.replace(/:[^/:]+$/, '');
   return images.filter((image) =>
-    [...image.repoTags, ...image.repoDigests].some((known) => known.replace(/@.*$/, '').replace(/:[^/:]+$/, '') === repository),
+    [...image.repoTags, ...image.repoDigests].some(
+      (known) => known.replace(/@.*$/, '').replace(/:[^/:]+$/, '') === repository,
+    ),
   );
 }
 

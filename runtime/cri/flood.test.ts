@@ -28,7 +28,12 @@ before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'portcullis-flood-'));
   socketPath = join(folder, 'a.sock');
   const version = { version: '0.1.0', runtimeName: 'test', runtimeVersion: '1', runtimeApiVersion: 'v1' };
-  server = await createCriServer({ socketPath, log, imageService: {}, runtimeService: { version: () => Promise.resolve(version) } });
+  server = await createCriServer({
+    socketPath,
+    log,
+    imageService: {},
+    runtimeService: { version: () => Promise.resolve(version) },
+  });
 });
 afterEach(async () => {
   codes = [];
@@ -80,7 +85,10 @@ for (const [what, sends] of [
       client.close();
     }
     assert.equal((await kubelet.runtime.version({}, { timeoutMs: 5_000 })).runtimeName, 'test');
-    assert.ok(codes.filter((code) => code === 'CRI_TOO_MANY_CONNECTIONS').length <= 1, 'one line for all of them');
+    assert.ok(
+      codes.filter((code) => code === 'CRI_TOO_MANY_CONNECTIONS').length <= 1,
+      'one line for all of them',
+    );
     for (const child of floods) child.kill('SIGKILL');
     for (let waited = 0; descriptors() > idle && waited < 10_000; waited += 20) await pause(20);
     assert.ok(descriptors() <= idle, 'descriptors are given back');

@@ -34,7 +34,11 @@ interface Rpc {
 export type Handler<Method extends Rpc> = (
   request: Method['request'],
   context: CallContext,
-) => Method['stream'] extends true ? AsyncIterable<Init<Method['response']> | Uint8Array> : Promise<Init<Method['response']> | Uint8Array>;
+) => Method['stream'] extends true
+  ? AsyncIterable<Init<Method['response']> | Uint8Array>
+  : Promise<Init<Method['response']> | Uint8Array>;
 
-export type RuntimeServiceHandlers = { readonly [Name in keyof RuntimeService]: Handler<RuntimeService[Name]> };
+export type RuntimeServiceHandlers = {
+  readonly [Name in keyof RuntimeService]: Handler<RuntimeService[Name]>;
+};
 export type ImageServiceHandlers = { readonly [Name in keyof ImageService]: Handler<ImageService[Name]> };

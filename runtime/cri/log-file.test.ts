@@ -17,7 +17,8 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true }));
 
-const line = (tag: 'F' | 'P', text: string): string => `2026-11-20T08:00:00.000000000Z stdout ${tag} ${text}\n`;
+const line = (tag: 'F' | 'P', text: string): string =>
+  `2026-11-20T08:00:00.000000000Z stdout ${tag} ${text}\n`;
 
 async function read(options: FollowLogOptions = {}): Promise<string> {
   const parts: Buffer[] = [];
@@ -39,7 +40,10 @@ const tails: readonly { readonly tail: number; readonly text: string }[] = [
 ];
 for (const { tail, text } of tails) {
   test(`the last ${tail} lines`, async () => {
-    await writeFile(path, line('F', 'one') + line('P', 't') + line('P', 'w') + line('F', 'o') + line('P', 'three'));
+    await writeFile(
+      path,
+      line('F', 'one') + line('P', 't') + line('P', 'w') + line('F', 'o') + line('P', 'three'),
+    );
     assert.equal(await read({ tail }), text);
   });
 }

@@ -28,14 +28,20 @@ const longestLine = 1024 * 1024;
 const recheckMs = 1000;
 
 /** Reads a container's log. Throws CRI_LOG_UNREADABLE. */
-export async function* followContainerLog(path: string, options: FollowLogOptions = {}): AsyncGenerator<LogEntry> {
+export async function* followContainerLog(
+  path: string,
+  options: FollowLogOptions = {},
+): AsyncGenerator<LogEntry> {
   let file = await openLog(path);
   try {
     let position = options.tail === undefined ? 0 : await tailPosition(file, options.tail);
     let rest: Buffer = Buffer.alloc(0);
     for (;;) {
       // Checked before reading, so that everything written before the container ended is certainly read.
-      const more = options.follow === true && options.signal?.aborted !== true && (await (options.isRunning?.() ?? true));
+      const more =
+        options.follow === true &&
+        options.signal?.aborted !== true &&
+        (await (options.isRunning?.() ?? true));
       const rotated = options.follow === true ? await successor(path, file) : undefined;
       for (;;) {
         const block = Buffer.alloc(blockSize);

@@ -9,7 +9,8 @@ export interface LogEntry {
   readonly content: Buffer;
 }
 
-const format = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP])(?::[^ ]*)?(?: |$)/;
+const format =
+  /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP])(?::[^ ]*)?(?: |$)/;
 /** No header is longer: a time (at most 35 bytes), a stream, tags. */
 const longestHead = 128;
 
@@ -22,7 +23,12 @@ export function parseLogLine(line: Buffer): LogEntry {
   const head = format.exec(line.subarray(0, longestHead).toString('latin1'));
   if (head === null) return { time: '', stream: 'stdout', partial: false, content: line };
   const [text, time = '', stream, tag] = head;
-  return { time, stream: stream === 'stderr' ? 'stderr' : 'stdout', partial: tag === 'P', content: line.subarray(text.length) };
+  return {
+    time,
+    stream: stream === 'stderr' ? 'stderr' : 'stdout',
+    partial: tag === 'P',
+    content: line.subarray(text.length),
+  };
 }
 
 /**

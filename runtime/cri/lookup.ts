@@ -16,7 +16,8 @@ export async function findContainer(client: CriClient, nameOrId: string): Promis
     containers.map((container) => container.id),
     nameOrId,
   );
-  const byId = id === undefined || nameOrId === '' ? undefined : containers.find((container) => container.id === id);
+  const byId =
+    id === undefined || nameOrId === '' ? undefined : containers.find((container) => container.id === id);
   if (byId !== undefined) return byId;
   const named = containers
     .filter((container) => container.metadata?.name === nameOrId)
@@ -44,6 +45,12 @@ function shortId(container: Container): string {
   return container.id.slice(0, 13);
 }
 
-function failure(code: string, kind: 'invalid' | 'not-found', on: string, why: string, fix: string): PortcullisError {
+function failure(
+  code: string,
+  kind: 'invalid' | 'not-found',
+  on: string,
+  why: string,
+  fix: string,
+): PortcullisError {
   return new PortcullisError({ code, kind, attempted: 'find container', on, why, fix });
 }

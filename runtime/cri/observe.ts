@@ -47,7 +47,10 @@ export function observeAll(observers: readonly CallObserver[], call: StartedCall
       for (const one of observed) await one.admit?.(request);
     },
     within: (body) =>
-      observed.reduceRight<typeof body>((inner, one) => (one.within === undefined ? inner : () => one.within?.(inner) ?? inner()), body)(),
+      observed.reduceRight<typeof body>(
+        (inner, one) => (one.within === undefined ? inner : () => one.within?.(inner) ?? inner()),
+        body,
+      )(),
     end: (outcome) => {
       for (const one of observed) one.end(outcome);
     },

@@ -23,7 +23,10 @@ import type { CriServer } from './server.ts';
 let folder: string;
 let socketPath: string;
 let logged: Record<string, unknown>[] = [];
-const log = createLogger({ level: 'debug', stream: { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) } });
+const log = createLogger({
+  level: 'debug',
+  stream: { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) },
+});
 let pulls: Error;
 let server: CriServer;
 let client: CriClient;
@@ -40,7 +43,8 @@ before(async () => {
     imageService: { pullImage: () => Promise.reject(pulls) },
     runtimeService: {
       version,
-      execSync: (request, context) => handlers.execSync?.(request, context) ?? Promise.reject(new Error('no handler')),
+      execSync: (request, context) =>
+        handlers.execSync?.(request, context) ?? Promise.reject(new Error('no handler')),
       getContainerEvents: (request, context) =>
         (handlers.getContainerEvents as RuntimeServiceHandlers['getContainerEvents'])(request, context),
     },
@@ -68,7 +72,9 @@ async function failureOf(call: Promise<unknown>): Promise<PortcullisError> {
 
 /** What a client sees that knows nothing about Portcullis. */
 async function rawCall(path: string, request = Buffer.alloc(0), deadlineMs?: number): Promise<ServiceError> {
-  const raw = new Client(`unix:${socketPath}`, credentials.createInsecure(), { 'grpc.max_send_message_length': -1 });
+  const raw = new Client(`unix:${socketPath}`, credentials.createInsecure(), {
+    'grpc.max_send_message_length': -1,
+  });
   const same = (bytes: Buffer): Buffer => bytes;
   const options = deadlineMs === undefined ? {} : { deadline: Date.now() + deadlineMs };
   const { promise, resolve } = Promise.withResolvers<ServiceError | null>();
@@ -83,11 +89,25 @@ test('a call reaches its handler with the peer that the kernel reports', async (
   let seen: unknown;
   handlers.version = (request, context) => {
     seen = { request, peer: context.peer, deadline: context.deadline instanceof Date };
-    return Promise.resolve({ version: '0.1.0', runtimeName: 'portcullis', runtimeVersion: '1', runtimeApiVersion: 'v1' });
+    return Promise.resolve({
+      version: '0.1.0',
+      runtimeName: 'portcullis',
+      runtimeVersion: '1',
+      runtimeApiVersion: 'v1',
+    });
   };
   const answer = await client.runtime.version({ version: 'v1' }, { timeoutMs: 5000 });
-  assert.deepEqual(answer, { version: '0.1.0', runtimeName: 'portcullis', runtimeVersion: '1', runtimeApiVersion: 'v1' });
-  assert.deepEqual(seen, { request: { version: 'v1' }, peer: { pid: process.pid, uid: 0, gid: 0 }, deadline: true });
+  assert.deepEqual(answer, {
+    version: '0.1.0',
+    runtimeName: 'portcullis',
+    runtimeVersion: '1',
+    runtimeApiVersion: 'v1',
+  });
+  assert.deepEqual(seen, {
+    request: { version: 'v1' },
+    peer: { pid: process.pid, uid: 0, gid: 0 },
+    deadline: true,
+  });
 });
 
 test('each RPC without a handler answers UNIMPLEMENTED by its name', async () => {
@@ -97,7 +117,10 @@ test('each RPC without a handler answers UNIMPLEMENTED by its name', async () =>
   for (const rpc of rest) {
     const error = await rawCall(rpc.path);
     assert.equal(error.code, grpcStatus.UNIMPLEMENTED, rpc.name);
-    assert.match(error.details, new RegExp(`${rpc.path.slice(1)}: ${rpc.name} is not implemented .*\\[CRI_UNIMPLEMENTED\\]`));
+    assert.match(
+      error.details,
+      new RegExp(`${rpc.path.slice(1)}: ${rpc.name} is not implemented .*\\[CRI_UNIMPLEMENTED\\]`),
+    );
   }
 });
 
@@ -127,14 +150,18 @@ for (const [kind, code] of kinds) {
       fix: 'sign it',
       prefix: 'SignatureValidationFailed',
     } as const;
-    handlers.version = () => Promise.reject(new PortcullisError({ ...failure, details: { rule: 'policy.yaml:3', tries: 2 } }));
+    handlers.version = () =>
+      Promise.reject(new PortcullisError({ ...failure, details: { rule: 'policy.yaml:3', tries: 2 } }));
     const raw = await rawCall('/runtime.v1.RuntimeService/Version');
     assert.equal(raw.code, code);
     assert.equal(raw.details, 'SignatureValidationFailed: pull a:1: unsigned – ünsigned; sign it [TRUST_X]');
     const error = await failureOf(client.runtime.version());
     const { requestId } = error.failure.details as { requestId: string };
     assert.match(requestId, /^[0-9a-f]{16}$/);
-    assert.deepEqual(error.failure, { ...failure, details: { rule: 'policy.yaml:3', tries: '2', requestId } });
+    assert.deepEqual(error.failure, {
+      ...failure,
+      details: { rule: 'policy.yaml:3', tries: '2', requestId },
+    });
   });
 }
 
@@ -159,7 +186,14 @@ test('a request has one id, the caller’s own when it is valid, in its context,
     const metadata = new Metadata();
     if (given !== '') metadata.set('x-request-id', given);
     const { promise, resolve } = Promise.withResolvers<ServiceError | null>();
-    raw.makeUnaryRequest('/runtime.v1.RuntimeService/Version', same, same, Buffer.alloc(0), metadata, resolve);
+    raw.makeUnaryRequest(
+      '/runtime.v1.RuntimeService/Version',
+      same,
+      same,
+      Buffer.alloc(0),
+      metadata,
+      resolve,
+    );
     const details = decodeDetails((await promise)?.metadata.get(detailsKey)[0] as Buffer)?.failure.details;
     if (taken) assert.equal(seen, given);
     else assert.match(seen, /^[0-9a-f]{16}$/);
@@ -174,7 +208,14 @@ test('a request has one id, the caller’s own when it is valid, in its context,
 });
 
 test('PullImage: a prefix that a kubelet knows comes as UNKNOWN, the only status that it takes the message from', async () => {
-  const failure = { code: 'TRUST_X', kind: 'denied', attempted: 'pull', on: 'a:1', why: 'unsigned', fix: 'sign it' } as const;
+  const failure = {
+    code: 'TRUST_X',
+    kind: 'denied',
+    attempted: 'pull',
+    on: 'a:1',
+    why: 'unsigned',
+    fix: 'sign it',
+  } as const;
   const pull = '/runtime.v1.ImageService/PullImage';
   pulls = new PortcullisError({ ...failure, prefix: 'SignatureValidationFailed' });
   const raw = await rawCall(pull);
@@ -194,7 +235,7 @@ test('what a handler throws by accident is INTERNAL with a stable code, logged w
   assert.match(JSON.stringify(line), /TypeError: oops\\n +at /);
   handlers.version = () => Promise.resolve({ version: 7 as never });
   assert.equal((await failureOf(client.runtime.version())).failure.on, 'VersionResponse.version');
-  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- a handler may do so all the same
+  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- a handler may do so
   handlers.version = () => Promise.reject('text');
   assert.equal((await failureOf(client.runtime.version())).failure.why, 'text');
   handlers.version = () => undefined as never;
@@ -276,9 +317,15 @@ test('a deadline aborts the signal of the handler and is the answer', async () =
     reason = signal.reason;
     return {};
   };
-  assert.equal((await rawCall('/runtime.v1.RuntimeService/Version', Buffer.alloc(0), 60)).code, grpcStatus.DEADLINE_EXCEEDED);
+  assert.equal(
+    (await rawCall('/runtime.v1.RuntimeService/Version', Buffer.alloc(0), 60)).code,
+    grpcStatus.DEADLINE_EXCEEDED,
+  );
   for (let tries = 0; reason === undefined && tries < 100; tries += 1) await sleep(10);
-  assert.ok(isPortcullisError(reason) && ['CRI_DEADLINE', 'CRI_CANCELLED'].includes(reason.code), String(reason));
+  assert.ok(
+    isPortcullisError(reason) && ['CRI_DEADLINE', 'CRI_CANCELLED'].includes(reason.code),
+    String(reason),
+  );
 });
 
 test('streams: responses in order, a failure at the end, a reader that leaves', async () => {
@@ -287,7 +334,15 @@ test('streams: responses in order, a failure at the end, a reader that leaves', 
     try {
       for (let index = 0; !signal.aborted; index += 1) {
         yield { containerId: String(index), createdAt: BigInt(index) };
-        if (index === 2000) throw new PortcullisError({ code: 'X_END', kind: 'exhausted', attempted: 'a', on: 'b', why: 'c', fix: 'd' });
+        if (index === 2000)
+          throw new PortcullisError({
+            code: 'X_END',
+            kind: 'exhausted',
+            attempted: 'a',
+            on: 'b',
+            why: 'c',
+            fix: 'd',
+          });
       }
     } finally {
       ended = signal.aborted ? 'aborted' : 'returned';
@@ -320,7 +375,10 @@ test('streams: responses in order, a failure at the end, a reader that leaves', 
 test('messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAUSTED', async () => {
   const most = Buffer.alloc(16 * 1024 * 1024 - 1024, 'x');
   handlers.execSync = ({ cmd }) =>
-    Promise.resolve({ stdout: cmd[0] === 'much' ? Buffer.alloc(17 * 1024 * 1024) : most, exitCode: cmd[0]?.length ?? 0 });
+    Promise.resolve({
+      stdout: cmd[0] === 'much' ? Buffer.alloc(17 * 1024 * 1024) : most,
+      exitCode: cmd[0]?.length ?? 0,
+    });
   const answer = await client.runtime.execSync({ containerId: 'c', cmd: [most.toString()] });
   assert.equal(answer.exitCode, most.length);
   assert.ok(most.equals(answer.stdout));
@@ -333,7 +391,12 @@ test('messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAU
 });
 
 test('bytes that are not HTTP/2 and interrupted connections do no harm', async () => {
-  for (const noise of ['GET / HTTP/1.1\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0', '\xff'.repeat(10_000), '']) {
+  for (const noise of [
+    'GET / HTTP/1.1\r\n\r\n',
+    'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0',
+    '\xff'.repeat(10_000),
+    '',
+  ]) {
     const socket = connect(socketPath);
     socket.on('error', () => undefined);
     socket.write(noise);
@@ -351,7 +414,12 @@ test('close aborts what does not end in time, and answers nothing more', async (
     reason = signal.reason;
     throw signal.reason;
   };
-  const slow = await createCriServer({ socketPath: path, log, imageService: {}, runtimeService: { version } });
+  const slow = await createCriServer({
+    socketPath: path,
+    log,
+    imageService: {},
+    runtimeService: { version },
+  });
   const other = createCriClient(path);
   const call = failureOf(other.runtime.version());
   await sleep(100);
@@ -367,7 +435,12 @@ test('close aborts what does not end in time, and answers nothing more', async (
 test('once closed, a call that ignores its signal does not keep the process alive, whatever its deadline', async () => {
   const { promise: never } = Promise.withResolvers<{ version: string }>();
   const path = join(folder, 'held.sock');
-  const other = await createCriServer({ socketPath: path, log, imageService: {}, runtimeService: { version: () => never } });
+  const other = await createCriServer({
+    socketPath: path,
+    log,
+    imageService: {},
+    runtimeService: { version: () => never },
+  });
   const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
   const before = timers();
   const caller = createCriClient(path);

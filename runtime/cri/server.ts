@@ -67,10 +67,15 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     const handlers: Readonly<Record<string, unknown>> = {
       ...(service === 'RuntimeService' ? options.runtimeService : options.imageService),
     };
-    const implementation: Record<string, handleUnaryCall<Buffer, Buffer> | handleServerStreamingCall<Buffer, Buffer>> = {};
+    const implementation: Record<
+      string,
+      handleUnaryCall<Buffer, Buffer> | handleServerStreamingCall<Buffer, Buffer>
+    > = {};
     for (const rpc of rpcs.filter((candidate) => candidate.service === service)) {
       const handler = handlers[rpc.key];
-      implementation[rpc.key] = rpc.responseStream ? serveStream(site, rpc, handler) : serveUnary(site, rpc, handler);
+      implementation[rpc.key] = rpc.responseStream
+        ? serveStream(site, rpc, handler)
+        : serveUnary(site, rpc, handler);
     }
     server.addService(serverDefinition(service), implementation as UntypedServiceImplementation);
   }

@@ -18,7 +18,10 @@ import type { CriServer } from './server.ts';
 let folder: string;
 let socketPath: string;
 let logged: Record<string, unknown>[] = [];
-const log = createLogger({ level: 'debug', stream: { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) } });
+const log = createLogger({
+  level: 'debug',
+  stream: { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) },
+});
 let server: CriServer;
 
 before(async () => {
@@ -81,7 +84,13 @@ test('configured uids and gids are let in', async () => {
   await chmod(folder, 0o755);
   const first = socketPath;
   socketPath = join(folder, 'b.sock');
-  const other = await createCriServer({ socketPath, log, imageService: {}, runtimeService: {}, peers: { uids: [65533], gids: [65534] } });
+  const other = await createCriServer({
+    socketPath,
+    log,
+    imageService: {},
+    runtimeService: {},
+    peers: { uids: [65533], gids: [65534] },
+  });
   try {
     assert.equal(statSync(socketPath).gid, 65534);
     assert.equal(await connectAs(1234, 65534), 'served');
@@ -104,9 +113,18 @@ test('a socket that is served is not taken over; one that is not, is', async () 
   await (await createCriServer({ ...options, socketPath: stale })).close();
   assert.equal(existsSync(stale), false);
   writeFileSync(stale, 'text');
-  assert.equal((await failureOf(createCriServer({ ...options, socketPath: stale }))).code, 'CRI_SOCKET_OCCUPIED');
-  assert.equal((await failureOf(createCriServer({ ...options, socketPath: `/tmp/${'x'.repeat(120)}` }))).code, 'CRI_SOCKET_PATH');
-  assert.equal((await failureOf(createCriServer({ ...options, socketPath: '/proc/x/y.sock' }))).code, 'CRI_SOCKET_LISTEN');
+  assert.equal(
+    (await failureOf(createCriServer({ ...options, socketPath: stale }))).code,
+    'CRI_SOCKET_OCCUPIED',
+  );
+  assert.equal(
+    (await failureOf(createCriServer({ ...options, socketPath: `/tmp/${'x'.repeat(120)}` }))).code,
+    'CRI_SOCKET_PATH',
+  );
+  assert.equal(
+    (await failureOf(createCriServer({ ...options, socketPath: '/proc/x/y.sock' }))).code,
+    'CRI_SOCKET_LISTEN',
+  );
 });
 
 test("a successor's socket under the same name survives our close", async () => {

@@ -45,7 +45,12 @@ const errorInfoCodec = codec<ErrorInfo>('ErrorInfo');
  * failure's parts, the id of the request and the details. Go clients show this message instead of
  * grpc-message, and ignore all of it when `code` is not the status code.
  */
-export function encodeDetails(code: number, message: string, error: PortcullisError, requestId: string): Buffer {
+export function encodeDetails(
+  code: number,
+  message: string,
+  error: PortcullisError,
+  requestId: string,
+): Buffer {
   const { kind, attempted, on, why, fix, prefix, details } = error.failure;
   const metadata: Record<string, string> = {};
   let room = largestMetadata;
@@ -55,7 +60,8 @@ export function encodeDetails(code: number, message: string, error: PortcullisEr
     room -= Buffer.byteLength(key) + Buffer.byteLength(text);
     if (room >= 0) metadata[key] = text;
   };
-  for (const [key, value] of Object.entries({ kind, prefix, attempted, on, why, fix, requestId })) put(key, value);
+  for (const [key, value] of Object.entries({ kind, prefix, attempted, on, why, fix, requestId }))
+    put(key, value);
   for (const [key, value] of Object.entries(details ?? {})) put(key, value);
   const info = errorInfoCodec.encode({ reason: error.code, domain: errorDomain, metadata });
   return statusCodec.encode({ code, message, details: [{ typeUrl: errorInfoType, value: info }] });
@@ -74,7 +80,15 @@ export function decodeDetails(bytes: Uint8Array): PortcullisError | undefined {
     return undefined;
   }
   if (info === undefined || info.domain !== errorDomain) return undefined;
-  const { kind = 'internal', attempted = '', on = '', why = '', fix = '', prefix, ...details } = info.metadata;
+  const {
+    kind = 'internal',
+    attempted = '',
+    on = '',
+    why = '',
+    fix = '',
+    prefix,
+    ...details
+  } = info.metadata;
   const failure: Failure = { code: info.reason, kind: kind as ErrorKind, attempted, on, why, fix, details };
   return new PortcullisError(prefix === undefined ? failure : { ...failure, prefix });
 }

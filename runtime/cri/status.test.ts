@@ -5,7 +5,11 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { asFailure } from './status.ts';
 
 function fails(code: string): Error {
-  return Object.assign(new Error(`${code}: said, write '/a/file'`), { code, syscall: 'write', path: '/a/file' });
+  return Object.assign(new Error(`${code}: said, write '/a/file'`), {
+    code,
+    syscall: 'write',
+    path: '/a/file',
+  });
 }
 
 for (const [code, expected, kind] of [
@@ -33,6 +37,13 @@ test('the node itself is asked: a disk that is full', () => {
 test('a failure unrelated to the request stays an internal error: never an answer that something does not exist', () => {
   for (const thrown of [fails('ENOENT'), fails('EINVAL'), new TypeError('x'), 'text'])
     assert.equal(asFailure(thrown, 'StopContainer').code, 'CRI_INTERNAL');
-  const ours = new PortcullisError({ code: 'A', kind: 'invalid', attempted: 'a', on: 'b', why: 'c', fix: 'd' });
+  const ours = new PortcullisError({
+    code: 'A',
+    kind: 'invalid',
+    attempted: 'a',
+    on: 'b',
+    why: 'c',
+    fix: 'd',
+  });
   assert.equal(asFailure(ours, 'Status'), ours);
 });

@@ -24,7 +24,10 @@ export interface UnixListenerOptions {
  * listener.
  * Throws CRI_SOCKET_IN_USE, CRI_SOCKET_OCCUPIED (another type of file), CRI_SOCKET_PATH or CRI_SOCKET_LISTEN.
  */
-export function listenUnix(path: string, { group, onConnection }: UnixListenerOptions): Promise<UnixListener> {
+export function listenUnix(
+  path: string,
+  { group, onConnection }: UnixListenerOptions,
+): Promise<UnixListener> {
   return listenAt(path, group, async () => {
     const server = createServer(onConnection);
     await bind(server, path);
@@ -40,7 +43,10 @@ export function listenUnix(path: string, { group, onConnection }: UnixListenerOp
  * Like {@link listenUnix}, but returns its listening descriptor instead of connections, for code that accepts
  * them elsewhere. The descriptor is closed with the listener.
  */
-export async function openUnixSocket(path: string, group: number): Promise<UnixListener & { readonly fd: number }> {
+export async function openUnixSocket(
+  path: string,
+  group: number,
+): Promise<UnixListener & { readonly fd: number }> {
   let fd = -1;
   const listener = await listenAt(path, group, () => {
     fd = unseen(() => listenAtPath(path));
@@ -54,7 +60,11 @@ export async function openUnixSocket(path: string, group: number): Promise<UnixL
  * @param listen returns the function that ends it, which receives whether the socket file is still the one
  * that it created
  */
-async function listenAt(path: string, group: number, listen: () => Promise<(isOurs: boolean) => void>): Promise<UnixListener> {
+async function listenAt(
+  path: string,
+  group: number,
+  listen: () => Promise<(isOurs: boolean) => void>,
+): Promise<UnixListener> {
   if (!path.startsWith('/') || Buffer.byteLength(path) > longestPath) {
     throw failure(
       'CRI_SOCKET_PATH',
@@ -142,7 +152,13 @@ export async function refuseListener(path: string): Promise<boolean> {
   const refusal = await probe(path);
   if (refusal === 'ECONNREFUSED') return true;
   if (refusal === 'ENOENT') return false;
-  throw failure('CRI_SOCKET_IN_USE', 'already-exists', path, 'another process listens there', 'stop it or give another path with --socket');
+  throw failure(
+    'CRI_SOCKET_IN_USE',
+    'already-exists',
+    path,
+    'another process listens there',
+    'stop it or give another path with --socket',
+  );
 }
 
 /** Returns the errno of a connection attempt, or undefined when it was accepted. */

@@ -36,10 +36,18 @@ export function withRoom<T>(root: string, act: () => Promise<T>): Promise<T> {
  */
 export function openStateDatabase(root: string, log: Logger): Promise<Database> {
   const onLost = ({ code, message }: PortcullisError): void => {
-    log.error({ code, cause: message }, 'the database is lost: the daemon ends, and its service manager starts it again');
+    log.error(
+      { code, cause: message },
+      'the database is lost: the daemon ends, and its service manager starts it again',
+    );
     process.exit(exitCode);
   };
   return withRoom(root, () =>
-    openDatabase({ path: join(root, 'state.db'), migrations: stateMigrations, ballast: ballastIn(root), onLost }),
+    openDatabase({
+      path: join(root, 'state.db'),
+      migrations: stateMigrations,
+      ballast: ballastIn(root),
+      onLost,
+    }),
   );
 }

@@ -29,7 +29,11 @@ describe('the steps of the schema of state.db', () => {
 
   it('are as many as the first release of this minor version had: the one before must be able to take over again (docs/decisions/0074)', () => {
     const stepsOf: Readonly<Record<string, number>> = { '0.1': 6 };
-    assert.equal(stepsOf[manifest.version.split('.').slice(0, 2).join('.')], stateMigrations.length, 'raise the minor version first');
+    assert.equal(
+      stepsOf[manifest.version.split('.').slice(0, 2).join('.')],
+      stateMigrations.length,
+      'raise the minor version first',
+    );
   });
 
   it('are numbered by their place', () => {

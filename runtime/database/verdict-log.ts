@@ -22,7 +22,10 @@ export function openDaemonVerdictLog(
     verdictsInUse: () => inUse.flatMap((records) => records.list().map(({ verdictId }) => verdictId)),
     dossiersInUse: 'SELECT dossier_id FROM image_name',
     onFailure: (what: string, cause: unknown) =>
-      log.error({ what, cause: reasonOf(cause) }, 'the verdict log could not be maintained; this is retried later'),
+      log.error(
+        { what, cause: reasonOf(cause) },
+        'the verdict log could not be maintained; this is retried later',
+      ),
   };
   return withRoom(config.root, () => openVerdictLog(options));
 }

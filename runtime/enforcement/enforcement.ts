@@ -58,7 +58,13 @@ const retryMs = 60_000;
  * each has a deadline.
  */
 export function openEnforcement(parts: Deps): Enforcement {
-  const { intervalMs, lookMs = defaultLookMs, deadlineMs = defaultDeadlineMs, log, now = () => new Date() } = parts;
+  const {
+    intervalMs,
+    lookMs = defaultLookMs,
+    deadlineMs = defaultDeadlineMs,
+    log,
+    now = () => new Date(),
+  } = parts;
   const opened = performance.now();
   let pair: readonly Found[] = [];
   let node: readonly Found[] = [];
@@ -73,7 +79,9 @@ export function openEnforcement(parts: Deps): Enforcement {
   const stop = new AbortController();
 
   const settle = (checked: boolean): void => {
-    const findings = [...tryFindings(), ...node].map((one): Found => (parts.accept.includes(one.code) ? { ...one, accepted: true } : one));
+    const findings = [...tryFindings(), ...node].map((one): Found =>
+      parts.accept.includes(one.code) ? { ...one, accepted: true } : one,
+    );
     const result = resultOf(findings);
     const at = now().toISOString();
     const checkedAt = checked ? at : current.checkedAt;
@@ -86,7 +94,12 @@ export function openEnforcement(parts: Deps): Enforcement {
     };
     const text = JSON.stringify([result, findings.map(({ code, on, accepted }) => [code, on, accepted])]);
     // Before both checks have run once, a result would rest on half of the facts.
-    if (text === reported || current.checkedAt === undefined || (parts.tryPair !== undefined && triedAt === undefined)) return;
+    if (
+      text === reported ||
+      current.checkedAt === undefined ||
+      (parts.tryPair !== undefined && triedAt === undefined)
+    )
+      return;
     reported = text;
     parts.onChange(current);
   };
@@ -108,7 +121,9 @@ export function openEnforcement(parts: Deps): Enforcement {
     if (stop.signal.aborted) return;
     triedAt = now().toISOString();
     triedClock = performance.now();
-    nextTry = triedClock + (pair.some(({ code }) => code === 'PLANTED_NOT_DECIDED') ? Math.min(retryMs, intervalMs) : intervalMs);
+    nextTry =
+      triedClock +
+      (pair.some(({ code }) => code === 'PLANTED_NOT_DECIDED') ? Math.min(retryMs, intervalMs) : intervalMs);
     settle(false);
   }
 

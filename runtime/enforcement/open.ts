@@ -43,11 +43,15 @@ export function startEnforcement(config: DaemonConfig, parts: Deps): Enforcement
       ...images.list().flatMap(({ repoTags, repoDigests }) => [...repoTags, ...repoDigests]),
       ...parts.containerRecords.list().flatMap(({ config: { image } }) => image?.userSpecifiedImage ?? []),
     ],
-    namespaces: [namespace, ...parts.sandboxRecords.list().map((record) => record.config.metadata?.namespace ?? '')],
+    namespaces: [
+      namespace,
+      ...parts.sandboxRecords.list().map((record) => record.config.metadata?.namespace ?? ''),
+    ],
   }));
   const enforcement = openEnforcement({
     ...(planted !== undefined && {
-      tryPair: (signal: AbortSignal) => tryPair(planted, { images, onlyMirror: (reference) => onlyMirror(config, reference) }, signal),
+      tryPair: (signal: AbortSignal) =>
+        tryPair(planted, { images, onlyMirror: (reference) => onlyMirror(config, reference) }, signal),
     }),
     look: async () => {
       const current = policy.current();
@@ -68,7 +72,9 @@ export function startEnforcement(config: DaemonConfig, parts: Deps): Enforcement
     accept,
     intervalMs: interval * 1000,
     onChange: (state) => {
-      const codes = [...new Set(state.findings.filter(({ accepted }) => accepted !== true).map(({ code }) => code))];
+      const codes = [
+        ...new Set(state.findings.filter(({ accepted }) => accepted !== true).map(({ code }) => code)),
+      ];
       const facts = { result: state.result, codes };
       if (state.result === 'fail') log.error({ ...facts, findings: state.findings }, 'enforcement: fail');
       else log.info(facts, `enforcement: ${state.result}`);

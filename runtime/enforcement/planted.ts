@@ -39,16 +39,26 @@ const withoutArtifact = /^TRUST_(DENIED|RULE_|REQUIREMENT_)/;
  * Tests the pair with the checks of PullImage and CreateContainer. Returns no finding when the unsigned image
  * was refused and the signed image admitted.
  */
-export async function tryPair(pair: PlantedPair, parts: Deps, signal: AbortSignal): Promise<readonly Found[]> {
+export async function tryPair(
+  pair: PlantedPair,
+  parts: Deps,
+  signal: AbortSignal,
+): Promise<readonly Found[]> {
   const ask = (reference: string): Promise<Answer> => answerOf(parts, reference, pair.namespace, signal);
   const refused = await ask(pair.refused);
   const admitted = await ask(pair.admitted);
   return judgePair(pair, admitted, refused, parts.onlyMirror(pair.admitted));
 }
 
-function judgePair(pair: PlantedPair, admitted: Answer, refused: Answer, mirror: string | undefined): readonly Found[] {
+function judgePair(
+  pair: PlantedPair,
+  admitted: Answer,
+  refused: Answer,
+  mirror: string | undefined,
+): readonly Found[] {
   const findings: Found[] = [];
-  const note = (code: Found['code'], on: string, detail?: string): void => void findings.push(found(code, on, detail));
+  const note = (code: Found['code'], on: string, detail?: string): void =>
+    void findings.push(found(code, on, detail));
   if (refused.kind === 'admitted')
     note(
       sameImage(admitted, refused) ? 'PLANTED_SAME_IMAGE' : 'PLANTED_UNSIGNED_ADMITTED',
@@ -62,7 +72,11 @@ function judgePair(pair: PlantedPair, admitted: Answer, refused: Answer, mirror:
   if (admitted.kind === 'unknown') note('PLANTED_NOT_DECIDED', pair.admitted, admitted.why);
   if (admitted.kind === 'denied' && !admitted.looked) note('PLANTED_NO_RULE', pair.admitted, admitted.why);
   if (admitted.kind !== 'denied' || !admitted.looked) return findings;
-  note(refused.kind === 'denied' ? 'VERIFIER_REFUSES_ALL' : 'PLANTED_SIGNED_REFUSED', pair.admitted, admitted.why);
+  note(
+    refused.kind === 'denied' ? 'VERIFIER_REFUSES_ALL' : 'PLANTED_SIGNED_REFUSED',
+    pair.admitted,
+    admitted.why,
+  );
   if (mirror !== undefined && admitted.unsigned) note('MIRROR_LACKS_EVIDENCE', mirror, pair.admitted);
   return findings;
 }
@@ -76,7 +90,12 @@ function sameImage(one: Answer, other: Answer): boolean {
   );
 }
 
-async function answerOf({ images }: Deps, reference: string, namespace: string, signal: AbortSignal): Promise<Answer> {
+async function answerOf(
+  { images }: Deps,
+  reference: string,
+  namespace: string,
+  signal: AbortSignal,
+): Promise<Answer> {
   try {
     return { kind: 'admitted', verdict: await images.tryPull({ reference, namespace, signal }) };
   } catch (thrown) {

@@ -14,7 +14,9 @@ const leastBytes = 1024 * 1024;
 const longestKubeletFile = 1024 * 1024;
 
 /** Inspects files without reading any policy. Never throws. */
-export async function readNode(config: Pick<DaemonConfig, 'policy' | 'root' | 'audit' | 'kubeletRoot'>): Promise<OnDisk> {
+export async function readNode(
+  config: Pick<DaemonConfig, 'policy' | 'root' | 'audit' | 'kubeletRoot'>,
+): Promise<OnDisk> {
   const [policyPaths, root, audit, kubeletSocket] = await Promise.all([
     Promise.all(config.policy.map(policyPath)),
     rootProblem(config.root),
@@ -74,9 +76,13 @@ async function socketOfKubelet(file: string): Promise<string | undefined> {
   try {
     const facts = await stat(file);
     if (!facts.isFile() || facts.size > longestKubeletFile) return undefined;
-    const value = parseDocuments(await readFile(file, 'utf8'), file).documents[0]?.value as { containerRuntimeEndpoint?: unknown } | null;
+    const value = parseDocuments(await readFile(file, 'utf8'), file).documents[0]?.value as {
+      containerRuntimeEndpoint?: unknown;
+    } | null;
     const endpoint = value?.containerRuntimeEndpoint;
-    return typeof endpoint === 'string' && endpoint !== '' ? endpoint.replace(/^unix:(\/\/)?/, '') : undefined;
+    return typeof endpoint === 'string' && endpoint !== ''
+      ? endpoint.replace(/^unix:(\/\/)?/, '')
+      : undefined;
   } catch {
     return undefined;
   }

@@ -75,8 +75,14 @@ export function createSeenLog(
     for (const rule of policy.rules) {
       const before = rules.get(rule);
       if (before !== undefined && (before.matched || before.count === known.length)) continue;
-      const matched = known.slice(before?.count ?? 0).some((reference) => ruleMatchesReference(rule, reference));
-      rules.set(rule, { matched, count: known.length, shadow: before === undefined ? shadowOf(policy, rule) : before.shadow });
+      const matched = known
+        .slice(before?.count ?? 0)
+        .some((reference) => ruleMatchesReference(rule, reference));
+      rules.set(rule, {
+        matched,
+        count: known.length,
+        shadow: before === undefined ? shadowOf(policy, rule) : before.shadow,
+      });
       await new Promise((resolve) => setImmediate(resolve));
     }
   }

@@ -24,7 +24,9 @@ import type { Found, WayCode } from '../findings/ways.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'pc-ways-'));
 after(() => rmSync(folder, { recursive: true }));
-const key = String(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' }));
+const key = String(
+  generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' }),
+);
 writeFileSync(join(folder, 'k.pub'), key);
 const now = new Date('2026-11-22T00:00:00Z');
 const proven = new Set<WayCode>();
@@ -48,7 +50,10 @@ async function findingsIn(policy: TrustPolicy, at = now): Promise<readonly Found
 /** Returns the policy with these rules, read as the daemon reads it. */
 async function policyOf(rules: string, more = ''): Promise<TrustPolicy> {
   const file = join(folder, 'p.yaml');
-  writeFileSync(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}${more}`);
+  writeFileSync(
+    file,
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}${more}`,
+  );
   return (await loadPolicy({ paths: [file] })).policy;
 }
 
@@ -66,20 +71,52 @@ test('a sound policy has no finding', async () => {
 const inPolicies: readonly (readonly [string, WayCode, string])[] = [
   ['a misspelt registry', 'RULE_NEVER_MATCHED', `${good}  - images: ["god.test/**"]\n    ${need}\n`],
   ['a pattern without a registry', 'RULE_NEVER_MATCHED', `  - images: ["app/**"]\n    ${need}\n`],
-  ['a digest where tags are asked for', 'RULE_NEVER_MATCHED', `  - images: ["good.test/app@sha256:${'a'.repeat(64)}"]\n    ${need}\n`],
+  [
+    'a digest where tags are asked for',
+    'RULE_NEVER_MATCHED',
+    `  - images: ["good.test/app@sha256:${'a'.repeat(64)}"]\n    ${need}\n`,
+  ],
   ['a tag that nobody asks for', 'RULE_NEVER_MATCHED', `  - images: ["good.test/app:v*"]\n    ${need}\n`],
-  ['an exception of everything', 'RULE_EXCEPTS_ITSELF', `  - images: ["good.test/**"]\n    except: ["**"]\n    ${need}\n`],
-  ['an allowance below a demand', 'RULE_SHADOWED', `${good}  - images: ["good.test/app"]\n    allow: unverified\n`],
+  [
+    'an exception of everything',
+    'RULE_EXCEPTS_ITSELF',
+    `  - images: ["good.test/**"]\n    except: ["**"]\n    ${need}\n`,
+  ],
+  [
+    'an allowance below a demand',
+    'RULE_SHADOWED',
+    `${good}  - images: ["good.test/app"]\n    allow: unverified\n`,
+  ],
   ['a demand below a denial', 'RULE_SHADOWED', `${good}  - images: ["*.test/**"]\n    deny: closed\n`],
   ['anything unverified', 'RULE_ALLOWS_ANY', '  - images: ["**"]\n    allow: unverified\n'],
-  ['anything unverified, by host and path', 'RULE_ALLOWS_ANY', '  - images: ["*/**"]\n    allow: unverified\n'],
+  [
+    'anything unverified, by host and path',
+    'RULE_ALLOWS_ANY',
+    '  - images: ["*/**"]\n    allow: unverified\n',
+  ],
   ['a denial of everything', 'RULE_DENIES_ANY', `${good}  - images: ["**"]\n    deny: closed\n`],
-  ['an unknown namespace', 'NAMESPACE_NEVER_SEEN', `  - images: ["good.test/**"]\n    namespaces: ["shpo"]\n    ${need}\n`],
+  [
+    'an unknown namespace',
+    'NAMESPACE_NEVER_SEEN',
+    `  - images: ["good.test/**"]\n    namespaces: ["shpo"]\n    ${need}\n`,
+  ],
   ['report mode', 'REPORT_MODE', `  - images: ["good.test/**"]\n    mode: report\n    ${need}\n`],
   ['a waiver', 'BREAK_GLASS_OPEN', `${good}    breakGlass: { until: 2026-11-23, reason: r, by: b }\n`],
-  ['a waiver without an end', 'BREAK_GLASS_WITHOUT_END', `${good}    breakGlass: { until: 9999-12-31, reason: r, by: b }\n`],
-  ['a waiver that is over', 'BREAK_GLASS_ENDED', `${good}    breakGlass: { until: 2026-11-01, reason: r, by: b }\n`],
-  ['anybody at the site', 'IDENTITY_ANYONE', `  - images: ["good.test/**"]\n    require: { ${keyless('https://github.com/**')} }\n`],
+  [
+    'a waiver without an end',
+    'BREAK_GLASS_WITHOUT_END',
+    `${good}    breakGlass: { until: 9999-12-31, reason: r, by: b }\n`,
+  ],
+  [
+    'a waiver that is over',
+    'BREAK_GLASS_ENDED',
+    `${good}    breakGlass: { until: 2026-11-01, reason: r, by: b }\n`,
+  ],
+  [
+    'anybody at the site',
+    'IDENTITY_ANYONE',
+    `  - images: ["good.test/**"]\n    require: { ${keyless('https://github.com/**')} }\n`,
+  ],
   [
     'any workflow',
     'IDENTITY_ANYONE',
@@ -90,7 +127,11 @@ const inPolicies: readonly (readonly [string, WayCode, string])[] = [
     'ALTERNATIVE_ANYONE',
     `  - images: ["good.test/**"]\n    require: { any: [ { cosign: { key: k.pub } }, { ${keyless('https://github.com/**')} } ] }\n`,
   ],
-  ['privileged everywhere', 'CEILING_PRIVILEGED', `  - images: ["**"]\n    ${need}\n    entitlements: { ceiling: privileged }\n`],
+  [
+    'privileged everywhere',
+    'CEILING_PRIVILEGED',
+    `  - images: ["**"]\n    ${need}\n    entitlements: { ceiling: privileged }\n`,
+  ],
 ];
 
 for (const [cause, code, rules] of inPolicies)
@@ -106,7 +147,10 @@ test('a threshold of named keys and a claim beside a wide subject do not accept 
     `{ threshold: { count: 2, of: [ { cosign: { key: k.pub } }, { ${keyless('https://github.com/**')} } ] } }`,
     `{ ${keyless('https://github.com/**', claims)} }`,
   ])
-    assert.deepEqual(codesOf(await findingsIn(await policyOf(`  - images: ["good.test/**"]\n    require: ${require}\n`))), []);
+    assert.deepEqual(
+      codesOf(await findingsIn(await policyOf(`  - images: ["good.test/**"]\n    require: ${require}\n`))),
+      [],
+    );
 });
 
 test('expired certificates refuse every image, and levels that only log admit any signer', async () => {
@@ -123,20 +167,30 @@ test('expired certificates refuse every image, and levels that only log admit an
     '-days',
     '2',
   ];
-  execFileSync('openssl', [...subject, '-keyout', join(folder, 'r.key'), '-out', join(folder, 'r.crt')], { stdio: 'ignore' });
+  execFileSync('openssl', [...subject, '-keyout', join(folder, 'r.key'), '-out', join(folder, 'r.crt')], {
+    stdio: 'ignore',
+  });
   const policy = await policyOf(
     `  - images: ["good.test/**"]\n    require: { notation: { certificates: { ca: [r.crt] }, level: audit } }\n`,
   );
   assert.deepEqual(codesOf(await findingsIn(policy, new Date())), ['LOGS_ONLY']);
-  assert.ok(codesOf(await findingsIn(policy, new Date(Date.now() + 10 * 86_400_000))).includes('CERTIFICATE_ENDED'));
+  assert.ok(
+    codesOf(await findingsIn(policy, new Date(Date.now() + 10 * 86_400_000))).includes('CERTIFICATE_ENDED'),
+  );
 });
 
 /** Requirements that can only be loaded with a network. */
 const demands: readonly (readonly [WayCode, Requirement])[] = [
   ['ROOT_ENDED', rootedKey('2026-11-20T00:00:00Z')],
   ['ROOT_ENDS_SOON', rootedKey('2026-11-23T00:00:00Z')],
-  ['STALE_WINDOW_LONG', { kind: 'tuf', service: 'https://t.test', dialect: 'tuf', names: 'tag', root: [], grace: 31 * 86_400 }],
-  ['TRUST_ON_FIRST_USE', { kind: 'tuf', service: 'https://t.test', dialect: 'notary', names: 'tag', root: 'first-use' }],
+  [
+    'STALE_WINDOW_LONG',
+    { kind: 'tuf', service: 'https://t.test', dialect: 'tuf', names: 'tag', root: [], grace: 31 * 86_400 },
+  ],
+  [
+    'TRUST_ON_FIRST_USE',
+    { kind: 'tuf', service: 'https://t.test', dialect: 'notary', names: 'tag', root: 'first-use' },
+  ],
   [
     'NO_PROVEN_TIME',
     {
@@ -159,7 +213,13 @@ function rootedKey(expires: string): Requirement {
 for (const [code, require] of demands)
   test(`of a demand: ${code}`, async () => {
     const ceiling = { rule: 'p.yaml:1', ceiling: 'baseline' };
-    const rule: TrustRule = { name: 'p.yaml:1', images: ['good.test/**'], allowUnverified: false, require, ceiling };
+    const rule: TrustRule = {
+      name: 'p.yaml:1',
+      images: ['good.test/**'],
+      allowUnverified: false,
+      require,
+      ceiling,
+    };
     const policy: TrustPolicy = { revision: 'sha256:00', default: 'deny', rules: [rule] };
     assert.deepEqual(codesOf(await findingsIn(policy)), [code]);
   });
@@ -169,9 +229,20 @@ const config: Pick<DaemonConfig, 'socket' | 'root' | 'audit' | 'registries' | 'e
   root: '/lib',
   audit: { path: '/log/audit', reads: false, required: false },
   registries: { mirrors: {}, prefixes: {}, insecure: [], tls: {}, certificates: [] },
-  enforcement: { admitted: 'good.test/a:1', refused: 'good.test/b:1', namespace: '', interval: 3600, accept: [] },
+  enforcement: {
+    admitted: 'good.test/a:1',
+    refused: 'good.test/b:1',
+    namespace: '',
+    interval: 3600,
+    accept: [],
+  },
 };
-const node: NodeFacts = { policy: undefined, problem: undefined, policyPaths: [], outOfPolicy: { containers: [], images: 0 } };
+const node: NodeFacts = {
+  policy: undefined,
+  problem: undefined,
+  policyPaths: [],
+  outOfPolicy: { containers: [], images: 0 },
+};
 
 test('of the node: each finding is named, and a sound node has none', async () => {
   const policy = await policyOf(good);
@@ -189,7 +260,16 @@ test('of the node: each finding is named, and a sound node has none', async () =
     ['KUBELET_ELSEWHERE', { kubeletSocket: '/run/containerd/containerd.sock' }],
     ['NO_PLANTED_PAIR', {}, { enforcement: { ...config.enforcement, admitted: '', refused: '' } }],
     ['PLAIN_HTTP', {}, { registries: { ...config.registries, insecure: ['good.test'] } }],
-    ['PLAIN_HTTP', {}, { registries: { ...config.registries, mirrors: { 'good.test': { url: 'http://10.0.0.1', origin: true } } } }],
+    [
+      'PLAIN_HTTP',
+      {},
+      {
+        registries: {
+          ...config.registries,
+          mirrors: { 'good.test': { url: 'http://10.0.0.1', origin: true } },
+        },
+      },
+    ],
   ];
   for (const [code, facts, changed] of cases)
     assert.deepEqual(codesOf(nodeFindings({ ...config, ...changed }, { ...sound, ...facts })), [code]);
@@ -199,8 +279,16 @@ test('on the disk: an empty folder, a missing one, a state that cannot be writte
   const [empty, kubeletRoot] = [join(folder, 'empty'), join(folder, 'kubelet')];
   for (const path of [empty, kubeletRoot]) mkdirSync(path);
   writeFileSync(join(empty, '.hidden.yaml'), '');
-  writeFileSync(join(kubeletRoot, 'config.yaml'), 'kind: KubeletConfiguration\ncontainerRuntimeEndpoint: unix:///run/crio/crio.sock\n');
-  const read = await readNode({ policy: [empty, join(folder, 'none')], root: join(folder, 'none'), audit: config.audit, kubeletRoot });
+  writeFileSync(
+    join(kubeletRoot, 'config.yaml'),
+    'kind: KubeletConfiguration\ncontainerRuntimeEndpoint: unix:///run/crio/crio.sock\n',
+  );
+  const read = await readNode({
+    policy: [empty, join(folder, 'none')],
+    root: join(folder, 'none'),
+    audit: config.audit,
+    kubeletRoot,
+  });
   assert.deepEqual(
     read.policyPaths.map(({ state }) => state),
     ['empty', 'gone'],
@@ -211,7 +299,9 @@ test('on the disk: an empty folder, a missing one, a state that cannot be writte
 
 test('entries of the verdict log count, and a rule that was matched later is no longer unmatched', async () => {
   const policy = await policyOf(good);
-  const rows = [{ seq: 7, reference: 'good.test/app:1', namespace: 'shop', time: '2026-11-22T01:00:00.000Z' }];
+  const rows = [
+    { seq: 7, reference: 'good.test/app:1', namespace: 'shop', time: '2026-11-22T01:00:00.000Z' },
+  ];
   let asked: readonly unknown[] = [];
   let log: readonly object[] = [];
   const all = (_: string, params: readonly unknown[] = []): Promise<never> => {
@@ -237,7 +327,8 @@ test('of the clock: behind what was recorded, apart from other clocks, moved by 
   assert.deepEqual(codesOf(clockFindings({ ...reading, kernel: at + day }, 0)), ['CLOCK_DISAGREES']);
   assert.deepEqual(codesOf(clockFindings({ ...reading, hardware: at - 300 * day }, 0)), ['CLOCK_DISAGREES']);
   const watch = createClockWatch();
-  const later = (wall: number, uptime: number): readonly Found[] => watch({ now: at + wall, uptime: day + uptime }, 0);
+  const later = (wall: number, uptime: number): readonly Found[] =>
+    watch({ now: at + wall, uptime: day + uptime }, 0);
   assert.deepEqual(later(0, 0), []);
   assert.deepEqual(later(20_000, 15_000), []);
   assert.deepEqual(codesOf(later(day, 30_000)), ['CLOCK_JUMPED']);
@@ -288,7 +379,10 @@ const pairs: readonly (readonly [Said, Said, readonly WayCode[], string?])[] = [
 
 for (const [admitted, refused, codes, mirror] of pairs)
   test(`of the pair: signed ${admitted}, unsigned ${refused}${mirror === undefined ? '' : ', behind a mirror'}`, async () => {
-    const images = { tryPull: ({ reference }: { reference: string }) => answer(reference === 'a' ? admitted : refused, reference) };
+    const images = {
+      tryPull: ({ reference }: { reference: string }) =>
+        answer(reference === 'a' ? admitted : refused, reference),
+    };
     const findings = await tryPair(
       { admitted: 'a', refused: 'b', namespace: '' },
       { images, onlyMirror: () => mirror },
@@ -329,7 +423,9 @@ test('runs one test at a time, reports a change once, repeats by itself, and abo
     tryPair: async (signal) => {
       most = Math.max(most, (under += 1));
       if (hang)
-        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('too late')))).finally(() => (under -= 1));
+        await new Promise((_, reject) =>
+          signal.addEventListener('abort', () => reject(new Error('too late'))),
+        ).finally(() => (under -= 1));
       else await Promise.resolve();
       if (!hang) under -= 1;
       tries += 1;
@@ -374,7 +470,8 @@ test('an overdue try is reported', async () => {
     ...{ accept: [], intervalMs: 1, lookMs: 2, deadlineMs: 1, log: quiet, onChange: () => undefined },
   });
   enforcement.request();
-  while (!codesOf(enforcement.state().findings).includes('NOT_TRIED')) await new Promise((resolve) => setTimeout(resolve, 2));
+  while (!codesOf(enforcement.state().findings).includes('NOT_TRIED'))
+    await new Promise((resolve) => setTimeout(resolve, 2));
   assert.equal(enforcement.state().result, 'could not tell');
 });
 

@@ -11,20 +11,27 @@ import { createEventHub } from './hub.ts';
 import type { EventHub, LifecycleEvent } from './hub.ts';
 import { containerEvents, sandboxEvents } from './transitions.ts';
 
-const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } = ContainerEventType;
+const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } =
+  ContainerEventType;
 const short = new Map<number, string>([
   [CONTAINER_CREATED_EVENT, 'created'],
   [CONTAINER_STARTED_EVENT, 'started'],
   [CONTAINER_STOPPED_EVENT, 'stopped'],
   [CONTAINER_DELETED_EVENT, 'deleted'],
 ]);
-const names = (types: readonly ContainerEventType[]): string => types.map((type) => short.get(type)).join(' ');
+const names = (types: readonly ContainerEventType[]): string =>
+  types.map((type) => short.get(type)).join(' ');
 
 const container = (phase: ContainerPhase, startedAt = '0', id = 'c1'): ContainerRecord =>
   ({ id, name: id, sandboxId: 's1', phase, startedAt }) as ContainerRecord;
 const sandbox = (phase: SandboxPhase, id = 's1'): SandboxRecord => ({ id, name: id, phase }) as SandboxRecord;
 
-const containerCases: readonly (readonly [string, ContainerRecord | undefined, ContainerRecord | undefined, string])[] = [
+const containerCases: readonly (readonly [
+  string,
+  ContainerRecord | undefined,
+  ContainerRecord | undefined,
+  string,
+])[] = [
   ['an intent is no container yet', undefined, container('creating'), ''],
   ['created', container('creating'), container('created'), 'created'],
   ['a start that is under way has not happened', container('created'), container('starting'), ''],
@@ -43,7 +50,12 @@ for (const [what, before, after, expected] of containerCases) {
   test(`container: ${what}`, () => assert.equal(names(containerEvents({ before, after })), expected));
 }
 
-const sandboxCases: readonly (readonly [string, SandboxRecord | undefined, SandboxRecord | undefined, string])[] = [
+const sandboxCases: readonly (readonly [
+  string,
+  SandboxRecord | undefined,
+  SandboxRecord | undefined,
+  string,
+])[] = [
   ['an intent is no sandbox yet', undefined, sandbox('creating'), ''],
   ['ready', sandbox('creating'), sandbox('ready'), 'created started'],
   ['stopping', sandbox('ready'), sandbox('stopping'), ''],
@@ -84,7 +96,10 @@ test('a full queue, by count or by bytes, says at its next read how many events 
     let ends = 0;
     const queue = createClientQueue(limits, () => (ends += 1));
     const event = Uint8Array.of(1, 2);
-    assert.deepEqual([queue.push(event), queue.push(event), queue.push(event), queue.push(event)], [0, 0, 3, 1]);
+    assert.deepEqual(
+      [queue.push(event), queue.push(event), queue.push(event), queue.push(event)],
+      [0, 0, 3, 1],
+    );
     assert.equal(queue.length, 0);
     const reader = queue[Symbol.asyncIterator]();
     await assert.rejects(reader.next(), /\[RUNTIME_EVENTS_LOST\]/);
@@ -114,7 +129,12 @@ function fakeRecords<T extends Keyed>() {
     else kept.set(id, after);
     for (const listener of listeners) listener({ before, after });
   };
-  return { records, put: (record: T) => change(record.id, record), drop: (id: string) => change(id, undefined), listeners };
+  return {
+    records,
+    put: (record: T) => change(record.id, record),
+    drop: (id: string) => change(id, undefined),
+    listeners,
+  };
 }
 
 function open(limits = { events: 1000, bytes: 1_000_000 }) {
@@ -127,7 +147,15 @@ function open(limits = { events: 1000, bytes: 1_000_000 }) {
     encode: (event: LifecycleEvent) => {
       encoded += 1;
       const { id, type, at, sandbox: of, containers: all } = event;
-      return Buffer.from(JSON.stringify({ id, type, at, phase: of?.phase, containers: all.map((one) => `${one.id} ${one.phase}`) }));
+      return Buffer.from(
+        JSON.stringify({
+          id,
+          type,
+          at,
+          phase: of?.phase,
+          containers: all.map((one) => `${one.id} ${one.phase}`),
+        }),
+      );
     },
     log: createLogger({ level: 'silent' }),
     limits,
@@ -135,10 +163,19 @@ function open(limits = { events: 1000, bytes: 1_000_000 }) {
   return { hub, sandboxes, containers, encoded: () => encoded };
 }
 
-type Told = Readonly<{ id: string; type: ContainerEventType; at: string; phase?: string; containers: string[] }>;
+type Told = Readonly<{
+  id: string;
+  type: ContainerEventType;
+  at: string;
+  phase?: string;
+  containers: string[];
+}>;
 
 /** Reads until the stream ends. */
-function collect(hub: EventHub, signal: AbortSignal): { readonly told: Told[]; readonly end: Promise<string> } {
+function collect(
+  hub: EventHub,
+  signal: AbortSignal,
+): { readonly told: Told[]; readonly end: Promise<string> } {
   const reported: Told[] = [];
   const stream = hub.subscribe(signal);
   const reading = (async () => {

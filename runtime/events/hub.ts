@@ -42,7 +42,12 @@ export interface EventHub {
   /** Informs the same clients whether the enforcement check of the node passes. */
   tellEnforcement(change: EnforcementChange): void;
   /** For metrics. */
-  counts(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
+  counts(): {
+    readonly clients: number;
+    readonly waiting: number;
+    readonly sent: number;
+    readonly lost: number;
+  };
   /** Ends every stream, so that clients connect to the next daemon. */
   close(): void;
 }
@@ -70,7 +75,12 @@ export function createEventHub(parts: {
   let sent = 0;
   let lost = 0;
 
-  const publish = (types: readonly ContainerEventType[], id: string, sandboxId: string, sandbox = sandboxes.get(sandboxId)): void => {
+  const publish = (
+    types: readonly ContainerEventType[],
+    id: string,
+    sandboxId: string,
+    sandbox = sandboxes.get(sandboxId),
+  ): void => {
     if (types.length === 0 || clients.size === 0) return;
     send(
       types.map((type) => ({ id, type })),
@@ -85,7 +95,9 @@ export function createEventHub(parts: {
     sandbox: SandboxRecord | undefined,
     to: Iterable<ClientQueue>,
   ): void => {
-    const shown = containers.list().filter(({ sandboxId: of, phase }) => of === sandboxId && phase !== 'creating' && phase !== 'removing');
+    const shown = containers
+      .list()
+      .filter(({ sandboxId: of, phase }) => of === sandboxId && phase !== 'creating' && phase !== 'removing');
     const receivers = [...to];
     for (const { id, ...what } of events) {
       let event: Uint8Array;
@@ -94,13 +106,17 @@ export function createEventHub(parts: {
       } catch (cause) {
         // The change is durable, and must not fail because its event cannot be sent; clients learn that an
         // event is missing.
-        log.error({ id, cause: reasonOf(cause) }, 'an event could not be encoded; every watcher has to list again');
+        log.error(
+          { id, cause: reasonOf(cause) },
+          'an event could not be encoded; every watcher has to list again',
+        );
         for (const client of receivers) client.end(unencodable(id));
         return;
       }
       for (const client of receivers) {
         const cost = client.push(event);
-        if (cost > 1) log.warn({ lost: cost }, 'a client reads events too slowly: its stream ends at its next read');
+        if (cost > 1)
+          log.warn({ lost: cost }, 'a client reads events too slowly: its stream ends at its next read');
         lost += cost;
         if (cost === 0) sent += 1;
       }
@@ -134,13 +150,24 @@ export function createEventHub(parts: {
     tellPolicy: (container, policy) => {
       const receivers = [...clients].filter((client) => policyClients.has(client));
       if (receivers.length === 0) return;
-      send([{ id: container.id, type: policyEventType, policy }], container.sandboxId, sandboxes.get(container.sandboxId), receivers);
+      send(
+        [{ id: container.id, type: policyEventType, policy }],
+        container.sandboxId,
+        sandboxes.get(container.sandboxId),
+        receivers,
+      );
     },
     tellEnforcement: (enforcement) => {
       const receivers = [...clients].filter((client) => policyClients.has(client));
-      if (receivers.length > 0) send([{ id: enforcementEventId, type: policyEventType, enforcement }], '', undefined, receivers);
+      if (receivers.length > 0)
+        send([{ id: enforcementEventId, type: policyEventType, enforcement }], '', undefined, receivers);
     },
-    counts: () => ({ clients: clients.size, waiting: [...clients].reduce((sum, client) => sum + client.length, 0), sent, lost }),
+    counts: () => ({
+      clients: clients.size,
+      waiting: [...clients].reduce((sum, client) => sum + client.length, 0),
+      sent,
+      lost,
+    }),
     close: () => {
       for (const stop of unsubscribe) stop();
       for (const client of [...clients]) client.end(closing());

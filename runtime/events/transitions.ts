@@ -3,14 +3,18 @@ import { ContainerEventType } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { RecordChange } from '../state/records.ts';
 
-const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } = ContainerEventType;
+const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } =
+  ContainerEventType;
 
 /**
  * Returns the events of a change of a container's record, in order (cri-api ContainerEventType). Pure. A
  * container that no client could list yet (`creating`) has no events; a container that ran and ended between
  * two records has both.
  */
-export function containerEvents({ before, after }: RecordChange<ContainerRecord>): readonly ContainerEventType[] {
+export function containerEvents({
+  before,
+  after,
+}: RecordChange<ContainerRecord>): readonly ContainerEventType[] {
   const wasVisible = before !== undefined && before.phase !== 'creating';
   if (after === undefined) return wasVisible ? [CONTAINER_DELETED_EVENT] : [];
   if (after.phase === 'creating' || after.phase === 'removing') return [];

@@ -30,7 +30,10 @@ export function createClockWatch(): (reading: ClockReading, recorded: number) =>
     if (offset !== undefined && Math.abs(next - offset) > jumpMs) jump = { at: uptime, by: next - offset };
     offset = next;
     if (jump !== undefined && uptime - jump.at > toldMs) jump = undefined;
-    return [...clockFindings(reading, recorded), ...(jump === undefined ? [] : [found('CLOCK_JUMPED', 'clock', `by ${seconds(jump.by)}`)])];
+    return [
+      ...clockFindings(reading, recorded),
+      ...(jump === undefined ? [] : [found('CLOCK_JUMPED', 'clock', `by ${seconds(jump.by)}`)]),
+    ];
   };
 }
 
@@ -50,7 +53,9 @@ export function clockFindings({ now, kernel, hardware }: ClockReading, recorded:
     ...(recorded - now > behindMs
       ? [found('CLOCK_BEHIND', 'clock', `it is ${iso(now)}, and something was recorded at ${iso(recorded)}`)]
       : []),
-    ...(disagreeing.length === 0 ? [] : [found('CLOCK_DISAGREES', 'clock', `it is ${iso(now)}; ${disagreeing.join('; ')}`)]),
+    ...(disagreeing.length === 0
+      ? []
+      : [found('CLOCK_DISAGREES', 'clock', `it is ${iso(now)}; ${disagreeing.join('; ')}`)]),
   ];
 }
 

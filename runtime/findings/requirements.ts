@@ -14,7 +14,12 @@ export function requirementFindings({ name, require }: TrustRule, now: Date): re
   const parts = leaves(require);
   return [
     ...(anyoneMeets(require)
-      ? [found(isAnyone(require) || require.kind === 'all' ? 'IDENTITY_ANYONE' : 'ALTERNATIVE_ANYONE', `rule ${name}`)]
+      ? [
+          found(
+            isAnyone(require) || require.kind === 'all' ? 'IDENTITY_ANYONE' : 'ALTERNATIVE_ANYONE',
+            `rule ${name}`,
+          ),
+        ]
       : []),
     ...parts.flatMap((part) => timeFindings(part, name)),
     ...parts.flatMap((part) => certificateFindings(part, name, now)),
@@ -59,7 +64,9 @@ function isAnyone(requirement: Requirement): boolean {
  */
 function namesNobody(pattern: string): boolean {
   if (!pattern.includes('*')) return false;
-  const rest = pattern.replace(/^https?:\/\/(\*|github\.com|gitlab\.com|bitbucket\.org)(?=\/|$)/, '').replace(/@refs\/.*$/, '');
+  const rest = pattern
+    .replace(/^https?:\/\/(\*|github\.com|gitlab\.com|bitbucket\.org)(?=\/|$)/, '')
+    .replace(/@refs\/.*$/, '');
   return (
     !/[A-Za-z0-9]/.test(rest.replace(/\/?\.github\/workflows\/.*$/, '').replace(/\*+\.ya?ml$/, '')) ||
     /^\*+@?(gmail|outlook|hotmail)\.com$/.test(rest)
@@ -77,7 +84,10 @@ function certificateFindings(part: Leaf, rule: string, now: Date): readonly Foun
     part.kind === 'pki'
       ? [{ name: part.roots.name, certificates: part.roots.certificates }]
       : part.kind === 'notation'
-        ? part.stores.map(({ name, certificates }) => ({ name, certificates: certificates.map(({ der }) => der) }))
+        ? part.stores.map(({ name, certificates }) => ({
+            name,
+            certificates: certificates.map(({ der }) => der),
+          }))
         : [];
   return groups.flatMap(({ name, certificates }) => {
     const read = certificates.flatMap((der) => readCertificate(der));
@@ -88,9 +98,12 @@ function certificateFindings(part: Leaf, rule: string, now: Date): readonly Foun
   });
 }
 
-function readCertificate(
-  der: string,
-): readonly { readonly validFrom: string; readonly validTo: string; validFromDate: Date; validToDate: Date }[] {
+function readCertificate(der: string): readonly {
+  readonly validFrom: string;
+  readonly validTo: string;
+  validFromDate: Date;
+  validToDate: Date;
+}[] {
   try {
     const { validFrom, validTo } = new X509Certificate(Buffer.from(der, 'base64'));
     return [{ validFrom, validTo, validFromDate: new Date(validFrom), validToDate: new Date(validTo) }];
@@ -101,19 +114,28 @@ function readCertificate(
 
 function rootFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
   const signer = part.kind === 'attestation' ? part.by : part;
-  const root = signer.kind === 'sigstore' ? signer.proof.root : signer.kind === 'cosign-key' ? signer.log?.root : undefined;
+  const root =
+    signer.kind === 'sigstore'
+      ? signer.proof.root
+      : signer.kind === 'cosign-key'
+        ? signer.log?.root
+        : undefined;
   if (root?.expires === undefined) return [];
   const left = Date.parse(root.expires) - now.getTime();
   // A date that cannot be parsed counts as past.
   if (!(left > 0)) return [found('ROOT_ENDED', `rule ${rule}`, `${root.name}: ended at ${root.expires}`)];
-  return left < soonMs ? [found('ROOT_ENDS_SOON', `rule ${rule}`, `${root.name}: ends at ${root.expires}`)] : [];
+  return left < soonMs
+    ? [found('ROOT_ENDS_SOON', `rule ${rule}`, `${root.name}: ends at ${root.expires}`)]
+    : [];
 }
 
 function serviceFindings(part: Leaf, rule: string): readonly Found[] {
   if (part.kind !== 'tuf') return [];
   const { service, root, grace = 0 } = part;
   return [
-    ...(grace * 1000 > longestMs ? [found('STALE_WINDOW_LONG', `rule ${rule}`, `${service}: ${Math.floor(grace / 86_400)} days`)] : []),
+    ...(grace * 1000 > longestMs
+      ? [found('STALE_WINDOW_LONG', `rule ${rule}`, `${service}: ${Math.floor(grace / 86_400)} days`)]
+      : []),
     ...(root === 'first-use' ? [found('TRUST_ON_FIRST_USE', `rule ${rule}`, service)] : []),
   ];
 }

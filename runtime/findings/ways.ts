@@ -129,7 +129,11 @@ export const ways = {
     text: 'A waiver lasts longer than 30 days, or forever.',
     fix: 'set an end in the near future',
   },
-  BREAK_GLASS_ENDED: { effect: 'note', text: 'A waiver has ended and is still written down.', fix: 'remove `breakGlass`' },
+  BREAK_GLASS_ENDED: {
+    effect: 'note',
+    text: 'A waiver has ended and is still written down.',
+    fix: 'remove `breakGlass`',
+  },
   LOGS_ONLY: {
     effect: 'fail',
     text: 'A rule only logs who signed: any signer is accepted.',
@@ -200,7 +204,11 @@ export const ways = {
     text: 'The clock is behind times that this node has recorded: expired evidence counts as valid.',
     fix: 'set the clock, and run a time service',
   },
-  CLOCK_JUMPED: { effect: 'unknown', text: 'The clock was moved by more than five minutes.', fix: 'run a time service that slews' },
+  CLOCK_JUMPED: {
+    effect: 'unknown',
+    text: 'The clock was moved by more than five minutes.',
+    fix: 'run a time service that slews',
+  },
   CLOCK_DISAGREES: {
     effect: 'fail',
     text: 'The clock that this program sees disagrees with the hardware clock by more than 15 hours, or with the kernel’s by more than five minutes.',
@@ -211,7 +219,11 @@ export const ways = {
     text: 'The state folder cannot be written: verdicts are not recorded.',
     fix: 'make `root` writable, with free space',
   },
-  AUDIT_LOG_UNWRITABLE: { effect: 'unknown', text: 'The audit log cannot be written.', fix: 'make `audit.path` writable' },
+  AUDIT_LOG_UNWRITABLE: {
+    effect: 'unknown',
+    text: 'The audit log cannot be written.',
+    fix: 'make `audit.path` writable',
+  },
   KUBELET_ELSEWHERE: {
     effect: 'fail',
     text: 'The kubelet of this node runs its pods with another runtime.',

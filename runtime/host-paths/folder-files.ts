@@ -21,7 +21,8 @@ export interface FolderFile {
 export type FolderContent = FileText | { readonly failed: string };
 
 /** Names that the readers of networks, NetworkPolicies, services or CDI devices accept. */
-const isText = (name: string): boolean => /\.(?:conflist|conf|json|ya?ml)$/u.test(name) && !name.startsWith('.');
+const isText = (name: string): boolean =>
+  /\.(?:conflist|conf|json|ya?ml)$/u.test(name) && !name.startsWith('.');
 
 /**
  * Returns the text files of a folder and of its subfolders. Skips a file that was removed meanwhile, and a

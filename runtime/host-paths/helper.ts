@@ -13,7 +13,10 @@ export interface Question {
   readonly values: readonly unknown[];
 }
 
-export type Reply = { readonly value: unknown } | { readonly failure: SerialisedError } | { readonly why: string; readonly code?: string };
+export type Reply =
+  | { readonly value: unknown }
+  | { readonly failure: SerialisedError }
+  | { readonly why: string; readonly code?: string };
 
 /** A process that performs look-ups, one question at a time. */
 export interface Helper {
@@ -34,7 +37,12 @@ export async function startHelper(startProgram: StartProgram): Promise<Helper> {
   try {
     child = await startProgram({
       path: process.execPath,
-      argv: ['portcullis-look-up', '--max-semi-space-size=1', '--single-threaded-gc', workerFile(import.meta.url, './look-up.worker.ts')],
+      argv: [
+        'portcullis-look-up',
+        '--max-semi-space-size=1',
+        '--single-threaded-gc',
+        workerFile(import.meta.url, './look-up.worker.ts'),
+      ],
       env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] },
       descriptors: [questions.read, answers.write, 2],
     });

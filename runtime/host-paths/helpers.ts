@@ -117,7 +117,10 @@ export function createHelpers(startProgram: StartProgram): Helpers {
         rest(helper);
       }
     } catch (thrown) {
-      if (helper !== undefined && (isPortcullisError(thrown) || (thrown as NodeJS.ErrnoException).code !== undefined)) {
+      if (
+        helper !== undefined &&
+        (isPortcullisError(thrown) || (thrown as NodeJS.ErrnoException).code !== undefined)
+      ) {
         suspects.delete(asked.subject);
         rest(helper);
         asked.settle.reject(thrown);
@@ -152,11 +155,15 @@ export function createHelpers(startProgram: StartProgram): Helpers {
 
   return {
     ask: async (place, call, ...values) => {
-      const { path, subject } = typeof place === 'string' ? { path: place, subject: await subjectOf(place) } : place;
+      const { path, subject } =
+        typeof place === 'string' ? { path: place, subject: await subjectOf(place) } : place;
       if (isClosed) throw noAnswer({ path }, 'the daemon stops');
       const asked: Asked = { path, subject, call, values, settle: Promise.withResolvers() };
       waiting.add(asked);
-      asked.turn = setTimeout(() => fail(asked, `other look-ups were not answered within ${turnMs / 1_000} s`), turnMs);
+      asked.turn = setTimeout(
+        () => fail(asked, `other look-ups were not answered within ${turnMs / 1_000} s`),
+        turnMs,
+      );
       dispatch();
       return asked.settle.promise as never;
     },

@@ -1,6 +1,16 @@
 import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,7 +54,10 @@ function helpers(): number[] {
     .filter((pid) => {
       try {
         const [, parent] = /\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
-        return Number(parent) === process.pid && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('portcullis-look-up');
+        return (
+          Number(parent) === process.pid &&
+          readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('portcullis-look-up')
+        );
       } catch {
         return false;
       }
@@ -110,7 +123,10 @@ describe('host paths', () => {
       const own = await openHostPaths(programStarter(reactor, kernel), [folder]);
       try {
         symlinkSync(`${server.folder}/volume`, join(folder, 'away'));
-        const asked = [own.makeFolder(join(folder, 'away/pod'), 0o755), own.makeFile(join(folder, 'away/0.log'), 0o640)].map(codeOf);
+        const asked = [
+          own.makeFolder(join(folder, 'away/pod'), 0o755),
+          own.makeFile(join(folder, 'away/0.log'), 0o640),
+        ].map(codeOf);
         // Longer than all four threads of libuv's pool would otherwise be blocked.
         for (let time = 0; time < 20; time++) await readFile('/etc/hostname');
         assert.deepEqual(await Promise.all(asked), ['RUNTIME_PATH_NO_ANSWER', 'RUNTIME_PATH_NO_ANSWER']);
@@ -129,18 +145,27 @@ describe('host paths', () => {
       try {
         const started = performance.now();
         const asked = servers.flatMap((server) =>
-          Array.from({ length: 10 }, (_, index) => paths.facts(`${server.folder}/volume/${index}`).catch((thrown: unknown) => thrown)),
+          Array.from({ length: 10 }, (_, index) =>
+            paths.facts(`${server.folder}/volume/${index}`).catch((thrown: unknown) => thrown),
+          ),
         );
         const outcomes = await Promise.all(asked);
         assert.ok(performance.now() - started < 30_000);
         for (const [index, outcome] of outcomes.entries()) {
           assert.ok(isPortcullisError(outcome), String(outcome));
           assert.deepEqual([outcome.code, outcome.kind], ['RUNTIME_PATH_NO_ANSWER', 'deadline']);
-          assert.ok(outcome.message.includes(`${servers[Math.floor(index / 10)]?.folder ?? '-'}/volume/${index % 10}`), outcome.message);
+          assert.ok(
+            outcome.message.includes(
+              `${servers[Math.floor(index / 10)]?.folder ?? '-'}/volume/${index % 10}`,
+            ),
+            outcome.message,
+          );
         }
         // They did not answer once: from now on two processes are reserved for other file systems.
         const again = servers.map((server) => codeOf(paths.facts(`${server.folder}/again`)));
-        const wells = await Promise.all(Array.from({ length: 20 }, (_, index) => paths.names(index % 2 === 0 ? '/proc/self' : folder)));
+        const wells = await Promise.all(
+          Array.from({ length: 20 }, (_, index) => paths.names(index % 2 === 0 ? '/proc/self' : folder)),
+        );
         assert.equal(wells.length, 20);
         assert.ok(helpers().length <= 4);
         // The whole process shares libuv's pool.
@@ -178,7 +203,8 @@ describe('host paths', () => {
     writeFileSync(join(folder, 'files/inner/b.conf'), 'b');
     symlinkSync('loop.json', join(folder, 'files/loop.json'));
     symlinkSync('nowhere', join(folder, 'files/lost.json'));
-    const listed = async () => (await paths.folderFiles(join(folder, 'files'))).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    const listed = async () =>
+      (await paths.folderFiles(join(folder, 'files'))).toSorted((a, b) => (a.name < b.name ? -1 : 1));
     const before = await listed();
     assert.deepEqual(
       before.map(({ name, size }) => [name, size]),
@@ -192,12 +218,10 @@ describe('host paths', () => {
     assert.notEqual(after[0]?.version, before[0]?.version);
     assert.equal(after[1]?.version, before[1]?.version);
     writeFileSync(join(folder, 'files/a.yaml'), Buffer.from([0xff, 0x61]));
-    assert.deepEqual(await paths.folderContents(join(folder, 'files'), ['a.yaml', 'gone.yaml', 'inner', 'inner/b.conf'], 1), [
-      { refused: 'too large' },
-      { failed: 'ENOENT' },
-      { refused: 'not a plain file' },
-      { text: 'b' },
-    ]);
+    assert.deepEqual(
+      await paths.folderContents(join(folder, 'files'), ['a.yaml', 'gone.yaml', 'inner', 'inner/b.conf'], 1),
+      [{ refused: 'too large' }, { failed: 'ENOENT' }, { refused: 'not a plain file' }, { text: 'b' }],
+    );
     assert.deepEqual(await paths.folderContents(join(folder, 'files'), ['a.yaml'], 2), [{ text: '\u00ffa' }]);
   });
 
@@ -209,17 +233,21 @@ describe('host paths', () => {
     assert.equal(await codeOf(paths.facts(path)), 'ENOENT');
   });
 
-  it('closing ends hanging processes, and pending questions fail', { timeout: 60_000, skip: noDeadServer }, async () => {
-    const server = mountDeadServer();
-    try {
-      const own = await openHostPaths(programStarter(reactor, kernel), []);
-      const asked = codeOf(own.facts(`${server.folder}/in`));
-      const waits = codeOf(own.facts(`${server.folder}/in`));
-      await own.names(folder);
-      await own.close();
-      assert.deepEqual([await asked, await waits], ['RUNTIME_PATH_NO_ANSWER', 'RUNTIME_PATH_NO_ANSWER']);
-    } finally {
-      server.close();
-    }
-  });
+  it(
+    'closing ends hanging processes, and pending questions fail',
+    { timeout: 60_000, skip: noDeadServer },
+    async () => {
+      const server = mountDeadServer();
+      try {
+        const own = await openHostPaths(programStarter(reactor, kernel), []);
+        const asked = codeOf(own.facts(`${server.folder}/in`));
+        const waits = codeOf(own.facts(`${server.folder}/in`));
+        await own.names(folder);
+        await own.close();
+        assert.deepEqual([await asked, await waits], ['RUNTIME_PATH_NO_ANSWER', 'RUNTIME_PATH_NO_ANSWER']);
+      } finally {
+        server.close();
+      }
+    },
+  );
 });

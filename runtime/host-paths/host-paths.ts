@@ -58,7 +58,10 @@ export interface HostPaths {
    * process has the file open.
    */
   openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }>;
-  /** Checks the place of a command in a container. @throws PortcullisError as checkPlace of runtime/container-mounts */
+  /**
+   * Checks the place of a command in a container. @throws PortcullisError as checkPlace of
+   * runtime/container-mounts
+   */
   checkPlace(asked: AskedPlace): Promise<void>;
   /** @throws PortcullisError as checkMadeContainer of runtime/container-mounts */
   checkMadeContainer(container: string, init: number, plan: ContainerPlan): Promise<void>;
@@ -73,7 +76,13 @@ export interface OpenHostPaths extends HostPaths {
 
 const S_IFMT = 0o170000;
 /** File types of inode(7). */
-const types = { folder: 0o040000, character: 0o020000, block: 0o060000, link: 0o120000, file: 0o100000 } as const;
+const types = {
+  folder: 0o040000,
+  character: 0o020000,
+  block: 0o060000,
+  link: 0o120000,
+  file: 0o100000,
+} as const;
 
 /** Whether the file is of the type. */
 export function isOf(facts: Pick<PathFacts, 'mode'>, type: keyof typeof types): boolean {
@@ -87,14 +96,20 @@ export function hasNoAnswer(thrown: unknown): thrown is PortcullisError {
 
 /** Returns the error in the form of the system. */
 function missing(path: string): Error {
-  return Object.assign(new Error(`ENOENT: no such file or directory, ${JSON.stringify(path.slice(0, 512))}`), { code: 'ENOENT' });
+  return Object.assign(
+    new Error(`ENOENT: no such file or directory, ${JSON.stringify(path.slice(0, 512))}`),
+    { code: 'ENOENT' },
+  );
 }
 
 /**
  * @param own folders of the daemon: questions about their file systems, and about that of `/`, need no
  * separate process, because the daemon depends on these file systems anyway
  */
-export async function openHostPaths(startProgram: StartProgram, own: readonly string[]): Promise<OpenHostPaths> {
+export async function openHostPaths(
+  startProgram: StartProgram,
+  own: readonly string[],
+): Promise<OpenHostPaths> {
   const helpers = createHelpers(startProgram);
   const ownDevices = new Set<string>();
   for (const folder of ['/', ...own]) {
@@ -148,7 +163,8 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
       if (found !== undefined && found !== 'missing' && isOf(found, 'folder')) return undefined;
       return (await isOwn(path)) ? makeFolder(path, mode) : ask(path, 'makeFolder', path, mode);
     },
-    makeFile: async (path, mode) => ((await isOwn(dirname(path))) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode)),
+    makeFile: async (path, mode) =>
+      (await isOwn(dirname(path))) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode),
     setFileMode: (path, mode) => ask(path, 'setFileMode', path, mode),
     rename: (from, to) => ask(from, 'rename', from, to),
     removeFile: (path) => ask(path, 'removeFile', path),
@@ -156,13 +172,17 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     removeEmptyLog: (log, uppermost) => ask(log, 'removeEmptyLog', log, uppermost),
     openedBy: (path, pid) => ask(path, 'openedBy', path, pid),
     checkPlace: (asked) => ask(inContainer(asked.container, asked.place.cwd), 'checkPlace', asked),
-    checkMadeContainer: (container, init, plan) => ask(inContainer(container, plan.place.cwd), 'checkMadeContainer', container, init, plan),
+    checkMadeContainer: (container, init, plan) =>
+      ask(inContainer(container, plan.place.cwd), 'checkMadeContainer', container, init, plan),
     checkIdmap: (path, userNamespace) => ask(path, 'checkIdmap', path, userNamespace),
   };
 }
 
 /** Containers wait only for their own volumes. */
-const inContainer = (container: string, path: string): { readonly path: string; readonly subject: string } => ({
+const inContainer = (
+  container: string,
+  path: string,
+): { readonly path: string; readonly subject: string } => ({
   path,
   subject: `a volume of container ${container.slice(0, 13)}`,
 });

@@ -31,7 +31,10 @@ function factsAt(path: string, stat: BigIntStats): PathFacts {
 
 /** The encoding of dev_t: sys/sysmacros.h. */
 function deviceNumbers(device: bigint): [number, number] {
-  return [Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n)), Number((device & 0xffn) | ((device >> 12n) & 0xffffff00n))];
+  return [
+    Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n)),
+    Number((device & 0xffn) | ((device >> 12n) & 0xffffff00n)),
+  ];
 }
 
 function unlessMissing(thrown: unknown): undefined {
@@ -107,7 +110,10 @@ export async function makeFile(path: string, mode: number): Promise<void> {
 
 /** Sets the mode of a regular file; never follows a link. */
 async function setFileMode(path: string, mode: number): Promise<void> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW);
+  const file = await open(
+    path,
+    constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW,
+  );
   try {
     if ((await file.stat()).isFile()) await file.chmod(mode);
   } finally {
@@ -125,17 +131,23 @@ async function makeReplaceable(path: string, by: string, mode: number): Promise<
   try {
     const file = await open(
       by,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW,
+      constants.O_WRONLY |
+        constants.O_CREAT |
+        constants.O_NONBLOCK |
+        constants.O_NOCTTY |
+        constants.O_NOFOLLOW,
       mode,
     );
     try {
-      if (!(await file.stat()).isFile()) throw Object.assign(new Error(`not a plain file, ${JSON.stringify(by)}`), { code: 'EEXIST' });
+      if (!(await file.stat()).isFile())
+        throw Object.assign(new Error(`not a plain file, ${JSON.stringify(by)}`), { code: 'EEXIST' });
       await file.chmod(mode);
     } finally {
       await file.close();
     }
     if (isMissing) await makeFile(path, mode);
-    else if ((await lstat(path)).isDirectory()) throw Object.assign(new Error(`is a folder, ${JSON.stringify(path)}`), { code: 'EISDIR' });
+    else if ((await lstat(path)).isDirectory())
+      throw Object.assign(new Error(`is a folder, ${JSON.stringify(path)}`), { code: 'EISDIR' });
   } catch (thrown) {
     if (wasMissing) await rm(by, { force: true }).catch(() => undefined);
     throw thrown;
@@ -145,12 +157,19 @@ async function makeReplaceable(path: string, by: string, mode: number): Promise<
 /** Removes a log to which nothing was written, and the folders that were created for it. */
 async function removeEmptyLog(log: string, uppermost: string | undefined): Promise<void> {
   if ((await stat(log).catch(unlessMissing))?.size === 0) await rm(log, { force: true });
-  for (let folder = dirname(log); uppermost !== undefined && folder.startsWith(uppermost); folder = dirname(folder))
+  for (
+    let folder = dirname(log);
+    uppermost !== undefined && folder.startsWith(uppermost);
+    folder = dirname(folder)
+  )
     await rmdir(folder).catch(() => undefined);
 }
 
 /** Returns an identifier of the file at a path, and whether a process has the file open. */
-async function openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }> {
+async function openedBy(
+  path: string,
+  pid: number,
+): Promise<{ readonly file?: string; readonly isOpen: boolean }> {
   const fileAt = (place: string): Promise<string | undefined> =>
     stat(place, { bigint: true }).then(({ dev, ino }) => `${dev}:${ino}`, unlessMissing);
   const file = await fileAt(path);

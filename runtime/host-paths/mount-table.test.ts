@@ -3,7 +3,9 @@ import { describe, it } from 'node:test';
 import { createMountTable } from './mount-table.ts';
 
 const lines = (targets: readonly (readonly [target: string, fstype: string])[]): string =>
-  targets.map(([target, fstype], index) => `${index + 2} 1 0:${index} / ${target} rw - ${fstype} x rw`).join('\n');
+  targets
+    .map(([target, fstype], index) => `${index + 2} 1 0:${index} / ${target} rw - ${fstype} x rw`)
+    .join('\n');
 const text = lines([
   ['/', 'ext4'],
   ['/srv', 'nfs4'],

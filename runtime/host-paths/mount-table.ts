@@ -18,13 +18,17 @@ const freshMs = 100;
  * Returns the mounts of this process. At worst, a slightly stale table puts a question in another queue.
  * @param read /proc/self/mountinfo
  */
-export function createMountTable(read = (): Promise<string> => readFile('/proc/self/mountinfo', 'utf8')): MountTable {
+export function createMountTable(
+  read = (): Promise<string> => readFile('/proc/self/mountinfo', 'utf8'),
+): MountTable {
   let known: { readonly byTarget: Promise<ReadonlyMap<string, string>>; readonly at: number } | undefined;
   const byTarget = (): Promise<ReadonlyMap<string, string>> => {
     const now = performance.now();
     if (known === undefined || now - known.at > freshMs) {
       // If several mounts have one target, the last one covers the others.
-      const fresh = read().then((text) => new Map(parseMountinfo(text).map(({ target, fstype }) => [target, fstype])));
+      const fresh = read().then(
+        (text) => new Map(parseMountinfo(text).map(({ target, fstype }) => [target, fstype])),
+      );
       known = { byTarget: fresh, at: now };
       fresh.catch(() => (known = undefined));
     }

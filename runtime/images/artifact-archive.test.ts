@@ -12,7 +12,11 @@ test('the header of a file beyond 8 GiB, with a name beyond ustar, is read back'
   const path = `models/${'ñ'.repeat(90)}.bin`;
   const size = 9 * 2 ** 30 + 1;
   const entries: Entry[] = [];
-  const reader = createTarReader({ begin: (entry) => void entries.push(entry), data: () => undefined, end: () => undefined });
+  const reader = createTarReader({
+    begin: (entry) => void entries.push(entry),
+    data: () => undefined,
+    end: () => undefined,
+  });
   reader.push(Buffer.from(fileHeader({ path, size })));
   assert.equal(entries.length, 1);
   assert.equal(Buffer.from(entries[0]?.name ?? '', 'latin1').toString(), path);
@@ -35,6 +39,9 @@ test('the same files give the same archive, and a failure names the reason', asy
     ),
     /does not have the 13 bytes/,
   );
-  await assert.rejects(writeArtifactArchive(files, join(folder, 'four'), AbortSignal.abort(new Error('enough'))), /enough/);
+  await assert.rejects(
+    writeArtifactArchive(files, join(folder, 'four'), AbortSignal.abort(new Error('enough'))),
+    /enough/,
+  );
   assert.ok(!readdirSync(folder).includes('four'));
 });

@@ -12,15 +12,18 @@ export interface ArchivedFile {
 
 /** The functions of `artifact-archive.worker.ts`. */
 export type ArchiveCalls = {
-  readonly write: (files: readonly ArchivedFile[], to: string) => { readonly digest: string; readonly size: number };
+  readonly write: (
+    files: readonly ArchivedFile[],
+    to: string,
+  ) => { readonly digest: string; readonly size: number };
 };
 
 /** Archives are bound by the disk: more at a time would only need more Workers. */
 const turns = createTurns(2);
 
 /**
- * Writes the files of an artifact into one archive in a Worker, always with the same bytes for the same files: a layer of an image
- * like any other (POSIX.1-2017 pax). Returns its digest and size.
+ * Writes the files of an artifact into one archive in a Worker, always with the same bytes for the same
+ * files: a layer of an image like any other (POSIX.1-2017 pax). Returns its digest and size.
  * @param to a path that does not exist yet; a failure may leave a part of the archive there
  * @throws IMAGES_STORE_FAILED, IMAGES_DISK_FULL; the reason of `signal`
  */
@@ -73,13 +76,18 @@ export function paddingOf(size: number): Uint8Array {
   return Buffer.alloc((block - (size % block)) % block);
 }
 
-/** Returns the header of a file: read-only, of root, from 1970. A pax header precedes it where ustar has no room. */
+/**
+ * Returns the header of a file: read-only, of root, from 1970. A pax header precedes it where ustar has no
+ * room.
+ */
 export function fileHeader({ path, size }: Pick<ArchivedFile, 'path' | 'size'>): Uint8Array {
   const isLongName = Buffer.byteLength(path) > maxHeaderName || !/^[ -~]*$/.test(path);
   const isLarge = size > maxOctalSize;
   if (!isLongName && !isLarge) return header(path, size, '0');
   const records = Buffer.concat(
-    [isLongName ? paxRecord('path', path) : '', isLarge ? paxRecord('size', String(size)) : ''].map((text) => Buffer.from(text)),
+    [isLongName ? paxRecord('path', path) : '', isLarge ? paxRecord('size', String(size)) : ''].map((text) =>
+      Buffer.from(text),
+    ),
   );
   return Buffer.concat([
     header('PaxHeader', records.length, 'x'),

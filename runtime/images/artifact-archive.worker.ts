@@ -9,11 +9,20 @@ const blockBytes = 1024 * 1024;
 
 /** Writes the archives of artifacts off the main thread. */
 await serveThread(
-  (call) => ({ code: 'IMAGES_STORE_FAILED', kind: 'internal', attempted: `${call} archive of artifact`, on: '', fix: 'see the reason' }),
+  (call) => ({
+    code: 'IMAGES_STORE_FAILED',
+    kind: 'internal',
+    attempted: `${call} archive of artifact`,
+    on: '',
+    fix: 'see the reason',
+  }),
   () => ({ offer: { write } satisfies ArchiveCalls }),
 );
 
-function write(files: readonly ArchivedFile[], to: string): { readonly digest: string; readonly size: number } {
+function write(
+  files: readonly ArchivedFile[],
+  to: string,
+): { readonly digest: string; readonly size: number } {
   const failure = {
     code: 'IMAGES_STORE_FAILED',
     kind: 'internal',
@@ -28,7 +37,10 @@ function write(files: readonly ArchivedFile[], to: string): { readonly digest: s
   }
 }
 
-function writeArchive(files: readonly ArchivedFile[], to: string): { readonly digest: string; readonly size: number } {
+function writeArchive(
+  files: readonly ArchivedFile[],
+  to: string,
+): { readonly digest: string; readonly size: number } {
   const digest = createHash('sha256');
   const buffer = Buffer.alloc(blockBytes);
   const archive = openSync(to, 'wx', 0o600);
@@ -61,7 +73,10 @@ function copy({ blob, path, size }: ArchivedFile, buffer: Buffer, put: (bytes: U
       if (read > left) break;
       put(buffer.subarray(0, read));
     }
-    if (left !== 0) throw new Error(`the blob of ${JSON.stringify(path)} does not have the ${size} bytes of its descriptor`);
+    if (left !== 0)
+      throw new Error(
+        `the blob of ${JSON.stringify(path)} does not have the ${size} bytes of its descriptor`,
+      );
   } finally {
     closeSync(source);
   }

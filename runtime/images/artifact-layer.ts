@@ -30,23 +30,30 @@ type BlobClaims = Map<string, BlobClaim>;
 type Resolved = Pick<ResolvedImage, 'manifest' | 'manifestDigest'>;
 
 /**
- * Returns the id of an image: the digest of its configuration. Many artifacts have the same, empty configuration, so the id of an
- * artifact is the digest of its manifest.
+ * Returns the id of an image: the digest of its configuration. Many artifacts have the same, empty
+ * configuration, so the id of an artifact is the digest of its manifest.
  */
 export function imageIdOf({ manifest, manifestDigest }: Resolved): string {
   return manifest.artifact === undefined ? manifest.config.digest : manifestDigest;
 }
 
-/** Returns the blobs that a pull has to fetch: those of no recorded layer, and none of a recorded artifact. */
-export function absentBlobs({ records }: Pick<ArtifactDeps, 'records'>, { manifest, manifestDigest }: Resolved): readonly BlobDescriptor[] {
-  if (manifest.artifact !== undefined) return records.byId(manifestDigest) === undefined ? manifest.layers : [];
+/**
+ * Returns the blobs that a pull has to fetch: those of no recorded layer, and none of a recorded artifact.
+ */
+export function absentBlobs(
+  { records }: Pick<ArtifactDeps, 'records'>,
+  { manifest, manifestDigest }: Resolved,
+): readonly BlobDescriptor[] {
+  if (manifest.artifact !== undefined)
+    return records.byId(manifestDigest) === undefined ? manifest.layers : [];
   return manifest.layers.filter((layer) => !records.hasBlob(layer.digest));
 }
 
 /**
- * Claims the one layer of an artifact, which contains all of its files. The layer is unpacked from an archive that is written here,
- * and the archive is kept as the blob of the layer. So everything that holds for the layers of images holds for it, too: its limits,
- * the checks after an unclean stop, user namespaces and removal.
+ * Claims the one layer of an artifact, which contains all of its files. The layer is unpacked from an archive
+ * that is written here, and the archive is kept as the blob of the layer. So everything that holds for the
+ * layers of images holds for it, too: its limits, the checks after an unclean stop, user namespaces and
+ * removal.
  * @param claims receives the archive's
  * @param fetch adds the blobs of the files to `claims`; they are released when the archive has their bytes
  */
@@ -69,7 +76,11 @@ export async function claimArtifactLayer(
 }
 
 /** Claims a recorded layer once it is known to be whole; undefined when there is none. */
-async function claimWhole({ checks, layers }: ArtifactDeps, diffId: string, signal: AbortSignal): Promise<LayerClaim | undefined> {
+async function claimWhole(
+  { checks, layers }: ArtifactDeps,
+  diffId: string,
+  signal: AbortSignal,
+): Promise<LayerClaim | undefined> {
   const folder = [hexOf(diffId)];
   while (!checks.isChecked(folder)) await orAborted(checks.ensure(folder), signal);
   return layers.claimRecorded({ diffId, chainId: diffId });
@@ -89,15 +100,22 @@ async function claimArchive(
     if (blob === undefined || path === undefined) throw new Error('a file of the artifact was not fetched');
     return { path, blob, size };
   });
-  // The name begins with that of a blob that this pull has claimed: the clean-up at a start removes all others.
+  // The name begins with that of a blob that this pull has claimed: the clean-up at a start removes all
+  // others.
   const scratch = `${folders.ingest}/${hexOf(manifest.layers[0]?.digest ?? '')}.${process.pid}.${randomUUID()}`;
   try {
     const { digest, size } = await writeArtifactArchive(files, scratch, signal);
     const take = async (path: string): Promise<void> => {
-      if (sync.era() !== begun) throw notDurable(folders.root, 'writes were lost while the archive of the artifact was written');
+      if (sync.era() !== begun)
+        throw notDurable(folders.root, 'writes were lost while the archive of the artifact was written');
       await rename(scratch, path);
     };
-    const archive = await blobs.claim({ digest, size, mediaType: 'application/vnd.oci.image.layer.v1.tar' }, [take], signal, true);
+    const archive = await blobs.claim(
+      { digest, size, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
+      [take],
+      signal,
+      true,
+    );
     await releaseFiles(manifest.layers, digest, claims);
     return archive;
   } finally {
@@ -106,7 +124,11 @@ async function claimArchive(
   }
 }
 
-async function releaseFiles(files: readonly BlobDescriptor[], archive: string, claims: BlobClaims): Promise<void> {
+async function releaseFiles(
+  files: readonly BlobDescriptor[],
+  archive: string,
+  claims: BlobClaims,
+): Promise<void> {
   for (const { digest } of files) {
     const claim = claims.get(digest);
     if (claim === undefined || digest === archive) continue;

@@ -26,7 +26,9 @@ after(async () => {
 afterEach(async () => {
   if (skip !== false) return;
   for (const image of kit.store.list()) await kit.store.remove(image.id);
-  const left = ['ingest', 'staging', 'blobs/sha256', 'layers', 'volumes'].flatMap((name) => readdirSync(`${kit.root}/${name}`));
+  const left = ['ingest', 'staging', 'blobs/sha256', 'layers', 'volumes'].flatMap((name) =>
+    readdirSync(`${kit.root}/${name}`),
+  );
   assert.deepEqual(left, []);
 });
 
@@ -43,20 +45,42 @@ const emptyConfig = Buffer.from('{}');
 /** Pushes an artifact as `oras push` does: one layer for each file, named by its title. */
 async function pushArtifact(name: string, files: readonly PushedFile[], more: object = {}): Promise<string> {
   const repository = kit.repository(name);
-  const config = { ...(await repository.pushBlob(emptyConfig)), mediaType: 'application/vnd.oci.empty.v1+json' };
+  const config = {
+    ...(await repository.pushBlob(emptyConfig)),
+    mediaType: 'application/vnd.oci.empty.v1+json',
+  };
   const layers = [];
-  for (const { title, body, mediaType = 'application/octet-stream', annotation = 'org.opencontainers.image.title' } of files)
+  for (const {
+    title,
+    body,
+    mediaType = 'application/octet-stream',
+    annotation = 'org.opencontainers.image.title',
+  } of files)
     layers.push({
       ...(await repository.pushBlob(Buffer.from(body))),
       mediaType,
       ...(title !== undefined && { annotations: { [annotation]: title } }),
     });
-  const manifest = { schemaVersion: 2, mediaType: ociManifest, artifactType: 'application/vnd.test.model', config, layers, ...more };
-  return (await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), ociManifest, { tag: '1' })).digest;
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: ociManifest,
+    artifactType: 'application/vnd.test.model',
+    config,
+    layers,
+    ...more,
+  };
+  return (await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), ociManifest, { tag: '1' }))
+    .digest;
 }
 
 const pull = async (name: string, signal?: AbortSignal) =>
-  (await kit.store.pull({ reference: kit.reference(name), namespace: '', ...(signal !== undefined && { signal }) })).image;
+  (
+    await kit.store.pull({
+      reference: kit.reference(name),
+      namespace: '',
+      ...(signal !== undefined && { signal }),
+    })
+  ).image;
 
 async function failure(promise: Promise<unknown>, code: string): Promise<string> {
   const thrown: unknown = await promise.then(
@@ -76,44 +100,59 @@ async function mounted(name: string, use: (tree: string) => void): Promise<void>
   await kit.store.removeRootfs('c1');
 }
 
-test('each titled layer of an artifact is one file of its volume, with the bytes that were pushed', { skip }, async () => {
-  const large = randomBytes(5 * 1024 * 1024 + 7);
-  const archive = await tarOf([{ name: 'inner', body: 'not unpacked' }]);
-  const long = `${'f'.repeat(120)}/${'ü'.repeat(100)}.bin`;
-  const digest = await pushArtifact('open/model', [
-    { title: 'weights/model.bin', body: large },
-    { title: 'README.md', body: 'read me\n' },
-    { title: 'empty', body: '' },
-    { title: long, body: 'long' },
-    { title: 'data.tar', body: archive, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
-    { title: 'config.json', body: '{}', annotation: 'org.cncf.model.filepath' },
-    { body: 'no name: no file' },
-  ]);
-  const image = await pull('open/model');
-  assert.equal(image.id, digest, 'its manifest identifies it: configurations of artifacts are alike');
-  assert.equal(image.config.artifactType, 'application/vnd.test.model');
-  assert.deepEqual(image.repoDigests, [`${registry.host}/open/model@${digest}`]);
-  await mounted('open/model', (tree) => {
-    assert.deepEqual(readFileSync(`${tree}/weights/model.bin`), large);
-    assert.equal(readFileSync(`${tree}/README.md`, 'utf8'), 'read me\n');
-    assert.equal(readFileSync(`${tree}/empty`, 'utf8'), '');
-    assert.equal(readFileSync(`${tree}/${long}`, 'utf8'), 'long');
-    assert.deepEqual(readFileSync(`${tree}/data.tar`), archive, 'an archive stays a file');
-    assert.deepEqual(readdirSync(tree).sort(), ['README.md', 'config.json', 'data.tar', 'empty', 'f'.repeat(120), 'weights']);
-    const { mode, uid, gid } = statSync(`${tree}/README.md`);
-    assert.deepEqual([mode & 0o7777, uid, gid], [0o444, 0, 0]);
-    assert.throws(() => writeFileSync(`${tree}/new`, ''), /EROFS/);
-  });
-});
+test(
+  'each titled layer of an artifact is one file of its volume, with the bytes that were pushed',
+  { skip },
+  async () => {
+    const large = randomBytes(5 * 1024 * 1024 + 7);
+    const archive = await tarOf([{ name: 'inner', body: 'not unpacked' }]);
+    const long = `${'f'.repeat(120)}/${'ü'.repeat(100)}.bin`;
+    const digest = await pushArtifact('open/model', [
+      { title: 'weights/model.bin', body: large },
+      { title: 'README.md', body: 'read me\n' },
+      { title: 'empty', body: '' },
+      { title: long, body: 'long' },
+      { title: 'data.tar', body: archive, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
+      { title: 'config.json', body: '{}', annotation: 'org.cncf.model.filepath' },
+      { body: 'no name: no file' },
+    ]);
+    const image = await pull('open/model');
+    assert.equal(image.id, digest, 'its manifest identifies it: configurations of artifacts are alike');
+    assert.equal(image.config.artifactType, 'application/vnd.test.model');
+    assert.deepEqual(image.repoDigests, [`${registry.host}/open/model@${digest}`]);
+    await mounted('open/model', (tree) => {
+      assert.deepEqual(readFileSync(`${tree}/weights/model.bin`), large);
+      assert.equal(readFileSync(`${tree}/README.md`, 'utf8'), 'read me\n');
+      assert.equal(readFileSync(`${tree}/empty`, 'utf8'), '');
+      assert.equal(readFileSync(`${tree}/${long}`, 'utf8'), 'long');
+      assert.deepEqual(readFileSync(`${tree}/data.tar`), archive, 'an archive stays a file');
+      assert.deepEqual(readdirSync(tree).sort(), [
+        'README.md',
+        'config.json',
+        'data.tar',
+        'empty',
+        'f'.repeat(120),
+        'weights',
+      ]);
+      const { mode, uid, gid } = statSync(`${tree}/README.md`);
+      assert.deepEqual([mode & 0o7777, uid, gid], [0o444, 0, 0]);
+      assert.throws(() => writeFileSync(`${tree}/new`, ''), /EROFS/);
+    });
+  },
+);
 
-test('two artifacts with the same configuration are two images, and removing one keeps the other', { skip }, async () => {
-  await pushArtifact('open/one', [{ title: 'a', body: 'one' }]);
-  await pushArtifact('open/two', [{ title: 'a', body: 'two' }]);
-  const [one, two] = [await pull('open/one'), await pull('open/two')];
-  assert.notEqual(one.id, two.id);
-  await kit.store.remove(one.id);
-  await mounted('open/two', (tree) => assert.equal(readFileSync(`${tree}/a`, 'utf8'), 'two'));
-});
+test(
+  'two artifacts with the same configuration are two images, and removing one keeps the other',
+  { skip },
+  async () => {
+    await pushArtifact('open/one', [{ title: 'a', body: 'one' }]);
+    await pushArtifact('open/two', [{ title: 'a', body: 'two' }]);
+    const [one, two] = [await pull('open/one'), await pull('open/two')];
+    assert.notEqual(one.id, two.id);
+    await kit.store.remove(one.id);
+    await mounted('open/two', (tree) => assert.equal(readFileSync(`${tree}/a`, 'utf8'), 'two'));
+  },
+);
 
 test('an artifact that is present is not fetched again', { skip }, async () => {
   const body = randomBytes(1000);
@@ -174,7 +213,9 @@ test('a cancelled pull of an artifact leaves nothing', { skip }, async () => {
     setTimeout(() => stop.abort(new Error('enough')), ms);
     await pulling;
     if (kit.store.find(kit.reference('open/cancelled')) !== undefined) break;
-    const left = ['ingest', 'staging', 'blobs/sha256', 'layers'].flatMap((name) => readdirSync(`${kit.root}/${name}`));
+    const left = ['ingest', 'staging', 'blobs/sha256', 'layers'].flatMap((name) =>
+      readdirSync(`${kit.root}/${name}`),
+    );
     assert.deepEqual(left, []);
   }
 });
@@ -235,7 +276,10 @@ test('limits of size hold for artifacts', { skip }, async () => {
 
 test('a blob whose size differs from its descriptor is refused', { skip }, async () => {
   const repository = kit.repository('open/size');
-  const config = { ...(await repository.pushBlob(emptyConfig)), mediaType: 'application/vnd.oci.empty.v1+json' };
+  const config = {
+    ...(await repository.pushBlob(emptyConfig)),
+    mediaType: 'application/vnd.oci.empty.v1+json',
+  };
   const blob = await repository.pushBlob(Buffer.from('twelve bytes'));
   const titled = (title: string, size: number) => ({
     ...blob,

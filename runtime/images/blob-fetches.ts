@@ -21,8 +21,8 @@ export interface BlobFetches {
   /** The claims on blobs that are here. The pull releases them at its end. */
   readonly claims: Map<string, BlobClaim>;
   /**
-   * Fetches these blobs in their order, except those that this pull has begun to fetch. Resolves when they are here;
-   * the first failure is thrown when no fetch of this call continues.
+   * Fetches these blobs in their order, except those that this pull has begun to fetch. Resolves when they
+   * are here; the first failure is thrown when no fetch of this call continues.
    */
   fetch(descriptors: readonly BlobDescriptor[], origin: BlobOrigin): Promise<void>;
   /** Resolves when the blob is here. Begins to fetch it unless this pull has begun to. */
@@ -30,7 +30,10 @@ export interface BlobFetches {
 }
 
 /** @param signal of the pull: its abort ends every fetch and every wait */
-export function createBlobFetches({ blobs, pool, limits, registryOptions }: BlobFetchesDeps, signal: AbortSignal): BlobFetches {
+export function createBlobFetches(
+  { blobs, pool, limits, registryOptions }: BlobFetchesDeps,
+  signal: AbortSignal,
+): BlobFetches {
   const claims = new Map<string, BlobClaim>();
   const begun = new Map<string, PromiseWithResolvers<BlobClaim>>();
 
@@ -46,7 +49,11 @@ export function createBlobFetches({ blobs, pool, limits, registryOptions }: Blob
     }
     await forEachLimited(added, limits.parallelBlobs, async ([descriptor, { resolve, reject }]) => {
       try {
-        const claim = await blobs.claim(descriptor, blobSources(origin, descriptor, pool, registryOptions), signal);
+        const claim = await blobs.claim(
+          descriptor,
+          blobSources(origin, descriptor, pool, registryOptions),
+          signal,
+        );
         claims.set(descriptor.digest, claim);
         resolve(claim);
       } catch (thrown) {

@@ -1,4 +1,9 @@
-import type { Credentials, Reference, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
+import type {
+  Credentials,
+  Reference,
+  RegistryClientOptions,
+  RegistryRepository,
+} from '../../base/distribution/index.ts';
 import type { BlobSource } from './blobs.ts';
 import { download } from './layer-workers/download.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
@@ -36,6 +41,7 @@ export function blobSources(
       return (path, signal) => download(repository, { digest, size }, path, signal);
     }
     const place = places.indexOf(repository);
-    return (path, signal) => pool.fetch({ registry, reference, credentials, place, descriptor: { digest, size }, path }, signal);
+    return (path, signal) =>
+      pool.fetch({ registry, reference, credentials, place, descriptor: { digest, size }, path }, signal);
   });
 }

@@ -41,7 +41,12 @@ export interface BlobStore {
    * discarded, and fetched once more. While servers are down, it waits for them, up to 31 s without progress.
    * @param isLocal the sources are no registry: the bytes do not count as fetched
    */
-  claim(descriptor: BlobDescriptor, sources: readonly BlobSource[], signal: AbortSignal, isLocal?: boolean): Promise<BlobClaim>;
+  claim(
+    descriptor: BlobDescriptor,
+    sources: readonly BlobSource[],
+    signal: AbortSignal,
+    isLocal?: boolean,
+  ): Promise<BlobClaim>;
   /** Removes a published blob unless it is owned or claimed. */
   dropUnowned(digest: string): Promise<void>;
   isClaimed(digest: string): boolean;
@@ -75,7 +80,12 @@ export function createBlobStore(
   const placeOf = (digest: string): string => `${folders.blobs}/${hexOf(digest)}`;
 
   function begin(descriptor: BlobDescriptor, sources: readonly BlobSource[], isLocal: boolean): ClaimedBlob {
-    const blob = newBlob(descriptor, `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`, era(), 'fetching');
+    const blob = newBlob(
+      descriptor,
+      `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`,
+      era(),
+      'fetching',
+    );
     blob.ready = fetchTo(blob, sources, waits).then(
       () => {
         blob.state = 'ingested';
@@ -119,7 +129,8 @@ export function createBlobStore(
       size,
       path: blob.path,
       begun: blob.begun,
-      pendingMove: () => (blob.state === 'published' ? undefined : { kind: 'link', from: blob.path, to: placeOf(digest) }),
+      pendingMove: () =>
+        blob.state === 'published' ? undefined : { kind: 'link', from: blob.path, to: placeOf(digest) },
       published() {
         blob.state = 'published';
       },
@@ -137,7 +148,8 @@ export function createBlobStore(
         signal.throwIfAborted();
         const there = claimed.get(descriptor.digest);
         const known = there?.state === 'published' || there?.begun === era() ? there : undefined;
-        const blob = known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor) : begin(descriptor, sources, isLocal));
+        const blob =
+          known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor) : begin(descriptor, sources, isLocal));
         blob.claims++;
         try {
           await orAborted(blob.ready, signal);
@@ -158,8 +170,21 @@ export function createBlobStore(
 }
 
 /** Returns a blob that no pull has claimed yet. */
-function newBlob(descriptor: BlobDescriptor, path: string, begun: number, state: ClaimedBlob['state']): ClaimedBlob {
-  return { descriptor, path, begun, state, claims: 0, abort: new AbortController(), ready: Promise.resolve() };
+function newBlob(
+  descriptor: BlobDescriptor,
+  path: string,
+  begun: number,
+  state: ClaimedBlob['state'],
+): ClaimedBlob {
+  return {
+    descriptor,
+    path,
+    begun,
+    state,
+    claims: 0,
+    abort: new AbortController(),
+    ready: Promise.resolve(),
+  };
 }
 
 /** Milliseconds before each further round over all sources while a server is down: 31 s together. */
@@ -169,7 +194,11 @@ const roundProgress = 1024 * 1024;
 /** However often a server goes down and comes back. Each round hashes again what is here. */
 const mostRounds = 20;
 
-async function fetchTo(blob: ClaimedBlob, sources: readonly BlobSource[], waits: readonly number[]): Promise<void> {
+async function fetchTo(
+  blob: ClaimedBlob,
+  sources: readonly BlobSource[],
+  waits: readonly number[],
+): Promise<void> {
   const { signal } = blob.abort;
   let failure: unknown = new Error('there is no place to fetch it from');
   let [waited, wrong, mark] = [0, 0, 0];
@@ -208,7 +237,10 @@ interface Round {
 }
 
 /** Tries each source once. Returns nothing if the blob is here. */
-async function fetchOnce({ path, abort }: ClaimedBlob, sources: readonly BlobSource[]): Promise<Round | undefined> {
+async function fetchOnce(
+  { path, abort }: ClaimedBlob,
+  sources: readonly BlobSource[],
+): Promise<Round | undefined> {
   let failure: unknown;
   let [wrong, down] = [false, false];
   for (const source of sources) {
@@ -216,7 +248,8 @@ async function fetchOnce({ path, abort }: ClaimedBlob, sources: readonly BlobSou
       await source(path, abort.signal);
       return undefined;
     } catch (thrown) {
-      if (failure === undefined || !isPortcullisError(thrown) || thrown.kind !== 'not-found') failure = thrown;
+      if (failure === undefined || !isPortcullisError(thrown) || thrown.kind !== 'not-found')
+        failure = thrown;
       if (isPortcullisError(thrown) && wrongContent.has(thrown.code)) {
         wrong = true;
         await rm(path, { force: true });

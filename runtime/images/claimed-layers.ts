@@ -46,8 +46,8 @@ export interface ClaimedLayersDeps {
 }
 
 /**
- * The layers with claims. The last claim on a layer ends its unpacking, and removes its folder if nothing owns
- * it.
+ * The layers with claims. The last claim on a layer ends its unpacking, and removes its folder if nothing
+ * owns it.
  */
 export interface ClaimedLayers {
   /** Returns the layer that is being unpacked or staged under a chain id. */
@@ -64,7 +64,15 @@ export interface ClaimedLayers {
   release(layer: ClaimedLayer): Promise<void>;
 }
 
-export function createClaimedLayers({ folders, trash, roots, era, recorded, claimable, isOwned }: ClaimedLayersDeps): ClaimedLayers {
+export function createClaimedLayers({
+  folders,
+  trash,
+  roots,
+  era,
+  recorded,
+  claimable,
+  isOwned,
+}: ClaimedLayersDeps): ClaimedLayers {
   /** Layers being unpacked or staged, by chain id; recorded layers in use, by folder. */
   const staged = new Map<string, ClaimedLayer>();
   const held = new Map<string, ClaimedLayer>();
@@ -121,7 +129,8 @@ export function createClaimedLayers({ folders, trash, roots, era, recorded, clai
         if (layer.state === 'published' || twin !== undefined) return undefined;
         const { folder } = rowOf(layer);
         const existing = held.get(folder)?.row ?? claimable(folder);
-        if (existing === undefined) return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
+        if (existing === undefined)
+          return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
         twin = hold(existing);
         return undefined;
       },

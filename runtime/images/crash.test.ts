@@ -34,7 +34,12 @@ test(
       let kit = await openKit(registry.host, { folder });
       const layers = await Promise.all(
         [1, 2, 3].map(async (part) => ({
-          tar: await tarOf(Array.from({ length: 100 }, (_, index) => ({ name: `d${part}/f${index}`, body: randomBytes(9000) }))),
+          tar: await tarOf(
+            Array.from({ length: 100 }, (_, index) => ({
+              name: `d${part}/f${index}`,
+              body: randomBytes(9000),
+            })),
+          ),
         })),
       );
       const image = await pushImage(kit.repository('open/app'), { layers, tag: '1' });
@@ -46,14 +51,20 @@ test(
       await kit.store.remove(image.id);
       for (let moment = 0; moment < moments; moment++) {
         await kit.close({ keep: true });
-        const { acknowledged } = await killed([registry.host, folder, 'open/app'], (moment / (moments - 1)) * 1.4 * whole.took);
+        const { acknowledged } = await killed(
+          [registry.host, folder, 'open/app'],
+          (moment / (moments - 1)) * 1.4 * whole.took,
+        );
         kit = await openKit(registry.host, { folder });
         await kit.store.reconcile(new Set());
         const found = kit.store.find(image.id) !== undefined;
         if (acknowledged) assert.ok(found, 'an acknowledged pull was lost');
         outcomes[acknowledged ? 'acknowledged' : found ? 'recorded' : 'gone']++;
         const count = (name: string): number => readdirSync(`${kit.root}/${name}`).length;
-        assert.deepEqual(['ingest', 'staging', 'blobs/sha256', 'layers'].map(count), found ? [0, 0, 3, 3] : [0, 0, 0, 0]);
+        assert.deepEqual(
+          ['ingest', 'staging', 'blobs/sha256', 'layers'].map(count),
+          found ? [0, 0, 3, 3] : [0, 0, 0, 0],
+        );
         const pulled = await kit.store.pull({ reference: kit.reference('open/app'), namespace: '' });
         assert.equal(pulled.image.id, image.id);
         await kit.store.remove(image.id);
@@ -69,7 +80,10 @@ test(
 );
 
 /** Kills the process `delay` milliseconds after its pull began; Infinity: when the pull was acknowledged. */
-async function killed(args: readonly string[], delay: number): Promise<{ readonly acknowledged: boolean; readonly took: number }> {
+async function killed(
+  args: readonly string[],
+  delay: number,
+): Promise<{ readonly acknowledged: boolean; readonly took: number }> {
   const running = spawn(process.execPath, ['--input-type=module-typescript', '-e', child, '--', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

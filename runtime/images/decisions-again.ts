@@ -26,7 +26,12 @@ export async function decideForRun(
   const stored = records.byId(input.image.id);
   if (stored === undefined) throw gone(attempted, input.image.id);
   const names = namesToDecide(stored, input.userSpecified);
-  const questions = names.map(({ name, dossier }) => ({ dossier, reference: name, namespace: input.namespace, platform }));
+  const questions = names.map(({ name, dossier }) => ({
+    dossier,
+    reference: name,
+    namespace: input.namespace,
+    platform,
+  }));
   let policy: TrustPolicy;
   let verdicts: readonly Verdict[];
   do {
@@ -41,7 +46,9 @@ export async function decideForRun(
   if (first === undefined) throw gone(attempted, stored.id);
   if (others.length === 0) return first;
   const exceptions = verdicts.flatMap((verdict) => verdict.exceptions ?? []);
-  const requested = new Map(verdicts.flatMap((verdict) => verdict.requestedEntitlements ?? []).map((one) => [one.attestation, one]));
+  const requested = new Map(
+    verdicts.flatMap((verdict) => verdict.requestedEntitlements ?? []).map((one) => [one.attestation, one]),
+  );
   return {
     ...first,
     ...(exceptions.length > 0 && { exceptions }),
@@ -73,7 +80,12 @@ async function decideAgain(
  * image, or an image that was removed, is judged by the evidence that was recorded then.
  */
 export async function judge(
-  parts: { readonly records: ImageRecords; readonly decisions: Decisions; readonly platform: Platform; readonly database: Database },
+  parts: {
+    readonly records: ImageRecords;
+    readonly decisions: Decisions;
+    readonly platform: Platform;
+    readonly database: Database;
+  },
   input: JudgedImage,
 ): Promise<readonly Verdict[]> {
   const { records, decisions, database } = parts;
@@ -83,12 +95,22 @@ export async function judge(
   const namespace = input.namespace ?? admission?.namespace ?? '';
   const stored = findImage(records, input.imageId);
   const names = stored === undefined ? [] : namesToDecide(stored, input.userSpecified, () => []);
-  const recorded = names.map(({ name, dossier }): Question => ({ dossier, reference: name, namespace, platform }));
-  if (recorded.length > 0 || admission === undefined) return decideAgain(records, decisions, policy, recorded);
-  const row = await database.get<{ json: string }>('SELECT json FROM dossier WHERE id = ?', [admission.dossierId]);
+  const recorded = names.map(({ name, dossier }): Question => ({
+    dossier,
+    reference: name,
+    namespace,
+    platform,
+  }));
+  if (recorded.length > 0 || admission === undefined)
+    return decideAgain(records, decisions, policy, recorded);
+  const row = await database.get<{ json: string }>('SELECT json FROM dossier WHERE id = ?', [
+    admission.dossierId,
+  ]);
   if (row === undefined) return [{ ...admission, outcome: 'undecided' }];
   const dossier = parseJson(row.json) as Dossier;
-  return decideAgain(records, decisions, policy, [{ dossier, reference: admission.reference, namespace, platform }]);
+  return decideAgain(records, decisions, policy, [
+    { dossier, reference: admission.reference, namespace, platform },
+  ]);
 }
 
 /**

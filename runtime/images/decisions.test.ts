@@ -47,9 +47,19 @@ rules:
     );
     const { policy } = await loadPolicy({ paths: [file] });
     let now = begin;
-    const decisions = createDecisions({ policy: () => policy, now: () => new Date(now), database: kit.database });
+    const decisions = createDecisions({
+      policy: () => policy,
+      now: () => new Date(now),
+      database: kit.database,
+    });
     const digest = `sha256:${'a'.repeat(64)}`;
-    const frame = { attachedTo: digest, foundBy: 'referrers', servedBy: registry.host, manifestDigest: digest, mediaType: '' };
+    const frame = {
+      attachedTo: digest,
+      foundBy: 'referrers',
+      servedBy: registry.host,
+      manifestDigest: digest,
+      mediaType: '',
+    };
     const item = {
       ...frame,
       kind: 'attestation',

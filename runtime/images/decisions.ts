@@ -13,7 +13,15 @@ import {
   verdictLogStatements,
   withParts,
 } from '../../trust/index.ts';
-import type { Decider, Dossier, Platform, Reason, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
+import type {
+  Decider,
+  Dossier,
+  Platform,
+  Reason,
+  TrustPolicy,
+  Verdict,
+  VerdictLog,
+} from '../../trust/index.ts';
 import { imageError } from './limits/failures.ts';
 
 /** One question to the policy. */
@@ -86,7 +94,8 @@ export function createDecisions(options: DecisionsOptions): Decisions {
   const cache = new LRUCache<string, Verdict>({ max: cacheSize });
   const inLog = new LRUCache<string, true>({ max: cacheSize });
   const statements =
-    options.log?.statements ?? ((verdict, dossier, policy) => verdictLogStatements(verdict, { dossier, policy, time: now() }));
+    options.log?.statements ??
+    ((verdict, dossier, policy) => verdictLogStatements(verdict, { dossier, policy, time: now() }));
   const known = (policy: TrustPolicy, question: Question): Verdict | undefined => {
     const verdict = cache.get(verdictCacheKey({ ...question, policy }));
     return verdict !== undefined && isValid(verdict, now()) ? verdict : undefined;
@@ -119,7 +128,11 @@ export function createDecisions(options: DecisionsOptions): Decisions {
     for (const digest of lackingParts(dossier)) {
       const row =
         parts.get(digest) ??
-        (await options.database.get<{ bytes: string }>('SELECT bytes FROM evidence_part WHERE digest = ?', [digest]))?.bytes;
+        (
+          await options.database.get<{ bytes: string }>('SELECT bytes FROM evidence_part WHERE digest = ?', [
+            digest,
+          ])
+        )?.bytes;
       if (row === undefined) continue;
       parts.set(digest, row);
       found.set(digest, row);
@@ -139,7 +152,12 @@ export function createDecisions(options: DecisionsOptions): Decisions {
     async decide(question, attempted) {
       for (;;) {
         const policy = inForce(attempted, question.reference);
-        const verdict = await decider.decide({ ...question, dossier: await whole(question.dossier), policy, now: now() });
+        const verdict = await decider.decide({
+          ...question,
+          dossier: await whole(question.dossier),
+          policy,
+          now: now(),
+        });
         // The policy may have been reloaded meanwhile.
         if (inForce(attempted, question.reference).revision !== policy.revision) continue;
         return { verdict, log: statements(verdict, question.dossier, policy) };
@@ -151,7 +169,10 @@ export function createDecisions(options: DecisionsOptions): Decisions {
         // Without the separate parts no decision is possible here: the verdict that `prepare` computed a
         // moment ago applies, unless it admits and has expired.
         const prepared = cache.get(verdictCacheKey({ ...question, policy }));
-        verdict = prepared === undefined || prepared.outcome === 'admit' ? decide({ ...question, policy, now: now() }) : prepared;
+        verdict =
+          prepared === undefined || prepared.outcome === 'admit'
+            ? decide({ ...question, policy, now: now() })
+            : prepared;
       } else if (verdict === undefined) {
         verdict = decide({ ...question, policy, now: now() });
         cache.set(verdictCacheKey({ ...question, policy }), verdict);

@@ -19,8 +19,11 @@ type Handler = (start: number, response: ServerResponse, request: IncomingMessag
 
 function sendFrom(content: Buffer): Handler {
   return (start, response) => {
-    const range = start === 0 ? {} : { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` };
-    response.writeHead(start === 0 ? 200 : 206, { 'content-length': content.length - start, ...range }).end(content.subarray(start));
+    const range =
+      start === 0 ? {} : { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` };
+    response
+      .writeHead(start === 0 ? 200 : 206, { 'content-length': content.length - start, ...range })
+      .end(content.subarray(start));
   };
 }
 const right = sendFrom(bytes);
@@ -62,7 +65,9 @@ describe('a blob from several sources', () => {
   beforeEach(() => void asked.splice(0));
 
   const places = (): RegistryRepository[] =>
-    servers.flatMap(({ host }) => client.repositories(parseReference(`${host}/app`))).filter((place) => place !== undefined);
+    servers
+      .flatMap(({ host }) => client.repositories(parseReference(`${host}/app`)))
+      .filter((place) => place !== undefined);
 
   /** Fetches the blob, checks the file, and releases it. @param waits milliseconds while servers are down */
   async function fetchFrom(first: Handler, second: Handler, waits: readonly number[] = []): Promise<void> {
@@ -112,7 +117,10 @@ describe('a blob from several sources', () => {
   });
 
   it('that is always wrong is given up after the second time', async () => {
-    await assert.rejects(fetchFrom(wrong, absent), { code: 'DISTRIBUTION_DIGEST_MISMATCH', message: new RegExp(blob.digest) });
+    await assert.rejects(fetchFrom(wrong, absent), {
+      code: 'DISTRIBUTION_DIGEST_MISMATCH',
+      message: new RegExp(blob.digest),
+    });
     assert.equal(asked.filter(([at]) => at === 0).length, 2);
   });
 
@@ -142,7 +150,10 @@ describe('a blob from several sources', () => {
   });
 
   it('that no server serves before the end of the waiting fails with the reason', async () => {
-    await assert.rejects(fetchFrom(down, absent, [10, 10]), { code: 'DISTRIBUTION_UNREACHABLE', message: /answers 502/ });
+    await assert.rejects(fetchFrom(down, absent, [10, 10]), {
+      code: 'DISTRIBUTION_UNREACHABLE',
+      message: /answers 502/,
+    });
     assert.equal(asked.filter(([at]) => at === 1).length, 3);
   });
 

@@ -15,7 +15,9 @@ export function findImage(records: ImageRecords, nameOrId: string): StoredImage 
     if (matches.length === 1) return matches[0];
     if (matches.length > 1) return undefined;
     const digest = `sha256:${hex}`;
-    const byDigest = records.list().find((image) => image.names.some((name) => name.digest === digest || name.manifestDigest === digest));
+    const byDigest = records
+      .list()
+      .find((image) => image.names.some((name) => name.digest === digest || name.manifestDigest === digest));
     if (byDigest !== undefined) return byDigest;
   }
   const name = tryImageName(nameOrId);

@@ -17,7 +17,11 @@ export interface ImageName {
 /** Throws DISTRIBUTION_BAD_REFERENCE. */
 export function parseImageName(text: string): ImageName {
   const { registry, repository, tag, digest } = parseReference(text);
-  const reference: Reference = { registry, repository, ...(digest === undefined ? { tag: tag ?? 'latest' } : { digest }) };
+  const reference: Reference = {
+    registry,
+    repository,
+    ...(digest === undefined ? { tag: tag ?? 'latest' } : { digest }),
+  };
   return { reference, text: formatReference(reference), wanted: digest ?? tag ?? 'latest' };
 }
 
@@ -31,7 +35,10 @@ export function tryImageName(text: string): ImageName | undefined {
 }
 
 /** Returns the names under which a pull of `name` is recorded; `asked`: the caller wrote it. */
-export function namesOf(name: ImageName, digest: string): { readonly name: string; readonly asked: boolean }[] {
+export function namesOf(
+  name: ImageName,
+  digest: string,
+): { readonly name: string; readonly asked: boolean }[] {
   const byDigest = digestName(name, digest);
   return name.text === byDigest
     ? [{ name: byDigest, asked: true }]
@@ -50,10 +57,18 @@ function digestName(name: ImageName, digest: string): string {
  * Returns the credentials for the registry for which they were given, and for no other one. Without a server
  * address they belong to the registry of the reference.
  */
-export function credentialsFor(name: ImageName, credentials: PullCredentials | undefined): Credentials | undefined {
+export function credentialsFor(
+  name: ImageName,
+  credentials: PullCredentials | undefined,
+): Credentials | undefined {
   if (credentials === undefined) return undefined;
   const { serverAddress, ...rest } = credentials;
-  if (serverAddress !== undefined && serverAddress !== '' && hostOf(serverAddress) !== name.reference.registry) return undefined;
+  if (
+    serverAddress !== undefined &&
+    serverAddress !== '' &&
+    hostOf(serverAddress) !== name.reference.registry
+  )
+    return undefined;
   return rest;
 }
 

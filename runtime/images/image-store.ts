@@ -24,7 +24,7 @@ import type { MappedRoots } from './mapped-layers.ts';
 import { defaultLimits } from './limits/limits.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import { pullImage, tryPull } from './pull.ts';
-import type { PullDeps } from './pull.ts';
+import type { PullDeps } from './pull-course.ts';
 import { openImageRecords } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
 import { evidenceInUse, renewEvidenceOf } from './renew.ts';
@@ -67,8 +67,8 @@ export interface ImageStoreOptions {
   readonly platform?: Platform;
   readonly limits?: Partial<ImageLimits>;
   /**
-   * The form of new layers; by default folders. `auto`: one EROFS file each where the kernel mounts them, otherwise
-   * folders.
+   * The form of new layers; by default folders. `auto`: one EROFS file each where the kernel mounts them,
+   * otherwise folders.
    */
   readonly layers?: 'auto' | 'erofs' | 'folders';
   /** Where root file systems of containers with a user namespace are mounted; by default `<root>/mapped`. */
@@ -110,14 +110,21 @@ interface StoreDeps extends PullDeps, SweepDeps {
 export async function createImageStore(options: ImageStoreOptions): Promise<OpenImageStore> {
   const { root, database, kernel, log } = options;
   let closed: Promise<void> | undefined;
-  const sweeper = createSweeper({ sweep: () => sweepLayers(deps), isClosed: () => closed !== undefined, log });
+  const sweeper = createSweeper({
+    sweep: () => sweepLayers(deps),
+    isClosed: () => closed !== undefined,
+    log,
+  });
   const deps = await openStoreDeps(options, sweeper.sweep);
-  const { folders, platform, records, checks, decisions, services, rootfs, volumes, quotas, mappedRoots } = deps;
+  const { folders, platform, records, checks, decisions, services, rootfs, volumes, quotas, mappedRoots } =
+    deps;
   const { sweep } = sweeper;
   const used = createStoreUsage(folders, records);
 
   const upkeep = createImageUpkeep({ ...deps, sweep });
-  const recorded = async (pulled: ReturnType<typeof pullImage>): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }> => {
+  const recorded = async (
+    pulled: ReturnType<typeof pullImage>,
+  ): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }> => {
     try {
       const { image, verdict } = await pulled;
       return { image: image.record, verdict };
@@ -149,10 +156,14 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     services,
     renew: (old, fresh) => renewEvidenceOf({ records, decisions, platform, database }, old, fresh),
     mountRootfs: (containerId, image, mapping, context) =>
-      withLayers(deps, 'mount root file system of', image.id, (needed) => rootfs.mount(containerId, image.id, needed, mapping, context)),
+      withLayers(deps, 'mount root file system of', image.id, (needed) =>
+        rootfs.mount(containerId, image.id, needed, mapping, context),
+      ),
     checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
     mountVolume: (containerId, index, image, mapping) =>
-      withLayers(deps, 'mount as volume', image.id, (needed) => volumes.mount(containerId, index, image.id, needed, mapping)),
+      withLayers(deps, 'mount as volume', image.id, (needed) =>
+        volumes.mount(containerId, index, image.id, needed, mapping),
+      ),
     layerForm: formFacts(deps.chosen),
     limitsWrites: quotas.enforced,
     limitWrites: quotas.limit,
@@ -196,9 +207,15 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
   });
   const volumes = await openVolumeStore(folders, kernel, roots, trash, log);
   const quotas = await openQuotaStore(folders, kernel, log);
-  const rootfs = withVolumes(withQuotas(await openRootfsStore(folders, mappedRoots, kernel, roots, trash, log), quotas), volumes);
+  const rootfs = withVolumes(
+    withQuotas(await openRootfsStore(folders, mappedRoots, kernel, roots, trash, log), quotas),
+    volumes,
+  );
   const sync = await openStoreSync(root, pool);
-  const services = createTrustServices({ folder: `${root}/trust-services`, registries: options.registryOptions ?? {} });
+  const services = createTrustServices({
+    folder: `${root}/trust-services`,
+    registries: options.registryOptions ?? {},
+  });
   const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog, database });
   const blobs = createBlobStore(folders, records.hasBlob, sync.era, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
@@ -220,7 +237,23 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     marker.unchecked,
   );
   return {
-    ...{ folders, limits, platform, now, log, records, blobs, layers, places, roots, chosen, pool, sync, trash, publishing },
+    ...{
+      folders,
+      limits,
+      platform,
+      now,
+      log,
+      records,
+      blobs,
+      layers,
+      places,
+      roots,
+      chosen,
+      pool,
+      sync,
+      trash,
+      publishing,
+    },
     ...{ checks, marker, decisions, services, rootfs, volumes, quotas, mappedRoots, registryClient },
     registryOptions: options.registryOptions,
     gathering: createSharedFlight<Dossier>(),
@@ -228,7 +261,16 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
   };
 }
 
-async function closeStore({ decisions, services, checks, pool, sync, trash, marker, roots }: StoreDeps): Promise<void> {
+async function closeStore({
+  decisions,
+  services,
+  checks,
+  pool,
+  sync,
+  trash,
+  marker,
+  roots,
+}: StoreDeps): Promise<void> {
   await decisions.close();
   await services.close();
   const checked = checks.close();

@@ -24,7 +24,13 @@ export interface VolumeStore {
    * @param mapping of a container with a user namespace: the files then belong to the users inside
    * @returns the path of the mounted tree
    */
-  mount(containerId: string, index: number, imageId: string, layers: readonly string[], mapping?: LayerMapping): Promise<string>;
+  mount(
+    containerId: string,
+    index: number,
+    imageId: string,
+    layers: readonly string[],
+    mapping?: LayerMapping,
+  ): Promise<string>;
   /** Unmounts and removes every volume of a container; none: success. */
   remove(containerId: string): Promise<void>;
   /** Whether a volume uses the layer folder. */
@@ -46,7 +52,8 @@ export async function openVolumeStore(
   /** By container: the layer folders of all its volumes. */
   const held = new Map<string, LayerList>();
   const { run: inTurn } = createKeyedQueue();
-  for (const id of await readdir(folders.volumes)) held.set(id, await heldBy(`${folders.volumes}/${id}`, log));
+  for (const id of await readdir(folders.volumes))
+    held.set(id, await heldBy(`${folders.volumes}/${id}`, log));
 
   return {
     async mount(id, index, imageId, layers, mapping) {
@@ -63,10 +70,17 @@ export async function openVolumeStore(
           }
           await mkdir(tree, { recursive: true, mode: 0o700 });
           await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
-          const overlay = (lower: readonly string[]): Promise<void> => kernel.mountOverlay({ lower, target: tree });
+          const overlay = (lower: readonly string[]): Promise<void> =>
+            kernel.mountOverlay({ lower, target: tree });
           await roots.use([...layers].reverse(), async (lower) => {
             if (mapping === undefined) await overlay(lower.length === 0 ? [folders.empty] : lower);
-            else await withMappedLayers({ kernel, folders, roots, folder, userNamespace: mapping.userNamespace }, layers, lower, overlay);
+            else
+              await withMappedLayers(
+                { kernel, folders, roots, folder, userNamespace: mapping.userNamespace },
+                layers,
+                lower,
+                overlay,
+              );
           });
           return tree;
         } catch (thrown) {
@@ -133,6 +147,7 @@ async function unmount(kernel: Kernel, tree: string): Promise<void> {
 
 async function heldBy(folder: string, log: Logger): Promise<LayerList> {
   let all: LayerList = [];
-  for (const index of await readdir(folder).catch(noneIfAbsent)) all = joined(all, await readLayerList(`${folder}/${index}`, log));
+  for (const index of await readdir(folder).catch(noneIfAbsent))
+    all = joined(all, await readLayerList(`${folder}/${index}`, log));
   return all;
 }

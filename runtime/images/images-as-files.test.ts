@@ -8,13 +8,21 @@ const run = promisify(execFile);
 const way = mountWayOf('/var/tmp');
 
 for (const suite of ['image-store', 'unclean-stop', 'sweep', 'reconcile', 'crash'])
-  test(`${suite}.test.ts, with layers as EROFS files`, { skip: way.kind === 'none' ? way.why : false, timeout: 300_000 }, async () => {
-    const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
-    const file = new URL(`./${suite}.test.ts`, import.meta.url).pathname;
-    const { stdout } = await run(process.execPath, ['--test', '--test-force-exit', '--test-reporter=tap', file], {
-      env: { ...environment, PORTCULLIS_TEST_LAYERS: 'erofs' },
-      maxBuffer: 16 * 1024 * 1024,
-    }).catch((thrown: unknown) => assert.fail((thrown as { stdout?: string }).stdout ?? String(thrown)));
-    assert.match(stdout, /^# fail 0$/m);
-    assert.match(stdout, /^# pass [1-9]/m);
-  });
+  test(
+    `${suite}.test.ts, with layers as EROFS files`,
+    { skip: way.kind === 'none' ? way.why : false, timeout: 300_000 },
+    async () => {
+      const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
+      const file = new URL(`./${suite}.test.ts`, import.meta.url).pathname;
+      const { stdout } = await run(
+        process.execPath,
+        ['--test', '--test-force-exit', '--test-reporter=tap', file],
+        {
+          env: { ...environment, PORTCULLIS_TEST_LAYERS: 'erofs' },
+          maxBuffer: 16 * 1024 * 1024,
+        },
+      ).catch((thrown: unknown) => assert.fail((thrown as { stdout?: string }).stdout ?? String(thrown)));
+      assert.match(stdout, /^# fail 0$/m);
+      assert.match(stdout, /^# pass [1-9]/m);
+    },
+  );

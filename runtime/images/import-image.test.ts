@@ -28,7 +28,8 @@ afterEach(async () => {
   assert.deepEqual(leftovers(), []);
 });
 
-const leftovers = (): string[] => ['ingest', 'staging', 'blobs/sha256', 'layers'].flatMap((name) => readdirSync(`${kit.root}/${name}`));
+const leftovers = (): string[] =>
+  ['ingest', 'staging', 'blobs/sha256', 'layers'].flatMap((name) => readdirSync(`${kit.root}/${name}`));
 
 interface Made {
   readonly folder: string;
@@ -39,30 +40,51 @@ interface Made {
 async function layoutWith(label: string, isSigned: boolean): Promise<Made> {
   const folder = `${kit.folder}/layout-${(layouts++).toString()}`;
   const layout = await openLayout(folder);
-  const { digest } = await pushImage(layout, { layers: [{ tar: await tarOf([{ name: 'id', body: label }]) }], tag: 'x', label });
-  if (isSigned) await signImage({ repository: layout, digest, key: kit.key, format: 'bundle', now: new Date() });
+  const { digest } = await pushImage(layout, {
+    layers: [{ tar: await tarOf([{ name: 'id', body: label }]) }],
+    tag: 'x',
+    label,
+  });
+  if (isSigned)
+    await signImage({ repository: layout, digest, key: kit.key, format: 'bundle', now: new Date() });
   await layout.finish();
   const { content } = await layout.manifest(digest);
   assert.ok(content.kind === 'manifest');
-  return { folder, digest, layer: `${folder}/blobs/sha256/${content.layers[0]?.digest.slice('sha256:'.length) ?? ''}` };
+  return {
+    folder,
+    digest,
+    layer: `${folder}/blobs/sha256/${content.layers[0]?.digest.slice('sha256:'.length) ?? ''}`,
+  };
 }
 
-const importAs = (reference: string, { folder, digest }: Made) => kit.store.importLayout({ folder, digest, reference, namespace: '' });
+const importAs = (reference: string, { folder, digest }: Made) =>
+  kit.store.importLayout({ folder, digest, reference, namespace: '' });
 
-test('a signed image of a layout is admitted by its own evidence, with its own digests', { skip }, async () => {
-  const made = await layoutWith('signed', true);
-  const { image, verdict } = await importAs(kit.reference('signed/app', '7'), made);
-  assert.deepEqual([image.digest, verdict.outcome, image.repoTags], [made.digest, 'admit', [kit.reference('signed/app', '7')]]);
-  const { path } = await kit.store.mountRootfs('c1', image);
-  assert.equal(readFileSync(`${path}/id`, 'utf8'), 'signed');
-  await kit.store.removeRootfs('c1');
-});
+test(
+  'a signed image of a layout is admitted by its own evidence, with its own digests',
+  { skip },
+  async () => {
+    const made = await layoutWith('signed', true);
+    const { image, verdict } = await importAs(kit.reference('signed/app', '7'), made);
+    assert.deepEqual(
+      [image.digest, verdict.outcome, image.repoTags],
+      [made.digest, 'admit', [kit.reference('signed/app', '7')]],
+    );
+    const { path } = await kit.store.mountRootfs('c1', image);
+    assert.equal(readFileSync(`${path}/id`, 'utf8'), 'signed');
+    await kit.store.removeRootfs('c1');
+  },
+);
 
-test('an image without a signature is refused as in a pull, and nothing is left of it', { skip }, async () => {
-  const made = await layoutWith('unsigned', false);
-  await assert.rejects(importAs(kit.reference('signed/app'), made), { code: 'IMAGES_DENIED' });
-  assert.deepEqual([kit.store.list(), leftovers()], [[], []]);
-});
+test(
+  'an image without a signature is refused as in a pull, and nothing is left of it',
+  { skip },
+  async () => {
+    const made = await layoutWith('unsigned', false);
+    await assert.rejects(importAs(kit.reference('signed/app'), made), { code: 'IMAGES_DENIED' });
+    assert.deepEqual([kit.store.list(), leftovers()], [[], []]);
+  },
+);
 
 test('a signature that only the registry has counts', { skip }, async () => {
   const made = await layoutWith('elsewhere', false);
@@ -78,7 +100,10 @@ test('a signature that only the registry has counts', { skip }, async () => {
 
 test('what the tag means in the registry does not replace the image of the layout', { skip }, async () => {
   const made = await layoutWith('ours', false);
-  await pushImage(kit.repository('open/same'), { layers: [{ tar: await tarOf([{ name: 'id', body: 'theirs' }]) }], tag: '1' });
+  await pushImage(kit.repository('open/same'), {
+    layers: [{ tar: await tarOf([{ name: 'id', body: 'theirs' }]) }],
+    tag: '1',
+  });
   assert.equal((await importAs(kit.reference('open/same'), made)).image.digest, made.digest);
   // The manifest is damaged: the registry must not be asked for the tag instead.
   const other = await layoutWith('damaged', false);
@@ -116,7 +141,9 @@ test('a name with another digest, or a folder that is no layout, is refused', { 
   const name = kit.reference('signed/named').replace(/:[^:/]*$/u, '');
   await assert.rejects(importAs(`${name}@${other}`, made), { code: 'IMAGES_IMPORT_MISMATCH' });
   assert.equal((await importAs(`${name}@${made.digest}`, made)).image.digest, made.digest);
-  await assert.rejects(importAs(name, { ...made, folder: `${kit.folder}/k.pub` }), { code: 'TRUST_ARCHIVE_DAMAGED' });
+  await assert.rejects(importAs(name, { ...made, folder: `${kit.folder}/k.pub` }), {
+    code: 'TRUST_ARCHIVE_DAMAGED',
+  });
   for (const wrong of [
     { ...made, folder: `${kit.folder}/none` },
     { ...made, digest: other },

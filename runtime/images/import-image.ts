@@ -4,7 +4,7 @@ import type { Verdict } from '../../trust/index.ts';
 import { imageError } from './limits/failures.ts';
 import { parseImageName } from './image-name.ts';
 import { pullImage } from './pull.ts';
-import type { PullDeps } from './pull.ts';
+import type { PullDeps } from './pull-course.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import type { StoredImage } from './stored-image.ts';
 
@@ -20,16 +20,19 @@ export interface ImportRequest {
 }
 
 /**
- * Pulls an image from a layout on this machine, as if its registry served it: with the same decision and the same
- * checks. The layout is asked before the registry, which may have evidence or blobs that the layout does not have.
- * @throws PortcullisError the errors of a pull; TRUST_ARCHIVE_DAMAGED, IMAGES_NOT_FOUND, IMAGES_IMPORT_MISMATCH
+ * Pulls an image from a layout on this machine, as if its registry served it: with the same decision and the
+ * same checks. The layout is asked before the registry, which may have evidence or blobs that the layout does
+ * not have.
+ * @throws PortcullisError the errors of a pull; TRUST_ARCHIVE_DAMAGED, IMAGES_NOT_FOUND,
+ * IMAGES_IMPORT_MISMATCH
  */
 export async function importImage(
   deps: PullDeps,
   { folder, digest, reference, namespace, signal }: ImportRequest,
 ): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
   const name = parseImageName(reference);
-  if (name.reference.digest !== undefined && name.reference.digest !== digest) throw mismatch(name.text, digest);
+  if (name.reference.digest !== undefined && name.reference.digest !== digest)
+    throw mismatch(name.text, digest);
   const layout = await openLayout(folder);
   if (!layout.images().some((image) => image.digest === digest)) throw absent(folder, digest);
   // Evidence that another pull gathers comes from the registry alone, so it is not shared.
@@ -37,7 +40,10 @@ export async function importImage(
     ...deps,
     registryClient: {
       repositories: (of, credentials) =>
-        placesOf({ layout, digest, wanted: name.wanted, name: name.text }, deps.registryClient.repositories(of, credentials)),
+        placesOf(
+          { layout, digest, wanted: name.wanted, name: name.text },
+          deps.registryClient.repositories(of, credentials),
+        ),
     },
     // A Worker would ask the registry, and only the registry.
     registryOptions: undefined,
@@ -56,12 +62,17 @@ interface Wanted {
 }
 
 /**
- * Returns the layout, where the tag means the image, and the registries without their own meaning of the tag: neither
- * that nor the answer of a trust service may replace the image that is imported.
+ * Returns the layout, where the tag means the image, and the registries without their own meaning of the tag:
+ * neither that nor the answer of a trust service may replace the image that is imported.
  */
-function placesOf({ layout, digest, wanted, name }: Wanted, registries: readonly RegistryRepository[]): readonly RegistryRepository[] {
+function placesOf(
+  { layout, digest, wanted, name }: Wanted,
+  registries: readonly RegistryRepository[],
+): readonly RegistryRepository[] {
   /** What the manifests of the layout list, by digest. */
-  const known = new Map<string, string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>>([[digest, digest]]);
+  const known = new Map<string, string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>>([
+    [digest, digest],
+  ]);
   let isResolved = false;
   let isOther = false;
   const first: RegistryRepository = {
@@ -71,7 +82,10 @@ function placesOf({ layout, digest, wanted, name }: Wanted, registries: readonly
       else if (!isResolved && asked !== wanted && asked !== digest) isOther = true;
       if (isOther) throw mismatch(name, digest);
       isResolved = true;
-      return layout.manifest(asked === wanted ? digest : typeof asked === 'string' ? (known.get(asked) ?? asked) : asked, signal);
+      return layout.manifest(
+        asked === wanted ? digest : typeof asked === 'string' ? (known.get(asked) ?? asked) : asked,
+        signal,
+      );
     },
   };
   const rest = registries.map((repository): RegistryRepository => ({

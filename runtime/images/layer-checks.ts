@@ -41,7 +41,8 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
 
   async function check(folder: string): Promise<void> {
     // A row whose removal fails is present again.
-    for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
+    for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing())
+      await removal;
     // Held until the end: meanwhile no sweep removes the layer, and no other layer gets its place.
     const claim = layers.claimFolder(folder);
     try {
@@ -64,9 +65,15 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
         return [reasonOf(thrown)];
       });
       if (bad.length === 0) return;
-      log.warn({ layer: row.folder, files: bad }, 'a layer was damaged by an unclean stop and is unpacked again');
+      log.warn(
+        { layer: row.folder, files: bad },
+        'a layer was damaged by an unclean stop and is unpacked again',
+      );
     } else {
-      log.warn({ layer: row.folder }, 'this machine no longer mounts layer files: a layer is unpacked again, as a folder');
+      log.warn(
+        { layer: row.folder },
+        'this machine no longer mounts layer files: a layer is unpacked again, as a folder',
+      );
     }
     try {
       await restoreLayer({ ...deps, ensure }, row);
@@ -100,12 +107,18 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     async all() {
       const before = unchecked.size;
       if (before === 0) return;
-      log.info({ layers: before }, 'layers are compared with their file lists: the last run did not end in order in this boot');
+      log.info(
+        { layers: before },
+        'layers are compared with their file lists: the last run did not end in order in this boot',
+      );
       for (const folder of [...unchecked]) {
         if (closed) return;
         await ensure([folder]).catch((error: unknown) => {
           if (!closed)
-            log.error({ layer: folder, error: reasonOf(error) }, 'a layer could not be checked; it is tried again when it is used');
+            log.error(
+              { layer: folder, error: reasonOf(error) },
+              'a layer could not be checked; it is tried again when it is used',
+            );
         });
       }
       log.info({ layers: before, left: unchecked.size }, 'layers were compared with their file lists');

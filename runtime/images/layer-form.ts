@@ -17,9 +17,9 @@ export interface ChosenForm {
 }
 
 /**
- * Chooses the form of new layers. Mounts a layer file of its own to find out whether the kernel does, unless no layer
- * needs it. On a disk that takes no file, what the version of the kernel allows is taken for true if layers are files:
- * this machine has mounted them before.
+ * Chooses the form of new layers. Mounts a layer file of its own to find out whether the kernel does, unless
+ * no layer needs it. On a disk that takes no file, what the version of the kernel allows is taken for true if
+ * layers are files: this machine has mounted them before.
  * @param wanted `storage.layers` of the configuration
  * @throws IMAGES_LAYERS_UNMOUNTABLE when layer files are required and this machine does not mount them
  */
@@ -31,11 +31,15 @@ export async function chooseLayerForm(
   log: Pick<Logger, 'warn' | 'info' | 'debug'>,
 ): Promise<ChosenForm> {
   const hasFiles = [...recorded].some(({ form }) => form === 'erofs');
-  if (wanted === 'folders' && !hasFiles) return { form: 'folder', way: { kind: 'none', why: 'layers are configured to be folders' } };
+  if (wanted === 'folders' && !hasFiles)
+    return { form: 'folder', way: { kind: 'none', why: 'layers are configured to be folders' } };
   const isNeeded = wanted === 'erofs' || hasFiles;
   const way = await probeLayerMounts(kernel, folders.staging).catch((thrown: unknown): MountWay => {
     const why = reasonOf(thrown);
-    log.warn({ why, on: folders.staging }, 'whether the kernel mounts layer files was not tried: the disk takes no file');
+    log.warn(
+      { why, on: folders.staging },
+      'whether the kernel mounts layer files was not tried: the disk takes no file',
+    );
     return isNeeded ? mountWayOf(folders.staging) : { kind: 'none', why: `this was not tried: ${why}` };
   });
   if (way.kind !== 'none') {
@@ -43,7 +47,8 @@ export async function chooseLayerForm(
     return { form: wanted === 'folders' ? 'folder' : 'erofs', way };
   }
   if (wanted === 'erofs') throw unmountable(folders.staging, way.why);
-  if (wanted === 'auto') log.info({ why: way.why }, 'layers are unpacked into folders: the kernel does not mount layer files');
+  if (wanted === 'auto')
+    log.info({ why: way.why }, 'layers are unpacked into folders: the kernel does not mount layer files');
   return { form: 'folder', way };
 }
 

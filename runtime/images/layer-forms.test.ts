@@ -25,7 +25,11 @@ import type { Entry, Kit } from './test-kit.ts';
 import type { ImageRecord, LayerMapping } from './types.ts';
 
 const skip =
-  findRegistry() === undefined ? 'no docker-registry' : mountWayOf('/var/tmp').kind === 'none' ? 'the kernel mounts no layer files' : false;
+  findRegistry() === undefined
+    ? 'no docker-registry'
+    : mountWayOf('/var/tmp').kind === 'none'
+      ? 'the kernel mounts no layer files'
+      : false;
 
 let registry: TestRegistry;
 let kit: Kit;
@@ -46,7 +50,9 @@ afterEach(async () => {
   await kit.store.reconcile(new Set());
   for (const image of kit.store.list()) await kit.store.remove(image.id);
   assert.deepEqual(
-    ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'mounts'].flatMap((name) => readdirSync(`${kit.root}/${name}`)),
+    ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'mounts'].flatMap((name) =>
+      readdirSync(`${kit.root}/${name}`),
+    ),
     [],
   );
   assert.deepEqual(layerDescriptors(), []);
@@ -57,7 +63,8 @@ function layerDescriptors(): readonly string[] {
   return readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
       const target = readlinkSync(`/proc/self/fd/${fd}`);
-      const isMount = /^mnt_id:\t(\d+)$/m.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')) && target === '/';
+      const isMount =
+        /^mnt_id:\t(\d+)$/m.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')) && target === '/';
       return isMount || target.includes('layer.erofs') ? [target] : [];
     } catch {
       // The descriptor of the listing itself.
@@ -69,7 +76,11 @@ function layerDescriptors(): readonly string[] {
 /** Pushes an image and pulls it. */
 async function pulled(name: string, layers: readonly (readonly Entry[])[]): Promise<ImageRecord> {
   const archives = await Promise.all(layers.map((entries) => tarOf(entries)));
-  await pushImage(kit.repository(`open/${name}`), { layers: archives.map((tar) => ({ tar })), tag: '1', label: name });
+  await pushImage(kit.repository(`open/${name}`), {
+    layers: archives.map((tar) => ({ tar })),
+    tag: '1',
+    label: name,
+  });
   const { image } = await kit.store.pull({ reference: kit.reference(`open/${name}`), namespace: '' });
   return image;
 }
@@ -80,7 +91,8 @@ const lowest: readonly Entry[] = [
 ];
 /** Needs the layer below: a hard link to one of its files. */
 const dependent: readonly Entry[] = [{ name: 'bin/link', type: 'link', linkname: 'bin/sh' }];
-const placeOf = (image: ImageRecord, index = 0): string => `${kit.root}/layers/${image.layers[index]?.slice('sha256:'.length) ?? ''}`;
+const placeOf = (image: ImageRecord, index = 0): string =>
+  `${kit.root}/layers/${image.layers[index]?.slice('sha256:'.length) ?? ''}`;
 
 function flipByte(file: string, at: number): void {
   const fd = openSync(file, 'r+');
@@ -105,7 +117,10 @@ describe('layers as EROFS files', { skip }, () => {
   });
 
   test('a file keeps its inode number when a container first writes to it', async () => {
-    const { path } = await kit.store.mountRootfs('c1', await pulled('inode', [lowest, [{ name: 'id', body: 'inode' }]]));
+    const { path } = await kit.store.mountRootfs(
+      'c1',
+      await pulled('inode', [lowest, [{ name: 'id', body: 'inode' }]]),
+    );
     const before = statSync(`${path}/data`).ino;
     writeFileSync(`${path}/data`, 'changed');
     assert.equal(statSync(`${path}/data`).ino, before);
@@ -136,7 +151,8 @@ describe('layers as EROFS files', { skip }, () => {
     t.after(() => child.kill('SIGKILL'));
     child.stdin.write('.');
     await once(child.stdout, 'data');
-    for (const map of ['uid_map', 'gid_map']) writeFileSync(`/proc/${child.pid ?? 0}/${map}`, '0 50000 1000\n');
+    for (const map of ['uid_map', 'gid_map'])
+      writeFileSync(`/proc/${child.pid ?? 0}/${map}`, '0 50000 1000\n');
     const ids = { hostId: 50_000, length: 1_000 };
     const mapping: LayerMapping = { userNamespace: `/proc/${child.pid ?? 0}/ns/user`, uids: ids, gids: ids };
     const image = await pulled('mapped', [lowest, [{ name: 'id', body: 'mapped' }]]);
@@ -207,7 +223,10 @@ describe('layers as EROFS files', { skip }, () => {
     const image = await pulled('moved', [lowest, dependent]);
     const refusing = {
       layers: 'auto',
-      kernel: (kernel: Kit['kernel']) => ({ ...kernel, openDetachedMount: () => Promise.reject(new Error('ENODEV')) }),
+      kernel: (kernel: Kit['kernel']) => ({
+        ...kernel,
+        openDetachedMount: () => Promise.reject(new Error('ENODEV')),
+      }),
     } as const;
     for (const again of [false, true]) {
       kit = await kit.reopen(refusing);
@@ -224,8 +243,15 @@ describe('layers as EROFS files', { skip }, () => {
   });
 
   test('where layer files are required and the kernel does not mount them, the store does not open', async () => {
-    const refusing = { kernel: (kernel: Kit['kernel']) => ({ ...kernel, openDetachedMount: () => Promise.reject(new Error('ENODEV')) }) };
-    await assert.rejects(openKit(registry.host, { layers: 'erofs', ...refusing }), { code: 'IMAGES_LAYERS_UNMOUNTABLE' });
+    const refusing = {
+      kernel: (kernel: Kit['kernel']) => ({
+        ...kernel,
+        openDetachedMount: () => Promise.reject(new Error('ENODEV')),
+      }),
+    };
+    await assert.rejects(openKit(registry.host, { layers: 'erofs', ...refusing }), {
+      code: 'IMAGES_LAYERS_UNMOUNTABLE',
+    });
   });
 
   test('the usage is that of the files', async () => {
@@ -247,6 +273,8 @@ describe('layers as EROFS files', { skip }, () => {
       tag: '1',
       config: { rootfs: { type: 'layers', diff_ids: [sha256(Buffer.from('another'))] } },
     });
-    await assert.rejects(kit.store.pull({ reference: kit.reference('open/forged'), namespace: '' }), { code: 'IMAGES_DIFF_ID_MISMATCH' });
+    await assert.rejects(kit.store.pull({ reference: kit.reference('open/forged'), namespace: '' }), {
+      code: 'IMAGES_DIFF_ID_MISMATCH',
+    });
   });
 });

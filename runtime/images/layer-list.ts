@@ -30,7 +30,10 @@ export async function readLayerList(folder: string, log: Logger): Promise<LayerL
       log.debug({ folder, error: reasonOf(thrown) }, 'there is no list of layers');
       return noList;
     }
-    log.warn({ folder, error: reasonOf(thrown) }, 'a list of layers cannot be read: no layer is removed while the mount on them exists');
+    log.warn(
+      { folder, error: reasonOf(thrown) },
+      'a list of layers cannot be read: no layer is removed while the mount on them exists',
+    );
     return undefined;
   }
 }

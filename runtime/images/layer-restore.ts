@@ -38,10 +38,13 @@ export async function restoreLayer(deps: LayerRestoreDeps, row: LayerRow): Promi
 }
 
 /**
- * Claims the layers below a dependent layer, top-most first, once they are whole. Without a claim, the removal of the image would
- * delete them while the layer is unpacked on them.
+ * Claims the layers below a dependent layer, top-most first, once they are whole. Without a claim, the
+ * removal of the image would delete them while the layer is unpacked on them.
  */
-async function claimLowers({ records, layers, ensure }: LayerRestoreDeps, row: LayerRow): Promise<readonly LayerClaim[]> {
+async function claimLowers(
+  { records, layers, ensure }: LayerRestoreDeps,
+  row: LayerRow,
+): Promise<readonly LayerClaim[]> {
   for (;;) {
     // The layers below are older than the layer: no check waits for itself.
     await ensure(lowersOf(records.list(), row));
@@ -55,7 +58,11 @@ async function claimLowers({ records, layers, ensure }: LayerRestoreDeps, row: L
   }
 }
 
-async function unpackAgain(deps: LayerRestoreDeps, row: LayerRow, lowers: readonly LayerClaim[]): Promise<void> {
+async function unpackAgain(
+  deps: LayerRestoreDeps,
+  row: LayerRow,
+  lowers: readonly LayerClaim[],
+): Promise<void> {
   const { folders, records, pool, roots } = deps;
   const begun = deps.sync.era();
   const staging = `${folders.staging}/${row.folder}.${randomUUID()}`;
@@ -69,11 +76,15 @@ async function unpackAgain(deps: LayerRestoreDeps, row: LayerRow, lowers: readon
   try {
     const form = roots.isUsable(row) ? row.form : 'folder';
     const below = lowers.map((lower) => lower.row().folder);
-    const unpacked = await roots.use(below, (paths) => pool.unpack(request, () => Promise.resolve(paths), { form }));
-    if (form === row.form && unpacked.manifestSha256 !== row.manifestSha256) throw new Error('its blob no longer gives the recorded files');
+    const unpacked = await roots.use(below, (paths) =>
+      pool.unpack(request, () => Promise.resolve(paths), { form }),
+    );
+    if (form === row.form && unpacked.manifestSha256 !== row.manifestSha256)
+      throw new Error('its blob no longer gives the recorded files');
     const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
     await publish(deps, [{ pendingMove: () => move, published: () => undefined, begun }]);
-    // After a kill in between, the layer is found to be in another form than its record, and is restored again.
+    // After a kill in between, the layer is found to be in another form than its record, and is restored
+    // again.
     const { manifestSha256, bytes, inodes } = unpacked;
     if (form !== row.form) await records.replaceLayer({ ...row, form, manifestSha256, bytes, inodes });
   } catch (thrown) {

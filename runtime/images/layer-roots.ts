@@ -14,15 +14,16 @@ import type { LayerRecord } from './layer-workers/protocol.ts';
 import type { LayerRow } from './stored-image.ts';
 
 /**
- * The root folders of layers, whatever their form. The file of a layer is mounted when the layer is first used, and
- * stays mounted until the layer is removed: the containers of an image share one page cache.
+ * The root folders of layers, whatever their form. The file of a layer is mounted when the layer is first
+ * used, and stays mounted until the layer is removed: the containers of an image share one page cache.
  */
 export interface LayerRoots {
   /**
-   * Calls `body` with the roots of recorded layers. They are valid until `body` ends; an overlay or a bind that was
-   * mounted on them stays valid.
+   * Calls `body` with the roots of recorded layers. They are valid until `body` ends; an overlay or a bind
+   * that was mounted on them stays valid.
    * @param folders layer folders, in any order, in which their roots are returned
-   * @throws IMAGES_STORE_FAILED when a layer file is damaged, IMAGES_LAYER_UNMOUNTABLE when the kernel does not mount it
+   * @throws IMAGES_STORE_FAILED when a layer file is damaged, IMAGES_LAYER_UNMOUNTABLE when the kernel does
+   * not mount it
    */
   use<T>(folders: readonly string[], body: (roots: readonly string[]) => Promise<T>): Promise<T>;
   /**
@@ -67,7 +68,15 @@ interface Mounted {
 }
 
 /** @throws what removing mounts of an earlier run throws */
-export async function openLayerRoots({ folders, kernel, pool, recorded, way, damaged, log }: LayerRootsDeps): Promise<LayerRoots> {
+export async function openLayerRoots({
+  folders,
+  kernel,
+  pool,
+  recorded,
+  way,
+  damaged,
+  log,
+}: LayerRootsDeps): Promise<LayerRoots> {
   const mounts = new Map<string, Mounted>();
   let attached = 0;
   await dropMounts(folders, kernel);
@@ -181,7 +190,8 @@ function detached(fd: number): OpenRoot {
   };
 }
 
-const openFile = (path: string): ReturnType<typeof open> => open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+const openFile = (path: string): ReturnType<typeof open> =>
+  open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
 
 /** Opens the file of this name in the first of the folders that has it. */
 async function openFirst<T>(
@@ -189,8 +199,8 @@ async function openFirst<T>(
   name: string,
   openAt: (path: string) => Promise<T>,
 ): Promise<{ readonly handle: T; readonly path: string }> {
-  // A Worker publishes the layer: it is in its new place before this thread knows it, for as long as the disk takes
-  // to sync.
+  // A Worker publishes the layer: it is in its new place before this thread knows it, for as long as the disk
+  // takes to sync.
   for (let attempt = 1; ; attempt++) {
     for (const place of places) {
       try {

@@ -24,7 +24,12 @@ export interface LayerStore extends Pick<LayerWithdrawals, 'withdraw' | 'withdra
    * @param lowers claims on the layers below, top-most first; used only by a layer that depends on them
    * @param signal of the pull; its layers take turns with the layers of other pulls
    */
-  unpack(position: LayerPosition, blob: LayerBlob, lowers: readonly Promise<LayerClaim>[], signal: AbortSignal): Promise<LayerClaim>;
+  unpack(
+    position: LayerPosition,
+    blob: LayerBlob,
+    lowers: readonly Promise<LayerClaim>[],
+    signal: AbortSignal,
+  ): Promise<LayerClaim>;
   isClaimed(folder: string): boolean;
 }
 
@@ -54,13 +59,15 @@ interface LayerStoreDeps {
 export function createLayerStore(deps: LayerStoreDeps): LayerStore {
   const { era, recorded } = deps;
   const withdrawals = createLayerWithdrawals();
-  const claimable = (folder: string): LayerRow | undefined => (withdrawals.isWithdrawn(folder) ? undefined : recorded(folder));
+  const claimable = (folder: string): LayerRow | undefined =>
+    withdrawals.isWithdrawn(folder) ? undefined : recorded(folder);
   const claimed = createClaimedLayers({ ...deps, claimable });
   return {
     claimRecorded({ diffId, chainId }) {
       for (const folder of new Set([hexOf(diffId), hexOf(chainId)])) {
         const row = claimable(folder);
-        if (row === undefined || row.diffId !== diffId || (row.dependent && folder !== hexOf(chainId))) continue;
+        if (row === undefined || row.diffId !== diffId || (row.dependent && folder !== hexOf(chainId)))
+          continue;
         return claimed.claimOf(claimed.hold(row));
       }
       return undefined;

@@ -27,9 +27,10 @@ export function mappedId(range: IdRange, id: number): number {
 }
 
 /**
- * Runs `body` while all layers are mounted below one folder with their ids mapped: folders by one mount of all layers,
- * layer files by one for each layer. An overlay on them keeps its own references (Linux 5.19 and later accept idmapped
- * layers), so that the mounts are removed at once. After a kill, {@link dropMappedLayers} removes them.
+ * Runs `body` while all layers are mounted below one folder with their ids mapped: folders by one mount of
+ * all layers, layer files by one for each layer. An overlay on them keeps its own references (Linux 5.19 and
+ * later accept idmapped layers), so that the mounts are removed at once. After a kill, {@link
+ * dropMappedLayers} removes them.
  * @param folder the container's own
  * @param layers layer folders, lowest first
  * @param lower the roots of the layers, top-most first
@@ -145,9 +146,15 @@ function ignoreAbsent(thrown: unknown): void {
  * must support idmapped mounts.
  * @throws IMAGES_NOT_MAPPABLE
  */
-export async function checkMapping(kernel: Kernel, folders: StoreFolders, roots: MappedRoots, userNamespace: string): Promise<void> {
+export async function checkMapping(
+  kernel: Kernel,
+  folders: StoreFolders,
+  roots: MappedRoots,
+  userNamespace: string,
+): Promise<void> {
   const { major, minor, release } = kernelRelease();
-  if (major < 5 || (major === 5 && minor < 19)) throw notMappable(folders, `Linux ${release} has no overlays of idmapped layers`);
+  if (major < 5 || (major === 5 && minor < 19))
+    throw notMappable(folders, `Linux ${release} has no overlays of idmapped layers`);
   try {
     await kernel.checkIdmap(folders.layers, userNamespace);
   } catch (cause) {

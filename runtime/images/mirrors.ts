@@ -12,17 +12,25 @@ import type { DaemonConfig, PrefixMirrorConfig } from '../config/types.ts';
 export async function openRules(
   registries: Pick<DaemonConfig['registries'], 'mirrors' | 'prefixes'>,
 ): Promise<ReadonlyMap<string, RegistryRule>> {
-  const opened = [...registryRulesOf(registries)].map(async ([prefix, { blocked, mirrors, origin }]): Promise<[string, RegistryRule]> => [
-    prefix,
-    { blocked, origin, mirrors: await Promise.all(mirrors.map((mirror) => openMirror(prefix, mirror))) },
-  ]);
+  const opened = [...registryRulesOf(registries)].map(
+    async ([prefix, { blocked, mirrors, origin }]): Promise<[string, RegistryRule]> => [
+      prefix,
+      { blocked, origin, mirrors: await Promise.all(mirrors.map((mirror) => openMirror(prefix, mirror))) },
+    ],
+  );
   return new Map(await Promise.all(opened));
 }
 
-async function openMirror(prefix: string, { url, tags = true, authFile }: PrefixMirrorConfig): Promise<Mirror> {
+async function openMirror(
+  prefix: string,
+  { url, tags = true, authFile }: PrefixMirrorConfig,
+): Promise<Mirror> {
   if (authFile === undefined) return { url, tags };
   const { host, pathname } = new URL(url);
-  const credentials = await credentialsIn(authFile, { registry: host, repository: pathname.replace(/^\/(v2\/)?|\/$/g, '') });
+  const credentials = await credentialsIn(authFile, {
+    registry: host,
+    repository: pathname.replace(/^\/(v2\/)?|\/$/g, ''),
+  });
   if (credentials !== undefined) return { url, tags, credentials };
   throw new PortcullisError({
     code: 'IMAGES_MIRROR_CREDENTIALS',
@@ -49,7 +57,14 @@ function tlsOf(tls: DaemonConfig['registries']['tls']): ReadonlyMap<string, Host
  */
 export async function registryOptionsOf(registries: DaemonConfig['registries']): Promise<RegistryOptions> {
   const { insecure, certificates, tls } = registries;
-  return { rules: await openRules(registries), insecureHosts: insecure, certificateFolders: certificates, tls: tlsOf(tls) };
+  return {
+    rules: await openRules(registries),
+    insecureHosts: insecure,
+    certificateFolders: certificates,
+    tls: tlsOf(tls),
+  };
 }
 
-type RegistryOptions = Required<Pick<RegistryClientOptions, 'certificateFolders' | 'insecureHosts' | 'rules' | 'tls'>>;
+type RegistryOptions = Required<
+  Pick<RegistryClientOptions, 'certificateFolders' | 'insecureHosts' | 'rules' | 'tls'>
+>;

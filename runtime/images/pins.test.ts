@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createPins } from './pins.ts';
 
-const image = (...repoTags: string[]) => ({ repoTags, repoDigests: [`registry.example.com/app@sha256:${'a'.repeat(64)}`] });
+const image = (...repoTags: string[]) => ({
+  repoTags,
+  repoDigests: [`registry.example.com/app@sha256:${'a'.repeat(64)}`],
+});
 const cases: readonly (readonly [string, string, boolean])[] = [
   ['registry.example.com/app:1', 'registry.example.com/app:1', true],
   ['registry.example.com/app', 'registry.example.com/app:latest', true],

@@ -80,7 +80,9 @@ afterEach(async () => {
 const signal = new AbortController().signal;
 
 /** Creates a layer with one file, and its blob. */
-async function layerOf(body: string): Promise<{ readonly tar: Buffer; readonly blob: Buffer; readonly diffId: string }> {
+async function layerOf(
+  body: string,
+): Promise<{ readonly tar: Buffer; readonly blob: Buffer; readonly diffId: string }> {
   const tar = await tarOf([{ name: 'file', body }]);
   return { tar, blob: gzipSync(tar), diffId: sha256(tar) };
 }
@@ -94,7 +96,11 @@ async function claimAll(
   for (const [index, position] of chainIds(sources.map(({ diffId }) => diffId)).entries()) {
     const blob = sources[index]?.blob ?? assert.fail();
     const descriptor = { digest: sha256(blob), size: blob.length, mediaType: '' };
-    const held = await blobs.claim(descriptor, [(path) => Promise.resolve(writeFileSync(path, blob))], signal);
+    const held = await blobs.claim(
+      descriptor,
+      [(path) => Promise.resolve(writeFileSync(path, blob))],
+      signal,
+    );
     claims.blobs.push(held);
     claims.layers.push(await unpack(position, held));
   }
@@ -104,7 +110,10 @@ async function claimAll(
 const unpack = (position: LayerPosition, blob: BlobClaim): Promise<LayerClaim> =>
   layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, [], signal);
 
-const all = (claims: Awaited<ReturnType<typeof claimAll>>): readonly (BlobClaim | LayerClaim)[] => [...claims.blobs, ...claims.layers];
+const all = (claims: Awaited<ReturnType<typeof claimAll>>): readonly (BlobClaim | LayerClaim)[] => [
+  ...claims.blobs,
+  ...claims.layers,
+];
 const release = async (claims: Awaited<ReturnType<typeof claimAll>>): Promise<void> => {
   for (const claim of all(claims)) await claim.release();
 };
@@ -112,7 +121,8 @@ const left = (): string[] =>
   [folders.ingest, folders.staging, folders.blobs, folders.layers].flatMap((folder) =>
     readdirSync(folder).map((name) => `${folder}/${name}`),
   );
-const bodyAt = (claim: LayerClaim): string => readFileSync(`${folders.layers}/${claim.row().folder}/fs/file`, 'utf8');
+const bodyAt = (claim: LayerClaim): string =>
+  readFileSync(`${folders.layers}/${claim.row().folder}/fs/file`, 'utf8');
 
 /** Removes the source of the last layer's move: the moves before it succeed. */
 function breakLastMove(claims: Awaited<ReturnType<typeof claimAll>>): void {

@@ -44,12 +44,14 @@ export function publish(deps: PublishDeps, claims: readonly Staged[]): Promise<v
 async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Promise<void> {
   const { folders, layers, places, pool, sync } = deps;
   // A place that is being cleared is not free yet: the folder there is not a published layer.
-  for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
+  for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing())
+    await removal;
   const moves: Move[] = [];
   for (const claim of claims) {
     const move = claim.pendingMove();
     if (move === undefined) continue;
-    if (claim.begun !== sync.era()) throw notDurable(folders.root, 'writes were lost while the content was on its way to the disk');
+    if (claim.begun !== sync.era())
+      throw notDurable(folders.root, 'writes were lost while the content was on its way to the disk');
     moves.push(move);
   }
   if (moves.length === 0) return;
@@ -74,6 +76,9 @@ async function takeBack({ kind, from, to }: Move, log: Logger): Promise<void> {
     await (kind === 'link' ? rm(to, { force: true }) : rename(to, from));
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT') return;
-    log.warn({ path: to, error: reasonOf(thrown) }, 'content whose publication failed could not be moved back; the next start removes it');
+    log.warn(
+      { path: to, error: reasonOf(thrown) },
+      'content whose publication failed could not be moved back; the next start removes it',
+    );
   }
 }

@@ -31,7 +31,11 @@ function heldStore(t: TestContext, reportMs?: number) {
   };
   const lines: object[] = [];
   const log = { info: (fields: object) => void lines.push(fields), debug: () => undefined } as never;
-  const images = withProgress({ pull } as unknown as ImageStore, { root, log, ...(reportMs !== undefined && { reportMs }) });
+  const images = withProgress({ pull } as unknown as ImageStore, {
+    root,
+    log,
+    ...(reportMs !== undefined && { reportMs }),
+  });
   return { folders, images, lines, end: () => resolve(undefined) };
 }
 
@@ -43,7 +47,14 @@ test('a pull reports the bytes and layers that it has received, and nothing when
   writeFileSync(`${folders.blobs}/${'b'.repeat(64)}`, 'x'.repeat(50));
   const [progress] = await images.pulls();
   assert.ok(progress !== undefined && progress.seconds >= 0);
-  assert.deepEqual(progress, { reference: 'r', seconds: progress.seconds, bytes: 157, bytesReceived: 80, layers: 3, layersReceived: 1 });
+  assert.deepEqual(progress, {
+    reference: 'r',
+    seconds: progress.seconds,
+    bytes: 157,
+    bytesReceived: 80,
+    layers: 3,
+    layersReceived: 1,
+  });
   end();
   await pulling;
   assert.deepEqual(await images.pulls(), []);

@@ -43,10 +43,14 @@ export interface ProgressOptions {
 }
 
 /**
- * Returns the image store, which logs how far long pulls have come. The progress is read from the sizes of the files that are being
- * received, at most once in ten seconds and only during pulls: it costs the pulls themselves nothing.
+ * Returns the image store, which logs how far long pulls have come. The progress is read from the sizes of
+ * the files that are being received, at most once in ten seconds and only during pulls: it costs the pulls
+ * themselves nothing.
  */
-export function withProgress<Store extends ImageStore>(images: Store, options: ProgressOptions): Store & ProgressSource {
+export function withProgress<Store extends ImageStore>(
+  images: Store,
+  options: ProgressOptions,
+): Store & ProgressSource {
   const folders = storeFolders(options.root);
   const { log } = options;
   const active = new Set<Pull>();
@@ -65,7 +69,9 @@ export function withProgress<Store extends ImageStore>(images: Store, options: P
   };
   const watch = (): void => {
     timer ??= setInterval(() => {
-      report().catch((error: unknown) => log.debug({ error: String(error) }, 'the progress of pulls could not be read'));
+      report().catch((error: unknown) =>
+        log.debug({ error: String(error) }, 'the progress of pulls could not be read'),
+      );
     }, options.reportMs ?? reportMs).unref();
   };
 
@@ -79,7 +85,11 @@ export function withProgress<Store extends ImageStore>(images: Store, options: P
           ...request,
           onResolved(blobs) {
             request.onResolved?.(blobs);
-            pull = { reference: request.reference.slice(0, 300), begunMs: performance.now(), sizes: sizesOf(blobs) };
+            pull = {
+              reference: request.reference.slice(0, 300),
+              begunMs: performance.now(),
+              sizes: sizesOf(blobs),
+            };
             active.add(pull);
             watch();
           },
@@ -97,7 +107,8 @@ export function withProgress<Store extends ImageStore>(images: Store, options: P
 
 /** Returns the sum over all pulls. */
 export function sumOf(pulls: readonly PullProgress[]): Pick<PullProgress, 'bytes' | 'bytesReceived'> {
-  const sum = (part: (pull: PullProgress) => number): number => pulls.reduce((total, pull) => total + part(pull), 0);
+  const sum = (part: (pull: PullProgress) => number): number =>
+    pulls.reduce((total, pull) => total + part(pull), 0);
   return { bytes: sum(({ bytes }) => bytes), bytesReceived: sum(({ bytesReceived }) => bytesReceived) };
 }
 
@@ -110,7 +121,10 @@ async function progressOf(folders: StoreFolders, pulls: Iterable<Pull>): Promise
   if (asked.length === 0) return [];
   const received = await receivedBytes(folders, new Set(asked.flatMap(({ sizes }) => [...sizes.keys()])));
   return asked.map(({ reference, begunMs, sizes }) => {
-    const parts = [...sizes].map(([digest, size]) => ({ size, here: Math.min(received.get(digest) ?? 0, size) }));
+    const parts = [...sizes].map(([digest, size]) => ({
+      size,
+      here: Math.min(received.get(digest) ?? 0, size),
+    }));
     return {
       reference,
       seconds: Math.round((performance.now() - begunMs) / 100) / 10,
@@ -123,7 +137,10 @@ async function progressOf(folders: StoreFolders, pulls: Iterable<Pull>): Promise
 }
 
 /** Returns the size of the file of each blob: in its place, or being received. */
-async function receivedBytes(folders: StoreFolders, digests: ReadonlySet<string>): Promise<ReadonlyMap<string, number>> {
+async function receivedBytes(
+  folders: StoreFolders,
+  digests: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, number>> {
   const files = (await readdir(folders.ingest)).map((name) => ({
     digest: `sha256:${name.slice(0, 64)}`,
     path: `${folders.ingest}/${name}`,

@@ -17,7 +17,11 @@ function heldPulls() {
   const images: Pick<ImageStore, 'pull'> = { pull };
   return { images, begun, end: (reference: string, failed = false) => ends.get(reference)?.(failed) };
 }
-const request = (reference: string, signal?: AbortSignal): PullRequest => ({ reference, namespace: '', ...(signal && { signal }) });
+const request = (reference: string, signal?: AbortSignal): PullRequest => ({
+  reference,
+  namespace: '',
+  ...(signal && { signal }),
+});
 
 test('one pull at a time: the next begins when the one before has ended, also when that failed', async () => {
   const held = heldPulls();

@@ -3,8 +3,8 @@ import { createTurns } from './turns.ts';
 import type { ImageStore } from './types.ts';
 
 /**
- * Returns the image store, with at most `most` pulls at a time; 0: no limit. Further pulls wait in the order in which they came. A
- * pull that is cancelled while it waits fails at once with IMAGES_CANCELLED.
+ * Returns the image store, with at most `most` pulls at a time; 0: no limit. Further pulls wait in the order
+ * in which they came. A pull that is cancelled while it waits fails at once with IMAGES_CANCELLED.
  */
 export function withPullTurns<Store extends Pick<ImageStore, 'pull'>>(images: Store, most: number): Store {
   if (most === 0) return images;

@@ -1,88 +1,28 @@
 import { createHash } from 'node:crypto';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
+import type { Credentials, RegistryRepository } from '../../base/distribution/index.ts';
 import { canonicalJson, createNegativeCache, gather, previousAnswer } from '../../trust/index.ts';
-import type { NegativeCache, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
+import type { Dossier, Platform, SignedReference, TrustPolicy, Verdict } from '../../trust/index.ts';
 import { absentBlobs, claimArtifactLayer, imageIdOf } from './artifact-layer.ts';
-import { createBlobFetches } from './blob-fetches.ts';
-import type { BlobFetches } from './blob-fetches.ts';
 import type { BlobOrigin } from './blob-sources.ts';
-import type { BlobStore } from './blobs.ts';
 import { chainIds } from './chain-ids.ts';
-import type { LayerPosition } from './chain-ids.ts';
-import type { LayerClaim } from './claimed-layers.ts';
 import { refusal } from './decisions.ts';
-import type { Decided, Decisions } from './decisions.ts';
+import type { Decided } from './decisions.ts';
 import { wrapImageError } from './limits/failures.ts';
-import { hexOf } from './folders.ts';
-import type { LayerChecks } from './layer-checks.ts';
-import type { LayerStore } from './layers.ts';
-import type { ImageLimits } from './limits/limits.ts';
 import { artifactConfig } from './manifest/artifact-manifest.ts';
 import { parseImageConfig } from './manifest/image-config.ts';
 import type { ParsedConfig } from './manifest/image-config.ts';
-import type { BlobDescriptor } from './manifest/json.ts';
 import { credentialsFor, namesOf, parseImageName } from './image-name.ts';
 import type { ImageName } from './image-name.ts';
-import type { ImageRecords } from './records.ts';
 import type { ImageDocument, StoredImage } from './stored-image.ts';
 import { publish } from './publish.ts';
-import type { PublishDeps } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
-import { orAborted } from './serial.ts';
 import { traced } from '../tracing/spans.ts';
-import type { SharedFlight } from './shared-flight.ts';
 import type { PullRequest } from './types.ts';
-import type { LayerPool } from './layer-workers/layer-pool.ts';
-
-export interface PullDeps extends PublishDeps {
-  readonly limits: ImageLimits;
-  readonly platform: Platform;
-  readonly records: ImageRecords;
-  readonly blobs: BlobStore;
-  readonly layers: LayerStore;
-  readonly checks: Pick<LayerChecks, 'isChecked' | 'ensure'>;
-  readonly pool: LayerPool;
-  readonly decisions: Decisions;
-  readonly registryClient: Pick<RegistryClient, 'repositories'>;
-  /** The registry client's own options, for fetches in a Worker. */
-  readonly registryOptions: RegistryClientOptions | undefined;
-  readonly now: () => Date;
-  /** Concurrent pulls of one image gather its evidence once. */
-  readonly gathering: SharedFlight<Dossier>;
-  /**
-   * The negative cache of registries: a retry does not ask again about the signatures of an unsigned image.
-   */
-  readonly absences: NegativeCache;
-  /** The services that say what a tag means, where a rule requires it. */
-  readonly services: TrustServices;
-}
-
-/**
- * The course of one pull. Its claims are released at its end, and content that no record owns is then removed.
- */
-interface Course {
-  readonly request: PullRequest;
-  readonly signal: AbortSignal;
-  readonly fetches: BlobFetches;
-  readonly layers: LayerClaim[];
-  /** Ends everything that is under way. Only the first failure is reported: it causes those that follow. */
-  fail(thrown: unknown): never;
-  readonly failures: unknown[];
-  /** Work that must have ended before the claims are released. */
-  readonly underWay: Promise<unknown>[];
-}
-
-interface Admitted {
-  readonly name: ImageName;
-  readonly resolved: ResolvedImage;
-  readonly origin: BlobOrigin;
-  readonly dossier: Dossier;
-  readonly decided: Decided;
-  readonly configBytes: Uint8Array;
-  readonly parsed: ParsedConfig;
-}
+import { beginCourse, endCourse, releaseCourse } from './pull-course.ts';
+import type { Admitted, Course, PullDeps } from './pull-course.ts';
+import { unpackLayers } from './unpack-layers.ts';
 
 /** The requested name, and the digest to which the registry resolved it. */
 interface Asked {
@@ -97,13 +37,16 @@ interface Asked {
 }
 
 /**
- * Resolves, decides, and only then unpacks. Evidence and blobs are fetched in parallel. After an admitting verdict, each
- * layer is unpacked as soon as its blob is here, beside the fetches of the others. A verdict other than admit ends the
- * fetches and leaves only the verdict and its evidence.
+ * Resolves, decides, and only then unpacks. Evidence and blobs are fetched in parallel. After an admitting
+ * verdict, each layer is unpacked as soon as its blob is here, beside the fetches of the others. A verdict
+ * other than admit ends the fetches and leaves only the verdict and its evidence.
  */
-export async function pullImage(deps: PullDeps, request: PullRequest): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
+export async function pullImage(
+  deps: PullDeps,
+  request: PullRequest,
+): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
   const { name, policy } = await enter(deps, request);
-  const course = begin(deps, request);
+  const course = beginCourse(deps, request);
   // The Worker starts during the requests to the registry.
   deps.pool.warm();
   try {
@@ -111,31 +54,10 @@ export async function pullImage(deps: PullDeps, request: PullRequest): Promise<{
     const image = await traced('unpack', () => unpackAndRecord(deps, admitted, course));
     return { image, verdict: admitted.decided.verdict };
   } catch (thrown) {
-    const first = end(course, thrown);
+    const first = endCourse(course, thrown);
     throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(first, name);
   } finally {
-    await letGo(deps, course);
-  }
-}
-
-function begin(deps: PullDeps, request: PullRequest): Course {
-  const stop = new AbortController();
-  const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
-  const failures: unknown[] = [];
-  const fail = (thrown: unknown): never => {
-    failures.push(thrown);
-    stop.abort(thrown);
-    throw thrown;
-  };
-  return { request, signal, fetches: createBlobFetches(deps, signal), layers: [], fail, failures, underWay: [] };
-}
-
-/** Ends what is under way. Returns the first failure. */
-function end(course: Course, thrown: unknown): unknown {
-  try {
-    return course.fail(thrown);
-  } catch {
-    return course.failures[0];
+    await releaseCourse(deps, course);
   }
 }
 
@@ -150,10 +72,20 @@ export async function tryPull(deps: PullDeps, request: PullRequest): Promise<Ver
   const signal = request.signal ?? new AbortController().signal;
   try {
     const asked = await resolveAsked(deps, request, name, policy, signal);
-    const { dossier, decided } = await decideFresh({ ...deps, absences: createNegativeCache() }, asked, signal, 'try');
+    const { dossier, decided } = await decideFresh(
+      { ...deps, absences: createNegativeCache() },
+      asked,
+      signal,
+      'try',
+    );
     await deps.records.append(decided.log);
     deps.decisions.logged(decided.verdict);
-    const question = { dossier, reference: name.text, namespace: request.namespace, platform: asked.platform };
+    const question = {
+      dossier,
+      reference: name.text,
+      namespace: request.namespace,
+      platform: asked.platform,
+    };
     const current = deps.decisions.policy('run image', name.text);
     await deps.decisions.prepare(current, question);
     const { verdict, log } = deps.decisions.again(current, question);
@@ -169,11 +101,18 @@ export async function tryPull(deps: PullDeps, request: PullRequest): Promise<Ver
  * Does the steps that need no registry. @throws PortcullisError when no answer of a registry would admit the
  * image
  */
-async function enter(deps: PullDeps, request: PullRequest): Promise<{ readonly name: ImageName; readonly policy: TrustPolicy }> {
+async function enter(
+  deps: PullDeps,
+  request: PullRequest,
+): Promise<{ readonly name: ImageName; readonly policy: TrustPolicy }> {
   const name = parseImageName(request.reference);
   const policy = deps.decisions.policy('pull image', name.text);
   const platform = request.platform ?? deps.platform;
-  const early = deps.decisions.unseen(policy, { reference: name.text, namespace: request.namespace, platform });
+  const early = deps.decisions.unseen(policy, {
+    reference: name.text,
+    namespace: request.namespace,
+    platform,
+  });
   if (early === undefined) return { name, policy };
   await deps.records.append(early.log);
   throw refusal(early.verdict, 'pull image');
@@ -189,15 +128,27 @@ async function resolveAsked(
   const credentials = credentialsFor(name, request.credentials);
   const places = deps.registryClient.repositories(name.reference, credentials);
   const platform = request.platform ?? deps.platform;
-  const answer = await deps.services.ask({ policy, reference: name.text, signal, ...(credentials === undefined ? {} : { credentials }) });
+  const answer = await deps.services.ask({
+    policy,
+    reference: name.text,
+    signal,
+    ...(credentials === undefined ? {} : { credentials }),
+  });
   const signed = answer && previousAnswer(answer, recordedUnder(deps, name));
   // If a trust service says what the tag means, the answer of the registry does not count.
   const wanted = name.reference.digest === undefined ? (signed?.digest ?? name.wanted) : name.wanted;
-  const resolved = await traced('resolve', () => resolveImage(places, wanted, name.text, platform, deps.limits, signal));
+  const resolved = await traced('resolve', () =>
+    resolveImage(places, wanted, name.text, platform, deps.limits, signal),
+  );
   return { name, namespace: request.namespace, platform, policy, resolved, signed, credentials, places };
 }
 
-async function fetchAndDecide(deps: PullDeps, course: Course, name: ImageName, policy: TrustPolicy): Promise<Admitted> {
+async function fetchAndDecide(
+  deps: PullDeps,
+  course: Course,
+  name: ImageName,
+  policy: TrustPolicy,
+): Promise<Admitted> {
   const { request, signal, fetches, fail, underWay } = course;
   const asked = await resolveAsked(deps, request, name, policy, signal);
   const { resolved, signed, credentials, places, platform } = asked;
@@ -229,18 +180,39 @@ async function decideFresh(
   const { digest, manifestDigest, places } = resolved;
   // Evidence that was fetched with other credentials does not belong to this caller.
   const key = createHash('sha256')
-    .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials, signedKey(signed), purpose]))
+    .update(
+      canonicalJson([
+        name.text,
+        digest,
+        manifestDigest,
+        policy.revision,
+        asked.credentials,
+        signedKey(signed),
+        purpose,
+      ]),
+    )
     .digest('hex');
   const dossier = await deps.gathering.join(key, signal, (shared) =>
     gather({
-      ...{ reference: name.text, digest, manifestDigest, repositories: places, policy, now: deps.now(), signal: shared },
+      ...{
+        reference: name.text,
+        digest,
+        manifestDigest,
+        repositories: places,
+        policy,
+        now: deps.now(),
+        signal: shared,
+      },
       ...(signed === undefined ? {} : { signed }),
       absences: deps.absences.of(asked.credentials),
       decider: deps.decisions.decider,
     }),
   );
   // The policy that is in force now decides: it may have been reloaded since the pull began.
-  const decided = await deps.decisions.decide({ dossier, reference: name.text, namespace, platform }, 'pull image');
+  const decided = await deps.decisions.decide(
+    { dossier, reference: name.text, namespace, platform },
+    'pull image',
+  );
   if (decided.verdict.outcome === 'admit') return { dossier, decided };
   await deps.records.append(decided.log);
   throw refusal(decided.verdict, 'pull image');
@@ -252,7 +224,11 @@ function recordedUnder({ records }: PullDeps, { text }: ImageName): Dossier | un
 
 /** Concurrent pulls share evidence only if the trust services gave them the same answers. */
 function signedKey(signed: SignedReference | undefined): unknown {
-  return signed?.items.map(({ blobDigest, annotations, problem }) => [blobDigest, annotations, problem ?? '']);
+  return signed?.items.map(({ blobDigest, annotations, problem }) => [
+    blobDigest,
+    annotations,
+    problem ?? '',
+  ]);
 }
 
 async function fetchConfig(
@@ -265,7 +241,8 @@ async function fetchConfig(
   const { value } = await firstAnswer(places, config.digest, signal, (place) =>
     place.blobBytes(config, deps.limits.maxConfigBytes, signal),
   );
-  if (artifact !== undefined) return { configBytes: value, parsed: { config: artifactConfig(artifact.type), diffIds: [] } };
+  if (artifact !== undefined)
+    return { configBytes: value, parsed: { config: artifactConfig(artifact.type), diffIds: [] } };
   return { configBytes: value, parsed: parseImageConfig(value, config.digest, layers.length, platform) };
 }
 
@@ -319,59 +296,16 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, course: Cours
   );
   deps.decisions.logged(verdict);
   deps.log.info(
-    { image: image.id, reference: name.text, digest: resolved.digest, verdict: verdict.id, unverified: verdict.unverified },
+    {
+      image: image.id,
+      reference: name.text,
+      digest: resolved.digest,
+      verdict: verdict.id,
+      unverified: verdict.unverified,
+    },
     'image pulled',
   );
   return image;
-}
-
-/** Begins with the lowest layer; a layer that depends on the layers below gets their claims. */
-async function unpackLayers(deps: PullDeps, positions: readonly LayerPosition[], admitted: Admitted, course: Course): Promise<void> {
-  const { manifest } = admitted.resolved;
-  // A layer that is already present is reported as part of a complete image, and layers above it are unpacked
-  // on it.
-  const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
-  while (!deps.checks.isChecked(here)) await orAborted(deps.checks.ensure(here), course.signal);
-  const pending: Promise<LayerClaim>[] = [];
-  for (const [index, position] of positions.entries()) {
-    const descriptor = manifest.layers[index];
-    if (descriptor === undefined) throw new Error('there are more diff ids than layers');
-    const recorded = deps.layers.claimRecorded(position);
-    const below = [...pending].reverse();
-    pending.push(
-      recorded === undefined
-        ? unpackOne(deps, position, descriptor, admitted.origin, below, course).catch(course.fail)
-        : Promise.resolve(recorded),
-    );
-  }
-  const settled = await Promise.allSettled(pending);
-  // The claims come first, so that a failure releases them.
-  for (const result of settled) if (result.status === 'fulfilled') course.layers.push(result.value);
-  const failure = settled.find((result) => result.status === 'rejected');
-  if (failure !== undefined) throw failure.reason;
-}
-
-async function unpackOne(
-  deps: PullDeps,
-  position: LayerPosition,
-  descriptor: BlobDescriptor,
-  origin: BlobOrigin,
-  below: readonly Promise<LayerClaim>[],
-  { fetches, signal }: Course,
-): Promise<LayerClaim> {
-  // A blob that the record of another layer owns was not fetched; its layer may still be needed in another
-  // form.
-  const { path, digest, size } = await fetches.claim(descriptor, origin);
-  return deps.layers.unpack(position, { path, digest, size }, below, signal);
-}
-
-async function letGo(deps: PullDeps, { underWay, layers, fetches }: Course): Promise<void> {
-  await Promise.allSettled(underWay);
-  const releases = await Promise.allSettled([...layers, ...fetches.claims.values()].map((claim) => claim.release()));
-  for (const result of releases) {
-    if (result.status === 'rejected')
-      deps.log.warn({ error: String(result.reason) }, 'content of a pull could not be removed; the next start removes it');
-  }
 }
 
 function cancelled(name: ImageName, signal: AbortSignal): PortcullisError {

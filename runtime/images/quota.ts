@@ -24,7 +24,11 @@ export interface QuotaStore {
 const [firstProject, projects] = [0x4000_0000, 0x2000_0000];
 
 /** Reads the limits that earlier runs set: `<container>/quota.json`. */
-export async function openQuotaStore(folders: StoreFolders, kernel: Kernel, log: Logger): Promise<QuotaStore> {
+export async function openQuotaStore(
+  folders: StoreFolders,
+  kernel: Kernel,
+  log: Logger,
+): Promise<QuotaStore> {
   const enforced = await kernel.limitsProjects(folders.rootfs);
   const held = new Map<string, number>();
   for (const id of await readdir(folders.rootfs)) {
@@ -69,7 +73,10 @@ export async function openQuotaStore(folders: StoreFolders, kernel: Kernel, log:
       if (project === undefined) return;
       await kernel.limitTrees([], project, 0, folders.rootfs).catch((error: unknown) => {
         // The next container gets another project: a limit that stays does no harm.
-        log.warn({ container: id, project, error: String(error) }, 'the limit of a removed writable layer could not be taken away');
+        log.warn(
+          { container: id, project, error: String(error) },
+          'the limit of a removed writable layer could not be taken away',
+        );
       });
       held.delete(id);
     },
@@ -93,7 +100,8 @@ async function projectOf(folder: string): Promise<number | undefined> {
     return typeof value.project === 'number' ? value.project : undefined;
   } catch (thrown) {
     // A file in place of the folder has no limit, and is removed with everything that no container claims.
-    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR' || thrown instanceof SyntaxError) return undefined;
+    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR' || thrown instanceof SyntaxError)
+      return undefined;
     throw thrown;
   }
 }

@@ -34,29 +34,33 @@ test("a store opens where a container's folder is a file, and removes the file",
 });
 
 for (const folder of ['rootfs', 'staging', 'layers'])
-  test(`a leftover in ${folder} that cannot be removed is named, and keeps no other from its removal`, { skip }, async () => {
-    const at = `${kit.root}/${folder}/${stuck}`;
-    mkdirSync(at);
-    execFileSync('mount', ['-t', 'tmpfs', 'none', at]);
-    const others = ['rootfs', 'trash', 'staging', 'layers'].map((name) => `${kit.root}/${name}/${orphan}`);
-    for (const other of others) mkdirSync(`${other}/fs`, { recursive: true });
-    const files = ['ingest', 'blobs/sha256'].map((name) => `${kit.root}/${name}/${orphan}`);
-    for (const file of files) writeFileSync(file, '');
-    try {
-      kit = await kit.reopen();
-      const left = await kit.store.reconcile(new Set());
-      assert.deepEqual(
-        left.map(({ on }) => on),
-        [at],
-      );
-      assert.match(left[0]?.why ?? '', /EBUSY/);
-      // The trash is emptied in the background, until the store is closed.
-      for (let waited = 0; others.some(existsSync) && waited < 10_000; waited += 20)
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      assert.deepEqual([...others, ...files].filter(existsSync), []);
-    } finally {
-      execFileSync('umount', [at]);
-    }
-    assert.deepEqual(await kit.store.reconcile(new Set()), []);
-    assert.equal(existsSync(at), false);
-  });
+  test(
+    `a leftover in ${folder} that cannot be removed is named, and keeps no other from its removal`,
+    { skip },
+    async () => {
+      const at = `${kit.root}/${folder}/${stuck}`;
+      mkdirSync(at);
+      execFileSync('mount', ['-t', 'tmpfs', 'none', at]);
+      const others = ['rootfs', 'trash', 'staging', 'layers'].map((name) => `${kit.root}/${name}/${orphan}`);
+      for (const other of others) mkdirSync(`${other}/fs`, { recursive: true });
+      const files = ['ingest', 'blobs/sha256'].map((name) => `${kit.root}/${name}/${orphan}`);
+      for (const file of files) writeFileSync(file, '');
+      try {
+        kit = await kit.reopen();
+        const left = await kit.store.reconcile(new Set());
+        assert.deepEqual(
+          left.map(({ on }) => on),
+          [at],
+        );
+        assert.match(left[0]?.why ?? '', /EBUSY/);
+        // The trash is emptied in the background, until the store is closed.
+        for (let waited = 0; others.some(existsSync) && waited < 10_000; waited += 20)
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        assert.deepEqual([...others, ...files].filter(existsSync), []);
+      } finally {
+        execFileSync('umount', [at]);
+      }
+      assert.deepEqual(await kit.store.reconcile(new Set()), []);
+      assert.equal(existsSync(at), false);
+    },
+  );

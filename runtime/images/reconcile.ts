@@ -20,11 +20,17 @@ export interface ReconcileDeps extends SweepDeps {
  * that a start does not wait for it. An item that cannot be removed does not prevent the removal of others.
  * @returns what is left, and why
  */
-export function reconcileStore(deps: ReconcileDeps, valid: ReadonlySet<string>): Promise<readonly Unsettled[]> {
+export function reconcileStore(
+  deps: ReconcileDeps,
+  valid: ReadonlySet<string>,
+): Promise<readonly Unsettled[]> {
   const { folders, trash, rootfs, records, layers, blobs, roots } = deps;
   const eachIn = (folder: string, act: (name: string) => Promise<void>): SettledAct => ({
     on: folder,
-    act: async () => settleInTurn((await readdir(folder)).map((name) => ({ on: `${folder}/${name}`, act: () => act(name) }))),
+    act: async () =>
+      settleInTurn(
+        (await readdir(folder)).map((name) => ({ on: `${folder}/${name}`, act: () => act(name) })),
+      ),
   });
   // One after another: layers are in use as long as a root file system uses them, and blobs as long as a
   // layer needs them.
@@ -33,7 +39,9 @@ export function reconcileStore(deps: ReconcileDeps, valid: ReadonlySet<string>):
       on: folders.rootfs,
       act: () => {
         const left = rootfs.known().filter((id) => !valid.has(id));
-        return settleInTurn(left.map((id) => ({ on: `${folders.rootfs}/${id}`, act: () => rootfs.remove(id) })));
+        return settleInTurn(
+          left.map((id) => ({ on: `${folders.rootfs}/${id}`, act: () => rootfs.remove(id) })),
+        );
       },
     },
     { on: folders.trash, act: () => trash.empty() },
@@ -46,7 +54,12 @@ export function reconcileStore(deps: ReconcileDeps, valid: ReadonlySet<string>):
       if (!deps.pool.busy()) await trash.discard(`${folders.staging}/${name}`);
     }),
     eachIn(folders.layers, async (name) => {
-      if (records.layer(name) === undefined && !layers.isClaimed(name) && !rootfs.uses(name) && !isReplaced(name))
+      if (
+        records.layer(name) === undefined &&
+        !layers.isClaimed(name) &&
+        !rootfs.uses(name) &&
+        !isReplaced(name)
+      )
         await trash.discard(`${folders.layers}/${name}`);
     }),
     {

@@ -36,9 +36,10 @@ interface LayerSqlRow {
 }
 
 /** Reads all images that have a name, in the order of their first pull, and all layers. */
-export async function loadRecords(
-  database: Pick<Database, 'all'>,
-): Promise<{ readonly images: readonly Omit<StoredImage, 'record'>[]; readonly layers: readonly LayerRow[] }> {
+export async function loadRecords(database: Pick<Database, 'all'>): Promise<{
+  readonly images: readonly Omit<StoredImage, 'record'>[];
+  readonly layers: readonly LayerRow[];
+}> {
   const [imageRows, nameRows, layerRows] = await Promise.all([
     database.all<ImageSqlRow>('SELECT * FROM image ORDER BY seq'),
     database.all<NameSqlRow>(
@@ -85,8 +86,8 @@ function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
 }
 
 /**
- * The form of a layer is part of this column: a release before it takes an EROFS file for a damaged folder, and
- * removes the image, where another schema would keep it from starting.
+ * The form of a layer is part of this column: a release before it takes an EROFS file for a damaged folder,
+ * and removes the image, where another schema would keep it from starting.
  */
 const erofsPrefix = 'erofs:';
 

@@ -18,7 +18,15 @@ export function admissionStatements(
     {
       sql: `INSERT INTO image (id, manifest_digest, digest, size, config, layers, seq) VALUES (?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (id) DO UPDATE SET manifest_digest = excluded.manifest_digest, digest = excluded.digest, size = excluded.size, layers = excluded.layers`,
-      params: [image.id, image.manifestDigest, image.digest, image.size, JSON.stringify(image.config), JSON.stringify(image.layers), seq],
+      params: [
+        image.id,
+        image.manifestDigest,
+        image.digest,
+        image.size,
+        JSON.stringify(image.config),
+        JSON.stringify(image.layers),
+        seq,
+      ],
     },
     ...names.map((name) => nameStatement(name, image.id)),
     ...layers.map(layerStatement),
@@ -77,6 +85,15 @@ export function layerStatement(row: LayerRow): Statement {
     sql: `INSERT INTO image_layer (folder, diff_id, dependent, blob_digest, blob_size, manifest_sha256, bytes, inodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (folder) DO UPDATE SET diff_id = excluded.diff_id, dependent = excluded.dependent, blob_digest = excluded.blob_digest,
         blob_size = excluded.blob_size, manifest_sha256 = excluded.manifest_sha256, bytes = excluded.bytes, inodes = excluded.inodes`,
-    params: [row.folder, row.diffId, Number(row.dependent), row.blobDigest, row.blobSize, manifestColumn(row), row.bytes, row.inodes],
+    params: [
+      row.folder,
+      row.diffId,
+      Number(row.dependent),
+      row.blobDigest,
+      row.blobSize,
+      manifestColumn(row),
+      row.bytes,
+      row.inodes,
+    ],
   };
 }

@@ -2,7 +2,13 @@ import { largest } from '../../base/lists/index.ts';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import { loadRecords } from './record-rows.ts';
-import { admissionStatements, dossierStatements, layerStatement, nameStatement, removalStatements } from './record-statements.ts';
+import {
+  admissionStatements,
+  dossierStatements,
+  layerStatement,
+  nameStatement,
+  removalStatements,
+} from './record-statements.ts';
 import { createSerialQueue } from '../../base/queues/index.ts';
 import type { Admission, LayerRow, NameRow, RenewedName, StoredImage } from './stored-image.ts';
 import type { ImageRecord } from './types.ts';
@@ -59,10 +65,18 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     const names = admission.names.map((name): NameRow => {
       // A digest name that a client once asked for keeps this mark, with fresh evidence.
       const before = existing?.names.find((other) => other.name === name.name);
-      return { ...name, dossier: withoutParts(name.dossier), asked: name.asked || before?.asked === true, seq: next };
+      return {
+        ...name,
+        dossier: withoutParts(name.dossier),
+        asked: name.asked || before?.asked === true,
+        seq: next,
+      };
     });
     const fresh = admission.layers.filter((layer) => !layers.has(layer.folder));
-    await database.write([...admissionStatements({ ...admission, names, layers: fresh }, existing?.seq ?? next), ...also]);
+    await database.write([
+      ...admissionStatements({ ...admission, names, layers: fresh }, existing?.seq ?? next),
+      ...also,
+    ]);
     seq = next;
     const moved = new Set(names.map((name) => name.name));
     for (const other of [...images.values()]) {
@@ -76,13 +90,21 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     return put({ ...image, seq: existing?.seq ?? next, names: [...kept, ...names] });
   }
 
-  async function renew(oldDossier: string, fresh: readonly RenewedName[], also: readonly Statement[]): Promise<void> {
+  async function renew(
+    oldDossier: string,
+    fresh: readonly RenewedName[],
+    also: readonly Statement[],
+  ): Promise<void> {
     const byName = new Map(fresh.map((one) => [one.name, one]));
     const renewed = (row: NameRow): NameRow => {
       const { dossier, verdictId, unverified } = byName.get(row.name) ?? row;
-      return row.dossier.id === oldDossier ? { ...row, dossier: withoutParts(dossier), verdictId, unverified } : row;
+      return row.dossier.id === oldDossier
+        ? { ...row, dossier: withoutParts(dossier), verdictId, unverified }
+        : row;
     };
-    const changed = [...images.values()].filter(({ names }) => names.some((row) => renewed(row) !== row && byName.has(row.name)));
+    const changed = [...images.values()].filter(({ names }) =>
+      names.some((row) => renewed(row) !== row && byName.has(row.name)),
+    );
     await database.write([
       ...dossierStatements(fresh.map(({ dossier }) => dossier)),
       ...changed.flatMap((image) => image.names.map((row) => nameStatement(renewed(row), image.id))),
@@ -110,7 +132,8 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
       return false;
     },
     isLayerOwned(folder) {
-      for (const image of images.values()) if (image.layers.some((layer) => layer.folder === folder)) return true;
+      for (const image of images.values())
+        if (image.layers.some((layer) => layer.folder === folder)) return true;
       return false;
     },
     admit: (admission, also) => serial(() => admit(admission, also)),
@@ -120,7 +143,9 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     removeLayers: (folders) =>
       serial(async () => {
         if (folders.length === 0) return;
-        await database.write(folders.map((folder) => ({ sql: 'DELETE FROM image_layer WHERE folder = ?', params: [folder] })));
+        await database.write(
+          folders.map((folder) => ({ sql: 'DELETE FROM image_layer WHERE folder = ?', params: [folder] })),
+        );
         for (const folder of folders) layers.delete(folder);
       }),
     replaceLayer: (row) =>

@@ -8,11 +8,14 @@ import type { EvidenceInUse } from './types.ts';
 
 /** Returns the evidence on which recorded names rest, each item once per image. */
 export function evidenceInUse(records: ImageRecords, imageId?: string): readonly EvidenceInUse[] {
-  const wanted = imageId === undefined ? records.list() : [records.byId(imageId)].filter((image) => image !== undefined);
+  const wanted =
+    imageId === undefined ? records.list() : [records.byId(imageId)].filter((image) => image !== undefined);
   return wanted.flatMap(({ id, names }) =>
     [...Map.groupBy(names, ({ dossier }) => dossier.id).values()].flatMap((rows) => {
       const [first] = rows;
-      return first === undefined ? [] : [{ dossier: first.dossier, names: rows.map(({ name }) => name), imageId: id }];
+      return first === undefined
+        ? []
+        : [{ dossier: first.dossier, names: rows.map(({ name }) => name), imageId: id }];
     }),
   );
 }
@@ -22,7 +25,12 @@ export function evidenceInUse(records: ImageRecords, imageId?: string): readonly
  * rows in one transaction.
  */
 export async function renewEvidenceOf(
-  parts: { readonly records: ImageRecords; readonly decisions: Decisions; readonly platform: Platform; readonly database: Database },
+  parts: {
+    readonly records: ImageRecords;
+    readonly decisions: Decisions;
+    readonly platform: Platform;
+    readonly database: Database;
+  },
   old: EvidenceInUse,
   dossier: Dossier,
 ): Promise<readonly Verdict[]> {

@@ -36,7 +36,9 @@ export async function resolveImage(
   limits: ImageLimits,
   signal: AbortSignal,
 ): Promise<ResolvedImage> {
-  const { value: top, place } = await firstAnswer(places, on, signal, (repository) => repository.manifest(wanted, signal));
+  const { value: top, place } = await firstAnswer(places, on, signal, (repository) =>
+    repository.manifest(wanted, signal),
+  );
   const ordered = inOrder(places, place);
   if (manifestTypes.has(top.mediaType)) {
     return {
@@ -48,9 +50,15 @@ export async function resolveImage(
     };
   }
   if (!indexTypes.has(top.mediaType))
-    throw malformed('IMAGES_BAD_MANIFEST', top.digest, `its media type ${JSON.stringify(top.mediaType.slice(0, 128))} is not supported`);
+    throw malformed(
+      'IMAGES_BAD_MANIFEST',
+      top.digest,
+      `its media type ${JSON.stringify(top.mediaType.slice(0, 128))} is not supported`,
+    );
   const chosen = chooseManifest(top.bytes, top.digest, platform, limits);
-  const { value: own } = await firstAnswer(ordered, on, signal, (repository) => repository.manifest(chosen, signal));
+  const { value: own } = await firstAnswer(ordered, on, signal, (repository) =>
+    repository.manifest(chosen, signal),
+  );
   if (!manifestTypes.has(own.mediaType))
     throw malformed('IMAGES_BAD_MANIFEST', own.digest, 'the index calls it a manifest, and it is none');
   return {
@@ -63,8 +71,8 @@ export async function resolveImage(
 }
 
 /**
- * Returns the places in the order in which they are asked for content: a mirror for content by digest keeps its
- * place before the one that resolved the tag.
+ * Returns the places in the order in which they are asked for content: a mirror for content by digest keeps
+ * its place before the one that resolved the tag.
  */
 function inOrder(places: readonly RegistryRepository[], answered: RegistryRepository): RegistryRepository[] {
   const before = places.slice(0, places.indexOf(answered)).filter(({ answersTags }) => !answersTags);
@@ -91,11 +99,18 @@ export async function firstAnswer<T>(
       return { value: await ask(place), place };
     } catch (thrown) {
       signal.throwIfAborted();
-      if (failure === undefined || (isPortcullisError(failure) && failure.kind === 'not-found')) failure = thrown;
+      if (failure === undefined || (isPortcullisError(failure) && failure.kind === 'not-found'))
+        failure = thrown;
     }
   }
   if (failure !== undefined) {
-    throw wrapImageError(failure, { code: 'IMAGES_PULL_FAILED', kind: 'internal', attempted: 'pull image', on, fix: 'pull again' });
+    throw wrapImageError(failure, {
+      code: 'IMAGES_PULL_FAILED',
+      kind: 'internal',
+      attempted: 'pull image',
+      on,
+      fix: 'pull again',
+    });
   }
   throw imageError({
     code: 'IMAGES_NO_REPOSITORY',

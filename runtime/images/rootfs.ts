@@ -30,7 +30,13 @@ export interface RootfsStore {
    * @param mapping of a container with a user namespace
    * @param context SELinux context of its files
    */
-  mount(containerId: string, imageId: string, layers: readonly string[], mapping?: LayerMapping, context?: string): Promise<Rootfs>;
+  mount(
+    containerId: string,
+    imageId: string,
+    layers: readonly string[],
+    mapping?: LayerMapping,
+    context?: string,
+  ): Promise<Rootfs>;
   remove(containerId: string): Promise<void>;
   /** Whether the overlay of a container uses the layer folder. */
   uses(folder: string): boolean;
@@ -118,7 +124,10 @@ export async function openRootfsStore(
           return await mountOverlay(deps, { id, imageId, layers, mapping, context });
         } catch (thrown) {
           await remove(id).catch((error: unknown) => {
-            log.warn({ container: id, error: String(error) }, 'a root file system that failed could not be removed');
+            log.warn(
+              { container: id, error: String(error) },
+              'a root file system that failed could not be removed',
+            );
           });
           throw wrapImageError(thrown, {
             code: 'IMAGES_ROOTFS_FAILED',
@@ -145,7 +154,8 @@ async function mountOverlay(
   { id, imageId, layers, mapping, context }: RootfsRequest,
 ): Promise<Rootfs> {
   const folder = folderOf(folders, id);
-  const path = mapping === undefined ? `${folder}/merged` : await makeMappedRoot(mappedRoots, id, mapping.gids.hostId);
+  const path =
+    mapping === undefined ? `${folder}/merged` : await makeMappedRoot(mappedRoots, id, mapping.gids.hostId);
   const rootfs: Rootfs = { path, upper: `${folder}/upper` };
   if (isMountpoint(rootfs.path)) {
     // An earlier run may have been killed before it removed them.
@@ -169,7 +179,13 @@ async function mountOverlay(
         ...(context !== undefined && { context }),
       });
     if (mapping === undefined) await overlay(lower.length === 0 ? [folders.empty] : lower);
-    else await withMappedLayers({ kernel, folders, roots, folder, userNamespace: mapping.userNamespace }, layers, lower, overlay);
+    else
+      await withMappedLayers(
+        { kernel, folders, roots, folder, userNamespace: mapping.userNamespace },
+        layers,
+        lower,
+        overlay,
+      );
   };
   const list = async (): Promise<void> => {
     await mkdir(folder, { recursive: true, mode: 0o700 });

@@ -23,7 +23,11 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | un
  * Runs `body` for every item, at most `limit` at a time; the first failure is thrown when all running bodies
  * have ended.
  */
-export async function forEachLimited<T>(items: readonly T[], limit: number, body: (item: T) => Promise<void>): Promise<void> {
+export async function forEachLimited<T>(
+  items: readonly T[],
+  limit: number,
+  body: (item: T) => Promise<void>,
+): Promise<void> {
   const queue = items.values();
   let failed = false;
   const lane = async (): Promise<void> => {

@@ -8,7 +8,11 @@ test('concurrent callers share one run, later ones do not', async () => {
   const flight = createSharedFlight<number>();
   const gates: ((value: number) => void)[] = [];
   const body = () => new Promise<number>((resolve) => gates.push(resolve));
-  const together = [flight.join('a', never, body), flight.join('a', never, body), flight.join('b', never, body)];
+  const together = [
+    flight.join('a', never, body),
+    flight.join('a', never, body),
+    flight.join('b', never, body),
+  ];
   assert.equal(flight.runs, 2);
   gates.forEach((open, index) => open(index));
   assert.deepEqual(await Promise.all(together), [0, 0, 1]);
@@ -21,7 +25,10 @@ test('concurrent callers share one run, later ones do not', async () => {
 test('all callers share a failure, and it is not cached', async () => {
   const flight = createSharedFlight<number>();
   const fail = () => Promise.reject(new Error('no'));
-  for (const result of await Promise.allSettled([flight.join('a', never, fail), flight.join('a', never, fail)]))
+  for (const result of await Promise.allSettled([
+    flight.join('a', never, fail),
+    flight.join('a', never, fail),
+  ]))
     assert.equal(result.status, 'rejected');
   assert.equal(await flight.join('a', never, () => Promise.resolve(1)), 1);
 });

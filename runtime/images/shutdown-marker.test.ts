@@ -24,7 +24,11 @@ const leave = (left: unknown): void => {
 const boot = currentBootId();
 const leftBehind: readonly (readonly [string, unknown, readonly string[]])[] = [
   ['a clean stop in this boot', { bootId: boot, clean: true, unchecked: [] }, []],
-  ['a clean stop with layers to check', { bootId: boot, clean: true, unchecked: ['two', 'removed since'] }, ['two']],
+  [
+    'a clean stop with layers to check',
+    { bootId: boot, clean: true, unchecked: ['two', 'removed since'] },
+    ['two'],
+  ],
   ['a clean stop of a release without the list', { bootId: boot, clean: true }, []],
   ['a clean stop in another boot', { bootId: 'another', clean: true, unchecked: [] }, recorded],
   ['no clean stop in this boot', { bootId: boot, clean: false }, recorded],

@@ -26,9 +26,13 @@ interface LastRun {
 }
 
 /** @param recorded folders of the recorded layers */
-export async function openShutdownMarker(folders: StoreFolders, recorded: Iterable<string>): Promise<ShutdownMarker> {
+export async function openShutdownMarker(
+  folders: StoreFolders,
+  recorded: Iterable<string>,
+): Promise<ShutdownMarker> {
   const path = `${folders.root}/last-run.json`;
-  const write = (run: LastRun): Promise<void> => writeFileAtomic(path, JSON.stringify(run), { mode: 0o600, durable: true });
+  const write = (run: LastRun): Promise<void> =>
+    writeFileAtomic(path, JSON.stringify(run), { mode: 0o600, durable: true });
   await dropAbandonedWrites(path);
   const before = await read(path);
   const vouched = before.clean && before.bootId === currentBootId() ? before.unchecked : undefined;
@@ -38,14 +42,19 @@ export async function openShutdownMarker(folders: StoreFolders, recorded: Iterab
   // run that was killed needs no change: it names no layers, so no layer counts as checked until a run stops
   // in order.
   if (before.clean)
-    await write({ bootId: currentBootId(), clean: false, unchecked: undefined }).catch(async (thrown: unknown) => {
-      if (!isDiskFull(thrown)) throw thrown;
-      // An absent mark says the same, and needs no room on the disk.
-      await rm(path, { force: true });
-      await using folder = await open(folders.root);
-      await folder.sync();
-    });
-  return { unchecked, stopped: (left) => write({ bootId: currentBootId(), clean: true, unchecked: [...left] }) };
+    await write({ bootId: currentBootId(), clean: false, unchecked: undefined }).catch(
+      async (thrown: unknown) => {
+        if (!isDiskFull(thrown)) throw thrown;
+        // An absent mark says the same, and needs no room on the disk.
+        await rm(path, { force: true });
+        await using folder = await open(folders.root);
+        await folder.sync();
+      },
+    );
+  return {
+    unchecked,
+    stopped: (left) => write({ bootId: currentBootId(), clean: true, unchecked: [...left] }),
+  };
 }
 
 /** An absent or unreadable mark means unclean: a store without records has nothing to check anyway. */
@@ -64,5 +73,7 @@ function uncheckedIn(value: object): readonly string[] | undefined {
   // Written by a release that kept no list. If that release stopped in order, it had checked all layers.
   if (!('unchecked' in value)) return [];
   const { unchecked } = value;
-  return Array.isArray(unchecked) && unchecked.every((folder) => typeof folder === 'string') ? unchecked : undefined;
+  return Array.isArray(unchecked) && unchecked.every((folder) => typeof folder === 'string')
+    ? unchecked
+    : undefined;
 }

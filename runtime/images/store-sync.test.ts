@@ -69,10 +69,22 @@ test('a lost write is detected even if another program got the error first, and 
   try {
     const { stdout } = await run(
       'unshare',
-      ['-m', '--propagation', 'private', process.execPath, '--input-type=module-typescript', '-e', program(folder)],
+      [
+        '-m',
+        '--propagation',
+        'private',
+        process.execPath,
+        '--input-type=module-typescript',
+        '-e',
+        program(folder),
+      ],
       { timeout: 60_000 },
     );
-    assert.deepEqual(JSON.parse(stdout), { heard: true, codes: ['IMAGES_DISK_FULL', 'IMAGES_NOT_DURABLE', 'ok'], placed: ['after'] });
+    assert.deepEqual(JSON.parse(stdout), {
+      heard: true,
+      codes: ['IMAGES_DISK_FULL', 'IMAGES_NOT_DURABLE', 'ok'],
+      placed: ['after'],
+    });
   } finally {
     rmSync(folder, { recursive: true });
   }

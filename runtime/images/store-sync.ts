@@ -52,7 +52,9 @@ export function notDurable(root: string, why: string, cause?: unknown): Error {
     attempted: 'write to disk the content of image store',
     on: root,
     why,
-    fix: isFull ? 'free space or remove images, then pull again' : 'pull again; if it repeats, check the disk (dmesg)',
+    fix: isFull
+      ? 'free space or remove images, then pull again'
+      : 'pull again; if it repeats, check the disk (dmesg)',
     cause,
   });
 }

@@ -13,10 +13,13 @@ export interface StoreUsage {
 const diskBlock = 4096;
 
 /**
- * Returns the function that sums what the recorded layers use. Nothing is walked: the records contain the sizes of the files. The
- * size of a list of files never changes, and is read once.
+ * Returns the function that sums what the recorded layers use. Nothing is walked: the records contain the
+ * sizes of the files. The size of a list of files never changes, and is read once.
  */
-export function createStoreUsage(folders: Pick<StoreFolders, 'layers'>, records: Pick<ImageRecords, 'layers'>): () => Promise<StoreUsage> {
+export function createStoreUsage(
+  folders: Pick<StoreFolders, 'layers'>,
+  records: Pick<ImageRecords, 'layers'>,
+): () => Promise<StoreUsage> {
   let known = new Map<string, number>();
   // One at a time: on a disk that hangs, further calls would take up the threads of the process.
   const inTurn = createSerialQueue();
@@ -40,7 +43,8 @@ export function createStoreUsage(folders: Pick<StoreFolders, 'layers'>, records:
     }
     // A blob that several layers share counts once.
     const blobs = new Map(rows.map(({ blobDigest, blobSize }) => [blobDigest, blobSize]));
-    for (const size of [...lists.values(), ...blobs.values()]) usedBytes += Math.ceil(size / diskBlock) * diskBlock;
+    for (const size of [...lists.values(), ...blobs.values()])
+      usedBytes += Math.ceil(size / diskBlock) * diskBlock;
     return { usedBytes, inodesUsed: inodesUsed + blobs.size };
   };
   return () => inTurn(measure);

@@ -59,68 +59,90 @@ for (const [what, isSame] of [
   ['another image with the same layer', false],
   ['the same image', true],
 ] as const) {
-  test(`the removal of an image beside a pull of ${what} leaves the pulled one whole`, { skip, timeout: 60_000 }, async () => {
-    const [removed, pulled] = ['removed', isSame ? 'removed' : 'pulled'];
-    await push(removed);
-    await push(pulled);
-    const image = await pull(removed);
-    // The rows that a pull reads from the database are now cached: the next pull gets to its layers while
-    // writes wait.
-    if (!isSame) await kit.store.remove((await pull(pulled)).id);
-    // Its layer has no owner from the moment when the container is removed.
+  test(
+    `the removal of an image beside a pull of ${what} leaves the pulled one whole`,
+    { skip, timeout: 60_000 },
+    async () => {
+      const [removed, pulled] = ['removed', isSame ? 'removed' : 'pulled'];
+      await push(removed);
+      await push(pulled);
+      const image = await pull(removed);
+      // The rows that a pull reads from the database are now cached: the next pull gets to its layers while
+      // writes wait.
+      if (!isSame) await kit.store.remove((await pull(pulled)).id);
+      // Its layer has no owner from the moment when the container is removed.
+      await kit.store.mountRootfs('last', image);
+      await kit.store.remove(image.id);
+      const [removing, pulling] = await whileWritesWait(async () => {
+        const removing = kit.store.removeRootfs('last');
+        while (count('rootfs') > 0) await sleep(10);
+        // The sweep follows at once, and waits for the database. Meanwhile the pull gets to its layers, and
+        // waits as well.
+        await sleep(300);
+        const pulling = pull(pulled);
+        await sleep(1500);
+        return [removing, pulling] as const;
+      });
+      await removing;
+      const found = await pulling;
+      const { path } = await kit.store.mountRootfs('next', found);
+      assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+      assert.deepEqual(
+        [count('layers'), count('blobs/sha256'), count('staging'), count('ingest')],
+        [1, 1, 0, 0],
+      );
+      await kit.store.removeRootfs('next');
+      await kit.store.remove(found.id);
+      assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
+    },
+  );
+}
+
+test(
+  'a removal that fails leaves its layer to the pulls that come after it',
+  { skip, timeout: 60_000 },
+  async () => {
+    await push('kept');
+    const image = await pull('kept');
     await kit.store.mountRootfs('last', image);
     await kit.store.remove(image.id);
-    const [removing, pulling] = await whileWritesWait(async () => {
-      const removing = kit.store.removeRootfs('last');
-      while (count('rootfs') > 0) await sleep(10);
-      // The sweep follows at once, and waits for the database. Meanwhile the pull gets to its layers, and
-      // waits as well.
-      await sleep(300);
-      const pulling = pull(pulled);
-      await sleep(1500);
-      return [removing, pulling] as const;
-    });
-    await removing;
-    const found = await pulling;
+    // The store gives up before the other connection releases the database.
+    await whileWritesWait(() => assert.rejects(kit.store.removeRootfs('last'), { code: 'STORAGE_BUSY' }));
+    const found = await pull('kept');
     const { path } = await kit.store.mountRootfs('next', found);
     assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
-    assert.deepEqual([count('layers'), count('blobs/sha256'), count('staging'), count('ingest')], [1, 1, 0, 0]);
     await kit.store.removeRootfs('next');
     await kit.store.remove(found.id);
     assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
-  });
-}
+  },
+);
 
-test('a removal that fails leaves its layer to the pulls that come after it', { skip, timeout: 60_000 }, async () => {
-  await push('kept');
-  const image = await pull('kept');
-  await kit.store.mountRootfs('last', image);
-  await kit.store.remove(image.id);
-  // The store gives up before the other connection releases the database.
-  await whileWritesWait(() => assert.rejects(kit.store.removeRootfs('last'), { code: 'STORAGE_BUSY' }));
-  const found = await pull('kept');
-  const { path } = await kit.store.mountRootfs('next', found);
-  assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
-  await kit.store.removeRootfs('next');
-  await kit.store.remove(found.id);
-  assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
-});
-
-test('a layer whose image is removed while a pull holds it goes with the pull when that fails', { skip, timeout: 60_000 }, async () => {
-  await push('held');
-  const image = await pull('held');
-  const below = await tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
-  const slow = await tarOf([{ name: 'zeros', body: Buffer.alloc(300_000_000) }]);
-  // It takes a while to unpack, and then proves to be a different layer from the one that the image names.
-  const rootfs = { type: 'layers', diff_ids: [sha256(below), `sha256:${'0'.repeat(64)}`] };
-  await pushImage(kit.repository('open/failing'), { layers: [{ tar: below }, { tar: slow }], tag: '1', config: { rootfs } });
-  const failing = assert.rejects(pull('failing'), { code: 'IMAGES_DIFF_ID_MISMATCH' });
-  while (count('staging') === 0) await sleep(5);
-  await kit.store.remove(image.id);
-  assert.equal(count('layers'), 1, 'the pull ended before the image was removed');
-  await failing;
-  assert.deepEqual([count('layers'), count('blobs/sha256'), count('staging'), count('ingest')], [0, 0, 0, 0]);
-});
+test(
+  'a layer whose image is removed while a pull holds it goes with the pull when that fails',
+  { skip, timeout: 60_000 },
+  async () => {
+    await push('held');
+    const image = await pull('held');
+    const below = await tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
+    const slow = await tarOf([{ name: 'zeros', body: Buffer.alloc(300_000_000) }]);
+    // It takes a while to unpack, and then proves to be a different layer from the one that the image names.
+    const rootfs = { type: 'layers', diff_ids: [sha256(below), `sha256:${'0'.repeat(64)}`] };
+    await pushImage(kit.repository('open/failing'), {
+      layers: [{ tar: below }, { tar: slow }],
+      tag: '1',
+      config: { rootfs },
+    });
+    const failing = assert.rejects(pull('failing'), { code: 'IMAGES_DIFF_ID_MISMATCH' });
+    while (count('staging') === 0) await sleep(5);
+    await kit.store.remove(image.id);
+    assert.equal(count('layers'), 1, 'the pull ended before the image was removed');
+    await failing;
+    assert.deepEqual(
+      [count('layers'), count('blobs/sha256'), count('staging'), count('ingest')],
+      [0, 0, 0, 0],
+    );
+  },
+);
 
 test(
   'a root file system whose creation a kill interrupted keeps its layers when it is created again',
@@ -141,19 +163,26 @@ test(
   },
 );
 
-test('a container of an image without layers keeps no layer of another image', { skip, timeout: 60_000 }, async () => {
-  await pushImage(kit.repository('open/scratch'), { layers: [], tag: '1', label: 'scratch' });
-  await push('other');
-  const { image: scratch } = await kit.store.pull({ reference: kit.reference('open/scratch'), namespace: '' });
-  const other = await pull('other');
-  await kit.store.mountRootfs('c1', scratch);
-  kit = await kit.reopen();
-  await kit.store.reconcile(new Set(['c1']));
-  await kit.store.remove(other.id);
-  assert.equal(count('layers'), 0);
-  await kit.store.removeRootfs('c1');
-  await kit.store.remove(scratch.id);
-});
+test(
+  'a container of an image without layers keeps no layer of another image',
+  { skip, timeout: 60_000 },
+  async () => {
+    await pushImage(kit.repository('open/scratch'), { layers: [], tag: '1', label: 'scratch' });
+    await push('other');
+    const { image: scratch } = await kit.store.pull({
+      reference: kit.reference('open/scratch'),
+      namespace: '',
+    });
+    const other = await pull('other');
+    await kit.store.mountRootfs('c1', scratch);
+    kit = await kit.reopen();
+    await kit.store.reconcile(new Set(['c1']));
+    await kit.store.remove(other.id);
+    assert.equal(count('layers'), 0);
+    await kit.store.removeRootfs('c1');
+    await kit.store.remove(scratch.id);
+  },
+);
 
 test(
   'a record that was reported as failed, and was written, does not keep its image from being pulled',
@@ -173,21 +202,25 @@ test(
   },
 );
 
-test('without free descriptors an image volume is not taken for removed', { skip, timeout: 60_000 }, async () => {
-  await push('volume');
-  const image = await pull('volume');
-  const tree = await kit.store.mountVolume('c1', 0, image);
-  const descriptors = holdDescriptors();
-  try {
-    descriptors.fill();
-    await assert.rejects(kit.store.removeRootfs('c1'), /EMFILE/);
-  } finally {
-    descriptors.release();
-  }
-  assert.equal(isMountpoint(tree), true);
-  await kit.store.removeRootfs('c1');
-  assert.deepEqual([isMountpoint(tree), count('volumes')], [false, 0]);
-});
+test(
+  'without free descriptors an image volume is not taken for removed',
+  { skip, timeout: 60_000 },
+  async () => {
+    await push('volume');
+    const image = await pull('volume');
+    const tree = await kit.store.mountVolume('c1', 0, image);
+    const descriptors = holdDescriptors();
+    try {
+      descriptors.fill();
+      await assert.rejects(kit.store.removeRootfs('c1'), /EMFILE/);
+    } finally {
+      descriptors.release();
+    }
+    assert.equal(isMountpoint(tree), true);
+    await kit.store.removeRootfs('c1');
+    assert.deepEqual([isMountpoint(tree), count('volumes')], [false, 0]);
+  },
+);
 
 test('a list of layers that cannot be read may hold any layer', { skip }, async () => {
   const log = createLogger({ level: 'silent' });
@@ -208,20 +241,24 @@ test('a list of layers that cannot be read may hold any layer', { skip }, async 
   await kit.store.removeRootfs('c1');
 });
 
-test('a container whose list of layers cannot be read keeps every layer', { skip, timeout: 60_000 }, async () => {
-  await push('unread');
-  const image = await pull('unread');
-  const { path } = await kit.store.mountRootfs('c1', image);
-  // The list is a folder now, so that it cannot be read.
-  rmSync(`${kit.root}/rootfs/c1/layers.json`);
-  mkdirSync(`${kit.root}/rootfs/c1/layers.json`);
-  kit = await kit.reopen();
-  await kit.store.reconcile(new Set(['c1']));
-  await kit.store.remove(image.id);
-  assert.deepEqual([count('layers'), readFileSync(`${path}/bin/sh`, 'utf8')], [1, 'shell']);
-  await kit.store.removeRootfs('c1');
-  assert.equal(count('layers'), 0);
-});
+test(
+  'a container whose list of layers cannot be read keeps every layer',
+  { skip, timeout: 60_000 },
+  async () => {
+    await push('unread');
+    const image = await pull('unread');
+    const { path } = await kit.store.mountRootfs('c1', image);
+    // The list is a folder now, so that it cannot be read.
+    rmSync(`${kit.root}/rootfs/c1/layers.json`);
+    mkdirSync(`${kit.root}/rootfs/c1/layers.json`);
+    kit = await kit.reopen();
+    await kit.store.reconcile(new Set(['c1']));
+    await kit.store.remove(image.id);
+    assert.deepEqual([count('layers'), readFileSync(`${path}/bin/sh`, 'utf8')], [1, 'shell']);
+    await kit.store.removeRootfs('c1');
+    assert.equal(count('layers'), 0);
+  },
+);
 
 test(
   'a container that was interrupted before its list of layers was written keeps every layer while its root is mounted',
@@ -258,21 +295,29 @@ test(
     const succeed = failRemovals();
     await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' });
     assert.deepEqual([kit.store.list().length, count('layers')], [0, 1]);
-    await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' }, 'a removal that left layers is no success');
+    await assert.rejects(
+      kit.store.remove(image.id),
+      { code: 'STORAGE_CONSTRAINT' },
+      'a removal that left layers is no success',
+    );
     succeed();
     await kit.store.remove(image.id);
     assert.deepEqual([count('layers'), count('blobs/sha256')], [0, 0]);
   },
 );
 
-test('layers that a failed removal left are removed without a request', { skip, timeout: 60_000 }, async () => {
-  await push('forgotten');
-  const image = await pull('forgotten');
-  const succeed = failRemovals();
-  await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' });
-  succeed();
-  for (let waited = 0; count('layers') > 0 || count('blobs/sha256') > 0; waited += 20) {
-    assert.ok(waited < 20_000, 'nobody removes the layer of an image that is gone');
-    await sleep(20);
-  }
-});
+test(
+  'layers that a failed removal left are removed without a request',
+  { skip, timeout: 60_000 },
+  async () => {
+    await push('forgotten');
+    const image = await pull('forgotten');
+    const succeed = failRemovals();
+    await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' });
+    succeed();
+    for (let waited = 0; count('layers') > 0 || count('blobs/sha256') > 0; waited += 20) {
+      assert.ok(waited < 20_000, 'nobody removes the layer of an image that is gone');
+      await sleep(20);
+    }
+  },
+);

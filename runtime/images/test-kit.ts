@@ -32,7 +32,10 @@ export async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
   })();
   for (const { body, ...header } of entries) {
     const bytes = Buffer.from(body ?? '');
-    archive.entry({ mode: header.type === 'directory' ? 0o755 : 0o644, mtime: new Date(1_000_000_000_000), ...header }, bytes);
+    archive.entry(
+      { mode: header.type === 'directory' ? 0o755 : 0o644, mtime: new Date(1_000_000_000_000), ...header },
+      bytes,
+    );
   }
   archive.finalize();
   await ended;
@@ -92,14 +95,20 @@ export async function pushImage(
       ...image.manifest,
     }),
   );
-  const { digest } = await repository.pushManifest(manifest, ociManifest, image.tag === undefined ? {} : { tag: image.tag });
+  const { digest } = await repository.pushManifest(
+    manifest,
+    ociManifest,
+    image.tag === undefined ? {} : { tag: image.tag },
+  );
   return { digest, id: pushed.digest, size: config.length };
 }
 
 /** Whether the tests of this process store layers as EROFS files. */
 export const storesFiles = process.env['PORTCULLIS_TEST_LAYERS'] === 'erofs';
 
-/** Returns the path of a file with the content of a layer: of one of its files, named by `name`, or of all. */
+/**
+ * Returns the path of a file with the content of a layer: of one of its files, named by `name`, or of all.
+ */
 export function contentOf(layer: string, name: string): string {
   return storesFiles ? `${layer}/layer.erofs` : `${layer}/fs/${name}`;
 }
@@ -141,13 +150,20 @@ export async function openKit(
   const folder = options.folder ?? mkdtempSync('/var/tmp/portcullis-images-');
   if (!existsSync(`${folder}/k.key`)) {
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    writeFileSync(`${folder}/k.key`, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+    writeFileSync(`${folder}/k.key`, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }), {
+      mode: 0o600,
+    });
     writeFileSync(`${folder}/k.pub`, pair.publicKey.export({ type: 'spki', format: 'pem' }));
   }
   const key = await loadSigningKey(`${folder}/k.key`, { environment: {} });
   const client = createRegistryClient({ tagSettleMs: 0 });
   const kernel = await startKernelWorker();
-  const migrations = [verdictLogMigrations[0], ...imageMigrations, verdictLogMigrations[1], verdictLogMigrations[2]].map((sql, index) => ({
+  const migrations = [
+    verdictLogMigrations[0],
+    ...imageMigrations,
+    verdictLogMigrations[1],
+    verdictLogMigrations[2],
+  ].map((sql, index) => ({
     version: index + 1,
     sql,
   }));
@@ -158,7 +174,10 @@ export async function openKit(
       policy = undefined;
       return;
     }
-    writeFileSync(`${folder}/policy.yaml`, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`);
+    writeFileSync(
+      `${folder}/policy.yaml`,
+      `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`,
+    );
     ({ policy } = await loadPolicy({ paths: [`${folder}/policy.yaml`] }));
   };
   await usePolicy(
@@ -197,7 +216,14 @@ export async function openKit(
     key,
     repository,
     reference: (name, tag = '1') => formatReference({ registry: host, repository: name, tag }),
-    sign: async (name, digest) => void (await signImage({ repository: repository(name), digest, key, format: 'bundle', now: new Date() })),
+    sign: async (name, digest) =>
+      void (await signImage({
+        repository: repository(name),
+        digest,
+        key,
+        format: 'bundle',
+        now: new Date(),
+      })),
     usePolicy,
     async reopen(changes = {}) {
       await end();

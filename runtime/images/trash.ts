@@ -28,7 +28,11 @@ const firstPauseMs = 1_000;
 const longestPauseMs = 60_000;
 const closingMs = 2_000;
 
-export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 'giveUpRemovals'>, log: Pick<Logger, 'warn'>): Trash {
+export function createTrash(
+  folder: string,
+  kernel: Pick<Kernel, 'removeTree' | 'giveUpRemovals'>,
+  log: Pick<Logger, 'warn'>,
+): Trash {
   let tail: Promise<void> = Promise.resolve();
   let closed = false;
   const isClosed = (): boolean => closed;
@@ -41,7 +45,10 @@ export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 
       } catch (error) {
         if (isClosed()) return;
         if (pauseMs === firstPauseMs)
-          log.warn({ path, error: String(error) }, 'discarded files could not be removed; the removal is tried again');
+          log.warn(
+            { path, error: String(error) },
+            'discarded files could not be removed; the removal is tried again',
+          );
         setTimeout(() => remove(path, Math.min(pauseMs * 2, longestPauseMs)), pauseMs).unref();
       }
     });
@@ -55,7 +62,8 @@ export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 
       } catch (thrown) {
         const errno = errnoOf(thrown);
         if (errno === 'ENOENT') return;
-        // On a full disk the trash folder may have no room for another name. Writable layers may be on a file system of their own.
+        // On a full disk the trash folder may have no room for another name. Writable layers may be on a file
+        // system of their own.
         if (errno === 'ENOSPC' || errno === 'EDQUOT' || errno === 'EXDEV') return kernel.removeTree(path);
         throw thrown;
       }

@@ -2,7 +2,10 @@ import { orAborted } from './serial.ts';
 
 /** Lets a limited number of tasks run at a time; the others wait in the order in which they came. */
 export interface Turns {
-  /** Resolves when the caller may run; it then calls `leave` once. @throws the reason of `signal` when it is aborted before */
+  /**
+   * Resolves when the caller may run; it then calls `leave` once. @throws the reason of `signal` when it is
+   * aborted before
+   */
   enter(signal: AbortSignal | undefined): Promise<void>;
   leave(): void;
 }

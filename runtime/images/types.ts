@@ -123,7 +123,11 @@ export interface ImageStore {
    * Decides again, offline, from the recorded dossier; throws unless the verdict is admit. Without
    * `userSpecified` every recorded name must be admitted. Logs the verdict before it returns.
    */
-  decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
+  decideForRun(input: {
+    readonly image: ImageRecord;
+    readonly userSpecified: string;
+    readonly namespace: string;
+  }): Promise<Verdict>;
   /**
    * Decides again about an image that runs or is recorded; never throws for a denial. A removed image is
    * judged by the evidence of its verdict. Logs the verdict before it returns.
@@ -142,7 +146,12 @@ export interface ImageStore {
    * Creates the writable layer and mounts the overlay. Done already: the same result. Layers that an unclean
    * stop may have damaged are checked first. @param context SELinux context of its files
    */
-  mountRootfs(containerId: string, image: ImageRecord, mapping?: LayerMapping, context?: string): Promise<Rootfs>;
+  mountRootfs(
+    containerId: string,
+    image: ImageRecord,
+    mapping?: LayerMapping,
+    context?: string,
+  ): Promise<Rootfs>;
   /**
    * Checks whether layers can be mapped into a user namespace. @throws IMAGES_NOT_MAPPABLE with what is
    * missing
@@ -152,7 +161,12 @@ export interface ImageStore {
    * Mounts the image's tree read-only as the container's `index`-th image volume, and returns its path. Done
    * already: the same result.
    */
-  mountVolume(containerId: string, index: number, image: ImageRecord, mapping?: LayerMapping): Promise<string>;
+  mountVolume(
+    containerId: string,
+    index: number,
+    image: ImageRecord,
+    mapping?: LayerMapping,
+  ): Promise<string>;
   /** The form of new layers on this machine. */
   readonly layerForm: LayerFormFacts;
   /** Whether limits of writable layers are enforced here. */

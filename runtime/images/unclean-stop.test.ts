@@ -31,7 +31,9 @@ afterEach(async () => {
   await kit.store.reconcile(new Set());
   for (const image of kit.store.list()) await kit.store.remove(image.id);
   assert.deepEqual(
-    ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs'].flatMap((name) => readdirSync(`${kit.root}/${name}`)),
+    ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs'].flatMap((name) =>
+      readdirSync(`${kit.root}/${name}`),
+    ),
     [],
   );
 });
@@ -62,25 +64,30 @@ async function reopenAfter(mark: object, damage: () => void): Promise<void> {
 }
 const powerCut = { bootId: 'another', clean: false };
 const killed = { bootId: currentBootId(), clean: false };
-const shellOf = (layer: string): string => (readFileSync(contentOf(layer, 'bin/sh')).includes('shell') ? 'shell' : '');
+const shellOf = (layer: string): string =>
+  readFileSync(contentOf(layer, 'bin/sh')).includes('shell') ? 'shell' : '';
 /** The file without which a layer cannot be looked at. */
 const listOf = (layer: string): string => `${layer}/${storesFiles ? 'layer.erofs' : 'files.ndjson'}`;
 const empty = (layer: string): void => {
   writeFileSync(contentOf(layer, 'bin/sh'), '');
 };
 
-test('the check after a power cut is not lost by starts that end before it, nor by an orderly stop', { skip }, async () => {
-  const { layer } = await pulled('early');
-  await reopenAfter(powerCut, () => {
-    empty(layer);
-  });
-  // Stopped in order, then killed, both times before a file was compared.
-  kit = await kit.reopen();
-  await reopenAfter(killed, () => undefined);
-  assert.equal(shellOf(layer), '');
-  await kit.store.checkLayers();
-  assert.equal(shellOf(layer), 'shell');
-});
+test(
+  'the check after a power cut is not lost by starts that end before it, nor by an orderly stop',
+  { skip },
+  async () => {
+    const { layer } = await pulled('early');
+    await reopenAfter(powerCut, () => {
+      empty(layer);
+    });
+    // Stopped in order, then killed, both times before a file was compared.
+    kit = await kit.reopen();
+    await reopenAfter(killed, () => undefined);
+    assert.equal(shellOf(layer), '');
+    await kit.store.checkLayers();
+    assert.equal(shellOf(layer), 'shell');
+  },
+);
 
 test('a start does not wait for the check, and the first use does', { skip }, async () => {
   const { image, layer } = await pulled('first');
@@ -183,34 +190,46 @@ test(
     await kit.store.reconcile(new Set(['c1']));
     await kit.store.checkLayers();
     const { path } = await kit.store.mountRootfs('c1', image);
-    if (!storesFiles) assert.equal(statSync(`${path}/bin/sh`).ino, statSync(`${layer}/fs/bin/sh`).ino, 'the layer below it was removed');
+    if (!storesFiles)
+      assert.equal(
+        statSync(`${path}/bin/sh`).ino,
+        statSync(`${layer}/fs/bin/sh`).ino,
+        'the layer below it was removed',
+      );
     assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
     await kit.store.removeRootfs('c1');
   },
 );
 
-test('a layer that cannot be compared or restored without descriptors stays unchecked, with its image', { skip }, async () => {
-  const { image, layer } = await pulled('descriptors');
-  await reopenAfter(powerCut, () => {
-    empty(layer);
-  });
-  // Its Workers run: without descriptors they cannot be started, which is another failure.
-  await pushImage(kit.repository('open/warm'), { layers: [{ tar: await tarOf([{ name: 'warm' }]) }], tag: '1' });
-  await kit.store.pull({ reference: kit.reference('open/warm'), namespace: '' });
-  const descriptors = holdDescriptors();
-  let failure: unknown;
-  try {
-    descriptors.fill();
-    failure = await kit.store.mountRootfs('c1', image).catch((thrown: unknown) => thrown);
-  } finally {
-    descriptors.release();
-  }
-  assert.equal((failure as { code?: string }).code, 'IMAGES_LAYER_UNCHECKED', String(failure));
-  assert.equal(kit.store.find(image.id)?.id, image.id, 'a kubelet would have to pull it again');
-  const { path } = await kit.store.mountRootfs('c1', image);
-  assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
-  await kit.store.removeRootfs('c1');
-});
+test(
+  'a layer that cannot be compared or restored without descriptors stays unchecked, with its image',
+  { skip },
+  async () => {
+    const { image, layer } = await pulled('descriptors');
+    await reopenAfter(powerCut, () => {
+      empty(layer);
+    });
+    // Its Workers run: without descriptors they cannot be started, which is another failure.
+    await pushImage(kit.repository('open/warm'), {
+      layers: [{ tar: await tarOf([{ name: 'warm' }]) }],
+      tag: '1',
+    });
+    await kit.store.pull({ reference: kit.reference('open/warm'), namespace: '' });
+    const descriptors = holdDescriptors();
+    let failure: unknown;
+    try {
+      descriptors.fill();
+      failure = await kit.store.mountRootfs('c1', image).catch((thrown: unknown) => thrown);
+    } finally {
+      descriptors.release();
+    }
+    assert.equal((failure as { code?: string }).code, 'IMAGES_LAYER_UNCHECKED', String(failure));
+    assert.equal(kit.store.find(image.id)?.id, image.id, 'a kubelet would have to pull it again');
+    const { path } = await kit.store.mountRootfs('c1', image);
+    assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+    await kit.store.removeRootfs('c1');
+  },
+);
 
 interface Trouble {
   readonly begin: string;
@@ -248,7 +267,8 @@ await kit.close({ keep: true });
 process.stdout.write(JSON.stringify({ failed, listed, free, missing }));
 `;
 
-const remount = (how: string): string => `execFileSync('mount', ['-o', 'remount,${how}', folder + '/images'])`;
+const remount = (how: string): string =>
+  `execFileSync('mount', ['-o', 'remount,${how}', folder + '/images'])`;
 const troubles: readonly (readonly [string, Trouble])[] = [
   [
     'a full disk',
@@ -261,16 +281,25 @@ const troubles: readonly (readonly [string, Trouble])[] = [
   ['a disk that has become read-only', { begin: remount('ro'), end: remount('rw') }],
 ];
 for (const [what, trouble] of troubles)
-  test(`${what} keeps a damaged layer out of use, and its image on record until it can be written`, { skip, timeout: 60_000 }, async () => {
-    const program = onSmallDisk(registry.host, mkdtempSync(`${kit.folder}/small-`), trouble);
-    const { stdout } = await run('unshare', [
-      '-m',
-      '--propagation',
-      'private',
-      process.execPath,
-      '--input-type=module-typescript',
-      '-e',
-      program,
-    ]);
-    assert.deepEqual(JSON.parse(stdout), { failed: 'IMAGES_LAYER_UNCHECKED', listed: true, free: 'ok', missing: 0 });
-  });
+  test(
+    `${what} keeps a damaged layer out of use, and its image on record until it can be written`,
+    { skip, timeout: 60_000 },
+    async () => {
+      const program = onSmallDisk(registry.host, mkdtempSync(`${kit.folder}/small-`), trouble);
+      const { stdout } = await run('unshare', [
+        '-m',
+        '--propagation',
+        'private',
+        process.execPath,
+        '--input-type=module-typescript',
+        '-e',
+        program,
+      ]);
+      assert.deepEqual(JSON.parse(stdout), {
+        failed: 'IMAGES_LAYER_UNCHECKED',
+        listed: true,
+        free: 'ok',
+        missing: 0,
+      });
+    },
+  );

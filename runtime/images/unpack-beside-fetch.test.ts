@@ -93,7 +93,10 @@ describe(
       return first;
     };
     /** Pushes an image whose second layer the server holds. Returns the archive of the first. */
-    const pushHeld = async (name: string, changes: Pick<Parameters<typeof pushImage>[1], 'config'> = {}): Promise<void> => {
+    const pushHeld = async (
+      name: string,
+      changes: Pick<Parameters<typeof pushImage>[1], 'config'> = {},
+    ): Promise<void> => {
       const one = await tarOf([{ name: 'one', body: `${name} 1` }]);
       const two = await tarOf([{ name: 'two', body: `${name} 2` }]);
       await pushImage(origin(name), {
@@ -106,35 +109,45 @@ describe(
       });
       server.hold(sha256(two));
     };
-    const pull = (name: string): Promise<unknown> => kit.store.pull({ reference: kit.reference(name), namespace: '' });
+    const pull = (name: string): Promise<unknown> =>
+      kit.store.pull({ reference: kit.reference(name), namespace: '' });
     const staged = (): readonly string[] =>
-      readdirSync(`${kit.root}/staging`).filter((folder) => existsSync(contentOf(`${kit.root}/staging/${folder}`, 'one')));
+      readdirSync(`${kit.root}/staging`).filter((folder) =>
+        existsSync(contentOf(`${kit.root}/staging/${folder}`, 'one')),
+      );
     const until = async (isTrue: () => boolean): Promise<void> => {
       while (!isTrue()) await pause(5);
     };
 
-    it('the first layer is unpacked while the blob of the second has not come', { timeout: 30_000 }, async () => {
-      await pushHeld('open/beside');
-      const pulling = pull('open/beside');
-      await until(() => server.seen.asked === 1 && staged().length === 1);
-      assert.deepEqual(kit.store.list(), [], 'an image without all layers is not listed');
-      server.release();
-      await pulling;
-      assert.equal(kit.store.list().length, 1);
-    });
+    it(
+      'the first layer is unpacked while the blob of the second has not come',
+      { timeout: 30_000 },
+      async () => {
+        await pushHeld('open/beside');
+        const pulling = pull('open/beside');
+        await until(() => server.seen.asked === 1 && staged().length === 1);
+        assert.deepEqual(kit.store.list(), [], 'an image without all layers is not listed');
+        server.release();
+        await pulling;
+        assert.equal(kit.store.list().length, 1);
+      },
+    );
 
     it('nothing is unpacked before the verdict', { timeout: 30_000 }, async () => {
       await pushHeld('signed/beside');
       const pulling = assert.rejects(pull('signed/beside'), { code: 'IMAGES_DENIED' });
       let most = 0;
       const ended = pulling.then(() => true);
-      while (!(await Promise.race([ended, pause(1, false)]))) most = Math.max(most, readdirSync(`${kit.root}/staging`).length);
+      while (!(await Promise.race([ended, pause(1, false)])))
+        most = Math.max(most, readdirSync(`${kit.root}/staging`).length);
       assert.equal(most, 0);
     });
 
     it('a layer that cannot be unpacked ends the fetches of the others', { timeout: 30_000 }, async () => {
       const wrong = `sha256:${'1'.repeat(64)}`;
-      await pushHeld('open/wrong', { config: { rootfs: { type: 'layers', diff_ids: [wrong, `sha256:${'2'.repeat(64)}`] } } });
+      await pushHeld('open/wrong', {
+        config: { rootfs: { type: 'layers', diff_ids: [wrong, `sha256:${'2'.repeat(64)}`] } },
+      });
       await assert.rejects(pull('open/wrong'), (thrown: { code: string; message: string }) => {
         assert.match(thrown.code, /^IMAGES_/);
         assert.ok(thrown.message.includes(wrong), thrown.message);
@@ -146,7 +159,11 @@ describe(
     it('a cancelled pull ends the unpacking and the fetches', { timeout: 30_000 }, async () => {
       await pushHeld('open/cancelled');
       const stop = new AbortController();
-      const pulling = kit.store.pull({ reference: kit.reference('open/cancelled'), namespace: '', signal: stop.signal });
+      const pulling = kit.store.pull({
+        reference: kit.reference('open/cancelled'),
+        namespace: '',
+        signal: stop.signal,
+      });
       const outcome = assert.rejects(pulling, { code: 'IMAGES_CANCELLED' });
       await until(() => server.seen.asked === 1 && staged().length === 1);
       stop.abort(new Error('enough'));

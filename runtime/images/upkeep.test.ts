@@ -41,12 +41,21 @@ interface Pulled {
 
 async function pulled(name: string, tag = '1'): Promise<Pulled> {
   const body = `the content of ${name}`.repeat(100);
-  await pushImage(kit.repository(`open/${name}`), { layers: [{ tar: await tarOf([{ name: 'id', body }]) }], tag, label: `${name} ${tag}` });
+  await pushImage(kit.repository(`open/${name}`), {
+    layers: [{ tar: await tarOf([{ name: 'id', body }]) }],
+    tag,
+    label: `${name} ${tag}`,
+  });
   const { image } = await kit.store.pull({ reference: kit.reference(`open/${name}`, tag), namespace: '' });
   const [stored] = kit.store.upkeep.layers(image.id);
   assert.ok(stored !== undefined);
   const [hex = ''] = readdirSync(`${kit.root}/blobs/sha256`);
-  return { image, layer: stored.layer, file: `${kit.root}/layers/${stored.layer}/fs/id`, blob: `${kit.root}/blobs/sha256/${hex}` };
+  return {
+    image,
+    layer: stored.layer,
+    file: `${kit.root}/layers/${stored.layer}/fs/id`,
+    blob: `${kit.root}/blobs/sha256/${hex}`,
+  };
 }
 
 function flip(file: string): void {
@@ -56,18 +65,22 @@ function flip(file: string): void {
   writeFileSync(file, bytes);
 }
 
-test('a check names the file with a flipped byte, and the layer is restored before its next use', { skip }, async () => {
-  const { image, layer, file } = await pulled('checked');
-  const { upkeep } = kit.store;
-  const whole = readFileSync(file, 'utf8');
-  assert.deepEqual(await upkeep.check(layer), { damaged: [] });
-  flip(file);
-  assert.deepEqual(await upkeep.check(layer), { damaged: ['id'] });
-  const { path } = await kit.store.mountRootfs('c1', image);
-  assert.equal(readFileSync(`${path}/id`, 'utf8'), whole);
-  await kit.store.removeRootfs('c1');
-  assert.deepEqual(await upkeep.check(layer), { damaged: [] });
-});
+test(
+  'a check names the file with a flipped byte, and the layer is restored before its next use',
+  { skip },
+  async () => {
+    const { image, layer, file } = await pulled('checked');
+    const { upkeep } = kit.store;
+    const whole = readFileSync(file, 'utf8');
+    assert.deepEqual(await upkeep.check(layer), { damaged: [] });
+    flip(file);
+    assert.deepEqual(await upkeep.check(layer), { damaged: ['id'] });
+    const { path } = await kit.store.mountRootfs('c1', image);
+    assert.equal(readFileSync(`${path}/id`, 'utf8'), whole);
+    await kit.store.removeRootfs('c1');
+    assert.deepEqual(await upkeep.check(layer), { damaged: [] });
+  },
+);
 
 test('a layer without its list of files counts as damaged', { skip }, async () => {
   const { layer } = await pulled('listless');
@@ -134,7 +147,10 @@ test('a check runs in a thread of low priority, and the threads of pulls do not'
     const stat = readFileSync(`/proc/self/task/${thread}/stat`, 'utf8');
     return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16]);
   });
-  assert.deepEqual([nice.filter((value) => value === 19).length, nice.some((value) => value === getPriority())], [1, true]);
+  assert.deepEqual(
+    [nice.filter((value) => value === 19).length, nice.some((value) => value === getPriority())],
+    [1, true],
+  );
 });
 
 test('an image that is removed during a check leaves nothing behind', { skip }, async () => {
@@ -148,7 +164,10 @@ test('an image that is removed during a check leaves nothing behind', { skip }, 
 test('a store that closes does not wait for a check', { skip }, async () => {
   const other = await openKit(registry.host);
   try {
-    await pushImage(other.repository('open/closing'), { layers: [{ tar: await tarOf([{ name: 'id', body: 'x' }]) }], tag: '1' });
+    await pushImage(other.repository('open/closing'), {
+      layers: [{ tar: await tarOf([{ name: 'id', body: 'x' }]) }],
+      tag: '1',
+    });
     await other.store.pull({ reference: other.reference('open/closing'), namespace: '' });
     const { upkeep } = other.store;
     const [{ layer } = { layer: '' }] = upkeep.layers();
@@ -169,18 +188,26 @@ test('a layer that is unknown is refused, and so is an image', { skip }, async (
   assert.throws(() => kit.store.upkeep.layers('none'), { code: 'IMAGES_NOT_FOUND' });
 });
 
-test('an image without a name is unused, and one with a name only when all are wanted', { skip }, async () => {
-  const { upkeep } = kit.store;
-  const first = await pulled('moved');
-  assert.deepEqual(upkeep.unused(new Set(), false), []);
-  await pushImage(kit.repository('open/moved'), { layers: [{ tar: await tarOf([{ name: 'id', body: 'newer' }]) }], tag: '1' });
-  const { image } = await kit.store.pull({ reference: kit.reference('open/moved'), namespace: '' });
-  const ids = (all: boolean, ...used: string[]): readonly string[] => upkeep.unused(new Set(used), all).map(({ id }) => id);
-  assert.deepEqual(ids(false), [first.image.id]);
-  assert.deepEqual(ids(false, first.image.id), []);
-  assert.deepEqual(ids(true), [first.image.id, image.id]);
-  assert.deepEqual(ids(true, image.id), [first.image.id]);
-  // A client asked for this digest.
-  await kit.store.pull({ reference: first.image.repoDigests[0] ?? '', namespace: '' });
-  assert.deepEqual(ids(false), []);
-});
+test(
+  'an image without a name is unused, and one with a name only when all are wanted',
+  { skip },
+  async () => {
+    const { upkeep } = kit.store;
+    const first = await pulled('moved');
+    assert.deepEqual(upkeep.unused(new Set(), false), []);
+    await pushImage(kit.repository('open/moved'), {
+      layers: [{ tar: await tarOf([{ name: 'id', body: 'newer' }]) }],
+      tag: '1',
+    });
+    const { image } = await kit.store.pull({ reference: kit.reference('open/moved'), namespace: '' });
+    const ids = (all: boolean, ...used: string[]): readonly string[] =>
+      upkeep.unused(new Set(used), all).map(({ id }) => id);
+    assert.deepEqual(ids(false), [first.image.id]);
+    assert.deepEqual(ids(false, first.image.id), []);
+    assert.deepEqual(ids(true), [first.image.id, image.id]);
+    assert.deepEqual(ids(true, image.id), [first.image.id]);
+    // A client asked for this digest.
+    await kit.store.pull({ reference: first.image.repoDigests[0] ?? '', namespace: '' });
+    assert.deepEqual(ids(false), []);
+  },
+);

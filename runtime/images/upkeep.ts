@@ -39,7 +39,10 @@ export interface StoredLayer {
 }
 
 export interface CheckedLayer {
-  /** Files that differ from the layer's list of files, at most 20, or what is wrong with its layer file; empty: the layer is whole. */
+  /**
+   * Files that differ from the layer's list of files, at most 20, or what is wrong with its layer file;
+   * empty: the layer is whole.
+   */
   readonly damaged: readonly string[];
 }
 
@@ -51,7 +54,8 @@ export interface RepairedLayer {
 /** What an operator may ask of the store, beside what CRI has. */
 export interface ImageUpkeep {
   /**
-   * Returns the images that no container uses and that have lost their names: a tag was moved to another image.
+   * Returns the images that no container uses and that have lost their names: a tag was moved to another
+   * image.
    * @param inUse ids of the images that containers use
    * @param all also returns those that have names
    */
@@ -59,13 +63,13 @@ export interface ImageUpkeep {
   /** Returns the layers of an image, or all layers. @throws IMAGES_NOT_FOUND */
   layers(nameOrId?: string): readonly StoredLayer[];
   /**
-   * Compares a layer with its list of files, in a thread of low priority. A damaged layer is not used again before it is
-   * restored. @throws IMAGES_LAYER_UNKNOWN
+   * Compares a layer with its list of files, in a thread of low priority. A damaged layer is not used again
+   * before it is restored. @throws IMAGES_LAYER_UNKNOWN
    */
   check(layer: string): Promise<CheckedLayer>;
   /**
-   * Restores a damaged layer from its blob, which is fetched again if it is damaged too. Containers that run keep the
-   * files that they have. @throws IMAGES_LAYER_UNKNOWN, IMAGES_NOT_REPAIRED
+   * Restores a damaged layer from its blob, which is fetched again if it is damaged too. Containers that run
+   * keep the files that they have. @throws IMAGES_LAYER_UNKNOWN, IMAGES_NOT_REPAIRED
    */
   repair(layer: string): Promise<RepairedLayer>;
   /** Ends what is in progress, with IMAGES_STORE_CLOSED. */
@@ -124,22 +128,35 @@ export function createImageUpkeep(deps: ImageUpkeepDeps): ImageUpkeep {
         const damaged = await damagedFiles(row);
         if (damaged.length > 0) {
           checks.doubt(row.folder);
-          log.warn({ layer: row.folder, files: damaged }, 'a check found a damaged layer; it is restored before it is used again');
+          log.warn(
+            { layer: row.folder, files: damaged },
+            'a check found a damaged layer; it is restored before it is used again',
+          );
         }
         return { damaged };
       }),
     async repair(layer) {
-      const from = await withLayer(deps, layer, 'repair layer', async (row): Promise<RepairedLayer['from']> => {
-        if ((await damagedFiles(row)).length === 0) return 'nothing was damaged';
-        checks.doubt(row.folder);
-        if (await isWhole(`${folders.blobs}/${hexOf(row.blobDigest)}`, row.blobDigest, closing.signal)) return 'blob';
-        await fetchAgain(deps, row, closing.signal);
-        return 'registry';
-      });
+      const from = await withLayer(
+        deps,
+        layer,
+        'repair layer',
+        async (row): Promise<RepairedLayer['from']> => {
+          if ((await damagedFiles(row)).length === 0) return 'nothing was damaged';
+          checks.doubt(row.folder);
+          if (await isWhole(`${folders.blobs}/${hexOf(row.blobDigest)}`, row.blobDigest, closing.signal))
+            return 'blob';
+          await fetchAgain(deps, row, closing.signal);
+          return 'registry';
+        },
+      );
       if (from === 'nothing was damaged') return { from };
       await orAborted(checks.ensure([layer]), closing.signal);
       if (records.layer(layer) === undefined)
-        throw notRepaired(layer, 'its blob does not give the recorded files, so its images were removed', 'pull the images again');
+        throw notRepaired(
+          layer,
+          'its blob does not give the recorded files, so its images were removed',
+          'pull the images again',
+        );
       log.info({ layer, from }, 'a damaged layer was restored');
       return { from };
     },
@@ -195,7 +212,11 @@ async function isWhole(file: string, digest: string, signal: AbortSignal): Promi
   const [algorithm = ''] = digest.split(':');
   const hash = createHash(algorithm);
   try {
-    for await (const chunk of createReadStream(file, { highWaterMark: 256 * 1024, signal }) as AsyncIterable<Buffer>) hash.update(chunk);
+    for await (const chunk of createReadStream(file, {
+      highWaterMark: 256 * 1024,
+      signal,
+    }) as AsyncIterable<Buffer>)
+      hash.update(chunk);
   } catch {
     signal.throwIfAborted();
     return false;
@@ -204,8 +225,8 @@ async function isWhole(file: string, digest: string, signal: AbortSignal): Promi
 }
 
 /**
- * Fetches the blob of a layer again, from a registry that serves an image with it, and puts it in its place. Its digest is
- * the one that an admitted image lists, so no other decision is needed.
+ * Fetches the blob of a layer again, from a registry that serves an image with it, and puts it in its place.
+ * Its digest is the one that an admitted image lists, so no other decision is needed.
  */
 async function fetchAgain(deps: ImageUpkeepDeps, row: LayerRow, signal: AbortSignal): Promise<void> {
   const { folders, records, registryClient, sync } = deps;
@@ -229,13 +250,27 @@ async function fetchAgain(deps: ImageUpkeepDeps, row: LayerRow, signal: AbortSig
     await publish(deps, [{ pendingMove: () => move, published: () => undefined, begun }]);
   } catch (thrown) {
     signal.throwIfAborted();
-    const fix = 'pull the image again, with credentials if its registry needs them; the layer is not used before';
-    throw notRepaired(row.folder, `its blob is damaged, and could not be fetched again: ${reasonOf(thrown)}`, fix, thrown);
+    const fix =
+      'pull the image again, with credentials if its registry needs them; the layer is not used before';
+    throw notRepaired(
+      row.folder,
+      `its blob is damaged, and could not be fetched again: ${reasonOf(thrown)}`,
+      fix,
+      thrown,
+    );
   } finally {
     await rm(path, { force: true });
   }
 }
 
 function notRepaired(layer: string, why: string, fix: string, cause?: unknown): Error {
-  return imageError({ code: 'IMAGES_NOT_REPAIRED', kind: 'unavailable', attempted: 'repair layer', on: layer, why, fix, cause });
+  return imageError({
+    code: 'IMAGES_NOT_REPAIRED',
+    kind: 'unavailable',
+    attempted: 'repair layer',
+    on: layer,
+    why,
+    fix,
+    cause,
+  });
 }

@@ -18,5 +18,9 @@ export interface WritableLayers {
 export function writableLayersOf(root: string): WritableLayers {
   const { rootfs, layers } = storeFolders(root);
   const separate = statSync(rootfs).dev !== statSync(layers).dev;
-  return { folder: (containerId) => `${rootfs}/${containerId}/upper`, mountpoint: separate ? rootfs : root, separate };
+  return {
+    folder: (containerId) => `${rootfs}/${containerId}/upper`,
+    mountpoint: separate ? rootfs : root,
+    separate,
+  };
 }

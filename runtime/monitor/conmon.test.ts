@@ -28,8 +28,12 @@ const input: MonitorInput = {
 };
 
 test('a monitor that cannot start because processes are exhausted is no reason to install one', async () => {
-  const startProgram = (): Promise<never> => Promise.reject(kernelError('EAGAIN', 'posix_spawn', '/usr/bin/conmon'));
-  await assert.rejects(startMonitor({ ...input, startProgram }), { code: 'RUNTIME_MONITOR_FAILED', kind: 'exhausted' });
+  const startProgram = (): Promise<never> =>
+    Promise.reject(kernelError('EAGAIN', 'posix_spawn', '/usr/bin/conmon'));
+  await assert.rejects(startMonitor({ ...input, startProgram }), {
+    code: 'RUNTIME_MONITOR_FAILED',
+    kind: 'exhausted',
+  });
   await assert.rejects(startMonitor(input), { code: 'RUNTIME_MONITOR_FAILED', kind: 'internal' });
 });
 
@@ -76,15 +80,33 @@ async function monitorOf(t: TestContext, script: string) {
   return { monitor, id, bundle: inside('bundle') };
 }
 
-test('a runtime that is killed while its child process waits for it is soon reported as a failure', { timeout: 60_000 }, async (t) => {
-  const { monitor, id } = await monitorOf(t, "sh -c 'while true; do sleep 0.2; done' sh $id &\nkill -KILL $$");
-  await assert.rejects(monitor.create(), { code: 'RUNTIME_CREATE_FAILED', kind: 'internal', message: /was ended before it had made/ });
-  assert.deepEqual(processesWithArgument(id), [], 'nothing of it stays');
-});
+test(
+  'a runtime that is killed while its child process waits for it is soon reported as a failure',
+  { timeout: 60_000 },
+  async (t) => {
+    const { monitor, id } = await monitorOf(
+      t,
+      "sh -c 'while true; do sleep 0.2; done' sh $id &\nkill -KILL $$",
+    );
+    await assert.rejects(monitor.create(), {
+      code: 'RUNTIME_CREATE_FAILED',
+      kind: 'internal',
+      message: /was ended before it had made/,
+    });
+    assert.deepEqual(processesWithArgument(id), [], 'nothing of it stays');
+  },
+);
 
-test('a monitor that was killed before its file was written is a failure with a reason', { timeout: 60_000 }, async (t) => {
-  const { monitor, id, bundle } = await monitorOf(t, 'sleep 600 >/dev/null 2>&1 &\nprintf $! > init.pid\nrm monitor.pid');
-  await assert.rejects(monitor.create(), { code: 'RUNTIME_MONITOR_FAILED' });
-  process.kill(Number(readFileSync(join(bundle, 'init.pid'), 'utf8')), 'SIGKILL');
-  await endProcessesWithArgument(id);
-});
+test(
+  'a monitor that was killed before its file was written is a failure with a reason',
+  { timeout: 60_000 },
+  async (t) => {
+    const { monitor, id, bundle } = await monitorOf(
+      t,
+      'sleep 600 >/dev/null 2>&1 &\nprintf $! > init.pid\nrm monitor.pid',
+    );
+    await assert.rejects(monitor.create(), { code: 'RUNTIME_MONITOR_FAILED' });
+    process.kill(Number(readFileSync(join(bundle, 'init.pid'), 'utf8')), 'SIGKILL');
+    await endProcessesWithArgument(id);
+  },
+);

@@ -98,14 +98,24 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
       argv: ['conmon', ...argumentsFor(input)],
       // Without a locale conmon refuses every argument that is not ASCII, such as a log's path. LC_CTYPE
       // alone is enough.
-      env: { PATH: process.env['PATH'], LC_CTYPE: 'C.UTF-8', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: String(startPipe) },
+      env: {
+        PATH: process.env['PATH'],
+        LC_CTYPE: 'C.UTF-8',
+        _OCI_SYNCPIPE: '3',
+        _OCI_STARTPIPE: String(startPipe),
+      },
       cwd: bundle,
       descriptors: [device, device, device, report.write, gate.read, device],
     });
   } catch (cause) {
     for (const fd of [report.read, gate.write]) closeFd(fd);
     if (isErrno(cause, 'EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE'))
-      throw monitorFailed(id, reasonOf(cause), 'repeat the request; see whether the node has memory and processes left', 'exhausted');
+      throw monitorFailed(
+        id,
+        reasonOf(cause),
+        'repeat the request; see whether the node has memory and processes left',
+        'exhausted',
+      );
     throw monitorFailed(id, reasonOf(cause), 'install conmon (`portcullis doctor --fix`)');
   } finally {
     for (const fd of [report.write, gate.read]) closeFd(fd);
@@ -124,9 +134,14 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
       if (pid <= 0) throw refused(id, input.handler.path, message);
       const init = processIdentity(pid);
       const monitor = monitorIn(bundle);
-      if (init === undefined) throw createFailed(id, 'internal', 'its first process ended before it was started');
+      if (init === undefined)
+        throw createFailed(id, 'internal', 'its first process ended before it was started');
       if (monitor === undefined)
-        throw monitorFailed(id, 'conmon ended at once', 'see the system log; check conmon with `portcullis doctor`');
+        throw monitorFailed(
+          id,
+          'conmon ended at once',
+          'see the system log; check conmon with `portcullis doctor`',
+        );
       return { init, monitor };
     },
     abandon: async () => {
@@ -182,12 +197,17 @@ function runtimeArguments(
   const own = [program, ...globalArgs];
   const ours = `<&${nullDevice} ${terminal ? `>&${nullDevice} ` : ''}${nullDevice}<&-`;
   const isPiped = stdin && !terminal;
-  const [first = '', ...more] = kind === 'crun' && !isPiped ? ['/bin/sh', '-c', `exec "$0" "$@" ${ours}`, ...own] : own;
+  const [first = '', ...more] =
+    kind === 'crun' && !isPiped ? ['/bin/sh', '-c', `exec "$0" "$@" ${ours}`, ...own] : own;
   return ['--runtime', first, ...more.flatMap((arg) => ['--runtime-arg', arg])];
 }
 
 /** Reads conmon's report: one line of JSON with the pid, or -1 with the runtime's own message. */
-async function hear(fd: number, child: Child, input: MonitorInput): Promise<{ readonly pid: number; readonly message: string }> {
+async function hear(
+  fd: number,
+  child: Child,
+  input: MonitorInput,
+): Promise<{ readonly pid: number; readonly message: string }> {
   const { id } = input;
   const seen: { waiting: number; ending?: Promise<void> } = { waiting: 0 };
   const watch = setInterval(() => {
@@ -198,7 +218,13 @@ async function hear(fd: number, child: Child, input: MonitorInput): Promise<{ re
   const socket = new Socket({ fd, readable: true, writable: false });
   const timer = setTimeout(() => {
     void endProcessesWithArgument(id);
-    socket.destroy(monitorFailed(id, `no answer in ${createTimeoutMs / 1000} s`, 'see whether the machine is overloaded, then retry'));
+    socket.destroy(
+      monitorFailed(
+        id,
+        `no answer in ${createTimeoutMs / 1000} s`,
+        'see whether the machine is overloaded, then retry',
+      ),
+    );
   }, createTimeoutMs);
   try {
     let text = '';
@@ -206,14 +232,23 @@ async function hear(fd: number, child: Child, input: MonitorInput): Promise<{ re
     for await (const chunk of socket) {
       text += chunk as string;
       if (!text.includes('\n')) continue;
-      const line = parseJson(text.slice(0, text.indexOf('\n'))) as { pid?: number; data?: number; message?: string };
+      const line = parseJson(text.slice(0, text.indexOf('\n'))) as {
+        pid?: number;
+        data?: number;
+        message?: string;
+      };
       // The process that was started here writes the pid file of the process that stays, and ends.
       await child.exited;
       return { pid: line.pid ?? line.data ?? -1, message: line.message ?? '' };
     }
     await seen.ending;
-    if (seen.waiting >= looks) throw createFailed(id, 'internal', `${input.handler.path} was ended before it had made the container`);
-    throw monitorFailed(id, 'conmon ended without a report', 'see the system log; check conmon with `portcullis doctor`');
+    if (seen.waiting >= looks)
+      throw createFailed(id, 'internal', `${input.handler.path} was ended before it had made the container`);
+    throw monitorFailed(
+      id,
+      'conmon ended without a report',
+      'see the system log; check conmon with `portcullis doctor`',
+    );
   } finally {
     clearInterval(watch);
     clearTimeout(timer);
@@ -255,7 +290,11 @@ function refused(id: string, runtime: string, message: string): PortcullisError 
   return createFailed(id, scarcity.test(said) ? 'exhausted' : 'precondition', `${runtime} said: ${said}`);
 }
 
-function createFailed(id: string, kind: 'precondition' | 'exhausted' | 'internal', why: string): PortcullisError {
+function createFailed(
+  id: string,
+  kind: 'precondition' | 'exhausted' | 'internal',
+  why: string,
+): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_CREATE_FAILED',
     kind,
@@ -269,7 +308,12 @@ function createFailed(id: string, kind: 'precondition' | 'exhausted' | 'internal
   });
 }
 
-function monitorFailed(id: string, why: string, fix: string, kind: 'internal' | 'exhausted' = 'internal'): PortcullisError {
+function monitorFailed(
+  id: string,
+  why: string,
+  fix: string,
+  kind: 'internal' | 'exhausted' = 'internal',
+): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_MONITOR_FAILED',
     kind,

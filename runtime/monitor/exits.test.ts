@@ -86,7 +86,9 @@ test('an exit is reported once, with the code and the time of the file', async (
 test('a code that reached only the file that is written first counts as the monitor’s', async () => {
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
   writeFileSync(join(folder, 'a2-bundle/exit'), '3');
-  const exit = await new Promise<Exit>((resolve) => exits.watchContainer('a2', { init: gone, monitor: gone }, resolve, ignored));
+  const exit = await new Promise<Exit>((resolve) =>
+    exits.watchContainer('a2', { init: gone, monitor: gone }, resolve, ignored),
+  );
   assert.deepEqual([exit.code, exit.fromMonitor], [3, true]);
   writeExit('a2', '4');
   assert.equal((await exits.recorded('a2'))?.code, 4);
@@ -99,7 +101,9 @@ test('the kernel’s code is waited for where process 1 is slow to reap', { skip
   const [chunk] = (await once(parent.stdout, 'data')) as [Buffer];
   const init = processIdentity(Number(chunk.toString()));
   assert.ok(init);
-  const exit = await new Promise<Exit>((resolve) => exits.watchContainer('a3', { init, monitor: gone }, resolve, ignored));
+  const exit = await new Promise<Exit>((resolve) =>
+    exits.watchContainer('a3', { init, monitor: gone }, resolve, ignored),
+  );
   assert.deepEqual([exit.code, exit.fromMonitor], [7, false]);
 });
 
@@ -124,7 +128,9 @@ test('when the monitor is dead the kernel’s code is used, and 255 when it is u
   assert.equal(exit.fromMonitor, false);
   assert.ok([143, 255].includes(exit.code), `${exit.code}: 143 where the kernel tells it (6.15), else 255`);
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
-  const unknown = await new Promise<Exit>((resolve) => exits.watchContainer('d4', { init: gone, monitor: gone }, resolve, ignored));
+  const unknown = await new Promise<Exit>((resolve) =>
+    exits.watchContainer('d4', { init: gone, monitor: gone }, resolve, ignored),
+  );
   assert.deepEqual([unknown.code, unknown.fromMonitor], [255, false]);
 });
 
@@ -134,7 +140,12 @@ test('a live container is not reported as ended because no descriptor is free, a
   const reported: Exit[] = [];
   try {
     descriptors.fill();
-    exits.watchContainer('e5', { init: init.identity, monitor: monitor.identity }, (exit) => reported.push(exit), ignored);
+    exits.watchContainer(
+      'e5',
+      { init: init.identity, monitor: monitor.identity },
+      (exit) => reported.push(exit),
+      ignored,
+    );
     await pause(700);
     assert.deepEqual(reported, []);
   } finally {
@@ -165,7 +176,12 @@ test('a code that cannot be read is not taken for one that was never written', a
   try {
     descriptors.fill();
     await assert.rejects(exits.recorded('f6'), { code: 'RUNTIME_EXIT_UNREADABLE' });
-    exits.watchContainer('f6', { init: init.identity, monitor: monitor.identity }, (exit) => reported.push(exit), ignored);
+    exits.watchContainer(
+      'f6',
+      { init: init.identity, monitor: monitor.identity },
+      (exit) => reported.push(exit),
+      ignored,
+    );
     await pause(700);
     assert.deepEqual(reported, []);
   } finally {
@@ -207,7 +223,12 @@ test('a monitor that ends before the first process is reported at once, and one 
 
   const [first, second] = [sleeper('30'), sleeper('30')];
   const reported = new Promise<Exit>((resolve) =>
-    exits.watchContainer('i9', { init: first.identity, monitor: second.identity }, resolve, () => (lost += 1)),
+    exits.watchContainer(
+      'i9',
+      { init: first.identity, monitor: second.identity },
+      resolve,
+      () => (lost += 1),
+    ),
   );
   first.child.kill('SIGKILL');
   await once(first.child, 'exit');

@@ -81,7 +81,9 @@ export async function openExitWatch(input: {
       throw unreadable(file, cause);
     }
     const code = Number(text.trim());
-    return Number.isSafeInteger(code) && text.trim() !== '' ? { code, finishedAt: facts.mtimeNs.toString(), fromMonitor: true } : undefined;
+    return Number.isSafeInteger(code) && text.trim() !== ''
+      ? { code, finishedAt: facts.mtimeNs.toString(), fromMonitor: true }
+      : undefined;
   };
   return {
     folder,
@@ -166,7 +168,8 @@ export async function openExitWatch(input: {
       // A monitor that was killed while writing leaves a file with the name that glib creates for
       // g_file_set_contents: the exit's name and six letters.
       const isOfId = (name: string): boolean => name === id || name.startsWith(`${id}.`);
-      for (const name of (await readdir(folder)).filter(isOfId)) await rm(join(folder, name), { force: true });
+      for (const name of (await readdir(folder)).filter(isOfId))
+        await rm(join(folder, name), { force: true });
     },
     close: () => watcher.close(),
   };

@@ -12,7 +12,12 @@ import { runCommand } from '../processes/command.ts';
 const scope = 'portcullis-monitors.scope';
 const slice = 'system.slice';
 const busctl = '/usr/bin/busctl';
-const manager = ['call', 'org.freedesktop.systemd1', '/org/freedesktop/systemd1', 'org.freedesktop.systemd1.Manager'];
+const manager = [
+  'call',
+  'org.freedesktop.systemd1',
+  '/org/freedesktop/systemd1',
+  'org.freedesktop.systemd1.Manager',
+];
 
 /** Moves a monitor out of the daemon's cgroup, in the background. */
 export type AdoptMonitor = (pid: number) => void;
@@ -33,7 +38,8 @@ export function openMonitorScope(parts: {
   readonly ownCgroups?: string;
 }): AdoptMonitor {
   const { startProgram, mounts, log } = parts;
-  if (!runsSystemd() || !isService(parts.ownCgroups ?? readFileSync('/proc/self/cgroup', 'utf8'))) return () => undefined;
+  if (!runsSystemd() || !isService(parts.ownCgroups ?? readFileSync('/proc/self/cgroup', 'utf8')))
+    return () => undefined;
   const call = async (...args: string[]): Promise<void> => {
     const { exitCode, stderr } = await runCommand(startProgram, busctl, [...manager, ...args]);
     if (exitCode !== 0) throw new Error(stderr.trim());
@@ -48,7 +54,15 @@ export function openMonitorScope(parts: {
     call(
       ...['StartTransientUnit', 'ssa(sv)a(sa(sv))', scope, 'fail'],
       ...['5', 'PIDs', 'au', '1', String(pid), 'Slice', 's', slice, 'Delegate', 'b', 'true'],
-      ...['CollectMode', 's', 'inactive-or-failed', 'Description', 's', 'Monitors of Portcullis containers', '0'],
+      ...[
+        'CollectMode',
+        's',
+        'inactive-or-failed',
+        'Description',
+        's',
+        'Monitors of Portcullis containers',
+        '0',
+      ],
     );
   const adopt = async (pid: number): Promise<void> => {
     for (let attempt = 0; ; attempt += 1) {
@@ -65,7 +79,9 @@ export function openMonitorScope(parts: {
   return (pid) => {
     last = last
       .then(() => adopt(pid))
-      .catch((cause: unknown) => log.warn({ pid, cause: reasonOf(cause) }, 'a monitor stays in the cgroup of the daemon’s service'));
+      .catch((cause: unknown) =>
+        log.warn({ pid, cause: reasonOf(cause) }, 'a monitor stays in the cgroup of the daemon’s service'),
+      );
   };
 }
 

@@ -8,7 +8,8 @@ export function tellEnforcement(
   { result, findings, triedAt }: EnforcementState,
   set: (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void,
 ): void {
-  for (const one of enforcementResults) set(c.enforcement, Number(one === result), { result: one.replaceAll(' ', '-') });
+  for (const one of enforcementResults)
+    set(c.enforcement, Number(one === result), { result: one.replaceAll(' ', '-') });
   const counts = new Map<string, number>();
   for (const { code, accepted = false } of findings) {
     const key = `${code} ${accepted}`;

@@ -1,5 +1,11 @@
 import { standingExceptions } from '../../trust/index.ts';
-import type { Denial, NameFigures, NetworkEngine, NetworkFigures, ServiceFigures } from '../../cni-plugins/index.ts';
+import type {
+  Denial,
+  NameFigures,
+  NetworkEngine,
+  NetworkFigures,
+  ServiceFigures,
+} from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { EnforcementState } from '../enforcement/enforcement.ts';
 import type { PolicyHolder } from '../policy/policy-watch.ts';
@@ -71,7 +77,11 @@ export interface DaemonFacts {
   verifications(): number;
   /** Running containers and recorded images that would not be admitted now. */
   outOfPolicy(): {
-    readonly containers: readonly { readonly namespace: string; readonly rule: string; readonly count: number }[];
+    readonly containers: readonly {
+      readonly namespace: string;
+      readonly rule: string;
+      readonly count: number;
+    }[];
     readonly images: number;
   };
   /**
@@ -80,11 +90,21 @@ export interface DaemonFacts {
    */
   renewals(): {
     readonly evidence: { readonly renewed: number; readonly failed: number; readonly ended: number };
-    readonly roots: { readonly updated: number; readonly unchanged: number; readonly failed: number; readonly failing: number };
+    readonly roots: {
+      readonly updated: number;
+      readonly unchanged: number;
+      readonly failed: number;
+      readonly failing: number;
+    };
   };
   /** The state of enforcement on this node. */
   enforcement(): EnforcementState;
-  events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
+  events(): {
+    readonly clients: number;
+    readonly waiting: number;
+    readonly sent: number;
+    readonly lost: number;
+  };
   auditFailures(): number;
 }
 
@@ -104,7 +124,9 @@ export function recordFacts(
 
 /** Returns the facts about the network. */
 export function networkFacts(
-  network: Pick<NetworkEngine, 'denials' | 'figures' | 'status'> & { nameFigures(): Promise<NameFigures | undefined> },
+  network: Pick<NetworkEngine, 'denials' | 'figures' | 'status'> & {
+    nameFigures(): Promise<NameFigures | undefined>;
+  },
 ): Pick<DaemonFacts, 'nameFigures' | 'networkDenials' | 'networkFigures' | 'networkReady'> {
   const denied = createDeniedTraffic();
   return {
@@ -122,8 +144,11 @@ export function countPods(records: readonly SandboxRecord[]): Record<'ready' | '
 }
 
 /** Counts containers by their listed state. Pure. */
-export function countContainers(records: readonly ContainerRecord[]): Record<'created' | 'running' | 'exited', number> {
-  const count = (...phases: readonly string[]): number => records.filter(({ phase }) => phases.includes(phase)).length;
+export function countContainers(
+  records: readonly ContainerRecord[],
+): Record<'created' | 'running' | 'exited', number> {
+  const count = (...phases: readonly string[]): number =>
+    records.filter(({ phase }) => phases.includes(phase)).length;
   return { created: count('created', 'starting'), running: count('running'), exited: count('exited') };
 }
 
@@ -133,16 +158,23 @@ export function countDegraded(records: readonly ContainerRecord[]): number {
 }
 
 /** Counts the verified (`true`) and unverified items. Pure. */
-export function countByVerdict<Item>(items: readonly Item[], isUnverified: (item: Item) => boolean): Record<'true' | 'false', number> {
+export function countByVerdict<Item>(
+  items: readonly Item[],
+  isUnverified: (item: Item) => boolean,
+): Record<'true' | 'false', number> {
   const unverified = items.filter(isUnverified).length;
   return { true: items.length - unverified, false: unverified };
 }
 
 /** Returns the facts about the policy in force. */
-export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | 'loads'>): ReturnType<DaemonFacts['policy']> {
+export function policyFacts(
+  policy: Pick<PolicyHolder, 'current' | 'problem' | 'loads'>,
+): ReturnType<DaemonFacts['policy']> {
   const current = policy.current();
-  const existing = current === undefined ? [] : standingExceptions(current, new Date()).filter(({ ended }) => !ended);
-  const count = (kind: 'break-glass' | 'report' | 'logs'): number => existing.filter((one) => one.kind === kind).length;
+  const existing =
+    current === undefined ? [] : standingExceptions(current, new Date()).filter(({ ended }) => !ended);
+  const count = (kind: 'break-glass' | 'report' | 'logs'): number =>
+    existing.filter((one) => one.kind === kind).length;
   return {
     revision: current?.revision,
     failed: policy.problem() !== undefined,

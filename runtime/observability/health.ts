@@ -25,7 +25,8 @@ const freshMs = 1_000;
 export function createHealth(checks: readonly HealthCheck[]): () => Promise<Health> {
   let latest: { readonly at: number; readonly result: Promise<Health> } | undefined;
   return () => {
-    if (latest === undefined || performance.now() - latest.at > freshMs) latest = { at: performance.now(), result: runAll(checks) };
+    if (latest === undefined || performance.now() - latest.at > freshMs)
+      latest = { at: performance.now(), result: runAll(checks) };
     return latest.result;
   };
 }
@@ -37,7 +38,9 @@ async function runAll(checks: readonly HealthCheck[]): Promise<Health> {
 
 async function run(check: HealthCheck['check']): Promise<string> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<string>((resolve) => (timer = setTimeout(() => resolve(`no answer within ${patienceMs} ms`), patienceMs)));
+  const late = new Promise<string>(
+    (resolve) => (timer = setTimeout(() => resolve(`no answer within ${patienceMs} ms`), patienceMs)),
+  );
   try {
     return await Promise.race([late, check().then(() => 'ok')]);
   } catch (cause) {

@@ -24,12 +24,20 @@ export async function listenHttp(
   parts: { readonly metrics: Pick<Metrics, 'render'>; readonly health: () => Promise<Health> },
 ): Promise<HttpListener> {
   const server = createServer(
-    { maxHeaderSize: 8192, requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 60_000, connectionsCheckingInterval },
+    {
+      maxHeaderSize: 8192,
+      requestTimeout: 5_000,
+      headersTimeout: 5_000,
+      keepAliveTimeout: 60_000,
+      connectionsCheckingInterval,
+    },
     (request, response) => {
       const place = listener.placeOf(request.socket);
       place?.busy();
       response.once('close', () => place?.idle());
-      answer(request, response, parts).catch((cause: unknown) => reply(response, 500, 'text/plain', `${reasonOf(cause)}\n`));
+      answer(request, response, parts).catch((cause: unknown) =>
+        reply(response, 500, 'text/plain', `${reasonOf(cause)}\n`),
+      );
     },
   );
   const listener = limitHttpConnections(server, { most: 32, mostOfPeer: 16 }, false);
@@ -64,7 +72,11 @@ export async function listenHttp(
   };
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, parts: Parameters<typeof listenHttp>[1]): Promise<void> {
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  parts: Parameters<typeof listenHttp>[1],
+): Promise<void> {
   const path = request.url?.split('?')[0];
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.setHeader('Allow', 'GET, HEAD');
@@ -82,6 +94,10 @@ function reply(response: ServerResponse, status: number, contentType: string, te
   if (response.headersSent) response.destroy();
   else
     response
-      .writeHead(status, { 'Content-Type': contentType, 'Content-Length': Buffer.byteLength(text), 'Cache-Control': 'no-store' })
+      .writeHead(status, {
+        'Content-Type': contentType,
+        'Content-Length': Buffer.byteLength(text),
+        'Cache-Control': 'no-store',
+      })
       .end(text);
 }

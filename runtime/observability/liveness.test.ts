@@ -44,9 +44,12 @@ test('a full disk does not count as unhealthy; a closed database does', async (t
       },
       { code: 'ENOSPC' },
     );
-  await assert.rejects(database.write([{ sql: 'INSERT INTO item VALUES (?)', params: ['x'.repeat(100_000)] }]), {
-    code: 'STORAGE_DISK_FULL',
-  });
+  await assert.rejects(
+    database.write([{ sql: 'INSERT INTO item VALUES (?)', params: ['x'.repeat(100_000)] }]),
+    {
+      code: 'STORAGE_DISK_FULL',
+    },
+  );
   await fresh();
   assert.deepEqual(await health(), { healthy: true, checks: well });
   await database.close();
@@ -56,20 +59,27 @@ test('a full disk does not count as unhealthy; a closed database does', async (t
   assert.match(ill.checks['database'] ?? '', /closed/);
 });
 
-test('unhealthy while all threads wait for a dead file server, healthy while none waits', { skip: noDeadServer }, async (t) => {
-  const server = mountDeadServer();
-  t.after(() => server.close());
-  const folder = mkdtempSync(join(tmpdir(), 'portcullis-liveness-'));
-  const database = await openDatabase({ path: join(folder, 'state.db'), migrations: [{ version: 1, sql: heartbeatSchema }] });
-  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
-  const health = createHealth(livenessChecks({ database, reactor, kernel, folders: [folder] }));
-  assert.deepEqual(await health(), { healthy: true, checks: well });
-  // libuv's pool has four threads.
-  const hung = Array.from({ length: 4 }, () => stat(join(server.folder, 'in')).catch(() => undefined));
-  await fresh();
-  const { healthy, checks } = await health();
-  server.hangUp();
-  await Promise.all([...hung, database.close(), reactor.close(), kernel.close()]);
-  rmSync(folder, { recursive: true });
-  assert.deepEqual([healthy, checks['files']], [false, 'no answer within 2000 ms']);
-});
+test(
+  'unhealthy while all threads wait for a dead file server, healthy while none waits',
+  { skip: noDeadServer },
+  async (t) => {
+    const server = mountDeadServer();
+    t.after(() => server.close());
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-liveness-'));
+    const database = await openDatabase({
+      path: join(folder, 'state.db'),
+      migrations: [{ version: 1, sql: heartbeatSchema }],
+    });
+    const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+    const health = createHealth(livenessChecks({ database, reactor, kernel, folders: [folder] }));
+    assert.deepEqual(await health(), { healthy: true, checks: well });
+    // libuv's pool has four threads.
+    const hung = Array.from({ length: 4 }, () => stat(join(server.folder, 'in')).catch(() => undefined));
+    await fresh();
+    const { healthy, checks } = await health();
+    server.hangUp();
+    await Promise.all([...hung, database.close(), reactor.close(), kernel.close()]);
+    rmSync(folder, { recursive: true });
+    assert.deepEqual([healthy, checks['files']], [false, 'no answer within 2000 ms']);
+  },
+);

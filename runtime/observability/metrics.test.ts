@@ -54,9 +54,20 @@ const facts: DaemonFacts = {
       virtualServers: 3,
       repairs: 4,
       denied: [{ service: 'web', packets: 5 }],
-      backends: [{ service: 'web', portName: 'tcp-80', backend: '10.0.0.2:80', weight: 1, isWell: false, active: 7, connections: 9 }],
+      backends: [
+        {
+          service: 'web',
+          portName: 'tcp-80',
+          backend: '10.0.0.2:80',
+          weight: 1,
+          isWell: false,
+          active: 7,
+          connections: 9,
+        },
+      ],
     }),
-  networkDenials: () => Promise.resolve([{ direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
+  networkDenials: () =>
+    Promise.resolve([{ direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
   networkReady: () => Promise.reject(new Error('no answer')),
   degradedContainers: () => 1,
   unmonitoredContainers: () => 2,
@@ -75,7 +86,10 @@ const facts: DaemonFacts = {
     exceptions: { 'break-glass': 1, report: 0, logs: 0 },
     loads: { loaded: 2, failed: 1 },
   }),
-  renewals: () => ({ evidence: { renewed: 6, failed: 2, ended: 1 }, roots: { updated: 1, unchanged: 3, failed: 0, failing: 0 } }),
+  renewals: () => ({
+    evidence: { renewed: 6, failed: 2, ended: 1 },
+    roots: { updated: 1, unchanged: 3, failed: 0, failing: 0 },
+  }),
   events: () => ({ clients: 1, waiting: 2, sent: 30, lost: 4 }),
   auditFailures: () => 9,
 };
@@ -89,8 +103,15 @@ const call = (rpc: string): StartedCall => ({
 });
 
 async function samplesOf(metrics: ReturnType<typeof openMetrics>): Promise<Map<string, number>> {
-  const lines = (await metrics.render()).text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+  const lines = (await metrics.render()).text
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(
+    lines.map((line) => [
+      line.slice(0, line.lastIndexOf(' ')),
+      Number(line.slice(line.lastIndexOf(' ') + 1)),
+    ]),
+  );
 }
 
 test('every metric of the catalogue is reported with its type and help, and no other', async () => {
@@ -130,7 +151,12 @@ test('calls are counted by method and status', async () => {
   const reported = await samplesOf(metrics);
   assert.equal(reported.get('portcullis_rpcs_in_flight{method="PullImage"}'), 0);
   assert.equal(reported.get('portcullis_rpc_duration_seconds_sum{method="PullImage",code="OK"}'), 0.02);
-  assert.equal(reported.get('portcullis_rpc_duration_seconds_bucket{le="0.01",method="PullImage",code="PERMISSION_DENIED"}'), 1);
+  assert.equal(
+    reported.get(
+      'portcullis_rpc_duration_seconds_bucket{le="0.01",method="PullImage",code="PERMISSION_DENIED"}',
+    ),
+    1,
+  );
   metrics.close();
 });
 
@@ -158,7 +184,12 @@ test('containers are counted as their records change', async () => {
   const metrics = openMetrics(facts);
   let report: (before: object | undefined, after: object | undefined) => void = () => undefined;
   watchContainers(
-    { onChange: (listener) => ((report = (before, after) => listener({ before, after } as never)), () => undefined) },
+    {
+      onChange: (listener) => (
+        (report = (before, after) => listener({ before, after } as never)),
+        () => undefined
+      ),
+    },
     metrics.runtime,
   );
   const starting = { phase: 'starting', startedAt: '0' };
@@ -172,9 +203,11 @@ test('containers are counted as their records change', async () => {
   report({ ...running, phase: 'exited' }, undefined);
   const reported = await samplesOf(metrics);
   assert.deepEqual(
-    ['container_starts_total{outcome="ok"}', 'container_starts_total{outcome="failed"}', 'container_ooms_total'].map((name) =>
-      reported.get(`portcullis_${name}`),
-    ),
+    [
+      'container_starts_total{outcome="ok"}',
+      'container_starts_total{outcome="failed"}',
+      'container_ooms_total',
+    ].map((name) => reported.get(`portcullis_${name}`)),
     [1, 1, 1],
   );
   assert.equal(reported.get('portcullis_container_exits_total{reason="other"}'), 1);
@@ -196,16 +229,27 @@ test('pulls and verdicts are counted by outcome', async () => {
     const next = answers.shift();
     return next === undefined ? Promise.resolve({} as never) : Promise.reject(next);
   };
-  const images = watchImages({ pull: answer, decideForRun: answer } as unknown as ImageStore, metrics.runtime);
+  const images = watchImages(
+    { pull: answer, decideForRun: answer } as unknown as ImageStore,
+    metrics.runtime,
+  );
   for (const _ of [...answers]) await images.pull({ reference: 'a', namespace: '' }).catch(() => undefined);
   answers.push(undefined, failure('IMAGES_DENIED', 'denied'), failure('IMAGES_NOT_FOUND', 'denied'));
-  for (const _ of [...answers]) await images.decideForRun({} as never).catch((thrown: unknown) => assert.ok(isPortcullisError(thrown)));
+  for (const _ of [...answers])
+    await images.decideForRun({} as never).catch((thrown: unknown) => assert.ok(isPortcullisError(thrown)));
   const reported = await samplesOf(metrics);
   for (const outcome of ['admitted', 'denied', 'undecided', 'cancelled', 'failed'])
     assert.equal(reported.get(`portcullis_image_pulls_total{outcome="${outcome}"}`), 1, outcome);
-  const verdicts = (outcome: string, act: string) => reported.get(`portcullis_verdicts_total{outcome="${outcome}",act="${act}"}`);
+  const verdicts = (outcome: string, act: string) =>
+    reported.get(`portcullis_verdicts_total{outcome="${outcome}",act="${act}"}`);
   assert.deepEqual(
-    [verdicts('admit', 'pull'), verdicts('deny', 'pull'), verdicts('undecided', 'pull'), verdicts('admit', 'run'), verdicts('deny', 'run')],
+    [
+      verdicts('admit', 'pull'),
+      verdicts('deny', 'pull'),
+      verdicts('undecided', 'pull'),
+      verdicts('admit', 'run'),
+      verdicts('deny', 'run'),
+    ],
     [1, 1, 1, 1, 1],
   );
   metrics.close();
@@ -214,11 +258,16 @@ test('pulls and verdicts are counted by outcome', async () => {
 test('pods and containers are counted as lists show them', () => {
   const phases = (...all: string[]) => all.map((phase) => ({ phase }) as never);
   assert.deepEqual(countPods(phases('creating', 'ready', 'stopping', 'stopped')), { ready: 1, notready: 2 });
-  assert.deepEqual(countContainers(phases('creating', 'created', 'starting', 'running', 'exited', 'removing') as ContainerRecord[]), {
-    created: 2,
-    running: 1,
-    exited: 1,
-  });
+  assert.deepEqual(
+    countContainers(
+      phases('creating', 'created', 'starting', 'running', 'exited', 'removing') as ContainerRecord[],
+    ),
+    {
+      created: 2,
+      running: 1,
+      exited: 1,
+    },
+  );
 });
 
 test('health: each check by name; a failure and a timeout are unhealthy; checks run once a second at most', async () => {
@@ -229,15 +278,25 @@ test('health: each check by name; a failure and a timeout are unhealthy; checks 
     { name: 'silent', check: () => new Promise(() => undefined) },
   ]);
   const [first] = await Promise.all([health(), health()]);
-  assert.deepEqual(first, { healthy: false, checks: { good: 'ok', bad: 'disk full', silent: 'no answer within 2000 ms' } });
+  assert.deepEqual(first, {
+    healthy: false,
+    checks: { good: 'ok', bad: 'disk full', silent: 'no answer within 2000 ms' },
+  });
   assert.equal(runs, 1);
-  assert.deepEqual(await createHealth([{ name: 'good', check: () => Promise.resolve() }])(), { healthy: true, checks: { good: 'ok' } });
+  assert.deepEqual(await createHealth([{ name: 'good', check: () => Promise.resolve() }])(), {
+    healthy: true,
+    checks: { good: 'ok' },
+  });
 });
 
 test('the listener answers two paths by GET and HEAD, and survives data that is not HTTP', async () => {
-  const render = (): Promise<{ contentType: string; text: string }> => Promise.resolve({ contentType: 'text/plain', text: 'metric 1\n' });
+  const render = (): Promise<{ contentType: string; text: string }> =>
+    Promise.resolve({ contentType: 'text/plain', text: 'metric 1\n' });
   let healthy = true;
-  const listener = await listenHttp('127.0.0.1:0', { metrics: { render }, health: () => Promise.resolve({ healthy, checks: {} }) });
+  const listener = await listenHttp('127.0.0.1:0', {
+    metrics: { render },
+    health: () => Promise.resolve({ healthy, checks: {} }),
+  });
   const url = (path: string): string => `http://127.0.0.1:${listener.port}${path}`;
   assert.equal(await (await fetch(url('/metrics?x=1'))).text(), 'metric 1\n');
   assert.equal((await fetch(url('/metrics'), { method: 'HEAD' })).status, 200);
@@ -250,7 +309,10 @@ test('the listener answers two paths by GET and HEAD, and survives data that is 
   raw.end('nonsense\r\n\r\n');
   assert.match(await text(raw), /400/);
   await assert.rejects(
-    listenHttp(`127.0.0.1:${listener.port}`, { metrics: { render }, health: () => Promise.reject(new Error('x')) }),
+    listenHttp(`127.0.0.1:${listener.port}`, {
+      metrics: { render },
+      health: () => Promise.reject(new Error('x')),
+    }),
     /\[RUNTIME_METRICS_LISTEN\]/,
   );
   await listener.close();

@@ -31,7 +31,12 @@ const exitReasons = new Set(['Completed', 'Error', 'OOMKilled', 'MonitorLost', '
  */
 export function openMetrics(facts: DaemonFacts): Metrics {
   const registry = new Registry();
-  const options = ({ name, help, labels }: MetricDefinition) => ({ name, help, labelNames: [...labels], registers: [registry] });
+  const options = ({ name, help, labels }: MetricDefinition) => ({
+    name,
+    help,
+    labelNames: [...labels],
+    registers: [registry],
+  });
   const counter = (definition: MetricDefinition): Counter => new Counter(options(definition));
   const gauge = (definition: MetricDefinition): Gauge => new Gauge(options(definition));
   const histogram = (definition: MetricDefinition): Histogram =>
@@ -50,8 +55,10 @@ export function openMetrics(facts: DaemonFacts): Metrics {
   const verdicts = counter(c.verdicts);
   const exceptions = counter(c.exceptions);
   for (const outcome of ['ok', 'failed']) starts.inc({ outcome }, 0);
-  for (const outcome of ['admit', 'deny', 'undecided']) for (const act of ['pull', 'run']) verdicts.inc({ outcome, act }, 0);
-  for (const kind of ['break-glass', 'report']) for (const act of ['pull', 'run']) exceptions.inc({ kind, act }, 0);
+  for (const outcome of ['admit', 'deny', 'undecided'])
+    for (const act of ['pull', 'run']) verdicts.inc({ outcome, act }, 0);
+  for (const kind of ['break-glass', 'report'])
+    for (const act of ['pull', 'run']) exceptions.inc({ kind, act }, 0);
 
   const delay = monitorEventLoopDelay({ resolution: sampleMs });
   delay.enable();
@@ -106,20 +113,34 @@ function readers(
   const c = metricCatalogue;
   const sets = Object.values(c)
     .filter(({ name }) => registry.getSingleMetric(name) === undefined)
-    .map((definition) => [definition.name, definition.type === 'counter' ? counter(definition) : gauge(definition)] as const);
+    .map(
+      (definition) =>
+        [definition.name, definition.type === 'counter' ? counter(definition) : gauge(definition)] as const,
+    );
   const byName = new Map<string, Counter | Gauge>(sets);
   const set = (definition: MetricDefinition, value: number, labels: Record<string, string> = {}): void => {
     const metric = byName.get(definition.name);
     if (metric instanceof Gauge) metric.set(labels, value);
     else if (metric !== undefined) metric.inc(labels, value);
   };
-  const each = (definition: MetricDefinition, label: string, counts: Readonly<Record<string, number>>): void => {
+  const each = (
+    definition: MetricDefinition,
+    label: string,
+    counts: Readonly<Record<string, number>>,
+  ): void => {
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
   return async () => {
     const [network, figures, names, services, denials, usage, pulls, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
-      facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0, linksLost: 0, linksAltered: 0, policies: undefined })),
+      facts.networkFigures().catch(() => ({
+        attachments: [],
+        leases: [],
+        repairs: 0,
+        linksLost: 0,
+        linksAltered: 0,
+        policies: undefined,
+      })),
       facts.nameFigures().catch(() => undefined),
       facts.serviceFigures().catch(() => undefined),
       facts.networkDenials().catch(() => []),
@@ -145,11 +166,15 @@ function readers(
     set(c.imageBytes, usage);
     const received = pulls.reduce((sum, pull) => sum + pull.bytesReceived, 0);
     set(c.pullsRunning, pulls.length);
-    each(c.pullBytes, 'state', { received, missing: pulls.reduce((sum, pull) => sum + pull.bytes, -received) });
+    each(c.pullBytes, 'state', {
+      received,
+      missing: pulls.reduce((sum, pull) => sum + pull.bytes, -received),
+    });
     set(c.poolSize, facts.namespacePool());
     set(c.poolTarget, facts.namespacePoolTarget);
     set(c.networkReady, Number(network));
-    for (const { network: name, state, count } of figures.attachments) set(c.networkAttachments, count, { network: name, state });
+    for (const { network: name, state, count } of figures.attachments)
+      set(c.networkAttachments, count, { network: name, state });
     for (const { network: name, used, size } of figures.leases) {
       set(c.networkLeases, used, { network: name });
       if (size !== undefined) set(c.networkLeasesSize, size, { network: name });
@@ -185,7 +210,11 @@ function readers(
     const { evidence, roots } = facts.renewals();
     each(c.evidenceRenewals, 'outcome', { renewed: evidence.renewed, failed: evidence.failed });
     set(c.evidenceEnded, evidence.ended);
-    each(c.rootUpdates, 'outcome', { updated: roots.updated, unchanged: roots.unchanged, failed: roots.failed });
+    each(c.rootUpdates, 'outcome', {
+      updated: roots.updated,
+      unchanged: roots.unchanged,
+      failed: roots.failed,
+    });
     set(c.rootsFailing, roots.failing);
     tellEnforcement(facts.enforcement(), set);
     set(c.eventClients, events.clients);
@@ -194,8 +223,10 @@ function readers(
     set(c.eventsLost, events.lost);
     set(c.auditFailures, facts.auditFailures());
     // A sample is the time between two ticks of a timer. The time beyond its interval is the delay.
-    const late = (quantile: number): number => Math.max(0, delay.percentile(quantile * 100) / 1e9 - sampleMs / 1000);
-    for (const quantile of [0.5, 0.9, 0.99, 0.999, 1]) set(c.loopDelay, late(quantile), { quantile: String(quantile) });
+    const late = (quantile: number): number =>
+      Math.max(0, delay.percentile(quantile * 100) / 1e9 - sampleMs / 1000);
+    for (const quantile of [0.5, 0.9, 0.99, 0.999, 1])
+      set(c.loopDelay, late(quantile), { quantile: String(quantile) });
     delay.reset();
     set(c.cpuSeconds, (user + system) / 1e6);
     set(c.residentBytes, rss);

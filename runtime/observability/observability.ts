@@ -32,15 +32,22 @@ export async function openObservability(parts: {
 }): Promise<Observability> {
   const { config, log, facts } = parts;
   const { metrics: http, tracing: traces, audit: auditing } = config;
-  const audit = auditing.path === '' ? undefined : openAudit({ ...auditing, log: log.child({ room: 'audit' }) });
+  const audit =
+    auditing.path === '' ? undefined : openAudit({ ...auditing, log: log.child({ room: 'audit' }) });
   const tracing =
-    traces.endpoint === '' ? undefined : (await import('../tracing/tracing.ts')).openTracing({ ...traces, version: facts.version });
+    traces.endpoint === ''
+      ? undefined
+      : (await import('../tracing/tracing.ts')).openTracing({ ...traces, version: facts.version });
   const metrics =
-    http.address === '' ? undefined : (await import('./metrics.ts')).openMetrics({ ...facts, auditFailures: () => audit?.failures() ?? 0 });
+    http.address === ''
+      ? undefined
+      : (await import('./metrics.ts')).openMetrics({ ...facts, auditFailures: () => audit?.failures() ?? 0 });
   const collection = openQuietCollection(log);
   let listener: { close(): Promise<void> } | undefined;
   return {
-    calls: [tracing?.calls, metrics?.calls, audit?.calls, collection.calls].filter((observer) => observer !== undefined),
+    calls: [tracing?.calls, metrics?.calls, audit?.calls, collection.calls].filter(
+      (observer) => observer !== undefined,
+    ),
     runtime: metrics?.runtime,
     listen: async () => {
       collection.atStart();

@@ -10,7 +10,10 @@ import type { PullOutcome, RuntimeObserver } from './facts.ts';
  * Reports starts and ends of containers to the observer, from their durable records. Returns a function that
  * unsubscribes.
  */
-export function watchContainers(containers: Pick<WatchedRecords<ContainerRecord>, 'onChange'>, observer: RuntimeObserver): () => void {
+export function watchContainers(
+  containers: Pick<WatchedRecords<ContainerRecord>, 'onChange'>,
+  observer: RuntimeObserver,
+): () => void {
   return containers.onChange(({ before, after }: RecordChange<ContainerRecord>) => {
     if (before === undefined || after === undefined) return;
     if (before.startedAt === '0' && after.startedAt !== '0') observer.started('ok');
@@ -21,13 +24,17 @@ export function watchContainers(containers: Pick<WatchedRecords<ContainerRecord>
 }
 
 /** Returns the image store, and reports the outcomes of pulls and decisions to the observer. */
-export function watchImages<Store extends ImageStore>(images: Store, observer: RuntimeObserver | undefined): Store {
+export function watchImages<Store extends ImageStore>(
+  images: Store,
+  observer: RuntimeObserver | undefined,
+): Store {
   if (observer === undefined) return images;
   return {
     ...images,
     pull: async (request) => {
       const started = performance.now();
-      const report = (outcome: PullOutcome): void => observer.pulled(outcome, (performance.now() - started) / 1000);
+      const report = (outcome: PullOutcome): void =>
+        observer.pulled(outcome, (performance.now() - started) / 1000);
       try {
         const pulled = await images.pull(request);
         report('admitted');
@@ -58,11 +65,18 @@ export function watchImages<Store extends ImageStore>(images: Store, observer: R
  * Returns the image store, and logs a warning when an exception of the policy admitted an image that a rule
  * would have refused.
  */
-export function tellExceptions<Store extends ImageStore>(images: Store, log: Logger, observer: RuntimeObserver | undefined): Store {
+export function tellExceptions<Store extends ImageStore>(
+  images: Store,
+  log: Logger,
+  observer: RuntimeObserver | undefined,
+): Store {
   const report = (verdict: Verdict, act: 'pull' | 'run'): void => {
     for (const exception of verdict.exceptions ?? []) {
       const { reference, digest, namespace, id } = verdict;
-      log.warn({ ...exception, act, reference, digest, namespace, verdict: id }, 'a refusal did not hold: the policy makes an exception');
+      log.warn(
+        { ...exception, act, reference, digest, namespace, verdict: id },
+        'a refusal did not hold: the policy makes an exception',
+      );
       observer?.excepted(exception.kind, act);
     }
   };
@@ -88,5 +102,7 @@ function refusalOf(thrown: unknown): 'deny' | 'undecided' | undefined {
 }
 
 function failureOf(thrown: unknown): 'cancelled' | 'failed' {
-  return isPortcullisError(thrown) && (thrown.kind === 'cancelled' || thrown.kind === 'deadline') ? 'cancelled' : 'failed';
+  return isPortcullisError(thrown) && (thrown.kind === 'cancelled' || thrown.kind === 'deadline')
+    ? 'cancelled'
+    : 'failed';
 }

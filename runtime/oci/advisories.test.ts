@@ -4,8 +4,18 @@ import { compareVersions, openAdvisories } from './advisories.ts';
 import { refuseVulnerable } from './runtime-handler.ts';
 
 const cases: { program: string; version: string; debian: boolean; open: string[] }[] = [
-  { program: 'crun', version: '1.8.1', debian: false, open: ['CVE-2026-88264', 'CVE-2026-88265', 'CVE-2026-47766', 'CVE-2025-24965'] },
-  { program: 'crun', version: '1.26', debian: false, open: ['CVE-2026-88264', 'CVE-2026-88265', 'CVE-2026-47766', 'CVE-2026-30892'] },
+  {
+    program: 'crun',
+    version: '1.8.1',
+    debian: false,
+    open: ['CVE-2026-88264', 'CVE-2026-88265', 'CVE-2026-47766', 'CVE-2025-24965'],
+  },
+  {
+    program: 'crun',
+    version: '1.26',
+    debian: false,
+    open: ['CVE-2026-88264', 'CVE-2026-88265', 'CVE-2026-47766', 'CVE-2026-30892'],
+  },
   { program: 'crun', version: '1.29.1', debian: false, open: ['CVE-2026-88264', 'CVE-2026-88265'] },
   {
     program: 'runc',
@@ -37,7 +47,10 @@ describe('open advisories', () => {
 
   it('strict refuses a runtime with the ids of its flaws, and accepts one without flaws', () => {
     const runc = { name: 'runc', path: '/usr/sbin/runc', kind: 'runc' } as const;
-    assert.throws(() => refuseVulnerable({ ...runc, version: '1.1.5' }), { code: 'RUNTIME_HANDLER_VULNERABLE', message: /CVE-2024-21626/ });
+    assert.throws(() => refuseVulnerable({ ...runc, version: '1.1.5' }), {
+      code: 'RUNTIME_HANDLER_VULNERABLE',
+      message: /CVE-2024-21626/,
+    });
     refuseVulnerable({ ...runc, version: '1.5.2' });
   });
 });

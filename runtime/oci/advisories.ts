@@ -36,7 +36,12 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
       what: '/dev/null reopened through a symlink where no fresh /dev is mounted',
       guard: 'the image’s own /dev is always covered by a mount',
     },
-    { cve: 'CVE-2026-47766', fixedIn: ['1.28'], what: 'a /dev symlink in an image makes device nodes on the host', guard: devCheck },
+    {
+      cve: 'CVE-2026-47766',
+      fixedIn: ['1.28'],
+      what: 'a /dev symlink in an image makes device nodes on the host',
+      guard: devCheck,
+    },
     {
       cve: 'CVE-2026-30892',
       since: '1.19',
@@ -87,7 +92,8 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
       fixedIn: ['1.1.12'],
       fixedInDebian: '1.1.5+ds1-1+deb12u1',
       what: 'a leaked file descriptor as working folder leads to the host',
-      guard: 'a working directory that leads into /proc, through links as well, is refused before create and before each command',
+      guard:
+        'a working directory that leads into /proc, through links as well, is refused before create and before each command',
     },
   ],
   conmon: [
@@ -104,7 +110,11 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
  * Returns the advisories of `program` that are not fixed in `version` (for example `1.8.1`). `debianFixes(v)`
  * reports whether the installed Debian package is at least version `v`.
  */
-export function openAdvisories(program: string, version: string, debianFixes: (version: string) => boolean): readonly Advisory[] {
+export function openAdvisories(
+  program: string,
+  version: string,
+  debianFixes: (version: string) => boolean,
+): readonly Advisory[] {
   return (advisories[program] ?? []).filter((advisory) => {
     if (advisory.since !== undefined && compareVersions(version, advisory.since) < 0) return false;
     if (isFixed(version, advisory.fixedIn)) return false;
@@ -117,7 +127,8 @@ function isFixed(version: string, fixedIn: readonly string[]): boolean {
   if (newest === undefined) return false;
   const branch = (text: string): string => text.split('.').slice(0, 2).join('.');
   return (
-    compareVersions(version, newest) >= 0 || fixedIn.some((fix) => branch(fix) === branch(version) && compareVersions(version, fix) >= 0)
+    compareVersions(version, newest) >= 0 ||
+    fixedIn.some((fix) => branch(fix) === branch(version) && compareVersions(version, fix) >= 0)
   );
 }
 

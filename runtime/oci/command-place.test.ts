@@ -14,6 +14,8 @@ test('a container whose mounts cannot be read is looked at by a process that can
   };
   const { pid } = spawnSync('true');
   const target = { id: 'c', init: pid, handler: { kind: 'crun', version: '1.15' } } as const;
-  await assert.rejects(checkCommandPlace(target, { cwd: '/data' }, paths), { code: 'RUNTIME_CONTAINER_ROOT_UNKNOWN' });
+  await assert.rejects(checkCommandPlace(target, { cwd: '/data' }, paths), {
+    code: 'RUNTIME_CONTAINER_ROOT_UNKNOWN',
+  });
   assert.equal(asked, 1);
 });

@@ -27,16 +27,29 @@ export function commandPlace(spec: Pick<OciSpec, 'mounts' | 'process'>): Command
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR; RUNTIME_CONTAINER_ROOT_UNKNOWN
  */
 export async function checkCommandPlace(
-  target: { readonly id: string; readonly init: number; readonly handler: Pick<RuntimeHandler, 'kind' | 'version'> },
+  target: {
+    readonly id: string;
+    readonly init: number;
+    readonly handler: Pick<RuntimeHandler, 'kind' | 'version'>;
+  },
   place: CommandPlace,
   paths: Pick<HostPaths, 'checkPlace'>,
 ): Promise<void> {
   if (place.launcher === undefined && (place.cwd === '/' || target.handler.kind === 'other')) return;
-  const asked = { container: target.id, init: target.init, place, runtimeChecks: checksWorkingDir(target.handler) };
+  const asked = {
+    container: target.id,
+    init: target.init,
+    place,
+    runtimeChecks: checksWorkingDir(target.handler),
+  };
   if (hasOnlyLocalMounts(target.init, target.id)) return checkPlace(asked);
   await paths.checkPlace(asked).catch((thrown: unknown) => {
     if (!hasNoAnswer(thrown)) throw thrown;
-    throw badWorkingDir(target.id, place.cwd, `a volume of the container cannot be looked at: ${thrown.failure.why}`);
+    throw badWorkingDir(
+      target.id,
+      place.cwd,
+      `a volume of the container cannot be looked at: ${thrown.failure.why}`,
+    );
   });
 }
 
@@ -46,7 +59,10 @@ export async function checkCommandPlace(
  * fix that a distribution backported is not detected.
  */
 function checksWorkingDir({ kind, version }: Pick<RuntimeHandler, 'kind' | 'version'>): boolean {
-  return kind !== 'other' && openAdvisories(kind, version, () => false).every(({ cve }) => cve !== 'CVE-2024-21626');
+  return (
+    kind !== 'other' &&
+    openAdvisories(kind, version, () => false).every(({ cve }) => cve !== 'CVE-2024-21626')
+  );
 }
 
 function hasOnlyLocalMounts(pid: number, container: string): boolean {

@@ -80,7 +80,10 @@ describe('paths in a container that is about to be created', () => {
     paths.place({ at: '/data', source: volume });
     for (const name of ['absolute', 'relative']) {
       const found = await paths.resolve(`/data/${name}/deep`);
-      assert.deepEqual([found.path, found.throughVolume], ['/run/deep', name === 'absolute' || name === 'relative']);
+      assert.deepEqual(
+        [found.path, found.throughVolume],
+        ['/run/deep', name === 'absolute' || name === 'relative'],
+      );
     }
   });
 

@@ -91,7 +91,8 @@ export function openContainerPaths(
   let [names, order] = [0, 0];
   const count = (more: number): void => {
     names += more;
-    if (names > mostNames) throw new Error(`the paths of this container lead through more than ${mostNames} folders and links`);
+    if (names > mostNames)
+      throw new Error(`the paths of this container lead through more than ${mostNames} folders and links`);
   };
 
   const linkOfImage = (path: string): LinkFound => {
@@ -109,7 +110,8 @@ export function openContainerPaths(
   const top = (): Level => levelAt('/', root);
   /** Reports whether the path has no link and no mount on its way. The kernel answers this in one call. */
   const isPlain = (path: string): boolean => {
-    for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1)) if (placed.has(path.slice(0, end))) return false;
+    for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1))
+      if (placed.has(path.slice(0, end))) return false;
     try {
       const fd = openInRootIfThere(rootfs.fd, path.slice(1) || '.', { flags: O_PATH, resolve: plainly });
       if (fd !== undefined) closeFd(fd);
@@ -126,7 +128,9 @@ export function openContainerPaths(
     const place = mount.source + path.slice(mount.at.length);
     // A volume may lie on a file system that does not answer.
     try {
-      return isOf(await hostPaths.ownFacts(place), 'link') ? { target: await hostPaths.linkTarget(place) } : 'other';
+      return isOf(await hostPaths.ownFacts(place), 'link')
+        ? { target: await hostPaths.linkTarget(place) }
+        : 'other';
     } catch (thrown) {
       return linkFound(() => raise(thrown));
     }

@@ -15,7 +15,10 @@ describe('the random devices of the host', () => {
   const link = join(rootfs, 'link');
   symlinkSync('/dev/urandom', link);
 
-  const outcome = (mounts: readonly { readonly source: string; readonly destination: string }[], devices: readonly OciDevice[]) =>
+  const outcome = (
+    mounts: readonly { readonly source: string; readonly destination: string }[],
+    devices: readonly OciDevice[],
+  ) =>
     checkDestinations({
       spec: {
         mounts: [
@@ -69,6 +72,9 @@ describe('the random devices of the host', () => {
     ['/dev/zero', 'c', 1, 9, refused],
   ] as const)
     it(`device ${type} ${major}:${minor} at ${path}: ${expected}`, async () => {
-      assert.equal(await outcome([], [{ path, type, major, minor, fileMode: 0o666, uid: 0, gid: 0 }]), expected);
+      assert.equal(
+        await outcome([], [{ path, type, major, minor, fileMode: 0o666, uid: 0, gid: 0 }]),
+        expected,
+      );
     });
 });

@@ -49,7 +49,9 @@ export async function checkDestinations(input: {
     const throughVolumes: string[] = [];
     for (const mount of spec.mounts) {
       const own = isRuntimes(mount) || (mount.destination === launcherPath && mount.source === launcher);
-      const { path, through, throughVolume } = own ? asWritten(mount) : await resolved(paths, mount.destination);
+      const { path, through, throughVolume } = own
+        ? asWritten(mount)
+        : await resolved(paths, mount.destination);
       if (!own) {
         const reserved = reservedPlace(path);
         if (reserved !== undefined) throw badMount(mount.destination, reserved);
@@ -61,7 +63,8 @@ export async function checkDestinations(input: {
     }
     for (const device of privileged ? [] : spec.linux.devices) {
       const { path, through } = await resolved(paths, device.path);
-      if (through.size > 0 || !isHarmlessDevice(path, device)) throw notGranted('add device at', device.path, path, through);
+      if (through.size > 0 || !isHarmlessDevice(path, device))
+        throw notGranted('add device at', device.path, path, through);
     }
     await checkCwd(paths, spec.process.cwd, input.container);
     return { throughVolumes };
@@ -119,10 +122,31 @@ function reservedPlace(path: string): string | undefined {
  * config-linux.md).
  */
 const runtimesNames: ReadonlySet<string> = new Set([
-  ...['console', 'core', 'fd', 'full', 'mqueue', 'null', 'ptmx', 'pts', 'random', 'stderr', 'stdin', 'stdout', 'tty', 'urandom', 'zero'],
+  ...[
+    'console',
+    'core',
+    'fd',
+    'full',
+    'mqueue',
+    'null',
+    'ptmx',
+    'pts',
+    'random',
+    'stderr',
+    'stdin',
+    'stdout',
+    'tty',
+    'urandom',
+    'zero',
+  ],
 ]);
 
-async function isHarmless(path: string, through: ReadonlySet<string>, mount: OciMount, paths: DestinationPaths): Promise<boolean> {
+async function isHarmless(
+  path: string,
+  through: ReadonlySet<string>,
+  mount: OciMount,
+  paths: DestinationPaths,
+): Promise<boolean> {
   if (through.size > 0) return false;
   if (!isAtOrBelow(path, '/dev')) return true;
   if (isAtOrBelow(path, '/dev/shm') || /^\/dev\/hugepages[^/]*$/.test(path)) return true;
@@ -177,11 +201,22 @@ function isHarmlessDevice(path: string, { type, major, minor }: OciDevice): bool
   if (path === '/dev' || path === '/' || isAtOrBelow(path, launcherPath)) return false;
   if (randomDevices.has(path) && type === 'c' && major === 1 && (minor === 8 || minor === 9)) return true;
   const name = isAtOrBelow(path, '/dev') ? (path.split('/')[2] ?? '') : '';
-  return !runtimesNames.has(name) || standardDevices.get(path.slice('/dev/'.length)) === `${type} ${major}:${minor}`;
+  return (
+    !runtimesNames.has(name) ||
+    standardDevices.get(path.slice('/dev/'.length)) === `${type} ${major}:${minor}`
+  );
 }
 
-function notGranted(attempted: string, destination: string, path: string, through: ReadonlySet<string>): PortcullisError {
-  const way = through.size > 0 && ![...through].some((folder) => isAtOrBelow(path, folder)) ? ` through ${[...through].join(' and ')}` : '';
+function notGranted(
+  attempted: string,
+  destination: string,
+  path: string,
+  through: ReadonlySet<string>,
+): PortcullisError {
+  const way =
+    through.size > 0 && ![...through].some((folder) => isAtOrBelow(path, folder))
+      ? ` through ${[...through].join(' and ')}`
+      : '';
   return new PortcullisError({
     code: 'RUNTIME_DESTINATION_NOT_GRANTED',
     kind: 'denied',

@@ -39,7 +39,11 @@ const fileName = /^((exec|stream)-\d+-\d+)\.(json|pid|log|monitor)$/;
 let serial = 0;
 
 /** Writes the process description (runtime-spec config.md, "process") of a command. */
-export async function writeExecFiles(dir: string, kind: ExecKind, description: OciProcess): Promise<ExecFiles> {
+export async function writeExecFiles(
+  dir: string,
+  kind: ExecKind,
+  description: OciProcess,
+): Promise<ExecFiles> {
   serial += 1;
   const files = filesOf(dir, `${kind}-${process.pid}-${serial}`, JSON.stringify(description));
   await writeFile(files.spec, files.description, { mode: 0o600 });
@@ -117,9 +121,16 @@ function lastMessage(log: string): string {
  */
 export async function endLeftoverExecs(
   scopes: ExecScopes,
-  container: { readonly id: string; readonly dir: string; readonly init: number | undefined; readonly takesCgroup: boolean },
+  container: {
+    readonly id: string;
+    readonly dir: string;
+    readonly init: number | undefined;
+    readonly takesCgroup: boolean;
+  },
 ): Promise<void> {
-  const names = (await readdir(container.dir).catch(() => [])).flatMap((file) => fileName.exec(file)?.[1] ?? []);
+  const names = (await readdir(container.dir).catch(() => [])).flatMap(
+    (file) => fileName.exec(file)?.[1] ?? [],
+  );
   for (const name of new Set(names)) {
     const files = filesOf(container.dir, name);
     const runtime = runtimeWith(files.pid);
@@ -127,7 +138,12 @@ export async function endLeftoverExecs(
     const scope =
       container.init === undefined
         ? undefined
-        : await openExecScope(scopes, { container: container.id, name, init: container.init, takesCgroup: container.takesCgroup });
+        : await openExecScope(scopes, {
+            container: container.id,
+            name,
+            init: container.init,
+            takesCgroup: container.takesCgroup,
+          });
     const spare = name.startsWith('stream') && command !== undefined ? detachedFrom(command) : undefined;
     const end = async (but: number): Promise<void> => {
       // The pid is certain to be the command's only while the runtime lives.
@@ -136,7 +152,8 @@ export async function endLeftoverExecs(
     };
     await end(runtime ?? 0);
     if (runtime !== undefined) {
-      for (let waited = 0; waited < 500 && processIdentity(runtime) !== undefined; waited += 10) await pause(10);
+      for (let waited = 0; waited < 500 && processIdentity(runtime) !== undefined; waited += 10)
+        await pause(10);
       if (processIdentity(runtime) !== undefined) process.kill(runtime, 'SIGKILL');
       await end(0);
     }

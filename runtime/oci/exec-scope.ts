@@ -17,7 +17,10 @@ import type { CgroupMounts } from '../cgroups/cgroups.ts';
  * it sees. It does not see version 2 (see mount-namespace.ts), which the kernel has without controllers:
  * there the command stays in the cgroup of its runtime.
  */
-export type ExecScopes = { readonly kind: 'nested' } | { readonly kind: 'beside'; readonly root: string } | { readonly kind: 'none' };
+export type ExecScopes =
+  | { readonly kind: 'nested' }
+  | { readonly kind: 'beside'; readonly root: string }
+  | { readonly kind: 'none' };
 
 /** The cgroup of one command. */
 export interface ExecScope {
@@ -71,14 +74,22 @@ export async function closeExecScopes(scopes: ExecScopes): Promise<void> {
  */
 export async function openExecScope(
   scopes: ExecScopes,
-  input: { readonly container: string; readonly name: string; readonly init: number; readonly takesCgroup: boolean },
+  input: {
+    readonly container: string;
+    readonly name: string;
+    readonly init: number;
+    readonly takesCgroup: boolean;
+  },
 ): Promise<ExecScope | undefined> {
   if (scopes.kind === 'none') return undefined;
   if (scopes.kind === 'nested' && !input.takesCgroup) return undefined;
   try {
     const root = scopes.kind === 'nested' ? '/sys/fs/cgroup' : scopes.root;
     const home = join(root, await unifiedPath(input.init));
-    const path = scopes.kind === 'nested' ? join(home, input.name) : join(root, besideRoot, `${input.container}-${input.name}`);
+    const path =
+      scopes.kind === 'nested'
+        ? join(home, input.name)
+        : join(root, besideRoot, `${input.container}-${input.name}`);
     await mkdir(path, { recursive: true });
     return scope(path, home, scopes.kind === 'nested' ? ['--cgroup', input.name] : []);
   } catch (cause) {
@@ -107,7 +118,8 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
       .split('\n')
       .map(Number)
       .filter((pid) => pid > 0);
-  const freeze = (on: boolean): Promise<void> => writeFile(join(path, 'cgroup.freeze'), on ? '1' : '0').catch(() => undefined);
+  const freeze = (on: boolean): Promise<void> =>
+    writeFile(join(path, 'cgroup.freeze'), on ? '1' : '0').catch(() => undefined);
   return {
     args,
     adopt: async (runtime) => {

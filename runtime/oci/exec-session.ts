@@ -15,7 +15,9 @@ const SIGHUP = 1;
  */
 export function detachedFrom(command: number): (pid: number) => boolean {
   const session = sessionOf(command);
-  return (pid) => pid !== command && (ignoresHangup(pid) || (session === undefined ? sessionOf(pid) === pid : sessionOf(pid) !== session));
+  return (pid) =>
+    pid !== command &&
+    (ignoresHangup(pid) || (session === undefined ? sessionOf(pid) === pid : sessionOf(pid) !== session));
 }
 
 /**
@@ -24,7 +26,10 @@ export function detachedFrom(command: number): (pid: number) => boolean {
  */
 export function killGroup(command: number, spare?: (pid: number) => boolean): void {
   const group = spare === undefined ? groupOf(command) : undefined;
-  for (const target of [...(group === undefined || group === groupOf(process.pid) ? [] : [-group]), command]) {
+  for (const target of [
+    ...(group === undefined || group === groupOf(process.pid) ? [] : [-group]),
+    command,
+  ]) {
     try {
       process.kill(target, 'SIGKILL');
     } catch {

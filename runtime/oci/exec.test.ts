@@ -9,7 +9,14 @@ test('the leftovers of a killed daemon’s commands are removed, and nothing els
   const folder = mkdtempSync(join(tmpdir(), 'bundle-'));
   const container = { id: 'c', dir: folder, init: undefined, takesCgroup: true };
   try {
-    for (const name of ['exec-12-1.json', 'exec-12-1.pid', 'stream-3-4.log', 'config.json', 'exec-me.json', 'init.pid'])
+    for (const name of [
+      'exec-12-1.json',
+      'exec-12-1.pid',
+      'stream-3-4.log',
+      'config.json',
+      'exec-me.json',
+      'init.pid',
+    ])
       writeFileSync(join(folder, name), '');
     await endLeftoverExecs({ kind: 'none' }, container);
     assert.deepEqual(readdirSync(folder).sort(), ['config.json', 'exec-me.json', 'init.pid']);

@@ -69,7 +69,10 @@ export async function execSync(input: {
 }
 
 async function run(
-  input: Parameters<typeof execSync>[0] & { readonly files: ExecFiles; readonly scope: ExecScope | undefined },
+  input: Parameters<typeof execSync>[0] & {
+    readonly files: ExecFiles;
+    readonly scope: ExecScope | undefined;
+  },
 ): Promise<ExecResult> {
   const { startProgram, paths, target, place, files, scope, timeoutMs, signal } = input;
   const { id } = target;
@@ -140,7 +143,10 @@ export function execLost(id: string): PortcullisError {
  * (errno(3)).
  */
 const shortages: readonly (readonly [RegExp, string])[] = [
-  [/resource temporarily unavailable|\bEAGAIN\b/i, 'no process could be created: a limit of processes is reached'],
+  [
+    /resource temporarily unavailable|\bEAGAIN\b/i,
+    'no process could be created: a limit of processes is reached',
+  ],
   [/cannot allocate memory|\bENOMEM\b/i, 'no process could be created: there is no memory left'],
   [/too many open files|\bE[MN]FILE\b/i, 'no process could be created: no descriptor is free'],
 ];

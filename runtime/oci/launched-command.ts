@@ -16,7 +16,10 @@ export function launchedArguments(args: readonly string[], env: readonly string[
  * Returns the arguments of another command in a container. The command starts through the launcher if the
  * container has one mounted.
  */
-export function commandArguments(own: Pick<OciSpec, 'mounts' | 'process'>, command: readonly string[]): readonly string[] {
+export function commandArguments(
+  own: Pick<OciSpec, 'mounts' | 'process'>,
+  command: readonly string[],
+): readonly string[] {
   const launched = own.mounts.some(({ destination }) => destination === launcherPath);
   return launched ? launchedArguments(command, own.process.env) : command;
 }

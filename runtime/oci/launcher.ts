@@ -12,7 +12,10 @@ import type { OciMount } from './spec.types.ts';
  * runs as the container's user.
  * @param stateDir a runtime in a user namespace must be able to reach this folder
  */
-export async function provideLauncher(stateDir: string, rules: NonNullable<Settings['landlock']>): Promise<string> {
+export async function provideLauncher(
+  stateDir: string,
+  rules: NonNullable<Settings['landlock']>,
+): Promise<string> {
   const bytes = Buffer.from(landlockLauncher(rules, process.arch === 'arm64' ? 'aarch64' : 'x86_64'));
   const folder = join(stateDir, 'launchers');
   const file = join(folder, createHash('sha256').update(bytes).digest('hex'));
@@ -29,5 +32,10 @@ export async function provideLauncher(stateDir: string, rules: NonNullable<Setti
 
 /** Returns the mount of a launcher. It is the last mount, so that no mount of the pod covers it. */
 export function launcherMount(file: string): OciMount {
-  return { destination: launcherPath, type: 'bind', source: file, options: ['bind', 'rprivate', 'ro', 'nosuid', 'nodev', 'exec'] };
+  return {
+    destination: launcherPath,
+    type: 'bind',
+    source: file,
+    options: ['bind', 'rprivate', 'ro', 'nosuid', 'nodev', 'exec'],
+  };
 }

@@ -27,8 +27,15 @@ test('recursive read-only: only what was seen, read-only and private', () => {
     code: 'RUNTIME_RRO_UNSUPPORTED',
     message: /^RROUnsupported: /,
   });
-  for (const part of [{ readonly: false }, { readonly: true, propagation: 1 }, { readonly: true, propagation: 2 }] as const)
-    assert.throws(() => accessOption(mount({ recursiveReadOnly: true, ...part }), able), { code: 'RUNTIME_BAD_MOUNT', kind: 'invalid' });
+  for (const part of [
+    { readonly: false },
+    { readonly: true, propagation: 1 },
+    { readonly: true, propagation: 2 },
+  ] as const)
+    assert.throws(() => accessOption(mount({ recursiveReadOnly: true, ...part }), able), {
+      code: 'RUNTIME_BAD_MOUNT',
+      kind: 'invalid',
+    });
 });
 
 test('id mappings: uids and gids, not empty, and never for a runtime that would ignore them', () => {
@@ -36,7 +43,10 @@ test('id mappings: uids and gids, not empty, and never for a runtime that would 
   const both = mount({ uidMappings: [range], gidMappings: [range] });
   const oci = [{ hostID: 100_000, containerID: 0, size: 65_536 }];
   assert.deepEqual(idMappings(both, able), { uidMappings: oci, gidMappings: oci });
-  assert.throws(() => idMappings(both, unable), { code: 'RUNTIME_IDMAP_UNSUPPORTED', message: /silently leave/ });
+  assert.throws(() => idMappings(both, unable), {
+    code: 'RUNTIME_IDMAP_UNSUPPORTED',
+    message: /silently leave/,
+  });
   for (const part of [
     { gidMappings: [] },
     { uidMappings: [] },
@@ -56,7 +66,14 @@ const mountinfo = [
 
 test('reads the kernel’s table of mounts', () => {
   const lines = parseMountinfo(`${mountinfo}\n`);
-  const deep = { target: '/srv/a b/deep', options: ['ro', 'idmapped'], id: '23', parent: '22', fstype: 'tmpfs', device: '0:22' };
+  const deep = {
+    target: '/srv/a b/deep',
+    options: ['ro', 'idmapped'],
+    id: '23',
+    parent: '22',
+    fstype: 'tmpfs',
+    device: '0:22',
+  };
   assert.deepEqual(lines[2], deep);
   assert.deepEqual(mountPointsBelow(lines, '/srv'), ['/srv/a b', '/srv/a b/deep']);
   assert.deepEqual(mountPointsBelow(lines, '/'), ['/srvother', '/srv/a b', '/srv/a b/deep']);
@@ -64,7 +81,14 @@ test('reads the kernel’s table of mounts', () => {
 
 test('what is mounted below follows, with the same access and no mapping', () => {
   const ids = [{ hostID: 1, containerID: 0, size: 1 }];
-  const bind = { destination: '/data', type: 'bind', source: '/srv', options: ['rbind', 'rro'], uidMappings: ids, gidMappings: ids };
+  const bind = {
+    destination: '/data',
+    type: 'bind',
+    source: '/srv',
+    options: ['rbind', 'rro'],
+    uidMappings: ids,
+    gidMappings: ids,
+  };
   const single = { ...bind, options: ['bind'] };
   const { uidMappings: _uids, gidMappings: _gids, ...plain } = bind;
   assert.deepEqual(withSubmounts([bind, single], mountinfo), [
@@ -74,7 +98,9 @@ test('what is mounted below follows, with the same access and no mapping', () =>
     single,
   ]);
   assert.deepEqual(
-    withSubmounts([{ ...plain, source: '/', destination: '/host' }], mountinfo).map(({ destination, source }) => [destination, source]),
+    withSubmounts([{ ...plain, source: '/', destination: '/host' }], mountinfo).map(
+      ({ destination, source }) => [destination, source],
+    ),
     [
       ['/host', '/'],
       ['/host/srvother', '/srvother'],
@@ -86,7 +112,12 @@ test('what is mounted below follows, with the same access and no mapping', () =>
 
 test('the table says what a path shows only where one mount alone can be there', () => {
   const shown = (path: string, more: readonly string[] = []): string | undefined => {
-    const table = ['1 0 0:1 / / rw - ext4 a rw', '2 1 0:2 / /proc rw - proc b rw', '3 2 0:3 / /proc/keys rw - devtmpfs c rw', ...more];
+    const table = [
+      '1 0 0:1 / / rw - ext4 a rw',
+      '2 1 0:2 / /proc rw - proc b rw',
+      '3 2 0:3 / /proc/keys rw - devtmpfs c rw',
+      ...more,
+    ];
     return mountShownAt(
       Map.groupBy(parseMountinfo(table.join('\n')), ({ target }) => target),
       path,

@@ -12,12 +12,19 @@ const rangeLimit = 32;
  * Returns `ro`, `rw` or `rro`, as requested. Source: cri-api Mount.recursive_read_only.
  * @throws PortcullisError RUNTIME_BAD_MOUNT; RUNTIME_RRO_UNSUPPORTED with the prefix that kubelets know
  */
-export function accessOption(mount: Mount, features: Pick<HandlerFeatures, 'recursiveReadOnlyMounts'>): 'ro' | 'rw' | 'rro' {
+export function accessOption(
+  mount: Mount,
+  features: Pick<HandlerFeatures, 'recursiveReadOnlyMounts'>,
+): 'ro' | 'rw' | 'rro' {
   if (!mount.recursiveReadOnly) return mount.readonly ? 'ro' : 'rw';
   const on = mount.containerPath;
   if (!mount.readonly) throw badMount(on, 'recursive_read_only is set and readonly is not', 'set both');
   if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE)
-    throw badMount(on, 'recursive_read_only is set with a propagation that is not private', 'use private propagation');
+    throw badMount(
+      on,
+      'recursive_read_only is set with a propagation that is not private',
+      'use private propagation',
+    );
   if (features.recursiveReadOnlyMounts) return 'rro';
   throw new PortcullisError({
     code: 'RUNTIME_RRO_UNSUPPORTED',
@@ -34,15 +41,23 @@ export function accessOption(mount: Mount, features: Pick<HandlerFeatures, 'recu
  * Returns the id mappings of a mount for the runtime, or an empty object if it has none. Pure.
  * @throws PortcullisError RUNTIME_BAD_MOUNT; RUNTIME_IDMAP_UNSUPPORTED when the runtime would ignore them
  */
-export function idMappings(mount: Mount, features: Pick<HandlerFeatures, 'idmappedMounts'>): Pick<OciMount, 'uidMappings' | 'gidMappings'> {
+export function idMappings(
+  mount: Mount,
+  features: Pick<HandlerFeatures, 'idmappedMounts'>,
+): Pick<OciMount, 'uidMappings' | 'gidMappings'> {
   const { uidMappings, gidMappings, containerPath } = mount;
   if (uidMappings.length === 0 && gidMappings.length === 0) return {};
   if (uidMappings.length === 0 || gidMappings.length === 0)
     throw badMount(containerPath, 'it maps uids or gids, and not both', 'give uidMappings and gidMappings');
   const ranges = [...uidMappings, ...gidMappings];
   if (ranges.length > rangeLimit || ranges.some((range) => range.length < 1))
-    throw badMount(containerPath, 'its id mappings are empty or too many', `give ranges of at least one id, ${rangeLimit} at most`);
-  if (features.idmappedMounts) return { uidMappings: uidMappings.map(ociMapping), gidMappings: gidMappings.map(ociMapping) };
+    throw badMount(
+      containerPath,
+      'its id mappings are empty or too many',
+      `give ranges of at least one id, ${rangeLimit} at most`,
+    );
+  if (features.idmappedMounts)
+    return { uidMappings: uidMappings.map(ociMapping), gidMappings: gidMappings.map(ociMapping) };
   throw new PortcullisError({
     code: 'RUNTIME_IDMAP_UNSUPPORTED',
     kind: 'precondition',
@@ -71,10 +86,20 @@ export function withSubmounts(mounts: readonly OciMount[], mountinfo: string): O
     const root = mount.source === '/' ? '' : mount.source;
     const base = mount.destination === '/' ? '' : mount.destination;
     const below = mountPointsBelow(lines, mount.source).map((target) => target.slice(root.length));
-    return [mount, ...below.map((path) => ({ ...plain, destination: `${base}${path}`, source: `${root}${path}` }))];
+    return [
+      mount,
+      ...below.map((path) => ({ ...plain, destination: `${base}${path}`, source: `${root}${path}` })),
+    ];
   });
 }
 
 function badMount(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_MOUNT', kind: 'invalid', attempted: 'mount', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_MOUNT',
+    kind: 'invalid',
+    attempted: 'mount',
+    on,
+    why,
+    fix,
+  });
 }

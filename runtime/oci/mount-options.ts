@@ -5,7 +5,15 @@ import { PortcullisError } from '../../base/errors/index.ts';
  * restrict. An option that permits something (`exec`, `dev`, `suid`) could undo a restriction that the host's
  * administrator set on the source, and the contract names no others.
  */
-const allowed: ReadonlySet<string> = new Set(['noexec', 'nodev', 'nosuid', 'noatime', 'nodiratime', 'relatime', 'strictatime']);
+const allowed: ReadonlySet<string> = new Set([
+  'noexec',
+  'nodev',
+  'nosuid',
+  'noatime',
+  'nodiratime',
+  'relatime',
+  'strictatime',
+]);
 
 /**
  * The value of RuntimeFeatures.mount_options: the options above are applied to the mount, and all others are

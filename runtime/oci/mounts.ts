@@ -45,7 +45,10 @@ export function containerMounts(input: {
   readonly userNamespace: JoinedUserNamespace | undefined;
 }): readonly OciMount[] {
   const requested = input.asked.map((mount) => toOciMount(mount, input.features));
-  const asked = input.userNamespace?.mountinfo === undefined ? requested : withSubmounts(requested, input.userNamespace.mountinfo);
+  const asked =
+    input.userNamespace?.mountinfo === undefined
+      ? requested
+      : withSubmounts(requested, input.userNamespace.mountinfo);
   // Every image has the group of terminals as 5 (Debian, Red Hat, Alpine). A smaller namespace does not have
   // that id.
   const terminals = (input.userNamespace?.gids.length ?? Infinity) > 5 ? ['gid=5'] : [];
@@ -54,7 +57,12 @@ export function containerMounts(input: {
   const fileMode = input.readonlyRootfs ? 'ro' : 'rw';
   const ours: OciMount[] = [
     { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-    { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
+    {
+      destination: '/dev',
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
+    },
     {
       destination: '/dev/pts',
       type: 'devpts',
@@ -63,13 +71,41 @@ export function containerMounts(input: {
     },
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', sysMode] },
-    { destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup', options: ['nosuid', 'noexec', 'nodev', 'relatime', sysMode] },
-    { destination: '/dev/shm', type: 'bind', source: input.podFiles.shm, options: ['rbind', 'rw', 'nosuid', 'noexec', 'nodev'] },
-    { destination: '/etc/resolv.conf', type: 'bind', source: input.podFiles.resolvConf, options: ['rbind', 'rprivate', fileMode] },
-    { destination: '/etc/hostname', type: 'bind', source: input.podFiles.hostname, options: ['rbind', 'rprivate', fileMode] },
-    { destination: '/etc/hosts', type: 'bind', source: input.podFiles.hosts, options: ['rbind', 'rprivate', fileMode] },
+    {
+      destination: '/sys/fs/cgroup',
+      type: 'cgroup',
+      source: 'cgroup',
+      options: ['nosuid', 'noexec', 'nodev', 'relatime', sysMode],
+    },
+    {
+      destination: '/dev/shm',
+      type: 'bind',
+      source: input.podFiles.shm,
+      options: ['rbind', 'rw', 'nosuid', 'noexec', 'nodev'],
+    },
+    {
+      destination: '/etc/resolv.conf',
+      type: 'bind',
+      source: input.podFiles.resolvConf,
+      options: ['rbind', 'rprivate', fileMode],
+    },
+    {
+      destination: '/etc/hostname',
+      type: 'bind',
+      source: input.podFiles.hostname,
+      options: ['rbind', 'rprivate', fileMode],
+    },
+    {
+      destination: '/etc/hosts',
+      type: 'bind',
+      source: input.podFiles.hosts,
+      options: ['rbind', 'rprivate', fileMode],
+    },
   ];
-  return [...ours.filter((mount) => !taken.has(mount.destination)), ...asked.sort((a, b) => depth(a.destination) - depth(b.destination))];
+  return [
+    ...ours.filter((mount) => !taken.has(mount.destination)),
+    ...asked.sort((a, b) => depth(a.destination) - depth(b.destination)),
+  ];
 }
 
 /**
@@ -86,15 +122,28 @@ function toOciMount(mount: Mount, features: HandlerFeatures): OciMount {
   if (!destination.startsWith('/') || destination.includes('\0'))
     throw badMount(destination, 'the path in the container is not absolute', 'give an absolute path');
   if (!mount.hostPath.startsWith('/'))
-    throw badMount(destination, `the host path ${JSON.stringify(mount.hostPath)} is not absolute`, 'give an absolute host path');
+    throw badMount(
+      destination,
+      `the host path ${JSON.stringify(mount.hostPath)} is not absolute`,
+      'give an absolute host path',
+    );
   const how = propagation[mount.propagation];
   if (how === undefined)
-    throw badMount(destination, `its propagation ${mount.propagation} is unknown`, 'use one of the CRI’s MountPropagation');
+    throw badMount(
+      destination,
+      `its propagation ${mount.propagation} is unknown`,
+      'use one of the CRI’s MountPropagation',
+    );
   return {
     destination: cleanContainerPath(destination),
     type: 'bind',
     source: mount.hostPath,
-    options: ['rbind', how, accessOption(mount, features), ...checkedMountOptions(mount.mountOptions, destination)],
+    options: [
+      'rbind',
+      how,
+      accessOption(mount, features),
+      ...checkedMountOptions(mount.mountOptions, destination),
+    ],
     ...idMappings(mount, features),
   };
 }
@@ -104,5 +153,12 @@ function depth(path: string): number {
 }
 
 function badMount(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_MOUNT', kind: 'invalid', attempted: 'mount', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_MOUNT',
+    kind: 'invalid',
+    attempted: 'mount',
+    on,
+    why,
+    fix,
+  });
 }

@@ -31,7 +31,9 @@ export async function openHandlers(
     }
   };
   // Asks each handler for its version, which takes tens of milliseconds.
-  const opened = await Promise.all(Object.entries(config.runtimes).map(([name, { path }]) => open(name, path)));
+  const opened = await Promise.all(
+    Object.entries(config.runtimes).map(([name, { path }]) => open(name, path)),
+  );
   const handlers = new Map(opened.filter((each) => each !== undefined));
   const byDefault = handlers.get(config.defaultRuntime);
   if (byDefault !== undefined) handlers.set('', byDefault);

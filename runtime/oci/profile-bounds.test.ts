@@ -7,7 +7,13 @@ import { boundedMounts, boundedResources, checkBounds, nothingAsked as none } fr
 const bounds = { resources: {}, ownNamespaces: [], readonlyVolumes: false, nonRoot: false } as const;
 
 describe('what a profile demands of the runtime', () => {
-  const facts = { uid: 1000, userNamespace: false, cgroupNamespace: true, hostNetwork: false, timeNamespace: false };
+  const facts = {
+    uid: 1000,
+    userNamespace: false,
+    cgroupNamespace: true,
+    hostNetwork: false,
+    timeNamespace: false,
+  };
   const table: readonly (readonly [
     name: string,
     settings: Parameters<typeof checkBounds>[0],
@@ -16,24 +22,52 @@ describe('what a profile demands of the runtime', () => {
   ])[] = [
     ['nothing', {}, { ...facts, uid: 0 }],
     ['a user other than root', { bounds: { ...bounds, nonRoot: true } }, facts],
-    ['a user other than root, of root', { bounds: { ...bounds, nonRoot: true } }, { ...facts, uid: 0 }, 'RUNTIME_OUTSIDE_PROFILE'],
+    [
+      'a user other than root, of root',
+      { bounds: { ...bounds, nonRoot: true } },
+      { ...facts, uid: 0 },
+      'RUNTIME_OUTSIDE_PROFILE',
+    ],
     [
       'a user other than root, of root in a user namespace',
       { bounds: { ...bounds, nonRoot: true } },
       { ...facts, uid: 0, userNamespace: true },
     ],
-    ['a user namespace', { bounds: { ...bounds, ownNamespaces: ['user'] } }, facts, 'RUNTIME_OUTSIDE_PROFILE'],
-    ['a user namespace that it has', { bounds: { ...bounds, ownNamespaces: ['user'] } }, { ...facts, userNamespace: true }],
+    [
+      'a user namespace',
+      { bounds: { ...bounds, ownNamespaces: ['user'] } },
+      facts,
+      'RUNTIME_OUTSIDE_PROFILE',
+    ],
+    [
+      'a user namespace that it has',
+      { bounds: { ...bounds, ownNamespaces: ['user'] } },
+      { ...facts, userNamespace: true },
+    ],
     [
       'a cgroup namespace',
       { bounds: { ...bounds, ownNamespaces: ['cgroup'] } },
       { ...facts, cgroupNamespace: false },
       'RUNTIME_OUTSIDE_PROFILE',
     ],
-    ['a time namespace', { bounds: { ...bounds, ownNamespaces: ['time'] } }, facts, 'RUNTIME_OUTSIDE_PROFILE'],
-    ['a time namespace that the runtime makes', { bounds: { ...bounds, ownNamespaces: ['time'] } }, { ...facts, timeNamespace: true }],
+    [
+      'a time namespace',
+      { bounds: { ...bounds, ownNamespaces: ['time'] } },
+      facts,
+      'RUNTIME_OUTSIDE_PROFILE',
+    ],
+    [
+      'a time namespace that the runtime makes',
+      { bounds: { ...bounds, ownNamespaces: ['time'] } },
+      { ...facts, timeNamespace: true },
+    ],
     ['rules of peers', { peers: { egress: [] } }, facts],
-    ['rules of peers in the host’s network', { peers: { egress: [] } }, { ...facts, hostNetwork: true }, 'RUNTIME_PROFILE_NOT_ENFORCED'],
+    [
+      'rules of peers in the host’s network',
+      { peers: { egress: [] } },
+      { ...facts, hostNetwork: true },
+      'RUNTIME_PROFILE_NOT_ENFORCED',
+    ],
   ];
   for (const [name, settings, of, code] of table) {
     it(name, () => {
@@ -46,34 +80,53 @@ describe('what a profile demands of the runtime', () => {
 describe('bounds of resources', () => {
   it('are set where nothing was asked', () => {
     const resources = { cpu: 500, memory: 1 << 20, swap: 0 };
-    const { cpuQuota, cpuPeriod, memoryLimitInBytes, memorySwapLimitInBytes } = boundedResources(undefined, resources) ?? none;
-    assert.deepEqual([cpuQuota, cpuPeriod, memoryLimitInBytes, memorySwapLimitInBytes], [50_000, 100_000, 1 << 20, 1 << 20]);
+    const { cpuQuota, cpuPeriod, memoryLimitInBytes, memorySwapLimitInBytes } =
+      boundedResources(undefined, resources) ?? none;
+    assert.deepEqual(
+      [cpuQuota, cpuPeriod, memoryLimitInBytes, memorySwapLimitInBytes],
+      [50_000, 100_000, 1 << 20, 1 << 20],
+    );
   });
 
   it('leave alone what was asked within them, and all when there are none', () => {
-    const asked = { ...none, cpuQuota: 20_000, cpuPeriod: 50_000, memoryLimitInBytes: 1000, memorySwapLimitInBytes: 1500 };
+    const asked = {
+      ...none,
+      cpuQuota: 20_000,
+      cpuPeriod: 50_000,
+      memoryLimitInBytes: 1000,
+      memorySwapLimitInBytes: 1500,
+    };
     assert.deepEqual(boundedResources(asked, { cpu: 500, memory: 2000, swap: 500 }), asked);
     assert.equal(boundedResources(asked, undefined), asked);
     assert.equal(boundedResources(undefined, {}), undefined);
   });
 
-  const beyond: readonly (readonly [asked: Partial<LinuxContainerResources>, bounds: object, why: RegExp])[] = [
-    [{ memoryLimitInBytes: 2001 }, { memory: 2000 }, /memory of 2001 bytes is more than 2000/],
-    [{ cpuQuota: 60_000, cpuPeriod: 100_000 }, { cpu: 500 }, /0\.6 CPUs are more than 0\.5/],
-    [{ memoryLimitInBytes: 1000, memorySwapLimitInBytes: -1 }, { swap: 0 }, /swap of -1 bytes/],
-    [{ memorySwapLimitInBytes: 0 }, { swap: 0 }, /without a limit on memory/],
-    [{ unified: { 'memory.max': 'max' } }, { memory: 1 }, /memory\.max under unified/],
-    [{ unified: { 'pids.max': '9' } }, { pids: 1 }, /pids\.max under unified/],
-  ];
+  const beyond: readonly (readonly [asked: Partial<LinuxContainerResources>, bounds: object, why: RegExp])[] =
+    [
+      [{ memoryLimitInBytes: 2001 }, { memory: 2000 }, /memory of 2001 bytes is more than 2000/],
+      [{ cpuQuota: 60_000, cpuPeriod: 100_000 }, { cpu: 500 }, /0\.6 CPUs are more than 0\.5/],
+      [{ memoryLimitInBytes: 1000, memorySwapLimitInBytes: -1 }, { swap: 0 }, /swap of -1 bytes/],
+      [{ memorySwapLimitInBytes: 0 }, { swap: 0 }, /without a limit on memory/],
+      [{ unified: { 'memory.max': 'max' } }, { memory: 1 }, /memory\.max under unified/],
+      [{ unified: { 'pids.max': '9' } }, { pids: 1 }, /pids\.max under unified/],
+    ];
   for (const [asked, limits, why] of beyond) {
     it(`refuse ${JSON.stringify(asked)}`, () => {
-      assert.throws(() => boundedResources({ ...none, ...asked }, limits), { code: 'RUNTIME_OUTSIDE_PROFILE', message: why });
+      assert.throws(() => boundedResources({ ...none, ...asked }, limits), {
+        code: 'RUNTIME_OUTSIDE_PROFILE',
+        message: why,
+      });
     });
   }
 });
 
 describe('read-only volumes', () => {
-  const mount = { containerPath: '/data', hostPath: '/x', readonly: false, propagation: MountPropagation.PROPAGATION_PRIVATE } as Mount;
+  const mount = {
+    containerPath: '/data',
+    hostPath: '/x',
+    readonly: false,
+    propagation: MountPropagation.PROPAGATION_PRIVATE,
+  } as Mount;
 
   it('are read-only with what is mounted below', () => {
     const [found] = boundedMounts([mount], { ...bounds, readonlyVolumes: true });

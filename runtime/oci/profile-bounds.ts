@@ -41,7 +41,9 @@ export function checkBounds({ bounds, peers }: Pick<Settings, 'bounds' | 'peers'
       ? ['it must have a cgroup namespace, and on cgroup version 1, or privileged, it has none']
       : []),
     ...(bounds?.ownNamespaces.includes('time') === true && !facts.timeNamespace
-      ? ['it must have a time namespace, and this runtime handler was not seen to make one: use runc 1.2 or later']
+      ? [
+          'it must have a time namespace, and this runtime handler was not seen to make one: use runc 1.2 or later',
+        ]
       : []),
   ];
   if (broken.length > 0) throw outside(broken);
@@ -65,17 +67,27 @@ export function boundedResources(
     broken.push(`memory of ${wanted.memoryLimitInBytes} bytes is more than ${memory}`);
   const memoryLimit = wanted.memoryLimitInBytes > 0 ? wanted.memoryLimitInBytes : (memory ?? 0);
   const asksSwap = wanted.memorySwapLimitInBytes !== 0;
-  if (swap !== undefined && memoryLimit === 0) broken.push('swap is bounded, and without a limit on memory none can be set: set one');
-  else if (swap !== undefined && asksSwap && (wanted.memorySwapLimitInBytes < 0 || wanted.memorySwapLimitInBytes - memoryLimit > swap))
-    broken.push(`swap of ${wanted.memorySwapLimitInBytes} bytes with the memory is more than ${swap} beside it`);
+  if (swap !== undefined && memoryLimit === 0)
+    broken.push('swap is bounded, and without a limit on memory none can be set: set one');
+  else if (
+    swap !== undefined &&
+    asksSwap &&
+    (wanted.memorySwapLimitInBytes < 0 || wanted.memorySwapLimitInBytes - memoryLimit > swap)
+  )
+    broken.push(
+      `swap of ${wanted.memorySwapLimitInBytes} bytes with the memory is more than ${swap} beside it`,
+    );
   const period = wanted.cpuPeriod > 0 ? wanted.cpuPeriod : 100_000;
   const quota = cpu === undefined ? 0 : Math.max(1000, Math.floor((cpu * period) / 1000));
-  if (cpu !== undefined && wanted.cpuQuota > quota) broken.push(`${wanted.cpuQuota / period} CPUs are more than ${cpu / 1000}`);
+  if (cpu !== undefined && wanted.cpuQuota > quota)
+    broken.push(`${wanted.cpuQuota / period} CPUs are more than ${cpu / 1000}`);
   if (broken.length > 0) throw outside(broken);
   return {
     ...wanted,
     memoryLimitInBytes: memoryLimit,
-    ...(swap !== undefined && { memorySwapLimitInBytes: asksSwap ? wanted.memorySwapLimitInBytes : memoryLimit + swap }),
+    ...(swap !== undefined && {
+      memorySwapLimitInBytes: asksSwap ? wanted.memorySwapLimitInBytes : memoryLimit + swap,
+    }),
     ...(cpu !== undefined && { cpuPeriod: period, cpuQuota: wanted.cpuQuota > 0 ? wanted.cpuQuota : quota }),
   };
 }
@@ -103,7 +115,9 @@ export function boundedMounts(mounts: readonly Mount[], bounds: RuntimeBounds | 
   const shared = mounts.filter((mount) => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE);
   if (shared.length > 0) {
     const paths = shared.map(({ containerPath }) => containerPath).join(', ');
-    throw outside([`volumes must be read-only, and mounts that appear later in ${paths} would not be: let their propagation be private`]);
+    throw outside([
+      `volumes must be read-only, and mounts that appear later in ${paths} would not be: let their propagation be private`,
+    ]);
   }
   return mounts.map((mount) => ({ ...mount, readonly: true, recursiveReadOnly: true }));
 }

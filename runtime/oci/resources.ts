@@ -7,7 +7,10 @@ import type { OciResources } from './spec.types.ts';
  * UpdateContainerResources). The OOM score stays the same, because no runtime changes the score of a running
  * process.
  */
-export function mergedResources(current: LinuxContainerResources | undefined, update: LinuxContainerResources): LinuxContainerResources {
+export function mergedResources(
+  current: LinuxContainerResources | undefined,
+  update: LinuxContainerResources,
+): LinuxContainerResources {
   const { oomScoreAdj: _kept, ...changeable } = update;
   const given = Object.entries(changeable).filter(([, value]) => {
     if (value === 0 || value === '') return false;
@@ -22,7 +25,9 @@ export function mergedResources(current: LinuxContainerResources | undefined, up
  */
 export function toOciUpdate(asked: LinuxContainerResources, runtimeRemovesQuota: boolean): OciResources {
   const resources = toOciResources(asked);
-  return asked.cpuQuota === -1 && runtimeRemovesQuota ? { ...resources, cpu: { ...resources.cpu, quota: -1 } } : resources;
+  return asked.cpuQuota === -1 && runtimeRemovesQuota
+    ? { ...resources, cpu: { ...resources.cpu, quota: -1 } }
+    : resources;
 }
 
 /**

@@ -25,7 +25,9 @@ const waiting = `
 async function waiter(): Promise<{ dir: string; init: ProcessIdentity; exit: Promise<unknown[]> }> {
   const dir = mkdtempSync(join(folder, 'c'));
   execFileSync('mkfifo', [join(dir, 'exec.fifo')]);
-  const child = spawn(process.execPath, ['-e', waiting, join(dir, 'exec.fifo')], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(process.execPath, ['-e', waiting, join(dir, 'exec.fifo')], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   const exit = once(child, 'exit');
   await once(child.stdout, 'data');
   const init = processIdentity(child.pid ?? 0);

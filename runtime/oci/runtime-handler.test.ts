@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -39,7 +47,9 @@ test('a handler that is opened drops the files of updates that a killed daemon b
 });
 
 // crun 1.8 refuses hybrid cgroups, so a daemon unmounts version 2 in its own mount namespace.
-const leaveHybrid = existsSync('/sys/fs/cgroup/unified') ? 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; ' : '';
+const leaveHybrid = existsSync('/sys/fs/cgroup/unified')
+  ? 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; '
+  : '';
 
 // runc writes its record before it lets its first process continue. The first process ends with a runc that
 // is killed earlier.
@@ -63,14 +73,21 @@ test('delete ends the first process of a crun create that was cut off before it 
   const pidFile = join(bundle, 'pid');
   const create = [path, '--root', stateDir, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
   // The command must not wait for its outputs, because the first process keeps them open.
-  const made = spawnSync('unshare', ['-m', 'sh', '-c', `${leaveHybrid}exec "$@"`, 'sh', ...create], { stdio: 'ignore' });
+  const made = spawnSync('unshare', ['-m', 'sh', '-c', `${leaveHybrid}exec "$@"`, 'sh', ...create], {
+    stdio: 'ignore',
+  });
   assert.equal(made.status, 0);
   const pid = Number(readFileSync(pidFile, 'utf8'));
   const cgroups = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
   try {
     assert.notEqual(processIdentity(pid), undefined);
     rmSync(join(stateDir, id, 'status'));
-    const handler = await openRuntimeHandler({ startProgram: programStarter(reactor, kernel), name: 'crun', path, stateDir });
+    const handler = await openRuntimeHandler({
+      startProgram: programStarter(reactor, kernel),
+      name: 'crun',
+      path,
+      stateDir,
+    });
     await handler.delete(id);
     assert.equal(processIdentity(pid), undefined, 'the first process is gone');
     assert.deepEqual(readdirSync(stateDir), []);

@@ -73,7 +73,8 @@ export async function openRuntimeHandler(input: {
   // The file that each runtime writes last. For other runtimes it is unknown.
   const statusFile = { crun: 'status', runc: 'state.json', other: '.' }[kind];
   // The file of an update whose daemon was killed.
-  for (const left of await readdir(stateDir)) if (left.startsWith(updatePrefix)) await rm(join(stateDir, left), { force: true });
+  for (const left of await readdir(stateDir))
+    if (left.startsWith(updatePrefix)) await rm(join(stateDir, left), { force: true });
   const call = async (command: string, id: string, args: readonly string[]): Promise<void> => {
     const result = await runCommand(startProgram, program(), [...globalArgs, command, ...args, id]);
     if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result.stderr);
@@ -102,17 +103,20 @@ export async function openRuntimeHandler(input: {
       await call('start', id, []);
     },
     observe,
-    isStarted: async (id, init) => (await observe(id)) === 'running' && !(kind === 'crun' && (await waitsForStart(init))),
+    isStarted: async (id, init) =>
+      (await observe(id)) === 'running' && !(kind === 'crun' && (await waitsForStart(init))),
     delete: async (id) => {
       // A `create` that was interrupted or is still running: crun would delete the folder, report success,
       // and leave the first process waiting for its start forever. The first process and the command itself
       // have the id among their arguments.
-      if (existsSync(join(stateDir, id)) && !existsSync(join(stateDir, id, statusFile))) await endProcessesWithArgument(id);
+      if (existsSync(join(stateDir, id)) && !existsSync(join(stateDir, id, statusFile)))
+        await endProcessesWithArgument(id);
       // A plain delete comes first, because runc >= 1.2 sleeps 100 ms in a forced one.
       const plain = await runCommand(startProgram, program(), [...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;
       const forced = await runCommand(startProgram, program(), [...globalArgs, 'delete', '--force', id]);
-      if (forced.exitCode !== 0 && !isUnknown(forced.stderr)) throw runtimeFailed(path, 'delete', id, forced.stderr);
+      if (forced.exitCode !== 0 && !isUnknown(forced.stderr))
+        throw runtimeFailed(path, 'delete', id, forced.stderr);
     },
     update: async (id, resources) => {
       // A file instead of standard input: a child's stdin is a socket pair here, and /dev/stdin cannot be

@@ -9,7 +9,8 @@ import { openSealedProgram } from './sealed-program.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-sealed-'));
 process.on('exit', () => rmSync(folder, { recursive: true }));
-const versionOf = (program: string): string => execFileSync(program, ['--version'], { encoding: 'utf8' }).split('\n')[0] ?? '';
+const versionOf = (program: string): string =>
+  execFileSync(program, ['--version'], { encoding: 'utf8' }).split('\n')[0] ?? '';
 
 test('crun runs from a copy that no process can write to, and that remains when its file is removed', async () => {
   const path = join(folder, 'crun');

@@ -35,7 +35,9 @@ export async function openSealedProgram(path: string): Promise<() => string> {
   };
 }
 
-async function seal(path: string): Promise<{ readonly program: string; readonly version: string } | undefined> {
+async function seal(
+  path: string,
+): Promise<{ readonly program: string; readonly version: string } | undefined> {
   try {
     const version = versionOf(path);
     const content = await readFile(path);

@@ -9,7 +9,12 @@ import { generateSpec, serialiseSpec } from './spec.ts';
 import type { SpecInput } from './spec.ts';
 import { nothingAsked } from './profile-bounds.ts';
 
-const podFiles = { shm: '/run/p/shm', resolvConf: '/run/p/resolv.conf', hostname: '/run/p/hostname', hosts: '/run/p/hosts' };
+const podFiles = {
+  shm: '/run/p/shm',
+  resolvConf: '/run/p/resolv.conf',
+  hostname: '/run/p/hostname',
+  hosts: '/run/p/hosts',
+};
 const mount = (part: Partial<Mount>): Mount =>
   ({
     containerPath: '/data',
@@ -35,13 +40,25 @@ const mounts = (asked: Mount[], part: object = {}) =>
   });
 
 const settings: Settings = {
-  capabilities: { bounding: ['KILL'], effective: ['KILL'], permitted: ['KILL'], inheritable: [], ambient: [] },
+  capabilities: {
+    bounding: ['KILL'],
+    effective: ['KILL'],
+    permitted: ['KILL'],
+    inheritable: [],
+    ambient: [],
+  },
   seccomp: {
     bpf: Uint8Array.from([6, 0, 0, 0, 0, 0, 0xff, 0x7f]),
     oci: {
       defaultAction: 'SCMP_ACT_ERRNO',
       architectures: ['SCMP_ARCH_X86_64'],
-      syscalls: [{ names: ['read'], action: 'SCMP_ACT_ALLOW', args: [{ index: 0, value: 0xffffffff_ffffffffn, op: 'SCMP_CMP_EQ' }] }],
+      syscalls: [
+        {
+          names: ['read'],
+          action: 'SCMP_ACT_ALLOW',
+          args: [{ index: 0, value: 0xffffffff_ffffffffn, op: 'SCMP_CMP_EQ' }],
+        },
+      ],
     },
   },
   noNewPrivileges: true,
@@ -93,7 +110,11 @@ test('mounts: shallowest first, and a requested mount replaces ours', () => {
 });
 
 test('mounts: propagation and read-only become options; the widest propagation decides the root', () => {
-  assert.deepEqual(mounts([mount({ readonly: true, propagation: 1 })]).at(-1)?.options, ['rbind', 'rslave', 'ro']);
+  assert.deepEqual(mounts([mount({ readonly: true, propagation: 1 })]).at(-1)?.options, [
+    'rbind',
+    'rslave',
+    'ro',
+  ]);
   assert.deepEqual(mounts([mount({ mountOptions: ['noexec', 'nodev', 'noexec'] })]).at(-1)?.options, [
     'rbind',
     'rprivate',
@@ -110,13 +131,22 @@ test('mounts: propagation and read-only become options; the widest propagation d
 for (const [name, part, code] of [
   ['a relative container path', { containerPath: 'data' }, 'RUNTIME_BAD_MOUNT'],
   ['a relative host path', { hostPath: 'srv' }, 'RUNTIME_BAD_MOUNT'],
-  ['a mount that maps uids alone', { uidMappings: [{ hostId: 0, containerId: 0, length: 1 }] }, 'RUNTIME_BAD_MOUNT'],
+  [
+    'a mount that maps uids alone',
+    { uidMappings: [{ hostId: 0, containerId: 0, length: 1 }] },
+    'RUNTIME_BAD_MOUNT',
+  ],
   ['an image volume that nobody mounted', { image: { image: 'x' }, hostPath: '' }, 'RUNTIME_BAD_MOUNT'],
   ['a mount option that gives', { mountOptions: ['noexec', 'exec'] }, 'RUNTIME_BAD_MOUNT'],
   ['a mount option that is two', { mountOptions: ['noexec,suid'] }, 'RUNTIME_BAD_MOUNT'],
-  ['a recursive read-only mount that was not seen to work', { readonly: true, recursiveReadOnly: true }, 'RUNTIME_RRO_UNSUPPORTED'],
+  [
+    'a recursive read-only mount that was not seen to work',
+    { readonly: true, recursiveReadOnly: true },
+    'RUNTIME_RRO_UNSUPPORTED',
+  ],
 ] as const) {
-  test(`mounts: ${name} is refused`, () => assert.throws(() => mounts([mount(part as Partial<Mount>)]), { code }));
+  test(`mounts: ${name} is refused`, () =>
+    assert.throws(() => mounts([mount(part as Partial<Mount>)]), { code }));
 }
 
 test('mounts: a container path that climbs is cleaned, and stays below the root of the container', () => {
@@ -131,13 +161,19 @@ test('a user namespace is joined by its path; crun gets the ids as well, for its
   assert.ok(crun.linux.namespaces.some(({ type, path }) => type === 'user' && path === '/run/p/user'));
   assert.deepEqual(crun.linux.uidMappings, [{ containerID: 0, hostID: 100_000, size: 65_536 }]);
   const runc = generateSpec({ ...input, userNamespace, runtime: 'runc' });
-  assert.equal(runc.linux.uidMappings, undefined, 'runc 1.2 warns of both, and runc 1.1 needs both: it is refused before');
+  assert.equal(
+    runc.linux.uidMappings,
+    undefined,
+    'runc 1.2 warns of both, and runc 1.1 needs both: it is refused before',
+  );
   assert.ok(!generateSpec(input).linux.namespaces.some(({ type }) => type === 'user'));
 });
 
 test('terminals belong to the group 5, where the namespace has one', () => {
   const terminals = (gids: object): readonly string[] =>
-    mounts([], { userNamespace: { ...userNamespace, gids } }).find(({ destination }) => destination === '/dev/pts')?.options ?? [];
+    mounts([], { userNamespace: { ...userNamespace, gids } }).find(
+      ({ destination }) => destination === '/dev/pts',
+    )?.options ?? [];
   assert.ok(terminals(ids).includes('gid=5'));
   assert.ok(!terminals({ ...ids, length: 5 }).includes('gid=5'));
 });
@@ -166,7 +202,10 @@ test('the spec: confinement as compiled, namespaces of the pod joined, an own PI
 
 test('the spec: crun is handed the filter ready-made, runc the OCI form alone', () => {
   const annotation = 'run.oci.seccomp_bpf_data';
-  assert.equal(generateSpec(input).annotations[annotation], Buffer.from(settings.seccomp?.bpf ?? []).toString('base64'));
+  assert.equal(
+    generateSpec(input).annotations[annotation],
+    Buffer.from(settings.seccomp?.bpf ?? []).toString('base64'),
+  );
   const runc = generateSpec({ ...input, runtime: 'runc' });
   assert.equal(runc.annotations[annotation], undefined);
   assert.equal(runc.linux.seccomp, settings.seccomp?.oci);

@@ -35,7 +35,12 @@ export interface SpecInput {
   readonly cgroupsPath: string;
   readonly podFiles: PodFiles;
   /** Paths of the pod's pinned namespaces. If one is absent, the host's namespace is used. */
-  readonly namespaces: { readonly network?: string; readonly ipc?: string; readonly uts?: string; readonly pid?: string };
+  readonly namespaces: {
+    readonly network?: string;
+    readonly ipc?: string;
+    readonly uts?: string;
+    readonly pid?: string;
+  };
   readonly hostPid: boolean;
   /** The container sees its own cgroup as the root of the hierarchy: cgroup_namespaces(7). */
   readonly cgroupNamespace: boolean;
@@ -85,11 +90,17 @@ export function generateSpec(input: SpecInput): OciSpec {
       env: input.env,
       cwd: input.cwd,
       capabilities,
-      rlimits: settings.rlimits.map((limit) => ({ type: limit.type, soft: exact(limit.soft), hard: exact(limit.hard) })),
+      rlimits: settings.rlimits.map((limit) => ({
+        type: limit.type,
+        soft: exact(limit.soft),
+        hard: exact(limit.hard),
+      })),
       noNewPrivileges: settings.noNewPrivileges,
       ...(input.labels.apparmor !== undefined && { apparmorProfile: input.labels.apparmor }),
       ...(input.labels.selinux !== undefined && { selinuxLabel: input.labels.selinux.process }),
-      ...(input.resources?.oomScoreAdj !== undefined && { oomScoreAdj: Math.max(input.resources.oomScoreAdj, input.oomScoreFloor) }),
+      ...(input.resources?.oomScoreAdj !== undefined && {
+        oomScoreAdj: Math.max(input.resources.oomScoreAdj, input.oomScoreFloor),
+      }),
     },
     root: { path: input.rootfs, readonly: settings.readonlyRootfs },
     mounts: withLauncher(
@@ -106,12 +117,18 @@ export function generateSpec(input: SpecInput): OciSpec {
     ),
     annotations: {
       ...input.annotations,
-      ...(readyMade !== undefined && { [seccompBpfAnnotation]: Buffer.from(readyMade.bpf).toString('base64') }),
+      ...(readyMade !== undefined && {
+        [seccompBpfAnnotation]: Buffer.from(readyMade.bpf).toString('base64'),
+      }),
     },
     linux: {
       namespaces: [
         { type: 'mount' },
-        ...(input.namespaces.pid === undefined ? (input.hostPid ? [] : [{ type: 'pid' }]) : joined('pid', input.namespaces.pid)),
+        ...(input.namespaces.pid === undefined
+          ? input.hostPid
+            ? []
+            : [{ type: 'pid' }]
+          : joined('pid', input.namespaces.pid)),
         ...(input.cgroupNamespace ? [{ type: 'cgroup' }] : []),
         ...(bounds?.ownNamespaces.includes('time') === true ? [{ type: 'time' }] : []),
         ...joined('user', input.userNamespace?.path),
@@ -140,7 +157,9 @@ function withLauncher(launcher: string | undefined, mounts: OciSpec['mounts']): 
 
 /** Serializes a specification as JSON. Seccomp values may exceed 2^53 and are written as exact integers. */
 export function serialiseSpec(spec: OciSpec): string {
-  return JSON.stringify(spec, (_key, value: unknown) => (typeof value === 'bigint' ? exactInteger(value) : value));
+  return JSON.stringify(spec, (_key, value: unknown) =>
+    typeof value === 'bigint' ? exactInteger(value) : value,
+  );
 }
 
 function prefixed(sets: Settings['capabilities']): OciSpec['process']['capabilities'] {
@@ -158,7 +177,10 @@ function prefixed(sets: Settings['capabilities']): OciSpec['process']['capabilit
  * crun uses the mappings to set the owners of devices. runc reads them from the namespace that it joins, and
  * does not accept them here.
  */
-function mappingsFor({ runtime, userNamespace }: SpecInput): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
+function mappingsFor({
+  runtime,
+  userNamespace,
+}: SpecInput): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
   if (runtime !== 'crun' || userNamespace === undefined) return {};
   return { uidMappings: [ociMapping(userNamespace.uids)], gidMappings: [ociMapping(userNamespace.gids)] };
 }
@@ -167,7 +189,10 @@ function joined(type: string, path: string | undefined): { type: string; path: s
   return path === undefined ? [] : [{ type, path }];
 }
 
-function deviceRules(settings: Settings, devices: SpecInput['devices']): NonNullable<OciSpec['linux']['resources']['devices']> {
+function deviceRules(
+  settings: Settings,
+  devices: SpecInput['devices'],
+): NonNullable<OciSpec['linux']['resources']['devices']> {
   const own = devices
     .filter(({ access }) => access !== '')
     .map(({ node: { type, major, minor }, access }) => ({ allow: true, type, major, minor, access }));

@@ -28,8 +28,14 @@ export interface OciProcess {
   readonly args: readonly string[];
   readonly env: readonly string[];
   readonly cwd: string;
-  readonly capabilities: Readonly<Record<'bounding' | 'effective' | 'permitted' | 'inheritable' | 'ambient', readonly string[]>>;
-  readonly rlimits: readonly { readonly type: string; readonly soft: number | bigint; readonly hard: number | bigint }[];
+  readonly capabilities: Readonly<
+    Record<'bounding' | 'effective' | 'permitted' | 'inheritable' | 'ambient', readonly string[]>
+  >;
+  readonly rlimits: readonly {
+    readonly type: string;
+    readonly soft: number | bigint;
+    readonly hard: number | bigint;
+  }[];
   readonly noNewPrivileges: boolean;
   readonly oomScoreAdj?: number;
   readonly apparmorProfile?: string;

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import files from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -56,7 +66,10 @@ test('a process that ends meanwhile is named as the reason', async () => {
   const waiting = waitAtFifo();
   meanwhile = () => closeSync(waiting);
   try {
-    await assert.rejects(startByFifo(dir), { code: 'RUNTIME_START_FAILED', message: /first process ended before it was started/ });
+    await assert.rejects(startByFifo(dir), {
+      code: 'RUNTIME_START_FAILED',
+      message: /first process ended before it was started/,
+    });
   } finally {
     meanwhile = () => undefined;
   }

@@ -117,18 +117,28 @@ async function withNullDevice<T>(
   }
 }
 
-async function startDirectly({ startProgram, target, files, scope, descriptors }: Start, options: readonly string[]): Promise<Parent> {
+async function startDirectly(
+  { startProgram, target, files, scope, descriptors }: Start,
+  options: readonly string[],
+): Promise<Parent> {
   const { handler, id } = target;
   const gate = openPipe();
   const command = ['exec', '--process', '/proc/self/fd/3', '--pid-file', files.pid, ...options, id];
   const argv = [handler.name, ...handler.globalArgs, '--log', files.log, ...command];
   try {
-    const child = await startProgram({ path: handler.program, argv, env: { ...process.env }, descriptors: [...descriptors, gate.read] });
+    const child = await startProgram({
+      path: handler.program,
+      argv,
+      env: { ...process.env },
+      descriptors: [...descriptors, gate.read],
+    });
     // The runtime waits for the description, and so until it is in its cgroup. Otherwise, on a busy machine,
     // the command might start first.
     await scope?.adopt(child.pid).catch(() => undefined);
     await copyOomScore(target.init, child.pid);
-    new Socket({ fd: gate.write, readable: false, writable: true }).on('error', () => undefined).end(files.description);
+    new Socket({ fd: gate.write, readable: false, writable: true })
+      .on('error', () => undefined)
+      .end(files.description);
     return { pid: () => Promise.resolve(child.pid), exited: child.exited, kill: () => child.kill(SIGKILL) };
   } catch (error) {
     closeFd(gate.write);
@@ -143,14 +153,46 @@ async function startMonitored(input: Start, options: readonly string[]): Promise
   const { handler, id, conmon, dir } = target;
   const [sync, gate] = openPipes();
   const argv = [
-    ...['conmon', '--exec', '--exec-process-spec', files.spec, '--cid', id, '--cuuid', files.name, '--name', files.name, '--bundle', dir],
-    ...['--runtime', handler.program, ...[...handler.globalArgs, '--log', files.log].flatMap((arg) => ['--runtime-arg', arg])],
+    ...[
+      'conmon',
+      '--exec',
+      '--exec-process-spec',
+      files.spec,
+      '--cid',
+      id,
+      '--cuuid',
+      files.name,
+      '--name',
+      files.name,
+      '--bundle',
+      dir,
+    ],
+    ...[
+      '--runtime',
+      handler.program,
+      ...[...handler.globalArgs, '--log', files.log].flatMap((arg) => ['--runtime-arg', arg]),
+    ],
     ...options.flatMap((option) => ['--runtime-opt', option]),
-    ...['--container-pidfile', files.pid, '--conmon-pidfile', files.monitor, '--log-path', 'passthrough', '--log-level', 'error'],
+    ...[
+      '--container-pidfile',
+      files.pid,
+      '--conmon-pidfile',
+      files.monitor,
+      '--log-path',
+      'passthrough',
+      '--log-level',
+      'error',
+    ],
   ];
   const env = { PATH: process.env['PATH'], _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' };
   try {
-    const child = await startProgram({ path: conmon, argv, env, cwd: dir, descriptors: [...descriptors, sync.write, gate.read] });
+    const child = await startProgram({
+      path: conmon,
+      argv,
+      env,
+      cwd: dir,
+      descriptors: [...descriptors, sync.write, gate.read],
+    });
     // conmon waits for one byte before it starts anything.
     await scope?.adopt(child.pid).catch(() => undefined);
     await copyOomScore(target.init, child.pid);

@@ -33,7 +33,9 @@ function withoutDescriptors(act: () => void): void {
 
 test('a pid file that cannot be read is not one that is missing', () => {
   assert.equal(readPid(join(folder, 'none')), undefined);
-  withoutDescriptors(() => assert.throws(() => readPid(join(folder, 'pid')), { code: 'RUNTIME_EXEC_UNREADABLE', kind: 'exhausted' }));
+  withoutDescriptors(() =>
+    assert.throws(() => readPid(join(folder, 'pid')), { code: 'RUNTIME_EXEC_UNREADABLE', kind: 'exhausted' }),
+  );
   assert.equal(readPid(join(folder, 'pid')), 4711);
 });
 

@@ -64,7 +64,10 @@ function realEffects(parts: {
         }
         if (!plan.hostNetwork && !plan.hostIpc) return pool.claim({ hostname, sysctls });
         // A pod on the host's network has the host's name as well, so it needs no UTS namespace.
-        const types: PodNamespace[] = [...(plan.hostNetwork ? [] : (['net', 'uts'] as const)), ...(plan.hostIpc ? [] : (['ipc'] as const))];
+        const types: PodNamespace[] = [
+          ...(plan.hostNetwork ? [] : (['net', 'uts'] as const)),
+          ...(plan.hostIpc ? [] : (['ipc'] as const)),
+        ];
         return types.length === 0 ? undefined : pool.make(types, { hostname, sysctls });
       },
       release: (dir) => pool.release(dir),

@@ -62,7 +62,10 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
     return ready;
   } catch (cause) {
     await takeBack(deps, intent, mayBeReady).catch((second: unknown) =>
-      log.warn({ sandbox: intent.id, cause: reasonOf(second) }, 'a half-made sandbox is left for the next start to remove'),
+      log.warn(
+        { sandbox: intent.id, cause: reasonOf(second) },
+        'a half-made sandbox is left for the next start to remove',
+      ),
     );
     throw cause;
   }
@@ -99,7 +102,12 @@ function attachRequest(record: SandboxRecord): AttachRequest {
   return {
     id: record.id,
     netns: `${record.namespacesDir}/net`,
-    pod: { name: metadata?.name ?? '', namespace: metadata?.namespace ?? '', uid: metadata?.uid ?? '', labels },
+    pod: {
+      name: metadata?.name ?? '',
+      namespace: metadata?.namespace ?? '',
+      uid: metadata?.uid ?? '',
+      labels,
+    },
     portMappings: toPortMappings(portMappings),
     capabilities: networkCapabilities(record.config, record.cgroupParent),
     networks: podNetworks(record.config.annotations, metadata?.namespace ?? ''),

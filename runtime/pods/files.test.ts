@@ -27,14 +27,20 @@ describe('removing the files of a pod', () => {
   it('unmounts what they have of the host and removes them, once and again', async () => {
     await removePodFiles(join(folder, 'pod'), kernel);
     await removePodFiles(join(folder, 'pod'), kernel);
-    assert.deepEqual([existsSync(join(folder, 'pod')), readdirSync(join(folder, 'host'))], [false, ['of-the-host']]);
+    assert.deepEqual(
+      [existsSync(join(folder, 'pod')), readdirSync(join(folder, 'host'))],
+      [false, ['of-the-host']],
+    );
     end();
   });
 
   it('removes nothing while it cannot be unmounted', async () => {
     const lost = new Error('the thread of mounts has ended');
     await assert.rejects(removePodFiles(join(folder, 'pod'), { umount: () => Promise.reject(lost) }), lost);
-    assert.deepEqual([existsSync(join(folder, 'pod/hosts')), readdirSync(join(folder, 'host'))], [true, ['of-the-host']]);
+    assert.deepEqual(
+      [existsSync(join(folder, 'pod/hosts')), readdirSync(join(folder, 'host'))],
+      [true, ['of-the-host']],
+    );
     await removePodFiles(join(folder, 'pod'), kernel);
     end();
   });

@@ -52,9 +52,13 @@ export async function makePodFiles(input: {
     readFile('/etc/hosts', 'utf8')
       .catch(() => '127.0.0.1 localhost\n')
       .then((text) =>
-        writeFile(files.hosts, input.hostNetwork ? text : `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n`, {
-          mode: 0o644,
-        }),
+        writeFile(
+          files.hosts,
+          input.hostNetwork ? text : `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n`,
+          {
+            mode: 0o644,
+          },
+        ),
       ),
   ]);
   if (input.userNamespace !== undefined)

@@ -22,7 +22,13 @@ test('a set that a lost Worker had begun to pin is unpinned', async () => {
     unpinNamespaces: (set: string) => Promise.resolve(rmSync(set, { recursive: true })),
   } as unknown as Kernel;
   const startProgram = () => Promise.reject(new Error('unused'));
-  const pool = await openNamespacePool({ dir, size: 0, kernel, startProgram, log: createLogger({ level: 'silent' }) });
+  const pool = await openNamespacePool({
+    dir,
+    size: 0,
+    kernel,
+    startProgram,
+    log: createLogger({ level: 'silent' }),
+  });
   await assert.rejects(pool.claim({ hostname: 'pod', sysctls: {} }), /the Worker has ended/);
   assert.deepEqual([begun.length, begun.some((set) => existsSync(set))], [1, false]);
   await pool.close();

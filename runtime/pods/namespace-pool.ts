@@ -18,7 +18,10 @@ export type PodNamespace = 'net' | 'ipc' | 'uts';
  */
 export interface NamespacePool {
   /** Returns a fresh set with host name and sysctls applied. */
-  claim(input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> }): Promise<string>;
+  claim(input: {
+    readonly hostname: string;
+    readonly sysctls: Readonly<Record<string, string>>;
+  }): Promise<string>;
   /** Unpins a set. Done already: success. */
   release(dir: string): Promise<void>;
   /** Creates a set and returns its folder, for a pod that shares some namespaces of the host. */
@@ -72,7 +75,10 @@ export async function openNamespacePool(input: {
       await kernel
         .unpinNamespaces(set)
         .catch((second: unknown) =>
-          input.log.warn({ set, cause: String(second) }, 'pinned namespaces are left for the next start to remove'),
+          input.log.warn(
+            { set, cause: String(second) },
+            'pinned namespaces are left for the next start to remove',
+          ),
         );
       throw cause;
     }
@@ -93,7 +99,9 @@ export async function openNamespacePool(input: {
     filling ??= (async () => {
       while (!closed && ready.length < input.size) ready.push(await pin(every, { sysctls: defaultSysctls }));
     })()
-      .catch((cause: unknown) => input.log.warn({ cause: String(cause) }, 'the namespace pool could not be filled'))
+      .catch((cause: unknown) =>
+        input.log.warn({ cause: String(cause) }, 'the namespace pool could not be filled'),
+      )
       .finally(() => (filling = undefined));
   };
   return {
@@ -102,7 +110,12 @@ export async function openNamespacePool(input: {
       fill();
       if (set === undefined) return pin(every, { hostname, sysctls });
       try {
-        await kernel.configureNamespaces({ dir: set, types: [...every], hostname, sysctls: beyondDefaults(sysctls) });
+        await kernel.configureNamespaces({
+          dir: set,
+          types: [...every],
+          hostname,
+          sysctls: beyondDefaults(sysctls),
+        });
       } catch (cause) {
         // A set that is configured only in part is removed.
         await kernel.unpinNamespaces(set);
@@ -112,11 +125,17 @@ export async function openNamespacePool(input: {
     },
     make: (types, options) => pin(types, options),
     makeMapped: (plan, { hostname, sysctls }) =>
-      newSet((set) => pinUserNamespace({ dir: set, plan, hostname, sysctls, kernel, startProgram: input.startProgram })),
+      newSet((set) =>
+        pinUserNamespace({ dir: set, plan, hostname, sysctls, kernel, startProgram: input.startProgram }),
+      ),
     release: (set) => kernel.unpinNamespaces(set),
     reconcile: async (claimed) => {
-      const found = (await readdir(dir)).map((name) => join(dir, name)).filter((set) => !claimed.has(set) && !ready.includes(set));
-      const left = await settleActs(found.map((set) => ({ on: set, act: () => kernel.unpinNamespaces(set) })));
+      const found = (await readdir(dir))
+        .map((name) => join(dir, name))
+        .filter((set) => !claimed.has(set) && !ready.includes(set));
+      const left = await settleActs(
+        found.map((set) => ({ on: set, act: () => kernel.unpinNamespaces(set) })),
+      );
       fill();
       return left;
     },

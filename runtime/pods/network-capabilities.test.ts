@@ -30,7 +30,9 @@ for (const [text, rate] of rates) {
 
 test('a burst fits the kernel: less than 274 s at the rate, and 32 bits', () => {
   for (const rate of ['1k', '10k', '1M', '1G', '1P']) {
-    const { ingressRate = 0, ingressBurst = 0 } = ofAnnotations({ 'kubernetes.io/ingress-bandwidth': rate }) as Record<string, number>;
+    const { ingressRate = 0, ingressBurst = 0 } = ofAnnotations({
+      'kubernetes.io/ingress-bandwidth': rate,
+    }) as Record<string, number>;
     assert.ok(ingressBurst <= 0xffff_ffff && ingressBurst / ingressRate < 274, rate);
   }
   assert.equal(ofAnnotations({}), undefined);
@@ -38,8 +40,14 @@ test('a burst fits the kernel: less than 274 s at the rate, and 32 bits', () => 
 
 test('services that a pod joins are handed on as they are written, and refused with their place', () => {
   const services = (text: string): unknown =>
-    networkCapabilities({ annotations: { 'portcullis.dev/services': text }, labels: {} } as unknown as PodSandboxConfig, '')['services'];
+    networkCapabilities(
+      { annotations: { 'portcullis.dev/services': text }, labels: {} } as unknown as PodSandboxConfig,
+      '',
+    )['services'];
   assert.deepEqual(services('[{"name":"web","ports":["80:8080"]}]'), [{ name: 'web', ports: ['80:8080'] }]);
   assert.throws(() => services('[{"name":"web"}]'), /portcullis\.dev\/services\[0\]\.ports/u);
-  assert.equal('services' in networkCapabilities({ annotations: {}, labels: {} } as unknown as PodSandboxConfig, ''), false);
+  assert.equal(
+    'services' in networkCapabilities({ annotations: {}, labels: {} } as unknown as PodSandboxConfig, ''),
+    false,
+  );
 });

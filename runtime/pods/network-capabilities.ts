@@ -8,7 +8,10 @@ import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
  * CNI's conventions and other CRI runtimes use. Each plugin gets those that it declares. Pure.
  * @throws RUNTIME_BAD_BANDWIDTH · NETWORK_SERVICE_MEMBERSHIP_INVALID
  */
-export function networkCapabilities(config: PodSandboxConfig, cgroupPath: string): Readonly<Record<string, unknown>> {
+export function networkCapabilities(
+  config: PodSandboxConfig,
+  cgroupPath: string,
+): Readonly<Record<string, unknown>> {
   const { annotations, labels, dnsConfig, metadata } = config;
   const bandwidth = bandwidthOf(annotations);
   const services = servicesOf(annotations[membershipLabel]);
@@ -36,7 +39,10 @@ function servicesOf(text: string | undefined): unknown {
   return parseJson(text);
 }
 
-const annotationNames = { ingress: 'kubernetes.io/ingress-bandwidth', egress: 'kubernetes.io/egress-bandwidth' } as const;
+const annotationNames = {
+  ingress: 'kubernetes.io/ingress-bandwidth',
+  egress: 'kubernetes.io/egress-bandwidth',
+} as const;
 /** As in Kubernetes: `1k` to `1P`, in bits per second. */
 const [least, most] = [1000, 1e15];
 const mostBurst = 0xffff_ffff;
@@ -60,7 +66,8 @@ function bandwidthOf(annotations: Readonly<Record<string, string>>): Record<stri
  * In bits: one second at the given rate, at least one large segment, and never so much that the kernel's 32
  * bits for its time overflow.
  */
-const burstOf = (rate: number): number => Math.min(mostBurst, Math.max(rate, Math.min(1_048_576, rate * 200)));
+const burstOf = (rate: number): number =>
+  Math.min(mostBurst, Math.max(rate, Math.min(1_048_576, rate * 200)));
 
 const suffixes: Readonly<Record<string, number>> = {
   '': 1,
@@ -81,11 +88,15 @@ const suffixes: Readonly<Record<string, number>> = {
  * resource.Quantity `Value`).
  */
 function quantityOf(text: string): number | undefined {
-  const match = /^\+?(?<digits>\d+(?:\.\d*)?|\.\d+)(?:(?<suffix>[kMGTP]|[KMGTP]i)|[eE](?<exponent>[+-]?\d{1,2}))?$/u.exec(
-    text.trim(),
-  )?.groups;
+  const match =
+    /^\+?(?<digits>\d+(?:\.\d*)?|\.\d+)(?:(?<suffix>[kMGTP]|[KMGTP]i)|[eE](?<exponent>[+-]?\d{1,2}))?$/u.exec(
+      text.trim(),
+    )?.groups;
   if (match === undefined) return undefined;
-  const factor = match['exponent'] === undefined ? (suffixes[match['suffix'] ?? ''] ?? Number.NaN) : 10 ** Number(match['exponent']);
+  const factor =
+    match['exponent'] === undefined
+      ? (suffixes[match['suffix'] ?? ''] ?? Number.NaN)
+      : 10 ** Number(match['exponent']);
   return Math.ceil(Number(match['digits']) * factor);
 }
 

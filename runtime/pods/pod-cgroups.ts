@@ -25,7 +25,9 @@ export function podCgroups(deps: {
       .sandboxes()
       .some(
         ({ id, phase, cgroupParent }) =>
-          id !== sandboxId && (phase === 'creating' || phase === 'ready') && `${cgroupParent}/`.startsWith(`${path}/`),
+          id !== sandboxId &&
+          (phase === 'creating' || phase === 'ready') &&
+          `${cgroupParent}/`.startsWith(`${path}/`),
       );
   /**
    * Returns the slices that contain no process and that no other pod may be about to use: ending a slice ends
@@ -33,7 +35,9 @@ export function podCgroups(deps: {
    */
   const unused = async (slices: readonly string[], sandboxId: string): Promise<string[]> => {
     const free = slices.filter((slice) => !isUsed(slice, sandboxId));
-    const populated = await Promise.all(free.map(async (slice) => (await cgroupProcesses(cgroups, slice)).length > 0));
+    const populated = await Promise.all(
+      free.map(async (slice) => (await cgroupProcesses(cgroups, slice)).length > 0),
+    );
     return free.filter((_, index) => !populated[index]);
   };
   return {
@@ -57,7 +61,11 @@ export function podCgroups(deps: {
       const left = cgroups.version === 1 ? ended : [];
       // An OCI runtime creates a container's cgroup folder by folder: its parent must not be removed in
       // between.
-      await removeCgroups(cgroups, [...paths.filter((path) => !slices.includes(path)), ...left], (path) => !isUsed(path, id));
+      await removeCgroups(
+        cgroups,
+        [...paths.filter((path) => !slices.includes(path)), ...left],
+        (path) => !isUsed(path, id),
+      );
     },
   };
 }

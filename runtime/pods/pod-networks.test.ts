@@ -9,11 +9,17 @@ test('both forms of the annotation are read', () => {
   for (const [text, expected] of [
     ['', []],
     ['shop', [{ network: 'shop' }]],
-    ['[{"name":"shop","ips":["10.0.0.9/24","fd00::9/64"]}]', [{ network: 'shop', ips: ['10.0.0.9/24', 'fd00::9/64'] }]],
+    [
+      '[{"name":"shop","ips":["10.0.0.9/24","fd00::9/64"]}]',
+      [{ network: 'shop', ips: ['10.0.0.9/24', 'fd00::9/64'] }],
+    ],
     [' shop , team/mail@mail0', [{ network: 'shop' }, { network: 'mail', interface: 'mail0' }]],
     [
       '[{"name":"shop","ips":["10.0.0.9"],"mac":"02:00:00:00:00:01","interface":"net9"},{"name":"mail","namespace":"team"}]',
-      [{ network: 'shop', interface: 'net9', ips: ['10.0.0.9'], mac: '02:00:00:00:00:01' }, { network: 'mail' }],
+      [
+        { network: 'shop', interface: 'net9', ips: ['10.0.0.9'], mac: '02:00:00:00:00:01' },
+        { network: 'mail' },
+      ],
     ],
   ] as const)
     assert.deepEqual(read(text), expected);
@@ -43,7 +49,8 @@ test('an annotation that is not understood is refused', () => {
   ] as const)
     assert.throws(
       () => read(text),
-      (thrown) => isPortcullisError(thrown) && thrown.code === 'RUNTIME_BAD_NETWORKS' && why.test(thrown.message),
+      (thrown) =>
+        isPortcullisError(thrown) && thrown.code === 'RUNTIME_BAD_NETWORKS' && why.test(thrown.message),
       text,
     );
 });

@@ -19,10 +19,15 @@ const networkName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
  * pod's. Pure.
  * @throws RUNTIME_BAD_NETWORKS
  */
-export function podNetworks(annotations: Readonly<Record<string, string>>, namespace: string): readonly FurtherNetwork[] {
+export function podNetworks(
+  annotations: Readonly<Record<string, string>>,
+  namespace: string,
+): readonly FurtherNetwork[] {
   const text = annotations[annotation]?.trim() ?? '';
   if (text === '') return [];
-  const elements = /^[[{"]/u.test(text) ? inJson(text) : text.split(',').map((each) => shortForm(each.trim()));
+  const elements = /^[[{"]/u.test(text)
+    ? inJson(text)
+    : text.split(',').map((each) => shortForm(each.trim()));
   if (elements.length > 32) throw badNetworks('32 networks at most');
   return elements.map((element) => checked(element, namespace));
 }
@@ -37,9 +42,14 @@ interface Element {
 
 function shortForm(text: string): Element {
   const parts = /^(?:(?<namespace>[^/@]+)\/)?(?<name>[^/@]+)(?:@(?<ifname>[^/@]+))?$/u.exec(text)?.groups;
-  if (parts === undefined) throw badNetworks(`${JSON.stringify(text)} is not [NAMESPACE/]NETWORK[@INTERFACE]`);
+  if (parts === undefined)
+    throw badNetworks(`${JSON.stringify(text)} is not [NAMESPACE/]NETWORK[@INTERFACE]`);
   const { namespace, name = '', ifname } = parts;
-  return { name, ...(namespace !== undefined && { namespace }), ...(ifname !== undefined && { interface: ifname }) };
+  return {
+    name,
+    ...(namespace !== undefined && { namespace }),
+    ...(ifname !== undefined && { interface: ifname }),
+  };
 }
 
 function inJson(text: string): Element[] {
@@ -51,13 +61,18 @@ function inJson(text: string): Element[] {
   }
   if (!Array.isArray(value)) throw badNetworks('it is no list');
   return value.map((each: unknown, index) => {
-    if (typeof each !== 'object' || each === null || Array.isArray(each)) throw badNetworks(`element ${index} is no object`);
+    if (typeof each !== 'object' || each === null || Array.isArray(each))
+      throw badNetworks(`element ${index} is no object`);
     const fields = each as Record<string, unknown>;
     const other = Object.keys(fields).find((name) => !known.includes(name));
-    if (other !== undefined) throw badNetworks(`element ${index}: ${JSON.stringify(other)} is not supported: ${known.join(', ')} are`);
+    if (other !== undefined)
+      throw badNetworks(
+        `element ${index}: ${JSON.stringify(other)} is not supported: ${known.join(', ')} are`,
+      );
     const textIn = (name: string): string | undefined => {
       const found = fields[name];
-      if (found === undefined || found === '' || typeof found === 'string') return found === '' ? undefined : found;
+      if (found === undefined || found === '' || typeof found === 'string')
+        return found === '' ? undefined : found;
       throw badNetworks(`element ${index}: ${name} must be a string`);
     };
     const ips = fields['ips'] ?? [];
@@ -77,10 +92,14 @@ function inJson(text: string): Element[] {
 function checked({ name, namespace, interface: ifname, ips, mac }: Element, own: string): FurtherNetwork {
   if (!networkName.test(name)) throw badNetworks(`${JSON.stringify(name)} is no name of a network`);
   if (namespace !== undefined && namespace !== own)
-    throw badNetworks(`${namespace}/${name}: networks are of this node, and can be asked for in the pod's own namespace only`);
+    throw badNetworks(
+      `${namespace}/${name}: networks are of this node, and can be asked for in the pod's own namespace only`,
+    );
   const odd = ips?.find((ip) => !isAddress(ip));
-  if (odd !== undefined) throw badNetworks(`${JSON.stringify(odd.slice(0, 100))} is no address, nor one with its prefix`);
-  if (mac !== undefined && !macForm.test(mac)) throw badNetworks(`${JSON.stringify(mac.slice(0, 100))} is no MAC address`);
+  if (odd !== undefined)
+    throw badNetworks(`${JSON.stringify(odd.slice(0, 100))} is no address, nor one with its prefix`);
+  if (mac !== undefined && !macForm.test(mac))
+    throw badNetworks(`${JSON.stringify(mac.slice(0, 100))} is no MAC address`);
   return {
     network: name,
     ...(ifname !== undefined && { interface: ifname }),
@@ -98,7 +117,11 @@ const macForm = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/iu;
 function isAddress(text: string): boolean {
   const [address = '', length, ...more] = text.split('/');
   const bits = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0;
-  return bits > 0 && more.length === 0 && (length === undefined || (/^\d{1,3}$/u.test(length) && Number(length) <= bits));
+  return (
+    bits > 0 &&
+    more.length === 0 &&
+    (length === undefined || (/^\d{1,3}$/u.test(length) && Number(length) <= bits))
+  );
 }
 
 function badNetworks(why: string): PortcullisError {

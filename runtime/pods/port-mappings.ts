@@ -43,7 +43,10 @@ export function hostPortsOf({
   annotations = {},
 }: Partial<Pick<PodSandboxConfig, 'annotations' | 'portMappings'>>): string[] {
   const services = annotations[membershipLabel];
-  const ingress = services === undefined ? [] : parseMemberships(services, membershipLabel).flatMap(({ ingressPorts }) => ingressPorts);
+  const ingress =
+    services === undefined
+      ? []
+      : parseMemberships(services, membershipLabel).flatMap(({ ingressPorts }) => ingressPorts);
   const mapped = toPortMappings(portMappings).map(({ hostPort, protocol }) => ({ port: hostPort, protocol }));
   return [...new Set([...mapped, ...ingress].map(({ port, protocol }) => `${port}/${protocol}`))];
 }

@@ -73,7 +73,10 @@ export function createSandboxRecovery(deps: RecoveryDeps): SandboxRecovery {
       };
       for (const record of records.list()) {
         await settle(record).catch((cause: unknown) => {
-          log.error({ sandbox: record.id, cause: reasonOf(cause) }, 'this sandbox could not be recovered at once');
+          log.error(
+            { sandbox: record.id, cause: reasonOf(cause) },
+            'this sandbox could not be recovered at once',
+          );
           bringInOrder(record.id, settle);
         });
       }
@@ -106,7 +109,8 @@ function whatIsLost(
   record: SandboxRecord,
   alive: (namespacesDir: string) => boolean,
 ): string | undefined {
-  if (record.bootId !== undefined && record.bootId !== effects.bootId()) return 'the machine has started again since';
+  if (record.bootId !== undefined && record.bootId !== effects.bootId())
+    return 'the machine has started again since';
   if (record.namespacesDir !== undefined && !alive(record.namespacesDir)) return 'its namespaces are gone';
   if (!effects.files.stand(record.id)) return 'its files are gone';
   return sharing.isLost(record) ? 'the process that held its PID namespace has ended' : undefined;

@@ -38,9 +38,13 @@ export async function takeBack(deps: ReleaseDeps, record: SandboxRecord, mayBeRe
 /**
  * Stops a pod: its containers first, then everything that it has on the host. Call it under the lock of the
  * sandbox. Unknown or stopped: success.
- * @throws the error of a step that failed. The pod stays in the phase `stopping`, and the call may be repeated
+ * @throws the error of a step that failed. The pod stays in the phase `stopping`, and the call may be
+ * repeated
  */
-export async function stopSandbox(deps: ReleaseDeps & { readonly containers: ContainersOfSandbox }, id: string): Promise<void> {
+export async function stopSandbox(
+  deps: ReleaseDeps & { readonly containers: ContainersOfSandbox },
+  id: string,
+): Promise<void> {
   const { records, effects } = deps;
   const record = records.get(id);
   if (record === undefined || record.phase === 'stopped') return;
@@ -56,7 +60,10 @@ export async function stopSandbox(deps: ReleaseDeps & { readonly containers: Con
  * Stops a pod, and removes it with its containers. Call it under the lock of the sandbox. Unknown: success.
  * @throws the error of a step that failed. The call may be repeated
  */
-export async function removeSandbox(deps: ReleaseDeps & { readonly containers: ContainersOfSandbox }, id: string): Promise<void> {
+export async function removeSandbox(
+  deps: ReleaseDeps & { readonly containers: ContainersOfSandbox },
+  id: string,
+): Promise<void> {
   const { records, effects, containers } = deps;
   const record = records.get(id);
   if (record === undefined) return;

@@ -38,9 +38,16 @@ export function createPodResources(parts: {
       const { id: known } = parts.require(id);
       await parts.lock(`sandbox ${known}`, async () => {
         const record = parts.require(known);
-        const { overhead, resources } = { overhead: checked(asked.overhead), resources: checked(asked.resources) };
+        const { overhead, resources } = {
+          overhead: checked(asked.overhead),
+          resources: checked(asked.resources),
+        };
         if (record.config.linux?.cgroupParent === '' && !record.cgroupParent.endsWith('.slice'))
-          await writeCgroupSettings(parts.cgroups, record.cgroupParent, podSettings(parts.cgroups.version, sum(resources, overhead)));
+          await writeCgroupSettings(
+            parts.cgroups,
+            record.cgroupParent,
+            podSettings(parts.cgroups.version, sum(resources, overhead)),
+          );
         const linux = {
           ...(record.config.linux ?? { cgroupParent: '', sysctls: {} }),
           ...(asked.overhead !== undefined && { overhead: asked.overhead }),
@@ -58,7 +65,10 @@ type Figures = Pick<LinuxContainerResources, 'cpuShares' | 'cpuQuota' | 'cpuPeri
  * Containers without a limit mean a pod without a limit; an overhead alone says nothing about what the
  * containers may use.
  */
-function sum(resources: LinuxContainerResources | undefined, overhead: LinuxContainerResources | undefined): Figures {
+function sum(
+  resources: LinuxContainerResources | undefined,
+  overhead: LinuxContainerResources | undefined,
+): Figures {
   const add = (of: (one: LinuxContainerResources) => number): number => {
     const base = resources === undefined ? 0 : of(resources);
     return base <= 0 ? base : base + Math.max(0, overhead === undefined ? 0 : of(overhead));

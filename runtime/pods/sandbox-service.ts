@@ -45,7 +45,12 @@ export function createSandboxService(input: {
   readonly log: Logger;
 }): SandboxService {
   const { records, lock, effects, log } = input;
-  const sharing = createSharing({ records, effects: effects.infra, log, lost: (id) => recovery.infraEnded(id) });
+  const sharing = createSharing({
+    records,
+    effects: effects.infra,
+    log,
+    lost: (id) => recovery.infraEnded(id),
+  });
   const deps = { ...input, sharing };
   const recovery = createSandboxRecovery(deps);
   return {
@@ -62,7 +67,8 @@ export function createSandboxService(input: {
         const existing = records.byName(plan.name);
         if (existing === undefined) return establish(deps, { config, plan, runtimeHandler, requestDigest });
         const isLost = recovery.isLost(existing.id);
-        if (existing.phase === 'ready' && !isLost && existing.requestDigest === requestDigest) return existing;
+        if (existing.phase === 'ready' && !isLost && existing.requestDigest === requestDigest)
+          return existing;
         throw nameTaken(existing, isLost);
       });
     },

@@ -24,7 +24,10 @@ export function shmBytes(
     kind: 'invalid',
     attempted: `read annotation ${annotation}`,
     on: JSON.stringify(text.slice(0, 64)),
-    why: bytes === undefined ? 'it is no size' : `it must be from 4096 bytes to ${configured.limit} (shm.limit of the configuration)`,
+    why:
+      bytes === undefined
+        ? 'it is no size'
+        : `it must be from 4096 bytes to ${configured.limit} (shm.limit of the configuration)`,
     fix: 'write bytes, or a number with Ki, Mi or Gi, such as 256Mi',
   });
 }

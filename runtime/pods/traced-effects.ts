@@ -6,7 +6,10 @@ export function tracedSandboxEffects(effects: SandboxEffects): SandboxEffects {
   const { namespaces, network, files } = effects;
   return {
     ...effects,
-    namespaces: { ...namespaces, claim: (...given) => traced('namespaces', () => namespaces.claim(...given)) },
+    namespaces: {
+      ...namespaces,
+      claim: (...given) => traced('namespaces', () => namespaces.claim(...given)),
+    },
     network: {
       ...network,
       attach: (...given) => traced('network attach', () => network.attach(...given)),

@@ -19,7 +19,10 @@ const largestPingGroup = 2 ** 31 - 1;
  * Source: cri-api UserNamespace; kubelets give exactly one range of each (Kubernetes KEP-127).
  * @throws PortcullisError RUNTIME_BAD_USER_NAMESPACE
  */
-export function planUserNamespace(on: string, options: NamespaceOption | undefined): UserNamespacePlan | undefined {
+export function planUserNamespace(
+  on: string,
+  options: NamespaceOption | undefined,
+): UserNamespacePlan | undefined {
   const asked = options?.usernsOptions;
   if (asked === undefined) return undefined;
   if (asked.mode === NamespaceMode.NODE) {
@@ -40,7 +43,8 @@ export function planUserNamespace(on: string, options: NamespaceOption | undefin
   ] as const) {
     // The root user of a pod cannot use a namespace that belongs to the host's root: no sysfs, no mqueue, no
     // proc.
-    if (mode === NamespaceMode.NODE) throw bad(on, `it asks for the host's ${what} namespace as well`, `leave one of the two out`);
+    if (mode === NamespaceMode.NODE)
+      throw bad(on, `it asks for the host's ${what} namespace as well`, `leave one of the two out`);
   }
   return { uids: checkedRange(on, 'uids', asked.uids), gids: checkedRange(on, 'gids', asked.gids) };
 }
@@ -50,12 +54,17 @@ export function planUserNamespace(on: string, options: NamespaceOption | undefin
  * options mean agreement. Pure.
  * @throws PortcullisError RUNTIME_BAD_USER_NAMESPACE
  */
-export function checkContainerUserNamespace(on: string, pod: NamespaceOption | undefined, container: NamespaceOption | undefined): void {
+export function checkContainerUserNamespace(
+  on: string,
+  pod: NamespaceOption | undefined,
+  container: NamespaceOption | undefined,
+): void {
   if (container?.usernsOptions === undefined) return;
   const theirs = planUserNamespace(on, pod);
   const own = planUserNamespace(on, container);
   if (own === undefined && theirs === undefined) return;
-  if (own !== undefined && theirs !== undefined && same(own.uids, theirs.uids) && same(own.gids, theirs.gids)) return;
+  if (own !== undefined && theirs !== undefined && same(own.uids, theirs.uids) && same(own.gids, theirs.gids))
+    return;
   throw bad(
     on,
     'the container asks for another user namespace than its pod has',
@@ -70,7 +79,9 @@ export function checkContainerUserNamespace(on: string, pod: NamespaceOption | u
 export function hostPingGroups(range: IDMapping, asked: string): string {
   const [low, high] = asked.trim().split(/\s+/).map(Number);
   const last = Math.min(high ?? NaN, range.length - 1, largestPingGroup - range.hostId);
-  return low !== undefined && low >= 0 && last >= low ? `${range.hostId + low} ${range.hostId + last}` : '1 0';
+  return low !== undefined && low >= 0 && last >= low
+    ? `${range.hostId + low} ${range.hostId + last}`
+    : '1 0';
 }
 
 function checkedRange(on: string, what: 'uids' | 'gids', ranges: readonly IDMapping[]): IDMapping {
@@ -78,10 +89,19 @@ function checkedRange(on: string, what: 'uids' | 'gids', ranges: readonly IDMapp
   if (range === undefined || ranges.length > 1)
     throw bad(on, `it has ${ranges.length} ranges of ${what}`, `give exactly one range of ${what}`);
   if (range.containerId !== 0)
-    throw bad(on, `its ${what} begin at ${range.containerId} inside, and root must exist there`, 'let container_id be 0');
+    throw bad(
+      on,
+      `its ${what} begin at ${range.containerId} inside, and root must exist there`,
+      'let container_id be 0',
+    );
   if (range.length < 1 || range.hostId + range.length > idCount)
-    throw bad(on, `its ${what} are ${range.length} from ${range.hostId} on, which are no ids`, 'give a length of at least 1 below 2^32');
-  if (range.hostId === 0) throw bad(on, `its ${what} begin at the host's root`, 'give a host_id that no user of the host has');
+    throw bad(
+      on,
+      `its ${what} are ${range.length} from ${range.hostId} on, which are no ids`,
+      'give a length of at least 1 below 2^32',
+    );
+  if (range.hostId === 0)
+    throw bad(on, `its ${what} begin at the host's root`, 'give a host_id that no user of the host has');
   return range;
 }
 
@@ -90,5 +110,12 @@ function same(a: IDMapping, b: IDMapping): boolean {
 }
 
 function bad(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_USER_NAMESPACE', kind: 'invalid', attempted: 'use userns_options of', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_USER_NAMESPACE',
+    kind: 'invalid',
+    attempted: 'use userns_options of',
+    on,
+    why,
+    fix,
+  });
 }

@@ -31,7 +31,11 @@ after(async () => {
 
 const ids = (hostId: number) => ({ hostId, containerId: 0, length: 65_536 });
 const plan = { uids: ids(100_000), gids: ids(200_000) };
-const sysctls = { 'net.ipv4.ping_group_range': '0 2147483647', 'kernel.shm_rmid_forced': '1', 'fs.mqueue.msg_max': '33' };
+const sysctls = {
+  'net.ipv4.ping_group_range': '0 2147483647',
+  'kernel.shm_rmid_forced': '1',
+  'fs.mqueue.msg_max': '33',
+};
 const common = (dir: string) => ({
   dir,
   plan,
@@ -41,7 +45,8 @@ const common = (dir: string) => ({
   startProgram,
 });
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
-const isGone = (pid: number): boolean => !existsSync(`/proc/${pid}`) || / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+const isGone = (pid: number): boolean =>
+  !existsSync(`/proc/${pid}`) || / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
 
 test('pins namespaces that belong to the ids of the pod, and leaves no process', async () => {
   const dir = join(folder, 'pod');
@@ -84,7 +89,18 @@ test('pins namespaces that belong to the ids of the pod, and leaves no process',
   let text = '';
   inside.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
   await once(inside, 'close');
-  assert.deepEqual(text.trim().split(/\s+/), ['0', '100000', '65536', '0', '200000', '65536', '0', '65535', '1', '33']);
+  assert.deepEqual(text.trim().split(/\s+/), [
+    '0',
+    '100000',
+    '65536',
+    '0',
+    '200000',
+    '65536',
+    '0',
+    '65535',
+    '1',
+    '33',
+  ]);
   await kernel.unpinNamespaces(dir);
   // Sockets close one event loop turn later.
   for (let waited = 0; descriptors() > before && waited < 2_000; waited += 10) await pause(10);
@@ -95,7 +111,8 @@ test('a helper that fails is reported with its own message, and leaves nothing',
   const dir = join(folder, 'refused');
   const attempt = pinUserNamespace({
     ...common(dir),
-    startProgram: (program) => startProgram({ ...program, argv: ['unshare', '--user', '--no-such-option', 'cat'] }),
+    startProgram: (program) =>
+      startProgram({ ...program, argv: ['unshare', '--user', '--no-such-option', 'cat'] }),
   });
   await assert.rejects(attempt, { code: 'RUNTIME_USER_NAMESPACE_FAILED', message: /no-such-option/ });
   const bad = pinUserNamespace({ ...common(dir), plan: { uids: { ...ids(1), length: 0 }, gids: ids(1) } });

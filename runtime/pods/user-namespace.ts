@@ -55,7 +55,10 @@ export async function pinUserNamespace(input: {
     await writeFile(`/proc/${child.pid}/uid_map`, line(plan.uids));
     await writeFile(`/proc/${child.pid}/gid_map`, line(plan.gids));
     const asked = sysctls[pingGroupRange];
-    const all = { ...sysctls, ...(asked !== undefined && { [pingGroupRange]: hostPingGroups(plan.gids, asked) }) };
+    const all = {
+      ...sysctls,
+      ...(asked !== undefined && { [pingGroupRange]: hostPingGroups(plan.gids, asked) }),
+    };
     const [others, ofIpc] = partition(all, (name) => sysctlNamespace(name) === 'ipc');
     await input.kernel.pinNamespacesOf(child.pid, {
       dir: input.dir,
@@ -130,14 +133,28 @@ async function setAsOwnRoot(
     }
     const child = await startProgram({
       path: '/usr/bin/nsenter',
-      argv: ['nsenter', `--user=${dir}/user`, `--ipc=${dir}/ipc`, '-S', '0', '-G', '0', 'tee', `/proc/sys/${name.replaceAll('.', '/')}`],
+      argv: [
+        'nsenter',
+        `--user=${dir}/user`,
+        `--ipc=${dir}/ipc`,
+        '-S',
+        '0',
+        '-G',
+        '0',
+        'tee',
+        `/proc/sys/${name.replaceAll('.', '/')}`,
+      ],
       env: { PATH: '/usr/bin:/bin' },
       descriptors: [read, null, errors.write],
     }).finally(errors.closeWrite);
     const exitCode = await child.exited;
     await errors.ended(drainMs);
     if (exitCode !== 0)
-      throw new PortcullisError({ ...failure, attempted: `set sysctl ${name} of`, why: errors.bytes().toString('utf8').trim() });
+      throw new PortcullisError({
+        ...failure,
+        attempted: `set sysctl ${name} of`,
+        why: errors.bytes().toString('utf8').trim(),
+      });
   } finally {
     if (text !== undefined) closeFd(text.read);
     errors.close();
@@ -166,7 +183,10 @@ async function heard(echo: Socket, child: Child, errors: Output): Promise<void> 
     if (end === 'silent') child.kill(SIGKILL);
     await errors.ended(drainMs);
     const said = errors.bytes().toString('utf8').trim();
-    throw new PortcullisError({ ...failure, why: said === '' ? `the helper ended (${end}) without a message` : said });
+    throw new PortcullisError({
+      ...failure,
+      why: said === '' ? `the helper ended (${end}) without a message` : said,
+    });
   } finally {
     clearTimeout(timer);
   }

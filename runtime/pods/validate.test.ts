@@ -41,9 +41,13 @@ for (const [name, config] of [
   ['a PID namespace of another container', pod({}, { securityContext: { namespaceOptions: { pid: 3 } } })],
   ['an unknown namespace mode', pod({}, { securityContext: { namespaceOptions: { network: 9 } } })],
   ['a host name with a line feed', pod({ hostname: 'a\nb' })],
-  ['a DNS server with a line feed', pod({ dnsConfig: { servers: ['1.1.1.1\nsearch evil'], searches: [], options: [] } })],
+  [
+    'a DNS server with a line feed',
+    pod({ dnsConfig: { servers: ['1.1.1.1\nsearch evil'], searches: [], options: [] } }),
+  ],
 ] as const) {
-  test(`refused: ${name}`, () => assert.throws(() => planSandbox(config as PodSandboxConfig), { code: 'RUNTIME_BAD_SANDBOX' }));
+  test(`refused: ${name}`, () =>
+    assert.throws(() => planSandbox(config as PodSandboxConfig), { code: 'RUNTIME_BAD_SANDBOX' }));
 }
 
 for (const [name, sysctls, options] of [
@@ -58,33 +62,54 @@ for (const [name, sysctls, options] of [
   ['a line feed in a value', { 'net.core.somaxconn': '1\n2' }, {}],
 ] as const) {
   test(`refused: ${name}`, () => {
-    assert.throws(() => planSandbox(pod({}, { sysctls, securityContext: { namespaceOptions: options } })), { code: 'RUNTIME_BAD_SYSCTL' });
+    assert.throws(() => planSandbox(pod({}, { sysctls, securityContext: { namespaceOptions: options } })), {
+      code: 'RUNTIME_BAD_SYSCTL',
+    });
   });
 }
 
 test('slashes are read as sysctl(8) reads them: by the first separator', () => {
-  const plan = planSandbox(pod({}, { sysctls: { 'net/ipv4/conf/eth0.7/forwarding': '1', 'net.ipv4.conf.eth0/8.forwarding': '1' } }));
+  const plan = planSandbox(
+    pod({}, { sysctls: { 'net/ipv4/conf/eth0.7/forwarding': '1', 'net.ipv4.conf.eth0/8.forwarding': '1' } }),
+  );
   assert.equal(plan.sysctls['net.ipv4.conf.eth0/7.forwarding'], '1');
   assert.equal(plan.sysctls['net.ipv4.conf.eth0/8.forwarding'], '1');
 });
 
 test('sysctls of namespaces that the pod has for itself are taken', () => {
   const plan = planSandbox(
-    pod({}, { sysctls: { 'net.core.somaxconn': '1024', 'kernel.shm_rmid_forced': '1', 'fs.mqueue.msg_max': '100' } }),
+    pod(
+      {},
+      {
+        sysctls: { 'net.core.somaxconn': '1024', 'kernel.shm_rmid_forced': '1', 'fs.mqueue.msg_max': '100' },
+      },
+    ),
   );
   assert.equal(plan.sysctls['net.core.somaxconn'], '1024');
 });
 
 test('a user namespace without ranges of ids is refused', () => {
-  assert.throws(() => planSandbox(pod({}, { securityContext: { namespaceOptions: { usernsOptions: { mode: 0, uids: [], gids: [] } } } })), {
-    code: 'RUNTIME_BAD_USER_NAMESPACE',
-  });
+  assert.throws(
+    () =>
+      planSandbox(
+        pod(
+          {},
+          { securityContext: { namespaceOptions: { usernsOptions: { mode: 0, uids: [], gids: [] } } } },
+        ),
+      ),
+    {
+      code: 'RUNTIME_BAD_USER_NAMESPACE',
+    },
+  );
 });
 
 test('port mappings: only those with a host port, and only legal ones', () => {
   assert.deepEqual(toPortMappings([{ protocol: 0, containerPort: 80, hostPort: 0, hostIp: '' }]), []);
-  assert.deepEqual(toPortMappings([{ protocol: 1, containerPort: 53, hostPort: 5353, hostIp: '127.0.0.1' }]), [
-    { protocol: 'udp', containerPort: 53, hostPort: 5353, hostIp: '127.0.0.1' },
-  ]);
-  assert.throws(() => toPortMappings([{ protocol: 0, containerPort: 80, hostPort: 70_000, hostIp: '' }]), { code: 'RUNTIME_BAD_PORT' });
+  assert.deepEqual(
+    toPortMappings([{ protocol: 1, containerPort: 53, hostPort: 5353, hostIp: '127.0.0.1' }]),
+    [{ protocol: 'udp', containerPort: 53, hostPort: 5353, hostIp: '127.0.0.1' }],
+  );
+  assert.throws(() => toPortMappings([{ protocol: 0, containerPort: 80, hostPort: 70_000, hostIp: '' }]), {
+    code: 'RUNTIME_BAD_PORT',
+  });
 });

@@ -9,11 +9,16 @@ import type { UserNamespacePlan } from './user-namespace-options.ts';
  * Sysctls that belong to a namespace of the pod; any other would change the host (Kubernetes: safe and
  * namespaced sysctls).
  */
-const ipcSysctl = /^(kernel\.(shm(max|all|mni|_rmid_forced|_next_id)|msg\w+|sem|sem_next_id|auto_msgmni)|fs\.mqueue\.\w+)$/;
+const ipcSysctl =
+  /^(kernel\.(shm(max|all|mni|_rmid_forced|_next_id)|msg\w+|sem|sem_next_id|auto_msgmni)|fs\.mqueue\.\w+)$/;
 const netSysctl = /^net(\.[a-zA-Z0-9_:@/-]+)+$/;
 const sysctlValue = /^[ -~\t]*$/;
 
-const podModes: ReadonlySet<NamespaceMode> = new Set([NamespaceMode.POD, NamespaceMode.CONTAINER, NamespaceMode.NODE]);
+const podModes: ReadonlySet<NamespaceMode> = new Set([
+  NamespaceMode.POD,
+  NamespaceMode.CONTAINER,
+  NamespaceMode.NODE,
+]);
 
 /** Set in every network namespace of this daemon: low ports and ping need no privilege inside a pod. */
 export const defaultSysctls: Readonly<Record<string, string>> = {
@@ -61,20 +66,43 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     }
   }
   const on = `${metadata.namespace}/${metadata.name}`;
-  if (config.logDirectory !== '' && (!config.logDirectory.startsWith('/') || config.logDirectory.split('/').includes('..'))) {
-    throw bad(on, `log_directory ${JSON.stringify(config.logDirectory)} is not absolute and clean`, 'give an absolute path without ".."');
+  if (
+    config.logDirectory !== '' &&
+    (!config.logDirectory.startsWith('/') || config.logDirectory.split('/').includes('..'))
+  ) {
+    throw bad(
+      on,
+      `log_directory ${JSON.stringify(config.logDirectory)} is not absolute and clean`,
+      'give an absolute path without ".."',
+    );
   }
   const cgroupParent = config.linux?.cgroupParent ?? '';
   // Joined to the folder of every cgroup hierarchy, below which the daemon creates and removes folders.
   if (cgroupParent.split('/').includes('..') || cgroupParent.includes('\0'))
-    throw bad(on, `linux.cgroup_parent ${JSON.stringify(cgroupParent)} climbs out of where it stands`, 'give a path without ".."');
+    throw bad(
+      on,
+      `linux.cgroup_parent ${JSON.stringify(cgroupParent)} climbs out of where it stands`,
+      'give a path without ".."',
+    );
   if (!/^[A-Za-z0-9_.-]{0,253}$/.test(config.hostname))
-    throw bad(on, `hostname ${JSON.stringify(config.hostname)} contains characters that a host name cannot have`, 'correct it');
+    throw bad(
+      on,
+      `hostname ${JSON.stringify(config.hostname)} contains characters that a host name cannot have`,
+      'correct it',
+    );
   const security = config.linux?.securityContext;
   const options = security?.namespaceOptions;
-  for (const line of [...(config.dnsConfig?.servers ?? []), ...(config.dnsConfig?.searches ?? []), ...(config.dnsConfig?.options ?? [])]) {
+  for (const line of [
+    ...(config.dnsConfig?.servers ?? []),
+    ...(config.dnsConfig?.searches ?? []),
+    ...(config.dnsConfig?.options ?? []),
+  ]) {
     if (!/^[!-~]*$/.test(line))
-      throw bad(on, `the DNS entry ${JSON.stringify(line)} holds blanks or control characters`, 'correct dns_config');
+      throw bad(
+        on,
+        `the DNS entry ${JSON.stringify(line)} holds blanks or control characters`,
+        'correct dns_config',
+      );
   }
   for (const [field, mode] of [
     ['network', options?.network],
@@ -82,7 +110,11 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     ['ipc', options?.ipc],
   ] as const) {
     if (mode !== undefined && !podModes.has(mode))
-      throw bad(on, `namespace_options.${field} is ${String(mode)}, which no pod can have`, 'use POD, CONTAINER or NODE');
+      throw bad(
+        on,
+        `namespace_options.${field} is ${String(mode)}, which no pod can have`,
+        'use POD, CONTAINER or NODE',
+      );
   }
   const hostNetwork = options?.network === NamespaceMode.NODE;
   const hostIpc = options?.ipc === NamespaceMode.NODE;
@@ -108,7 +140,9 @@ function checkedSysctls(
   const all: Record<string, string> = host.hostNetwork ? {} : { ...defaultSysctls };
   for (const [key, value] of Object.entries(asked)) {
     const dotted = dottedSysctl(key);
-    const known = netSysctl.test(dotted) ? !host.hostNetwork && !climbs(dotted) : ipcSysctl.test(dotted) && !host.hostIpc;
+    const known = netSysctl.test(dotted)
+      ? !host.hostNetwork && !climbs(dotted)
+      : ipcSysctl.test(dotted) && !host.hostIpc;
     if (!known) throw badSysctl(on, key, 'it does not belong to a namespace that this pod has for itself');
     if (!sysctlValue.test(value) || value.includes('+') || value.includes('='))
       throw badSysctl(on, key, `its value ${JSON.stringify(value)} holds characters that no sysctl needs`);
@@ -129,11 +163,20 @@ export function dottedSysctl(name: string): string {
 
 /** Whether a part is not a name: it would lead elsewhere below /proc/sys. */
 function climbs(dotted: string): boolean {
-  return dotted.split('.').some((part) => /^\/*$/.test(part) || part.split('/').some((piece) => piece === ''));
+  return dotted
+    .split('.')
+    .some((part) => /^\/*$/.test(part) || part.split('/').some((piece) => piece === ''));
 }
 
 function bad(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_SANDBOX', kind: 'invalid', attempted: 'run pod sandbox', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_SANDBOX',
+    kind: 'invalid',
+    attempted: 'run pod sandbox',
+    on,
+    why,
+    fix,
+  });
 }
 
 function badSysctl(on: string, key: string, why: string): PortcullisError {

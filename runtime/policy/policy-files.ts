@@ -35,7 +35,10 @@ interface FilesSilent {
  * watched is checked once a minute. One path is looked at a time, and no look begins before the last one has
  * ended: a file server that does not answer holds one of libuv's threads, and no more.
  */
-export function watchPolicyFiles(changed: () => void, silent: FilesSilent = { afterMs: lookMs, told: () => undefined }): PolicyFiles {
+export function watchPolicyFiles(
+  changed: () => void,
+  silent: FilesSilent = { afterMs: lookMs, told: () => undefined },
+): PolicyFiles {
   let paths: readonly string[] = [];
   let seen = '';
   let watchers = new Map<string, FSWatcher>();

@@ -16,11 +16,15 @@ import { openPolicy } from './policy-watch.ts';
 const home = mkdtempSync(join(tmpdir(), 'pc-policy-set-'));
 after(() => rmSync(home, { recursive: true, force: true }));
 
-const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' });
+const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
+  type: 'spki',
+  format: 'pem',
+});
 const version = 'apiVersion: portcullis.dev/v1alpha1';
 const policy = (ceiling = 'baseline', key = 'k.pub'): string =>
   `${version}\nkind: TrustPolicy\nrules:\n  - images: ["r.test/**"]\n    require: { cosign: { key: ${key} } }\n    entitlements: { ceiling: ${ceiling} }\n`;
-const profile = (name: string, more = ''): string => `${version}\nkind: EntitlementProfile\nmetadata: { name: ${name} }\n${more}`;
+const profile = (name: string, more = ''): string =>
+  `${version}\nkind: EntitlementProfile\nmetadata: { name: ${name} }\n${more}`;
 const exact = (name: string): string => {
   const value = builtinProfile('default');
   assert.ok(value !== undefined);
@@ -64,19 +68,35 @@ interface Case {
 const key = { 'k.pub': pem };
 const cases: Readonly<Record<string, Case>> = {
   'a policy alone': { files: { ...key, 'p.yaml': policy() }, problems: [] },
-  'a policy and the profile that it names': { files: { ...key, 'p.yaml': policy('web'), 'w.yaml': profile('web') }, problems: [] },
-  'an ExactProfile as a ceiling': { files: { ...key, 'p.yaml': policy('web'), 'w.yaml': exact('web') }, problems: [] },
+  'a policy and the profile that it names': {
+    files: { ...key, 'p.yaml': policy('web'), 'w.yaml': profile('web') },
+    problems: [],
+  },
+  'an ExactProfile as a ceiling': {
+    files: { ...key, 'p.yaml': policy('web'), 'w.yaml': exact('web') },
+    problems: [],
+  },
   'a link that leaves the folder': { files: { ...key, 'p.yaml': outside(policy()) }, problems: [] },
   'a ceiling that no document defines': {
     files: { ...key, 'p.yaml': policy('weh'), 'w.yaml': profile('web') },
-    problems: [/p\.yaml:6:30: rules\[0\]\.entitlements\.ceiling: there is no profile `weh`; did you mean `web`\?/],
+    problems: [
+      /p\.yaml:6:30: rules\[0\]\.entitlements\.ceiling: there is no profile `weh`; did you mean `web`\?/,
+    ],
   },
   'a ceiling with a parameter that has no value': {
-    files: { ...key, 'p.yaml': policy('web'), 'w.yaml': profile('web', 'parameters: { port: { type: port } }\n') },
+    files: {
+      ...key,
+      'p.yaml': policy('web'),
+      'w.yaml': profile('web', 'parameters: { port: { type: port } }\n'),
+    },
     problems: [/p\.yaml:6:30: .*no value for `port`/],
   },
   'a broken profile, which is also the ceiling': {
-    files: { ...key, 'p.yaml': policy('web'), 'w.yaml': profile('web', 'capabilities: { add: [NET_BIN] }\n') },
+    files: {
+      ...key,
+      'p.yaml': policy('web'),
+      'w.yaml': profile('web', 'capabilities: { add: [NET_BIN] }\n'),
+    },
     problems: [/w\.yaml:4:\d+: capabilities\.add\[0\]: there is no capability/],
   },
   'a broken policy and a broken profile': {
@@ -95,24 +115,39 @@ const cases: Readonly<Record<string, Case>> = {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': profile('web').replace('kind: Ent', 'kind: Enn') },
     problems: [/w\.yaml:1:1: .*`rules` is missing/, /w\.yaml:2:7: kind: must be "TrustPolicy"/],
   },
-  'a text that is no YAML': { files: { ...key, 'p.yaml': policy('web'), 'w.yaml': 'kind: [\n' }, problems: [/w\.yaml:\d+:\d+: /] },
+  'a text that is no YAML': {
+    files: { ...key, 'p.yaml': policy('web'), 'w.yaml': 'kind: [\n' },
+    problems: [/w\.yaml:\d+:\d+: /],
+  },
   'a named pipe': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': fifo },
     problems: [/w\.yaml: cannot be read: it is not a regular file/],
   },
-  'a device': { files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('/dev/zero') }, problems: [/w\.yaml: .*not a regular file/] },
+  'a device': {
+    files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('/dev/zero') },
+    problems: [/w\.yaml: .*not a regular file/],
+  },
   'a folder with the name of a file': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': (path) => mkdirSync(path) },
     problems: [/w\.yaml: .*not a regular file/],
   },
-  'a link to nothing': { files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('nowhere') }, problems: [/w\.yaml: .*it does not exist/] },
+  'a link to nothing': {
+    files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('nowhere') },
+    problems: [/w\.yaml: .*it does not exist/],
+  },
   'a file above the limit': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': `#${' '.repeat(1024 * 1024)}` },
     problems: [/w\.yaml: .*larger than/],
   },
-  'a named pipe as the key': { files: { 'k.pub': fifo, 'p.yaml': policy() }, problems: [/p\.yaml:5:\d+: .*not a regular file/] },
+  'a named pipe as the key': {
+    files: { 'k.pub': fifo, 'p.yaml': policy() },
+    problems: [/p\.yaml:5:\d+: .*not a regular file/],
+  },
   'no file': { files: {}, problems: [/policy\.d:1:1: the folder holds no \.yaml/] },
-  'profiles without a policy': { files: { 'w.yaml': profile('web') }, problems: [/no document of kind TrustPolicy/] },
+  'profiles without a policy': {
+    files: { 'w.yaml': profile('web') },
+    problems: [/no document of kind TrustPolicy/],
+  },
 };
 
 /** Whether the daemon puts the files in force. */
@@ -156,7 +191,10 @@ describe('policy check and the daemon', () => {
     const names = fc.constantFrom('web', 'db', 'baseline', 'Web');
     const part = fc.oneof(
       fc
-        .tuple(fc.constantFrom('web', 'db', 'baseline', 'restricted', 'gone'), fc.constantFrom('k.pub', 'k.pub', 'k.pub', 'gone.pub'))
+        .tuple(
+          fc.constantFrom('web', 'db', 'baseline', 'restricted', 'gone'),
+          fc.constantFrom('k.pub', 'k.pub', 'k.pub', 'gone.pub'),
+        )
         .map(([ceiling, file]) => policy(ceiling, file)),
       names.map((name) => profile(name)),
       names.map((name) => exact(name)),
@@ -164,16 +202,32 @@ describe('policy check and the daemon', () => {
       fc
         .tuple(
           names,
-          fc.constantFrom('files: 5\n', 'parameters: { port: { type: port } }\n', 'syscalls: { add: [nosuchcall] }\n', 'filess: {}\n'),
+          fc.constantFrom(
+            'files: 5\n',
+            'parameters: { port: { type: port } }\n',
+            'syscalls: { add: [nosuchcall] }\n',
+            'filess: {}\n',
+          ),
         )
         .map(([name, more]) => profile(name, more)),
       fc.constantFrom('', '# nothing\n', 'kind: [\n', 'null\n', `${version}\nkind: PolicyTest\n`, '{"a": 1}'),
     );
     const content = fc.oneof(
-      { weight: 20, arbitrary: fc.array(part, { minLength: 1, maxLength: 2 }).map((parts): Content => parts.join('---\n')) },
+      {
+        weight: 20,
+        arbitrary: fc
+          .array(part, { minLength: 1, maxLength: 2 })
+          .map((parts): Content => parts.join('---\n')),
+      },
       {
         weight: 1,
-        arbitrary: fc.constantFrom<Content>(fifo, linkTo('nowhere'), linkTo('/dev/zero'), outside(policy()), outside(profile('web'))),
+        arbitrary: fc.constantFrom<Content>(
+          fifo,
+          linkTo('nowhere'),
+          linkTo('/dev/zero'),
+          outside(policy()),
+          outside(profile('web')),
+        ),
       },
     );
     const file = fc.constantFrom('a.yaml', 'b.yml', 'c.json', '.d.yaml', 'e.txt', 'f/g.yaml');
@@ -183,7 +237,10 @@ describe('policy check and the daemon', () => {
     );
     const runs = 150 * Number(process.env['FUZZ_TIMES'] ?? 1);
     const seen = { valid: 0, broken: 0 };
-    for (const [base, more] of fc.sample(folders, { numRuns: runs, seed: Number(process.env['FUZZ_SEED'] ?? 22) })) {
+    for (const [base, more] of fc.sample(folders, {
+      numRuns: runs,
+      seed: Number(process.env['FUZZ_SEED'] ?? 22),
+    })) {
       const folder = place({ ...key, ...base, ...more });
       const valid = await isValid(folder);
       assert.equal(await isInForce(folder), valid, folder);

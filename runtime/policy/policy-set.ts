@@ -25,9 +25,12 @@ export async function loadPolicySet(options: { readonly paths: readonly string[]
   const unresolved = ceilings.flatMap(({ ceiling, position, path }): Problem[] => {
     if (profiles.resolve(ceiling) !== undefined) return [];
     const missing = checked.incomplete.get(ceiling);
-    const [message, fix] = missing === undefined ? unknownCeiling(ceiling) : incompleteCeiling(ceiling, missing);
+    const [message, fix] =
+      missing === undefined ? unknownCeiling(ceiling) : incompleteCeiling(ceiling, missing);
     // A broken document has its own problem, and can define this profile.
-    return missing === undefined && checked.problems.length > 0 && checked.mayExist(ceiling) ? [] : [{ position, path, message, fix }];
+    return missing === undefined && checked.problems.length > 0 && checked.mayExist(ceiling)
+      ? []
+      : [{ position, path, message, fix }];
   });
   const all = sortProblems([...problems, ...checked.problems, ...unresolved]);
   if (policy === undefined || all.length > 0) throw policyInvalid(options.paths, all, read.files);

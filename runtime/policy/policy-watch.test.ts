@@ -14,7 +14,10 @@ import type { DeadServer } from '../../test/fixtures/dead-server.ts';
 import { openPolicy } from './policy-watch.ts';
 import type { PolicyHolder } from './policy-watch.ts';
 
-const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' });
+const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
+  type: 'spki',
+  format: 'pem',
+});
 const policy =
   'apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["r.test/**"]\n    require: { cosign: { key: k.pub } }\n';
 /** Long enough for a machine under load to read two files. */

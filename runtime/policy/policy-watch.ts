@@ -35,10 +35,14 @@ const defaultPatienceMs = 10_000;
 /**
  * Loads policies and profiles together: a policy with broken profiles is broken. Without a valid policy every
  * new image is denied. Watches the files and all files that they refer to, and loads a change once it is
- * complete. Files whose server does not answer are a problem, and the policy in force stays: nothing waits for
- * them, and they are not read again before the server has answered (docs/decisions/0084).
+ * complete. Files whose server does not answer are a problem, and the policy in force stays: nothing waits
+ * for them, and they are not read again before the server has answered (docs/decisions/0084).
  */
-export async function openPolicy(paths: readonly string[], log: Logger, patienceMs = defaultPatienceMs): Promise<PolicyHolder> {
+export async function openPolicy(
+  paths: readonly string[],
+  log: Logger,
+  patienceMs = defaultPatienceMs,
+): Promise<PolicyHolder> {
   let policy: TrustPolicy | undefined;
   let profiles = await loadProfiles({ paths: [] });
   let tufRoots: readonly TufRoot[] = [];
@@ -49,7 +53,8 @@ export async function openPolicy(paths: readonly string[], log: Logger, patience
 
   const load = async (cause: Cause): Promise<void> => {
     try {
-      if (paths.length === 0) throw new Error('no policy is configured (--policy FILE|DIR): everything new is denied');
+      if (paths.length === 0)
+        throw new Error('no policy is configured (--policy FILE|DIR): everything new is denied');
       const set = await loadPolicySet({ paths });
       const { policy: loaded } = set;
       const changed = policy !== undefined && policy.revision !== loaded.revision;
@@ -71,7 +76,9 @@ export async function openPolicy(paths: readonly string[], log: Logger, patience
       count.failed += 1;
       log.error(
         { problem, revision: policy?.revision ?? null, cause },
-        policy === undefined ? 'no valid policy: everything new is denied' : 'the policy was not reloaded: the old revision stays in force',
+        policy === undefined
+          ? 'no valid policy: everything new is denied'
+          : 'the policy was not reloaded: the old revision stays in force',
       );
     }
   };
@@ -85,7 +92,9 @@ export async function openPolicy(paths: readonly string[], log: Logger, patience
     count.failed += 1;
     log.error(
       { problem, revision: policy?.revision ?? null },
-      policy === undefined ? 'no valid policy: everything new is denied' : 'the policy cannot be read: the old revision stays in force',
+      policy === undefined
+        ? 'no valid policy: everything new is denied'
+        : 'the policy cannot be read: the old revision stays in force',
     );
   };
   const read = async (cause: Cause): Promise<void> => {
@@ -138,7 +147,9 @@ function tellLoose(policy: TrustPolicy, log: Logger): void {
     const { ended, ...facts } = exception;
     log.warn(
       facts,
-      ended ? 'the break-glass exception of this rule has expired: remove it' : `this rule does not refuse (${exception.kind})`,
+      ended
+        ? 'the break-glass exception of this rule has expired: remove it'
+        : `this rule does not refuse (${exception.kind})`,
     );
   }
 }

@@ -16,13 +16,21 @@ after(async () => {
 const start = programStarter(reactor, kernel);
 
 test('a command that exceeds its time limit is killed and reported', async () => {
-  await assert.rejects(runCommand(start, '/bin/sleep', ['600'], { timeoutMs: 100 }), { code: 'RUNTIME_COMMAND_TIMEOUT', kind: 'deadline' });
+  await assert.rejects(runCommand(start, '/bin/sleep', ['600'], { timeoutMs: 100 }), {
+    code: 'RUNTIME_COMMAND_TIMEOUT',
+    kind: 'deadline',
+  });
 });
 
 test('a command that ended in its time counts, although a thread without a processor notices it later', async () => {
   // The thread blocks from before the end until after the limit, and first notices that its timer is due.
-  const standstill = setTimeout(() => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000), 200);
-  const reported = await runCommand(start, '/bin/sh', ['-c', 'sleep 0.5; echo done; exit 3'], { timeoutMs: 1_500 });
+  const standstill = setTimeout(
+    () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000),
+    200,
+  );
+  const reported = await runCommand(start, '/bin/sh', ['-c', 'sleep 0.5; echo done; exit 3'], {
+    timeoutMs: 1_500,
+  });
   clearTimeout(standstill);
   assert.deepEqual(reported, { exitCode: 3, stdout: 'done\n', stderr: '' });
 });

@@ -70,13 +70,30 @@ async function start(
   descriptors: readonly (number | null)[],
 ): Promise<Child> {
   try {
-    return await startProgram({ path: program, argv: [basename(program), ...args], env: { ...process.env }, descriptors });
+    return await startProgram({
+      path: program,
+      argv: [basename(program), ...args],
+      env: { ...process.env },
+      descriptors,
+    });
   } catch (cause) {
-    throw failed('RUNTIME_COMMAND_NOT_STARTED', program, args, reasonOf(cause), 'check that the program is installed and executable');
+    throw failed(
+      'RUNTIME_COMMAND_NOT_STARTED',
+      program,
+      args,
+      reasonOf(cause),
+      'check that the program is installed and executable',
+    );
   }
 }
 
-function failed(code: string, program: string, args: readonly string[], why: string, fix: string): PortcullisError {
+function failed(
+  code: string,
+  program: string,
+  args: readonly string[],
+  why: string,
+  fix: string,
+): PortcullisError {
   return new PortcullisError({
     code,
     kind: code.endsWith('TIMEOUT') ? 'deadline' : 'internal',

@@ -99,7 +99,11 @@ export function watchEnd(
 }
 
 /** Reports the end of a process once, even if it happened before. The returned function stops the watch. */
-export function watchProcess(reactor: Pick<Reactor, 'onExit'>, identity: ProcessIdentity, report: () => void): () => void {
+export function watchProcess(
+  reactor: Pick<Reactor, 'onExit'>,
+  identity: ProcessIdentity,
+  report: () => void,
+): () => void {
   const stop = watchEnd(reactor, identity, () => {
     stop();
     report();
@@ -113,7 +117,9 @@ export function processesWithArgument(argument: string): ProcessIdentity[] {
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .flatMap((name) => {
       try {
-        return readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(argument) ? [processIdentity(Number(name))] : [];
+        return readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(argument)
+          ? [processIdentity(Number(name))]
+          : [];
       } catch (cause) {
         // Our own processes can be read, and processes of other users are irrelevant. An error that says
         // nothing about the process is thrown.

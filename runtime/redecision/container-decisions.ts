@@ -120,7 +120,10 @@ export function createContainerDecisions(deps: ContainerDecisionsDeps): Containe
       if (next === undefined) log.info(facts, 'a container is in policy again');
       else {
         const { rule, reference, verdict, policyRevision, outcome } = next;
-        log.warn({ ...facts, rule, reference, outcome, verdict, policyRevision, act: deps.act }, 'a running container is out of policy');
+        log.warn(
+          { ...facts, rule, reference, outcome, verdict, policyRevision, act: deps.act },
+          'a running container is out of policy',
+        );
       }
       deps.onChange(record, next);
     }
@@ -134,7 +137,10 @@ export function createContainerDecisions(deps: ContainerDecisionsDeps): Containe
           'a container was stopped because it is out of policy',
         ),
       (error: unknown) =>
-        log.error({ container: record.id, cause: reasonOf(error) }, 'a container that is out of policy could not be stopped'),
+        log.error(
+          { container: record.id, cause: reasonOf(error) },
+          'a container that is out of policy could not be stopped',
+        ),
     );
   }
 
@@ -180,20 +186,31 @@ function outOfPolicy(
     reference: unknown,
     verdict: '',
     policyRevision,
-    reasons: [`${unknown}: neither the image nor a verdict on it is recorded any more, so that nothing can be decided about it`],
+    reasons: [
+      `${unknown}: neither the image nor a verdict on it is recorded any more, so that nothing can be decided about it`,
+    ],
   };
 }
 
 /** Returns the container's own image and the images of its image volumes. */
 function imagesOf(record: ContainerRecord): readonly Omit<JudgedImage, 'namespace'>[] {
-  const own = { imageId: record.imageId, verdictId: record.verdictId, userSpecified: record.config.image?.userSpecifiedImage ?? '' };
-  const volumes = record.config.mounts
-    .filter(isImageVolume)
-    .map(({ image }) => ({ imageId: image?.image ?? '', verdictId: '', userSpecified: image?.userSpecifiedImage ?? '' }));
+  const own = {
+    imageId: record.imageId,
+    verdictId: record.verdictId,
+    userSpecified: record.config.image?.userSpecifiedImage ?? '',
+  };
+  const volumes = record.config.mounts.filter(isImageVolume).map(({ image }) => ({
+    imageId: image?.image ?? '',
+    verdictId: '',
+    userSpecified: image?.userSpecifiedImage ?? '',
+  }));
   return [own, ...volumes];
 }
 
-function countsOf(found: ReadonlyMap<string, OutOfPolicy>, namespaceOf: (id: string) => string): readonly OutOfPolicyCount[] {
+function countsOf(
+  found: ReadonlyMap<string, OutOfPolicy>,
+  namespaceOf: (id: string) => string,
+): readonly OutOfPolicyCount[] {
   const counts = new Map<string, OutOfPolicyCount>();
   for (const [id, { rule }] of found) {
     const namespace = namespaceOf(id);

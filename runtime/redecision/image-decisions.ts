@@ -10,7 +10,10 @@ export interface ImageDecisions {
   count(): number;
 }
 
-export function createImageDecisions(images: Pick<ImageStore, 'find' | 'judge'>, log: Logger): ImageDecisions {
+export function createImageDecisions(
+  images: Pick<ImageStore, 'find' | 'judge'>,
+  log: Logger,
+): ImageDecisions {
   const outOfPolicy = new Set<string>();
   return {
     async decide(id) {
@@ -22,7 +25,12 @@ export function createImageDecisions(images: Pick<ImageStore, 'find' | 'judge'>,
       if (outOfPolicy.has(id)) return;
       outOfPolicy.add(id);
       log.info(
-        { image: id, reference: refused?.reference, verdict: refused?.id, rule: refused && refusingRule(refused.reasons) },
+        {
+          image: id,
+          reference: refused?.reference,
+          verdict: refused?.id,
+          rule: refused && refusingRule(refused.reasons),
+        },
         'a recorded image is out of policy',
       );
     },

@@ -10,13 +10,26 @@ import type { OutOfPolicy } from './container-decisions.ts';
 import { createRedecision } from './redecision.ts';
 
 const container = (id: string, phase: ContainerRecord['phase'] = 'running'): ContainerRecord =>
-  ({ id, phase, sandboxId: 'pod', imageId: `image-${id}`, verdictId: 'v', config: { mounts: [] } }) as unknown as ContainerRecord;
+  ({
+    id,
+    phase,
+    sandboxId: 'pod',
+    imageId: `image-${id}`,
+    verdictId: 'v',
+    config: { mounts: [] },
+  }) as unknown as ContainerRecord;
 
 function verdictOf(outcome: Verdict['outcome'], validUntil?: string): Verdict {
   const reasons = {
     counted: outcome === 'admit',
     text: `it is ${outcome}`,
-    children: [{ counted: outcome === 'admit', text: 'rule p.yaml:4 (x) is not satisfied', code: 'TRUST_RULE_UNSATISFIED' }],
+    children: [
+      {
+        counted: outcome === 'admit',
+        text: 'rule p.yaml:4 (x) is not satisfied',
+        code: 'TRUST_RULE_UNSATISFIED',
+      },
+    ],
   };
   return {
     outcome,

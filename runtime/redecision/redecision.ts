@@ -76,7 +76,10 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
           await ofImages.decide(image);
         }
       } catch (error) {
-        log.error({ container, image, cause: reasonOf(error) }, 'could not be decided again; the next change of the policy tries again');
+        log.error(
+          { container, image, cause: reasonOf(error) },
+          'could not be decided again; the next change of the policy tries again',
+        );
       }
       await pause(Math.max(leastPauseMs, (performance.now() - started) * (1 / share - 1)));
     }

@@ -10,8 +10,14 @@ import type { RootUpdates } from './root-updates.ts';
 /** The renewals that the daemon runs. */
 export interface Renewals extends Pick<Renewal, 'request' | 'tryNow' | 'close'> {
   /** Returns the evidence and roots that could not be renewed, for `doctor` and `crictl info`. */
-  trouble(): { readonly endedEvidence: ReturnType<Renewal['ended']>; readonly failingRoots: ReturnType<RootUpdates['failing']> };
-  counts(): { readonly evidence: ReturnType<Renewal['counts']>; readonly roots: ReturnType<RootUpdates['counts']> };
+  trouble(): {
+    readonly endedEvidence: ReturnType<Renewal['ended']>;
+    readonly failingRoots: ReturnType<RootUpdates['failing']>;
+  };
+  counts(): {
+    readonly evidence: ReturnType<Renewal['counts']>;
+    readonly roots: ReturnType<RootUpdates['counts']>;
+  };
 }
 
 /**

@@ -18,8 +18,13 @@ export async function endedInDatabase(
   try {
     const ended: { names: readonly string[] }[] = [];
     const rows = [...state.each('SELECT name, image_id, dossier_id FROM image_name ORDER BY seq')];
-    for (const group of Map.groupBy(rows, (row) => `${String(row['image_id'])} ${String(row['dossier_id'])}`).values()) {
-      const stored = state.get('SELECT json FROM dossier WHERE id = ?', [group[0]?.['dossier_id'] ?? ''])?.['json'];
+    for (const group of Map.groupBy(
+      rows,
+      (row) => `${String(row['image_id'])} ${String(row['dossier_id'])}`,
+    ).values()) {
+      const stored = state.get('SELECT json FROM dossier WHERE id = ?', [group[0]?.['dossier_id'] ?? ''])?.[
+        'json'
+      ];
       if (typeof stored !== 'string') continue;
       const names = group.map(({ name }) => String(name));
       const dossier = parseJson(stored) as Dossier;

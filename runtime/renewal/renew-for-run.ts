@@ -9,7 +9,10 @@ const patienceMilliseconds = 2000;
  * Wraps the store: renews expired evidence before it leaves a container undecided. As before, only an
  * admitting verdict is returned.
  */
-export function renewForRun<Store extends ImageStore>(images: Store, renewal: () => Pick<Renewal, 'tryNow' | 'request'>): Store {
+export function renewForRun<Store extends ImageStore>(
+  images: Store,
+  renewal: () => Pick<Renewal, 'tryNow' | 'request'>,
+): Store {
   return {
     ...images,
     pull: async (request) => {

@@ -66,7 +66,14 @@ const renewalsARound = 30;
  * a time; a failed one is retried at growing intervals.
  */
 export function createRenewal(parts: Deps): Renewal {
-  const { policy, images, log, now = () => new Date(), random = Math.random, roundMs = roundMilliseconds } = parts;
+  const {
+    policy,
+    images,
+    log,
+    now = () => new Date(),
+    random = Math.random,
+    roundMs = roundMilliseconds,
+  } = parts;
   const plans = new Map<string, Plan>();
   const answers = keepAnswers();
   const stop = new AbortController();
@@ -87,7 +94,9 @@ export function createRenewal(parts: Deps): Renewal {
     }
     clearTimeout(timer);
     running = round()
-      .catch((error: unknown) => log.error({ cause: reasonOf(error) }, 'evidence could not be renewed; the next round tries again'))
+      .catch((error: unknown) =>
+        log.error({ cause: reasonOf(error) }, 'evidence could not be renewed; the next round tries again'),
+      )
       .finally(() => {
         running = undefined;
         if (stop.signal.aborted) return;
@@ -123,9 +132,17 @@ export function createRenewal(parts: Deps): Renewal {
     const before = plans.get(key);
     if (before?.revision === inForce.revision) return before;
     const at = now();
-    const existing = await evidenceStanding({ dossier: one.dossier, references: one.names, policy: inForce, now: at });
+    const existing = await evidenceStanding({
+      dossier: one.dossier,
+      references: one.names,
+      policy: inForce,
+      now: at,
+    });
     const ends = existing?.missing === true ? at.getTime() : existing?.until?.getTime();
-    const due = ends === undefined ? undefined : firstTry(at.getTime(), ends, Date.parse(one.dossier.gatheredAt), random());
+    const due =
+      ends === undefined
+        ? undefined
+        : firstTry(at.getTime(), ends, Date.parse(one.dossier.gatheredAt), random());
     const plan = { revision: inForce.revision, names: one.names, due, ends, failures: 0, triedNow: 0 };
     plans.set(key, plan);
     // Yields to other work, because opening the envelopes here takes time.
@@ -136,7 +153,12 @@ export function createRenewal(parts: Deps): Renewal {
   /** Renewals in progress, by evidence: a container that waits for one does not start another. */
   const underWay = new Map<string, Promise<boolean>>();
 
-  function renew(one: EvidenceInUse, inForce: TrustPolicy, plan: Plan, milliseconds: number): Promise<boolean> {
+  function renew(
+    one: EvidenceInUse,
+    inForce: TrustPolicy,
+    plan: Plan,
+    milliseconds: number,
+  ): Promise<boolean> {
     const key = keyOf(one);
     const begun =
       underWay.get(key) ??
@@ -147,18 +169,35 @@ export function createRenewal(parts: Deps): Renewal {
     return begun;
   }
 
-  async function renewOnce(one: EvidenceInUse, inForce: TrustPolicy, plan: Plan, milliseconds: number): Promise<boolean> {
+  async function renewOnce(
+    one: EvidenceInUse,
+    inForce: TrustPolicy,
+    plan: Plan,
+    milliseconds: number,
+  ): Promise<boolean> {
     const facts = { image: one.imageId, names: one.names };
     try {
       const { dossier, names: references } = one;
       const services = images.services === undefined ? {} : { services: images.services };
       const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(milliseconds)]);
-      const fresh = await renewEvidence({ dossier, references, policy: inForce, now: now(), answers, milliseconds, signal, ...services });
+      const fresh = await renewEvidence({
+        dossier,
+        references,
+        policy: inForce,
+        now: now(),
+        answers,
+        milliseconds,
+        signal,
+        ...services,
+      });
       if (fresh === undefined) throw new Error('no newer evidence is available');
       const verdicts = await images.renew(one, fresh);
       plans.delete(keyOf(one));
       count.renewed += 1;
-      log.info({ ...facts, verdicts: verdicts.map(({ id, outcome }) => `${outcome} ${id}`) }, 'evidence was renewed');
+      log.info(
+        { ...facts, verdicts: verdicts.map(({ id, outcome }) => `${outcome} ${id}`) },
+        'evidence was renewed',
+      );
       parts.onRenewed(verdicts);
       return true;
     } catch (error) {
@@ -169,8 +208,13 @@ export function createRenewal(parts: Deps): Renewal {
       count.failed += 1;
       const ended = plan.ends !== undefined && plan.ends <= now().getTime();
       const reported = { ...facts, cause: reasonOf(error), until: textOf(plan.ends), next: textOf(plan.due) };
-      if (ended) log.error(reported, 'evidence has expired and cannot be renewed: the image is not admitted until it is');
-      else log.warn(reported, 'evidence could not be renewed; the present evidence is valid until it expires');
+      if (ended)
+        log.error(
+          reported,
+          'evidence has expired and cannot be renewed: the image is not admitted until it is',
+        );
+      else
+        log.warn(reported, 'evidence could not be renewed; the present evidence is valid until it expires');
       return false;
     }
   }
@@ -191,12 +235,17 @@ export function createRenewal(parts: Deps): Renewal {
         plan.triedNow = at.getTime();
         return renew(one, inForce, plan, milliseconds);
       });
-      const waited = new Promise<readonly boolean[]>((resolve) => setTimeout(resolve, milliseconds, []).unref());
+      const waited = new Promise<readonly boolean[]>((resolve) =>
+        setTimeout(resolve, milliseconds, []).unref(),
+      );
       return (await Promise.race([Promise.all(tries), waited])).includes(true);
     },
     counts() {
       const at = now().getTime();
-      return { ...count, ended: [...plans.values()].filter(({ ends }) => ends !== undefined && ends <= at).length };
+      return {
+        ...count,
+        ended: [...plans.values()].filter(({ ends }) => ends !== undefined && ends <= at).length,
+      };
     },
     ended() {
       const at = now().getTime();

@@ -10,7 +10,12 @@ export interface RootUpdates {
    * Counts since the start; `failing` is the number of repositories that could not be reached or verified the
    * last time.
    */
-  counts(): { readonly updated: number; readonly unchanged: number; readonly failed: number; readonly failing: number };
+  counts(): {
+    readonly updated: number;
+    readonly unchanged: number;
+    readonly failed: number;
+    readonly failing: number;
+  };
   /**
    * Returns those repositories, the reason, and how long their current metadata are valid (ISO 8601; absent:
    * they do not expire).
@@ -75,7 +80,10 @@ export function openRootUpdates(parts: Deps): RootUpdates {
       plan.failing = undefined;
       plan.due = nextRootUpdate(now().getTime(), root.expires === undefined ? undefined : expires, random());
       count[changed ? 'updated' : 'unchanged'] += 1;
-      log.info({ url, digest, changed }, changed ? 'a sigstore root was updated' : 'a sigstore root is up to date');
+      log.info(
+        { url, digest, changed },
+        changed ? 'a sigstore root was updated' : 'a sigstore root is up to date',
+      );
     } catch (error) {
       plan.failures += 1;
       plan.due = nextTry(now().getTime(), plan.failures, random());
@@ -97,7 +105,12 @@ export function openRootUpdates(parts: Deps): RootUpdates {
     if (closed || running !== undefined) return;
     clearTimeout(timer);
     running = round()
-      .catch((error: unknown) => log.error({ cause: reasonOf(error) }, 'sigstore roots could not be updated; the next round tries again'))
+      .catch((error: unknown) =>
+        log.error(
+          { cause: reasonOf(error) },
+          'sigstore roots could not be updated; the next round tries again',
+        ),
+      )
       .finally(() => {
         running = undefined;
         if (closed) return;

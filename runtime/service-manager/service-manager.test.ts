@@ -18,7 +18,9 @@ s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); s.bind(sys.argv[1].replace('@
 while True: print(json.dumps(s.recv(65536).decode()),flush=True)`;
 
 async function listen(t: TestContext, address: string): Promise<AsyncIterator<string>> {
-  const child: ChildProcess = spawn('python3', ['-c', listener, address], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child: ChildProcess = spawn('python3', ['-c', listener, address], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   t.after(() => child.kill('SIGKILL'));
   assert.ok(child.stdout);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -66,8 +68,14 @@ describe('the service manager is notified', () => {
   it('nothing of its watchdog by a daemon whose parts do not answer', async (t) => {
     const address = join(temporary(t), 'notify');
     const heard = await listen(t, address);
-    const healthy = () => Promise.resolve({ healthy: false, checks: { database: 'no answer\nwithin 2000 ms', mounts: 'ok' } });
-    const manager = openServiceManager({ environment: { NOTIFY_SOCKET: address, WATCHDOG_USEC: '50000' }, pid: 1, healthy, log });
+    const healthy = () =>
+      Promise.resolve({ healthy: false, checks: { database: 'no answer\nwithin 2000 ms', mounts: 'ok' } });
+    const manager = openServiceManager({
+      environment: { NOTIFY_SOCKET: address, WATCHDOG_USEC: '50000' },
+      pid: 1,
+      healthy,
+      log,
+    });
     const alive = setInterval(() => undefined, 1000);
     manager.ready();
     await heard.next();

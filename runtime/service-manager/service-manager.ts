@@ -23,7 +23,10 @@ export interface ServiceManager {
 export function openServiceManager(parts: {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly pid: number;
-  readonly healthy: () => Promise<{ readonly healthy: boolean; readonly checks: Readonly<Record<string, string>> }>;
+  readonly healthy: () => Promise<{
+    readonly healthy: boolean;
+    readonly checks: Readonly<Record<string, string>>;
+  }>;
   readonly log: Pick<Logger, 'warn'>;
 }): ServiceManager {
   const { environment, log } = parts;
@@ -51,7 +54,8 @@ export function openServiceManager(parts: {
   return {
     ready: () => {
       report(`READY=1\nSTATUS=serving CRI v1\nMAINPID=${parts.pid}`);
-      if (isManaged && period !== undefined && timer === undefined) timer = setInterval(() => void feed(), period / 2).unref();
+      if (isManaged && period !== undefined && timer === undefined)
+        timer = setInterval(() => void feed(), period / 2).unref();
     },
     stopping: () => {
       clearInterval(timer);
@@ -64,7 +68,10 @@ export function openServiceManager(parts: {
  * Returns the period in ms in which the manager expects a notification from the process with this pid.
  * Undefined if it expects none. Pure.
  */
-export function watchdogPeriodMs(environment: Readonly<Record<string, string | undefined>>, pid: number): number | undefined {
+export function watchdogPeriodMs(
+  environment: Readonly<Record<string, string | undefined>>,
+  pid: number,
+): number | undefined {
   const microseconds = environment['WATCHDOG_USEC'] ?? '';
   const meant = environment['WATCHDOG_PID'];
   if (!/^[1-9]\d*$/.test(microseconds) || (meant !== undefined && meant !== String(pid))) return undefined;

@@ -42,7 +42,10 @@ export function containerStatus(record: ContainerRecord): Init<ContainerStatus> 
   const { config } = record;
   return {
     ...containerItem(record),
-    image: { ...config.image, image: config.image?.userSpecifiedImage || config.image?.image || record.imageId },
+    image: {
+      ...config.image,
+      image: config.image?.userSpecifiedImage || config.image?.image || record.imageId,
+    },
     startedAt: record.startedAt,
     finishedAt: record.finishedAt,
     exitCode: record.exitCode,
@@ -52,7 +55,9 @@ export function containerStatus(record: ContainerRecord): Init<ContainerStatus> 
     logPath: record.logPath,
     // Always set, as in other runtimes: no request means no limit.
     resources: { linux: config.linux?.resources ?? {} },
-    user: { linux: { uid: record.user.uid, gid: record.user.gid, supplementalGroups: record.user.additionalGids } },
+    user: {
+      linux: { uid: record.user.uid, gid: record.user.gid, supplementalGroups: record.user.additionalGids },
+    },
     stopSignal: stopSignal(record),
   };
 }
@@ -62,7 +67,9 @@ export function containerStatus(record: ContainerRecord): Init<ContainerStatus> 
  * the pod's status).
  */
 function withImageRef(mount: Mount, imageRef: string | undefined): Mount {
-  return mount.image === undefined || imageRef === undefined ? mount : { ...mount, image: { ...mount.image, imageRef } };
+  return mount.image === undefined || imageRef === undefined
+    ? mount
+    : { ...mount, image: { ...mount.image, imageRef } };
 }
 
 function stopSignal(record: ContainerRecord): Signal {
@@ -70,8 +77,9 @@ function stopSignal(record: ContainerRecord): Signal {
   if (named !== undefined) return named;
   const number = signalNumber(record.stopSignal);
   return (
-    Object.entries(Signal).find(([name]) => name !== 'SIGNAL_SIGNAL_RUNTIME_DEFAULT' && safeNumber(name) === number)?.[1] ??
-    Signal.SIGNAL_RUNTIME_DEFAULT
+    Object.entries(Signal).find(
+      ([name]) => name !== 'SIGNAL_SIGNAL_RUNTIME_DEFAULT' && safeNumber(name) === number,
+    )?.[1] ?? Signal.SIGNAL_RUNTIME_DEFAULT
   );
 }
 

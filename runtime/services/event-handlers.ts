@@ -29,6 +29,11 @@ export function encodeEvent(event: LifecycleEvent): Uint8Array {
 }
 
 /** GetContainerEvents. Semantics: cri-api 0.37 RuntimeService. */
-export function createEventHandlers(hub: Pick<EventHub, 'subscribe'>): Pick<RuntimeServiceHandlers, 'getContainerEvents'> {
-  return { getContainerEvents: (_request, { signal, header }) => hub.subscribe(signal, header(policyEventsHeader) !== undefined) };
+export function createEventHandlers(
+  hub: Pick<EventHub, 'subscribe'>,
+): Pick<RuntimeServiceHandlers, 'getContainerEvents'> {
+  return {
+    getContainerEvents: (_request, { signal, header }) =>
+      hub.subscribe(signal, header(policyEventsHeader) !== undefined),
+  };
 }

@@ -25,7 +25,10 @@ export function createImageHandlers(
     imageStatus: async ({ image, verbose }) => {
       const found = images.find(named(image?.image, 'look up image'));
       if (found === undefined) return {};
-      return { image: imageMessage(found), info: verbose ? { ...imageInfo(found), ...(await reported.image(found)) } : {} };
+      return {
+        image: imageMessage(found),
+        info: verbose ? { ...imageInfo(found), ...(await reported.image(found)) } : {},
+      };
     },
     pullImage: async ({ image, auth, sandboxConfig }, { signal }) => {
       const handler = image?.runtimeHandler ?? '';
@@ -52,7 +55,10 @@ export function createImageHandlers(
         inodesUsed: { value: usage.inodesUsed },
       };
       // With one file system for both, the second list stays empty (cri-api ImageFsInfoResponse).
-      return { imageFilesystems: [filesystem], containerFilesystems: containers === undefined ? [] : [containers] };
+      return {
+        imageFilesystems: [filesystem],
+        containerFilesystems: containers === undefined ? [] : [containers],
+      };
     },
   };
 }

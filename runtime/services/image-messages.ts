@@ -47,7 +47,12 @@ export function imageInfo(record: ImageRecord): Record<string, string> {
       verdictId,
       unverified,
       dossierId: dossier.id,
-      evidence: dossier.items.map(({ kind, attachedTo, foundBy, manifestDigest: manifest }) => ({ kind, attachedTo, foundBy, manifest })),
+      evidence: dossier.items.map(({ kind, attachedTo, foundBy, manifestDigest: manifest }) => ({
+        kind,
+        attachedTo,
+        foundBy,
+        manifest,
+      })),
     }),
   };
 }

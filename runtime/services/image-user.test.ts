@@ -6,7 +6,22 @@ import type { ImageRecord } from '../images/types.ts';
 import { imageMessage } from './image-messages.ts';
 
 /** Files of an image in which every name that could be read as a number is root. */
-const names = ['root', '+0', '0x0', ' 0', '0 ', '-0', '1000', '00', '1e3', '٣', '０', '1_000', '4294967296', 'app'];
+const names = [
+  'root',
+  '+0',
+  '0x0',
+  ' 0',
+  '0 ',
+  '-0',
+  '1000',
+  '00',
+  '1e3',
+  '٣',
+  '０',
+  '1_000',
+  '4294967296',
+  'app',
+];
 const passwd = parsePasswd(names.map((name) => `${name}:x:0:0::/:\n`).join(''));
 const groups = parseGroup('');
 
@@ -16,7 +31,18 @@ const groups = parseGroup('');
  */
 function reported(user: string): { readonly uid?: number; readonly username: string } {
   const message = imageMessage({
-    config: { architecture: '', os: '', user, env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [], labels: {}, stopSignal: '' },
+    config: {
+      architecture: '',
+      os: '',
+      user,
+      env: [],
+      entrypoint: [],
+      cmd: [],
+      workingDir: '',
+      volumes: [],
+      labels: {},
+      stopSignal: '',
+    },
     id: 'sha256:0',
     repoTags: [],
     repoDigests: [],
@@ -66,11 +92,19 @@ for (const form of [
   '０',
 ])
   test(`status never reports a non-root user to the kubelet if root would run: ${form}`, () => {
-    for (const user of [form, `${form}:`, `${form}:0`, `${form}:1000`, `:${form}`]) assert.equal(evades(user), false, JSON.stringify(user));
+    for (const user of [form, `${form}:`, `${form}:0`, `${form}:1000`, `:${form}`])
+      assert.equal(evades(user), false, JSON.stringify(user));
   });
 
 test('numbers beyond what an id can be are refused, not shortened', () => {
-  for (const user of ['2147483648', '4294967296', '4294967297', '18446744073709551616', '9007199254740993', '1'.repeat(400)])
+  for (const user of [
+    '2147483648',
+    '4294967296',
+    '4294967297',
+    '18446744073709551616',
+    '9007199254740993',
+    '1'.repeat(400),
+  ])
     assert.equal(had(user), undefined, user);
 });
 

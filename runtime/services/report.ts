@@ -65,7 +65,9 @@ export function createReport(parts: {
             },
           ],
         },
-        runtimeHandlers: await Promise.all(['', ...parts.handlers.map((handler) => handler.name)].map(handlerFeatures)),
+        runtimeHandlers: await Promise.all(
+          ['', ...parts.handlers.map((handler) => handler.name)].map(handlerFeatures),
+        ),
         features: { supplementalGroupsPolicy: true, mountOptions: mountOptionsSupported },
         ...(verbose && {
           info: {
@@ -90,7 +92,10 @@ function policyInfo(policy: TrustPolicy | undefined, problem: string | undefined
     inForce: policy !== undefined,
     revision: policy?.revision ?? '',
     rules: policy?.rules.length ?? 0,
-    unverified: policy?.rules.filter((rule) => rule.allowUnverified).map(({ name, images }) => ({ rule: name, images })) ?? [],
+    unverified:
+      policy?.rules
+        .filter((rule) => rule.allowUnverified)
+        .map(({ name, images }) => ({ rule: name, images })) ?? [],
     exceptions: policy === undefined ? [] : standingExceptions(policy, new Date()),
     ...(problem !== undefined && { problem }),
   };

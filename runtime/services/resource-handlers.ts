@@ -6,7 +6,12 @@ import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { PodResources } from '../pods/resources.ts';
 import type { SandboxService } from '../pods/sandbox-service.ts';
 
-type Answered = 'updatePodSandboxResources' | 'updateRuntimeConfig' | 'checkpointContainer' | 'checkpointPod' | 'restorePod';
+type Answered =
+  | 'updatePodSandboxResources'
+  | 'updateRuntimeConfig'
+  | 'checkpointContainer'
+  | 'checkpointPod'
+  | 'restorePod';
 
 /** The configuration that the node's agent sent by UpdateRuntimeConfig, for `crictl info`. */
 export interface ToldConfig {
@@ -38,7 +43,10 @@ export function createResourceHandlers(parts: {
         const reported = cidrs(runtimeConfig?.networkConfig?.podCidr ?? '');
         if (reported.length > 0) {
           podCidrs = reported;
-          parts.log.info({ podCidrs }, 'the pod range of the node was received; addresses come from the network configuration');
+          parts.log.info(
+            { podCidrs },
+            'the pod range of the node was received; addresses come from the network configuration',
+          );
         }
         return Promise.resolve({});
       },
@@ -50,7 +58,8 @@ export function createResourceHandlers(parts: {
         parts.sandboxes.require(podSandboxId);
         return Promise.reject(noCheckpoints('checkpoint pod', podSandboxId));
       },
-      restorePod: ({ checkpointPath }) => Promise.reject(noCheckpoints('restore pod', checkpointPath.slice(0, 300))),
+      restorePod: ({ checkpointPath }) =>
+        Promise.reject(noCheckpoints('restore pod', checkpointPath.slice(0, 300))),
     },
   };
 }
@@ -76,7 +85,12 @@ function cidrs(text: string): string[] {
 function isCidr(text: string): boolean {
   const [address = '', length, ...rest] = text.split('/');
   const family = isIP(address);
-  return family !== 0 && rest.length === 0 && /^\d{1,3}$/.test(length ?? '') && Number(length) <= (family === 4 ? 32 : 128);
+  return (
+    family !== 0 &&
+    rest.length === 0 &&
+    /^\d{1,3}$/.test(length ?? '') &&
+    Number(length) <= (family === 4 ? 32 : 128)
+  );
 }
 
 /**

@@ -45,11 +45,23 @@ export function createRuntimeHandlers(parts: {
 }): Pick<RuntimeServiceHandlers, Answered> {
   const { sandboxes, containers, report } = parts;
   return {
-    version: () => Promise.resolve({ version: '0.1.0', runtimeName: 'portcullis', runtimeVersion: parts.version, runtimeApiVersion }),
+    version: () =>
+      Promise.resolve({
+        version: '0.1.0',
+        runtimeName: 'portcullis',
+        runtimeVersion: parts.version,
+        runtimeApiVersion,
+      }),
     status: ({ verbose }) => report.status(verbose),
     runtimeConfig: () =>
-      Promise.resolve({ linux: { cgroupDriver: parts.cgroupDriver === 'systemd' ? CgroupDriver.SYSTEMD : CgroupDriver.CGROUPFS } }),
-    runPodSandbox: async ({ config, runtimeHandler }) => ({ podSandboxId: (await sandboxes.run(config, runtimeHandler)).id }),
+      Promise.resolve({
+        linux: {
+          cgroupDriver: parts.cgroupDriver === 'systemd' ? CgroupDriver.SYSTEMD : CgroupDriver.CGROUPFS,
+        },
+      }),
+    runPodSandbox: async ({ config, runtimeHandler }) => ({
+      podSandboxId: (await sandboxes.run(config, runtimeHandler)).id,
+    }),
     stopPodSandbox: async ({ podSandboxId }) => {
       await sandboxes.stop(given(podSandboxId, 'pod_sandbox_id'));
       return {};
@@ -67,11 +79,16 @@ export function createRuntimeHandlers(parts: {
         containersStatuses: mine.map(containerStatus),
         timestamp: BigInt(Date.now()) * 1_000_000n,
       };
-      const info = verbose ? { ...sandboxInfo(record), ...(await parts.verbose.sandbox(record.id, mine)) } : {};
+      const info = verbose
+        ? { ...sandboxInfo(record), ...(await parts.verbose.sandbox(record.id, mine)) }
+        : {};
       return { ...recorded, info };
     },
-    listPodSandbox: ({ filter }) => Promise.resolve({ items: selectPodSandboxes(sandboxes.list().map(sandboxItem), filter) }),
-    createContainer: async ({ podSandboxId, config }) => ({ containerId: (await containers.create(podSandboxId, config)).id }),
+    listPodSandbox: ({ filter }) =>
+      Promise.resolve({ items: selectPodSandboxes(sandboxes.list().map(sandboxItem), filter) }),
+    createContainer: async ({ podSandboxId, config }) => ({
+      containerId: (await containers.create(podSandboxId, config)).id,
+    }),
     startContainer: async ({ containerId }) => {
       await containers.start(containerId);
       return {};
@@ -84,7 +101,8 @@ export function createRuntimeHandlers(parts: {
       await containers.remove(given(containerId, 'container_id'));
       return {};
     },
-    listContainers: ({ filter }) => Promise.resolve({ containers: selectContainers(containers.list().map(containerItem), filter) }),
+    listContainers: ({ filter }) =>
+      Promise.resolve({ containers: selectContainers(containers.list().map(containerItem), filter) }),
     containerStatus: async ({ containerId, verbose }) => {
       const record = containers.require(containerId);
       const info = verbose ? { ...containerInfo(record), ...(await parts.verbose.container(record)) } : {};

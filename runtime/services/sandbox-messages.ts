@@ -24,7 +24,10 @@ export function sandboxItem(record: SandboxRecord) {
 
 /** cri-api PodSandboxStatus. A pod in the host network namespace has no address of its own. */
 export function sandboxStatus(record: SandboxRecord): Init<PodSandboxStatus> {
-  const addresses = record.phase === 'ready' ? (record.attachment?.ips ?? []).map((ip) => ip.address.split('/')[0] ?? '') : [];
+  const addresses =
+    record.phase === 'ready'
+      ? (record.attachment?.ips ?? []).map((ip) => ip.address.split('/')[0] ?? '')
+      : [];
   return {
     ...sandboxItem(record),
     network: { ip: addresses[0] ?? '', additionalIps: addresses.slice(1).map((ip) => ({ ip })) },

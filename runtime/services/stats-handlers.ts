@@ -16,7 +16,12 @@ import type { StatsLists } from './stats-lists.ts';
 import { inChunks } from './stream-list-handlers.ts';
 
 type Answered =
-  'containerStats' | 'listContainerStats' | 'podSandboxStats' | 'listPodSandboxStats' | 'listMetricDescriptors' | 'listPodSandboxMetrics';
+  | 'containerStats'
+  | 'listContainerStats'
+  | 'podSandboxStats'
+  | 'listPodSandboxStats'
+  | 'listMetricDescriptors'
+  | 'listPodSandboxMetrics';
 
 type Streamed = 'streamContainerStats' | 'streamPodSandboxStats' | 'streamPodSandboxMetrics';
 
@@ -64,13 +69,19 @@ export function createStatsHandlers(parts: {
 export function createStatsStreams(lists: StatsLists): Pick<RuntimeServiceHandlers, Streamed> {
   return {
     streamContainerStats: async function* ({ filter }) {
-      yield* inChunks(await lists.containerStats(filter), (items) => containerStream.encode({ containerStats: items }));
+      yield* inChunks(await lists.containerStats(filter), (items) =>
+        containerStream.encode({ containerStats: items }),
+      );
     },
     streamPodSandboxStats: async function* ({ filter }) {
-      yield* inChunks(await lists.podSandboxStats(filter), (items) => sandboxStream.encode({ podSandboxStats: items }));
+      yield* inChunks(await lists.podSandboxStats(filter), (items) =>
+        sandboxStream.encode({ podSandboxStats: items }),
+      );
     },
     streamPodSandboxMetrics: async function* () {
-      yield* inChunks(await lists.podSandboxMetrics(), (items) => metricsStream.encode({ podSandboxMetrics: items }));
+      yield* inChunks(await lists.podSandboxMetrics(), (items) =>
+        metricsStream.encode({ podSandboxMetrics: items }),
+      );
     },
   };
 }

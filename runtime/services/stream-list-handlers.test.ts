@@ -6,9 +6,12 @@ import type { StreamContainersResponse } from '../cri/contract/contract.types.ts
 import { inChunks } from './stream-list-handlers.ts';
 
 const codec = criCodec<StreamContainersResponse>('StreamContainersResponse');
-const encode = (items: readonly { id: string; labels?: Record<string, string> }[]): Uint8Array => codec.encode({ containers: items });
+const encode = (items: readonly { id: string; labels?: Record<string, string> }[]): Uint8Array =>
+  codec.encode({ containers: items });
 
-async function chunksOf(items: readonly { id: string; labels?: Record<string, string> }[]): Promise<{ ids: string[]; bytes: number }[]> {
+async function chunksOf(
+  items: readonly { id: string; labels?: Record<string, string> }[],
+): Promise<{ ids: string[]; bytes: number }[]> {
   const chunks = [];
   for await (const bytes of inChunks(items, encode))
     chunks.push({ ids: codec.decode(bytes).containers.map(({ id }) => id), bytes: bytes.length });
@@ -40,7 +43,11 @@ test('a list far beyond what one message may hold goes in messages of at most 1 
 });
 
 test('a single item that is larger goes by itself', async () => {
-  const chunks = await chunksOf([{ id: 'a' }, { id: 'big', labels: { note: 'x'.repeat(3_000_000) } }, { id: 'b' }]);
+  const chunks = await chunksOf([
+    { id: 'a' },
+    { id: 'big', labels: { note: 'x'.repeat(3_000_000) } },
+    { id: 'b' },
+  ]);
   assert.deepEqual(
     chunks.map((chunk) => chunk.ids),
     [['a'], ['big'], ['b']],

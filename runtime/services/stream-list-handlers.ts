@@ -1,7 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ContainerService } from '../containers/container-service.ts';
 import { criCodec } from '../cri/contract/services.ts';
-import type { StreamContainersResponse, StreamImagesResponse, StreamPodSandboxesResponse } from '../cri/contract/contract.types.ts';
+import type {
+  StreamContainersResponse,
+  StreamImagesResponse,
+  StreamPodSandboxesResponse,
+} from '../cri/contract/contract.types.ts';
 import { selectContainers, selectPodSandboxes } from '../cri/filters.ts';
 import type { ImageServiceHandlers, RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { ImageStore } from '../images/types.ts';
@@ -21,7 +25,10 @@ const itemsAtOnce = 64;
  * the snapshot that the unary list would return. Other calls can run in between.
  * @param encode encodes a response with these items
  */
-export async function* inChunks<Item>(items: readonly Item[], encode: (items: readonly Item[]) => Uint8Array): AsyncGenerator<Uint8Array> {
+export async function* inChunks<Item>(
+  items: readonly Item[],
+  encode: (items: readonly Item[]) => Uint8Array,
+): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < items.length; at += itemsAtOnce) {
     if (at > 0) await nextTurn();
     yield* fitting(items.slice(at, at + itemsAtOnce), encode);
@@ -29,7 +36,10 @@ export async function* inChunks<Item>(items: readonly Item[], encode: (items: re
 }
 
 /** Halves the list until each part fits. A single item is sent as it is. */
-function* fitting<Item>(items: readonly Item[], encode: (items: readonly Item[]) => Uint8Array): Generator<Uint8Array> {
+function* fitting<Item>(
+  items: readonly Item[],
+  encode: (items: readonly Item[]) => Uint8Array,
+): Generator<Uint8Array> {
   const bytes = encode(items);
   if (bytes.length <= largestChunk || items.length === 1) yield bytes;
   else {
@@ -51,9 +61,13 @@ export function createRuntimeListStreams(parts: {
   const { sandboxes, containers } = parts;
   return {
     streamPodSandboxes: ({ filter }) =>
-      inChunks(selectPodSandboxes(sandboxes.list().map(sandboxItem), filter), (items) => podSandboxes.encode({ podSandboxes: items })),
+      inChunks(selectPodSandboxes(sandboxes.list().map(sandboxItem), filter), (items) =>
+        podSandboxes.encode({ podSandboxes: items }),
+      ),
     streamContainers: ({ filter }) =>
-      inChunks(selectContainers(containers.list().map(containerItem), filter), (items) => containerList.encode({ containers: items })),
+      inChunks(selectContainers(containers.list().map(containerItem), filter), (items) =>
+        containerList.encode({ containers: items }),
+      ),
   };
 }
 
@@ -61,6 +75,8 @@ export function createRuntimeListStreams(parts: {
 export function createImageListStream(images: ImageStore): Pick<ImageServiceHandlers, 'streamImages'> {
   return {
     streamImages: ({ filter }) =>
-      inChunks(selectedImages(images, filter), (items) => imageList.encode({ images: items.map(imageMessage) })),
+      inChunks(selectedImages(images, filter), (items) =>
+        imageList.encode({ images: items.map(imageMessage) }),
+      ),
   };
 }

@@ -46,7 +46,14 @@ export function createStreamingHandlers(parts: {
       if (cmd.length === 0) throw invalid('cmd', 'it is empty', 'send the command');
       const asked = askedStreams(streams);
       const record = running(containerId, 'exec in');
-      return { url: await streaming.open(record.id, { kind: 'exec', target: target(record), command: cmd, streams: asked }) };
+      return {
+        url: await streaming.open(record.id, {
+          kind: 'exec',
+          target: target(record),
+          command: cmd,
+          streams: asked,
+        }),
+      };
     },
     attach: async ({ containerId, ...streams }) => {
       const asked = askedStreams(streams);
@@ -64,12 +71,19 @@ export function createStreamingHandlers(parts: {
     portForward: async ({ podSandboxId, port }) => {
       const wrong = port.find((one) => !Number.isInteger(one) || one < 1 || one > 65_535);
       if (wrong !== undefined) throw invalid('port', `${wrong} is not a port`, 'send ports from 1 to 65535');
-      if (port.length > mostPorts) throw invalid('port', `it names ${port.length} ports`, `send ${mostPorts} at most`);
+      if (port.length > mostPorts)
+        throw invalid('port', `it names ${port.length} ports`, `send ${mostPorts} at most`);
       const record = sandboxes.require(given(podSandboxId, 'pod_sandbox_id'));
       if (record.phase !== 'ready') throw notReady(record);
       const onHost = record.config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE;
-      const namespace = onHost || record.namespacesDir === undefined ? undefined : join(record.namespacesDir, 'net');
-      const plan: ForwardPlan = { kind: 'portforward', sandbox: record.id, ports: port, ...(namespace !== undefined && { namespace }) };
+      const namespace =
+        onHost || record.namespacesDir === undefined ? undefined : join(record.namespacesDir, 'net');
+      const plan: ForwardPlan = {
+        kind: 'portforward',
+        sandbox: record.id,
+        ports: port,
+        ...(namespace !== undefined && { namespace }),
+      };
       return { url: await streaming.open(record.id, plan) };
     },
   };
@@ -79,8 +93,14 @@ const mostPorts = 100;
 
 /** Checks the streams as k8s.io/cri-streaming does. */
 function askedStreams({ tty, stdin, stdout, stderr }: AskedStreams): AskedStreams {
-  if (tty && stderr) throw invalid('stderr', 'tty and stderr cannot both be true', 'a terminal has one output: ask for stdout');
-  if (!stdin && !stdout && !stderr) throw invalid('stdin', 'one of stdin, stdout, or stderr must be set', 'ask for one');
+  if (tty && stderr)
+    throw invalid(
+      'stderr',
+      'tty and stderr cannot both be true',
+      'a terminal has one output: ask for stdout',
+    );
+  if (!stdin && !stdout && !stderr)
+    throw invalid('stdin', 'one of stdin, stdout, or stderr must be set', 'ask for one');
   return { tty, stdin, stdout, stderr };
 }
 
@@ -101,5 +121,12 @@ function given(value: string, field: string): string {
 }
 
 function invalid(field: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_REQUEST', kind: 'invalid', attempted: 'read request field', on: field, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_REQUEST',
+    kind: 'invalid',
+    attempted: 'read request field',
+    on: field,
+    why,
+    fix,
+  });
 }

@@ -47,11 +47,16 @@ export function createVerboseInfo(parts: Deps): VerboseInfo {
       verdict: JSON.stringify(await verdictOf(parts, record.verdictId)),
       profile: JSON.stringify(profileOf(record)),
       ...(parts.isUnmonitored(record.id) && { monitor: JSON.stringify('lost') }),
-      ...(parts.outOfPolicy(record.id) !== undefined && { outOfPolicy: JSON.stringify(parts.outOfPolicy(record.id)) }),
+      ...(parts.outOfPolicy(record.id) !== undefined && {
+        outOfPolicy: JSON.stringify(parts.outOfPolicy(record.id)),
+      }),
     }),
     sandbox: async (id, containers) => {
       const held = await parts.linkState(id);
-      const verdicts = containers.map(async (record) => ({ ...named(record), ...(await verdictOf(parts, record.verdictId)) }));
+      const verdicts = containers.map(async (record) => ({
+        ...named(record),
+        ...(await verdictOf(parts, record.verdictId)),
+      }));
       return {
         verdicts: JSON.stringify(await Promise.all(verdicts)),
         profiles: JSON.stringify(containers.map((record) => ({ ...named(record), ...profileOf(record) }))),
@@ -62,7 +67,9 @@ export function createVerboseInfo(parts: Deps): VerboseInfo {
       const verdict = await parts.findVerdict(verdictId);
       return {
         verdict: JSON.stringify(shown(verdict, verdictId, parts.policyRevision())),
-        profile: JSON.stringify({ ceilings: (verdict?.ceilings ?? []).map(({ ceiling, rule }) => ({ name: ceiling, rule })) }),
+        profile: JSON.stringify({
+          ceilings: (verdict?.ceilings ?? []).map(({ ceiling, rule }) => ({ name: ceiling, rule })),
+        }),
       };
     },
   };
@@ -78,7 +85,18 @@ async function verdictOf(parts: Deps, id: string): Promise<object> {
  */
 function shown(verdict: Verdict | undefined, id: string, revisionInForce: string | undefined): object {
   if (verdict === undefined) return { id, outcome: 'unknown' };
-  const { outcome, reference, digest, manifestDigest, namespace, policyRevision, decidedAt, validUntil, unverified, reasons } = verdict;
+  const {
+    outcome,
+    reference,
+    digest,
+    manifestDigest,
+    namespace,
+    policyRevision,
+    decidedAt,
+    validUntil,
+    unverified,
+    reasons,
+  } = verdict;
   return {
     id,
     outcome,

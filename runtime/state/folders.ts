@@ -20,7 +20,9 @@ export interface StateFolders {
  * Creates root and state with their subfolders, for root only (0700). Other users may only pass through the
  * state folder if the configuration lets them reach the socket there, or if they are a pod's root.
  */
-export async function makeFolders(config: Pick<DaemonConfig, 'root' | 'state' | 'peers'>): Promise<StateFolders> {
+export async function makeFolders(
+  config: Pick<DaemonConfig, 'root' | 'state' | 'peers'>,
+): Promise<StateFolders> {
   const own = {
     pods: join(config.state, 'pods'),
     containers: join(config.state, 'containers'),
@@ -30,7 +32,8 @@ export async function makeFolders(config: Pick<DaemonConfig, 'root' | 'state' | 
   const mappedRoots = join(config.state, 'u');
   for (const folder of [config.root, config.state, ...Object.values(own)]) await makeFolder(folder);
   await makeFolder(mappedRoots, 0o711);
-  const others = config.peers.uids.length + config.peers.gids.length > 0 || (await readdir(mappedRoots)).length > 0;
+  const others =
+    config.peers.uids.length + config.peers.gids.length > 0 || (await readdir(mappedRoots)).length > 0;
   await chmod(config.state, others ? 0o711 : 0o700);
   return { ...own, mappedRoots };
 }

@@ -3,7 +3,11 @@ import { createHash, randomBytes } from 'node:crypto';
 /** Returns the sha256 of a value's JSON, in hex; bytes count as base64. Equal requests have equal digests. */
 export function digest(value: unknown): string {
   return createHash('sha256')
-    .update(JSON.stringify(value, (_key, part: unknown) => (part instanceof Uint8Array ? Buffer.from(part).toString('base64') : part)))
+    .update(
+      JSON.stringify(value, (_key, part: unknown) =>
+        part instanceof Uint8Array ? Buffer.from(part).toString('base64') : part,
+      ),
+    )
     .digest('hex');
 }
 
@@ -35,7 +39,10 @@ export function createdAfter(time: string, attempt: Attempt, all: readonly Attem
   const same = withoutAttempt(attempt.name);
   return all
     .filter(({ name }) => withoutAttempt(name) === same)
-    .reduce((latest, { createdAt = '0' }) => (BigInt(createdAt) < latest ? latest : BigInt(createdAt) + 1n), BigInt(time))
+    .reduce(
+      (latest, { createdAt = '0' }) => (BigInt(createdAt) < latest ? latest : BigInt(createdAt) + 1n),
+      BigInt(time),
+    )
     .toString();
 }
 

@@ -35,7 +35,9 @@ async function claimer(t: TestContext, folders: Folders): Promise<Claimer> {
   const source = `import { claimFolders } from ${JSON.stringify(import.meta.resolve('./instance-lock.ts'))};
     process.stdin.once('data', () => claimFolders(${JSON.stringify(folders)}).then(() => console.log('mine'), (error) => console.log(error.code ?? String(error))));
     console.log('ready');`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   t.after(() => child.kill('SIGKILL'));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   assert.equal((await lines.next()).value, 'ready');
@@ -53,7 +55,11 @@ test('of several daemons that start at the same moment one passes', async (t) =>
   for (let round = 0; round < 3; round += 1) {
     const claimers = await Promise.all(Array.from({ length: 4 }, () => claimer(t, folders)));
     const outcomes = await Promise.all(claimers.map((one) => one.claim()));
-    assert.deepEqual(outcomes.toSorted(), [...Array<string>(3).fill('RUNTIME_ROOT_IN_USE'), 'mine'], `round ${round}`);
+    assert.deepEqual(
+      outcomes.toSorted(),
+      [...Array<string>(3).fill('RUNTIME_ROOT_IN_USE'), 'mine'],
+      `round ${round}`,
+    );
     await Promise.all(
       claimers.map(async ({ child }) => {
         child.kill('SIGKILL');

@@ -14,7 +14,10 @@ import { dropAbandonedWrites } from '../../base/storage/index.ts';
  * one pass. Nothing stale is left behind, and no file is written, so it works on a full disk.
  * @throws PortcullisError RUNTIME_ROOT_IN_USE
  */
-export async function claimFolders(folders: { readonly root: string; readonly state: string }): Promise<() => void> {
+export async function claimFolders(folders: {
+  readonly root: string;
+  readonly state: string;
+}): Promise<() => void> {
   const held: number[] = [];
   const release = (): void => {
     for (const fd of held.splice(0)) closeSync(fd);
@@ -51,7 +54,8 @@ async function endFormerClaim(root: string): Promise<void> {
     throw cause;
   });
   const holder = holderIn(text);
-  if (holder !== undefined && holder.pid !== process.pid && sameProcess(holder)) throw inUse(root, holder.pid);
+  if (holder !== undefined && holder.pid !== process.pid && sameProcess(holder))
+    throw inUse(root, holder.pid);
   await dropAbandonedWrites(file);
   await rm(file, { force: true });
 }

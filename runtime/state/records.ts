@@ -51,7 +51,10 @@ CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record T
  * Loads a table that an earlier run wrote, and keeps it up to date. The caller serializes writes to one
  * record (see {@link KeyedQueue}).
  */
-export async function openRecords<T extends Keyed>(database: Database, table: 'sandbox' | 'container'): Promise<WatchedRecords<T>> {
+export async function openRecords<T extends Keyed>(
+  database: Database,
+  table: 'sandbox' | 'container',
+): Promise<WatchedRecords<T>> {
   const listeners = new Set<(change: RecordChange<T>) => void>();
   const report = (change: RecordChange<T>): void => {
     for (const listener of listeners) listener(change);
@@ -84,7 +87,10 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
     put: async (record, also = [], outlives = 'power-loss') => {
       // A write that was reported as failed may have taken effect. Its row must not occupy a name that no
       // record here has.
-      const unknown = { sql: `DELETE FROM ${table} WHERE name = ? AND id <> ?`, params: [record.name, record.id] };
+      const unknown = {
+        sql: `DELETE FROM ${table} WHERE name = ? AND id <> ?`,
+        params: [record.name, record.id],
+      };
       const makesRoom = byId.has(idByName.get(record.name) ?? '') ? [] : [unknown];
       await database.write([...makesRoom, statementFor(record), ...also], outlives);
       const before = byId.get(record.id);
@@ -123,13 +129,20 @@ function withoutBytes(value: unknown): unknown {
   const copy: Record<string, unknown> = {};
   for (const key of Object.keys(value)) {
     const part = withoutBytes((value as Record<string, unknown>)[key]);
-    if (key === '__proto__') Object.defineProperty(copy, key, { value: part, configurable: true, enumerable: true, writable: true });
+    if (key === '__proto__')
+      Object.defineProperty(copy, key, { value: part, configurable: true, enumerable: true, writable: true });
     else copy[key] = part;
   }
   return copy;
 }
 
 function revive(_key: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || !('$base64' in value) || typeof value.$base64 !== 'string') return value;
+  if (
+    typeof value !== 'object' ||
+    value === null ||
+    !('$base64' in value) ||
+    typeof value.$base64 !== 'string'
+  )
+    return value;
   return Uint8Array.from(Buffer.from(value.$base64, 'base64'));
 }

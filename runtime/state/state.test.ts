@@ -15,7 +15,8 @@ interface Thing extends Keyed {
 
 test('records come back from disk as they were, in order of creation', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'records-'));
-  const open = () => openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
+  const open = () =>
+    openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
   try {
     const first = await open();
     const records = await openRecords<Thing>(first, 'sandbox');
@@ -39,19 +40,26 @@ test('records come back from disk as they were, in order of creation', async () 
 
 test('a write that failed but took effect does not block its name', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'records-'));
-  const open = () => openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
+  const open = () =>
+    openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
   try {
     const database = await open();
     let lost = true;
     const records = await openRecords<Thing>(
-      { ...database, write: (...given) => database.write(...given).finally(() => (lost ? Promise.reject(new Error('lost')) : undefined)) },
+      {
+        ...database,
+        write: (...given) =>
+          database.write(...given).finally(() => (lost ? Promise.reject(new Error('lost')) : undefined)),
+      },
       'sandbox',
     );
     await assert.rejects(records.put({ id: 'a1', name: 'a', bytes: Uint8Array.of(1) }), /lost/);
     lost = false;
     assert.equal(records.byName('a'), undefined);
     await records.put({ id: 'a2', name: 'a', bytes: Uint8Array.of(2) });
-    await assert.rejects(records.put({ id: 'a3', name: 'a', bytes: Uint8Array.of(3) }), { code: 'STORAGE_CONSTRAINT' });
+    await assert.rejects(records.put({ id: 'a3', name: 'a', bytes: Uint8Array.of(3) }), {
+      code: 'STORAGE_CONSTRAINT',
+    });
     await database.close();
     const again = await open();
     assert.deepEqual(
@@ -66,11 +74,16 @@ test('a write that failed but took effect does not block its name', async () => 
 
 test('a change is reported once it is visible, with the value before; a write that changes nothing is not', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'records-'));
-  const database = await openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
+  const database = await openDatabase({
+    path: join(folder, 'db'),
+    migrations: [{ version: 1, sql: recordsSchema }],
+  });
   try {
     const records = await openRecords<Thing>(database, 'sandbox');
     const reported: unknown[] = [];
-    const stop = records.onChange(({ before, after }) => reported.push([before?.bytes[0], after?.bytes[0], records.get('a')?.bytes[0]]));
+    const stop = records.onChange(({ before, after }) =>
+      reported.push([before?.bytes[0], after?.bytes[0], records.get('a')?.bytes[0]]),
+    );
     await records.put({ id: 'a', name: 'a', bytes: Uint8Array.of(1) });
     await records.put({ id: 'a', name: 'a', bytes: Uint8Array.of(2) });
     await records.delete('a');

@@ -13,7 +13,9 @@ import { openRecords } from './records.ts';
 import { stateMigrations } from '../database/schema.ts';
 
 /** What the previous release wrote: test/fixtures/upgrade. */
-const dump = readDump(readFileSync(join(import.meta.dirname, '../../test/fixtures/upgrade/state.sql'), 'utf8'));
+const dump = readDump(
+  readFileSync(join(import.meta.dirname, '../../test/fixtures/upgrade/state.sql'), 'utf8'),
+);
 const rows = [...dump.values()].flat();
 const schema = stateMigrations.map(({ sql }) => sql);
 
@@ -31,10 +33,19 @@ describe('a database of the release before', () => {
       const database = await openDatabase({ path, migrations: stateMigrations });
       try {
         for (const [table, count] of Object.entries(before))
-          assert.deepEqual({ ...(await database.get(`SELECT count(*) AS count FROM ${table}`)) }, { count }, table);
+          assert.deepEqual(
+            { ...(await database.get(`SELECT count(*) AS count FROM ${table}`)) },
+            { count },
+            table,
+          );
         const sandboxes = (await openRecords<SandboxRecord>(database, 'sandbox')).list();
         assert.deepEqual(
-          sandboxes.map(({ phase, config, attachment, bootId }) => [phase, config.metadata?.name, attachment?.ips.length, bootId]),
+          sandboxes.map(({ phase, config, attachment, bootId }) => [
+            phase,
+            config.metadata?.name,
+            attachment?.ips.length,
+            bootId,
+          ]),
           [
             ['ready', 'lasting', 1, undefined],
             ['stopped', 'stopped', 1, undefined],
@@ -76,6 +87,9 @@ describe('a database of the release before', () => {
     const log = openDatabaseLog(path);
     const { ok, rows: count, checkpoints, problems } = verifyLog(log);
     log.close();
-    assert.deepEqual({ ok, count, checkpoints, problems }, { ok: true, count: 2, checkpoints: 2, problems: [] });
+    assert.deepEqual(
+      { ok, count, checkpoints, problems },
+      { ok: true, count: 2, checkpoints: 2, problems: [] },
+    );
   });
 });

@@ -11,7 +11,9 @@ export type ReadText = (path: string) => string | undefined;
 /**
  * The values that a cgroup itself provides: without names of devices and without values that only /proc has.
  */
-export type BareDetail = Omit<CgroupDetail, 'at' | 'processes' | 'blockIo'> & { readonly blockIo: readonly BlockIo[] };
+export type BareDetail = Omit<CgroupDetail, 'at' | 'processes' | 'blockIo'> & {
+  readonly blockIo: readonly BlockIo[];
+};
 
 /**
  * Reads one version of cgroups. Paths are relative to the root of the hierarchy. Undefined: the cgroup does

@@ -13,7 +13,10 @@ const one = {
 const two = { version: 2, hybrid: false, roots: ['/sys/fs/cgroup'] } as const;
 
 /** Reads recorded files of the cgroup /pods/c, with changes applied to them. */
-function reading(sample: Readonly<Record<string, string>>, changes: Readonly<Record<string, string | undefined>> = {}) {
+function reading(
+  sample: Readonly<Record<string, string>>,
+  changes: Readonly<Record<string, string | undefined>> = {},
+) {
   return (path: string): string | undefined => {
     const name = path.slice(path.lastIndexOf('/') + 1);
     if (!path.endsWith(`/pods/c/${name}`)) return undefined;
@@ -24,13 +27,20 @@ function reading(sample: Readonly<Record<string, string>>, changes: Readonly<Rec
 describe('version 2', () => {
   test('what is recorded', () => {
     const reader = cgroupV2Reader(two, reading(version2), ['2MB', '1GB']);
-    const { blockIo, hugepages, cpuTimes, memoryParts, ...rest } = reader.detail('/pods/c') ?? assert.fail('there is a cgroup');
+    const { blockIo, hugepages, cpuTimes, memoryParts, ...rest } =
+      reader.detail('/pods/c') ?? assert.fail('there is a cgroup');
     const { oomKills, tasksLimit, ...usage } = rest;
     assert.deepEqual(usage, reader.usage('/pods/c'));
     assert.equal(reader.cpuTime('/pods/c'), 2334294000);
     assert.equal(usage.cpu?.usageNs, 2334294000);
     assert.equal(usage.cpu.pressure?.some?.totalNs, 11908868000);
-    assert.deepEqual(cpuTimes, { userNs: 1458933000, systemNs: 875360000, periods: 120, throttledPeriods: 115, throttledNs: 12079144000 });
+    assert.deepEqual(cpuTimes, {
+      userNs: 1458933000,
+      systemNs: 875360000,
+      periods: 120,
+      throttledPeriods: 115,
+      throttledNs: 12079144000,
+    });
     const { pressure, ...memory } = usage.memory ?? {};
     assert.deepEqual(memory, {
       usageBytes: 9859072,
@@ -46,7 +56,9 @@ describe('version 2', () => {
     assert.deepEqual([usage.tasks, tasksLimit, oomKills], [3, 50, 0]);
     assert.equal(memoryParts?.kernelBytes, 262144);
     assert.equal(memoryParts.maxUsageBytes, 10174464);
-    assert.deepEqual(blockIo, [{ device: '7:0', readBytes: 2097152, writtenBytes: 1048576, reads: 32, writes: 16 }]);
+    assert.deepEqual(blockIo, [
+      { device: '7:0', readBytes: 2097152, writtenBytes: 1048576, reads: 32, writes: 16 },
+    ]);
     assert.deepEqual(hugepages, [
       { pageSize: '2MB', usageBytes: 0 },
       { pageSize: '1GB', usageBytes: 0 },
@@ -56,10 +68,13 @@ describe('version 2', () => {
 
   test('an older kernel and no limits: missing values are left out', () => {
     const stat = version2['memory.stat']?.replace(/^kernel .*\n/m, '');
-    const absent = ['memory.peak', 'cpu.pressure', 'io.pressure', 'memory.pressure', 'memory.swap.current'].map((name) => [
-      name,
-      undefined,
-    ]);
+    const absent = [
+      'memory.peak',
+      'cpu.pressure',
+      'io.pressure',
+      'memory.pressure',
+      'memory.swap.current',
+    ].map((name) => [name, undefined]);
     const changes = {
       ...(Object.fromEntries(absent) as Record<string, undefined>),
       'memory.stat': stat,
@@ -97,11 +112,18 @@ describe('version 1', () => {
       ?.replace(/^pgfault \d+/m, 'pgfault 7')
       .replace(/^total_inactive_file \d+/m, 'total_inactive_file 4096');
     const reader = cgroupV1Reader(one, reading(version1, { 'memory.stat': nested }), ['2MB']);
-    const { blockIo, hugepages, cpuTimes, memoryParts, ...rest } = reader.detail('/pods/c') ?? assert.fail('there is a cgroup');
+    const { blockIo, hugepages, cpuTimes, memoryParts, ...rest } =
+      reader.detail('/pods/c') ?? assert.fail('there is a cgroup');
     const { oomKills, tasksLimit, ...usage } = rest;
     assert.deepEqual(usage, reader.usage('/pods/c'));
     assert.equal(reader.cpuTime('/pods/c'), 250604811);
-    assert.deepEqual(cpuTimes, { userNs: 200_000_000, systemNs: 40_000_000, periods: 12, throttledPeriods: 12, throttledNs: 488991402 });
+    assert.deepEqual(cpuTimes, {
+      userNs: 200_000_000,
+      systemNs: 40_000_000,
+      periods: 12,
+      throttledPeriods: 12,
+      throttledNs: 488991402,
+    });
     assert.deepEqual(usage, {
       cpu: { usageNs: 250604811 },
       memory: {
@@ -119,7 +141,9 @@ describe('version 1', () => {
     assert.equal(memoryParts.maxUsageBytes, 9981952);
     assert.equal(memoryParts.kernelBytes, 303104);
     assert.deepEqual([tasksLimit, oomKills], [50, 0]);
-    assert.deepEqual(blockIo, [{ device: '8:0', readBytes: 1310720, writtenBytes: 4096, reads: 30, writes: 1 }]);
+    assert.deepEqual(blockIo, [
+      { device: '8:0', readBytes: 1310720, writtenBytes: 4096, reads: 30, writes: 1 },
+    ]);
     assert.deepEqual(hugepages, []);
     assert.deepEqual(reader.processes('/pods/c').length, 3);
   });
@@ -135,7 +159,9 @@ describe('version 1', () => {
     };
     const found = cgroupV1Reader(one, reading(version1, changes), ['2MB', '1GB']).detail('/pods/c');
     assert.deepEqual(found?.hugepages, [{ pageSize: '2MB', usageBytes: 4194304, maxUsageBytes: 6291456 }]);
-    assert.deepEqual(found.blockIo, [{ device: '254:0', readBytes: 8, writtenBytes: 0, reads: 1, writes: 0 }]);
+    assert.deepEqual(found.blockIo, [
+      { device: '254:0', readBytes: 8, writtenBytes: 0, reads: 1, writes: 0 },
+    ]);
   });
 
   test('a kernel without swap accounting, and no limit', () => {
@@ -147,7 +173,9 @@ describe('version 1', () => {
   });
 
   test('a hierarchy that is not mounted leaves its figures out', () => {
-    const found = cgroupV1Reader({ ...one, roots: ['/sys/fs/cgroup/memory'] }, reading(version1), []).detail('/pods/c');
+    const found = cgroupV1Reader({ ...one, roots: ['/sys/fs/cgroup/memory'] }, reading(version1), []).detail(
+      '/pods/c',
+    );
     assert.equal(found?.cpu, undefined);
     assert.equal(found?.cpuTimes, undefined);
     assert.equal(found?.tasks, undefined);

@@ -61,7 +61,11 @@ export interface CgroupDetail extends CgroupUsage {
   readonly blockIo: readonly NamedBlockIo[];
   /** Absent: no limit. */
   readonly tasksLimit?: number;
-  readonly hugepages: readonly { readonly pageSize: string; readonly usageBytes: number; readonly maxUsageBytes?: number }[];
+  readonly hugepages: readonly {
+    readonly pageSize: string;
+    readonly usageBytes: number;
+    readonly maxUsageBytes?: number;
+  }[];
   readonly processes?: ProcessCounts;
 }
 

@@ -58,7 +58,8 @@ describe('figures of a real cgroup', () => {
     await pause(300);
     const [second] = await stats.usage([target()]);
     const own = second?.cpu?.nanoCores ?? 0;
-    const between = (((second?.cpu?.usageNs ?? 0) - first.cpu.usageNs) / Number((second?.at ?? 0n) - first.at)) * 1e9;
+    const between =
+      (((second?.cpu?.usageNs ?? 0) - first.cpu.usageNs) / Number((second?.at ?? 0n) - first.at)) * 1e9;
     assert.ok(own > 0 && Math.abs(own - between) < 0.2 * between, `${own} beside ${between}`);
     assert.ok(own < 1.1e9, 'one process keeps one processor busy');
     await pause(2_200);

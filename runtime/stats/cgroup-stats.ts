@@ -25,14 +25,20 @@ const targetsAtOnce = 32;
 
 interface Thread {
   readonly worker: Worker;
-  readonly waiting: Map<number, { readonly resolve: (answer: never) => void; readonly reject: (error: Error) => void }>;
+  readonly waiting: Map<
+    number,
+    { readonly resolve: (answer: never) => void; readonly reject: (error: Error) => void }
+  >;
 }
 
 /**
  * Opens the cgroup statistics.
  * @param input.targets what to sample now: the running containers and their pods
  */
-export function openCgroupStats(input: { readonly mounts: CgroupMounts; readonly targets: () => readonly CgroupTarget[] }): CgroupStats {
+export function openCgroupStats(input: {
+  readonly mounts: CgroupMounts;
+  readonly targets: () => readonly CgroupTarget[];
+}): CgroupStats {
   let thread: Thread | undefined;
   let sampled: readonly CgroupTarget[] = [];
   let sequence = 0;
@@ -81,7 +87,10 @@ export function openCgroupStats(input: { readonly mounts: CgroupMounts; readonly
   };
   const timer = setInterval(follow, sampleEveryMs).unref();
 
-  const ask = <Kind extends keyof Answers>(kind: Kind, targets: readonly CgroupTarget[]): Promise<Answers[Kind]> => {
+  const ask = <Kind extends keyof Answers>(
+    kind: Kind,
+    targets: readonly CgroupTarget[],
+  ): Promise<Answers[Kind]> => {
     if (closed) return Promise.reject(lost('the daemon is stopping'));
     thread ??= start();
     follow();
@@ -96,7 +105,8 @@ export function openCgroupStats(input: { readonly mounts: CgroupMounts; readonly
   };
   const askAll = async <Kind extends keyof Answers>(kind: Kind, targets: readonly CgroupTarget[]) => {
     const parts: Promise<Answers[Kind]>[] = [];
-    for (let at = 0; at < targets.length; at += targetsAtOnce) parts.push(ask(kind, targets.slice(at, at + targetsAtOnce)));
+    for (let at = 0; at < targets.length; at += targetsAtOnce)
+      parts.push(ask(kind, targets.slice(at, at + targetsAtOnce)));
     return (await Promise.all(parts)).flat() as Answers[Kind][number][];
   };
 

@@ -22,7 +22,10 @@ export type ToWorker =
   | { readonly do: 'usage' | 'detail'; readonly sequence: number; readonly targets: readonly CgroupTarget[] };
 
 /** One result per target, in the same order; undefined where the cgroup does not exist. */
-export type Answers = { usage: readonly (CgroupUsage | undefined)[]; detail: readonly (CgroupDetail | undefined)[] };
+export type Answers = {
+  usage: readonly (CgroupUsage | undefined)[];
+  detail: readonly (CgroupDetail | undefined)[];
+};
 
 export interface FromWorker {
   readonly sequence: number;

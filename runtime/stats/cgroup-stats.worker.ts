@@ -78,7 +78,11 @@ function deviceName(device: string): string {
   return name;
 }
 
-const reader: CgroupReader = (mounts.version === 1 ? cgroupV1Reader : cgroupV2Reader)(mounts, read, hugepageSizes());
+const reader: CgroupReader = (mounts.version === 1 ? cgroupV1Reader : cgroupV2Reader)(
+  mounts,
+  read,
+  hugepageSizes(),
+);
 const samples = createCpuSamples();
 let watched: readonly CgroupTarget[] = [];
 
@@ -96,7 +100,10 @@ function sample(): void {
 }
 
 /** Adds the time and the rate. A cgroup that is requested before the first round is sampled now. */
-function reported<Reading extends Omit<CgroupUsage, 'at'>>(id: string, reading: Reading): Reading & { at: bigint } {
+function reported<Reading extends Omit<CgroupUsage, 'at'>>(
+  id: string,
+  reading: Reading,
+): Reading & { at: bigint } {
   const at = since1970();
   if (reading.cpu === undefined) return { ...reading, at };
   const now = { atMs: performance.now(), usageNs: reading.cpu.usageNs };

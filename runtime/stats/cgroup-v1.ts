@@ -17,7 +17,11 @@ const blkioFamilies = ['blkio.bfq.', 'blkio.', 'blkio.throttle.'];
  * (`/sys/fs/cgroup/cpu,cpuacct`). It has no pressure per cgroup. Sources: cgroup-v1/memory.rst, cpuacct.rst,
  * blkio-controller.rst, pids.rst, hugetlb.rst.
  */
-export function cgroupV1Reader(mounts: CgroupMounts, read: ReadText, hugepageSizes: readonly string[]): CgroupReader {
+export function cgroupV1Reader(
+  mounts: CgroupMounts,
+  read: ReadText,
+  hugepageSizes: readonly string[],
+): CgroupReader {
   const roots = new Map(
     mounts.roots.flatMap((root) =>
       basename(root)
@@ -29,19 +33,24 @@ export function cgroupV1Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
     const root = roots.get(controller);
     return root === undefined ? undefined : read(`${root}${cgroup}/${name}`);
   };
-  const cpuTime = (cgroup: string): number | undefined => parseNumber(file(cgroup, 'cpuacct', 'cpuacct.usage'));
+  const cpuTime = (cgroup: string): number | undefined =>
+    parseNumber(file(cgroup, 'cpuacct', 'cpuacct.usage'));
 
   /** Includes the parsed memory.stat, which the detail needs as well. */
-  const usageAndStat = (cgroup: string): { usage: Omit<CgroupUsage, 'at'>; stat: ReadonlyMap<string, number> } | undefined => {
+  const usageAndStat = (
+    cgroup: string,
+  ): { usage: Omit<CgroupUsage, 'at'>; stat: ReadonlyMap<string, number> } | undefined => {
     const usageNs = cpuTime(cgroup);
     const usageBytes = parseNumber(file(cgroup, 'memory', 'memory.usage_in_bytes'));
     const tasks = parseNumber(file(cgroup, 'pids', 'pids.current'));
     if (usageNs === undefined && usageBytes === undefined && tasks === undefined) return undefined;
     const stat = parseFlatKeyed(usageBytes === undefined ? undefined : file(cgroup, 'memory', 'memory.stat'));
-    const limitBytes = usageBytes === undefined ? undefined : parseLimit(file(cgroup, 'memory', 'memory.limit_in_bytes'));
+    const limitBytes =
+      usageBytes === undefined ? undefined : parseLimit(file(cgroup, 'memory', 'memory.limit_in_bytes'));
     const swapped = stat.get('total_swap');
     // "memsw" counts memory and swap together.
-    const memoryAndSwap = swapped === undefined ? undefined : parseLimit(file(cgroup, 'memory', 'memory.memsw.limit_in_bytes'));
+    const memoryAndSwap =
+      swapped === undefined ? undefined : parseLimit(file(cgroup, 'memory', 'memory.memsw.limit_in_bytes'));
     const usage = {
       ...(usageNs !== undefined && { cpu: { usageNs } }),
       ...(usageBytes !== undefined && {
@@ -57,7 +66,8 @@ export function cgroupV1Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
       ...(swapped !== undefined && {
         swap: {
           usageBytes: swapped,
-          ...(memoryAndSwap !== undefined && limitBytes !== undefined && { limitBytes: Math.max(0, memoryAndSwap - limitBytes) }),
+          ...(memoryAndSwap !== undefined &&
+            limitBytes !== undefined && { limitBytes: Math.max(0, memoryAndSwap - limitBytes) }),
         },
       }),
       ...(tasks !== undefined && { tasks }),
@@ -68,7 +78,10 @@ export function cgroupV1Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
   const blockIo = (cgroup: string): BlockIo[] => {
     for (const family of blkioFamilies) {
       const bytes = file(cgroup, 'blkio', `${family}io_service_bytes_recursive`);
-      const found = parseBlkio(bytes, bytes === undefined ? undefined : file(cgroup, 'blkio', `${family}io_serviced_recursive`));
+      const found = parseBlkio(
+        bytes,
+        bytes === undefined ? undefined : file(cgroup, 'blkio', `${family}io_serviced_recursive`),
+      );
       if (found.length > 0) return found;
     }
     return [];
@@ -120,6 +133,7 @@ export function cgroupV1Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
         }),
       };
     },
-    processes: (cgroup) => parseProcesses(file(cgroup, 'cpuacct', 'cgroup.procs') ?? file(cgroup, 'memory', 'cgroup.procs')),
+    processes: (cgroup) =>
+      parseProcesses(file(cgroup, 'cpuacct', 'cgroup.procs') ?? file(cgroup, 'memory', 'cgroup.procs')),
   };
 }

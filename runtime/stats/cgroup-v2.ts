@@ -10,7 +10,11 @@ type Values = ReadonlyMap<string, number>;
  * Reads version 2: one hierarchy, whose memory values include the cgroups below. Source: cgroup-v2.rst,
  * "Controllers".
  */
-export function cgroupV2Reader(mounts: CgroupMounts, read: ReadText, hugepageSizes: readonly string[]): CgroupReader {
+export function cgroupV2Reader(
+  mounts: CgroupMounts,
+  read: ReadText,
+  hugepageSizes: readonly string[],
+): CgroupReader {
   const root = mounts.roots[0] ?? '/sys/fs/cgroup';
   const file = (cgroup: string, name: string): string | undefined => read(`${root}${cgroup}/${name}`);
   const microseconds = (values: Values, key: string): number | undefined => {
@@ -19,7 +23,9 @@ export function cgroupV2Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
   };
 
   /** Includes the parsed cpu.stat and memory.stat, which the detail needs as well. */
-  const usageAndStats = (cgroup: string): { usage: Omit<CgroupUsage, 'at'>; cpu: Values; memory: Values } | undefined => {
+  const usageAndStats = (
+    cgroup: string,
+  ): { usage: Omit<CgroupUsage, 'at'>; cpu: Values; memory: Values } | undefined => {
     const cpu = parseFlatKeyed(file(cgroup, 'cpu.stat'));
     const usageNs = microseconds(cpu, 'usage_usec');
     const usageBytes = parseNumber(file(cgroup, 'memory.current'));
@@ -33,7 +39,9 @@ export function cgroupV2Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
       parsePressure(file(cgroup, `${kind}.pressure`)),
     );
     const usage = {
-      ...(usageNs !== undefined && { cpu: { usageNs, ...(cpuPressure !== undefined && { pressure: cpuPressure }) } }),
+      ...(usageNs !== undefined && {
+        cpu: { usageNs, ...(cpuPressure !== undefined && { pressure: cpuPressure }) },
+      }),
       ...(usageBytes !== undefined && {
         memory: {
           usageBytes,
@@ -45,7 +53,9 @@ export function cgroupV2Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
           ...(memoryPressure !== undefined && { pressure: memoryPressure }),
         },
       }),
-      ...(swapped !== undefined && { swap: { usageBytes: swapped, ...(swapLimit !== undefined && { limitBytes: swapLimit }) } }),
+      ...(swapped !== undefined && {
+        swap: { usageBytes: swapped, ...(swapLimit !== undefined && { limitBytes: swapLimit }) },
+      }),
       ...(ioPressure !== undefined && { ioPressure }),
       ...(tasks !== undefined && { tasks }),
     };
@@ -101,5 +111,11 @@ export function cgroupV2Reader(mounts: CgroupMounts, read: ReadText, hugepageSiz
 
 /** `kernel` exists from Linux 5.18 on. Before that, its parts are added. */
 function kernelMemory(stat: Values): number {
-  return stat.get('kernel') ?? ['kernel_stack', 'pagetables', 'percpu', 'sock', 'slab'].reduce((sum, key) => sum + (stat.get(key) ?? 0), 0);
+  return (
+    stat.get('kernel') ??
+    ['kernel_stack', 'pagetables', 'percpu', 'sock', 'slab'].reduce(
+      (sum, key) => sum + (stat.get(key) ?? 0),
+      0,
+    )
+  );
 }

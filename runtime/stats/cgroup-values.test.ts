@@ -3,7 +3,14 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { parseLimit } from './cgroup-files.ts';
 import { version1, version2 } from './cgroup-samples.fixture.ts';
-import { parseBlkio, parseFlatKeyed, parseIoStat, parseNumber, parsePressure, parseProcesses } from './cgroup-values.ts';
+import {
+  parseBlkio,
+  parseFlatKeyed,
+  parseIoStat,
+  parseNumber,
+  parsePressure,
+  parseProcesses,
+} from './cgroup-values.ts';
 
 describe('files of cgroups', () => {
   for (const [text, expected] of [
@@ -51,16 +58,22 @@ describe('files of cgroups', () => {
     assert.deepEqual(parseIoStat(version2['io.stat']), [
       { device: '7:0', readBytes: 2097152, writtenBytes: 1048576, reads: 32, writes: 16 },
     ]);
-    assert.deepEqual(parseIoStat('8:16 \n8:0 rbytes=1 wbytes=2 rios=3 wios=4 cost.usage=5\nnone rbytes=1\n'), [
-      { device: '8:0', readBytes: 1, writtenBytes: 2, reads: 3, writes: 4 },
-    ]);
-    assert.deepEqual(parseBlkio(version1['blkio.bfq.io_service_bytes_recursive'], version1['blkio.bfq.io_serviced_recursive']), [
-      { device: '8:0', readBytes: 1310720, writtenBytes: 4096, reads: 30, writes: 1 },
-    ]);
+    assert.deepEqual(
+      parseIoStat('8:16 \n8:0 rbytes=1 wbytes=2 rios=3 wios=4 cost.usage=5\nnone rbytes=1\n'),
+      [{ device: '8:0', readBytes: 1, writtenBytes: 2, reads: 3, writes: 4 }],
+    );
+    assert.deepEqual(
+      parseBlkio(
+        version1['blkio.bfq.io_service_bytes_recursive'],
+        version1['blkio.bfq.io_serviced_recursive'],
+      ),
+      [{ device: '8:0', readBytes: 1310720, writtenBytes: 4096, reads: 30, writes: 1 }],
+    );
     assert.deepEqual(parseBlkio('Total 0\n', undefined), []);
   });
 
-  test('processes, without those of other PID namespaces', () => assert.deepEqual(parseProcesses('12\n0\n7\n'), [12, 7]));
+  test('processes, without those of other PID namespaces', () =>
+    assert.deepEqual(parseProcesses('12\n0\n7\n'), [12, 7]));
 });
 
 describe('whatever a kernel writes', () => {
@@ -75,31 +88,52 @@ describe('whatever a kernel writes', () => {
   });
 
   test('devices come back', () => {
-    const entry = fc.record({ major: fc.nat(4095), minor: fc.nat(1_048_575), values: fc.array(fc.nat(), { minLength: 4, maxLength: 4 }) });
+    const entry = fc.record({
+      major: fc.nat(4095),
+      minor: fc.nat(1_048_575),
+      values: fc.array(fc.nat(), { minLength: 4, maxLength: 4 }),
+    });
     fc.assert(
-      fc.property(fc.uniqueArray(entry, { selector: ({ major, minor }) => `${major}:${minor}` }), (entries) => {
-        const expected = entries.map(({ major, minor, values: [readBytes = 0, writtenBytes = 0, reads = 0, writes = 0] }) => ({
-          device: `${major}:${minor}`,
-          readBytes,
-          writtenBytes,
-          reads,
-          writes,
-        }));
-        const two = expected.map(
-          (io) => `${io.device} rbytes=${io.readBytes} wbytes=${io.writtenBytes} rios=${io.reads} wios=${io.writes} dbytes=9`,
-        );
-        assert.deepEqual(parseIoStat(two.join('\n')), expected);
-        const bytes = expected.map((io) => `${io.device} Read ${io.readBytes}\n${io.device} Write ${io.writtenBytes}\n${io.device} Sync 3`);
-        const operations = expected.map((io) => `${io.device} Read ${io.reads}\n${io.device} Write ${io.writes}`);
-        assert.deepEqual(parseBlkio([...bytes, 'Total 12'].join('\n'), operations.join('\n')), expected);
-      }),
+      fc.property(
+        fc.uniqueArray(entry, { selector: ({ major, minor }) => `${major}:${minor}` }),
+        (entries) => {
+          const expected = entries.map(
+            ({ major, minor, values: [readBytes = 0, writtenBytes = 0, reads = 0, writes = 0] }) => ({
+              device: `${major}:${minor}`,
+              readBytes,
+              writtenBytes,
+              reads,
+              writes,
+            }),
+          );
+          const two = expected.map(
+            (io) =>
+              `${io.device} rbytes=${io.readBytes} wbytes=${io.writtenBytes} rios=${io.reads} wios=${io.writes} dbytes=9`,
+          );
+          assert.deepEqual(parseIoStat(two.join('\n')), expected);
+          const bytes = expected.map(
+            (io) =>
+              `${io.device} Read ${io.readBytes}\n${io.device} Write ${io.writtenBytes}\n${io.device} Sync 3`,
+          );
+          const operations = expected.map(
+            (io) => `${io.device} Read ${io.reads}\n${io.device} Write ${io.writes}`,
+          );
+          assert.deepEqual(parseBlkio([...bytes, 'Total 12'].join('\n'), operations.join('\n')), expected);
+        },
+      ),
     );
   });
 
   test('nothing makes a parser throw, and every figure is a whole number', () => {
     const line = fc.oneof(
       fc.string(),
-      fc.constantFrom('8:0 rbytes=', 'some avg10=0.00', 'full avg10=.. avg60=. avg300=. total=1', 'a b', '8:0 Read x'),
+      fc.constantFrom(
+        '8:0 rbytes=',
+        'some avg10=0.00',
+        'full avg10=.. avg60=. avg300=. total=1',
+        'a b',
+        '8:0 Read x',
+      ),
     );
     fc.assert(
       fc.property(fc.array(line), (lines) => {

@@ -48,11 +48,17 @@ export interface Pressure {
  */
 export function parsePressure(text: string | undefined): Pressure | undefined {
   const share = (kind: string): PressureShare | undefined => {
-    const found = new RegExp(`^${kind} avg10=([\\d.]+) avg60=([\\d.]+) avg300=([\\d.]+) total=(\\d+)$`, 'm').exec(text ?? '');
+    const found = new RegExp(
+      `^${kind} avg10=([\\d.]+) avg60=([\\d.]+) avg300=([\\d.]+) total=(\\d+)$`,
+      'm',
+    ).exec(text ?? '');
     if (found === null) return undefined;
     const [, avg10, avg60, avg300, total] = found.map(Number);
-    if (avg10 === undefined || avg60 === undefined || avg300 === undefined || total === undefined) return undefined;
-    return [avg10, avg60, avg300].some(Number.isNaN) ? undefined : { totalNs: total * 1000, avg10, avg60, avg300 };
+    if (avg10 === undefined || avg60 === undefined || avg300 === undefined || total === undefined)
+      return undefined;
+    return [avg10, avg60, avg300].some(Number.isNaN)
+      ? undefined
+      : { totalNs: total * 1000, avg10, avg60, avg300 };
   };
   const some = share('some');
   const full = share('full');
@@ -78,10 +84,25 @@ export function parseIoStat(text: string | undefined): BlockIo[] {
   return (text ?? '').split('\n').flatMap((line) => {
     const [device = '', ...pairs] = line.trim().split(' ');
     if (!devicePattern.test(device)) return [];
-    const value = (key: string): number | undefined => parseNumber(pairs.find((pair) => pair.startsWith(`${key}=`))?.slice(key.length + 1));
-    const [readBytes, writtenBytes, reads, writes] = [value('rbytes'), value('wbytes'), value('rios'), value('wios')];
-    if (readBytes === undefined && writtenBytes === undefined && reads === undefined && writes === undefined) return [];
-    return [{ device, readBytes: readBytes ?? 0, writtenBytes: writtenBytes ?? 0, reads: reads ?? 0, writes: writes ?? 0 }];
+    const value = (key: string): number | undefined =>
+      parseNumber(pairs.find((pair) => pair.startsWith(`${key}=`))?.slice(key.length + 1));
+    const [readBytes, writtenBytes, reads, writes] = [
+      value('rbytes'),
+      value('wbytes'),
+      value('rios'),
+      value('wios'),
+    ];
+    if (readBytes === undefined && writtenBytes === undefined && reads === undefined && writes === undefined)
+      return [];
+    return [
+      {
+        device,
+        readBytes: readBytes ?? 0,
+        writtenBytes: writtenBytes ?? 0,
+        reads: reads ?? 0,
+        writes: writes ?? 0,
+      },
+    ];
   });
 }
 
@@ -91,7 +112,10 @@ export function parseIoStat(text: string | undefined): BlockIo[] {
  */
 export function parseBlkio(bytes: string | undefined, operations: string | undefined): BlockIo[] {
   const byDevice = new Map<string, { -readonly [Key in keyof BlockIo]: BlockIo[Key] }>();
-  const note = (text: string | undefined, fields: Readonly<Record<string, 'readBytes' | 'writtenBytes' | 'reads' | 'writes'>>): void => {
+  const note = (
+    text: string | undefined,
+    fields: Readonly<Record<string, 'readBytes' | 'writtenBytes' | 'reads' | 'writes'>>,
+  ): void => {
     for (const line of (text ?? '').split('\n')) {
       const [device = '', operation = '', count] = line.trim().split(' ');
       const field = fields[operation.toLowerCase()];

@@ -7,7 +7,10 @@ import type { CgroupDetail } from './cgroup-reading.ts';
 import { metricDescriptors } from './metric-descriptors.ts';
 import { containerMetrics, endedContainerMetrics, podMetrics } from './metrics.ts';
 
-const sandbox = { id: 'pod1', config: { metadata: { name: 'web', namespace: 'shop', uid: 'u', attempt: 0 } } } as SandboxRecord;
+const sandbox = {
+  id: 'pod1',
+  config: { metadata: { name: 'web', namespace: 'shop', uid: 'u', attempt: 0 } },
+} as SandboxRecord;
 const record = {
   id: 'container1',
   phase: 'running',
@@ -17,7 +20,9 @@ const record = {
   config: {
     metadata: { name: 'main', attempt: 0 },
     image: { image: 'sha256:0', userSpecifiedImage: 'good.test/app:1' },
-    linux: { resources: { cpuPeriod: 50_000, cpuQuota: 25_000, cpuShares: 512, unified: { 'memory.min': '4096' } } },
+    linux: {
+      resources: { cpuPeriod: 50_000, cpuQuota: 25_000, cpuShares: 512, unified: { 'memory.min': '4096' } },
+    },
   },
 } as unknown as ContainerRecord;
 
@@ -59,24 +64,47 @@ const reading: CgroupDetail = {
   hugepages: [{ pageSize: '2MB', usageBytes: 4096, maxUsageBytes: 8192 }],
   processes: { processes: 4, descriptors: 12, sockets: 2, openFilesLimit: 1024 },
 };
-const layer = { at: 1n, usedBytes: 8192, inodesUsed: 5, filesystem: { bytes: 1e9, inodes: 1e6, freeInodes: 9e5 } };
-const device = { name: 'eth0', rxBytes: 1, rxPackets: 2, rxErrors: 3, rxDropped: 4, txBytes: 5, txPackets: 6, txErrors: 7, txDropped: 8 };
+const layer = {
+  at: 1n,
+  usedBytes: 8192,
+  inodesUsed: 5,
+  filesystem: { bytes: 1e9, inodes: 1e6, freeInodes: 9e5 },
+};
+const device = {
+  name: 'eth0',
+  rxBytes: 1,
+  rxPackets: 2,
+  rxErrors: 3,
+  rxDropped: 4,
+  txBytes: 5,
+  txPackets: 6,
+  txErrors: 7,
+  txDropped: 8,
+};
 
-const given = [...podMetrics(sandbox, reading.at, [device]), ...containerMetrics({ record, sandbox, reading, layer })];
+const given = [
+  ...podMetrics(sandbox, reading.at, [device]),
+  ...containerMetrics({ record, sandbox, reading, layer }),
+];
 const described = metricDescriptors({ pressure: true, hugetlb: true, hugetlbMaximum: true });
 const valueOf = (name: string, ...labels: string[]): number | undefined =>
-  given.find((metric) => metric.name === name && labels.every((label) => metric.labelValues?.includes(label)))?.value?.value;
+  given.find((metric) => metric.name === name && labels.every((label) => metric.labelValues?.includes(label)))
+    ?.value?.value;
 
 describe('metrics', () => {
   test('each returned metric is described, each described metric can be returned', () => {
-    assert.deepEqual([...new Set(given.map(({ name }) => name))].sort(), described.map(({ name }) => name).sort());
+    assert.deepEqual(
+      [...new Set(given.map(({ name }) => name))].sort(),
+      described.map(({ name }) => name).sort(),
+    );
   });
 
   test('each has a value for each of its labels, and a type that its name promises', () => {
     const keys = new Map(described.map(({ name, labelKeys }) => [name, labelKeys]));
     for (const { name = '', labelValues, metricType, value, timestamp } of given) {
       assert.equal(labelValues?.length, keys.get(name)?.length, name);
-      const grows = name.endsWith('_total') && !name.includes('inodes') ? MetricType.COUNTER : MetricType.GAUGE;
+      const grows =
+        name.endsWith('_total') && !name.includes('inodes') ? MetricType.COUNTER : MetricType.GAUGE;
       assert.equal(metricType, name === 'container_memory_failcnt' ? MetricType.COUNTER : grows, name);
       assert.ok(Number.isInteger(value?.value) && (value?.value ?? -1) >= 0, name);
       assert.equal(timestamp, reading.at);
@@ -98,7 +126,11 @@ describe('metrics', () => {
     for (const { labelValues, name = '' } of podMetrics(sandbox, 1n, [device]))
       assert.deepEqual(labelValues, ['web', 'shop', '', 'pod1', '', 'eth0'], name);
     for (const { labelValues, name = '' } of containerMetrics({ record, sandbox, reading, layer }))
-      assert.deepEqual(labelValues?.slice(0, 5), ['web', 'shop', 'main', 'container1', 'good.test/app:1'], name);
+      assert.deepEqual(
+        labelValues?.slice(0, 5),
+        ['web', 'shop', 'main', 'container1', 'good.test/app:1'],
+        name,
+      );
   });
 
   for (const [name, labels, value] of [
@@ -130,8 +162,14 @@ describe('metrics', () => {
     const bare = { ...record, config: { ...record.config, linux: undefined } } as unknown as ContainerRecord;
     const { memory, swap, tasksLimit, ...rest } = reading;
     const { limitBytes: _limit, ...unbounded } = memory ?? assert.fail();
-    const found = containerMetrics({ record: bare, sandbox, reading: { ...rest, memory: unbounded }, layer: undefined });
-    const value = (name: string): number | undefined => found.find((metric) => metric.name === name)?.value?.value;
+    const found = containerMetrics({
+      record: bare,
+      sandbox,
+      reading: { ...rest, memory: unbounded },
+      layer: undefined,
+    });
+    const value = (name: string): number | undefined =>
+      found.find((metric) => metric.name === name)?.value?.value;
     assert.ok(swap !== undefined && tasksLimit !== undefined);
     assert.equal(value('container_spec_cpu_quota'), undefined);
     assert.equal(value('container_spec_cpu_period'), 100_000);
@@ -149,18 +187,23 @@ describe('metrics', () => {
   test('a container that was killed because memory ran out is counted after its end', () => {
     const ended = { ...record, phase: 'exited', reason: 'OOMKilled' } as ContainerRecord;
     const ooms = (input: { oomKills: number | undefined; record?: ContainerRecord }): number | undefined =>
-      endedContainerMetrics({ record: ended, sandbox, at: 1n, ...input }).find(({ name }) => name === 'container_oom_events_total')?.value
-        ?.value;
+      endedContainerMetrics({ record: ended, sandbox, at: 1n, ...input }).find(
+        ({ name }) => name === 'container_oom_events_total',
+      )?.value?.value;
     assert.equal(ooms({ oomKills: undefined }), 1);
     assert.equal(ooms({ oomKills: 3 }), 3);
     assert.equal(ooms({ oomKills: undefined, record: { ...ended, reason: 'Error' } }), 0);
   });
 
   test('a metric that this kernel does not provide is not described', () => {
-    const names = (support: Parameters<typeof metricDescriptors>[0]): string[] => metricDescriptors(support).map(({ name }) => name);
+    const names = (support: Parameters<typeof metricDescriptors>[0]): string[] =>
+      metricDescriptors(support).map(({ name }) => name);
     const least = names({ pressure: false, hugetlb: false, hugetlbMaximum: true });
     assert.equal(least.length, described.length - 8);
     assert.ok(least.every((name) => !/pressure|hugetlb/.test(name)));
-    assert.equal(names({ pressure: true, hugetlb: true, hugetlbMaximum: false }).length, described.length - 1);
+    assert.equal(
+      names({ pressure: true, hugetlb: true, hugetlbMaximum: false }).length,
+      described.length - 1,
+    );
   });
 });

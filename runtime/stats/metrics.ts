@@ -24,7 +24,13 @@ function collect(at: bigint, common: readonly string[], fill: (add: Add) => void
   fill((name, value, ...labels) => {
     if (value === undefined) return;
     const { type } = metricKinds[name];
-    metrics.push({ name, timestamp: at, metricType: type, labelValues: [...common, ...labels], value: { value } });
+    metrics.push({
+      name,
+      timestamp: at,
+      metricType: type,
+      labelValues: [...common, ...labels],
+      value: { value },
+    });
   });
   return metrics;
 }
@@ -35,7 +41,11 @@ function seconds(nanoseconds: number): number {
 }
 
 /** Returns a pod's own metrics, beyond its containers: the counters of its interfaces. */
-export function podMetrics(sandbox: SandboxRecord, at: bigint, devices: readonly NetDevice[]): Init<Metric>[] {
+export function podMetrics(
+  sandbox: SandboxRecord,
+  at: bigint,
+  devices: readonly NetDevice[],
+): Init<Metric>[] {
   const { name = '', namespace = '' } = sandbox.config.metadata ?? {};
   return collect(at, [name, namespace, '', sandbox.id, ''], (add) => {
     for (const device of devices) {
@@ -54,7 +64,13 @@ export function podMetrics(sandbox: SandboxRecord, at: bigint, devices: readonly
 function labelsOf(record: ContainerRecord, sandbox: SandboxRecord): string[] {
   const { name = '', namespace = '' } = sandbox.config.metadata ?? {};
   const { metadata, image } = record.config;
-  return [name, namespace, metadata?.name ?? '', record.id, image?.userSpecifiedImage || image?.image || record.imageId];
+  return [
+    name,
+    namespace,
+    metadata?.name ?? '',
+    record.id,
+    image?.userSpecifiedImage || image?.image || record.imageId,
+  ];
 }
 
 /** Returns the metrics of a running container. */
@@ -143,8 +159,10 @@ function addMemory(add: Add, { memory, memoryParts, swap, oomKills }: CgroupDeta
 }
 
 function addPressure(add: Add, kind: 'cpu' | 'memory' | 'io', pressure: Pressure | undefined): void {
-  if (pressure?.some !== undefined) add(`container_pressure_${kind}_waiting_seconds_total`, seconds(pressure.some.totalNs));
-  if (pressure?.full !== undefined) add(`container_pressure_${kind}_stalled_seconds_total`, seconds(pressure.full.totalNs));
+  if (pressure?.some !== undefined)
+    add(`container_pressure_${kind}_waiting_seconds_total`, seconds(pressure.some.totalNs));
+  if (pressure?.full !== undefined)
+    add(`container_pressure_${kind}_stalled_seconds_total`, seconds(pressure.full.totalNs));
 }
 
 function addBlockIo(add: Add, { blockIo }: CgroupDetail): void {
@@ -175,6 +193,9 @@ function addSpec(add: Add, record: ContainerRecord, { memory, swap }: CgroupDeta
   add('container_spec_memory_limit_bytes', memory?.limitBytes ?? 0);
   const reserved = asked?.unified['memory.min'] ?? '';
   add('container_spec_memory_reservation_limit_bytes', /^\d{1,18}$/.test(reserved) ? Number(reserved) : 0);
-  const both = memory?.limitBytes === undefined || swap?.limitBytes === undefined ? 0 : memory.limitBytes + swap.limitBytes;
+  const both =
+    memory?.limitBytes === undefined || swap?.limitBytes === undefined
+      ? 0
+      : memory.limitBytes + swap.limitBytes;
   add('container_spec_memory_swap_limit_bytes', both);
 }

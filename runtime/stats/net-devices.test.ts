@@ -25,7 +25,17 @@ net1.7:540 6 0 0 0 0 0 0 0 0 0 0 0 0 0 0
       txErrors: 7,
       txDropped: 8,
     },
-    { name: 'net1.7', rxBytes: 540, rxPackets: 6, rxErrors: 0, rxDropped: 0, txBytes: 0, txPackets: 0, txErrors: 0, txDropped: 0 },
+    {
+      name: 'net1.7',
+      rxBytes: 540,
+      rxPackets: 6,
+      rxErrors: 0,
+      rxDropped: 0,
+      txBytes: 0,
+      txPackets: 0,
+      txErrors: 0,
+      txDropped: 0,
+    },
   ]);
 });
 
@@ -40,8 +50,11 @@ test('what this kernel says has every interface it has', () => {
 
 test('nothing makes it throw', () => {
   fc.assert(
-    fc.property(fc.array(fc.oneof(fc.string(), fc.constantFrom('eth0: 1 2 3', 'a:b: 1', ': 1', heading))), (lines) => {
-      for (const device of parseNetDevices(lines.join('\n'))) assert.notEqual(device.name, '');
-    }),
+    fc.property(
+      fc.array(fc.oneof(fc.string(), fc.constantFrom('eth0: 1 2 3', 'a:b: 1', ': 1', heading))),
+      (lines) => {
+        for (const device of parseNetDevices(lines.join('\n'))) assert.notEqual(device.name, '');
+      },
+    ),
   );
 });

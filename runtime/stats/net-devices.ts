@@ -24,10 +24,25 @@ export function parseNetDevices(text: string): NetDevice[] {
       .slice(colon + 1)
       .trim()
       .split(/\s+/);
-    if (name === '' || name === 'lo' || values.length < 16 || !values.every((value) => /^\d+$/.test(value))) return [];
-    const [rxBytes, rxPackets, rxErrors, rxDropped, , , , , txBytes, txPackets, txErrors, txDropped] = values.map(Number) as Sixteen;
+    if (name === '' || name === 'lo' || values.length < 16 || !values.every((value) => /^\d+$/.test(value)))
+      return [];
+    const [rxBytes, rxPackets, rxErrors, rxDropped, , , , , txBytes, txPackets, txErrors, txDropped] =
+      values.map(Number) as Sixteen;
     return [{ name, rxBytes, rxPackets, rxErrors, rxDropped, txBytes, txPackets, txErrors, txDropped }];
   });
 }
 
-type Sixteen = [number, number, number, number, number, number, number, number, number, number, number, number];
+type Sixteen = [
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+];

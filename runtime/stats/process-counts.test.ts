@@ -15,7 +15,8 @@ test('descriptors, sockets and the limit of real processes', async () => {
   await once(child, 'spawn');
   const pid = child.pid ?? 0;
   try {
-    while (!read(`/proc/${pid}/comm`).startsWith('sleep')) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!read(`/proc/${pid}/comm`).startsWith('sleep'))
+      await new Promise((resolve) => setTimeout(resolve, 5));
     const { descriptors, ...rest } = countOfProcesses([pid], pid, read);
     assert.deepEqual(rest, { processes: 1, sockets: 0, openFilesLimit: 321 });
     // Its three standard streams, and a library while the program still starts.
@@ -33,14 +34,22 @@ test('descriptors, sockets and the limit of real processes', async () => {
 
 test('processes that are gone hold nothing', () => {
   const none = (): undefined => undefined;
-  assert.deepEqual(countOfProcesses([2 ** 22 + 1], 2 ** 22 + 1, none), { processes: 1, descriptors: 0, sockets: 0 });
+  assert.deepEqual(countOfProcesses([2 ** 22 + 1], 2 ** 22 + 1, none), {
+    processes: 1,
+    descriptors: 0,
+    sockets: 0,
+  });
 });
 
 for (const [limits, expected] of [
-  ['Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n', 1024],
+  [
+    'Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n',
+    1024,
+  ],
   ['Max open files            unlimited            unlimited            files\n', undefined],
   ['', undefined],
   [undefined, undefined],
 ] as const) {
-  test(`a soft limit: ${JSON.stringify(limits?.slice(0, 60))}`, () => assert.equal(parseOpenFilesLimit(limits), expected));
+  test(`a soft limit: ${JSON.stringify(limits?.slice(0, 60))}`, () =>
+    assert.equal(parseOpenFilesLimit(limits), expected));
 }

@@ -13,7 +13,11 @@ const mostLinks = 20_000;
  * what was seen of it.
  * @param first the container's first process, whose limit is returned
  */
-export function countOfProcesses(pids: readonly number[], first: number | undefined, read: ReadText): ProcessCounts {
+export function countOfProcesses(
+  pids: readonly number[],
+  first: number | undefined,
+  read: ReadText,
+): ProcessCounts {
   let descriptors = 0;
   let sockets = 0;
   for (const pid of pids) {
@@ -24,7 +28,12 @@ export function countOfProcesses(pids: readonly number[], first: number | undefi
     for (const name of looked) if (target(`${folder}/${name}`).startsWith('socket:')) sockets += 1;
   }
   const openFilesLimit = first === undefined ? undefined : parseOpenFilesLimit(read(`/proc/${first}/limits`));
-  return { processes: pids.length, descriptors, sockets, ...(openFilesLimit !== undefined && { openFilesLimit }) };
+  return {
+    processes: pids.length,
+    descriptors,
+    sockets,
+    ...(openFilesLimit !== undefined && { openFilesLimit }),
+  };
 }
 
 /** Returns the soft limit of `Max open files`. Undefined when there is none. */

@@ -13,12 +13,26 @@ import type { Stats } from './stats.ts';
 
 const config = { metadata: { name: 'n', namespace: 's', uid: 'u', attempt: 0 }, labels: {}, annotations: {} };
 const container = (id: string, sandboxId: string): ContainerRecord =>
-  ({ id, sandboxId, phase: 'exited', startedAt: '5000000000', reason: 'Error', imageId: 'sha256:0', config }) as unknown as ContainerRecord;
+  ({
+    id,
+    sandboxId,
+    phase: 'exited',
+    startedAt: '5000000000',
+    reason: 'Error',
+    imageId: 'sha256:0',
+    config,
+  }) as unknown as ContainerRecord;
 
 describe('statistics without running containers', () => {
   const containers = [container('a', 'pod'), container('b', 'pod')];
   const sandboxes = ['pod', 'gone'].map(
-    (id) => ({ id, phase: id === 'pod' ? 'ready' : 'stopped', cgroupParent: '/no/such/cgroup', config }) as unknown as SandboxRecord,
+    (id) =>
+      ({
+        id,
+        phase: id === 'pod' ? 'ready' : 'stopped',
+        cgroupParent: '/no/such/cgroup',
+        config,
+      }) as unknown as SandboxRecord,
   );
   let kernel: Kernel;
   let folder = '';
@@ -69,7 +83,11 @@ describe('statistics without running containers', () => {
     assert.ok(BigInt(pod.linux.cpu.timestamp ?? 0) > 0n);
     assert.equal(pod.linux.network, undefined);
     assert.deepEqual(
-      pod.linux.containers?.map(({ attributes, cpu, writableLayer }) => [attributes?.id, cpu, writableLayer?.inodesUsed?.value]),
+      pod.linux.containers?.map(({ attributes, cpu, writableLayer }) => [
+        attributes?.id,
+        cpu,
+        writableLayer?.inodesUsed?.value,
+      ]),
       [
         ['a', undefined, 2],
         ['b', undefined, 2],

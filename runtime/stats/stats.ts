@@ -78,9 +78,11 @@ export function createStats(deps: StatsDeps): Stats {
   const { writableLayers, kernel } = deps;
   const layers = createWritableLayers(kernel);
   const support = metricSupport(deps.cgroups);
-  const sandboxById = (): ReadonlyMap<string, SandboxRecord> => new Map(deps.sandboxes().map((record) => [record.id, record]));
+  const sandboxById = (): ReadonlyMap<string, SandboxRecord> =>
+    new Map(deps.sandboxes().map((record) => [record.id, record]));
 
-  const targetsOf = (records: readonly ContainerRecord[]): CgroupTarget[] => containerTargets(records, sandboxById(), deps.runtimeKind);
+  const targetsOf = (records: readonly ContainerRecord[]): CgroupTarget[] =>
+    containerTargets(records, sandboxById(), deps.runtimeKind);
 
   const cgroups = openCgroupStats({
     mounts: deps.cgroups,
@@ -91,12 +93,16 @@ export function createStats(deps: StatsDeps): Stats {
     },
   });
 
-  const layersOf = (records: readonly ContainerRecord[]) => layers.usage(records.map(({ id }) => writableLayers.folder(id)));
+  const layersOf = (records: readonly ContainerRecord[]) =>
+    layers.usage(records.map(({ id }) => writableLayers.folder(id)));
 
-  const networksOf = async (records: readonly SandboxRecord[]): Promise<ReadonlyMap<string, readonly NetDevice[]>> => {
+  const networksOf = async (
+    records: readonly SandboxRecord[],
+  ): Promise<ReadonlyMap<string, readonly NetDevice[]>> => {
     const found = new Map<string, readonly NetDevice[]>();
     const own = records.flatMap(({ id, namespacesDir, config }) =>
-      namespacesDir === undefined || config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE
+      namespacesDir === undefined ||
+      config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE
         ? []
         : [{ id, pin: join(namespacesDir, 'net') }],
     );
@@ -114,7 +120,8 @@ export function createStats(deps: StatsDeps): Stats {
     return found;
   };
 
-  const containersBySandbox = (): ReadonlyMap<string, readonly ContainerRecord[]> => Map.groupBy(deps.containers(), (one) => one.sandboxId);
+  const containersBySandbox = (): ReadonlyMap<string, readonly ContainerRecord[]> =>
+    Map.groupBy(deps.containers(), (one) => one.sandboxId);
 
   const containerMessage = (
     record: ContainerRecord,
@@ -122,7 +129,12 @@ export function createStats(deps: StatsDeps): Stats {
     layer: Awaited<ReturnType<typeof layersOf>>[number],
   ): Init<ContainerStats> => ({
     attributes: attributesOf(record),
-    ...(reading !== undefined && { cpu: cpuUsage(reading), memory: memoryUsage(reading), swap: swapUsage(reading), io: ioUsage(reading) }),
+    ...(reading !== undefined && {
+      cpu: cpuUsage(reading),
+      memory: memoryUsage(reading),
+      swap: swapUsage(reading),
+      io: ioUsage(reading),
+    }),
     ...(layer !== undefined && { writableLayer: layerUsage(writableLayers.mountpoint, layer) }),
   });
 
@@ -132,14 +144,23 @@ export function createStats(deps: StatsDeps): Stats {
       const targets = targetsOf(running);
       const [readings, usages] = await Promise.all([cgroups.usage(targets), layersOf(records)]);
       const byId = new Map(targets.map(({ id }, index) => [id, readings[index]]));
-      return inTurns(records, (record, index) => containerMessage(record, byId.get(record.id), usages[index]));
+      return inTurns(records, (record, index) =>
+        containerMessage(record, byId.get(record.id), usages[index]),
+      );
     },
     ofSandboxes: async (records) => {
       const ready = records.filter((record) => record.phase === 'ready');
       const bySandbox = containersBySandbox();
       const members = ready.flatMap((record) => bySandbox.get(record.id) ?? []);
-      const targets = [...ready.map(sandboxTarget), ...targetsOf(members.filter((record) => record.phase === 'running'))];
-      const [readings, usages, networks] = await Promise.all([cgroups.usage(targets), layersOf(members), networksOf(ready)]);
+      const targets = [
+        ...ready.map(sandboxTarget),
+        ...targetsOf(members.filter((record) => record.phase === 'running')),
+      ];
+      const [readings, usages, networks] = await Promise.all([
+        cgroups.usage(targets),
+        layersOf(members),
+        networksOf(ready),
+      ]);
       const readingById = new Map(targets.map(({ id }, index) => [id, readings[index]]));
       const layerById = new Map(members.map(({ id }, index) => [id, usages[index]]));
       const now = BigInt(Date.now()) * 1_000_000n;
@@ -155,7 +176,9 @@ export function createStats(deps: StatsDeps): Stats {
           io: ioUsage(reading),
           process: { timestamp: reading.at, processCount: { value: processCount } },
           ...(devices !== undefined && { network: networkUsage(now, devices) }),
-          containers: containers.map((one) => containerMessage(one, readingById.get(one.id), layerById.get(one.id))),
+          containers: containers.map((one) =>
+            containerMessage(one, readingById.get(one.id), layerById.get(one.id)),
+          ),
         };
         return { attributes: attributesOf(record), linux };
       });
@@ -166,7 +189,11 @@ export function createStats(deps: StatsDeps): Stats {
       const members = ready.flatMap((record) => bySandbox.get(record.id) ?? []).filter(hasRun);
       const running = members.filter((record) => record.phase === 'running');
       const targets = targetsOf(members);
-      const [readings, usages, networks] = await Promise.all([cgroups.detail(targets), layersOf(running), networksOf(ready)]);
+      const [readings, usages, networks] = await Promise.all([
+        cgroups.detail(targets),
+        layersOf(running),
+        networksOf(ready),
+      ]);
       const readingById = new Map(targets.map(({ id }, index) => [id, readings[index]]));
       const layerById = new Map(running.map(({ id }, index) => [id, usages[index]]));
       const at = BigInt(Date.now()) * 1_000_000n;
@@ -177,10 +204,20 @@ export function createStats(deps: StatsDeps): Stats {
           const reading = readingById.get(record.id);
           const { id: containerId } = record;
           if (record.phase !== 'running')
-            return [{ containerId, metrics: endedContainerMetrics({ record, sandbox, at, oomKills: reading?.oomKills }) }];
+            return [
+              {
+                containerId,
+                metrics: endedContainerMetrics({ record, sandbox, at, oomKills: reading?.oomKills }),
+              },
+            ];
           // It has ended since.
           if (reading === undefined) return [];
-          return [{ containerId, metrics: containerMetrics({ record, sandbox, reading, layer: layerById.get(record.id) }) }];
+          return [
+            {
+              containerId,
+              metrics: containerMetrics({ record, sandbox, reading, layer: layerById.get(record.id) }),
+            },
+          ];
         }),
       }));
     },
@@ -191,8 +228,16 @@ export function createStats(deps: StatsDeps): Stats {
       const usages = (await layersOf(deps.containers())).filter((usage) => usage !== undefined);
       const usedBytes = usages.reduce((sum, usage) => sum + usage.usedBytes, 0);
       const inodesUsed = usages.reduce((sum, usage) => sum + usage.inodesUsed, 0);
-      const at = usages.reduce((oldest, usage) => (usage.at < oldest ? usage.at : oldest), BigInt(Date.now()) * 1_000_000n);
-      return { timestamp: at, fsId: { mountpoint }, usedBytes: { value: usedBytes }, inodesUsed: { value: inodesUsed } };
+      const at = usages.reduce(
+        (oldest, usage) => (usage.at < oldest ? usage.at : oldest),
+        BigInt(Date.now()) * 1_000_000n,
+      );
+      return {
+        timestamp: at,
+        fsId: { mountpoint },
+        usedBytes: { value: usedBytes },
+        inodesUsed: { value: inodesUsed },
+      };
     },
     close: () => cgroups.close(),
   };
@@ -229,7 +274,10 @@ function attributesOf({ id, config: { metadata, labels, annotations } }: Contain
 }
 
 /** Maps items without blocking the main thread. */
-async function inTurns<Item, Result>(items: readonly Item[], make: (item: Item, index: number) => Result): Promise<Result[]> {
+async function inTurns<Item, Result>(
+  items: readonly Item[],
+  make: (item: Item, index: number) => Result,
+): Promise<Result[]> {
   const results: Result[] = [];
   for (const [index, item] of items.entries()) {
     if (index > 0 && index % itemsAtOnce === 0) await nextTurn();
@@ -251,7 +299,10 @@ function metricSupport({ version, roots }: CgroupMounts): MetricSupport {
   };
   return {
     pressure: version === 2 && existsSync('/proc/pressure/cpu'),
-    hugetlb: version === 2 ? controllers().includes('hugetlb') : roots.some((root) => root.split(/[/,]/).includes('hugetlb')),
+    hugetlb:
+      version === 2
+        ? controllers().includes('hugetlb')
+        : roots.some((root) => root.split(/[/,]/).includes('hugetlb')),
     hugetlbMaximum: version === 1,
   };
 }

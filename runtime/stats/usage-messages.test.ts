@@ -3,12 +3,19 @@ import { describe, test } from 'node:test';
 import type { CgroupUsage } from './cgroup-reading.ts';
 import { cpuUsage, ioUsage, memoryUsage, networkUsage, swapUsage } from './usage-messages.ts';
 
-const memory = { usageBytes: 1000, inactiveFileBytes: 300, rssBytes: 400, pageFaults: 20, majorPageFaults: 3 };
+const memory = {
+  usageBytes: 1000,
+  inactiveFileBytes: 300,
+  rssBytes: 400,
+  pageFaults: 20,
+  majorPageFaults: 3,
+};
 
 describe('messages of the CRI', () => {
   test('available memory is what the limit leaves beyond the working set, 0 without a limit', () => {
     const available = (limitBytes?: number): number | undefined =>
-      memoryUsage({ at: 1n, memory: { ...memory, ...(limitBytes !== undefined && { limitBytes }) } })?.availableBytes?.value;
+      memoryUsage({ at: 1n, memory: { ...memory, ...(limitBytes !== undefined && { limitBytes }) } })
+        ?.availableBytes?.value;
     assert.deepEqual([available(5000), available(600), available()], [4300, 0, 0]);
     assert.deepEqual(memoryUsage({ at: 1n, memory }), {
       timestamp: 1n,
@@ -27,7 +34,10 @@ describe('messages of the CRI', () => {
       swapUsageBytes: { value: 5 },
       swapAvailableBytes: { value: 3 },
     });
-    assert.deepEqual(swapUsage({ at: 1n, swap: { usageBytes: 5 } }), { timestamp: 1n, swapUsageBytes: { value: 5 } });
+    assert.deepEqual(swapUsage({ at: 1n, swap: { usageBytes: 5 } }), {
+      timestamp: 1n,
+      swapUsageBytes: { value: 5 },
+    });
   });
 
   test('pressure where it is kept', () => {
@@ -48,7 +58,8 @@ describe('messages of the CRI', () => {
   });
 
   test('what the kernel does not account is absent', () => {
-    for (const message of [cpuUsage, memoryUsage, swapUsage, ioUsage]) assert.equal(message({ at: 1n }), undefined);
+    for (const message of [cpuUsage, memoryUsage, swapUsage, ioUsage])
+      assert.equal(message({ at: 1n }), undefined);
   });
 
   test('the default interface is eth0, else the first', () => {
@@ -63,10 +74,20 @@ describe('messages of the CRI', () => {
       txErrors: 7,
       txDropped: 8,
     });
-    const byDefault = (...names: string[]): string | undefined => networkUsage(1n, names.map(device)).defaultInterface?.name;
-    assert.deepEqual([byDefault('net1', 'eth0'), byDefault('net1', 'net2'), byDefault()], ['eth0', 'net1', undefined]);
+    const byDefault = (...names: string[]): string | undefined =>
+      networkUsage(1n, names.map(device)).defaultInterface?.name;
+    assert.deepEqual(
+      [byDefault('net1', 'eth0'), byDefault('net1', 'net2'), byDefault()],
+      ['eth0', 'net1', undefined],
+    );
     assert.deepEqual(networkUsage(1n, [device('eth0')]).interfaces, [
-      { name: 'eth0', rxBytes: { value: 1 }, rxErrors: { value: 3 }, txBytes: { value: 5 }, txErrors: { value: 7 } },
+      {
+        name: 'eth0',
+        rxBytes: { value: 1 },
+        rxErrors: { value: 3 },
+        txBytes: { value: 5 },
+        txErrors: { value: 7 },
+      },
     ]);
   });
 });

@@ -40,7 +40,9 @@ export function memoryUsage({ at, memory }: CgroupUsage): Init<MemoryUsage> | un
   return {
     timestamp: at,
     workingSetBytes: { value: workingSet },
-    availableBytes: { value: memory.limitBytes === undefined ? 0 : Math.max(0, memory.limitBytes - workingSet) },
+    availableBytes: {
+      value: memory.limitBytes === undefined ? 0 : Math.max(0, memory.limitBytes - workingSet),
+    },
     usageBytes: { value: memory.usageBytes },
     rssBytes: { value: memory.rssBytes },
     pageFaults: { value: memory.pageFaults },
@@ -55,7 +57,9 @@ export function swapUsage({ at, swap }: CgroupUsage): Init<SwapUsage> | undefine
   return {
     timestamp: at,
     swapUsageBytes: { value: swap.usageBytes },
-    ...(swap.limitBytes !== undefined && { swapAvailableBytes: { value: Math.max(0, swap.limitBytes - swap.usageBytes) } }),
+    ...(swap.limitBytes !== undefined && {
+      swapAvailableBytes: { value: Math.max(0, swap.limitBytes - swap.usageBytes) },
+    }),
   };
 }
 
@@ -65,7 +69,10 @@ export function ioUsage({ at, ioPressure }: CgroupUsage): Init<IoUsage> | undefi
 }
 
 function psiStats({ some, full }: Pressure): Init<PsiStats> {
-  return { ...(full !== undefined && { Full: psiData(full) }), ...(some !== undefined && { Some: psiData(some) }) };
+  return {
+    ...(full !== undefined && { Full: psiData(full) }),
+    ...(some !== undefined && { Some: psiData(some) }),
+  };
 }
 
 function psiData({ totalNs, avg10, avg60, avg300 }: PressureShare): Init<PsiData> {
@@ -73,8 +80,16 @@ function psiData({ totalNs, avg10, avg60, avg300 }: PressureShare): Init<PsiData
 }
 
 /** cri-api FilesystemUsage of a writable layer. */
-export function layerUsage(mountpoint: string, { at, usedBytes, inodesUsed }: LayerUsage): Init<FilesystemUsage> {
-  return { timestamp: at, fsId: { mountpoint }, usedBytes: { value: usedBytes }, inodesUsed: { value: inodesUsed } };
+export function layerUsage(
+  mountpoint: string,
+  { at, usedBytes, inodesUsed }: LayerUsage,
+): Init<FilesystemUsage> {
+  return {
+    timestamp: at,
+    fsId: { mountpoint },
+    usedBytes: { value: usedBytes },
+    inodesUsed: { value: inodesUsed },
+  };
 }
 
 /** cri-api NetworkUsage: every interface except `lo`. The default interface is eth0, or else the first. */
@@ -84,6 +99,18 @@ export function networkUsage(at: bigint, devices: readonly NetDevice[]): Init<Ne
   return { timestamp: at, interfaces, ...(byDefault !== undefined && { defaultInterface: byDefault }) };
 }
 
-function interfaceUsage({ name, rxBytes, rxErrors, txBytes, txErrors }: NetDevice): Init<NetworkInterfaceUsage> {
-  return { name, rxBytes: { value: rxBytes }, rxErrors: { value: rxErrors }, txBytes: { value: txBytes }, txErrors: { value: txErrors } };
+function interfaceUsage({
+  name,
+  rxBytes,
+  rxErrors,
+  txBytes,
+  txErrors,
+}: NetDevice): Init<NetworkInterfaceUsage> {
+  return {
+    name,
+    rxBytes: { value: rxBytes },
+    rxErrors: { value: rxErrors },
+    txBytes: { value: txBytes },
+    txErrors: { value: txErrors },
+  };
 }

@@ -32,15 +32,22 @@ describe('usage of writable layers', () => {
     assert.equal(none, undefined);
     assert.equal(first?.inodesUsed, 2);
     assert.ok(first.usedBytes >= 1 << 20 && first.usedBytes < 2 << 20);
-    assert.ok(first.filesystem.bytes > first.usedBytes && first.filesystem.inodes > first.filesystem.freeInodes);
+    assert.ok(
+      first.filesystem.bytes > first.usedBytes && first.filesystem.inodes > first.filesystem.freeInodes,
+    );
 
     writeFileSync(join(upper, 'b'), Buffer.alloc(1 << 20));
     now = 9_000;
     assert.deepEqual(await layers.usage([upper]), [first], 'not old yet');
     now = 11_000;
-    assert.deepEqual(await layers.usage([upper]), [first], 'the old figure is told while a new one is counted');
+    assert.deepEqual(
+      await layers.usage([upper]),
+      [first],
+      'the old figure is told while a new one is counted',
+    );
     const until = Date.now() + 20_000;
-    while ((await layers.usage([upper]))[0]?.inodesUsed === 2 && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 5));
+    while ((await layers.usage([upper]))[0]?.inodesUsed === 2 && Date.now() < until)
+      await new Promise((resolve) => setTimeout(resolve, 5));
     const [second] = await layers.usage([upper]);
     assert.equal(second?.inodesUsed, 3);
     assert.ok(second.usedBytes >= 2 << 20);
@@ -64,7 +71,8 @@ describe('usage of writable layers', () => {
       while (waiting[counted] === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
       waiting[counted]?.({ bytes: 4096, inodes: 1 });
     }
-    while ((await layers.usage(folders)).includes(undefined)) await new Promise((resolve) => setTimeout(resolve, 1));
+    while ((await layers.usage(folders)).includes(undefined))
+      await new Promise((resolve) => setTimeout(resolve, 1));
     assert.equal(waiting.length, folders.length);
   });
 });

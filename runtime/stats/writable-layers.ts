@@ -42,7 +42,10 @@ interface Entry {
   counting?: Promise<void>;
 }
 
-export function createWritableLayers(kernel: Pick<Kernel, 'diskUsage'>, now: () => number = () => performance.now()): WritableLayers {
+export function createWritableLayers(
+  kernel: Pick<Kernel, 'diskUsage'>,
+  now: () => number = () => performance.now(),
+): WritableLayers {
   const entries = new Map<string, Entry>();
   const turn = pLimit(atOnce);
 
@@ -54,7 +57,11 @@ export function createWritableLayers(kernel: Pick<Kernel, 'diskUsage'>, now: () 
         at: BigInt(Date.now()) * 1_000_000n,
         usedBytes: bytes,
         inodesUsed: inodes,
-        filesystem: { bytes: filesystem.blocks * filesystem.bsize, inodes: filesystem.files, freeInodes: filesystem.ffree },
+        filesystem: {
+          bytes: filesystem.blocks * filesystem.bsize,
+          inodes: filesystem.files,
+          freeInodes: filesystem.ffree,
+        },
       };
     } catch {
       delete entry.usage;
@@ -73,14 +80,17 @@ export function createWritableLayers(kernel: Pick<Kernel, 'diskUsage'>, now: () 
   };
   const forget = (): void => {
     const before = now() - forgetMs;
-    for (const [folder, entry] of entries) if (entry.askedAt < before && entry.counting === undefined) entries.delete(folder);
+    for (const [folder, entry] of entries)
+      if (entry.askedAt < before && entry.counting === undefined) entries.delete(folder);
   };
 
   return {
     usage: async (folders) => {
       forget();
       const asked = folders.map(look);
-      const first = asked.flatMap(({ usage, counting }) => (usage === undefined && counting !== undefined ? [counting] : []));
+      const first = asked.flatMap(({ usage, counting }) =>
+        usage === undefined && counting !== undefined ? [counting] : [],
+      );
       if (first.length > 0) await withinPatience(Promise.all(first));
       return asked.map(({ usage }) => usage);
     },

@@ -10,7 +10,8 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { runStreamedCommand } from './command-client.ts';
 
 const [stdoutChannel, statusChannel] = [1, 3];
-const message = (channel: number, text: string): Buffer => Buffer.concat([Buffer.from([channel]), Buffer.from(text)]);
+const message = (channel: number, text: string): Buffer =>
+  Buffer.concat([Buffer.from([channel]), Buffer.from(text)]);
 
 /** Serves one streamed command. @returns its URL */
 async function served(t: TestContext, serve: (socket: WebSocket) => void): Promise<string> {
@@ -44,7 +45,10 @@ test('the start is reported once the daemon has accepted the command, and not be
     socket.close();
   });
   const onStart = (): void => void began.push('started');
-  assert.equal(await runStreamedCommand(url, { stdout: new PassThrough(), stderr: new PassThrough(), onStart }), 0);
+  assert.equal(
+    await runStreamedCommand(url, { stdout: new PassThrough(), stderr: new PassThrough(), onStart }),
+    0,
+  );
   assert.deepEqual(began, ['accepted', 'started']);
   const refused: string[] = [];
   await assert.rejects(
@@ -84,12 +88,18 @@ test('a slow reader gets all output, and one listener is waiting for it', async 
 for (const [what, status] of [
   ['null', 'null'],
   ['a cause that is null', '{"status":"Failure","details":{"causes":[null]}}'],
-  ['an exit code above 255', '{"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"999"}]}}'],
+  [
+    'an exit code above 255',
+    '{"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"999"}]}}',
+  ],
 ] as const)
   test(`a status of ${what} is reported as a failure`, async (t) => {
     const url = await served(t, (socket) => {
       socket.send(message(statusChannel, status));
       socket.close();
     });
-    await assert.rejects(runStreamedCommand(url, { stdout: new PassThrough(), stderr: new PassThrough() }), isFailed(/status/u));
+    await assert.rejects(
+      runStreamedCommand(url, { stdout: new PassThrough(), stderr: new PassThrough() }),
+      isFailed(/status/u),
+    );
   });

@@ -31,7 +31,10 @@ const mostStatusBytes = 64 * 1024;
 export async function runStreamedCommand(url: string, ends: CommandEnds): Promise<number> {
   // Only this function needs the library.
   const { WebSocket: Client } = await import('ws');
-  const socket = new Client(url.replace(/^http/u, 'ws'), [protocol], { perMessageDeflate: false, handshakeTimeout: handshakeMs });
+  const socket = new Client(url.replace(/^http/u, 'ws'), [protocol], {
+    perMessageDeflate: false,
+    handshakeTimeout: handshakeMs,
+  });
   let problem = '';
   socket.on('error', (error) => (problem = error.message));
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
@@ -54,13 +57,16 @@ export async function runStreamedCommand(url: string, ends: CommandEnds): Promis
   return exitCodeOf(status(), problem, url);
 }
 
-const sizeText = (size: WindowSize | undefined): string => JSON.stringify({ Width: size?.columns ?? 80, Height: size?.rows ?? 24 });
+const sizeText = (size: WindowSize | undefined): string =>
+  JSON.stringify({ Width: size?.columns ?? 80, Height: size?.rows ?? 24 });
 
 function send(socket: WebSocket, channel: number, bytes: Uint8Array): void {
   if (socket.readyState === socket.OPEN) socket.send(Buffer.concat([Buffer.from([channel]), bytes]));
 }
 
-/** Sends the input and its end. Waits for each chunk, so that a command that does not read stops the input. */
+/**
+ * Sends the input and its end. Waits for each chunk, so that a command that does not read stops the input.
+ */
 async function sendInput(socket: WebSocket, stdin: Readable): Promise<void> {
   for await (const chunk of stdin) {
     if (socket.readyState !== socket.OPEN) return;
@@ -99,7 +105,9 @@ function statusOf(socket: WebSocket, { stdout, stderr }: CommandEnds): () => str
 interface Status {
   readonly status?: unknown;
   readonly message?: unknown;
-  readonly details?: { readonly causes?: readonly ({ readonly reason?: unknown; readonly message?: unknown } | null)[] };
+  readonly details?: {
+    readonly causes?: readonly ({ readonly reason?: unknown; readonly message?: unknown } | null)[];
+  };
 }
 
 /** Reads the metav1.Status that ends a command (v4 and later). */

@@ -15,6 +15,7 @@ export async function serveCommand(
   const outcome = await run(plan, streams);
   const gone = streams.gone.aborted;
   if (!gone) await streams.finish(outcome);
-  const said = outcome.kind === 'exit' ? `exit ${outcome.code}` : outcome.kind === 'failure' ? outcome.why : 'success';
+  const said =
+    outcome.kind === 'exit' ? `exit ${outcome.code}` : outcome.kind === 'failure' ? outcome.why : 'success';
   return { protocol, outcome: gone ? 'the client went' : said };
 }

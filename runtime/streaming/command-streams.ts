@@ -49,7 +49,10 @@ export async function aborted(signal: AbortSignal, ms: number): Promise<void> {
  */
 export function parseSize(text: string): WindowSize | undefined {
   try {
-    const { Width: columns, Height: rows } = parseJson(text) as { readonly Width?: unknown; readonly Height?: unknown };
+    const { Width: columns, Height: rows } = parseJson(text) as {
+      readonly Width?: unknown;
+      readonly Height?: unknown;
+    };
     return isSize(columns) && isSize(rows) ? { columns, rows } : undefined;
   } catch {
     return undefined;

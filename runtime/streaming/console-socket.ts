@@ -30,7 +30,8 @@ export async function openConsoleSocket(folder: string): Promise<ConsoleSocket> 
   let closed = false;
   const receive = (connection: Socket): void => {
     // Node must not read from it, because the descriptor would be lost. Only the handle has it.
-    const fd = (connection as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
+    const fd =
+      (connection as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
     let received: number | 'end' | undefined;
     try {
       received = closed ? 'end' : receiveDescriptor(fd);

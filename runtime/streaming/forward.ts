@@ -27,7 +27,9 @@ export async function forward(plan: ForwardPlan, port: number, data: Duplex): Pr
   try {
     target = await dial(plan, port);
   } catch (cause) {
-    throw new Error(`error forwarding port ${port} to pod ${plan.sandbox}, uid : ${reasonOf(cause)}`, { cause });
+    throw new Error(`error forwarding port ${port} to pod ${plan.sandbox}, uid : ${reasonOf(cause)}`, {
+      cause,
+    });
   }
   let failure: Error | undefined;
   target.on('error', (reason) => (failure = reason));

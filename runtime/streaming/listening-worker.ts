@@ -32,7 +32,8 @@ export interface WorkerDeps {
 /** More than any bundle of certificates has. */
 const mostPemBytes = 4 * 2 ** 20;
 
-const pemIn = async (file: string): Promise<string> => (await readPlainFile(file, mostPemBytes)).toString('utf8');
+const pemIn = async (file: string): Promise<string> =>
+  (await readPlainFile(file, mostPemBytes)).toString('utf8');
 
 /**
  * Starts a Worker that serves streams. Resolves when it listens.
@@ -65,7 +66,9 @@ export async function startListeningWorker(deps: WorkerDeps, onExit: () => void)
     worker.once('error', reject);
     worker.once('exit', () => reject(new Error('the Worker has ended')));
   });
-  worker.once('error', (cause) => log.error({ cause: reasonOf(cause) }, 'the streaming Worker failed; its sessions are lost'));
+  worker.once('error', (cause) =>
+    log.error({ cause: reasonOf(cause) }, 'the streaming Worker failed; its sessions are lost'),
+  );
   worker.once('exit', () => {
     sessions.drop();
     onExit();

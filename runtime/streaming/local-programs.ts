@@ -1,4 +1,11 @@
-import { closeFd, onProcessEnd, pidfdOpen, pidfdSendSignal, reapProcess, spawnProcess } from '../../base/kernel/index.ts';
+import {
+  closeFd,
+  onProcessEnd,
+  pidfdOpen,
+  pidfdSendSignal,
+  reapProcess,
+  spawnProcess,
+} from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 
 /**

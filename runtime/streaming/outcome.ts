@@ -1,6 +1,8 @@
 /** The result of a command or an attach session. */
 export type Outcome =
-  { readonly kind: 'success' } | { readonly kind: 'exit'; readonly code: number } | { readonly kind: 'failure'; readonly why: string };
+  | { readonly kind: 'success' }
+  | { readonly kind: 'exit'; readonly code: number }
+  | { readonly kind: 'failure'; readonly why: string };
 
 /** Whether the error channel carries a Status (v4 and later) or plain text. */
 export type StatusFormat = 'status' | 'text';

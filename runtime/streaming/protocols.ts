@@ -44,11 +44,18 @@ export function negotiateSpdyCommand(offered: readonly string[]): CommandProtoco
 
 /** Like {@link negotiateSpdyCommand}, for `Sec-WebSocket-Protocol`. */
 export function negotiateWebSocketCommand(offered: readonly string[]): CommandProtocol | undefined {
-  if (offered.length === 0) return { ...(webSocketVersions.find(({ name }) => name === 'channel.k8s.io') as CommandProtocol), name: '' };
+  if (offered.length === 0)
+    return {
+      ...(webSocketVersions.find(({ name }) => name === 'channel.k8s.io') as CommandProtocol),
+      name: '',
+    };
   return firstKnown(offered, webSocketVersions);
 }
 
-function firstKnown(offered: readonly string[], known: readonly CommandProtocol[]): CommandProtocol | undefined {
+function firstKnown(
+  offered: readonly string[],
+  known: readonly CommandProtocol[],
+): CommandProtocol | undefined {
   for (const name of offered) {
     const found = known.find((one) => one.name === name);
     if (found !== undefined) return found;

@@ -25,7 +25,11 @@ export interface OutputPump {
  * so that it does not block the command. The end of the source does not end the sink.
  * @param allowed no data is read before it is known; when it is false, all data is dropped
  */
-export function pumpOutput(source: Readable, target: Writable | undefined, allowed: Promise<boolean> = Promise.resolve(true)): OutputPump {
+export function pumpOutput(
+  source: Readable,
+  target: Writable | undefined,
+  allowed: Promise<boolean> = Promise.resolve(true),
+): OutputPump {
   let [chunks, bytes, blocked, over] = [0, 0, false, false];
   let sink = target;
   const resume = (): void => {

@@ -10,7 +10,12 @@ export interface Refusal {
 
 /** In ms: how long a refused client may take to read the reason and to close. */
 const refusedMs = 2_000;
-const statusTexts = { 400: 'Bad Request', 403: 'Forbidden', 404: 'Not Found', 429: 'Too Many Requests' } as const;
+const statusTexts = {
+  400: 'Bad Request',
+  403: 'Forbidden',
+  404: 'Not Found',
+  429: 'Too Many Requests',
+} as const;
 
 /** Answers the request and ends the connection. Returns what the log says about it. */
 export function refuse(socket: Socket, { status, why, headers = {} }: Refusal): SessionResult {

@@ -3,7 +3,15 @@ import { constants } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { reasonOf } from '../../base/errors/index.ts';
-import { AF_UNIX, SOCK_NONBLOCK, SOCK_SEQPACKET, adopt, closeFd, connectUnix, socket } from '../../base/kernel/index.ts';
+import {
+  AF_UNIX,
+  SOCK_NONBLOCK,
+  SOCK_SEQPACKET,
+  adopt,
+  closeFd,
+  connectUnix,
+  socket,
+} from '../../base/kernel/index.ts';
 import type { CommandStreams, WindowSize } from './command-streams.ts';
 import type { Outcome } from './outcome.ts';
 import type { AttachPlan } from './plan.ts';
@@ -42,7 +50,8 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
   let lastAnswer: NodeJS.Timeout | undefined;
   if (streams.stdin !== undefined) {
     void pumpPackets(streams.stdin, connection).then((ended) => {
-      if (ended && plan.endsWithInput && !connection.destroyed) lastAnswer = setTimeout(() => connection.destroy(), lastAnswerMs);
+      if (ended && plan.endsWithInput && !connection.destroyed)
+        lastAnswer = setTimeout(() => connection.destroy(), lastAnswerMs);
     });
   }
   const resizer = resizeThrough(plan.windowSize);
@@ -92,7 +101,9 @@ async function pumpPackets(source: Readable, connection: Socket): Promise<boolea
       for (let at = 0; at < chunk.length; at += inputPacket) {
         const packet = chunk.subarray(at, at + inputPacket);
         // Sends one packet at a time, because Node would join two waiting packets into one.
-        await new Promise<void>((resolve, reject) => connection.write(packet, (reason) => (reason ? reject(reason) : resolve())));
+        await new Promise<void>((resolve, reject) =>
+          connection.write(packet, (reason) => (reason ? reject(reason) : resolve())),
+        );
       }
     }
     connection.end();
@@ -104,7 +115,10 @@ async function pumpPackets(source: Readable, connection: Socket): Promise<boolea
 }
 
 /** Writes sizes to the monitor's FIFO. If several sizes arrive at once, only the latest is written. */
-function resizeThrough(fifo: string): { readonly set: (size: WindowSize) => void; readonly stop: () => void } {
+function resizeThrough(fifo: string): {
+  readonly set: (size: WindowSize) => void;
+  readonly stop: () => void;
+} {
   let latest: WindowSize | undefined;
   let timer: NodeJS.Timeout | undefined;
   const write = async ({ rows, columns }: WindowSize): Promise<void> => {

@@ -106,14 +106,18 @@ async function overseeSession(
   await Promise.all(outputs.map((output) => output.settle()));
   hangUp();
   if (!files.started()) return refused(files, init);
-  if (code === undefined) return { kind: 'failure', why: 'error executing command in container: its exit code is lost' };
+  if (code === undefined)
+    return { kind: 'failure', why: 'error executing command in container: its exit code is lost' };
   return code === 0 ? { kind: 'success' } : { kind: 'exit', code };
 }
 
 async function refused(files: ExecFiles, init: number): Promise<Outcome> {
   const reason = await files.reason();
   const shortage = shortageIn(reason, reachedProcessLimit(init));
-  const why = reason === '' ? 'the runtime did not say why' : `${reason}${shortage === undefined ? '' : ` (${shortage})`}`;
+  const why =
+    reason === ''
+      ? 'the runtime did not say why'
+      : `${reason}${shortage === undefined ? '' : ` (${shortage})`}`;
   return { kind: 'failure', why: `error executing command in container: ${why}` };
 }
 
@@ -123,12 +127,25 @@ async function refused(files: ExecFiles, init: number): Promise<Outcome> {
 function describe({ command, streams }: ExecPlan, spec: OciSpec): OciProcess {
   const { env } = spec.process;
   const terminal = streams.tty && !env.some((entry) => entry.startsWith('TERM=')) ? ['TERM=xterm'] : [];
-  return { ...spec.process, terminal: streams.tty, args: commandArguments(spec, command), env: [...env, ...terminal] };
+  return {
+    ...spec.process,
+    terminal: streams.tty,
+    args: commandArguments(spec, command),
+    env: [...env, ...terminal],
+  };
 }
 
-type StartDeps = ExecDeps & { readonly place: CommandPlace; readonly files: ExecFiles; readonly scope: ExecScope | undefined };
+type StartDeps = ExecDeps & {
+  readonly place: CommandPlace;
+  readonly files: ExecFiles;
+  readonly scope: ExecScope | undefined;
+};
 
-async function startOnPipes({ target, streams: asked }: ExecPlan, streams: CommandStreams, deps: StartDeps): Promise<Session> {
+async function startOnPipes(
+  { target, streams: asked }: ExecPlan,
+  streams: CommandStreams,
+  deps: StartDeps,
+): Promise<Session> {
   const opened: Pipe[] = [];
   const pipe = (wanted: boolean): Pipe | undefined => {
     if (!wanted) return undefined;
@@ -145,9 +162,13 @@ async function startOnPipes({ target, streams: asked }: ExecPlan, streams: Comma
   const ours: Socket[] = [];
   const theirs = [stdin?.read ?? null, stdout?.write ?? null, stderr?.write ?? null] as const;
   let command: StartedCommand;
-  const input = stdin === undefined ? undefined : new Socket({ fd: stdin.write, readable: false, writable: true });
-  const [output, errors] = [stdout, stderr].map((one) => one && new Socket({ fd: one.read, readable: true, writable: false }));
-  for (const socket of [input, output, errors]) if (socket !== undefined) ours.push(socket.on('error', () => socket.destroy()));
+  const input =
+    stdin === undefined ? undefined : new Socket({ fd: stdin.write, readable: false, writable: true });
+  const [output, errors] = [stdout, stderr].map(
+    (one) => one && new Socket({ fd: one.read, readable: true, writable: false }),
+  );
+  for (const socket of [input, output, errors])
+    if (socket !== undefined) ours.push(socket.on('error', () => socket.destroy()));
   try {
     command = await startCommand({ ...deps, target, descriptors: theirs });
   } catch (cause) {
@@ -159,7 +180,10 @@ async function startOnPipes({ target, streams: asked }: ExecPlan, streams: Comma
   if (input !== undefined && streams.stdin !== undefined) pumpInput(streams.stdin, input);
   // Only the status reports the runtime's own message about a command that it cannot start.
   const started = startOf(command, deps.files);
-  const outputs = [output && pumpOutput(output, streams.stdout), errors && pumpOutput(errors, streams.stderr, started)];
+  const outputs = [
+    output && pumpOutput(output, streams.stdout),
+    errors && pumpOutput(errors, streams.stderr, started),
+  ];
   return {
     command,
     outputs: outputs.filter((one) => one !== undefined),
@@ -181,11 +205,23 @@ async function startOf(command: StartedCommand, files: ExecFiles): Promise<boole
   return files.started();
 }
 
-async function startOnTerminal({ target }: ExecPlan, streams: CommandStreams, deps: StartDeps): Promise<Session> {
+async function startOnTerminal(
+  { target }: ExecPlan,
+  streams: CommandStreams,
+  deps: StartDeps,
+): Promise<Session> {
   const terminal = await openConsoleSocket(deps.socketFolder);
   try {
-    const command = await startCommand({ ...deps, target, descriptors: [null, null, null], consoleSocket: terminal.path });
-    const master = await Promise.race([terminal.master, command.exited.then(() => Promise.race([terminal.master, pause(lateMasterMs)]))]);
+    const command = await startCommand({
+      ...deps,
+      target,
+      descriptors: [null, null, null],
+      consoleSocket: terminal.path,
+    });
+    const master = await Promise.race([
+      terminal.master,
+      command.exited.then(() => Promise.race([terminal.master, pause(lateMasterMs)])),
+    ]);
     if (master === undefined) return { command, outputs: [], hangUp: () => undefined };
     const { output, input, fd } = adoptTerminal(master);
     if (streams.stdin !== undefined) pumpKeys(streams.stdin, input);

@@ -38,14 +38,24 @@ export async function startStreamingServer(input: {
 }): Promise<StreamingServer> {
   const { options } = input;
   // A request is one line and some headers. A client that does not send them in time is disconnected.
-  const limits = { headersTimeout: 10_000, requestTimeout: 10_000, maxHeaderSize: 16 * 1024, connectionsCheckingInterval };
+  const limits = {
+    headersTimeout: 10_000,
+    requestTimeout: 10_000,
+    maxHeaderSize: 16 * 1024,
+    connectionsCheckingInterval,
+  };
   const server: Server =
-    options.tls === undefined ? createServer(limits) : createTlsServer({ ...limits, handshakeTimeout: 10_000, ...options.tls });
+    options.tls === undefined
+      ? createServer(limits)
+      : createTlsServer({ ...limits, handshakeTimeout: 10_000, ...options.tls });
   // All clients may come from one address, the kubelet's. At the limit, a new connection therefore replaces a
   // connection without a session.
   const most = options.maxSessions + mostWithoutSession;
   const listener = limitHttpConnections(server, { most, mostOfPeer: most }, options.tls !== undefined);
-  const webSockets = createWebSocketSessions({ idleTimeoutMs: options.idleTimeoutMs, command: input.command });
+  const webSockets = createWebSocketSessions({
+    idleTimeoutMs: options.idleTimeoutMs,
+    command: input.command,
+  });
   /** The open sockets, and how many bytes each had received at the last check. */
   const sockets = new Map<Socket, number>();
   const sessions = new Set<Promise<void>>();
@@ -80,7 +90,8 @@ export async function startStreamingServer(input: {
 
   const serve = async (asked: UpgradeRequest): Promise<void> => {
     const { request, socket } = asked;
-    const [, kind, token] = /^\/(exec|attach|portforward)\/([\w-]{1,64})(?:\?.*)?$/.exec(request.url ?? '') ?? [];
+    const [, kind, token] =
+      /^\/(exec|attach|portforward)\/([\w-]{1,64})(?:\?.*)?$/.exec(request.url ?? '') ?? [];
     if (kind === undefined || token === undefined || !['GET', 'POST'].includes(request.method ?? ''))
       return void refuse(socket, { status: 404, why: '404 page not found' });
     const taken = await input.take(kind as SessionKind, token);
@@ -89,7 +100,9 @@ export async function startStreamingServer(input: {
     const began = performance.now();
     let how = { protocol: '', outcome: 'failed' };
     try {
-      how = await (isWebSocket(request) ? webSockets.serve(asked, taken.plan) : serveOverSpdy(asked, taken.plan, input.command));
+      how = await (isWebSocket(request)
+        ? webSockets.serve(asked, taken.plan)
+        : serveOverSpdy(asked, taken.plan, input.command));
     } catch (cause) {
       how = { ...how, outcome: `failed: ${reasonOf(cause)}` };
       throw cause;
@@ -98,7 +111,9 @@ export async function startStreamingServer(input: {
     }
   };
 
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(options.port, options.address, resolve));
+  await new Promise<void>((resolve, reject) =>
+    server.once('error', reject).listen(options.port, options.address, resolve),
+  );
   // A failed accept. Without a listener it would end the thread, and every session with it.
   server.on('error', () => undefined);
   return {

@@ -16,7 +16,11 @@ describe('the ledger of sessions', () => {
     const sessions = ledger.ofWorker();
     const token = ledger.mint('a', plan);
     assert.throws(() => ledger.mint('b', plan), { code: 'RUNTIME_STREAMING_LIMIT' });
-    assert.deepEqual(sessions.take({ type: 'take', id: 7, kind: 'portforward', token }), { type: 'taken', id: 7, plan });
+    assert.deepEqual(sessions.take({ type: 'take', id: 7, kind: 'portforward', token }), {
+      type: 'taken',
+      id: 7,
+      plan,
+    });
     assert.throws(() => ledger.mint('b', plan), /1 sessions are open/);
     sessions.ended({ type: 'ended', id: 7, how });
     assert.equal(ledger.isEmpty(), true);

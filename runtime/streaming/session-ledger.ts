@@ -40,17 +40,26 @@ export function createSessionLedger(
   // The end of a Worker does not belong to the request that happened to start it.
   const outside = AsyncLocalStorage.snapshot();
 
-  const open = (): Session[] => [...[...live].flatMap((sessions) => [...sessions.values()]), ...tokens.waiting()];
+  const open = (): Session[] => [
+    ...[...live].flatMap((sessions) => [...sessions.values()]),
+    ...tokens.waiting(),
+  ];
   return {
     isEmpty: () => open().length === 0,
     mint: (subject, plan) => {
       const all = open();
-      if (all.length >= limits.maxSessions) throw tooMany(subject, `${all.length} sessions are open`, 'streaming.maxSessions');
+      if (all.length >= limits.maxSessions)
+        throw tooMany(subject, `${all.length} sessions are open`, 'streaming.maxSessions');
       const mine = all.filter((one) => one.subject === subject).length;
       if (mine >= limits.maxSessionsPerContainer)
         throw tooMany(subject, `it has ${mine} sessions open`, 'streaming.maxSessionsPerContainer');
       const token = tokens.mint({ subject, plan });
-      if (token === undefined) throw tooMany(subject, 'too many stream URLs wait for their clients', 'nothing: they end within a minute');
+      if (token === undefined)
+        throw tooMany(
+          subject,
+          'too many stream URLs wait for their clients',
+          'nothing: they end within a minute',
+        );
       return token;
     },
     ofWorker: () => {
@@ -59,12 +68,14 @@ export function createSessionLedger(
       const end = ({ id, how }: Extract<FromWorker, { type: 'ended' }>): void => {
         const session = sessions.get(id);
         sessions.delete(id);
-        if (session !== undefined) log.info({ kind: session.plan.kind, subject: session.subject, ...how }, 'stream ended');
+        if (session !== undefined)
+          log.info({ kind: session.plan.kind, subject: session.subject, ...how }, 'stream ended');
       };
       return {
         take: ({ id, kind, token }) => {
           const session = tokens.take(token);
-          if (session?.plan.kind !== kind) return { type: 'refused', id, status: 404, why: '404 page not found' };
+          if (session?.plan.kind !== kind)
+            return { type: 'refused', id, status: 404, why: '404 page not found' };
           sessions.set(id, session);
           return { type: 'taken', id, plan: session.plan };
         },

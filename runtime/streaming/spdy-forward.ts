@@ -36,7 +36,9 @@ export async function serveSpdyForward(input: {
       const id = requestOf(stream, type);
       const pair = pairs.get(id) ?? open(id);
       if (pair[type] !== undefined) {
-        pair.error?.duplex.write(`error processing stream for request ${id}: ${type} stream already assigned`);
+        pair.error?.duplex.write(
+          `error processing stream for request ${id}: ${type} stream already assigned`,
+        );
         return false;
       }
       pair[type] = stream;

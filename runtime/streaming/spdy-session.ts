@@ -16,7 +16,10 @@ export async function serveOverSpdy(
   const offered = listOf(request.headers['x-stream-protocol-version']);
   const protocol = plan.kind === 'portforward' ? undefined : negotiateSpdyCommand(offered);
   const name =
-    protocol?.name ?? (plan.kind === 'portforward' && (offered.length === 0 || offered.includes(forwardName)) ? forwardName : undefined);
+    protocol?.name ??
+    (plan.kind === 'portforward' && (offered.length === 0 || offered.includes(forwardName))
+      ? forwardName
+      : undefined);
   if (name === undefined) {
     const known = plan.kind === 'portforward' ? [forwardName] : spdyCommandNames;
     return refuse(socket, {
@@ -31,7 +34,9 @@ export async function serveOverSpdy(
       why: `unable to upgrade: missing upgrade headers in request: ${String(request.headers.upgrade)}`,
     });
   const version = offered.length === 0 ? '' : `X-Stream-Protocol-Version: ${name}\r\n`;
-  socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n${version}\r\n`);
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n${version}\r\n`,
+  );
   if (plan.kind === 'portforward') {
     await serveSpdyForward({ socket, head, plan });
     return { protocol: `SPDY/3.1 ${name}`, outcome: 'closed' };

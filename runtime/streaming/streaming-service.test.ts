@@ -16,7 +16,11 @@ import type { StreamingOptions } from './streaming-service.ts';
 
 const web = createServer((_request, response) => response.end('a page'));
 const folder = mkdtempSync(join(tmpdir(), 'streaming-'));
-const plan = (): ForwardPlan => ({ kind: 'portforward', sandbox: 's', ports: [(web.address() as AddressInfo).port] });
+const plan = (): ForwardPlan => ({
+  kind: 'portforward',
+  sandbox: 's',
+  ports: [(web.address() as AddressInfo).port],
+});
 const options: StreamingOptions = {
   address: '127.0.0.1',
   port: 0,
@@ -60,29 +64,34 @@ describe('the streaming service', () => {
     await service.close();
   });
 
-  it('connections that ask for nothing keep no client out, and end no session', { timeout: 60_000 }, async () => {
-    const service = await open();
-    const url = await service.open('a', plan());
-    const session = new WebSocket(url.replace('http', 'ws'), ['v4.channel.k8s.io']);
-    await once(session, 'open');
-    const { port } = new URL(url);
-    const flood: Socket[] = [];
-    let closed = 0;
-    for (let count = 0; count < 1_300; count += 1) {
-      const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined);
-      socket.on('close', () => (closed += 1));
-      await once(socket.resume(), 'connect');
-      socket.write(count % 2 === 0 ? 'GET /exec/' : '');
-      flood.push(socket);
-    }
-    for (let round = 0; round < 3; round += 1) assert.match(await page(await service.open('b', plan())), /a page/);
-    for (let waited = 0; closed < 1_300 - 1_034 && waited < 10_000; waited += 20) await pause(20);
-    assert.ok(closed >= 1_300 - 1_034, `${1_300 - closed} connections without a session are open`);
-    assert.equal(session.readyState, WebSocket.OPEN);
-    for (const socket of flood) socket.destroy();
-    session.terminate();
-    await service.close();
-  });
+  it(
+    'connections that ask for nothing keep no client out, and end no session',
+    { timeout: 60_000 },
+    async () => {
+      const service = await open();
+      const url = await service.open('a', plan());
+      const session = new WebSocket(url.replace('http', 'ws'), ['v4.channel.k8s.io']);
+      await once(session, 'open');
+      const { port } = new URL(url);
+      const flood: Socket[] = [];
+      let closed = 0;
+      for (let count = 0; count < 1_300; count += 1) {
+        const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined);
+        socket.on('close', () => (closed += 1));
+        await once(socket.resume(), 'connect');
+        socket.write(count % 2 === 0 ? 'GET /exec/' : '');
+        flood.push(socket);
+      }
+      for (let round = 0; round < 3; round += 1)
+        assert.match(await page(await service.open('b', plan())), /a page/);
+      for (let waited = 0; closed < 1_300 - 1_034 && waited < 10_000; waited += 20) await pause(20);
+      assert.ok(closed >= 1_300 - 1_034, `${1_300 - closed} connections without a session are open`);
+      assert.equal(session.readyState, WebSocket.OPEN);
+      for (const socket of flood) socket.destroy();
+      session.terminate();
+      await service.close();
+    },
+  );
 
   it('an idle Worker ends and another is started, without a session lost, also on a port of its own', async () => {
     const taken = createServer().listen(0, '127.0.0.1');
@@ -102,7 +111,10 @@ describe('the streaming service', () => {
   });
 
   it('reports at its start that its port is taken', () =>
-    assert.rejects(open({ port: (web.address() as AddressInfo).port }), { code: 'RUNTIME_STREAMING_LISTEN', message: /EADDRINUSE/ }));
+    assert.rejects(open({ port: (web.address() as AddressInfo).port }), {
+      code: 'RUNTIME_STREAMING_LISTEN',
+      message: /EADDRINUSE/,
+    }));
 
   it('reports that its port was taken since, and listens when it is free again', async () => {
     const other = createTcpServer();
@@ -112,7 +124,11 @@ describe('the streaming service', () => {
     const service = await open({ port });
     await once(other.listen(port, '127.0.0.1'), 'listening');
     for (let time = 0; time < 2; time += 1)
-      await assert.rejects(service.open('a', plan()), { code: 'RUNTIME_STREAMING_LISTEN', kind: 'unavailable', message: /EADDRINUSE/ });
+      await assert.rejects(service.open('a', plan()), {
+        code: 'RUNTIME_STREAMING_LISTEN',
+        kind: 'unavailable',
+        message: /EADDRINUSE/,
+      });
     await new Promise((resolve) => other.close(resolve));
     assert.match(await page(await service.open('a', plan())), /a page/);
     await service.close();

@@ -28,11 +28,17 @@ try {
     take,
     command: (plan, streams) =>
       plan.kind === 'exec'
-        ? runExec(plan, streams, { startProgram: startLocally, paths, scopes: data.scopes, socketFolder: data.socketFolder })
+        ? runExec(plan, streams, {
+            startProgram: startLocally,
+            paths,
+            scopes: data.scopes,
+            socketFolder: data.socketFolder,
+          })
         : runAttach(plan, streams),
   });
   parentPort?.on('message', (message: ToWorker) => {
-    if (message.type === 'close') return void Promise.all([server.close(), paths.close()]).then(() => parentPort?.close());
+    if (message.type === 'close')
+      return void Promise.all([server.close(), paths.close()]).then(() => parentPort?.close());
     const { id } = message;
     const answer = waiting.get(id);
     waiting.delete(id);

@@ -23,7 +23,10 @@ export interface Tokens<Value> {
 
 export function createTokens<Value>(
   now: () => number,
-  limits: { readonly most: number; readonly lifetimeMs: number } = { most: mostTokens, lifetimeMs: tokenLifetimeMs },
+  limits: { readonly most: number; readonly lifetimeMs: number } = {
+    most: mostTokens,
+    lifetimeMs: tokenLifetimeMs,
+  },
 ): Tokens<Value> {
   // In order of their end, because all have the same lifetime.
   const open = new Map<string, { readonly value: Value; readonly until: number }>();

@@ -12,14 +12,20 @@ export const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } 
 export const closeSignal = 255;
 
 /** Returns the streams of a WebSocket client, `[v4.|v5.][base64.]channel.k8s.io`. */
-export function webSocketCommandStreams(socket: WebSocket, protocol: CommandProtocol, asked: AskedStreams): CommandStreams {
+export function webSocketCommandStreams(
+  socket: WebSocket,
+  protocol: CommandProtocol,
+  asked: AskedStreams,
+): CommandStreams {
   const gone = new AbortController();
   let resized: (size: WindowSize) => void = (size) => (lastSize = size);
   let lastSize: WindowSize | undefined;
   socket.on('close', () => gone.abort());
   socket.on('error', () => socket.terminate());
 
-  const stdin = asked.stdin ? new Readable({ read: () => socket.resume(), highWaterMark: 64 * 1024 }) : undefined;
+  const stdin = asked.stdin
+    ? new Readable({ read: () => socket.resume(), highWaterMark: 64 * 1024 })
+    : undefined;
   // A stream that is destroyed before its end emits an error.
   stdin?.on('error', () => undefined);
   gone.signal.addEventListener('abort', () => stdin?.destroy());
@@ -68,7 +74,10 @@ export function webSocketCommandStreams(socket: WebSocket, protocol: CommandProt
       ended = true;
       const text = formatOutcome(outcome, protocol.status);
       const written = [stdout, stderr].map(
-        (stream) => new Promise<void>((resolve) => (stream === undefined || stream.destroyed ? resolve() : stream.end(resolve))),
+        (stream) =>
+          new Promise<void>((resolve) =>
+            stream === undefined || stream.destroyed ? resolve() : stream.end(resolve),
+          ),
       );
       await Promise.race([Promise.all(written), aborted(gone.signal, finishMs)]);
       if (text !== '' && !error.destroyed) error.write(Buffer.from(text));
@@ -89,7 +98,9 @@ export function sendOn(
   chunk: Buffer,
   done: (reason?: Error | null) => void,
 ): void {
-  const message = protocol.base64 ? `${channel}${chunk.toString('base64')}` : Buffer.concat([Buffer.from([channel]), chunk]);
+  const message = protocol.base64
+    ? `${channel}${chunk.toString('base64')}`
+    : Buffer.concat([Buffer.from([channel]), chunk]);
   socket.send(message, { binary: !protocol.base64 }, (reason) => done(reason ?? null));
 }
 

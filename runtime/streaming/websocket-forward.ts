@@ -10,7 +10,11 @@ import { decode, sendOn } from './websocket-command.ts';
  * carries the data and channel 2n + 1 the error. Each begins with the port (16 bits, little-endian). Ends
  * when every connection has ended.
  */
-export async function serveWebSocketForward(socket: WebSocket, protocol: { readonly base64: boolean }, plan: ForwardPlan): Promise<void> {
+export async function serveWebSocketForward(
+  socket: WebSocket,
+  protocol: { readonly base64: boolean },
+  plan: ForwardPlan,
+): Promise<void> {
   const gone = new AbortController();
   socket.on('close', () => gone.abort());
   socket.on('error', () => socket.terminate());
@@ -30,7 +34,8 @@ export async function serveWebSocketForward(socket: WebSocket, protocol: { reado
     const decoded = decode(message as Buffer, isBinary, protocol);
     if (decoded === undefined) return socket.terminate();
     const data = decoded.channel % 2 === 0 ? ends[decoded.channel / 2] : undefined;
-    if (data !== undefined && !data.destroyed && decoded.bytes.length > 0 && !data.push(decoded.bytes)) socket.pause();
+    if (data !== undefined && !data.destroyed && decoded.bytes.length > 0 && !data.push(decoded.bytes))
+      socket.pause();
   });
   await Promise.all(
     plan.ports.map(async (port, index) => {

@@ -25,9 +25,15 @@ export interface WebSocketSessions {
 }
 
 /** @param input.idleTimeoutMs after this time without traffic the connection ends */
-export function createWebSocketSessions(input: { readonly idleTimeoutMs: number; readonly command: RunCommand }): WebSocketSessions {
+export function createWebSocketSessions(input: {
+  readonly idleTimeoutMs: number;
+  readonly command: RunCommand;
+}): WebSocketSessions {
   const upgrader = createUpgrader(input.idleTimeoutMs);
-  return { serve: (asked, plan) => serveOverWebSocket(upgrader.upgrade, asked, plan, input.command), close: upgrader.close };
+  return {
+    serve: (asked, plan) => serveOverWebSocket(upgrader.upgrade, asked, plan, input.command),
+    close: upgrader.close,
+  };
 }
 
 function createUpgrader(idleTimeoutMs: number): { readonly upgrade: Upgrade; readonly close: () => void } {
@@ -47,7 +53,8 @@ function createUpgrader(idleTimeoutMs: number): { readonly upgrade: Upgrade; rea
       new Promise((resolve, reject) => {
         socket.once('close', () => reject(new Error('gone')));
         answer = name;
-        // `ws` refuses a "/" in a name, as in `SPDY/3.1+portforward.k8s.io`, so it gets a name that it accepts.
+        // `ws` refuses a "/" in a name, as in `SPDY/3.1+portforward.k8s.io`, so it gets a name that it
+        // accepts.
         if (name !== '') request.headers['sec-websocket-protocol'] = 'negotiated';
         webSockets.handleUpgrade(request, socket, head, resolve);
         // `ws` removes the timeout.
@@ -57,23 +64,38 @@ function createUpgrader(idleTimeoutMs: number): { readonly upgrade: Upgrade; rea
   };
 }
 
-async function serveOverWebSocket(upgrade: Upgrade, asked: UpgradeRequest, plan: SessionPlan, command: RunCommand): Promise<SessionResult> {
+async function serveOverWebSocket(
+  upgrade: Upgrade,
+  asked: UpgradeRequest,
+  plan: SessionPlan,
+  command: RunCommand,
+): Promise<SessionResult> {
   const { request, socket } = asked;
   const offered = listOf(request.headers['sec-websocket-protocol']);
-  const refusal: Refusal = { status: 403, why: `unable to negotiate protocol: client supports [${offered.join(' ')}]` };
+  const refusal: Refusal = {
+    status: 403,
+    why: `unable to negotiate protocol: client supports [${offered.join(' ')}]`,
+  };
   if (plan.kind === 'portforward') {
     const name =
       offered.find((one) => one === tunnelName || (forwardChannelNames as readonly string[]).includes(one)) ??
       (offered.length === 0 ? '' : undefined);
     if (name === undefined) return refuse(socket, refusal);
     const webSocket = await upgrade(asked, name);
-    await (name === tunnelName ? tunnel(webSocket, plan) : serveWebSocketForward(webSocket, { base64: name.includes('base64') }, plan));
+    await (name === tunnelName
+      ? tunnel(webSocket, plan)
+      : serveWebSocketForward(webSocket, { base64: name.includes('base64') }, plan));
     return { protocol: `WebSocket ${name}`, outcome: 'closed' };
   }
   const protocol = negotiateWebSocketCommand(offered);
   if (protocol === undefined) return refuse(socket, refusal);
   const webSocket = await upgrade(asked, protocol.name);
-  return serveCommand(command, plan, webSocketCommandStreams(webSocket, protocol, plan.streams), `WebSocket ${protocol.name}`);
+  return serveCommand(
+    command,
+    plan,
+    webSocketCommandStreams(webSocket, protocol, plan.streams),
+    `WebSocket ${protocol.name}`,
+  );
 }
 
 /** SPDY within WebSocket messages, without another upgrade (client-go, tunneling dialer). */

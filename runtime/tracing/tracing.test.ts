@@ -47,11 +47,21 @@ const sampled = { traceparent: `00-${traceId}-b7ad6b7169203331-01` };
 test('a sampled call is one span of its caller’s trace, its parts below it, failures by their code alone', async () => {
   spans.length = 0;
   const tracing = openTracing({ endpoint, samplingRatePerMillion: 0, version: '1' });
-  const failure = new PortcullisError({ code: 'X_NO', kind: 'denied', attempted: 'a', on: 'hunter2', why: 'hunter2', fix: 'f' });
+  const failure = new PortcullisError({
+    code: 'X_NO',
+    kind: 'denied',
+    attempted: 'a',
+    on: 'hunter2',
+    why: 'hunter2',
+    fix: 'f',
+  });
   const observed = tracing.calls.begin(call(sampled));
   await assert.rejects(
     observed.within?.(async () => {
-      await Promise.all([traced('decide', () => Promise.resolve(1)), traced('prepare', () => traced('rootfs', () => Promise.resolve(2)))]);
+      await Promise.all([
+        traced('decide', () => Promise.resolve(1)),
+        traced('prepare', () => traced('rootfs', () => Promise.resolve(2))),
+      ]);
       await traced('runtime create', () => Promise.reject(failure));
     }) ?? Promise.resolve(),
   );
@@ -67,7 +77,10 @@ test('a sampled call is one span of its caller’s trace, its parts below it, fa
   ]);
   assert.ok(spans.every((span) => span.traceId === traceId));
   const root = by.get('runtime.v1.RuntimeService/CreateContainer');
-  assert.deepEqual([root?.parentSpanId, root?.kind, root?.status], ['b7ad6b7169203331', 2, { code: 2, message: 'PERMISSION_DENIED' }]);
+  assert.deepEqual(
+    [root?.parentSpanId, root?.kind, root?.status],
+    ['b7ad6b7169203331', 2, { code: 2, message: 'PERMISSION_DENIED' }],
+  );
   assert.deepEqual(
     ['decide', 'prepare', 'runtime create'].map((name) => by.get(name)?.parentSpanId),
     [root?.spanId, root?.spanId, root?.spanId],
@@ -107,7 +120,11 @@ test('outside of a traced call a part only runs', async () => {
 });
 
 test('a collector that does not answer delays no call', async () => {
-  const tracing = openTracing({ endpoint: 'http://127.0.0.1:9', samplingRatePerMillion: 1_000_000, version: '1' });
+  const tracing = openTracing({
+    endpoint: 'http://127.0.0.1:9',
+    samplingRatePerMillion: 1_000_000,
+    version: '1',
+  });
   for (let count = 0; count < 5000; count += 1) {
     const observed = tracing.calls.begin(call());
     await observed.within?.(() => Promise.resolve());

@@ -3,7 +3,12 @@ import type { Context, Span, TextMapGetter, Tracer } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { BatchSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler, TracerProvider } from '@opentelemetry/sdk-trace';
+import {
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
 import { hostname } from 'node:os';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { withLogFields } from '../../base/log/index.ts';
@@ -35,7 +40,10 @@ export function openTracing(options: {
   readonly samplingRatePerMillion: number;
   readonly version: string;
 }): Tracing {
-  const exporter = new OTLPTraceExporter({ url: `${options.endpoint.replace(/\/+$/, '')}/v1/traces`, timeoutMillis: 5_000 });
+  const exporter = new OTLPTraceExporter({
+    url: `${options.endpoint.replace(/\/+$/, '')}/v1/traces`,
+    timeoutMillis: 5_000,
+  });
   const provider = new TracerProvider({
     resource: resourceFromAttributes({
       'service.name': 'portcullis',
@@ -43,8 +51,17 @@ export function openTracing(options: {
       'host.name': hostname(),
       'process.pid': process.pid,
     }),
-    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.samplingRatePerMillion / 1_000_000) }),
-    spanProcessors: [new BatchSpanProcessor({ exporter, maxQueueSize: 2_048, scheduledDelayMillis: 1_000, exportTimeoutMillis: 5_000 })],
+    sampler: new ParentBasedSampler({
+      root: new TraceIdRatioBasedSampler(options.samplingRatePerMillion / 1_000_000),
+    }),
+    spanProcessors: [
+      new BatchSpanProcessor({
+        exporter,
+        maxQueueSize: 2_048,
+        scheduledDelayMillis: 1_000,
+        exportTimeoutMillis: 5_000,
+      }),
+    ],
     spanLimits: { attributeValueLengthLimit: 1_024 },
   });
   const tracer = provider.getTracer('portcullis', options.version);
@@ -58,7 +75,11 @@ export function openTracing(options: {
           'rpc.method': call.rpc,
           'portcullis.request_id': call.requestId,
         };
-        const span = tracer.startSpan(`${call.service}/${call.rpc}`, { kind: SpanKind.SERVER, attributes }, parent);
+        const span = tracer.startSpan(
+          `${call.service}/${call.rpc}`,
+          { kind: SpanKind.SERVER, attributes },
+          parent,
+        );
         const root: OpenSpan = { child: childOf(tracer, span, parent), end: () => undefined };
         const fields = span.isRecording() ? { trace: span.spanContext().traceId } : {};
         return {

@@ -31,12 +31,20 @@ export function apiPages(program: ts.Program): ApiPage[] {
     const door = program.getSourceFile(join(root, folder, 'index.ts'));
     const symbol = door === undefined ? undefined : checker.getSymbolAtLocation(door);
     if (symbol === undefined) throw new Error(`${folder}/index.ts exports nothing`);
-    const sections = new Map<string, string[]>(['Functions', 'Classes', 'Values', 'Types'].map((title) => [title, []]));
-    for (const exported of checker.getExportsOfModule(symbol).toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
-      const target = (exported.flags & ts.SymbolFlags.Alias) === 0 ? exported : checker.getAliasedSymbol(exported);
+    const sections = new Map<string, string[]>(
+      ['Functions', 'Classes', 'Values', 'Types'].map((title) => [title, []]),
+    );
+    for (const exported of checker
+      .getExportsOfModule(symbol)
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+      const target =
+        (exported.flags & ts.SymbolFlags.Alias) === 0 ? exported : checker.getAliasedSymbol(exported);
       const declarations = (target.declarations ?? []).filter((one) => kinds.has(one.kind));
       const [first] = declarations;
-      if (first === undefined) throw new Error(`${folder}/index.ts exports ${exported.name}, of a kind that the reference does not know`);
+      if (first === undefined)
+        throw new Error(
+          `${folder}/index.ts exports ${exported.name}, of a kind that the reference does not know`,
+        );
       sections.get(kinds.get(first.kind) ?? '')?.push(entry(exported.name, declarations));
     }
     const parts = [`# portcullis/${name}`, `\`import { … } from 'portcullis/${name}'\``];
@@ -88,7 +96,9 @@ function declarationText(declaration: ts.Declaration): string {
       .filter((member) => !isPrivate(member))
       .map((member) => {
         const body =
-          ts.isMethodDeclaration(member) || ts.isConstructorDeclaration(member) || ts.isAccessor(member) ? member.body : undefined;
+          ts.isMethodDeclaration(member) || ts.isConstructorDeclaration(member) || ts.isAccessor(member)
+            ? member.body
+            : undefined;
         return `  ${text(file, member.getStart(), body?.getStart() ?? member.end).replace(/;$/, '')};`;
       });
     const heritage = declaration.heritageClauses?.map(print).join(' ') ?? '';

@@ -10,14 +10,18 @@ export interface CommandPage {
 
 const width = 110;
 
-/** Returns a page for each command: the help of the command and of each of its subcommands, as `--help` prints it. */
+/**
+ * Returns a page for each command: the help of the command and of each of its subcommands, as `--help` prints
+ * it.
+ */
 export async function commandPages(): Promise<CommandPage[]> {
   const pages: CommandPage[] = [];
   for (const { name, summary, load } of commands) {
     const program = new Command('portcullis').description(manifest.description).enablePositionalOptions();
     (await load()).register(program);
     const command = program.commands.find((one) => one.name() === name);
-    if (command === undefined) throw new Error(`cli/commands.ts lists ${name}, and its module registers no such command`);
+    if (command === undefined)
+      throw new Error(`cli/commands.ts lists ${name}, and its module registers no such command`);
     const sections = treeOf(command).map(({ words, help, summary: says }, index) =>
       [
         index === 0 ? `# portcullis ${name}` : `## portcullis ${words}`,
@@ -40,7 +44,11 @@ interface Node {
 function treeOf(command: Command, before = ''): Node[] {
   const words = `${before}${command.name()}`;
   let help = '';
-  command.configureOutput({ writeOut: (text) => (help += text), getOutHelpWidth: () => width, getOutHasColors: () => false });
+  command.configureOutput({
+    writeOut: (text) => (help += text),
+    getOutHelpWidth: () => width,
+    getOutHasColors: () => false,
+  });
   command.outputHelp();
   const own = { words, summary: command.summary() || command.description(), help };
   return [own, ...command.commands.flatMap((child) => treeOf(child, `${words} `))];

@@ -23,8 +23,14 @@ function pageOf(t: TestContext, text: string): string {
 }
 
 it('reads cause and remedy of an error', (t) => {
-  const page = pageOf(t, "throw new E({ code: 'CLI_X', attempted: 'read', why: `it has ${n} bytes`, fix: 'make it *smaller*' });");
-  assert.match(page, /^## CLI_X\n\n- Attempted: read\. Cause: it has … bytes\. Remedy: make it \\\*smaller\\\*\.$/m);
+  const page = pageOf(
+    t,
+    "throw new E({ code: 'CLI_X', attempted: 'read', why: `it has ${n} bytes`, fix: 'make it *smaller*' });",
+  );
+  assert.match(
+    page,
+    /^## CLI_X\n\n- Attempted: read\. Cause: it has … bytes\. Remedy: make it \\\*smaller\\\*\.$/m,
+  );
 });
 
 it('reads them through a function that creates errors, and from a table', (t) => {
@@ -34,7 +40,10 @@ it('reads them through a function that creates errors, and from a table', (t) =>
      const failure = (code: string, why: string) => new E({ code, attempted: 'ask', why, fix: fixes[code] });
      throw failure('CLI_A', 'nobody answers');`,
   );
-  assert.match(page, /^## CLI_A\n\n(?:- Remedy: try again\.\n)?- Attempted: ask\. Cause: nobody answers\. Remedy: try again\.$/m);
+  assert.match(
+    page,
+    /^## CLI_A\n\n(?:- Remedy: try again\.\n)?- Attempted: ask\. Cause: nobody answers\. Remedy: try again\.$/m,
+  );
   assert.match(page, /^## CLI_B\n\n- Remedy: ask\.$/m);
 });
 
@@ -48,12 +57,18 @@ it('reads them from the callers of a function that has the code', (t) => {
 });
 
 it('finds codes of which nothing is known', (t) => {
-  const codes = codesIn(t, "throw new E({ code: 'CLI_A', attempted: 'ask', why, fix }); throw new E({ code: 'CLI_B', fix: 'open it' });");
+  const codes = codesIn(
+    t,
+    "throw new E({ code: 'CLI_A', attempted: 'ask', why, fix }); throw new E({ code: 'CLI_B', fix: 'open it' });",
+  );
   assert.deepEqual(unexplainedCodes(codes), ['CLI_A']);
 });
 
 it('takes no environment variable for a code', (t) => {
-  assert.deepEqual([...codesIn(t, "read('HTTP_PROXY', 'CLI_A'); read({ code: 'CNI_ARGS' });").keys()], ['CLI_A']);
+  assert.deepEqual(
+    [...codesIn(t, "read('HTTP_PROXY', 'CLI_A'); read({ code: 'CNI_ARGS' });").keys()],
+    ['CLI_A'],
+  );
 });
 
 it('takes no other constant for a code', (t) => {

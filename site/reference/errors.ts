@@ -4,11 +4,19 @@ import { cell, code as codeSpan } from '../markdown.ts';
 import { declarationOf, fileName, sourcesOf } from './program.ts';
 
 /** The pages, and the first words of the codes on each. */
-const groups: readonly { readonly name: string; readonly title: string; readonly prefixes: readonly string[] }[] = [
+const groups: readonly {
+  readonly name: string;
+  readonly title: string;
+  readonly prefixes: readonly string[];
+}[] = [
   { name: 'trust', title: 'Error codes of trust', prefixes: ['TRUST'] },
   { name: 'entitlements', title: 'Error codes of entitlements', prefixes: ['ENTITLEMENTS'] },
   { name: 'network', title: 'Error codes of networks and services', prefixes: ['NETWORK', 'OVERLAY', 'CNI'] },
-  { name: 'runtime', title: 'Error codes of pods, containers and images', prefixes: ['RUNTIME', 'IMAGES', 'CRI', 'CONFIG'] },
+  {
+    name: 'runtime',
+    title: 'Error codes of pods, containers and images',
+    prefixes: ['RUNTIME', 'IMAGES', 'CRI', 'CONFIG'],
+  },
   { name: 'command', title: 'Error codes of the command', prefixes: ['CLI'] },
   {
     name: 'base',
@@ -16,10 +24,20 @@ const groups: readonly { readonly name: string; readonly title: string; readonly
     prefixes: ['STORAGE', 'KERNEL', 'PROCESS', 'HTTP', 'DISTRIBUTION'],
   },
 ];
-const codePattern = new RegExp(`^(?:${groups.flatMap(({ prefixes }) => prefixes).join('|')})(?:_[A-Z0-9]+)+$`);
+const codePattern = new RegExp(
+  `^(?:${groups.flatMap(({ prefixes }) => prefixes).join('|')})(?:_[A-Z0-9]+)+$`,
+);
 /** Environment variables, of CNI and of HTTP clients, that look like codes. */
 const variables: ReadonlySet<string> = new Set([
-  ...['CNI_ARGS', 'CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_IFNAME', 'CNI_NETNS', 'CNI_NETNS_OVERRIDE', 'CNI_PATH'],
+  ...[
+    'CNI_ARGS',
+    'CNI_COMMAND',
+    'CNI_CONTAINERID',
+    'CNI_IFNAME',
+    'CNI_NETNS',
+    'CNI_NETNS_OVERRIDE',
+    'CNI_PATH',
+  ],
   ...['HTTP_PROXY', 'HTTPS_PROXY'],
 ]);
 /** The names of properties and parameters that hold the parts of an error. */
@@ -41,12 +59,17 @@ interface Scope {
   readonly checker: ts.TypeChecker;
   /** The code of the error. */
   readonly code: string;
-  /** The arguments of the call, by the names of the parameters, when the expression is in the called function. */
+  /**
+   * The arguments of the call, by the names of the parameters, when the expression is in the called function.
+   */
   readonly given?: ReadonlyMap<string, ts.Expression>;
 }
 
 /** Finds each error code in the sources, with the causes and remedies that the code is reported with. */
-export function errorCodes(program: ts.Program, sources: readonly ts.SourceFile[] = sourcesOf(program)): Map<string, Declared> {
+export function errorCodes(
+  program: ts.Program,
+  sources: readonly ts.SourceFile[] = sourcesOf(program),
+): Map<string, Declared> {
   const checker = program.getTypeChecker();
   const found = new Map<string, Declared>();
   const take = (name: string, file: ts.SourceFile, one: Case): void => {
@@ -54,7 +77,8 @@ export function errorCodes(program: ts.Program, sources: readonly ts.SourceFile[
     found.set(name, declared);
     declared.files.add(fileName(file));
     const key = (it: Case): string => `${it.why ?? ''}|${it.fix ?? ''}`;
-    if ((one.why ?? one.fix) !== undefined && !declared.cases.some((other) => key(other) === key(one))) declared.cases.push(one);
+    if ((one.why ?? one.fix) !== undefined && !declared.cases.some((other) => key(other) === key(one)))
+      declared.cases.push(one);
   };
   const reporters = new Map<ts.Node, Set<string>>();
   const addReporter = (node: ts.Node, code: string): void => {
@@ -103,7 +127,8 @@ export function errorCodes(program: ts.Program, sources: readonly ts.SourceFile[
   for (const file of sources) {
     const visit = (node: ts.Node): void => {
       if (ts.isCallExpression(node))
-        for (const code of reporters.get(functionOf(checker, node) ?? node) ?? []) take(code, file, caseOfCall(node, { checker, code }));
+        for (const code of reporters.get(functionOf(checker, node) ?? node) ?? [])
+          take(code, file, caseOfCall(node, { checker, code }));
       ts.forEachChild(node, visit);
     };
     visit(file);
@@ -111,18 +136,27 @@ export function errorCodes(program: ts.Program, sources: readonly ts.SourceFile[
   return found;
 }
 
-/** Returns the function that creates an error of its parameters; undefined if it has no parameter for a part of the error. */
+/**
+ * Returns the function that creates an error of its parameters; undefined if it has no parameter for a part
+ * of the error.
+ */
 function functionAround(node: ts.Node): ts.Node | undefined {
   const around = ts.findAncestor(node.parent, ts.isFunctionLike);
   const names: readonly string[] = Object.values(parts).flat();
-  const isPart = ({ name }: ts.ParameterDeclaration): boolean => ts.isIdentifier(name) && names.includes(name.text);
-  return around?.parameters.some((parameter) => ts.isParameter(parameter) && isPart(parameter)) === true ? around : undefined;
+  const isPart = ({ name }: ts.ParameterDeclaration): boolean =>
+    ts.isIdentifier(name) && names.includes(name.text);
+  return around?.parameters.some((parameter) => ts.isParameter(parameter) && isPart(parameter)) === true
+    ? around
+    : undefined;
 }
 
 /** Returns the function that a call calls. */
 function functionOf(checker: ts.TypeChecker, call: ts.CallExpression): ts.SignatureDeclaration | undefined {
   const declaration = declarationOf(checker, call.expression);
-  const callee = declaration !== undefined && ts.isVariableDeclaration(declaration) ? declaration.initializer : declaration;
+  const callee =
+    declaration !== undefined && ts.isVariableDeclaration(declaration)
+      ? declaration.initializer
+      : declaration;
   return callee !== undefined && ts.isFunctionLike(callee) ? callee : undefined;
 }
 
@@ -132,7 +166,8 @@ function isTableOfFixes(table: ts.Node): boolean {
 
 /** Returns the codes that an expression can be: a text, or either side of a choice. */
 function codesIn(node: ts.Expression): string[] {
-  if (ts.isStringLiteral(node)) return codePattern.test(node.text) && !variables.has(node.text) ? [node.text] : [];
+  if (ts.isStringLiteral(node))
+    return codePattern.test(node.text) && !variables.has(node.text) ? [node.text] : [];
   if (ts.isConditionalExpression(node)) return [...codesIn(node.whenTrue), ...codesIn(node.whenFalse)];
   return [];
 }
@@ -170,7 +205,11 @@ function caseOfCall(call: ts.CallExpression, scope: Scope): Case {
   });
   let body: Case = { attempted: undefined, why: undefined, fix: undefined };
   const visit = (node: ts.Node): void => {
-    if (ts.isObjectLiteralExpression(node) && propertyOf(node, 'code') !== undefined && propertyOf(node, 'fix') !== undefined)
+    if (
+      ts.isObjectLiteralExpression(node) &&
+      propertyOf(node, 'code') !== undefined &&
+      propertyOf(node, 'fix') !== undefined
+    )
       body = caseOf((name) => propertyOf(node, name), { ...scope, given });
     ts.forEachChild(node, visit);
   };
@@ -179,16 +218,25 @@ function caseOfCall(call: ts.CallExpression, scope: Scope): Case {
   return { attempted: body.attempted ?? own.attempted, why: body.why ?? own.why, fix: body.fix ?? own.fix };
 }
 
-/** Returns the text of an expression, with `…` for what is known only when the error occurs. Undefined when nothing of it is known. */
+/**
+ * Returns the text of an expression, with `…` for what is known only when the error occurs. Undefined when
+ * nothing of it is known.
+ */
 function textOf(node: ts.Expression, scope: Scope): string | undefined {
   if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) return node.text;
   if (ts.isTemplateExpression(node)) {
-    const text = node.head.text + node.templateSpans.map((span) => `${textOf(span.expression, scope) ?? '…'}${span.literal.text}`).join('');
+    const text =
+      node.head.text +
+      node.templateSpans
+        .map((span) => `${textOf(span.expression, scope) ?? '…'}${span.literal.text}`)
+        .join('');
     return text.replaceAll(/…(?:\s*…)+/g, '…');
   }
   if (ts.isParenthesizedExpression(node)) return textOf(node.expression, scope);
   if (ts.isConditionalExpression(node)) {
-    const sides = [textOf(node.whenTrue, scope), textOf(node.whenFalse, scope)].filter((side) => side !== undefined && side !== '');
+    const sides = [textOf(node.whenTrue, scope), textOf(node.whenFalse, scope)].filter(
+      (side) => side !== undefined && side !== '',
+    );
     return sides.length === 0 ? undefined : sides.join(' / ');
   }
   if (ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.PlusToken) {
@@ -198,25 +246,39 @@ function textOf(node: ts.Expression, scope: Scope): string | undefined {
   if (ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.QuestionQuestionToken)
     return textOf(node.left, scope) ?? textOf(node.right, scope);
   // `shortened(why, 2048)` is the same text.
-  if (ts.isCallExpression(node) && node.arguments[0] !== undefined && scope.given !== undefined) return textOf(node.arguments[0], scope);
+  if (ts.isCallExpression(node) && node.arguments[0] !== undefined && scope.given !== undefined)
+    return textOf(node.arguments[0], scope);
   return named(node, scope);
 }
 
-/** Returns the text behind a name: an argument of the call, a constant, a default, or the entry of a table of codes. */
+/**
+ * Returns the text behind a name: an argument of the call, a constant, a default, or the entry of a table of
+ * codes.
+ */
 function named(node: ts.Expression, { checker, code, given }: Scope): string | undefined {
-  const name = ts.isIdentifier(node) ? node.text : ts.isPropertyAccessExpression(node) ? node.name.text : undefined;
+  const name = ts.isIdentifier(node)
+    ? node.text
+    : ts.isPropertyAccessExpression(node)
+      ? node.name.text
+      : undefined;
   const argument = name === undefined ? undefined : given?.get(name);
   if (argument !== undefined) return textOf(argument, { checker, code });
   if (ts.isElementAccessExpression(node)) {
     const table = declarationOf(checker, node.expression);
     const entries = table !== undefined && ts.isVariableDeclaration(table) ? table.initializer : undefined;
-    const entry = entries !== undefined && ts.isObjectLiteralExpression(entries) ? propertyOf(entries, code) : undefined;
+    const entry =
+      entries !== undefined && ts.isObjectLiteralExpression(entries) ? propertyOf(entries, code) : undefined;
     return entry === undefined ? undefined : textOf(entry, { checker, code });
   }
   const declaration = ts.isIdentifier(node) ? declarationOf(checker, node) : undefined;
   if (declaration === undefined) return undefined;
-  const constant = ts.isVariableDeclaration(declaration) && (ts.getCombinedNodeFlags(declaration) & ts.NodeFlags.Const) !== 0;
-  const value = constant || ts.isBindingElement(declaration) || ts.isParameter(declaration) ? declaration.initializer : undefined;
+  const constant =
+    ts.isVariableDeclaration(declaration) &&
+    (ts.getCombinedNodeFlags(declaration) & ts.NodeFlags.Const) !== 0;
+  const value =
+    constant || ts.isBindingElement(declaration) || ts.isParameter(declaration)
+      ? declaration.initializer
+      : undefined;
   return value === undefined || ts.isIdentifier(value) ? undefined : textOf(value, { checker, code });
 }
 
@@ -229,31 +291,48 @@ export interface ErrorPage {
 /** Returns the codes of which nothing is known but where they are reported. */
 export function unexplainedCodes(codes: ReadonlyMap<string, Declared>): string[] {
   const hasText = ({ why, fix }: Case): boolean => known(why) || known(fix);
-  return [...codes].flatMap(([code, { cases }]) => (code in reasonCodes || code in meanings || cases.some(hasText) ? [] : [code]));
+  return [...codes].flatMap(([code, { cases }]) =>
+    code in reasonCodes || code in meanings || cases.some(hasText) ? [] : [code],
+  );
 }
 
 /** Returns a page for each group of codes. */
 export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
   return groups.map(({ name, title, prefixes }) => {
-    const own = [...codes].filter(([code]) => prefixes.includes(code.split('_')[0] ?? '')).sort(([a], [b]) => (a < b ? -1 : 1));
+    const own = [...codes]
+      .filter(([code]) => prefixes.includes(code.split('_')[0] ?? ''))
+      .sort(([a], [b]) => (a < b ? -1 : 1));
     const intro =
       'A failure ends with its code in brackets. Codes are stable. `…` stands for a value that is known only when the failure occurs. ' +
       'Where a part is not listed here, the message itself states it.';
-    return { name, title, text: `# ${title}\n\n${intro}\n\n${own.map(([code, declared]) => sectionOf(code, declared)).join('\n\n')}\n` };
+    return {
+      name,
+      title,
+      text: `# ${title}\n\n${intro}\n\n${own.map(([code, declared]) => sectionOf(code, declared)).join('\n\n')}\n`,
+    };
   });
 }
 
-/** Codes without the parts of an error: problems that `portcullis verdicts verify` finds, and lines of the log. */
+/**
+ * Codes without the parts of an error: problems that `portcullis verdicts verify` finds, and lines of the
+ * log.
+ */
 const meanings: Readonly<Record<string, string>> = {
-  TRUST_LOG_ENTRY_MALFORMED: 'A row of the verdict log cannot be read. Somebody changed the log, or the file is damaged.',
-  TRUST_LOG_ROW_MISSING: 'A row of the verdict log is missing: the numbers of the rows have a gap. Somebody removed it.',
+  TRUST_LOG_ENTRY_MALFORMED:
+    'A row of the verdict log cannot be read. Somebody changed the log, or the file is damaged.',
+  TRUST_LOG_ROW_MISSING:
+    'A row of the verdict log is missing: the numbers of the rows have a gap. Somebody removed it.',
   TRUST_LOG_TEXT_ALTERED:
     'A text that the verdict log names (a verdict, a policy or evidence) does not have the digest that its row names.',
-  TRUST_LOG_TEXT_MISSING: 'A text that the verdict log names is not stored, although its retention has not ended.',
+  TRUST_LOG_TEXT_MISSING:
+    'A text that the verdict log names is not stored, although its retention has not ended.',
   TRUST_LOG_VERDICT_UNLOGGED: 'A stored verdict is in no row of the verdict log.',
-  NETWORK_SERVICE_UNSUPPORTED: 'The service asks for something that the balancer of this node cannot do. The message names the field.',
-  CRI_PEER_REFUSED: 'The daemon closed a connection to its CRI socket, because the user of the client may not use the socket.',
-  CRI_TOO_MANY_CONNECTIONS: 'The daemon closed connections of a client that already has as many connections as one client may have.',
+  NETWORK_SERVICE_UNSUPPORTED:
+    'The service asks for something that the balancer of this node cannot do. The message names the field.',
+  CRI_PEER_REFUSED:
+    'The daemon closed a connection to its CRI socket, because the user of the client may not use the socket.',
+  CRI_TOO_MANY_CONNECTIONS:
+    'The daemon closed connections of a client that already has as many connections as one client may have.',
 };
 
 function sectionOf(code: string, { files, cases }: Declared): string {
@@ -282,7 +361,10 @@ function known(text: string | undefined): text is string {
   return text !== undefined && /\p{L}/u.test(text);
 }
 
-/** Keeps the text of a message from being read as Markdown, except for its code spans, and without a full stop. */
+/**
+ * Keeps the text of a message from being read as Markdown, except for its code spans, and without a full
+ * stop.
+ */
 function plain(text: string): string {
   return cell(text)
     .replaceAll('\\|', '|')

@@ -2,7 +2,10 @@ import { metricCatalogue } from '../../runtime/observability/catalogue.ts';
 import { createServiceMetrics } from '../../trust/notary/metrics.ts';
 import { cell, code, table } from '../markdown.ts';
 
-/** Returns the page of all metrics: those of the daemon by its catalogue, those of the trust service by what it shows. */
+/**
+ * Returns the page of all metrics: those of the daemon by its catalogue, those of the trust service by what
+ * it shows.
+ */
 export async function metricsPage(): Promise<string> {
   const daemon = Object.values(metricCatalogue).map(({ name, type, labels, help }) => [
     code(name),
@@ -13,7 +16,9 @@ export async function metricsPage(): Promise<string> {
   const service = createServiceMetrics();
   service.watch(() => ({ open: 0, refused: 0, ended: 0 }));
   const { body } = await service.render();
-  const types = new Map([...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(({ 1: name = '', 2: type = '' }) => [name, type]));
+  const types = new Map(
+    [...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(({ 1: name = '', 2: type = '' }) => [name, type]),
+  );
   const trust = [...body.matchAll(/^# HELP (\S+) (.*)$/gm)].map(({ 1: name = '', 2: help = '' }) => [
     code(name),
     types.get(name) ?? '',

@@ -5,7 +5,9 @@ import ts from 'typescript';
 export const root = join(import.meta.dirname, '../..');
 const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
 
-/** Parses the sources of the product, without tests and fixtures. Types are not checked: symbols are enough. */
+/**
+ * Parses the sources of the product, without tests and fixtures. Types are not checked: symbols are enough.
+ */
 export function openProgram(): ts.Program {
   const files = rooms
     .flatMap((room) => globSync(`${room}/**/*.ts`, { cwd: root }))
@@ -26,7 +28,9 @@ export function openProgram(): ts.Program {
 }
 
 export function sourcesOf(program: ts.Program): ts.SourceFile[] {
-  return program.getSourceFiles().filter((file) => !file.isDeclarationFile && rooms.includes(fileName(file).split('/')[0] ?? ''));
+  return program
+    .getSourceFiles()
+    .filter((file) => !file.isDeclarationFile && rooms.includes(fileName(file).split('/')[0] ?? ''));
 }
 
 /** Returns the path of a source file, relative to the repository. */
@@ -37,6 +41,7 @@ export function fileName(file: ts.SourceFile): string {
 /** Returns the declaration behind a name, also if an import or an export renames it. */
 export function declarationOf(checker: ts.TypeChecker, name: ts.Node): ts.Declaration | undefined {
   let symbol = checker.getSymbolAtLocation(name);
-  if (symbol !== undefined && (symbol.flags & ts.SymbolFlags.Alias) !== 0) symbol = checker.getAliasedSymbol(symbol);
+  if (symbol !== undefined && (symbol.flags & ts.SymbolFlags.Alias) !== 0)
+    symbol = checker.getAliasedSymbol(symbol);
   return symbol?.declarations?.[0];
 }

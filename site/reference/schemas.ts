@@ -46,7 +46,9 @@ export function schemaPages(): SchemaPage[] {
           return [
             `## ${name_}`,
             ...(definition.description === undefined ? [] : [definition.description]),
-            ...(rows.length === 0 ? [`Type: ${typeOf(definition)}`] : [table(['field', 'type', 'meaning'], rows)]),
+            ...(rows.length === 0
+              ? [`Type: ${typeOf(definition)}`]
+              : [table(['field', 'type', 'meaning'], rows)]),
           ];
         }),
         '## The schema',
@@ -58,9 +60,15 @@ export function schemaPages(): SchemaPage[] {
 
 /** Returns the row of a field and the rows below it. A reference is one row, which names the definition. */
 function rowsAt(schema: Schema, path: string, required: boolean): string[][] {
-  const meaning = [schema.description, schema.default === undefined ? undefined : `Default: ${code(JSON.stringify(schema.default))}.`];
+  const meaning = [
+    schema.description,
+    schema.default === undefined ? undefined : `Default: ${code(JSON.stringify(schema.default))}.`,
+  ];
   const name = required ? `**${code(path)}**` : code(path);
-  return [[name, cell(typeOf(schema)), cell(meaning.filter((part) => part !== undefined).join(' '))], ...rowsBelow(schema, path)];
+  return [
+    [name, cell(typeOf(schema)), cell(meaning.filter((part) => part !== undefined).join(' '))],
+    ...rowsBelow(schema, path),
+  ];
 }
 
 function rowsBelow(schema: Schema, path: string): string[][] {
@@ -69,10 +77,14 @@ function rowsBelow(schema: Schema, path: string): string[][] {
     ...Object.entries(schema.properties ?? {}).flatMap(([name, child]) =>
       rowsAt(child, at(name), schema.required?.includes(name) === true),
     ),
-    ...(typeof schema.additionalProperties === 'object' ? rowsAt(schema.additionalProperties, at('*'), false) : []),
+    ...(typeof schema.additionalProperties === 'object'
+      ? rowsAt(schema.additionalProperties, at('*'), false)
+      : []),
     // The element of a list of texts has nothing to say that the list does not.
     ...(typeof schema.items === 'object' ? rowsBelow(schema.items, `${path}[]`) : []),
-    ...[...(schema.anyOf ?? []), ...(schema.oneOf ?? []), ...(schema.allOf ?? [])].flatMap((branch) => rowsBelow(branch, path)),
+    ...[...(schema.anyOf ?? []), ...(schema.oneOf ?? []), ...(schema.allOf ?? [])].flatMap((branch) =>
+      rowsBelow(branch, path),
+    ),
   ];
   // Several branches may have the same field.
   return rows.filter((row, index) => rows.findIndex((other) => other.join('|') === row.join('|')) === index);
@@ -88,7 +100,8 @@ function typeOf(schema: Schema): string {
   if (schema.enum !== undefined) return schema.enum.map((value) => code(JSON.stringify(value))).join(', ');
   const branches = [...(schema.anyOf ?? []), ...(schema.oneOf ?? [])];
   if (branches.length > 0) return [...new Set(branches.map(typeOf))].join(' or ');
-  if (schema.type === 'array') return typeof schema.items === 'object' ? `list of ${typeOf(schema.items)}` : 'list';
+  if (schema.type === 'array')
+    return typeof schema.items === 'object' ? `list of ${typeOf(schema.items)}` : 'list';
   if (typeof schema.type === 'string') return schema.type === 'object' ? 'map' : schema.type;
   return schema.type?.join(' or ') ?? (schema.properties === undefined ? 'any' : 'map');
 }

@@ -44,7 +44,9 @@ describe('the base set of a runtime', { skip: withoutTracing() }, () => {
         const { calls } = await measure(subject, way, recorder);
         if (calls === undefined) continue;
         measured += 1;
-        const absent = calls.map((number) => names.get(number) ?? String(number)).filter((name) => !held.has(name));
+        const absent = calls
+          .map((number) => names.get(number) ?? String(number))
+          .filter((name) => !held.has(name));
         assert.deepEqual(absent, [], way.name);
       }
       assert.ok(measured >= ways.length / 2, `${measured} ways measured`);
@@ -52,8 +54,10 @@ describe('the base set of a runtime', { skip: withoutTracing() }, () => {
 
     it(`${label}: is sufficient when every other call is an error or ends the process`, () => {
       const commands = ways.filter(({ exec }) => exec === true);
-      for (const way of commands) assert.equal(startsUnder(subject, way, 'SCMP_ACT_ERRNO'), 'started', way.name);
-      for (const way of commands.slice(0, 1)) assert.equal(startsUnder(subject, way, 'SCMP_ACT_KILL_PROCESS'), 'started', way.name);
+      for (const way of commands)
+        assert.equal(startsUnder(subject, way, 'SCMP_ACT_ERRNO'), 'started', way.name);
+      for (const way of commands.slice(0, 1))
+        assert.equal(startsUnder(subject, way, 'SCMP_ACT_KILL_PROCESS'), 'started', way.name);
     });
   }
 });

@@ -13,9 +13,11 @@ export interface Recorder {
    * Runs a command and returns the numbers of those calls, by all threads of the process; undefined: no
    * filter was loaded.
    */
-  record(
-    argv: readonly string[],
-  ): Promise<{ readonly status: number | null; readonly calls: readonly number[] | undefined; readonly said: string }>;
+  record(argv: readonly string[]): Promise<{
+    readonly status: number | null;
+    readonly calls: readonly number[] | undefined;
+    readonly said: string;
+  }>;
   close(): void;
 }
 
@@ -24,7 +26,9 @@ export function withoutTracing(): string | false {
   if (process.getuid?.() !== 0) return 'it takes root';
   if (process.arch !== 'x64') return 'the numbers are those of x86_64';
   if (!existsSync('/sys/kernel/tracing')) return 'this kernel has no tracefs';
-  const tried = spawnSync('unshare', ['-m', 'mount', '-t', 'tracefs', 'tracefs', '/mnt'], { encoding: 'utf8' });
+  const tried = spawnSync('unshare', ['-m', 'mount', '-t', 'tracefs', 'tracefs', '/mnt'], {
+    encoding: 'utf8',
+  });
   return tried.status === 0 ? false : `tracefs cannot be mounted: ${tried.stderr.trim()}`;
 }
 
@@ -38,12 +42,15 @@ export function openRecorder(): Recorder {
   execFileSync('mount', ['-t', 'tracefs', 'tracefs', mountPoint]);
   const instance = join(mountPoint, 'instances', `portcullis-base-${process.pid}`);
   mkdirSync(instance);
-  const write = (file: string, value: string | number): void => writeFileSync(join(instance, file), String(value));
+  const write = (file: string, value: string | number): void =>
+    writeFileSync(join(instance, file), String(value));
   write('buffer_size_kb', 16_384);
   write('options/event-fork', 1);
   return {
     async record(argv) {
-      const child = spawn('sh', ['-c', 'read go; exec "$@" </dev/null', 'sh', ...argv], { stdio: ['pipe', 'pipe', 'pipe'] });
+      const child = spawn('sh', ['-c', 'read go; exec "$@" </dev/null', 'sh', ...argv], {
+        stdio: ['pipe', 'pipe', 'pipe'],
+      });
       let said = '';
       child.stdout.on('data', (text: Buffer) => (said += text.toString()));
       child.stderr.on('data', (text: Buffer) => (said += text.toString()));
@@ -77,7 +84,9 @@ const [EXECVE, PRCTL, SECCOMP] = [59, 157, 317];
 export function callsAfterFilter(trace: string): readonly number[] | undefined {
   const events = trace.split('\n').flatMap((line) => {
     const [, program = '', thread = '', kind = '', nr, args, answer] = EVENT.exec(line) ?? [];
-    return nr === undefined ? [] : [{ program, thread, kind, nr: Number(nr), args: args?.split(', ') ?? [], answer }];
+    return nr === undefined
+      ? []
+      : [{ program, thread, kind, nr: Number(nr), args: args?.split(', ') ?? [], answer }];
   });
   const entered = new Map<string, readonly string[]>();
   let loaded: number | undefined;

@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { probeProgram } from '../../entitlements/compile/fixtures/probe-program.ts';
@@ -25,7 +34,9 @@ export function subjects(): Subject[] {
   return PROGRAMS.filter(({ path }) => existsSync(path)).map(({ kind, path }) => ({
     kind,
     path,
-    version: /version (\S+?)(?:\+\S+)?\n/.exec(spawnSync(path, ['--version'], { encoding: 'utf8' }).stdout)?.[1] ?? 'unknown',
+    version:
+      /version (\S+?)(?:\+\S+)?\n/.exec(spawnSync(path, ['--version'], { encoding: 'utf8' }).stdout)?.[1] ??
+      'unknown',
   }));
 }
 
@@ -49,7 +60,10 @@ const START: readonly Way[] = [
   { name: 'start, user namespace, no_new_privs', userNamespace: true, noNewPrivileges: true },
 ];
 /** All ways to start a process in a container that differ in the runtime's calls after the filter. */
-export const WAYS: readonly Way[] = [...START, ...START.map((way) => ({ ...way, name: way.name.replace('start', 'exec'), exec: true }))];
+export const WAYS: readonly Way[] = [
+  ...START,
+  ...START.map((way) => ({ ...way, name: way.name.replace('start', 'exec'), exec: true })),
+];
 
 /**
  * Measures one way. @returns the numbers of the calls; when the runtime did not start the process, undefined
@@ -69,7 +83,9 @@ export async function measure(
     const args = way.exec === true ? ['/bin/sleep', '20'] : ['/bin/true'];
     writeFileSync(join(folder, 'config.json'), JSON.stringify(configuration(way, args)));
     if (way.exec !== true) {
-      const { status, calls, said } = await recorder.record(entered(['run', '--bundle', folder, id], terminal));
+      const { status, calls, said } = await recorder.record(
+        entered(['run', '--bundle', folder, id], terminal),
+      );
       return { calls: status === 0 ? calls : undefined, said };
     }
     const [program = '', ...rest] = entered(['run', '--detach', '--bundle', folder, id], false);
@@ -77,7 +93,9 @@ export async function measure(
     if (began.status !== 0) return { calls: undefined, said: `run --detach: ${began.status}` };
     const process = join(folder, 'process.json');
     writeFileSync(process, JSON.stringify(configuration(way, ['/bin/true']).process));
-    const { status, calls, said } = await recorder.record(entered(['exec', '--process', process, id], terminal));
+    const { status, calls, said } = await recorder.record(
+      entered(['exec', '--process', process, id], terminal),
+    );
     return { calls: status === 0 ? calls : undefined, said };
   } finally {
     const [program = '', ...rest] = entered(['delete', '--force', id], false);
@@ -101,7 +119,10 @@ export function startsUnder(subject: Subject, way: Way, otherwise: string): stri
   const filter = {
     defaultAction: otherwise,
     architectures: ['SCMP_ARCH_X86_64'],
-    syscalls: [...exportOci(basePolicy(subject.kind), 'x86_64').syscalls, { names: ['pause', 'exit'], action: 'SCMP_ACT_ALLOW' }],
+    syscalls: [
+      ...exportOci(basePolicy(subject.kind), 'x86_64').syscalls,
+      { names: ['pause', 'exit'], action: 'SCMP_ACT_ALLOW' },
+    ],
   };
   const run = (args: readonly string[], terminal: boolean, stdio: 'ignore' | 'pipe') => {
     const [program = '', ...rest] = entered(args, terminal);
@@ -129,12 +150,19 @@ function writeJson(file: string, value: unknown): void {
 }
 
 /** Prepares a root file system in the folder, and the calls of a runtime for it. */
-function prepare(subject: Subject, folder: string): { entered(args: readonly string[], terminal: boolean): string[] } {
+function prepare(
+  subject: Subject,
+  folder: string,
+): { entered(args: readonly string[], terminal: boolean): string[] } {
   const root = join(folder, 'rootfs');
   for (const name of ['bin', 'proc', 'dev', 'sys', 'tmp']) mkdirSync(join(root, name), { recursive: true });
   copyFileSync('/bin/busybox', join(root, 'bin/busybox'));
   for (const name of ['sleep', 'true']) symlinkSync('busybox', join(root, 'bin', name));
-  const global = ['--root', join(folder, 'state'), ...(subject.kind === 'crun' ? ['--cgroup-manager=disabled'] : [])];
+  const global = [
+    '--root',
+    join(folder, 'state'),
+    ...(subject.kind === 'crun' ? ['--cgroup-manager=disabled'] : []),
+  ];
   return {
     // crun 1.8 refuses hybrid cgroups; script(1) provides the terminal.
     entered(args, terminal) {
@@ -167,7 +195,9 @@ function configuration(way: Way, args: readonly string[], seccomp: unknown = PER
       env: ['PATH=/bin'],
       cwd: '/',
       noNewPrivileges: way.noNewPrivileges === true,
-      capabilities: Object.fromEntries(['bounding', 'effective', 'permitted'].map((set) => [set, capabilities])),
+      capabilities: Object.fromEntries(
+        ['bounding', 'effective', 'permitted'].map((set) => [set, capabilities]),
+      ),
     },
     root: { path: 'rootfs' },
     mounts: [
@@ -181,7 +211,9 @@ function configuration(way: Way, args: readonly string[], seccomp: unknown = PER
       },
     ],
     linux: {
-      namespaces: [...['pid', 'ipc', 'uts', 'mount'], ...(way.userNamespace === true ? ['user'] : [])].map((type) => ({ type })),
+      namespaces: [...['pid', 'ipc', 'uts', 'mount'], ...(way.userNamespace === true ? ['user'] : [])].map(
+        (type) => ({ type }),
+      ),
       ...(way.userNamespace === true && { uidMappings: mapping, gidMappings: mapping }),
       seccomp,
     },

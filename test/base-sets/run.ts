@@ -33,7 +33,9 @@ try {
       found.forEach((name) => all.add(name));
       const absent = found.filter((name) => !held.has(name));
       missing += absent.length;
-      console.log(`${label}: ${found.join(' ')}${absent.length === 0 ? '' : `; MISSING ${absent.join(' ')}`}`);
+      console.log(
+        `${label}: ${found.join(' ')}${absent.length === 0 ? '' : `; MISSING ${absent.join(' ')}`}`,
+      );
     }
     console.log(`${subject.kind} ${subject.version} in all: ${[...all].sort().join(' ')}`);
   }

@@ -30,7 +30,14 @@ export function newCase(stage: Stage, name: string, ownCgroup: boolean, hostPort
   const said = name === 'first' || /[048]$/.test(name);
   return {
     reference: stage.reference,
-    pod: podConfig(stage, name, ownCgroup ? `${stage.cgroupParent}/${name}` : '', hostPort, !ownCgroup && stage.mapped, said),
+    pod: podConfig(
+      stage,
+      name,
+      ownCgroup ? `${stage.cgroupParent}/${name}` : '',
+      hostPort,
+      !ownCgroup && stage.mapped,
+      said,
+    ),
     shared,
     podSandboxId: '',
     containerId: '',
@@ -43,7 +50,11 @@ async function run(cri: CriClient, it: Case): Promise<void> {
   it.podSandboxId = (await cri.runtime.runPodSandbox({ config: it.pod }, patience)).podSandboxId;
 }
 async function create(cri: CriClient, it: Case): Promise<void> {
-  const request = { podSandboxId: it.podSandboxId, config: containerConfig(it.reference, it.shared), sandboxConfig: it.pod };
+  const request = {
+    podSandboxId: it.podSandboxId,
+    config: containerConfig(it.reference, it.shared),
+    sandboxConfig: it.pod,
+  };
   it.containerId = (await cri.runtime.createContainer(request, patience)).containerId;
 }
 async function start(cri: CriClient, it: Case): Promise<void> {
@@ -131,7 +142,11 @@ export const acts: readonly Act[] = [
   {
     name: 'UpdateContainerResources',
     prepare: toRunning,
-    request: (cri, it) => cri.runtime.updateContainerResources({ containerId: it.containerId, linux: { cpuShares: 512 } }, patience),
+    request: (cri, it) =>
+      cri.runtime.updateContainerResources(
+        { containerId: it.containerId, linux: { cpuShares: 512 } },
+        patience,
+      ),
     prove: async (cri, it) => {
       const { status } = await cri.runtime.containerStatus({ containerId: it.containerId });
       const shares = Number(status?.resources?.linux?.cpuShares);

@@ -12,7 +12,11 @@ export function isApart(): boolean {
  * unshare(1) leaves them: the daemon has to make its folders shared mounts itself there. Resolves with its
  * exit code; passes its output to `tell`.
  */
-export async function runApart(file: string, args: readonly string[], report: (text: string) => void): Promise<number> {
+export async function runApart(
+  file: string,
+  args: readonly string[],
+  report: (text: string) => void,
+): Promise<number> {
   const child = spawn('unshare', ['-m', '-n', '--', process.execPath, file, ...args], {
     // The child's input ends when this process does, for whatever reason.
     stdio: ['pipe', 'pipe', 'pipe'],

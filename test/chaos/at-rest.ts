@@ -26,7 +26,10 @@ interface Standing {
  * that ends while no daemon runs. After each start all containers are listed, the same processes run, logs
  * have no gap, exec works, and the exit is reported as it happened.
  */
-export async function atRest(scene: Scene, pods: number): Promise<{ readonly failures: readonly string[]; readonly figures: string }> {
+export async function atRest(
+  scene: Scene,
+  pods: number,
+): Promise<{ readonly failures: readonly string[]; readonly figures: string }> {
   // One container ends each time, and at least one keeps running.
   const ends = (['stop', 'kill', 'stop', 'kill'] as const).slice(0, pods - 1);
   const failures: string[] = [];
@@ -48,13 +51,18 @@ export async function atRest(scene: Scene, pods: number): Promise<{ readonly fai
     await scene.daemon.cri.runtime.startContainer({ containerId: waiting });
     await proveRuns(scene.daemon.cri, waiting);
   } catch (thrown) {
-    failures.push(`at rest, the created container: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+    failures.push(
+      `at rest, the created container: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
+    );
   }
   scene.observer.learnIds();
   await removeEverything(scene.daemon.cri);
   const left = await settle(scene.observer, scene.idle);
   if (left.length > 0) failures.push(`at rest, after removing all:\n  ${left.join('\n  ')}`);
-  return { failures, figures: `at rest ${pods} pods listed ${listedIn.map((ms) => ms.toFixed(0)).join(', ')} ms after the start` };
+  return {
+    failures,
+    figures: `at rest ${pods} pods listed ${listedIn.map((ms) => ms.toFixed(0)).join(', ')} ms after the start`,
+  };
 }
 
 async function stand({ stage, daemon }: Scene, index: number): Promise<Standing> {
@@ -83,19 +91,31 @@ async function stand({ stage, daemon }: Scene, index: number): Promise<Standing>
 }
 
 async function createWaiting({ stage, daemon }: Scene, { podSandboxId, pod }: Standing): Promise<string> {
-  const config = { ...containerConfig(stage.reference, true), metadata: { name: 'waiting', attempt: 0 }, logPath: 'waiting/0.log' };
+  const config = {
+    ...containerConfig(stage.reference, true),
+    metadata: { name: 'waiting', attempt: 0 },
+    logPath: 'waiting/0.log',
+  };
   return (await daemon.cri.runtime.createContainer({ podSandboxId, config, sandboxConfig: pod })).containerId;
 }
 
 async function expectWaiting(cri: CriClient, containerId: string): Promise<void> {
   const { status } = await cri.runtime.containerStatus({ containerId });
   if (status?.state !== ContainerState.CONTAINER_CREATED)
-    throw new Error(`the container that was only created is in state ${status?.state ?? 'unknown'} (${status?.reason ?? ''})`);
+    throw new Error(
+      `the container that was only created is in state ${status?.state ?? 'unknown'} (${status?.reason ?? ''})`,
+    );
 }
 
 /** Returns the milliseconds from the daemon's spawn until everything is listed. */
-async function goAndComeBack(scene: Scene, existing: Standing[], end: 'kill' | 'stop', ending: Standing): Promise<number> {
-  if (!sameProcess(ending.init)) throw new Error('the container that is to end while nobody watches has ended before');
+async function goAndComeBack(
+  scene: Scene,
+  existing: Standing[],
+  end: 'kill' | 'stop',
+  ending: Standing,
+): Promise<number> {
+  if (!sameProcess(ending.init))
+    throw new Error('the container that is to end while nobody watches has ended before');
   const alreadyEnded = existing.filter(({ init }) => !sameProcess(init));
   await (end === 'kill' ? scene.daemon.kill() : scene.daemon.stop());
   const before = Date.now();
@@ -118,12 +138,14 @@ async function goAndComeBack(scene: Scene, existing: Standing[], end: 'kill' | '
     if (one === ending || alreadyEnded.includes(one)) continue;
     if (!sameProcess(one.init)) throw new Error(`the container of ${one.logFile} no longer runs`);
     await proveRuns(cri, one.containerId);
-    if ((await addressOf(cri, one.podSandboxId)) !== one.address) throw new Error(`the address of a pod is no longer ${one.address}`);
+    if ((await addressOf(cri, one.podSandboxId)) !== one.address)
+      throw new Error(`the address of a pod is no longer ${one.address}`);
     await expectWholeLog(one.logFile);
   }
   for (const { containerId } of alreadyEnded) await exitOf(cri, containerId);
   const finished = await exitOf(cri, ending.containerId);
-  if (finished < before - 10 || finished > after + 500) throw new Error(`its end is told ${(finished - after).toFixed(0)} ms off`);
+  if (finished < before - 10 || finished > after + 500)
+    throw new Error(`its end is told ${(finished - after).toFixed(0)} ms off`);
   return listedMs;
 }
 
@@ -143,7 +165,8 @@ async function addressOf(cri: CriClient, podSandboxId: string): Promise<string> 
 
 /** Checks that the log has every tick from the first on, and that it grows. */
 async function expectWholeLog(file: string): Promise<void> {
-  const ticks = (): number[] => [...readFileSync(file, 'utf8').matchAll(/ F tick (\d+)\n/g)].map(([, tick]) => Number(tick));
+  const ticks = (): number[] =>
+    [...readFileSync(file, 'utf8').matchAll(/ F tick (\d+)\n/g)].map(([, tick]) => Number(tick));
   const before = ticks();
   for (let attempt = 0; ticks().length === before.length; attempt += 1) {
     if (attempt > 100) throw new Error(`${file} no longer grows`);

@@ -9,7 +9,12 @@ import { readRun } from '../specification/events.ts';
 import { withoutTlc } from '../specification/tlc.ts';
 import { runApart } from './apart.ts';
 
-const skip = findRegistry() === undefined ? 'no docker-registry on this machine' : process.getuid?.() === 0 ? false : 'needs root';
+const skip =
+  findRegistry() === undefined
+    ? 'no docker-registry on this machine'
+    : process.getuid?.() === 0
+      ? false
+      : 'needs root';
 const suite = join(import.meta.dirname, 'run.ts');
 
 for (const [title, args] of [
@@ -30,17 +35,31 @@ for (const [title, args] of [
     ['--only', 'limits', '--kills', '4', '--seed', '1'],
   ],
   ['reads that fail: nothing is taken for gone', ['--only', 'reads', '--kills', '4', '--seed', '1']],
-  ['Workers ended during requests: the daemon goes on, or ends and comes back', ['--only', 'workers', '--kills', '6', '--seed', '1']],
-  ['killed and stopped at rest: pods run on, logs have no gap, exits are told as they were', ['--only', 'rest', '--pods', '3']],
+  [
+    'Workers ended during requests: the daemon goes on, or ends and comes back',
+    ['--only', 'workers', '--kills', '6', '--seed', '1'],
+  ],
+  [
+    'killed and stopped at rest: pods run on, logs have no gap, exits are told as they were',
+    ['--only', 'rest', '--pods', '3'],
+  ],
 ] as const) {
   test(title, { skip }, async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-trace-'));
     t.after(() => rmSync(folder, { recursive: true }));
     const trace = join(folder, 'trace.jsonl');
     let reported = '';
-    const code = await runApart(suite, ['--no-build', '--verbose', '--trace', trace, ...args], (text) => (reported += text));
+    const code = await runApart(
+      suite,
+      ['--no-build', '--verbose', '--trace', trace, ...args],
+      (text) => (reported += text),
+    );
     assert.equal(code, 0, reported);
     const run = readRun(trace);
-    await t.test('each step of its records is one of the specification', { skip: withoutTlc() }, () => void checkTraces([run]));
+    await t.test(
+      'each step of its records is one of the specification',
+      { skip: withoutTlc() },
+      () => void checkTraces([run]),
+    );
   });
 }

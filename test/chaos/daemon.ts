@@ -51,7 +51,12 @@ export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
     clearTimeout(timer);
     return code;
   };
-  const own = { pid: child.pid ?? 0, isGone, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM') };
+  const own = {
+    pid: child.pid ?? 0,
+    isGone,
+    kill: async () => void (await end('SIGKILL')),
+    stop: () => end('SIGTERM'),
+  };
   return {
     ...own,
     listening: async () => {

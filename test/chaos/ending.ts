@@ -12,7 +12,11 @@ const plain =
   /^file (?:d \/(?:root|state)|d \/root\/(?:entitlements|exits|images(?:\/(?:blobs|blobs\/sha256|empty|ingest|layers|mounts|rootfs|staging|trash|volumes))?)|d \/state\/(?:a|containers|ns|pods|u|oci(?:\/[a-z]+)?|infra(?:\/(?:dev|proc))?)|f \/state\/infra\/pause|f \/root\/(?:state|network)\.db(?:-reserve(?:-index)?)?|f \/root\/entitlements\/[0-9a-f]{64}|f \/root\/handler-features\.json|f \/root\/images\/last-run\.json)$/;
 
 /** Stops the daemon in an orderly way; returns what the observer then sees that is not in `untouched`. */
-export async function stopAndLook(daemon: RunningDaemon, observer: Observer, untouched: readonly string[]): Promise<readonly string[]> {
+export async function stopAndLook(
+  daemon: RunningDaemon,
+  observer: Observer,
+  untouched: readonly string[],
+): Promise<readonly string[]> {
   const code = await daemon.stop();
   const problems = code === 0 ? [] : [`the daemon's stop ended with ${code ?? 'a kill'}`];
   // The kernel removes links and namespaces with a delay.

@@ -60,7 +60,11 @@ export async function loadFaults(scene: Scene): Promise<FaultControl> {
 }
 
 /** Records every call of a point during each act, and during a start with a running pod. */
-export async function recordPoints(scene: Scene, control: FaultControl, chosen: readonly Act[]): Promise<Recorded> {
+export async function recordPoints(
+  scene: Scene,
+  control: FaultControl,
+  chosen: readonly Act[],
+): Promise<Recorded> {
   const recorded = new Map<string, (readonly Hit[])[]>();
   for (const act of chosen) {
     const hits: (readonly Hit[])[] = [];
@@ -109,21 +113,27 @@ export async function failDuringActs(
   const { random, tell: report, recorded } = input;
   const failures: string[] = [];
   const tally: Tally = { fired: 0, refused: 0, ended: 0, leftToStart: 0 };
-  const turns: readonly (Act | undefined)[] = input.fault !== undefined && chosen.length === 1 ? chosen : [...chosen, undefined];
+  const turns: readonly (Act | undefined)[] =
+    input.fault !== undefined && chosen.length === 1 ? chosen : [...chosen, undefined];
   const hitsOf = (act: Act | undefined, round: 0 | 1): readonly Hit[] =>
-    (recorded.get(act?.name ?? startAct)?.[round] ?? []).filter((hit) => isRead(hit) === (input.part === 'reads'));
+    (recorded.get(act?.name ?? startAct)?.[round] ?? []).filter(
+      (hit) => isRead(hit) === (input.part === 'reads'),
+    );
   for (let index = 0; index < input.count; index += 1) {
     const act = turns[index % turns.length];
     const round = random() < 0.5 ? 0 : 1;
     const hits = hitsOf(act, round);
     // Some acts make no read calls.
     if (hits.length === 0 && input.fault === undefined) continue;
-    const fault = input.fault ?? (input.part === 'workers' ? drawWorker(random, hits) : drawFault(random, hits));
+    const fault =
+      input.fault ?? (input.part === 'workers' ? drawWorker(random, hits) : drawFault(random, hits));
     const it = caseOf(scene, `fault-${index}`, round, 30_000 + index);
     const title = `fault ${index}: --act ${act?.name ?? startAct} --fault '${writeFault(fault)}'`;
     try {
       const outcome =
-        act === undefined ? await failStart(scene, control, it, fault, tally) : await failOnce(scene, control, act, it, fault, tally);
+        act === undefined
+          ? await failStart(scene, control, it, fault, tally)
+          : await failOnce(scene, control, act, it, fault, tally);
       const left = await lookAtRest(scene, act, fault, tally);
       if (left.length > 0) throw new Error(`${outcome}; after removing all:\n  ${listed(left)}`);
       report(`${title}: ${outcome}, held`);
@@ -142,7 +152,12 @@ export async function failDuringActs(
  * Checks what is left. A removal that fails leaves files and rows to the next start, and a start that fails
  * to remove something leaves it to the next one: after that it must be gone. Nothing else may stay.
  */
-async function lookAtRest(scene: Scene, act: Act | undefined, fault: Fault, tally: Tally): Promise<readonly string[]> {
+async function lookAtRest(
+  scene: Scene,
+  act: Act | undefined,
+  fault: Fault,
+  tally: Tally,
+): Promise<readonly string[]> {
   const left = await settle(scene.observer, scene.idle, 5_000);
   const mayWait = act === undefined || left.every((line) => /^left behind: (?:file|rows) /.test(line));
   if (left.length === 0 || !mayWait || fault.kind === 'delay' || fault.kind.startsWith('kill')) return left;
@@ -165,10 +180,22 @@ function drawWorker(random: () => number, hits: readonly Hit[]): Fault {
     random,
     ofWorkers.filter((hit) => hit.thread === thread),
   );
-  return { ...drawn, kind: drawn.point === 'message' || random() < 0.5 ? 'end' : 'end-after', error: '', delayMs: 0 };
+  return {
+    ...drawn,
+    kind: drawn.point === 'message' || random() < 0.5 ? 'end' : 'end-after',
+    error: '',
+    delayMs: 0,
+  };
 }
 
-async function failOnce(scene: Scene, control: FaultControl, act: Act, it: Case, fault: Fault, tally: Tally): Promise<string> {
+async function failOnce(
+  scene: Scene,
+  control: FaultControl,
+  act: Act,
+  it: Case,
+  fault: Fault,
+  tally: Tally,
+): Promise<string> {
   await act.prepare(scene.daemon.cri, it);
   control.give({ mode: 'fault', fault });
   const first = await attempt(scene, () => act.request(scene.daemon.cri, it));
@@ -189,7 +216,13 @@ async function failOnce(scene: Scene, control: FaultControl, act: Act, it: Case,
  * Kills the daemon and injects a fault while it starts. The daemon serves, or reports why not and starts the
  * next time.
  */
-async function failStart(scene: Scene, control: FaultControl, it: Case, fault: Fault, tally: Tally): Promise<string> {
+async function failStart(
+  scene: Scene,
+  control: FaultControl,
+  it: Case,
+  fault: Fault,
+  tally: Tally,
+): Promise<string> {
   await runOne(scene, it);
   await scene.daemon.kill();
   control.give({ mode: 'fault', fault });
@@ -233,7 +266,10 @@ const holdsWithinMs = 30_000;
  */
 export async function attempt(scene: Scene, request: () => Promise<unknown>): Promise<string | undefined> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`no answer within ${stuckMs / 1_000} s: the request is stuck`)), stuckMs);
+  const timer = setTimeout(
+    () => late.reject(new Error(`no answer within ${stuckMs / 1_000} s: the request is stuck`)),
+    stuckMs,
+  );
   const { daemon } = scene;
   try {
     await Promise.race([request(), late.promise]);
@@ -241,7 +277,11 @@ export async function attempt(scene: Scene, request: () => Promise<unknown>): Pr
   } catch (thrown) {
     if (thrown instanceof CommandKilled) return thrown.message;
     if (!isPortcullisError(thrown)) throw thrown;
-    if (thrown.code.startsWith('CRI_') && !daemon.isGone() && !['CRI_UNREACHABLE', 'CRI_CANCELLED'].includes(thrown.code))
+    if (
+      thrown.code.startsWith('CRI_') &&
+      !daemon.isGone() &&
+      !['CRI_UNREACHABLE', 'CRI_CANCELLED'].includes(thrown.code)
+    )
       throw new Error(`the answer has no code of ours: ${thrown.message}`, { cause: thrown });
     return `${thrown.code} ${thrown.message}`;
   } finally {
@@ -276,7 +316,8 @@ async function untilItHolds(scene: Scene, act: Act, it: Case, fault: Fault, tall
   for (let times = 0; ; times += 1) {
     const failure = await attempt(scene, () => act.request(scene.daemon.cri, it));
     if (failure === undefined) return times;
-    if (performance.now() > end) throw new Error(`the request fails for ${holdsWithinMs / 1_000} s after the fault: ${failure}`);
+    if (performance.now() > end)
+      throw new Error(`the request fails for ${holdsWithinMs / 1_000} s after the fault: ${failure}`);
     await comeBack(scene, fault, true, tally);
     if (act.name === 'StartContainer') await replaceEnded(scene, it);
     await pause(100);
@@ -301,7 +342,9 @@ export async function replaceEnded(scene: Scene, it: Case): Promise<boolean> {
   const { cri } = scene.daemon;
   const config = containerConfig(it.reference, it.shared);
   const next = { ...config, metadata: { ...config.metadata, attempt: 1 } };
-  it.containerId = (await cri.runtime.createContainer({ podSandboxId: it.podSandboxId, config: next, sandboxConfig: it.pod })).containerId;
+  it.containerId = (
+    await cri.runtime.createContainer({ podSandboxId: it.podSandboxId, config: next, sandboxConfig: it.pod })
+  ).containerId;
   return true;
 }
 
@@ -309,7 +352,11 @@ async function runOne(scene: Scene, it: Case): Promise<void> {
   const { cri } = scene.daemon;
   await cri.image.pullImage({ image: { image: it.reference } });
   it.podSandboxId = (await cri.runtime.runPodSandbox({ config: it.pod })).podSandboxId;
-  const request = { podSandboxId: it.podSandboxId, config: containerConfig(it.reference, it.shared), sandboxConfig: it.pod };
+  const request = {
+    podSandboxId: it.podSandboxId,
+    config: containerConfig(it.reference, it.shared),
+    sandboxConfig: it.pod,
+  };
   it.containerId = (await cri.runtime.createContainer(request)).containerId;
   await cri.runtime.startContainer({ containerId: it.containerId });
   scene.observer.learnIds();

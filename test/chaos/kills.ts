@@ -44,11 +44,17 @@ const mostListed = 25;
  * Observes until the outside matches one of the expected views; returns the differences from the nearest one
  * after `withinMs`.
  */
-export async function settle(observer: Observer, expected: readonly (readonly string[])[], withinMs = quietMs): Promise<readonly string[]> {
+export async function settle(
+  observer: Observer,
+  expected: readonly (readonly string[])[],
+  withinMs = quietMs,
+): Promise<readonly string[]> {
   const begin = performance.now();
   for (;;) {
     const seen = observer.look();
-    const [nearest = []] = expected.map((sight) => difference(sight, seen)).sort((a, b) => a.length - b.length);
+    const [nearest = []] = expected
+      .map((sight) => difference(sight, seen))
+      .sort((a, b) => a.length - b.length);
     // A process that resolves paths of the host ends after half a minute without requests.
     const patienceMs = nearest.every((line) => line.includes('portcullis-look-up')) ? lookUpMs : withinMs;
     if (nearest.length === 0 || performance.now() > begin + patienceMs) return nearest;
@@ -67,7 +73,9 @@ export async function openScene(stage: Stage, observer: Observer): Promise<Scene
   // The very first start detects the capabilities of the runtime; if it supports user namespaces, half of the
   // pods have them.
   const { runtimeHandlers } = await first.cri.runtime.status({});
-  stage.mapped = runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true);
+  stage.mapped = runtimeHandlers.some(
+    ({ name, features }) => name === '' && features?.userNamespaces === true,
+  );
   const it = newCase(stage, 'first', true);
   await acts[0]?.request(first.cri, it);
   await acts[0]?.prove(first.cri, it);
@@ -98,7 +106,11 @@ async function steady(observer: Observer): Promise<readonly string[]> {
 }
 
 /** Returns how long each act takes from request to answer, in ms: the median of `rounds`. */
-export async function measureActs(scene: Scene, chosen: readonly Act[], rounds: number): Promise<ReadonlyMap<Act, number>> {
+export async function measureActs(
+  scene: Scene,
+  chosen: readonly Act[],
+  rounds: number,
+): Promise<ReadonlyMap<Act, number>> {
   const { stage, daemon, observer, idle } = scene;
   const durations = new Map<Act, number>();
   for (const act of chosen) {
@@ -137,7 +149,12 @@ export async function killDuringActs(
     const atMs = random() * duration;
     // A quarter of the restarting daemons are killed once more during the start.
     const againAt = random() < 0.25 ? random() : undefined;
-    const it = newCase(scene.stage, `kill-${index}`, random() < 0.5, random() < 0.5 ? 30_000 + index : undefined);
+    const it = newCase(
+      scene.stage,
+      `kill-${index}`,
+      random() < 0.5,
+      random() < 0.5 ? 30_000 + index : undefined,
+    );
     const title = `kill ${index}: ${act.name} at ${atMs.toFixed(1)} of ${duration.toFixed(1)} ms${againAt === undefined ? '' : `, and again at ${againAt.toFixed(2)} of its start`}`;
     report.kills += 1;
     if (againAt !== undefined) report.again += 1;
@@ -165,7 +182,13 @@ export async function beginAnew(scene: Scene): Promise<void> {
 }
 
 /** Returns whether the kill came before the answer. */
-async function killOnce(scene: Scene, act: Act, it: Case, atMs: number, againAt: number | undefined): Promise<boolean> {
+async function killOnce(
+  scene: Scene,
+  act: Act,
+  it: Case,
+  atMs: number,
+  againAt: number | undefined,
+): Promise<boolean> {
   const { stage, observer } = scene;
   const { cri, startedInMs } = scene.daemon;
   await act.prepare(cri, it);

@@ -55,7 +55,8 @@ export async function limitDuringActs(
       // Another process in the cgroup takes the available memory: the kernel kills the largest process, which
       // is the daemon.
       const crowded = ofMemory && random() < 0.5;
-      const limit = (): void => (ofMemory ? group.leave(room, crowded) : leaveDescriptors(scene.daemon.pid, room));
+      const limit = (): void =>
+        ofMemory ? group.leave(room, crowded) : leaveDescriptors(scene.daemon.pid, room);
       const lift = (): void => {
         if (ofMemory) group.lift();
         else if (!scene.daemon.isGone()) liftDescriptors(scene.daemon.pid);
@@ -164,7 +165,13 @@ function liftDescriptors(pid: number): void {
 }
 
 /** An idle look-up process ends within half a minute, and idle connections are closed. */
-async function descriptorsLeft({ pid, descriptors }: { readonly pid: number; readonly descriptors: number }): Promise<number> {
+async function descriptorsLeft({
+  pid,
+  descriptors,
+}: {
+  readonly pid: number;
+  readonly descriptors: number;
+}): Promise<number> {
   for (let waited = 0; ; waited += 500) {
     const left = descriptorsOf(pid).size - descriptors;
     if (left <= 0 || waited >= 45_000) return left;
@@ -205,7 +212,10 @@ function openGroup(name: string): Group {
   return {
     enter: (pid) => write('cgroup.procs', String(pid)),
     leave: (bytes, crowded) => {
-      const files = [...read('memory.stat').matchAll(/^(?:in)?active_file (\d+)/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
+      const files = [...read('memory.stat').matchAll(/^(?:in)?active_file (\d+)/gm)].reduce(
+        (sum, [, count]) => sum + Number(count),
+        0,
+      );
       const least = Number(read(usageFile)) - files + bytes;
       // Version 1 refuses a limit that it cannot reach by reclaiming memory.
       for (let limit = least; ; limit += mib)

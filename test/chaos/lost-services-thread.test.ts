@@ -61,11 +61,16 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     return found.map(({ name }) => `10.96.0.${name.slice(1)}`).toSorted();
   };
   const endAt = (nth: number, kind: FaultKind): void =>
-    control.give({ mode: 'fault', fault: { thread: 'services.worker', point: 'netlink.send', nth, kind, error: '', delayMs: 0 } });
+    control.give({
+      mode: 'fault',
+      fault: { thread: 'services.worker', point: 'netlink.send', nth, kind, error: '', delayMs: 0 },
+    });
   const sendsOf = async (act: () => Promise<unknown>): Promise<number> => {
     control.give({ mode: 'record' });
     await act();
-    const sends = control.hits().filter(({ thread, point }) => thread === 'services.worker' && point === 'netlink.send').length;
+    const sends = control
+      .hits()
+      .filter(({ thread, point }) => thread === 'services.worker' && point === 'netlink.send').length;
     control.give({ mode: 'off' });
     return sends;
   };
@@ -95,7 +100,8 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
           await eventually(() => (inKernel().join() === existing.join() ? true : undefined)).catch(() =>
             assert.fail(`${at}: the kernel has ${inKernel().join()}, the thread ${existing.join()}`),
           );
-          if (answered === undefined) assert.equal(existing.length, name === 'put' ? 1 : 0, `${at}: an acknowledged change is lost`);
+          if (answered === undefined)
+            assert.equal(existing.length, name === 'put' ? 1 : 0, `${at}: an acknowledged change is lost`);
           await acts[name]();
           // A service that is removed ends with the next tick.
           const wanted = name === 'put' ? '10.96.0.1' : '';

@@ -3,7 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { createFixture, eventually, inPrivateNetns, shell, tried } from '../../cni-plugins/engine/engine.fixture.ts';
+import {
+  createFixture,
+  eventually,
+  inPrivateNetns,
+  shell,
+  tried,
+} from '../../cni-plugins/engine/engine.fixture.ts';
 import type { Fixture, Pod } from '../../cni-plugins/engine/engine.fixture.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import { createFaultControl } from './faults/orders.ts';
@@ -39,13 +45,18 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
   const namespaces = (): string => shell('ip netns list-id').trim();
   const unpin = (pod: Pod): string => shell(`umount ${pod.request.netns} && rm ${pod.request.netns}`);
   const endAt = (nth: number, kind: FaultKind): void =>
-    control.give({ mode: 'fault', fault: { thread: 'network.worker', point: 'netlink.send', nth, kind, error: '', delayMs: 0 } });
+    control.give({
+      mode: 'fault',
+      fault: { thread: 'network.worker', point: 'netlink.send', nth, kind, error: '', delayMs: 0 },
+    });
 
   test("a thread that ends in the middle of an attach keeps no pod's network namespace", async () => {
     control.give({ mode: 'record' });
     const first = fixture.pod('first');
     await engine.attach(first.request);
-    const sends = control.hits().filter(({ thread, point }) => thread === 'network.worker' && point === 'netlink.send').length;
+    const sends = control
+      .hits()
+      .filter(({ thread, point }) => thread === 'network.worker' && point === 'netlink.send').length;
     control.give({ mode: 'off' });
     await engine.detach(first.request.id);
     unpin(first);
@@ -59,7 +70,9 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
       control.give({ mode: 'off' });
       await engine.detach(pod.request.id);
       unpin(pod);
-      await eventually(() => (namespaces() === '' ? true : undefined)).catch(() => assert.fail(`after the end at ${nth}: ${namespaces()}`));
+      await eventually(() => (namespaces() === '' ? true : undefined)).catch(() =>
+        assert.fail(`after the end at ${nth}: ${namespaces()}`),
+      );
     }
     await eventually(() => (leases().length === 0 ? true : undefined));
     assert.equal(tried('ip -o link show type veth')?.trim(), '');
@@ -72,7 +85,9 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     control.give({ mode: 'record' });
     await engine.detach(first.request.id);
     await eventually(() => (leases().length === 0 ? true : undefined));
-    const sends = control.hits().filter(({ thread, point }) => thread === 'network.worker' && point === 'netlink.send').length;
+    const sends = control
+      .hits()
+      .filter(({ thread, point }) => thread === 'network.worker' && point === 'netlink.send').length;
     control.give({ mode: 'off' });
     unpin(first);
     let behind = 0;

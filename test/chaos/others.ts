@@ -44,13 +44,20 @@ const brokenPipe = 141;
 export async function killOthers(
   scene: Scene,
   durations: ReadonlyMap<Act, number>,
-  input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void; readonly act?: string },
+  input: {
+    readonly count: number;
+    readonly random: () => number;
+    readonly tell: (line: string) => void;
+    readonly act?: string;
+  },
 ): Promise<OthersReport> {
   const { random, tell: report } = input;
   const kills = { monitor: 0, runtime: 0, init: 0 };
   const tally = { monitorLost: 0 };
   const failures: string[] = [];
-  const chosen = [...durations].filter(([{ name }]) => forContainers.includes(name) && (input.act ?? name) === name);
+  const chosen = [...durations].filter(
+    ([{ name }]) => forContainers.includes(name) && (input.act ?? name) === name,
+  );
   const exec: Act = {
     name: 'ExecSync',
     prepare: async (cri, it) => acts.find(({ name }) => name === 'StopContainer')?.prepare(cri, it),
@@ -64,7 +71,12 @@ export async function killOthers(
     const [act, duration] = turns[Math.floor(index / victims.length) % turns.length] ?? [undefined, restMs];
     // Early moments are more frequent: later there is less to kill.
     const atMs = random() ** 2 * duration;
-    const it = newCase(scene.stage, `other-${index}`, random() < 0.5, random() < 0.5 ? 30_000 + index : undefined);
+    const it = newCase(
+      scene.stage,
+      `other-${index}`,
+      random() < 0.5,
+      random() < 0.5 ? 30_000 + index : undefined,
+    );
     const title = `${victim} ${index}: ${act?.name ?? 'at rest'} at ${atMs.toFixed(1)} of ${duration.toFixed(1)} ms`;
     try {
       const hit = await killOne(scene, act, it, victim, atMs, tally);
@@ -98,7 +110,9 @@ async function killOne(
   observer.learnIds();
   let answered = false;
   const begin = performance.now();
-  const request = (act === undefined ? pause(atMs + 500) : attempt(scene, () => act.request(cri, it))).finally(() => (answered = true));
+  const request = (
+    act === undefined ? pause(atMs + 500) : attempt(scene, () => act.request(cri, it))
+  ).finally(() => (answered = true));
   // The request is awaited below; it may fail before.
   request.catch(() => undefined);
   if (victim !== 'runtime') await untilMoment(begin + atMs);
@@ -110,7 +124,8 @@ async function killOne(
     found = look();
   }
   // A command of the runtime lasts some milliseconds: the moment is drawn within them.
-  if (found !== undefined && victim === 'runtime') await untilMoment(performance.now() + (atMs % mostOfRuntimeMs));
+  if (found !== undefined && victim === 'runtime')
+    await untilMoment(performance.now() + (atMs % mostOfRuntimeMs));
   const hit = found !== undefined && (await killed(found));
   await request;
   if (daemon.isGone()) throw new Error(`the daemon has ended; the end of its log:\n${endOfLog(stage)}`);
@@ -127,7 +142,13 @@ async function killOne(
 }
 
 /** Repeats the request and its check; for a container that has ended, with its next attempt. */
-export async function holds(scene: Scene, act: Act, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
+export async function holds(
+  scene: Scene,
+  act: Act,
+  it: Case,
+  victim: Victim,
+  tally: { monitorLost: number },
+): Promise<void> {
   const { cri } = scene.daemon;
   const end = performance.now() + 20_000;
   for (;;) {
@@ -152,7 +173,8 @@ export async function holds(scene: Scene, act: Act, it: Case, victim: Victim, ta
 }
 
 /** These acts check a running container. */
-const needsItToRun = ({ name }: Act): boolean => ['CreateContainer', 'StartContainer', 'UpdateContainerResources'].includes(name);
+const needsItToRun = ({ name }: Act): boolean =>
+  ['CreateContainer', 'StartContainer', 'UpdateContainerResources'].includes(name);
 
 /** Returns a running container: this one, or its next attempt. */
 async function comeAgain(scene: Scene, it: Case): Promise<void> {
@@ -173,7 +195,12 @@ async function comeAgain(scene: Scene, it: Case): Promise<void> {
  * that it or a signal caused. Only where its monitor was killed may the code be reported as lost, and never
  * as another code.
  */
-export async function expectTruth(scene: Scene, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
+export async function expectTruth(
+  scene: Scene,
+  it: Case,
+  victim: Victim,
+  tally: { monitorLost: number },
+): Promise<void> {
   if (it.containerId === '') return;
   const { cri } = scene.daemon;
   const end = performance.now() + 15_000;
@@ -184,12 +211,21 @@ export async function expectTruth(scene: Scene, it: Case, victim: Victim, tally:
     const { status } = await cri.runtime.containerStatus({ containerId: it.containerId });
     const lives = initOf(it.containerId) !== undefined;
     if (status?.state === ContainerState.CONTAINER_EXITED) {
-      if (lives) throw new Error(`the container is reported as exited (${status.exitCode} ${status.reason}) and lives`);
+      if (lives)
+        throw new Error(
+          `the container is reported as exited (${status.exitCode} ${status.reason}) and lives`,
+        );
       if (status.reason === 'MonitorLost' && status.exitCode === 255) tally.monitorLost += 1;
       if (status.reason === 'MonitorLost' && victim === 'monitor' && status.exitCode === 255) return;
       // 128 means that its start has failed.
-      const codes = [ownExitCode, 137, ...(victim === 'monitor' ? [brokenPipe] : []), ...(status.reason === 'StartError' ? [128] : [])];
-      if (!codes.includes(status.exitCode)) throw new Error(`the exit is reported as ${status.exitCode} ${status.reason}`);
+      const codes = [
+        ownExitCode,
+        137,
+        ...(victim === 'monitor' ? [brokenPipe] : []),
+        ...(status.reason === 'StartError' ? [128] : []),
+      ];
+      if (!codes.includes(status.exitCode))
+        throw new Error(`the exit is reported as ${status.exitCode} ${status.reason}`);
       return;
     }
     if (lives) return;
@@ -203,7 +239,8 @@ export async function expectTruth(scene: Scene, it: Case, victim: Victim, tally:
       );
       if (!failed) throw new Error('a container without a process was started');
     }
-    if (performance.now() > end) throw new Error(`the container's process is gone, and its state is ${status?.state ?? 'unknown'}`);
+    if (performance.now() > end)
+      throw new Error(`the container's process is gone, and its state is ${status?.state ?? 'unknown'}`);
     await pause(50);
   }
 }
@@ -236,7 +273,9 @@ function newestOf(state: string, victim: Victim): number | undefined {
   // Until its start, a first process has the command line of the runtime that created it.
   const inits = new Set(globSync(`${state}/containers/*/init.pid`).map((file) => Number(text(file))));
   const own = processes().filter((found) =>
-    victim === 'init' ? inits.has(found.pid) : isMonitor(found) && found.words.some((word) => word.includes(state)),
+    victim === 'init'
+      ? inits.has(found.pid)
+      : isMonitor(found) && found.words.some((word) => word.includes(state)),
   );
   return own.toSorted((a, b) => b.pid - a.pid)[0]?.pid;
 }
@@ -271,7 +310,10 @@ function initOf(id: string): number | undefined {
   return processes().find((found) => {
     if (isMonitor(found) || found.words[0] === '') return false;
     try {
-      return readFileSync(`/proc/${found.pid}/cgroup`, 'utf8').includes(id) && !/^State:\s+Z/m.test(text(`/proc/${found.pid}/status`));
+      return (
+        readFileSync(`/proc/${found.pid}/cgroup`, 'utf8').includes(id) &&
+        !/^State:\s+Z/m.test(text(`/proc/${found.pid}/status`))
+      );
     } catch {
       return false;
     }

@@ -26,15 +26,26 @@ export interface Observer {
  * Verdicts and their evidence remain by design, the last assigned address is a hint, and the journal of a
  * traced run grows.
  */
-const lastingTables = ['test_journal', 'dossier', 'verdict_log', 'verdict_text', 'policy_text', 'verdict_checkpoint', 'last_lease'];
+const lastingTables = [
+  'test_journal',
+  'dossier',
+  'verdict_log',
+  'verdict_text',
+  'policy_text',
+  'verdict_checkpoint',
+  'last_lease',
+];
 
 /**
  * @param stage the folders of the daemon; the caller runs in namespaces of its own, with only the daemon and
  * the registry
  */
-export function openObserver(stage: Pick<Stage, 'folder' | 'root' | 'state' | 'socket' | 'registryPid' | 'cgroupParent'>): Observer {
+export function openObserver(
+  stage: Pick<Stage, 'folder' | 'root' | 'state' | 'socket' | 'registryPid' | 'cgroupParent'>,
+): Observer {
   const ids = new Set<string>();
-  const isOurCgroup = (path: string): boolean => path.startsWith(stage.cgroupParent) || path.split('/').some((part) => ids.has(part));
+  const isOurCgroup = (path: string): boolean =>
+    path.startsWith(stage.cgroupParent) || path.split('/').some((part) => ids.has(part));
   const processes = (): readonly Seen[] => processesOfOurs(stage, isOurCgroup);
   return {
     look: () => {
@@ -50,16 +61,23 @@ export function openObserver(stage: Pick<Stage, 'folder' | 'root' | 'state' | 's
           .filter((path) => isOurCgroup(path.replace(/^\/sys\/fs\/cgroup\/[^/]+/, '')))
           .map((path) => `cgroup ${path}`),
         // The ballast is created some seconds after a start, and stays.
-        ...[stage.root, stage.state].flatMap((folder) => files(folder)).filter((line) => !line.endsWith(` ${stage.root}/ballast`)),
+        ...[stage.root, stage.state]
+          .flatMap((folder) => files(folder))
+          .filter((line) => !line.endsWith(` ${stage.root}/ballast`)),
         ...['state.db', 'network.db'].flatMap((name) => rows(join(stage.root, name), name)),
       ];
       return lines
-        .map((line) => line.replaceAll(new RegExp(`${stage.state}/ns/[0-9a-f]{16}`, 'g'), 'POOL').replaceAll(stage.folder, ''))
+        .map((line) =>
+          line
+            .replaceAll(new RegExp(`${stage.state}/ns/[0-9a-f]{16}`, 'g'), 'POOL')
+            .replaceAll(stage.folder, ''),
+        )
         .sort();
     },
     learnIds: () => {
       const sources = ['state.db', 'state.db-wal'].map((name) => text(join(stage.root, name)));
-      for (const source of [...sources, ...files(stage.state)]) for (const [id] of source.matchAll(/[0-9a-f]{64}/g)) ids.add(id);
+      for (const source of [...sources, ...files(stage.state)])
+        for (const [id] of source.matchAll(/[0-9a-f]{64}/g)) ids.add(id);
     },
     endAll: () => {
       for (const { pid } of processes()) {
@@ -110,7 +128,9 @@ function mounts(process: string, title: string): string[] {
 function namespaces(alive: readonly Seen[]): string[] {
   const held = namespaceTypes.flatMap((type) => {
     const own = namespaceOf('self', type);
-    const others = new Set(alive.map((seen) => seen.namespaces.get(type) ?? '').filter((name) => name !== own && name !== ''));
+    const others = new Set(
+      alive.map((seen) => seen.namespaces.get(type) ?? '').filter((name) => name !== own && name !== ''),
+    );
     return [...others].map(() => `namespace ${type} of a process`);
   });
   const linked = JSON.parse(output('ip', ['-j', 'netns', 'list-id']).trim() || '[]') as { nsid: number }[];
@@ -121,11 +141,17 @@ function links(): string[] {
   const all = JSON.parse(output('ip', ['-j', 'addr'])) as {
     readonly ifname: string;
     readonly master?: string;
-    readonly addr_info: readonly { readonly family: string; readonly local: string; readonly prefixlen: number }[];
+    readonly addr_info: readonly {
+      readonly family: string;
+      readonly local: string;
+      readonly prefixlen: number;
+    }[];
   }[];
   return all.flatMap(({ ifname, master, addr_info: addresses }) => [
     `link ${ifname}${master === undefined ? '' : ` on ${master}`}`,
-    ...addresses.filter(({ family }) => family === 'inet').map(({ local, prefixlen }) => `address ${local}/${prefixlen} on ${ifname}`),
+    ...addresses
+      .filter(({ family }) => family === 'inet')
+      .map(({ local, prefixlen }) => `address ${local}/${prefixlen} on ${ifname}`),
   ]);
 }
 
@@ -180,7 +206,10 @@ function rows(path: string, name: string): string[] {
       .all()
       .map(({ name: table }) => String(table))
       .filter((table) => !lastingTables.includes(table))
-      .map((table) => `rows ${name} ${table} ${String(database.prepare(`SELECT count(*) AS rows FROM ${table}`).get()?.['rows'])}`);
+      .map(
+        (table) =>
+          `rows ${name} ${table} ${String(database.prepare(`SELECT count(*) AS rows FROM ${table}`).get()?.['rows'])}`,
+      );
   } finally {
     database.close();
   }

@@ -35,8 +35,14 @@ export function podConfig(
     metadata: { name, uid: randomUUID(), namespace: 'chaos', attempt: 0 },
     hostname: name,
     logDirectory: join(stage.logs, name),
-    linux: { cgroupParent, securityContext: { namespaceOptions: { ...namespaceOptions(shared), ...(mapped && { usernsOptions }) } } },
-    portMappings: hostPort === undefined ? [] : [{ protocol: 0 as const, containerPort: 8080, hostPort, hostIp: '' }],
+    linux: {
+      cgroupParent,
+      securityContext: {
+        namespaceOptions: { ...namespaceOptions(shared), ...(mapped && { usernsOptions }) },
+      },
+    },
+    portMappings:
+      hostPort === undefined ? [] : [{ protocol: 0 as const, containerPort: 8080, hostPort, hostIp: '' }],
   };
 }
 
@@ -75,7 +81,8 @@ export async function proveRuns(cri: CriClient, containerId: string): Promise<vo
   );
   const said = Buffer.from(stdout).toString().trim();
   if (exitCode === 137) throw new CommandKilled('the command was killed');
-  if (exitCode !== 0 || said !== 'alive') throw new Error(`exec answers ${exitCode} ${said} ${Buffer.from(stderr).toString()}`);
+  if (exitCode !== 0 || said !== 'alive')
+    throw new Error(`exec answers ${exitCode} ${said} ${Buffer.from(stderr).toString()}`);
 }
 
 /**
@@ -106,5 +113,6 @@ export async function removeEverything(cri: CriClient): Promise<void> {
     await cri.runtime.removePodSandbox({ podSandboxId }, { timeoutMs: 60_000 });
   }
   const { images } = await cri.image.listImages({});
-  for (const { id: image } of images) await cri.image.removeImage({ image: { image } }, { timeoutMs: 60_000 });
+  for (const { id: image } of images)
+    await cri.image.removeImage({ image: { image } }, { timeoutMs: 60_000 });
 }

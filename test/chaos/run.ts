@@ -55,10 +55,15 @@ const { values } = parseArgs({
 if (!isApart()) {
   if (!values['no-build']) {
     const root = join(import.meta.dirname, '../..');
-    const build = spawnSync(process.execPath, ['packaging/build.ts'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
+    const build = spawnSync(process.execPath, ['packaging/build.ts'], {
+      cwd: root,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
     if (build.status !== 0) process.exit(build.status ?? 1);
   }
-  process.exit(await runApart(import.meta.filename, process.argv.slice(2), (text) => process.stdout.write(text)));
+  process.exit(
+    await runApart(import.meta.filename, process.argv.slice(2), (text) => process.stdout.write(text)),
+  );
 }
 
 const begin = performance.now();
@@ -86,8 +91,11 @@ try {
   // 40 % of the kills are the daemon's; each other kind has its share of the rest.
   const share = (part: number): number => (values.only === undefined ? Math.ceil(total * part) : total);
   const durations =
-    does('kills') || does('others') ? await measureActs(scene, chosen, total < 3 * acts.length ? 1 : 3) : new Map<Act, number>();
-  if (durations.size > 0) console.log([...durations].map(([act, ms]) => `${act.name} ${ms.toFixed(1)} ms`).join(', '));
+    does('kills') || does('others')
+      ? await measureActs(scene, chosen, total < 3 * acts.length ? 1 : 3)
+      : new Map<Act, number>();
+  if (durations.size > 0)
+    console.log([...durations].map(([act, ms]) => `${act.name} ${ms.toFixed(1)} ms`).join(', '));
   if (does('kills')) {
     const count = share(0.4);
     const report = await killDuringActs(scene, durations, { count, random, tell });
@@ -106,7 +114,9 @@ try {
       ...(values.act !== undefined && { act: values.act }),
     });
     failures.push(...report.failures);
-    figures.push(`${victims.map((victim) => `${report.kills[victim]} kills of ${victim}`).join(', ')} (${report.monitorLost} exits lost)`);
+    figures.push(
+      `${victims.map((victim) => `${report.kills[victim]} kills of ${victim}`).join(', ')} (${report.monitorLost} exits lost)`,
+    );
   }
   const parts = (['workers', 'faults', 'reads'] as const).filter(does);
   if (parts.length > 0) {
@@ -145,7 +155,8 @@ try {
     figures.push(rest.figures);
   }
   const left = await stopAndLook(scene.daemon, observer, untouched);
-  if (values.trace !== undefined) writeRun(values.trace, readJournal(stage.root, `chaos, seed ${values.seed}`, stage.starts));
+  if (values.trace !== undefined)
+    writeRun(values.trace, readJournal(stage.root, `chaos, seed ${values.seed}`, stage.starts));
   if (left.length > 0) failures.push(`after the stop:\n  ${left.join('\n  ')}`);
   // A stop that no request waits for has a time limit of its own.
   const held = readFileSync(stage.daemonLog, 'utf8').match(/^portcullis: ended although .*$/gm) ?? [];

@@ -1,5 +1,13 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRegistryClient, parseReference } from '../../base/distribution/index.ts';
@@ -50,7 +58,8 @@ export interface Stage {
 export async function setStage(runtime: string): Promise<Stage> {
   // Every process in the suite's network namespace counts as the daemon's: it must not be the machine's
   // namespace.
-  if (namespaceOf('self', 'net') === namespaceOf('1', 'net')) throw new Error('the suite runs in namespaces of its own only');
+  if (namespaceOf('self', 'net') === namespaceOf('1', 'net'))
+    throw new Error('the suite runs in namespaces of its own only');
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-'));
   // The root user of a pod with a user namespace must be able to pass through.

@@ -17,16 +17,22 @@ export function byCnitool(stage: Stage): Judged {
   let host: Host | undefined;
   const inside = (command: string, environment: Readonly<Record<string, string>> = {}): string =>
     (host ?? assert.fail('it is not started')).run(['sh', '-c', command], environment);
-  const examples = [...readFileSync(join(repository, 'docs/cni-plugins.md'), 'utf8').matchAll(/```json\n([^]*?)```/gu)].map(
+  const examples = [
+    ...readFileSync(join(repository, 'docs/cni-plugins.md'), 'utf8').matchAll(/```json\n([^]*?)```/gu),
+  ].map(
     ([, text = '{}']) => JSON.parse(text) as { readonly name: string; readonly plugins: readonly object[] },
   );
   const folder = stage.at('cnitool');
   const environment = { NETCONFPATH: folder, CNI_PATH: stage.binDir, CNI_IFNAME: 'eth0' };
-  const capabilities = { CAP_ARGS: JSON.stringify({ portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] }) };
+  const capabilities = {
+    CAP_ARGS: JSON.stringify({ portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] }),
+  };
   const tool = (verb: string, network: string, pod: string): string =>
     inside(`${cnitool} ${verb} ${network} ${pod}`, { ...environment, ...capabilities });
   const links = (): string =>
-    inside("ip -br link | awk '{ print $1 }' | grep -Ev '^(lo|uplink|far|dev0|far0|br[0-9])(@|$)' || true").trim();
+    inside(
+      "ip -br link | awk '{ print $1 }' | grep -Ev '^(lo|uplink|far|dev0|far0|br[0-9])(@|$)' || true",
+    ).trim();
 
   const cycle = (name: string, plugins: readonly object[]): string => {
     writeFileSync(join(folder, `${name}.conflist`), JSON.stringify({ cniVersion: '1.1.0', name, plugins }));

@@ -16,7 +16,8 @@ const image = 'localhost/busybox:1';
  */
 export function byPodman(stage: Stage): Judged {
   let host: Host | undefined;
-  const inside = (...command: readonly string[]): string => (host ?? assert.fail('it is not started')).run(command);
+  const inside = (...command: readonly string[]): string =>
+    (host ?? assert.fail('it is not started')).run(command);
   const pm = (...args: readonly string[]): string => inside(podman, ...args).trim();
   const get = (url: string): string =>
     inside(
@@ -25,16 +26,49 @@ export function byPodman(stage: Stage): Judged {
       `fetch(${JSON.stringify(url)}, { signal: AbortSignal.timeout(5000) }).then(async (r) => console.log(await r.text()))`,
     ).trim();
   const links = (): string => inside('ip', '-br', 'link', 'show', 'type', 'veth').trim();
-  const addressOf = (name: string): string => pm('inspect', '-f', '{{.NetworkSettings.Networks.testnet.IPAddress}}', name);
+  const addressOf = (name: string): string =>
+    pm('inspect', '-f', '{{.NetworkSettings.Networks.testnet.IPAddress}}', name);
 
   const judge = (): void => {
-    pm('run', '-d', '--name', 'web', '-p', '8080:80', '-p', '5353:53/udp', image, 'httpd', '-f', '-p', '80', '-h', '/www');
+    pm(
+      'run',
+      '-d',
+      '--name',
+      'web',
+      '-p',
+      '8080:80',
+      '-p',
+      '5353:53/udp',
+      image,
+      'httpd',
+      '-f',
+      '-p',
+      '80',
+      '-h',
+      '/www',
+    );
     const address = addressOf('web');
-    assert.match(pm('exec', 'web', 'ip', '-4', 'address', 'show', 'eth0'), new RegExp(`inet ${address.replaceAll('.', '\\.')}/16`, 'u'));
-    for (const url of [`http://${address}/`, 'http://127.0.0.1:8080/', 'http://10.87.0.1:8080/']) assert.equal(get(url), 'podman', url);
+    assert.match(
+      pm('exec', 'web', 'ip', '-4', 'address', 'show', 'eth0'),
+      new RegExp(`inet ${address.replaceAll('.', '\\.')}/16`, 'u'),
+    );
+    for (const url of [`http://${address}/`, 'http://127.0.0.1:8080/', 'http://10.87.0.1:8080/'])
+      assert.equal(get(url), 'podman', url);
     assert.equal(pm('run', '--rm', image, 'wget', '-q', '-O', '-', `http://${address}/`), 'podman');
     assert.equal(pm('run', '--rm', image, 'wget', '-q', '-O', '-', 'http://10.87.0.1:8080/'), 'podman');
-    const chosen = pm('run', '--rm', '--ip', '10.87.7.7', '--mac-address', '02:11:22:33:44:55', image, 'ip', 'address', 'show', 'eth0');
+    const chosen = pm(
+      'run',
+      '--rm',
+      '--ip',
+      '10.87.7.7',
+      '--mac-address',
+      '02:11:22:33:44:55',
+      image,
+      'ip',
+      'address',
+      'show',
+      'eth0',
+    );
     assert.match(chosen, /02:11:22:33:44:55[^]*inet 10\.87\.7\.7\/16/u);
     // A host port belongs to one container, and is free again after it stopped.
     assert.throws(() => pm('run', '--rm', '-p', '8080:80', image, 'true'), /8080/u);
@@ -68,13 +102,15 @@ apparmor_profile = "unconfined"
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 `,
         'policy.json': '{"default":[{"type":"insecureAcceptAnything"}]}',
-        'storage.conf': '[storage]\ndriver = "vfs"\nrunroot = "/run/containers"\ngraphroot = "/var/lib/containers"\n',
+        'storage.conf':
+          '[storage]\ndriver = "vfs"\nrunroot = "/run/containers"\ngraphroot = "/var/lib/containers"\n',
       };
       for (const [name, text] of Object.entries(files)) writeFileSync(join(home, name), text);
       inside('cp', ...Object.keys(files).map((name) => join(home, name)), '/etc/containers');
       for (const folder of ['rootfs/bin', 'rootfs/www']) mkdirSync(join(home, folder), { recursive: true });
       cpSync('/bin/busybox', join(home, 'rootfs/bin/busybox'));
-      for (const name of ['httpd', 'ip', 'sh', 'true', 'wget']) symlinkSync('busybox', join(home, 'rootfs/bin', name));
+      for (const name of ['httpd', 'ip', 'sh', 'true', 'wget'])
+        symlinkSync('busybox', join(home, 'rootfs/bin', name));
       writeFileSync(join(home, 'rootfs/www/index.html'), 'podman\n');
       inside('tar', '-C', join(home, 'rootfs'), '-cf', join(home, 'rootfs.tar'), '.');
       pm('import', join(home, 'rootfs.tar'), image);

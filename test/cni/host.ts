@@ -12,7 +12,9 @@ export interface Host {
 
 /** @param folders each gets an empty file system of its own */
 export async function openHost(folders: readonly string[]): Promise<Host> {
-  const holder = spawn('unshare', ['-m', '-n', '--propagation', 'private', 'sleep', 'infinity'], { stdio: 'ignore' });
+  const holder = spawn('unshare', ['-m', '-n', '--propagation', 'private', 'sleep', 'infinity'], {
+    stdio: 'ignore',
+  });
   const pid = holder.pid ?? 0;
   const own = readlinkSync('/proc/self/ns/net');
   for (let waited = 0; linkOf(pid) === own; waited += 20) {

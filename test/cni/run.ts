@@ -36,7 +36,9 @@ if (unknown.length > 0) {
   console.error(`test:cni: ${unknown.join(', ')}: ${Object.keys(needs).join(', ')} are known`);
   process.exit(2);
 }
-const missing = chosen.flatMap((name) => needs[name] ?? []).filter((name) => !existsSync(join(peers, 'bin', name)));
+const missing = chosen
+  .flatMap((name) => needs[name] ?? [])
+  .filter((name) => !existsSync(join(peers, 'bin', name)));
 if (missing.length > 0) {
   console.error(
     `test:cni: ${[...new Set(missing)].join(', ')} missing; build with: test/peers/get containerd crio runc crictl critest images podman cnitool`,
@@ -44,7 +46,10 @@ if (missing.length > 0) {
   process.exit(4);
 }
 const bundle = ['packaging/build.ts', '--bundle-only'];
-const build = spawnSync(process.execPath, bundle, { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
+const build = spawnSync(process.execPath, bundle, {
+  cwd: repository,
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
 if (build.status !== 0) process.exit(build.status ?? 1);
 
 const outcomes: string[] = [];

@@ -34,10 +34,26 @@ export function openStage(keep: string | undefined): Stage {
     JSON.stringify({
       cniVersion: '1.0.0',
       name: 'own',
-      plugins: [{ type: 'bridge', bridge: 'own0', ipam: { type: 'host-local', ranges: [[{ subnet: '10.99.0.0/24' }]] } }],
+      plugins: [
+        {
+          type: 'bridge',
+          bridge: 'own0',
+          ipam: { type: 'host-local', ranges: [[{ subnet: '10.99.0.0/24' }]] },
+        },
+      ],
     }),
   );
-  const install = ['cni', 'install', '--bin-dir', at('bin'), '--loopback', '--socket', at('state/cni.sock'), '--data', at('root')];
+  const install = [
+    'cni',
+    'install',
+    '--bin-dir',
+    at('bin'),
+    '--loopback',
+    '--socket',
+    at('state/cni.sock'),
+    '--data',
+    at('root'),
+  ];
   if (spawnSync(launcher, install, { stdio: ['ignore', 'ignore', 'inherit'] }).status !== 0)
     throw new Error('the plugins are not installed');
 
@@ -75,7 +91,16 @@ export function openStage(keep: string | undefined): Stage {
     },
     async startDaemon() {
       const log = openSync(at('daemon.log'), 'a', 0o600);
-      const places = ['--socket', at('cri.sock'), '--root', at('root'), '--state', at('state'), '--policy', at('policy')];
+      const places = [
+        '--socket',
+        at('cri.sock'),
+        '--root',
+        at('root'),
+        '--state',
+        at('state'),
+        '--policy',
+        at('policy'),
+      ];
       const flags = ['-m', '-n', launcher, 'daemon', ...places, '--cni-conf-dir', at('conf')];
       daemon = spawn('unshare', flags, { stdio: ['ignore', log, log] });
       closeSync(log);

@@ -38,7 +38,8 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       await fixture.end();
     });
 
-    const host = (command: string): string => fixture.inside(join(fixture.folder, 'netns/host'), `sh -c '${command}'`) ?? '';
+    const host = (command: string): string =>
+      fixture.inside(join(fixture.folder, 'netns/host'), `sh -c '${command}'`) ?? '';
     const leftovers = (): string =>
       [
         ...driver.held(),
@@ -54,7 +55,10 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       ipam: { type: 'cnm', driver: 'helpers-ipam', pools: [{ pool: '10.60.0.0/24' }] },
       ...more,
     });
-    const ownAddresses = { type: 'portcullis-ipam', ranges: [[{ subnet: '10.61.0.0/24' }], [{ subnet: 'fd00:61::/64' }]] };
+    const ownAddresses = {
+      type: 'portcullis-ipam',
+      ranges: [[{ subnet: '10.61.0.0/24' }], [{ subnet: 'fd00:61::/64' }]],
+    };
 
     for (const mode of ['without a daemon', 'with a daemon'] as const)
       it(`cnitool adds, checks and deletes: ${mode}`, async () => {
@@ -65,7 +69,9 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
             ['our addresses', { ipam: ownAddresses, driverOptions: { route: '192.0.2.0/24' } }, '10.61.0'],
             ['addresses that only the driver gives', { ipam: {} }, '10.231.0'],
           ] as const) {
-            const pods = ['a', 'b'].map((name) => fixture.pin(`${mode.split(' ')[0] ?? ''}-${label.split(' ')[0] ?? ''}-${name}`));
+            const pods = ['a', 'b'].map((name) =>
+              fixture.pin(`${mode.split(' ')[0] ?? ''}-${label.split(' ')[0] ?? ''}-${name}`),
+            );
             const name = `${mode}-${label}`.replaceAll(/\W/gu, '-');
             const confDir = writeConflist(fixture.folder, name, '1.1.0', [plugin(more)]);
             const run = async (verb: string, netns: string, args = {}): Promise<Run> => {
@@ -87,16 +93,29 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
             }[];
             const [a, b] = results.map(({ ips }) => ips[0]?.address.replace(/\/.*$/u, '') ?? '');
             assert.ok(a?.startsWith(`${subnet}.`) && b?.startsWith(`${subnet}.`), JSON.stringify(results));
-            assert.ok(fixture.inside(pods[0] ?? '', `busybox ping -c1 -W5 ${b}`), 'one pod reaches the other');
-            assert.match(fixture.inside(pods[1] ?? '', 'ip route') ?? '', new RegExp(`default via ${subnet}.1`, 'u'));
+            assert.ok(
+              fixture.inside(pods[0] ?? '', `busybox ping -c1 -W5 ${b}`),
+              'one pod reaches the other',
+            );
+            assert.match(
+              fixture.inside(pods[1] ?? '', 'ip route') ?? '',
+              new RegExp(`default via ${subnet}.1`, 'u'),
+            );
             if (label === 'our addresses') {
-              assert.match(fixture.inside(pods[1] ?? '', 'ip route') ?? '', /192\.0\.2\.0\/24 dev eth0 scope link/u);
+              assert.match(
+                fixture.inside(pods[1] ?? '', 'ip route') ?? '',
+                /192\.0\.2\.0\/24 dev eth0 scope link/u,
+              );
               assert.match(fixture.inside(pods[1] ?? '', 'ip -6 route') ?? '', /default via fd00:61::1/u);
             }
             // A host port: the pod answers a client that connects to the host.
-            const server = spawn('nsenter', [`--net=${pods[0] ?? ''}`, 'busybox', 'nc', '-l', '-p', '80', '-e', 'echo', 'hello'], {
-              stdio: 'ignore',
-            });
+            const server = spawn(
+              'nsenter',
+              [`--net=${pods[0] ?? ''}`, 'busybox', 'nc', '-l', '-p', '80', '-e', 'echo', 'hello'],
+              {
+                stdio: 'ignore',
+              },
+            );
             try {
               let said = '';
               for (let tries = 0; said === '' && tries < 100; tries += 1)
@@ -119,7 +138,9 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
         }
       });
 
-    const ports = { runtimeConfig: { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'tcp' }] } };
+    const ports = {
+      runtimeConfig: { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'tcp' }] },
+    };
     const conf = (more: object = {}): string =>
       JSON.stringify({ cniVersion: '1.1.0', name: 'killed', ...plugin({ ipam: ownAddresses, ...more }) });
     const environment = (verb: string, id: string, netns: string): Record<string, string> => ({
@@ -144,18 +165,31 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       const socket = join(driver.sockets, 'portcullis.sock');
       const own = spawn(
         'nsenter',
-        [`--net=${netns}`, join(repository, 'packaging/bin/portcullis'), 'network', 'docker-driver', '--socket', socket, ...places],
+        [
+          `--net=${netns}`,
+          join(repository, 'packaging/bin/portcullis'),
+          'network',
+          'docker-driver',
+          '--socket',
+          socket,
+          ...places,
+        ],
         {
           stdio: ['ignore', 'inherit', 'inherit'],
           env: { ...process.env, PORTCULLIS_SOURCE: '1' },
         },
       );
       try {
-        for (let tries = 0; !existsSync(socket) && tries < 600; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+        for (let tries = 0; !existsSync(socket) && tries < 600; tries += 1)
+          await new Promise((resolve) => setTimeout(resolve, 50));
         const config = {
           cniVersion: '1.1.0',
           name: 'own',
-          ...plugin({ driver: 'portcullis', ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.62.0.0/24' }]] }, ...ports }),
+          ...plugin({
+            driver: 'portcullis',
+            ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.62.0.0/24' }]] },
+            ...ports,
+          }),
         };
         const call = async (verb: string, id: string, more: object = {}): Promise<Run> => {
           const done = await fixture.run(
@@ -171,7 +205,10 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
         const result = JSON.parse(first.stdout) as { ips: { address: string }[] };
         const address = result.ips[0]?.address.replace(/\/.*$/u, '') ?? '';
         assert.match(address, /^10\.62\.0\./u);
-        assert.ok(fixture.inside(join(fixture.folder, 'netns/own2'), `busybox ping -c1 -W5 ${address}`), 'one pod reaches the other');
+        assert.ok(
+          fixture.inside(join(fixture.folder, 'netns/own2'), `busybox ping -c1 -W5 ${address}`),
+          'one pod reaches the other',
+        );
         await call('CHECK', 'own1', { prevResult: result });
         await call('DEL', 'own1');
         await call('GC', '', { 'cni.dev/valid-attachments': [] });
@@ -187,9 +224,16 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
     it('a restarted driver continues with its state; STATUS reports an absent driver', async () => {
       const netns = fixture.pin('restart');
       assert.equal((await fixture.run([program()], environment('ADD', 'restart', netns), conf())).code, 0);
-      assert.equal((await fixture.run([program()], { CNI_COMMAND: 'STATUS', CNI_PATH: fixture.binDir }, conf())).code, 0);
+      assert.equal(
+        (await fixture.run([program()], { CNI_COMMAND: 'STATUS', CNI_PATH: fixture.binDir }, conf())).code,
+        0,
+      );
       await driver.stop();
-      const away = await fixture.run([program()], { CNI_COMMAND: 'STATUS', CNI_PATH: fixture.binDir }, conf());
+      const away = await fixture.run(
+        [program()],
+        { CNI_COMMAND: 'STATUS', CNI_PATH: fixture.binDir },
+        conf(),
+      );
       assert.equal((JSON.parse(away.stdout) as { code: number }).code, 50, away.stdout);
       assert.match(away.stdout, /helpers/u);
       // The driver comes back while a call waits for it.
@@ -204,7 +248,10 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       let random = seed;
       const next = (): number => (random = (random * 48271) % 2147483647) / 2147483647;
       await driver.stop();
-      const slow = createRemoteDriver(fixture.folder, 'helpers', { netns: join(fixture.folder, 'netns/host'), delayMs: 25 });
+      const slow = createRemoteDriver(fixture.folder, 'helpers', {
+        netns: join(fixture.folder, 'netns/host'),
+        delayMs: 25,
+      });
       await slow.start();
       driver = slow;
       // Measures how long a whole call takes here, so that the kills cover all of it.
@@ -220,12 +267,15 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       for (let at = 0; at < kills; at += 1) {
         const [id, netns] = [`kill${at}`, fixture.pin(`kill${at}`)];
         const verb = at % 3 === 2 ? 'DEL' : 'ADD';
-        if (verb === 'DEL') assert.equal((await fixture.run([program()], environment('ADD', id, netns), conf())).code, 0);
+        if (verb === 'DEL')
+          assert.equal((await fixture.run([program()], environment('ADD', id, netns), conf())).code, 0);
         const child = spawn('nsenter', [`--net=${join(fixture.folder, 'netns/host')}`, program()], {
           env: { PATH: process.env['PATH'] ?? '', ...environment(verb, id, netns) },
           stdio: ['pipe', 'ignore', 'ignore'],
         });
-        const ended = new Promise<string | null>((resolve) => child.once('exit', (_code, signal) => resolve(signal)));
+        const ended = new Promise<string | null>((resolve) =>
+          child.once('exit', (_code, signal) => resolve(signal)),
+        );
         child.stdin.on('error', () => undefined);
         child.stdin.end(conf());
         const timer = setTimeout(() => child.kill('SIGKILL'), next() * (verb === 'ADD' ? adding : deleting));
@@ -252,12 +302,20 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       child.stdin.end(conf());
       const log = join(fixture.folder, 'helpers.log');
       driver.verbs();
-      for (let tries = 0; tries < 400 && !readFileSync(log, 'utf8').trimEnd().split('\n').at(-1)?.startsWith('Join '); tries += 1)
+      for (
+        let tries = 0;
+        tries < 400 && !readFileSync(log, 'utf8').trimEnd().split('\n').at(-1)?.startsWith('Join ');
+        tries += 1
+      )
         await new Promise((resolve) => setTimeout(resolve, 10));
       child.kill('SIGKILL');
       await ended;
       const gc = { ...(JSON.parse(conf()) as object), 'cni.dev/valid-attachments': [] };
-      const collected = await fixture.run([program()], { CNI_COMMAND: 'GC', CNI_PATH: fixture.binDir }, JSON.stringify(gc));
+      const collected = await fixture.run(
+        [program()],
+        { CNI_COMMAND: 'GC', CNI_PATH: fixture.binDir },
+        JSON.stringify(gc),
+      );
       assert.equal(collected.code, 0, collected.stdout);
       assert.equal(leftovers(), '');
       assert.equal(fixture.attachments(), 0);

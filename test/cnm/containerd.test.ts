@@ -11,7 +11,9 @@ import { createRemoteDriver, whyNoDriver } from './remote-driver.ts';
 import type { RemoteDriver } from './remote-driver.ts';
 
 /** Pods of containerd, with the installed program, on a network of a third-party remote driver. */
-const absent = ['containerd', 'runc', 'crictl', 'critimages'].filter((name) => !existsSync(join(peers, 'bin', name)));
+const absent = ['containerd', 'runc', 'crictl', 'critimages'].filter(
+  (name) => !existsSync(join(peers, 'bin', name)),
+);
 const missing = absent.length > 0 ? `build with test/peers/get ${absent.join(' ')}` : whyNoDriver;
 
 describe('pods of containerd on a remote driver', { skip: missing }, () => {
@@ -38,10 +40,18 @@ describe('pods of containerd on a remote driver', { skip: missing }, () => {
     return run.stdout.trim();
   };
   const inHost = (...command: string[]): { status: number | null; stdout: string } =>
-    spawnSync('nsenter', ['-t', readFileSync(at('containerd/pid'), 'utf8').trim(), '-n', ...command], { encoding: 'utf8' });
+    spawnSync('nsenter', ['-t', readFileSync(at('containerd/pid'), 'utf8').trim(), '-n', ...command], {
+      encoding: 'utf8',
+    });
 
   before(async () => {
-    installPlugins({ binDir: at('bin'), socket: at('none.sock'), data: at('data'), version: 'test', loopback: true });
+    installPlugins({
+      binDir: at('bin'),
+      socket: at('none.sock'),
+      data: at('data'),
+      version: 'test',
+      loopback: true,
+    });
     writeFileSync(
       at('remote.conflist'),
       JSON.stringify({
@@ -59,7 +69,9 @@ describe('pods of containerd on a remote driver', { skip: missing }, () => {
       }),
     );
     assert.equal(containerd('start').status, 0, 'containerd does not start');
-    driver = createRemoteDriver(folder, 'helpers', { netns: `/proc/${readFileSync(at('containerd/pid'), 'utf8').trim()}/ns/net` });
+    driver = createRemoteDriver(folder, 'helpers', {
+      netns: `/proc/${readFileSync(at('containerd/pid'), 'utf8').trim()}/ns/net`,
+    });
     await driver.start();
   });
   after(async () => {
@@ -70,10 +82,16 @@ describe('pods of containerd on a remote driver', { skip: missing }, () => {
 
   it('are attached, reached, and leave nothing', async () => {
     const ids = ['a', 'b'].map((name) => {
-      writeFileSync(at(`${name}.json`), JSON.stringify({ metadata: { name, namespace: 'default', uid: name, attempt: 0 }, linux: {} }));
+      writeFileSync(
+        at(`${name}.json`),
+        JSON.stringify({ metadata: { name, namespace: 'default', uid: name, attempt: 0 }, linux: {} }),
+      );
       return crictl('runp', at(`${name}.json`));
     });
-    const addresses = ids.map((id) => (JSON.parse(crictl('inspectp', id)) as { status: { network: { ip: string } } }).status.network.ip);
+    const addresses = ids.map(
+      (id) =>
+        (JSON.parse(crictl('inspectp', id)) as { status: { network: { ip: string } } }).status.network.ip,
+    );
     for (const address of addresses) {
       assert.match(address, /^10\.223\.0\.\d+$/u);
       assert.equal(inHost('busybox', 'ping', '-c1', '-W5', address).status, 0);
@@ -83,7 +101,11 @@ describe('pods of containerd on a remote driver', { skip: missing }, () => {
       crictl('stopp', id);
       crictl('rmp', id);
     }
-    for (const deadline = Date.now() + 30_000; driver.held().length > 0 && Date.now() < deadline; await pause(50));
+    for (
+      const deadline = Date.now() + 30_000;
+      driver.held().length > 0 && Date.now() < deadline;
+      await pause(50)
+    );
     assert.deepEqual(driver.held(), []);
     assert.doesNotMatch(inHost('ip', '-o', 'link').stdout, /: c[bhp]/u);
   });

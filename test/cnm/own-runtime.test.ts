@@ -67,21 +67,39 @@ describe('pods of our own runtime on a remote driver', { skip: whyNoDriver }, ()
     return '';
   };
   const nothingLeft = async (): Promise<void> => {
-    for (const deadline = Date.now() + 20_000; driver.held().length > 0 && Date.now() < deadline; await pause(50));
+    for (
+      const deadline = Date.now() + 20_000;
+      driver.held().length > 0 && Date.now() < deadline;
+      await pause(50)
+    );
     assert.deepEqual(driver.held(), []);
     assert.doesNotMatch(execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' }), /: c[bhp]/u);
   };
 
   it('are attached, reached by a host port, reach each other, and leave nothing', async () => {
     const { status } = await stage.daemon.cri.runtime.status({});
-    assert.deepEqual(status?.conditions.find(({ type }) => type === 'NetworkReady')?.status, true, JSON.stringify(status));
-    const web = await runPod(stage, 'web', { portMappings: [{ protocol: 0, containerPort: 8080, hostPort: 18091, hostIp: '' }] });
+    assert.deepEqual(
+      status?.conditions.find(({ type }) => type === 'NetworkReady')?.status,
+      true,
+      JSON.stringify(status),
+    );
+    const web = await runPod(stage, 'web', {
+      portMappings: [{ protocol: 0, containerPort: 8080, hostPort: 18091, hostIp: '' }],
+    });
     const other = await runPod(stage, 'other');
     assert.match(await addressOf(web.id), /^10\.222\.0\.\d+$/u);
     await runContainer(stage, web, { image, command: ['httpd', '-f', '-p', '8080', '-h', '/www'] });
     const asking = await runContainer(stage, other, { image, command: ['sleep', '600'] });
     assert.equal(await page(18091), 'a page');
-    const asked = await execute(stage, asking, 'wget', '-q', '-O', '-', `http://${await addressOf(web.id)}:8080/`);
+    const asked = await execute(
+      stage,
+      asking,
+      'wget',
+      '-q',
+      '-O',
+      '-',
+      `http://${await addressOf(web.id)}:8080/`,
+    );
     assert.match(asked.stdout, /a page/u, asked.stderr);
     await removePod(stage, web);
     await removePod(stage, other);
@@ -101,7 +119,11 @@ describe('pods of our own runtime on a remote driver', { skip: whyNoDriver }, ()
     await driver.start();
     driver.verbs();
     const lost = runPod(stage, 'lost').catch(() => undefined);
-    for (const deadline = Date.now() + 60_000; !driver.verbs().includes('CreateEndpoint') && Date.now() < deadline; await pause(20));
+    for (
+      const deadline = Date.now() + 60_000;
+      !driver.verbs().includes('CreateEndpoint') && Date.now() < deadline;
+      await pause(20)
+    );
     await stage.restart({ kill: true });
     await lost;
     await nothingLeft();

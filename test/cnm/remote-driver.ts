@@ -8,10 +8,14 @@ import { peers } from '../conformance/endpoint.ts';
 /** The program of `test/peers/cnm-driver`. */
 export const driverProgram = join(peers, 'bin/cnm-driver');
 
-export const whyNoDriver = existsSync(driverProgram) ? false : 'no cnm-driver: build it with test/peers/get cnm-driver';
+export const whyNoDriver = existsSync(driverProgram)
+  ? false
+  : 'no cnm-driver: build it with test/peers/get cnm-driver';
 
 interface DriverState {
-  readonly Networks: Readonly<Record<string, { readonly Endpoints: Readonly<Record<string, { readonly Joined: boolean }>> }>>;
+  readonly Networks: Readonly<
+    Record<string, { readonly Endpoints: Readonly<Record<string, { readonly Joined: boolean }>> }>
+  >;
   readonly Pools: Readonly<Record<string, { readonly Taken: Readonly<Record<string, boolean>> }>>;
 }
 
@@ -49,7 +53,10 @@ export function createRemoteDriver(
           `network ${id}`,
           ...Object.keys(Endpoints).map((each) => `endpoint ${each}`),
         ]),
-        ...Object.entries(Pools).flatMap(([id, { Taken }]) => [id, ...Object.keys(Taken).map((each) => `address ${each}`)]),
+        ...Object.entries(Pools).flatMap(([id, { Taken }]) => [
+          id,
+          ...Object.keys(Taken).map((each) => `address ${each}`),
+        ]),
       ];
     },
     verbs() {
@@ -59,8 +66,20 @@ export function createRemoteDriver(
       return fresh.map((line) => line.replace(/ .*$/u, ''));
     },
     async start() {
-      const args = ['--name', name, '--sockets', sockets, '--state', state, '--log', log, '--delay', String(delayMs)];
-      const [program, own] = netns === undefined ? [driverProgram, args] : ['nsenter', [`--net=${netns}`, driverProgram, ...args]];
+      const args = [
+        '--name',
+        name,
+        '--sockets',
+        sockets,
+        '--state',
+        state,
+        '--log',
+        log,
+        '--delay',
+        String(delayMs),
+      ];
+      const [program, own] =
+        netns === undefined ? [driverProgram, args] : ['nsenter', [`--net=${netns}`, driverProgram, ...args]];
       child = spawn(program, own, { stdio: ['ignore', 'ignore', 'inherit'] });
       for (let waited = 0; !existsSync(join(sockets, `${name}.sock`)); waited += 20) {
         if (waited > 20_000) throw new Error('the driver does not listen');
@@ -74,7 +93,8 @@ export function createRemoteDriver(
       const ended = new Promise((resolve) => ending.once('exit', resolve));
       ending.kill('SIGKILL');
       await ended;
-      for (const socket of [`${name}.sock`, `${name}-ipam.sock`]) rmSync(join(sockets, socket), { force: true });
+      for (const socket of [`${name}.sock`, `${name}-ipam.sock`])
+        rmSync(join(sockets, socket), { force: true });
     },
   };
 }

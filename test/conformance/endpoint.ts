@@ -37,7 +37,9 @@ export interface Started {
  * Serves every image of the suite with the referrers API, each signed by one key. Returns the policy's
  * folder.
  */
-export async function serveSignedImages(folder: string): Promise<Started & { readonly policyFile: string; readonly images: number }> {
+export async function serveSignedImages(
+  folder: string,
+): Promise<Started & { readonly policyFile: string; readonly images: number }> {
   const child = spawn('bash', [join(repository, 'test/peers/images-serve')], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, PORT: '5000', REFERRERS: '1', PEERS: peers },
@@ -132,7 +134,18 @@ export async function startDaemon(
   const socket = join(folder, 'cri.sock');
   const log = openSync(join(folder, 'daemon.log'), 'a');
   const args = [
-    ...['--socket', socket, '--root', join(folder, 'root'), '--state', join(folder, 'state'), '--policy', policy, '--cni-conf-dir', conf],
+    ...[
+      '--socket',
+      socket,
+      '--root',
+      join(folder, 'root'),
+      '--state',
+      join(folder, 'state'),
+      '--policy',
+      policy,
+      '--cni-conf-dir',
+      conf,
+    ],
     ...mirroredHosts.flatMap((host) => ['--registry-mirror', `${host}=http://${registryHost}`]),
     ...extra,
   ];
@@ -140,7 +153,8 @@ export async function startDaemon(
   const client = createCriClient(socket);
   try {
     for (let attempt = 0; ; attempt += 1) {
-      if (child.exitCode !== null) throw new Error(`the daemon ended with ${child.exitCode}; see ${join(folder, 'daemon.log')}`);
+      if (child.exitCode !== null)
+        throw new Error(`the daemon ended with ${child.exitCode}; see ${join(folder, 'daemon.log')}`);
       try {
         if (!(await accepts(socket))) throw new Error('nobody listens yet');
         await client.runtime.version({});

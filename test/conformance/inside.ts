@@ -46,7 +46,10 @@ function configuration(runtime: string | undefined, plugins: string | undefined)
     ...(path === undefined ? [] : [`runtimes: { ${name}: { path: ${path} } }`]),
     ...(plugins === undefined
       ? []
-      : [`network: { plugins: exec, cacheDir: ${join(folder, 'cni-cache')} }`, `cni: { binDirs: [${resolve(plugins)}] }`]),
+      : [
+          `network: { plugins: exec, cacheDir: ${join(folder, 'cni-cache')} }`,
+          `cni: { binDirs: [${resolve(plugins)}] }`,
+        ]),
   ];
   writeFileSync(file, `${lines.join('\n')}\n`);
   return ['--config', file];
@@ -55,7 +58,11 @@ function configuration(runtime: string | undefined, plugins: string | undefined)
 /** Returns the newest CNI version that the plugins in the folder support: they are all of one release. */
 function newestOf(plugins: string): string {
   const environment = { ...process.env, CNI_COMMAND: 'VERSION' };
-  const reported = execFileSync(join(plugins, 'bridge'), { env: environment, input: '{"cniVersion":"1.0.0"}', encoding: 'utf8' });
+  const reported = execFileSync(join(plugins, 'bridge'), {
+    env: environment,
+    input: '{"cniVersion":"1.0.0"}',
+    encoding: 'utf8',
+  });
   const { supportedVersions } = JSON.parse(reported) as { readonly supportedVersions: readonly string[] };
   const newest = supportedVersions.at(-1) ?? '';
   console.log(`plugins of ${plugins}, by CNI ${newest}`);
@@ -81,7 +88,12 @@ if (values.trace !== undefined) beginJournal(join(folder, 'root'));
 
 const endpoint = `unix://${daemon.socket}`;
 /** Runs critest once, prints the result, and returns whether it passed. */
-async function runSuite(name: string, selected: string | undefined, options: readonly string[], atLeast: number): Promise<boolean> {
+async function runSuite(
+  name: string,
+  selected: string | undefined,
+  options: readonly string[],
+  atLeast: number,
+): Promise<boolean> {
   const jsonReport = join(reports, `${name}.json`);
   const output = openSync(join(reports, `${name}.log`), 'w');
   const critest = spawn(
@@ -93,7 +105,10 @@ async function runSuite(name: string, selected: string | undefined, options: rea
       ...['-ginkgo.skip', 'public image with digest', '-ginkgo.json-report', jsonReport, '-ginkgo.no-color'],
       ...(selected === undefined ? [] : ['-ginkgo.focus', selected]),
     ],
-    { stdio: ['ignore', output, output], env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` } },
+    {
+      stdio: ['ignore', output, output],
+      env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` },
+    },
   );
   const timer = setTimeout(() => critest.kill('SIGKILL'), limitMs);
   const [code, signal] = (await once(critest, 'exit')) as [number | null, NodeJS.Signals | null];
@@ -105,14 +120,18 @@ async function runSuite(name: string, selected: string | undefined, options: rea
   const focus = selected === undefined ? undefined : new RegExp(selected);
   const summary = summarise(
     JSON.parse(readFileSync(jsonReport, 'utf8')),
-    (spec) => !spec.includes('public image with digest') && (focus === undefined || focus.test(spec.replaceAll(' › ', ' '))),
+    (spec) =>
+      !spec.includes('public image with digest') &&
+      (focus === undefined || focus.test(spec.replaceAll(' › ', ' '))),
   );
   console.log(formatSummary(summary));
   console.log(
     `${name}: ${summary.passed} passed, ${summary.failed} failed, ${summary.skipped} skipped; at least ${atLeast} must pass (critest exit ${String(code)})`,
   );
   if (summary.passed + summary.failed + summary.skipped === 0) {
-    console.log(`${name}: no spec is called ${selected ?? 'so'}; see the names with: critest -ginkgo.dry-run -ginkgo.v`);
+    console.log(
+      `${name}: no spec is called ${selected ?? 'so'}; see the names with: critest -ginkgo.dry-run -ginkgo.v`,
+    );
     return false;
   }
   return (selected === undefined || summary.failed === 0) && summary.passed >= atLeast;
@@ -120,7 +139,8 @@ async function runSuite(name: string, selected: string | undefined, options: rea
 
 const webSocketOptions = ['-websocket-exec', '-websocket-attach', '-websocket-portforward'];
 let ok = true;
-if (values.websocket !== true) ok = await runSuite('critest', values.focus, [], values.focus === undefined ? expected.passed : 0);
+if (values.websocket !== true)
+  ok = await runSuite('critest', values.focus, [], values.focus === undefined ? expected.passed : 0);
 // The same streams again over WebSocket, which no other endpoint that we know supports.
 if (values.websocket === true || values.focus === undefined)
   ok =
@@ -134,7 +154,8 @@ if (values.websocket === true || values.focus === undefined)
 // Leftovers of a failed spec are removed as a kubelet removes them; after that nothing of the daemon may be
 // left in the kernel.
 const client = createCriClient(daemon.socket);
-for (const { id } of (await client.runtime.listPodSandbox({})).items) await client.runtime.removePodSandbox({ podSandboxId: id });
+for (const { id } of (await client.runtime.listPodSandbox({})).items)
+  await client.runtime.removePodSandbox({ podSandboxId: id });
 client.close();
 await daemon.stop();
 if (values.trace !== undefined) writeRun(values.trace, readJournal(join(folder, 'root'), 'critest'));

@@ -22,12 +22,18 @@ export function linksLeft(): string[] {
  */
 export function leftByChain(leases: string): string[] {
   const names = readdirSync(join(leases, networkName));
-  if (!names.some((name) => name.startsWith('last_reserved_ip'))) throw new Error(`${leases}: no address was ever leased`);
+  if (!names.some((name) => name.startsWith('last_reserved_ip')))
+    throw new Error(`${leases}: no address was ever leased`);
   const addresses = names.filter((name) => /^\d+(?:\.\d+){3}$/u.test(name));
   const rules = [
     execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
     execFileSync('iptables-save', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
   ];
-  const ofPods = rules.flatMap((text) => text.split('\n')).filter((line) => /\b10\.87\.\d+\.\d+(?!\d|\/16)/u.test(line));
-  return [...addresses.map((address) => `${address}, leased`), ...ofPods.map((line) => `rule: ${line.trim()}`)];
+  const ofPods = rules
+    .flatMap((text) => text.split('\n'))
+    .filter((line) => /\b10\.87\.\d+\.\d+(?!\d|\/16)/u.test(line));
+  return [
+    ...addresses.map((address) => `${address}, leased`),
+    ...ofPods.map((line) => `rule: ${line.trim()}`),
+  ];
 }

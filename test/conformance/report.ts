@@ -3,7 +3,8 @@ interface SpecReport {
   readonly ContainerHierarchyTexts: readonly string[] | null;
   readonly LeafNodeText: string;
   readonly LeafNodeType: string;
-  readonly State: 'passed' | 'failed' | 'skipped' | 'pending' | 'timedout' | 'panicked' | 'interrupted' | 'aborted';
+  readonly State:
+    'passed' | 'failed' | 'skipped' | 'pending' | 'timedout' | 'panicked' | 'interrupted' | 'aborted';
   readonly NumAttempts: number;
   readonly Failure?: { readonly Message: string };
 }
@@ -40,11 +41,22 @@ export function summarise(report: unknown, isSelected: (name: string) => boolean
     } else if (spec.State === 'skipped' || spec.State === 'pending') group.skipped += 1;
     else {
       group.failed += 1;
-      failures.push({ name, why: (spec.Failure?.Message ?? spec.State).split('\n').slice(0, 3).join(' ').slice(0, 300) });
+      failures.push({
+        name,
+        why: (spec.Failure?.Message ?? spec.State).split('\n').slice(0, 3).join(' ').slice(0, 300),
+      });
     }
   }
-  const total = (key: 'passed' | 'failed' | 'skipped'): number => [...groups.values()].reduce((sum, group) => sum + group[key], 0);
-  return { groups, passed: total('passed'), failed: total('failed'), skipped: total('skipped'), failures, flakes };
+  const total = (key: 'passed' | 'failed' | 'skipped'): number =>
+    [...groups.values()].reduce((sum, group) => sum + group[key], 0);
+  return {
+    groups,
+    passed: total('passed'),
+    failed: total('failed'),
+    skipped: total('skipped'),
+    failures,
+    flakes,
+  };
 }
 
 export function formatSummary(summary: Summary): string {

@@ -9,11 +9,18 @@ import { peers, repository } from './endpoint.ts';
 
 const missing = ['critest', 'critimages'].filter((name) => !existsSync(join(peers, 'bin', name)));
 if (missing.length > 0) {
-  console.error(`conformance: ${missing.join(', ')} missing; build with: test/peers/get crictl critest images`);
+  console.error(
+    `conformance: ${missing.join(', ')} missing; build with: test/peers/get crictl critest images`,
+  );
   process.exit(4);
 }
-const build = spawnSync(process.execPath, ['packaging/build.ts'], { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
+const build = spawnSync(process.execPath, ['packaging/build.ts'], {
+  cwd: repository,
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
 if (build.status !== 0) process.exit(build.status ?? 1);
 const inside = join(import.meta.dirname, 'inside.ts');
-const run = spawnSync('unshare', ['-m', '-n', process.execPath, inside, ...process.argv.slice(2)], { stdio: 'inherit' });
+const run = spawnSync('unshare', ['-m', '-n', process.execPath, inside, ...process.argv.slice(2)], {
+  stdio: 'inherit',
+});
 process.exit(run.status ?? 1);

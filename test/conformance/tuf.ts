@@ -16,18 +16,22 @@ const suite = process.env['TUF_CONFORMANCE'] ?? join(peers, 'tuf-conformance');
 
 function run(command: string, args: readonly string[]): void {
   const { status, error } = spawnSync(command, args, { stdio: 'inherit' });
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? `exit status ${String(status)}`}`);
+  if (status !== 0)
+    throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? `exit status ${String(status)}`}`);
 }
 
 function prepare(): string {
   for (const tool of ['python3', 'faketime', 'git'])
-    if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).error !== undefined) throw new Error(`${tool} is missing; install it`);
+    if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).error !== undefined)
+      throw new Error(`${tool} is missing; install it`);
   if (!existsSync(suite)) {
     run('git', ['init', '-q', suite]);
     run('git', ['-C', suite, 'fetch', '-q', '--depth', '1', source, commit]);
     run('git', ['-C', suite, 'checkout', '-q', commit]);
   }
-  const pytest = ['v', 'venv'].map((name) => join(suite, name, 'bin/pytest')).find((path) => existsSync(path));
+  const pytest = ['v', 'venv']
+    .map((name) => join(suite, name, 'bin/pytest'))
+    .find((path) => existsSync(path));
   if (pytest !== undefined) return pytest;
   run('python3', ['-m', 'venv', join(suite, 'venv')]);
   run(join(suite, 'venv/bin/pip'), ['install', '-q', '-e', suite]);
@@ -41,12 +45,19 @@ try {
   const pytest = prepare();
   await bundle(client);
   const entrypoint = join(folder, 'client');
-  writeFileSync(entrypoint, `#!/bin/sh\nexec '${process.execPath}' '${join(client, 'portcullis.js')}' tuf-client "$@"\n`);
+  writeFileSync(
+    entrypoint,
+    `#!/bin/sh\nexec '${process.execPath}' '${join(client, 'portcullis.js')}' tuf-client "$@"\n`,
+  );
   chmodSync(entrypoint, 0o755);
-  const { status } = spawnSync(pytest, ['-q', join(suite, 'tuf_conformance'), '--entrypoint', entrypoint, ...process.argv.slice(2)], {
-    cwd: folder,
-    stdio: 'inherit',
-  });
+  const { status } = spawnSync(
+    pytest,
+    ['-q', join(suite, 'tuf_conformance'), '--entrypoint', entrypoint, ...process.argv.slice(2)],
+    {
+      cwd: folder,
+      stdio: 'inherit',
+    },
+  );
   process.exitCode = status ?? 1;
 } catch (error) {
   console.error(`tuf-conformance: ${error instanceof Error ? error.message : String(error)}`);

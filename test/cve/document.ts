@@ -8,7 +8,8 @@ const file = join(import.meta.dirname, '../../docs/security-advisories.md');
 /** Returns the text of docs/security-advisories.md, the table for readers. */
 export function document(): string {
   const parts = sections.map(
-    ({ title, rows }) => `## ${title}\n\n| id | flaw or entry point | tests |\n| --- | --- | --- |\n${rows.map(line).join('\n')}\n`,
+    ({ title, rows }) =>
+      `## ${title}\n\n| id | flaw or entry point | tests |\n| --- | --- | --- |\n${rows.map(line).join('\n')}\n`,
   );
   return `# Published flaws and their tests
 

@@ -11,7 +11,10 @@ export const doorRows: readonly Row[] = [
     id: 'pull',
     what: 'content: PullImage',
     held: [
-      [main, 'refuses an unsigned image with the tree of reasons, and keeps nothing but verdict and evidence'],
+      [
+        main,
+        'refuses an unsigned image with the tree of reasons, and keeps nothing but verdict and evidence',
+      ],
       ['test/e2e/deny-all.test.ts', "configuration ${index + 1}: ${String(choice.get('the policy'))}"],
     ],
   },
@@ -26,7 +29,12 @@ export const doorRows: readonly Row[] = [
   {
     id: 'image volumes',
     what: 'content: images that are mounted as volumes',
-    held: [['test/e2e/image-volume.test.ts', 'an image that is not admitted for the namespace is refused for every container']],
+    held: [
+      [
+        'test/e2e/image-volume.test.ts',
+        'an image that is not admitted for the namespace is refused for every container',
+      ],
+    ],
   },
   {
     id: 'checkpoint images',
@@ -37,7 +45,10 @@ export const doorRows: readonly Row[] = [
     id: 'profile artifacts',
     what: 'content: entitlements signed by a publisher',
     held: [
-      ['test/e2e/signed-entitlements.test.ts', 'an entitlement that this version cannot read admits no container'],
+      [
+        'test/e2e/signed-entitlements.test.ts',
+        'an entitlement that this version cannot read admits no container',
+      ],
       [
         'test/e2e/signed-entitlements.test.ts',
         'a rule that requires them admits no image without them, and permissions that they lack are refused by name',
@@ -54,7 +65,10 @@ export const doorRows: readonly Row[] = [
     what: 'content: files that a power cut damaged',
     held: [
       ['runtime/images/image-store.test.ts', 'files that a power cut emptied are restored from the blob'],
-      ['runtime/images/image-store.test.ts', 'an image that cannot be restored is dropped, and can be pulled again'],
+      [
+        'runtime/images/image-store.test.ts',
+        'an image that cannot be restored is dropped, and can be pulled again',
+      ],
     ],
   },
   {
@@ -82,13 +96,18 @@ export const doorRows: readonly Row[] = [
     what: 'content: a cached verdict applies only under the policy in force, and not after its expiry',
     held: [
       ['runtime/images/decisions.test.ts', 'follow the policy that is in force when they are used'],
-      ['runtime/images/decisions.test.ts', 'that admit are not used after their expiry, even if their evidence is not available'],
+      [
+        'runtime/images/decisions.test.ts',
+        'that admit are not used after their expiry, even if their evidence is not available',
+      ],
     ],
   },
   {
     id: 'restart',
     what: 'content: images admitted before a restart are decided again by today’s policy',
-    held: [['test/e2e/restart.test.ts', 'decides offline, by today’s policy: CreateContainer needs no registry']],
+    held: [
+      ['test/e2e/restart.test.ts', 'decides offline, by today’s policy: CreateContainer needs no registry'],
+    ],
   },
   {
     id: 'error paths',
@@ -98,14 +117,20 @@ export const doorRows: readonly Row[] = [
         'trust/verdict/decider.test.ts',
         'a decision that exceeds its time limit is an error, never a verdict, and the next decision is made',
       ],
-      ['trust/verdict/decider.test.ts', 'a lost Worker is an error, never a verdict, and the next question starts another Worker'],
+      [
+        'trust/verdict/decider.test.ts',
+        'a lost Worker is an error, never a verdict, and the next question starts another Worker',
+      ],
     ],
   },
   {
     id: 'create',
     what: 'power: CreateContainer is bound by the ceiling',
     held: [
-      ['test/e2e/confinement.test.ts', '${what} is refused under the ceiling baseline, by its name, and granted under privileged'],
+      [
+        'test/e2e/confinement.test.ts',
+        '${what} is refused under the ceiling baseline, by its name, and granted under privileged',
+      ],
       ['entitlements/ceiling/asked.test.ts', 'refuses each named demand that it lacks, all in one error'],
     ],
   },
@@ -113,30 +138,51 @@ export const doorRows: readonly Row[] = [
     id: 'exec',
     what: 'power: executed commands have the filter, capabilities and label of the container',
     held: [
-      ['test/e2e/confinement.test.ts', 'has filter, capabilities and no_new_privs in its first process and in commands executed in it'],
+      [
+        'test/e2e/confinement.test.ts',
+        'has filter, capabilities and no_new_privs in its first process and in commands executed in it',
+      ],
       ['test/e2e/streaming.test.ts', 'runs with the confinement of the container'],
     ],
   },
   {
     id: 'update',
     what: 'power: UpdateContainerResources',
-    held: [['test/e2e/resources.test.ts', 'that no kernel accepts are refused as invalid arguments, and change nothing']],
+    held: [
+      [
+        'test/e2e/resources.test.ts',
+        'that no kernel accepts are refused as invalid arguments, and change nothing',
+      ],
+    ],
   },
   {
     id: 'TARGET namespaces',
     what: 'power: a container in the PID namespace of another container',
     held: [
       ['test/e2e/shared-pid.test.ts', 'a target must be a running container of the same pod'],
-      ['test/e2e/shared-pid.test.ts', 'no container reaches processes of the host through a target unless its own ceiling allows it'],
+      [
+        'test/e2e/shared-pid.test.ts',
+        'no container reaches processes of the host through a target unless its own ceiling allows it',
+      ],
     ],
   },
   {
     id: 'CDI',
     what: 'power: devices, mounts and hooks of CDI specifications',
     held: [
-      ['test/e2e/devices.test.ts', 'specs that users other than root can write are ignored, and hooks that they can change do not run'],
-      ['test/e2e/devices.test.ts', 'a path that is not a device, and a device beyond the ceiling, are refused'],
+      [
+        'test/e2e/devices.test.ts',
+        'specs that users other than root can write are ignored, and hooks that they can change do not run',
+      ],
+      [
+        'test/e2e/devices.test.ts',
+        'a path that is not a device, and a device beyond the ceiling, are refused',
+      ],
     ],
   },
-  { id: 'NRI', what: 'power: plugins that change a container', absent: 'there is no plugin interface for containers' },
+  {
+    id: 'NRI',
+    what: 'power: plugins that change a container',
+    absent: 'there is no plugin interface for containers',
+  },
 ];

@@ -5,7 +5,8 @@ const versions = 'test/cve/versions.test.ts';
 const node = 'the Node.js that runs and ships is not older than ${version} (${ids})';
 const packages = "${name} is not older than ${versions.join(' or ')} (${ids})";
 const entry = 'entitlements/compile/kernel-entry-points.test.ts';
-const kernelProof = 'the filter program refuses each, also with the system calls that ${runtime} itself needs (${architecture})';
+const kernelProof =
+  'the filter program refuses each, also with the system calls that ${runtime} itself needs (${architecture})';
 const inContainer = '${runtime}: the filter refuses each';
 const mayNot = '${entry.question}: no program can call it';
 const securityfs = 'protects mounts, the kernel’s files and other containers by default';
@@ -15,7 +16,10 @@ const crackArmor = (id: string): Row => ({
   what: 'AppArmor ("CrackArmor"): an unprivileged writer of the policy files replaces profiles',
   held: [
     ['entitlements/apparmor/profile-text.test.ts', securityfs],
-    ['test/e2e/kernel-folders.test.ts', 'a volume is mounted on such a path only where it is harmless (${handler})'],
+    [
+      'test/e2e/kernel-folders.test.ts',
+      'a volume is mounted on such a path only where it is harmless (${handler})',
+    ],
     [entry, 'no user namespace can be created'],
   ],
 });
@@ -50,8 +54,16 @@ export const networkRows: readonly Row[] = [
       [spdy, 'of another version, or too large, end the connection'],
     ],
   },
-  { id: 'CVE-2026-48068', what: 'grpc-js: a malformed stream start ends the server', held: [[versions, packages]] },
-  { id: 'CVE-2026-48069', what: 'grpc-js: a malformed compressed message ends the server', held: [[versions, packages]] },
+  {
+    id: 'CVE-2026-48068',
+    what: 'grpc-js: a malformed stream start ends the server',
+    held: [[versions, packages]],
+  },
+  {
+    id: 'CVE-2026-48069',
+    what: 'grpc-js: a malformed compressed message ends the server',
+    held: [[versions, packages]],
+  },
   { id: 'CVE-2026-41242', what: 'protobufjs: a hostile schema executes code', held: [[versions, packages]] },
   { id: 'CVE-2026-48618', what: 'Node: a TLS wildcard covers more than one label', held: [[versions, node]] },
   { id: 'CVE-2026-48928', what: 'Node: TLS server names', held: [[versions, node]] },
@@ -78,8 +90,8 @@ export const networkRows: readonly Row[] = [
       ],
     ],
   },
-  ...['23268', '23269', '23403', '23404', '23405', '23406', '23407', '23408', '23409', '23410', '23411'].map((number) =>
-    crackArmor(`CVE-2026-${number}`),
+  ...['23268', '23269', '23403', '23404', '23405', '23406', '23407', '23408', '23409', '23410', '23411'].map(
+    (number) => crackArmor(`CVE-2026-${number}`),
   ),
   {
     id: 'canonical/k8s-snap#2747',
@@ -100,8 +112,14 @@ export const networkRows: readonly Row[] = [
     id: 'CVE-2025-67499',
     what: 'CNI portmap: the nftables backend intercepts traffic of the port to every destination',
     held: [
-      ['cni-plugins/engine/engine.test.ts', 'traffic to another network is masqueraded, also to a port that is a host port here'],
-      ['cni-plugins/engine/plugin-traffic.test.ts', 'traffic to another network is masqueraded, in both families'],
+      [
+        'cni-plugins/engine/engine.test.ts',
+        'traffic to another network is masqueraded, also to a port that is a host port here',
+      ],
+      [
+        'cni-plugins/engine/plugin-traffic.test.ts',
+        'traffic to another network is masqueraded, in both families',
+      ],
     ],
   },
   {
@@ -127,21 +145,32 @@ export const networkRows: readonly Row[] = [
   {
     id: 'CVE-2026-32241',
     what: 'flannel: an annotation of a node becomes a shell command',
-    held: [['cni-plugins/overlay/hostile-records.test.ts', 'no text of a record of etcd reaches the kernel or a program: ${what}']],
+    held: [
+      [
+        'cni-plugins/overlay/hostile-records.test.ts',
+        'no text of a record of etcd reaches the kernel or a program: ${what}',
+      ],
+    ],
   },
   {
     id: 'CVE-2025-54388',
     what: 'moby: a reload of firewalld opens published ports',
     held: [
       ['cni-plugins/engine/engine.test.ts', 'rules that another program removed are recreated'],
-      ['cni-plugins/policy/other-ports.test.ts', 'rules that another program flushes are restored without a request'],
+      [
+        'cni-plugins/policy/other-ports.test.ts',
+        'rules that another program flushes are restored without a request',
+      ],
     ],
   },
   {
     id: 'CVE-2025-54410',
     what: 'moby: a reload of firewalld ends the isolation of networks',
     held: [
-      ['cni-plugins/policy/peers.test.ts', 'rules that another program removes from existing tables are restored'],
+      [
+        'cni-plugins/policy/peers.test.ts',
+        'rules that another program removes from existing tables are restored',
+      ],
       [
         'cni-plugins/policy/routed-links.test.ts',
         'restrictions survive a restart, flushed rules and a lost link; a link is closed before DEL of its plugins',

@@ -21,7 +21,10 @@ export const ownRows: readonly Row[] = [
     id: 'request that ends a service',
     what: 'trust service: a name in a request cannot be sent in a header, and the failure of the answer is not handled',
     held: [
-      ['trust/notary/routes.test.ts', 'an invalid name is refused when the route is read, with the name in the error'],
+      [
+        'trust/notary/routes.test.ts',
+        'an invalid name is refused when the route is read, with the name in the error',
+      ],
       ['trust/notary/answer.test.ts', 'because a header cannot be sent is a 500 without that header'],
       ['trust/notary/answer.test.ts', 'because a guard, a store or a collection throws is a 500'],
     ],
@@ -30,7 +33,10 @@ export const ownRows: readonly Row[] = [
     id: 'ports of the host by an annotation',
     what: 'services: a pod opens ports of the host, or takes over ports of host programs',
     held: [
-      ['test/e2e/network.test.ts', 'an annotation that requests ports of the host is refused, and changes nothing outside the pod'],
+      [
+        'test/e2e/network.test.ts',
+        'an annotation that requests ports of the host is refused, and changes nothing outside the pod',
+      ],
       [
         hostDoors,
         'ingress ports open only as the network file allows: for its namespaces, in its ranges, from 1024, and not for ports of host programs',
@@ -43,7 +49,10 @@ export const ownRows: readonly Row[] = [
     id: 'service of another namespace',
     what: 'services: a pod of another namespace joins a service and receives its connections',
     held: [
-      [hostDoors, 'a service belongs to the namespace of its first member, and the number of services of a namespace is limited'],
+      [
+        hostDoors,
+        'a service belongs to the namespace of its first member, and the number of services of a namespace is limited',
+      ],
       [
         publish,
         'a service belongs to the namespace of its first member on any host: when two claim it at once, one gets it and the other is refused',
@@ -64,20 +73,31 @@ export const ownRows: readonly Row[] = [
     id: 'virtual addresses without end',
     what: 'overlay: one namespace takes all subnets for virtual addresses, and keeps empty ones',
     held: [
-      [publish, 'the services of a namespace are limited; addresses that it names take a limited number of subnets, and release them'],
+      [
+        publish,
+        'the services of a namespace are limited; addresses that it names take a limited number of subnets, and release them',
+      ],
     ],
   },
   {
     id: 'MAC address of another interface',
     what: 'networks: a pod requests the MAC address of another pod, of the bridge or of the host',
-    held: [[hostDoors, 'a MAC address of another interface, of the bridge, of a host link, or of the range that we assign is refused']],
+    held: [
+      [
+        hostDoors,
+        'a MAC address of another interface, of the bridge, of a host link, or of the range that we assign is refused',
+      ],
+    ],
   },
   {
     id: 'name of the launcher',
     what: 'images: a link at /.portcullis-launcher of an image runs another program before Landlock',
     held: [
       ['test/e2e/launcher-name.test.ts', 'is refused where the image holds ${what} (${handler})'],
-      ['test/e2e/launcher-name.test.ts', 'is checked before each command: another program there does not run (${handler})'],
+      [
+        'test/e2e/launcher-name.test.ts',
+        'is checked before each command: another program there does not run (${handler})',
+      ],
     ],
   },
   {
@@ -85,7 +105,10 @@ export const ownRows: readonly Row[] = [
     what: 'images: a small layer of many links, or of deep paths, occupies the unpacking Workers without limit',
     held: [
       ['runtime/images/unpack/unpack-cost.test.ts', '${name}: twice the number costs about twice as much'],
-      [unpackLimits, 'hard links into lower layers, implicit folders, and paths are bounded in number and total size'],
+      [
+        unpackLimits,
+        'hard links into lower layers, implicit folders, and paths are bounded in number and total size',
+      ],
       [unpackPool, 'a cancelled layer frees its Worker in the middle of its look-ups'],
       [
         unpackPool,
@@ -97,7 +120,10 @@ export const ownRows: readonly Row[] = [
     id: 'time of metadata',
     what: 'trust: metadata of quadratic cost block the Worker that decides about all other images',
     held: [
-      ['trust/tuf/cost.test.ts', 'more signatures or keys than the limits are refused, whatever their content'],
+      [
+        'trust/tuf/cost.test.ts',
+        'more signatures or keys than the limits are refused, whatever their content',
+      ],
       ['trust/tuf/cost.test.ts', 'each key is tried once, however many signatures of it a file has'],
       ['trust/tuf-requirement/held-up.test.ts', 'delay no answer about another service'],
       ['trust/notary/judge.test.ts', 'a slow update of one collection delays no other collection'],
@@ -124,7 +150,12 @@ export const ownRows: readonly Row[] = [
   {
     id: 'WORKDIR through a link',
     what: 'images: the working directory leads to a descriptor of the runtime',
-    held: [[folders, 'a working directory is resolved through volumes, and again before each command (CVE-2024-21626) (${handler})']],
+    held: [
+      [
+        folders,
+        'a working directory is resolved through volumes, and again before each command (CVE-2024-21626) (${handler})',
+      ],
+    ],
   },
   {
     id: 'lenient certificates',
@@ -132,7 +163,10 @@ export const ownRows: readonly Row[] = [
     held: [
       ['trust/x509/strict-certificates.test.ts', '${reader} refuses ${what}'],
       ['trust/x509/name-constraints.test.ts', "${form}: ${what} is ${inside ? 'inside' : 'refused'}"],
-      ['trust/x509/hostile.test.ts', 'a certificate with any bit flipped is read in its one encoding, or refused'],
+      [
+        'trust/x509/hostile.test.ts',
+        'a certificate with any bit flipped is read in its one encoding, or refused',
+      ],
     ],
   },
   {
@@ -140,7 +174,10 @@ export const ownRows: readonly Row[] = [
     what: 'registries and all other servers: an answer redirects the client to addresses of this machine',
     held: [
       ['base/distribution/redirects.test.ts', 'does not redirect a blob to ${host}'],
-      ['base/http/client.test.ts', 'to a name that resolves to another address the second time is refused (DNS rebinding)'],
+      [
+        'base/http/client.test.ts',
+        'to a name that resolves to another address the second time is refused (DNS rebinding)',
+      ],
       ['test/house/outgoing.test.ts', 'use base/http, except in the files named here'],
     ],
   },
@@ -148,9 +185,15 @@ export const ownRows: readonly Row[] = [
     id: 'roots that end unseen',
     what: 'sigstore: the shipped roots expire without a warning',
     held: [
-      ['trust/sigstore/seeds.test.ts', 'the seeds are those of the installed package, and our TUF client accepts them'],
+      [
+        'trust/sigstore/seeds.test.ts',
+        'the seeds are those of the installed package, and our TUF client accepts them',
+      ],
       ['trust/sigstore/seeds.test.ts', 'an expired root can start an update to a valid one'],
-      ['cli/doctor/seeds.test.ts', 'the seed ${name} is reported 59 days before it expires, with what to do, and not 61 days before'],
+      [
+        'cli/doctor/seeds.test.ts',
+        'the seed ${name} is reported 59 days before it expires, with what to do, and not 61 days before',
+      ],
     ],
   },
   {
@@ -161,16 +204,28 @@ export const ownRows: readonly Row[] = [
         policyFiles,
         'for an emptied or invalid file the last valid version stays in force; the problem is reported until the file is valid again',
       ],
-      [policyFiles, 'a file is read once it stops changing: for one that changes all the time the last valid version stays in force'],
-      [policyFiles, 'if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart'],
-      [policies, 'an empty, partly written or foreign file does not count as a list of policies; an empty List means no policies'],
+      [
+        policyFiles,
+        'a file is read once it stops changing: for one that changes all the time the last valid version stays in force',
+      ],
+      [
+        policyFiles,
+        'if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart',
+      ],
+      [
+        policies,
+        'an empty, partly written or foreign file does not count as a list of policies; an empty List means no policies',
+      ],
     ],
   },
   {
     id: 'emptied file of services',
     what: 'services: an empty or partly written file, or a folder that is no longer mounted, removes services',
     held: [
-      [serviceFiles, 'for an emptied or invalid file the last valid version stays in force; removing a file removes its services'],
+      [
+        serviceFiles,
+        'for an emptied or invalid file the last valid version stays in force; removing a file removes its services',
+      ],
       [
         serviceFiles,
         'if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart',
@@ -181,17 +236,29 @@ export const ownRows: readonly Row[] = [
     id: 'one object that stops all others',
     what: 'NetworkPolicies: one invalid object, or a large dump, makes the policies of the whole node stale',
     held: [
-      [policies, 'an invalid object is reported with its place and isolates the pods that it may select; other objects of the file apply'],
+      [
+        policies,
+        'an invalid object is reported with its place and isolates the pods that it may select; other objects of the file apply',
+      ],
       [policies, 'objects that the API accepts are understood'],
-      [policies, '2,000 policies in one dump are read, each as in a small file, and reported places refer to the dump'],
+      [
+        policies,
+        '2,000 policies in one dump are read, each as in a small file, and reported places refer to the dump',
+      ],
     ],
   },
   {
     id: 'address that another service has',
     what: 'services: an external address takes the ClusterIP of another service, and a refused address blocks updates of its service',
     held: [
-      [claims, 'a cluster address wins over a load balancer address, and that over an external one, in any order'],
-      [claims, 'a refused address blocks updates of neither the other ports nor the endpoints of its service'],
+      [
+        claims,
+        'a cluster address wins over a load balancer address, and that over an external one, in any order',
+      ],
+      [
+        claims,
+        'a refused address blocks updates of neither the other ports nor the endpoints of its service',
+      ],
     ],
   },
   {
@@ -230,7 +297,10 @@ export const ownRows: readonly Row[] = [
         'cni-plugins/services/invalid-segments.fixture.ts',
         'no segment outside a known connection reaches the client from the backend’s own address',
       ],
-      ['cni-plugins/services/invalid-segments.fixture.ts', 'no such segment reaches a masquerading host, which would reset the connection'],
+      [
+        'cni-plugins/services/invalid-segments.fixture.ts',
+        'no such segment reaches a masquerading host, which would reset the connection',
+      ],
       [
         'cni-plugins/services/ipvs/tables.test.ts',
         'segments of a backend outside a connection are dropped; the backends are known when the tables are rebuilt',
@@ -241,7 +311,10 @@ export const ownRows: readonly Row[] = [
     id: 'etcd member that does not answer',
     what: 'overlay: hosts keep a member that answers only pings, or keep expired certificates',
     held: [
-      [failover, 'a member that answers pings but no calls is left: by calls, by the lease before it expires, and by the watch'],
+      [
+        failover,
+        'a member that answers pings but no calls is left: by calls, by the lease before it expires, and by the watch',
+      ],
       [
         'cni-plugins/overlay/etcd/rotation.test.ts',
         'a client whose certificate has expired reaches etcd again once its files are replaced',

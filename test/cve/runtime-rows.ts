@@ -7,8 +7,10 @@ const here = 'test/cve/runtime.test.ts';
 const user = 'runtime/containers/bundle/user.test.ts';
 const imageUser = 'runtime/services/image-user.test.ts';
 const advisories = 'runtime/oci/advisories.test.ts';
-const linksOfDev = '/${name} is a symlink to a folder of the host (CVE-2026-41579, CVE-2026-47766), under ${handler}';
-const uncovers = 'a volume at /dev does not uncover a masked file (CVE-2025-31133), even if the ceiling grants privileged (${handler})';
+const linksOfDev =
+  '/${name} is a symlink to a folder of the host (CVE-2026-41579, CVE-2026-47766), under ${handler}';
+const uncovers =
+  'a volume at /dev does not uncover a masked file (CVE-2025-31133), even if the ceiling grants privileged (${handler})';
 const noCheckpoints = 'a checkpoint, which this version does not support';
 const noAnnotation = 'annotations and labels of pod and image never reach the runtime';
 const noCopy = 'no request copies files into or out of a container';
@@ -30,8 +32,14 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2024-21626',
     what: 'runc: a working directory leads through a leaked descriptor to the host',
     held: [
-      [images, 'the working directory is a descriptor of the runtime, by name and by symlink (CVE-2024-21626), under ${handler}'],
-      [folders, 'a working directory is resolved through volumes, and again before each command (CVE-2024-21626) (${handler})'],
+      [
+        images,
+        'the working directory is a descriptor of the runtime, by name and by symlink (CVE-2024-21626), under ${handler}',
+      ],
+      [
+        folders,
+        'a working directory is resolved through volumes, and again before each command (CVE-2024-21626) (${handler})',
+      ],
       [folders, 'a command inherits no descriptors of the runtime (${handler})'],
       ['base/kernel/files.test.ts', 'descriptors are closed in a started program'],
     ],
@@ -41,7 +49,10 @@ export const runtimeRows: readonly Row[] = [
     what: 'runc: a racing symlink makes it create files on the host',
     held: [
       [advisories, "${program} ${version}${debian ? ' of Debian' : ''}: ${open.length} open"],
-      [folders, 'a destination inside another volume is resolved through the links of that volume (${handler})'],
+      [
+        folders,
+        'a destination inside another volume is resolved through the links of that volume (${handler})',
+      ],
     ],
   },
   {
@@ -59,7 +70,10 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2025-52565',
     what: 'runc: /dev/console is bound on a symlink',
     held: [
-      [folders, 'a device is created on such a path only under a name that the runtime does not need (${handler})'],
+      [
+        folders,
+        'a device is created on such a path only under a name that the runtime does not need (${handler})',
+      ],
       [folders, 'a volume is mounted on such a path only where it is harmless (${handler})'],
     ],
   },
@@ -71,8 +85,16 @@ export const runtimeRows: readonly Row[] = [
       ['runtime/container-mounts/made-container.test.ts', 'is refused if a mount is not at its destination'],
     ],
   },
-  { id: 'CVE-2026-41579', what: 'runc: /dev of an image is a symlink, and the host is written to', held: [[images, linksOfDev]] },
-  { id: 'CVE-2026-47766', what: 'crun: /dev of an image is a symlink, and devices are made on the host', held: [[images, linksOfDev]] },
+  {
+    id: 'CVE-2026-41579',
+    what: 'runc: /dev of an image is a symlink, and the host is written to',
+    held: [[images, linksOfDev]],
+  },
+  {
+    id: 'CVE-2026-47766',
+    what: 'crun: /dev of an image is a symlink, and devices are made on the host',
+    held: [[images, linksOfDev]],
+  },
   {
     id: 'CVE-2026-30892',
     what: 'crun: `exec --user` is parsed wrongly, and the command runs as another user',
@@ -99,7 +121,12 @@ export const runtimeRows: readonly Row[] = [
   {
     id: 'CVE-2022-24769',
     what: 'moby, containerd: inheritable capabilities are not empty',
-    held: [['entitlements/compile/live-kernel.test.ts', '${runtime}: the inheritable set is empty without ambient capabilities']],
+    held: [
+      [
+        'entitlements/compile/live-kernel.test.ts',
+        '${runtime}: the inheritable set is empty without ambient capabilities',
+      ],
+    ],
   },
   {
     id: 'CVE-2022-0811',
@@ -144,13 +171,21 @@ export const runtimeRows: readonly Row[] = [
     held: [
       [requests, 'a container ${what}'],
       [user, 'user: ${name} is refused'],
-      [here, 'line feeds in HOME, variables and names add no lines to files of the container (CVE-2022-4318, CVE-2026-15809)'],
+      [
+        here,
+        'line feeds in HOME, variables and names add no lines to files of the container (CVE-2022-4318, CVE-2026-15809)',
+      ],
     ],
   },
   {
     id: 'CVE-2026-15809',
     what: 'CRI-O: a real line feed in HOME adds a line to /etc/passwd',
-    held: [[here, 'line feeds in HOME, variables and names add no lines to files of the container (CVE-2022-4318, CVE-2026-15809)']],
+    held: [
+      [
+        here,
+        'line feeds in HOME, variables and names add no lines to files of the container (CVE-2022-4318, CVE-2026-15809)',
+      ],
+    ],
   },
   {
     id: 'CVE-2024-40635',
@@ -166,7 +201,10 @@ export const runtimeRows: readonly Row[] = [
     held: [
       [imageUser, 'status never reports a non-root user to the kubelet if root would run: ${form}'],
       [imageUser, 'status and container agree on the user, for any USER of an image'],
-      [here, 'the user id that status reports is the one that runs, in any spelling of USER (CVE-2026-46680)'],
+      [
+        here,
+        'the user id that status reports is the one that runs, in any spelling of USER (CVE-2026-46680)',
+      ],
     ],
   },
   {
@@ -185,7 +223,9 @@ export const runtimeRows: readonly Row[] = [
   {
     id: 'CVE-2021-41103',
     what: 'containerd: every user can enter the folders of containers',
-    held: [[here, 'another user of the host reads nothing below root and state (CVE-2021-41103, CVE-2024-25621)']],
+    held: [
+      [here, 'another user of the host reads nothing below root and state (CVE-2021-41103, CVE-2024-25621)'],
+    ],
   },
   {
     id: 'CVE-2024-25621',
@@ -200,7 +240,10 @@ export const runtimeRows: readonly Row[] = [
     what: 'containerd: an abstract socket is reached by pods on the host’s network',
     held: [
       [here, 'no socket of the daemon or its monitors is abstract (CVE-2020-15257)'],
-      ['runtime/cri/socket.test.ts', 'a client that gets past the file mode with a wrong uid is refused and logged'],
+      [
+        'runtime/cri/socket.test.ts',
+        'a client that gets past the file mode with a wrong uid is refused and logged',
+      ],
     ],
   },
   {
@@ -209,7 +252,10 @@ export const runtimeRows: readonly Row[] = [
     held: [
       ['test/e2e/streaming.test.ts', 'dropped sessions leave nothing'],
       ['test/e2e/streaming.test.ts', 'serves over TLS and enforces its limits, if configured'],
-      ['runtime/streaming/streaming-service.test.ts', 'bounds waiting and running sessions, for each container and in total'],
+      [
+        'runtime/streaming/streaming-service.test.ts',
+        'bounds waiting and running sessions, for each container and in total',
+      ],
     ],
   },
   {
@@ -217,8 +263,14 @@ export const runtimeRows: readonly Row[] = [
     what: 'containerd: ExecSync waits for processes that keep its output open',
     held: [
       ['test/e2e/life-cycle.test.ts', 'a grandchild that holds the output open does not delay the answer'],
-      ['test/e2e/exec-sync.test.ts', 'processes that a command leaves running stay, and do not delay the answer'],
-      ['test/e2e/streaming.test.ts', 'a background process that holds the output open does not delay the end of the session'],
+      [
+        'test/e2e/exec-sync.test.ts',
+        'processes that a command leaves running stay, and do not delay the answer',
+      ],
+      [
+        'test/e2e/streaming.test.ts',
+        'a background process that holds the output open does not delay the end of the session',
+      ],
     ],
   },
   {
@@ -243,9 +295,21 @@ export const runtimeRows: readonly Row[] = [
       ['runtime/containers/decisions.test.ts', 'log paths stay below the log folder'],
     ],
   },
-  { id: 'CVE-2024-8676', what: 'CRI-O: a checkpoint archive brings its own mounts', held: [[requests, noCheckpoints]] },
-  { id: 'CVE-2026-50195', what: 'checkpoint archives replace the image of a tag', held: [[requests, noCheckpoints]] },
-  { id: 'CVE-2026-53489', what: 'checkpoint archives write through a link at the log', held: [[requests, noCheckpoints]] },
+  {
+    id: 'CVE-2024-8676',
+    what: 'CRI-O: a checkpoint archive brings its own mounts',
+    held: [[requests, noCheckpoints]],
+  },
+  {
+    id: 'CVE-2026-50195',
+    what: 'checkpoint archives replace the image of a tag',
+    held: [[requests, noCheckpoints]],
+  },
+  {
+    id: 'CVE-2026-53489',
+    what: 'checkpoint archives write through a link at the log',
+    held: [[requests, noCheckpoints]],
+  },
   { id: 'CVE-2026-53492', what: 'checkpoint archives bring CDI devices', held: [[requests, noCheckpoints]] },
   {
     id: 'CVE-2025-0426',
@@ -258,12 +322,16 @@ export const runtimeRows: readonly Row[] = [
   {
     id: 'CVE-2019-14271',
     what: 'docker cp: a helper loads libraries of the container',
-    held: [[here, 'programs of an image never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)']],
+    held: [
+      [here, 'programs of an image never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)'],
+    ],
   },
   {
     id: 'CVE-2026-41567',
     what: 'moby: the decompressor is looked up inside the container’s root',
-    held: [[here, 'programs of an image never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)']],
+    held: [
+      [here, 'programs of an image never run on the host in place of ours (CVE-2019-14271, CVE-2026-41567)'],
+    ],
   },
   { id: 'CVE-2026-41568', what: 'moby: docker cp races with mounts', absent: noCopy },
   { id: 'CVE-2026-42306', what: 'moby: docker cp races with mounts', absent: noCopy },
@@ -276,7 +344,10 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2025-47290',
     what: 'containerd 2.1: a race during unpacking changes files of the host',
     held: [
-      ['runtime/images/unpack/unpack-layer.test.ts', 'no archive, whatever it holds, touches anything outside its layer'],
+      [
+        'runtime/images/unpack/unpack-layer.test.ts',
+        'no archive, whatever it holds, touches anything outside its layer',
+      ],
       ['base/kernel/files.test.ts', 'no path leaves the root'],
     ],
   },
@@ -294,15 +365,24 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2026-34040',
     what: 'moby: a body that is too large for the authorization plugin still reaches the daemon',
     held: [
-      ['runtime/cri/server.test.ts', 'messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAUSTED'],
-      ['trust/notary/trust-service.test.ts', 'refuses an invalid upload with the documented error, and changes nothing'],
+      [
+        'runtime/cri/server.test.ts',
+        'messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAUSTED',
+      ],
+      [
+        'trust/notary/trust-service.test.ts',
+        'refuses an invalid upload with the documented error, and changes nothing',
+      ],
     ],
   },
   {
     id: 'CVE-2026-33997',
     what: 'moby: the comparison of plugin privileges is off by one',
     held: [
-      ['entitlements/compare/lattice.test.ts', 'explain a negative answer with something that one profile grants and the other does not'],
+      [
+        'entitlements/compare/lattice.test.ts',
+        'explain a negative answer with something that one profile grants and the other does not',
+      ],
       ['entitlements/compare/brute-force.test.ts', 'exhaustive comparison on small domains'],
     ],
   },

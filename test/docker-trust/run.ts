@@ -21,7 +21,10 @@ const { DOCKER } = process.env;
 const newer = DOCKER === undefined ? findTool('docker') : { path: DOCKER, skip: false };
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-docker-trust-'));
-const { key, certificate } = makeCertificate(folder, 'tls', { commonName: 'localhost', more: ['-addext', 'subjectAltName=IP:127.0.0.1'] });
+const { key, certificate } = makeCertificate(folder, 'tls', {
+  commonName: 'localhost',
+  more: ['-addext', 'subjectAltName=IP:127.0.0.1'],
+});
 const service = await startTrustService({
   listen: '127.0.0.1:0',
   data: join(folder, 'data'),
@@ -32,7 +35,10 @@ mkdirSync(join(folder, 'dockerd'));
 const docker = await startDocker({ folder: join(folder, 'dockerd') });
 try {
   await docker.importBusybox();
-  for (const [index, program] of [debian.bin('docker'), ...(newer.skip === false ? [newer.path] : [])].entries()) {
+  for (const [index, program] of [
+    debian.bin('docker'),
+    ...(newer.skip === false ? [newer.path] : []),
+  ].entries()) {
     const version = execFileSync(program, ['--version'], { env: docker.environment }).toString();
     // Its successors have no content trust.
     if (!/version (?:20|2[3-8])\./u.test(version)) continue;

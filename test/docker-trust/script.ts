@@ -44,12 +44,18 @@ export async function playContentTrust(input: ContentTrustInput): Promise<number
   };
   let steps = 0;
   const run = async (line: string, expected: 0 | 1 = 0): Promise<Ended> => {
-    const ended = await runProgram('sh', ['-c', 'echo y | "$0" "$@"', program, ...line.split(' ')], environment, home);
+    const ended = await runProgram(
+      'sh',
+      ['-c', 'echo y | "$0" "$@"', program, ...line.split(' ')],
+      environment,
+      home,
+    );
     assert.equal(ended.code, expected, `docker ${line}: ${ended.output}\n${docker.log().slice(-2000)}`);
     steps += 1;
     return ended;
   };
-  const refused = async (line: string, why: RegExp): Promise<void> => assert.match((await run(line, 1)).output, why);
+  const refused = async (line: string, why: RegExp): Promise<void> =>
+    assert.match((await run(line, 1)).output, why);
   const client = createRegistryClient();
   const [repository] = client.repositories(parseReference(image));
   assert.ok(repository);

@@ -46,8 +46,21 @@ export function driverIn({ folder, confDir, binDir = '/usr/lib/cni', flags = [] 
     pid: () => child?.pid ?? 0,
     async up() {
       const output = openSync(at('driver.log'), 'a');
-      const places = ['--socket', socket, '--root', at('root'), '--state', at('state'), '--conf-dir', confDir, '--bin-dir', binDir];
-      child = spawn(program, [...words, 'network', 'docker-driver', ...places, ...flags], { stdio: ['ignore', output, output] });
+      const places = [
+        '--socket',
+        socket,
+        '--root',
+        at('root'),
+        '--state',
+        at('state'),
+        '--conf-dir',
+        confDir,
+        '--bin-dir',
+        binDir,
+      ];
+      child = spawn(program, [...words, 'network', 'docker-driver', ...places, ...flags], {
+        stdio: ['ignore', output, output],
+      });
       closeSync(output);
       for (const late = performance.now() + patience; !(await accepts(socket)); await pause(20))
         if (!isUp() || performance.now() > late) throw new Error(`the driver does not listen\n${log()}`);

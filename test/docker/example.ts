@@ -35,7 +35,10 @@ describe('the first example of docs/docker.md', { skip }, () => {
    */
   const typed = async (line: string): Promise<string> => {
     // Debian's static busybox cannot resolve names for wget.
-    const command = line.replace(/wget -qO- http:\/\/web\//u, `sh -c 'printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 10 web 80'`);
+    const command = line.replace(
+      /wget -qO- http:\/\/web\//u,
+      `sh -c 'printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 10 web 80'`,
+    );
     const { code, output } = await runProgram('sh', ['-c', command], docker.environment, folder);
     assert.equal(code, 0, `${line}: ${output}`);
     return output;
@@ -44,7 +47,10 @@ describe('the first example of docs/docker.md', { skip }, () => {
   before(async () => {
     mkdirSync(at('conf'));
     const conflist = JSON.parse(block('json', '"bridge": "cni0"')) as { plugins: { ipam?: object }[] };
-    conflist.plugins[0] = { ...conflist.plugins[0], ipam: { ...conflist.plugins[0]?.ipam, dataDir: at('leases') } };
+    conflist.plugins[0] = {
+      ...conflist.plugins[0],
+      ipam: { ...conflist.plugins[0]?.ipam, dataDir: at('leases') },
+    };
     writeFileSync(at('conf/10-pods.conflist'), JSON.stringify(conflist));
     driver = driverIn({ folder: at('driver'), confDir: at('conf') });
     // Docker sets its chain to drop if it enables forwarding itself, as on a newly installed machine.

@@ -39,7 +39,10 @@ const shop = {
       bridge: 'shop0',
       isDefaultGateway: true,
       ipMasq: true,
-      ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.150.0.0/24' }], [{ subnet: 'fd00:150::/64' }]] },
+      ipam: {
+        type: 'portcullis-ipam',
+        ranges: [[{ subnet: '10.150.0.0/24' }], [{ subnet: 'fd00:150::/64' }]],
+      },
       capabilities: { aliases: true, ips: true, mac: true },
     },
     { type: 'portcullis-portmap', capabilities: { portMappings: true } },
@@ -59,7 +62,8 @@ interface Member {
   run(...words: string[]): Promise<string | undefined>;
 }
 
-const serve = (name: string, www = '/www'): string => `echo ${name} > ${www}/index.html; exec busybox httpd -f -p 80 -h ${www}`;
+const serve = (name: string, www = '/www'): string =>
+  `echo ${name} > ${www}/index.html; exec busybox httpd -f -p 80 -h ${www}`;
 
 /**
  * Waits until the condition holds. State read from docker's events follows docker's answer a moment later.
@@ -70,8 +74,20 @@ async function eventually(what: string, holds: () => Promise<boolean>): Promise<
 }
 
 const page = async (from: Member, host: string): Promise<string | undefined> =>
-  (await from.run('timeout', '5', 'busybox', 'wget', '-q', '-O', '-', `http://${host.includes(':') ? `[${host}]` : host}/`))?.trim();
-const pings = async (from: Member, to: string): Promise<boolean> => (await from.run('ping', '-c', '1', '-W', '1', to)) !== undefined;
+  (
+    await from.run(
+      'timeout',
+      '5',
+      'busybox',
+      'wget',
+      '-q',
+      '-O',
+      '-',
+      `http://${host.includes(':') ? `[${host}]` : host}/`,
+    )
+  )?.trim();
+const pings = async (from: Member, to: string): Promise<boolean> =>
+  (await from.run('ping', '-c', '1', '-W', '1', to)) !== undefined;
 const finds = async (from: Member, name: string): Promise<boolean> => (await page(from, name)) !== undefined;
 
 describe('one network for docker, pods and CNI callers', { skip }, () => {
@@ -88,12 +104,19 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
   };
   const places = (): string[] => ['--conf-dir', stage.folders.cniConf, '--root', stage.folders.root];
 
-  const container = async (name: string, network: string, gateway: string, ...more: string[]): Promise<Member> => {
+  const container = async (
+    name: string,
+    network: string,
+    gateway: string,
+    ...more: string[]
+  ): Promise<Member> => {
     await docker.ok(
       ...['run', '-d', '--name', name, '--network', network, '--dns', gateway, ...more],
       ...['busybox', 'busybox', 'sh', '-c', serve(name)],
     );
-    const shown = JSON.parse(await docker.ok('inspect', '-f', `{{json (index .NetworkSettings.Networks "${network}")}}`, name)) as {
+    const shown = JSON.parse(
+      await docker.ok('inspect', '-f', `{{json (index .NetworkSettings.Networks "${network}")}}`, name),
+    ) as {
       readonly IPAddress: string;
       readonly GlobalIPv6Address: string;
     };
@@ -131,7 +154,12 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
       CNI_PATH: at('bin'),
       CAP_ARGS: JSON.stringify({ aliases: [name] }),
     };
-    const { code, output, stdout } = await runProgram(cnitool.path, [verb, network, at(`netns/${name}`)], environment, folder);
+    const { code, output, stdout } = await runProgram(
+      cnitool.path,
+      [verb, network, at(`netns/${name}`)],
+      environment,
+      folder,
+    );
     assert.equal(code, 0, output);
     return stdout;
   };
@@ -142,7 +170,9 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     for (const each of [at('netns'), www]) mkdirSync(each, { recursive: true });
     writeFileSync(path, '');
     await runProgram('unshare', [`--net=${path}`, 'ip', 'link', 'set', 'lo', 'up'], process.env, folder);
-    const { ips } = JSON.parse(await tool('add', name, network)) as { readonly ips: readonly { readonly address: string }[] };
+    const { ips } = JSON.parse(await tool('add', name, network)) as {
+      readonly ips: readonly { readonly address: string }[];
+    };
     const [ipv4 = '', ipv6 = ''] = ips.map(({ address }) => address.replace(/\/\d+$/u, ''));
     writeFileSync(at(`resolv-${name}`), `nameserver ${gateway}\n`);
     // A private mount namespace, only for its resolv.conf.
@@ -161,7 +191,12 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
       ipv4,
       ipv6,
       async run(...words) {
-        const { code, stdout } = await runProgram('nsenter', [...inside, 'busybox', ...words], process.env, folder);
+        const { code, stdout } = await runProgram(
+          'nsenter',
+          [...inside, 'busybox', ...words],
+          process.env,
+          folder,
+        );
         return code === 0 ? stdout : undefined;
       },
     };
@@ -170,7 +205,11 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
   before(async () => {
     docker = await startDocker({ folder: at('docker'), liveRestore: true });
     await docker.importBusybox();
-    const network = { dockerDriver: '/run/docker/plugins/portcullis.sock', dockerSocket: docker.socket, cacheDir: at('cni-cache') };
+    const network = {
+      dockerDriver: '/run/docker/plugins/portcullis.sock',
+      dockerSocket: docker.socket,
+      cacheDir: at('cni-cache'),
+    };
     writeFileSync(at('config.yaml'), JSON.stringify({ network }));
     mkdirSync('/run/docker/plugins', { recursive: true });
     stage = await openStage({ conflist: JSON.stringify(shop), flags: ['--config', at('config.yaml')] });
@@ -185,9 +224,28 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
       '--data',
       stage.folders.root,
     );
-    await portcullis('network', 'create', 'mail', '--subnet', '10.151.0.0/24', '--ipv6', 'fd00:151::/64', ...places());
+    await portcullis(
+      'network',
+      'create',
+      'mail',
+      '--subnet',
+      '10.151.0.0/24',
+      '--ipv6',
+      'fd00:151::/64',
+      ...places(),
+    );
     for (const name of ['shop', 'mail'])
-      await docker.ok('network', 'create', '-d', 'portcullis', '--ipam-driver', 'null', '-o', `conflist=${name}`, name);
+      await docker.ok(
+        'network',
+        'create',
+        '-d',
+        'portcullis',
+        '--ipam-driver',
+        'null',
+        '-o',
+        `conflist=${name}`,
+        name,
+      );
   });
   after(async () => {
     for (const server of servers) server.kill('SIGKILL');
@@ -204,7 +262,10 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
       await namespace('tool', 'shop', '10.150.0.1'),
     ] as const;
     const [web, api, caller] = members;
-    const others = [await container('far', 'mail', '10.151.0.1'), await namespace('away', 'mail', '10.151.0.1')];
+    const others = [
+      await container('far', 'mail', '10.151.0.1'),
+      await namespace('away', 'mail', '10.151.0.1'),
+    ];
     for (const member of [...members, ...others]) {
       assert.match(member.ipv4, /^10\.15[01]\.0\.\d+$/u, member.name);
       assert.match(member.ipv6, /^fd00:15[01]::/u, member.name);
@@ -214,9 +275,15 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
         for (const to of group)
           if (from !== to)
             for (const by of [to.ipv4, to.ipv6, to.name])
-              await eventually(`${from.name} reaches ${to.name} by ${by}`, async () => (await page(from, by)) === to.name);
+              await eventually(
+                `${from.name} reaches ${to.name} by ${by}`,
+                async () => (await page(from, by)) === to.name,
+              );
     for (const from of [api, caller]) {
-      await eventually(`${from.name} finds web by its alias`, async () => (await page(from, 'front')) === 'web');
+      await eventually(
+        `${from.name} finds web by its alias`,
+        async () => (await page(from, 'front')) === 'web',
+      );
       assert.equal(await page(from, 'web.shop.portcullis.internal'), 'web');
       const answered = await from.run('nslookup', '-type=aaaa', 'web', '10.150.0.1');
       assert.ok(answered?.includes(web.ipv6) ?? false, answered ?? 'nothing');
@@ -232,13 +299,17 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
           ].flatMap(([from, to]) =>
             from === undefined || to === undefined
               ? []
-              : [to.ipv4, to.ipv6].map(async (address) => assert.ok(!(await pings(from, address)), `${from.name} → ${address}`)),
+              : [to.ipv4, to.ipv6].map(async (address) =>
+                  assert.ok(!(await pings(from, address)), `${from.name} → ${address}`),
+                ),
           ),
         ),
       ),
     );
-    for (const from of members) assert.ok(!(await finds(from, 'far')), `${from.name} finds nobody of another network`);
-    for (const from of others) assert.ok(!(await finds(from, 'web')), `${from.name} finds nobody of another network`);
+    for (const from of members)
+      assert.ok(!(await finds(from, 'far')), `${from.name} finds nobody of another network`);
+    for (const from of others)
+      assert.ok(!(await finds(from, 'web')), `${from.name} finds nobody of another network`);
     await tool('del', 'away', 'mail');
   });
 
@@ -246,7 +317,10 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     const [api, caller] = [await pod('asks'), await namespace('tool2', 'shop', '10.150.0.1')];
     const everywhere = async (name: string, said: string | undefined): Promise<void> => {
       for (const from of [api, caller])
-        await eventually(`${from.name} asks for ${name}: ${said ?? 'nobody'}`, async () => (await page(from, name)) === said);
+        await eventually(
+          `${from.name} asks for ${name}: ${said ?? 'nobody'}`,
+          async () => (await page(from, name)) === said,
+        );
     };
     await docker.ok('network', 'connect', '--alias', 'both', 'shop', 'far');
     await everywhere('both', 'far');
@@ -278,26 +352,42 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
     await portcullis('network', 'disconnect', 'side', 'docker://web', ...own);
     assert.ok(!(await finds(member, 'web')));
     const [program = '', ...first] = portcullisCommand;
-    const missing = await runProgram(program, [...first, 'network', 'connect', 'side', 'docker://nobody', ...own], process.env, folder);
-    assert.deepEqual([missing.code, /NETWORK_TARGET_UNKNOWN/u.test(missing.output)], [1, true], missing.output);
+    const missing = await runProgram(
+      program,
+      [...first, 'network', 'connect', 'side', 'docker://nobody', ...own],
+      process.env,
+      folder,
+    );
+    assert.deepEqual(
+      [missing.code, /NETWORK_TARGET_UNKNOWN/u.test(missing.output)],
+      [1, true],
+      missing.output,
+    );
     await tool('del', 'beside', 'side');
     // Like upstream's, the bridge plugin does not remove the bridge. Bridges of docker's networks are removed
     // with them.
     const { plugins } = JSON.parse(readFileSync(join(stage.folders.cniConf, '50-side.conflist'), 'utf8')) as {
       plugins: { bridge: string }[];
     };
-    assert.equal((await runProgram('ip', ['link', 'delete', plugins[0]?.bridge ?? ''], process.env, folder)).code, 0);
+    assert.equal(
+      (await runProgram('ip', ['link', 'delete', plugins[0]?.bridge ?? ''], process.env, folder)).code,
+      0,
+    );
   });
 
   it('nothing is left after all are removed', async () => {
     const { runtime } = stage.daemon.cri;
-    for (const { id } of (await runtime.listPodSandbox({})).items) await runtime.removePodSandbox({ podSandboxId: id });
+    for (const { id } of (await runtime.listPodSandbox({})).items)
+      await runtime.removePodSandbox({ podSandboxId: id });
     await tool('del', 'tool', 'shop');
     await docker.ok('rm', '-f', 'web', 'far');
     await docker.ok('network', 'rm', 'shop', 'mail');
-    const all = (): string[] => leftovers({ root: stage.folders.root, state: stage.folders.state, leases: [] });
+    const all = (): string[] =>
+      leftovers({ root: stage.folders.root, state: stage.folders.state, leases: [] });
     // The subnets of the pods' own network exist while its daemon runs.
     const left = (): string[] => all().filter((each) => !/^rule elements = \{ [\da-f.:]+\/\d/u.test(each));
-    await eventually('nothing is left', () => Promise.resolve(left().length === 0)).catch(() => assert.deepEqual(left(), []));
+    await eventually('nothing is left', () => Promise.resolve(left().length === 0)).catch(() =>
+      assert.deepEqual(left(), []),
+    );
   });
 });

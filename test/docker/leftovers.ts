@@ -7,11 +7,22 @@ import { DatabaseSync } from 'node:sqlite';
  * Returns everything left of endpoints and networks in this network namespace, in the database and in the
  * folders of plugins. Empty if nothing is left.
  */
-export function leftovers(folders: { readonly root: string; readonly state: string; readonly leases: readonly string[] }): string[] {
-  return [...links(), ...rules(), ...records(join(folders.root, 'network.db')), ...pins(folders.state), ...folders.leases.flatMap(leases)];
+export function leftovers(folders: {
+  readonly root: string;
+  readonly state: string;
+  readonly leases: readonly string[];
+}): string[] {
+  return [
+    ...links(),
+    ...rules(),
+    ...records(join(folders.root, 'network.db')),
+    ...pins(folders.state),
+    ...folders.leases.flatMap(leases),
+  ];
 }
 
-const lines = (program: string, ...words: string[]): string[] => execFileSync(program, words, { encoding: 'utf8' }).split('\n');
+const lines = (program: string, ...words: string[]): string[] =>
+  execFileSync(program, words, { encoding: 'utf8' }).split('\n');
 
 const links = (): string[] =>
   lines('ip', '-br', 'link', 'show')
@@ -22,7 +33,9 @@ const links = (): string[] =>
  * Rules and elements that belong to an endpoint. No constant rule names an address, a port or a container.
  */
 function rules(): string[] {
-  const legacy = lines('iptables-save').filter((line) => /^-A .*(?:id: |-s \d|-d \d+\.\d+\.\d+\.\d+\/32|--dports? \d)/u.test(line));
+  const legacy = lines('iptables-save').filter((line) =>
+    /^-A .*(?:id: |-s \d|-d \d+\.\d+\.\d+\.\d+\/32|--dports? \d)/u.test(line),
+  );
   const own = lines('nft', 'list', 'ruleset').filter(
     (line) => /elements = \{|chain (?:leaving|returning)_/u.test(line) && !/@|chain_/u.test(line),
   );
@@ -33,9 +46,21 @@ function records(path: string): string[] {
   if (!existsSync(path)) return [];
   const db = new DatabaseSync(path, { readOnly: true });
   try {
-    const tables = ['attachment', 'part', 'lease', 'host_port', 'name', 'cnm_network', 'cnm_endpoint', 'cnm_pool', 'cnm_address'];
+    const tables = [
+      'attachment',
+      'part',
+      'lease',
+      'host_port',
+      'name',
+      'cnm_network',
+      'cnm_endpoint',
+      'cnm_pool',
+      'cnm_address',
+    ];
     return tables.flatMap((table) =>
-      (db.prepare(`SELECT * FROM ${table}`).all() as object[]).map((row) => `${table} ${JSON.stringify(row)}`),
+      (db.prepare(`SELECT * FROM ${table}`).all() as object[]).map(
+        (row) => `${table} ${JSON.stringify(row)}`,
+      ),
     );
   } finally {
     db.close();
@@ -45,9 +70,10 @@ function records(path: string): string[] {
 function pins(state: string): string[] {
   const folder = join(state, 'cnm');
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
-  return [...(existsSync(folder) ? readdirSync(folder) : []), ...mounts.filter((line) => line.includes(folder))].map(
-    (name) => `pin ${name}`,
-  );
+  return [
+    ...(existsSync(folder) ? readdirSync(folder) : []),
+    ...mounts.filter((line) => line.includes(folder)),
+  ].map((name) => `pin ${name}`);
 }
 
 /** The store of host-local: one file for each address. */

@@ -37,7 +37,10 @@ const shop = {
       isDefaultGateway: true,
       ipMasq: true,
       hairpinMode: true,
-      ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.150.0.0/24' }], [{ subnet: 'fd00:150::/64' }]] },
+      ipam: {
+        type: 'portcullis-ipam',
+        ranges: [[{ subnet: '10.150.0.0/24' }], [{ subnet: 'fd00:150::/64' }]],
+      },
       capabilities: { aliases: true, ips: true, mac: true, services: true },
       ingress: { namespaces: ['*'], ports: ['30000-32767'] },
       // Containers of docker and pods are members of one service.
@@ -50,19 +53,36 @@ const shop = {
 
 const web = { name: 'web', ports: ['80:8080'], ingressPorts: ['30080:8080'], aliases: ['front'] };
 const cache = { name: 'cache', mode: 'dnsrr', ports: ['8080'] };
-const labelled = (...services: object[]): string[] => ['--label', `portcullis.dev/services=${JSON.stringify(services)}`];
-const serve = (name: string): string => `echo ${name} > /www/index.html; exec busybox httpd -f -p '[::]:8080' -h /www`;
+const labelled = (...services: object[]): string[] => [
+  '--label',
+  `portcullis.dev/services=${JSON.stringify(services)}`,
+];
+const serve = (name: string): string =>
+  `echo ${name} > /www/index.html; exec busybox httpd -f -p '[::]:8080' -h /www`;
 
 /** A client. Runs a busybox program in its namespaces; returns its output, or undefined if it failed. */
 type Asker = (...words: string[]) => Promise<string | undefined>;
 
 const page = async (from: Asker, host: string, port = 80): Promise<string | undefined> =>
-  (await from('timeout', '5', 'busybox', 'wget', '-q', '-O', '-', `http://${host.includes(':') ? `[${host}]` : host}:${port}/`))?.trim();
+  (
+    await from(
+      'timeout',
+      '5',
+      'busybox',
+      'wget',
+      '-q',
+      '-O',
+      '-',
+      `http://${host.includes(':') ? `[${host}]` : host}:${port}/`,
+    )
+  )?.trim();
 
 /** The addresses of a name, sorted, as the gateway of the network resolves it. */
 async function resolved(from: Asker, name: string, type: 'a' | 'aaaa' = 'a'): Promise<string[]> {
   const said = (await from('nslookup', `-type=${type}`, name, gateway)) ?? '';
-  return [...said.matchAll(/^Address(?: \d+)?: ([\da-f.:]+)$/gmu)].map(([, address = '']) => address).toSorted();
+  return [...said.matchAll(/^Address(?: \d+)?: ([\da-f.:]+)$/gmu)]
+    .map(([, address = '']) => address)
+    .toSorted();
 }
 
 async function eventually(
@@ -71,7 +91,8 @@ async function eventually(
   say: () => Promise<unknown> = () => Promise.resolve(''),
 ): Promise<void> {
   for (const late = performance.now() + patience; !(await holds()); await pause(100))
-    if (performance.now() > late) assert.fail(`${what}: not within ${patience / 1000} s: ${JSON.stringify(await say())}`);
+    if (performance.now() > late)
+      assert.fail(`${what}: not within ${patience / 1000} s: ${JSON.stringify(await say())}`);
 }
 
 describe('services that containers of docker join', { skip }, () => {
@@ -142,14 +163,26 @@ describe('services that containers of docker join', { skip }, () => {
     return JSON.parse(stdout) as ServiceList;
   };
   const backends = async (service: string): Promise<string[]> =>
-    [...new Set(((await list()).services.find(({ name }) => name === service)?.backends ?? []).map(({ address }) => address))].toSorted();
-  const ipv4 = (addresses: readonly string[]): string[] => addresses.filter((address) => address.includes('.'));
+    [
+      ...new Set(
+        ((await list()).services.find(({ name }) => name === service)?.backends ?? []).map(
+          ({ address }) => address,
+        ),
+      ),
+    ].toSorted();
+  const ipv4 = (addresses: readonly string[]): string[] =>
+    addresses.filter((address) => address.includes('.'));
   /**
    * The current members of the service, by the backends of the load balancer and by the name of all members.
    */
-  const membersAre = async (service: string, names: readonly string[], others: readonly string[] = []): Promise<void> => {
+  const membersAre = async (
+    service: string,
+    names: readonly string[],
+    others: readonly string[] = [],
+  ): Promise<void> => {
     const expected = [...(await Promise.all(names.map((name) => addressOf(name)))), ...others].toSorted();
-    const is = async (): Promise<boolean> => ipv4(await backends(`shop/${service}`)).join() === expected.join();
+    const is = async (): Promise<boolean> =>
+      ipv4(await backends(`shop/${service}`)).join() === expected.join();
     await eventually(`members of ${service} are ${expected.join()}`, is, () => backends(`shop/${service}`));
     await eventually(
       `tasks.${service} are ${expected.join()}`,
@@ -157,7 +190,13 @@ describe('services that containers of docker join', { skip }, () => {
       () => resolved(host, `tasks.${service}`),
     );
   };
-  const meets = async (who: string, from: Asker, name: string, port: number, expected: readonly string[]): Promise<void> => {
+  const meets = async (
+    who: string,
+    from: Asker,
+    name: string,
+    port: number,
+    expected: readonly string[],
+  ): Promise<void> => {
     const met = new Set<string | undefined>();
     await eventually(
       `${who} meets ${expected.join(', ')} at ${name}:${port}`,
@@ -169,19 +208,39 @@ describe('services that containers of docker join', { skip }, () => {
     );
   };
   /** Asserts that only these members answer eight requests, more than there are members. */
-  const meetsOnly = async (from: Asker, name: string, port: number, expected: readonly string[]): Promise<void> => {
-    for (let time = 0; time < 8; time += 1) assert.ok(expected.includes((await page(from, name, port)) ?? 'nobody'), `at ${name}:${port}`);
+  const meetsOnly = async (
+    from: Asker,
+    name: string,
+    port: number,
+    expected: readonly string[],
+  ): Promise<void> => {
+    for (let time = 0; time < 8; time += 1)
+      assert.ok(expected.includes((await page(from, name, port)) ?? 'nobody'), `at ${name}:${port}`);
   };
 
   before(async () => {
     docker = await startDocker({ folder: at('docker'), liveRestore: true });
     await docker.importBusybox();
-    const network = { dockerDriver: '/run/docker/plugins/portcullis.sock', dockerSocket: docker.socket, cacheDir: at('cni-cache') };
+    const network = {
+      dockerDriver: '/run/docker/plugins/portcullis.sock',
+      dockerSocket: docker.socket,
+      cacheDir: at('cni-cache'),
+    };
     writeFileSync(at('config.yaml'), JSON.stringify({ network }));
     mkdirSync('/run/docker/plugins', { recursive: true });
     stage = await openStage({ conflist: JSON.stringify(shop), flags: ['--config', at('config.yaml')] });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
-    await docker.ok('network', 'create', '-d', 'portcullis', '--ipam-driver', 'null', '-o', 'conflist=shop', 'shop');
+    await docker.ok(
+      'network',
+      'create',
+      '-d',
+      'portcullis',
+      '--ipam-driver',
+      'null',
+      '-o',
+      'conflist=shop',
+      'shop',
+    );
   });
   after(async () => {
     await docker?.end();
@@ -228,7 +287,10 @@ describe('services that containers of docker join', { skip }, () => {
       [],
     );
     await docker.ok('rm', '-f', 'first', 'second');
-    await eventually('the name goes with the last one', async () => (await resolved(host, 'cache')).length === 0);
+    await eventually(
+      'the name goes with the last one',
+      async () => (await resolved(host, 'cache')).length === 0,
+    );
   });
 
   it('members join and leave with their containers: stop, start, kill, restart, disconnect, connect', async () => {
@@ -314,7 +376,10 @@ describe('services that containers of docker join', { skip }, () => {
       leftovers({ root: stage.folders.root, state: stage.folders.state, leases: [] })
         // The subnets of the pods' own network and the constant rules of services exist while the daemon
         // runs.
-        .filter((each) => !/^rule elements = \{ (?:[\da-f.:]+\/\d|0x00000000 : goto refuse|tcp, udp, sctp)/u.test(each));
+        .filter(
+          (each) =>
+            !/^rule elements = \{ (?:[\da-f.:]+\/\d|0x00000000 : goto refuse|tcp, udp, sctp)/u.test(each),
+        );
     await eventually(
       'nothing is left',
       () => Promise.resolve(left().length === 0),

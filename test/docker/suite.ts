@@ -66,7 +66,12 @@ interface Kind {
 }
 
 const kinds: readonly Kind[] = [
-  { name: 'a bridge of our own', create: ['--subnet', '10.65.0.0/24'], gateway: '10.65.0.1', addressed: '10.65.0.77' },
+  {
+    name: 'a bridge of our own',
+    create: ['--subnet', '10.65.0.0/24'],
+    gateway: '10.65.0.1',
+    addressed: '10.65.0.77',
+  },
   {
     name: 'a bridge of our own, our IPAM',
     create: ['--ipam-driver', 'portcullis', '--subnet', '10.65.0.0/24'],
@@ -100,7 +105,9 @@ const patience = 30_000;
 async function page(address: string, port = 80): Promise<string> {
   for (const late = performance.now() + patience; ; await pause(100)) {
     try {
-      return (await (await fetch(`http://${address}:${port}/`, { signal: AbortSignal.timeout(2000) })).text()).trim();
+      return (
+        await (await fetch(`http://${address}:${port}/`, { signal: AbortSignal.timeout(2000) })).text()
+      ).trim();
     } catch (thrown) {
       if (performance.now() > late) throw new Error(`${address}:${port} does not answer`, { cause: thrown });
     }
@@ -119,25 +126,30 @@ describe('docker on the remote driver', { skip }, () => {
 
   const addressOf = async (container: string, network: string): Promise<string> =>
     docker.ok('inspect', '-f', `{{(index .NetworkSettings.Networks "${network}").IPAddress}}`, container);
-  const inside = (container: string, ...words: string[]): Promise<string> => docker.ok('exec', container, ...words);
+  const inside = (container: string, ...words: string[]): Promise<string> =>
+    docker.ok('exec', container, ...words);
   const run = (name: string, network: string, ...more: string[]): Promise<string> =>
     docker.ok('run', '-d', '--name', name, '--hostname', name, '--network', network, ...more, ...serve);
   const reaches = async (from: string, address: string): Promise<boolean> =>
     (await docker.run('exec', from, 'ping', '-c', '1', '-W', '2', address)).code === 0;
   const resolves = async (from: string, name: string): Promise<string[]> => {
     const { stdout } = await docker.run('exec', from, 'nslookup', '-type=a', name, '127.0.0.11');
-    return [...stdout.matchAll(/^Address: (?<address>[\d.]+)$/gmu)].map((match) => match.groups?.['address'] ?? '');
+    return [...stdout.matchAll(/^Address: (?<address>[\d.]+)$/gmu)].map(
+      (match) => match.groups?.['address'] ?? '',
+    );
   };
   const removeAll = async (): Promise<void> => {
     const containers = (await docker.ok('ps', '-aq')).split('\n').filter((id) => id !== '');
     if (containers.length > 0) await docker.ok('rm', '-f', ...containers);
     await docker.ok('network', 'prune', '-f');
   };
-  const assertClean = (): void => assert.deepEqual(leftovers({ root: at('driver/root'), state: at('driver/state'), leases: [leases] }), []);
+  const assertClean = (): void =>
+    assert.deepEqual(leftovers({ root: at('driver/root'), state: at('driver/state'), leases: [leases] }), []);
 
   before(async () => {
     mkdirSync(at('conf'));
-    for (const [name, conflist] of Object.entries(conflists)) writeFileSync(at(`conf/${name}.conflist`), JSON.stringify(conflist));
+    for (const [name, conflist] of Object.entries(conflists))
+      writeFileSync(at(`conf/${name}.conflist`), JSON.stringify(conflist));
     docker = await startDocker({ folder: at('docker'), liveRestore: true });
     driver = driverIn({ folder: at('driver'), confDir: at('conf') });
     await docker.importBusybox();
@@ -159,7 +171,13 @@ describe('docker on the remote driver', { skip }, () => {
     it(`${kind.name}: containers reach each other by address, name and alias; ports are published; nothing is left`, async () => {
       await docker.ok('network', 'create', '-d', 'portcullis', ...kind.create, 'net');
       await run('web', 'net', '-p', '8080:80', '--network-alias', 'site');
-      await run('other', 'net', '--network-alias', 'site', ...(kind.addressed === undefined ? [] : ['--ip', kind.addressed]));
+      await run(
+        'other',
+        'net',
+        '--network-alias',
+        'site',
+        ...(kind.addressed === undefined ? [] : ['--ip', kind.addressed]),
+      );
       const [web, other] = [await addressOf('web', 'net'), await addressOf('other', 'net')];
       if (kind.addressed !== undefined) assert.equal(other, kind.addressed);
       assert.match(await inside('web', 'ip', 'address', 'show', 'eth0'), new RegExp(`inet ${web}/24`, 'u'));
@@ -224,7 +242,15 @@ describe('docker on the remote driver', { skip }, () => {
         '--ip-range',
         '10.72.0.128/25',
       ],
-      ...['--gateway', '10.72.0.254', '--aux-address', 'router=10.72.0.128', '--ipv6', '--subnet', 'fd72::/64'],
+      ...[
+        '--gateway',
+        '10.72.0.254',
+        '--aux-address',
+        'router=10.72.0.128',
+        '--ipv6',
+        '--subnet',
+        'fd72::/64',
+      ],
       ...['-o', 'com.docker.network.driver.mtu=1400', 'wide'],
     );
     await run('web', 'wide', '--mac-address', '02:00:5e:00:53:01');
@@ -235,10 +261,22 @@ describe('docker on the remote driver', { skip }, () => {
     assert.match(shown, /link\/ether 02:00:5e:00:53:01/u);
     assert.match(await inside('web', 'ip', 'route'), /default via 10\.72\.0\.254 /u);
     await run('other', 'wide', '--ip', '10.72.0.9', '--ip6', 'fd72::99');
-    assert.match(await inside('other', 'ip', 'address', 'show', 'eth0'), /inet 10\.72\.0\.9\/24[^]*inet6 fd72::99\/64/u);
+    assert.match(
+      await inside('other', 'ip', 'address', 'show', 'eth0'),
+      /inet 10\.72\.0\.9\/24[^]*inet6 fd72::99\/64/u,
+    );
     assert.ok(await reaches('web', 'fd72::99'));
 
-    await docker.ok('network', 'create', '-d', 'portcullis', '--internal', '--subnet', '10.73.0.0/24', 'closed');
+    await docker.ok(
+      'network',
+      'create',
+      '-d',
+      'portcullis',
+      '--internal',
+      '--subnet',
+      '10.73.0.0/24',
+      'closed',
+    );
     await run('hidden', 'closed');
     assert.doesNotMatch(await inside('hidden', 'ip', 'route'), /default/u);
     assert.doesNotMatch(await inside('hidden', 'ip', '-o', 'link'), /eth1/u);
@@ -256,7 +294,17 @@ describe('docker on the remote driver', { skip }, () => {
     await run('one', 'net', '-p', '80', '-p', '9000-9001:90-91/udp', '-p', '10.74.0.1:8085:80');
     assert.equal(await page('10.74.0.1', 8085), 'one');
     assert.equal(await page('10.74.0.1', 49153), 'one');
-    const { code, output } = await docker.run('run', '-d', '--name', 'two', '--network', 'net', '-p', '9001:1/udp', ...serve);
+    const { code, output } = await docker.run(
+      'run',
+      '-d',
+      '--name',
+      'two',
+      '--network',
+      'net',
+      '-p',
+      '9001:1/udp',
+      ...serve,
+    );
     assert.equal(code, 125);
     assert.match(output, /9001\/udp.*NETWORK_HOST_PORT_TAKEN/u);
     await docker.ok('rm', '-f', 'two');
@@ -269,7 +317,13 @@ describe('docker on the remote driver', { skip }, () => {
       assert.equal(code, 1, output);
       assert.match(output, reason);
     };
-    await refused(/no network of that name.*NETWORK_CNM_OPTION/u, '--ipam-driver', 'null', '-o', 'conflist=missing');
+    await refused(
+      /no network of that name.*NETWORK_CNM_OPTION/u,
+      '--ipam-driver',
+      'null',
+      '-o',
+      'conflist=missing',
+    );
     await refused(/ENOENT.*NETWORK_CNM_OPTION/u, '--ipam-driver', 'null', '-o', 'conflist=/nowhere.conflist');
     await refused(/no such option.*NETWORK_CNM_OPTION/u, '--subnet', '10.75.0.0/24', '-o', 'colour=red');
     await refused(/--ipam-driver null/u, '--subnet', '10.75.0.0/24', '-o', 'conflist=debian');
@@ -278,7 +332,17 @@ describe('docker on the remote driver', { skip }, () => {
       at('conf/portless.conflist'),
       JSON.stringify({ ...conflists.ours, name: 'portless', plugins: [conflists.ours.plugins[0]] }),
     );
-    await docker.ok('network', 'create', '-d', 'portcullis', '--ipam-driver', 'null', '-o', 'conflist=portless', 'portless');
+    await docker.ok(
+      'network',
+      'create',
+      '-d',
+      'portcullis',
+      '--ipam-driver',
+      'null',
+      '-o',
+      'conflist=portless',
+      'portless',
+    );
     const { code, output } = await docker.run('run', '-d', '--network', 'portless', '-p', '80', ...serve);
     assert.equal(code, 125);
     assert.match(output, /NETWORK_CNM_PORTS/u);
@@ -341,11 +405,28 @@ describe('docker on the remote driver', { skip }, () => {
     writeFileSync(config, `network:\n  dockerDriver: ${driver.socket}\n`);
     const daemon = await startDaemon(folders, ['--config', config]);
     try {
-      await docker.ok('network', 'create', '-d', 'portcullis', '--ipam-driver', 'null', '-o', 'conflist=ours', 'net');
+      await docker.ok(
+        'network',
+        'create',
+        '-d',
+        'portcullis',
+        '--ipam-driver',
+        'null',
+        '-o',
+        'conflist=ours',
+        'net',
+      );
       await run('web', 'net', '-p', '8080:80');
       assert.equal(await page('10.67.0.1', 8080), 'web');
-      assert.doesNotMatch(await docker.ok('ps'), /8080/u, 'docker shows no ports of a remote driver: docs/docker.md says so');
-      assert.match(await docker.ok('inspect', '-f', '{{json .HostConfig.PortBindings}}', 'web'), /"HostPort":"8080"/u);
+      assert.doesNotMatch(
+        await docker.ok('ps'),
+        /8080/u,
+        'docker shows no ports of a remote driver: docs/docker.md says so',
+      );
+      assert.match(
+        await docker.ok('inspect', '-f', '{{json .HostConfig.PortBindings}}', 'web'),
+        /"HostPort":"8080"/u,
+      );
       await removeAll();
     } finally {
       await daemon.stop();
@@ -354,50 +435,59 @@ describe('docker on the remote driver', { skip }, () => {
   });
 
   const dnet = findTool('dnet');
-  it('libnetwork by itself (dnet) drives the driver: network, endpoint, sandbox, and nothing is left', { skip: dnet.skip }, async () => {
-    const address = '127.0.0.1:2385';
-    const child = spawn(dnet.path, [address, at('dnet')], { stdio: ['ignore', 'ignore', 'inherit'] });
-    type Answer = { readonly id: string; readonly key: string };
-    const ask = async (method: string, path: string, body?: object): Promise<Answer> => {
-      const response = await fetch(`http://${address}/v1.19${path}`, {
-        method,
-        ...(body !== undefined && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
-      });
-      const text = await response.text();
-      assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`);
-      const value = text.trim() === '' ? '' : (JSON.parse(text) as Answer | string);
-      return typeof value === 'string' ? { id: value, key: '' } : value;
-    };
-    try {
-      for (const late = performance.now() + patience; ; await pause(50)) {
-        if (
-          await ask('GET', '/networks').then(
-            () => true,
-            () => false,
+  it(
+    'libnetwork by itself (dnet) drives the driver: network, endpoint, sandbox, and nothing is left',
+    { skip: dnet.skip },
+    async () => {
+      const address = '127.0.0.1:2385';
+      const child = spawn(dnet.path, [address, at('dnet')], { stdio: ['ignore', 'ignore', 'inherit'] });
+      type Answer = { readonly id: string; readonly key: string };
+      const ask = async (method: string, path: string, body?: object): Promise<Answer> => {
+        const response = await fetch(`http://${address}/v1.19${path}`, {
+          method,
+          ...(body !== undefined && {
+            body: JSON.stringify(body),
+            headers: { 'content-type': 'application/json' },
+          }),
+        });
+        const text = await response.text();
+        assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`);
+        const value = text.trim() === '' ? '' : (JSON.parse(text) as Answer | string);
+        return typeof value === 'string' ? { id: value, key: '' } : value;
+      };
+      try {
+        for (const late = performance.now() + patience; ; await pause(50)) {
+          if (
+            await ask('GET', '/networks').then(
+              () => true,
+              () => false,
+            )
           )
-        )
-          break;
-        assert.ok(child.exitCode === null && performance.now() < late, 'dnet does not answer');
+            break;
+          assert.ok(child.exitCode === null && performance.now() < late, 'dnet does not answer');
+        }
+        const network = await ask('POST', '/networks', {
+          name: 'net',
+          network_type: 'portcullis',
+          ipv4_configuration: [{ PreferredPool: '10.77.0.0/24' }],
+          driver_opts: { 'com.docker.network.driver.mtu': '1450' },
+        });
+        const service = await ask('POST', '/services', { name: 'svc', network_name: 'net' });
+        const sandbox = await ask('POST', '/sandboxes', { container_id: 'c0ffee' });
+        await ask('POST', `/services/${service.id}/backend`, { sandbox_id: sandbox.id });
+        const { key } = await ask('GET', `/sandboxes/${sandbox.id}`);
+        const inside = execFileSync('nsenter', [`--net=${key}`, 'ip', 'address', 'show', 'eth0'], {
+          encoding: 'utf8',
+        });
+        assert.match(inside, /mtu 1450 [^]*inet 10\.77\.0\.2\/24/u);
+        execFileSync('nsenter', [`--net=${key}`, 'busybox', 'ping', '-c1', '-W2', '10.77.0.1']);
+        await ask('DELETE', `/services/${service.id}/backend/${sandbox.id}`);
+        await ask('DELETE', `/sandboxes/${sandbox.id}`);
+        await ask('DELETE', `/services/${service.id}`, { name: 'svc', force: false });
+        await ask('DELETE', `/networks/${network.id}`);
+      } finally {
+        child.kill('SIGKILL');
       }
-      const network = await ask('POST', '/networks', {
-        name: 'net',
-        network_type: 'portcullis',
-        ipv4_configuration: [{ PreferredPool: '10.77.0.0/24' }],
-        driver_opts: { 'com.docker.network.driver.mtu': '1450' },
-      });
-      const service = await ask('POST', '/services', { name: 'svc', network_name: 'net' });
-      const sandbox = await ask('POST', '/sandboxes', { container_id: 'c0ffee' });
-      await ask('POST', `/services/${service.id}/backend`, { sandbox_id: sandbox.id });
-      const { key } = await ask('GET', `/sandboxes/${sandbox.id}`);
-      const inside = execFileSync('nsenter', [`--net=${key}`, 'ip', 'address', 'show', 'eth0'], { encoding: 'utf8' });
-      assert.match(inside, /mtu 1450 [^]*inet 10\.77\.0\.2\/24/u);
-      execFileSync('nsenter', [`--net=${key}`, 'busybox', 'ping', '-c1', '-W2', '10.77.0.1']);
-      await ask('DELETE', `/services/${service.id}/backend/${sandbox.id}`);
-      await ask('DELETE', `/sandboxes/${sandbox.id}`);
-      await ask('DELETE', `/services/${service.id}`, { name: 'svc', force: false });
-      await ask('DELETE', `/networks/${network.id}`);
-    } finally {
-      child.kill('SIGKILL');
-    }
-  });
+    },
+  );
 });

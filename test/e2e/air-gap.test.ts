@@ -3,7 +3,13 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { archiveReference, attestImage, copyReference, openRegistries, startTrustService } from '../../trust/index.ts';
+import {
+  archiveReference,
+  attestImage,
+  copyReference,
+  openRegistries,
+  startTrustService,
+} from '../../trust/index.ts';
 import type { TrustService } from '../../trust/index.ts';
 import { openAirGap } from '../fixtures/air-gap.ts';
 import type { AirGap } from '../fixtures/air-gap.ts';
@@ -47,12 +53,24 @@ describe('an image behind an air gap', () => {
   };
   const beyond = (...words: string[]): Promise<Ended> => run(process.execPath, main, ...words);
   /** Publishes, signs and attests an image, and signs the digest of its tag in metadata. */
-  const publish = async (name: string, destination: string, expiry: Readonly<Record<string, number>> = {}): Promise<void> => {
+  const publish = async (
+    name: string,
+    destination: string,
+    expiry: Readonly<Record<string, number>> = {},
+  ): Promise<void> => {
     const { image } = await stage.publish(`${name}:1`);
     const predicate = { builder: 'example' };
     const type = 'https://example.com/built/v1';
     const repository = stage.repository(name);
-    await attestImage({ repository, digest: image.manifestDigest, key: stage.key, type, predicate, format: 'bundle', now: new Date() });
+    await attestImage({
+      repository,
+      digest: image.manifestDigest,
+      key: stage.key,
+      type,
+      predicate,
+      format: 'bundle',
+      now: new Date(),
+    });
     const mirrors = [`${registryName}=${stage.registry.url}`];
     const reference = `${registryName}/${name}`;
     const folder = join(stage.folders.folder, 'owner');
@@ -80,11 +98,24 @@ describe('an image behind an air gap', () => {
       assert.match((await copy('pay/app', mirror)).stdout, /pieces of evidence: 2, signed metadata/u);
       await copy('pay/served', mirror, '--metadata', `${service.url}/tuf/${registryName}/pay/served`);
       const mirrored = [`${registryName}=${stage.registry.url}`];
-      const made = await portcullis(['trust', 'archive', 'create', `${registryName}/pay/app:1`, archive, '--registry-mirror', ...mirrored]);
+      const made = await portcullis([
+        'trust',
+        'archive',
+        'create',
+        `${registryName}/pay/app:1`,
+        archive,
+        '--registry-mirror',
+        ...mirrored,
+      ]);
       assert.equal(made.code, 0, made.output);
       const registry = await openRegistries({ mirrors: mirrored, insecureHosts: [] });
       await copyReference({ from: `${registryName}/pay/late:1`, to: `${mirror.host}/pay/late:1`, registry });
-      const brief = { reference: `${registryName}/pay/app:1`, file: `${archive}.brief`, freshFor: 1, passphrase: { environment: {} } };
+      const brief = {
+        reference: `${registryName}/pay/app:1`,
+        file: `${archive}.brief`,
+        freshFor: 1,
+        passphrase: { environment: {} },
+      };
       await archiveReference({ ...brief, registry, now: new Date() });
       await registry.close();
     } finally {
@@ -108,7 +139,11 @@ describe('an image behind an air gap', () => {
       (JSON.parse(links.stdout) as { ifname: string }[]).map(({ ifname }) => ifname),
       ['lo'],
     );
-    const asked = await run(process.execPath, '--eval', `fetch('${stage.registry.url}/v2/').then(() => 0, () => process.exit(7))`);
+    const asked = await run(
+      process.execPath,
+      '--eval',
+      `fetch('${stage.registry.url}/v2/').then(() => 0, () => process.exit(7))`,
+    );
     assert.equal(asked.code, 7, asked.output);
   });
 
@@ -133,7 +168,13 @@ describe('an image behind an air gap', () => {
   it('is refused once the transferred metadata has expired', async () => {
     const failure = await failureOf(stage.pull(`${registryName}/pay/late:1`));
     assert.match(failure.message, /timestamp: version \d+ has expired at/u);
-    const archived = await beyond('trust', 'archive', 'load', `${archive}.brief`, `${inside.host}/pay/brief:1`);
+    const archived = await beyond(
+      'trust',
+      'archive',
+      'load',
+      `${archive}.brief`,
+      `${inside.host}/pay/brief:1`,
+    );
     assert.equal(archived.code, 1, archived.output);
     assert.match(archived.output, /TRUST_ARCHIVE_STALE/u);
   });

@@ -6,7 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { detectKernel } from '../../entitlements/index.ts';
-import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import type { Pod, SecurityContext } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -20,7 +27,9 @@ const policy = policyOf(
     .join(''),
 );
 const [RuntimeDefault, Unconfined, Localhost] = [0, 1, 2] as const;
-const localhost = (name: string): SecurityContext => ({ apparmor: { profileType: Localhost, localhostRef: name } });
+const localhost = (name: string): SecurityContext => ({
+  apparmor: { profileType: Localhost, localhostRef: name },
+});
 const hasAppArmor = detectKernel().apparmor;
 
 /** test/vm/apparmor runs this file if this kernel has no AppArmor. */
@@ -32,7 +41,8 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
   const own = 'portcullis-e2e-no-writes';
   before(async () => {
     stage = await openStage({ policy });
-    for (const ceiling of ['baseline', 'privileged']) image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
+    for (const ceiling of ['baseline', 'privileged'])
+      image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
     pod = await runPod(stage, 'guarded', { linux: { securityContext: { privileged: true } } });
     plain = await runPod(stage, 'plain');
     parse('--replace');
@@ -59,33 +69,60 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     security: SecurityContext = {},
     where = ceiling === 'baseline' ? plain : pod,
   ): Promise<string> =>
-    runContainer(stage, where, { name: `c${(serial += 1)}`, image: image[ceiling] ?? '', command: ['sleep', '600'], security });
+    runContainer(stage, where, {
+      name: `c${(serial += 1)}`,
+      image: image[ceiling] ?? '',
+      command: ['sleep', '600'],
+      security,
+    });
   const labels = async (id: string): Promise<string[]> => {
-    const { stdout } = await execute(stage, id, 'sh', '-c', 'cat /proc/1/attr/current; cat /proc/self/attr/current');
+    const { stdout } = await execute(
+      stage,
+      id,
+      'sh',
+      '-c',
+      'cat /proc/1/attr/current; cat /proc/self/attr/current',
+    );
     return stdout.trim().split('\n');
   };
   const refusal = (ceiling: 'baseline' | 'privileged', security: SecurityContext) =>
     failureOf(
-      createContainer(stage, ceiling === 'baseline' ? plain : pod, { name: `c${(serial += 1)}`, image: image[ceiling] ?? '', security }),
+      createContainer(stage, ceiling === 'baseline' ? plain : pod, {
+        name: `c${(serial += 1)}`,
+        image: image[ceiling] ?? '',
+        security,
+      }),
     );
 
   for (const handler of ['crun', 'runc'])
     it(`a container without an AppArmor setting runs under the default profile, and so do commands executed in it (${handler})`, async () => {
       const other = await runPod(stage, `plain-${handler}`, {}, handler);
-      assert.deepEqual(await labels(await run('baseline', {}, other)), Array(2).fill('portcullis-default (enforce)'));
+      assert.deepEqual(
+        await labels(await run('baseline', {}, other)),
+        Array(2).fill('portcullis-default (enforce)'),
+      );
       await removePod(stage, other);
     });
 
   it('RuntimeDefault is the same, by the new field and by the old one', async () => {
-    for (const security of [{ apparmor: { profileType: RuntimeDefault } }, { apparmorProfile: 'runtime/default' }])
-      assert.deepEqual(await labels(await run('baseline', security)), Array(2).fill('portcullis-default (enforce)'));
+    for (const security of [
+      { apparmor: { profileType: RuntimeDefault } },
+      { apparmorProfile: 'runtime/default' },
+    ])
+      assert.deepEqual(
+        await labels(await run('baseline', security)),
+        Array(2).fill('portcullis-default (enforce)'),
+      );
   });
 
   it('the default profile forbids a signal to a process of the host, which every other restriction allows', async () => {
     const host = { namespaceOptions: { ...namespaceOptions, pid: 2 } } as const;
-    const beside = await runPod(stage, 'beside', { linux: { securityContext: { ...host, privileged: true } } });
+    const beside = await runPod(stage, 'beside', {
+      linux: { securityContext: { ...host, privileged: true } },
+    });
     const kill = async (security: SecurityContext): Promise<string> =>
-      (await execute(stage, await run('privileged', security, beside), 'sh', '-c', 'kill -0 1 2>&1; echo $?')).stdout;
+      (await execute(stage, await run('privileged', security, beside), 'sh', '-c', 'kill -0 1 2>&1; echo $?'))
+        .stdout;
     assert.match(await kill({ ...host, capabilities: { addCapabilities: ['KILL'] } }), /denied/);
     assert.equal(await kill({ ...host, apparmor: { profileType: Unconfined } }), '0\n');
     await removePod(stage, beside);
@@ -105,7 +142,8 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
       assert.match(label, /portcullis-default/);
       assert.match(label, new RegExp(own));
     }
-    for (const id of [free, bound]) assert.notEqual((await execute(stage, id, 'sh', '-c', 'echo > /tmp/x')).exitCode, 0);
+    for (const id of [free, bound])
+      assert.notEqual((await execute(stage, id, 'sh', '-c', 'echo > /tmp/x')).exitCode, 0);
   });
 
   it('a profile that is not loaded is refused by its name, before anything is created', async () => {
@@ -118,7 +156,11 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     const { code, message } = await refusal('baseline', { apparmor: { profileType: Unconfined } });
     assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
     assert.match(message, /ceiling baseline lacks running without an AppArmor profile/);
-    for (const security of [{ apparmor: { profileType: Unconfined } }, { apparmorProfile: 'unconfined' }, { privileged: true }])
+    for (const security of [
+      { apparmor: { profileType: Unconfined } },
+      { apparmorProfile: 'unconfined' },
+      { privileged: true },
+    ])
       assert.deepEqual(await labels(await run('privileged', security)), Array(2).fill('unconfined'));
   });
 
@@ -168,7 +210,9 @@ describe('without AppArmor', { skip: hasAppArmor && 'this kernel has it' }, () =
       });
       const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
       assert.match((JSON.parse(info['info'] ?? '{}') as { degraded: string[] }).degraded.join(), /AppArmor/);
-      const spec = JSON.parse(readFileSync(`${stage.folders.state}/containers/${id}/config.json`, 'utf8')) as { process: object };
+      const spec = JSON.parse(
+        readFileSync(`${stage.folders.state}/containers/${id}/config.json`, 'utf8'),
+      ) as { process: object };
       assert.ok(!('apparmorProfile' in spec.process));
       await removePod(stage, pod);
     } finally {

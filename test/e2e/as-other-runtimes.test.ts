@@ -5,7 +5,15 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { ContainerState } from '../../runtime/index.ts';
 import { layerOf } from '../fixtures/image.ts';
-import { createContainer, execute, exitOf, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  exitOf,
+  podConfig,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -32,11 +40,14 @@ describe('requests that other runtimes accept', () => {
       { name: 'etc/not-a-program', body: 'text', mode: 0o644 },
     ]);
     for (const ceiling of ['baseline', 'privileged'])
-      image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`, { layers: [layer] })).reference);
+      image[ceiling] = await stage.pull(
+        (await stage.publish(`${ceiling}/a:1`, { layers: [layer] })).reference,
+      );
   });
   after(() => stage.close());
   const sleeping = ['sleep', '600'];
-  const statusOf = async (containerId: string) => (await stage.daemon.cri.runtime.containerStatus({ containerId })).status;
+  const statusOf = async (containerId: string) =>
+    (await stage.daemon.cri.runtime.containerStatus({ containerId })).status;
   const start = (containerId: string) => stage.daemon.cri.runtime.startContainer({ containerId });
 
   describe('paths that climb', () => {
@@ -77,7 +88,13 @@ describe('requests that other runtimes accept', () => {
     });
 
     it('a working directory that leads into /proc when it is cleaned is refused', async () => {
-      for (const workingDir of ['/tmp/../proc/self/fd/7', '/../proc', '/tmp/../toproc/7', '/toproc/../toproc', '/data/inside/../fd/7'])
+      for (const workingDir of [
+        '/tmp/../proc/self/fd/7',
+        '/../proc',
+        '/tmp/../toproc/7',
+        '/toproc/../toproc',
+        '/data/inside/../fd/7',
+      ])
         assert.equal(
           (await failureOf(createContainer(stage, pod, ask({ workingDir, ...at('/data') })))).code,
           'RUNTIME_BAD_WORKING_DIR',
@@ -103,7 +120,12 @@ describe('requests that other runtimes accept', () => {
     it('a forbidden destination of a mount is refused in every spelling', async () => {
       const code = async (containerPath: string, ceiling: string): Promise<string> =>
         (await failureOf(createContainer(stage, pod, ask(at(containerPath), ceiling)))).code;
-      for (const containerPath of ['/tmp/..', '/..', '/tmp/../.portcullis-launcher', '/a/../../.portcullis-launcher/x'])
+      for (const containerPath of [
+        '/tmp/..',
+        '/..',
+        '/tmp/../.portcullis-launcher',
+        '/a/../../.portcullis-launcher/x',
+      ])
         assert.equal(await code(containerPath, 'privileged'), 'RUNTIME_BAD_MOUNT', containerPath);
       assert.equal(await code('../m', 'privileged'), 'RUNTIME_BAD_MOUNT', 'a relative path');
     });
@@ -120,7 +142,11 @@ describe('requests that other runtimes accept', () => {
           const pod = await runPod(stage, `mistyped-${handler}`, {}, handler);
           const id = await createContainer(stage, pod, { image: image['privileged'] ?? '', command });
           assert.equal((await statusOf(id))?.state, ContainerState.CONTAINER_CREATED);
-          assert.equal(await createContainer(stage, pod, { image: image['privileged'] ?? '', command }), id, 'the same request');
+          assert.equal(
+            await createContainer(stage, pod, { image: image['privileged'] ?? '', command }),
+            id,
+            'the same request',
+          );
           const failure = await failureOf(start(id));
           assert.deepEqual([failure.code, failure.kind], ['RUNTIME_START_FAILED', 'precondition']);
           assert.match(failure.message, says);
@@ -153,7 +179,12 @@ describe('requests that other runtimes accept', () => {
 
     it('survives a restart of the daemon, stops and is removed, and leaves no process, mount or file', async () => {
       const pod = await runPod(stage, 'kept');
-      const ask = (name: string) => createContainer(stage, pod, { name, image: image['privileged'] ?? '', command: ['/no/such/program'] });
+      const ask = (name: string) =>
+        createContainer(stage, pod, {
+          name,
+          image: image['privileged'] ?? '',
+          command: ['/no/such/program'],
+        });
       const [first, second, third] = [await ask('a'), await ask('b'), await ask('c')];
       for (const kill of [false, true]) await stage.restart({ kill });
       assert.equal((await statusOf(first))?.state, ContainerState.CONTAINER_CREATED);
@@ -161,7 +192,10 @@ describe('requests that other runtimes accept', () => {
       const before = Date.now();
       await stage.daemon.cri.runtime.stopContainer({ containerId: second, timeout: 600 });
       assert.ok(Date.now() - before < 30_000, 'nothing is waited for');
-      assert.deepEqual([(await exitOf(stage, second)).exitCode, (await exitOf(stage, second)).reason], [128, 'StartError']);
+      assert.deepEqual(
+        [(await exitOf(stage, second)).exitCode, (await exitOf(stage, second)).reason],
+        [128, 'StartError'],
+      );
       await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id });
       assert.equal((await exitOf(stage, third)).exitCode, 128);
       const left = [stage.folders.state, stage.folders.root].map((folder) =>
@@ -185,7 +219,9 @@ describe('requests that other runtimes accept', () => {
   it('unknown capabilities are refused in add and in drop', async () => {
     const pod = await runPod(stage, 'capabilities');
     for (const capabilities of [{ addCapabilities: ['NET_ADMN'] }, { dropCapabilities: ['NET_RAWW'] }]) {
-      const failure = await failureOf(createContainer(stage, pod, { image: image['privileged'] ?? '', security: { capabilities } }));
+      const failure = await failureOf(
+        createContainer(stage, pod, { image: image['privileged'] ?? '', security: { capabilities } }),
+      );
       assert.match(failure.message, /NET_ADMN|NET_RAWW/);
     }
     await removePod(stage, pod);
@@ -208,7 +244,10 @@ describe('requests that other runtimes accept', () => {
 
   it('the log is readable by its group, before and after it is reopened, whatever the umask', async () => {
     const pod = await runPod(stage, 'log-mode');
-    const id = await runContainer(stage, pod, { image: image['privileged'] ?? '', command: ['sh', '-c', 'echo first; exec sleep 600'] });
+    const id = await runContainer(stage, pod, {
+      image: image['privileged'] ?? '',
+      command: ['sh', '-c', 'echo first; exec sleep 600'],
+    });
     const log = join(pod.config.logDirectory ?? '', 'main/0.log');
     const mode = (): string => (statSync(log).mode & 0o777).toString(8);
     assert.equal(mode(), '640');
@@ -229,8 +268,13 @@ describe('requests that other runtimes accept', () => {
     const lines = readFileSync(join(pod.config.logDirectory ?? '', 'main/0.log'), 'utf8')
       .split('\n')
       .slice(0, -1);
-    const parts = lines.map((line) => /^\S+ stdout ([FP]) (.*)$/.exec(line) ?? assert.fail(line.slice(0, 100)));
-    assert.equal(parts.map(([, mark, text]) => `${text}${mark === 'F' ? '\n' : ''}`).join(''), `${'x'.repeat(length)}\nend\n`);
+    const parts = lines.map(
+      (line) => /^\S+ stdout ([FP]) (.*)$/.exec(line) ?? assert.fail(line.slice(0, 100)),
+    );
+    assert.equal(
+      parts.map(([, mark, text]) => `${text}${mark === 'F' ? '\n' : ''}`).join(''),
+      `${'x'.repeat(length)}\nend\n`,
+    );
     assert.ok(parts.filter(([, mark]) => mark === 'P').length >= 4);
     await removePod(stage, pod);
   });

@@ -1,7 +1,16 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -45,8 +54,10 @@ describe('cgroups of pods', () => {
     image = await stage.pull((await stage.publish('app/a:1')).reference);
   });
   after(() => stage.close());
-  const podBelow = (name: string, cgroupParent: string): Promise<Pod> => runPod(stage, name, { linux: { cgroupParent } });
-  const sleeper = (pod: Pod): Promise<string> => runContainer(stage, pod, { image, command: ['sleep', '600'] });
+  const podBelow = (name: string, cgroupParent: string): Promise<Pod> =>
+    runPod(stage, name, { linux: { cgroupParent } });
+  const sleeper = (pod: Pod): Promise<string> =>
+    runContainer(stage, pod, { image, command: ['sleep', '600'] });
   /** Returns its paths in every hierarchy, each once. */
   const pathsOf = async (containerId: string): Promise<string[]> => {
     const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
@@ -74,19 +85,24 @@ describe('cgroups of pods', () => {
       }
     } finally {
       const made = ['/kubepods/burstable/pod1', '/kubepods/burstable', '/kubepods', ''];
-      for (const root of roots) for (const path of made) await removeEmptied(root + stage.cgroupParent + path);
+      for (const root of roots)
+        for (const path of made) await removeEmptied(root + stage.cgroupParent + path);
     }
   });
 
   it('a parent that a pod created is removed with the last pod that uses it', async () => {
     const parent = `${stage.cgroupParent}/new/deep`;
-    const [first, second] = [await podBelow('first', `${parent}/`), await podBelow('second', parent.slice(1))];
+    const [first, second] = [
+      await podBelow('first', `${parent}/`),
+      await podBelow('second', parent.slice(1)),
+    ];
     const ids = [await sleeper(first), await sleeper(second)];
     assert.deepEqual(await pathsOf(ids[0] ?? ''), [`${parent}/${ids[0] ?? ''}`]);
     assert.deepEqual(await pathsOf(ids[1] ?? ''), [`${parent}/${ids[1] ?? ''}`]);
     const cpuset = isV2 ? 'cpuset.cpus.effective' : 'cpuset.cpus';
     const root = isV2 ? roots[0] : roots.find((one) => one.endsWith('/cpuset'));
-    if (root !== undefined) assert.notEqual(readFileSync(`${root}${parent}/${ids[0] ?? ''}/${cpuset}`, 'utf8').trim(), '');
+    if (root !== undefined)
+      assert.notEqual(readFileSync(`${root}${parent}/${ids[0] ?? ''}/${cpuset}`, 'utf8').trim(), '');
     await removePod(stage, first);
     assert.ok(stand(parent));
     await removePod(stage, second);
@@ -116,8 +132,14 @@ describe('cgroups of pods', () => {
     execFileSync('mount', ['-t', 'tmpfs', 'e2e', folder]);
     try {
       writeFileSync(join(folder, 'kept'), 'here');
-      const pod = await runPod(stage, 'host-ipc', { linux: { securityContext: { namespaceOptions: { ...namespaceOptions, ipc: 2 } } } });
-      await runContainer(stage, pod, { image, command: ['sleep', '600'], security: { namespaceOptions: { ...namespaceOptions, ipc: 2 } } });
+      const pod = await runPod(stage, 'host-ipc', {
+        linux: { securityContext: { namespaceOptions: { ...namespaceOptions, ipc: 2 } } },
+      });
+      await runContainer(stage, pod, {
+        image,
+        command: ['sleep', '600'],
+        security: { namespaceOptions: { ...namespaceOptions, ipc: 2 } },
+      });
       await removePod(stage, pod);
       assert.equal(readFileSync(join(folder, 'kept'), 'utf8'), 'here');
     } finally {

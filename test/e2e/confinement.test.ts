@@ -2,7 +2,15 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod, statusField } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+  statusField,
+} from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -41,7 +49,12 @@ describe('confinement', () => {
       let pod: Pod;
       let id = '';
       before(async () => {
-        pod = await runPod(stage, `web-${handler}`, { annotations: { 'portcullis.dev/profile': 'web' } }, handler);
+        pod = await runPod(
+          stage,
+          `web-${handler}`,
+          { annotations: { 'portcullis.dev/profile': 'web' } },
+          handler,
+        );
         id = await runContainer(stage, pod, { image: image['privileged'] ?? '', command: ['sleep', '600'] });
       });
       after(() => removePod(stage, pod));
@@ -54,21 +67,37 @@ describe('confinement', () => {
 
       it('runs under the handler that was asked for', async () => {
         const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
-        assert.equal((JSON.parse(info['info'] ?? '{}') as { runtimeHandler: string }).runtimeHandler, handler);
+        assert.equal(
+          (JSON.parse(info['info'] ?? '{}') as { runtimeHandler: string }).runtimeHandler,
+          handler,
+        );
       });
 
       it('has filter, capabilities and no_new_privs in its first process and in commands executed in it', async () => {
         const { stdout: first } = await execute(stage, id, 'cat', '/proc/1/status');
         const { stdout: executed } = await execute(stage, id, 'cat', '/proc/self/status');
         for (const status of [first, executed]) {
-          const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '';
+          const field = (name: string): string =>
+            new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '';
           assert.equal(field('Seccomp'), '2');
           assert.equal(field('NoNewPrivs'), '1');
           const bounding = BigInt(`0x${field('CapBnd')}`);
           assert.equal(bounding & (NET_ADMIN | SYS_ADMIN | SETUID), 0n, field('CapBnd'));
         }
-        const value = (status: string, name: string): string | undefined => new RegExp(`^${name}:.*$`, 'm').exec(status)?.[0];
-        for (const name of ['Seccomp', 'NoNewPrivs', 'CapBnd', 'CapPrm', 'CapEff', 'CapInh', 'CapAmb', 'Uid', 'Gid', 'Groups'])
+        const value = (status: string, name: string): string | undefined =>
+          new RegExp(`^${name}:.*$`, 'm').exec(status)?.[0];
+        for (const name of [
+          'Seccomp',
+          'NoNewPrivs',
+          'CapBnd',
+          'CapPrm',
+          'CapEff',
+          'CapInh',
+          'CapAmb',
+          'Uid',
+          'Gid',
+          'Groups',
+        ])
           assert.equal(value(executed, name), value(first, name), name);
       });
 
@@ -77,10 +106,14 @@ describe('confinement', () => {
       it('mounting fails', () => refused('mount', '-t', 'tmpfs', 'tmpfs', '/tmp'));
       it('changing the user id fails', () => refused('su', 'web', '-c', 'true'));
       it('writing below /proc/sys fails', () => refused('sh', '-c', 'echo 1 > /proc/sys/kernel/printk'));
-      it('opening a device of the host fails', () => refused('sh', '-c', 'mknod /tmp/disk b 254 0 && cat /tmp/disk'));
+      it('opening a device of the host fails', () =>
+        refused('sh', '-c', 'mknod /tmp/disk b 254 0 && cat /tmp/disk'));
 
       it('masked paths are masked', async () => {
-        assert.equal((await execute(stage, id, 'sh', '-c', 'wc -c < /proc/timer_list; ls /sys/firmware')).stdout.trim(), '0');
+        assert.equal(
+          (await execute(stage, id, 'sh', '-c', 'wc -c < /proc/timer_list; ls /sys/firmware')).stdout.trim(),
+          '0',
+        );
         const { stdout } = await execute(stage, id, 'sh', '-c', 'cat /proc/kcore | head -c 10 | wc -c');
         assert.equal(stdout.trim(), '0');
       });
@@ -93,14 +126,26 @@ describe('confinement', () => {
       });
 
       it('the same calls work where they are granted', async () => {
-        const free = await runPod(stage, `free-${handler}`, { linux: { securityContext: { privileged: true } } }, handler);
-        const open = await runContainer(stage, free, { image: image['privileged'] ?? '', security: { privileged: true } });
+        const free = await runPod(
+          stage,
+          `free-${handler}`,
+          { linux: { securityContext: { privileged: true } } },
+          handler,
+        );
+        const open = await runContainer(stage, free, {
+          image: image['privileged'] ?? '',
+          security: { privileged: true },
+        });
         for (const command of [
           ['unshare', '--user', 'true'],
           ['mount', '-t', 'tmpfs', 'tmpfs', '/tmp'],
           ['ip', 'link', 'set', 'lo', 'down'],
         ])
-          assert.deepEqual(await execute(stage, open, ...command), { exitCode: 0, stdout: '', stderr: '' }, command.join(' '));
+          assert.deepEqual(
+            await execute(stage, open, ...command),
+            { exitCode: 0, stdout: '', stderr: '' },
+            command.join(' '),
+          );
         assert.equal(await statusField(stage, open, 'Seccomp'), '0');
         await removePod(stage, free);
       });
@@ -128,8 +173,19 @@ describe('confinement', () => {
   });
 
   /** Requests by name that exceed the ceiling. */
-  const excessive: { what: string; pod?: object; sysctls?: Record<string, string>; security: object; names: RegExp }[] = [
-    { what: 'privileged', pod: { privileged: true }, security: { privileged: true }, names: /ceiling baseline lacks .*privileged/ },
+  const excessive: {
+    what: string;
+    pod?: object;
+    sysctls?: Record<string, string>;
+    security: object;
+    names: RegExp;
+  }[] = [
+    {
+      what: 'privileged',
+      pod: { privileged: true },
+      security: { privileged: true },
+      names: /ceiling baseline lacks .*privileged/,
+    },
     {
       what: 'the host’s network',
       pod: { namespaceOptions: { ...namespaceOptions, network: 2 } },
@@ -148,7 +204,11 @@ describe('confinement', () => {
       security: { namespaceOptions: { ...namespaceOptions, ipc: 2 } },
       names: /ceiling baseline lacks .*ipc/,
     },
-    { what: 'a capability', security: { capabilities: { addCapabilities: ['NET_ADMIN'] } }, names: /ceiling baseline lacks .*NET_ADMIN/ },
+    {
+      what: 'a capability',
+      security: { capabilities: { addCapabilities: ['NET_ADMIN'] } },
+      names: /ceiling baseline lacks .*NET_ADMIN/,
+    },
     {
       what: 'an unsafe sysctl of the pod',
       sysctls: { 'kernel.msgmax': '16384' },
@@ -158,8 +218,12 @@ describe('confinement', () => {
   ];
   for (const { what, pod: podSecurity, sysctls = {}, security, names } of excessive) {
     it(`${what} is refused under the ceiling baseline, by its name, and granted under privileged`, async () => {
-      const pod = await runPod(stage, 'excessive', { linux: { sysctls, securityContext: { namespaceOptions, ...podSecurity } } });
-      const { code, kind, message } = await failureOf(createContainer(stage, pod, { image: image['baseline'] ?? '', security }));
+      const pod = await runPod(stage, 'excessive', {
+        linux: { sysctls, securityContext: { namespaceOptions, ...podSecurity } },
+      });
+      const { code, kind, message } = await failureOf(
+        createContainer(stage, pod, { image: image['baseline'] ?? '', security }),
+      );
       assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
       assert.equal(kind, 'denied');
       assert.match(message, names);
@@ -184,18 +248,29 @@ describe('confinement', () => {
 
   it('with the host network namespace it uses the network of the host', async () => {
     const options = { ...namespaceOptions, network: 2 } as const;
-    const pod = await runPod(stage, 'host-net', { linux: { securityContext: { namespaceOptions: options } } });
-    const id = await runContainer(stage, pod, { image: image['privileged'] ?? '', security: { namespaceOptions: options } });
+    const pod = await runPod(stage, 'host-net', {
+      linux: { securityContext: { namespaceOptions: options } },
+    });
+    const id = await runContainer(stage, pod, {
+      image: image['privileged'] ?? '',
+      security: { namespaceOptions: options },
+    });
     const { stdout } = await execute(stage, id, 'cat', '/proc/net/dev');
-    const names = (text: string): string[] => [...text.matchAll(/^\s*(\S+):/gm)].map((match) => match[1] ?? '').sort();
+    const names = (text: string): string[] =>
+      [...text.matchAll(/^\s*(\S+):/gm)].map((match) => match[1] ?? '').sort();
     assert.deepEqual(names(stdout), names(readFileSync('/proc/self/net/dev', 'utf8')));
-    assert.equal((await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip, '');
+    assert.equal(
+      (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip,
+      '',
+    );
     await removePod(stage, pod);
   });
 
   it('a profile that does not exist is refused by name', async () => {
     const pod = await runPod(stage, 'unknown', { annotations: { 'portcullis.dev/profile': 'wbe' } });
-    const { code, message } = await failureOf(createContainer(stage, pod, { image: image['baseline'] ?? '' }));
+    const { code, message } = await failureOf(
+      createContainer(stage, pod, { image: image['baseline'] ?? '' }),
+    );
     assert.equal(code, 'RUNTIME_UNKNOWN_PROFILE');
     assert.match(message, /wbe.*web/s, 'says which there are');
     await removePod(stage, pod);
@@ -208,9 +283,14 @@ describe('confinement', () => {
       'org.systemd.property.ExecStart': 'x',
       'run.oci.keep_original_groups': '1',
     };
-    const published = await stage.publish('baseline/labels:1', { config: { Labels: { 'run.oci.keep_original_groups': '1' } } });
+    const published = await stage.publish('baseline/labels:1', {
+      config: { Labels: { 'run.oci.keep_original_groups': '1' } },
+    });
     const pod = await runPod(stage, 'annotated', { annotations });
-    const id = await runContainer(stage, pod, { image: await stage.pull(published.reference), more: { annotations, labels: annotations } });
+    const id = await runContainer(stage, pod, {
+      image: await stage.pull(published.reference),
+      more: { annotations, labels: annotations },
+    });
     assert.equal(await statusField(stage, id, 'Seccomp'), '2');
     const config = readFileSync(`${stage.folders.state}/containers/${id}/config.json`, 'utf8');
     const spec = JSON.parse(config) as { annotations: Record<string, string>; hooks?: unknown };

@@ -44,8 +44,12 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
   const ways = (): Readonly<Record<string, Omit<ContainerAsk, 'image'>>> => ({
     mount: { more: { mounts: [{ hostPath: inServer('mount'), containerPath: '/m' }] } },
     link: { more: { mounts: [{ hostPath: join(stage.folders.folder, 'link/link'), containerPath: '/m' }] } },
-    device: { more: { devices: [{ hostPath: inServer('device'), containerPath: '/dev/d', permissions: 'r' }] } },
-    seccomp: { security: { seccomp: { profileType: ProfileType.Localhost, localhostRef: inServer('seccomp') } } },
+    device: {
+      more: { devices: [{ hostPath: inServer('device'), containerPath: '/dev/d', permissions: 'r' }] },
+    },
+    seccomp: {
+      security: { seccomp: { profileType: ProfileType.Localhost, localhostRef: inServer('seccomp') } },
+    },
   });
   /** Processes of the daemon that resolve paths. */
   const lookingUp = (): string[] =>
@@ -53,7 +57,10 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
       try {
         // proc_pid_stat(5): the parent follows the name and the state.
         const [, parent] = /\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
-        return parent === String(stage.daemon.pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('portcullis-look-up');
+        return (
+          parent === String(stage.daemon.pid) &&
+          readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('portcullis-look-up')
+        );
       } catch {
         return false;
       }
@@ -67,7 +74,11 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
       const stuck = Object.entries(ways()).map(async ([way, ask]) => {
         const pod = await runPod(stage, `stuck-${way}`);
         const failure = await failureOf(createContainer(stage, pod, { image, ...ask }));
-        assert.deepEqual([failure.code, failure.kind], ['RUNTIME_PATH_NO_ANSWER', 'deadline'], `${way}: ${failure.message}`);
+        assert.deepEqual(
+          [failure.code, failure.kind],
+          ['RUNTIME_PATH_NO_ANSWER', 'deadline'],
+          `${way}: ${failure.message}`,
+        );
         assert.match(failure.message, new RegExp(`/${way}\\b`));
         return pod;
       });
@@ -94,38 +105,51 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
     },
   );
 
-  it('does not block commands of other containers whose working directory is on it', { timeout: 120_000 }, async () => {
-    const volume = join(stage.folders.folder, 'volume');
-    mkdirSync(join(volume, 'shared/in'), { recursive: true });
-    const mounts = [{ hostPath: volume, containerPath: '/data', propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER }];
-    const runIn = async (name: string, more: object): Promise<[Pod, string]> => {
-      const pod = await runPod(stage, name);
-      return [pod, await runContainer(stage, pod, { image, command: ['sleep', '600'], more })];
-    };
-    const held: [Pod, string][] = [];
-    for (let number = 0; number < 4; number += 1) held.push(await runIn(`held-${number}`, { workingDir: '/data/shared/in', mounts }));
-    const [wellPod, well] = await runIn('well', {});
-    const dead = mountDeadServer(join(volume, 'shared'));
-    try {
-      // Through ExecSync and Exec: each has its own thread in the daemon, and all share the four threads of
-      // libuv.
-      const refused = held.map(async ([, containerId], index) => {
-        if (index % 2 === 0) return (await failureOf(execute(stage, containerId, 'true'))).message;
-        const asked = { tty: false, stdin: false, stdout: true, stderr: true };
-        const client = await openCommand((await stage.daemon.cri.runtime.exec({ containerId, cmd: ['true'], ...asked })).url);
-        return (await client.status).message ?? '';
-      });
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-      // This call reads files of the host with those threads.
-      assert.equal(await health(), 200);
-      assert.equal((await execute(stage, well, 'hostname')).stdout, 'well\n');
-      for (const message of await Promise.all(refused))
-        assert.match(message, /a volume of the container cannot be looked at: .*did not answer/);
-    } finally {
-      dead.close();
-    }
-    for (const [pod] of [...held, [wellPod] as const]) await removePod(stage, pod);
-  });
+  it(
+    'does not block commands of other containers whose working directory is on it',
+    { timeout: 120_000 },
+    async () => {
+      const volume = join(stage.folders.folder, 'volume');
+      mkdirSync(join(volume, 'shared/in'), { recursive: true });
+      const mounts = [
+        {
+          hostPath: volume,
+          containerPath: '/data',
+          propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER,
+        },
+      ];
+      const runIn = async (name: string, more: object): Promise<[Pod, string]> => {
+        const pod = await runPod(stage, name);
+        return [pod, await runContainer(stage, pod, { image, command: ['sleep', '600'], more })];
+      };
+      const held: [Pod, string][] = [];
+      for (let number = 0; number < 4; number += 1)
+        held.push(await runIn(`held-${number}`, { workingDir: '/data/shared/in', mounts }));
+      const [wellPod, well] = await runIn('well', {});
+      const dead = mountDeadServer(join(volume, 'shared'));
+      try {
+        // Through ExecSync and Exec: each has its own thread in the daemon, and all share the four threads of
+        // libuv.
+        const refused = held.map(async ([, containerId], index) => {
+          if (index % 2 === 0) return (await failureOf(execute(stage, containerId, 'true'))).message;
+          const asked = { tty: false, stdin: false, stdout: true, stderr: true };
+          const client = await openCommand(
+            (await stage.daemon.cri.runtime.exec({ containerId, cmd: ['true'], ...asked })).url,
+          );
+          return (await client.status).message ?? '';
+        });
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+        // This call reads files of the host with those threads.
+        assert.equal(await health(), 200);
+        assert.equal((await execute(stage, well, 'hostname')).stdout, 'well\n');
+        for (const message of await Promise.all(refused))
+          assert.match(message, /a volume of the container cannot be looked at: .*did not answer/);
+      } finally {
+        dead.close();
+      }
+      for (const [pod] of [...held, [wellPod] as const]) await removePod(stage, pod);
+    },
+  );
 
   it(
     'fails a request for a CDI device whose specs are on it, within the time limit; the pod can be removed',
@@ -136,7 +160,10 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
         const pods = await Promise.all([0, 1, 2, 3].map((number) => runPod(stage, `cdi-${number}`)));
         const asked = pods.map(async (pod) => {
           const more = { CDIDevices: [{ name: 'vendor.example/class=device' }] };
-          assert.equal((await failureOf(createContainer(stage, pod, { image, more }))).code, 'RUNTIME_PATH_NO_ANSWER');
+          assert.equal(
+            (await failureOf(createContainer(stage, pod, { image, more }))).code,
+            'RUNTIME_PATH_NO_ANSWER',
+          );
           await removePod(stage, pod);
         });
         await new Promise((resolve) => setTimeout(resolve, 1_000));

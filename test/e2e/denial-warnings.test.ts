@@ -36,11 +36,15 @@ describe('warnings about denied traffic', () => {
     // an absent address.
     await pause(4_000);
     await execute(stage, asking, 'ping', '-c', '2', '-W', '1', '10.211.0.99');
-    const counted = (): string => execFileSync('nft', ['list', 'chain', 'bridge', 'portcullis', 'closed_to'], { encoding: 'utf8' });
+    const counted = (): string =>
+      execFileSync('nft', ['list', 'chain', 'bridge', 'portcullis', 'closed_to'], { encoding: 'utf8' });
     assert.match(counted(), /drop/, 'the rules are there');
     const containerId = await createContainer(stage, waiting, { image, command: ['sleep', '600'] });
     await stage.daemon.cri.runtime.startContainer({ containerId });
-    assert.match((await execute(stage, containerId, 'ping', '-c', '1', '-W', '5', await addressOf(busy.id))).stdout, /1 packets received/);
+    assert.match(
+      (await execute(stage, containerId, 'ping', '-c', '1', '-W', '5', await addressOf(busy.id))).stdout,
+      /1 packets received/,
+    );
     await pause(untilTold);
     assert.deepEqual(warnings(), []);
   });
@@ -49,9 +53,17 @@ describe('warnings about denied traffic', () => {
     const asked = await runPod(stage, 'asked');
     const pod = await runPod(stage, 'curious');
     const asking = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
-    assert.match((await execute(stage, asking, 'ping', '-c', '2', '-W', '1', await addressOf(asked.id))).stdout, /0 packets received/);
+    assert.match(
+      (await execute(stage, asking, 'ping', '-c', '2', '-W', '1', await addressOf(asked.id))).stdout,
+      /0 packets received/,
+    );
     await pause(untilTold);
-    const [first, ...more] = warnings().map((line) => JSON.parse(line) as { pod: string; rule: string; direction: string });
-    assert.deepEqual([first?.pod, first?.rule, first?.direction, more], ['asked', 'network.none', 'ingress', []]);
+    const [first, ...more] = warnings().map(
+      (line) => JSON.parse(line) as { pod: string; rule: string; direction: string },
+    );
+    assert.deepEqual(
+      [first?.pod, first?.rule, first?.direction, more],
+      ['asked', 'network.none', 'ingress', []],
+    );
   });
 });

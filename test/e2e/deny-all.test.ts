@@ -48,7 +48,10 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   'cdi.specDirs': [[], ['/nonexistent']],
   'network.dns.upstreams': [[], ['127.0.0.1']],
   'network.services.kubernetes': [undefined, { kubeconfig: '/nonexistent' }],
-  'network.overlay': [undefined, { network: '10.77.0.0/16', underlay: '127.0.0.1', etcd: { endpoints: ['http://127.0.0.1:9'] } }],
+  'network.overlay': [
+    undefined,
+    { network: '10.77.0.0/16', underlay: '127.0.0.1', etcd: { endpoints: ['http://127.0.0.1:9'] } },
+  ],
   runtimes: [{ crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } }],
   defaultRuntime: ['crun', 'runc'],
   'streaming.address': ['127.0.0.1', '0.0.0.0'],
@@ -84,7 +87,8 @@ function optionsOf(schema: ConfigSchema, path: readonly string[] = []): readonly
   const name = path.join('.');
   if (given.includes(name)) return [];
   if (own[name] !== undefined) return [{ name, values: own[name] }];
-  if (schema.properties !== undefined) return Object.entries(schema.properties).flatMap(([key, part]) => optionsOf(part, [...path, key]));
+  if (schema.properties !== undefined)
+    return Object.entries(schema.properties).flatMap(([key, part]) => optionsOf(part, [...path, key]));
   return [{ name, values: valuesOf(schema) }];
 }
 
@@ -105,11 +109,14 @@ type Choice = ReadonlyMap<string, unknown>;
  */
 function pairwise(options: readonly Option[], from: number): readonly Choice[] {
   const open = new Set<string>();
-  const pairs = (row: readonly number[]): string[] => row.flatMap((x, i) => row.slice(i + 1).map((y, j) => `${i}=${x}&${i + 1 + j}=${y}`));
+  const pairs = (row: readonly number[]): string[] =>
+    row.flatMap((x, i) => row.slice(i + 1).map((y, j) => `${i}=${x}&${i + 1 + j}=${y}`));
   options.forEach((a, i) =>
     options
       .slice(i + 1)
-      .forEach((b, j) => a.values.forEach((_, x) => b.values.forEach((__, y) => open.add(`${i}=${x}&${i + 1 + j}=${y}`)))),
+      .forEach((b, j) =>
+        a.values.forEach((_, x) => b.values.forEach((__, y) => open.add(`${i}=${x}&${i + 1 + j}=${y}`))),
+      ),
   );
   let seed = from;
   const random = (below: number): number => (seed = (seed * 48_271) % 2_147_483_647) % below;
@@ -118,7 +125,9 @@ function pairwise(options: readonly Option[], from: number): readonly Choice[] {
     // The best of several rows, each built around a pair that is still missing.
     const [first = ''] = open;
     const fixed = new Map(first.split('&').map((part) => part.split('=').map(Number) as [number, number]));
-    const candidates = Array.from({ length: 400 }, () => options.map(({ values }, index) => fixed.get(index) ?? random(values.length)));
+    const candidates = Array.from({ length: 400 }, () =>
+      options.map(({ values }, index) => fixed.get(index) ?? random(values.length)),
+    );
     const gains = candidates.map((row) => pairs(row).filter((pair) => open.has(pair)).length);
     const best = candidates[gains.indexOf(Math.max(...gains))] ?? [];
     for (const pair of pairs(best)) open.delete(pair);
@@ -162,7 +171,9 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
     config = join(stage.folders.folder, 'config.yaml');
   });
   after(async () => {
-    await stage.restart({ meanwhile: () => Promise.resolve(configure(new Map([['the policy', 'no rule']]))) });
+    await stage.restart({
+      meanwhile: () => Promise.resolve(configure(new Map([['the policy', 'no rule']]))),
+    });
     // Third-party plugins (`network.plugins: exec`) leave their bridge.
     spawnSync('ip', ['link', 'delete', 'e2e0', 'type', 'bridge']);
     await stage.close();
@@ -182,7 +193,10 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
 
   for (const [index, choice] of rows.entries()) {
     it(`configuration ${index + 1}: ${String(choice.get('the policy'))}`, async () => {
-      await stage.restart({ meanwhile: () => Promise.resolve(configure(choice)), flags: ['--config', config] });
+      await stage.restart({
+        meanwhile: () => Promise.resolve(configure(choice)),
+        flags: ['--config', config],
+      });
       const refused = async (call: Promise<unknown>): Promise<void> => {
         const { code } = await failureOf(call);
         assert.ok(refusals.includes(code), `${code} under ${JSON.stringify(documentOf(choice))}`);
@@ -199,7 +213,9 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
       pods += 1;
       const volume = { more: { mounts: [{ containerPath: '/v', image: { image: reference } }] } };
       for (const ask of [{ image }, { image, reference }, { image: reference }, { image, ...volume }])
-        await refused(runtime.createContainer({ podSandboxId, config: containerConfig(ask), sandboxConfig: sandbox }));
+        await refused(
+          runtime.createContainer({ podSandboxId, config: containerConfig(ask), sandboxConfig: sandbox }),
+        );
       assert.deepEqual((await runtime.listContainers({})).containers, []);
       await runtime.removePodSandbox({ podSandboxId });
     });
@@ -211,10 +227,16 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
       ['strict', true],
     ]);
     try {
-      await stage.restart({ meanwhile: () => Promise.resolve(configure(choice)), flags: ['--config', config] });
+      await stage.restart({
+        meanwhile: () => Promise.resolve(configure(choice)),
+        flags: ['--config', config],
+      });
     } catch (thrown) {
       assert.match(String(thrown), /the daemon does not answer/);
-      await stage.restart({ kill: true, meanwhile: () => Promise.resolve(configure(new Map([['the policy', 'no rule']]))) });
+      await stage.restart({
+        kill: true,
+        meanwhile: () => Promise.resolve(configure(new Map([['the policy', 'no rule']]))),
+      });
       return;
     }
     assert.ok(refusals.includes((await failureOf(stage.pull(reference))).code));

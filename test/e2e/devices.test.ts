@@ -1,7 +1,17 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -60,7 +70,10 @@ describe('devices of the host', () => {
       assert.equal((await execute(stage, id, 'stat', '-c', '%t:%T', '/dev/x')).stdout, '1:5\n');
       assert.equal((await execute(stage, id, 'head', '-c', '2', '/dev/x')).stdout, '\0\0');
       const all = await runContainer(stage, own, ask(device(join(host, 'dev'), '/dev/all')));
-      assert.equal((await execute(stage, all, 'ls', '-R', '/dev/all')).stdout, '/dev/all:\nsub\nzero\n\n/dev/all/sub:\nfull\n');
+      assert.equal(
+        (await execute(stage, all, 'ls', '-R', '/dev/all')).stdout,
+        '/dev/all:\nsub\nzero\n\n/dev/all/sub:\nfull\n',
+      );
       await removePod(stage, own);
     });
   }
@@ -72,11 +85,15 @@ describe('devices of the host', () => {
   });
 
   const loop = '/dev/loop0';
-  it('a device requested read-only cannot be written', { skip: existsSync(loop) ? false : 'no loop device' }, async () => {
-    const id = await runContainer(stage, pod, ask(device(loop, '/dev/x', 'r')));
-    assert.equal((await execute(stage, id, 'sh', '-c', ': < /dev/x')).exitCode, 0);
-    assert.match((await execute(stage, id, 'sh', '-c', ': >> /dev/x')).stderr, /not permitted/);
-  });
+  it(
+    'a device requested read-only cannot be written',
+    { skip: existsSync(loop) ? false : 'no loop device' },
+    async () => {
+      const id = await runContainer(stage, pod, ask(device(loop, '/dev/x', 'r')));
+      assert.equal((await execute(stage, id, 'sh', '-c', ': < /dev/x')).exitCode, 0);
+      assert.match((await execute(stage, id, 'sh', '-c', ': >> /dev/x')).stderr, /not permitted/);
+    },
+  );
 
   it('a path that is not a device, and a device beyond the ceiling, are refused', async () => {
     for (const [devices, code] of [
@@ -102,7 +119,11 @@ describe('devices of the host', () => {
   const cdi = (name: string): NonNullable<ContainerAsk['more']> => ({ CDIDevices: [{ name }] });
 
   it('a CDI device adds its variables, nodes, mounts, groups and hooks', async () => {
-    writeFileSync(join(host, 'bin/hook'), `#!/bin/sh\ncat > ${host}/bin/state\necho "$1 $WORD" > ${host}/bin/ran\n`, { mode: 0o755 });
+    writeFileSync(
+      join(host, 'bin/hook'),
+      `#!/bin/sh\ncat > ${host}/bin/state\necho "$1 $WORD" > ${host}/bin/ran\n`,
+      { mode: 0o755 },
+    );
     writeFileSync(join(host, 'bin/library'), 'library\n');
     write(
       'etc/vendor.json',
@@ -113,12 +134,28 @@ describe('devices of the host', () => {
           additionalGids: [4242],
         },
         {
-          mounts: [{ hostPath: join(host, 'bin/library'), containerPath: '/usr/lib/gpu', options: ['ro', 'nosuid', 'bind'] }],
-          hooks: [{ hookName: 'createRuntime', path: join(host, 'bin/hook'), args: ['hook', 'argument'], env: ['WORD=word'] }],
+          mounts: [
+            {
+              hostPath: join(host, 'bin/library'),
+              containerPath: '/usr/lib/gpu',
+              options: ['ro', 'nosuid', 'bind'],
+            },
+          ],
+          hooks: [
+            {
+              hookName: 'createRuntime',
+              path: join(host, 'bin/hook'),
+              args: ['hook', 'argument'],
+              env: ['WORD=word'],
+            },
+          ],
         },
       ),
     );
-    for (const more of [cdi('vendor.example/gpu=one'), { annotations: { 'cdi.k8s.io/vendor_1': 'vendor.example/gpu=one' } }]) {
+    for (const more of [
+      cdi('vendor.example/gpu=one'),
+      { annotations: { 'cdi.k8s.io/vendor_1': 'vendor.example/gpu=one' } },
+    ]) {
       const id = await runContainer(stage, pod, ask(more));
       assert.equal(
         (await execute(stage, id, 'sh', '-c', 'echo $GPU $PATH; cat /usr/lib/gpu; id -G')).stdout,
@@ -141,7 +178,10 @@ describe('devices of the host', () => {
     const id = await runContainer(stage, pod, ask(cdi('vendor.example/gpu=one')));
     assert.equal((await execute(stage, id, 'sh', '-c', 'echo $GPU')).stdout, 'from-run\n');
     write('run/second.json', vendor({ env: ['GPU=second'] }));
-    assert.equal((await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/gpu=one'))))).code, 'RUNTIME_CDI_CONFLICT');
+    assert.equal(
+      (await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/gpu=one'))))).code,
+      'RUNTIME_CDI_CONFLICT',
+    );
     rmSync(join(host, 'run/override.json'));
     rmSync(join(host, 'run/second.json'));
   });
@@ -150,7 +190,12 @@ describe('devices of the host', () => {
     write('etc/hook.json', {
       ...vendor({}),
       kind: 'vendor.example/hook',
-      devices: [{ name: 'one', containerEdits: { hooks: [{ hookName: 'createRuntime', path: join(host, 'bin/hook') }] } }],
+      devices: [
+        {
+          name: 'one',
+          containerEdits: { hooks: [{ hookName: 'createRuntime', path: join(host, 'bin/hook') }] },
+        },
+      ],
     });
     chmodSync(join(host, 'bin/hook'), 0o777);
     const open = await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/hook=one'))));
@@ -158,7 +203,10 @@ describe('devices of the host', () => {
     assert.match(open.message, /users other than root may write/);
     chmodSync(join(host, 'bin/hook'), 0o755);
     chmodSync(join(host, 'bin'), 0o777);
-    assert.equal((await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/hook=one'))))).code, 'RUNTIME_CDI_UNUSABLE');
+    assert.equal(
+      (await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/hook=one'))))).code,
+      'RUNTIME_CDI_UNUSABLE',
+    );
     chmodSync(join(host, 'bin'), 0o755);
     chownSync(join(host, 'etc/hook.json'), 1000, 1000);
     const foreign = await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/hook=one'))));
@@ -169,7 +217,11 @@ describe('devices of the host', () => {
 
   it('unknown devices, broken specs and invalid names are refused by name', async () => {
     write('etc/broken.json', { ...vendor({ env: ['A=b'] }), kind: 'vendor.example/broken', surprise: true });
-    write('etc/old.json', { ...vendor({ additionalGids: [1] }), kind: 'vendor.example/old', cdiVersion: '0.6.0' });
+    write('etc/old.json', {
+      ...vendor({ additionalGids: [1] }),
+      kind: 'vendor.example/old',
+      cdiVersion: '0.6.0',
+    });
     for (const [name, code, text] of [
       ['vendor.example/gpu=two', 'RUNTIME_CDI_DEVICE_NOT_FOUND', /no CDI spec describes it/],
       ['vendor.example/broken=one', 'RUNTIME_CDI_DEVICE_NOT_FOUND', /surprise/],

@@ -29,9 +29,13 @@ describe('doctor on a node', () => {
     writeFileSync(config, stringify({ socket, root, state, policy: [policy], cni: { confDir: cniConf } }));
     const main = join(import.meta.dirname, '../../cli/main.ts');
     const text = await new Promise<string>((resolve) =>
-      execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) => resolve(stdout)),
+      execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) =>
+        resolve(stdout),
+      ),
     );
-    const { chapters } = JSON.parse(text) as { readonly chapters: readonly { readonly findings: readonly Finding[] }[] };
+    const { chapters } = JSON.parse(text) as {
+      readonly chapters: readonly { readonly findings: readonly Finding[] }[];
+    };
     const findings = chapters.flatMap((chapter) => chapter.findings);
     return (topic) => {
       const found = findings.find((finding) => finding.topic === topic);

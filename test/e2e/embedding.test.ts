@@ -2,7 +2,16 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -40,19 +49,29 @@ describe('the examples of docs/embedding.md', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  function node(...args: string[]): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
+  function node(
+    ...args: string[]
+  ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
     return new Promise((resolve) => {
       execFile(
         process.execPath,
         args,
         { cwd: folder, timeout: 60_000, env: { ...process.env, COSIGN_PASSWORD: '' } },
-        (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
+        (error, stdout, stderr) =>
+          resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
       );
     });
   }
 
   it('run-job: output and exit code of the job, and nothing stays', async () => {
-    const job = await node('run-job.mjs', stage.folders.socket, reference, 'sh', '-c', 'echo out; echo err >&2; exit 7');
+    const job = await node(
+      'run-job.mjs',
+      stage.folders.socket,
+      reference,
+      'sh',
+      '-c',
+      'echo out; echo err >&2; exit 7',
+    );
     assert.deepEqual(job, { code: 7, stdout: 'out\n', stderr: 'err\n' });
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
   });
@@ -71,7 +90,10 @@ describe('the examples of docs/embedding.md', () => {
     await stage.publish(`${name}:1`, {}, { sign: false });
     const { generateKeyPair } = await import('../../trust/index.ts');
     await generateKeyPair(join(folder, 'own'), { environment: { PORTCULLIS_PASSPHRASE: '' } });
-    writeFileSync(join(folder, 'own.yaml'), policyOf(`  - images: ["${host}/**"]\n    require: { cosign: { key: own.pub } }\n`));
+    writeFileSync(
+      join(folder, 'own.yaml'),
+      policyOf(`  - images: ["${host}/**"]\n    require: { cosign: { key: own.pub } }\n`),
+    );
     const decided = async (): Promise<number> => {
       const gathered = await node('decide-offline.mjs', 'gather', 'own.yaml', host, name, '1');
       assert.equal(gathered.code, 0, gathered.stderr);
@@ -108,8 +130,17 @@ describe('the examples of docs/embedding.md', () => {
   it('own-daemon: serves from a program of its own, and ends', async () => {
     const own = join(folder, 'own');
     mkdirSync(join(own, 'cni'), { recursive: true });
-    writeFileSync(join(own, 'cni/10-own.conflist'), conflist.replaceAll('e2e0', 'own0').replaceAll('10.211.0', '10.212.0'));
-    const settings = { socket: 'own.sock', root: 'root', state: 'state', policy: [stage.folders.policy], cni: { confDir: 'cni' } };
+    writeFileSync(
+      join(own, 'cni/10-own.conflist'),
+      conflist.replaceAll('e2e0', 'own0').replaceAll('10.211.0', '10.212.0'),
+    );
+    const settings = {
+      socket: 'own.sock',
+      root: 'root',
+      state: 'state',
+      policy: [stage.folders.policy],
+      cni: { confDir: 'cni' },
+    };
     writeFileSync(join(own, 'config.yaml'), JSON.stringify(settings));
     // The daemon of the stage owns this network namespace.
     const words = ['--net', process.execPath, 'own-daemon.mjs', 'own/config.yaml'];
@@ -137,7 +168,10 @@ describe('the examples of docs/embedding.md', () => {
     for (const name of readdirSync(examples))
       assert.match(
         text,
-        new RegExp(`\\((?:\\.\\./)?examples/${name.replace('.', '\\.')}\\)|docs/examples/${name.replace('.', '\\.')}`, 'u'),
+        new RegExp(
+          `\\((?:\\.\\./)?examples/${name.replace('.', '\\.')}\\)|docs/examples/${name.replace('.', '\\.')}`,
+          'u',
+        ),
       );
   });
 });

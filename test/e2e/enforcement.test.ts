@@ -35,10 +35,17 @@ async function stateOf(stage: Stage): Promise<EnforcementState> {
 }
 
 /** Returns the condition in Status once `wanted` is true of it. */
-async function until(stage: Stage, wanted: (state: EnforcementState, codes: readonly string[]) => boolean): Promise<EnforcementState> {
+async function until(
+  stage: Stage,
+  wanted: (state: EnforcementState, codes: readonly string[]) => boolean,
+): Promise<EnforcementState> {
   const codesOf = ({ findings }: EnforcementState): readonly string[] => findings.map(({ code }) => code);
   let state = await stateOf(stage);
-  for (const end = performance.now() + 4 * patience; !wanted(state, codesOf(state)); state = await stateOf(stage)) {
+  for (
+    const end = performance.now() + 4 * patience;
+    !wanted(state, codesOf(state));
+    state = await stateOf(stage)
+  ) {
     if (performance.now() > end) assert.fail(`enforcement is never as wanted: ${JSON.stringify(state)}`);
     await pause(200);
   }
@@ -51,7 +58,9 @@ function content(stage: Stage): readonly string[] {
   return ['blobs', 'layers', 'ingest', 'staging'].flatMap((name) => {
     try {
       const entries = readdirSync(join(images, name), { recursive: true, withFileTypes: true });
-      return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+      return entries
+        .filter((entry) => !entry.isDirectory())
+        .map((entry) => join(entry.parentPath, entry.name));
     } catch {
       return [];
     }
@@ -63,7 +72,10 @@ describe('enforcement proves itself', () => {
   const enforcementEvents: { readonly reason: string; readonly message: string }[] = [];
   before(async () => {
     stage = await openStage({ flags: ['--config', configFile('pair', signed, unsigned)] });
-    const events = stage.daemon.cri.runtime.getContainerEvents({}, { headers: { [policyEventsHeader]: '1' } });
+    const events = stage.daemon.cri.runtime.getContainerEvents(
+      {},
+      { headers: { [policyEventsHeader]: '1' } },
+    );
     void (async () => {
       for await (const { containerId, containersStatuses } of events)
         if (containerId === enforcementEventId)
@@ -106,9 +118,13 @@ describe('enforcement proves itself', () => {
     });
     const main = join(import.meta.dirname, '../../cli/main.ts');
     const reported = await new Promise<string>((resolve) =>
-      execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) => resolve(stdout)),
+      execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) =>
+        resolve(stdout),
+      ),
     );
-    const { chapters } = JSON.parse(reported) as { chapters: { findings: { topic: string; state: string; found: string }[] }[] };
+    const { chapters } = JSON.parse(reported) as {
+      chapters: { findings: { topic: string; state: string; found: string }[] }[];
+    };
     const found = chapters.flatMap(({ findings }) => findings).find(({ topic }) => topic === 'enforcement');
     assert.deepEqual([found?.state, found?.found], ['fine', 'pass']);
     assert.ok(enforcementEvents.some(({ reason }) => reason === 'EnforcementPass'));
@@ -116,20 +132,36 @@ describe('enforcement proves itself', () => {
 
   it('fails when a reload lets the unsigned image in, and says so as an event', async () => {
     await change(policyOf(`  - images: ["${registryName}/**"]\n    allow: unverified\n`));
-    const { result, findings } = await until(stage, (_, codes) => codes.includes('PLANTED_UNSIGNED_ADMITTED'));
+    const { result, findings } = await until(stage, (_, codes) =>
+      codes.includes('PLANTED_UNSIGNED_ADMITTED'),
+    );
     assert.equal(result, 'fail');
     assert.equal(findings.find(({ code }) => code === 'PLANTED_UNSIGNED_ADMITTED')?.on, unsigned);
     assert.ok(findings.some(({ code }) => code === 'PLANTED_SIGNED_UNVERIFIED'));
     assert.ok(
-      enforcementEvents.some(({ reason, message }) => reason === 'EnforcementFail' && message.includes('PLANTED_UNSIGNED_ADMITTED')),
+      enforcementEvents.some(
+        ({ reason, message }) =>
+          reason === 'EnforcementFail' && message.includes('PLANTED_UNSIGNED_ADMITTED'),
+      ),
     );
   });
 
   it('fails in report mode and with broken glass, and names the rule', async () => {
     await change(plainPolicy.replace('    require:', '    mode: report\n    require:'));
-    const report = await until(stage, (_, codes) => codes.includes('REPORT_MODE') && codes.includes('PLANTED_UNSIGNED_ADMITTED'));
-    assert.match(report.findings.find(({ code }) => code === 'REPORT_MODE')?.on ?? '', /^rule .*policy\.yaml:\d+$/);
-    await change(plainPolicy.replace('    require:', '    breakGlass: { until: 2999-01-01, reason: outage, by: ann }\n    require:'));
+    const report = await until(
+      stage,
+      (_, codes) => codes.includes('REPORT_MODE') && codes.includes('PLANTED_UNSIGNED_ADMITTED'),
+    );
+    assert.match(
+      report.findings.find(({ code }) => code === 'REPORT_MODE')?.on ?? '',
+      /^rule .*policy\.yaml:\d+$/,
+    );
+    await change(
+      plainPolicy.replace(
+        '    require:',
+        '    breakGlass: { until: 2999-01-01, reason: outage, by: ann }\n    require:',
+      ),
+    );
     const waiver = await until(
       stage,
       (_, codes) => codes.includes('BREAK_GLASS_WITHOUT_END') && codes.includes('PLANTED_UNSIGNED_ADMITTED'),
@@ -146,7 +178,10 @@ describe('enforcement proves itself', () => {
 
   it('is unknown when no rule matches the pair: a refusal by default proves nothing', async () => {
     await change(plainPolicy.replace('good.test/**', 'god.test/**'));
-    const { result } = await until(stage, (_, codes) => codes.includes('PLANTED_NO_RULE') && codes.includes('RULE_NEVER_MATCHED'));
+    const { result } = await until(
+      stage,
+      (_, codes) => codes.includes('PLANTED_NO_RULE') && codes.includes('RULE_NEVER_MATCHED'),
+    );
     assert.equal(result, 'could not tell');
   });
 
@@ -205,5 +240,7 @@ describe('enforcement proves itself', () => {
 });
 
 function otherKey(): string {
-  return String(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' }));
+  return String(
+    generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' }),
+  );
 }

@@ -42,7 +42,10 @@ async function watch(stage: Stage) {
     of: (podId: string): string[] =>
       events
         .filter((event) => event.podSandboxStatus?.id === podId)
-        .map((event) => `${shortNames[event.containerEventType] ?? '?'} ${event.containerId === podId ? 'pod' : 'container'}`),
+        .map(
+          (event) =>
+            `${shortNames[event.containerEventType] ?? '?'} ${event.containerId === podId ? 'pod' : 'container'}`,
+        ),
     stop: async () => {
       abort.abort();
       await end;
@@ -61,7 +64,9 @@ async function watchers(stage: Stage): Promise<void> {
 
 /** A client whose HTTP/2 window fills up. A gRPC library would continue to read into its own memory. */
 async function neverReading(stage: Stage) {
-  const session = connect('http://localhost', { createConnection: () => connectSocket(stage.folders.socket) });
+  const session = connect('http://localhost', {
+    createConnection: () => connectSocket(stage.folders.socket),
+  });
   const stream = session.request({
     ':method': 'POST',
     ':path': '/runtime.v1.RuntimeService/GetContainerEvents',
@@ -117,7 +122,9 @@ describe('events', () => {
         'deleted container',
         'deleted pod',
       ]);
-      const stopped = watcher.events.find(({ containerId, containerEventType: type }) => containerId === id && type === 2);
+      const stopped = watcher.events.find(
+        ({ containerId, containerEventType: type }) => containerId === id && type === 2,
+      );
       assert.equal(stopped?.podSandboxStatus?.metadata?.uid, pod.config.metadata?.uid);
       assert.match(stopped?.podSandboxStatus?.network?.ip ?? '', /^10\.211\.0\./);
       assert.deepEqual(
@@ -142,7 +149,8 @@ describe('events', () => {
     await until('crictl shows the deletion', () => output.includes('CONTAINER_DELETED_EVENT'));
     child.kill('SIGINT');
     await once(child, 'exit');
-    for (const type of ['CREATED', 'STARTED', 'STOPPED', 'DELETED']) assert.match(output, new RegExp(`"CONTAINER_${type}_EVENT"`));
+    for (const type of ['CREATED', 'STARTED', 'STOPPED', 'DELETED'])
+      assert.match(output, new RegExp(`"CONTAINER_${type}_EVENT"`));
     assert.match(output, new RegExp(`"containerId": ?"${pod.id}"`));
   });
 
@@ -153,7 +161,10 @@ describe('events', () => {
     const child = spawn(launcher, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     child.stdout.on('data', (bytes: Buffer) => (output += bytes.toString()));
-    await until('it is connected', () => (stage.daemon.log().match(/connection accepted/g)?.length ?? 0) > before);
+    await until(
+      'it is connected',
+      () => (stage.daemon.log().match(/connection accepted/g)?.length ?? 0) > before,
+    );
     await pause(300);
     const [pod, other] = [await runPod(stage, 'told'), await runPod(stage, 'untold')];
     await removePod(stage, pod);
@@ -190,7 +201,8 @@ describe('events', () => {
     const annotations = { note: 'x'.repeat(250_000) };
     const noise = async (pods: number): Promise<number> => {
       const seen = fast.events.length;
-      for (let index = 0; index < pods; index += 1) await removePod(stage, await runPod(stage, `noise-${index}`, { annotations }));
+      for (let index = 0; index < pods; index += 1)
+        await removePod(stage, await runPod(stage, `noise-${index}`, { annotations }));
       await until('the fast client has seen all', () => fast.events.length === seen + pods * 4);
       return stage.daemon.usage().residentMiB;
     };
@@ -217,13 +229,18 @@ describe('events', () => {
 
   it('streaming lists return the same items as the unary lists, and an empty one ends without error', async () => {
     const pods = await Promise.all(
-      Array.from({ length: 5 }, (_, index) => runPod(stage, `listed-${index}`, { labels: { set: 'listed' } })),
+      Array.from({ length: 5 }, (_, index) =>
+        runPod(stage, `listed-${index}`, { labels: { set: 'listed' } }),
+      ),
     );
     const [first] = pods;
     assert.ok(first);
     await runContainer(stage, first, { image });
     const { runtime, image: images } = stage.daemon.cri;
-    const all = async <T, Item>(stream: AsyncIterable<T>, items: (part: T) => readonly Item[]): Promise<Item[]> => {
+    const all = async <T, Item>(
+      stream: AsyncIterable<T>,
+      items: (part: T) => readonly Item[],
+    ): Promise<Item[]> => {
       const found: Item[] = [];
       for await (const part of stream) {
         assert.ok(items(part).length > 0);
@@ -231,7 +248,12 @@ describe('events', () => {
       }
       return found;
     };
-    for (const filter of [{}, { labelSelector: { set: 'listed' } }, { labelSelector: { set: 'nothing' } }, { id: first.id.slice(0, 12) }]) {
+    for (const filter of [
+      {},
+      { labelSelector: { set: 'listed' } },
+      { labelSelector: { set: 'nothing' } },
+      { id: first.id.slice(0, 12) },
+    ]) {
       assert.deepEqual(
         await all(runtime.streamPodSandboxes({ filter }), (part) => part.podSandboxes),
         (await runtime.listPodSandbox({ filter })).items,
@@ -244,9 +266,16 @@ describe('events', () => {
       );
     }
     for (const filter of [{}, { image: { image: 'good.test/none:1' } }]) {
-      assert.deepEqual(await all(images.streamImages({ filter }), (part) => part.images), (await images.listImages({ filter })).images);
+      assert.deepEqual(
+        await all(images.streamImages({ filter }), (part) => part.images),
+        (await images.listImages({ filter })).images,
+      );
     }
-    assert.equal((await runtime.listPodSandbox({ filter: { labelSelector: podConfig(stage, 'x').labels ?? {} } })).items.length, 5);
+    assert.equal(
+      (await runtime.listPodSandbox({ filter: { labelSelector: podConfig(stage, 'x').labels ?? {} } })).items
+        .length,
+      5,
+    );
     await Promise.all(pods.map((pod) => removePod(stage, pod)));
   });
 });

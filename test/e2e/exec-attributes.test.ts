@@ -28,7 +28,12 @@ for (const runtimeHandler of ['crun', 'runc'])
       stage = await openStage();
       const image = await stage.pull((await stage.publish('app/a:1')).reference);
       const pod = await runPod(stage, 'exec', {}, runtimeHandler);
-      const resources = { oomScoreAdj: 321, cpuShares: 128, memoryLimitInBytes: 64 * 1024 * 1024, cpusetCpus: '0' };
+      const resources = {
+        oomScoreAdj: 321,
+        cpuShares: 128,
+        memoryLimitInBytes: 64 * 1024 * 1024,
+        cpusetCpus: '0',
+      };
       containerId = await runContainer(stage, pod, { image, command: ['sleep', '600'], resources });
       first = (await execute(stage, containerId, 'sh', '-c', attributes('1'))).stdout;
       assert.match(first, /^321\n/);
@@ -43,7 +48,9 @@ for (const runtimeHandler of ['crun', 'runc'])
       it(`Exec ${tty ? 'with' : 'without'} a terminal gives it the same`, async () => {
         const streams = { stdin: false, stdout: true, stderr: !tty, tty };
         const cmd = ['sh', '-c', attributes('self')];
-        const client = await openCommand((await stage.daemon.cri.runtime.exec({ containerId, cmd, ...streams })).url);
+        const client = await openCommand(
+          (await stage.daemon.cri.runtime.exec({ containerId, cmd, ...streams })).url,
+        );
         assert.equal((await client.status).status, 'Success');
         assert.equal(client.stdout().replaceAll('\r', ''), first);
       });

@@ -27,7 +27,10 @@ for (const runtimeHandler of ['crun', 'runc'])
       stage = await openStage();
       const image = await stage.pull((await stage.publish('app/a:1')).reference);
       pod = await runPod(stage, 'exec', {}, runtimeHandler);
-      containerId = await runContainer(stage, pod, { image, command: ['sh', '-c', 'setsid sleep 700 & exec sleep 600'] });
+      containerId = await runContainer(stage, pod, {
+        image,
+        command: ['sh', '-c', 'setsid sleep 700 & exec sleep 600'],
+      });
     });
     after(() => stage.close());
     const runtime = () => stage.daemon.cri.runtime;
@@ -37,11 +40,16 @@ for (const runtimeHandler of ['crun', 'runc'])
         .filter((line) => line.startsWith('sleep'))
         .sort();
     const own = ['sleep 600', 'sleep 700'];
-    const files = () => readdirSync(join(stage.folders.state, 'containers', containerId)).filter((name) => name.startsWith('exec-'));
+    const files = () =>
+      readdirSync(join(stage.folders.state, 'containers', containerId)).filter((name) =>
+        name.startsWith('exec-'),
+      );
 
     it('a timeout kills whatever the command started, and nothing of the container', async () => {
       const command = `${escapes.join('\n')}\nsleep 78`;
-      const failure = await failureOf(runtime().execSync({ containerId, cmd: ['sh', '-c', command], timeout: 1 }));
+      const failure = await failureOf(
+        runtime().execSync({ containerId, cmd: ['sh', '-c', command], timeout: 1 }),
+      );
       assert.equal(failure.code, 'RUNTIME_EXEC_TIMEOUT');
       assert.deepEqual(await sleeping(), own);
       assert.deepEqual(files(), []);
@@ -49,15 +57,21 @@ for (const runtimeHandler of ['crun', 'runc'])
 
     it('a timeout ends a command that starts new processes all the time', async () => {
       const command = 'while :; do setsid sleep 79 & sleep 0.01; done';
-      const failure = await failureOf(runtime().execSync({ containerId, cmd: ['sh', '-c', command], timeout: 1 }));
+      const failure = await failureOf(
+        runtime().execSync({ containerId, cmd: ['sh', '-c', command], timeout: 1 }),
+      );
       assert.equal(failure.code, 'RUNTIME_EXEC_TIMEOUT');
       assert.deepEqual(await sleeping(), own);
     });
 
     it('a caller that gives up kills it too', async () => {
-      const call = runtime().execSync({ containerId, cmd: ['sh', '-c', 'setsid sleep 80 & sleep 81'] }, { timeoutMs: 600 });
+      const call = runtime().execSync(
+        { containerId, cmd: ['sh', '-c', 'setsid sleep 80 & sleep 81'] },
+        { timeoutMs: 600 },
+      );
       await assert.rejects(call);
-      for (let waited = 0; waited < 5_000 && (await sleeping()).length > own.length; waited += 50) await pause(50);
+      for (let waited = 0; waited < 5_000 && (await sleeping()).length > own.length; waited += 50)
+        await pause(50);
       assert.deepEqual(await sleeping(), own);
     });
 
@@ -65,8 +79,15 @@ for (const runtimeHandler of ['crun', 'runc'])
       const { stdout } = await execute(stage, containerId, 'sh', '-c', 'sleep 82 & echo done');
       assert.equal(stdout, 'done\n');
       assert.deepEqual(await sleeping(), [...own, 'sleep 82'].sort());
-      await execute(stage, containerId, 'sh', '-c', 'cd /proc; for p in [0-9]*; do grep -qa "^sleep.82" $p/cmdline && kill -9 $p; done');
-      for (let waited = 0; waited < 5_000 && (await sleeping()).length > own.length; waited += 50) await pause(50);
+      await execute(
+        stage,
+        containerId,
+        'sh',
+        '-c',
+        'cd /proc; for p in [0-9]*; do grep -qa "^sleep.82" $p/cmdline && kill -9 $p; done',
+      );
+      for (let waited = 0; waited < 5_000 && (await sleeping()).length > own.length; waited += 50)
+        await pause(50);
       assert.deepEqual(await sleeping(), own);
     });
 
@@ -77,7 +98,11 @@ for (const runtimeHandler of ['crun', 'runc'])
     });
 
     it('a daemon that was killed meanwhile ends the command at its next start', async () => {
-      const cut = runtime().execSync({ containerId, cmd: ['sh', '-c', 'setsid sleep 83 & sleep 84'], timeout: 600 });
+      const cut = runtime().execSync({
+        containerId,
+        cmd: ['sh', '-c', 'setsid sleep 83 & sleep 84'],
+        timeout: 600,
+      });
       const cutOff = assert.rejects(cut);
       while ((await sleeping()).length < own.length + 2) await pause(50);
       await stage.restart({ kill: true });
@@ -88,7 +113,9 @@ for (const runtimeHandler of ['crun', 'runc'])
 
     it('leaves no cgroup of its own', () => {
       const unified = '/sys/fs/cgroup/unified/portcullis-exec';
-      const left = existsSync(unified) ? readdirSync(unified).filter((name) => name.startsWith(containerId)) : [];
+      const left = existsSync(unified)
+        ? readdirSync(unified).filter((name) => name.startsWith(containerId))
+        : [];
       assert.deepEqual(left, []);
       assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), /state\/exec /);
     });

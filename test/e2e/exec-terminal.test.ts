@@ -23,7 +23,10 @@ describe('portcullis exec with input and a terminal', () => {
   before(async () => {
     stage = await openStage();
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
-    containerId = await runContainer(stage, await runPod(stage, 'terminal'), { image, command: ['sleep', '600'] });
+    containerId = await runContainer(stage, await runPod(stage, 'terminal'), {
+      image,
+      command: ['sleep', '600'],
+    });
   });
   after(async () => {
     await stage.close();
@@ -51,16 +54,27 @@ describe('portcullis exec with input and a terminal', () => {
   /** Runs in a pseudo-terminal of 100 columns. */
   function inTerminal(args: readonly string[], input: string): Promise<Session> {
     const quoted = args.map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`).join(' ');
-    return session('script', ['-qefc', `stty cols 100 rows 30; exec ${quoted}`, join(folder, 'typescript')], input);
+    return session(
+      'script',
+      ['-qefc', `stty cols 100 rows 30; exec ${quoted}`, join(folder, 'typescript')],
+      input,
+    );
   }
 
   it('-i passes input and its end, and the exit code comes back', async () => {
     const [program = '', ...args] = words('-i', 'sh', '-c', 'cat; echo err >&2; exit 7');
-    assert.deepEqual(await session(program, args, 'one\ntwo\n'), { code: 7, stdout: 'one\ntwo\n', stderr: 'err\n' });
+    assert.deepEqual(await session(program, args, 'one\ntwo\n'), {
+      code: 7,
+      stdout: 'one\ntwo\n',
+      stderr: 'err\n',
+    });
   });
 
   it('-it gives the command a terminal of the size of the terminal here', async () => {
-    const { code, stdout } = await inTerminal(words('-it', 'sh', '-c', 'sleep 1; stty size; tty; exit 3'), '');
+    const { code, stdout } = await inTerminal(
+      words('-it', 'sh', '-c', 'sleep 1; stty size; tty; exit 3'),
+      '',
+    );
     // Node's raw mode keeps the line ends of the terminal here, after those of the terminal in the container.
     assert.match(stdout, /30 100\r+\n\/dev\/pts\/\d+\r+\n/u);
     assert.equal(code, 3, stdout);

@@ -21,38 +21,46 @@ before(async () => {
 });
 after(() => stage.close());
 
-test('Exec and ExecSync report that no process can be created for a command, with the limit', { timeout: 120_000 }, async () => {
-  const image = await stage.pull((await stage.publish('app/a:1')).reference);
-  // runc reports only that its process was gone.
-  const pod = await runPod(stage, 'crowded', {}, 'runc');
-  const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
-  const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
-  const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
-  const path = /^(?:\d+:pids|0:):(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '';
-  const file = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup'].map((root) => join(root, path, 'pids.max')).find((each) => existsSync(each));
-  assert.ok(file !== undefined);
-  const before = readFileSync(file, 'utf8');
-  writeFileSync(file, '0');
-  // A process created before its runtime moved it into the cgroup runs, so the test tries again.
-  const refused = async (): Promise<PortcullisError> => {
-    for (let tries = 0; tries < 30; tries += 1) {
-      const failure = await execute(stage, id, 'true').then(() => undefined, failureIn);
-      if (failure !== undefined) return failure;
+test(
+  'Exec and ExecSync report that no process can be created for a command, with the limit',
+  { timeout: 120_000 },
+  async () => {
+    const image = await stage.pull((await stage.publish('app/a:1')).reference);
+    // runc reports only that its process was gone.
+    const pod = await runPod(stage, 'crowded', {}, 'runc');
+    const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
+    const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
+    const path = /^(?:\d+:pids|0:):(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '';
+    const file = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup']
+      .map((root) => join(root, path, 'pids.max'))
+      .find((each) => existsSync(each));
+    assert.ok(file !== undefined);
+    const before = readFileSync(file, 'utf8');
+    writeFileSync(file, '0');
+    // A process created before its runtime moved it into the cgroup runs, so the test tries again.
+    const refused = async (): Promise<PortcullisError> => {
+      for (let tries = 0; tries < 30; tries += 1) {
+        const failure = await execute(stage, id, 'true').then(() => undefined, failureIn);
+        if (failure !== undefined) return failure;
+      }
+      assert.fail('every command ran');
+    };
+    const failure = await refused();
+    assert.deepEqual([failure.code, failure.kind], ['RUNTIME_EXEC_NO_PROCESS', 'exhausted'], failure.message);
+    assert.match(failure.message, /its limit \(pids\.max\) is 0/);
+    assert.doesNotMatch(failure.message, /check the command/);
+    const asked = { tty: false, stdin: false, stdout: true, stderr: true };
+    let message = '';
+    for (let tries = 0; message === '' && tries < 30; tries += 1) {
+      const client = await openCommand(
+        (await stage.daemon.cri.runtime.exec({ containerId: id, cmd: ['true'], ...asked })).url,
+      );
+      message = (await client.status).message ?? '';
     }
-    assert.fail('every command ran');
-  };
-  const failure = await refused();
-  assert.deepEqual([failure.code, failure.kind], ['RUNTIME_EXEC_NO_PROCESS', 'exhausted'], failure.message);
-  assert.match(failure.message, /its limit \(pids\.max\) is 0/);
-  assert.doesNotMatch(failure.message, /check the command/);
-  const asked = { tty: false, stdin: false, stdout: true, stderr: true };
-  let message = '';
-  for (let tries = 0; message === '' && tries < 30; tries += 1) {
-    const client = await openCommand((await stage.daemon.cri.runtime.exec({ containerId: id, cmd: ['true'], ...asked })).url);
-    message = (await client.status).message ?? '';
-  }
-  assert.match(message, /no process could be created: .*its limit \(pids\.max\) is 0/);
-  writeFileSync(file, before.trim());
-  assert.equal((await execute(stage, id, 'true')).exitCode, 0);
-  await removePod(stage, pod);
-});
+    assert.match(message, /no process could be created: .*its limit \(pids\.max\) is 0/);
+    writeFileSync(file, before.trim());
+    assert.equal((await execute(stage, id, 'true')).exitCode, 0);
+    await removePod(stage, pod);
+  },
+);

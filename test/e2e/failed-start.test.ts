@@ -33,14 +33,30 @@ describe('a daemon that cannot start', () => {
     taken.listen(at);
     await once(taken, 'listening');
   };
-  const start = async (settings: object): Promise<{ code: number | null; signal: string | null; output: string }> => {
+  const start = async (
+    settings: object,
+  ): Promise<{ code: number | null; signal: string | null; output: string }> => {
     const config = join(folders.folder, 'config.yaml');
     writeFileSync(config, JSON.stringify(settings));
     const { socket, root, state, policy, cniConf } = folders;
-    const flags = ['--config', config, '--socket', socket, '--root', root, '--state', state, '--policy', policy, '--cni-conf-dir', cniConf];
+    const flags = [
+      '--config',
+      config,
+      '--socket',
+      socket,
+      '--root',
+      root,
+      '--state',
+      state,
+      '--policy',
+      policy,
+      '--cni-conf-dir',
+      cniConf,
+    ];
     const daemon = spawn(launcher, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
-    for (const stream of [daemon.stdout, daemon.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+    for (const stream of [daemon.stdout, daemon.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => (output += text));
     const late = setTimeout(() => daemon.kill('SIGKILL'), patience);
     const [code, signal] = (await once(daemon, 'close')) as [number | null, string | null];
     clearTimeout(late);

@@ -20,7 +20,8 @@ describe('a node that fails for a while', () => {
   });
   after(() => stage.close());
   const runtime = () => stage.daemon.cri.runtime;
-  const stateOf = async (containerId: string) => (await runtime().containerStatus({ containerId })).status?.state;
+  const stateOf = async (containerId: string) =>
+    (await runtime().containerStatus({ containerId })).status?.state;
 
   it('gets the exit of a container that ended while its database could not be written', async () => {
     const pod = await runPod(stage, 'unwritten');
@@ -30,7 +31,10 @@ describe('a node that fails for a while', () => {
     other.exec('BEGIN IMMEDIATE');
     try {
       await pause(2_000);
-      assert.equal((await failureOf(runtime().stopContainer({ containerId: id, timeout: 0 }))).code, 'STORAGE_BUSY');
+      assert.equal(
+        (await failureOf(runtime().stopContainer({ containerId: id, timeout: 0 }))).code,
+        'STORAGE_BUSY',
+      );
       assert.equal(await stateOf(id), ContainerState.CONTAINER_RUNNING, 'what is told is what is on record');
     } finally {
       other.exec('ROLLBACK');

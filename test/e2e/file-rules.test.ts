@@ -6,7 +6,14 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { detectKernel } from '../../entitlements/index.ts';
 import { layerOf } from '../fixtures/image.ts';
-import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
@@ -15,7 +22,11 @@ const rule = (place: string, entitlements: string): string =>
 const profile = (name: string, files: string): string =>
   `---\napiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: ${name} }\nfiles: ${files}\n`;
 const policy =
-  policyOf(rule('kept', 'ceiling: kept') + rule('odd', 'ceiling: odd') + rule('lax', 'ceiling: odd, onDegraded: allow')) +
+  policyOf(
+    rule('kept', 'ceiling: kept') +
+      rule('odd', 'ceiling: odd') +
+      rule('lax', 'ceiling: odd, onDegraded: allow'),
+  ) +
   profile('kept', '{ read: [/bin/**, /proc/**, /app/**], write: [/tmp/**, /app/log], execute: [/bin/**] }') +
   profile('odd', '{ read: [/bin/**, /proc/**, "/app/*.txt"], execute: [/bin/**] }');
 
@@ -47,7 +58,9 @@ const tries: readonly (readonly [command: string, works: boolean])[] = [
   ['sh -c true', true],
   ['echo x > /dev/null', true],
 ];
-const script = tries.map(([command], at) => `(${command}) >/dev/null 2>&1 && echo ${at} works || echo ${at} fails`).join('; ');
+const script = tries
+  .map(([command], at) => `(${command}) >/dev/null 2>&1 && echo ${at} works || echo ${at} fails`)
+  .join('; ');
 const expected = tries.map(([command, works], at) => `${at} ${works ? 'works' : 'fails'}: ${command}`);
 const seen = (text: string): string[] =>
   [...text.matchAll(/(\d+) (works|fails)/g)].map(([line, at]) => `${line}: ${tries[Number(at)]?.[0] ?? ''}`);
@@ -83,7 +96,12 @@ describe(
         const { stdout } = await execute(stage, container, 'sh', '-c', script);
         assert.deepEqual(seen(stdout), expected);
         const log = (): readonly string[] =>
-          seen(readFileSync(join(stage.logs, `kept-${handler}`, 'main/0.log'), 'utf8').replace(/^\S+ std(out|err) F /gm, ''));
+          seen(
+            readFileSync(join(stage.logs, `kept-${handler}`, 'main/0.log'), 'utf8').replace(
+              /^\S+ std(out|err) F /gm,
+              '',
+            ),
+          );
         for (let waited = 0; waited < 10_000 && log().length < expected.length; waited += 50) await pause(50);
         assert.deepEqual(log(), expected);
         await removePod(stage, pod);
@@ -96,28 +114,54 @@ describe(
           command: ['sleep', '600'],
           security: { runAsUser: { value: 65534 }, readonlyRootfs: true },
         });
-        const { stdout } = await execute(stage, container, 'sh', '-c', 'id -u; cat /secret || echo kept; cat /app/data.txt');
+        const { stdout } = await execute(
+          stage,
+          container,
+          'sh',
+          '-c',
+          'id -u; cat /secret || echo kept; cat /app/data.txt',
+        );
         assert.equal(stdout, '65534\nkept\ndata\n');
         // A started container may still run the launcher, which executes the program a moment later.
-        const program = async (): Promise<string> => (await execute(stage, container, 'sh', '-c', 'tr "\\0" " " < /proc/1/cmdline')).stdout;
-        for (let waited = 0; waited < 10_000 && (await program()) !== 'sleep 600 '; waited += 50) await pause(50);
+        const program = async (): Promise<string> =>
+          (await execute(stage, container, 'sh', '-c', 'tr "\\0" " " < /proc/1/cmdline')).stdout;
+        for (let waited = 0; waited < 10_000 && (await program()) !== 'sleep 600 '; waited += 50)
+          await pause(50);
         assert.equal(await program(), 'sleep 600 ');
-        const missing = await execute(stage, container, 'no-such-command').catch((error: unknown) => String(error));
+        const missing = await execute(stage, container, 'no-such-command').catch((error: unknown) =>
+          String(error),
+        );
         if (typeof missing !== 'string') assert.equal(missing.exitCode, 127);
         await removePod(stage, pod);
       });
     }
 
     // The images of the virtual machine are on tmpfs, which its kernel cannot map.
-    it('apply in a user namespace', { skip: enforcer === 'AppArmor' && 'images cannot be mapped there' }, async () => {
-      const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
-      const inNamespace = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0, uids: ids, gids: ids } } } as const;
-      const pod = await runPod(stage, 'userns', { linux: { securityContext: inNamespace } });
-      const container = await runContainer(stage, pod, { image: image['kept'] ?? '', command: ['sleep', '600'], security: inNamespace });
-      const { stdout } = await execute(stage, container, 'sh', '-c', 'cat /secret || echo kept; cat /app/data.txt');
-      assert.equal(stdout, 'kept\ndata\n');
-      await removePod(stage, pod);
-    });
+    it(
+      'apply in a user namespace',
+      { skip: enforcer === 'AppArmor' && 'images cannot be mapped there' },
+      async () => {
+        const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
+        const inNamespace = {
+          namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0, uids: ids, gids: ids } },
+        } as const;
+        const pod = await runPod(stage, 'userns', { linux: { securityContext: inNamespace } });
+        const container = await runContainer(stage, pod, {
+          image: image['kept'] ?? '',
+          command: ['sleep', '600'],
+          security: inNamespace,
+        });
+        const { stdout } = await execute(
+          stage,
+          container,
+          'sh',
+          '-c',
+          'cat /secret || echo kept; cat /app/data.txt',
+        );
+        assert.equal(stdout, 'kept\ndata\n');
+        await removePod(stage, pod);
+      },
+    );
 
     it(
       'are refused if Landlock cannot express them, and the error names what they would become',
@@ -126,7 +170,10 @@ describe(
         const pod = await runPod(stage, 'odd');
         const refused = await failureOf(createContainer(stage, pod, { image: image['odd'] ?? '' }));
         assert.equal(refused.code, 'ENTITLEMENTS_UNENFORCEABLE');
-        assert.match(refused.message, /read of `\/app\/\*\.txt` would become `\/app\/\*\*`, which also gives read of \/app\//);
+        assert.match(
+          refused.message,
+          /read of `\/app\/\*\.txt` would become `\/app\/\*\*`, which also gives read of \/app\//,
+        );
         assert.match(refused.message, /onDegraded: allow/);
         await removePod(stage, pod);
       },
@@ -137,12 +184,27 @@ describe(
       { skip: enforcer !== 'Landlock' && 'AppArmor can express them' },
       async () => {
         const pod = await runPod(stage, 'lax');
-        const container = await runContainer(stage, pod, { image: image['lax'] ?? '', command: ['sleep', '600'] });
-        const { stdout } = await execute(stage, container, 'sh', '-c', 'cat /app/data.txt; cat /secret || echo kept');
+        const container = await runContainer(stage, pod, {
+          image: image['lax'] ?? '',
+          command: ['sleep', '600'],
+        });
+        const { stdout } = await execute(
+          stage,
+          container,
+          'sh',
+          '-c',
+          'cat /app/data.txt; cat /secret || echo kept',
+        );
         assert.equal(stdout, 'data\nkept\n');
-        const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: container, verbose: true });
+        const { info } = await stage.daemon.cri.runtime.containerStatus({
+          containerId: container,
+          verbose: true,
+        });
         const reported = JSON.stringify(info);
-        assert.match(reported, /Landlock supports only files and whole folders: read of `\/app\/\*\.txt` would become `\/app\/\*\*`/);
+        assert.match(
+          reported,
+          /Landlock supports only files and whole folders: read of `\/app\/\*\.txt` would become `\/app\/\*\*`/,
+        );
         assert.match(reported, /Landlock needs no_new_privs/);
         await removePod(stage, pod);
       },

@@ -9,7 +9,9 @@ import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 const freezer = '/sys/fs/cgroup/freezer';
-const skip = readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${freezer} `) ? false : 'no freezer of version 1 here';
+const skip = readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${freezer} `)
+  ? false
+  : 'no freezer of version 1 here';
 
 /**
  * Paused by an operator or from inside the container. With cgroup version 1, SIGKILL does not end a frozen

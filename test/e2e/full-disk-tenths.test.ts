@@ -90,7 +90,11 @@ describe('a disk of images and of the database that fills up', () => {
   let lives = '';
   const ballast = (): string => join(stage.folders.root, 'ballast');
   const ballastIsFull = (): Promise<void> =>
-    until('the ballast is not filled', () => (statSync(ballast(), { throwIfNoEntry: false })?.size ?? 0) >= ballastBytes, 90_000);
+    until(
+      'the ballast is not filled',
+      () => (statSync(ballast(), { throwIfNoEntry: false })?.size ?? 0) >= ballastBytes,
+      90_000,
+    );
 
   before(async () => {
     stage = await openStage();
@@ -103,9 +107,16 @@ describe('a disk of images and of the database that fills up', () => {
     small = await stage.pull((await stage.publish('app/small:1')).reference);
     const layers = [await layerOf([{ name: 'spare', body: randomBytes(24 * mib) }])];
     spare = await stage.pull((await stage.publish('app/spare:1', { layers })).reference);
-    const files = Array.from({ length: 160 }, (_, index) => ({ name: `files/${index}`, body: randomBytes(64 * kib) }));
+    const files = Array.from({ length: 160 }, (_, index) => ({
+      name: `files/${index}`,
+      body: randomBytes(64 * kib),
+    }));
     await stage.publish('app/large:1', { layers: [await layerOf(files)] });
-    lives = await runContainer(stage, await runPod(stage, 'lasting'), { name: 'lives', image: small, command: ['sleep', '3600'] });
+    lives = await runContainer(stage, await runPod(stage, 'lasting'), {
+      name: 'lives',
+      image: small,
+      command: ['sleep', '3600'],
+    });
     await ballastIsFull();
   });
   after(async () => {
@@ -127,7 +138,8 @@ describe('a disk of images and of the database that fills up', () => {
     assert.ok((await stage.daemon.cri.image.listImages({})).images.length > 0);
   };
   const pullLarge = (): Promise<string> => stage.pull('good.test/app/large:1');
-  const removeImage = (image: string): Promise<unknown> => stage.daemon.cri.image.removeImage({ image: { image } });
+  const removeImage = (image: string): Promise<unknown> =>
+    stage.daemon.cri.image.removeImage({ image: { image } });
 
   it('the space that a pull takes is known, and a removal frees it', async () => {
     const begin = disk.free();
@@ -164,7 +176,10 @@ describe('a disk of images and of the database that fills up', () => {
     it(`at ${tenth} tenths of what the records of ten pods take`, async () => {
       await ballastIsFull();
       const sizes = (): number =>
-        ['state.db', 'state.db-wal', 'network.db', 'network.db-wal'].reduce((sum, name) => sum + sizeOf(join(stage.folders.root, name)), 0);
+        ['state.db', 'state.db-wal', 'network.db', 'network.db-wal'].reduce(
+          (sum, name) => sum + sizeOf(join(stage.folders.root, name)),
+          0,
+        );
       const first = sizes();
       const pods: Pod[] = [];
       for (let index = 0; index < 10; index += 1) pods.push(await runPod(stage, `measure-${tenth}-${index}`));
@@ -239,7 +254,9 @@ describe('a disk of logs that fills up', () => {
       let isWritten = false;
       for (let waited = 0; !isWritten && waited < 20_000; waited += 100) {
         await pause(100);
-        isWritten = (await execute(stage, id, 'cat', '/tmp/written').catch(() => ({ stdout: '' }))).stdout === 'written\n';
+        isWritten =
+          (await execute(stage, id, 'cat', '/tmp/written').catch(() => ({ stdout: '' }))).stdout ===
+          'written\n';
       }
       assert.ok(isWritten, 'a full disk of logs does not stop the program');
       const { runtime } = stage.daemon.cri;

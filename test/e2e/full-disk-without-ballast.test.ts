@@ -33,7 +33,8 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       const disk = join(stage.folders.folder, 'disk.img');
       await stage.restart({
         meanwhile: () => {
-          if (fileSystem === 'tmpfs') execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128m,mode=0700', 'none', stage.folders.root]);
+          if (fileSystem === 'tmpfs')
+            execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128m,mode=0700', 'none', stage.folders.root]);
           else {
             execFileSync('truncate', ['-s', '128M', disk]);
             execFileSync('mkfs.ext4', ['-q', '-b', '4096', '-m', '0', disk]);
@@ -45,11 +46,21 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       small = await stage.pull((await stage.publish('app/small:1')).reference);
       const layers = [await layerOf([{ name: 'data', body: randomBytes(20 * mib) }])];
       large = await stage.pull((await stage.publish('app/large:1', { layers })).reference);
-      await stage.publish('app/new:1', { layers: [await layerOf([{ name: 'new', body: randomBytes(mib) }])] });
-      await runContainer(stage, await runPod(stage, 'lasting'), { name: 'lives', image: small, command: ['sleep', '600'] });
+      await stage.publish('app/new:1', {
+        layers: [await layerOf([{ name: 'new', body: randomBytes(mib) }])],
+      });
+      await runContainer(stage, await runPod(stage, 'lasting'), {
+        name: 'lives',
+        image: small,
+        command: ['sleep', '600'],
+      });
       const kept = { ballast: ballastBytes, 'state.db-wal': logBytes, 'network.db-wal': logBytes };
       for (const [name, bytes] of Object.entries(kept))
-        for (let waited = 0; (statSync(inRoot(name), { throwIfNoEntry: false })?.size ?? 0) < bytes; waited += 50) {
+        for (
+          let waited = 0;
+          (statSync(inRoot(name), { throwIfNoEntry: false })?.size ?? 0) < bytes;
+          waited += 50
+        ) {
           assert.ok(waited < 30_000, `${name} has not its size`);
           await pause(50);
         }
@@ -58,7 +69,9 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       rmSync(inRoot('filler'), { force: true });
       for (const { id } of (await stage.daemon.cri.runtime.listPodSandbox({})).items)
         await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: id });
-      await stage.restart({ meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', stage.folders.root])) });
+      await stage.restart({
+        meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', stage.folders.root])),
+      });
       await stage.close();
     });
 
@@ -96,7 +109,8 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       await stage.restart({
         meanwhile: () => {
           for (const name of ['state.db', 'network.db'])
-            for (const suffix of ['-reserve', '-reserve-index']) rmSync(inRoot(`${name}${suffix}`), { force: true });
+            for (const suffix of ['-reserve', '-reserve-index'])
+              rmSync(inRoot(`${name}${suffix}`), { force: true });
           rmSync(inRoot('filler'));
           writeFileSync(inRoot('images/ingest/interrupted.1.x'), randomBytes(2 * mib));
           return Promise.resolve(fill());

@@ -30,7 +30,8 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       const disk = join(stage.folders.folder, 'disk.img');
       await stage.restart({
         meanwhile: () => {
-          if (fileSystem === 'tmpfs') execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=96m,mode=0700', 'none', stage.folders.root]);
+          if (fileSystem === 'tmpfs')
+            execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=96m,mode=0700', 'none', stage.folders.root]);
           else {
             execFileSync('truncate', ['-s', '96M', disk]);
             execFileSync('mkfs.ext4', ['-q', '-b', '4096', '-m', '0', disk]);
@@ -46,12 +47,18 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
     });
     after(async () => {
       rmSync(inRoot('filler'), { force: true });
-      await stage.restart({ meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', stage.folders.root])) });
+      await stage.restart({
+        meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', stage.folders.root])),
+      });
       await stage.close();
     });
 
     const ballastFull = async (): Promise<void> => {
-      for (let waited = 0; (statSync(inRoot('ballast'), { throwIfNoEntry: false })?.size ?? 0) < ballastBytes; waited += 50) {
+      for (
+        let waited = 0;
+        (statSync(inRoot('ballast'), { throwIfNoEntry: false })?.size ?? 0) < ballastBytes;
+        waited += 50
+      ) {
         assert.ok(waited < 30_000, 'there is no ballast');
         await pause(50);
       }
@@ -76,7 +83,11 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
 
     it('fails new requests, but neither liveness nor running containers', async () => {
       const pod = await runPod(stage, 'lasting');
-      const lives = await runContainer(stage, pod, { name: 'lives', image: small, command: ['sleep', '600'] });
+      const lives = await runContainer(stage, pod, {
+        name: 'lives',
+        image: small,
+        command: ['sleep', '600'],
+      });
       const dies = await runContainer(stage, pod, { name: 'dies', image: small, command: ['sleep', '600'] });
       const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: dies, verbose: true });
       await ballastFull();
@@ -86,7 +97,13 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       await stage.daemon.cri.runtime.removeContainer({ containerId: dies });
       fill();
       const failure = await failureOf(
-        stage.pull((await stage.publish('app/new:1', { layers: [await layerOf([{ name: 'new', body: randomBytes(mib) }])] })).reference),
+        stage.pull(
+          (
+            await stage.publish('app/new:1', {
+              layers: [await layerOf([{ name: 'new', body: randomBytes(mib) }])],
+            })
+          ).reference,
+        ),
       );
       assert.match(`${failure.code} ${failure.message}`, /DISK_FULL|ENOSPC|no space/i);
       await pause(1_100);
@@ -97,7 +114,13 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       const created: string[] = [];
       const create = async (): Promise<void> => {
         for (let index = 0; index < 200; index += 1)
-          created.push(await createContainer(stage, pod, { name: `new-${index}`, image: small, command: ['sleep', '600'] }));
+          created.push(
+            await createContainer(stage, pod, {
+              name: `new-${index}`,
+              image: small,
+              command: ['sleep', '600'],
+            }),
+          );
       };
       const refused = await failureOf(create());
       assert.match(`${refused.code} ${refused.message}`, /DISK_FULL|ENOSPC|no space/i);
@@ -110,14 +133,16 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       const pod = await runPod(stage, 'codes');
       const command = ['sh', '-c', 'trap "exit 7" TERM; touch /tmp/ready; while :; do sleep 0.05; done'];
       const ids = [];
-      for (const name of ['present', 'away']) ids.push(await runContainer(stage, pod, { name, image: small, command }));
+      for (const name of ['present', 'away'])
+        ids.push(await runContainer(stage, pod, { name, image: small, command }));
       const pids = await Promise.all(
         ids.map(async (containerId) => {
           const { info } = await runtime.containerStatus({ containerId, verbose: true });
           return (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
         }),
       );
-      for (const id of ids) while ((await execute(stage, id, 'test', '-e', '/tmp/ready')).exitCode !== 0) await pause(20);
+      for (const id of ids)
+        while ((await execute(stage, id, 'test', '-e', '/tmp/ready')).exitCode !== 0) await pause(20);
       fill();
       process.kill(pids[0] ?? 0, 'SIGTERM');
       await exitOf(stage, ids[0] ?? '');

@@ -1,7 +1,16 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -51,7 +60,14 @@ describe('features of runtime handlers', () => {
         make: async () => {
           looks += 1;
           const dir = join(folder, 'ns', newId().slice(0, 8));
-          await pinUserNamespace({ dir, plan: probeIds, hostname: 'probe', sysctls: {}, kernel, startProgram });
+          await pinUserNamespace({
+            dir,
+            plan: probeIds,
+            hostname: 'probe',
+            sysctls: {},
+            kernel,
+            startProgram,
+          });
           return dir;
         },
         release: (dir) => kernel.unpinNamespaces(dir),
@@ -63,11 +79,19 @@ describe('features of runtime handlers', () => {
   after(async () => {
     await Promise.all([reactor.close(), kernel.close()]);
     clearInterval(hold);
-    assert.deepEqual([...readdirSync(join(folder, 'bundles')), ...readdirSync(join(folder, 'ns')), ...mountsBelow(folder)], []);
+    assert.deepEqual(
+      [...readdirSync(join(folder, 'bundles')), ...readdirSync(join(folder, 'ns')), ...mountsBelow(folder)],
+      [],
+    );
     rmSync(folder, { recursive: true });
   });
   const open = async (path: string): Promise<RuntimeHandler> => {
-    const handler = await openRuntimeHandler({ startProgram, name: 'probed', path, stateDir: join(folder, 'state') });
+    const handler = await openRuntimeHandler({
+      startProgram,
+      name: 'probed',
+      path,
+      stateDir: join(folder, 'state'),
+    });
     return handler;
   };
 
@@ -166,14 +190,25 @@ describe('features of runtime handlers', () => {
       process.env,
     );
     assert.equal(code, 0, output);
-    assert.equal((JSON.parse(stdout) as { recursiveReadOnlyMounts: boolean }).recursiveReadOnlyMounts, true, 'the runtime was looked at');
+    assert.equal(
+      (JSON.parse(stdout) as { recursiveReadOnlyMounts: boolean }).recursiveReadOnlyMounts,
+      true,
+      'the runtime was looked at',
+    );
   });
 
   it('a program that is not a runtime has no features, with the reason', async () => {
     const path = join(folder, 'no-runtime');
-    writeFileSync(path, '#!/bin/sh\n[ "$1" = --version ] && echo odd version 1.0 && exit 0\necho never >&2\nexit 1\n', { mode: 0o755 });
+    writeFileSync(
+      path,
+      '#!/bin/sh\n[ "$1" = --version ] && echo odd version 1.0 && exit 0\necho never >&2\nexit 1\n',
+      { mode: 0o755 },
+    );
     const features = await probeRuntime(await open(path), deps);
-    assert.equal(features.userNamespaces || features.recursiveReadOnlyMounts || features.idmappedMounts, false);
+    assert.equal(
+      features.userNamespaces || features.recursiveReadOnlyMounts || features.idmappedMounts,
+      false,
+    );
     assert.match(features.whyNoUserNamespaces, /never/);
   });
 
@@ -198,7 +233,8 @@ describe('features of runtime handlers', () => {
     const file = join(root, 'handler-features.json');
     const abandoned = join(root, '.handler-features.json.0123456789ab.tmp');
     writeFileSync(abandoned, '{');
-    const openProbe = () => openFeatureProbe({ ...deps, handlers, root, log: createLogger({ level: 'silent' }) });
+    const openProbe = () =>
+      openFeatureProbe({ ...deps, handlers, root, log: createLogger({ level: 'silent' }) });
     looks = 0;
     const first = await openProbe();
     assert.equal(existsSync(abandoned), false, 'what a killed write left is removed');
@@ -227,7 +263,10 @@ describe('features of runtime handlers', () => {
     await third.close();
     assert.equal(looks, 2);
 
-    writeFileSync(file, readFileSync(file, 'utf8').replaceAll('"userNamespaces": true', '"userNamespaces": false'));
+    writeFileSync(
+      file,
+      readFileSync(file, 'utf8').replaceAll('"userNamespaces": true', '"userNamespaces": false'),
+    );
     const fourth = await openProbe();
     await assert.rejects(
       Promise.all([fourth.requireUserNamespaces('none'), Promise.resolve(fourth.begin())]),

@@ -66,7 +66,9 @@ describe('the null device of the host', () => {
           { tty: false, stdin: false, stdout: false, stderr: true },
           { tty: true, stdin: false, stdout: true, stderr: false },
         ]) {
-          const client = await openCommand((await runtime.exec({ containerId, cmd: ['sh', '-c', grab], ...streams })).url);
+          const client = await openCommand(
+            (await runtime.exec({ containerId, cmd: ['sh', '-c', grab], ...streams })).url,
+          );
           assert.equal((await client.status).status, 'Success');
           assert.equal(facts(), untouched, JSON.stringify(streams));
         }
@@ -82,7 +84,9 @@ describe('the null device of the host', () => {
       if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
         return t.skip('this runtime has no user namespaces');
       const ids = [{ hostId: 1_000_000, containerId: 0, length: 65_536 }];
-      const security = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0 as const, uids: ids, gids: ids } } };
+      const security = {
+        namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0 as const, uids: ids, gids: ids } },
+      };
       const pod = await runPod(stage, `null-mapped-${tty}`, { linux: { securityContext: security } });
       assert.equal(facts(), untouched, 'the pod');
       const command = ['sh', '-c', `${grab}; exec sleep 600`];
@@ -94,7 +98,14 @@ describe('the null device of the host', () => {
       assert.equal(facts(), untouched, 'ExecSync');
       for (const terminal of [false, true]) {
         const { url } = await stage.daemon.cri.runtime.exec({
-          ...{ containerId, cmd: ['sh', '-c', grab], tty: terminal, stdin: false, stdout: true, stderr: false },
+          ...{
+            containerId,
+            cmd: ['sh', '-c', grab],
+            tty: terminal,
+            stdin: false,
+            stdout: true,
+            stderr: false,
+          },
         });
         assert.equal((await (await openCommand(url)).status).status, 'Success');
         assert.equal(facts(), untouched, `exec${terminal ? ' with a terminal' : ''}`);
@@ -106,7 +117,11 @@ describe('the null device of the host', () => {
     it(`is not changed by the root of a container: ${runtimeHandler}`, async () => {
       const pod = await runPod(stage, `null-root-${runtimeHandler}`, {}, runtimeHandler);
       const command = ['sh', '-c', `${grab}; exec sleep 600`];
-      for (const [name, more] of Object.entries({ terminal: { tty: true }, input: { stdin: true }, both: { tty: true, stdin: true } })) {
+      for (const [name, more] of Object.entries({
+        terminal: { tty: true },
+        input: { stdin: true },
+        both: { tty: true, stdin: true },
+      })) {
         const started = await createContainer(stage, pod, { name, image, command, more });
         await stage.daemon.cri.runtime.startContainer({ containerId: started });
         assert.equal((await execute(stage, started, 'true')).exitCode, 0);
@@ -124,7 +139,11 @@ describe('the null device of the host', () => {
     if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
       return t.skip('this runtime has no user namespaces');
     const ids = [{ hostId: 1_000_000, containerId: 0, length: 65_536 }];
-    const shared = { ...namespaceOptions, pid: 0 as const, usernsOptions: { mode: 0 as const, uids: ids, gids: ids } };
+    const shared = {
+      ...namespaceOptions,
+      pid: 0 as const,
+      usernsOptions: { mode: 0 as const, uids: ids, gids: ids },
+    };
     const security = { namespaceOptions: shared };
     const pod = await runPod(stage, 'null-shared', { linux: { securityContext: security } });
     await createContainer(stage, pod, { image, command: ['sleep', '600'], security });

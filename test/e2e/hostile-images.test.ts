@@ -6,7 +6,15 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { layerOf } from '../fixtures/image.ts';
 import type { Entry, ImageSource } from '../fixtures/image.ts';
-import { createContainer, execute, exitOf, expectServing, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  exitOf,
+  expectServing,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
@@ -29,8 +37,11 @@ describe('hostile images', () => {
     serial += 1;
     return stage.pull((await stage.publish(`evil/a${serial}:1`, source)).reference);
   };
-  const withEntries = async (...entries: Entry[]): Promise<ImageSource> => ({ layers: [await layerOf(entries)] });
-  const untouched = (): void => assert.deepEqual(readdirSync(prey), [], 'the folder of the host is as it was');
+  const withEntries = async (...entries: Entry[]): Promise<ImageSource> => ({
+    layers: [await layerOf(entries)],
+  });
+  const untouched = (): void =>
+    assert.deepEqual(readdirSync(prey), [], 'the folder of the host is as it was');
 
   for (const handler of handlers) {
     for (const name of ['dev', 'proc', 'sys']) {
@@ -50,13 +61,20 @@ describe('hostile images', () => {
       const climb = `${'../'.repeat(12)}${stage.folders.folder.slice(1)}/marker`;
       const pod = await runPod(stage, `cwd-${handler}`, {}, handler);
       const plain = await pull({ config: { WorkingDir: '/proc/self/fd/7' } });
-      assert.equal((await failureOf(createContainer(stage, pod, { image: plain }))).code, 'RUNTIME_BAD_WORKING_DIR');
+      assert.equal(
+        (await failureOf(createContainer(stage, pod, { image: plain }))).code,
+        'RUNTIME_BAD_WORKING_DIR',
+      );
       const source = await withEntries({ name: 'w', type: 'symlink', linkname: '/proc/self/fd' });
       const linked = await pull({ ...source, config: { Cmd: ['cat', climb] } });
       for (let descriptor = 3; descriptor <= 9; descriptor += 1) {
         const name = `fd-${descriptor}`;
         const attempt = async (): Promise<string> => {
-          const id = await runContainer(stage, pod, { name, image: linked, more: { workingDir: `/w/${descriptor}` } });
+          const id = await runContainer(stage, pod, {
+            name,
+            image: linked,
+            more: { workingDir: `/w/${descriptor}` },
+          });
           const { exitCode } = await exitOf(stage, id);
           return `exit ${exitCode}: ${readFileSync(join(stage.logs, `cwd-${handler}/${name}/0.log`), 'utf8')}`;
         };
@@ -77,27 +95,45 @@ describe('hostile images', () => {
       await runContainer(stage, pod, { image })
         .then((id) => exitOf(stage, id))
         .catch(() => undefined);
-      const good = await runContainer(stage, pod, { name: 'overwrites', image: await pull({}), command: ['sleep', '600'] });
-      await execute(stage, good, 'sh', '-c', 'for f in /proc/[0-9]*/exe; do echo x > $f; done').catch(() => undefined);
+      const good = await runContainer(stage, pod, {
+        name: 'overwrites',
+        image: await pull({}),
+        command: ['sleep', '600'],
+      });
+      await execute(stage, good, 'sh', '-c', 'for f in /proc/[0-9]*/exe; do echo x > $f; done').catch(
+        () => undefined,
+      );
       assert.equal(sum(), intact);
       await removePod(stage, pod);
     });
 
     it(`/etc and the destination of a volume are symlinks to the host, under ${handler}`, async () => {
       const image = await pull(
-        await withEntries({ name: 'etc', type: 'symlink', linkname: prey }, { name: 'data', type: 'symlink', linkname: prey }),
+        await withEntries(
+          { name: 'etc', type: 'symlink', linkname: prey },
+          { name: 'data', type: 'symlink', linkname: prey },
+        ),
       );
       const pod = await runPod(stage, `etc-${handler}`, {}, handler);
       const volume = join(stage.folders.folder, 'volume');
       const mounts = [{ containerPath: '/data/inner', hostPath: volume }];
-      await runContainer(stage, pod, { image, command: ['sleep', '600'], more: { mounts } }).catch(() => undefined);
+      await runContainer(stage, pod, { image, command: ['sleep', '600'], more: { mounts } }).catch(
+        () => undefined,
+      );
       untouched();
       await removePod(stage, pod);
       untouched();
     });
   }
 
-  for (const user of ['4294967296:0', '0:4294967296', '-1', '2147483648', 'nobody-here', '65536000000000000']) {
+  for (const user of [
+    '4294967296:0',
+    '0:4294967296',
+    '-1',
+    '2147483648',
+    'nobody-here',
+    '65536000000000000',
+  ]) {
     it(`USER ${user} is refused and never becomes root (CVE-2024-40635)`, async () => {
       const image = await pull({ config: { User: user } });
       const pod = await runPod(stage, 'user');
@@ -110,11 +146,20 @@ describe('hostile images', () => {
   it('passwd leads out of the image, and group is too large (CVE-2026-47262)', async () => {
     const pod = await runPod(stage, 'passwd');
     const escape = await pull({
-      ...(await withEntries({ name: 'etc/passwd', type: 'symlink', linkname: '../../../../../../etc/passwd' })),
+      ...(await withEntries({
+        name: 'etc/passwd',
+        type: 'symlink',
+        linkname: '../../../../../../etc/passwd',
+      })),
       config: { User: 'daemon' },
     });
-    assert.equal((await failureOf(createContainer(stage, pod, { image: escape, name: 'a' }))).code, 'RUNTIME_BAD_USER');
-    const large = await pull(await withEntries({ name: 'etc/group', body: `root:x:0:${'a,'.repeat(600_000)}\n` }));
+    assert.equal(
+      (await failureOf(createContainer(stage, pod, { image: escape, name: 'a' }))).code,
+      'RUNTIME_BAD_USER',
+    );
+    const large = await pull(
+      await withEntries({ name: 'etc/group', body: `root:x:0:${'a,'.repeat(600_000)}\n` }),
+    );
     const failure = await failureOf(createContainer(stage, pod, { image: large, name: 'b' }));
     assert.equal(failure.code, 'RUNTIME_BAD_USER');
     assert.match(failure.message, /larger than/);
@@ -123,7 +168,9 @@ describe('hostile images', () => {
 
   it('VOLUME leads out of the image (CVE-2022-23648)', async () => {
     writeFileSync(join(stage.folders.folder, 'marker'), 'secret of the host');
-    const image = await pull({ config: { Volumes: { '/../../../../../..': {}, [`/../../..${stage.folders.folder}`]: {} } } });
+    const image = await pull({
+      config: { Volumes: { '/../../../../../..': {}, [`/../../..${stage.folders.folder}`]: {} } },
+    });
     const pod = await runPod(stage, 'volume');
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
     const { exitCode } = await execute(stage, id, 'cat', join(stage.folders.folder, 'marker'));
@@ -133,7 +180,11 @@ describe('hostile images', () => {
   });
 
   const layers: { what: string; entries: () => Entry[]; code: RegExp }[] = [
-    { what: 'a name that climbs', entries: () => [{ name: '../../../prey/file', body: 'x' }], code: /^IMAGES_LAYER_BAD_NAME$/ },
+    {
+      what: 'a name that climbs',
+      entries: () => [{ name: '../../../prey/file', body: 'x' }],
+      code: /^IMAGES_LAYER_BAD_NAME$/,
+    },
     {
       what: 'a file through a symlink to the host',
       entries: () => [
@@ -147,7 +198,11 @@ describe('hostile images', () => {
       entries: () => [{ name: 'link', type: 'link', linkname: '../../../../../../etc/hostname' }],
       code: /^IMAGES_LAYER_BAD_(LINK|NAME)$/,
     },
-    { what: 'a whiteout that climbs', entries: () => [{ name: '.wh...', body: '' }], code: /^IMAGES_LAYER_BAD_NAME$/ },
+    {
+      what: 'a whiteout that climbs',
+      entries: () => [{ name: '.wh...', body: '' }],
+      code: /^IMAGES_LAYER_BAD_NAME$/,
+    },
   ];
   for (const { what, entries, code } of layers) {
     it(`a layer holds ${what}`, async () => {

@@ -35,7 +35,11 @@ describe('hostile registries', () => {
       policy: policyOf(
         `  - images: ["${registryName}/**", "mean.test/**", "down.test/**", "deaf.test/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: privileged }\n`,
       ),
-      mirrors: { 'mean.test': server.url, 'down.test': 'http://127.0.0.1:1', 'deaf.test': `http://127.0.0.1:${deafPort}` },
+      mirrors: {
+        'mean.test': server.url,
+        'down.test': 'http://127.0.0.1:1',
+        'deaf.test': `http://127.0.0.1:${deafPort}`,
+      },
     });
     const { reference } = await stage.publish('serving/a:1');
     serving = await stage.pull(reference);
@@ -72,11 +76,19 @@ describe('hostile registries', () => {
   });
 
   const html: Handler = (_request, response) =>
-    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(`<html>${'log in '.repeat(10_000)}</html>`);
+    response
+      .writeHead(200, { 'content-type': 'text/html; charset=utf-8' })
+      .end(`<html>${'log in '.repeat(10_000)}</html>`);
 
   /** Registries by their answer to every request. */
   const answers: { what: string; handler: Handler; code: string; kind: string; why: RegExp }[] = [
-    { what: 'answers a web page', handler: html, code: 'DISTRIBUTION_BAD_ANSWER', kind: 'unavailable', why: /web page/ },
+    {
+      what: 'answers a web page',
+      handler: html,
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      kind: 'unavailable',
+      why: /web page/,
+    },
     {
       what: 'answers 500',
       handler: (_request, response) => response.writeHead(500).end('oops'),
@@ -87,7 +99,9 @@ describe('hostile registries', () => {
     {
       what: 'knows no such image',
       handler: (_request, response) =>
-        response.writeHead(404, { 'content-type': 'application/json' }).end('{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'),
+        response
+          .writeHead(404, { 'content-type': 'application/json' })
+          .end('{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'),
       code: 'DISTRIBUTION_NOT_FOUND',
       kind: 'not-found',
       why: /MANIFEST_UNKNOWN/,
@@ -123,7 +137,8 @@ describe('hostile registries', () => {
     },
     {
       what: 'answers a manifest that is no JSON',
-      handler: (_request, response) => response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end('{"schemaVersion": 2,'),
+      handler: (_request, response) =>
+        response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end('{"schemaVersion": 2,'),
       code: 'DISTRIBUTION_BAD_MANIFEST',
       kind: 'invalid',
       why: /JSON/,
@@ -131,7 +146,10 @@ describe('hostile registries', () => {
     {
       what: 'announces a manifest of 1 GiB',
       handler(_request, response) {
-        response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': String(2 ** 30) });
+        response.writeHead(200, {
+          'content-type': mediaTypes.ociManifest,
+          'content-length': String(2 ** 30),
+        });
         pour(response, 2 ** 30);
       },
       code: 'DISTRIBUTION_TOO_LARGE',
@@ -150,7 +168,8 @@ describe('hostile registries', () => {
     },
     {
       what: 'sends headers without end',
-      handler: (request) => void request.socket.write(`HTTP/1.1 200 OK\r\n${'X-Filler: yes\r\n'.repeat(10_000)}`),
+      handler: (request) =>
+        void request.socket.write(`HTTP/1.1 200 OK\r\n${'X-Filler: yes\r\n'.repeat(10_000)}`),
       code: 'DISTRIBUTION_BAD_ANSWER',
       kind: 'unavailable',
       why: /HTTP/,
@@ -199,7 +218,13 @@ describe('hostile registries', () => {
       code: 'DISTRIBUTION_SIZE_MISMATCH',
       why: /more than the \d+ bytes/,
     },
-    { what: 'a web page for a layer', part: layerPath, answer: sendHtml, code: 'DISTRIBUTION_BAD_ANSWER', why: /web page/ },
+    {
+      what: 'a web page for a layer',
+      part: layerPath,
+      answer: sendHtml,
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      why: /web page/,
+    },
     {
       what: 'a web page for the configuration',
       part: (image) => new RegExp(image.configDigest),
@@ -242,7 +267,8 @@ describe('hostile registries', () => {
       const { image } = await stage.publish(`${name}:1`, { layers: [await uniqueLayer()] });
       const hits = part(image);
       handle = (request, response) => {
-        if (hits.test(request.url ?? '')) return answer(response, Buffer.from(image.layers.at(-1) ?? assert.fail()));
+        if (hits.test(request.url ?? ''))
+          return answer(response, Buffer.from(image.layers.at(-1) ?? assert.fail()));
         response.writeHead(307, { location: `${stage.registry.url}${request.url ?? ''}` }).end();
       };
       const failure = await failureOf(stage.pull(`mean.test/${name}:1`));
@@ -261,7 +287,10 @@ describe('hostile registries', () => {
     const { reference } = await stage.publish('size/a:1', { layers: [layer], manifest: {} });
     const { image } = await stage.publish('size/b:1', { layers: [layer] }, { sign: false });
     const manifest = JSON.parse(Buffer.from(image.manifest).toString()) as { layers: { size: number }[] };
-    const wrong = { ...manifest, layers: manifest.layers.map((one, index) => (index === 1 ? { ...one, size: one.size + 1 } : one)) };
+    const wrong = {
+      ...manifest,
+      layers: manifest.layers.map((one, index) => (index === 1 ? { ...one, size: one.size + 1 } : one)),
+    };
     // A real registry does not refuse such a manifest.
     const { digest } = await stage
       .repository('size/b')
@@ -290,21 +319,33 @@ describe('hostile registries', () => {
 
   it('a registry that breaks off every type of answer repeatedly', async () => {
     const { image } = await stage.publish('break/a:1', { layers: [await uniqueLayer()] });
-    const paths = ['/manifests/1', '/referrers/', '.sig', image.configDigest, layerPath(image).source, `/manifests/sha256-`];
+    const paths = [
+      '/manifests/1',
+      '/referrers/',
+      '.sig',
+      image.configDigest,
+      layerPath(image).source,
+      `/manifests/sha256-`,
+    ];
     for (const path of paths) {
       for (const way of ['before', 'in the head', 'in the body'] as const) {
         handle = (request, response) => {
           if (request.url?.includes(path) !== true)
-            return void response.writeHead(307, { location: `${stage.registry.url}${request.url ?? ''}` }).end();
+            return void response
+              .writeHead(307, { location: `${stage.registry.url}${request.url ?? ''}` })
+              .end();
           if (way === 'before') return void request.socket.destroy();
           if (way === 'in the head') return void request.socket.end('HTTP/1.1 200 OK\r\nContent-Le');
           response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': '1000' });
           response.write('{"schemaVersion"', () => request.socket.destroy());
         };
         // One signature that was found is sufficient, even if other requests fail.
-        const outcome = await stage.pull('mean.test/break/a:1').catch((thrown: unknown) => (thrown as { code: string }).code);
+        const outcome = await stage
+          .pull('mean.test/break/a:1')
+          .catch((thrown: unknown) => (thrown as { code: string }).code);
         assert.match(outcome, /^(DISTRIBUTION_\w+|IMAGES_UNDECIDED|sha256:.*)$/, `${path}, ${way}`);
-        if (outcome.startsWith('sha256:')) await stage.daemon.cri.image.removeImage({ image: { image: outcome } });
+        if (outcome.startsWith('sha256:'))
+          await stage.daemon.cri.image.removeImage({ image: { image: outcome } });
       }
     }
   });
@@ -320,7 +361,10 @@ describe('hostile registries', () => {
       response.writeHead(200).write(Buffer.alloc(20_000));
     };
     const giveUp = new AbortController();
-    const call = stage.daemon.cri.image.pullImage({ image: { image: 'mean.test/slow/a:1' } }, { signal: giveUp.signal });
+    const call = stage.daemon.cri.image.pullImage(
+      { image: { image: 'mean.test/slow/a:1' } },
+      { signal: giveUp.signal },
+    );
     while (!asked) await pause(10);
     await pause(50);
     giveUp.abort();
@@ -340,7 +384,9 @@ describe('hostile registries', () => {
       if (layer.test(request.url ?? '') && failures++ === 0) return void response.writeHead(404).end();
       response.writeHead(307, { location: `${stage.registry.url}${request.url ?? ''}` }).end();
     };
-    const outcomes = await Promise.allSettled(Array.from({ length: 10 }, () => stage.pull('mean.test/herd/a:1')));
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 10 }, () => stage.pull('mean.test/herd/a:1')),
+    );
     const pulled = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
     assert.ok(pulled.length >= 9, String(pulled.length));
     assert.equal(new Set(pulled).size, 1);
@@ -360,13 +406,21 @@ describe('hostile registries', () => {
     const before = stage.daemon.usage();
     for (let round = 0; round < 50; round += 1) await once();
     const now = stage.daemon.usage();
-    assert.ok(now.descriptors <= before.descriptors + 5, `${before.descriptors} → ${now.descriptors} descriptors`);
-    assert.ok(now.residentMiB <= before.residentMiB + 25, `${before.residentMiB.toFixed(0)} → ${now.residentMiB.toFixed(0)} MiB`);
+    assert.ok(
+      now.descriptors <= before.descriptors + 5,
+      `${before.descriptors} → ${now.descriptors} descriptors`,
+    );
+    assert.ok(
+      now.residentMiB <= before.residentMiB + 25,
+      `${before.residentMiB.toFixed(0)} → ${now.residentMiB.toFixed(0)} MiB`,
+    );
   });
 });
 
 function layerPath(image: PushedImage): RegExp {
-  const digest = (JSON.parse(Buffer.from(image.manifest).toString()) as { layers: { digest: string }[] }).layers.at(-1)?.digest;
+  const digest = (
+    JSON.parse(Buffer.from(image.manifest).toString()) as { layers: { digest: string }[] }
+  ).layers.at(-1)?.digest;
   return new RegExp(digest ?? assert.fail());
 }
 

@@ -50,7 +50,13 @@ describe('images in files and in the store', () => {
     const { image } = await stage.publish(`${name}:1`);
     const repository = stage.repository(name);
     const about = { repository, digest: image.manifestDigest, key: stage.key };
-    await attestImage({ ...about, type: 'https://example.com/built/v1', predicate: { a: 1 }, format: 'bundle', now: new Date() });
+    await attestImage({
+      ...about,
+      type: 'https://example.com/built/v1',
+      predicate: { a: 1 },
+      format: 'bundle',
+      now: new Date(),
+    });
     const { content, bytes } = await repository.manifest(image.manifestDigest);
     const note = await repository.pushBlob(Buffer.from(`a note about ${name}`));
     const empty = await repository.pushBlob(Buffer.from('{}'));
@@ -66,7 +72,9 @@ describe('images in files and in the store', () => {
     return image.manifestDigest;
   }
   const referrersOf = async (repository: RegistryRepository, digest: string): Promise<string[]> =>
-    (await repository.referrers(digest)).descriptors.map((one) => `${one.artifactType ?? ''} ${one.digest}`).sort();
+    (await repository.referrers(digest)).descriptors
+      .map((one) => `${one.artifactType ?? ''} ${one.digest}`)
+      .sort();
 
   it('an export that is pushed to another registry has equal digests, with artifacts and referrers', async () => {
     const digest = await published('carried');
@@ -76,9 +84,15 @@ describe('images in files and in the store', () => {
     await succeeds('images', 'push', file, `${second.host}/copy/carried:2`);
     const there = inSecond('copy/carried');
     assert.equal((await there.manifest('2')).digest, digest);
-    assert.deepEqual(await referrersOf(there, digest), await referrersOf(stage.repository('carried'), digest));
+    assert.deepEqual(
+      await referrersOf(there, digest),
+      await referrersOf(stage.repository('carried'), digest),
+    );
     // An archive is not overwritten, and the same image gives the same archive.
-    assert.equal((await portcullis(['images', 'export', `${registryName}/carried:1`, file, ...mirror()])).code, 2);
+    assert.equal(
+      (await portcullis(['images', 'export', `${registryName}/carried:1`, file, ...mirror()])).code,
+      2,
+    );
     await succeeds('images', 'export', `${registryName}/carried:1`, `${file}.2`, ...mirror());
     assert.deepEqual(readFileSync(`${file}.2`), readFileSync(file));
     // A folder is a layout as well.
@@ -93,7 +107,15 @@ describe('images in files and in the store', () => {
     const digest = await published('imported');
     const file = place('imported.tar');
     await succeeds('images', 'export', `${registryName}/imported:1`, file, ...mirror());
-    const imported = await json('images', 'import', file, `${registryName}/elsewhere:9`, '--namespace', podNamespace, ...admin());
+    const imported = await json(
+      'images',
+      'import',
+      file,
+      `${registryName}/elsewhere:9`,
+      '--namespace',
+      podNamespace,
+      ...admin(),
+    );
     assert.equal(imported['digest'], digest);
     await expectServing(stage, String(imported['id']));
     await stage.publish('unsigned:1', undefined, { sign: false });
@@ -125,7 +147,10 @@ describe('images in files and in the store', () => {
     writeFileSync(damaged, bytes);
     const found = await portcullis(['images', 'check', ...admin()]);
     assert.deepEqual([found.code, /1 damaged/u.test(found.stdout)], [1, true], found.output);
-    assert.match((await succeeds('images', 'repair', reference, ...admin())).stdout, /1 restored, 0 not restored/u);
+    assert.match(
+      (await succeeds('images', 'repair', reference, ...admin())).stdout,
+      /1 restored, 0 not restored/u,
+    );
     assert.deepEqual(readFileSync(damaged), whole);
     assert.match((await succeeds('images', 'check', reference, ...admin())).stdout, /all are whole/u);
     // What a container uses stays.
@@ -157,7 +182,8 @@ describe('images in files and in the store', () => {
     if (existsSync(file)) return file;
     const folder = join(layer, 'fs');
     for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true }))
-      if (entry.isFile() && readFileSync(join(entry.parentPath, entry.name)).length > 0) return join(entry.parentPath, entry.name);
+      if (entry.isFile() && readFileSync(join(entry.parentPath, entry.name)).length > 0)
+        return join(entry.parentPath, entry.name);
     return assert.fail(`${folder} has no file`);
   }
 });

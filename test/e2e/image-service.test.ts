@@ -9,7 +9,14 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { artifactType, publishArtifact } from '../fixtures/artifact.ts';
 import { layerOf, sha256, uniqueLayer } from '../fixtures/image.ts';
-import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import type { ContainerConfig } from '../fixtures/pod.ts';
 import { startTamperingProxy } from '../fixtures/proxy.ts';
 import type { TamperingProxy } from '../fixtures/proxy.ts';
@@ -21,12 +28,17 @@ type Mount = NonNullable<ContainerConfig['mounts']>[number];
 /** The bytes and inodes that du(1) counts below folders. */
 function used(...folders: readonly string[]): { readonly bytes: number; readonly inodes: number } {
   const sum = (...options: string[]): number =>
-    Number(/^(\d+)\ttotal$/m.exec(execFileSync('du', ['-cs', ...options, ...folders], { encoding: 'utf8' }))?.[1]);
+    Number(
+      /^(\d+)\ttotal$/m.exec(execFileSync('du', ['-cs', ...options, ...folders], { encoding: 'utf8' }))?.[1],
+    );
   return { bytes: sum('--block-size=1'), inodes: sum('--inodes') };
 }
 
 function assertClose(actual: number, expected: number, part: number, what: string): void {
-  assert.ok(Math.abs(actual - expected) <= expected * part, `${what}: ${String(actual)}, and du counts ${String(expected)}`);
+  assert.ok(
+    Math.abs(actual - expected) <= expected * part,
+    `${what}: ${String(actual)}, and du counts ${String(expected)}`,
+  );
 }
 
 describe('the image service, as a kubelet uses it', () => {
@@ -61,7 +73,10 @@ describe('the image service, as a kubelet uses it', () => {
   });
 
   it('the files of an artifact are mounted as an image volume: read-only, without execution', async () => {
-    const reference = await publishArtifact(stage, 'data/model', { 'weights/model.bin': 'weights\n', run: '#!/bin/sh\n' });
+    const reference = await publishArtifact(stage, 'data/model', {
+      'weights/model.bin': 'weights\n',
+      run: '#!/bin/sh\n',
+    });
     const ref = await stage.pull(reference);
     const pod = await runPod(stage, 'artifact');
     const mounts = [
@@ -70,11 +85,18 @@ describe('the image service, as a kubelet uses it', () => {
       artifactMount(ref, reference, { containerPath: '/file', imageSubPath: 'weights/model.bin' }),
     ];
     const id = await runContainer(stage, pod, { image: app, command: ['sleep', '600'], more: { mounts } });
-    assert.equal((await execute(stage, id, 'cat', '/model/weights/model.bin', '/one/model.bin', '/file')).stdout, 'weights\n'.repeat(3));
+    assert.equal(
+      (await execute(stage, id, 'cat', '/model/weights/model.bin', '/one/model.bin', '/file')).stdout,
+      'weights\n'.repeat(3),
+    );
     assert.match((await execute(stage, id, 'touch', '/model/x')).stderr, /Read-only/);
     assert.notEqual((await execute(stage, id, 'sh', '-c', '/model/run')).exitCode, 0);
     await cri().removeImage({ image: { image: ref } });
-    assert.equal((await execute(stage, id, 'cat', '/file')).stdout, 'weights\n', 'it stays while it is mounted');
+    assert.equal(
+      (await execute(stage, id, 'cat', '/file')).stdout,
+      'weights\n',
+      'it stays while it is mounted',
+    );
     await removePod(stage, pod);
     assert.deepEqual(readdirSync(join(stage.folders.root, 'images/volumes')), []);
   });
@@ -88,7 +110,12 @@ describe('the image service, as a kubelet uses it', () => {
     const pod = await runPod(stage, 'mapped', { linux: { securityContext: { namespaceOptions: options } } });
     const mounts = [artifactMount(ref, reference)];
     const security = { namespaceOptions: options };
-    const id = await runContainer(stage, pod, { image: app, command: ['sleep', '600'], security, more: { mounts } });
+    const id = await runContainer(stage, pod, {
+      image: app,
+      command: ['sleep', '600'],
+      security,
+      more: { mounts },
+    });
     assert.equal((await execute(stage, id, 'stat', '-c', '%u %a', '/model/file')).stdout, '0 444\n');
     await removePod(stage, pod);
   });
@@ -123,7 +150,9 @@ describe('the image service, as a kubelet uses it', () => {
         [ref],
       );
     }
-    assert.deepEqual((await statusOf(reference))?.repoDigests, [`${registryName}/app/same@${image.manifestDigest}`]);
+    assert.deepEqual((await statusOf(reference))?.repoDigests, [
+      `${registryName}/app/same@${image.manifestDigest}`,
+    ]);
   });
 
   it('pinned images are reported as pinned; the patterns are read again at SIGHUP, and an invalid file changes nothing', async () => {
@@ -132,7 +161,9 @@ describe('the image service, as a kubelet uses it', () => {
     assert.equal((await statusOf(reference))?.pinned, true);
     assert.equal((await statusOf(app))?.pinned, false);
     const pinned = async (): Promise<string[]> =>
-      (await cri().listImages({})).images.filter((image) => image.pinned).flatMap(({ repoTags }) => [...repoTags]);
+      (await cri().listImages({})).images
+        .filter((image) => image.pinned)
+        .flatMap(({ repoTags }) => [...repoTags]);
     assert.deepEqual(await pinned(), [reference]);
     const reload = async (text: string, line: RegExp): Promise<void> => {
       const before = stage.daemon.log().length;
@@ -150,17 +181,25 @@ describe('the image service, as a kubelet uses it', () => {
   });
 
   it('ten pods that pull one image at once fetch each blob once', async () => {
-    const { reference, image } = await stage.publish('app/ten:1', { layers: [await uniqueLayer(), await uniqueLayer()] });
+    const { reference, image } = await stage.publish('app/ten:1', {
+      layers: [await uniqueLayer(), await uniqueLayer()],
+    });
     const blobs = [image.configDigest, ...image.layers.slice(1).map((layer) => sha256(layer))];
     const from = proxy.requests.length;
     const refs = await Promise.all(Array.from({ length: 10 }, () => stage.pull(reference)));
     assert.equal(new Set(refs).size, 1);
-    const fetched = proxy.requests.slice(from).filter(({ method, path }) => method === 'GET' && path.includes('/blobs/'));
-    for (const digest of blobs.slice(1)) assert.equal(fetched.filter(({ path }) => path.includes(digest)).length, 1, digest);
+    const fetched = proxy.requests
+      .slice(from)
+      .filter(({ method, path }) => method === 'GET' && path.includes('/blobs/'));
+    for (const digest of blobs.slice(1))
+      assert.equal(fetched.filter(({ path }) => path.includes(digest)).length, 1, digest);
   });
 
   it('ImageFsInfo agrees with du, also after a removal', async () => {
-    const entries = Array.from({ length: 300 }, (_, index) => ({ name: `d${index % 7}/f${index}`, body: randomBytes(index * 61) }));
+    const entries = Array.from({ length: 300 }, (_, index) => ({
+      name: `d${index % 7}/f${index}`,
+      body: randomBytes(index * 61),
+    }));
     const { reference } = await stage.publish('app/figures:1', { layers: [await layerOf(entries)] });
     await stage.pull(reference);
     await stage.pull(await publishArtifact(stage, 'data/figures', { a: randomBytes(300_000), b: 'b' }));
@@ -191,7 +230,8 @@ describe('ImageFsInfo where writable layers are on another file system', () => {
   });
   after(async () => {
     const { runtime } = stage.daemon.cri;
-    for (const { id } of (await runtime.listPodSandbox({})).items) await runtime.removePodSandbox({ podSandboxId: id });
+    for (const { id } of (await runtime.listPodSandbox({})).items)
+      await runtime.removePodSandbox({ podSandboxId: id });
     assert.deepEqual(readdirSync(rootfs), [], 'nothing is left on the second file system');
     // The stage takes every mount below its folder for one that the daemon left.
     execFileSync('umount', ['--lazy', rootfs]);
@@ -203,7 +243,13 @@ describe('ImageFsInfo where writable layers are on another file system', () => {
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
     const pod = await runPod(stage, 'writer');
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
-    await execute(stage, id, 'sh', '-c', 'mkdir /data; for i in 1 2 3 4 5; do head -c 100000 /dev/zero > /data/$i; done');
+    await execute(
+      stage,
+      id,
+      'sh',
+      '-c',
+      'mkdir /data; for i in 1 2 3 4 5; do head -c 100000 /dev/zero > /data/$i; done',
+    );
     const { imageFilesystems, containerFilesystems } = await stage.daemon.cri.image.imageFsInfo({});
     assert.equal(imageFilesystems[0]?.fsId?.mountpoint, join(stage.folders.root, 'images'));
     assert.equal(containerFilesystems[0]?.fsId?.mountpoint, rootfs);

@@ -46,7 +46,9 @@ describe('images and declared volumes in containers', () => {
       ]),
       await layerOf([{ name: 'site/page', body: 'above\n' }]),
     ];
-    data = await stage.pull((await stage.publish('data/site:1', { base: false, layers, config: {} })).reference);
+    data = await stage.pull(
+      (await stage.publish('data/site:1', { base: false, layers, config: {} })).reference,
+    );
   });
   after(async () => {
     await stage.close();
@@ -65,17 +67,30 @@ describe('images and declared volumes in containers', () => {
   it('an image is mounted as a read-only folder without execution', async () => {
     const pod = await runPod(stage, 'volume');
     const id = await withMounts(pod, [volume()]);
-    assert.equal((await execute(stage, id, 'cat', '/site/site/page')).stdout, 'above\n', 'its layers are one tree');
+    assert.equal(
+      (await execute(stage, id, 'cat', '/site/site/page')).stdout,
+      'above\n',
+      'its layers are one tree',
+    );
     assert.match((await execute(stage, id, 'touch', '/site/x')).stderr, /Read-only/);
     assert.match((await execute(stage, id, 'sh', '-c', '/site/site/run')).stderr, /denied/);
     const options = (await execute(stage, id, 'grep', ' /site ', '/proc/mounts')).stdout;
-    for (const option of ['ro', 'noexec', 'nosuid', 'nodev']) assert.match(options, new RegExp(`[ ,]${option}[ ,]`));
+    for (const option of ['ro', 'noexec', 'nosuid', 'nodev'])
+      assert.match(options, new RegExp(`[ ,]${option}[ ,]`));
     const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
     assert.equal(status?.mounts[0]?.image?.image, data, 'the status names the image');
-    assert.match(status.mounts[0]?.image?.imageRef ?? '', /^good\.test\/data\/site@sha256:/, 'and its digest');
+    assert.match(
+      status.mounts[0]?.image?.imageRef ?? '',
+      /^good\.test\/data\/site@sha256:/,
+      'and its digest',
+    );
 
     await stage.daemon.cri.image.removeImage({ image: { image: data } });
-    assert.equal((await execute(stage, id, 'cat', '/site/site/page')).stdout, 'above\n', 'a removed image stays while it is mounted');
+    assert.equal(
+      (await execute(stage, id, 'cat', '/site/site/page')).stdout,
+      'above\n',
+      'a removed image stays while it is mounted',
+    );
     await removePod(stage, pod);
     assert.deepEqual(mountsBelow(join(stage.folders.root, 'images/volumes')), []);
     assert.deepEqual(readdirSync(join(stage.folders.root, 'images/volumes')), []);
@@ -84,7 +99,10 @@ describe('images and declared volumes in containers', () => {
 
   it('a sub-path mounts that folder, resolved inside the image', async () => {
     const pod = await runPod(stage, 'sub-path');
-    const id = await withMounts(pod, [volume({ imageSubPath: 'site' }), volume({ containerPath: '/linked', imageSubPath: 'out' })]);
+    const id = await withMounts(pod, [
+      volume({ imageSubPath: 'site' }),
+      volume({ containerPath: '/linked', imageSubPath: 'out' }),
+    ]);
     assert.equal((await execute(stage, id, 'cat', '/site/page', '/linked/page')).stdout, 'above\nabove\n');
     for (const imageSubPath of ['missing', 'far', '../etc', '/site', 'site/../../x']) {
       const ask = { name: 'bad', image, more: { mounts: [volume({ imageSubPath })] } };
@@ -96,15 +114,22 @@ describe('images and declared volumes in containers', () => {
   });
 
   it('an image that is not admitted for the namespace is refused for every container', async () => {
-    const pod = await runPod(stage, 'elsewhere', { metadata: { name: 'elsewhere', uid: 'u1', namespace: 'other', attempt: 0 } });
+    const pod = await runPod(stage, 'elsewhere', {
+      metadata: { name: 'elsewhere', uid: 'u1', namespace: 'other', attempt: 0 },
+    });
     const failure = await failureOf(createContainer(stage, pod, { image, more: { mounts: [volume()] } }));
     assert.equal(failure.code, 'IMAGES_DENIED');
     assert.match(failure.message, /^ImageVolumeMountFailed: SignatureValidationFailed: /);
     const unknown = await failureOf(
-      createContainer(stage, pod, { image, more: { mounts: [volume({ image: { image: 'good.test/data/none:1' } })] } }),
+      createContainer(stage, pod, {
+        image,
+        more: { mounts: [volume({ image: { image: 'good.test/data/none:1' } })] },
+      }),
     );
     assert.equal(unknown.code, 'RUNTIME_IMAGE_VOLUME');
-    const both = await failureOf(createContainer(stage, pod, { image, more: { mounts: [volume({ hostPath: '/etc' })] } }));
+    const both = await failureOf(
+      createContainer(stage, pod, { image, more: { mounts: [volume({ hostPath: '/etc' })] } }),
+    );
     assert.equal(both.kind, 'invalid');
     await removePod(stage, pod);
     assert.deepEqual(readdirSync(join(stage.folders.root, 'images/volumes')), []);
@@ -135,30 +160,55 @@ describe('images and declared volumes in containers', () => {
         { name: 'var/data/seed', body: 'seed\n', uid: 1000, gid: 1000 },
         { name: 'link', type: 'symlink', linkname: '../../../../tmp' },
       ]);
-      const Volumes = { '/var/data': {}, '/new/deep': {}, '/../../link/of-the-host': {}, '/proc': {}, '/': {}, '/dev/shm/x': {} };
-      const { reference } = await stage.publish(`app/declares-${runtimeHandler}:1`, { layers: [layer], config: { Volumes, User: '1000' } });
+      const Volumes = {
+        '/var/data': {},
+        '/new/deep': {},
+        '/../../link/of-the-host': {},
+        '/proc': {},
+        '/': {},
+        '/dev/shm/x': {},
+      };
+      const { reference } = await stage.publish(`app/declares-${runtimeHandler}:1`, {
+        layers: [layer],
+        config: { Volumes, User: '1000' },
+      });
       const declaring = await stage.pull(reference);
       const pod = await runPod(stage, `declared-${runtimeHandler}`, {}, runtimeHandler);
-      const id = await runContainer(stage, pod, { image: declaring, security: { readonlyRootfs: true }, command: ['sleep', '600'] });
+      const id = await runContainer(stage, pod, {
+        image: declaring,
+        security: { readonlyRootfs: true },
+        command: ['sleep', '600'],
+      });
       assert.equal((await execute(stage, id, 'cat', '/var/data/seed')).stdout, 'seed\n');
       assert.equal((await execute(stage, id, 'touch', '/var/data/mine')).exitCode, 0);
       assert.equal((await execute(stage, id, 'stat', '-c', '%u %a', '/var/data')).stdout, '1000 700\n');
       assert.match((await execute(stage, id, 'touch', '/tmp/x')).stderr, /Read-only/);
       assert.equal((await execute(stage, id, 'ls', '-d', '/new/deep')).stdout, '/new/deep\n');
       assert.ok(!existsSync('/tmp/of-the-host'), 'nothing is made on the host');
-      assert.equal((await execute(stage, id, 'ls', '/tmp')).stdout, 'of-the-host\n', 'links lead to places of the image');
+      assert.equal(
+        (await execute(stage, id, 'ls', '/tmp')).stdout,
+        'of-the-host\n',
+        'links lead to places of the image',
+      );
       assert.match((await execute(stage, id, 'cat', '/proc/1/comm')).stdout, /sleep/, '/proc is no volume');
       await removePod(stage, pod);
       const again = await runPod(stage, `declared-again-${runtimeHandler}`, {}, runtimeHandler);
       const other = await runContainer(stage, again, { image: declaring, command: ['sleep', '600'] });
-      assert.equal((await execute(stage, other, 'ls', '/var/data')).stdout, 'seed\n', 'each container has its own');
+      assert.equal(
+        (await execute(stage, other, 'ls', '/var/data')).stdout,
+        'seed\n',
+        'each container has its own',
+      );
       await removePod(stage, again);
     });
   }
 
   it('a declared volume behind a link that leads nowhere is refused', async () => {
     const layers = [await layerOf([{ name: 'dangling', type: 'symlink', linkname: '/tmp/of-the-host' }])];
-    const { reference } = await stage.publish('app/dangling:1', { layers, config: { Volumes: { '/dangling': {} } } });
+    const { reference } = await stage.publish('app/dangling:1', {
+      layers,
+      config: { Volumes: { '/dangling': {} } },
+    });
     const pod = await runPod(stage, 'dangling');
     const failure = await failureOf(createContainer(stage, pod, { image: await stage.pull(reference) }));
     assert.equal(failure.code, 'RUNTIME_BAD_IMAGE_VOLUME');
@@ -171,12 +221,19 @@ describe('images and declared volumes in containers', () => {
     mkdirSync(own, { recursive: true });
     writeFileSync(join(own, 'file'), 'own\n');
     symlinkSync('/etc', join(own, 'out'));
-    const pod = await runPod(stage, 'host-path', { metadata: { name: 'host-path', uid: 'uid-1', namespace: 'shop', attempt: 0 } });
+    const pod = await runPod(stage, 'host-path', {
+      metadata: { name: 'host-path', uid: 'uid-1', namespace: 'shop', attempt: 0 },
+    });
     const mounts = [{ containerPath: '/m', hostPath: own, readonly: true, mountOptions: ['noexec'] }];
     const id = await withMounts(pod, mounts, low);
     assert.equal((await execute(stage, id, 'cat', '/m/file')).stdout, 'own\n');
     assert.match((await execute(stage, id, 'grep', ' /m ', '/proc/mounts')).stdout, /noexec/);
-    for (const hostPath of ['/etc', join(own, 'out'), join(kubelet, 'pods', 'uid-2', 'x'), join(kubelet, 'pods', 'uid-1')]) {
+    for (const hostPath of [
+      '/etc',
+      join(own, 'out'),
+      join(kubelet, 'pods', 'uid-2', 'x'),
+      join(kubelet, 'pods', 'uid-1'),
+    ]) {
       const ask = { name: 'other', image: low, more: { mounts: [{ containerPath: '/m', hostPath }] } };
       const failure = await failureOf(createContainer(stage, pod, ask));
       assert.equal(failure.code, 'RUNTIME_HOST_PATH_NOT_GRANTED', hostPath);
@@ -184,11 +241,20 @@ describe('images and declared volumes in containers', () => {
       assert.match(failure.message, /ceiling baseline/);
     }
     const made = join(kubelet, 'pods', 'uid-1', 'volumes', 'made');
-    for (const part of [{ containerPath: '/a/../..' }, { containerPath: 'relative' }, { mountOptions: ['suid'] }]) {
-      const ask = { name: 'bad', image: low, more: { mounts: [{ containerPath: '/m', hostPath: made, ...part }] } };
+    for (const part of [
+      { containerPath: '/a/../..' },
+      { containerPath: 'relative' },
+      { mountOptions: ['suid'] },
+    ]) {
+      const ask = {
+        name: 'bad',
+        image: low,
+        more: { mounts: [{ containerPath: '/m', hostPath: made, ...part }] },
+      };
       assert.equal((await failureOf(createContainer(stage, pod, ask))).code, 'RUNTIME_BAD_MOUNT');
     }
-    for (const path of [made, join(kubelet, 'pods', 'uid-2')]) assert.ok(!existsSync(path), 'nothing is made for a mount that is refused');
+    for (const path of [made, join(kubelet, 'pods', 'uid-2')])
+      assert.ok(!existsSync(path), 'nothing is made for a mount that is refused');
     await removePod(stage, pod);
   });
 });

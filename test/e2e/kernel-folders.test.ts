@@ -62,7 +62,8 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       ...['srv/', 'srv/deep/', 'data/', 'srv/real/'].map((name) => ({ name, type: 'directory' as const })),
       ...Object.entries(links).map(([name, linkname]) => ({ name, type: 'symlink' as const, linkname })),
     ]);
-    for (const place of ['baseline', 'paths', 'privileged']) image[place] = await publish(place, { layers: [layer] });
+    for (const place of ['baseline', 'paths', 'privileged'])
+      image[place] = await publish(place, { layers: [layer] });
   });
   after(async () => {
     await stage.close();
@@ -72,7 +73,13 @@ describe('paths that lead to /dev, /proc and /sys', () => {
 
   /** Returns a volume that the kubelet keeps for the pod. */
   const emptyDir = (pod: Pod, name: string): string => {
-    const path = join(kubelet, 'pods', pod.config.metadata?.uid ?? '', 'volumes/kubernetes.io~empty-dir', name);
+    const path = join(
+      kubelet,
+      'pods',
+      pod.config.metadata?.uid ?? '',
+      'volumes/kubernetes.io~empty-dir',
+      name,
+    );
     mkdirSync(path, { recursive: true });
     return path;
   };
@@ -92,7 +99,11 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     return path;
   };
   const refused = 'RUNTIME_DESTINATION_NOT_GRANTED';
-  const destinations: readonly (readonly [destination: string, source: 'folder' | 'file', outcome: string])[] = [
+  const destinations: readonly (readonly [
+    destination: string,
+    source: 'folder' | 'file',
+    outcome: string,
+  ])[] = [
     ['/dev', 'folder', refused],
     ['/dev/', 'folder', refused],
     ['//dev', 'folder', refused],
@@ -157,7 +168,11 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       const outcomes: unknown[] = [];
       for (const [containerPath, kind] of destinations) {
         const mounts = [{ containerPath, hostPath: kind === 'folder' ? folder : file(pod, 'file') }];
-        outcomes.push([containerPath.slice(0, 40), kind, await codeOf(runContainer(stage, pod, ask({ mounts })))]);
+        outcomes.push([
+          containerPath.slice(0, 40),
+          kind,
+          await codeOf(runContainer(stage, pod, ask({ mounts }))),
+        ]);
       }
       assert.deepEqual(
         outcomes,
@@ -176,10 +191,13 @@ describe('paths that lead to /dev, /proc and /sys', () => {
             rmSync(join(volume, 'null'), { force: true });
             symlinkSync(target, join(volume, 'null'));
             const asked = ask({ mounts: [{ containerPath, hostPath: volume }] }, place);
-            const id = await runContainer(stage, pod, asked).catch((thrown: unknown) => thrown as { code: string });
+            const id = await runContainer(stage, pod, asked).catch(
+              (thrown: unknown) => thrown as { code: string },
+            );
             if (typeof id !== 'string') {
               if (place !== 'privileged') assert.equal(id.code, refused);
-              else if (handler === 'runc' && target === '/proc/keys') assert.equal(id.code, 'RUNTIME_MADE_OTHERWISE');
+              else if (handler === 'runc' && target === '/proc/keys')
+                assert.equal(id.code, 'RUNTIME_MADE_OTHERWISE');
               continue;
             }
             assert.equal(place, 'privileged');
@@ -224,7 +242,8 @@ describe('paths that lead to /dev, /proc and /sys', () => {
           ),
         );
       const outcomes = [];
-      for (const below of ['dev', 'proc', 'proc/sys', 'far', 'good/x', 'new']) outcomes.push([below, await attempt(below)]);
+      for (const below of ['dev', 'proc', 'proc/sys', 'far', 'good/x', 'new'])
+        outcomes.push([below, await attempt(below)]);
       assert.deepEqual(outcomes, [
         ['dev', refused],
         ['proc', refused],
@@ -250,7 +269,15 @@ describe('paths that lead to /dev, /proc and /sys', () => {
         ['/dev/zero', '/srv/zero'],
         ['/dev/urandom', '/dev/random'],
       ] as const)
-        outcomes.push(await codeOf(runContainer(stage, pod, ask({ devices: [{ hostPath, containerPath, permissions: 'r' }] }, 'paths'))));
+        outcomes.push(
+          await codeOf(
+            runContainer(
+              stage,
+              pod,
+              ask({ devices: [{ hostPath, containerPath, permissions: 'r' }] }, 'paths'),
+            ),
+          ),
+        );
       assert.deepEqual(outcomes, [...Array<string>(5).fill(refused), 'made', 'made', 'made', 'made']);
       await removePod(stage, pod);
     });
@@ -272,7 +299,10 @@ describe('paths that lead to /dev, /proc and /sys', () => {
         ['/sys/kernel', '/sys/kernel'],
         [kubelet, '/dev/kubelet'],
       ] as const)
-        outcomes.push([containerPath, await codeOf(runContainer(stage, pod, ask({ mounts: [{ hostPath, containerPath }] }, 'paths')))]);
+        outcomes.push([
+          containerPath,
+          await codeOf(runContainer(stage, pod, ask({ mounts: [{ hostPath, containerPath }] }, 'paths'))),
+        ]);
       server.close();
       assert.deepEqual(outcomes, [
         ['/dev/log', 'made'],
@@ -292,10 +322,26 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     it(`volumes and working directories of the image are refused on such paths (${handler})`, async () => {
       const pod = await runPod(stage, `image-${handler}`, {}, handler);
       const attempt = async (config: Record<string, unknown>): Promise<string> =>
-        codeOf(runContainer(stage, pod, { ...ask({}), image: await publish('baseline', { layers: [layer], config }) }));
+        codeOf(
+          runContainer(stage, pod, {
+            ...ask({}),
+            image: await publish('baseline', { layers: [layer], config }),
+          }),
+        );
       assert.equal(await attempt({ Volumes: { '/todev': {} } }), refused);
       assert.equal(await attempt({ Volumes: { '/toproc/sys': {} } }), refused);
-      for (const WorkingDir of ['/w/7', '/w', '/w2/7', '/w3/7', '/w3', '/w4/8', '/w5/3', '/w6', '/self/w2/9', '/loop'])
+      for (const WorkingDir of [
+        '/w/7',
+        '/w',
+        '/w2/7',
+        '/w3/7',
+        '/w3',
+        '/w4/8',
+        '/w5/3',
+        '/w6',
+        '/self/w2/9',
+        '/loop',
+      ])
         assert.equal(await attempt({ WorkingDir }), 'RUNTIME_BAD_WORKING_DIR', WorkingDir);
       assert.equal(await attempt({ WorkingDir: '/good/new/folder' }), 'made');
       await removePod(stage, pod);
@@ -307,18 +353,26 @@ describe('paths that lead to /dev, /proc and /sys', () => {
       symlinkSync('/proc/self/fd', join(volume, 'fd'));
       mkdirSync(join(volume, 'inside/7'), { recursive: true });
       const mounts = [{ containerPath: '/data', hostPath: volume }];
-      assert.equal(await codeOf(runContainer(stage, pod, ask({ mounts, workingDir: '/data/fd/7' }))), 'RUNTIME_BAD_WORKING_DIR');
+      assert.equal(
+        await codeOf(runContainer(stage, pod, ask({ mounts, workingDir: '/data/fd/7' }))),
+        'RUNTIME_BAD_WORKING_DIR',
+      );
       const inVolume = await runContainer(stage, pod, ask({ mounts, workingDir: '/data/inside/7' }));
       const inImage = await runContainer(stage, pod, ask({ workingDir: '/srv/real/7' }));
-      for (const id of [inVolume, inImage]) assert.match((await execute(stage, id, 'pwd')).stdout, /^\/(data\/inside|srv\/real)\/7\n$/);
+      for (const id of [inVolume, inImage])
+        assert.match((await execute(stage, id, 'pwd')).stdout, /^\/(data\/inside|srv\/real)\/7\n$/);
       renameSync(join(volume, 'inside'), join(volume, 'away'));
       symlinkSync('fd', join(volume, 'inside'));
       await execute(stage, inImage, 'sh', '-c', 'mv /srv/real /srv/away && ln -s /proc/self/fd /srv/real');
       for (const id of [inVolume, inImage]) {
-        const failure = await failureOf(stage.daemon.cri.runtime.execSync({ containerId: id, cmd: ['true'], timeout: 10 }));
+        const failure = await failureOf(
+          stage.daemon.cri.runtime.execSync({ containerId: id, cmd: ['true'], timeout: 10 }),
+        );
         assert.equal(failure.code, 'RUNTIME_BAD_WORKING_DIR');
         const streams = { stdin: false, stdout: true, stderr: true, tty: false };
-        const client = await openCommand((await stage.daemon.cri.runtime.exec({ containerId: id, cmd: ['pwd'], ...streams })).url);
+        const client = await openCommand(
+          (await stage.daemon.cri.runtime.exec({ containerId: id, cmd: ['pwd'], ...streams })).url,
+        );
         assert.equal((await client.status).status, 'Failure');
         assert.equal(client.stdout(), '');
       }

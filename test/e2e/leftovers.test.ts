@@ -26,7 +26,10 @@ describe('a leftover that cannot be removed', () => {
     const containers = join(stage.folders.state, 'containers');
     const [stuck, plain] = [join(containers, 'd'.repeat(64)), join(containers, 'e'.repeat(64))];
     const mount = join(stuck, 'mount');
-    const [notPins, rootfs] = [join(stage.folders.state, 'ns', 'd'.repeat(16)), join(stage.folders.root, 'images/rootfs', 'd'.repeat(64))];
+    const [notPins, rootfs] = [
+      join(stage.folders.state, 'ns', 'd'.repeat(16)),
+      join(stage.folders.root, 'images/rootfs', 'd'.repeat(64)),
+    ];
     await stage.restart({
       kill: true,
       meanwhile: () => {

@@ -44,7 +44,8 @@ describe('the life of pods and containers', () => {
     const pods: Pod[] = [];
     const containers: string[] = [];
     before(async () => {
-      for (const name of ['one', 'two']) pods.push(await runPod(stage, name, { labels: { app: name, all: 'yes' } }));
+      for (const name of ['one', 'two'])
+        pods.push(await runPod(stage, name, { labels: { app: name, all: 'yes' } }));
       for (const pod of pods)
         containers.push(
           await createContainer(stage, pod, {
@@ -61,7 +62,8 @@ describe('the life of pods and containers', () => {
     });
     const podsOf = async (filter: object) =>
       (await runtime().listPodSandbox({ filter })).items.map(({ metadata }) => metadata?.name).sort();
-    const containersOf = async (filter: object) => (await runtime().listContainers({ filter })).containers.map(({ id }) => id);
+    const containersOf = async (filter: object) =>
+      (await runtime().listContainers({ filter })).containers.map(({ id }) => id);
 
     it('pods by state, label, id and prefix', async () => {
       const [one, two] = pods;
@@ -201,11 +203,19 @@ describe('the life of pods and containers', () => {
 
   it('changes the memory limit of a running container', async () => {
     const pod = await runPod(stage, 'update');
-    const containerId = await runContainer(stage, pod, { image, resources: { memoryLimitInBytes: 64 * 2 ** 20 } });
+    const containerId = await runContainer(stage, pod, {
+      image,
+      resources: { memoryLimitInBytes: 64 * 2 ** 20 },
+    });
     const limit = (): number => {
       const name = `${stage.cgroupParent}/${containerId}`;
-      const places = [`/sys/fs/cgroup/memory${name}/memory.limit_in_bytes`, `/sys/fs/cgroup${name}/memory.max`];
-      return Number(readFileSync(places.find((path) => existsSync(path)) ?? assert.fail('no memory cgroup'), 'utf8'));
+      const places = [
+        `/sys/fs/cgroup/memory${name}/memory.limit_in_bytes`,
+        `/sys/fs/cgroup${name}/memory.max`,
+      ];
+      return Number(
+        readFileSync(places.find((path) => existsSync(path)) ?? assert.fail('no memory cgroup'), 'utf8'),
+      );
     };
     assert.equal(limit(), 64 * 2 ** 20);
     await runtime().updateContainerResources({ containerId, linux: { memoryLimitInBytes: 96 * 2 ** 20 } });
@@ -219,7 +229,11 @@ describe('the life of pods and containers', () => {
     const pod = await runPod(stage, 'logs');
     const containerId = await runContainer(stage, pod, {
       image,
-      command: ['sh', '-c', 'echo out; echo err >&2; printf "no end"; while :; do echo more; sleep 0.05; done'],
+      command: [
+        'sh',
+        '-c',
+        'echo out; echo err >&2; printf "no end"; while :; do echo more; sleep 0.05; done',
+      ],
     });
     const file = join(stage.logs, 'logs/main/0.log');
     assert.equal((await runtime().containerStatus({ containerId })).status?.logPath, file);
@@ -237,7 +251,10 @@ describe('the life of pods and containers', () => {
     await pause(150);
     assert.equal(readFileSync(`${file}.old`, 'utf8'), old, 'the old file grows no more');
     await runtime().stopContainer({ containerId, timeout: 0 });
-    assert.equal((await failureOf(runtime().reopenContainerLog({ containerId }))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
+    assert.equal(
+      (await failureOf(runtime().reopenContainerLog({ containerId }))).code,
+      'RUNTIME_CONTAINER_WRONG_STATE',
+    );
     await removePod(stage, pod);
   });
 
@@ -259,7 +276,11 @@ describe('the life of pods and containers', () => {
     });
 
     it('bytes that are not text are preserved', async () => {
-      const { stdout } = await runtime().execSync({ containerId, cmd: ['printf', '\\377\\000\\1'], timeout: 5 });
+      const { stdout } = await runtime().execSync({
+        containerId,
+        cmd: ['printf', '\\377\\000\\1'],
+        timeout: 5,
+      });
       assert.deepEqual([...stdout], [255, 0, 1]);
     });
 
@@ -282,10 +303,17 @@ describe('the life of pods and containers', () => {
 
     it('output beyond 16 MiB is dropped, and the command still ends', async () => {
       for (const command of ['yes | head -c 20000000', 'yes | tee /dev/stderr | head -c 20000000']) {
-        const { stdout, stderr, exitCode } = await runtime().execSync({ containerId, cmd: ['sh', '-c', command], timeout: 30 });
+        const { stdout, stderr, exitCode } = await runtime().execSync({
+          containerId,
+          cmd: ['sh', '-c', command],
+          timeout: 30,
+        });
         assert.equal(exitCode, 0);
         const kept = stdout.length + stderr.length;
-        assert.ok(kept <= 16 * 2 ** 20 && kept >= 15 * 2 ** 20, `${stdout.length} and ${stderr.length} bytes`);
+        assert.ok(
+          kept <= 16 * 2 ** 20 && kept >= 15 * 2 ** 20,
+          `${stdout.length} and ${stderr.length} bytes`,
+        );
       }
     });
 
@@ -298,7 +326,10 @@ describe('the life of pods and containers', () => {
         );
       assert.match(missing, /no such/i);
       assert.doesNotMatch(missing, /^0 /);
-      assert.equal((await failureOf(runtime().execSync({ containerId, cmd: [] }))).code, 'RUNTIME_BAD_REQUEST');
+      assert.equal(
+        (await failureOf(runtime().execSync({ containerId, cmd: [] }))).code,
+        'RUNTIME_BAD_REQUEST',
+      );
       assert.equal(
         (await failureOf(runtime().execSync({ containerId: 'f'.repeat(64), cmd: ['true'] }))).code,
         'RUNTIME_CONTAINER_NOT_FOUND',
@@ -307,12 +338,21 @@ describe('the life of pods and containers', () => {
 
     it('a container that was not started, and one that has ended', async () => {
       const id = await createContainer(stage, pod, { name: 'other', image, command: ['true'] });
-      assert.equal((await failureOf(runtime().execSync({ containerId: id, cmd: ['true'] }))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
+      assert.equal(
+        (await failureOf(runtime().execSync({ containerId: id, cmd: ['true'] }))).code,
+        'RUNTIME_CONTAINER_WRONG_STATE',
+      );
       await runtime().startContainer({ containerId: id });
       await exitOf(stage, id);
-      assert.equal((await failureOf(runtime().execSync({ containerId: id, cmd: ['true'] }))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
+      assert.equal(
+        (await failureOf(runtime().execSync({ containerId: id, cmd: ['true'] }))).code,
+        'RUNTIME_CONTAINER_WRONG_STATE',
+      );
       // A second start is refused after the first one was answered.
-      assert.equal((await failureOf(runtime().startContainer({ containerId: id }))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
+      assert.equal(
+        (await failureOf(runtime().startContainer({ containerId: id }))).code,
+        'RUNTIME_CONTAINER_WRONG_STATE',
+      );
     });
 
     it('as the user, in the folder and with the variables of the container', async () => {
@@ -333,20 +373,37 @@ describe('the life of pods and containers', () => {
     const second = await runContainer(stage, pod, { name: 'second', image });
     const third = await createContainer(stage, pod, { name: 'third', image });
     await runtime().removeContainer({ containerId: first });
-    assert.equal((await failureOf(runtime().containerStatus({ containerId: first }))).code, 'RUNTIME_CONTAINER_NOT_FOUND');
+    assert.equal(
+      (await failureOf(runtime().containerStatus({ containerId: first }))).code,
+      'RUNTIME_CONTAINER_NOT_FOUND',
+    );
     await runtime().removeContainer({ containerId: first });
     await runtime().stopPodSandbox({ podSandboxId: pod.id });
     await runtime().stopPodSandbox({ podSandboxId: pod.id });
-    assert.equal((await runtime().podSandboxStatus({ podSandboxId: pod.id })).status?.state, PodSandboxState.SANDBOX_NOTREADY);
+    assert.equal(
+      (await runtime().podSandboxStatus({ podSandboxId: pod.id })).status?.state,
+      PodSandboxState.SANDBOX_NOTREADY,
+    );
     assert.equal((await runtime().containerStatus({ containerId: second })).status?.exitCode, 137);
     await runtime().removePodSandbox({ podSandboxId: pod.id });
     await runtime().removePodSandbox({ podSandboxId: pod.id });
     for (const containerId of [second, third])
-      assert.equal((await failureOf(runtime().containerStatus({ containerId }))).code, 'RUNTIME_CONTAINER_NOT_FOUND');
-    assert.equal((await failureOf(runtime().podSandboxStatus({ podSandboxId: pod.id }))).code, 'RUNTIME_SANDBOX_NOT_FOUND');
+      assert.equal(
+        (await failureOf(runtime().containerStatus({ containerId }))).code,
+        'RUNTIME_CONTAINER_NOT_FOUND',
+      );
+    assert.equal(
+      (await failureOf(runtime().podSandboxStatus({ podSandboxId: pod.id }))).code,
+      'RUNTIME_SANDBOX_NOT_FOUND',
+    );
     await runtime().stopPodSandbox({ podSandboxId: pod.id });
-    assert.equal((await failureOf(runtime().startContainer({ containerId: 'f'.repeat(64) }))).code, 'RUNTIME_CONTAINER_NOT_FOUND');
-    const left = mountsBelow(stage.folders.folder).filter((path) => [pod.id, first, second, third].some((id) => path.includes(id)));
+    assert.equal(
+      (await failureOf(runtime().startContainer({ containerId: 'f'.repeat(64) }))).code,
+      'RUNTIME_CONTAINER_NOT_FOUND',
+    );
+    const left = mountsBelow(stage.folders.folder).filter((path) =>
+      [pod.id, first, second, third].some((id) => path.includes(id)),
+    );
     assert.deepEqual(left, []);
   });
 
@@ -360,7 +417,10 @@ describe('the life of pods and containers', () => {
     await runtime().removeContainer({ containerId });
     await runtime().stopPodSandbox({ podSandboxId: pod.id.slice(0, 13) });
     await runtime().removePodSandbox({ podSandboxId: pod.id.slice(0, 13) });
-    assert.equal((await failureOf(runtime().podSandboxStatus({ podSandboxId: pod.id }))).code, 'RUNTIME_SANDBOX_NOT_FOUND');
+    assert.equal(
+      (await failureOf(runtime().podSandboxStatus({ podSandboxId: pod.id }))).code,
+      'RUNTIME_SANDBOX_NOT_FOUND',
+    );
   });
 
   it('volumes: read-only, writable, and a missing host folder', async () => {
@@ -375,7 +435,10 @@ describe('the life of pods and containers', () => {
         ],
       },
     });
-    assert.equal((await execute(stage, id, 'sh', '-c', 'echo kept > /data/file; cat /fixed/k.pub')).exitCode, 0);
+    assert.equal(
+      (await execute(stage, id, 'sh', '-c', 'echo kept > /data/file; cat /fixed/k.pub')).exitCode,
+      0,
+    );
     assert.equal(readFileSync(join(host, 'file'), 'utf8'), 'kept\n');
     assert.match((await execute(stage, id, 'touch', '/fixed/x')).stderr, /Read-only/);
     await removePod(stage, pod);

@@ -54,7 +54,9 @@ function written(files: readonly string[]): string[] {
 
 function assertWhole(lines: readonly string[]): void {
   assert.equal(lines.length, count, 'every line');
-  const bad = lines.findIndex((line, at) => line !== `line ${String(at + 1).padStart(6, '0')} of a log that is written fast`);
+  const bad = lines.findIndex(
+    (line, at) => line !== `line ${String(at + 1).padStart(6, '0')} of a log that is written fast`,
+  );
   assert.equal(bad, -1, `in order and whole: ${lines[bad] ?? ''}`);
 }
 
@@ -102,7 +104,11 @@ describe('a log that is rotated under a fast writer', () => {
     const { runtime } = stage.daemon.cri;
     const removed = await runPod(stage, 'removed');
     for (let round = 0; round < 12; round += 1) {
-      const id = await createContainer(stage, removed, { name: `r${round}`, image, command: ['sh', '-c', 'echo one; sleep 600'] });
+      const id = await createContainer(stage, removed, {
+        name: `r${round}`,
+        image,
+        command: ['sh', '-c', 'echo one; sleep 600'],
+      });
       const log = join(removed.config.logDirectory ?? '', `r${round}`, '0.log');
       await start(id);
       while (!readFileSync(log, 'utf8').includes('one')) await pause(5);
@@ -157,11 +163,18 @@ describe('a log that is rotated under a fast writer', () => {
   });
 
   it('crictl logs -f continues in the new file', { skip: crictl.skip }, async () => {
-    const { id, log } = await create('followed', 'for i in 1 2 3 4 5 6 7 8 9; do echo part $i; sleep 0.3; done; sleep 0.5');
+    const { id, log } = await create(
+      'followed',
+      'for i in 1 2 3 4 5 6 7 8 9; do echo part $i; sleep 0.3; done; sleep 0.5',
+    );
     await start(id);
-    const follower = spawn(crictl.path, ['--runtime-endpoint', `unix://${stage.folders.socket}`, 'logs', '-f', id], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const follower = spawn(
+      crictl.path,
+      ['--runtime-endpoint', `unix://${stage.folders.socket}`, 'logs', '-f', id],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
     let text = '';
     follower.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
     const ended = new Promise((resolve) => follower.once('close', resolve));
@@ -220,7 +233,11 @@ describe('a log that cannot be reopened', () => {
     log = join(disk, 'main/0.log');
     id = await runContainer(stage, pod, {
       image,
-      command: ['sh', '-c', 'trap "exit 7" TERM; i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.02; done'],
+      command: [
+        'sh',
+        '-c',
+        'trap "exit 7" TERM; i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.02; done',
+      ],
     });
   });
   after(async () => {
@@ -247,7 +264,11 @@ describe('a log that cannot be reopened', () => {
     fill();
     renameSync(log, `${log}.1`);
     const failure = await failureOf(reopen());
-    assert.deepEqual([failure.code, failure.kind], ['RUNTIME_LOG_NOT_REOPENED', 'exhausted'], failure.message);
+    assert.deepEqual(
+      [failure.code, failure.kind],
+      ['RUNTIME_LOG_NOT_REOPENED', 'exhausted'],
+      failure.message,
+    );
     assert.match(failure.message, /no space left on device/);
     assert.deepEqual(readdirSync(dirname(log)), ['0.log.1']);
     const { size } = statSync(`${log}.1`);
@@ -262,7 +283,8 @@ describe('a log that cannot be reopened', () => {
 
   it('and where its folder is gone, or another file has its name: the monitor stays, and reports the exit code', async () => {
     // It keeps removed files open.
-    for (const name of readdirSync(disk).filter((entry) => entry.startsWith('fill-'))) unlinkSync(join(disk, name));
+    for (const name of readdirSync(disk).filter((entry) => entry.startsWith('fill-')))
+      unlinkSync(join(disk, name));
     rmSync(dirname(log), { recursive: true });
     assert.equal((await failureOf(reopen())).code, 'RUNTIME_LOG_NOT_REOPENED');
     mkdirSync(log, { recursive: true });

@@ -37,7 +37,9 @@ describe('a monitor (conmon) that is killed under a running container', () => {
     }
   };
   const gauge = async (): Promise<string | undefined> =>
-    /^portcullis_containers_unmonitored (\d+)$/m.exec(await (await fetch(`http://${address}/metrics`)).text())?.[1];
+    /^portcullis_containers_unmonitored (\d+)$/m.exec(
+      await (await fetch(`http://${address}/metrics`)).text(),
+    )?.[1];
 
   for (const restart of [false, true])
     it(`is reported at once${restart ? ', and again after the daemon was killed' : ''}; no wrong exit code is reported`, async () => {
@@ -58,7 +60,11 @@ describe('a monitor (conmon) that is killed under a running container', () => {
       assert.equal(await gauge(), '1');
       const { output } = await portcullis(['doctor', '--config', doctorConfig()]);
       assert.match(output, new RegExp(`monitors.*1 lost[^]*${id.slice(0, 13)}`));
-      assert.equal((await execute(stage, id, 'hostname')).stdout, `unmonitored-${restart}\n`, 'the container goes on');
+      assert.equal(
+        (await execute(stage, id, 'hostname')).stdout,
+        `unmonitored-${restart}\n`,
+        'the container goes on',
+      );
       process.kill(pid, 'SIGKILL');
       const { exitCode, reason } = await exitOf(stage, id);
       assert.equal(reason, 'MonitorLost');
@@ -120,7 +126,10 @@ describe('a monitor (conmon) that is killed under a running container', () => {
 
   function doctorConfig(): string {
     const file = join(stage.folders.folder, 'doctor.yaml');
-    writeFileSync(file, `socket: ${stage.folders.socket}\nroot: ${stage.folders.root}\nstate: ${stage.folders.state}\n`);
+    writeFileSync(
+      file,
+      `socket: ${stage.folders.socket}\nroot: ${stage.folders.root}\nstate: ${stage.folders.state}\n`,
+    );
     return file;
   }
 });

@@ -8,7 +8,15 @@ import { after, before, describe, it } from 'node:test';
 import { mediaTypes } from '../../base/distribution/index.ts';
 import { uniqueLayer } from '../fixtures/image.ts';
 import { createContainer, execute, expectServing, removePod, runContainer, runPod } from '../fixtures/pod.ts';
-import { failureOf, filesThatHold, makeKey, openStage, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
+import {
+  failureOf,
+  filesThatHold,
+  makeKey,
+  openStage,
+  podNamespace,
+  policyOf,
+  registryName,
+} from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 /** The main path: the policy decides which images reach the disk and which ones run. */
@@ -27,7 +35,11 @@ describe('a signed image is pulled and run, any other is refused', () => {
   after(() => stage.close());
 
   it('refuses an unsigned image with the tree of reasons, and keeps nothing but verdict and evidence', async () => {
-    const { reference, image } = await stage.publish('app/unsigned:1', { layers: [await uniqueLayer()] }, { sign: false });
+    const { reference, image } = await stage.publish(
+      'app/unsigned:1',
+      { layers: [await uniqueLayer()] },
+      { sign: false },
+    );
     const { code, kind, failure, message } = await failureOf(stage.pull(reference));
     assert.equal(code, 'IMAGES_DENIED');
     assert.equal(kind, 'denied');
@@ -39,14 +51,17 @@ describe('a signed image is pulled and run, any other is refused', () => {
     const layer = image.layers.at(-1) ?? assert.fail();
     const pieces = [layer.subarray(2000, 2064), image.config];
     assert.deepEqual(filesThatHold([stage.folders.root, stage.folders.state], pieces), []);
-    for (const file of filesThatHold([stage.folders.root], [image.configDigest.slice(7)])) assert.fail(`${file} names the configuration`);
+    for (const file of filesThatHold([stage.folders.root], [image.configDigest.slice(7)]))
+      assert.fail(`${file} names the configuration`);
     assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
     const verdictId = String(failure.details?.['verdictId']);
     assert.ok(filesThatHold([stage.folders.root], [verdictId]).length > 0, 'the verdict is recorded');
     const database = new DatabaseSync(join(stage.folders.root, 'state.db'), { readOnly: true });
     const tables = database.prepare(`select name from sqlite_schema where type = 'table'`).all();
     const holding = tables.filter(({ name }) =>
-      JSON.stringify(database.prepare(`select * from "${String(name)}"`).all()).includes(image.manifestDigest),
+      JSON.stringify(database.prepare(`select * from "${String(name)}"`).all()).includes(
+        image.manifestDigest,
+      ),
     );
     database.close();
     assert.ok(holding.length >= 2, `verdict and dossier are kept: ${JSON.stringify(holding)}`);
@@ -84,8 +99,18 @@ describe('a signed image is pulled and run, any other is refused', () => {
     }
     const { code, failure } = await failureOf(stage.pull(other.reference));
     assert.equal(code, 'IMAGES_DENIED');
-    assert.match(failure.why, new RegExp(signed.image.manifestDigest.slice(0, 19)), 'says what the signature is for');
-    assert.deepEqual(filesThatHold([stage.folders.root], [(other.image.layers.at(-1) ?? assert.fail()).subarray(2000, 2064)]), []);
+    assert.match(
+      failure.why,
+      new RegExp(signed.image.manifestDigest.slice(0, 19)),
+      'says what the signature is for',
+    );
+    assert.deepEqual(
+      filesThatHold(
+        [stage.folders.root],
+        [(other.image.layers.at(-1) ?? assert.fail()).subarray(2000, 2064)],
+      ),
+      [],
+    );
   });
 
   it('refuses a signature by another key', async () => {
@@ -104,7 +129,9 @@ describe('a signed image is pulled and run, any other is refused', () => {
   it('decides again at CreateContainer: the namespace', async () => {
     const { reference } = await stage.publish('app/again:1');
     const image = await stage.pull(reference);
-    const pod = await runPod(stage, 'foreign', { metadata: { name: 'foreign', uid: 'f', namespace: 'other', attempt: 0 } });
+    const pod = await runPod(stage, 'foreign', {
+      metadata: { name: 'foreign', uid: 'f', namespace: 'other', attempt: 0 },
+    });
     for (const named of [{ reference }, {}]) {
       const { code, failure } = await failureOf(createContainer(stage, pod, { image, ...named }));
       assert.equal(code, 'IMAGES_DENIED');
@@ -161,7 +188,11 @@ describe('a signed image is pulled and run, any other is refused', () => {
     const image = await stage.pull(reference);
     assert.equal(await stage.pull(`${registryName}/open/both:1`, 'free'), image);
     const pod = await runPod(stage, 'both');
-    assert.equal((await failureOf(createContainer(stage, pod, { image, reference: `${registryName}/open/both:1` }))).code, 'IMAGES_DENIED');
+    assert.equal(
+      (await failureOf(createContainer(stage, pod, { image, reference: `${registryName}/open/both:1` })))
+        .code,
+      'IMAGES_DENIED',
+    );
     assert.equal(
       (await failureOf(createContainer(stage, pod, { image }))).code,
       'IMAGES_DENIED',
@@ -177,7 +208,10 @@ describe('a signed image is pulled and run, any other is refused', () => {
     const needle = (image.layers.at(-1) ?? assert.fail()).subarray(2000, 2064);
     assert.ok(filesThatHold([join(stage.folders.root, 'images')], [needle]).length > 0);
     await stage.daemon.cri.image.removeImage({ image: { image: reference } });
-    assert.equal((await stage.daemon.cri.image.imageStatus({ image: { image: reference } })).image, undefined);
+    assert.equal(
+      (await stage.daemon.cri.image.imageStatus({ image: { image: reference } })).image,
+      undefined,
+    );
     while (readdirSync(join(stage.folders.root, 'images/trash')).length > 0) await pause(20);
     assert.deepEqual(filesThatHold([join(stage.folders.root, 'images')], [needle]), []);
   });

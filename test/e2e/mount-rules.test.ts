@@ -46,7 +46,9 @@ const tries: readonly (readonly [command: string, works: boolean])[] = [
   ['umount /proc', false],
   ['pivot_root /mnt/a /mnt/a', false],
 ];
-const script = tries.map(([command], at) => `${command} >/dev/null 2>&1 && echo ${at} works || echo ${at} fails`).join('; ');
+const script = tries
+  .map(([command], at) => `${command} >/dev/null 2>&1 && echo ${at} works || echo ${at} fails`)
+  .join('; ');
 const expected = tries.map(([command, works], at) => `${at} ${works ? 'works' : 'fails'}: ${command}`);
 const seen = (text: string): string[] =>
   [...text.matchAll(/(\d+) (works|fails)/g)].map(([line, at]) => `${line}: ${tries[Number(at)]?.[0] ?? ''}`);
@@ -58,33 +60,60 @@ describe('mount rules', () => {
   before(async () => {
     stage = await openStage({ policy });
     const layer = await layerOf(
-      ['mnt/', 'mnt/a/', 'mnt/b/', 'mnt/any/', 'mnt/ro/', 'mnt/ro/x/', 'mnt/ro/y/', 'mnt/ro/z/'].map((name) => ({
-        name,
-        type: 'directory' as const,
-        mode: 0o755,
-      })),
+      ['mnt/', 'mnt/a/', 'mnt/b/', 'mnt/any/', 'mnt/ro/', 'mnt/ro/x/', 'mnt/ro/y/', 'mnt/ro/z/'].map(
+        (name) => ({
+          name,
+          type: 'directory' as const,
+          mode: 0o755,
+        }),
+      ),
     );
     for (const place of ['strict', 'lax'])
       image[place] = await stage.pull((await stage.publish(`${place}/a:1`, { layers: [layer] })).reference);
   });
   after(() => stage.close());
   const podOf = (name: string, handler?: string) =>
-    runPod(stage, `${name}-${handler ?? 'default'}`, { annotations: { 'portcullis.dev/profile': name } }, handler);
+    runPod(
+      stage,
+      `${name}-${handler ?? 'default'}`,
+      { annotations: { 'portcullis.dev/profile': name } },
+      handler,
+    );
 
   for (const handler of ['crun', 'runc']) {
-    it(`are enforced by AppArmor for each mount (${handler})`, { skip: !hasAppArmor && 'this kernel has no AppArmor' }, async () => {
-      const pod = await podOf('some', handler);
-      const container = await runContainer(stage, pod, { image: image['strict'] ?? '', command: ['sleep', '600'] });
-      const { stdout } = await execute(stage, container, 'sh', '-c', script);
-      assert.deepEqual(seen(stdout), expected);
-      await removePod(stage, pod);
-    });
+    it(
+      `are enforced by AppArmor for each mount (${handler})`,
+      { skip: !hasAppArmor && 'this kernel has no AppArmor' },
+      async () => {
+        const pod = await podOf('some', handler);
+        const container = await runContainer(stage, pod, {
+          image: image['strict'] ?? '',
+          command: ['sleep', '600'],
+        });
+        const { stdout } = await execute(stage, container, 'sh', '-c', script);
+        assert.deepEqual(seen(stdout), expected);
+        await removePod(stage, pod);
+      },
+    );
 
     it(`that allow no mounts are enforced on every kernel (${handler})`, async () => {
       const pod = await podOf('none', handler);
-      const container = await runContainer(stage, pod, { image: image['strict'] ?? '', command: ['sleep', '600'] });
-      const { stdout } = await execute(stage, container, 'sh', '-c', `grep CapEff /proc/self/status; ${script}`);
-      assert.notEqual(BigInt(`0x${/CapEff:\s*(\w+)/.exec(stdout)?.[1] ?? '0'}`) & (1n << 21n), 0n, 'CAP_SYS_ADMIN');
+      const container = await runContainer(stage, pod, {
+        image: image['strict'] ?? '',
+        command: ['sleep', '600'],
+      });
+      const { stdout } = await execute(
+        stage,
+        container,
+        'sh',
+        '-c',
+        `grep CapEff /proc/self/status; ${script}`,
+      );
+      assert.notEqual(
+        BigInt(`0x${/CapEff:\s*(\w+)/.exec(stdout)?.[1] ?? '0'}`) & (1n << 21n),
+        0n,
+        'CAP_SYS_ADMIN',
+      );
       assert.deepEqual(
         seen(stdout).filter((line) => line.includes('works: mount')),
         [],
@@ -93,25 +122,37 @@ describe('mount rules', () => {
     });
   }
 
-  it('are refused without AppArmor, and the error says what to do', { skip: hasAppArmor && 'this kernel has AppArmor' }, async () => {
-    const pod = await podOf('some');
-    const refused = await failureOf(createContainer(stage, pod, { image: image['strict'] ?? '' }));
-    assert.equal(refused.code, 'ENTITLEMENTS_UNENFORCEABLE');
-    assert.match(refused.message, /no AppArmor.*`mounts: \[\]`.*onDegraded: allow/);
-    const container = await runContainer(stage, pod, { image: image['lax'] ?? '', command: ['sleep', '600'] });
-    const { stdout } = await execute(stage, container, 'sh', '-c', script);
-    assert.deepEqual(
-      seen(stdout).filter((line) => line.includes('works: mount')),
-      [],
-    );
-    const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: container, verbose: true });
-    assert.match(JSON.stringify(info), /nothing can be mounted/);
-    await removePod(stage, pod);
-  });
+  it(
+    'are refused without AppArmor, and the error says what to do',
+    { skip: hasAppArmor && 'this kernel has AppArmor' },
+    async () => {
+      const pod = await podOf('some');
+      const refused = await failureOf(createContainer(stage, pod, { image: image['strict'] ?? '' }));
+      assert.equal(refused.code, 'ENTITLEMENTS_UNENFORCEABLE');
+      assert.match(refused.message, /no AppArmor.*`mounts: \[\]`.*onDegraded: allow/);
+      const container = await runContainer(stage, pod, {
+        image: image['lax'] ?? '',
+        command: ['sleep', '600'],
+      });
+      const { stdout } = await execute(stage, container, 'sh', '-c', script);
+      assert.deepEqual(
+        seen(stdout).filter((line) => line.includes('works: mount')),
+        [],
+      );
+      const { info } = await stage.daemon.cri.runtime.containerStatus({
+        containerId: container,
+        verbose: true,
+      });
+      assert.match(JSON.stringify(info), /nothing can be mounted/);
+      await removePod(stage, pod);
+    },
+  );
 
   it('a private time namespace is refused if the runtime does not support it', async () => {
     const pod = await podOf('time', 'runc');
-    const found = await createContainer(stage, pod, { image: image['strict'] ?? '' }).catch((error: unknown) => String(error));
+    const found = await createContainer(stage, pod, { image: image['strict'] ?? '' }).catch(
+      (error: unknown) => String(error),
+    );
     if (found.includes('OUTSIDE_PROFILE')) assert.match(found, /time namespace.*runc 1\.2/s);
     await removePod(stage, pod);
   });

@@ -24,7 +24,10 @@ const network = (name: string, net: number): Record<string, unknown> => ({
       isDefaultGateway: true,
       ipMasq: true,
       capabilities: { aliases: true },
-      ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]] },
+      ipam: {
+        type: 'portcullis-ipam',
+        ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]],
+      },
     },
   ],
 });
@@ -43,7 +46,10 @@ describe('names of networks', () => {
   });
   after(() => stage.close());
 
-  const on = (networks: string, more: Record<string, string> = {}): { annotations: Record<string, string> } => ({
+  const on = (
+    networks: string,
+    more: Record<string, string> = {},
+  ): { annotations: Record<string, string> } => ({
     annotations: { 'k8s.v1.cni.cncf.io/networks': networks, ...more },
   });
   /**
@@ -54,7 +60,9 @@ describe('names of networks', () => {
     const { stdout } = await execute(stage, container, 'nslookup', name, ...server);
     const answer = stdout.slice(stdout.indexOf('Name:'));
     return stdout.includes('Name:')
-      ? [...answer.matchAll(/^Address:?\s*\d*:?\s+([0-9a-f.:]+)$/gmu)].map(([, address = '']) => address).toSorted()
+      ? [...answer.matchAll(/^Address:?\s*\d*:?\s+([0-9a-f.:]+)$/gmu)]
+          .map(([, address = '']) => address)
+          .toSorted()
       : [];
   };
   const found = async (container: string, name: string): Promise<string[]> => {
@@ -65,28 +73,43 @@ describe('names of networks', () => {
     }
     return addresses;
   };
-  const resolvConf = async (container: string): Promise<string> => (await execute(stage, container, 'cat', '/etc/resolv.conf')).stdout;
+  const resolvConf = async (container: string): Promise<string> =>
+    (await execute(stage, container, 'cat', '/etc/resolv.conf')).stdout;
 
   it('pods of a network resolve the names of each other, and no names of another network', async () => {
     const dnsConfig = { servers: ['127.0.0.1'], searches: ['svc.example'], options: ['ndots:2'] };
     const web = await runPod(stage, 'web', on('shop'));
     const safe = await runPod(stage, 'safe', on('vault'));
-    const client = await runPod(stage, 'client', { ...on('shop', { 'portcullis.dev/dns': 'shop' }), dnsConfig });
+    const client = await runPod(stage, 'client', {
+      ...on('shop', { 'portcullis.dev/dns': 'shop' }),
+      dnsConfig,
+    });
     const plain = await runPod(stage, 'plain', { ...on('shop'), dnsConfig });
-    const [asking, unasked] = [await runContainer(stage, client, { image }), await runContainer(stage, plain, { image })];
+    const [asking, unasked] = [
+      await runContainer(stage, client, { image }),
+      await runContainer(stage, plain, { image }),
+    ];
     await runContainer(stage, web, { image });
     assert.equal(
       await resolvConf(asking),
       'search shop.portcullis.internal svc.example\nnameserver 10.213.0.1\nnameserver fd00:213::1\noptions ndots:2\n',
     );
-    assert.equal(await resolvConf(unasked), 'search svc.example\nnameserver 127.0.0.1\noptions ndots:2\n', 'as its kubelet wants');
+    assert.equal(
+      await resolvConf(unasked),
+      'search svc.example\nnameserver 127.0.0.1\noptions ndots:2\n',
+      'as its kubelet wants',
+    );
 
     const addresses = await found(asking, 'web');
     assert.match(addresses.join(' '), /^10\.213\.0\.\d+ fd00:213::[0-9a-f]+$/u);
     assert.deepEqual(await lookUp(asking, 'web.shop.portcullis.internal'), addresses);
     assert.equal((await execute(stage, asking, 'ping', '-c', '1', '-W', '3', 'web')).exitCode, 0);
     assert.deepEqual(await lookUp(asking, 'safe.vault.portcullis.internal'), []);
-    assert.deepEqual(await lookUp(asking, 'safe.vault.portcullis.internal', '10.214.0.1'), [], 'nor by the other gateway');
+    assert.deepEqual(
+      await lookUp(asking, 'safe.vault.portcullis.internal', '10.214.0.1'),
+      [],
+      'nor by the other gateway',
+    );
     await removePod(stage, web);
     assert.deepEqual(await lookUp(asking, 'web.shop.portcullis.internal'), [], 'a name ends with its pod');
     for (const pod of [safe, client, plain]) await removePod(stage, pod);
@@ -98,7 +121,10 @@ describe('names of networks', () => {
     assert.equal((await found(asking, 'client')).length, 2);
     const netns = join(stage.folders.folder, 'guest');
     execFileSync('sh', ['-c', `touch ${netns} && unshare --net=${netns} true`]);
-    const engine = openPluginEngine({ databasePath: join(stage.folders.root, 'network.db'), log: createLogger({ level: 'error' }) });
+    const engine = openPluginEngine({
+      databasePath: join(stage.folders.root, 'network.db'),
+      log: createLogger({ level: 'error' }),
+    });
     const [plugin] = network('shop', 213)['plugins'] as object[];
     const call = (verb: 'add' | 'del') =>
       engine.callPlugin({
@@ -109,7 +135,12 @@ describe('names of networks', () => {
         netns,
         args: {},
         path: [],
-        config: JSON.stringify({ cniVersion: '1.0.0', name: 'shop', ...plugin, runtimeConfig: { aliases: ['Front'] } }),
+        config: JSON.stringify({
+          cniVersion: '1.0.0',
+          name: 'shop',
+          ...plugin,
+          runtimeConfig: { aliases: ['Front'] },
+        }),
       });
     try {
       await stage.restart({ kill: true, meanwhile: async () => void (await call('add')) });

@@ -57,8 +57,10 @@ describe('the network of pods', () => {
   // The link of a pod ends with its namespace, which the kernel removes after the answer. Comparisons of
   // links begin without it.
   beforeEach(async () => {
-    const hasPodLink = (): boolean => / pc[0-9a-f]+@/u.test(` ${said('ip -brief link').replaceAll('\n', ' ')}`);
-    for (const deadline = Date.now() + 20_000; hasPodLink(); await pause(20)) assert.ok(Date.now() < deadline, said('ip -brief link'));
+    const hasPodLink = (): boolean =>
+      / pc[0-9a-f]+@/u.test(` ${said('ip -brief link').replaceAll('\n', ' ')}`);
+    for (const deadline = Date.now() + 20_000; hasPodLink(); await pause(20))
+      assert.ok(Date.now() < deadline, said('ip -brief link'));
   });
   after(() => stage.close());
   const addressOf = async (pod: Pod): Promise<string> =>
@@ -125,7 +127,10 @@ describe('the network of pods', () => {
     assert.equal(await answers(address, 8080), 'a page');
     const got = await execute(stage, id, 'wget', '-q', '-O', '-', `http://${address}:8080/`);
     assert.deepEqual(got, { exitCode: 0, stdout: 'a page\n', stderr: '' });
-    assert.equal((await execute(stage, id, 'cat', '/etc/resolv.conf')).stdout, 'search shop.svc\nnameserver 10.96.0.10\noptions ndots:5\n');
+    assert.equal(
+      (await execute(stage, id, 'cat', '/etc/resolv.conf')).stdout,
+      'search shop.svc\nnameserver 10.96.0.10\noptions ndots:5\n',
+    );
     assert.equal((await execute(stage, id, 'hostname')).stdout, 'client\n');
     assert.equal((await execute(stage, id, 'ping', '-c', '1', '-W', '2', '10.211.0.1')).exitCode, 0);
     assert.match((await execute(stage, id, 'ip', 'route')).stdout, /default via 10\.211\.0\.1/);
@@ -151,7 +156,8 @@ describe('the network of pods', () => {
     const before = links();
     const rules = execFileSync('nft', ['--stateless', 'list', 'ruleset'], { encoding: 'utf8' });
     const config = podConfig(stage, 'refused', { portMappings });
-    for (let attempt = 0; attempt < 5; attempt += 1) await failureOf(stage.daemon.cri.runtime.runPodSandbox({ config }));
+    for (let attempt = 0; attempt < 5; attempt += 1)
+      await failureOf(stage.daemon.cri.runtime.runPodSandbox({ config }));
     assert.equal(links(), before);
     assert.equal(execFileSync('nft', ['--stateless', 'list', 'ruleset'], { encoding: 'utf8' }), rules);
     assert.equal((await stage.daemon.cri.runtime.listPodSandbox({})).items.length, 1);
@@ -165,12 +171,19 @@ describe('the network of pods', () => {
     const address = await addressOf(pod);
     assert.equal(await answers(address, 8080), 'a page');
     const { folders } = stage;
-    const places = ['--conf-dir', folders.cniConf, '--root', folders.root, '--admin-socket', join(folders.state, 'admin.sock')];
+    const places = [
+      '--conf-dir',
+      folders.cniConf,
+      '--root',
+      folders.root,
+      '--admin-socket',
+      join(folders.state, 'admin.sock'),
+    ];
     const network = (...words: string[]): Promise<Ended> => portcullis(['network', ...words, ...places]);
     const database = new DatabaseSync(join(folders.root, 'network.db'), { readOnly: true });
-    const netns = database.prepare("SELECT json_extract(spec, '$.netns') AS path FROM attachment WHERE container_id = ?").get(pod.id)?.[
-      'path'
-    ];
+    const netns = database
+      .prepare("SELECT json_extract(spec, '$.netns') AS path FROM attachment WHERE container_id = ?")
+      .get(pod.id)?.['path'];
     database.close();
     said(`nsenter --net=${String(netns)} ip addr flush dev eth0`);
     let list = '';

@@ -37,7 +37,9 @@ async function startCollector() {
         services.add(resource.attributes.find(({ key }) => key === 'service.name')?.value['stringValue']);
         spans.push(...scopeSpans.flatMap((scope) => scope.spans));
       }
-      response.writeHead(request.url === '/v1/traces' ? 200 : 404, { 'content-type': 'application/json' }).end('{}');
+      response
+        .writeHead(request.url === '/v1/traces' ? 200 : 404, { 'content-type': 'application/json' })
+        .end('{}');
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -111,7 +113,12 @@ audit: { path: audit/audit.log${more} }
     assert.equal(response.status, 200);
     assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/);
     const lines = (await response.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-    return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+    return new Map(
+      lines.map((line) => [
+        line.slice(0, line.lastIndexOf(' ')),
+        Number(line.slice(line.lastIndexOf(' ') + 1)),
+      ]),
+    );
   };
 
   it('/metrics counts calls, pods, containers, pulls and verdicts, and names neither image nor id', async () => {
@@ -159,11 +166,24 @@ audit: { path: audit/audit.log${more} }
   it('/healthz asks the database and the Workers; a broken policy does not make the daemon unhealthy', async () => {
     const health = async () => {
       const response = await fetch(`http://${address}/healthz`);
-      return { status: response.status, body: (await response.json()) as { healthy: boolean; checks: Record<string, string> } };
+      return {
+        status: response.status,
+        body: (await response.json()) as { healthy: boolean; checks: Record<string, string> },
+      };
     };
     assert.deepEqual(await health(), {
       status: 200,
-      body: { healthy: true, checks: { files: 'ok', database: 'ok', reactor: 'ok', namespaces: 'ok', mounts: 'ok', programs: 'ok' } },
+      body: {
+        healthy: true,
+        checks: {
+          files: 'ok',
+          database: 'ok',
+          reactor: 'ok',
+          namespaces: 'ok',
+          mounts: 'ok',
+          programs: 'ok',
+        },
+      },
     });
     stage.writePolicy('nonsense: [');
     await stage.daemon.reload();
@@ -182,7 +202,14 @@ audit: { path: audit/audit.log${more} }
     metadata.set('x-request-id', 'my-own.request:7');
     const same = (bytes: Buffer): Buffer => bytes;
     await new Promise((resolve) =>
-      raw.makeUnaryRequest('/runtime.v1.RuntimeService/StartContainer', same, same, Buffer.from('0a016e', 'hex'), metadata, resolve),
+      raw.makeUnaryRequest(
+        '/runtime.v1.RuntimeService/StartContainer',
+        same,
+        same,
+        Buffer.from('0a016e', 'hex'),
+        metadata,
+        resolve,
+      ),
     );
     raw.close();
     const failure = await failureOf(stage.daemon.cri.runtime.startContainer({ containerId: 'nothing' }));
@@ -191,7 +218,13 @@ audit: { path: audit/audit.log${more} }
     const [line] = audited().filter(({ request }) => request === requestId);
     assert.deepEqual(
       [line?.method, line?.status, line?.code, line?.subject, line?.peer],
-      ['StartContainer', 'NOT_FOUND', 'RUNTIME_CONTAINER_NOT_FOUND', { containerId: 'nothing' }, { pid: process.pid, uid: 0, gid: 0 }],
+      [
+        'StartContainer',
+        'NOT_FOUND',
+        'RUNTIME_CONTAINER_NOT_FOUND',
+        { containerId: 'nothing' },
+        { pid: process.pid, uid: 0, gid: 0 },
+      ],
     );
     for (const id of [requestId, 'my-own.request:7']) {
       assert.match(stage.daemon.log(), new RegExp(`"request":"${id}"[^\\n]*"rpc":"StartContainer"`));
@@ -221,7 +254,10 @@ audit: { path: audit/audit.log${more} }
       auth: { username: 'me', password: secret },
       sandboxConfig: pod.config,
     });
-    const id = await runContainer(stage, pod, { image, more: { envs: [{ key: 'TOKEN', value: Buffer.from(secret) }] } });
+    const id = await runContainer(stage, pod, {
+      image,
+      more: { envs: [{ key: 'TOKEN', value: Buffer.from(secret) }] },
+    });
     await stage.daemon.cri.runtime.execSync({ containerId: id, cmd: ['echo', secret], timeout: 5 });
     await stage.daemon.cri.runtime.listContainers({});
     await removePod(stage, pod);
@@ -232,7 +268,9 @@ audit: { path: audit/audit.log${more} }
     const mine = audited().slice(-6);
     assert.deepEqual(
       mine.map(({ method, status }) => [method, status]),
-      ['RunPodSandbox', 'PullImage', 'CreateContainer', 'StartContainer', 'ExecSync', 'RemovePodSandbox'].map((method) => [method, 'OK']),
+      ['RunPodSandbox', 'PullImage', 'CreateContainer', 'StartContainer', 'ExecSync', 'RemovePodSandbox'].map(
+        (method) => [method, 'OK'],
+      ),
     );
     assert.deepEqual(mine[1]?.subject['image'], reference);
     assert.partialDeepStrictEqual(mine[2]?.subject, {
@@ -249,7 +287,10 @@ audit: { path: audit/audit.log${more} }
     renameSync(auditFile(), `${auditFile()}.1`);
     await stage.daemon.reload();
     await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: 'none' });
-    await until('there is a new file', () => readFileSync(auditFile(), { encoding: 'utf8', flag: 'a+' }) !== '');
+    await until(
+      'there is a new file',
+      () => readFileSync(auditFile(), { encoding: 'utf8', flag: 'a+' }) !== '',
+    );
     assert.equal(audited()[0]?.method, 'StopPodSandbox');
   });
 
@@ -281,7 +322,9 @@ audit: { path: audit/audit.log${more} }
     const pull = ended('PullImage');
     assert.equal(pull?.name, 'runtime.v1.ImageService/PullImage');
     assert.equal(pull.parentSpanId, parent);
-    const parts = collector.spans.filter((span) => span.parentSpanId === pull.spanId).map((span) => span.name);
+    const parts = collector.spans
+      .filter((span) => span.parentSpanId === pull.spanId)
+      .map((span) => span.name);
     assert.deepEqual(parts.toSorted(), ['fetch', 'resolve', 'unpack', 'verify']);
     assert.deepEqual([...collector.services], ['portcullis']);
     assert.match(stage.daemon.log(), new RegExp(`"trace":"${traceId}"`));
@@ -298,17 +341,36 @@ audit: { path: audit/audit.log${more} }
     const { runtime, image: images } = stage.daemon.cri;
     const pod = await runPod(stage, 'verbose');
     const security = { seccomp: { profileType: 0, localhostRef: '' } } as const; // RuntimeDefault
-    const id = await runContainer(stage, pod, { image, reference: 'good.test/app/a:1', command: ['sleep', '600'], security });
+    const id = await runContainer(stage, pod, {
+      image,
+      reference: 'good.test/app/a:1',
+      command: ['sleep', '600'],
+      security,
+    });
     const { info: ofContainer } = await runtime.containerStatus({ containerId: id, verbose: true });
     const { info: ofPod } = await runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
     const { info: ofImage } = await images.imageStatus({ image: { image }, verbose: true });
     const { info: ofDaemon } = await runtime.status({ verbose: true });
-    const part = (info: Readonly<Record<string, string>>, key: string): unknown => JSON.parse(info[key] ?? '');
+    const part = (info: Readonly<Record<string, string>>, key: string): unknown =>
+      JSON.parse(info[key] ?? '');
     const { revision, ...policy } = part(ofDaemon, 'policy') as { revision: string };
     assert.match(revision, /^sha256:/);
-    assert.deepEqual(policy, { inForce: true, rules: 1, unverified: [], exceptions: [], endedEvidence: [], failingRoots: [] });
+    assert.deepEqual(policy, {
+      inForce: true,
+      rules: 1,
+      unverified: [],
+      exceptions: [],
+      endedEvidence: [],
+      failingRoots: [],
+    });
     const verdict = part(ofContainer, 'verdict') as { id: string; reasons: string[] };
-    const expected = { outcome: 'admit', unverified: false, reference: 'good.test/app/a:1', namespace: 'shop', policyRevision: revision };
+    const expected = {
+      outcome: 'admit',
+      unverified: false,
+      reference: 'good.test/app/a:1',
+      namespace: 'shop',
+      policyRevision: revision,
+    };
     assert.partialDeepStrictEqual(verdict, { ...expected, policyInForce: true });
     assert.ok(verdict.reasons.length > 1 && verdict.reasons.every((line) => line.length <= 400));
     const profile = part(ofContainer, 'profile') as {

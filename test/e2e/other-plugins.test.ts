@@ -1,7 +1,16 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,9 +33,19 @@ interface Supplier {
 const debian = '/usr/lib/cni';
 const upstream = join(process.env['PEERS'] ?? '/var/cache/portcullis-peers', 'bin/cni');
 const suppliers: readonly Supplier[] = [
-  { whose: 'Debian', programs: debian, version: '1.0.0', without: 'containernetworking-plugins is not installed' },
+  {
+    whose: 'Debian',
+    programs: debian,
+    version: '1.0.0',
+    without: 'containernetworking-plugins is not installed',
+  },
   // They answer STATUS. They accept GC without effect (v1.9.1).
-  { whose: 'upstream', programs: upstream, version: '1.1.0', without: 'no such plugins; build with: test/peers/get cniplugins' },
+  {
+    whose: 'upstream',
+    programs: upstream,
+    version: '1.1.0',
+    without: 'no such plugins; build with: test/peers/get cniplugins',
+  },
 ];
 const server = ['httpd', '-f', '-p', '8080', '-h', '/www'];
 
@@ -104,11 +123,14 @@ function judge({ programs, version }: Supplier): void {
       ? readdirSync(join(stores, 'debian')).filter((name) => /\d/.test(name) && !name.startsWith('last'))
       : [];
   const links = (): string[] =>
-    (JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[]).map(({ ifname }) => ifname);
+    (JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[]).map(
+      ({ ifname }) => ifname,
+    );
   const cached = (): string[] => readdirSync(join(folder, 'cni/results'), { encoding: 'utf8' });
   const rules = (): string => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' });
   const settles = async (what: () => unknown, expected: unknown): Promise<void> => {
-    for (let waited = 0; waited < 8000 && JSON.stringify(what()) !== JSON.stringify(expected); waited += 50) await pause(50);
+    for (let waited = 0; waited < 8000 && JSON.stringify(what()) !== JSON.stringify(expected); waited += 50)
+      await pause(50);
     assert.deepEqual(what(), expected);
   };
   const addressOf = async (id: string): Promise<string> =>
@@ -121,7 +143,11 @@ function judge({ programs, version }: Supplier): void {
       config,
       `network: { plugins: exec, pluginTimeout: 2, cacheDir: ${join(folder, 'cni')} }\ncni: { binDirs: [${[...new Set([bin, programs, debian])].join(', ')}] }\n`,
     );
-    stage = await openStage({ conflist: conflist(), flags: ['--config', config], policy: plainPolicy + profiles });
+    stage = await openStage({
+      conflist: conflist(),
+      flags: ['--config', config],
+      policy: plainPolicy + profiles,
+    });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
   });
   after(async () => {
@@ -132,7 +158,11 @@ function judge({ programs, version }: Supplier): void {
 
   it('attach a pod by bridge, host-local, portmap, bandwidth and tuning; its class restricts the link, and teardown removes all', async () => {
     const { status } = await stage.daemon.cri.runtime.status({});
-    assert.deepEqual(status?.conditions.find(({ type }) => type === 'NetworkReady')?.status, true, JSON.stringify(status));
+    assert.deepEqual(
+      status?.conditions.find(({ type }) => type === 'NetworkReady')?.status,
+      true,
+      JSON.stringify(status),
+    );
     const pod = await runPod(stage, 'web', {
       portMappings: [{ protocol: 0, containerPort: 8080, hostPort: 18090, hostIp: '' }],
       annotations: { 'kubernetes.io/ingress-bandwidth': '50M', 'kubernetes.io/egress-bandwidth': '40M' },
@@ -144,7 +174,13 @@ function judge({ programs, version }: Supplier): void {
     assert.match(rules(), /table bridge portcullis/u);
     await stage.daemon.cri.runtime.startContainer({ containerId: id });
     assert.equal(await answers(reported?.network?.ip ?? '', 8080), 'a page');
-    assert.equal(await answers(execFileSync('hostname', ['-I'], { encoding: 'utf8' }).split(' ')[0] || '10.212.0.1', 18090), 'a page');
+    assert.equal(
+      await answers(
+        execFileSync('hostname', ['-I'], { encoding: 'utf8' }).split(' ')[0] || '10.212.0.1',
+        18090,
+      ),
+      'a page',
+    );
     assert.match((await execute(stage, id, 'ip', 'link', 'show', 'lo')).stdout, /UP/u);
     assert.equal((await execute(stage, id, 'cat', '/proc/sys/net/core/somaxconn')).stdout.trim(), '511');
     assert.match(execFileSync('tc', ['qdisc'], { encoding: 'utf8' }), /tbf .*rate 50Mbit/u);
@@ -169,7 +205,10 @@ function judge({ programs, version }: Supplier): void {
         ],
         { encoding: 'utf8' },
       );
-    assert.match(command('inspect', 'debian'), /eth0 +shop\/web +10\.212\.0\.\d+\/28, fd00:212::.* +ready +user/u);
+    assert.match(
+      command('inspect', 'debian'),
+      /eth0 +shop\/web +10\.212\.0\.\d+\/28, fd00:212::.* +ready +user/u,
+    );
     assert.equal(command('gc'), '0 removed, 1 stand\n');
     assert.throws(() => command('rm', 'debian'), /NETWORK_IN_USE/u);
     await removePod(stage, pod);
@@ -218,7 +257,12 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
   const bad: readonly [what: string, body: string, code: string, why: RegExp][] = [
     ['hangs', 'sleep 600', 'NETWORK_PLUGIN_TIMEOUT', /did not end within 2 s/u],
     ['prints garbage', 'echo "all well"', 'NETWORK_PLUGIN_FAILED', /no JSON/u],
-    ['fails with JSON', `echo '{"code":11,"msg":"try later"}'; exit 1`, 'NETWORK_PLUGIN_FAILED', /try later/u],
+    [
+      'fails with JSON',
+      `echo '{"code":11,"msg":"try later"}'; exit 1`,
+      'NETWORK_PLUGIN_FAILED',
+      /try later/u,
+    ],
     ['floods', 'yes', 'NETWORK_PLUGIN_TIMEOUT', /more than 1048576 bytes/u],
   ];
   for (const [what, body, code, why] of bad) {
@@ -258,9 +302,16 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     assert.equal(await answers(await addressOf(open.id), 8080), 'a page');
     for (const pod of [closed, narrow]) assert.equal(await answers(await addressOf(pod.id), 8080, 800), '');
     for (const pod of [closed, narrow, open]) await removePod(stage, pod);
-    const ipam = { type: 'host-local', dataDir: stores, ranges: [[{ subnet: '10.214.0.0/28' }]], routes: [{ dst: '0.0.0.0/0' }] };
+    const ipam = {
+      type: 'host-local',
+      dataDir: stores,
+      ranges: [[{ subnet: '10.214.0.0/28' }]],
+      routes: [{ dst: '0.0.0.0/0' }],
+    };
     const alone = (plugin: object): void =>
-      stage.writeConflist(JSON.stringify({ cniVersion: '1.0.0', name: 'debian', plugins: [{ ...plugin, ipam }] }));
+      stage.writeConflist(
+        JSON.stringify({ cniVersion: '1.0.0', name: 'debian', plugins: [{ ...plugin, ipam }] }),
+      );
     alone({ type: 'ptp' });
     const routed = await runPod(stage, 'routed', { annotations: { 'portcullis.dev/profile.main': 'alone' } });
     await runContainer(stage, routed, { image, command: ['sleep', '600'] });
@@ -272,13 +323,21 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     assert.equal(await answers(await addressOf(routed.id), 8080), 'a page');
     await removePod(stage, routed);
     assert.deepEqual(leased(), []);
-    execFileSync('sh', ['-c', 'ip link add parent0 type veth peer name parent1; ip link set parent0 up; ip link set parent1 up']);
+    execFileSync('sh', [
+      '-c',
+      'ip link add parent0 type veth peer name parent1; ip link set parent0 up; ip link set parent1 up',
+    ]);
     alone({ type: 'macvlan', master: 'parent0' });
-    const endless = await runPod(stage, 'endless', { annotations: { 'portcullis.dev/profile.main': 'alone' } });
+    const endless = await runPod(stage, 'endless', {
+      annotations: { 'portcullis.dev/profile.main': 'alone' },
+    });
     const id = await createContainer(stage, endless, { image, command: server });
     const failure = await failureOf(stage.daemon.cri.runtime.startContainer({ containerId: id }));
     assert.equal(failure.code, 'NETWORK_RULES_UNSUPPORTED');
-    assert.match(failure.message, /network debian made a link without an end on the host.*use a network of the plugin bridge or ptp/u);
+    assert.match(
+      failure.message,
+      /network debian made a link without an end on the host.*use a network of the plugin bridge or ptp/u,
+    );
     await removePod(stage, endless);
     execFileSync('ip', ['link', 'del', 'parent0']);
     assert.deepEqual(leased(), []);

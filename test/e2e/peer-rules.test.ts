@@ -6,7 +6,14 @@ import { after, before, describe, it } from 'node:test';
 import type { DenialExplanation } from '../../cni-plugins/index.ts';
 import { portcullis } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
-import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -31,7 +38,9 @@ describe('peer rules', () => {
   const addressOf = async (pod: Pod): Promise<string> =>
     (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip ?? '';
   const fetch = async (id: string, host: string, port: number): Promise<boolean> =>
-    (await execute(stage, id, 'timeout', '1', 'wget', '-q', '-O', '-', `http://${host}:${port}/`)).stdout.includes('a page');
+    (
+      await execute(stage, id, 'timeout', '1', 'wget', '-q', '-O', '-', `http://${host}:${port}/`)
+    ).stdout.includes('a page');
   const reaches = async (id: string, host: string, port: number): Promise<void> => {
     for (let waited = 0; !(await fetch(id, host, port)); waited += 100) {
       assert.ok(waited < 5000, `${host}:${port} is not reached`);
@@ -68,7 +77,10 @@ describe('peer rules', () => {
       portcullis(['explain-denial', ...words, '--admin-socket', join(stage.folders.state, 'admin.sock')]);
     const closed = await ask('client', '--to', 'web:8080');
     assert.deepEqual(
-      [closed.code, /To allow it at shop\/client \(network\.none\):\n {2}start a container/u.test(closed.stdout)],
+      [
+        closed.code,
+        /To allow it at shop\/client \(network\.none\):\n {2}start a container/u.test(closed.stdout),
+      ],
       [1, true],
       closed.output,
     );
@@ -95,8 +107,13 @@ describe('peer rules', () => {
 
     await fetch(held, there, 8081);
     const counted = await ask('client');
-    assert.deepEqual([counted.code, /^egress +network\.egress +\d+ /mu.test(counted.stdout)], [1, true], counted.output);
-    const line = (rule: string): string => `time=now ${JSON.stringify({ sandbox: client.id, direction: 'egress', rule })}`;
+    assert.deepEqual(
+      [counted.code, /^egress +network\.egress +\d+ /mu.test(counted.stdout)],
+      [1, true],
+      counted.output,
+    );
+    const line = (rule: string): string =>
+      `time=now ${JSON.stringify({ sandbox: client.id, direction: 'egress', rule })}`;
     assert.match((await ask('--log', line('network.egress'))).stdout, /^egress +network\.egress +\d+ /mu);
     assert.match((await ask('--log', line('network.address'))).stdout, /that rule has denied nothing/u);
 
@@ -107,7 +124,12 @@ describe('peer rules', () => {
       ['client', '--log', '{}'],
     ])
       assert.equal((await ask(...wrong)).code, 2, wrong.join(' '));
-    const alone = await portcullis(['explain-denial', 'client', '--cni-socket', join(stage.folders.folder, 'nobody.sock')]);
+    const alone = await portcullis([
+      'explain-denial',
+      'client',
+      '--cni-socket',
+      join(stage.folders.folder, 'nobody.sock'),
+    ]);
     assert.deepEqual([alone.code, /CLI_NO_DAEMON/u.test(alone.stderr)], [4, true]);
     for (const pod of [web, client]) await removePod(stage, pod);
   });

@@ -4,7 +4,15 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createContainer, containerConfig, expectServing, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  containerConfig,
+  expectServing,
+  podConfig,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import type { ContainerConfig, PodConfig } from '../fixtures/pod.ts';
 import { conflist, failureOf, openStage, podNamespace } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -18,8 +26,10 @@ describe('requests that cannot be met', () => {
   });
   after(() => stage.close());
   const { run, create } = {
-    run: (config: PodConfig, runtimeHandler = '') => stage.daemon.cri.runtime.runPodSandbox({ config, runtimeHandler }),
-    create: (podSandboxId: string, config: ContainerConfig) => stage.daemon.cri.runtime.createContainer({ podSandboxId, config }),
+    run: (config: PodConfig, runtimeHandler = '') =>
+      stage.daemon.cri.runtime.runPodSandbox({ config, runtimeHandler }),
+    create: (podSandboxId: string, config: ContainerConfig) =>
+      stage.daemon.cri.runtime.createContainer({ podSandboxId, config }),
   };
 
   it('an unknown runtime handler', async () => {
@@ -39,7 +49,11 @@ describe('requests that cannot be met', () => {
     assert.equal(other.kind, 'already-exists');
     assert.match(other.message, new RegExp(podSandboxId.slice(0, 13)));
     await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId });
-    assert.equal((await failureOf(run(config))).code, 'RUNTIME_SANDBOX_NAME_TAKEN', 'a stopped pod still has its name');
+    assert.equal(
+      (await failureOf(run(config))).code,
+      'RUNTIME_SANDBOX_NAME_TAKEN',
+      'a stopped pod still has its name',
+    );
     await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId });
     const again = await run(config);
     assert.notEqual(again.podSandboxId, podSandboxId);
@@ -56,7 +70,11 @@ describe('requests that cannot be met', () => {
   it('a container whose name is in use', async () => {
     const pod = await runPod(stage, 'container-name');
     const first = await createContainer(stage, pod, { image });
-    assert.equal(await createContainer(stage, pod, { image }), first, 'the same request is the same container');
+    assert.equal(
+      await createContainer(stage, pod, { image }),
+      first,
+      'the same request is the same container',
+    );
     const failure = await failureOf(createContainer(stage, pod, { image, command: ['true'] }));
     assert.equal(failure.code, 'RUNTIME_CONTAINER_NAME_TAKEN');
     assert.equal(failure.kind, 'already-exists');
@@ -64,7 +82,11 @@ describe('requests that cannot be met', () => {
   });
 
   const badPods: { what: string; config: (config: PodConfig) => PodConfig; code: string }[] = [
-    { what: 'without metadata', config: ({ metadata: _metadata, ...rest }) => rest, code: 'RUNTIME_BAD_SANDBOX' },
+    {
+      what: 'without metadata',
+      config: ({ metadata: _metadata, ...rest }) => rest,
+      code: 'RUNTIME_BAD_SANDBOX',
+    },
     {
       what: 'without a name',
       config: (config) => ({ ...config, metadata: { ...config.metadata, name: '' } }),
@@ -75,10 +97,17 @@ describe('requests that cannot be met', () => {
       config: (config) => ({ ...config, metadata: { ...config.metadata, uid: '../u' } }),
       code: 'RUNTIME_BAD_SANDBOX',
     },
-    { what: 'with a relative log folder', config: (config) => ({ ...config, logDirectory: 'logs' }), code: 'RUNTIME_BAD_SANDBOX' },
+    {
+      what: 'with a relative log folder',
+      config: (config) => ({ ...config, logDirectory: 'logs' }),
+      code: 'RUNTIME_BAD_SANDBOX',
+    },
     {
       what: 'with a sysctl of the host',
-      config: (config) => ({ ...config, linux: { ...config.linux, sysctls: { 'kernel.core_pattern': '|/bin/sh' } } }),
+      config: (config) => ({
+        ...config,
+        linux: { ...config.linux, sysctls: { 'kernel.core_pattern': '|/bin/sh' } },
+      }),
       code: 'RUNTIME_BAD_SYSCTL',
     },
     {
@@ -91,7 +120,10 @@ describe('requests that cannot be met', () => {
     },
     {
       what: 'with a host port that is none',
-      config: (config) => ({ ...config, portMappings: [{ protocol: 0, containerPort: 80, hostPort: 70_000, hostIp: '' }] }),
+      config: (config) => ({
+        ...config,
+        portMappings: [{ protocol: 0, containerPort: 80, hostPort: 70_000, hostIp: '' }],
+      }),
       code: 'RUNTIME_BAD_PORT',
     },
     {
@@ -110,15 +142,27 @@ describe('requests that cannot be met', () => {
   }
 
   const badContainers: { what: string; ask: (config: ContainerConfig) => ContainerConfig; code: string }[] = [
-    { what: 'without metadata', ask: ({ metadata: _metadata, ...rest }) => rest, code: 'RUNTIME_BAD_CONTAINER' },
+    {
+      what: 'without metadata',
+      ask: ({ metadata: _metadata, ...rest }) => rest,
+      code: 'RUNTIME_BAD_CONTAINER',
+    },
     {
       what: 'of an image that is not here',
       ask: (config) => ({ ...config, image: { image: 'good.test/none:1' } }),
       code: 'RUNTIME_IMAGE_NOT_FOUND',
     },
     { what: 'of no image', ask: ({ image: _image, ...rest }) => rest, code: 'RUNTIME_IMAGE_NOT_FOUND' },
-    { what: 'with a log path that climbs', ask: (config) => ({ ...config, logPath: '../../../etc/x' }), code: 'RUNTIME_BAD_LOG_PATH' },
-    { what: 'with an absolute log path', ask: (config) => ({ ...config, logPath: '/etc/x' }), code: 'RUNTIME_BAD_LOG_PATH' },
+    {
+      what: 'with a log path that climbs',
+      ask: (config) => ({ ...config, logPath: '../../../etc/x' }),
+      code: 'RUNTIME_BAD_LOG_PATH',
+    },
+    {
+      what: 'with an absolute log path',
+      ask: (config) => ({ ...config, logPath: '/etc/x' }),
+      code: 'RUNTIME_BAD_LOG_PATH',
+    },
     {
       what: 'with a working folder below /proc',
       ask: (config) => ({ ...config, workingDir: '/proc/self/fd/7' }),
@@ -146,10 +190,17 @@ describe('requests that cannot be met', () => {
     },
     {
       what: 'with a user namespace of no range',
-      ask: (config) => ({ ...config, linux: { securityContext: { namespaceOptions: { pid: 1, usernsOptions: { mode: 0 } } } } }),
+      ask: (config) => ({
+        ...config,
+        linux: { securityContext: { namespaceOptions: { pid: 1, usernsOptions: { mode: 0 } } } },
+      }),
       code: 'RUNTIME_BAD_USER_NAMESPACE',
     },
-    { what: 'with a program that is not in the image', ask: (config) => ({ ...config, command: ['/no/such/program'] }), code: '' },
+    {
+      what: 'with a program that is not in the image',
+      ask: (config) => ({ ...config, command: ['/no/such/program'] }),
+      code: '',
+    },
   ];
   for (const { what, ask, code } of badContainers) {
     it(`a container ${what}`, async () => {
@@ -162,14 +213,22 @@ describe('requests that cannot be met', () => {
       if (code === '') assert.match(failure.message, /\/no\/such\/program/);
       else assert.equal(failure.code, code, failure.message);
       // A monitor starts concurrently with the preparation and opens the log. A refusal removes both.
-      if (code !== '') assert.equal(existsSync(join(stage.logs, pod.config.metadata?.name ?? '', 'main')), false, 'a log is left');
+      if (code !== '')
+        assert.equal(
+          existsSync(join(stage.logs, pod.config.metadata?.name ?? '', 'main')),
+          false,
+          'a log is left',
+        );
       if (code !== '') assert.deepEqual(monitorsOf(stage), []);
       await removePod(stage, pod);
     });
   }
 
   it('a container without a pod, and in a stopped pod', async () => {
-    assert.equal((await failureOf(create('0'.repeat(64), containerConfig({ image })))).code, 'RUNTIME_SANDBOX_NOT_FOUND');
+    assert.equal(
+      (await failureOf(create('0'.repeat(64), containerConfig({ image })))).code,
+      'RUNTIME_SANDBOX_NOT_FOUND',
+    );
     const pod = await runPod(stage, 'stopped');
     await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id });
     const failure = await failureOf(createContainer(stage, pod, { image }));
@@ -209,7 +268,9 @@ describe('requests that cannot be met', () => {
       await runContainer(stage, running, { image });
       await removePod(stage, running);
       stage.writeConflist(conflist);
-      const repaired = (await stage.daemon.cri.runtime.status({})).status?.conditions.find(({ type }) => type === 'NetworkReady');
+      const repaired = (await stage.daemon.cri.runtime.status({})).status?.conditions.find(
+        ({ type }) => type === 'NetworkReady',
+      );
       assert.equal(repaired?.status, true);
       await expectServing(stage, image);
     });

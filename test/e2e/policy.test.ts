@@ -26,7 +26,10 @@ const broken: { what: string; spoil: (folder: string) => void; message: RegExp }
   {
     what: 'a policy with an unknown field',
     spoil: (folder) =>
-      writeFileSync(join(folder, 'policy.yaml'), plainPolicy.replace('    require:', '    requires: { x: 1 }\n    require:')),
+      writeFileSync(
+        join(folder, 'policy.yaml'),
+        plainPolicy.replace('    require:', '    requires: { x: 1 }\n    require:'),
+      ),
     message: /policy\.yaml:6:\d+.*requires/,
   },
   {
@@ -89,7 +92,12 @@ describe('a daemon that starts without a valid policy', () => {
   it('works after the policy is corrected and SIGHUP sent', async () => {
     stage.writePolicy(plainPolicy);
     await stage.daemon.reload();
-    assert.deepEqual(await policyCondition(stage), { type: 'PolicyReady', status: true, reason: '', message: '' });
+    assert.deepEqual(await policyCondition(stage), {
+      type: 'PolicyReady',
+      status: true,
+      reason: '',
+      message: '',
+    });
     await expectServing(stage, await stage.pull(reference));
   });
 
@@ -99,7 +107,8 @@ describe('a daemon that starts without a valid policy', () => {
       const kept = `${policy}.kept`;
       renameSync(policy, kept);
       mkdirSync(policy);
-      for (const name of ['k.pub', 'policy.yaml']) writeFileSync(join(policy, name), readFileSync(join(kept, name)));
+      for (const name of ['k.pub', 'policy.yaml'])
+        writeFileSync(join(policy, name), readFileSync(join(kept, name)));
       spoil(policy);
       await stage.daemon.reload();
       const condition = await policyCondition(stage);
@@ -123,7 +132,10 @@ describe('a daemon that starts without a valid policy', () => {
     stage.writePolicy(plainPolicy.replace('good.test/**', 'other.test/**'));
     await stage.daemon.reload();
     await stage.daemon.cri.runtime.startContainer({ containerId: id });
-    assert.equal((await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }))).code, 'IMAGES_DENIED');
+    assert.equal(
+      (await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }))).code,
+      'IMAGES_DENIED',
+    );
     assert.equal((await failureOf(stage.pull(reference))).code, 'IMAGES_DENIED');
     stage.writePolicy(plainPolicy);
     await stage.daemon.reload();
@@ -195,7 +207,10 @@ describe('a policy that changes while the daemon runs', () => {
     const key = join(stage.folders.policy, 'k.pub');
     const kept = readFileSync(key);
     await makeKey(join(stage.folders.folder, 'other.key'), key);
-    await eventually(async () => (await failureOf(stage.pull(reference)).catch(() => ({ code: '' }))).code === 'IMAGES_DENIED');
+    await eventually(
+      async () =>
+        (await failureOf(stage.pull(reference)).catch(() => ({ code: '' }))).code === 'IMAGES_DENIED',
+    );
     writeFileSync(key, kept);
     await eventually(() => stage.pull(reference).then(Boolean, () => false));
   });
@@ -209,7 +224,9 @@ describe('a policy that changes while the daemon runs', () => {
     await expectServing(stage, await stage.pull(unsigned));
     assert.match(stage.daemon.log(), /"kind":"break-glass".*"reason":"CVE-1".*a refusal did not hold/);
     const { info } = await stage.daemon.cri.runtime.status({ verbose: true });
-    const { exceptions } = JSON.parse(info['policy'] ?? '{}') as { readonly exceptions: readonly { readonly kind: string }[] };
+    const { exceptions } = JSON.parse(info['policy'] ?? '{}') as {
+      readonly exceptions: readonly { readonly kind: string }[];
+    };
     assert.deepEqual(
       exceptions.map(({ kind }) => kind),
       ['break-glass'],

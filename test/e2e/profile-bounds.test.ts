@@ -25,7 +25,10 @@ const policy = `${policyOf(
   profile('own', 'namespaces: { own: [user] }'),
   profile('peers', 'network: { egress: [{ to: 198.51.100.0/24, ports: [8080/tcp] }] }'),
   profile('parent', 'parameters: { open: { type: integer } }\nresources: { nofile: "${open}" }'),
-  profile('child', 'extends: [{ profile: parent, with: { open: 33 } }]\nsyscalls: { drop: [{ ioctl: { arg1: [TIOCSTI] } }] }'),
+  profile(
+    'child',
+    'extends: [{ profile: parent, with: { open: 33 } }]\nsyscalls: { drop: [{ ioctl: { arg1: [TIOCSTI] } }] }',
+  ),
 ].join('')}`;
 
 /** Limits that a profile sets through the runtime, as a container sees them. */
@@ -48,7 +51,12 @@ describe('bounds of a profile', () => {
     describe(`under ${handler}`, () => {
       let pod: Pod;
       const named = async (name: string): Promise<Pod> => {
-        pod = await runPod(stage, `${name}-${handler}`, { annotations: { 'portcullis.dev/profile': name } }, handler);
+        pod = await runPod(
+          stage,
+          `${name}-${handler}`,
+          { annotations: { 'portcullis.dev/profile': name } },
+          handler,
+        );
         return pod;
       };
 
@@ -58,7 +66,13 @@ describe('bounds of a profile', () => {
         // limit.
         const { stdout } = await execute(stage, id, 'grep', 'open files', '/proc/1/limits');
         assert.match(stdout, / 64 +128 /);
-        const spawned = await execute(stage, id, 'sh', '-c', 'for n in $(seq 60); do sleep 5 & done; echo no end');
+        const spawned = await execute(
+          stage,
+          id,
+          'sh',
+          '-c',
+          'for n in $(seq 60); do sleep 5 & done; echo no end',
+        );
         assert.match(spawned.stderr, /fork|Resource temporarily unavailable/);
         await removePod(stage, pod);
       });
@@ -80,7 +94,12 @@ describe('bounds of a profile', () => {
     });
   }
 
-  const refused: readonly (readonly [what: string, profile: string | undefined, why: RegExp, code: string])[] = [
+  const refused: readonly (readonly [
+    what: string,
+    profile: string | undefined,
+    why: RegExp,
+    code: string,
+  ])[] = [
     ['root under the ceiling restricted', undefined, /user 0 of the host/, 'RUNTIME_OUTSIDE_PROFILE'],
     ['the namespace of users that is the host’s', 'own', /hostUsers: false/, 'RUNTIME_OUTSIDE_PROFILE'],
   ];
@@ -91,7 +110,9 @@ describe('bounds of a profile', () => {
         `no-${name ?? 'root'}`,
         name === undefined ? {} : { annotations: { 'portcullis.dev/profile': name } },
       );
-      const failure = await failureOf(createContainer(stage, pod, { image: name === undefined ? narrow : image }));
+      const failure = await failureOf(
+        createContainer(stage, pod, { image: name === undefined ? narrow : image }),
+      );
       assert.equal(failure.code, code);
       assert.match(failure.message, why);
       await removePod(stage, pod);

@@ -35,7 +35,8 @@ describe('proof', () => {
     });
     after(() => stage.close());
 
-    const prove = (...words: string[]) => portcullis(['entitlements', 'prove', '--socket', stage.folders.socket, ...words]);
+    const prove = (...words: string[]) =>
+      portcullis(['entitlements', 'prove', '--socket', stage.folders.socket, ...words]);
 
     for (const handler of ['crun', 'runc']) {
       describe(`under ${handler}`, () => {
@@ -48,7 +49,13 @@ describe('proof', () => {
         after(() => removePod(stage, pod));
 
         it('the kernel has the filter that the profile compiles to', async () => {
-          const inspected = await portcullis(['entitlements', 'inspect', id, '--socket', stage.folders.socket]);
+          const inspected = await portcullis([
+            'entitlements',
+            'inspect',
+            id,
+            '--socket',
+            stage.folders.socket,
+          ]);
           assert.equal(inspected.code, 0, inspected.stdout + inspected.stderr);
           assert.match(inspected.stdout, /^(held|unreadable) +devices /m);
           assert.match(inspected.stdout, /^held +network class +\w+: the link lets through /m);
@@ -65,18 +72,35 @@ describe('proof', () => {
         });
 
         it('a filter looser than a profile is reported with a system call that shows it', async () => {
-          const { code, stdout } = await prove('--container', id, '--profile', 'restricted', '--output', 'json');
+          const { code, stdout } = await prove(
+            '--container',
+            id,
+            '--profile',
+            'restricted',
+            '--output',
+            'json',
+          );
           assert.equal(code, 1);
-          const { verdict, witness } = JSON.parse(stdout) as { verdict: string; witness: { sentence: string } };
+          const { verdict, witness } = JSON.parse(stdout) as {
+            verdict: string;
+            witness: { sentence: string };
+          };
           assert.equal(verdict, 'looser');
-          assert.match(witness.sentence, /^x86_64 \w+\(.*\): the filter answers allow, the profile says errno 1$/);
+          assert.match(
+            witness.sentence,
+            /^x86_64 \w+\(.*\): the filter answers allow, the profile says errno 1$/,
+          );
         });
       });
     }
 
     it('an unfiltered container is looser than any profile, and equal to privileged', async () => {
       const pod = await runPod(stage, 'free', { linux: { securityContext: { privileged: true } } });
-      const id = await runContainer(stage, pod, { image: free, command: ['sleep', '600'], security: { privileged: true } });
+      const id = await runContainer(stage, pod, {
+        image: free,
+        command: ['sleep', '600'],
+        security: { privileged: true },
+      });
       assert.equal((await prove('--container', id, '--profile', 'default')).code, 1);
       assert.match((await prove('--container', id, '--profile', 'privileged')).stdout, /^equal: /);
       assert.match((await prove('--container', id)).stdout, /^equal: /);
@@ -97,7 +121,10 @@ describe('proof', () => {
       };
       assert.match((await prove(bpf, '--profile', 'default')).stdout, /^equal: /);
       const looser = await prove(bpf, '--profile', 'restricted');
-      assert.deepEqual([looser.code, /the filter answers allow, the profile says errno 1/.test(looser.stdout)], [1, true]);
+      assert.deepEqual(
+        [looser.code, /the filter answers allow, the profile says errno 1/.test(looser.stdout)],
+        [1, true],
+      );
       const cut = await prove(bpf.subarray(0, bpf.length - 8 * 12), '--profile', 'default');
       assert.equal(cut.code, 2);
       assert.match(cut.stderr, /read seccomp filter instruction \d+: .*ENTITLEMENTS_BAD_FILTER/);
@@ -110,7 +137,10 @@ describe('proof', () => {
   describe('with a faulty generator', () => {
     let stage: Stage;
     before(async () => {
-      stage = await openStage({ policy, program: [process.execPath, join(import.meta.dirname, '../fixtures/miscompiling-daemon.ts')] });
+      stage = await openStage({
+        policy,
+        program: [process.execPath, join(import.meta.dirname, '../fixtures/miscompiling-daemon.ts')],
+      });
     });
     after(() => stage.close());
 
@@ -125,8 +155,14 @@ describe('proof', () => {
       }
       assert.deepEqual((await stage.daemon.cri.runtime.listContainers({})).containers, []);
       await removePod(stage, pod);
-      const unfiltered = await runPod(stage, 'unfiltered', { linux: { securityContext: { privileged: true } } });
-      await createContainer(stage, unfiltered, { image: free, command: ['true'], security: { privileged: true } });
+      const unfiltered = await runPod(stage, 'unfiltered', {
+        linux: { securityContext: { privileged: true } },
+      });
+      await createContainer(stage, unfiltered, {
+        image: free,
+        command: ['true'],
+        security: { privileged: true },
+      });
       await removePod(stage, unfiltered);
     });
   });

@@ -22,7 +22,8 @@ describe('docs/publishing.md', () => {
   let environment: NodeJS.ProcessEnv;
   const main = join(root, 'cli/main.ts');
   /** Runs in a network namespace without links, in which not even the loopback is up. */
-  const apart = (...words: string[]) => runProgram('unshare', ['--net', process.execPath, main, ...words], environment, folder);
+  const apart = (...words: string[]) =>
+    runProgram('unshare', ['--net', process.execPath, main, ...words], environment, folder);
   const here = (...words: string[]) => runProgram(process.execPath, [main, ...words], environment, folder);
 
   before(async () => {
@@ -87,7 +88,15 @@ rules:
   it('verifies an archive without a network, and not after its expiry', async () => {
     const good = await apart('trust', 'archive', 'verify', 'app.tar', '--policy', 'policy.yaml');
     assert.equal(good.code, 0, good.output);
-    const made = await here('trust', 'archive', 'create', `${origin.host}/pay/app:1.0`, 'short.tar', '--fresh-for', '1s');
+    const made = await here(
+      'trust',
+      'archive',
+      'create',
+      `${origin.host}/pay/app:1.0`,
+      'short.tar',
+      '--fresh-for',
+      '1s',
+    );
     assert.equal(made.code, 0, made.output);
     await new Promise((resolve) => setTimeout(resolve, 1100));
     const late = await apart('trust', 'archive', 'verify', 'short.tar', '--policy', 'policy.yaml');
@@ -96,7 +105,10 @@ rules:
   });
 
   it('copies everything that a verdict needs, so that the origin can disappear', async () => {
-    const policy = readFileSync(join(folder, 'policy.yaml'), 'utf8').replace(`oci://${origin.host}`, `oci://${mirror.host}`);
+    const policy = readFileSync(join(folder, 'policy.yaml'), 'utf8').replace(
+      `oci://${origin.host}`,
+      `oci://${mirror.host}`,
+    );
     writeFileSync(join(folder, 'mirrored.yaml'), policy);
     const words = ['verify', `${origin.host}/pay/app:1.0`, '--policy', 'mirrored.yaml'];
     const verified = await here(...words, '--registry-mirror', `${origin.host}=${mirror.url}`);
@@ -112,9 +124,18 @@ rules:
     writeFileSync(join(folder, 'later.tar'), later);
     const { code, output } = await here('sign', '--generate-key', 'archive');
     assert.equal(code, 0, output);
-    const made = await here('trust', 'archive', 'create', `${origin.host}/pay/app:1.0`, 'signed.tar', '--key', 'archive.key');
+    const made = await here(
+      'trust',
+      'archive',
+      'create',
+      `${origin.host}/pay/app:1.0`,
+      'signed.tar',
+      '--key',
+      'archive.key',
+    );
     assert.equal(made.code, 0, made.output);
-    const verify = (file: string) => apart('trust', 'archive', 'verify', file, '--policy', 'policy.yaml', '--archive-key', 'archive.pub');
+    const verify = (file: string) =>
+      apart('trust', 'archive', 'verify', file, '--policy', 'policy.yaml', '--archive-key', 'archive.pub');
     assert.equal((await verify('signed.tar')).code, 0);
     const unsigned = await verify('later.tar');
     assert.equal(unsigned.code, 1, unsigned.output);

@@ -1,7 +1,15 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -18,13 +26,14 @@ const crictl = findTool('crictl');
 
 /** Returns the shell blocks of the section "Use it" of README.md, in order. */
 function blocks(): string[] {
-  const [, section = ''] = /\n## Use it\n([^]*?)\n## /u.exec(readFileSync(join(repository, 'README.md'), 'utf8')) ?? [];
+  const [, section = ''] =
+    /\n## Use it\n([^]*?)\n## /u.exec(readFileSync(join(repository, 'README.md'), 'utf8')) ?? [];
   return [...section.matchAll(/^```sh\n([^]*?)^```$/gmu)].map(([, text = '']) => text);
 }
 
 /**
- * Serves the installed packages of this checkout as an npm registry does, because a test needs no network: without
- * the headers and manuals of Node.
+ * Serves the installed packages of this checkout as an npm registry does, because a test needs no network:
+ * without the headers and manuals of Node.
  */
 async function serveNpm(folder: string): Promise<TestServer> {
   const packed = (name: string): string => {
@@ -85,7 +94,14 @@ describe('README.md, "Use it"', { skip: crictl.skip }, () => {
     };
     for (const path of ['/etc', '/var/lib']) {
       const name = path.slice(1).replace('/', '-');
-      mount(path, '-t', 'overlay', 'overlay', '-o', `lowerdir=${path},upperdir=${inside(name, 'upper')},workdir=${inside(name, 'work')}`);
+      mount(
+        path,
+        '-t',
+        'overlay',
+        'overlay',
+        '-o',
+        `lowerdir=${path},upperdir=${inside(name, 'upper')},workdir=${inside(name, 'work')}`,
+      );
     }
     // An overlay cannot hold the layers of images.
     mkdirSync('/var/lib/portcullis', { recursive: true });
@@ -126,7 +142,14 @@ describe('README.md, "Use it"', { skip: crictl.skip }, () => {
       .replaceAll('registry.example.com', registry.host)
       .replace('npm run package', `npm pack --silent --pack-destination dist ${join(folder, 'package')}`);
     // The shell ends the daemon, and then itself.
-    const around = ["trap 'kill %1 2>/dev/null; wait' EXIT", substituted, 'crictl rmp --all --force', 'kill %1', 'wait %1', 'trap - EXIT'];
+    const around = [
+      "trap 'kill %1 2>/dev/null; wait' EXIT",
+      substituted,
+      'crictl rmp --all --force',
+      'kill %1',
+      'wait %1',
+      'trap - EXIT',
+    ];
     writeFileSync(script, `set -eu\n${around.join('\n')}\n`);
     const prefix = join(folder, 'global');
     const environment = {
@@ -136,13 +159,21 @@ describe('README.md, "Use it"', { skip: crictl.skip }, () => {
       npm_config_prefix: prefix,
       npm_config_cache: join(folder, 'cache'),
     };
-    const { code, stdout, stderr } = await runProgram('bash', [script], environment, join(folder, 'checkout'));
+    const { code, stdout, stderr } = await runProgram(
+      'bash',
+      [script],
+      environment,
+      join(folder, 'checkout'),
+    );
     const log = join(folder, 'checkout/portcullisd.log');
     const said = `${stdout}\n${stderr}\n${existsSync(log) ? readFileSync(log, 'utf8').slice(-3000) : ''}`;
     assert.equal(code, 0, said);
     assert.match(stdout, /^[0-9a-f]{13} .* Running .* web /mu, said);
     assert.match(stdout, /^signed sha256:[0-9a-f]{64}/mu, said);
     assert.match(stdout, /admitted/u, said);
-    assert.equal(basename(execFileSync('readlink', ['-f', join(prefix, 'bin/portcullis')], { encoding: 'utf8' }).trim()), 'portcullis');
+    assert.equal(
+      basename(execFileSync('readlink', ['-f', join(prefix, 'bin/portcullis')], { encoding: 'utf8' }).trim()),
+      'portcullis',
+    );
   });
 });

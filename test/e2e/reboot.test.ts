@@ -31,7 +31,9 @@ describe('a machine that reboots', () => {
     image = await stage.pull((await stage.publish('app/a:1')).reference);
   });
   after(async () => {
-    await stage.restart({ meanwhile: () => Promise.resolve(void execFileSync('umount', [stage.folders.state])) });
+    await stage.restart({
+      meanwhile: () => Promise.resolve(void execFileSync('umount', [stage.folders.state])),
+    });
     await stage.close();
   });
 
@@ -50,7 +52,9 @@ describe('a machine that reboots', () => {
   it('has its images and no running pod, and can create the same pods again', async () => {
     const pod = await runPod(stage, 'before');
     // It has no namespaces whose absence could be noticed.
-    const host = await runPod(stage, 'host', { linux: { securityContext: { namespaceOptions: { network: node, ipc: node } } } });
+    const host = await runPod(stage, 'host', {
+      linux: { securityContext: { namespaceOptions: { network: node, ipc: node } } },
+    });
     const running = await runContainer(stage, pod, { name: 'running', image, command: ['sleep', '600'] });
     const waiting = await createContainer(stage, pod, { name: 'waiting', image, command: ['sleep', '600'] });
     const pids = [...(await processOf(running)), ...(await processOf(waiting))];
@@ -59,15 +63,22 @@ describe('a machine that reboots', () => {
       meanwhile: async () => {
         for (const pid of pids) process.kill(pid, 'SIGKILL');
         await pause(200);
-        for (const path of mountsBelow(stage.folders.folder).reverse()) execFileSync('umount', ['--lazy', path]);
+        for (const path of mountsBelow(stage.folders.folder).reverse())
+          execFileSync('umount', ['--lazy', path]);
         assert.deepEqual(mountsBelow(stage.folders.folder), []);
         execFileSync('ip', ['link', 'del', 'e2e0']);
         freshState();
       },
     });
     const { runtime } = stage.daemon.cri;
-    assert.equal((await runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.state, PodSandboxState.SANDBOX_NOTREADY);
-    assert.equal((await runtime.podSandboxStatus({ podSandboxId: host.id })).status?.state, PodSandboxState.SANDBOX_NOTREADY);
+    assert.equal(
+      (await runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.state,
+      PodSandboxState.SANDBOX_NOTREADY,
+    );
+    assert.equal(
+      (await runtime.podSandboxStatus({ podSandboxId: host.id })).status?.state,
+      PodSandboxState.SANDBOX_NOTREADY,
+    );
     for (const containerId of [running, waiting]) {
       const { status } = await runtime.containerStatus({ containerId });
       assert.equal(status?.state, ContainerState.CONTAINER_EXITED);

@@ -8,7 +8,15 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ContainerState } from '../../runtime/index.ts';
 import { patience } from '../fixtures/daemon.ts';
-import { createContainer, execute, exitOf, expectServing, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  exitOf,
+  expectServing,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import { failureOf, openStage, plainPolicy, policyOf } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
@@ -32,11 +40,16 @@ interface OutOfPolicy {
 }
 
 /** Returns the verbose status once `wanted` is true of it. */
-async function outOfPolicy(stage: Stage, containerId: string, wanted: boolean): Promise<OutOfPolicy | undefined> {
+async function outOfPolicy(
+  stage: Stage,
+  containerId: string,
+  wanted: boolean,
+): Promise<OutOfPolicy | undefined> {
   for (const until = performance.now() + patience; performance.now() < until; await pause(50)) {
     const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
     const reported = info['outOfPolicy'];
-    if ((reported !== undefined) === wanted) return reported === undefined ? undefined : (JSON.parse(reported) as OutOfPolicy);
+    if ((reported !== undefined) === wanted)
+      return reported === undefined ? undefined : (JSON.parse(reported) as OutOfPolicy);
   }
   return assert.fail(`the container is ${wanted ? 'never out of' : 'never again in'} policy`);
 }
@@ -57,21 +70,33 @@ function connectionsTo(socket: string): number {
 }
 
 /** Runs `portcullis events` until it has printed `count` lines of this type. */
-async function eventsOf(stage: Stage, type: string, act: () => Promise<void>): Promise<readonly Record<string, string>[]> {
+async function eventsOf(
+  stage: Stage,
+  type: string,
+  act: () => Promise<void>,
+): Promise<readonly Record<string, string>[]> {
   const program = join(import.meta.dirname, '../../packaging/bin/portcullis');
   const before = connectionsTo(stage.folders.socket);
-  const child = spawn(program, ['events', '--socket', stage.folders.socket, '--output', 'json', '--filter', `type=${type}`], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    program,
+    ['events', '--socket', stage.folders.socket, '--output', 'json', '--filter', `type=${type}`],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
   try {
     // Waits for the subscription. Nothing reports it, but the connection exists before.
-    for (const until = performance.now() + patience; performance.now() < until && connectionsTo(stage.folders.socket) <= before;)
+    for (
+      const until = performance.now() + patience;
+      performance.now() < until && connectionsTo(stage.folders.socket) <= before;
+    )
       await pause(50);
     await pause(3000);
     await act();
-    for (const until = performance.now() + patience; performance.now() < until && !text.includes('\n');) await pause(50);
+    for (const until = performance.now() + patience; performance.now() < until && !text.includes('\n');)
+      await pause(50);
     return text
       .split('\n')
       .filter((line) => line !== '')
@@ -85,7 +110,9 @@ describe('re-decision', () => {
   let stage: Stage;
   let reference = '';
   before(async () => {
-    stage = await openStage({ flags: ['--config', configFile('report', `metrics: { address: "127.0.0.1:${port}" }\n`)] });
+    stage = await openStage({
+      flags: ['--config', configFile('report', `metrics: { address: "127.0.0.1:${port}" }\n`)],
+    });
     ({ reference } = await stage.publish('app/a:1'));
   });
   after(() => stage.close());
@@ -110,12 +137,18 @@ describe('re-decision', () => {
     assert.match(stage.daemon.log(), /a running container is out of policy/);
     // Only reported: the container continues, and new ones are denied.
     assert.equal((await execute(stage, id, 'echo', 'on')).stdout, 'on\n');
-    assert.equal((await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }))).code, 'IMAGES_DENIED');
+    assert.equal(
+      (await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }))).code,
+      'IMAGES_DENIED',
+    );
 
     // A failed reload changes nothing, and admits nothing.
     stage.writePolicy('rules: [');
     await stage.daemon.reload();
-    assert.equal((await failureOf(createContainer(stage, pod, { image, reference, name: 'third' }))).code, 'IMAGES_DENIED');
+    assert.equal(
+      (await failureOf(createContainer(stage, pod, { image, reference, name: 'third' }))).code,
+      'IMAGES_DENIED',
+    );
     assert.notEqual(await outOfPolicy(stage, id, true), undefined);
 
     stage.writePolicy(plainPolicy);
@@ -153,7 +186,12 @@ describe('re-decision that stops', () => {
     const pod = await runPod(stage, 'stopped');
     const trap = ['sh', '-c', 'trap "exit 7" TERM; while :; do sleep 0.1; done'];
     const id = await runContainer(stage, pod, { image, reference, command: trap });
-    const otherId = await runContainer(stage, pod, { image: otherImage, reference: other, name: 'other', command });
+    const otherId = await runContainer(stage, pod, {
+      image: otherImage,
+      reference: other,
+      name: 'other',
+      command,
+    });
     stage.writePolicy(plainPolicy.replace('good.test/**', 'good.test/other/**'));
     await stage.daemon.reload();
     assert.equal((await exitOf(stage, id)).exitCode, 7);
@@ -188,7 +226,10 @@ describe('names and namespaces', () => {
       assert.equal((await failureOf(createContainer(stage, b, asked))).code, 'IMAGES_DENIED', String(name));
     }
     // Found by a name of the image instead of its id.
-    assert.equal((await failureOf(createContainer(stage, b, { image: reference, name: 'by-name' }))).code, 'IMAGES_DENIED');
+    assert.equal(
+      (await failureOf(createContainer(stage, b, { image: reference, name: 'by-name' }))).code,
+      'IMAGES_DENIED',
+    );
     assert.equal((await failureOf(stage.pull(reference, 'team-b'))).code, 'IMAGES_DENIED');
     // The admission of A is still in force, and the refusal of B does not apply to A.
     await createContainer(stage, a, { image, reference, name: 'again', command });
@@ -200,7 +241,11 @@ describe('names and namespaces', () => {
     const image = await stage.pull(reference, 'team-a');
     const pod = await inNamespace('moved', 'team-a');
     // The tag moves at the registry to an unsigned image between pull and create.
-    const { image: second } = await stage.publish('app/moved:1', { config: { Env: ['MOVED=1'] } }, { sign: false });
+    const { image: second } = await stage.publish(
+      'app/moved:1',
+      { config: { Env: ['MOVED=1'] } },
+      { sign: false },
+    );
     assert.notEqual(first.manifestDigest, second.manifestDigest);
     const id = await runContainer(stage, pod, { image, reference, command });
     const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
@@ -211,9 +256,14 @@ describe('names and namespaces', () => {
     await stage.sign('app/moved', second.manifestDigest);
     const moved = await stage.pull(reference, 'team-a');
     assert.notEqual(moved, image);
-    const refused = await failureOf(createContainer(stage, pod, { image: first.configDigest, reference, name: 'old' }));
+    const refused = await failureOf(
+      createContainer(stage, pod, { image: first.configDigest, reference, name: 'old' }),
+    );
     assert.equal(refused.code, 'IMAGES_NAME_NOT_RECORDED');
-    assert.equal((await stage.daemon.cri.runtime.containerStatus({ containerId: id })).status?.imageId, first.configDigest);
+    assert.equal(
+      (await stage.daemon.cri.runtime.containerStatus({ containerId: id })).status?.imageId,
+      first.configDigest,
+    );
     await removePod(stage, pod);
   });
 });

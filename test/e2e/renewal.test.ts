@@ -6,7 +6,12 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { makeNotationSignature } from '../../trust/notation/sign.ts';
-import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../../trust/notation/fixtures/authority.ts';
+import {
+  chainOf,
+  createAuthority,
+  rootExtensions,
+  signerExtensions,
+} from '../../trust/notation/fixtures/authority.ts';
 import type { Authority, Issued } from '../../trust/notation/fixtures/authority.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
 import { serveTufRepository } from '../../trust/sigstore/fixtures/tuf-repository.ts';
@@ -62,7 +67,8 @@ describe('revocation lists that expire while an image is present', () => {
     assert.ok(leaf);
     return leaf;
   };
-  const list = (name: string, seconds: number): void => void files.set(`/${name}.crl`, authority.list(root, ['-crlsec', String(seconds)]));
+  const list = (name: string, seconds: number): void =>
+    void files.set(`/${name}.crl`, authority.list(root, ['-crlsec', String(seconds)]));
   const publish = async (by: string): Promise<string> => {
     const [name, leaf] = [`app/${by}`, leafOf(by)];
     const { reference, image } = await stage.publish(`${name}:1`, {}, { sign: false });
@@ -86,7 +92,8 @@ describe('revocation lists that expire while an image is present', () => {
     );
   };
   const until = async (what: string, condition: () => Promise<boolean>): Promise<void> => {
-    for (const end = performance.now() + patience; performance.now() < end; await pause(100)) if (await condition()) return;
+    for (const end = performance.now() + patience; performance.now() < end; await pause(100))
+      if (await condition()) return;
     assert.fail(`${what}\n${stage.daemon.log().slice(-2000)}`);
   };
   const renewed = () => metric('portcullis_evidence_renewals_total{outcome="renewed"}');
@@ -135,7 +142,11 @@ describe('revocation lists that expire while an image is present', () => {
   it('can be read from the database of a stopped daemon', async () => {
     const { policy: inForce } = await loadPolicy({ paths: [stage.folders.policy] });
     const ended = (days: number): ReturnType<typeof endedInDatabase> =>
-      endedInDatabase(join(stage.folders.root, 'state.db'), inForce, new Date(Date.now() + days * 86_400_000));
+      endedInDatabase(
+        join(stage.folders.root, 'state.db'),
+        inForce,
+        new Date(Date.now() + days * 86_400_000),
+      );
     assert.deepEqual(await ended(0), []);
     const names = (await ended(1)).flatMap((one) => one.names).filter((name) => !name.includes('@'));
     assert.deepEqual(names, [`${registryName}/app/a:1`, `${registryName}/app/b:1`]);
@@ -161,7 +172,10 @@ describe('revocation lists that expire while an image is present', () => {
     await runContainer(stage, pod, { image, reference, command: ['sleep', '600'] });
     authority.revoke(root, leafOf('d'));
     list('d', 3600);
-    await until('the revocation is never felt', async () => (await metric('portcullis_containers_out_of_policy')) === 1);
+    await until(
+      'the revocation is never felt',
+      async () => (await metric('portcullis_containers_out_of_policy')) === 1,
+    );
     const failure = await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }));
     assert.equal(failure.code, 'IMAGES_DENIED', failure.message);
     assert.match(failure.message, /a certificate was revoked/);
@@ -170,7 +184,8 @@ describe('revocation lists that expire while an image is present', () => {
 });
 
 describe('sigstore roots of a TUF repository', () => {
-  const root = (space?: number): Buffer => Buffer.from(JSON.stringify(JSON.parse(embeddedTrustedRoot().toString()), null, space));
+  const root = (space?: number): Buffer =>
+    Buffer.from(JSON.stringify(JSON.parse(embeddedTrustedRoot().toString()), null, space));
 
   it('are updated by the daemon, which then reloads the policy; roots that cannot be updated stay, with a report', async (t) => {
     const stage = await openStage({ policy: plainPolicy });
@@ -184,7 +199,11 @@ describe('sigstore roots of a TUF repository', () => {
       stage.writePolicy(policyOf(`  - images: ["${registryName}/**"]\n    require: { ${require} }\n`));
       repository.publish(2, root(1));
       const says = async (text: RegExp): Promise<void> => {
-        for (const end = performance.now() + patience; performance.now() < end && !text.test(stage.daemon.log());) await pause(100);
+        for (
+          const end = performance.now() + patience;
+          performance.now() < end && !text.test(stage.daemon.log());
+        )
+          await pause(100);
         assert.match(stage.daemon.log(), text);
       };
       await stage.daemon.reload();
@@ -200,8 +219,8 @@ describe('sigstore roots of a TUF repository', () => {
   });
 
   function revisions(stage: Stage): readonly string[] {
-    return [...stage.daemon.log().matchAll(/"revision":"([^"]+)","rules":1,"cause":"(?:signal|change)"/g)].map(
-      ([, revision = '']) => revision,
-    );
+    return [
+      ...stage.daemon.log().matchAll(/"revision":"([^"]+)","rules":1,"cause":"(?:signal|change)"/g),
+    ].map(([, revision = '']) => revision);
   }
 });

@@ -8,7 +8,12 @@ import { after, before, describe, it } from 'node:test';
 import { attestImage, openSigner, signImage } from '../../trust/index.ts';
 import { createTestKey } from '../../trust/gpg/fixtures/openpgp-signer.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
-import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../../trust/notation/fixtures/authority.ts';
+import {
+  chainOf,
+  createAuthority,
+  rootExtensions,
+  signerExtensions,
+} from '../../trust/notation/fixtures/authority.ts';
 import { keySigner } from '../../trust/signers/signer.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import { serveFiles } from '../fixtures/notation.ts';
@@ -34,7 +39,11 @@ function verdicts(
   ];
   return new Promise((resolve) => {
     execFile(file, rest, { maxBuffer: 2 ** 26 }, (error, stdout, stderr) =>
-      resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1, stdout, stderr }),
+      resolve({
+        code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1,
+        stdout,
+        stderr,
+      }),
     );
   });
 }
@@ -55,7 +64,11 @@ describe('verdicts of every type of signature, replayed without a network', () =
     services.push(lists);
     const root = authority.issue('root', { extensions: rootExtensions });
     const extensions = [...signerExtensions, `crlDistributionPoints=URI:${lists.url}/root.crl`];
-    const leaf = authority.issue('leaf', { subject: '/C=US/ST=WA/O=example.com/CN=builder', extensions, by: root });
+    const leaf = authority.issue('leaf', {
+      subject: '/C=US/ST=WA/O=example.com/CN=builder',
+      extensions,
+      by: root,
+    });
     files.set('/root.crl', authority.list(root));
     mkdirSync(at('truststore/x509/ca/example'), { recursive: true });
     writeFileSync(at('truststore/x509/ca/example/root.crt'), readFileSync(root.certificate));
@@ -69,7 +82,13 @@ describe('verdicts of every type of signature, replayed without a network', () =
       gpg: '{ gpg: { keys: [key.gpg], lookaside: lookaside } }',
       attestation: `{ attestation: { type: vsa, by: { cosign: { key: k.pub } }, cel: "predicate.verificationResult == 'PASSED'" } }`,
     };
-    stage.writePolicy(policyOf(kinds.map((kind) => `  - images: ["${registryName}/${kind}/**"]\n    require: ${rules[kind]}\n`).join('')));
+    stage.writePolicy(
+      policyOf(
+        kinds
+          .map((kind) => `  - images: ["${registryName}/${kind}/**"]\n    require: ${rules[kind]}\n`)
+          .join(''),
+      ),
+    );
     await stage.daemon.reload();
     assert.doesNotMatch(stage.daemon.log(), /policy was not reloaded/);
 
@@ -82,15 +101,29 @@ describe('verdicts of every type of signature, replayed without a network', () =
     const privateKey = createPrivateKey(readFileSync(leaf.key));
     const half = policyKey('leaf', createPublicKey(privateKey));
     assert.ok('spki' in half);
-    const notationSigner = keySigner({ public: half, private: privateKey }, { certificates: chainOf(leaf, root) });
+    const notationSigner = keySigner(
+      { public: half, private: privateKey },
+      { certificates: chainOf(leaf, root) },
+    );
     const sign: Readonly<Record<Kind, (name: string, digest: string) => Promise<unknown>>> = {
       async keyless(name, digest) {
-        const key = await openSigner({ passphrase: { environment: {} }, identityToken: { file: token }, signingConfig: config, now });
+        const key = await openSigner({
+          passphrase: { environment: {} },
+          identityToken: { file: token },
+          signingConfig: config,
+          now,
+        });
         await signImage({ repository: stage.repository(name), digest, key, format: 'bundle', now });
         await key.close();
       },
       notation: (name, digest) =>
-        signImage({ repository: stage.repository(name), digest, key: notationSigner, format: 'notation-jws', now }),
+        signImage({
+          repository: stage.repository(name),
+          digest,
+          key: notationSigner,
+          format: 'notation-jws',
+          now,
+        }),
       gpg(name, digest) {
         const folder = at(`lookaside/${name}@${digest.replace(':', '=')}`);
         mkdirSync(folder, { recursive: true });
@@ -104,9 +137,19 @@ describe('verdicts of every type of signature, replayed without a network', () =
       },
       attestation: (name, digest) =>
         attestImage({
-          ...{ repository: stage.repository(name), digest, key: stage.key, type: 'vsa', format: 'bundle', now },
+          ...{
+            repository: stage.repository(name),
+            digest,
+            key: stage.key,
+            type: 'vsa',
+            format: 'bundle',
+            now,
+          },
           predicate: JSON.parse(
-            readFileSync(join(import.meta.dirname, '../../trust/attestation/fixtures/predicates/vsa.json'), 'utf8'),
+            readFileSync(
+              join(import.meta.dirname, '../../trust/attestation/fixtures/predicates/vsa.json'),
+              'utf8',
+            ),
           ) as unknown,
         }),
     };
@@ -128,9 +171,17 @@ describe('verdicts of every type of signature, replayed without a network', () =
 
   for (const kind of kinds) {
     it(kind, async () => {
-      const listed = await verdicts(stage, ['ls', '--output', 'json', '--image', `${registryName}/${kind}`], false);
+      const listed = await verdicts(
+        stage,
+        ['ls', '--output', 'json', '--image', `${registryName}/${kind}`],
+        false,
+      );
       const rows = JSON.parse(listed.stdout) as { verdict: string; outcome: string }[];
-      assert.deepEqual([...new Set(rows.map(({ outcome }) => outcome))].sort(), ['admit', 'deny'], listed.stderr);
+      assert.deepEqual(
+        [...new Set(rows.map(({ outcome }) => outcome))].sort(),
+        ['admit', 'deny'],
+        listed.stderr,
+      );
       for (const { verdict, outcome } of rows) {
         const file = join(stage.folders.folder, `${verdict.slice(7, 30)}.jsonl`);
         const exported = await verdicts(stage, ['export', verdict, '--out', file], false);

@@ -13,7 +13,9 @@ const v2 = !existsSync('/sys/fs/cgroup/memory');
 
 /** Returns a file of a cgroup, in version 1 from the hierarchy of its controller. */
 function cgroupFile(path: string, v1Name: string, v2Name: string): string {
-  const file = v2 ? join('/sys/fs/cgroup', path, v2Name) : join('/sys/fs/cgroup', v1Name.split('.')[0] ?? '', path, v1Name);
+  const file = v2
+    ? join('/sys/fs/cgroup', path, v2Name)
+    : join('/sys/fs/cgroup', v1Name.split('.')[0] ?? '', path, v1Name);
   return readFileSync(file, 'utf8').trim();
 }
 
@@ -30,7 +32,12 @@ describe('resources', () => {
   const at = (id: string): string => join(stage.cgroupParent, id);
   const memory = (id: string): string => cgroupFile(at(id), 'memory.limit_in_bytes', 'memory.max');
   const start = (name: string, resources: ContainerAsk['resources'], of: Pod = pod): Promise<string> =>
-    runContainer(stage, of, { name, image, command: ['sleep', '600'], ...(resources !== undefined && { resources }) });
+    runContainer(stage, of, {
+      name,
+      image,
+      command: ['sleep', '600'],
+      ...(resources !== undefined && { resources }),
+    });
   const update = (containerId: string, linux: NonNullable<ContainerAsk['resources']>) =>
     stage.daemon.cri.runtime.updateContainerResources({ containerId, linux });
 
@@ -39,7 +46,13 @@ describe('resources', () => {
       const own = await runPod(stage, `resources-${handler}`, {}, handler);
       const id = await start(
         'main',
-        { memoryLimitInBytes: 64 * Mi, cpuShares: 512, cpuQuota: 50_000, cpuPeriod: 100_000, cpusetCpus: '0' },
+        {
+          memoryLimitInBytes: 64 * Mi,
+          cpuShares: 512,
+          cpuQuota: 50_000,
+          cpuPeriod: 100_000,
+          cpusetCpus: '0',
+        },
         own,
       );
       assert.equal(memory(id), String(64 * Mi));
@@ -53,11 +66,15 @@ describe('resources', () => {
         assert.equal(memory(id), String(limit * Mi), 'up and down');
       }
       await update(id, { memorySwapLimitInBytes: 1024 * Mi });
-      assert.equal(cgroupFile(at(id), 'memory.memsw.limit_in_bytes', 'memory.swap.max'), String((v2 ? 512 : 1024) * Mi));
+      assert.equal(
+        cgroupFile(at(id), 'memory.memsw.limit_in_bytes', 'memory.swap.max'),
+        String((v2 ? 512 : 1024) * Mi),
+      );
       await update(id, { cpuShares: 2048, cpuQuota: -1 });
       assert.equal(cgroupFile(at(id), 'cpu.cfs_quota_us', 'cpu.max').replace(/ .*/, ''), v2 ? 'max' : '-1');
       const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
-      const { memoryLimitInBytes, memorySwapLimitInBytes, cpuShares, cpuPeriod, cpusetCpus } = status?.resources?.linux ?? {};
+      const { memoryLimitInBytes, memorySwapLimitInBytes, cpuShares, cpuPeriod, cpusetCpus } =
+        status?.resources?.linux ?? {};
       assert.deepEqual(
         [memoryLimitInBytes, memorySwapLimitInBytes, cpuShares, cpuPeriod, cpusetCpus],
         [512 * Mi, 1024 * Mi, 2048, 100_000, '0'],
@@ -86,7 +103,10 @@ describe('resources', () => {
       { unified: { 'cgroup.procs': '1' } },
     ]) {
       assert.equal((await failureOf(update(id, resources))).kind, 'invalid', JSON.stringify(resources));
-      assert.equal((await failureOf(createContainer(stage, pod, { name: 'other', image, resources }))).kind, 'invalid');
+      assert.equal(
+        (await failureOf(createContainer(stage, pod, { name: 'other', image, resources }))).kind,
+        'invalid',
+      );
     }
     assert.equal(memory(id), String(64 * Mi));
     const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
@@ -96,7 +116,11 @@ describe('resources', () => {
   it('of a pod are stored, and set if the cgroup is ours', async () => {
     const resources = { memoryLimitInBytes: 256 * Mi, cpuQuota: 40_000, cpuPeriod: 100_000, cpuShares: 100 };
     const { runtime } = stage.daemon.cri;
-    await runtime.updatePodSandboxResources({ podSandboxId: pod.id, resources, overhead: { memoryLimitInBytes: 16 * Mi } });
+    await runtime.updatePodSandboxResources({
+      podSandboxId: pod.id,
+      resources,
+      overhead: { memoryLimitInBytes: 16 * Mi },
+    });
     assert.notEqual(
       cgroupFile(stage.cgroupParent, 'memory.limit_in_bytes', 'memory.max'),
       String(272 * Mi),
@@ -104,7 +128,9 @@ describe('resources', () => {
     );
     await stage.restart();
     const { info } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
-    const known = JSON.parse(info['info'] ?? '{}') as { config: { linux: { resources: object; overhead: object } } };
+    const known = JSON.parse(info['info'] ?? '{}') as {
+      config: { linux: { resources: object; overhead: object } };
+    };
     assert.deepEqual(known.config.linux.resources, { ...known.config.linux.resources, ...resources });
 
     const own = await runPod(stage, 'own-cgroup', { linux: { cgroupParent: '' } });
@@ -115,21 +141,37 @@ describe('resources', () => {
       overhead: { memoryLimitInBytes: 16 * Mi },
     });
     const path = `/portcullis/${own.id}`;
-    assert.equal(cgroupFile(path, 'memory.limit_in_bytes', 'memory.max'), String(272 * Mi), `with the overhead; ${id}`);
+    assert.equal(
+      cgroupFile(path, 'memory.limit_in_bytes', 'memory.max'),
+      String(272 * Mi),
+      `with the overhead; ${id}`,
+    );
     assert.equal(cgroupFile(path, 'cpu.cfs_quota_us', 'cpu.max').replace(/ .*/, ''), '40000');
     await removePod(stage, own);
-    const unknown = await failureOf(stage.daemon.cri.runtime.updatePodSandboxResources({ podSandboxId: 'f'.repeat(64) }));
+    const unknown = await failureOf(
+      stage.daemon.cri.runtime.updatePodSandboxResources({ podSandboxId: 'f'.repeat(64) }),
+    );
     assert.equal(unknown.kind, 'not-found');
-    const bad = await failureOf(stage.daemon.cri.runtime.updatePodSandboxResources({ podSandboxId: pod.id, resources: { cpuShares: -1 } }));
+    const bad = await failureOf(
+      stage.daemon.cri.runtime.updatePodSandboxResources({
+        podSandboxId: pod.id,
+        resources: { cpuShares: -1 },
+      }),
+    );
     assert.equal(bad.kind, 'invalid');
   });
 
   it('of the runtime: the pod CIDR is accepted, and invalid values are refused', async () => {
     const { runtime } = stage.daemon.cri;
-    await runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr: '10.9.0.0/24,fd00:9::/64' } } });
+    await runtime.updateRuntimeConfig({
+      runtimeConfig: { networkConfig: { podCidr: '10.9.0.0/24,fd00:9::/64' } },
+    });
     await runtime.updateRuntimeConfig({});
     const { info } = await runtime.status({ verbose: true });
-    assert.deepEqual((JSON.parse(info['config'] ?? '{}') as { podCidrs: string[] }).podCidrs, ['10.9.0.0/24', 'fd00:9::/64']);
+    assert.deepEqual((JSON.parse(info['config'] ?? '{}') as { podCidrs: string[] }).podCidrs, [
+      '10.9.0.0/24',
+      'fd00:9::/64',
+    ]);
     for (const podCidr of ['10.9.0.0', '10.9.0.0/33', 'x/24', '10.9.0.0/24\n']) {
       const call = runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr } } });
       if (podCidr.endsWith('\n')) await call;
@@ -149,6 +191,9 @@ describe('resources', () => {
       assert.equal(failure.kind, 'precondition');
       assert.match(failure.message, /no checkpoints/);
     }
-    assert.equal((await failureOf(runtime.checkpointContainer({ containerId: 'f'.repeat(64) }))).kind, 'not-found');
+    assert.equal(
+      (await failureOf(runtime.checkpointContainer({ containerId: 'f'.repeat(64) }))).kind,
+      'not-found',
+    );
   });
 });

@@ -5,7 +5,15 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import { ContainerState } from '../../runtime/index.ts';
-import { createContainer, execute, exitOf, removePod, runContainer, runPod, statusField } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  exitOf,
+  removePod,
+  runContainer,
+  runPod,
+  statusField,
+} from '../fixtures/pod.ts';
 import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
@@ -33,14 +41,21 @@ describe('a daemon that starts again', () => {
         security: { seccomp: { profileType: 0 } },
         command: ['sh', '-c', 'while :; do echo tick; sleep 0.1; done'],
       });
-      const ends = await runContainer(stage, pod, { name: 'ends', image, command: ['sh', '-c', 'sleep 1; exit 42'] });
+      const ends = await runContainer(stage, pod, {
+        name: 'ends',
+        image,
+        command: ['sh', '-c', 'sleep 1; exit 42'],
+      });
       const waits = await createContainer(stage, pod, { name: 'waits', image, command: ['sleep', '600'] });
       const { status: before } = await runtime().podSandboxStatus({ podSandboxId: pod.id });
       await stage.restart({ kill, meanwhile: () => pause(1300) });
       const { status } = await runtime().podSandboxStatus({ podSandboxId: pod.id });
       assert.deepEqual(status, before);
       assert.equal((await exitOf(stage, ends)).exitCode, 42, 'the exit that happened meanwhile');
-      assert.equal((await runtime().containerStatus({ containerId: lives })).status?.state, ContainerState.CONTAINER_RUNNING);
+      assert.equal(
+        (await runtime().containerStatus({ containerId: lives })).status?.state,
+        ContainerState.CONTAINER_RUNNING,
+      );
       assert.equal((await execute(stage, lives, 'hostname')).stdout, `lasting-${kill}\n`);
       assert.equal(await statusField(stage, lives, 'Seccomp'), '2');
       await runtime().startContainer({ containerId: waits });
@@ -48,7 +63,10 @@ describe('a daemon that starts again', () => {
       const size = readFileSync(log).length;
       await pause(300);
       assert.ok(readFileSync(log).length > size, 'its log goes on');
-      assert.equal((await stage.daemon.cri.image.imageStatus({ image: { image: reference } })).image?.id, image);
+      assert.equal(
+        (await stage.daemon.cri.image.imageStatus({ image: { image: reference } })).image?.id,
+        image,
+      );
       const again = await runtime().runPodSandbox({ config: pod.config });
       assert.equal(again.podSandboxId, pod.id, 'the same request is still the same pod');
       await runtime().stopContainer({ containerId: lives, timeout: 0 });
@@ -95,7 +113,10 @@ describe('a daemon that starts again', () => {
 
   it('a second daemon on the same folders is refused, and the first continues', async () => {
     const { startDaemon } = await import('../fixtures/daemon.ts');
-    await assert.rejects(startDaemon({ ...stage.folders, socket: `${stage.folders.socket}.2` }), /RUNTIME_\w+|already|in use/i);
+    await assert.rejects(
+      startDaemon({ ...stage.folders, socket: `${stage.folders.socket}.2` }),
+      /RUNTIME_\w+|already|in use/i,
+    );
     assert.equal((await runtime().version({})).runtimeName, 'portcullis');
   });
 });

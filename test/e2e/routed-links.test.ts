@@ -57,13 +57,25 @@ describe('profiles on a routed link', () => {
   });
   after(() => stage.close());
 
-  const hears = (host: string): boolean => spawnSync('busybox', ['ping', '-c', '1', '-W', '1', host]).status === 0;
-  const started = async (name: string, profileName?: string): Promise<{ pod: Pod; container: string; hosts: string[] }> => {
+  const hears = (host: string): boolean =>
+    spawnSync('busybox', ['ping', '-c', '1', '-W', '1', host]).status === 0;
+  const started = async (
+    name: string,
+    profileName?: string,
+  ): Promise<{ pod: Pod; container: string; hosts: string[] }> => {
     const annotations = profileName === undefined ? {} : { 'portcullis.dev/profile': profileName };
     const pod = await runPod(stage, name, { annotations });
-    const container = await runContainer(stage, pod, { image, command: profileName === 'alone' ? ['sleep', '600'] : server });
-    const { network } = (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status ?? {};
-    return { pod, container, hosts: [network?.ip ?? '', ...(network?.additionalIps ?? []).map(({ ip }) => ip)] };
+    const container = await runContainer(stage, pod, {
+      image,
+      command: profileName === 'alone' ? ['sleep', '600'] : server,
+    });
+    const { network } =
+      (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status ?? {};
+    return {
+      pod,
+      container,
+      hosts: [network?.ip ?? '', ...(network?.additionalIps ?? []).map(({ ip }) => ip)],
+    };
   };
   const pings = async (container: string, host: string): Promise<boolean> =>
     (await execute(stage, container, 'ping', '-c', '1', '-W', '1', host)).exitCode === 0;
@@ -86,7 +98,10 @@ describe('profiles on a routed link', () => {
     await holds();
     await stage.restart({ kill: true });
     await holds();
-    assert.match(execFileSync('nft', ['list', 'table', 'inet', 'portcullis_rules'], { encoding: 'utf8' }), /network\.egress/u);
+    assert.match(
+      execFileSync('nft', ['list', 'table', 'inet', 'portcullis_rules'], { encoding: 'utf8' }),
+      /network\.egress/u,
+    );
     for (const { pod } of [plain, alone, narrow, closed]) await removePod(stage, pod);
     assert.doesNotMatch(execFileSync('ip', ['route'], { encoding: 'utf8' }), /10\.215\.0\.[2-9]/u);
   });
@@ -95,7 +110,18 @@ describe('profiles on a routed link', () => {
     const { pod, container } = await started('admin', 'admin');
     assert.equal(await pings(container, '10.215.0.1'), true);
     await execute(stage, container, 'ip', 'addr', 'add', '10.215.0.99/24', 'dev', 'eth0');
-    const forged = await execute(stage, container, 'ping', '-c', '1', '-W', '1', '-I', '10.215.0.99', '10.215.0.1');
+    const forged = await execute(
+      stage,
+      container,
+      'ping',
+      '-c',
+      '1',
+      '-W',
+      '1',
+      '-I',
+      '10.215.0.99',
+      '10.215.0.1',
+    );
     assert.notEqual(forged.exitCode, 0);
     assert.match(
       execFileSync('nft', ['list', 'set', 'inet', 'portcullis', 'denied_forged'], { encoding: 'utf8' }),

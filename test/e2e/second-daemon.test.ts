@@ -31,7 +31,8 @@ describe('a second daemon in the network namespace of the first', () => {
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
     pod = await runPod(stage, 'first');
     await runContainer(stage, pod, { image, command: ['sleep', '600'] });
-    address = (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip ?? '';
+    address =
+      (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip ?? '';
     other = daemonFolders(join(stage.folders.folder, 'second'));
     for (const path of [other.policy, other.cniConf]) mkdirSync(path, { recursive: true });
     // The same network, as in a copied configuration.
@@ -42,9 +43,24 @@ describe('a second daemon in the network namespace of the first', () => {
 
   const start = (folders: DaemonFolders, wrapper: readonly string[] = []): Outcome => {
     const { socket, root, state, policy, cniConf } = folders;
-    const args = ['--socket', socket, '--root', root, '--state', state, '--policy', policy, '--cni-conf-dir', cniConf];
+    const args = [
+      '--socket',
+      socket,
+      '--root',
+      root,
+      '--state',
+      state,
+      '--policy',
+      policy,
+      '--cni-conf-dir',
+      cniConf,
+    ];
     const [program, ...words] = [...wrapper, launcher, ...args, '--cgroup-driver', 'cgroupfs'];
-    const { status, stdout, stderr } = spawnSync(program, words, { encoding: 'utf8', timeout: patience, killSignal: 'SIGKILL' });
+    const { status, stdout, stderr } = spawnSync(program, words, {
+      encoding: 'utf8',
+      timeout: patience,
+      killSignal: 'SIGKILL',
+    });
     return { status, said: `${stdout}${stderr}` };
   };
   const kernel = (): string =>
@@ -68,12 +84,22 @@ describe('a second daemon in the network namespace of the first', () => {
   });
 
   it('holds the namespace without a rule or a table that other tools would see', () => {
-    assert.doesNotThrow(() => void JSON.parse(execFileSync('nft', ['-j', 'list', 'ruleset'], { encoding: 'utf8' })));
+    assert.doesNotThrow(
+      () => void JSON.parse(execFileSync('nft', ['-j', 'list', 'ruleset'], { encoding: 'utf8' })),
+    );
   });
 
   it('is refused in another mount and PID namespace as well', () => {
     const existing = kernel();
-    const { status, said } = start(other, ['unshare', '--mount', '--pid', '--fork', '--mount-proc', '--propagation', 'private']);
+    const { status, said } = start(other, [
+      'unshare',
+      '--mount',
+      '--pid',
+      '--fork',
+      '--mount-proc',
+      '--propagation',
+      'private',
+    ]);
     assert.equal(status, 4, said);
     assert.match(said, /\[NETWORK_NAMESPACE_IN_USE\]/u);
     assert.equal(kernel(), existing);

@@ -7,7 +7,16 @@ import { after, before, describe, it } from 'node:test';
 import { boundingCapabilities } from '../../base/kernel/index.ts';
 import { Signal } from '../../runtime/cri/contract/contract.types.ts';
 import { layerOf } from '../fixtures/image.ts';
-import { createContainer, execute, exitOf, namespaceOptions, removePod, runContainer, runPod, statusField } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  exitOf,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+  statusField,
+} from '../fixtures/pod.ts';
 import type { ContainerAsk, Pod, SecurityContext } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -30,7 +39,8 @@ describe('a security context', () => {
   const image: Record<string, string> = {};
   before(async () => {
     stage = await openStage({ policy });
-    for (const ceiling of ['baseline', 'privileged']) image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
+    for (const ceiling of ['baseline', 'privileged'])
+      image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
     pod = await runPod(stage, 'fields');
   });
   after(() => stage.close());
@@ -47,10 +57,15 @@ describe('a security context', () => {
     runContainer(stage, where, ask(security, more));
   const refusal = (security: SecurityContext, more: Partial<ContainerAsk> = {}, where = pod) =>
     failureOf(createContainer(stage, where, ask(security, more)));
-  const out = async (id: string, ...cmd: string[]): Promise<string> => (await execute(stage, id, ...cmd)).stdout.trim();
+  const out = async (id: string, ...cmd: string[]): Promise<string> =>
+    (await execute(stage, id, ...cmd)).stdout.trim();
 
   describe('user and groups', () => {
-    const withUsers = async (name: string, entries: { passwd: string; group: string }, user = ''): Promise<string> => {
+    const withUsers = async (
+      name: string,
+      entries: { passwd: string; group: string },
+      user = '',
+    ): Promise<string> => {
       const layer = await layerOf([
         { name: 'etc/passwd', body: entries.passwd },
         { name: 'etc/group', body: entries.group },
@@ -69,16 +84,24 @@ describe('a security context', () => {
       });
       for (const [security, ids] of [
         [{ runAsUsername: 'web' }, 'uid=101(web) gid=102(web) groups=102(web),103(extra)'],
-        [{ runAsUser: { value: 101 }, supplementalGroups: [7] }, 'uid=101(web) gid=102(web) groups=7,102(web),103(extra)'],
+        [
+          { runAsUser: { value: 101 }, supplementalGroups: [7] },
+          'uid=101(web) gid=102(web) groups=7,102(web),103(extra)',
+        ],
         [
           { runAsUser: { value: 101 }, supplementalGroups: [7], supplementalGroupsPolicy: 1 },
           'uid=101(web) gid=102(web) groups=7,102(web)',
         ],
-        [{ runAsUser: { value: 101 }, runAsGroup: { value: 55 } }, 'uid=101(web) gid=55 groups=55,103(extra)'],
+        [
+          { runAsUser: { value: 101 }, runAsGroup: { value: 55 } },
+          'uid=101(web) gid=55 groups=55,103(extra)',
+        ],
       ] as const) {
         const id = await run(security, { image: users });
         assert.equal(await out(id, 'id'), ids, 'what is executed has them');
-        const groups = (await out(id, 'sed', '-n', 's/^Groups:\\s*//p', '/proc/1/status')).split(/\s+/).map(Number);
+        const groups = (await out(id, 'sed', '-n', 's/^Groups:\\s*//p', '/proc/1/status'))
+          .split(/\s+/)
+          .map(Number);
         assert.deepEqual(
           groups,
           [...ids.matchAll(/(?:groups=|,)(\d+)/g)].map(([, group]) => Number(group)),
@@ -100,9 +123,15 @@ describe('a security context', () => {
 
   describe('capabilities', () => {
     it('ambient ones reach a program that is not root’s', async () => {
-      const id = await run({ runAsUser: { value: 1000 }, capabilities: { addAmbientCapabilities: ['NET_BIND_SERVICE'] } });
+      const id = await run({
+        runAsUser: { value: 1000 },
+        capabilities: { addAmbientCapabilities: ['NET_BIND_SERVICE'] },
+      });
       assert.equal(BigInt(`0x${await statusField(stage, id, 'CapEff')}`), 1n << 10n);
-      const without = await run({ runAsUser: { value: 1000 }, capabilities: { addCapabilities: ['NET_BIND_SERVICE'] } });
+      const without = await run({
+        runAsUser: { value: 1000 },
+        capabilities: { addCapabilities: ['NET_BIND_SERVICE'] },
+      });
       assert.equal(BigInt(`0x${await statusField(stage, without, 'CapEff')}`), 0n);
     });
   });
@@ -117,7 +146,10 @@ describe('a security context', () => {
           syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 13 }],
         }),
       );
-      for (const security of [{ seccomp: { profileType: Localhost, localhostRef: file } }, { seccompProfilePath: `localhost/${file}` }]) {
+      for (const security of [
+        { seccomp: { profileType: Localhost, localhostRef: file } },
+        { seccompProfilePath: `localhost/${file}` },
+      ]) {
         const { exitCode, stderr } = await execute(stage, await run(security), 'mkdir', '/tmp/x');
         assert.notEqual(exitCode, 0);
         assert.match(stderr, /denied/);
@@ -126,7 +158,11 @@ describe('a security context', () => {
 
     it('a profile that cannot be read is refused', async () => {
       for (const localhostRef of ['', 'relative.json', '/nowhere.json', '/dev/zero', '/etc'])
-        assert.equal((await refusal({ seccomp: { profileType: Localhost, localhostRef } })).code, 'RUNTIME_BAD_SECCOMP', localhostRef);
+        assert.equal(
+          (await refusal({ seccomp: { profileType: Localhost, localhostRef } })).code,
+          'RUNTIME_BAD_SECCOMP',
+          localhostRef,
+        );
       const secret = join(stage.folders.folder, 'secret');
       writeFileSync(secret, 'root:$6$secret');
       chmodSync(secret, 0o600);
@@ -135,15 +171,24 @@ describe('a security context', () => {
     });
 
     it('the deprecated forms mean what they say', async () => {
-      assert.equal(await statusField(stage, await run({ seccompProfilePath: 'runtime/default' }), 'Seccomp'), '2');
+      assert.equal(
+        await statusField(stage, await run({ seccompProfilePath: 'runtime/default' }), 'Seccomp'),
+        '2',
+      );
       assert.equal(await statusField(stage, await run({ seccompProfilePath: 'unconfined' }), 'Seccomp'), '0');
-      assert.equal(await statusField(stage, await run({ seccomp: { profileType: RuntimeDefault } }), 'Seccomp'), '2');
+      assert.equal(
+        await statusField(stage, await run({ seccomp: { profileType: RuntimeDefault } }), 'Seccomp'),
+        '2',
+      );
     });
   });
 
   describe('paths', () => {
     it('masked paths are empty and read-only paths cannot be written, also for executed commands', async () => {
-      const id = await run({ maskedPaths: ['/bin/busybox-masked', '/proc/acpi', '/etc'], readonlyPaths: ['/tmp'] });
+      const id = await run({
+        maskedPaths: ['/bin/busybox-masked', '/proc/acpi', '/etc'],
+        readonlyPaths: ['/tmp'],
+      });
       assert.equal(await out(id, 'ls', '/etc'), '');
       const { stderr } = await execute(stage, id, 'touch', '/tmp/x');
       assert.match(stderr, /Read-only/);
@@ -151,7 +196,10 @@ describe('a security context', () => {
 
     it('a read-only root file system cannot be written, but its volumes can', async () => {
       const volume = join(stage.folders.folder, 'volume');
-      const id = await run({ readonlyRootfs: true }, { more: { mounts: [{ hostPath: volume, containerPath: '/data' }] } });
+      const id = await run(
+        { readonlyRootfs: true },
+        { more: { mounts: [{ hostPath: volume, containerPath: '/data' }] } },
+      );
       assert.match((await execute(stage, id, 'touch', '/x')).stderr, /Read-only/);
       assert.equal((await execute(stage, id, 'touch', '/data/x')).exitCode, 0);
     });
@@ -197,15 +245,23 @@ describe('a security context', () => {
   describe('stop signals', () => {
     const reported =
       'trap "exit 3" USR1; trap "exit 4" RTMIN+2 2>/dev/null; trap "exit 5" TERM; trap "exit 6" QUIT; touch /ready; while :; do sleep 0.05; done';
-    const stop = async (more: ContainerAsk['more'], from = image['privileged'] ?? ''): Promise<number | undefined> => {
-      const id = await run({}, { image: from, command: ['sh', '-c', reported], ...(more !== undefined && { more }) });
+    const stop = async (
+      more: ContainerAsk['more'],
+      from = image['privileged'] ?? '',
+    ): Promise<number | undefined> => {
+      const id = await run(
+        {},
+        { image: from, command: ['sh', '-c', reported], ...(more !== undefined && { more }) },
+      );
       while ((await execute(stage, id, 'test', '-e', '/ready')).exitCode !== 0);
       await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 20 });
       return (await exitOf(stage, id)).exitCode;
     };
 
     it('are the container’s, else the image’s, else SIGTERM', async () => {
-      const quitting = await stage.pull((await stage.publish('privileged/quit:1', { config: { StopSignal: 'SIGQUIT' } })).reference);
+      const quitting = await stage.pull(
+        (await stage.publish('privileged/quit:1', { config: { StopSignal: 'SIGQUIT' } })).reference,
+      );
       assert.equal(await stop({ stopSignal: Signal.SIGNAL_SIGUSR1 }, quitting), 3);
       assert.equal(await stop(undefined, quitting), 6);
       assert.equal(await stop(undefined), 5);
@@ -221,22 +277,42 @@ describe('a security context', () => {
       for (const [name, more, expected] of [
         ['named', { hostname: 'asked-for' }, 'asked-for'],
         ['unnamed', { hostname: '' }, 'unnamed'],
-        ['hosted', { hostname: '', linux: { securityContext: { namespaceOptions: { ...namespaceOptions, network: 2 } } } }, hostname()],
+        [
+          'hosted',
+          {
+            hostname: '',
+            linux: { securityContext: { namespaceOptions: { ...namespaceOptions, network: 2 } } },
+          },
+          hostname(),
+        ],
       ] as const) {
         const one = await runPod(stage, name, more);
         const id = await run({}, {}, one);
-        assert.equal(await out(id, 'sh', '-c', 'hostname; cat /etc/hostname; echo $HOSTNAME'), Array(3).fill(expected).join('\n'));
+        assert.equal(
+          await out(id, 'sh', '-c', 'hostname; cat /etc/hostname; echo $HOSTNAME'),
+          Array(3).fill(expected).join('\n'),
+        );
         await removePod(stage, one);
       }
     });
 
     it('has the requested sysctls in its own namespaces', async () => {
-      const sysctls = { 'net.ipv4.ip_local_port_range': '2000 3000', 'kernel/shm_rmid_forced': '1', 'fs.mqueue.msg_max': '77' };
+      const sysctls = {
+        'net.ipv4.ip_local_port_range': '2000 3000',
+        'kernel/shm_rmid_forced': '1',
+        'fs.mqueue.msg_max': '77',
+      };
       const before = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
       const one = await runPod(stage, 'tuned', { linux: { sysctls } });
       const id = await run({}, {}, one);
       assert.equal(
-        await out(id, 'cat', '/proc/sys/net/ipv4/ip_local_port_range', '/proc/sys/kernel/shm_rmid_forced', '/proc/sys/fs/mqueue/msg_max'),
+        await out(
+          id,
+          'cat',
+          '/proc/sys/net/ipv4/ip_local_port_range',
+          '/proc/sys/kernel/shm_rmid_forced',
+          '/proc/sys/fs/mqueue/msg_max',
+        ),
         '2000\t3000\n1\n77',
       );
       assert.equal(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), before);

@@ -18,7 +18,9 @@ const policy = policyOf(
     .join(''),
 );
 const hasSeLinux = existsSync('/sys/fs/selinux/enforce');
-const options = (part: { type?: string; level?: string; user?: string; role?: string }): SecurityContext => ({ selinuxOptions: part });
+const options = (part: { type?: string; level?: string; user?: string; role?: string }): SecurityContext => ({
+  selinuxOptions: part,
+});
 
 /** test/vm/selinux runs this file, with its own policy, if this kernel has no SELinux. */
 describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () => {
@@ -28,13 +30,18 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
   const image: Record<string, string> = {};
   before(async () => {
     stage = await openStage({ policy });
-    for (const ceiling of ['baseline', 'privileged']) image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
+    for (const ceiling of ['baseline', 'privileged'])
+      image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
     pod = await runPod(stage, 'labelled', { linux: { securityContext: { privileged: true } } });
     plain = await runPod(stage, 'plain');
   });
   after(() => stage.close());
   let serial = 0;
-  const run = (ceiling: 'baseline' | 'privileged', security: SecurityContext = {}, more: object = {}): Promise<string> =>
+  const run = (
+    ceiling: 'baseline' | 'privileged',
+    security: SecurityContext = {},
+    more: object = {},
+  ): Promise<string> =>
     runContainer(stage, ceiling === 'baseline' ? plain : pod, {
       name: `c${(serial += 1)}`,
       image: image[ceiling] ?? '',
@@ -43,7 +50,13 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
       more,
     });
   const labels = async (id: string): Promise<string[]> => {
-    const { stdout } = await execute(stage, id, 'sh', '-c', 'cat /proc/1/attr/current; echo; cat /proc/self/attr/current');
+    const { stdout } = await execute(
+      stage,
+      id,
+      'sh',
+      '-c',
+      'cat /proc/1/attr/current; echo; cat /proc/self/attr/current',
+    );
     return [...stdout.matchAll(/[^\0\s]+/g)].map(([label]) => label);
   };
 
@@ -61,20 +74,32 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
 
   it('the label has the requested options, and options beyond the ceiling are refused', async () => {
     const asked = { type: 'container_init_t', level: 's0:c5,c6' };
-    assert.deepEqual(await labels(await run('baseline', options(asked))), Array(2).fill('system_u:system_r:container_init_t:s0:c5,c6'));
+    assert.deepEqual(
+      await labels(await run('baseline', options(asked))),
+      Array(2).fill('system_u:system_r:container_init_t:s0:c5,c6'),
+    );
     const { code } = await failureOf(
-      createContainer(stage, plain, { name: 'free', image: image['baseline'] ?? '', security: options({ type: 'spc_t' }) }),
+      createContainer(stage, plain, {
+        name: 'free',
+        image: image['baseline'] ?? '',
+        security: options({ type: 'spc_t' }),
+      }),
     );
     assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
     assert.match((await labels(await run('privileged', options({ type: 'spc_t' }))))[0] ?? '', /:spc_t:/);
-    assert.equal((await labels(await run('privileged', { privileged: true })))[0], 'system_u:system_r:spc_t:s0');
+    assert.equal(
+      (await labels(await run('privileged', { privileged: true })))[0],
+      'system_u:system_r:spc_t:s0',
+    );
   });
 
   it('a volume is labelled for its container only if that is requested', async () => {
     const folder = join(stage.folders.folder, 'volume');
     mkdirSync(join(folder, 'below'), { recursive: true });
     writeFileSync(join(folder, 'below/file'), 'x');
-    const mount = (selinuxRelabel: boolean) => ({ mounts: [{ hostPath: folder, containerPath: '/data', selinuxRelabel }] });
+    const mount = (selinuxRelabel: boolean) => ({
+      mounts: [{ hostPath: folder, containerPath: '/data', selinuxRelabel }],
+    });
     const level = { level: 's0:c7,c8' };
     await run('privileged', options(level), mount(false));
     assert.doesNotMatch(labelOf(join(folder, 'below/file')), /container_file_t/);
@@ -94,7 +119,9 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
     const folder = join(stage.folders.folder, 'apart');
     mkdirSync(folder);
     const volume = { hostPath: folder, containerPath: '/data' };
-    const owner = await run('privileged', options({ level: 's0:c1,c2' }), { mounts: [{ ...volume, selinuxRelabel: true }] });
+    const owner = await run('privileged', options({ level: 's0:c1,c2' }), {
+      mounts: [{ ...volume, selinuxRelabel: true }],
+    });
     await execute(stage, owner, 'sh', '-c', 'echo mine > /data/file');
     const other = await run('privileged', options({ level: 's0:c3,c4' }), { mounts: [volume] });
     const { stdout, stderr } = await execute(stage, other, 'cat', '/data/file');
@@ -119,22 +146,35 @@ describe('without SELinux', { skip: hasSeLinux && 'this kernel has it' }, () => 
   const image: Record<string, string> = {};
   before(async () => {
     stage = await openStage({ policy });
-    for (const ceiling of ['baseline', 'privileged']) image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
+    for (const ceiling of ['baseline', 'privileged'])
+      image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
   });
   after(() => stage.close());
 
   it('labels of a pod and of its containers are not applied, and the verbose status says so', async () => {
-    const pod = await runPod(stage, 'labelled', { linux: { securityContext: { selinuxOptions: { level: 's0:c1,c2' } } } });
+    const pod = await runPod(stage, 'labelled', {
+      linux: { securityContext: { selinuxOptions: { level: 's0:c1,c2' } } },
+    });
     const degraded = async (ask: Partial<ContainerAsk>): Promise<string> => {
-      const id = await runContainer(stage, pod, { image: image['privileged'] ?? '', command: ['sleep', '600'], ...ask });
+      const id = await runContainer(stage, pod, {
+        image: image['privileged'] ?? '',
+        command: ['sleep', '600'],
+        ...ask,
+      });
       const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
       const { degraded: reported } = JSON.parse(info['info'] ?? '{}') as { degraded: string[] };
       return reported.join('\n');
     };
-    assert.match(await degraded({ name: 'pods' }), /selinux_options \(level s0:c1,c2\) are not applied: SELinux is not enabled/);
+    assert.match(
+      await degraded({ name: 'pods' }),
+      /selinux_options \(level s0:c1,c2\) are not applied: SELinux is not enabled/,
+    );
     assert.match(await degraded({ name: 'own', security: options({ type: 'spc_t' }) }), /type spc_t/);
     const plain = await runPod(stage, 'plain');
-    const id = await runContainer(stage, plain, { image: image['privileged'] ?? '', command: ['sleep', '600'] });
+    const id = await runContainer(stage, plain, {
+      image: image['privileged'] ?? '',
+      command: ['sleep', '600'],
+    });
     const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
     assert.doesNotMatch(info['info'] ?? '', /selinux_options/);
     for (const each of [pod, plain]) await removePod(stage, each);
@@ -147,7 +187,11 @@ describe('without SELinux', { skip: hasSeLinux && 'this kernel has it' }, () => 
     assert.equal(await codeOf(options({ type: 'spc_t' })), 'ENTITLEMENTS_CEILING_EXCEEDED');
     assert.equal(await codeOf(options({ level: 'none' })), 'RUNTIME_BAD_SELINUX');
     assert.equal(
-      (await failureOf(runPod(stage, 'bad', { linux: { securityContext: { selinuxOptions: { level: 'none' } } } }))).code,
+      (
+        await failureOf(
+          runPod(stage, 'bad', { linux: { securityContext: { selinuxOptions: { level: 'none' } } } }),
+        )
+      ).code,
       'RUNTIME_BAD_SELINUX',
     );
     await removePod(stage, pod);

@@ -14,14 +14,19 @@ import type { Ended } from '../fixtures/command.ts';
 import { daemonFolders, startDaemon } from '../fixtures/daemon.ts';
 import type { TestDaemon } from '../fixtures/daemon.ts';
 
-const head = (name: string): string => `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\n`;
+const head = (name: string): string =>
+  `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\n`;
 
 interface Listed {
   readonly balancer: string;
   readonly services: readonly {
     readonly name: string;
     readonly source?: string;
-    readonly backends: readonly { readonly address: string; readonly state: string; readonly weight: number }[];
+    readonly backends: readonly {
+      readonly address: string;
+      readonly state: string;
+      readonly weight: number;
+    }[];
   }[];
 }
 
@@ -34,12 +39,16 @@ describe('the services command', () => {
   let daemon: TestDaemon | undefined;
   const service = (...words: string[]): Promise<Ended> =>
     portcullis(['service', ...words, '--admin-socket', join(folders.state, 'admin.sock')]);
-  const listed = async (): Promise<Listed> => JSON.parse((await service('ls', '-o', 'json')).stdout) as Listed;
+  const listed = async (): Promise<Listed> =>
+    JSON.parse((await service('ls', '-o', 'json')).stdout) as Listed;
   /** Returns the backends that answer successive connections. */
   const answering = async (url: string, times = 8): Promise<string> => {
     const names = new Set<string>();
     for (let count = 0; count < times; count += 1) {
-      const answer = await fetch(url, { headers: { connection: 'close' }, signal: AbortSignal.timeout(10_000) }).then(
+      const answer = await fetch(url, {
+        headers: { connection: 'close' },
+        signal: AbortSignal.timeout(10_000),
+      }).then(
         (response) => response.text(),
         () => 'nobody',
       );
@@ -53,8 +62,12 @@ describe('the services command', () => {
   };
 
   before(async () => {
-    for (const path of [folders.policy, folders.cniConf, join(folder, 'services')]) mkdirSync(path, { recursive: true });
-    writeFileSync(join(folder, 'config.yaml'), `network: { services: { folder: services } }\nmetrics: { address: '127.0.0.1:19464' }\n`);
+    for (const path of [folders.policy, folders.cniConf, join(folder, 'services')])
+      mkdirSync(path, { recursive: true });
+    writeFileSync(
+      join(folder, 'config.yaml'),
+      `network: { services: { folder: services } }\nmetrics: { address: '127.0.0.1:19464' }\n`,
+    );
     execFileSync('sh', ['-c', 'ip link add backends type bridge; ip link set backends up']);
     for (const [name, address] of [
       ['one', '10.250.0.2'],
@@ -90,7 +103,10 @@ describe('the services command', () => {
     );
     const { code, stdout, stderr } = await service('apply', '-f', file);
     assert.deepEqual([code, stdout], [1, 'shop/web applied\n'], stderr);
-    assert.match(stderr, /web\.yaml:21:12: scheduler: "randomly" is not known here; use one of: `rr`, `wrr`, `lc`, `sh`, `maglev`\n/u);
+    assert.match(
+      stderr,
+      /web\.yaml:21:12: scheduler: "randomly" is not known here; use one of: `rr`, `wrr`, `lc`, `sh`, `maglev`\n/u,
+    );
     assert.match(
       stderr,
       /web\.yaml:12:13: other: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service shop\/web of command \[NETWORK_SERVICE_ADDRESS_TAKEN\]\n/u,
@@ -107,7 +123,10 @@ describe('the services command', () => {
     assert.match(some.stderr, /circle\.yaml: it cannot be read: its symbolic links form a loop/u);
     assert.equal(await answering('http://10.96.0.1/'), 'one,two');
     const text = (await service('ls')).stdout;
-    assert.match(text, /^shop\/web +command +nftables +rr +10\.96\.0\.1 +80\/tcp +10\.250\.0\.2:8080 +1 +in service +not checked +/mu);
+    assert.match(
+      text,
+      /^shop\/web +command +nftables +rr +10\.96\.0\.1 +80\/tcp +10\.250\.0\.2:8080 +1 +in service +not checked +/mu,
+    );
     const yaml = parse((await service('ls', 'shop/web', '-o', 'yaml')).stdout) as Listed;
     assert.deepEqual(
       yaml.services.map(({ name, source }) => [name, source]),
@@ -126,7 +145,9 @@ describe('the services command', () => {
     await daemon?.kill();
     assert.equal(await answering('http://10.96.0.1/'), 'two', 'the kernel goes on without a daemon');
     daemon = await startDaemon(folders, flags);
-    await comesAbout(async () => (await listed()).services[0]?.backends.some(({ weight }) => weight === 0) === true);
+    await comesAbout(
+      async () => (await listed()).services[0]?.backends.some(({ weight }) => weight === 0) === true,
+    );
     assert.equal(await answering('http://10.96.0.1/'), 'two');
     assert.equal((await service('drain', 'shop/web', '--undo')).code, 0);
     assert.equal(await answering('http://10.96.0.1/'), 'one,two');
@@ -136,7 +157,10 @@ describe('the services command', () => {
   });
 
   it('follows the configured folder, whose services a command cannot remove', async () => {
-    writeFileSync(join(folder, 'services', 'api.yaml'), `${head('api')}addresses: [10.96.0.7]\nports: [80:8080]\nbackends: [10.250.0.3]\n`);
+    writeFileSync(
+      join(folder, 'services', 'api.yaml'),
+      `${head('api')}addresses: [10.96.0.7]\nports: [80:8080]\nbackends: [10.250.0.3]\n`,
+    );
     await comesAbout(async () => (await answering('http://10.96.0.7/', 1)) === 'two');
     const removed = await service('rm', 'api');
     assert.deepEqual([removed.code, /NETWORK_SERVICE_NOT_YOURS/u.test(removed.stderr)], [1, true]);
@@ -146,7 +170,10 @@ describe('the services command', () => {
     const text = await (await fetch('http://127.0.0.1:19464/metrics')).text();
     assert.match(text, /^portcullis_services\{source="command"\} 1$/mu);
     assert.match(text, /^portcullis_services\{source="files"\} 1$/mu);
-    assert.match(text, /^portcullis_service_backend_weight\{service="shop\/web",port="tcp-80",backend="10\.250\.0\.2:8080"\} 1$/mu);
+    assert.match(
+      text,
+      /^portcullis_service_backend_weight\{service="shop\/web",port="tcp-80",backend="10\.250\.0\.2:8080"\} 1$/mu,
+    );
     assert.match(text, /^portcullis_service_balancer_info\{balancer="nftables"\} 1$/mu);
   });
 
@@ -171,7 +198,12 @@ describe('the services command', () => {
   });
 
   it('says what to do if no daemon runs', async () => {
-    const { code, stderr } = await portcullis(['service', 'ls', '--cni-socket', join(folder, 'nowhere.sock')]);
+    const { code, stderr } = await portcullis([
+      'service',
+      'ls',
+      '--cni-socket',
+      join(folder, 'nowhere.sock'),
+    ]);
     assert.deepEqual([code, /CLI_NO_DAEMON/u.test(stderr)], [4, true]);
   });
 });

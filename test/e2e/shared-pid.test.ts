@@ -6,7 +6,15 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { PodSandboxState } from '../../runtime/index.ts';
-import { createContainer, execute, exitOf, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  exitOf,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import type { ContainerAsk, Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -22,7 +30,9 @@ const policy = policyOf(
 
 /** CRI NamespaceMode. */
 const [POD, CONTAINER, NODE, TARGET] = [0, 1, 2, 3] as const;
-const pid = (mode: 0 | 1 | 2 | 3, targetId = '') => ({ namespaceOptions: { ...namespaceOptions, pid: mode, targetId } });
+const pid = (mode: 0 | 1 | 2 | 3, targetId = '') => ({
+  namespaceOptions: { ...namespaceOptions, pid: mode, targetId },
+});
 const sharing = { linux: { securityContext: pid(POD) } };
 const command = ['sleep', '600'];
 
@@ -38,10 +48,16 @@ describe('a shared PID namespace', () => {
   });
   after(() => stage.close());
 
-  const run = (pod: Pod, name: string, mode: 0 | 1 | 2 | 3 = POD, ask: Partial<ContainerAsk> = {}): Promise<string> =>
-    runContainer(stage, pod, { name, image, command, security: pid(mode), ...ask });
-  const out = async (id: string, ...cmd: string[]): Promise<string> => (await execute(stage, id, ...cmd)).stdout;
-  const processesSeenBy = async (id: string): Promise<string> => out(id, 'sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "');
+  const run = (
+    pod: Pod,
+    name: string,
+    mode: 0 | 1 | 2 | 3 = POD,
+    ask: Partial<ContainerAsk> = {},
+  ): Promise<string> => runContainer(stage, pod, { name, image, command, security: pid(mode), ...ask });
+  const out = async (id: string, ...cmd: string[]): Promise<string> =>
+    (await execute(stage, id, ...cmd)).stdout;
+  const processesSeenBy = async (id: string): Promise<string> =>
+    out(id, 'sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "');
   const infraOf = async (pod: Pod): Promise<ProcessIdentity> => {
     const { info } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
     const reported = (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
@@ -80,12 +96,20 @@ describe('a shared PID namespace', () => {
       it('process 1 has no capability, a filter, no_new_privs, no open file and its own empty root', async () => {
         const { pid: host } = await infraOf(pod);
         const status = readFileSync(`/proc/${host}/status`, 'utf8');
-        const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '';
-        for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) assert.equal(BigInt(`0x${field(set)}`), 0n, set);
+        const field = (name: string): string =>
+          new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '';
+        for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
+          assert.equal(BigInt(`0x${field(set)}`), 0n, set);
         assert.deepEqual([field('Seccomp'), field('NoNewPrivs'), field('Uid')], ['2', '1', '65535']);
         assert.deepEqual(readdirSync(`/proc/${host}/fd`), []);
         for (const inside of ['/proc/1/root/', '/proc/1/exe', '/proc/1/environ', '/proc/1/mem']) {
-          const { exitCode, stderr } = await execute(stage, first, 'sh', '-c', `ls ${inside} && cat ${inside}`);
+          const { exitCode, stderr } = await execute(
+            stage,
+            first,
+            'sh',
+            '-c',
+            `ls ${inside} && cat ${inside}`,
+          );
           assert.notEqual(exitCode, 0, `not even root of the pod looks into ${inside}`);
           assert.match(stderr, /denied/, inside);
         }
@@ -100,7 +124,10 @@ describe('a shared PID namespace', () => {
       it('orphans are reaped', async () => {
         await execute(stage, first, 'sh', '-c', 'for i in 1 2 3 4 5; do (sleep 0.05 &) ; done');
         await pause(500);
-        assert.equal(await out(first, 'sh', '-c', 'grep -l "^State:.Z" /proc/[0-9]*/status 2>/dev/null | wc -l'), '0\n');
+        assert.equal(
+          await out(first, 'sh', '-c', 'grep -l "^State:.Z" /proc/[0-9]*/status 2>/dev/null | wc -l'),
+          '0\n',
+        );
       });
 
       it('nothing in the pod can end process 1', async () => {
@@ -165,12 +192,19 @@ describe('a shared PID namespace', () => {
     if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
       return context.skip('the default runtime handler has no user namespaces here');
     const range = { hostId: 1_000_000, containerId: 0, length: 65_536 };
-    const options = { ...namespaceOptions, pid: POD, usernsOptions: { mode: 0 as const, uids: [range], gids: [range] } };
+    const options = {
+      ...namespaceOptions,
+      pid: POD,
+      usernsOptions: { mode: 0 as const, uids: [range], gids: [range] },
+    };
     const pod = await runPod(stage, 'mapped', { linux: { securityContext: { namespaceOptions: options } } });
     const id = await run(pod, 'main', POD, { security: { namespaceOptions: options } });
     assert.match(await processesSeenBy(id), /\/pause.*sleep 600/s);
     const { pid: host } = await infraOf(pod);
-    assert.equal(readlinkSync(`/proc/${host}/ns/user`), (await out(id, 'readlink', '/proc/self/ns/user')).trim());
+    assert.equal(
+      readlinkSync(`/proc/${host}/ns/user`),
+      (await out(id, 'readlink', '/proc/self/ns/user')).trim(),
+    );
     assert.match(readFileSync(`/proc/${host}/status`, 'utf8'), /^Uid:\s+1065535/m);
     await removePod(stage, pod);
   });
@@ -195,7 +229,9 @@ describe('a shared PID namespace', () => {
     process.kill((await infraOf(pod)).pid, 'SIGKILL');
     await untilNotReady(pod);
     for (const id of [first, second]) assert.equal((await exitOf(stage, id)).exitCode, 137);
-    const { kind } = await failureOf(createContainer(stage, pod, { name: 'late', image, security: pid(POD) }));
+    const { kind } = await failureOf(
+      createContainer(stage, pod, { name: 'late', image, security: pid(POD) }),
+    );
     assert.equal(kind, 'precondition');
     await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id });
     await removePod(stage, pod);
@@ -227,7 +263,9 @@ describe('a shared PID namespace', () => {
       [elsewhere, 'precondition'],
       [waiting, 'precondition'],
     ] as const) {
-      const failure = await failureOf(createContainer(stage, pod, { name: 'debug', image, security: pid(TARGET, targetId) }));
+      const failure = await failureOf(
+        createContainer(stage, pod, { name: 'debug', image, security: pid(TARGET, targetId) }),
+      );
       assert.equal(failure.code, 'RUNTIME_BAD_TARGET');
       assert.ok(['invalid', kind].includes(failure.kind));
     }
@@ -238,11 +276,16 @@ describe('a shared PID namespace', () => {
   it('no container reaches processes of the host through a target unless its own ceiling allows it', async () => {
     const pod = await runPod(stage, 'host', { linux: { securityContext: pid(NODE) } });
     const target = await run(pod, 'target', NODE, { image: privileged });
-    const { code, message } = await failureOf(createContainer(stage, pod, { name: 'debug', image, security: pid(TARGET, target) }));
+    const { code, message } = await failureOf(
+      createContainer(stage, pod, { name: 'debug', image, security: pid(TARGET, target) }),
+    );
     assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
     assert.match(message, /ceiling baseline lacks .*pid/);
     const debug = await run(pod, 'debug', TARGET, { image: privileged, security: pid(TARGET, target) });
-    assert.equal((await out(debug, 'readlink', '/proc/self/ns/pid')).trim(), readlinkSync('/proc/self/ns/pid'));
+    assert.equal(
+      (await out(debug, 'readlink', '/proc/self/ns/pid')).trim(),
+      readlinkSync('/proc/self/ns/pid'),
+    );
     await removePod(stage, pod);
   });
 

@@ -32,7 +32,9 @@ const chowner = {
 };
 
 const adds = (...addCapabilities: string[]) =>
-  ({ capabilities: { addCapabilities, dropCapabilities: [], addAmbientCapabilities: [] } }) as unknown as SecurityContext;
+  ({
+    capabilities: { addCapabilities, dropCapabilities: [], addAmbientCapabilities: [] },
+  }) as unknown as SecurityContext;
 
 describe('signed entitlements', () => {
   let stage: Stage;
@@ -44,12 +46,24 @@ describe('signed entitlements', () => {
 
   const command = (...args: string[]): Promise<{ readonly code: number; readonly output: string }> =>
     new Promise((resolve) => {
-      execFile(portcullis, args, { env: { ...process.env, PORTCULLIS_SOURCE: '1' } }, (error, stdout, stderr) =>
-        resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
+      execFile(
+        portcullis,
+        args,
+        { env: { ...process.env, PORTCULLIS_SOURCE: '1' } },
+        (error, stdout, stderr) =>
+          resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
       );
     });
   const attest = (name: string, digest: string, predicate: unknown, key = stage.key) =>
-    attestImage({ repository: stage.repository(name), digest, key, type: 'entitlements', predicate, format: 'bundle', now: new Date() });
+    attestImage({
+      repository: stage.repository(name),
+      digest,
+      key,
+      type: 'entitlements',
+      predicate,
+      format: 'bundle',
+      now: new Date(),
+    });
 
   it('a rule that requires them admits no image without them, and permissions that they lack are refused by name', async () => {
     const { reference, image } = await stage.publish('must/a:1');
@@ -60,9 +74,16 @@ describe('signed entitlements', () => {
       /entitlements signed by the publisher \(entitlements\.require: signed\): no signer that the rule trusts has signed any/,
     );
 
-    const foreign = await makeKey(join(stage.folders.folder, 'foreign.key'), join(stage.folders.folder, 'foreign.pub'));
+    const foreign = await makeKey(
+      join(stage.folders.folder, 'foreign.key'),
+      join(stage.folders.folder, 'foreign.pub'),
+    );
     await attest('must/a', image.manifestDigest, chowner, foreign);
-    assert.equal((await failureOf(stage.pull(reference))).code, 'IMAGES_DENIED', "somebody else's say nothing");
+    assert.equal(
+      (await failureOf(stage.pull(reference))).code,
+      'IMAGES_DENIED',
+      "somebody else's say nothing",
+    );
 
     const target = `${stage.registry.host}/must/a@${image.manifestDigest}`;
     const made = [
@@ -75,10 +96,18 @@ describe('signed entitlements', () => {
     ];
     const attested = await command('attest', target, ...made);
     assert.equal(attested.code, 0, attested.output);
-    const verify = ['--policy', stage.folders.policy, '--registry-mirror', `${registryName}=${stage.registry.url}`];
+    const verify = [
+      '--policy',
+      stage.folders.policy,
+      '--registry-mirror',
+      `${registryName}=${stage.registry.url}`,
+    ];
     const shown = await command('verify', reference, ...verify);
     assert.equal(shown.code, 0, shown.output);
-    assert.match(shown.output, /\+ entitlements signed by the publisher \(entitlements\.require: signed\): 1 signed/);
+    assert.match(
+      shown.output,
+      /\+ entitlements signed by the publisher \(entitlements\.require: signed\): 1 signed/,
+    );
     assert.match(shown.output, /- attestation sha256:[0-9a-f]+ beside the manifest, found by fallback-tag/);
     assert.match(shown.output, /\+ attestation sha256:[0-9a-f]+ beside the manifest, found by fallback-tag/);
 
@@ -98,13 +127,26 @@ describe('signed entitlements', () => {
     const { reference, image } = await stage.publish('may/a:1');
     const unbounded = await stage.pull(reference);
     const pod = await runPod(stage, 'may');
-    await createContainer(stage, pod, { name: 'unbounded', image: unbounded, reference, security: adds('CHOWN', 'KILL') });
+    await createContainer(stage, pod, {
+      name: 'unbounded',
+      image: unbounded,
+      reference,
+      security: adds('CHOWN', 'KILL'),
+    });
 
     await attest('may/a', image.manifestDigest, chowner);
     await stage.daemon.cri.image.removeImage({ image: { image: unbounded } });
     const bounded = await stage.pull(reference);
-    await runContainer(stage, pod, { name: 'within', image: bounded, reference, command: ['sleep', '600'], security: adds('CHOWN') });
-    const beyond = await failureOf(createContainer(stage, pod, { name: 'beyond', image: bounded, reference, security: adds('KILL') }));
+    await runContainer(stage, pod, {
+      name: 'within',
+      image: bounded,
+      reference,
+      command: ['sleep', '600'],
+      security: adds('CHOWN'),
+    });
+    const beyond = await failureOf(
+      createContainer(stage, pod, { name: 'beyond', image: bounded, reference, security: adds('KILL') }),
+    );
     assert.match(beyond.message, /the publisher's signed statement lacks the capability KILL/);
 
     await attest('may/a', image.manifestDigest, { ...chowner, capabilities: { drop: ['CHOWN'] } });
@@ -114,7 +156,12 @@ describe('signed entitlements', () => {
     const other = await runPod(stage, 'both');
     for (const name of ['CHOWN', 'KILL']) {
       const failure = await failureOf(
-        createContainer(stage, other, { name: name.toLowerCase(), image: twice, reference, security: adds(name) }),
+        createContainer(stage, other, {
+          name: name.toLowerCase(),
+          image: twice,
+          reference,
+          security: adds(name),
+        }),
       );
       assert.match(failure.message, new RegExp(`signed statement lacks the capability ${name}`));
     }
@@ -130,7 +177,9 @@ describe('signed entitlements', () => {
     assert.equal(await stage.pull(attested), id, 'one image');
     const pod = await runPod(stage, 'names');
     await createContainer(stage, pod, { name: 'plain', image: id, reference: plain, security: adds('KILL') });
-    const failure = await failureOf(createContainer(stage, pod, { name: 'any', image: id, security: adds('KILL') }));
+    const failure = await failureOf(
+      createContainer(stage, pod, { name: 'any', image: id, security: adds('KILL') }),
+    );
     assert.match(failure.message, /the publisher's signed statement lacks the capability KILL/);
     await removePod(stage, pod);
   });
@@ -150,8 +199,19 @@ describe('signed entitlements', () => {
     const file = join(stage.folders.folder, 'broken.yaml');
     writeFileSync(file, `${header}entitlements: [network.everything]\n`);
     const { image } = await stage.publish('must/broken:1');
-    const made = ['--type', 'entitlements', '--predicate', file, '--key', join(stage.folders.folder, 'k.key')];
-    const refused = await command('attest', `${stage.registry.host}/must/broken@${image.manifestDigest}`, ...made);
+    const made = [
+      '--type',
+      'entitlements',
+      '--predicate',
+      file,
+      '--key',
+      join(stage.folders.folder, 'k.key'),
+    ];
+    const refused = await command(
+      'attest',
+      `${stage.registry.host}/must/broken@${image.manifestDigest}`,
+      ...made,
+    );
     assert.notEqual(refused.code, 0);
     assert.match(refused.output, /broken\.yaml:4:\d+.*network\.everything/);
   });

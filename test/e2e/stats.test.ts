@@ -11,7 +11,9 @@ import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 type ContainerStats = NonNullable<Awaited<ReturnType<CriClient['runtime']['containerStats']>>['stats']>;
-type Metric = Awaited<ReturnType<CriClient['runtime']['listPodSandboxMetrics']>>['podMetrics'][number]['metrics'][number];
+type Metric = Awaited<
+  ReturnType<CriClient['runtime']['listPodSandboxMetrics']>
+>['podMetrics'][number]['metrics'][number];
 
 const mebibyte = 2 ** 20;
 /** A tenth of a CPU. */
@@ -43,7 +45,8 @@ describe('resource usage of pods and containers', () => {
     }
     assert.fail('the writable layer is not counted');
   };
-  const listed = async (filter: object) => (await runtime().listContainerStats({ filter })).stats.map(({ attributes }) => attributes?.id);
+  const listed = async (filter: object) =>
+    (await runtime().listContainerStats({ filter })).stats.map(({ attributes }) => attributes?.id);
 
   /** Returns the text of a file of a container's cgroup, by its name in the cgroup version. */
   const cgroupFile = (id: string, controller: string, one: string, two: string): string | undefined => {
@@ -86,7 +89,10 @@ describe('resource usage of pods and containers', () => {
       assert.ok((first.cpu?.usageCoreNanoSeconds?.value ?? 0) > 0);
       assert.ok((first.memory?.workingSetBytes?.value ?? 0) > 0);
       assert.ok(((await layerOf(id)).inodesUsed?.value ?? 0) > 0);
-      assert.ok(Math.abs(Number((first.cpu?.timestamp ?? 0n) / 1_000_000n) - Date.now()) < 10_000, 'nanoseconds since 1970');
+      assert.ok(
+        Math.abs(Number((first.cpu?.timestamp ?? 0n) / 1_000_000n) - Date.now()) < 10_000,
+        'nanoseconds since 1970',
+      );
     });
 
     it('uses about its quota, as the kernel enforces it', async () => {
@@ -110,19 +116,27 @@ describe('resource usage of pods and containers', () => {
       const { cpu, memory } = await statsOf(id);
       const afterwards = cpuTime(id);
       const reported = cpu?.usageCoreNanoSeconds?.value ?? 0;
-      assert.ok(before > 0 && before <= reported && reported <= afterwards, `${before} <= ${reported} <= ${afterwards}`);
+      assert.ok(
+        before > 0 && before <= reported && reported <= afterwards,
+        `${before} <= ${reported} <= ${afterwards}`,
+      );
       const stat = cgroupFile(id, 'memory', 'memory.stat', 'memory.stat') ?? '';
-      const value = (...names: string[]): number => Number(new RegExp(`^(?:${names.join('|')}) (\\d+)`, 'm').exec(stat)?.[1]);
+      const value = (...names: string[]): number =>
+        Number(new RegExp(`^(?:${names.join('|')}) (\\d+)`, 'm').exec(stat)?.[1]);
       // The kernel adds up the values of its CPUs a little later.
       assert.ok(Math.abs((memory?.rssBytes?.value ?? 0) - value('total_rss', 'anon')) <= mebibyte / 2);
       const faults = stat.includes('total_pgfault') ? value('total_pgfault') : value('pgfault');
       assert.ok((memory?.pageFaults?.value ?? Infinity) <= faults);
       assert.ok((memory?.usageBytes?.value ?? 0) >= (memory?.workingSetBytes?.value ?? 0));
-      assert.equal((memory?.availableBytes?.value ?? 0) + (memory?.workingSetBytes?.value ?? 0), 64 * mebibyte);
+      assert.equal(
+        (memory?.availableBytes?.value ?? 0) + (memory?.workingSetBytes?.value ?? 0),
+        64 * mebibyte,
+      );
     });
 
     it('has the pressure of its cgroup, where the kernel keeps it', async (t) => {
-      const total = (text: string | undefined): number => Number(/^some .*total=(\d+)$/m.exec(text ?? '')?.[1]) * 1000;
+      const total = (text: string | undefined): number =>
+        Number(/^some .*total=(\d+)$/m.exec(text ?? '')?.[1]) * 1000;
       const before = total(cgroupFile(id, '', '', 'cpu.pressure'));
       const { cpu, memory, io } = await statsOf(id);
       if (Number.isNaN(before)) {
@@ -130,7 +144,10 @@ describe('resource usage of pods and containers', () => {
         return t.diagnostic('this kernel keeps no pressure by cgroup');
       }
       const reported = cpu?.psi?.Some?.Total ?? 0;
-      assert.ok(before > 0 && before <= reported && reported <= total(cgroupFile(id, '', '', 'cpu.pressure')), 'a limited container waits');
+      assert.ok(
+        before > 0 && before <= reported && reported <= total(cgroupFile(id, '', '', 'cpu.pressure')),
+        'a limited container waits',
+      );
       assert.ok((cpu?.psi?.Some?.Avg10 ?? -1) >= 0);
       assert.ok(memory?.psi !== undefined && io?.psi !== undefined);
       const { descriptors } = await runtime().listMetricDescriptors({});
@@ -144,7 +161,9 @@ describe('resource usage of pods and containers', () => {
       const own = podMetrics.find(({ podSandboxId }) => podSandboxId === pod.id);
       const ofContainer = own?.containerMetrics.find(({ containerId }) => containerId === id)?.metrics ?? [];
       const labelled = (metric: Metric): Record<string, string> =>
-        Object.fromEntries((keys.get(metric.name) ?? []).map((key, index) => [key, metric.labelValues[index] ?? '']));
+        Object.fromEntries(
+          (keys.get(metric.name) ?? []).map((key, index) => [key, metric.labelValues[index] ?? '']),
+        );
       for (const metric of [...(own?.metrics ?? []), ...ofContainer]) {
         assert.equal(metric.labelValues.length, keys.get(metric.name)?.length, metric.name);
         const { pod: name, namespace, container, id: whose, image: from } = labelled(metric);
@@ -152,14 +171,18 @@ describe('resource usage of pods and containers', () => {
         if (ofContainer.includes(metric)) assert.deepEqual([container, whose, from], ['main', id, reference]);
         else assert.deepEqual([container, whose, from], ['', pod.id, '']);
       }
-      const value = (name: string): number | undefined => ofContainer.find((metric) => metric.name === name)?.value?.value;
+      const value = (name: string): number | undefined =>
+        ofContainer.find((metric) => metric.name === name)?.value?.value;
       assert.equal(value('container_spec_memory_limit_bytes'), 64 * mebibyte);
       assert.equal(value('container_spec_cpu_quota'), 10_000);
       assert.equal(value('container_processes'), 1);
       assert.equal(value('container_oom_events_total'), 0);
       assert.ok((value('container_cpu_cfs_throttled_periods_total') ?? 0) > 0);
       const { stats } = await runtime().containerStats({ containerId: id });
-      assert.ok(Math.abs((value('container_memory_rss') ?? 0) - (stats?.memory?.rssBytes?.value ?? 0)) <= mebibyte / 2);
+      assert.ok(
+        Math.abs((value('container_memory_rss') ?? 0) - (stats?.memory?.rssBytes?.value ?? 0)) <=
+          mebibyte / 2,
+      );
     });
 
     it('can be selected by id, prefix, pod and label', async () => {
@@ -182,14 +205,21 @@ describe('resource usage of pods and containers', () => {
         (await runtime().listPodSandboxStats({ filter })).stats.map(({ attributes }) => attributes?.id);
       for (const filter of [{ id: pod.id }, { id: pod.id.slice(0, 9) }, { labelSelector: { app: 'busy' } }])
         assert.deepEqual(await pods(filter), [pod.id]);
-      for (const filter of [{ id: 'ffff' }, { labelSelector: { app: 'idle' } }]) assert.deepEqual(await pods(filter), []);
+      for (const filter of [{ id: 'ffff' }, { labelSelector: { app: 'idle' } }])
+        assert.deepEqual(await pods(filter), []);
     });
 
     it('streams return the same items as the lists', async () => {
       const [containers, pods, metrics] = await Promise.all([
-        all(runtime().streamContainerStats({}), ({ containerStats }) => containerStats.map(({ attributes }) => attributes?.id)),
-        all(runtime().streamPodSandboxStats({}), ({ podSandboxStats }) => podSandboxStats.map(({ attributes }) => attributes?.id)),
-        all(runtime().streamPodSandboxMetrics({}), ({ podSandboxMetrics }) => podSandboxMetrics.map(({ podSandboxId }) => podSandboxId)),
+        all(runtime().streamContainerStats({}), ({ containerStats }) =>
+          containerStats.map(({ attributes }) => attributes?.id),
+        ),
+        all(runtime().streamPodSandboxStats({}), ({ podSandboxStats }) =>
+          podSandboxStats.map(({ attributes }) => attributes?.id),
+        ),
+        all(runtime().streamPodSandboxMetrics({}), ({ podSandboxMetrics }) =>
+          podSandboxMetrics.map(({ podSandboxId }) => podSandboxId),
+        ),
       ]);
       assert.deepEqual(containers, await listed({}));
       assert.deepEqual(pods, [pod.id]);
@@ -203,16 +233,24 @@ describe('resource usage of pods and containers', () => {
     const command = ['sh', '-c', 'dd if=/dev/zero of=/dev/shm/held bs=1M count=20 && exec sleep 600'];
     const id = await runContainer(stage, pod, { image, command, resources });
     const workingSet = async (): Promise<number> => (await statsOf(id)).memory?.workingSetBytes?.value ?? 0;
-    for (let attempt = 0; attempt < 100 && (await workingSet()) < 20 * mebibyte; attempt += 1) await pause(50);
+    for (let attempt = 0; attempt < 100 && (await workingSet()) < 20 * mebibyte; attempt += 1)
+      await pause(50);
     const held = await workingSet();
     assert.ok(held >= 20 * mebibyte && held < 32 * mebibyte, `${held}`);
     const { memory, swap } = await statsOf(id);
     assert.equal((memory?.availableBytes?.value ?? 0) + (memory?.workingSetBytes?.value ?? 0), 64 * mebibyte);
     assert.equal(swap?.swapUsageBytes?.value ?? 0, 0);
-    const swapLimit = cgroupFile(id, 'memory', 'memory.memsw.limit_in_bytes', 'memory.swap.max')?.trim() ?? '';
-    if (['0', String(64 * mebibyte)].includes(swapLimit)) assert.equal(swap?.swapAvailableBytes?.value, 0, 'the limit leaves no swap');
+    const swapLimit =
+      cgroupFile(id, 'memory', 'memory.memsw.limit_in_bytes', 'memory.swap.max')?.trim() ?? '';
+    if (['0', String(64 * mebibyte)].includes(swapLimit))
+      assert.equal(swap?.swapAvailableBytes?.value, 0, 'the limit leaves no swap');
 
-    const greedy = await runContainer(stage, pod, { image, name: 'greedy', command: ['sh', '-c', 'exec tail /dev/zero'], resources });
+    const greedy = await runContainer(stage, pod, {
+      image,
+      name: 'greedy',
+      command: ['sh', '-c', 'exec tail /dev/zero'],
+      resources,
+    });
     assert.equal((await exitOf(stage, greedy)).reason, 'OOMKilled');
     const { podMetrics } = await runtime().listPodSandboxMetrics({});
     const ooms = (of: string): number | undefined =>
@@ -232,7 +270,11 @@ describe('resource usage of pods and containers', () => {
     const before = await used();
     assert.ok((before.usedBytes?.value ?? Infinity) < mebibyte);
     assert.equal(before.fsId?.mountpoint, join(stage.folders.root, 'images'));
-    assert.equal((await execute(stage, id, 'sh', '-c', 'dd if=/dev/zero of=/written bs=1M count=5 && touch /one /two')).exitCode, 0);
+    assert.equal(
+      (await execute(stage, id, 'sh', '-c', 'dd if=/dev/zero of=/written bs=1M count=5 && touch /one /two'))
+        .exitCode,
+      0,
+    );
     // Measured again when the figure is ten seconds old.
     let grown = await used();
     for (let attempt = 0; attempt < 100 && (grown.usedBytes?.value ?? 0) < 5 * mebibyte; attempt += 1) {
@@ -264,7 +306,8 @@ describe('resource usage of pods and containers', () => {
 
   it('the network of a pod is counted, with and without a container; a pod on the host has none of its own', async () => {
     const pod = await runPod(stage, 'network');
-    const network = async (podSandboxId: string) => (await runtime().podSandboxStats({ podSandboxId })).stats?.linux?.network;
+    const network = async (podSandboxId: string) =>
+      (await runtime().podSandboxStats({ podSandboxId })).stats?.linux?.network;
     const quiet = await network(pod.id);
     assert.deepEqual(
       quiet?.interfaces.map(({ name }) => name),
@@ -278,12 +321,19 @@ describe('resource usage of pods and containers', () => {
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
     await execute(stage, id, 'ping', '-c', '3', '-i', '0.1', '-s', '1000', '-w', '3', '10.211.0.1');
     const sent = await network(pod.id);
-    assert.ok((sent?.defaultInterface?.txBytes?.value ?? 0) - (quiet.defaultInterface.txBytes?.value ?? 0) >= 3_000);
+    assert.ok(
+      (sent?.defaultInterface?.txBytes?.value ?? 0) - (quiet.defaultInterface.txBytes?.value ?? 0) >= 3_000,
+    );
     const dev = (await execute(stage, id, 'cat', '/proc/net/dev')).stdout;
     assert.equal(sent?.defaultInterface?.txErrors?.value, Number(/eth0:(?: *\d+){10} +(\d+)/.exec(dev)?.[1]));
-    assert.equal((await runtime().podSandboxStats({ podSandboxId: pod.id })).stats?.linux?.process?.processCount?.value, 1);
+    assert.equal(
+      (await runtime().podSandboxStats({ podSandboxId: pod.id })).stats?.linux?.process?.processCount?.value,
+      1,
+    );
 
-    const host = await runPod(stage, 'host', { linux: { securityContext: { namespaceOptions: { network: 2, pid: 1, ipc: 0 } } } });
+    const host = await runPod(stage, 'host', {
+      linux: { securityContext: { namespaceOptions: { network: 2, pid: 1, ipc: 0 } } },
+    });
     assert.equal(await network(host.id), undefined);
     for (const one of [host, pod]) await removePod(stage, one);
   });
@@ -308,7 +358,10 @@ describe('resource usage of pods and containers', () => {
     const { imageFilesystems, containerFilesystems } = await stage.daemon.cri.image.imageFsInfo({});
     assert.equal(imageFilesystems.length, 1);
     assert.equal(imageFilesystems[0]?.fsId?.mountpoint, join(stage.folders.root, 'images'));
-    assert.ok((imageFilesystems[0].usedBytes?.value ?? 0) > mebibyte && (imageFilesystems[0].inodesUsed?.value ?? 0) >= 3);
+    assert.ok(
+      (imageFilesystems[0].usedBytes?.value ?? 0) > mebibyte &&
+        (imageFilesystems[0].inodesUsed?.value ?? 0) >= 3,
+    );
     assert.deepEqual(containerFilesystems, []);
   });
 
@@ -318,12 +371,17 @@ describe('resource usage of pods and containers', () => {
     const before = await statsOf(id);
     await stage.restart({ kill: true });
     const again = await statsOf(id);
-    assert.ok((again.cpu?.usageCoreNanoSeconds?.value ?? 0) > (before.cpu?.usageCoreNanoSeconds?.value ?? Infinity));
+    assert.ok(
+      (again.cpu?.usageCoreNanoSeconds?.value ?? 0) > (before.cpu?.usageCoreNanoSeconds?.value ?? Infinity),
+    );
     await removePod(stage, pod);
   });
 });
 
-async function all<Message, Item>(stream: AsyncIterable<Message>, items: (message: Message) => Item[]): Promise<Item[]> {
+async function all<Message, Item>(
+  stream: AsyncIterable<Message>,
+  items: (message: Message) => Item[],
+): Promise<Item[]> {
   const found: Item[] = [];
   for await (const message of stream) found.push(...items(message));
   return found;

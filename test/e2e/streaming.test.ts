@@ -44,8 +44,13 @@ for (const runtimeHandler of ['crun', 'runc'])
     const exec = async (cmd: readonly string[], streams: object = plain, protocol?: string) =>
       openCommand(await execUrl(cmd, streams), protocol);
     const sleeping = async (): Promise<string[]> =>
-      (await execute(stage, containerId, 'ps', '-o', 'args')).stdout.split('\n').filter((line) => line.startsWith('sleep'));
-    const leftFiles = () => readdirSync(join(stage.folders.state, 'containers', containerId)).filter((name) => name.startsWith('stream-'));
+      (await execute(stage, containerId, 'ps', '-o', 'args')).stdout
+        .split('\n')
+        .filter((line) => line.startsWith('sleep'));
+    const leftFiles = () =>
+      readdirSync(join(stage.folders.state, 'containers', containerId)).filter((name) =>
+        name.startsWith('stream-'),
+      );
 
     describe('exec', () => {
       for (const protocol of ['v5.channel.k8s.io', 'v4.channel.k8s.io', 'v4.base64.channel.k8s.io'])
@@ -89,7 +94,10 @@ for (const runtimeHandler of ['crun', 'runc'])
         for (let count = 0; count < 20; count += 1) client.send(block);
         client.endInput();
         await client.status;
-        const expected = execFileSync('sha256sum', { input: Buffer.concat(Array.from({ length: 20 }, () => block)), encoding: 'utf8' });
+        const expected = execFileSync('sha256sum', {
+          input: Buffer.concat(Array.from({ length: 20 }, () => block)),
+          encoding: 'utf8',
+        });
         assert.equal(client.stdout(), expected);
       });
 
@@ -103,7 +111,10 @@ for (const runtimeHandler of ['crun', 'runc'])
       });
 
       it('a terminal: its type, its size, resize, and keys', async () => {
-        const client = await exec(['sh', '-c', 'tty; echo $TERM; read line; stty size; echo "<$line>"; exit 4'], interactive);
+        const client = await exec(
+          ['sh', '-c', 'tty; echo $TERM; read line; stty size; echo "<$line>"; exit 4'],
+          interactive,
+        );
         await until(() => /xterm/.test(client.stdout()), 'the first lines');
         assert.match(client.stdout(), /^\/dev\/pts\/\d+\r\n/);
         client.resize(91, 37);
@@ -115,7 +126,10 @@ for (const runtimeHandler of ['crun', 'runc'])
       });
 
       it('Ctrl-C reaches the foreground process', async () => {
-        const client = await exec(['sh', '-c', 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.1; done'], interactive);
+        const client = await exec(
+          ['sh', '-c', 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.1; done'],
+          interactive,
+        );
         await until(() => client.stdout().includes('ready'), 'the trap');
         client.send('\x03');
         assert.equal((await client.status).details?.causes[0]?.message, '5');
@@ -127,7 +141,13 @@ for (const runtimeHandler of ['crun', 'runc'])
         assert.equal((await client.status).status, 'Success');
         assert.equal(client.stdout(), 'done\n');
         assert.ok((await sleeping()).includes('sleep 301'));
-        await execute(stage, containerId, 'sh', '-c', 'cd /proc; for p in [0-9]*; do grep -qa "^sleep.301" $p/cmdline && kill -9 $p; done');
+        await execute(
+          stage,
+          containerId,
+          'sh',
+          '-c',
+          'cd /proc; for p in [0-9]*; do grep -qa "^sleep.301" $p/cmdline && kill -9 $p; done',
+        );
       });
 
       it('runs with the confinement of the container', async () => {
@@ -167,12 +187,22 @@ for (const runtimeHandler of ['crun', 'runc'])
       });
 
       it('does not end processes that the user detached on purpose', async () => {
-        const client = await exec(['sh', '-c', 'setsid sleep 321 & (trap "" HUP; exec sleep 322) & sleep 323 & sleep 324']);
+        const client = await exec([
+          'sh',
+          '-c',
+          'setsid sleep 321 & (trap "" HUP; exec sleep 322) & sleep 323 & sleep 324',
+        ]);
         await until(async () => (await sleeping()).length === 5, 'the command runs');
         client.drop();
         await until(async () => (await sleeping()).length === 3, 'the rest is gone');
         assert.deepEqual((await sleeping()).sort(), ['sleep 321', 'sleep 322', 'sleep 600']);
-        await execute(stage, containerId, 'sh', '-c', 'cd /proc; for p in [0-9]*; do grep -qa "^sleep.32" $p/cmdline && kill -9 $p; done');
+        await execute(
+          stage,
+          containerId,
+          'sh',
+          '-c',
+          'cd /proc; for p in [0-9]*; do grep -qa "^sleep.32" $p/cmdline && kill -9 $p; done',
+        );
       });
     });
 
@@ -180,7 +210,10 @@ for (const runtimeHandler of ['crun', 'runc'])
 
     it('sessions end with the daemon and leave nothing', async () => {
       for (const kill of [false, true]) {
-        const clients = [await exec(['sh', '-c', 'sleep 341 & sleep 342']), await exec(['sleep', '343'], interactive)];
+        const clients = [
+          await exec(['sh', '-c', 'sleep 341 & sleep 342']),
+          await exec(['sleep', '343'], interactive),
+        ];
         await until(async () => (await sleeping()).length === 4, 'they run');
         await stage.restart({ kill });
         await Promise.all(clients.map(({ closed }) => closed));
@@ -280,7 +313,10 @@ for (const runtimeHandler of ['crun', 'runc'])
               const client = await openCommand(await attach(id, tty ? interactive : { stdin: true }));
               client.send(`${word}\n`);
               client.endInput();
-              await Promise.race([client.status, pause(10_000).then(() => assert.fail('the session does not end'))]);
+              await Promise.race([
+                client.status,
+                pause(10_000).then(() => assert.fail('the session does not end')),
+              ]);
               assert.match(client.stdout(), new RegExp(`^(${word}\r\n)?got ${word}\r?\n$`));
             }
             assert.equal((await runtime().containerStatus({ containerId: id })).status?.state, 1);
@@ -309,7 +345,10 @@ for (const runtimeHandler of ['crun', 'runc'])
             name: 'chatty',
             command: ['sh', '-c', 'while :; do echo tick; sleep 0.05; done'],
           });
-          const [slow, quick] = [await openCommand(await attach(id, {})), await openCommand(await attach(id, {}))];
+          const [slow, quick] = [
+            await openCommand(await attach(id, {})),
+            await openCommand(await attach(id, {})),
+          ];
           slow.socket.pause();
           await until(() => quick.stdout().split('tick').length > 5, 'the other hears');
           slow.drop();
@@ -329,7 +368,8 @@ for (const runtimeHandler of ['crun', 'runc'])
           other = await runPod(stage, 'web', {}, runtimeHandler);
           webId = await runContainer(stage, other, { image, command: web });
           await until(
-            async () => (await execute(stage, webId, 'sh', '-c', 'netstat -ltn | grep -c LISTEN')).stdout.trim() >= '2',
+            async () =>
+              (await execute(stage, webId, 'sh', '-c', 'netstat -ltn | grep -c LISTEN')).stdout.trim() >= '2',
             'servers listen',
           );
         });
@@ -368,10 +408,17 @@ for (const runtimeHandler of ['crun', 'runc'])
         it('several connections of one client, each half-closed separately', async () => {
           const client = await openSpdy(await forwardUrl(), 'portforward.k8s.io');
           const pairs = [1, 2, 3].map((number) => pair(client, 82, String(number)));
-          for (const [index, { data }] of pairs.entries()) client.send(data, Buffer.from(`hello ${index}`), true);
-          await until(() => pairs.every(({ data, error }) => client.ended(data) && client.ended(error)), 'all end');
+          for (const [index, { data }] of pairs.entries())
+            client.send(data, Buffer.from(`hello ${index}`), true);
+          await until(
+            () => pairs.every(({ data, error }) => client.ended(data) && client.ended(error)),
+            'all end',
+          );
           assert.deepEqual(
-            pairs.map(({ data, error }) => [client.received(data).toString(), client.received(error).toString()]),
+            pairs.map(({ data, error }) => [
+              client.received(data).toString(),
+              client.received(error).toString(),
+            ]),
             [0, 1, 2].map((index) => [`hello ${index}`, '']),
           );
           client.drop();
@@ -390,14 +437,19 @@ for (const runtimeHandler of ['crun', 'runc'])
 
         it('over WebSocket channels, named in the request', async () => {
           const { WebSocket } = await import('ws');
-          const socket = new WebSocket((await forwardUrl([80, 83])).replace('http', 'ws'), ['v4.channel.k8s.io']);
+          const socket = new WebSocket((await forwardUrl([80, 83])).replace('http', 'ws'), [
+            'v4.channel.k8s.io',
+          ]);
           const channels: Buffer[][] = [[], [], [], []];
           socket.on('message', (bytes: Buffer) => channels[bytes.readUInt8(0)]?.push(bytes.subarray(1)));
           await new Promise((resolve) => socket.once('open', resolve));
           socket.send(Buffer.concat([Buffer.from([0]), Buffer.from('GET / HTTP/1.0\r\n\r\n')]));
           await new Promise((resolve) => socket.once('close', resolve));
           const [data = [], error = [], , refused = []] = channels;
-          assert.deepEqual([data[0]?.readUInt16LE(), error[0]?.readUInt16LE(), refused[0]?.readUInt16LE()], [80, 80, 83]);
+          assert.deepEqual(
+            [data[0]?.readUInt16LE(), error[0]?.readUInt16LE(), refused[0]?.readUInt16LE()],
+            [80, 80, 83],
+          );
           assert.match(Buffer.concat(data.slice(1)).toString(), /a page/);
           assert.equal(error.length, 1);
           assert.match(Buffer.concat(refused.slice(1)).toString(), /connection refused/);
@@ -411,7 +463,10 @@ for (const runtimeHandler of ['crun', 'runc'])
             runtimeHandler,
           );
           const { createServer } = await import('node:http');
-          const server = createServer((_request, response) => response.end('of the host')).listen(0, '127.0.0.1');
+          const server = createServer((_request, response) => response.end('of the host')).listen(
+            0,
+            '127.0.0.1',
+          );
           await new Promise((resolve) => server.once('listening', resolve));
           const client = await openSpdy(await forwardUrl([], host.id), 'portforward.k8s.io');
           const { data } = pair(client, (server.address() as { port: number }).port);
@@ -426,7 +481,11 @@ for (const runtimeHandler of ['crun', 'runc'])
       describe('URLs', () => {
         it('are valid for one use and one method, and cannot be guessed', async () => {
           const url = await execUrl(['true']);
-          const upgrade = { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io' };
+          const upgrade = {
+            Connection: 'Upgrade',
+            Upgrade: 'SPDY/3.1',
+            'X-Stream-Protocol-Version': 'v4.channel.k8s.io',
+          };
           assert.equal(new URL(url).hostname, '127.0.0.1');
           assert.equal(await statusOf(url.replace('/exec/', '/attach/'), upgrade), 404);
           assert.equal(await statusOf(url, upgrade), 404, 'a wrong method has used it up');
@@ -439,17 +498,41 @@ for (const runtimeHandler of ['crun', 'runc'])
         });
 
         it('a client without a supported protocol is refused', async () => {
-          const upgrade = { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v9.channel.k8s.io' };
+          const upgrade = {
+            Connection: 'Upgrade',
+            Upgrade: 'SPDY/3.1',
+            'X-Stream-Protocol-Version': 'v9.channel.k8s.io',
+          };
           assert.equal(await statusOf(await execUrl(['true']), upgrade), 403);
           await assert.rejects(openCommand(await execUrl(['true']), 'v9.channel.k8s.io'));
-          await assert.rejects(openSpdy((await runtime().portForward({ podSandboxId: pod.id, port: [] })).url, 'v4.channel.k8s.io'), /403/);
+          await assert.rejects(
+            openSpdy(
+              (await runtime().portForward({ podSandboxId: pod.id, port: [] })).url,
+              'v4.channel.k8s.io',
+            ),
+            /403/,
+          );
         });
 
         it('invalid requests get no URL', async () => {
           const codes = await Promise.all(
             [
-              runtime().exec({ containerId, cmd: ['true'], tty: false, stdin: false, stdout: false, stderr: false }),
-              runtime().exec({ containerId, cmd: ['true'], tty: true, stdin: false, stdout: true, stderr: true }),
+              runtime().exec({
+                containerId,
+                cmd: ['true'],
+                tty: false,
+                stdin: false,
+                stdout: false,
+                stderr: false,
+              }),
+              runtime().exec({
+                containerId,
+                cmd: ['true'],
+                tty: true,
+                stdin: false,
+                stdout: true,
+                stderr: true,
+              }),
               runtime().exec({ containerId, cmd: [], ...plain }),
               runtime().exec({ containerId: '', cmd: ['true'], ...plain }),
               runtime().exec({ containerId: 'f'.repeat(64), cmd: ['true'], ...plain }),
@@ -459,14 +542,29 @@ for (const runtimeHandler of ['crun', 'runc'])
               runtime().portForward({ podSandboxId: '', port: [80] }),
             ].map(async (call) => (await failureOf(call)).kind),
           );
-          assert.deepEqual(codes, ['invalid', 'invalid', 'invalid', 'invalid', 'not-found', 'invalid', 'invalid', 'invalid', 'invalid']);
+          assert.deepEqual(codes, [
+            'invalid',
+            'invalid',
+            'invalid',
+            'invalid',
+            'not-found',
+            'invalid',
+            'invalid',
+            'invalid',
+            'invalid',
+          ]);
           const created = await createContainer(stage, pod, { image, name: 'created', command: ['true'] });
-          assert.equal((await failureOf(runtime().exec({ containerId: created, cmd: ['true'], ...plain }))).kind, 'precondition');
+          assert.equal(
+            (await failureOf(runtime().exec({ containerId: created, cmd: ['true'], ...plain }))).kind,
+            'precondition',
+          );
         });
       });
 
       it('dropped sessions leave nothing', async () => {
-        const children = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === stage.daemon.pid).length;
+        const children = () =>
+          readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === stage.daemon.pid)
+            .length;
         const round = async () => {
           await Promise.all(
             Array.from({ length: 10 }, async (_, index) => {
@@ -524,7 +622,10 @@ describe('the streaming server', () => {
     const began = performance.now();
     await client.closed;
     assert.ok(performance.now() - began > 2_000);
-    await until(async () => !(await execute(stage, containerId, 'ps', '-o', 'args')).stdout.includes('sleep 351'), 'its command goes');
+    await until(
+      async () => !(await execute(stage, containerId, 'ps', '-o', 'args')).stdout.includes('sleep 351'),
+      'its command goes',
+    );
   });
 
   it('serves over TLS and enforces its limits, if configured', async () => {

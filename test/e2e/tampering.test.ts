@@ -64,7 +64,8 @@ describe('one flipped byte', () => {
     {
       what: 'the signed payload',
       format: 'legacy',
-      hits: (path, _image, body) => path.includes('/blobs/') && body.includes('cosign container image signature'),
+      hits: (path, _image, body) =>
+        path.includes('/blobs/') && body.includes('cosign container image signature'),
       code: 'IMAGES_DENIED',
       why: () => /cosign signature .*digest/,
     },
@@ -78,7 +79,8 @@ describe('one flipped byte', () => {
     {
       what: 'the manifest',
       format: 'bundle',
-      hits: (path, image) => path.endsWith('/manifests/1') || path.endsWith(`/manifests/${image.manifestDigest}`),
+      hits: (path, image) =>
+        path.endsWith('/manifests/1') || path.endsWith(`/manifests/${image.manifestDigest}`),
       code: 'DISTRIBUTION_DIGEST_MISMATCH',
       why: (image) => new RegExp(`not ${image.manifestDigest}`),
     },
@@ -99,7 +101,11 @@ describe('one flipped byte', () => {
   ];
   for (const [index, { what, format, hits, code, why }] of onTheWay.entries()) {
     it(`in transit, in ${what}: refused by name`, async () => {
-      const { image } = await stage.publish(`way/a${index}:1`, { layers: [await uniqueLayer()] }, { sign: format });
+      const { image } = await stage.publish(
+        `way/a${index}:1`,
+        { layers: [await uniqueLayer()] },
+        { sign: format },
+      );
       let hit = 0;
       proxy.use((path, answer) => {
         if (answer.status !== 200 || !hits(path, image, answer.body)) return answer;
@@ -115,7 +121,10 @@ describe('one flipped byte', () => {
   }
 
   it('in a manifest for which the registry reports the new digest: it is another, unsigned image', async () => {
-    const { image } = await stage.publish('way/lie:1', { layers: [await uniqueLayer()], config: { Labels: { colour: 'red' } } });
+    const { image } = await stage.publish('way/lie:1', {
+      layers: [await uniqueLayer()],
+      config: { Labels: { colour: 'red' } },
+    });
     proxy.use((path, answer) => {
       if (!path.endsWith('/manifests/1')) return answer;
       const manifest = JSON.parse(answer.body.toString()) as { annotations?: object };
@@ -131,7 +140,12 @@ describe('one flipped byte', () => {
   /**
    * An attacker who can write to the registry changes a signature and everything that refers to it by digest.
    */
-  const rewritten: { what: string; format: SignatureFormat; change: (text: string) => string; why: RegExp }[] = [
+  const rewritten: {
+    what: string;
+    format: SignatureFormat;
+    change: (text: string) => string;
+    why: RegExp;
+  }[] = [
     {
       what: 'the signature of a bundle',
       format: 'bundle',
@@ -153,13 +167,18 @@ describe('one flipped byte', () => {
     {
       what: 'the digest in the payload of the older form',
       format: 'legacy',
-      change: (text) => text.replace(/sha256:([0-9a-f])/, (_all, digit) => `sha256:${digit === '0' ? '1' : '0'}`),
+      change: (text) =>
+        text.replace(/sha256:([0-9a-f])/, (_all, digit) => `sha256:${digit === '0' ? '1' : '0'}`),
       why: /signature|payload/,
     },
   ];
   for (const [index, { what, format, change, why }] of rewritten.entries()) {
     it(`in the registry, in ${what}: refused by name`, async () => {
-      const { reference, image } = await stage.publish(`write/a${index}:1`, { layers: [await uniqueLayer()] }, { sign: false });
+      const { reference, image } = await stage.publish(
+        `write/a${index}:1`,
+        { layers: [await uniqueLayer()] },
+        { sign: false },
+      );
       const scratch = stage.repository(`scratch/a${index}`);
       for (const blob of [image.config, ...image.layers]) await scratch.pushBlob(blob);
       await scratch.pushManifest(image.manifest, mediaTypes.ociManifest, { tag: '1' });
@@ -167,7 +186,9 @@ describe('one flipped byte', () => {
       const place = stage.repository(`write/a${index}`);
       const tag = `${image.manifestDigest.replace(':', '-')}.sig`;
       const signature =
-        format === 'legacy' ? tag : ((await scratch.referrers(image.manifestDigest)).descriptors[0]?.digest ?? assert.fail());
+        format === 'legacy'
+          ? tag
+          : ((await scratch.referrers(image.manifestDigest)).descriptors[0]?.digest ?? assert.fail());
       const { bytes } = await scratch.manifest(signature);
       const manifest = JSON.parse(Buffer.from(bytes).toString()) as {
         layers: { digest: string; size: number }[];
@@ -179,7 +200,9 @@ describe('one flipped byte', () => {
       assert.notEqual(text, old);
       const pushed = await place.pushBlob(Buffer.from(text));
       await place.pushBlob(await scratch.blobBytes(manifest.config, 1 << 20));
-      const next = Buffer.from(JSON.stringify({ ...manifest, layers: [{ ...layer, digest: pushed.digest, size: pushed.size }] }));
+      const next = Buffer.from(
+        JSON.stringify({ ...manifest, layers: [{ ...layer, digest: pushed.digest, size: pushed.size }] }),
+      );
       if (format === 'legacy') await place.pushManifest(next, mediaTypes.ociManifest, { tag });
       else await place.pushReferrer(next, mediaTypes.ociManifest);
       const failure = await failureOf(stage.pull(reference));
@@ -190,11 +213,18 @@ describe('one flipped byte', () => {
   }
 
   it('in the signature annotation of the older form: refused by name', async () => {
-    const { image } = await stage.publish('way/annotation:1', { layers: [await uniqueLayer()] }, { sign: 'legacy' });
+    const { image } = await stage.publish(
+      'way/annotation:1',
+      { layers: [await uniqueLayer()] },
+      { sign: 'legacy' },
+    );
     const repository = stage.repository('way/annotation');
     const tag = `${image.manifestDigest.replace(':', '-')}.sig`;
     const { bytes } = await repository.manifest(tag);
-    const text = turnBase64(Buffer.from(bytes).toString(), /"dev\.cosignproject\.cosign\/signature":"([^"]+)"/);
+    const text = turnBase64(
+      Buffer.from(bytes).toString(),
+      /"dev\.cosignproject\.cosign\/signature":"([^"]+)"/,
+    );
     await repository.pushManifest(Buffer.from(text), mediaTypes.ociManifest, { tag });
     const failure = await failureOf(stage.pull(`${registryName}/way/annotation:1`));
     assert.equal(failure.code, 'IMAGES_DENIED');
@@ -204,7 +234,9 @@ describe('one flipped byte', () => {
 
   it('a layer that does not match the diff id of the signed configuration: refused by name', async () => {
     const [honest, other] = await Promise.all([uniqueLayer(), layerOf([{ name: 'other', body: 'other' }])]);
-    const { reference, image } = await stage.publish('way/diff:1', { layers: [{ blob: honest.blob, diffId: other.diffId }] });
+    const { reference, image } = await stage.publish('way/diff:1', {
+      layers: [{ blob: honest.blob, diffId: other.diffId }],
+    });
     const failure = await failureOf(stage.pull(reference));
     assert.equal(failure.code, 'IMAGES_DIFF_ID_MISMATCH');
     assert.match(failure.message, new RegExp(other.diffId));

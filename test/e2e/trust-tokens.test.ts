@@ -29,7 +29,10 @@ describe('a trust service that demands tokens', () => {
   /** The numbers of token requests of the publisher, before the tests. */
   let [askedBefore, foreignBefore] = [0, 0];
 
-  const pull = (name: string, credentials?: { readonly username: string; readonly password: string }): Promise<unknown> =>
+  const pull = (
+    name: string,
+    credentials?: { readonly username: string; readonly password: string },
+  ): Promise<unknown> =>
     stage.daemon.cri.image.pullImage(
       {
         image: { image: `${registry.host}/${name}:1` },
@@ -55,7 +58,10 @@ describe('a trust service that demands tokens', () => {
     mkdirSync(logins);
     const auth = Buffer.from(`${user.username}:${user.password}`).toString('base64');
     const hosts = [registry.host, ...services.map(({ url }) => new URL(url).host)];
-    writeFileSync(join(logins, 'config.json'), JSON.stringify({ auths: Object.fromEntries(hosts.map((host) => [host, { auth }])) }));
+    writeFileSync(
+      join(logins, 'config.json'),
+      JSON.stringify({ auths: Object.fromEntries(hosts.map((host) => [host, { auth }])) }),
+    );
     const before = process.env['DOCKER_CONFIG'];
     process.env['DOCKER_CONFIG'] = logins;
     const client = createRegistryClient({ tagSettleMs: 0 });
@@ -71,8 +77,18 @@ describe('a trust service that demands tokens', () => {
         assert.ok(repository && service);
         const image = await buildImage();
         await pushImage(repository, image, '1');
-        await signImage({ repository, digest: image.manifestDigest, key: stage.key, format: 'bundle', now: new Date() });
-        const collection = await beginCollection({ folder: join(folder, 'owner'), name: reference, destination: service.url });
+        await signImage({
+          repository,
+          digest: image.manifestDigest,
+          key: stage.key,
+          format: 'bundle',
+          now: new Date(),
+        });
+        const collection = await beginCollection({
+          folder: join(folder, 'owner'),
+          name: reference,
+          destination: service.url,
+        });
         await collection.publish({ 1: `${reference}:1` });
         const root = `.${name.replace('/', '-')}-root.json`;
         copyFileSync(collection.rootFile, join(policy, root));
@@ -101,14 +117,21 @@ describe('a trust service that demands tokens', () => {
     await pull('team/app', user);
     const asked = tokens.asked.slice(askedBefore).filter(({ service }) => service === 'trust');
     assert.deepEqual(asked, [
-      { service: 'trust', scope: `repository:${registry.host}/team/app:pull`, user: user.username, anonymous: false },
+      {
+        service: 'trust',
+        scope: `repository:${registry.host}/team/app:pull`,
+        user: user.username,
+        anonymous: false,
+      },
     ]);
     assert.doesNotMatch(stage.daemon.log(), new RegExp(user.password, 'u'));
   });
 
   it('is read anonymously if the pull has no credentials', async () => {
     await pull('open/app');
-    assert.ok(tokens.asked.slice(askedBefore).some(({ service, anonymous }) => service === 'trust' && anonymous));
+    assert.ok(
+      tokens.asked.slice(askedBefore).some(({ service, anonymous }) => service === 'trust' && anonymous),
+    );
     const failure = await failureOf(pull('team/app'));
     assert.doesNotMatch(failure.message, /internal/u);
   });

@@ -30,7 +30,8 @@ for (const dialect of ['tuf', 'notary'] as const) {
     /** From now on the service signs this image for the tag. */
     const sign = (name: string, image: PushedImage): void => {
       const repository = repositories.get(name) ?? testRepository(dialect);
-      if (repositories.has(name)) for (const role of everyRole) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
+      if (repositories.has(name))
+        for (const role of everyRole) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
       repositories.set(name, repository);
       repository.targets['targets'] = { 1: fileOf(dialect, Buffer.from(image.manifest)) };
       const { root } = service.publish(`${registryName}/${name}`, repository);
@@ -84,7 +85,9 @@ for (const dialect of ['tuf', 'notary'] as const) {
       await stage.pull(`${registryName}/plain/web@${olderOf('plain/web').manifestDigest}`);
       await stage.pull(reference);
       assert.ok((await digestsOf()).includes(`${registryName}/app/web@${newer.manifestDigest}`));
-      const replay = await failureOf(stage.pull(`${registryName}/app/web@${olderOf('app/web').manifestDigest}`));
+      const replay = await failureOf(
+        stage.pull(`${registryName}/app/web@${olderOf('app/web').manifestDigest}`),
+      );
       assert.equal(replay.code, 'IMAGES_DENIED');
       assert.match(replay.message, /is under no name of good\.test\/app\/web that is signed now/);
     });
@@ -99,7 +102,10 @@ for (const dialect of ['tuf', 'notary'] as const) {
       await stage.pull(reference);
       for (const [path, bytes] of before) service.files.set(path, bytes);
       await refreshed();
-      assert.match((await failureOf(stage.pull(reference))).message, /timestamp: version \d is older than \d, which was trusted before/);
+      assert.match(
+        (await failureOf(stage.pull(reference))).message,
+        /timestamp: version \d is older than \d, which was trusted before/,
+      );
       await stage.restart();
       assert.match((await failureOf(stage.pull(reference))).message, /which was trusted before/);
       // An admitted image continues to run, and can run again.
@@ -120,8 +126,13 @@ for (const dialect of ['tuf', 'notary'] as const) {
       const { image: moved } = await stage.publish('app/fresh:1');
       sign('app/fresh', moved);
       await pause(4000);
-      const failure = await failureOf(createContainer(stage, pod, { image, reference: fresh, name: 'second' }));
-      assert.match(failure.message, /"1" is signed as sha256:[0-9a-f]+ by targets.* and this image is sha256:/);
+      const failure = await failureOf(
+        createContainer(stage, pod, { image, reference: fresh, name: 'second' }),
+      );
+      assert.match(
+        failure.message,
+        /"1" is signed as sha256:[0-9a-f]+ by targets.* and this image is sha256:/,
+      );
       await stage.pull(fresh);
       await removePod(stage, pod);
     });

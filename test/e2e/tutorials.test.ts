@@ -1,12 +1,21 @@
 /**
- * Runs the tutorials as a reader does: the `sh` blocks of each, in order, in one bash, with a real registry, daemon
- * and crictl. Each tutorial has private namespaces (PID, mounts, network), and must remove all that it creates.
+ * Runs the tutorials as a reader does: the `sh` blocks of each, in order, in one bash, with a real registry,
+ * daemon and crictl. Each tutorial has private namespaces (PID, mounts, network), and must remove all that it
+ * creates.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -32,7 +41,10 @@ function blocksOf(document: string): Block[] {
   }));
 }
 
-/** Joins the blocks to a script that ends at the first failure, and writes a line to descriptor 3 after each block. */
+/**
+ * Joins the blocks to a script that ends at the first failure, and writes a line to descriptor 3 after each
+ * block.
+ */
 function scriptOf(blocks: readonly Block[]): string {
   return `set -euo pipefail\n${blocks.map(({ line, text }) => `${text}echo ${line} >&3\n`).join('')}`;
 }
@@ -49,17 +61,31 @@ async function run(blocks: readonly Block[]): Promise<Run> {
     const [script, temporary] = [join(own, 'tutorial.sh'), mkdtempSync(join(own, 'tmp-'))];
     writeFileSync(script, scriptOf(blocks));
     // When the shell ends, the PID namespace ends everything that is left.
-    const child = spawn('unshare', ['--pid', '--fork', '--kill-child', '--mount-proc', 'timeout', `${limitMs / 1000}`, 'bash', script], {
-      cwd: root,
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: { ...process.env, TMPDIR: temporary, NGINX: nginx, PATH: [dirname(crictl.path), process.env['PATH'] ?? ''].join(delimiter) },
-    });
+    const child = spawn(
+      'unshare',
+      ['--pid', '--fork', '--kill-child', '--mount-proc', 'timeout', `${limitMs / 1000}`, 'bash', script],
+      {
+        cwd: root,
+        stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+        env: {
+          ...process.env,
+          TMPDIR: temporary,
+          NGINX: nginx,
+          PATH: [dirname(crictl.path), process.env['PATH'] ?? ''].join(delimiter),
+        },
+      },
+    );
     let [output, marks] = ['', ''];
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => (output += chunk.toString()));
     child.stdio[3]?.on('data', (chunk: Buffer) => (marks += chunk.toString()));
     await once(child, 'close');
     const failed = readdirSync(temporary).flatMap((name) => logsOf(join(temporary, name, 'logs')));
-    return { done: new Set(marks.trim().split('\n').map(Number)), output: [output, ...failed].join('\n'), left: readdirSync(temporary) };
+    return {
+      done: new Set(marks.trim().split('\n').map(Number)),
+      output: [output, ...failed].join('\n'),
+      left: readdirSync(temporary),
+    };
   } finally {
     rmSync(own, { recursive: true, force: true });
   }
@@ -76,7 +102,11 @@ function logsOf(logs: string): string[] {
 
 function skipOf(name: string): string | false {
   const needsNginx = readFileSync(join(folder, name), 'utf8').includes('$NGINX');
-  return crictl.skip !== false ? crictl.skip : needsNginx && !existsSync(nginx) ? 'no nginx: test/peers/get nginx' : false;
+  return crictl.skip !== false
+    ? crictl.skip
+    : needsNginx && !existsSync(nginx)
+      ? 'no nginx: test/peers/get nginx'
+      : false;
 }
 
 for (const name of readdirSync(folder).filter((file) => file.endsWith('.md')))
@@ -102,7 +132,10 @@ for (const name of readdirSync(folder).filter((file) => file.endsWith('.md')))
   });
 
 function cgroupsLeft(): string[] {
-  const hierarchies = ['/sys/fs/cgroup', ...readdirSync('/sys/fs/cgroup').map((one) => `/sys/fs/cgroup/${one}`)];
+  const hierarchies = [
+    '/sys/fs/cgroup',
+    ...readdirSync('/sys/fs/cgroup').map((one) => `/sys/fs/cgroup/${one}`),
+  ];
   return hierarchies.flatMap((one) => {
     try {
       return readdirSync(one)
@@ -116,6 +149,7 @@ function cgroupsLeft(): string[] {
 
 /** The files of a cgroup cannot be removed: only folders are, from the innermost on. */
 function removeCgroup(cgroup: string): void {
-  for (const entry of readdirSync(cgroup, { withFileTypes: true })) if (entry.isDirectory()) removeCgroup(join(cgroup, entry.name));
+  for (const entry of readdirSync(cgroup, { withFileTypes: true }))
+    if (entry.isDirectory()) removeCgroup(join(cgroup, entry.name));
   rmdirSync(cgroup);
 }

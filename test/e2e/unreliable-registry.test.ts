@@ -21,12 +21,17 @@ interface Exchange {
   readonly range: string | undefined;
 }
 
-/** A registry that is correct, behind connections that are not. A pull ends well, and fetches nothing twice. */
+/**
+ * A registry that is correct, behind connections that are not. A pull ends well, and fetches nothing twice.
+ */
 describe('an unreliable registry', () => {
   let stage: Stage;
   let server: TestServer;
-  /** Returns how many bytes of an answer's body are sent before the connection breaks; -1: not even its head. */
-  let breaksAfter: (exchange: Exchange, count: number) => number | undefined | Promise<number> = () => undefined;
+  /**
+   * Returns how many bytes of an answer's body are sent before the connection breaks; -1: not even its head.
+   */
+  let breaksAfter: (exchange: Exchange, count: number) => number | undefined | Promise<number> = () =>
+    undefined;
   const asked: Exchange[] = [];
   let lastAsked = 0;
   before(async () => {
@@ -60,13 +65,16 @@ describe('an unreliable registry', () => {
 
   /** Publishes an image with a layer that a Worker fetches, and one that the main thread fetches. */
   const publish = async (name: string): Promise<PushedImage> => {
-    const layers = await Promise.all([6 * mebibyte, 200_000].map((size) => layerOf([{ name: `random-${size}`, body: randomBytes(size) }])));
+    const layers = await Promise.all(
+      [6 * mebibyte, 200_000].map((size) => layerOf([{ name: `random-${size}`, body: randomBytes(size) }])),
+    );
     return (await stage.publish(`${name}:1`, { layers })).image;
   };
 
   it('that drops every third connection: the pull ends well', async () => {
     await publish('third/a');
-    breaksAfter = ({ path }, count) => (count % 3 !== 0 ? undefined : path.includes('/blobs/') ? mebibyte : -1);
+    breaksAfter = ({ path }, count) =>
+      count % 3 !== 0 ? undefined : path.includes('/blobs/') ? mebibyte : -1;
     assert.match(await stage.pull('weak.test/third/a:1'), /^sha256:/);
     assert.ok(asked.length >= 6, String(asked.length));
   });
@@ -95,7 +103,8 @@ describe('an unreliable registry', () => {
       return death === undefined ? begin() : -1;
     };
     const begin = async (): Promise<number> => {
-      // Without its evidence an image is refused at once: the registry dies when all other requests are answered.
+      // Without its evidence an image is refused at once: the registry dies when all other requests are
+      // answered.
       while (performance.now() - lastAsked < 2000) await pause(100);
       death = pause(200)
         .then(() => server.dieFor(20_000))
@@ -113,9 +122,12 @@ describe('an unreliable registry', () => {
     const image = await publish('ten/a');
     const pulled = await Promise.all(Array.from({ length: 10 }, () => stage.pull('weak.test/ten/a:1')));
     assert.equal(new Set(pulled).size, 1);
-    const fetched = asked.map(({ path }) => path).filter((path) => path.includes('/blobs/') && !path.includes(image.configDigest));
+    const fetched = asked
+      .map(({ path }) => path)
+      .filter((path) => path.includes('/blobs/') && !path.includes(image.configDigest));
     const { layers } = manifestOf(image);
-    for (const { digest } of layers) assert.equal(fetched.filter((path) => path.endsWith(digest)).length, 1, digest);
+    for (const { digest } of layers)
+      assert.equal(fetched.filter((path) => path.endsWith(digest)).length, 1, digest);
   });
 
   it('that breaks off without progress: the error names host, blob and reason', async () => {
@@ -124,7 +136,12 @@ describe('an unreliable registry', () => {
     breaksAfter = ({ path }) => (path.includes(large.digest) ? 10 : undefined);
     const { code, message } = await failureOf(stage.pull('weak.test/never/a:1'));
     assert.equal(code, 'DISTRIBUTION_UNREACHABLE');
-    assert.match(message, new RegExp(`${server.host}/never/a@${large.digest}.*broke the connection off after \\d+ of ${large.size} bytes`));
+    assert.match(
+      message,
+      new RegExp(
+        `${server.host}/never/a@${large.digest}.*broke the connection off after \\d+ of ${large.size} bytes`,
+      ),
+    );
   });
 });
 
@@ -145,20 +162,23 @@ function largestLayer(image: PushedImage): Descriptor {
 function forward(host: string, incoming: IncomingMessage, response: ServerResponse, limit = Infinity): void {
   const [address, port] = host.split(':');
   const headers = { ...incoming.headers, host };
-  const outgoing = request({ host: address, port, method: incoming.method, path: incoming.url, headers }, (answer) => {
-    response.writeHead(answer.statusCode ?? 502, answer.headers);
-    let sent = 0;
-    answer.on('data', (chunk: Buffer) => {
-      const part = chunk.subarray(0, limit - sent);
-      sent += part.length;
-      if (part.length === chunk.length) return void response.write(part);
-      answer.destroy();
-      // The part must arrive before the connection ends.
-      response.write(part, () => setTimeout(() => response.destroy(), 50));
-    });
-    answer.once('end', () => response.end());
-    answer.once('error', () => response.destroy());
-  });
+  const outgoing = request(
+    { host: address, port, method: incoming.method, path: incoming.url, headers },
+    (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      let sent = 0;
+      answer.on('data', (chunk: Buffer) => {
+        const part = chunk.subarray(0, limit - sent);
+        sent += part.length;
+        if (part.length === chunk.length) return void response.write(part);
+        answer.destroy();
+        // The part must arrive before the connection ends.
+        response.write(part, () => setTimeout(() => response.destroy(), 50));
+      });
+      answer.once('end', () => response.end());
+      answer.once('error', () => response.destroy());
+    },
+  );
   outgoing.once('error', () => response.destroy());
   outgoing.end();
 }

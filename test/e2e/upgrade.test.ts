@@ -33,7 +33,8 @@ describe('a daemon on the records of the previous release, after a reboot', () =
           ['state.db', stateMigrations.slice(0, 6).map(({ sql }) => sql), rowsOf('state.sql', '6')],
           ['network.db', migrations.slice(0, 12), rowsOf('network.sql', 'daemon')],
         ] as const) {
-          for (const suffix of ['', '-wal', '-shm']) rmSync(join(stage.folders.root, file + suffix), { force: true });
+          for (const suffix of ['', '-wal', '-shm'])
+            rmSync(join(stage.folders.root, file + suffix), { force: true });
           assert.ok(Object.keys(makeDatabase(join(stage.folders.root, file), steps, rows)).length > 0);
         }
         return Promise.resolve();
@@ -44,21 +45,34 @@ describe('a daemon on the records of the previous release, after a reboot', () =
 
   it('lists its pods as not ready, with their requested configuration', async () => {
     const { items } = await runtime().listPodSandbox({});
-    assert.deepEqual(items.map(({ metadata, state, labels, annotations }) => [metadata?.name, state, labels, annotations]).sort(), [
-      ['lasting', PodSandboxState.SANDBOX_NOTREADY, { app: 'web' }, { note: 'kept' }],
-      ['stopped', PodSandboxState.SANDBOX_NOTREADY, {}, {}],
-    ]);
-    for (const { id } of items) assert.ok((await runtime().podSandboxStatus({ podSandboxId: id, verbose: true })).status);
+    assert.deepEqual(
+      items
+        .map(({ metadata, state, labels, annotations }) => [metadata?.name, state, labels, annotations])
+        .sort(),
+      [
+        ['lasting', PodSandboxState.SANDBOX_NOTREADY, { app: 'web' }, { note: 'kept' }],
+        ['stopped', PodSandboxState.SANDBOX_NOTREADY, {}, {}],
+      ],
+    );
+    for (const { id } of items)
+      assert.ok((await runtime().podSandboxStatus({ podSandboxId: id, verbose: true })).status);
   });
 
   it('reports the state of its containers', async () => {
     const { containers } = await runtime().listContainers({});
-    const statuses = await Promise.all(containers.map(({ id }) => runtime().containerStatus({ containerId: id, verbose: true })));
-    assert.deepEqual(statuses.map(({ status }) => [status?.metadata?.name, status?.state, status?.exitCode, status?.reason]).sort(), [
-      ['ended', ContainerState.CONTAINER_EXITED, 42, 'Error'],
-      ['lives', ContainerState.CONTAINER_EXITED, 255, 'MonitorLost'],
-      ['waits', ContainerState.CONTAINER_EXITED, 255, 'MonitorLost'],
-    ]);
+    const statuses = await Promise.all(
+      containers.map(({ id }) => runtime().containerStatus({ containerId: id, verbose: true })),
+    );
+    assert.deepEqual(
+      statuses
+        .map(({ status }) => [status?.metadata?.name, status?.state, status?.exitCode, status?.reason])
+        .sort(),
+      [
+        ['ended', ContainerState.CONTAINER_EXITED, 42, 'Error'],
+        ['lives', ContainerState.CONTAINER_EXITED, 255, 'MonitorLost'],
+        ['waits', ContainerState.CONTAINER_EXITED, 255, 'MonitorLost'],
+      ],
+    );
   });
 
   it('keeps the verdict log complete', () => {
@@ -74,6 +88,9 @@ describe('a daemon on the records of the previous release, after a reboot', () =
     await expectServing(stage, await stage.pull(reference));
     const { items } = await runtime().listPodSandbox({});
     for (const { id } of items) await runtime().removePodSandbox({ podSandboxId: id });
-    assert.deepEqual([(await runtime().listPodSandbox({})).items, (await runtime().listContainers({})).containers], [[], []]);
+    assert.deepEqual(
+      [(await runtime().listPodSandbox({})).items, (await runtime().listContainers({})).containers],
+      [[], []],
+    );
   });
 });

@@ -1,10 +1,28 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createContainer, execute, namespaceOptions, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  namespaceOptions,
+  podConfig,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import type { ContainerConfig, Pod, SecurityContext } from '../fixtures/pod.ts';
 import { failureOf, mountsBelow, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -49,7 +67,8 @@ describe('user namespaces', () => {
     stage = await openStage({ flags: peersRunc === '' ? [] : ['--runtime', `modern=${peersRunc}`] });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
     declares = await stage.pull(
-      (await stage.publish('app/declares:1', { config: { Volumes: { '/declared': {}, '/www': {} } } })).reference,
+      (await stage.publish('app/declares:1', { config: { Volumes: { '/declared': {}, '/www': {} } } }))
+        .reference,
     );
   });
   after(async () => {
@@ -57,8 +76,18 @@ describe('user namespaces', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const start = (pod: Pod, hostId: number, more: Partial<ContainerConfig> = {}, security: SecurityContext = {}): Promise<string> =>
-    runContainer(stage, pod, { image, command: ['sleep', '600'], security: { namespaceOptions: options(hostId), ...security }, more });
+  const start = (
+    pod: Pod,
+    hostId: number,
+    more: Partial<ContainerConfig> = {},
+    security: SecurityContext = {},
+  ): Promise<string> =>
+    runContainer(stage, pod, {
+      image,
+      command: ['sleep', '600'],
+      security: { namespaceOptions: options(hostId), ...security },
+      more,
+    });
 
   it('Status reports which handlers support them, and recursive read-only mounts', async () => {
     const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
@@ -75,7 +104,9 @@ describe('user namespaces', () => {
   it('a handler that would ignore id mappings is refused before anything is created', async () => {
     const before = mountsBelow(stage.folders.state);
     const config = podConfig(stage, 'old', securityOf(200_000));
-    const failure = await failureOf(stage.daemon.cri.runtime.runPodSandbox({ config, runtimeHandler: 'runc' }));
+    const failure = await failureOf(
+      stage.daemon.cri.runtime.runPodSandbox({ config, runtimeHandler: 'runc' }),
+    );
     assert.equal(failure.code, 'RUNTIME_NO_USER_NAMESPACES');
     assert.match(failure.message, /hostUsers/);
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
@@ -85,7 +116,10 @@ describe('user namespaces', () => {
   for (const handler of ['crun', 'modern']) {
     describe(
       `under ${handler}`,
-      { skip: handler === 'modern' && peersRunc === '' ? 'no runc of 1.2 or later: test/peers/get runc' : false },
+      {
+        skip:
+          handler === 'modern' && peersRunc === '' ? 'no runc of 1.2 or later: test/peers/get runc' : false,
+      },
       () => {
         const hostId = handler === 'crun' ? 300_000 : 400_000;
         let pod: Pod;
@@ -99,7 +133,10 @@ describe('user namespaces', () => {
           pod = await runPod(
             stage,
             `mapped-${handler}`,
-            { ...securityOf(hostId), linux: { ...securityOf(hostId).linux, sysctls: { 'net.ipv4.tcp_keepalive_time': '99' } } },
+            {
+              ...securityOf(hostId),
+              linux: { ...securityOf(hostId).linux, sysctls: { 'net.ipv4.tcp_keepalive_time': '99' } },
+            },
             handler,
           );
           id = await start(pod, hostId, {}, { capabilities: { addCapabilities: ['NET_ADMIN'] } });
@@ -109,12 +146,18 @@ describe('user namespaces', () => {
         it('has the requested ids, also in executed commands', async () => {
           for (const process of ['1', 'self'])
             for (const map of ['uid_map', 'gid_map'])
-              assert.match(await read('cat', `/proc/${process}/${map}`), new RegExp(`^0\\s+${hostId}\\s+${length}$`));
+              assert.match(
+                await read('cat', `/proc/${process}/${map}`),
+                new RegExp(`^0\\s+${hostId}\\s+${length}$`),
+              );
           assert.equal(await read('id', '-u'), '0');
         });
 
         it('its root owns the image, and files that it writes belong to no user of the host', async () => {
-          assert.equal(await read('stat', '-c', '%u:%g', '/', '/bin/busybox', '/etc/passwd'), '0:0\n0:0\n0:0');
+          assert.equal(
+            await read('stat', '-c', '%u:%g', '/', '/bin/busybox', '/etc/passwd'),
+            '0:0\n0:0\n0:0',
+          );
           await read('sh', '-c', 'echo x > /root/made && chown 1000:1000 /www/index.html');
           assert.equal(await read('stat', '-c', '%u:%g', '/root/made', '/www/index.html'), '0:0\n1000:1000');
           const upper = join(stage.folders.root, 'images/rootfs', id, 'upper');
@@ -132,22 +175,48 @@ describe('user namespaces', () => {
 
         it('its root owns terminals, shared memory and the files of the pod', async () => {
           assert.equal(
-            await read('stat', '-c', '%u:%g %a', '/dev/shm', '/etc/hosts', '/etc/resolv.conf', '/etc/hostname'),
+            await read(
+              'stat',
+              '-c',
+              '%u:%g %a',
+              '/dev/shm',
+              '/etc/hosts',
+              '/etc/resolv.conf',
+              '/etc/hostname',
+            ),
             '0:0 1777\n0:0 644\n0:0 644\n0:0 644',
           );
           assert.match(await read('mount'), /devpts on \/dev\/pts .*gid=/);
-          await read('sh', '-c', 'echo > /dev/null && head -c1 /dev/urandom >/dev/null && touch /dev/shm/x && ls /sys/fs/cgroup');
+          await read(
+            'sh',
+            '-c',
+            'echo > /dev/null && head -c1 /dev/urandom >/dev/null && touch /dev/shm/x && ls /sys/fs/cgroup',
+          );
         });
 
         it('has no privileges of root on the host', async () => {
-          const { exitCode } = await execute(stage, id, 'sh', '-c', 'echo 1 > /proc/sys/vm/drop_caches || mknod /tmp/d c 1 3');
+          const { exitCode } = await execute(
+            stage,
+            id,
+            'sh',
+            '-c',
+            'echo 1 > /proc/sys/vm/drop_caches || mknod /tmp/d c 1 3',
+          );
           assert.notEqual(exitCode, 0);
         });
 
         it('a user inside maps to that user of the range', async () => {
-          const user = await start(pod, hostId, { metadata: { name: 'user', attempt: 0 } }, { runAsUser: { value: 1000 } });
+          const user = await start(
+            pod,
+            hostId,
+            { metadata: { name: 'user', attempt: 0 } },
+            { runAsUser: { value: 1000 } },
+          );
           assert.equal((await execute(stage, user, 'id', '-u')).stdout, '1000\n');
-          const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: user, verbose: true });
+          const { info } = await stage.daemon.cri.runtime.containerStatus({
+            containerId: user,
+            verbose: true,
+          });
           const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
           assert.equal(statSync(`/proc/${pid}`).uid, hostId + 1000);
           const failure = await failureOf(
@@ -165,21 +234,45 @@ describe('user namespaces', () => {
           mkdirSync(join(volume, 'below'), { recursive: true });
           writeFileSync(join(volume, 'file'), 'x');
           chownSync(join(volume, 'file'), 1000, 1000);
-          const mount: Mount = { containerPath: '/data', hostPath: volume, uidMappings: ids(hostId), gidMappings: ids(hostId) };
+          const mount: Mount = {
+            containerPath: '/data',
+            hostPath: volume,
+            uidMappings: ids(hostId),
+            gidMappings: ids(hostId),
+          };
           const data = await start(pod, hostId, { metadata: { name: 'data', attempt: 0 }, mounts: [mount] });
-          const { stdout } = await execute(stage, data, 'sh', '-c', 'touch /data/made && stat -c %u:%g /data /data/file /data/made');
+          const { stdout } = await execute(
+            stage,
+            data,
+            'sh',
+            '-c',
+            'touch /data/made && stat -c %u:%g /data /data/file /data/made',
+          );
           assert.equal(stdout, '0:0\n1000:1000\n0:0\n');
-          assert.equal(statSync(join(volume, 'made')).uid, 0, 'root inside is root on this disk, and only there');
+          assert.equal(
+            statSync(join(volume, 'made')).uid,
+            0,
+            'root inside is root on this disk, and only there',
+          );
           const plain = await start(pod, hostId, {
             metadata: { name: 'plain', attempt: 0 },
             mounts: [{ ...mount, uidMappings: [], gidMappings: [] }],
           });
-          assert.equal((await execute(stage, plain, 'stat', '-c', '%u', '/data/file')).stdout, '65534\n', 'unmapped: nobody’s');
+          assert.equal(
+            (await execute(stage, plain, 'stat', '-c', '%u', '/data/file')).stdout,
+            '65534\n',
+            'unmapped: nobody’s',
+          );
           assert.notEqual((await execute(stage, plain, 'touch', '/data/no')).exitCode, 0);
         });
 
         it('its root owns the files of image volumes, and volumes that the image declares', async () => {
-          const mount: Mount = { containerPath: '/image', image: { image }, uidMappings: ids(hostId), gidMappings: ids(hostId) };
+          const mount: Mount = {
+            containerPath: '/image',
+            image: { image },
+            uidMappings: ids(hostId),
+            gidMappings: ids(hostId),
+          };
           const holder = await runContainer(stage, pod, {
             name: 'holder',
             image: declares,
@@ -187,7 +280,17 @@ describe('user namespaces', () => {
             security: { namespaceOptions: options(hostId) },
             more: { mounts: [mount] },
           });
-          const { stdout } = await execute(stage, holder, 'stat', '-c', '%u:%g', '/image', '/image/etc/passwd', '/declared', '/www');
+          const { stdout } = await execute(
+            stage,
+            holder,
+            'stat',
+            '-c',
+            '%u:%g',
+            '/image',
+            '/image/etc/passwd',
+            '/declared',
+            '/www',
+          );
           assert.equal(stdout, '0:0\n0:0\n0:0\n0:0\n');
           assert.equal((await execute(stage, holder, 'touch', '/declared/made', '/www/made')).exitCode, 0);
           assert.notEqual((await execute(stage, holder, 'touch', '/image/no')).exitCode, 0);
@@ -220,7 +323,11 @@ describe('user namespaces', () => {
           });
           const deep = await start(pod, hostId, mount('deep', {}));
           assert.match((await execute(stage, deep, 'mount')).stdout, / on \/deep\/pts .*rw/);
-          const readonly = await start(pod, hostId, mount('rro', { readonly: true, recursiveReadOnly: true }));
+          const readonly = await start(
+            pod,
+            hostId,
+            mount('rro', { readonly: true, recursiveReadOnly: true }),
+          );
           assert.match((await execute(stage, readonly, 'mount')).stdout, / on \/deep\/pts .*\(ro/);
         });
 
@@ -236,9 +343,19 @@ describe('user namespaces', () => {
 
         it('shares a PID namespace when the pod does', async () => {
           const more = { pid: 0 } as const;
-          const sharing = await runPod(stage, `sharing-${handler}`, securityOf(hostId + 2 * length, more), handler);
+          const sharing = await runPod(
+            stage,
+            `sharing-${handler}`,
+            securityOf(hostId + 2 * length, more),
+            handler,
+          );
           const security = { namespaceOptions: options(hostId + 2 * length, more) };
-          const first = await runContainer(stage, sharing, { name: 'a', image, command: ['sleep', '601'], security });
+          const first = await runContainer(stage, sharing, {
+            name: 'a',
+            image,
+            command: ['sleep', '601'],
+            security,
+          });
           await runContainer(stage, sharing, { name: 'b', image, command: ['sleep', '602'], security });
           // For a moment after the start, a container is still the process of the OCI runtime, until that
           // executes its program.
@@ -251,8 +368,16 @@ describe('user namespaces', () => {
         });
 
         it('has a terminal', async () => {
-          const tty = await start(pod, hostId, { metadata: { name: 'tty', attempt: 0 }, tty: true, stdin: true });
-          assert.equal((await execute(stage, tty, 'sh', '-c', 'stat -c %u /dev/console && readlink /proc/1/fd/0')).exitCode, 0);
+          const tty = await start(pod, hostId, {
+            metadata: { name: 'tty', attempt: 0 },
+            tty: true,
+            stdin: true,
+          });
+          assert.equal(
+            (await execute(stage, tty, 'sh', '-c', 'stat -c %u /dev/console && readlink /proc/1/fd/0'))
+              .exitCode,
+            0,
+          );
         });
       },
     );
@@ -266,7 +391,11 @@ describe('user namespaces', () => {
     const capabilities = { addCapabilities: ['NET_ADMIN'] };
     const [own, none] = [await runPod(stage, 'bound', securityOf(500_000)), await runPod(stage, 'unbound')];
     assert.doesNotMatch(await degraded(await start(own, 500_000, {}, { capabilities })), /NET_ADMIN/);
-    const past = await runContainer(stage, none, { image, command: ['sleep', '600'], security: { capabilities } });
+    const past = await runContainer(stage, none, {
+      image,
+      command: ['sleep', '600'],
+      security: { capabilities },
+    });
     assert.match(await degraded(past), /^NET_ADMIN without a user namespace/m);
     for (const pod of [own, none]) await removePod(stage, pod);
   });
@@ -280,7 +409,8 @@ describe('user namespaces', () => {
         return { pod, hostId, id: await start(pod, hostId) };
       }),
     );
-    for (const { id } of pods) assert.equal((await execute(stage, id, 'stat', '-c', '%u', '/etc/passwd')).stdout, '0\n');
+    for (const { id } of pods)
+      assert.equal((await execute(stage, id, 'stat', '-c', '%u', '/etc/passwd')).stdout, '0\n');
     assert.deepEqual(fileOrFolderOf(layers), before, 'one layer, as it was pulled');
     assert.equal(before.length, 1);
     await Promise.all(pods.map(({ pod }) => removePod(stage, pod)));
@@ -294,7 +424,9 @@ describe('user namespaces', () => {
     const late = await start(pod, 800_000, { metadata: { name: 'late', attempt: 0 } });
     assert.match((await execute(stage, late, 'cat', '/proc/1/uid_map')).stdout, /800000/);
     await removePod(stage, pod);
-    const left = mountsBelow(stage.folders.state).filter((path) => !/\/ns\/[0-9a-f]+\/(net|ipc|uts)$/.test(path));
+    const left = mountsBelow(stage.folders.state).filter(
+      (path) => !/\/ns\/[0-9a-f]+\/(net|ipc|uts)$/.test(path),
+    );
     assert.deepEqual(
       left,
       [stage.folders.state].filter((path) => left.includes(path)),

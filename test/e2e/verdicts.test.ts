@@ -24,7 +24,11 @@ function portcullis(args: readonly string[], before: readonly string[] = []): Pr
   const [file = program, ...rest] = [...before, program, ...args];
   return new Promise((resolve) => {
     execFile(file, rest, { maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
-      resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1, stdout, stderr });
+      resolve({
+        code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1,
+        stdout,
+        stderr,
+      });
     });
   });
 }
@@ -46,7 +50,11 @@ describe('portcullis verdicts', () => {
     stage = await openStage();
     root = ['--root', stage.folders.root];
     const { reference } = await stage.publish('app/a:1');
-    const { reference: unsigned } = await stage.publish('app/u:1', { config: { Env: ['A=1'] } }, { sign: false });
+    const { reference: unsigned } = await stage.publish(
+      'app/u:1',
+      { config: { Env: ['A=1'] } },
+      { sign: false },
+    );
     const image = await stage.pull(reference);
     const pod = await runPod(stage, 'p');
     await createContainer(stage, pod, { image, reference });
@@ -82,10 +90,21 @@ describe('portcullis verdicts', () => {
     assert.equal((await verdicts('replay', admitted.verdict)).code, 0);
     const file = join(stage.folders.folder, 'verdict.jsonl');
     assert.equal((await verdicts('export', admitted.verdict, '--out', file)).code, 0);
-    assert.equal((await verdicts('export', admitted.verdict, '--out', file)).code, 2, 'nothing is overwritten');
-    const elsewhere = await portcullis(['verdicts', 'replay', '--file', file, '--output', 'json'], ['unshare', '--net']);
+    assert.equal(
+      (await verdicts('export', admitted.verdict, '--out', file)).code,
+      2,
+      'nothing is overwritten',
+    );
+    const elsewhere = await portcullis(
+      ['verdicts', 'replay', '--file', file, '--output', 'json'],
+      ['unshare', '--net'],
+    );
     assert.equal(elsewhere.code, 0, elsewhere.stderr);
-    const { equal, recorded, replayed } = JSON.parse(elsewhere.stdout) as { equal: boolean; recorded: unknown; replayed: unknown };
+    const { equal, recorded, replayed } = JSON.parse(elsewhere.stdout) as {
+      equal: boolean;
+      recorded: unknown;
+      replayed: unknown;
+    };
     assert.ok(equal);
     assert.deepEqual(replayed, recorded);
     // One byte of the evidence changes: the signature is no longer valid, and the bytes differ.
@@ -107,8 +126,14 @@ describe('portcullis verdicts', () => {
     assert.match(whole.stdout, /^whole\n.*rows, head/);
     const log = join(stage.folders.folder, 'log.jsonl');
     assert.equal((await verdicts('export', '--out', log)).code, 0);
-    assert.equal((await portcullis(['verdicts', 'verify', '--file', log, '--head', head, '--key', key])).code, 0);
-    writeFileSync(log, readFileSync(log, 'utf8').replace('\\"outcome\\":\\"deny\\"', '\\"outcome\\":\\"dent\\"'));
+    assert.equal(
+      (await portcullis(['verdicts', 'verify', '--file', log, '--head', head, '--key', key])).code,
+      0,
+    );
+    writeFileSync(
+      log,
+      readFileSync(log, 'utf8').replace('\\"outcome\\":\\"deny\\"', '\\"outcome\\":\\"dent\\"'),
+    );
     assert.equal((await portcullis(['verdicts', 'verify', '--file', log, '--head', head])).code, 1);
     await stage.restart({
       meanwhile: () => {
@@ -123,7 +148,9 @@ describe('portcullis verdicts', () => {
           await before;
           copyFileSync(join(stage.folders.root, 'state.db'), copy);
           const db = new DatabaseSync(copy);
-          db.exec('DROP TRIGGER verdict_log_no_update; DROP TRIGGER verdict_log_no_delete; DROP TRIGGER verdict_checkpoint_no_delete');
+          db.exec(
+            'DROP TRIGGER verdict_log_no_update; DROP TRIGGER verdict_log_no_delete; DROP TRIGGER verdict_checkpoint_no_delete',
+          );
           db.exec(change);
           db.close();
           const found = await portcullis(['verdicts', 'verify', '--database', copy, '--head', head]);

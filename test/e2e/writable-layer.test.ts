@@ -23,7 +23,9 @@ function withQuotas(): boolean {
   truncateSync(image, 512 * 1024 * 1024);
   mkdirSync(disk);
   try {
-    execFileSync('mkfs.ext4', ['-q', '-O', 'project,quota', '-E', 'quotatype=prjquota', image], { stdio: 'pipe' });
+    execFileSync('mkfs.ext4', ['-q', '-O', 'project,quota', '-E', 'quotatype=prjquota', image], {
+      stdio: 'pipe',
+    });
     execFileSync('mount', ['-o', 'loop,prjquota', image, disk], { stdio: 'pipe' });
     return true;
   } catch {
@@ -50,13 +52,16 @@ describe('the writable layer', () => {
     if (limited) execFileSync('umount', [disk]);
     rmSync(folder, { recursive: true, force: true });
   });
-  const annotated = (name: string, annotations: Record<string, string>): Promise<Pod> => runPod(stage, name, { annotations });
+  const annotated = (name: string, annotations: Record<string, string>): Promise<Pod> =>
+    runPod(stage, name, { annotations });
   const write = async (id: string, MiB: number): Promise<string> =>
     (await execute(stage, id, 'dd', 'if=/dev/zero', 'of=/big', 'bs=1M', `count=${MiB}`)).stderr;
 
   it('is reported as limited where it is', async () => {
     const { info } = await stage.daemon.cri.runtime.status({ verbose: true });
-    const config = JSON.parse(info['config'] ?? '{}') as { writableLayer: { size: string; enforced: boolean } };
+    const config = JSON.parse(info['config'] ?? '{}') as {
+      writableLayer: { size: string; enforced: boolean };
+    };
     assert.deepEqual(config.writableLayer, { size: '8Mi', enforced: limited });
   });
 
@@ -67,7 +72,12 @@ describe('the writable layer', () => {
       for (const [name, annotations, fits, exceeds] of [
         ['configured', {}, 6, 10],
         ['less', { 'portcullis.dev/rootfs-size': '2Mi' }, 1, 3],
-        ['of-a-container', { 'portcullis.dev/rootfs-size': '2Mi', 'portcullis.dev/rootfs-size.main': '4Mi' }, 3, 5],
+        [
+          'of-a-container',
+          { 'portcullis.dev/rootfs-size': '2Mi', 'portcullis.dev/rootfs-size.main': '4Mi' },
+          3,
+          5,
+        ],
         ['more', { 'portcullis.dev/rootfs-size': '1Gi' }, 6, 10],
       ] as const) {
         const pod = await annotated(name, annotations);
@@ -76,7 +86,15 @@ describe('the writable layer', () => {
         assert.match(await write(id, exceeds), /quota exceeded/i, name);
         // Copying up a file of the image to the writable layer does not cross project quotas.
         assert.equal(
-          (await execute(stage, id, 'sh', '-c', 'rm /big; echo more >> /etc/passwd; mv /www /web; rm -r /web')).exitCode,
+          (
+            await execute(
+              stage,
+              id,
+              'sh',
+              '-c',
+              'rm /big; echo more >> /etc/passwd; mv /www /web; rm -r /web',
+            )
+          ).exitCode,
           0,
           name,
         );
@@ -85,16 +103,20 @@ describe('the writable layer', () => {
     },
   );
 
-  it('a limit that the kernel cannot enforce is refused if a pod requests it', { skip: limited && 'this kernel enforces it' }, async () => {
-    const pod = await annotated('unheld', { 'portcullis.dev/rootfs-size': '2Mi' });
-    const failure = await failureOf(createContainer(stage, pod, { image }));
-    assert.equal(failure.code, 'IMAGES_NO_QUOTA');
-    assert.equal(failure.kind, 'precondition');
-    await removePod(stage, pod);
-    const plain = await annotated('configured', {});
-    await runContainer(stage, plain, { image, command: ['sleep', '600'] });
-    await removePod(stage, plain);
-  });
+  it(
+    'a limit that the kernel cannot enforce is refused if a pod requests it',
+    { skip: limited && 'this kernel enforces it' },
+    async () => {
+      const pod = await annotated('unheld', { 'portcullis.dev/rootfs-size': '2Mi' });
+      const failure = await failureOf(createContainer(stage, pod, { image }));
+      assert.equal(failure.code, 'IMAGES_NO_QUOTA');
+      assert.equal(failure.kind, 'precondition');
+      await removePod(stage, pod);
+      const plain = await annotated('configured', {});
+      await runContainer(stage, plain, { image, command: ['sleep', '600'] });
+      await removePod(stage, plain);
+    },
+  );
 
   it('invalid sizes are refused by name', async () => {
     for (const [name, size] of [

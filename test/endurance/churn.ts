@@ -37,7 +37,11 @@ try {
   const { reference } = await stage.publish('app/a:1');
   const image = await stage.pull(reference);
   const events = watchEvents(stage);
-  const observer = openObserver({ ...stage.folders, registryPid: stage.registry.pid, cgroupParent: stage.cgroupParent });
+  const observer = openObserver({
+    ...stage.folders,
+    registryPid: stage.registry.pid,
+    cgroupParent: stage.cgroupParent,
+  });
   const lane = async (number: number, until: number): Promise<void> => {
     while (performance.now() < until && failures.length === 0) {
       const round = (rounds.get(number) ?? 0) + 1;
@@ -48,7 +52,9 @@ try {
   };
   const churn = async (ms: number): Promise<void> => {
     const until = performance.now() + ms;
-    const ends = await Promise.allSettled(Array.from({ length: Number(values.lanes) }, (_, number) => lane(number, until)));
+    const ends = await Promise.allSettled(
+      Array.from({ length: Number(values.lanes) }, (_, number) => lane(number, until)),
+    );
     for (const end of ends) if (end.status === 'rejected') failures.push(String(end.reason));
   };
   const end = performance.now() + Number(values.minutes) * 60_000;
@@ -56,7 +62,11 @@ try {
   await churn(Math.min(warmUpMs, Number(values.every) * 1000));
   while (failures.length === 0) {
     await pause(quietMs);
-    const sample = { minute: (performance.now() - begun) / 60_000, ...usageOf(stage), outside: observer.look() };
+    const sample = {
+      minute: (performance.now() - begun) / 60_000,
+      ...usageOf(stage),
+      outside: observer.look(),
+    };
     samples.push(sample);
     console.log(lineOf(sample));
     if (performance.now() >= end) break;

@@ -17,10 +17,14 @@ export function watchEvents(stage: Stage): {
   const abort = new AbortController();
   let ended: string | undefined;
   const read = async (): Promise<void> => {
-    for await (const { containerId, containerEventType } of stage.daemon.cri.runtime.getContainerEvents({}, { signal: abort.signal })) {
+    for await (const { containerId, containerEventType } of stage.daemon.cri.runtime.getContainerEvents(
+      {},
+      { signal: abort.signal },
+    )) {
       const seen = open.get(containerId) ?? new Set();
       open.set(containerId, seen.add(containerEventType));
-      if (containerEventType === ContainerEventType.CONTAINER_DELETED_EVENT && seen.size === 4) open.delete(containerId);
+      if (containerEventType === ContainerEventType.CONTAINER_DELETED_EVENT && seen.size === 4)
+        open.delete(containerId);
     }
   };
   void read().then(

@@ -18,14 +18,22 @@ describe('growth between the first quarter and the last', () => {
   it('is none where memory differs as much as between two samples of one process', () =>
     assert.deepEqual(growthOf(samples((index) => ({ residentMiB: 200 + 3 * index }))), []));
   it('is memory that rises all the time', () =>
-    assert.match(growthOf(samples((index) => ({ residentMiB: 200 + 10 * index }))).join(), /^resident memory, MiB: 210/));
+    assert.match(
+      growthOf(samples((index) => ({ residentMiB: 200 + 10 * index }))).join(),
+      /^resident memory, MiB: 210/,
+    ));
   it('is one descriptor', () =>
-    assert.match(growthOf(samples((index) => ({ descriptors: index < 6 ? 60 : 61 }))).join(), /^descriptors: at most 60/));
+    assert.match(
+      growthOf(samples((index) => ({ descriptors: index < 6 ? 60 : 61 }))).join(),
+      /^descriptors: at most 60/,
+    ));
   it('is a thread for each sample', () =>
     assert.match(growthOf(samples((index) => ({ threads: 20 + index }))).join(), /^threads: at most 21/));
   it('is a second link of the same name', () =>
-    assert.deepEqual(growthOf(samples((index) => ({ outside: index < 7 ? ['link lo'] : ['link lo', 'link lo'] }))), [
-      'left behind: link lo',
-    ]));
-  it('cannot be computed from three samples', () => assert.throws(() => growthOf(samples(() => ({})).slice(0, 3)), /no quarters/));
+    assert.deepEqual(
+      growthOf(samples((index) => ({ outside: index < 7 ? ['link lo'] : ['link lo', 'link lo'] }))),
+      ['left behind: link lo'],
+    ));
+  it('cannot be computed from three samples', () =>
+    assert.throws(() => growthOf(samples(() => ({})).slice(0, 3)), /no quarters/));
 });

@@ -35,14 +35,17 @@ export function growthOf(samples: readonly Sample[]): readonly string[] {
   const memory = (part: readonly Sample[]): number => median(part.map(({ residentMiB }) => residentMiB));
   const [before, after] = [memory(first), memory(last)];
   if (after > Math.max(before * memoryShare, before + memoryMiB))
-    found.push(`resident memory, MiB: ${before.toFixed(0)} in the first quarter, ${after.toFixed(0)} in the last`);
+    found.push(
+      `resident memory, MiB: ${before.toFixed(0)} in the first quarter, ${after.toFixed(0)} in the last`,
+    );
   // Both vary with the namespaces and the threads that are kept ready: a leak exceeds their maximum.
   for (const what of ['descriptors', 'threads'] as const) {
     const most = largest(first.map((sample) => sample[what]));
     const now = median(last.map((sample) => sample[what]));
     if (now > most) found.push(`${what}: at most ${most} in the first quarter, ${now} in the last`);
   }
-  for (const line of newLines(first[0]?.outside ?? [], samples.at(-1)?.outside ?? [])) found.push(`left behind: ${line}`);
+  for (const line of newLines(first[0]?.outside ?? [], samples.at(-1)?.outside ?? []))
+    found.push(`left behind: ${line}`);
   return found;
 }
 

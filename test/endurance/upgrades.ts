@@ -56,7 +56,8 @@ try {
         return answer;
       } catch (thrown) {
         if (values.verbose) console.log(`${name}: ${String(thrown)}`);
-        if (performance.now() > until) throw new Error(`${name} still fails after ${patienceMs / 1000} s`, { cause: thrown });
+        if (performance.now() > until)
+          throw new Error(`${name} still fails after ${patienceMs / 1000} s`, { cause: thrown });
         await pause(50);
       }
     }
@@ -73,7 +74,8 @@ try {
       await stage.restart({ program: turn % 2 === 1 ? [] : before });
       const serving = performance.now() - reported;
       await expectAll(lasting);
-      for (const [containerId, code] of ends) assert.equal((await exitOf(stage, containerId)).exitCode, code, 'it ended meanwhile');
+      for (const [containerId, code] of ends)
+        assert.equal((await exitOf(stage, containerId)).exitCode, code, 'it ended meanwhile');
       await pause(2000);
       console.log(
         `upgrade ${turn}: SIGTERM to the first answer of the next daemon ${serving.toFixed(0)} ms; ${lasting.length} containers run on; ` +
@@ -90,7 +92,10 @@ try {
       .split('\n')
       .map((line) => Number(line.split(' ').at(-1)));
     const gap = numbers.findIndex((number, index) => number !== index + 1);
-    if (gap !== -1) failures.push(`line ${gap + 1} of the log of ${pod.config.metadata?.name ?? ''} is missing or was written twice`);
+    if (gap !== -1)
+      failures.push(
+        `line ${gap + 1} of the log of ${pod.config.metadata?.name ?? ''} is missing or was written twice`,
+      );
   }
 } catch (thrown) {
   failures.push(explain(thrown));
@@ -98,7 +103,9 @@ try {
   await stage.close().catch((thrown: unknown) => failures.push(explain(thrown)));
 }
 for (const failure of failures) console.log(`✖ ${failure}`);
-console.log(`${values.upgrades} upgrades under ${work.pods} pods that came and went; ${failures.length} failures`);
+console.log(
+  `${values.upgrades} upgrades under ${work.pods} pods that came and went; ${failures.length} failures`,
+);
 process.exit(failures.length === 0 ? 0 : 1);
 
 async function startLasting(image: string, index: number): Promise<Lasting> {
@@ -117,7 +124,11 @@ async function lifeOf(containerId: string): Promise<{ readonly pid: number; read
 /**
  * Starts three containers that end while no daemon runs, or about then. Returns the exit code of each by id.
  */
-async function startEnding(pod: Pod | undefined, image: string, turn: number): Promise<ReadonlyMap<string, number>> {
+async function startEnding(
+  pod: Pod | undefined,
+  image: string,
+  turn: number,
+): Promise<ReadonlyMap<string, number>> {
   assert.ok(pod);
   const ends = new Map<string, number>();
   for (let index = 0; index < 3; index += 1) {

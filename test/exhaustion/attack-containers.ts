@@ -1,5 +1,14 @@
 import { Client, credentials } from '@grpc/grpc-js';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { criCodec } from '../../runtime/cri/contract/services.ts';
@@ -42,10 +51,16 @@ async function logFlood(scene: Scene, command: string, counts: 'lines' | 'bytes'
       const seconds = Math.max(0.1, (finished - begin) / 1000);
       await removePod(stage, pod);
       // Each line of the log from `yes` is `TIME stdout F y`, 47 bytes.
-      const lines = counts === 'lines' ? `, ${Math.round(written / 47 / seconds).toLocaleString('en')} lines a second` : '';
+      const lines =
+        counts === 'lines'
+          ? `, ${Math.round(written / 47 / seconds).toLocaleString('en')} lines a second`
+          : '';
       const failures = written === 0 ? ['the container wrote nothing'] : [];
       rmSync(join(stage.logs, 'flood'), { recursive: true, force: true });
-      return { lines: [`${(written / 2 ** 20).toFixed(0)} MiB of log in ${seconds.toFixed(1)} s${lines}`], failures };
+      return {
+        lines: [`${(written / 2 ** 20).toFixed(0)} MiB of log in ${seconds.toFixed(1)} s${lines}`],
+        failures,
+      };
     },
   };
 }
@@ -54,11 +69,19 @@ async function manyMounts({ stage, image }: Scene, count: number) {
   const pod = await runPod(stage, 'mounts');
   const hostPath = join(stage.logs, 'mounts');
   mkdirSync(hostPath, { recursive: true });
-  const mounts = Array.from({ length: count }, (_, index) => ({ containerPath: `/mnt/${index}`, hostPath, readonly: true }));
+  const mounts = Array.from({ length: count }, (_, index) => ({
+    containerPath: `/mnt/${index}`,
+    hostPath,
+    readonly: true,
+  }));
   const config = containerConfig({ image, name: 'many', more: { mounts } });
   // Encoded once: the attack must keep the daemon busy, not the measuring process.
-  const bytes = Buffer.from(criCodec('CreateContainerRequest').encode({ podSandboxId: pod.id, config, sandboxConfig: pod.config }));
-  const client = new Client(`unix:${stage.folders.socket}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost' });
+  const bytes = Buffer.from(
+    criCodec('CreateContainerRequest').encode({ podSandboxId: pod.id, config, sandboxConfig: pod.config }),
+  );
+  const client = new Client(`unix:${stage.folders.socket}`, credentials.createInsecure(), {
+    'grpc.default_authority': 'localhost',
+  });
   const same = (value: Buffer): Buffer => value;
   const ask = (): Promise<string> =>
     new Promise((resolve) => {
@@ -72,7 +95,8 @@ async function manyMounts({ stage, image }: Scene, count: number) {
   const asking = (async () => {
     while (!over) {
       const said = await ask();
-      if (!said.includes(`asks for ${count} mounts`)) failures.push(`an unexpected answer: ${said.slice(0, 300)}`);
+      if (!said.includes(`asks for ${count} mounts`))
+        failures.push(`an unexpected answer: ${said.slice(0, 300)}`);
       asked += 1;
     }
   })();
@@ -82,7 +106,10 @@ async function manyMounts({ stage, image }: Scene, count: number) {
       await asking;
       client.close();
       await removePod(stage, pod);
-      return { lines: [`${asked} requests with ${count} mounts, each refused`], failures: failures.slice(0, 3) };
+      return {
+        lines: [`${asked} requests with ${count} mounts, each refused`],
+        failures: failures.slice(0, 3),
+      };
     },
   };
 }
@@ -104,7 +131,10 @@ async function mountsInside({ stage, image }: Scene, count: number) {
       const { stdout } = await execute(stage, containerId, 'wc', '-l', '/proc/self/mountinfo');
       const made = Number(stdout.split(' ')[0]);
       await removePod(stage, pod);
-      return { lines: [`${made} mounts in the container`], failures: made >= count ? [] : [`only ${made} mounts were made: ${stdout}`] };
+      return {
+        lines: [`${made} mounts in the container`],
+        failures: made >= count ? [] : [`only ${made} mounts were made: ${stdout}`],
+      };
     },
   };
 }
@@ -116,8 +146,13 @@ async function mountsInside({ stage, image }: Scene, count: number) {
 async function forkBomb({ stage, image }: Scene, processes: number) {
   const parent = `${stage.cgroupParent}-bomb`;
   const folder =
-    [`/sys/fs/cgroup/pids${parent}`, `/sys/fs/cgroup${parent}`].find((path) => existsSync(join(path, '..', 'cgroup.procs'))) ?? '';
-  if (folder === '') return { end: () => Promise.resolve({ lines: ['no cgroup controller for pids here: left out'], failures: [] }) };
+    [`/sys/fs/cgroup/pids${parent}`, `/sys/fs/cgroup${parent}`].find((path) =>
+      existsSync(join(path, '..', 'cgroup.procs')),
+    ) ?? '';
+  if (folder === '')
+    return {
+      end: () => Promise.resolve({ lines: ['no cgroup controller for pids here: left out'], failures: [] }),
+    };
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'pids.max'), String(processes));
   const plain = podConfig(stage, 'bomb');
@@ -125,7 +160,10 @@ async function forkBomb({ stage, image }: Scene, processes: number) {
     config: { ...plain, linux: { ...plain.linux, cgroupParent: parent } },
     runtimeHandler: '',
   });
-  const pod: Pod = { id: podSandboxId, config: { ...plain, linux: { ...plain.linux, cgroupParent: parent } } };
+  const pod: Pod = {
+    id: podSandboxId,
+    config: { ...plain, linux: { ...plain.linux, cgroupParent: parent } },
+  };
   await runContainer(stage, pod, {
     image,
     command: ['sh', '-c', 'bomb() { bomb 2>/dev/null & bomb 2>/dev/null & sleep 600; }; bomb; sleep 600'],
@@ -136,7 +174,10 @@ async function forkBomb({ stage, image }: Scene, processes: number) {
     async end(): Promise<Outcome> {
       const current = Number(readFileSync(join(folder, 'pids.current'), 'utf8'));
       await removePod(stage, pod);
-      for (const root of ['/sys/fs/cgroup', ...readdirSync('/sys/fs/cgroup').map((name) => `/sys/fs/cgroup/${name}`)])
+      for (const root of [
+        '/sys/fs/cgroup',
+        ...readdirSync('/sys/fs/cgroup').map((name) => `/sys/fs/cgroup/${name}`),
+      ])
         if (existsSync(root + parent)) rmdirSync(root + parent);
       const failures = current >= processes * 0.9 ? [] : [`the bomb reached only ${current} processes`];
       return { lines: [`${current} processes, of ${processes} that the pod's cgroup allows`], failures };

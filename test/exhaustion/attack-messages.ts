@@ -47,7 +47,8 @@ function repeated(name: string, sender: string): Attack {
             await once(child, 'exit');
           }
           const answers = new Map<string, number>();
-          for (const answer of text.split('\n').filter((line) => line !== '')) answers.set(answer, (answers.get(answer) ?? 0) + 1);
+          for (const answer of text.split('\n').filter((line) => line !== ''))
+            answers.set(answer, (answers.get(answer) ?? 0) + 1);
           const failures = [...answers.keys()].filter((answer) => answer.startsWith('failed'));
           if (ended || answers.size === 0) failures.push('the sender of the messages has ended');
           return { lines: [...answers].map(([answer, count]) => `${count} times: ${answer}`), failures };

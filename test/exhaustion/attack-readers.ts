@@ -21,7 +21,10 @@ export const readerAttacks = ({ slowReaders, connections }: Scale): readonly Att
         sends: requests,
         reads: false,
       });
-      return { end: () => running.end().then(() => ({ lines: ['each asks 30 times and reads nothing'], failures: [] })) };
+      return {
+        end: () =>
+          running.end().then(() => ({ lines: ['each asks 30 times and reads nothing'], failures: [] })),
+      };
     },
   },
 ];
@@ -47,7 +50,10 @@ async function criReaders({ stage }: Scene, count: number) {
       abort.abort();
       await Promise.all(ends);
       for (const client of clients) client.close();
-      return { lines: [`${count} clients of the CRI, each with a stream of events and one of containers`], failures: [] };
+      return {
+        lines: [`${count} clients of the CRI, each with a stream of events and one of containers`],
+        failures: [],
+      };
     },
   };
 }
@@ -58,7 +64,11 @@ async function execReaders({ stage, image }: Scene, count: number) {
   const clients: CommandClient[] = [];
   for (let index = 0; index < count; index += 1) {
     const streams = { tty: false, stdin: false, stdout: true, stderr: true };
-    const { url } = await stage.daemon.cri.runtime.exec({ containerId, cmd: ['nice', '-n', '19', 'yes'], ...streams });
+    const { url } = await stage.daemon.cri.runtime.exec({
+      containerId,
+      cmd: ['nice', '-n', '19', 'yes'],
+      ...streams,
+    });
     const client = await openCommand(url);
     client.socket.pause();
     clients.push(client);

@@ -11,9 +11,12 @@ import type { Scene } from './scene.ts';
 export async function outOfDescriptors({ stage, victim }: Scene): Promise<readonly string[]> {
   const { daemon } = stage;
   const failures: string[] = [];
-  const limit = (soft: number): void => void execFileSync('prlimit', ['--pid', String(daemon.pid), `--nofile=${soft}:`]);
+  const limit = (soft: number): void =>
+    void execFileSync('prlimit', ['--pid', String(daemon.pid), `--nofile=${soft}:`]);
   const before = Number(
-    execFileSync('prlimit', ['--pid', String(daemon.pid), '--nofile', '--output', 'SOFT', '--noheadings'], { encoding: 'utf8' }),
+    execFileSync('prlimit', ['--pid', String(daemon.pid), '--nofile', '--output', 'SOFT', '--noheadings'], {
+      encoding: 'utf8',
+    }),
   );
   limit(daemon.usage().descriptors + 20);
   const running = await flood({ to: { path: stage.folders.socket }, connections: 200 });
@@ -30,7 +33,11 @@ export async function outOfDescriptors({ stage, victim }: Scene): Promise<readon
   const client = createCriClient(stage.folders.socket);
   try {
     await client.runtime.version({}, { timeoutMs: 10_000 });
-    const { exitCode } = await daemon.cri.runtime.execSync({ containerId: victim.containerId, cmd: ['true'], timeout: 20 });
+    const { exitCode } = await daemon.cri.runtime.execSync({
+      containerId: victim.containerId,
+      cmd: ['true'],
+      timeout: 20,
+    });
     if (exitCode !== 0) failures.push(`a command afterwards: exit code ${exitCode}`);
   } catch (thrown) {
     failures.push(`once there are descriptors again: ${String(thrown)}`);

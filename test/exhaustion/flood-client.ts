@@ -41,7 +41,11 @@ function come(first: boolean): void {
     counted();
     if (sends !== '') socket.write(Buffer.from(sends, 'base64'));
     let at = 0;
-    if (slow.length > 0) timer = setInterval(() => socket.write(slow.subarray(at % slow.length, (at++ % slow.length) + 1)), 1000);
+    if (slow.length > 0)
+      timer = setInterval(
+        () => socket.write(slow.subarray(at % slow.length, (at++ % slow.length) + 1)),
+        1000,
+      );
     if (!reads) socket.pause();
   });
   if (reads) socket.resume();

@@ -20,9 +20,17 @@ export interface Running {
 export async function flood(plan: FloodPlan): Promise<Running> {
   const { to, connections, sends = '', dribble = '', reads = true } = plan;
   const program = join(import.meta.dirname, 'flood-client.ts');
-  const text = JSON.stringify({ to, connections, dribble, reads, sends: Buffer.from(sends as string).toString('base64') });
+  const text = JSON.stringify({
+    to,
+    connections,
+    dribble,
+    reads,
+    sends: Buffer.from(sends as string).toString('base64'),
+  });
   // The measuring process has the better priority: the victim's own client must not be the slow part.
-  const child = spawn('nice', ['-n', '10', process.execPath, program, text], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn('nice', ['-n', '10', process.execPath, program, text], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
   return {
     async end() {

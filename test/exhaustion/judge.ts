@@ -38,8 +38,16 @@ export async function judge(scene: Scene, attack: Attack, seconds: number): Prom
   let over = false;
   const running = await attack.start(scene);
   const started = performance.now();
-  const watch = setInterval(() => (peak = Math.max(peak, daemon.isAlive() ? daemon.usage().residentMiB : 0)), 200);
-  const cycles = await askUntil(scene, samples, () => over || (over = performance.now() - started > seconds * 1_000), 4_000);
+  const watch = setInterval(
+    () => (peak = Math.max(peak, daemon.isAlive() ? daemon.usage().residentMiB : 0)),
+    200,
+  );
+  const cycles = await askUntil(
+    scene,
+    samples,
+    () => over || (over = performance.now() - started > seconds * 1_000),
+    4_000,
+  );
   const reported = await running.end();
   clearInterval(watch);
   if (!daemon.isAlive()) return { lines: [], failures: ['the daemon has ended'] };
@@ -47,9 +55,12 @@ export async function judge(scene: Scene, attack: Attack, seconds: number): Prom
   const rest = await settled(scene, before.descriptors);
   if (rest.descriptors > before.descriptors + spareDescriptors)
     failures.push(`${rest.descriptors} descriptors are open, ${before.descriptors} before`);
-  if (peak > before.residentMiB + peakMiB) failures.push(`the daemon held ${peak.toFixed(0)} MiB, ${before.residentMiB.toFixed(0)} before`);
+  if (peak > before.residentMiB + peakMiB)
+    failures.push(`the daemon held ${peak.toFixed(0)} MiB, ${before.residentMiB.toFixed(0)} before`);
   if (rest.residentMiB > before.residentMiB + restMiB)
-    failures.push(`the daemon keeps ${rest.residentMiB.toFixed(0)} MiB, ${before.residentMiB.toFixed(0)} before`);
+    failures.push(
+      `the daemon keeps ${rest.residentMiB.toFixed(0)} MiB, ${before.residentMiB.toFixed(0)} before`,
+    );
   const memory = `memory ${before.residentMiB.toFixed(0)}, at most ${peak.toFixed(0)}, then ${rest.residentMiB.toFixed(0)} MiB`;
   const descriptors = `descriptors ${before.descriptors}, then ${rest.descriptors}`;
   return { lines: [...reported.lines, `${memory}; ${descriptors}`, ...table(baseline, samples)], failures };
@@ -64,7 +75,12 @@ function slow(baseline: Samples, samples: Samples): string[] {
     const missing = failed.length === 0 ? [] : [`${kind}: ${failed.length} failed: ${failed[0]}`];
     const p99 = samples.percentile(kind, 0.99);
     const late = (answerKinds as readonly string[]).includes(kind) && !(p99 < allowed);
-    return [...missing, ...(late ? [`${kind}: ${p99.toFixed(0)} ms at the 99th percentile, ${allowed.toFixed(0)} allowed`] : [])];
+    return [
+      ...missing,
+      ...(late
+        ? [`${kind}: ${p99.toFixed(0)} ms at the 99th percentile, ${allowed.toFixed(0)} allowed`]
+        : []),
+    ];
   });
 }
 
@@ -94,5 +110,10 @@ async function settled({ stage }: Scene, descriptors: number) {
 function table(baseline: Samples, samples: Samples): string[] {
   const figures = (of: Samples, kind: string): string =>
     `n ${of.count(kind)}, p50 ${of.percentile(kind, 0.5).toFixed(1)}, p99 ${of.percentile(kind, 0.99).toFixed(1)} ms`;
-  return samples.kinds().map((kind) => `${kind.padEnd(32)} ${figures(baseline, kind).padEnd(38)} attacked: ${figures(samples, kind)}`);
+  return samples
+    .kinds()
+    .map(
+      (kind) =>
+        `${kind.padEnd(32)} ${figures(baseline, kind).padEnd(38)} attacked: ${figures(samples, kind)}`,
+    );
 }

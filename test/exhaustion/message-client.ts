@@ -32,8 +32,15 @@ async function criMessage({ criSocket }: Places): Promise<string> {
   try {
     return await new Promise((resolve, reject) => {
       const same = (value: Buffer): Buffer => value;
-      client.makeUnaryRequest('/runtime.v1.RuntimeService/Version', same, same, Buffer.alloc(64 * mebibyte), (error) =>
-        error === null ? reject(new Error('a message of 64 MiB was taken')) : resolve(`gRPC status ${error.code}`),
+      client.makeUnaryRequest(
+        '/runtime.v1.RuntimeService/Version',
+        same,
+        same,
+        Buffer.alloc(64 * mebibyte),
+        (error) =>
+          error === null
+            ? reject(new Error('a message of 64 MiB was taken'))
+            : resolve(`gRPC status ${error.code}`),
       );
     });
   } finally {
@@ -88,7 +95,8 @@ async function pour(
   const part = Buffer.alloc(mebibyte, 0x61);
   let sent = 0;
   while (!closed && sent < bytes) {
-    if (!socket.write(part)) await new Promise((resolve) => socket.once('drain', resolve).once('close', resolve));
+    if (!socket.write(part))
+      await new Promise((resolve) => socket.once('drain', resolve).once('close', resolve));
     sent += part.length;
   }
   for (let waited = 0; !closed && text === '' && waited < 15_000; waited += 10) await pause(10);
@@ -146,8 +154,16 @@ async function webSocketFrame({ criSocket, containerId }: Places): Promise<strin
   const url = await execUrl(criSocket, containerId);
   const { port, pathname } = new URL(url);
   const upgrade = `GET ${pathname} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n`;
-  const frame = Buffer.concat([Buffer.of(0x82, 0xff), Buffer.from('4000000000000000', 'hex'), Buffer.alloc(4)]);
-  const { text, sent } = await pour({ host: '127.0.0.1', port: Number(port) }, Buffer.concat([Buffer.from(upgrade), frame]), 64 * mebibyte);
+  const frame = Buffer.concat([
+    Buffer.of(0x82, 0xff),
+    Buffer.from('4000000000000000', 'hex'),
+    Buffer.alloc(4),
+  ]);
+  const { text, sent } = await pour(
+    { host: '127.0.0.1', port: Number(port) },
+    Buffer.concat([Buffer.from(upgrade), frame]),
+    64 * mebibyte,
+  );
   if (sent > 32 * mebibyte) throw new Error(`${sent} bytes of a frame of 2^62 were read: ${text}`);
   return 'closed';
 }
@@ -157,14 +173,18 @@ async function trustMessages({ trustPort }: Places): Promise<string> {
   const header = await pour(to, 'GET /v2/ HTTP/1.1\r\nHost: a\r\nX: ', mebibyte);
   const endless = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nTransfer-Encoding: chunked\r\n\r\n3fffffff\r\n--`;
   const upload = await pour(to, endless, 64 * mebibyte);
-  const found = [header, upload].map(({ text }) => /^HTTP\/1\.1 (\d+)/u.exec(text)?.[1] ?? 'closed').join(', ');
+  const found = [header, upload]
+    .map(({ text }) => /^HTTP\/1\.1 (\d+)/u.exec(text)?.[1] ?? 'closed')
+    .join(', ');
   if (/200/u.test(found)) throw new Error(`a giant request was taken: ${found}`);
   return found;
 }
 
 async function execUrl(criSocket: string, containerId: string): Promise<string> {
   const client = createCriClient(criSocket);
-  return (await client.runtime.exec({ containerId, cmd: ['true'], stdout: true }).finally(() => client.close())).url;
+  return (
+    await client.runtime.exec({ containerId, cmd: ['true'], stdout: true }).finally(() => client.close())
+  ).url;
 }
 
 const senders: Readonly<Record<string, (places: Places) => Promise<string>>> = {

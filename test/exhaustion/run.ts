@@ -59,5 +59,7 @@ try {
     console.log(`✖ ${failures.at(-1)}`);
   });
 }
-console.log(`${chosen.length} attacks, ${failures.length} failures, ${((performance.now() - begin) / 1000).toFixed(0)} s`);
+console.log(
+  `${chosen.length} attacks, ${failures.length} failures, ${((performance.now() - begin) / 1000).toFixed(0)} s`,
+);
 process.exit(failures.length === 0 ? 0 : 1);

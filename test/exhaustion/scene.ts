@@ -44,7 +44,13 @@ const network = {
   podNamespaces: ['shop'],
   plugins: [
     {
-      ...{ type: 'bridge', bridge: 'exhaust1', isGateway: true, ipMasq: true, capabilities: { aliases: true } },
+      ...{
+        type: 'bridge',
+        bridge: 'exhaust1',
+        isGateway: true,
+        ipMasq: true,
+        capabilities: { aliases: true },
+      },
       ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.213.0.0/24' }]] },
     },
   ],
@@ -109,7 +115,10 @@ function watchEvents(stage: Stage): { of(podId: string): number; end(): string |
   const abort = new AbortController();
   let ended: string | undefined;
   const read = async (): Promise<void> => {
-    for await (const { podSandboxStatus } of stage.daemon.cri.runtime.getContainerEvents({}, { signal: abort.signal })) {
+    for await (const { podSandboxStatus } of stage.daemon.cri.runtime.getContainerEvents(
+      {},
+      { signal: abort.signal },
+    )) {
       const id = podSandboxStatus?.id ?? '';
       counts.set(id, (counts.get(id) ?? 0) + 1);
     }
@@ -124,7 +133,8 @@ function watchEvents(stage: Stage): { of(podId: string): number; end(): string |
 /** Publishes a collection. @returns the path of its timestamp */
 async function publish(trust: StartedService): Promise<string> {
   const address = `http://127.0.0.1:${trust.port}/v2/example.com/app/_trust/tuf/`;
-  const key = async (role: string): Promise<never> => (await (await fetch(`${address}${role}.key`)).json()) as never;
+  const key = async (role: string): Promise<never> =>
+    (await (await fetch(`${address}${role}.key`)).json()) as never;
   const owner = publisher('example.com/app');
   const online = { snapshot: await key('snapshot'), timestamp: await key('timestamp') };
   const files = [
@@ -144,7 +154,9 @@ export function gapsOf(log: string): { readonly lines: number; readonly gaps: re
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => Number(/^\S+ stdout F line (\d+)$/u.exec(line)?.[1] ?? Number.NaN));
-  const gaps = numbers.flatMap((value, index) => (value === index ? [] : [`line ${index} of the log is number ${value}`]));
+  const gaps = numbers.flatMap((value, index) =>
+    value === index ? [] : [`line ${index} of the log is number ${value}`],
+  );
   return { lines: numbers.length, gaps: gaps.slice(0, 3) };
 }
 

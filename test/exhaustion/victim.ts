@@ -34,7 +34,9 @@ export async function askRound(scene: Scene, samples: Samples): Promise<void> {
   const timeoutMs = patienceMs;
   await samples.measure('ContainerStatus', () => runtime.containerStatus({ containerId }, { timeoutMs }));
   await samples.measure('ListContainers', () => runtime.listContainers({}, { timeoutMs }));
-  await samples.measure('PodSandboxStatus', () => runtime.podSandboxStatus({ podSandboxId: pod.id }, { timeoutMs }));
+  await samples.measure('PodSandboxStatus', () =>
+    runtime.podSandboxStatus({ podSandboxId: pod.id }, { timeoutMs }),
+  );
   await samples.measure('Version of a new client', async () => {
     const client = createCriClient(stage.folders.socket);
     await client.runtime.version({}, { timeoutMs }).finally(() => client.close());
@@ -57,7 +59,11 @@ export async function askRound(scene: Scene, samples: Samples): Promise<void> {
 export async function workRound(scene: Scene, samples: Samples, cycle: boolean): Promise<string | undefined> {
   const { stage, victim, image } = scene;
   await samples.measure('ExecSync true', async () => {
-    const { exitCode } = await stage.daemon.cri.runtime.execSync({ containerId: victim.containerId, cmd: ['true'], timeout: 20 });
+    const { exitCode } = await stage.daemon.cri.runtime.execSync({
+      containerId: victim.containerId,
+      cmd: ['true'],
+      timeout: 20,
+    });
     if (exitCode !== 0) throw new Error(`exit code ${exitCode}`);
   });
   if (!cycle) return undefined;
@@ -83,7 +89,11 @@ const activate = ({ driverSocket }: Scene): Promise<void> =>
 function answered(options: object): Promise<void> {
   return new Promise((resolve, reject) => {
     const call = request({ ...options, timeout: patienceMs }, (response) => {
-      response.resume().on('end', () => (response.statusCode === 200 ? resolve() : reject(new Error(`status ${response.statusCode}`))));
+      response
+        .resume()
+        .on('end', () =>
+          response.statusCode === 200 ? resolve() : reject(new Error(`status ${response.statusCode}`)),
+        );
     });
     call.on('timeout', () => call.destroy(new Error('no answer in time')));
     call.on('error', reject);
@@ -115,7 +125,12 @@ function askByUdp(scene: Scene): Promise<void> {
 function askByTcp(scene: Scene): Promise<void> {
   const query = question(scene);
   return new Promise<void>((resolve, reject) => {
-    const stream = connect({ port: 53, host: scene.dns.address, localAddress: scene.dns.address, timeout: patienceMs });
+    const stream = connect({
+      port: 53,
+      host: scene.dns.address,
+      localAddress: scene.dns.address,
+      timeout: patienceMs,
+    });
     stream.on('timeout', () => stream.destroy(new Error('no answer in time')));
     stream.on('error', reject);
     stream.on('close', () => reject(new Error('closed without an answer')));
@@ -134,7 +149,12 @@ function verify(message: Buffer, id: number, resolve: () => void, reject: (why: 
 }
 
 /** Sends requests until `over`. @returns the pods of the cycles that succeeded */
-export async function askUntil(scene: Scene, samples: Samples, over: () => boolean, cycleEveryMs: number): Promise<readonly string[]> {
+export async function askUntil(
+  scene: Scene,
+  samples: Samples,
+  over: () => boolean,
+  cycleEveryMs: number,
+): Promise<readonly string[]> {
   const cycles: string[] = [];
   const ask = async (): Promise<void> => {
     while (!over()) {

@@ -61,21 +61,44 @@ export async function runTarget(options: {
   const suspects = { time: [] as Uint8Array[], memory: [] as Uint8Array[] };
   let figures = { inputs: 0, blocks: 0, corpus: 0 };
   const add = (finding: Finding): void => {
-    if (!findings.some(({ kind, why }) => kind === finding.kind && why === finding.why)) findings.push(finding);
+    if (!findings.some(({ kind, why }) => kind === finding.kind && why === finding.why))
+      findings.push(finding);
   };
-  const child = (task: Partial<FuzzTask>, execArgv: readonly string[], hear: (message: FuzzMessage, stop: () => void) => void) =>
-    runChild({ target, seed, milliseconds, mode, progress: join(folder, 'progress'), ...task }, execArgv, hear, add);
+  const child = (
+    task: Partial<FuzzTask>,
+    execArgv: readonly string[],
+    hear: (message: FuzzMessage, stop: () => void) => void,
+  ) =>
+    runChild(
+      { target, seed, milliseconds, mode, progress: join(folder, 'progress'), ...task },
+      execArgv,
+      hear,
+      add,
+    );
   try {
     const input = join(folder, 'input');
     const found = join(folder, 'found');
     mkdirSync(found);
-    const check = async (bytes: Uint8Array, execArgv: readonly string[] = []): Promise<string | undefined> => {
+    const check = async (
+      bytes: Uint8Array,
+      execArgv: readonly string[] = [],
+    ): Promise<string | undefined> => {
       writeFileSync(input, bytes);
-      return (await child({ mode: 'check', input }, execArgv, (message) => message.kind === 'finding' && add(message.finding)))?.how;
+      return (
+        await child(
+          { mode: 'check', input },
+          execArgv,
+          (message) => message.kind === 'finding' && add(message.finding),
+        )
+      )?.how;
     };
     const until = performance.now() + milliseconds;
     for (let start = 0; start <= mostRestarts && findings.length < mostFindings; start++) {
-      const task: Partial<FuzzTask> = { seed: seed + 1_000_003 * start, milliseconds: until - performance.now(), found };
+      const task: Partial<FuzzTask> = {
+        seed: seed + 1_000_003 * start,
+        milliseconds: until - performance.now(),
+        found,
+      };
       const ended = await child(task, mode === 'fuzz' ? withCoverage : [], (message, stop) => {
         if (message.kind === 'finding') {
           add(message.finding);
@@ -95,7 +118,8 @@ export async function runTarget(options: {
       figures = { ...figures, inputs: figures.inputs + ended.count };
       if (performance.now() > until) break;
     }
-    const largest = (some: Uint8Array[]): Uint8Array[] => some.sort((a, b) => b.length - a.length).slice(0, 3);
+    const largest = (some: Uint8Array[]): Uint8Array[] =>
+      some.sort((a, b) => b.length - a.length).slice(0, 3);
     for (const bytes of largest(suspects.time)) {
       const how = await check(bytes);
       if (how !== undefined) add({ kind: 'crash', target, why: `the process ended: ${how}`, input: bytes });
@@ -103,7 +127,12 @@ export async function runTarget(options: {
     for (const bytes of largest(suspects.memory)) {
       const limit = baseMegabytes + Math.ceil((memoryFactor * bytes.length) / mebibyte);
       if ((await check(bytes, [`--max-old-space-size=${limit}`])) !== undefined)
-        add({ kind: 'memory', target, input: bytes, why: `${bytes.length} bytes took more than ${limit} MiB of heap` });
+        add({
+          kind: 'memory',
+          target,
+          input: bytes,
+          why: `${bytes.length} bytes took more than ${limit} MiB of heap`,
+        });
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -135,7 +164,10 @@ async function runChild(
     child.kill('SIGKILL');
   };
   let seen = 0;
-  const used = (): { cpuMs: number; wallMs: number } => ({ cpuMs: processorMs(child.pid), wallMs: performance.now() });
+  const used = (): { cpuMs: number; wallMs: number } => ({
+    cpuMs: processorMs(child.pid),
+    wallMs: performance.now(),
+  });
   let since = used();
   const watch = setInterval(() => {
     const { count, input } = readProgress(task.progress);

@@ -39,10 +39,14 @@ async function judge(input: Buffer, twice: boolean): Promise<void> {
     first.flaw ??
     (second.answer === first.answer
       ? undefined
-      : { kind: 'unstable' as const, why: `first ${first.answer.slice(0, 300)}, then ${second.answer.slice(0, 300)}` });
+      : {
+          kind: 'unstable' as const,
+          why: `first ${first.answer.slice(0, 300)}, then ${second.answer.slice(0, 300)}`,
+        });
   if (flaw !== undefined) post({ kind: 'finding', finding: { ...flaw, target: target.name, input } });
   if (second.cpuMs > slowMs) post({ kind: 'suspect', of: 'time', input });
-  if (first.grownBytes > memoryFactor * input.length + smallMemory) post({ kind: 'suspect', of: 'memory', input });
+  if (first.grownBytes > memoryFactor * input.length + smallMemory)
+    post({ kind: 'suspect', of: 'memory', input });
 }
 
 async function fuzz(given: readonly Buffer[]): Promise<void> {

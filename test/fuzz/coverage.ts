@@ -52,7 +52,9 @@ export function openCoverage(): Coverage {
   const ours = new Map<string, boolean>();
   return {
     take(keep) {
-      const { result } = post('Profiler.takePreciseCoverage') as { readonly result: readonly ScriptCoverage[] };
+      const { result } = post('Profiler.takePreciseCoverage') as {
+        readonly result: readonly ScriptCoverage[];
+      };
       let found = 0;
       for (const { scriptId, url, functions } of result) {
         let wanted = ours.get(url);
@@ -80,7 +82,9 @@ export function openCoverage(): Coverage {
 function isProduct(url: string): boolean {
   if (!url.startsWith('file:')) return false;
   const path = fileURLToPath(url);
-  return path.startsWith(`${root}${sep}`) && !path.startsWith(engine) && !path.includes(`${sep}node_modules${sep}`);
+  return (
+    path.startsWith(`${root}${sep}`) && !path.startsWith(engine) && !path.includes(`${sep}node_modules${sep}`)
+  );
 }
 
 /** Returns the ranges that ran: ranges are nested, and an inner one overrides its outer one. */
@@ -89,7 +93,10 @@ function ranThrough(ranges: readonly Range[]): Interval[] {
     { at: range.startOffset, depth, range, opens: true },
     { at: range.endOffset, depth, range, opens: false },
   ]);
-  edges.sort((a, b) => a.at - b.at || Number(a.opens) - Number(b.opens) || (a.opens ? a.depth - b.depth : b.depth - a.depth));
+  edges.sort(
+    (a, b) =>
+      a.at - b.at || Number(a.opens) - Number(b.opens) || (a.opens ? a.depth - b.depth : b.depth - a.depth),
+  );
   const open: Range[] = [];
   const ran: Interval[] = [];
   let from = 0;

@@ -6,7 +6,12 @@ import { mutate, largestInput } from './mutate.ts';
 import { createRandom } from './random.ts';
 import type { FuzzTarget } from './target.ts';
 
-const target = (read: (bytes: Buffer) => unknown): FuzzTarget => ({ name: 'images-x', group: 'images', seeds: () => ['a'], read });
+const target = (read: (bytes: Buffer) => unknown): FuzzTarget => ({
+  name: 'images-x',
+  group: 'images',
+  seeds: () => ['a'],
+  read,
+});
 
 test('the same seed gives the same inputs, none larger than the largest', () => {
   const corpus = [Buffer.from('{"a":[1,"b"]}'), Buffer.from([0, 1, 2, 255])];
@@ -33,7 +38,8 @@ test('an error of the language is a crash, a sentence is a refusal', async () =>
         Buffer.from('a'),
       )
     ).flaw?.kind;
-  for (const error of [new TypeError('x'), new RangeError('x'), new SyntaxError('x'), 'text']) assert.equal(await flawOf(error), 'crash');
+  for (const error of [new TypeError('x'), new RangeError('x'), new SyntaxError('x'), 'text'])
+    assert.equal(await flawOf(error), 'crash');
   assert.equal(await flawOf(new Error('it is wrong')), undefined);
 });
 

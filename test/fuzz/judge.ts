@@ -52,8 +52,10 @@ export async function readOnce(target: FuzzTarget, input: Buffer): Promise<Readi
     if (!isRefusal(value)) flaw = { kind: 'crash', why: inspect(value).slice(0, 2000) };
     answer = `refused: ${value instanceof Error ? value.message : inspect(value)}`;
   } else answer = fingerprint(value);
-  if (!bytes.equals(input)) flaw ??= { kind: 'input-changed', why: 'the reader changed the bytes that it was given' };
-  const grownBytes = after.used_heap_size + after.external_memory - memory.used_heap_size - memory.external_memory;
+  if (!bytes.equals(input))
+    flaw ??= { kind: 'input-changed', why: 'the reader changed the bytes that it was given' };
+  const grownBytes =
+    after.used_heap_size + after.external_memory - memory.used_heap_size - memory.external_memory;
   return { answer, flaw, cpuMs, grownBytes };
 }
 
@@ -63,7 +65,11 @@ export async function readOnce(target: FuzzTarget, input: Buffer): Promise<Readi
  */
 function isRefusal(error: unknown): boolean {
   if (isPortcullisError(error)) return true;
-  return error instanceof Error && !languageErrors.has(error.name) && !('code' in error && String(error.code).startsWith('ERR_'));
+  return (
+    error instanceof Error &&
+    !languageErrors.has(error.name) &&
+    !('code' in error && String(error.code).startsWith('ERR_'))
+  );
 }
 
 const languageErrors = new Set([
@@ -78,6 +84,12 @@ const languageErrors = new Set([
 ]);
 
 function fingerprint(value: unknown): string {
-  const text = inspect(value, { depth: 12, maxArrayLength: 2000, maxStringLength: 4000, sorted: true, breakLength: Infinity });
+  const text = inspect(value, {
+    depth: 12,
+    maxArrayLength: 2000,
+    maxStringLength: 4000,
+    sorted: true,
+    breakLength: Infinity,
+  });
   return createHash('sha256').update(text).digest('hex');
 }

@@ -5,8 +5,8 @@ export const largestInput = 1024 * 1024;
 const usualLargest = 64 * 1024;
 
 const numbers = [
-  0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024, 4095, 4096, 32767, 32768, 65535, 65536, 0x7fffffff,
-  0x80000000, 0xffffffff,
+  0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024, 4095, 4096, 32767,
+  32768, 65535, 65536, 0x7fffffff, 0x80000000, 0xffffffff,
 ];
 const texts = [
   '',
@@ -49,14 +49,21 @@ export function mutate(corpus: readonly Buffer[], words: readonly string[], rand
     if (changed !== undefined) return changed.subarray(0, usualLargest);
   }
   let bytes: Buffer = Buffer.from(original);
-  for (let changes = 1 + random.below(random.once(3) ? 6 : 2); changes > 0; changes--) bytes = mutateBytes(bytes, corpus, words, random);
+  for (let changes = 1 + random.below(random.once(3) ? 6 : 2); changes > 0; changes--)
+    bytes = mutateBytes(bytes, corpus, words, random);
   return bytes.subarray(0, usualLargest);
 }
 
-function mutateBytes(bytes: Buffer, corpus: readonly Buffer[], words: readonly string[], random: Random): Buffer {
+function mutateBytes(
+  bytes: Buffer,
+  corpus: readonly Buffer[],
+  words: readonly string[],
+  random: Random,
+): Buffer {
   const at = random.below(bytes.length + 1);
   const length = Math.min(bytes.length - at, 1 + random.below(random.once(4) ? bytes.length : 16));
-  const replace = (middle: Uint8Array, over: number): Buffer => Buffer.concat([bytes.subarray(0, at), middle, bytes.subarray(at + over)]);
+  const replace = (middle: Uint8Array, over: number): Buffer =>
+    Buffer.concat([bytes.subarray(0, at), middle, bytes.subarray(at + over)]);
   switch (random.below(11)) {
     case 0: {
       const copy = Buffer.from(bytes);
@@ -75,13 +82,19 @@ function mutateBytes(bytes: Buffer, corpus: readonly Buffer[], words: readonly s
     case 3:
       return replace(Buffer.alloc(0), length);
     case 4:
-      return replace(Buffer.concat([bytes.subarray(at, at + length), bytes.subarray(at, at + length)]), length);
+      return replace(
+        Buffer.concat([bytes.subarray(at, at + length), bytes.subarray(at, at + length)]),
+        length,
+      );
     case 5:
       return replace(Buffer.from(random.pick(words.length > 0 ? words : texts)), random.once(2) ? 0 : length);
     case 6: {
       const other = random.pick(corpus);
       const from = random.below(other.length);
-      return replace(other.subarray(from, from + 1 + random.below(other.length - from)), random.once(2) ? 0 : length);
+      return replace(
+        other.subarray(from, from + 1 + random.below(other.length - from)),
+        random.once(2) ? 0 : length,
+      );
     }
     case 7:
       return Buffer.from(bytes.subarray(0, at));

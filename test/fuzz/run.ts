@@ -27,7 +27,8 @@ const { values } = parseArgs({
 });
 const minutes = Number(values.minutes);
 const seed = Number(values.seed);
-if (!(minutes > 0) || !Number.isSafeInteger(seed)) throw new TypeError('--minutes takes a number above 0, --seed a whole number');
+if (!(minutes > 0) || !Number.isSafeInteger(seed))
+  throw new TypeError('--minutes takes a number above 0, --seed a whole number');
 const only = values.only?.split(',');
 const names = (await targetNames(values.group)).filter((name) => only?.includes(name) ?? true);
 if (names.length === 0) throw new TypeError('--group or --only names no target');
@@ -52,7 +53,9 @@ async function lane(): Promise<void> {
       writeFileSync(file, input);
       say(`  ${kind}: ${why}\n  input: ${file} (${input.length} bytes)`);
     }
-    if (values.keep) for (const input of outcome.fresh) kept += input.length <= 8192 && keepInCorpus(name, input) !== '' ? 1 : 0;
+    if (values.keep)
+      for (const input of outcome.fresh)
+        kept += input.length <= 8192 && keepInCorpus(name, input) !== '' ? 1 : 0;
   }
 }
 

@@ -4,8 +4,8 @@ import { adminOperations } from '../../cni-plugins/admin/operations.ts';
 import type { JsonSchema } from '../../base/schema/index.ts';
 
 /**
- * Writes the reference of the admin API: `sh packaging/node test/house/admin-reference.ts`. The text before the
- * first operation is written by hand.
+ * Writes the reference of the admin API: `sh packaging/node test/house/admin-reference.ts`. The text before
+ * the first operation is written by hand.
  */
 export const adminReference = new URL('../../docs/admin-api.md', import.meta.url);
 
@@ -37,14 +37,18 @@ function rowsOf({ properties = {}, required = [] }: Field, prefix = ''): string[
 function sectionOf(name: string, summary: string, request: JsonSchema): string {
   const rows = rowsOf(request);
   const fields =
-    rows.length === 0 ? 'The request has no fields.' : ['| field | type | required | meaning |', '| - | - | - | - |', ...rows].join('\n');
+    rows.length === 0
+      ? 'The request has no fields.'
+      : ['| field | type | required | meaning |', '| - | - | - | - |', ...rows].join('\n');
   return `### \`POST /v1/${name}\`\n\n${summary}\n\n${fields}\n`;
 }
 
 /** Returns the complete text of the page, from its hand-written head and the description. */
 export async function renderAdminReference(): Promise<string> {
   const [head = ''] = readFileSync(adminReference, 'utf8').split(marker);
-  const sections = Object.entries(adminOperations).map(([name, { summary, request }]) => sectionOf(name, summary, request));
+  const sections = Object.entries(adminOperations).map(([name, { summary, request }]) =>
+    sectionOf(name, summary, request),
+  );
   const text = `${head}${marker}\n${sections.join('\n')}`;
   return format(text, { ...(await resolveConfig(adminReference)), parser: 'markdown' });
 }

@@ -16,7 +16,10 @@ function runTwice(
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-again-'));
   try {
     for (const [name, text] of Object.entries(files))
-      writeFileSync(join(folder, name), `import { test } from 'node:test';\nimport { existsSync, writeFileSync } from 'node:fs';\n${text}`);
+      writeFileSync(
+        join(folder, name),
+        `import { test } from 'node:test';\nimport { existsSync, writeFileSync } from 'node:fs';\n${text}`,
+      );
     const program = `
       import { PassThrough } from 'node:stream';
       import { runTests } from ${JSON.stringify(join(import.meta.dirname, 'tests.ts'))};
@@ -26,9 +29,9 @@ function runTwice(
       console.log(JSON.stringify(await runAgain(out, [suite], ${String(rerun)})));`;
     const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;
     writeFileSync(join(folder, 'program.mjs'), program);
-    return JSON.parse(execFileSync(process.execPath, ['program.mjs'], { cwd: folder, env, encoding: 'utf8' })) as ReturnType<
-      typeof runTwice
-    >;
+    return JSON.parse(
+      execFileSync(process.execPath, ['program.mjs'], { cwd: folder, env, encoding: 'utf8' }),
+    ) as ReturnType<typeof runTwice>;
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -36,11 +39,13 @@ function runTwice(
 
 const passing = "test('passes', () => undefined);\n";
 const failing = "test('fails', () => { throw new Error('always'); });\n";
-const unlucky = "test('is unlucky', () => { if (!existsSync('seen')) { writeFileSync('seen', ''); throw new Error('once'); } });\n";
+const unlucky =
+  "test('is unlucky', () => { if (!existsSync('seen')) { writeFileSync('seen', ''); throw new Error('once'); } });\n";
 
 describe('a file whose process does not exit', () => {
   it('is killed at the time limit, and has failed', () => {
-    const open = "import { createServer } from 'node:http';\ntest('leaves a server open', () => void createServer().listen(0));\n";
+    const open =
+      "import { createServer } from 'node:http';\ntest('leaves a server open', () => void createServer().listen(0));\n";
     const { counts, failures } = runTwice({ 'a.test.mjs': passing, 'b.test.mjs': open }, false, 2000);
     assert.equal(counts.failed, 1);
     assert.match(failures.join(), /b\.test\.mjs/);
@@ -55,9 +60,12 @@ describe('a failed file is run again', () => {
   });
 
   it('is named by its own file if a fixture declares the test', () => {
-    const { counts, failures, flaky } = runTwice({ 'fixture.mjs': unlucky, 'a.test.mjs': "import './fixture.mjs';\n" }, true, 60_000, [
-      'a.test.mjs',
-    ]);
+    const { counts, failures, flaky } = runTwice(
+      { 'fixture.mjs': unlucky, 'a.test.mjs': "import './fixture.mjs';\n" },
+      true,
+      60_000,
+      ['a.test.mjs'],
+    );
     assert.deepEqual([counts, failures], [{ passed: 1, failed: 0, skipped: 0 }, []]);
     assert.deepEqual(flaky, ['a.test.mjs: is unlucky (fixture.mjs:3)']);
   });
@@ -69,7 +77,9 @@ describe('a failed file is run again', () => {
   });
 
   it('is not run again if it kills processes or uses a seed', () => {
-    const kills = unlucky.replace("throw new Error('once')", "process.kill(process.pid, 'SIGKILL')").replaceAll('seen', 'seen1');
+    const kills = unlucky
+      .replace("throw new Error('once')", "process.kill(process.pid, 'SIGKILL')")
+      .replaceAll('seen', 'seen1');
     const draws = `const seed = 7;\n${unlucky.replaceAll('seen', 'seen2')}`;
     const { counts, failures, flaky } = runTwice({
       'a.test.mjs': kills,
@@ -78,14 +88,20 @@ describe('a failed file is run again', () => {
       'd.test.mjs': passing + unlucky,
     });
     assert.equal(counts.failed, 3);
-    assert.match(failures.join('\n'), /^a\.test\.mjs:.*\nb\.test\.mjs:4 is unlucky\nchaos\.test\.mjs:3 is unlucky$/u);
+    assert.match(
+      failures.join('\n'),
+      /^a\.test\.mjs:.*\nb\.test\.mjs:4 is unlucky\nchaos\.test\.mjs:3 is unlucky$/u,
+    );
     assert.deepEqual(flaky, ['d.test.mjs:4 is unlucky']);
   });
 
   it('is not run again if one file was requested, or if many fail', () => {
     assert.equal(runTwice({ 'a.test.mjs': unlucky }, false).counts.failed, 1);
     const many = Object.fromEntries(
-      [1, 2, 3, 4, 5, 6].map((index) => [`${String(index)}.test.mjs`, unlucky.replaceAll('seen', `seen${String(index)}`)]),
+      [1, 2, 3, 4, 5, 6].map((index) => [
+        `${String(index)}.test.mjs`,
+        unlucky.replaceAll('seen', `seen${String(index)}`),
+      ]),
     );
     assert.deepEqual(runTwice(many).counts, { passed: 0, failed: 6, skipped: 0 });
   });

@@ -6,14 +6,16 @@ import { runTests } from './tests.ts';
 const mostFiles = 5;
 
 export function add(...all: readonly Counts[]): Counts {
-  const sum = (of: (counts: Counts) => number): number => all.reduce((total, counts) => total + of(counts), 0);
+  const sum = (of: (counts: Counts) => number): number =>
+    all.reduce((total, counts) => total + of(counts), 0);
   return { passed: sum((c) => c.passed), failed: sum((c) => c.failed), skipped: sum((c) => c.skipped) };
 }
 
 /**
  * Matches the name or text of tests that kill processes or use a seed. `process.kill(pid, 0)` only probes.
  */
-const killsOrSeeds = /SIGKILL|\.kill\((?![^()]*, 0\))|\bkills?\b|[Ss]eed|SEED|Math\.random|\brandom(?:Bytes|Int)?\(|\bchaos\b|\bcrash\b/u;
+const killsOrSeeds =
+  /SIGKILL|\.kill\((?![^()]*, 0\))|\bkills?\b|[Ss]eed|SEED|Math\.random|\brandom(?:Bytes|Int)?\(|\bchaos\b|\bcrash\b/u;
 
 /**
  * Returns whether the first failure of a test file is final. A kill happens at another moment in a second
@@ -26,9 +28,9 @@ export function isFinal(file: string): boolean {
 
 /**
  * Runs failed files again, one at a time, while nothing else runs: a test that waits for the kernel may time
- * out on a machine that is busy with other tests. Failures of files that kill or use a seed are final
- * ({@link isFinal}). A file that fails again has failed. A file that passes is named and counted as flaky: its
- * test or the product has a defect that must be found.
+ * out on a machine that is busy with other tests. Failures of files that kill or use a seed are final ({@link
+ * isFinal}). A file that fails again has failed. A file that passes is named and counted as flaky: its test
+ * or the product has a defect that must be found.
  * @param rerun false if every failure is final, for example when a developer runs one file
  * @returns the counts of all suites, with the counts of the second run for files that ran twice, and the
  *   tests that failed only in the first run
@@ -37,11 +39,16 @@ export async function runAgain(
   out: NodeJS.WritableStream,
   suites: readonly Results[],
   rerun: boolean,
-): Promise<{ readonly counts: Counts; readonly failures: readonly string[]; readonly flaky: readonly string[] }> {
+): Promise<{
+  readonly counts: Counts;
+  readonly failures: readonly string[];
+  readonly flaky: readonly string[];
+}> {
   const counts = add(...suites.map((suite) => suite.counts));
   const failures = suites.flatMap((suite) => suite.failures);
   const failedFiles = new Map(suites.flatMap((suite) => [...suite.failedFiles]));
-  if (!rerun || failedFiles.size === 0 || failedFiles.size > mostFiles) return { counts, failures, flaky: [] };
+  if (!rerun || failedFiles.size === 0 || failedFiles.size > mostFiles)
+    return { counts, failures, flaky: [] };
   const files = [...failedFiles.keys()].filter((file) => !isFinal(file));
   const isAgain = (failure: string): boolean => files.some((file) => failure.startsWith(`${file}:`));
   const second = await runTests(out, { title: 'failed, once more and alone', files, concurrency: 1 });

@@ -1,7 +1,7 @@
 /**
  * `npm run check [GATE …]`: runs the static gates of `npm test`, all or the named ones, and prints a line for
- * each. `npm run check -- --list` lists them. Exits with 0 if all passed, with 1 if one failed, and with 2 for
- * an unknown gate or option.
+ * each. `npm run check -- --list` lists them. Exits with 0 if all passed, with 1 if one failed, and with 2
+ * for an unknown gate or option.
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -16,7 +16,10 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`check: ${problem}; npm run check -- --list lists the gates\n`);
     return 2;
   };
-  let read: { readonly values: { readonly list?: boolean | undefined }; readonly positionals: readonly string[] };
+  let read: {
+    readonly values: { readonly list?: boolean | undefined };
+    readonly positionals: readonly string[];
+  };
   try {
     read = parseArgs({ args: [...args], options: { list: { type: 'boolean' } }, allowPositionals: true });
   } catch (thrown) {

@@ -15,7 +15,8 @@ describe('the check for files that tests write into the checkout', () => {
   };
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-checkout-'));
-    const git = (...args: string[]): string => execFileSync('git', ['-C', folder, ...args], { encoding: 'utf8' });
+    const git = (...args: string[]): string =>
+      execFileSync('git', ['-C', folder, ...args], { encoding: 'utf8' });
     git('init', '--quiet');
     write('tracked.txt');
     writeFileSync(join(folder, '.gitignore'), 'node_modules/\ndist/\ncoverage/\n*.log\n');

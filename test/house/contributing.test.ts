@@ -9,14 +9,18 @@ import { chooseGates } from './gates.ts';
 
 const root = join(import.meta.dirname, '../..');
 const read = (file: string): string => readFileSync(join(root, file), 'utf8');
-const { scripts } = JSON.parse(read('package.json')) as { readonly scripts: Readonly<Record<string, string>> };
+const { scripts } = JSON.parse(read('package.json')) as {
+  readonly scripts: Readonly<Record<string, string>>;
+};
 
 /** Returns the commands of a document: code spans, and the lines of its `sh` blocks. */
 function commandsOf(text: string): string[] {
   const blocks = [...text.matchAll(/^ *```sh\n([^]*?)^ *```$/gmu)].flatMap(([, block = '']) =>
     block.split('\n').map((line) => line.trim()),
   );
-  const spans = [...text.replaceAll(/^ *```[^]*?^ *```$/gmu, '').matchAll(/`([^`]+)`/gu)].map(([, span = '']) => span);
+  const spans = [...text.replaceAll(/^ *```[^]*?^ *```$/gmu, '').matchAll(/`([^`]+)`/gu)].map(
+    ([, span = '']) => span,
+  );
   return [...new Set([...blocks, ...spans])].filter((command) => command !== '');
 }
 
@@ -35,17 +39,25 @@ function problemOf(command: string): string | undefined {
   const chosen = chooseGates(gate === undefined ? [] : [gate]);
   if ('problem' in chosen) return chosen.problem;
   const [, path] = /\bnpm test -- ([\w./-]+)/u.exec(command) ?? [];
-  if (path !== undefined && globSync([path.endsWith('.test.ts') ? path : `${path}/**/*.test.ts`], { cwd: root }).length === 0)
+  if (
+    path !== undefined &&
+    globSync([path.endsWith('.test.ts') ? path : `${path}/**/*.test.ts`], { cwd: root }).length === 0
+  )
     return `there is no test in ${path}`;
   // A path of the repository begins with the name of a folder of it.
   const files = command
     .split(/[\s=']+/u)
-    .filter((word) => /^[\w.-]+\/[\w./-]*\w$/u.test(word) && existsSync(join(root, word.split('/')[0] ?? '')));
+    .filter(
+      (word) => /^[\w.-]+\/[\w./-]*\w$/u.test(word) && existsSync(join(root, word.split('/')[0] ?? '')),
+    );
   const missing = files.find((file) => !existsSync(join(root, file)) && !file.startsWith('dist/'));
   return missing === undefined ? undefined : `there is no ${missing}`;
 }
 
-const documents = ['CONTRIBUTING.md', 'docs/test-suites.md'].map((file) => ({ file, commands: commandsOf(read(file)) }));
+const documents = ['CONTRIBUTING.md', 'docs/test-suites.md'].map((file) => ({
+  file,
+  commands: commandsOf(read(file)),
+}));
 const [contributing] = documents.map(({ commands }) => commands);
 
 describe('the commands for contributors', () => {
@@ -67,7 +79,9 @@ describe('the commands for contributors', () => {
     it(`a planted mistake is found: ${command}`, () => assert.notEqual(problemOf(command), undefined));
 
   it('each suite and benchmark has an entry', () => {
-    const suites = Object.keys(scripts).filter((name) => /^(?:test|bench)(?::|$)/u.test(name) && !['test', 'test:coverage'].includes(name));
+    const suites = Object.keys(scripts).filter(
+      (name) => /^(?:test|bench)(?::|$)/u.test(name) && !['test', 'test:coverage'].includes(name),
+    );
     const text = read('docs/test-suites.md');
     assert.deepEqual(
       suites.filter((name) => !new RegExp(`^### \`npm run ${name}[\` ]`, 'mu').test(text)),
@@ -127,5 +141,7 @@ describe('the commands for contributors', () => {
 function countOfTests(command: string): number {
   const { output } = run(command.replace('--test ', '--test --test-reporter=tap '));
   const [, pattern = ''] = /--test-name-pattern='([^']+)'/u.exec(command) ?? [];
-  return output.split('\n').filter((line) => /^\s*ok \d+ - /u.test(line) && new RegExp(pattern, 'u').test(line)).length;
+  return output
+    .split('\n')
+    .filter((line) => /^\s*ok \d+ - /u.test(line) && new RegExp(pattern, 'u').test(line)).length;
 }

@@ -18,8 +18,16 @@ export function coverageOf(folder: string): Promise<string> {
     ...rooms.flatMap((room) => ['--include', `${room}/**`]),
   ];
   return new Promise((resolve) => {
-    execFile(process.execPath, ['node_modules/.bin/c8', ...args], { maxBuffer: 2 ** 26 }, (error, reported, complaint) =>
-      resolve(error === null ? reported.replaceAll(/=+/g, '').replace(' Coverage summary ', 'coverage') : complaint),
+    execFile(
+      process.execPath,
+      ['node_modules/.bin/c8', ...args],
+      { maxBuffer: 2 ** 26 },
+      (error, reported, complaint) =>
+        resolve(
+          error === null
+            ? reported.replaceAll(/=+/g, '').replace(' Coverage summary ', 'coverage')
+            : complaint,
+        ),
     );
   });
 }

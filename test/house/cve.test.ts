@@ -63,7 +63,9 @@ describe('the table of published flaws', () => {
 
   it('names only tests that exist', () => {
     const missing = rows.flatMap(({ id, held = [] }) =>
-      held.filter(([file, name]) => !existsSync(join(root, file)) || !isTest(read(file), name)).map((test) => [id, ...test].join(' | ')),
+      held
+        .filter(([file, name]) => !existsSync(join(root, file)) || !isTest(read(file), name))
+        .map((test) => [id, ...test].join(' | ')),
     );
     assert.deepEqual(missing, []);
   });
@@ -94,7 +96,11 @@ function isTest(source: string, name: string): boolean {
   return quoted.some((text) => {
     for (let at = source.indexOf(text); at >= 0; at = source.indexOf(text, at + 1)) {
       const before = source.slice(Math.max(0, at - 80), at);
-      if (/(?:^|\n)(?!\s*\/\/)[^\n]*\b(?:test|it|describe)\(\s*$/.test(before) && /^\s*,/.test(source.slice(at + text.length))) return true;
+      if (
+        /(?:^|\n)(?!\s*\/\/)[^\n]*\b(?:test|it|describe)\(\s*$/.test(before) &&
+        /^\s*,/.test(source.slice(at + text.length))
+      )
+        return true;
     }
     return false;
   });

@@ -1,6 +1,6 @@
 /**
- * Runs the commands that the documents show. A fenced block `console` is a terminal session: a line
- * `$ COMMAND` is run, and its output must equal the lines that follow. A line `…` matches any number of lines,
+ * Runs the commands that the documents show. A fenced block `console` is a terminal session: a line `$
+ * COMMAND` is run, and its output must equal the lines that follow. A line `…` matches any number of lines,
  * and `…` within a line any text. `# exit N` at the end of a command gives its exit status, otherwise 0. A
  * block `yaml NAME` or `json NAME` is a file of that name. The blocks of a document share one initially empty
  * folder, in order.
@@ -22,12 +22,14 @@ interface Block {
 }
 
 function blocksOf(document: string): Block[] {
-  return [...document.matchAll(/^```(\w+)(?: (\S+))?\n([^]*?)^```$/gm)].map(({ index, 1: language = '', 2: name, 3: text = '' }) => ({
-    line: document.slice(0, index).split('\n').length,
-    language,
-    name,
-    text,
-  }));
+  return [...document.matchAll(/^```(\w+)(?: (\S+))?\n([^]*?)^```$/gm)].map(
+    ({ index, 1: language = '', 2: name, 3: text = '' }) => ({
+      line: document.slice(0, index).split('\n').length,
+      language,
+      name,
+      text,
+    }),
+  );
 }
 
 interface Shown {
@@ -50,14 +52,20 @@ function commandsOf({ text }: Block): Shown[] {
 const escaped = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 
 function patternOf(output: string): RegExp {
-  const lines = output.split('\n').map((line) => (line.trim() === '…' ? '(?:.*\n)*?' : `${line.split('…').map(escaped).join('.*')}\n`));
+  const lines = output
+    .split('\n')
+    .map((line) => (line.trim() === '…' ? '(?:.*\n)*?' : `${line.split('…').map(escaped).join('.*')}\n`));
   return new RegExp(`^${output === '' ? '' : lines.join('')}$`);
 }
 
-const documents = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', 'README.md', 'docs/*.md'], {
-  cwd: root,
-  encoding: 'utf8',
-})
+const documents = execFileSync(
+  'git',
+  ['ls-files', '--cached', '--others', '--exclude-standard', 'README.md', 'docs/*.md'],
+  {
+    cwd: root,
+    encoding: 'utf8',
+  },
+)
   .split('\n')
   .filter((file) => file !== '')
   .map((file) => ({ file, blocks: blocksOf(readFileSync(join(root, file), 'utf8')) }))
@@ -68,7 +76,10 @@ for (const { file, blocks } of documents)
     const folder = mkdtempSync(join(tmpdir(), 'documented-'));
     const bin = join(folder, '.bin');
     mkdirSync(bin);
-    writeFileSync(join(bin, 'portcullis'), `#!/bin/sh\nexec ${process.execPath} ${join(root, 'cli/main.ts')} "$@"\n`);
+    writeFileSync(
+      join(bin, 'portcullis'),
+      `#!/bin/sh\nexec ${process.execPath} ${join(root, 'cli/main.ts')} "$@"\n`,
+    );
     chmodSync(join(bin, 'portcullis'), 0o755);
     const environment = { ...process.env, PATH: `${bin}:${process.env['PATH'] ?? ''}`, LC_ALL: 'C.UTF-8' };
     for (const block of blocks) {

@@ -6,7 +6,10 @@ import { test } from 'node:test';
 import { documents } from '../../site/navigation.ts';
 
 const root = join(import.meta.dirname, '../..');
-const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: root, encoding: 'utf8' })
+const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+  cwd: root,
+  encoding: 'utf8',
+})
   .split('\n')
   .filter((file) => file !== '' && existsSync(join(root, file)));
 
@@ -15,13 +18,16 @@ test('each folder with code has a README.md', () => {
     files
       .filter(
         (file) =>
-          /^(base|trust|entitlements|cni-plugins|runtime|cli|test|bench|packaging|site)\/.*(?<!\.test)\.ts$/.test(file) &&
-          !file.includes('/fixtures/'),
+          /^(base|trust|entitlements|cni-plugins|runtime|cli|test|bench|packaging|site)\/.*(?<!\.test)\.ts$/.test(
+            file,
+          ) && !file.includes('/fixtures/'),
       )
       .map((file) => dirname(file)),
   );
   const rooms = [...folders].map((folder) => folder.split('/')[0] ?? '');
-  const silent = [...new Set([...folders, ...rooms])].filter((folder) => !existsSync(join(root, folder, 'README.md')));
+  const silent = [...new Set([...folders, ...rooms])].filter(
+    (folder) => !existsSync(join(root, folder, 'README.md')),
+  );
   assert.deepEqual(silent, []);
 });
 
@@ -41,7 +47,11 @@ test('a link whose label is the name of a file leads to a file of that name', ()
   const wrong = files
     .filter((file) => file.endsWith('.md'))
     .flatMap((file) =>
-      [...readFileSync(join(root, file), 'utf8').matchAll(/\[`?([\w.-]+\.(?:ts|json|sh))`?\]\((?!https?:)([^)#\s]+)/g)]
+      [
+        ...readFileSync(join(root, file), 'utf8').matchAll(
+          /\[`?([\w.-]+\.(?:ts|json|sh))`?\]\((?!https?:)([^)#\s]+)/g,
+        ),
+      ]
         .filter(([, label = '', target = '']) => basename(target) !== label)
         .map(([, label = '', target = '']) => `${file}: ${label} leads to ${target}`),
     );
@@ -51,7 +61,9 @@ test('a link whose label is the name of a file leads to a file of that name', ()
 test('docs/architecture.md has the picture, and follows five operations with a file for each step', () => {
   const text = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
   assert.match(text, /^```mermaid$/m);
-  const walks = [...text.matchAll(/^## (.+), file by file$([^]*?)(?=^## )/gm)].map(({ 1: title = '', 2: body = '' }) => ({ title, body }));
+  const walks = [...text.matchAll(/^## (.+), file by file$([^]*?)(?=^## )/gm)].map(
+    ({ 1: title = '', 2: body = '' }) => ({ title, body }),
+  );
   for (const title of ['PullImage', 'CreateContainer', 'RunPodSandbox', 'CNI ADD', 'A service change']) {
     const steps =
       walks
@@ -59,7 +71,9 @@ test('docs/architecture.md has the picture, and follows five operations with a f
         ?.body.split(/^(?=\d+\. )/m)
         .slice(1) ?? [];
     assert.ok(steps.length >= 5, `${title} has ${steps.length} steps`);
-    const silent = steps.filter((step) => !/\]\(\.\.\/[^)]+\.ts\)/.test(step)).map((step) => step.split('\n')[0]);
+    const silent = steps
+      .filter((step) => !/\]\(\.\.\/[^)]+\.ts\)/.test(step))
+      .map((step) => step.split('\n')[0]);
     assert.deepEqual(silent, [], `${title}: each step names the file that does it`);
   }
 });

@@ -9,9 +9,12 @@ import type { Counts } from './tests.ts';
 export async function runFuzzing(out: NodeJS.WritableStream): Promise<Counts> {
   out.write('\nfuzzing\n');
   const script = join(import.meta.dirname, '..', 'fuzz/run.ts');
-  const child = spawn(process.execPath, [script, '--minutes', '2', '--seed', '1'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [script, '--minutes', '2', '--seed', '1'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => (output += text));
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   const passed = code === 0;
   out.write(passed ? `✔ ${output.trimEnd().split('\n').at(-1) ?? ''}\n` : `${output.trimEnd()}\n✖ fuzzing\n`);

@@ -10,7 +10,10 @@ import { chooseGates, gates, runGates } from './gates.ts';
 import type { Gate } from './gates.ts';
 
 function check(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, [join(import.meta.dirname, 'check.ts'), ...args], { cwd: '/', encoding: 'utf8' });
+  return spawnSync(process.execPath, [join(import.meta.dirname, 'check.ts'), ...args], {
+    cwd: '/',
+    encoding: 'utf8',
+  });
 }
 
 describe('npm run check', () => {
@@ -51,7 +54,10 @@ describe('npm run check', () => {
         writeFileSync(join(folder, `${name}.mjs`), program);
         return { name, checks: '', command: () => [join(folder, `${name}.mjs`)] };
       };
-      const planted = [gate('fine', "process.stdout.write('quiet\\n')"), gate('bad', "process.stderr.write('loud\\n'); process.exit(3)")];
+      const planted = [
+        gate('fine', "process.stdout.write('quiet\\n')"),
+        gate('bad', "process.stderr.write('loud\\n'); process.exit(3)"),
+      ];
       const out = new PassThrough();
       const failed = await runGates(out, planted);
       out.end();
@@ -67,9 +73,15 @@ describe('npm run check', () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-gates-'));
     try {
       const file = join(folder, 'planted.test.mjs');
-      writeFileSync(file, "import { test } from 'node:test';\ntest('fails', () => { throw new Error('planted'); });\n");
+      writeFileSync(
+        file,
+        "import { test } from 'node:test';\ntest('fails', () => { throw new Error('planted'); });\n",
+      );
       const out = new PassThrough().resume();
-      assert.deepEqual(await runGates(out, [{ name: 'planted', checks: '', command: () => ['--test', file] }]), ['planted']);
+      assert.deepEqual(
+        await runGates(out, [{ name: 'planted', checks: '', command: () => ['--test', file] }]),
+        ['planted'],
+      );
     } finally {
       rmSync(folder, { recursive: true });
     }

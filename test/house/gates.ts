@@ -17,23 +17,47 @@ export interface Gate {
 const tool = (name: string, ...args: readonly string[]): Gate['command'] => {
   return () => [join('node_modules/.bin', name), ...args];
 };
-const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli', 'bench', 'packaging', 'site', 'test'];
+const rooms = [
+  'base',
+  'trust',
+  'entitlements',
+  'cni-plugins',
+  'runtime',
+  'cli',
+  'bench',
+  'packaging',
+  'site',
+  'test',
+];
 
 /** The static gates of `npm test` and `npm run check`. The slowest gate is first. */
 export const gates: readonly Gate[] = [
   { name: 'lint', checks: 'the rules of eslint.config.js (eslint)', command: tool('eslint', '.') },
-  { name: 'format', checks: 'the code format (prettier)', command: tool('prettier', '--check', '--log-level', 'warn', '.') },
+  {
+    name: 'format',
+    checks: 'the code format (prettier)',
+    command: tool('prettier', '--check', '--log-level', 'warn', '.'),
+  },
   { name: 'types', checks: 'the types (tsc)', command: tool('tsc', '--project', '.') },
   {
     name: 'layers',
     checks: 'the imports between rooms (dependency-cruiser)',
     command: tool('depcruise', '--config', '.dependency-cruiser.cjs', ...rooms),
   },
-  { name: 'unused', checks: 'unused files, exports and packages (knip)', command: tool('knip', '--no-config-hints') },
+  {
+    name: 'unused',
+    checks: 'unused files, exports and packages (knip)',
+    command: tool('knip', '--no-config-hints'),
+  },
   {
     name: 'house',
     checks: 'the repository itself: documents, wording, the lists of imports (test/house/*.test.ts)',
-    command: () => ['--test', '--test-force-exit', '--test-reporter=dot', ...globSync('test/house/*.test.ts').sort()],
+    command: () => [
+      '--test',
+      '--test-force-exit',
+      '--test-reporter=dot',
+      ...globSync('test/house/*.test.ts').sort(),
+    ],
     isTests: true,
   },
 ];
@@ -42,10 +66,14 @@ export const gates: readonly Gate[] = [
  * Returns the gates that have the given names, or all of them without a name. For an unknown name it returns
  * the problem, with the nearest name.
  */
-export function chooseGates(names: readonly string[], from: readonly Gate[] = gates): readonly Gate[] | { readonly problem: string } {
+export function chooseGates(
+  names: readonly string[],
+  from: readonly Gate[] = gates,
+): readonly Gate[] | { readonly problem: string } {
   const known = from.map(({ name }) => name);
   const unknown = names.find((name) => !known.includes(name));
-  if (unknown === undefined) return names.length === 0 ? from : from.filter(({ name }) => names.includes(name));
+  if (unknown === undefined)
+    return names.length === 0 ? from : from.filter(({ name }) => names.includes(name));
   const near = closest(unknown, known);
   const fix = near === undefined ? `write one of ${known.join(', ')}` : `did you mean ${near}?`;
   return { problem: `there is no gate ${JSON.stringify(unknown)}: ${fix}` };
@@ -63,7 +91,9 @@ export async function runGates(out: NodeJS.WritableStream, chosen: readonly Gate
       const started = performance.now();
       const { status, output } = await run(gate.command());
       const isOk = status === 0;
-      out.write(`${isOk ? '✔' : '✖'} ${gate.name} ${isOk ? 'ok' : 'failed'} (${((performance.now() - started) / 1000).toFixed(1)} s)\n`);
+      out.write(
+        `${isOk ? '✔' : '✖'} ${gate.name} ${isOk ? 'ok' : 'failed'} (${((performance.now() - started) / 1000).toFixed(1)} s)\n`,
+      );
       if (isOk) continue;
       failed.push(gate.name);
       out.write(`${output.trimEnd()}\n`);

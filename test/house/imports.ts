@@ -7,7 +7,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { cruise } from 'dependency-cruiser';
 import type { ICruiseOptions, ICruiseResult } from 'dependency-cruiser';
 
-export const roomsOfProduct: readonly string[] = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
+export const roomsOfProduct: readonly string[] = [
+  'base',
+  'trust',
+  'entitlements',
+  'cni-plugins',
+  'runtime',
+  'cli',
+];
 /** Matches tests and files that only tests use. They are not shipped. */
 export const testCode = '(\\.test|\\.fixture|/test-kit)\\.ts$|/fixtures/';
 const goldenFile = new URL('imports.golden', import.meta.url);
@@ -26,10 +33,16 @@ function roomOf(path: string): string {
 
 function packageOf(path: string): string {
   const parts = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length).split('/');
-  return (parts[0]?.startsWith('@') === true ? parts.slice(0, 2) : parts.slice(0, 1)).join('/').replace(/^@types\//, '');
+  return (parts[0]?.startsWith('@') === true ? parts.slice(0, 2) : parts.slice(0, 1))
+    .join('/')
+    .replace(/^@types\//, '');
 }
 
-function record(found: Imports, from: string, dependency: { resolved: string; coreModule: boolean; couldNotResolve: boolean }): void {
+function record(
+  found: Imports,
+  from: string,
+  dependency: { resolved: string; coreModule: boolean; couldNotResolve: boolean },
+): void {
   if (dependency.couldNotResolve) return; // a separate import rule reports it
   if (dependency.coreModule) found.node.add(dependency.resolved.replace(/^node:/, ''));
   else if (dependency.resolved.includes('node_modules/')) found.npm.add(packageOf(dependency.resolved));
@@ -53,7 +66,11 @@ export async function importsOfRooms(): Promise<string> {
   const result = await cruise([...roomsOfProduct], importOptions);
   const found = new Map<string, Imports>();
   for (const module of (result.output as ICruiseResult).modules) {
-    if (module.source.includes('node_modules/') || !roomsOfProduct.includes(module.source.split('/')[0] ?? '')) continue;
+    if (
+      module.source.includes('node_modules/') ||
+      !roomsOfProduct.includes(module.source.split('/')[0] ?? '')
+    )
+      continue;
     const room = roomOf(module.source);
     const imports = found.get(room) ?? { rooms: new Set(), npm: new Set(), node: new Set() };
     found.set(room, imports);
@@ -63,7 +80,10 @@ export async function importsOfRooms(): Promise<string> {
     names.size === 0 ? '' : `  ${title.padEnd(6)}${[...names].sort().join(' ')}\n`;
   return [...found.entries()]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([room, imports]) => `${room}\n${line('rooms', imports.rooms)}${line('npm', imports.npm)}${line('node', imports.node)}`)
+    .map(
+      ([room, imports]) =>
+        `${room}\n${line('rooms', imports.rooms)}${line('npm', imports.npm)}${line('node', imports.node)}`,
+    )
     .join('');
 }
 

@@ -10,7 +10,8 @@ import { findTool } from '../fixtures/tools.ts';
 
 const text = readFileSync(join(import.meta.dirname, '../../docs/kubelet.md'), 'utf8');
 const chapter = (title: string): string => text.slice(text.indexOf(title)).split(/\n#+ /)[0] ?? '';
-const names = (words: string, key: string): boolean => new RegExp(`(?<![A-Za-z0-9_])${key}(?![A-Za-z0-9_])`).test(words);
+const names = (words: string, key: string): boolean =>
+  new RegExp(`(?<![A-Za-z0-9_])${key}(?![A-Za-z0-9_])`).test(words);
 
 /** Every path of the configuration, with `*` for an arbitrary name. */
 function paths(schema: ConfigSchema): readonly string[] {
@@ -22,14 +23,18 @@ function paths(schema: ConfigSchema): readonly string[] {
 
 describe('docs/kubelet.md', () => {
   it('names only options that the configuration has', () => {
-    const known = paths(configSchema).map((path) => new RegExp(`^${path.replaceAll('.', String.raw`\.`).replaceAll('*', '[^.]+')}$`));
+    const known = paths(configSchema).map(
+      (path) => new RegExp(`^${path.replaceAll('.', String.raw`\.`).replaceAll('*', '[^.]+')}$`),
+    );
     const ours = new Set(Object.keys(configSchema.properties ?? {}));
     // The last cell of each row is about Portcullis. In other cells the same words may belong to another
     // runtime.
     const said = text
       .split('\n')
       .filter((line) => line.startsWith('|'))
-      .flatMap((line) => [...(line.split(' | ').at(-1) ?? '').matchAll(/`([A-Za-z]+(?:\.[A-Za-z]+)*)(?:: [^`]*)?`/g)])
+      .flatMap((line) => [
+        ...(line.split(' | ').at(-1) ?? '').matchAll(/`([A-Za-z]+(?:\.[A-Za-z]+)*)(?:: [^`]*)?`/g),
+      ])
       .map((match) => match[1] ?? '')
       .filter((name) => ours.has(name.split('.')[0] ?? ''));
     assert.ok(said.length > 50);
@@ -58,7 +63,9 @@ describe('docs/kubelet.md', () => {
     const { stdout } = spawnSync(crio.path, ['config', '--default'], { encoding: 'utf8' });
     const document = chapter('### From CRI-O');
     // Options with default values are comments there. The nri_… options are listed together.
-    const options = [...stdout.matchAll(/^#? ?([a-z_]+) = /gm)].map((match) => match[1] ?? '').filter((key) => !key.startsWith('nri_'));
+    const options = [...stdout.matchAll(/^#? ?([a-z_]+) = /gm)]
+      .map((match) => match[1] ?? '')
+      .filter((key) => !key.startsWith('nri_'));
     assert.ok(options.length > 80);
     assert.deepEqual(
       [...new Set(options)].filter((key) => !names(document, key)),

@@ -15,7 +15,11 @@ describe('the layers inside the rooms', () => {
 
   it('are what each README says that its folder may import', async () => {
     for (const [path, text] of await readmesOfFolders()) {
-      assert.equal(readFileSync(path, 'utf8'), text, `${path}: check whether the import is intended, then run \`npm run imports:update\``);
+      assert.equal(
+        readFileSync(path, 'utf8'),
+        text,
+        `${path}: check whether the import is intended, then run \`npm run imports:update\``,
+      );
     }
   });
 });

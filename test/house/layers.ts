@@ -1,7 +1,8 @@
 /**
- * The layers inside each room (`layers.json`, from the lowest one up): a folder may import only from layers below its
- * own. `.dependency-cruiser.cjs` makes one import rule of each layer. `npm run imports:update` writes the line
- * "May import" of each README from the layers and from the imports that the folder has; a test compares both.
+ * The layers inside each room (`layers.json`, from the lowest one up): a folder may import only from layers
+ * below its own. `.dependency-cruiser.cjs` makes one import rule of each layer. `npm run imports:update`
+ * writes the line "May import" of each README from the layers and from the imports that the folder has; a
+ * test compares both.
  */
 import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -9,7 +10,10 @@ import { cruise } from 'dependency-cruiser';
 import type { ICruiseResult } from 'dependency-cruiser';
 import { importOptions, roomsOfProduct, testCode } from './imports.ts';
 
-/** The folders of each layer, from the lowest layer up. `ROOM/<root>` is a room's own files without its index.ts. */
+/**
+ * The folders of each layer, from the lowest layer up. `ROOM/<root>` is a room's own files without its
+ * index.ts.
+ */
 export type Layers = Readonly<Record<string, readonly (readonly string[])[]>>;
 
 export const layersFile = new URL('layers.json', import.meta.url);
@@ -19,7 +23,10 @@ export const readLayers = (): Layers => JSON.parse(readFileSync(layersFile, 'utf
 
 const isEntryPoint = (path: string): boolean => roomsOfProduct.some((room) => path === `${room}/index.ts`);
 
-/** Returns the folder that a file belongs to, or undefined for the entry point of a room, which is above all layers. */
+/**
+ * Returns the folder that a file belongs to, or undefined for the entry point of a room, which is above all
+ * layers.
+ */
 export function folderOf(path: string): string | undefined {
   if (isEntryPoint(path)) return undefined;
   const folder = dirname(path);
@@ -28,13 +35,17 @@ export function folderOf(path: string): string | undefined {
 
 /** Returns the folders of a room that have files of the product. */
 export function foldersOf(room: string): string[] {
-  const files = globSync(`${room}/**/*.ts`).filter((path) => !new RegExp(testCode).test(path) && !path.endsWith('.d.ts'));
+  const files = globSync(`${room}/**/*.ts`).filter(
+    (path) => !new RegExp(testCode).test(path) && !path.endsWith('.d.ts'),
+  );
   const folders = files.map(folderOf).filter((folder) => folder !== undefined);
   return [...new Set(folders)].sort();
 }
 
 /** Returns for each folder what its files import: folders of the rooms, and packages. */
-export async function importsOfFolders(): Promise<Map<string, { folders: Set<string>; packages: Set<string> }>> {
+export async function importsOfFolders(): Promise<
+  Map<string, { folders: Set<string>; packages: Set<string> }>
+> {
   const result = await cruise([...roomsOfProduct], importOptions);
   const found = new Map<string, { folders: Set<string>; packages: Set<string> }>();
   for (const { source, dependencies } of (result.output as ICruiseResult).modules) {
@@ -45,8 +56,10 @@ export async function importsOfFolders(): Promise<Map<string, { folders: Set<str
     for (const { resolved, coreModule, couldNotResolve } of dependencies) {
       if (coreModule || couldNotResolve) continue;
       const inPackages = resolved.lastIndexOf('node_modules/');
-      if (inPackages !== -1) imports.packages.add(packageOf(resolved.slice(inPackages + 'node_modules/'.length)));
-      else if (resolved.endsWith('.ts') && folderOf(resolved) !== folder) imports.folders.add(folderOf(resolved) ?? dirname(resolved));
+      if (inPackages !== -1)
+        imports.packages.add(packageOf(resolved.slice(inPackages + 'node_modules/'.length)));
+      else if (resolved.endsWith('.ts') && folderOf(resolved) !== folder)
+        imports.folders.add(folderOf(resolved) ?? dirname(resolved));
     }
   }
   return found;
@@ -58,7 +71,11 @@ function packageOf(path: string): string {
 }
 
 /** Returns the paragraph of a folder's README on its imports. */
-export function paragraphOf(folder: string, layers: Layers, imports: { folders: Set<string>; packages: Set<string> }): string {
+export function paragraphOf(
+  folder: string,
+  layers: Layers,
+  imports: { folders: Set<string>; packages: Set<string> },
+): string {
   const room = folder.split('/')[0] ?? '';
   const own = layers[room] ?? [];
   const layer = own.findIndex((folders) => folders.includes(folder)) + 1;
@@ -68,7 +85,9 @@ export function paragraphOf(folder: string, layers: Layers, imports: { folders: 
   const packages = [...imports.packages].sort().map((name) => `\`${name}\``);
   const all = [...names, ...packages];
   const about = folder.endsWith('/<root>') ? 'The files beside this one: layer' : 'Layer';
-  return wrap(`${about} ${layer} of ${own.length} in ${room}. May import: ${all.length === 0 ? 'only Node' : all.join(', ')}.`);
+  return wrap(
+    `${about} ${layer} of ${own.length} in ${room}. May import: ${all.length === 0 ? 'only Node' : all.join(', ')}.`,
+  );
 }
 
 /** Breaks a text into lines of at most 110 columns. */
@@ -82,7 +101,8 @@ function wrap(text: string): string {
   return lines.join('\n');
 }
 
-const paragraph = /^(?:The files beside this one: l|L)ayer \d+ of \d+ in [a-z-]+\. May import: [^]*?(?=\n\n|\n*$(?![^]))/mu;
+const paragraph =
+  /^(?:The files beside this one: l|L)ayer \d+ of \d+ in [a-z-]+\. May import: [^]*?(?=\n\n|\n*$(?![^]))/mu;
 
 /** Returns the text of a README with the paragraph on imports replaced, or added at its end. */
 export const withParagraph = (readme: string, text: string): string =>
@@ -94,11 +114,17 @@ export async function readmesOfFolders(): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
   for (const [folder, imports] of await importsOfFolders()) {
     const path = join(folder.replace('/<root>', ''), 'README.md');
-    if (existsSync(path)) texts.set(path, withParagraph(readFileSync(path, 'utf8'), paragraphOf(folder, layers, imports)));
+    if (existsSync(path))
+      texts.set(path, withParagraph(readFileSync(path, 'utf8'), paragraphOf(folder, layers, imports)));
   }
   return texts;
 }
 
-if (process.argv[1] !== undefined && import.meta.filename === process.argv[1] && process.argv[2] === '--update') {
-  for (const [path, text] of await readmesOfFolders()) if (readFileSync(path, 'utf8') !== text) writeFileSync(relative('.', path), text);
+if (
+  process.argv[1] !== undefined &&
+  import.meta.filename === process.argv[1] &&
+  process.argv[2] === '--update'
+) {
+  for (const [path, text] of await readmesOfFolders())
+    if (readFileSync(path, 'utf8') !== text) writeFileSync(relative('.', path), text);
 }

@@ -14,7 +14,8 @@ const allowed: Readonly<Record<string, string>> = {
   'cni-plugins/libnetwork/client/transport.ts':
     'a remote network driver by moby’s protocol: the credentials of its socket are needed, and whether a call was sent',
   'cni-plugins/libnetwork/docker/docker-api.ts': 'docker’s own socket on this host',
-  'cni-plugins/services/control/health/probe.ts': 'a health check asks a backend, from its network namespace: no proxy, redirects or body',
+  'cni-plugins/services/control/health/probe.ts':
+    'a health check asks a backend, from its network namespace: no proxy, redirects or body',
 };
 
 /** The exports that can send requests, by module: the relevant names, or all. */
@@ -36,20 +37,26 @@ function waysOut(name: string, text: string): string[] {
   const found: string[] = [];
   const declared = new Set<string>();
   const moduleOf = (node: ts.Node | undefined): string =>
-    node !== undefined && ts.isStringLiteralLike(node) ? node.text.replace(/^node:/u, '').replace(/^undici\/.*/u, 'undici') : '';
+    node !== undefined && ts.isStringLiteralLike(node)
+      ? node.text.replace(/^node:/u, '').replace(/^undici\/.*/u, 'undici')
+      : '';
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node) && node.importClause?.phaseModifier !== ts.SyntaxKind.TypeKeyword) {
       const module = moduleOf(node.moduleSpecifier);
       const names = clients[module];
       const bindings = node.importClause?.namedBindings;
       if (names !== undefined) {
-        const isWhole = node.importClause?.name !== undefined || (bindings !== undefined && ts.isNamespaceImport(bindings));
+        const isWhole =
+          node.importClause?.name !== undefined || (bindings !== undefined && ts.isNamespaceImport(bindings));
         const imported =
           bindings !== undefined && ts.isNamedImports(bindings)
-            ? bindings.elements.filter(({ isTypeOnly }) => !isTypeOnly).map(({ name: local, propertyName }) => (propertyName ?? local).text)
+            ? bindings.elements
+                .filter(({ isTypeOnly }) => !isTypeOnly)
+                .map(({ name: local, propertyName }) => (propertyName ?? local).text)
             : [];
         if (isWhole) found.push(`${module}.*`);
-        for (const one of imported) if (names === 'all' || names.includes(one)) found.push(`${module}.${one}`);
+        for (const one of imported)
+          if (names === 'all' || names.includes(one)) found.push(`${module}.${one}`);
       }
     }
     if (ts.isExportDeclaration(node) && !node.isTypeOnly && moduleOf(node.moduleSpecifier) in clients)
@@ -97,14 +104,20 @@ function waysOut(name: string, text: string): string[] {
 
 describe('outgoing HTTP requests', () => {
   it('use base/http, except in the files named here', () => {
-    const sources = globSync('{base,trust,entitlements,cni-plugins,runtime,cli}/**/*.ts', { cwd: root }).filter(
-      (file) => !/\.(?:test|fixture)\.ts$|\/fixtures\/|\/test-kit\.ts$|^base\/http\//u.test(file),
-    );
+    const sources = globSync('{base,trust,entitlements,cni-plugins,runtime,cli}/**/*.ts', {
+      cwd: root,
+    }).filter((file) => !/\.(?:test|fixture)\.ts$|\/fixtures\/|\/test-kit\.ts$|^base\/http\//u.test(file));
     assert.ok(sources.length > 500, `${sources.length} sources`);
     const found = Object.fromEntries(
-      sources.map((file) => [file, waysOut(file, readFileSync(join(root, file), 'utf8'))] as const).filter(([, ways]) => ways.length > 0),
+      sources
+        .map((file) => [file, waysOut(file, readFileSync(join(root, file), 'utf8'))] as const)
+        .filter(([, ways]) => ways.length > 0),
     );
-    assert.deepEqual(Object.keys(found).sort(), Object.keys(allowed).sort(), JSON.stringify(found, undefined, 2));
+    assert.deepEqual(
+      Object.keys(found).sort(),
+      Object.keys(allowed).sort(),
+      JSON.stringify(found, undefined, 2),
+    );
   });
 
   const planted: readonly (readonly [text: string, ways: readonly string[]])[] = [
@@ -130,5 +143,6 @@ describe('outgoing HTTP requests', () => {
     ["source.fetch('a');", []],
   ];
   for (const [text, ways] of planted)
-    it(`${ways.length === 0 ? 'is not' : 'is'} in ${text}`, () => assert.deepEqual(waysOut('planted.ts', text), ways));
+    it(`${ways.length === 0 ? 'is not' : 'is'} in ${text}`, () =>
+      assert.deepEqual(waysOut('planted.ts', text), ways));
 });

@@ -10,8 +10,15 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
  * @param onKilled called for each file whose process was killed
  * @returns a function that stops the watch
  */
-export function watchOverdue(files: readonly string[], limitMs: number, onKilled: (file: string) => void): () => void {
-  const seen = new Map<string, { readonly identity: ProcessIdentity; readonly file: string; readonly since: number }>();
+export function watchOverdue(
+  files: readonly string[],
+  limitMs: number,
+  onKilled: (file: string) => void,
+): () => void {
+  const seen = new Map<
+    string,
+    { readonly identity: ProcessIdentity; readonly file: string; readonly since: number }
+  >();
   const look = (): void => {
     for (const { identity, file } of children(files)) {
       const key = `${identity.pid} ${identity.startTime}`;

@@ -17,14 +17,20 @@ export function hasGo(): boolean {
 export function getPeers(out: NodeJS.WritableStream): Counts {
   out.write('\npeers\n');
   const go = hasGo();
-  if (!go) out.write(`- ${builtWithGo.join(', ')} are built with Go, which is not installed: the tests that need them are skipped\n`);
+  if (!go)
+    out.write(
+      `- ${builtWithGo.join(', ')} are built with Go, which is not installed: the tests that need them are skipped\n`,
+    );
   const failed = (go ? builtWithGo : []).filter((name) => !get(name));
   for (const name of failed) out.write(`✖ ${name} could not be built\n`);
-  for (const name of unpacked.filter((one) => !get(one))) out.write(`- ${name} could not be had: the tests that need it are skipped\n`);
+  for (const name of unpacked.filter((one) => !get(one)))
+    out.write(`- ${name} could not be had: the tests that need it are skipped\n`);
   if (failed.length === 0 && go) out.write(`✔ ${builtWithGo.join(', ')}\n`);
   return { passed: 0, failed: failed.length, skipped: go ? 0 : 1 };
 }
 
 function get(name: string): boolean {
-  return spawnSync('bash', ['test/peers/get', name], { stdio: ['ignore', 'inherit', 'inherit'] }).status === 0;
+  return (
+    spawnSync('bash', ['test/peers/get', name], { stdio: ['ignore', 'inherit', 'inherit'] }).status === 0
+  );
 }

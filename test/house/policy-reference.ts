@@ -15,7 +15,10 @@ for (const [name, schema] of [
   ['trust-policy.json', trustPolicySchema],
   ['policy-test.json', policyTestSchema],
 ] as const)
-  writeFileSync(new URL(`schemas/${name}`, docs), await format(JSON.stringify(schema), { ...options, parser: 'json' }));
+  writeFileSync(
+    new URL(`schemas/${name}`, docs),
+    await format(JSON.stringify(schema), { ...options, parser: 'json' }),
+  );
 
 const file = new URL('policy.md', docs);
 const rows = Object.entries(reasonCodes).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);

@@ -1,7 +1,13 @@
-/** Words and phrases that no text of this repository uses, and what to write instead. Matched without regard to case. */
+/**
+ * Words and phrases that no text of this repository uses, and what to write instead. Matched without regard
+ * to case.
+ */
 export const replacedWords: readonly { readonly pattern: string; readonly write: string }[] = [
   { pattern: String.raw`\bcan not\b`, write: 'cannot' },
-  { pattern: String.raw`\b(?:made|make|makes|make them|begun|start|set up) anew\b`, write: 'recreated, again' },
+  {
+    pattern: String.raw`\b(?:made|make|makes|make them|begun|start|set up) anew\b`,
+    write: 'recreated, again',
+  },
   { pattern: String.raw`\b(?:is|are|was|were) told of\b`, write: 'is reported' },
   { pattern: String.raw`\btells? of\b`, write: 'report' },
   { pattern: String.raw`\b(?:plugins?|programs?) of others\b`, write: 'third-party plugins' },

@@ -6,13 +6,20 @@ import { describe, it } from 'node:test';
 import { commentBeginnings, replacedWords } from './prose-words.ts';
 
 const root = join(import.meta.dirname, '../..');
-const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.ts', '*.md'], {
-  cwd: root,
-  encoding: 'utf8',
-})
+const files = execFileSync(
+  'git',
+  ['ls-files', '--cached', '--others', '--exclude-standard', '*.ts', '*.md'],
+  {
+    cwd: root,
+    encoding: 'utf8',
+  },
+)
   .split('\n')
   // Generated code, and the list of the words itself.
-  .filter((file) => file !== '' && !/contract\.types\.ts$|prose-words\.ts$/.test(file) && existsSync(join(root, file)));
+  .filter(
+    (file) =>
+      file !== '' && !/contract\.types\.ts$|prose-words\.ts$/.test(file) && existsSync(join(root, file)),
+  );
 const lines = files.flatMap((file) =>
   readFileSync(join(root, file), 'utf8')
     .split('\n')
@@ -32,7 +39,9 @@ describe('texts are written in plain, modern technical English', () => {
     it(`no comment begins with "${beginning}"`, () => {
       const comment = new RegExp(String.raw`^\s*(?://|/\*\*?) ${beginning}`, 'u');
       assert.deepEqual(
-        lines.filter(({ place, text }) => /\.ts:/.test(place) && comment.test(text)).map(({ place, text }) => `${place}: ${text.trim()}`),
+        lines
+          .filter(({ place, text }) => /\.ts:/.test(place) && comment.test(text))
+          .map(({ place, text }) => `${place}: ${text.trim()}`),
         [],
       );
     });

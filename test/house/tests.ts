@@ -37,11 +37,13 @@ export interface Results {
 export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promise<Results> {
   const failures: string[] = [];
   const failedFiles = new Map<string, Counts>();
-  if (suite.files.length === 0) return { counts: { passed: 0, failed: 0, skipped: 0 }, failures, failedFiles };
+  if (suite.files.length === 0)
+    return { counts: { passed: 0, failed: 0, skipped: 0 }, failures, failedFiles };
   out.write(`\n${suite.title}\n`);
   /** Failures whose file is not known yet: the events of a file come together, and its summary comes last. */
   const pending: Failure[] = [];
-  const settle = (file: string): void => void failures.push(...pending.splice(0).map((failure) => failureText(failure, file)));
+  const settle = (file: string): void =>
+    void failures.push(...pending.splice(0).map((failure) => failureText(failure, file)));
   const output = new Map<string, string>();
   let counts: Counts = { passed: 0, failed: 0, skipped: 0 };
   const { limitMs = fileLimit } = suite;
@@ -52,7 +54,8 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
   stream.on('test:stdout', ({ file, message }) => output.set(file, (output.get(file) ?? '') + message));
   stream.on('test:stderr', ({ file, message }) => output.set(file, (output.get(file) ?? '') + message));
   stream.on('test:fail', (event) => {
-    if ((event.details.error as Error & { failureType?: string }).failureType === 'subtestsFailed') return; // the subtest itself was shown
+    // the subtest itself was shown
+    if ((event.details.error as Error & { failureType?: string }).failureType === 'subtestsFailed') return;
     const cause: unknown = event.details.error.cause;
     const place = relative('.', event.file ?? '');
     pending.push({ place, line: event.line ?? 0, name: event.name });

@@ -16,7 +16,11 @@ const violations: { rule: string; file: string; imports: string }[] = [
   { rule: 'leaves-use-base-only', file: 'cni-plugins/planted.ts', imports: '../runtime/index.ts' },
   { rule: 'runtime-is-not-a-client', file: 'runtime/planted.ts', imports: '../cli/inner.ts' },
   { rule: 'only-by-the-entry-point', file: 'runtime/planted.ts', imports: '../trust/inner.ts' },
-  { rule: 'only-by-the-entry-point', file: 'runtime/images/planted.ts', imports: '../../base/errors/inner.ts' },
+  {
+    rule: 'only-by-the-entry-point',
+    file: 'runtime/images/planted.ts',
+    imports: '../../base/errors/inner.ts',
+  },
   { rule: 'only-by-the-entry-point', file: 'cli/planted.ts', imports: '../runtime/inner.ts' },
   { rule: 'only-by-the-entry-point', file: 'base/log/planted.ts', imports: '../errors/inner.ts' },
   { rule: 'only-by-the-entry-point', file: 'trust/policy/planted.ts', imports: '../../base/errors/inner.ts' },
@@ -67,7 +71,15 @@ describe('import rules between the rooms', () => {
       cpSync(join(root, name), join(house, name));
     symlinkSync(join(root, 'node_modules'), join(house, 'node_modules'));
     for (const folder of folders) plant(`${folder}/inner.ts`, 'export const inner = 1;\n');
-    for (const room of ['base/errors', 'base/log', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'test']) {
+    for (const room of [
+      'base/errors',
+      'base/log',
+      'trust',
+      'entitlements',
+      'cni-plugins',
+      'runtime',
+      'test',
+    ]) {
       plant(`${room}/inner.ts`, 'export const inner = 1;\n');
       plant(`${room}/index.ts`, "export { inner } from './inner.ts';\n");
     }
@@ -116,8 +128,11 @@ describe('import rules between the rooms', () => {
     const [[lowest] = [], ...above] = layers;
     const highest = above.at(-1)?.[0];
     if (lowest === undefined || highest === undefined) continue;
-    const [low, high] = [lowest, highest].map((folder) => join(folder.replace('/<root>', ''), 'planted.ts')) as [string, string];
-    const importOf = (from: string, to: string): string => relative(dirname(from), to).replace(/^(?!\.)/u, './');
+    const [low, high] = [lowest, highest].map((folder) =>
+      join(folder.replace('/<root>', ''), 'planted.ts'),
+    ) as [string, string];
+    const importOf = (from: string, to: string): string =>
+      relative(dirname(from), to).replace(/^(?!\.)/u, './');
 
     it(`layer-1-of-${room}: ${lowest} may not import ${highest}`, () => {
       plant(low, `import '${importOf(low, high)}';\n`);

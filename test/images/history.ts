@@ -69,7 +69,9 @@ export async function runHistory(stage: Stage, options: HistoryOptions): Promise
 
 /** Images that share layers with each other, one that is pinned, and two artifacts that share a file. */
 async function publishSubjects(stage: Stage): Promise<readonly Subject[]> {
-  const shared = await Promise.all([0, 1].map((index) => layerOf([{ name: `shared${index}`, body: `shared ${index}\n` }])));
+  const shared = await Promise.all(
+    [0, 1].map((index) => layerOf([{ name: `shared${index}`, body: `shared ${index}\n` }])),
+  );
   const subjects: Subject[] = [];
   for (const [index, name] of ['a', 'b', 'c', 'd', 'pinned'].entries()) {
     const own = await layerOf([{ name: 'own', body: `own ${name}\n` }]);
@@ -88,9 +90,20 @@ async function publishSubjects(stage: Stage): Promise<readonly Subject[]> {
     });
   }
   for (const name of ['e', 'f']) {
-    const reference = await publishArtifact(stage, `history/${name}`, { 'all/same': 'same\n', own: `own ${name}\n` });
+    const reference = await publishArtifact(stage, `history/${name}`, {
+      'all/same': 'same\n',
+      own: `own ${name}\n`,
+    });
     const files = ['/volume/all/same', '/volume/own'];
-    subjects.push({ reference, isArtifact: true, content: `same\nown ${name}\n`, files, isPinned: false, begun: 0, ended: 0 });
+    subjects.push({
+      reference,
+      isArtifact: true,
+      content: `same\nown ${name}\n`,
+      files,
+      isPinned: false,
+      begun: 0,
+      ended: 0,
+    });
   }
   return subjects;
 }
@@ -113,7 +126,13 @@ async function runLane(
     remove: () => remove(stage, any(subjects), random() < 0.5),
     collect: () => collect(stage, subjects),
     async create() {
-      const made = await create(stage, pod, `c${counts.create}-${number}`, any(images), random() < 0.4 ? any(artifacts) : undefined);
+      const made = await create(
+        stage,
+        pod,
+        `c${counts.create}-${number}`,
+        any(images),
+        random() < 0.4 ? any(artifacts) : undefined,
+      );
       if (made !== undefined) running.push(made);
       return made !== undefined;
     },
@@ -180,21 +199,30 @@ async function remove(stage: Stage, subject: Subject | undefined, byId: boolean)
   const { image: service } = stage.daemon.cri;
   await removing([subject], async () => {
     const { image } = await service.imageStatus({ image: { image: subject.reference } });
-    await service.removeImage({ image: { image: byId ? (image?.id ?? subject.reference) : subject.reference } });
+    await service.removeImage({
+      image: { image: byId ? (image?.id ?? subject.reference) : subject.reference },
+    });
   });
   return true;
 }
 
-/** Removes every image that no container uses and that is not pinned, as a kubelet and `crictl rmi --prune` do. */
+/**
+ * Removes every image that no container uses and that is not pinned, as a kubelet and `crictl rmi --prune`
+ * do.
+ */
 async function collect(stage: Stage, subjects: readonly Subject[]): Promise<boolean> {
   const { image: service, runtime } = stage.daemon.cri;
-  const watched = subjects.map((subject) => ({ reference: subject.reference, wasSpared: watchRemovals(subject) }));
+  const watched = subjects.map((subject) => ({
+    reference: subject.reference,
+    wasSpared: watchRemovals(subject),
+  }));
   const listed = (await service.listImages({})).images;
   const used = new Set<string>();
   for (const { imageRef, image } of (await runtime.listContainers({})).containers)
     for (const name of [imageRef, image?.image]) if (name) used.add(name);
   const free = listed.filter(
-    ({ id, pinned, repoTags, repoDigests }) => !pinned && ![id, ...repoTags, ...repoDigests].some((name) => used.has(name)),
+    ({ id, pinned, repoTags, repoDigests }) =>
+      !pinned && ![id, ...repoTags, ...repoDigests].some((name) => used.has(name)),
   );
   const names = new Set(free.flatMap(({ repoTags }) => repoTags));
   await removing(
@@ -206,7 +234,8 @@ async function collect(stage: Stage, subjects: readonly Subject[]): Promise<bool
   const left = new Set((await service.listImages({})).images.flatMap(({ repoTags }) => repoTags));
   for (const { reference, wasSpared } of watched) {
     const was = listed.some(({ repoTags }) => repoTags.includes(reference));
-    if (was && wasSpared()) assert.ok(left.has(reference), `${reference} is lost in a garbage collection that spared it`);
+    if (was && wasSpared())
+      assert.ok(left.has(reference), `${reference} is lost in a garbage collection that spared it`);
   }
   return true;
 }
@@ -222,9 +251,21 @@ async function create(
   const mounts =
     volume === undefined
       ? []
-      : [{ containerPath: '/volume', readonly: true, image: { image: volume.reference, userSpecifiedImage: volume.reference } }];
+      : [
+          {
+            containerPath: '/volume',
+            readonly: true,
+            image: { image: volume.reference, userSpecifiedImage: volume.reference },
+          },
+        ];
   try {
-    const ask = { name, image: image.reference, reference: image.reference, command: ['sleep', '600'], more: { mounts } };
+    const ask = {
+      name,
+      image: image.reference,
+      reference: image.reference,
+      command: ['sleep', '600'],
+      more: { mounts },
+    };
     const id = await createContainer(stage, pod, ask);
     await stage.daemon.cri.runtime.startContainer({ containerId: id });
     return { id, image, volume };
@@ -239,14 +280,19 @@ async function look(stage: Stage, one: Running | undefined): Promise<boolean> {
   if (one === undefined) return false;
   const { image, volume } = one;
   const { stdout, stderr } = await execute(stage, one.id, 'cat', ...image.files, ...(volume?.files ?? []));
-  assert.equal(stdout, image.content + (volume?.content ?? ''), `files of a container of ${image.reference}: ${stderr}`);
+  assert.equal(
+    stdout,
+    image.content + (volume?.content ?? ''),
+    `files of a container of ${image.reference}: ${stderr}`,
+  );
   return true;
 }
 
 /** Removes all images, and waits until the background work of removals has ended. */
 async function checkEmpty(stage: Stage): Promise<void> {
   const { image: service } = stage.daemon.cri;
-  for (const { id } of (await service.listImages({})).images) await service.removeImage({ image: { image: id } });
+  for (const { id } of (await service.listImages({})).images)
+    await service.removeImage({ image: { image: id } });
   const root = join(stage.folders.root, 'images');
   const left = (): string[] =>
     ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'mounts', 'trash'].flatMap((name) =>

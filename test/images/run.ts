@@ -1,4 +1,7 @@
-/** `npm run test:images [-- --seconds N] [--seed N] [--lanes N]`: see README.md. Runs in namespaces of its own. */
+/**
+ * `npm run test:images [-- --seconds N] [--seed N] [--lanes N]`: see README.md. Runs in namespaces of its
+ * own.
+ */
 import '../fixtures/private-namespaces.ts';
 import { randomInt } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +25,11 @@ console.log(`seed ${values.seed}`);
 try {
   const stage = await openStage({ flags: ['--config', config] });
   try {
-    const counts = await runHistory(stage, { seconds: Number(values.seconds), seed: Number(values.seed), lanes: Number(values.lanes) });
+    const counts = await runHistory(stage, {
+      seconds: Number(values.seconds),
+      seed: Number(values.seed),
+      lanes: Number(values.lanes),
+    });
     console.log(JSON.stringify(counts));
   } finally {
     await stage.close();

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, normalize } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -63,9 +72,14 @@ describe('containers policies', { skip: judge.skip }, () => {
       .replaceAll('@KEYS@', world.keys)
       .replaceAll('@LOOKASIDE@', `file://${world.lookaside}`)
       .replaceAll('@HTTP@', store.url)
-      .replace(/@DATA:([^@]+)@/g, (_, name: string) => readFileSync(join(world.keys, name)).toString('base64'));
+      .replace(/@DATA:([^@]+)@/g, (_, name: string) =>
+        readFileSync(join(world.keys, name)).toString('base64'),
+      );
 
-  const theirs = (policy: string, registriesDir = registriesD): Promise<ReadonlyMap<string, { allowed: boolean; why?: string }>> =>
+  const theirs = (
+    policy: string,
+    registriesDir = registriesD,
+  ): Promise<ReadonlyMap<string, { allowed: boolean; why?: string }>> =>
     new Promise((resolve, reject) => {
       const child = execFile(judge.path, { maxBuffer: 64 * 1024 * 1024 }, (error, stdout) => {
         if (error !== null) reject(new Error('the judge failed', { cause: error }));
@@ -78,8 +92,14 @@ describe('containers policies', { skip: judge.skip }, () => {
       child.stdin?.end(JSON.stringify({ policy, registriesDir, registry: world.host, images: world.images }));
     });
 
-  const imported = async (name: string, policyJson: string): Promise<{ policy: TrustPolicy; text: string }> => {
-    const files = readdirSync(registriesD).map((file) => ({ file, text: readFileSync(join(registriesD, file), 'utf8') }));
+  const imported = async (
+    name: string,
+    policyJson: string,
+  ): Promise<{ policy: TrustPolicy; text: string }> => {
+    const files = readdirSync(registriesD).map((file) => ({
+      file,
+      text: readFileSync(join(registriesD, file), 'utf8'),
+    }));
     const result = await importContainersPolicy({
       policyJson: { file: policyJson, text: readFileSync(policyJson, 'utf8') },
       registriesD: files,
@@ -93,12 +113,22 @@ describe('containers policies', { skip: judge.skip }, () => {
 
   const ours = async (policy: TrustPolicy): Promise<ReadonlyMap<string, string>> => {
     const hosts = new Set(world.images.map((image) => image.slice(0, image.indexOf('/'))));
-    const registry = await openRegistries({ mirrors: [...hosts].map((host) => `${host}=http://${world.host}`), insecureHosts: [] });
+    const registry = await openRegistries({
+      mirrors: [...hosts].map((host) => `${host}=http://${world.host}`),
+      insecureHosts: [],
+    });
     try {
       const results = new Map<string, string>();
       const platform = { os: 'linux', architecture: 'amd64' };
       for (const reference of world.images) {
-        const { verdict } = await verifyImage({ reference, namespace: '', policy, registry, platform, now: new Date() });
+        const { verdict } = await verifyImage({
+          reference,
+          namespace: '',
+          policy,
+          registry,
+          platform,
+          now: new Date(),
+        });
         results.set(reference, verdict.outcome);
       }
       return results;
@@ -119,10 +149,13 @@ describe('containers policies', { skip: judge.skip }, () => {
         assert.doesNotMatch(why ?? '', /no such image|reference:/, `${image}: ${why ?? ''}`);
         return (found.get(image) === 'admit') === allowed
           ? []
-          : [`${image}: theirs ${allowed ? 'admits' : `denies (${why ?? ''})`}, ours: ${found.get(image) ?? ''}`];
+          : [
+              `${image}: theirs ${allowed ? 'admits' : `denies (${why ?? ''})`}, ours: ${found.get(image) ?? ''}`,
+            ];
       });
       for (const { allowed } of expected.values()) cells[allowed ? 'admitted' : 'denied'] += 1;
-      if (name.startsWith('pki-')) cells.byCertificates += [...expected.values()].filter(({ allowed }) => allowed).length;
+      if (name.startsWith('pki-'))
+        cells.byCertificates += [...expected.values()].filter(({ allowed }) => allowed).length;
       assert.deepEqual(different, [], text);
 
       // The reverse: an export of the imported policy decides the same.
@@ -132,7 +165,9 @@ describe('containers policies', { skip: judge.skip }, () => {
       writeFileSync(join(back, 'policy.json'), exported.policyJson);
       writeFileSync(join(back, 'portcullis.yaml'), exported.registriesD);
       const again = await theirs(join(back, 'policy.json'), back);
-      const changed = world.images.filter((image) => again.get(image)?.allowed !== expected.get(image)?.allowed);
+      const changed = world.images.filter(
+        (image) => again.get(image)?.allowed !== expected.get(image)?.allowed,
+      );
       assert.deepEqual(changed, [], `${exported.policyJson}\n${JSON.stringify(exported.unmapped, null, 1)}`);
     });
   }

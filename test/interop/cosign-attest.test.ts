@@ -39,13 +39,21 @@ const kinds: readonly { readonly type: string; readonly file: string; readonly c
     file: 'slsaprovenance1',
     cel: "predicate.runDetails.builder.id.startsWith('https://github.com/example/pay/')",
   },
-  { type: 'slsaprovenance', file: 'slsaprovenance02', cel: "predicate.builder.id.contains('slsa-github-generator')" },
+  {
+    type: 'slsaprovenance',
+    file: 'slsaprovenance02',
+    cel: "predicate.builder.id.contains('slsa-github-generator')",
+  },
   { type: 'spdxjson', file: 'spdxjson', cel: "predicate.packages.exists(p, p.name == 'openssl')" },
   { type: 'cyclonedx', file: 'cyclonedx', cel: "predicate.bomFormat == 'CycloneDX'" },
   { type: 'vuln', file: 'vuln', cel: "predicate.scanner.uri.startsWith('pkg:github/aquasecurity/trivy@')" },
   { type: 'openvex', file: 'openvex', cel: "predicate.statements.all(s, s.status == 'not_affected')" },
   { type: 'custom', file: 'vsa', cel: "predicate.Data.contains('PASSED')" },
-  { type: 'https://slsa.dev/verification_summary/v1', file: 'vsa', cel: "predicate.verificationResult == 'PASSED'" },
+  {
+    type: 'https://slsa.dev/verification_summary/v1',
+    file: 'vsa',
+    cel: "predicate.verificationResult == 'PASSED'",
+  },
 ];
 
 describe('cosign attest', { skip: cosign.skip }, () => {
@@ -58,7 +66,9 @@ describe('cosign attest', { skip: cosign.skip }, () => {
     environment = { ...process.env, HOME: folder, TUF_ROOT: join(folder, 'tuf'), COSIGN_PASSWORD: 'secret' };
     registry = await startRegistry();
     access = await openRegistries({ mirrors: [], insecureHosts: [] });
-    await run(cosign.path, ['generate-key-pair', '--output-key-prefix', join(folder, 'theirs')], { env: environment });
+    await run(cosign.path, ['generate-key-pair', '--output-key-prefix', join(folder, 'theirs')], {
+      env: environment,
+    });
     await makeKey(join(folder, 'ours.key'), join(folder, 'ours.pub'));
     await makeKey(join(folder, 'others.key'), join(folder, 'others.pub'));
   });
@@ -73,7 +83,10 @@ describe('cosign attest', { skip: cosign.skip }, () => {
     const [repository] = await access.repositories(parseReference(`${registry.host}/${name}`));
     assert.ok(repository);
     await pushImage(repository, image, '1');
-    return { reference: `${registry.host}/${name}:1`, target: `${registry.host}/${name}@${image.manifestDigest}` };
+    return {
+      reference: `${registry.host}/${name}:1`,
+      target: `${registry.host}/${name}@${image.manifestDigest}`,
+    };
   }
 
   async function verdict(reference: string, type: string, by: string, cel: string): Promise<Verdict> {
@@ -83,7 +96,8 @@ describe('cosign attest', { skip: cosign.skip }, () => {
       `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require:\n      attestation: ${JSON.stringify({ type, by: { cosign: { key: by } }, cel })}\n`,
     );
     const { policy } = await loadPolicy({ paths: [file] });
-    return (await verifyImage({ reference, namespace: '', policy, registry: access, now: new Date() })).verdict;
+    return (await verifyImage({ reference, namespace: '', policy, registry: access, now: new Date() }))
+      .verdict;
   }
 
   const succeeds = (args: readonly string[]): Promise<{ readonly code: number; readonly output: string }> =>
@@ -98,13 +112,27 @@ describe('cosign attest', { skip: cosign.skip }, () => {
       it(`an attestation of cosign as ${type} in the form ${format} counts for its key, its type and its predicate`, async () => {
         const { reference, target } = await publish(`theirs-${file}-${format}`);
         assert.equal((await verdict(reference, type, 'theirs.pub', cel)).outcome, 'deny');
-        const args = ['--key', join(folder, 'theirs.key'), '--type', type, '--predicate', join(predicates, `${file}.json`)];
-        await run(cosign.path, ['attest', ...args, `--new-bundle-format=${format === 'bundle'}`, ...offlineAttest, target], {
-          env: environment,
-        });
+        const args = [
+          '--key',
+          join(folder, 'theirs.key'),
+          '--type',
+          type,
+          '--predicate',
+          join(predicates, `${file}.json`),
+        ];
+        await run(
+          cosign.path,
+          ['attest', ...args, `--new-bundle-format=${format === 'bundle'}`, ...offlineAttest, target],
+          {
+            env: environment,
+          },
+        );
         const yes = await verdict(reference, type, 'theirs.pub', cel);
         assert.equal(yes.outcome, 'admit', explainVerdict(yes));
-        assert.match(explainVerdict(yes), format === 'bundle' ? /found by fallback-tag/ : /found by tag sha256-[0-9a-f]+\.att/);
+        assert.match(
+          explainVerdict(yes),
+          format === 'bundle' ? /found by fallback-tag/ : /found by tag sha256-[0-9a-f]+\.att/,
+        );
         assert.equal((await verdict(reference, type, 'theirs.pub', `!(${cel})`)).outcome, 'deny');
         assert.equal((await verdict(reference, type, 'others.pub', cel)).outcome, 'deny');
         assert.equal((await verdict(reference, 'link', 'theirs.pub', 'true')).outcome, 'deny');

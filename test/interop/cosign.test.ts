@@ -15,8 +15,17 @@ const portcullis = join(import.meta.dirname, '../../packaging/bin/portcullis');
 const run = promisify(execFile);
 
 /** Without a transparency log and without public services, to which this network namespace has no route. */
-const offlineSign = ['--tlog-upload=false', '--use-signing-config=false', '--allow-insecure-registry', '--yes'];
-const offlineVerify = ['--insecure-ignore-tlog=true', '--private-infrastructure', '--allow-insecure-registry'];
+const offlineSign = [
+  '--tlog-upload=false',
+  '--use-signing-config=false',
+  '--allow-insecure-registry',
+  '--yes',
+];
+const offlineVerify = [
+  '--insecure-ignore-tlog=true',
+  '--private-infrastructure',
+  '--allow-insecure-registry',
+];
 
 describe('cosign', { skip: cosign.skip }, () => {
   let stage: Stage;
@@ -33,13 +42,19 @@ describe('cosign', { skip: cosign.skip }, () => {
       COSIGN_PASSWORD: 'secret',
       PORTCULLIS_PASSPHRASE: 'secret',
     };
-    await run(cosign.path, ['generate-key-pair', '--output-key-prefix', join(folder, 'theirs')], { env: environment });
+    await run(cosign.path, ['generate-key-pair', '--output-key-prefix', join(folder, 'theirs')], {
+      env: environment,
+    });
     await generateKeyPair(join(folder, 'ours'), { environment: { PORTCULLIS_PASSPHRASE: 'secret' } });
-    for (const name of ['theirs', 'ours']) copyFileSync(join(folder, `${name}.pub`), join(stage.folders.policy, `${name}.pub`));
+    for (const name of ['theirs', 'ours'])
+      copyFileSync(join(folder, `${name}.pub`), join(stage.folders.policy, `${name}.pub`));
     stage.writePolicy(
       policyOf(
         ['theirs', 'ours']
-          .map((name) => `  - images: ["${registryName}/${name}/**"]\n    require: { cosign: { key: ${name}.pub } }\n`)
+          .map(
+            (name) =>
+              `  - images: ["${registryName}/${name}/**"]\n    require: { cosign: { key: ${name}.pub } }\n`,
+          )
           .join(''),
       ),
     );
@@ -65,9 +80,13 @@ describe('cosign', { skip: cosign.skip }, () => {
       assert.equal((await failureOf(stage.pull(reference))).code, 'IMAGES_DENIED');
       const before = await exitCode(portcullis, ['verify', target, '--key', key('theirs.pub')]);
       assert.equal(before.code, 1, before.output);
-      await run(cosign.path, ['sign', '--key', key('theirs.key'), `--new-bundle-format=${bundle}`, ...offlineSign, target], {
-        env: environment,
-      });
+      await run(
+        cosign.path,
+        ['sign', '--key', key('theirs.key'), `--new-bundle-format=${bundle}`, ...offlineSign, target],
+        {
+          env: environment,
+        },
+      );
       const verified = await exitCode(portcullis, ['verify', target, '--key', key('theirs.pub')]);
       assert.equal(verified.code, 0, verified.output);
       const byOther = await exitCode(portcullis, ['verify', target, '--key', key('ours.pub')]);
@@ -79,7 +98,8 @@ describe('cosign', { skip: cosign.skip }, () => {
       const name = `ours/${form}`;
       const { reference, image } = await stage.publish(`${name}:1`, {}, { sign: false });
       const target = atRegistry(name, image.manifestDigest);
-      const verify = (by: string) => exitCode(cosign.path, ['verify', '--key', key(by), ...offlineVerify, target]);
+      const verify = (by: string) =>
+        exitCode(cosign.path, ['verify', '--key', key(by), ...offlineVerify, target]);
       assert.notEqual((await verify('ours.pub')).code, 0, 'unsigned');
       const signed = await exitCode(portcullis, ['sign', target, '--key', key('ours.key'), '--format', form]);
       assert.equal(signed.code, 0, signed.output);
@@ -95,9 +115,15 @@ describe('cosign', { skip: cosign.skip }, () => {
     const { reference, image } = await stage.publish('theirs/both:1', {}, { sign: false });
     const target = atRegistry('theirs/both', image.manifestDigest);
     assert.equal((await exitCode(portcullis, ['sign', target, '--key', key('ours.key')])).code, 0);
-    await run(cosign.path, ['sign', '--key', key('theirs.key'), ...offlineSign, target], { env: environment });
+    await run(cosign.path, ['sign', '--key', key('theirs.key'), ...offlineSign, target], {
+      env: environment,
+    });
     for (const name of ['ours.pub', 'theirs.pub']) {
-      assert.equal((await exitCode(cosign.path, ['verify', '--key', key(name), ...offlineVerify, target])).code, 0, name);
+      assert.equal(
+        (await exitCode(cosign.path, ['verify', '--key', key(name), ...offlineVerify, target])).code,
+        0,
+        name,
+      );
       assert.equal((await exitCode(portcullis, ['verify', target, '--key', key(name)])).code, 0, name);
     }
     assert.equal(await stage.pull(reference), image.configDigest);
@@ -110,13 +136,17 @@ describe('cosign', { skip: cosign.skip }, () => {
     assert.equal(signed.code, 0, signed.output);
     assert.equal(await stage.pull(reference), image.configDigest);
     const other = await stage.publish('ours/keys:1', {}, { sign: false });
-    await run(cosign.path, ['sign', '--key', key('ours.key'), ...offlineSign, atRegistry('ours/keys', other.image.manifestDigest)], {
-      env: environment,
-    });
-    assert.equal(await stage.pull(other.reference), other.image.configDigest);
-    const wrong = await loadSigningKey(key('theirs.key'), { environment: { PORTCULLIS_PASSPHRASE: 'wrong' } }).catch(
-      (thrown: unknown) => thrown as { code: string },
+    await run(
+      cosign.path,
+      ['sign', '--key', key('ours.key'), ...offlineSign, atRegistry('ours/keys', other.image.manifestDigest)],
+      {
+        env: environment,
+      },
     );
+    assert.equal(await stage.pull(other.reference), other.image.configDigest);
+    const wrong = await loadSigningKey(key('theirs.key'), {
+      environment: { PORTCULLIS_PASSPHRASE: 'wrong' },
+    }).catch((thrown: unknown) => thrown as { code: string });
     assert.match((wrong as { code: string }).code, /^TRUST_/);
   });
 });

@@ -36,9 +36,12 @@ describe('crictl', { skip: tool.skip }, () => {
   let stage: Stage;
   let reference = '';
   const ids = { pod: '', container: '' };
-  const script = 'i=0; trap "exit 0" TERM; head -c 200000 /dev/zero > /file; while :; do i=$((i+1)); echo line $i; sleep 0.05; done';
+  const script =
+    'i=0; trap "exit 0" TERM; head -c 200000 /dev/zero > /file; while :; do i=$((i+1)); echo line $i; sleep 0.05; done';
 
-  const command = (args: readonly string[]): { readonly args: readonly string[]; readonly env: NodeJS.ProcessEnv } => {
+  const command = (
+    args: readonly string[],
+  ): { readonly args: readonly string[]; readonly env: NodeJS.ProcessEnv } => {
     const endpoint = `unix://${stage.folders.socket}`;
     const options = ['--runtime-endpoint', endpoint, '--image-endpoint', endpoint, '--timeout', '20s'];
     return { args: [...options, ...args], env: { ...process.env, HOME: stage.folders.folder } };
@@ -47,9 +50,12 @@ describe('crictl', { skip: tool.skip }, () => {
     const { args, env } = command(words);
     return (await run(tool.path, args, { env, maxBuffer: 16 * 2 ** 20 })).stdout.trim();
   };
-  const json = async <T>(name: string, ...words: string[]): Promise<T> => JSON.parse(await crictl(name, '--output', 'json', ...words)) as T;
+  const json = async <T>(name: string, ...words: string[]): Promise<T> =>
+    JSON.parse(await crictl(name, '--output', 'json', ...words)) as T;
   /** A command that runs until it is stopped, and all its output. */
-  const follow = (...words: string[]): { readonly child: ChildProcess; printed(): string; until(pattern: RegExp): Promise<string> } => {
+  const follow = (
+    ...words: string[]
+  ): { readonly child: ChildProcess; printed(): string; until(pattern: RegExp): Promise<string> } => {
     const { args, env } = command(words);
     const child = spawn(tool.path, args, { env, stdio: ['ignore', 'pipe', 'ignore'] });
     let text = '';
@@ -74,12 +80,21 @@ describe('crictl', { skip: tool.skip }, () => {
   before(async () => {
     stage = await openStage();
     ({ reference } = await stage.publish('app/a:1'));
-    const files = { pod: join(stage.folders.folder, 'pod.json'), container: join(stage.folders.folder, 'container.json') };
+    const files = {
+      pod: join(stage.folders.folder, 'pod.json'),
+      container: join(stage.folders.folder, 'container.json'),
+    };
     const metadata = { name: 'web', uid: 'u', namespace: podNamespace, attempt: 1 };
     const linux = { cgroup_parent: stage.cgroupParent };
     writeFileSync(
       files.pod,
-      JSON.stringify({ metadata, hostname: 'web', log_directory: join(stage.logs, 'web'), labels: { app: 'web' }, linux }),
+      JSON.stringify({
+        metadata,
+        hostname: 'web',
+        log_directory: join(stage.logs, 'web'),
+        labels: { app: 'web' },
+        linux,
+      }),
     );
     const image = { image: reference };
     writeFileSync(
@@ -95,7 +110,12 @@ describe('crictl', { skip: tool.skip }, () => {
     );
     await crictl('pull', '--pod-config', files.pod, reference);
     // The container on containerd had a numeric user.
-    await crictl('pull', '--pod-config', files.pod, (await stage.publish('app/user:1', { config: { User: '1000' } })).reference);
+    await crictl(
+      'pull',
+      '--pod-config',
+      files.pod,
+      (await stage.publish('app/user:1', { config: { User: '1000' } })).reference,
+    );
     ids.pod = await crictl('runp', files.pod);
     ids.container = await crictl('create', ids.pod, files.container, files.pod);
     await crictl('start', ids.container);
@@ -147,19 +167,36 @@ describe('crictl', { skip: tool.skip }, () => {
     assert.ok(Number(own?.cpu.usageCoreNanoSeconds.value) > 0);
     assert.ok(Number(own?.memory.workingSetBytes.value) > 0);
     assert.ok(Number(own?.writableLayer.usedBytes.value) >= 200_000);
-    assert.match(await crictl('stats'), new RegExp(`${ids.container.slice(0, 13)}\\s+main\\s+[\\d.]+\\s+\\S+B\\s+\\S+B\\s+\\d+`));
-    assert.equal((await json<{ readonly stats: readonly Stats[] }>('stats', '--pod', ids.pod)).stats.length, 1);
-    assert.equal((await json<{ readonly stats: readonly Stats[] }>('stats', '--label', 'part=one')).stats.length, 1);
-    assert.equal((await json<{ readonly stats: readonly Stats[] }>('stats', '--label', 'part=two')).stats.length, 0);
+    assert.match(
+      await crictl('stats'),
+      new RegExp(`${ids.container.slice(0, 13)}\\s+main\\s+[\\d.]+\\s+\\S+B\\s+\\S+B\\s+\\d+`),
+    );
+    assert.equal(
+      (await json<{ readonly stats: readonly Stats[] }>('stats', '--pod', ids.pod)).stats.length,
+      1,
+    );
+    assert.equal(
+      (await json<{ readonly stats: readonly Stats[] }>('stats', '--label', 'part=one')).stats.length,
+      1,
+    );
+    assert.equal(
+      (await json<{ readonly stats: readonly Stats[] }>('stats', '--label', 'part=two')).stats.length,
+      0,
+    );
   });
 
   it('statsp: figures of the pod with those of its container, as a table too', async () => {
     type Pods = {
-      readonly stats: readonly { readonly linux: { readonly containers: readonly Stats[]; readonly memory: Stats['memory'] } }[];
+      readonly stats: readonly {
+        readonly linux: { readonly containers: readonly Stats[]; readonly memory: Stats['memory'] };
+      }[];
     };
     const { stats } = await json<Pods>('statsp');
     assert.equal(stats[0]?.linux.containers.length, 1);
-    assert.ok(Number(stats[0].linux.memory.usageBytes.value) >= Number(stats[0].linux.containers[0]?.memory.workingSetBytes.value));
+    assert.ok(
+      Number(stats[0].linux.memory.usageBytes.value) >=
+        Number(stats[0].linux.containers[0]?.memory.workingSetBytes.value),
+    );
     assert.match(await crictl('statsp'), new RegExp(ids.pod.slice(0, 13)));
     assert.equal((await json<Pods>('statsp', '--label', 'app=web')).stats.length, 1);
   });
@@ -167,10 +204,16 @@ describe('crictl', { skip: tool.skip }, () => {
   it('metricsp and metricdescs: every metric of containerd, each described, with the declared number of labels', async () => {
     type Metrics = readonly { readonly name: string; readonly labelValues: readonly string[] }[];
     type All = {
-      readonly podMetrics: readonly { readonly metrics: Metrics; readonly containerMetrics: readonly { readonly metrics: Metrics }[] }[];
+      readonly podMetrics: readonly {
+        readonly metrics: Metrics;
+        readonly containerMetrics: readonly { readonly metrics: Metrics }[];
+      }[];
     };
     const { podMetrics } = await json<All>('metricsp');
-    const reported = podMetrics.flatMap(({ metrics, containerMetrics }) => [...metrics, ...containerMetrics.flatMap((one) => one.metrics)]);
+    const reported = podMetrics.flatMap(({ metrics, containerMetrics }) => [
+      ...metrics,
+      ...containerMetrics.flatMap((one) => one.metrics),
+    ]);
     const { descriptors } = JSON.parse(await crictl('metricdescs')) as {
       readonly descriptors: readonly { readonly name: string; readonly labelKeys: readonly string[] }[];
     };
@@ -185,7 +228,9 @@ describe('crictl', { skip: tool.skip }, () => {
       [],
     );
     assert.deepEqual(
-      reported.filter(({ name, labelValues }) => keys.get(name) !== labelValues.length).map(({ name }) => name),
+      reported
+        .filter(({ name, labelValues }) => keys.get(name) !== labelValues.length)
+        .map(({ name }) => name),
       [],
     );
   });
@@ -212,11 +257,17 @@ describe('crictl', { skip: tool.skip }, () => {
       [memoryLimitInBytes, cpuShares, cpuQuota, cpuPeriod, cpusetCpus],
       [String(64 * 2 ** 20), '512', '50000', '100000', '0'],
     );
-    assert.match(await crictl('exec', '--sync', ids.container, 'sh', '-c', 'grep Cpus_allowed_list /proc/self/status'), /:\s+0$/);
+    assert.match(
+      await crictl('exec', '--sync', ids.container, 'sh', '-c', 'grep Cpus_allowed_list /proc/self/status'),
+      /:\s+0$/,
+    );
   });
 
   it('logs -f: existing and new lines, through a rotation, to the end; tail and times', async () => {
-    assert.equal(await crictl('logs', '--tail', '1', ids.container).then((text) => text.split('\n').length), 1);
+    assert.equal(
+      await crictl('logs', '--tail', '1', ids.container).then((text) => text.split('\n').length),
+      1,
+    );
     assert.match(
       await crictl('logs', '--timestamps', '--tail', '1', ids.container),
       /^\d{4}-\d\d-\d\dT\S+ stdout F line \d+$|^\d{4}-\d\d-\d\dT\S+ line \d+$/,
@@ -247,7 +298,11 @@ describe('crictl', { skip: tool.skip }, () => {
     const event = JSON.parse(first ?? '') as {
       readonly containerId: string;
       readonly podSandboxStatus: { readonly id: string; readonly state: string };
-      readonly containersStatuses: readonly { readonly id: string; readonly state: string; readonly exitCode: number }[];
+      readonly containersStatuses: readonly {
+        readonly id: string;
+        readonly state: string;
+        readonly exitCode: number;
+      }[];
     };
     assert.equal(event.containerId, ids.container);
     assert.deepEqual([event.podSandboxStatus.id, event.podSandboxStatus.state], [ids.pod, 'SANDBOX_READY']);

@@ -31,16 +31,30 @@ describe('crictl', { skip: tool.skip }, () => {
     stage = await openStage();
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
     pod = await runPod(stage, 'streams');
-    web = await runContainer(stage, pod, { image, name: 'web', command: ['httpd', '-f', '-p', '127.0.0.1:80', '-h', '/www'] });
+    web = await runContainer(stage, pod, {
+      image,
+      name: 'web',
+      command: ['httpd', '-f', '-p', '127.0.0.1:80', '-h', '/www'],
+    });
     const command = ['sh', '-c', 'while read line; do echo "got $line"; done'];
     shell = await runContainer(stage, pod, { image, name: 'shell', command, more: { stdin: true } });
-    terminal = await runContainer(stage, pod, { image, name: 'terminal', command, more: { stdin: true, tty: true } });
+    terminal = await runContainer(stage, pod, {
+      image,
+      name: 'terminal',
+      command,
+      more: { stdin: true, tty: true },
+    });
   });
   after(() => stage.close());
 
   const start = (args: readonly string[], program = tool.path): ChildProcess => {
     const endpoint = `unix://${stage.folders.socket}`;
-    const env = { ...process.env, HOME: stage.folders.folder, CONTAINER_RUNTIME_ENDPOINT: endpoint, IMAGE_SERVICE_ENDPOINT: endpoint };
+    const env = {
+      ...process.env,
+      HOME: stage.folders.folder,
+      CONTAINER_RUNTIME_ENDPOINT: endpoint,
+      IMAGE_SERVICE_ENDPOINT: endpoint,
+    };
     return spawn(program, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
   };
   const finish = async (child: ChildProcess, input = ''): Promise<Ran> => {
@@ -54,14 +68,21 @@ describe('crictl', { skip: tool.skip }, () => {
     return { code, stdout, stderr };
   };
   /** Runs crictl in a separate terminal (script(1)). */
-  const inTerminal = (args: readonly string[]): ChildProcess => start(['-qefc', [tool.path, ...args].join(' '), '/dev/null'], 'script');
+  const inTerminal = (args: readonly string[]): ChildProcess =>
+    start(['-qefc', [tool.path, ...args].join(' '), '/dev/null'], 'script');
 
   // The main thread has real-time scheduling (docs/decisions/0030). Processes that it waits for must not
   // starve.
   it('port-forward: fifty in a row beside a container that uses all CPU time it can get', async () => {
     const command = ['sh', '-c', 'while :; do :; done & while :; do :; done'];
-    const image = (await stage.daemon.cri.runtime.containerStatus({ containerId: web })).status?.imageRef ?? '';
-    const burner = await runContainer(stage, pod, { image, name: 'burner', command, resources: { cpuPeriod: 100_000, cpuQuota: 100_000 } });
+    const image =
+      (await stage.daemon.cri.runtime.containerStatus({ containerId: web })).status?.imageRef ?? '';
+    const burner = await runContainer(stage, pod, {
+      image,
+      name: 'burner',
+      command,
+      resources: { cpuPeriod: 100_000, cpuQuota: 100_000 },
+    });
     for (let port = 18_100; port < 18_150; port += 1) {
       const child = start(['port-forward', pod.id, `${port}:80`]);
       let opened = false;
@@ -83,7 +104,9 @@ describe('crictl', { skip: tool.skip }, () => {
   for (const transport of ['spdy', 'websocket']) {
     describe(`over ${transport}`, () => {
       it('exec: outputs, exit code, input', async () => {
-        const ran = await finish(start(['exec', '--transport', transport, web, 'sh', '-c', 'echo out; echo err >&2; exit 3']));
+        const ran = await finish(
+          start(['exec', '--transport', transport, web, 'sh', '-c', 'echo out; echo err >&2; exit 3']),
+        );
         assert.equal(ran.stdout, 'out\n');
         assert.match(ran.stderr, /^err$/m);
         assert.match(ran.stderr, /command terminated with exit code 3/);
@@ -146,9 +169,17 @@ describe('crictl', { skip: tool.skip }, () => {
 
       it('port-forward: a page, and a port without a listener', async () => {
         const port = transport === 'spdy' ? 18_080 : 18_081;
-        const child = start(['port-forward', '--transport', transport, pod.id, `${port}:80`, `${port + 10}:81`]);
+        const child = start([
+          'port-forward',
+          '--transport',
+          transport,
+          pod.id,
+          `${port}:80`,
+          `${port + 10}:81`,
+        ]);
         let reported = '';
-        for (const output of [child.stdout, child.stderr]) output?.on('data', (chunk: Buffer) => (reported += chunk.toString()));
+        for (const output of [child.stdout, child.stderr])
+          output?.on('data', (chunk: Buffer) => (reported += chunk.toString()));
         let page = '';
         for (let waited = 0; waited < 10_000 && page === ''; waited += 100) {
           page = await fetch(`http://127.0.0.1:${port}/`).then(
@@ -158,7 +189,9 @@ describe('crictl', { skip: tool.skip }, () => {
           await pause(100);
         }
         assert.equal(page, 'a page\n', reported);
-        const pages = await Promise.all(Array.from({ length: 20 }, async () => (await fetch(`http://127.0.0.1:${port}/`)).text()));
+        const pages = await Promise.all(
+          Array.from({ length: 20 }, async () => (await fetch(`http://127.0.0.1:${port}/`)).text()),
+        );
         assert.ok(pages.every((one) => one === 'a page\n'));
         await assert.rejects(fetch(`http://127.0.0.1:${port + 10}/`));
         for (let waited = 0; waited < 5_000 && !reported.includes('refused'); waited += 50) await pause(50);

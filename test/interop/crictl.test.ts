@@ -13,7 +13,11 @@ const tool = findTool('crictl');
 const run = promisify(execFile);
 
 interface Listing {
-  readonly items?: { readonly id: string; readonly state: string; readonly metadata: { readonly name: string } }[];
+  readonly items?: {
+    readonly id: string;
+    readonly state: string;
+    readonly metadata: { readonly name: string };
+  }[];
   readonly containers?: { readonly id: string; readonly state: string }[];
   readonly images?: { readonly id: string; readonly repoTags: string[] }[];
 }
@@ -55,9 +59,13 @@ describe('crictl', { skip: tool.skip }, () => {
 
   const crictl = async (...args: string[]): Promise<string> => {
     const endpoint = `unix://${stage.folders.socket}`;
-    const { stdout } = await run(tool.path, ['--runtime-endpoint', endpoint, '--image-endpoint', endpoint, '--timeout', '20s', ...args], {
-      env: { ...process.env, HOME: stage.folders.folder },
-    });
+    const { stdout } = await run(
+      tool.path,
+      ['--runtime-endpoint', endpoint, '--image-endpoint', endpoint, '--timeout', '20s', ...args],
+      {
+        env: { ...process.env, HOME: stage.folders.folder },
+      },
+    );
     return stdout.trim();
   };
   const json = async (command: string, ...args: string[]): Promise<Listing & Record<string, unknown>> =>
@@ -65,7 +73,9 @@ describe('crictl', { skip: tool.skip }, () => {
 
   it('version, info', async () => {
     assert.match(await crictl('version'), /RuntimeName:\s+portcullis/);
-    const { status } = (await json('info')) as { status: { conditions: { type: string; status: boolean }[] } } & Record<string, unknown>;
+    const { status } = (await json('info')) as {
+      status: { conditions: { type: string; status: boolean }[] };
+    } & Record<string, unknown>;
     assert.deepEqual(status.conditions.map(({ type, status: is }) => `${type} ${is}`).sort(), [
       'NetworkReady true',
       'PolicyReady true',
@@ -82,17 +92,20 @@ describe('crictl', { skip: tool.skip }, () => {
       [[reference]],
     );
     assert.match(await crictl('images'), /good\.test\/app\/a\s+1\s+/);
-    const { status, info } = (await json('inspecti', reference)) as { status: { id: string }; info: { verdictId: string } } & Record<
-      string,
-      unknown
-    >;
+    const { status, info } = (await json('inspecti', reference)) as {
+      status: { id: string };
+      info: { verdictId: string };
+    } & Record<string, unknown>;
     assert.equal(status.id, images?.[0]?.id);
     assert.match(info.verdictId, /^sha256:/);
   });
 
   it('pull of an unsigned image is refused with the reason', async () => {
     const unsigned = await stage.publish('app/unsigned:1', {}, { sign: false });
-    await assert.rejects(crictl('pull', '--pod-config', pod, unsigned.reference), /SignatureValidationFailed.*IMAGES_DENIED/s);
+    await assert.rejects(
+      crictl('pull', '--pod-config', pod, unsigned.reference),
+      /SignatureValidationFailed.*IMAGES_DENIED/s,
+    );
   });
 
   it('runp, pods, inspectp', async () => {
@@ -104,7 +117,10 @@ describe('crictl', { skip: tool.skip }, () => {
       [[ids.pod, 'SANDBOX_READY']],
     );
     assert.match(await crictl('pods'), /web\s+shop/);
-    const { status } = (await json('inspectp', ids.pod)) as { status: { network: { ip: string } } } & Record<string, unknown>;
+    const { status } = (await json('inspectp', ids.pod)) as { status: { network: { ip: string } } } & Record<
+      string,
+      unknown
+    >;
     assert.match(status.network.ip, /^10\.211\.0\./);
   });
 
@@ -117,10 +133,10 @@ describe('crictl', { skip: tool.skip }, () => {
       [[ids.container, 'CONTAINER_RUNNING']],
     );
     assert.match(await crictl('ps'), /Running\s+main/);
-    const { status, info } = (await json('inspect', ids.container)) as { status: { state: string }; info: { pid: number } } & Record<
-      string,
-      unknown
-    >;
+    const { status, info } = (await json('inspect', ids.container)) as {
+      status: { state: string };
+      info: { pid: number };
+    } & Record<string, unknown>;
     assert.equal(status.state, 'CONTAINER_RUNNING');
     assert.ok(info.pid > 1);
   });
@@ -134,7 +150,9 @@ describe('crictl', { skip: tool.skip }, () => {
   it('update, stop, rm, stopp, rmp, rmi', async () => {
     await crictl('update', '--memory', String(64 * 2 ** 20), ids.container);
     await crictl('stop', '--timeout', '5', ids.container);
-    const { status } = (await json('inspect', ids.container)) as { status: { state: string; exitCode: number } } & Record<string, unknown>;
+    const { status } = (await json('inspect', ids.container)) as {
+      status: { state: string; exitCode: number };
+    } & Record<string, unknown>;
     assert.equal(status.state, 'CONTAINER_EXITED');
     assert.equal(status.exitCode, 0);
     await crictl('rm', ids.container);

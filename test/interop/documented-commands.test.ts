@@ -1,11 +1,24 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createRegistryClient } from '../../base/distribution/index.ts';
-import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../../trust/notation/fixtures/authority.ts';
+import {
+  chainOf,
+  createAuthority,
+  rootExtensions,
+  signerExtensions,
+} from '../../trust/notation/fixtures/authority.ts';
 import { buildImage, pushImage } from '../fixtures/image.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import type { TestRegistry } from '../fixtures/registry.ts';
@@ -48,17 +61,33 @@ describe('the commands of the documents about trust', () => {
     copyFileSync(leaf.key, at('leaf.key'));
     copyFileSync(leaf.key, at('build.key'));
     authority.openssl('pkey', '-in', leaf.key, '-pubout', '-out', at('build.pub'));
-    const pem = (der: Buffer): string => `-----BEGIN CERTIFICATE-----\n${der.toString('base64')}\n-----END CERTIFICATE-----\n`;
+    const pem = (der: Buffer): string =>
+      `-----BEGIN CERTIFICATE-----\n${der.toString('base64')}\n-----END CERTIFICATE-----\n`;
     writeFileSync(at('chain.pem'), chainOf(leaf, authorityRoot).map(pem).join(''));
-    copyFileSync(join(root, 'trust/attestation/fixtures/predicates/slsaprovenance1.json'), at('provenance.json'));
+    copyFileSync(
+      join(root, 'trust/attestation/fixtures/predicates/slsaprovenance1.json'),
+      at('provenance.json'),
+    );
     const [, profile = ''] =
-      /```yaml\n(.*\nkind: EntitlementProfile\n[\s\S]*?)```/.exec(readFileSync(join(root, 'docs/attestations.md'), 'utf8')) ?? [];
+      /```yaml\n(.*\nkind: EntitlementProfile\n[\s\S]*?)```/.exec(
+        readFileSync(join(root, 'docs/attestations.md'), 'utf8'),
+      ) ?? [];
     writeFileSync(at('profile.yaml'), profile);
     mkdirSync(at('etc/containers/registries.d'), { recursive: true });
-    const signed = { type: 'signedBy', keyType: 'GPGKeys', keyPath: join(root, 'trust/gpg/fixtures/rsa2048.asc') };
+    const signed = {
+      type: 'signedBy',
+      keyType: 'GPGKeys',
+      keyPath: join(root, 'trust/gpg/fixtures/rsa2048.asc'),
+    };
     const transports = { docker: { 'registry.access.redhat.com': [signed] } };
-    writeFileSync(at('etc/containers/policy.json'), JSON.stringify({ default: [{ type: 'reject' }], transports }));
-    writeFileSync(at('etc/containers/registries.d/default.yaml'), 'default-docker:\n  lookaside: file:///var/lib/containers/sigstore\n');
+    writeFileSync(
+      at('etc/containers/policy.json'),
+      JSON.stringify({ default: [{ type: 'reject' }], transports }),
+    );
+    writeFileSync(
+      at('etc/containers/registries.d/default.yaml'),
+      'default-docker:\n  lookaside: file:///var/lib/containers/sigstore\n',
+    );
     mkdirSync(at('bin'));
     symlinkSync(join(root, 'packaging/bin/portcullis'), at('bin/portcullis'));
   });
@@ -70,7 +99,9 @@ describe('the commands of the documents about trust', () => {
   const run = (command: string): Promise<{ readonly status: unknown; readonly told: string }> => {
     const tools = cosign.skip === false ? `:${dirname(cosign.path)}` : '';
     const path = `${at('bin')}${tools}:${process.env['PATH'] ?? ''}`;
-    const here = command.replaceAll('registry.example.com', registry.host).replaceAll('/etc/containers', at('etc/containers'));
+    const here = command
+      .replaceAll('registry.example.com', registry.host)
+      .replaceAll('/etc/containers', at('etc/containers'));
     return new Promise((resolve) => {
       const env = { ...process.env, PATH: path, PORTCULLIS_SOURCE: '1' };
       execFile('sh', ['-c', here], { cwd: folder, env }, (error, stdout, stderr) =>

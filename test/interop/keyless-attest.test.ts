@@ -5,7 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parseReference } from '../../base/distribution/index.ts';
-import { attestReference, explainVerdict, loadPolicy, openRegistries, openSigner, readPredicate, verifyImage } from '../../trust/index.ts';
+import {
+  attestReference,
+  explainVerdict,
+  loadPolicy,
+  openRegistries,
+  openSigner,
+  readPredicate,
+  verifyImage,
+} from '../../trust/index.ts';
 import type { AttestationFormat, RegistryAccess, Verdict } from '../../trust/index.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
@@ -42,7 +50,12 @@ describe('keyless attestations, against a sigstore on loopback', () => {
     return `${registry.host}/${name}:1`;
   }
 
-  async function attest(reference: string, type: string, rekor: 1 | 2, format: AttestationFormat = 'bundle'): Promise<void> {
+  async function attest(
+    reference: string,
+    type: string,
+    rekor: 1 | 2,
+    format: AttestationFormat = 'bundle',
+  ): Promise<void> {
     const now = new Date();
     const token = join(folder, 'token');
     // Any signature, because the service does not verify it.
@@ -63,12 +76,17 @@ describe('keyless attestations, against a sigstore on loopback', () => {
 
   async function verdict(reference: string, rule: string): Promise<Verdict> {
     const file = join(folder, 'policy.yaml');
-    writeFileSync(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n${rule}`);
+    writeFileSync(
+      file,
+      `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n${rule}`,
+    );
     const { policy } = await loadPolicy({ paths: [file] });
-    return (await verifyImage({ reference, namespace: '', policy, registry: access, now: new Date() })).verdict;
+    return (await verifyImage({ reference, namespace: '', policy, registry: access, now: new Date() }))
+      .verdict;
   }
 
-  const identity = (subject = mockSubject): string => `{ issuer: "${mockIssuer}", subject: "${subject}", root: root.json }`;
+  const identity = (subject = mockSubject): string =>
+    `{ issuer: "${mockIssuer}", subject: "${subject}", root: root.json }`;
   const rule = (type: string, subject?: string, more = ''): string =>
     `    require:\n      attestation: { type: ${type}, by: { sigstore: ${identity(subject)} }${more} }\n`;
 
@@ -83,12 +101,24 @@ describe('keyless attestations, against a sigstore on loopback', () => {
       await attest(reference, 'vsa', rekor, format);
       const yes = await verdict(
         reference,
-        rule('vsa', undefined, `, cel: "predicate.verificationResult == 'PASSED' && signer.startsWith('sigstore ')", maxAge: 1h`),
+        rule(
+          'vsa',
+          undefined,
+          `, cel: "predicate.verificationResult == 'PASSED' && signer.startsWith('sigstore ')", maxAge: 1h`,
+        ),
       );
       assert.equal(yes.outcome, 'admit', explainVerdict(yes));
       assert.notEqual(yes.validUntil, undefined, 'an age runs out');
-      assert.equal((await verdict(reference, rule('vsa', `${mockSubject}x`))).outcome, 'deny', 'another identity');
-      assert.equal((await verdict(reference, rule('vsa', undefined, ', notBefore: 2099-01-01'))).outcome, 'deny', 'too old');
+      assert.equal(
+        (await verdict(reference, rule('vsa', `${mockSubject}x`))).outcome,
+        'deny',
+        'another identity',
+      );
+      assert.equal(
+        (await verdict(reference, rule('vsa', undefined, ', notBefore: 2099-01-01'))).outcome,
+        'deny',
+        'too old',
+      );
       assert.equal((await verdict(reference, rule('slsaprovenance1'))).outcome, 'deny', 'another type');
       assert.equal(
         (await verdict(reference, `    require: { sigstore: ${identity()} }\n`)).outcome,

@@ -10,7 +10,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { mediaTypes, parseReference } from '../../base/distribution/index.ts';
-import { explainVerdict, loadPolicy, openRegistries, openSigner, signReference, verifyImage } from '../../trust/index.ts';
+import {
+  explainVerdict,
+  loadPolicy,
+  openRegistries,
+  openSigner,
+  signReference,
+  verifyImage,
+} from '../../trust/index.ts';
 import type { RegistryAccess, SignatureFormat, Verdict } from '../../trust/index.ts';
 import { startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
@@ -53,7 +60,8 @@ const digestFlags: Readonly<Partial<Record<KeyType, readonly string[] | 'never'>
 /** The private key in each format that tools write, because each must be readable. */
 const forms: Readonly<Record<Log, (type: KeyType) => string>> = {
   'no log': (type) => `${type}.encrypted.pem`,
-  'Rekor v1': (type) => (type === 'ed25519' ? 'ed25519.pem' : `${type}.${type.startsWith('rsa') ? 'pkcs1' : 'sec1'}.pem`),
+  'Rekor v1': (type) =>
+    type === 'ed25519' ? 'ed25519.pem' : `${type}.${type.startsWith('rsa') ? 'pkcs1' : 'sec1'}.pem`,
   'Rekor v2': (type) => `${type}.pem`,
 };
 
@@ -66,7 +74,12 @@ describe('signatures by keys', () => {
   let environment: NodeJS.ProcessEnv = {};
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-keys-'));
-    environment = { PATH: process.env['PATH'], HOME: folder, TUF_ROOT: join(folder, 'tuf'), COSIGN_PASSWORD: 'secret' };
+    environment = {
+      PATH: process.env['PATH'],
+      HOME: folder,
+      TUF_ROOT: join(folder, 'tuf'),
+      COSIGN_PASSWORD: 'secret',
+    };
     registry = await startRegistry();
     access = await openRegistries({ mirrors: [], insecureHosts: [] });
     services = await startMockSigstore();
@@ -81,9 +94,14 @@ describe('signatures by keys', () => {
       writeFileSync(join(folder, `${type}.pub`), publicKey.export({ type: 'spki', format: 'pem' }));
       const encrypted = { cipher: 'aes-256-cbc', passphrase: 'secret' } as const;
       writeFileSync(join(folder, `${type}.pem`), privateKey.export({ type: 'pkcs8', format: 'pem' }));
-      writeFileSync(join(folder, `${type}.encrypted.pem`), privateKey.export({ type: 'pkcs8', format: 'pem', ...encrypted }));
-      if (type.startsWith('p-')) writeFileSync(join(folder, `${type}.sec1.pem`), privateKey.export({ type: 'sec1', format: 'pem' }));
-      if (type.startsWith('rsa')) writeFileSync(join(folder, `${type}.pkcs1.pem`), privateKey.export({ type: 'pkcs1', format: 'pem' }));
+      writeFileSync(
+        join(folder, `${type}.encrypted.pem`),
+        privateKey.export({ type: 'pkcs8', format: 'pem', ...encrypted }),
+      );
+      if (type.startsWith('p-'))
+        writeFileSync(join(folder, `${type}.sec1.pem`), privateKey.export({ type: 'sec1', format: 'pem' }));
+      if (type.startsWith('rsa'))
+        writeFileSync(join(folder, `${type}.pkcs1.pem`), privateKey.export({ type: 'pkcs1', format: 'pem' }));
     }
   });
   after(async () => {
@@ -109,11 +127,20 @@ describe('signatures by keys', () => {
     const signer = await openSigner({
       key: join(folder, file),
       passphrase: { environment: { PORTCULLIS_PASSPHRASE: 'secret' } },
-      ...(log === 'no log' || url === undefined ? {} : { log: { url, version: log === 'Rekor v1' ? (1 as const) : (2 as const) } }),
+      ...(log === 'no log' || url === undefined
+        ? {}
+        : { log: { url, version: log === 'Rekor v1' ? (1 as const) : (2 as const) } }),
       now: new Date(),
     });
     try {
-      await signReference({ reference, key: signer, format, recursive: false, registry: access, now: new Date() });
+      await signReference({
+        reference,
+        key: signer,
+        format,
+        recursive: false,
+        registry: access,
+        now: new Date(),
+      });
     } finally {
       await signer.close();
     }
@@ -123,18 +150,37 @@ describe('signatures by keys', () => {
     const file = join(folder, 'policy.json');
     const cosignKey = { key: `${type}.pub`, ...(log === 'no log' ? {} : { log: { root: 'root.json' } }) };
     const rules = [{ images: ['**'], require: { cosign: cosignKey } }];
-    writeFileSync(file, JSON.stringify({ apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy', rules }));
+    writeFileSync(
+      file,
+      JSON.stringify({ apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy', rules }),
+    );
     const { policy } = await loadPolicy({ paths: [file] });
-    return (await verifyImage({ reference, namespace: '', policy, registry: access, now: new Date() })).verdict;
+    return (await verifyImage({ reference, namespace: '', policy, registry: access, now: new Date() }))
+      .verdict;
   }
 
-  function theirs(reference: string, type: KeyType, format: SignatureFormat, log: Log, more: readonly string[]): Promise<Ended> {
+  function theirs(
+    reference: string,
+    type: KeyType,
+    format: SignatureFormat,
+    log: Log,
+    more: readonly string[],
+  ): Promise<Ended> {
     const flags = [
-      ...(log === 'no log' ? ['--insecure-ignore-tlog=true', '--private-infrastructure'] : ['--trusted-root', join(folder, 'root.json')]),
+      ...(log === 'no log'
+        ? ['--insecure-ignore-tlog=true', '--private-infrastructure']
+        : ['--trusted-root', join(folder, 'root.json')]),
       ...(format === 'legacy' ? ['--new-bundle-format=false'] : []),
       ...more,
     ];
-    const words = ['verify', '--key', join(folder, `${type}.pub`), '--allow-insecure-registry', ...flags, reference];
+    const words = [
+      'verify',
+      '--key',
+      join(folder, `${type}.pub`),
+      '--allow-insecure-registry',
+      ...flags,
+      reference,
+    ];
     return runProgram(cosign.path, words, environment);
   }
 
@@ -143,18 +189,22 @@ describe('signatures by keys', () => {
       for (const log of logs) {
         if (format === 'legacy' && log === 'Rekor v2') continue;
         if (type === 'ed25519' && format === 'legacy' && log === 'Rekor v1') continue;
-        it(`${type}, ${format}, ${log}`, { skip: log === 'Rekor v2' ? rekorServer.skip : false }, async () => {
-          const reference = await publish();
-          await sign(reference, forms[log](type), format, log);
-          const verdict = await ours(reference, type, log);
-          assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
-          const others = await ours(reference, type === 'p-256' ? 'p-384' : 'p-256', log);
-          assert.equal(others.outcome, 'deny', 'another key');
-          if (cosign.skip !== false) return;
-          const more = log === 'Rekor v2' ? digestFlags[type] : [];
-          const judged = await theirs(reference, type, format, log, more === 'never' ? [] : (more ?? []));
-          assert.equal(judged.code === 0, more !== 'never', judged.output);
-        });
+        it(
+          `${type}, ${format}, ${log}`,
+          { skip: log === 'Rekor v2' ? rekorServer.skip : false },
+          async () => {
+            const reference = await publish();
+            await sign(reference, forms[log](type), format, log);
+            const verdict = await ours(reference, type, log);
+            assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
+            const others = await ours(reference, type === 'p-256' ? 'p-384' : 'p-256', log);
+            assert.equal(others.outcome, 'deny', 'another key');
+            if (cosign.skip !== false) return;
+            const more = log === 'Rekor v2' ? digestFlags[type] : [];
+            const judged = await theirs(reference, type, format, log, more === 'never' ? [] : (more ?? []));
+            assert.equal(judged.code === 0, more !== 'never', judged.output);
+          },
+        );
       }
     }
 
@@ -174,7 +224,9 @@ describe('signatures by keys', () => {
   }
 
   it('an Ed25519 key cannot be used with a Rekor v1 log in the older form', async () => {
-    await assert.rejects(sign(await publish(), 'ed25519.pem', 'legacy', 'Rekor v1'), { code: 'TRUST_FORMAT_UNFIT' });
+    await assert.rejects(sign(await publish(), 'ed25519.pem', 'legacy', 'Rekor v1'), {
+      code: 'TRUST_FORMAT_UNFIT',
+    });
   });
 
   it(
@@ -192,19 +244,37 @@ describe('signatures by keys', () => {
         size: image.manifest.length,
         platform: { os: 'linux', architecture: at === 0 ? 'amd64' : 'arm64' },
       }));
-      const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }));
+      const index = Buffer.from(
+        JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }),
+      );
       const { digest } = await repository.pushManifest(index, mediaTypes.ociIndex, { tag: '1' });
       for (const format of ['bundle', 'legacy']) {
-        const words = ['sign', `${name}:1`, '--key', join(folder, 'p-256.pem'), '--recursive', '--format', format];
-        const signed = await portcullis([...words, '--annotation', 'build=7', '--identity', 'registry.example.com/team/app'], environment);
+        const words = [
+          'sign',
+          `${name}:1`,
+          '--key',
+          join(folder, 'p-256.pem'),
+          '--recursive',
+          '--format',
+          format,
+        ];
+        const signed = await portcullis(
+          [...words, '--annotation', 'build=7', '--identity', 'registry.example.com/team/app'],
+          environment,
+        );
         assert.equal(signed.code, 0, signed.output);
       }
       for (const one of [digest, ...images.map(({ manifestDigest }) => manifestDigest)]) {
         for (const format of ['bundle', 'legacy'] as const) {
           const accepted = await theirs(`${name}@${one}`, 'p-256', format, 'no log', ['-a', 'build=7']);
           assert.equal(accepted.code, 0, accepted.output);
-          if (format === 'legacy') assert.match(accepted.stdout, /"docker-reference":"registry\.example\.com\/team\/app"/);
-          assert.notEqual((await theirs(`${name}@${one}`, 'p-256', format, 'no log', ['-a', 'build=8'])).code, 0, 'another annotation');
+          if (format === 'legacy')
+            assert.match(accepted.stdout, /"docker-reference":"registry\.example\.com\/team\/app"/);
+          assert.notEqual(
+            (await theirs(`${name}@${one}`, 'p-256', format, 'no log', ['-a', 'build=8'])).code,
+            0,
+            'another annotation',
+          );
         }
       }
     },
@@ -218,9 +288,19 @@ describe('signatures by keys', () => {
       log: { url: 'http://127.0.0.1:1', version: 2 },
       now: new Date(),
     });
-    await assert.rejects(signReference({ reference, key: signer, format: 'bundle', recursive: false, registry: access, now: new Date() }), {
-      code: 'TRUST_WITNESS_FAILED',
-    });
+    await assert.rejects(
+      signReference({
+        reference,
+        key: signer,
+        format: 'bundle',
+        recursive: false,
+        registry: access,
+        now: new Date(),
+      }),
+      {
+        code: 'TRUST_WITNESS_FAILED',
+      },
+    );
     assert.equal((await ours(reference, 'p-256', 'no log')).outcome, 'deny');
   });
 });

@@ -57,14 +57,25 @@ for (const withReferrers of [false, true]) {
                 table.absent(row.name, matter, cell);
                 continue;
               }
-              const image = await ground.publish(`${row.folder}/${cell.folder ?? 'in'}/${(images += 1)}`, part);
+              const image = await ground.publish(
+                `${row.folder}/${cell.folder ?? 'in'}/${(images += 1)}`,
+                part,
+              );
               const asked = (await cell.arrange(image)) ?? image;
               const verdict = await ground.verdict(asked, policyOf(row));
               const explained = `${row.name}, ${matter}\n${explainVerdict(verdict)}`;
               assert.equal(verdict.outcome, cell.outcome, explained);
-              assert.match(JSON.stringify(verdict.reasons), new RegExp(`"(${cell.codes.join('|')})"`), explained);
+              assert.match(
+                JSON.stringify(verdict.reasons),
+                new RegExp(`"(${cell.codes.join('|')})"`),
+                explained,
+              );
               if (typeof cell.judge === 'function')
-                assert.equal(await cell.judge(asked), cell.outcome === 'admit', `${name}'s own answer: ${explained}`);
+                assert.equal(
+                  await cell.judge(asked),
+                  cell.outcome === 'admit',
+                  `${name}'s own answer: ${explained}`,
+                );
               table.passed(row.name, matter);
             }
           });
@@ -109,11 +120,16 @@ function results() {
     absent: (name: string, column: string, why: string): unknown => rowOf(name).set(column, why),
     print(): void {
       const width = Math.max(0, ...[...rows.keys()].map((name) => name.length));
-      const cells = [...rows].flatMap(([name, row]) => [...row].map(([column, result]) => ({ name, column, result })));
+      const cells = [...rows].flatMap(([name, row]) =>
+        [...row].map(([column, result]) => ({ name, column, result })),
+      );
       console.log(`${''.padEnd(width)}  ${columns.join('  ')}`);
       for (const [name, row] of rows)
-        console.log(`${name.padEnd(width)}  ${columns.map((column) => mark(row.get(column)).padEnd(column.length)).join('  ')}`);
-      for (const { name, column, result } of cells) if (typeof result === 'string') console.log(`- ${name}, ${column}: ${result}`);
+        console.log(
+          `${name.padEnd(width)}  ${columns.map((column) => mark(row.get(column)).padEnd(column.length)).join('  ')}`,
+        );
+      for (const { name, column, result } of cells)
+        if (typeof result === 'string') console.log(`- ${name}, ${column}: ${result}`);
       const passed = cells.reduce((sum, { result }) => sum + (typeof result === 'number' ? result : 0), 0);
       console.log(
         `matrix: ${passed} cells passed; ${cells.length} cases, of which ${cells.filter(({ result }) => typeof result === 'string').length} cannot exist`,

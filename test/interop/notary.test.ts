@@ -20,7 +20,10 @@ const skip = notaryCommand.skip || notaryServer.skip;
  * The actions of three users, each with a private home. `KEY:…` is the id of a key created in the run,
  * `KNOWN` a digest.
  */
-const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir', words: readonly string[]])[] = [
+const script: readonly (readonly [
+  user: 'owner' | 'reader' | 'delegate' | 'heir',
+  words: readonly string[],
+])[] = [
   ['owner', ['list', gun]],
   ['owner', ['init', '-p', gun]],
   ['reader', ['list', gun]],
@@ -38,7 +41,20 @@ const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir'
   ['reader', ['verify', gun, '1.0', '-i', 'FOLDER/one', '-q']],
   ['reader', ['verify', gun, '1.0', '-i', 'FOLDER/two', '-q']],
   ['owner', ['delegation', 'add', '-p', gun, 'targets/releases', 'FOLDER/alice.pem', '--all-paths']],
-  ['owner', ['delegation', 'add', '-p', gun, 'targets/team', 'FOLDER/bob.pem', 'FOLDER/alice.pem', '--paths', 'team/,1.']],
+  [
+    'owner',
+    [
+      'delegation',
+      'add',
+      '-p',
+      gun,
+      'targets/team',
+      'FOLDER/bob.pem',
+      'FOLDER/alice.pem',
+      '--paths',
+      'team/,1.',
+    ],
+  ],
   ['owner', ['delegation', 'list', gun]],
   ['delegate', ['key', 'import', 'FOLDER/alice.key', '--role', 'targets/releases']],
   ['delegate', ['key', 'list']],
@@ -128,10 +144,16 @@ describe('the notary command', { skip }, () => {
     const theirs = await startNotaryServer(join(folder, 'server'));
     const ours = await startTrustService({ listen: '127.0.0.1:0', data: join(folder, 'data') });
     try {
-      const [expected, actual] = await Promise.all([play(folder, theirs.url, 'theirs'), play(folder, ours.url, 'ours')]);
+      const [expected, actual] = await Promise.all([
+        play(folder, theirs.url, 'theirs'),
+        play(folder, ours.url, 'ours'),
+      ]);
       for (const [index, line] of expected.entries()) assert.equal(actual[index], line);
       // Nearly all steps succeed, so that the script reaches the operations under test.
-      assert.ok(expected.filter((said) => said.includes('exit 0')).length > script.length * 0.7, expected.join('\n'));
+      assert.ok(
+        expected.filter((said) => said.includes('exit 0')).length > script.length * 0.7,
+        expected.join('\n'),
+      );
     } finally {
       await ours.close();
       await theirs.close();
@@ -166,7 +188,9 @@ async function play(folder: string, service: string, name: string): Promise<stri
   return said;
 }
 
-const digests = ['one\n', 'two\n', 'known'].map((content) => createHash('sha256').update(content).digest('hex'));
+const digests = ['one\n', 'two\n', 'known'].map((content) =>
+  createHash('sha256').update(content).digest('hex'),
+);
 
 /** The ids of created keys, and their order in lists, differ between runs. */
 function normalised(text: string, service: string, folder: string, name: string): string {
@@ -196,7 +220,10 @@ interface KeyFile {
 function keyFiles(home: string): KeyFile[] {
   return readdirSync(join(home, 'private'))
     .filter((file) => file.endsWith('.key'))
-    .map((file) => ({ id: file.slice(0, -'.key'.length), text: readFileSync(join(home, 'private', file), 'utf8') }));
+    .map((file) => ({
+      id: file.slice(0, -'.key'.length),
+      text: readFileSync(join(home, 'private', file), 'utf8'),
+    }));
 }
 
 /** Returns the id under which the certificate of alice is listed, the only one imported under this role. */

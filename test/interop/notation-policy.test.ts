@@ -11,11 +11,22 @@ import type { Verdict } from '../../trust/index.ts';
 import { exportNotation } from '../../trust/import/notation/export.ts';
 import { importNotation } from '../../trust/import/notation/import.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
-import { chainOf, rootExtensions, signerExtensions, stampExtensions } from '../../trust/notation/fixtures/authority.ts';
+import {
+  chainOf,
+  rootExtensions,
+  signerExtensions,
+  stampExtensions,
+} from '../../trust/notation/fixtures/authority.ts';
 import type { Issued } from '../../trust/notation/fixtures/authority.ts';
 import { makeNotationSignature } from '../../trust/notation/sign.ts';
 import { keySigner } from '../../trust/signers/signer.ts';
-import { attachEnvelope, openNotation, serveFiles, serveTimestamps, startEither } from '../fixtures/notation.ts';
+import {
+  attachEnvelope,
+  openNotation,
+  serveFiles,
+  serveTimestamps,
+  startEither,
+} from '../fixtures/notation.ts';
 import type { NotationGround, Served } from '../fixtures/notation.ts';
 import { findRegistry } from '../fixtures/registry.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -78,7 +89,9 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
       odd: issue('odd', { subject: '/C=US/O=example.com/CN=builder/emailAddress=a@b.c' }),
       foreign: issue('foreign', { by: foreignRoot }),
       revoked: issue('revoked', { extensions: listed }),
-      unreachable: issue('unreachable', { extensions: [...signerExtensions, 'authorityInfoAccess=OCSP;URI:http://127.0.0.1:1/'] }),
+      unreachable: issue('unreachable', {
+        extensions: [...signerExtensions, 'authorityInfoAccess=OCSP;URI:http://127.0.0.1:1/'],
+      }),
       old: issue('old', past),
     };
     authority.revoke(root, leaves.revoked);
@@ -94,9 +107,20 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     ): Promise<void> => {
       const [repository] = client.repositories({ registry: registry.host, repository: `in/${name}` });
       assert.ok(repository);
-      const config = { ...(await repository.pushBlob(Buffer.from('{}'))), mediaType: 'application/vnd.oci.image.config.v1+json' };
-      const bytes = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers: [], annotations: { name } });
-      const { digest } = await repository.pushManifest(Buffer.from(bytes), mediaTypes.ociManifest, { tag: '1' });
+      const config = {
+        ...(await repository.pushBlob(Buffer.from('{}'))),
+        mediaType: 'application/vnd.oci.image.config.v1+json',
+      };
+      const bytes = JSON.stringify({
+        schemaVersion: 2,
+        mediaType: mediaTypes.ociManifest,
+        config,
+        layers: [],
+        annotations: { name },
+      });
+      const { digest } = await repository.pushManifest(Buffer.from(bytes), mediaTypes.ociManifest, {
+        tag: '1',
+      });
       digests.set(name, digest);
       if (name === 'unsigned') return;
       const key = createPrivateKey(readFileSync(leaf.key));
@@ -120,7 +144,10 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     };
     for (const [name, leaf] of Object.entries(leaves)) if (name !== 'old') await signed(name, leaf);
     await signed('unsigned', leaves.good);
-    await signed('expired', leaves.good, { now: new Date(Date.now() - 2 * hour), expiry: new Date(Date.now() - hour) });
+    await signed('expired', leaves.good, {
+      now: new Date(Date.now() - 2 * hour),
+      expiry: new Date(Date.now() - hour),
+    });
     await signed('outdated', leaves.old, { now: new Date(Date.now() - 3 * hour) });
     await signed('stamped', leaves.good, { stamped: true });
     // Time-stamped after its certificate expired: the time stamp proves that the signature was too late.
@@ -143,13 +170,24 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     const file = join(ground.folder, 'policy.json');
     writeFileSync(
       file,
-      JSON.stringify({ apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy', rules: rules.map(({ rule }) => rule) }),
+      JSON.stringify({
+        apiVersion: 'portcullis.dev/v1alpha1',
+        kind: 'TrustPolicy',
+        rules: rules.map(({ rule }) => rule),
+      }),
     );
     const { policy } = await loadPolicy({ paths: [file] });
     return async (name) => {
       const access = await openRegistries({ mirrors: [], insecureHosts: [] });
       try {
-        const input = { reference: `${place(name)}:1`, namespace: '', policy, registry: access, platform: amd64, now: new Date() };
+        const input = {
+          reference: `${place(name)}:1`,
+          namespace: '',
+          policy,
+          registry: access,
+          platform: amd64,
+          now: new Date(),
+        };
         return (await verifyImage(input)).verdict;
       } finally {
         await access.close();
@@ -162,22 +200,46 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     const decide = await ours(document);
     const results = await Promise.all(
       names.map(async (name) => {
-        const judged = await ground.notation('verify', '--insecure-registry', `${place(name)}@${digests.get(name) ?? ''}`);
+        const judged = await ground.notation(
+          'verify',
+          '--insecure-registry',
+          `${place(name)}@${digests.get(name) ?? ''}`,
+        );
         return { name, judged, verdict: await decide(name) };
       }),
     );
     for (const { name, judged, verdict } of results)
-      assert.equal(verdict.outcome === 'admit', judged.code === 0, `${name}: ${judged.output}${explainVerdict(verdict)}`);
+      assert.equal(
+        verdict.outcome === 'admit',
+        judged.code === 0,
+        `${name}: ${judged.output}${explainVerdict(verdict)}`,
+      );
   };
 
-  const all = ['good', 'other', 'odd', 'foreign', 'revoked', 'unreachable', 'unsigned', 'expired', 'outdated', 'stamped', 'stamped-late'];
+  const all = [
+    'good',
+    'other',
+    'odd',
+    'foreign',
+    'revoked',
+    'unreachable',
+    'unsigned',
+    'expired',
+    'outdated',
+    'stamped',
+    'stamped-late',
+  ];
   const few = ['good', 'expired', 'outdated', 'stamped', 'stamped-late'];
   const tsa = { trustStores: ['ca:example', 'tsa:stamps'] };
   const cases: readonly (readonly [string, unknown, readonly string[]])[] = [
     ['strict', statement({ level: 'strict' }), all],
     ['permissive', statement({ level: 'permissive' }), all],
     ['audit', statement({ level: 'audit' }), all],
-    ['strict, one identity', statement({ level: 'strict' }, { trustedIdentities: [builder] }), ['good', 'other', 'odd', 'foreign']],
+    [
+      'strict, one identity',
+      statement({ level: 'strict' }, { trustedIdentities: [builder] }),
+      ['good', 'other', 'odd', 'foreign'],
+    ],
     [
       'permissive, one identity, otherwise written',
       statement({ level: 'permissive' }, { trustedIdentities: [company] }),
@@ -189,10 +251,17 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
       ['good', 'other', 'odd', 'foreign', 'unsigned'],
     ],
     ['strict, expiry logged', statement({ level: 'strict', override: { expiry: 'log' } }), few],
-    ['strict, revocation skipped', statement({ level: 'strict', override: { revocation: 'skip' } }), ['good', 'revoked', 'unreachable']],
+    [
+      'strict, revocation skipped',
+      statement({ level: 'strict', override: { revocation: 'skip' } }),
+      ['good', 'revoked', 'unreachable'],
+    ],
     [
       'permissive, all enforced',
-      statement({ level: 'permissive', override: { revocation: 'enforce', expiry: 'enforce', authenticTimestamp: 'enforce' } }),
+      statement({
+        level: 'permissive',
+        override: { revocation: 'enforce', expiry: 'enforce', authenticTimestamp: 'enforce' },
+      }),
       all,
     ],
     [
@@ -201,7 +270,11 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
       ['good', 'foreign', 'revoked', 'expired'],
     ],
     ['strict, time stamps', statement({ level: 'strict' }, tsa), few],
-    ['strict, time stamps once expired', statement({ level: 'strict', verifyTimestamp: 'afterCertExpiry' }, tsa), few],
+    [
+      'strict, time stamps once expired',
+      statement({ level: 'strict', verifyTimestamp: 'afterCertExpiry' }, tsa),
+      few,
+    ],
     ['permissive, time stamps', statement({ level: 'permissive' }, tsa), few],
     [
       'strict, signing authorities only',
@@ -209,7 +282,8 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
       ['good', 'foreign'],
     ],
   ];
-  for (const [name, one, names] of cases) it(name, () => compare({ version: '1.0', trustPolicies: [one] }, names));
+  for (const [name, one, names] of cases)
+    it(name, () => compare({ version: '1.0', trustPolicies: [one] }, names));
 
   it('statements for repositories take precedence over the global one', async () => {
     const document = {
@@ -224,11 +298,13 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
   });
 
   it('without a global statement, other repositories have none', async () => {
-    await compare({ version: '1.0', trustPolicies: [statement({ level: 'strict' }, { registryScopes: [place('good')] })] }, [
-      'good',
-      'stamped',
-      'unsigned',
-    ]);
+    await compare(
+      {
+        version: '1.0',
+        trustPolicies: [statement({ level: 'strict' }, { registryScopes: [place('good')] })],
+      },
+      ['good', 'stamped', 'unsigned'],
+    );
   });
 
   it('an export returns the imported policy', async () => {
@@ -250,7 +326,11 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     const file = join(ground.folder, 'again.json');
     writeFileSync(
       file,
-      JSON.stringify({ apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy', rules: rules.map(({ rule }) => rule) }),
+      JSON.stringify({
+        apiVersion: 'portcullis.dev/v1alpha1',
+        kind: 'TrustPolicy',
+        rules: rules.map(({ rule }) => rule),
+      }),
     );
     const { text, unmapped } = exportNotation((await loadPolicy({ paths: [file] })).policy);
     assert.deepEqual(unmapped, []);
@@ -258,7 +338,16 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     const unnamed = (list: readonly object[]): unknown => list.map((one) => ({ ...one, name: '' }));
     assert.deepEqual(unnamed(exported.trustPolicies), unnamed(document.trustPolicies));
     ground.writePolicy(exported);
-    assert.equal((await ground.notation('verify', '--insecure-registry', `${place('good')}@${digests.get('good') ?? ''}`)).code, 0);
+    assert.equal(
+      (
+        await ground.notation(
+          'verify',
+          '--insecure-registry',
+          `${place('good')}@${digests.get('good') ?? ''}`,
+        )
+      ).code,
+      0,
+    );
   });
 
   for (const [name, document] of [
@@ -266,46 +355,92 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     ['another version', { version: '1.1', trustPolicies: [statement({ level: 'strict' })] }],
     ['no statements', { version: '1.0', trustPolicies: [] }],
     ['an unknown level', { version: '1.0', trustPolicies: [statement({ level: 'Strict' })] }],
-    ['authenticity skipped', { version: '1.0', trustPolicies: [statement({ level: 'strict', override: { authenticity: 'skip' } })] }],
-    ['integrity overridden', { version: '1.0', trustPolicies: [statement({ level: 'strict', override: { integrity: 'log' } })] }],
+    [
+      'authenticity skipped',
+      { version: '1.0', trustPolicies: [statement({ level: 'strict', override: { authenticity: 'skip' } })] },
+    ],
+    [
+      'integrity overridden',
+      { version: '1.0', trustPolicies: [statement({ level: 'strict', override: { integrity: 'log' } })] },
+    ],
     ['skip with stores', { version: '1.0', trustPolicies: [statement({ level: 'skip' })] }],
-    ['no identities', { version: '1.0', trustPolicies: [statement({ level: 'strict' }, { trustedIdentities: [] })] }],
+    [
+      'no identities',
+      { version: '1.0', trustPolicies: [statement({ level: 'strict' }, { trustedIdentities: [] })] },
+    ],
     [
       'a wildcard beside an identity',
-      { version: '1.0', trustPolicies: [statement({ level: 'strict' }, { trustedIdentities: ['*', builder] })] },
+      {
+        version: '1.0',
+        trustPolicies: [statement({ level: 'strict' }, { trustedIdentities: ['*', builder] })],
+      },
     ],
     [
       'overlapping identities',
       {
         version: '1.0',
-        trustPolicies: [statement({ level: 'strict' }, { trustedIdentities: [builder, 'x509.subject: C=US, ST=WA, O=example.com'] })],
+        trustPolicies: [
+          statement(
+            { level: 'strict' },
+            { trustedIdentities: [builder, 'x509.subject: C=US, ST=WA, O=example.com'] },
+          ),
+        ],
       },
     ],
     [
       'an identity without country',
-      { version: '1.0', trustPolicies: [statement({ level: 'strict' }, { trustedIdentities: ['x509.subject: ST=WA, O=example.com'] })] },
+      {
+        version: '1.0',
+        trustPolicies: [
+          statement({ level: 'strict' }, { trustedIdentities: ['x509.subject: ST=WA, O=example.com'] }),
+        ],
+      },
     ],
-    ['a store without type', { version: '1.0', trustPolicies: [statement({ level: 'strict' }, { trustStores: ['example'] })] }],
+    [
+      'a store without type',
+      { version: '1.0', trustPolicies: [statement({ level: 'strict' }, { trustStores: ['example'] })] },
+    ],
     [
       'a wildcard within a scope',
-      { version: '1.0', trustPolicies: [statement({ level: 'strict' }, { registryScopes: ['example.com/*'] })] },
+      {
+        version: '1.0',
+        trustPolicies: [statement({ level: 'strict' }, { registryScopes: ['example.com/*'] })],
+      },
     ],
     [
       'two statements for all',
-      { version: '1.0', trustPolicies: [statement({ level: 'strict' }), statement({ level: 'audit' }, { name: 'two' })] },
+      {
+        version: '1.0',
+        trustPolicies: [statement({ level: 'strict' }), statement({ level: 'audit' }, { name: 'two' })],
+      },
     ],
     [
       'two of one name',
       {
         version: '1.0',
-        trustPolicies: [statement({ level: 'strict' }), statement({ level: 'audit' }, { registryScopes: ['example.com/a'] })],
+        trustPolicies: [
+          statement({ level: 'strict' }),
+          statement({ level: 'audit' }, { registryScopes: ['example.com/a'] }),
+        ],
       },
     ],
-    ['another verifyTimestamp', { version: '1.0', trustPolicies: [statement({ level: 'strict', verifyTimestamp: 'never' })] }],
+    [
+      'another verifyTimestamp',
+      { version: '1.0', trustPolicies: [statement({ level: 'strict', verifyTimestamp: 'never' })] },
+    ],
   ] as const)
     it(`refuses what notation refuses: ${name}`, async () => {
       ground.writePolicy(document);
-      assert.notEqual((await ground.notation('verify', '--insecure-registry', `${place('good')}@${digests.get('good') ?? ''}`)).code, 0);
+      assert.notEqual(
+        (
+          await ground.notation(
+            'verify',
+            '--insecure-registry',
+            `${place('good')}@${digests.get('good') ?? ''}`,
+          )
+        ).code,
+        0,
+      );
       const text = JSON.stringify(document, null, 2);
       const thrown = ((): unknown => {
         try {

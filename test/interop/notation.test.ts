@@ -58,16 +58,36 @@ for (const referrers of [false, true]) {
       const foreignRoot = authority.issue('foreign-root', { extensions: rootExtensions });
       const names = { good: 'builder', other: 'somebody else', revoked: 'builder' } as const;
       for (const [name, person] of Object.entries(names))
-        ground.addKey(name, ...chain(authority.issue(name, { subject: `/C=US/ST=WA/O=example.com/CN=${person}`, extensions, by: middle })));
-      const foreign = authority.issue('foreign', { subject: '/C=US/ST=WA/O=example.com/CN=builder', extensions, by: foreignRoot });
+        ground.addKey(
+          name,
+          ...chain(
+            authority.issue(name, {
+              subject: `/C=US/ST=WA/O=example.com/CN=${person}`,
+              extensions,
+              by: middle,
+            }),
+          ),
+        );
+      const foreign = authority.issue('foreign', {
+        subject: '/C=US/ST=WA/O=example.com/CN=builder',
+        extensions,
+        by: foreignRoot,
+      });
       ground.addKey('foreign', foreign, foreignRoot);
       files.set('/root.crl', authority.list(root));
       files.set('/middle.crl', authority.list(middle));
       ground.trust('ca', 'example', root);
       const identity = 'x509.subject: C=US, ST=WA, O=example.com, CN=builder';
       const scopes = Array.from({ length: 400 }, (_, index) => `${registry.host}/in/${index}`);
-      const statement = { name: 'example', registryScopes: scopes, signatureVerification: { level: 'strict' } };
-      ground.writePolicy({ version: '1.0', trustPolicies: [{ ...statement, trustStores: ['ca:example'], trustedIdentities: [identity] }] });
+      const statement = {
+        name: 'example',
+        registryScopes: scopes,
+        signatureVerification: { level: 'strict' },
+      };
+      ground.writePolicy({
+        version: '1.0',
+        trustPolicies: [{ ...statement, trustStores: ['ca:example'], trustedIdentities: [identity] }],
+      });
       const file = join(ground.folder, 'policy.yaml');
       writeFileSync(
         file,
@@ -106,30 +126,51 @@ rules:
         }),
       );
       const { digest: manifest } = await repository.pushManifest(image, mediaTypes.ociManifest);
-      const entry = { mediaType: mediaTypes.ociManifest, digest: manifest, size: image.length, platform: amd64 };
-      const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [entry] }));
-      return { manifest, index: (await repository.pushManifest(index, mediaTypes.ociIndex, { tag: '1' })).digest };
+      const entry = {
+        mediaType: mediaTypes.ociManifest,
+        digest: manifest,
+        size: image.length,
+        platform: amd64,
+      };
+      const index = Buffer.from(
+        JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [entry] }),
+      );
+      return {
+        manifest,
+        index: (await repository.pushManifest(index, mediaTypes.ociIndex, { tag: '1' })).digest,
+      };
     };
 
     const ours = async (name: string, now = new Date()): Promise<Verdict> => {
       const access = await openRegistries({ mirrors: [], insecureHosts: [] });
       try {
         const reference = `${registry.host}/${name}:1`;
-        return (await verifyImage({ reference, namespace: '', policy, registry: access, platform: amd64, now })).verdict;
+        return (
+          await verifyImage({ reference, namespace: '', policy, registry: access, platform: amd64, now })
+        ).verdict;
       } finally {
         await access.close();
       }
     };
     const theirs = (name: string, digest: string): ReturnType<NotationGround['notation']> =>
       ground.notation('verify', '--insecure-registry', `${registry.host}/${name}@${digest}`);
-    const sign = async (name: string, digest: string, key: string, format: string, ...more: readonly string[]): Promise<void> => {
+    const sign = async (
+      name: string,
+      digest: string,
+      key: string,
+      format: string,
+      ...more: readonly string[]
+    ): Promise<void> => {
       const flags = ['--insecure-registry', '--signature-format', format, '--key', key, ...more];
       const signed = await ground.notation('sign', ...flags, `${registry.host}/${name}@${digest}`);
       assert.equal(signed.code, 0, signed.output);
     };
 
     /** Returns the signature manifest that refers to a digest, and its envelope. */
-    const envelopeAt = async (name: string, digest: string): Promise<{ readonly mediaType: string; readonly bytes: Uint8Array }> => {
+    const envelopeAt = async (
+      name: string,
+      digest: string,
+    ): Promise<{ readonly mediaType: string; readonly bytes: Uint8Array }> => {
       const repository = repositoryOf(name);
       const { descriptors } = await repository.referrers(digest);
       assert.equal(descriptors.length, 1);
@@ -139,22 +180,31 @@ rules:
       assert.ok(layer);
       return { mediaType: layer.mediaType, bytes: await repository.blobBytes(layer, 1 << 20) };
     };
-    const attach = (name: string, digest: string, envelope: Parameters<typeof attachEnvelope>[2]): Promise<void> =>
-      attachEnvelope(repositoryOf(name), digest, envelope);
+    const attach = (
+      name: string,
+      digest: string,
+      envelope: Parameters<typeof attachEnvelope>[2],
+    ): Promise<void> => attachEnvelope(repositoryOf(name), digest, envelope);
 
     for (const format of ['jws', 'cose'] as const) {
       for (const part of ['index', 'manifest'] as const) {
         const place = (): string => `in/${made}`;
         const cell = async (
           arrange: (name: string, digest: string) => Promise<string | undefined>,
-          expected: { readonly outcome: Verdict['outcome']; readonly code?: string; readonly now?: Date; readonly judge?: boolean },
+          expected: {
+            readonly outcome: Verdict['outcome'];
+            readonly code?: string;
+            readonly now?: Date;
+            readonly judge?: boolean;
+          },
         ): Promise<void> => {
           const name = place();
           const digest = (await push(name))[part];
           const where = (await arrange(name, digest)) ?? name;
           const verdict = await ours(where, expected.now);
           assert.equal(verdict.outcome, expected.outcome, explainVerdict(verdict));
-          if (expected.code !== undefined) assert.match(JSON.stringify(verdict.reasons), new RegExp(`"${expected.code}"`));
+          if (expected.code !== undefined)
+            assert.match(JSON.stringify(verdict.reasons), new RegExp(`"${expected.code}"`));
           if (expected.judge !== false) {
             const judged = await theirs(where, digest);
             assert.equal(judged.code === 0, expected.outcome === 'admit', judged.output);
@@ -178,14 +228,21 @@ rules:
                 key: join(ground.authority.folder, 'good.key'),
                 certificate: join(ground.authority.folder, 'good.crt'),
               });
-              const input = { repository: repositoryOf(name), digest, key: signer, now: new Date(), annotations: { build: '7' } };
+              const input = {
+                repository: repositoryOf(name),
+                digest,
+                key: signer,
+                now: new Date(),
+                annotations: { build: '7' },
+              };
               await signImage({ ...input, format: `notation-${format}` });
               return undefined;
             },
             { outcome: 'admit' },
           ));
 
-        it(`${format} on the ${part}: unsigned`, () => cell(() => Promise.resolve(undefined), { outcome: 'deny' }));
+        it(`${format} on the ${part}: unsigned`, () =>
+          cell(() => Promise.resolve(undefined), { outcome: 'deny' }));
 
         it(`${format} on the ${part}: another identity of the same authority`, () =>
           cell(
@@ -231,7 +288,12 @@ rules:
             await sign(name, digest, 'good', format, '--expiry', '1m');
           };
           await cell(sealed, { outcome: 'admit' });
-          await cell(sealed, { outcome: 'deny', code: 'TRUST_NOTATION_EXPIRY', now: new Date(Date.now() + 2 * minute), judge: false });
+          await cell(sealed, {
+            outcome: 'deny',
+            code: 'TRUST_NOTATION_EXPIRY',
+            now: new Date(Date.now() + 2 * minute),
+            judge: false,
+          });
         });
 
         it(`${format} on the ${part}: expired by our clock and by notation's`, () =>
@@ -245,7 +307,13 @@ rules:
               const past = (minutes: number): Date => new Date(Date.now() - minutes * minute);
               const { mediaType, size } = await repositoryOf(name).resolve(digest);
               const target = { mediaType, digest, size, annotations: {} };
-              const made = await makeNotationSignature({ format, target, signer, now: past(10), expiry: past(5) });
+              const made = await makeNotationSignature({
+                format,
+                target,
+                signer,
+                now: past(10),
+                expiry: past(5),
+              });
               await attach(name, digest, { mediaType: made.mediaType, bytes: made.envelope });
               return undefined;
             },

@@ -40,7 +40,9 @@ after(async () => {
 });
 
 /** Asynchronous, because the services that the command calls run in this process. */
-function portcullis(...words: readonly string[]): Promise<{ readonly status: number | null; readonly stderr: string }> {
+function portcullis(
+  ...words: readonly string[]
+): Promise<{ readonly status: number | null; readonly stderr: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(import.meta.dirname, '../../cli/main.ts'), ...words], {
       cwd: folder,
@@ -55,7 +57,15 @@ function portcullis(...words: readonly string[]): Promise<{ readonly status: num
 
 const identity = ['--certificate-identity', mockSubject, '--certificate-oidc-issuer', mockIssuer];
 const verify = (bundle: string, who: readonly string[], what: string) =>
-  portcullis('sigstore-verify-bundle', '--bundle', bundle, ...who, '--trusted-root', 'trusted_root.json', what);
+  portcullis(
+    'sigstore-verify-bundle',
+    '--bundle',
+    bundle,
+    ...who,
+    '--trusted-root',
+    'trusted_root.json',
+    what,
+  );
 
 const cases: readonly (readonly [string, SignOptions])[] = [
   ['a file with Rekor v1', { rekor: 1 }],
@@ -70,11 +80,25 @@ for (const [name, options] of cases) {
     const [what, flags] = options.inToto === true ? ['statement.json', ['--in-toto']] : ['artifact.txt', []];
     const token = ['--identity-token', services.token(options)];
     const config = ['--trusted-root', 'trusted_root.json', '--signing-config', 'signing_config.json'];
-    const signed = await portcullis('sigstore-sign-bundle', ...flags, ...token, '--bundle', 'b.json', ...config, what);
+    const signed = await portcullis(
+      'sigstore-sign-bundle',
+      ...flags,
+      ...token,
+      '--bundle',
+      'b.json',
+      ...config,
+      what,
+    );
     assert.equal(signed.status, 0, signed.stderr);
-    const [byFile, byDigest] = await Promise.all([verify('b.json', identity, 'artifact.txt'), verify('b.json', identity, digest)]);
+    const [byFile, byDigest] = await Promise.all([
+      verify('b.json', identity, 'artifact.txt'),
+      verify('b.json', identity, digest),
+    ]);
     assert.deepEqual([byFile.status, byDigest.status], [0, 0], byFile.stderr + byDigest.stderr);
-    const bundle = JSON.parse(await readFile(join(folder, 'b.json'), 'utf8')) as { mediaType: string; verificationMaterial: object };
+    const bundle = JSON.parse(await readFile(join(folder, 'b.json'), 'utf8')) as {
+      mediaType: string;
+      verificationMaterial: object;
+    };
     assert.equal(bundle.mediaType, 'application/vnd.dev.sigstore.bundle.v0.3+json');
     assert.deepEqual(Object.keys(bundle.verificationMaterial).sort(), [
       'certificate',
@@ -86,31 +110,39 @@ for (const [name, options] of cases) {
 
 const cosign = findTool('cosign');
 
-test('cosign accepts our signatures with Rekor v1 and v2, and refuses them for another identity', { skip: cosign.skip }, async () => {
-  const run = promisify(execFile);
-  for (const rekor of [1, 2] as const) {
-    await writeFile(join(folder, 'c.json'), JSON.stringify(await services.sign(artifact, { rekor })));
-    const judged = (subject: string): Promise<unknown> =>
-      run(
-        cosign.path,
-        [
-          ...['verify-blob', '--bundle', 'c.json', '--trusted-root', 'trusted_root.json'],
-          ...['--certificate-identity', subject, '--certificate-oidc-issuer', mockIssuer],
-          ...(rekor === 2 ? ['--use-signed-timestamps'] : []),
-          'artifact.txt',
-        ],
-        { cwd: folder, env: { ...process.env, HOME: folder, TUF_ROOT: join(folder, 'tuf') } },
-      );
-    await judged(mockSubject);
-    await assert.rejects(judged('somebody'));
-  }
-});
+test(
+  'cosign accepts our signatures with Rekor v1 and v2, and refuses them for another identity',
+  { skip: cosign.skip },
+  async () => {
+    const run = promisify(execFile);
+    for (const rekor of [1, 2] as const) {
+      await writeFile(join(folder, 'c.json'), JSON.stringify(await services.sign(artifact, { rekor })));
+      const judged = (subject: string): Promise<unknown> =>
+        run(
+          cosign.path,
+          [
+            ...['verify-blob', '--bundle', 'c.json', '--trusted-root', 'trusted_root.json'],
+            ...['--certificate-identity', subject, '--certificate-oidc-issuer', mockIssuer],
+            ...(rekor === 2 ? ['--use-signed-timestamps'] : []),
+            'artifact.txt',
+          ],
+          { cwd: folder, env: { ...process.env, HOME: folder, TUF_ROOT: join(folder, 'tuf') } },
+        );
+      await judged(mockSubject);
+      await assert.rejects(judged('somebody'));
+    }
+  },
+);
 
 test('an artifact that the bundle does not sign, and an identity that did not sign it, are refused', async () => {
   const [other, otherDigest, otherIdentity] = await Promise.all([
     verify('b.json', identity, 'other.txt'),
     verify('b.json', identity, `sha256:${'0'.repeat(64)}`),
-    verify('b.json', ['--certificate-identity', 'somebody', '--certificate-oidc-issuer', mockIssuer], 'artifact.txt'),
+    verify(
+      'b.json',
+      ['--certificate-identity', 'somebody', '--certificate-oidc-issuer', mockIssuer],
+      'artifact.txt',
+    ),
   ]);
   assert.deepEqual([other.status, otherDigest.status, otherIdentity.status], [1, 1, 1]);
   assert.match(otherIdentity.stderr, /not by somebody/);

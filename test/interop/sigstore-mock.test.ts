@@ -26,10 +26,18 @@ import {
 } from '@sigstore/mock';
 import { HashAlgorithm, PublicKeyDetails, TrustedRoot } from '@sigstore/protobuf-specs';
 import { CreateEntryRequest } from '@sigstore/protobuf-specs/rekor/v2';
-import { DSSEBundleBuilder, FulcioSigner, MessageSignatureBundleBuilder, RekorWitness, TSAWitness } from '@sigstore/sign';
+import {
+  DSSEBundleBuilder,
+  FulcioSigner,
+  MessageSignatureBundleBuilder,
+  RekorWitness,
+  TSAWitness,
+} from '@sigstore/sign';
 
 const identity = { sub: 'me@example.com', iss: 'https://issuer.example' };
-const token = ['{"alg":"none"}', JSON.stringify(identity), ''].map((part) => Buffer.from(part).toString('base64url')).join('.');
+const token = ['{"alg":"none"}', JSON.stringify(identity), '']
+  .map((part) => Buffer.from(part).toString('base64url'))
+  .join('.');
 const artifact = Buffer.from('what is signed\n');
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
 const digest = sha256(artifact).toString('hex');
@@ -45,7 +53,11 @@ const statement = Buffer.from(
 type TLog = Awaited<ReturnType<typeof initializeTLog>>;
 
 /** Returns the entry that Rekor v2 logs for a request (sigstore/rekor-tiles). */
-function entryOf(request: CreateEntryRequest): { readonly kind: string; readonly apiVersion: string; readonly spec: object } {
+function entryOf(request: CreateEntryRequest): {
+  readonly kind: string;
+  readonly apiVersion: string;
+  readonly spec: object;
+} {
   const { spec } = request;
   const json = CreateEntryRequest.toJSON(request) as Record<string, Record<string, unknown>>;
   if (spec?.$case === 'hashedRekordRequestV002') {
@@ -55,8 +67,14 @@ function entryOf(request: CreateEntryRequest): { readonly kind: string; readonly
   }
   const envelope = spec?.dsseRequestV002.envelope;
   const verifiers = json['dsseRequestV002']?.['verifiers'] as readonly object[];
-  const payloadHash = { algorithm: 'SHA2_256', digest: sha256(envelope?.payload ?? Buffer.alloc(0)).toString('base64') };
-  const signatures = envelope?.signatures.map(({ sig }, index) => ({ content: sig.toString('base64'), verifier: verifiers[index] }));
+  const payloadHash = {
+    algorithm: 'SHA2_256',
+    digest: sha256(envelope?.payload ?? Buffer.alloc(0)).toString('base64'),
+  };
+  const signatures = envelope?.signatures.map(({ sig }, index) => ({
+    content: sig.toString('base64'),
+    verifier: verifiers[index],
+  }));
   return { kind: 'dsse', apiVersion: '0.0.2', spec: { dsseV002: { payloadHash, signatures } } };
 }
 
@@ -72,7 +90,11 @@ function mended(log: TLog): TLog {
       const body = entryOf(request);
       const { inclusionProof, ...entry } = await log.logV2(body as unknown as CreateEntryRequest);
       assert.ok(inclusionProof);
-      return { ...entry, kindVersion: { kind: body.kind, version: '0.0.2' }, inclusionProof: { ...inclusionProof, logIndex: '0' } };
+      return {
+        ...entry,
+        kindVersion: { kind: body.kind, version: '0.0.2' },
+        inclusionProof: { ...inclusionProof, logIndex: '0' },
+      };
     },
   };
 }
@@ -90,9 +112,18 @@ before(async () => {
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const pair = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
   const ctLog = await initializeCTLog(pair());
-  const [authority, log, stamps] = await Promise.all([initializeCA(pair(), ctLog), initializeTLog(url, pair()), initializeTSA(pair())]);
+  const [authority, log, stamps] = await Promise.all([
+    initializeCA(pair(), ctLog),
+    initializeTLog(url, pair()),
+    initializeTSA(pair()),
+  ]);
   server.on('request', (request, response) => {
-    const handlers = [fulcioHandler(authority), rekorHandler(log), rekorV2Handler(mend ? mended(log) : log), tsaHandler(stamps)];
+    const handlers = [
+      fulcioHandler(authority),
+      rekorHandler(log),
+      rekorV2Handler(mend ? mended(log) : log),
+      tsaHandler(stamps),
+    ];
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
@@ -147,7 +178,10 @@ interface Making {
 }
 
 async function make({ rekor, stamp = false, statement: entryType }: Making): Promise<string> {
-  const signer = new FulcioSigner({ fulcioBaseURL: url, identityProvider: { getToken: () => Promise.resolve(token) } });
+  const signer = new FulcioSigner({
+    fulcioBaseURL: url,
+    identityProvider: { getToken: () => Promise.resolve(token) },
+  });
   const witnesses = [
     new RekorWitness({ rekorBaseURL: url, majorApiVersion: rekor, entryType: entryType ?? 'dsse' }),
     ...(stamp ? [new TSAWitness({ tsaBaseURL: url })] : []),
@@ -155,17 +189,25 @@ async function make({ rekor, stamp = false, statement: entryType }: Making): Pro
   const bundle =
     entryType === undefined
       ? await new MessageSignatureBundleBuilder({ signer, witnesses }).create({ data: artifact })
-      : await new DSSEBundleBuilder({ signer, witnesses }).create({ data: statement, type: 'application/vnd.in-toto+json' });
+      : await new DSSEBundleBuilder({ signer, witnesses }).create({
+          data: statement,
+          type: 'application/vnd.in-toto+json',
+        });
   const name = `${rekor}-${stamp}-${entryType ?? 'message'}-${mend}.json`;
   await writeFile(join(folder, name), JSON.stringify(bundleToJSON(bundle)));
   return name;
 }
 
 /** Asynchronous, because the servers run in this process. */
-function portcullis(...words: readonly string[]): Promise<{ readonly status: number | null; readonly stderr: string }> {
+function portcullis(
+  ...words: readonly string[]
+): Promise<{ readonly status: number | null; readonly stderr: string }> {
   return new Promise((resolve, reject) => {
     const main = join(import.meta.dirname, '../../cli/main.ts');
-    const child = spawn(process.execPath, [main, ...words], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(process.execPath, [main, ...words], {
+      cwd: folder,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     child.on('error', reject);
@@ -173,7 +215,14 @@ function portcullis(...words: readonly string[]): Promise<{ readonly status: num
   });
 }
 
-const flags = ['--certificate-identity', identity.sub, '--certificate-oidc-issuer', identity.iss, '--trusted-root', 'trusted_root.json'];
+const flags = [
+  '--certificate-identity',
+  identity.sub,
+  '--certificate-oidc-issuer',
+  identity.iss,
+  '--trusted-root',
+  'trusted_root.json',
+];
 const verify = (bundle: string, what: readonly string[] = ['artifact.txt', `sha256:${digest}`]) =>
   Promise.all(what.map((one) => portcullis('sigstore-verify-bundle', '--bundle', bundle, ...flags, one)));
 
@@ -216,7 +265,11 @@ test('signs with the mock, also if the signing configuration names no time stamp
     ['1.sc.json', 1, { tsaConfig: {} }],
     ['2.sc.json', 2, { tsaUrls: service(1), tsaConfig: any }],
   ] as const) {
-    const config = { mediaType: 'application/vnd.dev.sigstore.signingconfig.v0.2+json', caUrls: service(1), rekorTlogUrls: service(rekor) };
+    const config = {
+      mediaType: 'application/vnd.dev.sigstore.signingconfig.v0.2+json',
+      caUrls: service(1),
+      rekorTlogUrls: service(rekor),
+    };
     await writeFile(join(folder, name), JSON.stringify({ ...config, rekorTlogConfig: any, ...stamps }));
     const bundle = `${name}.bundle`;
     const words = ['--identity-token', token, '--signing-config', name, '--bundle', bundle, 'artifact.txt'];

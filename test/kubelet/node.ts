@@ -52,7 +52,12 @@ export function prepareNode(folder: string): { close(): void } {
   const upper = join(folder, 'var-lib');
   for (const name of ['upper', 'work']) mkdirSync(join(upper, name), { recursive: true });
   execFileSync('mount', [
-    ...['-t', 'overlay', '-o', `lowerdir=/var/lib,upperdir=${join(upper, 'upper')},workdir=${join(upper, 'work')}`],
+    ...[
+      '-t',
+      'overlay',
+      '-o',
+      `lowerdir=/var/lib,upperdir=${join(upper, 'upper')},workdir=${join(upper, 'work')}`,
+    ],
     ...['var-lib', '/var/lib'],
   ]);
   for (const path of [join(folder, 'kubelet'), kubeletRoot]) mkdirSync(path, { recursive: true });

@@ -19,7 +19,12 @@ export interface ContainerStatus {
 interface State {
   readonly waiting?: { readonly reason?: string; readonly message?: string };
   readonly running?: { readonly startedAt: string };
-  readonly terminated?: { readonly exitCode: number; readonly signal?: number; readonly reason?: string; readonly message?: string };
+  readonly terminated?: {
+    readonly exitCode: number;
+    readonly signal?: number;
+    readonly reason?: string;
+    readonly message?: string;
+  };
 }
 export interface PodStatus {
   readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string };
@@ -63,15 +68,22 @@ export interface StaticPods {
 
 export function staticPods(folder: string, staging: string, server: KubeletServer): StaticPods {
   const applied = new Set<string>();
-  const list = async (): Promise<readonly PodStatus[]> => ((await server.json('/pods')) as { items: PodStatus[] | null }).items ?? [];
-  const status: StaticPods['status'] = async (name) => (await list()).find((pod) => pod.metadata.name === `${name}-${nodeName}`);
+  const list = async (): Promise<readonly PodStatus[]> =>
+    ((await server.json('/pods')) as { items: PodStatus[] | null }).items ?? [];
+  const status: StaticPods['status'] = async (name) =>
+    (await list()).find((pod) => pod.metadata.name === `${name}-${nodeName}`);
   return {
     apply: (manifest) => {
       const { name, namespace = defaultNamespace, uid, annotations, spec } = manifest;
       const pod = {
         apiVersion: 'v1',
         kind: 'Pod',
-        metadata: { name, namespace, ...(uid !== undefined && { uid }), ...(annotations !== undefined && { annotations }) },
+        metadata: {
+          name,
+          namespace,
+          ...(uid !== undefined && { uid }),
+          ...(annotations !== undefined && { annotations }),
+        },
         spec: { terminationGracePeriodSeconds: 2, ...spec },
       };
       // Written atomically, because the kubelet watches the folder.
@@ -91,14 +103,16 @@ export function staticPods(folder: string, staging: string, server: KubeletServe
       for (;;) {
         const pod = await status(name);
         if (pod !== undefined && is(pod)) return pod;
-        if (performance.now() > end) throw new Error(`${name} is not ${what} within ${patienceMs / 1000} s: ${shown(pod)}`);
+        if (performance.now() > end)
+          throw new Error(`${name} is not ${what} within ${patienceMs / 1000} s: ${shown(pod)}`);
         await pause(250);
       }
     },
     untilGone: async (patienceMs = patience(90_000)) => {
       const end = performance.now() + patienceMs;
       for (let left = await list(); left.length > 0; left = await list()) {
-        if (performance.now() > end) throw new Error(`the kubelet still has ${left.map((pod) => pod.metadata.name).join(', ')}`);
+        if (performance.now() > end)
+          throw new Error(`the kubelet still has ${left.map((pod) => pod.metadata.name).join(', ')}`);
         await pause(250);
       }
     },
@@ -108,7 +122,8 @@ export function staticPods(folder: string, staging: string, server: KubeletServe
 export function container(pod: PodStatus, name = 'main'): ContainerStatus {
   const { containerStatuses = [], initContainerStatuses = [] } = pod.status;
   const found = [...containerStatuses, ...initContainerStatuses].find((one) => one.name === name);
-  if (found === undefined) throw new Error(`pod ${pod.metadata.name} has no status of container ${name}: ${shown(pod)}`);
+  if (found === undefined)
+    throw new Error(`pod ${pod.metadata.name} has no status of container ${name}: ${shown(pod)}`);
   return found;
 }
 
@@ -119,7 +134,10 @@ export function isReady(pod: PodStatus): boolean {
 }
 
 /** Returns the state of a container by name. An unknown container has no state. */
-export function stateOf(pod: PodStatus, name = 'main'): State & { readonly last: State; readonly restarts: number } {
+export function stateOf(
+  pod: PodStatus,
+  name = 'main',
+): State & { readonly last: State; readonly restarts: number } {
   const { containerStatuses = [], initContainerStatuses = [] } = pod.status;
   const found = [...containerStatuses, ...initContainerStatuses].find((one) => one.name === name);
   return { ...found?.state, last: found?.lastState ?? {}, restarts: found?.restartCount ?? 0 };

@@ -1,6 +1,12 @@
 import { request } from 'node:https';
 import type { Duplex } from 'node:stream';
-import { controlFrame, createFrameParser, dataHeader, flagFin, frameTypes } from '../../runtime/streaming/spdy/frames.ts';
+import {
+  controlFrame,
+  createFrameParser,
+  dataHeader,
+  flagFin,
+  frameTypes,
+} from '../../runtime/streaming/spdy/frames.ts';
 import { createHeaderWriter } from '../../runtime/streaming/spdy/header-block.ts';
 import { patience } from './patience.ts';
 import type { KubeletServer } from './server.ts';
@@ -13,7 +19,12 @@ const streams = { error: 1, data: 3 } as const;
  * and a data stream (k8s.io/kubelet, portforward). Sends `text`, and resolves with all received data once the
  * other side closed.
  */
-export async function throughPortForward(server: KubeletServer, pod: string, port: number, text: string): Promise<string> {
+export async function throughPortForward(
+  server: KubeletServer,
+  pod: string,
+  port: number,
+  text: string,
+): Promise<string> {
   const socket = await upgrade(server, `/portForward/${pod}`);
   const headersOf = createHeaderWriter();
   const open = (stream: number, streamType: string, flags: number): void => {
@@ -22,13 +33,18 @@ export async function throughPortForward(server: KubeletServer, pod: string, por
       ['port', String(port)],
       ['requestid', '0'],
     ]);
-    socket.write(controlFrame(frameTypes.synStream, flags, stream, 0, Buffer.from([0, 0]), headersOf(headers)));
+    socket.write(
+      controlFrame(frameTypes.synStream, flags, stream, 0, Buffer.from([0, 0]), headersOf(headers)),
+    );
   };
   const parse = createFrameParser();
   const received = { data: '', error: '' };
   try {
     return await new Promise<string>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`port ${port}: no end in time: ${JSON.stringify(received)}`)), patience(20_000));
+      const timer = setTimeout(
+        () => reject(new Error(`port ${port}: no end in time: ${JSON.stringify(received)}`)),
+        patience(20_000),
+      );
       const finish = (act: () => void): void => {
         clearTimeout(timer);
         act();
@@ -37,7 +53,8 @@ export async function throughPortForward(server: KubeletServer, pod: string, por
         for (const frame of parse(chunk)) {
           if (frame.kind !== 'data') continue;
           received[frame.stream === streams.data ? 'data' : 'error'] += frame.bytes.toString();
-          if (frame.stream === streams.error && received.error !== '') finish(() => reject(new Error(received.error)));
+          if (frame.stream === streams.error && received.error !== '')
+            finish(() => reject(new Error(received.error)));
           if (frame.stream === streams.data && frame.fin) finish(() => resolve(received.data));
         }
       });
@@ -60,13 +77,19 @@ function upgrade(server: KubeletServer, path: string): Promise<Duplex> {
       path,
       method: 'POST',
       rejectUnauthorized: false,
-      headers: { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'portforward.k8s.io' },
+      headers: {
+        Connection: 'Upgrade',
+        Upgrade: 'SPDY/3.1',
+        'X-Stream-Protocol-Version': 'portforward.k8s.io',
+      },
     });
     asked.on('upgrade', (_answer, socket, head) => {
       if (head.length > 0) socket.unshift(head);
       resolve(socket);
     });
-    asked.on('response', (answer) => reject(new Error(`${path}: ${answer.statusCode ?? 0} instead of an upgrade`)));
+    asked.on('response', (answer) =>
+      reject(new Error(`${path}: ${answer.statusCode ?? 0} instead of an upgrade`)),
+    );
     asked.on('error', reject);
     asked.end();
   });

@@ -23,9 +23,14 @@ const idleLink = 'e2e0';
  *   well. If undefined, all cgroups that look like one of a pod
  */
 export function standing(ids?: ReadonlySet<string>): Standing {
-  const links = JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[];
+  const links = JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as {
+    ifname: string;
+  }[];
   // nft prints "Dump was interrupted" if rules change meanwhile, but lists them nevertheless.
-  const rules = execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  const rules = execFileSync('nft', ['list', 'ruleset'], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   return {
     links: links.map((link) => link.ifname),
     cgroups: cgroupsOf(ids),
@@ -47,12 +52,21 @@ export function added(before: Standing, now: Standing): readonly string[] {
  * Returns everything of pods that daemon, kernel and folders still show, one per line, while the daemon has
  * no pods.
  */
-export async function remainsOfPods(stage: Stage, podLogs: string, before: Standing, ids: ReadonlySet<string>): Promise<readonly string[]> {
+export async function remainsOfPods(
+  stage: Stage,
+  podLogs: string,
+  before: Standing,
+  ids: ReadonlySet<string>,
+): Promise<readonly string[]> {
   const { runtime } = stage.daemon.cri;
   const { folder } = stage.folders;
   const now = standing(ids);
-  const sandboxes = (await runtime.listPodSandbox({})).items.map((one) => `sandbox ${one.metadata?.name ?? ''} ${one.id}`);
-  const containers = (await runtime.listContainers({})).containers.map((one) => `container ${one.metadata?.name ?? ''} ${one.id}`);
+  const sandboxes = (await runtime.listPodSandbox({})).items.map(
+    (one) => `sandbox ${one.metadata?.name ?? ''} ${one.id}`,
+  );
+  const containers = (await runtime.listContainers({})).containers.map(
+    (one) => `container ${one.metadata?.name ?? ''} ${one.id}`,
+  );
   const ofPods: Standing = {
     links: now.links.filter((name) => name !== idleLink),
     cgroups: now.cgroups,
@@ -63,7 +77,9 @@ export async function remainsOfPods(stage: Stage, podLogs: string, before: Stand
     ...containers,
     ...added(before, ofPods),
     ...mountsBelow(folder)
-      .filter((path) => /\/(containers|pods)\/[0-9a-f]{64}|kubelet\/pods\/|images\/.*(rootfs|merged)/.test(path))
+      .filter((path) =>
+        /\/(containers|pods)\/[0-9a-f]{64}|kubelet\/pods\/|images\/.*(rootfs|merged)/.test(path),
+      )
       .map((path) => `mount ${path}`),
     ...processesOf(folder),
     ...readdirSync(podLogs).map((name) => `log folder ${name}`),
@@ -73,7 +89,10 @@ export async function remainsOfPods(stage: Stage, podLogs: string, before: Stand
 /**
  * The kubelet removes leftovers of its last pods within a minute, and the kernel removes their cgroups later.
  */
-export async function untilNothingRemains(look: () => Promise<readonly string[]>, patienceMs: number): Promise<readonly string[]> {
+export async function untilNothingRemains(
+  look: () => Promise<readonly string[]>,
+  patienceMs: number,
+): Promise<readonly string[]> {
   const end = performance.now() + patienceMs;
   for (;;) {
     const left = await look();

@@ -91,7 +91,10 @@ const stage = await openStage({
 });
 if (values.trace !== undefined) beginJournal(stage.folders.root);
 // The shipped example, in addition to the policy of the stage.
-copyFileSync(join(repository, 'packaging/policies/kubernetes.yaml'), join(stage.folders.policy, 'kubernetes.yaml'));
+copyFileSync(
+  join(repository, 'packaging/policies/kubernetes.yaml'),
+  join(stage.folders.policy, 'kubernetes.yaml'),
+);
 copyFileSync(join(stage.folders.policy, 'k.pub'), join(stage.folders.policy, 'kubernetes.pub'));
 await stage.daemon.reload();
 const { folder } = stage.folders;
@@ -100,7 +103,9 @@ const images = await publishImages(stage);
 const features = await featuresOf(stage);
 const manifests = join(folder, 'manifests');
 const podLogs = join(folder, 'pod-logs');
-const cgroupRoot = values['without-qos'] ? undefined : makeCgroupRoot(driver, `portcullis-kubelet-${process.pid}`);
+const cgroupRoot = values['without-qos']
+  ? undefined
+  : makeCgroupRoot(driver, `portcullis-kubelet-${process.pid}`);
 const before = standing();
 const gates = values.gates.split(',').filter((name) => name !== '');
 const kubelet = await startKubelet({
@@ -113,7 +118,15 @@ const kubelet = await startKubelet({
   podLogs,
 });
 const pods = staticPods(manifests, folder, kubelet.server);
-const node: Node = { stage, kubelet, pods, images, folder, features, cgroups: { perQos: cgroupRoot !== undefined, driver } };
+const node: Node = {
+  stage,
+  kubelet,
+  pods,
+  images,
+  folder,
+  features,
+  cgroups: { perQos: cgroupRoot !== undefined, driver },
+};
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const focus = values.focus === undefined ? undefined : new RegExp(values.focus);
@@ -136,7 +149,9 @@ for (const check of selected.filter((one) => one.alone === true)) {
 for (const name of pods.names()) pods.remove(name);
 await report('every manifest gone, every pod goes', () => pods.untilGone());
 const ids = idsIn(kubelet.log());
-const left = [...(await untilNothingRemains(() => remainsOfPods(stage, podLogs, before, ids), removalPatienceMs))];
+const left = [
+  ...(await untilNothingRemains(() => remainsOfPods(stage, podLogs, before, ids), removalPatienceMs)),
+];
 const complaints = [...findings(kubelet.log())];
 const held = /^portcullis: ended although .*$/m.exec(stage.daemon.log())?.[0];
 if (held !== undefined) complaints.push(held);
@@ -186,7 +201,8 @@ async function publishImages({ publish }: Stage): Promise<Images> {
     { name: 'folder/', type: 'directory', mode: 0o755 },
     { name: 'folder/page', body: 'a page of data\n' },
   ]);
-  const clusterOwn = async (name: string): Promise<string> => (await publish(name)).reference.replace(registryName, 'registry.k8s.io');
+  const clusterOwn = async (name: string): Promise<string> =>
+    (await publish(name)).reference.replace(registryName, 'registry.k8s.io');
   return {
     app: (await publish('app/a:1')).reference,
     spare: (await publish('app/spare:1')).reference,

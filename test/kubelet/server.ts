@@ -16,16 +16,19 @@ export function createKubeletServer(host: string, port: number): KubeletServer {
   const text = (path: string): Promise<string> =>
     new Promise((resolve, reject) => {
       // Its certificate is self-signed.
-      const asked = request({ host, port, path, rejectUnauthorized: false, timeout: patience(20_000) }, (answer) => {
-        const chunks: Buffer[] = [];
-        answer.on('data', (chunk: Buffer) => chunks.push(chunk));
-        answer.on('error', reject);
-        answer.on('end', () => {
-          const body = Buffer.concat(chunks).toString();
-          if (answer.statusCode === 200) resolve(body);
-          else reject(new Error(`GET ${path}: ${answer.statusCode ?? 0} ${body}`));
-        });
-      });
+      const asked = request(
+        { host, port, path, rejectUnauthorized: false, timeout: patience(20_000) },
+        (answer) => {
+          const chunks: Buffer[] = [];
+          answer.on('data', (chunk: Buffer) => chunks.push(chunk));
+          answer.on('error', reject);
+          answer.on('end', () => {
+            const body = Buffer.concat(chunks).toString();
+            if (answer.statusCode === 200) resolve(body);
+            else reject(new Error(`GET ${path}: ${answer.statusCode ?? 0} ${body}`));
+          });
+        },
+      );
       asked.on('timeout', () => asked.destroy(new Error(`GET ${path}: no answer in time`)));
       asked.on('error', reject);
       asked.end();

@@ -9,7 +9,11 @@ export interface Finished {
   readonly stdout: string;
   readonly stderr: string;
   /** The v1.Status of the error channel: how the command ended. */
-  readonly status: { readonly status: string; readonly reason?: string; readonly details?: { readonly causes?: readonly Cause[] } };
+  readonly status: {
+    readonly status: string;
+    readonly reason?: string;
+    readonly details?: { readonly causes?: readonly Cause[] };
+  };
 }
 interface Cause {
   readonly reason: string;
@@ -32,14 +36,22 @@ export function exitCodeOf({ status }: Finished): number {
 export function openStreams(
   server: KubeletServer,
   path: string,
-  options: { readonly stdin?: string; readonly patienceMs?: number; readonly until?: (stdout: string) => boolean } = {},
+  options: {
+    readonly stdin?: string;
+    readonly patienceMs?: number;
+    readonly until?: (stdout: string) => boolean;
+  } = {},
 ): Promise<Finished> {
   const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
-  const socket = new WebSocket(`wss://${server.host}:${server.port}${path}`, { protocols: 'v5.channel.k8s.io', dispatcher });
+  const socket = new WebSocket(`wss://${server.host}:${server.port}${path}`, {
+    protocols: 'v5.channel.k8s.io',
+    dispatcher,
+  });
   socket.binaryType = 'arraybuffer';
   const patienceMs = options.patienceMs ?? patience(20_000);
   const received = { stdout: '', stderr: '', error: '' };
-  const send = (channel: number, bytes: Uint8Array): void => socket.send(Buffer.concat([Buffer.from([channel]), bytes]));
+  const send = (channel: number, bytes: Uint8Array): void =>
+    socket.send(Buffer.concat([Buffer.from([channel]), bytes]));
   return new Promise<Finished>((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(new Error(`${path}: no end within ${patienceMs} ms: ${JSON.stringify(received)}`));
@@ -47,7 +59,8 @@ export function openStreams(
     }, patienceMs);
     const finish = (): void => {
       clearTimeout(timer);
-      const status = received.error === '' ? { status: 'Unknown' } : (JSON.parse(received.error) as Finished['status']);
+      const status =
+        received.error === '' ? { status: 'Unknown' } : (JSON.parse(received.error) as Finished['status']);
       resolve({ stdout: received.stdout, stderr: received.stderr, status });
     };
     socket.addEventListener('open', () => {

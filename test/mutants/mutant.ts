@@ -3,7 +3,7 @@ export interface Mutant {
   readonly file: string;
   /** A short description of the removed check. */
   readonly removes: string;
-  /** Text that occurs exactly once in the file. */
+  /** Text that occurs exactly once in the file. Its white space matches any white space. */
   readonly from: string;
   /** Its replacement. */
   readonly to: string;
@@ -13,19 +13,34 @@ export interface Mutant {
   readonly pattern?: string;
 }
 
-/** Returns the changed text. @throws Error unless `from` occurs exactly once in `text` */
+/**
+ * Returns the changed text. White space in `from` matches any white space.
+ * @throws Error unless `from` occurs exactly once in `text`
+ */
 export function mutated(text: string, { file, from, to }: Pick<Mutant, 'file' | 'from' | 'to'>): string {
-  const at = text.indexOf(from);
-  if (at < 0) throw new Error(`${file} does not hold ${JSON.stringify(from)}`);
-  if (text.includes(from, at + 1)) throw new Error(`${file} holds ${JSON.stringify(from)} more than once`);
+  const pattern = from
+    .split(/\s+/u)
+    .map((word) => RegExp.escape(word))
+    .join(String.raw`\s+`);
+  const [found, second] = text.matchAll(new RegExp(pattern, 'gu'));
+  if (found === undefined) throw new Error(`${file} does not hold ${JSON.stringify(from)}`);
+  if (second !== undefined) throw new Error(`${file} holds ${JSON.stringify(from)} more than once`);
   if (from === to) throw new Error(`${file}: nothing is changed`);
-  return text.slice(0, at) + to + text.slice(at + from.length);
+  return text.slice(0, found.index) + to + text.slice(found.index + found[0].length);
 }
 
 /**
  * Rows of file, text before, text after, and the test files that cover the check: the text itself describes
  * the removed check.
  */
-export function checks(rows: readonly (readonly [file: string, from: string, to: string, ...tests: string[]])[]): Mutant[] {
-  return rows.map(([file, from, to, ...tests]) => ({ file, removes: `${from} → ${to === '' ? '(nothing)' : to}`, from, to, tests }));
+export function checks(
+  rows: readonly (readonly [file: string, from: string, to: string, ...tests: string[]])[],
+): Mutant[] {
+  return rows.map(([file, from, to, ...tests]) => ({
+    file,
+    removes: `${from} → ${to === '' ? '(nothing)' : to}`,
+    from,
+    to,
+    tests,
+  }));
 }

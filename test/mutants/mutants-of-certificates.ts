@@ -2,7 +2,12 @@ import { checks } from './mutant.ts';
 
 /** The reader of certificates, and the roots of the release. */
 export const mutants = checks([
-  ['trust/x509/certificate.ts', 'else if (critical) throw', 'else if ((false as boolean)) throw', 'trust/x509/strict-certificates.test.ts'],
+  [
+    'trust/x509/certificate.ts',
+    'else if (critical) throw',
+    'else if ((false as boolean)) throw',
+    'trust/x509/strict-certificates.test.ts',
+  ],
   [
     'trust/x509/certificate.ts',
     "if (more !== undefined) throw new DerError('the certificate has a field that does not exist', more.offset);",
@@ -39,14 +44,24 @@ export const mutants = checks([
     'if ((false as boolean))',
     'trust/x509/strict-certificates.test.ts',
   ],
-  ['trust/x509/certificate.ts', 'if (usage === 0) throw', 'if ((false as boolean)) throw', 'trust/x509/strict-certificates.test.ts'],
+  [
+    'trust/x509/certificate.ts',
+    'if (usage === 0) throw',
+    'if ((false as boolean)) throw',
+    'trust/x509/strict-certificates.test.ts',
+  ],
   [
     'trust/x509/certificate.ts',
     'if (length !== undefined && !isAuthority) throw',
     'if ((false as boolean)) throw',
     'trust/x509/strict-certificates.test.ts',
   ],
-  ['trust/x509/extensions.ts', 'if (extensions.has(oid)) throw', 'if ((false as boolean)) throw', 'trust/x509/strict-certificates.test.ts'],
+  [
+    'trust/x509/extensions.ts',
+    'if (extensions.has(oid)) throw',
+    'if ((false as boolean)) throw',
+    'trust/x509/strict-certificates.test.ts',
+  ],
   [
     'trust/x509/extensions.ts',
     'if (extensions.size === 0) throw',
@@ -72,7 +87,12 @@ export const mutants = checks([
     'if ((false as boolean))',
     'trust/x509/strict-certificates.test.ts',
   ],
-  ['trust/x509/der-strict.ts', 'if (levels.length > maximumDepth)', 'if ((false as boolean))', 'trust/x509/hostile.test.ts'],
+  [
+    'trust/x509/der-strict.ts',
+    'if (levels.length > maximumDepth)',
+    'if ((false as boolean))',
+    'trust/x509/hostile.test.ts',
+  ],
   [
     'trust/x509/der-values.ts',
     '(bytes[start] === 0 || bytes[start] === 0xff)',
@@ -128,7 +148,12 @@ export const mutants = checks([
     'if ((false as boolean)) throw',
     'trust/x509/strict-certificates.test.ts',
   ],
-  ['trust/x509/path.ts', '?? nameConstraintFlaw(issuer, below, names)', '', 'trust/x509/name-constraints.test.ts'],
+  [
+    'trust/x509/path.ts',
+    '?? nameConstraintFlaw(issuer, below, names)',
+    '',
+    'trust/x509/name-constraints.test.ts',
+  ],
   [
     'trust/x509/path.ts',
     'if (issuer.pathLength !== undefined && authorities > issuer.pathLength) return',
@@ -159,14 +184,24 @@ export const mutants = checks([
     'if ((false as boolean)) throw',
     'trust/x509/name-constraints.test.ts',
   ],
-  ['trust/x509/name-constraints.ts', '(excluded && holds(otherForm(name)))', 'false', 'trust/x509/name-constraints.test.ts'],
+  [
+    'trust/x509/name-constraints.ts',
+    '(excluded && holds(otherForm(name)))',
+    'false',
+    'trust/x509/name-constraints.test.ts',
+  ],
   [
     'trust/x509/name-constraints.ts',
     'if (names.hasOtherEmail && permitted.emails.length + excluded.emails.length > 0) return false;',
     '',
     'trust/x509/name-constraints.test.ts',
   ],
-  ['trust/x509/name-constraints.ts', '(excluded && wildcardReaches(host, constraint))', 'false', 'trust/x509/name-constraints.test.ts'],
+  [
+    'trust/x509/name-constraints.ts',
+    '(excluded && wildcardReaches(host, constraint))',
+    'false',
+    'trust/x509/name-constraints.test.ts',
+  ],
   [
     'trust/x509/name-constraints.ts',
     'if (/01/.test(binary)) throw',
@@ -192,7 +227,12 @@ export const mutants = checks([
     'trust/notation/revocation/crl.test.ts',
   ],
   ['trust/tuf-requirement/root-names.ts', "?? '(no name)'", "?? '*'", 'trust/x509/pem.test.ts'],
-  ['cli/doctor/seeds.ts', 'export const warningDays = 60;', 'export const warningDays = 30;', 'cli/doctor/seeds.test.ts'],
+  [
+    'cli/doctor/seeds.ts',
+    'export const warningDays = 60;',
+    'export const warningDays = 30;',
+    'cli/doctor/seeds.test.ts',
+  ],
   [
     'trust/sigstore/read-requirement.ts',
     'expires: new Date(embeddedTrustedRootExpires()).toISOString(), ships: true',

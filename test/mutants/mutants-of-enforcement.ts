@@ -2,7 +2,12 @@ import { checks } from './mutant.ts';
 
 /** The enforcement control, which tests a planted pair of images. */
 export const mutants = checks([
-  ['runtime/enforcement/planted.ts', "if (refused.kind === 'admitted')", 'if (false as boolean)', 'runtime/enforcement/ways.test.ts'],
+  [
+    'runtime/enforcement/planted.ts',
+    "if (refused.kind === 'admitted')",
+    'if (false as boolean)',
+    'runtime/enforcement/ways.test.ts',
+  ],
   [
     'runtime/enforcement/planted.ts',
     "looked: codes.includes('TRUST_RULE_UNSATISFIED')",
@@ -33,14 +38,24 @@ export const mutants = checks([
     'else if (false as boolean)',
     'runtime/enforcement/ways.test.ts',
   ],
-  ['runtime/findings/policy-findings.ts', "if (kind === 'report')", 'if (false as boolean)', 'runtime/enforcement/ways.test.ts'],
+  [
+    'runtime/findings/policy-findings.ts',
+    "if (kind === 'report')",
+    'if (false as boolean)',
+    'runtime/enforcement/ways.test.ts',
+  ],
   [
     'runtime/findings/policy-findings.ts',
     '- now.getTime() > longestMs ?',
     '- now.getTime() > Infinity ?',
     'runtime/enforcement/ways.test.ts',
   ],
-  ['runtime/findings/policy-findings.ts', 'if (any && rule.allowUnverified)', 'if (false as boolean)', 'runtime/enforcement/ways.test.ts'],
+  [
+    'runtime/findings/policy-findings.ts',
+    'if (any && rule.allowUnverified)',
+    'if (false as boolean)',
+    'runtime/enforcement/ways.test.ts',
+  ],
   [
     'runtime/findings/requirements.ts',
     'return requirement.of.some(anyoneMeets);',
@@ -59,6 +74,11 @@ export const mutants = checks([
     'if (stop.signal.aborted) return;',
     'runtime/enforcement/ways.test.ts',
   ],
-  ['runtime/findings/clock.ts', 'Math.abs(next - offset) > jumpMs', 'false', 'runtime/enforcement/ways.test.ts'],
+  [
+    'runtime/findings/clock.ts',
+    'Math.abs(next - offset) > jumpMs',
+    'false',
+    'runtime/enforcement/ways.test.ts',
+  ],
   ['trust/policy/coverage.ts', 'other.namespaces === undefined &&', '', 'trust/policy/coverage.test.ts'],
 ]);

@@ -2,10 +2,30 @@ import { checks } from './mutant.ts';
 
 /** Vulnerabilities that were published for similar programs. */
 export const mutants = checks([
-  ['entitlements/seccomp/default-policy.ts', '[0n, 14n],', '[0n, 16n],', 'entitlements/compile/kernel-entry-points.test.ts'],
-  ['entitlements/seccomp/default-policy.ts', '[17n, 32n],', '[17n, 33n],', 'entitlements/compile/kernel-entry-points.test.ts'],
-  ['entitlements/seccomp/default-policy.ts', '[34n, 37n],', '[34n, 38n],', 'entitlements/compile/kernel-entry-points.test.ts'],
-  ['entitlements/seccomp/default-policy.ts', '[0n, 5n],', '[0n, 6n],', 'entitlements/compile/kernel-entry-points.test.ts'],
+  [
+    'entitlements/seccomp/default-policy.ts',
+    '[0n, 14n],',
+    '[0n, 16n],',
+    'entitlements/compile/kernel-entry-points.test.ts',
+  ],
+  [
+    'entitlements/seccomp/default-policy.ts',
+    '[17n, 32n],',
+    '[17n, 33n],',
+    'entitlements/compile/kernel-entry-points.test.ts',
+  ],
+  [
+    'entitlements/seccomp/default-policy.ts',
+    '[34n, 37n],',
+    '[34n, 38n],',
+    'entitlements/compile/kernel-entry-points.test.ts',
+  ],
+  [
+    'entitlements/seccomp/default-policy.ts',
+    '[0n, 5n],',
+    '[0n, 6n],',
+    'entitlements/compile/kernel-entry-points.test.ts',
+  ],
   [
     'entitlements/seccomp/default-policy.ts',
     'const NAMESPACE_FLAGS = 0x7e020000n;',
@@ -31,7 +51,12 @@ export const mutants = checks([
     'cni-plugins/engine/plugin-traffic.test.ts',
   ],
   ['trust/tuf-metadata/read-tuf.ts', '.threshold`, 1)', '.threshold`, 0)', 'trust/tuf/trusted-set.test.ts'],
-  ['trust/sigstore/verify.ts', 'logs.add(finding.log.id);', 'logs.add(String(logs.size));', 'trust/sigstore/hostile.test.ts'],
+  [
+    'trust/sigstore/verify.ts',
+    'logs.add(finding.log.id);',
+    'logs.add(String(logs.size));',
+    'trust/sigstore/hostile.test.ts',
+  ],
   ['runtime/containers/bundle/user.ts', 'id > largestId', 'false', 'runtime/services/image-user.test.ts'],
   [
     'base/json/parse-json.ts',
@@ -48,7 +73,12 @@ export const mutants = checks([
   ['base/distribution/shared-tag.ts', '    stood = undefined;\n', '', 'base/distribution/shared-tag.test.ts'],
   ['base/connections/turns.ts', 'if (!busy) {', 'if ((true as boolean)) {', 'base/connections/turns.test.ts'],
   ['base/connections/gate.ts', 'open >= most || (peers', '(peers', 'base/connections/gate.test.ts'],
-  ['base/connections/gate.ts', ' || (peers.get(name)?.open ?? 0) >= mostOfPeer', '', 'base/connections/gate.test.ts'],
+  [
+    'base/connections/gate.ts',
+    ' || (peers.get(name)?.open ?? 0) >= mostOfPeer',
+    '',
+    'base/connections/gate.test.ts',
+  ],
   ['base/connections/gate.ts', 'size >= held', 'true', 'base/connections/gate.test.ts'],
   [
     'runtime/containers/confinement/asked-paths.ts',
@@ -56,8 +86,18 @@ export const mutants = checks([
     'true',
     'runtime/containers/confinement/asked-paths.test.ts',
   ],
-  ['runtime/containers/confinement/asked-paths.ts', "root === '' && ", '', 'runtime/containers/confinement/asked-paths.test.ts'],
-  ['runtime/pods/pod-networks.ts', 'if (odd !== undefined)', 'if ((false as boolean))', 'runtime/pods/pod-networks.test.ts'],
+  [
+    'runtime/containers/confinement/asked-paths.ts',
+    "root === '' && ",
+    '',
+    'runtime/containers/confinement/asked-paths.test.ts',
+  ],
+  [
+    'runtime/pods/pod-networks.ts',
+    'if (odd !== undefined)',
+    'if ((false as boolean))',
+    'runtime/pods/pod-networks.test.ts',
+  ],
   [
     'cni-plugins/links/rules/ruleset.ts',
     'open.includes(linkClass) || heldLinks(record.spec).length === 0 ? hostPortElements(record) : []',

@@ -7,7 +7,13 @@ const redirects = ['base/distribution/redirects.test.ts'];
 
 /** The client for all outgoing requests. */
 export const mutants: readonly Mutant[] = [
-  { file: `${here}/address.ts`, removes: 'loopback addresses as a class', from: "loopback: 'loopback',", to: '', tests: address },
+  {
+    file: `${here}/address.ts`,
+    removes: 'loopback addresses as a class',
+    from: "loopback: 'loopback',",
+    to: '',
+    tests: address,
+  },
   {
     file: `${here}/address.ts`,
     removes: 'unspecified addresses as loopback',
@@ -64,8 +70,20 @@ export const mutants: readonly Mutant[] = [
     to: 'if (false as boolean) {',
     tests: client,
   },
-  { file: `${here}/client.ts`, removes: 'the bound on redirects', from: 'if (hop >= redirects)', to: 'if (hop >= 1000)', tests: client },
-  { file: `${here}/answer.ts`, removes: 'the bound on an answer', from: 'size > mostBytes ?', to: '(false as boolean) ?', tests: client },
+  {
+    file: `${here}/client.ts`,
+    removes: 'the bound on redirects',
+    from: 'if (hop >= redirects)',
+    to: 'if (hop >= 1000)',
+    tests: client,
+  },
+  {
+    file: `${here}/answer.ts`,
+    removes: 'the bound on an answer',
+    from: 'size > mostBytes ?',
+    to: '(false as boolean) ?',
+    tests: client,
+  },
   {
     file: `${here}/connections.ts`,
     removes: 'the bound on headers',

@@ -23,7 +23,7 @@ export const mutants: readonly Mutant[] = [
     tests: uncleanStop,
   },
   {
-    file: `${images}/pull.ts`,
+    file: `${images}/unpack-layers.ts`,
     removes: 'the check of layers that a pull shares',
     from: 'while (!deps.checks.isChecked(here))',
     to: 'while (false as boolean)',

@@ -2,10 +2,30 @@ import { checks } from './mutant.ts';
 
 /** The trust service, and metadata of TUF and Notary. */
 export const mutants = checks([
-  ['trust/notary/routes.ts', 'if (!printableAscii.test(gun))', 'if (false as boolean)', 'trust/notary/routes.test.ts'],
-  ['trust/notary/routes.ts', 'if (gun.length > mostNameLength)', 'if (false as boolean)', 'trust/notary/routes.test.ts'],
-  ['trust/notary/routes.ts', 'if (controlCharacter.test(role))', 'if (false as boolean)', 'trust/notary/routes.test.ts'],
-  ['trust/notary/routes.ts', 'if (role.length > mostNameLength)', 'if (false as boolean)', 'trust/notary/routes.test.ts'],
+  [
+    'trust/notary/routes.ts',
+    'if (!printableAscii.test(gun))',
+    'if (false as boolean)',
+    'trust/notary/routes.test.ts',
+  ],
+  [
+    'trust/notary/routes.ts',
+    'if (gun.length > mostNameLength)',
+    'if (false as boolean)',
+    'trust/notary/routes.test.ts',
+  ],
+  [
+    'trust/notary/routes.ts',
+    'if (controlCharacter.test(role))',
+    'if (false as boolean)',
+    'trust/notary/routes.test.ts',
+  ],
+  [
+    'trust/notary/routes.ts',
+    'if (role.length > mostNameLength)',
+    'if (false as boolean)',
+    'trust/notary/routes.test.ts',
+  ],
   [
     'trust/notary/routes.ts',
     "if (decoded === undefined) return badName('INVALID_GUN', 'the path is not percent-encoded UTF-8');",
@@ -30,7 +50,12 @@ export const mutants = checks([
     '  } finally {\n    // removed\n  }',
     'trust/notary/answer.test.ts',
   ],
-  ['trust/notary/trust-service.ts', "    server.on('connect', refuseTunnel);\n", '', 'test/trust-requests/trust-requests.test.ts'],
+  [
+    'trust/notary/trust-service.ts',
+    "    server.on('connect', refuseTunnel);\n",
+    '',
+    'test/trust-requests/trust-requests.test.ts',
+  ],
   [
     'trust/notary/tokens.ts',
     "text.replaceAll('\\\\', '\\\\\\\\').replaceAll('\"', '\\\\\"')",
@@ -43,19 +68,49 @@ export const mutants = checks([
     '  return names.find((name, index) => names.indexOf(name) !== index);',
     'trust/tuf/cost.test.ts',
   ],
-  ['trust/tuf-metadata/read.ts', "  refuseMoreThan(mostSignatures, list.length, 'signatures');\n", '', 'trust/tuf/cost.test.ts'],
-  ['trust/tuf-metadata/read-tuf.ts', '  refuseMoreThan(mostKeys, entries.length, at);\n', '', 'trust/tuf/cost.test.ts'],
-  ['trust/tuf-metadata/read-tuf.ts', '  refuseMoreThan(mostKeysOfRole, keyids.length, `${at}.keyids`);\n', '', 'trust/tuf/cost.test.ts'],
-  ['trust/tuf-metadata/read-tuf.ts', 'patterns.some(({ length }) => length > mostPatternLength)', 'false', 'trust/tuf/cost.test.ts'],
+  [
+    'trust/tuf-metadata/read.ts',
+    "  refuseMoreThan(mostSignatures, list.length, 'signatures');\n",
+    '',
+    'trust/tuf/cost.test.ts',
+  ],
+  [
+    'trust/tuf-metadata/read-tuf.ts',
+    '  refuseMoreThan(mostKeys, entries.length, at);\n',
+    '',
+    'trust/tuf/cost.test.ts',
+  ],
+  [
+    'trust/tuf-metadata/read-tuf.ts',
+    '  refuseMoreThan(mostKeysOfRole, keyids.length, `${at}.keyids`);\n',
+    '',
+    'trust/tuf/cost.test.ts',
+  ],
+  [
+    'trust/tuf-metadata/read-tuf.ts',
+    'patterns.some(({ length }) => length > mostPatternLength)',
+    'false',
+    'trust/tuf/cost.test.ts',
+  ],
   ['trust/tuf/delegation.ts', 'path.length <= mostPatternLength && ', '', 'trust/tuf/cost.test.ts'],
-  ['trust/tuf/delegation.ts', "    if (character === '[' && end === -1) hasEnd = false;\n", '', 'trust/tuf/cost.test.ts'],
+  [
+    'trust/tuf/delegation.ts',
+    "    if (character === '[' && end === -1) hasEnd = false;\n",
+    '',
+    'trust/tuf/cost.test.ts',
+  ],
   [
     'trust/tuf/trusted-set.ts',
     'if (key === undefined || tried.has(key.material)) continue;',
     'if (key === undefined) continue;',
     'trust/tuf/cost.test.ts',
   ],
-  ['trust/tuf/trusted-set.ts', 'bytes.length > 0 && own.has(keyid)', 'own.has(keyid)', 'trust/tuf/cost.test.ts'],
+  [
+    'trust/tuf/trusted-set.ts',
+    'bytes.length > 0 && own.has(keyid)',
+    'own.has(keyid)',
+    'trust/tuf/cost.test.ts',
+  ],
   ['trust/tuf/trusted-set.ts', ' || tried.size >= mostTries', '', 'trust/tuf/cost.test.ts'],
   [
     'trust/tuf/search.ts',
@@ -64,14 +119,24 @@ export const mutants = checks([
     'trust/tuf/cost.test.ts',
   ],
   ['trust/tuf/failure.ts', 'why: shortened(why, 2048)', 'why', 'trust/tuf/cost.test.ts'],
-  ['trust/notary/same-targets.ts', '!signed.has(JSON.stringify([path, digest]))', 'false', 'trust/notary/same-targets.test.ts'],
+  [
+    'trust/notary/same-targets.ts',
+    '!signed.has(JSON.stringify([path, digest]))',
+    'false',
+    'trust/notary/same-targets.test.ts',
+  ],
   [
     'trust/notary/online-keys.ts',
     "byMaterial.get(keys.get(id)?.material ?? '')",
     'online.find((one) => materialOf(one) === keys.get(id)?.material)',
     'trust/notary/cost.test.ts',
   ],
-  ['base/process/thread-pool.ts', "    late = limit(deadlineMs, 'there was no answer');\n", '', 'base/process/thread-pool.test.ts'],
+  [
+    'base/process/thread-pool.ts',
+    "    late = limit(deadlineMs, 'there was no answer');\n",
+    '',
+    'base/process/thread-pool.test.ts',
+  ],
   [
     'base/process/thread-pool.ts',
     'if (only !== undefined && other === undefined) only.settle.reject(error);',
@@ -102,7 +167,17 @@ export const mutants = checks([
     'most: threads, deadlineMs: 60_000, idleMs',
     'trust/verdict/decider.test.ts',
   ],
-  ['trust/tuf-requirement/trust-services.ts', 'pool.ask(requirement.service,', "pool.ask('',", 'trust/tuf-requirement/held-up.test.ts'],
+  [
+    'trust/tuf-requirement/trust-services.ts',
+    'pool.ask(requirement.service,',
+    "pool.ask('',",
+    'trust/tuf-requirement/held-up.test.ts',
+  ],
   ['trust/notary/judge.ts', 'pool.ask(gun,', "pool.ask('',", 'trust/notary/judge.test.ts'],
-  ['cni-plugins/libnetwork/driver/http.ts', '      ready.catch(() => undefined);\n', '', 'cni-plugins/libnetwork/driver/http.test.ts'],
+  [
+    'cni-plugins/libnetwork/driver/http.ts',
+    '      ready.catch(() => undefined);\n',
+    '',
+    'cni-plugins/libnetwork/driver/http.test.ts',
+  ],
 ]);

@@ -62,8 +62,18 @@ export const mutants = checks([
     '',
     'cni-plugins/overlay/network-services/store.test.ts',
   ],
-  ['cni-plugins/overlay/etcd/members.ts', 'if (health.until > now()) return;', '', 'cni-plugins/overlay/etcd/members.test.ts'],
-  ['cni-plugins/overlay/etcd/members.ts', '2 ** health.failures', '1', 'cni-plugins/overlay/etcd/members.test.ts'],
+  [
+    'cni-plugins/overlay/etcd/members.ts',
+    'if (health.until > now()) return;',
+    '',
+    'cni-plugins/overlay/etcd/members.test.ts',
+  ],
+  [
+    'cni-plugins/overlay/etcd/members.ts',
+    '2 ** health.failures',
+    '1',
+    'cni-plugins/overlay/etcd/members.test.ts',
+  ],
   [
     'cni-plugins/overlay/etcd/follow.ts',
     'if (unanswered > mostUnanswered) stream.abandon',
@@ -72,8 +82,8 @@ export const mutants = checks([
   ],
   [
     'cni-plugins/overlay/etcd/lease.ts',
-    'setTimeout(() => stream.abandon(',
-    'setTimeout(() => void (',
+    '() => stream.abandon(',
+    '() => void (',
     'cni-plugins/overlay/etcd/failover.test.ts',
   ],
   [
@@ -82,5 +92,10 @@ export const mutants = checks([
     'if ((false as boolean)) throw',
     'cni-plugins/overlay/etcd/rotation.test.ts',
   ],
-  ['cni-plugins/overlay/spread-services.ts', 'else askAgain();', '', 'cni-plugins/overlay/spread-services.test.ts'],
+  [
+    'cni-plugins/overlay/spread-services.ts',
+    'else askAgain();',
+    '',
+    'cni-plugins/overlay/spread-services.test.ts',
+  ],
 ]);

@@ -14,8 +14,18 @@ export const mutants = checks([
     'if (attribute.length > 1e9)',
     'runtime/images/unpack/unpack-limits.test.ts',
   ],
-  ['runtime/images/unpack/pax.ts', 'if (nameBytes > maxXattrList)', 'if (nameBytes > 1e9)', 'runtime/images/unpack/unpack-limits.test.ts'],
-  ['runtime/images/unpack/tar-metadata.ts', 'if (size > most)', 'if (size > 1e12)', 'runtime/images/unpack/unpack-limits.test.ts'],
+  [
+    'runtime/images/unpack/pax.ts',
+    'if (nameBytes > maxXattrList)',
+    'if (nameBytes > 1e9)',
+    'runtime/images/unpack/unpack-limits.test.ts',
+  ],
+  [
+    'runtime/images/unpack/tar-metadata.ts',
+    'if (size > most)',
+    'if (size > 1e12)',
+    'runtime/images/unpack/unpack-limits.test.ts',
+  ],
   [
     'runtime/images/unpack/tar-metadata.ts',
     'if (text.length > maxPathLength)',
@@ -28,7 +38,12 @@ export const mutants = checks([
     'if (parts.length > 1e9 && parts.some(isTooLong))',
     'runtime/images/unpack/unpack-limits.test.ts',
   ],
-  ['runtime/images/unpack/layer-tree.ts', 'budget.steps(target.length);', '', 'runtime/images/unpack/unpack-limits.test.ts'],
+  [
+    'runtime/images/unpack/layer-tree.ts',
+    'budget.steps(target.length);',
+    '',
+    'runtime/images/unpack/unpack-limits.test.ts',
+  ],
   [
     'runtime/images/unpack/layer-budget.ts',
     'if (used.kept > limits.maxKeptBytes)',
@@ -47,8 +62,18 @@ export const mutants = checks([
     'if (used.paths > 1e15)',
     'runtime/images/unpack/unpack-limits.test.ts',
   ],
-  ['runtime/images/unpack/layer-folders.ts', 'budget.folder(join(parent, name));', '', 'runtime/images/unpack/unpack-limits.test.ts'],
-  ['runtime/images/unpack/copy-up.ts', 'budget.content(stats.size, from.path);', '', 'runtime/images/unpack/unpack-limits.test.ts'],
+  [
+    'runtime/images/unpack/layer-folders.ts',
+    'budget.folder(join(parent, name));',
+    '',
+    'runtime/images/unpack/unpack-limits.test.ts',
+  ],
+  [
+    'runtime/images/unpack/copy-up.ts',
+    'budget.content(stats.size, from.path);',
+    '',
+    'runtime/images/unpack/unpack-limits.test.ts',
+  ],
   [
     'runtime/images/unpack/work-clock.ts',
     'if (Atomics.load(shared, word.stop) !== 0) throw cancelledError(on);',
@@ -67,5 +92,10 @@ export const mutants = checks([
     'if (waitingEntries(members) > 1e15) {',
     'runtime/images/layer-workers/layer-pool.test.ts',
   ],
-  ['runtime/images/unpack/lower-layers.ts', 'view.known.set(name, found);', '', 'runtime/images/unpack/lower-layers.test.ts'],
+  [
+    'runtime/images/unpack/lower-layers.ts',
+    'view.known.set(name, found);',
+    '',
+    'runtime/images/unpack/lower-layers.test.ts',
+  ],
 ]);

@@ -8,7 +8,16 @@
  * line; exits 1 when a mutant survives or cannot be tried.
  */
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -26,7 +35,9 @@ const { values } = parseArgs({
 });
 const root = join(import.meta.dirname, '..', '..');
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
-const chosen = mutants.filter(({ file, removes }) => `${file} ${removes}`.includes(values.only ?? '')).slice(Number(values.from ?? 1) - 1);
+const chosen = mutants
+  .filter(({ file, removes }) => `${file} ${removes}`.includes(values.only ?? ''))
+  .slice(Number(values.from ?? 1) - 1);
 const lanes = 2;
 /**
  * Tests of a mutant that hang are ended and count as failed: after the least time in ms, or after this

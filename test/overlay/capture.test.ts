@@ -4,14 +4,20 @@ import { kindOfPacket } from './capture.ts';
 
 const address = (last: number): Buffer => Buffer.of(192, 0, 2, last);
 const packet = (protocol: number, content: Buffer): Buffer =>
-  Buffer.concat([Buffer.of(0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0), address(11), address(12), content]);
+  Buffer.concat([
+    Buffer.of(0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0),
+    address(11),
+    address(12),
+    content,
+  ]);
 const datagram = (port: number, message: number): Buffer => {
   const head = Buffer.alloc(8);
   head.writeUInt16BE(port, 0);
   head.writeUInt16BE(port, 2);
   return packet(17, Buffer.concat([head, Buffer.of(message, 0, 0, 0), Buffer.alloc(60, 7)]));
 };
-const unreachable = (quoted: Buffer): Buffer => packet(1, Buffer.concat([Buffer.of(3, 3, 0, 0, 0, 0, 0, 0), quoted]));
+const unreachable = (quoted: Buffer): Buffer =>
+  packet(1, Buffer.concat([Buffer.of(3, 3, 0, 0, 0, 0, 0, 0), quoted]));
 const kindOf = (bytes: Buffer): string => kindOfPacket(bytes, true, new Set([51_820])).replace(/: .*/u, '');
 
 test('a message of a tunnel is recognized, also when refused; other refused packets are reported', () => {

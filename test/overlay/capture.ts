@@ -1,4 +1,12 @@
-import { SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, closeFd, receiveWaiting, setSockOpt, socket } from '../../base/kernel/index.ts';
+import {
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_SOCKET,
+  closeFd,
+  receiveWaiting,
+  setSockOpt,
+  socket,
+} from '../../base/kernel/index.ts';
 
 /**
  * Captures the packets between hosts: every frame of every link of this network namespace. Source: packet(7).
@@ -49,7 +57,14 @@ export function startCapture(wireguardPorts: ReadonlySet<number>): Capture {
 }
 
 /** Kinds that reveal nothing about pods. */
-export const harmless: ReadonlySet<string> = new Set(['wireguard', 'wireguard refused', 'etcd', 'etcd refused', 'neighbours', 'local']);
+export const harmless: ReadonlySet<string> = new Set([
+  'wireguard',
+  'wireguard refused',
+  'etcd',
+  'etcd refused',
+  'neighbours',
+  'local',
+]);
 
 function kindOf(frame: Buffer, wireguardPorts: ReadonlySet<number>): string {
   const type = frame.readUInt16BE(12);
@@ -68,7 +83,8 @@ export function kindOfPacket(packet: Buffer, isFour: boolean, wireguardPorts: Re
   const transport = packet.subarray(isFour ? ((packet[0] ?? 0) & 15) * 4 : 40);
   // Neighbour discovery and multicast groups of IPv6: from the unspecified address, or from link-local
   // addresses only.
-  if (!isFour && (packet.readUInt16BE(8) === 0xfe80 || packet.subarray(8, 24).every((byte) => byte === 0))) return 'neighbours';
+  if (!isFour && (packet.readUInt16BE(8) === 0xfe80 || packet.subarray(8, 24).every((byte) => byte === 0)))
+    return 'neighbours';
   const isLocal = isFour && packet[12] === 127;
   if (isLocal) return 'local';
   // A host whose tunnel was just removed answers with an ICMP error that quotes the received packet as it

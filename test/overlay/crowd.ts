@@ -39,19 +39,24 @@ export async function crowd(client: EtcdClient, size: number, taken: ReadonlySet
     vxlan: { mac: `02:cc:${byte(life)}:00:${byte(index >> 8)}:${byte(index & 255)}`, port: 4789 },
     mtu: 1450,
   });
-  const free = Array.from({ length: 4096 }, (_, number) => `10.${128 + (number >> 8)}.${number & 255}.0/24`).filter(
-    (subnet) => !taken.has(subnet),
-  );
+  const free = Array.from(
+    { length: 4096 },
+    (_, number) => `10.${128 + (number >> 8)}.${number & 255}.0/24`,
+  ).filter((subnet) => !taken.has(subnet));
   const subnetOf = (index: number): string => free[index]!;
   const subnet6Of = (index: number): string => `fd00:10:128:c${index.toString(16).padStart(3, '0')}::/64`;
   const come = async (index: number, life: number): Promise<void> => {
     const record = recordOf(index, life);
     const own = keys.own(`crowd-${index}`);
-    for (const value of identitiesOf(record)) await write({ put: { key: own.identity(value), value: encode({}) } });
+    for (const value of identitiesOf(record))
+      await write({ put: { key: own.identity(value), value: encode({}) } });
     await write({ put: { key: own.record, value: encode(record), lease } });
-    const former = identitiesOf(recordOf(index, 1 - life)).filter((value) => !identitiesOf(record).includes(value));
+    const former = identitiesOf(recordOf(index, 1 - life)).filter(
+      (value) => !identitiesOf(record).includes(value),
+    );
     for (const value of former) await write({ deleteRange: { key: own.identity(value) } });
-    if (record.vxlan !== undefined) expected.set(subnetOf(index), { mac: record.vxlan.mac, underlay: record.underlay });
+    if (record.vxlan !== undefined)
+      expected.set(subnetOf(index), { mac: record.vxlan.mac, underlay: record.underlay });
   };
   for (let index = 0; index < size; index += 1) {
     const claim = encode({ id: `crowd-${index}` });
@@ -61,7 +66,8 @@ export async function crowd(client: EtcdClient, size: number, taken: ReadonlySet
     await come(index, 0);
   }
   for (let index = 0; index < size; index += 1) await come(index, 1);
-  for (let index = 0; index < size; index += 4) await write({ deleteRange: { key: keys.own(`crowd-${index}`).record } });
+  for (let index = 0; index < size; index += 4)
+    await write({ deleteRange: { key: keys.own(`crowd-${index}`).record } });
   await flush();
   for (let index = 0; index < size; index += 8) await come(index, 0);
   for (let index = 4; index < size; index += 8) expected.delete(subnetOf(index));

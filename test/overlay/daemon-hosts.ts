@@ -86,9 +86,13 @@ export async function createDaemonHosts(count: number, profiles: string): Promis
   await pushImage(repository, image, '1');
   await signImage({ repository, digest: image.manifestDigest, key, format: 'bundle', now: new Date() });
   // The registry listens only on loopback: the hosts reach it through the switch.
-  shell(`nft 'table ip registry { chain in { type nat hook prerouting priority -100; tcp dport 5000 dnat to ${registry.host}; }; }'`);
+  shell(
+    `nft 'table ip registry { chain in { type nat hook prerouting priority -100; tcp dport 5000 dnat to ${registry.host}; }; }'`,
+  );
   await all.startEtcd();
-  const daemons = all.hosts.map((host) => daemonHost(host, { folder: at(`${host.name}/daemon`), publicKey: at('k.pub'), profiles }));
+  const daemons = all.hosts.map((host) =>
+    daemonHost(host, { folder: at(`${host.name}/daemon`), publicKey: at('k.pub'), profiles }),
+  );
   return {
     hosts: daemons,
     etcd: all,
@@ -103,10 +107,15 @@ export async function createDaemonHosts(count: number, profiles: string): Promis
 
 function daemonHost(
   host: Host,
-  { folder, publicKey, profiles }: { readonly folder: string; readonly publicKey: string; readonly profiles: string },
+  {
+    folder,
+    publicKey,
+    profiles,
+  }: { readonly folder: string; readonly publicKey: string; readonly profiles: string },
 ): DaemonHost {
   const folders = daemonFolders(folder);
-  for (const path of [folders.policy, folders.cniConf, join(folder, 'logs')]) mkdirSync(path, { recursive: true });
+  for (const path of [folders.policy, folders.cniConf, join(folder, 'logs')])
+    mkdirSync(path, { recursive: true });
   const at = (name: string): string => join(folder, name);
   writeFileSync(join(folders.policy, 'k.pub'), readFileSync(publicKey));
   writeFileSync(join(folders.policy, 'policy.yaml'), `${plainPolicy}---\n${profiles}`);
@@ -134,10 +143,24 @@ function daemonHost(
   let daemon: TestDaemon | undefined;
 
   const inside = (program: string, ...words: string[]): Promise<Ended> =>
-    runProgram('nsenter', [`--net=${host.netns}`, program, ...words], { ...process.env, HOME: folder }, folder);
+    runProgram(
+      'nsenter',
+      [`--net=${host.netns}`, program, ...words],
+      { ...process.env, HOME: folder },
+      folder,
+    );
   const crictl = (...words: string[]): Promise<Ended> => {
     const socket = `unix://${folders.socket}`;
-    return inside(crictlTool.path, '--runtime-endpoint', socket, '--image-endpoint', socket, '--timeout', '60s', ...words);
+    return inside(
+      crictlTool.path,
+      '--runtime-endpoint',
+      socket,
+      '--image-endpoint',
+      socket,
+      '--timeout',
+      '60s',
+      ...words,
+    );
   };
   const done = async (...words: string[]): Promise<string> => {
     const { code, stdout, output } = await crictl(...words);
@@ -165,7 +188,10 @@ function daemonHost(
     },
     portcullis: (...words) => {
       const [program = '', ...first] = portcullisCommand;
-      const asked = words[0] === 'network' || words[0] === 'service' ? ['--admin-socket', join(folders.state, 'admin.sock')] : [];
+      const asked =
+        words[0] === 'network' || words[0] === 'service'
+          ? ['--admin-socket', join(folders.state, 'admin.sock')]
+          : [];
       return inside(program, ...first, ...words, ...asked);
     },
     async pod(name, { annotations = {}, hostPorts = {} } = {}) {
@@ -178,7 +204,10 @@ function daemonHost(
           hostname: name,
           log_directory: at(`logs/${name}`),
           annotations,
-          port_mappings: Object.entries(hostPorts).map(([port, hostPort]) => ({ container_port: Number(port), host_port: hostPort })),
+          port_mappings: Object.entries(hostPorts).map(([port, hostPort]) => ({
+            container_port: Number(port),
+            host_port: hostPort,
+          })),
           linux: { cgroup_parent: `/portcullis-overlay-${process.pid}` },
         }),
       );
@@ -207,7 +236,8 @@ function daemonHost(
         addresses: [status.network.ip, ...status.network.additionalIps.map(({ ip }) => ip)],
         pid: info.pid,
         run,
-        page: async (server, port = 80) => pageOf(await run('timeout', '2', 'wget', '-q', '-O', '-', urlOf(server, port))),
+        page: async (server, port = 80) =>
+          pageOf(await run('timeout', '2', 'wget', '-q', '-O', '-', urlOf(server, port))),
         streams: () => streamsIn(info.pid, name, at('streams.log')),
         async remove() {
           await done('rmp', '--force', sandbox);
@@ -218,7 +248,8 @@ function daemonHost(
   return self;
 }
 
-const urlOf = (server: string, port: number): string => `http://${server.includes(':') ? `[${server}]` : server}:${port}/`;
+const urlOf = (server: string, port: number): string =>
+  `http://${server.includes(':') ? `[${server}]` : server}:${port}/`;
 const pageOf = ({ code, stdout }: Ended): string | undefined => (code === 0 ? stdout.trim() : undefined);
 
 /** Returns the page that the host itself receives. */
@@ -227,13 +258,18 @@ export async function pageFrom(host: DaemonHost, server: string, port = 80): Pro
 }
 
 /** Waits until the answer is as expected. */
-export const answers = (what: string, ask: () => Promise<string | undefined>, expected: string | RegExp): Promise<number> =>
+export const answers = (
+  what: string,
+  ask: () => Promise<string | undefined>,
+  expected: string | RegExp,
+): Promise<number> =>
   until(
     what,
     async () => {
       const said = await ask();
       if (said === undefined) throw new Error('nobody answered');
-      if (typeof expected === 'string' ? said !== expected : !expected.test(said)) throw new Error(`it said ${said}`);
+      if (typeof expected === 'string' ? said !== expected : !expected.test(said))
+        throw new Error(`it said ${said}`);
       return true;
     },
     60_000,
@@ -241,9 +277,13 @@ export const answers = (what: string, ask: () => Promise<string | undefined>, ex
 
 function streamsIn(pid: number, name: string, logFile: string): Streams {
   const out = openSync(logFile, 'a');
-  const child = spawn('nsenter', [`--net=/proc/${pid}/ns/net`, process.execPath, join(import.meta.dirname, 'pod.ts'), name], {
-    stdio: ['ignore', out, out, 'ipc'],
-  });
+  const child = spawn(
+    'nsenter',
+    [`--net=/proc/${pid}/ns/net`, process.execPath, join(import.meta.dirname, 'pod.ts'), name],
+    {
+      stdio: ['ignore', out, out, 'ipc'],
+    },
+  );
   let id = 0;
   return {
     ask: (question) =>

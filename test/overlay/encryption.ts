@@ -26,7 +26,10 @@ const underWay = 3;
 const kills = Number(process.env['PORTCULLIS_OVERLAY_KILLS'] ?? 12);
 const vni = 1;
 
-const skip = etcdTool.skip !== false ? etcdTool.skip : !hasWireguard() && 'this kernel has no WireGuard: npm run test:vm -- encryption';
+const skip =
+  etcdTool.skip !== false
+    ? etcdTool.skip
+    : !hasWireguard() && 'this kernel has no WireGuard: npm run test:vm -- encryption';
 
 describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
   let all: Hosts;
@@ -35,13 +38,16 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
   const figures: string[] = [];
   const encrypted = (): readonly Host[] => all.hosts.slice(0, 3);
 
-  const wait = (what: string, condition: () => Promise<boolean> | boolean): Promise<number> => until(what, condition, limitMs);
+  const wait = (what: string, condition: () => Promise<boolean> | boolean): Promise<number> =>
+    until(what, condition, limitMs);
   const knowEachOther = async (hosts: readonly Host[]): Promise<void> => {
     for (const host of hosts)
       await wait(`${host.name} knows the others`, async () => {
         const { state, peers } = await host.status();
         const names = new Set(
-          peers.filter(({ subnets, unreachable }) => subnets.length === 2 && unreachable === undefined).map((peer) => peer.host),
+          peers
+            .filter(({ subnets, unreachable }) => subnets.length === 2 && unreachable === undefined)
+            .map((peer) => peer.host),
         );
         return state === 'connected' && hosts.every(({ name }) => name === host.name || names.has(name));
       });
@@ -58,7 +64,9 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
   const reports = async (): Promise<Map<string, StreamReport>> => {
     const found = new Map<string, StreamReport>();
     for (const pod of pods)
-      for (const [stream, report] of Object.entries(await pod.ask<Record<string, StreamReport>>({ do: 'report' })))
+      for (const [stream, report] of Object.entries(
+        await pod.ask<Record<string, StreamReport>>({ do: 'report' }),
+      ))
         found.set(`${pod.name} ${stream}`, report);
     return found;
   };
@@ -77,14 +85,19 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
       now = await reports();
       measure();
       // Answers that were in flight at the beginning prove nothing.
-      return [...now].every(([stream, { echoed, ended }]) => ended !== undefined || echoed > (before.get(stream)?.echoed ?? 0) + underWay);
+      return [...now].every(
+        ([stream, { echoed, ended }]) =>
+          ended !== undefined || echoed > (before.get(stream)?.echoed ?? 0) + underWay,
+      );
     });
     for (const [stream, { ended }] of now) assert.equal(ended, undefined, `${what}: ${stream} ended`);
   };
   const unbroken = async (what: string): Promise<void> => {
     await allHeard(what);
     assert.ok(longest < silenceMs, `${what}: a stream was silent for ${longest.toFixed(0)} ms`);
-    figures.push(`${what}: ${(await reports()).size} streams, none ended, longest silence ${longest.toFixed(0)} ms`);
+    figures.push(
+      `${what}: ${(await reports()).size} streams, none ended, longest silence ${longest.toFixed(0)} ms`,
+    );
     longest = 0;
   };
   let longest = 0;
@@ -151,17 +164,34 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
   test('hosts turn on encryption one after the other, and streams continue', async () => {
     for (const [index, from] of pods.slice(0, 3).entries()) {
       const to = pods[(index + 1) % 3]!;
-      await from.ask({ do: 'open', stream: `to ${to.name} tcp`, protocol: 'tcp', address: to.addresses[0]!, port: 7000 });
-      await from.ask({ do: 'open', stream: `to ${to.name} udp6`, protocol: 'udp', address: to.addresses[1]!, port: 7000 });
+      await from.ask({
+        do: 'open',
+        stream: `to ${to.name} tcp`,
+        protocol: 'tcp',
+        address: to.addresses[0]!,
+        port: 7000,
+      });
+      await from.ask({
+        do: 'open',
+        stream: `to ${to.name} udp6`,
+        protocol: 'udp',
+        address: to.addresses[1]!,
+        port: 7000,
+      });
     }
-    await wait('all streams run', async () => [...(await reports()).values()].every(({ echoed }) => echoed > 20));
+    await wait('all streams run', async () =>
+      [...(await reports()).values()].every(({ echoed }) => echoed > 20),
+    );
     for (const host of encrypted()) {
       await host.kill();
       host.start({ encryption: 'wireguard' });
     }
     await knowEachOther(encrypted());
     for (const host of encrypted()) {
-      assert.ok(!existsSync(`/proc/${host.pid}/root/sys/class/net/portcullis-vx`) || host.run('ip -o link').includes('portcullis-wg'));
+      assert.ok(
+        !existsSync(`/proc/${host.pid}/root/sys/class/net/portcullis-vx`) ||
+          host.run('ip -o link').includes('portcullis-wg'),
+      );
       assert.doesNotMatch(host.run('ip -o link'), /portcullis-vx/u);
       assert.equal((await host.status()).mtu, 1440);
     }
@@ -196,24 +226,33 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
       [pods[0]!, pods[3]!],
       [pods[3]!, pods[0]!],
     ] as const)
-      assert.match((await from.ask<string[]>({ do: 'who', address: to.addresses[0]!, port: 7000, times: 1 }))[0]!, /error/u);
+      assert.match(
+        (await from.ask<string[]>({ do: 'who', address: to.addresses[0]!, port: 7000, times: 1 }))[0]!,
+        /error/u,
+      );
     const strange = [...wire.taken()].filter(([kind]) => kind === 'vxlan');
     assert.deepEqual(strange, []);
     const [second] = pods.slice(1) as [Pod];
     await forge('forged vxlan', second.addresses[0]!, pods[0]!, all.hosts[0]!);
     // Plain packets with the address of another host's pod, routed to the host.
     const subnet = (await all.hosts[0]!.status()).subnets.find((each) => !each.includes(':'))!;
-    shell(`ip route add ${subnet} via ${all.hosts[0]!.underlay}; ip address add ${second.addresses[0]!}/32 dev lo`);
+    shell(
+      `ip route add ${subnet} via ${all.hosts[0]!.underlay}; ip address add ${second.addresses[0]!}/32 dev lo`,
+    );
     const spoof = createSocket('udp4');
     await new Promise<void>((resolve) => spoof.bind(0, second.addresses[0], resolve));
     for (let times = 0; times < 3; times += 1)
-      await new Promise<void>((resolve) => spoof.send('spoofed', 7000, pods[0]!.addresses[0], () => resolve()));
+      await new Promise<void>((resolve) =>
+        spoof.send('spoofed', 7000, pods[0]!.addresses[0], () => resolve()),
+      );
     spoof.close();
     shell(`ip address delete ${second.addresses[0]!}/32 dev lo`);
     // The same way with an address outside of the network: the way itself is open.
     const open = createSocket('udp4');
     await wait('the way to the pod is open for others', async () => {
-      await new Promise<void>((resolve) => open.send('from outside', 7000, pods[0]!.addresses[0], () => resolve()));
+      await new Promise<void>((resolve) =>
+        open.send('from outside', 7000, pods[0]!.addresses[0], () => resolve()),
+      );
       return pods[0]!.ask<boolean>({ do: 'heard', text: 'from outside' });
     });
     open.close();
@@ -224,7 +263,8 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
 
   test('keys change during streams, with etcd and for a host that does not receive the change', async () => {
     await unbroken('before keys change');
-    const keys = async (): Promise<(string | undefined)[]> => Promise.all(encrypted().map(async (host) => (await host.status()).publicKey));
+    const keys = async (): Promise<(string | undefined)[]> =>
+      Promise.all(encrypted().map(async (host) => (await host.status()).publicKey));
     const before = await keys();
     for (const host of encrypted()) {
       await host.ask({ do: 'rotate-key' });
@@ -233,7 +273,9 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     const now = await keys();
     assert.equal(new Set([...before, ...now]).size, 6);
     const cut = encrypted()[1]!;
-    cut.run(`nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`);
+    cut.run(
+      `nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`,
+    );
     await wait(`${cut.name} is away`, async () => (await cut.status()).state === 'away');
     await encrypted()[0]!.ask({ do: 'rotate-key' });
     await unbroken('key changed that one host does not hear of');
@@ -245,7 +287,8 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
 
   test('etcd dies: encrypted streams continue, and a handshake works without it', async () => {
     await all.killEtcd();
-    for (const host of encrypted()) await wait(`${host.name} is away`, async () => (await host.status()).state === 'away');
+    for (const host of encrypted())
+      await wait(`${host.name} is away`, async () => (await host.status()).state === 'away');
     await unbroken('etcd away');
     for (const host of encrypted())
       for (const { tunnel, unreachable } of (await host.status()).peers)

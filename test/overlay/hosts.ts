@@ -69,9 +69,15 @@ export interface Hosts {
   end(): Promise<void>;
 }
 
-export function answering<Question>(netns: string, args: readonly string[], logFile: string): Answering<Question> {
+export function answering<Question>(
+  netns: string,
+  args: readonly string[],
+  logFile: string,
+): Answering<Question> {
   const out = openSync(logFile, 'a');
-  const child = spawn('nsenter', [`--net=${netns}`, process.execPath, ...args], { stdio: ['ignore', out, out, 'ipc'] });
+  const child = spawn('nsenter', [`--net=${netns}`, process.execPath, ...args], {
+    stdio: ['ignore', out, out, 'ipc'],
+  });
   const waiting = new Map<number, { resolve(value: never): void; reject(error: Error): void }>();
   let id = 0;
   child.on('message', (message: { id: number; answer?: never; error?: string }) => {
@@ -88,7 +94,8 @@ export function answering<Question>(netns: string, args: readonly string[], logF
     pid: child.pid ?? 0,
     ask: (question) =>
       new Promise((resolve, reject) => {
-        if (child.exitCode !== null || child.signalCode !== null) return reject(new Error('the process ended'));
+        if (child.exitCode !== null || child.signalCode !== null)
+          return reject(new Error('the process ended'));
         id += 1;
         waiting.set(id, { resolve, reject });
         child.send({ id, question });
@@ -208,9 +215,13 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
           name: pod,
           addresses: result.ips.map(({ address }) => address.slice(0, address.indexOf('/'))),
           lookUp(name) {
-            const text = shell(`nsenter --net=${sandbox} busybox nslookup ${name} ${result.ips[0]?.gateway ?? ''} || true`);
+            const text = shell(
+              `nsenter --net=${sandbox} busybox nslookup ${name} ${result.ips[0]?.gateway ?? ''} || true`,
+            );
             const answer = text.includes('Name:') ? text.slice(text.indexOf('Name:')) : '';
-            return [...answer.matchAll(/^Address:?\s*\d*:?\s+([0-9a-f.:]+)$/gmu)].map(([, address = '']) => address).toSorted();
+            return [...answer.matchAll(/^Address:?\s*\d*:?\s+([0-9a-f.:]+)$/gmu)]
+              .map(([, address = '']) => address)
+              .toSorted();
           },
           async detach() {
             await process_.kill();
@@ -223,8 +234,17 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
 
   const startEtcd = async (): Promise<void> => {
     const out = openSync(join(folder, 'etcd.log'), 'a');
-    const urls = ['--listen-client-urls', endpoint, '--advertise-client-urls', endpoint, '--listen-peer-urls', 'http://127.0.0.1:2380'];
-    etcd = spawn(etcdTool.path, ['--data-dir', join(folder, 'etcd'), ...urls], { stdio: ['ignore', out, out] });
+    const urls = [
+      '--listen-client-urls',
+      endpoint,
+      '--advertise-client-urls',
+      endpoint,
+      '--listen-peer-urls',
+      'http://127.0.0.1:2380',
+    ];
+    etcd = spawn(etcdTool.path, ['--data-dir', join(folder, 'etcd'), ...urls], {
+      stdio: ['ignore', out, out],
+    });
     await until('etcd answers', async () => (await fetch(`${endpoint}/health`)).ok);
   };
   return {
@@ -243,7 +263,11 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
 }
 
 /** Waits for a condition, not for a time; an exception means that it does not hold yet. */
-export async function until(what: string, condition: () => Promise<boolean> | boolean, limitMs = 120_000): Promise<number> {
+export async function until(
+  what: string,
+  condition: () => Promise<boolean> | boolean,
+  limitMs = 120_000,
+): Promise<number> {
   const began = performance.now();
   let last = '';
   for (;;) {
@@ -252,7 +276,8 @@ export async function until(what: string, condition: () => Promise<boolean> | bo
     } catch (thrown) {
       last = `: ${(thrown as Error).message}`;
     }
-    if (performance.now() - began > limitMs) throw new Error(`not within ${limitMs / 1000} s: ${what}${last}`);
+    if (performance.now() - began > limitMs)
+      throw new Error(`not within ${limitMs / 1000} s: ${what}${last}`);
     await sleep(50);
   }
 }

@@ -48,7 +48,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
       await publishedBy(each, 30080, expected);
     }
   };
-  const inEtcd = async <Value>(body: (list: (folder: string) => Promise<string[]>) => Promise<Value>): Promise<Value> => {
+  const inEtcd = async <Value>(
+    body: (list: (folder: string) => Promise<string[]>) => Promise<Value>,
+  ): Promise<Value> => {
     const client = openEtcd({ endpoints: [endpoint] });
     const all = '/portcullis/overlay/shop/';
     try {
@@ -85,7 +87,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
     members.delete(third);
     const began = performance.now();
     await until('the other hosts name it no more', () => five().pods[0]!.lookUp('tasks.web').length === 8);
-    five().figures.push(`a member leaves: another host names it no more ${((performance.now() - began) / 1000).toFixed(2)} s later`);
+    five().figures.push(
+      `a member leaves: another host names it no more ${((performance.now() - began) / 1000).toFixed(2)} s later`,
+    );
     await standsOn(hosts());
     members.set(third, await third.attach(`web-${third.name}`, [web]));
     await standsOn(hosts());
@@ -93,7 +97,8 @@ export function testJoinedServices(five: () => FiveHosts): void {
 
   test('etcd is killed: the service continues; a leaving member leaves its own host at once, and the others when etcd is back', async () => {
     await five().hosts.killEtcd();
-    for (const each of hosts()) await until(`${each.name} is away`, async () => (await each.status()).state === 'away');
+    for (const each of hosts())
+      await until(`${each.name} is away`, async () => (await each.status()).state === 'away');
     await standsOn(hosts());
     const second = host(2);
     await members.get(second)!.detach();
@@ -108,7 +113,8 @@ export function testJoinedServices(five: () => FiveHosts): void {
 
   test('etcd comes back empty: services and streams continue, and the hosts write their records again', async () => {
     for (const pod of five().pods)
-      for (const address of virtual) await pod.ask({ do: 'open', stream: `vip web ${address}`, protocol: 'tcp', address, port: 80 });
+      for (const address of virtual)
+        await pod.ask({ do: 'open', stream: `vip web ${address}`, protocol: 'tcp', address, port: 80 });
     const streams = async (): Promise<[string, StreamReport][]> =>
       (await Promise.all(five().pods.map((pod) => pod.ask<Record<string, StreamReport>>({ do: 'report' }))))
         .flatMap((report) => Object.entries(report))
@@ -119,7 +125,10 @@ export function testJoinedServices(five: () => FiveHosts): void {
     five().hosts.forgetEtcd();
     await five().hosts.startEtcd();
     await five().everybody();
-    await until('all members are in etcd again', async () => (await inEtcd((list) => list('members'))).length === 5);
+    await until(
+      'all members are in etcd again',
+      async () => (await inEtcd((list) => list('members'))).length === 5,
+    );
     await standsOn(hosts());
     for (const [stream, { ended, longestSilenceMs }] of await streams())
       assert.ok(
@@ -153,11 +162,16 @@ export function testJoinedServices(five: () => FiveHosts): void {
       `a host is cut off: its members leave ${((performance.now() - began) / 1000).toFixed(0)} s later (lease 10 s, hold ${holdSeconds} s)`,
     );
     await standsOn(hosts().slice(0, 4), rest, left);
-    assert.ok((await inEtcd((list) => list('holders'))).includes(`holders/web/${cut.name}`), 'what it has is kept for it');
+    assert.ok(
+      (await inEtcd((list) => list('holders'))).includes(`holders/web/${cut.name}`),
+      'what it has is kept for it',
+    );
     // It resolves all names, and reaches its own members.
     await namedAs(five().pods[4]!, 'tasks.web', addresses());
     await until('it reaches its own member', async () =>
-      (await five().pods[4]!.ask<string[]>({ do: 'who', address: virtual[0]!, port: 80, times: 5 })).includes(members.get(cut)!.name),
+      (await five().pods[4]!.ask<string[]>({ do: 'who', address: virtual[0]!, port: 80, times: 5 })).includes(
+        members.get(cut)!.name,
+      ),
     );
     await sleep(five().partitionSeconds * 1000);
     shell('ip link set port-5 up');
@@ -167,7 +181,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
 
   test('conflicting claims of two partitioned hosts are refused by name when the partition heals; the rest stays in force', async () => {
     const [first, cut] = [host(1), host(5)];
-    cut.run(`nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`);
+    cut.run(
+      `nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`,
+    );
     await until(`${cut.name} is away`, async () => (await cut.status()).state === 'away');
     const made = [
       await cut.attach('db-5', [{ name: 'db', mode: 'dnsrr' }]),
@@ -181,8 +197,12 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await until('both are refused by name', async () => {
       const { refused } = await cut.status();
       return (
-        refused.some((line) => /^shop\/db: NETWORK_SERVICE_MODE_DIFFERS: db-5 joins with the mode dnsrr/u.test(line)) &&
-        refused.some((line) => /^shop\/api: NETWORK_SERVICE_ADDRESS_TAKEN: .*30090 is the service shop's/u.test(line))
+        refused.some((line) =>
+          /^shop\/db: NETWORK_SERVICE_MODE_DIFFERS: db-5 joins with the mode dnsrr/u.test(line),
+        ) &&
+        refused.some((line) =>
+          /^shop\/api: NETWORK_SERVICE_ADDRESS_TAKEN: .*30090 is the service shop's/u.test(line),
+        )
       );
     });
     await namedAs(two, 'db', db);
@@ -208,7 +228,10 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await until('its members are let go', () => five().pods[0]!.lookUp('tasks.lone').length === 0);
     assert.ok((await inEtcd((list) => list('virtual'))).includes('virtual/lone'));
     await host(1).ask({ do: 'release', host: lost.name });
-    await until('its service is gone', async () => !(await inEtcd((list) => list('virtual'))).includes('virtual/lone'));
+    await until(
+      'its service is gone',
+      async () => !(await inEtcd((list) => list('virtual'))).includes('virtual/lone'),
+    );
     // It was not lost: it takes part again, with everything that it has.
     shell('ip link set port-5 up');
     lost.start({ holdSeconds });
@@ -257,7 +280,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
     }
     for (const { pod } of there.values()) await pod.detach();
     await until('nothing of them is left in etcd', async () =>
-      inEtcd(async (list) => (await Promise.all(folders.map(list))).flat().every((key) => !/left|right|30100|30101/u.test(key))),
+      inEtcd(async (list) =>
+        (await Promise.all(folders.map(list))).flat().every((key) => !/left|right|30100|30101/u.test(key)),
+      ),
     );
     await standsOn(hosts());
   });
@@ -265,10 +290,17 @@ export function testJoinedServices(five: () => FiveHosts): void {
   test('the last member removes the whole service', async () => {
     for (const pod of members.values()) await pod.detach();
     for (const pod of five().pods) for (const name of ['web', 'tasks.web']) await namedAs(pod, name, []);
-    await until('nothing is left in etcd', async () => inEtcd(async (list) => (await Promise.all(folders.map(list))).flat().length === 0));
+    await until('nothing is left in etcd', async () =>
+      inEtcd(async (list) => (await Promise.all(folders.map(list))).flat().length === 0),
+    );
     for (const each of hosts()) {
-      await until(`${each.name} answers for no address`, () => virtual.every((address) => !each.run('ip address').includes(`${address}/`)));
-      await until(`${each.name} has no rule of it`, () => !each.run('nft list tables').includes('portcullis_service_networks'));
+      await until(`${each.name} answers for no address`, () =>
+        virtual.every((address) => !each.run('ip address').includes(`${address}/`)),
+      );
+      await until(
+        `${each.name} has no rule of it`,
+        () => !each.run('nft list tables').includes('portcullis_service_networks'),
+      );
       assert.deepEqual((await each.status()).refused, []);
     }
     await restart({ holdSeconds: 600 });

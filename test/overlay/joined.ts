@@ -11,7 +11,12 @@ const whoAnswers = async (from: Pod, address: string, times: number, port = 80):
   [...new Set(await from.ask<string[]>({ do: 'who', address, port, times }))].toSorted();
 
 /** Checks that exactly these pods answer, each within two rounds. */
-export async function answeredBy(from: Pod, address: string, names: readonly string[], port = 80): Promise<void> {
+export async function answeredBy(
+  from: Pod,
+  address: string,
+  names: readonly string[],
+  port = 80,
+): Promise<void> {
   let found = '';
   await until(`${from.name} meets ${names.join(', ')} at ${address}:${port}`, async () => {
     found = (await whoAnswers(from, address, 2 * names.length, port)).join();
@@ -77,8 +82,8 @@ export async function reachedBy(host: Host, address: string, names: readonly str
 }
 
 /**
- * Installs the rules that apply where hosts encrypt (`cni-plugins/overlay/data-plane/guard.ts`), around the link that
- * does not. @returns a function that removes them
+ * Installs the rules that apply where hosts encrypt (`cni-plugins/overlay/data-plane/guard.ts`), around the
+ * link that does not. @returns a function that removes them
  */
 export async function guarded(host: Host): Promise<() => void> {
   const { subnets } = await host.status();

@@ -24,7 +24,12 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     pods = [];
     for (const host of all.hosts) pods.push(await host.attach(`pod-${host.name}`));
     await until('the pods listen', async () => {
-      const [answer] = await pods[0]!.ask<string[]>({ do: 'who', address: pods[0]!.addresses[0]!, port: 7000, times: 1 });
+      const [answer] = await pods[0]!.ask<string[]>({
+        do: 'who',
+        address: pods[0]!.addresses[0]!,
+        port: 7000,
+        times: 1,
+      });
       return answer === pods[0]!.name;
     });
   });
@@ -49,7 +54,8 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       await namedAs(pod, 'front', virtual);
       await namedAs(pod, 'tasks.web', [...a.addresses, ...b.addresses]);
     }
-    for (const pod of [...pods, ...members]) for (const address of virtual) await answeredBy(pod, address, ['web-1', 'web-2']);
+    for (const pod of [...pods, ...members])
+      for (const address of virtual) await answeredBy(pod, address, ['web-1', 'web-2']);
     for (const host of all.hosts) {
       await publishedBy(host, 30080, ['web-1', 'web-2']);
       for (const address of virtual) await reachedBy(host, address, ['web-1', 'web-2']);
@@ -69,11 +75,14 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
 
   test('conflicting settings are refused by name, and the rest stays in force', async () => {
     const [, two] = all.hosts as [Host, Host];
-    await assert.rejects(two.attach('round', [{ name: 'web', mode: 'dnsrr' }]), (thrown: { readonly stdout?: string }) =>
-      /web .*the other mode/u.test(thrown.stdout ?? ''),
+    await assert.rejects(
+      two.attach('round', [{ name: 'web', mode: 'dnsrr' }]),
+      (thrown: { readonly stdout?: string }) => /web .*the other mode/u.test(thrown.stdout ?? ''),
     );
     shell('ip netns delete round');
-    const api = await two.attach('api-2', [{ name: 'api', ports: ['80:7000'], ingressPorts: ['30080:7000', '30081:7000'] }]);
+    const api = await two.attach('api-2', [
+      { name: 'api', ports: ['80:7000'], ingressPorts: ['30080:7000', '30081:7000'] },
+    ]);
     await until('the port is refused', async () =>
       (await two.status()).refused.some((line) => /api: .*30080 is the service web's/u.test(line)),
     );
@@ -90,10 +99,12 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     const [virtual] = await virtualOf(pods[0]!, 'web');
     for (const member of members) await member.detach();
     for (const pod of pods) for (const name of ['web', 'tasks.web']) await namedAs(pod, name, []);
-    for (const host of all.hosts) await until('no link has the address', () => !host.run('ip address').includes(`${virtual ?? ''}/`));
+    for (const host of all.hosts)
+      await until('no link has the address', () => !host.run('ip address').includes(`${virtual ?? ''}/`));
     const client = openEtcd({ endpoints: [endpoint] });
     try {
-      const isOfService = (key: string): boolean => /^[^/]+\/(?:virtual|holders|members|ports|addresses)\//u.test(key);
+      const isOfService = (key: string): boolean =>
+        /^[^/]+\/(?:virtual|holders|members|ports|addresses)\//u.test(key);
       const hosts = '/portcullis/overlay/shop/hosts/';
       await until('no host says anything of a service', async () =>
         (await client.list(hosts)).pairs.every(({ key }) => !isOfService(key.slice(hosts.length))),
@@ -106,10 +117,12 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
   test('without etcd, and with killed agents: streams continue, and removed kernel objects are restored when the agents are up again', async () => {
     const [one, two] = pods as [Pod, Pod];
     await one.ask({ do: 'open', stream: 'tcp', protocol: 'tcp', address: two.addresses[0]!, port: 7000 });
-    const echoed = async (): Promise<StreamReport> => (await one.ask<Record<string, StreamReport>>({ do: 'report' }))['tcp']!;
+    const echoed = async (): Promise<StreamReport> =>
+      (await one.ask<Record<string, StreamReport>>({ do: 'report' }))['tcp']!;
     await until('the stream runs', async () => (await echoed()).echoed > 5);
     await all.killEtcd();
-    for (const host of all.hosts) await until(`${host.name} is away`, async () => (await host.status()).state === 'away');
+    for (const host of all.hosts)
+      await until(`${host.name} is away`, async () => (await host.status()).state === 'away');
     for (const host of all.hosts) await host.kill();
     const before = (await echoed()).echoed;
     await until('the stream goes on', async () => (await echoed()).echoed > before + 50);
@@ -124,7 +137,8 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     assert.equal((await first!.status()).state, 'joining');
     await all.startEtcd();
     all.hosts[1]!.start();
-    for (const host of all.hosts) await until(`${host.name} is back`, async () => (await host.status()).state === 'connected');
+    for (const host of all.hosts)
+      await until(`${host.name} is back`, async () => (await host.status()).state === 'connected');
     assert.equal((await echoed()).ended, undefined);
   });
 
@@ -135,9 +149,15 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       const [first] = all.hosts;
       await first!.kill();
       first!.start({ encryption: 'wireguard' });
-      await until('the link that does not encrypt is gone', () => !first!.run('ip -o link').includes('portcullis-vx'));
+      await until(
+        'the link that does not encrypt is gone',
+        () => !first!.run('ip -o link').includes('portcullis-vx'),
+      );
       await assert.rejects(first!.status(), /the kernel has no wireguard/u);
-      assert.match(first!.run('nft list table ip portcullis-overlay-guard'), /oifname != "portcullis-wg" .*drop/u);
+      assert.match(
+        first!.run('nft list table ip portcullis-overlay-guard'),
+        /oifname != "portcullis-wg" .*drop/u,
+      );
       assert.doesNotMatch(first!.log(), /PRIVATE|privateKey/u);
       await first!.kill();
       first!.start();

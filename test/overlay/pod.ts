@@ -16,7 +16,13 @@ export interface StreamReport {
   readonly ended?: string;
 }
 export type PodQuestion =
-  | { readonly do: 'open'; readonly stream: string; readonly protocol: 'tcp' | 'udp'; readonly address: string; readonly port: number }
+  | {
+      readonly do: 'open';
+      readonly stream: string;
+      readonly protocol: 'tcp' | 'udp';
+      readonly address: string;
+      readonly port: number;
+    }
   | { readonly do: 'report' }
   /** Asks whether a datagram with that text was received. */
   | { readonly do: 'heard'; readonly text: string }
@@ -82,7 +88,8 @@ async function answer(question: PodQuestion): Promise<unknown> {
   if (question.do === 'open') return open(question);
   if (question.do === 'who') {
     const found: string[] = [];
-    for (let time = 0; time < question.times; time += 1) found.push(await who(question.address, question.port));
+    for (let time = 0; time < question.times; time += 1)
+      found.push(await who(question.address, question.port));
     return found;
   }
   if (question.do === 'heard') return datagrams.has(question.text);
@@ -90,7 +97,14 @@ async function answer(question: PodQuestion): Promise<unknown> {
   const report: [string, StreamReport][] = [...streams].map(([id, stream]) => {
     const longestSilenceMs = Math.max(stream.longest, now - stream.heardAt);
     stream.longest = 0;
-    return [id, { echoed: stream.echoed, longestSilenceMs, ...(stream.ended === undefined ? {} : { ended: stream.ended }) }];
+    return [
+      id,
+      {
+        echoed: stream.echoed,
+        longestSilenceMs,
+        ...(stream.ended === undefined ? {} : { ended: stream.ended }),
+      },
+    ];
   });
   return Object.fromEntries(report);
 }

@@ -32,14 +32,18 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
         const { state, peers } = await host.status();
         return (
           state === 'connected' &&
-          peers.filter(({ subnets, unreachable }) => subnets.length === 2 && unreachable === undefined).length === all.hosts.length - 1
+          peers.filter(({ subnets, unreachable }) => subnets.length === 2 && unreachable === undefined)
+            .length ===
+            all.hosts.length - 1
         );
       });
   };
   const reports = async (): Promise<Map<string, StreamReport>> => {
     const found = new Map<string, StreamReport>();
     for (const pod of pods)
-      for (const [stream, report] of Object.entries(await pod.ask<Record<string, StreamReport>>({ do: 'report' })))
+      for (const [stream, report] of Object.entries(
+        await pod.ask<Record<string, StreamReport>>({ do: 'report' }),
+      ))
         found.set(`${pod.name} ${stream}`, report);
     return found;
   };
@@ -49,7 +53,10 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     assert.ok(found.length > 0);
     for (const [stream, { ended, longestSilenceMs, echoed }] of found) {
       assert.equal(ended, undefined, `${what}: ${stream} ended`);
-      assert.ok(echoed > 0 && longestSilenceMs < silenceMs, `${what}: ${stream} was silent for ${longestSilenceMs.toFixed(0)} ms`);
+      assert.ok(
+        echoed > 0 && longestSilenceMs < silenceMs,
+        `${what}: ${stream} was silent for ${longestSilenceMs.toFixed(0)} ms`,
+      );
     }
     const longest = Math.max(...found.map(([, { longestSilenceMs }]) => longestSilenceMs));
     figures.push(`${what}: ${found.length} streams, none ended, longest silence ${longest.toFixed(0)} ms`);
@@ -79,7 +86,8 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
         for (const address of to.addresses)
           await until(
             `${from.name} reaches ${address}`,
-            async () => (await from.ask<string[]>({ do: 'who', address, port: 7000, times: 1 }))[0] === to.name,
+            async () =>
+              (await from.ask<string[]>({ do: 'who', address, port: 7000, times: 1 }))[0] === to.name,
           );
   });
 
@@ -98,21 +106,40 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
       await until(`${pod.name} meets the backends of all hosts at ${vip}`, async () => {
         const found = await pod.ask<string[]>({ do: 'who', address: vip, port: 80, times: 20 });
         // Whether a pod reaches itself is covered by the balancers' own table of cases.
-        return pods.every(({ name }) => name === pod.name || found.includes(name)) && found.every((name) => name.startsWith('pod-'));
+        return (
+          pods.every(({ name }) => name === pod.name || found.includes(name)) &&
+          found.every((name) => name.startsWith('pod-'))
+        );
       });
-    for (const pod of pods) await pod.ask({ do: 'open', stream: 'vip tcp', protocol: 'tcp', address: vip, port: 80 });
+    for (const pod of pods)
+      await pod.ask({ do: 'open', stream: 'vip tcp', protocol: 'tcp', address: vip, port: 80 });
   });
 
   test('etcd is killed and comes back: no stream stops, and the hosts are connected again', async () => {
     for (const [index, from] of pods.entries()) {
       const to = pods[(index + 1) % pods.length]!;
-      await from.ask({ do: 'open', stream: `to ${to.name} tcp`, protocol: 'tcp', address: to.addresses[0]!, port: 7000 });
-      await from.ask({ do: 'open', stream: `to ${to.name} udp6`, protocol: 'udp', address: to.addresses[1]!, port: 7000 });
+      await from.ask({
+        do: 'open',
+        stream: `to ${to.name} tcp`,
+        protocol: 'tcp',
+        address: to.addresses[0]!,
+        port: 7000,
+      });
+      await from.ask({
+        do: 'open',
+        stream: `to ${to.name} udp6`,
+        protocol: 'udp',
+        address: to.addresses[1]!,
+        port: 7000,
+      });
     }
-    await until('all streams run', async () => [...(await reports()).values()].every(({ echoed }) => echoed > 20));
+    await until('all streams run', async () =>
+      [...(await reports()).values()].every(({ echoed }) => echoed > 20),
+    );
     await reports();
     await all.killEtcd();
-    for (const host of all.hosts) await until(`${host.name} is away`, async () => (await host.status()).state === 'away');
+    for (const host of all.hosts)
+      await until(`${host.name} is away`, async () => (await host.status()).state === 'away');
     await sleep(partitionSeconds * 1000);
     await unbroken('etcd away', () => true);
     await all.startEtcd();
@@ -122,7 +149,9 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
 
   test('a host that is cut off from etcd alone loses its lease and nothing else', async () => {
     const cut = all.hosts[4]!;
-    cut.run(`nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`);
+    cut.run(
+      `nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`,
+    );
     for (const host of all.hosts.slice(0, 4))
       await until(`${host.name} heard that ${cut.name} is gone`, async () =>
         (await host.status()).peers.some(({ host: name, held }) => name === cut.name && held),
@@ -131,7 +160,9 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     await unbroken('one host without etcd', () => true);
     cut.run('nft delete table inet cut');
     for (const host of all.hosts.slice(0, 4))
-      await until(`${host.name} has ${cut.name} again`, async () => (await host.status()).peers.every(({ held }) => !held));
+      await until(`${host.name} has ${cut.name} again`, async () =>
+        (await host.status()).peers.every(({ held }) => !held),
+      );
     await everybody(all.hosts);
   });
 
@@ -182,12 +213,21 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     }
     await until(
       'pods reach each other',
-      async () => (await pods[0]!.ask<string[]>({ do: 'who', address: pods[1]!.addresses[0]!, port: 7000, times: 1 }))[0] === pods[1]!.name,
+      async () =>
+        (
+          await pods[0]!.ask<string[]>({ do: 'who', address: pods[1]!.addresses[0]!, port: 7000, times: 1 })
+        )[0] === pods[1]!.name,
     );
     assert.ok(!host.run('bridge fdb show dev portcullis-vx').includes('192.0.2.99'));
   });
 
-  testJoinedServices(() => ({ hosts: all, pods, partitionSeconds, everybody: () => everybody(all.hosts), figures }));
+  testJoinedServices(() => ({
+    hosts: all,
+    pods,
+    partitionSeconds,
+    everybody: () => everybody(all.hosts),
+    figures,
+  }));
 
   test(`the updates of ${crowdSize} hosts reach five, which come to the same`, async () => {
     const client = openEtcd({ endpoints: [endpoint] });
@@ -202,13 +242,16 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
       const began = performance.now();
       const { events, expected } = await crowd(client, crowdSize, taken);
       const written = performance.now();
-      for (const host of all.hosts) await until(`${host.name} has what etcd has`, () => sameAs(host, expected), 300_000);
+      for (const host of all.hosts)
+        await until(`${host.name} has what etcd has`, () => sameAs(host, expected), 300_000);
       const settled = performance.now();
       const after_ = cost();
       await until(
         'pods reach each other',
         async () =>
-          (await pods[0]!.ask<string[]>({ do: 'who', address: pods[4]!.addresses[0]!, port: 7000, times: 1 }))[0] === pods[4]!.name,
+          (
+            await pods[0]!.ask<string[]>({ do: 'who', address: pods[4]!.addresses[0]!, port: 7000, times: 1 })
+          )[0] === pods[4]!.name,
       );
       const cpu = after_.map(({ cpuMs }, index) => cpuMs - before[index]!.cpuMs);
       const mean = cpu.reduce((sum, each) => sum + each, 0) / cpu.length;
@@ -230,7 +273,10 @@ function costOf(pid: number): { cpuMs: number; rssMb: number } {
 }
 
 /** Returns whether the kernel of the host sends to exactly these, in addition to the other four. */
-function sameAs(host: Host, expected: ReadonlyMap<string, { readonly mac: string; readonly underlay: string }>): boolean {
+function sameAs(
+  host: Host,
+  expected: ReadonlyMap<string, { readonly mac: string; readonly underlay: string }>,
+): boolean {
   const lines = (command: string): string[] => host.run(command).trim().split('\n');
   const routes = new Set(lines('ip route show dev portcullis-vx').map((line) => line.split(' ')[0]!));
   const neighbours = new Map(

@@ -30,10 +30,18 @@ export async function runContained(input: {
   const bundle = join(folder, id);
   const [upper, work, merged] = ['upper', 'work', 'rootfs'].map((name) => join(bundle, name));
   for (const path of [upper, work, merged]) mkdirSync(path ?? '', { recursive: true });
-  execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', `lowerdir=${root},upperdir=${upper},workdir=${work}`, merged ?? '']);
+  execFileSync('mount', [
+    '-t',
+    'overlay',
+    'overlay',
+    '-o',
+    `lowerdir=${root},upperdir=${upper},workdir=${work}`,
+    merged ?? '',
+  ]);
   const state = join(folder, 'state');
   const log = join(bundle, 'log');
-  const call = (...args: string[]): void => void spawnSync(runtime, ['--root', state, ...args], { stdio: 'ignore' });
+  const call = (...args: string[]): void =>
+    void spawnSync(runtime, ['--root', state, ...args], { stdio: 'ignore' });
   try {
     writeFileSync(join(bundle, 'config.json'), configuration(runtime, program));
     const pid = await create(runtime, state, bundle, id, log);
@@ -54,7 +62,12 @@ export async function runContained(input: {
 
 function configuration(runtime: string, program: Program): string {
   const profile = { ...defaultProfile(), ambient: [] };
-  const settings = compile(profile, { architecture: 'x86_64', runtime, kernel: detectKernel(), heldCapabilities: boundingCapabilities() });
+  const settings = compile(profile, {
+    architecture: 'x86_64',
+    runtime,
+    kernel: detectKernel(),
+    heldCapabilities: boundingCapabilities(),
+  });
   const spec = standaloneSpec({
     settings,
     runtime,
@@ -72,14 +85,36 @@ function configuration(runtime: string, program: Program): string {
   return serialiseSpec({ ...spec, linux: { ...spec.linux, namespaces } });
 }
 
-async function create(runtime: string, state: string, bundle: string, id: string, log: string): Promise<number> {
+async function create(
+  runtime: string,
+  state: string,
+  bundle: string,
+  id: string,
+  log: string,
+): Promise<number> {
   const pidFile = join(bundle, 'pid');
   const script =
     'ip link set lo up; umount /sys/fs/cgroup/unified 2>/dev/null; rt=$1; shift; [ $rt = runc ] || set -- --cgroup-manager=disabled "$@"; exec $rt "$@"';
   const output = openSync(log, 'w');
   const child = spawn(
     'unshare',
-    ['-m', '-n', 'sh', '-c', script, 'sh', runtime, '--root', state, 'create', '--bundle', bundle, '--pid-file', pidFile, id],
+    [
+      '-m',
+      '-n',
+      'sh',
+      '-c',
+      script,
+      'sh',
+      runtime,
+      '--root',
+      state,
+      'create',
+      '--bundle',
+      bundle,
+      '--pid-file',
+      pidFile,
+      id,
+    ],
     { stdio: ['ignore', output, output] },
   );
   closeSync(output);

@@ -8,7 +8,8 @@ import type { Denied } from './recorder.ts';
  */
 const PROBED_EVERYWHERE: ReadonlyMap<string, number> = new Map([
   ['clone3', -38],
-  // libnuma's numa_available() takes EPERM for "no NUMA"; docker's default denies it without SYS_NICE as well.
+  // libnuma's numa_available() takes EPERM for "no NUMA"; docker's default denies it without SYS_NICE as
+  // well.
   ['get_mempolicy', -1],
 ]);
 
@@ -25,6 +26,7 @@ export function judge(program: Program, denied: readonly Denied[]): { denials: s
     const key = known ? name : `${name} by ${command} (${answer === -1 ? 'EPERM' : 'ENOSYS'})`;
     into.set(key, (into.get(key) ?? 0) + 1);
   }
-  const listed = (from: ReadonlyMap<string, number>): string[] => [...from].map(([name, count]) => `${name} ×${count}`);
+  const listed = (from: ReadonlyMap<string, number>): string[] =>
+    [...from].map(([name, count]) => `${name} ×${count}`);
   return { denials: listed(denials), probes: listed(probes) };
 }

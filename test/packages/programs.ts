@@ -46,7 +46,10 @@ export const PROGRAMS: readonly Program[] = [
     name: 'coreutils',
     script: `mkdir t; touch t/a; cp -a t u; mv u/a u/b; ln -s b u/c; chown 1:1 u/b; chmod 4755 u/b; mkfifo u/f; mknod u/n c 1 3; stat u/b; dd if=/dev/zero of=u/z bs=1M count=4 conv=fsync; sort -R /etc/passwd | sha256sum; df /; du -s u; nice -n 5 true; timeout 1 true; stdbuf -o0 true; rm -r t u; id; date; uname -a; nproc; split -n 2 /etc/passwd; shuf -i 1-3; tail -n1 /etc/group; nohup true`,
   },
-  { name: 'findutils', script: `find /etc -newer /etc/passwd -type f -print0 | xargs -0 -P2 -n1 echo | wc -l` },
+  {
+    name: 'findutils',
+    script: `find /etc -newer /etc/passwd -type f -print0 | xargs -0 -P2 -n1 echo | wc -l`,
+  },
   { name: 'grep', script: `grep -rn root /etc/passwd` },
   { name: 'sed', script: `cp /etc/passwd p; sed -i s/root/toor/ p; ! grep -q ^root p` },
   { name: 'gawk', script: `gawk 'BEGIN { "date" | getline d; print d; system("true"); print strftime() }'` },
@@ -61,7 +64,10 @@ export const PROGRAMS: readonly Program[] = [
     script: `setpriv --reuid=1000 --clear-groups id; flock /tmp/l true; lscpu; setsid true; ionice -c2 true; taskset 1 true; prlimit --nofile; getopt -o a -- -a; uuidgen || true; dmesg >/dev/null || true; logger -s hi 2>/dev/null || true`,
     probes: { syslog: 'dmesg says that it may not read the kernel’s log' },
   },
-  { name: 'procps', script: `ps aux; free; uptime; pgrep sh; vmstat; top -bn1 | head -3; sysctl kernel.hostname` },
+  {
+    name: 'procps',
+    script: `ps aux; free; uptime; pgrep sh; vmstat; top -bn1 | head -3; sysctl kernel.hostname`,
+  },
   { name: 'tini', script: `tini -s -- sh -c 'sleep 0.01 & wait'` },
   // Network tools.
   {
@@ -69,7 +75,11 @@ export const PROGRAMS: readonly Program[] = [
     with: ['busybox'],
     script: `busybox httpd -p 8080 -h /etc; up curl -fsS http://127.0.0.1:8080/hosts; curl -fsS --http2 http://localhost:8080/hosts`,
   },
-  { name: 'wget', with: ['busybox'], script: `busybox httpd -p 8080 -h /etc; up wget -qO- http://localhost:8080/hosts` },
+  {
+    name: 'wget',
+    with: ['busybox'],
+    script: `busybox httpd -p 8080 -h /etc; up wget -qO- http://localhost:8080/hosts`,
+  },
   {
     name: 'git',
     script: `git -c init.defaultBranch=m init r; cd r; git config user.email a@b; git config user.name a; echo 1 > f; git add f; git commit -qm f; git clone -q . ../r2; git gc -q; git daemon --base-path=/root --export-all --reuseaddr --listen=127.0.0.1 & up git ls-remote git://127.0.0.1/r; stop $!`,
@@ -149,7 +159,10 @@ export const PROGRAMS: readonly Program[] = [
     script: `mkdir -p /db /run/mysqld; chown mysql /db /run/mysqld; mariadb-install-db --user=mysql --datadir=/db --auth-root-authentication-method=normal --skip-test-db >/dev/null; mariadbd --user=mysql --datadir=/db --socket=/run/mysqld/s & up mariadb -S /run/mysqld/s -e 'select 1'; mariadb -S /run/mysqld/s -e 'create database d; create table d.t(i int) engine=innodb; insert into d.t values (1)'; stop $!`,
     probes: { io_uring_setup: LIBURING },
   },
-  { name: 'sqlite3', script: `sqlite3 d 'pragma journal_mode=wal; create table t(i); insert into t values(1); select * from t'` },
+  {
+    name: 'sqlite3',
+    script: `sqlite3 d 'pragma journal_mode=wal; create table t(i); insert into t values(1); select * from t'`,
+  },
   {
     name: 'etcd-server',
     with: ['etcd-client'],
@@ -159,14 +172,21 @@ export const PROGRAMS: readonly Program[] = [
     name: 'rabbitmq-server',
     script: `cd /; mkdir -p /var/lib/rabbitmq /var/log/rabbitmq; chown -R rabbitmq /var/lib/rabbitmq /var/log/rabbitmq; export RABBITMQ_NODENAME=r@localhost HOME=/var/lib/rabbitmq; R=/usr/lib/rabbitmq/bin; as rabbitmq $R/rabbitmq-server & up as rabbitmq $R/rabbitmqctl -n r@localhost await_startup; as rabbitmq $R/rabbitmqctl -n r@localhost stop; wait || true`,
   },
-  { name: 'mosquitto', with: ['mosquitto-clients'], script: `mosquitto -p 1883 & up mosquitto_pub -p 1883 -t a -m b; stop $!` },
+  {
+    name: 'mosquitto',
+    with: ['mosquitto-clients'],
+    script: `mosquitto -p 1883 & up mosquitto_pub -p 1883 -t a -m b; stop $!`,
+  },
   {
     name: 'beanstalkd',
     with: ['busybox'],
     script: `beanstalkd & up sh -c 'printf "stats\\r\\nquit\\r\\n" | busybox nc 127.0.0.1 11300 | grep -q pid'; stop $!`,
   },
   // Name servers, time, and monitoring.
-  { name: 'dnsmasq-base', script: `dnsmasq -k -p 5353 --no-resolv --address=/x.test/1.2.3.4 --user=root & sleep 0.5; kill -0 $!; stop $!` },
+  {
+    name: 'dnsmasq-base',
+    script: `dnsmasq -k -p 5353 --no-resolv --address=/x.test/1.2.3.4 --user=root & sleep 0.5; kill -0 $!; stop $!`,
+  },
   {
     name: 'bind9',
     with: ['bind9-dnsutils'],

@@ -27,7 +27,8 @@ export function openRecorder(watched: (nr: number) => boolean): {
   execFileSync('mount', ['-t', 'tracefs', 'tracefs', mountPoint]);
   const instance = join(mountPoint, 'instances', `portcullis-${process.pid}`);
   mkdirSync(instance);
-  const write = (file: string, value: string | number): void => writeFileSync(join(instance, file), String(value));
+  const write = (file: string, value: string | number): void =>
+    writeFileSync(join(instance, file), String(value));
   write('buffer_size_kb', 65_536);
   write('options/event-fork', 1);
   const calls = rangesOf(watched)
@@ -84,7 +85,8 @@ function denials(trace: string): Denied[] {
     if (kind === 'enter') entered.set(thread, Number(nr));
     if (kind !== 'exit') continue;
     const refused = answer === '-1' || answer === '-38';
-    if (refused && entered.get(thread) !== Number(nr)) found.push({ nr: Number(nr), answer: Number(answer), program });
+    if (refused && entered.get(thread) !== Number(nr))
+      found.push({ nr: Number(nr), answer: Number(answer), program });
     entered.delete(thread);
   }
   return found;

@@ -1,9 +1,30 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /** Users that maintainer scripts would have created. */
-const USERS = ['postgres', 'redis', 'mysql', 'memcache', 'mosquitto', 'bind', 'unbound', 'sshd', 'rabbitmq', 'haproxy', 'vcache', 'ftp'];
+const USERS = [
+  'postgres',
+  'redis',
+  'mysql',
+  'memcache',
+  'mosquitto',
+  'bind',
+  'unbound',
+  'sshd',
+  'rabbitmq',
+  'haproxy',
+  'vcache',
+  'ftp',
+];
 
 /** Packages that every Debian system has and no package depends on. */
 const ESSENTIAL = [
@@ -46,7 +67,10 @@ export function debianRoot(folder: string, packages: readonly string[]): { root:
     'APT::Install-Recommends': 'false',
     'APT::Sandbox::User': 'root',
   };
-  const flags = Object.entries({ ...options, 'Debug::NoLocking': '1' }).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
+  const flags = Object.entries({ ...options, 'Debug::NoLocking': '1' }).flatMap(([key, value]) => [
+    '-o',
+    `${key}=${value}`,
+  ]);
   const install = (...more: string[]): string =>
     execFileSync('apt-get', [...flags, '-y', ...more, 'install', ...ESSENTIAL, ...packages], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -59,10 +83,13 @@ export function debianRoot(folder: string, packages: readonly string[]): { root:
       .split('\n')
       .flatMap((line) => /^'\S+' (\S+\.deb)/.exec(line)?.[1] ?? []),
   );
-  const files = readdirSync(archives).filter((name) => name.endsWith('.deb') && (wanted.size === 0 || wanted.has(name)));
+  const files = readdirSync(archives).filter(
+    (name) => name.endsWith('.deb') && (wanted.size === 0 || wanted.has(name)),
+  );
   if (!existsSync(join(root, '.complete'))) {
     for (const name of MERGED) mkdirSync(join(root, 'usr', name), { recursive: true });
-    for (const name of MERGED) if (!existsSync(join(root, name))) symlinkSync(`usr/${name}`, join(root, name));
+    for (const name of MERGED)
+      if (!existsSync(join(root, name))) symlinkSync(`usr/${name}`, join(root, name));
     for (const name of files) {
       const unpack = 'dpkg-deb --fsys-tarfile "$1" | tar --keep-directory-symlink -C "$2" -xf -';
       execFileSync('sh', ['-c', unpack, 'sh', join(archives, name), root]);
@@ -75,7 +102,8 @@ export function debianRoot(folder: string, packages: readonly string[]): { root:
 
 function configure(root: string): void {
   const etc = join(root, 'etc');
-  for (const name of ['passwd', 'group']) copyFileSync(join(root, `usr/share/base-passwd/${name}.master`), join(etc, name));
+  for (const name of ['passwd', 'group'])
+    copyFileSync(join(root, `usr/share/base-passwd/${name}.master`), join(etc, name));
   USERS.forEach((name, at) => {
     appendFileSync(join(etc, 'passwd'), `${name}:x:${900 + at}:${900 + at}::/var/lib/${name}:/bin/sh\n`);
     appendFileSync(join(etc, 'group'), `${name}:x:${900 + at}:\n`);

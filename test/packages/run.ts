@@ -34,7 +34,9 @@ const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'pc-packages-'));
 mkdirSync(folder, { recursive: true });
 
 const start = performance.now();
-const { root, count } = debianRoot(folder, [...new Set(PROGRAMS.flatMap((program) => [program.name, ...(program.with ?? [])]))]);
+const { root, count } = debianRoot(folder, [
+  ...new Set(PROGRAMS.flatMap((program) => [program.name, ...(program.with ?? [])])),
+]);
 const { syscalls } = defaultProfile();
 const allowed = (nr: number): boolean => {
   const name = names.get(nr);
@@ -45,14 +47,18 @@ const recorder = openRecorder((nr) => !allowed(nr));
 const totals = { clean: 0, denied: 0, failed: 0, lost: 0 };
 try {
   const control = await runContained({ folder, root, runtime, program: CONTROL, recorder });
-  if (judge(CONTROL, control.denied).denials.length === 0) throw new Error(`the recorder does not see a denied unshare: ${control.output}`);
+  if (judge(CONTROL, control.denied).denials.length === 0)
+    throw new Error(`the recorder does not see a denied unshare: ${control.output}`);
   for (const program of programs) {
     const outcome = await runContained({ folder, root, runtime, program, recorder });
     const { denials, probes } = judge(program, outcome.denied);
     totals.lost += outcome.lost;
     const verdict = outcome.status !== 0 ? 'FAILED' : denials.length > 0 ? 'DENIED' : 'clean';
     totals[verdict === 'clean' ? 'clean' : verdict === 'DENIED' ? 'denied' : 'failed'] += 1;
-    const notes = [...denials.map((text) => `denied: ${text}`), ...(probes.length > 0 ? [`probed: ${probes.join(', ')}`] : [])];
+    const notes = [
+      ...denials.map((text) => `denied: ${text}`),
+      ...(probes.length > 0 ? [`probed: ${probes.join(', ')}`] : []),
+    ];
     process.stdout.write(`${verdict.padEnd(7)} ${program.name.padEnd(26)} ${notes.join('; ')}\n`);
     if (outcome.lost > 0) process.stdout.write(`        ${outcome.lost} events lost\n`);
     if (verdict !== 'clean' || values.verbose)

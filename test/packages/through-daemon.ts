@@ -27,7 +27,11 @@ import type { Denied } from './recorder.ts';
 import { debianRoot } from './root.ts';
 
 const { values } = parseArgs({
-  options: { only: { type: 'string' }, runtime: { type: 'string', default: 'crun' }, folder: { type: 'string' } },
+  options: {
+    only: { type: 'string' },
+    runtime: { type: 'string', default: 'crun' },
+    folder: { type: 'string' },
+  },
 });
 if (values.folder === undefined) throw new TypeError('say by --folder where the packages are kept');
 const folder = values.folder;
@@ -38,7 +42,9 @@ const PATIENCE_MS = 90_000;
 const MERGED = ['bin', 'sbin', 'lib', 'lib64'];
 
 mkdirSync(folder, { recursive: true });
-const { root, count } = debianRoot(folder, [...new Set(PROGRAMS.flatMap((program) => [program.name, ...(program.with ?? [])]))]);
+const { root, count } = debianRoot(folder, [
+  ...new Set(PROGRAMS.flatMap((program) => [program.name, ...(program.with ?? [])])),
+]);
 const { syscalls } = defaultProfile();
 const recorder = openRecorder((nr) => {
   const name = names.get(nr);
@@ -51,16 +57,21 @@ const totals = { clean: 0, denied: 0, failed: 0, lost: 0 };
 try {
   const image = await stage.pull((await stage.publish('packages/base:1')).reference);
   const control = await inPod(stage, image, CONTROL);
-  if (judge(CONTROL, control.denied).denials.length === 0) throw new Error(`the recorder does not see a denied unshare: ${control.output}`);
+  if (judge(CONTROL, control.denied).denials.length === 0)
+    throw new Error(`the recorder does not see a denied unshare: ${control.output}`);
   for (const program of programs) {
     const outcome = await inPod(stage, image, program);
     const { denials, probes } = judge(program, outcome.denied);
     totals.lost += outcome.lost;
     const verdict = outcome.status !== 0 ? 'FAILED' : denials.length > 0 ? 'DENIED' : 'clean';
     totals[verdict === 'clean' ? 'clean' : verdict === 'DENIED' ? 'denied' : 'failed'] += 1;
-    const notes = [...denials.map((text) => `denied: ${text}`), ...(probes.length > 0 ? [`probed: ${probes.join(', ')}`] : [])];
+    const notes = [
+      ...denials.map((text) => `denied: ${text}`),
+      ...(probes.length > 0 ? [`probed: ${probes.join(', ')}`] : []),
+    ];
     console.log(`${verdict.padEnd(7)} ${program.name.padEnd(26)} ${notes.join('; ')}`);
-    if (verdict !== 'clean') console.log(`        ${outcome.output.slice(-1500).replaceAll('\n', '\n        ')}`);
+    if (verdict !== 'clean')
+      console.log(`        ${outcome.output.slice(-1500).replaceAll('\n', '\n        ')}`);
   }
 } finally {
   recorder.close();
@@ -83,16 +94,34 @@ async function inPod(
   const place = join(folder, `pod-${process.pid}-${name}`);
   const [upper = '', work = '', merged = ''] = ['upper', 'work', 'merged'].map((part) => join(place, part));
   for (const path of [upper, work, merged]) mkdirSync(path, { recursive: true });
-  execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', `lowerdir=${root},upperdir=${upper},workdir=${work}`, merged]);
-  const pod = await runPod(on, name, { annotations: { 'portcullis.dev/profile': 'default' } }, values.runtime);
+  execFileSync('mount', [
+    '-t',
+    'overlay',
+    'overlay',
+    '-o',
+    `lowerdir=${root},upperdir=${upper},workdir=${work}`,
+    merged,
+  ]);
+  const pod = await runPod(
+    on,
+    name,
+    { annotations: { 'portcullis.dev/profile': 'default' } },
+    values.runtime,
+  );
   try {
-    const own = readdirSync(merged).filter((entry) => !['dev', 'proc', 'sys', 'tmp', ...MERGED].includes(entry));
+    const own = readdirSync(merged).filter(
+      (entry) => !['dev', 'proc', 'sys', 'tmp', ...MERGED].includes(entry),
+    );
     const mounts = [
       ...own.map((entry) => ({ containerPath: `/${entry}`, hostPath: join(merged, entry) })),
       ...MERGED.map((entry) => ({ containerPath: `/${entry}`, hostPath: join(merged, 'usr', entry) })),
     ];
     const script = `(${PRELUDE}\n${program.script}\n); s=$?; echo; echo "::exit $s"`;
-    const containerId = await createContainer(on, pod, { image, command: ['/bin/sh', '-c', script], more: { mounts } });
+    const containerId = await createContainer(on, pod, {
+      image,
+      command: ['/bin/sh', '-c', script],
+      more: { mounts },
+    });
     const { info } = await on.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
     const { pid } = JSON.parse(info['info'] ?? '{}') as { readonly pid: number };
     const recording = recorder.record(pid);
@@ -103,7 +132,10 @@ async function inPod(
       running = status?.state === ContainerState.CONTAINER_RUNNING;
     }
     const { denied, lost } = recording.stop();
-    const output = readFileSync(join(on.logs, name, 'main/0.log'), 'utf8').replaceAll(/^\S+ std(?:out|err) [FP] /gm, '');
+    const output = readFileSync(join(on.logs, name, 'main/0.log'), 'utf8').replaceAll(
+      /^\S+ std(?:out|err) [FP] /gm,
+      '',
+    );
     const said = /^::exit (\d+)$/m.exec(output)?.[1];
     return { status: said === undefined ? null : Number(said), output, denied, lost };
   } finally {

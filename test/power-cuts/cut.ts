@@ -57,16 +57,19 @@ export function openCutDisk(file: string, at: string): CutDisk {
 }
 
 /**
- * Does what a boot does: all other processes of this PID namespace end, `state` is empty and without mounts, and
- * this mount namespace gets another boot id.
+ * Does what a boot does: all other processes of this PID namespace end, `state` is empty and without mounts,
+ * and this mount namespace gets another boot id.
  * @param folder for the file with the id
  * @param keep processes of the test itself
  */
 export function newBoot(folder: string, state: string, keep: readonly number[]): void {
   const kept = new Set([...ancestors(), ...keep]);
-  for (const name of readdirSync('/proc')) if (/^\d+$/.test(name) && !kept.has(Number(name))) kill(Number(name));
+  for (const name of readdirSync('/proc'))
+    if (/^\d+$/.test(name) && !kept.has(Number(name))) kill(Number(name));
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
-  const below = mounts.map((line) => line.split(' ')[4] ?? '').filter((path) => path === state || path.startsWith(`${state}/`));
+  const below = mounts
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((path) => path === state || path.startsWith(`${state}/`));
   const old = mounts.filter((line) => line.split(' ')[4] === bootId).map(() => bootId);
   for (const path of [...below.toReversed(), ...old]) execFileSync('umount', ['--lazy', path]);
   rmSync(state, { recursive: true, force: true });
@@ -79,7 +82,11 @@ export function newBoot(folder: string, state: string, keep: readonly number[]):
 /** This process, and those that started it. */
 function ancestors(): readonly number[] {
   const found: number[] = [];
-  for (let pid = process.pid; pid > 0; pid = Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]))
+  for (
+    let pid = process.pid;
+    pid > 0;
+    pid = Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+  )
     found.push(pid);
   return found;
 }

@@ -33,7 +33,9 @@ const shapes = [
 /** Images with large, small, empty and many files, which share layers with each other. */
 export async function publishSubjects(stage: Stage, below: Below): Promise<readonly Subject[]> {
   const busybox = await busyboxLayer();
-  const shared = await Promise.all([0, 1].map((number) => layerOf(filesOf(below, `shared${number}`, 60, 2_000))));
+  const shared = await Promise.all(
+    [0, 1].map((number) => layerOf(filesOf(below, `shared${number}`, 60, 2_000))),
+  );
   const subjects: Subject[] = [];
   for (const [number, [files, size]] of shapes.entries()) {
     const own = await layerOf(filesOf(below, `own${number}`, files, size));

@@ -1,6 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmdirSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /** What a layer must contain: the sum of each file, or the target of each link, by path. */
@@ -43,5 +51,7 @@ export function storedTree(layer: string, mountPoint: string): LayerTree | undef
 /** Returns the paths that differ, in words. */
 export function differences(actual: LayerTree | undefined, wanted: LayerTree): readonly string[] {
   if (actual === undefined) return ['the layer is missing'];
-  return [...new Set([...actual.keys(), ...wanted.keys()])].filter((path) => actual.get(path) !== wanted.get(path));
+  return [...new Set([...actual.keys(), ...wanted.keys()])].filter(
+    (path) => actual.get(path) !== wanted.get(path),
+  );
 }

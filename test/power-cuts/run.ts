@@ -1,4 +1,7 @@
-/** `npm run test:power-cuts [-- --cuts N] [--form erofs|folders] [--seed N]`: see README.md. Runs in namespaces of its own. */
+/**
+ * `npm run test:power-cuts [-- --cuts N] [--form erofs|folders] [--seed N]`: see README.md. Runs in
+ * namespaces of its own.
+ */
 import '../tenant/pid-namespace.ts';
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -84,7 +87,8 @@ async function cutOnce(stage: Stage, subjects: readonly Subject[]): Promise<void
       await Promise.all(work);
       newBoot(join(folder, 'boots'), stage.folders.state, [stage.registry.pid]);
       await disk.mountAgain();
-      for (const subject of subjects.filter(({ isAcknowledged }) => isAcknowledged)) unexpected.push(...compare(stage, subject));
+      for (const subject of subjects.filter(({ isAcknowledged }) => isAcknowledged))
+        unexpected.push(...compare(stage, subject));
     },
   });
   assert.deepEqual(unexpected, [], 'layers of acknowledged pulls are whole');
@@ -92,7 +96,12 @@ async function cutOnce(stage: Stage, subjects: readonly Subject[]): Promise<void
   const listed = new Set(images.flatMap(({ repoTags }) => repoTags));
   const lost = subjects.filter(({ reference, isAcknowledged }) => isAcknowledged && !listed.has(reference));
   assert.deepEqual(lost, [], 'acknowledged pulls are listed');
-  const { code, output } = await portcullis(['images', 'check', '--admin-socket', join(stage.folders.state, 'admin.sock')]);
+  const { code, output } = await portcullis([
+    'images',
+    'check',
+    '--admin-socket',
+    join(stage.folders.state, 'admin.sock'),
+  ]);
   assert.equal(code, 0, output);
   for (const subject of subjects) {
     // Also one whose pull or removal was under way.
@@ -134,7 +143,9 @@ function compare(stage: Stage, { reference, layers }: Subject): readonly string[
   return layers.flatMap((layer) => {
     const tree = wanted.get(layer) ?? new Map<string, string>();
     counts.files += tree.size;
-    return differences(storedTree(placeOf(stage, layer), join(folder, 'layer')), tree).map((path) => `${reference}: ${layer}: ${path}`);
+    return differences(storedTree(placeOf(stage, layer), join(folder, 'layer')), tree).map(
+      (path) => `${reference}: ${layer}: ${path}`,
+    );
   });
 }
 

@@ -37,7 +37,8 @@ const count = (text: string): number => {
 };
 const seed = count(values.seed);
 /** Seeds of different parts and runs do not collide. */
-const seedOf = (part: number, at: number): number => Math.imul(seed, 0x9e3779b1) + Math.imul(part, 0x85ebca6b) + at;
+const seedOf = (part: number, at: number): number =>
+  Math.imul(seed, 0x9e3779b1) + Math.imul(part, 0x85ebca6b) + at;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const closing: string[] = [];
 const report = (text: string): void => {
@@ -67,7 +68,11 @@ for (let at = 0; proved < count(values.policies); at++) {
   samples += checked.calls;
   if (oracle !== undefined && byZ3 < count(values.z3) && checked.bpf.length <= 8 * LONGEST_FOR_Z3) {
     const difference = await oracle.difference(checked.policy, checked.bpf, architecture);
-    assert.equal(difference, undefined, `Z3 finds a call on which policy ${seedOf(1, at)} and its program differ`);
+    assert.equal(
+      difference,
+      undefined,
+      `Z3 finds a call on which policy ${seedOf(1, at)} and its program differ`,
+    );
     byZ3 += 1;
   }
   if (proved % 10_000 === 0) say(`${proved} policies`);

@@ -6,7 +6,8 @@ import { openSession } from './z3-session.ts';
 import type { Session } from './z3-session.ts';
 
 export type Question = Parameters<Session['difference']>;
-export type Answer = { readonly model: Awaited<ReturnType<Session['difference']>> } | { readonly failed: string };
+export type Answer =
+  { readonly model: Awaited<ReturnType<Session['difference']>> } | { readonly failed: string };
 
 const session = openSession();
 let before: Promise<unknown> = session;

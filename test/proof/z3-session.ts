@@ -51,7 +51,8 @@ export async function openSession(): Promise<Session> {
       const instruction = program[at];
       if (instruction === undefined) throw new Error(`the program runs past its end at ${at}`);
       const { code, jt, jf, k } = instruction;
-      const branch = (when: Condition): Vector => choose(when, from(at + 1 + jt, a, name), from(at + 1 + jf, a, name));
+      const branch = (when: Condition): Vector =>
+        choose(when, from(at + 1 + jt, a, name), from(at + 1 + jf, a, name));
       const term = ((): Vector => {
         switch (code) {
           case 0x20:
@@ -97,9 +98,14 @@ export async function openSession(): Promise<Session> {
   const policyTerm = (policy: FilteredPolicy, architecture: Architecture): Vector => {
     const numbers = syscallNumbers(architecture);
     const last = Math.max(...numbers.values());
-    let term = choose(nr.ugt(word(last)), word(returnValue(beyondTables(policy.fallback))), word(returnValue(policy.fallback)));
+    let term = choose(
+      nr.ugt(word(last)),
+      word(returnValue(beyondTables(policy.fallback))),
+      word(returnValue(policy.fallback)),
+    );
     for (const [name, number] of numbers) {
-      if (policy.rules.has(name)) term = choose(nr.eq(word(number)), decisionTerm(decisionFor(policy, name)), term);
+      if (policy.rules.has(name))
+        term = choose(nr.eq(word(number)), decisionTerm(decisionFor(policy, name)), term);
     }
     const killed = word(returnValue('kill-thread'));
     if (architecture === 'x86_64') term = choose(nr.uge(word(0x40000000)), killed, term);

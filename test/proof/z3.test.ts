@@ -15,7 +15,11 @@ describe('Z3', () => {
       const architecture = seed % 2 === 0 ? 'x86_64' : 'aarch64';
       const checked = checkPolicy(seed, architecture);
       if (checked === 'too complex') continue;
-      assert.equal(await oracle.difference(checked.policy, checked.bpf, architecture), undefined, `seed ${seed}`);
+      assert.equal(
+        await oracle.difference(checked.policy, checked.bpf, architecture),
+        undefined,
+        `seed ${seed}`,
+      );
       agreed += 1;
     }
     assert.ok(agreed >= 20);
@@ -33,7 +37,10 @@ describe('Z3', () => {
     const checked = checkPolicy(2);
     assert.ok(checked !== 'too complex');
     const hurried = openOracle(1);
-    await assert.rejects(hurried.difference(checked.policy, checked.bpf, 'x86_64'), /did not answer in 0.001 s, 3 times/);
+    await assert.rejects(
+      hurried.difference(checked.policy, checked.bpf, 'x86_64'),
+      /did not answer in 0.001 s, 3 times/,
+    );
     hurried.close();
   });
 });

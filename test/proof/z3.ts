@@ -38,7 +38,8 @@ export function openOracle(patienceMs = PATIENCE_MS): Oracle {
         const answer = await answerOf(child, question, patienceMs);
         if (answer !== undefined && 'model' in answer) return answer.model;
         close();
-        if (attempt === ATTEMPTS) throw new Error(answer?.failed ?? `Z3 did not answer in ${patienceMs / 1000} s, ${ATTEMPTS} times`);
+        if (attempt === ATTEMPTS)
+          throw new Error(answer?.failed ?? `Z3 did not answer in ${patienceMs / 1000} s, ${ATTEMPTS} times`);
       }
     },
     close,

@@ -24,7 +24,9 @@ export async function bundleWatcher(): Promise<{ readonly program: string; reado
     platform: 'node',
     target: 'node26',
     external: ['koffi'],
-    banner: { js: "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);" },
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);",
+    },
     minifyWhitespace: true,
     minifySyntax: true,
     logLevel: 'warning',

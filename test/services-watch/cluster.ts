@@ -11,7 +11,11 @@ import { findTool } from '../fixtures/tools.ts';
 /** A real etcd and a real kube-apiserver, with RBAC, in the network namespace of this process. */
 export interface Cluster {
   /** Sends a request as an administrator. @throws with the API's message, when it is refused */
-  ask(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<Record<string, unknown>>;
+  ask(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+  ): Promise<Record<string, unknown>>;
   /**
    * Writes a kubeconfig of the user system:kube-proxy with a client certificate. @param port the port that
    * leads to the API server
@@ -34,7 +38,8 @@ const token = 'administrator-of-the-test';
 export async function startCluster(folder: string): Promise<Cluster> {
   const at = (name: string): string => join(folder, name);
   mkdirSync(at('pki'), { recursive: true });
-  const openssl = (...args: string[]): unknown => execFileSync('openssl', args, { cwd: at('pki'), stdio: 'ignore' });
+  const openssl = (...args: string[]): unknown =>
+    execFileSync('openssl', args, { cwd: at('pki'), stdio: 'ignore' });
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   openssl(
     'req',
@@ -81,7 +86,9 @@ export async function startCluster(folder: string): Promise<Cluster> {
     const { path } = findTool(name);
     const output = createWriteStream(at(`${name}.log`), { flags: 'a' });
     // Ends with this process, also when this process is killed.
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', path, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', path, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     child.stdout.pipe(output, { end: false });
     child.stderr.pipe(output, { end: false });
     return child;
@@ -97,7 +104,14 @@ export async function startCluster(folder: string): Promise<Cluster> {
   const peerUrl = `http://127.0.0.1:${peerPort}`;
   const etcd = run('etcd', [
     ...['--data-dir', at('etcd'), '--listen-client-urls', etcdUrl, '--advertise-client-urls', etcdUrl],
-    ...['--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl, '--initial-cluster', `default=${peerUrl}`],
+    ...[
+      '--listen-peer-urls',
+      peerUrl,
+      '--initial-advertise-peer-urls',
+      peerUrl,
+      '--initial-cluster',
+      `default=${peerUrl}`,
+    ],
     ...['--unsafe-no-fsync', '--log-level', 'warn'],
   ]);
 
@@ -119,7 +133,8 @@ export async function startCluster(folder: string): Promise<Cluster> {
         answer.on('error', reject);
         answer.on('end', () => {
           const text = Buffer.concat(chunks).toString();
-          if ((answer.statusCode ?? 500) >= 300) reject(new Error(`${method} ${path}: ${answer.statusCode} ${text.slice(0, 400)}`));
+          if ((answer.statusCode ?? 500) >= 300)
+            reject(new Error(`${method} ${path}: ${answer.statusCode} ${text.slice(0, 400)}`));
           else resolve(text === 'ok' ? {} : (JSON.parse(text) as Record<string, unknown>));
         });
       });
@@ -132,7 +147,9 @@ export async function startCluster(folder: string): Promise<Cluster> {
         let text = '';
         answer.on('data', (chunk: Buffer) => (text += chunk.toString()));
         answer.on('end', () =>
-          answer.statusCode === 200 ? resolve(JSON.parse(text) as Record<string, unknown>) : reject(new Error(text)),
+          answer.statusCode === 200
+            ? resolve(JSON.parse(text) as Record<string, unknown>)
+            : reject(new Error(text)),
         );
       });
       call.on('error', reject);
@@ -142,11 +159,44 @@ export async function startCluster(folder: string): Promise<Cluster> {
   let api: ChildProcess | undefined;
   async function startApiServer(): Promise<void> {
     const child = run('kube-apiserver', [
-      ...['--etcd-servers', etcdUrl, '--bind-address', '127.0.0.1', '--secure-port', String(apiPort), '--advertise-address', '192.0.2.1'],
-      ...['--endpoint-reconciler-type', 'none', '--service-cluster-ip-range', '10.96.0.0/12,fd00:10:96::/112'],
-      ...['--authorization-mode', 'RBAC', '--token-auth-file', at('pki/tokens.csv'), '--client-ca-file', at('pki/ca.crt')],
-      ...['--tls-cert-file', at('pki/server.crt'), '--tls-private-key-file', at('pki/server.key'), '--cert-dir', at('pki')],
-      ...['--service-account-issuer', 'https://kubernetes.default.svc', '--service-account-key-file', at('pki/accounts.key')],
+      ...[
+        '--etcd-servers',
+        etcdUrl,
+        '--bind-address',
+        '127.0.0.1',
+        '--secure-port',
+        String(apiPort),
+        '--advertise-address',
+        '192.0.2.1',
+      ],
+      ...[
+        '--endpoint-reconciler-type',
+        'none',
+        '--service-cluster-ip-range',
+        '10.96.0.0/12,fd00:10:96::/112',
+      ],
+      ...[
+        '--authorization-mode',
+        'RBAC',
+        '--token-auth-file',
+        at('pki/tokens.csv'),
+        '--client-ca-file',
+        at('pki/ca.crt'),
+      ],
+      ...[
+        '--tls-cert-file',
+        at('pki/server.crt'),
+        '--tls-private-key-file',
+        at('pki/server.key'),
+        '--cert-dir',
+        at('pki'),
+      ],
+      ...[
+        '--service-account-issuer',
+        'https://kubernetes.default.svc',
+        '--service-account-key-file',
+        at('pki/accounts.key'),
+      ],
       ...[
         '--service-account-signing-key-file',
         at('pki/accounts.key'),
@@ -164,7 +214,10 @@ export async function startCluster(folder: string): Promise<Cluster> {
         return;
       } catch (thrown) {
         if (child.exitCode !== null)
-          throw new Error(`the kube-apiserver ended: ${readFileSync(at('kube-apiserver.log'), 'utf8').slice(-2000)}`, { cause: thrown });
+          throw new Error(
+            `the kube-apiserver ended: ${readFileSync(at('kube-apiserver.log'), 'utf8').slice(-2000)}`,
+            { cause: thrown },
+          );
         if (tries > 1200) throw thrown;
         await sleep(250);
       }
@@ -194,7 +247,9 @@ users: [{ name: proxy, user: { client-certificate: pki/proxy.crt, client-key: pk
       if (api !== undefined) await endOf(api, 'SIGKILL');
     },
     async compact() {
-      const { header } = (await etcdAsk('/v3/kv/range', { key: Buffer.from('x').toString('base64') })) as { header: { revision: string } };
+      const { header } = (await etcdAsk('/v3/kv/range', { key: Buffer.from('x').toString('base64') })) as {
+        header: { revision: string };
+      };
       await etcdAsk('/v3/kv/compaction', { revision: header.revision, physical: true });
     },
     async stop() {

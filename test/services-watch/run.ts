@@ -21,7 +21,16 @@ import { startCluster } from './cluster.ts';
 import { openKernelEvents } from './kernel-events.ts';
 import { openWire } from './proxy.ts';
 import type { WatcherAnswer } from './watcher.ts';
-import { bytesOf, createService, deleteService, each, namespace, podAddress, serviceName, setEndpoints } from './workload.ts';
+import {
+  bytesOf,
+  createService,
+  deleteService,
+  each,
+  namespace,
+  podAddress,
+  serviceName,
+  setEndpoints,
+} from './workload.ts';
 
 const { values } = parseArgs({
   options: {
@@ -98,7 +107,9 @@ async function ask(child: ChildProcess): Promise<WatcherAnswer> {
  * request takes more than watching.
  */
 const residentOf = ({ pid }: ChildProcess, which: 'VmHWM' | 'VmRSS'): number => {
-  const kibibytes = new RegExp(`${which}:\\s+(\\d+)`, 'u').exec(readFileSync(`/proc/${pid ?? 0}/status`, 'utf8'))?.[1];
+  const kibibytes = new RegExp(`${which}:\\s+(\\d+)`, 'u').exec(
+    readFileSync(`/proc/${pid ?? 0}/status`, 'utf8'),
+  )?.[1];
   // 5 resets the peak (proc(5), clear_refs).
   if (which === 'VmHWM') writeFileSync(`/proc/${pid ?? 0}/clear_refs`, '5');
   return (Number(kibibytes ?? NaN) * 1024) / 1e6;
@@ -235,7 +246,8 @@ for (let turn = 0; turn < total; turn++) {
 const took = (performance.now() - start) / 1000;
 const lags = await Promise.all(under);
 const sorted = (of: (lag: Lag) => number): number[] => lags.map(of).sort((a, b) => a - b);
-const at = (list: readonly number[], share: number): number => list[Math.min(list.length - 1, Math.floor(list.length * share))] ?? NaN;
+const at = (list: readonly number[], share: number): number =>
+  list[Math.min(list.length - 1, Math.floor(list.length * share))] ?? NaN;
 const [asked, answered] = [sorted((lag) => lag.sinceAsked), sorted((lag) => lag.sinceAnswered)];
 const figure = (list: readonly number[]): string =>
   `${at(list, 0.5).toFixed(0)} / ${at(list, 0.99).toFixed(0)} / ${at(list, 1).toFixed(0)} ms`;
@@ -251,13 +263,20 @@ async function compare(): Promise<void> {
   for (const { name, source, backends } of services) {
     // Services that are ending are listed as well.
     if (source === undefined) continue;
-    const now = backends.filter(({ state, address }) => state === 'in service' && !address.includes(':')).map(({ address }) => address);
+    const now = backends
+      .filter(({ state, address }) => state === 'in service' && !address.includes(':'))
+      .map(({ address }) => address);
     found.set(name, [...new Set(now)].sort().join());
   }
   for (const [index, addresses] of truth)
-    assert.equal(found.get(`${namespace}/${serviceName(index)}`), [...addresses].sort().join(), serviceName(index));
+    assert.equal(
+      found.get(`${namespace}/${serviceName(index)}`),
+      [...addresses].sort().join(),
+      serviceName(index),
+    );
   const surplus = [...found.keys()].filter(
-    (name) => name.startsWith(namespace) && !name.endsWith('.external') && !truth.has(Number(name.split('-').at(-1))),
+    (name) =>
+      name.startsWith(namespace) && !name.endsWith('.external') && !truth.has(Number(name.split('-').at(-1))),
   );
   assert.deepEqual(surplus, []);
 }
@@ -338,9 +357,13 @@ await cluster.stop();
 
 const peak = Math.max(...peaks);
 const wrong = [
-  ...(at(answered, 1) > mostMs ? [`a change took ${at(answered, 1).toFixed(0)} ms, more than ${mostMs}`] : []),
+  ...(at(answered, 1) > mostMs
+    ? [`a change took ${at(answered, 1).toFixed(0)} ms, more than ${mostMs}`]
+    : []),
   ...(peak > mostMegabytes ? [`${peak.toFixed(0)} MB at most, more than ${mostMegabytes}`] : []),
-  ...(plane.failures.length > 0 ? [`${plane.failures.length} connections failed: ${[...new Set(plane.failures)].join('; ')}`] : []),
+  ...(plane.failures.length > 0
+    ? [`${plane.failures.length} connections failed: ${[...new Set(plane.failures)].join('; ')}`]
+    : []),
   ...(end.figures.refused > 0 ? [`${end.figures.refused} services were refused`] : []),
 ];
 if (values.keep === undefined && wrong.length === 0) rmSync(folder, { recursive: true });

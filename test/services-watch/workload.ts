@@ -8,13 +8,19 @@ const serviceBase = `/api/v1/namespaces/${namespace}/services`;
 
 const byte = (index: number, shift: number): number => (index >> shift) & 255;
 /** Returns the address of a pod: it differs from all other addresses here. */
-export const podAddress = (index: number): string => `11.${byte(index, 16)}.${byte(index, 8)}.${byte(index, 0)}`;
+export const podAddress = (index: number): string =>
+  `11.${byte(index, 16)}.${byte(index, 8)}.${byte(index, 0)}`;
 export const bytesOf = (address: string): Buffer => Buffer.from(address.split('.').map(Number));
 
 export const serviceName = (index: number): string => `service-${index}`;
 
 export function serviceOf(index: number): object {
-  const [dual, node, affine, local] = [index % 10 === 1, index % 20 === 2, index % 20 === 3, index % 100 === 4];
+  const [dual, node, affine, local] = [
+    index % 10 === 1,
+    index % 20 === 2,
+    index % 20 === 3,
+    index % 100 === 4,
+  ];
   return {
     metadata: { name: serviceName(index), labels: { app: `app-${index}` } },
     spec: {
@@ -22,7 +28,10 @@ export function serviceOf(index: number): object {
       ...(dual && { ipFamilyPolicy: 'RequireDualStack', ipFamilies: ['IPv4', 'IPv6'] }),
       ...(affine && { sessionAffinity: 'ClientIP' }),
       ...(local && { externalTrafficPolicy: 'Local' }),
-      ports: [{ name: 'http', port: 80, targetPort: 'web' }, ...(index % 4 === 0 ? [{ name: 'metrics', port: 9090 }] : [])],
+      ports: [
+        { name: 'http', port: 80, targetPort: 'web' },
+        ...(index % 4 === 0 ? [{ name: 'metrics', port: 9090 }] : []),
+      ],
       selector: { app: `app-${index}` },
     },
   };
@@ -60,8 +69,14 @@ export function sliceOf(index: number, addresses: readonly string[], family: 4 |
 }
 
 /** @returns the cluster address */
-export async function createService(cluster: Cluster, index: number, addresses: readonly string[]): Promise<string> {
-  const created = (await cluster.ask('POST', serviceBase, serviceOf(index))) as { spec: { clusterIP: string } };
+export async function createService(
+  cluster: Cluster,
+  index: number,
+  addresses: readonly string[],
+): Promise<string> {
+  const created = (await cluster.ask('POST', serviceBase, serviceOf(index))) as {
+    spec: { clusterIP: string };
+  };
   await cluster.ask('POST', sliceBase, sliceOf(index, addresses));
   if (index % 10 === 1)
     await cluster.ask(
@@ -76,7 +91,11 @@ export async function createService(cluster: Cluster, index: number, addresses: 
   return created.spec.clusterIP;
 }
 
-export async function setEndpoints(cluster: Cluster, index: number, addresses: readonly string[]): Promise<void> {
+export async function setEndpoints(
+  cluster: Cluster,
+  index: number,
+  addresses: readonly string[],
+): Promise<void> {
   await cluster.ask('PUT', `${sliceBase}/${serviceName(index)}-4`, sliceOf(index, addresses));
 }
 
@@ -87,7 +106,11 @@ export async function deleteService(cluster: Cluster, index: number): Promise<vo
 }
 
 /** Runs as many at a time as a busy controller. */
-export async function each<T>(items: readonly T[], atOnce: number, act: (item: T) => Promise<void>): Promise<void> {
+export async function each<T>(
+  items: readonly T[],
+  atOnce: number,
+  act: (item: T) => Promise<void>,
+): Promise<void> {
   const rest = [...items].reverse();
   const worker = async (): Promise<void> => {
     for (let item = rest.pop(); item !== undefined; item = rest.pop()) await act(item);

@@ -37,15 +37,23 @@ export function within(answers: readonly string[], weights: Readonly<Record<stri
   assert.deepEqual(Object.keys(counts).toSorted(), Object.keys(weights).toSorted(), JSON.stringify(counts));
   for (const [name, weight] of Object.entries(weights)) {
     const error = ((counts[name] ?? 0) * total) / (answers.length * weight) - 1;
-    assert.ok(Math.abs(error) <= 0.05, `${name} is off by ${(error * 100).toFixed(1)} %: ${JSON.stringify(counts)}`);
+    assert.ok(
+      Math.abs(error) <= 0.05,
+      `${name} is off by ${(error * 100).toFixed(1)} %: ${JSON.stringify(counts)}`,
+    );
   }
 }
 
-export const greet = (stage: Stage, server: VirtualServer, times: number, froms?: readonly string[]): Promise<string[]> =>
-  stage.client.greet(at(server), server.port, times, froms);
+export const greet = (
+  stage: Stage,
+  server: VirtualServer,
+  times: number,
+  froms?: readonly string[],
+): Promise<string[]> => stage.client.greet(at(server), server.port, times, froms);
 
 const families = [4, 6] as const;
-export const both = (make: (family: Family) => Omit<Case, 'family'>): Case[] => families.map((family) => ({ ...make(family), family }));
+export const both = (make: (family: Family) => Omit<Case, 'family'>): Case[] =>
+  families.map((family) => ({ ...make(family), family }));
 export const equal = { b1: 1, b2: 1, b3: 1 };
 
 export async function eventually(body: () => Promise<boolean> | boolean): Promise<void> {

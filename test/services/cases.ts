@@ -22,7 +22,10 @@ const distribution: readonly Case[] = [
     name: 'wrr: by weight, 5 : 2 : 1',
     quick: family === 4,
     server: (stage) =>
-      stage.server(family, { scheduler: 'wrr', destinations: [5, 2, 1].map((weight, index) => stage.destination(family, index, weight)) }),
+      stage.server(family, {
+        scheduler: 'wrr',
+        destinations: [5, 2, 1].map((weight, index) => stage.destination(family, index, weight)),
+      }),
     run: async (stage, server) => within(await greet(stage, server, 256), { b1: 5, b2: 2, b3: 1 }),
   })),
   ...both((family) => ({
@@ -33,11 +36,16 @@ const distribution: readonly Case[] = [
   ...both((family) => ({
     name: 'lc: a backend with many connections gets few, for a second at most too many',
     quick: family === 4,
-    server: (stage) => stage.server(family, { scheduler: 'lc', destinations: [stage.destination(family, 0)] }),
+    server: (stage) =>
+      stage.server(family, { scheduler: 'lc', destinations: [stage.destination(family, 0)] }),
     async run(stage, server) {
       const streams = [];
-      for (let stream = 0; stream < 12; stream += 1) streams.push(await stage.client.stream(at(server), server.port));
-      stage.balancer.change([{ ...server, destinations: [0, 1, 2].map((backend) => stage.destination(family, backend)) }], []);
+      for (let stream = 0; stream < 12; stream += 1)
+        streams.push(await stage.client.stream(at(server), server.port));
+      stage.balancer.change(
+        [{ ...server, destinations: [0, 1, 2].map((backend) => stage.destination(family, backend)) }],
+        [],
+      );
       stage.balancer.tick();
       const counts = counted(await greet(stage, server, 60));
       for (const { id } of streams) await stage.client.end(id);
@@ -46,7 +54,11 @@ const distribution: readonly Case[] = [
   })),
   ...both((family) => ({
     name: 'sh: by client, evenly',
-    server: (stage) => stage.server(family, { scheduler: 'sh', destinations: [0, 1].map((backend) => stage.destination(family, backend)) }),
+    server: (stage) =>
+      stage.server(family, {
+        scheduler: 'sh',
+        destinations: [0, 1].map((backend) => stage.destination(family, backend)),
+      }),
     async run(stage, server) {
       const clients = stage.manyClients(family, 2048);
       const answers = await greet(stage, server, clients.length, clients);
@@ -57,7 +69,10 @@ const distribution: readonly Case[] = [
   ...both((family) => ({
     name: 'maglev: by client and port, evenly',
     server: (stage) =>
-      stage.server(family, { scheduler: 'maglev', destinations: [0, 1].map((backend) => stage.destination(family, backend)) }),
+      stage.server(family, {
+        scheduler: 'maglev',
+        destinations: [0, 1].map((backend) => stage.destination(family, backend)),
+      }),
     run: async (stage, server) => within(await greet(stage, server, 6400), { b1: 1, b2: 1 }),
   })),
 ];
@@ -73,7 +88,9 @@ const hashes = (scheduler: Scheduler, family: Family): Omit<Case, 'family'> => (
     assert.ok(new Set(before).size === 3);
     stage.balancer.change([{ ...server, destinations: server.destinations.slice(0, 2) }], []);
     const after = (await greet(stage, server, 60, clients)).map(backendOf);
-    const moved = after.filter((backend, client) => before[client] !== 'b3' && backend !== before[client]).length;
+    const moved = after.filter(
+      (backend, client) => before[client] !== 'b3' && backend !== before[client],
+    ).length;
     assert.ok(!after.includes('b3') && moved <= 12, `${moved} moved`);
   },
 });
@@ -89,7 +106,11 @@ const affinity: readonly Case[] = [
       assert.equal(new Set(first).size, 1, first.join(' '));
       for (let second = 0; second < 5; second += 1) {
         await sleep(1500);
-        assert.deepEqual((await greet(stage, server, 1)).map(backendOf), first.slice(0, 1), `after ${(second + 1) * 1.5} s of use`);
+        assert.deepEqual(
+          (await greet(stage, server, 1)).map(backendOf),
+          first.slice(0, 1),
+          `after ${(second + 1) * 1.5} s of use`,
+        );
       }
       const others = new Set<string>();
       // IPVS keeps a client a minute longer if its table still had a connection of it when the time expired.
@@ -97,7 +118,8 @@ const affinity: readonly Case[] = [
       // In turn: after the time, one of three gets another backend at the latest with its second connection.
       for (let round = 0; round < 2 && others.size === 0; round += 1) {
         await sleep(over);
-        for (const answer of await greet(stage, server, 1)) if (backendOf(answer) !== first[0]) others.add(backendOf(answer));
+        for (const answer of await greet(stage, server, 1))
+          if (backendOf(answer) !== first[0]) others.add(backendOf(answer));
       }
       assert.equal(others.size, 1);
     },
@@ -109,7 +131,10 @@ const affinity: readonly Case[] = [
     async run(stage, server) {
       const [first = ''] = (await greet(stage, server, 1)).map(backendOf);
       const lost = stage.backends.findIndex(({ name }) => name === first);
-      stage.balancer.change([{ ...server, destinations: server.destinations.filter((_, index) => index !== lost) }], []);
+      stage.balancer.change(
+        [{ ...server, destinations: server.destinations.filter((_, index) => index !== lost) }],
+        [],
+      );
       const after = new Set((await greet(stage, server, 10)).map(backendOf));
       assert.ok(after.size === 1 && !after.has(first), [...after].join(' '));
     },
@@ -124,7 +149,10 @@ const changes: readonly Case[] = [
     async run(stage, server) {
       const stream = await stage.client.stream(at(server), server.port);
       assert.equal(backendOf(stream.greeting), 'b1');
-      const drained = { ...server, destinations: [stage.destination(family, 0, 0), stage.destination(family, 1)] };
+      const drained = {
+        ...server,
+        destinations: [stage.destination(family, 0, 0), stage.destination(family, 1)],
+      };
       stage.balancer.change([drained], []);
       assert.deepEqual(counted(await greet(stage, server, 40)), { b2: 40 });
       const before = (await stage.client.report(stream.id))?.received ?? 0;
@@ -151,8 +179,10 @@ const changes: readonly Case[] = [
     server: (stage) => stage.server(family),
     async run(stage, server) {
       const streams = [];
-      for (let stream = 0; stream < 6; stream += 1) streams.push(await stage.client.stream(at(server), server.port));
-      for (const scheduler of ['sh', 'maglev', 'wrr', 'lc'] as const) stage.balancer.change([{ ...server, scheduler }], []);
+      for (let stream = 0; stream < 6; stream += 1)
+        streams.push(await stage.client.stream(at(server), server.port));
+      for (const scheduler of ['sh', 'maglev', 'wrr', 'lc'] as const)
+        stage.balancer.change([{ ...server, scheduler }], []);
       await greet(stage, server, 20);
       for (const { id } of streams) {
         const report = await stage.client.end(id);
@@ -168,21 +198,33 @@ const places: readonly Case[] = [
     quick: family === 4,
     server: (stage) => stage.server(family),
     run: async (stage, server) =>
-      assert.equal(seenBy((await greet(stage, server, 1))[0]), family === 4 ? stage.client.address : stage.client.address6),
+      assert.equal(
+        seenBy((await greet(stage, server, 1))[0]),
+        family === 4 ? stage.client.address : stage.client.address6,
+      ),
   })),
   ...both((family) => ({
     name: 'masquerade: a backend sees the host',
     quick: family === 4,
     server: (stage) => stage.server(family, { sourceAddress: 'masquerade' }),
-    run: async (stage, server) => assert.equal(seenBy((await greet(stage, server, 1))[0]), family === 4 ? '10.2.0.1' : 'fd02::1'),
+    run: async (stage, server) =>
+      assert.equal(seenBy((await greet(stage, server, 1))[0]), family === 4 ? '10.2.0.1' : 'fd02::1'),
   })),
   ...both((family) => ({
     name: 'hairpin: a backend reaches itself, and one beside it, through the virtual address',
     quick: true,
     server: (stage) => stage.server(family, { destinations: [stage.destination(family, 0)] }),
     async run(stage, server) {
-      assert.deepEqual((await stage.backends[0].greet(at(server), server.port, 3)).map(backendOf), ['b1', 'b1', 'b1']);
-      assert.deepEqual((await stage.backends[1].greet(at(server), server.port, 3)).map(backendOf), ['b1', 'b1', 'b1']);
+      assert.deepEqual((await stage.backends[0].greet(at(server), server.port, 3)).map(backendOf), [
+        'b1',
+        'b1',
+        'b1',
+      ]);
+      assert.deepEqual((await stage.backends[1].greet(at(server), server.port, 3)).map(backendOf), [
+        'b1',
+        'b1',
+        'b1',
+      ]);
     },
   })),
   ...both((family) => ({
@@ -194,7 +236,8 @@ const places: readonly Case[] = [
   ...both((family) => ({
     name: 'node port: masqueraded',
     server: (stage) => stage.server(family, { kind: 'node', port: 30_081, sourceAddress: 'masquerade' }),
-    run: async (stage, server) => assert.equal(seenBy((await greet(stage, server, 1))[0]), family === 4 ? '10.2.0.1' : 'fd02::1'),
+    run: async (stage, server) =>
+      assert.equal(seenBy((await greet(stage, server, 1))[0]), family === 4 ? '10.2.0.1' : 'fd02::1'),
   })),
   ...both((family) => ({
     name: 'external address',
@@ -227,7 +270,8 @@ const places: readonly Case[] = [
     name: 'a port that is not served, at a served address: refused',
     quick: true,
     server: (stage) => stage.server(family),
-    run: async (stage, server) => assert.deepEqual(await stage.client.greet(at(server), server.port + 1, 1), ['ECONNREFUSED']),
+    run: async (stage, server) =>
+      assert.deepEqual(await stage.client.greet(at(server), server.port + 1, 1), ['ECONNREFUSED']),
   })),
 ];
 
@@ -238,18 +282,27 @@ const datagrams: readonly Case[] = [
     server: (stage) => stage.server(family, { protocol: 'udp', port: 53 }),
     async run(stage, server) {
       const answers = [];
-      for (let flow = 0; flow < 64; flow += 1) answers.push(await stage.client.ask(at(server), server.port, family * 1000 + flow));
+      for (let flow = 0; flow < 64; flow += 1)
+        answers.push(await stage.client.ask(at(server), server.port, family * 1000 + flow));
       within(answers, equal);
     },
   })),
   ...both((family) => ({
     name: 'udp: a flow that never pauses goes to another backend when its own is lost, and begins before it is served',
     quick: family === 4,
-    server: (stage) => stage.server(family, { protocol: 'udp', port: 54, destinations: [{ ...stage.destination(family, 0), port: 8081 }] }),
+    server: (stage) =>
+      stage.server(family, {
+        protocol: 'udp',
+        port: 54,
+        destinations: [{ ...stage.destination(family, 0), port: 8081 }],
+      }),
     async run(stage, server) {
       const flow = family * 10_000;
       assert.equal(backendOf(await stage.client.ask(at(server), server.port, flow)), 'b1');
-      stage.balancer.change([{ ...server, destinations: [{ ...stage.destination(family, 1), port: 8081 }] }], []);
+      stage.balancer.change(
+        [{ ...server, destinations: [{ ...stage.destination(family, 1), port: 8081 }] }],
+        [],
+      );
       assert.equal(backendOf(await stage.client.ask(at(server), server.port, flow)), 'b2');
       stage.balancer.change([], [keyOf(server)]);
       const unanswered = stage.client.ask(at(server), server.port, flow);

@@ -13,7 +13,11 @@ const family6 = (family: Family): string => (family === 6 ? 'AF_INET6' : 'AF_INE
 
 /** The SCTP sockets are Python's: Node has none. */
 function sctpMissing(): string | undefined {
-  const run = spawnSync('python3', ['-c', 'import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)'], { encoding: 'utf8' });
+  const run = spawnSync(
+    'python3',
+    ['-c', 'import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)'],
+    { encoding: 'utf8' },
+  );
   if (run.error !== undefined) return 'there is no python3';
   return run.status === 0 ? undefined : 'this kernel has no SCTP';
 }
@@ -102,7 +106,12 @@ export const moreCases: readonly Case[] = [
       within(await greet(stage, server, 128), equal);
       const weights = [1, 6, 1];
       stage.balancer.change(
-        [{ ...server, destinations: weights.map((weight, backend) => stage.destination(family, backend, weight)) }],
+        [
+          {
+            ...server,
+            destinations: weights.map((weight, backend) => stage.destination(family, backend, weight)),
+          },
+        ],
         [],
       );
       within(await greet(stage, server, 256), { b1: 1, b2: 6, b3: 1 });
@@ -114,10 +123,14 @@ export const moreCases: readonly Case[] = [
     server: (stage) => stage.server(family, { kind: 'node', protocol: 'udp', port: 30_053 }),
     async run(stage, server) {
       const answers = [];
-      for (let flow = 0; flow < 96; flow += 1) answers.push(await stage.client.ask(at(server), server.port, family * 100_000 + flow));
+      for (let flow = 0; flow < 96; flow += 1)
+        answers.push(await stage.client.ask(at(server), server.port, family * 100_000 + flow));
       within(answers, equal);
       assert.equal(seenBy(answers[0]), family === 4 ? stage.client.address : stage.client.address6);
-      stage.balancer.change([{ ...server, destinations: [{ ...stage.destination(family, 0), port: udpPort }] }], []);
+      stage.balancer.change(
+        [{ ...server, destinations: [{ ...stage.destination(family, 0), port: udpPort }] }],
+        [],
+      );
       assert.equal(backendOf(await stage.backends[0].ask(at(server), server.port, family * 100_000)), 'b1');
     },
   })),
@@ -135,14 +148,17 @@ export const moreCases: readonly Case[] = [
         serveSctp(backend, family);
         await untilServing(stage.client, family, backend);
       }
-      const calls = (times: number): string[] => greetBySctp(stage.client, family, at(server), server.port, times);
+      const calls = (times: number): string[] =>
+        greetBySctp(stage.client, family, at(server), server.port, times);
       const answers = calls(128);
       within(answers, equal);
       assert.equal(seenBy(answers[0]), family === 4 ? stage.client.address : stage.client.address6);
       stage.balancer.change([{ ...server, destinations: server.destinations.slice(0, 2) }], []);
       within(calls(16), { b1: 1, b2: 1 });
       stage.balancer.change([{ ...server, destinations: server.destinations.slice(0, 1) }], []);
-      assert.deepEqual(counted(greetBySctp(stage.backends[0], family, at(server), server.port, 2)), { b1: 2 });
+      assert.deepEqual(counted(greetBySctp(stage.backends[0], family, at(server), server.port, 2)), {
+        b1: 2,
+      });
     },
   })),
 ];

@@ -9,10 +9,14 @@ import type { Stage } from './stage.ts';
 /** Which clients may connect: `sourceRanges`, as kube-proxy enforces `loadBalancerSourceRanges`. */
 
 /** Ranges of `manyClients`, and one range without clients; the client's own address is in none of them. */
-const ranges: Readonly<Record<Family, readonly string[]>> = { 4: ['192.0.2.0/24', '10.9.1.0/25'], 6: ['2001:db8::/32', 'fd09::/120'] };
+const ranges: Readonly<Record<Family, readonly string[]>> = {
+  4: ['192.0.2.0/24', '10.9.1.0/25'],
+  6: ['2001:db8::/32', 'fd09::/120'],
+};
 const whole: Readonly<Record<Family, string>> = { 4: '10.1.0.0/21', 6: 'fd01::/61' };
 const exactly = (address: string): string => `${address}/${address.includes(':') ? 128 : 32}`;
-const clientOf = ({ client }: Stage, family: Family): string => (family === 4 ? client.address : client.address6);
+const clientOf = ({ client }: Stage, family: Family): string =>
+  family === 4 ? client.address : client.address6;
 const silentPort = 8083;
 
 const denied = ({ balancer }: Stage, server: VirtualServer): bigint | undefined =>
@@ -56,7 +60,8 @@ export const rangeCases: readonly Case[] = [
   })),
   ...both((family) => ({
     name: 'source ranges: without backends who is inside is refused, others are dropped; without ranges everybody is served',
-    server: (stage) => stage.server(family, { kind: 'external', sourceRanges: ranges[family], destinations: [] }),
+    server: (stage) =>
+      stage.server(family, { kind: 'external', sourceRanges: ranges[family], destinations: [] }),
     async run(stage, server) {
       assert.deepEqual(await greet(stage, server, 1, stage.manyClients(family, 1)), ['ECONNREFUSED']);
       const waiting = stage.client.greet(at(server), server.port);
@@ -71,7 +76,12 @@ export const rangeCases: readonly Case[] = [
     name: 'source ranges: flows of UDP that are answered go on, one that never was is dropped from the change on',
     quick: family === 4,
     server: (stage) =>
-      stage.server(family, { kind: 'external', protocol: 'udp', port: 55, sourceRanges: [exactly(clientOf(stage, family))] }),
+      stage.server(family, {
+        kind: 'external',
+        protocol: 'udp',
+        port: 55,
+        sourceRanges: [exactly(clientOf(stage, family))],
+      }),
     async run(stage, server) {
       const [answered, silent, late] = [family * 20_000, family * 20_000 + 1, family * 20_000 + 2];
       assert.match(await stage.client.ask(at(server), server.port, answered), /^b[123] /u);
@@ -81,7 +91,11 @@ export const rangeCases: readonly Case[] = [
         `s.bind(("", ${silentPort}))`,
       ];
       stage.backends[0].start(['python3', '-c', [...sink, 'while True: s.recv(9)'].join('\n')]);
-      const other: VirtualServer = { ...server, port: 56, destinations: [{ ...stage.destination(family, 0), port: silentPort }] };
+      const other: VirtualServer = {
+        ...server,
+        port: 56,
+        destinations: [{ ...stage.destination(family, 0), port: silentPort }],
+      };
       stage.balancer.change([other], []);
       const never = stage.client.ask(at(other), other.port, silent);
       await new Promise((resolve) => setTimeout(resolve, 800));
@@ -91,7 +105,11 @@ export const rangeCases: readonly Case[] = [
         [],
       );
       await dropped(stage, other, never);
-      assert.match(await stage.client.ask(at(server), server.port, answered), /^b[123] /u, 'it was answered before');
+      assert.match(
+        await stage.client.ask(at(server), server.port, answered),
+        /^b[123] /u,
+        'it was answered before',
+      );
       const waiting = stage.client.ask(at(server), server.port, late);
       await dropped(stage, server, waiting);
       stage.balancer.change([server], []);
@@ -101,10 +119,15 @@ export const rangeCases: readonly Case[] = [
   ...both((family) => ({
     name: 'source ranges: the host itself is judged by the address that it has towards others',
     quick: family === 4,
-    server: (stage) => stage.server(family, { kind: 'external', sourceRanges: [exactly(family === 4 ? '10.1.0.1' : 'fd01::1')] }),
+    server: (stage) =>
+      stage.server(family, {
+        kind: 'external',
+        sourceRanges: [exactly(family === 4 ? '10.1.0.1' : 'fd01::1')],
+      }),
     async run(stage, server) {
       const ip = family === 4 ? 'ip' : 'ip -6';
-      const route = (verb: string, to: string): string => `${ip} route ${verb} ${to} via ${clientOf(stage, family)}`;
+      const route = (verb: string, to: string): string =>
+        `${ip} route ${verb} ${to} via ${clientOf(stage, family)}`;
       shell(route('add', 'default'));
       shell(route('add', exactly(at(server))));
       try {

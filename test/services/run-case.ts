@@ -6,7 +6,10 @@ import type { Stage } from './stage.ts';
  * @returns `refused`: the balancer refuses and names the field, as the table requires @throws when a check
  * fails
  */
-export async function runCase(stage: Stage, { refusedBy, server: describe, run }: Case): Promise<'held' | 'refused'> {
+export async function runCase(
+  stage: Stage,
+  { refusedBy, server: describe, run }: Case,
+): Promise<'held' | 'refused'> {
   const server = describe(stage);
   const refusal = stage.balancer.refuse(server);
   if (refusedBy?.kind === stage.balancer.kind) {

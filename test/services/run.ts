@@ -18,10 +18,17 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
   },
 });
-const chosen = cases.filter(({ name, quick, family }) => `${name} ipv${family}`.includes(values.only) && (!values.quick || quick === true));
+const chosen = cases.filter(
+  ({ name, quick, family }) =>
+    `${name} ipv${family}`.includes(values.only) && (!values.quick || quick === true),
+);
 const balancer = balancers[values.backend];
 if (balancer === undefined || chosen.length === 0) {
-  console.error(balancer === undefined ? `no balancer ${values.backend}: nftables or ipvs` : `no case holds the words ${values.only}`);
+  console.error(
+    balancer === undefined
+      ? `no balancer ${values.backend}: nftables or ipvs`
+      : `no case holds the words ${values.only}`,
+  );
   process.exit(2);
 }
 const missing = balancer.missing();
@@ -44,7 +51,9 @@ for (const each of chosen) {
   }
   outcomes[outcome] += 1;
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
-  console.log(`${outcome.padEnd(8)} IPv${each.family}  ${each.name}  (${seconds} s)${why === '' ? '' : `\n         ${why}`}`);
+  console.log(
+    `${outcome.padEnd(8)} IPv${each.family}  ${each.name}  (${seconds} s)${why === '' ? '' : `\n         ${why}`}`,
+  );
 }
 await stage.close();
 console.log(

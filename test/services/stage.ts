@@ -24,7 +24,11 @@ export const routerAddress: Readonly<Record<Family, string>> = { 4: '10.1.0.1', 
 export async function openStage(open: () => Balancer): Promise<Stage> {
   becomeRouter();
   const client = await openHost('client', 1, 2);
-  const [one, two, three] = [await openHost('b1', 2, 11), await openHost('b2', 2, 12), await openHost('b3', 2, 13)];
+  const [one, two, three] = [
+    await openHost('b1', 2, 11),
+    await openHost('b2', 2, 12),
+    await openHost('b3', 2, 13),
+  ];
   const backends = [one, two, three] as const;
   for (const backend of backends) {
     await backend.serve('tcp', '::', tcpPort);
@@ -32,7 +36,9 @@ export async function openStage(open: () => Balancer): Promise<Stage> {
     await backend.serve('udp', '::1', udpPort);
     await backend.serve('udp', backend.address6, udpPort);
   }
-  client.run('ip route add local 10.9.0.0/16 dev lo; ip -6 route add local fd09::/64 dev lo; sysctl -qw net.ipv6.ip_nonlocal_bind=1');
+  client.run(
+    'ip route add local 10.9.0.0/16 dev lo; ip -6 route add local fd09::/64 dev lo; sysctl -qw net.ipv6.ip_nonlocal_bind=1',
+  );
   shell(`ip route add 10.9.0.0/16 via ${client.address}; ip -6 route add fd09::/64 via ${client.address6}`);
   // A client on the router itself needs some route to a virtual address.
   shell('ip route add 10.96.0.0/16 dev lo; ip -6 route add fd96::/64 dev lo');
@@ -57,7 +63,9 @@ export async function openStage(open: () => Balancer): Promise<Stage> {
         portName: 'main',
         kind: 'virtual',
         family,
-        ...(more.kind === 'node' ? {} : { address: family === 4 ? `10.96.0.${addresses}` : `fd96::${addresses.toString(16)}` }),
+        ...(more.kind === 'node'
+          ? {}
+          : { address: family === 4 ? `10.96.0.${addresses}` : `fd96::${addresses.toString(16)}` }),
         protocol,
         port: 80,
         scheduler: 'rr',

@@ -5,7 +5,13 @@ import type { Incarnation } from './incarnation.ts';
 import { thread } from './thread.ts';
 
 /** Runs a call of a thread, which blocks it. @param failure makes the caller's error from an errno */
-export function blocking<T>(life: Incarnation, kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
+export function blocking<T>(
+  life: Incarnation,
+  kind: EffectKind,
+  name: string,
+  failure: (errno: string) => unknown,
+  body: () => T,
+): T {
   if (thread.getStore()?.hasEnded === true) throw new Gone('the thread has ended');
   try {
     return life.now(kind, name, body);

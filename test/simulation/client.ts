@@ -62,7 +62,10 @@ export async function createClient<Node extends Life>(deps: ClientDeps<Node>): P
       return await scheduler.runUntil(done);
     } catch (cause) {
       if (!(cause instanceof Deadlock)) throw cause;
-      throw new Broken('everything ends', `${[...open].join(', ') || 'the start of the daemon'}: ${cause.message}`);
+      throw new Broken(
+        'everything ends',
+        `${[...open].join(', ') || 'the start of the daemon'}: ${cause.message}`,
+      );
     }
   };
   /** Requests without an answer yet. */
@@ -123,7 +126,8 @@ export async function createClient<Node extends Life>(deps: ClientDeps<Node>): P
       open.delete(name);
     }
   };
-  const call = <T>(what: string, request: (node: Node) => Promise<T>): Promise<T> => drive(start(what, request));
+  const call = <T>(what: string, request: (node: Node) => Promise<T>): Promise<T> =>
+    drive(start(what, request));
 
   return {
     node: () => node,

@@ -18,7 +18,14 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
       life.act('read', 'admission', () => {
         const image = config.image?.image ?? '';
         if (image !== 'signed')
-          throw new PortcullisError({ code: 'DENIED', kind: 'denied', attempted: 'admit', on: image, why: 'unsigned', fix: 'sign it' });
+          throw new PortcullisError({
+            code: 'DENIED',
+            kind: 'denied',
+            attempted: 'admit',
+            on: image,
+            why: 'unsigned',
+            fix: 'sign it',
+          });
         return { imageId: image, imageRef: image, verdictId: 'v', token: undefined };
       }),
     prepare: (record, sandbox) =>
@@ -27,12 +34,22 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
         `preparation of ${record.id}`,
         () => {
           const joins = world.infra.get(sandbox.id)?.identity.pid === sandbox.infra?.process?.pid;
-          hold('legal states', !sharesPids(record.config) || joins, `${record.id} is to join a PID namespace that is not its pod's`);
+          hold(
+            'legal states',
+            !sharesPids(record.config) || joins,
+            `${record.id} is to join a PID namespace that is not its pod's`,
+          );
           world.rootfs.add(record.id);
         },
         () => {
           world.bundles.add(record.id);
-          return { settingsDigest: 'd', networkClass: 'user', noNewPrivileges: true, user: record.user, stopSignal: 'SIGTERM' };
+          return {
+            settingsDigest: 'd',
+            networkClass: 'user',
+            noNewPrivileges: true,
+            user: record.user,
+            stopSignal: 'SIGTERM',
+          };
         },
       ),
     create: (record) =>
@@ -63,7 +80,8 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
           if (decisions.weigh('ends at once', [0.2]) > 0) endProcess(world, record.id, 7);
         }
       }),
-    isStarted: (record) => life.act('spawn', `state of ${record.id}`, () => world.processes.get(record.id)?.state === 'running'),
+    isStarted: (record) =>
+      life.act('spawn', `state of ${record.id}`, () => world.processes.get(record.id)?.state === 'running'),
     kill: (record, signal) => {
       if (!life.alive()) return;
       life.look('kill', () => undefined);
@@ -72,7 +90,8 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
       if (signal === 'SIGKILL') endProcess(world, record.id, 137);
       else if (process.state === 'running' && !process.ignoresTerm) endProcess(world, record.id, 143);
     },
-    heeds: (record) => life.look('look at signals', () => world.processes.get(record.id)?.ignoresTerm === false),
+    heeds: (record) =>
+      life.look('look at signals', () => world.processes.get(record.id)?.ignoresTerm === false),
     killLeftovers: () => life.act('read', 'kill of leftovers', () => undefined),
     destroy: (record) =>
       life.act(
@@ -98,10 +117,12 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
         if (process.watcher === watcher) process.watcher = undefined;
       };
     },
-    forgetExit: (id) => life.act('removal', `removal of the exit file of ${id}`, () => void world.exitFiles.delete(id)),
+    forgetExit: (id) =>
+      life.act('removal', `removal of the exit file of ${id}`, () => void world.exitFiles.delete(id)),
     recordedExit: (id) => life.act('read', `read of the exit file of ${id}`, () => world.exitFiles.get(id)),
     wasOutOfMemory: () => life.act('read', 'look at memory', () => false),
-    exec: () => life.act('spawn', 'exec', () => ({ exitCode: 0, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) })),
+    exec: () =>
+      life.act('spawn', 'exec', () => ({ exitCode: 0, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) })),
     update: () => life.act('write', 'update', () => undefined),
     reopenLog: () => life.act('write', 'reopening of the log', () => undefined),
     isAlive: ({ id }) => life.look('look at process', () => isAlive(id)),

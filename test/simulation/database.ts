@@ -44,7 +44,9 @@ interface Committed {
 function emptyDatabase(): DatabaseSync {
   const db = new DatabaseSync(':memory:');
   // The daemon's own connection has this function too (base/storage/open-file.ts).
-  db.function('sha256', { deterministic: true, directOnly: true }, (text) => (text === null ? null : hash('sha256', String(text), 'hex')));
+  db.function('sha256', { deterministic: true, directOnly: true }, (text) =>
+    text === null ? null : hash('sha256', String(text), 'hex'),
+  );
   for (const { sql } of stateMigrations) db.exec(sql);
   return db;
 }
@@ -65,7 +67,11 @@ export function createStoredDatabase(): StoredDatabase {
       all: <Row extends object = SqlRow>(sql: string, params: Statement['params'] = []) =>
         life.act('read', 'read of the database', () => connection.read(sql, params, false) as Row[]),
       get: <Row extends object = SqlRow>(sql: string, params: Statement['params'] = []) =>
-        life.act('read', 'read of the database', () => connection.read(sql, params, true)[0] as Row | undefined),
+        life.act(
+          'read',
+          'read of the database',
+          () => connection.read(sql, params, true)[0] as Row | undefined,
+        ),
       write: async (statements, outlives = 'power-loss') => {
         const addsNothing = statements.every(({ sql }) => /^\s*(?:DELETE|UPDATE)\b/i.test(sql));
         const outcome = await life.act(addsNothing ? 'removal' : 'write', 'write to the database', () => {

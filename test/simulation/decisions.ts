@@ -55,7 +55,9 @@ export function replayOf(made: readonly Decision[]): Decisions {
   return decisions((about, count) => Math.min(values.get(about()) ?? 0, count - 1));
 }
 
-function decisions(outcome: (about: () => string, count: number, odds: readonly number[] | undefined) => number): Decisions {
+function decisions(
+  outcome: (about: () => string, count: number, odds: readonly number[] | undefined) => number,
+): Decisions {
   const made: Decision[] = [];
   let counts = new Map<string, number>();
   let step = '';

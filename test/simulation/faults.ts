@@ -28,7 +28,15 @@ export const noFaults: Odds = { crash: 0, fail: 0, slow: 0 };
 
 /** The possible outcomes of an effect, in the order of {@link oddsOf}. */
 export type Fate =
-  'fine' | 'acts late' | 'is answered late' | 'fails' | 'fails, done' | 'fails in it' | 'dies' | 'dies, done' | 'dies in it';
+  | 'fine'
+  | 'acts late'
+  | 'is answered late'
+  | 'fails'
+  | 'fails, done'
+  | 'fails in it'
+  | 'dies'
+  | 'dies, done'
+  | 'dies in it';
 const fates: readonly Fate[] = [
   'fine',
   'acts late',
@@ -109,7 +117,14 @@ export function delayOf(scheduler: Scheduler): number {
 /** Returns the error of every simulated failure of effects of pods and containers. */
 export function fault(name: string, errno: string): PortcullisError {
   return new PortcullisError({
-    ...{ code: 'SIMULATED_FAULT', kind: 'internal', attempted: name, on: '', why: `simulated: ${errno}`, fix: 'retry' },
+    ...{
+      code: 'SIMULATED_FAULT',
+      kind: 'internal',
+      attempted: name,
+      on: '',
+      why: `simulated: ${errno}`,
+      fix: 'retry',
+    },
     details: { errno },
   });
 }

@@ -50,7 +50,14 @@ export interface IncarnationDeps {
 /** Thrown out of a call without a wait when the daemon is dead: no code handles it. */
 export class Gone extends Error {}
 
-export function createIncarnation({ scheduler, odds, troubles, tell: report, onCrash, errnos }: IncarnationDeps): Incarnation {
+export function createIncarnation({
+  scheduler,
+  odds,
+  troubles,
+  tell: report,
+  onCrash,
+  errnos,
+}: IncarnationDeps): Incarnation {
   let alive = true;
   let quiet = false;
   /** Grows with each lost Worker. */
@@ -66,7 +73,11 @@ export function createIncarnation({ scheduler, odds, troubles, tell: report, onC
     throw fault(name, errno);
   };
 
-  const act = async <T>(kind: EffectKind, name: string, ...parts: readonly [...(() => void)[], () => T]): Promise<T> => {
+  const act = async <T>(
+    kind: EffectKind,
+    name: string,
+    ...parts: readonly [...(() => void)[], () => T]
+  ): Promise<T> => {
     if (!alive) return never();
     await scheduler.step();
     if (!alive) return never();
@@ -80,7 +91,9 @@ export function createIncarnation({ scheduler, odds, troubles, tell: report, onC
     if (!alive) return never();
     if (fate === 'fails') fail(kind, name);
     const isCut = fate === 'fails in it' || fate === 'dies in it';
-    const whole = isCut ? parts.length - 1 - scheduler.decisions.choose('parts left out', parts.length) : parts.length;
+    const whole = isCut
+      ? parts.length - 1 - scheduler.decisions.choose('parts left out', parts.length)
+      : parts.length;
     let answer: unknown;
     for (const part of parts.slice(0, whole)) answer = part();
     if (fate === 'dies, done' || fate === 'dies in it') kill();

@@ -28,7 +28,8 @@ async function play(chosen: readonly Kind[]): Promise<LaneResult> {
   for (let seed = first; seed < first + histories; seed += step) {
     const result = await playSeed(seed, kindOf(seed, chosen));
     sum.histories += 1;
-    if ('broken' in result) return { ...sum, seed, invariant: result.broken.invariant, report: await report(result) };
+    if ('broken' in result)
+      return { ...sum, seed, invariant: result.broken.invariant, report: await report(result) };
     sum.steps += result.steps;
     sum.crashes += result.crashes;
   }

@@ -26,8 +26,14 @@ const sandboxSteps: Readonly<Record<SandboxPhase, readonly (SandboxPhase | 'gone
   stopped: ['gone'],
 };
 
-const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } = ContainerEventType;
-const order = [CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT];
+const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } =
+  ContainerEventType;
+const order = [
+  CONTAINER_CREATED_EVENT,
+  CONTAINER_STARTED_EVENT,
+  CONTAINER_STOPPED_EVENT,
+  CONTAINER_DELETED_EVENT,
+];
 
 /**
  * Checks every durable change of one life's records, in the turn in which it is seen. Calls `broken` with the
@@ -45,7 +51,11 @@ export function observeRecords(parts: {
   const inOrder = (id: string, events: readonly ContainerEventType[]): void => {
     for (const event of events) {
       const rank = order.indexOf(event);
-      hold('event order', rank > (last.get(id) ?? -1), `${id}: event ${rank} after ${last.get(id) ?? 'none'}`);
+      hold(
+        'event order',
+        rank > (last.get(id) ?? -1),
+        `${id}: event ${rank} after ${last.get(id) ?? 'none'}`,
+      );
       last.set(id, rank);
     }
   };
@@ -67,9 +77,17 @@ export function observeRecords(parts: {
       const steps = from === undefined ? ['creating'] : [...containerSteps[from], from];
       hold('legal states', steps.includes(to), `container ${id}: ${from ?? 'nothing'} → ${to}`);
       if (before?.phase === 'exited' && after?.phase === 'exited')
-        hold('legal states', before.exitCode === after.exitCode && before.finishedAt === after.finishedAt, `${id} ended twice`);
+        hold(
+          'legal states',
+          before.exitCode === after.exitCode && before.finishedAt === after.finishedAt,
+          `${id} ended twice`,
+        );
       if (after?.phase === 'exited' && after.startedAt !== '0')
-        hold('event order', BigInt(after.finishedAt) >= BigInt(after.startedAt), `${id} ended before its start`);
+        hold(
+          'event order',
+          BigInt(after.finishedAt) >= BigInt(after.startedAt),
+          `${id} ended before its start`,
+        );
       inOrder(id, containerEvents(change));
     }),
   );
@@ -89,5 +107,9 @@ export function observeRecords(parts: {
 /** A name belongs to one record. */
 export function checkNames(records: readonly Keyed[]): void {
   const names = records.map(({ name }) => name);
-  hold('name reservation', new Set(names).size === names.length, () => `two records of one name: ${names.join(', ')}`);
+  hold(
+    'name reservation',
+    new Set(names).size === names.length,
+    () => `two records of one name: ${names.join(', ')}`,
+  );
 }

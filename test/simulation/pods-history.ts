@@ -26,10 +26,19 @@ function check({ world, client, pods, containers }: Play): void {
   }
   for (const { id, started } of containers.values()) {
     const record = node.containers.require(id);
-    if (started) hold('lasting answers', ['running', 'exited'].includes(record.phase), `started container ${id} is ${record.phase}`);
+    if (started)
+      hold(
+        'lasting answers',
+        ['running', 'exited'].includes(record.phase),
+        `started container ${id} is ${record.phase}`,
+      );
     if (record.phase !== 'exited' || record.reason === 'StartError') continue;
     const code = world.processes.get(id)?.exit?.code;
-    hold('true exits', record.exitCode === code, `${id}: ${record.exitCode} is recorded, ${code ?? 'nothing'} is true`);
+    hold(
+      'true exits',
+      record.exitCode === code,
+      `${id}: ${record.exitCode} is recorded, ${code ?? 'nothing'} is true`,
+    );
   }
 }
 
@@ -45,7 +54,11 @@ async function finish(play: Play): Promise<void> {
   for (const { id } of containers.values()) {
     const { phase } = client.node().containers.require(id);
     const isDead = world.processes.get(id)?.state === 'dead';
-    hold('everything ends', !isDead || phase === 'exited', `the process of ${id} has ended, and its record says ${phase}`);
+    hold(
+      'everything ends',
+      !isDead || phase === 'exited',
+      `the process of ${id} has ended, and its record says ${phase}`,
+    );
   }
   for (const { id, phase } of client.node().containers.list()) {
     const isDead = (world.processes.get(id)?.state ?? 'dead') === 'dead';
@@ -53,15 +66,21 @@ async function finish(play: Play): Promise<void> {
   }
   for (const { id } of pods.values()) await client.call(`removal of ${id}`, (n) => n.sandboxes.remove(id));
   // These were never answered, but are listed: a kubelet removes them as well.
-  for (const { id } of client.node().sandboxes.list()) await client.call(`removal of ${id}`, (n) => n.sandboxes.remove(id));
+  for (const { id } of client.node().sandboxes.list())
+    await client.call(`removal of ${id}`, (n) => n.sandboxes.remove(id));
   await client.settle();
   const listed = [...client.node().sandboxes.list(), ...client.node().containers.list()].map(({ id }) => id);
   hold('nothing left', listed.length === 0, `listed: ${listed.join(', ')}`);
-  if (play.isFaultless) hold('nothing left', leftovers(world).length === 0, () => leftovers(world).join(', '));
+  if (play.isFaultless)
+    hold('nothing left', leftovers(world).length === 0, () => leftovers(world).join(', '));
   // A failed creation may leave traces until the next start, which removes them.
   await client.restart(() => undefined);
-  const rows = world.database.read('SELECT id FROM sandbox UNION ALL SELECT id FROM container').map(({ id }) => `row ${String(id)}`);
-  hold('nothing left', rows.length + leftovers(world).length === 0, () => [...rows, ...leftovers(world)].join(', '));
+  const rows = world.database
+    .read('SELECT id FROM sandbox UNION ALL SELECT id FROM container')
+    .map(({ id }) => `row ${String(id)}`);
+  hold('nothing left', rows.length + leftovers(world).length === 0, () =>
+    [...rows, ...leftovers(world)].join(', '),
+  );
 }
 
 const oddsOf = ([crash, fail, slow]: readonly number[]): Odds => ({
@@ -74,7 +93,11 @@ const oddsOf = ([crash, fail, slow]: readonly number[]): Odds => ({
 export const playPods: PlayHistory = async (decisions, report, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
-  const odds = oddsOf([decisions.weigh('crashes', [0.6]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.4])]);
+  const odds = oddsOf([
+    decisions.weigh('crashes', [0.6]),
+    decisions.weigh('failures', [0.6]),
+    decisions.weigh('slowness', [0.4]),
+  ]);
   const steps = decisions.weigh('rare events', [0.6]) === 1 ? rare : ordinary;
   const count = 10 + decisions.choose('steps', 25);
   // Most monitors write at once; some write within the time that the watch allows; a few are lost.

@@ -34,7 +34,11 @@ export interface RecordsBetween {
 }
 
 /** Opens the services on the state that the previous life left. */
-export async function startPodsNode(world: World, { life, ended, broken }: Begun, between?: RecordsBetween): Promise<PodsNode> {
+export async function startPodsNode(
+  world: World,
+  { life, ended, broken }: Begun,
+  between?: RecordsBetween,
+): Promise<PodsNode> {
   const { tell: report } = world;
   const { run: lock } = createKeyedQueue();
   const database = world.database.open(life);
@@ -67,14 +71,20 @@ export async function recover(world: World, { sandboxes, containers }: PodsNode)
   await containers.recover();
   await sandboxes.recover((dir) => world.namespaces.has(dir));
   const [sandboxRows, containerRows] = (['sandbox', 'container'] as const).map((table) =>
-    world.database.read(`SELECT id, record FROM ${table}`).map(({ id, record }) => ({ id: String(id), record: String(record) })),
+    world.database
+      .read(`SELECT id, record FROM ${table}`)
+      .map(({ id, record }) => ({ id: String(id), record: String(record) })),
   );
-  const claimed = new Set(sandboxRows?.map(({ record }) => (JSON.parse(record) as SandboxRecord).namespacesDir));
+  const claimed = new Set(
+    sandboxRows?.map(({ record }) => (JSON.parse(record) as SandboxRecord).namespacesDir),
+  );
   for (const dir of world.namespaces) if (!claimed.has(dir)) world.namespaces.delete(dir);
   const pods = new Set(sandboxRows?.map(({ id }) => id));
-  for (const set of [world.links, world.leases, world.podFiles]) for (const id of set.keys()) if (!pods.has(id)) set.delete(id);
+  for (const set of [world.links, world.leases, world.podFiles])
+    for (const id of set.keys()) if (!pods.has(id)) set.delete(id);
   const known = new Set(containerRows?.map(({ id }) => id));
-  for (const set of [world.bundles, world.rootfs, world.exitFiles]) for (const id of set.keys()) if (!known.has(id)) set.delete(id);
+  for (const set of [world.bundles, world.rootfs, world.exitFiles])
+    for (const id of set.keys()) if (!known.has(id)) set.delete(id);
 }
 
 /** Starts a daemon that serves. */

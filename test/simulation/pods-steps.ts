@@ -35,7 +35,8 @@ const hours = 3_600_000;
 async function runPod({ client, pods, choose }: Play): Promise<void> {
   const index = choose('pod', 4);
   const known = pods.get(index);
-  const run = (): Promise<{ readonly id: string }> => client.call(`run of pod ${index}`, (n) => n.sandboxes.run(podConfig(index), ''));
+  const run = (): Promise<{ readonly id: string }> =>
+    client.call(`run of pod ${index}`, (n) => n.sandboxes.run(podConfig(index), ''));
   const { id } = await run().catch(async (cause: unknown) => {
     if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_SANDBOX_NAME_TAKEN') throw cause;
     if (known?.stopped === true) return known;
@@ -46,7 +47,11 @@ async function runPod({ client, pods, choose }: Play): Promise<void> {
     await client.call(`removal of ${unknown}`, (n) => n.sandboxes.remove(unknown));
     return run();
   });
-  hold('idempotence', known === undefined || id === known.id, `run of pod ${index} answered ${id}, before ${known?.id ?? ''}`);
+  hold(
+    'idempotence',
+    known === undefined || id === known.id,
+    `run of pod ${index} answered ${id}, before ${known?.id ?? ''}`,
+  );
   pods.set(index, { id, stopped: known?.stopped ?? false });
 }
 
@@ -55,14 +60,19 @@ async function runPodTwice(play: Play): Promise<void> {
   const { client, pods, choose } = play;
   const index = choose('pod', 4);
   if (pods.has(index)) return;
-  const run = (): Promise<{ readonly id: string }> => client.start(`run of pod ${index}`, (n) => n.sandboxes.run(podConfig(index), ''));
+  const run = (): Promise<{ readonly id: string }> =>
+    client.start(`run of pod ${index}`, (n) => n.sandboxes.run(podConfig(index), ''));
   const answers = await client.drive(Promise.allSettled([run(), run()]));
   const ids = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value.id] : []));
-  const refusals = answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason as unknown] : []));
-  for (const cause of refusals) if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_SANDBOX_NAME_TAKEN') throw cause;
+  const refusals = answers.flatMap((answer) =>
+    answer.status === 'rejected' ? [answer.reason as unknown] : [],
+  );
+  for (const cause of refusals)
+    if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_SANDBOX_NAME_TAKEN') throw cause;
   hold('idempotence', new Set(ids).size < 2, `pod ${index} was run twice: ${ids.join(' and ')}`);
   const [id] = ids;
-  if (id !== undefined) pods.set(index, { id, stopped: client.node().sandboxes.require(id).phase !== 'ready' });
+  if (id !== undefined)
+    pods.set(index, { id, stopped: client.node().sandboxes.require(id).phase !== 'ready' });
 }
 
 async function createContainer({ isFaultless, client, pods, containers, choose, pick }: Play): Promise<void> {
@@ -76,7 +86,9 @@ async function createContainer({ isFaultless, client, pods, containers, choose, 
   const key = `${index}/${name}`;
   if (containers.has(key)) return;
   const create = (): Promise<{ readonly id: string }> =>
-    client.call(`creation of ${key}`, (n) => n.containers.create(podId, containerConfig(name, 'signed', index < 2)));
+    client.call(`creation of ${key}`, (n) =>
+      n.containers.create(podId, containerConfig(name, 'signed', index < 2)),
+    );
   const { id } = await create().catch(async (cause: unknown) => {
     if (!isPortcullisError(cause)) throw cause;
     // The infra process ended with an attempt that could not share it, and the write that recorded this was
@@ -107,9 +119,15 @@ async function createUnsigned({ client, pods, pick }: Play): Promise<void> {
   );
   if (pod === undefined) return;
   const made = await client
-    .call(`creation of an unsigned container in ${pod.id}`, (n) => n.containers.create(pod.id, containerConfig('evil', 'unsigned')))
+    .call(`creation of an unsigned container in ${pod.id}`, (n) =>
+      n.containers.create(pod.id, containerConfig('evil', 'unsigned')),
+    )
     .catch((cause: unknown) => cause);
-  hold('verdict before use', isPortcullisError(made) && made.code === 'DENIED', `an unsigned image: ${String(made)}`);
+  hold(
+    'verdict before use',
+    isPortcullisError(made) && made.code === 'DENIED',
+    `an unsigned image: ${String(made)}`,
+  );
 }
 
 async function startContainer({ client, pods, containers, pick }: Play): Promise<void> {
@@ -125,9 +143,17 @@ async function startContainer({ client, pods, containers, pick }: Play): Promise
   } catch (cause) {
     // A start that failed in the runtime leaves an exited container, at once or as soon as that can be
     // recorded: the container cannot be started again.
-    if (!isPortcullisError(cause) || !['RUNTIME_CONTAINER_WRONG_STATE', 'RUNTIME_OCI_FAILED'].includes(cause.code)) throw cause;
+    if (
+      !isPortcullisError(cause) ||
+      !['RUNTIME_CONTAINER_WRONG_STATE', 'RUNTIME_OCI_FAILED'].includes(cause.code)
+    )
+      throw cause;
     for (let turn = 0; turn < 40 && phase() !== 'exited'; turn += 1) await client.wait(30_000);
-    hold('everything ends', phase() === 'exited', `${id} is ${phase()} after its start failed: ${String(cause)}`);
+    hold(
+      'everything ends',
+      phase() === 'exited',
+      `${id} is ${phase()} after its start failed: ${String(cause)}`,
+    );
   }
   container.started = true;
 }
@@ -195,9 +221,13 @@ async function stopBeside(play: Play): Promise<void> {
     Promise.all([
       ...starts.map(({ id }) => client.start(`start of ${id}`, (n) => n.containers.start(id)).catch(mayFail)),
       client
-        .start(`creation of ${index}/late`, (n) => n.containers.create(pod.id, containerConfig('late', 'signed', index < 2)))
+        .start(`creation of ${index}/late`, (n) =>
+          n.containers.create(pod.id, containerConfig('late', 'signed', index < 2)),
+        )
         .catch(mayFail),
-      removed === undefined ? undefined : client.start(`removal of ${removed.id}`, (n) => n.containers.remove(removed.id)),
+      removed === undefined
+        ? undefined
+        : client.start(`removal of ${removed.id}`, (n) => n.containers.remove(removed.id)),
       client.start(`stop of ${pod.id}`, (n) => n.sandboxes.stop(pod.id)),
     ]),
   );
@@ -207,7 +237,11 @@ async function stopBeside(play: Play): Promise<void> {
   stopped(play, index);
   const late = client.node().containers.list();
   for (const { id, sandboxId, phase } of late)
-    hold('lasting answers', sandboxId !== pod.id || phase === 'exited', `${id} is ${phase} after its pod was stopped`);
+    hold(
+      'lasting answers',
+      sandboxId !== pod.id || phase === 'exited',
+      `${id} is ${phase} after its pod was stopped`,
+    );
 }
 
 async function removePod({ client, pods, containers, pick }: Play): Promise<void> {
@@ -271,7 +305,11 @@ async function restartMachine(play: Play): Promise<void> {
   );
   for (const [id, code] of exits) {
     const record = listed.get(id);
-    hold('lasting answers', record?.phase === 'exited' && record.exitCode === code, `${id} had ended with ${code} before the power went`);
+    hold(
+      'lasting answers',
+      record?.phase === 'exited' && record.exitCode === code,
+      `${id} had ended with ${code} before the power went`,
+    );
   }
   // A container that had not ended need not outlive the boot in which it was created (docs/decisions/0035).
   for (const [key, { id }] of containers) if (!listed.has(id)) containers.delete(key);
@@ -282,7 +320,8 @@ async function restartMachine(play: Play): Promise<void> {
 }
 
 function jumpClock({ world, choose }: Play): Promise<void> {
-  const ms = [1_000, -1_000, 20 * hours, -20 * hours, 90_000 * hours, -90_000 * hours][choose('jump', 6)] ?? 0;
+  const ms =
+    [1_000, -1_000, 20 * hours, -20 * hours, 90_000 * hours, -90_000 * hours][choose('jump', 6)] ?? 0;
   world.tell(`  the clock jumps by ${ms / 1_000} s`);
   world.scheduler.jump(ms);
   return Promise.resolve();

@@ -42,7 +42,9 @@ describe('a pod with a container that is being removed', () => {
       const [row] = node.world.database.read('SELECT record FROM container');
       assert.match(String(row?.['record']), /"phase":"removing"/);
       const asked = what === 'pod' ? node.sandboxes.stop(node.pod.id) : node.containers.stop(node.id, 0);
-      const stop = asked.then(() => assert.equal(node.stateOf(), 'dead', 'its process lives in a pod that is stopped'));
+      const stop = asked.then(() =>
+        assert.equal(node.stateOf(), 'dead', 'its process lives in a pod that is stopped'),
+      );
       stop.catch(() => undefined);
       await node.run(node.scheduler.sleep(5_000));
       open();

@@ -1,7 +1,10 @@
 import { NamespaceMode } from '../../runtime/cri/contract/contract.types.ts';
 import type { ContainerConfig, PodSandboxConfig } from '../../runtime/cri/contract/contract.types.ts';
 
-const hostNamespaces = { securityContext: { namespaceOptions: { network: NamespaceMode.NODE, ipc: NamespaceMode.NODE } }, sysctls: {} };
+const hostNamespaces = {
+  securityContext: { namespaceOptions: { network: NamespaceMode.NODE, ipc: NamespaceMode.NODE } },
+  sysctls: {},
+};
 const sharedPids = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } };
 
 export function podConfig(index: number): PodSandboxConfig {

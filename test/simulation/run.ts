@@ -23,7 +23,11 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
   },
 });
-const [histories, seed, lanes] = [values.histories, values.seed, values.lanes].map(Number) as [number, number, number];
+const [histories, seed, lanes] = [values.histories, values.seed, values.lanes].map(Number) as [
+  number,
+  number,
+  number,
+];
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 interface Round {
@@ -54,7 +58,8 @@ async function play(kind: string, bug: string): Promise<Round> {
       child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
       const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
       if (code === null && found !== undefined) return;
-      if (code !== 0) throw new Error(`a lane of the simulation failed with ${code ?? 'a signal'}: see above`);
+      if (code !== 0)
+        throw new Error(`a lane of the simulation failed with ${code ?? 'a signal'}: see above`);
       const result = JSON.parse(output) as LaneResult;
       results.push(result);
       if (result.report === undefined || found !== undefined) return;
@@ -92,7 +97,10 @@ async function findPlanted(): Promise<void> {
     const { found } = await play(bug.kind, String(index));
     const seconds = ((performance.now() - begin) / 1_000).toFixed(1);
     if (found === undefined) missed += 1;
-    const outcome = found === undefined ? `not found in ${histories} histories` : `found by history ${(found.seed ?? 0) - seed + 1}`;
+    const outcome =
+      found === undefined
+        ? `not found in ${histories} histories`
+        : `found by history ${(found.seed ?? 0) - seed + 1}`;
     say(`${found === undefined ? '✖' : '✔'} ${bug.says} (${bug.file}): ${outcome}, ${seconds} s`);
     if (found?.report !== undefined) say(found.report.replace(/^/gm, '    '));
   }

@@ -45,7 +45,8 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
     },
     files: {
       make: (record) => life.act('write', `files of ${record.id}`, () => void world.podFiles.add(record.id)),
-      remove: (id) => life.act('removal', `removal of the files of ${id}`, () => void world.podFiles.delete(id)),
+      remove: (id) =>
+        life.act('removal', `removal of the files of ${id}`, () => void world.podFiles.delete(id)),
       stand: (id) => world.podFiles.has(id),
     },
     askNames: () => Promise.resolve(),
@@ -66,11 +67,15 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
           () => endInfra(world, id),
           () => void world.infra.delete(id),
         ),
-      isAlive: ({ startTime }) => life.look('look at infra process', () => world.infra.get(startTime)?.alive === true),
+      isAlive: ({ startTime }) =>
+        life.look('look at infra process', () => world.infra.get(startTime)?.alive === true),
       watch: ({ startTime }, report) => {
         const infra = world.infra.get(startTime);
         const watcher = (): void => {
-          if (life.alive()) void scheduler.step().then(() => (life.alive() && infra?.watcher === watcher ? report() : undefined));
+          if (life.alive())
+            void scheduler
+              .step()
+              .then(() => (life.alive() && infra?.watcher === watcher ? report() : undefined));
         };
         if (infra !== undefined) infra.watcher = watcher;
         if (infra?.alive === false) watcher();

@@ -81,7 +81,8 @@ export function createScheduler(decisions: Decisions): Scheduler {
       shift += ms;
     },
     step: () => new Promise((resolve) => pending.push(resolve)),
-    sleep: (ms) => new Promise((resolve) => add({ at: time + Math.max(0, ms), act: resolve, outside: false })),
+    sleep: (ms) =>
+      new Promise((resolve) => add({ at: time + Math.max(0, ms), act: resolve, outside: false })),
     after: (ms, act) => {
       const timer = { at: time + Math.max(0, ms), act, outside: false };
       add(timer);
@@ -106,7 +107,8 @@ export function createScheduler(decisions: Decisions): Scheduler {
         idle = advance() ? 0 : idle + 1;
         events += 1;
         if (events > mostEvents) throw new Deadlock(`it has not ended after ${mostEvents} events`);
-        if (idle > patience + realPauses.length) throw new Deadlock('it waits, and nothing is left to happen');
+        if (idle > patience + realPauses.length)
+          throw new Deadlock('it waits, and nothing is left to happen');
         if (time > latest) throw new Deadlock(`it has not ended after ${longestMs / 3_600_000} hours`);
       }
     },
@@ -117,5 +119,7 @@ const { setTimeout: realTimeout, setImmediate: realImmediate } = globalThis;
 
 function turn(idle: number): Promise<void> {
   const pause = realPauses[idle - patience];
-  return new Promise((resolve) => (pause === undefined ? realImmediate(resolve) : realTimeout(resolve, pause)));
+  return new Promise((resolve) =>
+    pause === undefined ? realImmediate(resolve) : realTimeout(resolve, pause),
+  );
 }

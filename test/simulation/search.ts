@@ -28,7 +28,10 @@ export async function playSeed(seed: number, kind: Kind): Promise<HistoryResult 
     return await play(decisions, untold);
   } catch (cause) {
     if (cause instanceof Broken) return { seed, kind, broken: cause, made: decisions.made };
-    throw new Error(`the simulation failed: replay with npm run test:sim -- --kind ${kind} --seed ${seed} --histories 1`, { cause });
+    throw new Error(
+      `the simulation failed: replay with npm run test:sim -- --kind ${kind} --seed ${seed} --histories 1`,
+      { cause },
+    );
   }
 }
 

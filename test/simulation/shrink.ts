@@ -30,7 +30,12 @@ export async function brokenBy(play: PlayHistory, made: readonly Decision[]): Pr
  * is left out has its ordinary outcome. In the end no single decision can be left out, unless `mostReplays`
  * is reached first.
  */
-export async function shrink(play: PlayHistory, made: readonly Decision[], invariant: InvariantName, mostReplays = 3_000): Promise<Shrunk> {
+export async function shrink(
+  play: PlayHistory,
+  made: readonly Decision[],
+  invariant: InvariantName,
+  mostReplays = 3_000,
+): Promise<Shrunk> {
   let replays = 0;
   const breaks = async (decisions: readonly Decision[]): Promise<boolean> => {
     replays += 1;

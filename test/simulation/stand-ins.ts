@@ -35,19 +35,39 @@ const ofImages: readonly StandIn[] = [
     imported: /\/base\/process\/index\.ts$/,
     standIn: 'process',
   },
-  { of: /\/runtime\/images\/layer-workers\/layer\.worker\.ts$/, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
-  { of: /\/runtime\/images\/layer-workers\/layer\.worker\.ts$/, imported: /\/unpack-layer\.ts$/, standIn: 'unpack-layer' },
+  {
+    of: /\/runtime\/images\/layer-workers\/layer\.worker\.ts$/,
+    imported: /^node:worker_threads$/,
+    standIn: 'worker-threads',
+  },
+  {
+    of: /\/runtime\/images\/layer-workers\/layer\.worker\.ts$/,
+    imported: /\/unpack-layer\.ts$/,
+    standIn: 'unpack-layer',
+  },
 ];
 
 const servicesThread = /\/services\/control\/services\.worker\.ts$/;
 /** The modules through which the thread of services calls the kernel and the disk. */
 const ofServices: readonly StandIn[] = [
   { of: /\/cni-plugins\/services\/.*\.ts$/, imported: /\/netlink\/socket\.ts$/, standIn: 'netlink-socket' },
-  { of: /\/services\/control\/services(\.worker)?\.ts$/, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
-  { of: /\/services\.worker\.ts$|\/base\/process\/serve-thread\.ts$/, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
+  {
+    of: /\/services\/control\/services(\.worker)?\.ts$/,
+    imported: /\/base\/process\/index\.ts$/,
+    standIn: 'process',
+  },
+  {
+    of: /\/services\.worker\.ts$|\/base\/process\/serve-thread\.ts$/,
+    imported: /^node:worker_threads$/,
+    standIn: 'worker-threads',
+  },
   { of: servicesThread, imported: /\/database\/database\.ts$/, standIn: 'database' },
   { of: servicesThread, imported: /\/network-services\/follow\.ts$/, standIn: 'follow' },
-  { of: /\/services\/control\/node-ports\.ts$/, imported: /\/namespaces\/namespace-id\.ts$/, standIn: 'namespace-id' },
+  {
+    of: /\/services\/control\/node-ports\.ts$/,
+    imported: /\/namespaces\/namespace-id\.ts$/,
+    standIn: 'namespace-id',
+  },
   { of: /\/services\/ipvs\/leftovers\.ts$/, imported: /\/link\.ts$/, standIn: 'service-link' },
 ];
 
@@ -58,10 +78,22 @@ const ofAttachments: readonly StandIn[] = [
   { of: networkThread, imported: /\/host-kernel\.ts$/, standIn: 'host-kernel' },
   { of: networkThread, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
   { of: /\/cni-plugins\/policy\/index\.ts$/, imported: /\/kubernetes\/folder\.ts$/, standIn: 'policies' },
-  { of: /\/cni-plugins\/engine\/thread\/engine-thread\.ts$/, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
+  {
+    of: /\/cni-plugins\/engine\/thread\/engine-thread\.ts$/,
+    imported: /\/base\/process\/index\.ts$/,
+    standIn: 'process',
+  },
   { of: /\/cni-plugins\/libnetwork\/index\.ts$/, imported: /\/client\/attachments\.ts$/, standIn: 'remote' },
-  { of: /\/cni-plugins\/engine\/thread\/link-watch\.ts$/, imported: /\/netlink\/link-events\.ts$/, standIn: 'link-events' },
-  { of: /\/cni-plugins\/engine\/thread\/link-watch\.ts$/, imported: /\/netlink\/namespace-events\.ts$/, standIn: 'namespace-events' },
+  {
+    of: /\/cni-plugins\/engine\/thread\/link-watch\.ts$/,
+    imported: /\/netlink\/link-events\.ts$/,
+    standIn: 'link-events',
+  },
+  {
+    of: /\/cni-plugins\/engine\/thread\/link-watch\.ts$/,
+    imported: /\/netlink\/namespace-events\.ts$/,
+    standIn: 'namespace-events',
+  },
   { of: /\/cni-plugins\/engine\/pods\/altered-links\.ts$/, imported: /\/pod-end\.ts$/, standIn: 'pod-end' },
   { of: networkModules, imported: /^node:fs$/, standIn: 'fs' },
   { of: networkModules, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
@@ -88,7 +120,9 @@ export function registerStandIns(planted?: SourceChange): void {
     resolve: (specifier, context, next) => {
       const { parentURL = '' } = context;
       const found = standIns.find(({ of, imported }) => imported.test(specifier) && of.test(parentURL));
-      return found === undefined ? next(specifier, context) : next(new URL(found.standIn, import.meta.url).href, context);
+      return found === undefined
+        ? next(specifier, context)
+        : next(new URL(found.standIn, import.meta.url).href, context);
     },
     load: (url, context, next) => {
       const loaded = next(url, context);

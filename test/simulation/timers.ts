@@ -46,7 +46,12 @@ export function timersOf(scheduler: Scheduler): SimulatedTimers {
 export async function withTimersOf<T>(scheduler: Scheduler, body: () => Promise<T>): Promise<T> {
   const { setTimeout, clearTimeout, setInterval, clearInterval } = globalThis;
   const { once, again, stop } = timersOf(scheduler);
-  Object.assign(globalThis, { setTimeout: once, clearTimeout: stop, setInterval: again, clearInterval: stop });
+  Object.assign(globalThis, {
+    setTimeout: once,
+    clearTimeout: stop,
+    setInterval: again,
+    clearInterval: stop,
+  });
   try {
     return await body();
   } finally {

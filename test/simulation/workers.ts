@@ -34,7 +34,10 @@ export interface SimulatedWorkers {
  * @param name the name of the thread, for readers of the history
  * @param machine the machine on which they run now
  */
-export function createWorkers(name: string, machine: () => { readonly life: Incarnation; readonly tell: Tell }): SimulatedWorkers {
+export function createWorkers(
+  name: string,
+  machine: () => { readonly life: Incarnation; readonly tell: Tell },
+): SimulatedWorkers {
   let running = new Set<{ end(cause: unknown): void }>();
 
   const start: SimulatedWorkers['start'] = (begin) => {
@@ -75,7 +78,9 @@ export function createWorkers(name: string, machine: () => { readonly life: Inca
       postMessage: (message) => {
         if (hasEnded) return;
         const copy: unknown = structuredClone(message);
-        outwards = outwards.then(() => life.message('a message of the thread')).then(() => thread.exit(() => emit('message', copy)));
+        outwards = outwards
+          .then(() => life.message('a message of the thread'))
+          .then(() => thread.exit(() => emit('message', copy)));
       },
       close: () => end(),
     };

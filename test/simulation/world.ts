@@ -62,7 +62,11 @@ export interface World {
 /** The monitor's action after the end of its container: it writes the code, now or later, or it is lost. */
 export type MonitorActs = (write: () => void, lose: () => void) => void;
 
-export function emptyWorld(scheduler: Scheduler, report: Tell = untold, monitorActs: MonitorActs = (write) => write()): World {
+export function emptyWorld(
+  scheduler: Scheduler,
+  report: Tell = untold,
+  monitorActs: MonitorActs = (write) => write(),
+): World {
   let serial = 0;
   return {
     scheduler,
@@ -164,12 +168,18 @@ export function reboot(world: World): void {
   for (const infra of world.infra.values()) [infra.alive, infra.watcher] = [false, undefined];
   // The files of pods outlive the boot if they are on a disk.
   const filesGo = world.scheduler.decisions.choose('files of pods outlive the boot', 2) === 0;
-  for (const set of [world.namespaces, world.links, world.bundles, ...(filesGo ? [world.podFiles] : [])]) set.clear();
+  for (const set of [world.namespaces, world.links, world.bundles, ...(filesGo ? [world.podFiles] : [])])
+    set.clear();
   world.database.losePower(world.scheduler.decisions);
 }
 
 /** Checks what is true of the world at every moment. */
 export function checkWorld(world: World): void {
-  hold('true attachments', new Set(world.leases.values()).size === world.leases.size, 'two pods have one address');
-  for (const [id, image] of world.everRan) hold('verdict before use', image === 'signed', `container ${id} ran ${image}`);
+  hold(
+    'true attachments',
+    new Set(world.leases.values()).size === world.leases.size,
+    'two pods have one address',
+  );
+  for (const [id, image] of world.everRan)
+    hold('verdict before use', image === 'signed', `container ${id} ran ${image}`);
 }

@@ -108,7 +108,10 @@ describe('an exit whose record cannot be written', () => {
     const { sandboxes, containers } = await node.boot();
     const pod = await node.run(sandboxes.run(podConfig(2), ''));
     const { id } = await node.run(containers.create(pod.id, containerConfig('c', 'signed')));
-    Object.assign(node.containerDisk, { failing: 1, of: (record: ContainerRecord) => record.phase === 'running' });
+    Object.assign(node.containerDisk, {
+      failing: 1,
+      of: (record: ContainerRecord) => record.phase === 'running',
+    });
     await assert.rejects(node.run(containers.start(id)), { code: 'SIMULATED_FAULT' });
     await node.wait(30_000);
     assert.equal(node.world.processes.get(id)?.state, 'dead', 'a kubelet starts another');
@@ -184,7 +187,11 @@ describe('a daemon that starts between the end of a process and the file of its 
     assert.equal(containers.require(container.id).phase, 'running');
     write();
     await node.wait(1_000);
-    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3, reason: 'Error' });
+    assert.partialDeepStrictEqual(containers.require(container.id), {
+      phase: 'exited',
+      exitCode: 3,
+      reason: 'Error',
+    });
   });
 
   it('reports a code as lost when there is neither a file nor a monitor', async () => {
@@ -196,7 +203,11 @@ describe('a daemon that starts between the end of a process and the file of its 
     lose();
     const { containers } = await node.boot();
     await node.run(containers.recover());
-    assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 255, reason: 'MonitorLost' });
+    assert.partialDeepStrictEqual(containers.require(container.id), {
+      phase: 'exited',
+      exitCode: 255,
+      reason: 'MonitorLost',
+    });
   });
 });
 

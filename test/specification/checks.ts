@@ -35,16 +35,24 @@ export function checkLife(): (() => string)[] {
 
 /** Errors that are put into the specification: each is a check of its own. */
 export function brokenLives({ quick }: { readonly quick: boolean } = { quick: false }): (() => string)[] {
-  const all = filesOf('broken/*.json').map((file) => [file, JSON.parse(readFileSync(file, 'utf8')) as Broken] as const);
+  const all = filesOf('broken/*.json').map(
+    (file) => [file, JSON.parse(readFileSync(file, 'utf8')) as Broken] as const,
+  );
   const chosen = all.filter(([, broken]) => !quick || broken.quick === true);
   return chosen.map(([file, { check, finds, replace, with: other, faults }]) => () => {
     const places = lifeFiles.filter((name) => textOf(name).includes(replace));
     const [place = ''] = places;
     const configuration = textOf(check);
-    const changed = faults === undefined ? configuration : configuration.replace(/MaxFaults = \d+/, `MaxFaults = ${faults}`);
+    const changed =
+      faults === undefined
+        ? configuration
+        : configuration.replace(/MaxFaults = \d+/, `MaxFaults = ${faults}`);
     const once = places.length === 1 && textOf(place).split(replace).length === 2;
     assert.ok(once, `${basename(file)} names a place that the specification has once`);
-    const { violated } = runTlc('Properties.tla', check, { [place]: textOf(place).replace(replace, () => other), [check]: changed });
+    const { violated } = runTlc('Properties.tla', check, {
+      [place]: textOf(place).replace(replace, () => other),
+      [check]: changed,
+    });
     assert.deepEqual(violated, [finds], `${basename(file)} is found`);
     return `broken, and found by ${finds}: ${basename(file, '.json')}`;
   });

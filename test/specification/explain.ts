@@ -30,9 +30,12 @@ const batch = 100;
 export function explain(runs: readonly Run[]): Explanation {
   if (runs.length === 0) throw new Error('there is no trace');
   const traces = runs.flatMap(splitRun);
-  const distinct = [...new Map(traces.map((trace) => [JSON.stringify({ ...trace, name: '' }), trace])).values()];
+  const distinct = [
+    ...new Map(traces.map((trace) => [JSON.stringify({ ...trace, name: '' }), trace])).values(),
+  ];
   const unexplained: Unexplained[] = [];
-  for (let at = 0; at < distinct.length; at += batch) unexplained.push(...unexplainedOf(distinct.slice(at, at + batch)));
+  for (let at = 0; at < distinct.length; at += batch)
+    unexplained.push(...unexplainedOf(distinct.slice(at, at + batch)));
   return {
     events: runs.reduce((sum, { events }) => sum + events.length, 0),
     traces: traces.length,
@@ -44,7 +47,9 @@ export function explain(runs: readonly Run[]): Explanation {
 function unexplainedOf(traces: readonly PodTrace[]): Unexplained[] {
   const { output } = runTlc('Trace.tla', 'Trace.cfg', { 'TraceData.tla': dataModule(traces) });
   const reached = traces.map(() => ({ at: -1, links: 0 }));
-  for (const [, trace = '', at = '', links = ''] of output.matchAll(/^<<"explained", (\d+), (\d+), (\d+)>>/gm))
+  for (const [, trace = '', at = '', links = ''] of output.matchAll(
+    /^<<"explained", (\d+), (\d+), (\d+)>>/gm,
+  ))
     reached[Number(trace) - 1] = { at: Number(at), links: Number(links) };
   return traces.flatMap((trace, index) => {
     const { at, links } = reached[index]!;
@@ -52,7 +57,9 @@ function unexplainedOf(traces: readonly PodTrace[]): Unexplained[] {
     if (at < 0) throw new Error(`TLC did not begin the trace of ${trace.name}:\n${output.slice(-4_000)}`);
     if (at === trace.events.length && links === trace.links.length) return [];
     const next = [trace.events[at], trace.links[links]].filter((event) => event !== undefined).map(textOf);
-    return [{ trace: trace.name, step: `after ${at} events and ${links} of its link: ${next.join(', or ')}` }];
+    return [
+      { trace: trace.name, step: `after ${at} events and ${links} of its link: ${next.join(', or ')}` },
+    ];
   });
 }
 
@@ -73,16 +80,20 @@ const textOf = ({ kind, id, to, how, image, verdict }: NamedEvent): string =>
 function dataModule(traces: readonly PodTrace[]): string {
   const all = traces.flatMap(({ events, links }) => [...events, ...links]);
   const idsOf = (sort: string): string => {
-    const found = all.flatMap(({ id, image, verdict }) => [id, image, verdict]).filter((id) => new RegExp(`^${sort}\\d+$`).test(id));
+    const found = all
+      .flatMap(({ id, image, verdict }) => [id, image, verdict])
+      .filter((id) => new RegExp(`^${sort}\\d+$`).test(id));
     return `{${[...new Set([`${sort}1`, ...found])].map((id) => `"${id}"`).join(', ')}}`;
   };
   type Value = string | number | Readonly<Record<string, string>>;
-  const valueText = (value: Value): string => (typeof value === 'object' ? record(value) : JSON.stringify(value));
+  const valueText = (value: Value): string =>
+    typeof value === 'object' ? record(value) : JSON.stringify(value);
   const record = (fields: Readonly<Record<string, Value>>): string => {
     const pairs = Object.entries(fields).map(([name, value]) => `${name} |-> ${valueText(value)}`);
     return pairs.length === 0 ? '<<>>' : `[${pairs.join(', ')}]`;
   };
-  const sequence = (events: readonly NamedEvent[]): string => `<<${events.map((event) => `\n    ${record({ ...event })}`).join(',')}>>`;
+  const sequence = (events: readonly NamedEvent[]): string =>
+    `<<${events.map((event) => `\n    ${record({ ...event })}`).join(',')}>>`;
   const faultsOf = ({ events }: PodTrace): number =>
     events.filter(({ kind }) => kind === 'machine' || kind === 'daemon').length + failedWrites;
   const traceText = (trace: PodTrace): string =>

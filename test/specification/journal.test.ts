@@ -24,7 +24,9 @@ test('a journal has each durable write of the daemon’s databases in order, and
   beginJournal(root);
 
   await records.put({ id: 'p', name: 'n', phase: 'creating' });
-  await assert.rejects(records.put({ id: 'p', name: 'n', phase: 'ready' }, [{ sql: 'DELETE FROM container', expectChanges: 1 }]));
+  await assert.rejects(
+    records.put({ id: 'p', name: 'n', phase: 'ready' }, [{ sql: 'DELETE FROM container', expectChanges: 1 }]),
+  );
   const insert = `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
     VALUES ('r', 'pod', 'n', 'p', 'eth0', 'attaching', 'deny', 'h', '{}')`;
   network.db.exec(insert);
@@ -39,7 +41,15 @@ test('a journal has each durable write of the daemon’s databases in order, and
   const { events } = readJournal(root, 'test');
   assert.deepEqual(
     events.map(({ kind, id, to }) => `${kind} ${id} ${to}`),
-    ['pod p creating', 'pod p ready', 'pod p gone', 'link p attaching', 'link p ready', 'link p raised', 'link p gone'],
+    [
+      'pod p creating',
+      'pod p ready',
+      'pod p gone',
+      'link p attaching',
+      'link p ready',
+      'link p raised',
+      'link p gone',
+    ],
   );
 });
 

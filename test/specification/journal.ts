@@ -25,12 +25,32 @@ interface Trigger {
 
 const ofRecord = (names: readonly string[]): Record<string, string> =>
   Object.fromEntries(names.map((name) => [name, `NEW.record ->> '$.${name}'`]));
-const sandboxFacts = { ...ofRecord(['phase']), network: "NEW.record ->> '$.config.linux.securityContext.namespaceOptions.network'" };
-const containerFacts = ofRecord(['phase', 'name', 'sandboxId', 'imageId', 'verdictId', 'reason', 'startFailure']);
+const sandboxFacts = {
+  ...ofRecord(['phase']),
+  network: "NEW.record ->> '$.config.linux.securityContext.namespaceOptions.network'",
+};
+const containerFacts = ofRecord([
+  'phase',
+  'name',
+  'sandboxId',
+  'imageId',
+  'verdictId',
+  'reason',
+  'startFailure',
+]);
 
-const written = (name: string, kind: string, id: string, facts: Readonly<Record<string, string>>): Trigger[] =>
-  ['INSERT', 'UPDATE'].map((on) => ({ on, table: name, kind, id: `NEW.${id}`, facts }));
-const gone = (name: string, kind: string, id: string): Trigger => ({ on: 'DELETE', table: name, kind, id: `OLD.${id}` });
+const written = (
+  name: string,
+  kind: string,
+  id: string,
+  facts: Readonly<Record<string, string>>,
+): Trigger[] => ['INSERT', 'UPDATE'].map((on) => ({ on, table: name, kind, id: `NEW.${id}`, facts }));
+const gone = (name: string, kind: string, id: string): Trigger => ({
+  on: 'DELETE',
+  table: name,
+  kind,
+  id: `OLD.${id}`,
+});
 
 const stateTriggers: readonly Trigger[] = [
   ...written('sandbox', 'pod', 'id', sandboxFacts),
@@ -42,15 +62,41 @@ const stateTriggers: readonly Trigger[] = [
   ...written('image_name', 'name', 'image_id', { verdict: 'NEW.verdict_id', name: 'NEW.name' }),
   ...written('image_layer', 'layer', 'folder', {}),
   gone('image_layer', 'layer', 'folder'),
-  { on: 'INSERT', table: 'verdict_log', kind: 'verdict', id: "coalesce(NEW.id, '')", facts: { outcome: 'NEW.outcome' } },
+  {
+    on: 'INSERT',
+    table: 'verdict_log',
+    kind: 'verdict',
+    id: "coalesce(NEW.id, '')",
+    facts: { outcome: 'NEW.outcome' },
+  },
 ];
 
 const own = "origin = 'pod'";
 const networkTriggers: readonly Trigger[] = [
-  { on: 'INSERT', table: 'attachment', kind: 'link', id: 'NEW.container_id', facts: { state: 'NEW.state' }, when: `NEW.${own}` },
-  { on: 'UPDATE OF state', table: 'attachment', kind: 'link', id: 'NEW.container_id', facts: { state: 'NEW.state' }, when: `NEW.${own}` },
   {
-    ...{ on: 'UPDATE OF class', table: 'attachment', kind: 'link', id: 'NEW.container_id', facts: { state: "'raised'" } },
+    on: 'INSERT',
+    table: 'attachment',
+    kind: 'link',
+    id: 'NEW.container_id',
+    facts: { state: 'NEW.state' },
+    when: `NEW.${own}`,
+  },
+  {
+    on: 'UPDATE OF state',
+    table: 'attachment',
+    kind: 'link',
+    id: 'NEW.container_id',
+    facts: { state: 'NEW.state' },
+    when: `NEW.${own}`,
+  },
+  {
+    ...{
+      on: 'UPDATE OF class',
+      table: 'attachment',
+      kind: 'link',
+      id: 'NEW.container_id',
+      facts: { state: "'raised'" },
+    },
     when: `NEW.${own} AND NEW.class <> 'deny'`,
   },
   { ...gone('attachment', 'link', 'container_id'), when: `OLD.${own}` },
@@ -77,20 +123,26 @@ export function beginJournal(root: string): void {
     withDatabase(join(root, name), false, (db) => {
       if (db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(table) !== undefined) return;
       const existing =
-        name === 'state.db' ? db.prepare('SELECT (SELECT count(*) FROM sandbox) + (SELECT count(*) FROM image) AS rows').get() : undefined;
-      if (Number(existing?.['rows'] ?? 0) > 0) throw new Error(`${root} has pods or images already: their journal would have no beginning`);
+        name === 'state.db'
+          ? db.prepare('SELECT (SELECT count(*) FROM sandbox) + (SELECT count(*) FROM image) AS rows').get()
+          : undefined;
+      if (Number(existing?.['rows'] ?? 0) > 0)
+        throw new Error(`${root} has pods or images already: their journal would have no beginning`);
       db.exec(`BEGIN IMMEDIATE; ${journalText(triggers)} COMMIT;`);
     });
 }
 
-const journalText = (triggers: readonly Trigger[]): string => `${journalTable} ${triggers.map(triggerText).join('\n')}`;
+const journalText = (triggers: readonly Trigger[]): string =>
+  `${journalTable} ${triggers.map(triggerText).join('\n')}`;
 
 /** The same for an open database of the daemon's records that has no row yet. */
 export const beginStateJournal = (db: DatabaseSync): void => db.exec(journalText(stateTriggers));
 
 /** Returns the rows of a journal after the given one. */
 export const journalRows = (db: DatabaseSync, after = 0): Row[] =>
-  db.prepare(`SELECT at, kind, id, facts FROM ${table} WHERE seq > ? ORDER BY seq`).all(after) as unknown as Row[];
+  db
+    .prepare(`SELECT at, kind, id, facts FROM ${table} WHERE seq > ? ORDER BY seq`)
+    .all(after) as unknown as Row[];
 
 /**
  * Reads the journal so far. The daemon may run, or not.
@@ -98,7 +150,9 @@ export const journalRows = (db: DatabaseSync, after = 0): Row[] =>
  * that the earlier one wrote is older
  */
 export function readJournal(root: string, source: string, starts: readonly number[] = []): Run {
-  const [records = [], links = []] = databases.map(([name]) => withDatabase(join(root, name), true, (db) => journalRows(db)));
+  const [records = [], links = []] = databases.map(([name]) =>
+    withDatabase(join(root, name), true, (db) => journalRows(db)),
+  );
   return { source, machine: false, events: [...withDeaths(eventsOf(records), starts), ...eventsOf(links)] };
 }
 
@@ -156,7 +210,13 @@ export function eventsOf(rows: readonly Row[]): TraceEvent[] {
         if (facts['outcome'] === 'admit') events.push({ at, kind, id, to: 'admit' });
         break;
       case 'pod':
-        events.push({ at, kind, id, to: isGone ? 'gone' : said(facts, 'phase'), host: facts['network'] === 2 });
+        events.push({
+          at,
+          kind,
+          id,
+          to: isGone ? 'gone' : said(facts, 'phase'),
+          host: facts['network'] === 2,
+        });
         break;
       case 'container':
         events.push({ at, kind, id, ...(isGone ? { to: 'gone' } : containerFactsOf(facts)) });
@@ -206,7 +266,8 @@ function followImages(events: TraceEvent[]) {
       ownerOf.set(said(facts, 'name'), id);
       recorded.set(id, { at, kind: 'image', id, to: 'ready', verdict: said(facts, 'verdict') });
       // An image without a name does not count as an image.
-      if (former !== undefined && former !== id && !hasName(former)) recorded.set(former, { at, kind: 'image', id: former, to: 'gone' });
+      if (former !== undefined && former !== id && !hasName(former))
+        recorded.set(former, { at, kind: 'image', id: former, to: 'gone' });
     },
     gone(at: number, id: string): void {
       if (hasName(id)) events.push({ at, kind: 'image', id, to: 'gone' });
@@ -222,7 +283,9 @@ function followImages(events: TraceEvent[]) {
   };
 }
 
-function containerFactsOf(facts: Facts): Pick<TraceEvent, 'to' | 'pod' | 'name' | 'image' | 'verdict' | 'how'> {
+function containerFactsOf(
+  facts: Facts,
+): Pick<TraceEvent, 'to' | 'pod' | 'name' | 'image' | 'verdict' | 'how'> {
   const how = howOf(said(facts, 'phase'), said(facts, 'reason'), said(facts, 'startFailure'));
   return {
     to: said(facts, 'phase'),

@@ -52,7 +52,11 @@ if (values.trace.length > 0) {
     ['pods', 1],
     ['images', 1 / 3],
   ] as const) {
-    const { runs, broken } = await recordHistories(kind, Number(values.seed), Math.ceil(Number(values.histories) * share));
+    const { runs, broken } = await recordHistories(
+      kind,
+      Number(values.seed),
+      Math.ceil(Number(values.histories) * share),
+    );
     reported(() => {
       assert.deepEqual(broken, []);
       return checkTraces(runs);

@@ -21,7 +21,8 @@ describe('histories of the simulator', { skip: withoutTlc() }, () => {
       const { runs, broken } = await recordHistories(kind, 1, histories[kind]);
       assert.deepEqual(broken, []);
       assert.ok(runs.length > histories[kind] / 2, `${runs.length} histories show something`);
-      const happened = (sort: string): boolean => runs.some(({ events }) => events.some((event) => event.kind === sort));
+      const happened = (sort: string): boolean =>
+        runs.some(({ events }) => events.some((event) => event.kind === sort));
       assert.ok(happened('daemon') && happened('machine'), 'daemons were killed and machines started again');
       checkTraces(runs);
     });
@@ -36,7 +37,11 @@ describe('histories of the simulator', { skip: withoutTlc() }, () => {
 
   for (const says of ['keeps its link and its address', 'is recorded without its verdict'])
     it(`are not explained where the product has a planted bug: what ${says}`, async () => {
-      const { stdout } = await run(process.execPath, [join(import.meta.dirname, 'record.ts'), says, '1', '20'], { maxBuffer: 2 ** 28 });
+      const { stdout } = await run(
+        process.execPath,
+        [join(import.meta.dirname, 'record.ts'), says, '1', '20'],
+        { maxBuffer: 2 ** 28 },
+      );
       const { unexplained } = explain(JSON.parse(stdout) as Run[]);
       assert.ok(unexplained.length > 0, 'a trace of it is not explained');
     });

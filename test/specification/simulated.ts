@@ -44,10 +44,20 @@ export async function recordHistories(kind: TracedKind, first: number, count: nu
       if (!(cause instanceof Broken)) throw cause;
       broken.push(`seed ${seed}: ${cause.message}`);
     });
-    runs.push({ source: `simulator of ${kind}, seed ${seed}`, machine: true, of: kind, events: recorder.events() });
+    runs.push({
+      source: `simulator of ${kind}, seed ${seed}`,
+      machine: true,
+      of: kind,
+      events: recorder.events(),
+    });
   }
   // A short history may have nothing to show; if no history has anything, `explain` fails.
-  return { runs: runs.filter(({ events }) => events.some((event) => event.kind === (kind === 'pods' ? 'pod' : 'image'))), broken };
+  return {
+    runs: runs.filter(({ events }) =>
+      events.some((event) => event.kind === (kind === 'pods' ? 'pod' : 'image')),
+    ),
+    broken,
+  };
 }
 
 type Told = Omit<TraceEvent, 'at'>;
@@ -149,8 +159,10 @@ function watchProcesses(world: World, report: Recorder['tell']): void {
         const { state, exit } = target;
         Reflect.set(target, name, value);
         const isOfThisBoot = target.identity.bootId === world.bootId;
-        if (target.state !== state && isOfThisBoot) report({ kind: 'process', id, to: target.state === 'dead' ? 'dead' : 'running' });
-        if (exit === undefined && target.exit !== undefined) report({ kind: 'exit', id, to: target.exit.fromMonitor ? 'own' : 'lost' });
+        if (target.state !== state && isOfThisBoot)
+          report({ kind: 'process', id, to: target.state === 'dead' ? 'dead' : 'running' });
+        if (exit === undefined && target.exit !== undefined)
+          report({ kind: 'exit', id, to: target.exit.fromMonitor ? 'own' : 'lost' });
         return true;
       },
     });

@@ -37,7 +37,9 @@ export function splitRun(run: Run): readonly PodTrace[] {
     if (kind === 'pod' && !pods.has(id)) pods.set(id, index);
   });
   if (run.of === 'images' ? !run.events.some(({ kind }) => kind === 'image') : pods.size === 0)
-    throw new Error(`the trace of ${run.source} is empty: it shows no ${run.of === 'images' ? 'image' : 'pod'}`);
+    throw new Error(
+      `the trace of ${run.source} is empty: it shows no ${run.of === 'images' ? 'image' : 'pod'}`,
+    );
   // Events of a pod that was never recorded cannot be explained.
   const strays = run.events.filter(
     (event) =>
@@ -61,10 +63,14 @@ const isOfAll = ({ kind }: TraceEvent): boolean => kind === 'machine' || kind ==
 
 function ofPod(run: Run, pod: string): PodTrace {
   const containers = new Map(
-    run.events.filter((event) => event.kind === 'container' && event.pod === pod).map((event) => [event.id, event]),
+    run.events
+      .filter((event) => event.kind === 'container' && event.pod === pod)
+      .map((event) => [event.id, event]),
   );
   const isOwn = ({ kind, id }: TraceEvent): boolean =>
-    kind === 'pod' ? id === pod : (kind === 'container' || kind === 'process' || kind === 'exit') && containers.has(id);
+    kind === 'pod'
+      ? id === pod
+      : (kind === 'container' || kind === 'process' || kind === 'exit') && containers.has(id);
   const first = run.events.findIndex(isOwn);
   const isOver = run.events.some(({ kind, id, to }) => kind === 'pod' && id === pod && to === 'gone');
   const last = isOver ? run.events.findLastIndex(isOwn) : run.events.length - 1;
@@ -93,8 +99,18 @@ function ofPod(run: Run, pod: string): PodTrace {
   return named(run, `pod ${pod}`, events, links);
 }
 
-function named(run: Run, name: string, events: readonly TraceEvent[], links: readonly TraceEvent[]): PodTrace {
-  const names = { c: new Map<string, string>(), i: new Map<string, string>(), n: new Map<string, string>(), v: new Map<string, string>() };
+function named(
+  run: Run,
+  name: string,
+  events: readonly TraceEvent[],
+  links: readonly TraceEvent[],
+): PodTrace {
+  const names = {
+    c: new Map<string, string>(),
+    i: new Map<string, string>(),
+    n: new Map<string, string>(),
+    v: new Map<string, string>(),
+  };
   const nameOf = (sort: keyof typeof names, id: string | undefined): string => {
     if (id === undefined) return 'none';
     const known = names[sort].get(id) ?? `${sort}${names[sort].size + 1}`;
@@ -116,9 +132,15 @@ function named(run: Run, name: string, events: readonly TraceEvent[], links: rea
   });
   /** Returns the rolled-back containers that the trace has. */
   const backOf = ({ back = {} }: TraceEvent): Record<string, string> =>
-    Object.fromEntries(Object.entries(back).flatMap(([id, phase]) => (names.c.has(id) ? [[nameOf('c', id), phase] as const] : [])));
+    Object.fromEntries(
+      Object.entries(back).flatMap(([id, phase]) =>
+        names.c.has(id) ? [[nameOf('c', id), phase] as const] : [],
+      ),
+    );
   const ofContainers = events.flatMap((event) =>
-    event.kind === 'container' && event.name !== undefined ? [[nameOf('c', event.id), nameOf('n', event.name)] as const] : [],
+    event.kind === 'container' && event.name !== undefined
+      ? [[nameOf('c', event.id), nameOf('n', event.name)] as const]
+      : [],
   );
   return {
     names: Object.fromEntries(ofContainers),

@@ -30,7 +30,9 @@ const modules = [
 export function withoutTlc(): string | false {
   const { skip } = findTool('tlc');
   if (skip !== false) return skip;
-  return spawnSync('java', ['-version']).status === 0 ? false : 'no java: apt-get install default-jre-headless';
+  return spawnSync('java', ['-version']).status === 0
+    ? false
+    : 'no java: apt-get install default-jre-headless';
 }
 
 /**
@@ -38,7 +40,11 @@ export function withoutTlc(): string | false {
  * @param files added to the copy, or replacing a file of it
  * @throws Error when TLC could not check: that is neither a yes nor a no
  */
-export function runTlc(module: string, configuration: string, files: Readonly<Record<string, string>> = {}): Checked {
+export function runTlc(
+  module: string,
+  configuration: string,
+  files: Readonly<Record<string, string>> = {},
+): Checked {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-tlc-'));
   try {
     for (const name of modules) copyFileSync(join(import.meta.dirname, name), join(folder, name));
@@ -59,8 +65,11 @@ export function runTlc(module: string, configuration: string, files: Readonly<Re
       ...(/^Error: Temporal properties were violated/m.test(output) ? ['Temporal'] : []),
     ];
     const holds = status === 0 && output.includes('No error has been found');
-    if (!holds && violated.length === 0) throw new Error(`TLC could not check ${module} (exit ${String(status)}):\n${output}`);
-    const states = Number([...output.replaceAll(',', '').matchAll(/(\d+) distinct states found/g)].at(-1)?.[1] ?? 0);
+    if (!holds && violated.length === 0)
+      throw new Error(`TLC could not check ${module} (exit ${String(status)}):\n${output}`);
+    const states = Number(
+      [...output.replaceAll(',', '').matchAll(/(\d+) distinct states found/g)].at(-1)?.[1] ?? 0,
+    );
     return { holds, violated, states, output };
   } finally {
     rmSync(folder, { recursive: true, force: true });

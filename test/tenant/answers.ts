@@ -10,13 +10,35 @@ function names({ victim }: Scene): string[] {
   return [
     ...ofVictim,
     ...ofVictim.flatMap((name) => [`${name}.pods`, `${name}.pods.portcullis.internal`]),
-    ...['web', 'vault'].flatMap((name) => [`${name}.victim`, `${name}.victim.pods`, `${name}.victim.pods.portcullis.internal`]),
+    ...['web', 'vault'].flatMap((name) => [
+      `${name}.victim`,
+      `${name}.victim.pods`,
+      `${name}.victim.pods.portcullis.internal`,
+    ]),
     victim.web.id.slice(0, 12),
     'web.shared',
     'web.victim.svc.cluster.local',
     'kubernetes.default.svc.cluster.local',
-    ...['kubernetes', 'localhost', 'node1', 'com', 'wpad', 'tenant', 'victim', 'pods', 'shared', 'portcullis'],
-    ...['example.com', 'registry.example.com', 'tasks.example.com', 'metadata.google.internal', 'missing.example.com', 'missing'],
+    ...[
+      'kubernetes',
+      'localhost',
+      'node1',
+      'com',
+      'wpad',
+      'tenant',
+      'victim',
+      'pods',
+      'shared',
+      'portcullis',
+    ],
+    ...[
+      'example.com',
+      'registry.example.com',
+      'tasks.example.com',
+      'metadata.google.internal',
+      'missing.example.com',
+      'missing',
+    ],
     ...['portcullis.internal', 'pods.portcullis.internal', 'missing.pods.portcullis.internal'],
   ];
 }
@@ -32,7 +54,8 @@ function questions(scene: Scene): Asked[] {
   const { web, vault, client } = scene.victim;
   const asked: Asked[] = [];
   for (const who of ['host', 'victim'] as const) {
-    for (const name of names(scene)) asked.push({ who, question: { kind: 'dns', host: gateway.four, name, type: 'A' } });
+    for (const name of names(scene))
+      asked.push({ who, question: { kind: 'dns', host: gateway.four, name, type: 'A' } });
     for (const name of ['web', 'shop', 'kubernetes.default.svc.cluster.local', 'example.com'])
       asked.push({ who, question: { kind: 'dns', host: gateway.six, name, type: 'AAAA' } });
     for (const address of [web.address, vault.address, '10.231.0.1'])
@@ -49,7 +72,8 @@ function questions(scene: Scene): Asked[] {
     for (const [host, port] of doors) asked.push({ who, question: { kind: 'tcp', host, port } });
   }
   asked.push({ who: 'host', question: { kind: 'dns', host: '10.232.0.1', name: 'web', type: 'A' } });
-  for (const port of Object.values(ports)) asked.push({ who: 'host', question: { kind: 'tcp', host: '127.0.0.1', port } });
+  for (const port of Object.values(ports))
+    asked.push({ who: 'host', question: { kind: 'tcp', host: '127.0.0.1', port } });
   return asked;
 }
 
@@ -61,7 +85,10 @@ export async function askAround(scene: Scene): Promise<string[]> {
   return Promise.all(
     questions(scene).map(async ({ who, question }) => {
       const answer = await scene.askers[who].ask(question);
-      const asked = question.kind === 'dns' ? `${question.name} ${question.type} of ${question.host}` : `${question.host}:${question.port}`;
+      const asked =
+        question.kind === 'dns'
+          ? `${question.name} ${question.type} of ${question.host}`
+          : `${question.host}:${question.port}`;
       return `${question.kind} the ${who} asks ${asked}: ${answer}`;
     }),
   );
@@ -93,11 +120,20 @@ export async function statuses({ stage, victim }: Scene): Promise<string[]> {
     ]),
   ]);
   return [
-    ...pods.items.map(({ id, metadata, state }) => `pod ${id} ${metadata?.namespace ?? ''}/${metadata?.name ?? ''} ${state}`),
-    ...containers.containers.map(({ id, podSandboxId, state }) => `container ${id} of ${podSandboxId} ${state}`),
-    ...images.images.map(({ id, repoTags, repoDigests }) => `image ${id} ${repoTags.join()} ${repoDigests.join()}`),
+    ...pods.items.map(
+      ({ id, metadata, state }) => `pod ${id} ${metadata?.namespace ?? ''}/${metadata?.name ?? ''} ${state}`,
+    ),
+    ...containers.containers.map(
+      ({ id, podSandboxId, state }) => `container ${id} of ${podSandboxId} ${state}`,
+    ),
+    ...images.images.map(
+      ({ id, repoTags, repoDigests }) => `image ${id} ${repoTags.join()} ${repoDigests.join()}`,
+    ),
     ...each
       .flat()
-      .map((status) => `status ${JSON.stringify(status, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value))}`),
+      .map(
+        (status) =>
+          `status ${JSON.stringify(status, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value))}`,
+      ),
   ];
 }

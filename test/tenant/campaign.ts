@@ -70,13 +70,18 @@ function askOf(scene: Scene, variant: Variant): Asked {
     },
   };
   const container = variant.container?.(base, scene) ?? base;
-  const folders = (container.mounts ?? []).slice(0, 20).map(({ containerPath = '' }) => containerPath.replaceAll(/[^\w./-]/gu, ''));
+  const folders = (container.mounts ?? [])
+    .slice(0, 20)
+    .map(({ containerPath = '' }) => containerPath.replaceAll(/[^\w./-]/gu, ''));
   return { pod, container: { command: ['sh', '-c', program(scene, folders)], ...container } };
 }
 
 /** Returns links and addresses as the kernel has them, found from inside the pod's network namespace. */
 async function ownOf(scene: Scene, ids: readonly string[], variant: Variant): Promise<Own> {
-  const { info } = await scene.stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: ids[0] ?? '', verbose: true });
+  const { info } = await scene.stage.daemon.cri.runtime.podSandboxStatus({
+    podSandboxId: ids[0] ?? '',
+    verbose: true,
+  });
   const folder = /"namespaces":"([^"]+)"/u.exec(info['info'] ?? '')?.[1];
   const folders = [join(scene.stage.logs, 'tenant'), join(scene.kubeletRoot, 'pods', uid)];
   interface Link {
@@ -86,21 +91,28 @@ async function ownOf(scene: Scene, ids: readonly string[], variant: Variant): Pr
     readonly address?: string;
     readonly addr_info: readonly { readonly local: string }[];
   }
-  const read = async (...words: string[]): Promise<Link[]> => JSON.parse((await exec(words[0] ?? '', words.slice(1))).stdout) as Link[];
+  const read = async (...words: string[]): Promise<Link[]> =>
+    JSON.parse((await exec(words[0] ?? '', words.slice(1))).stdout) as Link[];
   const [inside, outside] =
     folder === undefined || !existsSync(`${folder}/net`)
       ? [[], []]
-      : await Promise.all([read('nsenter', `--net=${folder}/net`, 'ip', '-j', 'addr'), read('ip', '-j', 'addr')]);
-  const ends = inside.flatMap(({ ifname, link_index: peer }) => (ifname === 'lo' ? [] : outside.filter(({ ifindex }) => ifindex === peer)));
+      : await Promise.all([
+          read('nsenter', `--net=${folder}/net`, 'ip', '-j', 'addr'),
+          read('ip', '-j', 'addr'),
+        ]);
+  const ends = inside.flatMap(({ ifname, link_index: peer }) =>
+    ifname === 'lo' ? [] : outside.filter(({ ifindex }) => ifindex === peer),
+  );
   // Traffic with a bandwidth limit is sent through a link that the filter of this link names.
   const redirected = await Promise.all(
     ends.map(async ({ ifname }) => (await exec('tc', ['filter', 'show', 'dev', ifname, 'ingress'])).stdout),
   );
-  const through = redirected.flatMap((text) => [...text.matchAll(/Egress Redirect to device (\S+?)\)/gu)].map(([, name = '']) => name));
-  const addresses = [...inside.filter(({ ifname }) => ifname !== 'lo'), ...ends].flatMap(({ address = '', addr_info: all }) => [
-    address,
-    ...all.map(({ local }) => local),
-  ]);
+  const through = redirected.flatMap((text) =>
+    [...text.matchAll(/Egress Redirect to device (\S+?)\)/gu)].map(([, name = '']) => name),
+  );
+  const addresses = [...inside.filter(({ ifname }) => ifname !== 'lo'), ...ends].flatMap(
+    ({ address = '', addr_info: all }) => [address, ...all.map(({ local }) => local)],
+  );
   const asked = typeof variant.services === 'function' ? variant.services(scene) : (variant.services ?? []);
   const joined = asked.flatMap((name) => [`pods/${name}`, `shared/${name}`]);
   const virtual =
@@ -108,7 +120,11 @@ async function ownOf(scene: Scene, ids: readonly string[], variant: Variant): Pr
       ? []
       : (await services(scene))
           .filter((line) => joined.includes(line.split(' ')[1] ?? ''))
-          .flatMap((line) => [...line.matchAll(/"((?:10\.23[12]\.|fd00:23[12]:)[^"/]*)"/gu)].map(([, address = '']) => address));
+          .flatMap((line) =>
+            [...line.matchAll(/"((?:10\.23[12]\.|fd00:23[12]:)[^"/]*)"/gu)].map(
+              ([, address = '']) => address,
+            ),
+          );
   return {
     ids,
     links: [...ends.map(({ ifname }) => ifname), ...through],
@@ -164,12 +180,17 @@ export async function runVariant(scene: Scene, variant: Variant, before: Snapsho
     }
   };
   const options = { timeoutMs: patience };
-  const sandbox = await attempt('run', () => runtime.runPodSandbox({ config: asked.pod, runtimeHandler: variant.handler ?? '' }, options));
+  const sandbox = await attempt('run', () =>
+    runtime.runPodSandbox({ config: asked.pod, runtimeHandler: variant.handler ?? '' }, options),
+  );
   if (sandbox !== undefined) ids.push(sandbox.podSandboxId);
   const created =
     sandbox &&
     (await attempt('create', () =>
-      runtime.createContainer({ podSandboxId: sandbox.podSandboxId, config: asked.container, sandboxConfig: asked.pod }, options),
+      runtime.createContainer(
+        { podSandboxId: sandbox.podSandboxId, config: asked.container, sandboxConfig: asked.pod },
+        options,
+      ),
     ));
   if (created !== undefined) {
     ids.push(created.containerId);
@@ -191,7 +212,8 @@ export async function runVariant(scene: Scene, variant: Variant, before: Snapsho
     await runtime.removePodSandbox({ podSandboxId: ids[0] ?? '' }, options);
   }
   differences.push(...reached(scene, asked));
-  if (outcome === 'ran' && variant.mustRefuse === true) differences.push('it ran, although it asks for what no tenant has');
+  if (outcome === 'ran' && variant.mustRefuse === true)
+    differences.push('it ran, although it asks for what no tenant has');
   // As a kubelet does when a pod is gone.
   for (const path of [join(scene.stage.logs, 'tenant'), join(scene.kubeletRoot, 'pods', uid, 'volumes')])
     rmSync(path, { recursive: true, force: true });
@@ -210,7 +232,11 @@ export async function restingLook(scene: Scene): Promise<Snapshot> {
   throw new Error('the host does not come to rest');
 }
 
-export async function runCampaign(scene: Scene, chosen: readonly Variant[], report: (result: Result) => void): Promise<Result[]> {
+export async function runCampaign(
+  scene: Scene,
+  chosen: readonly Variant[],
+  report: (result: Result) => void,
+): Promise<Result[]> {
   const results: Result[] = [];
   let before = await restingLook(scene);
   for (const variant of chosen) {

@@ -15,7 +15,8 @@ export interface Deliberate {
   takeBack(scene: Scene): Promise<void> | void;
 }
 
-const run = (words: string): string => execFileSync('sh', ['-c', words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+const run = (words: string): string =>
+  execFileSync('sh', ['-c', words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 const commands = (
   name: string,
   found: RegExp,
@@ -32,9 +33,13 @@ const servers = new Map<number, Server>();
 
 const listen = (port: number, host: string): Promise<void> =>
   new Promise((resolve) => {
-    servers.set(port, createServer((socket) => socket.resume().end('stranger\n')).listen(port, host, resolve));
+    servers.set(
+      port,
+      createServer((socket) => socket.resume().end('stranger\n')).listen(port, host, resolve),
+    );
   });
-const close = (port: number): Promise<void> => new Promise((resolve) => void servers.get(port)?.close(() => resolve()));
+const close = (port: number): Promise<void> =>
+  new Promise((resolve) => void servers.get(port)?.close(() => resolve()));
 
 let taker = '';
 let second = '';
@@ -44,7 +49,12 @@ const service =
   'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: stranger }\naddresses: [10.96.0.99]\nports: [80]\nbackends: [10.231.0.2]\n';
 
 export const deliberate: readonly Deliberate[] = [
-  commands('a table of nf_tables', /nft table inet  stranger /u, 'nft add table inet stranger', 'nft delete table inet stranger'),
+  commands(
+    'a table of nf_tables',
+    /nft table inet  stranger /u,
+    'nft add table inet stranger',
+    'nft delete table inet stranger',
+  ),
   commands(
     'a rule among ours',
     /nft rule ip portcullis host_ports_of/u,
@@ -69,7 +79,12 @@ export const deliberate: readonly Deliberate[] = [
     make: () => listen(31_000, hostAddress),
     takeBack: () => close(31_000),
   },
-  commands('a route', /route 203\.0\.113\.0\/24 /u, 'ip route add 203.0.113.0/24 via 192.0.2.9', 'ip route del 203.0.113.0/24'),
+  commands(
+    'a route',
+    /route 203\.0\.113\.0\/24 /u,
+    'ip route add 203.0.113.0/24 via 192.0.2.9',
+    'ip route del 203.0.113.0/24',
+  ),
   commands(
     'a route of another table',
     /route 203\.0\.113\.0\/24 .*table 77/u,
@@ -135,7 +150,8 @@ export const deliberate: readonly Deliberate[] = [
   {
     name: 'the victim’s hosts',
     found: /content .*state\/pods\/[0-9a-f]{64}\/hosts/u,
-    make: (scene) => appendFileSync(join(scene.stage.folders.state, 'pods', scene.victim.web.id, 'hosts'), '6.6.6.6 db\n'),
+    make: (scene) =>
+      appendFileSync(join(scene.stage.folders.state, 'pods', scene.victim.web.id, 'hosts'), '6.6.6.6 db\n'),
     takeBack: (scene) => {
       const file = join(scene.stage.folders.state, 'pods', scene.victim.web.id, 'hosts');
       writeFileSync(file, readFileSync(file, 'utf8').replace('6.6.6.6 db\n', ''));
@@ -150,8 +166,14 @@ export const deliberate: readonly Deliberate[] = [
   {
     name: 'a limit of the victim’s',
     found: /cgroup .*pids\.max = 77/u,
-    make: (scene) => void run(`echo 77 > $(find /sys/fs/cgroup -path '*${scene.victim.web.containerId}*' -name pids.max | head -1)`),
-    takeBack: (scene) => void run(`echo max > $(find /sys/fs/cgroup -path '*${scene.victim.web.containerId}*' -name pids.max | head -1)`),
+    make: (scene) =>
+      void run(
+        `echo 77 > $(find /sys/fs/cgroup -path '*${scene.victim.web.containerId}*' -name pids.max | head -1)`,
+      ),
+    takeBack: (scene) =>
+      void run(
+        `echo max > $(find /sys/fs/cgroup -path '*${scene.victim.web.containerId}*' -name pids.max | head -1)`,
+      ),
   },
   {
     name: 'a service',
@@ -164,9 +186,12 @@ export const deliberate: readonly Deliberate[] = [
     found: /dns the victim asks missing A of .*: NOERROR A "10\.231\./u,
     make: async (scene) =>
       void (taker = (
-        await runPod(scene.stage, 'missing', { metadata: { name: 'missing', uid: 'u', namespace: victimNamespace, attempt: 0 } })
+        await runPod(scene.stage, 'missing', {
+          metadata: { name: 'missing', uid: 'u', namespace: victimNamespace, attempt: 0 },
+        })
       ).id),
-    takeBack: async (scene) => void (await scene.stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: taker })),
+    takeBack: async (scene) =>
+      void (await scene.stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: taker })),
   },
   {
     name: 'a process',

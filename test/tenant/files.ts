@@ -55,15 +55,23 @@ export function lookAtFiles({ stage, host, kubeletRoot }: Scene): string[] {
   const { folder, root, state } = stage.folders;
   // The contents of the image store follow from its digests: names are enough.
   const store = find([root], [], '%y').filter(({ path }) => !growing.test(path));
-  const plain = find([folder, host, kubeletRoot], ['(', '-path', root, '-prune', ')', '-o'], '%y %m %U:%G %l').filter(
-    ({ path }) => !growing.test(path) && path !== root,
-  );
+  const plain = find(
+    [folder, host, kubeletRoot],
+    ['(', '-path', root, '-prune', ')', '-o'],
+    '%y %m %U:%G %l',
+  ).filter(({ path }) => !growing.test(path) && path !== root);
   const system = find(['/etc', '/var/lib/cni'], [], '%y %m %U:%G %l');
   // The machine's devices are shared: programs outside this suite change their owners.
-  const devices = find(['/dev'], ['(', '-path', '/dev/pts', '-o', '-path', '/dev/shm', ')', '-prune', '-o'], '%y %m');
+  const devices = find(
+    ['/dev'],
+    ['(', '-path', '/dev/pts', '-o', '-path', '/dev/shm', ')', '-prune', '-o'],
+    '%y %m',
+  );
   const contents = [
     ...plain,
-    ...system.filter(({ path }) => /^\/etc\/(hosts|resolv\.conf|hostname|passwd|shadow|cni|portcullis)/u.test(path)),
+    ...system.filter(({ path }) =>
+      /^\/etc\/(hosts|resolv\.conf|hostname|passwd|shadow|cni|portcullis)/u.test(path),
+    ),
   ]
     .filter(({ type, path }) => type === 'f' && !path.endsWith('.log') && !path.startsWith(`${state}/ns/`))
     .map(({ path }) => `content ${contentOf(path)}\t${path}`);
@@ -71,5 +79,9 @@ export function lookAtFiles({ stage, host, kubeletRoot }: Scene): string[] {
   const logs = plain
     .filter(({ type, path }) => type === 'f' && path.endsWith('.log'))
     .map(({ path }) => `content ${contentOf(path)}\t${path}`);
-  return [...[...store, ...plain, ...system, ...devices].map(({ text, path }) => `file ${text}\t${path}`), ...contents, ...logs];
+  return [
+    ...[...store, ...plain, ...system, ...devices].map(({ text, path }) => `file ${text}\t${path}`),
+    ...contents,
+    ...logs,
+  ];
 }

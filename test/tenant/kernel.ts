@@ -64,13 +64,14 @@ function rules(text: string): string[] {
     readonly nftables: readonly Record<string, NftObject>[];
   };
   return nftables.flatMap((object) =>
-    Object.entries(object).flatMap(([kind, { family = '', table = '', chain = '', name = '', elem = [], ...rest }]) =>
-      kind === 'metainfo'
-        ? []
-        : [
-            `nft ${kind} ${family} ${table} ${chain}${name} ${JSON.stringify(still(rest))}`,
-            ...elem.map((each) => `nft element ${family} ${table} ${name} ${JSON.stringify(still(each))}`),
-          ],
+    Object.entries(object).flatMap(
+      ([kind, { family = '', table = '', chain = '', name = '', elem = [], ...rest }]) =>
+        kind === 'metainfo'
+          ? []
+          : [
+              `nft ${kind} ${family} ${table} ${chain}${name} ${JSON.stringify(still(rest))}`,
+              ...elem.map((each) => `nft element ${family} ${table} ${name} ${JSON.stringify(still(each))}`),
+            ],
     ),
   );
 }
@@ -89,7 +90,8 @@ function sockets(text: string, askers: readonly number[]): string[] {
 }
 
 // A bridge loses its carrier a moment after its last port.
-const routes = (text: string): string[] => linesOf(text).map((line) => `route ${line.replaceAll(/ linkdown| {2,}/gu, ' ').trim()}`);
+const routes = (text: string): string[] =>
+  linesOf(text).map((line) => `route ${line.replaceAll(/ linkdown| {2,}/gu, ' ').trim()}`);
 
 interface Link {
   readonly ifname: string;
@@ -112,7 +114,10 @@ function links(text: string): string[] {
 const neighbours = (text: string): string[] =>
   linesOf(text)
     .filter((line) => line.includes(' lladdr '))
-    .map((line) => `neighbour ${line.replace(/( router)? (REACHABLE|STALE|DELAY|PROBE|PERMANENT|NOARP)\s*$/u, '').trim()}`);
+    .map(
+      (line) =>
+        `neighbour ${line.replace(/( router)? (REACHABLE|STALE|DELAY|PROBE|PERMANENT|NOARP)\s*$/u, '').trim()}`,
+    );
 
 /** Counters and random values: not settings. */
 const notSettings =
@@ -172,7 +177,9 @@ function cgroups(isOurs: (path: string) => boolean): string[] {
   const root = '/sys/fs/cgroup';
   const foldersIn = (folder: string): string[] => {
     try {
-      return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [join(folder, entry.name)] : []));
+      return readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+        entry.isDirectory() ? [join(folder, entry.name)] : [],
+      );
     } catch {
       return []; // just gone
     }
@@ -195,7 +202,9 @@ function cgroups(isOurs: (path: string) => boolean): string[] {
 /** Returns AppArmor's profiles, if the kernel has AppArmor. */
 function profiles(): string[] {
   try {
-    return linesOf(readFileSync('/sys/kernel/security/apparmor/profiles', 'utf8')).map((line) => `apparmor ${line}`);
+    return linesOf(readFileSync('/sys/kernel/security/apparmor/profiles', 'utf8')).map(
+      (line) => `apparmor ${line}`,
+    );
   } catch {
     return [];
   }
@@ -205,7 +214,11 @@ function profiles(): string[] {
  * Returns the state of the host's kernel, read from the host's namespaces. @param isOurs distinguishes
  * cgroups of this suite from others on the machine
  */
-export async function lookAtKernel(daemon: number, askers: readonly number[], isOurs: (path: string) => boolean): Promise<string[]> {
+export async function lookAtKernel(
+  daemon: number,
+  askers: readonly number[],
+  isOurs: (path: string) => boolean,
+): Promise<string[]> {
   const said = await outputs();
   return [
     ...rules(said.rules),

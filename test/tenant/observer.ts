@@ -14,7 +14,8 @@ const patience = 15_000;
 
 /** Returns everything outside the tenant's pods, a line each. */
 export async function look(scene: Scene): Promise<Snapshot> {
-  const isOurs = (path: string): boolean => path.includes(scene.stage.cgroupParent) || path.endsWith('/tenant-suite.slice');
+  const isOurs = (path: string): boolean =>
+    path.includes(scene.stage.cgroupParent) || path.endsWith('/tenant-suite.slice');
   const [kernel, ...others] = await Promise.all([
     lookAtKernel(
       scene.stage.daemon.pid,
@@ -48,7 +49,10 @@ export function differences(before: Snapshot, now: Snapshot): Difference[] {
   for (const line of now) count.set(line, (count.get(line) ?? 0) + 1);
   for (const line of before) count.set(line, (count.get(line) ?? 0) - 1);
   return [...count].flatMap(([line, surplus]) =>
-    Array.from({ length: Math.abs(surplus) }, (): Difference => ({ what: surplus > 0 ? 'more' : 'missing', line })),
+    Array.from({ length: Math.abs(surplus) }, (): Difference => ({
+      what: surplus > 0 ? 'more' : 'missing',
+      line,
+    })),
   );
 }
 
@@ -66,7 +70,9 @@ export async function changesSince(
 ): Promise<Difference[]> {
   for (const until = performance.now() + within; ; await pause(50)) {
     const found = differences(before, await look(scene));
-    const unexplained = found.filter(({ what, line }) => !comesAndGoes(line) && (what === 'missing' || !isExplained(line)));
+    const unexplained = found.filter(
+      ({ what, line }) => !comesAndGoes(line) && (what === 'missing' || !isExplained(line)),
+    );
     if (unexplained.length === 0 || performance.now() > until) return unexplained;
   }
 }

@@ -35,7 +35,8 @@ const setsOfLinks = /^nft element (bridge|inet|arp|netdev) portcullis(_rules)? \
 const setsOfAddresses =
   /^nft element (ip6? portcullis (held|held_links)|ip6? portcullis_plugins masquerade|ip6? portcullis_services (servers|slots\d+|addresses)|ip6? portcullis_service_networks (virtual|reached)) /u;
 /** Bridges of the networks and their MAC addresses, which occur in elements of pods. */
-const shared = /^(net23\d|0a:58:0a:e[789]:00:01|tcp|udp|sctp|leaving_\w+|from_\w+|to_\w+|closed_\w+|pick_\w+)$/u;
+const shared =
+  /^(net23\d|0a:58:0a:e[789]:00:01|tcp|udp|sctp|leaving_\w+|from_\w+|to_\w+|closed_\w+|pick_\w+)$/u;
 
 /**
  * Returns whether every text and address in an element belongs to the pod or its network, and at least one to
@@ -44,11 +45,14 @@ const shared = /^(net23\d|0a:58:0a:e[789]:00:01|tcp|udp|sctp|leaving_\w+|from_\w
 function isOwnElement(line: string, own: Own): boolean {
   const mine = new Set([...own.links, ...own.addresses, ...own.virtual]);
   const texts = [...line.slice(line.search(/["{[]/u)).matchAll(/"([^"]*)"/gu)].map(([, text = '']) => text);
-  const values = texts.filter((text) => !/^(concat|goto|jump|target|accept|drop|val|elem|prefix|addr|len)$/u.test(text));
+  const values = texts.filter(
+    (text) => !/^(concat|goto|jump|target|accept|drop|val|elem|prefix|addr|len)$/u.test(text),
+  );
   return values.some((text) => mine.has(text)) && values.every((text) => mine.has(text) || shared.test(text));
 }
 
-const has = (line: string, things: readonly string[]): boolean => things.some((thing) => thing !== '' && line.includes(thing));
+const has = (line: string, things: readonly string[]): boolean =>
+  things.some((thing) => thing !== '' && line.includes(thing));
 const about = (line: string, pattern: RegExp, things: readonly string[]): boolean => {
   const found = pattern.exec(line)?.[1];
   return found !== undefined && things.includes(found);
@@ -56,7 +60,10 @@ const about = (line: string, pattern: RegExp, things: readonly string[]): boolea
 
 /** The lines that a pod may add while it exists, and why. A missing line is never allowed. */
 const table: readonly Allowed[] = [
-  { reason: 'the end of its link on the host', holds: (line, own) => about(line, /^link (\S+) /u, own.links) },
+  {
+    reason: 'the end of its link on the host',
+    holds: (line, own) => about(line, /^link (\S+) /u, own.links),
+  },
   {
     reason: 'its link has the kernel’s settings of a link',
     holds: (line, own) => about(line, /^sysctl net\/ipv[46]\/(?:conf|neigh)\/([^/]+)\//u, own.links),
@@ -65,8 +72,14 @@ const table: readonly Allowed[] = [
     reason: 'the kernel’s multicast route, queue and forwarding entries of its link',
     holds: (line, own) => about(line, /^(?:route|qdisc|fdb) .*\bdev (\S+)/u, own.links),
   },
-  { reason: 'the kernel’s own address of a link', holds: (line, own) => about(line, /^address fe80:\S+ on (\S+)$/u, own.links) },
-  { reason: 'the host knows where its address is', holds: (line, own) => about(line, /^neighbour (\S+) /u, own.addresses) },
+  {
+    reason: 'the kernel’s own address of a link',
+    holds: (line, own) => about(line, /^address fe80:\S+ on (\S+)$/u, own.links),
+  },
+  {
+    reason: 'the host knows where its address is',
+    holds: (line, own) => about(line, /^neighbour (\S+) /u, own.addresses),
+  },
   {
     reason: 'what its link sends and receives is judged by the set of links',
     holds: (line, own) => setsOfLinks.test(line) && isOwnElement(line, own),
@@ -82,8 +95,10 @@ const table: readonly Allowed[] = [
       about(line, /^route local (\S+) dev net23[12] /u, own.virtual),
   },
   {
-    reason: 'IPv6 listens for neighbours that ask for that virtual address (solicited-node multicast, RFC 4291)',
-    holds: (line, own) => own.virtual.length > 0 && /^fdb 33:33:ff:00:[0-9a-f:]{5} dev net23[12] self permanent$/u.test(line),
+    reason:
+      'IPv6 listens for neighbours that ask for that virtual address (solicited-node multicast, RFC 4291)',
+    holds: (line, own) =>
+      own.virtual.length > 0 && /^fdb 33:33:ff:00:[0-9a-f:]{5} dev net23[12] self permanent$/u.test(line),
   },
   {
     reason: 'a service takes turns by a chain of its own, which its virtual address alone leads to',
@@ -99,16 +114,25 @@ const table: readonly Allowed[] = [
     reason: 'the parents of its cgroup that its kubelet named, and nobody else has',
     holds: (line) => /^cgroup \/sys\/fs\/cgroup\/(\w+\/)?tenant-suite-[0-9a-f]{8}\.other/u.test(line),
   },
-  { reason: 'its root file system and /dev/shm', holds: (line, own) => line.startsWith('mount ') && has(line, own.ids) },
+  {
+    reason: 'its root file system and /dev/shm',
+    holds: (line, own) => line.startsWith('mount ') && has(line, own.ids),
+  },
   {
     reason: 'a set of namespaces from the pool, which the daemon refills',
     holds: (line) =>
-      /^(mount of the (host|daemon) POOL\/(net|ipc|uts|user|pid) |file . \d+ \S* \tPOOL(\/(net|ipc|uts|user|pid))?$)/u.test(line),
+      /^(mount of the (host|daemon) POOL\/(net|ipc|uts|user|pid) |file . \d+ \S* \tPOOL(\/(net|ipc|uts|user|pid))?$)/u.test(
+        line,
+      ),
   },
-  { reason: 'its processes and their monitor', holds: (line, own) => line.startsWith('process ') && has(line, own.ids) },
+  {
+    reason: 'its processes and their monitor',
+    holds: (line, own) => line.startsWith('process ') && has(line, own.ids),
+  },
   {
     reason: 'the socket at which its monitor is attached to',
-    holds: (line) => /^socket u_seq LISTEN \/proc\/self\/fd\/\d+\/attach users:\(\("conmon",pid=\d+\)\)/u.test(line),
+    holds: (line) =>
+      /^socket u_seq LISTEN \/proc\/self\/fd\/\d+\/attach users:\(\("conmon",pid=\d+\)\)/u.test(line),
   },
   {
     reason: 'its files and bundle',

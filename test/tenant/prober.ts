@@ -39,18 +39,27 @@ function dns(host: string, name: string, type: 'A' | 'AAAA' | 'PTR'): Promise<st
     socket.on('error', (error) => end((error as NodeJS.ErrnoException).code ?? error.message));
     socket.on('message', (bytes) => {
       const { answers = [], ...rest } = decode(bytes);
-      const found = answers.map((answer) => `${answer.type} ${'data' in answer ? JSON.stringify(answer.data) : ''}`);
+      const found = answers.map(
+        (answer) => `${answer.type} ${'data' in answer ? JSON.stringify(answer.data) : ''}`,
+      );
       end([(rest as unknown as { rcode: string }).rcode, ...found.toSorted()].join(' '));
     });
     const id = Math.floor(Math.random() * 65_536);
-    socket.send(encode({ type: 'query', id, flags: 256, questions: [{ type, name, class: 'IN' }] }), 53, host);
+    socket.send(
+      encode({ type: 'query', id, flags: 256, questions: [{ type, name, class: 'IN' }] }),
+      53,
+      host,
+    );
   });
 }
 
 createInterface({ input: process.stdin })
   .on('line', (line) => {
     const { id, question } = JSON.parse(line) as { readonly id: number; readonly question: Question };
-    const asked = question.kind === 'tcp' ? tcp(question.host, question.port) : dns(question.host, question.name, question.type);
+    const asked =
+      question.kind === 'tcp'
+        ? tcp(question.host, question.port)
+        : dns(question.host, question.name, question.type);
     void asked.then((answer) => process.stdout.write(`${JSON.stringify({ id, answer })}\n`));
   })
   .on('close', () => process.exit(0));

@@ -6,7 +6,12 @@ import pLimit from 'p-limit';
 
 export type Question =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  | { readonly kind: 'dns'; readonly host: string; readonly name: string; readonly type: 'A' | 'AAAA' | 'PTR' };
+  | {
+      readonly kind: 'dns';
+      readonly host: string;
+      readonly name: string;
+      readonly type: 'A' | 'AAAA' | 'PTR';
+    };
 
 /** A client that sends probes from a network namespace. */
 export interface Prober {
@@ -19,7 +24,10 @@ export interface Prober {
 export function startProber(netns?: string): Prober {
   const program = [process.execPath, join(import.meta.dirname, 'prober.ts')];
   const [first = '', ...words] = netns === undefined ? program : ['nsenter', `--net=${netns}`, ...program];
-  const child = spawn(first, words, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, NODE_TEST_CONTEXT: undefined } });
+  const child = spawn(first, words, {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+  });
   const waiting = new Map<number, (answer: string) => void>();
   let last = 0;
   createInterface({ input: child.stdout }).on('line', (line) => {

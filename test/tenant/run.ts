@@ -23,14 +23,15 @@ const { values } = parseArgs({
   },
 });
 const words = values.only.toLowerCase().split(/\s+/u);
-const chosen = (values.some === undefined ? variants : someOfEach(Number(values.some))).filter(({ group, name }) =>
-  words.every((word) => `${group} ${name}`.toLowerCase().includes(word)),
+const chosen = (values.some === undefined ? variants : someOfEach(Number(values.some))).filter(
+  ({ group, name }) => words.every((word) => `${group} ${name}`.toLowerCase().includes(word)),
 );
 if (values.list) {
   for (const { group, name } of chosen) console.log(`${group}: ${name}`);
   process.exit(0);
 }
-const ceilings: readonly Ceiling[] = values.ceiling === undefined ? ['baseline', 'restricted'] : [values.ceiling as Ceiling];
+const ceilings: readonly Ceiling[] =
+  values.ceiling === undefined ? ['baseline', 'restricted'] : [values.ceiling as Ceiling];
 let failed = 0;
 for (const ceiling of ceilings) {
   const begin = performance.now();
@@ -41,13 +42,16 @@ for (const ceiling of ceilings) {
       const { variant, outcome, differences, milliseconds } = result;
       results.push(result);
       if (values.verbose || differences.length > 0)
-        console.log(`${differences.length > 0 ? '✖' : '✔'} ${variant.group}: ${variant.name}: ${outcome}, ${milliseconds.toFixed(0)} ms`);
+        console.log(
+          `${differences.length > 0 ? '✖' : '✔'} ${variant.group}: ${variant.name}: ${outcome}, ${milliseconds.toFixed(0)} ms`,
+        );
       for (const line of differences.slice(0, 20)) console.log(`    ${line}`);
     });
   } finally {
     const changed = results.filter(({ differences }) => differences.length > 0).length;
     failed += changed;
-    const each = results.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / Math.max(1, results.length);
+    const each =
+      results.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / Math.max(1, results.length);
     console.log(`\nceiling ${ceiling}\n${tableOf(results)}`);
     console.log(
       `${results.length} variants, ${changed} with a difference, ${each.toFixed(0)} ms each, ${((performance.now() - begin) / 1000).toFixed(0)} s\n`,

@@ -53,7 +53,12 @@ export interface Scene {
   close(): Promise<void>;
 }
 
-const network = (name: string, net: number, more: Readonly<Record<string, unknown>>, plugins: readonly object[] = []): string =>
+const network = (
+  name: string,
+  net: number,
+  more: Readonly<Record<string, unknown>>,
+  plugins: readonly object[] = [],
+): string =>
   JSON.stringify({
     cniVersion: '1.0.0',
     name,
@@ -66,7 +71,10 @@ const network = (name: string, net: number, more: Readonly<Record<string, unknow
         ipMasq: true,
         capabilities: { aliases: true, services: true, ips: true, mac: true },
         ingress: { namespaces: [victimNamespace], ports: ['30000-30999'] },
-        ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]] },
+        ipam: {
+          type: 'portcullis-ipam',
+          ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]],
+        },
       },
       ...plugins,
     ],
@@ -130,7 +138,11 @@ async function hostSockets(): Promise<() => void> {
         ? [{ type: 'A' as const, class: 'IN' as const, name: question.name, ttl: 0, data: found }]
         : [];
     const code = found === undefined ? 3 : 0;
-    resolver.send(encode({ type: 'response', id: id ?? 0, flags: 0x0180 | code, questions, answers }), from.port, from.address);
+    resolver.send(
+      encode({ type: 'response', id: id ?? 0, flags: 0x0180 | code, questions, answers }),
+      from.port,
+      from.address,
+    );
   });
   await new Promise<void>((resolve) => resolver.bind(53, hostAddress, resolve));
   return () => {
@@ -161,11 +173,19 @@ function plantHostFiles(host: string): void {
 const cdiSpec = JSON.stringify({
   cdiVersion: '0.6.0',
   kind: 'vendor.example/disk',
-  devices: [{ name: 'whole', containerEdits: { env: ['CDI=1'], deviceNodes: [{ path: '/dev/null', hostPath: '/dev/kmsg' }] } }],
+  devices: [
+    {
+      name: 'whole',
+      containerEdits: { env: ['CDI=1'], deviceNodes: [{ path: '/dev/null', hostPath: '/dev/kmsg' }] },
+    },
+  ],
 });
 
 const namespaceLabels = [tenantNamespace, victimNamespace]
-  .map((name) => `apiVersion: v1\nkind: Namespace\nmetadata: { name: ${name}, labels: { kubernetes.io/metadata.name: ${name} } }\n`)
+  .map(
+    (name) =>
+      `apiVersion: v1\nkind: Namespace\nmetadata: { name: ${name}, labels: { kubernetes.io/metadata.name: ${name} } }\n`,
+  )
   .join('---\n');
 
 /** The vault answers only the victim's client. */
@@ -187,7 +207,9 @@ const serving = (page: string): string[] => [
 
 /** Returns the neighbours of each address of its interfaces, read in its own network namespace. */
 function neighboursOf(pid: number): string[] {
-  const text = execFileSync('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-j', 'addr'], { encoding: 'utf8' });
+  const text = execFileSync('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-j', 'addr'], {
+    encoding: 'utf8',
+  });
   const links = JSON.parse(text) as readonly {
     readonly address: string;
     readonly link_index?: number;
@@ -207,7 +229,12 @@ function neighboursOf(pid: number): string[] {
   ]);
 }
 
-async function runVictim(stage: Stage, image: string, name: string, more: Partial<PodConfig>): Promise<VictimPod> {
+async function runVictim(
+  stage: Stage,
+  image: string,
+  name: string,
+  more: Partial<PodConfig>,
+): Promise<VictimPod> {
   const metadata = { name, uid: `uid-of-${name}`, namespace: victimNamespace, attempt: 0 };
   const labels = { app: name, 'io.kubernetes.pod.namespace': victimNamespace };
   const pod = await runPod(stage, name, { ...podConfig(stage, name), metadata, labels, ...more });
@@ -225,19 +252,29 @@ async function runVictim(stage: Stage, image: string, name: string, more: Partia
  */
 async function mappedOnce(stage: Stage): Promise<void> {
   const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
-  const namespaceOptions = { network: 0, pid: 1, ipc: 0, usernsOptions: { mode: 0, uids: ids, gids: ids } } as const;
+  const namespaceOptions = {
+    network: 0,
+    pid: 1,
+    ipc: 0,
+    usernsOptions: { mode: 0, uids: ids, gids: ids },
+  } as const;
   const pod = await runPod(stage, 'mapped', { linux: { securityContext: { namespaceOptions } } });
   await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: pod.id });
 }
 
-const services = [{ name: 'shop', ports: ['80:8080'], ingressPorts: [`${ports.ingress}:8080`], aliases: ['store'] }];
+const services = [
+  { name: 'shop', ports: ['80:8080'], ingressPorts: [`${ports.ingress}:8080`], aliases: ['store'] },
+];
 
 /** Opens the host, the daemon and the victim. Import pid-namespace.ts and private-namespaces.ts first. */
 export async function openScene(ceiling: Ceiling): Promise<Scene> {
   const folder = mkdtempSync(join(tmpdir(), 'pc-tenant-'));
   const inside = (name: string): string => join(folder, name);
   ownFolders(folder);
-  execFileSync('sh', ['-c', `ip link add uplink0 type bridge && ip addr add ${hostAddress}/24 dev uplink0 && ip link set uplink0 up`]);
+  execFileSync('sh', [
+    '-c',
+    `ip link add uplink0 type bridge && ip addr add ${hostAddress}/24 dev uplink0 && ip link set uplink0 up`,
+  ]);
   execFileSync('ip', ['route', 'add', 'default', 'via', '192.0.2.254']);
   const closeSockets = await hostSockets();
   for (const name of ['network-policies', 'services', 'cdi']) mkdirSync(inside(name));
@@ -254,7 +291,8 @@ export async function openScene(ceiling: Ceiling): Promise<Scene> {
     flags: ['--config', inside('config.yaml')],
     cgroupParent: `/tenant-suite-${randomUUID().slice(0, 8)}`,
   });
-  const further = (file: string, text: string): void => writeFileSync(join(stage.folders.cniConf, file), text);
+  const further = (file: string, text: string): void =>
+    writeFileSync(join(stage.folders.cniConf, file), text);
   further('50-shared.conflist', network('shared', 232, { podNamespaces: ['*'] }));
   further('51-private.conflist', network('private', 233, { podNamespaces: [victimNamespace] }));
   const pulled = async (name: string, namespace: string): Promise<string> =>
@@ -269,11 +307,16 @@ export async function openScene(ceiling: Ceiling): Promise<Scene> {
   writeFileSync(join(kubeletRoot, 'pods/uid-of-web/volumes/secret/token'), `${secret}\n`);
   await mappedOnce(stage);
   const web = await runVictim(stage, images.victim, 'web', {
-    annotations: { 'portcullis.dev/services': JSON.stringify(services), 'k8s.v1.cni.cncf.io/networks': 'shared,private' },
+    annotations: {
+      'portcullis.dev/services': JSON.stringify(services),
+      'k8s.v1.cni.cncf.io/networks': 'shared,private',
+    },
     portMappings: [{ protocol: 0, containerPort: 8080, hostPort: ports.hostPort, hostIp: '' }],
   });
   const vault = await runVictim(stage, images.victim, 'vault', {});
-  const client = await runVictim(stage, images.victim, 'client', { annotations: { 'k8s.v1.cni.cncf.io/networks': 'shared' } });
+  const client = await runVictim(stage, images.victim, 'client', {
+    annotations: { 'k8s.v1.cni.cncf.io/networks': 'shared' },
+  });
   const service = `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: victim/front }\naddresses: [${clusterAddress}]\nports: [80:8080]\nbackends: [${web.address}]\n`;
   writeFileSync(inside('services/front.yaml'), service);
   const askers = { host: startProber(), victim: startProber(`/proc/${client.pid}/ns/net`) };
@@ -316,7 +359,8 @@ async function settled({ askers, victim }: Scene): Promise<void> {
     for (;;) {
       const said = await askers[who].ask({ kind: 'tcp', host, port });
       if (said.startsWith('victim ')) break;
-      if (performance.now() > until) throw new Error(`the victim is not served at ${host}:${port} for the ${who}: ${said}`);
+      if (performance.now() > until)
+        throw new Error(`the victim is not served at ${host}:${port} for the ${who}: ${said}`);
       await pause(100);
     }
 }

@@ -33,15 +33,21 @@ describe('a tenant of one namespace', () => {
     // All changes at once: each has a line of its own.
     for (const change of deliberate) await change.make(scene);
     const missed = async (): Promise<readonly string[]> => {
-      const lines = differences(resting, await look(scene)).flatMap(({ what, line }) => (what === 'more' ? [line] : []));
-      return deliberate.filter(({ found }) => !lines.some((line) => found.test(line))).map(({ name }) => name);
+      const lines = differences(resting, await look(scene)).flatMap(({ what, line }) =>
+        what === 'more' ? [line] : [],
+      );
+      return deliberate
+        .filter(({ found }) => !lines.some((line) => found.test(line)))
+        .map(({ name }) => name);
     };
     let left = await missed();
-    for (const until = performance.now() + 10_000; left.length > 0 && performance.now() < until;) left = await missed();
+    for (const until = performance.now() + 10_000; left.length > 0 && performance.now() < until;)
+      left = await missed();
     for (const change of deliberate.toReversed()) await change.takeBack(scene);
     assert.deepEqual(left, []);
     // The kernel forgets the location of the pod of that name by itself.
-    const isFormer = (line: string): boolean => /^neighbour \S+ dev net231 lladdr 0a:58:0a:e7:00:/u.test(line);
+    const isFormer = (line: string): boolean =>
+      /^neighbour \S+ dev net231 lladdr 0a:58:0a:e7:00:/u.test(line);
     assert.deepEqual(await changesSince(scene, resting, isFormer), []);
     resting = await restingLook(scene);
   });

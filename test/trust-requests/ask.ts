@@ -1,7 +1,11 @@
 import { connect } from 'node:net';
 
 /** Returns the bytes that were received until the connection ended; undefined when it could not be opened. */
-export function askRaw(port: number, bytes: Buffer, expect: 'status' | 'any' | 'gone'): Promise<Buffer | undefined> {
+export function askRaw(
+  port: number,
+  bytes: Buffer,
+  expect: 'status' | 'any' | 'gone',
+): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let connected = false;

@@ -31,7 +31,12 @@ const atOnce = 12;
  * @throws AssertionError when the service ends, when a request of valid HTTP gets no status, or when one
  * fails inside it (5xx)
  */
-export async function runCampaign({ requests, seed, from = 0, tokens }: CampaignOptions): Promise<CampaignResult> {
+export async function runCampaign({
+  requests,
+  seed,
+  from = 0,
+  tokens,
+}: CampaignOptions): Promise<CampaignResult> {
   const service = await startService({ tokens });
   try {
     const { port, authorizations } = service;
@@ -78,7 +83,12 @@ function uploads(): RequestSources['uploads'] {
     { name: 'root', bytes: owner.root(1, { snapshot: key, timestamp: key }) },
     { name: 'targets', bytes: owner.targets(1, { v1: 'one' }) },
   ];
-  const bodies = [multipart(files), multipart(files.slice(1)), multipart([{ name: 'targets/a', bytes: '{}' }]), multipart([])];
+  const bodies = [
+    multipart(files),
+    multipart(files.slice(1)),
+    multipart([{ name: 'targets/a', bytes: '{}' }]),
+    multipart([]),
+  ];
   const odd = [
     Buffer.from('{}'),
     Buffer.from([0]),

@@ -54,8 +54,43 @@ export const collections = [
 
 /** Characters that a name may not contain, and others that only look odd. */
 const oddities = [
-  ...['%0a', '%0d%0a', '%00', '%7f', '%c2%80', '%E2%82%AC', '%f0%9f%98%80', '%ff', '%', '%2', '%zz', '%c3', '%2f', '%2e%2e/', '../'],
-  ...['"', '\\', '%22', '%5c', ';', ',', '=', '*', '?', '#', '%20', '%09', '//', '\xe9', '\xff', '__proto__', 'constructor', '%u0041'],
+  ...[
+    '%0a',
+    '%0d%0a',
+    '%00',
+    '%7f',
+    '%c2%80',
+    '%E2%82%AC',
+    '%f0%9f%98%80',
+    '%ff',
+    '%',
+    '%2',
+    '%zz',
+    '%c3',
+    '%2f',
+    '%2e%2e/',
+    '../',
+  ],
+  ...[
+    '"',
+    '\\',
+    '%22',
+    '%5c',
+    ';',
+    ',',
+    '=',
+    '*',
+    '?',
+    '#',
+    '%20',
+    '%09',
+    '//',
+    '\xe9',
+    '\xff',
+    '__proto__',
+    'constructor',
+    '%u0041',
+  ],
 ];
 
 const versionRoles = ['root', 'targets', 'snapshot', 'timestamp', 'targets/releases', 'targets/a/b'];
@@ -63,7 +98,8 @@ const versionRoles = ['root', 'targets', 'snapshot', 'timestamp', 'targets/relea
 function name(dice: Dice): string {
   let text = encodeURI(dice.pick(collections));
   if (dice.chance(0.5)) text = `${text}${dice.pick(oddities)}${dice.pick(['', 'c', '/d'])}`;
-  if (dice.chance(0.02)) text = dice.pick(['a', '%61', '%e2%82%ac', '"']).repeat(dice.pick([255, 256, 1000, 3000]));
+  if (dice.chance(0.02))
+    text = dice.pick(['a', '%61', '%e2%82%ac', '"']).repeat(dice.pick([255, 256, 1000, 3000]));
   return text;
 }
 
@@ -72,7 +108,8 @@ function role(dice: Dice): string {
   return dice.chance(0.3) ? `${plain}${dice.pick(oddities)}` : plain;
 }
 
-const number = (dice: Dice): string => dice.pick(['0', '1', '2', '007', '999999999999999', '9999999999999999', '-1', '1e3', '']);
+const number = (dice: Dice): string =>
+  dice.pick(['0', '1', '2', '007', '999999999999999', '9999999999999999', '-1', '1e3', '']);
 
 const digest = (dice: Dice): string => dice.pick(['a', 'F', '0']).repeat(dice.pick([64, 96, 128, 63, 65]));
 
@@ -103,7 +140,8 @@ const paths: readonly ((dice: Dice) => string)[] = [
   (dice) => `/tuf/${name(dice)}/`,
   (dice) => `/tuf/${name(dice)}/${encodeURIComponent(dice.pick(versionRoles))}.json`,
   (dice) => `/tuf/${name(dice)}/${role(dice)}.json${query(dice)}`,
-  (dice) => `/tuf/${name(dice)}/${number(dice)}.${encodeURIComponent(dice.pick(versionRoles))}${dice.pick(['', ...oddities])}.json`,
+  (dice) =>
+    `/tuf/${name(dice)}/${number(dice)}.${encodeURIComponent(dice.pick(versionRoles))}${dice.pick(['', ...oddities])}.json`,
   (dice) => `/tuf/${name(dice)}/${dice.pick(['snapshot', 'timestamp', 'root'])}.key`,
   (dice) => `/${name(dice)}`,
   (dice) => `/${dice.pick(oddities)}`,
@@ -112,7 +150,22 @@ const paths: readonly ((dice: Dice) => string)[] = [
   (dice) => `/${'a'.repeat(dice.pick([4000, 4096, 4097, 12_000]))}`,
 ];
 
-const methods = ['GET', 'GET', 'GET', 'GET', 'POST', 'POST', 'DELETE', 'PUT', 'HEAD', 'OPTIONS', 'PATCH', 'TRACE', 'PROPFIND', 'CONNECT'];
+const methods = [
+  'GET',
+  'GET',
+  'GET',
+  'GET',
+  'POST',
+  'POST',
+  'DELETE',
+  'PUT',
+  'HEAD',
+  'OPTIONS',
+  'PATCH',
+  'TRACE',
+  'PROPFIND',
+  'CONNECT',
+];
 
 /** Headers that a server or a library behind it may act upon. */
 const headers: readonly ((dice: Dice) => string)[] = [
@@ -132,7 +185,8 @@ const headers: readonly ((dice: Dice) => string)[] = [
 ];
 
 function authorization(dice: Dice, { authorizations }: RequestSources): string[] {
-  if (authorizations.length === 0 || dice.chance(0.1)) return dice.chance(0.9) ? [] : ['Authorization: Basic YTpi'];
+  if (authorizations.length === 0 || dice.chance(0.1))
+    return dice.chance(0.9) ? [] : ['Authorization: Basic YTpi'];
   return [`Authorization: ${dice.pick(authorizations)}`];
 }
 
@@ -144,11 +198,18 @@ function wellFormed(dice: Dice, sources: RequestSources): GeneratedRequest {
     method === 'POST' || method === 'PUT' || dice.chance(0.05)
       ? bodyOf(dice, sources)
       : { headers: [], bytes: Buffer.alloc(0), whole: true };
-  const head = [`${method} ${target} HTTP/1.1`, 'Host: 127.0.0.1', 'Connection: close', ...own, ...body.headers].join('\r\n');
+  const head = [
+    `${method} ${target} HTTP/1.1`,
+    'Host: 127.0.0.1',
+    'Connection: close',
+    ...own,
+    ...body.headers,
+  ].join('\r\n');
   const bytes = Buffer.concat([Buffer.from(`${head}\r\n\r\n`, 'latin1'), body.bytes]);
   const about = `${method} ${target}`.slice(0, 200);
   if (!body.whole) return { bytes, expect: 'any', about: `${about}, an incomplete body` };
-  if (dice.chance(0.02)) return { bytes: bytes.subarray(0, dice.below(bytes.length)), expect: 'gone', about: `${about}, cut off` };
+  if (dice.chance(0.02))
+    return { bytes: bytes.subarray(0, dice.below(bytes.length)), expect: 'gone', about: `${about}, cut off` };
   // Node's limit of a head is 16 KiB; beyond it the answer is 431.
   return { bytes, expect: dice.chance(0.02) ? 'gone' : 'status', about };
 }
@@ -163,7 +224,8 @@ interface Body {
 function bodyOf(dice: Dice, { uploads }: RequestSources): Body {
   const upload = dice.pick(uploads);
   let bytes = Buffer.from(upload.bytes);
-  if (dice.chance(0.5)) for (let times = dice.below(8); times >= 0; times -= 1) bytes[dice.below(bytes.length)] = dice.below(256);
+  if (dice.chance(0.5))
+    for (let times = dice.below(8); times >= 0; times -= 1) bytes[dice.below(bytes.length)] = dice.below(256);
   if (dice.chance(0.2)) bytes = bytes.subarray(0, dice.below(bytes.length));
   const type = dice.chance(0.8)
     ? upload.type
@@ -183,8 +245,10 @@ function bodyOf(dice: Dice, { uploads }: RequestSources): Body {
         ],
       ]);
   const typed = `Content-Type: ${type}`;
-  if (dice.chance(0.2)) return { headers: [typed, 'Transfer-Encoding: chunked'], bytes: chunked(dice, bytes), whole: true };
-  if (dice.chance(0.03)) return { headers: [typed, `Content-Length: ${bytes.length + 1 + dice.below(100)}`], bytes, whole: false };
+  if (dice.chance(0.2))
+    return { headers: [typed, 'Transfer-Encoding: chunked'], bytes: chunked(dice, bytes), whole: true };
+  if (dice.chance(0.03))
+    return { headers: [typed, `Content-Length: ${bytes.length + 1 + dice.below(100)}`], bytes, whole: false };
   if (dice.chance(0.03)) return { headers: [typed, 'Content-Length: 104857601'], bytes, whole: false };
   if (dice.chance(0.03)) return { headers: [typed, 'Transfer-Encoding: chunked'], bytes, whole: false };
   return { headers: [typed, `Content-Length: ${bytes.length}`], bytes, whole: true };
@@ -226,5 +290,9 @@ function malformed(dice: Dice): GeneratedRequest {
   ]);
   const bytes = dice.chance(0.3) ? random : Buffer.from(text, 'latin1');
   if (dice.chance(0.2)) bytes[dice.below(bytes.length)] = dice.below(256);
-  return { bytes, expect: 'any', about: `malformed ${JSON.stringify(bytes.subarray(0, 60).toString('latin1'))}` };
+  return {
+    bytes,
+    expect: 'any',
+    about: `malformed ${JSON.stringify(bytes.subarray(0, 60).toString('latin1'))}`,
+  };
 }

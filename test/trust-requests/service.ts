@@ -27,7 +27,9 @@ export interface StartedService {
 
 export async function startService({ tokens }: { readonly tokens: boolean }): Promise<StartedService> {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-trust-requests-'));
-  const { authority, authorizations } = tokens ? await tokensFor() : { authority: undefined, authorizations: [] };
+  const { authority, authorizations } = tokens
+    ? await tokensFor()
+    : { authority: undefined, authorizations: [] };
   const child = serve(folder, authority);
   let errors = '';
   child.stderr?.on('data', (chunk: Buffer) => (errors = `${errors}${chunk.toString()}`.slice(-4000)));
@@ -45,7 +47,11 @@ export async function startService({ tokens }: { readonly tokens: boolean }): Pr
       ...{ port, authorizations, isAlive, end },
       errors: () => errors,
       async ask(line) {
-        const answer = await askRaw(port, Buffer.from(`${line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`, 'latin1'), 'status');
+        const answer = await askRaw(
+          port,
+          Buffer.from(`${line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`, 'latin1'),
+          'status',
+        );
         return { status: answer && statusOf(answer), text: answer?.toString('latin1') ?? '' };
       },
     };
@@ -56,11 +62,18 @@ export async function startService({ tokens }: { readonly tokens: boolean }): Pr
 }
 
 function serve(folder: string, tokens: TokenAuthority | undefined): ChildProcess {
-  const options = { listen: '127.0.0.1:0', data: folder, uploadBytes: 1024 * 1024, ...(tokens === undefined ? {} : { tokens }) };
+  const options = {
+    listen: '127.0.0.1:0',
+    data: folder,
+    uploadBytes: 1024 * 1024,
+    ...(tokens === undefined ? {} : { tokens }),
+  };
   const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('../../trust/index.ts'))};
     const { url } = await startTrustService({ ...${JSON.stringify(options)}, onFailure: (error) => process.stderr.write(error.stack + '\\n') });
     process.stdout.write(new URL(url).port + '\\n');`;
-  return spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['ignore', 'pipe', 'pipe'] });
+  return spawn(process.execPath, ['--input-type=module', '-e', source], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
 }
 
 async function portOf(child: ChildProcess): Promise<number> {
@@ -70,7 +83,10 @@ async function portOf(child: ChildProcess): Promise<number> {
   return Number(line.toString());
 }
 
-async function tokensFor(): Promise<{ readonly authority: TokenAuthority; readonly authorizations: readonly string[] }> {
+async function tokensFor(): Promise<{
+  readonly authority: TokenAuthority;
+  readonly authorizations: readonly string[];
+}> {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const authority = {
     ...{ realm: 'https://auth.example.com/token?a="b\\c"', service: 'trust', issuer: 'auth.example.com' },
@@ -85,8 +101,23 @@ async function tokensFor(): Promise<{ readonly authority: TokenAuthority; readon
     { type: 'registry', name: 'catalog', actions: ['*'] },
     ...collections.map((name) => ({ type: 'repository', name, actions: ['*', 'push', 'pull'] })),
   ];
-  const valid = await Promise.all([sign(everything), sign(everything), sign([]), sign('x'), sign([null, { actions: 1 }]), sign({ a: [] })]);
-  const odd = ['', 'x', 'a.b.c', 'e30.e30.', `${'A'.repeat(9000)}.b.c`, '\xe9', `${valid[0]?.slice(0, -3) ?? ''}AAA`];
+  const valid = await Promise.all([
+    sign(everything),
+    sign(everything),
+    sign([]),
+    sign('x'),
+    sign([null, { actions: 1 }]),
+    sign({ a: [] }),
+  ]);
+  const odd = [
+    '',
+    'x',
+    'a.b.c',
+    'e30.e30.',
+    `${'A'.repeat(9000)}.b.c`,
+    '\xe9',
+    `${valid[0]?.slice(0, -3) ?? ''}AAA`,
+  ];
   const none = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${Buffer.from('{}').toString('base64url')}.`;
   const chain = `${Buffer.from('{"alg":"ES256","x5c":["%%%",1,null],"kid":{}}').toString('base64url')}.e30.AA`;
   return { authority, authorizations: [...valid, ...odd, none, chain].map((token) => `Bearer ${token}`) };

@@ -25,7 +25,11 @@ describe('the trust service, on a request for a collection whose name no header 
       const service = await startService({ tokens });
       try {
         for (const name of names)
-          for (const path of [`/v2/${name}/_trust/tuf/root.json`, `/tuf/${name}/root.json`, `/v2/${name}/_trust/changefeed?records=1`])
+          for (const path of [
+            `/v2/${name}/_trust/tuf/root.json`,
+            `/tuf/${name}/root.json`,
+            `/v2/${name}/_trust/changefeed?records=1`,
+          ])
             assert.equal((await service.ask(`GET ${path}`)).status, 400, path);
         assert.equal((await service.ask('GET /_notary_server/health')).status, 200);
       } finally {
@@ -41,7 +45,10 @@ describe('the trust service, on a request for a collection whose name no header 
       assert.equal(status, 401);
       const [, value = ''] = /^WWW-Authenticate: (.*)$/mu.exec(text.replaceAll('\r', '')) ?? [];
       // A reader of RFC 9110 finds three parameters, and in the last one the name as in the request.
-      const quoted = [...value.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/gu)].map(([, key, said = '']) => [key, said.replace(/\\(.)/gu, '$1')]);
+      const quoted = [...value.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/gu)].map(([, key, said = '']) => [
+        key,
+        said.replace(/\\(.)/gu, '$1'),
+      ]);
       assert.deepEqual(quoted.slice(1), [
         ['service', 'trust'],
         ['scope', 'repository:a",scope="b\\:pull'],

@@ -16,8 +16,12 @@ export interface Reader {
 }
 
 function must(command: string, words: readonly string[], options: object = {}): void {
-  const { status, error } = spawnSync(command, words, { stdio: ['ignore', 'inherit', 'inherit'], ...options });
-  if (status !== 0) throw new Error(`${command} ${words.join(' ')}: ${error?.message ?? `exit status ${String(status)}`}`);
+  const { status, error } = spawnSync(command, words, {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    ...options,
+  });
+  if (status !== 0)
+    throw new Error(`${command} ${words.join(' ')}: ${error?.message ?? `exit status ${String(status)}`}`);
 }
 
 const tufJs: Reader = {

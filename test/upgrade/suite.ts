@@ -25,7 +25,12 @@ try {
   const image = await stage.pull(reference);
   const pod = await runPod(stage, 'lasting', { labels: { app: 'web' }, annotations: { note: 'kept' } });
   const ticks = 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done';
-  const lives = await runContainer(stage, pod, { name: 'lives', image, reference, command: ['sh', '-c', ticks] });
+  const lives = await runContainer(stage, pod, {
+    name: 'lives',
+    image,
+    reference,
+    command: ['sh', '-c', ticks],
+  });
   const ended = await runContainer(stage, pod, { name: 'ended', image, command: ['sh', '-c', 'exit 42'] });
   assert.equal((await exitOf(stage, ended)).exitCode, 42);
   await createContainer(stage, pod, { name: 'waits', image, command: ['sleep', '600'] });
@@ -55,7 +60,13 @@ try {
     const exits =
       index === 0
         ? []
-        : [await runContainer(stage, pod, { name: `ends-${index}`, image, command: ['sh', '-c', `sleep 1; exit ${index}`] })];
+        : [
+            await runContainer(stage, pod, {
+              name: `ends-${index}`,
+              image,
+              command: ['sh', '-c', `sleep 1; exit ${index}`],
+            }),
+          ];
     if (index > 0) idsBefore.push(...exits);
     await stage.restart({
       kill,
@@ -72,10 +83,15 @@ try {
     });
     assert.deepEqual((await ids()).sort(), [...idsBefore].sort(), name);
     assert.deepEqual((await runtime().podSandboxStatus({ podSandboxId: pod.id })).status, podBefore, name);
-    assert.equal((await runtime().containerStatus({ containerId: lives })).status?.state, ContainerState.CONTAINER_RUNNING, name);
+    assert.equal(
+      (await runtime().containerStatus({ containerId: lives })).status?.state,
+      ContainerState.CONTAINER_RUNNING,
+      name,
+    );
     assert.equal(await processOf(), pid, `${name}: the same process`);
     assert.equal((await exitOf(stage, ended)).exitCode, 42, name);
-    for (const id of exits) assert.equal((await exitOf(stage, id)).exitCode, index, `${name}: the exit that happened meanwhile`);
+    for (const id of exits)
+      assert.equal((await exitOf(stage, id)).exitCode, index, `${name}: the exit that happened meanwhile`);
     assert.equal((await execute(stage, lives, 'hostname')).stdout, 'lasting\n', name);
     const log = join(stage.logs, 'lasting/lives/0.log');
     const size = readFileSync(log).length;

@@ -23,7 +23,10 @@ function jump(hours: number): void {
 /** Asserts that the time, in nanoseconds since 1970, is about the time of the machine. */
 function assertAboutNow(nanoseconds: bigint, what: string): void {
   const behindMs = Date.now() - Number(nanoseconds / 1_000_000n);
-  assert.ok(behindMs > -60_000 && behindMs < hourMs / 2, `${what} is ${(behindMs / hourMs).toFixed(2)} hours behind the clock`);
+  assert.ok(
+    behindMs > -60_000 && behindMs < hourMs / 2,
+    `${what} is ${(behindMs / hourMs).toFixed(2)} hours behind the clock`,
+  );
 }
 
 describe('setting the clock', () => {
@@ -44,7 +47,10 @@ describe('setting the clock', () => {
     assert.ok(status);
     return status;
   };
-  const setDuring = async <T>(hours: number, act: () => Promise<T>): Promise<{ readonly result: T; readonly ms: number }> => {
+  const setDuring = async <T>(
+    hours: number,
+    act: () => Promise<T>,
+  ): Promise<{ readonly result: T; readonly ms: number }> => {
     const begin = performance.now();
     const doing = act();
     await pause(3_000);
@@ -59,7 +65,9 @@ describe('setting the clock', () => {
     it(`${title}: a command has its requested timeout`, async () => {
       const seconds = 15;
       const { result, ms } = await setDuring(hours, () =>
-        failureOf(runtime().execSync({ containerId: id, cmd: ['sleep', '6000'], timeout: seconds }, patience)),
+        failureOf(
+          runtime().execSync({ containerId: id, cmd: ['sleep', '6000'], timeout: seconds }, patience),
+        ),
       );
       assert.equal(result.kind, 'deadline', result.message);
       assert.ok(ms >= seconds * 1_000 && ms < 120_000, `${ms} ms`);
@@ -72,7 +80,9 @@ describe('setting the clock', () => {
         command: ['sh', '-c', 'trap "" TERM; while true; do sleep 1; done'],
       });
       await pause(3_000);
-      const { ms } = await setDuring(hours, () => runtime().stopContainer({ containerId: stopped, timeout: 15 }, patience));
+      const { ms } = await setDuring(hours, () =>
+        runtime().stopContainer({ containerId: stopped, timeout: 15 }, patience),
+      );
       assert.ok(ms >= 15_000 && ms < 120_000, `${ms} ms`);
       const { startedAt, finishedAt, exitCode } = await statusOf(stopped);
       assert.equal(exitCode, 137);
@@ -81,7 +91,11 @@ describe('setting the clock', () => {
 
     it(`${title}: a container created afterwards has the current time, and is the newest attempt`, async () => {
       const metadata = { name: 'next', attempt: (attempts += 1) };
-      const next = await runContainer(stage, pod, { image, command: ['sh', '-c', 'exit 3'], more: { metadata } });
+      const next = await runContainer(stage, pod, {
+        image,
+        command: ['sh', '-c', 'exit 3'],
+        more: { metadata },
+      });
       const { startedAt, finishedAt, exitCode, createdAt } = await exitOf(stage, next);
       assert.equal(exitCode, 3);
       assertAboutNow(startedAt, 'the start');
@@ -89,7 +103,10 @@ describe('setting the clock', () => {
       assert.ok(startedAt <= finishedAt);
       const { containers } = await runtime().listContainers({});
       for (const other of containers)
-        assert.ok(other.id === next || other.metadata?.name !== 'next' || other.createdAt < createdAt, 'another attempt is newer');
+        assert.ok(
+          other.id === next || other.metadata?.name !== 'next' || other.createdAt < createdAt,
+          'another attempt is newer',
+        );
     });
 
     it(`${title}: statistics have the time of the clock`, async () => {
@@ -99,7 +116,14 @@ describe('setting the clock', () => {
     });
 
     it(`${title}: the URL of an exec can be used, and an open session continues`, async () => {
-      const command = { containerId: id, cmd: ['sh', '-c', 'sleep 8; echo said'], tty: false, stdin: false, stdout: true, stderr: true };
+      const command = {
+        containerId: id,
+        cmd: ['sh', '-c', 'sleep 8; echo said'],
+        tty: false,
+        stdin: false,
+        stdout: true,
+        stderr: true,
+      };
       const existing = await openCommand((await runtime().exec(command)).url);
       const { url } = await runtime().exec(command);
       jump(hours);
@@ -122,7 +146,11 @@ describe('setting the clock', () => {
     const { items } = await runtime().listPodSandbox({});
     const createdAt = (id: string): bigint => items.find((item) => item.id === id)?.createdAt ?? 0n;
     assert.ok(createdAt(second.id) > createdAt(first.id));
-    const next = await runContainer(stage, second, { image, command: ['sleep', '600'], more: { metadata: { name: 'main', attempt: 1 } } });
+    const next = await runContainer(stage, second, {
+      image,
+      command: ['sleep', '600'],
+      more: { metadata: { name: 'main', attempt: 1 } },
+    });
     const [one, other] = [await statusOf(old), await statusOf(next)];
     assert.ok(other.createdAt > one.createdAt);
     assertAboutNow(other.startedAt, 'the start');

@@ -47,13 +47,20 @@ function writeThrough(file: string, text: string): void {
 }
 
 /** Publishes an image of many files, and returns the digest of the `sha256sum` listing of its files. */
-async function publishBig(stage: Stage, name: string): Promise<{ readonly reference: string; readonly sum: string }> {
+async function publishBig(
+  stage: Stage,
+  name: string,
+): Promise<{ readonly reference: string; readonly sum: string }> {
   const bodies = Array.from({ length: files }, (_, index) => ({
     name: `data/${String(index).padStart(4, '0')}`,
     body: randomBytes(4_096),
   }));
-  const { reference } = await stage.publish(`${name}:1`, { layers: [await layerOf([{ name: 'data/', type: 'directory' }, ...bodies])] });
-  const listed = bodies.map(({ name: path, body }) => `${sha256(body).slice('sha256:'.length)}  /${path}\n`).join('');
+  const { reference } = await stage.publish(`${name}:1`, {
+    layers: [await layerOf([{ name: 'data/', type: 'directory' }, ...bodies])],
+  });
+  const listed = bodies
+    .map(({ name: path, body }) => `${sha256(body).slice('sha256:'.length)}  /${path}\n`)
+    .join('');
   return { reference, sum: sha256(Buffer.from(listed)).slice('sha256:'.length) };
 }
 
@@ -67,8 +74,14 @@ async function sumOf(stage: Stage, reference: string): Promise<string> {
 }
 
 /** Creates pods that run when the machine goes down, and one container that has ended. */
-async function runSome(stage: Stage, image: string, attempt: number): Promise<Pick<Promised, 'pods' | 'running' | 'waiting' | 'ended'>> {
-  const named = (name: string) => ({ metadata: { name, uid: `${name}-${attempt}`, namespace: 'shop', attempt } });
+async function runSome(
+  stage: Stage,
+  image: string,
+  attempt: number,
+): Promise<Pick<Promised, 'pods' | 'running' | 'waiting' | 'ended'>> {
+  const named = (name: string) => ({
+    metadata: { name, uid: `${name}-${attempt}`, namespace: 'shop', attempt },
+  });
   const pod = await runPod(stage, 'own', named('own'));
   const host = await runPod(stage, 'host', {
     ...named('host'),
@@ -89,7 +102,10 @@ async function expectKept(stage: Stage, before: Promised): Promise<void> {
   const { runtime, image } = stage.daemon.cri;
   assert.notEqual(bootId, before.bootId);
   for (const { id } of before.pods)
-    assert.equal((await runtime.podSandboxStatus({ podSandboxId: id })).status?.state, PodSandboxState.SANDBOX_NOTREADY);
+    assert.equal(
+      (await runtime.podSandboxStatus({ podSandboxId: id })).status?.state,
+      PodSandboxState.SANDBOX_NOTREADY,
+    );
   for (const [ids, code] of [
     [[...before.running, ...before.waiting], 255],
     [before.ended, 42],
@@ -98,7 +114,10 @@ async function expectKept(stage: Stage, before: Promised): Promise<void> {
       const { status } = await runtime.containerStatus({ containerId });
       assert.equal(status?.state, ContainerState.CONTAINER_EXITED);
       assert.equal(status.exitCode, code, `${containerId} ${status.reason}`);
-      assert.ok(status.finishedAt >= status.startedAt, `finished at ${status.finishedAt}, started at ${status.startedAt}`);
+      assert.ok(
+        status.finishedAt >= status.startedAt,
+        `finished at ${status.finishedAt}, started at ${status.startedAt}`,
+      );
     }
   const { images } = await image.listImages({});
   const listed = images.flatMap(({ repoTags }) => repoTags);
@@ -117,18 +136,24 @@ async function expectKept(stage: Stage, before: Promised): Promise<void> {
 /** Checks that nothing of pods is left after the last one is removed: files, leases, attachments, links. */
 async function expectNothingLeft(stage: Stage): Promise<void> {
   const { runtime } = stage.daemon.cri;
-  for (const { id } of (await runtime.listPodSandbox({})).items) await runtime.removePodSandbox({ podSandboxId: id });
+  for (const { id } of (await runtime.listPodSandbox({})).items)
+    await runtime.removePodSandbox({ podSandboxId: id });
   assert.deepEqual((await runtime.listContainers({})).containers, []);
   for (const path of ['images/rootfs', 'images/staging', 'images/ingest', 'images/trash', 'exits'])
     assert.deepEqual(readdirSync(join(stage.folders.root, path)), [], path);
-  for (const path of ['pods', 'containers']) assert.deepEqual(readdirSync(join(stage.folders.state, path)), [], path);
+  for (const path of ['pods', 'containers'])
+    assert.deepEqual(readdirSync(join(stage.folders.state, path)), [], path);
   const database = new DatabaseSync(join(stage.folders.root, 'network.db'), { readOnly: true });
   for (const table of ['lease', 'attachment'])
     assert.equal(database.prepare(`SELECT count(*) AS rows FROM ${table}`).get()?.['rows'], 0, table);
   database.close();
 }
 
-const stage = await openStage({ folder, registryStorage: join(out, 'registry'), cgroupParent: '/portcullis-reboot' });
+const stage = await openStage({
+  folder,
+  registryStorage: join(out, 'registry'),
+  cgroupParent: '/portcullis-reboot',
+});
 if (boot === 1) {
   const image = await stage.pull((await stage.publish('app/a:1')).reference);
   const pods = await runSome(stage, image, 0);

@@ -6,10 +6,11 @@
  */
 
 /** Initial ids in the kernel's order: security/selinux/include/initial_sid_to_string.h. */
-const sids = `kernel security unlabeled fs file file_labels init any_socket port netif netmsg node igmp_packet icmp_socket tcp_socket
+const sids =
+  `kernel security unlabeled fs file file_labels init any_socket port netif netmsg node igmp_packet icmp_socket tcp_socket
   sysctl_modprobe sysctl sysctl_fs sysctl_kernel sysctl_net sysctl_net_unix sysctl_vm sysctl_dev kmod policy scmp_packet devnull`.split(
-  /\s+/,
-);
+    /\s+/,
+  );
 const types = ['kernel_t', 'container_t', 'container_init_t', 'spc_t', 'container_file_t', 'unlabeled_t'];
 const file = `ioctl read write create getattr setattr lock relabelfrom relabelto append map unlink link rename execute quotaon mounton
   audit_access open execmod watch execute_no_trans entrypoint add_name remove_name reparent search rmdir`;
@@ -34,7 +35,13 @@ const lines: readonly string[] = [
   ...sids.map((sid) => `(sid ${sid})`),
   `(sidorder (${sids.join(' ')}))`,
   ...types.map((type) => `(type ${type})`),
-  ...['(role system_r)', '(role object_r)', '(user system_u)', '(userrole system_u system_r)', '(userrole system_u object_r)'],
+  ...[
+    '(role system_r)',
+    '(role object_r)',
+    '(user system_u)',
+    '(userrole system_u system_r)',
+    '(userrole system_u object_r)',
+  ],
   ...types.flatMap((type) => [`(roletype system_r ${type})`, `(roletype object_r ${type})`]),
   ...categories.map((category) => `(category ${category})`),
   `(categoryorder (${categories.join(' ')}))`,
@@ -46,13 +53,21 @@ const lines: readonly string[] = [
       : `(sidcontext ${sid} (system_u object_r unlabeled_t ${lowest}))`,
   ),
   ...types.flatMap((from) =>
-    types.flatMap((to) => Object.entries(classes).map(([name, permissions]) => `(allow ${from} ${to} (${name} (${permissions})))`)),
+    types.flatMap((to) =>
+      Object.entries(classes).map(
+        ([name, permissions]) => `(allow ${from} ${to} (${name} (${permissions})))`,
+      ),
+    ),
   ),
   // A container can read and write objects with its own categories or fewer.
-  ...['file', 'dir'].map((name) => `(mlsconstrain (${name} (read write open)) (or (dom h1 h2) (neq t1 container_t)))`),
+  ...['file', 'dir'].map(
+    (name) => `(mlsconstrain (${name} (read write open)) (or (dom h1 h2) (neq t1 container_t)))`,
+  ),
   ...['overlay', 'ext4', 'tmpfs', 'devtmpfs', 'virtiofs', 'fuse'].map(
     (fs) => `(fsuse xattr ${fs} (system_u object_r unlabeled_t ${lowest}))`,
   ),
-  ...['proc', 'sysfs', 'cgroup2', 'cgroup'].map((fs) => `(genfscon ${fs} / (system_u object_r unlabeled_t ${lowest}))`),
+  ...['proc', 'sysfs', 'cgroup2', 'cgroup'].map(
+    (fs) => `(genfscon ${fs} / (system_u object_r unlabeled_t ${lowest}))`,
+  ),
 ];
 process.stdout.write(lines.map((line) => `${line}\n`).join(''));

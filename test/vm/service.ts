@@ -32,13 +32,25 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 
 describe('the unit portcullisd.service', () => {
   before(() => {
-    const flags = ['--socket', socket, '--root', join(folder, 'root'), '--state', join(folder, 'state'), '--cni-conf-dir', folder];
+    const flags = [
+      '--socket',
+      socket,
+      '--root',
+      join(folder, 'root'),
+      '--state',
+      join(folder, 'state'),
+      '--cni-conf-dir',
+      folder,
+    ];
     const command = [join(repository, 'packaging/bin/portcullisd'), ...flags].join(' ');
     const shipped = readFileSync(join(repository, 'packaging/systemd/portcullisd.service'), 'utf8');
     writeFileSync(`/run/systemd/system/${unit}`, shipped.replace('/usr/local/bin/portcullisd', command));
     mkdirSync(`/run/systemd/system/${unit}.d`, { recursive: true });
     // A hung daemon is detected within this time. The machine is slow.
-    writeFileSync(`/run/systemd/system/${unit}.d/slow.conf`, '[Service]\nWatchdogSec=40s\nTimeoutStartSec=10min\n');
+    writeFileSync(
+      `/run/systemd/system/${unit}.d/slow.conf`,
+      '[Service]\nWatchdogSec=40s\nTimeoutStartSec=10min\n',
+    );
     systemctl('daemon-reload');
   });
   after(() => void systemctl('stop', unit));
@@ -46,7 +58,10 @@ describe('the unit portcullisd.service', () => {
   it('counts as started once the daemon reports that it is ready', async () => {
     const { status, output } = systemctl('start', unit);
     assert.equal(status, 0, output);
-    assert.deepEqual([property('ActiveState'), property('SubState'), property('StatusText')], ['active', 'running', 'serving CRI v1']);
+    assert.deepEqual(
+      [property('ActiveState'), property('SubState'), property('StatusText')],
+      ['active', 'running', 'serving CRI v1'],
+    );
     const client = createCriClient(socket);
     assert.equal((await client.runtime.version({})).runtimeName, 'portcullis');
     client.close();

@@ -26,25 +26,37 @@ if (unknown.length > 0) {
 const chosen = stages.filter((stage) => asked.length === 0 || asked.includes(stage.name));
 
 const missing = [
-  ...['qemu-system-x86_64', 'cpio', 'depmod'].filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0),
+  ...['qemu-system-x86_64', 'cpio', 'depmod'].filter(
+    (name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0,
+  ),
   ...chosen.flatMap((stage) => stage.host).filter((file) => !existsSync(file)),
   ...chosen.flatMap((stage) => stage.peers).filter((name) => !existsSync(join(peers, 'bin', name))),
 ];
 if (missing.length > 0) {
   console.error(`test:vm: missing: ${[...new Set(missing)].join(', ')}`);
-  console.error('apt-get install --no-install-recommends qemu-system-x86 qemu-system-common busybox-static cpio kmod systemd dbus');
+  console.error(
+    'apt-get install --no-install-recommends qemu-system-x86 qemu-system-common busybox-static cpio kmod systemd dbus',
+  );
   console.error('test/peers/get crictl critest images');
   process.exit(4);
 }
 
 /** Builds once, outside the machine, which is slow and sees the same files. */
-const build = spawnSync(process.execPath, ['packaging/build.ts'], { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
+const build = spawnSync(process.execPath, ['packaging/build.ts'], {
+  cwd: repository,
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
 if (build.status !== 0) process.exit(build.status ?? 1);
-for (const [program = '', ...args] of chosen.flatMap((stage) => (stage.prepare === undefined ? [] : [stage.prepare]))) {
-  if (spawnSync(program, args, { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] }).status !== 0) process.exit(4);
+for (const [program = '', ...args] of chosen.flatMap((stage) =>
+  stage.prepare === undefined ? [] : [stage.prepare],
+)) {
+  if (spawnSync(program, args, { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] }).status !== 0)
+    process.exit(4);
 }
 if (chosen.some((stage) => stage.peers.includes('critest'))) {
-  const parser = spawnSync('bash', [join(here, 'apparmor-parser'), 'fetch'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const parser = spawnSync('bash', [join(here, 'apparmor-parser'), 'fetch'], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   if (parser.status !== 0) process.exit(4);
 }
 
@@ -74,7 +86,12 @@ async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line:
 }
 
 /** @param lasting the folder for data that survives a boot @returns the command's exit code */
-async function runBoot(stage: Stage, boot: number, lasting: string | undefined, report: (line: string) => void): Promise<number | null> {
+async function runBoot(
+  stage: Stage,
+  boot: number,
+  lasting: string | undefined,
+  report: (line: string) => void,
+): Promise<number | null> {
   const args = [
     join(here, 'run'),
     '-m',
@@ -87,7 +104,11 @@ async function runBoot(stage: Stage, boot: number, lasting: string | undefined, 
     ...(lasting === undefined ? [] : ['-d', join(lasting, 'disk')]),
     ...stage.command,
   ];
-  const env = { ...process.env, VM_BOOT: String(boot), ...(lasting !== undefined && { VM_OUT: join(lasting, 'out') }) };
+  const env = {
+    ...process.env,
+    VM_BOOT: String(boot),
+    ...(lasting !== undefined && { VM_OUT: join(lasting, 'out') }),
+  };
   if (lasting !== undefined && boot === 1) {
     writeFileSync(join(lasting, 'disk'), '');
     truncateSync(join(lasting, 'disk'), diskMiB * 2 ** 20);

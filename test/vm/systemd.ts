@@ -36,16 +36,24 @@ const isV2 = existsSync(join(tree, 'cgroup.controllers'));
 const cgroupOf = (pid: number | string): string =>
   (isV2 ? /^0::(.*)$/m : /^\d+:memory:(.*)$/m).exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '';
 /** The cpu controller alone or together with cpuacct. systemd creates empty folders of both names. */
-const cpu = isV2 ? '' : (['cpu,cpuacct', 'cpu'].find((name) => existsSync(join(tree, name, 'cgroup.procs'))) ?? 'cpu');
+const cpu = isV2
+  ? ''
+  : (['cpu,cpuacct', 'cpu'].find((name) => existsSync(join(tree, name, 'cgroup.procs'))) ?? 'cpu');
 /** Returns the memory limit in bytes, and CPU quota and period in microseconds, from the kernel. */
 function limitsOf(path: string): string[] {
-  const read = (controller: string, name: string): string => readFileSync(join(tree, isV2 ? '' : controller, path, name), 'utf8').trim();
+  const read = (controller: string, name: string): string =>
+    readFileSync(join(tree, isV2 ? '' : controller, path, name), 'utf8').trim();
   return isV2
     ? [read('', 'memory.max'), ...read('', 'cpu.max').split(' ')]
-    : [read('memory', 'memory.limit_in_bytes'), read(cpu, 'cpu.cfs_quota_us'), read(cpu, 'cpu.cfs_period_us')];
+    : [
+        read('memory', 'memory.limit_in_bytes'),
+        read(cpu, 'cpu.cfs_quota_us'),
+        read(cpu, 'cpu.cfs_period_us'),
+      ];
 }
 /** In any hierarchy, including those that systemd does not use (freezer, cpuset …). */
-const exists = (path: string): boolean => ['', ...(isV2 ? [] : readdirSync(tree))].some((root) => existsSync(join(tree, root, path)));
+const exists = (path: string): boolean =>
+  ['', ...(isV2 ? [] : readdirSync(tree))].some((root) => existsSync(join(tree, root, path)));
 
 async function eventually(what: string, holds: () => boolean): Promise<void> {
   for (let waited = 0; waited < 10_000; waited += 100) {
@@ -78,7 +86,8 @@ for (const handler of ['crun', 'runc'])
       await eventually(`units are left: ${ours().join(', ')}`, () => ours().length === 0);
     });
     const runtime = () => stage.daemon.cri.runtime;
-    const podBelow = (name: string, cgroupParent: string): Promise<Pod> => runPod(stage, name, { linux: { cgroupParent } }, handler);
+    const podBelow = (name: string, cgroupParent: string): Promise<Pod> =>
+      runPod(stage, name, { linux: { cgroupParent } }, handler);
 
     it('is selected by `auto` here, and reported to a kubelet', async () => {
       assert.equal((await runtime().runtimeConfig({})).linux?.cgroupDriver, 0);
@@ -104,7 +113,8 @@ for (const handler of ['crun', 'runc'])
       assert.equal(within, handler === 'crun' ? `${path}/container` : path);
       const expectLimits = (memory: number): void => {
         assert.deepEqual(limitsOf(within), [String(memory), '50000', '100000']);
-        if (handler === 'runc' && isV2) assert.equal(property(scopeOf(containerId), 'MemoryMax'), String(memory));
+        if (handler === 'runc' && isV2)
+          assert.equal(property(scopeOf(containerId), 'MemoryMax'), String(memory));
       };
       expectLimits(64 * MiB);
       const kills = (): string => readFileSync(join(tree, within, 'memory.oom.group'), 'utf8').trim();
@@ -117,7 +127,10 @@ for (const handler of ['crun', 'runc'])
       systemctl('daemon-reload');
       expectLimits(96 * MiB);
       // A forbidden device stays inaccessible after the reload as well.
-      assert.notEqual((await execute(stage, containerId, 'sh', '-c', 'mknod /tmp/mem c 1 1 && cat /tmp/mem')).exitCode, 0);
+      assert.notEqual(
+        (await execute(stage, containerId, 'sh', '-c', 'mknod /tmp/mem c 1 1 && cat /tmp/mem')).exitCode,
+        0,
+      );
       assert.equal((await execute(stage, containerId, 'cat', '/dev/null')).exitCode, 0);
       await removePod(stage, pod);
       assert.ok(isActive(slice), 'the kubelet’s slice');
@@ -126,11 +139,16 @@ for (const handler of ['crun', 'runc'])
     });
 
     it('a slice may be given by its name alone, and one that a pod created is removed with its last pod', async () => {
-      const [first, second] = [await podBelow('one', 'brought-along.slice'), await podBelow('two', 'brought-along.slice')];
+      const [first, second] = [
+        await podBelow('one', 'brought-along.slice'),
+        await podBelow('two', 'brought-along.slice'),
+      ];
       const id = await runContainer(stage, second, { image, command: ['sleep', '600'] });
       await runContainer(stage, first, { image, command: ['sleep', '600'] });
       await removePod(stage, first);
-      assert.ok(cgroupOf(await pidOf(stage, id)).startsWith(`/brought.slice/brought-along.slice/${scopeOf(id)}`));
+      assert.ok(
+        cgroupOf(await pidOf(stage, id)).startsWith(`/brought.slice/brought-along.slice/${scopeOf(id)}`),
+      );
       await removePod(stage, second);
       assert.deepEqual([isActive('brought-along.slice'), isActive('brought.slice')], [false, false]);
       assert.equal(exists('/brought.slice'), false);
@@ -139,7 +157,11 @@ for (const handler of ['crun', 'runc'])
     it('a pod without a parent has its own slice, which is removed with it', async () => {
       const pod = await podBelow('alone', '');
       const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
-      assert.ok(cgroupOf(await pidOf(stage, id)).startsWith(`/portcullis.slice/portcullis-${pod.id}.slice/${scopeOf(id)}`));
+      assert.ok(
+        cgroupOf(await pidOf(stage, id)).startsWith(
+          `/portcullis.slice/portcullis-${pod.id}.slice/${scopeOf(id)}`,
+        ),
+      );
       await removePod(stage, pod);
       assert.deepEqual(
         ours().filter((unit) => unit !== 'portcullis-monitors.scope'),
@@ -187,23 +209,55 @@ for (const handler of ['crun', 'runc'])
     it('containers and their monitors survive when their service and its cgroup are stopped', async () => {
       const service = 'portcullisd-under-test.service';
       const { socket, root, state, policy, cniConf } = stage.folders;
-      const flags = ['--socket', socket, '--root', root, '--state', state, '--policy', policy, '--cni-conf-dir', cniConf];
+      const flags = [
+        '--socket',
+        socket,
+        '--root',
+        root,
+        '--state',
+        state,
+        '--policy',
+        policy,
+        '--cni-conf-dir',
+        cniConf,
+      ];
       const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
       let id = '';
       await stage.restart({
         meanwhile: async () => {
-          const enter = ['nsenter', '--target', String(process.pid), '--mount', '--net', '--', launcher, ...flags];
+          const enter = [
+            'nsenter',
+            '--target',
+            String(process.pid),
+            '--mount',
+            '--net',
+            '--',
+            launcher,
+            ...flags,
+          ];
           // KillMode=control-group is the default: everything in the service's cgroup is killed when it
           // stops.
-          execFileSync('systemd-run', ['--quiet', '--collect', `--unit=${service}`, '-p', 'Delegate=yes', ...enter]);
+          execFileSync('systemd-run', [
+            '--quiet',
+            '--collect',
+            `--unit=${service}`,
+            '-p',
+            'Delegate=yes',
+            ...enter,
+          ]);
           const cri = createCriClient(socket);
           for (let attempt = 0; attempt < 1_200 && !(await accepts(socket)); attempt += 1) await pause(100);
           const inService = { ...stage, daemon: { ...stage.daemon, cri } };
           const pod = await runPod(inService, 'served', { linux: { cgroupParent: parent } }, handler);
-          id = await runContainer(inService, pod, { image, command: ['sh', '-c', 'until [ -e /end ]; do sleep 0.1; done; exit 42'] });
+          id = await runContainer(inService, pod, {
+            image,
+            command: ['sh', '-c', 'until [ -e /end ]; do sleep 0.1; done; exit 42'],
+          });
           const monitor = Number(readFileSync(join(state, 'containers', id, 'monitor.pid'), 'utf8'));
           await eventually('the monitor is still in the service', () =>
-            readFileSync(`/proc/${monitor}/cgroup`, 'utf8').includes('/system.slice/portcullis-monitors.scope\n'),
+            readFileSync(`/proc/${monitor}/cgroup`, 'utf8').includes(
+              '/system.slice/portcullis-monitors.scope\n',
+            ),
           );
           cri.close();
           systemctl('stop', service);

@@ -10,7 +10,9 @@ const largestStatement = 1024 * 1024;
  * alike). A statement of any one of them counts, because it can only narrow: the image itself must still be
  * signed as the rule says.
  */
-export function entitlementDemands(rule: Pick<TrustRule, 'require' | 'ceiling'>): readonly AttestationRequirement[] {
+export function entitlementDemands(
+  rule: Pick<TrustRule, 'require' | 'ceiling'>,
+): readonly AttestationRequirement[] {
   const authorities = rule.require === undefined ? [] : attesting(rule.require).map(withoutConstraints);
   const distinct = new Map(authorities.map((by) => [JSON.stringify(by), by]));
   const optional = rule.ceiling.require === 'signed' ? {} : ({ optional: true } as const);
@@ -27,7 +29,9 @@ export function entitlementDemands(rule: Pick<TrustRule, 'require' | 'ceiling'>)
 function attesting(requirement: Requirement): readonly AttestationRequirement['by'][] {
   if ('of' in requirement) return requirement.of.flatMap(attesting);
   if (requirement.kind === 'attestation') return [requirement.by];
-  return requirement.kind === 'cosign-key' || requirement.kind === 'sigstore' || requirement.kind === 'pki' ? [requirement] : [];
+  return requirement.kind === 'cosign-key' || requirement.kind === 'sigstore' || requirement.kind === 'pki'
+    ? [requirement]
+    : [];
 }
 
 /**

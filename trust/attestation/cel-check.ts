@@ -1,5 +1,10 @@
 import { ConstantSchema, Expr_CallSchema, ExprSchema } from '@bufbuild/cel-spec/cel/expr/syntax_pb.js';
-import type { Expr, Expr_Call, Expr_Comprehension, Expr_CreateStruct } from '@bufbuild/cel-spec/cel/expr/syntax_pb.js';
+import type {
+  Expr,
+  Expr_Call,
+  Expr_Comprehension,
+  Expr_CreateStruct,
+} from '@bufbuild/cel-spec/cel/expr/syntax_pb.js';
 import { create } from '@bufbuild/protobuf';
 import { reasonOf } from '../../base/errors/index.ts';
 import { celFunctions, literalMatches, rangeFunction } from './cel-functions.ts';
@@ -12,7 +17,15 @@ export interface CelMistake {
 }
 
 /** The variables that every expression may name. */
-export const celVariables: readonly string[] = ['predicate', 'predicateType', 'subject', 'statement', 'image', 'signer', 'now'];
+export const celVariables: readonly string[] = [
+  'predicate',
+  'predicateType',
+  'subject',
+  'statement',
+  'image',
+  'signer',
+  'now',
+];
 
 /** Names of types, for `type(x) == string`, and the first identifier of google.protobuf.Timestamp. */
 const typeNames: readonly string[] = [
@@ -20,7 +33,14 @@ const typeNames: readonly string[] = [
 ];
 
 /** Calls that are part of the language, not functions. */
-const operators: ReadonlySet<string> = new Set(['_&&_', '_||_', '_?_:_', '_[_]', '@not_strictly_false', '__not_strictly_false__']);
+const operators: ReadonlySet<string> = new Set([
+  '_&&_',
+  '_||_',
+  '_?_:_',
+  '_[_]',
+  '@not_strictly_false',
+  '__not_strictly_false__',
+]);
 
 interface Walk {
   readonly mistakes: CelMistake[];
@@ -32,7 +52,10 @@ interface Walk {
  * Finds all unknown names, unknown functions and invalid patterns at once. Wraps the range of each
  * comprehension in the metering function, and marks literal patterns as such. Changes `expression`.
  */
-export function checkExpression(expression: Expr): { readonly mistakes: readonly CelMistake[]; readonly used: ReadonlySet<string> } {
+export function checkExpression(expression: Expr): {
+  readonly mistakes: readonly CelMistake[];
+  readonly used: ReadonlySet<string>;
+} {
   const walk: Walk = { mistakes: [], used: new Set(), parts: 0 };
   visit(expression, new Set(celVariables), walk);
   return walk;
@@ -64,7 +87,10 @@ function visitName(id: bigint, name: string, scope: ReadonlySet<string>, walk: W
   const plain = name.replace(/^\./, '');
   walk.used.add(plain);
   if (scope.has(plain) || typeNames.includes(plain)) return;
-  walk.mistakes.push({ expression: id, message: `there is no \`${plain}\`; there are ${celVariables.join(', ')}` });
+  walk.mistakes.push({
+    expression: id,
+    message: `there is no \`${plain}\`; there are ${celVariables.join(', ')}`,
+  });
 }
 
 function visitCall(id: bigint, call: Expr_Call, scope: ReadonlySet<string>, walk: Walk): void {
@@ -83,7 +109,11 @@ function visitCall(id: bigint, call: Expr_Call, scope: ReadonlySet<string>, walk
 }
 
 function visitStruct(id: bigint, struct: Expr_CreateStruct, scope: ReadonlySet<string>, walk: Walk): void {
-  if (struct.messageName !== '') walk.mistakes.push({ expression: id, message: `there are no messages such as \`${struct.messageName}\`` });
+  if (struct.messageName !== '')
+    walk.mistakes.push({
+      expression: id,
+      message: `there are no messages such as \`${struct.messageName}\``,
+    });
   for (const entry of struct.entries) {
     if (entry.keyKind.case === 'mapKey') visit(entry.keyKind.value, scope, walk);
     visit(entry.value, scope, walk);

@@ -9,7 +9,11 @@ interface Case {
   readonly original: {
     readonly name: string;
     readonly expr?: string;
-    readonly value?: { readonly boolValue?: boolean; readonly stringValue?: string; readonly int64Value?: string };
+    readonly value?: {
+      readonly boolValue?: boolean;
+      readonly stringValue?: string;
+      readonly int64Value?: string;
+    };
     readonly evalError?: unknown;
   } & Readonly<Record<string, unknown>>;
 }
@@ -40,21 +44,31 @@ const parts = [
  * Where the library differs: field names in backquotes, and keys that are equal across int and uint. Also
  * tests that need messages which are not available here.
  */
-const known = ['fields/quoted_map_fields', 'map_value_repeat_key_heterogeneous', 'parse/whitespace', 'parse/comments/new_line_terminated'];
+const known = [
+  'fields/quoted_map_fields',
+  'map_value_repeat_key_heterogeneous',
+  'parse/whitespace',
+  'parse/comments/new_line_terminated',
+];
 
 function failures(suite: Suite, path: string): readonly string[] {
-  const own = (suite.tests ?? []).filter(isPlain).flatMap(({ original }) => (holds(original) ? [] : [`${path}/${original.name}`]));
+  const own = (suite.tests ?? [])
+    .filter(isPlain)
+    .flatMap(({ original }) => (holds(original) ? [] : [`${path}/${original.name}`]));
   return [...own, ...(suite.suites ?? []).flatMap((inner) => failures(inner, `${path}/${inner.name}`))];
 }
 
 /** Whether a case has no variables, no types of its own and no namespaces. */
 function isPlain({ original }: Case): boolean {
-  return ['typeEnv', 'bindings', 'container', 'checkOnly', 'disableMacros'].every((field) => original[field] === undefined);
+  return ['typeEnv', 'bindings', 'container', 'checkOnly', 'disableMacros'].every(
+    (field) => original[field] === undefined,
+  );
 }
 
 function holds({ expr = '', value, evalError }: Case['original']): boolean {
   const answer = ask(expr);
-  if (evalError !== undefined || answer === undefined) return (evalError !== undefined) === (answer === undefined);
+  if (evalError !== undefined || answer === undefined)
+    return (evalError !== undefined) === (answer === undefined);
   const { boolValue, stringValue, int64Value } = value ?? {};
   const expected = boolValue ?? stringValue ?? (int64Value === undefined ? undefined : BigInt(int64Value));
   return expected === undefined || expected === answer;
@@ -71,7 +85,9 @@ function ask(text: string): unknown {
 
 test('the conformance tests of cel-spec, over our functions', () => {
   const { suites = [] } = tests as unknown as Suite;
-  const wrong = suites.filter(({ name }) => parts.includes(name)).flatMap((suite) => failures(suite, suite.name));
+  const wrong = suites
+    .filter(({ name }) => parts.includes(name))
+    .flatMap((suite) => failures(suite, suite.name));
   assert.deepEqual(
     wrong.filter((path) => !known.some((part) => path.includes(part))),
     [],

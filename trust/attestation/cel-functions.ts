@@ -1,4 +1,15 @@
-import { celEnv, celError, celFunc, celMethod, CelScalar, celUint, isCelList, isCelMap, listType, objectType } from '@bufbuild/cel';
+import {
+  celEnv,
+  celError,
+  celFunc,
+  celMethod,
+  CelScalar,
+  celUint,
+  isCelList,
+  isCelMap,
+  listType,
+  objectType,
+} from '@bufbuild/cel';
 import type { CelEnv, CelValue } from '@bufbuild/cel';
 import { create } from '@bufbuild/protobuf';
 import { TimestampSchema } from '@bufbuild/protobuf/wkt';
@@ -48,7 +59,9 @@ const standard = celEnv({
       return celUint(BigInt(text));
     }),
     // Seconds, not milliseconds as in the library (cel-spec langdef.md, "timestamp").
-    celFunc('timestamp', [INT], objectType(TimestampSchema), (seconds) => create(TimestampSchema, { seconds })),
+    celFunc('timestamp', [INT], objectType(TimestampSchema), (seconds) =>
+      create(TimestampSchema, { seconds }),
+    ),
     // All rounds of a comprehension are charged before the first round, including the parts that are not
     // calls.
     celFunc(rangeFunction, [DYN, INT], DYN, (range, parts) => {

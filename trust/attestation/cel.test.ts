@@ -48,7 +48,11 @@ const answers: readonly (readonly [string, unknown, boolean | RegExp])[] = [
   ['predicate.l.filter(x, x >= 2990).map(x, x - 2990) == [0,1,2,3,4,5,6,7,8,9]', { l: numbers }, true],
   ['predicate.l.map(x, x)[2999] == 2999', { l: numbers }, true],
   ['[predicate.l + [1], predicate.l + [2]] == [[0, 1], [0, 2]]', { l: [0] }, true],
-  ['[predicate.l + [1]].all(x, x + [2] == [0, 1, 2] && x + [3] == [0, 1, 3] && x == [0, 1])', { l: [0] }, true],
+  [
+    '[predicate.l + [1]].all(x, x + [2] == [0, 1, 2] && x + [3] == [0, 1, 3] && x == [0, 1])',
+    { l: [0] },
+    true,
+  ],
   ['predicate.l.exists_one(x, x == 7)', { l: numbers }, true],
   ['predicate.s.matches("^refs/tags/v[0-9]+$")', { s: 'refs/tags/v1' }, true],
   ['predicate.s.matches(predicate.p)', { s: 'a', p: '(' }, /error parsing regexp/],
@@ -122,14 +126,20 @@ const expensive: readonly (readonly [string, unknown])[] = [
   [`[[1]]${'.map(x, x + x)'.repeat(250)}.size() == 1`, {}],
   ['predicate.s.matches("(a?){900}a{900}")', { s: 'a'.repeat(100_000) }],
   ['predicate.s.matches("(x+x+)+y|(a|aa)+$")', { s: 'a'.repeat(1_000_000) }],
-  ['predicate.l.all(x, predicate.s.contains("b" + string(x)) || true)', { l: numbers, s: 'a'.repeat(100_000) }],
+  [
+    'predicate.l.all(x, predicate.s.contains("b" + string(x)) || true)',
+    { l: numbers, s: 'a'.repeat(100_000) },
+  ],
 ];
 
 for (const [text, predicate] of expensive) {
   test(`costs too much: ${text.slice(0, 70)}`, () => {
     const before = process.cpuUsage().user;
     const answer = ask(text, predicate);
-    assert.match(typeof answer === 'boolean' ? String(answer) : answer.problem, /takes more than the 1,000,000 steps/);
+    assert.match(
+      typeof answer === 'boolean' ? String(answer) : answer.problem,
+      /takes more than the 1,000,000 steps/,
+    );
     // Generous: a step takes a fraction of a microsecond, and the test excludes seconds.
     assert.ok(process.cpuUsage().user - before < 1_500_000);
   });
@@ -168,27 +178,57 @@ test('for any expression, compilation and evaluation end soon and throw nothing'
       { maxDepth: 5, withCrossShrink: true },
       atom,
       fc
-        .tuple(tie('expression'), fc.constantFrom('+', '-', '*', '/', '%', '==', '<', '&&', '||', 'in'), tie('expression'))
+        .tuple(
+          tie('expression'),
+          fc.constantFrom('+', '-', '*', '/', '%', '==', '<', '&&', '||', 'in'),
+          tie('expression'),
+        )
         .map(([a, o, b]) => `(${a} ${o} ${b})`),
       fc
-        .tuple(tie('expression'), fc.constantFrom('all', 'exists', 'map', 'filter', 'exists_one'), tie('expression'))
+        .tuple(
+          tie('expression'),
+          fc.constantFrom('all', 'exists', 'map', 'filter', 'exists_one'),
+          tie('expression'),
+        )
         .map(([a, m, b]) => `${a}.${m}(x, ${b})`),
       fc
-        .tuple(fc.constantFrom('size', 'int', 'string', 'timestamp', 'duration', 'type', 'double', 'bytes', '!', '-'), tie('expression'))
+        .tuple(
+          fc.constantFrom(
+            'size',
+            'int',
+            'string',
+            'timestamp',
+            'duration',
+            'type',
+            'double',
+            'bytes',
+            '!',
+            '-',
+          ),
+          tie('expression'),
+        )
         .map(([f, a]) => `${f}(${a})`),
       fc
         .tuple(tie('expression'), fc.constantFrom('matches', 'contains', 'startsWith'), tie('expression'))
         .map(([a, f, b]) => `${a}.${f}(${b})`),
       fc.tuple(tie('expression'), tie('expression')).map(([a, b]) => `${a}[${b}]`),
-      fc.tuple(tie('expression'), tie('expression'), tie('expression')).map(([a, b, c]) => `(${a} ? ${b} : ${c})`),
+      fc
+        .tuple(tie('expression'), tie('expression'), tie('expression'))
+        .map(([a, b, c]) => `(${a} ? ${b} : ${c})`),
     ),
   }));
-  const variables = { predicate: celOfJson({ a: 1, l: numbers.slice(0, 50), s: 'text' }), now: celLanguage.timestamp(now) };
+  const variables = {
+    predicate: celOfJson({ a: 1, l: numbers.slice(0, 50), s: 'text' }),
+    now: celLanguage.timestamp(now),
+  };
   const property = fc.property(
     fc.oneof(expression, fc.string({ maxLength: 200 }), fc.string({ unit: 'binary', maxLength: 60 })),
     (text) => {
       const result = compileCel(text);
-      if ('problems' in result) return result.problems.every(({ line, column, message }) => line >= 1 && column >= 1 && message !== '');
+      if ('problems' in result)
+        return result.problems.every(
+          ({ line, column, message }) => line >= 1 && column >= 1 && message !== '',
+        );
       const answer = result.evaluate(variables, celBudget());
       return typeof answer === 'boolean' || answer.problem !== '';
     },

@@ -15,7 +15,10 @@ export interface CompiledCel {
    * Evaluates the expression. Pure, and never throws. A problem says why the expression cannot be evaluated
    * over these values, and counts as no.
    */
-  evaluate(variables: Readonly<Record<string, CelInput>>, budget: CelBudget): boolean | { readonly problem: string };
+  evaluate(
+    variables: Readonly<Record<string, CelInput>>,
+    budget: CelBudget,
+  ): boolean | { readonly problem: string };
 }
 
 /** A mistake in an expression. Line and column count from 1 within its text. */
@@ -45,7 +48,12 @@ export function compileCel(text: string): CompiledCel | { readonly problems: rea
   const positions = parsed.sourceInfo?.positions ?? {};
   const { mistakes, used } = checkExpression(parsed.expr);
   if (mistakes.length > 0)
-    return { problems: mistakes.map(({ expression, message }) => ({ ...placeOf(text, positions[expression.toString()] ?? 0), message })) };
+    return {
+      problems: mistakes.map(({ expression, message }) => ({
+        ...placeOf(text, positions[expression.toString()] ?? 0),
+        message,
+      })),
+    };
   try {
     return ready(parsed, used.has('now'));
   } catch (error) {
@@ -88,7 +96,10 @@ function tooLongOrDeep(text: string): string | undefined {
  * Describes a parser error: the parser gives its position and, separately, what was found and expected there.
  */
 function syntaxProblem(error: unknown): CelProblem {
-  const { location, rawMessage } = error as { location?: { start?: { line?: unknown; column?: unknown } }; rawMessage?: unknown };
+  const { location, rawMessage } = error as {
+    location?: { start?: { line?: unknown; column?: unknown } };
+    rawMessage?: unknown;
+  };
   const { line, column } = location?.start ?? {};
   return {
     line: typeof line === 'number' ? line : 1,

@@ -23,12 +23,15 @@ const bundles: Collector = {
   wants(descriptor, wanted) {
     const type = descriptor.artifactType ?? emptyType;
     return (
-      (bundleMediaTypes.includes(type) || type === emptyType) && mayBeWanted(descriptor.annotations?.[predicateTypeAnnotation], wanted)
+      (bundleMediaTypes.includes(type) || type === emptyType) &&
+      mayBeWanted(descriptor.annotations?.[predicateTypeAnnotation], wanted)
     );
   },
   layers(manifest, wanted) {
     const layer = manifest.layers.find(({ mediaType }) => bundleMediaTypes.includes(mediaType));
-    return layer === undefined || !mayBeWanted(manifest.annotations[predicateTypeAnnotation], wanted) ? [] : [layer];
+    return layer === undefined || !mayBeWanted(manifest.annotations[predicateTypeAnnotation], wanted)
+      ? []
+      : [layer];
   },
   judge: keepWanted,
   large: largeAttestations,
@@ -40,13 +43,19 @@ const bundles: Collector = {
 const envelopes: Collector = {
   kind: 'attestation',
   at: 'att',
-  needed: (wanted) => wanted.some((requirement) => requirement.kind === 'attestation' && requirement.optional !== true),
+  needed: (wanted) =>
+    wanted.some((requirement) => requirement.kind === 'attestation' && requirement.optional !== true),
   layers: (manifest: ImageManifest, wanted) =>
     manifest.layers.filter(
-      ({ mediaType, annotations }) => mediaType === dsseMediaType && mayBeWanted(annotations?.[legacyPredicateTypeAnnotation], wanted),
+      ({ mediaType, annotations }) =>
+        mediaType === dsseMediaType && mayBeWanted(annotations?.[legacyPredicateTypeAnnotation], wanted),
     ),
   annotations: (layer: Descriptor) =>
-    Object.fromEntries(Object.entries(layer.annotations ?? {}).filter(([name, value]) => legacyAnnotations.includes(name) && value !== '')),
+    Object.fromEntries(
+      Object.entries(layer.annotations ?? {}).filter(
+        ([name, value]) => legacyAnnotations.includes(name) && value !== '',
+      ),
+    ),
   judge: keepWanted,
   large: largeAttestations,
 };
@@ -62,7 +71,9 @@ function mayBeWanted(predicateType: string | undefined, wanted: readonly LeafReq
 }
 
 function isWanted(predicateType: string, wanted: readonly LeafRequirement[]): boolean {
-  return wanted.some((requirement) => requirement.kind === 'attestation' && requirement.predicateType === predicateType);
+  return wanted.some(
+    (requirement) => requirement.kind === 'attestation' && requirement.predicateType === predicateType,
+  );
 }
 
 function largeAttestations(wanted: readonly LeafRequirement[]): LargeLayers {
@@ -81,7 +92,9 @@ const readWhole = 256 * 1024;
  */
 function typeAtStart(bytes: Uint8Array): string | undefined {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const key = /"payload"\s*:\s*"/.exec(buffer.subarray(0, 4096 + Math.max(0, buffer.indexOf('"payload"'))).toString('latin1'));
+  const key = /"payload"\s*:\s*"/.exec(
+    buffer.subarray(0, 4096 + Math.max(0, buffer.indexOf('"payload"'))).toString('latin1'),
+  );
   if (key === null) return undefined;
   const start = key.index + key[0].length;
   const text = Buffer.from(

@@ -87,7 +87,9 @@ describe('the examples of docs/attestations.md', () => {
     assert.equal(yes.outcome, 'admit', explainVerdict(yes));
     assert.equal((await verdictOf(policy, [bundle(ours)])).outcome, 'deny');
     assert.equal((await verdictOf(policy, [provenance])).outcome, 'deny');
-    const branch: unknown = JSON.parse(JSON.stringify(predicate('slsaprovenance1')).replaceAll('refs/tags/', 'refs/heads/'));
+    const branch: unknown = JSON.parse(
+      JSON.stringify(predicate('slsaprovenance1')).replaceAll('refs/tags/', 'refs/heads/'),
+    );
     assert.equal((await verdictOf(policy, [bundle(ours), attested(statementText(branch))])).outcome, 'deny');
   });
 });

@@ -28,10 +28,17 @@ const maximumProfile = 64 * 1024;
  * Finds the statements of entitlements by the rule's authorities. The entitlements room reads the profiles in
  * them.
  */
-export function signedEntitlements(rule: TrustRule, evidence: Evidence, context: EvaluationContext): SignedEntitlements {
+export function signedEntitlements(
+  rule: TrustRule,
+  evidence: Evidence,
+  context: EvaluationContext,
+): SignedEntitlements {
   const demanded = rule.ceiling.require === 'signed';
-  const lost = evidence.items.find((item) => item.kind === 'attestation' && item.apart === true && item.bytes === undefined);
-  if (lost !== undefined && entitlementDemands(rule).length > 0) return { requested: [], evaluation: notAtHand(lost.blobDigest) };
+  const lost = evidence.items.find(
+    (item) => item.kind === 'attestation' && item.apart === true && item.bytes === undefined,
+  );
+  if (lost !== undefined && entitlementDemands(rule).length > 0)
+    return { requested: [], evaluation: notAtHand(lost.blobDigest) };
   const items = evidence.items.filter((item) => claimedType(item) === entitlementsPredicateType);
   if (!demanded && items.length === 0) return { requested: [] };
   const demands = entitlementDemands(rule);
@@ -39,15 +46,22 @@ export function signedEntitlements(rule: TrustRule, evidence: Evidence, context:
   const counted = new Map<string, unknown>();
   for (const requirement of demands) {
     for (const item of items) {
-      const { checked, statement } = checkAttestation(item, { requirement, evidence, context, language: undefined });
-      if (checked.finding.counted && statement !== undefined) counted.set(item.blobDigest, statement.predicate);
+      const { checked, statement } = checkAttestation(item, {
+        requirement,
+        evidence,
+        context,
+        language: undefined,
+      });
+      if (checked.finding.counted && statement !== undefined)
+        counted.set(item.blobDigest, statement.predicate);
     }
   }
   const requested = [...counted].map(([attestation, profile]) => ({ attestation, profile }));
   const parts = demands.map((requirement) => evaluateAttestation(requirement, about, context));
   const tooMuch = excess(requested);
   const answer = tooMuch === undefined ? anyAnswer(parts) : 'no';
-  const found = requested.length === 0 ? 'no signer that the rule trusts has signed any' : `${requested.length} signed`;
+  const found =
+    requested.length === 0 ? 'no signer that the rule trusts has signed any' : `${requested.length} signed`;
   const text = `entitlements signed by the publisher${demanded ? ' (entitlements.require: signed)' : ''}: ${tooMuch ?? found}`;
   const evaluation = {
     answer,
@@ -67,14 +81,23 @@ export function signedEntitlements(rule: TrustRule, evidence: Evidence, context:
  */
 function notAtHand(digest: string): NonNullable<SignedEntitlements['evaluation']> {
   const text = `the recorded attestation ${digest} is not available: it may say what the image needs`;
-  return { answer: 'unknown', decides: true, reason: { counted: false, text, code: 'TRUST_EVIDENCE_UNUSABLE' } };
+  return {
+    answer: 'unknown',
+    decides: true,
+    reason: { counted: false, text, code: 'TRUST_EVIDENCE_UNUSABLE' },
+  };
 }
 
 /** Refuses entitlements beyond the limits. They are never used in part. */
 function excess(requested: readonly RequestedEntitlements[]): string | undefined {
-  if (requested.length > maximumStatements) return `there are ${requested.length} statements, and at most ${maximumStatements} are kept`;
-  const large = requested.find(({ profile }) => Buffer.byteLength(JSON.stringify(profile ?? null)) > maximumProfile);
-  return large === undefined ? undefined : `the profile in ${large.attestation} is larger than ${maximumProfile} bytes`;
+  if (requested.length > maximumStatements)
+    return `there are ${requested.length} statements, and at most ${maximumStatements} are kept`;
+  const large = requested.find(
+    ({ profile }) => Buffer.byteLength(JSON.stringify(profile ?? null)) > maximumProfile,
+  );
+  return large === undefined
+    ? undefined
+    : `the profile in ${large.attestation} is larger than ${maximumProfile} bytes`;
 }
 
 function anyAnswer(parts: readonly Evaluation[]): Answer {

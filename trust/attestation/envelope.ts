@@ -45,7 +45,10 @@ function readItem(item: EvidenceItem): Read {
   // The dossier may have been stored for a long time: bytes are trusted because of their digest, not because
   // of their source.
   if (sha256Digest(bytes) !== item.blobDigest)
-    return { code: 'TRUST_EVIDENCE_ALTERED', problem: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}` };
+    return {
+      code: 'TRUST_EVIDENCE_ALTERED',
+      problem: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}`,
+    };
   try {
     return item.mediaType === dsseMediaType ? readBare(bytes, item.annotations) : inBundle(readBundle(bytes));
   } catch (error) {
@@ -71,11 +74,17 @@ function readBare(bytes: Buffer, annotations: Readonly<Record<string, string>>):
   const list = envelope?.['signatures'];
   if (envelope === undefined || !Array.isArray(list) || list.length === 0 || list.length > maximumSignatures)
     throw new Error(`its envelope does not have 1 to ${maximumSignatures} signatures`);
-  const contents = list.map((signature: unknown) => readEnvelope({ ...envelope, signatures: [signature] }) as DsseContent);
+  const contents = list.map(
+    (signature: unknown) => readEnvelope({ ...envelope, signatures: [signature] }) as DsseContent,
+  );
   const [{ payloadType, payload }] = contents as [DsseContent];
   return {
     payloadType,
     payload,
-    signatures: contents.map((content) => ({ ...legacyBundle(content.signature, annotations), content, stamped: bytes })),
+    signatures: contents.map((content) => ({
+      ...legacyBundle(content.signature, annotations),
+      content,
+      stamped: bytes,
+    })),
   };
 }

@@ -3,29 +3,56 @@ import { before, test } from 'node:test';
 import fc from 'fast-check';
 import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { now, policyOf } from '../evidence/fixtures/fixture-image.ts';
-import { bundle, decided, foreign, ours, second, unreachable, withoutBytes } from '../evidence/fixtures/made-evidence.ts';
+import {
+  bundle,
+  decided,
+  foreign,
+  ours,
+  second,
+  unreachable,
+  withoutBytes,
+} from '../evidence/fixtures/made-evidence.ts';
 import type { AttestationRequirement, Requirement } from '../requirements/types.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { loadCel } from './cel-loaded.ts';
-import { attested, bareEnvelope, demand, envelope, provenanceType, statementText } from './fixtures/made-attestations.ts';
+import {
+  attested,
+  bareEnvelope,
+  demand,
+  envelope,
+  provenanceType,
+  statementText,
+} from './fixtures/made-attestations.ts';
 
 before(() => loadCel());
 
-function verdictOn(items: readonly EvidenceItem[], require: Requirement = demand(), parts: Parameters<typeof decided>[2] = {}): Verdict {
+function verdictOn(
+  items: readonly EvidenceItem[],
+  require: Requirement = demand(),
+  parts: Parameters<typeof decided>[2] = {},
+): Verdict {
   return decided(items, policyOf({ require }), parts);
 }
 
 const platform = 'b'.repeat(64);
 const digestOf = (sha256: string) => ({ digest: { sha256 } });
-const byKey = (key: typeof ours, constraints?: AttestationRequirement['constraints']): AttestationRequirement['by'] => ({
+const byKey = (
+  key: typeof ours,
+  constraints?: AttestationRequirement['constraints'],
+): AttestationRequirement['by'] => ({
   kind: 'cosign-key',
   key: key.public,
   ...(constraints === undefined ? {} : { constraints }),
 });
 const deep = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`;
 
-const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: Verdict['outcome'], says: RegExp])[] = [
+const table: readonly (readonly [
+  name: string,
+  verdict: () => Verdict,
+  outcome: Verdict['outcome'],
+  says: RegExp,
+])[] = [
   ['a bundle', () => verdictOn([attested(statementText({}))]), 'admit', /1 of 1 attestation found counts/],
   ['a bare envelope', () => verdictOn([envelope(statementText({}))]), 'admit', /names the image's index/],
   [
@@ -42,13 +69,24 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
   ],
   [
     'one of many subjects',
-    () => verdictOn([attested(statementText({}, { subject: [digestOf('d'.repeat(64)), digestOf(platform)] }))]),
+    () =>
+      verdictOn([attested(statementText({}, { subject: [digestOf('d'.repeat(64)), digestOf(platform)] }))]),
     'admit',
     /./,
   ],
-  ['signed by two, of whom one is ours', () => verdictOn([envelope(statementText({}), [foreign, ours])]), 'admit', /./],
+  [
+    'signed by two, of whom one is ours',
+    () => verdictOn([envelope(statementText({}), [foreign, ours])]),
+    'admit',
+    /./,
+  ],
   ['none', () => verdictOn([]), 'deny', /no attestation was found/],
-  ['none, and a source that could not be asked', () => verdictOn([], demand(), { unreachable }), 'undecided', /could not be asked/],
+  [
+    'none, and a source that could not be asked',
+    () => verdictOn([], demand(), { unreachable }),
+    'undecided',
+    /could not be asked/,
+  ],
   ['a signature of the image only', () => verdictOn([bundle(ours)]), 'deny', /no attestation was found/],
   [
     'an attestation where a signature is asked',
@@ -84,7 +122,10 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
   [
     'the manifest, where it is asked',
     () =>
-      verdictOn([attested(statementText({}, { subject: [digestOf(platform)] }))], demand([], { by: byKey(ours, { signs: 'manifest' }) })),
+      verdictOn(
+        [attested(statementText({}, { subject: [digestOf(platform)] }))],
+        demand([], { by: byKey(ours, { signs: 'manifest' }) }),
+      ),
     'admit',
     /./,
   ],
@@ -106,11 +147,17 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
   ],
   [
     'annotations that are not',
-    () => verdictOn([attested(statementText({}))], demand([], { constraints: { annotations: { env: 'prod' } } })),
+    () =>
+      verdictOn([attested(statementText({}))], demand([], { constraints: { annotations: { env: 'prod' } } })),
     'deny',
     /annotation env/,
   ],
-  ['no in-toto payload', () => verdictOn([attested(statementText({}), 'text/plain')]), 'deny', /its payload is "text\/plain"/],
+  [
+    'no in-toto payload',
+    () => verdictOn([attested(statementText({}), 'text/plain')]),
+    'deny',
+    /its payload is "text\/plain"/,
+  ],
   [
     'a sha512 subject only',
     () => verdictOn([attested(statementText({}, { subject: [{ digest: { sha512: 'a'.repeat(128) } }] }))]),
@@ -118,10 +165,18 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     /names no sha256 digest/,
   ],
   ['no subject', () => verdictOn([attested(statementText({}, { subject: [] }))]), 'deny', /names no subject/],
-  ['upper-case hex', () => verdictOn([attested(statementText({}, { subject: [digestOf('A'.repeat(64))] }))]), 'deny', /no sha256 digest/],
+  [
+    'upper-case hex',
+    () => verdictOn([attested(statementText({}, { subject: [digestOf('A'.repeat(64))] }))]),
+    'deny',
+    /no sha256 digest/,
+  ],
   [
     'too many subjects',
-    () => verdictOn([attested(statementText({}, { subject: Array.from({ length: 1001 }, () => digestOf(platform)) }))]),
+    () =>
+      verdictOn([
+        attested(statementText({}, { subject: Array.from({ length: 1001 }, () => digestOf(platform)) })),
+      ]),
     'deny',
     /more than 1000 subjects/,
   ],
@@ -131,7 +186,12 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'deny',
     /holds the key "a" twice/,
   ],
-  ['NaN', () => verdictOn([attested(statementText({}).replace('"predicate":{}', '"predicate":{"a":NaN}'))]), 'deny', /not JSON/],
+  [
+    'NaN',
+    () => verdictOn([attested(statementText({}).replace('"predicate":{}', '"predicate":{"a":NaN}'))]),
+    'deny',
+    /not JSON/,
+  ],
   [
     'deep nesting',
     () => verdictOn([attested(statementText({}).replace('"predicate":{}', `"predicate":${deep(100_000)}`))]),
@@ -158,9 +218,24 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     /1 to 8 signatures/,
   ],
   ['no signature', () => verdictOn([envelope(statementText({}), [])]), 'deny', /1 to 8 signatures/],
-  ['bytes that were changed', () => verdictOn([{ ...attested(statementText({})), bytes: 'e30=' }]), 'deny', /its bytes have the digest/],
-  ['bytes that are missing', () => verdictOn([withoutBytes(attested(statementText({})))]), 'deny', /its bytes are missing/],
-  ['what could not be read', () => verdictOn([{ ...attested(statementText({})), problem: 'it is too large' }]), 'deny', /it is too large/],
+  [
+    'bytes that were changed',
+    () => verdictOn([{ ...attested(statementText({})), bytes: 'e30=' }]),
+    'deny',
+    /its bytes have the digest/,
+  ],
+  [
+    'bytes that are missing',
+    () => verdictOn([withoutBytes(attested(statementText({})))]),
+    'deny',
+    /its bytes are missing/,
+  ],
+  [
+    'what could not be read',
+    () => verdictOn([{ ...attested(statementText({})), problem: 'it is too large' }]),
+    'deny',
+    /it is too large/,
+  ],
   [
     'an expression that is true',
     () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.a == 1'])),
@@ -203,10 +278,19 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'admit',
     /./,
   ],
-  ['no predicate at all', () => verdictOn([attested(statementText(undefined))], demand(['predicate == null'])), 'admit', /./],
+  [
+    'no predicate at all',
+    () => verdictOn([attested(statementText(undefined))], demand(['predicate == null'])),
+    'admit',
+    /./,
+  ],
   [
     'the second of two counts',
-    () => verdictOn([attested(statementText({ a: 1 })), attested(statementText({ a: 2 }))], demand(['predicate.a == 2'])),
+    () =>
+      verdictOn(
+        [attested(statementText({ a: 1 })), attested(statementText({ a: 2 }))],
+        demand(['predicate.a == 2']),
+      ),
     'admit',
     /1 of 2 attestations found counts/,
   ],
@@ -245,13 +329,20 @@ for (const [name, verdict, outcome, says] of table) {
 test('an answer that depends on the time expires', () => {
   const timeless = verdictOn([attested(statementText({}))], demand(['true']));
   assert.equal(timeless.validUntil, undefined);
-  const timely = verdictOn([attested(statementText({ at: '2026-01-01T00:00:00Z' }))], demand(['timestamp(predicate.at) < now']));
+  const timely = verdictOn(
+    [attested(statementText({ at: '2026-01-01T00:00:00Z' }))],
+    demand(['timestamp(predicate.at) < now']),
+  );
   assert.equal(timely.validUntil, new Date(now.getTime() + 60_000).toISOString());
 });
 
 test('no content of an envelope throws, takes long, or admits an unsigned statement', () => {
   const json = fc.json({ maxDepth: 6 });
-  const text = fc.oneof(json, fc.string(), fc.constantFrom(deep(50), '{"payload":', 'null', '{}', statementText({})));
+  const text = fc.oneof(
+    json,
+    fc.string(),
+    fc.constantFrom(deep(50), '{"payload":', 'null', '{}', statementText({})),
+  );
   const parts = fc.record(
     {
       payloadType: fc.oneof(fc.constant('application/vnd.in-toto+json'), fc.string()),
@@ -294,9 +385,13 @@ test('whatever is attested rightly, expressions over it end, and throw nothing',
     'predicate[0] == predicate[1]',
     'has(predicate.a) ? predicate.a > 1 : predicate == null',
   ];
-  const property = fc.property(fc.jsonValue({ maxDepth: 8 }), fc.constantFrom(...expressions), (predicate, cel) => {
-    const given = verdictOn([attested(statementText(predicate))], demand([cel]));
-    assert.ok(given.outcome === 'admit' || given.outcome === 'deny');
-  });
+  const property = fc.property(
+    fc.jsonValue({ maxDepth: 8 }),
+    fc.constantFrom(...expressions),
+    (predicate, cel) => {
+      const given = verdictOn([attested(statementText(predicate))], demand([cel]));
+      assert.ok(given.outcome === 'admit' || given.outcome === 'deny');
+    },
+  );
   fc.assert(property, fuzzing(20261120, 300));
 });

@@ -31,12 +31,22 @@ const answerHolds = 60_000;
  * signed (DSSE) with an in-toto statement about the image's index or manifest, of the predicate type, for
  * which every expression is true. Each attestation that was found is a reason. Pure, and never throws.
  */
-export function evaluateAttestation(requirement: AttestationRequirement, evidence: Evidence, context: EvaluationContext): Evaluation {
+export function evaluateAttestation(
+  requirement: AttestationRequirement,
+  evidence: Evidence,
+  context: EvaluationContext,
+): Evaluation {
   const { predicateType, by } = requirement;
   const run: Run = { requirement, evidence, context, language: loadedCel() };
-  const checked = evidence.items.filter(({ kind }) => kind === 'attestation').map((item) => checkAttestation(item, run).checked);
+  const checked = evidence.items
+    .filter(({ kind }) => kind === 'attestation')
+    .map((item) => checkAttestation(item, run).checked);
   const what = `an attestation of the type ${predicateType} by ${describeAuthority(by)}`;
-  return holdToRoot(evaluateAuthority(what, checked, mergedConstraints(requirement), evidence, context, 'attestation'), by, context);
+  return holdToRoot(
+    evaluateAuthority(what, checked, mergedConstraints(requirement), evidence, context, 'attestation'),
+    by,
+    context,
+  );
 }
 
 /** One evaluation of one requirement. */
@@ -49,7 +59,10 @@ interface Run {
 }
 
 /** Checks one item for a requirement. Returns the statement too when the item counts. */
-export function checkAttestation(item: EvidenceItem, run: Run): { readonly checked: CheckedSignature; readonly statement?: Statement } {
+export function checkAttestation(
+  item: EvidenceItem,
+  run: Run,
+): { readonly checked: CheckedSignature; readonly statement?: Statement } {
   const place = describePlace(item, run.evidence);
   const envelope = envelopeOf(item);
   if ('problem' in envelope) return { checked: { place, finding: refused(envelope.code, envelope.problem) } };
@@ -58,18 +71,35 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
   try {
     statement = statementOf(envelope);
   } catch (error) {
-    return { checked: { place, finding: refused('TRUST_ATTESTATION_MALFORMED', `it is malformed: ${(error as Error).message}`) } };
+    return {
+      checked: {
+        place,
+        finding: refused('TRUST_ATTESTATION_MALFORMED', `it is malformed: ${(error as Error).message}`),
+      },
+    };
   }
   if (statement.predicateType !== requirement.predicateType)
-    return { checked: { place, finding: refused('TRUST_ATTESTATION_OTHER_TYPE', `it is of the type ${shown(statement.predicateType)}`) } };
+    return {
+      checked: {
+        place,
+        finding: refused(
+          'TRUST_ATTESTATION_OTHER_TYPE',
+          `it is of the type ${shown(statement.predicateType)}`,
+        ),
+      },
+    };
   const signed = verifyEnvelope(envelope, requirement.by, context.now);
-  if ('problem' in signed) return { checked: { place, finding: { ...refused(signed.code, signed.problem), ...untilOf(signed) } } };
+  if ('problem' in signed)
+    return { checked: { place, finding: { ...refused(signed.code, signed.problem), ...untilOf(signed) } } };
   // The signature covers the type, so the type is checked after the signature.
   if (envelope.payloadType !== inTotoPayloadType)
     return {
       checked: {
         place,
-        finding: refused('TRUST_ATTESTATION_MALFORMED', `its payload is ${shown(envelope.payloadType)}, not an in-toto statement`),
+        finding: refused(
+          'TRUST_ATTESTATION_MALFORMED',
+          `its payload is ${shown(envelope.payloadType)}, not an in-toto statement`,
+        ),
       },
     };
   const named = judgeDigests(
@@ -105,20 +135,27 @@ function judgeExpressions(finding: SignatureFinding, statement: Statement, run: 
   const { cel } = run.requirement;
   if (cel.length === 0) return finding;
   const { language } = run;
-  if (language === undefined) return refused('TRUST_CEL_MISSING', `${finding.says}; but expressions were not loaded with the policy`);
+  if (language === undefined)
+    return refused('TRUST_CEL_MISSING', `${finding.says}; but expressions were not loaded with the policy`);
   const budget = (run.budget ??= language.budget());
   const variables = variablesOf(finding, statement, run, language);
   let validUntil = finding.validUntil;
   for (const text of cel) {
     const expression = compiledCel(text, language);
-    if (expression === undefined) return refused('TRUST_CEL_MISSING', `${finding.says}; but ${shown(text)} is not a valid expression`);
-    if (expression.usesNow) validUntil = earliest([validUntil, new Date(run.context.now.getTime() + answerHolds).toISOString()]);
+    if (expression === undefined)
+      return refused('TRUST_CEL_MISSING', `${finding.says}; but ${shown(text)} is not a valid expression`);
+    if (expression.usesNow)
+      validUntil = earliest([validUntil, new Date(run.context.now.getTime() + answerHolds).toISOString()]);
     const until = validUntil === undefined ? {} : { validUntil };
     const answer = expression.evaluate(variables, budget);
-    if (answer === false) return { ...refused('TRUST_CEL_FALSE', `${finding.says}; but ${shown(text)} is false`), ...until };
+    if (answer === false)
+      return { ...refused('TRUST_CEL_FALSE', `${finding.says}; but ${shown(text)} is false`), ...until };
     if (answer !== true)
       return {
-        ...refused('TRUST_CEL_FAILED', `${finding.says}; but ${shown(text)} cannot be evaluated over it: ${printable(answer.problem)}`),
+        ...refused(
+          'TRUST_CEL_FAILED',
+          `${finding.says}; but ${shown(text)} cannot be evaluated over it: ${printable(answer.problem)}`,
+        ),
         ...until,
       };
   }
@@ -146,8 +183,14 @@ function variablesOf(
 }
 
 /** Returns the annotations that were signed beside the image's own digest. */
-function annotationsOf({ subjects }: Statement, { digest, manifestDigest }: Evidence): Readonly<Record<string, string>> {
-  return (subjects.find((one) => one.digest === digest) ?? subjects.find((one) => one.digest === manifestDigest))?.annotations ?? {};
+function annotationsOf(
+  { subjects }: Statement,
+  { digest, manifestDigest }: Evidence,
+): Readonly<Record<string, string>> {
+  return (
+    (subjects.find((one) => one.digest === digest) ?? subjects.find((one) => one.digest === manifestDigest))
+      ?.annotations ?? {}
+  );
 }
 
 /** Merges constraints: those of the attestation take precedence over those of its authority. */

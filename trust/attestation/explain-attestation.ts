@@ -8,7 +8,9 @@ export function explainAttestation({ predicateType, by, cel }: AttestationRequir
   return {
     counted: true,
     text: `an attestation of the type ${predicateType} by ${describeAuthority(by)}`,
-    ...(cel.length === 0 ? {} : { children: cel.map((text) => ({ counted: true, text: `for which this is true: ${text}` })) }),
+    ...(cel.length === 0
+      ? {}
+      : { children: cel.map((text) => ({ counted: true, text: `for which this is true: ${text}` })) }),
   };
 }
 

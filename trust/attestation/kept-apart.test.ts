@@ -30,21 +30,39 @@ test('a large attestation is stored by itself: replays and simulations find it, 
   t.after(() => rmSync(folder, { recursive: true }));
   const { content, repository, digest } = contentToSign();
   const now = new Date();
-  const predicate = { packages: Array.from({ length: 4000 }, (_, index) => ({ name: `package-${index}`, note: 'x'.repeat(60) })) };
+  const predicate = {
+    packages: Array.from({ length: 4000 }, (_, index) => ({
+      name: `package-${index}`,
+      note: 'x'.repeat(60),
+    })),
+  };
   await attestImage({ repository, digest, key: ours, type: 'spdxjson', predicate, format: 'bundle', now });
   const registry = await serveFixtures(new Map([['app', content]]), { referrers: true });
   t.after(() => registry.close());
   const by = { kind: 'cosign-key', key: ours.public } as const;
-  const policy = policyOf({ require: { kind: 'attestation', predicateType: 'https://spdx.dev/Document', by, cel: [] } });
+  const policy = policyOf({
+    require: { kind: 'attestation', predicateType: 'https://spdx.dev/Document', by, cel: [] },
+  });
   const dossier = await gatherFixture(registry.host, 'app', policy);
   assert.equal(lackingParts(dossier).length, 0);
   const light = withoutParts(dossier);
   assert.equal(lackingParts(light).length, 1);
   assert.ok(JSON.stringify(light).length < 5000, 'the rest is small');
   assert.equal(dossierId(light), dossier.id);
-  const verdict = decide({ dossier, reference: dossier.reference, namespace: '', platform: amd64, policy, now });
+  const verdict = decide({
+    dossier,
+    reference: dossier.reference,
+    namespace: '',
+    platform: amd64,
+    policy,
+    now,
+  });
   assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
-  assert.equal(decide({ dossier: light, reference: dossier.reference, namespace: '', platform: amd64, policy, now }).outcome, 'deny');
+  assert.equal(
+    decide({ dossier: light, reference: dossier.reference, namespace: '', platform: amd64, policy, now })
+      .outcome,
+    'deny',
+  );
 
   const path = join(folder, 'state.db');
   const database = await openDatabase({ path, migrations });
@@ -90,14 +108,26 @@ test('while a separately stored attestation is not available, the bounds of the 
     metadata: { name: 'web' },
     note: 'x'.repeat(60_000),
   };
-  await attestImage({ repository, digest, key: ours, type: entitlementsPredicateType, predicate, format: 'bundle', now });
+  await attestImage({
+    repository,
+    digest,
+    key: ours,
+    type: entitlementsPredicateType,
+    predicate,
+    format: 'bundle',
+    now,
+  });
   const registry = await serveFixtures(new Map([['app', content]]), { referrers: true });
   t.after(() => registry.close());
   const policy = policyOf({ require: { kind: 'cosign-key', key: ours.public } });
   const dossier = await gatherFixture(registry.host, 'app', policy);
   const question = { reference: dossier.reference, namespace: '', platform: amd64, policy, now };
   const verdict = decide({ ...question, dossier });
-  assert.deepEqual([verdict.outcome, verdict.requestedEntitlements?.length], ['admit', 1], explainVerdict(verdict));
+  assert.deepEqual(
+    [verdict.outcome, verdict.requestedEntitlements?.length],
+    ['admit', 1],
+    explainVerdict(verdict),
+  );
   const light = withoutParts(dossier);
   assert.equal(lackingParts(light).length, 1);
   const without = decide({ ...question, dossier: light });

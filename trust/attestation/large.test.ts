@@ -15,7 +15,12 @@ import { parseSize } from './size.ts';
 
 /** Returns a bill of materials of about this many bytes. */
 function billOf(bytes: number): unknown {
-  const one = (index: number) => ({ SPDXID: `SPDXRef-${index}`, name: `package-${index}`, licenseDeclared: 'MIT', note: 'x'.repeat(400) });
+  const one = (index: number) => ({
+    SPDXID: `SPDXRef-${index}`,
+    name: `package-${index}`,
+    licenseDeclared: 'MIT',
+    note: 'x'.repeat(400),
+  });
   return { packages: Array.from({ length: Math.ceil(bytes / 480) }, (_, index) => one(index)) };
 }
 
@@ -27,12 +32,33 @@ const demandOf = (maxSize?: number): AttestationRequirement => ({
   ...(maxSize === undefined ? {} : { maxSize }),
 });
 
-async function gathered(t: TestContext, sizes: readonly number[], format: 'bundle' | 'legacy', policy: TrustPolicy): Promise<Dossier> {
+async function gathered(
+  t: TestContext,
+  sizes: readonly number[],
+  format: 'bundle' | 'legacy',
+  policy: TrustPolicy,
+): Promise<Dossier> {
   const { content, repository, digest } = contentToSign();
   const now = new Date();
   for (const size of sizes)
-    await attestImage({ repository, digest, key: ours, type: 'spdxjson', predicate: { ...(billOf(size) as object), size }, format, now });
-  await attestImage({ repository, digest, key: ours, type: 'cyclonedx', predicate: billOf(400_000), format, now });
+    await attestImage({
+      repository,
+      digest,
+      key: ours,
+      type: 'spdxjson',
+      predicate: { ...(billOf(size) as object), size },
+      format,
+      now,
+    });
+  await attestImage({
+    repository,
+    digest,
+    key: ours,
+    type: 'cyclonedx',
+    predicate: billOf(400_000),
+    format,
+    now,
+  });
   const registry = await serveFixtures(new Map([['app', content]]), { referrers: true });
   t.after(() => registry.close());
   return gatherFixture(registry.host, 'app', policy);
@@ -42,7 +68,14 @@ async function judged(t: TestContext, dossier: Dossier, policy: TrustPolicy): Pr
   await loadCel();
   const decider = createDecider();
   t.after(() => decider.close());
-  return decider.decide({ dossier, reference: dossier.reference, namespace: '', platform: amd64, policy, now: new Date() });
+  return decider.decide({
+    dossier,
+    reference: dossier.reference,
+    namespace: '',
+    platform: amd64,
+    policy,
+    now: new Date(),
+  });
 }
 
 for (const format of ['bundle', 'legacy'] as const) {
@@ -58,7 +91,10 @@ for (const format of ['bundle', 'legacy'] as const) {
     const verdict = await judged(t, dossier, policy);
     assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
     const [item] = dossier.items;
-    const altered = { ...dossier, items: [{ ...item, bytes: Buffer.from('other').toString('base64') }] } as Dossier;
+    const altered = {
+      ...dossier,
+      items: [{ ...item, bytes: Buffer.from('other').toString('base64') }],
+    } as Dossier;
     assert.equal((await judged(t, altered, policy)).outcome, 'deny');
   });
 }
@@ -67,7 +103,10 @@ test('an attestation larger than the policy’s limit is refused with the name o
   const small = policyOf({ require: demandOf(1024 * 1024) });
   const refused = await judged(t, await gathered(t, [2_000_000], 'bundle', small), small);
   assert.equal(refused.outcome, 'deny');
-  assert.match(explainVerdict(refused), /at most 1048576 are read \(raise `maxSize` of the policy's attestation\)/);
+  assert.match(
+    explainVerdict(refused),
+    /at most 1048576 are read \(raise `maxSize` of the policy's attestation\)/,
+  );
   const raised = policyOf({ require: demandOf(4 * 1024 * 1024) });
   assert.equal((await judged(t, await gathered(t, [2_000_000], 'bundle', raised), raised)).outcome, 'admit');
 });
@@ -85,5 +124,6 @@ test('attestations beyond the total limit leave the image undecided, and leave r
 test('sizes are read with their unit, up to a bound', () => {
   assert.equal(parseSize('64KiB'), 65_536);
   assert.equal(parseSize('64MiB'), 67_108_864);
-  for (const text of ['65MiB', '0MiB', '1', 'MiB', '1MB', '-1MiB', 5]) assert.equal(parseSize(text), undefined, String(text));
+  for (const text of ['65MiB', '0MiB', '1', 'MiB', '1MB', '-1MiB', 5])
+    assert.equal(parseSize(text), undefined, String(text));
 });

@@ -10,7 +10,8 @@ import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { demand, envelope, statementText } from './fixtures/made-attestations.ts';
 
-const pemOf = (key = ours): string => createPublicKey(key.private).export({ type: 'spki', format: 'pem' }).toString();
+const pemOf = (key = ours): string =>
+  createPublicKey(key.private).export({ type: 'spki', format: 'pem' }).toString();
 
 /**
  * The entries that cosign 1 and 2 logged for attestations: Rekor's kind intoto 0.0.1 (sigstore/rekor
@@ -25,11 +26,18 @@ describe('an attestation in the older form with an entry of the kind intoto 0.0.
 
   async function logged(entry: object): Promise<string> {
     const headers = { 'content-type': 'application/json' };
-    const answer = await fetch(`${services.url}/api/v1/log/entries`, { method: 'POST', headers, body: JSON.stringify(entry) });
+    const answer = await fetch(`${services.url}/api/v1/log/entries`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(entry),
+    });
     const [added] = Object.values((await answer.json()) as Record<string, Readonly<Record<string, unknown>>>);
     const { body, integratedTime, logID, logIndex, verification } = added ?? {};
     const promise = (verification as { signedEntryTimestamp: string }).signedEntryTimestamp;
-    return JSON.stringify({ SignedEntryTimestamp: promise, Payload: { body, integratedTime, logIndex, logID } });
+    return JSON.stringify({
+      SignedEntryTimestamp: promise,
+      Payload: { body, integratedTime, logIndex, logID },
+    });
   }
 
   function entryOf(item: EvidenceItem, key: string, changes: object = {}): object {
@@ -37,15 +45,25 @@ describe('an attestation in the older form with an entry of the kind intoto 0.0.
       .update(Buffer.from(item.bytes ?? '', 'base64'))
       .digest('hex');
     const content = { hash: { algorithm: 'sha256', value }, ...changes };
-    return { apiVersion: '0.0.1', kind: 'intoto', spec: { content, publicKey: Buffer.from(key).toString('base64') } };
+    return {
+      apiVersion: '0.0.1',
+      kind: 'intoto',
+      spec: { content, publicKey: Buffer.from(key).toString('base64') },
+    };
   }
 
   function verdictOn(item: EvidenceItem, bundle: string): Verdict {
     const content = Buffer.from(JSON.stringify(services.trustedRoot()));
-    const root = { name: 'root.json', digest: createHash('sha256').update(content).digest('hex'), content: content.toString('base64') };
+    const root = {
+      name: 'root.json',
+      digest: createHash('sha256').update(content).digest('hex'),
+      content: content.toString('base64'),
+    };
     const log = { root, logs: 1, timeStamps: 0, certificateLogs: 0 };
     const policy = policyOf({ require: demand([], { by: { kind: 'cosign-key', key: ours.public, log } }) });
-    const dossier = dossierOf([{ ...item, annotations: { ...item.annotations, 'dev.sigstore.cosign/bundle': bundle } }]);
+    const dossier = dossierOf([
+      { ...item, annotations: { ...item.annotations, 'dev.sigstore.cosign/bundle': bundle } },
+    ]);
     return decide({ dossier, reference, namespace: '', platform: amd64, policy, now: new Date() });
   }
 

@@ -17,7 +17,11 @@ const sigstore =
  */
 const wrong: readonly (readonly [name: string, require: string, problems: readonly RegExp[]])[] = [
   ['no authority', '{ attestation: { type: vuln } }', [/^6:29 .*the field `by` is missing/]],
-  ['an unknown short name', '{ attestation: { type: sbom, by: { cosign: { key: k.pub } } } }', [/^6:37 .*"sbom" is no predicate type/]],
+  [
+    'an unknown short name',
+    '{ attestation: { type: sbom, by: { cosign: { key: k.pub } } } }',
+    [/^6:37 .*"sbom" is no predicate type/],
+  ],
   [
     'a word that is no authority',
     '{ attestation: { type: vuln, by: notation } }',
@@ -34,17 +38,29 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
     '{ all: [ { cosign: { key: k.pub } }, { cosign: { key: l.pub } }, { attestation: { type: vuln, by: cosign } } ] }',
     [/^6:\d+ .*there are 2/],
   ],
-  ['another kind as authority', '{ attestation: { type: vuln, by: { notation: {} } } }', [/^6:\d+ .*unknown field `notation`/]],
+  [
+    'another kind as authority',
+    '{ attestation: { type: vuln, by: { notation: {} } } }',
+    [/^6:\d+ .*unknown field `notation`/],
+  ],
   [
     'two authorities',
     `{ attestation: { type: vuln, by: { cosign: { key: k.pub }, sigstore: ${sigstore} } } }`,
     [/^6:\d+ .*must have at most 1 field/],
   ],
-  ['a key that is not there', '{ attestation: { type: vuln, by: { cosign: { key: nope.pub } } } }', [/^6:\d+ .*nope\.pub cannot be used/]],
+  [
+    'a key that is not there',
+    '{ attestation: { type: vuln, by: { cosign: { key: nope.pub } } } }',
+    [/^6:\d+ .*nope\.pub cannot be used/],
+  ],
   [
     'expressions that are none, all at once',
     '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: ["predicate.", "nope == 1 && now.foo()", "true"] } }',
-    [/^6:91 .*cel\[0\].*wrong at 1:\d+ of its text/, /^6:\d+ .*cel\[1\].*no `nope`/, /^6:\d+ .*cel\[1\].*no function `foo`/],
+    [
+      /^6:91 .*cel\[0\].*wrong at 1:\d+ of its text/,
+      /^6:\d+ .*cel\[1\].*no `nope`/,
+      /^6:\d+ .*cel\[1\].*no function `foo`/,
+    ],
   ],
   [
     'an expression that is too long',
@@ -56,7 +72,11 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
     '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, maxAge: 1d } }',
     [/^6:\d+ .*nothing proves when a key has attested: maxAge can never be met/],
   ],
-  ['a number for an expression', '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: 1 } }', [/^6:\d+ .*cel/]],
+  [
+    'a number for an expression',
+    '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: 1 } }',
+    [/^6:\d+ .*cel/],
+  ],
 ];
 
 describe('attestation: in a policy', () => {
@@ -87,7 +107,9 @@ describe('attestation: in a policy', () => {
         path: string;
         message: string;
       }[];
-      const texts = found.map(({ position, path, message }) => `${position.line}:${position.column} ${path}: ${message}`);
+      const texts = found.map(
+        ({ position, path, message }) => `${position.line}:${position.column} ${path}: ${message}`,
+      );
       assert.equal(texts.length, problems.length, texts.join('\n'));
       for (const [index, pattern] of problems.entries()) assert.match(texts[index] ?? '', pattern);
     });
@@ -113,7 +135,11 @@ describe('attestation: in a policy', () => {
     );
     assert.ok(require?.kind === 'all');
     const [identity, attestation] = require.of;
-    assert.ok(attestation?.kind === 'attestation' && attestation.by.kind === 'sigstore' && identity?.kind === 'sigstore');
+    assert.ok(
+      attestation?.kind === 'attestation' &&
+        attestation.by.kind === 'sigstore' &&
+        identity?.kind === 'sigstore',
+    );
     assert.deepEqual(attestation.by.identity, identity.identity);
     assert.deepEqual(attestation.cel, [cel]);
   });

@@ -40,7 +40,9 @@ export const attestationSchema = {
       additionalProperties: false,
       minProperties: 1,
       maxProperties: 1,
-      properties: Object.fromEntries(authorities.map((name) => [name, { $ref: `#/$defs/requirement/properties/${name}` }])),
+      properties: Object.fromEntries(
+        authorities.map((name) => [name, { $ref: `#/$defs/requirement/properties/${name}` }]),
+      ),
     },
     cel: {
       type: ['string', 'array'],
@@ -90,7 +92,12 @@ function readType(value: unknown, path: readonly PathSegment[], building: Buildi
   if (typeof value !== 'string' || value === '') return undefined;
   const type = predicateTypeOf(value);
   if (type === undefined)
-    report(building, path, `"${value}" is no predicate type`, `write a URI, or one of ${predicateShortNames.join(', ')}`);
+    report(
+      building,
+      path,
+      `"${value}" is no predicate type`,
+      `write a URI, or one of ${predicateShortNames.join(', ')}`,
+    );
   return type;
 }
 
@@ -134,7 +141,9 @@ async function readAuthority(
 
 function attesting(requirement: Requirement | undefined): AttestationRequirement['by'] | undefined {
   const kinds: readonly string[] = ['cosign-key', 'sigstore', 'pki'];
-  return requirement !== undefined && kinds.includes(requirement.kind) ? (requirement as AttestationRequirement['by']) : undefined;
+  return requirement !== undefined && kinds.includes(requirement.kind)
+    ? (requirement as AttestationRequirement['by'])
+    : undefined;
 }
 
 interface Sibling {
@@ -159,7 +168,11 @@ function siblings(kind: string, path: readonly PathSegment[], building: Building
   );
 }
 
-async function readExpressions(value: unknown, path: readonly PathSegment[], building: Building): Promise<readonly string[] | undefined> {
+async function readExpressions(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<readonly string[] | undefined> {
   if (value === undefined) return [];
   const several = Array.isArray(value);
   const texts: readonly unknown[] = several ? value : [value];

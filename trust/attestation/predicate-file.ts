@@ -15,7 +15,14 @@ const maximumBytes = 47 * 1024 * 1024;
  */
 export async function readPredicate(file: string, type: string, now: Date): Promise<unknown> {
   const fail = (why: string, fix = 'name a file of JSON'): PortcullisError =>
-    new PortcullisError({ code: 'TRUST_PREDICATE_UNREADABLE', kind: 'invalid', attempted: 'read predicate', on: file, why, fix });
+    new PortcullisError({
+      code: 'TRUST_PREDICATE_UNREADABLE',
+      kind: 'invalid',
+      attempted: 'read predicate',
+      on: file,
+      why,
+      fix,
+    });
   let bytes: Buffer;
   try {
     bytes = await readGivenFile(file, maximumBytes);
@@ -26,10 +33,14 @@ export async function readPredicate(file: string, type: string, now: Date): Prom
     const { documents, problems } = parseDocuments(bytes.toString('utf8'), file);
     const [document] = documents;
     if (document === undefined || documents.length > 1 || problems.length > 0)
-      throw fail('it does not hold exactly one document', 'name a file with one document of kind EntitlementProfile');
+      throw fail(
+        'it does not hold exactly one document',
+        'name a file with one document of kind EntitlementProfile',
+      );
     return document.value;
   }
-  if (type === 'custom') return { Data: bytes.toString('utf8'), Timestamp: now.toISOString().replace(/\.\d+Z$/, 'Z') };
+  if (type === 'custom')
+    return { Data: bytes.toString('utf8'), Timestamp: now.toISOString().replace(/\.\d+Z$/, 'Z') };
   try {
     return parseStrictJson(bytes);
   } catch (error) {

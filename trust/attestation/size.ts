@@ -23,5 +23,8 @@ export function parseSize(text: unknown): number | undefined {
 
 /** Returns the size of the largest attestation that these requirements allow, in bytes. */
 export function largestAttestation(wanted: readonly LeafRequirement[]): number {
-  return Math.max(0, largest(wanted.flatMap((one) => (one.kind === 'attestation' ? [one.maxSize ?? usual] : []))));
+  return Math.max(
+    0,
+    largest(wanted.flatMap((one) => (one.kind === 'attestation' ? [one.maxSize ?? usual] : []))),
+  );
 }

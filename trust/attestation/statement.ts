@@ -5,7 +5,10 @@ import { parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
 export interface Statement {
   readonly predicateType: string;
   /** `sha256:<hex>` of every subject that has one, with the annotations that were signed beside it. */
-  readonly subjects: readonly { readonly digest: string; readonly annotations: Readonly<Record<string, string>> }[];
+  readonly subjects: readonly {
+    readonly digest: string;
+    readonly annotations: Readonly<Record<string, string>>;
+  }[];
   readonly predicate: unknown;
   /** The whole statement as signed. */
   readonly value: Readonly<Record<string, unknown>>;
@@ -27,9 +30,11 @@ export function readStatement(payload: Uint8Array): Statement {
   if (value === undefined || !statementTypes.includes(value['_type']))
     throw new Error('its payload is not an in-toto statement of version 1 or 0.1');
   const { predicateType, subject, predicate } = value;
-  if (typeof predicateType !== 'string' || predicateType === '') throw new Error('its statement has no predicate type');
+  if (typeof predicateType !== 'string' || predicateType === '')
+    throw new Error('its statement has no predicate type');
   if (!Array.isArray(subject) || subject.length === 0) throw new Error('its statement names no subject');
-  if (subject.length > maximumSubjects) throw new Error(`its statement names more than ${maximumSubjects} subjects`);
+  if (subject.length > maximumSubjects)
+    throw new Error(`its statement names more than ${maximumSubjects} subjects`);
   const subjects = subject.flatMap((entry: unknown) => {
     const hex = recordOf(recordOf(entry)?.['digest'])?.['sha256'];
     if (typeof hex !== 'string' || !/^[0-9a-f]{64}$/.test(hex)) return [];

@@ -7,7 +7,11 @@ import type { Envelope } from './envelope.ts';
  * Returns which signer of an authority signed an envelope and when, or why the envelope does not count. Of
  * several signatures one must count. Pure.
  */
-export function verifyEnvelope({ signatures }: Envelope, by: AttestationRequirement['by'], now: Date): AuthorityResult {
+export function verifyEnvelope(
+  { signatures }: Envelope,
+  by: AttestationRequirement['by'],
+  now: Date,
+): AuthorityResult {
   let result: AuthorityResult = { code: 'TRUST_SIGNATURE_MALFORMED', problem: 'it has no signature' };
   for (const signature of signatures) {
     result = verifyForAuthority(signature, undefined, by, now);

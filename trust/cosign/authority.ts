@@ -28,7 +28,10 @@ export function verifyForAuthority(
   try {
     root = proof === undefined ? undefined : trustedRootOf(proof.root);
   } catch (error) {
-    return { code: 'TRUST_SIGSTORE_CERTIFICATE', problem: `the trusted root cannot be read: ${(error as Error).message}` };
+    return {
+      code: 'TRUST_SIGSTORE_CERTIFICATE',
+      problem: `the trusted root cannot be read: ${(error as Error).message}`,
+    };
   }
   const verified = verifyBundleOnce({
     bundle,
@@ -40,9 +43,13 @@ export function verifyForAuthority(
   });
   if ('problem' in verified) return verified;
   const { signedAt, identity } = verified;
-  const when = signedAt === undefined ? {} : { signedAt: { time: new Date(signedAt.time).toISOString(), provenBy: signedAt.provenBy } };
+  const when =
+    signedAt === undefined
+      ? {}
+      : { signedAt: { time: new Date(signedAt.time).toISOString(), provenBy: signedAt.provenBy } };
   if (authority.kind === 'cosign-key') return { proven: { signer: signerOfKey(authority.key), ...when } };
-  if (identity === undefined) return { code: 'TRUST_SIGSTORE_IDENTITY', problem: 'it was not made by a named identity' };
+  if (identity === undefined)
+    return { code: 'TRUST_SIGSTORE_IDENTITY', problem: 'it was not made by a named identity' };
   const match = matchIdentity(identity, authority.identity);
   if ('problem' in match) return { code: 'TRUST_SIGSTORE_IDENTITY', problem: match.problem };
   return { proven: { signer: `sigstore ${authority.identity.issuer} ${match.subject}`, ...when } };

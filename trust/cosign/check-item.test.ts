@@ -31,19 +31,49 @@ import type { BundleJson } from '../evidence/fixtures/made-evidence.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 
-const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: Verdict['outcome'], says: RegExp])[] = [
+const table: readonly (readonly [
+  name: string,
+  verdict: () => Verdict,
+  outcome: Verdict['outcome'],
+  says: RegExp,
+])[] = [
   ['a bundle of the index', () => decided([bundle(ours)]), 'admit', /names the image's index sha256:a/],
-  ['a bundle of the platform manifest', () => decided([bundle(ours, platformDigest)]), 'admit', /names the platform's manifest sha256:b/],
-  ['a simple signing of the index', () => decided([simple(simpleFor(digest))]), 'admit', /made for registry\.example\.com\/pay\/app/],
-  ['a bundle of another digest', () => decided([bundle(ours, otherDigest)]), 'deny', /signature of another digest: it names sha256:c/],
+  [
+    'a bundle of the platform manifest',
+    () => decided([bundle(ours, platformDigest)]),
+    'admit',
+    /names the platform's manifest sha256:b/,
+  ],
+  [
+    'a simple signing of the index',
+    () => decided([simple(simpleFor(digest))]),
+    'admit',
+    /made for registry\.example\.com\/pay\/app/,
+  ],
+  [
+    'a bundle of another digest',
+    () => decided([bundle(ours, otherDigest)]),
+    'deny',
+    /signature of another digest: it names sha256:c/,
+  ],
   [
     'a simple signing of another digest',
     () => decided([simple(simpleFor(otherDigest))]),
     'deny',
     /signature of another digest: it names sha256:c/,
   ],
-  ['a bundle by another key', () => decided([bundle(foreign)]), 'deny', /made by another key: it names the key/],
-  ['a simple signing by another key', () => decided([simple(simpleFor(digest), foreign)]), 'deny', /another key signed/],
+  [
+    'a bundle by another key',
+    () => decided([bundle(foreign)]),
+    'deny',
+    /made by another key: it names the key/,
+  ],
+  [
+    'a simple signing by another key',
+    () => decided([simple(simpleFor(digest), foreign)]),
+    'deny',
+    /another key signed/,
+  ],
   ['nothing at all', () => decided([]), 'deny', /no signature was found/],
   [
     'nothing, where a source could not be asked',
@@ -57,8 +87,18 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'undecided',
     /made by another key/,
   ],
-  ['a good signature, where a source could not be asked', () => decided([bundle(ours)], undefined, { unreachable }), 'admit', /admitted/],
-  ['an item with a problem', () => decided([{ ...bundle(ours), problem: 'it is too large' }]), 'deny', /it is too large/],
+  [
+    'a good signature, where a source could not be asked',
+    () => decided([bundle(ours)], undefined, { unreachable }),
+    'admit',
+    /admitted/,
+  ],
+  [
+    'an item with a problem',
+    () => decided([{ ...bundle(ours), problem: 'it is too large' }]),
+    'deny',
+    /it is too large/,
+  ],
   [
     'bytes that differ from their digest',
     () => decided([{ ...bundle(ours), blobDigest: otherDigest }]),
@@ -66,10 +106,16 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     /its bytes have the digest/,
   ],
   ['bytes that are missing', () => decided([withoutBytes(bundle(ours))]), 'deny', /its bytes are missing/],
-  ['a bundle that is no JSON', () => decided([item('sigstore-bundle', Buffer.from('{'))]), 'deny', /not JSON/],
+  [
+    'a bundle that is no JSON',
+    () => decided([item('sigstore-bundle', Buffer.from('{'))]),
+    'deny',
+    /not JSON/,
+  ],
   [
     'a bundle of another version',
-    () => decided([bundleOf((json) => void (json.mediaType = 'application/vnd.dev.sigstore.bundle.v0.9+json'))]),
+    () =>
+      decided([bundleOf((json) => void (json.mediaType = 'application/vnd.dev.sigstore.bundle.v0.9+json'))]),
     'deny',
     /not a sigstore bundle of version 0\.1, 0\.2 or 0\.3/,
   ],
@@ -87,7 +133,12 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
   ],
   [
     'a statement that is an attestation',
-    () => decided([statement(`{"_type":"https://in-toto.io/Statement/v1",${subject},"predicateType":"https://slsa.dev/provenance/v1"}`)]),
+    () =>
+      decided([
+        statement(
+          `{"_type":"https://in-toto.io/Statement/v1",${subject},"predicateType":"https://slsa.dev/provenance/v1"}`,
+        ),
+      ]),
     'deny',
     /not a signature of an image/,
   ],
@@ -99,7 +150,10 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
   ],
   [
     'a statement with the subject twice',
-    () => decided([statement(`{"_type":"https://in-toto.io/Statement/v1",${subject},${subject},${signPredicate}}`)]),
+    () =>
+      decided([
+        statement(`{"_type":"https://in-toto.io/Statement/v1",${subject},${subject},${signPredicate}}`),
+      ]),
     'deny',
     /"subject" twice/,
   ],
@@ -111,7 +165,10 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
   ],
   [
     'a statement under another payload type',
-    () => decided([statement(`{"_type":"https://in-toto.io/Statement/v1",${subject},${signPredicate}}`, 'text/plain')]),
+    () =>
+      decided([
+        statement(`{"_type":"https://in-toto.io/Statement/v1",${subject},${signPredicate}}`, 'text/plain'),
+      ]),
     'deny',
     /its payload is text\/plain/,
   ],
@@ -125,18 +182,32 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'a payload with the digest twice',
     () =>
       decided([
-        simple(Buffer.from(simpleFor(digest).toString().replace('"image":{', `"image":{"docker-manifest-digest":"${otherDigest}",`))),
+        simple(
+          Buffer.from(
+            simpleFor(digest)
+              .toString()
+              .replace('"image":{', `"image":{"docker-manifest-digest":"${otherDigest}",`),
+          ),
+        ),
       ]),
     'deny',
     /"docker-manifest-digest" twice/,
   ],
   [
     'a payload of another type',
-    () => decided([simple(Buffer.from(simpleFor(digest).toString().replace('cosign container', 'atomic container')))]),
+    () =>
+      decided([
+        simple(Buffer.from(simpleFor(digest).toString().replace('cosign container', 'atomic container'))),
+      ]),
     'deny',
     /payload's type is not/,
   ],
-  ['a payload without critical', () => decided([simple(Buffer.from('{"optional":null}'))]), 'deny', /no "critical" part/],
+  [
+    'a payload without critical',
+    () => decided([simple(Buffer.from('{"optional":null}'))]),
+    'deny',
+    /no "critical" part/,
+  ],
   [
     'a simple signing without its annotation',
     () => decided([{ ...simple(simpleFor(digest)), annotations: {} }]),
@@ -153,20 +224,36 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'admit',
     /signature over the manifest is valid/,
   ],
-  ['a message signature over another manifest', () => decided([messageBundle(manifestBytes)]), 'deny', /signature of another digest/],
+  [
+    'a message signature over another manifest',
+    () => decided([messageBundle(manifestBytes)]),
+    'deny',
+    /signature of another digest/,
+  ],
   [
     'a message signature that claims another digest',
-    () => decided([messageBundle(manifestBytes, Buffer.from('x'))], undefined, { digest: sha256Digest(manifestBytes) }),
+    () =>
+      decided([messageBundle(manifestBytes, Buffer.from('x'))], undefined, {
+        digest: sha256Digest(manifestBytes),
+      }),
     'deny',
     /it names sha256:2d711642/,
   ],
   [
     'a message signature by another key',
-    () => decided([messageBundle(manifestBytes, manifestBytes, foreign)], undefined, { digest: sha256Digest(manifestBytes) }),
+    () =>
+      decided([messageBundle(manifestBytes, manifestBytes, foreign)], undefined, {
+        digest: sha256Digest(manifestBytes),
+      }),
     'deny',
     /made by another key/,
   ],
-  ['a message signature without the manifest', () => decided([withoutSubject(messageBundle(manifestBytes))]), 'deny', /was not gathered/],
+  [
+    'a message signature without the manifest',
+    () => decided([withoutSubject(messageBundle(manifestBytes))]),
+    'deny',
+    /was not gathered/,
+  ],
 ];
 
 for (const [name, verdict, outcome, says] of table) {
@@ -195,7 +282,9 @@ test('never admits when any bit of the evidence is changed', () => {
         fc.boolean(),
         fc.boolean(),
         (at, bit, rehash, inSignature) => {
-          const target = Buffer.from(inSignature && signature !== undefined ? Buffer.from(signature, 'base64') : bytes);
+          const target = Buffer.from(
+            inSignature && signature !== undefined ? Buffer.from(signature, 'base64') : bytes,
+          );
           const index = at % target.length;
           target[index] = (target[index] ?? 0) ^ (1 << bit);
           const changed: EvidenceItem =
@@ -216,14 +305,22 @@ test('never admits when any bit of the evidence is changed', () => {
 
 test('never admits by random bytes and texts', () => {
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 200 }), fc.jsonValue(), fc.base64String(), (bytes, json, signature) => {
-      const text = Buffer.from(JSON.stringify(json));
-      const annotations = { [signatureAnnotation]: signature };
-      for (const content of [Buffer.from(bytes), text]) {
-        const items = [item('sigstore-bundle', content), item('cosign-simple-signing', content, { annotations })];
-        assert.equal(decided(items).outcome, 'deny');
-      }
-    }),
+    fc.property(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.jsonValue(),
+      fc.base64String(),
+      (bytes, json, signature) => {
+        const text = Buffer.from(JSON.stringify(json));
+        const annotations = { [signatureAnnotation]: signature };
+        for (const content of [Buffer.from(bytes), text]) {
+          const items = [
+            item('sigstore-bundle', content),
+            item('cosign-simple-signing', content, { annotations }),
+          ];
+          assert.equal(decided(items).outcome, 'deny');
+        }
+      },
+    ),
     fuzzing(4, 200),
   );
 });
@@ -247,7 +344,8 @@ test('a signature over the bare payload, without the DSSE encoding, does not cou
 function speaks(changed: Buffer, original: Buffer): boolean {
   const signedPart = (bytes: Buffer): string => {
     try {
-      const { payload, payloadType, signatures } = (JSON.parse(bytes.toString()) as BundleJson).dsseEnvelope ?? {
+      const { payload, payloadType, signatures } = (JSON.parse(bytes.toString()) as BundleJson)
+        .dsseEnvelope ?? {
         payload: bytes.toString(),
         payloadType: '',
         signatures: [],

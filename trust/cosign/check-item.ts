@@ -13,11 +13,24 @@ import { decodeBase64 } from '../json/strict-json.ts';
  * Checks whether an item of the dossier is the authority's signature of this image, and gives the reason.
  * Never throws.
  */
-export function checkItem(item: EvidenceItem, authority: SigstoreAuthority, subject: Subject, now: Date): CheckedSignature {
-  return { place: describeItem(item, subject), finding: usable(item) ?? check(item, authority, subject, now) };
+export function checkItem(
+  item: EvidenceItem,
+  authority: SigstoreAuthority,
+  subject: Subject,
+  now: Date,
+): CheckedSignature {
+  return {
+    place: describeItem(item, subject),
+    finding: usable(item) ?? check(item, authority, subject, now),
+  };
 }
 
-function check(item: EvidenceItem, authority: SigstoreAuthority, subject: Subject, now: Date): SignatureFinding {
+function check(
+  item: EvidenceItem,
+  authority: SigstoreAuthority,
+  subject: Subject,
+  now: Date,
+): SignatureFinding {
   const bytes = decodeBase64(item.bytes);
   if (bytes === undefined) return malformed('its bytes are missing');
   // The dossier may have been stored for a long time: bytes are trusted because of their digest, not because
@@ -34,13 +47,17 @@ function check(item: EvidenceItem, authority: SigstoreAuthority, subject: Subjec
 }
 
 function usable(item: EvidenceItem): SignatureFinding | undefined {
-  if (item.problem !== undefined) return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
+  if (item.problem !== undefined)
+    return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
   return undefined;
 }
 
 function describeItem(item: EvidenceItem, subject: Subject): string {
   const form = item.kind === 'sigstore-bundle' ? 'sigstore bundle' : 'cosign signature';
-  const place = item.attachedTo === subject.digest && subject.digest !== subject.manifestDigest ? 'the index' : 'the manifest';
+  const place =
+    item.attachedTo === subject.digest && subject.digest !== subject.manifestDigest
+      ? 'the index'
+      : 'the manifest';
   const name = item.blobDigest === '' ? item.manifestDigest : item.blobDigest;
   return `${form} ${name || '(unknown)'} beside ${place}, found by ${item.foundBy} at ${item.servedBy}`;
 }

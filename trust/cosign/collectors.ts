@@ -20,7 +20,9 @@ const signatureBundles: Collector = {
   wants: mayBeSignatureBundle,
   layers: (manifest) => {
     const layer = manifest.layers.find(({ mediaType }) => bundleMediaTypes.includes(mediaType));
-    return layer === undefined || (predicateOf(manifest) ?? cosignPredicateType) !== cosignPredicateType ? [] : [layer];
+    return layer === undefined || (predicateOf(manifest) ?? cosignPredicateType) !== cosignPredicateType
+      ? []
+      : [layer];
   },
   // A message signature is over the manifest's own bytes, which `decide` therefore needs.
   judge: (bytes) => (isMessageSignature(bytes) ? 'with-subject' : 'keep'),
@@ -34,7 +36,10 @@ const simpleSigning: Collector = {
   kind: 'cosign-simple-signing',
   at: 'sig',
   layers: (manifest) => manifest.layers.filter(({ mediaType }) => mediaType === simpleSigningMediaType),
-  annotations: (layer) => Object.fromEntries(Object.entries(layer.annotations ?? {}).filter(([name]) => legacyAnnotations.includes(name))),
+  annotations: (layer) =>
+    Object.fromEntries(
+      Object.entries(layer.annotations ?? {}).filter(([name]) => legacyAnnotations.includes(name)),
+    ),
 };
 
 export const cosignCollectors: readonly Collector[] = [signatureBundles, simpleSigning];
@@ -46,7 +51,10 @@ export const cosignCollectors: readonly Collector[] = [signatureBundles, simpleS
 function mayBeSignatureBundle(descriptor: Descriptor): boolean {
   const type = descriptor.artifactType ?? emptyType;
   const predicate = descriptor.annotations?.[predicateTypeAnnotation];
-  return (bundleMediaTypes.includes(type) || type === emptyType) && (predicate === undefined || predicate === cosignPredicateType);
+  return (
+    (bundleMediaTypes.includes(type) || type === emptyType) &&
+    (predicate === undefined || predicate === cosignPredicateType)
+  );
 }
 
 function predicateOf(manifest: ImageManifest): string | undefined {

@@ -45,10 +45,16 @@ function checkEnvelope(
 ): SignatureFinding {
   const statement = readStatement(content.payload);
   const result = verifyForAuthority(bundle, undefined, authority, now);
-  if ('problem' in result) return refused(result, authority, bundle, otherClaim(statement.digests ?? [], subject));
-  if (content.payloadType !== inTotoPayloadType) return malformed(`its payload is ${content.payloadType}, not an in-toto statement`);
+  if ('problem' in result)
+    return refused(result, authority, bundle, otherClaim(statement.digests ?? [], subject));
+  if (content.payloadType !== inTotoPayloadType)
+    return malformed(`its payload is ${content.payloadType}, not an in-toto statement`);
   if (statement.problem !== undefined) return malformed(statement.problem);
-  return provenBy(result, judgeDigests(statement.digests, subject, 'the signature'), statement.annotations(subject));
+  return provenBy(
+    result,
+    judgeDigests(statement.digests, subject, 'the signature'),
+    statement.annotations(subject),
+  );
 }
 
 function provenBy(
@@ -56,7 +62,9 @@ function provenBy(
   finding: SignatureFinding,
   annotations: Readonly<Record<string, string>> = {},
 ): SignatureFinding {
-  return finding.counted ? { ...finding, ...untilOf(result), proven: { ...result.proven, annotations } } : finding;
+  return finding.counted
+    ? { ...finding, ...untilOf(result), proven: { ...result.proven, annotations } }
+    : finding;
 }
 
 type Statement =
@@ -78,7 +86,8 @@ function readStatement(payload: Uint8Array): Statement {
   } catch (error) {
     return { problem: `its statement: ${(error as Error).message}` };
   }
-  if (statement?.['_type'] !== statementType) return { problem: 'its payload is not an in-toto statement of version 1' };
+  if (statement?.['_type'] !== statementType)
+    return { problem: 'its payload is not an in-toto statement of version 1' };
   if (statement['predicateType'] !== cosignPredicateType) {
     return {
       problem: `its statement says ${String(statement['predicateType']).slice(0, 200)}, which is not a signature of an image (${cosignPredicateType})`,
@@ -89,11 +98,14 @@ function readStatement(payload: Uint8Array): Statement {
   const named = subjects.flatMap((entry: unknown) => {
     const hex = recordOf(recordOf(entry)?.['digest'])?.['sha256'];
     const annotations = textsOf(recordOf(entry)?.['annotations']);
-    return typeof hex === 'string' && /^[0-9a-f]{64}$/.test(hex) ? [{ digest: `sha256:${hex}`, annotations }] : [];
+    return typeof hex === 'string' && /^[0-9a-f]{64}$/.test(hex)
+      ? [{ digest: `sha256:${hex}`, annotations }]
+      : [];
   });
   if (named.length === 0) return { problem: 'its statement names no sha256 digest' };
   const annotations = ({ digest, manifestDigest }: Subject): Readonly<Record<string, string>> =>
-    (named.find((one) => one.digest === digest) ?? named.find((one) => one.digest === manifestDigest))?.annotations ?? {};
+    (named.find((one) => one.digest === digest) ?? named.find((one) => one.digest === manifestDigest))
+      ?.annotations ?? {};
   return { digests: named.map(({ digest }) => digest), annotations };
 }
 
@@ -114,7 +126,11 @@ function checkMessage(
   const digest = sha256Digest(manifest);
   const claimed = claimOther(content, digest);
   if (claimed !== undefined)
-    return { counted: false, code: 'TRUST_SIGNATURE_OTHER_DIGEST', says: `it is a signature of another digest: it names ${claimed}` };
+    return {
+      counted: false,
+      code: 'TRUST_SIGNATURE_OTHER_DIGEST',
+      says: `it is a signature of another digest: it names ${claimed}`,
+    };
   const result = verifyForAuthority(bundle, { bytes: manifest, digests: {} }, authority, now);
   if ('problem' in result) return refused(result, authority, bundle, otherClaim([digest], subject));
   return provenBy(result, judgeDigests([digest], subject, 'the signature over the manifest'));
@@ -124,11 +140,16 @@ function checkMessage(
  * Returns the digest that the bundle claims beside its signature, if it is comparable and differs from the
  * image's digest.
  */
-function claimOther({ digest }: BundleContent & { kind: 'message' }, manifestDigest: string): string | undefined {
+function claimOther(
+  { digest }: BundleContent & { kind: 'message' },
+  manifestDigest: string,
+): string | undefined {
   // cosign hashes with the digest algorithm of the curve: only SHA-256 can be compared with the image's
   // digest.
-  if (digest === undefined || digest.algorithm === 'SHA2_384' || digest.algorithm === 'SHA2_512') return undefined;
-  const named = digest.algorithm === 'SHA2_256' ? `sha256:${digest.value.toString('hex')}` : 'none that can be read';
+  if (digest === undefined || digest.algorithm === 'SHA2_384' || digest.algorithm === 'SHA2_512')
+    return undefined;
+  const named =
+    digest.algorithm === 'SHA2_256' ? `sha256:${digest.value.toString('hex')}` : 'none that can be read';
   return named === manifestDigest ? undefined : named;
 }
 

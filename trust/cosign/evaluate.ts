@@ -10,10 +10,20 @@ import { holdToRoot } from './root-expiry.ts';
  * Evaluates whether the authority has signed the image with cosign, as a bundle or in cosign's older form.
  * Each signature that was found is a reason. Pure, and never throws.
  */
-export function evaluateSigstore(requirement: SigstoreAuthority, evidence: Evidence, context: EvaluationContext): Evaluation {
-  const checked = evidence.items.filter(isCosign).map((item) => checkItem(item, requirement, evidence, context.now));
+export function evaluateSigstore(
+  requirement: SigstoreAuthority,
+  evidence: Evidence,
+  context: EvaluationContext,
+): Evaluation {
+  const checked = evidence.items
+    .filter(isCosign)
+    .map((item) => checkItem(item, requirement, evidence, context.now));
   const what = `a ${requirement.kind === 'sigstore' ? 'keyless' : 'cosign'} signature by ${describeAuthority(requirement)}`;
-  return holdToRoot(evaluateAuthority(what, checked, requirement.constraints, evidence, context), requirement, context);
+  return holdToRoot(
+    evaluateAuthority(what, checked, requirement.constraints, evidence, context),
+    requirement,
+    context,
+  );
 }
 
 function isCosign({ kind }: EvidenceItem): boolean {

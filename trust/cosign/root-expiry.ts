@@ -7,7 +7,11 @@ import type { SigstoreAuthority } from './authority.ts';
  * for the root, or the expiry of the root that ships with this version. After that, newer roots may have been
  * withheld (TUF specification, section 5.4.4), and the result is unknown. A "no" remains a "no".
  */
-export function holdToRoot(evaluation: Evaluation, authority: SigstoreAuthority, { now }: EvaluationContext): Evaluation {
+export function holdToRoot(
+  evaluation: Evaluation,
+  authority: SigstoreAuthority,
+  { now }: EvaluationContext,
+): Evaluation {
   if (authority.kind === 'pki') return evaluation;
   const root = (authority.kind === 'sigstore' ? authority.proof : authority.log)?.root;
   if (root?.expires === undefined || evaluation.answer === 'no') return evaluation;
@@ -19,5 +23,8 @@ export function holdToRoot(evaluation: Evaluation, authority: SigstoreAuthority,
     root.ships === true
       ? `the trusted root ${root.name} that ships with this version held until ${root.expires}: fetch the current one (portcullis sigstore-root update), or install a newer version`
       : `what is known of the trusted root ${root.name} held until ${root.expires}, and it could not be updated since`;
-  return { answer: 'unknown', reason: { counted: false, text, code: 'TRUST_SIGSTORE_ROOT_EXPIRED', children: [evaluation.reason] } };
+  return {
+    answer: 'unknown',
+    reason: { counted: false, text, code: 'TRUST_SIGSTORE_ROOT_EXPIRED', children: [evaluation.reason] },
+  };
 }

@@ -21,7 +21,8 @@ export function checkSimpleSigning(
   now: Date,
 ): SignatureFinding {
   const signature = decodeBase64(item.annotations[signatureAnnotation]);
-  if (signature === undefined) return malformed(`its annotation ${signatureAnnotation} is missing or not base64`);
+  if (signature === undefined)
+    return malformed(`its annotation ${signatureAnnotation} is missing or not base64`);
   const payload = readPayload(bytes);
   let bundle: Bundle;
   try {
@@ -41,7 +42,11 @@ export function checkSimpleSigning(
   if (payload.problem !== undefined) return malformed(payload.problem);
   // Control characters of a payload must never reach a terminal.
   const identity = (payload.identity ?? '').slice(0, 255).replace(/[^\x20-\x7e]/g, '?');
-  const finding = judgeDigests([payload.digest], subject, `the signature${identity === '' ? '' : `, made for ${identity},`}`);
+  const finding = judgeDigests(
+    [payload.digest],
+    subject,
+    `the signature${identity === '' ? '' : `, made for ${identity},`}`,
+  );
   if (!finding.counted) return finding;
   const { annotations } = payload;
   const name = payload.identity === undefined ? {} : { claimedReference: payload.identity };
@@ -52,7 +57,10 @@ export function checkSimpleSigning(
  * Returns the annotations to evaluate. Where only the key or the certificate is trusted, no other data beside
  * the signature is read.
  */
-function believed({ annotations }: EvidenceItem, authority: SigstoreAuthority): Readonly<Record<string, string>> {
+function believed(
+  { annotations }: EvidenceItem,
+  authority: SigstoreAuthority,
+): Readonly<Record<string, string>> {
   if (authority.kind === 'cosign-key' && authority.log === undefined) return {};
   if (authority.kind !== 'pki') return annotations;
   return Object.fromEntries(Object.entries(annotations).filter(([name]) => signerAnnotations.includes(name)));
@@ -76,9 +84,15 @@ function readPayload(bytes: Uint8Array): Payload {
   }
   const critical = recordOf(payload?.['critical']);
   if (critical === undefined) return { problem: 'its payload has no "critical" part' };
-  if (critical['type'] !== simpleSigningType) return { problem: `its payload's type is not "${simpleSigningType}"` };
+  if (critical['type'] !== simpleSigningType)
+    return { problem: `its payload's type is not "${simpleSigningType}"` };
   const digest = recordOf(critical['image'])?.['docker-manifest-digest'];
-  if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest)) return { problem: 'its payload names no sha256 digest' };
+  if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest))
+    return { problem: 'its payload names no sha256 digest' };
   const identity = recordOf(critical['identity'])?.['docker-reference'];
-  return { digest, identity: typeof identity === 'string' ? identity : undefined, annotations: textsOf(payload?.['optional']) };
+  return {
+    digest,
+    identity: typeof identity === 'string' ? identity : undefined,
+    annotations: textsOf(payload?.['optional']),
+  };
 }

@@ -38,7 +38,9 @@ export async function readCredentialFile(file: string): Promise<CredentialFile |
   }
   const { credsStore } = json;
   return {
-    auths: new Map(Object.entries(recordOf(json['auths']) ?? {}).map(([host, value]) => [keyOf(host), value])),
+    auths: new Map(
+      Object.entries(recordOf(json['auths']) ?? {}).map(([host, value]) => [keyOf(host), value]),
+    ),
     credHelpers: new Map(
       Object.entries(recordOf(json['credHelpers']) ?? {}).flatMap(([host, name]) =>
         typeof name === 'string' && name !== '' ? [[keyOf(host), name] as const] : [],

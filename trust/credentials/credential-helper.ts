@@ -32,11 +32,14 @@ export async function askHelper(
   // A name with a slash would be a path that the file chooses.
   if (!/^[A-Za-z0-9._-]+$/.test(name)) throw fail('its name is not the name of a helper');
   const { code, output } = await run(program, registry, environment).catch((error: unknown) => {
-    throw fail((error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such program' : reasonOf(error));
+    throw fail(
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such program' : reasonOf(error),
+    );
   });
   if (code !== 0) {
     // The protocol's own message for "no credentials". Any other output may contain secrets.
-    if (/credentials not found|no credentials server URL|no credentials username/i.test(output)) return undefined;
+    if (/credentials not found|no credentials server URL|no credentials username/i.test(output))
+      return undefined;
     throw fail(`it ended with ${code === null ? 'a signal' : `exit code ${code}`}`);
   }
   let answer: Readonly<Record<string, unknown>>;
@@ -46,7 +49,8 @@ export async function askHelper(
     throw fail('it does not answer in JSON');
   }
   const { Username: username, Secret: secret } = answer;
-  if (typeof username !== 'string' || typeof secret !== 'string') throw fail('its answer has no Username and Secret');
+  if (typeof username !== 'string' || typeof secret !== 'string')
+    throw fail('its answer has no Username and Secret');
   // This user name means that the secret is an identity token.
   return username === '<token>' ? { identityToken: secret } : { username, password: secret };
 }
@@ -57,7 +61,11 @@ function run(
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<{ readonly code: number | null; readonly output: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], env: environment, timeout: patienceMs });
+    const child = spawn(program, ['get'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      env: environment,
+      timeout: patienceMs,
+    });
     const chunks: Buffer[] = [];
     let size = 0;
     child.stdout.on('data', (chunk: Buffer) => {

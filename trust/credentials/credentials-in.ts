@@ -7,6 +7,9 @@ import { credentialsOf } from './find-credentials.ts';
  * credentials for the registry.
  * @throws PortcullisError `TRUST_DOCKER_CONFIG`, `TRUST_CREDENTIAL_HELPER`
  */
-export function credentialsIn(file: string, reference: Pick<Reference, 'registry' | 'repository'>): Promise<Credentials | undefined> {
+export function credentialsIn(
+  file: string,
+  reference: Pick<Reference, 'registry' | 'repository'>,
+): Promise<Credentials | undefined> {
   return credentialsOf({ ...process.env, REGISTRY_AUTH_FILE: file })(reference);
 }

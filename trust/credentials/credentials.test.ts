@@ -47,18 +47,54 @@ async function find(file: unknown, registry: string, repository = 'team/app', at
 }
 
 const user = { username: 'user', password: 'pass:word' };
-const cases: readonly (readonly [says: string, file: unknown, registry: string, expected: unknown, at?: string])[] = [
+const cases: readonly (readonly [
+  says: string,
+  file: unknown,
+  registry: string,
+  expected: unknown,
+  at?: string,
+])[] = [
   ['a host of auths', { auths: { 'a.example': auth('user:pass:word') } }, 'a.example', user],
   ['a host with a port', { auths: { 'a.example:5000': auth('user:pass:word') } }, 'a.example:5000', user],
-  ['another port is another registry', { auths: { 'a.example:5000': auth('user:pass:word') } }, 'a.example', undefined],
-  ['a host as old dockers write it', { auths: { 'https://a.example/v1/': auth('user:pass:word') } }, 'a.example', user],
+  [
+    'another port is another registry',
+    { auths: { 'a.example:5000': auth('user:pass:word') } },
+    'a.example',
+    undefined,
+  ],
+  [
+    'a host as old dockers write it',
+    { auths: { 'https://a.example/v1/': auth('user:pass:word') } },
+    'a.example',
+    user,
+  ],
   ['Docker Hub', { auths: { 'https://index.docker.io/v1/': auth('user:pass:word') } }, 'docker.io', user],
   ['padding after the password', { auths: { 'a.example': auth('user:pass:word\0\0') } }, 'a.example', user],
   ['plain user name and password', { auths: { 'a.example': user } }, 'a.example', user],
-  ['an identity token', { auths: { 'a.example': { ...auth('user:'), identitytoken: 'it' } } }, 'a.example', { identityToken: 'it' }],
-  ['a registry token', { auths: { 'a.example': { registrytoken: 'rt' } } }, 'a.example', { registryToken: 'rt' }],
-  ['a namespace before its registry', { auths: { 'a.example/team': auth('user:pass:word'), 'a.example': auth('x:y') } }, 'a.example', user],
-  ['another namespace not at all', { auths: { 'a.example/other': auth('user:pass:word') } }, 'a.example', undefined],
+  [
+    'an identity token',
+    { auths: { 'a.example': { ...auth('user:'), identitytoken: 'it' } } },
+    'a.example',
+    { identityToken: 'it' },
+  ],
+  [
+    'a registry token',
+    { auths: { 'a.example': { registrytoken: 'rt' } } },
+    'a.example',
+    { registryToken: 'rt' },
+  ],
+  [
+    'a namespace before its registry',
+    { auths: { 'a.example/team': auth('user:pass:word'), 'a.example': auth('x:y') } },
+    'a.example',
+    user,
+  ],
+  [
+    'another namespace not at all',
+    { auths: { 'a.example/other': auth('user:pass:word') } },
+    'a.example',
+    undefined,
+  ],
   ['an empty entry', { auths: { 'a.example': {} } }, 'a.example', undefined],
   [
     'a helper of one host',
@@ -66,12 +102,28 @@ const cases: readonly (readonly [says: string, file: unknown, registry: string, 
     'helped.example',
     { username: 'from-helper', password: 's3cret' },
   ],
-  ['a helper of all', { credsStore: 'good' }, 'helped.example', { username: 'from-helper', password: 's3cret' }],
+  [
+    'a helper of all',
+    { credsStore: 'good' },
+    'helped.example',
+    { username: 'from-helper', password: 's3cret' },
+  ],
   ['a token of a helper', { credsStore: 'good' }, 'docker.io', { identityToken: 'hub-token' }],
-  ['auths where the helper knows none', { credsStore: 'good', auths: { 'a.example': auth('user:pass:word') } }, 'a.example', user],
+  [
+    'auths where the helper knows none',
+    { credsStore: 'good', auths: { 'a.example': auth('user:pass:word') } },
+    'a.example',
+    user,
+  ],
   ['no helper for another host', { credHelpers: { 'helped.example': 'broken' } }, 'a.example', undefined],
   ['REGISTRY_AUTH_FILE', { auths: { 'a.example': auth('user:pass:word') } }, 'a.example', user, 'only.json'],
-  ["containers' auth.json", { auths: { 'a.example': auth('user:pass:word') } }, 'a.example', user, 'config/containers/auth.json'],
+  [
+    "containers' auth.json",
+    { auths: { 'a.example': auth('user:pass:word') } },
+    'a.example',
+    user,
+    'config/containers/auth.json',
+  ],
 ];
 
 for (const [says, file, registry, expected, at] of cases) {
@@ -82,7 +134,10 @@ for (const [says, file, registry, expected, at] of cases) {
 
 test('a helper gets its verb as the only argument', async () => {
   await find({ credsStore: 'good' }, 'helped.example');
-  assert.deepEqual([...new Set((await readFile(join(folder, 'arguments'), 'utf8')).trim().split('\n'))], ['get']);
+  assert.deepEqual(
+    [...new Set((await readFile(join(folder, 'arguments'), 'utf8')).trim().split('\n'))],
+    ['get'],
+  );
 });
 
 for (const [name, says] of [

@@ -10,7 +10,9 @@ import { dockerHub } from './registry-key.ts';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Finds a user's credentials for a registry. Each file is read once. */
-export type FindCredentials = (reference: Pick<Reference, 'registry' | 'repository'>) => Promise<Credentials | undefined>;
+export type FindCredentials = (
+  reference: Pick<Reference, 'registry' | 'repository'>,
+) => Promise<Credentials | undefined>;
 
 /**
  * Searches the credential files of a user in order of precedence: only `$REGISTRY_AUTH_FILE` when it is set;
@@ -33,7 +35,8 @@ export function credentialsOf(environment: Environment): FindCredentials {
 }
 
 function filesOf(environment: Environment): readonly string[] {
-  const set = (name: string): string | undefined => (environment[name] === '' ? undefined : environment[name]);
+  const set = (name: string): string | undefined =>
+    environment[name] === '' ? undefined : environment[name];
   const only = set('REGISTRY_AUTH_FILE');
   if (only !== undefined) return [only];
   const home = set('HOME') ?? homedir();
@@ -53,7 +56,8 @@ async function inFile(
   environment: Environment,
 ): Promise<Credentials | undefined> {
   const keys = keysOf(registry, repository);
-  const helper = keys.map((key) => file.credHelpers.get(key)).find((name) => name !== undefined) ?? file.credsStore;
+  const helper =
+    keys.map((key) => file.credHelpers.get(key)).find((name) => name !== undefined) ?? file.credsStore;
   if (helper !== undefined) {
     const found = await askHelper(helper, registry === 'docker.io' ? dockerHub : registry, environment);
     if (found !== undefined) return found;
@@ -71,17 +75,24 @@ async function inFile(
  */
 function keysOf(registry: string, repository: string): readonly string[] {
   const segments = repository.split('/').filter((segment) => segment !== '');
-  const scoped = segments.map((_, index) => [registry, ...segments.slice(0, segments.length - index)].join('/'));
+  const scoped = segments.map((_, index) =>
+    [registry, ...segments.slice(0, segments.length - index)].join('/'),
+  );
   return [...scoped, registry];
 }
 
 function readAuth(auth: Readonly<Record<string, unknown>>): Credentials | undefined {
-  if (typeof auth['identitytoken'] === 'string' && auth['identitytoken'] !== '') return { identityToken: auth['identitytoken'] };
-  if (typeof auth['registrytoken'] === 'string' && auth['registrytoken'] !== '') return { registryToken: auth['registrytoken'] };
+  if (typeof auth['identitytoken'] === 'string' && auth['identitytoken'] !== '')
+    return { identityToken: auth['identitytoken'] };
+  if (typeof auth['registrytoken'] === 'string' && auth['registrytoken'] !== '')
+    return { registryToken: auth['registrytoken'] };
   const { username, password } = auth;
-  if (typeof username === 'string' && typeof password === 'string' && username !== '') return { username, password };
+  if (typeof username === 'string' && typeof password === 'string' && username !== '')
+    return { username, password };
   if (typeof auth['auth'] !== 'string') return undefined;
   const [, name, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(auth['auth'], 'base64').toString('utf8')) ?? [];
   // Docker pads some passwords with zero bytes.
-  return name === undefined || secret === undefined ? undefined : { username: name, password: secret.replace(/\0+$/, '') };
+  return name === undefined || secret === undefined
+    ? undefined
+    : { username: name, password: secret.replace(/\0+$/, '') };
 }

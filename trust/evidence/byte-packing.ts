@@ -13,7 +13,9 @@ const compress = promisify(zstdCompress);
  * Returns bytes as an item keeps them: base64, and compressed when they are large (bills of materials have
  * megabytes, mostly repetitive).
  */
-export async function packBytes(bytes: Uint8Array): Promise<Pick<EvidenceItem, 'packed'> & { readonly bytes: string }> {
+export async function packBytes(
+  bytes: Uint8Array,
+): Promise<Pick<EvidenceItem, 'packed'> & { readonly bytes: string }> {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (buffer.length < packedFrom) return { bytes: buffer.toString('base64') };
   return { bytes: (await compress(buffer)).toString('base64'), packed: 'zstd' };

@@ -30,7 +30,8 @@ export async function collectFrom(
   collectors: readonly Collector[],
   { input, wanted, collection }: GatheringContext,
 ): Promise<void> {
-  const at = (where: Collector['at']): readonly Collector[] => collectors.filter((collector) => collector.at === where);
+  const at = (where: Collector['at']): readonly Collector[] =>
+    collectors.filter((collector) => collector.at === where);
   const search = (digest: string, chosen: readonly Collector[]): Search => ({
     repository,
     digest,
@@ -65,7 +66,10 @@ async function collectReferrers(search: Search): Promise<void> {
     if (complete && descriptors.length === 0) absences?.note(source);
     else absences?.forget(source);
     const chosen = distinct(descriptors)
-      .map((descriptor) => ({ descriptor, by: collectors.filter((one) => one.wants?.(descriptor, wanted) ?? true) }))
+      .map((descriptor) => ({
+        descriptor,
+        by: collectors.filter((one) => one.wants?.(descriptor, wanted) ?? true),
+      }))
       .filter(({ by }) => by.length > 0)
       .filter(() => collection.take(source));
     await inParallel(chosen, collection.limits.parallel, ({ descriptor, by }) =>
@@ -114,12 +118,19 @@ async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> 
   const tag = `${digest.replace(':', '-')}.${suffix}`;
   const source = `${repository.host}/${repository.repository}:${tag}`;
   if (collectors.length === 0 || absences?.knows(source) === true) return;
-  const place: Place = { attachedTo: digest, foundBy: `tag ${tag}`, servedBy: repository.host, manifestDigest: '' };
+  const place: Place = {
+    attachedTo: digest,
+    foundBy: `tag ${tag}`,
+    servedBy: repository.host,
+    manifestDigest: '',
+  };
   try {
     const { content, digest: manifestDigest } = await repository.manifest(tag, collection.signal);
     absences?.forget(source);
     if (content.kind !== 'manifest') return;
-    const pairs = collectors.flatMap((collector) => (collector.layers?.(content, wanted) ?? []).map((layer) => ({ collector, layer })));
+    const pairs = collectors.flatMap((collector) =>
+      (collector.layers?.(content, wanted) ?? []).map((layer) => ({ collector, layer })),
+    );
     const chosen = pairs.filter(() => collection.take(source));
     await inParallel(chosen, collection.limits.parallel, ({ collector, layer }) =>
       addLayer(search, collector, { ...place, manifestDigest }, layer, content),
@@ -130,7 +141,13 @@ async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> 
   }
 }
 
-async function addLayer(search: Search, collector: Collector, place: Place, layer: Descriptor, manifest: ImageManifest): Promise<void> {
+async function addLayer(
+  search: Search,
+  collector: Collector,
+  place: Place,
+  layer: Descriptor,
+  manifest: ImageManifest,
+): Promise<void> {
   const { repository, collection, wanted } = search;
   try {
     const bytes = await collection.blob(repository, layer, collector.large?.(wanted), sourceOf(place));
@@ -138,7 +155,8 @@ async function addLayer(search: Search, collector: Collector, place: Place, laye
     if (bytes === undefined || judgement === 'drop') return;
     const annotations = collector.annotations?.(layer, manifest) ?? {};
     if (!collection.reserve(Buffer.byteLength(JSON.stringify(annotations)), sourceOf(place))) return;
-    const subjectBytes = judgement === 'with-subject' ? await subjectOf(repository, place, collection) : undefined;
+    const subjectBytes =
+      judgement === 'with-subject' ? await subjectOf(repository, place, collection) : undefined;
     collection.add({
       kind: collector.kind,
       ...place,
@@ -154,14 +172,23 @@ async function addLayer(search: Search, collector: Collector, place: Place, laye
 }
 
 /** Large content is stored apart, so that a process that keeps evidence in memory need not keep it. */
-async function keptApart(digest: string, bytes: Uint8Array): Promise<Pick<EvidenceItem, 'bytes' | 'packed' | 'apart'>> {
+async function keptApart(
+  digest: string,
+  bytes: Uint8Array,
+): Promise<Pick<EvidenceItem, 'bytes' | 'packed' | 'apart'>> {
   const kept = await packBytes(bytes);
   return kept.packed === undefined || !digest.startsWith('sha256:') ? kept : { ...kept, apart: true };
 }
 
-async function subjectOf(repository: RegistryRepository, place: Place, collection: Collection): Promise<string | undefined> {
+async function subjectOf(
+  repository: RegistryRepository,
+  place: Place,
+  collection: Collection,
+): Promise<string | undefined> {
   const { bytes } = await repository.manifest(place.attachedTo, collection.signal);
-  const kept = bytes.byteLength <= collection.limits.subjectBytes && collection.reserve(bytes.byteLength, sourceOf(place));
+  const kept =
+    bytes.byteLength <= collection.limits.subjectBytes &&
+    collection.reserve(bytes.byteLength, sourceOf(place));
   return kept ? base64(bytes) : undefined;
 }
 
@@ -178,17 +205,35 @@ function record(
   source = `${sourceOf(place)}, ${layer?.digest ?? place.manifestDigest}`,
 ): void {
   if (collector !== undefined && isBadContent(error))
-    collection.add(unusable(collector, place, layer, `it could not be read: ${reasonOf(error)}${remedy(error, collector, wanted)}`));
+    collection.add(
+      unusable(
+        collector,
+        place,
+        layer,
+        `it could not be read: ${reasonOf(error)}${remedy(error, collector, wanted)}`,
+      ),
+    );
   else collection.failed(source, error);
 }
 
 function remedy(error: unknown, collector: Collector, wanted: readonly LeafRequirement[]): string {
-  const large = isPortcullisError(error) && error.code === 'DISTRIBUTION_TOO_LARGE' ? collector.large?.(wanted) : undefined;
+  const large =
+    isPortcullisError(error) && error.code === 'DISTRIBUTION_TOO_LARGE'
+      ? collector.large?.(wanted)
+      : undefined;
   return large === undefined ? '' : ` (raise ${large.setting})`;
 }
 
-function unusable(collector: Collector, place: Place, layer: Descriptor | undefined, problem: string): EvidenceItem {
-  const facts = layer === undefined ? { blobDigest: '', mediaType: '' } : { blobDigest: layer.digest, mediaType: layer.mediaType };
+function unusable(
+  collector: Collector,
+  place: Place,
+  layer: Descriptor | undefined,
+  problem: string,
+): EvidenceItem {
+  const facts =
+    layer === undefined
+      ? { blobDigest: '', mediaType: '' }
+      : { blobDigest: layer.digest, mediaType: layer.mediaType };
   return { kind: collector.kind, ...place, ...facts, annotations: {}, problem };
 }
 
@@ -206,7 +251,11 @@ function base64(bytes: Uint8Array): string {
 }
 
 /** Runs `act` over the list, at most `width` at a time. */
-async function inParallel<T>(list: readonly T[], width: number, act: (entry: T) => Promise<void>): Promise<void> {
+async function inParallel<T>(
+  list: readonly T[],
+  width: number,
+  act: (entry: T) => Promise<void>,
+): Promise<void> {
   const queue = list.values();
   await Promise.all(
     Array.from({ length: Math.min(width, list.length) }, async () => {

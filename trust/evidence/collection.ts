@@ -30,7 +30,12 @@ export interface Collection {
    * for the blob.
    * @throws PortcullisError of base/distribution
    */
-  blob(repository: RegistryRepository, layer: Descriptor, large: LargeLayers | undefined, source: string): Promise<Uint8Array | undefined>;
+  blob(
+    repository: RegistryRepository,
+    layer: Descriptor,
+    large: LargeLayers | undefined,
+    source: string,
+  ): Promise<Uint8Array | undefined>;
   add(item: EvidenceItem): void;
   /** Records that a source holds more than the limit. */
   overflow(source: string): void;
@@ -97,7 +102,12 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
       let pending = blobs.get(key);
       if (pending === undefined) {
         // The call below refuses a blob that is too large, with its own sentence.
-        if (layer.size <= limit && !(layer.size > limits.blobBytes ? reserveLarge(layer.size, large, source) : reserve(layer.size, source)))
+        if (
+          layer.size <= limit &&
+          !(layer.size > limits.blobBytes
+            ? reserveLarge(layer.size, large, source)
+            : reserve(layer.size, source))
+        )
           return undefined;
         pending = repository.blobBytes(layer, limit, signal);
         blobs.set(key, pending);
@@ -110,7 +120,8 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
       unreachable.set(source, timeout.signal.aborted ? reasonOf(timeout.signal.reason) : reasonOf(error));
     },
     items: () => items.toSorted((a, b) => compare(sortKey(a), sortKey(b))),
-    unreachable: () => [...unreachable].map(([source, why]) => ({ source, why })).sort((a, b) => compare(a.source, b.source)),
+    unreachable: () =>
+      [...unreachable].map(([source, why]) => ({ source, why })).sort((a, b) => compare(a.source, b.source)),
     close() {
       clearTimeout(timer);
       // Requests that are still in progress are no longer needed.
@@ -120,7 +131,14 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
 }
 
 function sortKey(item: EvidenceItem): string {
-  return [item.attachedTo, item.kind, item.manifestDigest, item.blobDigest, item.servedBy, JSON.stringify(item.annotations)].join('\n');
+  return [
+    item.attachedTo,
+    item.kind,
+    item.manifestDigest,
+    item.blobDigest,
+    item.servedBy,
+    JSON.stringify(item.annotations),
+  ].join('\n');
 }
 
 function compare(a: string, b: string): number {
@@ -138,5 +156,8 @@ export function isNotFound(error: unknown): boolean {
  * `undecided`.
  */
 export function isBadContent(error: unknown): boolean {
-  return isPortcullisError(error) && (error.kind === 'data-loss' || error.kind === 'invalid' || error.kind === 'not-found');
+  return (
+    isPortcullisError(error) &&
+    (error.kind === 'data-loss' || error.kind === 'invalid' || error.kind === 'not-found')
+  );
 }

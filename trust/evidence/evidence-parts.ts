@@ -12,7 +12,9 @@ export interface EvidencePart {
 
 /** Returns the parts of a dossier that are stored apart from it. */
 export function partsOf({ items }: Dossier): readonly EvidencePart[] {
-  return items.flatMap(({ apart, blobDigest, bytes }) => (apart === true && bytes !== undefined ? [{ digest: blobDigest, bytes }] : []));
+  return items.flatMap(({ apart, blobDigest, bytes }) =>
+    apart === true && bytes !== undefined ? [{ digest: blobDigest, bytes }] : [],
+  );
 }
 
 /** Returns the dossier without these parts. Its id stays the same. */
@@ -28,7 +30,9 @@ export function withoutParts(dossier: Dossier): Dossier {
 
 /** Returns the digests of the parts that a dossier needs before a decision. */
 export function lackingParts({ items }: Dossier): readonly string[] {
-  return items.flatMap(({ apart, blobDigest, bytes }) => (apart === true && bytes === undefined ? [blobDigest] : []));
+  return items.flatMap(({ apart, blobDigest, bytes }) =>
+    apart === true && bytes === undefined ? [blobDigest] : [],
+  );
 }
 
 /** Returns the same digests from a dossier's stored text, and none from a text that cannot be read. */

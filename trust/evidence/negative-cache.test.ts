@@ -21,9 +21,15 @@ test('an absence is cached from the second answer on, longer each time, and neve
 
 test('a found object ends an absence, and each set of credentials has its own cache', () => {
   const absences = createNegativeCache(() => 1);
-  const [mine, yours] = [absences.of({ username: 'a', password: 'b' }), absences.of({ username: 'a', password: 'c' })];
+  const [mine, yours] = [
+    absences.of({ username: 'a', password: 'b' }),
+    absences.of({ username: 'a', password: 'c' }),
+  ];
   for (const _ of [1, 2]) mine.note('q');
-  assert.deepEqual([mine.knows('q'), yours.knows('q'), absences.of({ username: 'a', password: 'b' }).knows('q')], [true, false, true]);
+  assert.deepEqual(
+    [mine.knows('q'), yours.knows('q'), absences.of({ username: 'a', password: 'b' }).knows('q')],
+    [true, false, true],
+  );
   mine.forget('q');
   assert.equal(mine.knows('q'), false);
 });

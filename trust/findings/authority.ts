@@ -26,7 +26,10 @@ export function evaluateAuthority(
   context: EvaluationContext,
   noun: 'signature' | 'attestation' = 'signature',
 ): Evaluation {
-  const findings = checked.map(({ place, finding }) => ({ place, finding: constrain(finding, constraints, context) }));
+  const findings = checked.map(({ place, finding }) => ({
+    place,
+    finding: constrain(finding, constraints, context),
+  }));
   const counted = findings.filter(({ finding }) => finding.counted);
   const missing = evidence.unreachable.map(({ source, why }): Reason => ({
     counted: false,
@@ -45,12 +48,21 @@ export function evaluateAuthority(
     code: finding.code,
     ...(finding.notes === undefined ? {} : { children: finding.notes }),
   }));
-  const signers = [...new Set(counted.flatMap(({ finding }) => (finding.proven?.signer ? [finding.proven.signer] : [])))].sort();
+  const signers = [
+    ...new Set(counted.flatMap(({ finding }) => (finding.proven?.signer ? [finding.proven.signer] : []))),
+  ].sort();
   const validUntil = holdsUntil(findings.map(({ finding }) => finding));
   return {
     answer,
-    reason: { counted: answer === 'yes', text: `${what}: ${outcome}`, code: codeOf(answer), children: [...children, ...missing] },
-    ...(counted.length > 0 && counted.every(({ finding }) => finding.unproven === true) ? { unproven: true } : {}),
+    reason: {
+      counted: answer === 'yes',
+      text: `${what}: ${outcome}`,
+      code: codeOf(answer),
+      children: [...children, ...missing],
+    },
+    ...(counted.length > 0 && counted.every(({ finding }) => finding.unproven === true)
+      ? { unproven: true }
+      : {}),
     ...(signers.length === 0 ? {} : { signers }),
     ...(validUntil === undefined ? {} : { validUntil }),
   };
@@ -63,7 +75,9 @@ export function evaluateAuthority(
 function holdsUntil(findings: readonly SignatureFinding[]): string | undefined {
   const counted = findings.filter((finding) => finding.counted);
   if (counted.some(({ validUntil }) => validUntil === undefined)) return undefined;
-  const times = (counted.length > 0 ? counted : findings).flatMap(({ validUntil }) => (validUntil === undefined ? [] : [validUntil]));
+  const times = (counted.length > 0 ? counted : findings).flatMap(({ validUntil }) =>
+    validUntil === undefined ? [] : [validUntil],
+  );
   const order = times.toSorted((a, b) => Date.parse(a) - Date.parse(b));
   return counted.length > 0 ? order.at(-1) : order[0];
 }

@@ -10,13 +10,19 @@ import type { ProvenFacts, SignatureFinding } from './signature-finding.ts';
  */
 const clockSkew = 5 * 60 * 1000;
 
-type Judgement = { readonly code: string; readonly says: string; readonly validUntil?: string } | { readonly validUntil?: string };
+type Judgement =
+  | { readonly code: string; readonly says: string; readonly validUntil?: string }
+  | { readonly validUntil?: string };
 
 /**
  * Checks a valid signature against the policy's constraints: which digest, which name, annotations, age.
  * Every type of authority calls this for each finding. Pure. A constraint is satisfied only by proven facts.
  */
-export function constrain(finding: SignatureFinding, constraints: Constraints | undefined, context: EvaluationContext): SignatureFinding {
+export function constrain(
+  finding: SignatureFinding,
+  constraints: Constraints | undefined,
+  context: EvaluationContext,
+): SignatureFinding {
   if (!finding.counted || constraints === undefined) return finding;
   const proven = finding.proven ?? { signer: '' };
   const judgements = [
@@ -44,13 +50,21 @@ function judgePart({ signs }: Constraints, names: SignatureFinding['names']): Ju
   if (signs === undefined || names?.includes(signs) === true) return {};
   const wanted = signs === 'index' ? "the image's index" : "the platform's manifest";
   const has = names?.[0] === undefined ? 'that is not proven' : `it names the ${names[0]}`;
-  return { code: 'TRUST_SIGNATURE_OTHER_PART', says: `the rule demands a signature of ${wanted} (signs: ${signs}) and ${has}` };
+  return {
+    code: 'TRUST_SIGNATURE_OTHER_PART',
+    says: `the rule demands a signature of ${wanted} (signs: ${signs}) and ${has}`,
+  };
 }
 
-function judgeIdentity({ signedIdentity }: Constraints, { claimedReference }: ProvenFacts, { reference }: EvaluationContext): Judgement {
+function judgeIdentity(
+  { signedIdentity }: Constraints,
+  { claimedReference }: ProvenFacts,
+  { reference }: EvaluationContext,
+): Judgement {
   if (signedIdentity === undefined) return {};
   const wanted = `it must be made for ${describeSignedIdentity(signedIdentity, reference)}`;
-  if (claimedReference === undefined) return { code: 'TRUST_IDENTITY_UNPROVEN', says: `${wanted}, and it carries no name` };
+  if (claimedReference === undefined)
+    return { code: 'TRUST_IDENTITY_UNPROVEN', says: `${wanted}, and it carries no name` };
   if (signedIdentityMatches(signedIdentity, reference, claimedReference)) return {};
   return { code: 'TRUST_IDENTITY_OTHER', says: `${wanted}, and it was made for ${shown(claimedReference)}` };
 }
@@ -69,20 +83,34 @@ function judgeAnnotations(constraints: Constraints, { annotations = {} }: Proven
   return { code: 'TRUST_ANNOTATION_UNMET', says: says.join(', and ') };
 }
 
-function judgeAge({ maxAge, notBefore }: Constraints, { signedAt }: ProvenFacts, { now }: EvaluationContext): Judgement {
+function judgeAge(
+  { maxAge, notBefore }: Constraints,
+  { signedAt }: ProvenFacts,
+  { now }: EvaluationContext,
+): Judgement {
   if (maxAge === undefined && notBefore === undefined) return {};
   const time = signedAt === undefined ? Number.NaN : Date.parse(signedAt.time);
   if (signedAt === undefined || Number.isNaN(time))
-    return { code: 'TRUST_TIME_UNPROVEN', says: 'nothing proves when it was signed, but the rule limits its age' };
+    return {
+      code: 'TRUST_TIME_UNPROVEN',
+      says: 'nothing proves when it was signed, but the rule limits its age',
+    };
   const at = `it was signed at ${signedAt.time} (proven by the ${signedAt.provenBy})`;
   if (time > now.getTime() + clockSkew)
-    return { code: 'TRUST_TIME_FUTURE', says: `${at}, which is in the future`, validUntil: new Date(time - clockSkew).toISOString() };
+    return {
+      code: 'TRUST_TIME_FUTURE',
+      says: `${at}, which is in the future`,
+      validUntil: new Date(time - clockSkew).toISOString(),
+    };
   if (notBefore !== undefined && time < Date.parse(notBefore))
     return { code: 'TRUST_SIGNATURE_TOO_OLD', says: `${at}, before ${notBefore}` };
   if (maxAge === undefined) return {};
   const end = new Date(time + maxAge * 1000);
   if (!(now.getTime() < end.getTime()))
-    return { code: 'TRUST_SIGNATURE_TOO_OLD', says: `${at}, and the rule demands that it be younger than ${maxAge} s` };
+    return {
+      code: 'TRUST_SIGNATURE_TOO_OLD',
+      says: `${at}, and the rule demands that it be younger than ${maxAge} s`,
+    };
   return { validUntil: end.toISOString() };
 }
 

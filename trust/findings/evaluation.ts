@@ -55,5 +55,9 @@ export function isUnproven(parts: readonly Pick<Evaluation, 'answer' | 'unproven
 }
 
 export function codeOf(answer: Answer): string {
-  return answer === 'yes' ? 'TRUST_REQUIREMENT_MET' : answer === 'no' ? 'TRUST_REQUIREMENT_UNMET' : 'TRUST_REQUIREMENT_UNDECIDED';
+  return answer === 'yes'
+    ? 'TRUST_REQUIREMENT_MET'
+    : answer === 'no'
+      ? 'TRUST_REQUIREMENT_UNMET'
+      : 'TRUST_REQUIREMENT_UNDECIDED';
 }

@@ -40,14 +40,21 @@ export interface ProvenFacts {
   /** Signed annotations. */
   readonly annotations?: Readonly<Record<string, string>>;
   /** The time of signing, ISO 8601, and what proves it. Absent when nothing proves it. */
-  readonly signedAt?: { readonly time: string; readonly provenBy: 'transparency log' | 'time stamp' | 'signer' };
+  readonly signedAt?: {
+    readonly time: string;
+    readonly provenBy: 'transparency log' | 'time stamp' | 'signer';
+  };
 }
 
 /** The digests that a signature for the image may name. */
 export type Subject = Pick<Dossier, 'digest' | 'manifestDigest' | 'reference'>;
 
 /** Returns the end of a result's validity, for the finding made from it. */
-export function untilOf({ validUntil }: { readonly validUntil?: string }): Pick<SignatureFinding, 'validUntil'> {
+export function untilOf({
+  validUntil,
+}: {
+  readonly validUntil?: string;
+}): Pick<SignatureFinding, 'validUntil'> {
   return validUntil === undefined ? {} : { validUntil };
 }
 
@@ -60,7 +67,12 @@ export function malformed(why: string): SignatureFinding {
 export function judgeDigests(named: readonly string[], subject: Subject, how: string): SignatureFinding {
   const what = namedPart(named, subject);
   if (what !== undefined)
-    return { counted: true, code: 'TRUST_SIGNATURE_VALID', says: `${how} is valid and names ${what}`, names: namedParts(named, subject) };
+    return {
+      counted: true,
+      code: 'TRUST_SIGNATURE_VALID',
+      says: `${how} is valid and names ${what}`,
+      names: namedParts(named, subject),
+    };
   return {
     counted: false,
     code: 'TRUST_SIGNATURE_OTHER_DIGEST',
@@ -73,19 +85,24 @@ export function judgeDigests(named: readonly string[], subject: Subject, how: st
  * signature.
  */
 export function otherClaim(named: readonly string[], subject: Subject): string {
-  return named.length === 0 || namedPart(named, subject) !== undefined ? '' : `; the payload names another digest, ${named.join(', ')}`;
+  return named.length === 0 || namedPart(named, subject) !== undefined
+    ? ''
+    : `; the payload names another digest, ${named.join(', ')}`;
 }
 
 function namedPart(named: readonly string[], subject: Subject): string | undefined {
   const isIndex = subject.digest !== subject.manifestDigest;
-  if (named.includes(subject.digest)) return isIndex ? `the image's index ${subject.digest}` : `the image's manifest ${subject.digest}`;
+  if (named.includes(subject.digest))
+    return isIndex ? `the image's index ${subject.digest}` : `the image's manifest ${subject.digest}`;
   if (named.includes(subject.manifestDigest)) return `the platform's manifest ${subject.manifestDigest}`;
   return undefined;
 }
 
 function namedParts(named: readonly string[], subject: Subject): readonly ('index' | 'manifest')[] {
   return [
-    ...(subject.digest !== subject.manifestDigest && named.includes(subject.digest) ? (['index'] as const) : []),
+    ...(subject.digest !== subject.manifestDigest && named.includes(subject.digest)
+      ? (['index'] as const)
+      : []),
     ...(named.includes(subject.manifestDigest) ? (['manifest'] as const) : []),
   ];
 }

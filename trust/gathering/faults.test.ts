@@ -34,7 +34,12 @@ const now = new Date();
 
 const key = newKey('ours.pub');
 const statement = { type: 'https://example.com/review/v1', predicate: { by: 'somebody' } };
-const attested: Requirement = { kind: 'attestation', predicateType: statement.type, by: { kind: 'cosign-key', key: key.public }, cel: [] };
+const attested: Requirement = {
+  kind: 'attestation',
+  predicateType: statement.type,
+  by: { kind: 'cosign-key', key: key.public },
+  cel: [],
+};
 
 const folder = mkdtempSync(join(tmpdir(), 'faults-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -42,16 +47,31 @@ const notation = await notarySigner(folder);
 
 /** How evidence of each type is made, and the requirement for it. */
 const kinds: Readonly<
-  Record<string, { readonly require: Requirement; readonly make: (to: ReturnType<typeof contentToSign>) => Promise<unknown> }>
+  Record<
+    string,
+    {
+      readonly require: Requirement;
+      readonly make: (to: ReturnType<typeof contentToSign>) => Promise<unknown>;
+    }
+  >
 > = {
   'a bundle': { require: by(key), make: (to) => signImage({ ...to, key, format: 'bundle', now }) },
-  'a signature in the older form': { require: by(key), make: (to) => signImage({ ...to, key, format: 'legacy', now }) },
+  'a signature in the older form': {
+    require: by(key),
+    make: (to) => signImage({ ...to, key, format: 'legacy', now }),
+  },
   'a notation envelope': {
     require: notation.require,
     make: (to) => signImage({ ...to, key: notation.signer, format: 'notation-jws', now }),
   },
-  'an attestation': { require: attested, make: (to) => attestImage({ ...to, ...statement, key, format: 'bundle', now }) },
-  'an attestation in the older form': { require: attested, make: (to) => attestImage({ ...to, ...statement, key, format: 'legacy', now }) },
+  'an attestation': {
+    require: attested,
+    make: (to) => attestImage({ ...to, ...statement, key, format: 'bundle', now }),
+  },
+  'an attestation in the older form': {
+    require: attested,
+    make: (to) => attestImage({ ...to, ...statement, key, format: 'legacy', now }),
+  },
 };
 
 /** The requests that get a wrong answer. */
@@ -68,8 +88,18 @@ async function outcomeOf(
   content: FixtureRepository,
   digest: string,
   require: Requirement,
-  options: { readonly position: string; readonly fault?: Fault; readonly referrers: boolean; readonly waits?: number },
-): Promise<{ readonly outcome: string; readonly hit: boolean; readonly text: string; readonly milliseconds: number }> {
+  options: {
+    readonly position: string;
+    readonly fault?: Fault;
+    readonly referrers: boolean;
+    readonly waits?: number;
+  },
+): Promise<{
+  readonly outcome: string;
+  readonly hit: boolean;
+  readonly text: string;
+  readonly milliseconds: number;
+}> {
   let hit = false;
   const { position, fault, referrers, waits = 1 } = options;
   const server = createServer((request, response) => {
@@ -79,17 +109,25 @@ async function outcomeOf(
       hit = true;
       if (fault !== undefined) return fault(request, response, right.body);
     }
-    if (path.startsWith('/token')) return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"token":"good"}');
+    if (path.startsWith('/token'))
+      return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"token":"good"}');
     if (position === 'the token service' && request.headers.authorization !== 'Bearer good')
       return void response
-        .writeHead(401, { 'www-authenticate': `Bearer realm="http://${request.headers.host ?? ''}/token",service="test"` })
+        .writeHead(401, {
+          'www-authenticate': `Bearer realm="http://${request.headers.host ?? ''}/token",service="test"`,
+        })
         .end();
     if (position === 'the second page' && path.includes('/referrers/') && !path.includes('page=2')) {
       // The evidence is on the page after this one.
-      const empty = '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}';
-      return void response.writeHead(200, { 'content-type': json, link: `<${path}?page=2>; rel="next"` }).end(empty);
+      const empty =
+        '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}';
+      return void response
+        .writeHead(200, { 'content-type': json, link: `<${path}?page=2>; rel="next"` })
+        .end(empty);
     }
-    return void response.writeHead(right.status, right.headers).end(request.method === 'HEAD' ? undefined : right.body);
+    return void response
+      .writeHead(right.status, right.headers)
+      .end(request.method === 'HEAD' ? undefined : right.body);
   });
   server.on('clientError', () => undefined);
   server.listen(0, '127.0.0.1');
@@ -99,7 +137,12 @@ async function outcomeOf(
   // gets less.
   const patience = fault === undefined ? 20 : waits;
   const client = createRegistryClient({
-    timeouts: { connect: 500 * patience, headers: 500 * patience, idle: 500 * patience, document: 1000 * patience },
+    timeouts: {
+      connect: 500 * patience,
+      headers: 500 * patience,
+      idle: 500 * patience,
+      document: 1000 * patience,
+    },
     retry: { attempts: 2, maxDelayMs: 50 },
   });
   const started = performance.now();
@@ -112,7 +155,12 @@ async function outcomeOf(
       { ...defaultLimits, milliseconds: 1500 * patience },
     );
     const verdict = decide({ dossier, reference, namespace: '', platform: amd64, policy, now });
-    return { outcome: verdict.outcome, hit, text: explainVerdict(verdict), milliseconds: performance.now() - started };
+    return {
+      outcome: verdict.outcome,
+      hit,
+      text: explainVerdict(verdict),
+      milliseconds: performance.now() - started,
+    };
   } finally {
     await client.close();
     server.closeAllConnections();
@@ -123,7 +171,12 @@ async function outcomeOf(
 /** Returns the requests that this evidence depends on. Failures of other requests do not affect it. */
 function carrying(kind: string, referrers: boolean): readonly string[] {
   if (kind.endsWith('older form')) return ['the token service', 'the tag', 'the blob'];
-  return ['the token service', ...(referrers ? ['the listing', 'the second page'] : ['the tag']), 'the manifest', 'the blob'];
+  return [
+    'the token service',
+    ...(referrers ? ['the listing', 'the second page'] : ['the tag']),
+    'the manifest',
+    'the blob',
+  ];
 }
 
 /** Requests without an answer wait in parallel, up to this many. */
@@ -151,7 +204,12 @@ describe('faults in evidence', { concurrency: 2 }, () => {
                 ...(await Promise.all(
                   every.slice(at, at + together).map(async ([name, fault]) => ({
                     name,
-                    ...(await outcomeOf(made.content, made.digest, require, { position, fault, referrers, waits })),
+                    ...(await outcomeOf(made.content, made.digest, require, {
+                      position,
+                      fault,
+                      referrers,
+                      waits,
+                    })),
                   })),
                 )),
               );

@@ -3,7 +3,11 @@ import { before, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { amd64, gatherFixture, keyRequirement, now, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { digestOfBytes, fixtureContent, serveFixtures } from '../evidence/fixtures/fixture-registry.ts';
-import type { FixtureContent, FixtureRegistry, FixtureRepository } from '../evidence/fixtures/fixture-registry.ts';
+import type {
+  FixtureContent,
+  FixtureRegistry,
+  FixtureRepository,
+} from '../evidence/fixtures/fixture-registry.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { decide } from '../verdict/decide.ts';
@@ -56,7 +60,10 @@ for (const form of ['bundle', 'legacy']) {
   ] as const) {
     test(`a ${form} signature on the ${where} counts, and the reason says so`, async (t) => {
       const { host } = await serve(t);
-      const verdict = verdictOf(await gatherFixture(host, `${form}/${where}`, p256, { platformTag: 'amd64' }), p256);
+      const verdict = verdictOf(
+        await gatherFixture(host, `${form}/${where}`, p256, { platformTag: 'amd64' }),
+        p256,
+      );
       assert.equal(verdict.outcome, 'admit');
       assert.match(explainVerdict(verdict), says);
     });
@@ -85,7 +92,10 @@ test('five requests find a bundle of an image without an index where there is no
 
 test('a policy that asks for no signature of this image asks no registry', async (t) => {
   const { host, requests } = await serve(t);
-  const policy = policyOf({ allowUnverified: true }, { images: ['elsewhere.example/**'], require: keyRequirement('ecdsa-p256') });
+  const policy = policyOf(
+    { allowUnverified: true },
+    { images: ['elsewhere.example/**'], require: keyRequirement('ecdsa-p256') },
+  );
   const dossier = await gatherFixture(host, 'unsigned', policy);
   assert.deepEqual(
     requests.map((one) => one.split(' ')[0]),
@@ -141,7 +151,9 @@ test('a registry that answers HTML is an unreachable source', async (t) => {
 test('a registry that never answers costs the time limit, no more', async (t) => {
   const { host } = await serve(t, { before: (path) => /referrers|sha256-/.test(path) });
   const started = performance.now();
-  const dossier = await gatherFixture(host, 'bundle/ecdsa-p256', p256, { limits: { ...defaultLimits, milliseconds: 150 } });
+  const dossier = await gatherFixture(host, 'bundle/ecdsa-p256', p256, {
+    limits: { ...defaultLimits, milliseconds: 150 },
+  });
   assert.ok(performance.now() - started < 2000);
   assert.match(dossier.unreachable[0]?.why ?? '', /time for gathering evidence \(150 ms\) is up/);
 });
@@ -151,14 +163,30 @@ test('an abort by the caller ends the gathering', async (t) => {
   await assert.rejects(gatherFixture(host, 'bundle/ecdsa-p256', p256, { signal: AbortSignal.timeout(50) }));
 });
 
-const flips: readonly (readonly [name: string, form: string, change: (repository: FixtureRepository) => void, says: RegExp])[] = [
+const flips: readonly (readonly [
+  name: string,
+  form: string,
+  change: (repository: FixtureRepository) => void,
+  says: RegExp,
+])[] = [
   ['the bundle, as served', 'bundle', (repository) => flipIn(repository.blobs, 'dsseEnvelope'), /digest/],
-  ['the payload, as served', 'legacy', (repository) => flipIn(repository.blobs, 'cosign container image signature'), /digest/],
-  ['the bundle manifest, as served', 'bundle', (repository) => flipIn(repository.manifests, 'dsse-envelope'), /digest/],
+  [
+    'the payload, as served',
+    'legacy',
+    (repository) => flipIn(repository.blobs, 'cosign container image signature'),
+    /digest/,
+  ],
+  [
+    'the bundle manifest, as served',
+    'bundle',
+    (repository) => flipIn(repository.manifests, 'dsse-envelope'),
+    /digest/,
+  ],
   [
     'the payload, with its digest made right',
     'legacy',
-    (repository) => replacePayload(repository, (text) => text.replace('cosign container', 'Cosign container')),
+    (repository) =>
+      replacePayload(repository, (text) => text.replace('cosign container', 'Cosign container')),
     /signature does not fit its payload/,
   ],
   [
@@ -191,7 +219,9 @@ test('one byte changed in the image manifest: it is another image, for which not
   const repository = part(content, 'legacy/ecdsa-p256');
   const digest = repository.tags.get('1') ?? '';
   const bytes = Buffer.from(
-    (repository.manifests.get(digest) ?? Buffer.alloc(0)).toString('utf8').replace('"schemaVersion":2', '"schemaVersion": 2'),
+    (repository.manifests.get(digest) ?? Buffer.alloc(0))
+      .toString('utf8')
+      .replace('"schemaVersion":2', '"schemaVersion": 2'),
   );
   repository.manifests.set(digestOfBytes(bytes), bytes);
   repository.tags.set('1', digestOfBytes(bytes));
@@ -208,9 +238,13 @@ test('signatures of another digest, put beside this image, name that digest in t
     const unsigned = part(content, 'unsigned');
     const own = unsigned.tags.get('1') ?? '';
     const other = signedOne.tags.get('1') ?? '';
-    for (const kind of ['manifests', 'blobs'] as const) for (const [digest, bytes] of signedOne[kind]) unsigned[kind].set(digest, bytes);
+    for (const kind of ['manifests', 'blobs'] as const)
+      for (const [digest, bytes] of signedOne[kind]) unsigned[kind].set(digest, bytes);
     if (form === 'legacy') {
-      unsigned.tags.set(`${own.replace(':', '-')}.sig`, signedOne.tags.get(`${other.replace(':', '-')}.sig`) ?? '');
+      unsigned.tags.set(
+        `${own.replace(':', '-')}.sig`,
+        signedOne.tags.get(`${other.replace(':', '-')}.sig`) ?? '',
+      );
     } else {
       // The manifest of the bundle is changed to belong to this image, while the signature is still for the
       // other one.
@@ -220,9 +254,14 @@ test('signatures of another digest, put beside this image, name that digest in t
       };
       const entry = list.manifests[0];
       assert.ok(entry);
-      const manifest = Buffer.from((signedOne.manifests.get(entry.digest) ?? '').toString().replace(other, own));
+      const manifest = Buffer.from(
+        (signedOne.manifests.get(entry.digest) ?? '').toString().replace(other, own),
+      );
       const index = Buffer.from(
-        JSON.stringify({ ...list, manifests: [{ ...entry, digest: digestOfBytes(manifest), size: manifest.length }] }),
+        JSON.stringify({
+          ...list,
+          manifests: [{ ...entry, digest: digestOfBytes(manifest), size: manifest.length }],
+        }),
       );
       unsigned.manifests.set(digestOfBytes(manifest), manifest);
       unsigned.manifests.set(digestOfBytes(index), index);
@@ -264,13 +303,17 @@ test('more signatures than the limit are not read, and a no is then undecided', 
 
 test('a signature larger than the limit is recorded with its problem', async (t) => {
   const { host } = await serve(t);
-  const dossier = await gatherFixture(host, 'legacy/ecdsa-p256', p256, { limits: { ...defaultLimits, blobBytes: 100 } });
+  const dossier = await gatherFixture(host, 'legacy/ecdsa-p256', p256, {
+    limits: { ...defaultLimits, blobBytes: 100 },
+  });
   assert.match(dossier.items[0]?.problem ?? '', /at most 100 are read/);
 });
 
 test('evidence beyond the bytes kept in all is not read, and a no is then undecided', async (t) => {
   const { host } = await serve(t);
-  const dossier = await gatherFixture(host, 'legacy/ecdsa-p256', p256, { limits: { ...defaultLimits, totalBytes: 100 } });
+  const dossier = await gatherFixture(host, 'legacy/ecdsa-p256', p256, {
+    limits: { ...defaultLimits, totalBytes: 100 },
+  });
   assert.deepEqual([dossier.items.length, verdictOf(dossier, p256).outcome], [0, 'undecided']);
 });
 

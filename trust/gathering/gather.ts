@@ -36,7 +36,10 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
     if (collectors.length > 0) {
       const outside = each(collectors, 'elsewhere', context);
       for (const repository of input.repositories) {
-        await Promise.all([outside, collectFrom(repository, [...new Set([digest, manifestDigest])], collectors, context)]);
+        await Promise.all([
+          outside,
+          collectFrom(repository, [...new Set([digest, manifestDigest])], collectors, context),
+        ]);
         await each(collectors, 'complete', context);
         if (await isEnough({ ...unsealed, items: collection.items() }, input)) break;
       }
@@ -57,7 +60,11 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
 }
 
 /** Runs an optional step of the collectors. A step that fails is recorded as an unreachable source. */
-async function each(collectors: readonly Collector[], step: 'elsewhere' | 'complete', context: GatheringContext): Promise<void> {
+async function each(
+  collectors: readonly Collector[],
+  step: 'elsewhere' | 'complete',
+  context: GatheringContext,
+): Promise<void> {
   const run = async (collector: Collector): Promise<void> => {
     try {
       await collector[step]?.(context);
@@ -81,7 +88,10 @@ async function isEnough(evidence: Evidence, { policy, now, decider }: GatherInpu
  * the image even when no rule requires them.
  */
 export function wantedBy(rules: readonly TrustRule[]): readonly LeafRequirement[] {
-  return [...rules.flatMap((rule) => (rule.require === undefined ? [] : leavesOf(rule.require))), ...rules.flatMap(entitlementDemands)];
+  return [
+    ...rules.flatMap((rule) => (rule.require === undefined ? [] : leavesOf(rule.require))),
+    ...rules.flatMap(entitlementDemands),
+  ];
 }
 
 function leavesOf(requirement: Requirement): readonly LeafRequirement[] {

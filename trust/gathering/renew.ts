@@ -5,7 +5,13 @@ import type { TrustServices } from '../tuf-requirement/trust-services.ts';
 import type { Dossier, EvidenceItem } from '../findings/types.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import { createCollection } from '../evidence/collection.ts';
-import type { Collector, FactAnswers, FactsStanding, GatheringContext, RenewableFacts } from '../evidence/collector.ts';
+import type {
+  Collector,
+  FactAnswers,
+  FactsStanding,
+  GatheringContext,
+  RenewableFacts,
+} from '../evidence/collector.ts';
 import { collectorsFor } from './collectors.ts';
 import { sealDossier } from '../evidence/dossier.ts';
 import { wantedBy } from './gather.ts';
@@ -98,7 +104,11 @@ interface Renewal {
 }
 
 /** Opens a gathering without a registry that already contains some items. */
-async function openRenewal(input: RenewInput, items: readonly EvidenceItem[], signed?: SignedReference): Promise<Renewal> {
+async function openRenewal(
+  input: RenewInput,
+  items: readonly EvidenceItem[],
+  signed?: SignedReference,
+): Promise<Renewal> {
   const { dossier, policy, now, answers, signal, milliseconds = defaultLimits.milliseconds } = input;
   const names = input.references.map(normaliseReference);
   const wanted = wantedBy(policy.rules.filter((rule) => names.some((name) => ruleNamesImage(rule, name))));
@@ -112,12 +122,22 @@ async function openRenewal(input: RenewInput, items: readonly EvidenceItem[], si
   const { reference, digest, manifestDigest } = dossier;
   return {
     context: {
-      input: { reference, digest, manifestDigest, repositories: [], policy, now, ...(signed === undefined ? {} : { signed }) },
+      input: {
+        reference,
+        digest,
+        manifestDigest,
+        repositories: [],
+        policy,
+        now,
+        ...(signed === undefined ? {} : { signed }),
+      },
       wanted,
       collection,
       ...(answers === undefined ? {} : { answers }),
     },
-    renewable: collectors.flatMap((collector) => (collector.renewable === undefined ? [] : [{ collector, facts: collector.renewable }])),
+    renewable: collectors.flatMap((collector) =>
+      collector.renewable === undefined ? [] : [{ collector, facts: collector.renewable }],
+    ),
   };
 }
 
@@ -137,11 +157,15 @@ function mergedItems(
   const kept: EvidenceItem[] = [];
   const isIdle = (item: EvidenceItem): boolean =>
     renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.idle?.(item, old) === true);
-  const existing = old.filter((item) => !renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.supersedes?.(item, fresh)));
+  const existing = old.filter(
+    (item) =>
+      !renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.supersedes?.(item, fresh)),
+  );
   for (const item of [...existing, ...fresh.filter((one) => keyOf(one) !== undefined && !isIdle(one))]) {
     const key = keyOf(item);
     if (key === undefined) kept.push(item);
-    else if (item.problem === undefined || items.get(key)?.problem !== undefined || !items.has(key)) items.set(key, item);
+    else if (item.problem === undefined || items.get(key)?.problem !== undefined || !items.has(key))
+      items.set(key, item);
   }
   return [...kept, ...items.values()];
 }

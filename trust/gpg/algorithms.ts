@@ -15,7 +15,15 @@ const hashes: Readonly<Record<number, { readonly name: string; readonly weak?: t
 };
 
 /** Public key algorithms that sign and that this version verifies (RFC 9580 section 9.1). */
-export const keyAlgorithms = { rsa: 1, rsaSignOnly: 3, dsa: 17, ecdsa: 19, eddsaLegacy: 22, ed25519: 27, ed448: 28 } as const;
+export const keyAlgorithms = {
+  rsa: 1,
+  rsaSignOnly: 3,
+  dsa: 17,
+  ecdsa: 19,
+  eddsaLegacy: 22,
+  ed25519: 27,
+  ed448: 28,
+} as const;
 
 /** Returns the name of a hash algorithm for node:crypto. @throws Error for an unknown algorithm */
 export function hashName(id: number): string {

@@ -24,8 +24,14 @@ interface Signer {
  * Keys and signatures that are revoked or expired at `now` do not count, nor do weak hashes. Pure; never
  * throws.
  */
-export function checkGpgSignature(item: EvidenceItem, keys: readonly GpgKey[], subject: Subject, now: Date): SignatureFinding {
-  if (item.problem !== undefined) return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
+export function checkGpgSignature(
+  item: EvidenceItem,
+  keys: readonly GpgKey[],
+  subject: Subject,
+  now: Date,
+): SignatureFinding {
+  if (item.problem !== undefined)
+    return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
   const bytes = decodeBase64(item.bytes);
   if (bytes === undefined) return malformed('its bytes are missing');
   if (sha256Digest(bytes) !== item.blobDigest)
@@ -35,7 +41,12 @@ export function checkGpgSignature(item: EvidenceItem, keys: readonly GpgKey[], s
       says: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}`,
     };
   try {
-    return judge(readSignedMessage(withoutFormat(bytes), contentLimit), keys, subject, Math.floor(now.getTime() / 1000));
+    return judge(
+      readSignedMessage(withoutFormat(bytes), contentLimit),
+      keys,
+      subject,
+      Math.floor(now.getTime() / 1000),
+    );
   } catch (error) {
     return malformed((error as Error).message);
   }
@@ -49,11 +60,17 @@ function withoutFormat(bytes: Buffer): Buffer {
   if (bytes[0] !== 0) return bytes;
   const end = bytes.indexOf(0x0a);
   const format = bytes.subarray(1, end < 0 ? 1 : Math.min(end, 65)).toString('latin1');
-  if (format !== 'simple-signing') throw new Error(`it is in the format ${JSON.stringify(format)}, not a simple signature`);
+  if (format !== 'simple-signing')
+    throw new Error(`it is in the format ${JSON.stringify(format)}, not a simple signature`);
   return bytes.subarray(end + 1);
 }
 
-function judge(message: SignedMessage, keys: readonly GpgKey[], subject: Subject, now: number): SignatureFinding {
+function judge(
+  message: SignedMessage,
+  keys: readonly GpgKey[],
+  subject: Subject,
+  now: number,
+): SignatureFinding {
   const { signature, content, keyId } = message;
   const named = keys.flatMap((key) =>
     key.signing
@@ -67,7 +84,11 @@ function judge(message: SignedMessage, keys: readonly GpgKey[], subject: Subject
       says: `it was made by another key: it names the key ${keyId.toUpperCase()}`,
     };
   if (isWeakHash(signature.hash))
-    return { counted: false, code: 'TRUST_SIGNATURE_WEAK', says: `its hash algorithm (${signature.hash}) is too weak to be believed` };
+    return {
+      counted: false,
+      code: 'TRUST_SIGNATURE_WEAK',
+      says: `its hash algorithm (${signature.hash}) is too weak to be believed`,
+    };
   const signer = named.find(({ signing }) => verifyPacket(signature, signing, content));
   if (signer === undefined)
     return {
@@ -79,29 +100,45 @@ function judge(message: SignedMessage, keys: readonly GpgKey[], subject: Subject
 }
 
 /** Returns why the key or the signature does not count at this time; undefined when it does. */
-function inTime({ signature }: SignedMessage, { key, signing }: Signer, now: number): SignatureFinding | undefined {
+function inTime(
+  { signature }: SignedMessage,
+  { key, signing }: Signer,
+  now: number,
+): SignatureFinding | undefined {
   const refuse = (code: string, says: string, until?: number): SignatureFinding => ({
     counted: false,
     code,
     says: `the signature is valid, but ${says}`,
     ...(until === undefined ? {} : { validUntil: isoTime(until) }),
   });
-  const holds = (revoked: Revocation | undefined): boolean => revoked !== undefined && (revoked.always || revoked.at <= now);
+  const holds = (revoked: Revocation | undefined): boolean =>
+    revoked !== undefined && (revoked.always || revoked.at <= now);
   for (const { fingerprint, from, until, revoked } of [key, signing]) {
     if (holds(revoked)) return refuse('TRUST_KEY_REVOKED', `its key ${fingerprint} is revoked`);
-    if (until !== undefined && now > until) return refuse('TRUST_KEY_EXPIRED', `its key ${fingerprint} expired at ${isoTime(until)}`);
-    if (from > now) return refuse('TRUST_KEY_NOT_YET', `its key ${fingerprint} is of the future: ${isoTime(from)}`, from);
+    if (until !== undefined && now > until)
+      return refuse('TRUST_KEY_EXPIRED', `its key ${fingerprint} expired at ${isoTime(until)}`);
+    if (from > now)
+      return refuse('TRUST_KEY_NOT_YET', `its key ${fingerprint} is of the future: ${isoTime(from)}`, from);
   }
   const { created, lifetime } = signature;
   if (created > now) return refuse('TRUST_TIME_FUTURE', `it is of the future: ${isoTime(created)}`, created);
-  if (lifetime !== 0 && now > created + lifetime) return refuse('TRUST_SIGNATURE_EXPIRED', `it expired at ${isoTime(created + lifetime)}`);
+  if (lifetime !== 0 && now > created + lifetime)
+    return refuse('TRUST_SIGNATURE_EXPIRED', `it expired at ${isoTime(created + lifetime)}`);
   return undefined;
 }
 
-function accept({ content, signature }: SignedMessage, { key, signing }: Signer, subject: Subject): SignatureFinding {
+function accept(
+  { content, signature }: SignedMessage,
+  { key, signing }: Signer,
+  subject: Subject,
+): SignatureFinding {
   const payload = readPayload(content);
   const shown = payload.reference.slice(0, 255).replace(/[^\x20-\x7e]/g, '?');
-  const finding = judgeDigests([payload.digest], subject, `the signature by ${key.fingerprint}, made for ${shown},`);
+  const finding = judgeDigests(
+    [payload.digest],
+    subject,
+    `the signature by ${key.fingerprint}, made for ${shown},`,
+  );
   if (!finding.counted) return finding;
   const ends = [
     key.until,

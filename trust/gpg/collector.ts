@@ -9,18 +9,29 @@ import { signatureUrl } from './lookaside.ts';
 const mediaType = 'application/pgp-signature';
 
 /** GPG simple signatures are in lookaside stores, outside the registry: containers-signature(5). */
-export const gpgCollectors: readonly Collector[] = [{ kind: 'gpg-simple-signing', at: 'elsewhere', elsewhere: collectSignatures }];
+export const gpgCollectors: readonly Collector[] = [
+  { kind: 'gpg-simple-signing', at: 'elsewhere', elsewhere: collectSignatures },
+];
 
 async function collectSignatures(context: GatheringContext): Promise<void> {
   const { digest, manifestDigest, reference } = context.input;
   const { repository } = parseReference(reference);
-  const stores = new Set(context.wanted.flatMap((requirement) => (requirement.kind === 'gpg' ? [requirement.lookaside] : [])));
-  const places = [...stores].flatMap((store) => [...new Set([digest, manifestDigest])].map((named) => ({ store, named })));
+  const stores = new Set(
+    context.wanted.flatMap((requirement) => (requirement.kind === 'gpg' ? [requirement.lookaside] : [])),
+  );
+  const places = [...stores].flatMap((store) =>
+    [...new Set([digest, manifestDigest])].map((named) => ({ store, named })),
+  );
   await Promise.all(places.map(({ store, named }) => collectFrom(store, repository, named, context)));
 }
 
 /** Fetches `signature-1`, `signature-2`, … until one does not exist. */
-async function collectFrom(store: string, repository: string, digest: string, { input, collection }: GatheringContext): Promise<void> {
+async function collectFrom(
+  store: string,
+  repository: string,
+  digest: string,
+  { input, collection }: GatheringContext,
+): Promise<void> {
   if (input.offline === true && !store.startsWith('file:')) {
     collection.failed(store, new Error('nobody is asked'));
     return;
@@ -31,9 +42,15 @@ async function collectFrom(store: string, repository: string, digest: string, { 
       const fetched = await fetchSignature(url, collection.limits.blobBytes, collection.signal);
       if (fetched.found === 'nothing' || !collection.take(store)) return;
       const found = itemFrame(url, digest);
-      if (fetched.found === 'unusable') collection.add({ ...found, problem: `it could not be read: ${fetched.why}` });
+      if (fetched.found === 'unusable')
+        collection.add({ ...found, problem: `it could not be read: ${fetched.why}` });
       else if (!collection.reserve(fetched.bytes.length, store)) return;
-      else collection.add({ ...found, blobDigest: sha256Digest(fetched.bytes), bytes: fetched.bytes.toString('base64') });
+      else
+        collection.add({
+          ...found,
+          blobDigest: sha256Digest(fetched.bytes),
+          bytes: fetched.bytes.toString('base64'),
+        });
     } catch (error) {
       collection.failed(url, error);
       return;

@@ -16,7 +16,11 @@ const requestMilliseconds = 10_000;
  * rule of base/http.
  * @throws Error when the store is unreachable or does not answer the request
  */
-export async function fetchSignature(url: string, limit: number, signal: AbortSignal): Promise<FetchedSignature> {
+export async function fetchSignature(
+  url: string,
+  limit: number,
+  signal: AbortSignal,
+): Promise<FetchedSignature> {
   const file = filePath(url);
   return file === undefined ? fetchHttp(url, limit, signal) : readFileSignature(file, limit);
 }
@@ -47,7 +51,8 @@ async function fetchHttp(url: string, limit: number, outer: AbortSignal): Promis
   } catch (error) {
     if (outer.aborted && outer.reason instanceof Error) throw outer.reason;
     if (!isHttpError(error)) throw error;
-    if (error.code === 'HTTP_TOO_LARGE') return { found: 'unusable', why: `it is larger than ${limit} bytes` };
+    if (error.code === 'HTTP_TOO_LARGE')
+      return { found: 'unusable', why: `it is larger than ${limit} bytes` };
     throw new Error(error.failure.why, { cause: error });
   }
 }

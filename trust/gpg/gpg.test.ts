@@ -23,7 +23,13 @@ function itemOf(bytes: Buffer): EvidenceItem {
     manifestDigest: '',
     mediaType: 'application/pgp-signature',
   };
-  return { kind: 'gpg-simple-signing', ...found, annotations: {}, blobDigest: sha256Digest(bytes), bytes: bytes.toString('base64') };
+  return {
+    kind: 'gpg-simple-signing',
+    ...found,
+    annotations: {},
+    blobDigest: sha256Digest(bytes),
+    bytes: bytes.toString('base64'),
+  };
 }
 
 function check(signature: string, keys: string, now = made, of = subject): SignatureFinding {
@@ -44,38 +50,57 @@ for (const kind of good) {
   });
 }
 
-const table: readonly (readonly [what: string, signature: string, keys: string, now: Date, code: string])[] = [
-  ['a signing subkey', 'subkey.signature', 'subkey.gpg', later, 'TRUST_SIGNATURE_VALID'],
-  ['one of several keys in a file', 'nistp256.signature', 'several.asc', made, 'TRUST_SIGNATURE_VALID'],
-  ['a key that is revoked', 'revoked.signature', 'revoked.asc', made, 'TRUST_KEY_REVOKED'],
-  ['a key within its time', 'short.signature', 'short.asc', made, 'TRUST_SIGNATURE_VALID'],
-  ['a key after its time', 'short.signature', 'short.asc', later, 'TRUST_KEY_EXPIRED'],
-  ['a key before its time', 'rsa2048.signature', 'rsa2048.asc', new Date('2020-01-01'), 'TRUST_KEY_NOT_YET'],
-  ['SHA-1', 'sha1.signature', 'rsa2048.asc', made, 'TRUST_SIGNATURE_WEAK'],
-  ['two signatures in one message', 'two.signature', 'nistp256.asc', made, 'TRUST_SIGNATURE_MALFORMED'],
-  ['no message at all', 'manifest', 'nistp256.asc', made, 'TRUST_SIGNATURE_MALFORMED'],
-  ['a key instead of a message', 'subkey.gpg', 'subkey.gpg', made, 'TRUST_SIGNATURE_MALFORMED'],
-];
+const table: readonly (readonly [what: string, signature: string, keys: string, now: Date, code: string])[] =
+  [
+    ['a signing subkey', 'subkey.signature', 'subkey.gpg', later, 'TRUST_SIGNATURE_VALID'],
+    ['one of several keys in a file', 'nistp256.signature', 'several.asc', made, 'TRUST_SIGNATURE_VALID'],
+    ['a key that is revoked', 'revoked.signature', 'revoked.asc', made, 'TRUST_KEY_REVOKED'],
+    ['a key within its time', 'short.signature', 'short.asc', made, 'TRUST_SIGNATURE_VALID'],
+    ['a key after its time', 'short.signature', 'short.asc', later, 'TRUST_KEY_EXPIRED'],
+    [
+      'a key before its time',
+      'rsa2048.signature',
+      'rsa2048.asc',
+      new Date('2020-01-01'),
+      'TRUST_KEY_NOT_YET',
+    ],
+    ['SHA-1', 'sha1.signature', 'rsa2048.asc', made, 'TRUST_SIGNATURE_WEAK'],
+    ['two signatures in one message', 'two.signature', 'nistp256.asc', made, 'TRUST_SIGNATURE_MALFORMED'],
+    ['no message at all', 'manifest', 'nistp256.asc', made, 'TRUST_SIGNATURE_MALFORMED'],
+    ['a key instead of a message', 'subkey.gpg', 'subkey.gpg', made, 'TRUST_SIGNATURE_MALFORMED'],
+  ];
 for (const [what, signature, keys, now, code] of table) {
   test(`a signature with ${what}: ${code}`, () => assert.equal(check(signature, keys, now).code, code));
 }
 
 test('says when a key that will expire stops counting', () => {
   const [key] = readKeyRing(fixture('short.asc')).keys;
-  assert.equal(check('short.signature', 'short.asc').validUntil, new Date(((key?.until ?? 0) + 1) * 1000).toISOString());
+  assert.equal(
+    check('short.signature', 'short.asc').validUntil,
+    new Date(((key?.until ?? 0) + 1) * 1000).toISOString(),
+  );
 });
 
 test('a signature of another digest does not count, and the reason names both', () => {
   const other = `sha256:${'0'.repeat(64)}`;
-  const finding = check('rsa2048.signature', 'rsa2048.asc', made, { ...subject, digest: other, manifestDigest: other });
+  const finding = check('rsa2048.signature', 'rsa2048.asc', made, {
+    ...subject,
+    digest: other,
+    manifestDigest: other,
+  });
   assert.equal(finding.code, 'TRUST_SIGNATURE_OTHER_DIGEST');
   assert.match(finding.says, new RegExp(digest));
 });
 
 test('the index and the platform manifest are told apart', () => {
   const other = `sha256:${'0'.repeat(64)}`;
-  assert.deepEqual(check('rsa2048.signature', 'rsa2048.asc', made, { ...subject, digest: other }).names, ['manifest']);
-  assert.deepEqual(check('rsa2048.signature', 'rsa2048.asc', made, { ...subject, manifestDigest: other }).names, ['index']);
+  assert.deepEqual(check('rsa2048.signature', 'rsa2048.asc', made, { ...subject, digest: other }).names, [
+    'manifest',
+  ]);
+  assert.deepEqual(
+    check('rsa2048.signature', 'rsa2048.asc', made, { ...subject, manifestDigest: other }).names,
+    ['index'],
+  );
 });
 
 test('a format written before the signature is taken off, another is refused', () => {
@@ -92,5 +117,8 @@ test('bytes that were changed in storage are seen by their digest', () => {
   const changed = { ...item, bytes: fixture('rsa4096.signature').toString('base64') };
   const { keys } = readKeyRing(fixture('several.asc'));
   assert.equal(checkGpgSignature(changed, keys, subject, made).code, 'TRUST_EVIDENCE_ALTERED');
-  assert.equal(checkGpgSignature({ ...item, problem: 'too large' }, keys, subject, made).code, 'TRUST_EVIDENCE_UNUSABLE');
+  assert.equal(
+    checkGpgSignature({ ...item, problem: 'too large' }, keys, subject, made).code,
+    'TRUST_EVIDENCE_UNUSABLE',
+  );
 });

@@ -27,8 +27,20 @@ const future = 1_800_000_000;
 function ours(message: Buffer, publicKey: Buffer): SignatureFinding {
   try {
     const { keys } = readKeyRing(publicKey);
-    const found = { attachedTo: digest, foundBy: '', servedBy: '', manifestDigest: '', mediaType: '', annotations: {} };
-    const item = { kind: 'gpg-simple-signing', ...found, blobDigest: sha256Digest(message), bytes: message.toString('base64') } as const;
+    const found = {
+      attachedTo: digest,
+      foundBy: '',
+      servedBy: '',
+      manifestDigest: '',
+      mediaType: '',
+      annotations: {},
+    };
+    const item = {
+      kind: 'gpg-simple-signing',
+      ...found,
+      blobDigest: sha256Digest(message),
+      bytes: message.toString('base64'),
+    } as const;
     return checkGpgSignature(item, keys, subject, now);
   } catch (error) {
     return { counted: false, code: 'no usable key', says: (error as Error).message };
@@ -45,7 +57,12 @@ async function theirs(message: Buffer, publicKey: Buffer): Promise<boolean> {
   try {
     const verificationKeys = await readKeys({ binaryKeys: publicKey });
     const read = await readMessage({ binaryMessage: message });
-    const { signatures, data } = await judge({ message: read, verificationKeys, date: now, format: 'binary' });
+    const { signatures, data } = await judge({
+      message: read,
+      verificationKeys,
+      date: now,
+      format: 'binary',
+    });
     if (signatures.length !== 1 || Buffer.from(data).toString() !== payload) return false;
     return (await signatures[0]?.verified) === true;
   } catch {
@@ -53,7 +70,13 @@ async function theirs(message: Buffer, publicKey: Buffer): Promise<boolean> {
   }
 }
 
-const rows: readonly (readonly [what: string, key: KeyOptions, options: SignOptions, counts: boolean, judged?: boolean])[] = [
+const rows: readonly (readonly [
+  what: string,
+  key: KeyOptions,
+  options: SignOptions,
+  counts: boolean,
+  judged?: boolean,
+])[] = [
   ['Ed25519', {}, {}, true],
   ['P-256', { type: 'p256' }, {}, true],
   ['P-384 with SHA-384', { type: 'p384' }, { hash: 9 }, true],
@@ -87,7 +110,12 @@ const rows: readonly (readonly [what: string, key: KeyOptions, options: SignOpti
   ['a signature that has expired', {}, { lifetime: 1000 }, false],
   ['a signature that will expire', {}, { lifetime: 90_000_000 }, true],
   ['a signature of the future', {}, { created: future }, false],
-  ['a critical notation', {}, { subpackets: [[0x80 | 20, Buffer.from('8000000000010001', 'hex').subarray(0, 8)]] }, false],
+  [
+    'a critical notation',
+    {},
+    { subpackets: [[0x80 | 20, Buffer.from('8000000000010001', 'hex').subarray(0, 8)]] },
+    false,
+  ],
   ['a critical subpacket that nobody knows', {}, { subpackets: [[0x80 | 100, Buffer.from('x')]] }, false],
   ['a subpacket that nobody knows', {}, { subpackets: [[100, Buffer.from('x')]] }, true],
   // Simple signing covers binary data; openpgp.js also accepts text signatures.
@@ -141,7 +169,9 @@ test('invalid keys are refused with a reason, immediately', () => {
   });
   const armored = fc
     .string()
-    .map((text) => Buffer.from(`-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n${text}\n-----END PGP PUBLIC KEY BLOCK-----\n`));
+    .map((text) =>
+      Buffer.from(`-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n${text}\n-----END PGP PUBLIC KEY BLOCK-----\n`),
+    );
   const wild = fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes));
   const started = performance.now();
   fc.assert(
@@ -164,18 +194,30 @@ test('messages that would unpack to more than is read are refused', () => {
 
 const strict: readonly (readonly [what: string, change: (json: PayloadJson) => unknown, says: RegExp])[] = [
   ['an unknown field', (json) => ({ ...json, more: 1 }), /"more", which is not known/],
-  ['an unknown critical field', (json) => ({ ...json, critical: { ...json.critical, more: 1 } }), /"more", which is not known/],
+  [
+    'an unknown critical field',
+    (json) => ({ ...json, critical: { ...json.critical, more: 1 } }),
+    /"more", which is not known/,
+  ],
   ['no optional part', ({ critical }) => ({ critical }), /no "optional"/],
   ['an optional part that is nothing', ({ critical }) => ({ critical, optional: null }), /not an object/],
   ['a creator that is no text', (json) => ({ ...json, optional: { creator: 1 } }), /creator/],
   ['a time with a fraction', (json) => ({ ...json, optional: { timestamp: 1.5 } }), /timestamp/],
-  ['another type', (json) => ({ ...json, critical: { ...json.critical, type: 'cosign container image signature' } }), /type/],
+  [
+    'another type',
+    (json) => ({ ...json, critical: { ...json.critical, type: 'cosign container image signature' } }),
+    /type/,
+  ],
   [
     'a digest that is none',
     (json) => ({ ...json, critical: { ...json.critical, image: { 'docker-manifest-digest': 'sha256:00' } } }),
     /digest/,
   ],
-  ['no image', (json) => ({ ...json, critical: { ...json.critical, image: {} } }), /no "docker-manifest-digest"/],
+  [
+    'no image',
+    (json) => ({ ...json, critical: { ...json.critical, image: {} } }),
+    /no "docker-manifest-digest"/,
+  ],
   ['an array', () => [], /not an object/],
 ];
 

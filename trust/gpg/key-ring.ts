@@ -117,12 +117,18 @@ function readQuietly(packet: Packet): SignaturePacket | undefined {
   } catch (error) {
     // A revocation must not be missed because of its encoding.
     if (packet.body[1] === signatureTypes.keyRevocation || packet.body[1] === signatureTypes.subkeyRevocation)
-      throw new Error(`it is revoked by a signature that cannot be read: ${(error as Error).message}`, { cause: error });
+      throw new Error(`it is revoked by a signature that cannot be read: ${(error as Error).message}`, {
+        cause: error,
+      });
     return undefined;
   }
 }
 
-function verifyQuietly(signature: SignaturePacket, key: { readonly algorithm: number; readonly spki: string }, data: Buffer): boolean {
+function verifyQuietly(
+  signature: SignaturePacket,
+  key: { readonly algorithm: number; readonly spki: string },
+  data: Buffer,
+): boolean {
   try {
     return verifyPacket(signature, key, data);
   } catch {
@@ -138,7 +144,11 @@ interface UserId {
   readonly revocations: readonly SignaturePacket[];
 }
 
-function readUserId({ packet, signatures }: Component, primary: PublicKeyPacket, own: Own): UserId | undefined {
+function readUserId(
+  { packet, signatures }: Component,
+  primary: PublicKeyPacket,
+  own: Own,
+): UserId | undefined {
   const head = Buffer.from([0xb4, 0, 0, 0, 0]);
   head.writeUInt32BE(packet.body.length, 1);
   const good = own(signatures, Buffer.concat([primary.hashable, head, packet.body]));
@@ -160,7 +170,11 @@ function primaryUserId(userIds: readonly UserId[]): UserId | undefined {
   )[0];
 }
 
-function readSubkey({ packet, signatures }: Component, primary: PublicKeyPacket, own: Own): GpgSigningKey | undefined {
+function readSubkey(
+  { packet, signatures }: Component,
+  primary: PublicKeyPacket,
+  own: Own,
+): GpgSigningKey | undefined {
   const subkey = readPublicKey(packet.body);
   const data = Buffer.concat([primary.hashable, subkey.hashable]);
   const good = own(signatures, data);
@@ -168,7 +182,10 @@ function readSubkey({ packet, signatures }: Component, primary: PublicKeyPacket,
   if (binding === undefined || !maySign(binding) || subkey.spki === undefined) return undefined;
   const key = { algorithm: subkey.algorithm, spki: subkey.spki };
   const { embedded } = binding;
-  const bound = embedded?.type === signatureTypes.primaryKeyBinding && !isBeyondUse(embedded.hash) && verifyQuietly(embedded, key, data);
+  const bound =
+    embedded?.type === signatureTypes.primaryKeyBinding &&
+    !isBeyondUse(embedded.hash) &&
+    verifyQuietly(embedded, key, data);
   if (!bound) return undefined;
   const claimed = signatures.filter(({ type }) => type === signatureTypes.subkeyRevocation).length;
   const revocations = good.filter(({ type }) => type === signatureTypes.subkeyRevocation);
@@ -183,7 +200,10 @@ function readSubkey({ packet, signatures }: Component, primary: PublicKeyPacket,
 }
 
 /** Returns the validity of a key, as the signatures over it state. */
-function period(key: PublicKeyPacket, signatures: readonly SignaturePacket[]): { readonly from: number; readonly until?: number } {
+function period(
+  key: PublicKeyPacket,
+  signatures: readonly SignaturePacket[],
+): { readonly from: number; readonly until?: number } {
   const ends = signatures.flatMap(({ created, lifetime, keyLifetime }) => [
     ...(lifetime === 0 ? [] : [created + lifetime]),
     ...(keyLifetime === 0 ? [] : [key.created + keyLifetime]),
@@ -209,7 +229,8 @@ function revocation(signatures: readonly SignaturePacket[]): Revocation | undefi
   return {
     at: smallest(signatures.map(({ created }) => created)),
     always: signatures.some(
-      ({ revocationReason }) => revocationReason === undefined || revocationReason === 0 || revocationReason === compromised,
+      ({ revocationReason }) =>
+        revocationReason === undefined || revocationReason === 0 || revocationReason === compromised,
     ),
   };
 }

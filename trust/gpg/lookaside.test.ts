@@ -25,15 +25,23 @@ copyFileSync(join(import.meta.dirname, 'fixtures', 'rsa2048.asc'), join(folder, 
 async function ask(require: string, limits = defaultLimits): Promise<{ dossier: Dossier; verdict: Verdict }> {
   const file = join(folder, 'policy.yaml');
   const rule = `  - images: ["registry.example.com/**"]\n    require: { gpg: { keys: [key.asc], ${require} } }\n`;
-  writeFileSync(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rule}`);
+  writeFileSync(
+    file,
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rule}`,
+  );
   const { policy } = await loadPolicy({ paths: [file] });
-  const dossier = await gather({ reference, digest, manifestDigest: digest, repositories: [repository], policy, now }, limits);
+  const dossier = await gather(
+    { reference, digest, manifestDigest: digest, repositories: [repository], policy, now },
+    limits,
+  );
   const platform = { os: 'linux', architecture: 'amd64' };
   return { dossier, verdict: decide({ dossier, reference, namespace: '', platform, policy, now }) };
 }
 
 /** A gathering sends no request for GPG signatures to a registry, but visits each repository once. */
-const repository = { host: 'registry.example.com', repository: 'pay/app' } as Parameters<typeof gather>[0]['repositories'][number];
+const repository = { host: 'registry.example.com', repository: 'pay/app' } as Parameters<
+  typeof gather
+>[0]['repositories'][number];
 
 async function served<T>(
   answer: (path: string, response: ServerResponse) => void,
@@ -85,33 +93,61 @@ test('signatures are read over http, also behind a redirect', async () => {
 
 test('the name in a signature counts: another identity does not admit, and may be chosen', async () => {
   await served(
-    (path, response) => (path.endsWith('signature-1') ? response.end(fixture('rsa2048.signature')) : response.writeHead(404).end()),
+    (path, response) =>
+      path.endsWith('signature-1')
+        ? response.end(fixture('rsa2048.signature'))
+        : response.writeHead(404).end(),
     async (url) => {
       const outcome = async (identity: string): Promise<string> =>
         (await ask(`lookaside: "${url}", signedIdentity: ${identity}`)).verdict.outcome;
       assert.equal(await outcome('{ type: matchExact }'), 'admit');
-      assert.equal(await outcome('{ type: exactRepository, dockerRepository: registry.example.com/other }'), 'deny');
-      assert.equal(await outcome('{ type: remapIdentity, prefix: registry.example.com, signedPrefix: other.example.com }'), 'deny');
+      assert.equal(
+        await outcome('{ type: exactRepository, dockerRepository: registry.example.com/other }'),
+        'deny',
+      );
+      assert.equal(
+        await outcome(
+          '{ type: remapIdentity, prefix: registry.example.com, signedPrefix: other.example.com }',
+        ),
+        'deny',
+      );
     },
   );
 });
 
-const faults: readonly (readonly [what: string, answer: (response: ServerResponse) => void, outcome: 'deny' | 'undecided'])[] = [
+const faults: readonly (readonly [
+  what: string,
+  answer: (response: ServerResponse) => void,
+  outcome: 'deny' | 'undecided',
+])[] = [
   ['an error', (response) => response.writeHead(500).end(), 'undecided'],
   ['no permission', (response) => response.writeHead(403).end(), 'undecided'],
   ['a broken connection', (response) => response.destroy(), 'undecided'],
   [
     'an answer that ends early',
-    (response) => void response.writeHead(200, { 'content-length': 1000 }).write('x', () => response.destroy()),
+    (response) =>
+      void response.writeHead(200, { 'content-length': 1000 }).write('x', () => response.destroy()),
     'undecided',
   ],
   ['no answer', () => undefined, 'undecided'],
   ['a redirect to itself', (response) => response.writeHead(302, { location: '/' }).end(), 'undecided'],
-  ['a redirect to a file', (response) => response.writeHead(302, { location: 'file:///etc/passwd' }).end(), 'undecided'],
-  ['a web page', (response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html></html>'), 'deny'],
+  [
+    'a redirect to a file',
+    (response) => response.writeHead(302, { location: 'file:///etc/passwd' }).end(),
+    'undecided',
+  ],
+  [
+    'a web page',
+    (response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html></html>'),
+    'deny',
+  ],
   ['nothing', (response) => response.end(), 'deny'],
   ['too much', (response) => response.end(Buffer.alloc(2 * 1024 * 1024)), 'deny'],
-  ['noise', (response) => response.end(Buffer.from(Array.from({ length: 1000 }, (_, index) => (index * 7919) % 256))), 'deny'],
+  [
+    'noise',
+    (response) => response.end(Buffer.from(Array.from({ length: 1000 }, (_, index) => (index * 7919) % 256))),
+    'deny',
+  ],
 ];
 for (const [what, answer, outcome] of faults) {
   test(`a lookaside that answers with ${what}: ${outcome}`, async () => {
@@ -150,7 +186,8 @@ for (const [require, says] of wrong) {
   test(`a policy with ${require} is refused at its place`, async () => {
     await assert.rejects(
       ask(require),
-      (error: unknown) => isPortcullisError(error) && says.test(error.message) && !error.message.includes('secret@'),
+      (error: unknown) =>
+        isPortcullisError(error) && says.test(error.message) && !error.message.includes('secret@'),
     );
   });
 }

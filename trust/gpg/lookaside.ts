@@ -9,13 +9,18 @@ export const defaultLookaside = 'file:///var/lib/containers/sigstore';
  * `folder`.
  * @returns its URL, without a trailing slash, or the fault
  */
-export function parseLookaside(text: string, folder: string): { readonly url: string } | { readonly problem: string } {
+export function parseLookaside(
+  text: string,
+  folder: string,
+): { readonly url: string } | { readonly problem: string } {
   if (!/^[a-z][a-z0-9+.-]*:/i.test(text))
     return { url: pathToFileURL(isAbsolute(text) ? text : resolve(folder, text)).href.replace(/\/+$/, '') };
   const url = URL.parse(text);
   if (url === null) return { problem: 'it is no URL' };
-  if (!['https:', 'http:', 'file:'].includes(url.protocol)) return { problem: `"${url.protocol}" is not read` };
-  if (url.username !== '' || url.password !== '') return { problem: 'a lookaside has no user name and password' };
+  if (!['https:', 'http:', 'file:'].includes(url.protocol))
+    return { problem: `"${url.protocol}" is not read` };
+  if (url.username !== '' || url.password !== '')
+    return { problem: 'a lookaside has no user name and password' };
   if (url.search !== '' || url.hash !== '') return { problem: 'it may not have "?" or "#"' };
   if (url.protocol === 'file:' && url.host !== '') return { problem: 'a file URL has three slashes' };
   return { url: url.href.replace(/\/+$/, '') };

@@ -72,7 +72,8 @@ function readNew(bytes: Buffer, offset: number, header: number): Framed {
   let position = offset + 1;
   for (;;) {
     const { length, partial, next } = readLength(bytes, position, offset);
-    if (partial && !dataTags.includes(tag)) throw new Error(`the packet at byte ${offset} may not come in parts`);
+    if (partial && !dataTags.includes(tag))
+      throw new Error(`the packet at byte ${offset} may not come in parts`);
     if (partial && parts.length === 0 && length < smallestFirstPart)
       throw new Error(`the packet at byte ${offset} has too small a first part`);
     const { body, end } = take(bytes, offset, tag, next, length);

@@ -24,15 +24,22 @@ export function readPayload(bytes: Uint8Array): SimpleSigningPayload {
   const { 'docker-manifest-digest': digest } = exactly(image, ['docker-manifest-digest'], '"critical.image"');
   const { 'docker-reference': reference } = exactly(identity, ['docker-reference'], '"critical.identity"');
   if (type !== payloadType) throw new Error(`the payload's type is not "${payloadType}"`);
-  if (typeof digest !== 'string' || !/^sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})$/.test(digest))
+  if (
+    typeof digest !== 'string' ||
+    !/^sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})$/.test(digest)
+  )
     throw new Error('the payload names no digest of an image');
   if (typeof reference !== 'string') throw new Error('the payload names no image');
   const more = recordOf(optional);
   if (more === undefined) throw new Error('"optional" of the payload is not an object');
   const { creator, timestamp } = more;
-  if (creator !== undefined && typeof creator !== 'string') throw new Error('"optional.creator" of the payload is not a text');
-  if (timestamp !== undefined && !Number.isInteger(timestamp)) throw new Error('"optional.timestamp" of the payload is not a whole number');
-  const texts = Object.entries(more).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
+  if (creator !== undefined && typeof creator !== 'string')
+    throw new Error('"optional.creator" of the payload is not a text');
+  if (timestamp !== undefined && !Number.isInteger(timestamp))
+    throw new Error('"optional.timestamp" of the payload is not a whole number');
+  const texts = Object.entries(more).filter(
+    (entry): entry is [string, string] => typeof entry[1] === 'string',
+  );
   return {
     digest,
     reference,
@@ -45,7 +52,8 @@ function exactly(value: unknown, fields: readonly string[], what: string): Reado
   const record = recordOf(value);
   if (record === undefined) throw new Error(`${what} is not an object`);
   const unknown = Object.keys(record).find((field) => !fields.includes(field));
-  if (unknown !== undefined) throw new Error(`${what} holds ${JSON.stringify(unknown.slice(0, 100))}, which is not known`);
+  if (unknown !== undefined)
+    throw new Error(`${what} holds ${JSON.stringify(unknown.slice(0, 100))}, which is not known`);
   const missing = fields.find((field) => !Object.hasOwn(record, field));
   if (missing !== undefined) throw new Error(`${what} has no "${missing}"`);
   return record;

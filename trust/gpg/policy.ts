@@ -41,12 +41,18 @@ export const gpgSchema = {
 } as const;
 
 /** Reads `gpg:`. Without `signedIdentity`, the name must match as containers policies require by default. */
-export async function readGpg(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
+export async function readGpg(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<Requirement | undefined> {
   const record = recordOf(value) ?? {};
   const names = Array.isArray(record['keys'])
     ? record['keys'].filter((name): name is string => typeof name === 'string' && name !== '')
     : [];
-  const rings = await Promise.all(names.map((name, index) => readKeys(name, [...path, 'keys', index], building)));
+  const rings = await Promise.all(
+    names.map((name, index) => readKeys(name, [...path, 'keys', index], building)),
+  );
   const constraints = readConstraints(record, path, building);
   const { lookaside: written = defaultLookaside } = record;
   if (typeof written !== 'string') return undefined;
@@ -64,10 +70,20 @@ export async function readGpg(value: unknown, path: readonly PathSegment[], buil
   const keys = distinct(rings.flatMap((ring) => ring ?? []));
   const folder = dirname(building.document.file);
   const keyFiles = names.map((name) => resolve(folder, name));
-  return { kind: 'gpg', keys, keyFiles, lookaside: lookaside.url, constraints: { signedIdentity: defaultSignedIdentity, ...constraints } };
+  return {
+    kind: 'gpg',
+    keys,
+    keyFiles,
+    lookaside: lookaside.url,
+    constraints: { signedIdentity: defaultSignedIdentity, ...constraints },
+  };
 }
 
-async function readKeys(name: string, path: readonly PathSegment[], building: Building): Promise<readonly GpgKey[] | undefined> {
+async function readKeys(
+  name: string,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<readonly GpgKey[] | undefined> {
   const read = await readReferenced(building, name, keyRingBytes);
   const refuse = (problem: string): undefined => {
     report(

@@ -40,12 +40,15 @@ export function readPublicKey(body: Buffer): PublicKeyPacket {
   if (version !== 4 && version !== 6) throw new Error(`keys of version ${version} are not read`);
   const created = reader.number(4);
   const algorithm = reader.octet();
-  if (version === 6 && reader.number(4) !== reader.left) throw new Error('a public key packet does not have the length it says');
+  if (version === 6 && reader.number(4) !== reader.left)
+    throw new Error('a public key packet does not have the length it says');
   const facts = { version, created, algorithm, ...identify(version, body) } as const;
   const material = readMaterial(algorithm, reader);
   if ('unusable' in material) return { ...facts, unusable: material.unusable };
   try {
-    const spki = createPublicKey({ key: material.jwk, format: 'jwk' }).export({ type: 'spki', format: 'der' }).toString('base64');
+    const spki = createPublicKey({ key: material.jwk, format: 'jwk' })
+      .export({ type: 'spki', format: 'der' })
+      .toString('base64');
     return { ...facts, spki };
   } catch {
     return { ...facts, unusable: 'its numbers are no key' };
@@ -53,7 +56,8 @@ export function readPublicKey(body: Buffer): PublicKeyPacket {
 }
 
 function identify(version: 4 | 6, body: Buffer): Pick<PublicKeyPacket, 'fingerprint' | 'keyId' | 'hashable'> {
-  const head = version === 4 ? Buffer.from([0x99, body.length >> 8, body.length & 0xff]) : Buffer.alloc(5, 0x9b);
+  const head =
+    version === 4 ? Buffer.from([0x99, body.length >> 8, body.length & 0xff]) : Buffer.alloc(5, 0x9b);
   if (version === 4 && body.length > 0xffff) throw new Error('a public key packet is too large');
   if (version === 6) head.writeUInt32BE(body.length, 1);
   const hashable = Buffer.concat([head, body]);
@@ -72,14 +76,16 @@ function readMaterial(algorithm: number, reader: Reader): Material {
       const n = reader.integer();
       const e = reader.integer();
       const bits = n.length * 8 - Math.clz32(n[0] ?? 0) + 24;
-      if (bits < smallestRsaBits) return { unusable: `RSA with ${bits} bits is too weak, ${smallestRsaBits} are needed` };
+      if (bits < smallestRsaBits)
+        return { unusable: `RSA with ${bits} bits is too weak, ${smallestRsaBits} are needed` };
       return { jwk: { kty: 'RSA', n: n.toString('base64url'), e: e.toString('base64url') } };
     }
     case keyAlgorithms.ecdsa: {
       const curve = curves[reader.take(reader.octet()).toString('hex')];
       const point = reader.integer();
       if (curve === undefined) return { unusable: 'its curve is not known' };
-      if (point.length !== 1 + 2 * curve.bytes || point[0] !== 4) return { unusable: 'its point is malformed' };
+      if (point.length !== 1 + 2 * curve.bytes || point[0] !== 4)
+        return { unusable: 'its point is malformed' };
       const [x, y] = [point.subarray(1, 1 + curve.bytes), point.subarray(1 + curve.bytes)];
       return { jwk: { kty: 'EC', crv: curve.name, x: x.toString('base64url'), y: y.toString('base64url') } };
     }

@@ -66,7 +66,17 @@ export function readSignature(body: Buffer, embedded = false): SignaturePacket {
   if (version === 6 && salt.length !== saltSizes[hash])
     throw new Error(`a salt of ${salt.length} bytes does not go with hash algorithm ${hash}`);
   if (facts.created === undefined) throw new Error('a signature does not say when it was made');
-  return { version, type, algorithm, hash, ...facts, created: facts.created, hashed, salt, value: reader.rest() };
+  return {
+    version,
+    type,
+    algorithm,
+    hash,
+    ...facts,
+    created: facts.created,
+    hashed,
+    salt,
+    value: reader.rest(),
+  };
 }
 
 interface Facts {
@@ -88,7 +98,8 @@ function readSubpackets(bytes: Buffer, hashed: boolean, facts: Facts, embedded: 
   const reader = createReader(bytes, 'a list of signature subpackets');
   while (reader.left > 0) {
     const first = reader.octet();
-    const length = first < 192 ? first : first < 255 ? ((first - 192) << 8) + reader.octet() + 192 : reader.number(4);
+    const length =
+      first < 192 ? first : first < 255 ? ((first - 192) << 8) + reader.octet() + 192 : reader.number(4);
     const content = reader.take(length);
     if (content.length === 0) throw new Error('a signature subpacket is empty');
     readSubpacket(content.readUInt8(0), content.subarray(1), hashed, facts, embedded);
@@ -98,7 +109,13 @@ function readSubpackets(bytes: Buffer, hashed: boolean, facts: Facts, embedded: 
 /** Subpackets that only inform: preferences, notations, features, key servers (RFC 9580 section 5.2.3.7). */
 const informing: readonly number[] = [4, 5, 6, 7, 11, 21, 22, 23, 24, 26, 28, 30, 34, 35, 39];
 
-function readSubpacket(typeOctet: number, content: Buffer, hashed: boolean, facts: Facts, embedded: boolean): void {
+function readSubpacket(
+  typeOctet: number,
+  content: Buffer,
+  hashed: boolean,
+  facts: Facts,
+  embedded: boolean,
+): void {
   const type = typeOctet & 0x7f;
   const critical = (typeOctet & 0x80) !== 0;
   // The issuer and the subkey's own signature prove themselves; all other subpackets count only when they are
@@ -106,7 +123,8 @@ function readSubpacket(typeOctet: number, content: Buffer, hashed: boolean, fact
   if (type === 16) facts.issuers.push(sized(content, 8, 'an issuer').toString('hex'));
   else if (type === 33) facts.issuers.push(content.subarray(1).toString('hex'));
   else if (type === 32) {
-    if (embedded || facts.embedded !== undefined) throw new Error('a signature holds more than one embedded signature');
+    if (embedded || facts.embedded !== undefined)
+      throw new Error('a signature holds more than one embedded signature');
     facts.embedded = readSignature(content, true);
   } else if (!hashed) return;
   else if (type === 2) facts.created = seconds(content);
@@ -117,7 +135,9 @@ function readSubpacket(typeOctet: number, content: Buffer, hashed: boolean, fact
   else if (type === 29) facts.revocationReason = createReader(content, 'a reason for revocation').octet();
   else if (critical && (type === 20 || !informing.includes(type)))
     throw new Error(
-      type === 20 ? 'it holds a critical notation, and none is known' : `it holds a critical subpacket of type ${type}, which is not known`,
+      type === 20
+        ? 'it holds a critical notation, and none is known'
+        : `it holds a critical subpacket of type ${type}, which is not known`,
     );
 }
 
@@ -126,6 +146,7 @@ function seconds(content: Buffer): number {
 }
 
 function sized(content: Buffer, size: number, what: string): Buffer {
-  if (content.length !== size) throw new Error(`${what} in a signature subpacket has ${content.length} bytes, not ${size}`);
+  if (content.length !== size)
+    throw new Error(`${what} in a signature subpacket has ${content.length} bytes, not ${size}`);
   return content;
 }

@@ -31,12 +31,24 @@ export function readSignedMessage(bytes: Buffer, limit: number): SignedMessage {
   const [onePass, literal, signature] = packets;
   const tags = packets.map(({ tag }) => tag);
   const expected = [packetTags.onePassSignature, packetTags.literalData, packetTags.signature];
-  if (onePass === undefined || literal === undefined || signature === undefined || tags.join() !== expected.join())
-    throw new Error(`it is not an inline signed message of one signature: its packets are of the types ${tags.join(', ') || '(none)'}`);
+  if (
+    onePass === undefined ||
+    literal === undefined ||
+    signature === undefined ||
+    tags.join() !== expected.join()
+  )
+    throw new Error(
+      `it is not an inline signed message of one signature: its packets are of the types ${tags.join(', ') || '(none)'}`,
+    );
   const announced = readOnePass(onePass.body);
   const packet = readSignature(signature.body);
-  if (packet.type !== signatureTypes.binary) throw new Error(`its signature is of type ${packet.type}, not over binary data`);
-  if (announced.version !== (packet.version === 6 ? 6 : 3) || announced.hash !== packet.hash || announced.algorithm !== packet.algorithm)
+  if (packet.type !== signatureTypes.binary)
+    throw new Error(`its signature is of type ${packet.type}, not over binary data`);
+  if (
+    announced.version !== (packet.version === 6 ? 6 : 3) ||
+    announced.hash !== packet.hash ||
+    announced.algorithm !== packet.algorithm
+  )
     throw new Error('its signature is not the one that it announces');
   if (!packet.salt.equals(announced.salt)) throw new Error('its signature is not the one that it announces');
   if (!packet.issuers.some((issuer) => names(issuer, announced.keyId)))
@@ -58,7 +70,9 @@ function decompress(body: Buffer, limit: number): Buffer {
     if (algorithm === 2) return inflateSync(data, options);
   } catch (error) {
     const tooLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
-    throw new Error(tooLarge ? `it holds more than ${limit} bytes` : 'its compressed data are broken', { cause: error });
+    throw new Error(tooLarge ? `it holds more than ${limit} bytes` : 'its compressed data are broken', {
+      cause: error,
+    });
   }
   throw new Error(`compression algorithm ${algorithm ?? '(none)'} is not read`);
 }
@@ -75,9 +89,11 @@ interface OnePass {
 function readOnePass(body: Buffer): OnePass {
   const reader = createReader(body, 'a one-pass signature packet');
   const version = reader.octet();
-  if (version !== 3 && version !== 6) throw new Error(`one-pass signatures of version ${version} are not read`);
+  if (version !== 3 && version !== 6)
+    throw new Error(`one-pass signatures of version ${version} are not read`);
   const type = reader.octet();
-  if (type !== signatureTypes.binary) throw new Error(`its signature is of type ${type}, not over binary data`);
+  if (type !== signatureTypes.binary)
+    throw new Error(`its signature is of type ${type}, not over binary data`);
   const [hash, algorithm] = [reader.octet(), reader.octet()];
   const salt = version === 6 ? reader.take(reader.octet()) : Buffer.alloc(0);
   const keyId = reader.take(version === 6 ? 32 : 8).toString('hex');
@@ -96,5 +112,7 @@ function readLiteral(body: Buffer): Buffer {
 
 /** Returns whether an issuer (key id, or fingerprint of version 4 or 6) is the announced key. */
 function names(issuer: string, announced: string): boolean {
-  return issuer === announced || (announced.length === 16 && issuer.length === 40 && issuer.endsWith(announced));
+  return (
+    issuer === announced || (announced.length === 16 && issuer.length === 40 && issuer.endsWith(announced))
+  );
 }

@@ -12,11 +12,14 @@ import type { SignaturePacket } from './signature-packet.ts';
  */
 export function verifyPacket(signature: SignaturePacket, key: SigningAlgorithm, data: Buffer): boolean {
   const { version, algorithm, hash, salt, hashed, value } = signature;
-  return remembered([`${version} ${algorithm} ${hash} ${key.algorithm}`, key.spki, salt, hashed, value, data], () => {
-    // Only signatures of data are counted. Signatures of key rings are verified while a policy is read.
-    if (signature.type === signatureTypes.binary) countVerifications();
-    return fits(signature, key, data);
-  });
+  return remembered(
+    [`${version} ${algorithm} ${hash} ${key.algorithm}`, key.spki, salt, hashed, value, data],
+    () => {
+      // Only signatures of data are counted. Signatures of key rings are verified while a policy is read.
+      if (signature.type === signatureTypes.binary) countVerifications();
+      return fits(signature, key, data);
+    },
+  );
 }
 
 interface SigningAlgorithm {
@@ -46,7 +49,12 @@ function fits(signature: SignaturePacket, key: SigningAlgorithm, data: Buffer): 
     }
     // OpenPGP signs the hash with EdDSA as if it were the message.
     case keyAlgorithms.eddsaLegacy:
-      return verify(null, digest(hash, signed), publicKey, Buffer.concat([padded(reader.integer(), 32), padded(reader.integer(), 32)]));
+      return verify(
+        null,
+        digest(hash, signed),
+        publicKey,
+        Buffer.concat([padded(reader.integer(), 32), padded(reader.integer(), 32)]),
+      );
     case keyAlgorithms.ed25519:
     case keyAlgorithms.ed448:
       return verify(null, digest(hash, signed), publicKey, reader.rest());

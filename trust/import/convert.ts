@@ -28,7 +28,9 @@ export async function importPolicy(from: ImportFormat, paths: readonly string[])
     case 'notation': {
       const { importNotation } = await import('./notation/import.ts');
       const parts = await Promise.all(
-        paths.map(async (file) => importNotation(await readText(file), { file, truststoreFolder: 'truststore' })),
+        paths.map(async (file) =>
+          importNotation(await readText(file), { file, truststoreFolder: 'truststore' }),
+        ),
       );
       return {
         rules: parts.flatMap(({ rules }) => rules),
@@ -45,7 +47,11 @@ export async function importPolicy(from: ImportFormat, paths: readonly string[])
         directory: process.cwd(),
         ...(registries.length === 0
           ? {}
-          : { registriesD: await Promise.all(registriesD.map(async (one) => ({ file: one, text: await readText(one) }))) }),
+          : {
+              registriesD: await Promise.all(
+                registriesD.map(async (one) => ({ file: one, text: await readText(one) })),
+              ),
+            }),
       });
     }
   }
@@ -65,7 +71,9 @@ export async function exportPolicy(to: ExportFormat, paths: readonly string[]): 
   const { policy } = await loadPolicy({ paths });
   switch (to) {
     case 'containers': {
-      const { policyJson, registriesD, unmapped } = (await import('./containers/export.ts')).exportContainersPolicy(policy);
+      const { policyJson, registriesD, unmapped } = (
+        await import('./containers/export.ts')
+      ).exportContainersPolicy(policy);
       const files = [
         { name: 'policy.json', text: policyJson },
         { name: 'registries.d/portcullis.yaml', text: registriesD },

@@ -10,13 +10,18 @@ import type { ImportedPolicy, Unmapped } from './mapping/imported.ts';
  * Returns the imported rules as a policy file, each with its origin. Lists the parts without a counterpart at
  * the top.
  */
-export function importedText({ rules, unmapped }: Pick<ImportedPolicy, 'rules' | 'unmapped'>, source: string): string {
+export function importedText(
+  { rules, unmapped }: Pick<ImportedPolicy, 'rules' | 'unmapped'>,
+  source: string,
+): string {
   const head = [
     `# yaml-language-server: $schema=${trustPolicySchemaId}`,
     ...comment(`Imported from ${source}. An image that no rule matches is denied.`),
     ...(unmapped.length === 0
       ? []
-      : comment(`Not mapped, and therefore never admitted more easily:\n${unmapped.map(describeUnmapped).join('\n')}`)),
+      : comment(
+          `Not mapped, and therefore never admitted more easily:\n${unmapped.map(describeUnmapped).join('\n')}`,
+        )),
     `apiVersion: ${apiVersion}`,
     'kind: TrustPolicy',
     'default: deny',
@@ -41,8 +46,15 @@ function comment(text: string): readonly string[] {
  * Writes `policy.yaml` and the files that it refers to into a folder. Never overwrites an existing file.
  * @throws PortcullisError `TRUST_IMPORT_NOT_WRITTEN`
  */
-export async function writeImported(imported: ImportedPolicy, source: string, folder: string): Promise<readonly string[]> {
-  const files = [{ name: 'policy.yaml', bytes: Buffer.from(importedText(imported, source)) }, ...imported.files];
+export async function writeImported(
+  imported: ImportedPolicy,
+  source: string,
+  folder: string,
+): Promise<readonly string[]> {
+  const files = [
+    { name: 'policy.yaml', bytes: Buffer.from(importedText(imported, source)) },
+    ...imported.files,
+  ];
   const written: string[] = [];
   for (const { name, bytes } of files) {
     const file = join(folder, name);

@@ -25,6 +25,7 @@ function sorted(value: unknown): unknown {
   const record = value as Record<string, unknown>;
   // With a null prototype, a key called __proto__ is an ordinary key.
   const result = Object.create(null) as Record<string, unknown>;
-  for (const key of Object.keys(record).sort()) if (record[key] !== undefined) result[key] = sorted(record[key]);
+  for (const key of Object.keys(record).sort())
+    if (record[key] !== undefined) result[key] = sorted(record[key]);
   return result;
 }

@@ -26,13 +26,17 @@ const refused: readonly (readonly [text: string, says: RegExp])[] = [
   ['', /not JSON/],
 ];
 
-for (const [text, says] of refused) test(`refuses ${text.slice(0, 50)}`, () => assert.throws(() => parse(text), says));
+for (const [text, says] of refused)
+  test(`refuses ${text.slice(0, 50)}`, () => assert.throws(() => parse(text), says));
 
-test('the same key in different objects is fine', () => assert.deepEqual(parse('[{"a":1},{"a":{"a":2}}]'), [{ a: 1 }, { a: { a: 2 } }]));
+test('the same key in different objects is fine', () =>
+  assert.deepEqual(parse('[{"a":1},{"a":{"a":2}}]'), [{ a: 1 }, { a: { a: 2 } }]));
 
-test('refuses bytes that are not UTF-8', () => assert.throws(() => parseStrictJson(Buffer.from([0x22, 0xff, 0x22])), /UTF-8/));
+test('refuses bytes that are not UTF-8', () =>
+  assert.throws(() => parseStrictJson(Buffer.from([0x22, 0xff, 0x22])), /UTF-8/));
 
 test('base64 has one form only', () => {
   assert.deepEqual(decodeBase64('AQI='), Buffer.from([1, 2]));
-  for (const text of ['AQI', 'AQJ=', 'AQI=\n', ' AQI=', 'AQI==', 'AQ-_', undefined, 1]) assert.equal(decodeBase64(text), undefined);
+  for (const text of ['AQI', 'AQJ=', 'AQI=\n', ' AQI=', 'AQI==', 'AQ-_', undefined, 1])
+    assert.equal(decodeBase64(text), undefined);
 });

@@ -84,8 +84,12 @@ function derive(
   { N, r, p }: { readonly N: number; readonly r: number; readonly p: number },
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    scrypt(passphrase, salt, keyBytes, { N, r, p, maxmem: 128 * N * r + 128 * r * p + 1024 * 1024 }, (error, key) =>
-      error === null ? resolve(key) : reject(error),
+    scrypt(
+      passphrase,
+      salt,
+      keyBytes,
+      { N, r, p, maxmem: 128 * N * r + 128 * r * p + 1024 * 1024 },
+      (error, key) => (error === null ? resolve(key) : reject(error)),
     );
   });
 }

@@ -72,7 +72,10 @@ test('a generated pair is encrypted, mode 0600, loads again, and is never overwr
   const key = await loadSigningKey(privateFile, words('open sesame'));
   const published = parsePublicKey('pair.pub', await readFile(publicFile, 'utf8'));
   assert.ok('spki' in published && verifySignature(published, message, signMessage(key, message)));
-  await assert.rejects(generateKeyPair(prefix, words('x')), (error) => isPortcullisError(error) && error.code === 'TRUST_KEY_EXISTS');
+  await assert.rejects(
+    generateKeyPair(prefix, words('x')),
+    (error) => isPortcullisError(error) && error.code === 'TRUST_KEY_EXISTS',
+  );
 });
 
 test('a pair is completed after a run that wrote only its private key, and is then unchanged', async () => {
@@ -89,10 +92,16 @@ test('a pair is completed after a run that wrote only its private key, and is th
 });
 
 test('a new passphrase that a person types is asked for twice', async () => {
-  const typing = (...words: string[]): PassphraseSource => ({ environment: {}, prompt: () => Promise.resolve(words.shift() ?? '') });
+  const typing = (...words: string[]): PassphraseSource => ({
+    environment: {},
+    prompt: () => Promise.resolve(words.shift() ?? ''),
+  });
   await generateKeyPair(join(folder, 'typed'), typing('one', 'one'));
   await loadSigningKey(join(folder, 'typed.key'), typing('one'));
-  await assert.rejects(generateKeyPair(join(folder, 'mistyped'), typing('one', 'two')), /TRUST_PASSPHRASE_DIFFERS/);
+  await assert.rejects(
+    generateKeyPair(join(folder, 'mistyped'), typing('one', 'two')),
+    /TRUST_PASSPHRASE_DIFFERS/,
+  );
 });
 
 const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve });
@@ -107,7 +116,12 @@ const p521 = ec('secp521r1');
 const ed25519 = generateKeyPairSync('ed25519');
 const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST };
 
-const signatures: readonly (readonly [name: string, publicKey: KeyObject, signature: Buffer, counts: boolean])[] = [
+const signatures: readonly (readonly [
+  name: string,
+  publicKey: KeyObject,
+  signature: Buffer,
+  counts: boolean,
+])[] = [
   ['P-384 over SHA-384, as cosign signs', p384.publicKey, sign('sha384', message, p384.privateKey), true],
   ['P-384 over SHA-256, as cosign verifies', p384.publicKey, sign('sha256', message, p384.privateKey), true],
   ['P-384 over SHA-1', p384.publicKey, sign('sha1', message, p384.privateKey), false],
@@ -134,11 +148,17 @@ const unusable: readonly (readonly [name: string, text: string, says: RegExp])[]
   ['a private key', rsa.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), /private key/],
   [
     'RSA of 1024 bits',
-    generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    generateKeyPairSync('rsa', { modulusLength: 1024 })
+      .publicKey.export({ type: 'spki', format: 'pem' })
+      .toString(),
     /1024 bits/,
   ],
   ['secp256k1', ec('secp256k1').publicKey.export({ type: 'spki', format: 'pem' }).toString(), /secp256k1/],
-  ['Ed448', generateKeyPairSync('ed448').publicKey.export({ type: 'spki', format: 'pem' }).toString(), /ed448/],
+  [
+    'Ed448',
+    generateKeyPairSync('ed448').publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    /ed448/,
+  ],
   ['no PEM', 'hello', /not PEM/],
   ['a damaged block', writePem('PUBLIC KEY', Buffer.from('hello')), /not a readable public key/],
   [

@@ -24,7 +24,10 @@ const mostPassphraseFileBytes = 64 * 1024;
 export async function readPassphrase(source: PassphraseSource, question: string): Promise<string> {
   if (source.file !== undefined) {
     try {
-      return (await readGivenFile(source.file, mostPassphraseFileBytes)).toString('utf8').split(/\r?\n/, 1)[0] ?? '';
+      return (
+        (await readGivenFile(source.file, mostPassphraseFileBytes)).toString('utf8').split(/\r?\n/, 1)[0] ??
+        ''
+      );
     } catch (error) {
       throw new PortcullisError({
         code: 'TRUST_PASSPHRASE_UNREADABLE',

@@ -10,7 +10,10 @@ export function readPem(text: string): PemBlock | { readonly problem: string } {
   const [block] = blocks;
   if (block === undefined) return { problem: 'it is not PEM' };
   if (blocks.length > 1) return { problem: `it holds ${blocks.length} PEM blocks, not one` };
-  return { type: block[1] as string, content: Buffer.from((block[2] as string).replace(/\s/g, ''), 'base64') };
+  return {
+    type: block[1] as string,
+    content: Buffer.from((block[2] as string).replace(/\s/g, ''), 'base64'),
+  };
 }
 
 export function writePem(type: string, content: Uint8Array): string {

@@ -29,6 +29,10 @@ export function verifyEcdsaDigest(key: KeyObject, digest: Uint8Array, signature:
   const curve = Object.hasOwn(curves, name) ? curves[name as keyof typeof curves] : undefined;
   if (curve === undefined) return false;
   const { x, y } = key.export({ format: 'jwk' });
-  const point = Buffer.concat([Buffer.of(4), Buffer.from(String(x), 'base64url'), Buffer.from(String(y), 'base64url')]);
+  const point = Buffer.concat([
+    Buffer.of(4),
+    Buffer.from(String(x), 'base64url'),
+    Buffer.from(String(y), 'base64url'),
+  ]);
   return curve.verify(signature, digest, point, { prehash: false, lowS: false, format: 'der' });
 }

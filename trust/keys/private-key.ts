@@ -29,7 +29,12 @@ const maximumKeyBytes = 64 * 1024;
  * @throws PortcullisError `TRUST_KEY_UNREADABLE`, and the errors of {@link readPassphrase}
  */
 export async function loadSigningKey(file: string, passphrase: PassphraseSource): Promise<SigningKey> {
-  const failure = { code: 'TRUST_KEY_UNREADABLE', kind: 'invalid', attempted: 'read private key', on: file } as const;
+  const failure = {
+    code: 'TRUST_KEY_UNREADABLE',
+    kind: 'invalid',
+    attempted: 'read private key',
+    on: file,
+  } as const;
   const fail = (why: string, fix = 'name a private key file: cosign.key, or PEM'): PortcullisError =>
     new PortcullisError({ ...failure, why, fix });
   let text: string;
@@ -45,7 +50,9 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
   if (!encrypted && !plainPemTypes.includes(block.type)) {
     throw fail(
       `its PEM block is "${block.type}"`,
-      block.type === 'PUBLIC KEY' ? 'name the private key: cosign.key, not cosign.pub' : 'import it: cosign import-key-pair',
+      block.type === 'PUBLIC KEY'
+        ? 'name the private key: cosign.key, not cosign.pub'
+        : 'import it: cosign import-key-pair',
     );
   }
   try {
@@ -107,8 +114,8 @@ export async function generateKeyPair(
 }
 
 /**
- * Makes a key pair as {@link generateKeyPair} does, unless it exists. If a run ended after it wrote the private
- * key, the public key is restored from it.
+ * Makes a key pair as {@link generateKeyPair} does, unless it exists. If a run ended after it wrote the
+ * private key, the public key is restored from it.
  * @throws PortcullisError `TRUST_KEY_EXISTS` if only the public key exists, and the errors of {@link
  * generateKeyPair} and {@link loadSigningKey}
  */
@@ -145,7 +152,8 @@ async function writeNew(file: string, text: string, mode: number): Promise<void>
       'choose a prefix in a writable folder',
     );
   }
-  if (!created) throw notWritten('TRUST_KEY_EXISTS', file, 'the file exists', 'choose another prefix, or remove it');
+  if (!created)
+    throw notWritten('TRUST_KEY_EXISTS', file, 'the file exists', 'choose another prefix, or remove it');
 }
 
 function notWritten(code: string, file: string, why: string, fix: string): PortcullisError {

@@ -2,7 +2,11 @@ import { createPublicKey, createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import type { PolicyKey } from '../requirements/types.ts';
 
-const curves: Readonly<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' };
+const curves: Readonly<Record<string, string>> = {
+  prime256v1: 'P-256',
+  secp384r1: 'P-384',
+  secp521r1: 'P-521',
+};
 
 /** RSA moduli below this many bits are refused (NIST SP 800-131A). */
 const minimumRsaBits = 2048;
@@ -18,8 +22,12 @@ const maximumRsaBits = 8192;
 export function parsePublicKey(name: string, text: string): PolicyKey | { readonly problem: string } {
   if (text.includes('PRIVATE KEY')) return { problem: 'it holds a private key; a policy names public keys' };
   const blocks = text.match(/-----BEGIN [^-]+-----/g) ?? [];
-  if (blocks.length !== 1) return { problem: blocks.length === 0 ? 'it is not PEM' : `it holds ${blocks.length} PEM blocks, not one` };
-  if (blocks[0] !== '-----BEGIN PUBLIC KEY-----') return { problem: `its PEM block is "${blocks[0].slice(11, -5)}", not "PUBLIC KEY"` };
+  if (blocks.length !== 1)
+    return {
+      problem: blocks.length === 0 ? 'it is not PEM' : `it holds ${blocks.length} PEM blocks, not one`,
+    };
+  if (blocks[0] !== '-----BEGIN PUBLIC KEY-----')
+    return { problem: `its PEM block is "${blocks[0].slice(11, -5)}", not "PUBLIC KEY"` };
   let key: KeyObject;
   try {
     key = createPublicKey({ key: text, format: 'pem', type: 'spki' });
@@ -40,7 +48,9 @@ function keyType(key: KeyObject): PolicyKey['type'] | { readonly problem: string
   switch (key.asymmetricKeyType) {
     case 'ec': {
       const curve = key.asymmetricKeyDetails?.namedCurve ?? 'unnamed';
-      return curves[curve] === undefined ? { problem: `its curve is ${curve}; P-256, P-384 and P-521 are accepted` } : 'ecdsa';
+      return curves[curve] === undefined
+        ? { problem: `its curve is ${curve}; P-256, P-384 and P-521 are accepted` }
+        : 'ecdsa';
     }
     case 'ed25519':
       return 'ed25519';

@@ -11,7 +11,9 @@ type Kept<T> = { readonly answer: T } | { readonly thrown: unknown };
  * by the digest of their parts. Do not use it for a function that depends on time.
  * @param max number of results kept
  */
-export function createMemory<T>(max: number): (parts: readonly (string | Uint8Array)[], compute: () => T) => T {
+export function createMemory<T>(
+  max: number,
+): (parts: readonly (string | Uint8Array)[], compute: () => T) => T {
   const kept = new LRUCache<string, Kept<T>>({ max });
   return (parts, compute) => {
     const hash = createHash('sha256');

@@ -14,7 +14,12 @@ type RsaDigest = keyof typeof digestInfo;
  * Verifies RSA over a digest without the message: PKCS #1 v1.5, else PSS with MGF1 of the same digest (RFC
  * 8017 sections 8.2.2 and 9.1.2).
  */
-export function verifyRsaDigest(key: KeyObject, algorithm: RsaDigest, digest: Uint8Array, signature: Uint8Array): boolean {
+export function verifyRsaDigest(
+  key: KeyObject,
+  algorithm: RsaDigest,
+  digest: Uint8Array,
+  signature: Uint8Array,
+): boolean {
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
   if (signature.byteLength !== Math.ceil(bits / 8)) return false;
   let encoded: Buffer;
@@ -25,7 +30,11 @@ export function verifyRsaDigest(key: KeyObject, algorithm: RsaDigest, digest: Ui
   }
   const tail = Buffer.concat([Buffer.from(digestInfo[algorithm], 'hex'), digest]);
   const padding = encoded.length - tail.length - 3;
-  if (padding >= 8 && encoded.equals(Buffer.concat([Buffer.of(0, 1), Buffer.alloc(padding, 0xff), Buffer.of(0), tail]))) return true;
+  if (
+    padding >= 8 &&
+    encoded.equals(Buffer.concat([Buffer.of(0, 1), Buffer.alloc(padding, 0xff), Buffer.of(0), tail]))
+  )
+    return true;
   return isPss(encoded, algorithm, digest, bits - 1);
 }
 

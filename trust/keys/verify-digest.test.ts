@@ -13,7 +13,14 @@ const message = Buffer.from('a message');
 const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve });
 const rsa = (modulusLength: number) => generateKeyPairSync('rsa', { modulusLength });
 const pss = (saltLength: number) => ({ padding: constants.RSA_PKCS1_PSS_PADDING, saltLength });
-const [p256, p384, p521, rsa2048, rsa3072, rsa2049] = [ec('P-256'), ec('P-384'), ec('P-521'), rsa(2048), rsa(3072), rsa(2049)];
+const [p256, p384, p521, rsa2048, rsa3072, rsa2049] = [
+  ec('P-256'),
+  ec('P-384'),
+  ec('P-521'),
+  rsa(2048),
+  rsa(3072),
+  rsa(2049),
+];
 
 type Digest = 'sha256' | 'sha384' | 'sha512';
 
@@ -24,10 +31,30 @@ const signatures: readonly (readonly [name: string, key: KeyObject, digest: Dige
   ['ECDSA P-521', p521.publicKey, 'sha512', sign('sha512', message, p521.privateKey)],
   ['RSA PKCS #1 v1.5', rsa2048.publicKey, 'sha256', sign('sha256', message, rsa2048.privateKey)],
   ['RSA 3072 PKCS #1 v1.5', rsa3072.publicKey, 'sha256', sign('sha256', message, rsa3072.privateKey)],
-  ['RSA PSS, salt of the digest', rsa2048.publicKey, 'sha256', sign('sha256', message, { key: rsa2048.privateKey, ...pss(32) })],
-  ['RSA PSS, no salt', rsa3072.publicKey, 'sha256', sign('sha256', message, { key: rsa3072.privateKey, ...pss(0) })],
-  ['RSA PSS, the longest salt', rsa2048.publicKey, 'sha256', sign('sha256', message, { key: rsa2048.privateKey, ...pss(222) })],
-  ['RSA PSS of 2049 bits', rsa2049.publicKey, 'sha256', sign('sha256', message, { key: rsa2049.privateKey, ...pss(32) })],
+  [
+    'RSA PSS, salt of the digest',
+    rsa2048.publicKey,
+    'sha256',
+    sign('sha256', message, { key: rsa2048.privateKey, ...pss(32) }),
+  ],
+  [
+    'RSA PSS, no salt',
+    rsa3072.publicKey,
+    'sha256',
+    sign('sha256', message, { key: rsa3072.privateKey, ...pss(0) }),
+  ],
+  [
+    'RSA PSS, the longest salt',
+    rsa2048.publicKey,
+    'sha256',
+    sign('sha256', message, { key: rsa2048.privateKey, ...pss(222) }),
+  ],
+  [
+    'RSA PSS of 2049 bits',
+    rsa2049.publicKey,
+    'sha256',
+    sign('sha256', message, { key: rsa2049.privateKey, ...pss(32) }),
+  ],
 ];
 
 for (const [name, key, algorithm, signature] of signatures) {
@@ -35,12 +62,21 @@ for (const [name, key, algorithm, signature] of signatures) {
     const value = createHash(algorithm).update(message).digest();
     assert.ok(verifyDigestWithKey(key, { algorithm, value }, signature));
     assert.ok(verifyWithKey(key, message, signature));
-    assert.ok(!verifyDigestWithKey(key, { algorithm, value: createHash(algorithm).update('other').digest() }, signature));
+    assert.ok(
+      !verifyDigestWithKey(
+        key,
+        { algorithm, value: createHash(algorithm).update('other').digest() },
+        signature,
+      ),
+    );
     fc.assert(
       fc.property(fc.nat(signature.length * 8 - 1), (bit) => {
         const changed = Buffer.from(signature);
         changed[bit >> 3] = (changed[bit >> 3] as number) ^ (1 << (bit & 7));
-        assert.equal(verifyDigestWithKey(key, { algorithm, value }, changed), verifyWithKey(key, message, changed));
+        assert.equal(
+          verifyDigestWithKey(key, { algorithm, value }, changed),
+          verifyWithKey(key, message, changed),
+        );
         assert.ok(!verifyDigestWithKey(key, { algorithm, value }, changed));
       }),
       fuzzing(3, 6),
@@ -51,8 +87,20 @@ for (const [name, key, algorithm, signature] of signatures) {
 test('Ed25519 cannot be verified by digest, nor a curve by a digest other than its own', () => {
   const ed25519 = generateKeyPairSync('ed25519');
   const value = createHash('sha512').update(message).digest();
-  assert.ok(!verifyDigestWithKey(ed25519.publicKey, { algorithm: 'sha512', value }, sign(null, message, ed25519.privateKey)));
-  assert.ok(!verifyDigestWithKey(p256.publicKey, { algorithm: 'sha512', value }, sign('sha512', message, p256.privateKey)));
+  assert.ok(
+    !verifyDigestWithKey(
+      ed25519.publicKey,
+      { algorithm: 'sha512', value },
+      sign(null, message, ed25519.privateKey),
+    ),
+  );
+  assert.ok(
+    !verifyDigestWithKey(
+      p256.publicKey,
+      { algorithm: 'sha512', value },
+      sign('sha512', message, p256.privateKey),
+    ),
+  );
 });
 
 // RFC 8032 section 7.3, "TEST abc".
@@ -64,7 +112,10 @@ const vector = {
 };
 
 test("Ed25519ph verifies RFC 8032's vector, and a pure signature is never taken for it or the reverse", () => {
-  const spki = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), Buffer.from(vector.key, 'hex')]);
+  const spki = Buffer.concat([
+    Buffer.from('302a300506032b6570032100', 'hex'),
+    Buffer.from(vector.key, 'hex'),
+  ]);
   const key = createPublicKey({ key: spki, format: 'der', type: 'spki' });
   const signature = Buffer.from(vector.signature, 'hex');
   assert.ok(verifyWithKey(key, vector.message, signature));

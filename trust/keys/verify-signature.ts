@@ -36,7 +36,10 @@ export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Ui
       case 'ed25519':
         // A digest name here would throw: Ed25519 hashes the message itself. The two forms have different
         // domains, so that neither is mistaken for the other.
-        return verify(null, message, key, signature) || prehashed()?.verifyEd25519ph(key, message, signature) === true;
+        return (
+          verify(null, message, key, signature) ||
+          prehashed()?.verifyEd25519ph(key, message, signature) === true
+        );
       case 'rsa':
       case 'rsa-pss':
         return verifyRsa(key, message, signature);
@@ -61,9 +64,14 @@ export function verifyDigestWithKey(
   try {
     switch (key.asymmetricKeyType) {
       case 'ec':
-        return digestsOf(key).includes(digest.algorithm) && prehashed()?.verifyEcdsaDigest(key, digest.value, signature) === true;
+        return (
+          digestsOf(key).includes(digest.algorithm) &&
+          prehashed()?.verifyEcdsaDigest(key, digest.value, signature) === true
+        );
       case 'rsa':
-        return digest.algorithm === 'sha256' && verifyRsaDigest(key, digest.algorithm, digest.value, signature);
+        return (
+          digest.algorithm === 'sha256' && verifyRsaDigest(key, digest.algorithm, digest.value, signature)
+        );
       default:
         return false;
     }

@@ -8,10 +8,17 @@ import { bits, der, integer, octets, oid, sequence, whole } from '../x509/der-wr
  * @returns PEM
  * @throws the errors of the signer
  */
-export async function selfSignedCertificate(signer: Signer, commonName: string, from: Date, until: Date): Promise<string> {
+export async function selfSignedCertificate(
+  signer: Signer,
+  commonName: string,
+  from: Date,
+  until: Date,
+): Promise<string> {
   const rsa = signer.public.type === 'rsa';
   // ecdsa-with-SHA256; sha256WithRSAEncryption
-  const algorithm = rsa ? sequence(oid('1.2.840.113549.1.1.11'), der(0x05)) : sequence(oid('1.2.840.10045.4.3.2'));
+  const algorithm = rsa
+    ? sequence(oid('1.2.840.113549.1.1.11'), der(0x05))
+    : sequence(oid('1.2.840.10045.4.3.2'));
   const name = sequence(der(0x31, sequence(oid('2.5.4.3'), der(0x0c, Buffer.from(commonName)))));
   const usage = sequence(oid('2.5.29.15'), boolean, octets(bits(Buffer.from([0xa0]), 5)));
   const signsCode = sequence(oid('2.5.29.37'), octets(sequence(oid('1.3.6.1.5.5.7.3.3'))));

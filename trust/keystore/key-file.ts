@@ -27,8 +27,13 @@ const iterations = 200_000;
  * 0.7).
  * @throws Error when a header would have more than one line
  */
-export async function writeKeyFile(key: KeyObject, { role, gun }: KeyFileHeaders, passphrase: string): Promise<string> {
-  for (const header of [role, gun ?? '']) if (/[\r\n]/u.test(header)) throw new Error(`${JSON.stringify(header)} is more than one line`);
+export async function writeKeyFile(
+  key: KeyObject,
+  { role, gun }: KeyFileHeaders,
+  passphrase: string,
+): Promise<string> {
+  for (const header of [role, gun ?? ''])
+    if (/[\r\n]/u.test(header)) throw new Error(`${JSON.stringify(header)} is more than one line`);
   const salt = randomBytes(16);
   const iv = randomBytes(16);
   const secret = await promisify(pbkdf2)(passphrase, salt, iterations, 32, 'sha1');
@@ -39,7 +44,10 @@ export async function writeKeyFile(key: KeyObject, { role, gun }: KeyFileHeaders
   secret.fill(0);
   const derivation = sequence(oid('1.2.840.113549.1.5.12'), sequence(octets(salt), whole(iterations)));
   const encryption = sequence(oid('2.16.840.1.101.3.4.1.42'), octets(iv));
-  const whole8 = sequence(sequence(oid('1.2.840.113549.1.5.13'), sequence(derivation, encryption)), octets(encrypted));
+  const whole8 = sequence(
+    sequence(oid('1.2.840.113549.1.5.13'), sequence(derivation, encryption)),
+    octets(encrypted),
+  );
   const headers = `${gun === undefined ? '' : `gun: ${gun}\n`}role: ${role}\n`;
   const base64 = whole8.toString('base64').replace(/(.{64})(?=.)/gu, '$1\n');
   return `-----BEGIN ${encryptedType}-----\n${headers}\n${base64}\n-----END ${encryptedType}-----\n`;
@@ -59,9 +67,11 @@ export interface KeyFile {
 export function readKeyFile(text: string): KeyFile {
   const blocks = [...text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----\r?\n([\s\S]*?)-----END \1-----/gu)];
   const [block] = blocks;
-  if (block === undefined || blocks.length > 1) throw new Error(block === undefined ? 'it is not PEM' : 'it holds several PEM blocks');
+  if (block === undefined || blocks.length > 1)
+    throw new Error(block === undefined ? 'it is not PEM' : 'it holds several PEM blocks');
   const [, type = '', inside = ''] = block;
-  if (type !== encryptedType && !plainTypes.includes(type)) throw new Error(`its PEM block is "${type}", not a private key`);
+  if (type !== encryptedType && !plainTypes.includes(type))
+    throw new Error(`its PEM block is "${type}", not a private key`);
   const lines = inside.split(/\r?\n/u);
   const fields = new Map<string, string>();
   const rest = lines.filter((line) => {
@@ -87,7 +97,11 @@ export function openKeyFile(name: string, { pem, encrypted }: KeyFile, passphras
   try {
     key = createPrivateKey(encrypted ? { key: pem, passphrase } : pem);
   } catch {
-    throw new Error(encrypted ? 'the passphrase is wrong or the file is damaged' : 'its PEM block is not a readable private key');
+    throw new Error(
+      encrypted
+        ? 'the passphrase is wrong or the file is damaged'
+        : 'its PEM block is not a readable private key',
+    );
   }
   const publicKey = policyKey(name, createPublicKey(key));
   if ('problem' in publicKey) throw new Error(publicKey.problem);

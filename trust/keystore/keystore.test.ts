@@ -61,7 +61,11 @@ describe('the keystore', () => {
 
   it('holds nothing of the key or its passphrase in the clear', async () => {
     const at = folder();
-    const { id } = await openKeystore(at).keep(signingKey(pairs.ecdsa), { role: 'targets' }, words('a passphrase to look for'));
+    const { id } = await openKeystore(at).keep(
+      signingKey(pairs.ecdsa),
+      { role: 'targets' },
+      words('a passphrase to look for'),
+    );
     const text = readFileSync(join(at, 'private', `${id}.key`), 'utf8');
     assert.doesNotMatch(text, /a passphrase to look for/u);
     const secret = Buffer.from(pairs.ecdsa.privateKey.export({ format: 'jwk' }).d ?? '', 'base64url');
@@ -92,7 +96,9 @@ describe('the keystore', () => {
   it('refuses a passphrase that no reader could use', async () => {
     const at = folder();
     const store = openKeystore(at);
-    await assert.rejects(store.generate({ role: 'root' }, words('ü'.repeat(513))), { code: 'TRUST_PASSPHRASE_TOO_LONG' });
+    await assert.rejects(store.generate({ role: 'root' }, words('ü'.repeat(513))), {
+      code: 'TRUST_PASSPHRASE_TOO_LONG',
+    });
     assert.deepEqual(await store.list(), []);
     const { id } = await store.generate({ role: 'root' }, words('ü'.repeat(512)));
     await store.open(id, words('ü'.repeat(512)));
@@ -119,7 +125,9 @@ describe('the keystore', () => {
       for (;;) console.log((await store.generate({ role: 'targets' }, { environment: { PORTCULLIS_PASSPHRASE: 'x' } })).id);`;
     const kept: string[] = [];
     for (let round = 0; round < 3; round += 1) {
-      const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
       const closed = once(child, 'close');
       let said = String((await once(child.stdout, 'data'))[0]);
       child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
@@ -141,7 +149,9 @@ describe('a key file', () => {
     const passphrase = fc.string({ unit: 'binary', maxLength: 64 });
     await fc.assert(
       fc.asyncProperty(passphrase, passphrase, async (right, wrong) => {
-        const file = readKeyFile(await writeKeyFile(pairs.ecdsa.privateKey, { role: 'targets', gun: 'r.example/a' }, right));
+        const file = readKeyFile(
+          await writeKeyFile(pairs.ecdsa.privateKey, { role: 'targets', gun: 'r.example/a' }, right),
+        );
         assert.deepEqual(file.headers, { role: 'targets', gun: 'r.example/a' });
         assert.equal(openKeyFile('k', file, right).public.spki, signingKey(pairs.ecdsa).public.spki);
         if (Buffer.from(wrong).equals(Buffer.from(right))) return;
@@ -163,7 +173,10 @@ describe('a key file', () => {
             openKeyFile('k', readKeyFile(text), 'x');
             assert.fail('it was read');
           } catch (error) {
-            assert.match((error as Error).message, /^(it is not PEM|it holds several PEM blocks|its PEM block is )/u);
+            assert.match(
+              (error as Error).message,
+              /^(it is not PEM|it holds several PEM blocks|its PEM block is )/u,
+            );
           }
         },
       ),
@@ -177,7 +190,8 @@ describe('a key file', () => {
 });
 
 it('a passphrase comes from the variable of the role, then from ours for all roles, then from Notary’s', () => {
-  const source = (environment: Readonly<Record<string, string>>, role: string) => passphraseForRole({ environment }, role).environment;
+  const source = (environment: Readonly<Record<string, string>>, role: string) =>
+    passphraseForRole({ environment }, role).environment;
   const all = {
     PORTCULLIS_ROOT_PASSPHRASE: 'a',
     PORTCULLIS_PASSPHRASE: 'b',

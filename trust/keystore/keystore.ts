@@ -28,7 +28,10 @@ export interface Keystore {
    * Generates and stores an ECDSA P-256 key.
    * @throws TRUST_PASSPHRASE_TOO_LONG, and the errors of passphrases and of writing
    */
-  generate(headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey & { readonly key: SigningKey }>;
+  generate(
+    headers: KeyFileHeaders,
+    passphrase: PassphraseSource,
+  ): Promise<KeptKey & { readonly key: SigningKey }>;
   /**
    * Stores a key that was made elsewhere.
    * @throws TRUST_PASSPHRASE_TOO_LONG, and the errors of passphrases and of writing
@@ -56,13 +59,23 @@ export function openKeystore(folder: string): Keystore {
       const file = fileOf(id);
       return readKeyFile((await readPlainFile(file, mostBytes)).toString('utf8'));
     } catch (error) {
-      throw unreadable(fileOf(id), (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such key' : reasonOf(error));
+      throw unreadable(
+        fileOf(id),
+        (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such key' : reasonOf(error),
+      );
     }
   };
 
-  const write = async (key: SigningKey, headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey> => {
+  const write = async (
+    key: SigningKey,
+    headers: KeyFileHeaders,
+    passphrase: PassphraseSource,
+  ): Promise<KeptKey> => {
     const id = bareKeyId(createPublicKey(key.private));
-    const words = await readNewPassphrase(passphrase, `New passphrase for the ${headers.role} key ${id.slice(0, 8)}: `);
+    const words = await readNewPassphrase(
+      passphrase,
+      `New passphrase for the ${headers.role} key ${id.slice(0, 8)}: `,
+    );
     if (Buffer.byteLength(words) > mostPassphraseBytes) throw tooLong(fileOf(id));
     makeFolderSync(home);
     await writeFileAtomic(fileOf(id), await writeKeyFile(key.private, headers, words));
@@ -78,7 +91,11 @@ export function openKeystore(folder: string): Keystore {
     async generate(headers, passphrase) {
       const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
       const key: SigningKey = {
-        public: { name: headers.role, type: 'ecdsa', spki: pair.publicKey.export({ type: 'spki', format: 'der' }).toString('base64') },
+        public: {
+          name: headers.role,
+          type: 'ecdsa',
+          spki: pair.publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
+        },
         private: pair.privateKey,
       };
       return { ...(await write(key, headers, passphrase)), key };
@@ -87,7 +104,9 @@ export function openKeystore(folder: string): Keystore {
     async open(id, passphrase) {
       const file = await read(id);
       const { role } = file.headers;
-      const words = file.encrypted ? await readPassphrase(passphrase, `Passphrase of the ${role} key ${id.slice(0, 8)}: `) : '';
+      const words = file.encrypted
+        ? await readPassphrase(passphrase, `Passphrase of the ${role} key ${id.slice(0, 8)}: `)
+        : '';
       try {
         return openKeyFile(`${role} key ${id.slice(0, 8)}`, file, words);
       } catch (error) {
@@ -104,9 +123,13 @@ export function openKeystore(folder: string): Keystore {
  */
 export function passphraseForRole(source: PassphraseSource, role: string): PassphraseSource {
   const { environment } = source;
-  const known = ['root', 'targets', 'snapshot', 'timestamp'].includes(role) ? role.toUpperCase() : 'DELEGATION';
+  const known = ['root', 'targets', 'snapshot', 'timestamp'].includes(role)
+    ? role.toUpperCase()
+    : 'DELEGATION';
   const words =
-    environment[`PORTCULLIS_${known}_PASSPHRASE`] ?? environment['PORTCULLIS_PASSPHRASE'] ?? environment[`NOTARY_${known}_PASSPHRASE`];
+    environment[`PORTCULLIS_${known}_PASSPHRASE`] ??
+    environment['PORTCULLIS_PASSPHRASE'] ??
+    environment[`NOTARY_${known}_PASSPHRASE`];
   return { ...source, environment: words === undefined ? {} : { PORTCULLIS_PASSPHRASE: words } };
 }
 

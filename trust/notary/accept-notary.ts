@@ -1,7 +1,16 @@
 import { createHash } from 'node:crypto';
 import { reasonOf } from '../../base/errors/index.ts';
 import { signersIn } from '../tuf/trusted-set.ts';
-import type { FileMeta, Metadata, RoleKeys, Root, Signed, Targets, TopRole, TufKey } from '../tuf-metadata/model.ts';
+import type {
+  FileMeta,
+  Metadata,
+  RoleKeys,
+  Root,
+  Signed,
+  Targets,
+  TopRole,
+  TufKey,
+} from '../tuf-metadata/model.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
 import type { AcceptInput, NewFile } from './accept-input.ts';
 import { readHeads } from './heads.ts';
@@ -39,23 +48,36 @@ export function acceptNotary(input: AcceptInput): readonly NewFile[] | Refusal {
   const former = storedRoot === undefined ? undefined : readRoot('notary', storedRoot);
   if (rootUpload === undefined && former === undefined)
     return invalidUpdate('ErrValidation', 'no pre-existing root and no root provided in update.');
-  const root = rootUpload === undefined ? former : attempt('ErrBadRoot', () => nextRoot(gun, now, rootUpload.bytes, former));
+  const root =
+    rootUpload === undefined
+      ? former
+      : attempt('ErrBadRoot', () => nextRoot(gun, now, rootUpload.bytes, former));
   if (root === undefined || isRefusal(root)) return root ?? invalidUpdate('ErrBadRoot', 'there is none');
   if (rootUpload !== undefined) files.push(fileOf(rootUpload));
 
   const loaded = new Map<string, Buffer>([['root', root.bytes]]);
   const targets = new Map<string, Metadata<Targets>>();
-  for (const role of [...uploads.keys()].filter((name) => name === 'targets' || isDelegation(name)).sort(shallowFirst)) {
+  for (const role of [...uploads.keys()]
+    .filter((name) => name === 'targets' || isDelegation(name))
+    .sort(shallowFirst)) {
     const upload = uploads.get(role);
     if (upload === undefined) continue;
     const refusal = attempt('ErrBadTargets', () => {
       for (const ancestor of ancestorsOf(role)) {
         const bytes = targets.has(ancestor) ? undefined : stored.get(ancestor);
         if (bytes === undefined) continue;
-        targets.set(ancestor, loadTargets(ancestor, readMetadata('notary', 'targets', bytes), root.signed, targets));
+        targets.set(
+          ancestor,
+          loadTargets(ancestor, readMetadata('notary', 'targets', bytes), root.signed, targets),
+        );
         loaded.set(ancestor, bytes);
       }
-      const metadata = loadTargets(role, readMetadata('notary', 'targets', upload.bytes, upload.parsed), root.signed, targets);
+      const metadata = loadTargets(
+        role,
+        readMetadata('notary', 'targets', upload.bytes, upload.parsed),
+        root.signed,
+        targets,
+      );
       refuseExpired(role, metadata.signed, now);
       targets.set(role, metadata);
       loaded.set(role, upload.bytes);
@@ -75,7 +97,8 @@ export function acceptNotary(input: AcceptInput): readonly NewFile[] | Refusal {
 
   const held = heldKeys(root.signed.roles.timestamp, root.signed.keys, online);
   // Two spaces, as in notary-server.
-  if (held.length < root.signed.roles.timestamp.threshold) return invalidUpdate('ErrBadRoot', 'no  timestamp keys exist on the server');
+  if (held.length < root.signed.roles.timestamp.threshold)
+    return invalidUpdate('ErrBadRoot', 'no  timestamp keys exist on the server');
   files.push(nextNotaryTimestamp({ former: stored.get('timestamp'), snapshot, held, now }));
   return files;
 }
@@ -88,10 +111,12 @@ function makeSnapshot(
   loaded: ReadonlyMap<string, Buffer>,
   former: Buffer | undefined,
 ): NewFile | Refusal {
-  if (former === undefined && !loaded.has('targets')) return invalidUpdate('ErrValidation', 'targets must be loaded first');
+  if (former === undefined && !loaded.has('targets'))
+    return invalidUpdate('ErrValidation', 'targets must be loaded first');
   const held = heldKeys(root.roles.snapshot, root.keys, online);
   if (held.length < root.roles.snapshot.threshold) {
-    const why = 'no snapshot was included in update and server does not hold current snapshot key for repository';
+    const why =
+      'no snapshot was included in update and server does not hold current snapshot key for repository';
     return invalidUpdate('ErrBadHierarchy', why, 'snapshot');
   }
   const files = [...loaded].map(([role, bytes]) => ({ role, version: 0, bytes }));
@@ -104,21 +129,32 @@ function ancestorsOf(role: string): string[] {
   return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('/'));
 }
 
-function nextRoot(gun: string, now: number, bytes: Buffer, former: Metadata<Root> | undefined): Metadata<Root> {
+function nextRoot(
+  gun: string,
+  now: number,
+  bytes: Buffer,
+  former: Metadata<Root> | undefined,
+): Metadata<Root> {
   const root = readRoot('notary', bytes);
   refuseOtherType('root', root);
   const current = former?.signed.version ?? 1;
   const { version } = root.signed;
   if (version !== current && version !== current + 1)
     throw new Error(`Root modifications must increment the version. Current ${current}, new ${version}`);
-  for (const [role, keys] of Object.entries(root.signed.roles)) refuseUnknownKeys('root', role, keys, root.signed.keys);
+  for (const [role, keys] of Object.entries(root.signed.roles))
+    refuseUnknownKeys('root', role, keys, root.signed.keys);
   const own = rootKeysFor(gun, root.signed, bytes, now);
-  if (own.size === 0) throw new Error('could not validate the path to a trusted root: unable to retrieve valid leaf certificates');
+  if (own.size === 0)
+    throw new Error(
+      'could not validate the path to a trusted root: unable to retrieve valid leaf certificates',
+    );
   if (former !== undefined) {
     const trusted = rootKeysFor(gun, former.signed, former.bytes, undefined);
     const { threshold } = former.signed.roles.root;
     if (signersIn(root, trusted, { keyids: [...trusted.keys()], threshold }) < threshold)
-      throw new Error('could not rotate trust to a new trusted root: failed to validate data with current trusted certificates');
+      throw new Error(
+        'could not rotate trust to a new trusted root: failed to validate data with current trusted certificates',
+      );
   }
   const { threshold } = root.signed.roles.root;
   if (signersIn(root, own, { keyids: [...own.keys()], threshold }) < threshold)
@@ -168,12 +204,14 @@ function checkSnapshot(
       throw new Error(`snapshot type metadata invalid: missing ${role} sha256 checksum information`);
   }
   refuseExpired('snapshot', snapshot.signed, now);
-  for (const role of loaded.keys()) if (!meta.has(role)) throw new Error(`no checksums for supported algorithms were provided for ${role}`);
+  for (const role of loaded.keys())
+    if (!meta.has(role)) throw new Error(`no checksums for supported algorithms were provided for ${role}`);
   // Stricter than notary-server: a snapshot that names a file other than the current one would roll that role
   // back, or lose it.
   for (const [role, named] of meta) {
     const file = loaded.get(role) ?? stored.get(role);
-    if (file === undefined) throw new Error(`the snapshot names ${role}, which is not in the update and not in the collection`);
+    if (file === undefined)
+      throw new Error(`the snapshot names ${role}, which is not in the update and not in the collection`);
     refuseOtherFile(role, file, named);
   }
 }
@@ -195,15 +233,28 @@ function refuseOtherType(role: TopRole, { message }: Metadata): void {
     throw new Error(`${role} type metadata invalid: expected type ${expected}`);
 }
 
-function refuseUnknownKeys(role: string, about: string, { keyids }: RoleKeys, keys: ReadonlyMap<string, TufKey>): void {
+function refuseUnknownKeys(
+  role: string,
+  about: string,
+  { keyids }: RoleKeys,
+  keys: ReadonlyMap<string, TufKey>,
+): void {
   const unknown = keyids.find((id) => !keys.has(id));
   if (unknown !== undefined)
-    throw new Error(`${role} type metadata invalid: key ID ${unknown} specified in ${about} without corresponding key`);
+    throw new Error(
+      `${role} type metadata invalid: key ID ${unknown} specified in ${about} without corresponding key`,
+    );
 }
 
-function refuseUnsigned(role: string, metadata: Metadata, keys: ReadonlyMap<string, TufKey>, roleKeys: RoleKeys): void {
+function refuseUnsigned(
+  role: string,
+  metadata: Metadata,
+  keys: ReadonlyMap<string, TufKey>,
+  roleKeys: RoleKeys,
+): void {
   if (metadata.signatures.length === 0) throw new Error('tuf: data has no signatures');
-  if (signersIn(metadata, keys, roleKeys) < roleKeys.threshold) throw new Error(`valid signatures did not meet threshold for ${role}`);
+  if (signersIn(metadata, keys, roleKeys) < roleKeys.threshold)
+    throw new Error(`valid signatures did not meet threshold for ${role}`);
 }
 
 function refuseExpired(role: string, { expires }: Signed, now: number): void {

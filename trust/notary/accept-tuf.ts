@@ -42,16 +42,24 @@ export function acceptTuf(input: AcceptInput): readonly NewFile[] | Refusal {
   if (formerSnapshot !== undefined) set = keptSnapshot(set, formerSnapshot);
 
   const uploads = new Map(heads.filter(({ role }) => role !== 'root').map((one) => [one.role, one]));
-  const old = [...uploads.values()].find(({ role, version }) => version <= standingVersion(set, role, stored));
+  const old = [...uploads.values()].find(
+    ({ role, version }) => version <= standingVersion(set, role, stored),
+  );
   if (old !== undefined) return refuse('VERSION', {});
-  const uploadedTargets = [...uploads.values()].filter(({ role }) => role !== 'snapshot' && role !== 'timestamp');
+  const uploadedTargets = [...uploads.values()].filter(
+    ({ role }) => role !== 'snapshot' && role !== 'timestamp',
+  );
 
-  const snapshot = attempt('ErrBadSnapshot', () => snapshotOf(input, set, uploads.get('snapshot'), uploadedTargets));
+  const snapshot = attempt('ErrBadSnapshot', () =>
+    snapshotOf(input, set, uploads.get('snapshot'), uploadedTargets),
+  );
   if (isRefusal(snapshot)) return snapshot;
   const timestamp = timestampOf(input, set, uploads.get('timestamp'), snapshot);
   if (isRefusal(timestamp)) return timestamp;
 
-  const signed = attempt('ErrBadSnapshot', () => withSnapshot(withTimestamp(set, timestamp.bytes, now), snapshot.bytes, now));
+  const signed = attempt('ErrBadSnapshot', () =>
+    withSnapshot(withTimestamp(set, timestamp.bytes, now), snapshot.bytes, now),
+  );
   if (isRefusal(signed)) return signed;
   const judged = attempt('ErrBadTargets', () => judgeTargets(signed, uploads, stored, now));
   if (isRefusal(judged)) return judged;
@@ -65,7 +73,8 @@ export function acceptTuf(input: AcceptInput): readonly NewFile[] | Refusal {
  */
 function withoutStanding(posted: readonly NewFile[], stored: ReadonlyMap<string, Buffer>): NewFile[] {
   const root = stored.get('root');
-  const same = root === undefined ? undefined : posted.find(({ role, bytes }) => role === 'root' && bytes.equals(root));
+  const same =
+    root === undefined ? undefined : posted.find(({ role, bytes }) => role === 'root' && bytes.equals(root));
   return posted.filter(({ role, version, bytes }) =>
     role === 'root' && same !== undefined ? version > same.version : stored.get(role)?.equals(bytes) !== true,
   );
@@ -88,10 +97,12 @@ function chainOf(
   let set = stored === undefined ? undefined : trustRoot('tuf', stored);
   for (const { bytes, version } of roots) {
     if (set !== undefined && version <= set.root.signed.version) return refuse('VERSION', {});
-    if (set === undefined && version !== 1) throw new Error(`the first root must have version 1, not ${version}`);
+    if (set === undefined && version !== 1)
+      throw new Error(`the first root must have version 1, not ${version}`);
     set = set === undefined ? trustRoot('tuf', bytes) : nextRoot(set, bytes);
   }
-  if (set === undefined) return invalidUpdate('ErrValidation', 'no pre-existing root and no root provided in update.');
+  if (set === undefined)
+    return invalidUpdate('ErrValidation', 'no pre-existing root and no root provided in update.');
   refuseExpiredRoot(set, now);
   return { set, roots };
 }
@@ -119,7 +130,8 @@ function snapshotOf(
   if (held.length < roles.snapshot.threshold) {
     if (existing !== undefined && targets.length === 0)
       return { role: 'snapshot', version: existing.signed.version, bytes: existing.bytes };
-    const why = 'no snapshot was included in update and server does not hold current snapshot key for repository';
+    const why =
+      'no snapshot was included in update and server does not hold current snapshot key for repository';
     return invalidUpdate('ErrBadHierarchy', why, 'snapshot');
   }
   return nextTufSnapshot({ former: stored.get('snapshot'), files: targets, held, now });
@@ -138,7 +150,8 @@ function timestampOf(
     const existing = set.timestamp;
     if (existing !== undefined && set.snapshot?.bytes === snapshot.bytes)
       return { role: 'timestamp', version: existing.signed.version, bytes: existing.bytes };
-    const why = 'no timestamp was included in update and server does not hold current timestamp key for repository';
+    const why =
+      'no timestamp was included in update and server does not hold current timestamp key for repository';
     return invalidUpdate('ErrBadHierarchy', why, 'timestamp');
   }
   return nextTufTimestamp({ former: stored.get('timestamp'), snapshot, held, now });
@@ -161,7 +174,8 @@ function judgeTargets(
   const binsOf = namesByPrefix([...named.keys()]);
   const bytesOf = (role: string): Buffer => {
     const bytes = uploads.get(role)?.bytes ?? stored.get(role);
-    if (bytes === undefined) throw new Error(`the snapshot names ${role}, which is not in the update and not in the collection`);
+    if (bytes === undefined)
+      throw new Error(`the snapshot names ${role}, which is not in the update and not in the collection`);
     return bytes;
   };
   const queue = [{ name: 'targets', delegator: 'root' }];
@@ -175,7 +189,10 @@ function judgeTargets(
     targets.set(name, judged);
     const { delegations } = judged.signed;
     const succinct = delegations?.succinct;
-    const children = succinct === undefined ? (delegations?.roles ?? []).map((role) => role.name) : binsOf(`${succinct.namePrefix}-`);
+    const children =
+      succinct === undefined
+        ? (delegations?.roles ?? []).map((role) => role.name)
+        : binsOf(`${succinct.namePrefix}-`);
     for (const child of children) if (named.has(child)) queue.push({ name: child, delegator: name });
   }
   for (const role of uploads.keys()) {

@@ -19,6 +19,12 @@ const buffers = (files: ReadonlyMap<string, Buffer>): Map<string, Buffer> =>
   new Map([...files].map(([role, bytes]) => [role, asBuffer(bytes)]));
 
 await serveThread(
-  (call) => ({ code: 'TRUST_SERVICE_FAILED', kind: 'internal', attempted: call, on: '', fix: 'see the reason' }),
+  (call) => ({
+    code: 'TRUST_SERVICE_FAILED',
+    kind: 'internal',
+    attempted: call,
+    on: '',
+    fix: 'see the reason',
+  }),
   () => ({ offer: calls }),
 );

@@ -18,7 +18,8 @@ export function digested({ role, version, bytes }: NewFile): DigestedFile {
 /**
  * Buffers arrive from another thread as plain Uint8Arrays. Returns a Buffer over the same memory, not a copy.
  */
-export const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength);
+export const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
 
 /**
  * Judges an upload. Pure.

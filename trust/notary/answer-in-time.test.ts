@@ -15,7 +15,11 @@ async function ask(t: TestContext): Promise<{
   readonly outcome: Promise<number | 'no answer'>;
 }> {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const [taken, come, guarded] = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<string>()];
+  const [taken, come, guarded] = [
+    Promise.withResolvers<void>(),
+    Promise.withResolvers<void>(),
+    Promise.withResolvers<string>(),
+  ];
   const asked = Promise.withResolvers<void>();
   const context = {
     guard: () => {
@@ -31,7 +35,9 @@ async function ask(t: TestContext): Promise<{
       return taken.promise;
     },
   };
-  const server = createServer((request, response) => void answerInTime(context, turns, undefined, request, response));
+  const server = createServer(
+    (request, response) => void answerInTime(context, turns, undefined, request, response),
+  );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => {
     server.closeAllConnections();

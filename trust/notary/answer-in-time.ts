@@ -6,7 +6,8 @@ import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 
 /**
- * Limit in ms for a request from its turn on: its upload, its judging, and the client's reading of the answer.
+ * Limit in ms for a request from its turn on: its upload, its judging, and the client's reading of the
+ * answer.
  */
 const longest = 600_000;
 
@@ -56,7 +57,8 @@ export async function answerInTime(
     count(1);
     place.busy();
   };
-  const sendsBody = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
+  const sendsBody =
+    request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
   if (sendsBody) request.once('end', begin);
   else begin();
   let answered = false;

@@ -25,8 +25,17 @@ describe('an answer that fails', () => {
     store = await openTrustStore(folder);
     const vault = await openKeyVault(store, join(folder, 'service.key'));
     context = {
-      ...{ collections: createCollections(store, vault, judge, Date.now), store, metrics: createServiceMetrics(), guard: undefined },
-      ...{ prefixes: [], limits: { bytes: 1024, parts: 2, memory: { free: 4096 } }, onFailure: (error) => failures.push(error.message) },
+      ...{
+        collections: createCollections(store, vault, judge, Date.now),
+        store,
+        metrics: createServiceMetrics(),
+        guard: undefined,
+      },
+      ...{
+        prefixes: [],
+        limits: { bytes: 1024, parts: 2, memory: { free: 4096 } },
+        onFailure: (error) => failures.push(error.message),
+      },
     };
   });
   after(async () => {
@@ -36,15 +45,22 @@ describe('an answer that fails', () => {
   });
 
   /** Returns the status of one request, or whether the answer itself was ever rejected. */
-  async function statusWith(changes: Partial<AnswerContext>, path = '/v2/a/_trust/tuf/root.json'): Promise<number | 'no answer'> {
+  async function statusWith(
+    changes: Partial<AnswerContext>,
+    path = '/v2/a/_trust/tuf/root.json',
+  ): Promise<number | 'no answer'> {
     const rejected: unknown[] = [];
     const server = createServer((request, response) => {
-      answerRequest({ ...context, ...changes }, request, response).catch((thrown: unknown) => rejected.push(thrown));
+      answerRequest({ ...context, ...changes }, request, response).catch((thrown: unknown) =>
+        rejected.push(thrown),
+      );
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     try {
       const { port } = server.address() as AddressInfo;
-      const status = await fetch(`http://127.0.0.1:${port}${path}`, { signal: AbortSignal.timeout(30_000) }).then(
+      const status = await fetch(`http://127.0.0.1:${port}${path}`, {
+        signal: AbortSignal.timeout(30_000),
+      }).then(
         async (answer) => {
           await answer.arrayBuffer();
           return answer.status;
@@ -74,9 +90,17 @@ describe('an answer that fails', () => {
   it('because a guard, a store or a collection throws is a 500', async () => {
     assert.equal(await statusWith({ guard: () => Promise.reject(new Error('it is broken')) }), 500);
     assert.equal(await statusWith({ guard: broken }), 500);
-    assert.equal(await statusWith({ collections: { ...context.collections, read: () => Promise.reject(new Error('it is broken')) } }), 500);
+    assert.equal(
+      await statusWith({
+        collections: { ...context.collections, read: () => Promise.reject(new Error('it is broken')) },
+      }),
+      500,
+    );
     assert.equal(await statusWith({ collections: { ...context.collections, read: broken } }), 500);
-    assert.equal(await statusWith({ store: { ...store, changes: broken } }, '/v2/_trust/changefeed?records=1'), 500);
+    assert.equal(
+      await statusWith({ store: { ...store, changes: broken } }, '/v2/_trust/changefeed?records=1'),
+      500,
+    );
     assert.equal(await statusWith({ store: { ...store, flaw: broken } }, '/_notary_server/health'), 500);
     assert.equal(await statusWith({ metrics: { ...context.metrics, render: broken } }, '/metrics'), 500);
   });

@@ -44,7 +44,11 @@ const changing = 'public, max-age=300, s-maxage=300, must-revalidate';
  * Answers one request. Never rejects and never throws: a request that cannot be answered ends its connection
  * and is reported through `onFailure`.
  */
-export async function answerRequest(context: AnswerContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+export async function answerRequest(
+  context: AnswerContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const started = performance.now();
   const { method = 'GET', url = '/' } = request;
   // It is not a failure when a client disconnects while it is being answered.
@@ -55,7 +59,12 @@ export async function answerRequest(context: AnswerContext, request: IncomingMes
     const end = url.indexOf('?');
     const route = routeOf(method, end === -1 ? url : url.slice(0, end));
     operation = route.operation;
-    const answer = await answerOrFailure(context, route, new URLSearchParams(end === -1 ? '' : url.slice(end + 1)), request);
+    const answer = await answerOrFailure(
+      context,
+      route,
+      new URLSearchParams(end === -1 ? '' : url.slice(end + 1)),
+      request,
+    );
     status = answer.status;
     send(request, response, answer);
   } catch (thrown) {
@@ -70,7 +79,12 @@ export async function answerRequest(context: AnswerContext, request: IncomingMes
   }
 }
 
-async function answerOrFailure(context: AnswerContext, route: Route, query: URLSearchParams, request: IncomingMessage): Promise<Answer> {
+async function answerOrFailure(
+  context: AnswerContext,
+  route: Route,
+  query: URLSearchParams,
+  request: IncomingMessage,
+): Promise<Answer> {
   try {
     return (await refusedAccess(context, route, request)) ?? (await answerTo(context, route, query, request));
   } catch (thrown) {
@@ -84,7 +98,11 @@ async function answerOrFailure(context: AnswerContext, route: Route, query: URLS
  * Sends an answer.
  * @throws TypeError for a header that cannot be sent
  */
-function send(request: IncomingMessage, response: ServerResponse, { status, headers: own, body }: Answer): void {
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, headers: own, body }: Answer,
+): void {
   const headers = { ...own, 'Content-Length': Buffer.byteLength(body) };
   // The rest of a refused upload is not read.
   const rest = request.complete || request.method === 'GET' ? headers : { ...headers, Connection: 'close' };
@@ -105,7 +123,11 @@ function sendFailure(request: IncomingMessage, response: ServerResponse): void {
   }
 }
 
-function report({ onFailure }: AnswerContext, thrown: unknown, { method = '', url = '' }: IncomingMessage): void {
+function report(
+  { onFailure }: AnswerContext,
+  thrown: unknown,
+  { method = '', url = '' }: IncomingMessage,
+): void {
   try {
     onFailure?.(failureOf(thrown, `${method} ${url.slice(0, 256).replace(/[^\x20-\x7e]/gu, '?')}`));
   } catch {
@@ -114,17 +136,30 @@ function report({ onFailure }: AnswerContext, thrown: unknown, { method = '', ur
 }
 
 /** Returns 401 with a challenge, or INVALID_GUN (404 for a read request). */
-async function refusedAccess({ guard, prefixes }: AnswerContext, route: Route, request: IncomingMessage): Promise<Answer | undefined> {
+async function refusedAccess(
+  { guard, prefixes }: AnswerContext,
+  route: Route,
+  request: IncomingMessage,
+): Promise<Answer | undefined> {
   const gun = 'gun' in route ? route.gun : undefined;
   if (gun !== undefined && prefixes.length > 0 && !prefixes.some((prefix) => gun.startsWith(prefix))) {
     const unknown = route.operation !== 'UpdateTUF';
-    return refused(unknown ? refuse('METADATA_NOT_FOUND') : refuse('INVALID_GUN', `Require GUNs with prefix: [${prefixes.join(' ')}]`));
+    return refused(
+      unknown
+        ? refuse('METADATA_NOT_FOUND')
+        : refuse('INVALID_GUN', `Require GUNs with prefix: [${prefixes.join(' ')}]`),
+    );
   }
   const access = accessOf(route);
   if (guard === undefined || access === undefined) return undefined;
   const challenge = await guard(request.headers.authorization, access);
   if (challenge === undefined) return undefined;
-  const detail = access.actions.map((action) => ({ Type: access.type, Class: '', Name: access.name, Action: action }));
+  const detail = access.actions.map((action) => ({
+    Type: access.type,
+    Class: '',
+    Name: access.name,
+    Action: action,
+  }));
   const answer = refused(refuse('UNAUTHORIZED', detail));
   return { ...answer, headers: { ...answer.headers, 'WWW-Authenticate': challenge } };
 }
@@ -148,7 +183,12 @@ function actionsOf(operation: Route['operation']): readonly string[] {
   return operation === 'RotateKey' || operation === 'DeleteTUF' ? ['*'] : ['pull'];
 }
 
-async function answerTo(context: AnswerContext, route: Route, query: URLSearchParams, request: IncomingMessage): Promise<Answer> {
+async function answerTo(
+  context: AnswerContext,
+  route: Route,
+  query: URLSearchParams,
+  request: IncomingMessage,
+): Promise<Answer> {
   const { collections, store, metrics } = context;
   switch (route.operation) {
     case 'Ping':
@@ -157,7 +197,9 @@ async function answerTo(context: AnswerContext, route: Route, query: URLSearchPa
       // An unhealthy component is reported by name, as in notary-server (cmd/notary-server/config.go of 0.7.0
       // uses this name for its storage).
       const flaw = await store.flaw();
-      return flaw === undefined ? ok(jsonType, '{}') : { ...ok(jsonType, JSON.stringify({ 'DB operational': flaw })), status: 503 };
+      return flaw === undefined
+        ? ok(jsonType, '{}')
+        : { ...ok(jsonType, JSON.stringify({ 'DB operational': flaw })), status: 503 };
     }
     case 'Metrics': {
       const { type, body } = await metrics.render();
@@ -187,7 +229,10 @@ async function answerTo(context: AnswerContext, route: Route, query: URLSearchPa
   }
 }
 
-async function fileAnswer({ collections }: AnswerContext, route: Extract<Route, { readonly which: unknown }>): Promise<Answer> {
+async function fileAnswer(
+  { collections }: AnswerContext,
+  route: Extract<Route, { readonly which: unknown }>,
+): Promise<Answer> {
   const file = await collections.read(route.gun, route.dialect, route.role, route.which);
   if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
   const headers = {
@@ -214,11 +259,18 @@ async function publish(
   }
 }
 
-async function publishUploads(collections: Collections, dialect: 'notary' | 'tuf', gun: string, uploads: Uploads): Promise<Answer> {
+async function publishUploads(
+  collections: Collections,
+  dialect: 'notary' | 'tuf',
+  gun: string,
+  uploads: Uploads,
+): Promise<Answer> {
   const files = (field: (name: string) => boolean): Upload[] => uploads.filter((one) => field(one.field));
   const notary = files((field) => field === 'notary');
   const posted =
-    dialect === 'notary' ? { notary: uploads } : { tuf: files((field) => field !== 'notary'), ...(notary.length === 0 ? {} : { notary }) };
+    dialect === 'notary'
+      ? { notary: uploads }
+      : { tuf: files((field) => field !== 'notary'), ...(notary.length === 0 ? {} : { notary }) };
   const refusal = await collections.publish(gun, posted);
   return refusal === undefined ? { status: 200, headers: {}, body: '' } : refused(refusal);
 }

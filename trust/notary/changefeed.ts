@@ -18,7 +18,10 @@ export async function readChangefeed(
   const wanted = query.get('records') ?? '';
   const records = whole(wanted);
   if (records === undefined)
-    return refuse('INVALID_PARAMETERS', `invalid records parameter: strconv.ParseInt: parsing ${JSON.stringify(wanted)}: invalid syntax`);
+    return refuse(
+      'INVALID_PARAMETERS',
+      `invalid records parameter: strconv.ParseInt: parsing ${JSON.stringify(wanted)}: invalid syntax`,
+    );
   const id = whole(query.get('change_id') || '0');
   if (id === undefined) return refuse('INVALID_PARAMETERS', {});
   const most = Math.min(mostRecords, Math.abs(records === 0 ? defaultRecords : records));
@@ -29,7 +32,14 @@ export async function readChangefeed(
 }
 
 function written({ id, at, gun, version, sha256, category }: Change): Readonly<Record<string, unknown>> {
-  return { ID: String(id), CreatedAt: new Date(at).toISOString(), GUN: gun, Version: version, SHA256: sha256, Category: category };
+  return {
+    ID: String(id),
+    CreatedAt: new Date(at).toISOString(),
+    GUN: gun,
+    Version: version,
+    SHA256: sha256,
+    Category: category,
+  };
 }
 
 /** Parses a 32-bit integer. */

@@ -27,14 +27,22 @@ export interface Collections {
    * Returns a file. Expired timestamps, and expired snapshots that the service signs, are signed again first.
    */
   read(gun: string, dialect: Dialect, role: string, which: Which): Promise<StoredFile | undefined>;
-  publish(gun: string, uploads: { readonly notary?: readonly Upload[]; readonly tuf?: readonly Upload[] }): Promise<Refusal | undefined>;
+  publish(
+    gun: string,
+    uploads: { readonly notary?: readonly Upload[]; readonly tuf?: readonly Upload[] },
+  ): Promise<Refusal | undefined>;
   publicKey(gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown>;
   rotateKey(gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown>;
   remove(gun: string): Promise<void>;
 }
 
 /** The collections of one store. No other process may write it. */
-export function createCollections(store: TrustStore, vault: KeyVault, judge: Judge, clock: () => number): Collections {
+export function createCollections(
+  store: TrustStore,
+  vault: KeyVault,
+  judge: Judge,
+  clock: () => number,
+): Collections {
   const standings = createStandings(store);
   const { load, remember, forget } = standings;
   const keys = createCollectionKeys(vault, standings, clock);
@@ -65,7 +73,13 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
         const posted = uploads[dialect];
         if (posted === undefined) continue;
         const { files } = before[dialect];
-        const outcome = await judge.judge(dialect, { gun, now, uploads: posted, stored: bytesOf(files), online });
+        const outcome = await judge.judge(dialect, {
+          gun,
+          now,
+          uploads: posted,
+          stored: bytesOf(files),
+          online,
+        });
         if (isRefusal(outcome)) return outcome;
         if (dialect === 'notary' && isOld(files, outcome)) return refuse('VERSION', {});
         const stored = outcome.map((file) => fileToKeep(file, now));
@@ -77,7 +91,10 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
         const path = await judge.differentTarget(gun, bytesOf(after.notary), bytesOf(after.tuf));
         if (isRefusal(path)) return path;
         if (path !== undefined)
-          return invalidUpdate('ErrValidation', `the two dialects sign different digests for ${JSON.stringify(path)}`);
+          return invalidUpdate(
+            'ErrValidation',
+            `the two dialects sign different digests for ${JSON.stringify(path)}`,
+          );
       }
       const withholdTuf = signedNotary && !signedTuf && before.tuf.files.size > 0;
       if (!(await store.keep(gun, updates, { at: now, withholdTuf }))) {
@@ -92,13 +109,20 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
   return {
     async read(gun, dialect, role, which) {
       let existing = await load(gun, dialect);
-      if (which === 'current' && (role === 'timestamp' || role === 'snapshot') && clock() >= existing.freshUntil)
+      if (
+        which === 'current' &&
+        (role === 'timestamp' || role === 'snapshot') &&
+        clock() >= existing.freshUntil
+      )
         existing = await renewed(gun, dialect);
       if (existing.withheld) return undefined;
       const current = existing.files.get(role);
       if (which === 'current') return current;
-      if ('hash' in which) return current?.sha256 === which.hash ? current : store.fileByHash(gun, dialect, role, which.hash);
-      return current?.version === which.version ? current : store.fileByVersion(gun, dialect, role, which.version);
+      if ('hash' in which)
+        return current?.sha256 === which.hash ? current : store.fileByHash(gun, dialect, role, which.hash);
+      return current?.version === which.version
+        ? current
+        : store.fileByVersion(gun, dialect, role, which.version);
     },
     publish,
     publicKey: (gun, dialect, role) => inLine(gun, () => keys.publicKey(gun, dialect, role)),
@@ -115,7 +139,10 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
 const bytesOf = (files: ReadonlyMap<string, StoredFile>): Map<string, Buffer> =>
   new Map([...files].map(([role, { bytes }]) => [role, bytes]));
 
-function merged(files: ReadonlyMap<string, StoredFile>, added: readonly StoredFile[]): Map<string, StoredFile> {
+function merged(
+  files: ReadonlyMap<string, StoredFile>,
+  added: readonly StoredFile[],
+): Map<string, StoredFile> {
   const all = new Map(files);
   for (const file of added) all.set(file.role, file);
   return all;

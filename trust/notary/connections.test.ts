@@ -22,7 +22,11 @@ let service: TrustService;
 const open: { readonly socket: Socket; readonly text: () => string; readonly isOpen: () => boolean }[] = [];
 
 const start = async (options: Partial<TrustServiceOptions>): Promise<void> => {
-  service = await startTrustService({ listen: '127.0.0.1:0', data: join(folder, String(Math.random())), ...options });
+  service = await startTrustService({
+    listen: '127.0.0.1:0',
+    data: join(folder, String(Math.random())),
+    ...options,
+  });
 };
 
 /**
@@ -72,7 +76,8 @@ afterEach(async () => {
 describe('connections of the trust service', () => {
   it('that occupy every place with incomplete requests do not lock out other clients', async () => {
     await start({ connections: 40, connectionsOfAddress: 10 });
-    for (let address = 2; address < 8; address += 1) for (let count = 0; count < 20; count += 1) await come(`127.0.0.${address}`, half);
+    for (let address = 2; address < 8; address += 1)
+      for (let count = 0; count < 20; count += 1) await come(`127.0.0.${address}`, half);
     await until(() => open.filter(({ isOpen }) => isOpen()).length <= 40, 'no more than the limit stay');
     for (let count = 0; count < 20; count += 1) await isAnswered('127.0.0.99');
     // A client among those that fill the service is still answered: its own oldest connection gives way.
@@ -84,8 +89,15 @@ describe('connections of the trust service', () => {
     for (let count = 0; count < 8; count += 1) await come('127.0.0.2', health);
     await until(() => open.every(({ text }) => text().endsWith('{}')), 'each is answered');
     await isAnswered('127.0.0.3');
-    assert.equal(open.filter(({ isOpen }) => !isOpen()).length, 2, 'the newcomer, which has closed, and the one that gave way');
-    assert.match(await (await fetch(`${service.url}/metrics`)).text(), /portcullis_trust_connections_refused\{reason="waiting"\} [12]\n/u);
+    assert.equal(
+      open.filter(({ isOpen }) => !isOpen()).length,
+      2,
+      'the newcomer, which has closed, and the one that gave way',
+    );
+    assert.match(
+      await (await fetch(`${service.url}/metrics`)).text(),
+      /portcullis_trust_connections_refused\{reason="waiting"\} [12]\n/u,
+    );
   });
 
   it('that send an upload slowly give way as well', async () => {
@@ -98,7 +110,8 @@ describe('connections of the trust service', () => {
 
   it('that do not read their answers give way as well', async () => {
     await start({ connections: 6, connectionsOfAddress: 6 });
-    for (let count = 0; count < 6; count += 1) (await come('127.0.0.2', '')).socket.pause().write(health.repeat(30));
+    for (let count = 0; count < 6; count += 1)
+      (await come('127.0.0.2', '')).socket.pause().write(health.repeat(30));
     await pause(300);
     for (let count = 0; count < 10; count += 1) await isAnswered('127.0.0.3');
   });
@@ -121,11 +134,17 @@ describe('connections of the trust service', () => {
       connectionsOfAddress: 3,
       tls: { certificate: readFileSync(made.certificate, 'utf8'), key: readFileSync(made.key, 'utf8') },
     });
-    for (let address = 2; address < 5; address += 1) for (let count = 0; count < 5; count += 1) await come(`127.0.0.${address}`, '');
+    for (let address = 2; address < 5; address += 1)
+      for (let count = 0; count < 5; count += 1) await come(`127.0.0.${address}`, '');
     await until(() => open.filter(({ isOpen }) => isOpen()).length <= 6, 'no more than the limit stay');
     const { port } = new URL(service.url);
     for (let count = 0; count < 10; count += 1) {
-      const socket = connectTls({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false, localAddress: '127.0.0.9' } as object);
+      const socket = connectTls({
+        port: Number(port),
+        host: '127.0.0.1',
+        rejectUnauthorized: false,
+        localAddress: '127.0.0.9',
+      } as object);
       let text = '';
       socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
       socket.on('error', () => undefined);
@@ -150,10 +169,17 @@ describe('uploads of the trust service', () => {
     await start({ uploadBytes: 64 * 1024 });
     const body = multipart([{ name: 'root', bytes: Buffer.alloc(60 * 1024) }]);
     const head = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nContent-Length: ${body.length}\r\n\r\n`;
-    for (let count = 0; count < 4; count += 1) (await come('127.0.0.2', head)).socket.write(body.subarray(0, body.length - 100));
+    for (let count = 0; count < 4; count += 1)
+      (await come('127.0.0.2', head)).socket.write(body.subarray(0, body.length - 100));
     await pause(200);
     const post = async (): Promise<number> =>
-      (await fetch(`${service.url}/tuf/a/`, { method: 'POST', headers: { 'content-type': multipartType }, body })).status;
+      (
+        await fetch(`${service.url}/tuf/a/`, {
+          method: 'POST',
+          headers: { 'content-type': multipartType },
+          body,
+        })
+      ).status;
     assert.equal(await post(), 503);
     await isAnswered('127.0.0.2');
     for (const { socket } of open) socket.destroy();

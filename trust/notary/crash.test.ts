@@ -27,7 +27,9 @@ async function serve(folder: string): Promise<Served> {
   const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('./trust-service.ts'))};
     const { url } = await startTrustService({ listen: '127.0.0.1:0', data: ${JSON.stringify(folder)} });
     process.stdout.write(url);`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const [url] = (await once(child.stdout, 'data')) as [Buffer];
   return { child, url: url.toString() };
 }
@@ -94,12 +96,16 @@ describe('a trust service that is killed', () => {
       if (version > 1) assert.ok(posted.get(version)?.equals(bytes), 'bytes posted are bytes served');
       acknowledged = version;
       const files = await Promise.all(
-        ['timestamp', 'snapshot'].map(async (role) => Buffer.from(await (await fetch(`${address()}${role}.json`)).arrayBuffer())),
+        ['timestamp', 'snapshot'].map(async (role) =>
+          Buffer.from(await (await fetch(`${address()}${role}.json`)).arrayBuffer()),
+        ),
       );
       const [named, snapshot] = files.map((file) => (JSON.parse(file.toString()) as Meta).signed.meta);
       assert.equal(digestIn(named, 'snapshot'), sha256(files[1] ?? Buffer.alloc(0)));
       assert.equal(digestIn(snapshot, 'targets'), sha256(bytes));
-      const feed = await fetchJson<{ records: { SHA256: string }[] }>(`${service.url}/v2/${gun}/_trust/changefeed?records=-1`);
+      const feed = await fetchJson<{ records: { SHA256: string }[] }>(
+        `${service.url}/v2/${gun}/_trust/changefeed?records=-1`,
+      );
       assert.equal(feed.records[0]?.SHA256, sha256(files[0] ?? Buffer.alloc(0)));
     }
     await kill(service);

@@ -11,7 +11,11 @@ import { startTrustService } from './trust-service.ts';
 test('an update that cannot be stored is refused with the documented error, changes nothing, and is reported to the operator', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-failing-store-'));
   const failures: string[] = [];
-  const service = await startTrustService({ listen: '127.0.0.1:0', data: folder, onFailure: (error) => failures.push(error.message) });
+  const service = await startTrustService({
+    listen: '127.0.0.1:0',
+    data: folder,
+    onFailure: (error) => failures.push(error.message),
+  });
   const database = new DatabaseSync(join(folder, 'trust.db'));
   try {
     const address = `${service.url}/v2/example.com/app/_trust/tuf/`;

@@ -38,7 +38,15 @@ test('on a full disk the service reports that it is unhealthy and why, serves th
     await service.close();
     process.stdout.write(JSON.stringify({ well: before.health, full, served: after.key === before.key, room }));`;
   try {
-    const words = ['-m', '--propagation', 'private', process.execPath, '--input-type=module-typescript', '-e', program];
+    const words = [
+      '-m',
+      '--propagation',
+      'private',
+      process.execPath,
+      '--input-type=module-typescript',
+      '-e',
+      program,
+    ];
     const { stdout } = await promisify(execFile)('unshare', words, { timeout: 120_000 });
     const seen = JSON.parse(stdout) as { readonly full: Readonly<Record<string, string>> };
     const { 'DB operational': reason = '' } = seen.full;

@@ -7,5 +7,8 @@ import type { Refusal } from './refusal.ts';
 export type JudgeCalls = {
   readonly accept: (dialect: Dialect, input: AcceptInput) => readonly DigestedFile[] | Refusal;
   /** Compares the files of both dialects, whose targets must be the same. */
-  readonly differentTarget: (notary: ReadonlyMap<string, Buffer>, tuf: ReadonlyMap<string, Buffer>) => string | undefined;
+  readonly differentTarget: (
+    notary: ReadonlyMap<string, Buffer>,
+    tuf: ReadonlyMap<string, Buffer>,
+  ) => string | undefined;
 };

@@ -10,8 +10,13 @@ after(() => judge.close());
 /** Returns the files of a collection with `count` targets, the last of which is `last`. */
 function files(dialect: Dialect, count: number, last: string): Map<string, Buffer> {
   const repository = testRepository(dialect);
-  const names = Array.from({ length: count }, (_, index): [string, string] => [`app:${index}`, index === count - 1 ? last : String(index)]);
-  repository.targets['targets'] = Object.fromEntries(names.map(([name, content]) => [name, fileOf(dialect, Buffer.from(content))]));
+  const names = Array.from({ length: count }, (_, index): [string, string] => [
+    `app:${index}`,
+    index === count - 1 ? last : String(index),
+  ]);
+  repository.targets['targets'] = Object.fromEntries(
+    names.map(([name, content]) => [name, fileOf(dialect, Buffer.from(content))]),
+  );
   return new Map(Object.entries(written(repository)));
 }
 
@@ -20,13 +25,19 @@ for (const count of [3, 5000])
     const notary = files('notary', count, 'last');
     assert.equal(await judge.differentTarget('a', notary, files('tuf', count, 'last')), undefined);
     assert.equal(await judge.differentTarget('a', notary, files('tuf', count, 'other')), `app:${count - 1}`);
-    assert.equal(await judge.differentTarget('a', notary, files('tuf', count + 1, 'last')), `app:${count - 1}`);
+    assert.equal(
+      await judge.differentTarget('a', notary, files('tuf', count + 1, 'last')),
+      `app:${count - 1}`,
+    );
   });
 
 test('an upload that cannot be read in another thread fails only its own question', async () => {
   const [notary, tuf] = [files('notary', 5000, 'last'), files('tuf', 5000, 'last')];
   const broken = new Map([...tuf, ['targets', Buffer.alloc(1_000_000, ' ')]]);
-  const [no, yes] = await Promise.allSettled([judge.differentTarget('a', notary, broken), judge.differentTarget('a', notary, tuf)]);
+  const [no, yes] = await Promise.allSettled([
+    judge.differentTarget('a', notary, broken),
+    judge.differentTarget('a', notary, tuf),
+  ]);
   assert.deepEqual([no.status, yes.status], ['rejected', 'fulfilled']);
 });
 
@@ -37,12 +48,25 @@ test('an upload that cannot be read in another thread fails only its own questio
 function costly(count: number): { notary: Map<string, Buffer>; tuf: Map<string, Buffer> } {
   const head = { version: 1, expires: later };
   const targets = (dialect: Dialect): object =>
-    Object.fromEntries(Array.from({ length: count }, (_, index) => [`t${index}`, fileOf(dialect, Buffer.from('same'))]));
-  const role = (name: string, path: string): object => ({ name, keyids: [], threshold: 1, terminating: false, paths: [path] });
-  const roles = [...Array.from({ length: count }, (_, index) => role(`r${index}`, `*-${index}`)), role('all', '*')];
+    Object.fromEntries(
+      Array.from({ length: count }, (_, index) => [`t${index}`, fileOf(dialect, Buffer.from('same'))]),
+    );
+  const role = (name: string, path: string): object => ({
+    name,
+    keyids: [],
+    threshold: 1,
+    terminating: false,
+    paths: [path],
+  });
+  const roles = [
+    ...Array.from({ length: count }, (_, index) => role(`r${index}`, `*-${index}`)),
+    role('all', '*'),
+  ];
   const tuf = { ...head, _type: 'targets', spec_version: '1.0.0' };
   return {
-    notary: new Map([['targets', signed('notary', { ...head, _type: 'Targets', targets: targets('notary') }, [])]]),
+    notary: new Map([
+      ['targets', signed('notary', { ...head, _type: 'Targets', targets: targets('notary') }, [])],
+    ]),
     tuf: new Map([
       ['targets', signed('tuf', { ...tuf, targets: {}, delegations: { keys: {}, roles } }, [])],
       ['all', signed('tuf', { ...tuf, targets: targets('tuf') }, [])],
@@ -58,8 +82,14 @@ test('an update that takes longer than it may is refused, and the next one is ju
   try {
     const { notary, tuf } = costly(20_000);
     const refusal = await own.differentTarget('hostile', notary, tuf);
-    assert.match(JSON.stringify(refusal), /INVALID_UPDATE.*ErrValidation.*could not be judged: there was no answer within 3 s/u);
-    assert.equal(await own.differentTarget('hostile', files('notary', 5000, 'last'), files('tuf', 5000, 'last')), undefined);
+    assert.match(
+      JSON.stringify(refusal),
+      /INVALID_UPDATE.*ErrValidation.*could not be judged: there was no answer within 3 s/u,
+    );
+    assert.equal(
+      await own.differentTarget('hostile', files('notary', 5000, 'last'), files('tuf', 5000, 'last')),
+      undefined,
+    );
   } finally {
     await own.close();
   }
@@ -70,7 +100,10 @@ test('a slow update of one collection delays no other collection', async () => {
   const { notary, tuf } = costly(20_000);
   const hostile = own.differentTarget('hostile', notary, tuf);
   try {
-    assert.equal(await own.differentTarget('other', files('notary', 5000, 'last'), files('tuf', 5000, 'last')), undefined);
+    assert.equal(
+      await own.differentTarget('other', files('notary', 5000, 'last'), files('tuf', 5000, 'last')),
+      undefined,
+    );
   } finally {
     await own.close();
   }

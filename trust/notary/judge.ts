@@ -53,9 +53,18 @@ export interface JudgeOptions {
 export function createJudge({ deadlineMs = longestMs }: JudgeOptions = {}): Judge {
   const pool = createThreadPool<JudgeCalls, undefined>({
     start: () =>
-      startWorker(import.meta.url, './accept-upload.worker.ts', { stdin: false, resourceLimits: { maxOldGenerationSizeMb: 2048 } }),
+      startWorker(import.meta.url, './accept-upload.worker.ts', {
+        stdin: false,
+        resourceLimits: { maxOldGenerationSizeMb: 2048 },
+      }),
     ...{ memory: () => undefined, most: threads, deadlineMs, idleMs },
-    blame: { code: lost, kind: 'unavailable', attempted: 'judge an upload', on: '', fix: 'publish less at once' },
+    blame: {
+      code: lost,
+      kind: 'unavailable',
+      attempted: 'judge an upload',
+      on: '',
+      fix: 'publish less at once',
+    },
   });
   /** A lost judgement: the upload is neither accepted nor kept, and the publisher gets the reason. */
   const unlessLost = async <T>(judgement: Promise<T>): Promise<T | Refusal> => {
@@ -69,8 +78,12 @@ export function createJudge({ deadlineMs = longestMs }: JudgeOptions = {}): Judg
   return {
     async judge(dialect, input) {
       if (weightOf(input) <= smallBytes) return accept(dialect, input);
-      const outcome = await unlessLost(pool.ask(input.gun, (caller) => caller.call('accept', dialect, input)));
-      return 'refused' in outcome ? outcome : outcome.map((file) => ({ ...file, bytes: asBuffer(file.bytes) }));
+      const outcome = await unlessLost(
+        pool.ask(input.gun, (caller) => caller.call('accept', dialect, input)),
+      );
+      return 'refused' in outcome
+        ? outcome
+        : outcome.map((file) => ({ ...file, bytes: asBuffer(file.bytes) }));
     },
     async differentTarget(gun, notary, tuf) {
       const [theirs, ours] = [targetFiles(notary), targetFiles(tuf)];

@@ -24,7 +24,12 @@ export interface KeyVault {
    * Creates a key.
    * @param instead keys of the collection that are removed in the same transaction
    */
-  create(gun: string, role: OnlineKey['role'], at: number, instead?: readonly OnlineKey[]): Promise<OnlineKey>;
+  create(
+    gun: string,
+    role: OnlineKey['role'],
+    at: number,
+    instead?: readonly OnlineKey[],
+  ): Promise<OnlineKey>;
   /** Drops the cached keys of a removed collection. */
   forget(gun: string): void;
 }
@@ -47,7 +52,9 @@ export async function openKeyVault(store: TrustStore, keyFile: string): Promise<
    * Returns the keys that can be opened. The others were sealed under a key file that is lost; they stay
    * until a root names their successors.
    */
-  const openKeys = async (gun: string): Promise<{ readonly keys: readonly OnlineKey[]; readonly failure?: PortcullisError }> => {
+  const openKeys = async (
+    gun: string,
+  ): Promise<{ readonly keys: readonly OnlineKey[]; readonly failure?: PortcullisError }> => {
     let failure: PortcullisError | undefined;
     const keys = (await store.keys(gun)).flatMap(({ role, sealed }) => {
       if (role !== 'snapshot' && role !== 'timestamp') return [];
@@ -116,7 +123,9 @@ function seal(secret: Buffer, plain: Buffer, gun: string, role: string): Buffer 
  */
 function unseal(secret: Buffer, sealed: Buffer, gun: string, role: string): Buffer | undefined {
   try {
-    const decipher = createDecipheriv('aes-256-gcm', secret, sealed.subarray(0, nonceBytes), { authTagLength: tagBytes });
+    const decipher = createDecipheriv('aes-256-gcm', secret, sealed.subarray(0, nonceBytes), {
+      authTagLength: tagBytes,
+    });
     decipher.setAAD(context(gun, role)).setAuthTag(sealed.subarray(-tagBytes));
     return Buffer.concat([decipher.update(sealed.subarray(nonceBytes, -tagBytes)), decipher.final()]);
   } catch {
@@ -130,12 +139,14 @@ async function sealingKey(file: string): Promise<Buffer> {
     throw keyFailure(file, reasonOf(thrown), 'make it readable for the service');
   });
   if (facts === undefined) return makeSealingKey(file);
-  if ((facts.mode & 0o077) !== 0) throw keyFailure(file, 'others than its owner may read it', `chmod 600 ${file}`);
+  if ((facts.mode & 0o077) !== 0)
+    throw keyFailure(file, 'others than its owner may read it', `chmod 600 ${file}`);
   const read = await readPlainFile(file, 4096).catch((thrown: unknown) => {
     throw keyFailure(file, reasonOf(thrown), 'name a file of 64 hexadecimal digits');
   });
   const text = read.toString('utf8').trim();
-  if (!/^[0-9a-f]{64}$/iu.test(text)) throw keyFailure(file, 'it is not 32 bytes in hexadecimal', 'make one: openssl rand -hex 32');
+  if (!/^[0-9a-f]{64}$/iu.test(text))
+    throw keyFailure(file, 'it is not 32 bytes in hexadecimal', 'make one: openssl rand -hex 32');
   return Buffer.from(text, 'hex');
 }
 

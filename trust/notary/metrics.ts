@@ -37,7 +37,10 @@ export function createServiceMetrics(): ServiceMetrics {
     },
   });
   // Looking up labels by name on each request costs more than counting.
-  const known = new Map<string, { readonly counter: Counter.Internal; readonly timer: Histogram.Internal<string> }>();
+  const known = new Map<
+    string,
+    { readonly counter: Counter.Internal; readonly timer: Histogram.Internal<string> }
+  >();
   return {
     observe(operation, method, status, seconds) {
       const key = `${operation} ${method} ${status}`;

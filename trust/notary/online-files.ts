@@ -36,20 +36,40 @@ export function nextNotarySnapshot({ former, files, held, now }: SnapshotInput):
   const meta = new Map(known?.meta);
   for (const { role, bytes } of files) meta.set(role, notaryMeta(bytes));
   const expires = now + lifetime.snapshot;
-  const signed: Snapshot = { dialect: 'notary', type: 'snapshot', version: (known?.version ?? 0) + 1, expires, meta };
-  return notaryFile(signed, { _type: 'Snapshot', meta: Object.fromEntries([...meta].map(([role, one]) => [role, inNotary(one)])) }, held);
+  const signed: Snapshot = {
+    dialect: 'notary',
+    type: 'snapshot',
+    version: (known?.version ?? 0) + 1,
+    expires,
+    meta,
+  };
+  return notaryFile(
+    signed,
+    { _type: 'Snapshot', meta: Object.fromEntries([...meta].map(([role, one]) => [role, inNotary(one)])) },
+    held,
+  );
 }
 
 export function nextNotaryTimestamp({ former, snapshot, held, now }: TimestampInput): NewFile {
   const version = (former === undefined ? 0 : readTimestamp('notary', former).signed.version) + 1;
   const named = notaryMeta(snapshot.bytes);
-  const signed: Timestamp = { dialect: 'notary', type: 'timestamp', version, expires: now + lifetime.timestamp, snapshot: named };
+  const signed: Timestamp = {
+    dialect: 'notary',
+    type: 'timestamp',
+    version,
+    expires: now + lifetime.timestamp,
+    snapshot: named,
+  };
   return notaryFile(signed, { _type: 'Timestamp', meta: { snapshot: inNotary(named) } }, held);
 }
 
 function notaryFile(signed: Snapshot | Timestamp, body: object, held: Held): NewFile {
   const { version, type } = signed;
-  const made = signOnline('notary', { ...body, version, expires: new Date(signed.expires).toISOString() }, held);
+  const made = signOnline(
+    'notary',
+    { ...body, version, expires: new Date(signed.expires).toISOString() },
+    held,
+  );
   // The next publish starts by reading this file.
   rememberFile({ ...made, signed });
   return { role: type, version, bytes: made.bytes };
@@ -62,7 +82,9 @@ function notaryMeta(bytes: Buffer): FileMeta {
 function inNotary({ length, hashes }: FileMeta): object {
   return {
     length,
-    hashes: Object.fromEntries(Object.entries(hashes).map(([name, hex]) => [name, Buffer.from(hex, 'hex').toString('base64')])),
+    hashes: Object.fromEntries(
+      Object.entries(hashes).map(([name, hex]) => [name, Buffer.from(hex, 'hex').toString('base64')]),
+    ),
   };
 }
 
@@ -79,10 +101,20 @@ export function nextTufTimestamp({ former, snapshot, held, now }: TimestampInput
   return tufFile('timestamp', version, { meta: { 'snapshot.json': inTuf(tufMeta(snapshot)) } }, now, held);
 }
 
-function tufFile(role: 'snapshot' | 'timestamp', version: number, body: object, now: number, held: Held): NewFile {
+function tufFile(
+  role: 'snapshot' | 'timestamp',
+  version: number,
+  body: object,
+  now: number,
+  held: Held,
+): NewFile {
   // The times of the specification have no fractions (1.0.34, section 4.2.1).
   const expires = new Date(now + lifetime[role]).toISOString().replace(/\.\d+Z$/u, 'Z');
-  return { role, version, bytes: signOnline('tuf', { _type: role, spec_version: '1.0.34', version, expires, ...body }, held).bytes };
+  return {
+    role,
+    version,
+    bytes: signOnline('tuf', { _type: role, spec_version: '1.0.34', version, expires, ...body }, held).bytes,
+  };
 }
 
 function tufMeta({ version, bytes }: NewFile): FileMeta {
@@ -90,5 +122,9 @@ function tufMeta({ version, bytes }: NewFile): FileMeta {
 }
 
 function inTuf({ version, length, hashes }: FileMeta): object {
-  return { version, ...(length === undefined ? {} : { length }), ...(Object.keys(hashes).length === 0 ? {} : { hashes }) };
+  return {
+    version,
+    ...(length === undefined ? {} : { length }),
+    ...(Object.keys(hashes).length === 0 ? {} : { hashes }),
+  };
 }

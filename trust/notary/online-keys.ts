@@ -13,10 +13,16 @@ export interface OnlineKey {
 }
 
 /** Returns the public key as metadata lists it, with its id there. */
-export function listedOnlineKey(dialect: Dialect, key: Pick<OnlineKey, 'public'>): { readonly id: string; readonly entry: unknown } {
+export function listedOnlineKey(
+  dialect: Dialect,
+  key: Pick<OnlineKey, 'public'>,
+): { readonly id: string; readonly entry: unknown } {
   if (dialect === 'notary') {
     const text = key.public.toString('base64');
-    return { id: notaryKeyId('ed25519', text), entry: { keytype: 'ed25519', keyval: { public: text, private: null } } };
+    return {
+      id: notaryKeyId('ed25519', text),
+      entry: { keytype: 'ed25519', keyval: { public: text, private: null } },
+    };
   }
   const entry = { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: key.public.toString('hex') } };
   return { id: createHash('sha256').update(tufCanonicalJson(entry)).digest('hex'), entry };
@@ -55,9 +61,14 @@ export function signOnline(
   held: readonly { readonly id: string; readonly key: OnlineKey }[],
 ): Pick<Metadata, 'bytes' | 'message' | 'signatures'> {
   const message = tufCanonicalJson(signed);
-  const signatures = held.map(({ id, key }): TufSignature => ({ keyid: id, bytes: sign(null, message, key.private) }));
+  const signatures = held.map(({ id, key }): TufSignature => ({
+    keyid: id,
+    bytes: sign(null, message, key.private),
+  }));
   const written = signatures.map(({ keyid, bytes }) =>
-    dialect === 'notary' ? { keyid, method: 'eddsa', sig: bytes.toString('base64') } : { keyid, sig: bytes.toString('hex') },
+    dialect === 'notary'
+      ? { keyid, method: 'eddsa', sig: bytes.toString('base64') }
+      : { keyid, sig: bytes.toString('hex') },
   );
   const [head, tail] = [Buffer.from('{"signed":'), Buffer.from(`,"signatures":${JSON.stringify(written)}}`)];
   // Not from the buffer pool: the buffer is kept, and caches recognise it by identity.
@@ -74,5 +85,9 @@ export function signOnline(
  */
 export function onlineKey(role: OnlineKey['role'], pkcs8: Buffer): OnlineKey {
   const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
-  return { role, private: key, public: createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32) };
+  return {
+    role,
+    private: key,
+    public: createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32),
+  };
 }

@@ -47,7 +47,11 @@ export function publisher(gun: string): Publisher {
     targetsKey,
     root(version, { snapshot, timestamp }, { signers = [rootKey], rootKeys = [rootKey], body = {} } = {}) {
       const listed = [...rootKeys.map(({ id, entry }) => [id, entry]), [targetsKey.id, targetsKey.entry]];
-      const keys = Object.fromEntries([...listed, [idOf(snapshot), snapshot], [idOf(timestamp), timestamp]]) as object;
+      const keys = Object.fromEntries([
+        ...listed,
+        [idOf(snapshot), snapshot],
+        [idOf(timestamp), timestamp],
+      ]) as object;
       const one = (id: string): object => ({ keyids: [id], threshold: 1 });
       const roles = {
         root: { keyids: rootKeys.map(({ id }) => id), threshold: 1 },
@@ -55,15 +59,33 @@ export function publisher(gun: string): Publisher {
         snapshot: one(idOf(snapshot)),
         timestamp: one(idOf(timestamp)),
       };
-      return signed('notary', { _type: 'Root', version, expires: later, keys, roles, consistent_snapshot: false, ...body }, signers);
+      return signed(
+        'notary',
+        { _type: 'Root', version, expires: later, keys, roles, consistent_snapshot: false, ...body },
+        signers,
+      );
     },
-    targets: (version, names = {}, changes = {}) => signed('notary', targetsOf(version, names, changes), [targetsKey]),
+    targets: (version, names = {}, changes = {}) =>
+      signed('notary', targetsOf(version, names, changes), [targetsKey]),
   };
 }
 
-export function targetsOf(version: number, names: Readonly<Record<string, string>>, changes: object = {}): object {
-  const targets = Object.fromEntries(Object.entries(names).map(([name, content]) => [name, fileOf('notary', Buffer.from(content))]));
-  return { _type: 'Targets', version, expires: later, targets, delegations: { keys: {}, roles: [] }, ...changes };
+export function targetsOf(
+  version: number,
+  names: Readonly<Record<string, string>>,
+  changes: object = {},
+): object {
+  const targets = Object.fromEntries(
+    Object.entries(names).map(([name, content]) => [name, fileOf('notary', Buffer.from(content))]),
+  );
+  return {
+    _type: 'Targets',
+    version,
+    expires: later,
+    targets,
+    delegations: { keys: {}, roles: [] },
+    ...changes,
+  };
 }
 
 /** Makes an ECDSA key whose certificate is issued to `name`. */
@@ -119,9 +141,14 @@ export async function post(
   type = multipartType,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Answered> {
-  const answer = await fetch(address, { method: 'POST', body: new Uint8Array(body), headers: { 'content-type': type, ...headers } });
+  const answer = await fetch(address, {
+    method: 'POST',
+    body: new Uint8Array(body),
+    headers: { 'content-type': type, ...headers },
+  });
   const text = await answer.text();
-  const [error] = text === '' ? [] : (JSON.parse(text) as { errors: { code: string; detail?: unknown }[] }).errors;
+  const [error] =
+    text === '' ? [] : (JSON.parse(text) as { errors: { code: string; detail?: unknown }[] }).errors;
   return { status: answer.status, code: error?.code, detail: error?.detail };
 }
 

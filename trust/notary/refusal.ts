@@ -23,7 +23,8 @@ const known = {
 export type RefusalCode = keyof typeof known;
 
 /** The reasons for an invalid update, by Notary's names (tuf/validation/errors.go). */
-export type UpdateFault = 'ErrBadRoot' | 'ErrBadTargets' | 'ErrBadSnapshot' | 'ErrBadHierarchy' | 'ErrValidation';
+export type UpdateFault =
+  'ErrBadRoot' | 'ErrBadTargets' | 'ErrBadSnapshot' | 'ErrBadHierarchy' | 'ErrValidation';
 
 /** The answer to a refused request. Plain data, so that Workers can pass it. */
 export interface Refusal {
@@ -31,7 +32,10 @@ export interface Refusal {
   readonly detail?: unknown;
 }
 
-export const refuse = (refused: RefusalCode, detail?: unknown): Refusal => ({ refused, ...(detail === undefined ? {} : { detail }) });
+export const refuse = (refused: RefusalCode, detail?: unknown): Refusal => ({
+  refused,
+  ...(detail === undefined ? {} : { detail }),
+});
 
 /**
  * Refuses an invalid update.
@@ -39,7 +43,10 @@ export const refuse = (refused: RefusalCode, detail?: unknown): Refusal => ({ re
  */
 export function invalidUpdate(name: UpdateFault, message: string, missing?: string): Refusal {
   const said = shortened(message, 2048);
-  return refuse('INVALID_UPDATE', { Name: name, Error: missing === undefined ? { Msg: said } : { Missing: missing, Msg: said } });
+  return refuse('INVALID_UPDATE', {
+    Name: name,
+    Error: missing === undefined ? { Msg: said } : { Missing: missing, Msg: said },
+  });
 }
 
 export function isRefusal(value: unknown): value is Refusal {

@@ -23,7 +23,8 @@ export function rememberFile(metadata: Metadata<Snapshot | Timestamp>): void {
  * Like readMetadata, but reads the same bytes in the same buffer only once.
  * @throws Error
  */
-export const readRoot = (dialect: Dialect, bytes: Buffer): Metadata<Root> => remembered(dialect, 'root', bytes) as Metadata<Root>;
+export const readRoot = (dialect: Dialect, bytes: Buffer): Metadata<Root> =>
+  remembered(dialect, 'root', bytes) as Metadata<Root>;
 
 export const readSnapshot = (dialect: Dialect, bytes: Buffer): Metadata<Snapshot> =>
   remembered(dialect, 'snapshot', bytes) as Metadata<Snapshot>;

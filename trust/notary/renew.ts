@@ -1,6 +1,11 @@
 import type { Dialect } from '../tuf-metadata/model.ts';
 import type { NewFile } from './accept-input.ts';
-import { nextNotarySnapshot, nextNotaryTimestamp, nextTufSnapshot, nextTufTimestamp } from './online-files.ts';
+import {
+  nextNotarySnapshot,
+  nextNotaryTimestamp,
+  nextTufSnapshot,
+  nextTufTimestamp,
+} from './online-files.ts';
 import { readRoot, readSnapshot } from './remembered-files.ts';
 import { heldKeys } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
@@ -10,11 +15,19 @@ import type { OnlineKey } from './online-keys.ts';
  * Notary 0.7.0): the service's own snapshot, and the timestamp. Pure. Returns no files when the service does
  * not hold the keys: the expired files then stay, and clients report them.
  */
-export function renewOnline(dialect: Dialect, files: ReadonlyMap<string, Buffer>, online: readonly OnlineKey[], now: number): NewFile[] {
+export function renewOnline(
+  dialect: Dialect,
+  files: ReadonlyMap<string, Buffer>,
+  online: readonly OnlineKey[],
+  now: number,
+): NewFile[] {
   const [root, snapshot, timestamp] = [files.get('root'), files.get('snapshot'), files.get('timestamp')];
   if (root === undefined || snapshot === undefined || timestamp === undefined) return [];
   const { roles, keys } = readRoot(dialect, root).signed;
-  const [forSnapshot, forTimestamp] = [heldKeys(roles.snapshot, keys, online), heldKeys(roles.timestamp, keys, online)];
+  const [forSnapshot, forTimestamp] = [
+    heldKeys(roles.snapshot, keys, online),
+    heldKeys(roles.timestamp, keys, online),
+  ];
   if (forTimestamp.length < roles.timestamp.threshold) return [];
   const read = readSnapshot(dialect, snapshot).signed;
   const made: NewFile[] = [];

@@ -20,7 +20,12 @@ export function isNotaryRole(role: string): boolean {
  */
 export function isTufRole(role: string): boolean {
   if (baseRoles.includes(role)) return true;
-  return role.length > 0 && role.length < 256 && !/[\u0000-\u001f\u007f-\u009f]/u.test(role) && !baseRoles.includes(role.toLowerCase());
+  return (
+    role.length > 0 &&
+    role.length < 256 &&
+    !/[\u0000-\u001f\u007f-\u009f]/u.test(role) &&
+    !baseRoles.includes(role.toLowerCase())
+  );
 }
 
 /** Returns the role that delegates to a Notary role: its path without the last segment. */

@@ -9,14 +9,25 @@ import { certificatesOfPem, commonNameOf } from '../x509/pem.ts';
  * @param now milliseconds since 1970; undefined when expiry does not matter: a root that was trusted still
  * judges its successor
  */
-export function rootKeysFor(gun: string, { roles, keys }: Root, bytes: Buffer, now: number | undefined): ReadonlyMap<string, TufKey> {
+export function rootKeysFor(
+  gun: string,
+  { roles, keys }: Root,
+  bytes: Buffer,
+  now: number | undefined,
+): ReadonlyMap<string, TufKey> {
   const listed = (
-    parseJson(bytes.toString('utf8')) as { signed: { keys: Record<string, { keytype: string; keyval: { public: string } }> } }
+    parseJson(bytes.toString('utf8')) as {
+      signed: { keys: Record<string, { keytype: string; keyval: { public: string } }> };
+    }
   ).signed.keys;
   const found = new Map<string, TufKey>();
   for (const id of roles.root.keyids) {
     const [key, entry] = [keys.get(id), listed[id]];
-    if (key !== undefined && entry?.keytype.endsWith('-x509') === true && isLeafOf(gun, Buffer.from(entry.keyval.public, 'base64'), now))
+    if (
+      key !== undefined &&
+      entry?.keytype.endsWith('-x509') === true &&
+      isLeafOf(gun, Buffer.from(entry.keyval.public, 'base64'), now)
+    )
       found.set(id, key);
   }
   return found;
@@ -25,7 +36,8 @@ export function rootKeysFor(gun: string, { roles, keys }: Root, bytes: Buffer, n
 function isLeafOf(gun: string, pem: Buffer, now: number | undefined): boolean {
   try {
     const [leaf, ...others] = certificatesOfPem(pem);
-    if (leaf === undefined || leaf.isAuthority || others.some(({ isAuthority }) => !isAuthority)) return false;
+    if (leaf === undefined || leaf.isAuthority || others.some(({ isAuthority }) => !isAuthority))
+      return false;
     if (!matches(commonNameOf(leaf), gun)) return false;
     if (now !== undefined && leaf.notAfter < now) return false;
     // SHA-1 and other weak algorithms do not count.

@@ -19,7 +19,12 @@ export type Route =
       readonly role: string;
       readonly which: Which;
     }
-  | { readonly operation: 'GetKey' | 'RotateKey'; readonly dialect: Dialect; readonly gun: string; readonly role: OnlineKey['role'] };
+  | {
+      readonly operation: 'GetKey' | 'RotateKey';
+      readonly dialect: Dialect;
+      readonly gun: string;
+      readonly role: OnlineKey['role'];
+    };
 
 /**
  * As in server/server.go of Notary 0.7.0: the name of a collection may contain slashes, and the last match of
@@ -79,15 +84,23 @@ const plainRoutes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ['/v2/_trust/changefeed', { operation: 'Changefeed', gun: undefined }],
 ]);
 
-const badName = (refused: 'INVALID_GUN' | 'INVALID_ROLE', why: string): Route => ({ operation: 'BadName', refused, why });
+const badName = (refused: 'INVALID_GUN' | 'INVALID_ROLE', why: string): Route => ({
+  operation: 'BadName',
+  refused,
+  why,
+});
 
 function refusedName(route: Route): Route | undefined {
   const gun = 'gun' in route ? (route.gun ?? '') : '';
   const role = 'role' in route ? route.role : '';
-  if (gun.length > mostNameLength) return badName('INVALID_GUN', `the name of the collection is longer than ${mostNameLength} characters`);
-  if (!printableAscii.test(gun)) return badName('INVALID_GUN', 'the name of the collection holds a character that is not printable ASCII');
-  if (role.length > mostNameLength) return badName('INVALID_ROLE', `the name of the role is longer than ${mostNameLength} characters`);
-  if (controlCharacter.test(role)) return badName('INVALID_ROLE', 'the name of the role holds a control character');
+  if (gun.length > mostNameLength)
+    return badName('INVALID_GUN', `the name of the collection is longer than ${mostNameLength} characters`);
+  if (!printableAscii.test(gun))
+    return badName('INVALID_GUN', 'the name of the collection holds a character that is not printable ASCII');
+  if (role.length > mostNameLength)
+    return badName('INVALID_ROLE', `the name of the role is longer than ${mostNameLength} characters`);
+  if (controlCharacter.test(role))
+    return badName('INVALID_ROLE', 'the name of the role holds a control character');
   return undefined;
 }
 
@@ -95,9 +108,12 @@ function notaryRoute(method: string, path: string): Route | undefined {
   if (method === 'GET') return notaryRead(path);
   if (method !== 'POST' && method !== 'DELETE') return undefined;
   const [, gun] = patterns.collection.exec(path) ?? [];
-  if (gun !== undefined) return { operation: method === 'POST' ? 'UpdateTUF' : 'DeleteTUF', dialect: 'notary', gun };
+  if (gun !== undefined)
+    return { operation: method === 'POST' ? 'UpdateTUF' : 'DeleteTUF', dialect: 'notary', gun };
   const [, of, name] = method === 'POST' ? (patterns.key.exec(path) ?? []) : [];
-  return of === undefined ? undefined : { operation: 'RotateKey', dialect: 'notary', gun: of, role: name as OnlineKey['role'] };
+  return of === undefined
+    ? undefined
+    : { operation: 'RotateKey', dialect: 'notary', gun: of, role: name as OnlineKey['role'] };
 }
 
 function notaryRead(path: string): Route | undefined {
@@ -118,7 +134,8 @@ function notaryRead(path: string): Route | undefined {
     return { operation: 'GetRole', dialect, gun, role: name, which: 'current' };
   }
   const key = patterns.key.exec(path);
-  if (key !== null) return { operation: 'GetKey', dialect, gun: key[1] ?? '', role: key[2] as OnlineKey['role'] };
+  if (key !== null)
+    return { operation: 'GetKey', dialect, gun: key[1] ?? '', role: key[2] as OnlineKey['role'] };
   const feed = patterns.changefeed.exec(path);
   return feed === null ? undefined : { operation: 'Changefeed', gun: feed[1] };
 }

@@ -26,15 +26,22 @@ function filesOf(dialect: Dialect, roles: Roles, delegated = Object.keys(roles))
   return new Map(Object.entries(written(repository)));
 }
 
-const differ = (notary: Roles, tuf: Roles): string | undefined => differentTarget(filesOf('notary', notary), filesOf('tuf', tuf));
+const differ = (notary: Roles, tuf: Roles): string | undefined =>
+  differentTarget(filesOf('notary', notary), filesOf('tuf', tuf));
 
 test('compares what clients of both dialects find', () => {
   assert.equal(differ({ targets: { a: '1' } }, { targets: { a: '1' } }), undefined);
   assert.equal(differ({ targets: { a: '1' } }, { targets: { a: '2' } }), 'a');
   assert.equal(differ({ targets: { a: '1' } }, { targets: {} }), 'a');
   assert.equal(differ({ targets: {} }, { targets: { a: '1' } }), 'a');
-  assert.equal(differ({ targets: {}, 'targets/x': { a: '1' } }, { targets: {}, 'targets/x': { a: '1' } }), undefined);
-  assert.equal(differ({ targets: {}, 'targets/x': { a: '1' } }, { targets: {}, 'targets/x': { a: '2' } }), 'a');
+  assert.equal(
+    differ({ targets: {}, 'targets/x': { a: '1' } }, { targets: {}, 'targets/x': { a: '1' } }),
+    undefined,
+  );
+  assert.equal(
+    differ({ targets: {}, 'targets/x': { a: '1' } }, { targets: {}, 'targets/x': { a: '2' } }),
+    'a',
+  );
 });
 
 test('each dialect uses its own search order when roles sign different digests for one name', () => {

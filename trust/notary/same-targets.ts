@@ -11,12 +11,16 @@ import { namesByPrefix } from './roles.ts';
  * matter.
  * @returns a name for which they differ, or undefined
  */
-export function differentTarget(notary: ReadonlyMap<string, Buffer>, tuf: ReadonlyMap<string, Buffer>): string | undefined {
+export function differentTarget(
+  notary: ReadonlyMap<string, Buffer>,
+  tuf: ReadonlyMap<string, Buffer>,
+): string | undefined {
   const [theirs, ours] = [reachable('notary', notary), reachable('tuf', tuf)];
   const found = foundByNotary(theirs);
   for (const [path, digest] of found) if (foundByTuf(path, ours) !== digest) return path;
   const signed = new Set<string>();
-  for (const { targets } of theirs.values()) for (const [path, file] of targets) signed.add(JSON.stringify([path, digestOf(file)]));
+  for (const { targets } of theirs.values())
+    for (const [path, file] of targets) signed.add(JSON.stringify([path, digestOf(file)]));
   for (const { targets } of ours.values())
     for (const path of targets.keys()) {
       const digest = found.has(path) ? undefined : foundByTuf(path, ours);
@@ -42,7 +46,8 @@ function reachable(dialect: Dialect, files: ReadonlyMap<string, Buffer>): Readon
   return roles;
 }
 
-const digestOf = (file: TargetFile | undefined): string | undefined => file && `${file.hashes['sha256'] ?? ''} ${file.length}`;
+const digestOf = (file: TargetFile | undefined): string | undefined =>
+  file && `${file.hashes['sha256'] ?? ''} ${file.length}`;
 
 /**
  * Returns the files by path: from `targets/releases` for a path that is delegated to it, else from `targets`

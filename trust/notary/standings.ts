@@ -15,7 +15,12 @@ export interface Standing {
 export interface Standings {
   load(gun: string, dialect: Dialect): Promise<Standing>;
   /** Keeps in memory what was just stored. */
-  remember(gun: string, dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing;
+  remember(
+    gun: string,
+    dialect: Dialect,
+    files: ReadonlyMap<string, StoredFile>,
+    withheld: boolean,
+  ): Standing;
   /** Forgets both dialects of a collection. */
   forget(gun: string): void;
 }

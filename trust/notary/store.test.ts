@@ -49,7 +49,11 @@ test('a database with the first schema is migrated: current files, earlier files
   const store = await openTrustStore(folder);
   try {
     assert.deepEqual(
-      (await store.currentFiles('example.com/app', 'notary')).map(({ role, version, bytes }) => [role, version, bytes.toString()]),
+      (await store.currentFiles('example.com/app', 'notary')).map(({ role, version, bytes }) => [
+        role,
+        version,
+        bytes.toString(),
+      ]),
       [['targets', 2, 'version 2']],
     );
     const kept = file('targets', 1, 'version 1');

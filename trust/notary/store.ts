@@ -36,13 +36,22 @@ export interface SealedKey {
 export interface TrustStore {
   currentFiles(gun: string, dialect: Dialect): Promise<StoredFile[]>;
   fileByHash(gun: string, dialect: Dialect, role: string, hash: string): Promise<StoredFile | undefined>;
-  fileByVersion(gun: string, dialect: Dialect, role: string, version: number): Promise<StoredFile | undefined>;
+  fileByVersion(
+    gun: string,
+    dialect: Dialect,
+    role: string,
+    version: number,
+  ): Promise<StoredFile | undefined>;
   isWithheld(gun: string): Promise<boolean>;
   /**
    * Stores files of either dialect in one transaction, and records the change.
    * @returns false when a version already exists: another publisher was faster
    */
-  keep(gun: string, updates: readonly DialectFiles[], options: { readonly at: number; readonly withholdTuf: boolean }): Promise<boolean>;
+  keep(
+    gun: string,
+    updates: readonly DialectFiles[],
+    options: { readonly at: number; readonly withholdTuf: boolean },
+  ): Promise<boolean>;
   /** Removes the files and keys of a collection in both dialects. */
   remove(gun: string, at: number): Promise<void>;
   keys(gun: string): Promise<SealedKey[]>;
@@ -56,7 +65,12 @@ export interface TrustStore {
    * @param after returns changes with higher ids, oldest first; or `before`: those with lower ids, the newest
    * of them
    */
-  changes(input: { readonly gun?: string; readonly after?: number; readonly before?: number; readonly most: number }): Promise<Change[]>;
+  changes(input: {
+    readonly gun?: string;
+    readonly after?: number;
+    readonly before?: number;
+    readonly most: number;
+  }): Promise<Change[]>;
   /**
    * Returns why the store accepts no updates now, or undefined when it does. The result is valid for one
    * second.
@@ -116,8 +130,14 @@ const mostAhead = 4;
 
 function trustStore(db: Database): TrustStore {
   let writing = 0;
-  const one = async (where: string, params: readonly (string | number)[]): Promise<StoredFile | undefined> => {
-    const row = await db.get(`SELECT ${columns} FROM files WHERE ${where} ORDER BY version DESC LIMIT 1`, params);
+  const one = async (
+    where: string,
+    params: readonly (string | number)[],
+  ): Promise<StoredFile | undefined> => {
+    const row = await db.get(
+      `SELECT ${columns} FROM files WHERE ${where} ORDER BY version DESC LIMIT 1`,
+      params,
+    );
     return row === undefined ? undefined : fileOf(row);
   };
   return {
@@ -129,14 +149,20 @@ function trustStore(db: Database): TrustStore {
         )
       ).map(fileOf),
     fileByHash: (gun, dialect, role, hash) =>
-      one(`gun = ? AND ${hash.length === 64 ? 'sha256' : 'sha512'} = ? AND dialect = ? AND role = ?`, [gun, hash, dialect, role]),
+      one(`gun = ? AND ${hash.length === 64 ? 'sha256' : 'sha512'} = ? AND dialect = ? AND role = ?`, [
+        gun,
+        hash,
+        dialect,
+        role,
+      ]),
     fileByVersion: (gun, dialect, role, version) =>
       one('gun = ? AND dialect = ? AND role = ? AND version = ?', [gun, dialect, role, version]),
     isWithheld: async (gun) => (await db.get('SELECT 1 FROM withheld WHERE gun = ?', [gun])) !== undefined,
     async keep(gun, updates, { at, withholdTuf }) {
       const tuf = updates.some(({ dialect }) => dialect === 'tuf');
       const statements: Statement[] = updates.flatMap(({ dialect, files }) => keepFiles(gun, dialect, files));
-      if (withholdTuf) statements.push({ sql: 'INSERT OR IGNORE INTO withheld (gun) VALUES (?)', params: [gun] });
+      if (withholdTuf)
+        statements.push({ sql: 'INSERT OR IGNORE INTO withheld (gun) VALUES (?)', params: [gun] });
       else if (tuf) statements.push({ sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] });
       append(statements, noteUpdate(gun, updates, at));
       try {
@@ -166,14 +192,22 @@ function trustStore(db: Database): TrustStore {
       ]);
     },
     keys: async (gun) =>
-      (await db.all('SELECT role, sealed FROM keys WHERE gun = ? ORDER BY rowid', [gun])).map(({ role, sealed }) => ({
-        role: String(role),
-        sealed: Buffer.from(sealed as Uint8Array),
-      })),
+      (await db.all('SELECT role, sealed FROM keys WHERE gun = ? ORDER BY rowid', [gun])).map(
+        ({ role, sealed }) => ({
+          role: String(role),
+          sealed: Buffer.from(sealed as Uint8Array),
+        }),
+      ),
     async addKey(gun, role, sealed, at, instead) {
       await db.write([
-        ...instead.map((old) => ({ sql: 'DELETE FROM keys WHERE gun = ? AND sealed = ?', params: [gun, old] })),
-        { sql: 'INSERT INTO keys (gun, role, at, sealed) VALUES (?, ?, ?, ?)', params: [gun, role, at, sealed] },
+        ...instead.map((old) => ({
+          sql: 'DELETE FROM keys WHERE gun = ? AND sealed = ?',
+          params: [gun, old],
+        })),
+        {
+          sql: 'INSERT INTO keys (gun, role, at, sealed) VALUES (?, ?, ?, ?)',
+          params: [gun, role, at, sealed],
+        },
       ]);
     },
     async changes({ gun, after, before, most }) {
@@ -192,7 +226,9 @@ function trustStore(db: Database): TrustStore {
     },
     flaw: forOneSecond(async () => {
       try {
-        await db.write([{ sql: 'INSERT OR REPLACE INTO probe (id, data) VALUES (1, zeroblob(?))', params: [probeBytes] }]);
+        await db.write([
+          { sql: 'INSERT OR REPLACE INTO probe (id, data) VALUES (1, zeroblob(?))', params: [probeBytes] },
+        ]);
         return undefined;
       } catch (thrown) {
         return reasonOf(thrown);
@@ -228,7 +264,16 @@ function keepFiles(gun: string, dialect: Dialect, files: readonly FileToKeep[]):
         // it dropped.
         sql: `INSERT ${dialect === 'tuf' ? 'OR REPLACE ' : ''}INTO files (gun, dialect, role, version, sha256, sha512, at, data)
               VALUES ${rows(some.length, '(?, ?, ?, ?, ?, ?, ?, ?)')}`,
-        params: some.flatMap(({ role, version, sha256, sha512, at, bytes }) => [gun, dialect, role, version, sha256, sha512, at, bytes]),
+        params: some.flatMap(({ role, version, sha256, sha512, at, bytes }) => [
+          gun,
+          dialect,
+          role,
+          version,
+          sha256,
+          sha512,
+          at,
+          bytes,
+        ]),
       },
       {
         sql: `INSERT OR REPLACE INTO standing (gun, dialect, role, version) VALUES ${rows(some.length, '(?, ?, ?, ?)')}`,

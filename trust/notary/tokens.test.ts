@@ -24,7 +24,16 @@ interface Issuer {
 
 function issuer(name: string, by?: string): Issuer {
   const more =
-    by === undefined ? [] : ['-CA', join(folder, `${by}.pem`), '-CAkey', join(folder, `${by}.key`), '-addext', 'basicConstraints=CA:FALSE'];
+    by === undefined
+      ? []
+      : [
+          '-CA',
+          join(folder, `${by}.pem`),
+          '-CAkey',
+          join(folder, `${by}.key`),
+          '-addext',
+          'basicConstraints=CA:FALSE',
+        ];
   const { key, certificate } = makeCertificate(folder, name, { days: 300, more });
   return { certificate: readFileSync(certificate, 'utf8'), key: createPrivateKey(readFileSync(key)) };
 }
@@ -35,9 +44,14 @@ interface TokenChanges {
   readonly expires?: string;
 }
 
-const access = (actions: readonly string[], name = gun): JWTPayload => ({ access: [{ type: 'repository', name, actions }] });
+const access = (actions: readonly string[], name = gun): JWTPayload => ({
+  access: [{ type: 'repository', name, actions }],
+});
 
-function token({ key }: Issuer, { payload = access(['pull']), header = {}, expires = '5m' }: TokenChanges = {}): Promise<string> {
+function token(
+  { key }: Issuer,
+  { payload = access(['pull']), header = {}, expires = '5m' }: TokenChanges = {},
+): Promise<string> {
   return new SignJWT({ iss: authority.issuer, aud: authority.service, ...payload })
     .setProtectedHeader({ alg: 'ES256', typ: 'JWT', ...header })
     .setExpirationTime(expires)
@@ -71,31 +85,66 @@ describe('tokens of the trust service', () => {
       text: string | undefined,
       wanted: typeof pull | { type: 'repository'; name: string; actions: string[] } = pull,
     ): Promise<string> => {
-      const challenge = await tokenGuard({ ...authority, ...options }, Date.now)(text === undefined ? undefined : `Bearer ${text}`, wanted);
+      const challenge = await tokenGuard({ ...authority, ...options }, Date.now)(
+        text === undefined ? undefined : `Bearer ${text}`,
+        wanted,
+      );
       return challenge === undefined ? 'yes' : (/error="([^"]+)"/u.exec(challenge)?.[1] ?? 'challenge');
     };
     const certificates = `${ca.certificate}${other.certificate}`;
     const alone = { certificates: ca.certificate };
-    const jwks = { keys: [{ ...(await exportJWK(new X509Certificate(ca.certificate).publicKey)), kid: 'one', alg: 'ES256' }] };
+    const jwks = {
+      keys: [
+        { ...(await exportJWK(new X509Certificate(ca.certificate).publicKey)), kid: 'one', alg: 'ES256' },
+      ],
+    };
     assert.equal(await judge(alone, undefined), 'challenge');
     assert.equal(await judge(alone, await token(ca)), 'yes');
     assert.equal(await judge({ certificates }, await token(leaf, { header: { x5c } })), 'yes');
-    assert.equal(await judge({ certificates }, await token(ca, { header: { kid: libtrust(ca.certificate) } })), 'yes');
-    assert.equal(await judge({ jwks }, await token(ca, { header: { kid: 'one' } })), 'yes');
     assert.equal(
-      await judge(alone, await token(ca, { payload: access(['push', 'pull', '*']) }), { ...pull, actions: ['push', 'pull'] }),
+      await judge({ certificates }, await token(ca, { header: { kid: libtrust(ca.certificate) } })),
       'yes',
     );
-    assert.equal(await judge(alone, await token(ca), { ...pull, actions: ['push', 'pull'] }), 'insufficient_scope');
-    assert.equal(await judge(alone, await token(ca, { payload: access(['pull'], 'example.com/other') })), 'insufficient_scope');
+    assert.equal(await judge({ jwks }, await token(ca, { header: { kid: 'one' } })), 'yes');
+    assert.equal(
+      await judge(alone, await token(ca, { payload: access(['push', 'pull', '*']) }), {
+        ...pull,
+        actions: ['push', 'pull'],
+      }),
+      'yes',
+    );
+    assert.equal(
+      await judge(alone, await token(ca), { ...pull, actions: ['push', 'pull'] }),
+      'insufficient_scope',
+    );
+    assert.equal(
+      await judge(alone, await token(ca, { payload: access(['pull'], 'example.com/other') })),
+      'insufficient_scope',
+    );
     assert.equal(await judge(alone, await token(ca, { payload: { access: 'all' } })), 'insufficient_scope');
-    assert.equal(await judge({ certificates: other.certificate }, await token(leaf, { header: { x5c } })), 'invalid_token');
-    assert.equal(await judge({ certificates }, await token(other, { header: { x5c } })), 'invalid_token', 'another key than the chain’s');
+    assert.equal(
+      await judge({ certificates: other.certificate }, await token(leaf, { header: { x5c } })),
+      'invalid_token',
+    );
+    assert.equal(
+      await judge({ certificates }, await token(other, { header: { x5c } })),
+      'invalid_token',
+      'another key than the chain’s',
+    );
     assert.equal(await judge(alone, await token(other)), 'invalid_token');
-    assert.equal(await judge({ certificates }, await token(ca, { header: { kid: 'unknown' } })), 'invalid_token');
+    assert.equal(
+      await judge({ certificates }, await token(ca, { header: { kid: 'unknown' } })),
+      'invalid_token',
+    );
     assert.equal(await judge(alone, await token(ca, { expires: '-5m' })), 'invalid_token');
-    assert.equal(await judge(alone, await token(ca, { payload: { ...access(['pull']), iss: 'evil' } })), 'invalid_token');
-    assert.equal(await judge(alone, await token(ca, { payload: { ...access(['pull']), aud: 'evil' } })), 'invalid_token');
+    assert.equal(
+      await judge(alone, await token(ca, { payload: { ...access(['pull']), iss: 'evil' } })),
+      'invalid_token',
+    );
+    assert.equal(
+      await judge(alone, await token(ca, { payload: { ...access(['pull']), aud: 'evil' } })),
+      'invalid_token',
+    );
     const [, claims = ''] = (await token(ca)).split('.');
     const none = Buffer.from('{"alg":"none"}').toString('base64url');
     assert.equal(await judge(alone, `${none}.${claims}.`), 'invalid_token');
@@ -132,13 +181,26 @@ describe('tokens of the trust service', () => {
         const answer = await fetch(`${service.url}${path}`, { method });
         const { errors } = (await answer.json()) as { errors: { code: string }[] };
         assert.deepEqual([answer.status, errors[0]?.code], [401, 'UNAUTHORIZED'], path);
-        assert.equal(answer.headers.get('www-authenticate'), `Bearer realm="${authority.realm}",service="trust",scope="${scope}"`);
+        assert.equal(
+          answer.headers.get('www-authenticate'),
+          `Bearer realm="${authority.realm}",service="trust",scope="${scope}"`,
+        );
       }
-      for (const open of ['/_notary_server/health', '/metrics']) assert.equal((await fetch(`${service.url}${open}`)).status, 200);
+      for (const open of ['/_notary_server/health', '/metrics'])
+        assert.equal((await fetch(`${service.url}${open}`)).status, 200);
       const authorization = `Bearer ${await token(ca, { payload: access(['push', 'pull']) })}`;
-      assert.equal((await fetch(`${service.url}${tuf}timestamp.key`, { headers: { authorization } })).status, 200);
-      assert.equal((await fetch(`${service.url}${tuf}root.json`, { headers: { authorization } })).status, 404);
-      assert.equal((await fetch(`${service.url}${tuf}`, { method: 'DELETE', headers: { authorization } })).status, 401);
+      assert.equal(
+        (await fetch(`${service.url}${tuf}timestamp.key`, { headers: { authorization } })).status,
+        200,
+      );
+      assert.equal(
+        (await fetch(`${service.url}${tuf}root.json`, { headers: { authorization } })).status,
+        404,
+      );
+      assert.equal(
+        (await fetch(`${service.url}${tuf}`, { method: 'DELETE', headers: { authorization } })).status,
+        401,
+      );
     } finally {
       await service.close();
     }

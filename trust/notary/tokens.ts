@@ -38,7 +38,19 @@ export interface TokenAuthority {
 export type Guard = (authorization: string | undefined, access: Access) => Promise<string | undefined>;
 
 /** Asymmetric algorithms only: a public key must never be used as a shared secret. */
-const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
+const algorithms = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
 const mostTokenBytes = 64 * 1024;
 
 /**
@@ -105,7 +117,9 @@ function keyFinder(
   { certificates, jwks }: TokenAuthority,
   clock: () => number,
 ): (header: JWTHeaderParameters) => Promise<KeyObject | CryptoKey> {
-  const anchors = (certificates?.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? []).map((pem) => {
+  const anchors = (
+    certificates?.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? []
+  ).map((pem) => {
     const read = readCertificate(Buffer.from(pem.replace(/-----[^-]+-----|\s/gu, ''), 'base64'));
     return { read, key: read.key, validTo: read.notAfter };
   });
@@ -115,7 +129,9 @@ function keyFinder(
       const chain = header.x5c.slice(0, 8).map((text) => Buffer.from(text, 'base64'));
       const [leaf, ...others] = chain.map((raw) => readCertificate(raw));
       if (leaf === undefined) throw new Error('the chain is empty');
-      const path = findPath(leaf, { anchors: anchors.map(({ read }) => read), intermediates: others }, [clock()]);
+      const path = findPath(leaf, { anchors: anchors.map(({ read }) => read), intermediates: others }, [
+        clock(),
+      ]);
       if ('problem' in path) throw new Error(path.problem);
       return leaf.key;
     }
@@ -124,7 +140,8 @@ function keyFinder(
     if (named !== undefined) return named.key;
     if (set !== undefined) return set(header);
     const [only, other] = valid;
-    if (header.kid !== undefined || only === undefined || other !== undefined) throw new Error('no key of that name is trusted');
+    if (header.kid !== undefined || only === undefined || other !== undefined)
+      throw new Error('no key of that name is trusted');
     return only.key;
   };
 }

@@ -7,7 +7,16 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { later, signed, testKey } from '../tuf/fixtures/repository.fixture.ts';
-import { certifiedKey, fetchJson, multipart, multipartType, post, publisher, sha256, targetsOf } from './publisher.fixture.ts';
+import {
+  certifiedKey,
+  fetchJson,
+  multipart,
+  multipartType,
+  post,
+  publisher,
+  sha256,
+  targetsOf,
+} from './publisher.fixture.ts';
 import type { OnlineEntries, Publisher } from './publisher.fixture.ts';
 import { startTrustService } from './trust-service.ts';
 import type { TrustService } from './trust-service.ts';
@@ -30,7 +39,10 @@ async function begin(): Promise<void> {
   gun = `example.com/app-${count % 4}`;
   address = `${service.url}/v2/${gun}/_trust/tuf/`;
   await fetch(address, { method: 'DELETE' });
-  online = { snapshot: await fetchJson(`${address}snapshot.key`), timestamp: await fetchJson(`${address}timestamp.key`) };
+  online = {
+    snapshot: await fetchJson(`${address}snapshot.key`),
+    timestamp: await fetchJson(`${address}timestamp.key`),
+  };
   owner = owners.get(gun) ?? publisher(gun);
   owners.set(gun, owner);
 }
@@ -64,7 +76,12 @@ async function state(): Promise<string> {
 describe('the trust service in Notary’s dialect', () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-trust-service-'));
-    service = await startTrustService({ listen: '127.0.0.1:0', data: folder, clock: () => now, uploadBytes: 8 * 1024 * 1024 });
+    service = await startTrustService({
+      listen: '127.0.0.1:0',
+      data: folder,
+      clock: () => now,
+      uploadBytes: 8 * 1024 * 1024,
+    });
   });
   after(async () => {
     await service.close();
@@ -73,7 +90,10 @@ describe('the trust service in Notary’s dialect', () => {
   beforeEach(begin);
 
   it('serves the bytes that were posted, by role, digest and version, with Notary’s headers', async () => {
-    const [root, targets] = [Buffer.concat([owner.root(1, online), Buffer.from('\n')]), owner.targets(1, { v1: 'one' })];
+    const [root, targets] = [
+      Buffer.concat([owner.root(1, online), Buffer.from('\n')]),
+      owner.targets(1, { v1: 'one' }),
+    ];
     assert.deepEqual(
       await post(
         address,
@@ -93,13 +113,17 @@ describe('the trust service in Notary’s dialect', () => {
       const answer = await fetch(`${address}${name}.json`);
       assert.equal(answer.status, 200, name);
       assert.ok(Buffer.from(await answer.arrayBuffer()).equals(root), name);
-      const age = name === 'root' ? 'max-age=300, s-maxage=300, must-revalidate' : 'max-age=2592000, s-maxage=2592000';
+      const age =
+        name === 'root' ? 'max-age=300, s-maxage=300, must-revalidate' : 'max-age=2592000, s-maxage=2592000';
       assert.equal(answer.headers.get('cache-control'), `public, ${age}`);
       assert.equal(answer.headers.get('last-modified'), 'Fri, 01 Jan 2027 00:00:00 UTC');
     }
     const snapshot = await read('snapshot');
     assert.deepEqual(Object.keys(snapshot.signed.meta).sort(), ['root', 'targets']);
-    assert.equal(snapshot.signed.meta['root']?.hashes['sha256'], Buffer.from(sha256(root), 'hex').toString('base64'));
+    assert.equal(
+      snapshot.signed.meta['root']?.hashes['sha256'],
+      Buffer.from(sha256(root), 'hex').toString('base64'),
+    );
     for (const missing of ['2.root', `root.${sha256(targets)}`, 'targets/nobody']) {
       const answer = await fetch(`${address}${missing}.json`);
       assert.equal(answer.status, 404);
@@ -112,20 +136,32 @@ describe('the trust service in Notary’s dialect', () => {
 
   it('keeps versions, and refuses an update when a newer version exists', async () => {
     assert.equal((await first()).status, 200);
-    assert.equal((await post(address, multipart([{ name: 'targets', bytes: owner.targets(2, { v1: 'two' }) }]))).status, 200);
+    assert.equal(
+      (await post(address, multipart([{ name: 'targets', bytes: owner.targets(2, { v1: 'two' }) }]))).status,
+      200,
+    );
     const before = await state();
     for (const version of [1, 2]) {
-      const { status, code } = await post(address, multipart([{ name: 'targets', bytes: owner.targets(version, { v1: 'three' }) }]));
+      const { status, code } = await post(
+        address,
+        multipart([{ name: 'targets', bytes: owner.targets(version, { v1: 'three' }) }]),
+      );
       assert.deepEqual([status, code], [400, 'VERSION']);
     }
     assert.equal(await state(), before);
-    assert.deepEqual([(await read('1.targets')).signed.version, (await read('targets')).signed.version], [1, 2]);
+    assert.deepEqual(
+      [(await read('1.targets')).signed.version, (await read('targets')).signed.version],
+      [1, 2],
+    );
     const answers = await Promise.all(
       Array.from({ length: 10 }, (_, index) =>
         post(address, multipart([{ name: 'targets', bytes: owner.targets(3, { v1: `race ${index}` }) }])),
       ),
     );
-    assert.deepEqual(answers.map(({ status }) => status).sort(), [200, ...Array.from({ length: 9 }, () => 400)]);
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [
+      200,
+      ...Array.from({ length: 9 }, () => 400),
+    ]);
     assert.equal((await read('timestamp')).signed.version, 3);
   });
 
@@ -134,11 +170,23 @@ describe('the trust service in Notary’s dialect', () => {
     const heir = certifiedKey(gun);
     const before = await state();
     const refused: [string, Buffer][] = [
-      ['failed to validate data with current trusted certificates', owner.root(2, online, { rootKeys: [heir], signers: [heir] })],
-      ['failed to validate integrity of roots', owner.root(2, online, { rootKeys: [heir], signers: [owner.rootKey] })],
+      [
+        'failed to validate data with current trusted certificates',
+        owner.root(2, online, { rootKeys: [heir], signers: [heir] }),
+      ],
+      [
+        'failed to validate integrity of roots',
+        owner.root(2, online, { rootKeys: [heir], signers: [owner.rootKey] }),
+      ],
       ['must increment the version. Current 1, new 3', owner.root(3, online)],
-      ['unable to retrieve valid leaf certificates', owner.root(2, online, { rootKeys: [certifiedKey('example.com/other')] })],
-      ['unable to retrieve valid leaf certificates', owner.root(2, online, { rootKeys: [testKey('notary', 'ecdsa')] })],
+      [
+        'unable to retrieve valid leaf certificates',
+        owner.root(2, online, { rootKeys: [certifiedKey('example.com/other')] }),
+      ],
+      [
+        'unable to retrieve valid leaf certificates',
+        owner.root(2, online, { rootKeys: [testKey('notary', 'ecdsa')] }),
+      ],
       ['root expired', owner.root(2, online, { body: { expires: '2020-01-01T00:00:00Z' } })],
       ['expected type Root', owner.root(2, online, { body: { _type: 'root' } })],
     ];
@@ -159,14 +207,28 @@ describe('the trust service in Notary’s dialect', () => {
     await first();
     const key = testKey('notary', 'ecdsa');
     const role = (name: string): object => ({ name, keyids: [key.id], threshold: 1, paths: [''] });
-    const delegations = (name: string): object => ({ delegations: { keys: { [key.id]: key.entry }, roles: [role(name)] } });
+    const delegations = (name: string): object => ({
+      delegations: { keys: { [key.id]: key.entry }, roles: [role(name)] },
+    });
     const release = (version: number): Buffer => signed('notary', targetsOf(version, { v2: 'two' }), [key]);
     assert.equal(
-      (await post(address, multipart([{ name: 'targets', bytes: owner.targets(2, {}, delegations('targets/releases')) }]))).status,
+      (
+        await post(
+          address,
+          multipart([{ name: 'targets', bytes: owner.targets(2, {}, delegations('targets/releases')) }]),
+        )
+      ).status,
       200,
     );
-    assert.equal((await post(address, multipart([{ name: 'targets/releases', bytes: release(1) }]))).status, 200);
-    assert.deepEqual(Object.keys((await read('snapshot')).signed.meta).sort(), ['root', 'targets', 'targets/releases']);
+    assert.equal(
+      (await post(address, multipart([{ name: 'targets/releases', bytes: release(1) }]))).status,
+      200,
+    );
+    assert.deepEqual(Object.keys((await read('snapshot')).signed.meta).sort(), [
+      'root',
+      'targets',
+      'targets/releases',
+    ]);
     const before = await state();
     for (const [name, bytes] of [
       ['targets/releases', signed('notary', targetsOf(2, {}), [testKey('notary')])],
@@ -201,14 +263,18 @@ describe('the trust service in Notary’s dialect', () => {
       length: bytes.length,
       hashes: { sha256: createHash('sha256').update(bytes).digest('base64') },
     });
-    const snapshot = (meta: object): Buffer => signed('notary', { _type: 'Snapshot', version: 1, expires: later, meta }, [key]);
+    const snapshot = (meta: object): Buffer =>
+      signed('notary', { _type: 'Snapshot', version: 1, expires: later, meta }, [key]);
     for (const meta of [
       { root: file(root) },
       { root: file(root), targets: file(root) },
       { root: file(root), targets: file(targets), 'targets/lost': file(root) },
       { root: { ...file(root), length: 1 }, targets: file(targets) },
     ]) {
-      const { detail } = await post(address, multipart([...parts, { name: 'snapshot', bytes: snapshot(meta) }]));
+      const { detail } = await post(
+        address,
+        multipart([...parts, { name: 'snapshot', bytes: snapshot(meta) }]),
+      );
       assert.equal((detail as { Name: string }).Name, 'ErrBadSnapshot', JSON.stringify(meta));
     }
     assert.equal((await fetch(`${address}root.json`)).status, 404);
@@ -221,25 +287,50 @@ describe('the trust service in Notary’s dialect', () => {
     await first();
     const fresh = await fetchJson<OnlineEntries['timestamp']>(`${address}timestamp.key`, 'POST');
     assert.notDeepEqual(fresh, online.timestamp);
-    assert.deepEqual(await fetchJson(`${address}timestamp.key`), online.timestamp, 'the root still names the old one');
-    assert.equal((await post(address, multipart([{ name: 'root', bytes: owner.root(2, { ...online, timestamp: fresh }) }]))).status, 200);
+    assert.deepEqual(
+      await fetchJson(`${address}timestamp.key`),
+      online.timestamp,
+      'the root still names the old one',
+    );
+    assert.equal(
+      (
+        await post(
+          address,
+          multipart([{ name: 'root', bytes: owner.root(2, { ...online, timestamp: fresh }) }]),
+        )
+      ).status,
+      200,
+    );
     assert.deepEqual(await fetchJson(`${address}timestamp.key`), fresh);
     const foreign = { ...online, timestamp: testKey('notary').entry as OnlineEntries['timestamp'] };
     const { detail } = await post(address, multipart([{ name: 'root', bytes: owner.root(3, foreign) }]));
-    assert.deepEqual(detail, { Name: 'ErrBadRoot', Error: { Msg: 'no  timestamp keys exist on the server' } });
+    assert.deepEqual(detail, {
+      Name: 'ErrBadRoot',
+      Error: { Msg: 'no  timestamp keys exist on the server' },
+    });
   });
 
   it('keeps the newest eight rotated keys that no root names yet, besides the keys in use; a root may name any of them', async () => {
     await first();
     const rotated: OnlineEntries['timestamp'][] = [];
-    for (let n = 0; n < 20; n++) rotated.push(await fetchJson<OnlineEntries['timestamp']>(`${address}timestamp.key`, 'POST'));
+    for (let n = 0; n < 20; n++)
+      rotated.push(await fetchJson<OnlineEntries['timestamp']>(`${address}timestamp.key`, 'POST'));
     assert.deepEqual(await fetchJson(`${address}timestamp.key`), online.timestamp);
-    const root = (version: number, timestamp: OnlineEntries['timestamp'] | undefined): Promise<{ status: number; detail?: unknown }> => {
+    const root = (
+      version: number,
+      timestamp: OnlineEntries['timestamp'] | undefined,
+    ): Promise<{ status: number; detail?: unknown }> => {
       assert.ok(timestamp);
-      return post(address, multipart([{ name: 'root', bytes: owner.root(version, { ...online, timestamp }) }]));
+      return post(
+        address,
+        multipart([{ name: 'root', bytes: owner.root(version, { ...online, timestamp }) }]),
+      );
     };
     const { detail } = await root(2, rotated[11]);
-    assert.deepEqual(detail, { Name: 'ErrBadRoot', Error: { Msg: 'no  timestamp keys exist on the server' } });
+    assert.deepEqual(detail, {
+      Name: 'ErrBadRoot',
+      Error: { Msg: 'no  timestamp keys exist on the server' },
+    });
     assert.equal((await root(2, rotated[12])).status, 200);
     assert.equal((await root(3, rotated[19])).status, 200);
   });
@@ -249,7 +340,10 @@ describe('the trust service in Notary’s dialect', () => {
     const [old, moment] = [await read('timestamp'), now];
     now += 15 * day;
     const readers = await Promise.all(Array.from({ length: 8 }, () => read('timestamp')));
-    assert.deepEqual(new Set(readers.map(({ signed: { version } }) => version)), new Set([old.signed.version + 1]));
+    assert.deepEqual(
+      new Set(readers.map(({ signed: { version } }) => version)),
+      new Set([old.signed.version + 1]),
+    );
     assert.ok(Date.parse(readers[0]?.signed.expires ?? '') > now);
     assert.equal((await read('snapshot')).signed.version, 1);
     now += 3 * 366 * day;
@@ -268,12 +362,16 @@ describe('the trust service in Notary’s dialect', () => {
         readonly Category: string;
       }[];
     }
-    const feed = (query: string, of = `${service.url}/v2/${gun}/_trust/changefeed`): Promise<Feed> => fetchJson<Feed>(`${of}?${query}`);
+    const feed = (query: string, of = `${service.url}/v2/${gun}/_trust/changefeed`): Promise<Feed> =>
+      fetchJson<Feed>(`${of}?${query}`);
     await first();
     await post(address, multipart([{ name: 'targets', bytes: owner.targets(2) }]));
     const [last] = (await feed('records=-1')).records;
     assert.equal(last?.Version, 2);
-    assert.equal(last.SHA256, sha256(Buffer.from(await (await fetch(`${address}timestamp.json`)).arrayBuffer())));
+    assert.equal(
+      last.SHA256,
+      sha256(Buffer.from(await (await fetch(`${address}timestamp.json`)).arrayBuffer())),
+    );
     assert.equal((await feed(`records=-1&change_id=${last.ID}`)).records[0]?.Version, 1);
     assert.deepEqual(await feed(`records=5&change_id=${last.ID}`), { count: 0, records: [] });
     await fetch(address, { method: 'DELETE' });
@@ -304,8 +402,16 @@ describe('the trust service in Notary’s dialect', () => {
       ['cut off in a part', 'MALFORMED_UPLOAD', whole.subarray(0, whole.length - 200)],
       ['cut off at its end', 'MALFORMED_UPLOAD', whole.subarray(0, whole.length - 6)],
       ['oversized', 'MALFORMED_UPLOAD', one('targets', Buffer.alloc(9 * 1024 * 1024, 32))],
-      ['too many parts', 'MALFORMED_UPLOAD', multipart(Array.from({ length: 1100 }, () => ({ name: 'targets', bytes: '{}' })))],
-      ['no file name', 'NO_FILENAME', Buffer.from(whole.toString('latin1').replace('; filename="targets"', ''), 'latin1')],
+      [
+        'too many parts',
+        'MALFORMED_UPLOAD',
+        multipart(Array.from({ length: 1100 }, () => ({ name: 'targets', bytes: '{}' }))),
+      ],
+      [
+        'no file name',
+        'NO_FILENAME',
+        Buffer.from(whole.toString('latin1').replace('; filename="targets"', ''), 'latin1'),
+      ],
       ['an empty file name', 'NO_FILENAME', one('', good)],
       ['only a suffix', 'NO_FILENAME', one('.json', good)],
       ...[
@@ -321,14 +427,26 @@ describe('the trust service in Notary’s dialect', () => {
         'mirrors',
         `targets/${'a'.repeat(250)}`,
       ].map((name): [string, string, Buffer] => [`role ${name}`, 'INVALID_ROLE', one(name, good)]),
-      ['not UTF-8', 'MALFORMED_JSON', one('targets', Buffer.concat([good.subarray(0, 20), Buffer.from([0xff, 0xfe]), good.subarray(20)]))],
+      [
+        'not UTF-8',
+        'MALFORMED_JSON',
+        one('targets', Buffer.concat([good.subarray(0, 20), Buffer.from([0xff, 0xfe]), good.subarray(20)])),
+      ],
       ['UTF-16', 'MALFORMED_JSON', one('targets', Buffer.from(text, 'utf16le'))],
       ['a byte order mark', 'MALFORMED_JSON', one('targets', `\uFEFF${text}`)],
       ['deep', 'MALFORMED_JSON', one('targets', deep)],
       ['a key twice', 'MALFORMED_JSON', one('targets', text.replace('{"signed":', '{"signed":{},"signed":'))],
-      ['a version twice', 'MALFORMED_JSON', one('targets', text.replace('"version":2', '"version":1,"version":2'))],
+      [
+        'a version twice',
+        'MALFORMED_JSON',
+        one('targets', text.replace('"version":2', '"version":1,"version":2')),
+      ],
       ['a fraction', 'MALFORMED_JSON', one('targets', text.replace('"version":2', '"version":2.5'))],
-      ['a huge version', 'MALFORMED_JSON', one('targets', text.replace('"version":2', '"version":9007199254740993'))],
+      [
+        'a huge version',
+        'MALFORMED_JSON',
+        one('targets', text.replace('"version":2', '"version":9007199254740993')),
+      ],
       ['no version', 'MALFORMED_JSON', one('targets', text.replace(',"version":2', ''))],
       ['no signatures', 'MALFORMED_JSON', one('targets', text.replace('"signatures"', '"signature"'))],
       ['two values', 'MALFORMED_JSON', one('targets', `${text}{}`)],
@@ -369,20 +487,43 @@ describe('the trust service in Notary’s dialect', () => {
       ['targets that are a list', body({ targets: [] })],
       ['a hash that is too short', body({ targets: { v1: { length: 1, hashes: { sha256: 'AAAA' } } } })],
       ['no hash', body({ targets: { v1: { length: 1, hashes: {} } } })],
-      ['a negative length', body({ targets: { v1: { length: -1, hashes: { sha256: 'A'.repeat(43) + '=' } } } })],
+      [
+        'a negative length',
+        body({ targets: { v1: { length: -1, hashes: { sha256: 'A'.repeat(43) + '=' } } } }),
+      ],
       [
         'a delegation to a key that is not there',
-        body({ delegations: { keys: {}, roles: [{ name: 'targets/a', keyids: ['00'], threshold: 1, paths: [''] }] } }),
+        body({
+          delegations: {
+            keys: {},
+            roles: [{ name: 'targets/a', keyids: ['00'], threshold: 1, paths: [''] }],
+          },
+        }),
       ],
-      ['a threshold of zero', body({ delegations: { keys: {}, roles: [{ name: 'targets/a', keyids: [], threshold: 0, paths: [''] }] } })],
-      ['a key under another’s id', body({ delegations: { keys: { ['00'.repeat(32)]: unknown }, roles: [] } })],
+      [
+        'a threshold of zero',
+        body({
+          delegations: { keys: {}, roles: [{ name: 'targets/a', keyids: [], threshold: 0, paths: [''] }] },
+        }),
+      ],
+      [
+        'a key under another’s id',
+        body({ delegations: { keys: { ['00'.repeat(32)]: unknown }, roles: [] } }),
+      ],
     ];
     for (const [what, bytes] of table) {
       const { status, code, detail } = await post(address, multipart([{ name: 'targets', bytes }]));
-      assert.deepEqual([status, code, (detail as { Name?: string } | undefined)?.Name], [400, 'INVALID_UPDATE', 'ErrBadTargets'], what);
+      assert.deepEqual(
+        [status, code, (detail as { Name?: string } | undefined)?.Name],
+        [400, 'INVALID_UPDATE', 'ErrBadTargets'],
+        what,
+      );
     }
     const strange = testKey('notary');
-    const unknownRoot = owner.root(2, online, { rootKeys: [{ ...strange, entry: unknown }], signers: [owner.rootKey, strange] });
+    const unknownRoot = owner.root(2, online, {
+      rootKeys: [{ ...strange, entry: unknown }],
+      signers: [owner.rootKey, strange],
+    });
     const refused = await post(address, multipart([{ name: 'root', bytes: unknownRoot }]));
     assert.equal((refused.detail as { Name: string }).Name, 'ErrBadRoot');
     assert.equal(await state(), before);
@@ -392,7 +533,10 @@ describe('the trust service in Notary’s dialect', () => {
     await first();
     let before = await state();
     const whole = multipart([{ name: 'targets', bytes: owner.targets(2, { v1: 'two', v2: 'three' }) }]);
-    const damage = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 })), { minLength: 1, maxLength: 4 });
+    const damage = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 })), {
+      minLength: 1,
+      maxLength: 4,
+    });
     await fc.assert(
       fc.asyncProperty(damage, fc.option(fc.nat(whole.length - 1)), async (flips, cut) => {
         const body = Buffer.from(whole.subarray(0, cut ?? whole.length));
@@ -405,7 +549,14 @@ describe('the trust service in Notary’s dialect', () => {
           before = await state();
         } else
           assert.ok(
-            ['MALFORMED_UPLOAD', 'MALFORMED_JSON', 'INVALID_ROLE', 'NO_FILENAME', 'INVALID_UPDATE', 'VERSION'].includes(code ?? ''),
+            [
+              'MALFORMED_UPLOAD',
+              'MALFORMED_JSON',
+              'INVALID_ROLE',
+              'NO_FILENAME',
+              'INVALID_UPDATE',
+              'VERSION',
+            ].includes(code ?? ''),
             `${code}`,
           );
       }),
@@ -418,7 +569,10 @@ describe('the trust service in Notary’s dialect', () => {
     await first();
     const body = multipart([{ name: 'targets', bytes: owner.targets(2) }]);
     await new Promise<void>((resolve) => {
-      const sent = request(address, { method: 'POST', headers: { 'content-type': multipartType, 'content-length': body.length } });
+      const sent = request(address, {
+        method: 'POST',
+        headers: { 'content-type': multipartType, 'content-length': body.length },
+      });
       sent.on('error', () => resolve());
       sent.write(body.subarray(0, 100), () => sent.destroy());
       sent.on('close', resolve);
@@ -481,8 +635,15 @@ describe('the trust service’s data folder', () => {
     chmodSync(join(data, 'service.key'), 0o600);
     writeFileSync(join(data, 'service.key'), `${'00'.repeat(32)}\n`);
     const failures: string[] = [];
-    running = await startTrustService({ listen: '127.0.0.1:0', data, onFailure: ({ code }) => failures.push(code) });
-    assert.equal((await post(at(), multipart([{ name: 'targets', bytes: maker.targets(3) }]))).code, 'UPDATING');
+    running = await startTrustService({
+      listen: '127.0.0.1:0',
+      data,
+      onFailure: ({ code }) => failures.push(code),
+    });
+    assert.equal(
+      (await post(at(), multipart([{ name: 'targets', bytes: maker.targets(3) }]))).code,
+      'UPDATING',
+    );
     assert.deepEqual(failures, ['TRUST_SERVICE_KEY']);
     // The key file is lost for good. A root that names new keys repairs the collection.
     const fresh = {

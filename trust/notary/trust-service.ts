@@ -3,7 +3,11 @@ import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { connectionsCheckingInterval, createTurns, limitHttpConnections } from '../../base/connections/index.ts';
+import {
+  connectionsCheckingInterval,
+  createTurns,
+  limitHttpConnections,
+} from '../../base/connections/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
@@ -55,7 +59,12 @@ export interface TrustService {
  * In ms: how long a client may take to send the head of a request, a whole request with its upload, and the
  * next request.
  */
-const timeLimits = { headersTimeout: 15_000, requestTimeout: 300_000, keepAliveTimeout: 30_000, connectionsCheckingInterval };
+const timeLimits = {
+  headersTimeout: 15_000,
+  requestTimeout: 300_000,
+  keepAliveTimeout: 30_000,
+  connectionsCheckingInterval,
+};
 /** Memory limit of all uploads that are being received: this many times the largest upload. */
 const uploadsAtOnce = 4;
 
@@ -95,8 +104,11 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
     const turns = createTurns();
     // answerInTime never rejects. A rejection would end the process, and with it every other connection.
     const listener: RequestListener = (request, response) =>
-      void answerInTime(context, turns, connections.placeOf(request.socket), request, response).catch(() => response.destroy());
-    const server = options.tls === undefined ? createServer(timeLimits, listener) : tlsServer(options.tls, listener);
+      void answerInTime(context, turns, connections.placeOf(request.socket), request, response).catch(() =>
+        response.destroy(),
+      );
+    const server =
+      options.tls === undefined ? createServer(timeLimits, listener) : tlsServer(options.tls, listener);
     const { connections: most = 4096, connectionsOfAddress: mostOfPeer = 256 } = options;
     const connections = limitHttpConnections(server, { most, mostOfPeer }, options.tls !== undefined);
     metrics.watch(connections.counts);
@@ -138,10 +150,19 @@ const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
     fix: 'raise the limit of open files (LimitNOFILE) if that is the reason',
   });
 
-function tlsServer({ certificate, key }: NonNullable<TrustServiceOptions['tls']>, listener: RequestListener): Server {
+function tlsServer(
+  { certificate, key }: NonNullable<TrustServiceOptions['tls']>,
+  listener: RequestListener,
+): Server {
   try {
     return createTlsServer(
-      { ...timeLimits, handshakeTimeout: timeLimits.headersTimeout, cert: certificate, key, minVersion: 'TLSv1.2' },
+      {
+        ...timeLimits,
+        handshakeTimeout: timeLimits.headersTimeout,
+        cert: certificate,
+        key,
+        minVersion: 'TLSv1.2',
+      },
       listener,
     );
   } catch (thrown) {
@@ -163,8 +184,10 @@ async function listen(server: Server, address: string, scheme: string): Promise<
     on: address,
     fix: 'name another address by --listen',
   } as const;
-  const [, host, port] = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/u.exec(address) === null ? [] : splitAddress(address);
-  if (port === undefined) throw asPortcullisError(new Error('it is not HOST:PORT'), { ...failure, kind: 'invalid' });
+  const [, host, port] =
+    /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/u.exec(address) === null ? [] : splitAddress(address);
+  if (port === undefined)
+    throw asPortcullisError(new Error('it is not HOST:PORT'), { ...failure, kind: 'invalid' });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen({ port: Number(port), ...(host === '' || host === undefined ? {} : { host }) }, () => {

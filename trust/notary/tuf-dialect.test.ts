@@ -31,7 +31,10 @@ async function serviceKey(role: 'snapshot' | 'timestamp'): Promise<TestKey> {
 }
 
 /** Returns the parts to post, without the roles whose files the service makes. */
-function partsOf(files: Readonly<Record<string, Buffer>>, without: readonly string[] = ['snapshot', 'timestamp']): Part[] {
+function partsOf(
+  files: Readonly<Record<string, Buffer>>,
+  without: readonly string[] = ['snapshot', 'timestamp'],
+): Part[] {
   return Object.entries(files)
     .filter(([role]) => !without.includes(role))
     .map(([name, bytes]) => ({ name, bytes }));
@@ -53,7 +56,12 @@ async function lookUp(root: Buffer, path: string): Promise<(string | undefined)[
   const metadataDir = join(folder, `client-${count}-${Math.random()}`);
   mkdirSync(metadataDir);
   writeFileSync(join(metadataDir, 'root.json'), root);
-  const updater = new Updater({ metadataDir, metadataBaseUrl: tuf.replace(/\/$/u, ''), targetDir: metadataDir, targetBaseUrl: tuf });
+  const updater = new Updater({
+    metadataDir,
+    metadataBaseUrl: tuf.replace(/\/$/u, ''),
+    targetDir: metadataDir,
+    targetBaseUrl: tuf,
+  });
   await updater.refresh();
   return [ours, (await updater.getTargetInfo(path))?.hashes['sha256']];
 }
@@ -87,7 +95,13 @@ describe('the trust service in TUF’s dialect', () => {
     const delegate = testKey('tuf', 'ecdsa');
     repository.versions['targets'] = 2;
     repository.delegated['team/é'] = [delegate];
-    const role = { name: 'team/é', keyids: [delegate.id], threshold: 1, terminating: false, paths: ['team-*'] };
+    const role = {
+      name: 'team/é',
+      keyids: [delegate.id],
+      threshold: 1,
+      terminating: false,
+      paths: ['team-*'],
+    };
     repository.delegations['targets'] = { keys: { [delegate.id]: delegate.entry }, roles: [role] };
     repository.targets['team/é'] = { 'team-a': fileOf('tuf', Buffer.from('two')) };
     const second = written(repository);
@@ -101,9 +115,14 @@ describe('the trust service in TUF’s dialect', () => {
       ['targets', second['targets']],
       ['1.team%2F%C3%A9', second['team/é']],
     ] as const)
-      assert.ok(Buffer.from(await (await fetch(`${tuf}${name}.json`)).arrayBuffer()).equals(bytes as Buffer), name);
-    for (const name of ['2.snapshot', 'snapshot', 'timestamp']) assert.equal((await fetch(`${tuf}${name}.json`)).status, 200, name);
-    for (const name of ['2.root', '3.snapshot', '1.nobody', 'nobody']) assert.equal((await fetch(`${tuf}${name}.json`)).status, 404, name);
+      assert.ok(
+        Buffer.from(await (await fetch(`${tuf}${name}.json`)).arrayBuffer()).equals(bytes as Buffer),
+        name,
+      );
+    for (const name of ['2.snapshot', 'snapshot', 'timestamp'])
+      assert.equal((await fetch(`${tuf}${name}.json`)).status, 200, name);
+    for (const name of ['2.root', '3.snapshot', '1.nobody', 'nobody'])
+      assert.equal((await fetch(`${tuf}${name}.json`)).status, 404, name);
   });
 
   it('accepts a publisher’s own snapshot and timestamp, and chains of roots in one publish', async () => {
@@ -120,14 +139,21 @@ describe('the trust service in TUF’s dialect', () => {
     assert.deepEqual(await lookUp(files['root'] as Buffer, 'v1'), [digest('one'), digest('one')]);
     assert.equal((await publish(roots.slice(0, 1))).code, 'VERSION');
     repository.versions['root'] = 6;
-    assert.equal(nameOf(await publish(partsOf({ root: written(repository)['root'] as Buffer }))), 'ErrBadRoot');
+    assert.equal(
+      nameOf(await publish(partsOf({ root: written(repository)['root'] as Buffer }))),
+      'ErrBadRoot',
+    );
   });
 
   it('refuses an update that a client would not trust, and nothing changes', async () => {
     const files = written(repository);
     await publish(partsOf(files));
     const state = async (): Promise<string[]> =>
-      Promise.all(['root', 'targets', 'snapshot', 'timestamp'].map(async (name) => (await fetch(`${tuf}${name}.json`)).text()));
+      Promise.all(
+        ['root', 'targets', 'snapshot', 'timestamp'].map(async (name) =>
+          (await fetch(`${tuf}${name}.json`)).text(),
+        ),
+      );
     const existing = await state();
     repository.versions['targets'] = 2;
     const next = written(repository)['targets'] as Buffer;
@@ -144,7 +170,14 @@ describe('the trust service in TUF’s dialect', () => {
       [
         'a snapshot of another',
         'ErrBadSnapshot',
-        [{ name: 'snapshot', bytes: Buffer.from((foreign['snapshot'] as Buffer).toString('utf8').replace('"version":1', '"version":2')) }],
+        [
+          {
+            name: 'snapshot',
+            bytes: Buffer.from(
+              (foreign['snapshot'] as Buffer).toString('utf8').replace('"version":1', '"version":2'),
+            ),
+          },
+        ],
       ],
       ['Notary’s form', 'ErrBadTargets', [{ name: 'targets', bytes: publisher(gun).targets(2) }]],
       ['expired targets', 'ErrBadTargets', [{ name: 'targets', bytes: expired() }]],
@@ -187,10 +220,16 @@ describe('the trust service in TUF’s dialect', () => {
     assert.equal((await publish(both('one'))).status, 200);
     assert.deepEqual(await status(), [200, 200]);
 
-    assert.equal((await post(notary, multipart([{ name: 'targets', bytes: owner.targets(2, { v1: 'two' }) }]))).status, 200);
+    assert.equal(
+      (await post(notary, multipart([{ name: 'targets', bytes: owner.targets(2, { v1: 'two' }) }]))).status,
+      200,
+    );
     assert.deepEqual(await status(), [404, 200], 'published by a Notary client: in Notary’s dialect only');
     repository.versions['targets'] = 2;
-    assert.equal(nameOf(await publish(partsOf({ targets: written(repository)['targets'] as Buffer }))), 'ErrValidation');
+    assert.equal(
+      nameOf(await publish(partsOf({ targets: written(repository)['targets'] as Buffer }))),
+      'ErrValidation',
+    );
     repository.targets['targets'] = { v1: fileOf('tuf', Buffer.from('two')) };
     // The owner may post all its files: those that are already current count as such.
     assert.equal((await publish(partsOf(written(repository)))).status, 200);

@@ -13,7 +13,9 @@ import { openTrustStore } from './store.ts';
  * The database that the trust service of the previous release wrote: test/fixtures/upgrade. Schema 1 has its
  * own test (store.test.ts).
  */
-const dump = readDump(readFileSync(join(import.meta.dirname, '../../test/fixtures/upgrade/trust.sql'), 'utf8'));
+const dump = readDump(
+  readFileSync(join(import.meta.dirname, '../../test/fixtures/upgrade/trust.sql'), 'utf8'),
+);
 
 for (const steps of [2, 3])
   test(`a trust database of version ${steps} keeps repositories, keys and changes`, async () => {
@@ -31,7 +33,9 @@ for (const steps of [2, 3])
       role: string;
       version: number;
     }[];
-    const [count] = raw.prepare('SELECT (SELECT count(*) FROM keys) AS keys, (SELECT count(*) FROM changes) AS changes').all();
+    const [count] = raw
+      .prepare('SELECT (SELECT count(*) FROM keys) AS keys, (SELECT count(*) FROM changes) AS changes')
+      .all();
     raw.close();
     assert.ok(existing.length > 5);
     const store = await openTrustStore(folder);
@@ -44,7 +48,10 @@ for (const steps of [2, 3])
       }
       const guns = [...new Set(existing.map(({ gun }) => gun))];
       const keys = (await Promise.all(guns.map((gun) => store.keys(gun)))).flat();
-      assert.deepEqual({ keys: keys.length, changes: (await store.changes({ most: 1000 })).length }, { ...count });
+      assert.deepEqual(
+        { keys: keys.length, changes: (await store.changes({ most: 1000 })).length },
+        { ...count },
+      );
       assert.ok(keys.length > 0);
       assert.equal(await store.flaw(), undefined);
     } finally {

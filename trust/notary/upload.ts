@@ -33,7 +33,8 @@ export type Uploads = readonly (Upload & { readonly field: string })[];
 export function readUploads(request: IncomingMessage, limits: UploadLimits): Promise<Uploads | Refusal> {
   const type = request.headers['content-type'] ?? '';
   if (!/^multipart\/form-data\s*;/iu.test(type)) return Promise.resolve(refuse('MALFORMED_UPLOAD'));
-  if (Number(request.headers['content-length'] ?? 0) > limits.bytes) return Promise.resolve(refuse('MALFORMED_UPLOAD'));
+  if (Number(request.headers['content-length'] ?? 0) > limits.bytes)
+    return Promise.resolve(refuse('MALFORMED_UPLOAD'));
   return new Promise((resolve) => {
     const uploads: (Upload & { readonly field: string })[] = [];
     let [bytes, done] = [0, false];
@@ -63,7 +64,9 @@ export function readUploads(request: IncomingMessage, limits: UploadLimits): Pro
       });
       stream.on('error', malformed);
       stream.on('limit', malformed);
-      stream.on('end', () => uploads.push({ field, name: (name as string | undefined) ?? '', bytes: Buffer.concat(chunks) }));
+      stream.on('end', () =>
+        uploads.push({ field, name: (name as string | undefined) ?? '', bytes: Buffer.concat(chunks) }),
+      );
     });
     // A part without a file name is not a file.
     parser.on('field', () => end(refuse('NO_FILENAME')));

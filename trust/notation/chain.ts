@@ -17,7 +17,8 @@ export const maximumChain = 10;
 export function chainProblem(chain: readonly Certificate[], purpose: ChainPurpose): string | undefined {
   const [leaf] = chain;
   if (leaf === undefined) return 'its certificate chain is empty';
-  if (chain.length > maximumChain) return `its certificate chain holds more than ${maximumChain} certificates`;
+  if (chain.length > maximumChain)
+    return `its certificate chain holds more than ${maximumChain} certificates`;
   const linked = chain.length === 1 ? aloneProblem(leaf) : linkProblem(chain);
   if (linked !== undefined) return linked;
   const wrong = leafProblem(leaf, purpose);
@@ -28,7 +29,9 @@ export function chainProblem(chain: readonly Certificate[], purpose: ChainPurpos
   }
   // The requirements of RFC 5280 for every path: name constraints, and authorities for another use.
   const found = pathFlaw(chain, [], purpose === 'code signing' ? oids.codeSigning : oids.timeStamping);
-  return found === undefined ? undefined : `the certificate ${describeCertificate(found.certificate)} ${found.flaw}`;
+  return found === undefined
+    ? undefined
+    : `the certificate ${describeCertificate(found.certificate)} ${found.flaw}`;
 }
 
 function aloneProblem(leaf: Certificate): string | undefined {
@@ -41,7 +44,8 @@ function linkProblem(chain: readonly Certificate[]): string | undefined {
   for (const [index, certificate] of chain.entries()) {
     const parent = chain[index + 1];
     if (parent === undefined) {
-      if (!isSelfSigned(certificate)) return `its chain does not end with a self-signed root: ${describeCertificate(certificate)} is none`;
+      if (!isSelfSigned(certificate))
+        return `its chain does not end with a self-signed root: ${describeCertificate(certificate)} is none`;
     } else if (isSelfSigned(certificate)) {
       return `the certificate ${describeCertificate(certificate)} is self-signed, and more follow it`;
     } else if (!isSignedBy(certificate, parent)) {
@@ -57,7 +61,8 @@ function leafProblem(leaf: Certificate, purpose: ChainPurpose): string | undefin
   if (usage !== undefined) return usage;
   // contentCommitment (1) beside digitalSignature is allowed; every other use is not.
   const other = (leaf.keyUsage ?? 0) & ~(keyUsageBit.digitalSignature | keyUsageBit.contentCommitment);
-  if (other !== 0) return `is for other uses than digital signatures (key usage bits ${bitsOf(other).join(', ')})`;
+  if (other !== 0)
+    return `is for other uses than digital signatures (key usage bits ${bitsOf(other).join(', ')})`;
   const extended = purpose === 'code signing' ? codeSigningProblem(leaf) : timeStampingProblem(leaf);
   return extended ?? keyProblem(leaf);
 }
@@ -73,7 +78,9 @@ const foreignPurposes: readonly string[] = [
 
 function codeSigningProblem({ extendedKeyUsage }: Certificate): string | undefined {
   const foreign = extendedKeyUsage?.find((purpose) => foreignPurposes.includes(purpose));
-  return foreign === undefined ? undefined : `is for another purpose than code signing (extended key usage ${foreign})`;
+  return foreign === undefined
+    ? undefined
+    : `is for another purpose than code signing (extended key usage ${foreign})`;
 }
 
 /** Checks RFC 3161 section 2.3: exactly this purpose, critical. */
@@ -81,12 +88,15 @@ function timeStampingProblem(leaf: Certificate): string | undefined {
   const { extendedKeyUsage } = leaf;
   if (extendedKeyUsage?.length !== 1 || extendedKeyUsage[0] !== oids.timeStamping)
     return 'is not for time stamping alone (extended key usage)';
-  return isCritical(leaf, extensionOid.extendedKeyUsage) ? undefined : 'does not mark its extended key usage as critical';
+  return isCritical(leaf, extensionOid.extendedKeyUsage)
+    ? undefined
+    : 'does not mark its extended key usage as critical';
 }
 
 function authorityProblem(authority: Certificate, below: number, purpose: ChainPurpose): string | undefined {
   if (!authority.isAuthority) return 'is not of an authority, but issues another';
-  if (!isCritical(authority, extensionOid.basicConstraints)) return 'does not mark its basic constraints as critical';
+  if (!isCritical(authority, extensionOid.basicConstraints))
+    return 'does not mark its basic constraints as critical';
   if (authority.pathLength !== undefined && authority.pathLength < below)
     return `allows ${authority.pathLength} authorities below it, and there are ${below}`;
   return usageProblem(authority, purpose, keyUsageBit.keyCertSign);
@@ -95,9 +105,12 @@ function authorityProblem(authority: Certificate, below: number, purpose: ChainP
 function usageProblem(certificate: Certificate, purpose: ChainPurpose, bit: number): string | undefined {
   const { keyUsage } = certificate;
   if (keyUsage === undefined) return 'has no key usage';
-  if (purpose === 'code signing' && !isCritical(certificate, extensionOid.keyUsage)) return 'does not mark its key usage as critical';
+  if (purpose === 'code signing' && !isCritical(certificate, extensionOid.keyUsage))
+    return 'does not mark its key usage as critical';
   if ((keyUsage & bit) !== 0) return undefined;
-  return bit === keyUsageBit.keyCertSign ? 'may not issue certificates (key usage)' : 'may not sign (key usage)';
+  return bit === keyUsageBit.keyCertSign
+    ? 'may not issue certificates (key usage)'
+    : 'may not sign (key usage)';
 }
 
 function isCritical({ extensions }: Certificate, oid: string): boolean {
@@ -116,7 +129,11 @@ function keyProblem(leaf: Certificate): string | undefined {
   return signingHash(leaf) === undefined ? 'has a key that the Notary Project does not allow' : undefined;
 }
 
-const rsaHashes: Readonly<Record<number, 'sha256' | 'sha384' | 'sha512'>> = { 2048: 'sha256', 3072: 'sha384', 4096: 'sha512' };
+const rsaHashes: Readonly<Record<number, 'sha256' | 'sha384' | 'sha512'>> = {
+  2048: 'sha256',
+  3072: 'sha384',
+  4096: 'sha512',
+};
 const curveHashes: Readonly<Record<string, 'sha256' | 'sha384' | 'sha512'>> = {
   prime256v1: 'sha256',
   secp384r1: 'sha384',

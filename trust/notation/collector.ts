@@ -24,7 +24,8 @@ import { authenticity, mustBeStamped } from './validate.ts';
 const signatures: Collector = {
   kind: 'notation-signature',
   at: 'referrers',
-  wants: ({ artifactType }) => artifactType === undefined || artifactType === notationArtifactType || artifactType === emptyType,
+  wants: ({ artifactType }) =>
+    artifactType === undefined || artifactType === notationArtifactType || artifactType === emptyType,
   layers: (manifest) => {
     const type = manifest.artifactType ?? manifest.config.mediaType;
     return type === notationArtifactType
@@ -35,7 +36,8 @@ const signatures: Collector = {
   complete: gatherRevocation,
   renewable: {
     kinds: ['ocsp-response', 'crl'],
-    keyOf: ({ kind, annotations }) => JSON.stringify([kind, annotations[urlAnnotation], annotations[certificateAnnotation]]),
+    keyOf: ({ kind, annotations }) =>
+      JSON.stringify([kind, annotations[urlAnnotation], annotations[certificateAnnotation]]),
     standing: existing,
   },
 };
@@ -66,11 +68,17 @@ async function gatherRevocation(context: GatheringContext): Promise<void> {
   await Promise.all([...links.values()].map((link) => askFor(link, context)));
 }
 
-function decidingChains({ collection, input, wanted }: GatheringContext): readonly (readonly Certificate[])[] {
+function decidingChains({
+  collection,
+  input,
+  wanted,
+}: GatheringContext): readonly (readonly Certificate[])[] {
   const requirements = wanted.filter(isNotation);
   return collection.items().flatMap((item) => {
     const envelope = item.kind === 'notation-signature' ? opened(item) : undefined;
-    return envelope === undefined ? [] : requirements.flatMap((requirement) => chainsOf(envelope, requirement, input.now.getTime()));
+    return envelope === undefined
+      ? []
+      : requirements.flatMap((requirement) => chainsOf(envelope, requirement, input.now.getTime()));
   });
 }
 
@@ -102,12 +110,19 @@ function opened(item: EvidenceItem): Envelope | undefined {
  * Returns the chains whose revocation decides about an envelope under a requirement: the signer's, and the
  * timestamp authority's.
  */
-function chainsOf(envelope: Envelope, requirement: NotationRequirement, now: number): readonly (readonly Certificate[])[] {
+function chainsOf(
+  envelope: Envelope,
+  requirement: NotationRequirement,
+  now: number,
+): readonly (readonly Certificate[])[] {
   if (authenticity(envelope, requirement).outcome !== 'passed') return [];
   const chains = requirement.actions.revocation === 'skip' ? [] : [envelope.chain];
   if (envelope.timestamp === undefined || !mustBeStamped(envelope, requirement, now)) return chains;
   try {
-    return [...chains, verifyTimestamp(envelope.timestamp, envelope.signature, trusted(requirement, 'tsa')).chain];
+    return [
+      ...chains,
+      verifyTimestamp(envelope.timestamp, envelope.signature, trusted(requirement, 'tsa')).chain,
+    ];
   } catch {
     return chains;
   }
@@ -124,15 +139,25 @@ async function askFor({ certificate, issuer }: Link, context: GatheringContext):
   for (const url of certificate.ocspUrls.slice(0, 4)) {
     if (status() === 'good' || status() === 'revoked') return;
     const body = ocspRequest(certificate, issuer);
-    await ask(context, 'ocsp-response', { [urlAnnotation]: url, [certificateAnnotation]: certificate.thumbprint }, { body, ...ocspLimits });
+    await ask(
+      context,
+      'ocsp-response',
+      { [urlAnnotation]: url, [certificateAnnotation]: certificate.thumbprint },
+      { body, ...ocspLimits },
+    );
   }
   if (status() === 'good' || status() === 'revoked') return;
   for (const url of certificate.crlUrls.slice(0, 4)) {
     const limits = { maximumBytes: collection.limits.blobBytes, milliseconds: crlMilliseconds };
     await ask(context, 'crl', { [urlAnnotation]: url }, limits);
-    const list = bytesOf(collection.items().find(({ kind, annotations }) => kind === 'crl' && annotations[urlAnnotation] === url));
+    const list = bytesOf(
+      collection
+        .items()
+        .find(({ kind, annotations }) => kind === 'crl' && annotations[urlAnnotation] === url),
+    );
     if (typeof list === 'string') continue;
-    for (const delta of deltaUrls(list).slice(0, 4)) await ask(context, 'crl', { [urlAnnotation]: delta }, limits);
+    for (const delta of deltaUrls(list).slice(0, 4))
+      await ask(context, 'crl', { [urlAnnotation]: delta }, limits);
   }
 }
 
@@ -161,8 +186,12 @@ async function fetchItem(
 ): Promise<void> {
   const url = annotations[urlAnnotation] ?? '';
   const fetch = (): Promise<Uint8Array | string> =>
-    input.offline === true ? Promise.resolve('nobody is asked') : askRevocation({ url, ...limits }, collection.signal);
-  const answer = await (answers === undefined ? fetch() : answers.ask(JSON.stringify([kind, annotations]), fetch));
+    input.offline === true
+      ? Promise.resolve('nobody is asked')
+      : askRevocation({ url, ...limits }, collection.signal);
+  const answer = await (answers === undefined
+    ? fetch()
+    : answers.ask(JSON.stringify([kind, annotations]), fetch));
   const item = {
     kind,
     attachedTo: input.manifestDigest,
@@ -174,7 +203,11 @@ async function fetchItem(
   } as const;
   if (typeof answer === 'string') collection.add({ ...item, blobDigest: '', problem: answer });
   else if (collection.reserve(answer.byteLength, url))
-    collection.add({ ...item, blobDigest: sha256Digest(answer), bytes: Buffer.from(answer).toString('base64') });
+    collection.add({
+      ...item,
+      blobDigest: sha256Digest(answer),
+      bytes: Buffer.from(answer).toString('base64'),
+    });
 }
 
 function hostOf(url: string): string {

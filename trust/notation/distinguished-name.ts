@@ -7,9 +7,12 @@ const mandatory = ['C', 'ST', 'O'] as const;
  * Returns the subject of a certificate in the form that identities are compared with: each type once, C, ST
  * and O present, no unknown type. Other names are refused, as notation does.
  */
-export function subjectOf(attributes: readonly NameAttribute[]): ReadonlyMap<string, string> | { readonly problem: string } {
+export function subjectOf(
+  attributes: readonly NameAttribute[],
+): ReadonlyMap<string, string> | { readonly problem: string } {
   const unknown = attributes.find(({ type }) => type.includes('.'));
-  if (unknown !== undefined) return { problem: `its subject holds the attribute ${unknown.type}, which identities cannot name` };
+  if (unknown !== undefined)
+    return { problem: `its subject holds the attribute ${unknown.type}, which identities cannot name` };
   return uniqueOf(attributes);
 }
 
@@ -24,7 +27,8 @@ export function parseSubject(text: string): ReadonlyMap<string, string> | { read
     if (typeof part !== 'string') return part;
     const equals = part.indexOf('=');
     const type = part.slice(0, equals).trim();
-    if (equals < 0 || !/^[A-Za-z][A-Za-z0-9-]*$/.test(type)) return { problem: `"${part.trim()}" is not TYPE=VALUE` };
+    if (equals < 0 || !/^[A-Za-z][A-Za-z0-9-]*$/.test(type))
+      return { problem: `"${part.trim()}" is not TYPE=VALUE` };
     const value = unescape(part.slice(equals + 1));
     if (value === undefined) return { problem: `the value of ${type} has a damaged escape` };
     attributes.push({ type: type === 'S' ? 'ST' : type, value });
@@ -32,7 +36,9 @@ export function parseSubject(text: string): ReadonlyMap<string, string> | { read
   return uniqueOf(attributes);
 }
 
-function uniqueOf(attributes: readonly NameAttribute[]): ReadonlyMap<string, string> | { readonly problem: string } {
+function uniqueOf(
+  attributes: readonly NameAttribute[],
+): ReadonlyMap<string, string> | { readonly problem: string } {
   const found = new Map<string, string>();
   for (const { type, value } of attributes) {
     if (found.has(type)) return { problem: `it holds ${type} twice` };
@@ -40,7 +46,9 @@ function uniqueOf(attributes: readonly NameAttribute[]): ReadonlyMap<string, str
     found.set(type, value);
   }
   const missing = mandatory.filter((type) => !found.has(type));
-  return missing.length === 0 ? found : { problem: `it has no ${missing.join(', ')}; C, ST (or S) and O must be there` };
+  return missing.length === 0
+    ? found
+    : { problem: `it has no ${missing.join(', ')}; C, ST (or S) and O must be there` };
 }
 
 /** Returns whether `subject` has every attribute of `wanted` with the same value. */

@@ -6,7 +6,14 @@ import type { OpenedEnvelope } from './opened-envelope.ts';
 export const coseLabels = { algorithm: 1, critical: 2, contentType: 3, certificateChain: 33 } as const;
 export const coseSign1Tag = 18;
 export const epochTag = 1;
-export const coseAlgorithms: Readonly<Record<string, number>> = { ES256: -7, ES384: -35, ES512: -36, PS256: -37, PS384: -38, PS512: -39 };
+export const coseAlgorithms: Readonly<Record<string, number>> = {
+  ES256: -7,
+  ES384: -35,
+  ES512: -36,
+  PS256: -37,
+  PS384: -38,
+  PS512: -39,
+};
 
 const timeLabels: readonly unknown[] = [headers.signingTime, headers.authenticSigningTime, headers.expiry];
 
@@ -27,7 +34,8 @@ const options = {
  */
 export function openCose(bytes: Uint8Array): OpenedEnvelope {
   const message = decodeCbor(bytes, 'it');
-  if (!(message instanceof Tagged) || message.tag !== coseSign1Tag) throw new Error('it is not a tagged COSE_Sign1 message');
+  if (!(message instanceof Tagged) || message.tag !== coseSign1Tag)
+    throw new Error('it is not a tagged COSE_Sign1 message');
   const parts = message.value as readonly unknown[] | undefined;
   if (!Array.isArray(parts) || parts.length !== 4) throw new Error('it is not a tagged COSE_Sign1 message');
   const [encoded, unprotected, payload, signature] = parts as readonly unknown[];
@@ -36,14 +44,16 @@ export function openCose(bytes: Uint8Array): OpenedEnvelope {
   const signed = decodeCbor(encoded, 'its protected header');
   if (!(signed instanceof Map)) throw new Error('its protected header is not a map');
   for (const label of signed.keys())
-    if (unprotected.has(label)) throw new Error(`it holds the label ${String(label)} both signed and unsigned`);
+    if (unprotected.has(label))
+      throw new Error(`it holds the label ${String(label)} both signed and unsigned`);
   const number: unknown = signed.get(coseLabels.algorithm);
   const algorithm = Object.keys(coseAlgorithms).find((name) => coseAlgorithms[name] === number);
   if (algorithm === undefined) throw new Error('it names no algorithm that the Notary Project allows');
   const critical: unknown = signed.get(coseLabels.critical);
   if (!Array.isArray(critical) || critical.length === 0) throw new Error('it lists no critical headers');
   const chain: unknown = unprotected.get(coseLabels.certificateChain);
-  if (!Array.isArray(chain) || chain.length === 0 || !chain.every(isBytes)) throw new Error('it holds no certificate chain');
+  if (!Array.isArray(chain) || chain.length === 0 || !chain.every(isBytes))
+    throw new Error('it holds no certificate chain');
   const stamp: unknown = unprotected.get(headers.timestampSignature);
   if (stamp !== undefined && !isBytes(stamp)) throw new Error('its time stamp is not a byte string');
   const own: readonly unknown[] = [coseLabels.algorithm, coseLabels.critical, coseLabels.contentType];
@@ -75,9 +85,12 @@ function decodeCbor(bytes: Uint8Array, what: string): unknown {
   } catch (error) {
     // The decoder's messages contain no content. Nesting of thousands of levels ends in the engine's own
     // error.
-    throw new Error(`${what} is not CBOR: ${error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message}`, {
-      cause: error,
-    });
+    throw new Error(
+      `${what} is not CBOR: ${error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

@@ -20,7 +20,8 @@ export function openJws(bytes: Uint8Array): OpenedEnvelope {
   // RFC 7515 section 7.2.1: a name occurs in only one of the two, so that no unsigned value can pass for a
   // signed one.
   const both = Object.keys(signed).find((name) => Object.hasOwn(header, name));
-  if (both !== undefined) throw new Error(`it holds ${JSON.stringify(both.slice(0, 80))} both signed and unsigned`);
+  if (both !== undefined)
+    throw new Error(`it holds ${JSON.stringify(both.slice(0, 80))} both signed and unsigned`);
   const { alg, cty, crit } = signed;
   if (typeof alg !== 'string') throw new Error('it names no algorithm');
   if (!Array.isArray(crit) || crit.length === 0 || crit.some((label) => typeof label !== 'string'))
@@ -48,14 +49,21 @@ export function openJws(bytes: Uint8Array): OpenedEnvelope {
 /** Reads base64url without padding, in its only canonical form. */
 function base64Url(text: unknown, what: string): Buffer {
   const bytes = typeof text === 'string' ? Buffer.from(text, 'base64url') : undefined;
-  if (bytes === undefined || bytes.length === 0 || bytes.toString('base64url') !== text) throw new Error(`its ${what} is not base64url`);
+  if (bytes === undefined || bytes.length === 0 || bytes.toString('base64url') !== text)
+    throw new Error(`its ${what} is not base64url`);
   return bytes;
 }
 
 /** Reads RFC 3339; milliseconds since 1970. */
 function timeIn(value: unknown, name: string): number {
-  const match = typeof value === 'string' ? /^(\d{4}-\d{2}-(\d{2}))T(\d{2}:\d{2}:\d{2})(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/.exec(value) : null;
-  const time = match === null ? Number.NaN : Date.parse(`${match[1]}T${match[3]}${(match[4] ?? '').slice(0, 4)}${match[5]}`);
+  const match =
+    typeof value === 'string'
+      ? /^(\d{4}-\d{2}-(\d{2}))T(\d{2}:\d{2}:\d{2})(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/.exec(value)
+      : null;
+  const time =
+    match === null
+      ? Number.NaN
+      : Date.parse(`${match[1]}T${match[3]}${(match[4] ?? '').slice(0, 4)}${match[5]}`);
   // Date.parse accepts 31 February and rolls it over.
   if (Number.isNaN(time) || new Date(`${match?.[1]}T00:00:00Z`).getUTCDate() !== Number(match?.[2]))
     throw new Error(`its ${name} is not a time`);

@@ -50,21 +50,26 @@ const remembered = createMemory<Envelope>(512);
 
 function open(mediaType: string, bytes: Uint8Array): Envelope {
   const opened = openAs(mediaType, bytes);
-  if (opened.contentType !== payloadContentType) throw new Error(`its content type is not ${payloadContentType}`);
+  if (opened.contentType !== payloadContentType)
+    throw new Error(`its content type is not ${payloadContentType}`);
   const attributes = readAttributes(opened);
-  if (opened.chain.length > maximumChain) throw new Error(`its certificate chain holds more than ${maximumChain} certificates`);
+  if (opened.chain.length > maximumChain)
+    throw new Error(`its certificate chain holds more than ${maximumChain} certificates`);
   const chain = opened.chain.map((one, index) => {
     try {
       return readCertificate(one);
     } catch (error) {
-      throw new Error(`certificate ${index + 1} of its chain cannot be read: ${(error as Error).message}`, { cause: error });
+      throw new Error(`certificate ${index + 1} of its chain cannot be read: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   });
   const [leaf] = chain;
   if (leaf === undefined) throw new Error('it holds no certificate chain');
   const expected = algorithmOf(leaf);
   if (expected === undefined) throw new Error('its signing key is none that the Notary Project allows');
-  if (opened.algorithm !== expected) throw new Error(`it says the algorithm ${opened.algorithm}, and its signing key demands ${expected}`);
+  if (opened.algorithm !== expected)
+    throw new Error(`it says the algorithm ${opened.algorithm}, and its signing key demands ${expected}`);
   // The signature first: nothing else in a forged envelope is worth reporting.
   if (!fits(leaf, opened)) throw new WrongSignature();
   const problem = chainProblem(chain, 'code signing');
@@ -110,29 +115,43 @@ function fits(leaf: Certificate, { signed, signature }: OpenedEnvelope): boolean
     const { key } = leaf;
     return key.asymmetricKeyType === 'ec'
       ? verify(hash, signed, { key, dsaEncoding: 'ieee-p1363' }, signature)
-      : verify(hash, signed, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }, signature);
+      : verify(
+          hash,
+          signed,
+          { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST },
+          signature,
+        );
   } catch {
     return false;
   }
 }
 
-function readAttributes({ attributes, critical }: OpenedEnvelope): Pick<Envelope, 'scheme' | 'signingTime' | 'expiry'> {
+function readAttributes({
+  attributes,
+  critical,
+}: OpenedEnvelope): Pick<Envelope, 'scheme' | 'signingTime' | 'expiry'> {
   const scheme = signingSchemes.find((one) => one === attributes.get(headers.scheme));
   if (scheme === undefined) throw new Error(`its signing scheme is neither ${signingSchemes.join(' nor ')}`);
   const byAuthority = scheme === 'notary.x509.signingAuthority';
   const timeLabel = byAuthority ? headers.authenticSigningTime : headers.signingTime;
   const foreign = byAuthority ? headers.signingTime : headers.authenticSigningTime;
-  if (attributes.has(foreign)) throw new Error(`it holds ${foreign}, which the scheme ${scheme} does not have`);
+  if (attributes.has(foreign))
+    throw new Error(`it holds ${foreign}, which the scheme ${scheme} does not have`);
   const signingTime = attributes.get(timeLabel);
   if (typeof signingTime !== 'number') throw new Error(`it holds no ${timeLabel}`);
   const expiry = attributes.get(headers.expiry);
   if (expiry !== undefined && typeof expiry !== 'number') throw new Error('its expiry is not a time');
   if (expiry !== undefined && expiry <= signingTime) throw new Error('it expires before it was signed');
-  const due = [headers.scheme, ...(byAuthority ? [timeLabel] : []), ...(expiry === undefined ? [] : [headers.expiry])];
+  const due = [
+    headers.scheme,
+    ...(byAuthority ? [timeLabel] : []),
+    ...(expiry === undefined ? [] : [headers.expiry]),
+  ];
   const unmarked = due.filter((label) => !critical.includes(label));
   if (unmarked.length > 0) throw new Error(`it does not mark ${unmarked.join(', ')} as critical`);
   for (const label of critical) {
-    if (!attributes.has(label)) throw new Error(`it marks ${printable(label)} as critical, and does not hold it`);
+    if (!attributes.has(label))
+      throw new Error(`it marks ${printable(label)} as critical, and does not hold it`);
     // A critical header that is not understood is refused. This also refuses signatures for verification
     // plugins.
     if (label !== timeLabel && !(due as readonly unknown[]).includes(label))
@@ -145,16 +164,25 @@ function readTarget(payload: Buffer): TargetArtifact {
   const target = recordOf(recordOf(parseStrictJson(payload))?.['targetArtifact']);
   if (target === undefined) throw new Error('its payload has no targetArtifact');
   const { mediaType, digest, size } = target;
-  if (typeof digest !== 'string' || !/^sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})$/.test(digest))
+  if (
+    typeof digest !== 'string' ||
+    !/^sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})$/.test(digest)
+  )
     throw new Error('its payload names no digest');
   if (typeof mediaType !== 'string' || mediaType === '') throw new Error('its payload names no media type');
-  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) throw new Error('its payload names no size');
-  const annotations = target['annotations'] === undefined || target['annotations'] === null ? {} : recordOf(target['annotations']);
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
+    throw new Error('its payload names no size');
+  const annotations =
+    target['annotations'] === undefined || target['annotations'] === null
+      ? {}
+      : recordOf(target['annotations']);
   if (annotations === undefined || Object.values(annotations).some((value) => typeof value !== 'string'))
     throw new Error("its payload's annotations are not texts");
   return { mediaType, digest, size, annotations: annotations as Readonly<Record<string, string>> };
 }
 
 function printable(label: unknown): string {
-  return typeof label === 'string' ? JSON.stringify(label.slice(0, 80)) : `the label ${String(label).slice(0, 80)}`;
+  return typeof label === 'string'
+    ? JSON.stringify(label.slice(0, 80))
+    : `the label ${String(label).slice(0, 80)}`;
 }

@@ -16,24 +16,47 @@ import { validate } from './validate.ts';
 import type { Validation } from './validate.ts';
 
 /** Evaluates a `notation` requirement over the evidence. Pure and synchronous; never throws. */
-export function evaluateNotation(requirement: NotationRequirement, evidence: Evidence, context: EvaluationContext): Evaluation {
+export function evaluateNotation(
+  requirement: NotationRequirement,
+  evidence: Evidence,
+  context: EvaluationContext,
+): Evaluation {
   const checked = evidence.items
     .filter(({ kind }) => kind === 'notation-signature')
-    .map((item) => ({ place: describeItem(item, evidence), finding: checkSignature(item, requirement, evidence, context.now) }));
-  return evaluateAuthority(describeNotation(requirement), checked, requirement.constraints, evidence, context);
+    .map((item) => ({
+      place: describeItem(item, evidence),
+      finding: checkSignature(item, requirement, evidence, context.now),
+    }));
+  return evaluateAuthority(
+    describeNotation(requirement),
+    checked,
+    requirement.constraints,
+    evidence,
+    context,
+  );
 }
 
 /**
  * Checks whether an item is a Notary Project signature of this image that the requirement's level admits.
  * Returns the outcome of every validation.
  */
-function checkSignature(item: EvidenceItem, requirement: NotationRequirement, evidence: Evidence, now: Date): SignatureFinding {
-  if (item.problem !== undefined) return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
+function checkSignature(
+  item: EvidenceItem,
+  requirement: NotationRequirement,
+  evidence: Evidence,
+  now: Date,
+): SignatureFinding {
+  if (item.problem !== undefined)
+    return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
   const bytes = decodeBase64(item.bytes);
   if (bytes === undefined) return malformed('its bytes are missing');
   const digest = digestLike(item.blobDigest, bytes);
   if (digest !== item.blobDigest)
-    return { counted: false, code: 'TRUST_EVIDENCE_ALTERED', says: `its bytes have the digest ${digest}, not ${item.blobDigest}` };
+    return {
+      counted: false,
+      code: 'TRUST_EVIDENCE_ALTERED',
+      says: `its bytes have the digest ${digest}, not ${item.blobDigest}`,
+    };
   let envelope: Envelope;
   try {
     envelope = openEnvelope(item.mediaType, bytes);
@@ -56,12 +79,21 @@ function checkTarget({ target, leaf }: Envelope, item: EvidenceItem, evidence: E
   if (!finding.counted) return finding;
   const fails = (code: string, says: string): SignatureFinding => ({ counted: false, code, says });
   if (target.digest !== item.attachedTo)
-    return fails('TRUST_SIGNATURE_OTHER_DIGEST', `it is a signature of ${target.digest}, and is attached to ${item.attachedTo}`);
+    return fails(
+      'TRUST_SIGNATURE_OTHER_DIGEST',
+      `it is a signature of ${target.digest}, and is attached to ${item.attachedTo}`,
+    );
   const subject = decodeBase64(item.subjectBytes);
   if (subject === undefined || digestLike(item.attachedTo, subject) !== item.attachedTo)
-    return fails('TRUST_EVIDENCE_UNUSABLE', 'the manifest that it signs is not available, so size and media type cannot be compared');
+    return fails(
+      'TRUST_EVIDENCE_UNUSABLE',
+      'the manifest that it signs is not available, so size and media type cannot be compared',
+    );
   if (subject.length !== target.size)
-    return fails('TRUST_SIGNATURE_OTHER_SIZE', `it names a manifest of ${target.size} bytes, and the manifest has ${subject.length}`);
+    return fails(
+      'TRUST_SIGNATURE_OTHER_SIZE',
+      `it names a manifest of ${target.size} bytes, and the manifest has ${subject.length}`,
+    );
   const mediaType = mediaTypeOf(subject);
   if (mediaType !== undefined && mediaType !== target.mediaType)
     return fails('TRUST_SIGNATURE_OTHER_TYPE', `it names a manifest of another type than ${mediaType}`);
@@ -104,7 +136,9 @@ function summarise(
     };
   }
   const until = smallest(validations.map(({ validUntil }) => validUntil ?? Number.POSITIVE_INFINITY));
-  const isAuthentic = validations.some(({ type, outcome }) => type === 'authenticity' && outcome === 'passed');
+  const isAuthentic = validations.some(
+    ({ type, outcome }) => type === 'authenticity' && outcome === 'passed',
+  );
   return {
     ...integrity,
     code: logged.length === 0 ? integrity.code : 'TRUST_NOTATION_LOGGED',
@@ -145,7 +179,11 @@ const codes = {
 function noteOf({ type, outcome, action, says }: Validation, { level }: NotationRequirement): Reason {
   const passed = outcome === 'passed';
   const how =
-    passed || action === 'enforce' ? '' : action === 'skip' ? ' (skipped by the rule)' : ` (only logged by the rule, level ${level})`;
+    passed || action === 'enforce'
+      ? ''
+      : action === 'skip'
+        ? ' (skipped by the rule)'
+        : ` (only logged by the rule, level ${level})`;
   return {
     counted: passed,
     text: `${names[type]}: ${says}${how}`,
@@ -153,13 +191,21 @@ function noteOf({ type, outcome, action, says }: Validation, { level }: Notation
   };
 }
 
-const names = { authenticity: 'authenticity', authenticTimestamp: 'authentic time', expiry: 'expiry', revocation: 'revocation' } as const;
+const names = {
+  authenticity: 'authenticity',
+  authenticTimestamp: 'authentic time',
+  expiry: 'expiry',
+  revocation: 'revocation',
+} as const;
 
 /**
  * Returns what proves the signing time. Without a timestamp it is only the signer's claim, which proves
  * nothing; a signing authority is trusted for its signing time.
  */
-function provenBy(envelope: Envelope, validations: readonly Validation[]): NonNullable<SignatureFinding['proven']> {
+function provenBy(
+  envelope: Envelope,
+  validations: readonly Validation[],
+): NonNullable<SignatureFinding['proven']> {
   const stamped = validations.find(({ stampedAt }) => stampedAt !== undefined)?.stampedAt;
   const reported = envelope.scheme === 'notary.x509.signingAuthority' ? envelope.signingTime : undefined;
   const time = stamped ?? reported;
@@ -168,12 +214,18 @@ function provenBy(envelope: Envelope, validations: readonly Validation[]): NonNu
     annotations: envelope.target.annotations,
     ...(time === undefined
       ? {}
-      : { signedAt: { time: new Date(time).toISOString(), provenBy: stamped === undefined ? 'signer' : 'time stamp' } }),
+      : {
+          signedAt: {
+            time: new Date(time).toISOString(),
+            provenBy: stamped === undefined ? 'signer' : 'time stamp',
+          },
+        }),
   };
 }
 
 function describeItem(item: EvidenceItem, { digest, manifestDigest }: Evidence): string {
-  const form = item.mediaType === coseMediaType ? 'Notary Project signature (COSE)' : 'Notary Project signature (JWS)';
+  const form =
+    item.mediaType === coseMediaType ? 'Notary Project signature (COSE)' : 'Notary Project signature (JWS)';
   const place = item.attachedTo === digest && digest !== manifestDigest ? 'the index' : 'the manifest';
   return `${form} ${item.blobDigest || item.manifestDigest || '(unknown)'} beside ${place}, found by ${item.foundBy} at ${item.servedBy}`;
 }

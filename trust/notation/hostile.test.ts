@@ -34,10 +34,17 @@ const types = { jws: 'application/jose+json', cose: 'application/cose' } as cons
 /** Bytes in which some were changed, removed or inserted. */
 const damaged = (original: () => Uint8Array): fc.Arbitrary<Buffer> =>
   fc
-    .array(fc.record({ at: fc.double({ min: 0, max: 0.999, noNaN: true }), remove: fc.nat(3), insert: fc.uint8Array({ maxLength: 4 }) }), {
-      minLength: 1,
-      maxLength: 4,
-    })
+    .array(
+      fc.record({
+        at: fc.double({ min: 0, max: 0.999, noNaN: true }),
+        remove: fc.nat(3),
+        insert: fc.uint8Array({ maxLength: 4 }),
+      }),
+      {
+        minLength: 1,
+        maxLength: 4,
+      },
+    )
     .map((edits) =>
       edits.reduce((bytes, { at, remove, insert }) => {
         const position = Math.floor(bytes.length * at);
@@ -84,12 +91,20 @@ describe('hostile Notary Project signatures', () => {
     const half = policyKey('leaf', createPublicKey(key));
     assert.ok('spki' in half);
     const signer = keySigner({ public: half, private: key }, { certificates: chain });
-    const target = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest, size: manifest.length, annotations: {} };
+    const target = {
+      mediaType: 'application/vnd.oci.image.manifest.v1+json',
+      digest,
+      size: manifest.length,
+      annotations: {},
+    };
     for (const format of ['jws', 'cose'] as const)
       envelopes[format] = (await makeNotationSignature({ format, target, signer, now })).envelope;
     list = authority.list(root);
     const { ocspRequest } = await import('./revocation/ocsp.ts');
-    answer = authority.answer(root, ocspRequest(readCertificate(chain[0] ?? list), readCertificate(chain[1] ?? list)));
+    answer = authority.answer(
+      root,
+      ocspRequest(readCertificate(chain[0] ?? list), readCertificate(chain[1] ?? list)),
+    );
     const der = (chain[1] ?? list).toString('base64');
     policy = policyOf({
       require: {
@@ -119,14 +134,27 @@ describe('hostile Notary Project signatures', () => {
       ...more,
     };
     const reference = 'registry.example.com/app:1';
-    const parts = { reference, digest, manifestDigest: digest, items: [item], unreachable: [], gatheredAt: now.toISOString() };
+    const parts = {
+      reference,
+      digest,
+      manifestDigest: digest,
+      items: [item],
+      unreachable: [],
+      gatheredAt: now.toISOString(),
+    };
     return decide({ dossier: sealDossier(parts), reference, namespace: '', platform: amd64, policy, now });
   };
 
   /** The content that an admitted envelope must have kept: signed parts and chain as they were made. */
   const core = (type: string, bytes: Uint8Array): string => {
     const { chain: certificates, target, signature, signingTime, scheme } = openEnvelope(type, bytes);
-    return JSON.stringify([certificates.map(({ thumbprint }) => thumbprint), target, signature.toString('hex'), signingTime, scheme]);
+    return JSON.stringify([
+      certificates.map(({ thumbprint }) => thumbprint),
+      target,
+      signature.toString('hex'),
+      signingTime,
+      scheme,
+    ]);
   };
 
   for (const format of ['jws', 'cose'] as const) {
@@ -154,7 +182,8 @@ describe('hostile Notary Project signatures', () => {
       for (let position = 0; position < bytes.length; position += 7) {
         const bit = 1 << (position & 7);
         bytes[position] = (bytes[position] ?? 0) ^ bit;
-        if (decided(types[format], bytes).outcome === 'admit') assert.equal(core(types[format], bytes), original, `byte ${position}`);
+        if (decided(types[format], bytes).outcome === 'admit')
+          assert.equal(core(types[format], bytes), original, `byte ${position}`);
         bytes[position] = (bytes[position] ?? 0) ^ bit;
       }
     });
@@ -183,10 +212,14 @@ describe('hostile Notary Project signatures', () => {
 
   it('arbitrary bytes and JSON as envelopes', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 400 }), fc.constantFrom(types.jws, types.cose), (bytes, type) => {
-        sentence(within(() => openEnvelope(type, bytes)));
-        assert.equal(decided(type, bytes).outcome, 'deny');
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 400 }),
+        fc.constantFrom(types.jws, types.cose),
+        (bytes, type) => {
+          sentence(within(() => openEnvelope(type, bytes)));
+          assert.equal(decided(type, bytes).outcome, 'deny');
+        },
+      ),
       seeded,
     );
     fc.assert(
@@ -256,7 +289,8 @@ describe('hostile Notary Project signatures', () => {
     long.header.x5c = Array.from({ length: 300 }, () => long.header.x5c[0] ?? '');
     sentence(within(() => openEnvelope(types.jws, Buffer.from(JSON.stringify(long)))));
     const sequences = Buffer.concat(Array.from({ length: 20_000 }, () => Buffer.from([0x30, 0x80])));
-    for (const read of [readCertificate, (bytes: Buffer) => verifyTimestamp(bytes, bytes, [])]) sentence(within(() => read(sequences)));
+    for (const read of [readCertificate, (bytes: Buffer) => verifyTimestamp(bytes, bytes, [])])
+      sentence(within(() => read(sequences)));
   });
 
   it('damaged certificates, lists, answers and time stamps', () => {
@@ -281,7 +315,8 @@ describe('hostile Notary Project signatures', () => {
             within(() => judgeCrl(crl, () => undefined, leaf, root, Date.now())),
             undefined,
           );
-          if (!crl.equals(list)) assert.notEqual(judgeCrl(crl, () => undefined, leaf, root, Date.now()).status, 'good');
+          if (!crl.equals(list))
+            assert.notEqual(judgeCrl(crl, () => undefined, leaf, root, Date.now()).status, 'good');
           assert.equal(
             within(() => judgeOcsp(ocsp, leaf, root, Date.now())),
             undefined,
@@ -291,7 +326,9 @@ describe('hostile Notary Project signatures', () => {
       seeded,
     );
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => sentence(within(() => verifyTimestamp(bytes, bytes, [root])))),
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) =>
+        sentence(within(() => verifyTimestamp(bytes, bytes, [root]))),
+      ),
       seeded,
     );
   });
@@ -317,7 +354,10 @@ describe('hostile Notary Project signatures', () => {
       ),
       seeded,
     );
-    assert.match(JSON.stringify(readStoreFile('leaf.key', readFileSync(join(folder, 'leaf.key')), 'ca')), /private key/);
+    assert.match(
+      JSON.stringify(readStoreFile('leaf.key', readFileSync(join(folder, 'leaf.key')), 'ca')),
+      /private key/,
+    );
     assert.match(
       JSON.stringify(readStoreFile('leaf.crt', readFileSync(join(folder, 'leaf.crt')), 'ca')),
       /neither of an authority nor self-signed/,
@@ -349,7 +389,9 @@ describe('hostile Notary Project signatures', () => {
           fc.string(),
         ),
         (damagedText) => {
-          const thrown = within(() => importNotation(damagedText, { file: 'trustpolicy.json', truststoreFolder: 'truststore' }));
+          const thrown = within(() =>
+            importNotation(damagedText, { file: 'trustpolicy.json', truststoreFolder: 'truststore' }),
+          );
           if (thrown === undefined) return;
           assert.ok(isPortcullisError(thrown));
           assert.equal(thrown.code, 'TRUST_IMPORT_INVALID');

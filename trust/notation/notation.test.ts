@@ -18,7 +18,13 @@ import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { notationCollectors } from './collector.ts';
-import { chainOf, createAuthority, rootExtensions, signerExtensions, stampExtensions } from './fixtures/authority.ts';
+import {
+  chainOf,
+  createAuthority,
+  rootExtensions,
+  signerExtensions,
+  stampExtensions,
+} from './fixtures/authority.ts';
 import type { Authority, Issued } from './fixtures/authority.ts';
 import { levels } from '../requirements/notation.ts';
 import type { LevelName, NotationRequirement, StoreType } from '../requirements/notation.ts';
@@ -26,7 +32,12 @@ import { makeNotationSignature } from './sign.ts';
 
 const manifest = Buffer.from('{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}');
 const digest = digestOf(manifest);
-const target = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest, size: manifest.length, annotations: { build: '7' } };
+const target = {
+  mediaType: 'application/vnd.oci.image.manifest.v1+json',
+  digest,
+  size: manifest.length,
+  annotations: { build: '7' },
+};
 const reference = 'registry.example.com/app:1';
 const hour = 3600 * 1000;
 const day = 24 * hour;
@@ -59,18 +70,35 @@ describe('Notary Project signatures', () => {
     make('crl', [...signerExtensions, crl]);
     make('both', [...signerExtensions, 'authorityInfoAccess=OCSP;URI:http://127.0.0.1:1/', crl]);
     make('unreachable', [...signerExtensions, 'authorityInfoAccess=OCSP;URI:http://127.0.0.1:1/']);
-    make('short', signerExtensions, { from: new Date(Date.now() - 2 * day), to: new Date(Date.now() + hour) });
-    make('p384', signerExtensions, { algorithm: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-384'] });
-    make('p521', signerExtensions, { algorithm: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-521'] });
-    make('rsa2048', signerExtensions, { algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] });
-    make('rsa3072', signerExtensions, { algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:3072'] });
+    make('short', signerExtensions, {
+      from: new Date(Date.now() - 2 * day),
+      to: new Date(Date.now() + hour),
+    });
+    make('p384', signerExtensions, {
+      algorithm: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-384'],
+    });
+    make('p521', signerExtensions, {
+      algorithm: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-521'],
+    });
+    make('rsa2048', signerExtensions, {
+      algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'],
+    });
+    make('rsa3072', signerExtensions, {
+      algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:3072'],
+    });
     make('no-usage', ['basicConstraints=CA:FALSE', 'extendedKeyUsage=codeSigning']);
     make('loose-usage', ['basicConstraints=CA:FALSE', 'keyUsage=digitalSignature']);
     make('encipher', ['basicConstraints=CA:FALSE', 'keyUsage=critical,digitalSignature,keyEncipherment']);
-    make('server', ['basicConstraints=CA:FALSE', 'keyUsage=critical,digitalSignature', 'extendedKeyUsage=codeSigning,serverAuth']);
+    make('server', [
+      'basicConstraints=CA:FALSE',
+      'keyUsage=critical,digitalSignature',
+      'extendedKeyUsage=codeSigning,serverAuth',
+    ]);
     make('authority', rootExtensions);
     make('sha1', signerExtensions, { hash: 'sha1' });
-    make('rsa2560', signerExtensions, { algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2560'] });
+    make('rsa2560', signerExtensions, {
+      algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2560'],
+    });
     authority.revoke(middle, get('ocsp-revoked'));
     files.set('/middle.crl', authority.list(middle));
     stampRoot = authority.issue('stamp-root', { extensions: rootExtensions });
@@ -92,9 +120,15 @@ describe('Notary Project signatures', () => {
     const key = createPrivateKey(readFileSync(leaf.key));
     const half = policyKey(name, createPublicKey(key));
     assert.ok('spki' in half);
-    return keySigner({ public: half, private: key }, { certificates: chainOf(leaf, middle, root), witnesses: { logs: [], timestamps } });
+    return keySigner(
+      { public: half, private: key },
+      { certificates: chainOf(leaf, middle, root), witnesses: { logs: [], timestamps } },
+    );
   };
-  const storeOf = (type: StoreType, ...certificates: readonly Issued[]): NotationRequirement['stores'][number] => ({
+  const storeOf = (
+    type: StoreType,
+    ...certificates: readonly Issued[]
+  ): NotationRequirement['stores'][number] => ({
     type,
     name: `${type}/test`,
     certificates: chainOf(...certificates).map((der) => ({ file: 'test.crt', der: der.toString('base64') })),
@@ -143,10 +177,27 @@ describe('Notary Project signatures', () => {
       unreachable: collection.unreachable(),
       gatheredAt: gathered.toISOString(),
     });
-    return decide({ dossier, reference, namespace: '', platform: amd64, policy, now: at.decided ?? gathered });
+    return decide({
+      dossier,
+      reference,
+      namespace: '',
+      platform: amd64,
+      policy,
+      now: at.decided ?? gathered,
+    });
   };
-  const sign = async (name: string, format: 'jws' | 'cose' = 'jws', more: object = {}): Promise<EvidenceItem> => {
-    const made = await makeNotationSignature({ format, target, signer: signerOf(name), now: new Date(), ...more });
+  const sign = async (
+    name: string,
+    format: 'jws' | 'cose' = 'jws',
+    more: object = {},
+  ): Promise<EvidenceItem> => {
+    const made = await makeNotationSignature({
+      format,
+      target,
+      signer: signerOf(name),
+      now: new Date(),
+      ...more,
+    });
     return itemOf(made.mediaType, made.envelope);
   };
   const expect = (verdict: Verdict, outcome: Verdict['outcome'], says?: RegExp): void => {
@@ -157,7 +208,8 @@ describe('Notary Project signatures', () => {
 
   for (const name of ['plain', 'p384', 'p521', 'rsa2048', 'rsa3072'])
     for (const format of ['jws', 'cose'] as const)
-      it(`${format} by ${name} counts`, async () => expect(await decided([await sign(name, format)], requirement('strict')), 'admit'));
+      it(`${format} by ${name} counts`, async () =>
+        expect(await decided([await sign(name, format)], requirement('strict')), 'admit'));
 
   for (const [name, says] of [
     ['no-usage', /has no key usage/],
@@ -168,7 +220,8 @@ describe('Notary Project signatures', () => {
     ['sha1', /is not issued by the next one/],
     ['rsa2560', /a key that the Notary Project does not allow/],
   ] as const)
-    it(`no signature is made with a certificate that is not for it: ${name}`, () => assert.rejects(sign(name), says));
+    it(`no signature is made with a certificate that is not for it: ${name}`, () =>
+      assert.rejects(sign(name), says));
 
   it('an authority that no trust store holds does not count, and audit only logs that: the verdict says unverified', async () => {
     const item = await sign('plain');
@@ -184,7 +237,10 @@ describe('Notary Project signatures', () => {
 
   it('a trust store of the other scheme does not count', async () =>
     expect(
-      await decided([await sign('plain')], requirement('strict', { stores: [storeOf('signingAuthority', root)] })),
+      await decided(
+        [await sign('plain')],
+        requirement('strict', { stores: [storeOf('signingAuthority', root)] }),
+      ),
       'deny',
       /of type ca/,
     ));
@@ -220,7 +276,11 @@ describe('Notary Project signatures', () => {
     };
     expect(await other({ digest: `sha256:${'a'.repeat(64)}` }), 'deny', /a signature of another digest/);
     expect(await other({ size: manifest.length + 1 }), 'deny', /names a manifest of \d+ bytes/);
-    expect(await other({ mediaType: 'application/vnd.oci.image.index.v1+json' }), 'deny', /manifest of another type/);
+    expect(
+      await other({ mediaType: 'application/vnd.oci.image.index.v1+json' }),
+      'deny',
+      /manifest of another type/,
+    );
   });
 
   it('without the bytes of the manifest nothing counts', async () => {
@@ -238,19 +298,27 @@ describe('Notary Project signatures', () => {
       const payload = encode({ targetArtifact: target });
       const head = encode({ alg: 'ES256', cty: 'application/vnd.cncf.notary.payload.v1+json', ...header });
       const key = createPrivateKey(readFileSync(get(name).key));
-      const signature = signBytes('sha256', Buffer.from(`${head}.${payload}`), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url');
+      const signature = signBytes('sha256', Buffer.from(`${head}.${payload}`), {
+        key,
+        dsaEncoding: 'ieee-p1363',
+      }).toString('base64url');
       const x5c = chainOf(get(name), middle, root).map((one) => one.toString('base64'));
-      return itemOf('application/jose+json', Buffer.from(JSON.stringify({ payload, protected: head, header: { x5c }, signature })));
+      return itemOf(
+        'application/jose+json',
+        Buffer.from(JSON.stringify({ payload, protected: head, header: { x5c }, signature })),
+      );
     };
     const scheme = 'io.cncf.notary.signingScheme';
     const time = 'io.cncf.notary.authenticSigningTime';
-    const at = (milliseconds: number): string => new Date(Math.floor(milliseconds / 1000) * 1000).toISOString().replace('.000Z', 'Z');
+    const at = (milliseconds: number): string =>
+      new Date(Math.floor(milliseconds / 1000) * 1000).toISOString().replace('.000Z', 'Z');
     const right = (): Record<string, unknown> => ({
       crit: [scheme, time],
       [scheme]: 'notary.x509.signingAuthority',
       [time]: at(Date.now()),
     });
-    const trusting = (): NotationRequirement => requirement('strict', { stores: [storeOf('signingAuthority', root)] });
+    const trusting = (): NotationRequirement =>
+      requirement('strict', { stores: [storeOf('signingAuthority', root)] });
 
     it('count for stores of that type, and outlive their certificates', async () => {
       const item = byHand(right(), 'short');
@@ -266,23 +334,35 @@ describe('Notary Project signatures', () => {
 
     for (const [name, change, says] of [
       ['no critical headers', { crit: [] }, /lists no critical headers/],
-      ['a time that is not critical', { crit: [scheme] }, /does not mark io\.cncf\.notary\.authenticSigningTime as critical/],
+      [
+        'a time that is not critical',
+        { crit: [scheme] },
+        /does not mark io\.cncf\.notary\.authenticSigningTime as critical/,
+      ],
       ['another time beside it', { 'io.cncf.notary.signingTime': '2026-01-01T00:00:00Z' }, /does not have/],
       ['an unknown critical header', { crit: [scheme, time, 'x'], x: 1 }, /demands that "x" be understood/],
       ['a critical header that is not there', { crit: [scheme, time, 'x'] }, /does not hold it/],
       [
         'a verification plugin',
-        { crit: [scheme, time, 'io.cncf.notary.verificationPlugin'], 'io.cncf.notary.verificationPlugin': 'p' },
+        {
+          crit: [scheme, time, 'io.cncf.notary.verificationPlugin'],
+          'io.cncf.notary.verificationPlugin': 'p',
+        },
         /verificationPlugin" be understood/,
       ],
       ['another scheme', { [scheme]: 'notary.x509.other' }, /signing scheme is neither/],
-      ['an expiry that is not critical', { 'io.cncf.notary.expiry': '2030-01-01T00:00:00Z' }, /does not mark io\.cncf\.notary\.expiry/],
+      [
+        'an expiry that is not critical',
+        { 'io.cncf.notary.expiry': '2030-01-01T00:00:00Z' },
+        /does not mark io\.cncf\.notary\.expiry/,
+      ],
       ['a time that is none', { [time]: '2026-02-31T00:00:00Z' }, /is not a time/],
       ['another algorithm', { alg: 'PS256' }, /its signing key demands ES256/],
       ['no algorithm', { alg: 'none' }, /its signing key demands ES256/],
       ['another content type', { cty: 'text/plain' }, /its content type is not/],
     ] as const)
-      it(`with ${name} are malformed`, async () => expect(await decided([byHand({ ...right(), ...change })], trusting()), 'deny', says));
+      it(`with ${name} are malformed`, async () =>
+        expect(await decided([byHand({ ...right(), ...change })], trusting()), 'deny', says));
   });
 
   describe('expiry', () => {
@@ -311,9 +391,17 @@ describe('Notary Project signatures', () => {
       const item = await sign('short');
       expect(await decided([item], requirement('strict')), 'admit');
       const later = { decided: new Date(Date.now() + 2 * hour) };
-      expect(await decided([item], requirement('strict'), later), 'deny', /authentic time: its certificate .* expired at/);
+      expect(
+        await decided([item], requirement('strict'), later),
+        'deny',
+        /authentic time: its certificate .* expired at/,
+      );
       expect(await decided([item], requirement('permissive'), later), 'admit', /only logged/);
-      expect(await decided([item], requirement('strict'), { decided: new Date(Date.now() - 3 * day) }), 'deny', /is valid from/);
+      expect(
+        await decided([item], requirement('strict'), { decided: new Date(Date.now() - 3 * day) }),
+        'deny',
+        /is valid from/,
+      );
     });
 
     for (const format of ['jws', 'cose'] as const)
@@ -324,10 +412,22 @@ describe('Notary Project signatures', () => {
         const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
         const later = { decided: new Date(Date.now() + 2 * hour) };
         for (const verifyTimestamp of ['always', 'afterCertExpiry'] as const)
-          expect(await decided([item], requirement('strict', { stores, verifyTimestamp }), later), 'admit', /its time stamp is of/);
-        expect(await decided([item], requirement('strict', { stores: [storeOf('ca', root)] }), later), 'deny', /expired/);
+          expect(
+            await decided([item], requirement('strict', { stores, verifyTimestamp }), later),
+            'admit',
+            /its time stamp is of/,
+          );
         expect(
-          await decided([item], requirement('strict', { stores: [storeOf('ca', root), storeOf('tsa', root)] }), later),
+          await decided([item], requirement('strict', { stores: [storeOf('ca', root)] }), later),
+          'deny',
+          /expired/,
+        );
+        expect(
+          await decided(
+            [item],
+            requirement('strict', { stores: [storeOf('ca', root), storeOf('tsa', root)] }),
+            later,
+          ),
           'deny',
           /does not lead to/,
         );
@@ -335,20 +435,46 @@ describe('Notary Project signatures', () => {
 
     it('an age is proven by a time stamp, not by the word of a signer', async () => {
       const aged = { constraints: { maxAge: 3600 } };
-      expect(await decided([await sign('plain')], requirement('strict', aged)), 'deny', /nothing proves when it was signed/);
+      expect(
+        await decided([await sign('plain')], requirement('strict', aged)),
+        'deny',
+        /nothing proves when it was signed/,
+      );
       const signer = signerOf('plain', [stamps.url]);
       const made = await makeNotationSignature({ format: 'cose', target, signer, now: new Date() });
       const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
       const item = itemOf(made.mediaType, made.envelope);
       expect(await decided([item], requirement('strict', { stores, ...aged })), 'admit');
-      expect(await decided([item], requirement('strict', { stores, constraints: { annotations: { build: '7' } } })), 'admit');
-      expect(await decided([item], requirement('strict', { stores, constraints: { annotations: { build: '8' } } })), 'deny');
+      expect(
+        await decided(
+          [item],
+          requirement('strict', { stores, constraints: { annotations: { build: '7' } } }),
+        ),
+        'admit',
+      );
+      expect(
+        await decided(
+          [item],
+          requirement('strict', { stores, constraints: { annotations: { build: '8' } } }),
+        ),
+        'deny',
+      );
     });
 
     it('a required time stamp that is missing denies', async () => {
       const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
-      expect(await decided([await sign('plain')], requirement('strict', { stores })), 'deny', /carries no time stamp/);
-      expect(await decided([await sign('plain')], requirement('strict', { stores, verifyTimestamp: 'afterCertExpiry' })), 'admit');
+      expect(
+        await decided([await sign('plain')], requirement('strict', { stores })),
+        'deny',
+        /carries no time stamp/,
+      );
+      expect(
+        await decided(
+          [await sign('plain')],
+          requirement('strict', { stores, verifyTimestamp: 'afterCertExpiry' }),
+        ),
+        'admit',
+      );
     });
 
     it("another signature's time stamp does not count", async () => {
@@ -359,15 +485,23 @@ describe('Notary Project signatures', () => {
           signer: signerOf('plain', [stamps.url]),
           now: new Date(),
         });
-        return JSON.parse(made.envelope.toString()) as { header: Record<string, string> } & Record<string, string>;
+        return JSON.parse(made.envelope.toString()) as { header: Record<string, string> } & Record<
+          string,
+          string
+        >;
       };
       const [one, two] = [await stamped(), await stamped()];
       const label = 'io.cncf.notary.timestampSignature';
       const mixed = { ...one, header: { ...one.header, [label]: two.header[label] } };
       const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
-      const item = (json: unknown): EvidenceItem => itemOf('application/jose+json', Buffer.from(JSON.stringify(json)));
+      const item = (json: unknown): EvidenceItem =>
+        itemOf('application/jose+json', Buffer.from(JSON.stringify(json)));
       expect(await decided([item(one)], requirement('strict', { stores })), 'admit');
-      expect(await decided([item(mixed)], requirement('strict', { stores })), 'deny', /stamps something else/);
+      expect(
+        await decided([item(mixed)], requirement('strict', { stores })),
+        'deny',
+        /stamps something else/,
+      );
     });
   });
 
@@ -414,14 +548,21 @@ describe('Notary Project signatures', () => {
       for (const name of ['ocsp-revoked', 'unreachable']) {
         const verdict = await decided([await sign(name)], requirement('permissive'));
         expect(verdict, 'admit', /revocation: .*only logged by the rule, level permissive/);
-        const skipped = await decided([await sign(name)], requirement('strict', { actions: { ...levels.strict, revocation: 'skip' } }));
+        const skipped = await decided(
+          [await sign(name)],
+          requirement('strict', { actions: { ...levels.strict, revocation: 'skip' } }),
+        );
         expect(skipped, 'admit', /revocation: its revocation was not checked \(skipped by the rule\)/);
       }
     });
 
     it('an answer holds until it says, and a list that is not there is unknown', async () => {
       const item = await sign('crl');
-      expect(await decided([item], requirement('strict'), { decided: new Date(Date.now() + 8 * day) }), 'undecided', /held until/);
+      expect(
+        await decided([item], requirement('strict'), { decided: new Date(Date.now() + 8 * day) }),
+        'undecided',
+        /held until/,
+      );
       const saved = files.get('/middle.crl');
       files.delete('/middle.crl');
       expect(await decided([item], requirement('strict')), 'undecided', /HTTP status 404/);

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -23,7 +31,8 @@ describe('the requirement `notation` of a policy', () => {
     authority.issue('leaf', { extensions: signerExtensions, by: root });
     const place = (name: string, ...files: readonly string[]): void => {
       mkdirSync(join(folder, 'truststore/x509', name), { recursive: true });
-      for (const file of files) copyFileSync(join(authority.folder, file), join(folder, 'truststore/x509', name, file));
+      for (const file of files)
+        copyFileSync(join(authority.folder, file), join(folder, 'truststore/x509', name, file));
     };
     place('ca/k8s', 'root.crt');
     place('ca/leaf', 'leaf.crt');
@@ -35,7 +44,10 @@ describe('the requirement `notation` of a policy', () => {
     symlinkSync(join(authority.folder, 'root.crt'), join(folder, 'truststore/x509/ca/linked/root.crt'));
     place('ca/nested/below', 'root.crt');
     mkdirSync(join(folder, 'truststore/x509/ca/der'));
-    writeFileSync(join(folder, 'truststore/x509/ca/der/root.cer'), authority.openssl('x509', '-in', 'root.crt', '-outform', 'DER'));
+    writeFileSync(
+      join(folder, 'truststore/x509/ca/der/root.cer'),
+      authority.openssl('x509', '-in', 'root.crt', '-outform', 'DER'),
+    );
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -92,7 +104,11 @@ describe('the requirement `notation` of a policy', () => {
     ['a private key', '{ truststore: ca/key }', /holds a private key/],
     ['a link', '{ truststore: ca/linked }', /is a link/],
     ['a folder in a store', '{ truststore: ca/nested }', /is not a file/],
-    ['a time stamping authority that is no root', '{ truststore: [ca/k8s, tsa/middle] }', /6:40: .*not a self-signed root/],
+    [
+      'a time stamping authority that is no root',
+      '{ truststore: [ca/k8s, tsa/middle] }',
+      /6:40: .*not a self-signed root/,
+    ],
     ['time stamping authorities alone', '{ truststore: tsa/stamps }', /time stamping authorities only/],
     ['a store outside', '{ truststore: ca/../../x }', /truststore/],
     ['a file that is not there', '{ certificates: { ca: [none.crt] } }', /6:40: .*there is no such file/],
@@ -104,8 +120,16 @@ describe('the requirement `notation` of a policy', () => {
     ['the level skip', '{ truststore: ca/k8s, level: skip }', /level/],
     ['authenticity skipped', '{ truststore: ca/k8s, override: { authenticity: skip } }', /authenticity/],
     ['integrity overridden', '{ truststore: ca/k8s, override: { integrity: log } }', /integrity/],
-    ['an identity of no type', '{ truststore: ca/k8s, identities: ["C=US, ST=WA, O=x"] }', /does not begin with "x509.subject:"/],
-    ['an identity without state', '{ truststore: ca/k8s, identities: ["x509.subject: C=US, O=x"] }', /6:52: .*has no ST/],
+    [
+      'an identity of no type',
+      '{ truststore: ca/k8s, identities: ["C=US, ST=WA, O=x"] }',
+      /does not begin with "x509.subject:"/,
+    ],
+    [
+      'an identity without state',
+      '{ truststore: ca/k8s, identities: ["x509.subject: C=US, O=x"] }',
+      /6:52: .*has no ST/,
+    ],
     [
       'an identity twice',
       '{ truststore: ca/k8s, identities: ["x509.subject: C=US, ST=WA, O=x", "x509.subject: O=x, ST=WA, C=US, CN=y"] }',
@@ -116,7 +140,11 @@ describe('the requirement `notation` of a policy', () => {
       '{ truststore: ca/k8s, identities: ["*", "x509.subject: C=US, ST=WA, O=x"] }',
       /beside other identities/,
     ],
-    ['a joined attribute', '{ truststore: ca/k8s, identities: ["x509.subject: C=US+ST=WA, O=x"] }', /joins attributes/],
+    [
+      'a joined attribute',
+      '{ truststore: ca/k8s, identities: ["x509.subject: C=US+ST=WA, O=x"] }',
+      /joins attributes/,
+    ],
     ['a misspelt field', '{ truststores: ca/k8s }', /truststore/],
   ] as const)
     it(`is refused with its place: ${name}`, async () => {

@@ -9,7 +9,13 @@ import { recordOf } from '../json/strict-json.ts';
 import { isSubset, parseSubject } from './distinguished-name.ts';
 import { readStoreFile } from './store-file.ts';
 import { levelNames, levels, storeTypes, validationTypes } from '../requirements/notation.ts';
-import type { Actions, LevelName, NotationRequirement, StoreType, TrustStore } from '../requirements/notation.ts';
+import type {
+  Actions,
+  LevelName,
+  NotationRequirement,
+  StoreType,
+  TrustStore,
+} from '../requirements/notation.ts';
 
 const text = { type: 'string', minLength: 1, maxLength: 512 } as const;
 const storePattern = '^(ca|signingAuthority|tsa)[/:][A-Za-z0-9_.-]+$';
@@ -28,15 +34,20 @@ export const notationSchema = {
   description: 'A Notary Project signature, as notation makes them.',
   properties: {
     truststore: {
-      description: 'Trust stores, such as ca/k8s: the certificates in truststore/x509/ca/k8s, relative to this policy.',
+      description:
+        'Trust stores, such as ca/k8s: the certificates in truststore/x509/ca/k8s, relative to this policy.',
       anyOf: [storeName, { type: 'array', minItems: 1, maxItems: 100, items: storeName }],
     },
-    folder: { ...text, description: 'Folder of the trust stores, relative to this policy. Default: "truststore".' },
+    folder: {
+      ...text,
+      description: 'Folder of the trust stores, relative to this policy. Default: "truststore".',
+    },
     certificates: {
       type: 'object',
       additionalProperties: false,
       minProperties: 1,
-      description: 'Certificate files by what they are trusted for, relative to this policy: beside the trust stores, or in their place.',
+      description:
+        'Certificate files by what they are trusted for, relative to this policy: beside the trust stores, or in their place.',
       properties: { ca: files, signingAuthority: files, tsa: files },
     },
     identities: {
@@ -49,7 +60,8 @@ export const notationSchema = {
     },
     level: {
       enum: [...levelNames],
-      description: 'The verification level. Default: strict. Every verdict reports the failures that the level only logs.',
+      description:
+        'The verification level. Default: strict. Every verdict reports the failures that the level only logs.',
     },
     override: {
       type: 'object',
@@ -73,7 +85,10 @@ export const notationSchema = {
   },
 } as const;
 
-const unstamped = { why: 'nothing proves when it was signed without a time stamp', fix: 'name a trust store of type tsa' };
+const unstamped = {
+  why: 'nothing proves when it was signed without a time stamp',
+  fix: 'name a trust store of type tsa',
+};
 
 /** Reads the value of `notation`. Values that the schema refuses have been reported already. */
 export async function readNotation(
@@ -83,9 +98,17 @@ export async function readNotation(
 ): Promise<NotationRequirement | undefined> {
   const record = recordOf(value) ?? {};
   const before = building.problems.length;
-  const stores = [...(await readStores(record, path, building)), ...(await readCertificates(record, path, building))];
+  const stores = [
+    ...(await readStores(record, path, building)),
+    ...(await readCertificates(record, path, building)),
+  ];
   if (record['truststore'] === undefined && record['certificates'] === undefined)
-    report(building, path, 'it names neither `truststore` nor `certificates`, so nobody would be trusted', 'write truststore: ca/NAME');
+    report(
+      building,
+      path,
+      'it names neither `truststore` nor `certificates`, so nobody would be trusted',
+      'write truststore: ca/NAME',
+    );
   else if (stores.length > 0 && stores.every(({ type }) => type === 'tsa'))
     report(
       building,
@@ -104,7 +127,8 @@ export async function readNotation(
       'remove it: the digest is signed, and `images` says which names the rule is for',
       'key',
     );
-  if (stores.length > 0 && stores.every(({ type }) => type === 'ca')) refuseUnprovenAge(constraints, path, building, unstamped);
+  if (stores.length > 0 && stores.every(({ type }) => type === 'ca'))
+    refuseUnprovenAge(constraints, path, building, unstamped);
   if (building.problems.length > before || stores.length === 0) return undefined;
   return {
     kind: 'notation',
@@ -130,7 +154,11 @@ async function readStores(
 ): Promise<readonly TrustStore[]> {
   const { truststore } = record;
   const folder = typeof record['folder'] === 'string' ? record['folder'] : 'truststore';
-  const listed: readonly unknown[] = Array.isArray(truststore) ? truststore : truststore === undefined ? [] : [truststore];
+  const listed: readonly unknown[] = Array.isArray(truststore)
+    ? truststore
+    : truststore === undefined
+      ? []
+      : [truststore];
   const stores: TrustStore[] = [];
   for (const [index, name] of listed.entries()) {
     const at = [...path, 'truststore', ...(Array.isArray(truststore) ? [index] : [])];
@@ -155,27 +183,36 @@ async function readStore(
   path: readonly PathSegment[],
   building: Building,
 ): Promise<TrustStore | undefined> {
-  const fails = (message: string, fix: string): undefined => report(building, path, message, fix) as undefined;
+  const fails = (message: string, fix: string): undefined =>
+    report(building, path, message, fix) as undefined;
   const place = `the trust store ${type}/${name} (${folder})`;
   const list = await listReferenced(building, folder);
-  if ('problem' in list) return fails(`${place} cannot be read: ${list.problem}`, `put its certificates there: ${folder}/root.crt`);
+  if ('problem' in list)
+    return fails(
+      `${place} cannot be read: ${list.problem}`,
+      `put its certificates there: ${folder}/root.crt`,
+    );
   const certificates: TrustStore['certificates'][number][] = [];
   for (const entry of list.names) {
     const file = `${folder}/${entry}`;
     const problem = await linkProblem(building, file);
-    if (problem !== undefined) return fails(`${place}: ${entry} ${problem}`, 'put certificate files there, and nothing else');
+    if (problem !== undefined)
+      return fails(`${place}: ${entry} ${problem}`, 'put certificate files there, and nothing else');
     const read = await readFileOf(building, file, type);
-    if (typeof read === 'string') return fails(`${place}: ${entry} cannot be used: ${read}`, 'put certificates there, in PEM or DER');
+    if (typeof read === 'string')
+      return fails(`${place}: ${entry} cannot be used: ${read}`, 'put certificates there, in PEM or DER');
     append(certificates, read);
   }
-  if (list.names.length === 0) return fails(`${place} is empty`, `put its certificates there: ${folder}/root.crt`);
+  if (list.names.length === 0)
+    return fails(`${place} is empty`, `put its certificates there: ${folder}/root.crt`);
   return { type, name: `${type}/${name}`, certificates };
 }
 
 async function linkProblem(building: Building, file: string): Promise<string | undefined> {
   try {
     const facts = await lstat(resolve(dirname(building.document.file), file));
-    if (facts.isSymbolicLink()) return 'is a link, which trust stores may not hold (name such files under `certificates`)';
+    if (facts.isSymbolicLink())
+      return 'is a link, which trust stores may not hold (name such files under `certificates`)';
     return facts.isFile() ? undefined : 'is not a file';
   } catch {
     return 'cannot be read';
@@ -206,22 +243,38 @@ async function readCertificates(
   return stores;
 }
 
-async function readFileOf(building: Building, file: string, type: StoreType): Promise<TrustStore['certificates'] | string> {
+async function readFileOf(
+  building: Building,
+  file: string,
+  type: StoreType,
+): Promise<TrustStore['certificates'] | string> {
   const read = await readReferenced(building, file, 1024 * 1024);
   return 'problem' in read ? read.problem : readStoreFile(file, read.bytes, type);
 }
 
-function readIdentities(value: unknown, path: readonly PathSegment[], building: Building): NotationRequirement['identities'] {
-  const listed = (Array.isArray(value) ? value : ['*']).filter((one): one is string => typeof one === 'string');
+function readIdentities(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): NotationRequirement['identities'] {
+  const listed = (Array.isArray(value) ? value : ['*']).filter(
+    (one): one is string => typeof one === 'string',
+  );
   if (listed.includes('*')) {
     if (listed.length > 1)
-      report(building, path, '"*" stands beside other identities, which it makes void', 'write "*" alone, or leave it out');
+      report(
+        building,
+        path,
+        '"*" stands beside other identities, which it makes void',
+        'write "*" alone, or leave it out',
+      );
     return '*';
   }
   const parsed: { readonly name: string; readonly subject: ReadonlyMap<string, string> }[] = [];
   for (const [index, identity] of listed.entries()) {
     const name = /^x509\.subject:(.*)$/s.exec(identity)?.[1]?.trim();
-    const subject = name === undefined ? { problem: 'it does not begin with "x509.subject:"' } : parseSubject(name);
+    const subject =
+      name === undefined ? { problem: 'it does not begin with "x509.subject:"' } : parseSubject(name);
     if ('problem' in subject) {
       report(
         building,
@@ -232,7 +285,13 @@ function readIdentities(value: unknown, path: readonly PathSegment[], building: 
       continue;
     }
     const other = parsed.find((one) => isSubset(one.subject, subject) || isSubset(subject, one.subject));
-    if (other !== undefined) report(building, [...path, index], `"${identity}" overlaps with ${other.name}`, 'keep the one that is meant');
+    if (other !== undefined)
+      report(
+        building,
+        [...path, index],
+        `"${identity}" overlaps with ${other.name}`,
+        'keep the one that is meant',
+      );
     parsed.push({ name: name ?? '', subject });
   }
   return parsed.map(({ name }) => name);

@@ -39,22 +39,40 @@ describe('answers about revocation in recorded evidence', () => {
 
   before(async () => {
     authority = createAuthority(folder);
-    lists = await serveFiles({ get: (path: string) => ((asked += 1), files.get(path)) } as unknown as Map<string, Uint8Array>);
+    lists = await serveFiles({ get: (path: string) => ((asked += 1), files.get(path)) } as unknown as Map<
+      string,
+      Uint8Array
+    >);
     root = authority.issue('root', { extensions: rootExtensions });
-    leaf = authority.issue('leaf', { extensions: [...signerExtensions, `crlDistributionPoints=URI:${lists.url}/root.crl`], by: root });
+    leaf = authority.issue('leaf', {
+      extensions: [...signerExtensions, `crlDistributionPoints=URI:${lists.url}/root.crl`],
+      by: root,
+    });
     const key = createPrivateKey(readFileSync(leaf.key));
     const half = policyKey('leaf', createPublicKey(key));
     assert.ok('spki' in half);
     const made = await makeNotationSignature({
       format: 'jws',
-      target: { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest, size: manifest.length, annotations: {} },
+      target: {
+        mediaType: 'application/vnd.oci.image.manifest.v1+json',
+        digest,
+        size: manifest.length,
+        annotations: {},
+      },
       signer: keySigner({ public: half, private: key }, { certificates: chainOf(leaf, root) }),
       now: new Date(),
     });
     const certificates = chainOf(root).map((der) => ({ file: 'root.crt', der: der.toString('base64') }));
     const stores = [{ type: 'ca', name: 'ca/test', certificates }] as const;
     policy = policyOf({
-      require: { kind: 'notation', stores, identities: '*', level: 'strict', actions: levels.strict, verifyTimestamp: 'always' },
+      require: {
+        kind: 'notation',
+        stores,
+        identities: '*',
+        level: 'strict',
+        actions: levels.strict,
+        verifyTimestamp: 'always',
+      },
     });
     const item = {
       kind: 'notation-signature',
@@ -68,17 +86,26 @@ describe('answers about revocation in recorded evidence', () => {
       bytes: Buffer.from(made.envelope).toString('base64'),
       subjectBytes: manifest.toString('base64'),
     } as const;
-    unsealed = { reference, digest, manifestDigest: digest, items: [item], unreachable: [], gatheredAt: new Date().toISOString() };
+    unsealed = {
+      reference,
+      digest,
+      manifestDigest: digest,
+      items: [item],
+      unreachable: [],
+      gatheredAt: new Date().toISOString(),
+    };
   });
   after(async () => {
     await lists.close();
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const list = (hours: number): void => void files.set('/root.crl', authority.list(root, ['-crlhours', String(hours)]));
+  const list = (hours: number): void =>
+    void files.set('/root.crl', authority.list(root, ['-crlhours', String(hours)]));
   const renew = (dossier: Dossier, now = new Date(), answers = keepAnswers()): Promise<Dossier | undefined> =>
     renewEvidence({ dossier, references: [reference], policy, now, answers, milliseconds: 2000 });
-  const existing = (dossier: Dossier, now = new Date()) => evidenceStanding({ dossier, references: [reference], policy, now });
+  const existing = (dossier: Dossier, now = new Date()) =>
+    evidenceStanding({ dossier, references: [reference], policy, now });
   const outcome = (dossier: Dossier, now = new Date()): string =>
     decide({ dossier, reference, namespace: '', platform: amd64, policy, now }).outcome;
   const gathered = async (): Promise<Dossier> => {
@@ -130,7 +157,9 @@ describe('answers about revocation in recorded evidence', () => {
     const answers = keepAnswers();
     asked = 0;
     const renewed = await Promise.all([1, 2, 3].map(() => renew(first, new Date(), answers)));
-    assert.ok((await renew(first, new Date(), answers)) !== undefined && renewed.every((one) => one !== undefined));
+    assert.ok(
+      (await renew(first, new Date(), answers)) !== undefined && renewed.every((one) => one !== undefined),
+    );
     assert.equal(asked, 1);
     answers.forget();
     await renew(first, new Date(), answers);
@@ -151,7 +180,12 @@ describe('answers about revocation in recorded evidence', () => {
   it('are not requested when no rule requires them', async () => {
     const open = { ...policy, rules: policy.rules.map((rule) => ({ ...rule, images: ['other.test/**'] })) };
     assert.equal(
-      await evidenceStanding({ dossier: sealDossier(unsealed), references: [reference], policy: open, now: new Date() }),
+      await evidenceStanding({
+        dossier: sealDossier(unsealed),
+        references: [reference],
+        policy: open,
+        now: new Date(),
+      }),
       undefined,
     );
   });

@@ -49,7 +49,12 @@ export async function makeNotationSignature(input: NotationSignatureInput): Prom
   const chain = readChain(signer, input.now);
   const algorithm = algorithmOf(chain[0]) ?? '';
   const { annotations, mediaType, digest, size } = target;
-  const descriptor = { mediaType, digest, size, ...(Object.keys(annotations).length === 0 ? {} : { annotations }) };
+  const descriptor = {
+    mediaType,
+    digest,
+    size,
+    ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+  };
   const payload = Buffer.from(JSON.stringify({ targetArtifact: descriptor }));
   const make = format === 'jws' ? makeJws : makeCose;
   const envelope = await make({ input, algorithm, payload, chain: chain.map(({ raw }) => raw) });
@@ -76,8 +81,15 @@ async function makeJws({ input, algorithm, payload, chain }: Deps): Promise<Buff
     [headers.signingTime]: wholeSeconds(now),
     ...(expiry === undefined ? {} : { [headers.expiry]: wholeSeconds(expiry) }),
   };
-  const encoded = { payload: payload.toString('base64url'), protected: Buffer.from(JSON.stringify(header)).toString('base64url') };
-  const signature = await signWith(input.signer, algorithm, Buffer.from(`${encoded.protected}.${encoded.payload}`));
+  const encoded = {
+    payload: payload.toString('base64url'),
+    protected: Buffer.from(JSON.stringify(header)).toString('base64url'),
+  };
+  const signature = await signWith(
+    input.signer,
+    algorithm,
+    Buffer.from(`${encoded.protected}.${encoded.payload}`),
+  );
   const stamp = await stampOf(input, signature);
   return Buffer.from(
     JSON.stringify({
@@ -147,7 +159,8 @@ function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certifi
     throw fails(`a certificate cannot be read: ${(error as Error).message}`);
   }
   const [leaf, ...rest] = chain;
-  if (leaf === undefined) throw fails('the key comes without certificates, and a Notary Project signature carries them');
+  if (leaf === undefined)
+    throw fails('the key comes without certificates, and a Notary Project signature carries them');
   if (leaf.key.export({ type: 'spki', format: 'der' }).toString('base64') !== signer.public.spki)
     throw fails('the first certificate is of another key');
   const problem = chainProblem(chain, 'code signing');
@@ -170,15 +183,20 @@ async function signWith(signer: Signer, algorithm: string, message: Buffer): Pro
   const scheme = `${size === undefined ? 'rsa-pss' : 'ecdsa'}-${hash}` as SignatureScheme;
   const signature = await signer.sign(message, scheme);
   if (size === undefined) return signature;
-  const numbers = childrenOf(expectTag(readStrict(signature), derTag.sequence, 'the signature')).map((number) => {
-    const content = readInteger(number, 'a number of the signature');
-    const digits = content[0] === 0 ? content.subarray(1) : content;
-    return Buffer.concat([Buffer.alloc(size - digits.length), digits]);
-  });
+  const numbers = childrenOf(expectTag(readStrict(signature), derTag.sequence, 'the signature')).map(
+    (number) => {
+      const content = readInteger(number, 'a number of the signature');
+      const digits = content[0] === 0 ? content.subarray(1) : content;
+      return Buffer.concat([Buffer.alloc(size - digits.length), digits]);
+    },
+  );
   return Buffer.concat(numbers);
 }
 
-async function stampOf({ signer, signal }: NotationSignatureInput, signature: Buffer): Promise<Buffer | undefined> {
+async function stampOf(
+  { signer, signal }: NotationSignatureInput,
+  signature: Buffer,
+): Promise<Buffer | undefined> {
   const [url] = signer.witnesses.timestamps;
   return url === undefined ? undefined : (await requestTimestamp(url, signature, signal)).token;
 }

@@ -11,7 +11,11 @@ const maximumCertificates = 100;
  * verifier/truststore).
  * @returns a sentence when the file cannot be used
  */
-export function readStoreFile(file: string, bytes: Buffer, type: StoreType): TrustStore['certificates'] | string {
+export function readStoreFile(
+  file: string,
+  bytes: Buffer,
+  type: StoreType,
+): TrustStore['certificates'] | string {
   try {
     const certificates = derOf(bytes).map((der) => readCertificate(der));
     if (certificates.length === 0) return 'it holds no certificate';
@@ -26,8 +30,11 @@ export function readStoreFile(file: string, bytes: Buffer, type: StoreType): Tru
 }
 
 function anchorProblem(certificate: Certificate, type: StoreType): string | undefined {
-  if (type === 'tsa') return isSelfSigned(certificate) ? undefined : 'is not a self-signed root, as time stamping demands';
-  return certificate.isAuthority || isSelfSigned(certificate) ? undefined : 'is neither of an authority nor self-signed';
+  if (type === 'tsa')
+    return isSelfSigned(certificate) ? undefined : 'is not a self-signed root, as time stamping demands';
+  return certificate.isAuthority || isSelfSigned(certificate)
+    ? undefined
+    : 'is neither of an authority nor self-signed';
 }
 
 /** Returns the certificates of a file in PEM or DER, in order. @throws Error with a sentence */
@@ -35,17 +42,21 @@ export function derOf(bytes: Buffer): readonly Buffer[] {
   const text = bytes.toString('latin1');
   if (!text.includes('-----BEGIN ')) return bounded([...eachDer(bytes)].map(({ whole }) => whole));
   if (text.includes('PRIVATE KEY-----')) throw new Error('it holds a private key');
-  const blocks = [...text.matchAll(/-----BEGIN ([^-\n]{1,64})-----([A-Za-z0-9+/=\s]*)-----END ([^-\n]{1,64})-----/g)];
+  const blocks = [
+    ...text.matchAll(/-----BEGIN ([^-\n]{1,64})-----([A-Za-z0-9+/=\s]*)-----END ([^-\n]{1,64})-----/g),
+  ];
   if (blocks.length !== text.split('-----BEGIN ').length - 1) throw new Error('a PEM block is damaged');
   return bounded(
     blocks.map(([, begin, content = '', end]) => {
-      if (begin !== 'CERTIFICATE' || end !== begin) throw new Error(`a PEM block is "${begin}", not "CERTIFICATE"`);
+      if (begin !== 'CERTIFICATE' || end !== begin)
+        throw new Error(`a PEM block is "${begin}", not "CERTIFICATE"`);
       return Buffer.from(content, 'base64');
     }),
   );
 }
 
 function bounded(list: readonly Buffer[]): readonly Buffer[] {
-  if (list.length > maximumCertificates) throw new Error(`it holds more than ${maximumCertificates} certificates`);
+  if (list.length > maximumCertificates)
+    throw new Error(`it holds more than ${maximumCertificates} certificates`);
   return list;
 }

@@ -26,12 +26,18 @@ const baselinePolicy = '0.4.0.2023.1.1';
  * valid at the stamped time (trust-store-trust-policy.md, "Validate Authentic Timestamp").
  * @throws Error with a sentence that completes "its time stamp does not count: …"
  */
-export function verifyTimestamp(token: Uint8Array, stamped: Uint8Array, roots: readonly Certificate[]): VerifiedTimestamp {
+export function verifyTimestamp(
+  token: Uint8Array,
+  stamped: Uint8Array,
+  roots: readonly Certificate[],
+): VerifiedTimestamp {
   const stamp = readTimeStamp(token);
-  if (stamp.certificateDigest === 'sha1') throw new Error('it does not say which certificate it is signed with (signing-certificate-v2)');
+  if (stamp.certificateDigest === 'sha1')
+    throw new Error('it does not say which certificate it is signed with (signing-certificate-v2)');
   const leaf = stamp.certificates.find((one) => stamp.isSigner(one));
   if (leaf === undefined) throw new Error('it does not hold the certificate that it says it is signed with');
-  if (!stamp.isSignedBy(leaf)) throw new Error(`it is not signed by its certificate ${describeCertificate(leaf)}`);
+  if (!stamp.isSignedBy(leaf))
+    throw new Error(`it is not signed by its certificate ${describeCertificate(leaf)}`);
   if (!createHash(stamp.imprint.digest).update(stamped).digest().equals(stamp.imprint.value))
     throw new Error('it stamps something else than this signature');
   const found = findPath(
@@ -46,5 +52,9 @@ export function verifyTimestamp(token: Uint8Array, stamped: Uint8Array, roots: r
     );
   const problem = chainProblem(found.path, 'time stamping');
   if (problem !== undefined) throw new Error(problem);
-  return { time: stamp.time, accuracy: stamp.accuracy ?? (stamp.policy === baselinePolicy ? 1000 : 0), chain: found.path };
+  return {
+    time: stamp.time,
+    accuracy: stamp.accuracy ?? (stamp.policy === baselinePolicy ? 1000 : 0),
+    chain: found.path,
+  };
 }

@@ -40,7 +40,11 @@ export function validate(
 ): readonly Validation[] {
   const at = now.getTime();
   const { actions } = requirement;
-  const entry = (type: ValidationType, outcome: Outcome): Validation => ({ type, action: actions[type], ...outcome });
+  const entry = (type: ValidationType, outcome: Outcome): Validation => ({
+    type,
+    action: actions[type],
+    ...outcome,
+  });
   return [
     entry('authenticity', authenticity(envelope, requirement)),
     entry('expiry', expiry(envelope, at)),
@@ -60,19 +64,28 @@ export function authenticity(envelope: Envelope, requirement: NotationRequiremen
   const anchors = trusted(requirement, type);
   const anchor = envelope.chain.find((certificate) => anchors.some((one) => one.raw.equals(certificate.raw)));
   if (anchor === undefined) {
-    const none = anchors.length === 0 ? ` (the rule names none of type ${type}, which its signing scheme ${envelope.scheme} demands)` : '';
+    const none =
+      anchors.length === 0
+        ? ` (the rule names none of type ${type}, which its signing scheme ${envelope.scheme} demands)`
+        : '';
     return { outcome: 'failed', says: `its chain holds no certificate of the rule's trust stores${none}` };
   }
   const leads = `its chain leads to ${placeOf(requirement, anchor)}`;
   const { identities } = requirement;
-  if (identities === '*') return { outcome: 'passed', says: `${leads}, and the rule trusts every identity that it certifies` };
+  if (identities === '*')
+    return { outcome: 'passed', says: `${leads}, and the rule trusts every identity that it certifies` };
   const subject = subjectOf(envelope.leaf.subjectName.attributes);
-  if ('problem' in subject) return { outcome: 'failed', says: `its signer can be none of the rule's identities: ${subject.problem}` };
+  if ('problem' in subject)
+    return { outcome: 'failed', says: `its signer can be none of the rule's identities: ${subject.problem}` };
   for (const identity of identities) {
     const wanted = parseSubject(identity);
-    if (!('problem' in wanted) && isSubset(wanted, subject)) return { outcome: 'passed', says: `${leads}, and its signer is ${identity}` };
+    if (!('problem' in wanted) && isSubset(wanted, subject))
+      return { outcome: 'passed', says: `${leads}, and its signer is ${identity}` };
   }
-  return { outcome: 'failed', says: `its signer "${envelope.leaf.subjectName.text}" is none of the rule's identities` };
+  return {
+    outcome: 'failed',
+    says: `its signer "${envelope.leaf.subjectName.text}" is none of the rule's identities`,
+  };
 }
 
 function expiry({ expiry: end }: Envelope, now: number): Outcome {
@@ -82,7 +95,12 @@ function expiry({ expiry: end }: Envelope, now: number): Outcome {
     : { outcome: 'failed', says: `it expired at ${timeText(end)}` };
 }
 
-function authenticTime(envelope: Envelope, requirement: NotationRequirement, items: readonly RevocationItem[], now: number): Outcome {
+function authenticTime(
+  envelope: Envelope,
+  requirement: NotationRequirement,
+  items: readonly RevocationItem[],
+  now: number,
+): Outcome {
   const { chain, scheme, signingTime } = envelope;
   if (scheme === 'notary.x509.signingAuthority') {
     const wrong = outside(chain, signingTime, signingTime);
@@ -97,7 +115,8 @@ function authenticTime(envelope: Envelope, requirement: NotationRequirement, ite
         };
   }
   if (!mustBeStamped(envelope, requirement, now)) return validNow(chain, now);
-  if (envelope.timestamp === undefined) return { outcome: 'failed', says: 'it carries no time stamp, which the rule demands' };
+  if (envelope.timestamp === undefined)
+    return { outcome: 'failed', says: 'it carries no time stamp, which the rule demands' };
   let stamp: VerifiedTimestamp;
   try {
     stamp = verifyTimestamp(envelope.timestamp, envelope.signature, trusted(requirement, 'tsa'));
@@ -117,7 +136,12 @@ function authenticTime(envelope: Envelope, requirement: NotationRequirement, ite
       outcome: status.status === 'revoked' ? 'failed' : 'unknown',
       says: `${says}, and its authority does not count: ${status.says}`,
     };
-  return { outcome: 'passed', says, stampedAt: stamp.time, ...(status.until === undefined ? {} : { validUntil: status.until }) };
+  return {
+    outcome: 'passed',
+    says,
+    stampedAt: stamp.time,
+    ...(status.until === undefined ? {} : { validUntil: status.until }),
+  };
 }
 
 /**
@@ -125,7 +149,11 @@ function authenticTime(envelope: Envelope, requirement: NotationRequirement, ite
  * always, or once a certificate of the chain has expired (trust-store-trust-policy.md, "Timestamp
  * countersignature verification details").
  */
-export function mustBeStamped({ chain, scheme }: Envelope, requirement: NotationRequirement, now: number): boolean {
+export function mustBeStamped(
+  { chain, scheme }: Envelope,
+  requirement: NotationRequirement,
+  now: number,
+): boolean {
   if (scheme !== 'notary.x509' || trusted(requirement, 'tsa').length === 0) return false;
   return requirement.verifyTimestamp === 'always' || chain.some(({ notAfter }) => now > notAfter);
 }
@@ -143,17 +171,33 @@ function validNow(chain: readonly Certificate[], now: number): Outcome {
         says: `its certificate ${describeCertificate(wrong)} is valid from ${timeText(wrong.notBefore)} on`,
         validUntil: wrong.notBefore,
       }
-    : { outcome: 'failed', says: `its certificate ${describeCertificate(wrong)} expired at ${timeText(wrong.notAfter)}` };
+    : {
+        outcome: 'failed',
+        says: `its certificate ${describeCertificate(wrong)} expired at ${timeText(wrong.notAfter)}`,
+      };
 }
 
 function outside(chain: readonly Certificate[], from: number, to: number): Certificate | undefined {
   return chain.find(({ notBefore, notAfter }) => from < notBefore || to > notAfter);
 }
 
-function revocation({ chain, scheme, signingTime }: Envelope, items: readonly RevocationItem[], now: number): Outcome {
-  const status = judgeChain(chain, items, now, scheme === 'notary.x509.signingAuthority' ? signingTime : undefined);
+function revocation(
+  { chain, scheme, signingTime }: Envelope,
+  items: readonly RevocationItem[],
+  now: number,
+): Outcome {
+  const status = judgeChain(
+    chain,
+    items,
+    now,
+    scheme === 'notary.x509.signingAuthority' ? signingTime : undefined,
+  );
   if (status.status === 'good')
-    return { outcome: 'passed', says: status.says, ...(status.until === undefined ? {} : { validUntil: status.until }) };
+    return {
+      outcome: 'passed',
+      says: status.says,
+      ...(status.until === undefined ? {} : { validUntil: status.until }),
+    };
   return status.status === 'revoked'
     ? { outcome: 'failed', says: `a certificate was revoked: ${status.says}` }
     : { outcome: 'unknown', says: `whether a certificate was revoked is not known: ${status.says}` };

@@ -28,14 +28,18 @@ const maximum = 256;
 export function readPemCertificates(name: string, pem: Buffer): PolicyCertificates {
   const text = pem.toString('latin1');
   if (text.includes('PRIVATE KEY')) throw new Error('it holds a private key; a policy names certificates');
-  const certificates = [...text.matchAll(block)].map(([, body = '']) => Buffer.from(body.replace(/\s/g, ''), 'base64'));
+  const certificates = [...text.matchAll(block)].map(([, body = '']) =>
+    Buffer.from(body.replace(/\s/g, ''), 'base64'),
+  );
   if (certificates.length === 0) throw new Error('there is no PEM certificate in it');
   if (certificates.length > maximum) throw new Error(`it holds more than ${maximum} certificates`);
   for (const [index, certificate] of certificates.entries()) {
     try {
       readCertificate(certificate);
     } catch (error) {
-      throw new Error(`its certificate ${index + 1} cannot be used: ${(error as Error).message}`, { cause: error });
+      throw new Error(`its certificate ${index + 1} cannot be used: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   }
   return { name, certificates: certificates.map((one) => one.toString('base64')) };

@@ -45,7 +45,9 @@ writeFileSync(join(folder, 'between.pem'), text(between));
 function simple(by = signer, chain = [between, root]): EvidenceItem {
   const payload = simpleFor(digest);
   const key = createPrivateKey(readFileSync(by.key));
-  const signature = sign(key.asymmetricKeyType === 'ed25519' ? null : 'sha256', payload, key).toString('base64');
+  const signature = sign(key.asymmetricKeyType === 'ed25519' ? null : 'sha256', payload, key).toString(
+    'base64',
+  );
   return item('cosign-simple-signing', payload, {
     annotations: {
       [signatureAnnotation]: signature,
@@ -57,7 +59,9 @@ function simple(by = signer, chain = [between, root]): EvidenceItem {
 
 function bundle(by = signer): EvidenceItem {
   const payload = imageStatement(digest);
-  const sig = sign('sha256', preAuthEncoding(inTotoPayloadType, payload), readFileSync(by.key)).toString('base64');
+  const sig = sign('sha256', preAuthEncoding(inTotoPayloadType, payload), readFileSync(by.key)).toString(
+    'base64',
+  );
   const rawBytes = text(by).replace(/-----[^-]+-----|\s/g, '');
   return item(
     'sigstore-bundle',
@@ -65,7 +69,11 @@ function bundle(by = signer): EvidenceItem {
       JSON.stringify({
         mediaType: bundleMediaType,
         verificationMaterial: { certificate: { rawBytes } },
-        dsseEnvelope: { payload: payload.toString('base64'), payloadType: inTotoPayloadType, signatures: [{ sig }] },
+        dsseEnvelope: {
+          payload: payload.toString('base64'),
+          payloadType: inTotoPayloadType,
+          signatures: [{ sig }],
+        },
       }),
     ),
   );
@@ -73,7 +81,10 @@ function bundle(by = signer): EvidenceItem {
 
 async function policyOf(pki: string): Promise<TrustPolicy> {
   const file = join(folder, 'policy.yaml');
-  writeFileSync(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require:\n      ${pki}\n`);
+  writeFileSync(
+    file,
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require:\n      ${pki}\n`,
+  );
   return (await loadPolicy({ paths: [file] })).policy;
 }
 
@@ -82,10 +93,23 @@ function verdict(policy: TrustPolicy, items: readonly EvidenceItem[], now = new 
 }
 
 const email = 'pki: { roots: roots.pem, email: mitr@example.com }';
-const known = 'pki: { roots: roots.pem, intermediates: between.pem, email: mitr@example.com, hostname: sign.example.com }';
-const rows: readonly (readonly [name: string, pki: string, item: () => EvidenceItem, outcome: Verdict['outcome'], says: RegExp])[] = [
+const known =
+  'pki: { roots: roots.pem, intermediates: between.pem, email: mitr@example.com, hostname: sign.example.com }';
+const rows: readonly (readonly [
+  name: string,
+  pki: string,
+  item: () => EvidenceItem,
+  outcome: Verdict['outcome'],
+  says: RegExp,
+])[] = [
   ['a signature that brings its chain', email, () => simple(), 'admit', /signature.*is valid/],
-  ['a signature without the way to the root', email, () => simple(signer, []), 'deny', /no trusted authority has issued/],
+  [
+    'a signature without the way to the root',
+    email,
+    () => simple(signer, []),
+    'deny',
+    /no trusted authority has issued/,
+  ],
   ['a signature whose way the policy knows', known, () => simple(signer, []), 'admit', /is valid/],
   ['a bundle', known, () => bundle(), 'admit', /is valid/],
   ['a bundle whose way nobody knows', email, () => bundle(), 'deny', /no trusted authority has issued/],
@@ -97,16 +121,32 @@ const rows: readonly (readonly [name: string, pki: string, item: () => EvidenceI
     'deny',
     /by mitr@example\.com, not by other@example\.com/,
   ],
-  ['another host', 'pki: { roots: roots.pem, hostname: other.example.com }', () => simple(), 'deny', /not of the host other\.example\.com/],
+  [
+    'another host',
+    'pki: { roots: roots.pem, hostname: other.example.com }',
+    () => simple(),
+    'deny',
+    /not of the host other\.example\.com/,
+  ],
   ['a changed payload', email, () => ({ ...simple(), ...changed(simple()) }), 'deny', /does not fit/],
   ['a damaged certificate', email, () => damaged(simple()), 'deny', /certificate cannot be used/],
 ];
 function changed({ annotations }: EvidenceItem): EvidenceItem {
-  return item('cosign-simple-signing', Buffer.from(simpleFor(digest).toString().replace('pay/app', 'pay/axx')), { annotations });
+  return item(
+    'cosign-simple-signing',
+    Buffer.from(simpleFor(digest).toString().replace('pay/app', 'pay/axx')),
+    { annotations },
+  );
 }
 function damaged(one: EvidenceItem): EvidenceItem {
   const pem = one.annotations['dev.sigstore.cosign/certificate'] ?? '';
-  return { ...one, annotations: { ...one.annotations, 'dev.sigstore.cosign/certificate': pem.replace(/\nMI[^\n]{20}/, '\nMI') } };
+  return {
+    ...one,
+    annotations: {
+      ...one.annotations,
+      'dev.sigstore.cosign/certificate': pem.replace(/\nMI[^\n]{20}/, '\nMI'),
+    },
+  };
 }
 for (const [name, pki, made, outcome, says] of rows) {
   test(`${name}: ${outcome}`, async () => {
@@ -131,7 +171,8 @@ test('many containers and authorities cost one verification', async () => {
   const policy = await policyOf(`any: [${Array.from({ length: 5 }, () => `{ ${email} }`).join(', ')}]`);
   const signed = simple();
   const before = bundleVerifications();
-  for (let container = 0; container < 8; container += 1) assert.equal(verdict(policy, [signed]).outcome, 'admit');
+  for (let container = 0; container < 8; container += 1)
+    assert.equal(verdict(policy, [signed]).outcome, 'admit');
   assert.ok(bundleVerifications() - before <= 1);
 });
 
@@ -145,7 +186,8 @@ for (const [name, pki, why] of [
   test(`a requirement with ${name} is refused at its place`, async () => {
     await assert.rejects(
       policyOf(pki),
-      (error: unknown) => isPortcullisError(error) && why.test(error.message) && /policy\.yaml:\d+:\d+/.test(error.message),
+      (error: unknown) =>
+        isPortcullisError(error) && why.test(error.message) && /policy\.yaml:\d+:\d+/.test(error.message),
     );
   });
 }

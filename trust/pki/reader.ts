@@ -14,12 +14,19 @@ export const pkiSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['roots'],
-  description: 'A cosign signature with a certificate of your own authority that is valid at the time of the decision.',
+  description:
+    'A cosign signature with a certificate of your own authority that is valid at the time of the decision.',
   properties: {
     roots: { ...text, description: 'A PEM file of the trusted certificates, relative to this policy.' },
-    intermediates: { ...text, description: 'A PEM file of intermediate certificates, for signatures that do not include theirs.' },
+    intermediates: {
+      ...text,
+      description: 'A PEM file of intermediate certificates, for signatures that do not include theirs.',
+    },
     email: { ...text, description: 'The exact e-mail address that the certificate must be issued to.' },
-    hostname: { ...text, description: 'The host name or address that the certificate must be issued to, as for TLS.' },
+    hostname: {
+      ...text,
+      description: 'The host name or address that the certificate must be issued to, as for TLS.',
+    },
     ...constraintProperties,
   },
 } as const;
@@ -31,7 +38,11 @@ const age = {
 };
 
 /** Reads `pki: { roots, intermediates, email, hostname }`. */
-export async function readPki(value: unknown, path: readonly PathSegment[], building: Building): Promise<PkiRequirement | undefined> {
+export async function readPki(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<PkiRequirement | undefined> {
   const record = recordOf(value) ?? {};
   const { email, hostname } = record;
   const named = [email, hostname].filter((name) => typeof name === 'string' && name !== '');
@@ -56,7 +67,12 @@ export async function readPki(value: unknown, path: readonly PathSegment[], buil
       );
       return undefined;
     }
-  if (roots === undefined || named.length === 0 || (intermediates === undefined && record['intermediates'] !== undefined)) return undefined;
+  if (
+    roots === undefined ||
+    named.length === 0 ||
+    (intermediates === undefined && record['intermediates'] !== undefined)
+  )
+    return undefined;
   await loadPrehashed();
   return {
     kind: 'pki',
@@ -68,7 +84,11 @@ export async function readPki(value: unknown, path: readonly PathSegment[], buil
   };
 }
 
-async function readFileOf(value: unknown, path: readonly PathSegment[], building: Building): Promise<PolicyCertificates | undefined> {
+async function readFileOf(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<PolicyCertificates | undefined> {
   if (typeof value !== 'string' || value === '') return undefined;
   const read = await readReferenced(building, value, maximumPemBytes);
   try {

@@ -10,9 +10,12 @@ export function matchSubject(
 ): { readonly signer: string } | { readonly problem: string } {
   const names = certificate.subjectAltNames;
   const of = (list: readonly string[]): string => list.join(', ').slice(0, 300) || 'nobody';
-  if (email !== undefined && !names.emails.includes(email)) return { problem: `it was made by ${of(names.emails)}, not by ${email}` };
+  if (email !== undefined && !names.emails.includes(email))
+    return { problem: `it was made by ${of(names.emails)}, not by ${email}` };
   if (hostname !== undefined && !isNamed(names, hostname))
-    return { problem: `its certificate is of ${of([...names.hosts, ...names.addresses.map(addressText)])}, not of the host ${hostname}` };
+    return {
+      problem: `its certificate is of ${of([...names.hosts, ...names.addresses.map(addressText)])}, not of the host ${hostname}`,
+    };
   // All names together identify the signer: one certificate is one signer, whichever of its names a rule
   // uses.
   const all = [...names.emails, ...names.hosts, ...names.uris, ...names.addresses.map(addressText)];
@@ -31,16 +34,23 @@ function isNamed({ hosts, addresses }: SubjectNames, hostname: string): boolean 
   const plain = wanted.replace(/\.$/, '');
   return hosts.some((host) => {
     const name = host.toLowerCase();
-    if (!isHostname(plain, false) || !isHostname(name, true)) return name === wanted && name !== '' && name !== '.';
+    if (!isHostname(plain, false) || !isHostname(name, true))
+      return name === wanted && name !== '' && name !== '.';
     const labels = plain.split('.');
     const pattern = name.split('.');
-    return pattern.length === labels.length && pattern.every((label, at) => (at === 0 && label === '*') || label === labels[at]);
+    return (
+      pattern.length === labels.length &&
+      pattern.every((label, at) => (at === 0 && label === '*') || label === labels[at])
+    );
   });
 }
 
 function isHostname(name: string, pattern: boolean): boolean {
   return (
-    name !== '*' && name.split('.').every((label, at) => /^[a-z0-9_][a-z0-9_-]*$/.test(label) || (pattern && at === 0 && label === '*'))
+    name !== '*' &&
+    name
+      .split('.')
+      .every((label, at) => /^[a-z0-9_][a-z0-9_-]*$/.test(label) || (pattern && at === 0 && label === '*'))
   );
 }
 

@@ -21,8 +21,14 @@ const anyPurpose = '2.5.29.37.0';
  * issued and that is valid now (containers image library, signature/pki_cert.go). Nothing proves an earlier
  * time, so a signature expires with its certificate. Pure.
  */
-export function verifyByPki(bundle: Bundle, message: SignedMessage | undefined, authority: PkiRequirement, now: Date): AuthorityResult {
-  if (bundle.certificates.length === 0) return no('TRUST_CERTIFICATE_CHAIN', 'it was made with a key, and has no certificate');
+export function verifyByPki(
+  bundle: Bundle,
+  message: SignedMessage | undefined,
+  authority: PkiRequirement,
+  now: Date,
+): AuthorityResult {
+  if (bundle.certificates.length === 0)
+    return no('TRUST_CERTIFICATE_CHAIN', 'it was made with a key, and has no certificate');
   let leaf: Certificate;
   let chain: Chain;
   try {
@@ -35,9 +41,13 @@ export function verifyByPki(bundle: Bundle, message: SignedMessage | undefined, 
     return no('TRUST_CERTIFICATE_CHAIN', `its certificate cannot be used: ${(error as Error).message}`);
   }
   // Neither the library nor cosign supports keys that are only for RSA-PSS.
-  if (leaf.key.asymmetricKeyType === 'rsa-pss') return no('TRUST_CERTIFICATE_CHAIN', 'its certificate has a key for RSA-PSS alone');
+  if (leaf.key.asymmetricKeyType === 'rsa-pss')
+    return no('TRUST_CERTIFICATE_CHAIN', 'its certificate has a key for RSA-PSS alone');
   if ('problem' in chain)
-    return { ...no('TRUST_CERTIFICATE_CHAIN', `its certificate does not count: ${chain.problem}`), ...startOf(leaf, now) };
+    return {
+      ...no('TRUST_CERTIFICATE_CHAIN', `its certificate does not count: ${chain.problem}`),
+      ...startOf(leaf, now),
+    };
   const uses = leaf.extendedKeyUsage;
   if (uses !== undefined && !uses.includes(codeSigning) && !uses.includes(anyPurpose))
     return no('TRUST_CERTIFICATE_CHAIN', 'its certificate is not for code signing');
@@ -59,13 +69,21 @@ type Chain = { readonly from: number; readonly until: number } | { readonly prob
 /** Chains that were found, by requirement. They are valid while every certificate in them is. */
 const kept = new WeakMap<PkiRequirement, LRUCache<string, Extract<Chain, { readonly until: number }>>>();
 
-function chainOf(leaf: Certificate, others: readonly Certificate[], authority: PkiRequirement, now: Date): Chain {
+function chainOf(
+  leaf: Certificate,
+  others: readonly Certificate[],
+  authority: PkiRequirement,
+  now: Date,
+): Chain {
   const key = [leaf, ...others].map(({ raw }) => raw.toString('base64')).join(' ');
   const paths = kept.get(authority) ?? new LRUCache({ max: 64 });
   kept.set(authority, paths);
   const known = paths.get(key);
   if (known !== undefined && known.from <= now.getTime() && now.getTime() <= known.until) return known;
-  const trust = { anchors: certificatesOf(authority.roots), intermediates: [...certificatesOf(authority.intermediates), ...others] };
+  const trust = {
+    anchors: certificatesOf(authority.roots),
+    intermediates: [...certificatesOf(authority.intermediates), ...others],
+  };
   const found: PathResult = findPath(leaf, trust, [now.getTime()], codeSigning);
   if ('problem' in found) return found;
   const chain = {
@@ -90,6 +108,9 @@ function no(
 
 /** Describes the required signer in words that follow "by". */
 export function describePki({ roots, email, hostname }: PkiRequirement): string {
-  const who = [...(email === undefined ? [] : [email]), ...(hostname === undefined ? [] : [`the host ${hostname}`])].join(' and ');
+  const who = [
+    ...(email === undefined ? [] : [email]),
+    ...(hostname === undefined ? [] : [`the host ${hostname}`]),
+  ].join(' and ');
   return `${who}, with a certificate of ${roots.name}`;
 }

@@ -32,9 +32,19 @@ export function standingExceptions(policy: TrustPolicy, now: Date): readonly Sta
   return policy.rules.flatMap(({ name, images, breakGlass, mode, require }): StandingException[] => [
     ...(breakGlass === undefined
       ? []
-      : [{ kind: 'break-glass', rule: name, images, ...breakGlass, ended: !inForce(breakGlass, now) } as const]),
+      : [
+          {
+            kind: 'break-glass',
+            rule: name,
+            images,
+            ...breakGlass,
+            ended: !inForce(breakGlass, now),
+          } as const,
+        ]),
     ...(mode === 'report' ? [{ kind: 'report', rule: name, images, ended: false } as const] : []),
-    ...(require !== undefined && logsOnly(require) ? [{ kind: 'logs', rule: name, images, ended: false } as const] : []),
+    ...(require !== undefined && logsOnly(require)
+      ? [{ kind: 'logs', rule: name, images, ended: false } as const]
+      : []),
   ]);
 }
 

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
-import { exceptsItself, matchesAnyRegistry, ruleMatchesNamespace, ruleMatchesReference, shadowOf } from './coverage.ts';
+import {
+  exceptsItself,
+  matchesAnyRegistry,
+  ruleMatchesNamespace,
+  ruleMatchesReference,
+  shadowOf,
+} from './coverage.ts';
 
 function rule(images: readonly string[], more: Partial<TrustRule> = {}): TrustRule {
   const name = `p.yaml:${images.join()}`;
@@ -46,7 +52,11 @@ test('a rule is shadowed only by one that always decides', () => {
 });
 
 test('a demand is shadowed by a denial, and not by another demand: each rule that matches must admit', () => {
-  const [demand, other, denial] = [rule(['a.test/app']), rule(['a.test/**']), rule(['a.test/**'], { deny: 'closed' })];
+  const [demand, other, denial] = [
+    rule(['a.test/app']),
+    rule(['a.test/**']),
+    rule(['a.test/**'], { deny: 'closed' }),
+  ];
   assert.equal(shadowOf({ revision: '', default: 'deny', rules: [demand, other] }, demand), undefined);
   assert.equal(shadowOf({ revision: '', default: 'deny', rules: [demand, denial] }, demand), denial);
   assert.equal(shadowOf({ revision: '', default: 'deny', rules: [demand, denial] }, denial), undefined);

@@ -20,7 +20,9 @@ export function ruleMatchesReference(rule: TrustRule, reference: string): boolea
 
 /** Whether the rule applies in the namespace. A rule without namespaces applies everywhere. */
 export function ruleMatchesNamespace(rule: TrustRule, namespace: string): boolean {
-  return [rule.narrows, rule.namespaces].every((patterns) => patterns?.some((pattern) => globMatches(pattern, namespace)) ?? true);
+  return [rule.narrows, rule.namespaces].every(
+    (patterns) => patterns?.some((pattern) => globMatches(pattern, namespace)) ?? true,
+  );
 }
 
 /**
@@ -77,7 +79,9 @@ function samples({ host, path, tag, digest }: ImagePattern): readonly NamedImage
       if (part !== '**') return all.map((before) => [...before, fill(part)]);
       const least = index === path.length - 1 ? 1 : 0;
       if (all.length >= 64) return all.map((before) => [...before, ...Array<string>(least).fill(unspelt)]);
-      return [least, 3].flatMap((count) => all.map((before) => [...before, ...Array<string>(count).fill(unspelt)]));
+      return [least, 3].flatMap((count) =>
+        all.map((before) => [...before, ...Array<string>(count).fill(unspelt)]),
+      );
     },
     [[]],
   );
@@ -91,7 +95,9 @@ function samples({ host, path, tag, digest }: ImagePattern): readonly NamedImage
     host === ''
       ? paths.map(([first = unspelt, ...rest]) => ({ registry: first, path: rest }))
       : paths.map((one) => ({ registry: hostOf(host), path: one }));
-  return named.flatMap(({ registry, path: one }) => tags.map((each) => ({ registry, repository: one.join('/') || unspelt, ...each })));
+  return named.flatMap(({ registry, path: one }) =>
+    tags.map((each) => ({ registry, repository: one.join('/') || unspelt, ...each })),
+  );
 }
 
 /** Returns a registry that the pattern of the host matches. */

@@ -52,7 +52,13 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
     if (!(await stat(path)).isDirectory()) return [path];
     const names = (await readdir(path)).filter((name) => /^[^.].*\.(ya?ml|json)$/.test(name)).sort();
     if (names.length === 0)
-      problems.push(problemOf(path, 'the folder holds no .yaml, .yml or .json file', 'put a policy into it: portcullis policy init'));
+      problems.push(
+        problemOf(
+          path,
+          'the folder holds no .yaml, .yml or .json file',
+          'put a policy into it: portcullis policy init',
+        ),
+      );
     return names.map((name) => join(path, name));
   } catch (error) {
     problems.push(unreadable(path, error, 'name a readable policy file or folder'));
@@ -61,7 +67,11 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
 }
 
 function unreadable(file: string, error: unknown, fix: string): Problem {
-  return { ...problemOf(file, `cannot be read: ${fileReason(error, file)}`, fix), unread: true, hidesOthers: true };
+  return {
+    ...problemOf(file, `cannot be read: ${fileReason(error, file)}`, fix),
+    unread: true,
+    hidesOthers: true,
+  };
 }
 
 function problemOf(file: string, message: string, fix: string): Problem {

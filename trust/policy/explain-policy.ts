@@ -8,7 +8,14 @@ import type { Requirement, TrustPolicy, TrustRule } from '../requirements/types.
 import { inForce, standingExceptions } from './break-glass.ts';
 import type { StandingException } from './break-glass.ts';
 import { describeConstraints } from '../requirements/constraints.ts';
-import { deniedBy, inNamespace, matchRules, nobodySigns, noRule, signedEntitlementsMissing } from './matching.ts';
+import {
+  deniedBy,
+  inNamespace,
+  matchRules,
+  nobodySigns,
+  noRule,
+  signedEntitlementsMissing,
+} from './matching.ts';
 import { normaliseReference } from '../requirements/named-images.ts';
 
 /** What the policy says about one reference, without asking any registry. */
@@ -28,12 +35,18 @@ export interface PolicyExplanation {
  * Explains offline which rules match a reference in a namespace and what they require.
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
  */
-export function explainPolicy(policy: TrustPolicy, text: string, namespace: string, now: Date = new Date()): PolicyExplanation {
+export function explainPolicy(
+  policy: TrustPolicy,
+  text: string,
+  namespace: string,
+  now: Date = new Date(),
+): PolicyExplanation {
   const reference = normaliseReference(text);
   const matching = matchRules(policy, reference, namespace);
   const head = { reference: reference.text, namespace, policyRevision: policy.revision };
   const speaking = matching.requiring.length > 0 ? matching.requiring : matching.unverified;
-  if (speaking.length === 0) return { ...head, outcome: 'denied', reasons: noRule(reference, namespace, matching) };
+  if (speaking.length === 0)
+    return { ...head, outcome: 'denied', reasons: noRule(reference, namespace, matching) };
   const refuses = (rule: TrustRule): boolean => rule.mode !== 'report' && !inForce(rule.breakGlass, now);
   const denied = speaking.some((rule) => (rule.deny !== undefined || nobodySigns(rule)) && refuses(rule));
   const exceptions = standingExceptions(policy, now);
@@ -66,15 +79,25 @@ export function describePolicy(policy: TrustPolicy, now: Date): Reason {
   const exceptions = standingExceptions(policy, now);
   const children = policy.rules.map((rule): Reason => {
     const reported = explainRule(rule, 'the image');
-    return withStanding(rule, { ...reported, text: `${reported.text}; for ${describeScope(rule)}` }, exceptions);
+    return withStanding(
+      rule,
+      { ...reported, text: `${reported.text}; for ${describeScope(rule)}` },
+      exceptions,
+    );
   });
   const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
-  return { counted: true, text: `${count}; every rule that matches an image must admit it, and an unmatched image is denied`, children };
+  return {
+    counted: true,
+    text: `${count}; every rule that matches an image must admit it, and an unmatched image is denied`,
+    children,
+  };
 }
 
 function withStanding(rule: TrustRule, reported: Reason, exceptions: readonly StandingException[]): Reason {
   const existing = exceptions.filter((one) => one.rule === rule.name).map(describeStanding);
-  return existing.length === 0 ? reported : { ...reported, children: [...(reported.children ?? []), ...existing] };
+  return existing.length === 0
+    ? reported
+    : { ...reported, children: [...(reported.children ?? []), ...existing] };
 }
 
 function describeScope({ images, except, namespaces, narrows }: TrustRule): string {
@@ -88,9 +111,16 @@ function describeScope({ images, except, namespaces, narrows }: TrustRule): stri
 
 function describeStanding({ kind, until = '', reason = '', by = '', ended }: StandingException): Reason {
   if (kind === 'report')
-    return { counted: false, text: 'REPORT ONLY: images that it refuses are admitted and reported', code: 'TRUST_REPORT_ONLY' };
-  if (kind === 'logs') return { counted: false, text: 'LOGS ONLY: whoever signs is admitted', code: 'TRUST_NOTATION_LOGGED' };
-  const text = ended ? `its break-glass ended at ${until}` : `BREAK GLASS: images that it refuses are admitted until ${until}`;
+    return {
+      counted: false,
+      text: 'REPORT ONLY: images that it refuses are admitted and reported',
+      code: 'TRUST_REPORT_ONLY',
+    };
+  if (kind === 'logs')
+    return { counted: false, text: 'LOGS ONLY: whoever signs is admitted', code: 'TRUST_NOTATION_LOGGED' };
+  const text = ended
+    ? `its break-glass ended at ${until}`
+    : `BREAK GLASS: images that it refuses are admitted until ${until}`;
   return { counted: false, text: `${text}: ${reason} (${by})`, code: 'TRUST_BREAK_GLASS' };
 }
 
@@ -102,7 +132,11 @@ function explainRule(rule: TrustRule, name: string): Reason {
     ...(rule.require === undefined ? [] : [explainRequirement(rule.require, name)]),
     ...(rule.ceiling.require === 'signed' ? [explainSignedEntitlements(rule)] : []),
   ];
-  return { counted: true, text: `rule ${rule.name} ${demand}; entitlements ceiling ${rule.ceiling.ceiling}`, children };
+  return {
+    counted: true,
+    text: `rule ${rule.name} ${demand}; entitlements ceiling ${rule.ceiling.ceiling}`,
+    children,
+  };
 }
 
 function explainRequirement(requirement: Requirement, name: string): Reason {
@@ -111,10 +145,17 @@ function explainRequirement(requirement: Requirement, name: string): Reason {
       requirement.kind === 'threshold'
         ? `${requirement.count} of these ${requirement.of.length}, by distinct signers`
         : `${requirement.kind} of`;
-    return { counted: true, text: `${needed}:`, children: requirement.of.map((one) => explainRequirement(one, name)) };
+    return {
+      counted: true,
+      text: `${needed}:`,
+      children: requirement.of.map((one) => explainRequirement(one, name)),
+    };
   }
   const reported = explainAuthority(requirement);
-  const asked = describeConstraints(requirement.constraints, name).map((text): Reason => ({ counted: true, text: `and ${text}` }));
+  const asked = describeConstraints(requirement.constraints, name).map((text): Reason => ({
+    counted: true,
+    text: `and ${text}`,
+  }));
   return asked.length === 0 ? reported : { ...reported, children: [...(reported.children ?? []), ...asked] };
 }
 
@@ -124,7 +165,8 @@ function explainAuthority(requirement: Exclude<Requirement, { readonly of: unkno
   if (requirement.kind === 'notation') return { counted: true, text: describeNotation(requirement) };
   if (requirement.kind === 'cosign-key' || requirement.kind === 'pki')
     return { counted: true, text: `a cosign signature by ${describeAuthority(requirement)}` };
-  if (requirement.kind === 'sigstore') return { counted: true, text: `a keyless signature by ${describeAuthority(requirement)}` };
+  if (requirement.kind === 'sigstore')
+    return { counted: true, text: `a keyless signature by ${describeAuthority(requirement)}` };
   return explainAttestation(requirement);
 }
 

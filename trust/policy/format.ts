@@ -16,7 +16,18 @@ const documentKeys = [
   'rules',
   'cases',
 ];
-const ruleKeys = ['images', 'except', 'namespaces', 'require', 'allow', 'deny', 'mode', 'breakGlass', 'onStale', 'entitlements'];
+const ruleKeys = [
+  'images',
+  'except',
+  'namespaces',
+  'require',
+  'allow',
+  'deny',
+  'mode',
+  'breakGlass',
+  'onStale',
+  'entitlements',
+];
 const caseKeys = [
   'name',
   'image',
@@ -41,6 +52,9 @@ const order: KeyOrder = (path) => {
 };
 
 /** Returns a policy file in its canonical form. Comments and meaning are kept. Never throws. */
-export function formatPolicy(text: string, file: string): { readonly text: string; readonly problems: readonly Problem[] } {
+export function formatPolicy(
+  text: string,
+  file: string,
+): { readonly text: string; readonly problems: readonly Problem[] } {
   return formatDocuments(text, file, order);
 }

@@ -39,7 +39,10 @@ async function load(text: string): Promise<TrustPolicy> {
   return (await loadPolicy({ paths: [join(await place({ 'policy.yaml': text }), 'policy.yaml')] })).policy;
 }
 
-async function problemsOf(text: string, others: Readonly<Record<string, string>> = {}): Promise<readonly string[]> {
+async function problemsOf(
+  text: string,
+  others: Readonly<Record<string, string>> = {},
+): Promise<readonly string[]> {
   const home = await place({ 'policy.yaml': text, ...others });
   try {
     await loadPolicy({ paths: [join(home, 'policy.yaml')] });
@@ -47,7 +50,8 @@ async function problemsOf(text: string, others: Readonly<Record<string, string>>
     assert.ok(isPortcullisError(error) && error.code === 'TRUST_POLICY_INVALID', String(error));
     const problems = error.failure.details?.['problems'] as readonly Problem[];
     return problems.map(
-      ({ position, message, fix }) => `${position.line}:${position.column} ${message}${fix === undefined ? '' : `; ${fix}`}`,
+      ({ position, message, fix }) =>
+        `${position.line}:${position.column} ${message}${fix === undefined ? '' : `; ${fix}`}`,
     );
   }
   return [];
@@ -76,7 +80,11 @@ test('all, any and threshold nest; namespaces, allow and entitlements are read',
   const [first, second] = policy.rules;
   assert.deepEqual(first?.namespaces, ['pay-*']);
   assert.deepEqual(first?.ceiling, { rule: 'policy.yaml:5', ceiling: 'web', require: 'signed' });
-  assert.ok(first?.require?.kind === 'all' && first.require.of[1]?.kind === 'threshold' && first.require.of[1].count === 2);
+  assert.ok(
+    first?.require?.kind === 'all' &&
+      first.require.of[1]?.kind === 'threshold' &&
+      first.require.of[1].count === 2,
+  );
   assert.equal(second?.allowUnverified, true);
   assert.equal(second?.require, undefined);
 });
@@ -104,7 +112,11 @@ test('several files and documents are one policy; other kinds are left to their 
 });
 
 test('JSON is a policy too', async () => {
-  const json = { apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy', rules: [{ images: ['**'], allow: 'unverified' }] };
+  const json = {
+    apiVersion: 'portcullis.dev/v1alpha1',
+    kind: 'TrustPolicy',
+    rules: [{ images: ['**'], allow: 'unverified' }],
+  };
   const home = await place({ 'policy.json': JSON.stringify(json) });
   assert.equal((await loadPolicy({ paths: [home] })).policy.rules.length, 1);
 });
@@ -129,10 +141,18 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
     plain.replace('one.pub', 'gone.pub'),
     [/^6:\d+ the key file gone\.pub cannot be used: there is no such file; name a PEM public key/],
   ],
-  ['a private key as key', plain.replace('one.pub', 'secret.pem'), [/^6:\d+ .*private key; a policy names public keys/]],
+  [
+    'a private key as key',
+    plain.replace('one.pub', 'secret.pem'),
+    [/^6:\d+ .*private key; a policy names public keys/],
+  ],
   ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a regular file/]],
   ['a bad pattern', plain.replace('r.example/**', 'r.example/App'), [/^5:14 .*lower case/]],
-  ['a bad namespace', plain.replace('require', 'namespaces: ["Pay!"]\n    require'), [/^6:\d+ .*Kubernetes namespace/]],
+  [
+    'a bad namespace',
+    plain.replace('require', 'namespaces: ["Pay!"]\n    require'),
+    [/^6:\d+ .*Kubernetes namespace/],
+  ],
   [
     'tuf without an address and a root',
     plain.replace('cosign: { key: one.pub }', 'tuf: { service: x }'),
@@ -153,7 +173,10 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   ],
   [
     'sigstore under any',
-    plain.replace('cosign: { key: one.pub }', 'any: [ { cosign: { key: one.pub } }, { sigstore: { issuer: x } } ]'),
+    plain.replace(
+      'cosign: { key: one.pub }',
+      'any: [ { cosign: { key: one.pub } }, { sigstore: { issuer: x } } ]',
+    ),
     [/`subject` is missing/],
   ],
   ['a transparency log by name', plain.replace('key: one.pub', 'key: one.pub, log: rekor'), [/^6:\d+ /]],
@@ -182,26 +205,46 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
       'cosign: { key: one.pub }',
       'all: [ { sigstore: { issuer: i, subject: s, log: 8 } }, { sigstore: { issuer: i, subject: s, log: false } } ]',
     ),
-    [/8 transparency logs are asked for, and the root public-good names 2/, /nothing proves when it was signed/],
+    [
+      /8 transparency logs are asked for, and the root public-good names 2/,
+      /nothing proves when it was signed/,
+    ],
   ],
   ['onStale without tuf', `${plain}    onStale: deny\n`, [/^7:5 `onStale` is about the service of `tuf`/]],
   [
     'two requirements in one',
-    plain.replace('cosign: { key: one.pub }', 'cosign: { key: one.pub }, any: [ { cosign: { key: two.pub } } ]'),
+    plain.replace(
+      'cosign: { key: one.pub }',
+      'cosign: { key: one.pub }, any: [ { cosign: { key: two.pub } } ]',
+    ),
     [/must have at most 1 field/],
   ],
   [
     'an age that nothing can prove',
     plain.replace('{ key: one.pub }', '{ key: one.pub, maxAge: 30d, notBefore: 2026-01-31 }'),
-    [/^6:40 nothing proves when a key has signed: maxAge can never be met; add log: true/, /^6:53 .*notBefore can never be met/],
+    [
+      /^6:40 nothing proves when a key has signed: maxAge can never be met; add log: true/,
+      /^6:53 .*notBefore can never be met/,
+    ],
   ],
-  ['an empty requirement', plain.replace('{ cosign: { key: one.pub } }', '{}'), [/must have at least 1 field/]],
+  [
+    'an empty requirement',
+    plain.replace('{ cosign: { key: one.pub } }', '{}'),
+    [/must have at least 1 field/],
+  ],
   ['neither require nor allow', `${head}rules:\n  - images: [a.example/x]\n`, [/^5:5 the rule says neither/]],
   ['both require and allow', `${plain}    allow: unverified\n`, [/^7:5 a rule either requires or allows/]],
-  ['another allow', `${head}rules:\n  - images: [a.example/x]\n    allow: everything\n`, [/^6:12 "everything" is not known here/]],
+  [
+    'another allow',
+    `${head}rules:\n  - images: [a.example/x]\n    allow: everything\n`,
+    [/^6:12 "everything" is not known here/],
+  ],
   [
     'a threshold that cannot be reached',
-    plain.replace('cosign: { key: one.pub }', 'threshold: { count: 2, of: [ { cosign: { key: one.pub } } ] }'),
+    plain.replace(
+      'cosign: { key: one.pub }',
+      'threshold: { count: 2, of: [ { cosign: { key: one.pub } } ] }',
+    ),
     [/2 of 1 requirements can never be satisfied/],
   ],
   [
@@ -221,14 +264,20 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   ['only other documents', 'kind: EntitlementProfile\n', [/^1:1 no document of kind TrustPolicy/]],
   [
     'several at once, in order of place',
-    plain.replace('r.example/**', 'R/@').replace('one.pub', 'gone.pub').replace('default: deny', 'defalt: deny'),
+    plain
+      .replace('r.example/**', 'R/@')
+      .replace('one.pub', 'gone.pub')
+      .replace('default: deny', 'defalt: deny'),
     [/^3:1 unknown field `defalt`/, /^5:14 /, /^6:\d+ the key file gone/],
   ],
 ];
 
 for (const [name, text, expected] of table) {
   test(`refuses ${name}, at its place`, async () => {
-    const problems = await problemsOf(text, { 'secret.pem': '-----BEGIN PRIVATE KEY-----\n', 'same.pub': await publicKeyText() });
+    const problems = await problemsOf(text, {
+      'secret.pem': '-----BEGIN PRIVATE KEY-----\n',
+      'same.pub': await publicKeyText(),
+    });
     assert.equal(problems.length, expected.length, problems.join('\n'));
     for (const [index, pattern] of expected.entries()) assert.match(problems[index] ?? '', pattern);
   });
@@ -250,7 +299,10 @@ test('the starter policy is valid once its key is there, and its schema is no pa
   await writeStarterPolicy(join(home, 'policy.yaml'));
   assert.equal((await loadPolicy({ paths: [home] })).policy.rules.length, 1);
   assert.match(starterPolicy(), /^# yaml-language-server: \$schema=https:/);
-  await assert.rejects(writeStarterPolicy(join(home, 'policy.yaml')), /it exists already.*TRUST_POLICY_NOT_WRITTEN/);
+  await assert.rejects(
+    writeStarterPolicy(join(home, 'policy.yaml')),
+    /it exists already.*TRUST_POLICY_NOT_WRITTEN/,
+  );
 });
 
 test('the starter policy names the given images, and an invalid pattern is refused', async () => {

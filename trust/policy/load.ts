@@ -51,7 +51,10 @@ interface ReadPolicy extends Omit<LoadedPolicy, 'policy'> {
   readonly policy?: TrustPolicy;
   /** Every problem, sorted by file, line and column. */
   readonly problems: readonly Problem[];
-  /** The text of each policy file, in the order in which it was read, for the rooms that read the other documents. */
+  /**
+   * The text of each policy file, in the order in which it was read, for the rooms that read the other
+   * documents.
+   */
   readonly texts: readonly { readonly file: string; readonly text: string }[];
   readonly ceilings: readonly NamedCeiling[];
 }
@@ -106,7 +109,16 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
     // A document with a misspelt kind must be reported: a policy must not silently have no effect.
     found = true;
     append(problems, validate(document, trustPolicySchema));
-    append(rules, await readRules({ document, problems, references, tufRoots, ...(substitutes === undefined ? {} : { substitutes }) }));
+    append(
+      rules,
+      await readRules({
+        document,
+        problems,
+        references,
+        tufRoots,
+        ...(substitutes === undefined ? {} : { substitutes }),
+      }),
+    );
     append(ceilings, ceilingsOf(document));
   }
   // A file that a policy refers to, such as a trusted_root.json, may be beside it. Any other document without
@@ -126,9 +138,19 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
   }
   const { texts } = read;
   const files = [...read.files, ...references.keys()];
-  const result = { problems: sortProblems(problems), otherDocuments, files, tufRoots: [...tufRoots.values()], texts, ceilings };
+  const result = {
+    problems: sortProblems(problems),
+    otherDocuments,
+    files,
+    tufRoots: [...tufRoots.values()],
+    texts,
+    ceilings,
+  };
   if (problems.length > 0) return result;
-  const keys = [...references].map(([file, read]) => ({ name: basename(file), digest: 'digest' in read ? read.digest : '' }));
+  const keys = [...references].map(([file, read]) => ({
+    name: basename(file),
+    digest: 'digest' in read ? read.digest : '',
+  }));
   const revision = canonicalDigest({ files: read.digests, keys });
   const policy: TrustPolicy = { revision, default: 'deny', rules };
   // A policy whose decisions could not be replayed must not decide.
@@ -142,7 +164,9 @@ function ceilingsOf(document: Document): NamedCeiling[] {
   return (Array.isArray(rules) ? rules : []).flatMap((rule, index) => {
     const ceiling = recordOf(recordOf(rule)?.['entitlements'])?.['ceiling'];
     const path = ['rules', index, 'entitlements', 'ceiling'];
-    return typeof ceiling === 'string' ? [{ ceiling, position: document.positionOf(path), path: formatPath(path) }] : [];
+    return typeof ceiling === 'string'
+      ? [{ ceiling, position: document.positionOf(path), path: formatPath(path) }]
+      : [];
   });
 }
 
@@ -181,23 +205,42 @@ export async function policyOfKey(file: string): Promise<TrustPolicy> {
 /** Whether a document has neither our form nor that of Kubernetes. */
 function isUnmarked({ value }: Document): boolean {
   const record = recordOf(value);
-  return record !== undefined && record['apiVersion'] === undefined && record['kind'] === undefined && record['rules'] === undefined;
+  return (
+    record !== undefined &&
+    record['apiVersion'] === undefined &&
+    record['kind'] === undefined &&
+    record['rules'] === undefined
+  );
 }
 
 function otherDocument(document: Document, kind: string): OtherDocument {
   const name = recordOf(recordOf(document.value)?.['metadata'])?.['name'];
-  return { kind, name: typeof name === 'string' ? name : '', file: document.file, line: document.positionOf([]).line };
+  return {
+    kind,
+    name: typeof name === 'string' ? name : '',
+    file: document.file,
+    line: document.positionOf([]).line,
+  };
 }
 
-/** Returns the error for a policy with problems: `TRUST_POLICY_INVALID`. @param files the files to watch for a fix */
-export function policyInvalid(paths: readonly string[], problems: readonly Problem[], files: readonly string[]): PortcullisError {
+/**
+ * Returns the error for a policy with problems: `TRUST_POLICY_INVALID`. @param files the files to watch for a
+ * fix
+ */
+export function policyInvalid(
+  paths: readonly string[],
+  problems: readonly Problem[],
+  files: readonly string[],
+): PortcullisError {
   return new PortcullisError({
     code: 'TRUST_POLICY_INVALID',
     kind: 'invalid',
     attempted: 'load trust policy',
     on: paths.join(', '),
     why: describeProblems(problems),
-    fix: problems.every(({ unread }) => unread === true) ? 'name files that exist and can be read' : 'correct the lines named',
+    fix: problems.every(({ unread }) => unread === true)
+      ? 'name files that exist and can be read'
+      : 'correct the lines named',
     details: { problems, files },
   });
 }

@@ -26,12 +26,20 @@ export function matchRules(policy: TrustPolicy, reference: NormalisedReference, 
   for (const rule of policy.rules) {
     const mismatch = whyNot(rule, reference, namespace);
     if (mismatch !== undefined)
-      others.push({ counted: false, text: `rule ${rule.name} does not match: ${mismatch}`, code: 'TRUST_RULE_OTHER' });
+      others.push({
+        counted: false,
+        text: `rule ${rule.name} does not match: ${mismatch}`,
+        code: 'TRUST_RULE_OTHER',
+      });
     else if (rule.allowUnverified) unverified.push(rule);
     else requiring.push(rule);
   }
   // A document for namespaces adds requirements to images that other rules admit. Alone it admits nothing.
-  if (requiring.every((rule) => rule.narrows !== undefined) && requiring.length > 0 && unverified.length === 0)
+  if (
+    requiring.every((rule) => rule.narrows !== undefined) &&
+    requiring.length > 0 &&
+    unverified.length === 0
+  )
     return { requiring: [], unverified, others: [...others, ...requiring.map(onlyNarrows)] };
   return { requiring, unverified, others };
 }
@@ -50,7 +58,8 @@ function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: stri
   }
   for (const namespaces of [rule.narrows, rule.namespaces]) {
     if (namespaces === undefined) continue;
-    if (namespace === '') return `it is for the namespaces ${namespaces.join(', ')}, and the namespace is not known`;
+    if (namespace === '')
+      return `it is for the namespaces ${namespaces.join(', ')}, and the namespace is not known`;
     if (!namespaces.some((pattern) => globMatches(pattern, namespace)))
       return `it is for the namespaces ${namespaces.join(', ')}, not for "${namespace}"`;
   }
@@ -62,13 +71,23 @@ function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: stri
  * (design, security 5).
  * @returns undefined when some evidence could, else the reason for the refusal
  */
-export function mayAdmit(policy: TrustPolicy, reference: string, namespace: string, now: Date): Reason | undefined {
+export function mayAdmit(
+  policy: TrustPolicy,
+  reference: string,
+  namespace: string,
+  now: Date,
+): Reason | undefined {
   const normalised = normaliseReference(reference);
   const matching = matchRules(policy, normalised, namespace);
   const speaking = matching.requiring.length > 0 ? matching.requiring : matching.unverified;
   if (speaking.length === 0) return noRule(normalised, namespace, matching);
   const closed = speaking
-    .filter((rule) => (rule.deny !== undefined || nobodySigns(rule)) && rule.mode !== 'report' && !inForce(rule.breakGlass, now))
+    .filter(
+      (rule) =>
+        (rule.deny !== undefined || nobodySigns(rule)) &&
+        rule.mode !== 'report' &&
+        !inForce(rule.breakGlass, now),
+    )
     .map(neverAdmits);
   return closed.length === 0
     ? undefined
@@ -86,7 +105,11 @@ function neverAdmits(rule: TrustRule): Reason {
 
 /** Returns the reason of a rule that denies, whatever is proven. */
 export function deniedBy(rule: TrustRule): Reason {
-  return { counted: false, text: `rule ${rule.name} (${rule.images.join(', ')}) denies: ${rule.deny ?? ''}`, code: 'TRUST_RULE_DENIES' };
+  return {
+    counted: false,
+    text: `rule ${rule.name} (${rule.images.join(', ')}) denies: ${rule.deny ?? ''}`,
+    code: 'TRUST_RULE_DENIES',
+  };
 }
 
 /** Returns the reason of `default: deny`: no rule matches. */

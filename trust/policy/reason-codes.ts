@@ -19,12 +19,14 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_RULE_UNSATISFIED: 'The rule denies the image: its requirement is not met.',
   TRUST_RULE_UNDECIDED: 'The rule cannot be decided: a source of evidence could not be asked.',
   TRUST_UNVERIFIED_ALLOWED: 'A rule says `allow: unverified`: nothing was verified.',
-  TRUST_UNVERIFIED_SILENCED: 'A rule says `allow: unverified`, but it does not count because another rule matches too.',
+  TRUST_UNVERIFIED_SILENCED:
+    'A rule says `allow: unverified`, but it does not count because another rule matches too.',
   TRUST_BREAK_GLASS: 'The image is admitted although a rule refuses it: `breakGlass` is in force.',
   TRUST_REPORT_ONLY: 'The image is admitted although a rule refuses it: the rule only reports.',
   TRUST_REQUIREMENT_MET: 'A part of the requirement is met.',
   TRUST_REQUIREMENT_UNMET: 'A part of the requirement is not met.',
-  TRUST_REQUIREMENT_UNDECIDED: 'A part of the requirement is not met, and a source of evidence could not be asked.',
+  TRUST_REQUIREMENT_UNDECIDED:
+    'A part of the requirement is not met, and a source of evidence could not be asked.',
   TRUST_SOURCE_UNREACHABLE: 'A source of evidence could not be asked.',
   TRUST_EVIDENCE_UNUSABLE: 'An artifact is missing, unreadable or different from its descriptor.',
   TRUST_EVIDENCE_ALTERED: 'The content of an artifact does not match its digest.',
@@ -33,7 +35,8 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_SIGNATURE_WRONG: 'The signature does not match its payload and the key.',
   TRUST_SIGNATURE_OTHER_KEY: 'A different key made the signature.',
   TRUST_SIGNATURE_OTHER_DIGEST: 'The signature is for a different image.',
-  TRUST_SIGNATURE_OTHER_PART: 'The index was signed but the rule requires the manifest to be signed (`signs`), or the other way round.',
+  TRUST_SIGNATURE_OTHER_PART:
+    'The index was signed but the rule requires the manifest to be signed (`signs`), or the other way round.',
   TRUST_SIGNATURE_OTHER_SIZE: 'The signed size differs from the size of the image.',
   TRUST_SIGNATURE_OTHER_TYPE: 'The signed media type differs from the media type of the image.',
   TRUST_SIGNATURE_WEAK: 'The algorithm or the key is too weak to count.',
@@ -53,19 +56,25 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_SIGSTORE_IDENTITY: 'A different identity signed: the issuer, the subject or a claim differs.',
   TRUST_SIGSTORE_LOG: 'The entry in a transparency log is missing or not valid.',
   TRUST_SIGSTORE_ROOT: 'The trusted root cannot be used.',
-  TRUST_SIGSTORE_ROOT_EXPIRED: 'The metadata of the TUF repository that the trusted root comes from has expired.',
+  TRUST_SIGSTORE_ROOT_EXPIRED:
+    'The metadata of the TUF repository that the trusted root comes from has expired.',
   TRUST_SIGSTORE_TIME: 'Nothing proves that the certificate was valid at the time of signing.',
-  TRUST_NOTATION_AUTHENTICITY: 'The certificates have no chain to a trust store, or the signer is not one of the trusted identities.',
-  TRUST_NOTATION_AUTHENTICITY_LOGGED: 'The certificates have no chain to a trust store. The level only logs this.',
-  TRUST_NOTATION_AUTHENTICITY_PASSED: 'The certificates have a chain to a trust store, and the signer is one of the trusted identities.',
+  TRUST_NOTATION_AUTHENTICITY:
+    'The certificates have no chain to a trust store, or the signer is not one of the trusted identities.',
+  TRUST_NOTATION_AUTHENTICITY_LOGGED:
+    'The certificates have no chain to a trust store. The level only logs this.',
+  TRUST_NOTATION_AUTHENTICITY_PASSED:
+    'The certificates have a chain to a trust store, and the signer is one of the trusted identities.',
   TRUST_NOTATION_TIMESTAMP: 'Nothing proves that the certificates were valid at the time of signing.',
-  TRUST_NOTATION_TIMESTAMP_LOGGED: 'Nothing proves that the certificates were valid at the time of signing. The level only logs this.',
+  TRUST_NOTATION_TIMESTAMP_LOGGED:
+    'Nothing proves that the certificates were valid at the time of signing. The level only logs this.',
   TRUST_NOTATION_TIMESTAMP_PASSED: 'The certificates were valid at the time of signing.',
   TRUST_NOTATION_EXPIRY: 'The expiry time in the signature has passed.',
   TRUST_NOTATION_EXPIRY_LOGGED: 'The signature has expired. The level only logs this.',
   TRUST_NOTATION_EXPIRY_PASSED: 'The signature has not expired.',
   TRUST_NOTATION_REVOCATION: 'A certificate was revoked, or its revocation status is unknown.',
-  TRUST_NOTATION_REVOCATION_LOGGED: 'A certificate was revoked, or its revocation status is unknown. The level only logs this.',
+  TRUST_NOTATION_REVOCATION_LOGGED:
+    'A certificate was revoked, or its revocation status is unknown. The level only logs this.',
   TRUST_NOTATION_REVOCATION_PASSED: 'No certificate was revoked.',
   TRUST_NOTATION_REVOCATION_SKIPPED: 'The rule does not check the certificates for revocation.',
   TRUST_NOTATION_LOGGED: 'A check failed that the level only logs.',
@@ -77,23 +86,28 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_CEL_FAILED: 'A CEL expression over the attestation could not be evaluated.',
   TRUST_CEL_MISSING: 'CEL expressions cannot be evaluated here.',
   TRUST_TUF_SIGNED: 'The service has signed this digest for the name.',
-  TRUST_TUF_OTHER_DIGEST: 'The service has signed a different digest for the name: this image is older, or a different one.',
+  TRUST_TUF_OTHER_DIGEST:
+    'The service has signed a different digest for the name: this image is older, or a different one.',
   TRUST_TUF_NO_TARGET: 'The service has not signed this tag, or no tag that is signed now has the digest.',
   TRUST_TUF_NO_ROOT: 'The policy names no root for the image.',
   TRUST_TUF_OTHER_IMAGE: 'The root of the service belongs to a different image.',
   TRUST_TUF_STALE: 'The last metadata from the service is too old, and the service cannot be asked.',
-  TRUST_TUF_STALE_ADMITTED: 'The last metadata from the service is too old, but `onStale` keeps images admitted that were admitted before.',
+  TRUST_TUF_STALE_ADMITTED:
+    'The last metadata from the service is too old, but `onStale` keeps images admitted that were admitted before.',
   TRUST_TUF_MALFORMED: 'The metadata of the service cannot be read.',
   TRUST_TUF_UNSIGNED: 'The metadata of the service is signed by fewer keys than its threshold requires.',
   TRUST_TUF_ROLLBACK: 'The service serves metadata older than what was trusted before.',
-  TRUST_TUF_EXPIRED: 'The metadata of the service has expired: newer metadata is withheld, or is no longer signed.',
+  TRUST_TUF_EXPIRED:
+    'The metadata of the service has expired: newer metadata is withheld, or is no longer signed.',
   TRUST_TUF_MIX_AND_MATCH: 'The service serves metadata of different points in time together.',
   TRUST_TUF_WRONG_LENGTH: 'The length of a file from the service differs from the signed length.',
   TRUST_TUF_WRONG_HASH: 'The hash of a file from the service differs from the signed hash.',
   TRUST_TUF_TOO_LARGE: 'A file from the service is larger than the limit.',
-  TRUST_TUF_UNAUTHORIZED: 'The service requires authentication, and the credentials are missing or not sufficient.',
+  TRUST_TUF_UNAUTHORIZED:
+    'The service requires authentication, and the credentials are missing or not sufficient.',
   TRUST_TUF_TOO_SLOW: 'The service answers too slowly.',
-  TRUST_TUF_NOT_DELEGATED: 'A role of the service makes statements that the role above it has not delegated to it.',
+  TRUST_TUF_NOT_DELEGATED:
+    'A role of the service makes statements that the role above it has not delegated to it.',
   TRUST_TUF_MISSING: 'The service lacks metadata that it must have.',
   TRUST_TUF_UNREACHABLE: 'The service could not be asked.',
   TRUST_TUF_TOO_MANY_ROOTS: 'The service serves more new roots at once than the limit.',

@@ -20,12 +20,21 @@ test('the published schemas are those that policies are checked by', () => {
     ['trust-policy.json', trustPolicySchema],
     ['policy-test.json', policyTestSchema],
   ] as const)
-    assert.deepEqual(JSON.parse(readFileSync(join(docs, 'schemas', name), 'utf8')), JSON.parse(JSON.stringify(schema)), again);
+    assert.deepEqual(
+      JSON.parse(readFileSync(join(docs, 'schemas', name), 'utf8')),
+      JSON.parse(JSON.stringify(schema)),
+      again,
+    );
 });
 
 test('docs/policy.md lists every key of a document, a rule, a requirement and a constraint', () => {
   const { properties, $defs } = trustPolicySchema;
-  const keys = [properties, $defs.rule.properties, $defs.requirement.properties, constraintProperties].flatMap(Object.keys);
+  const keys = [
+    properties,
+    $defs.rule.properties,
+    $defs.requirement.properties,
+    constraintProperties,
+  ].flatMap(Object.keys);
   for (const key of keys) assert.ok(text.includes(`\`${key}`), key);
 });
 
@@ -39,7 +48,8 @@ test('docs/policy.md lists every reason code, and there are no others', () => {
       ? [{ name, source: readFileSync(join(trust, name), 'utf8') }]
       : [],
   );
-  const codesOf = (source: string): readonly string[] => source.match(/(?<=')TRUST_[A-Z_0-9]*[A-Z0-9](?=')/g) ?? [];
+  const codesOf = (source: string): readonly string[] =>
+    source.match(/(?<=')TRUST_[A-Z_0-9]*[A-Z0-9](?=')/g) ?? [];
   const reported = Object.keys(reasonCodes);
   const used = new Set(sources.flatMap(({ source }) => codesOf(source)));
   assert.deepEqual(
@@ -68,7 +78,9 @@ test('docs/policy.md lists every reason code, and there are no others', () => {
 
 test('the examples of docs/policy.md run', async () => {
   const blocks = [...text.matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
-  const [policy = '', tests = ''] = ['TrustPolicy', 'PolicyTest'].map((kind) => blocks.find((yaml) => yaml.includes(`kind: ${kind}`)));
+  const [policy = '', tests = ''] = ['TrustPolicy', 'PolicyTest'].map((kind) =>
+    blocks.find((yaml) => yaml.includes(`kind: ${kind}`)),
+  );
   const folder = await mkdtemp(join(tmpdir(), 'trust-docs-'));
   try {
     await writeFile(join(folder, 'policy.yaml'), policy);

@@ -26,12 +26,17 @@ const readers: Readonly<Record<string, RequirementReader>> = {
  * Reads one requirement. Returns undefined, without a second problem, for a value that the schema has already
  * refused.
  */
-export async function readRequirement(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
+export async function readRequirement(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<Requirement | undefined> {
   const record = recordOf(value) ?? {};
   for (const [kind, reader] of Object.entries(readers)) {
     if (Object.hasOwn(record, kind)) return reader(record[kind], [...path, kind], building);
   }
-  if (Object.hasOwn(record, 'threshold')) return readThreshold(recordOf(record['threshold']) ?? {}, [...path, 'threshold'], building);
+  if (Object.hasOwn(record, 'threshold'))
+    return readThreshold(recordOf(record['threshold']) ?? {}, [...path, 'threshold'], building);
   for (const kind of ['all', 'any'] as const) {
     if (!Object.hasOwn(record, kind)) continue;
     const of = await readList(record[kind], [...path, kind], building);
@@ -51,7 +56,12 @@ async function readThreshold(
   const count = record['count'];
   if (of === undefined || typeof count !== 'number') return undefined;
   if (count > of.length) {
-    report(building, [...path, 'count'], `${count} of ${of.length} requirements can never be satisfied`, `write at most ${of.length}`);
+    report(
+      building,
+      [...path, 'count'],
+      `${count} of ${of.length} requirements can never be satisfied`,
+      `write at most ${of.length}`,
+    );
     return undefined;
   }
   // One signature must not count twice: with two names for one key, a single signer could satisfy "two of
@@ -61,7 +71,12 @@ async function readThreshold(
     for (const key of keysOf(requirement)) {
       const other = seen.get(key.spki);
       if (other !== undefined)
-        report(building, [...path, 'of', index], `the key ${key.name} is the same key as ${other}`, 'name each key once in a threshold');
+        report(
+          building,
+          [...path, 'of', index],
+          `the key ${key.name} is the same key as ${other}`,
+          'name each key once in a threshold',
+        );
       seen.set(key.spki, key.name);
     }
   }
@@ -69,7 +84,11 @@ async function readThreshold(
 }
 
 /** Refuses `tuf` where another proof could replace it: an older digest would then pass under the tag. */
-function refuseTuf(of: readonly Requirement[] | undefined, path: readonly PathSegment[], building: Building): void {
+function refuseTuf(
+  of: readonly Requirement[] | undefined,
+  path: readonly PathSegment[],
+  building: Building,
+): void {
   for (const [index, requirement] of (of ?? []).entries()) {
     if (!holdsTuf(requirement)) continue;
     const fix = 'write it beside them: all: [ { tuf: … }, { any: … } ]';
@@ -82,7 +101,11 @@ function keysOf(requirement: Requirement): readonly PolicyKey[] {
   return 'of' in requirement ? requirement.of.flatMap(keysOf) : [];
 }
 
-async function readList(value: unknown, path: readonly PathSegment[], building: Building): Promise<readonly Requirement[] | undefined> {
+async function readList(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<readonly Requirement[] | undefined> {
   if (!Array.isArray(value)) return undefined;
   const list: Requirement[] = [];
   for (const [index, entry] of value.entries()) {

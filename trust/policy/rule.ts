@@ -48,8 +48,11 @@ async function readRule(
   const own = readBreakGlass(record['breakGlass'], [...path, 'breakGlass'], building);
   const allows = Object.hasOwn(record, 'allow');
   checkChoice(record, path, common, building);
-  const read = Object.hasOwn(record, 'require') ? await readRequirement(record['require'], [...path, 'require'], building) : undefined;
-  const require = read === undefined ? undefined : withStale(read, record['onStale'], [...path, 'onStale'], building);
+  const read = Object.hasOwn(record, 'require')
+    ? await readRequirement(record['require'], [...path, 'require'], building)
+    : undefined;
+  const require =
+    read === undefined ? undefined : withStale(read, record['onStale'], [...path, 'onStale'], building);
   const position = building.document.positionOf(path);
   const name = `${basename(position.file)}:${position.line}`;
   const entitlements = recordOf(record['entitlements']) ?? {};
@@ -92,42 +95,97 @@ function checkPatterns(images: readonly string[], path: readonly PathSegment[], 
 }
 
 /** Checks `require` or `allow`, and the keys that are valid beside `allow`. */
-function checkChoice(record: Readonly<Record<string, unknown>>, path: readonly PathSegment[], common: Common, building: Building): void {
+function checkChoice(
+  record: Readonly<Record<string, unknown>>,
+  path: readonly PathSegment[],
+  common: Common,
+  building: Building,
+): void {
   const requires = Object.hasOwn(record, 'require');
   const allows = Object.hasOwn(record, 'allow');
   const denies = Object.hasOwn(record, 'deny');
-  if (requires && allows) report(building, [...path, 'allow'], 'a rule either requires or allows, not both', 'make two rules of it', 'key');
+  if (requires && allows)
+    report(
+      building,
+      [...path, 'allow'],
+      'a rule either requires or allows, not both',
+      'make two rules of it',
+      'key',
+    );
   if (denies && (requires || allows))
-    report(building, [...path, 'deny'], 'a rule that denies neither requires nor allows', 'make two rules of it', 'key');
+    report(
+      building,
+      [...path, 'deny'],
+      'a rule that denies neither requires nor allows',
+      'make two rules of it',
+      'key',
+    );
   if (!requires && !allows && !denies)
-    report(building, path, 'the rule says neither `require` nor `allow`', 'say what must be proven: require: { cosign: { key: FILE } }');
+    report(
+      building,
+      path,
+      'the rule says neither `require` nor `allow`',
+      'say what must be proven: require: { cosign: { key: FILE } }',
+    );
   if (!allows) return;
   if (common.narrows !== undefined) {
     const fix = 'require something, or write the rule into a document without `namespaces`';
-    report(building, [...path, 'allow'], 'a document for namespaces only narrows: it cannot allow', fix, 'key');
+    report(
+      building,
+      [...path, 'allow'],
+      'a document for namespaces only narrows: it cannot allow',
+      fix,
+      'key',
+    );
   }
   for (const field of ['mode', 'breakGlass']) {
     if (Object.hasOwn(record, field))
-      report(building, [...path, field], `\`${field}\` has no meaning beside \`allow\`, which refuses nothing`, 'remove it', 'key');
+      report(
+        building,
+        [...path, field],
+        `\`${field}\` has no meaning beside \`allow\`, which refuses nothing`,
+        'remove it',
+        'key',
+      );
   }
 }
 
-function withStale(requirement: Requirement, value: unknown, path: readonly PathSegment[], building: Building): Requirement {
+function withStale(
+  requirement: Requirement,
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Requirement {
   if (value === undefined) return requirement;
   if (!holdsTuf(requirement))
-    report(building, path, '`onStale` is about the service of `tuf`, which the rule does not require', 'remove it', 'key');
+    report(
+      building,
+      path,
+      '`onStale` is about the service of `tuf`, which the rule does not require',
+      'remove it',
+      'key',
+    );
   const time = recordOf(recordOf(value)?.['previouslyAdmitted'])?.['for'];
   const grace = typeof time === 'string' ? parseDuration(time) : undefined;
   return grace === undefined ? requirement : withGrace(requirement, grace);
 }
 
-function readBreakGlass(value: unknown, path: readonly PathSegment[], building: Building): BreakGlass | undefined {
+function readBreakGlass(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): BreakGlass | undefined {
   const record = recordOf(value);
   const { until, reason, by } = record ?? {};
   if (typeof until !== 'string' || typeof reason !== 'string' || typeof by !== 'string') return undefined;
   const end = parseInstant(until);
   if (end === undefined) {
-    report(building, [...path, 'until'], `"${until}" is no day of the calendar`, 'write when it ends, such as 2026-01-31T18:00:00Z');
+    report(
+      building,
+      [...path, 'until'],
+      `"${until}" is no day of the calendar`,
+      'write when it ends, such as 2026-01-31T18:00:00Z',
+    );
     return undefined;
   }
   return { until: end, reason, by };

@@ -44,7 +44,9 @@ const onStale = {
           type: 'object',
           additionalProperties: false,
           required: ['for'],
-          properties: { for: { type: 'string', pattern: durationPattern, description: 'write a time such as 72h' } },
+          properties: {
+            for: { type: 'string', pattern: durationPattern, description: 'write a time such as 72h' },
+          },
         },
       },
     },
@@ -58,7 +60,11 @@ const breakGlass = {
   description:
     'An exception for an emergency. Until the given time, images that would be refused are admitted, and reported in the verdict, the log, a metric and `portcullis doctor`. After that time it has no effect.',
   properties: {
-    until: { type: 'string', pattern: instantPattern, description: 'write when it ends, such as 2026-01-31T18:00:00Z' },
+    until: {
+      type: 'string',
+      pattern: instantPattern,
+      description: 'write when it ends, such as 2026-01-31T18:00:00Z',
+    },
     reason: nonEmptyText,
     by: { ...nonEmptyText, description: 'The person who is responsible for the exception.' },
   },
@@ -86,7 +92,10 @@ export const trustPolicySchema = {
     },
     mode,
     breakGlass,
-    default: { const: 'deny', description: 'What happens to an image that no rule matches. The only value is deny.' },
+    default: {
+      const: 'deny',
+      description: 'What happens to an image that no rule matches. The only value is deny.',
+    },
     rules: { type: 'array', maxItems: 10_000, items: { $ref: '#/$defs/rule' } },
   },
   $defs: {
@@ -117,11 +126,18 @@ export const trustPolicySchema = {
         },
         namespaces: {
           ...namespaces,
-          description: 'Namespaces in which the rule matches. * matches any characters. If omitted, the rule matches in all namespaces.',
+          description:
+            'Namespaces in which the rule matches. * matches any characters. If omitted, the rule matches in all namespaces.',
         },
         require: { $ref: '#/$defs/requirement' },
-        allow: { enum: ['unverified'], description: 'Admits images without any proof, if no other rule matches them.' },
-        deny: { ...nonEmptyText, description: 'Denies the images, whatever is proven. The text is reported as the reason.' },
+        allow: {
+          enum: ['unverified'],
+          description: 'Admits images without any proof, if no other rule matches them.',
+        },
+        deny: {
+          ...nonEmptyText,
+          description: 'Denies the images, whatever is proven. The text is reported as the reason.',
+        },
         mode,
         breakGlass,
         onStale,
@@ -134,7 +150,10 @@ export const trustPolicySchema = {
               description:
                 'Upper bound of what a container of the image may do: the name of a profile, or privileged, baseline or restricted. Default: baseline.',
             },
-            require: { enum: ['signed'], description: 'Requires that the publisher has signed which entitlements the image needs.' },
+            require: {
+              enum: ['signed'],
+              description: 'Requires that the publisher has signed which entitlements the image needs.',
+            },
             onDegraded: {
               enum: ['refuse', 'allow'],
               description:
@@ -163,7 +182,10 @@ export const trustPolicySchema = {
           additionalProperties: false,
           required: ['key'],
           properties: {
-            key: { ...nonEmptyText, description: 'Path of a public key file (PEM), relative to this policy.' },
+            key: {
+              ...nonEmptyText,
+              description: 'Path of a public key file (PEM), relative to this policy.',
+            },
             ...constraintProperties,
             log: logSchema,
           },

@@ -12,7 +12,10 @@ export const defaultImages: readonly string[] = ['registry.example.com/team/**']
  * signed by `cosign.pub`. `schema`: a URL or a path beside the file.
  * @throws PortcullisError `TRUST_IMAGE_PATTERN_INVALID`
  */
-export function starterPolicy(schema: string = trustPolicySchemaId, images: readonly string[] = defaultImages): string {
+export function starterPolicy(
+  schema: string = trustPolicySchemaId,
+  images: readonly string[] = defaultImages,
+): string {
   for (const pattern of images) checkPattern(pattern);
   return `# yaml-language-server: $schema=${schema}
 # Which images may run here. Every rule that matches an image must admit it; an image that no rule matches is denied.
@@ -63,7 +66,10 @@ export function starterPolicyFiles(
 ): { readonly schema: StarterFile; readonly policy: StarterFile } {
   const schemaName = '.trust-policy.schema.json';
   return {
-    schema: { file: join(dirname(file), schemaName), content: `${JSON.stringify(trustPolicySchema, null, 2)}\n` },
+    schema: {
+      file: join(dirname(file), schemaName),
+      content: `${JSON.stringify(trustPolicySchema, null, 2)}\n`,
+    },
     policy: { file, content: starterPolicy(`./${schemaName}`, images) },
   };
 }
@@ -72,10 +78,13 @@ export function starterPolicyFiles(
  * Writes the starter policy to a new file, and the schema beside it.
  * @throws PortcullisError `TRUST_POLICY_NOT_WRITTEN`
  */
-export async function writeStarterPolicy(file: string): Promise<{ readonly file: string; readonly schemaFile: string }> {
+export async function writeStarterPolicy(
+  file: string,
+): Promise<{ readonly file: string; readonly schemaFile: string }> {
   const { schema, policy } = starterPolicyFiles(file);
   try {
-    if (!(await createFileAtomic(file, policy.content, { mode: 0o644 }))) throw new Error('it exists already, and nothing is overwritten');
+    if (!(await createFileAtomic(file, policy.content, { mode: 0o644 })))
+      throw new Error('it exists already, and nothing is overwritten');
     await writeFileAtomic(schema.file, schema.content, { mode: 0o644 });
   } catch (error) {
     throw new PortcullisError({

@@ -1,5 +1,10 @@
 import { createRegistryClient } from '../../base/distribution/index.ts';
-import type { Reference, RegistryClientOptions, RegistryRepository, RegistryRule } from '../../base/distribution/index.ts';
+import type {
+  Reference,
+  RegistryClientOptions,
+  RegistryRepository,
+  RegistryRule,
+} from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { credentialsOf } from '../credentials/find-credentials.ts';
 import type { FindCredentials } from '../credentials/find-credentials.ts';
@@ -48,7 +53,11 @@ export async function openRegistries(options: RegistryAccessOptions): Promise<Re
   const find = credentialsOf(options.environment ?? process.env);
   const rules = new Map(await Promise.all(options.mirrors.map((text) => replacedBy(readMirror(text), find))));
   const certificateFolders = options.certificateFolders ?? standardFolders;
-  const clientOptions: RegistryClientOptions = { rules, insecureHosts: options.insecureHosts, certificateFolders };
+  const clientOptions: RegistryClientOptions = {
+    rules,
+    insecureHosts: options.insecureHosts,
+    certificateFolders,
+  };
   const client = createRegistryClient(clientOptions);
   return {
     options: clientOptions,
@@ -61,10 +70,18 @@ export async function openRegistries(options: RegistryAccessOptions): Promise<Re
   };
 }
 
-/** Returns the rule of a mirror, with the credentials of the mirror itself, which are stored under its host. */
-async function replacedBy([registry, url]: readonly [string, string], find: FindCredentials): Promise<[string, RegistryRule]> {
+/**
+ * Returns the rule of a mirror, with the credentials of the mirror itself, which are stored under its host.
+ */
+async function replacedBy(
+  [registry, url]: readonly [string, string],
+  find: FindCredentials,
+): Promise<[string, RegistryRule]> {
   const credentials = await find({ registry: new URL(url).host, repository: '' });
-  return [registry, { mirrors: [{ url, ...(credentials === undefined ? {} : { credentials }) }], origin: false }];
+  return [
+    registry,
+    { mirrors: [{ url, ...(credentials === undefined ? {} : { credentials }) }], origin: false },
+  ];
 }
 
 function readMirror(text: string): readonly [registry: string, url: string] {

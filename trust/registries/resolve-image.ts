@@ -8,7 +8,13 @@ export interface ResolvedImage {
   readonly manifestDigest: string;
 }
 
-const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64', arm: 'arm', ia32: '386', ppc64: 'ppc64le' };
+const architectures: Readonly<Record<string, string>> = {
+  x64: 'amd64',
+  arm64: 'arm64',
+  arm: 'arm',
+  ia32: '386',
+  ppc64: 'ppc64le',
+};
 
 /** Returns the platform of this machine, in the terms of image indexes (image-spec, image-index.md). */
 export function hostPlatform(): Platform {
@@ -49,9 +55,15 @@ export async function resolveImage(
  * Returns the digest of a tag and, when it is an index, the digests of all its manifests.
  * @throws PortcullisError of base/distribution
  */
-export async function resolveAll(repository: RegistryRepository, tagOrDigest: string, signal?: AbortSignal): Promise<readonly string[]> {
+export async function resolveAll(
+  repository: RegistryRepository,
+  tagOrDigest: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
   const { digest, content } = await repository.manifest(tagOrDigest, signal);
-  return [...new Set([digest, ...(content.kind === 'index' ? content.manifests : []).map((entry) => entry.digest)])];
+  return [
+    ...new Set([digest, ...(content.kind === 'index' ? content.manifests : []).map((entry) => entry.digest)]),
+  ];
 }
 
 async function firstAnswer(
@@ -65,12 +77,17 @@ async function firstAnswer(
       return await repository.manifest(tagOrDigest, signal);
     } catch (error) {
       // Keep the first failure other than "not found", because it says most: mirrors often lack an image.
-      if (failure === undefined || (isPortcullisError(failure) && failure.kind === 'not-found')) failure = error;
+      if (failure === undefined || (isPortcullisError(failure) && failure.kind === 'not-found'))
+        failure = error;
     }
   }
   throw failure;
 }
 
 function matches({ platform }: Descriptor, { os, architecture, variant }: Platform): boolean {
-  return platform?.os === os && platform.architecture === architecture && (variant === undefined || platform.variant === variant);
+  return (
+    platform?.os === os &&
+    platform.architecture === architecture &&
+    (variant === undefined || platform.variant === variant)
+  );
 }

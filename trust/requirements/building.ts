@@ -8,7 +8,11 @@ import type { Document, PathSegment, Problem } from '../../base/schema/index.ts'
 import type { Requirement } from './types.ts';
 
 /** Reads the value below the name of one type of authority. */
-export type RequirementReader = (value: unknown, path: readonly PathSegment[], building: Building) => Promise<Requirement | undefined>;
+export type RequirementReader = (
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+) => Promise<Requirement | undefined>;
 
 /** The state that is collected while a policy is built. */
 export interface Building {
@@ -26,7 +30,8 @@ export interface Building {
 }
 
 /** The content of a file, or the reason why it could not be read. */
-export type ReferencedFile = { readonly bytes: Buffer; readonly digest: string } | { readonly problem: string };
+export type ReferencedFile =
+  { readonly bytes: Buffer; readonly digest: string } | { readonly problem: string };
 
 /** A TUF repository whose trusted root is kept in a cache. */
 export interface TufRoot {
@@ -52,7 +57,12 @@ export function report(
   fix: string,
   part: 'key' | 'value' = 'value',
 ): void {
-  building.problems.push({ position: building.document.positionOf(path, part), path: formatPath(path), message, fix });
+  building.problems.push({
+    position: building.document.positionOf(path, part),
+    path: formatPath(path),
+    message,
+    fix,
+  });
 }
 
 /**
@@ -60,12 +70,20 @@ export function report(
  * revision, and the file is watched.
  * @param limit bytes
  */
-export async function readReferenced(building: Building, name: string, limit: number = maximumKeyBytes): Promise<ReferencedFile> {
+export async function readReferenced(
+  building: Building,
+  name: string,
+  limit: number = maximumKeyBytes,
+): Promise<ReferencedFile> {
   const file = resolve(dirname(building.document.file), name);
   const known = building.references.get(file);
   const substitute = building.substitutes?.get(file);
   const read =
-    known !== undefined && !('names' in known) ? known : substitute === undefined ? await readOnce(file, limit) : readFrom(substitute);
+    known !== undefined && !('names' in known)
+      ? known
+      : substitute === undefined
+        ? await readOnce(file, limit)
+        : readFrom(substitute);
   building.references.set(file, read);
   return read;
 }
@@ -83,10 +101,14 @@ export async function listReferenced(
   try {
     const names = (await readdir(folder)).filter((entry) => !entry.startsWith('.')).sort();
     if (names.length > maximumNames) return { problem: `the folder holds more than ${maximumNames} files` };
-    building.references.set(folder, { names, digest: createHash('sha256').update(names.join('\0')).digest('hex') });
+    building.references.set(folder, {
+      names,
+      digest: createHash('sha256').update(names.join('\0')).digest('hex'),
+    });
     return { names };
   } catch (error) {
-    const problem = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such folder' : reasonOf(error);
+    const problem =
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such folder' : reasonOf(error);
     building.references.set(folder, { problem });
     return { problem };
   }
@@ -96,7 +118,9 @@ async function readOnce(file: string, limit: number): Promise<ReferencedFile> {
   try {
     return readFrom(await readPlainFile(file, limit));
   } catch (error) {
-    return { problem: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error) };
+    return {
+      problem: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error),
+    };
   }
 }
 

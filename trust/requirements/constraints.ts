@@ -28,7 +28,16 @@ export const constraintProperties = {
     description:
       "How the name in the signature must relate to the image's, with the values of containers-policy.json(5). A signature without a name then does not count.",
     properties: {
-      type: { enum: ['matchExact', 'matchRepoDigestOrExact', 'matchRepository', 'exactReference', 'exactRepository', 'remapIdentity'] },
+      type: {
+        enum: [
+          'matchExact',
+          'matchRepoDigestOrExact',
+          'matchRepository',
+          'exactReference',
+          'exactRepository',
+          'remapIdentity',
+        ],
+      },
       dockerReference: name,
       dockerRepository: name,
       prefix: name,
@@ -42,8 +51,16 @@ export const constraintProperties = {
     additionalProperties: { type: 'string', maxLength: 1024 },
     description: 'Required signed annotations, each exact or a pattern: * is any characters.',
   },
-  maxAge: { type: 'string', pattern: durationPattern, description: 'write a number and s, m, h, d or w, such as 30d' },
-  notBefore: { type: 'string', pattern: instantPattern, description: 'write a date, such as 2026-01-31 or 2026-01-31T12:00:00Z' },
+  maxAge: {
+    type: 'string',
+    pattern: durationPattern,
+    description: 'write a number and s, m, h, d or w, such as 30d',
+  },
+  notBefore: {
+    type: 'string',
+    pattern: instantPattern,
+    description: 'write a date, such as 2026-01-31 or 2026-01-31T12:00:00Z',
+  },
 } as const;
 
 /**
@@ -60,7 +77,12 @@ export function readConstraints(
   const identity = readSignedIdentity(record['signedIdentity'], [...path, 'signedIdentity'], building);
   const since = typeof notBefore === 'string' ? parseInstant(notBefore) : undefined;
   if (typeof notBefore === 'string' && since === undefined)
-    report(building, [...path, 'notBefore'], `"${notBefore}" is no day of the calendar`, 'write a date, such as 2026-01-31');
+    report(
+      building,
+      [...path, 'notBefore'],
+      `"${notBefore}" is no day of the calendar`,
+      'write a date, such as 2026-01-31',
+    );
   const age = typeof maxAge === 'string' ? parseDuration(maxAge) : undefined;
   const constraints: Constraints = {
     ...(signs === 'index' || signs === 'manifest' ? { signs } : {}),
@@ -80,7 +102,8 @@ export function refuseUnprovenAge(
   { why, fix }: { readonly why: string; readonly fix: string },
 ): boolean {
   const asked = (['maxAge', 'notBefore'] as const).filter((key) => constraints?.[key] !== undefined);
-  for (const key of asked) report(building, [...path, key], `${why}: ${key} can never be met`, `${fix}, or leave ${key} out`, 'key');
+  for (const key of asked)
+    report(building, [...path, key], `${why}: ${key} can never be met`, `${fix}, or leave ${key} out`, 'key');
   return asked.length > 0;
 }
 
@@ -107,10 +130,15 @@ const identityForms: Readonly<Record<string, (text: string) => boolean>> = {
   signedPrefix: isRemappingPrefix,
 };
 
-function readSignedIdentity(value: unknown, path: readonly PathSegment[], building: Building): SignedIdentity | undefined {
+function readSignedIdentity(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): SignedIdentity | undefined {
   const record = recordOf(value);
   const type = record?.['type'];
-  if (record === undefined || typeof type !== 'string' || !Object.hasOwn(identityFields, type)) return undefined;
+  if (record === undefined || typeof type !== 'string' || !Object.hasOwn(identityFields, type))
+    return undefined;
   const fields = identityFields[type as SignedIdentity['type']];
   const texts = textsOf(record);
   let whole = true;
@@ -120,29 +148,51 @@ function readSignedIdentity(value: unknown, path: readonly PathSegment[], buildi
       report(building, path, `\`type: ${type}\` needs \`${field}\``, 'add it');
       whole = false;
     } else if (!fields.includes(field) && Object.hasOwn(record, field)) {
-      report(building, [...path, field], `\`${field}\` has no meaning with \`type: ${type}\``, 'remove it', 'key');
+      report(
+        building,
+        [...path, field],
+        `\`${field}\` has no meaning with \`type: ${type}\``,
+        'remove it',
+        'key',
+      );
       whole = false;
     } else if (text !== undefined && identityForms[field]?.(text) === false) {
       report(building, [...path, field], `"${text}" is not valid here`, formOf(field));
       whole = false;
     }
   }
-  return whole ? ({ type, ...Object.fromEntries(fields.map((field) => [field, texts[field]])) } as unknown as SignedIdentity) : undefined;
+  return whole
+    ? ({
+        type,
+        ...Object.fromEntries(fields.map((field) => [field, texts[field]])),
+      } as unknown as SignedIdentity)
+    : undefined;
 }
 
 function formOf(field: string): string {
-  if (field === 'dockerReference') return 'write a name with tag or digest, such as registry.example.com/app:1';
-  if (field === 'dockerRepository') return 'write a name without tag and digest, such as registry.example.com/app';
+  if (field === 'dockerReference')
+    return 'write a name with tag or digest, such as registry.example.com/app:1';
+  if (field === 'dockerRepository')
+    return 'write a name without tag and digest, such as registry.example.com/app';
   return 'write a host, or a name that begins with one: registry.example.com/team';
 }
 
 /** Returns the constraints as clauses for explanations. Each clause can follow "and". */
-export function describeConstraints(constraints: Constraints | undefined, reference: string): readonly string[] {
+export function describeConstraints(
+  constraints: Constraints | undefined,
+  reference: string,
+): readonly string[] {
   const { signs, signedIdentity, annotations, maxAge, notBefore } = constraints ?? {};
   return [
-    ...(signs === undefined ? [] : [signs === 'index' ? "it is over the image's index" : "it is over the platform's manifest"]),
-    ...(signedIdentity === undefined ? [] : [`it is made for ${describeSignedIdentity(signedIdentity, reference)}`]),
-    ...Object.entries(annotations ?? {}).map(([key, pattern]) => `its signed annotation ${key} is ${describePattern(pattern)}`),
+    ...(signs === undefined
+      ? []
+      : [signs === 'index' ? "it is over the image's index" : "it is over the platform's manifest"]),
+    ...(signedIdentity === undefined
+      ? []
+      : [`it is made for ${describeSignedIdentity(signedIdentity, reference)}`]),
+    ...Object.entries(annotations ?? {}).map(
+      ([key, pattern]) => `its signed annotation ${key} is ${describePattern(pattern)}`,
+    ),
     ...(maxAge === undefined ? [] : [`it is proven to be younger than ${describeSeconds(maxAge)}`]),
     ...(notBefore === undefined ? [] : [`it is proven to be made at ${notBefore} or later`]),
   ];

@@ -38,7 +38,8 @@ export function parseDockerReference(text: string): DockerReference | undefined 
   const match = referenceForm.exec(`${host}/${rest}`);
   if (match === null) return undefined;
   const [whole, found = '', foundTag, foundDigest] = match;
-  if (found.length > nameLimit || (foundDigest !== undefined && !knownDigest.test(foundDigest))) return undefined;
+  if (found.length > nameLimit || (foundDigest !== undefined && !knownDigest.test(foundDigest)))
+    return undefined;
   return {
     name: found,
     ...(foundTag === undefined ? {} : { tag: foundTag }),
@@ -51,7 +52,9 @@ export function parseDockerReference(text: string): DockerReference | undefined 
  * Whether the text is valid as a prefix of `remapIdentity`: a host, or a whole name that begins with a host.
  */
 export function isRemappingPrefix(text: string): boolean {
-  return text.length <= textLimit && (domainForm.test(text) || (nameForm.test(text) && domainPrefix.test(text)));
+  return (
+    text.length <= textLimit && (domainForm.test(text) || (nameForm.test(text) && domainPrefix.test(text)))
+  );
 }
 
 function splitDomain(text: string): { readonly host: string; readonly rest: string } {

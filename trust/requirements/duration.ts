@@ -10,7 +10,8 @@ export function parseDuration(text: string): number | undefined {
 }
 
 /** A date, or a date with a time and its zone (ISO 8601), for a JSON Schema. */
-export const instantPattern = '^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]{1,3})?)?(Z|[+-][0-9]{2}:[0-9]{2}))?$';
+export const instantPattern =
+  '^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]{1,3})?)?(Z|[+-][0-9]{2}:[0-9]{2}))?$';
 
 /**
  * Returns a date (its first moment, UTC) or a date with time and zone as ISO 8601 in UTC. Returns undefined

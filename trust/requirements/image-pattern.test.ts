@@ -3,40 +3,41 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
 
-const table: readonly (readonly [pattern: string, registry: string, repository: string, matches: boolean])[] = [
-  ['registry.example.com/pay/**', 'registry.example.com', 'pay/app', true],
-  ['registry.example.com/pay/**', 'registry.example.com', 'pay/a/b/c', true],
-  ['registry.example.com/pay/**', 'registry.example.com', 'pay', false],
-  ['registry.example.com/pay/**', 'registry.example.com', 'payments/app', false],
-  ['registry.example.com/pay/**', 'registry.example.com.evil.org', 'pay/app', false],
-  ['registry.example.com/pay/**', 'evil.org', 'registry.example.com/pay/app', false],
-  ['registry.example.com/pay/*', 'registry.example.com', 'pay/app', true],
-  ['registry.example.com/pay/*', 'registry.example.com', 'pay/a/b', false],
-  ['registry.example.com/*/app', 'registry.example.com', 'pay/app', true],
-  ['registry.example.com/*/app', 'registry.example.com', 'app', false],
-  ['registry.example.com/**/app', 'registry.example.com', 'app', true],
-  ['registry.example.com/**/app', 'registry.example.com', 'a/b/app', true],
-  ['registry.example.com/pay/app', 'registry.example.com', 'pay/app', true],
-  ['registry.example.com/pay/app', 'registry.example.com', 'pay/app2', false],
-  ['registry.example.com/pay-*/app', 'registry.example.com', 'pay-eu/app', true],
-  ['registry.example.com/**', 'registry.example.com:443', 'app', false],
-  ['Registry.Example.com/app', 'registry.example.com', 'app', true],
-  ['localhost:*/dev/**', 'localhost:5000', 'dev/app', true],
-  ['localhost:*/dev/**', 'localhost', 'dev/app', false],
-  ['localhost:5000/dev/**', 'localhost:5001', 'dev/app', false],
-  ['127.0.0.1:*/**', '127.0.0.1:45123', 'a', true],
-  ['*.example.com/**', 'eu.example.com', 'app', true],
-  ['*.example.com/**', 'example.com', 'app', false],
-  ['*/app', 'anything:5000', 'app', true],
-  ['**', 'anything.example', 'a/b', true],
-  ['busybox', 'docker.io', 'library/busybox', true],
-  ['busybox', 'docker.io', 'other/busybox', false],
-  ['grafana/grafana', 'docker.io', 'grafana/grafana', true],
-  ['docker.io/busybox', 'docker.io', 'library/busybox', true],
-  ['index.docker.io/library/*', 'docker.io', 'library/busybox', true],
-  ['docker.io/**', 'docker.io', 'library/busybox', true],
-  ['[::1]:5000/app', '[::1]:5000', 'app', true],
-];
+const table: readonly (readonly [pattern: string, registry: string, repository: string, matches: boolean])[] =
+  [
+    ['registry.example.com/pay/**', 'registry.example.com', 'pay/app', true],
+    ['registry.example.com/pay/**', 'registry.example.com', 'pay/a/b/c', true],
+    ['registry.example.com/pay/**', 'registry.example.com', 'pay', false],
+    ['registry.example.com/pay/**', 'registry.example.com', 'payments/app', false],
+    ['registry.example.com/pay/**', 'registry.example.com.evil.org', 'pay/app', false],
+    ['registry.example.com/pay/**', 'evil.org', 'registry.example.com/pay/app', false],
+    ['registry.example.com/pay/*', 'registry.example.com', 'pay/app', true],
+    ['registry.example.com/pay/*', 'registry.example.com', 'pay/a/b', false],
+    ['registry.example.com/*/app', 'registry.example.com', 'pay/app', true],
+    ['registry.example.com/*/app', 'registry.example.com', 'app', false],
+    ['registry.example.com/**/app', 'registry.example.com', 'app', true],
+    ['registry.example.com/**/app', 'registry.example.com', 'a/b/app', true],
+    ['registry.example.com/pay/app', 'registry.example.com', 'pay/app', true],
+    ['registry.example.com/pay/app', 'registry.example.com', 'pay/app2', false],
+    ['registry.example.com/pay-*/app', 'registry.example.com', 'pay-eu/app', true],
+    ['registry.example.com/**', 'registry.example.com:443', 'app', false],
+    ['Registry.Example.com/app', 'registry.example.com', 'app', true],
+    ['localhost:*/dev/**', 'localhost:5000', 'dev/app', true],
+    ['localhost:*/dev/**', 'localhost', 'dev/app', false],
+    ['localhost:5000/dev/**', 'localhost:5001', 'dev/app', false],
+    ['127.0.0.1:*/**', '127.0.0.1:45123', 'a', true],
+    ['*.example.com/**', 'eu.example.com', 'app', true],
+    ['*.example.com/**', 'example.com', 'app', false],
+    ['*/app', 'anything:5000', 'app', true],
+    ['**', 'anything.example', 'a/b', true],
+    ['busybox', 'docker.io', 'library/busybox', true],
+    ['busybox', 'docker.io', 'other/busybox', false],
+    ['grafana/grafana', 'docker.io', 'grafana/grafana', true],
+    ['docker.io/busybox', 'docker.io', 'library/busybox', true],
+    ['index.docker.io/library/*', 'docker.io', 'library/busybox', true],
+    ['docker.io/**', 'docker.io', 'library/busybox', true],
+    ['[::1]:5000/app', '[::1]:5000', 'app', true],
+  ];
 
 for (const [pattern, registry, repository, matches] of table) {
   test(`${pattern} ${matches ? 'holds' : 'does not hold'} ${registry}/${repository}`, () => {
@@ -45,7 +46,11 @@ for (const [pattern, registry, repository, matches] of table) {
 }
 
 const digest = `sha256:${'a'.repeat(64)}`;
-const tagged: readonly (readonly [pattern: string, image: { readonly tag?: string; readonly digest?: string }, matches: boolean])[] = [
+const tagged: readonly (readonly [
+  pattern: string,
+  image: { readonly tag?: string; readonly digest?: string },
+  matches: boolean,
+])[] = [
   ['r.example/app:1', { tag: '1' }, true],
   ['r.example/app:1', { tag: '11' }, false],
   ['r.example/app:v*', { tag: 'v2' }, true],
@@ -62,7 +67,10 @@ const tagged: readonly (readonly [pattern: string, image: { readonly tag?: strin
 
 for (const [pattern, image, matches] of tagged) {
   test(`${pattern} ${matches ? 'holds' : 'does not hold'} ${JSON.stringify(image)}`, () => {
-    assert.equal(patternMatches(parseImagePattern(pattern), { registry: 'r.example', repository: 'app', ...image }), matches);
+    assert.equal(
+      patternMatches(parseImagePattern(pattern), { registry: 'r.example', repository: 'app', ...image }),
+      matches,
+    );
   });
 }
 
@@ -83,7 +91,8 @@ const refused: readonly (readonly [pattern: string, says: RegExp])[] = [
 ];
 
 for (const [pattern, says] of refused) {
-  test(`refuses the pattern "${pattern.slice(0, 40)}"`, () => assert.throws(() => parseImagePattern(pattern), says));
+  test(`refuses the pattern "${pattern.slice(0, 40)}"`, () =>
+    assert.throws(() => parseImagePattern(pattern), says));
 }
 
 test('a glob without a star holds only its own text, and a star any continuation', () => {
@@ -100,7 +109,10 @@ test('matching stays linear for patterns made to backtrack', () => {
   const started = performance.now();
   assert.equal(globMatches('*a'.repeat(200), `${'a'.repeat(20_000)}b`), false);
   assert.equal(
-    patternMatches(parseImagePattern(`${'**/'.repeat(100)}x`), { registry: 'r.example', repository: 'a/'.repeat(100) + 'b' }),
+    patternMatches(parseImagePattern(`${'**/'.repeat(100)}x`), {
+      registry: 'r.example',
+      repository: 'a/'.repeat(100) + 'b',
+    }),
     false,
   );
   assert.ok(performance.now() - started < 2000);

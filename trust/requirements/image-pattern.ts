@@ -33,7 +33,8 @@ export function parseImagePattern(text: string): ImagePattern {
   const at = text.indexOf('@');
   if (at >= 0) {
     const digest = text.slice(at + 1);
-    if (!/^sha256:[0-9a-f]{64}$/.test(digest)) throw new Error('a digest is written "@sha256:" and 64 hexadecimal digits');
+    if (!/^sha256:[0-9a-f]{64}$/.test(digest))
+      throw new Error('a digest is written "@sha256:" and 64 hexadecimal digits');
     const pattern = parseImagePattern(text.slice(0, at));
     if (pattern.tag !== undefined) throw new Error('an image pattern names a tag or a digest, not both');
     return { ...pattern, digest };
@@ -43,14 +44,18 @@ export function parseImagePattern(text: string): ImagePattern {
     if (!/^[A-Za-z0-9_.*-]{1,128}$/.test(tag)) throw new Error(`":${tag}" is not a tag`);
     return { ...parseImagePattern(name), tag };
   }
-  if (/[^A-Za-z0-9._:/*[\]-]/.test(text)) throw new Error('an image pattern holds letters, digits, ".", "_", "-", ":", "/" and "*" only');
+  if (/[^A-Za-z0-9._:/*[\]-]/.test(text))
+    throw new Error('an image pattern holds letters, digits, ".", "_", "-", ":", "/" and "*" only');
   const segments = text.split('/');
-  if (segments.some((segment) => segment === '')) throw new Error('an image pattern has no empty path segment: remove the extra "/"');
+  if (segments.some((segment) => segment === ''))
+    throw new Error('an image pattern has no empty path segment: remove the extra "/"');
   const misplaced = segments.find((segment) => segment.includes('**') && segment !== '**');
-  if (misplaced !== undefined) throw new Error(`"**" stands for whole path segments: write "*" in "${misplaced}", or "**" alone`);
+  if (misplaced !== undefined)
+    throw new Error(`"**" stands for whole path segments: write "*" in "${misplaced}", or "**" alone`);
   const { host, path } = splitHost(segments);
   if (path.some((segment) => segment.includes(':'))) throw new Error('a tag must be at the end');
-  if (path.some((segment) => /[A-Z[\]]/.test(segment))) throw new Error('a repository is written in lower case');
+  if (path.some((segment) => /[A-Z[\]]/.test(segment)))
+    throw new Error('a repository is written in lower case');
   if (!/^(\[[0-9a-f:]+\]|[a-z0-9.*-]+)?(:(\d+|\*))?$/.test(host))
     throw new Error(`"${host}" is not a registry: write HOST, HOST:PORT or HOST:*`);
   return { host, path };
@@ -79,7 +84,10 @@ function splitHost(segments: readonly string[]): ImagePattern {
   if (!isHost) return { host: 'docker.io', path: alone ? ['library', ...segments] : segments };
   const host = first === 'index.docker.io' ? 'docker.io' : first;
   const path = segments.slice(1);
-  return { host, path: host === 'docker.io' && path.length === 1 && path[0] !== '**' ? ['library', ...path] : path };
+  return {
+    host,
+    path: host === 'docker.io' && path.length === 1 && path[0] !== '**' ? ['library', ...path] : path,
+  };
 }
 
 /** Whether the pattern matches the reference. Linear in both lengths for each `**`. */
@@ -88,7 +96,10 @@ export function patternMatches(pattern: ImagePattern, image: NamedImage): boolea
   if (pattern.digest !== undefined && pattern.digest !== image.digest) return false;
   // A reference by digest has no resolved tag. Only the author of the reference would vouch for a tag written
   // beside the digest.
-  if (pattern.tag !== undefined && (image.digest !== undefined || image.tag === undefined || !globMatches(pattern.tag, image.tag)))
+  if (
+    pattern.tag !== undefined &&
+    (image.digest !== undefined || image.tag === undefined || !globMatches(pattern.tag, image.tag))
+  )
     return false;
   const segments = repository.split('/');
   if (pattern.host === '') return segmentsMatch(pattern.path, [registry, ...segments]);
@@ -100,7 +111,10 @@ function hostMatches(pattern: string, host: string): boolean {
   const [patternName, patternPort] = splitPort(pattern);
   const [name, port] = splitPort(host);
   if ((patternPort === undefined) !== (port === undefined)) return false;
-  return globMatches(patternName, name) && (patternPort === undefined || patternPort === '*' || patternPort === port);
+  return (
+    globMatches(patternName, name) &&
+    (patternPort === undefined || patternPort === '*' || patternPort === port)
+  );
 }
 
 function splitPort(host: string): [string, string | undefined] {

@@ -19,7 +19,12 @@ export interface NormalisedReference {
 export function normaliseReference(text: string): NormalisedReference {
   const { registry, repository, tag, digest } = parseReference(text);
   return {
-    text: formatReference({ registry, repository, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) }),
+    text: formatReference({
+      registry,
+      repository,
+      ...(tag === undefined ? {} : { tag }),
+      ...(digest === undefined ? {} : { digest }),
+    }),
     registry,
     repository,
     ...(tag === undefined ? {} : { tag }),

@@ -25,7 +25,12 @@ export type Actions = Readonly<Record<ValidationType, ValidationAction>>;
  * `allow: unverified`.
  */
 export const levels: Readonly<Record<LevelName, Actions>> = {
-  strict: { authenticity: 'enforce', authenticTimestamp: 'enforce', expiry: 'enforce', revocation: 'enforce' },
+  strict: {
+    authenticity: 'enforce',
+    authenticTimestamp: 'enforce',
+    expiry: 'enforce',
+    revocation: 'enforce',
+  },
   permissive: { authenticity: 'enforce', authenticTimestamp: 'log', expiry: 'log', revocation: 'log' },
   audit: { authenticity: 'log', authenticTimestamp: 'log', expiry: 'log', revocation: 'log' },
 };
@@ -49,8 +54,11 @@ export interface NotationRequirement {
  */
 export function describeNotation({ stores, identities, level, actions }: NotationRequirement): string {
   const who = identities === '*' ? 'any identity' : identities.join(' or ');
-  const changed = validationTypes.filter((type) => actions[type] !== levels[level][type]).map((type) => `${type}: ${actions[type]}`);
-  const weak = actions.authenticity === 'enforce' ? '' : '; its authenticity is only logged: whoever signs is admitted';
+  const changed = validationTypes
+    .filter((type) => actions[type] !== levels[level][type])
+    .map((type) => `${type}: ${actions[type]}`);
+  const weak =
+    actions.authenticity === 'enforce' ? '' : '; its authenticity is only logged: whoever signs is admitted';
   const how = [`level ${level}`, ...changed].join(', ');
   return `a Notary Project signature that leads to ${stores.map(({ name }) => name).join(' or ')}, by ${who} (${how}${weak})`;
 }

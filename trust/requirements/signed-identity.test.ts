@@ -6,7 +6,11 @@ import type { SignedIdentity } from './signed-identity.ts';
 const digest = `sha256:${'a'.repeat(64)}`;
 const other = `sha256:${'b'.repeat(64)}`;
 const app = 'registry.example.com/team/app';
-const remap: SignedIdentity = { type: 'remapIdentity', prefix: 'mirror.example.net/vendor', signedPrefix: 'vendor.example.com' };
+const remap: SignedIdentity = {
+  type: 'remapIdentity',
+  prefix: 'mirror.example.net/vendor',
+  signedPrefix: 'vendor.example.com',
+};
 
 /** Based on the cases of the image library's own tests (signature/policy_reference_match_test.go). */
 const table: readonly (readonly [

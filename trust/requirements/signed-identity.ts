@@ -40,7 +40,8 @@ export function signedIdentityMatches(identity: SignedIdentity, reference: strin
     case 'exactRepository':
       return parseDockerReference(identity.dockerRepository)?.name === signature.name;
     case 'remapIdentity': {
-      const remapped = intended === undefined ? undefined : remap(intended, identity.prefix, identity.signedPrefix);
+      const remapped =
+        intended === undefined ? undefined : remap(intended, identity.prefix, identity.signedPrefix);
       return remapped !== undefined && matchesRepoDigestOrExact(remapped, signature);
     }
   }

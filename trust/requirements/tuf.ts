@@ -46,7 +46,9 @@ export interface TufPin {
 export function describeTuf({ service, dialect, root, maxAge, roles }: TufRequirement): string {
   return [
     `a digest signed by the ${dialect === 'notary' ? 'Notary' : 'TUF'} service ${service}`,
-    root === 'first-use' ? 'trusted on first use' : `under the root ${[...new Set(root.map(({ name }) => name))].join(', ')}`,
+    root === 'first-use'
+      ? 'trusted on first use'
+      : `under the root ${[...new Set(root.map(({ name }) => name))].join(', ')}`,
     ...(roles === undefined ? [] : [`in ${roles.join(' or ')}`]),
     ...(maxAge === undefined ? [] : [`asked within ${maxAge} s`]),
   ].join(', ');

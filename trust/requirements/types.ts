@@ -59,8 +59,18 @@ export interface BreakGlass {
 export type Requirement =
   | { readonly kind: 'all' | 'any'; readonly of: readonly Requirement[] }
   | { readonly kind: 'threshold'; readonly count: number; readonly of: readonly Requirement[] }
-  | { readonly kind: 'cosign-key'; readonly key: PolicyKey; readonly log?: SigstoreProof; readonly constraints?: Constraints }
-  | { readonly kind: 'sigstore'; readonly identity: SigstoreIdentity; readonly proof: SigstoreProof; readonly constraints?: Constraints }
+  | {
+      readonly kind: 'cosign-key';
+      readonly key: PolicyKey;
+      readonly log?: SigstoreProof;
+      readonly constraints?: Constraints;
+    }
+  | {
+      readonly kind: 'sigstore';
+      readonly identity: SigstoreIdentity;
+      readonly proof: SigstoreProof;
+      readonly constraints?: Constraints;
+    }
   | PkiRequirement
   | AttestationRequirement
   | NotationRequirement

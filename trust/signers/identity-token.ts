@@ -42,19 +42,24 @@ const projectedFile = '/var/run/sigstore/cosign/oidc-token';
  */
 export async function findIdentityToken(source: IdentityTokenSource): Promise<IdentityToken> {
   const { environment, audience = 'sigstore', now } = source;
-  const named = (name: string): string | undefined => (environment[name] === '' ? undefined : environment[name]);
-  if (source.file !== undefined) return readIdentityToken(await fromFile(source.file), `the file ${source.file}`, now);
+  const named = (name: string): string | undefined =>
+    environment[name] === '' ? undefined : environment[name];
+  if (source.file !== undefined)
+    return readIdentityToken(await fromFile(source.file), `the file ${source.file}`, now);
   if (source.variable !== undefined) {
     const text = named(source.variable);
-    if (text === undefined) throw fail(`the variable ${source.variable}`, 'it is not set', 'name a variable that holds the token');
+    if (text === undefined)
+      throw fail(`the variable ${source.variable}`, 'it is not set', 'name a variable that holds the token');
     return readIdentityToken(text, `the variable ${source.variable}`, now);
   }
   const given = named('SIGSTORE_ID_TOKEN');
   if (given !== undefined) return readIdentityToken(given, 'the variable SIGSTORE_ID_TOKEN', now);
   const url = named('ACTIONS_ID_TOKEN_REQUEST_URL');
   const bearer = named('ACTIONS_ID_TOKEN_REQUEST_TOKEN');
-  if (url !== undefined && bearer !== undefined) return readIdentityToken(await fromGitHub(url, bearer, audience), 'GitHub Actions', now);
-  if (named('BUILDKITE') === 'true') return readIdentityToken(await fromBuildkite(audience, environment), 'Buildkite', now);
+  if (url !== undefined && bearer !== undefined)
+    return readIdentityToken(await fromGitHub(url, bearer, audience), 'GitHub Actions', now);
+  if (named('BUILDKITE') === 'true')
+    return readIdentityToken(await fromBuildkite(audience, environment), 'Buildkite', now);
   if ((await stat(projectedFile).catch(() => undefined)) !== undefined)
     return readIdentityToken(await fromFile(projectedFile), projectedFile, now);
   throw fail(
@@ -78,7 +83,8 @@ async function fromGitHub(address: string, bearer: string, audience: string): Pr
   const loopback = url !== null && isLoopback(url.hostname);
   const refuse = (why: string): PortcullisError =>
     fail('GitHub Actions', why, 'give the job `permissions: { id-token: write }`, and run it again');
-  if (url === null || (url.protocol !== 'https:' && !loopback)) throw refuse('the address of its token service is not https');
+  if (url === null || (url.protocol !== 'https:' && !loopback))
+    throw refuse('the address of its token service is not https');
   url.searchParams.append('audience', audience);
   try {
     const answer = await sharedHttpClient().send({
@@ -89,7 +95,9 @@ async function fromGitHub(address: string, bearer: string, audience: string): Pr
     if (answer.status < 200 || answer.status > 299) {
       await answer.discard();
       const isRedirect = answer.status >= 300 && answer.status <= 399;
-      throw refuse(`its token service answers ${answer.status}${isRedirect ? ': a redirect, which is not followed with a token' : ''}`);
+      throw refuse(
+        `its token service answers ${answer.status}${isRedirect ? ': a redirect, which is not followed with a token' : ''}`,
+      );
     }
     const value = recordOf(parseJson((await answer.bytes(maximumBytes)).toString('utf8')))?.['value'];
     if (typeof value !== 'string') throw refuse('its token service gives no token');
@@ -97,20 +105,30 @@ async function fromGitHub(address: string, bearer: string, audience: string): Pr
   } catch (error) {
     if (error instanceof PortcullisError && !isHttpError(error)) throw error;
     // The message of a syntax error quotes the text.
-    throw refuse(error instanceof SyntaxError ? 'its token service does not answer in JSON' : reasonOf(error));
+    throw refuse(
+      error instanceof SyntaxError ? 'its token service does not answer in JSON' : reasonOf(error),
+    );
   }
 }
 
 function fromBuildkite(audience: string, environment: IdentityTokenSource['environment']): Promise<string> {
   return new Promise((resolve, reject) => {
     const args = ['oidc', 'request-token', '--audience', audience];
-    execFile('buildkite-agent', args, { env: environment, timeout: 30_000, maxBuffer: maximumBytes }, (error, stdout) => {
-      if (error === null) resolve(stdout);
-      else {
-        const why = error.code === 'ENOENT' ? 'there is no such program' : `it ended with ${String(error.code ?? error.signal)}`;
-        reject(fail('buildkite-agent', why, 'run it in a Buildkite job with the agent on the PATH'));
-      }
-    });
+    execFile(
+      'buildkite-agent',
+      args,
+      { env: environment, timeout: 30_000, maxBuffer: maximumBytes },
+      (error, stdout) => {
+        if (error === null) resolve(stdout);
+        else {
+          const why =
+            error.code === 'ENOENT'
+              ? 'there is no such program'
+              : `it ended with ${String(error.code ?? error.signal)}`;
+          reject(fail('buildkite-agent', why, 'run it in a Buildkite job with the agent on the PATH'));
+        }
+      },
+    );
   });
 }
 
@@ -121,7 +139,8 @@ function fromBuildkite(audience: string, environment: IdentityTokenSource['envir
  */
 export function readIdentityToken(raw: string, from: string, now: Date): IdentityToken {
   const text = raw.trim();
-  const refuse = (why: string): PortcullisError => fail(from, why, 'fetch a fresh OIDC token with the audience "sigstore"');
+  const refuse = (why: string): PortcullisError =>
+    fail(from, why, 'fetch a fresh OIDC token with the audience "sigstore"');
   const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(text) ?? [];
   if (payload === undefined) throw refuse('it is not a token (JWT)');
   let claims: Readonly<Record<string, unknown>>;
@@ -134,7 +153,8 @@ export function readIdentityToken(raw: string, from: string, now: Date): Identit
     throw refuse(`it expired at ${new Date(claims['exp'] * 1000).toISOString()}`);
   const { email, email_verified: verified, sub } = claims;
   if (typeof email === 'string' && email !== '') {
-    if (verified !== true && verified !== 'true') throw refuse('its issuer has not verified the email address');
+    if (verified !== true && verified !== 'true')
+      throw refuse('its issuer has not verified the email address');
     return { text, subject: email, from };
   }
   if (typeof sub !== 'string' || sub === '') throw refuse('it names no subject');
@@ -142,5 +162,12 @@ export function readIdentityToken(raw: string, from: string, now: Date): Identit
 }
 
 function fail(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'TRUST_IDENTITY_TOKEN', kind: 'precondition', attempted: 'get an identity token', on, why, fix });
+  return new PortcullisError({
+    code: 'TRUST_IDENTITY_TOKEN',
+    kind: 'precondition',
+    attempted: 'get an identity token',
+    on,
+    why,
+    fix,
+  });
 }

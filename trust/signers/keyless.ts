@@ -54,10 +54,14 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
     throw refused(fulcioUrl, reasonOf(error).replaceAll(token.text, '(token)').slice(0, 500));
   }
   // An authority that certifies a different key than ours would cause signatures that no client can verify.
-  if (!certificate.checkPrivateKey(pair.privateKey)) throw refused(fulcioUrl, 'its certificate is of another key');
+  if (!certificate.checkPrivateKey(pair.privateKey))
+    throw refused(fulcioUrl, 'its certificate is of another key');
   const named = policyKey(`the identity of ${token.from}`, pair.publicKey);
   if ('problem' in named) throw refused(fulcioUrl, named.problem);
-  return keySigner({ public: named, private: pair.privateKey }, { certificates: [certificate.raw], identity: true, witnesses });
+  return keySigner(
+    { public: named, private: pair.privateKey },
+    { certificates: [certificate.raw], identity: true, witnesses },
+  );
 }
 
 /**
@@ -66,7 +70,8 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
  */
 function leafOf(answer: unknown): string {
   const record = recordOf(answer);
-  const signed = recordOf(record?.['signedCertificateEmbeddedSct']) ?? recordOf(record?.['signedCertificateDetachedSct']);
+  const signed =
+    recordOf(record?.['signedCertificateEmbeddedSct']) ?? recordOf(record?.['signedCertificateDetachedSct']);
   const certificates = recordOf(signed?.['chain'])?.['certificates'];
   const leaf: unknown = Array.isArray(certificates) ? certificates[0] : undefined;
   if (typeof leaf !== 'string') throw new Error('it gives no certificate');

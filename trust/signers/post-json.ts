@@ -46,14 +46,20 @@ async function repeatedly(url: string, request: Request): Promise<Answered> {
   }
 }
 
-async function once(url: string, request: Request): Promise<Answered | { readonly problem: string; readonly again: boolean }> {
+async function once(
+  url: string,
+  request: Request,
+): Promise<Answered | { readonly problem: string; readonly again: boolean }> {
   let answer: HttpAnswer;
   let bytes: Buffer;
   try {
     answer = await sharedHttpClient().send({
       url: new URL(url),
       method: request.method,
-      headers: { 'content-type': 'application/json', accept: 'application/json, application/timestamp-reply' },
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, application/timestamp-reply',
+      },
       ...(request.method === 'POST' ? { body: Buffer.from(request.body) } : {}),
       totalMs: patienceMs,
     });

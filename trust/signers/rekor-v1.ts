@@ -15,13 +15,21 @@ export type ProposedEntry =
  * @throws Error with a sentence
  */
 export async function logInRekor1(url: string, proposed: ProposedEntry, verifier: string): Promise<object> {
-  return entryOf(await postJson(`${url.replace(/\/+$/, '')}/api/v1/log/entries`, requestOf(proposed, base64(Buffer.from(verifier)))));
+  return entryOf(
+    await postJson(
+      `${url.replace(/\/+$/, '')}/api/v1/log/entries`,
+      requestOf(proposed, base64(Buffer.from(verifier))),
+    ),
+  );
 }
 
 function requestOf(proposed: ProposedEntry, verifier: string): object {
   if (proposed.kind === 'dsse') {
     // The log hashes exactly this text, and readers of cosign's older form compare the hash.
-    const proposedContent = { envelope: Buffer.from(proposed.envelope).toString('utf8'), verifiers: [verifier] };
+    const proposedContent = {
+      envelope: Buffer.from(proposed.envelope).toString('utf8'),
+      verifiers: [verifier],
+    };
     return { apiVersion: '0.0.1', kind: 'dsse', spec: { proposedContent } };
   }
   const hash = { algorithm: 'sha256', value: createHash('sha256').update(proposed.message).digest('hex') };
@@ -36,7 +44,8 @@ function requestOf(proposed: ProposedEntry, verifier: string): object {
 function entryOf(answer: unknown): object {
   const [entry, ...others] = Object.values(recordOf(answer) ?? {}).map(recordOf);
   const { body, integratedTime, logID, logIndex, verification } = entry ?? {};
-  if (others.length > 0 || typeof body !== 'string' || typeof logID !== 'string') throw new Error('its answer is no entry of a log');
+  if (others.length > 0 || typeof body !== 'string' || typeof logID !== 'string')
+    throw new Error('its answer is no entry of a log');
   const { signedEntryTimestamp, inclusionProof } = recordOf(verification) ?? {};
   const proof = recordOf(inclusionProof);
   const hashes = proof?.['hashes'] ?? [];

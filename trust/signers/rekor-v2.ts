@@ -37,11 +37,16 @@ const curves: Readonly<Record<string, KeyForm>> = {
 export function rekor2Form(key: PolicyKey): KeyForm {
   const object = keyObjectOf(key);
   const { namedCurve = '', modulusLength = 0 } = object.asymmetricKeyDetails ?? {};
-  if (object.asymmetricKeyType === 'ed25519') return { scheme: 'ed25519ph', details: 'PKIX_ED25519_PH', digest: 'sha512' };
+  if (object.asymmetricKeyType === 'ed25519')
+    return { scheme: 'ed25519ph', details: 'PKIX_ED25519_PH', digest: 'sha512' };
   const curve = Object.hasOwn(curves, namedCurve) ? curves[namedCurve] : undefined;
   if (curve !== undefined) return curve;
   if (object.asymmetricKeyType === 'rsa' && [2048, 3072, 4096].includes(modulusLength))
-    return { scheme: 'rsa-pkcs1-sha256', details: `PKIX_RSA_PKCS1V15_${modulusLength}_SHA256`, digest: 'sha256' };
+    return {
+      scheme: 'rsa-pkcs1-sha256',
+      details: `PKIX_RSA_PKCS1V15_${modulusLength}_SHA256`,
+      digest: 'sha256',
+    };
   throw new PortcullisError({
     code: 'TRUST_SIGNING_SCHEME',
     kind: 'invalid',
@@ -66,7 +71,10 @@ export async function logInRekor2(url: string, signed: LoggedSignature): Promise
       digest: createHash(digest).update(signed.message).digest('base64'),
       signature: {
         content: base64(signed.signature),
-        verifier: { [signed.certificate === undefined ? 'publicKey' : 'x509Certificate']: { rawBytes }, keyDetails: details },
+        verifier: {
+          [signed.certificate === undefined ? 'publicKey' : 'x509Certificate']: { rawBytes },
+          keyDetails: details,
+        },
       },
     },
   };
@@ -86,9 +94,15 @@ const entryFields = [
 /** Returns the fields of a bundle's entry; additional fields of a log are dropped. */
 function entryOf(answer: unknown): object {
   const record = recordOf(answer);
-  if (record?.['logId'] === undefined || record['canonicalizedBody'] === undefined || record['inclusionProof'] === undefined)
+  if (
+    record?.['logId'] === undefined ||
+    record['canonicalizedBody'] === undefined ||
+    record['inclusionProof'] === undefined
+  )
     throw new Error('its answer is no entry of a log with its proof');
-  return Object.fromEntries(entryFields.filter((name) => record[name] !== undefined).map((name) => [name, record[name]]));
+  return Object.fromEntries(
+    entryFields.filter((name) => record[name] !== undefined).map((name) => [name, record[name]]),
+  );
 }
 
 function base64(bytes: Uint8Array): string {

@@ -51,7 +51,10 @@ export async function requestTimestamp(
   }
   try {
     const [status, token] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the answer'));
-    const code = readSmallInteger(childrenOf(expectTag(status, derTag.sequence, 'the status'))[0], 'the status');
+    const code = readSmallInteger(
+      childrenOf(expectTag(status, derTag.sequence, 'the status'))[0],
+      'the status',
+    );
     // granted, or granted with modifications (RFC 3161 section 2.4.2)
     if (code > 1) throw new Error(`it refuses with status ${code}`);
     return { response: bytes, token: Buffer.from(expectTag(token, derTag.sequence, 'the token').whole) };
@@ -62,6 +65,9 @@ export async function requestTimestamp(
 
 /** Returns a TimeStampReq (RFC 3161 section 2.4.1). */
 function timestampRequest(signature: Uint8Array): Buffer {
-  const imprint = sequence(algorithmWithNull(sha256Oid), octets(createHash('sha256').update(signature).digest()));
+  const imprint = sequence(
+    algorithmWithNull(sha256Oid),
+    octets(createHash('sha256').update(signature).digest()),
+  );
   return sequence(whole(1), imprint, integer(randomBytes(8)), der(derTag.boolean, Buffer.from([0xff])));
 }

@@ -65,7 +65,9 @@ export function identityCertificate({ certificates, identity }: Signer): Buffer 
  * accepts only one.
  */
 export function witnessedScheme(signer: Signer): SignatureScheme {
-  return signer.witnesses.logs.some(({ version }) => version === 2) ? rekor2Form(signer.public).scheme : defaultScheme(signer.public);
+  return signer.witnesses.logs.some(({ version }) => version === 2)
+    ? rekor2Form(signer.public).scheme
+    : defaultScheme(signer.public);
 }
 
 /**
@@ -90,7 +92,11 @@ export function checkScheme(key: PolicyKey, scheme: SignatureScheme): void {
 /** Returns a signer that holds a private key in this process, with its certificates, if there are any. */
 export function keySigner(
   key: SigningKey,
-  options: { readonly certificates?: readonly Buffer[]; readonly identity?: true; readonly witnesses?: WitnessUrls } = {},
+  options: {
+    readonly certificates?: readonly Buffer[];
+    readonly identity?: true;
+    readonly witnesses?: WitnessUrls;
+  } = {},
 ): Signer {
   return {
     public: key.public,
@@ -99,7 +105,8 @@ export function keySigner(
     witnesses: options.witnesses ?? noWitnesses,
     async sign(message, scheme = defaultScheme(key.public)) {
       checkScheme(key.public, scheme);
-      if (scheme === 'ed25519ph') return (await import('../keys/prehashed.ts')).signEd25519ph(key.private, message);
+      if (scheme === 'ed25519ph')
+        return (await import('../keys/prehashed.ts')).signEd25519ph(key.private, message);
       const digest = scheme === 'ed25519' ? null : (scheme.split('-').at(-1) as string);
       const padding = scheme.startsWith('rsa-pss')
         ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }

@@ -59,9 +59,13 @@ export function parseSigningConfig(bytes: Uint8Array, on: string, now: Date): Si
   if (config['mediaType'] !== 'application/vnd.dev.sigstore.signingconfig.v0.2+json')
     throw fail('its mediaType is not application/vnd.dev.sigstore.signingconfig.v0.2+json');
   const services = (name: string, versions: readonly number[]): readonly Service[] =>
-    servicesOf(config[name], now, (why) => fail(`${name}: ${why}`)).filter(({ majorApiVersion }) => versions.includes(majorApiVersion));
+    servicesOf(config[name], now, (why) => fail(`${name}: ${why}`)).filter(({ majorApiVersion }) =>
+      versions.includes(majorApiVersion),
+    );
   const selected = (list: string, rule: string, versions: readonly number[]): readonly Service[] =>
-    select(services(list, versions), ruleFor(config[list], recordOf(config[rule])), (why) => fail(`${list}: ${why}`));
+    select(services(list, versions), ruleFor(config[list], recordOf(config[rule])), (why) =>
+      fail(`${list}: ${why}`),
+    );
   const [ca] = services('caUrls', [1]);
   return {
     ...(ca === undefined ? {} : { fulcioUrl: ca.url }),
@@ -82,7 +86,12 @@ function servicesOf(value: unknown, now: Date, fail: (why: string) => Portcullis
     .map((entry: unknown) => {
       const { url, majorApiVersion, operator, validFor } = recordOf(entry) ?? {};
       const parsed = typeof url === 'string' ? URL.parse(url) : null;
-      if (parsed === null || !['https:', 'http:'].includes(parsed.protocol) || parsed.username !== '' || parsed.password !== '')
+      if (
+        parsed === null ||
+        !['https:', 'http:'].includes(parsed.protocol) ||
+        parsed.username !== '' ||
+        parsed.password !== ''
+      )
         throw fail('an entry has no usable url');
       if (typeof majorApiVersion !== 'number') throw fail('an entry has no majorApiVersion');
       const { start, end } = recordOf(validFor) ?? {};
@@ -104,7 +113,10 @@ function servicesOf(value: unknown, now: Date, fail: (why: string) => Portcullis
  * Returns the rule for a list of services. cosign also writes a rule when it writes no service (`tsaConfig:
  * {}`, ANY). A rule that requires one of no services is ignored.
  */
-function ruleFor(list: unknown, rule: Readonly<Record<string, unknown>> | undefined): Readonly<Record<string, unknown>> | undefined {
+function ruleFor(
+  list: unknown,
+  rule: Readonly<Record<string, unknown>> | undefined,
+): Readonly<Record<string, unknown>> | undefined {
   const isEmpty = list === undefined || (Array.isArray(list) && list.length === 0);
   return isEmpty && rule?.['selector'] !== 'EXACT' ? undefined : rule;
 }
@@ -122,7 +134,9 @@ function select(
     if (rule !== undefined) throw fail('a service is required, and none is valid now');
     return services.slice(0, 1);
   }
-  const byOperator = [...new Map([...services].reverse().map((service) => [service.operator, service])).values()].reverse();
+  const byOperator = [
+    ...new Map([...services].reverse().map((service) => [service.operator, service])).values(),
+  ].reverse();
   switch (rule['selector']) {
     case 'ANY':
       return services.slice(0, 1);
@@ -131,7 +145,9 @@ function select(
     case 'EXACT': {
       const { count } = rule;
       if (typeof count !== 'number' || count < 1 || byOperator.length < count)
-        throw fail(`${String(count)} services of different operators are required, and ${byOperator.length} are valid now`);
+        throw fail(
+          `${String(count)} services of different operators are required, and ${byOperator.length} are valid now`,
+        );
       return byOperator.slice(0, count);
     }
     default:

@@ -26,7 +26,9 @@ export type Witnessed =
 /** The answers of the services, in the JSON form of bundles; empty without services. */
 export interface WitnessAnswer {
   readonly tlogEntries?: readonly unknown[];
-  readonly timestampVerificationData?: { readonly rfc3161Timestamps: readonly { readonly signedTimestamp: string }[] };
+  readonly timestampVerificationData?: {
+    readonly rfc3161Timestamps: readonly { readonly signedTimestamp: string }[];
+  };
 }
 
 /**
@@ -37,7 +39,9 @@ export async function witness(signed: Witnessed, signer: Signer): Promise<Witnes
   const { logs, timestamps } = signer.witnesses;
   const [tlogEntries, stamps] = await Promise.all([
     Promise.all(
-      logs.map(({ url, version }) => asked(url, version === 2 ? logInTiles(url, signed, signer) : logInTree(url, signed, signer))),
+      logs.map(({ url, version }) =>
+        asked(url, version === 2 ? logInTiles(url, signed, signer) : logInTree(url, signed, signer)),
+      ),
     ),
     Promise.all(timestamps.map((url) => asked(url, stamp(url, stampedOf(signed))))),
   ]);
@@ -51,7 +55,8 @@ export async function witness(signed: Witnessed, signer: Signer): Promise<Witnes
 /** Submits the signature to Rekor v2. */
 function logInTiles(url: string, signed: Witnessed, signer: Signer): Promise<object> {
   const leaf = identityCertificate(signer);
-  const message = signed.kind === 'dsse' ? preAuthEncoding(signed.payloadType, signed.payload) : signed.message;
+  const message =
+    signed.kind === 'dsse' ? preAuthEncoding(signed.payloadType, signed.payload) : signed.message;
   return logInRekor2(url, {
     message,
     signature: signed.signature,
@@ -82,9 +87,14 @@ const sigstorePath = '/api/v1/timestamp';
 /** Returns a TimeStampResp (RFC 3161) in DER, from sigstore's own authority or any other. */
 async function stamp(url: string, bytes: Buffer): Promise<Buffer> {
   const { pathname } = new URL(url);
-  if (pathname !== '/' && !pathname.endsWith(sigstorePath)) return (await requestTimestamp(url, bytes)).response;
+  if (pathname !== '/' && !pathname.endsWith(sigstorePath))
+    return (await requestTimestamp(url, bytes)).response;
   const address = pathname === '/' ? `${url.replace(/\/+$/, '')}${sigstorePath}` : url;
-  const request = { artifactHash: createHash('sha256').update(bytes).digest('base64'), hashAlgorithm: 'sha256', certificates: true };
+  const request = {
+    artifactHash: createHash('sha256').update(bytes).digest('base64'),
+    hashAlgorithm: 'sha256',
+    certificates: true,
+  };
   return Buffer.from(await postForBytes(address, request));
 }
 

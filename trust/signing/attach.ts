@@ -73,7 +73,10 @@ export async function attachArtifact(
   signal?: AbortSignal,
 ): Promise<Attached> {
   const options = signal === undefined ? {} : { signal };
-  const [layer, empty] = await Promise.all([repository.pushBlob(bytes, options), repository.pushBlob(Buffer.from('{}'), options)]);
+  const [layer, empty] = await Promise.all([
+    repository.pushBlob(bytes, options),
+    repository.pushBlob(Buffer.from('{}'), options),
+  ]);
   const manifest = {
     schemaVersion: 2,
     mediaType: ociManifestType,
@@ -81,9 +84,16 @@ export async function attachArtifact(
     config: { ...config, digest: empty.digest, size: empty.size },
     layers: [{ mediaType, digest: layer.digest, size: layer.size }],
     subject: { mediaType: subject.mediaType, digest: subject.digest, size: subject.size },
-    annotations: { ...annotations, 'org.opencontainers.image.created': now.toISOString().replace(/\.\d+Z$/, 'Z') },
+    annotations: {
+      ...annotations,
+      'org.opencontainers.image.created': now.toISOString().replace(/\.\d+Z$/, 'Z'),
+    },
   };
-  const pushed = await repository.pushReferrer(Buffer.from(JSON.stringify(manifest)), ociManifestType, options);
+  const pushed = await repository.pushReferrer(
+    Buffer.from(JSON.stringify(manifest)),
+    ociManifestType,
+    options,
+  );
   return { manifestDigest: pushed.digest, via: pushed.via };
 }
 
@@ -99,7 +109,12 @@ export interface TagLayer {
  * existing layers and those that other clients add at the same time.
  * @throws PortcullisError of base/distribution
  */
-export async function attachToTag(repository: RegistryRepository, tag: string, layer: TagLayer, signal?: AbortSignal): Promise<Attached> {
+export async function attachToTag(
+  repository: RegistryRepository,
+  tag: string,
+  layer: TagLayer,
+  signal?: AbortSignal,
+): Promise<Attached> {
   const options = signal === undefined ? {} : { signal };
   const { size, digest } = await repository.pushBlob(layer.bytes, options);
   const list: SharedList = {
@@ -107,7 +122,10 @@ export async function attachToTag(repository: RegistryRepository, tag: string, l
     entry: { mediaType: layer.mediaType, digest, size, annotations: layer.annotations },
     entriesOf({ bytes, content }) {
       // An index under such a tag is not a signature: it is replaced.
-      const layers = content.kind === 'manifest' ? recordOf(parseJson(Buffer.from(bytes).toString('utf8')))?.['layers'] : [];
+      const layers =
+        content.kind === 'manifest'
+          ? recordOf(parseJson(Buffer.from(bytes).toString('utf8')))?.['layers']
+          : [];
       return Array.isArray(layers) ? (layers as unknown[]) : [];
     },
     // Several signers may sign one payload: the annotations distinguish their signatures.
@@ -127,7 +145,11 @@ export async function attachToTag(repository: RegistryRepository, tag: string, l
  * Returns the layers under one of cosign's older tags; none when there is no such tag. Registries fail for
  * moments while a tag is written, so reading is retried.
  */
-export async function layersAt(repository: RegistryRepository, tag: string, signal?: AbortSignal): Promise<readonly Descriptor[]> {
+export async function layersAt(
+  repository: RegistryRepository,
+  tag: string,
+  signal?: AbortSignal,
+): Promise<readonly Descriptor[]> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       const { content } = await repository.manifest(tag, signal);

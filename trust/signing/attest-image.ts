@@ -62,11 +62,16 @@ export interface Attested extends Attached {
  * Resolves a reference once and attests its digest, at the origin or, if a mirror replaces it, at the mirror.
  * @throws PortcullisError `TRUST_NO_REGISTRY`, and the errors of {@link attestImage}
  */
-export async function attestReference({ reference, registry, ...rest }: AttestReferenceInput): Promise<Attested> {
+export async function attestReference({
+  reference,
+  registry,
+  ...rest
+}: AttestReferenceInput): Promise<Attested> {
   const parsed = parseReference(reference);
   // Pushes go to the last of the repositories to ask: the origin, unless a mirror replaces it.
   const repository = (await registry.repositories(parsed)).at(-1);
-  if (repository === undefined) throw failure('TRUST_NO_REGISTRY', reference, 'no registry serves it', 'check --registry-mirror');
+  if (repository === undefined)
+    throw failure('TRUST_NO_REGISTRY', reference, 'no registry serves it', 'check --registry-mirror');
   const { digest } = await repository.resolve(parsed.digest ?? parsed.tag ?? 'latest', rest.signal);
   return attestImage({ ...rest, repository, digest });
 }
@@ -81,15 +86,31 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
   const { repository, digest, type, format, now, signal } = input;
   const predicateType = predicateTypeOf(type);
   if (predicateType === undefined)
-    throw failure('TRUST_PREDICATE_TYPE', type, 'it is no predicate type', `write a URI, or one of ${predicateShortNames.join(', ')}`);
+    throw failure(
+      'TRUST_PREDICATE_TYPE',
+      type,
+      'it is no predicate type',
+      `write a URI, or one of ${predicateShortNames.join(', ')}`,
+    );
   if (!digest.startsWith('sha256:'))
-    throw failure('TRUST_DIGEST_NOT_SHA256', digest, 'attestations name sha256 digests only', 'name the image by tag or sha256 digest');
+    throw failure(
+      'TRUST_DIGEST_NOT_SHA256',
+      digest,
+      'attestations name sha256 digests only',
+      'name the image by tag or sha256 digest',
+    );
   const signer = 'private' in input.key ? keySigner(input.key) : input.key;
   const name = `${repository.host}/${repository.repository}`;
   const subject = [{ name, digest: { sha256: digest.slice('sha256:'.length) } }];
-  const payload = Buffer.from(JSON.stringify({ _type: statementType, subject, predicateType, predicate: input.predicate }));
+  const payload = Buffer.from(
+    JSON.stringify({ _type: statementType, subject, predicateType, predicate: input.predicate }),
+  );
   if (format === 'bundle') {
-    const attached = await attachBundle(repository, digest, await signBundle(payload, signer), { predicateType, now, signal });
+    const attached = await attachBundle(repository, digest, await signBundle(payload, signer), {
+      predicateType,
+      now,
+      signal,
+    });
     return { digest, predicateType, format, ...attached };
   }
   const sig = await signer.sign(preAuthEncoding(inTotoPayloadType, payload));
@@ -101,7 +122,14 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     }),
   );
   // Readers of this form in cosign expect a time stamp over the envelope, not over the signature in it.
-  const content = { kind: 'dsse', payload, payloadType: inTotoPayloadType, signature: sig, envelope, stamped: envelope } as const;
+  const content = {
+    kind: 'dsse',
+    payload,
+    payloadType: inTotoPayloadType,
+    signature: sig,
+    envelope,
+    stamped: envelope,
+  } as const;
   const witnessed = await witnessAnnotations(content, signer);
   const layer = {
     mediaType: dsseMediaType,
@@ -109,7 +137,12 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     // cosign requires the first annotation, which is empty: the signature is in the envelope.
     annotations: { [signatureAnnotation]: '', [legacyPredicateTypeAnnotation]: predicateType, ...witnessed },
   };
-  return { digest, predicateType, format, ...(await attachToTag(repository, attestationTag(digest), layer, signal)) };
+  return {
+    digest,
+    predicateType,
+    format,
+    ...(await attachToTag(repository, attestationTag(digest), layer, signal)),
+  };
 }
 
 function failure(code: string, on: string, why: string, fix: string): PortcullisError {

@@ -1,6 +1,11 @@
 import { createHash } from 'node:crypto';
 import { preAuthEncoding } from '../keys/dsse.ts';
-import { bundleMediaType, cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
+import {
+  bundleMediaType,
+  cosignPredicateType,
+  inTotoPayloadType,
+  statementType,
+} from '../evidence/cosign-names.ts';
 import { bundleKeyHint } from '../keys/public-key.ts';
 import { identityCertificate, witnessedScheme } from '../signers/signer.ts';
 import type { Signer } from '../signers/signer.ts';
@@ -23,7 +28,11 @@ export function imageStatement(digest: string, annotations: Readonly<Record<stri
  * its witnesses. Used for images and attestations.
  * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`
  */
-export async function signBundle(payload: Buffer, signer: Signer, payloadType: string = inTotoPayloadType): Promise<Buffer> {
+export async function signBundle(
+  payload: Buffer,
+  signer: Signer,
+  payloadType: string = inTotoPayloadType,
+): Promise<Buffer> {
   const signature = await signer.sign(preAuthEncoding(payloadType, payload), witnessedScheme(signer));
   const envelope = { payload: base64(payload), payloadType, signatures: [{ sig: base64(signature) }] };
   return bundleOf(
@@ -39,15 +48,31 @@ export async function signBundle(payload: Buffer, signer: Signer, payloadType: s
  */
 export async function signMessageBundle(message: Buffer, signer: Signer): Promise<Buffer> {
   const signature = await signer.sign(message, witnessedScheme(signer));
-  const messageDigest = { algorithm: 'SHA2_256', digest: createHash('sha256').update(message).digest('base64') };
-  return bundleOf(signer, { kind: 'message', message, signature }, { messageSignature: { messageDigest, signature: base64(signature) } });
+  const messageDigest = {
+    algorithm: 'SHA2_256',
+    digest: createHash('sha256').update(message).digest('base64'),
+  };
+  return bundleOf(
+    signer,
+    { kind: 'message', message, signature },
+    { messageSignature: { messageDigest, signature: base64(signature) } },
+  );
 }
 
 async function bundleOf(signer: Signer, signed: Witnessed, content: object): Promise<Buffer> {
   const leaf = identityCertificate(signer);
-  const key = leaf === undefined ? { publicKey: { hint: bundleKeyHint(signer.public.spki) } } : { certificate: { rawBytes: base64(leaf) } };
+  const key =
+    leaf === undefined
+      ? { publicKey: { hint: bundleKeyHint(signer.public.spki) } }
+      : { certificate: { rawBytes: base64(leaf) } };
   const witnessed = await witness(signed, signer);
-  return Buffer.from(JSON.stringify({ mediaType: bundleMediaType, verificationMaterial: { ...key, ...witnessed }, ...content }));
+  return Buffer.from(
+    JSON.stringify({
+      mediaType: bundleMediaType,
+      verificationMaterial: { ...key, ...witnessed },
+      ...content,
+    }),
+  );
 }
 
 function base64(bytes: Uint8Array): string {

@@ -10,11 +10,18 @@ import { verifierPem, witness } from '../signers/witness.ts';
  * log's promise and the timestamp, if the signer has them (cosign, specs/SIGNATURE_SPEC.md).
  * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`, `TRUST_FORMAT_UNFIT`
  */
-export async function legacyAnnotationsOf(payload: Buffer, signer: Signer): Promise<Readonly<Record<string, string>>> {
+export async function legacyAnnotationsOf(
+  payload: Buffer,
+  signer: Signer,
+): Promise<Readonly<Record<string, string>>> {
   refuseOtherLogs(signer);
   const [log] = signer.witnesses.logs;
   if (log !== undefined && signer.public.type === 'ed25519')
-    throw unfit(log.url, 'a Rekor v1 log receives the SHA-256 digest of the payload, over which Ed25519 does not sign', 'use another key');
+    throw unfit(
+      log.url,
+      'a Rekor v1 log receives the SHA-256 digest of the payload, over which Ed25519 does not sign',
+      'use another key',
+    );
   const signature = await signer.sign(payload);
   const witnessed = await witnessAnnotations({ kind: 'message', message: payload, signature }, signer);
   return { [signatureAnnotation]: signature.toString('base64'), ...witnessed };
@@ -34,9 +41,13 @@ export async function witnessAnnotations(
   const stamp = timestampVerificationData?.rfc3161Timestamps[0]?.signedTimestamp;
   const entry = recordOf(tlogEntries?.[0]);
   return {
-    ...(identityCertificate(signer) === undefined ? {} : { 'dev.sigstore.cosign/certificate': verifierPem(signer) }),
+    ...(identityCertificate(signer) === undefined
+      ? {}
+      : { 'dev.sigstore.cosign/certificate': verifierPem(signer) }),
     ...(entry === undefined ? {} : { 'dev.sigstore.cosign/bundle': JSON.stringify(promiseOf(entry)) }),
-    ...(stamp === undefined ? {} : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
+    ...(stamp === undefined
+      ? {}
+      : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
   };
 }
 

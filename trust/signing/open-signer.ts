@@ -46,15 +46,22 @@ export async function openSigner(input: OpenSignerInput): Promise<Signer> {
   };
   const { key, passphrase } = input;
   if (key === undefined) return openKeyless(input, input.fulcioUrl ?? services.fulcioUrl, witnesses);
-  const certificates = input.certificateChain === undefined ? undefined : await readChain(input.certificateChain);
+  const certificates =
+    input.certificateChain === undefined ? undefined : await readChain(input.certificateChain);
   if (!key.startsWith('pkcs11:'))
-    return keySigner(await loadSigningKey(key, passphrase), { witnesses, ...(certificates === undefined ? {} : { certificates }) });
+    return keySigner(await loadSigningKey(key, passphrase), {
+      witnesses,
+      ...(certificates === undefined ? {} : { certificates }),
+    });
   const { pkcs11Signer } = await import('./pkcs11/pkcs11-signer.ts');
   return pkcs11Signer({
     uri: key,
     // The passphrase of keys is never tried as the PIN of a token: three wrong PINs lock a token.
     pin: (question) =>
-      readPassphrase({ environment: {}, ...(passphrase.prompt === undefined ? {} : { prompt: passphrase.prompt }) }, question),
+      readPassphrase(
+        { environment: {}, ...(passphrase.prompt === undefined ? {} : { prompt: passphrase.prompt }) },
+        question,
+      ),
     readPinFile: (file) => readPassphrase({ environment: {}, file }, ''),
     witnesses,
     ...(certificates === undefined ? {} : { certificates }),
@@ -68,7 +75,11 @@ async function servicesOf({ signingConfig, now }: OpenSignerInput): Promise<Sign
   return parseSigningConfig(await signingConfigOfInstance('public-good', now), signingConfig, now);
 }
 
-async function openKeyless(input: OpenSignerInput, fulcioUrl: string | undefined, witnesses: WitnessUrls): Promise<Signer> {
+async function openKeyless(
+  input: OpenSignerInput,
+  fulcioUrl: string | undefined,
+  witnesses: WitnessUrls,
+): Promise<Signer> {
   if (fulcioUrl === undefined) {
     throw new PortcullisError({
       code: 'TRUST_SIGNING_CONFIG',
@@ -81,7 +92,11 @@ async function openKeyless(input: OpenSignerInput, fulcioUrl: string | undefined
   }
   const { findIdentityToken } = await import('../signers/identity-token.ts');
   const { keylessSigner } = await import('../signers/keyless.ts');
-  const token = await findIdentityToken({ environment: input.passphrase.environment, ...input.identityToken, now: input.now });
+  const token = await findIdentityToken({
+    environment: input.passphrase.environment,
+    ...input.identityToken,
+    now: input.now,
+  });
   return keylessSigner({ token, fulcioUrl, witnesses });
 }
 

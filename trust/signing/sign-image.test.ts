@@ -69,7 +69,11 @@ function repositoryOf(name: string): RegistryRepository {
   return repository;
 }
 
-async function pushImage(repository: RegistryRepository, text: string, tag?: string): Promise<{ digest: string; size: number }> {
+async function pushImage(
+  repository: RegistryRepository,
+  text: string,
+  tag?: string,
+): Promise<{ digest: string; size: number }> {
   const [config, layer] = await Promise.all([
     repository.pushBlob(Buffer.from(`{"architecture":"amd64","os":"linux","note":"${text}"}`)),
     repository.pushBlob(Buffer.from(text)),
@@ -78,15 +82,24 @@ async function pushImage(repository: RegistryRepository, text: string, tag?: str
     JSON.stringify({
       schemaVersion: 2,
       mediaType: manifestType,
-      config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest: config.digest, size: config.size },
-      layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: layer.digest, size: layer.size }],
+      config: {
+        mediaType: 'application/vnd.oci.image.config.v1+json',
+        digest: config.digest,
+        size: config.size,
+      },
+      layers: [
+        { mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: layer.digest, size: layer.size },
+      ],
     }),
   );
   const { digest } = await repository.pushManifest(manifest, manifestType, tag === undefined ? {} : { tag });
   return { digest, size: manifest.length };
 }
 
-async function pushIndex(repository: RegistryRepository, tag: string): Promise<{ digest: string; manifests: readonly string[] }> {
+async function pushIndex(
+  repository: RegistryRepository,
+  tag: string,
+): Promise<{ digest: string; manifests: readonly string[] }> {
   const images = [await pushImage(repository, 'one'), await pushImage(repository, 'two')];
   const manifests = images.map((image, at) => ({
     mediaType: manifestType,
@@ -109,11 +122,15 @@ function cosignVerify(publicFile: string, reference: string): ReturnType<typeof 
   });
 }
 
-async function verify(reference: string, key: SigningKey): Promise<Awaited<ReturnType<typeof verifyImage>>['verdict']> {
+async function verify(
+  reference: string,
+  key: SigningKey,
+): Promise<Awaited<ReturnType<typeof verifyImage>>['verdict']> {
   const access = await openRegistries({ mirrors: [], insecureHosts: [] });
   try {
     const policy = policyOf({ require: { kind: 'cosign-key', key: key.public } });
-    return (await verifyImage({ reference, namespace: '', policy, registry: access, platform: amd64, now })).verdict;
+    return (await verifyImage({ reference, namespace: '', policy, registry: access, platform: amd64, now }))
+      .verdict;
   } finally {
     await access.close();
   }
@@ -121,19 +138,23 @@ async function verify(reference: string, key: SigningKey): Promise<Awaited<Retur
 
 for (const kind of Object.keys(makers) as (keyof typeof makers)[]) {
   for (const format of ['bundle', 'legacy'] as const) {
-    test(`a ${format} signature by ${kind} is admitted, and cosign verify --key accepts it`, { skip }, async (t) => {
-      const name = `${format}/${kind.toLowerCase().replace(' ', '-')}`;
-      const repository = repositoryOf(name);
-      const { digest } = await pushImage(repository, name, '1');
-      const { key, publicFile } = await newKey(kind);
-      const signed = await signImage({ repository, digest, key, format, now });
-      assert.equal(signed.digest, digest);
-      const verdict = await verify(`${registry.host}/${name}:1`, key);
-      assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
-      if (cosign === undefined) return t.diagnostic('cosign is not installed: its side was not checked');
-      const done = cosignVerify(publicFile, `${registry.host}/${name}@${digest}`);
-      assert.equal(done.status, 0, String(done.stderr));
-    });
+    test(
+      `a ${format} signature by ${kind} is admitted, and cosign verify --key accepts it`,
+      { skip },
+      async (t) => {
+        const name = `${format}/${kind.toLowerCase().replace(' ', '-')}`;
+        const repository = repositoryOf(name);
+        const { digest } = await pushImage(repository, name, '1');
+        const { key, publicFile } = await newKey(kind);
+        const signed = await signImage({ repository, digest, key, format, now });
+        assert.equal(signed.digest, digest);
+        const verdict = await verify(`${registry.host}/${name}:1`, key);
+        assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
+        if (cosign === undefined) return t.diagnostic('cosign is not installed: its side was not checked');
+        const done = cosignVerify(publicFile, `${registry.host}/${name}@${digest}`);
+        assert.equal(done.status, 0, String(done.stderr));
+      },
+    );
   }
 }
 
@@ -145,36 +166,64 @@ test('two keys may sign the older form, and signing again with one adds nothing'
   await sign(first.key);
   const both = await sign(second.key);
   assert.deepEqual(await sign(first.key), both);
-  for (const { key } of [first, second]) assert.equal((await verify(`${registry.host}/twice:1`, key)).outcome, 'admit');
+  for (const { key } of [first, second])
+    assert.equal((await verify(`${registry.host}/twice:1`, key)).outcome, 'admit');
 });
 
-test('an index is signed at its own digest, and with --recursive at each manifest too', { skip }, async () => {
-  const repository = repositoryOf('index');
-  const { digest, manifests } = await pushIndex(repository, '1');
-  const { key } = await newKey('ECDSA P-256');
-  const access = await openRegistries({ mirrors: [], insecureHosts: [] });
-  const sign = (recursive: boolean) =>
-    signReference({ reference: `${registry.host}/index:1`, key, format: 'bundle', recursive, registry: access, now });
-  assert.deepEqual(
-    (await sign(false)).map((one) => one.digest),
-    [digest],
-  );
-  const verdict = await verify(`${registry.host}/index:1`, key);
-  assert.deepEqual([verdict.outcome, verdict.digest, verdict.manifestDigest], ['admit', digest, manifests[0]]);
-  assert.deepEqual(
-    (await sign(true)).map((one) => one.digest),
-    [digest, ...manifests],
-  );
-  assert.equal((await verify(`${registry.host}/index@${manifests[1]}`, key)).outcome, 'admit');
-  await access.close();
-});
+test(
+  'an index is signed at its own digest, and with --recursive at each manifest too',
+  { skip },
+  async () => {
+    const repository = repositoryOf('index');
+    const { digest, manifests } = await pushIndex(repository, '1');
+    const { key } = await newKey('ECDSA P-256');
+    const access = await openRegistries({ mirrors: [], insecureHosts: [] });
+    const sign = (recursive: boolean) =>
+      signReference({
+        reference: `${registry.host}/index:1`,
+        key,
+        format: 'bundle',
+        recursive,
+        registry: access,
+        now,
+      });
+    assert.deepEqual(
+      (await sign(false)).map((one) => one.digest),
+      [digest],
+    );
+    const verdict = await verify(`${registry.host}/index:1`, key);
+    assert.deepEqual(
+      [verdict.outcome, verdict.digest, verdict.manifestDigest],
+      ['admit', digest, manifests[0]],
+    );
+    assert.deepEqual(
+      (await sign(true)).map((one) => one.digest),
+      [digest, ...manifests],
+    );
+    assert.equal((await verify(`${registry.host}/index@${manifests[1]}`, key)).outcome, 'admit');
+    await access.close();
+  },
+);
 
-test('an image that is not there is a clear error, and a denied name asks no registry', { skip }, async () => {
-  const { key } = await newKey('ECDSA P-256');
-  await assert.rejects(verify(`${registry.host}/nowhere:1`, key), /DISTRIBUTION_NOT_FOUND/);
-  const nobody = await openRegistries({ mirrors: [], insecureHosts: [] });
-  const policy = policyOf({ images: ['elsewhere.example/**'], require: { kind: 'cosign-key', key: key.public } });
-  const { verdict, dossier } = await verifyImage({ reference: '127.0.0.1:1/x', namespace: '', policy, registry: nobody, now });
-  assert.deepEqual([verdict.outcome, dossier], ['deny', undefined]);
-  await nobody.close();
-});
+test(
+  'an image that is not there is a clear error, and a denied name asks no registry',
+  { skip },
+  async () => {
+    const { key } = await newKey('ECDSA P-256');
+    await assert.rejects(verify(`${registry.host}/nowhere:1`, key), /DISTRIBUTION_NOT_FOUND/);
+    const nobody = await openRegistries({ mirrors: [], insecureHosts: [] });
+    const policy = policyOf({
+      images: ['elsewhere.example/**'],
+      require: { kind: 'cosign-key', key: key.public },
+    });
+    const { verdict, dossier } = await verifyImage({
+      reference: '127.0.0.1:1/x',
+      namespace: '',
+      policy,
+      registry: nobody,
+      now,
+    });
+    assert.deepEqual([verdict.outcome, dossier], ['deny', undefined]);
+    await nobody.close();
+  },
+);

@@ -4,7 +4,12 @@ import { sha256Digest } from '../json/canonical-json.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { decodeBase64 } from '../json/strict-json.ts';
-import { cosignPredicateType, signatureAnnotation, signatureTag, simpleSigningMediaType } from '../evidence/cosign-names.ts';
+import {
+  cosignPredicateType,
+  signatureAnnotation,
+  signatureTag,
+  simpleSigningMediaType,
+} from '../evidence/cosign-names.ts';
 import { notationArtifactType, thumbprintAnnotation } from '../notation/media-types.ts';
 import { attachArtifact, attachBundle, attachToTag, layersAt } from './attach.ts';
 import type { Attached } from './attach.ts';
@@ -67,7 +72,9 @@ export async function signImage(input: SignImageInput): Promise<SignedImage> {
   return { digest, format, ...(await pushers[format](input, signer)) };
 }
 
-const pushers: Readonly<Record<SignatureFormat, (input: SignImageInput, signer: Signer) => Promise<Attached>>> = {
+const pushers: Readonly<
+  Record<SignatureFormat, (input: SignImageInput, signer: Signer) => Promise<Attached>>
+> = {
   bundle: pushBundle,
   legacy: pushSimpleSigning,
   'notation-jws': (input, signer) => pushNotation(input, signer, 'jws'),
@@ -75,12 +82,19 @@ const pushers: Readonly<Record<SignatureFormat, (input: SignImageInput, signer: 
 };
 
 /** Pushes a signature as notation does (Notary Project, signature-specification.md, "Signature Manifest"). */
-async function pushNotation(input: SignImageInput, signer: Signer, format: 'jws' | 'cose'): Promise<Attached> {
+async function pushNotation(
+  input: SignImageInput,
+  signer: Signer,
+  format: 'jws' | 'cose',
+): Promise<Attached> {
   const { repository, digest, annotations = {}, now, expiry, signal } = input;
   const { makeNotationSignature } = await import('../notation/sign.ts');
   const { mediaType, size } = await repository.resolve(digest, signal);
   const target = { mediaType, digest, size, annotations };
-  const options = { ...(expiry === undefined ? {} : { expiry }), ...(signal === undefined ? {} : { signal }) };
+  const options = {
+    ...(expiry === undefined ? {} : { expiry }),
+    ...(signal === undefined ? {} : { signal }),
+  };
   const made = await makeNotationSignature({ format, target, signer, now, ...options });
   const artifact = {
     config: { mediaType: notationArtifactType },
@@ -91,7 +105,10 @@ async function pushNotation(input: SignImageInput, signer: Signer, format: 'jws'
   return attachArtifact(repository, target, artifact, now, signal);
 }
 
-async function pushBundle({ repository, digest, annotations, now, signal }: SignImageInput, signer: Signer): Promise<Attached> {
+async function pushBundle(
+  { repository, digest, annotations, now, signal }: SignImageInput,
+  signer: Signer,
+): Promise<Attached> {
   const bundle = await signBundle(imageStatement(digest, annotations), signer);
   return attachBundle(repository, digest, bundle, { predicateType: cosignPredicateType, now, signal });
 }
@@ -99,17 +116,26 @@ async function pushBundle({ repository, digest, annotations, now, signal }: Sign
 async function pushSimpleSigning(input: SignImageInput, signer: Signer): Promise<Attached> {
   const { repository, digest, identity, annotations, signal } = input;
   const tag = signatureTag(digest);
-  const payload = makeSimpleSigningPayload(digest, identity ?? `${repository.host}/${repository.repository}`, annotations);
+  const payload = makeSimpleSigningPayload(
+    digest,
+    identity ?? `${repository.host}/${repository.repository}`,
+    annotations,
+  );
   const present = await layersAt(repository, tag, signal);
   const own =
     signer.identity === true
       ? undefined
       : present.find(({ digest: blob, annotations: notes }) => {
-          const signature = blob === sha256Digest(payload) ? decodeBase64(notes?.[signatureAnnotation]) : undefined;
+          const signature =
+            blob === sha256Digest(payload) ? decodeBase64(notes?.[signatureAnnotation]) : undefined;
           return signature !== undefined && verifySignature(signer.public, payload, signature);
         });
   // The same key has signed the same payload before.
   if (own !== undefined) return { manifestDigest: (await repository.resolve(tag, signal)).digest, via: tag };
-  const layer = { mediaType: simpleSigningMediaType, bytes: payload, annotations: await legacyAnnotationsOf(payload, signer) };
+  const layer = {
+    mediaType: simpleSigningMediaType,
+    bytes: payload,
+    annotations: await legacyAnnotationsOf(payload, signer),
+  };
   return attachToTag(repository, tag, layer, signal);
 }

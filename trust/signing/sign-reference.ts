@@ -76,7 +76,9 @@ export async function signReference(input: SignReferenceInput): Promise<readonly
         ...(annotations === undefined ? {} : { annotations }),
         ...(input.expiry === undefined ? {} : { expiry: input.expiry }),
       };
-      signed.push(await signImage({ repository, digest, key, format: one, identity, now, ...notes, ...signal }));
+      signed.push(
+        await signImage({ repository, digest, key, format: one, identity, now, ...notes, ...signal }),
+      );
     }
   }
   return signed;

@@ -3,9 +3,13 @@ import type { SigstoreCode } from './verify.ts';
 
 /** The facts that an authority's signature proves, or the reason why the signature does not count. */
 export type AuthorityResult =
-  | { readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'>; readonly validUntil?: string }
   | {
-      readonly code: SigstoreCode | 'TRUST_SIGSTORE_IDENTITY' | 'TRUST_SIGNATURE_OTHER_KEY' | 'TRUST_CERTIFICATE_CHAIN';
+      readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'>;
+      readonly validUntil?: string;
+    }
+  | {
+      readonly code:
+        SigstoreCode | 'TRUST_SIGSTORE_IDENTITY' | 'TRUST_SIGNATURE_OTHER_KEY' | 'TRUST_CERTIFICATE_CHAIN';
       readonly problem: string;
       readonly validUntil?: string;
     };

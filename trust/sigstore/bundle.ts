@@ -2,8 +2,17 @@ import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts'
 
 /** The signed content: an envelope, or a signature over the artifact itself. */
 export type BundleContent =
-  | { readonly kind: 'dsse'; readonly payloadType: string; readonly payload: Buffer; readonly signature: Buffer }
-  | { readonly kind: 'message'; readonly signature: Buffer; readonly digest?: { readonly algorithm: string; readonly value: Buffer } };
+  | {
+      readonly kind: 'dsse';
+      readonly payloadType: string;
+      readonly payload: Buffer;
+      readonly signature: Buffer;
+    }
+  | {
+      readonly kind: 'message';
+      readonly signature: Buffer;
+      readonly digest?: { readonly algorithm: string; readonly value: Buffer };
+    };
 
 /** An entry of a transparency log, as a bundle carries it. */
 export interface LogEntry {
@@ -84,7 +93,15 @@ const fields = {
   publicKey: ['hint'],
   certificate: ['rawBytes'],
   chain: ['certificates'],
-  entry: ['logIndex', 'logId', 'kindVersion', 'integratedTime', 'inclusionPromise', 'inclusionProof', 'canonicalizedBody'],
+  entry: [
+    'logIndex',
+    'logId',
+    'kindVersion',
+    'integratedTime',
+    'inclusionPromise',
+    'inclusionProof',
+    'canonicalizedBody',
+  ],
   logId: ['keyId'],
   kindVersion: ['kind', 'version'],
   promise: ['signedEntryTimestamp'],
@@ -97,7 +114,8 @@ const fields = {
 function checked(record: Json, message: keyof typeof fields): Json {
   const known: readonly string[] = fields[message];
   const unknown = Object.keys(record).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new Error(`it has the unknown field ${JSON.stringify(unknown.slice(0, 100))}`);
+  if (unknown !== undefined)
+    throw new Error(`it has the unknown field ${JSON.stringify(unknown.slice(0, 100))}`);
   return record;
 }
 
@@ -108,7 +126,8 @@ function checked(record: Json, message: keyof typeof fields): Json {
 export function readBundle(bytes: Uint8Array): Bundle {
   const bundle = recordOf(parseStrictJson(bytes));
   const version = versions[String(bundle?.['mediaType'])];
-  if (bundle === undefined || version === undefined) throw new Error('it is not a sigstore bundle of version 0.1, 0.2 or 0.3');
+  if (bundle === undefined || version === undefined)
+    throw new Error('it is not a sigstore bundle of version 0.1, 0.2 or 0.3');
   checked(bundle, 'bundle');
   const material = present(bundle['verificationMaterial'], 'material');
   if (material === undefined) throw new Error('its verificationMaterial is missing');
@@ -134,9 +153,11 @@ export function readBundle(bytes: Uint8Array): Bundle {
 /** Reads a DSSE envelope with exactly one signature, as bundles require. @throws Error */
 export function readEnvelope(envelope: Json): BundleContent {
   const payloadType = envelope['payloadType'];
-  if (typeof payloadType !== 'string' || payloadType === '') throw new Error('its envelope has no payloadType');
+  if (typeof payloadType !== 'string' || payloadType === '')
+    throw new Error('its envelope has no payloadType');
   const signatures = envelope['signatures'];
-  if (!Array.isArray(signatures) || signatures.length !== 1) throw new Error('its envelope has not exactly one signature');
+  if (!Array.isArray(signatures) || signatures.length !== 1)
+    throw new Error('its envelope has not exactly one signature');
   return {
     kind: 'dsse',
     payloadType,
@@ -159,8 +180,10 @@ function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'c
   const key = present(material['publicKey'], 'publicKey');
   if ([certificate, chain, key].filter((part) => part !== undefined).length !== 1)
     throw new Error('it names not exactly one of certificate, x509CertificateChain and publicKey');
-  if (key !== undefined) return { certificates: [], keyHint: typeof key['hint'] === 'string' ? key['hint'] : '' };
-  if (certificate !== undefined) return { certificates: [bytesOf(certificate['rawBytes'], 'certificate.rawBytes')] };
+  if (key !== undefined)
+    return { certificates: [], keyHint: typeof key['hint'] === 'string' ? key['hint'] : '' };
+  if (certificate !== undefined)
+    return { certificates: [bytesOf(certificate['rawBytes'], 'certificate.rawBytes')] };
   // sigstore_bundle.proto: from version 0.3 on, there is one certificate and no chain.
   if (version === '0.3') throw new Error('a bundle of version 0.3 has no x509CertificateChain');
   const certificates = listOf(chain?.['certificates'], 'certificates', 'certificate').map((entry, index) =>
@@ -174,7 +197,8 @@ function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'c
 function readLogEntry(entry: Json, where: string, version: Bundle['version']): LogEntry {
   const kindVersion = present(entry['kindVersion'], 'kindVersion');
   const logId = present(entry['logId'], 'logId')?.['keyId'];
-  if (typeof logId !== 'string' || decodeBase64(logId) === undefined) throw new Error(`${where}.logId.keyId is missing or not base64`);
+  if (typeof logId !== 'string' || decodeBase64(logId) === undefined)
+    throw new Error(`${where}.logId.keyId is missing or not base64`);
   const promise = present(entry['inclusionPromise'], 'promise')?.['signedEntryTimestamp'];
   // Some bundles of version 0.1 have a proof without a checkpoint, which proves nothing. They rely on the
   // promise.
@@ -217,7 +241,8 @@ function readProof(proof: Json, where: string): InclusionProof {
 /** Reads an integer: protobuf's JSON writes 64-bit integers as decimal text; numbers are accepted too. */
 function countOf(value: unknown, where: string): bigint {
   const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
-  if (typeof text !== 'string' || !/^(0|[1-9]\d{0,18})$/.test(text)) throw new Error(`${where} is not a count`);
+  if (typeof text !== 'string' || !/^(0|[1-9]\d{0,18})$/.test(text))
+    throw new Error(`${where} is not a count`);
   return BigInt(text);
 }
 
@@ -229,7 +254,8 @@ function bytesOf(value: unknown, where: string): Buffer {
 
 function listOf(value: unknown, where: string, message: keyof typeof fields): readonly Json[] {
   const list = value ?? [];
-  if (!Array.isArray(list) || list.length > maximumOfEach) throw new Error(`${where} is not a list of at most ${maximumOfEach}`);
+  if (!Array.isArray(list) || list.length > maximumOfEach)
+    throw new Error(`${where} is not a list of at most ${maximumOfEach}`);
   return list.map((entry: unknown, index) => {
     const record = recordOf(entry);
     if (record === undefined) throw new Error(`${where}[${index}] is not an object`);

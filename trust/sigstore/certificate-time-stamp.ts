@@ -35,7 +35,10 @@ export function checkCertificateTimeStamps(
   if (extension === undefined) return { logs: [] };
   let stamps: readonly CertificateTimeStamp[];
   try {
-    stamps = readList(expectTag(readStrict(extension.value), derTag.octetString, 'the list of certificate time stamps').content);
+    stamps = readList(
+      expectTag(readStrict(extension.value), derTag.octetString, 'the list of certificate time stamps')
+        .content,
+    );
   } catch (error) {
     return { problem: (error as Error).message };
   }
@@ -46,8 +49,12 @@ export function checkCertificateTimeStamps(
   for (const stamp of stamps) {
     for (const log of logs.filter(({ id }) => id === stamp.logId)) {
       const hash = log.digest === null ? null : hashes[stamp.hash];
-      if (!isWithin(Number(stamp.time), log.validFor)) problem = `the certificate log ${log.name} was not trusted at that time`;
-      else if (hash === undefined || !verifyWith(hash, signedPart(stamp, issuerKeyHash, precertificate), log.key, stamp.signature))
+      if (!isWithin(Number(stamp.time), log.validFor))
+        problem = `the certificate log ${log.name} was not trusted at that time`;
+      else if (
+        hash === undefined ||
+        !verifyWith(hash, signedPart(stamp, issuerKeyHash, precertificate), log.key, stamp.signature)
+      )
         problem = `the time stamp of the certificate log ${log.name} does not fit the certificate`;
       else found.add(log.id);
     }
@@ -87,7 +94,8 @@ function readList(bytes: Buffer): CertificateTimeStamp[] {
   const stamps: CertificateTimeStamp[] = [];
   for (let at = 2; at < bytes.length;) {
     const length = at + 2 <= bytes.length ? bytes.readUInt16BE(at) : 0;
-    if (length === 0 || at + 2 + length > bytes.length) throw new DerError('a certificate time stamp is cut short', at);
+    if (length === 0 || at + 2 + length > bytes.length)
+      throw new DerError('a certificate time stamp is cut short', at);
     stamps.push(readStamp(bytes.subarray(at + 2, at + 2 + length), at));
     at += 2 + length;
   }
@@ -99,7 +107,11 @@ function readStamp(bytes: Buffer, at: number): CertificateTimeStamp {
   // version (1), log id (32), time (8), length of extensions (2)
   if (bytes.length < 47 || bytes[0] !== 0) throw fail();
   const extensionsEnd = 43 + bytes.readUInt16BE(41);
-  if (bytes.length < extensionsEnd + 4 || bytes.readUInt16BE(extensionsEnd + 2) !== bytes.length - extensionsEnd - 4) throw fail();
+  if (
+    bytes.length < extensionsEnd + 4 ||
+    bytes.readUInt16BE(extensionsEnd + 2) !== bytes.length - extensionsEnd - 4
+  )
+    throw fail();
   return {
     logId: bytes.subarray(1, 33).toString('base64'),
     time: bytes.readBigUInt64BE(33),

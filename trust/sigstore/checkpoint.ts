@@ -46,7 +46,8 @@ export function readCheckpoint(note: string): Checkpoint {
 function readSignature(line: string): NoteSignature {
   const match = /^\u2014 (\S+) (\S+)$/.exec(line);
   const bytes = decodeBase64(match?.[2]);
-  if (match === null || bytes === undefined || bytes.length < 5) throw new Error("one of the checkpoint's signatures is malformed");
+  if (match === null || bytes === undefined || bytes.length < 5)
+    throw new Error("one of the checkpoint's signatures is malformed");
   return { name: match[1] as string, hint: bytes.subarray(0, 4), signature: bytes.subarray(4) };
 }
 

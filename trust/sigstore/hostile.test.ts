@@ -34,20 +34,36 @@ after(async () => {
 async function policyOf(subject: string, issuer = mockIssuer): Promise<TrustPolicy> {
   const file = join(folder, 'policy.yaml');
   const require = JSON.stringify({ sigstore: { issuer, subject, root: 'root.json' } });
-  await writeFile(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`);
+  await writeFile(
+    file,
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`,
+  );
   return (await loadPolicy({ paths: [file] })).policy;
 }
 
 function verdictOf(policy: TrustPolicy, items: readonly EvidenceItem[]): Verdict {
-  return decide({ dossier: dossierOf(items), reference, namespace: '', platform: amd64, policy, now: new Date() });
+  return decide({
+    dossier: dossierOf(items),
+    reference,
+    namespace: '',
+    platform: amd64,
+    policy,
+    now: new Date(),
+  });
 }
 
 type Bundle = ReturnType<typeof structuredClone<Record<string, unknown>>> & {
-  verificationMaterial: { tlogEntries: Record<string, unknown>[]; timestampVerificationData?: unknown; certificate: unknown };
+  verificationMaterial: {
+    tlogEntries: Record<string, unknown>[];
+    timestampVerificationData?: unknown;
+    certificate: unknown;
+  };
   dsseEnvelope: { payload: string; payloadType: string; signatures: unknown[] };
 };
-const signed = async (options: Partial<SignOptions> = {}, text: Uint8Array = imageStatement(digest)): Promise<Bundle> =>
-  (await services.sign(text, { rekor: 1, inToto: true, ...options })) as Bundle;
+const signed = async (
+  options: Partial<SignOptions> = {},
+  text: Uint8Array = imageStatement(digest),
+): Promise<Bundle> => (await services.sign(text, { rekor: 1, inToto: true, ...options })) as Bundle;
 const itemOf = (bundle: unknown): EvidenceItem =>
   item('sigstore-bundle', Buffer.from(typeof bundle === 'string' ? bundle : JSON.stringify(bundle)));
 
@@ -91,7 +107,13 @@ test('no identity that resembles the one in a policy is accepted for it', async 
 
 test('an issuer is the one issuer', async () => {
   const policy = await policyOf(mockSubject);
-  for (const issuer of [`${mockIssuer}/`, `${mockIssuer}.evil.example`, mockIssuer.toUpperCase(), `${mockIssuer}\n`, `${mockIssuer}\0x`]) {
+  for (const issuer of [
+    `${mockIssuer}/`,
+    `${mockIssuer}.evil.example`,
+    mockIssuer.toUpperCase(),
+    `${mockIssuer}\n`,
+    `${mockIssuer}\0x`,
+  ]) {
     const verdict = verdictOf(policy, [itemOf(await signed({ issuer }))]);
     assert.equal(verdict.outcome, 'deny', `${JSON.stringify(issuer)}: ${explainVerdict(verdict)}`);
   }
@@ -107,7 +129,10 @@ const ofOther = imageStatement(otherDigest);
 
 const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem>])[] = [
   ['a signature of another digest', async () => itemOf(await signed({}, ofOther))],
-  ['a good signature with its payload replaced', put((bundle) => (bundle.dsseEnvelope.payload = base64(ofOther)))],
+  [
+    'a good signature with its payload replaced',
+    put((bundle) => (bundle.dsseEnvelope.payload = base64(ofOther))),
+  ],
   [
     'another signature with our payload',
     put((bundle, other) => {
@@ -115,54 +140,95 @@ const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem
       return JSON.stringify(other);
     }),
   ],
-  ['two signatures', put((bundle, other) => bundle.dsseEnvelope.signatures.push(other.dsseEnvelope.signatures[0]))],
+  [
+    'two signatures',
+    put((bundle, other) => bundle.dsseEnvelope.signatures.push(other.dsseEnvelope.signatures[0])),
+  ],
   ['no signature', put((bundle) => (bundle.dsseEnvelope.signatures = []))],
   ['another payload type', put((bundle) => (bundle.dsseEnvelope.payloadType = 'text/plain'))],
   [
     'two payloads',
-    put((bundle) => JSON.stringify(bundle).replace('"payload":', `"payload":"${base64(imageStatement(digest))}","payload":`)),
+    put((bundle) =>
+      JSON.stringify(bundle).replace(
+        '"payload":',
+        `"payload":"${base64(imageStatement(digest))}","payload":`,
+      ),
+    ),
   ],
   [
     'two payloads, one escaped',
-    put((bundle) => JSON.stringify(bundle).replace('"payload":', `"p\\u0061yload":"${base64(ofOther)}","payload":`)),
+    put((bundle) =>
+      JSON.stringify(bundle).replace('"payload":', `"p\\u0061yload":"${base64(ofOther)}","payload":`),
+    ),
   ],
-  ['the log entry of another', put((bundle, other) => (bundle.verificationMaterial.tlogEntries = other.verificationMaterial.tlogEntries))],
+  [
+    'the log entry of another',
+    put(
+      (bundle, other) => (bundle.verificationMaterial.tlogEntries = other.verificationMaterial.tlogEntries),
+    ),
+  ],
   [
     'the certificate of another',
-    put((bundle, other) => (bundle.verificationMaterial.certificate = other.verificationMaterial.certificate)),
+    put(
+      (bundle, other) => (bundle.verificationMaterial.certificate = other.verificationMaterial.certificate),
+    ),
   ],
-  ['both log entries', put((bundle, other) => bundle.verificationMaterial.tlogEntries.push(...other.verificationMaterial.tlogEntries))],
+  [
+    'both log entries',
+    put((bundle, other) =>
+      bundle.verificationMaterial.tlogEntries.push(...other.verificationMaterial.tlogEntries),
+    ),
+  ],
   [
     'the promise of another',
     put((bundle, other) => {
-      const [entry, theirs] = [bundle.verificationMaterial.tlogEntries[0], other.verificationMaterial.tlogEntries[0]];
+      const [entry, theirs] = [
+        bundle.verificationMaterial.tlogEntries[0],
+        other.verificationMaterial.tlogEntries[0],
+      ];
       Object.assign(entry ?? {}, { inclusionPromise: theirs?.['inclusionPromise'] });
     }),
   ],
   [
     'the proof of another',
     put((bundle, other) => {
-      const [entry, theirs] = [bundle.verificationMaterial.tlogEntries[0], other.verificationMaterial.tlogEntries[0]];
+      const [entry, theirs] = [
+        bundle.verificationMaterial.tlogEntries[0],
+        other.verificationMaterial.tlogEntries[0],
+      ];
       Object.assign(entry ?? {}, { inclusionProof: theirs?.['inclusionProof'] });
     }),
   ],
   [
     'the body of another under our proof',
     put((bundle, other) => {
-      const [entry, theirs] = [bundle.verificationMaterial.tlogEntries[0], other.verificationMaterial.tlogEntries[0]];
+      const [entry, theirs] = [
+        bundle.verificationMaterial.tlogEntries[0],
+        other.verificationMaterial.tlogEntries[0],
+      ];
       Object.assign(entry ?? {}, { canonicalizedBody: theirs?.['canonicalizedBody'] });
     }),
   ],
-  ['no proof', put((bundle) => Reflect.deleteProperty(bundle.verificationMaterial.tlogEntries[0] ?? {}, 'inclusionProof'))],
+  [
+    'no proof',
+    put((bundle) =>
+      Reflect.deleteProperty(bundle.verificationMaterial.tlogEntries[0] ?? {}, 'inclusionProof'),
+    ),
+  ],
   [
     'the name of another log',
-    put((bundle) => Object.assign(bundle.verificationMaterial.tlogEntries[0] ?? {}, { logId: { keyId: base64(Buffer.alloc(32)) } })),
+    put((bundle) =>
+      Object.assign(bundle.verificationMaterial.tlogEntries[0] ?? {}, {
+        logId: { keyId: base64(Buffer.alloc(32)) },
+      }),
+    ),
   ],
   [
     'the time stamp of another',
     async () => {
       const [bundle, other] = await Promise.all([signed({ rekor: 2 }), signed({ rekor: 2 }, ofOther)]);
-      bundle.verificationMaterial.timestampVerificationData = other.verificationMaterial.timestampVerificationData;
+      bundle.verificationMaterial.timestampVerificationData =
+        other.verificationMaterial.timestampVerificationData;
       return itemOf(bundle);
     },
   ],
@@ -172,16 +238,30 @@ const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem
       itemOf(
         await signed(
           {},
-          Buffer.from(imageStatement(digest).toString().replace('https://sigstore.dev/cosign/sign/v1', 'https://slsa.dev/provenance/v1')),
+          Buffer.from(
+            imageStatement(digest)
+              .toString()
+              .replace('https://sigstore.dev/cosign/sign/v1', 'https://slsa.dev/provenance/v1'),
+          ),
         ),
       ),
   ],
   [
     'a digest by another algorithm',
-    async () => itemOf(await signed({}, Buffer.from(imageStatement(digest).toString().replace('"sha256"', '"sha512"')))),
+    async () =>
+      itemOf(
+        await signed({}, Buffer.from(imageStatement(digest).toString().replace('"sha256"', '"sha512"'))),
+      ),
   ],
-  ['a digest in capitals', async () => itemOf(await signed({}, imageStatement(digest.toUpperCase().replace('SHA256', 'sha256'))))],
-  ['an older statement', async () => itemOf(await signed({}, Buffer.from(imageStatement(digest).toString().replace('/v1"', '/v0.1"'))))],
+  [
+    'a digest in capitals',
+    async () => itemOf(await signed({}, imageStatement(digest.toUpperCase().replace('SHA256', 'sha256')))),
+  ],
+  [
+    'an older statement',
+    async () =>
+      itemOf(await signed({}, Buffer.from(imageStatement(digest).toString().replace('/v1"', '/v0.1"')))),
+  ],
   [
     'the subject twice',
     async () =>
@@ -208,8 +288,13 @@ for (const [what, make] of tricks) {
 test('one log named twice does not count as two logs (CVE-2026-49834)', async () => {
   const file = join(folder, 'two-logs.yaml');
   const demand = async (log: number): Promise<TrustPolicy> => {
-    const require = JSON.stringify({ sigstore: { issuer: mockIssuer, subject: mockSubject, root: 'root.json', log } });
-    await writeFile(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`);
+    const require = JSON.stringify({
+      sigstore: { issuer: mockIssuer, subject: mockSubject, root: 'root.json', log },
+    });
+    await writeFile(
+      file,
+      `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`,
+    );
     return (await loadPolicy({ paths: [file] })).policy;
   };
   const bundle = await signed();
@@ -217,7 +302,12 @@ test('one log named twice does not count as two logs (CVE-2026-49834)', async ()
   const again = await signed();
   const entries = bundle.verificationMaterial.tlogEntries;
   const [entry = {}] = entries;
-  for (const more of [[entry], [entry, entry], [structuredClone(entry)], again.verificationMaterial.tlogEntries]) {
+  for (const more of [
+    [entry],
+    [entry, entry],
+    [structuredClone(entry)],
+    again.verificationMaterial.tlogEntries,
+  ]) {
     const twice = structuredClone(bundle);
     twice.verificationMaterial.tlogEntries = [...entries, ...more];
     const verdict = verdictOf(await demand(2), [itemOf(twice)]);
@@ -234,9 +324,16 @@ test('a signature with a certificate that has expired, or is not yet valid, does
     const other = await startMockSigstore(new Date(Date.now() + hours * 3_600_000));
     try {
       const [root, theirs] = [services.trustedRoot(), other.trustedRoot()] as Record<string, object[]>[];
-      const merged = { ...root, certificateAuthorities: theirs?.['certificateAuthorities'], ctlogs: theirs?.['ctlogs'] };
+      const merged = {
+        ...root,
+        certificateAuthorities: theirs?.['certificateAuthorities'],
+        ctlogs: theirs?.['ctlogs'],
+      };
       await writeFile(join(folder, 'merged.json'), JSON.stringify(merged));
-      const config = { ...services.signingConfig({ rekor: 1 }), caUrls: (other.signingConfig({ rekor: 1 }) as { caUrls: object }).caUrls };
+      const config = {
+        ...services.signingConfig({ rekor: 1 }),
+        caUrls: (other.signingConfig({ rekor: 1 }) as { caUrls: object }).caUrls,
+      };
       const bundle = await signArtifact({
         artifact: imageStatement(digest),
         inToto: true,
@@ -245,7 +342,9 @@ test('a signature with a certificate that has expired, or is not yet valid, does
         now: new Date(),
       });
       const file = join(folder, 'merged.yaml');
-      const require = JSON.stringify({ sigstore: { issuer: mockIssuer, subject: mockSubject, root: 'merged.json' } });
+      const require = JSON.stringify({
+        sigstore: { issuer: mockIssuer, subject: mockSubject, root: 'merged.json' },
+      });
       await writeFile(
         file,
         `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`,

@@ -75,7 +75,9 @@ function rawText(certificate: Certificate, oid: string): string | undefined {
 
 function utf8Text(certificate: Certificate, oid: string): string | undefined {
   const value = certificate.extensions.get(oid)?.value;
-  return value === undefined ? undefined : plainText(expectTag(readStrict(value), derTag.utf8String, 'a claim').content);
+  return value === undefined
+    ? undefined
+    : plainText(expectTag(readStrict(value), derTag.utf8String, 'a claim').content);
 }
 
 /**
@@ -84,7 +86,8 @@ function utf8Text(certificate: Certificate, oid: string): string | undefined {
  */
 function plainText(bytes: Buffer): string {
   const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(text)) throw new Error('its certificate names an identity with control characters');
+  if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(text))
+    throw new Error('its certificate names an identity with control characters');
   return text;
 }
 
@@ -122,11 +125,14 @@ export function matchIdentity(
     return { problem: `it was made by an identity of ${shown(identity.issuer)}, not of ${demand.issuer}` };
   const subject = identity.subjects.find((name) => subjectMatches(demand.subject, name));
   if (subject === undefined)
-    return { problem: `it was made by ${identity.subjects.map(shown).join(', ') || 'an unnamed identity'}, not by ${demand.subject}` };
+    return {
+      problem: `it was made by ${identity.subjects.map(shown).join(', ') || 'an unnamed identity'}, not by ${demand.subject}`,
+    };
   for (const [name, pattern] of Object.entries(demand.claims ?? {})) {
     const value = Object.hasOwn(identity.claims, name) ? identity.claims[name] : undefined;
     if (value === undefined) return { problem: `its certificate has no claim ${name}` };
-    if (!subjectMatches(pattern, value)) return { problem: `the claim ${name} of its certificate is ${shown(value)}, not ${pattern}` };
+    if (!subjectMatches(pattern, value))
+      return { problem: `the claim ${name} of its certificate is ${shown(value)}, not ${pattern}` };
   }
   return { subject };
 }

@@ -12,11 +12,16 @@ export type SigstoreInstance = 'public-good' | 'staging';
  * this version, until it expires; else the current one of its repository. No root of staging ships.
  * @throws PortcullisError `TRUST_ROOT_UPDATE_FAILED` · `TRUST_ROOT_REFUSED`
  */
-export async function trustedRootOfInstance(instance: SigstoreInstance, now: Date, cache = defaultRootCache): Promise<Buffer> {
+export async function trustedRootOfInstance(
+  instance: SigstoreInstance,
+  now: Date,
+  cache = defaultRootCache,
+): Promise<Buffer> {
   const url = urlOf(instance);
   const cached = await readFile(cachedRootFile(cache, url)).catch(() => undefined);
   if (cached !== undefined) return cached;
-  if (instance === 'public-good' && now.getTime() < embeddedTrustedRootExpires()) return embeddedTrustedRoot();
+  if (instance === 'public-good' && now.getTime() < embeddedTrustedRootExpires())
+    return embeddedTrustedRoot();
   return readFile((await updateTrustedRoot({ url, cache, now })).file);
 }
 

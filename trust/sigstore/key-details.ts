@@ -21,7 +21,11 @@ export function digestOfKeyDetails(details: string): string | null | undefined {
 }
 
 /** Node's names of the digests, by sigstore's names (HashAlgorithm). */
-const hashes: Readonly<Record<string, string>> = { SHA2_256: 'sha256', SHA2_384: 'sha384', SHA2_512: 'sha512' };
+const hashes: Readonly<Record<string, string>> = {
+  SHA2_256: 'sha256',
+  SHA2_384: 'sha384',
+  SHA2_512: 'sha512',
+};
 
 export function digestOfHashAlgorithm(name: unknown): string | undefined {
   return typeof name === 'string' && Object.hasOwn(hashes, name) ? hashes[name] : undefined;

@@ -20,14 +20,17 @@ const maximumCertificates = 8;
  */
 export function legacyBundle(signature: Buffer, annotations: Readonly<Record<string, string>>): Bundle {
   const leaf = readCertificates(annotations[certificateAnnotation]);
-  if (leaf.length > 1) throw new Error(`its annotation ${certificateAnnotation} holds ${leaf.length} certificates, not one`);
+  if (leaf.length > 1)
+    throw new Error(`its annotation ${certificateAnnotation} holds ${leaf.length} certificates, not one`);
   // Without the leaf certificate, the first certificate of the chain would be taken for the signer's.
   const certificates = leaf.length === 0 ? [] : [...leaf, ...readCertificates(annotations[chainAnnotation])];
-  if (certificates.length > maximumCertificates) throw new Error(`it has more than ${maximumCertificates} certificates`);
+  if (certificates.length > maximumCertificates)
+    throw new Error(`it has more than ${maximumCertificates} certificates`);
   const entry = readEntry(annotations[bundleAnnotation]);
   const stamp = readJson(annotations[timeStampAnnotation], timeStampAnnotation)?.['SignedRFC3161Timestamp'];
   const timeStamp = stamp === undefined ? undefined : decodeBase64(stamp);
-  if (stamp !== undefined && timeStamp === undefined) throw new Error(`its annotation ${timeStampAnnotation} holds no base64`);
+  if (stamp !== undefined && timeStamp === undefined)
+    throw new Error(`its annotation ${timeStampAnnotation} holds no base64`);
   return {
     version: 'legacy',
     content: { kind: 'message', signature },
@@ -39,7 +42,9 @@ export function legacyBundle(signature: Buffer, annotations: Readonly<Record<str
 
 function readCertificates(pem: string | undefined): Buffer[] {
   if (pem === undefined || pem.trim() === '') return [];
-  const blocks = [...pem.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g)];
+  const blocks = [
+    ...pem.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g),
+  ];
   if (blocks.length === 0) throw new Error('its certificate is not PEM');
   return blocks.map((block) => Buffer.from((block[1] as string).replace(/\s/g, ''), 'base64'));
 }
@@ -72,7 +77,10 @@ function readEntry(text: string | undefined): LogEntry | undefined {
   };
 }
 
-function readJson(text: string | undefined, annotation: string): Readonly<Record<string, unknown>> | undefined {
+function readJson(
+  text: string | undefined,
+  annotation: string,
+): Readonly<Record<string, unknown>> | undefined {
   if (text === undefined || text === '' || text === 'null') return undefined;
   const record = recordOf(parseStrictJson(Buffer.from(text)));
   if (record === undefined) throw new Error(`its annotation ${annotation} is not an object`);

@@ -41,12 +41,14 @@ export function bodyFlaw(
   } catch (error) {
     return `its body: ${(error as Error).message}`;
   }
-  if (body?.['kind'] !== entry.kind || body['apiVersion'] !== entry.version) return 'its body has another kind than the entry states';
+  if (body?.['kind'] !== entry.kind || body['apiVersion'] !== entry.version)
+    return 'its body has another kind than the entry states';
   const spec = recordOf(body['spec']) ?? {};
   const claim = claims[`${entry.kind} ${entry.version}`]?.(spec);
   if (claim === undefined) return `its kind ${entry.kind} ${entry.version} is not understood`.slice(0, 200);
   // The digest of a whole envelope covers its signature, too.
-  if (claim.of !== 'envelope' && !claim.signature?.equals(content.signature)) return 'it is of another signature';
+  if (claim.of !== 'envelope' && !claim.signature?.equals(content.signature))
+    return 'it is of another signature';
   if (!isSigner(claim, signer)) return 'it is of another signer';
   if (claim.of === 'payload' && content.kind !== 'dsse') return 'it is of an envelope';
   if (claim.of === 'envelope') {
@@ -55,7 +57,9 @@ export function bodyFlaw(
     return digest !== undefined && digest === claim.digest ? undefined : 'it is of another envelope';
   }
   const expected =
-    claim.of === 'payload' && content.kind === 'dsse' ? digestHex(claim.algorithm, content.payload) : digestOf(message, claim.algorithm);
+    claim.of === 'payload' && content.kind === 'dsse'
+      ? digestHex(claim.algorithm, content.payload)
+      : digestOf(message, claim.algorithm);
   return expected !== undefined && expected === claim.digest ? undefined : 'it is of other content';
 }
 
@@ -145,7 +149,10 @@ function tileClaim(signature: Json | undefined, hash: Json | undefined): Omit<Cl
   const spki = decodeBase64(recordOf(verifier?.['publicKey'])?.['rawBytes']);
   return {
     signature: decodeBase64(signature?.['content']),
-    verifier: { ...(certificate === undefined ? {} : { certificate }), ...(spki === undefined ? {} : { spki }) },
+    verifier: {
+      ...(certificate === undefined ? {} : { certificate }),
+      ...(spki === undefined ? {} : { spki }),
+    },
     algorithm: digestOfHashAlgorithm(hash?.['algorithm']) ?? '',
     digest: decodeBase64(hash?.['digest'])?.toString('hex'),
   };
@@ -156,7 +163,8 @@ function isSigner({ verifier }: Claim, signer: LoggedSigner): boolean {
   if (pem !== undefined) {
     const block = readPem(pem);
     if ('problem' in block) return false;
-    if (block.type === 'CERTIFICATE') return isSigner({ verifier: { certificate: block.content } } as Claim, signer);
+    if (block.type === 'CERTIFICATE')
+      return isSigner({ verifier: { certificate: block.content } } as Claim, signer);
     return block.type === 'PUBLIC KEY' && sameKey(block.content, signer);
   }
   if (verifier.certificate !== undefined) {
@@ -175,7 +183,9 @@ function sameKey(spki: Buffer, signer: LoggedSigner): boolean {
   if (signer.certificate !== undefined) return false;
   if (spki.equals(signer.spki)) return true;
   try {
-    return createPublicKey({ key: spki, format: 'der', type: 'spki' }).export({ format: 'der', type: 'spki' }).equals(signer.spki);
+    return createPublicKey({ key: spki, format: 'der', type: 'spki' })
+      .export({ format: 'der', type: 'spki' })
+      .equals(signer.spki);
   } catch {
     return false;
   }
@@ -195,7 +205,9 @@ function digestOf(message: SignedMessage, algorithm: string): string | undefined
 }
 
 function digestHex(algorithm: string, bytes: Uint8Array): string | undefined {
-  return ['sha256', 'sha384', 'sha512'].includes(algorithm) ? createHash(algorithm).update(bytes).digest('hex') : undefined;
+  return ['sha256', 'sha384', 'sha512'].includes(algorithm)
+    ? createHash(algorithm).update(bytes).digest('hex')
+    : undefined;
 }
 
 /** Returns the signed bytes of an envelope. */

@@ -23,7 +23,8 @@ export function checkInclusion(
 ): LogFinding | { readonly problem: string } {
   const named = logs.filter(({ id, checkpointId }) => entry.logId === id || entry.logId === checkpointId);
   if (named.length === 0) return { problem: 'the log that it names is not in the trusted root' };
-  if (entry.promise === undefined && entry.proof === undefined) return { problem: 'it has neither an inclusion proof nor a promise' };
+  if (entry.promise === undefined && entry.proof === undefined)
+    return { problem: 'it has neither an inclusion proof nor a promise' };
   if (entry.proof === undefined && !promiseSuffices) return { problem: 'it has no inclusion proof' };
   let problem = '';
   // A log whose key was renewed may be listed twice under one id.
@@ -34,7 +35,9 @@ export function checkInclusion(
       continue;
     }
     // Without the log's own signature, the time is unproven.
-    return entry.promise !== undefined && entry.integratedTime > 0 ? { log, time: entry.integratedTime * 1000 } : { log };
+    return entry.promise !== undefined && entry.integratedTime > 0
+      ? { log, time: entry.integratedTime * 1000 }
+      : { log };
   }
   return { problem };
 }
@@ -47,7 +50,9 @@ function promiseFlaw(entry: LogEntry, log: TransparencyLog): string | undefined 
   const body = JSON.stringify(entry.body.toString('base64'));
   const id = Buffer.from(entry.logId, 'base64').toString('hex');
   const signed = `{"body":${body},"integratedTime":${entry.integratedTime},"logID":"${id}","logIndex":${entry.logIndex}}`;
-  return verifyWith(log.digest, Buffer.from(signed), log.key, entry.promise) ? undefined : "the log's promise (SET) does not fit the entry";
+  return verifyWith(log.digest, Buffer.from(signed), log.key, entry.promise)
+    ? undefined
+    : "the log's promise (SET) does not fit the entry";
 }
 
 function proofFlaw({ proof, body }: LogEntry, log: TransparencyLog): string | undefined {
@@ -62,5 +67,7 @@ function proofFlaw({ proof, body }: LogEntry, log: TransparencyLog): string | un
   if (checkpoint.size !== proof.size || proof.root?.equals(checkpoint.root) === false)
     return 'the checkpoint is of another tree than the inclusion proof';
   const root = rootOfProof(body, proof.index, proof.size, proof.hashes);
-  return root?.equals(checkpoint.root) === true ? undefined : 'the inclusion proof does not lead to the root of the checkpoint';
+  return root?.equals(checkpoint.root) === true
+    ? undefined
+    : 'the inclusion proof does not lead to the root of the checkpoint';
 }

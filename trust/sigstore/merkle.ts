@@ -4,7 +4,12 @@ import { createHash } from 'node:crypto';
  * Returns the root of the Merkle tree that an inclusion proof leads to (RFC 9162 section 2.1.3.2), or
  * undefined when the proof does not fit a tree of that size.
  */
-export function rootOfProof(leaf: Uint8Array, index: bigint, size: bigint, proof: readonly Buffer[]): Buffer | undefined {
+export function rootOfProof(
+  leaf: Uint8Array,
+  index: bigint,
+  size: bigint,
+  proof: readonly Buffer[],
+): Buffer | undefined {
   if (index >= size) return undefined;
   let node = index;
   let last = size - 1n;

@@ -11,15 +11,28 @@ import { findPath } from '../x509/path.ts';
 import { trustedRootOf } from './policy-root.ts';
 import type { TrustedRoot } from './trusted-root.ts';
 import { embeddedTrustedRoot, embeddedTrustedRootExpires, publicGoodTufUrl } from './seeds.ts';
-import { cachedRootFile, cachedTimestampFile, defaultRootCache, expiryOfMetadata, maximumRootBytes } from './root-cache.ts';
+import {
+  cachedRootFile,
+  cachedTimestampFile,
+  defaultRootCache,
+  expiryOfMetadata,
+  maximumRootBytes,
+} from './root-cache.ts';
 import { publicGood } from './schema.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
-const keyAge = { why: 'nothing proves when a key has signed', fix: 'add log: true: a transparency log proves the time' };
+const keyAge = {
+  why: 'nothing proves when a key has signed',
+  fix: 'add log: true: a transparency log proves the time',
+};
 
 /** Reads `cosign: { key, log }`. */
-export async function readCosign(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
+export async function readCosign(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<Requirement | undefined> {
   const record = recordOf(value) ?? {};
   const name = record['key'];
   if (typeof name !== 'string' || name === '') return undefined;
@@ -67,12 +80,17 @@ async function readLogDemand(
 }
 
 /** Reads `sigstore: { issuer, subject, … }`: a keyless signature. */
-export async function readSigstore(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
+export async function readSigstore(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<Requirement | undefined> {
   const record = recordOf(value) ?? {};
   const { issuer, subject } = record;
   const root = await readRoot(record['root'], [...path, 'root'], building);
   const constraints = readConstraints(record, path, building);
-  if (typeof issuer !== 'string' || typeof subject !== 'string' || issuer === '' || subject === '') return undefined;
+  if (typeof issuer !== 'string' || typeof subject !== 'string' || issuer === '' || subject === '')
+    return undefined;
   if (issuer.includes('*')) {
     report(
       building,
@@ -83,7 +101,12 @@ export async function readSigstore(value: unknown, path: readonly PathSegment[],
     return undefined;
   }
   if (/^\*+$/.test(subject)) {
-    report(building, [...path, 'subject'], 'this subject is anybody whom the issuer knows', 'say who may sign, such as "*@example.com"');
+    report(
+      building,
+      [...path, 'subject'],
+      'this subject is anybody whom the issuer knows',
+      'say who may sign, such as "*@example.com"',
+    );
     return undefined;
   }
   if (root === undefined) return undefined;
@@ -111,7 +134,11 @@ function countOf(value: unknown, unless: number): number {
 }
 
 /** Returns whether the root names as many services as required, and whether a time can be proven at all. */
-function isEnough({ root, logs, timeStamps, certificateLogs }: SigstoreProof, path: readonly PathSegment[], building: Building): boolean {
+function isEnough(
+  { root, logs, timeStamps, certificateLogs }: SigstoreProof,
+  path: readonly PathSegment[],
+  building: Building,
+): boolean {
   const trusted = trustedRootOf(root);
   const distinct = (members: readonly { readonly id?: string; readonly name: string }[]): number =>
     new Set(members.map(({ id, name }) => id ?? name)).size;
@@ -139,12 +166,22 @@ function isEnough({ root, logs, timeStamps, certificateLogs }: SigstoreProof, pa
   return building.problems.length === before;
 }
 
-async function readRoot(value: unknown, path: readonly PathSegment[], building: Building): Promise<PolicyRoot | undefined> {
+async function readRoot(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<PolicyRoot | undefined> {
   const tuf = recordOf(recordOf(value)?.['tuf']);
   if (tuf !== undefined) return readCached(tuf, path, building);
   if (value !== undefined && typeof value !== 'string') return undefined;
   if (value !== undefined && value !== publicGood)
-    return readRootFile(value, value, path, building, 'name a trusted_root.json, relative to this policy file');
+    return readRootFile(
+      value,
+      value,
+      path,
+      building,
+      'name a trusted_root.json, relative to this policy file',
+    );
   const file = cachedRootFile(defaultRootCache, publicGoodTufUrl);
   const fix = 'update it: portcullis sigstore-root update';
   const read = await readReferenced(building, file, maximumRootBytes);
@@ -155,13 +192,19 @@ async function readRoot(value: unknown, path: readonly PathSegment[], building: 
     const embedded = { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
     building.references.set(file, embedded);
     const root = rootOf(publicGood, embedded, path, building, fix);
-    return root === undefined ? undefined : { ...root, expires: new Date(embeddedTrustedRootExpires()).toISOString(), ships: true };
+    return root === undefined
+      ? undefined
+      : { ...root, expires: new Date(embeddedTrustedRootExpires()).toISOString(), ships: true };
   }
   building.tufRoots?.set(file, { url: publicGoodTufUrl, cache: defaultRootCache });
   return rootOf(publicGood, read, path, building, fix);
 }
 
-async function readCached(tuf: Json, path: readonly PathSegment[], building: Building): Promise<PolicyRoot | undefined> {
+async function readCached(
+  tuf: Json,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<PolicyRoot | undefined> {
   const { url, cache } = tuf;
   if (typeof url !== 'string') return undefined;
   const folder = typeof cache === 'string' ? cache : defaultRootCache;
@@ -198,7 +241,8 @@ function warm({ authorities, timeStampAuthorities }: TrustedRoot): void {
   for (const { chain } of [...authorities, ...timeStampAuthorities]) {
     const [first] = chain;
     const anchor = chain.at(-1);
-    if (first !== undefined && anchor !== undefined) findPath(first, { anchors: [anchor], intermediates: chain.slice(1, -1) }, []);
+    if (first !== undefined && anchor !== undefined)
+      findPath(first, { anchors: [anchor], intermediates: chain.slice(1, -1) }, []);
   }
 }
 
@@ -211,7 +255,11 @@ function rootOf(
 ): PolicyRoot | undefined {
   try {
     if ('problem' in read) throw new Error(read.problem);
-    const root = { name, digest: createHash('sha256').update(read.bytes).digest('hex'), content: read.bytes.toString('base64') };
+    const root = {
+      name,
+      digest: createHash('sha256').update(read.bytes).digest('hex'),
+      content: read.bytes.toString('base64'),
+    };
     warm(trustedRootOf(root));
     return root;
   } catch (error) {

@@ -21,17 +21,37 @@ const patterns: readonly (readonly [pattern: string, text: string, matches: bool
   ['*@example.com', 'a@example.com', true],
   ['*@example.com', 'a@example.com.evil.example', false],
   ['*@example.com', 'https://evil.example/x@example.com', false],
-  ['https://github.com/o/r/.github/workflows/w.yml@refs/tags/*', 'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1', true],
-  ['https://github.com/o/r/.github/workflows/w.yml@refs/tags/*', 'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v/1', true],
-  ['https://github.com/o/r/.github/workflows/w.yml@refs/tags/*', 'https://github.com/o/r/.github/workflows/w.yml@refs/heads/main', false],
-  ['https://github.com/o/*/.github/workflows/w.yml@refs/tags/*', 'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1', true],
+  [
+    'https://github.com/o/r/.github/workflows/w.yml@refs/tags/*',
+    'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1',
+    true,
+  ],
+  [
+    'https://github.com/o/r/.github/workflows/w.yml@refs/tags/*',
+    'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v/1',
+    true,
+  ],
+  [
+    'https://github.com/o/r/.github/workflows/w.yml@refs/tags/*',
+    'https://github.com/o/r/.github/workflows/w.yml@refs/heads/main',
+    false,
+  ],
+  [
+    'https://github.com/o/*/.github/workflows/w.yml@refs/tags/*',
+    'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1',
+    true,
+  ],
   // A branch of another repository, named so that a loose wildcard would take it for the workflow.
   [
     'https://github.com/o/*/.github/workflows/w.yml@refs/tags/*',
     'https://github.com/o/evil/.github/workflows/x.yml@refs/heads/.github/workflows/w.yml@refs/tags/v1',
     false,
   ],
-  ['https://github.com/o/**/w.yml@refs/tags/v1', 'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1', true],
+  [
+    'https://github.com/o/**/w.yml@refs/tags/v1',
+    'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1',
+    true,
+  ],
   ['', '', true],
   ['a*', 'a', true],
   ['a*b', 'ab', true],
@@ -42,7 +62,8 @@ const patterns: readonly (readonly [pattern: string, text: string, matches: bool
 ];
 
 for (const [pattern, text, matches] of patterns)
-  test(`"${pattern}" ${matches ? 'fits' : 'does not fit'} "${text}"`, () => assert.equal(subjectMatches(pattern, text), matches));
+  test(`"${pattern}" ${matches ? 'fits' : 'does not fit'} "${text}"`, () =>
+    assert.equal(subjectMatches(pattern, text), matches));
 
 test('patterns of many stars take no long time', () => {
   // CPU time, because wall time depends on other processes.
@@ -72,26 +93,41 @@ test('every inclusion proof of every small tree leads to its root, and to no oth
 test('a checkpoint is signed by its log alone, whoever else signs', () => {
   const key = generateKeyPairSync('ed25519');
   const log = createMerkleLog('log.example', key.privateKey);
-  const { envelope } = (log.add('dsse', Buffer.from('x')) as { inclusionProof: { checkpoint: { envelope: string } } }).inclusionProof
-    .checkpoint;
-  const trusted = { name: 'log', id: log.id, key: key.publicKey, digest: null, validFor: { start: 0, end: Infinity } };
+  const { envelope } = (
+    log.add('dsse', Buffer.from('x')) as { inclusionProof: { checkpoint: { envelope: string } } }
+  ).inclusionProof.checkpoint;
+  const trusted = {
+    name: 'log',
+    id: log.id,
+    key: key.publicKey,
+    digest: null,
+    validFor: { start: 0, end: Infinity },
+  };
   assert.ok(isSignedByLog(readCheckpoint(envelope), trusted));
   assert.ok(isSignedByLog(readCheckpoint(`${envelope}\u2014 witness.example AAAAAAAA\n`), trusted));
-  assert.ok(!isSignedByLog(readCheckpoint(envelope), { ...trusted, key: generateKeyPairSync('ed25519').publicKey }));
+  assert.ok(
+    !isSignedByLog(readCheckpoint(envelope), { ...trusted, key: generateKeyPairSync('ed25519').publicKey }),
+  );
   // Whatever id the root has for the log's key, the checkpoint refers to the key by the C2SP id or by the
   // root's id, and by no other.
   const otherwise = { ...trusted, id: Buffer.alloc(32, 1).toString('base64') };
   assert.ok(isSignedByLog(readCheckpoint(envelope), otherwise));
   const signature = /\S+(?=\n$)/.exec(envelope)?.[0] ?? '';
   const hinted = (hint: number): string =>
-    envelope.replace(signature, Buffer.concat([Buffer.alloc(4, hint), Buffer.from(signature, 'base64').subarray(4)]).toString('base64'));
+    envelope.replace(
+      signature,
+      Buffer.concat([Buffer.alloc(4, hint), Buffer.from(signature, 'base64').subarray(4)]).toString('base64'),
+    );
   for (const [hint, counts] of [
     [1, true],
     [2, true],
     [3, false],
   ] as const)
     assert.equal(
-      isSignedByLog(readCheckpoint(hinted(hint)), { ...otherwise, checkpointId: Buffer.alloc(4, 2).toString('base64') }),
+      isSignedByLog(readCheckpoint(hinted(hint)), {
+        ...otherwise,
+        checkpointId: Buffer.alloc(4, 2).toString('base64'),
+      }),
       counts,
     );
   for (const [from, to] of [
@@ -119,7 +155,9 @@ test('the root that ships with this version names the public services', () => {
     root.logs.map(({ name }) => name),
     ['https://rekor.sigstore.dev', 'https://log2025-1.rekor.sigstore.dev'],
   );
-  assert.ok(root.authorities.length > 0 && root.certificateLogs.length > 0 && root.timeStampAuthorities.length > 0);
+  assert.ok(
+    root.authorities.length > 0 && root.certificateLogs.length > 0 && root.timeStampAuthorities.length > 0,
+  );
 });
 
 /** Changes of the public root that must be refused, each with its message. */
@@ -130,12 +168,32 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
     (root) => Reflect.deleteProperty(logOf(root)['validFor'] as Json, 'start'),
     /tlogs\[0\].*validFor.start/,
   ],
-  ['a log without validity', (root) => Reflect.deleteProperty(logOf(root), 'validFor'), /tlogs\[0\].*validFor.start/],
-  ['an end before the start', (root) => void ((logOf(root)['validFor'] as Json)['end'] = '2000-01-01T00:00:00Z'), /validFor.end/],
-  ['a time that is none', (root) => void ((logOf(root)['validFor'] as Json)['start'] = 'yesterday'), /validFor.start/],
-  ['a key that is none', (root) => void (logOf(root)['rawBytes'] = 'AAAA'), /cannot be read as PKIX_ECDSA_P256_SHA_256/],
+  [
+    'a log without validity',
+    (root) => Reflect.deleteProperty(logOf(root), 'validFor'),
+    /tlogs\[0\].*validFor.start/,
+  ],
+  [
+    'an end before the start',
+    (root) => void ((logOf(root)['validFor'] as Json)['end'] = '2000-01-01T00:00:00Z'),
+    /validFor.end/,
+  ],
+  [
+    'a time that is none',
+    (root) => void ((logOf(root)['validFor'] as Json)['start'] = 'yesterday'),
+    /validFor.start/,
+  ],
+  [
+    'a key that is none',
+    (root) => void (logOf(root)['rawBytes'] = 'AAAA'),
+    /cannot be read as PKIX_ECDSA_P256_SHA_256/,
+  ],
   ['a key that is no base64', (root) => void (logOf(root)['rawBytes'] = '?'), /not base64/],
-  ['a log without identity', (root) => Reflect.deleteProperty((root['tlogs'] as Json[])[0] as Json, 'logId'), /logId/],
+  [
+    'a log without identity',
+    (root) => Reflect.deleteProperty((root['tlogs'] as Json[])[0] as Json, 'logId'),
+    /logId/,
+  ],
   [
     'an authority whose start is no time',
     (root) => void (((root['certificateAuthorities'] as Json[])[0] as Json)['validFor'] = { start: 'x' }),
@@ -153,7 +211,10 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
   ],
   [
     'an authority whose certificate is none',
-    (root) => void (((root['timestampAuthorities'] as Json[])[0] as Json)['certChain'] = { certificates: [{ rawBytes: 'MAA=' }] }),
+    (root) =>
+      void (((root['timestampAuthorities'] as Json[])[0] as Json)['certChain'] = {
+        certificates: [{ rawBytes: 'MAA=' }],
+      }),
     /timestampAuthorities\[0\].certChain.certificates\[0\]: .* at byte/,
   ],
   ['logs that are no list', (root) => void (root['tlogs'] = {}), /tlogs is not a list/],
@@ -199,19 +260,24 @@ test('damaged certificates and time stamps are errors with a place, without dela
   const good = root.authorities[1]?.chain[0]?.raw ?? Buffer.alloc(0);
   assert.ok(readCertificate(good).isAuthority);
   fc.assert(
-    fc.property(fc.nat(good.length - 1), fc.integer({ min: 1, max: 255 }), fc.nat(good.length), (at, mask, length) => {
-      const changed = Buffer.from(good);
-      changed[at] = (changed[at] as number) ^ mask;
-      for (const bytes of [changed, good.subarray(0, length), Buffer.concat([good, changed])]) {
-        for (const read of [readCertificate, readTimeStamp]) {
-          try {
-            read(bytes);
-          } catch (error) {
-            assert.match((error as Error).message, /at byte \d+$/);
+    fc.property(
+      fc.nat(good.length - 1),
+      fc.integer({ min: 1, max: 255 }),
+      fc.nat(good.length),
+      (at, mask, length) => {
+        const changed = Buffer.from(good);
+        changed[at] = (changed[at] as number) ^ mask;
+        for (const bytes of [changed, good.subarray(0, length), Buffer.concat([good, changed])]) {
+          for (const read of [readCertificate, readTimeStamp]) {
+            try {
+              read(bytes);
+            } catch (error) {
+              assert.match((error as Error).message, /at byte \d+$/);
+            }
           }
         }
-      }
-    }),
+      },
+    ),
     fuzzing(8, 400),
   );
   fc.assert(

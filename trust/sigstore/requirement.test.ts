@@ -41,10 +41,18 @@ async function policyOf(require: string): Promise<TrustPolicy> {
   return (await loadPolicy({ paths: [file] })).policy;
 }
 
-const keyless = (more = ''): string => `{ sigstore: { issuer: "${mockIssuer}", subject: "${mockSubject}", root: root.json${more} } }`;
+const keyless = (more = ''): string =>
+  `{ sigstore: { issuer: "${mockIssuer}", subject: "${mockSubject}", root: root.json${more} } }`;
 
 function verdictOf(policy: TrustPolicy, items: readonly EvidenceItem[], now = new Date()): Verdict {
-  const dossier = sealDossier({ reference, digest, manifestDigest: digest, items, unreachable: [], gatheredAt: now.toISOString() });
+  const dossier = sealDossier({
+    reference,
+    digest,
+    manifestDigest: digest,
+    items,
+    unreachable: [],
+    gatheredAt: now.toISOString(),
+  });
   const platform = { os: 'linux', architecture: 'amd64' };
   return decide({ dossier, reference, namespace: '', platform, policy, now });
 }
@@ -52,7 +60,9 @@ function verdictOf(policy: TrustPolicy, items: readonly EvidenceItem[], now = ne
 async function bundleItem(options: SignOptions, of = digest): Promise<EvidenceItem> {
   return item(
     'sigstore-bundle',
-    Buffer.from(JSON.stringify(await services.sign(imageStatement(of), { inToto: true, claims, ...options }))),
+    Buffer.from(
+      JSON.stringify(await services.sign(imageStatement(of), { inToto: true, claims, ...options })),
+    ),
   );
 }
 
@@ -81,7 +91,11 @@ async function legacyItem(options: SignOptions, drop?: string): Promise<Evidence
     }),
     ...(stamp === undefined
       ? {}
-      : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp.signedTimestamp }) }),
+      : {
+          'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({
+            SignedRFC3161Timestamp: stamp.signedTimestamp,
+          }),
+        }),
   };
   if (drop !== undefined) Reflect.deleteProperty(annotations, drop);
   return item('cosign-simple-signing', payload, { annotations });
@@ -98,12 +112,16 @@ interface LegacyParts {
       readonly canonicalizedBody: string;
       readonly inclusionPromise?: { readonly signedEntryTimestamp: string };
     }[];
-    readonly timestampVerificationData?: { readonly rfc3161Timestamps: readonly { readonly signedTimestamp: string }[] };
+    readonly timestampVerificationData?: {
+      readonly rfc3161Timestamps: readonly { readonly signedTimestamp: string }[];
+    };
   };
 }
 
 function rootCertificate(): string {
-  const [authority] = services.trustedRoot()['certificateAuthorities'] as { certChain: { certificates: { rawBytes: string }[] } }[];
+  const [authority] = services.trustedRoot()['certificateAuthorities'] as {
+    certChain: { certificates: { rawBytes: string }[] };
+  }[];
   return authority?.certChain.certificates[0]?.rawBytes ?? '';
 }
 
@@ -122,9 +140,17 @@ const demands: readonly (readonly [demand: string, admitted: boolean, says: RegE
     true,
     /1 of 1 signature found counts/,
   ],
-  [keyless().replace(mockSubject, 'https://example.com/*/app/.github/workflows/*@refs/tags/v1'), true, /counts/],
+  [
+    keyless().replace(mockSubject, 'https://example.com/*/app/.github/workflows/*@refs/tags/v1'),
+    true,
+    /counts/,
+  ],
   [keyless().replace(mockSubject, 'https://example.com/**@refs/tags/v1'), true, /counts/],
-  [keyless().replace(mockSubject, 'https://example.com/team/app'), false, /it was made by https:\/\/example\.com\/team.*, not by/],
+  [
+    keyless().replace(mockSubject, 'https://example.com/team/app'),
+    false,
+    /it was made by https:\/\/example\.com\/team.*, not by/,
+  ],
   [keyless().replace(mockSubject, '*/release.yml@refs/tags/v1'), false, /it was made by/],
   [
     keyless().replace(mockIssuer, 'https://other.example'),
@@ -132,7 +158,9 @@ const demands: readonly (readonly [demand: string, admitted: boolean, says: RegE
     /an identity of https:\/\/issuer\.example, not of https:\/\/other\.example/,
   ],
   [
-    keyless(', claims: { sourceRepositoryRef: "refs/tags/*", runnerEnvironment: github-hosted, githubWorkflowRepository: team/app }'),
+    keyless(
+      ', claims: { sourceRepositoryRef: "refs/tags/*", runnerEnvironment: github-hosted, githubWorkflowRepository: team/app }',
+    ),
     true,
     /counts/,
   ],
@@ -169,11 +197,20 @@ test('a signature of another digest, a changed payload, and a damaged annotation
   const changed = makeSimpleSigningPayload(otherDigest, 'registry.example.com/pay/app');
   for (const [evidence, says] of [
     [await bundleItem({ rekor: 2 }, otherDigest), /signature of another digest/],
-    [{ ...item('cosign-simple-signing', changed), annotations: legacy.annotations }, /does not fit what it signs/],
+    [
+      { ...item('cosign-simple-signing', changed), annotations: legacy.annotations },
+      /does not fit what it signs/,
+    ],
     [await legacyItem({ rekor: 1 }, 'dev.sigstore.cosign/bundle'), /no proof of a transparency log/],
     [await legacyItem({ rekor: 1 }, 'dev.sigstore.cosign/certificate'), /certificate/],
-    [{ ...legacy, annotations: { ...legacy.annotations, 'dev.sigstore.cosign/bundle': '{' } }, /it is not JSON/],
-    [{ ...legacy, annotations: { ...legacy.annotations, 'dev.sigstore.cosign/bundle': '{"Payload":{}}' } }, /bundle is malformed/],
+    [
+      { ...legacy, annotations: { ...legacy.annotations, 'dev.sigstore.cosign/bundle': '{' } },
+      /it is not JSON/,
+    ],
+    [
+      { ...legacy, annotations: { ...legacy.annotations, 'dev.sigstore.cosign/bundle': '{"Payload":{}}' } },
+      /bundle is malformed/,
+    ],
   ] as const) {
     const verdict = verdictOf(policy, [evidence]);
     assert.equal(verdict.outcome, 'deny', explainVerdict(verdict));
@@ -182,12 +219,18 @@ test('a signature of another digest, a changed payload, and a damaged annotation
 });
 
 test('a threshold of identities counts each signer once, and a verdict replays from its texts', async () => {
-  const policy = await policyOf(`{ threshold: { count: 2, of: [${keyless()}, ${keyless(', timestamp: true')}] } }`);
+  const policy = await policyOf(
+    `{ threshold: { count: 2, of: [${keyless()}, ${keyless(', timestamp: true')}] } }`,
+  );
   const evidence = [await bundleItem({ rekor: 2 })];
   const verdict = verdictOf(policy, evidence);
   assert.equal(verdict.outcome, 'deny', explainVerdict(verdict));
   const now = new Date(verdict.decidedAt);
-  const again = verdictOf(JSON.parse(JSON.stringify(policy)) as TrustPolicy, JSON.parse(JSON.stringify(evidence)) as EvidenceItem[], now);
+  const again = verdictOf(
+    JSON.parse(JSON.stringify(policy)) as TrustPolicy,
+    JSON.parse(JSON.stringify(evidence)) as EvidenceItem[],
+    now,
+  );
   assert.deepEqual(again, verdict);
 });
 

@@ -5,7 +5,8 @@ import { claimNames } from './identity.ts';
 export const publicGood = 'public-good';
 
 const text = { type: 'string', minLength: 1, maxLength: 1024 } as const;
-const count = (description: string) => ({ type: ['boolean', 'integer'], minimum: 0, maximum: 8, description }) as const;
+const count = (description: string) =>
+  ({ type: ['boolean', 'integer'], minimum: 0, maximum: 8, description }) as const;
 
 const root = {
   type: ['string', 'object'],
@@ -21,8 +22,15 @@ const root = {
       additionalProperties: false,
       required: ['url'],
       properties: {
-        url: { ...text, pattern: '^https?://', description: 'write the URL of a TUF repository, such as https://tuf.example.com' },
-        cache: { ...text, description: 'The folder that the roots are fetched into, when it is not the default.' },
+        url: {
+          ...text,
+          pattern: '^https?://',
+          description: 'write the URL of a TUF repository, such as https://tuf.example.com',
+        },
+        cache: {
+          ...text,
+          description: 'The folder that the roots are fetched into, when it is not the default.',
+        },
       },
     },
   },
@@ -33,7 +41,8 @@ export const logSchema = {
   type: ['boolean', 'integer', 'object'],
   minimum: 0,
   maximum: 8,
-  description: 'Demands an entry in a transparency log: true, in how many logs, or an object with a trusted root of its own.',
+  description:
+    'Demands an entry in a transparency log: true, in how many logs, or an object with a trusted root of its own.',
   additionalProperties: false,
   properties: {
     root,
@@ -49,7 +58,10 @@ export const sigstoreSchema = {
   required: ['issuer', 'subject'],
   description: 'A keyless sigstore signature: by an identity that an OIDC issuer vouched for.',
   properties: {
-    issuer: { ...text, description: 'The OIDC issuer, exactly, such as https://token.actions.githubusercontent.com.' },
+    issuer: {
+      ...text,
+      description: 'The OIDC issuer, exactly, such as https://token.actions.githubusercontent.com.',
+    },
     subject: {
       ...text,
       description:
@@ -65,7 +77,9 @@ export const sigstoreSchema = {
     root,
     log: count('Number of transparency logs that must contain it. Default: 1.'),
     timestamp: count('Number of timestamp authorities that must have signed it. Default: 0.'),
-    certificateLog: count('Number of certificate transparency logs that must contain its certificate. Default: 1.'),
+    certificateLog: count(
+      'Number of certificate transparency logs that must contain its certificate. Default: 1.',
+    ),
     ...constraintProperties,
   },
 } as const;

@@ -36,16 +36,18 @@ async function folderOf(t: TestContext): Promise<string> {
 }
 
 test('the seeds are those of the installed package, and our TUF client accepts them', async () => {
-  const installed = JSON.parse(readFileSync(new URL('../../node_modules/@sigstore/tuf/seeds.json', import.meta.url), 'utf8')) as Record<
-    string,
-    { 'root.json': string; targets: Record<string, string> }
-  >;
+  const installed = JSON.parse(
+    readFileSync(new URL('../../node_modules/@sigstore/tuf/seeds.json', import.meta.url), 'utf8'),
+  ) as Record<string, { 'root.json': string; targets: Record<string, string> }>;
   const seed = installed[publicGoodTufUrl];
   assert.ok(seed !== undefined);
   assert.deepEqual(await embeddedTufRoot(publicGoodTufUrl), Buffer.from(seed['root.json'], 'base64'));
   assert.deepEqual(embeddedTrustedRoot(), Buffer.from(seed.targets['trusted_root.json'] ?? '', 'base64'));
   for (const { url, version } of await sigstoreSeeds())
-    assert.equal(trustRoot('tuf', (await embeddedTufRoot(url)) ?? Buffer.alloc(0)).root.signed.version, version);
+    assert.equal(
+      trustRoot('tuf', (await embeddedTufRoot(url)) ?? Buffer.alloc(0)).root.signed.version,
+      version,
+    );
   assert.equal(await embeddedTufRoot('https://tuf.example.com'), undefined);
   assert.ok(readTrustedRoot(embeddedTrustedRoot()).authorities.length > 0);
   // When the package gets a seed of the staging instance, the copy in roots/ must be removed.
@@ -63,19 +65,27 @@ test('an expired root can start an update to a valid one', async (t) => {
   await updateTrustedRoot({ url: repository.url, cache, tufRoot: first });
   const ended = await serveTufRepository(t);
   ended.publish(1);
-  await assert.rejects(updateTrustedRoot({ url: ended.url, cache: await folderOf(t), tufRoot: ended.rootOf(1, -day) }), {
-    code: 'TRUST_ROOT_REFUSED',
-    kind: 'denied',
-    message: /expired/,
-  });
+  await assert.rejects(
+    updateTrustedRoot({ url: ended.url, cache: await folderOf(t), tufRoot: ended.rootOf(1, -day) }),
+    {
+      code: 'TRUST_ROOT_REFUSED',
+      kind: 'denied',
+      message: /expired/,
+    },
+  );
 });
 
 test('the root that ships decides until its TUF root expires, and then states what to do', async (t) => {
-  if (existsSync(cachedRootFile(defaultRootCache, publicGoodTufUrl))) return t.skip('this machine has fetched a newer root');
+  if (existsSync(cachedRootFile(defaultRootCache, publicGoodTufUrl)))
+    return t.skip('this machine has fetched a newer root');
   const folder = await folderOf(t);
   const file = join(folder, 'policy.yaml');
-  const rule = 'require: { sigstore: { issuer: https://issuer.test, subject: a@example.com, root: public-good } }';
-  await writeFile(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    ${rule}\n`);
+  const rule =
+    'require: { sigstore: { issuer: https://issuer.test, subject: a@example.com, root: public-good } }';
+  await writeFile(
+    file,
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    ${rule}\n`,
+  );
   const { policy } = await loadPolicy({ paths: [file] });
   const digest = `sha256:${'a'.repeat(64)}`;
   const dossier = sealDossier({
@@ -87,12 +97,22 @@ test('the root that ships decides until its TUF root expires, and then states wh
     gatheredAt: new Date(0).toISOString(),
   });
   const verdictAt = (now: Date) =>
-    decide({ dossier, reference: 'a.test/b:1', namespace: '', platform: { os: 'linux', architecture: 'amd64' }, policy, now });
+    decide({
+      dossier,
+      reference: 'a.test/b:1',
+      namespace: '',
+      platform: { os: 'linux', architecture: 'amd64' },
+      policy,
+      now,
+    });
   const end = new Date(embeddedTrustedRootExpires());
   assert.equal(verdictAt(new Date(end.getTime() - 1)).validUntil, end.toISOString());
   const late = verdictAt(end);
   assert.equal(late.outcome, 'undecided');
-  assert.match(explainVerdict(late), /that ships with this version held until .*portcullis sigstore-root update/);
+  assert.match(
+    explainVerdict(late),
+    /that ships with this version held until .*portcullis sigstore-root update/,
+  );
 });
 
 test('a file is verified by the root that ships while it holds', async (t) => {
@@ -105,7 +125,14 @@ const config = (name: string): Buffer =>
   Buffer.from(
     JSON.stringify({
       mediaType: 'application/vnd.dev.sigstore.signingconfig.v0.2+json',
-      caUrls: [{ url: `https://${name}.test`, majorApiVersion: 1, validFor: { start: '2020-01-01T00:00:00Z' }, operator: name }],
+      caUrls: [
+        {
+          url: `https://${name}.test`,
+          majorApiVersion: 1,
+          validFor: { start: '2020-01-01T00:00:00Z' },
+          operator: name,
+        },
+      ],
       rekorTlogUrls: [],
     }),
   );
@@ -126,11 +153,18 @@ test('the signing configuration comes from the TUF repository, then from what wa
   await assert.rejects(fetched(), /TRUST_SIGNING_CONFIG/);
   await repository.close();
   assert.deepEqual(await fetched(), config('one'));
-  await assert.rejects(signingConfiguration({ url, cache: await folderOf(t), tufRoot, now }), /TRUST_SIGNING_CONFIG/);
+  await assert.rejects(
+    signingConfiguration({ url, cache: await folderOf(t), tufRoot, now }),
+    /TRUST_SIGNING_CONFIG/,
+  );
 });
 
 test('without a repository and a cache the services are those of the root that ships', () => {
-  const services = parseSigningConfig(servicesOfTrustedRoot(embeddedTrustedRoot()), 'the seed', new Date(afterSeed.getTime() - 2 * day));
+  const services = parseSigningConfig(
+    servicesOfTrustedRoot(embeddedTrustedRoot()),
+    'the seed',
+    new Date(afterSeed.getTime() - 2 * day),
+  );
   assert.equal(services.fulcioUrl, 'https://fulcio.sigstore.dev');
   assert.deepEqual(services.witnesses.logs, [{ url: 'https://rekor.sigstore.dev', version: 1 }]);
   assert.deepEqual(services.witnesses.timestamps, ['https://timestamp.sigstore.dev/api/v1/timestamp']);

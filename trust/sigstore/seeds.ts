@@ -62,7 +62,12 @@ export async function sigstoreSeeds(): Promise<readonly SigstoreSeed[]> {
     ).map(async ([name, url]) => {
       const root = (await embeddedTufRoot(url)) ?? Buffer.alloc(0);
       const version = recordOf(recordOf(parseJson(root.toString('utf8')))?.['signed'])?.['version'];
-      return { name, url, version: typeof version === 'number' ? version : 0, expires: expiryOfMetadata(root) ?? 0 };
+      return {
+        name,
+        url,
+        version: typeof version === 'number' ? version : 0,
+        expires: expiryOfMetadata(root) ?? 0,
+      };
     }),
   );
 }

@@ -8,7 +8,13 @@ import { httpSource } from '../tuf-client/http-source.ts';
 import type { TufStore } from '../tuf-client/source.ts';
 import { updateMetadata } from '../tuf-client/update.ts';
 import { isUnavailable } from '../tuf/failure.ts';
-import { cachedSigningConfigFile, defaultRootCache, maximumRootBytes, metadataFolder, signingConfigTarget } from './root-cache.ts';
+import {
+  cachedSigningConfigFile,
+  defaultRootCache,
+  maximumRootBytes,
+  metadataFolder,
+  signingConfigTarget,
+} from './root-cache.ts';
 import { embeddedTrustedRoot, embeddedTufRoot, publicGoodTufUrl } from './seeds.ts';
 
 export interface SigningConfigurationOptions {
@@ -56,13 +62,23 @@ export async function signingConfiguration(options: SigningConfigurationOptions)
   }
 }
 
-async function fetchConfiguration(url: string, cache: string, { tufRoot, now }: SigningConfigurationOptions): Promise<Buffer> {
+async function fetchConfiguration(
+  url: string,
+  cache: string,
+  { tufRoot, now }: SigningConfigurationOptions,
+): Promise<Buffer> {
   const first = tufRoot ?? (await embeddedTufRoot(url));
   const store = readingStore(folderStore(metadataFolder(cache, url)), first);
-  const update = await updateMetadata({ dialect: 'tuf', source: httpSource(url, { deadlineMs }), store, now });
+  const update = await updateMetadata({
+    dialect: 'tuf',
+    source: httpSource(url, { deadlineMs }),
+    store,
+    now,
+  });
   const found = await update.find(signingConfigTarget);
   if (found === undefined) throw new Error(`the repository has no ${signingConfigTarget}`);
-  if (found.length > maximumRootBytes) throw new Error(`its ${signingConfigTarget} is larger than ${maximumRootBytes} bytes`);
+  if (found.length > maximumRootBytes)
+    throw new Error(`its ${signingConfigTarget} is larger than ${maximumRootBytes} bytes`);
   return fetchTarget(`${url}/targets`, found, update.trusted.root.signed.consistentSnapshot);
 }
 
@@ -91,13 +107,24 @@ function readingStore(kept: TufStore, first: Uint8Array | undefined): TufStore {
  */
 export function servicesOfTrustedRoot(bytes: Uint8Array): Buffer {
   const root = recordOf(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};
-  const services = (list: string, address: string, validFor: (entry: Readonly<Record<string, unknown>>) => unknown) =>
+  const services = (
+    list: string,
+    address: string,
+    validFor: (entry: Readonly<Record<string, unknown>>) => unknown,
+  ) =>
     (Array.isArray(root[list]) ? (root[list] as readonly unknown[]) : []).flatMap((value) => {
       const entry = recordOf(value) ?? {};
       const url = entry[address];
       if (typeof url !== 'string' || url === '') return [];
       const majorApiVersion = list === 'tlogs' && /^https:\/\/log\d{4}-/.test(url) ? 2 : 1;
-      return [{ url, majorApiVersion, validFor: validFor(entry), operator: new URL(url).hostname.split('.').slice(-2).join('.') }];
+      return [
+        {
+          url,
+          majorApiVersion,
+          validFor: validFor(entry),
+          operator: new URL(url).hostname.split('.').slice(-2).join('.'),
+        },
+      ];
     });
   const logs = services('tlogs', 'baseUrl', (entry) => recordOf(entry['publicKey'])?.['validFor']);
   const first = logs.filter(({ majorApiVersion }) => majorApiVersion === 1);

@@ -39,7 +39,10 @@ export function checkTimeStamp(
 
 const otherAuthority = 'other';
 
-function authorityFlaw(stamp: TimeStamp, { chain, validFor, name }: CertificateAuthority): string | undefined {
+function authorityFlaw(
+  stamp: TimeStamp,
+  { chain, validFor, name }: CertificateAuthority,
+): string | undefined {
   const [first] = chain;
   const anchor = chain.at(-1);
   if (first === undefined || anchor === undefined) return otherAuthority;
@@ -48,9 +51,14 @@ function authorityFlaw(stamp: TimeStamp, { chain, validFor, name }: CertificateA
   const candidates = first.isAuthority ? [...chain.slice(1), ...stamp.certificates] : [first];
   const signer = candidates.find((certificate) => stamp.isSigner(certificate));
   if (signer === undefined) return otherAuthority;
-  if (stamp.certificates.some((certificate) => stamp.isSigner(certificate) && !certificate.raw.equals(signer.raw)))
+  if (
+    stamp.certificates.some(
+      (certificate) => stamp.isSigner(certificate) && !certificate.raw.equals(signer.raw),
+    )
+  )
     return 'it brings another certificate of its signer';
-  if (!isWithin(stamp.time, validFor)) return `the authority ${name} was not trusted at ${new Date(stamp.time).toISOString()}`;
+  if (!isWithin(stamp.time, validFor))
+    return `the authority ${name} was not trusted at ${new Date(stamp.time).toISOString()}`;
   const flaw = signerFlaw(signer);
   if (flaw !== undefined) return flaw;
   const intermediates = chain.slice(0, -1).filter((one) => one !== signer);
@@ -63,5 +71,7 @@ function authorityFlaw(stamp: TimeStamp, { chain, validFor, name }: CertificateA
 function signerFlaw({ extendedKeyUsage, keyUsage }: Certificate): string | undefined {
   if (extendedKeyUsage?.length !== 1 || extendedKeyUsage[0] !== timeStampingOid)
     return "its signer's certificate is not for time stamps alone";
-  return keyUsage !== undefined && (keyUsage & keyUsageBit.digitalSignature) === 0 ? "its signer's certificate may not sign" : undefined;
+  return keyUsage !== undefined && (keyUsage & keyUsageBit.digitalSignature) === 0
+    ? "its signer's certificate may not sign"
+    : undefined;
 }

@@ -59,11 +59,15 @@ const maximumChain = 8;
 export function readTrustedRoot(bytes: Uint8Array): TrustedRoot {
   const root = recordOf(parseStrictJson(bytes));
   if (root === undefined || !mediaTypes.includes(String(root['mediaType'])))
-    throw new Error('it is not a sigstore trusted root (its mediaType is not one of application/vnd.dev.sigstore.trustedroot…)');
+    throw new Error(
+      'it is not a sigstore trusted root (its mediaType is not one of application/vnd.dev.sigstore.trustedroot…)',
+    );
   const ignored: string[] = [];
   return {
     logs: membersOf(root, 'tlogs').flatMap((member, index) => readLog(member, `tlogs[${index}]`, ignored)),
-    certificateLogs: membersOf(root, 'ctlogs').flatMap((member, index) => readLog(member, `ctlogs[${index}]`, ignored)),
+    certificateLogs: membersOf(root, 'ctlogs').flatMap((member, index) =>
+      readLog(member, `ctlogs[${index}]`, ignored),
+    ),
     authorities: membersOf(root, 'certificateAuthorities').map((member, index) =>
       readAuthority(member, `certificateAuthorities[${index}]`),
     ),
@@ -78,7 +82,8 @@ type Json = Readonly<Record<string, unknown>>;
 
 function membersOf(root: Json, name: string): readonly Json[] {
   const list = root[name] ?? [];
-  if (!Array.isArray(list) || list.length > maximumMembers) throw new Error(`${name} is not a list of at most ${maximumMembers}`);
+  if (!Array.isArray(list) || list.length > maximumMembers)
+    throw new Error(`${name} is not a list of at most ${maximumMembers}`);
   return list.map((entry: unknown, index) => {
     const record = recordOf(entry);
     if (record === undefined) throw new Error(`${name}[${index}] is not an object`);
@@ -89,11 +94,13 @@ function membersOf(root: Json, name: string): readonly Json[] {
 function readLog(member: Json, where: string, ignored: string[]): readonly TransparencyLog[] {
   const publicKey = recordOf(member['publicKey']);
   const bytes = decodeBase64(publicKey?.['rawBytes']);
-  if (publicKey === undefined || bytes === undefined) throw new Error(`${where}.publicKey.rawBytes is missing or not base64`);
+  if (publicKey === undefined || bytes === undefined)
+    throw new Error(`${where}.publicKey.rawBytes is missing or not base64`);
   const validFor = readPeriod(publicKey['validFor'], `${where}.publicKey`);
   const id = recordOf(member['logId'])?.['keyId'];
   const checkpointId = recordOf(member['checkpointKeyId'])?.['keyId'];
-  if (typeof id !== 'string' || (decodeBase64(id)?.length ?? 0) < 4) throw new Error(`${where}.logId.keyId is missing or not base64`);
+  if (typeof id !== 'string' || (decodeBase64(id)?.length ?? 0) < 4)
+    throw new Error(`${where}.logId.keyId is missing or not base64`);
   const details = String(publicKey['keyDetails']);
   const digest = digestOfKeyDetails(details);
   if (digest === undefined) {
@@ -102,7 +109,11 @@ function readLog(member: Json, where: string, ignored: string[]): readonly Trans
   }
   let key: KeyObject;
   try {
-    key = createPublicKey({ key: bytes, format: 'der', type: details.startsWith('PKCS1_') ? 'pkcs1' : 'spki' });
+    key = createPublicKey({
+      key: bytes,
+      format: 'der',
+      type: details.startsWith('PKCS1_') ? 'pkcs1' : 'spki',
+    });
   } catch {
     throw new Error(`${where}.publicKey cannot be read as ${details}`);
   }
@@ -116,14 +127,21 @@ function readAuthority(member: Json, where: string): CertificateAuthority {
     throw new Error(`${where}.certChain.certificates is not a list of 1 to ${maximumChain}`);
   const chain = certificates.map((entry: unknown, index) => {
     const bytes = decodeBase64(recordOf(entry)?.['rawBytes']);
-    if (bytes === undefined) throw new Error(`${where}.certChain.certificates[${index}].rawBytes is missing or not base64`);
+    if (bytes === undefined)
+      throw new Error(`${where}.certChain.certificates[${index}].rawBytes is missing or not base64`);
     try {
       return readCertificate(bytes);
     } catch (error) {
-      throw new Error(`${where}.certChain.certificates[${index}]: ${(error as Error).message}`, { cause: error });
+      throw new Error(`${where}.certChain.certificates[${index}]: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   });
-  return { name: nameOf(member['uri'], where), chain, validFor: readPeriod(member['validFor'], where, Number.NEGATIVE_INFINITY) };
+  return {
+    name: nameOf(member['uri'], where),
+    chain,
+    validFor: readPeriod(member['validFor'], where, Number.NEGATIVE_INFINITY),
+  };
 }
 
 /**
@@ -133,16 +151,24 @@ function readPeriod(value: unknown, where: string, without?: number): ValidityPe
   const period = recordOf(value ?? {});
   const begun = period?.['start'] ?? undefined;
   const start = begun === undefined && period !== undefined ? without : readInstant(begun);
-  if (start === undefined) throw new Error(`${where}.validFor.start is missing or not a time: without it nothing would bound its trust`);
+  if (start === undefined)
+    throw new Error(
+      `${where}.validFor.start is missing or not a time: without it nothing would bound its trust`,
+    );
   const written = period?.['end'];
   const end = written === undefined || written === null ? Number.POSITIVE_INFINITY : readInstant(written);
-  if (end === undefined || end < start) throw new Error(`${where}.validFor.end is not a time after its start`);
+  if (end === undefined || end < start)
+    throw new Error(`${where}.validFor.end is not a time after its start`);
   return { start, end };
 }
 
 /** Reads RFC 3339, as protobuf's JSON writes timestamps. */
 function readInstant(value: unknown): number | undefined {
-  if (typeof value !== 'string' || !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/.test(value)) return undefined;
+  if (
+    typeof value !== 'string' ||
+    !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/.test(value)
+  )
+    return undefined;
   const time = Date.parse(value);
   return Number.isNaN(time) ? undefined : time;
 }

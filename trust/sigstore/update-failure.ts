@@ -7,10 +7,21 @@ type UpdateCode = 'TRUST_ROOT_REFUSED' | 'TRUST_ROOT_UNKNOWN' | 'TRUST_ROOT_UPDA
 
 const stays = 'policies continue with the root they have';
 
-const failure = (on: string, facts: Pick<Failure<UpdateCode>, 'code' | 'kind' | 'why' | 'fix'>, cause?: unknown): PortcullisError =>
-  new PortcullisError({ attempted: 'update the sigstore trusted root', on, ...facts, ...(cause === undefined ? {} : { cause }) });
+const failure = (
+  on: string,
+  facts: Pick<Failure<UpdateCode>, 'code' | 'kind' | 'why' | 'fix'>,
+  cause?: unknown,
+): PortcullisError =>
+  new PortcullisError({
+    attempted: 'update the sigstore trusted root',
+    on,
+    ...facts,
+    ...(cause === undefined ? {} : { cause }),
+  });
 
-/** What the repository serves is not valid: it is expired, wrongly signed, rolled back, or not a trusted root. */
+/**
+ * What the repository serves is not valid: it is expired, wrongly signed, rolled back, or not a trusted root.
+ */
 export function rootRefused(url: string, why: string, cause?: unknown): PortcullisError {
   const advice = isPortcullisError(cause) ? cause.failure.fix : 'report this to the repository';
   return failure(url, { code: 'TRUST_ROOT_REFUSED', kind: 'denied', why, fix: `${advice}; ${stays}` }, cause);
@@ -31,13 +42,19 @@ export function updateFailure(url: string, cause: unknown): PortcullisError {
   if (!isPortcullisError(cause))
     return failure(
       url,
-      { code: 'TRUST_ROOT_UPDATE_FAILED', kind: 'unavailable', why: reasonOf(cause), fix: `check the folder of the roots; ${stays}` },
+      {
+        code: 'TRUST_ROOT_UPDATE_FAILED',
+        kind: 'unavailable',
+        why: reasonOf(cause),
+        fix: `check the folder of the roots; ${stays}`,
+      },
       cause,
     );
   if (cause.code.startsWith('TRUST_ROOT_')) return cause;
   // A missing file is nothing that was served: the address may be wrong, or a mirror is not complete yet.
   const isMissing = cause.code === 'TRUST_TUF_MISSING';
-  if (cause.code.startsWith('TRUST_TUF_') && !isMissing && !isUnavailable(cause.code)) return rootRefused(url, cause.failure.why, cause);
+  if (cause.code.startsWith('TRUST_TUF_') && !isMissing && !isUnavailable(cause.code))
+    return rootRefused(url, cause.failure.why, cause);
   const { why, fix } = cause.failure;
   const kind = isMissing ? 'unavailable' : cause.kind;
   return failure(url, { code: 'TRUST_ROOT_UPDATE_FAILED', kind, why, fix: `${fix}; ${stays}` }, cause);

@@ -35,7 +35,10 @@ test('fetches a root, then follows updates; refuses an older, forged or invalid 
   assert.equal((await update()).changed, true);
   for (const [name, publish] of [
     ['an older version', () => repository.publish(2, embeddedTrustedRoot())],
-    ['another signer', () => repository.publish(4, embeddedTrustedRoot(), generateKeyPairSync('ed25519').privateKey)],
+    [
+      'another signer',
+      () => repository.publish(4, embeddedTrustedRoot(), generateKeyPairSync('ed25519').privateKey),
+    ],
     ['no trusted root', () => repository.publish(4, Buffer.from('{}'))],
   ] as const) {
     publish();
@@ -73,8 +76,14 @@ test('a policy states its repositories and their expiry; after that their roots 
   const { url } = repository;
   const file = join(cache, 'policy.yaml');
   const rule = `require: { sigstore: { issuer: https://issuer.test, subject: a@example.com, root: { tuf: { url: "${url}", cache: "${cache}" } } } }`;
-  await writeFile(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    ${rule}\n`);
-  await assert.rejects(loadPolicy({ paths: [file] }), /fetch it: portcullis sigstore-root update --url http.* --root FILE --cache /);
+  await writeFile(
+    file,
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    ${rule}\n`,
+  );
+  await assert.rejects(
+    loadPolicy({ paths: [file] }),
+    /fetch it: portcullis sigstore-root update --url http.* --root FILE --cache /,
+  );
   repository.publish(1, embeddedTrustedRoot());
   const { expires } = await updateTrustedRoot({ url, cache, tufRoot: repository.root });
   const { policy, tufRoots } = await loadPolicy({ paths: [file] });
@@ -90,7 +99,14 @@ test('a policy states its repositories and their expiry; after that their roots 
       unreachable,
       gatheredAt: now.toISOString(),
     });
-    return decide({ dossier, reference: 'a.test/b:1', namespace: '', platform: { os: 'linux', architecture: 'amd64' }, policy, now: at });
+    return decide({
+      dossier,
+      reference: 'a.test/b:1',
+      namespace: '',
+      platform: { os: 'linux', architecture: 'amd64' },
+      policy,
+      now: at,
+    });
   };
   // A missing signature remains a "no"; every other result becomes unknown.
   assert.equal(verdictAt(new Date(expires + 1)).outcome, 'deny');

@@ -109,11 +109,17 @@ interface Targets {
 }
 
 async function download(url: string, folder: string, now: Date): Promise<Targets> {
-  const update = await updateMetadata({ dialect: 'tuf', source: httpSource(url, { deadlineMs }), store: folderStore(folder), now });
+  const update = await updateMetadata({
+    dialect: 'tuf',
+    source: httpSource(url, { deadlineMs }),
+    store: folderStore(folder),
+    now,
+  });
   const bytesOf = async (path: string): Promise<Buffer | undefined> => {
     const found = await update.find(path);
     if (found === undefined) return undefined;
-    if (found.length > maximumRootBytes) throw rootRefused(url, `its ${path} is larger than ${maximumRootBytes} bytes`);
+    if (found.length > maximumRootBytes)
+      throw rootRefused(url, `its ${path} is larger than ${maximumRootBytes} bytes`);
     return fetchTarget(`${url}/targets`, found, update.trusted.root.signed.consistentSnapshot);
   };
   const trustedRoot = await bytesOf(target);

@@ -70,7 +70,11 @@ export async function verifyArtifact(input: VerifyArtifactInput): Promise<Artifa
   const flaw = contentFlaw(bundle, message) ?? identityFlaw(identity, input.signer);
   if (flaw !== undefined) return flaw;
   if (signedAt === undefined) return no('TRUST_SIGSTORE_TIME', 'nothing proves when it was signed');
-  return { verified: true, ...(identity === undefined ? {} : { identity }), signedAt: new Date(signedAt.time).toISOString() };
+  return {
+    verified: true,
+    ...(identity === undefined ? {} : { identity }),
+    signedAt: new Date(signedAt.time).toISOString(),
+  };
 }
 
 function messageOf(artifact: Artifact): SignedMessage {
@@ -96,7 +100,10 @@ function contentFlaw({ content }: Bundle, message: SignedMessage): ArtifactFindi
       : no('TRUST_SIGNATURE_OTHER_DIGEST', 'the bundle names another digest');
   }
   if (content.payloadType !== inTotoPayloadType)
-    return no('TRUST_SIGNATURE_MALFORMED', `its payload is ${content.payloadType.slice(0, 100)}, not an in-toto statement`);
+    return no(
+      'TRUST_SIGNATURE_MALFORMED',
+      `its payload is ${content.payloadType.slice(0, 100)}, not an in-toto statement`,
+    );
   let subjects: unknown;
   try {
     subjects = recordOf(parseStrictJson(content.payload))?.['subject'];
@@ -106,13 +113,17 @@ function contentFlaw({ content }: Bundle, message: SignedMessage): ArtifactFindi
   const named = (Array.isArray(subjects) ? subjects : []).some((subject: unknown) => {
     const digests = recordOf(recordOf(subject)?.['digest']);
     return ['sha256', 'sha384', 'sha512'].some(
-      (algorithm) => digests?.[algorithm] !== undefined && digests[algorithm] === digestOf(message, algorithm),
+      (algorithm) =>
+        digests?.[algorithm] !== undefined && digests[algorithm] === digestOf(message, algorithm),
     );
   });
   return named ? undefined : no('TRUST_SIGNATURE_OTHER_DIGEST', 'its statement is about something else');
 }
 
-function identityFlaw(identity: CertificateIdentity | undefined, signer: VerifyArtifactInput['signer']): ArtifactFinding | undefined {
+function identityFlaw(
+  identity: CertificateIdentity | undefined,
+  signer: VerifyArtifactInput['signer'],
+): ArtifactFinding | undefined {
   if ('key' in signer) return undefined;
   if (identity === undefined || identity.issuer !== signer.issuer)
     return no(
@@ -122,7 +133,10 @@ function identityFlaw(identity: CertificateIdentity | undefined, signer: VerifyA
         : `it was made by an identity of ${identity.issuer}, not of ${signer.issuer}`,
     );
   if (identity.subjects.includes(signer.identity)) return undefined;
-  return no('TRUST_SIGSTORE_IDENTITY', `it was made by ${identity.subjects.join(', ')}, not by ${signer.identity}`);
+  return no(
+    'TRUST_SIGSTORE_IDENTITY',
+    `it was made by ${identity.subjects.join(', ')}, not by ${signer.identity}`,
+  );
 }
 
 function no(code: string, why: string): ArtifactFinding {

@@ -30,7 +30,8 @@ export function verifyBundleOnce(input: VerifyInput): Verified | NotVerified {
   if (before !== undefined && before.at <= at) return before.result;
   countVerifications();
   const result = verifyBundle(input);
-  if (key !== undefined && !('problem' in result && result.code === 'TRUST_SIGSTORE_TIME')) kept.set(key, { result, at });
+  if (key !== undefined && !('problem' in result && result.code === 'TRUST_SIGSTORE_TIME'))
+    kept.set(key, { result, at });
   return result;
 }
 

@@ -107,7 +107,9 @@ for (const [name, options] of kinds) {
 
   test(`${name}: no bit of any value can be changed`, async () => {
     const bundle = await bundleOf(options);
-    const values = textsIn(bundle).filter(({ text }) => Buffer.from(text, 'base64').toString('base64') === text && text.length > 8);
+    const values = textsIn(bundle).filter(
+      ({ text }) => Buffer.from(text, 'base64').toString('base64') === text && text.length > 8,
+    );
     assert.ok(values.length >= 4);
     await fc.assert(
       fc.asyncProperty(fc.nat(values.length - 1), fc.nat(), async (which, at) => {
@@ -133,7 +135,8 @@ for (const [name, options] of kinds) {
         if (!finding.verified) return;
         // A copy of the checkpoint's root that is no longer a hash is ignored: the checkpoint's own root
         // counts.
-        const [start = -1, end = -1] = /"rootHash":"[^"]*"/d.exec(text.toString('latin1'))?.indices?.[0] ?? [];
+        const [start = -1, end = -1] =
+          /"rootHash":"[^"]*"/d.exec(text.toString('latin1'))?.indices?.[0] ?? [];
         if (at >= start && at < end) return;
         // The keyid of an envelope, and the index that Rekor v2 writes beside its proof, are neither signed
         // nor read.
@@ -205,7 +208,13 @@ const table: readonly (readonly [
     'TRUST_SIGSTORE_TIME',
     /nothing proves when/,
   ],
-  ['another time in the entry', { rekor: 1 }, (b) => place(b, `${entry}.integratedTime`).set('1'), 'TRUST_SIGSTORE_LOG', /promise \(SET\)/],
+  [
+    'another time in the entry',
+    { rekor: 1 },
+    (b) => place(b, `${entry}.integratedTime`).set('1'),
+    'TRUST_SIGSTORE_LOG',
+    /promise \(SET\)/,
+  ],
   // Must be refused even when a log signs it: every attempt to print such a time would fail.
   [
     'a time that is none',
@@ -214,7 +223,13 @@ const table: readonly (readonly [
     'TRUST_SIGNATURE_MALFORMED',
     /integratedTime is no time/,
   ],
-  ['another index in the entry', { rekor: 1 }, (b) => place(b, `${entry}.logIndex`).set('1'), 'TRUST_SIGSTORE_LOG', /promise \(SET\)/],
+  [
+    'another index in the entry',
+    { rekor: 1 },
+    (b) => place(b, `${entry}.logIndex`).set('1'),
+    'TRUST_SIGSTORE_LOG',
+    /promise \(SET\)/,
+  ],
   [
     'a negative index',
     { rekor: 1 },
@@ -222,7 +237,13 @@ const table: readonly (readonly [
     'TRUST_SIGNATURE_MALFORMED',
     /logIndex is not a count/,
   ],
-  ['another kind', { rekor: 1 }, (b) => place(b, `${entry}.kindVersion.kind`).set('dsse'), 'TRUST_SIGSTORE_LOG', /another kind/],
+  [
+    'another kind',
+    { rekor: 1 },
+    (b) => place(b, `${entry}.kindVersion.kind`).set('dsse'),
+    'TRUST_SIGSTORE_LOG',
+    /another kind/,
+  ],
   [
     'another place in the tree',
     { rekor: 2 },
@@ -281,7 +302,13 @@ const table: readonly (readonly [
     'TRUST_SIGNATURE_OTHER_DIGEST',
     /another digest/,
   ],
-  ['a log that is not trusted', { rekor: 1 }, (_, r) => (r['tlogs'] as unknown[]).shift(), 'TRUST_SIGSTORE_LOG', /not in the trusted root/],
+  [
+    'a log that is not trusted',
+    { rekor: 1 },
+    (_, r) => (r['tlogs'] as unknown[]).shift(),
+    'TRUST_SIGSTORE_LOG',
+    /not in the trusted root/,
+  ],
   [
     'a log that was not trusted then',
     { rekor: 1 },
@@ -317,7 +344,13 @@ const table: readonly (readonly [
     'TRUST_SIGSTORE_CERTIFICATE',
     /was not trusted when it was made/,
   ],
-  ['no authority', { rekor: 1 }, (_, r) => (r['certificateAuthorities'] as unknown[]).pop(), 'TRUST_SIGSTORE_CERTIFICATE', /no authority/],
+  [
+    'no authority',
+    { rekor: 1 },
+    (_, r) => (r['certificateAuthorities'] as unknown[]).pop(),
+    'TRUST_SIGSTORE_CERTIFICATE',
+    /no authority/,
+  ],
   [
     'a time stamp authority that was not trusted then',
     { rekor: 2 },
@@ -329,18 +362,29 @@ const table: readonly (readonly [
     'another time stamp authority',
     { rekor: 2 },
     (_, r) =>
-      place(r, 'timestampAuthorities.0.certChain.certificates').set(place(r, 'certificateAuthorities.0.certChain.certificates').value),
+      place(r, 'timestampAuthorities.0.certChain.certificates').set(
+        place(r, 'certificateAuthorities.0.certChain.certificates').value,
+      ),
     'TRUST_SIGSTORE_TIME',
     /no authority of the trusted root made it/,
   ],
-  ['a time stamp that is none', { rekor: 2 }, (b) => place(b, stamp).set('MAA='), 'TRUST_SIGSTORE_TIME', /has 0 members, not 2 at byte/],
+  [
+    'a time stamp that is none',
+    { rekor: 2 },
+    (b) => place(b, stamp).set('MAA='),
+    'TRUST_SIGSTORE_TIME',
+    /has 0 members, not 2 at byte/,
+  ],
 ];
 
 /** Ends the validity of every member a day before anything was signed. */
 function endAll(members: unknown): void {
   for (const member of members as Json[]) {
     const holder = (member['publicKey'] ?? member) as Json;
-    holder['validFor'] = { start: new Date(Date.now() - 2 * day).toISOString(), end: new Date(Date.now() - day).toISOString() };
+    holder['validFor'] = {
+      start: new Date(Date.now() - 2 * day).toISOString(),
+      end: new Date(Date.now() - day).toISOString(),
+    };
   }
 }
 
@@ -357,7 +401,10 @@ for (const [name, options, change, code, says] of table) {
 }
 
 test('parts of two valid bundles do not make a valid one', async () => {
-  const [ours, other] = [await bundleOf({ rekor: 1 }), await services.sign(Buffer.from('other'), { rekor: 1 })];
+  const [ours, other] = [
+    await bundleOf({ rekor: 1 }),
+    await services.sign(Buffer.from('other'), { rekor: 1 }),
+  ];
   for (const path of [entry, 'verificationMaterial.certificate', 'messageSignature.signature']) {
     const mixed = structuredClone(ours);
     place(mixed, path).set(place(other, path).value);
@@ -392,7 +439,9 @@ test('a key in place of the certificate is not an identity, and a key verifies o
   place(bundle, 'verificationMaterial.publicKey').set({ hint: 'x' });
   const finding = await verify(bundle);
   assert.ok(!finding.verified && finding.code === 'TRUST_SIGSTORE_CERTIFICATE');
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' }).toString();
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    .publicKey.export({ type: 'spki', format: 'pem' })
+    .toString();
   const byKey = await verifyArtifact({
     bundle: Buffer.from(JSON.stringify(bundle)),
     artifact: { bytes: artifact },

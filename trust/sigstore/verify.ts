@@ -88,18 +88,29 @@ export function verifyBundle(input: VerifyInput): Verified | NotVerified {
   const signer = key === undefined ? readSigner(bundle) : { key };
   if ('problem' in signer) return signer;
   if (!isRight(message, signer.key, content.signature))
-    return no('TRUST_SIGNATURE_WRONG', 'the signature does not fit what it signs: one of the two was changed, or another key signed');
+    return no(
+      'TRUST_SIGNATURE_WRONG',
+      'the signature does not fit what it signs: one of the two was changed, or another key signed',
+    );
   if (root === undefined)
-    return signer.identity === undefined ? {} : no('TRUST_SIGSTORE_CERTIFICATE', 'there is no trusted root to judge its certificate by');
+    return signer.identity === undefined
+      ? {}
+      : no('TRUST_SIGSTORE_CERTIFICATE', 'there is no trusted root to judge its certificate by');
   const times = provenTimes(input, root, message, {
     ...(signer.certificate === undefined ? {} : { certificate: signer.certificate.raw }),
     spki: signer.certificate?.spki ?? signer.key.export({ type: 'spki', format: 'der' }),
   });
   if ('problem' in times) return times;
-  const flaw = signer.certificate === undefined ? undefined : certificateFlaw(signer.certificate, signer.others, times, input, root);
+  const flaw =
+    signer.certificate === undefined
+      ? undefined
+      : certificateFlaw(signer.certificate, signer.others, times, input, root);
   if (flaw !== undefined) return flaw;
   const [first] = times.toSorted((a, b) => a.time - b.time);
-  return { ...(signer.identity === undefined ? {} : { identity: signer.identity }), ...(first === undefined ? {} : { signedAt: first }) };
+  return {
+    ...(signer.identity === undefined ? {} : { identity: signer.identity }),
+    ...(first === undefined ? {} : { signedAt: first }),
+  };
 }
 
 interface Signer {
@@ -112,7 +123,8 @@ interface Signer {
 function readSigner(bundle: Bundle): Signer | NotVerified {
   try {
     const [certificate, ...others] = bundle.certificates.map(readCertificate);
-    if (certificate === undefined) return no('TRUST_SIGSTORE_CERTIFICATE', 'it was made with a key, and has no certificate');
+    if (certificate === undefined)
+      return no('TRUST_SIGSTORE_CERTIFICATE', 'it was made with a key, and has no certificate');
     return { key: certificate.key, certificate, others, identity: readIdentity(certificate) };
   } catch (error) {
     return no('TRUST_SIGSTORE_CERTIFICATE', `its certificate cannot be used: ${(error as Error).message}`);
@@ -123,7 +135,9 @@ function isRight(message: SignedMessage, key: KeyObject, signature: Buffer): boo
   if (message.bytes !== undefined) return verifyWithKey(key, message.bytes, signature);
   return (['sha256', 'sha384', 'sha512'] as const).some((algorithm) => {
     const hex = message.digests[algorithm];
-    return hex !== undefined && verifyDigestWithKey(key, { algorithm, value: Buffer.from(hex, 'hex') }, signature);
+    return (
+      hex !== undefined && verifyDigestWithKey(key, { algorithm, value: Buffer.from(hex, 'hex') }, signature)
+    );
   });
 }
 
@@ -139,8 +153,12 @@ function provenTimes(
   for (const stamp of root.timeStampAuthorities.length === 0 ? [] : bundle.timeStamps) {
     const alone = checkTimeStamp(stamp, bundle.content.signature, root.timeStampAuthorities);
     const { stamped } = bundle;
-    const finding = 'problem' in alone && stamped !== undefined ? checkTimeStamp(stamp, stamped, root.timeStampAuthorities) : alone;
-    if ('problem' in finding) return no('TRUST_SIGSTORE_TIME', `its time stamp does not count: ${finding.problem}`);
+    const finding =
+      'problem' in alone && stamped !== undefined
+        ? checkTimeStamp(stamp, stamped, root.timeStampAuthorities)
+        : alone;
+    if ('problem' in finding)
+      return no('TRUST_SIGSTORE_TIME', `its time stamp does not count: ${finding.problem}`);
     stamps.push({ name: finding.authority.name, time: finding.time });
   }
   const logs = new Set<string>();
@@ -152,20 +170,28 @@ function provenTimes(
       return no('TRUST_SIGSTORE_LOG', `its entry in a transparency log does not count: ${problem}`);
     const known = finding.time === undefined ? stamps.map(({ time }) => time) : [finding.time];
     if (known.length > 0 && !known.some((time) => isWithin(time, finding.log.validFor)))
-      return no('TRUST_SIGSTORE_LOG', `the transparency log ${finding.log.name} was not trusted when it was signed`);
+      return no(
+        'TRUST_SIGSTORE_LOG',
+        `the transparency log ${finding.log.name} was not trusted when it was signed`,
+      );
     logs.add(finding.log.id);
     if (finding.time !== undefined) logTimes.push(finding.time);
   }
-  if (logs.size < thresholds.logs) return no('TRUST_SIGSTORE_LOG', missing('transparency log', logs.size, thresholds.logs));
+  if (logs.size < thresholds.logs)
+    return no('TRUST_SIGSTORE_LOG', missing('transparency log', logs.size, thresholds.logs));
   const authorities = new Set(stamps.map(({ name }) => name)).size;
-  if (authorities < thresholds.timeStamps) return no('TRUST_SIGSTORE_TIME', missing('time stamp', authorities, thresholds.timeStamps));
+  if (authorities < thresholds.timeStamps)
+    return no('TRUST_SIGSTORE_TIME', missing('time stamp', authorities, thresholds.timeStamps));
   const times: ProvenTime[] = [
     ...stamps.map(({ time }) => ({ time, provenBy: 'time stamp' }) as const),
     ...logTimes.map((time) => ({ time, provenBy: 'transparency log' }) as const),
   ];
   const future = times.find(({ time }) => time > now.getTime() + clockSkewMilliseconds);
   if (future !== undefined)
-    return no('TRUST_SIGSTORE_TIME', `it says it was made at ${new Date(future.time).toISOString()}, which is in the future`);
+    return no(
+      'TRUST_SIGSTORE_TIME',
+      `it says it was made at ${new Date(future.time).toISOString()}, which is in the future`,
+    );
   return times;
 }
 
@@ -183,21 +209,34 @@ function certificateFlaw(
   root: TrustedRoot,
 ): NotVerified | undefined {
   // A certificate valid for minutes proves nothing without a proven time.
-  if (times.length === 0) return no('TRUST_SIGSTORE_TIME', 'nothing proves when it was made: no signed log time and no time stamp');
+  if (times.length === 0)
+    return no('TRUST_SIGSTORE_TIME', 'nothing proves when it was made: no signed log time and no time stamp');
   // sigstore_bundle.proto: roots do not belong in bundles; cosign's older form does carry one.
-  if (bundle.version !== 'legacy' && [leaf, ...others].some((one) => one.isAuthority && one.issuer.equals(one.subject)))
+  if (
+    bundle.version !== 'legacy' &&
+    [leaf, ...others].some((one) => one.isAuthority && one.issuer.equals(one.subject))
+  )
     return no('TRUST_SIGNATURE_MALFORMED', 'it brings a root certificate');
   if (leaf.isAuthority || leaf.keyUsage === undefined || (leaf.keyUsage & keyUsageBit.digitalSignature) === 0)
     return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate is not for signatures');
   if (leaf.extendedKeyUsage?.includes(codeSigningOid) !== true)
     return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate is not for code signing');
-  if (!leaf.extensions.has(extensionOid.subjectAltName)) return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate names no identity');
+  if (!leaf.extensions.has(extensionOid.subjectAltName))
+    return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate names no identity');
   const moments = times.map(({ time }) => time);
-  let problem = no('TRUST_SIGSTORE_CERTIFICATE', 'no authority of the trusted root has issued its certificate');
+  let problem = no(
+    'TRUST_SIGSTORE_CERTIFICATE',
+    'no authority of the trusted root has issued its certificate',
+  );
   for (const { chain, validFor, name } of root.authorities) {
     const anchor = chain.at(-1);
     if (anchor === undefined) continue;
-    const found = findPath(leaf, { anchors: [anchor], intermediates: [...chain.slice(0, -1), ...others] }, moments, codeSigningOid);
+    const found = findPath(
+      leaf,
+      { anchors: [anchor], intermediates: [...chain.slice(0, -1), ...others] },
+      moments,
+      codeSigningOid,
+    );
     if ('problem' in found) {
       if (found.problem !== noIssuer || root.authorities.length === 1)
         problem = no('TRUST_SIGSTORE_CERTIFICATE', `its certificate does not count: ${found.problem}`);

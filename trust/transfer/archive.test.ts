@@ -29,15 +29,22 @@ writeFileSync(join(home, 'k.pub'), publicKey.export({ type: 'spki', format: 'pem
 
 async function policyOf(require: string): Promise<TrustPolicy> {
   const rules = `rules:\n  - images: ['r.example/app']\n    require: ${require}\n`;
-  writeFileSync(join(home, 'policy.yaml'), `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\n${rules}`);
+  writeFileSync(
+    join(home, 'policy.yaml'),
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\n${rules}`,
+  );
   return (await loadPolicy({ paths: [join(home, 'policy.yaml')] })).policy;
 }
 
 async function push(layout: LayoutRepository, label: string, tag?: string): Promise<string> {
-  const config = Buffer.from(JSON.stringify({ os: 'linux', architecture: 'amd64', label, rootfs: { type: 'layers', diff_ids: [] } }));
+  const config = Buffer.from(
+    JSON.stringify({ os: 'linux', architecture: 'amd64', label, rootfs: { type: 'layers', diff_ids: [] } }),
+  );
   const { digest, size } = await layout.pushBlob(config);
   const described = { mediaType: 'application/vnd.oci.image.config.v1+json', digest, size };
-  const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config: described, layers: [] }));
+  const manifest = Buffer.from(
+    JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config: described, layers: [] }),
+  );
   return (await layout.pushManifest(manifest, manifestType, tag === undefined ? {} : { tag })).digest;
 }
 
@@ -45,7 +52,9 @@ async function push(layout: LayoutRepository, label: string, tag?: string): Prom
  * Makes an archive with a signed image under the tag, and with an unsigned one. The statement is about one of
  * them.
  */
-async function archiveOf(about: 'signed' | 'unsigned'): Promise<{ readonly file: string; readonly digest: string }> {
+async function archiveOf(
+  about: 'signed' | 'unsigned',
+): Promise<{ readonly file: string; readonly digest: string }> {
   const folder = mkdtempSync(join(home, 'layout-'));
   const layout = await openLayout(folder);
   const signed = await push(layout, 'signed', '1');
@@ -56,12 +65,24 @@ async function archiveOf(about: 'signed' | 'unsigned'): Promise<{ readonly file:
   const digest = { signed, unsigned }[about];
   const statement = {
     ...{ version: 1, reference, digest, createdAt: now.toISOString() },
-    ...{ freshUntil: new Date(now.getTime() + 60_000).toISOString(), index: digestOf(readFileSync(join(folder, 'index.json'))) },
+    ...{
+      freshUntil: new Date(now.getTime() + 60_000).toISOString(),
+      index: digestOf(readFileSync(join(folder, 'index.json'))),
+    },
   };
   writeFileSync(join(folder, 'portcullis-archive.json'), JSON.stringify(statement));
   const blobs = readdirSync(join(folder, 'blobs/sha256')).map((name) => `blobs/sha256/${name}`);
   const file = `${folder}.tar`;
-  execFileSync('tar', ['-cf', file, '-C', folder, 'portcullis-archive.json', 'oci-layout', 'index.json', ...blobs]);
+  execFileSync('tar', [
+    '-cf',
+    file,
+    '-C',
+    folder,
+    'portcullis-archive.json',
+    'oci-layout',
+    'index.json',
+    ...blobs,
+  ]);
   return { file, digest };
 }
 
@@ -72,9 +93,26 @@ test('the size of a file that is read as a whole is checked before it is read', 
   const { digest, size } = await (await openLayout(layout)).pushBlob(blob);
   const pack = (index: string): string => {
     writeFileSync(join(layout, 'index.json'), index);
-    const statement = { version: 1, reference, digest, createdAt: now.toISOString(), freshUntil: '2040-01-01T00:00:00Z' };
-    writeFileSync(join(layout, 'portcullis-archive.json'), JSON.stringify({ ...statement, index: digestOf(Buffer.from(index)) }));
-    execFileSync('tar', ['-cf', `${layout}.tar`, '-C', layout, 'portcullis-archive.json', 'index.json', `blobs/sha256/${digest.slice(7)}`]);
+    const statement = {
+      version: 1,
+      reference,
+      digest,
+      createdAt: now.toISOString(),
+      freshUntil: '2040-01-01T00:00:00Z',
+    };
+    writeFileSync(
+      join(layout, 'portcullis-archive.json'),
+      JSON.stringify({ ...statement, index: digestOf(Buffer.from(index)) }),
+    );
+    execFileSync('tar', [
+      '-cf',
+      `${layout}.tar`,
+      '-C',
+      layout,
+      'portcullis-archive.json',
+      'index.json',
+      `blobs/sha256/${digest.slice(7)}`,
+    ]);
     return `${layout}.tar`;
   };
   const index = JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType: manifestType, digest, size }] });
@@ -102,7 +140,13 @@ test('no service is asked: evidence elsewhere counts as unreachable', async () =
     copyFileSync('trust/gpg/fixtures/ed25519.asc', join(home, 'gpg.asc'));
     const policy = await policyOf(`{ gpg: { keys: [gpg.asc], lookaside: 'http://127.0.0.1:${port}/sigs' } }`);
     const { file } = await archiveOf('signed');
-    const { verdict } = await verifyArchive({ file, policy, namespace: '', trustState: join(home, 'state'), now });
+    const { verdict } = await verifyArchive({
+      file,
+      policy,
+      namespace: '',
+      trustState: join(home, 'state'),
+      now,
+    });
     assert.deepEqual([verdict.outcome, asked], ['undecided', 0]);
   } finally {
     server.closeAllConnections();

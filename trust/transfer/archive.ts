@@ -66,7 +66,9 @@ export interface WriteArchiveInput {
  * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, and the errors of base/distribution, of the metadata and of
  * signers
  */
-export async function writeArchive(input: WriteArchiveInput): Promise<CopiedImage & { readonly statement: ArchiveStatement }> {
+export async function writeArchive(
+  input: WriteArchiveInput,
+): Promise<CopiedImage & { readonly statement: ArchiveStatement }> {
   const { file, from, reference, wanted, tag, now, signer } = input;
   if ((await stat(file).catch(() => undefined)) !== undefined)
     throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
@@ -87,7 +89,8 @@ export async function writeArchive(input: WriteArchiveInput): Promise<CopiedImag
     };
     const bytes = Buffer.from(canonicalJson(statement));
     await writeFile(join(folder, statementFile), bytes);
-    if (signer !== undefined) await writeFile(join(folder, signatureFile), (await signer.sign(bytes)).toString('base64'));
+    if (signer !== undefined)
+      await writeFile(join(folder, signatureFile), (await signer.sign(bytes)).toString('base64'));
     await writeTar(folder, file, [statementFile, signatureFile, 'oci-layout', 'index.json']);
     return { ...copied, metadata: copied.metadata || brought, statement };
   });
@@ -119,13 +122,23 @@ export function useArchive<T>(
     if (key !== undefined) {
       const signature = await readFile(join(folder, signatureFile), 'utf8').catch(() => '');
       if (signature === '' || !verifySignature(key, bytes, Buffer.from(signature, 'base64')))
-        throw failure('TRUST_ARCHIVE_UNSIGNED', file, `it is not signed by ${key.name}`, 'ask its author for a signed one');
+        throw failure(
+          'TRUST_ARCHIVE_UNSIGNED',
+          file,
+          `it is not signed by ${key.name}`,
+          'ask its author for a signed one',
+        );
     }
     const statement = readStatement(file, bytes);
     if (digestOf(await readFile(join(folder, 'index.json')).catch(() => Buffer.alloc(0))) !== statement.index)
       throw damaged(file, 'its index is not the one that it was made with');
     if (!(now.getTime() < Date.parse(statement.freshUntil)))
-      throw failure('TRUST_ARCHIVE_STALE', file, `it was good until ${statement.freshUntil}`, 'bring a newer archive; check the clock');
+      throw failure(
+        'TRUST_ARCHIVE_STALE',
+        file,
+        `it was good until ${statement.freshUntil}`,
+        'bring a newer archive; check the clock',
+      );
     const repository = await openLayout(folder);
     return body({ statement, repository, metadata: ociSource([repository], defaultTufTag) });
   });
@@ -133,8 +146,11 @@ export function useArchive<T>(
 
 function readStatement(file: string, bytes: Buffer): ArchiveStatement {
   try {
-    const { version, reference, digest, createdAt, freshUntil, index } = recordOf(parseStrictJson(bytes)) ?? {};
-    const times = [createdAt, freshUntil].every((time) => typeof time === 'string' && !Number.isNaN(Date.parse(time)));
+    const { version, reference, digest, createdAt, freshUntil, index } =
+      recordOf(parseStrictJson(bytes)) ?? {};
+    const times = [createdAt, freshUntil].every(
+      (time) => typeof time === 'string' && !Number.isNaN(Date.parse(time)),
+    );
     if (
       version !== 1 ||
       typeof reference !== 'string' ||
@@ -144,7 +160,14 @@ function readStatement(file: string, bytes: Buffer): ArchiveStatement {
       !times
     )
       throw new Error('its statement is not of the form of version 1');
-    return { version: 1, reference, digest, createdAt: createdAt as string, freshUntil: freshUntil as string, index };
+    return {
+      version: 1,
+      reference,
+      digest,
+      createdAt: createdAt as string,
+      freshUntil: freshUntil as string,
+      index,
+    };
   } catch (error) {
     throw damaged(file, error instanceof Error ? error.message : 'its statement cannot be read');
   }
@@ -169,7 +192,9 @@ export async function publishedAt(source: TufSource): Promise<Publication | unde
   const first = await source.fetch('1.root.json', 512 * 1024);
   if (first === undefined) return undefined;
   const read = await readPublished('tuf', source, new Map([['root', first]]));
-  return read === undefined ? undefined : publicationOf('tuf', read.standing, new Map([[1, first], ...read.roots]), undefined);
+  return read === undefined
+    ? undefined
+    : publicationOf('tuf', read.standing, new Map([[1, first], ...read.roots]), undefined);
 }
 
 /** Returns the expiry of each metadata file, in milliseconds. */
@@ -231,8 +256,17 @@ async function readTar(file: string, folder: string): Promise<void> {
     for await (const entry of reader) {
       const { name, type, size } = entry.header;
       const head = !name.startsWith('blobs/');
-      if (type !== 'file' || !allowed.test(name) || seen.has(name) || seen.size > mostEntries || (head && size > mostHeadBytes))
-        throw damaged(file, `it holds ${JSON.stringify(name.slice(0, 100))}, which is no part of an archive, or too large for one`);
+      if (
+        type !== 'file' ||
+        !allowed.test(name) ||
+        seen.has(name) ||
+        seen.size > mostEntries ||
+        (head && size > mostHeadBytes)
+      )
+        throw damaged(
+          file,
+          `it holds ${JSON.stringify(name.slice(0, 100))}, which is no part of an archive, or too large for one`,
+        );
       seen.add(name);
       await pipeline(entry, createWriteStream(join(folder, name)));
     }
@@ -246,6 +280,7 @@ async function readTar(file: string, folder: string): Promise<void> {
 }
 
 export function failure(code: string, on: string, why: string, fix: string): PortcullisError {
-  const kind = code === 'TRUST_ARCHIVE_EXISTS' || code === 'TRUST_ARCHIVE_OTHER_DIGEST' ? 'invalid' : 'denied';
+  const kind =
+    code === 'TRUST_ARCHIVE_EXISTS' || code === 'TRUST_ARCHIVE_OTHER_DIGEST' ? 'invalid' : 'denied';
   return new PortcullisError({ code, kind, attempted: 'use archive', on, why, fix });
 }

@@ -14,7 +14,8 @@ import { inTemporary } from './temporary.ts';
 /** Carrying images between registries and files that other tools read and write, too. */
 
 /**
- * Pushes an image of an OCI layout or a docker archive to a registry, with the evidence that the layout holds.
+ * Pushes an image of an OCI layout or a docker archive to a registry, with the evidence that the layout
+ * holds.
  * @throws the errors of useImageFile and copyImage
  */
 export function pushImageFile(input: {
@@ -29,7 +30,12 @@ export function pushImageFile(input: {
   const target = wantedOf(input.to);
   return useImageFile({ file, image }, async ({ repository, digest }) => {
     if (target.reference.digest !== undefined && target.reference.digest !== digest)
-      throw failure('TRUST_ARCHIVE_OTHER_DIGEST', file, `its image is ${digest}, not ${target.reference.digest}`, 'name a tag');
+      throw failure(
+        'TRUST_ARCHIVE_OTHER_DIGEST',
+        file,
+        `its image is ${digest}, not ${target.reference.digest}`,
+        'name a tag',
+      );
     const to = present((await registry.repositories(target.reference)).at(-1), input.to);
     return copyImage({
       from: repository,
@@ -43,8 +49,8 @@ export function pushImageFile(input: {
 }
 
 /**
- * Writes an image of a registry, with its evidence, to a tar archive of an OCI layout. `docker load` reads the image of
- * this machine's platform from it, by `manifest.json`.
+ * Writes an image of a registry, with its evidence, to a tar archive of an OCI layout. `docker load` reads
+ * the image of this machine's platform from it, by `manifest.json`.
  * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, and the errors of base/distribution
  */
 export async function exportReference(input: {
@@ -60,9 +66,20 @@ export async function exportReference(input: {
   const from = present((await registry.repositories(reference))[0], input.reference);
   return inTemporary('portcullis-image-', async (folder) => {
     const layout = await openLayout(folder);
-    const copied = await copyImage({ from, to: layout, reference: name, wanted, tag, ...(progress === undefined ? {} : { progress }) });
+    const copied = await copyImage({
+      from,
+      to: layout,
+      reference: name,
+      wanted,
+      tag,
+      ...(progress === undefined ? {} : { progress }),
+    });
     await layout.finish({ children: false });
-    const docker = await dockerManifest(layout, copied.digest, reference.digest === undefined ? name : undefined);
+    const docker = await dockerManifest(
+      layout,
+      copied.digest,
+      reference.digest === undefined ? name : undefined,
+    );
     if (docker !== undefined) await writeFile(join(folder, 'manifest.json'), docker);
     await writeTar(folder, file, ['oci-layout', 'index.json', 'manifest.json']);
     return copied;
@@ -70,21 +87,33 @@ export async function exportReference(input: {
 }
 
 /** Returns `manifest.json` for docker. Undefined: there is no image for this machine's platform. */
-async function dockerManifest(layout: RegistryRepository, digest: string, name: string | undefined): Promise<string | undefined> {
+async function dockerManifest(
+  layout: RegistryRepository,
+  digest: string,
+  name: string | undefined,
+): Promise<string | undefined> {
   const { os, architecture } = hostPlatform();
   let { content } = await layout.manifest(digest);
   if (content.kind === 'index') {
-    const own = content.manifests.find(({ platform }) => platform?.os === os && platform.architecture === architecture);
+    const own = content.manifests.find(
+      ({ platform }) => platform?.os === os && platform.architecture === architecture,
+    );
     if (own === undefined) return undefined;
     ({ content } = await layout.manifest(own));
   }
   if (
     content.kind === 'index' ||
-    !/^application\/vnd\.(?:oci\.image\.config\.v1|docker\.container\.image\.v1)\+json$/u.test(content.config.mediaType)
+    !/^application\/vnd\.(?:oci\.image\.config\.v1|docker\.container\.image\.v1)\+json$/u.test(
+      content.config.mediaType,
+    )
   )
     return undefined;
   const pathOf = (blob: { readonly digest: string }): string => `blobs/${blob.digest.replace(':', '/')}`;
   return JSON.stringify([
-    { Config: pathOf(content.config), RepoTags: name === undefined ? null : [name], Layers: content.layers.map(pathOf) },
+    {
+      Config: pathOf(content.config),
+      RepoTags: name === undefined ? null : [name],
+      Layers: content.layers.map(pathOf),
+    },
   ]);
 }

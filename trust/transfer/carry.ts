@@ -40,7 +40,10 @@ export async function copyReference(input: {
   const [origin, destination] = [present(from, input.from), present(to, input.to)];
   // The metadata is read before anything is copied: an image without its metadata would be refused at its
   // destination.
-  const metadata = input.metadata === undefined ? undefined : await metadataAt(input.metadata, source.reference, input.registry);
+  const metadata =
+    input.metadata === undefined
+      ? undefined
+      : await metadataAt(input.metadata, source.reference, input.registry);
   const copied = await copyImage({
     from: origin,
     to: destination,
@@ -62,7 +65,10 @@ async function metadataAt(address: string, about: Reference, registry: RegistryA
 
 /** Returns the source of metadata, with the user's credentials. */
 function sourceOf(url: string, about: Reference, { options }: RegistryAccess): TufSource {
-  return openSources(options)({ url, image: `${about.registry}/${about.repository}`, registry: about.registry }, {});
+  return openSources(options)(
+    { url, image: `${about.registry}/${about.repository}`, registry: about.registry },
+    {},
+  );
 }
 
 /**
@@ -93,7 +99,9 @@ export async function archiveReference(input: {
       reference: name,
       wanted,
       tag,
-      ...(input.metadata === undefined ? {} : { metadata: sourceOf(input.metadata, reference, input.registry) }),
+      ...(input.metadata === undefined
+        ? {}
+        : { metadata: sourceOf(input.metadata, reference, input.registry) }),
       freshFor,
       ...(signer === undefined ? {} : { signer }),
       now,
@@ -140,7 +148,11 @@ export function verifyArchive(input: {
   const { policy, namespace, platform, trustState, now } = input;
   return useArchive(input, async ({ statement, repository, metadata }) => {
     const repositories = openRepositoriesIn({ folder: trustState, source: metadata, now: () => now });
-    const registry: RegistryAccess = { options: {}, repositories: () => Promise.resolve([repository]), close: () => Promise.resolve() };
+    const registry: RegistryAccess = {
+      options: {},
+      repositories: () => Promise.resolve([repository]),
+      close: () => Promise.resolve(),
+    };
     const services = {
       ask: (asked: Parameters<typeof askServices>[1]) =>
         askServices((requirement, reference) => repositories.ask(requirement, reference), asked),
@@ -150,7 +162,17 @@ export function verifyArchive(input: {
     const where = platform === undefined ? {} : { platform };
     return {
       statement,
-      ...(await verifyImage({ reference, digest, namespace, policy, registry, services, offline: true, ...where, now })),
+      ...(await verifyImage({
+        reference,
+        digest,
+        namespace,
+        policy,
+        registry,
+        services,
+        offline: true,
+        ...where,
+        now,
+      })),
     };
   });
 }

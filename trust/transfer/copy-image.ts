@@ -48,7 +48,15 @@ const mostDepth = 3;
  * that a client that sees the tag finds everything else.
  * @throws PortcullisError of base/distribution
  */
-export async function copyImage({ from, to, reference, wanted, tag, signal, progress }: CopyImageInput): Promise<CopiedImage> {
+export async function copyImage({
+  from,
+  to,
+  reference,
+  wanted,
+  tag,
+  signal,
+  progress,
+}: CopyImageInput): Promise<CopiedImage> {
   const options = signal === undefined ? {} : { signal };
   const seen = new Set<string>();
   const images: string[] = [];
@@ -78,7 +86,9 @@ export async function copyImage({ from, to, reference, wanted, tag, signal, prog
     if (said.kind === 'index') for (const child of said.manifests) await image(child, undefined);
     else {
       const parts = [said.config, ...said.layers];
-      const fresh = new Map(parts.filter(({ digest }) => !seen.has(digest)).map(({ digest, size }) => [digest, size]));
+      const fresh = new Map(
+        parts.filter(({ digest }) => !seen.has(digest)).map(({ digest, size }) => [digest, size]),
+      );
       for (const size of fresh.values()) totalBytes += size;
       for (const part of parts) await blob(part);
     }
@@ -91,7 +101,10 @@ export async function copyImage({ from, to, reference, wanted, tag, signal, prog
       manifests += 1;
       images.push(fetched.digest);
     }
-    await to.pushManifest(fetched.bytes, fetched.mediaType, { ...options, ...(as === undefined ? {} : { tag: as }) });
+    await to.pushManifest(fetched.bytes, fetched.mediaType, {
+      ...options,
+      ...(as === undefined ? {} : { tag: as }),
+    });
     return fetched;
   };
   const referrers = async (digest: string, depth: number): Promise<void> => {
@@ -117,7 +130,8 @@ export async function copyImage({ from, to, reference, wanted, tag, signal, prog
   const top = await image(wanted, undefined);
   for (const digest of [...images]) {
     await referrers(digest, 1);
-    for (const name of [signatureTag(digest), attestationTag(digest), `${fallbackTag(digest)}.sbom`]) if (await tagged(name)) evidence += 1;
+    for (const name of [signatureTag(digest), attestationTag(digest), `${fallbackTag(digest)}.sbom`])
+      if (await tagged(name)) evidence += 1;
   }
   const metadata = await tagged(defaultTufTag);
   if (tag !== undefined) await to.pushManifest(top.bytes, top.mediaType, { ...options, tag });

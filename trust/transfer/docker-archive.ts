@@ -16,7 +16,10 @@ export interface DockerImage {
   readonly names: readonly string[];
 }
 
-/** One item of `manifest.json` (docker's image specification v1.2, "Combined Image JSON + Filesystem Changeset Format"). */
+/**
+ * One item of `manifest.json` (docker's image specification v1.2, "Combined Image JSON + Filesystem Changeset
+ * Format").
+ */
 interface Item {
   readonly config: string;
   readonly names: readonly string[];
@@ -47,24 +50,38 @@ export async function readDockerArchive(
     const config = described(file, files, item.config, configType);
     const diffIds = await diffIdsOf(file, layout, config);
     if (diffIds.length !== item.layers.length)
-      throw damaged(file, `${item.config} lists ${diffIds.length} layers, manifest.json ${item.layers.length}`);
+      throw damaged(
+        file,
+        `${item.config} lists ${diffIds.length} layers, manifest.json ${item.layers.length}`,
+      );
     const layers: Descriptor[] = [];
     for (const [at, name] of item.layers.entries()) {
       const layer = described(file, files, name, layerType);
-      const compression = compressionOf(await headOf(join(folder, 'blobs', 'sha256', layer.digest.slice('sha256:'.length))));
+      const compression = compressionOf(
+        await headOf(join(folder, 'blobs', 'sha256', layer.digest.slice('sha256:'.length))),
+      );
       if (compression === undefined && layer.digest !== diffIds[at])
         throw damaged(file, `the layer ${name} is not the one that its image lists`);
-      layers.push({ ...layer, mediaType: compression === undefined ? layerType : `${layerType}+${compression}` });
+      layers.push({
+        ...layer,
+        mediaType: compression === undefined ? layerType : `${layerType}+${compression}`,
+      });
     }
-    const bytes = Buffer.from(canonicalJson({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers }));
-    images.push({ digest: (await layout.pushManifest(bytes, mediaTypes.ociManifest)).digest, names: item.names });
+    const bytes = Buffer.from(
+      canonicalJson({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers }),
+    );
+    images.push({
+      digest: (await layout.pushManifest(bytes, mediaTypes.ociManifest)).digest,
+      names: item.names,
+    });
   }
   return images;
 }
 
 function itemsOf(file: string, manifest: Uint8Array): readonly Item[] {
   const list: unknown = parsed(file, manifest, 'manifest.json');
-  if (!Array.isArray(list) || list.length > mostImages) throw damaged(file, `its manifest.json is no list of at most ${mostImages} images`);
+  if (!Array.isArray(list) || list.length > mostImages)
+    throw damaged(file, `its manifest.json is no list of at most ${mostImages} images`);
   return list.map((each: unknown): Item => {
     const fields = recordOf(each);
     const { Config: config, RepoTags: names, Layers: layers } = fields ?? {};
@@ -79,7 +96,8 @@ function itemsOf(file: string, manifest: Uint8Array): readonly Item[] {
   });
 }
 
-const isTexts = (value: unknown): value is readonly string[] => Array.isArray(value) && value.every((each) => typeof each === 'string');
+const isTexts = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((each) => typeof each === 'string');
 
 function described(file: string, files: ArchiveFiles, name: string, mediaType: string): Descriptor {
   const found = files.find(name);
@@ -89,7 +107,11 @@ function described(file: string, files: ArchiveFiles, name: string, mediaType: s
 
 const mostConfigBytes = 4 * 1024 * 1024;
 
-async function diffIdsOf(file: string, layout: LayoutRepository, config: Descriptor): Promise<readonly unknown[]> {
+async function diffIdsOf(
+  file: string,
+  layout: LayoutRepository,
+  config: Descriptor,
+): Promise<readonly unknown[]> {
   const fields = recordOf(parsed(file, await layout.blobBytes(config, mostConfigBytes), 'configuration'));
   const diffIds: unknown = recordOf(fields?.['rootfs'])?.['diff_ids'];
   return Array.isArray(diffIds) ? (diffIds as unknown[]) : [];
@@ -99,7 +121,10 @@ function parsed(file: string, bytes: Uint8Array, what: string): unknown {
   try {
     return parseStrictJson(bytes);
   } catch (error) {
-    throw damaged(file, `its ${what} cannot be read: ${error instanceof Error ? error.message : 'it is not JSON'}`);
+    throw damaged(
+      file,
+      `its ${what} cannot be read: ${error instanceof Error ? error.message : 'it is not JSON'}`,
+    );
   }
 }
 

@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -51,10 +60,18 @@ async function push(layout: LayoutRepository, label: string, tag?: string): Prom
   const { digest, size } = await layout.pushBlob(Buffer.from('{}'));
   const config = { mediaType: 'application/vnd.oci.empty.v1+json', digest, size };
   const manifest = { schemaVersion: 2, mediaType: manifestType, config, layers: [], annotations: { label } };
-  return (await layout.pushManifest(Buffer.from(JSON.stringify(manifest)), manifestType, tag === undefined ? {} : { tag })).digest;
+  return (
+    await layout.pushManifest(
+      Buffer.from(JSON.stringify(manifest)),
+      manifestType,
+      tag === undefined ? {} : { tag },
+    )
+  ).digest;
 }
 
-async function layoutWith(tags: readonly string[]): Promise<{ readonly folder: string; readonly digests: readonly string[] }> {
+async function layoutWith(
+  tags: readonly string[],
+): Promise<{ readonly folder: string; readonly digests: readonly string[] }> {
   const folder = mkdtempSync(join(home, 'layout-'));
   const layout = await openLayout(folder);
   const digests: string[] = [];
@@ -63,7 +80,8 @@ async function layoutWith(tags: readonly string[]): Promise<{ readonly folder: s
   return { folder, digests };
 }
 
-const digestIn = (file: string, image?: string): Promise<string> => useImageFile({ file, image }, ({ digest }) => Promise.resolve(digest));
+const digestIn = (file: string, image?: string): Promise<string> =>
+  useImageFile({ file, image }, ({ digest }) => Promise.resolve(digest));
 
 /** The form that docker wrote before version 25, with a shared layer as a link. */
 function dockerMembers(layer = 'the bytes of a layer'): readonly Member[] {
@@ -79,7 +97,12 @@ function dockerMembers(layer = 'the bytes of a layer'): readonly Member[] {
     { name: 'aa/VERSION', body: '1.0' },
     { name: 'bb/layer.tar', type: 'symlink', linkname: '../aa/layer.tar' },
     { name, body: config },
-    { name: 'manifest.json', body: JSON.stringify([{ Config: name, RepoTags: ['shop/web:1'], Layers: ['aa/layer.tar', 'bb/layer.tar'] }]) },
+    {
+      name: 'manifest.json',
+      body: JSON.stringify([
+        { Config: name, RepoTags: ['shop/web:1'], Layers: ['aa/layer.tar', 'bb/layer.tar'] },
+      ]),
+    },
   ];
 }
 
@@ -94,13 +117,21 @@ test('an image is chosen by its tag or digest, where there are several', async (
   const { folder, digests } = await layoutWith(['1', '2']);
   const [first = '', second = ''] = digests;
   assert.deepEqual([await digestIn(folder, '2'), await digestIn(folder, first)], [second, first]);
-  await assert.rejects(digestIn(folder), { code: 'TRUST_ARCHIVE_AMBIGUOUS', message: /it holds 2 images: 1, 2/u });
-  await assert.rejects(digestIn(folder, '3'), { code: 'TRUST_ARCHIVE_AMBIGUOUS', message: /"3" names 0 of its images/u });
+  await assert.rejects(digestIn(folder), {
+    code: 'TRUST_ARCHIVE_AMBIGUOUS',
+    message: /it holds 2 images: 1, 2/u,
+  });
+  await assert.rejects(digestIn(folder, '3'), {
+    code: 'TRUST_ARCHIVE_AMBIGUOUS',
+    message: /"3" names 0 of its images/u,
+  });
 });
 
 test('a name in an archive cannot forge a line of a message', async () => {
   const { folder } = await layoutWith(['1', '\u001b]0;owned\u0007\nforged']);
-  await assert.rejects(digestIn(folder), { message: /it holds 2 images: 1, "\\u001b\]0;owned\\u0007\\nforged"; name one/u });
+  await assert.rejects(digestIn(folder), {
+    message: /it holds 2 images: 1, "\\u001b\]0;owned\\u0007\\nforged"; name one/u,
+  });
 });
 
 test('signatures and the manifests of an index are no images of their own', async () => {
@@ -129,15 +160,24 @@ test('a docker archive gets the same manifest each time, with the digests of its
   await useImageFile({ file }, async ({ repository, digest }) => {
     const { content } = await repository.manifest(digest);
     assert.ok(content.kind === 'manifest');
-    const layer = { mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: `sha256:${hexOf('the bytes of a layer')}`, size: 20 };
+    const layer = {
+      mediaType: 'application/vnd.oci.image.layer.v1.tar',
+      digest: `sha256:${hexOf('the bytes of a layer')}`,
+      size: 20,
+    };
     assert.deepEqual(content.layers, [layer, layer]);
     assert.equal((await repository.blobBytes(layer, 100)).toString(), 'the bytes of a layer');
   });
 });
 
 test('a layer of a docker archive that its image does not list is refused', async () => {
-  const members = dockerMembers().map((member) => (member.name === 'aa/layer.tar' ? { ...member, body: 'another layer' } : member));
-  await assert.rejects(digestIn(await archive(members)), { ...damaged, message: /is not the one that its image lists/u });
+  const members = dockerMembers().map((member) =>
+    member.name === 'aa/layer.tar' ? { ...member, body: 'another layer' } : member,
+  );
+  await assert.rejects(digestIn(await archive(members)), {
+    ...damaged,
+    message: /is not the one that its image lists/u,
+  });
 });
 
 test('an archive of docker 25 is read by its layout, so that its digests stay', async () => {
@@ -176,8 +216,16 @@ for (const [what, members, why] of [
   ],
   ['nothing', [], /neither index\.json nor manifest\.json/u],
   ['a manifest.json that is not JSON', [{ name: 'manifest.json', body: '{' }], /cannot be read/u],
-  ['a manifest.json of another form', [{ name: 'manifest.json', body: '[{"Config":1}]' }], /does not have the form/u],
-  ['a layer that is missing', dockerMembers().filter(({ name }) => name !== 'aa/layer.tar'), /does not hold "aa\/layer\.tar"/u],
+  [
+    'a manifest.json of another form',
+    [{ name: 'manifest.json', body: '[{"Config":1}]' }],
+    /does not have the form/u,
+  ],
+  [
+    'a layer that is missing',
+    dockerMembers().filter(({ name }) => name !== 'aa/layer.tar'),
+    /does not hold "aa\/layer\.tar"/u,
+  ],
 ] satisfies [string, readonly Member[], RegExp][])
   test(`an archive with ${what} is refused`, async () => {
     await assert.rejects(digestIn(await archive(members)), { ...damaged, message: why });
@@ -187,17 +235,25 @@ for (const [what, members, why] of [
 test('a compressed or a truncated archive is refused with what to do', async () => {
   const file = await archive(dockerMembers());
   execFileSync('gzip', ['-k', file]);
-  await assert.rejects(digestIn(`${file}.gz`), { ...damaged, message: /compressed with gzip: decompress it first/u });
+  await assert.rejects(digestIn(`${file}.gz`), {
+    ...damaged,
+    message: /compressed with gzip: decompress it first/u,
+  });
   writeFileSync(file, readFileSync(file).subarray(0, 700));
   await assert.rejects(digestIn(file), damaged);
 });
 
-test('what is neither a folder nor a regular file is refused without waiting', { timeout: 20_000 }, async () => {
-  const fifo = join(home, 'fifo');
-  execFileSync('mkfifo', [fifo]);
-  for (const path of [fifo, '/dev/zero', join(home, 'none')]) await assert.rejects(digestIn(path), damaged, path);
-  await assert.rejects(digestIn(home), { ...damaged, message: /no index\.json/u });
-});
+test(
+  'what is neither a folder nor a regular file is refused without waiting',
+  { timeout: 20_000 },
+  async () => {
+    const fifo = join(home, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    for (const path of [fifo, '/dev/zero', join(home, 'none')])
+      await assert.rejects(digestIn(path), damaged, path);
+    await assert.rejects(digestIn(home), { ...damaged, message: /no index\.json/u });
+  },
+);
 
 test('a link or a FIFO in place of a blob of a layout is refused', { timeout: 20_000 }, async () => {
   const secret = join(home, 'secret');
@@ -222,7 +278,10 @@ async function indexOf(place: string, digest: string): Promise<string> {
   const changed = mkdtempSync(join(home, 'layout-'));
   execFileSync('cp', ['-a', join(folder, 'blobs'), changed]);
   const entry = { mediaType: manifestType, digest, size: 6 };
-  writeFileSync(join(changed, 'index.json'), JSON.stringify({ ...(JSON.parse(index) as object), manifests: [entry] }));
+  writeFileSync(
+    join(changed, 'index.json'),
+    JSON.stringify({ ...(JSON.parse(index) as object), manifests: [entry] }),
+  );
   return Promise.resolve(changed);
 }
 
@@ -231,16 +290,25 @@ test('an index that lists one large manifest a thousand times is read once', asy
   const [digest = ''] = digests;
   const file = join(folder, 'blobs/sha256', digest.slice('sha256:'.length));
   const large = Buffer.from(
-    JSON.stringify({ ...(JSON.parse(readFileSync(file, 'utf8')) as object), annotations: { pad: 'x'.repeat(200_000) } }),
+    JSON.stringify({
+      ...(JSON.parse(readFileSync(file, 'utf8')) as object),
+      annotations: { pad: 'x'.repeat(200_000) },
+    }),
   );
   const wide = join(folder, 'blobs/sha256', hexOf(large));
   writeFileSync(wide, large);
   const entry = { mediaType: manifestType, digest: digestOf(large), size: large.length };
-  writeFileSync(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: Array.from({ length: 1000 }, () => entry) }));
+  writeFileSync(
+    join(folder, 'index.json'),
+    JSON.stringify({ schemaVersion: 2, manifests: Array.from({ length: 1000 }, () => entry) }),
+  );
   const begun = performance.now();
   assert.equal((await openLayout(folder)).images().length, 1);
   assert.ok(performance.now() - begun < 5_000);
-  writeFileSync(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: Array.from({ length: 1001 }, () => entry) }));
+  writeFileSync(
+    join(folder, 'index.json'),
+    JSON.stringify({ schemaVersion: 2, manifests: Array.from({ length: 1001 }, () => entry) }),
+  );
   await assert.rejects(openLayout(folder), damaged);
 });
 
@@ -253,7 +321,8 @@ test('a blob that arrives with other bytes is refused, and nothing is left of it
       yield await Promise.resolve(Buffer.from(text));
     })();
   const wanted = { digest: digestOf(Buffer.from('right')), size: 5 };
-  for (const text of ['wrong', 'right and more', 'righ']) await assert.rejects(layout.keepBlob(wanted, stream(text)), damaged);
+  for (const text of ['wrong', 'right and more', 'righ'])
+    await assert.rejects(layout.keepBlob(wanted, stream(text)), damaged);
   assert.deepEqual(readdirSync(join(folder, 'blobs/sha256')), before);
   await layout.keepBlob(wanted, stream('right'));
   assert.equal((await layout.blobBytes(wanted, 5)).toString(), 'right');

@@ -42,7 +42,8 @@ export async function useImageFile<T>(
     throw damaged(file, fileReason(error, file));
   });
   if (facts.isDirectory()) {
-    if ((await stat(join(file, 'index.json')).catch(() => undefined)) === undefined) throw damaged(file, 'it has no index.json');
+    if ((await stat(join(file, 'index.json')).catch(() => undefined)) === undefined)
+      throw damaged(file, 'it has no index.json');
     const repository = await openLayout(file);
     return body({ repository, folder: file, digest: chosen(file, candidatesIn(repository), image) });
   }
@@ -60,7 +61,10 @@ async function openArchive(
   const index = files.find('index.json');
   // Docker since 25 writes both. The layout has the original digests, so signatures match it.
   if (index !== undefined) {
-    await copyFile(join(folder, 'blobs', 'sha256', index.digest.slice('sha256:'.length)), join(folder, 'index.json'));
+    await copyFile(
+      join(folder, 'blobs', 'sha256', index.digest.slice('sha256:'.length)),
+      join(folder, 'index.json'),
+    );
     const repository = await openLayout(folder);
     return { repository, candidates: candidatesIn(repository) };
   }
@@ -81,7 +85,9 @@ function chosen(file: string, candidates: readonly Candidate[], image: string | 
   const wanted =
     image === undefined
       ? candidates
-      : candidates.filter(({ digest, names }) => digest === image || names.some((name) => isSame(name, image)));
+      : candidates.filter(
+          ({ digest, names }) => digest === image || names.some((name) => isSame(name, image)),
+        );
   const digests = [...new Set(wanted.map(({ digest }) => digest))];
   const [first, second] = digests;
   if (first !== undefined && second === undefined) return first;
@@ -93,7 +99,10 @@ function chosen(file: string, candidates: readonly Candidate[], image: string | 
     kind: 'invalid',
     attempted: 'choose image',
     on: file,
-    why: image === undefined ? held : `${JSON.stringify(image.slice(0, 200))} names ${digests.length} of its images; ${held}`,
+    why:
+      image === undefined
+        ? held
+        : `${JSON.stringify(image.slice(0, 200))} names ${digests.length} of its images; ${held}`,
     fix: 'name one of them by --image',
   });
 }

@@ -43,7 +43,8 @@ async function push(
   return { digest: pushed.digest, size: manifest.length };
 }
 
-const fileOf = (at: string, digest: string): string => join(at, 'blobs/sha256', digest.slice('sha256:'.length));
+const fileOf = (at: string, digest: string): string =>
+  join(at, 'blobs/sha256', digest.slice('sha256:'.length));
 
 test('pushed content is found when the folder is opened later: tags, digests, and their evidence', async () => {
   const at = folder();
@@ -51,7 +52,10 @@ test('pushed content is found when the folder is opened later: tags, digests, an
   const first = await push(layout, 'first', { tag: '1' });
   const second = await push(layout, 'second', { tag: '1' });
   const other = await push(layout, 'other');
-  const signature = await push(layout, 'signature', { subject: second, artifactType: 'application/vnd.example.signature' });
+  const signature = await push(layout, 'signature', {
+    subject: second,
+    artifactType: 'application/vnd.example.signature',
+  });
   await push(layout, 'bill', { subject: second, artifactType: 'application/vnd.example.bill' });
   await layout.finish();
   const again = await openLayout(at);
@@ -60,7 +64,8 @@ test('pushed content is found when the folder is opened later: tags, digests, an
   await assert.rejects(again.resolve('2'), missing);
   // A moved tag leaves nothing behind under its name. Its previous image is no longer part of this archive.
   await assert.rejects(again.resolve(first.digest), missing);
-  const found = (await again.referrers(second.digest, { artifactType: 'application/vnd.example.signature' })).descriptors;
+  const found = (await again.referrers(second.digest, { artifactType: 'application/vnd.example.signature' }))
+    .descriptors;
   assert.deepEqual(
     found.map(({ digest }) => digest),
     [signature.digest],
@@ -77,7 +82,10 @@ test('before finish nothing is visible: a killed process leaves an empty archive
   await assert.rejects(again.manifest(digest), missing);
 });
 
-async function streamed(layout: LayoutRepository, blob: { readonly digest: string; readonly size: number }): Promise<Buffer> {
+async function streamed(
+  layout: LayoutRepository,
+  blob: { readonly digest: string; readonly size: number },
+): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of await layout.blob(blob)) chunks.push(chunk);
   return Buffer.concat(chunks);
@@ -117,7 +125,13 @@ test('a digest is not a path: nothing outside the folder is read', async () => {
   writeFileSync(join(at, 'secret'), 'secret');
   mkdirSync(join(at, 'inside'));
   const layout = await openLayout(join(at, 'inside'));
-  for (const digest of ['sha256:../../../secret', `sha256:${'A'.repeat(64)}`, `sha512:${'a'.repeat(128)}`, '', '../secret']) {
+  for (const digest of [
+    'sha256:../../../secret',
+    `sha256:${'A'.repeat(64)}`,
+    `sha512:${'a'.repeat(128)}`,
+    '',
+    '../secret',
+  ]) {
     await assert.rejects(layout.blob({ digest, size: 6 }), damaged);
     await assert.rejects(layout.manifest(digest), missing);
     const index = { schemaVersion: 2, manifests: [{ mediaType: manifestType, digest, size: 6 }] };
@@ -133,7 +147,8 @@ test('a blob of which the first bytes are elsewhere yields the rest, and only if
   const { digest, size } = await layout.pushBlob(bytes);
   const rest = async (begun: Uint8Array): Promise<Buffer> => {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of await layout.blob({ digest, size }, undefined, Readable.from([begun]))) chunks.push(chunk);
+    for await (const chunk of await layout.blob({ digest, size }, undefined, Readable.from([begun])))
+      chunks.push(chunk);
     return Buffer.concat(chunks);
   };
   assert.deepEqual(await rest(bytes.subarray(0, 4_321)), bytes.subarray(4_321));

@@ -4,7 +4,12 @@ import { lstat, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOf, parseManifest } from '../../base/distribution/index.ts';
-import type { Descriptor, FetchedManifest, Manifest, RegistryRepository } from '../../base/distribution/index.ts';
+import type {
+  Descriptor,
+  FetchedManifest,
+  Manifest,
+  RegistryRepository,
+} from '../../base/distribution/index.ts';
 import { PortcullisError, fileReason, isPortcullisError } from '../../base/errors/index.ts';
 import { ociManifestType } from '../evidence/cosign-names.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
@@ -37,7 +42,8 @@ export interface LayoutImage {
 export interface LayoutRepository extends RegistryRepository {
   /**
    * Writes `index.json`. Before that, only this process knows what was pushed.
-   * @param options.children false: the manifests that an index lists are not listed again, as other tools expect
+   * @param options.children false: the manifests that an index lists are not listed again, as other tools
+   * expect
    */
   finish(options?: { readonly children?: boolean }): Promise<void>;
   /** Returns the images, without signatures, attestations and what else belongs to an image. */
@@ -73,15 +79,23 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
     return { mediaType: 'application/octet-stream', digest, size: bytes.length };
   };
   const find = (wanted: string): Entry => {
-    const entry = entries.find(({ tag }) => tag === wanted) ?? entries.find(({ digest }) => digest === wanted);
+    const entry =
+      entries.find(({ tag }) => tag === wanted) ?? entries.find(({ digest }) => digest === wanted);
     if (entry === undefined) throw missing(wanted);
     return entry;
   };
-  const manifest = async (wanted: Parameters<RegistryRepository['manifest']>[0]): Promise<FetchedManifest> => {
+  const manifest = async (
+    wanted: Parameters<RegistryRepository['manifest']>[0],
+  ): Promise<FetchedManifest> => {
     // What an index lists need not be listed in index.json: its descriptor is in the index.
     const { digest, mediaType } = typeof wanted === 'string' ? find(wanted) : wanted;
     const bytes = await read(digest, mostManifestBytes);
-    return { bytes, mediaType, digest, content: parseManifest(bytes, mediaType, { attempted: 'read manifest', on: digest }) };
+    return {
+      bytes,
+      mediaType,
+      digest,
+      content: parseManifest(bytes, mediaType, { attempted: 'read manifest', on: digest }),
+    };
   };
   const pushManifest: RegistryRepository['pushManifest'] = async (bytes, mediaType, { tag } = {}) => {
     const { digest, size } = await keep(bytes);
@@ -124,7 +138,8 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
       const descriptors = await Promise.all(
         found.map(async (entry): Promise<Descriptor> => {
           const { content } = await manifest(entry.digest);
-          const type = content.artifactType ?? (content.kind === 'manifest' ? content.config.mediaType : undefined);
+          const type =
+            content.artifactType ?? (content.kind === 'manifest' ? content.config.mediaType : undefined);
           return {
             mediaType: entry.mediaType,
             digest: entry.digest,
@@ -134,7 +149,9 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
           };
         }),
       );
-      const wanted = descriptors.filter((one) => artifactType === undefined || one.artifactType === artifactType);
+      const wanted = descriptors.filter(
+        (one) => artifactType === undefined || one.artifactType === artifactType,
+      );
       return { via: 'referrers', descriptors: wanted, complete: true };
     },
     pushBlob: keep,
@@ -168,18 +185,27 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
         ...(tag === undefined ? {} : { annotations: { [tagAnnotation]: tag } }),
       }));
       await writeFile(join(folder, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
-      await writeFile(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests }));
+      await writeFile(
+        join(folder, 'index.json'),
+        JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests }),
+      );
     },
   };
 }
 
-/** O_NONBLOCK: to open a FIFO would wait for its writer. O_NOFOLLOW: a link could name a file outside the layout. */
+/**
+ * O_NONBLOCK: to open a FIFO would wait for its writer. O_NOFOLLOW: a link could name a file outside the
+ * layout.
+ */
 const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW;
 
 /** One read(2) returns at most 2 GiB. */
 const mostReadBytes = 2 ** 30;
 
-async function openRegular(file: string, on: string): Promise<{ readonly handle: FileHandle; readonly size: number }> {
+async function openRegular(
+  file: string,
+  on: string,
+): Promise<{ readonly handle: FileHandle; readonly size: number }> {
   let handle: FileHandle;
   try {
     handle = await open(file, flags);
@@ -220,7 +246,11 @@ async function* checkedBytes(
   for await (const chunk of begun ?? []) sum.add(chunk);
   const { handle } = await openRegular(file, digest);
   try {
-    const rest = handle.createReadStream({ autoClose: false, highWaterMark: 256 * 1024, start: sum.length() });
+    const rest = handle.createReadStream({
+      autoClose: false,
+      highWaterMark: 256 * 1024,
+      start: sum.length(),
+    });
     for await (const chunk of rest as AsyncIterable<Uint8Array>) {
       sum.add(chunk);
       yield chunk;
@@ -231,8 +261,14 @@ async function* checkedBytes(
   sum.end();
 }
 
-/** Yields the bytes. Fails as soon as there are too many, and at the end if the digest or the size differs. */
-async function* checked(bytes: AsyncIterable<Uint8Array>, digest: string, size: number): AsyncIterable<Uint8Array> {
+/**
+ * Yields the bytes. Fails as soon as there are too many, and at the end if the digest or the size differs.
+ */
+async function* checked(
+  bytes: AsyncIterable<Uint8Array>,
+  digest: string,
+  size: number,
+): AsyncIterable<Uint8Array> {
   const sum = startSum(digest, size);
   for await (const chunk of bytes) {
     sum.add(chunk);
@@ -242,7 +278,10 @@ async function* checked(bytes: AsyncIterable<Uint8Array>, digest: string, size: 
 }
 
 /** Compares bytes with a digest and a size as they arrive. `add` and `end` throw TRUST_ARCHIVE_DAMAGED. */
-function startSum(digest: string, size: number): { length(): number; add(chunk: Uint8Array): void; end(): void } {
+function startSum(
+  digest: string,
+  size: number,
+): { length(): number; add(chunk: Uint8Array): void; end(): void } {
   const hash = createHash('sha256');
   let length = 0;
   const differs = (): PortcullisError => damaged(digest, 'its bytes are not what the digest says');
@@ -314,7 +353,12 @@ function imagesAmong(entries: readonly Entry[]): readonly LayoutImage[] {
   const inside = new Set(entries.flatMap(({ children }) => children));
   const found = new Map<string, LayoutImage>();
   for (const { digest, tag, subject } of entries) {
-    if (subject !== undefined || (tag !== undefined && belongingTag.test(tag)) || (tag === undefined && inside.has(digest))) continue;
+    if (
+      subject !== undefined ||
+      (tag !== undefined && belongingTag.test(tag)) ||
+      (tag === undefined && inside.has(digest))
+    )
+      continue;
     found.set(`${digest} ${tag ?? ''}`, { digest, ...(tag === undefined ? {} : { tag }) });
   }
   return [...found.values()];

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 const signals = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
 
 /**
- * Calls `body` with a new folder among the temporary files, and removes it afterwards. A signal that ends the process
- * removes it too, unless the process handles the signal itself.
+ * Calls `body` with a new folder among the temporary files, and removes it afterwards. A signal that ends the
+ * process removes it too, unless the process handles the signal itself.
  */
 export async function inTemporary<T>(prefix: string, body: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), prefix));

@@ -26,8 +26,8 @@ const mostNameLength = 1024;
 const mostLinks = 8;
 
 /**
- * Extracts each regular file of a tar archive to `blobs/sha256/DIGEST` of the folder, whatever its name is. Nothing
- * is written under a name of the archive, and a link is only a second name of a file in it.
+ * Extracts each regular file of a tar archive to `blobs/sha256/DIGEST` of the folder, whatever its name is.
+ * Nothing is written under a name of the archive, and a link is only a second name of a file in it.
  * @throws TRUST_ARCHIVE_DAMAGED
  */
 export async function unpackArchive(file: string, folder: string): Promise<ArchiveFiles> {
@@ -42,12 +42,15 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
     for await (const entry of reader) {
       const name = plainName(file, entry.header.name);
       if (files.has(name) || links.has(name)) throw damaged(file, `it holds ${quoted(name)} twice`);
-      if (files.size + links.size >= mostEntries) throw damaged(file, `it holds more than ${mostEntries} files`);
+      if (files.size + links.size >= mostEntries)
+        throw damaged(file, `it holds more than ${mostEntries} files`);
       const { type, linkname } = entry.header;
-      if (type === 'file' || type === 'contiguous-file') files.set(name, await keep(entry as AsyncIterable<Buffer>, blobs));
+      if (type === 'file' || type === 'contiguous-file')
+        files.set(name, await keep(entry as AsyncIterable<Buffer>, blobs));
       else if (type === 'symlink') links.set(name, posix.join(posix.dirname(name), linkname));
       else if (type === 'link') links.set(name, plainName(file, linkname));
-      else if (type !== 'directory') throw damaged(file, `it holds ${quoted(name)}, which is neither a file nor a link`);
+      else if (type !== 'directory')
+        throw damaged(file, `it holds ${quoted(name)}, which is neither a file nor a link`);
       entry.resume();
     }
     await fed;
@@ -55,7 +58,8 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
     reader.destroy();
     await fed.catch(() => undefined);
     // A full disk is not a fault of the archive.
-    if (error instanceof PortcullisError || (error as NodeJS.ErrnoException).syscall !== undefined) throw error;
+    if (error instanceof PortcullisError || (error as NodeJS.ErrnoException).syscall !== undefined)
+      throw error;
     throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
   }
   return {
@@ -72,14 +76,17 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
 }
 
 async function openArchive(file: string): Promise<NodeJS.ReadableStream> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch((error: unknown) => {
-    throw damaged(file, fileReason(error, file));
-  });
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
+    (error: unknown) => {
+      throw damaged(file, fileReason(error, file));
+    },
+  );
   try {
     if (!(await handle.stat()).isFile()) throw damaged(file, 'it is not a regular file');
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
     const compression = compressionOf(buffer.subarray(0, bytesRead));
-    if (compression !== undefined) throw damaged(file, `it is compressed with ${compression}: decompress it first`);
+    if (compression !== undefined)
+      throw damaged(file, `it is compressed with ${compression}: decompress it first`);
   } catch (error) {
     await handle.close();
     throw error;
@@ -97,7 +104,8 @@ export function compressionOf(head: Uint8Array): 'gzip' | 'zstd' | undefined {
 function plainName(file: string, name: string): string {
   if (name.length > mostNameLength) throw damaged(file, 'the name of a file in it is too long');
   const plain = posix.normalize(name).replace(/\/$/u, '');
-  if (plain.startsWith('/') || plain === '..' || plain.startsWith('../')) throw damaged(file, `it names ${quoted(name)}, outside itself`);
+  if (plain.startsWith('/') || plain === '..' || plain.startsWith('../'))
+    throw damaged(file, `it names ${quoted(name)}, outside itself`);
   return plain;
 }
 

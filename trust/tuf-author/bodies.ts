@@ -43,7 +43,10 @@ export function targetsBody(dialect: Dialect, { targets, keys, delegations }: Au
 
 /** @param files root (Notary only) and every role of targets */
 export function snapshotBody(dialect: Dialect, files: ReadonlyMap<string, NamedFile>): Json {
-  return { ...head(dialect, 'snapshot'), meta: record([...files].map(([role, file]) => metaEntry(dialect, role, file))) };
+  return {
+    ...head(dialect, 'snapshot'),
+    meta: record([...files].map(([role, file]) => metaEntry(dialect, role, file))),
+  };
 }
 
 export function timestampBody(dialect: Dialect, snapshot: NamedFile): Json {
@@ -51,7 +54,9 @@ export function timestampBody(dialect: Dialect, snapshot: NamedFile): Json {
 }
 
 function head(dialect: Dialect, type: TopRole): Json {
-  return dialect === 'tuf' ? { _type: type, spec_version: '1.0.34' } : { _type: `${type.slice(0, 1).toUpperCase()}${type.slice(1)}` };
+  return dialect === 'tuf'
+    ? { _type: type, spec_version: '1.0.34' }
+    : { _type: `${type.slice(0, 1).toUpperCase()}${type.slice(1)}` };
 }
 
 /** Builds an object from data keys: `__proto__` may be one of the paths. */
@@ -64,7 +69,11 @@ const keyTable = (keys: readonly ListedKey[]): Json => record(keys.map(({ id, en
 const roleKeys = ({ keyids, threshold }: RoleKeys): Json => ({ keyids, threshold });
 
 function metaEntry(dialect: Dialect, role: string, { version, bytes }: NamedFile): [string, Json] {
-  if (dialect === 'tuf') return [`${role}.json`, { version, length: bytes.length, hashes: { sha256: digest('sha256', bytes, 'hex') } }];
+  if (dialect === 'tuf')
+    return [
+      `${role}.json`,
+      { version, length: bytes.length, hashes: { sha256: digest('sha256', bytes, 'hex') } },
+    ];
   const hashes = { sha256: digest('sha256', bytes, 'base64'), sha512: digest('sha512', bytes, 'base64') };
   return [role, { length: bytes.length, hashes }];
 }
@@ -80,8 +89,12 @@ function targetFile(dialect: Dialect, { length, hashes, custom }: TargetFile): J
   return { length, hashes: record(written), ...(custom === undefined ? {} : { custom }) };
 }
 
-function delegatedRole(dialect: Dialect, { name, keyids, threshold, terminating, scope }: DelegatedRole): Json {
-  if (dialect === 'notary') return { keyids, name, paths: scope.kind === 'prefixes' ? scope.prefixes : [], threshold };
+function delegatedRole(
+  dialect: Dialect,
+  { name, keyids, threshold, terminating, scope }: DelegatedRole,
+): Json {
+  if (dialect === 'notary')
+    return { keyids, name, paths: scope.kind === 'prefixes' ? scope.prefixes : [], threshold };
   const about =
     scope.kind === 'hash-prefixes'
       ? { path_hash_prefixes: scope.prefixes }

@@ -35,7 +35,12 @@ function refuseUnsignable(path: string, custom: unknown): void {
   try {
     tufCanonicalJson(custom);
   } catch (error) {
-    throw authorFailure('TRUST_AUTHOR_NOT_IN_DIALECT', path, `what is signed with it: ${reasonOf(error)}`, error);
+    throw authorFailure(
+      'TRUST_AUTHOR_NOT_IN_DIALECT',
+      path,
+      `what is signed with it: ${reasonOf(error)}`,
+      error,
+    );
   }
 }
 
@@ -43,7 +48,8 @@ function refuseUnsignable(path: string, custom: unknown): void {
 export function removeTarget(collection: Collection, role: string, path: string): Collection {
   const authored = roleOf(collection, role);
   const targets = new Map(authored.targets);
-  if (!targets.delete(path)) throw authorFailure('TRUST_AUTHOR_NO_TARGET', path, `${role} signs no such target`);
+  if (!targets.delete(path))
+    throw authorFailure('TRUST_AUTHOR_NO_TARGET', path, `${role} signs no such target`);
   return withRole(collection, role, { ...authored, targets });
 }
 
@@ -88,12 +94,22 @@ export function delegate(collection: Collection, delegator: string, delegation: 
     ...checkedKeys(name, delegation),
   };
   if (collection.dialect === 'notary' && terminating)
-    throw authorFailure('TRUST_AUTHOR_NOT_IN_DIALECT', name, 'Notary’s dialect knows no terminating delegation');
+    throw authorFailure(
+      'TRUST_AUTHOR_NOT_IN_DIALECT',
+      name,
+      'Notary’s dialect knows no terminating delegation',
+    );
   const known = authored.delegations.some((one) => one.name === name);
-  const delegations = known ? authored.delegations.map((one) => (one.name === name ? role : one)) : [...authored.delegations, role];
+  const delegations = known
+    ? authored.delegations.map((one) => (one.name === name ? role : one))
+    : [...authored.delegations, role];
   const keys = new Map(authored.keys);
   for (const key of delegation.keys) keys.set(key.id, key);
-  const changed = withRole(collection, delegator, { ...authored, delegations, keys: usedKeys(keys, delegations) });
+  const changed = withRole(collection, delegator, {
+    ...authored,
+    delegations,
+    keys: usedKeys(keys, delegations),
+  });
   return changed.targets.has(name) ? changed : withRole(changed, name, emptyRole);
 }
 
@@ -103,12 +119,16 @@ export function undelegate(collection: Collection, delegator: string, name: stri
   const delegations = authored.delegations.filter((one) => one.name !== name);
   if (delegations.length === authored.delegations.length)
     throw authorFailure('TRUST_AUTHOR_NO_ROLE', name, `${delegator} does not delegate to it`);
-  return prune(withRole(collection, delegator, { ...authored, delegations, keys: usedKeys(authored.keys, delegations) }));
+  return prune(
+    withRole(collection, delegator, { ...authored, delegations, keys: usedKeys(authored.keys, delegations) }),
+  );
 }
 
 /** Returns the role that delegates to this role. */
 export function delegatorOf(collection: Collection, name: string): string | undefined {
-  return [...collection.targets].find(([, { delegations }]) => delegations.some((one) => one.name === name))?.[0];
+  return [...collection.targets].find(([, { delegations }]) =>
+    delegations.some((one) => one.name === name),
+  )?.[0];
 }
 
 const hexDigits = Array.from('0123456789abcdef');
@@ -154,8 +174,13 @@ function refuseName(collection: Collection, delegator: string, name: string): vo
   )
     fail('it cannot name a delegated role');
   // Notary's clients find the parent of a role by the role's path (tuf/data/roles.go).
-  if (collection.dialect === 'notary' && (!/^targets(?:\/[a-z0-9_-]+)+$/u.test(name) || name.slice(0, name.lastIndexOf('/')) !== delegator))
-    fail(`in Notary’s dialect a role that ${delegator} delegates to is named ${delegator}/NAME, in small letters`);
+  if (
+    collection.dialect === 'notary' &&
+    (!/^targets(?:\/[a-z0-9_-]+)+$/u.test(name) || name.slice(0, name.lastIndexOf('/')) !== delegator)
+  )
+    fail(
+      `in Notary’s dialect a role that ${delegator} delegates to is named ${delegator}/NAME, in small letters`,
+    );
   const other = delegatorOf(collection, name);
   if (other !== undefined && other !== delegator) fail(`${other} delegates to a role of this name already`);
 }
@@ -163,13 +188,18 @@ function refuseName(collection: Collection, delegator: string, name: string): vo
 function checkedKeys(role: string, { keys, threshold }: KeyChange): RoleKeys {
   const materials = new Set(keys.map(({ material, id }) => (material === '' ? id : material)));
   if (!Number.isSafeInteger(threshold) || threshold < 1 || threshold > materials.size)
-    throw authorFailure('TRUST_AUTHOR_THRESHOLD', role, `a threshold of ${threshold} is not valid for ${materials.size} different keys`);
+    throw authorFailure(
+      'TRUST_AUTHOR_THRESHOLD',
+      role,
+      `a threshold of ${threshold} is not valid for ${materials.size} different keys`,
+    );
   return { keyids: [...new Set(keys.map(({ id }) => id))], threshold };
 }
 
 function roleOf({ targets }: Collection, role: string): AuthoredRole {
   const authored = targets.get(role);
-  if (authored === undefined) throw authorFailure('TRUST_AUTHOR_NO_ROLE', role, 'the collection has no such role');
+  if (authored === undefined)
+    throw authorFailure('TRUST_AUTHOR_NO_ROLE', role, 'the collection has no such role');
   return authored;
 }
 
@@ -177,7 +207,10 @@ function withRole(collection: Collection, role: string, authored: AuthoredRole):
   return { ...collection, targets: new Map(collection.targets).set(role, authored) };
 }
 
-function usedKeys(keys: ReadonlyMap<string, ListedKey>, delegations: readonly DelegatedRole[]): Map<string, ListedKey> {
+function usedKeys(
+  keys: ReadonlyMap<string, ListedKey>,
+  delegations: readonly DelegatedRole[],
+): Map<string, ListedKey> {
   const used = new Set(delegations.flatMap(({ keyids }) => keyids));
   return new Map([...keys].filter(([id]) => used.has(id)));
 }
@@ -185,6 +218,7 @@ function usedKeys(keys: ReadonlyMap<string, ListedKey>, delegations: readonly De
 /** Drops roles that no role delegates to. */
 function prune(collection: Collection): Collection {
   const reached = new Set(['targets']);
-  for (const name of reached) for (const role of collection.targets.get(name)?.delegations ?? []) reached.add(role.name);
+  for (const name of reached)
+    for (const role of collection.targets.get(name)?.delegations ?? []) reached.add(role.name);
   return { ...collection, targets: new Map([...collection.targets].filter(([name]) => reached.has(name))) };
 }

@@ -44,17 +44,26 @@ export function collectionOf(dialect: Dialect, existing: Standing): Collection {
     keys: listedKeys(signed.keys),
     roles: signed.roles,
     targets: new Map(
-      [...existing].filter(([name]) => !ownTop.has(name)).map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
+      [...existing]
+        .filter(([name]) => !ownTop.has(name))
+        .map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
     ),
   };
 }
 
 function authoredRole(dialect: Dialect, name: string, bytes: Buffer): AuthoredRole {
   const { targets, delegations } = readMetadata(dialect, 'targets', bytes).signed;
-  if (delegations?.succinct !== undefined) throw new Error(`${name} has succinct delegations, which are read and not written`);
-  return { targets, keys: listedKeys(delegations?.keys ?? new Map<string, TufKey>()), delegations: delegations?.roles ?? [] };
+  if (delegations?.succinct !== undefined)
+    throw new Error(`${name} has succinct delegations, which are read and not written`);
+  return {
+    targets,
+    keys: listedKeys(delegations?.keys ?? new Map<string, TufKey>()),
+    delegations: delegations?.roles ?? [],
+  };
 }
 
 function listedKeys(keys: ReadonlyMap<string, TufKey>): Map<string, ListedKey> {
-  return new Map([...keys].map(([id, { entry, material }]): [string, ListedKey] => [id, { id, entry, material }]));
+  return new Map(
+    [...keys].map(([id, { entry, material }]): [string, ListedKey] => [id, { id, entry, material }]),
+  );
 }

@@ -31,7 +31,9 @@ export function draftFlaw(
     type === 'root'
       ? rootBody(withKeysOf(collection, collectionOf(dialect, new Map([['root', bytes]])), atService))
       : authored && targetsBody(dialect, authored);
-  return body !== undefined && sameBody(bytes, body) ? undefined : 'it says something else than the collection with what is staged';
+  return body !== undefined && sameBody(bytes, body)
+    ? undefined
+    : 'it says something else than the collection with what is staged';
 }
 
 function withKeysOf(collection: Collection, drafted: Collection, roles: readonly OnlineRole[]): Collection {

@@ -52,11 +52,18 @@ export interface SignedDraft {
  * @param former the same draft as other users have signed it
  * @throws the errors of a signer
  */
-export async function signDraft(dialect: Dialect, draft: Draft, find: FindSigner, former?: Buffer): Promise<SignedDraft> {
+export async function signDraft(
+  dialect: Dialect,
+  draft: Draft,
+  find: FindSigner,
+  former?: Buffer,
+): Promise<SignedDraft> {
   const message = tufCanonicalJson(draft.signed);
   const keys = new Map(draft.demands.flatMap((demand) => demand.keys).map((key) => [key.id, key]));
   const signatures = new Map<string, Json>();
-  if (former !== undefined) for (const [id, signature] of rightSignatures(dialect, draft, former, keys)) signatures.set(id, signature);
+  if (former !== undefined)
+    for (const [id, signature] of rightSignatures(dialect, draft, former, keys))
+      signatures.set(id, signature);
   for (const key of keys.values()) {
     const signer = signatures.has(key.id) ? undefined : await find(key);
     if (signer !== undefined) signatures.set(key.id, await signAs(dialect, signer, key, message));
@@ -98,7 +105,8 @@ export function missingOf(
 function signersOf(dialect: Dialect, type: TopRole, bytes: Buffer): (key: ListedKey) => boolean {
   const { signatures, message } = readMetadata(dialect, type, bytes);
   const read = dialect === 'tuf' ? readTufKey : readNotaryKey;
-  return ({ id, entry }) => signatures.some((one) => one.keyid === id && signedBy(read(id, entry), message, one.bytes));
+  return ({ id, entry }) =>
+    signatures.some((one) => one.keyid === id && signedBy(read(id, entry), message, one.bytes));
 }
 
 /** Returns the signatures of a partly signed file that cover exactly this draft. */

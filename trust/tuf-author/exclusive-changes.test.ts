@@ -18,7 +18,14 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 async function asOwner<T>(action: (owner: Owner) => Promise<T>): Promise<T> {
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'correct horse' } };
-  const owner = await openOwner({ folder, name: 'example.com/app', passphrase, signers: [], registries, now: new Date() });
+  const owner = await openOwner({
+    folder,
+    name: 'example.com/app',
+    passphrase,
+    signers: [],
+    registries,
+    now: new Date(),
+  });
   try {
     return await action(owner);
   } finally {
@@ -34,13 +41,25 @@ const file = (text: string) => ({
 });
 
 test('concurrent changes are all kept, and none waits for a reader', async () => {
-  await asOwner((owner) => owner.init({ dialects: ['tuf'], destinations: [join(folder, 'web')], keys: {}, expiry: {}, localKeys: true }));
+  await asOwner((owner) =>
+    owner.init({
+      dialects: ['tuf'],
+      destinations: [join(folder, 'web')],
+      keys: {},
+      expiry: {},
+      localKeys: true,
+    }),
+  );
   const names = Array.from({ length: 8 }, (_, index) => `v${index}`);
   await asOwner(async (first) => {
     await first.stage({ kind: 'add', role: 'targets', path: 'first', file: file('first') });
     assert.equal((await asOwner((other) => other.targets())).length, 1);
   });
-  await Promise.all(names.map((path) => asOwner((owner) => owner.stage({ kind: 'add', role: 'targets', path, file: file(path) }))));
+  await Promise.all(
+    names.map((path) =>
+      asOwner((owner) => owner.stage({ kind: 'add', role: 'targets', path, file: file(path) })),
+    ),
+  );
   const listed = await asOwner((owner) => owner.targets());
   assert.deepEqual(listed.map(({ path }) => path).sort(), ['first', ...names]);
   await asOwner((owner) => owner.publish({ to: [], countersign: false, expiry: {} }));
@@ -49,7 +68,9 @@ test('concurrent changes are all kept, and none waits for a reader', async () =>
 
 test('the changes of one call are staged completely or not at all', async () => {
   const change = (role: string, path: string) => ({ kind: 'add' as const, role, path, file: file(path) });
-  const bad = asOwner((owner) => owner.stage(change('targets', 'a'), change('targets', 'b'), change('nobody', 'c')));
+  const bad = asOwner((owner) =>
+    owner.stage(change('targets', 'a'), change('targets', 'b'), change('nobody', 'c')),
+  );
   await assert.rejects(bad, { code: 'TRUST_AUTHOR_NO_ROLE' });
   assert.equal((await asOwner((owner) => owner.staged())).length, 0);
 });

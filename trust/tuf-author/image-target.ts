@@ -10,8 +10,10 @@ import { authorFailure } from './failure.ts';
 export async function imageTarget(registries: RegistryAccess, text: string): Promise<TargetFile> {
   const reference = parseReference(text);
   const repository = (await registries.repositories(reference)).at(-1);
-  if (repository === undefined) throw authorFailure('TRUST_AUTHOR_DESTINATION', text, 'no registry serves it');
+  if (repository === undefined)
+    throw authorFailure('TRUST_AUTHOR_DESTINATION', text, 'no registry serves it');
   const { bytes, digest } = await repository.manifest(reference.digest ?? reference.tag ?? 'latest');
-  if (!digest.startsWith('sha256:')) throw authorFailure('TRUST_AUTHOR_NO_TARGET', text, `its digest is ${digest}; sha256 is signed`);
+  if (!digest.startsWith('sha256:'))
+    throw authorFailure('TRUST_AUTHOR_NO_TARGET', text, `its digest is ${digest}; sha256 is signed`);
   return { length: bytes.length, hashes: { sha256: digest.slice('sha256:'.length) }, custom: undefined };
 }

@@ -65,12 +65,14 @@ export async function issue(input: IssueInput): Promise<Issued> {
     const need = needOf(input, role, type, body, demands, former);
     if (need === 'none') return;
     const draft = draftOf(input, role, type, body, demands, former);
-    const signed = await signDraft(dialect, draft, signers, input.pending?.get(role)).catch((thrown: unknown) => {
-      // A file that is only due remains valid for a while, so a key that cannot be opened today is no
-      // failure.
-      if (need === 'due') return undefined;
-      throw thrown;
-    });
+    const signed = await signDraft(dialect, draft, signers, input.pending?.get(role)).catch(
+      (thrown: unknown) => {
+        // A file that is only due remains valid for a while, so a key that cannot be opened today is no
+        // failure.
+        if (need === 'due') return undefined;
+        throw thrown;
+      },
+    );
     if (signed === undefined) return;
     const { bytes, missing: lacking } = signed;
     if (lacking.length === 0) {
@@ -86,13 +88,19 @@ export async function issue(input: IssueInput): Promise<Issued> {
   for (const [name, authored] of shallowFirst(collection)) {
     // Notary's clients skip a delegation that has published nothing.
     const unborn =
-      dialect === 'notary' && name !== 'targets' && !existing.has(name) && authored.targets.size === 0 && authored.delegations.length === 0;
+      dialect === 'notary' &&
+      name !== 'targets' &&
+      !existing.has(name) &&
+      authored.targets.size === 0 &&
+      authored.delegations.length === 0;
     if (!unborn) await make(name, 'targets', targetsBody(dialect, authored), [roleDemand(collection, name)]);
   }
   if (missing.length > 0) return { files: new Map(), standing: existing, missing, pending };
 
   if (!serverManaged.has('snapshot')) {
-    const listed = [...all].filter(([role]) => role !== 'snapshot' && role !== 'timestamp' && (dialect === 'notary' || role !== 'root'));
+    const listed = [...all].filter(
+      ([role]) => role !== 'snapshot' && role !== 'timestamp' && (dialect === 'notary' || role !== 'root'),
+    );
     const named = new Map(listed.map(([role, bytes]) => [role, namedFile(dialect, role, bytes)] as const));
     await make('snapshot', 'snapshot', snapshotBody(dialect, named), [topDemand(collection, 'snapshot')]);
   }
@@ -101,7 +109,9 @@ export async function issue(input: IssueInput): Promise<Issued> {
     await make('timestamp', 'timestamp', timestampBody(dialect, namedFile(dialect, 'snapshot', snapshot)), [
       topDemand(collection, 'timestamp'),
     ]);
-  return missing.length > 0 ? { files: new Map(), standing: existing, missing, pending } : { files, standing: all, missing, pending };
+  return missing.length > 0
+    ? { files: new Map(), standing: existing, missing, pending }
+    : { files, standing: all, missing, pending };
 }
 
 /**
@@ -135,7 +145,8 @@ export function sameBody(former: Buffer, body: Json): boolean {
   return tufCanonicalJson(rest).equals(tufCanonicalJson(body));
 }
 
-const signedOf = (bytes: Buffer): Json => objectAt(objectAt(parseStrictJson(bytes), 'the file')['signed'], 'signed');
+const signedOf = (bytes: Buffer): Json =>
+  objectAt(objectAt(parseStrictJson(bytes), 'the file')['signed'], 'signed');
 
 function draftOf(
   { collection: { dialect }, pending, expiry, now }: IssueInput,
@@ -149,13 +160,20 @@ function draftOf(
   const waiting = pending?.get(role);
   // A draft that other users have signed is taken unchanged when it equals the draft that would be signed
   // now.
-  if (waiting !== undefined && isThisDraft(readMetadata(dialect, type, waiting).signed, version, now) && sameBody(waiting, body))
+  if (
+    waiting !== undefined &&
+    isThisDraft(readMetadata(dialect, type, waiting).signed, version, now) &&
+    sameBody(waiting, body)
+  )
     return { role, type, version, signed: signedOf(waiting), demands };
-  const expires = new Date(now.getTime() + lifetime(expiry, role, type) * 1000).toISOString().replace(/\.\d+Z$/u, 'Z');
+  const expires = new Date(now.getTime() + lifetime(expiry, role, type) * 1000)
+    .toISOString()
+    .replace(/\.\d+Z$/u, 'Z');
   return { role, type, version, signed: { ...body, version, expires }, demands };
 }
 
-const isThisDraft = (signed: Signed, version: number, now: Date): boolean => signed.version === version && signed.expires > now.getTime();
+const isThisDraft = (signed: Signed, version: number, now: Date): boolean =>
+  signed.version === version && signed.expires > now.getTime();
 
 function namedFile(dialect: Dialect, role: string, bytes: Buffer): NamedFile {
   const type = (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
@@ -165,7 +183,9 @@ function namedFile(dialect: Dialect, role: string, bytes: Buffer): NamedFile {
 /** Returns the signatures that the next file of a role needs. */
 export function demandsOf(collection: Collection, role: string, existing: Standing): Demand[] {
   if (role === 'root') return rootDemands(collection, existing.get('root'));
-  return role === 'snapshot' || role === 'timestamp' ? [topDemand(collection, role)] : [roleDemand(collection, role)];
+  return role === 'snapshot' || role === 'timestamp'
+    ? [topDemand(collection, role)]
+    : [roleDemand(collection, role)];
 }
 
 /** Adds the signatures of available keys to a draft that waits for signatures. */
@@ -178,7 +198,13 @@ export async function addSignatures(
   const { role, bytes } = waiting;
   const type = (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
   const { version } = readMetadata(collection.dialect, type, bytes).signed;
-  const draft = { role, type, version, signed: signedOf(bytes), demands: demandsOf(collection, role, existing) };
+  const draft = {
+    role,
+    type,
+    version,
+    signed: signedOf(bytes),
+    demands: demandsOf(collection, role, existing),
+  };
   return signDraft(collection.dialect, draft, signers, bytes);
 }
 
@@ -202,7 +228,11 @@ function roleDemand(collection: Collection, name: string): Demand {
   const delegator = delegatorOf(collection, name) ?? '';
   const authored = collection.targets.get(delegator);
   const role = authored?.delegations.find((one) => one.name === name);
-  return demandOf(delegator, authored?.keys ?? new Map<string, ListedKey>(), role ?? { keyids: [], threshold: 1 });
+  return demandOf(
+    delegator,
+    authored?.keys ?? new Map<string, ListedKey>(),
+    role ?? { keyids: [], threshold: 1 },
+  );
 }
 
 function demandOf(by: string, keys: ReadonlyMap<string, ListedKey>, { keyids, threshold }: RoleKeys): Demand {

@@ -19,16 +19,26 @@ export function keyOf(dialect: Dialect, { id, entry }: ListedKey): KeyObject | u
 }
 
 /** Signs a message, and returns the signature in the form of the dialect's metadata. */
-export async function signAs(dialect: Dialect, signer: Signer, key: ListedKey, message: Buffer): Promise<Json> {
+export async function signAs(
+  dialect: Dialect,
+  signer: Signer,
+  key: ListedKey,
+  message: Buffer,
+): Promise<Json> {
   const { type, spki } = signer.public;
   const curve =
     type === 'ecdsa'
-      ? (createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' }).asymmetricKeyDetails?.namedCurve ?? '')
+      ? (createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' })
+          .asymmetricKeyDetails?.namedCurve ?? '')
       : '';
   const bytes = await signer.sign(message, schemeOf(dialect, type, curve));
   if (dialect === 'tuf') return { keyid: key.id, sig: bytes.toString('hex') };
   const [method, sig] =
-    type === 'ecdsa' ? ['ecdsa', rawSignature(bytes, curve)] : type === 'ed25519' ? ['eddsa', bytes] : ['rsapss', bytes];
+    type === 'ecdsa'
+      ? ['ecdsa', rawSignature(bytes, curve)]
+      : type === 'ed25519'
+        ? ['eddsa', bytes]
+        : ['rsapss', bytes];
   return { keyid: key.id, method, sig: sig.toString('base64') };
 }
 

@@ -20,7 +20,8 @@ export async function initCollection(collection: OwnedCollection, wanted: InitIn
     () => true,
     () => false,
   );
-  if (exists) throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', name, `${working.path} holds this collection already`);
+  if (exists)
+    throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', name, `${working.path} holds this collection already`);
   await Promise.all(wanted.destinations.map(open));
   const settings = await begin(collection, wanted);
   if (wanted.notaryRoot !== undefined) await takeOver(collection, wanted.notaryRoot, wanted.destinations);
@@ -29,13 +30,21 @@ export async function initCollection(collection: OwnedCollection, wanted: InitIn
 }
 
 /** Saves what is published in Notary's dialect, which the owner continues from there. */
-async function takeOver({ working, open }: OwnedCollection, notaryRoot: Buffer, destinations: readonly string[]): Promise<void> {
+async function takeOver(
+  { working, open }: OwnedCollection,
+  notaryRoot: Buffer,
+  destinations: readonly string[],
+): Promise<void> {
   const service = await open(destinations.find((address) => /^https?:/u.test(address)) ?? '');
   const version = readMetadata('notary', 'root', notaryRoot).signed.version;
   const known = new Map([['root', notaryRoot]]);
   const read = await readPublished('notary', service.source('notary'), known);
   if (read === undefined)
-    throw authorFailure('TRUST_AUTHOR_DESTINATION', service.address, 'nothing is published there in Notary’s dialect');
+    throw authorFailure(
+      'TRUST_AUTHOR_DESTINATION',
+      service.address,
+      'nothing is published there in Notary’s dialect',
+    );
   await working.saveRoot('notary', version, notaryRoot);
   for (const [newer, bytes] of read.roots) await working.saveRoot('notary', newer, bytes);
   await working.saveStanding('notary', read.standing);
@@ -50,7 +59,8 @@ async function begin(
   // Only a service signs Notary's timestamps.
   const managed = (dialect: Dialect): OnlineRole[] =>
     (['snapshot', 'timestamp'] as const).filter(
-      (role) => named[role] === undefined && served && (!localKeys || (dialect === 'notary' && role === 'timestamp')),
+      (role) =>
+        named[role] === undefined && served && (!localKeys || (dialect === 'notary' && role === 'timestamp')),
     );
   const serverManaged = { tuf: managed('tuf'), notary: managed('notary') };
   const made = new Map<TopRole, StagedKeys>();

@@ -7,7 +7,9 @@ import { stagedCollection } from './session.ts';
 import type { StagedChange } from './staged.ts';
 
 /** Stages the changes of an owner for the next publish. */
-export function createOwnerChanges(collection: OwnedCollection): Pick<Owner, 'stage' | 'rotate' | 'rotateToServer' | 'delegate'> {
+export function createOwnerChanges(
+  collection: OwnedCollection,
+): Pick<Owner, 'stage' | 'rotate' | 'rotateToServer' | 'delegate'> {
   const { working, keys } = collection;
 
   const stage = async (...changes: readonly StagedChange[]): Promise<void> => {
@@ -46,12 +48,21 @@ export function createOwnerChanges(collection: OwnedCollection): Pick<Owner, 'st
     },
     async rotateToServer(role) {
       const settings = await working.settings();
-      const roles = (dialect: Dialect): OnlineRole[] => [...new Set([...settings.serverManaged[dialect], role])];
+      const roles = (dialect: Dialect): OnlineRole[] => [
+        ...new Set([...settings.serverManaged[dialect], role]),
+      ];
       await stage({ kind: 'server-key', role });
-      await working.saveSettings({ ...settings, serverManaged: { tuf: roles('tuf'), notary: roles('notary') } });
+      await working.saveSettings({
+        ...settings,
+        serverManaged: { tuf: roles('tuf'), notary: roles('notary') },
+      });
     },
     async delegate({ files, ...delegation }) {
-      await stage({ kind: 'delegate', ...delegation, keys: await Promise.all(files.map((file) => keys.read(file))) });
+      await stage({
+        kind: 'delegate',
+        ...delegation,
+        keys: await Promise.all(files.map((file) => keys.read(file))),
+      });
     },
   };
 }

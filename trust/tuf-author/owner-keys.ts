@@ -41,7 +41,11 @@ export interface OwnerKeys {
  * Opens the keys of an owner.
  * @param signers files or URIs of private keys that sign in this run, in addition to the keystore's keys
  */
-export async function openOwnerKeys(keystore: Keystore, passphrase: PassphraseSource, signers: readonly string[]): Promise<OwnerKeys> {
+export async function openOwnerKeys(
+  keystore: Keystore,
+  passphrase: PassphraseSource,
+  signers: readonly string[],
+): Promise<OwnerKeys> {
   const opened: Signer[] = [];
   const open = async (key: string): Promise<Signer> => {
     const signer = await openSigner({ key, passphrase, now: new Date() });
@@ -80,12 +84,20 @@ export async function openOwnerKeys(keystore: Keystore, passphrase: PassphraseSo
         if (text.includes('-----BEGIN PUBLIC KEY-----'))
           return { spki: createPublicKey(text).export({ format: 'der', type: 'spki' }).toString('base64') };
       } catch (thrown) {
-        throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', file, `it is not a readable key: ${reasonOf(thrown)}`, thrown);
+        throw authorFailure(
+          'TRUST_AUTHOR_WORKING_FOLDER',
+          file,
+          `it is not a readable key: ${reasonOf(thrown)}`,
+          thrown,
+        );
       }
       return spkiOf(await open(file));
     },
     async generate(role, gun) {
-      const made = await keystore.generate({ role, ...(gun === undefined ? {} : { gun }) }, passphraseForRole(passphrase, role));
+      const made = await keystore.generate(
+        { role, ...(gun === undefined ? {} : { gun }) },
+        passphraseForRole(passphrase, role),
+      );
       kept.set(made.id, Promise.resolve(keySigner(made.key)));
       return { spki: made.key.public.spki };
     },
@@ -107,7 +119,12 @@ export async function openOwnerKeys(keystore: Keystore, passphrase: PassphraseSo
       // Valid for as long as the roots of Notary's own client.
       return {
         ...key,
-        certificate: await selfSignedCertificate(signer, name, new Date(now.getTime() - day), new Date(now.getTime() + 3650 * day)),
+        certificate: await selfSignedCertificate(
+          signer,
+          name,
+          new Date(now.getTime() - day),
+          new Date(now.getTime() + 3650 * day),
+        ),
       };
     },
     finder: (dialect) => async (listed) => {
@@ -126,7 +143,8 @@ async function readKeyText(file: string): Promise<string> {
   try {
     return (await readGivenFile(file, 64 * 1024)).toString('utf8');
   } catch (error) {
-    const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error);
+    const why =
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error);
     throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', file, why, error);
   }
 }

@@ -22,7 +22,8 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
   const { folder, name, passphrase, registries, now } = input;
   const working = openWorkingFolder(folder, name);
   const keys = await openOwnerKeys(openKeystore(folder), passphrase, input.signers);
-  const open: OwnedCollection['open'] = (address) => openDestination({ address, name, registries, environment: process.env });
+  const open: OwnedCollection['open'] = (address) =>
+    openDestination({ address, name, registries, environment: process.env });
   const collection: OwnedCollection = { name, working, keys, now, open };
   const changes = createOwnerChanges(collection);
 
@@ -35,8 +36,12 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
     async publish({ to, countersign, expiry }) {
       const settings = await working.settings();
       const addresses = [...new Set([...settings.destinations, ...to])];
-      const longer = { tuf: { ...settings.expiry.tuf, ...expiry }, notary: { ...settings.expiry.notary, ...expiry } };
-      if (addresses.length === 0) throw authorFailure('TRUST_AUTHOR_DESTINATION', name, 'no place to publish to is named');
+      const longer = {
+        tuf: { ...settings.expiry.tuf, ...expiry },
+        notary: { ...settings.expiry.notary, ...expiry },
+      };
+      if (addresses.length === 0)
+        throw authorFailure('TRUST_AUTHOR_DESTINATION', name, 'no place to publish to is named');
       const destinations = await Promise.all(addresses.map(open));
       await working.saveSettings({ ...settings, expiry: longer });
       const published = await publishCollection({

@@ -27,7 +27,11 @@ export interface Remote {
  * @returns undefined when nothing is published there
  * @throws the codes of ../trusted-set.ts and of the source
  */
-export async function readPublished(dialect: Dialect, source: TufSource, known: Standing): Promise<Remote | undefined> {
+export async function readPublished(
+  dialect: Dialect,
+  source: TufSource,
+  known: Standing,
+): Promise<Remote | undefined> {
   const kept = new Map(known);
   const roots = new Map<number, Buffer>();
   const moment = new Date(0);
@@ -61,7 +65,8 @@ export async function readPublished(dialect: Dialect, source: TufSource, known: 
     }
   }
   // Roles that no role delegates to any more stay in the snapshot, which may not drop any (section 5.5.5).
-  for (const [name, bytes] of known) if (!existing.has(name) && trusted.snapshot?.signed.meta.has(name) === true) existing.set(name, bytes);
+  for (const [name, bytes] of known)
+    if (!existing.has(name) && trusted.snapshot?.signed.meta.has(name) === true) existing.set(name, bytes);
   return { standing: existing, roots };
 }
 
@@ -91,10 +96,12 @@ export function newestOf(dialect: Dialect, remote: Standing, local: Standing): S
   const files = new Map(remote);
   for (const [role, here] of local) {
     const there = remote.get(role);
-    if (there !== undefined && versionOf(dialect, role, there) < versionOf(dialect, role, here)) files.set(role, here);
+    if (there !== undefined && versionOf(dialect, role, there) < versionOf(dialect, role, here))
+      files.set(role, here);
   }
   const collection = collectionOf(dialect, files);
-  for (const [role, here] of local) if (!files.has(role) && delegatorOf(collection, role) !== undefined) files.set(role, here);
+  for (const [role, here] of local)
+    if (!files.has(role) && delegatorOf(collection, role) !== undefined) files.set(role, here);
   return files;
 }
 
@@ -120,4 +127,5 @@ export function publicationOf(
 }
 
 /** Targets and delegated roles, delegating roles first; then the files that list them. */
-const order = (role: string): number => (role === 'timestamp' ? 1e6 + 1 : role === 'snapshot' ? 1e6 : role.split('/').length);
+const order = (role: string): number =>
+  role === 'timestamp' ? 1e6 + 1 : role === 'snapshot' ? 1e6 : role.split('/').length;

@@ -62,7 +62,8 @@ class Published {
       signers: (key) => Promise.resolve(this.signers.find((signer) => holds(signer, key))),
       now: at,
     });
-    if (issued.missing.length > 0) return issued.missing.map(({ role, have, threshold }) => `${role} ${have}/${threshold}`);
+    if (issued.missing.length > 0)
+      return issued.missing.map(({ role, have, threshold }) => `${role} ${have}/${threshold}`);
     this.standing = issued.standing;
     for (const [role, bytes] of issued.files) {
       const version = versionOf('tuf', role, bytes);
@@ -83,8 +84,12 @@ const fileOf = (text: string) => ({
 });
 
 function begun(): Published {
-  const keys = topRoles.map((role) => [role, makeKey(role === 'root' ? 'ec' : role === 'targets' ? 'rsa' : 'ed25519')] as const);
-  const named = Object.fromEntries(keys.map(([role, { listed }]) => [role, { keys: [listed], threshold: 1 }]));
+  const keys = topRoles.map(
+    (role) => [role, makeKey(role === 'root' ? 'ec' : role === 'targets' ? 'rsa' : 'ed25519')] as const,
+  );
+  const named = Object.fromEntries(
+    keys.map(([role, { listed }]) => [role, { keys: [listed], threshold: 1 }]),
+  );
   return new Published(
     beginCollection('tuf', named as unknown as Parameters<typeof beginCollection>[1]),
     keys.map(([, { signer }]) => signer),
@@ -120,7 +125,12 @@ describe('published metadata, read by tuf-js and by our client', () => {
     await initialiseTuf(theirs, root);
     writeFileSync(join(theirs, 'root.json'), root);
     return async (path: string): Promise<string[]> => {
-      const updater = new Updater({ metadataDir: theirs, metadataBaseUrl: address, targetDir: theirs, targetBaseUrl: address });
+      const updater = new Updater({
+        metadataDir: theirs,
+        metadataBaseUrl: address,
+        targetDir: theirs,
+        targetBaseUrl: address,
+      });
       await updater.refresh();
       const found = await updater.getTargetInfo(path);
       const update = await refreshTuf({ metadataDir: ours, metadataUrl: address, now: new Date() });
@@ -200,7 +210,11 @@ describe('published metadata, read by tuf-js and by our client', () => {
     assert.deepEqual(await read('deep/a/b'), both('deep/a/b'));
     // targets/tools is searched first, and is terminating.
     assert.deepEqual(await read('tools/y'), ['none', 'none']);
-    served.collection = removeTarget(undelegate(served.collection, 'targets', 'targets/tools'), 'targets/rest', 'tools/y');
+    served.collection = removeTarget(
+      undelegate(served.collection, 'targets', 'targets/tools'),
+      'targets/rest',
+      'tools/y',
+    );
     assert.deepEqual(await served.publish(), []);
     assert.deepEqual(await read('tools/x'), ['none', 'none']);
     assert.deepEqual(await read('deep/a/b'), both('deep/a/b'));
@@ -209,7 +223,8 @@ describe('published metadata, read by tuf-js and by our client', () => {
   it('renews what ends soon, leaves the rest alone, and signs nothing twice', async () => {
     served = begun();
     assert.deepEqual(await served.publish(), []);
-    const versions = () => [...served.standing].map(([role, bytes]) => `${role} ${versionOf('tuf', role, bytes)}`).sort();
+    const versions = () =>
+      [...served.standing].map(([role, bytes]) => `${role} ${versionOf('tuf', role, bytes)}`).sort();
     assert.deepEqual(await served.publish(), []);
     assert.deepEqual(versions(), ['root 1', 'snapshot 1', 'targets 1', 'timestamp 1']);
     assert.deepEqual(await served.publish(new Date(now.getTime() + 8 * 86_400_000)), []);
@@ -225,7 +240,13 @@ describe('published metadata, read by tuf-js and by our client', () => {
     const bins = new Map<string, Map<string, ReturnType<typeof fileOf>>>();
     for (let index = 0; index < 50_000; index += 1) {
       const prefix = createHash('sha256').update(`app/${index}`).digest('hex').slice(0, 2);
-      bins.set(prefix, (bins.get(prefix) ?? new Map<string, ReturnType<typeof fileOf>>()).set(`app/${index}`, fileOf(String(index))));
+      bins.set(
+        prefix,
+        (bins.get(prefix) ?? new Map<string, ReturnType<typeof fileOf>>()).set(
+          `app/${index}`,
+          fileOf(String(index)),
+        ),
+      );
     }
     const keys = new Map([[bin.listed.id, bin.listed]]);
     const delegations = [...bins.keys()].map((prefix) => ({
@@ -241,7 +262,10 @@ describe('published metadata, read by tuf-js and by our client', () => {
     ]);
     served.collection = {
       ...served.collection,
-      targets: new Map<string, AuthoredRole>([['targets', { targets: new Map(), keys, delegations }], ...roles]),
+      targets: new Map<string, AuthoredRole>([
+        ['targets', { targets: new Map(), keys, delegations }],
+        ...roles,
+      ]),
     };
     assert.deepEqual(await served.publish(), []);
     const read = await readers('many');

@@ -10,7 +10,11 @@ export const newKeyOf = ({ keys, name }: KeyHolder, role: TopRole): Promise<Stag
   keys.generate(role, role === 'root' ? undefined : name);
 
 /** Returns the keys that the owner named for a top-level role, else its existing root key or a new key. */
-export async function keysOf(holder: KeyHolder, role: TopRole, named: KeysNamed | undefined): Promise<StagedKeys> {
+export async function keysOf(
+  holder: KeyHolder,
+  role: TopRole,
+  named: KeysNamed | undefined,
+): Promise<StagedKeys> {
   const { keys } = holder;
   return {
     threshold: named?.threshold ?? 1,
@@ -28,7 +32,8 @@ export async function inDialect(
   role: TopRole,
   staged: readonly StagedKey[],
 ): Promise<StagedKey[]> {
-  if (dialect === 'notary' && role === 'root') return Promise.all(staged.map((key) => keys.certified(key, name, now)));
+  if (dialect === 'notary' && role === 'root')
+    return Promise.all(staged.map((key) => keys.certified(key, name, now)));
   // Only Notary's roots use certificates: all other roles use the bare key.
   return staged.map(({ spki }) => ({ spki }));
 }

@@ -10,18 +10,29 @@ import type { WorkingFolder } from './working-folder.ts';
 export async function targetViews(working: WorkingFolder): Promise<readonly TargetView[]> {
   const { dialects } = await working.settings();
   const collection = await stagedCollection(working, dialects.includes('tuf') ? 'tuf' : 'notary');
-  return [...(collection?.targets ?? [])].flatMap(([role, { targets }]) => [...targets].map(([path, file]) => ({ path, role, ...file })));
+  return [...(collection?.targets ?? [])].flatMap(([role, { targets }]) =>
+    [...targets].map(([path, file]) => ({ path, role, ...file })),
+  );
 }
 
 /** Returns the roles of every dialect, as they are now and as they will be after the next publish. */
 export async function roleViews(working: WorkingFolder): Promise<readonly RoleView[]> {
   const { dialects, serverManaged } = await working.settings();
-  const views = await Promise.all(dialects.map((dialect) => rolesOf(working, dialect, serverManaged[dialect])));
+  const views = await Promise.all(
+    dialects.map((dialect) => rolesOf(working, dialect, serverManaged[dialect])),
+  );
   return views.flat();
 }
 
-async function rolesOf(working: WorkingFolder, dialect: Dialect, managed: readonly string[]): Promise<RoleView[]> {
-  const [collection, existing] = await Promise.all([stagedCollection(working, dialect), working.standing(dialect)]);
+async function rolesOf(
+  working: WorkingFolder,
+  dialect: Dialect,
+  managed: readonly string[],
+): Promise<RoleView[]> {
+  const [collection, existing] = await Promise.all([
+    stagedCollection(working, dialect),
+    working.standing(dialect),
+  ]);
   const facts = (role: string): Pick<RoleView, 'version' | 'expires'> => {
     const bytes = existing.get(role);
     if (bytes === undefined) return {};

@@ -20,11 +20,18 @@ import type { Owner } from './owner.types.ts';
 
 const name = 'registry.example.com/pay/app';
 const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'words' } };
-const file = (digit: string): TargetFile => ({ length: 1, hashes: { sha256: digit.repeat(64) }, custom: undefined });
-const add = (path: string, digit: string) => ({ kind: 'add', role: 'targets', path, file: file(digit) }) as const;
+const file = (digit: string): TargetFile => ({
+  length: 1,
+  hashes: { sha256: digit.repeat(64) },
+  custom: undefined,
+});
+const add = (path: string, digit: string) =>
+  ({ kind: 'add', role: 'targets', path, file: file(digit) }) as const;
 
 /** Runs `body` with an owner whose collection is published in a folder. */
-async function withOwner(body: (owner: Owner, places: { readonly keys: string; readonly place: string }) => Promise<void>): Promise<void> {
+async function withOwner(
+  body: (owner: Owner, places: { readonly keys: string; readonly place: string }) => Promise<void>,
+): Promise<void> {
   const home = await mkdtemp(join(tmpdir(), 'tuf-session-'));
   const [keys, place] = [join(home, 'keys'), join(home, 'place')];
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
@@ -56,14 +63,27 @@ test('stolen online keys list older targets: the owner does not sign these again
       const [id = ''] = collection.roles[role].keyids;
       const listed = collection.keys.get(id);
       assert.ok(listed !== undefined);
-      const opened = await Promise.all((await store.list()).map(async (kept) => keySigner(await store.open(kept.id, passphrase))));
+      const opened = await Promise.all(
+        (await store.list()).map(async (kept) => keySigner(await store.open(kept.id, passphrase))),
+      );
       const signer = opened.find((one) => holds(one, listed));
       assert.ok(signer !== undefined);
       const body = { _type: role, spec_version: '1.0.34', version: 100, expires: later, meta };
-      return Buffer.from(JSON.stringify({ signed: body, signatures: [await signAs('tuf', signer, listed, tufCanonicalJson(body))] }));
+      return Buffer.from(
+        JSON.stringify({
+          signed: body,
+          signatures: [await signAs('tuf', signer, listed, tufCanonicalJson(body))],
+        }),
+      );
     };
-    await writeFile(join(place, '100.snapshot.json'), await forge('snapshot', { 'targets.json': { version: 1 } }));
-    await writeFile(join(place, 'timestamp.json'), await forge('timestamp', { 'snapshot.json': { version: 100 } }));
+    await writeFile(
+      join(place, '100.snapshot.json'),
+      await forge('snapshot', { 'targets.json': { version: 1 } }),
+    );
+    await writeFile(
+      join(place, 'timestamp.json'),
+      await forge('timestamp', { 'snapshot.json': { version: 100 } }),
+    );
 
     await owner.stage(add('3.0', 'c'));
     const { signed: made } = await publish(owner);
@@ -92,7 +112,13 @@ test('a draft that differs from the staged changes is not signed', async () => {
   const other = await open([bob]);
   try {
     const targets = { files: [`${ann}.pub`, `${bob}.pub`], threshold: 2 };
-    await owner.init({ dialects: ['tuf'], destinations: [join(home, 'place')], keys: { targets }, expiry: {}, localKeys: true });
+    await owner.init({
+      dialects: ['tuf'],
+      destinations: [join(home, 'place')],
+      keys: { targets },
+      expiry: {},
+      localKeys: true,
+    });
     await owner.stage(add('1.0', 'a'));
     assert.deepEqual(
       (await publish(owner)).missing.map(({ role, have }) => `${role} ${have}`),
@@ -104,7 +130,10 @@ test('a draft that differs from the staged changes is not signed', async () => {
     await writeFile(pending, draft.replaceAll('a'.repeat(64), 'e'.repeat(64)));
     await assert.rejects(other.witness('targets'), { code: 'TRUST_AUTHOR_OTHER_DRAFT' });
     await writeFile(pending, draft.replace('"version":1', '"version":1000'));
-    await assert.rejects(other.witness('targets'), { code: 'TRUST_AUTHOR_OTHER_DRAFT', message: /version is 1000, and 1 is to follow/u });
+    await assert.rejects(other.witness('targets'), {
+      code: 'TRUST_AUTHOR_OTHER_DRAFT',
+      message: /version is 1000, and 1 is to follow/u,
+    });
 
     await writeFile(pending, draft);
     const [waiting] = (await other.witness('targets')) ?? [];
@@ -123,7 +152,13 @@ test('a delegate’s names lead nowhere outside the folder that is published to'
     const key = testKey('tuf');
     const bytes = signed(
       'tuf',
-      { _type: 'targets', spec_version: '1.0.34', version: 1, expires: later, targets: { a: targetOf('tuf', Buffer.from('a')) } },
+      {
+        _type: 'targets',
+        spec_version: '1.0.34',
+        version: 1,
+        expires: later,
+        targets: { a: targetOf('tuf', Buffer.from('a')) },
+      },
       [key],
     );
     const folder = folderDestination(place);
@@ -133,7 +168,9 @@ test('a delegate’s names lead nowhere outside the folder that is published to'
         { code: 'TRUST_TUF_MALFORMED' },
         role,
       );
-    await assert.rejects(folder.source('tuf').fetch('1.a%2F..%2F..%2F..%2Fout.json', 1000), { code: 'TRUST_TUF_MALFORMED' });
+    await assert.rejects(folder.source('tuf').fetch('1.a%2F..%2F..%2F..%2Fout.json', 1000), {
+      code: 'TRUST_TUF_MALFORMED',
+    });
     await folder.publish([{ dialect: 'tuf', lacking: [{ role: 'targets/a', version: 1, bytes }], all: [] }]);
     assert.deepEqual((await readdir(place, { recursive: true })).sort(), ['1.targets', '1.targets/a.json']);
     assert.deepEqual(await readdir(join(place, '..')), ['keys', 'place']);

@@ -60,7 +60,10 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   for (const dialect of dialects) {
     const remotes = await readRemotes(input, dialect);
     const before = await folder.standing(dialect);
-    const begun = before.size > 0 ? collectionOf(dialect, before) : await firstCollection(settings, dialect, destinations);
+    const begun =
+      before.size > 0
+        ? collectionOf(dialect, before)
+        : await firstCollection(settings, dialect, destinations);
     const others = dialect === 'notary' && before.size > 0 && publishedByOthers(settings, before);
     if (others && dialects.includes('tuf') && !input.countersign)
       throw authorFailure(
@@ -68,7 +71,8 @@ export async function publishCollection(input: PublishInput): Promise<Published>
         settings.name,
         'a Notary client has published since, which the TUF dialect does not say',
       );
-    const base = dialect === 'tuf' && input.countersign && notary !== undefined ? countersigned(begun, notary) : begun;
+    const base =
+      dialect === 'tuf' && input.countersign && notary !== undefined ? countersigned(begun, notary) : begun;
     if (dialect === 'notary') notary = begun;
     const collection = await withServerKeys(applyStaged(base, staged), staged, settings, destinations);
     const issued = await issue({
@@ -99,11 +103,14 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   }
   const sent: Published['sent'][number][] = [];
   // Services come first: the files that they sign themselves are only known after they received the others.
-  for (const destination of destinations.toSorted((a, b) => Number(b.serverKey !== undefined) - Number(a.serverKey !== undefined))) {
+  for (const destination of destinations.toSorted(
+    (a, b) => Number(b.serverKey !== undefined) - Number(a.serverKey !== undefined),
+  )) {
     append(sent, await send(destination, folder, settings, prepared));
     if (destination.serverKey === undefined) continue;
     for (const one of prepared)
-      one.after = (await readPublished(one.dialect, destination.source(one.dialect), one.after))?.standing ?? one.after;
+      one.after =
+        (await readPublished(one.dialect, destination.source(one.dialect), one.after))?.standing ?? one.after;
   }
   for (const { dialect, after } of prepared) {
     await folder.saveStanding(dialect, after);
@@ -126,8 +133,11 @@ async function send(
 ): Promise<Published['sent'][number][]> {
   const publications: Publication[] = [];
   const whole: Publication[] = [];
-  for (const { dialect, after, files, remotes } of prepared.filter((one) => destination.dialects.includes(one.dialect))) {
-    const mine = destination.serverKey === undefined ? after : withoutManaged(after, settings.serverManaged[dialect]);
+  for (const { dialect, after, files, remotes } of prepared.filter((one) =>
+    destination.dialects.includes(one.dialect),
+  )) {
+    const mine =
+      destination.serverKey === undefined ? after : withoutManaged(after, settings.serverManaged[dialect]);
     const roots = await folder.roots(dialect);
     const remote = remotes.get(destination);
     const all = publicationOf(dialect, mine, roots, remote);
@@ -136,31 +146,49 @@ async function send(
     // A service that withholds a dialect still has its files. It is sent the new files, and all files only
     // when it knows nothing.
     const fresh = all.lacking.filter(({ role, bytes }) => files.get(role)?.equals(bytes) === true);
-    publications.push(remote === undefined && destination.serverKey !== undefined ? { ...all, lacking: fresh } : all);
+    publications.push(
+      remote === undefined && destination.serverKey !== undefined ? { ...all, lacking: fresh } : all,
+    );
   }
   if (whole.length === 0) return [];
-  const count = (list: readonly Publication[]): number => list.reduce((sum, { lacking }) => sum + lacking.length, 0);
+  const count = (list: readonly Publication[]): number =>
+    list.reduce((sum, { lacking }) => sum + lacking.length, 0);
   let done = publications;
   try {
     if (count(publications) > 0) await destination.publish(publications);
     else throw authorFailure('TRUST_AUTHOR_REFUSED', destination.address, 'nothing is new');
   } catch (thrown) {
-    if (count(publications) === count(whole) || !isPortcullisError(thrown) || thrown.code !== 'TRUST_AUTHOR_REFUSED') throw thrown;
+    if (
+      count(publications) === count(whole) ||
+      !isPortcullisError(thrown) ||
+      thrown.code !== 'TRUST_AUTHOR_REFUSED'
+    )
+      throw thrown;
     done = whole;
     await destination.publish(whole);
   }
-  return done.map(({ dialect, lacking }) => ({ address: destination.address, dialect, files: lacking.length }));
+  return done.map(({ dialect, lacking }) => ({
+    address: destination.address,
+    dialect,
+    files: lacking.length,
+  }));
 }
 
 /** Reads every place; the newest files become the current files. */
-async function readRemotes({ folder, destinations }: PublishInput, dialect: Dialect): Promise<Map<Destination, Standing>> {
+async function readRemotes(
+  { folder, destinations }: PublishInput,
+  dialect: Dialect,
+): Promise<Map<Destination, Standing>> {
   const remotes = new Map<Destination, Standing>();
   let local = await folder.standing(dialect);
   if (local.size === 0) return remotes;
   for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
     // A place may be behind. It is read from the first root on, and older files are brought up to date.
     const first = [...(await folder.roots(dialect)).values()][0] ?? local.get('root');
-    const remote = first === undefined ? undefined : await readPublished(dialect, destination.source(dialect), new Map([['root', first]]));
+    const remote =
+      first === undefined
+        ? undefined
+        : await readPublished(dialect, destination.source(dialect), new Map([['root', first]]));
     if (remote === undefined) continue;
     remotes.set(destination, remote.standing);
     for (const [version, bytes] of remote.roots) await folder.saveRoot(dialect, version, bytes);
@@ -171,10 +199,18 @@ async function readRemotes({ folder, destinations }: PublishInput, dialect: Dial
   return remotes;
 }
 
-async function firstCollection(settings: Settings, dialect: Dialect, destinations: readonly Destination[]): Promise<Collection> {
+async function firstCollection(
+  settings: Settings,
+  dialect: Dialect,
+  destinations: readonly Destination[],
+): Promise<Collection> {
   const { root, targets, snapshot, timestamp } = settings.begin[dialect] ?? {};
   if (root === undefined || targets === undefined)
-    throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', settings.name, `it has no ${dialect} metadata and no keys to begin with`);
+    throw authorFailure(
+      'TRUST_AUTHOR_WORKING_FOLDER',
+      settings.name,
+      `it has no ${dialect} metadata and no keys to begin with`,
+    );
   const managed = async (role: OnlineRole): Promise<ReturnType<typeof keysIn>> => ({
     keys: [listedKey(dialect, await serverKey(dialect, role, false, settings, destinations))],
     threshold: 1,
@@ -196,7 +232,8 @@ async function withServerKeys(
 ): Promise<Collection> {
   let changed = collection;
   for (const change of staged) {
-    if (change.kind !== 'server-key' || (change.dialect ?? collection.dialect) !== collection.dialect) continue;
+    if (change.kind !== 'server-key' || (change.dialect ?? collection.dialect) !== collection.dialect)
+      continue;
     const { dialect } = collection;
     const key = listedKey(dialect, await serverKey(dialect, change.role, true, settings, destinations));
     changed = rotateKeys(changed, change.role, { keys: [key], threshold: 1 });
@@ -213,7 +250,11 @@ async function serverKey(
 ): ReturnType<NonNullable<Destination['serverKey']>> {
   const service = destinations.find((one) => one.serverKey !== undefined);
   if (service?.serverKey === undefined)
-    throw authorFailure('TRUST_AUTHOR_DESTINATION', name, `only a service can sign ${role} by itself, and none is named`);
+    throw authorFailure(
+      'TRUST_AUTHOR_DESTINATION',
+      name,
+      `only a service can sign ${role} by itself, and none is named`,
+    );
   return service.serverKey(dialect, role, fresh);
 }
 
@@ -248,12 +289,25 @@ function countersigned(collection: Collection, notary: Collection): Collection {
  * Returns the collection as it will be after the next publish, for commands that only read.
  * @param countersign a publish that also signs in the TUF dialect what Notary's clients have published
  */
-export async function stagedCollection(folder: WorkingFolder, dialect: Dialect, countersign = false): Promise<Collection | undefined> {
-  const [settings, existing, staged] = await Promise.all([folder.settings(), folder.standing(dialect), folder.staged()]);
+export async function stagedCollection(
+  folder: WorkingFolder,
+  dialect: Dialect,
+  countersign = false,
+): Promise<Collection | undefined> {
+  const [settings, existing, staged] = await Promise.all([
+    folder.settings(),
+    folder.standing(dialect),
+    folder.staged(),
+  ]);
   try {
-    const begun = existing.size > 0 ? collectionOf(dialect, existing) : await firstCollection(settings, dialect, []);
-    const notary = countersign && dialect === 'tuf' ? await folder.standing('notary') : new Map<string, Buffer>();
-    return applyStaged(notary.size > 0 ? countersigned(begun, collectionOf('notary', notary)) : begun, staged);
+    const begun =
+      existing.size > 0 ? collectionOf(dialect, existing) : await firstCollection(settings, dialect, []);
+    const notary =
+      countersign && dialect === 'tuf' ? await folder.standing('notary') : new Map<string, Buffer>();
+    return applyStaged(
+      notary.size > 0 ? countersigned(begun, collectionOf('notary', notary)) : begun,
+      staged,
+    );
   } catch (thrown) {
     if (isPortcullisError(thrown) && thrown.code === 'TRUST_AUTHOR_DESTINATION') return undefined;
     throw thrown;

@@ -55,7 +55,10 @@ export function applyStaged(collection: Collection, changes: readonly StagedChan
 }
 
 /** Returns the consecutive additions to one role from an index on. */
-function additionsFrom(changes: readonly StagedChange[], from: number): Extract<StagedChange, { kind: 'add' }>[] {
+function additionsFrom(
+  changes: readonly StagedChange[],
+  from: number,
+): Extract<StagedChange, { kind: 'add' }>[] {
   const found: Extract<StagedChange, { kind: 'add' }>[] = [];
   for (let at = from; at < changes.length; at += 1) {
     const change = changes[at];
@@ -89,7 +92,11 @@ export function keysIn(dialect: Dialect, { keys, threshold }: StagedKeys): KeyCh
   return {
     threshold,
     keys: keys.map(({ spki, certificate }) =>
-      listedKey(dialect, createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' }), certificate),
+      listedKey(
+        dialect,
+        createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' }),
+        certificate,
+      ),
     ),
   };
 }

@@ -27,18 +27,26 @@ test('a file is written where clients ask for it, folders of its role’s name i
 test('a role name cannot lead out of the folder', async () => {
   const destination = folderDestination(join(home, 'inside'));
   for (const role of ['a/../../out', 'a/../b', 'a//b', 'a\0b'])
-    await assert.rejects(destination.publish(publication(role)), { code: 'TRUST_TUF_MALFORMED' }, JSON.stringify(role));
+    await assert.rejects(
+      destination.publish(publication(role)),
+      { code: 'TRUST_TUF_MALFORMED' },
+      JSON.stringify(role),
+    );
   // The names of their files begin with a version.
   for (const role of ['../out', '/abs', '..']) await destination.publish(publication(role));
   assert.deepEqual(readdirSync(join(home, 'inside')).sort(), ['3.', '3...', '3....json']);
-  await assert.rejects(destination.source('tuf').fetch('..%2F..%2Fetc%2Fpasswd', 1024), { code: 'TRUST_TUF_MALFORMED' });
+  await assert.rejects(destination.source('tuf').fetch('..%2F..%2Fetc%2Fpasswd', 1024), {
+    code: 'TRUST_TUF_MALFORMED',
+  });
 });
 
 test('a place that is no folder is refused by its name', async () => {
   writeFileSync(join(home, 'file'), 'x');
   const destination = folderDestination(join(home, 'file/below'));
   const refused = (error: Error) =>
-    'code' in error && error.code === 'TRUST_AUTHOR_DESTINATION' && error.message.includes(join(home, 'file'));
+    'code' in error &&
+    error.code === 'TRUST_AUTHOR_DESTINATION' &&
+    error.message.includes(join(home, 'file'));
   await assert.rejects(destination.publish(publication('targets')), refused);
   await assert.rejects(destination.source('tuf').fetch('timestamp.json', 1024), refused);
 });

@@ -28,7 +28,8 @@ export function folderDestination(folder: string): Destination {
       async fetch(name, mostBytes) {
         const file = fileOf(decodeURIComponent(name));
         try {
-          if ((await stat(file)).size > mostBytes) throw tufFailure('TRUST_TUF_TOO_LARGE', file, `it is larger than ${mostBytes} bytes`);
+          if ((await stat(file)).size > mostBytes)
+            throw tufFailure('TRUST_TUF_TOO_LARGE', file, `it is larger than ${mostBytes} bytes`);
           return await readFile(file);
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -38,7 +39,9 @@ export function folderDestination(folder: string): Destination {
     }),
     async publish(publications) {
       // The timestamp comes last: until then readers see the previous files.
-      const files = publications.flatMap(({ lacking }) => lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })));
+      const files = publications.flatMap(({ lacking }) =>
+        lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })),
+      );
       for (const file of files) {
         const { path } = file;
         try {
@@ -53,4 +56,5 @@ export function folderDestination(folder: string): Destination {
   };
 }
 
-const unusable = (path: string, error: unknown): PortcullisError => authorFailure('TRUST_AUTHOR_DESTINATION', path, reasonOf(error), error);
+const unusable = (path: string, error: unknown): PortcullisError =>
+  authorFailure('TRUST_AUTHOR_DESTINATION', path, reasonOf(error), error);

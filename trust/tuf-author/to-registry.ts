@@ -20,7 +20,12 @@ export function registryDestination(repository: RegistryRepository, tag: string)
       const layers = [];
       for (const file of files) {
         const { digest, size } = await repository.pushBlob(file.bytes);
-        layers.push({ mediaType: tufMetadataType, digest, size, annotations: { [titleAnnotation]: consistentName(file) } });
+        layers.push({
+          mediaType: tufMetadataType,
+          digest,
+          size,
+          annotations: { [titleAnnotation]: consistentName(file) },
+        });
       }
       const manifest = {
         schemaVersion: 2,

@@ -64,7 +64,10 @@ async function answering<T>(
   }
 }
 
-function keyOf(service: Destination, ...words: Parameters<NonNullable<Destination['serverKey']>>): Promise<KeyObject> {
+function keyOf(
+  service: Destination,
+  ...words: Parameters<NonNullable<Destination['serverKey']>>
+): Promise<KeyObject> {
   assert.ok(service.serverKey);
   return service.serverKey(...words);
 }
@@ -82,32 +85,58 @@ test('a login is sent to no other host in clear text, and over no other scheme',
 });
 
 test('a service that answers with no key is refused, whatever it answers', async () => {
-  const answers = ['', 'not JSON', 'null', '[]', '{}', '{"keytype":"ed25519"}', '{"keytype":7,"scheme":1,"keyval":{"public":[]}}'];
+  const answers = [
+    '',
+    'not JSON',
+    'null',
+    '[]',
+    '{}',
+    '{"keytype":"ed25519"}',
+    '{"keytype":7,"scheme":1,"keyval":{"public":[]}}',
+  ];
   for (const text of answers)
     for (const dialect of ['tuf', 'notary'] as const)
       await answering(
         (_request, response) => response.end(text),
-        (service) => assert.rejects(keyOf(service, dialect, 'timestamp', false), { code: 'TRUST_AUTHOR_REFUSED' }, `${dialect} ${text}`),
+        (service) =>
+          assert.rejects(
+            keyOf(service, dialect, 'timestamp', false),
+            { code: 'TRUST_AUTHOR_REFUSED' },
+            `${dialect} ${text}`,
+          ),
       );
 });
 
 test('a key is requested at the address of the dialect, and recreated by POST', async () => {
   const raw = Buffer.alloc(32, 7);
-  const entry = { keytype: 'ed25519', scheme: 'ed25519', keyval: { private: null, public: raw.toString('hex') } };
+  const entry = {
+    keytype: 'ed25519',
+    scheme: 'ed25519',
+    keyval: { private: null, public: raw.toString('hex') },
+  };
   const notary = { keytype: 'ed25519', keyval: { private: null, public: raw.toString('base64') } };
   await answering(
-    (request, response) => response.end(JSON.stringify(request.url?.startsWith('/tuf/') === true ? entry : notary)),
+    (request, response) =>
+      response.end(JSON.stringify(request.url?.startsWith('/tuf/') === true ? entry : notary)),
     async (service, asked) => {
-      for (const key of [await keyOf(service, 'tuf', 'snapshot', false), await keyOf(service, 'notary', 'timestamp', true)])
+      for (const key of [
+        await keyOf(service, 'tuf', 'snapshot', false),
+        await keyOf(service, 'notary', 'timestamp', true),
+      ])
         assert.deepEqual(key.export({ format: 'der', type: 'spki' }).subarray(-32), raw);
-      assert.deepEqual(asked, ['GET /tuf/r.example/a/snapshot.key -', 'POST /v2/r.example/a/_trust/tuf/timestamp.key -']);
+      assert.deepEqual(asked, [
+        'GET /tuf/r.example/a/snapshot.key -',
+        'POST /v2/r.example/a/_trust/tuf/timestamp.key -',
+      ]);
     },
   );
 });
 
 test('a refusal comes with the service’s own words, of bounded length', async () => {
   const body = JSON.stringify({
-    errors: [{ code: 'INVALID_UPDATE', message: 'no', detail: { Name: 'ErrBadRoot', long: 'x'.repeat(5000) } }],
+    errors: [
+      { code: 'INVALID_UPDATE', message: 'no', detail: { Name: 'ErrBadRoot', long: 'x'.repeat(5000) } },
+    ],
   });
   await answering(
     (_request, response) => response.writeHead(400).end(body),
@@ -124,9 +153,19 @@ test('an invalid token counts as no token: the refusal of the service is reporte
     await answering(
       (request, response) => {
         if (request.url?.startsWith('/token') === true) response.end(token);
-        else response.writeHead(401, { 'www-authenticate': `Bearer realm="http://${request.headers.host ?? ''}/token",service="s"` }).end();
+        else
+          response
+            .writeHead(401, {
+              'www-authenticate': `Bearer realm="http://${request.headers.host ?? ''}/token",service="s"`,
+            })
+            .end();
       },
-      (service) => assert.rejects(service.publish([{ dialect: 'tuf', lacking: [], all: [] }]), { code: 'TRUST_AUTHOR_REFUSED' }, token),
+      (service) =>
+        assert.rejects(
+          service.publish([{ dialect: 'tuf', lacking: [], all: [] }]),
+          { code: 'TRUST_AUTHOR_REFUSED' },
+          token,
+        ),
     );
 });
 

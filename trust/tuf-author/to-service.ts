@@ -38,7 +38,12 @@ export function serviceDestination(base: string, name: string, find: FindCredent
   };
   const tokens = new Map<string, string>();
 
-  const ask = async (method: 'GET' | 'POST', url: string, actions: string, content?: { type: string; body: Buffer }): Promise<Answer> => {
+  const ask = async (
+    method: 'GET' | 'POST',
+    url: string,
+    actions: string,
+    content?: { type: string; body: Buffer },
+  ): Promise<Answer> => {
     const token = tokens.get(actions);
     const answer = await request(method, url, token, content);
     if (answer.status !== 401 || token !== undefined) return answer;
@@ -56,7 +61,12 @@ export function serviceDestination(base: string, name: string, find: FindCredent
     async answer(refusal) {
       await refusal.discard();
       const fresh = await fetchToken(root, refusal.header('www-authenticate') ?? '', find);
-      if (fresh === undefined) throw tufFailure('TRUST_TUF_UNAUTHORIZED', refusal.url.href, 'it requires a token, and none is available');
+      if (fresh === undefined)
+        throw tufFailure(
+          'TRUST_TUF_UNAUTHORIZED',
+          refusal.url.href,
+          'it requires a token, and none is available',
+        );
       tokens.set('pull', fresh);
       return `Bearer ${fresh}`;
     },
@@ -71,7 +81,11 @@ export function serviceDestination(base: string, name: string, find: FindCredent
       const both = publications.some(({ dialect }) => dialect === 'tuf');
       const url = `${address[both ? 'tuf' : 'notary']}/`;
       const parts = publications.flatMap(({ dialect, lacking }) =>
-        lacking.map(({ role, bytes }) => ({ field: both && dialect === 'notary' ? 'notary' : 'files', role, bytes })),
+        lacking.map(({ role, bytes }) => ({
+          field: both && dialect === 'notary' ? 'notary' : 'files',
+          role,
+          bytes,
+        })),
       );
       const answer = await ask('POST', url, 'push', multipart(parts));
       if (answer.status >= 300) throw refused(url, answer);
@@ -81,7 +95,12 @@ export function serviceDestination(base: string, name: string, find: FindCredent
       const answer = await ask(fresh ? 'POST' : 'GET', url, fresh ? 'rotate' : 'push');
       if (answer.status >= 300) throw refused(url, answer);
       const key = keyIn(dialect, url, answer.text);
-      if (key === undefined) throw authorFailure('TRUST_AUTHOR_REFUSED', url, 'the service’s key is of a type that is not known here');
+      if (key === undefined)
+        throw authorFailure(
+          'TRUST_AUTHOR_REFUSED',
+          url,
+          'the service’s key is of a type that is not known here',
+        );
       return key;
     },
     close: () => Promise.resolve(),
@@ -95,7 +114,12 @@ function keyIn(dialect: Dialect, url: string, text: string): KeyObject | undefin
     const listed = textAt(objectAt(entry['keyval'], 'keyval')['public'], 'public');
     return readNotaryKey(notaryKeyId(textAt(entry['keytype'], 'keytype'), listed), entry).key;
   } catch (error) {
-    throw authorFailure('TRUST_AUTHOR_REFUSED', url, `the service answered with no key: ${reasonOf(error)}`, error);
+    throw authorFailure(
+      'TRUST_AUTHOR_REFUSED',
+      url,
+      `the service answered with no key: ${reasonOf(error)}`,
+      error,
+    );
   }
 }
 
@@ -112,7 +136,9 @@ async function request(
       method,
       ledBy,
       headers: {
-        ...(token === undefined ? {} : { authorization: token.startsWith('Basic ') ? token : `Bearer ${token}` }),
+        ...(token === undefined
+          ? {}
+          : { authorization: token.startsWith('Basic ') ? token : `Bearer ${token}` }),
         ...(content === undefined ? {} : { 'content-type': content.type }),
       },
       ...(content === undefined ? {} : { body: content.body }),
@@ -128,8 +154,10 @@ async function request(
 /** Returns the service's own message for a refusal: `{"errors":[{"code","message","detail"}]}`. */
 function messageOf(text: string): string {
   try {
-    const [first] = (parseJson(text) as { errors: { code?: unknown; message?: unknown; detail?: unknown }[] }).errors;
-    const detail = first?.detail === undefined || first.detail === null ? '' : ` ${JSON.stringify(first.detail)}`;
+    const [first] = (parseJson(text) as { errors: { code?: unknown; message?: unknown; detail?: unknown }[] })
+      .errors;
+    const detail =
+      first?.detail === undefined || first.detail === null ? '' : ` ${JSON.stringify(first.detail)}`;
     return `${String(first?.code)}: ${String(first?.message)}${detail}`.slice(0, 1000);
   } catch {
     return text.trim().slice(0, 200) || 'nothing more';
@@ -140,7 +168,9 @@ function messageOf(text: string): string {
  * Encodes the files as the `notary` command posts them: every part is named `files` (`notary` for the other
  * dialect), and its file name is the role.
  */
-function multipart(files: readonly { readonly field: string; readonly role: string; readonly bytes: Buffer }[]): {
+function multipart(
+  files: readonly { readonly field: string; readonly role: string; readonly bytes: Buffer }[],
+): {
   type: string;
   body: Buffer;
 } {
@@ -152,7 +182,10 @@ function multipart(files: readonly { readonly field: string; readonly role: stri
     bytes,
     Buffer.from('\r\n'),
   ]);
-  return { type: `multipart/form-data; boundary=${boundary}`, body: Buffer.concat([...parts, Buffer.from(`--${boundary}--\r\n`)]) };
+  return {
+    type: `multipart/form-data; boundary=${boundary}`,
+    body: Buffer.concat([...parts, Buffer.from(`--${boundary}--\r\n`)]),
+  };
 }
 
 /**
@@ -169,9 +202,18 @@ function mayLogin(realm: URL, service: URL): boolean {
  * Fetches a token by the token protocol of registries (distribution, token/specification). The challenge
  * names the token service; the login is docker's.
  */
-async function fetchToken(root: string, challenge: string, find: FindCredentials): Promise<string | undefined> {
+async function fetchToken(
+  root: string,
+  challenge: string,
+  find: FindCredentials,
+): Promise<string | undefined> {
   if (!/^bearer /iu.test(challenge)) return undefined;
-  const fields = new Map([...challenge.matchAll(/([a-z]+)="([^"]*)"/giu)].map(([, key = '', value = '']) => [key.toLowerCase(), value]));
+  const fields = new Map(
+    [...challenge.matchAll(/([a-z]+)="([^"]*)"/giu)].map(([, key = '', value = '']) => [
+      key.toLowerCase(),
+      value,
+    ]),
+  );
   const realm = fields.get('realm');
   if (realm === undefined || !URL.canParse(realm)) return undefined;
   const url = new URL(realm);
@@ -190,7 +232,8 @@ async function fetchToken(root: string, challenge: string, find: FindCredentials
     return status === 200 ? tokenIn(text) : undefined;
   } catch (thrown) {
     // Treated as a token service to which no login may be sent.
-    if (thrown instanceof Error && isHttpError(thrown.cause) && thrown.cause.code === 'HTTP_ADDRESS_REFUSED') return undefined;
+    if (thrown instanceof Error && isHttpError(thrown.cause) && thrown.cause.code === 'HTTP_ADDRESS_REFUSED')
+      return undefined;
     throw thrown;
   }
 }

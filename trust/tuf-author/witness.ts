@@ -15,7 +15,10 @@ import type { StagedChange } from './staged.ts';
  * empty list when no draft waits.
  * @throws TRUST_AUTHOR_OTHER_DRAFT when a draft differs from the collection with its staged changes
  */
-export async function signDrafts({ working, keys }: Pick<OwnedCollection, 'working' | 'keys'>, role: string): Promise<readonly Waiting[]> {
+export async function signDrafts(
+  { working, keys }: Pick<OwnedCollection, 'working' | 'keys'>,
+  role: string,
+): Promise<readonly Waiting[]> {
   const { dialects } = await working.settings();
   const staged = await working.staged();
   const found: Waiting[] = [];
@@ -30,8 +33,14 @@ export async function signDrafts({ working, keys }: Pick<OwnedCollection, 'worki
     const meant = [collection, (await stagedCollection(working, dialect, true)) ?? collection];
     const flaws = meant.map((one) => draftFlaw(one, existing, { role, bytes }, atServiceIn(staged, dialect)));
     const [flaw] = flaws.includes(undefined) ? [] : flaws;
-    if (flaw !== undefined) throw authorFailure('TRUST_AUTHOR_OTHER_DRAFT', role, `the draft that waits is not signed: ${flaw}`);
-    const { bytes: signed, missing } = await addSignatures(collection, existing, { role, bytes }, keys.finder(dialect));
+    if (flaw !== undefined)
+      throw authorFailure('TRUST_AUTHOR_OTHER_DRAFT', role, `the draft that waits is not signed: ${flaw}`);
+    const { bytes: signed, missing } = await addSignatures(
+      collection,
+      existing,
+      { role, bytes },
+      keys.finder(dialect),
+    );
     await working.savePending(dialect, new Map(pending).set(role, signed));
     const [wanting] = missing;
     const { threshold = 1 } = demandsOf(collection, role, existing).at(-1) ?? {};
@@ -43,5 +52,7 @@ export async function signDrafts({ working, keys }: Pick<OwnedCollection, 'worki
 }
 
 function atServiceIn(staged: readonly StagedChange[], dialect: Dialect): OnlineRole[] {
-  return staged.flatMap((change) => (change.kind === 'server-key' && (change.dialect ?? dialect) === dialect ? [change.role] : []));
+  return staged.flatMap((change) =>
+    change.kind === 'server-key' && (change.dialect ?? dialect) === dialect ? [change.role] : [],
+  );
 }

@@ -33,7 +33,14 @@ test('a name that is not valid for a collection has no folder', () => {
 });
 
 test('an image’s name, with a port or without, has a folder of its own', () => {
-  const names = ['pay', 'registry.example.com/pay/app', 'localhost:5000/a', '127.0.0.1:5000/a', '[::1]:5000/a', 'größe/ä'];
+  const names = [
+    'pay',
+    'registry.example.com/pay/app',
+    'localhost:5000/a',
+    '127.0.0.1:5000/a',
+    '[::1]:5000/a',
+    'größe/ä',
+  ];
   const paths = names.map((name) => openWorkingFolder(home, name).path);
   assert.equal(new Set(paths).size, names.length);
 });
@@ -50,7 +57,8 @@ test('a collection of any name has its own folder directly below the folder of c
         }
       });
       for (const path of paths)
-        if (path !== undefined) assert.match(path.slice(join(home, 'collections/').length), /^(?!\.{1,2}$)[^/]{1,255}$/u);
+        if (path !== undefined)
+          assert.match(path.slice(join(home, 'collections/').length), /^(?!\.{1,2}$)[^/]{1,255}$/u);
       if (paths[0] !== undefined && one !== other) assert.notEqual(paths[0], paths[1]);
     }),
   );

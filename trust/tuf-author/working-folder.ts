@@ -54,10 +54,20 @@ const shared = { mode: 0o644 } as const;
  */
 function refuseName(name: string): void {
   const odd = /[\p{C}\p{Z}*]/u.test(name) || !name.isWellFormed();
-  if (odd) throw authorFailure('TRUST_AUTHOR_NAME', JSON.stringify(name), 'it holds a blank, a control character or an asterisk');
+  if (odd)
+    throw authorFailure(
+      'TRUST_AUTHOR_NAME',
+      JSON.stringify(name),
+      'it holds a blank, a control character or an asterisk',
+    );
   if (name.split('/').some((part) => part === '' || part === '.' || part === '..'))
-    throw authorFailure('TRUST_AUTHOR_NAME', JSON.stringify(name), 'a part between slashes is empty, "." or ".."');
-  if (encodeURIComponent(name).length > 255) throw authorFailure('TRUST_AUTHOR_NAME', JSON.stringify(name), 'it is too long for a folder');
+    throw authorFailure(
+      'TRUST_AUTHOR_NAME',
+      JSON.stringify(name),
+      'a part between slashes is empty, "." or ".."',
+    );
+  if (encodeURIComponent(name).length > 255)
+    throw authorFailure('TRUST_AUTHOR_NAME', JSON.stringify(name), 'it is too long for a folder');
 }
 
 /**
@@ -84,13 +94,19 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
   const readFiles = async (sub: string): Promise<Map<string, Buffer>> => {
     const names = (await readdir(at(sub)).catch(() => [])).filter((file) => file.endsWith('.json')).sort();
     const roles = names.map((file) => decodeURIComponent(file.slice(0, -'.json'.length)));
-    return new Map(await Promise.all(roles.map(async (role, index) => [role, await readFile(at(sub, names[index] ?? ''))] as const)));
+    return new Map(
+      await Promise.all(
+        roles.map(async (role, index) => [role, await readFile(at(sub, names[index] ?? ''))] as const),
+      ),
+    );
   };
   const writeFiles = async (sub: string, files: Standing): Promise<void> => {
     makeFolderSync(at(sub), 0o755);
-    for (const [role, bytes] of files) await writeFileAtomic(at(sub, `${encodeURIComponent(role)}.json`), bytes, shared);
+    for (const [role, bytes] of files)
+      await writeFileAtomic(at(sub, `${encodeURIComponent(role)}.json`), bytes, shared);
     const wanted = new Set([...files.keys()].map((role) => `${encodeURIComponent(role)}.json`));
-    for (const file of await readdir(at(sub))) if (file.endsWith('.json') && !wanted.has(file)) await rm(at(sub, file));
+    for (const file of await readdir(at(sub)))
+      if (file.endsWith('.json') && !wanted.has(file)) await rm(at(sub, file));
   };
 
   return {
@@ -98,7 +114,11 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
     async settings() {
       const value = await readJson(at('collection.json'));
       if (value === undefined)
-        throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', name, `${folder} holds no such collection; portcullis trust init begins one`);
+        throw authorFailure(
+          'TRUST_AUTHOR_WORKING_FOLDER',
+          name,
+          `${folder} holds no such collection; portcullis trust init begins one`,
+        );
       return value as Settings;
     },
     saveSettings: (settings) => writeJson(at('collection.json'), settings),
@@ -106,7 +126,11 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
     saveStanding: writeFiles,
     async roots(dialect) {
       const files = await readFiles(join(dialect, 'roots'));
-      return new Map([...files].map(([version, bytes]): [number, Buffer] => [Number(version), bytes]).sort(([a], [b]) => a - b));
+      return new Map(
+        [...files]
+          .map(([version, bytes]): [number, Buffer] => [Number(version), bytes])
+          .sort(([a], [b]) => a - b),
+      );
     },
     async saveRoot(dialect, version, bytes) {
       makeFolderSync(at(dialect, 'roots'), 0o755);

@@ -111,7 +111,8 @@ test('valid and invalid histories of a repository have the same result as in tuf
       // signed now; this client does.
       if (outcomes.join() === 'refused,believed' && !(await keptAsServed(theirs, service.files))) break;
       assert.equal(outcomes[0], outcomes[1], where);
-      for (const role of topRoles) assert.equal(await versionIn(ours, role), await versionIn(theirs, role), `${role}, ${where}`);
+      for (const role of topRoles)
+        assert.equal(await versionIn(ours, role), await versionIn(theirs, role), `${role}, ${where}`);
     }
     await service.close();
   }
@@ -137,7 +138,9 @@ async function keptAsServed(kept: string, served: ReadonlyMap<string, Buffer>): 
 
 async function versionIn(metadata: string, role: string): Promise<number> {
   try {
-    const file = JSON.parse(await readFile(join(metadata, `${role}.json`), 'utf8')) as { signed: { version: number } };
+    const file = JSON.parse(await readFile(join(metadata, `${role}.json`), 'utf8')) as {
+      signed: { version: number };
+    };
     return file.signed.version;
   } catch {
     return 0;
@@ -167,13 +170,19 @@ test('a target of any name is downloaded below its folder, and only with the sig
   };
   try {
     const files = await downloadTargets({ ...input, paths: names });
-    assert.ok(files.every((file) => file.startsWith(`${targetDir}/`) && !file.slice(targetDir.length + 1).includes('/')));
+    assert.ok(
+      files.every(
+        (file) => file.startsWith(`${targetDir}/`) && !file.slice(targetDir.length + 1).includes('/'),
+      ),
+    );
     assert.equal((await readdir(targetDir)).length, names.length);
     await assert.rejects(downloadTargets({ ...input, paths: ['Plain'] }), { code: 'TRUST_TUF_NO_TARGET' });
-    service.answer = (path, response) => path.startsWith('/targets/') && Boolean(response.writeHead(200).end('c0ntent'));
+    service.answer = (path, response) =>
+      path.startsWith('/targets/') && Boolean(response.writeHead(200).end('c0ntent'));
     await rm(join(targetDir, 'plain'));
     await assert.rejects(downloadTargets({ ...input, paths: ['plain'] }), { code: 'TRUST_TUF_WRONG_HASH' });
-    service.answer = (path, response) => path.startsWith('/targets/') && Boolean(response.writeHead(200).end('content and more'));
+    service.answer = (path, response) =>
+      path.startsWith('/targets/') && Boolean(response.writeHead(200).end('content and more'));
     await assert.rejects(downloadTargets({ ...input, paths: ['plain'] }), { code: 'TRUST_TUF_TOO_LARGE' });
     assert.ok(!(await readdir(targetDir)).includes('plain'));
   } finally {

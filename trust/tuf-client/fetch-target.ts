@@ -13,7 +13,10 @@ import type { FoundTarget } from '../tuf/search.ts';
 export async function fetchTarget(base: string, target: FoundTarget, consistent: boolean): Promise<Buffer> {
   const on = `target ${JSON.stringify(target.path)}`;
   const hash = target.hashes['sha256'] ?? Object.values(target.hashes)[0] ?? '';
-  const bytes = await download(`${base.replace(/\/+$/u, '')}/${targetName(target.path, hash, consistent)}`, target.length);
+  const bytes = await download(
+    `${base.replace(/\/+$/u, '')}/${targetName(target.path, hash, consistent)}`,
+    target.length,
+  );
   if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', on, 'the server has no such file');
   verifyFile(on, bytes, target);
   return bytes;

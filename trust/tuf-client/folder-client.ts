@@ -27,7 +27,12 @@ export async function refreshTuf(input: {
   readonly now: Date;
 }): Promise<TufUpdate> {
   const { metadataDir, metadataUrl, now } = input;
-  return updateMetadata({ dialect: 'tuf', source: httpSource(metadataUrl), store: folderStore(metadataDir), now });
+  return updateMetadata({
+    dialect: 'tuf',
+    source: httpSource(metadataUrl),
+    store: folderStore(metadataDir),
+    now,
+  });
 }
 
 /**
@@ -48,14 +53,19 @@ export async function downloadTargets(input: {
   const files: string[] = [];
   for (const path of input.paths) {
     const target = await update.find(path);
-    if (target === undefined) throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, 'no role has signed it');
+    if (target === undefined)
+      throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, 'no role has signed it');
     // A flat file name, so that a path of the repository cannot leave the folder.
     const file = join(input.targetDir, encodeURIComponent(path));
     if (!(await standsAsSigned(file, target))) {
       makeFolderSync(input.targetDir, 0o755);
-      await writeFileAtomic(file, await fetchTarget(input.targetUrl, target, update.trusted.root.signed.consistentSnapshot), {
-        mode: 0o644,
-      });
+      await writeFileAtomic(
+        file,
+        await fetchTarget(input.targetUrl, target, update.trusted.root.signed.consistentSnapshot),
+        {
+          mode: 0o644,
+        },
+      );
     }
     files.push(file);
   }

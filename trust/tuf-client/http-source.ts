@@ -41,7 +41,11 @@ export function httpSource(base: string, options: HttpSourceOptions = {}): TufSo
  * @returns undefined for 403 and 404: stores such as S3 answer 403 for a file that does not exist
  * @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_UNAUTHORIZED · TRUST_TUF_TOO_LARGE · TRUST_TUF_TOO_SLOW
  */
-export async function download(url: string, mostBytes: number, options: HttpSourceOptions = {}): Promise<Buffer | undefined> {
+export async function download(
+  url: string,
+  mostBytes: number,
+  options: HttpSourceOptions = {},
+): Promise<Buffer | undefined> {
   const { deadlineMs = 60_000, signal, access } = options;
   const own = AbortSignal.timeout(deadlineMs);
   const late = signal === undefined ? own : AbortSignal.any([own, signal]);
@@ -57,7 +61,11 @@ export async function download(url: string, mostBytes: number, options: HttpSour
     await answer.discard();
     if (status === 404 || status === 403) return undefined;
     if (status === 401)
-      throw tufFailure('TRUST_TUF_UNAUTHORIZED', url, 'the service requires authentication, and the credentials are not sufficient');
+      throw tufFailure(
+        'TRUST_TUF_UNAUTHORIZED',
+        url,
+        'the service requires authentication, and the credentials are not sufficient',
+      );
     throw tufFailure('TRUST_TUF_UNREACHABLE', url, `the server answered ${status}`);
   } catch (thrown) {
     throw failureOf(thrown, url, mostBytes, late, options);
@@ -70,7 +78,13 @@ function request(
   url: URL,
   authorization: string | undefined,
   signal: AbortSignal,
-  { client = sharedHttpClient(), headers = {}, silenceMs = defaultSilenceMs, deadlineMs = 60_000, tls }: HttpSourceOptions,
+  {
+    client = sharedHttpClient(),
+    headers = {},
+    silenceMs = defaultSilenceMs,
+    deadlineMs = 60_000,
+    tls,
+  }: HttpSourceOptions,
 ): Promise<HttpAnswer> {
   return client.send({
     url,
@@ -82,13 +96,25 @@ function request(
   });
 }
 
-function failureOf(thrown: unknown, url: string, mostBytes: number, late: AbortSignal, options: HttpSourceOptions): Error {
+function failureOf(
+  thrown: unknown,
+  url: string,
+  mostBytes: number,
+  late: AbortSignal,
+  options: HttpSourceOptions,
+): Error {
   const { deadlineMs = 60_000, silenceMs = defaultSilenceMs } = options;
   if (isPortcullisError(thrown) && !isHttpError(thrown)) return thrown;
   const code = isHttpError(thrown) ? thrown.code : undefined;
-  if (code === 'HTTP_TOO_LARGE') return tufFailure('TRUST_TUF_TOO_LARGE', url, `it is larger than ${mostBytes} bytes`, thrown);
+  if (code === 'HTTP_TOO_LARGE')
+    return tufFailure('TRUST_TUF_TOO_LARGE', url, `it is larger than ${mostBytes} bytes`, thrown);
   if (late.aborted || code === 'HTTP_TOO_SLOW')
-    return tufFailure('TRUST_TUF_TOO_SLOW', url, `it did not come within ${deadlineMs} ms, or stopped for ${silenceMs} ms`, thrown);
+    return tufFailure(
+      'TRUST_TUF_TOO_SLOW',
+      url,
+      `it did not come within ${deadlineMs} ms, or stopped for ${silenceMs} ms`,
+      thrown,
+    );
   return tufFailure('TRUST_TUF_UNREACHABLE', url, reasonOf(thrown), thrown);
 }
 

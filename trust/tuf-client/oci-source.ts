@@ -32,7 +32,8 @@ export function ociSource(places: readonly RegistryRepository[], tag: string): T
       const { repository, files } = (await existing) ?? {};
       const found = files?.get(decodeURIComponent(name));
       if (found === undefined || repository === undefined) return undefined;
-      if (found.size > mostBytes) throw tufFailure('TRUST_TUF_TOO_LARGE', name, `it is larger than ${mostBytes} bytes`);
+      if (found.size > mostBytes)
+        throw tufFailure('TRUST_TUF_TOO_LARGE', name, `it is larger than ${mostBytes} bytes`);
       try {
         return Buffer.from(await repository.blobBytes(found, mostBytes));
       } catch (thrown) {
@@ -64,10 +65,14 @@ async function readPlaces(places: readonly RegistryRepository[], tag: string): P
  * Returns the files under a tag, by name; empty when there is no such tag.
  * @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_MALFORMED
  */
-export async function readFiles(repository: RegistryRepository, tag: string): Promise<ReadonlyMap<string, Descriptor>> {
+export async function readFiles(
+  repository: RegistryRepository,
+  tag: string,
+): Promise<ReadonlyMap<string, Descriptor>> {
   try {
     const { content } = await repository.manifest(tag);
-    if (content.kind !== 'manifest') throw tufFailure('TRUST_TUF_MALFORMED', tag, 'the tag refers to an index, not to metadata');
+    if (content.kind !== 'manifest')
+      throw tufFailure('TRUST_TUF_MALFORMED', tag, 'the tag refers to an index, not to metadata');
     const layers = content.layers.filter(({ mediaType }) => mediaType === tufMetadataType);
     return new Map(layers.map((layer) => [layer.annotations?.[titleAnnotation] ?? '', layer]));
   } catch (thrown) {

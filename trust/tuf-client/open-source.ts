@@ -23,10 +23,17 @@ export interface OpenSourceOptions extends HttpSourceOptions {
  * @param url `https://…`, `http://…`, `oci://REGISTRY/REPOSITORY[:TAG]`
  * @throws TRUST_TUF_UNREACHABLE for any other address
  */
-export function openSource(url: string, { authorities, repositories, ...options }: OpenSourceOptions = {}): TufSource {
+export function openSource(
+  url: string,
+  { authorities, repositories, ...options }: OpenSourceOptions = {},
+): TufSource {
   if (url.startsWith('oci://') && repositories !== undefined) return lazyOciSource(url, repositories);
-  if (!/^https?:\/\//u.test(url)) throw tufFailure('TRUST_TUF_UNREACHABLE', url, 'this kind of address is not known');
-  return httpSource(url, { ...options, ...(authorities === undefined ? {} : { tls: believedBy(authorities) }) });
+  if (!/^https?:\/\//u.test(url))
+    throw tufFailure('TRUST_TUF_UNREACHABLE', url, 'this kind of address is not known');
+  return httpSource(url, {
+    ...options,
+    ...(authorities === undefined ? {} : { tls: believedBy(authorities) }),
+  });
 }
 
 function believedBy(authorities: string): TlsIdentity {

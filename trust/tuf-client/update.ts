@@ -63,7 +63,11 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
   };
   const sizeOf = (role: string, { length }: FileMeta): number => {
     if (length !== undefined && length > limits.metadataBytes)
-      throw tufFailure('TRUST_TUF_TOO_LARGE', role, `${length} bytes were signed; the limit is ${limits.metadataBytes}`);
+      throw tufFailure(
+        'TRUST_TUF_TOO_LARGE',
+        role,
+        `${length} bytes were signed; the limit is ${limits.metadataBytes}`,
+      );
     return length ?? limits.unsizedBytes;
   };
 
@@ -71,8 +75,13 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     const kept = await store.load('timestamp');
     if (kept !== undefined) trusted = keptTimestamp(trusted, kept);
     const before = trusted.timestamp;
-    trusted = withTimestamp(trusted, await required('timestamp.json', 'timestamp', limits.timestampBytes), now);
-    if (trusted.timestamp !== undefined && trusted.timestamp !== before) await store.save('timestamp', trusted.timestamp.bytes);
+    trusted = withTimestamp(
+      trusted,
+      await required('timestamp.json', 'timestamp', limits.timestampBytes),
+      now,
+    );
+    if (trusted.timestamp !== undefined && trusted.timestamp !== before)
+      await store.save('timestamp', trusted.timestamp.bytes);
   };
 
   const bringSnapshot = async (): Promise<void> => {
@@ -81,7 +90,8 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     const kept = await store.load('snapshot');
     if (kept !== undefined) {
       trusted = keptSnapshot(trusted, kept);
-      const existing = trusted.snapshot === undefined ? undefined : attempt(() => withSnapshot(trusted, kept, now));
+      const existing =
+        trusted.snapshot === undefined ? undefined : attempt(() => withSnapshot(trusted, kept, now));
       if (existing !== undefined) {
         trusted = existing;
         return;
@@ -100,15 +110,26 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     if (verified.has(path)) return;
     const meta = fileMetaOf(trusted, name);
     const kept = await store.load(name);
-    const existing = kept === undefined ? undefined : attempt(() => withTargets(trusted, { name, delegator, bytes: kept }, now));
+    const existing =
+      kept === undefined
+        ? undefined
+        : attempt(() => withTargets(trusted, { name, delegator, bytes: kept }, now));
     if (existing !== undefined) {
       trusted = existing;
       verified.add(path);
       return;
     }
     const former = kept === undefined ? undefined : keptTargets(dialect, kept);
-    const bytes = await required(metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot), name, sizeOf(name, meta));
-    trusted = withTargets(trusted, { name, delegator, bytes, ...(former === undefined ? {} : { former }) }, now);
+    const bytes = await required(
+      metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot),
+      name,
+      sizeOf(name, meta),
+    );
+    trusted = withTargets(
+      trusted,
+      { name, delegator, bytes, ...(former === undefined ? {} : { former }) },
+      now,
+    );
     verified.add(path);
     await store.save(name, bytes);
   };
@@ -119,7 +140,11 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
    */
   const refuseHeldBack = async (name: string, delegator: string): Promise<void> => {
     if ((await store.load(name)) !== undefined)
-      throw tufFailure('TRUST_TUF_ROLLBACK', name, `the snapshot no longer names it, although ${delegator} still delegates to it`);
+      throw tufFailure(
+        'TRUST_TUF_ROLLBACK',
+        name,
+        `the snapshot no longer names it, although ${delegator} still delegates to it`,
+      );
   };
 
   /** @returns whether the role is there and can be trusted */
@@ -169,7 +194,10 @@ function isDisbelieved(thrown: unknown): boolean {
   return isPortcullisError(thrown) && thrown.code.startsWith('TRUST_TUF_') && !isUnavailable(thrown.code);
 }
 
-async function newestRoot({ dialect, source, store, now }: UpdateInput, limits: TufLimits): Promise<TrustedSet> {
+async function newestRoot(
+  { dialect, source, store, now }: UpdateInput,
+  limits: TufLimits,
+): Promise<TrustedSet> {
   const first = await store.load('root');
   if (first === undefined) throw tufFailure('TRUST_TUF_MISSING', 'root', 'no root is trusted yet');
   let trusted = trustRoot(dialect, first);
@@ -178,7 +206,11 @@ async function newestRoot({ dialect, source, store, now }: UpdateInput, limits: 
     const bytes = await source.fetch(`${version}.root.json`, limits.rootBytes);
     if (bytes === undefined) break;
     if (steps >= limits.newRoots)
-      throw tufFailure('TRUST_TUF_TOO_MANY_ROOTS', 'root', `more than ${limits.newRoots} newer roots were served at once`);
+      throw tufFailure(
+        'TRUST_TUF_TOO_MANY_ROOTS',
+        'root',
+        `more than ${limits.newRoots} newer roots were served at once`,
+      );
     trusted = nextRoot(trusted, bytes);
     await store.save('root', bytes);
   }

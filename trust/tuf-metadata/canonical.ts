@@ -12,15 +12,19 @@ function written(value: unknown): string {
   if (typeof value === 'string') return quoted(value);
   if (value === null || typeof value === 'boolean') return String(value);
   if (typeof value === 'number') {
-    if (!Number.isSafeInteger(value)) throw new Error(`${value} is not a whole number: it has no canonical form`);
+    if (!Number.isSafeInteger(value))
+      throw new Error(`${value} is not a whole number: it has no canonical form`);
     return String(value);
   }
-  return Array.isArray(value) ? `[${value.map(written).join(',')}]` : writtenObject(value as Record<string, unknown>);
+  return Array.isArray(value)
+    ? `[${value.map(written).join(',')}]`
+    : writtenObject(value as Record<string, unknown>);
 }
 
 function writtenObject(record: Readonly<Record<string, unknown>>): string {
   let text = '{';
-  for (const key of inOrder(Object.keys(record))) text += `${text.length === 1 ? '' : ','}${quoted(key)}:${written(record[key])}`;
+  for (const key of inOrder(Object.keys(record)))
+    text += `${text.length === 1 ? '' : ','}${quoted(key)}:${written(record[key])}`;
   return `${text}}`;
 }
 
@@ -28,7 +32,8 @@ function quoted(text: string): string {
   if (!unusual.test(text)) return `"${text}"`;
   // In UTF-8, every unpaired surrogate becomes the same replacement character: two texts would have the same
   // form and the same signature.
-  if (!text.isWellFormed()) throw new Error('a text holds half of a surrogate pair: it has no canonical form');
+  if (!text.isWellFormed())
+    throw new Error('a text holds half of a surrogate pair: it has no canonical form');
   return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 }
 
@@ -37,7 +42,9 @@ const unusual = /["\\\ud800-\udfff]/;
 /** Sorts by code points as Python and Go do. JavaScript compares UTF-16 units, which differ above U+FFFF. */
 function inOrder(keys: string[]): string[] {
   if (keys.length < 2) return keys;
-  return keys.some((key) => surrogate.test(key)) ? keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))) : keys.sort();
+  return keys.some((key) => surrogate.test(key))
+    ? keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+    : keys.sort();
 }
 
 const surrogate = /[\ud800-\udfff]/;

@@ -20,11 +20,21 @@ const schemes = new Map<string, SignatureScheme>([
   ['ecdsa-sha2-nistp256', { kind: 'ecdsa', hash: 'sha256', form: 'der' }],
   ['ecdsa-sha2-nistp384', { kind: 'ecdsa', hash: 'sha384', form: 'der' }],
   ['ecdsa-sha2-nistp521', { kind: 'ecdsa', hash: 'sha512', form: 'der' }],
-  ...rsaHashes.map((hash): [string, SignatureScheme] => [`rsassa-pss-${hash}`, { kind: 'rsa-pss', hash, form: 'der' }]),
-  ...rsaHashes.map((hash): [string, SignatureScheme] => [`rsa-pkcs1v15-${hash}`, { kind: 'rsa-pkcs1', hash, form: 'der' }]),
+  ...rsaHashes.map((hash): [string, SignatureScheme] => [
+    `rsassa-pss-${hash}`,
+    { kind: 'rsa-pss', hash, form: 'der' },
+  ]),
+  ...rsaHashes.map((hash): [string, SignatureScheme] => [
+    `rsa-pkcs1v15-${hash}`,
+    { kind: 'rsa-pkcs1', hash, form: 'der' },
+  ]),
 ]);
 
-const curves: Readonly<Record<string, string>> = { sha256: 'prime256v1', sha384: 'secp384r1', sha512: 'secp521r1' };
+const curves: Readonly<Record<string, string>> = {
+  sha256: 'prime256v1',
+  sha384: 'secp384r1',
+  sha512: 'secp521r1',
+};
 
 const materialOf = (key: KeyObject | undefined, otherwise: unknown): string =>
   createHash('sha256')
@@ -44,7 +54,10 @@ function canonicalSpki(key: KeyObject): Buffer {
   const size = coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''];
   // SEC 1, section 2.3.3: the byte 4 precedes both coordinates.
   if (size !== undefined && spki.at(-2 * size - 1) === 4) return spki;
-  return createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }).export({ format: 'der', type: 'spki' });
+  return createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }).export({
+    format: 'der',
+    type: 'spki',
+  });
 }
 
 /**
@@ -100,7 +113,8 @@ function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyOb
  * unusable.
  */
 function fits(key: KeyObject, scheme: SignatureScheme): boolean {
-  if (scheme.kind === 'ecdsa') return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === curves[scheme.hash];
+  if (scheme.kind === 'ecdsa')
+    return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === curves[scheme.hash];
   if (scheme.kind === 'ed25519') return key.asymmetricKeyType === 'ed25519';
   // A key marked for PSS only would count as a different key than the same key without the mark.
   return key.asymmetricKeyType === 'rsa' && isUsableRsa(key);
@@ -145,7 +159,11 @@ export function readNotaryKey(id: string, value: unknown): TufKey {
     const scheme: SignatureScheme | undefined =
       key === undefined || kind === undefined
         ? undefined
-        : { kind: kind === 'rsa' ? 'rsa-pss' : kind, hash: 'sha256', form: kind === 'ecdsa' ? 'ieee-p1363' : 'der' };
+        : {
+            kind: kind === 'rsa' ? 'rsa-pss' : kind,
+            hash: 'sha256',
+            form: kind === 'ecdsa' ? 'ieee-p1363' : 'der',
+          };
     return { scheme, key, material: materialOf(key, [type, text]) };
   });
 }
@@ -160,13 +178,20 @@ export function notaryKeyId(type: string, text: string): string {
     .digest('hex');
 }
 
-function notaryPublicKey(type: string, kind: 'ed25519' | 'ecdsa' | 'rsa', bytes: Buffer): KeyObject | undefined {
+function notaryPublicKey(
+  type: string,
+  kind: 'ed25519' | 'ecdsa' | 'rsa',
+  bytes: Buffer,
+): KeyObject | undefined {
   try {
     if (kind === 'ed25519') return ed25519Key(bytes);
-    const key = type.endsWith('-x509') ? certificatesOfPem(bytes)[0]?.key : createPublicKey({ key: bytes, format: 'der', type: 'spki' });
+    const key = type.endsWith('-x509')
+      ? certificatesOfPem(bytes)[0]?.key
+      : createPublicKey({ key: bytes, format: 'der', type: 'spki' });
     const expected = kind === 'ecdsa' ? 'ec' : 'rsa';
     if (key?.asymmetricKeyType !== expected) return undefined;
-    if (kind === 'ecdsa') return coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''] === undefined ? undefined : key;
+    if (kind === 'ecdsa')
+      return coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''] === undefined ? undefined : key;
     return isUsableRsa(key) ? key : undefined;
   } catch {
     return undefined;
@@ -181,7 +206,8 @@ export function signedBy({ key, scheme }: TufKey, message: Uint8Array, signature
   if (key === undefined || scheme === undefined) return false;
   try {
     if (scheme.kind === 'ed25519') return verify(null, message, key, signature);
-    if (scheme.kind === 'ecdsa') return verify(scheme.hash, message, { key, dsaEncoding: scheme.form }, signature);
+    if (scheme.kind === 'ecdsa')
+      return verify(scheme.hash, message, { key, dsaEncoding: scheme.form }, signature);
     const padding = scheme.kind === 'rsa-pss' ? constants.RSA_PKCS1_PSS_PADDING : constants.RSA_PKCS1_PADDING;
     const salt = scheme.kind === 'rsa-pss' ? { saltLength: constants.RSA_PSS_SALTLEN_AUTO } : {};
     return verify(scheme.hash, message, { key, padding, ...salt }, signature);

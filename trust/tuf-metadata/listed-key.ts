@@ -37,7 +37,8 @@ export function materialOf(spki: Uint8Array): string {
 export function listedKey(dialect: Dialect, key: KeyObject, certificate?: string): ListedKey {
   const spki = key.export({ format: 'der', type: 'spki' });
   const material = materialOf(spki);
-  const type = key.asymmetricKeyType === 'ec' ? 'ecdsa' : key.asymmetricKeyType === 'ed25519' ? 'ed25519' : 'rsa';
+  const type =
+    key.asymmetricKeyType === 'ec' ? 'ecdsa' : key.asymmetricKeyType === 'ed25519' ? 'ed25519' : 'rsa';
   if (dialect === 'tuf') {
     const entry = tufEntry(type, key, spki);
     return { id: createHash('sha256').update(tufCanonicalJson(entry)).digest('hex'), entry, material };
@@ -46,11 +47,16 @@ export function listedKey(dialect: Dialect, key: KeyObject, certificate?: string
   const keytype = named ? `${type}-x509` : type;
   const content = named ? Buffer.from(certificate) : type === 'ed25519' ? spki.subarray(-32) : spki;
   const text = content.toString('base64');
-  return { id: notaryKeyId(keytype, text), entry: { keytype, keyval: { private: null, public: text } }, material };
+  return {
+    id: notaryKeyId(keytype, text),
+    entry: { keytype, keyval: { private: null, public: text } },
+    material,
+  };
 }
 
 function tufEntry(type: 'ecdsa' | 'ed25519' | 'rsa', key: KeyObject, spki: Buffer): Json {
-  if (type === 'ed25519') return { keytype: type, scheme: type, keyval: { public: spki.subarray(-32).toString('hex') } };
+  if (type === 'ed25519')
+    return { keytype: type, scheme: type, keyval: { public: spki.subarray(-32).toString('hex') } };
   const keyval = { public: key.export({ format: 'pem', type: 'spki' }).toString() };
   if (type === 'rsa') return { keytype: type, scheme: 'rsassa-pss-sha256', keyval };
   const curve = key.asymmetricKeyDetails?.namedCurve ?? '';

@@ -16,30 +16,55 @@ const { canonicalize } = createRequire(import.meta.resolve('tuf-js'))('@tufjs/ca
 };
 
 const text = fc.string({
-  unit: fc.oneof(fc.constantFrom('"', '\\', '\n', '\u0000', '\u2028', 'é', 'ｚ', '😀', '\ue000'), fc.string()),
+  unit: fc.oneof(
+    fc.constantFrom('"', '\\', '\n', '\u0000', '\u2028', 'é', 'ｚ', '😀', '\ue000'),
+    fc.string(),
+  ),
   maxLength: 8,
 });
 const json = fc.letrec((tie) => ({
-  value: fc.oneof({ maxDepth: 4 }, fc.maxSafeInteger(), text, fc.boolean(), fc.constant(null), tie('list'), tie('object')),
+  value: fc.oneof(
+    { maxDepth: 4 },
+    fc.maxSafeInteger(),
+    text,
+    fc.boolean(),
+    fc.constant(null),
+    tie('list'),
+    tie('object'),
+  ),
   list: fc.array(tie('value'), { maxLength: 4 }),
   object: fc.dictionary(text, tie('value'), { maxKeys: 4 }),
 }));
 
 test('canonical JSON equals that of tuf-js for keys below U+D800', () => {
   const plain = fc.letrec((tie) => ({
-    value: fc.oneof({ maxDepth: 4 }, fc.maxSafeInteger(), text, fc.boolean(), fc.constant(null), tie('list'), tie('object')),
+    value: fc.oneof(
+      { maxDepth: 4 },
+      fc.maxSafeInteger(),
+      text,
+      fc.boolean(),
+      fc.constant(null),
+      tie('list'),
+      tie('object'),
+    ),
     list: fc.array(tie('value'), { maxLength: 4 }),
     object: fc.dictionary(fc.string(), tie('value'), { maxKeys: 4 }),
   }));
   fc.assert(
     fc.property(plain.value, (value) => {
-      assert.equal(tufCanonicalJson(value).toString('utf8'), Buffer.from(canonicalize(value)).toString('utf8'));
+      assert.equal(
+        tufCanonicalJson(value).toString('utf8'),
+        Buffer.from(canonicalize(value)).toString('utf8'),
+      );
     }),
   );
 });
 
 test('canonical JSON orders keys by code point, as Python and Go do, and does not depend on their order', () => {
-  assert.equal(tufCanonicalJson({ '😀': 1, '\uffff': 2, a: 3, B: 4 }).toString('utf8'), '{"B":4,"a":3,"\uffff":2,"😀":1}');
+  assert.equal(
+    tufCanonicalJson({ '😀': 1, '\uffff': 2, a: 3, B: 4 }).toString('utf8'),
+    '{"B":4,"a":3,"\uffff":2,"😀":1}',
+  );
   fc.assert(
     fc.property(fc.dictionary(text, json.value), (record) => {
       const reversed = Object.fromEntries(Object.entries(record).reverse());
@@ -69,8 +94,18 @@ void suite('keys:', () => {
     const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const rows = [
-      { keytype: 'ecdsa', scheme: 'ecdsa-sha2-nistp256', public: pem(ec.publicKey), signature: sign('sha256', message, ec.privateKey) },
-      { keytype: 'rsa', scheme: 'rsa-pkcs1v15-sha256', public: pem(rsa.publicKey), signature: sign('sha256', message, rsa.privateKey) },
+      {
+        keytype: 'ecdsa',
+        scheme: 'ecdsa-sha2-nistp256',
+        public: pem(ec.publicKey),
+        signature: sign('sha256', message, ec.privateKey),
+      },
+      {
+        keytype: 'rsa',
+        scheme: 'rsa-pkcs1v15-sha256',
+        public: pem(rsa.publicKey),
+        signature: sign('sha256', message, rsa.privateKey),
+      },
       {
         keytype: 'rsa',
         scheme: 'rsassa-pss-sha256',
@@ -96,7 +131,8 @@ void suite('keys:', () => {
       { keytype: 'rsa', scheme: 'rsassa-pss-sha256', keyval: { public: pem(small.publicKey) } },
       { keytype: 'ecdsa', scheme: 'ecdsa-sha2-nistp256', keyval: { public: pem(other.publicKey) } },
     ];
-    for (const row of rows) assert.equal(signedBy(readTufKey('id', row), message, Buffer.alloc(64)), false, row.scheme);
+    for (const row of rows)
+      assert.equal(signedBy(readTufKey('id', row), message, Buffer.alloc(64)), false, row.scheme);
   });
 
   test('two ids of one key are one signer', () => {
@@ -117,12 +153,16 @@ void suite('keys:', () => {
       const algorithm = der(0x30, Buffer.from(`06072a8648ce3d0201${identifier}`, 'hex'));
       const spki = der(0x30, algorithm, der(0x03, Buffer.from([0]), point));
       const short = createPublicKey({ key: spki, format: 'der', type: 'spki' });
-      const tuf = (key: KeyObject): string => readTufKey('id', { keytype: 'ecdsa', scheme, keyval: { public: pem(key) } }).material;
+      const tuf = (key: KeyObject): string =>
+        readTufKey('id', { keytype: 'ecdsa', scheme, keyval: { public: pem(key) } }).material;
       assert.notEqual(pem(short), pem(publicKey));
       assert.equal(tuf(short), tuf(publicKey));
       const notary = (key: KeyObject): string => {
         const text = key.export({ format: 'der', type: 'spki' }).toString('base64');
-        return readNotaryKey(notaryKeyId('ecdsa', text), { keytype: 'ecdsa', keyval: { private: null, public: text } }).material;
+        return readNotaryKey(notaryKeyId('ecdsa', text), {
+          keytype: 'ecdsa',
+          keyval: { private: null, public: text },
+        }).material;
       };
       assert.equal(notary(short), notary(publicKey));
     }
@@ -158,11 +198,16 @@ for (const dialect of ['tuf', 'notary'] as const) {
             changed[at] = (changed[at] ?? 0) ^ mask;
             try {
               const after = readMetadata(dialect, type, changed);
-              const same = after.message.equals(before.message) && JSON.stringify(after.signatures) === JSON.stringify(before.signatures);
+              const same =
+                after.message.equals(before.message) &&
+                JSON.stringify(after.signatures) === JSON.stringify(before.signatures);
               // Whitespace, escapes and the case of hexadecimal digits do not change the meaning.
               if (same) assert.deepEqual(after.signed, before.signed);
             } catch (error) {
-              assert.ok(error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError), String(error));
+              assert.ok(
+                error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError),
+                String(error),
+              );
             }
           }),
           { numRuns: 300 },
@@ -171,17 +216,28 @@ for (const dialect of ['tuf', 'notary'] as const) {
     });
 
     test('any JSON in place of metadata is refused with a readable error', () => {
-      const head = { _type: dialect === 'tuf' ? 'targets' : 'Targets', spec_version: '1.0.0', version: 1, expires: '2030-01-01T00:00:00Z' };
+      const head = {
+        _type: dialect === 'tuf' ? 'targets' : 'Targets',
+        spec_version: '1.0.0',
+        version: 1,
+        expires: '2030-01-01T00:00:00Z',
+      };
       fc.assert(
         fc.property(
-          fc.dictionary(fc.constantFrom('targets', 'delegations', 'version', 'expires', 'meta', 'keys', 'roles'), json.value),
+          fc.dictionary(
+            fc.constantFrom('targets', 'delegations', 'version', 'expires', 'meta', 'keys', 'roles'),
+            json.value,
+          ),
           (fields) => {
             const bytes = Buffer.from(JSON.stringify({ signed: { ...head, ...fields }, signatures: [] }));
             for (const type of ['root', 'timestamp', 'snapshot', 'targets'] as const) {
               try {
                 readMetadata(dialect, type, bytes);
               } catch (error) {
-                assert.ok(error instanceof Error && !(error instanceof TypeError) && error.message.length > 0, String(error));
+                assert.ok(
+                  error instanceof Error && !(error instanceof TypeError) && error.message.length > 0,
+                  String(error),
+                );
               }
             }
           },
@@ -206,10 +262,15 @@ for (const dialect of ['tuf', 'notary'] as const) {
         [{ expires: 'tomorrow' }, /expires must be a time/u],
         [{ expires: '2030-13-01T00:00:00Z' }, /expires must be a time/u],
         [{ _type: 'snapshot' }, /metadata, not timestamp/u],
-        [{ meta: { [name]: { version: 1, length: -1, hashes: { sha256: '' } } } }, /length must be a whole number/u],
+        [
+          { meta: { [name]: { version: 1, length: -1, hashes: { sha256: '' } } } },
+          /length must be a whole number/u,
+        ],
         [{ meta: { [name]: { version: 1, length: 1, hashes: {} } } }, /must hold a/u],
         [{ meta: [] }, /meta must be an object/u],
-        ...(dialect === 'tuf' ? ([[{ spec_version: '2.0.0' }, /spec_version "2\.0\.0" is not supported/u]] as [object, RegExp][]) : []),
+        ...(dialect === 'tuf'
+          ? ([[{ spec_version: '2.0.0' }, /spec_version "2\.0\.0" is not supported/u]] as [object, RegExp][])
+          : []),
       ];
       const key = testKey(dialect);
       assert.ok(readMetadata(dialect, 'timestamp', signed(dialect, { ...body, meta }, [key])));
@@ -220,7 +281,10 @@ for (const dialect of ['tuf', 'notary'] as const) {
       const whole = signed(dialect, { ...body, meta }, [key]).toString('utf8');
       const texts: [bytes: Buffer, says: RegExp][] = [
         [Buffer.from([0xff, 0xfe]), /not UTF-8/u],
-        [Buffer.from(whole.replace('"version":1', '"version":1,"version":2')), /holds the key "version" twice/u],
+        [
+          Buffer.from(whole.replace('"version":1', '"version":1,"version":2')),
+          /holds the key "version" twice/u,
+        ],
         [Buffer.from('['.repeat(100_000)), /nested deeper/u],
         [Buffer.from(whole.slice(0, -1)), /not JSON/u],
         [Buffer.from(`\ufeff${whole}`), /not JSON/u],

@@ -1,6 +1,15 @@
 import { readNotaryKey } from './keys.ts';
 import { topRoles } from './model.ts';
-import type { DelegatedRole, Delegations, FileMeta, RoleKeys, Signed, TargetFile, TopRole, TufSignature } from './model.ts';
+import type {
+  DelegatedRole,
+  Delegations,
+  FileMeta,
+  RoleKeys,
+  Signed,
+  TargetFile,
+  TopRole,
+  TufSignature,
+} from './model.ts';
 import { readKeys, readRoleKeys, rolesByName } from './read-tuf.ts';
 import { entriesAt, listAt, objectAt, textAt, textsAt, timeAt, wholeAt } from './reading.ts';
 import type { Json } from './reading.ts';
@@ -13,7 +22,10 @@ import type { Json } from './reading.ts';
 
 export function readNotarySignature(value: unknown, at: string): TufSignature {
   const fields = objectAt(value, at);
-  return { keyid: textAt(fields['keyid'], `${at}.keyid`), bytes: Buffer.from(textAt(fields['sig'], `${at}.sig`), 'base64') };
+  return {
+    keyid: textAt(fields['keyid'], `${at}.keyid`),
+    bytes: Buffer.from(textAt(fields['sig'], `${at}.sig`), 'base64'),
+  };
 }
 
 export function readNotarySigned(type: TopRole, fields: Json): Signed {
@@ -30,17 +42,27 @@ export function readNotarySigned(type: TopRole, fields: Json): Signed {
       ...common,
       type,
       keys: readKeys(fields['keys'], 'keys', readNotaryKey),
-      roles: Object.fromEntries(topRoles.map((role) => [role, readRoleKeys(roles[role], `roles.${role}`)])) as Record<TopRole, RoleKeys>,
+      roles: Object.fromEntries(
+        topRoles.map((role) => [role, readRoleKeys(roles[role], `roles.${role}`)]),
+      ) as Record<TopRole, RoleKeys>,
       consistentSnapshot: fields['consistent_snapshot'] === true,
     };
   }
   if (type === 'timestamp')
-    return { ...common, type, snapshot: readFileMeta(objectAt(fields['meta'], 'meta')['snapshot'], 'meta.snapshot') };
+    return {
+      ...common,
+      type,
+      snapshot: readFileMeta(objectAt(fields['meta'], 'meta')['snapshot'], 'meta.snapshot'),
+    };
   if (type === 'snapshot') {
-    const meta = entriesAt(fields['meta'], 'meta').map(([name, value]) => [name, readFileMeta(value, `meta.${name}`)] as const);
+    const meta = entriesAt(fields['meta'], 'meta').map(
+      ([name, value]) => [name, readFileMeta(value, `meta.${name}`)] as const,
+    );
     return { ...common, type, meta: new Map(meta) };
   }
-  const targets = entriesAt(fields['targets'] ?? {}, 'targets').map(([path, value]) => [path, readTargetFile(path, value)] as const);
+  const targets = entriesAt(fields['targets'] ?? {}, 'targets').map(
+    ([path, value]) => [path, readTargetFile(path, value)] as const,
+  );
   return {
     ...common,
     type,
@@ -51,7 +73,11 @@ export function readNotarySigned(type: TopRole, fields: Json): Signed {
 
 function readFileMeta(value: unknown, at: string): FileMeta {
   const fields = objectAt(value, at);
-  return { version: undefined, length: wholeAt(fields['length'], `${at}.length`, 1), hashes: readHashes(fields['hashes'], `${at}.hashes`) };
+  return {
+    version: undefined,
+    length: wholeAt(fields['length'], `${at}.length`, 1),
+    hashes: readHashes(fields['hashes'], `${at}.hashes`),
+  };
 }
 
 function readTargetFile(path: string, value: unknown): TargetFile {
@@ -69,15 +95,19 @@ const hashBytes: Readonly<Record<string, number>> = { sha256: 32, sha512: 64 };
 function readHashes(value: unknown, at: string): Record<string, string> {
   const hashes = entriesAt(value, at).map(([algorithm, hash]): [string, string] => {
     const bytes = Buffer.from(textAt(hash, `${at}.${algorithm}`), 'base64');
-    if (bytes.length !== (hashBytes[algorithm] ?? bytes.length)) throw new Error(`${at}.${algorithm} is not a ${algorithm}`);
+    if (bytes.length !== (hashBytes[algorithm] ?? bytes.length))
+      throw new Error(`${at}.${algorithm} is not a ${algorithm}`);
     return [algorithm, bytes.toString('hex')];
   });
-  if (!hashes.some(([algorithm]) => algorithm in hashBytes)) throw new Error(`${at} must hold a sha256 or sha512`);
+  if (!hashes.some(([algorithm]) => algorithm in hashBytes))
+    throw new Error(`${at} must hold a sha256 or sha512`);
   return Object.fromEntries(hashes);
 }
 
 function readDelegations(fields: Json): Delegations {
-  const roles = listAt(fields['roles'] ?? [], 'delegations.roles').map((role, index) => readRole(role, `delegations.roles[${index}]`));
+  const roles = listAt(fields['roles'] ?? [], 'delegations.roles').map((role, index) =>
+    readRole(role, `delegations.roles[${index}]`),
+  );
   const keys = readKeys(fields['keys'] ?? {}, 'delegations.keys', readNotaryKey);
   return { keys, roles, byName: rolesByName(roles), succinct: undefined };
 }
@@ -87,5 +117,10 @@ function readRole(value: unknown, at: string): DelegatedRole {
   // Go writes a list without entries as null: a role whose keys were all purged.
   const keys: RoleKeys = readRoleKeys({ ...fields, keyids: fields['keyids'] ?? [] }, at);
   const prefixes = textsAt(fields['paths'] ?? [], `${at}.paths`);
-  return { ...keys, name: textAt(fields['name'], `${at}.name`), terminating: false, scope: { kind: 'prefixes', prefixes } };
+  return {
+    ...keys,
+    name: textAt(fields['name'], `${at}.name`),
+    terminating: false,
+    scope: { kind: 'prefixes', prefixes },
+  };
 }

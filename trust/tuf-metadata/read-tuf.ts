@@ -29,14 +29,18 @@ export function readTufSignature(value: unknown, at: string): TufSignature {
   const fields = objectAt(value, at);
   const text = textAt(fields['sig'], `${at}.sig`);
   // An empty or unreadable signature never verifies: offline signers leave placeholders.
-  return { keyid: textAt(fields['keyid'], `${at}.keyid`), bytes: Buffer.from(/^(?:[0-9a-f]{2})*$/iu.test(text) ? text : '', 'hex') };
+  return {
+    keyid: textAt(fields['keyid'], `${at}.keyid`),
+    bytes: Buffer.from(/^(?:[0-9a-f]{2})*$/iu.test(text) ? text : '', 'hex'),
+  };
 }
 
 export function readTufSigned(type: TopRole, fields: Json): Signed {
   const kind = textAt(fields['_type'], '_type');
   if (kind !== type) throw new Error(`it is ${JSON.stringify(kind)} metadata, not ${type}`);
   const specification = textAt(fields['spec_version'], 'spec_version');
-  if (!/^1\.\d+(?:\.\d+)?$/u.test(specification)) throw new Error(`spec_version ${JSON.stringify(specification)} is not supported: 1.x is`);
+  if (!/^1\.\d+(?:\.\d+)?$/u.test(specification))
+    throw new Error(`spec_version ${JSON.stringify(specification)} is not supported: 1.x is`);
   const common = {
     dialect: 'tuf',
     version: wholeAt(fields['version'], 'version', 1),
@@ -50,7 +54,11 @@ export function readTufSigned(type: TopRole, fields: Json): Signed {
 
 type Body<S extends Signed> = Omit<S, 'dialect' | 'version' | 'expires'>;
 
-export function readKeys(value: unknown, at: string, read: (id: string, value: unknown) => TufKey): Map<string, TufKey> {
+export function readKeys(
+  value: unknown,
+  at: string,
+  read: (id: string, value: unknown) => TufKey,
+): Map<string, TufKey> {
   const entries = entriesAt(value, at);
   refuseMoreThan(mostKeys, entries.length, at);
   return new Map(entries.map(([id, key]) => [id, read(id, key)]));
@@ -70,7 +78,9 @@ function readRoot(fields: Json): Body<Root> {
   return {
     type: 'root',
     keys: readKeys(fields['keys'], 'keys', readTufKey),
-    roles: Object.fromEntries(topRoles.map((role) => [role, readRoleKeys(roles[role], `roles.${role}`)])) as Record<TopRole, RoleKeys>,
+    roles: Object.fromEntries(
+      topRoles.map((role) => [role, readRoleKeys(roles[role], `roles.${role}`)]),
+    ) as Record<TopRole, RoleKeys>,
     consistentSnapshot: consistent !== undefined && flagAt(consistent, 'consistent_snapshot'),
   };
 }
@@ -100,18 +110,25 @@ function readTimestamp(fields: Json): Body<Timestamp> {
 
 function readSnapshot(fields: Json): Body<Snapshot> {
   const meta = entriesAt(fields['meta'], 'meta').map(([name, value]): [string, FileMeta] => {
-    if (!name.endsWith('.json')) throw new Error(`meta[${JSON.stringify(name)}] is no file name: it must end in .json`);
+    if (!name.endsWith('.json'))
+      throw new Error(`meta[${JSON.stringify(name)}] is no file name: it must end in .json`);
     return [name.slice(0, -'.json'.length), readFileMeta(value, `meta[${JSON.stringify(name)}]`)];
   });
   return { type: 'snapshot', meta: new Map(meta) };
 }
 
 function readTargets(fields: Json): Body<Targets> {
-  const targets = entriesAt(fields['targets'], 'targets').map(([path, value]): [string, TargetFile] => [path, readTargetFile(path, value)]);
+  const targets = entriesAt(fields['targets'], 'targets').map(([path, value]): [string, TargetFile] => [
+    path,
+    readTargetFile(path, value),
+  ]);
   return {
     type: 'targets',
     targets: new Map(targets),
-    delegations: fields['delegations'] === undefined ? undefined : readDelegations(objectAt(fields['delegations'], 'delegations')),
+    delegations:
+      fields['delegations'] === undefined
+        ? undefined
+        : readDelegations(objectAt(fields['delegations'], 'delegations')),
   };
 }
 
@@ -128,10 +145,18 @@ function readTargetFile(path: string, value: unknown): TargetFile {
 function readDelegations(fields: Json): Delegations {
   const keys = readKeys(fields['keys'], 'delegations.keys', readTufKey);
   const [roles, succinct] = [fields['roles'], fields['succinct_roles']];
-  if ((roles === undefined) === (succinct === undefined)) throw new Error('delegations must hold either roles or succinct_roles');
+  if ((roles === undefined) === (succinct === undefined))
+    throw new Error('delegations must hold either roles or succinct_roles');
   if (succinct !== undefined)
-    return { keys, roles: [], byName: new Map(), succinct: readSuccinct(objectAt(succinct, 'delegations.succinct_roles')) };
-  const list = listAt(roles, 'delegations.roles').map((role, index) => readDelegatedRole(role, `delegations.roles[${index}]`));
+    return {
+      keys,
+      roles: [],
+      byName: new Map(),
+      succinct: readSuccinct(objectAt(succinct, 'delegations.succinct_roles')),
+    };
+  const list = listAt(roles, 'delegations.roles').map((role, index) =>
+    readDelegatedRole(role, `delegations.roles[${index}]`),
+  );
   return { keys, roles: list, byName: rolesByName(list), succinct: undefined };
 }
 
@@ -160,8 +185,10 @@ function readDelegatedRole(value: unknown, at: string): DelegatedRole {
 
 function readScope(fields: Json, at: string): DelegationScope {
   const [paths, prefixes] = [fields['paths'], fields['path_hash_prefixes']];
-  if ((paths === undefined) === (prefixes === undefined)) throw new Error(`${at} must hold either paths or path_hash_prefixes`);
-  if (paths === undefined) return { kind: 'hash-prefixes', prefixes: textsAt(prefixes, `${at}.path_hash_prefixes`) };
+  if ((paths === undefined) === (prefixes === undefined))
+    throw new Error(`${at} must hold either paths or path_hash_prefixes`);
+  if (paths === undefined)
+    return { kind: 'hash-prefixes', prefixes: textsAt(prefixes, `${at}.path_hash_prefixes`) };
   const patterns = textsAt(paths, `${at}.paths`);
   if (patterns.some(({ length }) => length > mostPatternLength))
     throw new Error(`${at}.paths has a pattern of more than ${mostPatternLength} characters`);

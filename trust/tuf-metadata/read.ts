@@ -17,14 +17,22 @@ interface ByType {
 
 /** Metadata with thousands of targets is read once, however many images it is evaluated for. */
 const largeFrom = 64 * 1024;
-const large = new LRUCache<string, Metadata>({ maxSize: 48 * 1024 * 1024, sizeCalculation: ({ bytes }) => bytes.length });
+const large = new LRUCache<string, Metadata>({
+  maxSize: 48 * 1024 * 1024,
+  sizeCalculation: ({ bytes }) => bytes.length,
+});
 
 /**
  * Reads metadata of one type without verifying it. Delegated targets have the type `targets`.
  * @param parsed the result of parseStrictJson for the same bytes, if they were parsed before
  * @throws Error with a sentence that states the fault
  */
-export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
+export function readMetadata<T extends TopRole>(
+  dialect: Dialect,
+  type: T,
+  bytes: Buffer,
+  parsed?: unknown,
+): Metadata<ByType[T]> {
   if (bytes.length < largeFrom) return readUnremembered(dialect, type, bytes, parsed);
   const key = `${dialect} ${type} ${createHash('sha256').update(bytes).digest('hex')}`;
   const known = large.get(key) ?? readUnremembered(dialect, type, bytes, parsed);
@@ -33,10 +41,16 @@ export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes
 }
 
 /** Reads metadata as `readMetadata` does, but caches nothing. */
-export function readUnremembered<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
+export function readUnremembered<T extends TopRole>(
+  dialect: Dialect,
+  type: T,
+  bytes: Buffer,
+  parsed?: unknown,
+): Metadata<ByType[T]> {
   const file = objectAt(parsed ?? parseStrictJson(bytes), 'the file');
   const fields = objectAt(file['signed'], 'signed');
-  const [readSigned, readSignature] = dialect === 'tuf' ? [readTufSigned, readTufSignature] : [readNotarySigned, readNotarySignature];
+  const [readSigned, readSignature] =
+    dialect === 'tuf' ? [readTufSigned, readTufSignature] : [readNotarySigned, readNotarySignature];
   const list = listAt(file['signatures'], 'signatures');
   refuseMoreThan(mostSignatures, list.length, 'signatures');
   const signed: Signed = readSigned(type, fields);

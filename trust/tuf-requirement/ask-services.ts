@@ -37,7 +37,9 @@ export async function askServices(
   const answers = await (signal === undefined ? asking : Promise.race([asking, aborted(signal)]));
   // Rules may share a repository, whose files are then evidence once.
   const items = new Map(
-    answers.flatMap((answer) => answer.items).map((item) => [JSON.stringify([item.annotations, item.blobDigest]), item]),
+    answers
+      .flatMap((answer) => answer.items)
+      .map((item) => [JSON.stringify([item.annotations, item.blobDigest]), item]),
   );
   const digest = answers.every((answer) => answer.digest !== undefined) ? answers[0]?.digest : undefined;
   return {

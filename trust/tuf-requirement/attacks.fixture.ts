@@ -120,8 +120,15 @@ function signTwice(here: AttackedImage): void {
 }
 
 /** Serves a root that is signed by these keys. */
-function rootBy(here: AttackedImage, repository: TestRepository, version: number, keys: readonly TestKey[]): void {
-  const made = written({ ...repository, versions: { ...repository.versions, root: version } })['root'] ?? Buffer.alloc(0);
+function rootBy(
+  here: AttackedImage,
+  repository: TestRepository,
+  version: number,
+  keys: readonly TestKey[],
+): void {
+  const made =
+    written({ ...repository, versions: { ...repository.versions, root: version } })['root'] ??
+    Buffer.alloc(0);
   const { signed: body } = JSON.parse(made.toString('utf8')) as { signed: object };
   here.service.files.set(`${baseOf(here)}/${version}.root.json`, signed(repository.dialect, body, keys));
 }
@@ -144,7 +151,8 @@ const rollbacks = everyRole.map((role, index): Attack => ({
 }));
 
 const expiries = everyRole.map((role): Attack => ({
-  name: role === 'timestamp' ? 'a freeze: a timestamp that has expired' : `${role} metadata that have expired`,
+  name:
+    role === 'timestamp' ? 'a freeze: a timestamp that has expired' : `${role} metadata that have expired`,
   code: 'TRUST_TUF_EXPIRED',
   says: new RegExp(`^${role}: version \\d has expired at 2020-01-01`, 'u'),
   act: (here) =>
@@ -161,7 +169,10 @@ export const attacks: readonly Attack[] = [
     code: 'TRUST_TUF_ROLLBACK',
     says: /^root: version 1 was served where version 2 must follow/u,
     act(here) {
-      here.service.files.set(`${baseOf(here)}/2.root.json`, written(here.repository)['root'] ?? Buffer.alloc(0));
+      here.service.files.set(
+        `${baseOf(here)}/2.root.json`,
+        written(here.repository)['root'] ?? Buffer.alloc(0),
+      );
     },
   },
   {
@@ -199,7 +210,11 @@ export const attacks: readonly Attack[] = [
     },
     recover(repository) {
       repository.versions['root'] = 2;
-      repository.keys = { ...repository.keys, timestamp: [testKey(repository.dialect)], snapshot: [testKey(repository.dialect)] };
+      repository.keys = {
+        ...repository.keys,
+        timestamp: [testKey(repository.dialect)],
+        snapshot: [testKey(repository.dialect)],
+      };
     },
   },
   ...expiries,
@@ -283,7 +298,8 @@ export const attacks: readonly Attack[] = [
     name: 'a file of another hash',
     code: 'TRUST_TUF_WRONG_HASH',
     says: /^targets: its sha256 is not the signed/u,
-    act: (here) => spoilTargets(here, (bytes) => Buffer.from(bytes.toString('latin1').replace('1.0', '1.1'), 'latin1')),
+    act: (here) =>
+      spoilTargets(here, (bytes) => Buffer.from(bytes.toString('latin1').replace('1.0', '1.1'), 'latin1')),
   },
   {
     name: 'the key of another role',
@@ -304,7 +320,8 @@ export const attacks: readonly Attack[] = [
     },
     act({ service, repository }) {
       const { snapshot } = written(repository);
-      for (const path of service.files.keys()) if (path.endsWith('/timestamp.json')) service.files.set(path, snapshot ?? Buffer.alloc(0));
+      for (const path of service.files.keys())
+        if (path.endsWith('/timestamp.json')) service.files.set(path, snapshot ?? Buffer.alloc(0));
     },
   },
   {
@@ -372,8 +389,21 @@ export const attacks: readonly Attack[] = [
     act: (here) =>
       serveOnce(here, (repository) => {
         raise(repository, ...everyRole);
-        const names = ['1.0\u200b', '１.0', '1\u2024' + '0', '1.O', ' 1.0', '1.0 ', '1%2E0', 'V1.0', './1.0', `${here.image}:1.0`];
-        repository.targets['targets'] = Object.fromEntries(names.map((name) => [name, fileOf(repository.dialect, other)]));
+        const names = [
+          '1.0\u200b',
+          '１.0',
+          '1\u2024' + '0',
+          '1.O',
+          ' 1.0',
+          '1.0 ',
+          '1%2E0',
+          'V1.0',
+          './1.0',
+          `${here.image}:1.0`,
+        ];
+        repository.targets['targets'] = Object.fromEntries(
+          names.map((name) => [name, fileOf(repository.dialect, other)]),
+        );
       }),
   },
   {
@@ -381,7 +411,8 @@ export const attacks: readonly Attack[] = [
     code: 'TRUST_TUF_MALFORMED',
     says: /^timestamp: it is not JSON/u,
     act({ service }) {
-      for (const path of service.files.keys()) if (path.endsWith('/timestamp.json')) service.files.set(path, Buffer.from('<html>'));
+      for (const path of service.files.keys())
+        if (path.endsWith('/timestamp.json')) service.files.set(path, Buffer.from('<html>'));
     },
   },
   {
@@ -389,7 +420,8 @@ export const attacks: readonly Attack[] = [
     code: 'TRUST_TUF_MISSING',
     says: /^timestamp: timestamp\.json is not there/u,
     act({ service }) {
-      for (const path of service.files.keys()) if (path.endsWith('/timestamp.json')) service.files.delete(path);
+      for (const path of service.files.keys())
+        if (path.endsWith('/timestamp.json')) service.files.delete(path);
     },
   },
 ];

@@ -15,24 +15,35 @@ import type { TufRequirement } from '../requirements/tuf.ts';
 const renewable: RenewableFacts = {
   kinds: ['tuf-metadata'],
   keyOf: ({ annotations }) => JSON.stringify([annotations['repository'], annotations['file']]),
-  standing: (context) => context.wanted.flatMap((one) => (one.kind === 'tuf' ? [standingOf(one, context)] : [])),
+  standing: (context) =>
+    context.wanted.flatMap((one) => (one.kind === 'tuf' ? [standingOf(one, context)] : [])),
   // Metadata from different updates must not be mixed.
   supersedes: (item, fresh) =>
-    fresh.some(({ annotations }) => annotations['repository'] === item.annotations['repository'] && annotations['file'] === 'timestamp'),
+    fresh.some(
+      ({ annotations }) =>
+        annotations['repository'] === item.annotations['repository'] && annotations['file'] === 'timestamp',
+    ),
   // The earlier answer of the service remains in force for as long as it would otherwise. A current fault of
   // the service is refused when the service is asked about the image.
   idle: (item, old) =>
-    item.annotations['refused'] !== undefined && old.some((one) => isTimestamp(one) && repositoryIn(one) === repositoryIn(item)),
+    item.annotations['refused'] !== undefined &&
+    old.some((one) => isTimestamp(one) && repositoryIn(one) === repositoryIn(item)),
   news: (old, fresh) => {
-    const refused = new Set(fresh.filter(({ annotations }) => annotations['refused'] !== undefined).map(repositoryIn));
+    const refused = new Set(
+      fresh.filter(({ annotations }) => annotations['refused'] !== undefined).map(repositoryIn),
+    );
     // Versions only increase; the component that asked the service has verified that.
-    return fresh.some((item) => isTimestamp(item) && !refused.has(repositoryIn(item)) && !old.some((one) => isSameFile(one, item)));
+    return fresh.some(
+      (item) =>
+        isTimestamp(item) && !refused.has(repositoryIn(item)) && !old.some((one) => isSameFile(one, item)),
+    );
   },
 };
 
 const repositoryIn = ({ annotations }: EvidenceItem): string | undefined => annotations['repository'];
 
-const isTimestamp = ({ kind, annotations }: EvidenceItem): boolean => kind === 'tuf-metadata' && annotations['file'] === 'timestamp';
+const isTimestamp = ({ kind, annotations }: EvidenceItem): boolean =>
+  kind === 'tuf-metadata' && annotations['file'] === 'timestamp';
 
 const isSameFile = (one: EvidenceItem, other: EvidenceItem): boolean =>
   isTimestamp(one) && repositoryIn(one) === repositoryIn(other) && one.blobDigest === other.blobDigest;
@@ -41,7 +52,9 @@ const isSameFile = (one: EvidenceItem, other: EvidenceItem): boolean =>
  * Collects the metadata of trust services. They were asked before the image was fetched, because they
  * determine which image it is (`GatherInput.signed`).
  */
-export const tufCollectors: readonly Collector[] = [{ kind: 'tuf-metadata', at: 'elsewhere', complete: addAnswers, renewable }];
+export const tufCollectors: readonly Collector[] = [
+  { kind: 'tuf-metadata', at: 'elsewhere', complete: addAnswers, renewable },
+];
 
 function addAnswers({ input, collection }: GatheringContext): Promise<void> {
   if (collection.items().some(({ kind }) => kind === 'tuf-metadata')) return Promise.resolve();
@@ -50,7 +63,10 @@ function addAnswers({ input, collection }: GatheringContext): Promise<void> {
 }
 
 function standingOf(requirement: TufRequirement, { input, collection }: GatheringContext): FactsStanding {
-  const { files, checkedAt } = filesIn(collection.items(), repositoryOf(requirement, normaliseReference(input.reference)));
+  const { files, checkedAt } = filesIn(
+    collection.items(),
+    repositoryOf(requirement, normaliseReference(input.reference)),
+  );
   // Files stored separately are large, and usually expire after the others. Where they do not, the verdict
   // has said so.
   const ends = [...files].flatMap(([name, bytes]) => endOf(requirement.dialect, name, bytes));

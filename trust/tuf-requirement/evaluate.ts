@@ -33,7 +33,11 @@ const clockSkew = 5 * 60 * 1000;
  * verified again from the pinned root on, only from the metadata in the dossier: signatures, versions,
  * expiry, age and digest. Pure.
  */
-export function evaluateTuf(requirement: TufRequirement, evidence: Evidence, context: EvaluationContext): Evaluation {
+export function evaluateTuf(
+  requirement: TufRequirement,
+  evidence: Evidence,
+  context: EvaluationContext,
+): Evaluation {
   const { answer, code, text, notes = [], validUntil } = judge(requirement, evidence, context);
   return {
     answer,
@@ -41,7 +45,9 @@ export function evaluateTuf(requirement: TufRequirement, evidence: Evidence, con
       counted: answer === 'yes',
       text: describeTuf(requirement),
       code: codeOf(answer),
-      children: [{ counted: answer === 'yes', text, code, ...(notes.length === 0 ? {} : { children: notes }) }],
+      children: [
+        { counted: answer === 'yes', text, code, ...(notes.length === 0 ? {} : { children: notes }) },
+      ],
     },
     ...(validUntil === undefined ? {} : { validUntil }),
   };
@@ -49,25 +55,41 @@ export function evaluateTuf(requirement: TufRequirement, evidence: Evidence, con
 
 function judge(requirement: TufRequirement, evidence: Evidence, context: EvaluationContext): Judgement {
   const repository = repositoryOf(requirement, normaliseReference(context.reference));
-  if (repository.root === undefined) return no('TRUST_TUF_NO_ROOT', `the policy names no root for ${repository.image}`);
+  if (repository.root === undefined)
+    return no('TRUST_TUF_NO_ROOT', `the policy names no root for ${repository.image}`);
   const found = filesIn(evidence.items, repository);
-  if (!found.any) return unknown('TRUST_TUF_UNREACHABLE', `${requirement.service} was not asked about ${repository.image}`);
+  if (!found.any)
+    return unknown('TRUST_TUF_UNREACHABLE', `${requirement.service} was not asked about ${repository.image}`);
   if (found.altered.length > 0)
-    return no('TRUST_EVIDENCE_ALTERED', `its recorded metadata do not have their digests: ${found.altered.join(', ')}`);
+    return no(
+      'TRUST_EVIDENCE_ALTERED',
+      `its recorded metadata do not have their digests: ${found.altered.join(', ')}`,
+    );
   if (found.absent.length > 0)
-    return unknown('TRUST_EVIDENCE_UNUSABLE', `its recorded metadata is not available: ${found.absent.join(', ')}`);
+    return unknown(
+      'TRUST_EVIDENCE_UNUSABLE',
+      `its recorded metadata is not available: ${found.absent.join(', ')}`,
+    );
   const { refused } = found;
   if (refused !== undefined && !isUnavailable(refused.code)) return no(refused.code, refused.why);
   const notes =
-    refused === undefined ? [] : [{ counted: false, text: `the service could not be asked: ${refused.why}`, code: refused.code }];
+    refused === undefined
+      ? []
+      : [{ counted: false, text: `the service could not be asked: ${refused.why}`, code: refused.code }];
   if (Number.isNaN(found.checkedAt))
-    return { ...unknown(refused?.code ?? 'TRUST_TUF_MISSING', refused?.why ?? 'nothing is known of it'), notes };
+    return {
+      ...unknown(refused?.code ?? 'TRUST_TUF_MISSING', refused?.why ?? 'nothing is known of it'),
+      notes,
+    };
   if (found.checkedAt > context.now.getTime() + clockSkew) {
     const text = `it was asked at ${instant(found.checkedAt)}, which is in the future`;
     return { ...unknown('TRUST_TIME_FUTURE', text), notes };
   }
   try {
-    return { ...judgeBelieved(requirement, repository, found, evidence, context), ...(notes.length === 0 ? {} : { notes }) };
+    return {
+      ...judgeBelieved(requirement, repository, found, evidence, context),
+      ...(notes.length === 0 ? {} : { notes }),
+    };
   } catch (error) {
     if (!isPortcullisError(error)) throw error;
     return { ...no(error.code, `${error.failure.on}: ${error.failure.why}`), notes };
@@ -91,14 +113,18 @@ function judgeBelieved(
   });
   const names = requirement.dialect === 'notary' ? rootNames(judged.current().root.bytes) : [];
   if (!mayName(names, repository.image))
-    return no('TRUST_TUF_OTHER_IMAGE', `its root is made for ${names.join(', ')}, and the image is ${repository.image}`);
+    return no(
+      'TRUST_TUF_OTHER_IMAGE',
+      `its root is made for ${names.join(', ')}, and the image is ${repository.image}`,
+    );
   const signed = search(judged, repository);
   if (signed.code !== undefined) return no(signed.code, signed.text);
   const hex = signed.target.hashes['sha256'] ?? '';
   const version = judged.current().timestamp?.signed.version ?? 0;
   const said = `${shown(signed.target.path)} is signed as sha256:${hex} by ${signed.target.role}, as the service said at ${instant(found.checkedAt)} (timestamp version ${version})`;
   if (`sha256:${hex}` !== evidence.digest && hex !== repository.digest) {
-    const other = evidence.digest === '' ? 'and nothing else was looked at' : `and this image is ${evidence.digest}`;
+    const other =
+      evidence.digest === '' ? 'and nothing else was looked at' : `and this image is ${evidence.digest}`;
     return no('TRUST_TUF_OTHER_DIGEST', `${said}, ${other}`);
   }
   return holdToTime(requirement, said, { ends: judged.ends(), found, now: context.now.getTime() });
@@ -109,12 +135,18 @@ function firstRoot({ root }: ImageRepository, { files }: FoundFiles): Buffer {
   return files.get('first.root') ?? Buffer.alloc(0);
 }
 
-type Searched = { readonly target: FoundTarget; readonly code?: undefined } | { readonly code: string; readonly text: string };
+type Searched =
+  | { readonly target: FoundTarget; readonly code?: undefined }
+  | { readonly code: string; readonly text: string };
 
 function search(judged: JudgedFiles, { target, digest, about, lookUp, image }: ImageRepository): Searched {
   if (target !== undefined) {
     const found = judged.run((current) => searchPath(target, lookUp, current));
-    if (found === undefined) return { code: 'TRUST_TUF_NO_TARGET', text: `no authorised role has signed ${shown(target)} of ${image}` };
+    if (found === undefined)
+      return {
+        code: 'TRUST_TUF_NO_TARGET',
+        text: `no authorised role has signed ${shown(target)} of ${image}`,
+      };
     if (digest !== undefined && found.hashes['sha256'] !== digest)
       return {
         code: 'TRUST_TUF_OTHER_DIGEST',
@@ -124,7 +156,10 @@ function search(judged: JudgedFiles, { target, digest, about, lookUp, image }: I
   }
   const found = judged.run((current) => searchDigest(digest ?? '', about, lookUp, current));
   if (found !== undefined) return { target: found };
-  return { code: 'TRUST_TUF_NO_TARGET', text: `sha256:${digest ?? ''} is under no name of ${image} that is signed now` };
+  return {
+    code: 'TRUST_TUF_NO_TARGET',
+    text: `sha256:${digest ?? ''} is under no name of ${image} that is signed now`,
+  };
 }
 
 /**
@@ -140,8 +175,12 @@ function holdToTime(
   const until = Math.min(ends, aged);
   const since = found.firstUse === undefined ? '' : `, since ${found.firstUse}`;
   const first = root === 'first-use' ? `; trusted on first use${since}` : '';
-  if (now < until) return { answer: 'yes', code: 'TRUST_TUF_SIGNED', text: `${said}${first}`, validUntil: instant(until) };
-  const why = aged <= ends ? `the policy demands that it be asked within ${maxAge ?? 0} s` : `its metadata have ended at ${instant(ends)}`;
+  if (now < until)
+    return { answer: 'yes', code: 'TRUST_TUF_SIGNED', text: `${said}${first}`, validUntil: instant(until) };
+  const why =
+    aged <= ends
+      ? `the policy demands that it be asked within ${maxAge ?? 0} s`
+      : `its metadata have ended at ${instant(ends)}`;
   // The grace period applies only to results obtained while the service answered.
   const mercy = grace === undefined || found.refused !== undefined ? until : until + grace * 1000;
   if (now < mercy) {

@@ -44,7 +44,10 @@ export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_
 const openRepositories = 32;
 
 /** @param sharedMs milliseconds for which one refresh serves all callers */
-export function createFlights(refresh: (question: Question) => Promise<Refreshed>, sharedMs: number): Flights {
+export function createFlights(
+  refresh: (question: Question) => Promise<Refreshed>,
+  sharedMs: number,
+): Flights {
   const flights = new LRUCache<string, Flight>({ max: openRepositories });
   const salt = randomBytes(32);
   return {

@@ -13,11 +13,9 @@ import type { TestService } from '../tuf/fixtures/served-repository.fixture.ts';
 import { createTrustServices } from './trust-services.ts';
 import type { TrustServicesOptions } from './trust-services.ts';
 
-const [wanted, other, hidden] = ['wanted', 'other', 'hidden'].map((text) => fileOf('tuf', Buffer.from(text))) as [
-  TestFile,
-  TestFile,
-  TestFile,
-];
+const [wanted, other, hidden] = ['wanted', 'other', 'hidden'].map((text) =>
+  fileOf('tuf', Buffer.from(text)),
+) as [TestFile, TestFile, TestFile];
 const digest = `sha256:${wanted.hashes.sha256}`;
 const hostileReference = `r.example/hostile@sha256:${hidden.hashes.sha256}`;
 /** No test waits this long. */
@@ -40,7 +38,10 @@ describe('metadata that take long to evaluate', () => {
     const rule = (name: string, url: string): string =>
       `  - images: ['r.example/${name}']\n    require: { tuf: { service: '${url}', root: ${name}.json } }\n`;
     const rules = `${rule('hostile', hostile.url)}${rule('honest', honest.url)}`;
-    await writeFile(join(home, 'policy.yaml'), `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n${rules}`);
+    await writeFile(
+      join(home, 'policy.yaml'),
+      `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n${rules}`,
+    );
     ({ policy } = await loadPolicy({ paths: [join(home, 'policy.yaml')] }));
   });
   after(async () => {
@@ -49,8 +50,10 @@ describe('metadata that take long to evaluate', () => {
     await rm(home, { recursive: true });
   });
 
-  const open = (name: string, options: Partial<TrustServicesOptions>): ReturnType<typeof createTrustServices> =>
-    createTrustServices({ folder: join(home, name), ...options });
+  const open = (
+    name: string,
+    options: Partial<TrustServicesOptions>,
+  ): ReturnType<typeof createTrustServices> => createTrustServices({ folder: join(home, name), ...options });
 
   it('delay no answer about another service', async () => {
     const services = open('apart', { threadDeadlineMs: forever });
@@ -107,7 +110,13 @@ function costlyRepository(): ReturnType<typeof testRepository> {
   const repository = testRepository('tuf');
   const key = testKey('tuf');
   const names = Array.from({ length: 256 }, (_, index) => `${'a'.repeat(1000)}${1000 + index}`);
-  const role = (name: string, paths: readonly string[]): object => ({ name, keyids: [key.id], threshold: 1, terminating: false, paths });
+  const role = (name: string, paths: readonly string[]): object => ({
+    name,
+    keyids: [key.id],
+    threshold: 1,
+    terminating: false,
+    paths,
+  });
   const nearly = Array.from({ length: 1500 }, (_, index) => `*${'a'.repeat(500)}${index}b`);
   repository.targets['targets'] = { plain: wanted };
   repository.delegations['targets'] = {

@@ -3,7 +3,14 @@ import { smallest } from '../../base/lists/index.ts';
 import { tufFailure } from '../tuf/failure.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
 import type { Current, RoleAsked, Search } from '../tuf/search.ts';
-import { nextRoot, refuseExpiredRoot, trustRoot, withSnapshot, withTargets, withTimestamp } from '../tuf/trusted-set.ts';
+import {
+  nextRoot,
+  refuseExpiredRoot,
+  trustRoot,
+  withSnapshot,
+  withTargets,
+  withTimestamp,
+} from '../tuf/trusted-set.ts';
 import type { TrustedSet } from '../tuf/trusted-set.ts';
 
 /** The available metadata, trusted as far as it is valid at one time. Pure; nothing is fetched. */
@@ -65,7 +72,9 @@ export function judgeFiles(input: {
     },
     ends() {
       const believed = [set.root, set.timestamp, set.snapshot, ...set.targets.values()];
-      return smallest(believed.flatMap((metadata) => (metadata === undefined ? [] : [metadata.signed.expires])));
+      return smallest(
+        believed.flatMap((metadata) => (metadata === undefined ? [] : [metadata.signed.expires])),
+      );
     },
   };
 }

@@ -43,7 +43,11 @@ export interface FoundFiles {
 }
 
 /** Returns an answer as items of a dossier. */
-export function itemsOf(requirement: TufRequirement, { key }: ImageRepository, answer: ServiceAnswer): EvidenceItem[] {
+export function itemsOf(
+  requirement: TufRequirement,
+  { key }: ImageRepository,
+  answer: ServiceAnswer,
+): EvidenceItem[] {
   const { files, checkedAt, firstUse, refused } = answer;
   const frame = {
     kind: 'tuf-metadata',
@@ -62,12 +66,22 @@ export function itemsOf(requirement: TufRequirement, { key }: ImageRepository, a
     ...(packed === undefined ? {} : { packed, apart: true }),
   }));
   if (refused === undefined) return items;
-  return [...items, { ...frame, blobDigest: '', annotations: { ...about, file: '', refused: refused.code }, problem: refused.why }];
+  return [
+    ...items,
+    {
+      ...frame,
+      blobDigest: '',
+      annotations: { ...about, file: '', refused: refused.code },
+      problem: refused.why,
+    },
+  ];
 }
 
 /** Returns the metadata of one repository from the items of a dossier. */
 export function filesIn(items: readonly EvidenceItem[], { key }: ImageRepository): FoundFiles {
-  const own = items.filter(({ kind, annotations }) => kind === 'tuf-metadata' && annotations['repository'] === key);
+  const own = items.filter(
+    ({ kind, annotations }) => kind === 'tuf-metadata' && annotations['repository'] === key,
+  );
   const files = new Map<string, Buffer>();
   const [altered, absent]: [string[], string[]] = [[], []];
   let checkedAt = Number.NaN;
@@ -87,7 +101,10 @@ export function filesIn(items: readonly EvidenceItem[], { key }: ImageRepository
     absent,
     checkedAt,
     firstUse: own.find(({ annotations }) => annotations['firstUse'] !== undefined)?.annotations['firstUse'],
-    refused: refusal === undefined ? undefined : { code: refusal.annotations['refused'] ?? '', why: refusal.problem ?? '' },
+    refused:
+      refusal === undefined
+        ? undefined
+        : { code: refusal.annotations['refused'] ?? '', why: refusal.problem ?? '' },
     any: own.length > 0,
   };
 }

@@ -22,15 +22,27 @@ export const tufSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['service'],
-  description: 'Signed targets of a TUF or Notary service say which digest a tag means. Not under `any` or a threshold.',
+  description:
+    'Signed targets of a TUF or Notary service say which digest a tag means. Not under `any` or a threshold.',
   properties: {
-    service: { ...text, pattern: '^(?:https?|oci)://[^\\s?#]+$', description: 'write https://HOST, http://HOST or oci://REGISTRY' },
-    dialect: { enum: ['tuf', 'notary'], description: 'notary: Notary v1, the protocol of docker content trust. Default: tuf.' },
+    service: {
+      ...text,
+      pattern: '^(?:https?|oci)://[^\\s?#]+$',
+      description: 'write https://HOST, http://HOST or oci://REGISTRY',
+    },
+    dialect: {
+      enum: ['tuf', 'notary'],
+      description: 'notary: Notary v1, the protocol of docker content trust. Default: tuf.',
+    },
     root: {
-      description: 'The first root.json to trust, a file relative to this policy; or one for each image: { HOST/PATH: FILE }.',
+      description:
+        'The first root.json to trust, a file relative to this policy; or one for each image: { HOST/PATH: FILE }.',
       anyOf: [text, { type: 'object', minProperties: 1, maxProperties: 1000, additionalProperties: text }],
     },
-    trustOnFirstUse: { const: true, description: 'Instead of `root`: trust what the service says the first time, and record it.' },
+    trustOnFirstUse: {
+      const: true,
+      description: 'Instead of `root`: trust what the service says the first time, and record it.',
+    },
     maxAge: {
       type: 'string',
       pattern: durationPattern,
@@ -46,25 +58,46 @@ export const tufSchema = {
     },
     names: {
       enum: ['tag', 'reference'],
-      description: 'tag: each image has a repository of its own there. reference: one repository, whose targets are HOST/PATH:TAG.',
+      description:
+        'tag: each image has a repository of its own there. reference: one repository, whose targets are HOST/PATH:TAG.',
     },
-    ca: { ...text, description: 'A PEM file of authorities that certify the service, relative to this policy.' },
+    ca: {
+      ...text,
+      description: 'A PEM file of authorities that certify the service, relative to this policy.',
+    },
   },
 } as const;
 
 /** Reads `tuf:`. */
-export async function readTuf(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
+export async function readTuf(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<Requirement | undefined> {
   const record = recordOf(value) ?? {};
   const { service, ca, maxAge, roles } = record;
   const dialect: Dialect = record['dialect'] === 'notary' ? 'notary' : 'tuf';
   const root = await readRoot(record, dialect, path, building);
-  const authorities = typeof ca === 'string' ? await readAuthorities(ca, [...path, 'ca'], building) : undefined;
+  const authorities =
+    typeof ca === 'string' ? await readAuthorities(ca, [...path, 'ca'], building) : undefined;
   const names = record['names'] === 'reference' ? 'reference' : 'tag';
   if (names === 'reference' && dialect === 'notary')
-    report(building, [...path, 'names'], 'a repository of Notary is for one image: its targets are tags', 'leave `names` out');
-  if (typeof service !== 'string' || root === undefined || (typeof ca === 'string' && authorities === undefined)) return undefined;
+    report(
+      building,
+      [...path, 'names'],
+      'a repository of Notary is for one image: its targets are tags',
+      'leave `names` out',
+    );
+  if (
+    typeof service !== 'string' ||
+    root === undefined ||
+    (typeof ca === 'string' && authorities === undefined)
+  )
+    return undefined;
   const seconds = typeof maxAge === 'string' ? parseDuration(maxAge) : undefined;
-  const asked = Array.isArray(roles) ? roles.filter((role): role is string => typeof role === 'string') : undefined;
+  const asked = Array.isArray(roles)
+    ? roles.filter((role): role is string => typeof role === 'string')
+    : undefined;
   const ordered = asked ?? (dialect === 'notary' ? notaryRoles : undefined);
   return {
     kind: 'tuf',
@@ -87,7 +120,9 @@ async function readRoot(
   const { root } = record;
   const firstUse = record['trustOnFirstUse'] === true;
   if ((root === undefined) === !firstUse) {
-    const message = firstUse ? 'either a root is known, or the first use is trusted' : 'nothing says where trust in the service begins';
+    const message = firstUse
+      ? 'either a root is known, or the first use is trusted'
+      : 'nothing says where trust in the service begins';
     const fix = 'write root: FILE, a root.json that you have by another way than the service';
     report(building, firstUse ? [...path, 'trustOnFirstUse'] : path, message, fix, 'key');
     return undefined;
@@ -103,7 +138,13 @@ async function readRoot(
     const at = [...path, 'root', image];
     const named = imageName(image);
     if (named === undefined) {
-      report(building, at, `"${image}" is no image without tag and digest`, 'write it like registry.example.com/pay/app', 'key');
+      report(
+        building,
+        at,
+        `"${image}" is no image without tag and digest`,
+        'write it like registry.example.com/pay/app',
+        'key',
+      );
       continue;
     }
     const pin = typeof file === 'string' ? await readPin(file, dialect, at, building) : undefined;
@@ -112,7 +153,12 @@ async function readRoot(
   return pins.length === entries.length && pins.length > 0 ? pins : undefined;
 }
 
-async function readPin(name: string, dialect: Dialect, path: readonly PathSegment[], building: Building): Promise<TufPin | undefined> {
+async function readPin(
+  name: string,
+  dialect: Dialect,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<TufPin | undefined> {
   const read = await readReferenced(building, name, maximumRootBytes);
   const refuse = (why: string): undefined => {
     const fix = `name the first root.json of the repository (dialect: ${dialect})`;
@@ -128,12 +174,25 @@ async function readPin(name: string, dialect: Dialect, path: readonly PathSegmen
   return { name, digest: read.digest, content: read.bytes.toString('base64') };
 }
 
-async function readAuthorities(name: string, path: readonly PathSegment[], building: Building): Promise<string | undefined> {
+async function readAuthorities(
+  name: string,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<string | undefined> {
   const read = await readReferenced(building, name, maximumAuthorityBytes);
   const problem =
-    'problem' in read ? read.problem : read.bytes.includes('-----BEGIN CERTIFICATE-----') ? undefined : 'it holds no certificate';
+    'problem' in read
+      ? read.problem
+      : read.bytes.includes('-----BEGIN CERTIFICATE-----')
+        ? undefined
+        : 'it holds no certificate';
   if (problem === undefined && 'bytes' in read) return read.bytes.toString('latin1');
-  report(building, path, `the authorities ${name} cannot be used: ${problem ?? ''}`, 'name a PEM file of certificates');
+  report(
+    building,
+    path,
+    `the authorities ${name} cannot be used: ${problem ?? ''}`,
+    'name a PEM file of certificates',
+  );
   return undefined;
 }
 
@@ -157,5 +216,7 @@ export function holdsTuf(requirement: Requirement): boolean {
 /** Returns the requirement with the rule's `onStale`. @param grace seconds */
 export function withGrace(requirement: Requirement, grace: number): Requirement {
   if (requirement.kind === 'tuf') return { ...requirement, grace };
-  return requirement.kind === 'all' ? { ...requirement, of: requirement.of.map((part) => withGrace(part, grace)) } : requirement;
+  return requirement.kind === 'all'
+    ? { ...requirement, of: requirement.of.map((part) => withGrace(part, grace)) }
+    : requirement;
 }

@@ -6,11 +6,15 @@ import { previousAnswer } from './previous-answer.ts';
 import { digestOf, image, one, scene, two } from './scene.fixture.ts';
 import type { Scene } from './scene.fixture.ts';
 
-const stale = { rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n', extra: 'root: ROOT, maxAge: 1h' };
+const stale = {
+  rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n',
+  extra: 'root: ROOT, maxAge: 1h',
+};
 
 /** Signs `1.0` with these bytes, or removes it. */
 function publish({ repository, service }: Scene, bytes: Buffer | undefined): void {
-  for (const role of ['timestamp', 'snapshot', 'targets']) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
+  for (const role of ['timestamp', 'snapshot', 'targets'])
+    repository.versions[role] = (repository.versions[role] ?? 1) + 1;
   const tags = bytes === undefined ? {} : { '1.0': fileOf('tuf', bytes) };
   repository.targets['targets'] = { ...tags, '2.0': fileOf('tuf', two) };
   service.publish(image, repository);

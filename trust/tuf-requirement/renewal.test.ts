@@ -9,7 +9,8 @@ import { image, says, scene, two } from './scene.fixture.ts';
 import type { Scene } from './scene.fixture.ts';
 
 const reference = `${image}:1.0`;
-const inDays = (count: number): string => new Date(Date.now() + count * 86_400_000).toISOString().replace(/\.\d+Z$/u, 'Z');
+const inDays = (count: number): string =>
+  new Date(Date.now() + count * 86_400_000).toISOString().replace(/\.\d+Z$/u, 'Z');
 
 function renew({ policy, services }: Scene, dossier: Dossier): Promise<Dossier | undefined> {
   return renewEvidence({ dossier, references: [reference], policy, services, now: new Date() });
@@ -17,7 +18,8 @@ function renew({ policy, services }: Scene, dossier: Dossier): Promise<Dossier |
 
 /** Removes the name; the new metadata expires sooner than the old. */
 function revoke({ repository, service }: Scene): void {
-  for (const role of ['timestamp', 'snapshot', 'targets']) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
+  for (const role of ['timestamp', 'snapshot', 'targets'])
+    repository.versions[role] = (repository.versions[role] ?? 1) + 1;
   repository.expires['timestamp'] = inDays(1);
   repository.targets['targets'] = { '2.0': fileOf(repository.dialect, two) };
   service.publish(image, repository);
@@ -41,7 +43,10 @@ for (const dialect of ['tuf', 'notary'] as const) {
       const good = new Map(here.service.files);
       for (const [path, bytes] of good)
         if (path.endsWith('timestamp.json'))
-          here.service.files.set(path, Buffer.from(bytes.toString('latin1').replace('2040', '2041'), 'latin1'));
+          here.service.files.set(
+            path,
+            Buffer.from(bytes.toString('latin1').replace('2040', '2041'), 'latin1'),
+          );
       assert.equal(await renew(here, before), undefined);
       await here.service.close();
       assert.equal(await renew(here, before), undefined);
@@ -50,14 +55,24 @@ for (const dialect of ['tuf', 'notary'] as const) {
 }
 
 test('one of two services is silent: the current answer of the other counts, and the grace period of the silent one is kept', () => {
-  const stale = { extra: 'root: ROOT, maxAge: 1h', rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n' };
+  const stale = {
+    extra: 'root: ROOT, maxAge: 1h',
+    rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n',
+  };
   return scene('tuf', stale, (here) =>
     scene('tuf', stale, async (other) => {
       const policy = { ...here.policy, rules: [...here.policy.rules, ...other.policy.rules] };
       const both = { ...here, policy };
       const { digest = '', items = [] } = (await here.services.ask({ policy, reference })) ?? {};
       const gatheredAt = new Date().toISOString();
-      const before = sealDossier({ reference, digest, manifestDigest: digest, items, unreachable: [], gatheredAt });
+      const before = sealDossier({
+        reference,
+        digest,
+        manifestDigest: digest,
+        items,
+        unreachable: [],
+        gatheredAt,
+      });
       await other.service.close();
       for (const role of ['timestamp', 'snapshot']) here.repository.versions[role] = 2;
       here.service.publish(image, here.repository);
@@ -65,7 +80,14 @@ test('one of two services is silent: the current answer of the other counts, and
       assert.ok(after !== undefined);
       assert.ok(after.items.every(({ annotations }) => annotations['refused'] === undefined));
       const platform = { os: 'linux', architecture: 'amd64' };
-      const verdict = decide({ dossier: after, reference, namespace: '', platform, policy, now: new Date(Date.now() + 2 * 3_600_000) });
+      const verdict = decide({
+        dossier: after,
+        reference,
+        namespace: '',
+        platform,
+        policy,
+        now: new Date(Date.now() + 2 * 3_600_000),
+      });
       says(verdict, 'admit', 'TRUST_TUF_STALE_ADMITTED');
     }),
   );

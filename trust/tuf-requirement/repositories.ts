@@ -35,7 +35,12 @@ export interface Repositories {
    * @param askedAt as `monotonicMs`; default: now
    * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`, and storage errors
    */
-  ask(requirement: TufRequirement, reference: string, credentials?: Credentials, askedAt?: number): Promise<ServiceAnswer>;
+  ask(
+    requirement: TufRequirement,
+    reference: string,
+    credentials?: Credentials,
+    askedAt?: number,
+  ): Promise<ServiceAnswer>;
 }
 
 export interface RepositoriesOptions {
@@ -65,7 +70,11 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     const { authorities } = requirement;
     return openFor(
       { url, image, registry, ...(credentials === undefined ? {} : { credentials }) },
-      { deadlineMs, signal: AbortSignal.timeout(deadlineMs), ...(authorities === undefined ? {} : { authorities }) },
+      {
+        deadlineMs,
+        signal: AbortSignal.timeout(deadlineMs),
+        ...(authorities === undefined ? {} : { authorities }),
+      },
     );
   };
 
@@ -102,13 +111,21 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
   };
 
   /** Answers from the metadata that was trusted before, as far as possible. */
-  const askKept = async (requirement: TufRequirement, repository: ImageRepository): Promise<ServiceAnswer> => {
+  const askKept = async (
+    requirement: TufRequirement,
+    repository: ImageRepository,
+  ): Promise<ServiceAnswer> => {
     const nobody: TufSource = { fetch: () => Promise.reject(new Error('nothing is fetched')) };
     const { dialect } = requirement;
     const store = await openRepositoryStore(join(folder, repository.key), repository, dialect, nobody, now());
     const checkedAt = await store.checkedAt();
     if (checkedAt === '') return { files: [], checkedAt };
-    const judged = judgeFiles({ dialect, root: store.first, files: await store.files(), at: new Date(checkedAt) });
+    const judged = judgeFiles({
+      dialect,
+      root: store.first,
+      files: await store.files(),
+      at: new Date(checkedAt),
+    });
     const found = judged.run((current) => lookUpIn(repository, current));
     return answerOf(judged.current(), found, store, checkedAt, packed);
   };
@@ -120,19 +137,33 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
       if (repository.root === undefined) return { files: [], checkedAt: '' };
       const { registry } = reference;
       try {
-        return await askService({ requirement, repository, registry, askedAt, ...(credentials === undefined ? {} : { credentials }) });
+        return await askService({
+          requirement,
+          repository,
+          registry,
+          askedAt,
+          ...(credentials === undefined ? {} : { credentials }),
+        });
       } catch (error) {
         if (!isPortcullisError(error) || !error.code.startsWith('TRUST_TUF_')) throw error;
         const refused = { code: error.code as TufCode, why: whyOf(error) };
         if (!isUnavailable(error.code)) return { files: [], checkedAt: '', refused };
-        return { ...(await askKept(requirement, repository).catch(() => ({ files: [], checkedAt: '' }))), refused };
+        return {
+          ...(await askKept(requirement, repository).catch(() => ({ files: [], checkedAt: '' }))),
+          refused,
+        };
       }
     },
   };
 }
 
-function lookUpIn({ target, digest, about, lookUp }: ImageRepository, current: Current): Search<FoundTarget | undefined> {
-  return target === undefined ? searchDigest(digest ?? '', about, lookUp, current) : searchPath(target, lookUp, current);
+function lookUpIn(
+  { target, digest, about, lookUp }: ImageRepository,
+  current: Current,
+): Search<FoundTarget | undefined> {
+  return target === undefined
+    ? searchDigest(digest ?? '', about, lookUp, current)
+    : searchPath(target, lookUp, current);
 }
 
 /** Returns the metadata that leads to what was found, as evidence. */
@@ -148,9 +179,13 @@ async function answerOf(
   const rest: [string, Buffer | undefined][] = [
     ['timestamp', trusted.timestamp?.bytes],
     ['snapshot', trusted.snapshot?.bytes],
-    ...[...trusted.targets].filter(([name]) => !isOwnName(name)).map(([name, { bytes }]): [string, Buffer] => [name, bytes]),
+    ...[...trusted.targets]
+      .filter(([name]) => !isOwnName(name))
+      .map(([name, { bytes }]): [string, Buffer] => [name, bytes]),
   ];
-  const files = [...roots, ...rest].flatMap(([name, bytes]) => (bytes === undefined ? [] : [{ name, bytes }]));
+  const files = [...roots, ...rest].flatMap(([name, bytes]) =>
+    bytes === undefined ? [] : [{ name, bytes }],
+  );
   const hash = found?.hashes['sha256'];
   return {
     files: await Promise.all(files.map(({ name, bytes }) => fileOf(name, bytes, packed))),
@@ -160,7 +195,11 @@ async function answerOf(
   };
 }
 
-async function fileOf(name: string, bytes: Buffer, packed: LRUCache<string, MetadataFile>): Promise<MetadataFile> {
+async function fileOf(
+  name: string,
+  bytes: Buffer,
+  packed: LRUCache<string, MetadataFile>,
+): Promise<MetadataFile> {
   const digest = sha256Digest(bytes);
   const known = packed.get(digest);
   if (known !== undefined) return { ...known, name };

@@ -75,7 +75,10 @@ export async function openRepositoryStore(
     const record = recordOf(parseJson((await kept.load(recordName))?.toString('utf8') ?? '{}')) ?? {};
     const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
     const [checkedAt, firstUse] = [text(record['checkedAt']), text(record['firstUse'])];
-    return { ...(checkedAt === undefined ? {} : { checkedAt }), ...(firstUse === undefined ? {} : { firstUse }) };
+    return {
+      ...(checkedAt === undefined ? {} : { checkedAt }),
+      ...(firstUse === undefined ? {} : { firstUse }),
+    };
   };
   const writeRecord = async (change: StoreRecord): Promise<void> =>
     writeFileAtomic(
@@ -84,7 +87,9 @@ export async function openRepositoryStore(
     );
 
   const pinned =
-    repository.root === 'first-use' || repository.root === undefined ? undefined : Buffer.from(repository.root.content, 'base64');
+    repository.root === 'first-use' || repository.root === undefined
+      ? undefined
+      : Buffer.from(repository.root.content, 'base64');
   let first = pinned ?? (await kept.load('first.root'));
   if (first === undefined) {
     first = await firstRoot(source, dialect);
@@ -106,7 +111,10 @@ export async function openRepositoryStore(
     async files() {
       const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));
       const roles = names.map((name) => decodeURIComponent(name.slice(0, -'.json'.length)));
-      const own = roles.filter((role) => role !== 'root' && role !== recordName && !(role.startsWith('@') && isOwnName(roleOf(role))));
+      const own = roles.filter(
+        (role) =>
+          role !== 'root' && role !== recordName && !(role.startsWith('@') && isOwnName(roleOf(role))),
+      );
       return new Map(
         await Promise.all(
           own.map(async (role): Promise<[string, Buffer]> => [

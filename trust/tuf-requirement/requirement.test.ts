@@ -12,8 +12,18 @@ for (const dialect of ['tuf', 'notary'] as const) {
       scene(dialect, { inWorker: true }, async ({ judge, services, policy }) => {
         assert.equal((await services.ask({ policy, reference: `${image}:2.0` }))?.digest, digestOf(two));
         says(await judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /"1\.0" is signed as sha256:/u);
-        says(await judge(`${image}:1.0`, digestOf(two)), 'deny', 'TRUST_TUF_OTHER_DIGEST', /and this image is/u);
-        says(await judge(`${image}:3.0`), 'deny', 'TRUST_TUF_NO_TARGET', /no authorised role has signed "3\.0"/u);
+        says(
+          await judge(`${image}:1.0`, digestOf(two)),
+          'deny',
+          'TRUST_TUF_OTHER_DIGEST',
+          /and this image is/u,
+        );
+        says(
+          await judge(`${image}:3.0`),
+          'deny',
+          'TRUST_TUF_NO_TARGET',
+          /no authorised role has signed "3\.0"/u,
+        );
         says(await judge(`${image}@${digestOf(two)}`, digestOf(two)), 'admit', 'TRUST_TUF_SIGNED');
         const stray = `sha256:${'a'.repeat(64)}`;
         says(await judge(`${image}@${stray}`, stray), 'deny', 'TRUST_TUF_NO_TARGET', /is under no name/u);
@@ -30,13 +40,22 @@ for (const dialect of ['tuf', 'notary'] as const) {
         assert.ok(Math.abs(Date.parse(validUntil ?? '') - hours(24).getTime()) < 60_000);
         says(decide(dossier, hours(25)), 'undecided', 'TRUST_TUF_STALE', /asked within 86400 s/u);
         const items = dossier.items.map((item) =>
-          item.annotations['file'] === 'targets' ? { ...item, bytes: Buffer.from('{}').toString('base64') } : item,
+          item.annotations['file'] === 'targets'
+            ? { ...item, bytes: Buffer.from('{}').toString('base64') }
+            : item,
         );
         const altered = { ...dossier, items };
         says(decide(altered), 'deny', 'TRUST_DOSSIER_ALTERED');
         says(decide({ ...altered, id: dossierId(altered) }), 'deny', 'TRUST_EVIDENCE_ALTERED', /targets/u);
-        const later = dossier.items.map((item) => ({ ...item, annotations: { ...item.annotations, checkedAt: hours(9).toISOString() } }));
-        says(decide({ ...dossier, items: later, id: dossierId({ ...dossier, items: later }) }), 'undecided', 'TRUST_TIME_FUTURE');
+        const later = dossier.items.map((item) => ({
+          ...item,
+          annotations: { ...item.annotations, checkedAt: hours(9).toISOString() },
+        }));
+        says(
+          decide({ ...dossier, items: later, id: dossierId({ ...dossier, items: later }) }),
+          'undecided',
+          'TRUST_TIME_FUTURE',
+        );
       }));
 
     test('without the service, its last answer remains in force for as long as the policy allows, across a restart', () =>
@@ -52,14 +71,23 @@ for (const dialect of ['tuf', 'notary'] as const) {
       }));
 
     test('onStale applies to admitted images only', () =>
-      scene(dialect, { extra: 'root: ROOT, maxAge: 1h', rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n' }, async (here) => {
-        const before = await here.gather(`${image}:1.0`);
-        says(here.decide(before, hours(72)), 'admit', 'TRUST_TUF_STALE_ADMITTED', /until .* what was admitted stays so/u);
-        says(here.decide(before, hours(74)), 'undecided', 'TRUST_TUF_STALE');
-        await here.service.close();
-        const during = await here.gather(`${image}:2.0`);
-        says(here.decide(during, hours(2)), 'undecided', 'TRUST_TUF_STALE');
-      }));
+      scene(
+        dialect,
+        { extra: 'root: ROOT, maxAge: 1h', rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n' },
+        async (here) => {
+          const before = await here.gather(`${image}:1.0`);
+          says(
+            here.decide(before, hours(72)),
+            'admit',
+            'TRUST_TUF_STALE_ADMITTED',
+            /until .* what was admitted stays so/u,
+          );
+          says(here.decide(before, hours(74)), 'undecided', 'TRUST_TUF_STALE');
+          await here.service.close();
+          const during = await here.gather(`${image}:2.0`);
+          says(here.decide(during, hours(2)), 'undecided', 'TRUST_TUF_STALE');
+        },
+      ));
 
     test('an image without any signed metadata is undecided', () =>
       scene(dialect, {}, async (here) => {
@@ -69,14 +97,21 @@ for (const dialect of ['tuf', 'notary'] as const) {
 
     test('one refresh serves all who ask at one moment', () =>
       scene(dialect, { services: { sharedMs: 5000 } }, async ({ judge, service }) => {
-        const verdicts = await Promise.all(Array.from({ length: 20 }, (_, index) => judge(`${image}:${(index % 2) + 1}.0`)));
+        const verdicts = await Promise.all(
+          Array.from({ length: 20 }, (_, index) => judge(`${image}:${(index % 2) + 1}.0`)),
+        );
         assert.ok(verdicts.every(({ outcome }) => outcome === 'admit'));
         assert.equal(service.asked.filter((path) => path.endsWith('/timestamp.json')).length, 1);
       }));
 
     test('trust on first use is recorded, and holds from then on', () =>
       scene(dialect, { extra: 'trustOnFirstUse: true' }, async (here) => {
-        says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /trusted on first use, since \d{4}-/u);
+        says(
+          await here.judge(`${image}:1.0`),
+          'admit',
+          'TRUST_TUF_SIGNED',
+          /trusted on first use, since \d{4}-/u,
+        );
         await here.reopen();
         const { testRepository } = await import('../tuf/fixtures/repository.fixture.ts');
         here.service.publish(image, testRepository(dialect));
@@ -131,8 +166,13 @@ for (const fault of ['expired', 'unsigned', 'gone'] as const)
         },
       },
       async ({ judge, service }) => {
-        if (fault === 'gone') for (const path of service.files.keys()) if (path.endsWith('.dev.json')) service.files.delete(path);
-        const code = { expired: 'TRUST_TUF_EXPIRED', unsigned: 'TRUST_TUF_UNSIGNED', gone: 'TRUST_TUF_MISSING' }[fault];
+        if (fault === 'gone')
+          for (const path of service.files.keys()) if (path.endsWith('.dev.json')) service.files.delete(path);
+        const code = {
+          expired: 'TRUST_TUF_EXPIRED',
+          unsigned: 'TRUST_TUF_UNSIGNED',
+          gone: 'TRUST_TUF_MISSING',
+        }[fault];
         says(await judge(`${image}:dev-1`, digestOf(two)), 'deny', code);
         says(await judge(`${image}@${digestOf(one)}`, digestOf(one)), 'admit', 'TRUST_TUF_SIGNED');
         const stray = `sha256:${'a'.repeat(64)}`;
@@ -146,12 +186,17 @@ test('two processes that share a folder never overwrite newer trusted metadata w
     const { service, repository, services, policy, other } = here;
     const reference = `${image}:1.0`;
     const raise = (): void => {
-      for (const role of ['timestamp', 'snapshot']) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
+      for (const role of ['timestamp', 'snapshot'])
+        repository.versions[role] = (repository.versions[role] ?? 1) + 1;
       service.publish(image, repository);
     };
     raise();
     const before = new Map(service.files);
-    const [newer, asksNewer, asksOlder] = [Promise.withResolvers<unknown>(), Promise.withResolvers(), Promise.withResolvers()];
+    const [newer, asksNewer, asksOlder] = [
+      Promise.withResolvers<unknown>(),
+      Promise.withResolvers(),
+      Promise.withResolvers(),
+    ];
     // A caller that waits for the other refresh sends no request meanwhile.
     const orWaits = (event: Promise<unknown>): Promise<unknown> =>
       Promise.race([event, new Promise((resolve) => setTimeout(resolve, 500))]);

@@ -26,7 +26,10 @@ export function rootNames(root: Buffer): string[] {
  * names.
  */
 export function mayName(names: readonly string[], image: string): boolean {
-  return names.length === 0 || names.some((name) => name === image || (name.endsWith('*') && image.startsWith(name.slice(0, -1))));
+  return (
+    names.length === 0 ||
+    names.some((name) => name === image || (name.endsWith('*') && image.startsWith(name.slice(0, -1))))
+  );
 }
 
 function commonName(pem: Buffer): string | undefined {

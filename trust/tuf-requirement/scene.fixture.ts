@@ -25,7 +25,8 @@ after(() => rm(home, { recursive: true }));
 export const image = 'r.example/app';
 /** Two manifests, as far as a tag service is concerned. */
 export const [one, two] = [Buffer.from('{"one":1}'), Buffer.from('{"two":2}')];
-export const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+export const digestOf = (bytes: Buffer): string =>
+  `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 let count = 0;
 
 /**
@@ -58,7 +59,11 @@ export interface SceneOptions {
   readonly prepare?: (repository: TestRepository) => void;
 }
 
-export async function scene(dialect: Dialect, options: SceneOptions, body: (scene: Scene) => Promise<void>): Promise<void> {
+export async function scene(
+  dialect: Dialect,
+  options: SceneOptions,
+  body: (scene: Scene) => Promise<void>,
+): Promise<void> {
   const { extra = 'root: ROOT', rule = '', prepare } = options;
   const service = await testService();
   const repository = testRepository(dialect);
@@ -74,7 +79,8 @@ export async function scene(dialect: Dialect, options: SceneOptions, body: (scen
   );
   const { policy } = await loadPolicy({ paths: [`${folder}.yaml`] });
   const opened = { folder, sharedMs: 0, deadlineMs: 20_000, ...options.services };
-  const open = (): TrustServices => (options.inWorker === true ? createTrustServices(opened) : inProcess(opened));
+  const open = (): TrustServices =>
+    options.inWorker === true ? createTrustServices(opened) : inProcess(opened);
   const made: Scene = {
     service,
     repository,
@@ -89,10 +95,24 @@ export async function scene(dialect: Dialect, options: SceneOptions, body: (scen
       const signed = await made.services.ask({ policy, reference });
       const named = digest ?? signed?.digest ?? digestOf(one);
       const gatheredAt = new Date().toISOString();
-      return sealDossier({ reference, digest: named, manifestDigest: named, items: signed?.items ?? [], unreachable: [], gatheredAt });
+      return sealDossier({
+        reference,
+        digest: named,
+        manifestDigest: named,
+        items: signed?.items ?? [],
+        unreachable: [],
+        gatheredAt,
+      });
     },
     decide: (dossier, now = new Date(), reference = dossier.reference) =>
-      decide({ dossier, reference, namespace: '', platform: { os: 'linux', architecture: 'amd64' }, policy, now }),
+      decide({
+        dossier,
+        reference,
+        namespace: '',
+        platform: { os: 'linux', architecture: 'amd64' },
+        policy,
+        now,
+      }),
     judge: async (reference, digest) => made.decide(await made.gather(reference, digest)),
   };
   try {

@@ -38,10 +38,17 @@ async function serve(handler: (request: IncomingMessage, response: ServerRespons
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-const basic = (name: string, password: string): string => `Basic ${Buffer.from(`${name}:${password}`).toString('base64')}`;
+const basic = (name: string, password: string): string =>
+  `Basic ${Buffer.from(`${name}:${password}`).toString('base64')}`;
 
 function question(service: string, reference: string): SourceQuestion {
-  const requirement: TufRequirement = { kind: 'tuf', service, dialect: 'tuf', names: 'tag', root: 'first-use' };
+  const requirement: TufRequirement = {
+    kind: 'tuf',
+    service,
+    dialect: 'tuf',
+    names: 'tag',
+    root: 'first-use',
+  };
   const parsed = normaliseReference(reference);
   const { url, image } = repositoryOf(requirement, parsed);
   return { url, image, registry: parsed.registry };
@@ -56,11 +63,17 @@ test('a service that requires a login gets the login for its own host, as soon a
   });
   const service = await serve((request, response) => {
     if (request.headers.authorization === 'Bearer good') response.end('metadata');
-    else response.writeHead(401, { 'www-authenticate': `Bearer realm="${realm}/token",service="trust",scope="repository:x:pull"` }).end();
+    else
+      response
+        .writeHead(401, {
+          'www-authenticate': `Bearer realm="${realm}/token",service="trust",scope="repository:x:pull"`,
+        })
+        .end();
   });
   const open = openSources();
   const asking = question(service, 'registry.example.com/pay/app:1');
-  const fetched = async (): Promise<string | undefined> => (await open(asking, {}).fetch('timestamp.json', 100))?.toString();
+  const fetched = async (): Promise<string | undefined> =>
+    (await open(asking, {}).fetch('timestamp.json', 100))?.toString();
   await assert.rejects(fetched(), { code: 'TRUST_TUF_UNAUTHORIZED' });
   const auth = basic('bob', 'own').slice('Basic '.length);
   await writeFile(logins, JSON.stringify({ auths: { [new URL(service).host]: { auth } } }));
@@ -85,7 +98,9 @@ test('metadata beside an image are asked for at the mirror, then at the origin',
   const service = `oci://${atOrigin.host}`;
   const reference = `${atOrigin.host}/pay/app:1`;
   const fetched = async (withOrigin: boolean): Promise<string | undefined> => {
-    const rules = new Map([[atOrigin.host, { mirrors: [{ url: `http://${atMirror.host}` }], origin: withOrigin }]]);
+    const rules = new Map([
+      [atOrigin.host, { mirrors: [{ url: `http://${atMirror.host}` }], origin: withOrigin }],
+    ]);
     const source = openSources({ rules })(question(service, reference), {});
     return (await source.fetch('timestamp.json', 100))?.toString();
   };
@@ -113,11 +128,17 @@ function contentOf(name: string, text: string): FixtureContent {
       schemaVersion: 2,
       mediaType: 'application/vnd.oci.image.manifest.v1+json',
       artifactType: tufArtifactType,
-      config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOfBytes(config), size: config.length },
+      config: {
+        mediaType: 'application/vnd.oci.empty.v1+json',
+        digest: digestOfBytes(config),
+        size: config.length,
+      },
       layers: [layer],
     }),
   );
   const digest = digestOfBytes(manifest);
   const blobs = new Map([[layer.digest, file]]);
-  return new Map([[name, { tags: new Map([['portcullis-tuf', digest]]), manifests: new Map([[digest, manifest]]), blobs }]]);
+  return new Map([
+    [name, { tags: new Map([['portcullis-tuf', digest]]), manifests: new Map([[digest, manifest]]), blobs }],
+  ]);
 }

@@ -1,6 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import { createRegistryClient, createServiceTokens } from '../../base/distribution/index.ts';
-import type { Credentials, RegistryClient, RegistryClientOptions, ServiceQuestion, ServiceTokens } from '../../base/distribution/index.ts';
+import type {
+  Credentials,
+  RegistryClient,
+  RegistryClientOptions,
+  ServiceQuestion,
+  ServiceTokens,
+} from '../../base/distribution/index.ts';
 import { credentialsOf } from '../credentials/find-credentials.ts';
 import type { HttpAccess } from '../tuf-client/http-source.ts';
 import { openSource } from '../tuf-client/open-source.ts';
@@ -23,11 +29,15 @@ export interface SourceQuestion {
  * Returns a function that opens metadata sources. Registries are reached as configured, and services that
  * require tokens receive them. Nothing is requested yet.
  */
-export function openSources(registries: RegistryClientOptions = {}): (question: SourceQuestion, options: OpenSourceOptions) => TufSource {
+export function openSources(
+  registries: RegistryClientOptions = {},
+): (question: SourceQuestion, options: OpenSourceOptions) => TufSource {
   let client: RegistryClient | undefined;
   let tokens: ServiceTokens | undefined;
   /** By address: logins of the current user, found when the address required authentication. */
-  const logins = new LRUCache<string, { readonly own?: Credentials; readonly pull?: Credentials }>({ max: 1000 });
+  const logins = new LRUCache<string, { readonly own?: Credentials; readonly pull?: Credentials }>({
+    max: 1000,
+  });
 
   const repositoriesOf =
     ({ registry, credentials }: SourceQuestion): FindRepositories =>

@@ -64,13 +64,23 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
         workerData: { ...rest, deadlineMs },
         resourceLimits: { maxOldGenerationSizeMb: 1024 },
       }),
-    ...{ memory: () => undefined, most: threads, atOnce: questionsAtOnce, deadlineMs: threadDeadlineMs, idleMs },
+    ...{
+      memory: () => undefined,
+      most: threads,
+      atOnce: questionsAtOnce,
+      deadlineMs: threadDeadlineMs,
+      idleMs,
+    },
     blame: {
       ...{ code: overdue, kind: 'unavailable', attempted: 'ask a trust service', on: '' },
       fix: 'ask the service why its metadata take so long to judge, or ask another mirror',
     },
   });
-  const large = new LRUCache<string, string>({ max: 16, maxSize: largeBytes, sizeCalculation: (bytes) => bytes.length });
+  const large = new LRUCache<string, string>({
+    max: 16,
+    maxSize: largeBytes,
+    sizeCalculation: (bytes) => bytes.length,
+  });
   const whole = (answer: ServiceAnswer, held: ReadonlyMap<string, string>): ServiceAnswer => {
     const files = answer.files.map((file) => {
       if (file.packed === undefined) return file;
@@ -80,7 +90,11 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
     });
     return { ...answer, files };
   };
-  const ask = async (requirement: TufRequirement, reference: string, credentials?: Credentials): Promise<ServiceAnswer> => {
+  const ask = async (
+    requirement: TufRequirement,
+    reference: string,
+    credentials?: Credentials,
+  ): Promise<ServiceAnswer> => {
     const held = new Map(large.entries());
     const by = credentials === undefined ? {} : { credentials };
     const asked: Asked = { requirement, reference, ...by, known: [...held.keys()], askedAt: monotonicMs() };

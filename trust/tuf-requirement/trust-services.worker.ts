@@ -16,12 +16,20 @@ const calls: TrustServicesCalls = {
     const held = new Set(known);
     return {
       ...said,
-      files: said.files.map((file) => (file.packed !== undefined && held.has(file.digest) ? { ...file, bytes: '' } : file)),
+      files: said.files.map((file) =>
+        file.packed !== undefined && held.has(file.digest) ? { ...file, bytes: '' } : file,
+      ),
     };
   },
 };
 
 await serveThread(
-  (call) => ({ code: 'TRUST_SERVICES_FAILED', kind: 'internal', attempted: call, on: '', fix: 'see the reason' }),
+  (call) => ({
+    code: 'TRUST_SERVICES_FAILED',
+    kind: 'internal',
+    attempted: call,
+    on: '',
+    fix: 'see the reason',
+  }),
   () => ({ offer: calls }),
 );

@@ -31,7 +31,8 @@ let unread = 0;
 /** Returns the same JSON value in different bytes, because metadata is cached by its digest. */
 const anew = (bytes: Buffer): Buffer => Buffer.concat([bytes, Buffer.from(' '.repeat((unread += 1) % 9973))]);
 
-const list = <T>(n: number, each: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => each(index));
+const list = <T>(n: number, each: (index: number) => T): T[] =>
+  Array.from({ length: n }, (_, index) => each(index));
 
 const head = (dialect: Dialect, type: TopRole): object => ({
   _type: dialect === 'tuf' ? type : `${type.slice(0, 1).toUpperCase()}${type.slice(1)}`,
@@ -42,19 +43,29 @@ const head = (dialect: Dialect, type: TopRole): object => ({
 /** Returns a key with its own text and id, so that no two keys are equal. */
 function keyEntry(dialect: Dialect, index: number): [id: string, entry: object] {
   const raw = createHash('sha256').update(String(index)).digest();
-  if (dialect === 'tuf') return [`k${index}`, { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: raw.toString('hex') } }];
+  if (dialect === 'tuf')
+    return [`k${index}`, { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: raw.toString('hex') } }];
   const text = raw.toString('base64');
   return [notaryKeyId('ed25519', text), { keytype: 'ed25519', keyval: { private: null, public: text } }];
 }
 
 function targetsWith(dialect: Dialect, body: object, signatures: readonly object[] = []): Buffer {
-  return Buffer.from(JSON.stringify({ signed: { ...head(dialect, 'targets'), targets: {}, ...body }, signatures }));
+  return Buffer.from(
+    JSON.stringify({ signed: { ...head(dialect, 'targets'), targets: {}, ...body }, signatures }),
+  );
 }
 
-const signaturesOf = (n: number): object[] => list(n, (index) => ({ keyid: `k${index}`, method: 'eddsa', sig: '00' }));
+const signaturesOf = (n: number): object[] =>
+  list(n, (index) => ({ keyid: `k${index}`, method: 'eddsa', sig: '00' }));
 
 const roleOf = (dialect: Dialect, index: number, paths: readonly string[] = [`p${index}/*`]): object => ({
-  ...{ name: dialect === 'tuf' ? `r${index}` : `targets/r${index}`, keyids: [], threshold: 1, terminating: false, paths },
+  ...{
+    name: dialect === 'tuf' ? `r${index}` : `targets/r${index}`,
+    keyids: [],
+    threshold: 1,
+    terminating: false,
+    paths,
+  },
 });
 
 for (const dialect of ['tuf', 'notary'] as const)
@@ -64,18 +75,37 @@ for (const dialect of ['tuf', 'notary'] as const)
         'targets',
         // From several thousand keys on, V8's own objects cost more each.
         500,
-        (n) => targetsWith(dialect, { targets: Object.fromEntries(list(n, (index) => [`t${index}`, fileOf(dialect, Buffer.from('x'))])) }),
+        (n) =>
+          targetsWith(dialect, {
+            targets: Object.fromEntries(list(n, (index) => [`t${index}`, fileOf(dialect, Buffer.from('x'))])),
+          }),
       ],
       [
         'keys',
         mostKeys / 16,
-        (n) => targetsWith(dialect, { delegations: { keys: Object.fromEntries(list(n, (index) => keyEntry(dialect, index))), roles: [] } }),
+        (n) =>
+          targetsWith(dialect, {
+            delegations: {
+              keys: Object.fromEntries(list(n, (index) => keyEntry(dialect, index))),
+              roles: [],
+            },
+          }),
       ],
-      ['delegations', 2000, (n) => targetsWith(dialect, { delegations: { keys: {}, roles: list(n, (index) => roleOf(dialect, index)) } })],
+      [
+        'delegations',
+        2000,
+        (n) =>
+          targetsWith(dialect, {
+            delegations: { keys: {}, roles: list(n, (index) => roleOf(dialect, index)) },
+          }),
+      ],
       [
         'keys of one role',
         mostKeysOfRole / 4,
-        (n) => targetsWith(dialect, { delegations: { keys: {}, roles: [{ ...roleOf(dialect, 0), keyids: list(n, String) }] } }),
+        (n) =>
+          targetsWith(dialect, {
+            delegations: { keys: {}, roles: [{ ...roleOf(dialect, 0), keyids: list(n, String) }] },
+          }),
       ],
       ['signatures', mostSignatures / 4, (n) => targetsWith(dialect, {}, signaturesOf(n))],
       [
@@ -92,7 +122,11 @@ for (const dialect of ['tuf', 'notary'] as const)
     for (const [what, n, make] of files) {
       const bytes = sized(make);
       test(what, () =>
-        assertNearLinear(`${dialect} metadata with n ${what}`, (size) => readUnremembered(dialect, 'targets', bytes(size)), { n }),
+        assertNearLinear(
+          `${dialect} metadata with n ${what}`,
+          (size) => readUnremembered(dialect, 'targets', bytes(size)),
+          { n },
+        ),
       );
     }
 
@@ -111,7 +145,10 @@ for (const dialect of ['tuf', 'notary'] as const)
     test('more signatures or keys than the limits are refused, whatever their content', () => {
       const keys = (n: number): object => Object.fromEntries(list(n, (index) => keyEntry(dialect, index)));
       const refused: readonly [bytes: Buffer, says: RegExp][] = [
-        [targetsWith(dialect, {}, signaturesOf(mostSignatures + 1)), /signatures has 1025 entries; at most 1024 are read/u],
+        [
+          targetsWith(dialect, {}, signaturesOf(mostSignatures + 1)),
+          /signatures has 1025 entries; at most 1024 are read/u,
+        ],
         [
           targetsWith(
             dialect,
@@ -120,14 +157,26 @@ for (const dialect of ['tuf', 'notary'] as const)
           ),
           /signatures has 300000 entries/u,
         ],
-        [targetsWith(dialect, { delegations: { keys: keys(mostKeys + 1), roles: [] } }), /keys has 16385 entries/u],
         [
-          targetsWith(dialect, { delegations: { keys: {}, roles: [{ ...roleOf(dialect, 0), keyids: list(mostKeysOfRole + 1, String) }] } }),
+          targetsWith(dialect, { delegations: { keys: keys(mostKeys + 1), roles: [] } }),
+          /keys has 16385 entries/u,
+        ],
+        [
+          targetsWith(dialect, {
+            delegations: {
+              keys: {},
+              roles: [{ ...roleOf(dialect, 0), keyids: list(mostKeysOfRole + 1, String) }],
+            },
+          }),
           /keyids has 1025 entries; at most 1024/u,
         ],
       ];
       for (const [bytes, says] of refused) assert.throws(() => readMetadata(dialect, 'targets', bytes), says);
-      const most = targetsWith(dialect, { delegations: { keys: keys(mostKeys), roles: [] } }, signaturesOf(mostSignatures));
+      const most = targetsWith(
+        dialect,
+        { delegations: { keys: keys(mostKeys), roles: [] } },
+        signaturesOf(mostSignatures),
+      );
       assert.equal(readMetadata(dialect, 'targets', most).signatures.length, mostSignatures);
     });
   });
@@ -135,9 +184,13 @@ for (const dialect of ['tuf', 'notary'] as const)
 test('each key is tried once, however many signatures of it a file has', () => {
   const repository = testRepository('notary');
   const [key] = repository.keys.root as [TestKey];
-  const good = JSON.parse(written(repository)['root']?.toString() ?? '') as { signed: object; signatures: { sig: string }[] };
+  const good = JSON.parse(written(repository)['root']?.toString() ?? '') as {
+    signed: object;
+    signatures: { sig: string }[];
+  };
   const bad = { keyid: key.id, method: 'eddsa', sig: Buffer.alloc(64, 1).toString('base64') };
-  const root = (signatures: readonly object[]): Buffer => Buffer.from(JSON.stringify({ ...good, signatures }));
+  const root = (signatures: readonly object[]): Buffer =>
+    Buffer.from(JSON.stringify({ ...good, signatures }));
   // A placeholder does not count as a signature.
   assert.equal(trustRoot('notary', root([{ ...bad, sig: '' }, ...good.signatures])).root.signed.version, 1);
   assert.equal(trustRoot('notary', root([...good.signatures, bad])).root.signed.version, 1);
@@ -151,7 +204,9 @@ test('one key under a thousand ids is tried once', async () => {
     const none = { keyids: [], threshold: 1 };
     const roles = { root: { keyids: ids, threshold: 1 }, timestamp: none, snapshot: none, targets: none };
     const body = { ...head('tuf', 'root'), keys: Object.fromEntries(ids.map((id) => [id, entry])), roles };
-    return Buffer.from(JSON.stringify({ signed: body, signatures: ids.map((keyid) => ({ keyid, sig: '3006020101020101' })) }));
+    return Buffer.from(
+      JSON.stringify({ signed: body, signatures: ids.map((keyid) => ({ keyid, sig: '3006020101020101' })) }),
+    );
   });
   await assertNearLinear(
     'one key under n ids',
@@ -167,7 +222,8 @@ test('each tried key hashes the whole file, so only a limited number of keys is 
   const role = { keyids: keys.map(({ id }) => id), threshold: 1 };
   const known = new Map(keys.map(({ id, entry }) => [id, readTufKey(id, entry)]));
   const signatures = keys.map((key, index) => ({ keyid: key.id, bytes: index === 2 ? good(key) : bad }));
-  const signersWith = (mostHashed: number): number => signersIn({ signatures, message }, known, role, mostHashed);
+  const signersWith = (mostHashed: number): number =>
+    signersIn({ signatures, message }, known, role, mostHashed);
   assert.deepEqual([signersWith(3000), signersWith(2999), signersWith(0)], [1, 0, 0]);
 });
 
@@ -185,9 +241,12 @@ void suite('JSON that no two readers read differently costs no more than its len
     test(what, () => assertNearLinear(`JSON with n ${what}`, (size) => parseStrictJson(bytes(size)), { n }));
   }
   const unordered = sized((n) =>
-    Object.fromEntries(list(n, (index) => [`${createHash('sha256').update(String(index)).digest('hex')}😀`, '"\\'])),
+    Object.fromEntries(
+      list(n, (index) => [`${createHash('sha256').update(String(index)).digest('hex')}😀`, '"\\']),
+    ),
   );
-  test('its canonical form', () => assertNearLinear('canonical JSON with n keys', (n) => tufCanonicalJson(unordered(n)), { n: 4000 }));
+  test('its canonical form', () =>
+    assertNearLinear('canonical JSON with n keys', (n) => tufCanonicalJson(unordered(n)), { n: 4000 }));
 });
 
 void suite('a search costs no more than what is searched, of', () => {
@@ -227,7 +286,11 @@ void suite('a search costs no more than what is searched, of', () => {
     ));
 
   test('more delegations than a call can have arguments are searched', () => {
-    const set = setOf(targetsWith('tuf', { delegations: { keys: {}, roles: list(150_000, (index) => roleOf('tuf', index, ['*'])) } }));
+    const set = setOf(
+      targetsWith('tuf', {
+        delegations: { keys: {}, roles: list(150_000, (index) => roleOf('tuf', index, ['*'])) },
+      }),
+    );
     const search = searchTarget('app', 3, () => set);
     search.next();
     assert.deepEqual(search.next(true).value, { name: 'r0', delegator: 'targets' });
@@ -249,15 +312,27 @@ void suite('a search costs no more than what is searched, of', () => {
     test(`a pattern of ${what}`, () =>
       assertNearLinear(
         `a pattern of n ${what}`,
-        (n) => assert.equal(covers({ kind: 'patterns', patterns: [`*${pattern.repeat(n)}!`] }, 'a'.repeat(100)), false),
+        (n) =>
+          assert.equal(
+            covers({ kind: 'patterns', patterns: [`*${pattern.repeat(n)}!`] }, 'a'.repeat(100)),
+            false,
+          ),
         { n: mostPatternLength / 8 },
       ));
 
   test('a path that is longer than any file’s is held against no pattern', () => {
     const scope = { kind: 'patterns', patterns: ['*'] } as const;
-    assert.deepEqual([covers(scope, 'a'.repeat(mostPatternLength)), covers(scope, 'a'.repeat(mostPatternLength + 1))], [true, false]);
-    const tooLong = targetsWith('tuf', { delegations: { keys: {}, roles: [roleOf('tuf', 0, ['a'.repeat(mostPatternLength + 1)])] } });
-    assert.throws(() => readMetadata('tuf', 'targets', tooLong), /has a pattern of more than 4096 characters/u);
+    assert.deepEqual(
+      [covers(scope, 'a'.repeat(mostPatternLength)), covers(scope, 'a'.repeat(mostPatternLength + 1))],
+      [true, false],
+    );
+    const tooLong = targetsWith('tuf', {
+      delegations: { keys: {}, roles: [roleOf('tuf', 0, ['a'.repeat(mostPatternLength + 1)])] },
+    });
+    assert.throws(
+      () => readMetadata('tuf', 'targets', tooLong),
+      /has a pattern of more than 4096 characters/u,
+    );
   });
 });
 

@@ -27,7 +27,8 @@ test('a wildcard stays in its folder', () => {
     ['*a*b*c', 'xxaxxbxxc', true],
     ['*a*b*c', 'xxaxxcxxb', false],
   ];
-  for (const [pattern, path, expected] of rows) assert.equal(covers(patterns(pattern), path), expected, `${pattern} ${path}`);
+  for (const [pattern, path, expected] of rows)
+    assert.equal(covers(patterns(pattern), path), expected, `${pattern} ${path}`);
 });
 
 test('a pattern of many wildcards is matched in bounded time', () => {
@@ -38,7 +39,9 @@ test('a pattern of many wildcards is matched in bounded time', () => {
 
 test('a pattern without wildcards covers itself alone', () => {
   const name = fc.string({ unit: fc.constantFrom('a', 'b', 'A', '/', '.', 'é', '😀') });
-  fc.assert(fc.property(name, name, (pattern, path) => covers(patterns(pattern), path) === (pattern === path)));
+  fc.assert(
+    fc.property(name, name, (pattern, path) => covers(patterns(pattern), path) === (pattern === path)),
+  );
 });
 
 test('hash prefixes and bins partition the paths', () => {

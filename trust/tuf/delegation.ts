@@ -21,7 +21,9 @@ export function delegatesFor({ delegations }: Targets, path: string): Delegate[]
     const digits = Math.ceil(succinct.bits / 4);
     return [{ name: `${succinct.namePrefix}-${bin.toString(16).padStart(digits, '0')}`, terminating: true }];
   }
-  return roles.filter(({ scope }) => covers(scope, path)).map(({ name, terminating }) => ({ name, terminating }));
+  return roles
+    .filter(({ scope }) => covers(scope, path))
+    .map(({ name, terminating }) => ({ name, terminating }));
 }
 
 /** Returns whether a delegation covers the path. */
@@ -45,7 +47,10 @@ function binOf(path: string, bits: number): number {
 /** Matches shell wildcards folder by folder: a wildcard never crosses a `/` (section 4.5, PATHPATTERN). */
 function matchesPath(pattern: string, path: string): boolean {
   const [wanted, given] = [pattern.split('/'), path.split('/')];
-  return wanted.length === given.length && wanted.every((part, index) => matchesName(partsOf(part), Array.from(given[index] ?? '')));
+  return (
+    wanted.length === given.length &&
+    wanted.every((part, index) => matchesName(partsOf(part), Array.from(given[index] ?? '')))
+  );
 }
 
 /** One part of a pattern: a literal character, any character, any run of characters, or one of a set. */
@@ -61,7 +66,10 @@ function partsOf(pattern: string): Part[] {
   for (let at = 0; at < characters.length; at += 1) {
     const character = characters[at] as string;
     // A missing `]` is searched for only once. Otherwise a run of `[` would be scanned from each of them.
-    const end = character === '[' && hasEnd ? characters.indexOf(']', characters[at + 1] === '!' ? at + 3 : at + 2) : -1;
+    const end =
+      character === '[' && hasEnd
+        ? characters.indexOf(']', characters[at + 1] === '!' ? at + 3 : at + 2)
+        : -1;
     if (character === '[' && end === -1) hasEnd = false;
     if (end !== -1) {
       parts.push(characters.slice(at + 1, end));

@@ -37,7 +37,11 @@ export type Current = () => TrustedSet;
  * @param mostRoles the maximum number of roles to visit
  * @throws TRUST_TUF_MISSING · TRUST_TUF_NO_TARGET when the search is abandoned
  */
-export function* searchTarget(path: string, mostRoles: number, current: Current): Search<FoundTarget | undefined> {
+export function* searchTarget(
+  path: string,
+  mostRoles: number,
+  current: Current,
+): Search<FoundTarget | undefined> {
   const visited = new Set<string>();
   let waiting: RoleAsked[] = [{ name: 'targets', delegator: 'root' }];
   while (visited.size < mostRoles) {
@@ -57,7 +61,11 @@ export function* searchTarget(path: string, mostRoles: number, current: Current)
     // have.
     for (const { name } of asked.reverse()) waiting.push({ name, delegator: next.name });
   }
-  throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, `it was not found in the first ${mostRoles} roles`);
+  throw tufFailure(
+    'TRUST_TUF_NO_TARGET',
+    `target ${JSON.stringify(path)}`,
+    `it was not found in the first ${mostRoles} roles`,
+  );
 }
 
 /**
@@ -66,7 +74,11 @@ export function* searchTarget(path: string, mostRoles: number, current: Current)
  * `targets/a/b` is delegated by `targets/a`, and each delegation on the way must cover the path. A role that
  * no role delegates to, or that has not published yet, is skipped.
  */
-export function* searchRoles(path: string, roles: readonly string[], current: Current): Search<FoundTarget | undefined> {
+export function* searchRoles(
+  path: string,
+  roles: readonly string[],
+  current: Current,
+): Search<FoundTarget | undefined> {
   for (const name of roles) {
     if (!(yield* reachRole(name, path, current))) continue;
     const found = current().targets.get(name)?.signed.targets.get(path);
@@ -82,11 +94,15 @@ function* reachRole(name: string, path: string | undefined, current: Current): S
     if (delegator !== 'root') {
       const parent = current().targets.get(delegator)?.signed;
       const listed = parent?.delegations?.byName.has(step) === true;
-      const about = path === undefined || (parent !== undefined && delegatesFor(parent, path).some((role) => role.name === step));
+      const about =
+        path === undefined ||
+        (parent !== undefined && delegatesFor(parent, path).some((role) => role.name === step));
       if (!listed || !about) return false;
-      if (current().snapshot?.signed.meta.has(step) !== true) return yield { name: step, delegator, unlisted: true };
+      if (current().snapshot?.signed.meta.has(step) !== true)
+        return yield { name: step, delegator, unlisted: true };
     }
-    if (!(yield { name: step, delegator })) throw tufFailure('TRUST_TUF_MISSING', step, 'its metadata is not available');
+    if (!(yield { name: step, delegator }))
+      throw tufFailure('TRUST_TUF_MISSING', step, 'its metadata is not available');
   }
   return true;
 }
@@ -98,7 +114,11 @@ export interface LookUp {
   readonly mostRoles: number;
 }
 
-export function searchPath(path: string, { roles, mostRoles }: LookUp, current: Current): Search<FoundTarget | undefined> {
+export function searchPath(
+  path: string,
+  { roles, mostRoles }: LookUp,
+  current: Current,
+): Search<FoundTarget | undefined> {
   return roles === undefined ? searchTarget(path, mostRoles, current) : searchRoles(path, roles, current);
 }
 
@@ -157,7 +177,8 @@ function* namesOf(hex: string, about: (path: string) => boolean, { targets }: Tr
   const seen = new Set<string>();
   for (const { signed } of targets.values()) {
     for (const [path, { hashes }] of signed.targets) {
-      if (hashes['sha256'] !== hex || path.length > mostNameLength || seen.has(path) || !about(path)) continue;
+      if (hashes['sha256'] !== hex || path.length > mostNameLength || seen.has(path) || !about(path))
+        continue;
       seen.add(path);
       yield path;
     }

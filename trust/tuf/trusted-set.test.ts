@@ -21,7 +21,12 @@ const now = new Date('2030-01-01T00:00:00Z');
 const past = '2029-12-31T23:59:59Z';
 const none = Buffer.alloc(0);
 
-function trust(dialect: Dialect, files: Record<string, Buffer>, kept: Record<string, Buffer> = {}, first = files['root']): TrustedSet {
+function trust(
+  dialect: Dialect,
+  files: Record<string, Buffer>,
+  kept: Record<string, Buffer> = {},
+  first = files['root'],
+): TrustedSet {
   let set = trustRoot(dialect, first ?? none);
   if (first !== files['root']) set = nextRoot(set, files['root'] ?? none);
   refuseExpiredRoot(set, now);
@@ -30,7 +35,11 @@ function trust(dialect: Dialect, files: Record<string, Buffer>, kept: Record<str
   if (kept['snapshot'] !== undefined) set = keptSnapshot(set, kept['snapshot']);
   set = withSnapshot(set, files['snapshot'] ?? none, now);
   const former = kept['targets'] === undefined ? undefined : keptTargets(dialect, kept['targets']);
-  return withTargets(set, { name: 'targets', delegator: 'root', bytes: files['targets'] ?? none, ...(former && { former }) }, now);
+  return withTargets(
+    set,
+    { name: 'targets', delegator: 'root', bytes: files['targets'] ?? none, ...(former && { former }) },
+    now,
+  );
 }
 
 const refused = (code: string, on: string, body: () => unknown): void => {
@@ -76,7 +85,10 @@ for (const dialect of ['tuf', 'notary'] as const) {
       const files = written(repository);
       const { signed: body } = JSON.parse(String(files['timestamp'])) as { signed: object };
       refused('TRUST_TUF_UNSIGNED', 'timestamp', () =>
-        trust(dialect, { ...files, timestamp: signed(dialect, body, [...repository.keys.targets, ...repository.keys.snapshot]) }),
+        trust(dialect, {
+          ...files,
+          timestamp: signed(dialect, body, [...repository.keys.targets, ...repository.keys.snapshot]),
+        }),
       );
     });
 
@@ -89,7 +101,9 @@ for (const dialect of ['tuf', 'notary'] as const) {
       const file = JSON.parse(String(files['timestamp'])) as { signed: object; signatures: object[] };
       const one = Buffer.from(JSON.stringify({ ...file, signatures: file.signatures.slice(0, 1) }));
       refused('TRUST_TUF_UNSIGNED', 'timestamp', () => trust(dialect, { ...files, timestamp: one }));
-      const twice = Buffer.from(JSON.stringify({ ...file, signatures: [file.signatures[0], file.signatures[0]] }));
+      const twice = Buffer.from(
+        JSON.stringify({ ...file, signatures: [file.signatures[0], file.signatures[0]] }),
+      );
       refused(dialect === 'tuf' ? 'TRUST_TUF_MALFORMED' : 'TRUST_TUF_UNSIGNED', 'timestamp', () =>
         trust(dialect, { ...files, timestamp: twice }),
       );
@@ -113,18 +127,26 @@ for (const dialect of ['tuf', 'notary'] as const) {
       const kept = written(raised(repository, 'timestamp', 'snapshot', 'targets'));
       refused('TRUST_TUF_ROLLBACK', 'timestamp', () => trust(dialect, old, kept));
       repository.versions['snapshot'] = 1;
-      refused('TRUST_TUF_ROLLBACK', 'snapshot', () => trust(dialect, written(raised(repository, 'timestamp')), kept));
+      refused('TRUST_TUF_ROLLBACK', 'snapshot', () =>
+        trust(dialect, written(raised(repository, 'timestamp')), kept),
+      );
       repository.versions['snapshot'] = 3;
       repository.versions['targets'] = 1;
-      refused('TRUST_TUF_ROLLBACK', 'targets', () => trust(dialect, written(raised(repository, 'timestamp')), kept));
+      refused('TRUST_TUF_ROLLBACK', 'targets', () =>
+        trust(dialect, written(raised(repository, 'timestamp')), kept),
+      );
     });
 
     test('files of different moments are refused together', () => {
       const repository = testRepository(dialect);
       const old = written(repository);
       const files = written(raised(repository, 'timestamp', 'snapshot', 'targets'));
-      refused('TRUST_TUF_WRONG_HASH', 'snapshot', () => trust(dialect, { ...files, snapshot: old['snapshot'] ?? none }));
-      refused('TRUST_TUF_WRONG_HASH', 'targets', () => trust(dialect, { ...files, targets: old['targets'] ?? none }));
+      refused('TRUST_TUF_WRONG_HASH', 'snapshot', () =>
+        trust(dialect, { ...files, snapshot: old['snapshot'] ?? none }),
+      );
+      refused('TRUST_TUF_WRONG_HASH', 'targets', () =>
+        trust(dialect, { ...files, targets: old['targets'] ?? none }),
+      );
       refused('TRUST_TUF_WRONG_LENGTH', 'targets', () =>
         trust(dialect, { ...files, targets: Buffer.concat([files['targets'] ?? none, Buffer.from(' ')]) }),
       );
@@ -141,7 +163,9 @@ for (const dialect of ['tuf', 'notary'] as const) {
       const { signed: body } = JSON.parse(String(alone['root'])) as { signed: object };
       const both = signed(dialect, body, [...former, ...repository.keys.root]);
       assert.equal(nextRoot(trustRoot(dialect, first ?? none), both).root.signed.version, 2);
-      refused('TRUST_TUF_UNSIGNED', 'root', () => nextRoot(trustRoot(dialect, first ?? none), signed(dialect, body, former)));
+      refused('TRUST_TUF_UNSIGNED', 'root', () =>
+        nextRoot(trustRoot(dialect, first ?? none), signed(dialect, body, former)),
+      );
       const leaping = signed(dialect, { ...body, version: 3 }, [...former, ...repository.keys.root]);
       refused('TRUST_TUF_ROLLBACK', 'root', () => nextRoot(trustRoot(dialect, first ?? none), leaping));
     });
@@ -151,17 +175,36 @@ for (const dialect of ['tuf', 'notary'] as const) {
       repository.versions = { root: 1, timestamp: 900, snapshot: 900, targets: 900 };
       const kept = written(repository);
       const former = repository.keys;
-      repository.keys = { root: former.root, timestamp: [testKey(dialect)], snapshot: [testKey(dialect)], targets: [testKey(dialect)] };
+      repository.keys = {
+        root: former.root,
+        timestamp: [testKey(dialect)],
+        snapshot: [testKey(dialect)],
+        targets: [testKey(dialect)],
+      };
       repository.versions = { root: 2, timestamp: 1, snapshot: 1, targets: 1 };
-      assert.equal(trust(dialect, written(repository), kept, kept['root']).targets.get('targets')?.signed.version, 1);
+      assert.equal(
+        trust(dialect, written(repository), kept, kept['root']).targets.get('targets')?.signed.version,
+        1,
+      );
     });
 
     test('what is not metadata is refused, and the reason names what is wrong', () => {
       const files = written(testRepository(dialect));
-      for (const bytes of ['', '{}', '[]', '{"signed":{},"signatures":[]}', '{"signed":{"_type":"root"},"signatures":{}}', '\ud800']) {
-        refused('TRUST_TUF_MALFORMED', 'timestamp', () => trust(dialect, { ...files, timestamp: Buffer.from(bytes) }));
+      for (const bytes of [
+        '',
+        '{}',
+        '[]',
+        '{"signed":{},"signatures":[]}',
+        '{"signed":{"_type":"root"},"signatures":{}}',
+        '\ud800',
+      ]) {
+        refused('TRUST_TUF_MALFORMED', 'timestamp', () =>
+          trust(dialect, { ...files, timestamp: Buffer.from(bytes) }),
+        );
       }
-      refused('TRUST_TUF_MALFORMED', 'timestamp', () => trust(dialect, { ...files, timestamp: files['snapshot'] ?? none }));
+      refused('TRUST_TUF_MALFORMED', 'timestamp', () =>
+        trust(dialect, { ...files, timestamp: files['snapshot'] ?? none }),
+      );
     });
 
     test('a role that no role delegates to is not trusted', () => {

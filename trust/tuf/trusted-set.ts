@@ -51,7 +51,11 @@ export function nextRoot(set: TrustedSet, bytes: Buffer): TrustedSet {
   const { keys, roles, version } = set.root.signed;
   verifyRole('root', next, keys, roles.root, `the root of version ${version}`);
   if (next.signed.version !== version + 1) {
-    throw tufFailure('TRUST_TUF_ROLLBACK', 'root', `version ${next.signed.version} was served where version ${version + 1} must follow`);
+    throw tufFailure(
+      'TRUST_TUF_ROLLBACK',
+      'root',
+      `version ${next.signed.version} was served where version ${version + 1} must follow`,
+    );
   }
   verifyRole('root', next, next.signed.keys, next.signed.roles.root, 'itself');
   return { dialect: set.dialect, root: next, targets: new Map() };
@@ -76,7 +80,12 @@ export function withTimestamp(set: TrustedSet, bytes: Buffer, now: Date): Truste
       refuseExpired('timestamp', former, now);
       return set;
     }
-    refuseOlder('snapshot', next.signed.snapshot.version ?? 0, former.snapshot.version ?? 0, 'the timestamp names version');
+    refuseOlder(
+      'snapshot',
+      next.signed.snapshot.version ?? 0,
+      former.snapshot.version ?? 0,
+      'the timestamp names version',
+    );
   }
   refuseExpired('timestamp', next.signed, now);
   return { ...set, timestamp: next };
@@ -101,7 +110,12 @@ export function withSnapshot(set: TrustedSet, bytes: Buffer, now: Date): Trusted
       // Notary's snapshot drops a role together with its delegation. When a role that is still delegated to
       // is missing, its lookup detects that.
       if (named === undefined && set.dialect === 'notary' && name !== 'targets') continue;
-      if (named === undefined) throw tufFailure('TRUST_TUF_ROLLBACK', 'snapshot', `it no longer names ${name}, as the trusted one does`);
+      if (named === undefined)
+        throw tufFailure(
+          'TRUST_TUF_ROLLBACK',
+          'snapshot',
+          `it no longer names ${name}, as the trusted one does`,
+        );
       refuseOlder(name, named.version ?? 0, known.version ?? 0, 'the snapshot names version');
     }
   }
@@ -125,7 +139,12 @@ export function withSnapshot(set: TrustedSet, bytes: Buffer, now: Date): Trusted
  */
 export function withTargets(
   set: TrustedSet,
-  input: { readonly name: string; readonly delegator: string; readonly bytes: Buffer; readonly former?: Metadata<Targets> },
+  input: {
+    readonly name: string;
+    readonly delegator: string;
+    readonly bytes: Buffer;
+    readonly former?: Metadata<Targets>;
+  },
   now: Date,
 ): TrustedSet {
   return { ...set, targets: new Map(set.targets).set(input.name, verifiedTargets(set, input, now)) };
@@ -135,7 +154,11 @@ export function withTargets(
  * Returns the metadata that {@link withTargets} adds, for a caller that adds thousands of roles without
  * copying the set for each. @throws as `withTargets`
  */
-export function verifiedTargets(set: TrustedSet, input: Parameters<typeof withTargets>[1], now: Date): Metadata<Targets> {
+export function verifiedTargets(
+  set: TrustedSet,
+  input: Parameters<typeof withTargets>[1],
+  now: Date,
+): Metadata<Targets> {
   const { name, delegator, bytes, former } = input;
   const meta = fileMetaOf(set, name);
   verifyFile(name, bytes, meta);
@@ -160,7 +183,11 @@ export function fileMetaOf(set: TrustedSet, name: string): FileMeta {
   return meta;
 }
 
-function signersOf(set: TrustedSet, name: string, delegator: string): { keys: ReadonlyMap<string, TufKey>; role: RoleKeys } {
+function signersOf(
+  set: TrustedSet,
+  name: string,
+  delegator: string,
+): { keys: ReadonlyMap<string, TufKey>; role: RoleKeys } {
   const { keys, roles } = set.root.signed;
   if (name === 'targets') return { keys, role: roles.targets };
   const delegations = set.targets.get(delegator)?.signed.delegations;
@@ -207,7 +234,12 @@ function ifSigned<T extends 'timestamp' | 'snapshot'>(
   }
 }
 
-function read<T extends TopRole>(dialect: Dialect, type: T, name: string, bytes: Buffer): ReturnType<typeof readMetadata<T>> {
+function read<T extends TopRole>(
+  dialect: Dialect,
+  type: T,
+  name: string,
+  bytes: Buffer,
+): ReturnType<typeof readMetadata<T>> {
   try {
     return readMetadata(dialect, type, bytes);
   } catch (thrown) {
@@ -219,11 +251,19 @@ function verifyTop(set: TrustedSet, role: TopRole, metadata: Metadata): void {
   verifyRole(role, metadata, set.root.signed.keys, set.root.signed.roles[role]);
 }
 
-function verifyRole(name: string, metadata: Metadata, keys: ReadonlyMap<string, TufKey>, role: RoleKeys, by = 'the root'): void {
+function verifyRole(
+  name: string,
+  metadata: Metadata,
+  keys: ReadonlyMap<string, TufKey>,
+  role: RoleKeys,
+  by = 'the root',
+): void {
   const count = signersIn(metadata, keys, role);
   if (count >= role.threshold) return;
   const said =
-    metadata.signatures.length === 0 ? 'it holds no signature' : `${count} of the ${role.threshold} signatures that ${by} demands count`;
+    metadata.signatures.length === 0
+      ? 'it holds no signature'
+      : `${count} of the ${role.threshold} signatures that ${by} demands count`;
   throw tufFailure('TRUST_TUF_UNSIGNED', name, `${said}${otherKeys(metadata, role)}`);
 }
 
@@ -237,8 +277,8 @@ const isSigned = (metadata: Metadata, keys: ReadonlyMap<string, TufKey>, role: R
   signersIn(metadata, keys, role) >= role.threshold;
 
 /**
- * Counts the keys of the role that have signed, and stops at the threshold. Keys count, not ids: one key under
- * two ids signs once. Each key is tried once, with the first non-empty signature under any of its ids.
+ * Counts the keys of the role that have signed, and stops at the threshold. Keys count, not ids: one key
+ * under two ids signs once. Each key is tried once, with the first non-empty signature under any of its ids.
  * Signatures that a mirror adds therefore cost no more than the role has keys.
  * @param mostHashed the maximum bytes to hash: each try hashes the whole file. A signature that is not tried
  * does not count.
@@ -266,17 +306,29 @@ export function signersIn(
 
 function refuseOlder(name: string, version: number, trusted: number, what = 'version'): void {
   if (version >= trusted) return;
-  throw tufFailure('TRUST_TUF_ROLLBACK', name, `${what} ${version} is older than ${trusted}, which was trusted before`);
+  throw tufFailure(
+    'TRUST_TUF_ROLLBACK',
+    name,
+    `${what} ${version} is older than ${trusted}, which was trusted before`,
+  );
 }
 
 function refuseExpired(name: string, { expires, version }: Signed, now: Date): void {
   if (expires > now.getTime()) return;
-  throw tufFailure('TRUST_TUF_EXPIRED', name, `version ${version} has expired at ${new Date(expires).toISOString()}`);
+  throw tufFailure(
+    'TRUST_TUF_EXPIRED',
+    name,
+    `version ${version} has expired at ${new Date(expires).toISOString()}`,
+  );
 }
 
 function sameVersion(name: string, { version }: Signed, meta: FileMeta, by: string): void {
   if (meta.version === undefined || meta.version === version) return;
-  throw tufFailure('TRUST_TUF_MIX_AND_MATCH', name, `its version is ${version}, and the ${by} names version ${meta.version}`);
+  throw tufFailure(
+    'TRUST_TUF_MIX_AND_MATCH',
+    name,
+    `its version is ${version}, and the ${by} names version ${meta.version}`,
+  );
 }
 
 function present<T>(metadata: T | undefined, name: string): T {
@@ -305,7 +357,12 @@ function mismatch(
   const given = Object.entries(hashes);
   const known = given.filter(([algorithm]) => digests.includes(algorithm));
   if (given.length > 0 && known.length === 0)
-    return { code: 'TRUST_TUF_WRONG_HASH', why: `none of its hashes can be checked: ${given.map(([name]) => name).join(', ')}` };
+    return {
+      code: 'TRUST_TUF_WRONG_HASH',
+      why: `none of its hashes can be checked: ${given.map(([name]) => name).join(', ')}`,
+    };
   const other = known.find(([algorithm, hash]) => createHash(algorithm).update(bytes).digest('hex') !== hash);
-  return other === undefined ? undefined : { code: 'TRUST_TUF_WRONG_HASH', why: `its ${other[0]} is not the signed ${other[1]}` };
+  return other === undefined
+    ? undefined
+    : { code: 'TRUST_TUF_WRONG_HASH', why: `its ${other[0]} is not the signed ${other[1]}` };
 }

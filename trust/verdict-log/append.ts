@@ -23,7 +23,10 @@ export function verdictLogStatements(
   const { id, outcome, reference, namespace, digest, decidedAt, policyRevision } = verdict;
   return [
     ...dossierStatements(given.dossier),
-    { sql: 'INSERT INTO policy_text (digest, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [policy.digest, policy.json] },
+    {
+      sql: 'INSERT INTO policy_text (digest, json) VALUES (?, ?) ON CONFLICT DO NOTHING',
+      params: [policy.digest, policy.json],
+    },
     verdictTextStatement(id, verdictText(verdict)),
     appendStatement({
       kind: 'verdict',
@@ -51,11 +54,20 @@ function dossierStatements(dossier: Dossier): Statement[] {
     params: [digest, bytes],
   }));
   const json = JSON.stringify(withoutParts(dossier));
-  return [...parts, { sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [dossier.id, json] }];
+  return [
+    ...parts,
+    {
+      sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING',
+      params: [dossier.id, json],
+    },
+  ];
 }
 
 export function verdictTextStatement(id: string, json: string): Statement {
-  return { sql: 'INSERT INTO verdict_text (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [id, json] };
+  return {
+    sql: 'INSERT INTO verdict_text (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING',
+    params: [id, json],
+  };
 }
 
 /** Appends a row to the end of the chain (see `rowHash`). */
@@ -82,5 +94,7 @@ export async function findVerdict(database: Pick<Database, 'get'>, id: string): 
     "SELECT json, entry ->> '$.decidedAt' AS decided_at FROM verdict_text JOIN verdict_log USING (id) WHERE id = ? ORDER BY seq LIMIT 1",
     [id],
   );
-  return row === undefined ? undefined : { ...(parseJson(row.json) as Omit<Verdict, 'decidedAt' | 'id'>), decidedAt: row.decided_at, id };
+  return row === undefined
+    ? undefined
+    : { ...(parseJson(row.json) as Omit<Verdict, 'decidedAt' | 'id'>), decidedAt: row.decided_at, id };
 }

@@ -22,13 +22,21 @@ export function signCheckpoint(head: LogHead, time: Date, key: NoteKey, privateK
 }
 
 /** Parses a checkpoint. Returns a sentence when it is malformed. Does not check its signatures. */
-export function parseCheckpoint(text: string): { readonly head: LogHead; readonly note: SignedNote } | { readonly problem: string } {
+export function parseCheckpoint(
+  text: string,
+): { readonly head: LogHead; readonly note: SignedNote } | { readonly problem: string } {
   const note = parseNote(text);
   if ('problem' in note) return note;
   const [first, size = '', hash = '', ...rest] = note.text.split('\n');
   const bytes = Buffer.from(hash, 'base64');
-  if (first !== origin) return { problem: `it is not a checkpoint of a verdict log: its first line is not ${origin}` };
-  if (!/^(0|[1-9][0-9]{0,14})$/.test(size) || bytes.length !== 32 || bytes.toString('base64') !== hash || rest.length < 1)
+  if (first !== origin)
+    return { problem: `it is not a checkpoint of a verdict log: its first line is not ${origin}` };
+  if (
+    !/^(0|[1-9][0-9]{0,14})$/.test(size) ||
+    bytes.length !== 32 ||
+    bytes.toString('base64') !== hash ||
+    rest.length < 1
+  )
     return { problem: 'its size or its hash is malformed' };
   return { head: { size: Number(size), hash: bytes.toString('hex') }, note };
 }

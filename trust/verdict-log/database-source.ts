@@ -23,7 +23,8 @@ const tables: Readonly<Record<TextKind, string>> = {
 export function openDatabaseLog(path: string): DatabaseLog {
   const database = openReadOnly(path);
   const hasTable = (name: string): boolean =>
-    database.get("SELECT 1 AS yes FROM sqlite_schema WHERE type = 'table' AND name = ?", [name]) !== undefined;
+    database.get("SELECT 1 AS yes FROM sqlite_schema WHERE type = 'table' AND name = ?", [name]) !==
+    undefined;
   try {
     if (!hasTable('verdict_checkpoint')) {
       throw new PortcullisError({
@@ -31,7 +32,9 @@ export function openDatabaseLog(path: string): DatabaseLog {
         kind: 'precondition',
         attempted: 'read verdict log',
         on: path,
-        why: hasTable('verdict_log') ? 'its log was written by a version that kept no chain' : 'the database holds no verdict log',
+        why: hasTable('verdict_log')
+          ? 'its log was written by a version that kept no chain'
+          : 'the database holds no verdict log',
         fix: hasTable('verdict_log')
           ? 'start the daemon of this version once: it takes the old rows into the chain'
           : 'name state.db in the root folder of a daemon',
@@ -49,7 +52,9 @@ export function openDatabaseLog(path: string): DatabaseLog {
       for (const row of database.each(sql)) yield rowOf(row);
     },
     *checkpoints() {
-      for (const { size, note } of database.each('SELECT size, CAST(note AS BLOB) AS note FROM verdict_checkpoint ORDER BY size'))
+      for (const { size, note } of database.each(
+        'SELECT size, CAST(note AS BLOB) AS note FROM verdict_checkpoint ORDER BY size',
+      ))
         yield { size: Number(size), note: textOf(note) ?? '' };
     },
     text: (kind, id) => textOf(database.get(tables[kind], [id])?.['text'] ?? null),
@@ -57,7 +62,9 @@ export function openDatabaseLog(path: string): DatabaseLog {
       for (const { id } of database.each('SELECT id FROM verdict_text')) yield String(id);
     },
     damage: () =>
-      [...database.each('PRAGMA integrity_check(20)')].map((row) => String(Object.values(row)[0])).filter((line) => line !== 'ok'),
+      [...database.each('PRAGMA integrity_check(20)')]
+        .map((row) => String(Object.values(row)[0]))
+        .filter((line) => line !== 'ok'),
     close: database.close,
   };
 }
@@ -65,7 +72,8 @@ export function openDatabaseLog(path: string): DatabaseLog {
 function rowOf(row: SqlRow): LogRow | UnreadableRow {
   const seq = Number(row['seq']);
   const [entry, evidence, hash] = [textOf(row['entry']), textOf(row['evidence']), textOf(row['hash'])];
-  if (entry === undefined || evidence === undefined || hash === undefined) return { seq, problem: 'its bytes are not text' };
+  if (entry === undefined || evidence === undefined || hash === undefined)
+    return { seq, problem: 'its bytes are not text' };
   return { seq, entry, evidence, hash };
 }
 

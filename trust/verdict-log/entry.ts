@@ -44,7 +44,18 @@ export interface RetentionEntry {
 export type LogEntry = VerdictEntry | KeyEntry | RetentionEntry;
 
 const fields: Readonly<Record<LogEntry['kind'], readonly string[]>> = {
-  verdict: ['time', 'verdict', 'outcome', 'reference', 'namespace', 'digest', 'decidedAt', 'dossier', 'policyRevision', 'policy'],
+  verdict: [
+    'time',
+    'verdict',
+    'outcome',
+    'reference',
+    'namespace',
+    'digest',
+    'decidedAt',
+    'dossier',
+    'policyRevision',
+    'policy',
+  ],
   key: ['time', 'key'],
   retention: ['time', 'through', 'days'],
 };
@@ -59,10 +70,14 @@ export function parseEntry(text: string): LogEntry | { readonly problem: string 
     return { problem: 'its entry is not JSON' };
   }
   const kind = value?.['kind'];
-  if (value === undefined || typeof kind !== 'string' || !Object.hasOwn(fields, kind)) return { problem: 'its entry is of no known kind' };
+  if (value === undefined || typeof kind !== 'string' || !Object.hasOwn(fields, kind))
+    return { problem: 'its entry is of no known kind' };
   const expected = fields[kind as LogEntry['kind']];
-  const right = expected.every((field) => typeof value[field] === (numbers.includes(field) ? 'number' : 'string'));
-  if (!right || Object.keys(value).length !== expected.length + 1) return { problem: `its entry is not a whole ${kind} entry` };
+  const right = expected.every(
+    (field) => typeof value[field] === (numbers.includes(field) ? 'number' : 'string'),
+  );
+  if (!right || Object.keys(value).length !== expected.length + 1)
+    return { problem: `its entry is not a whole ${kind} entry` };
   if (canonicalJson(value) !== text) return { problem: 'its entry is not in canonical form' };
   return value as unknown as LogEntry;
 }

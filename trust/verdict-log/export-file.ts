@@ -60,7 +60,8 @@ export function readExport(name: string, text: string): LogSource {
   const checkpoints: StoredCheckpoint[] = [];
   const texts = new Map<string, string>();
   const lines = text.split('\n');
-  if (lines.at(-1) !== '') throw unreadable(name, lines.length, 'the file does not end with a line: it was cut off');
+  if (lines.at(-1) !== '')
+    throw unreadable(name, lines.length, 'the file does not end with a line: it was cut off');
   lines.pop();
   lines.forEach((each, index) => {
     const record = parseLine(name, index + 1, each);
@@ -80,7 +81,10 @@ export function readExport(name: string, text: string): LogSource {
     rows: () => rows,
     checkpoints: () => checkpoints,
     text: (kind, id) => texts.get(`${kind} ${id}`),
-    verdictIds: () => [...texts.keys()].filter((key) => key.startsWith('verdict ')).map((key) => key.slice('verdict '.length)),
+    verdictIds: () =>
+      [...texts.keys()]
+        .filter((key) => key.startsWith('verdict '))
+        .map((key) => key.slice('verdict '.length)),
     damage: () => [],
   };
 }
@@ -95,8 +99,13 @@ function parseLine(name: string, number: number, text: string): Readonly<Record<
   throw unreadable(name, number, 'it is not a JSON object');
 }
 
-function isRow(row: Readonly<Record<string, unknown>> | undefined): row is Readonly<Record<string, unknown>> & LogRow {
-  return Number.isSafeInteger(row?.['seq']) && ['entry', 'evidence', 'hash'].every((field) => typeof row?.[field] === 'string');
+function isRow(
+  row: Readonly<Record<string, unknown>> | undefined,
+): row is Readonly<Record<string, unknown>> & LogRow {
+  return (
+    Number.isSafeInteger(row?.['seq']) &&
+    ['entry', 'evidence', 'hash'].every((field) => typeof row?.[field] === 'string')
+  );
 }
 
 function line(value: unknown): string {

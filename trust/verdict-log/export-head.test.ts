@@ -35,7 +35,9 @@ function cut(path: string, from: number): void {
   database.exec('DROP TRIGGER IF EXISTS verdict_log_no_delete');
   for (const { name } of database.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'").all())
     database.exec(`DROP TRIGGER ${String(name)}`);
-  database.exec(`DELETE FROM verdict_log WHERE seq >= ${from}; DELETE FROM verdict_text WHERE id NOT IN (SELECT id FROM verdict_log)`);
+  database.exec(
+    `DELETE FROM verdict_log WHERE seq >= ${from}; DELETE FROM verdict_text WHERE id NOT IN (SELECT id FROM verdict_log)`,
+  );
   database.close();
 }
 
@@ -73,6 +75,8 @@ test('without the key the latest checkpoint is exported, with the number of rows
   database.exec('DROP TRIGGER verdict_log_no_update');
   database.exec(`UPDATE verdict_log SET entry = replace(entry, 'verdict', 'verdicx') WHERE seq = 2`);
   database.close();
-  await assert.rejects(exported(kit.path, join(kit.folder, 'verdict-log.key')), { code: 'TRUST_LOG_DAMAGED' });
+  await assert.rejects(exported(kit.path, join(kit.folder, 'verdict-log.key')), {
+    code: 'TRUST_LOG_DAMAGED',
+  });
   await rm(join(kit.folder, 'verdict-log.key'));
 });

@@ -28,7 +28,8 @@ export async function exportHead(source: LogSource, keyFile: string, now: Date):
   if (latest !== undefined && size === head.size) return { note: latest.note, behind: 0 };
   // The log has fewer rows than were signed: a new checkpoint must not hide this cut.
   const key = size > head.size ? undefined : await readNodeKey(keyFile).catch(() => undefined);
-  if (key !== undefined && head.size > 0) return { note: signCheckpoint(head, now, key.note, key.privateKey), behind: 0 };
+  if (key !== undefined && head.size > 0)
+    return { note: signCheckpoint(head, now, key.note, key.privateKey), behind: 0 };
   if (latest !== undefined) return { note: latest.note, behind: Math.max(0, head.size - size) };
   throw failed('TRUST_LOG_NO_CHECKPOINT', source.name, {
     kind: 'precondition',

@@ -24,7 +24,11 @@ export interface LoggedVerdict {
 }
 
 /** Returns rows of verdicts, newest first. Skips rows that cannot be read: `verifyLog` reports them. */
-export function findVerdicts(source: LogSource, filter: VerdictFilter, limit = Infinity): readonly LoggedVerdict[] {
+export function findVerdicts(
+  source: LogSource,
+  filter: VerdictFilter,
+  limit = Infinity,
+): readonly LoggedVerdict[] {
   const found: LoggedVerdict[] = [];
   for (const row of source.rows()) {
     if ('problem' in row) continue;
@@ -50,7 +54,12 @@ export function findVerdictRow(source: LogSource, wanted: string): LoggedVerdict
   const problem = { kind: 'not-found', attempted: 'find verdict', on: wanted } as const;
   if (latest === undefined) {
     const why = 'no row of the log has this number, and no verdict has an id that starts with this text';
-    throw new PortcullisError({ ...problem, code: 'TRUST_VERDICT_UNKNOWN', why, fix: 'list what there is: portcullis verdicts ls' });
+    throw new PortcullisError({
+      ...problem,
+      code: 'TRUST_VERDICT_UNKNOWN',
+      why,
+      fix: 'list what there is: portcullis verdicts ls',
+    });
   }
   const ids = new Set(found.map(({ entry }) => entry.verdict));
   if (ids.size > 1)

@@ -52,7 +52,13 @@ const day = 86_400_000;
  * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE`, and the errors of base/storage
  */
 export async function openVerdictLog(options: VerdictLogOptions): Promise<VerdictLog> {
-  const { database, now = () => new Date(), checkpointRows = 100, checkpointMs = 60_000, onFailure } = options;
+  const {
+    database,
+    now = () => new Date(),
+    checkpointRows = 100,
+    checkpointMs = 60_000,
+    onFailure,
+  } = options;
   await takeOldRows(database);
   const key = await openNodeKey(options.keyFile);
   const cut = await cutOff(database);
@@ -62,7 +68,9 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
   );
   if (announced?.key !== key.note.text)
     await database.write([appendStatement({ kind: 'key', time: now().toISOString(), key: key.note.text })]);
-  const last = await database.get<{ size: number | null }>('SELECT max(size) AS size FROM verdict_checkpoint');
+  const last = await database.get<{ size: number | null }>(
+    'SELECT max(size) AS size FROM verdict_checkpoint',
+  );
   // After a cut, the remaining rows are signed again. The old checkpoints stay, so that verification shows
   // the cut.
   let signed = cut === undefined ? (last?.size ?? 0) : 0;
@@ -71,11 +79,16 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
   let tail: Promise<void> = Promise.resolve();
 
   async function sign(): Promise<void> {
-    const head = await database.get<{ seq: number; hash: string }>('SELECT seq, hash FROM verdict_log ORDER BY seq DESC LIMIT 1');
+    const head = await database.get<{ seq: number; hash: string }>(
+      'SELECT seq, hash FROM verdict_log ORDER BY seq DESC LIMIT 1',
+    );
     if (head === undefined || head.seq <= signed) return;
     const note = signCheckpoint({ size: head.seq, hash: head.hash }, now(), key.note, key.privateKey);
     await database.write([
-      { sql: 'INSERT INTO verdict_checkpoint (size, note) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [head.seq, note] },
+      {
+        sql: 'INSERT INTO verdict_checkpoint (size, note) VALUES (?, ?) ON CONFLICT DO NOTHING',
+        params: [head.seq, note],
+      },
     ]);
     signed = head.seq;
   }
@@ -128,13 +141,17 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
  * `verifyLog` checks the whole log.
  */
 async function cutOff(database: Database): Promise<PortcullisError | undefined> {
-  const last = await database.get<{ note: string }>('SELECT note FROM verdict_checkpoint ORDER BY size DESC LIMIT 1');
+  const last = await database.get<{ note: string }>(
+    'SELECT note FROM verdict_checkpoint ORDER BY size DESC LIMIT 1',
+  );
   if (last === undefined) return undefined;
   const checkpoint = parseCheckpoint(last.note);
   const row =
     'problem' in checkpoint
       ? undefined
-      : await database.get<{ hash: string }>('SELECT hash FROM verdict_log WHERE seq = ?', [checkpoint.head.size]);
+      : await database.get<{ hash: string }>('SELECT hash FROM verdict_log WHERE seq = ?', [
+          checkpoint.head.size,
+        ]);
   if (!('problem' in checkpoint) && row?.hash === checkpoint.head.hash) return undefined;
   return new PortcullisError({
     code: 'TRUST_LOG_CUT_OFF',

@@ -31,7 +31,14 @@ export interface LogKit {
 
 export function dossierOf(reference: string): Dossier {
   const digest = `sha256:${Buffer.from(reference).toString('hex').padEnd(64, '0').slice(0, 64)}`;
-  return sealDossier({ reference, digest, manifestDigest: digest, items: [], unreachable: [], gatheredAt: now.toISOString() });
+  return sealDossier({
+    reference,
+    digest,
+    manifestDigest: digest,
+    items: [],
+    unreachable: [],
+    gatheredAt: now.toISOString(),
+  });
 }
 
 export async function temporaryFolder(t: TestContext): Promise<string> {
@@ -60,9 +67,17 @@ export async function openKit(t: TestContext, options: Partial<VerdictLogOptions
       const verdicts: Verdict[] = [];
       for (let index = 0; index < count; index += 1) {
         made += 1;
-        const reference = made % 2 === 0 ? `docker.io/library/image-${made}:1` : `ghcr.io/team/image-${made}:1`;
+        const reference =
+          made % 2 === 0 ? `docker.io/library/image-${made}:1` : `ghcr.io/team/image-${made}:1`;
         const dossier = dossierOf(reference);
-        const verdict = decide({ dossier, reference, namespace: `team-${made % 3}`, platform: amd64, policy, now: at });
+        const verdict = decide({
+          dossier,
+          reference,
+          namespace: `team-${made % 3}`,
+          platform: amd64,
+          policy,
+          now: at,
+        });
         await database.write(log.statements(verdict, dossier, policy));
         verdicts.push(verdict);
       }

@@ -25,7 +25,9 @@ export async function openNodeKey(path: string): Promise<NodeKey> {
   await dropAbandonedWrites(`${path}.pub`);
   const pem = await readPem(path);
   if (pem === undefined) {
-    const made = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const made = generateKeyPairSync('ed25519')
+      .privateKey.export({ type: 'pkcs8', format: 'pem' })
+      .toString();
     await writeFileAtomic(path, made);
     return publish(path, keyOf(path, made));
   }
@@ -66,7 +68,8 @@ function keyOf(path: string, pem: string): NodeKey {
 
 async function publish(path: string, key: NodeKey): Promise<NodeKey> {
   const reported = await readFile(`${path}.pub`, 'utf8').catch(() => '');
-  if (reported !== `${key.note.text}\n`) await writeFileAtomic(`${path}.pub`, `${key.note.text}\n`, { mode: 0o644 });
+  if (reported !== `${key.note.text}\n`)
+    await writeFileAtomic(`${path}.pub`, `${key.note.text}\n`, { mode: 0o644 });
   return key;
 }
 

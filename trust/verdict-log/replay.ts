@@ -34,7 +34,11 @@ export interface Replay {
  * @throws PortcullisError `TRUST_REPLAY_INCOMPLETE` when a text is not stored (any more),
  * `TRUST_REPLAY_UNREADABLE` when a text is malformed
  */
-export async function replayLogged(source: LogSource, { row, entry }: LoggedVerdict, policy?: TrustPolicy): Promise<Replay> {
+export async function replayLogged(
+  source: LogSource,
+  { row, entry }: LoggedVerdict,
+  policy?: TrustPolicy,
+): Promise<Replay> {
   const verdict = source.text('verdict', entry.verdict);
   const kept = source.text('dossier', entry.dossier);
   const dossier = kept === undefined ? undefined : withEvidence(kept, source);
@@ -58,7 +62,13 @@ export async function replayLogged(source: LogSource, { row, entry }: LoggedVerd
           : 'replay an export that was made before',
     });
   }
-  return replayVerdict({ id: entry.verdict, decidedAt: entry.decidedAt, verdict, dossier, policy: stored ?? given ?? '' });
+  return replayVerdict({
+    id: entry.verdict,
+    decidedAt: entry.decidedAt,
+    verdict,
+    dossier,
+    policy: stored ?? given ?? '',
+  });
 }
 
 /**
@@ -76,7 +86,14 @@ export async function replayVerdict(input: ReplayInput): Promise<Replay> {
     const policy = parse(input.policy, 'policy') as TrustPolicy;
     await prepareDecision(policy);
     const { reference, namespace, platform } = recorded;
-    const replayed = decide({ dossier, reference, namespace, platform, policy, now: new Date(input.decidedAt) });
+    const replayed = decide({
+      dossier,
+      reference,
+      namespace,
+      platform,
+      policy,
+      now: new Date(input.decidedAt),
+    });
     const [recordedBytes, replayedBytes] = [verdictBytes(recorded), verdictBytes(replayed)];
     return { equal: recordedBytes === replayedBytes, recorded, replayed, recordedBytes, replayedBytes };
   } catch (error) {
@@ -103,6 +120,7 @@ function withEvidence(text: string, source: LogSource): string {
 
 function parse(text: string, what: string): object {
   const value: unknown = parseJson(text);
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new Error(`its ${what} is not a JSON object`);
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    throw new Error(`its ${what} is not a JSON object`);
   return value;
 }

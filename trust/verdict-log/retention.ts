@@ -24,11 +24,17 @@ const dropped = {
 export async function dropOldTexts(database: Database, input: RetentionInput): Promise<number> {
   if (input.days === 0) return 0;
   const before = new Date(input.now.getTime() - input.days * 86_400_000).toISOString();
-  const old = await database.get<{ through: number | null }>('SELECT max(seq) AS through FROM verdict_log WHERE time < ?', [before]);
+  const old = await database.get<{ through: number | null }>(
+    'SELECT max(seq) AS through FROM verdict_log WHERE time < ?',
+    [before],
+  );
   const through = old?.through ?? 0;
   if (through === 0) return 0;
   const params = [through, JSON.stringify(input.verdictsInUse)];
-  const count = await database.get<{ n: number }>(`SELECT count(*) AS n FROM verdict_text WHERE ${dropped.verdict_text}`, params);
+  const count = await database.get<{ n: number }>(
+    `SELECT count(*) AS n FROM verdict_text WHERE ${dropped.verdict_text}`,
+    params,
+  );
   if ((count?.n ?? 0) === 0) return 0;
   const results = await database.write([
     appendStatement({ kind: 'retention', time: input.now.toISOString(), through, days: input.days }),

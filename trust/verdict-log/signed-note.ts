@@ -15,7 +15,11 @@ export interface NoteKey {
 /** A note: a text of lines that each end with LF, and signatures over it. */
 export interface SignedNote {
   readonly text: string;
-  readonly signatures: readonly { readonly name: string; readonly keyId: string; readonly signature: Uint8Array }[];
+  readonly signatures: readonly {
+    readonly name: string;
+    readonly keyId: string;
+    readonly signature: Uint8Array;
+  }[];
 }
 
 const ed25519Algorithm = 1;
@@ -30,7 +34,10 @@ const maximumNoteBytes = 64 * 1024;
  * @param name without blanks and `+` (C2SP signed-note, "Format")
  */
 export function noteKey(name: string, privateKey: KeyObject): NoteKey {
-  return keyOfRaw(name, createPublicKey(privateKey).export({ type: 'spki', format: 'der' }).subarray(ed25519Prefix.length));
+  return keyOfRaw(
+    name,
+    createPublicKey(privateKey).export({ type: 'spki', format: 'der' }).subarray(ed25519Prefix.length),
+  );
 }
 
 /** Parses `NAME+ID+BASE64`. Returns undefined when it is not an Ed25519 note key. */
@@ -62,7 +69,8 @@ export function signNote(text: string, key: NoteKey, privateKey: KeyObject): str
 export function parseNote(note: string): SignedNote | { readonly problem: string } {
   if (note.length > maximumNoteBytes) return { problem: 'it is too long for a signed note' };
   const split = note.lastIndexOf('\n\n');
-  if (split < 0 || !note.endsWith('\n')) return { problem: 'it is not a signed note: text, an empty line, signature lines' };
+  if (split < 0 || !note.endsWith('\n'))
+    return { problem: 'it is not a signed note: text, an empty line, signature lines' };
   const signatures = note
     .slice(split + 2, -1)
     .split('\n')
@@ -70,7 +78,11 @@ export function parseNote(note: string): SignedNote | { readonly problem: string
       const match = /^— ([^\s+]+) ([A-Za-z0-9+/]+=*)$/.exec(line);
       const bytes = decodeBase64(match?.[2]);
       if (match === null || bytes === undefined || bytes.length < 5) return undefined;
-      return { name: match[1] as string, keyId: bytes.subarray(0, 4).toString('hex'), signature: bytes.subarray(4) };
+      return {
+        name: match[1] as string,
+        keyId: bytes.subarray(0, 4).toString('hex'),
+        signature: bytes.subarray(4),
+      };
     });
   const whole = signatures.filter((one) => one !== undefined);
   if (whole.length !== signatures.length) return { problem: 'one of its signature lines is malformed' };

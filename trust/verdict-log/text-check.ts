@@ -45,7 +45,8 @@ export function createTextCheck(source: LogSource, report: ReportProblem): TextC
     if (entry.policy !== '') {
       const policy = digestOf('policy', entry.policy);
       if (policy === undefined) lacking.push({ seq, what: `the policy ${entry.policy}` });
-      else if (policy !== entry.policy) report('TRUST_LOG_TEXT_ALTERED', `the policy ${entry.policy} has the digest ${policy}`, seq);
+      else if (policy !== entry.policy)
+        report('TRUST_LOG_TEXT_ALTERED', `the policy ${entry.policy} has the digest ${policy}`, seq);
     }
     if (evidence === '') return;
     const dossier = dossiers.digestOf(entry.dossier);
@@ -53,7 +54,8 @@ export function createTextCheck(source: LogSource, report: ReportProblem): TextC
     else if (dossier !== evidence) otherDossier.push({ seq, id: entry.dossier });
     else latestMatch.set(entry.dossier, seq);
     for (const problem of dossiers.partProblems(entry.dossier)) {
-      if (problem.altered) report('TRUST_LOG_TEXT_ALTERED', `the evidence ${problem.digest} is not what its digest says`, seq);
+      if (problem.altered)
+        report('TRUST_LOG_TEXT_ALTERED', `the evidence ${problem.digest} is not what its digest says`, seq);
       else lacking.push({ seq, what: `the evidence ${problem.digest}` });
     }
   }
@@ -67,14 +69,28 @@ export function createTextCheck(source: LogSource, report: ReportProblem): TextC
   /** Checks that the row's entry agrees with its verdict. */
   function compare(seq: number, entry: VerdictEntry): void {
     const { outcome, reference, namespace, digest, dossier, policyRevision } = entry;
-    const key = canonicalDigest([entry.verdict, outcome, reference, namespace, digest, dossier, policyRevision]);
+    const key = canonicalDigest([
+      entry.verdict,
+      outcome,
+      reference,
+      namespace,
+      digest,
+      dossier,
+      policyRevision,
+    ]);
     if (compared.has(key)) return;
     compared.add(key);
     const text = recordOf(parseJson(source.text('verdict', entry.verdict) ?? 'null'));
-    const differs = Object.entries({ outcome, reference, namespace, digest, dossierId: dossier, policyRevision }).find(
-      ([name, value]) => text?.[name] !== value,
-    );
-    if (differs !== undefined) report('TRUST_LOG_TEXT_ALTERED', `row ${seq} and its verdict differ in ${differs[0]}`, seq);
+    const differs = Object.entries({
+      outcome,
+      reference,
+      namespace,
+      digest,
+      dossierId: dossier,
+      policyRevision,
+    }).find(([name, value]) => text?.[name] !== value);
+    if (differs !== undefined)
+      report('TRUST_LOG_TEXT_ALTERED', `row ${seq} and its verdict differ in ${differs[0]}`, seq);
   }
 
   return {
@@ -85,9 +101,11 @@ export function createTextCheck(source: LogSource, report: ReportProblem): TextC
         report('TRUST_LOG_TEXT_ALTERED', `the dossier ${id} is not the one that the row was made with`, seq);
       }
       for (const { seq, what } of lacking)
-        if (seq > through) report('TRUST_LOG_TEXT_MISSING', `${what} is not stored, and no retention has dropped it`, seq);
+        if (seq > through)
+          report('TRUST_LOG_TEXT_MISSING', `${what} is not stored, and no retention has dropped it`, seq);
       for (const id of source.verdictIds())
-        if (!logged.has(id)) report('TRUST_LOG_VERDICT_UNLOGGED', `verdict ${id} is stored, and no row names it`);
+        if (!logged.has(id))
+          report('TRUST_LOG_VERDICT_UNLOGGED', `verdict ${id} is stored, and no row names it`);
     },
     dropped: (through) => new Set(lacking.filter(({ seq }) => seq <= through).map(({ seq }) => seq)).size,
   };

@@ -23,16 +23,24 @@ const batch = 200;
  * After an interruption, this continues at the next start.
  */
 export async function takeOldRows(database: Database): Promise<number> {
-  const table = await database.get("SELECT 1 AS yes FROM sqlite_schema WHERE type = 'table' AND name = 'verdict_log_unchained'");
+  const table = await database.get(
+    "SELECT 1 AS yes FROM sqlite_schema WHERE type = 'table' AND name = 'verdict_log_unchained'",
+  );
   if (table === undefined) return 0;
   let taken = 0;
   for (;;) {
-    const rows = await database.all<OldRow>('SELECT * FROM verdict_log_unchained ORDER BY seq LIMIT ?', [batch]);
+    const rows = await database.all<OldRow>('SELECT * FROM verdict_log_unchained ORDER BY seq LIMIT ?', [
+      batch,
+    ]);
     const last = rows.at(-1);
     if (last === undefined) break;
     await database.write([
       ...rows.flatMap(statementsOf),
-      { sql: 'DELETE FROM verdict_log_unchained WHERE seq <= ?', params: [last.seq], expectChanges: rows.length },
+      {
+        sql: 'DELETE FROM verdict_log_unchained WHERE seq <= ?',
+        params: [last.seq],
+        expectChanges: rows.length,
+      },
     ]);
     taken += rows.length;
   }
@@ -62,10 +70,18 @@ function statementsOf(row: OldRow): Statement[] {
   ];
 }
 
-function readOld(json: string): { readonly text: string; readonly dossier: string; readonly policyRevision: string } {
+function readOld(json: string): {
+  readonly text: string;
+  readonly dossier: string;
+  readonly policyRevision: string;
+} {
   try {
     const verdict = parseJson(json) as Verdict;
-    return { text: verdictText(verdict), dossier: String(verdict.dossierId), policyRevision: String(verdict.policyRevision) };
+    return {
+      text: verdictText(verdict),
+      dossier: String(verdict.dossierId),
+      policyRevision: String(verdict.policyRevision),
+    };
   } catch {
     return { text: json, dossier: '', policyRevision: '' };
   }

@@ -42,7 +42,12 @@ function headOf(path: string): string {
 /** Makes a change like a user with access to the file: no trigger prevents it. */
 function tamper(path: string, ...statements: readonly string[]): void {
   const db = new DatabaseSync(path);
-  for (const name of ['verdict_log_no_update', 'verdict_log_no_delete', 'verdict_checkpoint_no_update', 'verdict_checkpoint_no_delete'])
+  for (const name of [
+    'verdict_log_no_update',
+    'verdict_log_no_delete',
+    'verdict_checkpoint_no_update',
+    'verdict_checkpoint_no_delete',
+  ])
     db.exec(`DROP TRIGGER IF EXISTS ${name}`);
   for (const sql of statements) db.exec(sql);
   db.close();
@@ -72,10 +77,20 @@ test('a log is a chain from its first row, with checkpoints by the key that it n
 test('simultaneous rows have different positions, and a failed transaction leaves no row', async (t) => {
   const kit = await openKit(t);
   const dossier = dossierOf('docker.io/library/a:1');
-  const verdict = decide({ dossier, reference: 'docker.io/library/a:1', namespace: 'x', platform: amd64, policy, now });
+  const verdict = decide({
+    dossier,
+    reference: 'docker.io/library/a:1',
+    namespace: 'x',
+    platform: amd64,
+    policy,
+    now,
+  });
   const results = await Promise.allSettled(
     Array.from({ length: 40 }, (_, index) => {
-      const fails = index % 4 === 3 ? [{ sql: 'DELETE FROM dossier WHERE id = ?', params: ['none'], expectChanges: 1 }] : [];
+      const fails =
+        index % 4 === 3
+          ? [{ sql: 'DELETE FROM dossier WHERE id = ?', params: ['none'], expectChanges: 1 }]
+          : [];
       return kit.database.write([...kit.log.statements(verdict, dossier, policy), ...fails]);
     }),
   );
@@ -92,10 +107,26 @@ test('each change of the stored log is detected', async (t) => {
   await kit.append(2);
   await kit.database.close();
   const cases: readonly (readonly [string, string, string])[] = [
-    ['a byte of a row', `UPDATE verdict_log SET entry = replace(entry, 'team-1', 'team-9') WHERE seq = 2`, 'TRUST_LOG_CHAIN_BROKEN'],
-    ['an outcome', `UPDATE verdict_log SET entry = replace(entry, '"deny"', '"admit"') WHERE seq = 2`, 'TRUST_LOG_CHAIN_BROKEN'],
-    ['an id', `UPDATE verdict_log SET entry = json_set(entry, '$.verdict', 'sha256:0') WHERE seq = 4`, 'TRUST_LOG_CHAIN_BROKEN'],
-    ['a hash', `UPDATE verdict_log SET hash = replace(hash, substr(hash, 1, 1), 'x') WHERE seq = 3`, 'TRUST_LOG_CHAIN_BROKEN'],
+    [
+      'a byte of a row',
+      `UPDATE verdict_log SET entry = replace(entry, 'team-1', 'team-9') WHERE seq = 2`,
+      'TRUST_LOG_CHAIN_BROKEN',
+    ],
+    [
+      'an outcome',
+      `UPDATE verdict_log SET entry = replace(entry, '"deny"', '"admit"') WHERE seq = 2`,
+      'TRUST_LOG_CHAIN_BROKEN',
+    ],
+    [
+      'an id',
+      `UPDATE verdict_log SET entry = json_set(entry, '$.verdict', 'sha256:0') WHERE seq = 4`,
+      'TRUST_LOG_CHAIN_BROKEN',
+    ],
+    [
+      'a hash',
+      `UPDATE verdict_log SET hash = replace(hash, substr(hash, 1, 1), 'x') WHERE seq = 3`,
+      'TRUST_LOG_CHAIN_BROKEN',
+    ],
     ['evidence', `UPDATE verdict_log SET evidence = '' WHERE seq = 3`, 'TRUST_LOG_CHAIN_BROKEN'],
     [
       'the order',
@@ -104,7 +135,11 @@ test('each change of the stored log is detected', async (t) => {
     ],
     ['a row taken out', 'DELETE FROM verdict_log WHERE seq = 5', 'TRUST_LOG_ROW_MISSING'],
     ['the first rows taken out', 'DELETE FROM verdict_log WHERE seq < 4', 'TRUST_LOG_ROW_MISSING'],
-    ['the end cut off', 'DELETE FROM verdict_log WHERE seq > 8; DELETE FROM verdict_checkpoint WHERE size > 8', 'TRUST_LOG_HEAD_WRONG'],
+    [
+      'the end cut off',
+      'DELETE FROM verdict_log WHERE seq > 8; DELETE FROM verdict_checkpoint WHERE size > 8',
+      'TRUST_LOG_HEAD_WRONG',
+    ],
     ['all rows', 'DELETE FROM verdict_log; DELETE FROM verdict_checkpoint', 'TRUST_LOG_HEAD_WRONG'],
     [
       'the text of a verdict',
@@ -113,11 +148,27 @@ test('each change of the stored log is detected', async (t) => {
     ],
     ['a dossier', `UPDATE dossier SET json = replace(json, '2026', '2025')`, 'TRUST_LOG_TEXT_ALTERED'],
     ['a policy', `UPDATE policy_text SET json = replace(json, 'deny', 'Deny')`, 'TRUST_LOG_TEXT_ALTERED'],
-    ['a missing verdict', `DELETE FROM verdict_text WHERE id = (SELECT id FROM verdict_log WHERE seq = 3)`, 'TRUST_LOG_TEXT_MISSING'],
+    [
+      'a missing verdict',
+      `DELETE FROM verdict_text WHERE id = (SELECT id FROM verdict_log WHERE seq = 3)`,
+      'TRUST_LOG_TEXT_MISSING',
+    ],
     ['a missing policy', `DELETE FROM policy_text`, 'TRUST_LOG_TEXT_MISSING'],
-    ['a missing dossier', `DELETE FROM dossier WHERE id = (SELECT dossier FROM verdict_log WHERE seq = 3)`, 'TRUST_LOG_TEXT_MISSING'],
-    ['a verdict without a row', `INSERT INTO verdict_text VALUES ('sha256:1', '{}')`, 'TRUST_LOG_VERDICT_UNLOGGED'],
-    ['a checkpoint', `UPDATE verdict_checkpoint SET note = replace(note, 'time 2026', 'time 2025')`, 'TRUST_LOG_CHECKPOINT_WRONG'],
+    [
+      'a missing dossier',
+      `DELETE FROM dossier WHERE id = (SELECT dossier FROM verdict_log WHERE seq = 3)`,
+      'TRUST_LOG_TEXT_MISSING',
+    ],
+    [
+      'a verdict without a row',
+      `INSERT INTO verdict_text VALUES ('sha256:1', '{}')`,
+      'TRUST_LOG_VERDICT_UNLOGGED',
+    ],
+    [
+      'a checkpoint',
+      `UPDATE verdict_checkpoint SET note = replace(note, 'time 2026', 'time 2025')`,
+      'TRUST_LOG_CHECKPOINT_WRONG',
+    ],
     [
       'bytes that are no text',
       `UPDATE verdict_log SET entry = CAST(replace(CAST(entry AS BLOB), 'team', x'ff') AS TEXT) WHERE seq = 3`,
@@ -147,10 +198,18 @@ test('a log that was rewritten whole does not have the head that was exported', 
   const key = parseNoteKey(await readFile(join(kit.folder, 'verdict-log.key.pub'), 'utf8'));
   assert.ok(key);
   const result = verify(other.path, { heads: [headOf(kit.path)], keys: [key] });
-  assert.deepEqual([...new Set(result.problems.map(({ code }) => code))].sort(), ['TRUST_LOG_CHECKPOINT_WRONG', 'TRUST_LOG_HEAD_WRONG']);
+  assert.deepEqual([...new Set(result.problems.map(({ code }) => code))].sort(), [
+    'TRUST_LOG_CHECKPOINT_WRONG',
+    'TRUST_LOG_HEAD_WRONG',
+  ]);
   // A log's own key vouches only for its own checkpoints.
   assert.equal(verify(other.path).ok, true);
-  for (const note of ['', 'x', headOf(kit.path).replace('\n4\n', '\n3\n'), headOf(kit.path).replace('— ', '- ')]) {
+  for (const note of [
+    '',
+    'x',
+    headOf(kit.path).replace('\n4\n', '\n3\n'),
+    headOf(kit.path).replace('— ', '- '),
+  ]) {
     const { problems } = verify(kit.path, { heads: [note] });
     assert.equal(problems[0]?.code, 'TRUST_LOG_HEAD_WRONG', JSON.stringify(note));
   }
@@ -186,7 +245,11 @@ test('one flipped byte of an exported log is found, wherever it is', async (t) =
 function contentOf(text: string): unknown {
   const source = readExport('x', text);
   const rows = [...source.rows()];
-  return [rows, [...source.checkpoints()], [...source.verdictIds()].map((id) => [id, source.text('verdict', id)])];
+  return [
+    rows,
+    [...source.checkpoints()],
+    [...source.verdictIds()].map((id) => [id, source.text('verdict', id)]),
+  ];
 }
 
 test('damage of the database file is an answer, not a crash, and never a clean log', async (t) => {
@@ -198,7 +261,10 @@ test('damage of the database file is an answer, not a crash, and never a clean l
   const bytes = await readFile(kit.path);
   const copy = join(kit.folder, 'copy.db');
   const clean = contentOfDatabase(kit.path);
-  const random = fc.sample(fc.tuple(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 })), fuzzing(7, 150));
+  const random = fc.sample(
+    fc.tuple(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 })),
+    fuzzing(7, 150),
+  );
   for (const [place, mask] of random) {
     const changed = Buffer.from(bytes);
     changed[place] = (changed[place] ?? 0) ^ mask;
@@ -208,7 +274,11 @@ test('damage of the database file is an answer, not a crash, and never a clean l
       // Free space and similar bytes are not part of the log.
       if (ok) assert.equal(contentOfDatabase(copy), clean, `byte ${place}`);
     } catch (error) {
-      assert.match((error as { code?: string }).code ?? String(error), /^(STORAGE|TRUST)_/, `byte ${place}: ${String(error)}`);
+      assert.match(
+        (error as { code?: string }).code ?? String(error),
+        /^(STORAGE|TRUST)_/,
+        `byte ${place}: ${String(error)}`,
+      );
     }
   }
   for (const cut of [0, 1, 100, 4096, bytes.length - 4096]) {
@@ -242,7 +312,14 @@ test('rows of versions without a chain become its first part', async (t) => {
   );
   for (let index = 0; index < 450; index += 1) {
     const reference = `ghcr.io/team/old-${index}:1`;
-    const verdict = decide({ dossier: dossierOf(reference), reference, namespace: 'old', platform: amd64, policy, now });
+    const verdict = decide({
+      dossier: dossierOf(reference),
+      reference,
+      namespace: 'old',
+      platform: amd64,
+      policy,
+      now,
+    });
     const json = JSON.stringify(index === 7 ? { ...verdict, outcome: 'admit' } : verdict);
     insert.run(
       verdict.id,
@@ -280,7 +357,12 @@ test('retention drops texts, says so in the log, and the chain still verifies', 
   const { dropOldTexts } = await import('./retention.ts');
   const kept = old[1];
   assert.ok(kept);
-  const input = { days: 30, now: new Date(now.getTime() + 40 * 86_400_000), verdictsInUse: [kept.id], dossiersInUse: later.dossiersInUse };
+  const input = {
+    days: 30,
+    now: new Date(now.getTime() + 40 * 86_400_000),
+    verdictsInUse: [kept.id],
+    dossiersInUse: later.dossiersInUse,
+  };
   assert.equal(await dropOldTexts(kit.database, input), 3);
   assert.equal(await dropOldTexts(kit.database, input), 0, 'nothing more: no row');
   const [fresh] = await kit.append(1);
@@ -298,7 +380,9 @@ test('retention drops texts, says so in the log, and the chain still verifies', 
 
 test('a retention that names rows to come is refused by verification', async (t) => {
   const kit = await openKit(t);
-  await kit.database.write([appendStatement({ kind: 'retention', time: now.toISOString(), through: 99, days: 1 })]);
+  await kit.database.write([
+    appendStatement({ kind: 'retention', time: now.toISOString(), through: 99, days: 1 }),
+  ]);
   assert.deepEqual(
     verify(kit.path).problems.map(({ code }) => code),
     ['TRUST_LOG_ENTRY_MALFORMED'],
@@ -352,11 +436,18 @@ test('a key that other users can read, or that is malformed, is refused; a lost 
   await kit.log.close();
   const file = join(kit.folder, 'verdict-log.key');
   await chmod(file, 0o644);
-  await assert.rejects(openVerdictLog(logOptions(kit.folder, kit.database)), { code: 'TRUST_LOG_KEY_UNREADABLE' });
+  await assert.rejects(openVerdictLog(logOptions(kit.folder, kit.database)), {
+    code: 'TRUST_LOG_KEY_UNREADABLE',
+  });
   await writeFile(file, 'rubbish');
   await chmod(file, 0o600);
-  await assert.rejects(openVerdictLog(logOptions(kit.folder, kit.database)), { code: 'TRUST_LOG_KEY_UNREADABLE' });
-  const other = await openVerdictLog({ ...logOptions(kit.folder, kit.database), keyFile: join(kit.folder, 'other.key') });
+  await assert.rejects(openVerdictLog(logOptions(kit.folder, kit.database)), {
+    code: 'TRUST_LOG_KEY_UNREADABLE',
+  });
+  const other = await openVerdictLog({
+    ...logOptions(kit.folder, kit.database),
+    keyFile: join(kit.folder, 'other.key'),
+  });
   await other.close();
   const result = verify(kit.path);
   assert.deepEqual([result.problems, result.keys.length, result.checkpoints], [[], 2, 3]);
@@ -368,7 +459,8 @@ test('a log whose end was cut off is reported at the next start, and signed agai
   await kit.log.close();
   tamper(kit.path, 'DELETE FROM verdict_log WHERE seq > 3');
   const reported: string[] = [];
-  const onFailure = (_what: string, error: unknown): void => void reported.push((error as { code: string }).code);
+  const onFailure = (_what: string, error: unknown): void =>
+    void reported.push((error as { code: string }).code);
   const log = await openVerdictLog({ ...logOptions(kit.folder, kit.database), onFailure });
   await log.close();
   assert.deepEqual(reported, ['TRUST_LOG_CUT_OFF']);
@@ -397,9 +489,13 @@ test('a writer that is killed with SIGKILL at any moment leaves a whole log', as
   const path = join(folder, 'state.db');
   let rows = 0;
   for (const patience of [5, 20, 45, 80]) {
-    const child = spawn(process.execPath, ['--input-type=module', '--eval', writer, path, join(folder, 'key')], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const child = spawn(
+      process.execPath,
+      ['--input-type=module', '--eval', writer, path, join(folder, 'key')],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     await once(child.stdout, 'data');
     await pause(patience);
     child.kill('SIGKILL');

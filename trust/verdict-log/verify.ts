@@ -108,11 +108,16 @@ function whyNotHead(
   if (size !== undefined && head.size !== size) return `it says ${head.size} rows`;
   if (noteSignedBy(checkpoint.note, keys) === undefined) {
     const names = checkpoint.note.signatures.map(({ name, keyId }) => `${name}+${keyId}`).join(', ');
-    return keys.length === 0 ? 'no key is known to check its signature with' : `it is not signed by a trusted key (signed by ${names})`;
+    return keys.length === 0
+      ? 'no key is known to check its signature with'
+      : `it is not signed by a trusted key (signed by ${names})`;
   }
   const found = hashAt(head.size);
-  if (found === undefined) return `it speaks of ${head.size} rows, and the log has fewer: its end was cut off`;
-  return found === head.hash ? undefined : `row ${head.size} had the hash ${head.hash}, and now the chain has ${found} there`;
+  if (found === undefined)
+    return `it speaks of ${head.size} rows, and the log has fewer: its end was cut off`;
+  return found === head.hash
+    ? undefined
+    : `row ${head.size} had the hash ${head.hash}, and now the chain has ${found} there`;
 }
 
 /** Follows the chain of a log, row by row. */
@@ -126,25 +131,40 @@ function createWalk(source: LogSource, report: ReportProblem) {
     const expected = hashes.length;
     // After a gap, the chain is followed from the next stored row, so that one missing row is one problem.
     if (stored.seq !== expected) {
-      report('TRUST_LOG_ROW_MISSING', `row ${expected} should follow, and row ${stored.seq} does`, stored.seq);
-      if (stored.seq > expected && stored.seq - expected < 1_000_000) while (hashes.length < stored.seq) hashes.push('');
+      report(
+        'TRUST_LOG_ROW_MISSING',
+        `row ${expected} should follow, and row ${stored.seq} does`,
+        stored.seq,
+      );
+      if (stored.seq > expected && stored.seq - expected < 1_000_000)
+        while (hashes.length < stored.seq) hashes.push('');
     }
     const computed = rowHash(hashes.at(-1) ?? '', stored);
     if (computed !== stored.hash)
-      report('TRUST_LOG_CHAIN_BROKEN', `row ${stored.seq} does not have the hash that its content and the row before it give`, stored.seq);
+      report(
+        'TRUST_LOG_CHAIN_BROKEN',
+        `row ${stored.seq} does not have the hash that its content and the row before it give`,
+        stored.seq,
+      );
     // The chain continues from the stored hash, so that rows after an altered row are judged separately.
     // Checkpoints pin the rest.
     hashes.push(stored.hash);
     const entry = parseEntry(stored.entry);
-    if ('problem' in entry) return report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq}: ${entry.problem}`, stored.seq);
+    if ('problem' in entry)
+      return report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq}: ${entry.problem}`, stored.seq);
     if (entry.kind === 'verdict') texts.verdict(stored, entry);
     else if (entry.kind === 'retention') {
       if (entry.through >= stored.seq)
-        report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq} drops texts of rows that come after it`, stored.seq);
+        report(
+          'TRUST_LOG_ENTRY_MALFORMED',
+          `row ${stored.seq} drops texts of rows that come after it`,
+          stored.seq,
+        );
       else through = Math.max(through, entry.through);
     } else {
       const key = parseNoteKey(entry.key);
-      if (key === undefined) report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq} names a key that cannot be read`, stored.seq);
+      if (key === undefined)
+        report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq} names a key that cannot be read`, stored.seq);
       else keys.push({ key, seq: stored.seq });
     }
   }

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { policyOf } from '../evidence/fixtures/fixture-image.ts';
-import { bundle, by, decided, foreign, otherDigest, ours, reference } from '../evidence/fixtures/made-evidence.ts';
+import {
+  bundle,
+  by,
+  decided,
+  foreign,
+  otherDigest,
+  ours,
+  reference,
+} from '../evidence/fixtures/made-evidence.ts';
 import type { Verdict } from '../findings/types.ts';
 import { adviceOf } from './advice.ts';
 
@@ -22,11 +30,20 @@ test('a namespace that a shell would read otherwise is not part of a command to 
 
 const cases: readonly (readonly [name: string, verdict: () => Verdict, says: RegExp])[] = [
   ['an image without a signature', () => decided([], signedByOurs), /^sign the image as the rule requires/],
-  ['a signature of another key', () => decided([bundle(foreign)], signedByOurs), /with a key that the rule names/],
-  ['a signature of another image', () => decided([bundle(ours, otherDigest)], signedByOurs), /^sign this digest/],
+  [
+    'a signature of another key',
+    () => decided([bundle(foreign)], signedByOurs),
+    /with a key that the rule names/,
+  ],
+  [
+    'a signature of another image',
+    () => decided([bundle(ours, otherDigest)], signedByOurs),
+    /^sign this digest/,
+  ],
   ['a rule that denies', () => decided([bundle(ours)], policyOf({ deny: 'retired' })), /^use another image/],
 ];
-for (const [name, verdict, says] of cases) test(`${name} has its own advice`, () => assert.match(adviceOf(verdict()), says));
+for (const [name, verdict, says] of cases)
+  test(`${name} has its own advice`, () => assert.match(adviceOf(verdict()), says));
 
 const codes: readonly (readonly [code: string, says: RegExp])[] = [
   ['TRUST_SIGNATURE_EXPIRED', /no longer valid/],

@@ -20,7 +20,10 @@ const rows: readonly (readonly [codes: readonly string[], advice: string])[] = [
     ['TRUST_SIGNATURE_EXPIRED', 'TRUST_SIGNATURE_TOO_OLD', 'TRUST_NOTATION_EXPIRY'],
     'sign the image again: the signature is no longer valid',
   ],
-  [['TRUST_KEY_EXPIRED', 'TRUST_KEY_NOT_YET'], 'sign the image with a key that is valid now, and name that key in the rule'],
+  [
+    ['TRUST_KEY_EXPIRED', 'TRUST_KEY_NOT_YET'],
+    'sign the image with a key that is valid now, and name that key in the rule',
+  ],
   [
     ['TRUST_NOTATION_TIMESTAMP', 'TRUST_SIGSTORE_TIME', 'TRUST_TIME_UNPROVEN', 'TRUST_TIME_FUTURE'],
     'sign the image again with a time stamp, and check the clocks',
@@ -29,29 +32,59 @@ const rows: readonly (readonly [codes: readonly string[], advice: string])[] = [
     ['TRUST_TUF_ROLLBACK', 'TRUST_TUF_EXPIRED', 'TRUST_TUF_MIX_AND_MATCH', 'TRUST_TUF_STALE'],
     'ask the owner of the trust service: it serves old metadata; then try again',
   ],
-  [['TRUST_TUF_OTHER_DIGEST', 'TRUST_TUF_NO_TARGET'], 'pull the digest that the owner signed, or publish this one: portcullis trust add'],
+  [
+    ['TRUST_TUF_OTHER_DIGEST', 'TRUST_TUF_NO_TARGET'],
+    'pull the digest that the owner signed, or publish this one: portcullis trust add',
+  ],
   [['TRUST_TUF_UNAUTHORIZED'], 'give credentials that may read the metadata of the image'],
-  [['TRUST_SIGNATURE_OTHER_DIGEST', 'TRUST_SIGNATURE_OTHER_PART'], 'sign this digest: the signature is for another one'],
-  [['TRUST_SIGNATURE_WRONG', 'TRUST_SIGNATURE_MALFORMED', 'TRUST_SIGNATURE_WEAK'], 'sign the image again: the signature cannot count'],
-  [['TRUST_IDENTITY_OTHER', 'TRUST_IDENTITY_UNPROVEN'], 'sign the image under the name that the rule requires (signedIdentity)'],
+  [
+    ['TRUST_SIGNATURE_OTHER_DIGEST', 'TRUST_SIGNATURE_OTHER_PART'],
+    'sign this digest: the signature is for another one',
+  ],
+  [
+    ['TRUST_SIGNATURE_WRONG', 'TRUST_SIGNATURE_MALFORMED', 'TRUST_SIGNATURE_WEAK'],
+    'sign the image again: the signature cannot count',
+  ],
+  [
+    ['TRUST_IDENTITY_OTHER', 'TRUST_IDENTITY_UNPROVEN'],
+    'sign the image under the name that the rule requires (signedIdentity)',
+  ],
   [['TRUST_ANNOTATION_UNMET'], 'sign the image with the annotations that the rule requires'],
   [
-    ['TRUST_SIGSTORE_IDENTITY', 'TRUST_NOTATION_AUTHENTICITY', 'TRUST_CERTIFICATE_CHAIN', 'TRUST_SIGSTORE_CERTIFICATE'],
+    [
+      'TRUST_SIGSTORE_IDENTITY',
+      'TRUST_NOTATION_AUTHENTICITY',
+      'TRUST_CERTIFICATE_CHAIN',
+      'TRUST_SIGSTORE_CERTIFICATE',
+    ],
     'let an identity that the rule names sign the image, or name this signer in the rule',
   ],
   [
-    ['TRUST_CEL_FALSE', 'TRUST_CEL_FAILED', 'TRUST_ATTESTATION_OTHER_TYPE', 'TRUST_PREDICATE_TYPE', 'TRUST_PREDICATE_UNREADABLE'],
+    [
+      'TRUST_CEL_FALSE',
+      'TRUST_CEL_FAILED',
+      'TRUST_ATTESTATION_OTHER_TYPE',
+      'TRUST_PREDICATE_TYPE',
+      'TRUST_PREDICATE_UNREADABLE',
+    ],
     'attest what the rule requires: portcullis attest',
   ],
-  [['TRUST_ENTITLEMENTS_UNSIGNED'], 'sign the entitlements of the image: portcullis attest --type entitlements'],
-  [['TRUST_SIGNATURE_OTHER_KEY'], 'sign the image with a key that the rule names, or name the key that signed it in the rule'],
+  [
+    ['TRUST_ENTITLEMENTS_UNSIGNED'],
+    'sign the entitlements of the image: portcullis attest --type entitlements',
+  ],
+  [
+    ['TRUST_SIGNATURE_OTHER_KEY'],
+    'sign the image with a key that the rule names, or name the key that signed it in the rule',
+  ],
 ];
 
-const noSignature = 'sign the image as the rule requires: portcullis sign, or portcullis attest for attestations';
+const noSignature =
+  'sign the image as the rule requires: portcullis sign, or portcullis attest for attestations';
 
 /**
- * Returns what to do about a verdict that does not admit, by the codes of its reasons. Rules that do not match
- * the image do not count, unless no rule matches.
+ * Returns what to do about a verdict that does not admit, by the codes of its reasons. Rules that do not
+ * match the image do not count, unless no rule matches.
  */
 export function adviceOf({ outcome, reference, namespace, reasons }: Verdict): string {
   const codes = codesOf(reasons);
@@ -67,7 +100,10 @@ export function adviceOf({ outcome, reference, namespace, reasons }: Verdict): s
   return rows.find(([those]) => those.some((code) => codes.has(code)))?.[1] ?? noSignature;
 }
 
-/** Returns the codes of the reasons that did not count, without rules that do not match and what is below reasons that counted. */
+/**
+ * Returns the codes of the reasons that did not count, without rules that do not match and what is below
+ * reasons that counted.
+ */
 function codesOf(reason: Reason, found: Set<string> = new Set()): ReadonlySet<string> {
   if (reason.counted || reason.code === 'TRUST_RULE_OTHER') return found;
   if (reason.code !== undefined) found.add(reason.code);

@@ -25,9 +25,21 @@ const others: readonly (readonly [part: string, other: VerdictQuestion])[] = [
   ['platform', { ...question, platform: { os: 'linux', architecture: 'arm64' } }],
   ['variant of the platform', { ...question, platform: { ...question.platform, variant: 'v8' } }],
   ['revision of the policy', { ...question, policy: { ...question.policy, revision: 'sha256:2' } }],
-  ['evidence', { ...question, dossier: sealDossier({ ...unsealed, unreachable: [{ source: 'referrers', why: 'timeout' }] }) }],
-  ['digest of the index', { ...question, dossier: sealDossier({ ...unsealed, digest: `sha256:${'b'.repeat(64)}` }) }],
-  ['digest of the manifest', { ...question, dossier: sealDossier({ ...unsealed, manifestDigest: `sha256:${'b'.repeat(64)}` }) }],
+  [
+    'evidence',
+    {
+      ...question,
+      dossier: sealDossier({ ...unsealed, unreachable: [{ source: 'referrers', why: 'timeout' }] }),
+    },
+  ],
+  [
+    'digest of the index',
+    { ...question, dossier: sealDossier({ ...unsealed, digest: `sha256:${'b'.repeat(64)}` }) },
+  ],
+  [
+    'digest of the manifest',
+    { ...question, dossier: sealDossier({ ...unsealed, manifestDigest: `sha256:${'b'.repeat(64)}` }) },
+  ],
 ];
 
 for (const [part, other] of others) {

@@ -11,6 +11,12 @@ export type VerdictQuestion = Omit<DecideInput, 'now'>;
  * and for every byte of the keys, certificates, roots and trust stores that they refer to. The time is not
  * part of the key: a cache must check `validUntil` of the verdict at each use.
  */
-export function verdictCacheKey({ dossier, reference, namespace, platform, policy }: VerdictQuestion): string {
+export function verdictCacheKey({
+  dossier,
+  reference,
+  namespace,
+  platform,
+  policy,
+}: VerdictQuestion): string {
   return canonicalJson([dossier.manifestDigest, reference, namespace, platform, policy.revision, dossier.id]);
 }

@@ -23,7 +23,12 @@ import { decideUnseen } from './decide-unseen.ts';
 import { decide } from './decide.ts';
 import { explainVerdict } from './explain-verdict.ts';
 
-const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: Verdict['outcome'], says: RegExp])[] = [
+const table: readonly (readonly [
+  name: string,
+  verdict: () => Verdict,
+  outcome: Verdict['outcome'],
+  says: RegExp,
+])[] = [
   [
     'all of two keys, one signed',
     () => decided([bundle(ours)], policyOf({ require: { kind: 'all', of: [by(ours), by(second)] } })),
@@ -44,7 +49,11 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
   ],
   [
     'all of two keys, both signed',
-    () => decided([bundle(ours), bundle(second)], policyOf({ require: { kind: 'all', of: [by(ours), by(second)] } })),
+    () =>
+      decided(
+        [bundle(ours), bundle(second)],
+        policyOf({ require: { kind: 'all', of: [by(ours), by(second)] } }),
+      ),
     'admit',
     /2 satisfied/,
   ],
@@ -93,7 +102,12 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     /no rule of the policy matches/,
   ],
   ['an empty policy', () => decided([bundle(ours)], policyOf()), 'deny', /no rule of the policy matches/],
-  ['unverified, and nothing else matches', () => decided([], policyOf({ allowUnverified: true })), 'admit', /nothing was proven/],
+  [
+    'unverified, and nothing else matches',
+    () => decided([], policyOf({ allowUnverified: true })),
+    'admit',
+    /nothing was proven/,
+  ],
   [
     'unverified, and a rule that is not satisfied',
     () => decided([], policyOf({ allowUnverified: true }, { require: by(ours) })),
@@ -120,17 +134,30 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
   ],
   [
     'signed entitlements demanded',
-    () => decided([bundle(ours)], policyOf({ require: by(ours), ceiling: { rule: 'r', ceiling: 'web', require: 'signed' } })),
+    () =>
+      decided(
+        [bundle(ours)],
+        policyOf({ require: by(ours), ceiling: { rule: 'r', ceiling: 'web', require: 'signed' } }),
+      ),
     'deny',
     /entitlements signed by the publisher \(entitlements.require: signed\): no signer that the rule trusts has signed any/,
   ],
   [
     'signed entitlements demanded of the unverified',
-    () => decided([], policyOf({ allowUnverified: true, ceiling: { rule: 'r', ceiling: 'web', require: 'signed' } })),
+    () =>
+      decided(
+        [],
+        policyOf({ allowUnverified: true, ceiling: { rule: 'r', ceiling: 'web', require: 'signed' } }),
+      ),
     'deny',
     /requires entitlements/,
   ],
-  ['a rule without a requirement', () => decided([bundle(ours)], policyOf({})), 'deny', /demands nothing and allows nothing/],
+  [
+    'a rule without a requirement',
+    () => decided([bundle(ours)], policyOf({})),
+    'deny',
+    /demands nothing and allows nothing/,
+  ],
   [
     'a stored dossier that was altered',
     () =>
@@ -237,7 +264,11 @@ test('a verdict replays byte for byte from what was stored', () => {
     now,
   };
   const policy = policyOf({ require: by(ours) });
-  const stored = { ...(JSON.parse(JSON.stringify(input)) as typeof input), now, policy: JSON.parse(JSON.stringify(policy)) as TrustPolicy };
+  const stored = {
+    ...(JSON.parse(JSON.stringify(input)) as typeof input),
+    now,
+    policy: JSON.parse(JSON.stringify(policy)) as TrustPolicy,
+  };
   assert.equal(JSON.stringify(decide(stored)), JSON.stringify(decide({ ...input, policy })));
 });
 
@@ -259,9 +290,15 @@ test('the verdict id depends on namespace and policy, not on the time', () => {
 test('before anything is fetched: only a reference that no rule can admit already has a verdict', () => {
   const input = { reference, namespace: '', platform: amd64, now };
   assert.equal(decideUnseen({ ...input, policy: policyOf({ require: by(ours) }) }), undefined);
-  const unseen = decideUnseen({ ...input, policy: policyOf({ images: ['elsewhere.example/**'], require: by(ours) }) });
+  const unseen = decideUnseen({
+    ...input,
+    policy: policyOf({ images: ['elsewhere.example/**'], require: by(ours) }),
+  });
   assert.equal(unseen?.outcome, 'deny');
-  assert.match(explainVerdict(unseen), /^- registry\.example\.com\/pay\/app:1 \(namespace not known\) is denied\n/);
+  assert.match(
+    explainVerdict(unseen),
+    /^- registry\.example\.com\/pay\/app:1 \(namespace not known\) is denied\n/,
+  );
   const ceiling = { rule: 'r', ceiling: 'web', require: 'signed' } as const;
   assert.equal(decideUnseen({ ...input, policy: policyOf({ require: by(ours), ceiling }) }), undefined);
   const nobodySigns = policyOf({ allowUnverified: true, ceiling });

@@ -65,15 +65,27 @@ export function decide(input: DecideInput): Verdict {
 function judge(input: DecideInput, reference: NormalisedReference): Decision {
   const { dossier, namespace, policy } = input;
   if (dossierId(dossier) !== dossier.id)
-    return no('TRUST_DOSSIER_ALTERED', 'the stored evidence was altered: it does not have the digest it is recorded under');
-  if (reference.digest !== undefined && reference.digest !== dossier.digest && reference.digest !== dossier.manifestDigest) {
-    return no('TRUST_REFERENCE_DIGEST', `the reference asks for ${reference.digest}, and the image is ${dossier.digest}`);
+    return no(
+      'TRUST_DOSSIER_ALTERED',
+      'the stored evidence was altered: it does not have the digest it is recorded under',
+    );
+  if (
+    reference.digest !== undefined &&
+    reference.digest !== dossier.digest &&
+    reference.digest !== dossier.manifestDigest
+  ) {
+    return no(
+      'TRUST_REFERENCE_DIGEST',
+      `the reference asks for ${reference.digest}, and the image is ${dossier.digest}`,
+    );
   }
   const matching = matchRules(policy, reference, namespace);
   if (matching.requiring.length > 0) {
     // Requirements of documents for namespaces are added to the rules that they narrow, whose ceilings also
     // apply.
-    const narrowed = matching.requiring.every((rule) => rule.narrows !== undefined) ? matching.unverified : [];
+    const narrowed = matching.requiring.every((rule) => rule.narrows !== undefined)
+      ? matching.unverified
+      : [];
     const rules = [
       ...matching.requiring.map((rule) => holdRule(rule, evaluateRule(rule, input, reference), input.now)),
       ...narrowed.map((rule): RuleEvaluation => ({ ...allowUnverified(rule), exceptions: [] })),
@@ -81,10 +93,19 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
     return { ...every(rules), rules: [...matching.requiring, ...narrowed], unverified: false };
   }
   if (matching.unverified.length > 0) {
-    const rules = matching.unverified.map((rule): RuleEvaluation => ({ ...allowUnverified(rule), exceptions: [] }));
+    const rules = matching.unverified.map((rule): RuleEvaluation => ({
+      ...allowUnverified(rule),
+      exceptions: [],
+    }));
     return { ...every(rules), rules: matching.unverified, unverified: true };
   }
-  return { answer: 'no', reason: noRule(reference, namespace, matching), rules: [], unverified: false, exceptions: [] };
+  return {
+    answer: 'no',
+    reason: noRule(reference, namespace, matching),
+    rules: [],
+    unverified: false,
+    exceptions: [],
+  };
 }
 
 function evaluateRule(rule: TrustRule, input: DecideInput, reference: NormalisedReference): Evaluation {
@@ -92,9 +113,15 @@ function evaluateRule(rule: TrustRule, input: DecideInput, reference: Normalised
   // The type allows a rule without a requirement. Such a rule proves nothing, so it admits nothing.
   const requirement: Evaluation =
     rule.require === undefined
-      ? { answer: 'no', reason: { counted: false, text: 'it demands nothing and allows nothing', code: 'TRUST_RULE_EMPTY' } }
+      ? {
+          answer: 'no',
+          reason: { counted: false, text: 'it demands nothing and allows nothing', code: 'TRUST_RULE_EMPTY' },
+        }
       : evaluateRequirement(rule.require, input.dossier, { now: input.now, reference: reference.text });
-  const { requested, evaluation: signed } = signedEntitlements(rule, input.dossier, { now: input.now, reference: reference.text });
+  const { requested, evaluation: signed } = signedEntitlements(rule, input.dossier, {
+    now: input.now,
+    reference: reference.text,
+  });
   const parts = signed?.decides === true ? [requirement, signed] : [requirement];
   const answer = everyAnswer(parts);
   const word = answer === 'yes' ? 'is satisfied' : answer === 'no' ? 'is not satisfied' : 'cannot be decided';
@@ -104,7 +131,12 @@ function evaluateRule(rule: TrustRule, input: DecideInput, reference: Normalised
     reason: {
       counted: answer === 'yes',
       text: `rule ${rule.name} (${rule.images.join(', ')}) ${word}`,
-      code: answer === 'yes' ? 'TRUST_RULE_SATISFIED' : answer === 'no' ? 'TRUST_RULE_UNSATISFIED' : 'TRUST_RULE_UNDECIDED',
+      code:
+        answer === 'yes'
+          ? 'TRUST_RULE_SATISFIED'
+          : answer === 'no'
+            ? 'TRUST_RULE_UNSATISFIED'
+            : 'TRUST_RULE_UNDECIDED',
       children: [requirement.reason, ...(signed === undefined ? [] : [signed.reason])],
     },
     ...(requested.length === 0 ? {} : { requested }),
@@ -131,7 +163,9 @@ function every(parts: readonly RuleEvaluation[]): RuleEvaluation {
   const single = parts[0];
   if (single !== undefined && parts.length === 1) return single;
   const yes = parts.filter((part) => part.answer === 'yes').length;
-  const requested = new Map(parts.flatMap((part) => part.requested ?? []).map((one) => [one.attestation, one]));
+  const requested = new Map(
+    parts.flatMap((part) => part.requested ?? []).map((one) => [one.attestation, one]),
+  );
   const text = `${parts.length} rules match and each must admit: ${yes} ${yes === 1 ? 'does' : 'do'}`;
   const validUntil = earliest(parts.map((part) => part.validUntil));
   return {
@@ -150,7 +184,13 @@ function everyAnswer(parts: readonly Evaluation[]): Answer {
 }
 
 function no(code: string, text: string): Decision {
-  return { answer: 'no', reason: { counted: false, text, code }, rules: [], unverified: false, exceptions: [] };
+  return {
+    answer: 'no',
+    reason: { counted: false, text, code },
+    rules: [],
+    unverified: false,
+    exceptions: [],
+  };
 }
 
 function readReference(text: string): NormalisedReference | string {

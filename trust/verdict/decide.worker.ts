@@ -12,7 +12,10 @@ import { satisfied } from './satisfied.ts';
  */
 let policy: TrustPolicy | undefined;
 
-async function under<T>(newer: TrustPolicy | undefined, ask: (policy: TrustPolicy) => T): Promise<Counted<T>> {
+async function under<T>(
+  newer: TrustPolicy | undefined,
+  ask: (policy: TrustPolicy) => T,
+): Promise<Counted<T>> {
   const before = bundleVerifications();
   if (newer !== undefined) {
     policy = undefined;
@@ -30,6 +33,12 @@ const calls: DeciderCalls = {
 };
 
 await serveThread(
-  (call) => ({ code: 'TRUST_DECIDER_FAILED', kind: 'internal', attempted: call, on: '', fix: 'see the reason' }),
+  (call) => ({
+    code: 'TRUST_DECIDER_FAILED',
+    kind: 'internal',
+    attempted: call,
+    on: '',
+    fix: 'see the reason',
+  }),
   () => ({ offer: calls }),
 );

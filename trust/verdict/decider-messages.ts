@@ -7,8 +7,15 @@ import type { EvaluationContext, Evidence } from '../findings/evaluation.ts';
  * question without a policy uses the policy of the previous question.
  */
 export type DeciderCalls = {
-  readonly decide: (input: Omit<DecideInput, 'policy'>, policy: TrustPolicy | undefined) => Promise<Counted<Verdict>>;
-  readonly satisfied: (evidence: Evidence, context: EvaluationContext, policy: TrustPolicy | undefined) => Promise<Counted<boolean>>;
+  readonly decide: (
+    input: Omit<DecideInput, 'policy'>,
+    policy: TrustPolicy | undefined,
+  ) => Promise<Counted<Verdict>>;
+  readonly satisfied: (
+    evidence: Evidence,
+    context: EvaluationContext,
+    policy: TrustPolicy | undefined,
+  ) => Promise<Counted<boolean>>;
 };
 
 /** `verifications`: the number of bundles that were verified for the result. */

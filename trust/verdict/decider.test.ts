@@ -50,7 +50,9 @@ test('a verdict is the same, byte for byte, wherever it was made', async () => {
 
 test('many simultaneous questions under several policies are each answered under their own policy', async () => {
   const attestation = dossierOf([attested(statementText({ number: 7 }))]);
-  const asked = Array.from({ length: 12 }, (_, index) => input(attestation, demand([`predicate.number == ${index}`])));
+  const asked = Array.from({ length: 12 }, (_, index) =>
+    input(attestation, demand([`predicate.number == ${index}`])),
+  );
   const verdicts = await Promise.all(asked.map((one) => decider.decide(one)));
   assert.deepEqual(
     verdicts.flatMap(({ outcome }, index) => (outcome === 'admit' ? [index] : [])),
@@ -92,11 +94,17 @@ test('a decision that takes hundreds of milliseconds does not block the calling 
 test('a decision that exceeds its time limit is an error, never a verdict, and the next decision is made', async () => {
   const own = createDecider({ deadlineMs: 1 });
   const objects = Array.from({ length: 30_000 }, (_, index) => ({ name: `p${index}` }));
-  const heavy = input(dossierOf([attested(statementText({ objects }))]), demand(['predicate.objects.all(o, o.name.startsWith("p"))']));
+  const heavy = input(
+    dossierOf([attested(statementText({ objects }))]),
+    demand(['predicate.objects.all(o, o.name.startsWith("p"))']),
+  );
   try {
     await assert.rejects(
       own.decide(heavy),
-      (error) => isPortcullisError(error) && error.code === 'TRUST_DECIDER_FAILED' && error.message.includes('no answer within 0.001 s'),
+      (error) =>
+        isPortcullisError(error) &&
+        error.code === 'TRUST_DECIDER_FAILED' &&
+        error.message.includes('no answer within 0.001 s'),
     );
   } finally {
     await own.close();
@@ -107,7 +115,10 @@ test('a decision that exceeds its time limit is an error, never a verdict, and t
 test('a lost Worker is an error, never a verdict, and the next question starts another Worker', async () => {
   const own = createDecider();
   const asked = input(dossierOf([attested(statementText({}))]), demand());
-  const refused = assert.rejects(own.decide(asked), (error) => isPortcullisError(error) && error.code === 'TRUST_DECIDER_FAILED');
+  const refused = assert.rejects(
+    own.decide(asked),
+    (error) => isPortcullisError(error) && error.code === 'TRUST_DECIDER_FAILED',
+  );
   await own.close();
   await refused;
   assert.equal((await own.decide(asked)).outcome, 'admit');

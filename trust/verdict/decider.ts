@@ -45,7 +45,10 @@ const idleMs = 60_000;
  */
 export function isDear(items: readonly EvidenceItem[]): boolean {
   if (items.length >= few || items.some(({ kind }) => kind === 'attestation')) return true;
-  return items.reduce((sum, { bytes = '', subjectBytes = '' }) => sum + bytes.length + subjectBytes.length, 0) > smallBytes;
+  return (
+    items.reduce((sum, { bytes = '', subjectBytes = '' }) => sum + bytes.length + subjectBytes.length, 0) >
+    smallBytes
+  );
 }
 
 /** Number of threads: an image whose evidence takes long does not delay the others. */
@@ -65,7 +68,8 @@ export function createDecider(options: DeciderOptions = {}): Decider {
   /** Returns the memory of a thread: the policy that was last sent to it. */
   const memory = (): { policy: TrustPolicy | undefined } => ({ policy: undefined });
   const pool = createThreadPool<DeciderCalls, ReturnType<typeof memory>>({
-    start: () => startWorker(import.meta.url, './decide.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 } }),
+    start: () =>
+      startWorker(import.meta.url, './decide.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 } }),
     ...{ memory, most: threads, deadlineMs, idleMs },
     blame: { code: 'TRUST_DECIDER_FAILED', kind: 'internal', attempted: 'decide', on: '', fix: 'try again' },
   });
@@ -96,13 +100,17 @@ export function createDecider(options: DeciderOptions = {}): Decider {
       if (!isDear(input.dossier.items)) return decide(input);
       const { policy, ...rest } = input;
       const { reference, dossier } = input;
-      return ask(policy, { subject: dossier.digest || reference, on: reference }, (caller, newer) => caller.call('decide', rest, newer));
+      return ask(policy, { subject: dossier.digest || reference, on: reference }, (caller, newer) =>
+        caller.call('decide', rest, newer),
+      );
     },
     async satisfied(policy, evidence, context) {
       if (!isDear(evidence.items)) return satisfied(policy, evidence, context);
       const { reference } = context;
       const subject = evidence.digest || reference;
-      return ask(policy, { subject, on: reference }, (caller, newer) => caller.call('satisfied', evidence, context, newer));
+      return ask(policy, { subject, on: reference }, (caller, newer) =>
+        caller.call('satisfied', evidence, context, newer),
+      );
     },
     close: () => pool.close(),
   };

@@ -20,14 +20,29 @@ export function holdRule(rule: TrustRule, evaluation: Evaluation, now: Date): Ru
   const { breakGlass } = rule;
   if (inForce(breakGlass, now)) {
     const exception = { kind: 'break-glass', rule: rule.name, wouldBe, ...breakGlass } as const;
-    return admitted(evaluation, exception, 'TRUST_BREAK_GLASS', earliest([breakGlass.until, evaluation.validUntil]));
+    return admitted(
+      evaluation,
+      exception,
+      'TRUST_BREAK_GLASS',
+      earliest([breakGlass.until, evaluation.validUntil]),
+    );
   }
   if (rule.mode === 'report')
-    return admitted(evaluation, { kind: 'report', rule: rule.name, wouldBe }, 'TRUST_REPORT_ONLY', evaluation.validUntil);
+    return admitted(
+      evaluation,
+      { kind: 'report', rule: rule.name, wouldBe },
+      'TRUST_REPORT_ONLY',
+      evaluation.validUntil,
+    );
   return { ...evaluation, exceptions: [] };
 }
 
-function admitted(evaluation: Evaluation, exception: PolicyException, code: string, validUntil: string | undefined): RuleEvaluation {
+function admitted(
+  evaluation: Evaluation,
+  exception: PolicyException,
+  code: string,
+  validUntil: string | undefined,
+): RuleEvaluation {
   return {
     answer: 'yes',
     reason: { counted: true, text: describeException(exception), code, children: [evaluation.reason] },
@@ -38,7 +53,14 @@ function admitted(evaluation: Evaluation, exception: PolicyException, code: stri
 }
 
 /** Describes the exception in one clear sentence. */
-export function describeException({ kind, rule, wouldBe, until = '', reason = '', by = '' }: PolicyException): string {
+export function describeException({
+  kind,
+  rule,
+  wouldBe,
+  until = '',
+  reason = '',
+  by = '',
+}: PolicyException): string {
   const word = wouldBe === 'deny' ? 'denies' : 'cannot decide about';
   return kind === 'break-glass'
     ? `BREAK GLASS: rule ${rule} ${word} this image, and it is admitted until ${until}: ${reason} (${by})`

@@ -12,7 +12,9 @@ export function explainVerdict(verdict: Verdict): string {
     ...(verdict.manifestDigest === verdict.digest
       ? []
       : [`platform ${verdict.platform.os}/${verdict.platform.architecture}: ${verdict.manifestDigest}`]),
-    ...(verdict.unverified && verdict.exceptions === undefined ? ['UNVERIFIED: a rule allows this image without any proof'] : []),
+    ...(verdict.unverified && verdict.exceptions === undefined
+      ? ['UNVERIFIED: a rule allows this image without any proof']
+      : []),
     ...(verdict.exceptions ?? []).map(describeException),
     ...(verdict.validUntil === undefined ? [] : [`valid until ${verdict.validUntil}`]),
     ...verdict.ceilings.map(({ rule, ceiling }) => `ceiling ${ceiling} (rule ${rule})`),

@@ -9,9 +9,12 @@ import type { Requirement, TrustPolicy } from '../requirements/types.ts';
  * @throws Error when such a module of this program cannot be loaded
  */
 export async function prepareDecision(policy: TrustPolicy): Promise<void> {
-  const requirements = policy.rules.flatMap((rule) => (rule.require === undefined ? [] : leavesOf(rule.require)));
+  const requirements = policy.rules.flatMap((rule) =>
+    rule.require === undefined ? [] : leavesOf(rule.require),
+  );
   if (requirements.some(needsPrehashed)) await loadPrehashed();
-  if (requirements.some((requirement) => requirement.kind === 'attestation' && requirement.cel.length > 0)) await loadCel();
+  if (requirements.some((requirement) => requirement.kind === 'attestation' && requirement.cel.length > 0))
+    await loadCel();
 }
 
 function leavesOf(requirement: Requirement): readonly Requirement[] {

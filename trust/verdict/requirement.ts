@@ -12,7 +12,11 @@ import type { Answer, Evaluation, EvaluationContext, Evidence } from '../finding
  * Evaluates one requirement against the evidence, with three possible answers. Pure. Every part is evaluated,
  * so that the reasons are complete.
  */
-export function evaluateRequirement(requirement: Requirement, evidence: Evidence, context: EvaluationContext): Evaluation {
+export function evaluateRequirement(
+  requirement: Requirement,
+  evidence: Evidence,
+  context: EvaluationContext,
+): Evaluation {
   switch (requirement.kind) {
     case 'all':
       return combine('all of', requirement.of, requirement.of.length, evidence, context);
@@ -35,7 +39,13 @@ export function evaluateRequirement(requirement: Requirement, evidence: Evidence
   }
 }
 
-function combine(name: string, of: readonly Requirement[], needed: number, evidence: Evidence, context: EvaluationContext): Evaluation {
+function combine(
+  name: string,
+  of: readonly Requirement[],
+  needed: number,
+  evidence: Evidence,
+  context: EvaluationContext,
+): Evaluation {
   const parts = of.map((part) => evaluateRequirement(part, evidence, context));
   const yes = parts.filter((part) => part.answer === 'yes').length;
   const possible = parts.filter((part) => part.answer !== 'no').length;
@@ -48,7 +58,11 @@ function combine(name: string, of: readonly Requirement[], needed: number, evide
 }
 
 /** Each part counts once and each signer counts once, whatever names a policy has for the signer. */
-function threshold({ count, of }: Requirement & { kind: 'threshold' }, evidence: Evidence, context: EvaluationContext): Evaluation {
+function threshold(
+  { count, of }: Requirement & { kind: 'threshold' },
+  evidence: Evidence,
+  context: EvaluationContext,
+): Evaluation {
   const parts = of.map((part) => evaluateRequirement(part, evidence, context));
   const satisfied = parts.filter((part) => part.answer === 'yes');
   const distinct = distinctSigners(satisfied.map(({ signers = [] }) => signers));
@@ -58,17 +72,25 @@ function threshold({ count, of }: Requirement & { kind: 'threshold' }, evidence:
   const possible = evidence.unreachable.length > 0 ? satisfied.length + open : distinct + open;
   const least = Math.max(1, count);
   const answer: Answer = distinct >= least ? 'yes' : possible >= least ? 'unknown' : 'no';
-  const signers = distinct === satisfied.length ? '' : ` by ${distinct} distinct signer${distinct === 1 ? '' : 's'}`;
+  const signers =
+    distinct === satisfied.length ? '' : ` by ${distinct} distinct signer${distinct === 1 ? '' : 's'}`;
   const text = `${count} of ${of.length} requirement${of.length === 1 ? '' : 's'}: ${satisfied.length} satisfied${signers}, ${count} needed`;
   return combined(answer, text, parts);
 }
 
 function combined(answer: Answer, text: string, parts: readonly Evaluation[]): Evaluation {
-  const signers = [...new Set(parts.flatMap((part) => (part.answer === 'yes' ? (part.signers ?? []) : [])))].sort();
+  const signers = [
+    ...new Set(parts.flatMap((part) => (part.answer === 'yes' ? (part.signers ?? []) : []))),
+  ].sort();
   const validUntil = earliest(parts.map((part) => part.validUntil));
   return {
     answer,
-    reason: { counted: answer === 'yes', text, code: codeOf(answer), children: parts.map((part) => part.reason) },
+    reason: {
+      counted: answer === 'yes',
+      text,
+      code: codeOf(answer),
+      children: parts.map((part) => part.reason),
+    },
     ...(answer === 'yes' && isUnproven(parts) ? { unproven: true } : {}),
     ...(signers.length === 0 ? {} : { signers }),
     ...(validUntil === undefined ? {} : { validUntil }),

@@ -14,7 +14,11 @@ export function satisfied(policy: TrustPolicy, evidence: Evidence, context: Eval
   return policy.rules
     .filter((rule) => ruleNamesImage(rule, reference))
     .every((rule) => {
-      if (rule.require !== undefined && evaluateRequirement(rule.require, evidence, context).answer !== 'yes') return false;
-      return rule.ceiling.require !== 'signed' || signedEntitlements(rule, evidence, context).evaluation?.answer === 'yes';
+      if (rule.require !== undefined && evaluateRequirement(rule.require, evidence, context).answer !== 'yes')
+        return false;
+      return (
+        rule.ceiling.require !== 'signed' ||
+        signedEntitlements(rule, evidence, context).evaluation?.answer === 'yes'
+      );
     });
 }

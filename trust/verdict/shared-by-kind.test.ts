@@ -11,7 +11,12 @@ import { dossierOf, item } from '../evidence/fixtures/made-evidence.ts';
 import { createTestKey } from '../gpg/fixtures/openpgp-signer.ts';
 import { readKeyRing } from '../gpg/key-ring.ts';
 import { policyKey } from '../keys/public-key.ts';
-import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../notation/fixtures/authority.ts';
+import {
+  chainOf,
+  createAuthority,
+  rootExtensions,
+  signerExtensions,
+} from '../notation/fixtures/authority.ts';
 import { levels } from '../requirements/notation.ts';
 import { makeNotationSignature } from '../notation/sign.ts';
 import { loadPolicy } from '../policy/load.ts';
@@ -36,7 +41,12 @@ async function notationItem(format: 'jws' | 'cose'): Promise<EvidenceItem> {
   const key = policyKey('signer', createPublicKey(secret));
   assert.ok('spki' in key);
   const chain = chainOf(signer, root);
-  const target = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest, size: manifest.length, annotations: {} };
+  const target = {
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    digest,
+    size: manifest.length,
+    annotations: {},
+  };
   const made = await makeNotationSignature({
     format,
     target,
@@ -52,7 +62,13 @@ async function notationItem(format: 'jws' | 'cose'): Promise<EvidenceItem> {
 
 const notation: Requirement = {
   kind: 'notation',
-  stores: [{ type: 'ca', name: 'ca/k8s', certificates: chainOf(root).map((der) => ({ file: 'root.crt', der: der.toString('base64') })) }],
+  stores: [
+    {
+      type: 'ca',
+      name: 'ca/k8s',
+      certificates: chainOf(root).map((der) => ({ file: 'root.crt', der: der.toString('base64') })),
+    },
+  ],
   identities: '*',
   level: 'strict',
   actions: levels.strict,
@@ -72,10 +88,24 @@ const gpgItem = (): EvidenceItem => {
   return item('gpg-simple-signing', gpg.sign(JSON.stringify(payload)), { attachedTo: digest });
 };
 
-const kinds: readonly (readonly [name: string, made: () => EvidenceItem | Promise<EvidenceItem>, requirement: Requirement])[] = [
+const kinds: readonly (readonly [
+  name: string,
+  made: () => EvidenceItem | Promise<EvidenceItem>,
+  requirement: Requirement,
+])[] = [
   ['notation (JWS)', () => notationItem('jws'), notation],
   ['notation (COSE)', () => notationItem('cose'), notation],
-  ['GPG', gpgItem, { kind: 'gpg', keys: readKeyRing(gpg.publicKey).keys, keyFiles: ['k.gpg'], lookaside: 'file:///s', constraints: {} }],
+  [
+    'GPG',
+    gpgItem,
+    {
+      kind: 'gpg',
+      keys: readKeyRing(gpg.publicKey).keys,
+      keyFiles: ['k.gpg'],
+      lookaside: 'file:///s',
+      constraints: {},
+    },
+  ],
 ];
 
 for (const [name, made, requirement] of kinds) {
@@ -106,9 +136,13 @@ for (const [name, made, requirement] of kinds) {
 test('a signature format without a name is not required to carry one', async () => {
   const file = join(folder, 'policy.yaml');
   const rule = 'notation: { certificates: { ca: [root.crt] }, signedIdentity: { type: matchRepository } }';
-  writeFileSync(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require:\n      ${rule}\n`);
+  writeFileSync(
+    file,
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require:\n      ${rule}\n`,
+  );
   await assert.rejects(
     loadPolicy({ paths: [file] }),
-    (error: unknown) => isPortcullisError(error) && /policy\.yaml:6:\d+.*can never be met.*remove it/s.test(error.message),
+    (error: unknown) =>
+      isPortcullisError(error) && /policy\.yaml:6:\d+.*can never be met.*remove it/s.test(error.message),
   );
 });

@@ -28,7 +28,9 @@ test('eight containers and five authorities on one digest cost one verification,
     'https://other.example/x',
   ];
   const any = subjects
-    .map((subject) => `        - sigstore: { issuer: "${mockIssuer}", subject: "${subject}", root: root.json }`)
+    .map(
+      (subject) => `        - sigstore: { issuer: "${mockIssuer}", subject: "${subject}", root: root.json }`,
+    )
     .join('\n');
   await writeFile(
     join(folder, 'policy.yaml'),
@@ -38,11 +40,16 @@ test('eight containers and five authorities on one digest cost one verification,
   const bundle = await mock.sign(imageStatement(digest), { rekor: 1, inToto: true });
   const dossier = dossierOf([item('sigstore-bundle', Buffer.from(JSON.stringify(bundle)))]);
   const now = new Date();
-  const ask = (namespace: string, by = policy) => decide({ dossier, reference, namespace, platform: amd64, policy: by, now });
+  const ask = (namespace: string, by = policy) =>
+    decide({ dossier, reference, namespace, platform: amd64, policy: by, now });
   const before = bundleVerifications();
   const verdicts = Array.from({ length: 8 }, (_, index) => ask(`team-${index}`));
   assert.equal(bundleVerifications() - before, 1);
-  assert.deepEqual([...new Set(verdicts.map(({ outcome }) => outcome))], ['admit'], JSON.stringify(verdicts[0]?.reasons));
+  assert.deepEqual(
+    [...new Set(verdicts.map(({ outcome }) => outcome))],
+    ['admit'],
+    JSON.stringify(verdicts[0]?.reasons),
+  );
 
   // The policy as a replay reads it back from storage.
   const stored = JSON.parse(policyText(policy).json) as typeof policy;
@@ -50,7 +57,14 @@ test('eight containers and five authorities on one digest cost one verification,
   assert.deepEqual(ask('team-3', stored), verdicts[3]);
 
   // Before the time of signing: an earlier answer does not apply to an earlier time.
-  const early = decide({ dossier, reference, namespace: 'team-0', platform: amd64, policy, now: new Date(now.getTime() - 86_400_000) });
+  const early = decide({
+    dossier,
+    reference,
+    namespace: 'team-0',
+    platform: amd64,
+    policy,
+    now: new Date(now.getTime() - 86_400_000),
+  });
   assert.equal(early.outcome, 'deny');
   assert.equal(ask('team-9').outcome, 'admit');
 });
@@ -67,8 +81,12 @@ test('dozens of signatures are verified a few at a time, and decide then finds t
     `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`,
   );
   const { policy } = await loadPolicy({ paths: [join(folder, 'policy.yaml')] });
-  const bundles = await Promise.all(Array.from({ length: 12 }, () => mock.sign(imageStatement(digest), { rekor: 1, inToto: true })));
-  const dossier = dossierOf(bundles.map((bundle) => item('sigstore-bundle', Buffer.from(JSON.stringify(bundle)))));
+  const bundles = await Promise.all(
+    Array.from({ length: 12 }, () => mock.sign(imageStatement(digest), { rekor: 1, inToto: true })),
+  );
+  const dossier = dossierOf(
+    bundles.map((bundle) => item('sigstore-bundle', Buffer.from(JSON.stringify(bundle)))),
+  );
   const now = new Date();
   let turns = 0;
   const ticking = setInterval(() => (turns += 1), 0);

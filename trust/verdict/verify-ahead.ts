@@ -6,7 +6,11 @@ import type { Evidence } from '../findings/evaluation.ts';
 import { evaluateRequirement } from './requirement.ts';
 
 /** Types of evidence whose verification is expensive and is remembered (`sigstore/verify-once.ts`). */
-const remembered: readonly EvidenceItem['kind'][] = ['sigstore-bundle', 'cosign-simple-signing', 'attestation'];
+const remembered: readonly EvidenceItem['kind'][] = [
+  'sigstore-bundle',
+  'cosign-simple-signing',
+  'attestation',
+];
 /** Fewer items than this together cost less than the time budget of the main thread. */
 const few = 4;
 
@@ -30,7 +34,8 @@ export async function verifyAhead(
   for (const item of dossier.items) {
     if (!remembered.includes(item.kind)) continue;
     for (const { require } of rules)
-      if (require !== undefined) evaluateRequirement(require, { ...dossier, items: [item] }, { now, reference: input.reference });
+      if (require !== undefined)
+        evaluateRequirement(require, { ...dossier, items: [item] }, { now, reference: input.reference });
     await giveWay();
   }
 }

@@ -4,7 +4,15 @@ import { policyKey } from '../keys/public-key.ts';
 import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from './der.ts';
 import type { DerElement } from './der.ts';
 import { readStrict } from './der-strict.ts';
-import { readBits, readInteger, readNamedBits, readOid, readSmallInteger, readTime, readTrueOrAbsent } from './der-values.ts';
+import {
+  readBits,
+  readInteger,
+  readNamedBits,
+  readOid,
+  readSmallInteger,
+  readTime,
+  readTrueOrAbsent,
+} from './der-values.ts';
 import { extensionOid, readExtensions } from './extensions.ts';
 import type { Extension } from './extensions.ts';
 import { readName } from './name.ts';
@@ -58,7 +66,12 @@ export interface Certificate {
 }
 
 /** Bits of {@link Certificate.keyUsage} (RFC 5280 section 4.2.1.3). */
-export const keyUsageBit = { digitalSignature: 1 << 0, contentCommitment: 1 << 1, keyCertSign: 1 << 5, crlSign: 1 << 6 } as const;
+export const keyUsageBit = {
+  digitalSignature: 1 << 0,
+  contentCommitment: 1 << 1,
+  keyCertSign: 1 << 5,
+  crlSign: 1 << 6,
+} as const;
 
 /**
  * Extensions that this file or `path.ts` applies, so that they may be critical (RFC 5280 section 4.2). All
@@ -82,9 +95,12 @@ const maximumCertificateBytes = 64 * 1024;
  * occurs twice, a critical extension is not understood, or the key cannot be used
  */
 export function readCertificate(bytes: Uint8Array): Certificate {
-  if (bytes.byteLength > maximumCertificateBytes) throw new DerError(`the certificate is larger than ${maximumCertificateBytes} bytes`, 0);
+  if (bytes.byteLength > maximumCertificateBytes)
+    throw new DerError(`the certificate is larger than ${maximumCertificateBytes} bytes`, 0);
   const raw = Buffer.from(bytes);
-  const [tbs, algorithm, signature, more] = childrenOf(expectTag(readStrict(raw), derTag.sequence, 'the certificate'));
+  const [tbs, algorithm, signature, more] = childrenOf(
+    expectTag(readStrict(raw), derTag.sequence, 'the certificate'),
+  );
   if (more !== undefined) throw new DerError('a field follows the signature', more.offset);
   const fields = readFields(expectTag(tbs, derTag.sequence, 'tbsCertificate'));
   // RFC 5280 4.1.1.2: both must be equal, otherwise the unsigned one could mislead.
@@ -148,7 +164,8 @@ function readFields(tbs: DerElement): Fields {
     throw new DerError('the certificate is of version 1 and has unique identifiers', tbs.offset);
   if (extended !== undefined && version < 3)
     throw new DerError(`the certificate is of version ${version} and has extensions`, extended.offset);
-  const extensions = extended === undefined ? new Map<string, Extension>() : readExtensions(onlyChild(extended));
+  const extensions =
+    extended === undefined ? new Map<string, Extension>() : readExtensions(onlyChild(extended));
   for (const [oid, { critical, element, value }] of extensions) {
     if (understood.has(oid)) readStrict(value);
     else if (critical) throw new DerError(`the critical extension ${oid} is not understood`, element.offset);
@@ -160,7 +177,8 @@ function readFields(tbs: DerElement): Fields {
 function readVersion(element: DerElement | undefined): Certificate['version'] {
   if (element === undefined) return 1;
   const version = readSmallInteger(onlyChild(element), 'the version') + 1;
-  if (version !== 2 && version !== 3) throw new DerError(`the certificate names version ${version}`, element.offset);
+  if (version !== 2 && version !== 3)
+    throw new DerError(`the certificate names version ${version}`, element.offset);
   return version;
 }
 
@@ -171,7 +189,8 @@ function readVersion(element: DerElement | undefined): Certificate['version'] {
 function readSerial(element: DerElement | undefined): Buffer {
   const serial = readInteger(element, 'the serial number');
   if ((serial[0] ?? 0) >= 0x80) throw new DerError('the serial number is negative', element?.offset ?? 0);
-  if (serial.length > (serial[0] === 0 ? 21 : 20)) throw new DerError('the serial number has more than 20 octets', element?.offset ?? 0);
+  if (serial.length > (serial[0] === 0 ? 21 : 20))
+    throw new DerError('the serial number has more than 20 octets', element?.offset ?? 0);
   return serial;
 }
 
@@ -206,8 +225,12 @@ function readConstraints(extension: Extension | undefined): Pick<Certificate, 'i
   const [length, more] = parts;
   if (more !== undefined) throw new DerError('basicConstraints are malformed', more.offset);
   // RFC 5280 4.2.1.9: the length is only meaningful for an authority.
-  if (length !== undefined && !isAuthority) throw new DerError('pathLenConstraint is there, and cA is not', length.offset);
-  return { isAuthority, pathLength: length === undefined ? undefined : readSmallInteger(length, 'pathLenConstraint') };
+  if (length !== undefined && !isAuthority)
+    throw new DerError('pathLenConstraint is there, and cA is not', length.offset);
+  return {
+    isAuthority,
+    pathLength: length === undefined ? undefined : readSmallInteger(length, 'pathLenConstraint'),
+  };
 }
 
 /** Reads the key usage (RFC 5280 section 4.2.1.3): at least one bit. */
@@ -221,13 +244,19 @@ function readKeyUsage(extension: Extension | undefined): number | undefined {
 /** Reads the extended key usage (RFC 5280 section 4.2.1.12): at least one purpose. */
 function readExtendedKeyUsage(extension: Extension | undefined): readonly string[] | undefined {
   if (extension === undefined) return undefined;
-  const purposes = childrenOf(expectTag(readStrict(extension.value), derTag.sequence, 'extendedKeyUsage'), 256);
+  const purposes = childrenOf(
+    expectTag(readStrict(extension.value), derTag.sequence, 'extendedKeyUsage'),
+    256,
+  );
   if (purposes.length === 0) throw new DerError('extendedKeyUsage is empty', 0);
   return purposes.map((usage) => readOid(usage, 'a purpose of extendedKeyUsage'));
 }
 
 /** Returns whether `certificate` names `issuer` as its issuer and is signed by its key. Never throws. */
-export function isSignedBy({ issuer, signatureAlgorithm, tbs, signature }: Certificate, by: Certificate): boolean {
+export function isSignedBy(
+  { issuer, signatureAlgorithm, tbs, signature }: Certificate,
+  by: Certificate,
+): boolean {
   return issuer.equals(by.subject) && isSignatureBy(signatureAlgorithm, by.key, tbs.whole, signature);
 }
 

@@ -41,11 +41,13 @@ function checkAll(bytes: Buffer): void {
     const { tag, start, end } = headerAt(bytes, at, level.end, 0);
     if (level.ordered) {
       const { last } = level;
-      if (last !== undefined && !ascends(bytes, last, [at, end])) throw new DerError('the members of a set are not in ascending order', at);
+      if (last !== undefined && !ascends(bytes, last, [at, end]))
+        throw new DerError('the members of a set are not in ascending order', at);
       level.last = [at, end];
     }
     if (isConstructed(tag, at)) {
-      if (levels.length > maximumDepth) throw new DerError(`elements are nested more than ${maximumDepth} deep`, at);
+      if (levels.length > maximumDepth)
+        throw new DerError(`elements are nested more than ${maximumDepth} deep`, at);
       levels.push({ end, ordered: tag === derTag.set, last: undefined });
       at = start;
     } else {
@@ -72,7 +74,11 @@ function isConstructed(tag: number, at: number): boolean {
  * Returns whether two members are in order. X.690 section 11.6: encodings compare as octet strings, the
  * shorter one padded with zeros. Equal members may follow each other.
  */
-function ascends(bytes: Buffer, [start, end]: readonly [number, number], [nextStart, nextEnd]: readonly [number, number]): boolean {
+function ascends(
+  bytes: Buffer,
+  [start, end]: readonly [number, number],
+  [nextStart, nextEnd]: readonly [number, number],
+): boolean {
   // The length of an element is near its beginning: two elements of different lengths differ before the
   // shorter one ends.
   return bytes.compare(bytes, nextStart, nextEnd, start, end) <= 0;
@@ -83,5 +89,7 @@ function ascends(bytes: Buffer, [start, end]: readonly [number, number], [nextSt
  * cannot check.
  */
 export function isAscending(members: readonly DerElement[]): boolean {
-  return members.every((member, index) => index === 0 || (members[index - 1] as DerElement).whole.compare(member.whole) <= 0);
+  return members.every(
+    (member, index) => index === 0 || (members[index - 1] as DerElement).whole.compare(member.whole) <= 0,
+  );
 }

@@ -6,10 +6,17 @@ import type { DerElement } from './der.ts';
  * that X.509, CMS and OCSP do not use is refused. The content is `bytes` from `start` to `end`, so that a
  * list of many elements needs no view of each.
  */
-export function contentProblem(tag: number, bytes: Buffer, start = 0, end = bytes.length): string | undefined {
+export function contentProblem(
+  tag: number,
+  bytes: Buffer,
+  start = 0,
+  end = bytes.length,
+): string | undefined {
   switch (tag) {
     case derTag.boolean:
-      return end - start === 1 && (bytes[start] === 0 || bytes[start] === 0xff) ? undefined : 'a boolean is neither 0x00 nor 0xff';
+      return end - start === 1 && (bytes[start] === 0 || bytes[start] === 0xff)
+        ? undefined
+        : 'a boolean is neither 0x00 nor 0xff';
     case derTag.integer:
     case derTag.enumerated:
       return isShortest(bytes, start, end) ? undefined : 'an integer is not in its shortest form';
@@ -23,7 +30,9 @@ export function contentProblem(tag: number, bytes: Buffer, start = 0, end = byte
       return oidProblem(bytes, start, end);
     case derTag.utcTime:
     case derTag.generalizedTime:
-      return timeOf(tag, bytes, start, end) === undefined ? 'a time is not in the form of DER, or does not exist' : undefined;
+      return timeOf(tag, bytes, start, end) === undefined
+        ? 'a time is not in the form of DER, or does not exist'
+        : undefined;
     default:
       return textProblem(tag, bytes.subarray(start, end));
   }
@@ -40,7 +49,9 @@ function isShortest(bytes: Buffer, start = 0, end = bytes.length): boolean {
 function bitsProblem(bytes: Buffer, start = 0, end = bytes.length): string | undefined {
   const unused = start < end ? (bytes[start] ?? 8) : 8;
   if (unused > 7 || (unused > 0 && end - start === 1)) return 'a bit string is malformed';
-  return unused === 0 || ((bytes[end - 1] ?? 0) & ((1 << unused) - 1)) === 0 ? undefined : 'unused bits of a bit string are set';
+  return unused === 0 || ((bytes[end - 1] ?? 0) & ((1 << unused) - 1)) === 0
+    ? undefined
+    : 'unused bits of a bit string are set';
 }
 
 /** Checks an OBJECT IDENTIFIER (X.690 section 8.19.2). */
@@ -92,7 +103,8 @@ export function textOf(tag: number, content: Buffer): string | undefined {
 }
 
 function textProblem(tag: number, content: Buffer): string | undefined {
-  if (characters[tag] === undefined && ![0x0c, 0x14, 0x1c, 0x1e].includes(tag)) return `the type 0x${tag.toString(16)} is not used here`;
+  if (characters[tag] === undefined && ![0x0c, 0x14, 0x1c, 0x1e].includes(tag))
+    return `the type 0x${tag.toString(16)} is not used here`;
   return textOf(tag, content) === undefined ? 'a text has characters that its type does not have' : undefined;
 }
 
@@ -115,12 +127,18 @@ function utf32(content: Buffer): string | undefined {
 /** Reads an object identifier in dotted form: `1.2.840.113549`. @throws DerError */
 export function readOid(element: DerElement | undefined, what = 'an object identifier'): string {
   const { content, offset } = expectTag(element, derTag.oid, what);
-  const problem = content.length > 64 ? 'is longer than 64 bytes' : oidProblem(content)?.replace('an object identifier ', '');
+  const problem =
+    content.length > 64
+      ? 'is longer than 64 bytes'
+      : oidProblem(content)?.replace('an object identifier ', '');
   if (problem !== undefined) throw new DerError(`${what} ${problem}`, offset);
   let dotted = '';
   let value: number | bigint = 0;
   for (const byte of content) {
-    value = typeof value === 'number' && value < 2 ** 45 ? value * 128 + (byte & 0x7f) : (BigInt(value) << 7n) | BigInt(byte & 0x7f);
+    value =
+      typeof value === 'number' && value < 2 ** 45
+        ? value * 128 + (byte & 0x7f)
+        : (BigInt(value) << 7n) | BigInt(byte & 0x7f);
     if (byte >= 0x80) continue;
     if (dotted === '') {
       // The first two arcs are encoded as one number (X.690 section 8.19.4).
@@ -140,7 +158,11 @@ export function readInteger(element: DerElement | undefined, what = 'an integer'
 }
 
 /** Reads an integer from 0 to 2^31 - 1. `tag`: for an ENUMERATED or an implicit tag. @throws DerError */
-export function readSmallInteger(element: DerElement | undefined, what: string, tag: number = derTag.integer): number {
+export function readSmallInteger(
+  element: DerElement | undefined,
+  what: string,
+  tag: number = derTag.integer,
+): number {
   const { content, offset } = expectTag(element, tag, what);
   if (!isShortest(content)) throw new DerError(`${what} is not in its shortest form`, offset);
   if (content.length > 4 || (content[0] ?? 0) >= 0x80) throw new DerError(`${what} is out of range`, offset);
@@ -148,9 +170,14 @@ export function readSmallInteger(element: DerElement | undefined, what: string, 
 }
 
 /** Reads a boolean. `tag`: for an implicit tag. @throws DerError */
-export function readBoolean(element: DerElement | undefined, what = 'a boolean', tag: number = derTag.boolean): boolean {
+export function readBoolean(
+  element: DerElement | undefined,
+  what = 'a boolean',
+  tag: number = derTag.boolean,
+): boolean {
   const { content, offset } = expectTag(element, tag, what);
-  if (contentProblem(derTag.boolean, content) !== undefined) throw new DerError(`${what} is neither 0x00 nor 0xff`, offset);
+  if (contentProblem(derTag.boolean, content) !== undefined)
+    throw new DerError(`${what} is neither 0x00 nor 0xff`, offset);
   return content[0] === 0xff;
 }
 
@@ -158,9 +185,14 @@ export function readBoolean(element: DerElement | undefined, what = 'a boolean',
  * Reads a component `BOOLEAN DEFAULT FALSE`: DER omits it when it is false (X.690 section 11.5). @throws
  * DerError
  */
-export function readTrueOrAbsent(element: DerElement | undefined, what: string, tag: number = derTag.boolean): boolean {
+export function readTrueOrAbsent(
+  element: DerElement | undefined,
+  what: string,
+  tag: number = derTag.boolean,
+): boolean {
   if (element === undefined) return false;
-  if (!readBoolean(element, what, tag)) throw new DerError(`${what} is false, which DER leaves out`, element.offset);
+  if (!readBoolean(element, what, tag))
+    throw new DerError(`${what} is false, which DER leaves out`, element.offset);
   return true;
 }
 
@@ -229,7 +261,8 @@ function timeOf(tag: number, bytes: Buffer, start = 0, end = bytes.length): numb
   const [hour, minute, second] = [pairAt(bytes, from + 6), pairAt(bytes, from + 8), pairAt(bytes, from + 10)];
   const milliseconds = fractionOf(bytes, from + 12, end, isLong);
   // Date.UTC maps years below 100 to other years; no certificate is that old.
-  if (!(year >= 100 && hour <= 23 && minute <= 59 && second <= 59) || milliseconds === undefined) return undefined;
+  if (!(year >= 100 && hour <= 23 && minute <= 59 && second <= 59) || milliseconds === undefined)
+    return undefined;
   if (!(month >= 1 && month <= 12 && day >= 1 && day <= daysOf(year, month))) return undefined;
   return Date.UTC(year, month - 1, day, hour, minute, second, milliseconds);
 }

@@ -15,7 +15,8 @@ function lengthOf(length: number): number[] {
 
 export const sequence = (...content: readonly Uint8Array[]): Buffer => der(derTag.sequence, ...content);
 export const octets = (content: Uint8Array): Buffer => der(derTag.octetString, content);
-export const bits = (content: Uint8Array, unused = 0): Buffer => der(derTag.bitString, Buffer.from([unused]), content);
+export const bits = (content: Uint8Array, unused = 0): Buffer =>
+  der(derTag.bitString, Buffer.from([unused]), content);
 
 /** Writes a non-negative INTEGER from its big-endian bytes. */
 export function integer(bytes: Uint8Array): Buffer {
@@ -39,7 +40,8 @@ export function oid(dotted: string): Buffer {
 
 function base128(value: number): number[] {
   const digits = [value % 128];
-  for (let rest = Math.floor(value / 128); rest > 0; rest = Math.floor(rest / 128)) digits.unshift((rest % 128) | 0x80);
+  for (let rest = Math.floor(value / 128); rest > 0; rest = Math.floor(rest / 128))
+    digits.unshift((rest % 128) | 0x80);
   return digits;
 }
 

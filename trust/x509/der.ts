@@ -56,7 +56,8 @@ export class DerError extends Error {
 export function readDer(bytes: Uint8Array): DerElement {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const element = elementAt(buffer, 0, 0);
-  if (element.whole.length !== buffer.length) throw new DerError('bytes follow the value', element.whole.length);
+  if (element.whole.length !== buffer.length)
+    throw new DerError('bytes follow the value', element.whole.length);
   return element;
 }
 
@@ -105,7 +106,8 @@ export function headerAt(
 ): { readonly tag: number; readonly start: number; readonly end: number } {
   const tag = bytes[at];
   const first = bytes[at + 1];
-  if (tag === undefined || first === undefined || at + 2 > end) throw new DerError('the value is cut short', base + at);
+  if (tag === undefined || first === undefined || at + 2 > end)
+    throw new DerError('the value is cut short', base + at);
   if ((tag & 0x1f) === 0x1f) throw new DerError('the tag number is above 30', base + at);
   if (first < 0x80) {
     if (at + 2 + first > end) throw new DerError('the value is cut short', base + at);
@@ -117,7 +119,8 @@ export function headerAt(
   const start = at + 2 + count;
   if (start > end) throw new DerError('the length is cut short', base + at + 1);
   const length = bytes.readUIntBE(at + 2, count);
-  if (length < 0x80 || bytes[at + 2] === 0) throw new DerError('the length is not in its shortest form', base + at + 1);
+  if (length < 0x80 || bytes[at + 2] === 0)
+    throw new DerError('the length is not in its shortest form', base + at + 1);
   if (start + length > end) throw new DerError('the value is cut short', base + at);
   return { tag, start, end: start + length };
 }
@@ -130,13 +133,15 @@ function elementAt(bytes: Buffer, at: number, base: number): DerElement {
 /** Returns the element if it has that tag. @throws DerError */
 export function expectTag(element: DerElement | undefined, tag: number, what: string): DerElement {
   if (element === undefined) throw new DerError(`${what} is missing`, 0);
-  if (element.tag !== tag) throw new DerError(`${what} has the tag 0x${element.tag.toString(16)}`, element.offset);
+  if (element.tag !== tag)
+    throw new DerError(`${what} has the tag 0x${element.tag.toString(16)}`, element.offset);
   return element;
 }
 
 /** Returns the only element inside an explicit tag. @throws DerError */
 export function onlyChild(element: DerElement): DerElement {
   const [inner, more] = childrenOf(element, 2);
-  if (inner === undefined || more !== undefined) throw new DerError('an explicit tag does not hold one value', element.offset);
+  if (inner === undefined || more !== undefined)
+    throw new DerError('an explicit tag does not hold one value', element.offset);
   return inner;
 }

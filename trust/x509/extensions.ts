@@ -39,11 +39,18 @@ export function readExtensions(list: DerElement): ReadonlyMap<string, Extension>
   for (const element of childrenOf(expectTag(list, derTag.sequence, 'the extensions'))) {
     const parts = childrenOf(expectTag(element, derTag.sequence, 'an extension'), 4);
     const oid = readOid(parts.shift(), "an extension's name");
-    const critical = readTrueOrAbsent(parts[0]?.tag === derTag.boolean ? parts.shift() : undefined, "an extension's mark as critical");
+    const critical = readTrueOrAbsent(
+      parts[0]?.tag === derTag.boolean ? parts.shift() : undefined,
+      "an extension's mark as critical",
+    );
     const [value, more] = parts;
     if (more !== undefined) throw new DerError('an extension is malformed', more.offset);
     if (extensions.has(oid)) throw new DerError(`the extension ${oid} is there twice`, element.offset);
-    extensions.set(oid, { critical, value: expectTag(value, derTag.octetString, "an extension's value").content, element });
+    extensions.set(oid, {
+      critical,
+      value: expectTag(value, derTag.octetString, "an extension's value").content,
+      element,
+    });
   }
   if (extensions.size === 0) throw new DerError('the extensions are empty', list.offset);
   return extensions;

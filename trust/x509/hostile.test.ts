@@ -82,12 +82,19 @@ const leaf = buildCertificate('leaf', {
     ...signerExtensions(),
     extension(
       '2.5.29.17',
-      sequence(der(0x82, Buffer.from('a.test')), der(0x87, Buffer.from([192, 0, 2, 1])), der(0x81, Buffer.from('a@b.test'))),
+      sequence(
+        der(0x82, Buffer.from('a.test')),
+        der(0x87, Buffer.from([192, 0, 2, 1])),
+        der(0x81, Buffer.from('a@b.test')),
+      ),
     ),
   ],
 }).der;
 const authority = buildCertificate('root', {
-  extensions: [...authorityExtensions(), extension('2.5.29.30', sequence(der(0xa0, sequence(der(0x82, Buffer.from('a.test'))))), true)],
+  extensions: [
+    ...authorityExtensions(),
+    extension('2.5.29.30', sequence(der(0xa0, sequence(der(0x82, Buffer.from('a.test'))))), true),
+  ],
 }).der;
 
 const understood = ['14', '15', '17', '19', '30', '31', '35', '37'].map((last) => `2.5.29.${last}`);
@@ -100,7 +107,9 @@ function readOrRefused(bytes: Buffer): boolean {
   try {
     const read = readCertificate(bytes);
     assert.deepEqual(read.raw, bytes);
-    extensions = [...read.extensions].filter(([name]) => understood.includes(name)).map(([, { value }]) => value);
+    extensions = [...read.extensions]
+      .filter(([name]) => understood.includes(name))
+      .map(([, { value }]) => value);
   } catch (error) {
     assert.ok(error instanceof DerError, String((error as Error).stack));
     return false;
@@ -122,13 +131,21 @@ test('a certificate whose bytes were changed is read in its one encoding, or ref
   });
   let read = 0;
   fc.assert(
-    fc.property(fc.constantFrom(leaf, authority), fc.array(edit, { minLength: 1, maxLength: 3 }), (original, edits) => {
-      const bytes = edits.reduce((before, { at, remove, insert }) => {
-        const position = Math.floor(before.length * at);
-        return Buffer.concat([before.subarray(0, position), Buffer.from(insert), before.subarray(position + remove)]);
-      }, original);
-      if (readOrRefused(bytes)) read += 1;
-    }),
+    fc.property(
+      fc.constantFrom(leaf, authority),
+      fc.array(edit, { minLength: 1, maxLength: 3 }),
+      (original, edits) => {
+        const bytes = edits.reduce((before, { at, remove, insert }) => {
+          const position = Math.floor(before.length * at);
+          return Buffer.concat([
+            before.subarray(0, position),
+            Buffer.from(insert),
+            before.subarray(position + remove),
+          ]);
+        }, original);
+        if (readOrRefused(bytes)) read += 1;
+      },
+    ),
     seeded,
   );
   assert.ok(read > 0, 'no changed certificate was read: the property held nothing');
@@ -150,11 +167,37 @@ test('elements of arbitrary tags, lengths and values: strictly read, or refused'
       { maxDepth: 5 },
       fc
         .tuple(
-          fc.constantFrom(1, 2, 3, 4, 5, 6, 10, 12, 18, 19, 20, 22, 23, 24, 26, 28, 30, 0x80, 0x82, 0x10, 0x24, 0x1f, 0),
+          fc.constantFrom(
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+            10,
+            12,
+            18,
+            19,
+            20,
+            22,
+            23,
+            24,
+            26,
+            28,
+            30,
+            0x80,
+            0x82,
+            0x10,
+            0x24,
+            0x1f,
+            0,
+          ),
           fc.uint8Array({ maxLength: 6 }),
         )
         .map(([tag, content]) => der(tag, content)),
-      fc.tuple(fc.constantFrom(0x30, 0x31, 0xa0, 0xa3), fc.array(tie('value'), { maxLength: 4 })).map(([tag, parts]) => der(tag, ...parts)),
+      fc
+        .tuple(fc.constantFrom(0x30, 0x31, 0xa0, 0xa3), fc.array(tie('value'), { maxLength: 4 }))
+        .map(([tag, parts]) => der(tag, ...parts)),
     ),
   }));
   fc.assert(
@@ -172,7 +215,8 @@ test('elements of arbitrary tags, lengths and values: strictly read, or refused'
 });
 
 test('elements nested deeper than any certificate are refused', () => {
-  const nested = (depth: number): Buffer => Array.from({ length: depth }).reduce<Buffer>((inner) => sequence(inner), sequence());
+  const nested = (depth: number): Buffer =>
+    Array.from({ length: depth }).reduce<Buffer>((inner) => sequence(inner), sequence());
   assert.equal(readStrict(nested(31)).tag, derTag.sequence);
   assert.throws(() => readStrict(nested(33)), /nested more than 32 deep/);
 });
@@ -235,7 +279,9 @@ const costs: readonly (readonly [what: string, n: number, make: (n: number) => (
     'the extensions of a certificate',
     500,
     (n) => {
-      const list = Array.from({ length: n }, (_, index) => extension(`1.3.6.1.4.1.99999.${index + 1}`, Buffer.alloc(2)));
+      const list = Array.from({ length: n }, (_, index) =>
+        extension(`1.3.6.1.4.1.99999.${index + 1}`, Buffer.alloc(2)),
+      );
       const bytes = buildCertificate('x', { extensions: list }).der;
       return () => readCertificate(bytes);
     },
@@ -244,7 +290,9 @@ const costs: readonly (readonly [what: string, n: number, make: (n: number) => (
     'the names of a certificate',
     250,
     (n) => {
-      const list = sequence(repeated(n, (index) => der(0x82, Buffer.from(`a-rather-long-name-${index}.test`))));
+      const list = sequence(
+        repeated(n, (index) => der(0x82, Buffer.from(`a-rather-long-name-${index}.test`))),
+      );
       const bytes = buildCertificate('x', { extensions: [extension('2.5.29.17', list)] }).der;
       return () => readCertificate(bytes);
     },

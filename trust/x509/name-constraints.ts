@@ -41,14 +41,19 @@ export const constraintBudget = (): ConstraintBudget => ({ comparisons: 100_000 
  * @param below the leaf first
  * @returns the reason why it may not, to follow "an issuing certificate"
  */
-export function nameConstraintFlaw(issuer: Certificate, below: readonly Certificate[], budget: ConstraintBudget): string | undefined {
+export function nameConstraintFlaw(
+  issuer: Certificate,
+  below: readonly Certificate[],
+  budget: ConstraintBudget,
+): string | undefined {
   const extension = issuer.extensions.get(extensionOid.nameConstraints);
   if (extension === undefined) return undefined;
   try {
     const { permitted, excluded } = readConstraints(extension.value);
     const outside = below.find(
       (certificate, index) =>
-        (index === 0 || !certificate.issuer.equals(certificate.subject)) && !isInside(certificate, permitted, excluded, budget),
+        (index === 0 || !certificate.issuer.equals(certificate.subject)) &&
+        !isInside(certificate, permitted, excluded, budget),
     );
     return outside === undefined ? undefined : 'may not issue for the names of the certificate';
   } catch (error) {
@@ -65,11 +70,17 @@ function readConstraints(value: Buffer): { readonly permitted: Subtrees; readonl
   const permitted = parts[0]?.tag === contextTag(0, 'constructed') ? parts.shift() : undefined;
   const excluded = parts[0]?.tag === contextTag(1, 'constructed') ? parts.shift() : undefined;
   // RFC 5280 4.2.1.10: never empty.
-  if (parts.length > 0 || (permitted ?? excluded) === undefined) throw new DerError('nameConstraints are malformed', 0);
+  if (parts.length > 0 || (permitted ?? excluded) === undefined)
+    throw new DerError('nameConstraints are malformed', 0);
   return { permitted: readSubtrees(permitted), excluded: readSubtrees(excluded) };
 }
 
-function isInside(certificate: Certificate, permitted: Subtrees, excluded: Subtrees, budget: ConstraintBudget): boolean {
+function isInside(
+  certificate: Certificate,
+  permitted: Subtrees,
+  excluded: Subtrees,
+  budget: ConstraintBudget,
+): boolean {
   const { subjectAltNames: names, subjectName } = certificate;
   const own = subjectName.attributes.filter(({ type }) => type === emailAttribute).map(({ value }) => value);
   // An address in a form that constraints cannot be compared with (RFC 9598) could be excluded by them.
@@ -80,7 +91,12 @@ function isInside(certificate: Certificate, permitted: Subtrees, excluded: Subtr
     areInside(names.hosts, permitted.hosts, excluded.hosts, budget) &&
     areInside(names.uris, permitted.uris, excluded.uris, budget) &&
     areInside(names.addresses, permitted.addresses, excluded.addresses, budget) &&
-    areInside([...subject, ...names.directoryNames], permitted.directoryNames, excluded.directoryNames, budget)
+    areInside(
+      [...subject, ...names.directoryNames],
+      permitted.directoryNames,
+      excluded.directoryNames,
+      budget,
+    )
   );
 }
 
@@ -93,7 +109,9 @@ function areInside<T>(
   budget.comparisons -= names.length * (permitted.length + excluded.length);
   if (budget.comparisons < 0) throw new DerError('too many names under too many constraints', 0);
   return names.every(
-    (name) => (permitted.length === 0 || permitted.some((holds) => holds(name, false))) && !excluded.some((holds) => holds(name, true)),
+    (name) =>
+      (permitted.length === 0 || permitted.some((holds) => holds(name, false))) &&
+      !excluded.some((holds) => holds(name, true)),
   );
 }
 
@@ -105,7 +123,8 @@ function readSubtrees(list: DerElement | undefined): Subtrees {
   for (const subtree of subtrees) {
     // RFC 5280: minimum is zero, and is then omitted; maximum is absent.
     const [base, more] = childrenOf(expectTag(subtree, derTag.sequence, 'a subtree'), 3);
-    if (base === undefined || more !== undefined) throw new DerError('a subtree is malformed', subtree.offset);
+    if (base === undefined || more !== undefined)
+      throw new DerError('a subtree is malformed', subtree.offset);
     switch (base.tag) {
       case generalName.email:
         found.emails.push(emailTree(asciiText(base)));
@@ -137,7 +156,8 @@ function addressTree(content: Buffer): Subtree<Buffer> {
   const binary = [...mask].map((byte) => byte.toString(2).padStart(8, '0')).join('');
   if (/01/.test(binary)) throw new DerError('the mask of a subtree of addresses has a gap', 0);
   const network = mask.map((byte, at) => byte & (content[at] ?? 0));
-  const holds = (name: Buffer): boolean => name.length === half && name.every((byte, at) => (byte & (mask[at] ?? 0)) === network[at]);
+  const holds = (name: Buffer): boolean =>
+    name.length === half && name.every((byte, at) => (byte & (mask[at] ?? 0)) === network[at]);
   return (name, excluded) => holds(name) || (excluded && holds(otherForm(name)));
 }
 
@@ -188,7 +208,8 @@ function emailTree(text: string): Subtree<string> {
   const own = text.lastIndexOf('@');
   const constraint = hostConstraint(text.slice(own + 1));
   const local = own < 0 ? undefined : text.slice(0, own);
-  if (local === '' || (local !== undefined && constraint === '')) throw new DerError('a subtree names no mailbox', 0);
+  if (local === '' || (local !== undefined && constraint === ''))
+    throw new DerError('a subtree names no mailbox', 0);
   return (name, excluded) => {
     const at = name.lastIndexOf('@');
     const host = name
@@ -197,7 +218,10 @@ function emailTree(text: string): Subtree<string> {
       .replace(/\.$/, '');
     if (at <= 0 || !isHost(host)) return excluded;
     // Quotes and backslashes are other ways to write the same mailbox.
-    if (local !== undefined) return host === constraint && (name.slice(0, at) === local || (excluded && /["\\]/.test(name.slice(0, at))));
+    if (local !== undefined)
+      return (
+        host === constraint && (name.slice(0, at) === local || (excluded && /["\\]/.test(name.slice(0, at))))
+      );
     // Only a leading dot covers hosts below. An excluded host excludes the hosts below it as well, as in Go's
     // crypto/x509.
     return isWithin(host, constraint, excluded || constraint.startsWith('.'));
@@ -224,6 +248,9 @@ function wildcardReaches(host: string, constraint: string): boolean {
 }
 
 function hostOfUri(uri: string): string | undefined {
-  const host = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#:@[\]]+)(?::\d*)?(?:[/?#]|$)/i.exec(uri)?.[1]?.toLowerCase().replace(/\.$/, '');
+  const host = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#:@[\]]+)(?::\d*)?(?:[/?#]|$)/i
+    .exec(uri)?.[1]
+    ?.toLowerCase()
+    .replace(/\.$/, '');
   return host === undefined || !isHost(host) || /^[\d.]+$/.test(host) ? undefined : host;
 }

@@ -55,7 +55,8 @@ export function readName(name: DerElement): DistinguishedName {
     );
     comparable.push(JSON.stringify(pairs.map((pair) => pair.comparable).sort()));
   }
-  if (attributes.length > maximumAttributes) throw new DerError(`a name has more than ${maximumAttributes} attributes`, name.offset);
+  if (attributes.length > maximumAttributes)
+    throw new DerError(`a name has more than ${maximumAttributes} attributes`, name.offset);
   const text = attributes.map(({ type, value }) => `${type}=${value}`).join(', ');
   return { attributes, text: text.slice(0, 512).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?'), comparable };
 }
@@ -63,7 +64,8 @@ export function readName(name: DerElement): DistinguishedName {
 function readPair(pair: DerElement): { readonly attribute: NameAttribute; readonly comparable: string } {
   const [type, value, more] = childrenOf(expectTag(pair, derTag.sequence, 'an attribute of a name'));
   const oid = readOid(type, 'the type of an attribute');
-  if (value === undefined || more !== undefined) throw new DerError('an attribute of a name is malformed', pair.offset);
+  if (value === undefined || more !== undefined)
+    throw new DerError('an attribute of a name is malformed', pair.offset);
   const text = textOf(value.tag, value.content);
   if (text === undefined) throw new DerError('an attribute of a name is not a text', value.offset);
   // Case, runs of blanks and the string type do not distinguish names (RFC 5280 section 7.1).

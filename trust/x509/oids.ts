@@ -1,4 +1,6 @@
-/** Object identifiers of certificate purposes (RFC 5280 section 4.2.1.12), of OCSP (RFC 6960) and of SHA-1. */
+/**
+ * Object identifiers of certificate purposes (RFC 5280 section 4.2.1.12), of OCSP (RFC 6960) and of SHA-1.
+ */
 export const oids = {
   ocspBasic: '1.3.6.1.5.5.7.48.1.1',
   anyPurpose: '2.5.29.37.0',

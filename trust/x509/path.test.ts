@@ -14,7 +14,8 @@ const codeSigning = '1.3.6.1.5.5.7.3.3';
 const folder = mkdtempSync(join(tmpdir(), 'x509-path-'));
 after(() => rmSync(folder, { recursive: true }));
 const authority = createAuthority(folder);
-const read = ({ certificate }: Issued): Certificate => readCertificate(new X509Certificate(readFileSync(certificate)).raw);
+const read = ({ certificate }: Issued): Certificate =>
+  readCertificate(new X509Certificate(readFileSync(certificate)).raw);
 const root = authority.issue('root', { extensions: rootExtensions });
 
 const rows: readonly (readonly [what: string, usage: readonly string[], fits: boolean])[] = [
@@ -26,9 +27,17 @@ const rows: readonly (readonly [what: string, usage: readonly string[], fits: bo
 ];
 for (const [index, [what, usage, fits]] of rows.entries()) {
   test(`below an authority that ${what} a certificate for code signing ${fits ? 'counts' : 'does not count'}`, () => {
-    const middle = authority.issue(`middle-${index}`, { extensions: [...rootExtensions, ...usage], by: root });
+    const middle = authority.issue(`middle-${index}`, {
+      extensions: [...rootExtensions, ...usage],
+      by: root,
+    });
     const leaf = authority.issue(`leaf-${index}`, { extensions: [...signerExtensions], by: middle });
-    const found = findPath(read(leaf), { anchors: [read(root)], intermediates: [read(middle)] }, [], codeSigning);
+    const found = findPath(
+      read(leaf),
+      { anchors: [read(root)], intermediates: [read(middle)] },
+      [],
+      codeSigning,
+    );
     assert.equal('path' in found, fits, JSON.stringify('problem' in found ? found.problem : ''));
     if ('problem' in found) assert.match(found.problem, /for another use/);
   });
@@ -38,9 +47,33 @@ for (const [index, [what, usage, fits]] of rows.entries()) {
 function firstVersion(name: string, by?: Issued): Issued {
   const issued = { name, key: join(folder, `${name}.key`), certificate: join(folder, `${name}.crt`) };
   authority.openssl('genpkey', ...p256, '-out', issued.key);
-  authority.openssl('req', '-new', '-config', 'ca.cnf', '-key', issued.key, '-subj', `/CN=${name}`, '-out', `${name}.csr`);
-  const issuing = by === undefined ? ['-signkey', issued.key] : ['-CA', by.certificate, '-CAkey', by.key, '-CAcreateserial'];
-  authority.openssl('x509', '-req', '-in', `${name}.csr`, ...issuing, '-days', '2', '-out', issued.certificate);
+  authority.openssl(
+    'req',
+    '-new',
+    '-config',
+    'ca.cnf',
+    '-key',
+    issued.key,
+    '-subj',
+    `/CN=${name}`,
+    '-out',
+    `${name}.csr`,
+  );
+  const issuing =
+    by === undefined
+      ? ['-signkey', issued.key]
+      : ['-CA', by.certificate, '-CAkey', by.key, '-CAcreateserial'];
+  authority.openssl(
+    'x509',
+    '-req',
+    '-in',
+    `${name}.csr`,
+    ...issuing,
+    '-days',
+    '2',
+    '-out',
+    issued.certificate,
+  );
   return issued;
 }
 
@@ -48,15 +81,25 @@ test('a version 1 certificate can be a trusted root, but neither an intermediate
   const old = firstVersion('old-root');
   const leaf = authority.issue('below-old', { extensions: [...signerExtensions], by: old });
   assert.equal(read(old).version, 1);
-  assert.ok('path' in findPath(read(leaf), { anchors: [read(old)], intermediates: [] }, [Date.now()], codeSigning));
+  assert.ok(
+    'path' in findPath(read(leaf), { anchors: [read(old)], intermediates: [] }, [Date.now()], codeSigning),
+  );
   const between = firstVersion('old-between', root);
   const below = authority.issue('below-between', { extensions: [...signerExtensions], by: between });
-  const found = findPath(read(below), { anchors: [read(root)], intermediates: [read(between)] }, [Date.now()], codeSigning);
+  const found = findPath(
+    read(below),
+    { anchors: [read(root)], intermediates: [read(between)] },
+    [Date.now()],
+    codeSigning,
+  );
   assert.match('problem' in found ? found.problem : '', /not of an authority/);
   // Version 3 can state it.
   const silent = authority.issue('silent-root', { extensions: ['subjectKeyIdentifier=hash'] });
   const belowSilent = authority.issue('below-silent', { extensions: [...signerExtensions], by: silent });
-  assert.ok('problem' in findPath(read(belowSilent), { anchors: [read(silent)], intermediates: [] }, [Date.now()], codeSigning));
+  assert.ok(
+    'problem' in
+      findPath(read(belowSilent), { anchors: [read(silent)], intermediates: [] }, [Date.now()], codeSigning),
+  );
 });
 
 const rsa = ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'];
@@ -74,16 +117,50 @@ test('a signature by RSA-PSS counts with the digest of its mask and a salt as lo
     const [hash = '', salt = '', mask = hash] = options.split(' ');
     const name = `pss-${index}`;
     authority.openssl('genpkey', ...p256, '-out', `${name}.key`);
-    authority.openssl('req', '-new', '-config', 'ca.cnf', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-out', `${name}.csr`);
+    authority.openssl(
+      'req',
+      '-new',
+      '-config',
+      'ca.cnf',
+      '-key',
+      `${name}.key`,
+      '-subj',
+      `/CN=${name}`,
+      '-out',
+      `${name}.csr`,
+    );
     writeFileSync(join(folder, 'leaf.ext'), signerExtensions.join('\n'));
-    const pss = ['rsa_padding_mode:pss', `rsa_pss_saltlen:${salt}`, `rsa_mgf1_md:${mask}`].flatMap((one) => ['-sigopt', one]);
+    const pss = ['rsa_padding_mode:pss', `rsa_pss_saltlen:${salt}`, `rsa_mgf1_md:${mask}`].flatMap((one) => [
+      '-sigopt',
+      one,
+    ]);
     const by = ['-CA', issuer.certificate, '-CAkey', issuer.key, '-CAcreateserial', '-extfile', 'leaf.ext'];
-    authority.openssl('x509', '-req', '-in', `${name}.csr`, ...by, `-${hash}`, ...pss, '-days', '2', '-out', `${name}.crt`);
+    authority.openssl(
+      'x509',
+      '-req',
+      '-in',
+      `${name}.csr`,
+      ...by,
+      `-${hash}`,
+      ...pss,
+      '-days',
+      '2',
+      '-out',
+      `${name}.crt`,
+    );
     const leaf = read({ name, key: '', certificate: join(folder, `${name}.crt`) });
     const found = findPath(leaf, { anchors: [read(issuer)], intermediates: [] }, [Date.now()], codeSigning);
     assert.equal('path' in found, accepted, options);
     const changed = Buffer.from(leaf.raw);
     changed[changed.length - 9] = (changed.at(-9) ?? 0) ^ 1;
-    assert.ok('problem' in findPath(readCertificate(changed), { anchors: [read(issuer)], intermediates: [] }, [Date.now()], codeSigning));
+    assert.ok(
+      'problem' in
+        findPath(
+          readCertificate(changed),
+          { anchors: [read(issuer)], intermediates: [] },
+          [Date.now()],
+          codeSigning,
+        ),
+    );
   }
 });

@@ -38,7 +38,10 @@ export function findPath(
   // verification.
   let budget = 12;
   const names = constraintBudget();
-  const search = (path: readonly Certificate[], pool: readonly Certificate[]): readonly Certificate[] | undefined => {
+  const search = (
+    path: readonly Certificate[],
+    pool: readonly Certificate[],
+  ): readonly Certificate[] | undefined => {
     const current = path.at(-1) as Certificate;
     for (const [candidates, trusted] of [
       [anchors, true],
@@ -47,7 +50,12 @@ export function findPath(
       for (const issuer of candidates) {
         if (!current.issuer.equals(issuer.subject) || issuer.raw.equals(current.raw)) continue;
         if ((budget -= 1) < 0) return undefined;
-        const flaw = issuerFlaw(issuer, path, { trusted, times, names, ...(purpose === undefined ? {} : { purpose }) });
+        const flaw = issuerFlaw(issuer, path, {
+          trusted,
+          times,
+          names,
+          ...(purpose === undefined ? {} : { purpose }),
+        });
         if (flaw !== undefined) {
           problem = `an issuing certificate ${flaw}`;
           continue;
@@ -89,8 +97,12 @@ export function pathFlaw(
     const flaw =
       last === undefined
         ? notValidAt(certificate, times)
-        : (issuerFlaw(certificate, below, { trusted, times, names, ...(purpose === undefined ? {} : { purpose }) }) ??
-          (signedBy(last, certificate) ? undefined : 'did not issue the certificate before it'));
+        : (issuerFlaw(certificate, below, {
+            trusted,
+            times,
+            names,
+            ...(purpose === undefined ? {} : { purpose }),
+          }) ?? (signedBy(last, certificate) ? undefined : 'did not issue the certificate before it'));
     if (flaw !== undefined) return { certificate, flaw };
   }
   return undefined;
@@ -132,10 +144,12 @@ function issuerFlaw(
   // Before version 3, a certificate cannot state that it is an authority. Trusting it as a root states that
   // (RFC 5280 6.1.4 (k) leaves this to the verifier).
   if (!issuer.isAuthority && !(trusted && issuer.version < 3)) return 'is not of an authority';
-  if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.keyCertSign) === 0) return 'may not sign certificates';
+  if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.keyCertSign) === 0)
+    return 'may not sign certificates';
   // RFC 5280 6.1.4 (l): a certificate that its own name has issued (a change of key) does not count.
   const authorities = below.slice(1).filter(({ issuer: by, subject }) => !by.equals(subject)).length;
-  if (issuer.pathLength !== undefined && authorities > issuer.pathLength) return 'allows no path of this length';
+  if (issuer.pathLength !== undefined && authorities > issuer.pathLength)
+    return 'allows no path of this length';
   return notValidAt(issuer, times) ?? nameConstraintFlaw(issuer, below, names);
 }
 

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rootNames, mayName } from '../tuf-requirement/root-names.ts';
-import { attribute, buildCertificate, extension, nameOf, signerExtensions } from './fixtures/build-certificate.ts';
+import {
+  attribute,
+  buildCertificate,
+  extension,
+  nameOf,
+  signerExtensions,
+} from './fixtures/build-certificate.ts';
 import type { Built } from './fixtures/build-certificate.ts';
 import { pemOf } from './fixtures/carry-certificates.ts';
 

@@ -12,16 +12,27 @@ const maximumEntries = 64;
  * Returns the URIs of the OCSP responders in AuthorityInfoAccess (RFC 5280 section 4.2.2.1). @throws DerError
  */
 export function readResponderUrls(value: Buffer): string[] {
-  return childrenOf(expectTag(readStrict(value), derTag.sequence, 'authorityInfoAccess'), maximumEntries).flatMap((description) => {
-    const [method, location, more] = childrenOf(expectTag(description, derTag.sequence, 'an access description'));
-    if (location === undefined || more !== undefined) throw new DerError('an access description is malformed', description.offset);
-    return readOid(method, 'an access method') === ocspMethod && location.tag === uriTag ? [asciiText(location)] : [];
+  return childrenOf(
+    expectTag(readStrict(value), derTag.sequence, 'authorityInfoAccess'),
+    maximumEntries,
+  ).flatMap((description) => {
+    const [method, location, more] = childrenOf(
+      expectTag(description, derTag.sequence, 'an access description'),
+    );
+    if (location === undefined || more !== undefined)
+      throw new DerError('an access description is malformed', description.offset);
+    return readOid(method, 'an access method') === ocspMethod && location.tag === uriTag
+      ? [asciiText(location)]
+      : [];
   });
 }
 
 /** Returns the URIs of CRLDistributionPoints and FreshestCRL (RFC 5280 section 4.2.1.13). @throws DerError */
 export function readPointUrls(value: Buffer): string[] {
-  return childrenOf(expectTag(readStrict(value), derTag.sequence, 'the distribution points'), maximumEntries).flatMap((point) => {
+  return childrenOf(
+    expectTag(readStrict(value), derTag.sequence, 'the distribution points'),
+    maximumEntries,
+  ).flatMap((point) => {
     const parts = childrenOf(expectTag(point, derTag.sequence, 'a distribution point'), 4);
     const name = onlyOf(parts, 0, point);
     const full = name === undefined ? undefined : onlyOf(childrenOf(name, 2), 0, point);

@@ -9,7 +9,8 @@ import { readOid, readSmallInteger } from './der-values.ts';
 export type Digest = 'sha256' | 'sha384' | 'sha512';
 
 /** How a certificate, revocation list, OCSP response or CMS message is signed. */
-export type SignatureAlgorithm = { readonly kind: 'pkcs1' | 'pss' | 'ecdsa'; readonly hash: Digest } | { readonly kind: 'ed25519' };
+export type SignatureAlgorithm =
+  { readonly kind: 'pkcs1' | 'pss' | 'ecdsa'; readonly hash: Digest } | { readonly kind: 'ed25519' };
 
 const digests: Readonly<Record<string, Digest>> = {
   '2.16.840.1.101.3.4.2.1': 'sha256',
@@ -40,8 +41,13 @@ const ed25519 = '1.3.101.112';
  * mixed parameters
  * @throws DerError when it is malformed
  */
-export function readSignatureAlgorithm(identifier: DerElement | undefined, digest?: Digest): SignatureAlgorithm | undefined {
-  const [name, parameters, more] = childrenOf(expectTag(identifier, derTag.sequence, 'the signature algorithm'));
+export function readSignatureAlgorithm(
+  identifier: DerElement | undefined,
+  digest?: Digest,
+): SignatureAlgorithm | undefined {
+  const [name, parameters, more] = childrenOf(
+    expectTag(identifier, derTag.sequence, 'the signature algorithm'),
+  );
   const oid = readOid(name, 'the signature algorithm');
   if (more !== undefined) throw new DerError('the signature algorithm is malformed', more.offset);
   if (oid === rsaPss) return parameters === undefined ? undefined : readPss(parameters);
@@ -55,7 +61,8 @@ export function readSignatureAlgorithm(identifier: DerElement | undefined, diges
   const hash = ecdsa[oid];
   if (hash === undefined && oid !== ed25519) return undefined;
   // RFC 5758 section 3.2, RFC 8410 section 3: absent.
-  if (parameters !== undefined) throw new DerError('the signature algorithm has parameters', parameters.offset);
+  if (parameters !== undefined)
+    throw new DerError('the signature algorithm has parameters', parameters.offset);
   return hash === undefined ? { kind: 'ed25519' } : { kind: 'ecdsa', hash };
 }
 
@@ -92,7 +99,12 @@ function readPss(parameters: DerElement): SignatureAlgorithm | undefined {
     return wrapper === undefined ? undefined : onlyChild(wrapper);
   };
   const [hashField, maskField, saltField, trailer] = [field(0), field(1), field(2), field(3)];
-  if (parts.some(({ tag }, index) => tag < 0xa0 || tag > 0xa3 || (index > 0 && tag <= (parts[index - 1] as DerElement).tag)))
+  if (
+    parts.some(
+      ({ tag }, index) =>
+        tag < 0xa0 || tag > 0xa3 || (index > 0 && tag <= (parts[index - 1] as DerElement).tag),
+    )
+  )
     throw new DerError('the parameters of RSASSA-PSS are malformed', parameters.offset);
   // An absent field means SHA-1 and its length.
   if (hashField === undefined || maskField === undefined || saltField === undefined) return undefined;
@@ -101,7 +113,11 @@ function readPss(parameters: DerElement): SignatureAlgorithm | undefined {
   const hash = readDigest(hashField, 'the digest');
   const [maskName, maskHash] = childrenOf(expectTag(maskField, derTag.sequence, 'the mask'));
   const salt = readSmallInteger(saltField, 'the length of the salt');
-  if (hash === undefined || readOid(maskName, 'the mask') !== maskByHash || readDigest(maskHash, "the mask's digest") !== hash)
+  if (
+    hash === undefined ||
+    readOid(maskName, 'the mask') !== maskByHash ||
+    readDigest(maskHash, "the mask's digest") !== hash
+  )
     return undefined;
   return salt === digestBytes[hash] ? { kind: 'pss', hash } : undefined;
 }
@@ -113,17 +129,36 @@ const remembered = createMemory<boolean>(2048);
  * Returns whether the key made the signature. Returns false for an algorithm that does not count, and for a
  * key that does not match the algorithm. Never throws.
  */
-export function isSignatureBy(algorithm: SignatureAlgorithm | undefined, key: KeyObject, data: Uint8Array, signature: Uint8Array): boolean {
+export function isSignatureBy(
+  algorithm: SignatureAlgorithm | undefined,
+  key: KeyObject,
+  data: Uint8Array,
+  signature: Uint8Array,
+): boolean {
   if (algorithm === undefined) return false;
-  return remembered([JSON.stringify(algorithm), nameOfKey(key), data, signature], () => fits(algorithm, key, data, signature));
+  return remembered([JSON.stringify(algorithm), nameOfKey(key), data, signature], () =>
+    fits(algorithm, key, data, signature),
+  );
 }
 
-function fits(algorithm: SignatureAlgorithm, key: KeyObject, data: Uint8Array, signature: Uint8Array): boolean {
+function fits(
+  algorithm: SignatureAlgorithm,
+  key: KeyObject,
+  data: Uint8Array,
+  signature: Uint8Array,
+): boolean {
   switch (algorithm.kind) {
     case 'pkcs1':
-      return key.asymmetricKeyType === 'rsa' && verifyWith(algorithm.hash, data, { key, padding: constants.RSA_PKCS1_PADDING }, signature);
+      return (
+        key.asymmetricKeyType === 'rsa' &&
+        verifyWith(algorithm.hash, data, { key, padding: constants.RSA_PKCS1_PADDING }, signature)
+      );
     case 'pss': {
-      const pss = { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST };
+      const pss = {
+        key,
+        padding: constants.RSA_PKCS1_PSS_PADDING,
+        saltLength: constants.RSA_PSS_SALTLEN_DIGEST,
+      };
       return key.asymmetricKeyType === 'rsa' && verifyWith(algorithm.hash, data, pss, signature);
     }
     case 'ecdsa':

@@ -6,7 +6,14 @@ import { readPemCertificates } from '../pki/authorities.ts';
 import { readTrustedRoot } from '../sigstore/trusted-root.ts';
 import { derTag } from './der.ts';
 import { algorithmWithNull, bits, der, integer, octets, oid, sequence, whole } from './der-writer.ts';
-import { attribute, buildCertificate, extension, nameOf, utcTime, yes } from './fixtures/build-certificate.ts';
+import {
+  attribute,
+  buildCertificate,
+  extension,
+  nameOf,
+  utcTime,
+  yes,
+} from './fixtures/build-certificate.ts';
 import type { Built, Parts } from './fixtures/build-certificate.ts';
 import { coseOf, jwsOf, pemOf, trustedRootOf } from './fixtures/carry-certificates.ts';
 
@@ -17,7 +24,8 @@ import { coseOf, jwsOf, pemOf, trustedRootOf } from './fixtures/carry-certificat
 const readers: Readonly<Record<string, (leaf: Built, root: Built) => void>> = {
   'a Notary Project JWS': (leaf, root) => openEnvelope('application/jose+json', jwsOf(leaf, root)),
   'a Notary Project COSE': (leaf, root) => openEnvelope('application/cose', coseOf(leaf, root)),
-  'a Notary Project trust store': (leaf) => throwText(readStoreFile('store.der', leaf.der, 'ca'), /neither of an authority/),
+  'a Notary Project trust store': (leaf) =>
+    throwText(readStoreFile('store.der', leaf.der, 'ca'), /neither of an authority/),
   'a sigstore trusted root': (leaf, root) => readTrustedRoot(trustedRootOf(leaf, root)),
   'roots of one’s own': (leaf) => readPemCertificates('roots.pem', pemOf(leaf)),
 };
@@ -47,38 +55,92 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
   ['an indefinite length', { subject: Buffer.concat([raw('3080'), nameOf('x').subarray(2), raw('0000')]) }],
   ['a tag number in the long form', { serial: raw('1f02024001') }],
   ['a primitive sequence', { subject: Buffer.concat([raw('10'), nameOf('x').subarray(1)]) }],
-  ['a constructed octet string', { extensions: [usage, purpose, sequence(oid('1.2.3.4'), der(0x24, octets(raw('00'))))] }],
-  ['a critical mark of 01', { extensions: [sequence(oid('2.5.29.15'), raw('010101'), octets(bits(raw('80'), 7))), purpose] }],
-  ['a critical mark of two bytes', { extensions: [sequence(oid('2.5.29.15'), raw('0102ffff'), octets(bits(raw('80'), 7))), purpose] }],
+  [
+    'a constructed octet string',
+    { extensions: [usage, purpose, sequence(oid('1.2.3.4'), der(0x24, octets(raw('00'))))] },
+  ],
+  [
+    'a critical mark of 01',
+    { extensions: [sequence(oid('2.5.29.15'), raw('010101'), octets(bits(raw('80'), 7))), purpose] },
+  ],
+  [
+    'a critical mark of two bytes',
+    { extensions: [sequence(oid('2.5.29.15'), raw('0102ffff'), octets(bits(raw('80'), 7))), purpose] },
+  ],
   [
     'a critical mark that is written and false',
-    { extensions: [usage, sequence(oid('2.5.29.37'), raw('010100'), octets(sequence(oid('1.3.6.1.5.5.7.3.3'))))] },
+    {
+      extensions: [
+        usage,
+        sequence(oid('2.5.29.37'), raw('010100'), octets(sequence(oid('1.3.6.1.5.5.7.3.3')))),
+      ],
+    },
   ],
   ['a cA of 01', { extensions: [usage, purpose, extension('2.5.29.19', sequence(raw('010101')))] }],
-  ['a cA that is written and false', { extensions: [usage, purpose, extension('2.5.29.19', sequence(raw('010100')))] }],
-  ['an object identifier with a leading 80', { extensions: [usage, purpose, sequence(raw('06048003290f'), octets(raw('00')))] }],
-  ['an object identifier that is cut short', { extensions: [usage, purpose, sequence(raw('06032a0383'), octets(raw('00')))] }],
-  ['an object identifier of nothing', { extensions: [usage, purpose, sequence(raw('0600'), octets(raw('00')))] }],
-  ['a bit string whose unused bits are set', { extensions: [extension('2.5.29.15', raw('03020781'), true), purpose] }],
-  ['a key usage with zeros at its end', { extensions: [extension('2.5.29.15', raw('03020080'), true), purpose] }],
-  ['a key usage with a byte of zeros at its end', { extensions: [extension('2.5.29.15', raw('0303078000'), true), purpose] }],
-  ['a signature with unused bits', { signature: (signature) => bits(Buffer.concat([signature, raw('00')]), 7) }],
+  [
+    'a cA that is written and false',
+    { extensions: [usage, purpose, extension('2.5.29.19', sequence(raw('010100')))] },
+  ],
+  [
+    'an object identifier with a leading 80',
+    { extensions: [usage, purpose, sequence(raw('06048003290f'), octets(raw('00')))] },
+  ],
+  [
+    'an object identifier that is cut short',
+    { extensions: [usage, purpose, sequence(raw('06032a0383'), octets(raw('00')))] },
+  ],
+  [
+    'an object identifier of nothing',
+    { extensions: [usage, purpose, sequence(raw('0600'), octets(raw('00')))] },
+  ],
+  [
+    'a bit string whose unused bits are set',
+    { extensions: [extension('2.5.29.15', raw('03020781'), true), purpose] },
+  ],
+  [
+    'a key usage with zeros at its end',
+    { extensions: [extension('2.5.29.15', raw('03020080'), true), purpose] },
+  ],
+  [
+    'a key usage with a byte of zeros at its end',
+    { extensions: [extension('2.5.29.15', raw('0303078000'), true), purpose] },
+  ],
+  [
+    'a signature with unused bits',
+    { signature: (signature) => bits(Buffer.concat([signature, raw('00')]), 7) },
+  ],
   ['parameters of an algorithm that has none', { algorithm: algorithmWithNull('1.2.840.10045.4.3.2') }],
-  ['a NULL with content', { extensions: [usage, purpose], algorithm: sequence(oid('1.2.840.10045.4.3.2'), raw('050100')) }],
+  [
+    'a NULL with content',
+    { extensions: [usage, purpose], algorithm: sequence(oid('1.2.840.10045.4.3.2'), raw('050100')) },
+  ],
   [
     'a set in descending order',
     {
       subject: sequence(
         nameOf('x').subarray(2),
-        der(derTag.set, sequence(oid('2.5.4.11'), der(0x0c, Buffer.from('b'))), sequence(oid('2.5.4.10'), der(0x0c, Buffer.from('a')))),
+        der(
+          derTag.set,
+          sequence(oid('2.5.4.11'), der(0x0c, Buffer.from('b'))),
+          sequence(oid('2.5.4.10'), der(0x0c, Buffer.from('a'))),
+        ),
       ),
     },
   ],
   ['UTF-8 that is none', { subject: nameOf('x', attribute('2.5.4.11', raw('c328'))) }],
-  ['a PrintableString with an at sign', { subject: nameOf('x', attribute('2.5.4.11', 'a@b', derTag.printableString)) }],
+  [
+    'a PrintableString with an at sign',
+    { subject: nameOf('x', attribute('2.5.4.11', 'a@b', derTag.printableString)) },
+  ],
   ['an IA5String beyond ASCII', { subject: nameOf('x', attribute('2.5.4.11', raw('e9'), derTag.ia5String)) }],
-  ['a BMPString of an odd length', { subject: nameOf('x', attribute('2.5.4.11', raw('004100'), derTag.bmpString)) }],
-  ['half of a surrogate pair in a BMPString', { subject: nameOf('x', attribute('2.5.4.11', raw('d800'), derTag.bmpString)) }],
+  [
+    'a BMPString of an odd length',
+    { subject: nameOf('x', attribute('2.5.4.11', raw('004100'), derTag.bmpString)) },
+  ],
+  [
+    'half of a surrogate pair in a BMPString',
+    { subject: nameOf('x', attribute('2.5.4.11', raw('d800'), derTag.bmpString)) },
+  ],
   ['a name that is a number', { subject: nameOf('x', attribute('2.5.4.11', raw('01'), derTag.integer)) }],
   ['a time without seconds', { validity: sequence(utcTime('2601010000Z'), soon) }],
   ['a time with an offset', { validity: sequence(utcTime('260101000000+0000'), soon) }],
@@ -86,18 +148,38 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
   ['the hour 24', { validity: sequence(utcTime('260101240000Z'), soon) }],
   ['bytes after the certificate', { after: [raw('0500')] }],
   // RFC 5280
-  ['an unknown critical extension', { extensions: [usage, purpose, extension('1.2.3.4', raw('0500'), true)] }],
-  ['critical certificate policies', { extensions: [usage, purpose, extension('2.5.29.32', sequence(sequence(oid('1.2.3.4'))), true)] }],
-  ['critical policy constraints', { extensions: [usage, purpose, extension('2.5.29.36', sequence(der(0x80, raw('00'))), true)] }],
+  [
+    'an unknown critical extension',
+    { extensions: [usage, purpose, extension('1.2.3.4', raw('0500'), true)] },
+  ],
+  [
+    'critical certificate policies',
+    { extensions: [usage, purpose, extension('2.5.29.32', sequence(sequence(oid('1.2.3.4'))), true)] },
+  ],
+  [
+    'critical policy constraints',
+    { extensions: [usage, purpose, extension('2.5.29.36', sequence(der(0x80, raw('00'))), true)] },
+  ],
   ['an extension twice', { extensions: [usage, purpose, purpose] }],
   [
     'two lists of extensions',
-    { rest: [der(0xa3, sequence(usage, purpose)), der(0xa3, sequence(extension('1.2.3.4', raw('0500'), true)))] },
+    {
+      rest: [
+        der(0xa3, sequence(usage, purpose)),
+        der(0xa3, sequence(extension('1.2.3.4', raw('0500'), true))),
+      ],
+    },
   ],
-  ['a list of extensions with something after it', { rest: [der(0xa3, sequence(usage, purpose), sequence())] }],
+  [
+    'a list of extensions with something after it',
+    { rest: [der(0xa3, sequence(usage, purpose), sequence())] },
+  ],
   ['an empty list of extensions', { rest: [der(0xa3, sequence())] }],
   ['a field that does not exist', { rest: [der(0xa3, sequence(usage, purpose)), raw('0500')] }],
-  ['extensions before the unique identifier', { rest: [der(0xa3, sequence(usage, purpose)), der(0x81, raw('00'))] }],
+  [
+    'extensions before the unique identifier',
+    { rest: [der(0xa3, sequence(usage, purpose)), der(0x81, raw('00'))] },
+  ],
   ['extensions in version 1', { version: [] }],
   ['extensions in version 2', { version: [der(0xa0, whole(1))] }],
   ['version 1 that is written', { version: [der(0xa0, whole(0))], extensions: [] }],
@@ -106,8 +188,14 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
   ['a serial number of 21 octets', { serial: der(2, Buffer.alloc(21, 0x41)) }],
   ['another algorithm inside than outside', { outerAlgorithm: sequence(oid('1.2.840.10045.4.3.3')) }],
   ['parameters outside that are not inside', { outerAlgorithm: algorithmWithNull('1.2.840.10045.4.3.2') }],
-  ['a GeneralizedTime before 2050', { validity: sequence(utcTime(Date.now() - 3600_000), generalized('20490101000000Z')) }],
-  ['a GeneralizedTime with a fraction', { validity: sequence(utcTime(Date.now() - 3600_000), generalized('20510101000000.5Z')) }],
+  [
+    'a GeneralizedTime before 2050',
+    { validity: sequence(utcTime(Date.now() - 3600_000), generalized('20490101000000Z')) },
+  ],
+  [
+    'a GeneralizedTime with a fraction',
+    { validity: sequence(utcTime(Date.now() - 3600_000), generalized('20510101000000.5Z')) },
+  ],
   ['three times in the validity', { validity: sequence(utcTime(Date.now() - 3600_000), soon, soon) }],
   ['a key usage that allows nothing', { extensions: [extension('2.5.29.15', bits(raw('')), true), purpose] }],
   [
@@ -115,14 +203,23 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
     { extensions: [extension('2.5.29.15', Buffer.concat([bits(raw('80'), 7), raw('0500')]), true), purpose] },
   ],
   ['an empty extended key usage', { extensions: [usage, extension('2.5.29.37', sequence())] }],
-  ['a length of path without an authority', { extensions: [usage, purpose, extension('2.5.29.19', sequence(whole(1)))] }],
+  [
+    'a length of path without an authority',
+    { extensions: [usage, purpose, extension('2.5.29.19', sequence(whole(1)))] },
+  ],
   [
     'basic constraints with something after the length',
     { extensions: [usage, purpose, extension('2.5.29.19', sequence(yes, whole(1), whole(1)))] },
   ],
   ['no subject name in the extension for them', { extensions: [usage, purpose, names()] }],
-  ['a subject name with a zero byte', { extensions: [usage, purpose, names(der(0x82, Buffer.from('a.test\0.b.test')))] }],
-  ['a subject name of a form that does not exist', { extensions: [usage, purpose, names(der(0x89, Buffer.from('a')))] }],
+  [
+    'a subject name with a zero byte',
+    { extensions: [usage, purpose, names(der(0x82, Buffer.from('a.test\0.b.test')))] },
+  ],
+  [
+    'a subject name of a form that does not exist',
+    { extensions: [usage, purpose, names(der(0x89, Buffer.from('a')))] },
+  ],
   ['an address of five bytes', { extensions: [usage, purpose, names(der(0x87, Buffer.alloc(5)))] }],
   ['a public key with something after it', { spki: (spki) => sequence(spki.subarray(2), raw('0500')) }],
   ['an empty relative name', { subject: sequence(nameOf('x').subarray(2), raw('3100')) }],
@@ -131,10 +228,28 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
 for (const [reader, read] of Object.entries(readers)) {
   test(`${reader} takes a certificate in DER`, () => {
     read(buildCertificate('leaf', { by: root }), root);
-    read(buildCertificate('leaf', { by: root, extensions: [usage, purpose, names(der(0x82, Buffer.from('a.test')))] }), root);
-    read(buildCertificate('leaf', { by: root, validity: sequence(utcTime(Date.now() - 3600_000), generalized('20510101000000Z')) }), root);
+    read(
+      buildCertificate('leaf', {
+        by: root,
+        extensions: [usage, purpose, names(der(0x82, Buffer.from('a.test')))],
+      }),
+      root,
+    );
+    read(
+      buildCertificate('leaf', {
+        by: root,
+        validity: sequence(utcTime(Date.now() - 3600_000), generalized('20510101000000Z')),
+      }),
+      root,
+    );
     read(buildCertificate('leaf', { by: root, serial: raw('02020080') }), root);
-    read(buildCertificate('leaf', { by: root, subject: nameOf('x', attribute('2.5.4.11', raw('00e9'), derTag.bmpString)) }), root);
+    read(
+      buildCertificate('leaf', {
+        by: root,
+        subject: nameOf('x', attribute('2.5.4.11', raw('00e9'), derTag.bmpString)),
+      }),
+      root,
+    );
   });
   for (const [what, parts] of rows)
     test(`${reader} refuses ${what}`, () => {

@@ -33,7 +33,14 @@ export const noNames: SubjectNames = {
 };
 
 /** Tags of GeneralName (RFC 5280 section 4.2.1.6). */
-export const generalName = { other: 0xa0, email: 0x81, host: 0x82, directory: 0xa4, uri: 0x86, address: 0x87 } as const;
+export const generalName = {
+  other: 0xa0,
+  email: 0x81,
+  host: 0x82,
+  directory: 0xa4,
+  uri: 0x86,
+  address: 0x87,
+} as const;
 
 /**
  * x400Address, ediPartyName and registeredID. They identify no signer here, but are valid forms of a name.
@@ -49,12 +56,16 @@ export const maximumNames = 1024;
  */
 export function readSubjectNames(extension: Extension | undefined): SubjectNames {
   if (extension === undefined) return noNames;
-  const names = childrenOf(expectTag(readStrict(extension.value), derTag.sequence, 'the subject names'), maximumNames);
+  const names = childrenOf(
+    expectTag(readStrict(extension.value), derTag.sequence, 'the subject names'),
+    maximumNames,
+  );
   if (names.length === 0) throw new DerError('the subject names are empty', 0);
   const of = (tag: number): readonly DerElement[] => names.filter((name) => name.tag === tag);
   const known: readonly number[] = [...Object.values(generalName), ...passedOver];
   const foreign = names.find(({ tag }) => !known.includes(tag));
-  if (foreign !== undefined) throw new DerError('a subject name is of a form that does not exist', foreign.offset);
+  if (foreign !== undefined)
+    throw new DerError('a subject name is of a form that does not exist', foreign.offset);
   const others = of(generalName.other).map(readOther);
   return {
     emails: of(generalName.email).map(asciiText),
@@ -82,11 +93,13 @@ function readOther(name: DerElement): { readonly type: string; readonly value: D
  * @throws DerError
  */
 export function asciiText({ content, offset }: DerElement): string {
-  if (content.some((byte) => byte < 0x20 || byte > 0x7e)) throw new DerError('a name has characters beyond printable ASCII', offset);
+  if (content.some((byte) => byte < 0x20 || byte > 0x7e))
+    throw new DerError('a name has characters beyond printable ASCII', offset);
   return content.toString('latin1');
 }
 
 function addressOf({ content, offset }: DerElement): Buffer {
-  if (content.length !== 4 && content.length !== 16) throw new DerError('an address has neither 4 nor 16 bytes', offset);
+  if (content.length !== 4 && content.length !== 16)
+    throw new DerError('an address has neither 4 nor 16 bytes', offset);
   return content;
 }

@@ -4,9 +4,20 @@ import type { Certificate } from './certificate.ts';
 import { childrenOf, contextTag, derTag, DerError, expectTag } from './der.ts';
 import type { DerElement } from './der.ts';
 import { isAscending, readStrict } from './der-strict.ts';
-import { readGeneralizedTime, readInteger, readOid, readSmallInteger, readTrueOrAbsent } from './der-values.ts';
+import {
+  readGeneralizedTime,
+  readInteger,
+  readOid,
+  readSmallInteger,
+  readTrueOrAbsent,
+} from './der-values.ts';
 import { readExtensions } from './extensions.ts';
-import { isSignatureBy, readDigest, readPlainAlgorithm, readSignatureAlgorithm } from './signature-algorithm.ts';
+import {
+  isSignatureBy,
+  readDigest,
+  readPlainAlgorithm,
+  readSignatureAlgorithm,
+} from './signature-algorithm.ts';
 import type { Digest } from './signature-algorithm.ts';
 
 /** A timestamp of RFC 3161, read but not verified. */
@@ -52,26 +63,32 @@ const maximumCertificates = 16;
  * @throws DerError with the offset
  */
 export function readTimeStamp(bytes: Uint8Array): TimeStamp {
-  if (bytes.byteLength > maximumBytes) throw new DerError(`the time stamp is larger than ${maximumBytes} bytes`, 0);
+  if (bytes.byteLength > maximumBytes)
+    throw new DerError(`the time stamp is larger than ${maximumBytes} bytes`, 0);
   const outer = expectTag(readStrict(Buffer.from(bytes)), derTag.sequence, 'the time stamp');
   const token = childrenOf(outer)[0]?.tag === derTag.oid ? outer : tokenOf(outer);
   const [contentType, wrapper] = members(token, 2, 'the token');
-  if (readOid(contentType, 'the content type') !== signedDataType) throw new DerError('the token is not signed data', token.offset);
+  if (readOid(contentType, 'the content type') !== signedDataType)
+    throw new DerError('the token is not signed data', token.offset);
   const data = childrenOf(expectTag(inside(wrapper, 'the signed data'), derTag.sequence, 'the signed data'));
   const [version, algorithms, content, ...rest] = data;
   // RFC 5652 section 5.1: version 3 for content of a type other than data; then certificates, revocation
   // lists and signers, in this order.
-  if (readSmallInteger(version, 'the version') !== 3) throw new DerError('the token is not of version 3', token.offset);
+  if (readSmallInteger(version, 'the version') !== 3)
+    throw new DerError('the token is not of version 3', token.offset);
   const embedded = rest[0]?.tag === contextTag(0, 'constructed') ? rest.shift() : undefined;
   if (rest[0]?.tag === contextTag(1, 'constructed') && rest[0].content.length > 0) rest.shift();
   const [signerSet, more] = rest;
   if (more !== undefined) throw new DerError('a field follows the signers', more.offset);
   const [type, wrapped] = members(content, 2, 'the content');
-  if (readOid(type, 'the type of the content') !== infoType) throw new DerError('the content is not a TSTInfo', content?.offset ?? 0);
+  if (readOid(type, 'the type of the content') !== infoType)
+    throw new DerError('the content is not a TSTInfo', content?.offset ?? 0);
   const info = expectTag(inside(wrapped, 'the content'), derTag.octetString, 'the content').content;
   // RFC 3161 section 2.4.2: the token has only the signature of its authority.
   const [signer] = members(signerSet, 1, 'the set of signers', derTag.set);
-  const named = childrenOf(expectTag(algorithms, derTag.set, 'the digests')).map((algorithm) => digestNamed(algorithm, 'a digest'));
+  const named = childrenOf(expectTag(algorithms, derTag.set, 'the digests')).map((algorithm) =>
+    digestNamed(algorithm, 'a digest'),
+  );
   const certificates = embedded === undefined ? [] : readEmbedded(embedded);
   return { ...readInfo(info), certificates, ...readSigner(signer as DerElement, info, named) };
 }
@@ -79,16 +96,26 @@ export function readTimeStamp(bytes: Uint8Array): TimeStamp {
 /** Returns the token of a response. @throws DerError with the status when the authority refused */
 function tokenOf(response: DerElement): DerElement {
   const [status, token] = members(response, 2, 'the response');
-  const granted = readSmallInteger(childrenOf(expectTag(status, derTag.sequence, 'the status'))[0], 'the status');
+  const granted = readSmallInteger(
+    childrenOf(expectTag(status, derTag.sequence, 'the status'))[0],
+    'the status',
+  );
   // Only "granted" is accepted, not "granted with modifications", because the modifications are unknown.
-  if (granted !== 0) throw new DerError(`the authority refused, with status ${granted},`, status?.offset ?? 0);
+  if (granted !== 0)
+    throw new DerError(`the authority refused, with status ${granted},`, status?.offset ?? 0);
   return expectTag(token, derTag.sequence, 'the token');
 }
 
 /** Returns the members of a sequence (or set) that has exactly this many: unread members are not allowed. */
-function members(element: DerElement | undefined, count: number, what: string, tag: number = derTag.sequence): readonly DerElement[] {
+function members(
+  element: DerElement | undefined,
+  count: number,
+  what: string,
+  tag: number = derTag.sequence,
+): readonly DerElement[] {
   const list = childrenOf(expectTag(element, tag, what));
-  if (list.length !== count) throw new DerError(`${what} has ${list.length} members, not ${count}`, element?.offset ?? 0);
+  if (list.length !== count)
+    throw new DerError(`${what} has ${list.length} members, not ${count}`, element?.offset ?? 0);
   return list;
 }
 
@@ -113,7 +140,8 @@ function readInfo(info: Buffer): Pick<TimeStamp, 'time' | 'imprint' | 'accuracy'
   if (more !== undefined) throw new DerError('TSTInfo has a field that does not exist', more.offset);
   // The extensions are implicitly tagged: their list is directly under the context tag.
   const extensions = extended === undefined ? [] : readExtensions({ ...extended, tag: derTag.sequence });
-  for (const [oid, { critical }] of extensions) if (critical) throw new DerError(`the critical extension ${oid} is not understood`, 0);
+  for (const [oid, { critical }] of extensions)
+    if (critical) throw new DerError(`the critical extension ${oid} is not understood`, 0);
   return {
     time: readGeneralizedTime(time, 'the time'),
     accuracy: accuracy === undefined ? undefined : readAccuracy(accuracy),
@@ -148,7 +176,10 @@ function digestNamed(algorithm: DerElement | undefined, what: string): Digest {
   const digest = readDigest(algorithm, what);
   if (digest !== undefined) return digest;
   const oid = readPlainAlgorithm(algorithm, what);
-  throw new DerError(`${what} is ${oid}, and SHA-256, SHA-384 and SHA-512 are accepted`, algorithm?.offset ?? 0);
+  throw new DerError(
+    `${what} is ${oid}, and SHA-256, SHA-384 and SHA-512 are accepted`,
+    algorithm?.offset ?? 0,
+  );
 }
 
 function readEmbedded(element: DerElement): Certificate[] {
@@ -168,26 +199,34 @@ function readSigner(
   if (more !== undefined || (unsigned !== undefined && unsigned.tag !== contextTag(1, 'constructed')))
     throw new DerError('the signer is malformed', signer.offset);
   // RFC 5652 section 5.3: 1 for a signer named by issuer and serial number.
-  if (readSmallInteger(version, 'the version of the signer') !== 1) throw new DerError('the signer is not of version 1', signer.offset);
+  if (readSmallInteger(version, 'the version of the signer') !== 1)
+    throw new DerError('the signer is not of version 1', signer.offset);
   const [issuer, serial] = members(id, 2, 'the identity of the signer');
   const serialBytes = readInteger(serial, 'the serial number of the signer');
   const digest = digestNamed(digestAlgorithm, 'the digest of the signer');
-  if (!named.includes(digest)) throw new DerError('the token does not name the digest of its signer', signer.offset);
+  if (!named.includes(digest))
+    throw new DerError('the token does not name the digest of its signer', signer.offset);
   const signed = readAttributes(expectTag(attributes, contextTag(0, 'constructed'), 'the signed attributes'));
   if (readOid(signed.get(contentTypeAttribute), 'the signed type of the content') !== infoType)
     throw new DerError('the signed type of the content is not TSTInfo', signer.offset);
-  const messageDigest = expectTag(signed.get(messageDigestAttribute), derTag.octetString, 'the signed digest').content;
+  const messageDigest = expectTag(
+    signed.get(messageDigestAttribute),
+    derTag.octetString,
+    'the signed digest',
+  ).content;
   if (!createHash(digest).update(info).digest().equals(messageDigest))
     throw new DerError('the signed digest is of other content', signer.offset);
   const certificateDigest = readCertificateId(signed);
   const algorithm = readSignatureAlgorithm(signatureAlgorithm, digest);
-  if (algorithm === undefined) throw new DerError('the signature algorithm is not accepted', signatureAlgorithm?.offset ?? 0);
+  if (algorithm === undefined)
+    throw new DerError('the signature algorithm is not accepted', signatureAlgorithm?.offset ?? 0);
   // RFC 5652 section 5.4: the signature covers the attributes as a SET, not with the tag that carries them.
   const message = Buffer.concat([Buffer.of(derTag.set), (attributes as DerElement).whole.subarray(1)]);
   const bytes = expectTag(signature, derTag.octetString, 'the signature').content;
   return {
     certificateDigest: certificateDigest.digest,
-    isSigner: (certificate) => certificate.issuer.equals((issuer as DerElement).whole) && certificate.serial.equals(serialBytes),
+    isSigner: (certificate) =>
+      certificate.issuer.equals((issuer as DerElement).whole) && certificate.serial.equals(serialBytes),
     isSignedBy: (certificate) =>
       createHash(certificateDigest.digest).update(certificate.raw).digest().equals(certificateDigest.value) &&
       isSignatureBy(algorithm, certificate.key, message, bytes),
@@ -198,12 +237,14 @@ function readSigner(
 function readAttributes(attributes: DerElement): ReadonlyMap<string, DerElement> {
   const found = new Map<string, DerElement>();
   const list = childrenOf(attributes);
-  if (!isAscending(list)) throw new DerError('the signed attributes are not in ascending order', attributes.offset);
+  if (!isAscending(list))
+    throw new DerError('the signed attributes are not in ascending order', attributes.offset);
   for (const attribute of list) {
     const [type, values] = members(attribute, 2, 'a signed attribute');
     const oid = readOid(type, 'the type of a signed attribute');
     const [value] = members(values, 1, 'the values of a signed attribute', derTag.set);
-    if (value === undefined || found.has(oid)) throw new DerError(`the attribute ${oid} is there twice`, attribute.offset);
+    if (value === undefined || found.has(oid))
+      throw new DerError(`the attribute ${oid} is there twice`, attribute.offset);
     found.set(oid, value);
   }
   return found;
@@ -213,13 +254,19 @@ function readAttributes(attributes: DerElement): ReadonlyMap<string, DerElement>
  * Reads ESSCertIDv2 (RFC 5816): the identity of the signing certificate, which is signed so that another
  * certificate of the same key cannot replace it.
  */
-function readCertificateId(signed: ReadonlyMap<string, DerElement>): { readonly digest: Digest | 'sha1'; readonly value: Buffer } {
+function readCertificateId(signed: ReadonlyMap<string, DerElement>): {
+  readonly digest: Digest | 'sha1';
+  readonly value: Buffer;
+} {
   const second = signed.get(certificateAttributeV2);
   const first = second ?? signed.get(certificateAttribute);
   const what = 'the signed identity of the certificate';
-  const list = childrenOf(expectTag(childrenOf(expectTag(first, derTag.sequence, what))[0], derTag.sequence, what));
+  const list = childrenOf(
+    expectTag(childrenOf(expectTag(first, derTag.sequence, what))[0], derTag.sequence, what),
+  );
   const parts = childrenOf(expectTag(list[0], derTag.sequence, what));
-  if (second === undefined) return { digest: 'sha1', value: expectTag(parts[0], derTag.octetString, what).content };
+  if (second === undefined)
+    return { digest: 'sha1', value: expectTag(parts[0], derTag.octetString, what).content };
   // The digest is SHA-256 unless another is named. Naming SHA-256 states the default, which DER omits; some
   // authorities write it.
   const named = parts[0]?.tag === derTag.sequence ? digestNamed(parts.shift(), what) : 'sha256';

@@ -11,10 +11,20 @@ export function crictlFindings(root: string, socket: string): readonly Finding[]
   try {
     text = readFileSync(join(root, 'etc/crictl.yaml'), 'utf8');
   } catch {
-    return [{ topic, state: 'degraded', found: 'not there', meaning: ['crictl tries other runtimes unless -r names this socket'], fix }];
+    return [
+      {
+        topic,
+        state: 'degraded',
+        found: 'not there',
+        meaning: ['crictl tries other runtimes unless -r names this socket'],
+        fix,
+      },
+    ];
   }
   const value = parseDocuments(text, '/etc/crictl.yaml').documents[0]?.value;
-  const said = (typeof value === 'object' && value !== null ? value : {}) as Readonly<Record<string, unknown>>;
+  const said = (typeof value === 'object' && value !== null ? value : {}) as Readonly<
+    Record<string, unknown>
+  >;
   const wrong = ['runtime-endpoint', 'image-endpoint'].filter((key) => {
     const endpoint = said[key];
     // Without an image endpoint crictl uses the runtime endpoint.
@@ -22,6 +32,8 @@ export function crictlFindings(root: string, socket: string): readonly Finding[]
     return typeof endpoint !== 'string' || endpoint.replace(/^unix:(\/\/)?/, '') !== socket;
   });
   if (wrong.length === 0) return [{ topic, state: 'fine', found: `unix://${socket}` }];
-  const found = wrong.map((key) => `${key}: ${typeof said[key] === 'string' ? said[key] : 'not set'}`).join(', ');
+  const found = wrong
+    .map((key) => `${key}: ${typeof said[key] === 'string' ? said[key] : 'not set'}`)
+    .join(', ');
   return [{ topic, state: 'degraded', found, meaning: ['crictl asks another runtime'], fix }];
 }

@@ -63,14 +63,20 @@ async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
     ...(info['networkPolicies'] !== undefined && {
       networkPolicies: parseJson(info['networkPolicies']) as NonNullable<Answers['networkPolicies']>,
     }),
-    ...(info['enforcement'] !== undefined && { enforcement: parseJson(info['enforcement']) as EnforcementState }),
+    ...(info['enforcement'] !== undefined && {
+      enforcement: parseJson(info['enforcement']) as EnforcementState,
+    }),
     cgroupDriver: linux?.cgroupDriver === 0 ? 'systemd' : 'cgroupfs',
-    unmonitored: (parseJson(info['config'] ?? '{}') as { readonly unmonitored?: readonly string[] }).unmonitored ?? [],
+    unmonitored:
+      (parseJson(info['config'] ?? '{}') as { readonly unmonitored?: readonly string[] }).unmonitored ?? [],
   };
 }
 
 /** Reports the configured daemon and what the running daemon says about itself. */
-export async function daemonFindings(config: DaemonConfig, answers: Answers | string): Promise<readonly Finding[]> {
+export async function daemonFindings(
+  config: DaemonConfig,
+  answers: Answers | string,
+): Promise<readonly Finding[]> {
   const running: Finding =
     typeof answers === 'string'
       ? {
@@ -98,15 +104,28 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
     ? `revision ${policy.revision.replace(/^sha256:/, '').slice(0, 12)}, ${policy.rules} rules`
     : 'none in force';
   const fix = 'portcullis policy check PATH names every problem; kill -HUP the daemon after a correction';
-  const meaning = [...(policy.inForce ? [] : ['everything new is denied']), ...(policy.problem === undefined ? [] : [policy.problem])];
+  const meaning = [
+    ...(policy.inForce ? [] : ['everything new is denied']),
+    ...(policy.problem === undefined ? [] : [policy.problem]),
+  ];
   const first: Finding =
-    meaning.length === 0 ? { topic, state: 'fine', found } : { topic, state: policy.inForce ? 'degraded' : 'missing', found, meaning, fix };
+    meaning.length === 0
+      ? { topic, state: 'fine', found }
+      : { topic, state: policy.inForce ? 'degraded' : 'missing', found, meaning, fix };
   const exceptions = [...(policy.exceptions ?? []).map(exceptionFinding), ...troubleFindings(policy)];
   if (policy.unverified.length === 0) return [first, ...exceptions];
-  const rules = policy.unverified.map(({ rule, images }) => `rule ${rule} admits ${images.join(', ')} without any proof`);
+  const rules = policy.unverified.map(
+    ({ rule, images }) => `rule ${rule} admits ${images.join(', ')} without any proof`,
+  );
   return [
     first,
-    { topic: 'unverified images', state: 'degraded', found: `${rules.length} rules`, meaning: rules, fix: 'require a signature' },
+    {
+      topic: 'unverified images',
+      state: 'degraded',
+      found: `${rules.length} rules`,
+      meaning: rules,
+      fix: 'require a signature',
+    },
     ...exceptions,
   ];
 }
@@ -134,8 +153,12 @@ function troubleFindings({ endedEvidence = [], failingRoots = [] }: PolicyInForc
     };
   });
   if (ended.length === 0) return roots;
-  const fix = 'let this machine reach the OCSP responders and revocation lists that the certificates name, over plain HTTP';
-  return [{ topic: 'ended evidence', state: 'degraded', found: `${ended.length} images`, meaning: ended, fix }, ...roots];
+  const fix =
+    'let this machine reach the OCSP responders and revocation lists that the certificates name, over plain HTTP';
+  return [
+    { topic: 'ended evidence', state: 'degraded', found: `${ended.length} images`, meaning: ended, fix },
+    ...roots,
+  ];
 }
 
 /** Reports a rule that does not refuse, or whose `breakGlass` period is over. */
@@ -152,19 +175,33 @@ function exceptionFinding({ kind, rule, images, until, reason, by, ended }: Stan
   }
   if (kind === 'logs') {
     const meaning = [`any signer of ${images.join(', ')} is admitted: the signer is only logged`];
-    return { topic: 'policy logs only', state: 'degraded', found: `rule ${rule}`, meaning, fix: 'write `level: strict` or `permissive`' };
+    return {
+      topic: 'policy logs only',
+      state: 'degraded',
+      found: `rule ${rule}`,
+      meaning,
+      fix: 'write `level: strict` or `permissive`',
+    };
   }
   const who = `${reason ?? ''} (${by ?? ''})`;
   const meaning = ended
     ? [`it ended at ${until ?? ''}, and refuses again: ${who}`]
     : [`it admits ${images.join(', ')} until ${until ?? ''}: ${who}`];
-  return { topic: 'break-glass', state: ended ? 'fine' : 'degraded', found: `rule ${rule}`, meaning, fix: 'remove `breakGlass`' };
+  return {
+    topic: 'break-glass',
+    state: ended ? 'fine' : 'degraded',
+    found: `rule ${rule}`,
+    meaning,
+    fix: 'remove `breakGlass`',
+  };
 }
 
 async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
   try {
     const { policy, tufRoots } = await loadPolicySet({ paths: config.policy });
-    const unverified = policy.rules.filter((rule) => rule.allowUnverified).map(({ name, images }) => ({ rule: name, images }));
+    const unverified = policy.rules
+      .filter((rule) => rule.allowUnverified)
+      .map(({ name, images }) => ({ rule: name, images }));
     const exceptions = standingExceptions(policy, new Date());
     const failingRoots = tufRoots.flatMap(({ url, expires }) =>
       expires !== undefined && expires <= Date.now()
@@ -172,7 +209,15 @@ async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
         : [],
     );
     const endedEvidence = await endedOnDisk(config, policy);
-    return { inForce: true, revision: policy.revision, rules: policy.rules.length, unverified, exceptions, failingRoots, endedEvidence };
+    return {
+      inForce: true,
+      revision: policy.revision,
+      rules: policy.rules.length,
+      unverified,
+      exceptions,
+      failingRoots,
+      endedEvidence,
+    };
   } catch (thrown) {
     return {
       inForce: false,
@@ -188,7 +233,10 @@ async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
  * Reads ended evidence from the database. Returns nothing when no daemon has run yet or the database cannot
  * be read: `portcullis verdicts verify` reports the latter.
  */
-async function endedOnDisk({ root }: DaemonConfig, policy: TrustPolicy): Promise<NonNullable<PolicyInForce['endedEvidence']>> {
+async function endedOnDisk(
+  { root }: DaemonConfig,
+  policy: TrustPolicy,
+): Promise<NonNullable<PolicyInForce['endedEvidence']>> {
   const database = join(root, 'state.db');
   return existsSync(database) ? endedInDatabase(database, policy, new Date()).catch(() => []) : [];
 }
@@ -222,9 +270,11 @@ function networkPolicyFindings(answers: Answers | undefined, { network }: Daemon
 function monitorFindings(unmonitored: readonly string[]): readonly Finding[] {
   if (unmonitored.length === 0) return [];
   const meaning = unmonitored.map(
-    (id) => `${id.slice(0, 13)} runs, but its output is lost; its exit code is known only where the kernel reports it`,
+    (id) =>
+      `${id.slice(0, 13)} runs, but its output is lost; its exit code is known only where the kernel reports it`,
   );
-  const fix = 'restart these containers, and find out what ended their monitors (conmon): see the system log and the OOM killer';
+  const fix =
+    'restart these containers, and find out what ended their monitors (conmon): see the system log and the OOM killer';
   return [{ topic: 'monitors', state: 'degraded', found: `${unmonitored.length} lost`, meaning, fix }];
 }
 
@@ -242,6 +292,12 @@ function networkOnDisk(config: DaemonConfig): Finding {
     const [why, fix] = isPortcullisError(thrown)
       ? [thrown.failure.why, thrown.failure.fix]
       : [reasonOf(thrown), `correct ${config.cni.confDir}`];
-    return { topic, state: 'missing', found: config.cni.confDir, meaning: [why, 'no pod gets an address'], fix };
+    return {
+      topic,
+      state: 'missing',
+      found: config.cni.confDir,
+      meaning: [why, 'no pod gets an address'],
+      fix,
+    };
   }
 }

@@ -17,7 +17,11 @@ export function enforcementFindings(answers: Answers | string): readonly Finding
         topic,
         state: 'degraded',
         found: 'could not tell',
-        meaning: [typeof answers === 'string' ? `the daemon does not answer: ${answers}` : 'this daemon is older, and does not prove it'],
+        meaning: [
+          typeof answers === 'string'
+            ? `the daemon does not answer: ${answers}`
+            : 'this daemon is older, and does not prove it',
+        ],
         fix: 'systemctl start portcullisd',
       },
     ];

@@ -37,9 +37,13 @@ export function readKubelet(root: string): KubeletSettings | undefined {
   const lines = [
     ...(unit?.directives.get('Service.ExecStart') ?? []),
     ...(unit?.directives.get('Service.Environment') ?? []),
-    ...files.flatMap((file) => (existsSync(join(root, file)) ? [readFileSync(join(root, file), 'utf8')] : [])),
+    ...files.flatMap((file) =>
+      existsSync(join(root, file)) ? [readFileSync(join(root, file), 'utf8')] : [],
+    ),
   ];
-  const flags = flagsOf(lines.flatMap((line) => line.split(/[\s"'=]*(?=--)|[\s"']+/)).filter((word) => word !== ''));
+  const flags = flagsOf(
+    lines.flatMap((line) => line.split(/[\s"'=]*(?=--)|[\s"']+/)).filter((word) => word !== ''),
+  );
   if (!flags.has('config') && existsSync(configuration)) flags.set('config', `/${kubeadm.configuration}`);
   return withConfiguration(unit?.files[0] ?? configuration, flags, root);
 }
@@ -56,7 +60,9 @@ export function flagsOf(words: readonly string[]): Map<string, string> {
   return flags;
 }
 
-function runningKubelet(root: string): { readonly pid: string; readonly args: readonly string[] } | undefined {
+function runningKubelet(
+  root: string,
+): { readonly pid: string; readonly args: readonly string[] } | undefined {
   for (const pid of namesIn(join(root, 'proc')).filter((name) => /^\d+$/.test(name))) {
     try {
       const args = readFileSync(join(root, 'proc', pid, 'cmdline'), 'utf8').split('\0');
@@ -68,7 +74,11 @@ function runningKubelet(root: string): { readonly pid: string; readonly args: re
   return undefined;
 }
 
-function withConfiguration(source: string, flags: ReadonlyMap<string, string>, root: string): KubeletSettings {
+function withConfiguration(
+  source: string,
+  flags: ReadonlyMap<string, string>,
+  root: string,
+): KubeletSettings {
   const problems: string[] = [];
   const folder = flags.get('config-dir');
   const dropIns =
@@ -77,7 +87,9 @@ function withConfiguration(source: string, flags: ReadonlyMap<string, string>, r
       : namesIn(join(root, folder))
           .filter((name) => name.endsWith('.conf'))
           .sort();
-  const files = [flags.get('config'), ...dropIns.map((name) => join(folder ?? '', name))].filter((file) => file !== undefined);
+  const files = [flags.get('config'), ...dropIns.map((name) => join(folder ?? '', name))].filter(
+    (file) => file !== undefined,
+  );
   let configuration: Record<string, unknown> = {};
   for (const file of files) {
     const read = readConfiguration(join(root, file));
@@ -97,7 +109,9 @@ function readConfiguration(file: string): Record<string, unknown> | string {
   const { documents, problems } = parseDocuments(text, file);
   const value = documents[0]?.value;
   if (problems[0] !== undefined) return problems[0].message;
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : 'it is not a KubeletConfiguration';
+  return typeof value === 'object' && value !== null
+    ? (value as Record<string, unknown>)
+    : 'it is not a KubeletConfiguration';
 }
 
 function namesIn(folder: string): string[] {

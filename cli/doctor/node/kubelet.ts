@@ -33,7 +33,9 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
   /** Returns a setting. Flags override files. */
   const setting = (name: string, flag: string): string | undefined => {
     const value = flags.get(flag) ?? configuration[name];
-    return typeof value === 'string' || typeof value === 'boolean' || typeof value === 'number' ? String(value) : undefined;
+    return typeof value === 'string' || typeof value === 'boolean' || typeof value === 'number'
+      ? String(value)
+      : undefined;
   };
   const findings: Finding[] = [];
   const note = (topic: string, found: string, meaning?: string, fix?: string): void =>
@@ -46,7 +48,11 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     });
 
   const unreadable = kubelet.problems.join('; ');
-  note('kubelet', kubelet.source, ...(unreadable === '' ? [] : ([unreadable, 'correct the file that the kubelet reads'] as const)));
+  note(
+    'kubelet',
+    kubelet.source,
+    ...(unreadable === '' ? [] : ([unreadable, 'correct the file that the kubelet reads'] as const)),
+  );
 
   const wanted = `unix://${side.config.socket}`;
   const endpoint = setting('containerRuntimeEndpoint', 'container-runtime-endpoint');
@@ -69,7 +75,12 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
 
   note('cgroup driver', ...cgroupDriverOf(setting('cgroupDriver', 'cgroup-driver'), side.cgroupDriver));
   if (!side.unified && setting('failCgroupV1', 'fail-cgroupv1') !== 'false')
-    note('failCgroupV1', 'not false', 'this machine uses cgroup version 1, and kubelet 1.35 and newer refuse that', 'failCgroupV1: false');
+    note(
+      'failCgroupV1',
+      'not false',
+      'this machine uses cgroup version 1, and kubelet 1.35 and newer refuse that',
+      'failCgroupV1: false',
+    );
   if (setting('cgroupsPerQOS', 'cgroups-per-qos') === 'false')
     note(
       'cgroupsPerQOS',
@@ -78,12 +89,23 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
       'leave cgroupsPerQOS out',
     );
   if (side.swap && setting('failSwapOn', 'fail-swap-on') !== 'false')
-    note('failSwapOn', 'not false', 'this machine has swap, and the kubelet does not start with it', 'failSwapOn: false, or swapoff -a');
+    note(
+      'failSwapOn',
+      'not false',
+      'this machine has swap, and the kubelet does not start with it',
+      'failSwapOn: false, or swapoff -a',
+    );
 
   const folder = setting('staticPodPath', 'pod-manifest-path');
   if (folder !== undefined && folder !== '') {
     if (existsSync(join(side.root, folder))) note('static pods', folder);
-    else note('static pods', `${folder} is not there`, 'no static pod can be found', `mkdir -p ${folder}, or leave staticPodPath out`);
+    else
+      note(
+        'static pods',
+        `${folder} is not there`,
+        'no static pod can be found',
+        `mkdir -p ${folder}, or leave staticPodPath out`,
+      );
   } else if (!flags.has('kubeconfig'))
     note(
       'static pods',
@@ -109,7 +131,8 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
       'logs.maxSize: 0',
     );
   const lost = [...flags.keys()].filter((name) => gone.test(name)).map((name) => `--${name}`);
-  if (lost.length > 0) note('flags', lost.join(', '), 'kubelet 1.36 does not know them and does not start', 'take them out');
+  if (lost.length > 0)
+    note('flags', lost.join(', '), 'kubelet 1.36 does not know them and does not start', 'take them out');
   return findings;
 }
 

@@ -41,10 +41,18 @@ export async function lostLinkFindings({
     );
   const finding = (wanted: string, fix: string): readonly Finding[] => {
     const meaning = linesOf(wanted);
-    return meaning.length === 0 ? [] : [{ topic: 'links of pods', state: 'degraded', found: `${meaning.length} ${wanted}`, meaning, fix }];
+    return meaning.length === 0
+      ? []
+      : [{ topic: 'links of pods', state: 'degraded', found: `${meaning.length} ${wanted}`, meaning, fix }];
   };
   return [
-    ...finding('lost', 'portcullis network gc makes them again; where it cannot, the daemon log says what is in the way'),
-    ...finding('altered', 'where the pod did not change this on purpose: portcullis network gc --altered gives it back'),
+    ...finding(
+      'lost',
+      'portcullis network gc makes them again; where it cannot, the daemon log says what is in the way',
+    ),
+    ...finding(
+      'altered',
+      'where the pod did not change this on purpose: portcullis network gc --altered gives it back',
+    ),
   ];
 }

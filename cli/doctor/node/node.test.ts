@@ -19,7 +19,8 @@ import { serviceFindings } from './service.ts';
 import { readDirectives, readUnit } from './unit-file.ts';
 
 const socket = '/run/portcullis/portcullis.sock';
-const shipped = (name: string): string => readFileSync(join(packageRoot(), 'packaging/systemd', name), 'utf8');
+const shipped = (name: string): string =>
+  readFileSync(join(packageRoot(), 'packaging/systemd', name), 'utf8');
 
 /** Creates the root of a file system with these files; a path that ends with `/` is a folder. */
 function machine(t: TestContext, files: Readonly<Record<string, string>>): string {
@@ -77,7 +78,10 @@ describe('the service', () => {
       /systemctl enable portcullisd/,
     );
     const root = machine(t, { 'run/systemd/system/': '', [unit]: shipped('portcullisd.service') });
-    assert.match(look(root)['portcullisd.service'] ?? '', /starts \/usr\/local\/bin\/portcullisd, which does not exist/);
+    assert.match(
+      look(root)['portcullisd.service'] ?? '',
+      /starts \/usr\/local\/bin\/portcullisd, which does not exist/,
+    );
   });
 
   it('is reported when it lacks the watchdog, hides mounts or restricts containers', (t) => {
@@ -114,7 +118,9 @@ describe('the service', () => {
 });
 
 describe('the kubelet', () => {
-  const side = (more: Partial<Parameters<typeof kubeletFindings>[1]> = {}): Parameters<typeof kubeletFindings>[1] => ({
+  const side = (
+    more: Partial<Parameters<typeof kubeletFindings>[1]> = {},
+  ): Parameters<typeof kubeletFindings>[1] => ({
     config: { socket, kubeletRoot: '/var/lib/kubelet', logs: { maxSize: '0', maxFiles: 5 } },
     cgroupDriver: 'systemd',
     unified: true,
@@ -122,7 +128,10 @@ describe('the kubelet', () => {
     root: '/',
     ...more,
   });
-  const settings = (flags: Readonly<Record<string, string>>, configuration: Readonly<Record<string, unknown>> = {}) => ({
+  const settings = (
+    flags: Readonly<Record<string, string>>,
+    configuration: Readonly<Record<string, unknown>> = {},
+  ) => ({
     source: 'a test',
     flags: new Map(Object.entries({ kubeconfig: '/etc/kubernetes/kubelet.conf', ...flags })),
     configuration,
@@ -133,7 +142,12 @@ describe('the kubelet', () => {
   it('has no finding when set up as in docs/kubelet.md', () => {
     assert.deepEqual(complaints(kubeletFindings(settings({}, endpoint), side())), {});
     assert.deepEqual(
-      complaints(kubeletFindings(settings({ 'container-runtime-endpoint': socket }, { cgroupDriver: 'systemd' }), side())),
+      complaints(
+        kubeletFindings(
+          settings({ 'container-runtime-endpoint': socket }, { cgroupDriver: 'systemd' }),
+          side(),
+        ),
+      ),
       {},
     );
     const byFlags = settings({ 'fail-cgroupv1': 'false', 'fail-swap-on': 'false' }, endpoint);
@@ -174,16 +188,31 @@ describe('the kubelet', () => {
       says: /kubelet cgroupfs, here systemd/,
       configuration: { cgroupDriver: 'cgroupfs' },
     },
-    { what: 'cgroup version 1', topic: 'failCgroupV1', says: /failCgroupV1: false/, side: { unified: false } },
+    {
+      what: 'cgroup version 1',
+      topic: 'failCgroupV1',
+      says: /failCgroupV1: false/,
+      side: { unified: false },
+    },
     { what: 'swap', topic: 'failSwapOn', says: /swapoff/, side: { swap: true } },
-    { what: 'no cgroups of its own', topic: 'cgroupsPerQOS', says: /panic/, configuration: { cgroupsPerQOS: false } },
+    {
+      what: 'no cgroups of its own',
+      topic: 'cgroupsPerQOS',
+      says: /panic/,
+      configuration: { cgroupsPerQOS: false },
+    },
     {
       what: 'no folder of static pods',
       topic: 'static pods',
       says: /mkdir -p \/nonexistent/,
       configuration: { staticPodPath: '/nonexistent' },
     },
-    { what: 'another root folder', topic: 'its folder', says: /kubeletRoot: \/data\/kubelet/, flags: { 'root-dir': '/data/kubelet' } },
+    {
+      what: 'another root folder',
+      topic: 'its folder',
+      says: /kubeletRoot: \/data\/kubelet/,
+      flags: { 'root-dir': '/data/kubelet' },
+    },
     {
       what: 'two who rotate',
       topic: 'log rotation',
@@ -199,7 +228,9 @@ describe('the kubelet', () => {
   ];
   for (const { what, topic, says, flags = {}, configuration = {}, side: more = {} } of cases) {
     it(`with ${what} gets this finding and no other`, () => {
-      const found = complaints(kubeletFindings(settings(flags, { ...endpoint, ...configuration }), side(more)));
+      const found = complaints(
+        kubeletFindings(settings(flags, { ...endpoint, ...configuration }), side(more)),
+      );
       assert.deepEqual(Object.keys(found), [topic]);
       assert.match(found[topic] ?? '', says);
     });
@@ -217,8 +248,10 @@ describe('the kubelet', () => {
         '[Service]\nEnvironment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/b.conf --kubeconfig=/etc/kubernetes/kubelet.conf"\n' +
         'Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"\nEnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env\n' +
         'EnvironmentFile=-/etc/default/kubelet\nExecStart=\nExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS\n',
-      'var/lib/kubelet/kubeadm-flags.env': 'KUBELET_KUBEADM_ARGS="--node-ip=10.0.0.1 --config-dir /etc/kubelet.d"\n',
-      'var/lib/kubelet/config.yaml': 'kind: KubeletConfiguration\ncontainerRuntimeEndpoint: ""\ncgroupDriver: systemd\n',
+      'var/lib/kubelet/kubeadm-flags.env':
+        'KUBELET_KUBEADM_ARGS="--node-ip=10.0.0.1 --config-dir /etc/kubelet.d"\n',
+      'var/lib/kubelet/config.yaml':
+        'kind: KubeletConfiguration\ncontainerRuntimeEndpoint: ""\ncgroupDriver: systemd\n',
       'etc/kubelet.d/10-runtime.conf': `containerRuntimeEndpoint: unix://${socket}\n`,
       'etc/kubelet.d/README': 'not: read',
     });
@@ -240,7 +273,8 @@ describe('the kubelet', () => {
     const root = machine(t, {
       'proc/7/cmdline': '/bin/sh\0-c\0kubelet\0',
       'proc/42/cmdline': '/usr/local/bin/kubelet\0--config\0/etc/k.yaml\0--v=2\0--fail-swap-on=false\0',
-      'lib/systemd/system/kubelet.service': '[Service]\nExecStart=/usr/bin/kubelet --container-runtime-endpoint=unix:///never\n',
+      'lib/systemd/system/kubelet.service':
+        '[Service]\nExecStart=/usr/bin/kubelet --container-runtime-endpoint=unix:///never\n',
     });
     const kubelet = readKubelet(root);
     assert.equal(kubelet?.source, 'process 42');
@@ -267,30 +301,49 @@ describe('the kubelet', () => {
 
 describe('crictl', () => {
   it('must name the socket in its file', (t) => {
-    assert.match(complaints(crictlFindings(machine(t, {}), socket))['crictl.yaml'] ?? '', /not there.*runtime-endpoint: unix:/);
-    const other = machine(t, { 'etc/crictl.yaml': `runtime-endpoint: unix://${socket}\nimage-endpoint: unix:///run/crio/crio.sock\n` });
-    assert.match(complaints(crictlFindings(other, socket))['crictl.yaml'] ?? '', /image-endpoint: unix:\/\/\/run\/crio/);
+    assert.match(
+      complaints(crictlFindings(machine(t, {}), socket))['crictl.yaml'] ?? '',
+      /not there.*runtime-endpoint: unix:/,
+    );
+    const other = machine(t, {
+      'etc/crictl.yaml': `runtime-endpoint: unix://${socket}\nimage-endpoint: unix:///run/crio/crio.sock\n`,
+    });
+    assert.match(
+      complaints(crictlFindings(other, socket))['crictl.yaml'] ?? '',
+      /image-endpoint: unix:\/\/\/run\/crio/,
+    );
     const right = machine(t, { 'etc/crictl.yaml': `runtime-endpoint: "unix://${socket}"\ntimeout: 10\n` });
     assert.deepEqual(complaints(crictlFindings(right, socket)), {});
   });
 });
 
 describe('the daemon, by its configuration while none runs', () => {
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' });
-  const policy = (rules: string): string => `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`;
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
+    type: 'spki',
+    format: 'pem',
+  });
+  const policy = (rules: string): string =>
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`;
   const network = `{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge","bridge":"b0","isGateway":true,"ipMasq":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.9.0.0/16"}]]}}]}`;
   const files = (root: string, more = ''): string =>
     `root: ${root}/lib\nstate: ${root}/run\nsocket: ${root}/run/x.sock\npolicy: [${root}/policy]\ncni: { confDir: ${root}/cni }\n` +
     `runtimes: { one: { path: ${root}/one } }\ndefaultRuntime: one\n${more}`;
   const look = async (root: string, config: string): Promise<Record<string, string>> => {
     writeFileSync(join(root, 'config.yaml'), config);
-    const chapters = await nodeChapters({ root, config: join(root, 'config.yaml'), packageRoot: packageRoot() });
+    const chapters = await nodeChapters({
+      root,
+      config: join(root, 'config.yaml'),
+      packageRoot: packageRoot(),
+    });
     return complaints(chapters.flatMap(({ findings }) => findings));
   };
 
   it('names what is wrong with its file, its policy, its network and its handlers', async (t) => {
     const root = machine(t, { 'policy/': '', 'cni/': '' });
-    assert.match((await look(root, 'sokket: /x\n'))['configuration'] ?? '', /does not start.*config\.yaml:1:1.*sokket/);
+    assert.match(
+      (await look(root, 'sokket: /x\n'))['configuration'] ?? '',
+      /does not start.*config\.yaml:1:1.*sokket/,
+    );
     const found = await look(root, files(root));
     assert.match(found['policy'] ?? '', /none in force \| everything new is denied/);
     assert.match(found['network'] ?? '', /no \.conflist.*no pod gets an address/);
@@ -316,9 +369,14 @@ describe('the daemon, by its configuration while none runs', () => {
       ],
     };
     const network = { ready: true, message: '' };
-    const found = complaints(await daemonFindings(config, { version: '1', network, policy, cgroupDriver: 'cgroupfs' }));
+    const found = complaints(
+      await daemonFindings(config, { version: '1', network, policy, cgroupDriver: 'cgroupfs' }),
+    );
     assert.match(found['policy'] ?? '', /0123456789ab, 3 rules \| p\.yaml:4:1: this is broken/);
-    assert.match(found['ended evidence'] ?? '', /1 images \| a\.test\/app:1, a\.test\/app:2: not admitted since 2026-11-20/);
+    assert.match(
+      found['ended evidence'] ?? '',
+      /1 images \| a\.test\/app:1, a\.test\/app:2: not admitted since 2026-11-20/,
+    );
     assert.match(found['sigstore root'] ?? '', /it could not be updated: it is malformed/);
   });
 
@@ -330,16 +388,31 @@ describe('the daemon, by its configuration while none runs', () => {
       findings: [
         { ...finding, code: 'REPORT_MODE' as const, effect: 'fail' as const },
         { ...finding, code: 'PLAIN_HTTP' as const, effect: 'note' as const },
-        { ...finding, code: 'RULE_NEVER_MATCHED' as const, effect: 'unknown' as const, accepted: true as const },
+        {
+          ...finding,
+          code: 'RULE_NEVER_MATCHED' as const,
+          effect: 'unknown' as const,
+          accepted: true as const,
+        },
       ],
     };
     const policy = { inForce: true, revision: '', rules: 1, unverified: [] };
-    const answers = { version: '1', network: { ready: true, message: '' }, policy, cgroupDriver: 'cgroupfs' as const };
+    const answers = {
+      version: '1',
+      network: { ready: true, message: '' },
+      policy,
+      cgroupDriver: 'cgroupfs' as const,
+    };
     const found = complaints(enforcementFindings({ ...answers, enforcement: state }));
     assert.match(found['enforcement'] ?? '', /^fail \| since 2026-11-22.* never tried/);
     assert.match(found['REPORT_MODE'] ?? '', /rule p\.yaml:3 \| It only reports\. \| remove it/);
     assert.deepEqual(Object.keys(found), ['enforcement', 'REPORT_MODE']);
-    assert.deepEqual(complaints(enforcementFindings({ ...answers, enforcement: { ...state, result: 'pass', findings: [] } })), {});
+    assert.deepEqual(
+      complaints(
+        enforcementFindings({ ...answers, enforcement: { ...state, result: 'pass', findings: [] } }),
+      ),
+      {},
+    );
     assert.match(complaints(enforcementFindings('nothing listens'))['enforcement'] ?? '', /^could not tell/);
   });
 
@@ -354,10 +427,27 @@ describe('the daemon, by its configuration while none runs', () => {
       'policy/k.pub': String(key),
       'cni/10-n.conflist': network,
     });
-    const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/C=US/ST=WA/O=o/CN=r'];
-    execFileSync('openssl', [...made, '-keyout', join(root, 'root.key'), '-out', join(root, 'policy/root.crt')], { stdio: 'ignore' });
+    const made = [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-subj',
+      '/C=US/ST=WA/O=o/CN=r',
+    ];
+    execFileSync(
+      'openssl',
+      [...made, '-keyout', join(root, 'root.key'), '-out', join(root, 'policy/root.crt')],
+      { stdio: 'ignore' },
+    );
     const found = await look(root, files(root));
-    assert.match(found['policy reports only'] ?? '', /p\.yaml:\d+ .*of a\.test\/\*\* that it would refuse are admitted, and only reported/);
+    assert.match(
+      found['policy reports only'] ?? '',
+      /p\.yaml:\d+ .*of a\.test\/\*\* that it would refuse are admitted, and only reported/,
+    );
     assert.match(found['break-glass'] ?? '', /it admits b\.test\/\*\* until 2999-01-01.*outage \(ann\)/);
     assert.match(found['policy logs only'] ?? '', /any signer of c\.test\/\*\* is admitted/);
   });
@@ -381,10 +471,19 @@ describe('the daemon, by its configuration while none runs', () => {
       whyNoUserNamespaces: 'too old',
     };
     mkdirSync(join(root, 'lib'));
-    writeFileSync(join(root, 'lib/handler-features.json'), JSON.stringify({ [join(root, 'one')]: { key: 'k', features } }));
+    writeFileSync(
+      join(root, 'lib/handler-features.json'),
+      JSON.stringify({ [join(root, 'one')]: { key: 'k', features } }),
+    );
     const found = await look(root, files(root));
     assert.match(found['unverified images'] ?? '', /admits localhost:\*\/dev\/\*\* without any proof/);
     assert.match(found['handler one'] ?? '', /no user namespaces \(hostUsers: false\): too old/);
-    assert.deepEqual(Object.keys(found).toSorted(), ['crictl.yaml', 'daemon', 'enforcement', 'handler one', 'unverified images']);
+    assert.deepEqual(Object.keys(found).toSorted(), [
+      'crictl.yaml',
+      'daemon',
+      'enforcement',
+      'handler one',
+      'unverified images',
+    ]);
   });
 });

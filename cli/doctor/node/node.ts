@@ -66,7 +66,11 @@ const noNode: Finding = {
   fix: 'set it up: docs/kubelet.md',
 };
 
-const noKubelet: Finding = { topic: 'kubelet', state: 'fine', found: 'none here: the socket serves any client that may connect' };
+const noKubelet: Finding = {
+  topic: 'kubelet',
+  state: 'fine',
+  found: 'none here: the socket serves any client that may connect',
+};
 
 async function configurationOf(file: string | undefined): Promise<DaemonConfig | Finding> {
   try {
@@ -89,7 +93,11 @@ async function configurationOf(file: string | undefined): Promise<DaemonConfig |
  * Returns the driver of the running daemon, else the configured one (`auto`: systemd where systemd is process
  * 1).
  */
-function cgroupDriverOf(config: DaemonConfig, answers: Answers | string, root: string): 'cgroupfs' | 'systemd' {
+function cgroupDriverOf(
+  config: DaemonConfig,
+  answers: Answers | string,
+  root: string,
+): 'cgroupfs' | 'systemd' {
   if (typeof answers !== 'string') return answers.cgroupDriver;
   if (config.cgroupDriver !== 'auto') return config.cgroupDriver;
   return existsSync(join(root, 'run/systemd/system')) ? 'systemd' : 'cgroupfs';

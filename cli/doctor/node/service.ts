@@ -15,7 +15,8 @@ const hiding =
 /** Directives that containers would inherit. */
 const inherited =
   /^Service\.(NoNewPrivileges|RestrictNamespaces|RestrictSUIDSGID|LockPersonality|MemoryDenyWriteExecute|RestrictAddressFamilies)$/;
-const isOff = (values: readonly string[]): boolean => ['', 'no', 'false', '0', 'off'].includes((values.at(-1) ?? '').toLowerCase());
+const isOff = (values: readonly string[]): boolean =>
+  ['', 'no', 'false', '0', 'off'].includes((values.at(-1) ?? '').toLowerCase());
 
 /**
  * Compares the daemon's systemd service with the unit that this package ships, and checks that the kubelet
@@ -26,7 +27,13 @@ const isOff = (values: readonly string[]): boolean => ['', 'no', 'false', '0', '
 export function serviceFindings(root: string, packageRoot: string): readonly Finding[] {
   const shipped = join(packageRoot, 'packaging/systemd');
   if (!existsSync(join(root, 'run/systemd/system')))
-    return [{ topic: 'systemd', state: 'fine', found: 'does not run here: the program that starts the daemon must also restart it' }];
+    return [
+      {
+        topic: 'systemd',
+        state: 'fine',
+        found: 'does not run here: the program that starts the daemon must also restart it',
+      },
+    ];
   const unit = readUnit('portcullisd.service', root);
   if (unit === undefined) {
     return [
@@ -45,14 +52,27 @@ export function serviceFindings(root: string, packageRoot: string): readonly Fin
 
 function installed(unit: Unit, root: string): Finding {
   const topic = 'portcullisd.service';
-  const command = (unit.directives.get('Service.ExecStart')?.at(-1) ?? '').replace(/^[-@:+!|]+/, '').split(/\s+/)[0] ?? '';
+  const command =
+    (unit.directives.get('Service.ExecStart')?.at(-1) ?? '').replace(/^[-@:+!|]+/, '').split(/\s+/)[0] ?? '';
   const found = unit.files.join(', ');
   if (command === '' || !existsSync(join(root, command))) {
     const meaning = [`it starts ${command === '' ? 'nothing' : command}, which does not exist`];
-    return { topic, state: 'degraded', found, meaning, fix: 'ExecStart= must name what `command -v portcullisd` prints' };
+    return {
+      topic,
+      state: 'degraded',
+      found,
+      meaning,
+      fix: 'ExecStart= must name what `command -v portcullisd` prints',
+    };
   }
   if (unit.enabled) return { topic, state: 'fine', found };
-  return { topic, state: 'degraded', found, meaning: ['nothing starts it at boot'], fix: 'systemctl enable portcullisd' };
+  return {
+    topic,
+    state: 'degraded',
+    found,
+    meaning: ['nothing starts it at boot'],
+    fix: 'systemctl enable portcullisd',
+  };
 }
 
 /** Reports directives of the shipped unit that this unit lacks, and directives that must not be set. */
@@ -68,14 +88,21 @@ function hardening(unit: Unit, expected: ReadonlyMap<string, readonly string[]>,
   const harmful = [...unit.directives].flatMap(([name, values]) => {
     if (isOff(values)) return [];
     const said = `${name.replace(/^\w+\./, '')}=${values.join(' ')}`;
-    if (hiding.test(name)) return [`${said} hides the root file systems and namespaces of pods from the node`];
+    if (hiding.test(name))
+      return [`${said} hides the root file systems and namespaces of pods from the node`];
     return inherited.test(name) ? [`${said} also restricts every container`] : [];
   });
   const restricted = unit.directives.has('Service.CapabilityBoundingSet');
   const found = restricted ? 'restricted: for nodes where nothing privileged runs' : 'as shipped';
   const meaning = [...differs, ...harmful];
   if (meaning.length === 0) return { topic, state: 'fine', found };
-  return { topic, state: 'degraded', found: 'differs', meaning, fix: `compare it with ${shipped}/portcullisd.service` };
+  return {
+    topic,
+    state: 'degraded',
+    found: 'differs',
+    meaning,
+    fix: `compare it with ${shipped}/portcullisd.service`,
+  };
 }
 
 function kubeletOrder(root: string, shipped: string): readonly Finding[] {
@@ -83,7 +110,8 @@ function kubeletOrder(root: string, shipped: string): readonly Finding[] {
   if (kubelet === undefined) return [];
   const topic = 'kubelet.service';
   const after = (kubelet.directives.get('Unit.After') ?? []).join(' ').split(/\s+/);
-  if (after.includes('portcullisd.service')) return [{ topic, state: 'fine', found: 'starts after its runtime' }];
+  if (after.includes('portcullisd.service'))
+    return [{ topic, state: 'fine', found: 'starts after its runtime' }];
   return [
     {
       topic,

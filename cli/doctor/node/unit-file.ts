@@ -26,7 +26,9 @@ export function readUnit(name: string, root: string): Unit | undefined {
   if (file === undefined) return undefined;
   const files = [file, ...dropIns(places, `${name}.d`)];
   const enabled = places.some((place) =>
-    entries(place).some((entry) => /\.(wants|requires)$/.test(entry) && entries(join(place, entry)).includes(name)),
+    entries(place).some(
+      (entry) => /\.(wants|requires)$/.test(entry) && entries(join(place, entry)).includes(name),
+    ),
   );
   return { files, directives: readDirectives(files.map((path) => readFileSync(path, 'utf8'))), enabled };
 }
@@ -58,7 +60,8 @@ export function readDirectives(texts: readonly string[]): ReadonlyMap<string, re
 function dropIns(places: readonly string[], folder: string): string[] {
   const byName = new Map<string, string>();
   for (const place of places.toReversed())
-    for (const name of entries(join(place, folder))) if (name.endsWith('.conf')) byName.set(name, join(place, folder, name));
+    for (const name of entries(join(place, folder)))
+      if (name.endsWith('.conf')) byName.set(name, join(place, folder, name));
   return [...byName.keys()].sort().map((name) => byName.get(name) ?? '');
 }
 

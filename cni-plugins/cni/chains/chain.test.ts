@@ -43,7 +43,11 @@ before(async () => {
     await Promise.all([reactor.close(), kernel.close()]);
   });
   chains = createChains({
-    programs: { startProgram: programStarter(reactor, kernel), binDirs: ['/nonexistent', bin], timeoutMs: 1500 },
+    programs: {
+      startProgram: programStarter(reactor, kernel),
+      binDirs: ['/nonexistent', bin],
+      timeoutMs: 1500,
+    },
     binDirs: [bin],
     cacheDir: join(folder, 'cni'),
     callPlugin: () => Promise.reject(new Error('a program was wanted')),
@@ -76,11 +80,14 @@ const noted = (): [string, string, Record<string, unknown>][] => {
   });
 };
 
-const makes = (result: object): string => `[ $CNI_COMMAND = ADD ] && echo '${JSON.stringify(result)}'; exit 0`;
+const makes = (result: object): string =>
+  `[ $CNI_COMMAND = ADD ] && echo '${JSON.stringify(result)}'; exit 0`;
 const result = (version: string) => ({
   cniVersion: version,
   interfaces: [{ name: 'veth1' }, { name: 'eth0', mac: '0a:58:0a:00:00:02', sandbox: '/run/netns/p' }],
-  ips: [{ ...(version < '1' && { version: '4' }), address: '10.0.0.2/24', gateway: '10.0.0.1', interface: 1 }],
+  ips: [
+    { ...(version < '1' && { version: '4' }), address: '10.0.0.2/24', gateway: '10.0.0.1', interface: 1 },
+  ],
 });
 
 function listOf(document: object): ChainLink['list'] {
@@ -88,7 +95,10 @@ function listOf(document: object): ChainLink['list'] {
   assert.equal(read.outcome, 'ok', JSON.stringify(read));
   return read.list;
 }
-const capabilityArgs = { portMappings: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }], dns: { servers: ['10.0.0.10'] } };
+const capabilityArgs = {
+  portMappings: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }],
+  dns: { servers: ['10.0.0.10'] },
+};
 function jobOf(document: object, more: Partial<ChainJob> = {}): ChainJob {
   const list = listOf(document);
   return {
@@ -121,17 +131,26 @@ test('each plugin gets what libcni gives: environment, a stdin that can be opene
   assert.deepEqual(made?.dns, { nameservers: ['10.0.0.1'] });
   const [one, two] = noted();
   assert.equal(one?.[0], 'first ADD eth0 /run/netns/p');
-  assert.equal(one?.[1], 'IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=c1;K8S_POD_UID=u-1');
+  assert.equal(
+    one?.[1],
+    'IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=c1;K8S_POD_UID=u-1',
+  );
   assert.deepEqual(one?.[2], { type: 'first', own: { a: 1 }, name: 'net', cniVersion: '1.0.0' });
   assert.deepEqual(two?.[2]['runtimeConfig'], { portMappings: capabilityArgs.portMappings });
   assert.deepEqual((two?.[2]['prevResult'] as { ips: object[] }).ips, result('1.0.0').ips);
 
-  const cached = JSON.parse(readFileSync(join(folder, 'cni/results/net-c1-eth0'), 'utf8')) as Record<string, unknown>;
+  const cached = JSON.parse(readFileSync(join(folder, 'cni/results/net-c1-eth0'), 'utf8')) as Record<
+    string,
+    unknown
+  >;
   assert.equal(cached['kind'], 'cniCacheV1');
   assert.equal((cached['result'] as { cniVersion: string }).cniVersion, '1.0.0');
   assert.match(Buffer.from(String(cached['config']), 'base64').toString(), /"name":"net"/u);
 
-  const existing = { ...job, links: job.links.map((link) => ({ ...link, ...(made !== undefined && { result: made }) })) };
+  const existing = {
+    ...job,
+    links: job.links.map((link) => ({ ...link, ...(made !== undefined && { result: made }) })),
+  };
   await chains.check(existing);
   assert.deepEqual(
     noted().map(([what]) => what.split(' ').slice(0, 2).join(' ')),
@@ -150,19 +169,29 @@ test('each plugin gets what libcni gives: environment, a stdin that can be opene
 test('results are converted: a plugin that answers in an older version than the list', async () => {
   plugin('older', makes(result('0.4.0')));
   plugin('second', makes(result('1.1.0')));
-  await chains.add(jobOf({ cniVersion: '1.1.0', name: 'net', plugins: [{ type: 'older' }, { type: 'second' }] }));
+  await chains.add(
+    jobOf({ cniVersion: '1.1.0', name: 'net', plugins: [{ type: 'older' }, { type: 'second' }] }),
+  );
   const prev = noted()[1]?.[2]['prevResult'] as { cniVersion: string; ips: { version?: string }[] };
   assert.equal(prev.cniVersion, '1.1.0');
   assert.equal(prev.ips[0]?.version, undefined);
-  await chains.remove(jobOf({ cniVersion: '1.1.0', name: 'net', plugins: [{ type: 'older' }, { type: 'second' }] }));
+  await chains.remove(
+    jobOf({ cniVersion: '1.1.0', name: 'net', plugins: [{ type: 'older' }, { type: 'second' }] }),
+  );
   noted();
 });
 
 test('the highest version of cniVersions that both speak; a plugin that does not speak it', async () => {
-  assert.equal(listOf({ cniVersions: ['0.4.0', '1.0.0', '9.0.0'], name: 'n', plugins: [{ type: 'first' }] }).cniVersion, '1.0.0');
+  assert.equal(
+    listOf({ cniVersions: ['0.4.0', '1.0.0', '9.0.0'], name: 'n', plugins: [{ type: 'first' }] }).cniVersion,
+    '1.0.0',
+  );
   plugin('old', 'exit 0', '"0.3.1"');
   const list = listOf({ cniVersion: '1.0.0', name: 'n', plugins: [{ type: 'old' }] });
-  await assert.rejects(chains.status({ way: 'exec', list }), coded('NETWORK_PLUGIN_VERSION', /CNI 1\.0\.0.*speaks 0\.3\.1/u));
+  await assert.rejects(
+    chains.status({ way: 'exec', list }),
+    coded('NETWORK_PLUGIN_VERSION', /CNI 1\.0\.0.*speaks 0\.3\.1/u),
+  );
   // The file was rewritten, so the plugin is asked for its versions again.
   plugin('old', 'exit 0', '"0.3.1", "1.0.0"');
   await chains.status({ way: 'exec', list });
@@ -170,11 +199,17 @@ test('the highest version of cniVersions that both speak; a plugin that does not
 });
 
 test('STATUS is asked of plugins of 1.1 and tells their reason', async () => {
-  plugin('down', `[ $CNI_COMMAND = STATUS ] && { echo '{"cniVersion":"1.1.0","code":50,"msg":"no uplink"}'; exit 1; }; exit 0`);
+  plugin(
+    'down',
+    `[ $CNI_COMMAND = STATUS ] && { echo '{"cniVersion":"1.1.0","code":50,"msg":"no uplink"}'; exit 1; }; exit 0`,
+  );
   const list = (version: string) => listOf({ cniVersion: version, name: 'n', plugins: [{ type: 'down' }] });
   await chains.status({ way: 'exec', list: list('1.0.0') });
   assert.deepEqual(noted(), []);
-  await assert.rejects(chains.status({ way: 'exec', list: list('1.1.0') }), coded('NETWORK_PLUGIN_FAILED', /no uplink/u));
+  await assert.rejects(
+    chains.status({ way: 'exec', list: list('1.1.0') }),
+    coded('NETWORK_PLUGIN_FAILED', /no uplink/u),
+  );
   noted();
 });
 
@@ -215,7 +250,12 @@ const bad: readonly [what: string, body: string, code: string, why: RegExp][] = 
     'NETWORK_PLUGIN_FAILED',
     /bad subnet; 10\.0\.0\.0\/99/u,
   ],
-  ['no word but on standard error', 'echo segfault >&2; exit 139', 'NETWORK_PLUGIN_FAILED', /signal 11: segfault/u],
+  [
+    'no word but on standard error',
+    'echo segfault >&2; exit 139',
+    'NETWORK_PLUGIN_FAILED',
+    /signal 11: segfault/u,
+  ],
   ['garbage and success', 'echo well; exit 0', 'NETWORK_PLUGIN_FAILED', /its result is no JSON: 1:1/u],
   ['nothing and success', 'exit 0', 'NETWORK_PLUGIN_FAILED', /its result is no JSON/u],
   [
@@ -231,17 +271,22 @@ const bad: readonly [what: string, body: string, code: string, why: RegExp][] = 
 for (const [what, body, code, why] of bad) {
   test(`a plugin that answers with ${what}`, async () => {
     plugin('bad', `[ $CNI_COMMAND = ADD ] || exit 0\n${body}`);
-    await assert.rejects(chains.add(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'bad' }] })), coded(code, why));
+    await assert.rejects(
+      chains.add(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'bad' }] })),
+      coded(code, why),
+    );
     noted();
   });
 }
 
 test('the code of a plugin goes on to who asks', async () => {
   plugin('bad', `echo '{"code":11,"msg":"later"}'; exit 1`);
-  const failure = await chains.add(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'bad' }] })).then(
-    () => assert.fail(),
-    (thrown: unknown) => thrown as PortcullisError,
-  );
+  const failure = await chains
+    .add(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'bad' }] }))
+    .then(
+      () => assert.fail(),
+      (thrown: unknown) => thrown as PortcullisError,
+    );
   assert.deepEqual(failure.failure.details, { plugin: 'bad', cniCode: 11 });
   noted();
 });
@@ -256,7 +301,10 @@ test('one that hangs ends with all that it started, also what left its group', a
   const pids = readFileSync(children, 'utf8').trim().split('\n').map(Number);
   assert.equal(pids.length, 2);
   for (const pid of pids)
-    assert.ok(!existsSync(`/proc/${pid}/cmdline`) || readFileSync(`/proc/${pid}/cmdline`, 'utf8') === '', String(pid));
+    assert.ok(
+      !existsSync(`/proc/${pid}/cmdline`) || readFileSync(`/proc/${pid}/cmdline`, 'utf8') === '',
+      String(pid),
+    );
   noted();
 });
 
@@ -277,7 +325,9 @@ test('a plugin that fails at DEL does not keep the others from letting go; the f
   plugin('first', makes(result('1.0.0')));
   plugin('stuck', `echo '{"code":5,"msg":"stuck"}'; exit 1`);
   await assert.rejects(
-    chains.remove(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'first' }, { type: 'stuck' }] })),
+    chains.remove(
+      jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'first' }, { type: 'stuck' }] }),
+    ),
     coded('NETWORK_PLUGIN_FAILED', /stuck/u),
   );
   assert.deepEqual(
@@ -293,7 +343,10 @@ test('what nobody claims is deleted by its cached configuration, then plugins co
   await chains.add(lost);
   await chains.add(kept);
   noted();
-  const network = { way: 'exec', list: listOf({ ...document, plugins: [{ type: 'first', mark: 'now' }] }) } as const;
+  const network = {
+    way: 'exec',
+    list: listOf({ ...document, plugins: [{ type: 'first', mark: 'now' }] }),
+  } as const;
   await chains.collect(network, [kept]);
   const [del, gc] = noted();
   assert.equal(del?.[0], 'first DEL eth0 ');

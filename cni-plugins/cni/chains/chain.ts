@@ -32,7 +32,8 @@ export async function addChain(run: RunStep, link: ChainLink, pod: ChainPod): Pr
  * Runs DEL in reverse order. If a plugin fails, the others still run; the first failure is thrown at the end.
  */
 export async function deleteChain(run: RunStep, link: ChainLink, pod: ChainPod): Promise<void> {
-  const before = link.result !== undefined && atLeast(link.list, [0, 4, 0]) ? { prevResult: link.result } : {};
+  const before =
+    link.result !== undefined && atLeast(link.list, [0, 4, 0]) ? { prevResult: link.result } : {};
   const failures: unknown[] = [];
   // A requested address or MAC that cannot be parsed made ADD fail, and must not make DEL fail. Our plugins
   // need neither to remove a link.
@@ -43,7 +44,8 @@ export async function deleteChain(run: RunStep, link: ChainLink, pod: ChainPod):
       await run(stepOf('DEL', removed, plugin, pod, before));
     } catch (thrown) {
       // An ADD that never reached this plugin left nothing of it.
-      const neverRan = link.result === undefined && isPortcullisError(thrown) && thrown.code === 'NETWORK_PLUGIN_MISSING';
+      const neverRan =
+        link.result === undefined && isPortcullisError(thrown) && thrown.code === 'NETWORK_PLUGIN_MISSING';
       if (!neverRan) failures.push(thrown);
     }
   }
@@ -67,7 +69,11 @@ export async function statusOfChain(run: RunStep, list: PluginList): Promise<voi
 }
 
 /** Runs GC: passes the valid attachments to each plugin, which removes all others that it has. */
-export async function collectChain(run: RunStep, list: PluginList, valid: readonly ValidAttachment[]): Promise<void> {
+export async function collectChain(
+  run: RunStep,
+  list: PluginList,
+  valid: readonly ValidAttachment[],
+): Promise<void> {
   if (list.disableGC || !atLeast(list, [1, 1, 0])) return;
   const failures: unknown[] = [];
   for (const plugin of list.plugins) {

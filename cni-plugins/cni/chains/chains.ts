@@ -70,7 +70,10 @@ export function createChains(options: ChainOptions): Chains {
   const { checkPlugins } = options;
   const checks: Readonly<Record<ChainLink['way'], RunSteps>> = {
     exec: oneByOne(ways.exec),
-    'in-process': checkPlugins === undefined ? oneByOne(ways['in-process']) : inProcessCheck(checkPlugins, options.binDirs),
+    'in-process':
+      checkPlugins === undefined
+        ? oneByOne(ways['in-process'])
+        : inProcessCheck(checkPlugins, options.binDirs),
   };
   const cache = openResultCache(options.cacheDir, options.owner);
   const versions: Known = new Map();
@@ -115,19 +118,31 @@ export function createChains(options: ChainOptions): Chains {
     },
     async collect({ way, list }, keep) {
       const held = keep.flatMap(({ id, links }) =>
-        links.filter(({ network }) => network === list.name).map((link) => ({ containerId: id, interface: link.interface })),
+        links
+          .filter(({ network }) => network === list.name)
+          .map((link) => ({ containerId: id, interface: link.interface })),
       );
       const isHeld = (entry: { readonly containerId: string; readonly interface: string }): boolean =>
-        held.some(({ containerId, interface: name }) => containerId === entry.containerId && name === entry.interface);
+        held.some(
+          ({ containerId, interface: name }) => containerId === entry.containerId && name === entry.interface,
+        );
       const cached = await cache.list(list.name);
-      for (const { containerId, link, interface: name } of cached.filter((entry) => entry.ours && !isHeld(entry))) {
+      for (const { containerId, link, interface: name } of cached.filter(
+        (entry) => entry.ours && !isHeld(entry),
+      )) {
         const job = { id: containerId, netns: '', pod: { name: '', namespace: '', uid: '' } };
         const lost = link ?? { network: list.name, interface: name, way, list, capabilityArgs: {} };
         try {
           await removeLink(lost, { ...job, links: [lost] });
-          log.info({ id: containerId, network: list.name }, 'an unclaimed attachment was detached by its cached configuration');
+          log.info(
+            { id: containerId, network: list.name },
+            'an unclaimed attachment was detached by its cached configuration',
+          );
         } catch (thrown) {
-          log.warn({ id: containerId, network: list.name, why: reasonOf(thrown) }, 'an unclaimed attachment could not be detached');
+          log.warn(
+            { id: containerId, network: list.name, why: reasonOf(thrown) },
+            'an unclaimed attachment could not be detached',
+          );
         }
       }
       const others = cached.filter((entry) => !entry.ours && !isHeld(entry));
@@ -141,7 +156,10 @@ export function createChains(options: ChainOptions): Chains {
       try {
         await collectChain(ways[way], list, held);
       } catch (thrown) {
-        log.warn({ network: list.name, why: reasonOf(thrown) }, 'a plugin could not collect unclaimed attachments');
+        log.warn(
+          { network: list.name, why: reasonOf(thrown) },
+          'a plugin could not collect unclaimed attachments',
+        );
       }
     },
   };
@@ -153,7 +171,12 @@ const oneByOne =
     for (const step of steps) await run(step);
   };
 
-async function requireVersion(options: ExecOptions, known: Known, type: string, version: string): Promise<void> {
+async function requireVersion(
+  options: ExecOptions,
+  known: Known,
+  type: string,
+  version: string,
+): Promise<void> {
   const program = await findProgram(type, options.binDirs);
   const { mtimeMs = 0, ino = 0 } = program === undefined ? {} : await stat(program);
   const key = `${program ?? type} ${mtimeMs} ${ino}`;
@@ -188,5 +211,7 @@ function noPrograms(): PortcullisError {
 /** Returns a CamelCase word for the CRI condition. */
 export function reasonWord(thrown: unknown): string {
   const code = isPortcullisError(thrown) ? thrown.code : 'NETWORK_NOT_READY';
-  return code.toLowerCase().replace(/(?:^|_)([a-z])/gu, (_match: string, letter: string) => letter.toUpperCase());
+  return code
+    .toLowerCase()
+    .replace(/(?:^|_)([a-z])/gu, (_match: string, letter: string) => letter.toUpperCase());
 }

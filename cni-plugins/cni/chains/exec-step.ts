@@ -85,7 +85,10 @@ async function runPlugin(
 function inherited(): Record<string, string | undefined> {
   const own = /^(?:CNI_|NODE_|PORTCULLIS_|NOTIFY_SOCKET$|LISTEN_)/u;
   const kept = Object.entries(process.env).filter(([name]) => !own.test(name));
-  return { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', ...Object.fromEntries(kept) };
+  return {
+    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    ...Object.fromEntries(kept),
+  };
 }
 
 const pairs = (args: Readonly<Record<string, string>>): string =>
@@ -95,23 +98,39 @@ const pairs = (args: Readonly<Record<string, string>>): string =>
 
 function resultOf(type: string, stdout: string, version: string): CniResult {
   const source = readJson(stdout);
-  if ('message' in source) throw failed(type, 'ADD', `its result is no JSON: ${source.line}:${source.column}: ${source.message}`);
+  if ('message' in source)
+    throw failed(type, 'ADD', `its result is no JSON: ${source.line}:${source.column}: ${source.message}`);
   const problems: Problems = [];
   const fields = fieldsOf(source.value, [], type, source, problems);
   const result = fields === undefined ? undefined : readResult(fields, version);
-  if (result === undefined || problems.length > 0) throw failed(type, 'ADD', `its result is wrong: ${problems.join('; ')}`);
+  if (result === undefined || problems.length > 0)
+    throw failed(type, 'ADD', `its result is wrong: ${problems.join('; ')}`);
   return result;
 }
 
 const mostErrors = 1000;
 
 /** Reads the error that a plugin reports on standard output (section 5, "Error"). */
-function pluginFailure(type: string, command: string, { stdout, stderr }: Ran, exitCode: number): PortcullisError {
+function pluginFailure(
+  type: string,
+  command: string,
+  { stdout, stderr }: Ran,
+  exitCode: number,
+): PortcullisError {
   try {
-    const { code, msg, details } = parseJson(stdout) as { readonly code?: unknown; readonly msg?: unknown; readonly details?: unknown };
+    const { code, msg, details } = parseJson(stdout) as {
+      readonly code?: unknown;
+      readonly msg?: unknown;
+      readonly details?: unknown;
+    };
     if (typeof msg === 'string' && msg !== '') {
       const more = typeof details === 'string' && details !== '' ? `; ${details}` : '';
-      return failed(type, command, `${msg}${more}`.slice(0, mostErrors), typeof code === 'number' ? code : undefined);
+      return failed(
+        type,
+        command,
+        `${msg}${more}`.slice(0, mostErrors),
+        typeof code === 'number' ? code : undefined,
+      );
     }
   } catch {
     // The output is no CNI error.

@@ -3,14 +3,24 @@ import { bareType } from '../../calls/plugin-type.ts';
 import { argumentsOf } from './step.ts';
 import type { Command, RunStep, RunSteps, Step } from './step.ts';
 
-const verbs = { ADD: 'add', DEL: 'del', CHECK: 'check', GC: 'gc', STATUS: 'status' } as const satisfies Readonly<Record<Command, string>>;
+const verbs = {
+  ADD: 'add',
+  DEL: 'del',
+  CHECK: 'check',
+  GC: 'gc',
+  STATUS: 'status',
+} as const satisfies Readonly<Record<Command, string>>;
 
 /**
  * Calls our plugins without starting a program.
  * @param binDirs folders of third-party IPAM plugins
  * @param caller in whose namespaces they act
  */
-export function inProcessStep(callPlugin: CallPlugin, binDirs: readonly string[], caller: Caller = {}): RunStep {
+export function inProcessStep(
+  callPlugin: CallPlugin,
+  binDirs: readonly string[],
+  caller: Caller = {},
+): RunStep {
   return (step) => callPlugin(callOf(step, binDirs, caller));
 }
 
@@ -19,7 +29,11 @@ export function inProcessCheck(checkPlugins: CheckPlugins, binDirs: readonly str
   return (steps) => checkPlugins(steps.map((step) => callOf(step, binDirs, {})));
 }
 
-function callOf({ command, plugin, network, config, prevResult, of, valid }: Step, binDirs: readonly string[], caller: Caller): PluginCall {
+function callOf(
+  { command, plugin, network, config, prevResult, of, valid }: Step,
+  binDirs: readonly string[],
+  caller: Caller,
+): PluginCall {
   return {
     verb: verbs[command],
     type: bareType(plugin.type),

@@ -21,13 +21,22 @@ if (inPrivateNetns(import.meta.filename)) {
     plugins: [
       {
         type: 'portcullis-ptp',
-        ipam: { type: 'host-local', ranges: [[{ subnet: '10.89.0.0/24' }]], routes: [{ dst: '10.77.0.0/16' }] },
+        ipam: {
+          type: 'host-local',
+          ranges: [[{ subnet: '10.89.0.0/24' }]],
+          routes: [{ dst: '10.77.0.0/16' }],
+        },
       },
     ],
   };
   const open = (maxConfigs: number): Promise<NetworkEngine> => {
     const { databasePath, confDir } = fixture;
-    return createNetworkEngine({ databasePath, confDir, choice: { plugins: 'auto', maxConfigs }, log: createLogger({ level: 'error' }) });
+    return createNetworkEngine({
+      databasePath,
+      confDir,
+      choice: { plugins: 'auto', maxConfigs },
+      log: createLogger({ level: 'error' }),
+    });
   };
   const links = (): string[] =>
     shell('ip -brief link')
@@ -66,7 +75,11 @@ if (inPrivateNetns(import.meta.filename)) {
     const file = join(fixture.confDir, '05-endless.conflist');
     writeFileSync(
       file,
-      JSON.stringify({ cniVersion: '1.0.0', name: 'endless', plugins: [{ type: 'portcullis-macvlan', master: 'parent0', ipam }] }),
+      JSON.stringify({
+        cniVersion: '1.0.0',
+        name: 'endless',
+        plugins: [{ type: 'portcullis-macvlan', master: 'parent0', ipam }],
+      }),
     );
     const lines: string[] = [];
     const policyDir = join(fixture.folder, 'later');
@@ -74,7 +87,13 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.close({ removeAll: false });
     const { databasePath, confDir } = fixture;
     const log = createLogger({ level: 'warn', stream: { write: (line: string) => void lines.push(line) } });
-    const following = await createNetworkEngine({ databasePath, confDir, policyDir, choice: { plugins: 'auto', maxConfigs: 1 }, log });
+    const following = await createNetworkEngine({
+      databasePath,
+      confDir,
+      policyDir,
+      choice: { plugins: 'auto', maxConfigs: 1 },
+      log,
+    });
     try {
       const pod = fixture.pod('selected');
       await following.attach(pod.request);
@@ -84,12 +103,19 @@ if (inPrivateNetns(import.meta.filename)) {
       ] as const)
         await assert.rejects(following.setClass(pod.request.id, linkClass, rules), {
           code: 'NETWORK_RULES_UNSUPPORTED',
-          message: /endless made a link without an end on the host.*use a network of the plugin bridge or ptp/u,
+          message:
+            /endless made a link without an end on the host.*use a network of the plugin bridge or ptp/u,
         });
       await following.setClass(pod.request.id, 'user');
-      const reported = (): boolean => lines.some((line) => line.includes('do not hold') && line.includes(pod.request.id));
+      const reported = (): boolean =>
+        lines.some((line) => line.includes('do not hold') && line.includes(pod.request.id));
       assert.equal(reported(), false);
-      const policy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'closed' }, spec: { podSelector: {} } };
+      const policy = {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { name: 'closed' },
+        spec: { podSelector: {} },
+      };
       writeFileSync(join(policyDir, 'closed.json'), JSON.stringify(policy));
       await eventually(() => reported() || undefined, 10_000);
       await assert.rejects(following.setClass(pod.request.id, 'user'), { code: 'NETWORK_RULES_UNSUPPORTED' });
@@ -110,7 +136,8 @@ if (inPrivateNetns(import.meta.filename)) {
     const attachment = await engine.attach(pod.request);
     assert.match(attachment.ips[0]?.address ?? '', /^10\.88\./u);
     assert.match(pod.run('ip -brief address show eth1') ?? '', /10\.89\.0\./u);
-    const answered = (): boolean[] => ['10.88.0.1', '10.89.0.1'].map((host) => pod.run(`busybox ping -c1 -W1 ${host}`) !== undefined);
+    const answered = (): boolean[] =>
+      ['10.88.0.1', '10.89.0.1'].map((host) => pod.run(`busybox ping -c1 -W1 ${host}`) !== undefined);
     assert.deepEqual(answered(), [false, false]);
     await engine.setClass(pod.request.id, 'user');
     await eventually(() => answered().every(Boolean) || undefined, 10_000);

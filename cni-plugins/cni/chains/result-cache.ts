@@ -39,7 +39,8 @@ export type CacheOwner = 'portcullis' | 'portcullis connect';
 /** @param folder usually `/var/lib/cni` */
 export function openResultCache(folder: string, owner: CacheOwner = 'portcullis'): ResultCache {
   const results = join(folder, 'results');
-  const fileOf = (network: string, id: string, name: string): string => join(results, `${network}-${id}-${name}`);
+  const fileOf = (network: string, id: string, name: string): string =>
+    join(results, `${network}-${id}-${name}`);
   return {
     async put(link, pod) {
       await mkdir(results, { recursive: true, mode: 0o700 });
@@ -63,7 +64,9 @@ export function openResultCache(folder: string, owner: CacheOwner = 'portcullis'
       await dropOldAbandonedWrites(results);
       const names = await readdir(results).catch(() => [] as string[]);
       const own = names.filter((name) => name.startsWith(`${network}-`));
-      return (await Promise.all(own.map((name) => readEntry(join(results, name), name, network, owner)))).flatMap((entry) => entry ?? []);
+      return (
+        await Promise.all(own.map((name) => readEntry(join(results, name), name, network, owner)))
+      ).flatMap((entry) => entry ?? []);
     },
   };
 }
@@ -85,13 +88,22 @@ interface Content {
 }
 
 /** If a crash of another program truncated a file, only its name says what it belongs to. */
-async function readEntry(path: string, name: string, network: string, owner: CacheOwner): Promise<CachedAttachment | undefined> {
-  const named = /^(?<id>[0-9a-zA-Z][0-9a-zA-Z_.-]*)-(?<ifname>[^-/]{1,15})$/u.exec(name.slice(network.length + 1))?.groups;
+async function readEntry(
+  path: string,
+  name: string,
+  network: string,
+  owner: CacheOwner,
+): Promise<CachedAttachment | undefined> {
+  const named = /^(?<id>[0-9a-zA-Z][0-9a-zA-Z_.-]*)-(?<ifname>[^-/]{1,15})$/u.exec(
+    name.slice(network.length + 1),
+  )?.groups;
   let content: Content;
   try {
     content = parseJson(await readFile(path, 'utf8')) as Content;
   } catch {
-    return named === undefined ? undefined : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false, netns: '' };
+    return named === undefined
+      ? undefined
+      : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false, netns: '' };
   }
   // The file names of a network `a-b` begin like those of a network `a`.
   if (
@@ -107,8 +119,14 @@ async function readEntry(path: string, name: string, network: string, owner: Cac
     ours: content.owner === owner,
     netns: typeof content.netns === 'string' ? content.netns : '',
   };
-  const read = readPluginList(Buffer.from(String(content.config), 'base64').toString('utf8'), `${name}.conflist`);
+  const read = readPluginList(
+    Buffer.from(String(content.config), 'base64').toString('utf8'),
+    `${name}.conflist`,
+  );
   if (read.outcome !== 'ok') return entry;
   const capabilityArgs = (content.capabilityArgs ?? {}) as Readonly<Record<string, unknown>>;
-  return { ...entry, link: { network, interface: entry.interface, way: 'exec', list: read.list, capabilityArgs } };
+  return {
+    ...entry,
+    link: { network, interface: entry.interface, way: 'exec', list: read.list, capabilityArgs },
+  };
 }

@@ -54,7 +54,10 @@ export async function findProgram(type: string, folders: readonly string[]): Pro
  * open as /dev/stdin.
  * @throws KERNEL_<ERRNO> if the program cannot be started
  */
-export async function runProgram(startProgram: StartProgram, { program, environment, stdin, timeoutMs }: Run): Promise<Ran> {
+export async function runProgram(
+  startProgram: StartProgram,
+  { program, environment, stdin, timeoutMs }: Run,
+): Promise<Ran> {
   let over: string | undefined;
   let kill = (): void => undefined;
   const end = (why: string): void => {
@@ -72,7 +75,10 @@ export async function runProgram(startProgram: StartProgram, { program, environm
     const [stdout, stderr] = [output('bytes'), output('bytes of errors')];
     const written = sealedFile('cni-stdin', Buffer.from(stdin));
     opened.push(() => closeFd(written));
-    const child = await startPatiently(startProgram, program, environment, written, [stdout.write, stderr.write]);
+    const child = await startPatiently(startProgram, program, environment, written, [
+      stdout.write,
+      stderr.write,
+    ]);
     stdout.closeWrite();
     stderr.closeWrite();
     let ended = false;
@@ -83,7 +89,11 @@ export async function runProgram(startProgram: StartProgram, { program, environm
     timer = setTimeout(() => end(`it did not end within ${timeoutMs / 1000} s`), timeoutMs);
     const exitCode = await child.exited.finally(() => (ended = true));
     await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
-    return { end: over === undefined ? { exitCode } : { over }, stdout: stdout.text(), stderr: stderr.text() };
+    return {
+      end: over === undefined ? { exitCode } : { over },
+      stdout: stdout.text(),
+      stderr: stderr.text(),
+    };
   } finally {
     clearTimeout(timer);
     for (const close of opened) close();

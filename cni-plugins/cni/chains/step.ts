@@ -38,7 +38,12 @@ export type RunSteps = (steps: readonly Step[]) => Promise<void>;
  */
 export function stepOf(
   command: Command,
-  { network, list, capabilityArgs, interface: name }: Pick<ChainLink, 'network' | 'list' | 'capabilityArgs' | 'interface'>,
+  {
+    network,
+    list,
+    capabilityArgs,
+    interface: name,
+  }: Pick<ChainLink, 'network' | 'list' | 'capabilityArgs' | 'interface'>,
   plugin: ListedPlugin,
   pod: ChainPod | undefined,
   more: { readonly prevResult?: CniResult; readonly valid?: readonly ValidAttachment[] } = {},
@@ -52,10 +57,15 @@ export function stepOf(
     name: network,
     cniVersion: version,
     ...(declared.length > 0 && pod !== undefined && { runtimeConfig: Object.fromEntries(declared) }),
-    ...(prevResult !== undefined && { prevResult: resultAs(prevResult, version) ?? { cniVersion: version, dns: {} } }),
+    ...(prevResult !== undefined && {
+      prevResult: resultAs(prevResult, version) ?? { cniVersion: version, dns: {} },
+    }),
     // Both names: the specification's, and the name that an earlier text of it used (containernetworking/cni
     // issue 1101).
-    ...(attachments !== undefined && { 'cni.dev/valid-attachments': attachments, 'cni.dev/attachments': attachments }),
+    ...(attachments !== undefined && {
+      'cni.dev/valid-attachments': attachments,
+      'cni.dev/attachments': attachments,
+    }),
   };
   return {
     command,

@@ -28,11 +28,31 @@ export type Calls = Readonly<Record<CallName, number>>;
 export const calls: Readonly<Record<Machine, Calls>> = {
   x86_64: {
     ...{ brk: 12, close: 3, connect: 42, dup3: 292, execve: 59, exitGroup: 231, fcntl: 72, lseek: 8 },
-    ...{ memfdCreate: 319, ppoll: 271, read: 0, sendmsg: 46, sendto: 44, setsockopt: 54, shutdown: 48, socket: 41, write: 1 },
+    ...{
+      memfdCreate: 319,
+      ppoll: 271,
+      read: 0,
+      sendmsg: 46,
+      sendto: 44,
+      setsockopt: 54,
+      shutdown: 48,
+      socket: 41,
+      write: 1,
+    },
   },
   aarch64: {
     ...{ brk: 214, close: 57, connect: 203, dup3: 24, execve: 221, exitGroup: 94, fcntl: 25, lseek: 62 },
-    ...{ memfdCreate: 279, ppoll: 73, read: 63, sendmsg: 211, sendto: 206, setsockopt: 208, shutdown: 210, socket: 198, write: 64 },
+    ...{
+      memfdCreate: 279,
+      ppoll: 73,
+      read: 63,
+      sendmsg: 211,
+      sendto: 206,
+      setsockopt: 208,
+      shutdown: 210,
+      socket: 198,
+      write: 64,
+    },
   },
 };
 

@@ -12,7 +12,14 @@ import type { Emitter } from './client-streams.ts';
  * input, and this code does not wait for it. Stores the length in memory. Continues at `all` if the end was
  * seen, otherwise at `some`.
  */
-export function gatherInput(a: Assembler, emit: Emitter, sys: Calls, patience: Place, all: string, some: string): void {
+export function gatherInput(
+  a: Assembler,
+  emit: Emitter,
+  sys: Calls,
+  patience: Place,
+  all: string,
+  some: string,
+): void {
   a.set('s3', 0);
   a.label('gather');
   a.store64('s3', 's2', memory.inputLength);

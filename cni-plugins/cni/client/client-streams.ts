@@ -29,7 +29,15 @@ export interface Emitter {
    * @param from absent: standard input
    * @param more emitted after each piece; falls through to read the next one
    */
-  readAll(label: string, from: Register | undefined, offset: number, size: number, done: string, failed: string, more?: () => void): void;
+  readAll(
+    label: string,
+    from: Register | undefined,
+    offset: number,
+    size: number,
+    done: string,
+    failed: string,
+    more?: () => void,
+  ): void;
 }
 
 export function emitter(a: Assembler, sys: Calls): Emitter {

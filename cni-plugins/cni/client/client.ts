@@ -36,10 +36,14 @@ const socketVariable = 'PORTCULLIS_CNI_SOCKET';
 
 /** @param stamp its socket path has at most {@link maxSocketPath} bytes */
 export function clientProgram(stamp: Stamp, machine: Machine): Buffer {
-  return assembleExecutable(machine, (assembler, constants) => write(assembler, calls[machine], layOut(stamp, constants)));
+  return assembleExecutable(machine, (assembler, constants) =>
+    write(assembler, calls[machine], layOut(stamp, constants)),
+  );
 }
 
-const [withInput, withoutInput] = [versions.withInput, versions.inputOnRequest].map((version) => version.charCodeAt(0)) as [number, number];
+const [withInput, withoutInput] = [versions.withInput, versions.inputOnRequest].map((version) =>
+  version.charCodeAt(0),
+) as [number, number];
 
 /** `sun_path` holds 108 bytes including its final NUL (unix(7)). */
 export const maxSocketPath = 107;
@@ -84,7 +88,9 @@ function layOut(stamp: Stamp, { put }: Constants): Layout {
     details: "start the daemon, or run 'portcullis cni install' again",
   };
   // The name of the call follows as the last argument.
-  const [alone, lost] = [[], ['--lost']].map((flags) => [...stamp.program, ...flags, '--data', stamp.data].map(text));
+  const [alone, lost] = [[], ['--lost']].map((flags) =>
+    [...stamp.program, ...flags, '--data', stamp.data].map(text),
+  );
   const layout = {
     greeting: put(greeting),
     variable: [...Buffer.from(`${socketVariable}=`)],

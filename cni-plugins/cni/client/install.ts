@@ -1,5 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fchmodSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fchmodSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import type { Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
@@ -64,7 +74,12 @@ export function installPlugins({
   const { state } = installedPlugin(folder, loopbackName);
   if (loopback && state === 'foreign') throw loopbackTaken(join(folder, loopbackName));
   const names = [...pluginNames(), ...(loopback || isOurs(state) ? [loopbackName] : [])];
-  const stamp: Stamp = { version, socket: at, data: resolve(data), program: [process.execPath, programPath()] };
+  const stamp: Stamp = {
+    version,
+    socket: at,
+    data: resolve(data),
+    program: [process.execPath, programPath()],
+  };
   const client = clientProgram(stamp, process.arch === 'arm64' ? 'aarch64' : 'x86_64');
   const [written, unchanged]: [string[], string[]] = [[], []];
   try {
@@ -101,7 +116,10 @@ const isOurs = (state: InstalledPlugin['state']): boolean => state !== 'missing'
  */
 export function installedPlugins(binDir: string): readonly InstalledPlugin[] {
   const extra = installedPlugin(binDir, loopbackName);
-  return [...pluginNames().map((name) => installedPlugin(binDir, name)), ...(isOurs(extra.state) ? [extra] : [])];
+  return [
+    ...pluginNames().map((name) => installedPlugin(binDir, name)),
+    ...(isOurs(extra.state) ? [extra] : []),
+  ];
 }
 
 function installedPlugin(binDir: string, name: string): InstalledPlugin {
@@ -133,9 +151,14 @@ function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** Returns the path of the program that works without the daemon: its source, or the file beside this bundle. */
+/**
+ * Returns the path of the program that works without the daemon: its source, or the file beside this bundle.
+ */
 function programPath(): string {
-  return join(import.meta.dirname, import.meta.url.endsWith('.ts') ? '../../bin/cni-plugin.ts' : 'cni-plugin.js');
+  return join(
+    import.meta.dirname,
+    import.meta.url.endsWith('.ts') ? '../../bin/cni-plugin.ts' : 'cni-plugin.js',
+  );
 }
 
 /** Returns false if the file is up to date. */

@@ -17,21 +17,32 @@ export interface PluginAnswer {
  * Answers one call, in the daemon or in a process without it. It never throws: a failure is an answer as
  * well.
  */
-export async function answerCall(raw: RawCall, caller: Caller, callPlugin: CallPlugin): Promise<PluginAnswer> {
+export async function answerCall(
+  raw: RawCall,
+  caller: Caller,
+  callPlugin: CallPlugin,
+): Promise<PluginAnswer> {
   const read = readCall(raw);
   if (read.kind === 'about') return { exitCode: 0, stdout: '', stderr: read.text };
-  if (read.kind === 'version') return { exitCode: 0, stdout: `${JSON.stringify(versionAnswer)}\n`, stderr: '' };
-  if (read.kind === 'error') return { exitCode: 1, stdout: writeCniError(read.error, read.version), stderr: '' };
+  if (read.kind === 'version')
+    return { exitCode: 0, stdout: `${JSON.stringify(versionAnswer)}\n`, stderr: '' };
+  if (read.kind === 'error')
+    return { exitCode: 1, stdout: writeCniError(read.error, read.version), stderr: '' };
   const { call, version } = read;
   try {
     const result = await callPlugin({ ...call, caller });
     if (call.verb !== 'add' || result === undefined) return { exitCode: 0, stdout: '', stderr: '' };
     const reported = resultAs(result, version);
-    if (reported !== undefined) return { exitCode: 0, stdout: `${JSON.stringify(reported, null, 4)}\n`, stderr: '' };
+    if (reported !== undefined)
+      return { exitCode: 0, stdout: `${JSON.stringify(reported, null, 4)}\n`, stderr: '' };
     // The attachment exists but cannot be reported to the caller, so it must not stay.
     await undoAdd(call, caller, callPlugin);
     const msg = `a result of CNI ${version} must hold an address: this configuration gives none`;
-    return { exitCode: 1, stdout: writeCniError({ code: cniCodes.incompatibleVersion, msg }, version), stderr: '' };
+    return {
+      exitCode: 1,
+      stdout: writeCniError({ code: cniCodes.incompatibleVersion, msg }, version),
+      stderr: '',
+    };
   } catch (thrown) {
     return { exitCode: 1, stdout: writeCniError(cniErrorOf(thrown), version), stderr: '' };
   }

@@ -16,8 +16,12 @@ export function askDaemon(socket: string, timeoutMs = 2000): Promise<string | un
     const connection = connect(socket, () => connection.write(Buffer.concat([head, strings])));
     connection.setTimeout(timeoutMs, () => done(`no answer within ${timeoutMs} ms`));
     connection.on('data', (chunk) => (received += chunk.toString('latin1')));
-    connection.on('error', (error: NodeJS.ErrnoException) => done(reasons[error.code ?? ''] ?? error.message));
-    connection.on('end', () => done(received.includes('"supportedVersions"') ? undefined : 'it speaks another protocol'));
+    connection.on('error', (error: NodeJS.ErrnoException) =>
+      done(reasons[error.code ?? ''] ?? error.message),
+    );
+    connection.on('end', () =>
+      done(received.includes('"supportedVersions"') ? undefined : 'it speaks another protocol'),
+    );
     const done = (why: string | undefined): void => {
       connection.destroy();
       resolve(why);

@@ -27,7 +27,15 @@ const configurations = (sockets: string): Readonly<Record<string, Readonly<Recor
   bandwidth: { ingressRate: 1000, ingressBurst: 1000, prevResult: previous },
   bridge: { bridge: 'bad0', isGateway: true, ipMasq: true, mtu: 1400, hairpinMode: true, ipam },
   cnm: {
-    ...{ driver: 'bad', driverOptions: { a: 'b' }, internal: false, mtu: 1400, timeout: 1, socketDirs: [sockets], specDirs: [sockets] },
+    ...{
+      driver: 'bad',
+      driverOptions: { a: 'b' },
+      internal: false,
+      mtu: 1400,
+      timeout: 1,
+      socketDirs: [sockets],
+      specDirs: [sockets],
+    },
     ipam: { type: 'portcullis-cnm', pools: [{ pool: '10.67.0.0/24' }] },
   },
   firewall: { ingressPolicy: 'same-bridge', prevResult: previous },
@@ -36,11 +44,20 @@ const configurations = (sockets: string): Readonly<Record<string, Readonly<Recor
   ipvlan: { master: 'nodevice0', mode: 'l2', ipam },
   loopback: {},
   macvlan: { master: 'nodevice0', mode: 'bridge', mtu: 1400, ipam },
-  portmap: { snat: true, runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] }, prevResult: previous },
+  portmap: {
+    snat: true,
+    runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] },
+    prevResult: previous,
+  },
   ptp: { ipMasq: true, mtu: 1400, ipam },
   sbr: { prevResult: previous },
   static: { ipam: { type: 'static', addresses: [{ address: '10.66.0.7/24' }] } },
-  tuning: { sysctl: { 'net.ipv4.conf.IFNAME.forwarding': '1' }, mtu: 1300, promisc: true, prevResult: previous },
+  tuning: {
+    sysctl: { 'net.ipv4.conf.IFNAME.forwarding': '1' },
+    mtu: 1300,
+    promisc: true,
+    prevResult: previous,
+  },
   vlan: { master: 'nodevice0', vlanId: 5, ipam },
   vxlan: { vni: 5, remotes: ['192.0.2.7'], learning: true, prevResult: previous },
 });
@@ -76,17 +93,25 @@ const leaf = fc.oneof(
 /** The configuration with one value in it replaced, and perhaps with an unknown field. */
 const mutated = (conf: unknown): fc.Arbitrary<unknown> => {
   const paths = pathsOf(conf);
-  return fc.record({ path: fc.constantFrom(...paths), value: leaf }).map(({ path, value }) => replaced(conf, path, value));
+  return fc
+    .record({ path: fc.constantFrom(...paths), value: leaf })
+    .map(({ path, value }) => replaced(conf, path, value));
 };
 
 function pathsOf(value: unknown, path: readonly string[] = []): (readonly string[])[] {
   if (typeof value !== 'object' || value === null) return [path];
-  return [...(path.length === 0 ? [] : [path]), ...Object.entries(value).flatMap(([key, inner]) => pathsOf(inner, [...path, key]))];
+  return [
+    ...(path.length === 0 ? [] : [path]),
+    ...Object.entries(value).flatMap(([key, inner]) => pathsOf(inner, [...path, key])),
+  ];
 }
 
 function replaced(value: unknown, [first, ...rest]: readonly string[], by: unknown): unknown {
   if (first === undefined) return by;
-  const copy = (Array.isArray(value) ? [...(value as unknown[])] : { ...(value as object) }) as Record<string, unknown>;
+  const copy = (Array.isArray(value) ? [...(value as unknown[])] : { ...(value as object) }) as Record<
+    string,
+    unknown
+  >;
   copy[first] = replaced(copy[first], rest, by);
   return copy;
 }
@@ -105,7 +130,11 @@ if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
     await driver.listen();
     try {
       const pod = fixture.pin('pod');
-      const call = (name: string, environment: Record<string, string>, stdin: string): Promise<{ exitCode: number; stdout: string }> =>
+      const call = (
+        name: string,
+        environment: Record<string, string>,
+        stdin: string,
+      ): Promise<{ exitCode: number; stdout: string }> =>
         answerCall({ name, environment, stdin: Buffer.from(stdin) }, {}, fixture.engine.callPlugin);
       // Without the pod's lo, because DEL of loopback sets it down.
       const links = (): string =>
@@ -120,7 +149,12 @@ if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
           type: fc.constant(type),
           conf: mutated({ cniVersion: '1.1.0', name: 'bad', type: `portcullis-${type}`, ...conf }),
           verb: fc.oneof({ weight: 5, arbitrary: fc.constant('ADD') }, fc.constantFrom(...verbs)),
-          text: fc.oneof({ weight: 9, arbitrary: fc.constant(undefined) }, fc.string(), fc.constant('{'), fc.constant('[]')),
+          text: fc.oneof(
+            { weight: 9, arbitrary: fc.constant(undefined) },
+            fc.string(),
+            fc.constant('{'),
+            fc.constant('[]'),
+          ),
           ifname: fc.oneof({ weight: 9, arbitrary: fc.constant('eth0') }, fc.string()),
           netns: fc.oneof(
             { weight: 9, arbitrary: fc.constant(pod) },
@@ -135,13 +169,27 @@ if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
       );
       // The first call that gets far enough creates the database.
       const known = { cniVersion: '1.1.0', name: 'bad', type: 'portcullis-ipam', ...plugins['ipam'] };
-      assert.equal((await call('portcullis-ipam', { CNI_COMMAND: 'STATUS', CNI_PATH: '/nowhere' }, JSON.stringify(known))).exitCode, 0);
+      assert.equal(
+        (
+          await call(
+            'portcullis-ipam',
+            { CNI_COMMAND: 'STATUS', CNI_PATH: '/nowhere' },
+            JSON.stringify(known),
+          )
+        ).exitCode,
+        0,
+      );
       const rows = fixture.rows();
       let refused = 0;
       for (const each of fc.sample(calls, { numRuns: runs, seed: Number(process.env['FUZZ_SEED'] ?? 7) })) {
         const stdin = each.text ?? JSON.stringify(each.conf) ?? '';
         const environment = {
-          ...{ CNI_COMMAND: each.verb, CNI_CONTAINERID: 'bad', CNI_NETNS: each.netns, CNI_IFNAME: each.ifname },
+          ...{
+            CNI_COMMAND: each.verb,
+            CNI_CONTAINERID: 'bad',
+            CNI_NETNS: each.netns,
+            CNI_IFNAME: each.ifname,
+          },
           ...{ CNI_PATH: '/nowhere', CNI_ARGS: each.args },
         };
         const what = `${each.verb} ${each.type} ${JSON.stringify(environment)} ${stdin.slice(0, 600)}`;
@@ -149,13 +197,24 @@ if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
         if (answer.exitCode === 0) {
           // The input was valid after all. A served call leaves only a bridge on purpose.
           if (each.verb === 'ADD') {
-            assert.equal((await call(`portcullis-${each.type}`, { ...environment, CNI_COMMAND: 'DEL' }, stdin)).exitCode, 0, what);
+            assert.equal(
+              (await call(`portcullis-${each.type}`, { ...environment, CNI_COMMAND: 'DEL' }, stdin)).exitCode,
+              0,
+              what,
+            );
             if (each.type === 'bridge') shell('ip link delete group 1885536258');
           }
         } else {
           refused += 1;
-          const { code, msg, cniVersion } = JSON.parse(answer.stdout) as { code: number; msg: string; cniVersion: string };
-          assert.ok(Number.isInteger(code) && code > 0 && msg !== '' && cniVersion !== '', `${what}: ${answer.stdout}`);
+          const { code, msg, cniVersion } = JSON.parse(answer.stdout) as {
+            code: number;
+            msg: string;
+            cniVersion: string;
+          };
+          assert.ok(
+            Number.isInteger(code) && code > 0 && msg !== '' && cniVersion !== '',
+            `${what}: ${answer.stdout}`,
+          );
           assert.notEqual(code, 999, `${what}: ${answer.stdout}`);
         }
         assert.equal(fixture.attachments(), 0, what);

@@ -61,7 +61,8 @@ const isAnswered = async (): Promise<void> => assert.equal(await askDaemon(path)
 test('connections that send nothing are bounded, keep no caller out, and give their descriptors back', async () => {
   await isAnswered();
   const before = readdirSync('/proc/self/fd').length;
-  for (let count = 0; count < 700; count += 1) await come(greetingOf(versions.withInput, false).subarray(0, count % 8));
+  for (let count = 0; count < 700; count += 1)
+    await come(greetingOf(versions.withInput, false).subarray(0, count % 8));
   await isAnswered();
   await until(() => stillOpen() <= 512, 'no more than the limit of one process stay');
   for (const socket of open) socket.destroy();

@@ -12,7 +12,14 @@ const number = (value: number): Buffer => {
 const callOf = (version: Version, stdin: string): Buffer => {
   const strings = Buffer.from('/opt/cni/bin/portcullis-bridge\0CNI_COMMAND=STATUS\0');
   const greeting = Buffer.concat([greetingOf(version, false).subarray(0, 7), Buffer.alloc(1)]);
-  return Buffer.concat([greeting, number(1), number(strings.length), strings, number(stdin.length), Buffer.from(stdin)]);
+  return Buffer.concat([
+    greeting,
+    number(1),
+    number(strings.length),
+    strings,
+    number(stdin.length),
+    Buffer.from(stdin),
+  ]);
 };
 
 test('a call that came as a whole is read at once, and what follows it is no part of it', () => {
@@ -25,7 +32,8 @@ test('a call that came as a whole is read at once, and what follows it is no par
 
 test('a call of which one byte is missing is none yet, wherever it was cut', () => {
   const call = callOf(versions.withInput, '{"name":"n"}');
-  for (let length = 0; length < call.length; length += 1) assert.equal(readWhole(call.subarray(0, length)), undefined, String(length));
+  for (let length = 0; length < call.length; length += 1)
+    assert.equal(readWhole(call.subarray(0, length)), undefined, String(length));
 });
 
 test('a client that waits to be asked for its input, a stranger and impossible lengths are not read', () => {

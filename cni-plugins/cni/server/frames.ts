@@ -41,12 +41,14 @@ export const maxAnswer = 1024 * 1024;
 export const headSize = 24;
 export const lengthSize = 8;
 
-export type Head = { readonly version: Version; readonly argumentCount: number; readonly length: number } | 'wrong';
+export type Head =
+  { readonly version: Version; readonly argumentCount: number; readonly length: number } | 'wrong';
 
 /** Reads the first 24 bytes from a client. */
 export function readHead(bytes: Buffer): Head {
   const version = Object.values(versions).find((each) => each.charCodeAt(0) === bytes[versionAt]);
-  if (version === undefined || !bytes.subarray(0, versionAt).equals(greeting.subarray(0, versionAt))) return 'wrong';
+  if (version === undefined || !bytes.subarray(0, versionAt).equals(greeting.subarray(0, versionAt)))
+    return 'wrong';
   const [argumentCount, length] = [bytes.readBigUInt64LE(8), bytes.readBigUInt64LE(16)];
   return argumentCount > BigInt(maxStrings) || length > BigInt(maxStrings)
     ? 'wrong'

@@ -80,7 +80,10 @@ export function createPluginService({ callPlugin, elsewhere, log }: PluginServic
     const place = gate.admit(String(peer.caller.pid), () => socket.destroy());
     try {
       if (place === undefined)
-        return log.warn({ pid: peer.caller.pid }, 'a caller of a CNI plugin was refused: too many calls are under way');
+        return log.warn(
+          { pid: peer.caller.pid },
+          'a caller of a CNI plugin was refused: too many calls are under way',
+        );
       const arrived = Buffer.concat([first, peer.waiting()]);
       const whole = readWhole(arrived);
       if (whole !== undefined) {
@@ -111,7 +114,10 @@ export function createPluginService({ callPlugin, elsewhere, log }: PluginServic
     const started = performance.now();
     const answer = await answerCall(raw, peer.caller, callPlugin);
     const { CNI_COMMAND: command, CNI_CONTAINERID: container } = raw.environment;
-    log.debug({ plugin: raw.name, command, container, exitCode: answer.exitCode, ms: performance.now() - started }, 'CNI plugin');
+    log.debug(
+      { plugin: raw.name, command, container, exitCode: answer.exitCode, ms: performance.now() - started },
+      'CNI plugin',
+    );
     if (ended() || !(await finish(socket, peer, answer))) await forget(raw, peer, answer);
   };
 
@@ -122,7 +128,10 @@ export function createPluginService({ callPlugin, elsewhere, log }: PluginServic
   const forget = async (raw: RawCall, peer: Peer, answer: PluginAnswer): Promise<void> => {
     const read = readCall(raw);
     if (answer.exitCode !== 0 || read.kind !== 'call' || read.call.verb !== 'add') return;
-    log.warn({ plugin: raw.name, ...read.call.key }, 'the caller of a CNI plugin went away before the answer: its attachment is removed');
+    log.warn(
+      { plugin: raw.name, ...read.call.key },
+      'the caller of a CNI plugin went away before the answer: its attachment is removed',
+    );
     await undoAdd(read.call, peer.caller, callPlugin);
   };
 
@@ -170,7 +179,9 @@ async function readCallFrom(
     }
     if (strings.version === versions.withInput) {
       const stdin = await readInput(reader);
-      return stdin !== undefined && peer.tell(greetingOf(strings.version, false)) ? { ...call, stdin } : undefined;
+      return stdin !== undefined && peer.tell(greetingOf(strings.version, false))
+        ? { ...call, stdin }
+        : undefined;
     }
     const wanted = needsInput(call);
     if (!peer.tell(greetingOf(strings.version, wanted))) return undefined;

@@ -24,7 +24,12 @@ export interface SharedBytes {
  * @param shared budget that is returned when the reader stops; a client that sends while nothing is left is
  * disconnected
  */
-export function createByteReader(socket: Socket, first: Buffer, most: number, shared: SharedBytes): ByteReader {
+export function createByteReader(
+  socket: Socket,
+  first: Buffer,
+  most: number,
+  shared: SharedBytes,
+): ByteReader {
   let chunks: Buffer[] = [first];
   let length = first.length;
   let ended = false;

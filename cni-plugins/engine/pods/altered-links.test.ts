@@ -23,7 +23,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   });
   afterEach(() => engine.gc(new Set()));
 
-  const attached = async (name: string): Promise<{ readonly pod: Pod; readonly id: string; readonly ip: string }> => {
+  const attached = async (
+    name: string,
+  ): Promise<{ readonly pod: Pod; readonly id: string; readonly ip: string }> => {
     const pod = fixture.pod(name);
     const { ips } = await engine.attach(pod.request);
     await engine.setClass(pod.request.id, 'user');
@@ -31,10 +33,15 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => pings(ip));
     return { pod, id: pod.request.id, ip };
   };
-  const pings = (ip: string): true | undefined => (tried(`busybox ping -c1 -W1 ${ip}`) === undefined ? undefined : true);
+  const pings = (ip: string): true | undefined =>
+    tried(`busybox ping -c1 -W1 ${ip}`) === undefined ? undefined : true;
   const alterations = async (): Promise<string[]> =>
-    (await engine.alterations()).map(({ pod, interface: name, found }) => `${pod} ${name}: ${found.join(', ')}`);
-  const eventuallyAltered = async (isSo: (found: readonly string[]) => boolean): Promise<readonly string[]> => {
+    (await engine.alterations()).map(
+      ({ pod, interface: name, found }) => `${pod} ${name}: ${found.join(', ')}`,
+    );
+  const eventuallyAltered = async (
+    isSo: (found: readonly string[]) => boolean,
+  ): Promise<readonly string[]> => {
     for (const deadline = Date.now() + 15_000; ;) {
       const found = await alterations();
       if (isSo(found)) return found;
@@ -73,7 +80,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventuallyAltered(([found]) => found?.includes('eth0: it is down') === true);
     pod.run('ip link set eth0 up');
     pod.run('ip route add default via 10.88.0.1');
-    for (const six of [`addr add fd00:88::${ip.split('.').at(-1) ?? ''}/64 dev eth0 nodad`, 'route add default via fd00:88::1'])
+    for (const six of [
+      `addr add fd00:88::${ip.split('.').at(-1) ?? ''}/64 dev eth0 nodad`,
+      'route add default via fd00:88::1',
+    ])
       pod.run(`ip -6 ${six}`);
     await eventuallyAltered((found) => found.length === 0);
     assert.ok(reported('is again as it was made') >= 1);
@@ -82,7 +92,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       'default/changed eth0: the route to 0.0.0.0/0 by 10.88.0.1 is missing',
     ]);
     pod.run("sh -c 'ip link set eth0 down; ip link set eth0 name mine0 address 02:00:00:00:00:09'");
-    await eventuallyAltered(([found]) => /has the name mine0, it is down, its MAC address is 02:00:00:00:00:09/u.test(found ?? ''));
+    await eventuallyAltered(([found]) =>
+      /has the name mine0, it is down, its MAC address is 02:00:00:00:00:09/u.test(found ?? ''),
+    );
     await engine.gc(new Set([id]), { altered: true });
     assert.equal(configuration(pod), made);
     await eventually(() => pings(ip));
@@ -111,7 +123,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       await pause(600);
     }
     // At once, and after 1, 3 and 7 seconds.
-    assert.ok(reported("the pod's end of its link") - before <= 4, String(reported("the pod's end of its link") - before));
+    assert.ok(
+      reported("the pod's end of its link") - before <= 4,
+      String(reported("the pod's end of its link") - before),
+    );
     await eventuallyAltered((found) => found.length === 0);
   });
 

@@ -47,7 +47,8 @@ interface Pace {
   readonly at: number;
 }
 
-const restsUntil = ({ count, at }: Pace): number => at + Math.min(longestPauseMs, firstPauseMs * 2 ** (count - 1));
+const restsUntil = ({ count, at }: Pace): number =>
+  at + Math.min(longestPauseMs, firstPauseMs * 2 ** (count - 1));
 
 /** Compares nothing before the first look: all recorded links are due. */
 export function createAlteredLinks({ store, kernel, log }: AlteredLinkDeps): AlteredLinks {
@@ -76,7 +77,8 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkDeps): Alt
     const before = altered.get(record.id);
     if (now.length === 0) {
       altered.delete(record.id);
-      if (before !== undefined) log.info(fieldsOf(record), "the pod's end of its link is again as it was made");
+      if (before !== undefined)
+        log.info(fieldsOf(record), "the pod's end of its link is again as it was made");
       return;
     }
     altered.set(record.id, now);
@@ -97,12 +99,17 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkDeps): Alt
     try {
       found(
         record,
-        withPodNamespace(record.spec.netns, { onlyRead: true }, ({ route }) => podEndDifferences(record.spec, route, end)),
+        withPodNamespace(record.spec.netns, { onlyRead: true }, ({ route }) =>
+          podEndDifferences(record.spec, route, end),
+        ),
       );
     } catch (thrown) {
       if (!namespaceStands(record.spec.netns)) return forget(id);
       due.add(id);
-      log.warn({ ...fieldsOf(record), why: reasonOf(thrown) }, "the pod's end of its link could not be checked; it is tried again");
+      log.warn(
+        { ...fieldsOf(record), why: reasonOf(thrown) },
+        "the pod's end of its link could not be checked; it is tried again",
+      );
     }
   };
 
@@ -129,7 +136,9 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkDeps): Alt
     look() {
       resolve();
       const now = performance.now();
-      const rested = [...due].filter((id) => now >= restsUntil(paces.get(id) ?? { count: 0, at: -longestPauseMs }));
+      const rested = [...due].filter(
+        (id) => now >= restsUntil(paces.get(id) ?? { count: 0, at: -longestPauseMs }),
+      );
       for (const id of rested.slice(0, mostAtOnce)) {
         const last = paces.get(id);
         const isOld = last === undefined || now - last.at > 2 * longestPauseMs;

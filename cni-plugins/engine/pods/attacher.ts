@@ -38,7 +38,9 @@ export interface Attacher {
   release(record: AttachmentRecord): void;
 }
 
-export type Begun = { readonly record: AttachmentRecord; readonly job?: ChainJob; readonly stale?: never } | { readonly stale: ChainJob };
+export type Begun =
+  | { readonly record: AttachmentRecord; readonly job?: ChainJob; readonly stale?: never }
+  | { readonly stale: ChainJob };
 
 export interface AttacherDeps {
   readonly store: NetworkStore;
@@ -50,7 +52,15 @@ export interface AttacherDeps {
   readonly log: Pick<Logger, 'warn'>;
 }
 
-export function createAttacher({ store, kernel, networks, rules, teardown, chained, log }: AttacherDeps): Attacher {
+export function createAttacher({
+  store,
+  kernel,
+  networks,
+  rules,
+  teardown,
+  chained,
+  log,
+}: AttacherDeps): Attacher {
   const release = (record: AttachmentRecord): void => teardown.release(record, chained.remove);
 
   const make = (record: AttachmentRecord, pod: PodNamespace): void => {
@@ -70,7 +80,12 @@ export function createAttacher({ store, kernel, networks, rules, teardown, chain
       return store.claim(wanted).record;
     } catch (thrown) {
       // The last free addresses may belong to links that are not gone yet.
-      if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || teardown.waiting() === 0) throw thrown;
+      if (
+        !isPortcullisError(thrown) ||
+        thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' ||
+        teardown.waiting() === 0
+      )
+        throw thrown;
       teardown.reap(true);
       return store.claim(wanted).record;
     }
@@ -100,7 +115,11 @@ export function createAttacher({ store, kernel, networks, rules, teardown, chain
   };
 
   /** Records a pod whose interfaces all come from plugins. Only loopback is set up. */
-  const beginChains = (request: AttachRequest, chosen: readonly LoadedNetwork[], further: readonly ChainLink[]): Begun => {
+  const beginChains = (
+    request: AttachRequest,
+    chosen: readonly LoadedNetwork[],
+    further: readonly ChainLink[],
+  ): Begun => {
     const mappings = checkedMappings(request);
     const spec = chainSpec(request, [...chainLinks(chosen, 0, request, mappings), ...further], mappings);
     return withPodNamespace(request.netns, {}, ({ route }) => {
@@ -111,7 +130,11 @@ export function createAttacher({ store, kernel, networks, rules, teardown, chain
     });
   };
 
-  const attachOwn = (request: AttachRequest, network: NetworkConfig, chains: readonly ChainLink[]): AttachmentRecord => {
+  const attachOwn = (
+    request: AttachRequest,
+    network: NetworkConfig,
+    chains: readonly ChainLink[],
+  ): AttachmentRecord => {
     const portMappings = mappingsFor(request, network, log);
     const mtu = network.bridge.mtu ?? kernel.defaultMtu();
     return withPodNamespace(request.netns, {}, (pod) => {
@@ -147,7 +170,10 @@ export function createAttacher({ store, kernel, networks, rules, teardown, chain
       release(record);
       teardown.reap(true);
     } catch (thrown) {
-      log.warn({ id: record.id, why: reasonOf(thrown) }, 'a failed attachment could not be removed at once; it is tried again');
+      log.warn(
+        { id: record.id, why: reasonOf(thrown) },
+        'a failed attachment could not be removed at once; it is tried again',
+      );
     }
   };
 

@@ -21,7 +21,10 @@ export interface ChainSteps {
   leave(id: string): ChainJob | undefined;
   left(id: string): void;
   /** Returns the attachments that plugins created: the unclaimed ones and the claimed ones. */
-  jobs(valid: ReadonlySet<string>): { readonly unclaimed: readonly ChainJob[]; readonly claimed: readonly ChainJob[] };
+  jobs(valid: ReadonlySet<string>): {
+    readonly unclaimed: readonly ChainJob[];
+    readonly claimed: readonly ChainJob[];
+  };
   /** Puts the links of plugins into the group of links whose traffic the rules decide. */
   claimMade(spec: AttachmentRecord['spec']): void;
 }
@@ -89,9 +92,11 @@ export function createChainSteps({ store, kernel, rules, release }: ChainStepsDe
   };
 
   /** Returns the links that the engine did not create itself. */
-  const madeByChains = (spec: AttachmentRecord['spec']): readonly HeldLink[] => (isByChain(spec) ? heldLinks(spec) : (spec.further ?? []));
+  const madeByChains = (spec: AttachmentRecord['spec']): readonly HeldLink[] =>
+    isByChain(spec) ? heldLinks(spec) : (spec.further ?? []);
   const claimMade = (spec: AttachmentRecord['spec']): void => {
-    for (const { hostInterface, bridge } of madeByChains(spec)) kernel.claim(hostInterface, bridge === undefined ? 'routed' : 'pod');
+    for (const { hostInterface, bridge } of madeByChains(spec))
+      kernel.claim(hostInterface, bridge === undefined ? 'routed' : 'pod');
   };
 
   return {
@@ -101,7 +106,8 @@ export function createChainSteps({ store, kernel, rules, release }: ChainStepsDe
     claimMade,
     jobs(valid) {
       const made = store.records().filter(({ spec }) => spec.chains !== undefined);
-      const jobsOf = (records: readonly AttachmentRecord[]): ChainJob[] => records.map((record) => jobOf(record, namespaceStands));
+      const jobsOf = (records: readonly AttachmentRecord[]): ChainJob[] =>
+        records.map((record) => jobOf(record, namespaceStands));
       return {
         unclaimed: jobsOf(made.filter(({ id }) => !valid.has(id))),
         claimed: jobsOf(made.filter(({ id }) => valid.has(id))),

@@ -14,7 +14,10 @@ export interface ChainedPlugins {
   remove(record: AttachmentRecord): void;
 }
 
-export function createChainedPlugins(plugins: Pick<PluginCore, 'call'>, log: Pick<Logger, 'warn'>): ChainedPlugins {
+export function createChainedPlugins(
+  plugins: Pick<PluginCore, 'call'>,
+  log: Pick<Logger, 'warn'>,
+): ChainedPlugins {
   return {
     add(record) {
       if (record.spec.chained === undefined) return;
@@ -27,7 +30,10 @@ export function createChainedPlugins(plugins: Pick<PluginCore, 'call'>, log: Pic
         try {
           atOnce(plugins.call(callOf(record, 'del', plugin)));
         } catch (thrown) {
-          log.warn({ id: record.id, type: plugin.type, why: reasonOf(thrown) }, 'a chained plugin could not be deleted; it is tried again');
+          log.warn(
+            { id: record.id, type: plugin.type, why: reasonOf(thrown) },
+            'a chained plugin could not be deleted; it is tried again',
+          );
         }
       }
     },
@@ -40,7 +46,11 @@ function atOnce<T>(result: T | Promise<T>): T {
   return result;
 }
 
-const callOf = (record: AttachmentRecord, verb: PluginCall['verb'], { type, config }: ChainedPlugin): PluginCall => ({
+const callOf = (
+  record: AttachmentRecord,
+  verb: PluginCall['verb'],
+  { type, config }: ChainedPlugin,
+): PluginCall => ({
   verb,
   type,
   caller: {},

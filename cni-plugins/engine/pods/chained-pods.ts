@@ -31,7 +31,10 @@ export function chainLinks(
     way: way === 'exec' ? 'exec' : 'in-process',
     list,
     // A host port leads to the pod's first interface.
-    capabilityArgs: { ...request.capabilities, ...(portMappings.length > 0 && first + index === 0 && { portMappings }) },
+    capabilityArgs: {
+      ...request.capabilities,
+      ...(portMappings.length > 0 && first + index === 0 && { portMappings }),
+    },
   }));
 }
 
@@ -57,13 +60,27 @@ export function furtherLinks(
     const ifname = wanted ?? `net${index + 1}`;
     if (!interfaceName.test(ifname) || names.has(ifname)) throw badInterface(ifname, pod);
     names.add(ifname);
-    const capabilityArgs = { ...capabilities, ...(ips.length > 0 && { ips }), ...(mac !== undefined && { mac }) };
-    return { network: name, interface: ifname, way: network.way === 'exec' ? 'exec' : 'in-process', list: network.list, capabilityArgs };
+    const capabilityArgs = {
+      ...capabilities,
+      ...(ips.length > 0 && { ips }),
+      ...(mac !== undefined && { mac }),
+    };
+    return {
+      network: name,
+      interface: ifname,
+      way: network.way === 'exec' ? 'exec' : 'in-process',
+      list: network.list,
+      capabilityArgs,
+    };
   });
 }
 
 /** Returns what is known before the plugins have created anything. */
-export function chainSpec(request: AttachRequest, chains: readonly ChainLink[], forwarded: readonly PortMapping[]): AttachmentSpec {
+export function chainSpec(
+  request: AttachRequest,
+  chains: readonly ChainLink[],
+  forwarded: readonly PortMapping[],
+): AttachmentSpec {
   return {
     network: chains[0]?.network ?? '',
     pod: request.pod,
@@ -115,7 +132,12 @@ export function specOfResults(
 }
 
 /** Describes the pod's first interface if the engine did not create it itself. */
-function firstOf(id: string, spec: AttachmentSpec, result: CniResult, kernel: Parameters<typeof specOfResults>[3]): AttachmentSpec {
+function firstOf(
+  id: string,
+  spec: AttachmentSpec,
+  result: CniResult,
+  kernel: Parameters<typeof specOfResults>[3],
+): AttachmentSpec {
   const addresses = addressesIn(result, spec.interface);
   if (addresses.length === 0) throw noAddress(id, spec.network);
   const own = interfaceIn(result, spec.interface);
@@ -138,7 +160,8 @@ function firstOf(id: string, spec: AttachmentSpec, result: CniResult, kernel: Pa
   };
 }
 
-const ofPod = ({ namespace, name }: AttachRequest['pod']): string => `attach the pod ${namespace}/${name} to the network that it asks for`;
+const ofPod = ({ namespace, name }: AttachRequest['pod']): string =>
+  `attach the pod ${namespace}/${name} to the network that it asks for`;
 
 function unknownNetwork(network: string, pod: AttachRequest['pod']): PortcullisError {
   return new PortcullisError({

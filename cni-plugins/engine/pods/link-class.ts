@@ -66,7 +66,8 @@ export function createClassChange({
   const refuseUnheld = ({ id, spec }: AttachmentRecord, linkClass: LinkClass, asked: LinkRules): void => {
     if (!hasUnheldLink(spec) || linkClass === 'deny') return;
     if (linkClass === 'none') throw notHeld(id, spec.network, 'the class network.none');
-    if (asked.egress !== undefined || asked.ingress !== undefined) throw notHeld(id, spec.network, 'rules of peers');
+    if (asked.egress !== undefined || asked.ingress !== undefined)
+      throw notHeld(id, spec.network, 'rules of peers');
     if (rules.policy.isolates(policyPodOf(spec, asked))) throw notHeld(id, spec.network, 'NetworkPolicies');
     log.warn(
       { id, network: spec.network, class: linkClass },

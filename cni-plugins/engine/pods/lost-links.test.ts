@@ -136,7 +136,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     try {
       shell(`ip link set ${link} netns elsewhere`);
       await eventually(() => (tried(`ip link show ${link}`) === undefined ? undefined : pings(address)));
-      assert.equal(tried(`ip -n elsewhere link show ${link}`), undefined, 'the pod is on no link that no rule holds');
+      assert.equal(
+        tried(`ip -n elsewhere link show ${link}`),
+        undefined,
+        'the pod is on no link that no rule holds',
+      );
       assert.deepEqual(leases(), held);
       assert.equal(has(pod, address), true);
       assert.equal((await engine.linkState(pod.request.id))?.lets, 'own packets');
@@ -147,8 +151,17 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   });
 
   for (const [how, change, put] of [
-    ['renamed', (link: string, to: string) => `ip link set ${link} down && ip link set ${link} name ${to} && ip link set ${to} up`, ''],
-    ['moved to another namespace', (link: string, to: string) => `ip link set ${link} netns elsewhere name ${to}`, '-n elsewhere'],
+    [
+      'renamed',
+      (link: string, to: string) =>
+        `ip link set ${link} down && ip link set ${link} name ${to} && ip link set ${to} up`,
+      '',
+    ],
+    [
+      'moved to another namespace',
+      (link: string, to: string) => `ip link set ${link} netns elsewhere name ${to}`,
+      '-n elsewhere',
+    ],
   ] as const)
     test(`a link that is ${how} and detached before the change is noticed does not outlive its attachment`, async () => {
       shell('ip netns add elsewhere');
@@ -159,7 +172,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         await Promise.all(made.map(({ pod }) => engine.detach(pod.request.id)));
         await eventually(() => (leases().length === 0 ? true : undefined));
         assert.doesNotMatch(shell(`ip ${put} -o link`), /stray/u);
-        for (const { pod } of made) assert.equal(pod.run('ip link show eth0'), undefined, 'the pod has no interface any more');
+        for (const { pod } of made)
+          assert.equal(pod.run('ip link show eth0'), undefined, 'the pod has no interface any more');
       } finally {
         shell('ip netns del elsewhere');
       }
@@ -179,7 +193,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     // The name is free in the namespace, but still belongs to the pod.
     const asked = { ips: [], aliases: [], target: 'default/taken' };
     await engine.close({ removeAll: true });
-    await assert.rejects(connectNetwork(source, 'side', { ...asked, interface: 'eth0' }), coded('NETWORK_INTERFACE_TAKEN'));
+    await assert.rejects(
+      connectNetwork(source, 'side', { ...asked, interface: 'eth0' }),
+      coded('NETWORK_INTERFACE_TAKEN'),
+    );
     await assert.rejects(
       connectNetwork(source, 'side', { ...asked, target: pod.request.netns, interface: 'eth0' }),
       coded('NETWORK_INTERFACE_TAKEN'),
@@ -231,7 +248,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       'ip link add pc000000000001 group 1885536257 type veth peer name other1 && ip link set pc000000000001 alias portcullis:0123456789abcdef',
     );
     shell('ip link add pc000000000002 group 1885536257 type veth peer name other2');
-    shell(`ip link set pc000000000001 master cni0; ip link add pc000000000003 group 1885536257 type veth peer name own3`);
+    shell(
+      `ip link set pc000000000001 master cni0; ip link add pc000000000003 group 1885536257 type veth peer name own3`,
+    );
     shell(`ip link set pc000000000003 alias ${aliasOf(link)}`);
     await engine.gc(new Set());
     const exists = (name: string): boolean => tried(`ip link show ${name}`) !== undefined;

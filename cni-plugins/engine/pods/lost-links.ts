@@ -80,7 +80,10 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkDeps): Los
     const claimed = new Set(store.records().flatMap(claimedLinks));
     for (const end of ends) {
       const other = end.peerNamespace === undefined ? undefined : kernel.linkAt(end.peer);
-      const isPair = other?.kind === 'veth' && other.peer === end.index && other.peerNamespace === kernel.namespaceNumber(pod.netnsFd);
+      const isPair =
+        other?.kind === 'veth' &&
+        other.peer === end.index &&
+        other.peerNamespace === kernel.namespaceNumber(pod.netnsFd);
       if (!isPair) pod.route.send([deleteLink({ index: end.index })]);
       else if (other.alias === kernel.tag && !claimed.has(other.name)) {
         kernel.rename(other.index, spec.hostInterface);
@@ -96,7 +99,10 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkDeps): Los
         try {
           kernel.deleteLink(spec.hostInterface);
         } catch (cause) {
-          log.warn({ id: record.id, why: reasonOf(cause) }, 'a link that was recreated in part could not be deleted');
+          log.warn(
+            { id: record.id, why: reasonOf(cause) },
+            'a link that was recreated in part could not be deleted',
+          );
         }
       }
       throw thrown;
@@ -125,7 +131,10 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkDeps): Los
         configureEnd(record);
         kernel.rejoin(spec);
       } else withPodNamespace(spec.netns, {}, (pod) => remake(record, pod));
-      log.warn(fields, 'the link of a pod was lost or changed by another program: it was restored with its addresses');
+      log.warn(
+        fields,
+        'the link of a pod was lost or changed by another program: it was restored with its addresses',
+      );
       return true;
     } catch (thrown) {
       const why = isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);

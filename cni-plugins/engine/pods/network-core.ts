@@ -56,7 +56,10 @@ export interface NetworkCore {
   leave(id: string): ChainJob | undefined;
   left(id: string): void;
   /** Returns the attachments that plugins created: the unclaimed ones and the claimed ones. */
-  jobs(valid: ReadonlySet<string>): { readonly unclaimed: readonly ChainJob[]; readonly claimed: readonly ChainJob[] };
+  jobs(valid: ReadonlySet<string>): {
+    readonly unclaimed: readonly ChainJob[];
+    readonly claimed: readonly ChainJob[];
+  };
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;
   denials(): readonly Denial[];
   /** Returns how often a difference from the record was found and repaired. */
@@ -108,12 +111,27 @@ export interface CoreDeps {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createNetworkCore({ store, kernel, plugins, networks, log, policies }: CoreDeps): NetworkCore {
+export function createNetworkCore({
+  store,
+  kernel,
+  plugins,
+  networks,
+  log,
+  policies,
+}: CoreDeps): NetworkCore {
   const rules = createRulesInForce({ store, kernel, policies, log });
   const teardown = createTeardown({ store, kernel, rules });
   const chained = createChainedPlugins(plugins, log);
   const { reap } = teardown;
-  const { attach, make, release } = createAttacher({ store, kernel, networks, rules, teardown, chained, log });
+  const { attach, make, release } = createAttacher({
+    store,
+    kernel,
+    networks,
+    rules,
+    teardown,
+    chained,
+    log,
+  });
   const { joined, leave, left, jobs, claimMade } = createChainSteps({ store, kernel, rules, release });
   const setClass = createClassChange({ store, rules, teardown, log });
   let repairs = 0;
@@ -149,8 +167,14 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       rules.followPolicies();
       for (const { spec, state } of store.records()) if (state === 'ready') claimMade(spec);
       markLinks(store, kernel);
-      const operations = planReconciliation(store.records(), { links: kernel.links(), tag: kernel.tag, namespaceStands });
-      const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
+      const operations = planReconciliation(store.records(), {
+        links: kernel.links(),
+        tag: kernel.tag,
+        namespaceStands,
+      });
+      const releases = new Set(
+        operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])),
+      );
       const isKept = store.records().some(({ id }) => !releases.has(id));
       // The rules come first, so that they apply to everything that is created or kept afterwards. If nothing
       // is kept, they are removed last, because they deny the remaining links.
@@ -184,8 +208,10 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       return record?.state === 'ready' && isHeld(record.spec) ? linkStateOf(record, kernel) : undefined;
     },
     gc(valid) {
-      for (const record of store.records()) if (!valid.has(record.id) && record.spec.chains === undefined) release(record);
-      for (const { name } of unclaimedLinks(claimed(), { links: kernel.links(), tag: kernel.tag })) kernel.deleteLink(name);
+      for (const record of store.records())
+        if (!valid.has(record.id) && record.spec.chains === undefined) release(record);
+      for (const { name } of unclaimedLinks(claimed(), { links: kernel.links(), tag: kernel.tag }))
+        kernel.deleteLink(name);
       reap(true);
       return repairLinks(true);
     },
@@ -201,16 +227,21 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       reap(true);
       if (store.records().length > 0) return;
       rules.remove();
-      for (const operation of unusedBridges(new Set(), { links: kernel.links(), tag: kernel.tag })) perform(operation);
+      for (const operation of unusedBridges(new Set(), { links: kernel.links(), tag: kernel.tag }))
+        perform(operation);
     },
   };
 }
 
 /** Sets the alias on links that an older version created. */
-function markLinks(store: Pick<NetworkStore, 'records'>, kernel: Pick<HostKernel, 'links' | 'mark' | 'tag'>): void {
+function markLinks(
+  store: Pick<NetworkStore, 'records'>,
+  kernel: Pick<HostKernel, 'links' | 'mark' | 'tag'>,
+): void {
   const links = new Map(kernel.links().map((link) => [link.name, link]));
   for (const { spec, state } of store.records()) {
     const link = links.get(spec.hostInterface);
-    if (state === 'ready' && !isByChain(spec) && link !== undefined && link.alias !== kernel.tag) kernel.mark(link.name);
+    if (state === 'ready' && !isByChain(spec) && link !== undefined && link.alias !== kernel.tag)
+      kernel.mark(link.name);
   }
 }

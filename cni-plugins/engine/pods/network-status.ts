@@ -8,12 +8,22 @@ export function statusOf(current: () => LoadedNetworks): NetworkStatus {
     const { networks, skipped } = current();
     const passedOver = skipped.length === 0 ? '' : `; passed over: ${skipped.join('; ')}`;
     const named = networks.map(({ name, file }) => `network ${name} of ${file}`).join(', ');
-    return { ready: true, reason: 'NetworkReady', message: `${named}${passedOver}`, networks: networks.map(({ name }) => name) };
+    return {
+      ready: true,
+      reason: 'NetworkReady',
+      message: `${named}${passedOver}`,
+      networks: networks.map(({ name }) => name),
+    };
   } catch (thrown) {
     return notReady(thrown);
   }
 }
 
 export function notReady(thrown: unknown): NetworkStatus {
-  return { ready: false, reason: reasonWord(thrown), message: thrown instanceof Error ? thrown.message : String(thrown), networks: [] };
+  return {
+    ready: false,
+    reason: reasonWord(thrown),
+    message: thrown instanceof Error ? thrown.message : String(thrown),
+    networks: [],
+  };
 }

@@ -10,10 +10,17 @@ import { rulesOf } from '../../database/memberships.ts';
 import { bareType } from '../../calls/plugin-type.ts';
 import { checkedMappings, refuseHostPort } from './request.ts';
 
-/** Decides what of a pod's request each network provides, and what it refuses. Runs before anything is created. */
+/**
+ * Decides what of a pod's request each network provides, and what it refuses. Runs before anything is
+ * created.
+ */
 
 /** Returns the host ports that the network forwards. If it forwards none, that is logged. */
-export function mappingsFor(request: AttachRequest, network: NetworkConfig, log: Pick<Logger, 'warn'>): PortMapping[] {
+export function mappingsFor(
+  request: AttachRequest,
+  network: NetworkConfig,
+  log: Pick<Logger, 'warn'>,
+): PortMapping[] {
   const mappings = checkedMappings(request);
   if (network.portMap !== undefined || mappings.length === 0) return mappings;
   log.warn(
@@ -23,9 +30,18 @@ export function mappingsFor(request: AttachRequest, network: NetworkConfig, log:
   return [];
 }
 
-/** Returns the services that the pod joins on the network. If the network does not support that, it is logged. */
-export function membershipsOf(request: AttachRequest, network: NetworkConfig, log: Pick<Logger, 'warn'>): readonly Membership[] {
-  const joined = membershipsOn(readMemberships(request.capabilities?.['services'] ?? [], 'services'), network.name);
+/**
+ * Returns the services that the pod joins on the network. If the network does not support that, it is logged.
+ */
+export function membershipsOf(
+  request: AttachRequest,
+  network: NetworkConfig,
+  log: Pick<Logger, 'warn'>,
+): readonly Membership[] {
+  const joined = membershipsOn(
+    readMemberships(request.capabilities?.['services'] ?? [], 'services'),
+    network.name,
+  );
   if (joined.length > 0 && network.named !== true)
     log.warn(
       { id: request.id, network: network.name },
@@ -40,10 +56,15 @@ export function membershipsOf(request: AttachRequest, network: NetworkConfig, lo
  */
 export function refuseClosed(request: AttachRequest, network: LoadedNetwork | undefined): void {
   if (network === undefined) return;
-  const joined = membershipsOn(readMemberships(request.capabilities?.['services'] ?? [], 'services'), network.name);
+  const joined = membershipsOn(
+    readMemberships(request.capabilities?.['services'] ?? [], 'services'),
+    network.name,
+  );
   if (joined.every(({ ingressPorts }) => ingressPorts.length === 0)) return;
   const rules = rulesOf(network.list.plugins[0]?.config ?? {}, network.name);
-  refuseClosedPorts(rules, ownerOfPod(request.pod.namespace), joined, (port) => isListenedAt({ ...port, hostIp: '' }));
+  refuseClosedPorts(rules, ownerOfPod(request.pod.namespace), joined, (port) =>
+    isListenedAt({ ...port, hostIp: '' }),
+  );
 }
 
 /** A program of the host, such as its resolver, keeps its port, unless the network's file says otherwise. */
@@ -52,5 +73,6 @@ export function refuseHostPorts(request: AttachRequest, network: LoadedNetwork):
     ({ type, capabilities }) => bareType(type) === 'portmap' && capabilities.includes('portMappings'),
   );
   if (portmap === undefined && network.network !== undefined) return;
-  for (const mapping of checkedMappings(request)) refuseHostPort(portmap?.config ?? {}, mapping, isListenedAt);
+  for (const mapping of checkedMappings(request))
+    refuseHostPort(portmap?.config ?? {}, mapping, isListenedAt);
 }

@@ -18,15 +18,19 @@ export function checkedMappings(request: AttachRequest): PortMapping[] {
   const kept = new Map<string, PortMapping>();
   for (const mapping of request.portMappings) {
     if (mapping.hostPort === 0) continue;
-    const hostIp = mapping.hostIp === undefined || mapping.hostIp === '' ? undefined : parseIp(mapping.hostIp);
+    const hostIp =
+      mapping.hostIp === undefined || mapping.hostIp === '' ? undefined : parseIp(mapping.hostIp);
     const label = `${mapping.hostIp ?? ''}:${mapping.hostPort}/${mapping.protocol} to ${mapping.containerPort}`;
-    if (!isPort(mapping.hostPort) || !isPort(mapping.containerPort)) throw badMapping(request, label, 'a port must be 1 to 65535');
-    if (!['tcp', 'udp', 'sctp'].includes(mapping.protocol)) throw badMapping(request, label, 'the protocol must be tcp, udp or sctp');
+    if (!isPort(mapping.hostPort) || !isPort(mapping.containerPort))
+      throw badMapping(request, label, 'a port must be 1 to 65535');
+    if (!['tcp', 'udp', 'sctp'].includes(mapping.protocol))
+      throw badMapping(request, label, 'the protocol must be tcp, udp or sctp');
     if (hostIp === undefined && mapping.hostIp !== undefined && mapping.hostIp !== '')
       throw badMapping(request, label, `${JSON.stringify(mapping.hostIp)} is not an IP address`);
     // The unspecified address means every address, like no address.
     const { hostIp: _given, ...rest } = mapping;
-    const clean: PortMapping = hostIp === undefined || hostIp.value === 0n ? rest : { ...rest, hostIp: formatIp(hostIp) };
+    const clean: PortMapping =
+      hostIp === undefined || hostIp.value === 0n ? rest : { ...rest, hostIp: formatIp(hostIp) };
     const key = `${clean.protocol} ${clean.hostPort} ${clean.hostIp ?? ''}`;
     const twin = kept.get(key);
     if (twin !== undefined && twin.containerPort !== clean.containerPort)
@@ -105,7 +109,9 @@ export function specOf(
     bridge: {
       name: network.bridge.name,
       mac: macOf(first === undefined ? Buffer.from(network.bridge.name) : ipBytes(first.gateway)),
-      addresses: network.bridge.isGateway ? gateways.map((range) => `${formatIp(range.gateway)}/${range.subnet.length}`) : [],
+      addresses: network.bridge.isGateway
+        ? gateways.map((range) => `${formatIp(range.gateway)}/${range.subnet.length}`)
+        : [],
       // If bridged frames pass the ip hooks (bridge-nf-call-iptables), a pod that reaches itself through a
       // service or a host port is answered on its own bridge port. A promiscuous bridge would deliver each
       // frame twice.
@@ -125,7 +131,10 @@ export function specOf(
 }
 
 /** As libcni: a plugin receives the arguments that it declares. */
-function withArguments({ type, config }: ChainedPlugin, given: Readonly<Record<string, unknown>>): ChainedPlugin {
+function withArguments(
+  { type, config }: ChainedPlugin,
+  given: Readonly<Record<string, unknown>>,
+): ChainedPlugin {
   const document = parseJson(config) as { readonly capabilities?: Readonly<Record<string, unknown>> };
   const declared = Object.entries(given).filter(([name]) => document.capabilities?.[name] === true);
   return declared.length === 0
@@ -145,7 +154,10 @@ function routesOf(network: NetworkConfig, choices: readonly Choice[]): Attachmen
   });
   const defaults = network.bridge.isDefaultGateway
     ? choices
-        .map(({ address, range }) => ({ dst: address.family === 4 ? '0.0.0.0/0' : '::/0', gw: formatIp(range.gateway) }))
+        .map(({ address, range }) => ({
+          dst: address.family === 4 ? '0.0.0.0/0' : '::/0',
+          gw: formatIp(range.gateway),
+        }))
         .filter(({ dst }) => !given.some((route) => route.dst === dst))
     : [];
   return [...given, ...defaults];

@@ -63,7 +63,8 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
   let unsent: PolicySet | undefined;
   let repairs = 0;
 
-  const openPod = (record: AttachmentRecord): OpenPod | undefined => openPodOf(record, ({ name, mac }) => kernel.link(name)?.mac ?? mac);
+  const openPod = (record: AttachmentRecord): OpenPod | undefined =>
+    openPodOf(record, ({ name, mac }) => kernel.link(name)?.mac ?? mac);
   const routedStand = (): boolean => routedTables.some((table) => kernel.hasTable(table));
 
   /** When a pod starts, such policies are refused. Policies that arrive later can only be reported. */
@@ -71,18 +72,25 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     for (const { id, state, class: linkClass, rules, spec } of store.records()) {
       if (state !== 'ready' || linkClass === 'deny' || linkClass === 'none' || !hasUnheldLink(spec)) continue;
       if (!policy.isolates(policyPodOf(spec, rules))) continue;
-      log.warn({ id, network: spec.network }, 'NetworkPolicies select this pod and do not hold on its links: our rules do not know them');
+      log.warn(
+        { id, network: spec.network },
+        'NetworkPolicies select this pod and do not hold on its links: our rules do not know them',
+      );
     }
   };
 
   const rebuildRules = (): void => {
     const live = store.records().filter(({ state }) => state !== 'detaching');
-    kernel.rules([...rebuild(live, routedStand()), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
+    kernel.rules([
+      ...rebuild(live, routedStand()),
+      ...policy.restart(live.flatMap((record) => openPod(record) ?? [])),
+    ]);
     policy.settled();
     outline = new Set(outlineOf(live));
   };
 
-  const isKnown = (record: AttachmentRecord): boolean => outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
+  const isKnown = (record: AttachmentRecord): boolean =>
+    outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
 
   const change: RulesInForce['change'] = (record, requests, ofPolicy) => {
     if (!isKnown(record)) return rebuildRules();
@@ -92,7 +100,10 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     } catch (thrown) {
       if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
       repairs += 1;
-      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are recreated');
+      log.warn(
+        { id: record.id, why: reasonOf(thrown) },
+        'the network rules were changed by another program; they are recreated',
+      );
       rebuildRules();
     }
   };

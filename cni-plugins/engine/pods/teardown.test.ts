@@ -4,13 +4,23 @@ import { createTeardown } from './teardown.ts';
 import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
 
 const whole = (spec: Partial<AttachmentSpec>): AttachmentSpec =>
-  ({ interface: 'eth0', hostInterface: 'pc1', addresses: [], portMappings: [], ...spec }) as unknown as AttachmentSpec;
+  ({
+    interface: 'eth0',
+    hostInterface: 'pc1',
+    addresses: [],
+    portMappings: [],
+    ...spec,
+  }) as unknown as AttachmentSpec;
 
 /**
  * Other tests show with packets that nothing passes any more. These tests show that no attachment is removed
  * without isolation, however the rules respond.
  */
-function released(record: Pick<AttachmentRecord, 'state'>, spec: Partial<AttachmentSpec>, forget: () => boolean): string[] {
+function released(
+  record: Pick<AttachmentRecord, 'state'>,
+  spec: Partial<AttachmentSpec>,
+  forget: () => boolean,
+): string[] {
   const acts: string[] = [];
   const none = (): never => assert.fail('not asked for');
   const teardown = createTeardown({
@@ -27,7 +37,10 @@ function released(record: Pick<AttachmentRecord, 'state'>, spec: Partial<Attachm
     rules: { forget },
   });
   try {
-    teardown.release({ id: 'one', class: 'user', rules: {}, spec: whole(spec), ...record }, () => void acts.push('plugins'));
+    teardown.release(
+      { id: 'one', class: 'user', rules: {}, spec: whole(spec), ...record },
+      () => void acts.push('plugins'),
+    );
   } catch (thrown) {
     acts.push(String(thrown));
   }
@@ -55,7 +68,11 @@ test('a link is taken down before the answer unless the rules deny it', () => {
   const failing = (): never => {
     throw new Error('refused');
   };
-  assert.deepEqual(released({ state: 'ready' }, {}, failing), ['isolate pc1', 'Error: refused'], 'the rules could not be changed');
+  assert.deepEqual(
+    released({ state: 'ready' }, {}, failing),
+    ['isolate pc1', 'Error: refused'],
+    'the rules could not be changed',
+  );
 });
 
 /** Returns what the work after a detach did, and its error. */
@@ -131,7 +148,11 @@ test('elements that could not be removed from the rules at once are removed befo
   });
   const leavePlugins = (): void => undefined;
   assert.throws(() => teardown.release(record, leavePlugins), /refused/);
-  assert.throws(() => teardown.release({ ...record, state: 'detaching' }, leavePlugins), /refused/, 'it is asked again');
+  assert.throws(
+    () => teardown.release({ ...record, state: 'detaching' }, leavePlugins),
+    /refused/,
+    'it is asked again',
+  );
   assert.throws(() => teardown.reap(false), /refused/);
   assert.deepEqual(acts, ['isolate pc1', 'isolate pc1'], 'its address is not free before');
   isRefused = false;

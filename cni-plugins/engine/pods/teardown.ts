@@ -37,7 +37,10 @@ export interface Teardown {
 
 export interface TeardownDeps {
   readonly store: Pick<NetworkStore, 'forgetNames' | 'freeHostPorts' | 'record' | 'remove' | 'setState'>;
-  readonly kernel: Pick<HostKernel, 'deleteEnd' | 'deleteMarked' | 'deleteLink' | 'deleteLater' | 'forget' | 'isolate' | 'link'>;
+  readonly kernel: Pick<
+    HostKernel,
+    'deleteEnd' | 'deleteMarked' | 'deleteLink' | 'deleteLater' | 'forget' | 'isolate' | 'link'
+  >;
   readonly rules: Pick<RulesInForce, 'forget'>;
 }
 
@@ -70,8 +73,8 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
   const finish = (): void => {
     for (let record = released.shift(); record !== undefined; record = released.shift()) {
       try {
-        // The link comes first: the rules do not deny a link whose group another program changed, so a disk that
-        // fails must not keep it up. A kernel that refuses must not keep the names either.
+        // The link comes first: the rules do not deny a link whose group another program changed, so a disk
+        // that fails must not keep it up. A kernel that refuses must not keep the names either.
         try {
           if (!kernel.deleteLater(record.spec.hostInterface)) deleteByEnd(record.spec);
         } finally {

@@ -43,57 +43,80 @@ function record(state: AttachmentState): AttachmentRecord {
 }
 
 const own = link('pcaaaaaaaaaaaa');
-const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace: boolean, plan: string[]][] = [
-  ['nothing anywhere', [], [], true, []],
-  ['all as it should be', [record('ready')], [bridge, own], true, []],
-  ['half attached', [record('attaching')], [bridge, own], true, ['release a', 'delete-bridge cni0']],
-  ['half attached, link not made yet', [record('attaching')], [], true, ['release a']],
+const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace: boolean, plan: string[]][] =
   [
-    'half detached',
-    [record('detaching')],
-    [bridge, { ...own, group: linkGroups.deleting, master: 0 }],
-    true,
-    ['release a', 'delete-bridge cni0'],
-  ],
-  ['link lost, namespace stands', [record('ready')], [bridge], true, ['remake a']],
-  ['link lost, namespace gone (a reboot)', [record('ready')], [], false, ['release a']],
-  ['off its bridge', [record('ready')], [bridge, { ...own, master: 0 }], true, ['rejoin a']],
-  ['down', [record('ready')], [bridge, { ...own, up: false }], true, ['rejoin a']],
-  ['bridge lost', [record('ready')], [{ ...own, master: 0 }], true, ['rejoin a']],
-  ['a link that nobody claims', [record('ready')], [bridge, own, link('pcbbbbbbbbbbbb')], true, ['delete-link pcbbbbbbbbbbbb']],
-  [
-    "another root's link, and its idle bridge",
-    [],
+    ['nothing anywhere', [], [], true, []],
+    ['all as it should be', [record('ready')], [bridge, own], true, []],
+    ['half attached', [record('attaching')], [bridge, own], true, ['release a', 'delete-bridge cni0']],
+    ['half attached, link not made yet', [record('attaching')], [], true, ['release a']],
     [
-      link('pcbbbbbbbbbbbb', { alias: 'portcullis:2' }),
-      link('pccccccccccccc', { alias: '' }),
-      link('other0', { ...bridge, index: 4, name: 'other0', alias: 'portcullis:2' }),
+      'half detached',
+      [record('detaching')],
+      [bridge, { ...own, group: linkGroups.deleting, master: 0 }],
+      true,
+      ['release a', 'delete-bridge cni0'],
     ],
-    true,
-    [],
-  ],
-  ["a bridge of ours with another root's link on it", [], [bridge, link('pcbbbbbbbbbbbb', { alias: 'portcullis:2' })], true, []],
-  [
-    'half attached by an older version: its link and bridge have no alias',
-    [record('attaching')],
+    ['link lost, namespace stands', [record('ready')], [bridge], true, ['remake a']],
+    ['link lost, namespace gone (a reboot)', [record('ready')], [], false, ['release a']],
+    ['off its bridge', [record('ready')], [bridge, { ...own, master: 0 }], true, ['rejoin a']],
+    ['down', [record('ready')], [bridge, { ...own, up: false }], true, ['rejoin a']],
+    ['bridge lost', [record('ready')], [{ ...own, master: 0 }], true, ['rejoin a']],
     [
-      { ...bridge, alias: '' },
-      { ...own, alias: '' },
+      'a link that nobody claims',
+      [record('ready')],
+      [bridge, own, link('pcbbbbbbbbbbbb')],
+      true,
+      ['delete-link pcbbbbbbbbbbbb'],
     ],
-    true,
-    ['release a', 'delete-bridge cni0'],
-  ],
-  ['in no group of ours', [record('ready')], [bridge, { ...own, group: 0 }], true, ['rejoin a']],
-  ["of another kind, under the link's name", [record('ready')], [bridge, { ...own, kind: 'dummy' }], true, ['remake a']],
-  [
-    "somebody else's links",
-    [],
-    [link('pcap0', { group: 0 }), link('eth0', { group: linkGroups.pod }), link('cni0', { group: 0, kind: 'bridge' })],
-    true,
-    [],
-  ],
-  ["a bridge of ours with somebody else's link on it", [], [bridge, link('tap0', { group: 0 })], true, []],
-];
+    [
+      "another root's link, and its idle bridge",
+      [],
+      [
+        link('pcbbbbbbbbbbbb', { alias: 'portcullis:2' }),
+        link('pccccccccccccc', { alias: '' }),
+        link('other0', { ...bridge, index: 4, name: 'other0', alias: 'portcullis:2' }),
+      ],
+      true,
+      [],
+    ],
+    [
+      "a bridge of ours with another root's link on it",
+      [],
+      [bridge, link('pcbbbbbbbbbbbb', { alias: 'portcullis:2' })],
+      true,
+      [],
+    ],
+    [
+      'half attached by an older version: its link and bridge have no alias',
+      [record('attaching')],
+      [
+        { ...bridge, alias: '' },
+        { ...own, alias: '' },
+      ],
+      true,
+      ['release a', 'delete-bridge cni0'],
+    ],
+    ['in no group of ours', [record('ready')], [bridge, { ...own, group: 0 }], true, ['rejoin a']],
+    [
+      "of another kind, under the link's name",
+      [record('ready')],
+      [bridge, { ...own, kind: 'dummy' }],
+      true,
+      ['remake a'],
+    ],
+    [
+      "somebody else's links",
+      [],
+      [
+        link('pcap0', { group: 0 }),
+        link('eth0', { group: linkGroups.pod }),
+        link('cni0', { group: 0, kind: 'bridge' }),
+      ],
+      true,
+      [],
+    ],
+    ["a bridge of ours with somebody else's link on it", [], [bridge, link('tap0', { group: 0 })], true, []],
+  ];
 for (const [what, records, links, namespace, plan] of rows) {
   test(what, () => {
     const operations = planReconciliation(records, { links, tag, namespaceStands: () => namespace });

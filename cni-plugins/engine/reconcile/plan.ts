@@ -35,7 +35,8 @@ export function planReconciliation(records: readonly AttachmentRecord[], kernel:
   // Plugins must remove what they created themselves.
   const own = records.filter(({ spec }) => spec.chains === undefined);
   const kept = decisions(records, kernel);
-  const exists = own.length < records.length || own.some(({ id, state }) => state === 'ready' && !isReleased(kept, id));
+  const exists =
+    own.length < records.length || own.some(({ id, state }) => state === 'ready' && !isReleased(kept, id));
   return [
     ...unclaimedLinks(claimed, kernel).map(({ name }): Operation => ({ do: 'delete-link', name })),
     ...own.filter(({ state }) => state !== 'ready').map(({ id }): Operation => ({ do: 'release', id })),
@@ -52,9 +53,14 @@ export function planRepair(records: readonly AttachmentRecord[], kernel: KernelS
   return decisions(records, kernel).filter((operation) => operation.do !== 'release');
 }
 
-function decisions(records: readonly AttachmentRecord[], kernel: KernelState): (RepairOperation | ReleaseOperation)[] {
+function decisions(
+  records: readonly AttachmentRecord[],
+  kernel: KernelState,
+): (RepairOperation | ReleaseOperation)[] {
   const byName = new Map(kernel.links.map((link) => [link.name, link]));
-  return records.filter(({ state }) => state === 'ready').flatMap((record) => decide(record, byName, kernel) ?? []);
+  return records
+    .filter(({ state }) => state === 'ready')
+    .flatMap((record) => decide(record, byName, kernel) ?? []);
 }
 
 function decide(
@@ -70,7 +76,12 @@ function decide(
     return spec.chains === undefined ? { do: 'release', id } : undefined;
   }
   const bridge = links.get(spec.bridge.name);
-  const exists = bridge !== undefined && link.master === bridge.index && link.up && bridge.up && link.group === linkGroups.pod;
+  const exists =
+    bridge !== undefined &&
+    link.master === bridge.index &&
+    link.up &&
+    bridge.up &&
+    link.group === linkGroups.pod;
   return exists ? undefined : { do: 'rejoin', id };
 }
 
@@ -78,7 +89,10 @@ function decide(
  * Returns our links that no record claims. Group and name exclude links of other programs; the alias excludes
  * links of other roots.
  */
-export function unclaimedLinks(claimed: ReadonlySet<string>, { links, tag }: Pick<KernelState, 'links' | 'tag'>): Link[] {
+export function unclaimedLinks(
+  claimed: ReadonlySet<string>,
+  { links, tag }: Pick<KernelState, 'links' | 'tag'>,
+): Link[] {
   return links.filter((link) => inPodGroup(link) && link.alias === tag && !claimed.has(link.name));
 }
 
@@ -86,16 +100,25 @@ export function unclaimedLinks(claimed: ReadonlySet<string>, { links, tag }: Pic
  * Returns pod links that the daemon of another root created, or a version that set no alias yet. Only that
  * daemon knows who owns them. A pod's link is a veth pair and exists as long as the pod's namespace does.
  */
-export function linksOfOthers(claimed: ReadonlySet<string>, { links, tag }: Pick<KernelState, 'links' | 'tag'>): Link[] {
+export function linksOfOthers(
+  claimed: ReadonlySet<string>,
+  { links, tag }: Pick<KernelState, 'links' | 'tag'>,
+): Link[] {
   const groups: readonly number[] = [linkGroups.pod, linkGroups.routed];
-  return links.filter(({ name, kind, group, alias }) => kind === 'veth' && groups.includes(group) && alias !== tag && !claimed.has(name));
+  return links.filter(
+    ({ name, kind, group, alias }) =>
+      kind === 'veth' && groups.includes(group) && alias !== tag && !claimed.has(name),
+  );
 }
 
 const inPodGroup = ({ group, name }: Link): boolean =>
   (group === linkGroups.pod || group === linkGroups.deleting) && name.startsWith(hostInterfacePrefix);
 
 /** Plans the removal of our unused bridges. A bridge that carries a link of another program stays. */
-export function unusedBridges(claimed: ReadonlySet<string>, { links, tag }: Pick<KernelState, 'links' | 'tag'>): Operation[] {
+export function unusedBridges(
+  claimed: ReadonlySet<string>,
+  { links, tag }: Pick<KernelState, 'links' | 'tag'>,
+): Operation[] {
   const isOurs = (link: Link): boolean => inPodGroup(link) && (link.alias === tag || claimed.has(link.name));
   return (
     links

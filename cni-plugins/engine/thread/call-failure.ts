@@ -13,6 +13,7 @@ export function failureOf(call: Call, thrown: unknown, databasePath: string): Po
     fix: 'report this with the daemon log',
   } as const;
   // Statements outside a transaction throw raw SQLite errors.
-  const known = sqliteResult(thrown) === undefined ? thrown : storageFailure(thrown, failure.attempted, databasePath);
+  const known =
+    sqliteResult(thrown) === undefined ? thrown : storageFailure(thrown, failure.attempted, databasePath);
   return asPortcullisError(known, failure);
 }

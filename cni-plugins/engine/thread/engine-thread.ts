@@ -22,7 +22,11 @@ export interface EngineThreadListener {
 }
 
 /** Starts the Worker. It changes nothing before the first call. */
-export function startEngineThread(options: Omit<WorkerSettings, 'ledger'>, log: Logger, listener: EngineThreadListener): EngineThread {
+export function startEngineThread(
+  options: Omit<WorkerSettings, 'ledger'>,
+  log: Logger,
+  listener: EngineThreadListener,
+): EngineThread {
   const ledger = newLedger();
   const settings: WorkerSettings = { ...options, ledger };
   const worker: Worker = startWorker(import.meta.url, './network.worker.ts', { workerData: settings });
@@ -86,5 +90,12 @@ export function startEngineThread(options: Omit<WorkerSettings, 'ledger'>, log: 
 
 /** Returns the error of a call whose thread is gone, or whose answer cannot be used. */
 export function engineLost(why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'NETWORK_ENGINE_LOST', kind: 'unavailable', attempted: 'use the network engine', on: '', why, fix });
+  return new PortcullisError({
+    code: 'NETWORK_ENGINE_LOST',
+    kind: 'unavailable',
+    attempted: 'use the network engine',
+    on: '',
+    why,
+    fix,
+  });
 }

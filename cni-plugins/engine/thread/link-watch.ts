@@ -52,7 +52,9 @@ const shortestRestMs = 1000;
 export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkWatchDeps): LinkWatch {
   const { events, heard } = openEvents();
   const altered = createAlteredLinks(parts);
-  const selectRecorded = database.db.prepare("SELECT 1 FROM attachment WHERE realm = ? AND host_interface = ? AND state = 'ready'");
+  const selectRecorded = database.db.prepare(
+    "SELECT 1 FROM attachment WHERE realm = ? AND host_interface = ? AND state = 'ready'",
+  );
   const isRecorded = (name: string): boolean => selectRecorded.get(host.namespaceId, name) !== undefined;
   /** Also true for links that the comparison at the start could not restore. */
   let isLost = true;
@@ -66,7 +68,9 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
   const isOdd = ({ name, kind, group, up, master }: Drained['changed'][number]): boolean => {
     if (kind !== 'veth') return group === linkGroups.bridge && !up;
     if (!name.startsWith(hostInterfacePrefix)) return group === linkGroups.pod || group === linkGroups.routed;
-    const exists = up && (group === linkGroups.pod ? master !== 0 : group === linkGroups.plugin || group === linkGroups.routed);
+    const exists =
+      up &&
+      (group === linkGroups.pod ? master !== 0 : group === linkGroups.plugin || group === linkGroups.routed);
     return !exists && isRecorded(name);
   };
 
@@ -86,10 +90,13 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
   return {
     look() {
       const { gone, changed, missed } = events.drain();
-      const isOurs = missed || gone.some(({ name, group }) => group === linkGroups.bridge || isRecorded(name)) || changed.some(isOdd);
+      const isOurs =
+        missed ||
+        gone.some(({ name, group }) => group === linkGroups.bridge || isRecorded(name)) ||
+        changed.some(isOdd);
       if (isOurs) arePartsDue = true;
-      // Stays true until a check of all links succeeds, because the events are not repeated.
-      // A comparison that somebody requested may have found links, too, whose events are not ours after a detachment.
+      // Stays true until a check of all links succeeds, because the events are not repeated. A comparison
+      // that somebody requested may have found links, too, whose events are not ours after a detachment.
       isLost ||= isOurs || core.linksLost() > 0;
       if (isLost) isLost = database.exclusively(() => core.repairLinks(false)).lost.length > 0;
       if (arePartsDue) repairParts();

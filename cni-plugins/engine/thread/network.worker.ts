@@ -52,7 +52,8 @@ keepLedger(settings.ledger);
 const post = (message: FromWorker): void => port.postMessage(message);
 const log = {
   // The main thread is not woken up for lines that are not written.
-  debug: (fields: object, message: string) => (settings.debug ? post({ level: 'debug', fields, message }) : undefined),
+  debug: (fields: object, message: string) =>
+    settings.debug ? post({ level: 'debug', fields, message }) : undefined,
   info: (fields: object, message: string) => post({ level: 'info', fields, message }),
   warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
   error: (fields: object, message: string) => post({ level: 'error', fields, message }),
@@ -104,13 +105,26 @@ function open(isStart = false): Deps {
     const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);
     const plugins = createPluginCore({ database, hosts, namespaceIds, log });
     const remote = createRemoteStore(database);
-    if (confDir === undefined || policyFolder === undefined) return (parts = { database, hosts, remote, plugins, namespaceId, close });
+    if (confDir === undefined || policyFolder === undefined)
+      return (parts = { database, hosts, remote, plugins, namespaceId, close });
     const kernel = openHostKernel(tagOf(rootIdOf(database)));
     opened.push(kernel);
-    const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was passed over');
-    const networks = openNetworkFolder(readableAt(confDir, settings.gates), settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, report);
+    const report = (problem: string): void =>
+      log.warn({ problem }, 'a CNI configuration file was passed over');
+    const networks = openNetworkFolder(
+      readableAt(confDir, settings.gates),
+      settings.choice ?? { plugins: 'auto', maxConfigs: 1 },
+      report,
+    );
     const store = createNetworkStore(database, namespaceId);
-    const core = createNetworkCore({ store, kernel, plugins, networks, log, policies: policyFolder.follow() });
+    const core = createNetworkCore({
+      store,
+      kernel,
+      plugins,
+      networks,
+      log,
+      policies: policyFolder.follow(),
+    });
     const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
     opened.push(links);
     database.exclusively(() => {
@@ -122,7 +136,17 @@ function open(isStart = false): Deps {
     });
     plugins.repair(hosts.own);
     forgetDead(namespaceIds, log);
-    opened.push(startUpkeep({ database, core, namespaceIds, links, calls, tellOfNames: () => tellOfNames({ database }), log }));
+    opened.push(
+      startUpkeep({
+        database,
+        core,
+        namespaceIds,
+        links,
+        calls,
+        tellOfNames: () => tellOfNames({ database }),
+        log,
+      }),
+    );
     return (parts = { database, hosts, remote, plugins, namespaceId, core, networks, links, close });
   } catch (thrown) {
     close();
@@ -158,15 +182,18 @@ const { reapLater, stop: stopReaping } = createLinkReaper({
 /** Answers as soon as the answer is certain. Work that no caller waits for follows under the same lock. */
 function serve(sequence: number, call: Call): void {
   if (call.do === 'plugin' || call.do === 'check') {
-    const report = (result: CniResult | undefined | void): void => post({ sequence, answer: result === undefined ? {} : { result } });
+    const report = (result: CniResult | undefined | void): void =>
+      post({ sequence, answer: result === undefined ? {} : { result } });
     const { plugins } = open();
     const result = call.do === 'plugin' ? plugins.call(call.call) : plugins.check(call.calls);
-    if (result instanceof Promise) void result.then(report).catch((thrown: unknown) => refuse(sequence, call, thrown));
+    if (result instanceof Promise)
+      void result.then(report).catch((thrown: unknown) => refuse(sequence, call, thrown));
     else report(result);
     return;
   }
   if (call.do === 'listen' || call.do === 'listen-no-more') return serveDoor(sequence, call);
-  if (call.do === 'remote-records' || call.do === 'remote-write') return post({ sequence, answer: answerRemote(call) });
+  if (call.do === 'remote-records' || call.do === 'remote-write')
+    return post({ sequence, answer: answerRemote(call) });
   const { database } = open(call.do === 'start');
   if (call.do === 'close') {
     const answer = spendingFor(call, () => database.exclusively(() => answerOwn(call)));
@@ -221,7 +248,8 @@ function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write
   }
   const { caller, network } = call;
   return hosts.with(caller, ({ namespaceId }) => {
-    const records = network === undefined ? { networks: [], endpoints: [] } : remote.read(namespaceId, network);
+    const records =
+      network === undefined ? { networks: [], endpoints: [] } : remote.read(namespaceId, network);
     return { remote: { ...records, namespaceId, names: remote.networks(namespaceId) } };
   });
 }
@@ -238,7 +266,10 @@ function finish(): void {
       parts?.core?.finish();
     });
   } catch (thrown) {
-    log.warn({ why: String(thrown) }, 'the remaining work after a detach failed; the link is removed with its namespace');
+    log.warn(
+      { why: String(thrown) },
+      'the remaining work after a detach failed; the link is removed with its namespace',
+    );
   }
 }
 
@@ -272,14 +303,21 @@ function collect(valid: ReadonlySet<string>, restoresAltered: boolean): LinkRepa
 
 const linkCounts = (): LinkCounts => {
   const { repairs, linksLost } = openCore();
-  return { repairs: repairs(), linksLost: linksLost(), linksAltered: open().links?.alterations().length ?? 0 };
+  return {
+    repairs: repairs(),
+    linksLost: linksLost(),
+    linksAltered: open().links?.alterations().length ?? 0,
+  };
 };
 
 const policiesNow = (): PolicyReport => policyFolder?.report() ?? { policies: 0, problems: [] };
 
 /** Answers a call of our own runtime. */
 function answerOwn(
-  call: Exclude<Call, { do: 'check' | 'listen' | 'listen-no-more' | 'plugin' | 'remote-records' | 'remote-write' }>,
+  call: Exclude<
+    Call,
+    { do: 'check' | 'listen' | 'listen-no-more' | 'plugin' | 'remote-records' | 'remote-write' }
+  >,
 ): Answer {
   const core = openCore();
   const { database, namespaceId } = open();
@@ -311,7 +349,12 @@ function answerOwn(
     case 'set-class':
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
     case 'figures':
-      return { figures: { ...figuresOf(database, namespaceId, loadedNetworks(), linkCounts()), policies: policiesNow() } };
+      return {
+        figures: {
+          ...figuresOf(database, namespaceId, loadedNetworks(), linkCounts()),
+          policies: policiesNow(),
+        },
+      };
     case 'denials':
       return { denials: core.denials() };
     case 'alterations':
@@ -324,7 +367,12 @@ function answerOwn(
     }
     case 'gc':
       for (const { id } of core.records()) if (!call.valid.has(id)) releaseConnections(id);
-      return { repairs: collect(call.valid, call.altered === true), ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
+      return {
+        repairs: collect(call.valid, call.altered === true),
+        ...all(),
+        ...core.jobs(call.valid),
+        networks: loadedNetworks(),
+      };
     case 'status':
       return { status: { ...core.status(), policies: policiesNow() }, networks: loadedNetworks() };
     case 'close':

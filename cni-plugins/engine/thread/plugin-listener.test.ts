@@ -91,7 +91,11 @@ describe('plugin calls in the engine’s thread', () => {
       const door = openPluginListener({ fd: workerData.fd, act, handOver: (connection) => parentPort.postMessage(connection), log });
       parentPort.once('message', async () => { await door.close(); parentPort.postMessage('closed'); parentPort.close(); });
       parentPort.postMessage('open');`;
-    worker = new Worker(program, { eval: true, workerData: { fd: listener, counted }, execArgv: ['--input-type=module'] });
+    worker = new Worker(program, {
+      eval: true,
+      workerData: { fd: listener, counted },
+      execArgv: ['--input-type=module'],
+    });
     await new Promise((resolve) => worker.once('message', resolve));
     worker.on('message', (message: unknown) => {
       if (typeof message === 'object') handedOver.push(message as { fd: number; first: Uint8Array });
@@ -115,7 +119,8 @@ describe('plugin calls in the engine’s thread', () => {
       );
     // The only call so far; its act keeps the thread busy until all others have connected.
     const many = [ask(0)];
-    for (const end = performance.now() + 60_000; Atomics.load(counted, 2) === 0 && performance.now() < end;) await sleep(10);
+    for (const end = performance.now() + 60_000; Atomics.load(counted, 2) === 0 && performance.now() < end;)
+      await sleep(10);
     for (let index = 1; index < 40; index += 1) many.push(ask(index));
     for (const end = performance.now() + 60_000; sent < 40 && performance.now() < end;) await sleep(10);
     // If acts ran in turn without polling in between, the last client would receive its greeting after 39
@@ -135,7 +140,8 @@ describe('plugin calls in the engine’s thread', () => {
     const acted = counted[0];
     const question = callOf('portcullis-cnm', { CNI_COMMAND: 'ADD' }, 'more');
     const answer = answered(socket, question);
-    for (const end = performance.now() + 20_000; handedOver.length === 0 && performance.now() < end;) await sleep(10);
+    for (const end = performance.now() + 20_000; handedOver.length === 0 && performance.now() < end;)
+      await sleep(10);
     const [connection] = handedOver;
     assert.deepEqual(Buffer.from(connection?.first ?? []), question);
     closeFd(connection?.fd ?? -1);
@@ -186,10 +192,15 @@ describe('listening of an engine whose thread is lost', () => {
       return Promise.resolve({});
     };
     try {
-      const side = createListeningSide(ask, () => Promise.resolve(undefined), createLogger({ level: 'silent' }));
+      const side = createListeningSide(
+        ask,
+        () => Promise.resolve(undefined),
+        createLogger({ level: 'silent' }),
+      );
       const listening = await side.servePlugins(listener);
       side.lost();
-      for (const end = performance.now() + 20_000; calls.length < 2 && performance.now() < end;) await sleep(20);
+      for (const end = performance.now() + 20_000; calls.length < 2 && performance.now() < end;)
+        await sleep(20);
       const descriptors = calls.map((call) => (call.do === 'listen' ? call.fd : -1));
       assert.equal(new Set([listener, ...descriptors]).size, 3, 'each thread has a descriptor of its own');
       for (const fd of descriptors) closeFd(fd);

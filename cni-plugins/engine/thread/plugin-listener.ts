@@ -9,8 +9,8 @@ import { bareType } from '../../calls/plugin-type.ts';
 
 /**
  * Answers plugin calls of other runtimes in the engine's own thread, so that the main thread is not woken up,
- * and a call saves the round trip to it. Calls that wait for other processes there (drivers of libnetwork) are
- * handed over to the main thread.
+ * and a call saves the round trip to it. Calls that wait for other processes there (drivers of libnetwork)
+ * are handed over to the main thread.
  */
 export interface PluginListener {
   /** Accepts no new calls. Resolves when every call that was read has been answered. */
@@ -38,7 +38,9 @@ export function openPluginListener({ fd, act, handOver, log }: PluginListenerOpt
     service.accept(socket);
   });
   // Without a free descriptor (EMFILE) libuv closes the new connection and continues.
-  server.on('error', (error) => log.warn({ why: reasonOf(error) }, 'a caller of a CNI plugin could not be accepted'));
+  server.on('error', (error) =>
+    log.warn({ why: reasonOf(error) }, 'a caller of a CNI plugin could not be accepted'),
+  );
   server.listen({ fd });
   return {
     async close() {
@@ -63,8 +65,8 @@ const longestPause = 100;
 /**
  * Runs one act per round of the event loop, and none in a round in which a client connected. libuv accepts
  * one connection per round, and a client that waits two seconds for its greeting works without the daemon
- * (cni/server/frames.ts). The first call is deferred as well: if each call acted at once, the last of many clients
- * would receive its greeting only after the acts of all others.
+ * (cni/server/frames.ts). The first call is deferred as well: if each call acted at once, the last of many
+ * clients would receive its greeting only after the acts of all others.
  */
 function createTurns(): Turns {
   const waiting: (() => void)[] = [];

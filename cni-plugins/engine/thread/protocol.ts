@@ -56,7 +56,12 @@ export type Call =
   /** Detaches, or returns what plugins must remove first. */
   | { readonly do: 'leave'; readonly id: string }
   | { readonly do: 'left'; readonly id: string }
-  | { readonly do: 'ask-names'; readonly id: string; readonly network: string; readonly upstreams: readonly string[] }
+  | {
+      readonly do: 'ask-names';
+      readonly id: string;
+      readonly network: string;
+      readonly upstreams: readonly string[];
+    }
   | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass; readonly rules: LinkRules }
   | { readonly do: 'denials' }
   | { readonly do: 'explain'; readonly question: DenialQuestion }

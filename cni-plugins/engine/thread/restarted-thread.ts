@@ -52,7 +52,10 @@ export function createRestartedThread({ start, lost, log }: RestartedThreadDeps)
       losses = 0;
     };
     const failed = (thrown: unknown): void =>
-      log.warn({ why: reasonOf(thrown) }, 'the work of a lost network thread was not finished: the next request finishes it');
+      log.warn(
+        { why: reasonOf(thrown) },
+        'the work of a lost network thread was not finished: the next request finishes it',
+      );
     setTimeout(() => void look().catch(failed), Math.min(longestPauseMs, firstPauseMs * 2 ** losses)).unref();
     losses += 1;
   };

@@ -24,11 +24,16 @@ const tellEveryMs = 5000;
  * Follows the folder of NetworkPolicies, restores lost links, reports denials, and forgets namespaces that
  * ended.
  */
-export function startUpkeep({ database, core, namespaceIds, links, calls, tellOfNames, log }: UpkeepDeps): { close(): void } {
+export function startUpkeep({ database, core, namespaceIds, links, calls, tellOfNames, log }: UpkeepDeps): {
+  close(): void;
+} {
   const denialLog = createDenialLog(log);
   let toldAt = -tellEveryMs;
   const failed = (thrown: unknown): void =>
-    log.error({ why: String(thrown) }, 'the kernel could not be brought to the state of policies and records; it is tried again');
+    log.error(
+      { why: String(thrown) },
+      'the kernel could not be brought to the state of policies and records; it is tried again',
+    );
   const look = setInterval(() => {
     try {
       tellOfNames();
@@ -51,5 +56,9 @@ export function startUpkeep({ database, core, namespaceIds, links, calls, tellOf
 /** Forgets what was recorded of network namespaces of the host that ended. */
 export function forgetDead(namespaceIds: EndedNamespaces, log: Pick<Logger, 'info'>): void {
   const gone = namespaceIds.forget();
-  if (gone.length > 0) log.info({ namespaceIds: gone }, 'host namespaces of other callers ended: what was recorded of them is forgotten');
+  if (gone.length > 0)
+    log.info(
+      { namespaceIds: gone },
+      'host namespaces of other callers ended: what was recorded of them is forgotten',
+    );
 }

@@ -29,7 +29,8 @@ export interface ActCall {
 }
 
 export type ActAnswer =
-  { readonly sequence: number; readonly value: unknown } | { readonly sequence: number; readonly error: SerialisedError };
+  | { readonly sequence: number; readonly value: unknown }
+  | { readonly sequence: number; readonly error: SerialisedError };
 
 /**
  * Starts the thread at the first act, and again after it was lost. A problem with the database is thrown by

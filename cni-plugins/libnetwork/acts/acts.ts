@@ -59,7 +59,8 @@ export function createActs(database: NetworkDatabase, hosts: Hosts, folder: stri
     unstage: close,
     // The containers that docker reports live in the network namespace of this process.
     putNames: (endpoint, called) => putNames(endpoint, called, isListenedAt),
-    namespaceId: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ namespaceId }) => namespaceId),
+    namespaceId: ({ netnsFd }) =>
+      hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ namespaceId }) => namespaceId),
     claimPorts: ({ id, namespaceId, state, spec }, bindings, { netnsFd }) =>
       database.transaction(() => {
         const taken = takenPorts(database, namespaceId, store.endpoints(), id);

@@ -20,7 +20,13 @@ const called = (id: string): { name: string; aliases: []; services: string } => 
 });
 /** A docker endpoint on the network n, for every id. */
 const store = {
-  endpoint: (id: string) => ({ id, network: 'n', namespaceId, state: 'ready', spec: { result: { ips: [{ address: '10.0.0.2/24' }] } } }),
+  endpoint: (id: string) => ({
+    id,
+    network: 'n',
+    namespaceId,
+    state: 'ready',
+    spec: { result: { ips: [{ address: '10.0.0.2/24' }] } },
+  }),
   network: () => ({ id: 'n', name: 'n', list: { plugins: [{ capabilities: ['aliases'], config: {} }] } }),
 } as unknown as Pick<CnmStore, 'endpoint' | 'network'>;
 
@@ -35,7 +41,10 @@ interface Old {
 }
 
 /** Opens a database with this version that the version before owners left. */
-function upgraded(rows: readonly Old[], use: (database: ReturnType<typeof openNetworkDatabase>) => void): void {
+function upgraded(
+  rows: readonly Old[],
+  use: (database: ReturnType<typeof openNetworkDatabase>) => void,
+): void {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-owners-'));
   const path = join(folder, 'network.db');
   const index = migrations.findIndex((sql) => sql.includes('ALTER TABLE service_member ADD COLUMN owner'));
@@ -47,14 +56,38 @@ function upgraded(rows: readonly Old[], use: (database: ReturnType<typeof openNe
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
      VALUES (?, ?, 'n', ?, ?, 'ready', 'admin', ?, ?)`,
   );
-  for (const { id, origin, interface: name = 'eth0', spec = {}, isMember = true, isDockers = false } of rows) {
-    const { lastInsertRowid } = insert.run(namespaceId, origin, id, name, `${id}${name}${origin}`, JSON.stringify(spec));
+  for (const {
+    id,
+    origin,
+    interface: name = 'eth0',
+    spec = {},
+    isMember = true,
+    isDockers = false,
+  } of rows) {
+    const { lastInsertRowid } = insert.run(
+      namespaceId,
+      origin,
+      id,
+      name,
+      `${id}${name}${origin}`,
+      JSON.stringify(spec),
+    );
     if (isMember)
       old
-        .prepare("INSERT INTO service_member (attachment, realm, network, service, document) VALUES (?, ?, 'n', 'web', ?)")
-        .run(lastInsertRowid, namespaceId, JSON.stringify({ ...web, addresses: [`10.0.0.${lastInsertRowid}`] }));
+        .prepare(
+          "INSERT INTO service_member (attachment, realm, network, service, document) VALUES (?, ?, 'n', 'web', ?)",
+        )
+        .run(
+          lastInsertRowid,
+          namespaceId,
+          JSON.stringify({ ...web, addresses: [`10.0.0.${lastInsertRowid}`] }),
+        );
     if (isDockers)
-      old.prepare("INSERT INTO cnm_endpoint (id, network, realm, state, spec) VALUES (?, 'n', ?, 'ready', '{}')").run(id, namespaceId);
+      old
+        .prepare(
+          "INSERT INTO cnm_endpoint (id, network, realm, state, spec) VALUES (?, 'n', ?, 'ready', '{}')",
+        )
+        .run(id, namespaceId);
   }
   old.close();
   const database = openNetworkDatabase(path);
@@ -77,7 +110,9 @@ test('members of an earlier version have the owner that is known of them, or non
     { id: 'nameless', origin: 'pod', spec: { pod: { namespace: '' } } },
   ];
   upgraded(rows, ({ db }) => {
-    const owners = db.prepare('SELECT owner FROM service_member ORDER BY attachment').all() as unknown as { owner: string }[];
+    const owners = db.prepare('SELECT owner FROM service_member ORDER BY attachment').all() as unknown as {
+      owner: string;
+    }[];
     assert.deepEqual(
       owners.map(({ owner }) => owner),
       ['(docker)', 'shop', 'shop', '', '(cni)'],
@@ -86,7 +121,11 @@ test('members of an earlier version have the owner that is known of them, or non
 });
 
 test('a pod joins members whose owner an earlier version did not write down; then the service is its namespace’s', () => {
-  const rows = ['one', 'two', 'new', 'strange'].map((id): Old => ({ id, origin: 'plugin', isMember: ['one', 'two'].includes(id) }));
+  const rows = ['one', 'two', 'new', 'strange'].map((id): Old => ({
+    id,
+    origin: 'plugin',
+    isMember: ['one', 'two'].includes(id),
+  }));
   upgraded(rows, ({ db }) => {
     const members = createMembershipStore({ db });
     const join = (attachment: number, owner: string): void =>
@@ -107,7 +146,10 @@ test('containers of docker that are read again after an upgrade stay members, wi
     (database) => {
       const put = createEndpointNames(database, store);
       for (const id of ids) put(id, called(id), () => false);
-      assert.equal(database.db.prepare("SELECT 1 FROM service_member WHERE owner = '(docker)'").all().length, 3);
+      assert.equal(
+        database.db.prepare("SELECT 1 FROM service_member WHERE owner = '(docker)'").all().length,
+        3,
+      );
     },
   );
 });
@@ -122,16 +164,22 @@ test('a membership that is refused when it is read again stays as it was; a labe
       const put = createEndpointNames(database, store);
       const members = createMembershipStore(database);
       const names = (): unknown[] =>
-        (database.db.prepare('SELECT name FROM name WHERE attachment = 1 ORDER BY name').all() as unknown as { name: string }[]).map(
-          ({ name }) => name,
-        );
-      assert.throws(() => put('one', called('one'), () => false), { code: 'NETWORK_SERVICE_OTHER_NAMESPACE' });
+        (
+          database.db
+            .prepare('SELECT name FROM name WHERE attachment = 1 ORDER BY name')
+            .all() as unknown as { name: string }[]
+        ).map(({ name }) => name);
+      assert.throws(() => put('one', called('one'), () => false), {
+        code: 'NETWORK_SERVICE_OTHER_NAMESPACE',
+      });
       assert.deepEqual(
         members.standing(1).map(({ name }) => name),
         ['web'],
       );
       assert.deepEqual(names(), ['container-one', 'tasks.web', 'web']);
-      assert.throws(() => put('one', { ...called('one'), services: '[' }, () => false), { code: 'NETWORK_SERVICE_MEMBERSHIP_INVALID' });
+      assert.throws(() => put('one', { ...called('one'), services: '[' }, () => false), {
+        code: 'NETWORK_SERVICE_MEMBERSHIP_INVALID',
+      });
       assert.deepEqual([members.standing(1), names()], [[], ['container-one']]);
     },
   );

@@ -49,12 +49,16 @@ export function createEndpointNames(
       if (endpoint?.state !== 'ready' || network === undefined) return;
       if (!network.list.plugins.some(({ capabilities }) => capabilities.includes('aliases'))) return;
       const { namespaceId } = endpoint;
-      const row = selectAttachment.get(namespaceId, network.name, id, interfaceName) as { number: number } | undefined;
+      const row = selectAttachment.get(namespaceId, network.name, id, interfaceName) as
+        { number: number } | undefined;
       if (row === undefined) return;
-      const addresses = (endpoint.spec.result?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/u, ''));
+      const addresses = (endpoint.spec.result?.ips ?? []).map(({ address }) =>
+        address.replace(/\/\d+$/u, ''),
+      );
       const ipam = network.list.plugins.find(({ ipamType }) => ipamType !== undefined)?.config['ipam'];
       const joined = {
-        memberships: all === undefined ? membershipStore.standing(row.number) : membershipsOn(all, network.name),
+        memberships:
+          all === undefined ? membershipStore.standing(row.number) : membershipsOn(all, network.name),
         addresses,
         ipam,
         rules: rulesOf(network.list.plugins[0]?.config ?? {}, network.name),
@@ -68,12 +72,21 @@ export function createEndpointNames(
         owner: otherOwners.docker,
       };
       if (all !== undefined) membershipStore.put(holder, joined, isHeld);
-      nameStore.put(holder, [...namesAt(addresses, 'container', [name]), ...namesAt(addresses, 'alias', aliases), ...memberNames(joined)]);
+      nameStore.put(holder, [
+        ...namesAt(addresses, 'container', [name]),
+        ...namesAt(addresses, 'alias', aliases),
+        ...memberNames(joined),
+      ]);
     });
 
   return (id, called, isHeld) => {
     try {
-      put(id, called, called.services === undefined ? [] : parseMemberships(called.services, membershipLabel), isHeld);
+      put(
+        id,
+        called,
+        called.services === undefined ? [] : parseMemberships(called.services, membershipLabel),
+        isHeld,
+      );
     } catch (thrown) {
       // An invalid label removes no name. A membership that was accepted once stays if it is refused when
       // docker's containers are read again.

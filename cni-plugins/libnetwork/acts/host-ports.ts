@@ -36,9 +36,18 @@ export function takenPorts(
        UNION ALL SELECT protocol, port, '' FROM service_node_port WHERE realm = ?1`,
     )
     .all(namespaceId) as unknown as TakenPort[];
-  const others = endpoints.filter((endpoint) => endpoint.namespaceId === namespaceId && endpoint.id !== except);
+  const others = endpoints.filter(
+    (endpoint) => endpoint.namespaceId === namespaceId && endpoint.id !== except,
+  );
   const ofEndpoints = others.flatMap(({ spec }) => spec.ports?.mappings ?? []);
-  return [...rows, ...ofEndpoints.map(({ protocol, hostPort, hostIp = '' }) => ({ protocol, port: hostPort, hostIp: addressOf(hostIp) }))];
+  return [
+    ...rows,
+    ...ofEndpoints.map(({ protocol, hostPort, hostIp = '' }) => ({
+      protocol,
+      port: hostPort,
+      hostIp: addressOf(hostIp),
+    })),
+  ];
 }
 
 /**
@@ -55,10 +64,14 @@ export function choosePorts(
   return bindings.map((binding) => {
     const protocol = protocolOf(binding);
     const hostIp = addressOf(binding.HostIP);
-    const { low, high } = binding.HostPort === 0 ? anyPort : { low: binding.HostPort, high: binding.HostPortEnd };
+    const { low, high } =
+      binding.HostPort === 0 ? anyPort : { low: binding.HostPort, high: binding.HostPortEnd };
     const isHeld = (port: number): boolean =>
       held.some(
-        (each) => each.port === port && each.protocol === protocol && (each.hostIp === hostIp || each.hostIp === '' || hostIp === ''),
+        (each) =>
+          each.port === port &&
+          each.protocol === protocol &&
+          (each.hostIp === hostIp || each.hostIp === '' || hostIp === ''),
       );
     let listened = false;
     for (let port = low; port <= high; port += 1) {
@@ -71,7 +84,12 @@ export function choosePorts(
       return { protocol, containerPort: binding.Port, hostPort: port, ...(hostIp === '' ? {} : { hostIp }) };
     }
     const range = low === high ? `${low}/${protocol}` : `${low}-${high}/${protocol}`;
-    const one = listened ? 'a program of the host listens there' : 'another endpoint, pod or service holds it';
-    throw portTaken(range, low === high ? one : 'all of them are held by endpoints, pods, services and programs of the host');
+    const one = listened
+      ? 'a program of the host listens there'
+      : 'another endpoint, pod or service holds it';
+    throw portTaken(
+      range,
+      low === high ? one : 'all of them are held by endpoints, pods, services and programs of the host',
+    );
   });
 }

@@ -1,4 +1,14 @@
-import { bitsOf, contains, formatIp, ipBytes, ipFromBytes, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import {
+  bitsOf,
+  contains,
+  formatIp,
+  ipBytes,
+  ipFromBytes,
+  lastOf,
+  networkOf,
+  parseIp,
+  parsePrefix,
+} from '../../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../../spec/address.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import { poolFailure } from '../protocol/failures.ts';
@@ -21,7 +31,11 @@ export interface Pools {
    * @param inUse networks of the host's routes, which a pool of our choice must not overlap
    * @param held pools of networks that this driver made
    */
-  requestPool(request: Required<RequestPoolRequest>, inUse: readonly IpPrefix[], held: readonly string[]): RequestPoolReply;
+  requestPool(
+    request: Required<RequestPoolRequest>,
+    inUse: readonly IpPrefix[],
+    held: readonly string[],
+  ): RequestPoolReply;
   /** Succeeds if the pool is already gone. */
   releasePool(request: ReleasePoolRequest): void;
   requestAddress(request: Required<RequestAddressRequest>): RequestAddressReply;
@@ -40,32 +54,46 @@ interface Pool {
  * The ranges from which we choose pools: a /24 within RFC 1918 that docker does not choose, and a /64 of
  * unique local addresses (RFC 4193).
  */
-const choices = { 4: { from: '10.212.0.0/14', length: 24 }, 6: { from: 'fd70:6f72:7463::/48', length: 64 } } as const;
+const choices = {
+  4: { from: '10.212.0.0/14', length: 24 },
+  6: { from: 'fd70:6f72:7463::/48', length: 64 },
+} as const;
 
 const text = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
-const overlaps = (a: IpPrefix, b: IpPrefix): boolean => contains(a, networkOf(b)) || contains(b, networkOf(a));
-const idOf = (space: string, pool: string, range: string): string => [space, pool, ...(range === pool ? [] : [range])].join('|');
+const overlaps = (a: IpPrefix, b: IpPrefix): boolean =>
+  contains(a, networkOf(b)) || contains(b, networkOf(a));
+const idOf = (space: string, pool: string, range: string): string =>
+  [space, pool, ...(range === pool ? [] : [range])].join('|');
 
 /** Returns undefined if the id is not one of ours. */
 function poolOf(id: string): Pool | undefined {
   const [, poolText = '', rangeText = poolText, ...more] = id.split('|');
   const [pool, range] = [parsePrefix(poolText), parsePrefix(rangeText)];
-  return pool === undefined || range === undefined || more.length > 0 || !contains(pool, range.address) || range.length < pool.length
+  return pool === undefined ||
+    range === undefined ||
+    more.length > 0 ||
+    !contains(pool, range.address) ||
+    range.length < pool.length
     ? undefined
     : { id, pool, range };
 }
 
 export function createPools({ db, transaction }: NetworkDatabase): Pools {
   const selectPools = db.prepare('SELECT id FROM cnm_pool ORDER BY id');
-  const insertPool = db.prepare('INSERT INTO cnm_pool (id, pool, range) VALUES (?, ?, ?) ON CONFLICT DO NOTHING');
+  const insertPool = db.prepare(
+    'INSERT INTO cnm_pool (id, pool, range) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+  );
   const deletePool = db.prepare('DELETE FROM cnm_pool WHERE id = ?');
   const countAddresses = db.prepare('SELECT count(*) AS count FROM cnm_address WHERE pool = ?');
   const selectTaken = db.prepare('SELECT 1 FROM cnm_address WHERE pool = ? AND address = ?');
-  const selectAddresses = db.prepare('SELECT address FROM cnm_address WHERE pool = ? AND address >= ? ORDER BY address');
+  const selectAddresses = db.prepare(
+    'SELECT address FROM cnm_address WHERE pool = ? AND address >= ? ORDER BY address',
+  );
   const insertAddress = db.prepare('INSERT INTO cnm_address (pool, address) VALUES (?, ?)');
   const deleteAddress = db.prepare('DELETE FROM cnm_address WHERE pool = ? AND address = ?');
 
-  const existing = (): Pool[] => (selectPools.all() as { id: string }[]).flatMap(({ id }) => poolOf(id) ?? []);
+  const existing = (): Pool[] =>
+    (selectPools.all() as { id: string }[]).flatMap(({ id }) => poolOf(id) ?? []);
   const put = ({ id, pool, range }: Pool): void => void insertPool.run(id, text(pool), text(range));
   const isEmpty = (id: string): boolean => (countAddresses.get(id) as { count: number }).count === 0;
 
@@ -85,7 +113,13 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
   const require = (id: string): Pool => {
     const pool = poolOf(id);
     if (pool === undefined)
-      throw poolFailure('not-found', 'find the pool', id.slice(0, 100), 'this driver gave no such id', 'create the network again');
+      throw poolFailure(
+        'not-found',
+        'find the pool',
+        id.slice(0, 100),
+        'this driver gave no such id',
+        'create the network again',
+      );
     const known = existing();
     if (known.some((each) => each.id === id)) return pool;
     const other = known.find((each) => overlaps(each.pool, pool.pool));
@@ -110,7 +144,13 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
       next = value + 1n;
     }
     if (next > end)
-      throw poolFailure('exhausted', 'lease an address of the pool', text(of), 'every address is leased', 'use a larger pool');
+      throw poolFailure(
+        'exhausted',
+        'lease an address of the pool',
+        text(of),
+        'every address is leased',
+        'use a larger pool',
+      );
     return { family, value: next };
   };
 
@@ -119,16 +159,28 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
       transaction(() => {
         const known = existing();
         const prefix = wanted === '' ? undefined : parsePrefix(wanted);
-        const whole = prefix === undefined ? undefined : { address: networkOf(prefix), length: prefix.length };
+        const whole =
+          prefix === undefined ? undefined : { address: networkOf(prefix), length: prefix.length };
         const pool = whole ?? chosen(V6 ? 6 : 4, [...known.map((each) => each.pool), ...inUse]);
         const sub = parsePrefix(SubPool);
         if (sub !== undefined && (!contains(pool, sub.address) || sub.length < pool.length))
-          throw poolFailure('invalid', 'use the pool', text(pool), `${SubPool} is not within it`, 'correct --ip-range');
+          throw poolFailure(
+            'invalid',
+            'use the pool',
+            text(pool),
+            `${SubPool} is not within it`,
+            'correct --ip-range',
+          );
         const range = sub === undefined ? pool : { address: networkOf(sub), length: sub.length };
-        const made = { id: idOf(AddressSpace === '' ? 'portcullis' : AddressSpace, text(pool), text(range)), pool, range };
+        const made = {
+          id: idOf(AddressSpace === '' ? 'portcullis' : AddressSpace, text(pool), text(range)),
+          pool,
+          range,
+        };
         const other = known.find((each) => overlaps(each.pool, pool));
         // The pool was requested and never used: the engine crashed during the request, and asks again.
-        if (other !== undefined && (!isEmpty(other.id) || held.includes(text(other.pool)))) throw taken(made, other);
+        if (other !== undefined && (!isEmpty(other.id) || held.includes(text(other.pool))))
+          throw taken(made, other);
         if (other !== undefined) deletePool.run(other.id);
         put(made);
         return { PoolID: made.id, Pool: text(pool), Data: {} };
@@ -139,10 +191,22 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
         const found = require(PoolID);
         const wanted = Address === '' ? undefined : parseIp(Address);
         if (wanted !== undefined && !contains(found.pool, wanted))
-          throw poolFailure('invalid', `lease the address ${Address}`, text(found.pool), 'it is not of this pool', 'ask for another one');
+          throw poolFailure(
+            'invalid',
+            `lease the address ${Address}`,
+            text(found.pool),
+            'it is not of this pool',
+            'ask for another one',
+          );
         const address = wanted ?? free(found, Options[netLabels.requestAddressType] === gatewayAddress);
         if (selectTaken.get(PoolID, ipBytes(address)) !== undefined)
-          throw poolFailure('already-exists', `lease the address ${Address}`, text(found.pool), 'it is leased', 'ask for another one');
+          throw poolFailure(
+            'already-exists',
+            `lease the address ${Address}`,
+            text(found.pool),
+            'it is leased',
+            'ask for another one',
+          );
         insertAddress.run(PoolID, ipBytes(address));
         return { Address: `${formatIp(address)}/${found.pool.length}`, Data: {} };
       }),

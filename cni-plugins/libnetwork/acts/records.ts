@@ -75,4 +75,5 @@ export interface PublishedPorts {
 export const interfaceName = 'eth0';
 
 /** Returns the link name of an endpoint, at most 15 characters. Each endpoint has its own. */
-export const linkNameOf = (endpoint: string): string => `pce${endpoint.replaceAll(/[^a-zA-Z0-9]/gu, '').slice(0, 12)}`;
+export const linkNameOf = (endpoint: string): string =>
+  `pce${endpoint.replaceAll(/[^a-zA-Z0-9]/gu, '').slice(0, 12)}`;

@@ -1,6 +1,14 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { NETLINK_ROUTE, O_RDONLY, closeFd, inNamespaces, openFile, pinNamespaces, unpinNamespaces } from '../../../base/kernel/index.ts';
+import {
+  NETLINK_ROUTE,
+  O_RDONLY,
+  closeFd,
+  inNamespaces,
+  openFile,
+  pinNamespaces,
+  unpinNamespaces,
+} from '../../../base/kernel/index.ts';
 import type { Host, Hosts } from '../../namespaces/caller.ts';
 import { namespaceStands } from '../../namespaces/netns.ts';
 import type { Caller } from '../../calls/plugin-call.ts';
@@ -52,7 +60,12 @@ export interface Staging {
    * the way to a container or back; `nowhere`: it was removed with its container.
    * @param hostLinks links that the plugins created on the host's side
    */
-  placeOf(caller: Caller, link: EndpointLink | undefined, sandbox: string | undefined, hostLinks: readonly string[]): LinkPlace;
+  placeOf(
+    caller: Caller,
+    link: EndpointLink | undefined,
+    sandbox: string | undefined,
+    hostLinks: readonly string[],
+  ): LinkPlace;
   /** Returns the names that no link of the engine's namespace has. */
   missing(caller: Caller, names: readonly string[]): string[];
   /** Removes those of the bridges that have no port. */
@@ -66,7 +79,8 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
   const pathOf = (endpoint: string): string => join(dirOf(endpoint), 'net');
 
   /** These paths are our own, whatever root folder the engine uses. */
-  const inHost = <T>({ netnsFd }: Caller, body: (host: Host) => T): T => hosts.with(netnsFd === undefined ? {} : { netnsFd }, body);
+  const inHost = <T>({ netnsFd }: Caller, body: (host: Host) => T): T =>
+    hosts.with(netnsFd === undefined ? {} : { netnsFd }, body);
 
   const inside = <T>(endpoint: string, body: (pod: NetlinkSocket, fd: number) => T): T => {
     const fd = openFile(pathOf(endpoint), O_RDONLY);
@@ -88,7 +102,13 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
         const prefix = parsePrefix(address);
         return prefix === undefined
           ? []
-          : [putAddress(index, { address: ipBytes(prefix.address), length: prefix.length }, { prefixRoute: true })];
+          : [
+              putAddress(
+                index,
+                { address: ipBytes(prefix.address), length: prefix.length },
+                { prefixRoute: true },
+              ),
+            ];
       }),
     );
 
@@ -106,7 +126,8 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
         inside(endpoint, (pod) => {
           const link = findLink(pod, { name: interfaceName });
           if (link === undefined) throw noInterface(network, interfaceName);
-          if (mac !== '' && link.mac !== mac) pod.run([setFlag(link.index, 'up', false), setMac(link.index, mac)]);
+          if (mac !== '' && link.mac !== mac)
+            pod.run([setFlag(link.index, 'up', false), setMac(link.index, mac)]);
           withFd(caller, host, (fd) => pod.run([moveLink(link.index, fd, name)]));
           return { name, mac: mac === '' ? link.mac : mac };
         }),
@@ -115,7 +136,11 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
       inHost(caller, (host) =>
         inside(endpoint, (pod, fd) => {
           const existing = findLink(host.route, { name });
-          if (existing !== undefined) host.route.run([setFlag(existing.index, 'up', false), moveLink(existing.index, fd, interfaceName)]);
+          if (existing !== undefined)
+            host.route.run([
+              setFlag(existing.index, 'up', false),
+              moveLink(existing.index, fd, interfaceName),
+            ]);
           const link = findLink(pod, { name: interfaceName });
           if (link === undefined) return false;
           put(pod, link.index, addresses);
@@ -143,10 +168,13 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
         const ends = hostLinks.filter((name) => existing.get(name) !== 'bridge');
         // The other end of a pair has exactly the same lifetime.
         const exists =
-          ends.length > 0 ? ends.some((name) => existing.get(name) !== undefined) : sandbox !== undefined && isNamespace(caller, sandbox);
+          ends.length > 0
+            ? ends.some((name) => existing.get(name) !== undefined)
+            : sandbox !== undefined && isNamespace(caller, sandbox);
         return exists ? 'container' : 'nowhere';
       }),
-    missing: (caller, names) => inHost(caller, ({ route }) => names.filter((name) => findLink(route, { name }) === undefined)),
+    missing: (caller, names) =>
+      inHost(caller, ({ route }) => names.filter((name) => findLink(route, { name }) === undefined)),
     removeBridges: (caller, names) =>
       inHost(caller, ({ route }) => {
         const links = listSettings(route);
@@ -166,7 +194,10 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
 /** @param path a path in the engine's root folder */
 function isNamespace({ rootFd }: Caller, path: string): boolean {
   try {
-    return statSync(rootFd === undefined ? path : `/proc/self/fd/${rootFd}${path}`).dev === statSync('/proc/self/ns/net').dev;
+    return (
+      statSync(rootFd === undefined ? path : `/proc/self/fd/${rootFd}${path}`).dev ===
+      statSync('/proc/self/ns/net').dev
+    );
   } catch {
     return false;
   }

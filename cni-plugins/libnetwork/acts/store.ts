@@ -30,7 +30,10 @@ interface Row {
   readonly spec: string;
 }
 
-const endpointOf = ({ spec, ...row }: Row): CnmEndpoint => ({ ...row, spec: parseJson(spec) as EndpointSpec });
+const endpointOf = ({ spec, ...row }: Row): CnmEndpoint => ({
+  ...row,
+  spec: parseJson(spec) as EndpointSpec,
+});
 const networkOf = ({ spec }: { readonly spec: string }): CnmNetwork => parseJson(spec) as CnmNetwork;
 
 export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
@@ -42,7 +45,9 @@ export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
   const columns = 'SELECT id, network, realm AS namespaceId, state, spec FROM cnm_endpoint';
   const selectEndpoint = db.prepare(`${columns} WHERE id = ?`);
   const selectEndpoints = db.prepare(`${columns} ORDER BY id`);
-  const insertEndpoint = db.prepare("INSERT INTO cnm_endpoint (id, network, realm, state, spec) VALUES (?, ?, ?, 'making', ?)");
+  const insertEndpoint = db.prepare(
+    "INSERT INTO cnm_endpoint (id, network, realm, state, spec) VALUES (?, ?, ?, 'making', ?)",
+  );
   const updateEndpoint = db.prepare('UPDATE cnm_endpoint SET state = ?, spec = ? WHERE id = ?');
   const deleteEndpoint = db.prepare('DELETE FROM cnm_endpoint WHERE id = ?');
 
@@ -62,7 +67,10 @@ export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
       transaction(() => {
         const existing = network(wanted.id);
         // The list of its bridges comes from the first request.
-        if (existing !== undefined && JSON.stringify({ ...existing, bridges: [] }) !== JSON.stringify({ ...wanted, bridges: [] }))
+        if (
+          existing !== undefined &&
+          JSON.stringify({ ...existing, bridges: [] }) !== JSON.stringify({ ...wanted, bridges: [] })
+        )
           throw networkStands(wanted.id);
         if (existing === undefined) insertNetwork.run(wanted.id, JSON.stringify(wanted));
       }),

@@ -14,8 +14,16 @@ import { recover, removeEndpoint, removeUnused } from './undoing.ts';
  * @throws NETWORK_ALREADY_ATTACHED · NETWORK_CNM_* · the errors of the kernel's half; then nothing is left,
  * or what is left is recorded
  */
-export async function addAttachment(session: Session, call: PluginCall, config: CnmConfig): Promise<CniResult | undefined> {
-  const at = { namespaceId: session.namespaceId, containerId: call.key.containerId, interface: call.key.interface };
+export async function addAttachment(
+  session: Session,
+  call: PluginCall,
+  config: CnmConfig,
+): Promise<CniResult | undefined> {
+  const at = {
+    namespaceId: session.namespaceId,
+    containerId: call.key.containerId,
+    interface: call.key.interface,
+  };
   const existing = endpointOf(session, call);
   if (existing?.document.state === 'ready') throw alreadyAttached(call.key, 'cnm');
   if (existing !== undefined) await removeEndpoint(session, existing);
@@ -40,7 +48,11 @@ export async function addAttachment(session: Session, call: PluginCall, config: 
  * the driver was not told anything. So the endpoint's record is deleted. Otherwise it would stay because of
  * a DEL of an IPAM plugin that is missing or fails in the same way.
  */
-async function leaseFor(session: Session, call: PluginCall, at: Omit<Endpoint, 'document'>): Promise<CniResult | undefined> {
+async function leaseFor(
+  session: Session,
+  call: PluginCall,
+  at: Omit<Endpoint, 'document'>,
+): Promise<CniResult | undefined> {
   try {
     return await session.engine.callPlugin(call);
   } catch (thrown) {

@@ -28,13 +28,21 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const driver of drivers) await driver.close();
     fixture.end();
   });
-  const start = async (name: string, options?: Parameters<typeof createTestDriver>[1]): Promise<ReturnType<typeof createTestDriver>> => {
+  const start = async (
+    name: string,
+    options?: Parameters<typeof createTestDriver>[1],
+  ): Promise<ReturnType<typeof createTestDriver>> => {
     const driver = createTestDriver(join(sockets, `${name}.sock`), options);
     drivers.push(driver);
     await driver.listen();
     return driver;
   };
-  const callOf = (verb: PluginCall['verb'], pod: Pod, config: object, more: Partial<PluginCall> = {}): PluginCall => ({
+  const callOf = (
+    verb: PluginCall['verb'],
+    pod: Pod,
+    config: object,
+    more: Partial<PluginCall> = {},
+  ): PluginCall => ({
     verb,
     type: 'portcullis-cnm',
     caller: {},
@@ -42,10 +50,18 @@ if (inPrivateNetns(import.meta.filename)) {
     netns: pod.request.netns,
     args: {},
     path: [],
-    config: JSON.stringify({ cniVersion: '1.1.0', name: 'far', type: 'portcullis-cnm', socketDirs: [sockets], timeout: 2, ...config }),
+    config: JSON.stringify({
+      cniVersion: '1.1.0',
+      name: 'far',
+      type: 'portcullis-cnm',
+      socketDirs: [sockets],
+      timeout: 2,
+      ...config,
+    }),
     ...more,
   });
-  const call = (...args: Parameters<typeof callOf>): Promise<CniResult | undefined> => engine.callPlugin(callOf(...args));
+  const call = (...args: Parameters<typeof callOf>): Promise<CniResult | undefined> =>
+    engine.callPlugin(callOf(...args));
   const failure = async (...args: Parameters<typeof callOf>): Promise<{ code: string; message: string }> => {
     try {
       await call(...args);
@@ -65,12 +81,18 @@ if (inPrivateNetns(import.meta.filename)) {
   };
   const nothingLeft = (driver: ReturnType<typeof createTestDriver>): void => {
     assert.deepEqual(driver.held(), []);
-    for (const table of ['attachment', 'part', 'lease', 'remote_network', 'remote_endpoint', 'name']) assert.equal(rows(table), 0, table);
+    for (const table of ['attachment', 'part', 'lease', 'remote_network', 'remote_endpoint', 'name'])
+      assert.equal(rows(table), 0, table);
     assert.doesNotMatch(shell('ip -o link'), /: t[hp]/u);
   };
-  const ipam = { type: 'portcullis-ipam', ranges: [[{ subnet: '10.70.0.0/24' }], [{ subnet: 'fd00:70::/64' }]] };
+  const ipam = {
+    type: 'portcullis-ipam',
+    ranges: [[{ subnet: '10.70.0.0/24' }], [{ subnet: 'fd00:70::/64' }]],
+  };
   const verbsOf = (driver: ReturnType<typeof createTestDriver>): string[] =>
-    driver.calls.splice(0).map((each) => each.replace(/^(?:NetworkDriver|IpamDriver|Plugin)\.(\w+).*$/u, '$1'));
+    driver.calls
+      .splice(0)
+      .map((each) => each.replace(/^(?:NetworkDriver|IpamDriver|Plugin)\.(\w+).*$/u, '$1'));
 
   test('ADD, CHECK and DEL with our addresses: the verbs in libnetwork’s order, one network for two pods', async () => {
     const driver = await start('strict', { gateway: '10.70.0.1' });
@@ -82,18 +104,32 @@ if (inPrivateNetns(import.meta.filename)) {
       mtu: 1400,
       runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80 }], aliases: ['Front'] },
     };
-    const result = await call('add', a, config, { args: { K8S_POD_NAME: 'shop', K8S_POD_NAMESPACE: 'default' } });
-    assert.deepEqual(verbsOf(driver), ['Activate', 'CreateNetwork', 'CreateEndpoint', 'Join', 'ProgramExternalConnectivity']);
+    const result = await call('add', a, config, {
+      args: { K8S_POD_NAME: 'shop', K8S_POD_NAMESPACE: 'default' },
+    });
+    assert.deepEqual(verbsOf(driver), [
+      'Activate',
+      'CreateNetwork',
+      'CreateEndpoint',
+      'Join',
+      'ProgramExternalConnectivity',
+    ]);
     const created = driver.last('NetworkDriver.CreateNetwork');
     assert.match(String(created['NetworkID']), /^[0-9a-f]{64}$/u);
-    assert.deepEqual(created['IPv4Data'], [{ AddressSpace: '', Pool: '10.70.0.0/24', Gateway: '10.70.0.1/24' }]);
-    assert.deepEqual(created['IPv6Data'], [{ AddressSpace: '', Pool: 'fd00:70::/64', Gateway: 'fd00:70::1/64' }]);
+    assert.deepEqual(created['IPv4Data'], [
+      { AddressSpace: '', Pool: '10.70.0.0/24', Gateway: '10.70.0.1/24' },
+    ]);
+    assert.deepEqual(created['IPv6Data'], [
+      { AddressSpace: '', Pool: 'fd00:70::/64', Gateway: 'fd00:70::1/64' },
+    ]);
     assert.deepEqual((created['Options'] as Record<string, unknown>)['com.docker.network.generic'], {
       mode: 'x',
       'com.docker.network.driver.mtu': '1400',
     });
     const port = [{ Proto: 6, IP: '', Port: 80, HostIP: '', HostPort: 8080, HostPortEnd: 8080 }];
-    const { Options: reported } = driver.last('NetworkDriver.ProgramExternalConnectivity') as { Options: Record<string, unknown> };
+    const { Options: reported } = driver.last('NetworkDriver.ProgramExternalConnectivity') as {
+      Options: Record<string, unknown>;
+    };
     assert.deepEqual(reported['com.docker.network.portmap'], port);
     assert.deepEqual(
       result?.ips.map(({ address, gateway }) => [address, gateway]),
@@ -109,29 +145,47 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.match(inside, /192\.0\.2\.0\/24 via 10\.70\.0\.1/u);
     assert.match(inside, /mtu 1400/u);
     const db = new DatabaseSync(fixture.databasePath, { readOnly: true });
-    const names = (db.prepare('SELECT DISTINCT name, kind FROM name ORDER BY name').all() as { name: string; kind: string }[]).map(
-      ({ name, kind }) => `${name} ${kind}`,
-    );
+    const names = (
+      db.prepare('SELECT DISTINCT name, kind FROM name ORDER BY name').all() as {
+        name: string;
+        kind: string;
+      }[]
+    ).map(({ name, kind }) => `${name} ${kind}`);
     db.close();
-    assert.deepEqual(names, ['a00000000000 container', 'front alias', 'shop container', 'shop.default container'].toSorted());
+    assert.deepEqual(
+      names,
+      ['a00000000000 container', 'front alias', 'shop container', 'shop.default container'].toSorted(),
+    );
 
     await call('add', b, { ...config, runtimeConfig: {} });
     assert.deepEqual(verbsOf(driver), ['Activate', 'CreateEndpoint', 'Join', 'ProgramExternalConnectivity']);
     assert.equal((await failure('add', b, config)).code, 'NETWORK_ALREADY_ATTACHED');
-    assert.equal((await failure('add', fixture.pod('c'), { ...config, driverOptions: {} })).code, 'NETWORK_CNM_NETWORK_CHANGED');
+    assert.equal(
+      (await failure('add', fixture.pod('c'), { ...config, driverOptions: {} })).code,
+      'NETWORK_CNM_NETWORK_CHANGED',
+    );
     verbsOf(driver);
 
     await call('check', a, config, { prevResult: result });
     assert.deepEqual(verbsOf(driver), ['Activate', 'EndpointOperInfo']);
     a.run('ip addr del 10.70.0.2/24 dev eth0');
-    assert.match((await failure('check', a, config, { prevResult: result })).message, /no address 10\.70\.0\.2/u);
+    assert.match(
+      (await failure('check', a, config, { prevResult: result })).message,
+      /no address 10\.70\.0\.2/u,
+    );
     verbsOf(driver);
 
     await call('del', a, config);
     assert.deepEqual(verbsOf(driver), ['Activate', 'RevokeExternalConnectivity', 'Leave', 'DeleteEndpoint']);
     assert.equal(a.run('ip link show eth0'), undefined);
     await call('del', b, config);
-    assert.deepEqual(verbsOf(driver), ['Activate', 'RevokeExternalConnectivity', 'Leave', 'DeleteEndpoint', 'DeleteNetwork']);
+    assert.deepEqual(verbsOf(driver), [
+      'Activate',
+      'RevokeExternalConnectivity',
+      'Leave',
+      'DeleteEndpoint',
+      'DeleteNetwork',
+    ]);
     await call('del', b, config);
     assert.deepEqual(verbsOf(driver), []);
     nothingLeft(driver);
@@ -140,7 +194,10 @@ if (inPrivateNetns(import.meta.filename)) {
   test('addresses of the IPAM driver, with the MAC address that it wants', async () => {
     const driver = await start('own', { gateway: '10.77.0.1' });
     const pod = fixture.pod('d');
-    const config = { driver: 'own', ipam: { type: 'cnm', pools: [{ pool: '10.77.0.0/24', gateway: '10.77.0.1' }] } };
+    const config = {
+      driver: 'own',
+      ipam: { type: 'cnm', pools: [{ pool: '10.77.0.0/24', gateway: '10.77.0.1' }] },
+    };
     const result = await call('add', pod, config, { args: { IP: '10.77.0.9' } });
     assert.deepEqual(result?.ips, [{ address: '10.77.0.9/24', gateway: '10.77.0.1', interface: 0 }]);
     assert.match(pod.run('ip -o link show eth0') ?? '', new RegExp(result.interfaces[0]?.mac ?? 'none', 'u'));
@@ -153,12 +210,16 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 
   test('the pod gets what the driver chooses; a value that was chosen before cannot be chosen again', async () => {
-    const driver = await start('chooser', { chosen: { Address: '10.78.0.4/24', MacAddress: '02:00:00:00:00:4e' } });
+    const driver = await start('chooser', {
+      chosen: { Address: '10.78.0.4/24', MacAddress: '02:00:00:00:00:4e' },
+    });
     const pod = fixture.pod('e');
     const result = await call('add', pod, { driver: 'chooser' });
     assert.deepEqual(result?.ips, [{ address: '10.78.0.4/24', interface: 0 }]);
     assert.equal(result.interfaces[0]?.mac, '02:00:00:00:00:4e');
-    assert.deepEqual(driver.last('NetworkDriver.CreateNetwork')['IPv4Data'], [{ AddressSpace: 'null', Pool: '0.0.0.0/0' }]);
+    assert.deepEqual(driver.last('NetworkDriver.CreateNetwork')['IPv4Data'], [
+      { AddressSpace: 'null', Pool: '0.0.0.0/0' },
+    ]);
     await call('del', pod, { driver: 'chooser' });
     assert.equal((await failure('add', pod, { driver: 'chooser', ipam })).code, 'NETWORK_CNM_PROTOCOL');
     nothingLeft(driver);
@@ -206,7 +267,10 @@ if (inPrivateNetns(import.meta.filename)) {
       /VolumeDriver.*; name a driver of (?:addresses in ipam\.driver|networks in driver)/u,
     );
     driver.answer('Plugin.Activate', { status: 200, text: '{"Implements":["NetworkDriver"]}' });
-    assert.match((await failure('add', pod, own)).message, /not IpamDriver; name a driver of addresses in ipam\.driver/u);
+    assert.match(
+      (await failure('add', pod, own)).message,
+      /not IpamDriver; name a driver of addresses in ipam\.driver/u,
+    );
     driver.answer('Plugin.Activate', undefined);
     nothingLeft(driver);
   });
@@ -216,7 +280,9 @@ if (inPrivateNetns(import.meta.filename)) {
     const [pod, other] = [fixture.pod('p'), fixture.pod('q')];
     const bin = join(fixture.folder, 'bin');
     mkdirSync(bin);
-    writeFileSync(join(bin, 'failing'), `#!/bin/sh\necho '{"code":11,"msg":"try later"}'\nexit 1\n`, { mode: 0o755 });
+    writeFileSync(join(bin, 'failing'), `#!/bin/sh\necho '{"code":11,"msg":"try later"}'\nexit 1\n`, {
+      mode: 0o755,
+    });
     await call('add', other, { driver: 'plain' });
     for (const [type, why] of [
       ['nowhere', /no program of that name/u],
@@ -236,9 +302,12 @@ if (inPrivateNetns(import.meta.filename)) {
     const pod = fixture.pod('r');
     const bin = join(fixture.folder, 'bin-r');
     mkdirSync(bin);
-    const program = (body: string): void => writeFileSync(join(bin, 'given'), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+    const program = (body: string): void =>
+      writeFileSync(join(bin, 'given'), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
     const config = { driver: 'leased', ipam: { type: 'given' } };
-    program(`[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.1.0","ips":[{"address":"10.71.0.5/24"}]}'; exit 0`);
+    program(
+      `[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.1.0","ips":[{"address":"10.71.0.5/24"}]}'; exit 0`,
+    );
     await call('add', pod, config, { path: [bin] });
     program(`echo '{"code":11,"msg":"try later"}'; exit 1`);
     for (let again = 0; again < 2; again += 1) {
@@ -328,7 +397,10 @@ if (inPrivateNetns(import.meta.filename)) {
   test('an object that the driver removed before its answer was lost causes no error: the next DEL succeeds, and so does ADD', async () => {
     const driver = await start('unheard', { gateway: '10.78.0.1' });
     const [m, n] = [fixture.pod('m'), fixture.pod('n')];
-    const config = { driver: 'unheard', ipam: { type: 'cnm', driver: 'unheard', pools: [{ pool: '10.78.0.0/24', gateway: '10.78.0.1' }] } };
+    const config = {
+      driver: 'unheard',
+      ipam: { type: 'cnm', driver: 'unheard', pools: [{ pool: '10.78.0.0/24', gateway: '10.78.0.1' }] },
+    };
     for (const verb of [
       'NetworkDriver.RevokeExternalConnectivity',
       'NetworkDriver.Leave',
@@ -354,7 +426,9 @@ if (inPrivateNetns(import.meta.filename)) {
   test('the examples of docs/cnm.md', async () => {
     const driver = await start('example-driver', { gateway: 'own' });
     const document = readFileSync(new URL('../../../docs/cnm.md', import.meta.url), 'utf8');
-    const examples = [...document.matchAll(/```json\n([^]*?)```/gu)].map(([, text = '{}']) => JSON.parse(text) as { plugins: object[] });
+    const examples = [...document.matchAll(/```json\n([^]*?)```/gu)].map(
+      ([, text = '{}']) => JSON.parse(text) as { plugins: object[] },
+    );
     assert.equal(examples.length, 2);
     for (const [index, { plugins }] of examples.entries()) {
       const pod = fixture.pod(`example${index}`);

@@ -45,12 +45,26 @@ export interface RemoteAttachmentsOptions {
 const shortPatienceMs = 5000;
 const statusPatienceMs = 1000;
 
-export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttachmentsOptions): RemoteAttachments {
+export function createRemoteAttachments({
+  engine,
+  lockFolder,
+  log,
+}: RemoteAttachmentsOptions): RemoteAttachments {
   const locks = openNetworkLocks(lockFolder);
 
-  const within = <T>(call: Pick<PluginCall, 'caller' | 'key'>, limits: Limits, body: (session: Session) => Promise<T>): Promise<T> =>
+  const within = <T>(
+    call: Pick<PluginCall, 'caller' | 'key'>,
+    limits: Limits,
+    body: (session: Session) => Promise<T>,
+  ): Promise<T> =>
     locks.holding(call.key.network, async () => {
-      const session = await openSession({ engine, network: call.key.network, caller: call.caller, ...limits, log });
+      const session = await openSession({
+        engine,
+        network: call.key.network,
+        caller: call.caller,
+        ...limits,
+        log,
+      });
       try {
         return await body(session);
       } finally {
@@ -61,7 +75,13 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
   const status = async (call: PluginCall, config: CnmConfig): Promise<CniResult | undefined> => {
     const limits = { patienceMs: statusPatienceMs, timeoutMs: config.timeoutMs };
     // This call only queries and changes nothing: it needs no lock, and must not wait for one.
-    const session = await openSession({ engine, network: call.key.network, caller: call.caller, ...limits, log });
+    const session = await openSession({
+      engine,
+      network: call.key.network,
+      caller: call.caller,
+      ...limits,
+      log,
+    });
     try {
       return await checkStatus(session, call, config);
     } finally {
@@ -77,18 +97,26 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
       const config = readConfig(own);
       // DEL uses the recorded configuration. The kernel's half reports every other problem.
       if (own.verb === 'del')
-        return within(own, { patienceMs: shortPatienceMs, timeoutMs: config?.timeoutMs ?? 30_000 }, (session) =>
-          deleteAttachment(session, own),
+        return within(
+          own,
+          { patienceMs: shortPatienceMs, timeoutMs: config?.timeoutMs ?? 30_000 },
+          (session) => deleteAttachment(session, own),
         );
       if (config === undefined) return engine.callPlugin({ ...own, verb: 'status' });
       const { timeoutMs } = config;
       switch (own.verb) {
         case 'add':
-          return within(own, { patienceMs: timeoutMs, timeoutMs }, (session) => addAttachment(session, own, config));
+          return within(own, { patienceMs: timeoutMs, timeoutMs }, (session) =>
+            addAttachment(session, own, config),
+          );
         case 'check':
-          return within(own, { patienceMs: shortPatienceMs, timeoutMs }, (session) => checkAttachment(session, own));
+          return within(own, { patienceMs: shortPatienceMs, timeoutMs }, (session) =>
+            checkAttachment(session, own),
+          );
         case 'gc':
-          return within(own, { patienceMs: shortPatienceMs, timeoutMs }, (session) => collectAttachments(session, own, config));
+          return within(own, { patienceMs: shortPatienceMs, timeoutMs }, (session) =>
+            collectAttachments(session, own, config),
+          );
         case 'status':
           return status(own, config);
         case 'finish':
@@ -101,7 +129,10 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
         for (const network of await engine.networks())
           await within({ caller: {}, key: { network, containerId: '', interface: '' } }, limits, recover);
       } catch (thrown) {
-        log.warn({ why: reasonOf(thrown) }, 'the networks of remote drivers could not be looked after; the next call to each does it');
+        log.warn(
+          { why: reasonOf(thrown) },
+          'the networks of remote drivers could not be looked after; the next call to each does it',
+        );
       }
     },
   };

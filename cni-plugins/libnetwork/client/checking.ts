@@ -21,7 +21,9 @@ export async function checkAttachment(session: Session, call: PluginCall): Promi
     await driver.tell('NetworkDriver.EndpointOperInfo', { NetworkID: networkId, EndpointID: id });
   } catch (thrown) {
     if (!isRefused(thrown)) throw thrown;
-    throw differs(call.key, 'cnm', [`the remote driver ${ref.name} does not know the endpoint: ${reasonOf(thrown)}`]);
+    throw differs(call.key, 'cnm', [
+      `the remote driver ${ref.name} does not know the endpoint: ${reasonOf(thrown)}`,
+    ]);
   }
   return undefined;
 }
@@ -30,7 +32,11 @@ export async function checkAttachment(session: Session, call: PluginCall): Promi
  * Runs STATUS: the drivers must answer, and the kernel's half must be able to attach.
  * @throws NETWORK_NOT_AVAILABLE · NETWORK_CONFIG_INVALID
  */
-export async function checkStatus(session: Session, call: PluginCall, config: CnmConfig): Promise<CniResult | undefined> {
+export async function checkStatus(
+  session: Session,
+  call: PluginCall,
+  config: CnmConfig,
+): Promise<CniResult | undefined> {
   try {
     const ref = { name: config.driver, folders: foldersOf(config) };
     const driver = await session.driver(ref, 'NetworkDriver');

@@ -10,12 +10,18 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import { findDriver } from './discover.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-discover-'));
-const [sockets, etc, usr] = ['run', 'etc', 'usr'].map((name) => join(folder, name)) as [string, string, string];
+const [sockets, etc, usr] = ['run', 'etc', 'usr'].map((name) => join(folder, name)) as [
+  string,
+  string,
+  string,
+];
 for (const path of [sockets, etc, usr, join(sockets, 'nested'), join(etc, 'inner')]) mkdirSync(path);
 const folders = { socketDirs: [sockets], specDirs: [etc, usr] };
-const servers = [join(sockets, 'plain.sock'), join(sockets, 'nested/nested.sock'), join(sockets, 'both.sock')].map((path) =>
-  createServer().listen(path),
-);
+const servers = [
+  join(sockets, 'plain.sock'),
+  join(sockets, 'nested/nested.sock'),
+  join(sockets, 'both.sock'),
+].map((path) => createServer().listen(path));
 after(async () => {
   for (const server of servers) await new Promise((resolve) => server.close(resolve));
   rmSync(folder, { recursive: true, force: true });
@@ -92,7 +98,9 @@ test('any file gives a place or a failure of ours', () => {
     fc.string(),
     fc.webUrl(),
     fc.json(),
-    fc.record({ Addr: fc.oneof(fc.webUrl(), fc.string()), TLSConfig: fc.jsonValue() }).map((value) => JSON.stringify(value)),
+    fc
+      .record({ Addr: fc.oneof(fc.webUrl(), fc.string()), TLSConfig: fc.jsonValue() })
+      .map((value) => JSON.stringify(value)),
   );
   fc.assert(
     fc.property(fc.constantFrom('spec', 'json'), text, (ending, written) => {

@@ -12,7 +12,8 @@ export interface DriverPlace {
   readonly driver: string;
   /** The file that was found. */
   readonly found: string;
-  readonly at: { readonly socket: string } | { readonly host: string; readonly port: number; readonly tls?: DriverTls };
+  readonly at:
+    { readonly socket: string } | { readonly host: string; readonly port: number; readonly tls?: DriverTls };
 }
 
 export interface DriverTls {
@@ -42,11 +43,15 @@ export const defaultFolders: DriverFolders = {
  * @throws NETWORK_CNM_DRIVER_UNKNOWN · NETWORK_CNM_DRIVER_INVALID
  */
 export function findDriver(driver: string, { socketDirs, specDirs }: DriverFolders, root = ''): DriverPlace {
-  const places = (folder: string, ending: string): string[] => [`${folder}/${driver}${ending}`, `${folder}/${driver}/${driver}${ending}`];
+  const places = (folder: string, ending: string): string[] => [
+    `${folder}/${driver}${ending}`,
+    `${folder}/${driver}/${driver}${ending}`,
+  ];
   const sockets = socketDirs.flatMap((folder) => places(folder, '.sock'));
   const files = specDirs.flatMap((folder) => [...places(folder, '.spec'), ...places(folder, '.json')]);
   for (const socket of sockets)
-    if (statOf(root + socket)?.isSocket() === true) return { driver, found: socket, at: { socket: root + socket } };
+    if (statOf(root + socket)?.isSocket() === true)
+      return { driver, found: socket, at: { socket: root + socket } };
   for (const file of files) {
     if (statOf(root + file)?.isFile() !== true) continue;
     const invalid = (why: string): Error => driverPlaceInvalid(driver, file, why);
@@ -54,7 +59,9 @@ export function findDriver(driver: string, { socketDirs, specDirs }: DriverFolde
     return {
       driver,
       found: file,
-      at: file.endsWith('.json') ? placeInJson(text, root, invalid) : placeOf(text.trim(), undefined, root, invalid),
+      at: file.endsWith('.json')
+        ? placeInJson(text, root, invalid)
+        : placeOf(text.trim(), undefined, root, invalid),
     };
   }
   throw driverUnknown(driver, [...sockets, ...files]);
@@ -74,7 +81,12 @@ function readWhole(path: string, invalid: Invalid): string {
   }
 }
 
-function placeOf(text: string, tls: DriverTls | undefined, root: string, invalid: Invalid): DriverPlace['at'] {
+function placeOf(
+  text: string,
+  tls: DriverTls | undefined,
+  root: string,
+  invalid: Invalid,
+): DriverPlace['at'] {
   let url: URL;
   try {
     url = new URL(text);
@@ -82,14 +94,20 @@ function placeOf(text: string, tls: DriverTls | undefined, root: string, invalid
     throw invalid(`${JSON.stringify(text.slice(0, 80))} is no URL`);
   }
   if (url.protocol === 'unix:') {
-    if (url.host !== '' || url.pathname === '' || url.pathname === '/') throw invalid('a unix URL is unix:///PATH');
+    if (url.host !== '' || url.pathname === '' || url.pathname === '/')
+      throw invalid('a unix URL is unix:///PATH');
     return { socket: root + decodeURIComponent(url.pathname) };
   }
-  if (!['tcp:', 'http:', 'https:'].includes(url.protocol)) throw invalid(`a driver is reached by unix or tcp, not by ${url.protocol}`);
+  if (!['tcp:', 'http:', 'https:'].includes(url.protocol))
+    throw invalid(`a driver is reached by unix or tcp, not by ${url.protocol}`);
   const port = url.port === '' ? { 'http:': 80, 'https:': 443 }[url.protocol] : Number(url.port);
   if (url.hostname === '' || port === undefined) throw invalid('a tcp URL is tcp://HOST:PORT');
   const secured = tls ?? (url.protocol === 'https:' ? { insecureSkipVerify: false } : undefined);
-  return { host: url.hostname.replace(/^\[|\]$/gu, ''), port, ...(secured !== undefined && { tls: secured }) };
+  return {
+    host: url.hostname.replace(/^\[|\]$/gu, ''),
+    port,
+    ...(secured !== undefined && { tls: secured }),
+  };
 }
 
 function placeInJson(text: string, root: string, invalid: Invalid): DriverPlace['at'] {
@@ -99,14 +117,18 @@ function placeInJson(text: string, root: string, invalid: Invalid): DriverPlace[
   } catch (thrown) {
     throw invalid(thrown instanceof Error ? thrown.message : String(thrown));
   }
-  const { Addr, TLSConfig } = (typeof document === 'object' && document !== null ? document : {}) as Record<string, unknown>;
+  const { Addr, TLSConfig } = (typeof document === 'object' && document !== null ? document : {}) as Record<
+    string,
+    unknown
+  >;
   if (typeof Addr !== 'string') throw invalid('Addr is missing');
   if (TLSConfig === undefined || TLSConfig === null) return placeOf(Addr, undefined, root, invalid);
   if (typeof TLSConfig !== 'object') throw invalid('TLSConfig must be an object');
   const fields = TLSConfig as Record<string, unknown>;
   const path = (name: string): string | undefined => {
     const value = fields[name] ?? '';
-    if (typeof value !== 'string' || (value !== '' && !value.startsWith('/'))) throw invalid(`TLSConfig.${name} must be an absolute path`);
+    if (typeof value !== 'string' || (value !== '' && !value.startsWith('/')))
+      throw invalid(`TLSConfig.${name} must be an absolute path`);
     return value === '' ? undefined : root + value;
   };
   const [caFile, certFile, keyFile] = [path('CAFile'), path('CertFile'), path('KeyFile')];

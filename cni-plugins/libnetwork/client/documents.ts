@@ -77,7 +77,8 @@ export interface AddressDocument {
 /** After this many refusals the driver is believed: it does not hold what it is asked to delete. */
 export const mostRefusals = 3;
 
-const digest = (...parts: readonly string[]): string => createHash('sha256').update(parts.join('\0')).digest('hex');
+const digest = (...parts: readonly string[]): string =>
+  createHash('sha256').update(parts.join('\0')).digest('hex');
 
 /**
  * Derives ids of 64 digits, like docker's. They are a function of the names, so that a request that was sent
@@ -98,5 +99,16 @@ export const foldersOf = ({ socketDirs, specDirs }: CnmConfig): DriverFolders =>
  * Returns the settings of a network that the driver received.
  * @param ipam the value in the configuration; with another IPAM plugin it is another network
  */
-export const settingsOf = ({ driver, driverOptions, internal, ipam, mtu }: CnmConfig, given: unknown): string =>
-  digest(JSON.stringify([driver, Object.entries(driverOptions).toSorted(), internal, ipam ?? given ?? null, mtu ?? 0]));
+export const settingsOf = (
+  { driver, driverOptions, internal, ipam, mtu }: CnmConfig,
+  given: unknown,
+): string =>
+  digest(
+    JSON.stringify([
+      driver,
+      Object.entries(driverOptions).toSorted(),
+      internal,
+      ipam ?? given ?? null,
+      mtu ?? 0,
+    ]),
+  );

@@ -31,7 +31,10 @@ type Body = Readonly<Record<'Address' | 'EndpointID' | 'NetworkID' | 'Pool' | 'P
  * @param socket where it listens
  * @param options.gateway the gateway in its answer to Join; `own`: the network's
  */
-export function createTestDriver(socket: string, options: { readonly gateway?: string; readonly chosen?: object } = {}): TestDriver {
+export function createTestDriver(
+  socket: string,
+  options: { readonly gateway?: string; readonly chosen?: object } = {},
+): TestDriver {
   const calls: string[] = [];
   const bodies = new Map<string, Record<string, unknown>>();
   const held = new Set<string>();
@@ -54,7 +57,10 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
     'NetworkDriver.GetCapabilities': () => ({ Scope: 'local' }),
     'NetworkDriver.CreateNetwork': ({ NetworkID }) => (put(`network ${NetworkID}`), {}),
     'NetworkDriver.DeleteNetwork': ({ NetworkID }) => (take(`network ${NetworkID}`), {}),
-    'NetworkDriver.CreateEndpoint': ({ EndpointID }) => (put(`endpoint ${EndpointID}`), { Interface: options.chosen ?? {} }),
+    'NetworkDriver.CreateEndpoint': ({ EndpointID }) => (
+      put(`endpoint ${EndpointID}`),
+      { Interface: options.chosen ?? {} }
+    ),
     'NetworkDriver.DeleteEndpoint': ({ EndpointID }) => {
       take(`endpoint ${EndpointID}`);
       spawnSync('ip', ['link', 'del', link(EndpointID, 'h')]);
@@ -65,7 +71,9 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
       return { Value: {} };
     },
     'NetworkDriver.Join': ({ EndpointID }) => {
-      const [pool] = (bodies.get('NetworkDriver.CreateNetwork')?.['IPv4Data'] ?? []) as { Gateway?: string }[];
+      const [pool] = (bodies.get('NetworkDriver.CreateNetwork')?.['IPv4Data'] ?? []) as {
+        Gateway?: string;
+      }[];
       const gateway = options.gateway === 'own' ? pool?.Gateway?.replace(/\/.*$/u, '') : options.gateway;
       put(`join ${EndpointID}`);
       ip('link', 'add', link(EndpointID, 'h'), 'type', 'veth', 'peer', 'name', link(EndpointID, 'p'));
@@ -73,14 +81,18 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
       return {
         InterfaceName: { SrcName: link(EndpointID, 'p'), DstPrefix: 'eth' },
         Gateway: gateway ?? '',
-        StaticRoutes: gateway === undefined ? [] : [{ Destination: '192.0.2.0/24', RouteType: 0, NextHop: gateway }],
+        StaticRoutes:
+          gateway === undefined ? [] : [{ Destination: '192.0.2.0/24', RouteType: 0, NextHop: gateway }],
       };
     },
     'NetworkDriver.Leave': ({ EndpointID }) => (take(`join ${EndpointID}`), {}),
     'NetworkDriver.ProgramExternalConnectivity': ({ EndpointID }) => (put(`ports ${EndpointID}`), {}),
     'NetworkDriver.RevokeExternalConnectivity': ({ EndpointID }) => (take(`ports ${EndpointID}`), {}),
     'IpamDriver.GetCapabilities': () => ({ RequiresMACAddress: true }),
-    'IpamDriver.GetDefaultAddressSpaces': () => ({ LocalDefaultAddressSpace: 'here', GlobalDefaultAddressSpace: 'there' }),
+    'IpamDriver.GetDefaultAddressSpaces': () => ({
+      LocalDefaultAddressSpace: 'here',
+      GlobalDefaultAddressSpace: 'there',
+    }),
     'IpamDriver.RequestPool': ({ Pool }) => {
       const block = Pool === '' ? '10.77.0.0/24' : Pool;
       if (!/^(?:\d+\.){3}0\/24$/u.test(block)) throw new Error(`${block} is no block of 256 addresses`);
@@ -119,7 +131,8 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
           bodies.set(verb, body);
           const other = answers.get(verb);
           if (other === 'never') return;
-          if (other !== undefined && other !== 'done') return response.writeHead(other.status).end(other.text);
+          if (other !== undefined && other !== 'done')
+            return response.writeHead(other.status).end(other.text);
           try {
             const act = verbs[verb];
             if (act === undefined) return response.writeHead(404).end('404 page not found\n');

@@ -90,7 +90,12 @@ export async function openDriver(
     const kinds: unknown = (await patiently('Plugin.Activate', {}))['Implements'];
     if (!Array.isArray(kinds) || !kinds.includes(implemented)) {
       const why = `it implements ${JSON.stringify(kinds ?? null)}, not ${implemented}`;
-      throw driverProtocol(name, 'Plugin.Activate', why, Array.isArray(kinds) ? elsewhere[implemented] : undefined);
+      throw driverProtocol(
+        name,
+        'Plugin.Activate',
+        why,
+        Array.isArray(kinds) ? elsewhere[implemented] : undefined,
+      );
     }
     return driver;
   } catch (thrown) {

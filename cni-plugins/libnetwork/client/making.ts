@@ -9,7 +9,13 @@ import { parseMac } from '../../plugins/interface/settings.ts';
 import { contains, formatIp, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { CniResult, CniRoute } from '../../spec/result.ts';
 import { endpointIdOf, foldersOf, networkIdOf, settingsOf } from './documents.ts';
-import type { AddressDocument, DriverRef, EndpointDocument, NetworkDocument, PoolDocument } from './documents.ts';
+import type {
+  AddressDocument,
+  DriverRef,
+  EndpointDocument,
+  NetworkDocument,
+  PoolDocument,
+} from './documents.ts';
 import { driverProtocol, networkChanged } from './failures.ts';
 import { hasCode } from './session.ts';
 import type { Endpoint, Session } from './session.ts';
@@ -19,23 +25,37 @@ import type { Endpoint, Session } from './session.ts';
  * docs/remote.md and docs/ipam.md).
  */
 
-const ipamRef = (config: CnmConfig, ref: DriverRef): DriverRef => ({ ...ref, name: config.ipam?.driver ?? ref.name });
+const ipamRef = (config: CnmConfig, ref: DriverRef): DriverRef => ({
+  ...ref,
+  name: config.ipam?.driver ?? ref.name,
+});
 
 /**
  * Returns the network that the configuration describes, and creates it for its first endpoint.
  * @param leased the result of the IPAM plugin for this endpoint, which shows the subnets
  */
-export async function standingNetwork(session: Session, config: CnmConfig, leased: CniResult): Promise<NetworkDocument> {
+export async function standingNetwork(
+  session: Session,
+  config: CnmConfig,
+  leased: CniResult,
+): Promise<NetworkDocument> {
   const driver: DriverRef = { name: config.driver, folders: foldersOf(config) };
   const given = leased.ips.map(poolOf);
   const settings = settingsOf(config, given);
-  const own = session.networkDocuments().find(({ namespaceId }) => namespaceId === session.namespaceId)?.document;
+  const own = session
+    .networkDocuments()
+    .find(({ namespaceId }) => namespaceId === session.namespaceId)?.document;
   if (own?.created === 'made') {
     if (own.settings !== settings) throw networkChanged(session.network);
     return own;
   }
   const { namespaceId } = session;
-  let document: NetworkDocument = { id: networkIdOf(namespaceId, session.network, config.driver), driver, settings, pools: [] };
+  let document: NetworkDocument = {
+    id: networkIdOf(namespaceId, session.network, config.driver),
+    driver,
+    settings,
+    pools: [],
+  };
   const put = async (next: NetworkDocument): Promise<void> => {
     await session.putNetwork(namespaceId, next);
     document = next;
@@ -43,7 +63,8 @@ export async function standingNetwork(session: Session, config: CnmConfig, lease
   const data: IpamData[] = [];
   for (const pool of config.ipam?.pools ?? []) {
     const at = document.pools.length;
-    const write = (next: PoolDocument): Promise<void> => put({ ...document, pools: document.pools.toSpliced(at, 1, next) });
+    const write = (next: PoolDocument): Promise<void> =>
+      put({ ...document, pools: document.pools.toSpliced(at, 1, next) });
     data.push(await requestPool(session, config, pool, ipamRef(config, driver), write));
   }
   if (config.ipam === undefined) append(data, given);
@@ -57,7 +78,10 @@ export async function standingNetwork(session: Session, config: CnmConfig, lease
       [netLabels.enableIpv4]: data.some(({ Pool }) => !Pool.includes(':')),
       [netLabels.enableIpv6]: data.some(({ Pool }) => Pool.includes(':')),
       ...(config.internal && { [netLabels.internal]: true }),
-      [netLabels.generic]: { ...config.driverOptions, ...(config.mtu !== undefined && { [netLabels.mtu]: String(config.mtu) }) },
+      [netLabels.generic]: {
+        ...config.driverOptions,
+        ...(config.mtu !== undefined && { [netLabels.mtu]: String(config.mtu) }),
+      },
     },
     IPv4Data: data.filter(({ Pool }) => !Pool.includes(':')),
     IPv6Data: data.filter(({ Pool }) => Pool.includes(':')),
@@ -85,16 +109,25 @@ async function requestPool(
 ): Promise<IpamData> {
   const ipam = await session.driver(ref, 'IpamDriver');
   const { addressSpace: wantedSpace = '', options = {} } = config.ipam ?? {};
-  const space = wantedSpace === '' ? (await ipam.call('IpamDriver.GetDefaultAddressSpaces', {})).LocalDefaultAddressSpace : wantedSpace;
+  const space =
+    wantedSpace === ''
+      ? (await ipam.call('IpamDriver.GetDefaultAddressSpaces', {})).LocalDefaultAddressSpace
+      : wantedSpace;
   const request = { AddressSpace: text(space), Pool: pool, SubPool: subPool, Options: options, V6: v6 };
   await write({ driver: ref, request });
   const reply = await ipam.call('IpamDriver.RequestPool', request);
   const block = parsePrefix(text(reply.Pool));
   if (text(reply.PoolID) === '' || block === undefined)
-    throw driverProtocol(ref.name, 'IpamDriver.RequestPool', `no pool is ${JSON.stringify(reply).slice(0, 200)}`);
+    throw driverProtocol(
+      ref.name,
+      'IpamDriver.RequestPool',
+      `no pool is ${JSON.stringify(reply).slice(0, 200)}`,
+    );
   const given = { poolId: reply.PoolID, pool: `${formatIp(networkOf(block))}/${block.length}` };
   // The driver may name the gateway together with the pool; then it holds that address itself.
-  const named = parsePrefix(text((reply.Data as Readonly<Record<string, unknown>> | undefined)?.[gatewayAddress]));
+  const named = parsePrefix(
+    text((reply.Data as Readonly<Record<string, unknown>> | undefined)?.[gatewayAddress]),
+  );
   if (gateway === '' && named !== undefined) {
     const own = `${formatIp(named.address)}/${named.length}`;
     await write({ driver: ref, request, given, gateway: own });
@@ -146,25 +179,43 @@ export async function makeEndpoint(
     await session.putEndpoint(at, document);
   };
   const driver = await session.driver(network.driver, 'NetworkDriver');
-  const [ids, mac] = [{ NetworkID: network.id, EndpointID: document.id }, await macFor(session, config, network, call)];
+  const [ids, mac] = [
+    { NetworkID: network.id, EndpointID: document.id },
+    await macFor(session, config, network, call),
+  ];
   for (const [index, pool] of network.pools.entries()) {
-    const own = (next: AddressDocument): Promise<void> => put({ addresses: document.addresses.toSpliced(index, 1, next) });
+    const own = (next: AddressDocument): Promise<void> =>
+      put({ addresses: document.addresses.toSpliced(index, 1, next) });
     await requestAddress(session, config, pool, mac, own);
   }
   const known =
-    config.ipam === undefined ? leased.ips.map(({ address }) => address) : document.addresses.flatMap(({ given = '' }) => given);
+    config.ipam === undefined
+      ? leased.ips.map(({ address }) => address)
+      : document.addresses.flatMap(({ given = '' }) => given);
   const wanted = {
     Address: known.find((address) => !address.includes(':')) ?? '',
     AddressIPv6: known.find((address) => address.includes(':')) ?? '',
     MacAddress: mac,
   };
   await put({ created: 'asked' });
-  const options = { ...portOptions(config), ...(mac !== '' && { [netLabels.macAddress]: macBase64(mac) }), ...config.endpointOptions };
-  const created = await driver.call('NetworkDriver.CreateEndpoint', { ...ids, Interface: wanted, Options: options });
+  const options = {
+    ...portOptions(config),
+    ...(mac !== '' && { [netLabels.macAddress]: macBase64(mac) }),
+    ...config.endpointOptions,
+  };
+  const created = await driver.call('NetworkDriver.CreateEndpoint', {
+    ...ids,
+    Interface: wanted,
+    Options: options,
+  });
   await put({ created: 'made' });
   const own = endpointInterface(driver.name, wanted, created);
   await put({ joined: 'asked' });
-  const joined = await driver.call('NetworkDriver.Join', { ...ids, SandboxKey: call.netns, Options: options });
+  const joined = await driver.call('NetworkDriver.Join', {
+    ...ids,
+    SandboxKey: call.netns,
+    Options: options,
+  });
   await put({ joined: 'made' });
   const result = await session.engine.callPlugin({
     ...call,
@@ -216,7 +267,12 @@ export const newEndpoint = (
  * Chooses a MAC address if the caller requested one, or if the IPAM driver must know it before it assigns an
  * address.
  */
-async function macFor(session: Session, config: CnmConfig, { driver }: NetworkDocument, { key }: PluginCall): Promise<string> {
+async function macFor(
+  session: Session,
+  config: CnmConfig,
+  { driver }: NetworkDocument,
+  { key }: PluginCall,
+): Promise<string> {
   if (config.mac !== undefined || config.ipam === undefined) return config.mac ?? '';
   const ipam = await session.driver(ipamRef(config, driver), 'IpamDriver');
   try {
@@ -239,20 +295,36 @@ async function requestAddress(
   const block = parsePrefix(given.pool);
   const wanted = config.wantedIps.find((address) => {
     const parsed = parseIp(address);
-    return block !== undefined && parsed !== undefined && parsed.family === block.address.family && contains(block, parsed);
+    return (
+      block !== undefined &&
+      parsed !== undefined &&
+      parsed.family === block.address.family &&
+      contains(block, parsed)
+    );
   });
-  const request = { PoolID: given.poolId, Address: wanted ?? '', Options: mac === '' ? {} : { [netLabels.macAddress]: mac } };
+  const request = {
+    PoolID: given.poolId,
+    Address: wanted ?? '',
+    Options: mac === '' ? {} : { [netLabels.macAddress]: mac },
+  };
   // An address that is requested explicitly counts as held even if no answer arrives.
   await write({ driver: ref, request, ...(wanted !== undefined && { given: wanted }) });
   const { Address } = await ipam.call('IpamDriver.RequestAddress', request);
-  await write({ driver: ref, request, given: addressIn(Address, ref.name, 'IpamDriver.RequestAddress', given.pool) });
+  await write({
+    driver: ref,
+    request,
+    given: addressIn(Address, ref.name, 'IpamDriver.RequestAddress', given.pool),
+  });
 }
 
 const protocols = { tcp: 6, udp: 17, sctp: 132 } as const;
 
 /** Describes ports as docker does for `-p`. */
 const portOptions = ({ portMappings }: CnmConfig): object => ({
-  [netLabels.exposedPorts]: portMappings.map(({ protocol, containerPort }) => ({ Proto: protocols[protocol], Port: containerPort })),
+  [netLabels.exposedPorts]: portMappings.map(({ protocol, containerPort }) => ({
+    Proto: protocols[protocol],
+    Port: containerPort,
+  })),
   [netLabels.portMap]: portMappings.map(({ protocol, containerPort, hostPort, hostIp = '' }) => ({
     Proto: protocols[protocol],
     IP: '',
@@ -284,24 +356,37 @@ function endpointInterface(
     const answer = text(chosen?.[name]);
     const value = answer === '' ? '' : read(answer);
     if (value !== '' && wanted[name] !== '' && value !== wanted[name])
-      throw driverProtocol(driver, verb, `it answers with the ${name} ${value}, and was given ${wanted[name]}`);
+      throw driverProtocol(
+        driver,
+        verb,
+        `it answers with the ${name} ${value}, and was given ${wanted[name]}`,
+      );
     return value === '' ? wanted[name] : value;
   };
   const mac = one('MacAddress', (value) => {
     const parsed = parseMac(value);
-    if (parsed === undefined) throw driverProtocol(driver, verb, `${JSON.stringify(value)} is no MAC address of one interface`);
+    if (parsed === undefined)
+      throw driverProtocol(driver, verb, `${JSON.stringify(value)} is no MAC address of one interface`);
     return parsed;
   });
-  const addresses = (['Address', 'AddressIPv6'] as const).map((name) => one(name, (value) => addressIn(value, driver, verb)));
+  const addresses = (['Address', 'AddressIPv6'] as const).map((name) =>
+    one(name, (value) => addressIn(value, driver, verb)),
+  );
   return { mac, addresses: addresses.filter((address) => address !== '') };
 }
 
 const linkName = /^(?!\.{1,2}$)[^\s/:%]{1,15}$/u;
 
-function joinedOf(driver: string, { mac, addresses }: OwnInterface, reply: JoinReply, leased: CniResult): CnmJoined {
+function joinedOf(
+  driver: string,
+  { mac, addresses }: OwnInterface,
+  reply: JoinReply,
+  leased: CniResult,
+): CnmJoined {
   const wrong = (why: string): Error => driverProtocol(driver, 'NetworkDriver.Join', why);
   const link = text(reply.InterfaceName?.SrcName);
-  if (!linkName.test(link)) throw wrong(`InterfaceName.SrcName ${JSON.stringify(link)} is no link that a pod could have`);
+  if (!linkName.test(link))
+    throw wrong(`InterfaceName.SrcName ${JSON.stringify(link)} is no link that a pod could have`);
   const gateway = (value: unknown, family: 4 | 6): string | undefined => {
     if (text(value) === '') return undefined;
     const parsed = parseIp(text(value).replace(/\/\d{1,3}$/u, ''));
@@ -323,7 +408,9 @@ function joinedOf(driver: string, { mac, addresses }: OwnInterface, reply: JoinR
     return RouteType === 1 || hop === undefined ? [{ dst, scope: 253 }] : [{ dst, gw: formatIp(hop) }];
   });
   const own = [...defaults, ...fixed.filter(({ dst }) => !defaults.some((each) => each.dst === dst))];
-  const rest = leased.routes.filter(({ dst, gw }) => gw !== undefined && !own.some((each) => each.dst === dst));
+  const rest = leased.routes.filter(
+    ({ dst, gw }) => gw !== undefined && !own.some((each) => each.dst === dst),
+  );
   return {
     link,
     mac,

@@ -26,12 +26,19 @@ export async function deleteAttachment(session: Session, call: PluginCall): Prom
  * Runs GC: removes the attachments of other host namespaces, and those that the call does not list as valid.
  * @throws NETWORK_NOT_AVAILABLE with everything that could not be removed
  */
-export async function collectAttachments(session: Session, call: PluginCall, config: CnmConfig): Promise<undefined> {
+export async function collectAttachments(
+  session: Session,
+  call: PluginCall,
+  config: CnmConfig,
+): Promise<undefined> {
   const valid = new Set((call.valid ?? []).map((each) => `${each.containerId}\0${each.interface}`));
   const failures: string[] = [];
   const namespaceIds = session
     .endpoints()
-    .filter((each) => each.namespaceId !== session.namespaceId || !valid.has(`${each.containerId}\0${each.interface}`));
+    .filter(
+      (each) =>
+        each.namespaceId !== session.namespaceId || !valid.has(`${each.containerId}\0${each.interface}`),
+    );
   for (const endpoint of namespaceIds) {
     try {
       await removeEndpoint(session, endpoint);
@@ -50,7 +57,9 @@ async function acting(session: Session, call: PluginCall, config: CnmConfig): Pr
   try {
     return {
       ...call,
-      caller: session.actingIn(await session.driver({ name: config.driver, folders: foldersOf(config) }, 'NetworkDriver')),
+      caller: session.actingIn(
+        await session.driver({ name: config.driver, folders: foldersOf(config) }, 'NetworkDriver'),
+      ),
     };
   } catch (thrown) {
     if (!hasCode(thrown, 'NETWORK_CNM_DRIVER_UNKNOWN', 'NETWORK_CNM_DRIVER_UNREACHABLE')) throw thrown;

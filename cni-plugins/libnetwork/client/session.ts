@@ -53,11 +53,21 @@ export interface SessionOptions {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export async function openSession({ engine, network, caller, patienceMs, timeoutMs, log }: SessionOptions): Promise<Session> {
+export async function openSession({
+  engine,
+  network,
+  caller,
+  patienceMs,
+  timeoutMs,
+  log,
+}: SessionOptions): Promise<Session> {
   const { namespaceId, networks, endpoints } = await engine.records(caller, network);
   const known = new Map(networks.map((each) => [each.namespaceId, each.document as NetworkDocument]));
-  const keyOf = (at: Omit<Endpoint, 'document'>): string => [at.namespaceId, at.containerId, at.interface].join('\0');
-  const attached = new Map(endpoints.map((each) => [keyOf(each), { ...each, document: each.document as EndpointDocument }]));
+  const keyOf = (at: Omit<Endpoint, 'document'>): string =>
+    [at.namespaceId, at.containerId, at.interface].join('\0');
+  const attached = new Map(
+    endpoints.map((each) => [keyOf(each), { ...each, document: each.document as EndpointDocument }]),
+  );
   const drivers = new Map<string, Promise<RemoteDriver>>();
   const root = caller.rootFd === undefined ? '' : `/proc/self/fd/${caller.rootFd}`;
   return {
@@ -105,9 +115,15 @@ export async function openSession({ engine, network, caller, patienceMs, timeout
 export const endpointOf = (session: Session, { key }: Pick<PluginCall, 'key'>): Endpoint | undefined =>
   session
     .endpoints()
-    .find((each) => each.namespaceId === session.namespaceId && each.containerId === key.containerId && each.interface === key.interface);
+    .find(
+      (each) =>
+        each.namespaceId === session.namespaceId &&
+        each.containerId === key.containerId &&
+        each.interface === key.interface,
+    );
 
-export const hasCode = (thrown: unknown, ...codes: readonly string[]): boolean => isPortcullisError(thrown) && codes.includes(thrown.code);
+export const hasCode = (thrown: unknown, ...codes: readonly string[]): boolean =>
+  isPortcullisError(thrown) && codes.includes(thrown.code);
 
 /** Returns whether the driver answered with a refusal: it has no such object, or does not know the verb. */
 export const isRefused = (thrown: unknown): boolean =>

@@ -31,7 +31,8 @@ const placeOf = (port: number, tls?: DriverTls): DriverPlace => ({
   found: 'x',
   at: { host: '127.0.0.1', port, ...(tls && { tls }) },
 });
-const ask = (place: DriverPlace): Promise<unknown> => exchange({ place, verb: 'Plugin.Activate', body: {}, timeoutMs: 5000 });
+const ask = (place: DriverPlace): Promise<unknown> =>
+  exchange({ place, verb: 'Plugin.Activate', body: {}, timeoutMs: 5000 });
 const codeOf = async (body: Promise<unknown>): Promise<string> => {
   try {
     await body;
@@ -47,37 +48,66 @@ const noOpenssl = spawnSync('openssl', ['version']).status !== 0 && 'openssl is 
 test('by TLS: the driver must show a certificate of the CA, and sees ours', { skip: noOpenssl }, async () => {
   makeCertificate(folder, 'ca');
   for (const name of ['server', 'client'])
-    makeCertificate(folder, name, { more: ['-addext', 'subjectAltName=IP:127.0.0.1', '-CA', at('ca.pem'), '-CAkey', at('ca.key')] });
+    makeCertificate(folder, name, {
+      more: ['-addext', 'subjectAltName=IP:127.0.0.1', '-CA', at('ca.pem'), '-CAkey', at('ca.key')],
+    });
   const read = (name: string): Buffer => readFileSync(at(name));
-  const options = { key: read('server.key'), cert: read('server.pem'), ca: read('ca.pem'), requestCert: true, rejectUnauthorized: true };
-  const port = await listening(createSecured(options, (_request, response) => response.end('{"Implements":["NetworkDriver"]}')));
-  const whole = { insecureSkipVerify: false, caFile: at('ca.pem'), certFile: at('client.pem'), keyFile: at('client.key') };
+  const options = {
+    key: read('server.key'),
+    cert: read('server.pem'),
+    ca: read('ca.pem'),
+    requestCert: true,
+    rejectUnauthorized: true,
+  };
+  const port = await listening(
+    createSecured(options, (_request, response) => response.end('{"Implements":["NetworkDriver"]}')),
+  );
+  const whole = {
+    insecureSkipVerify: false,
+    caFile: at('ca.pem'),
+    certFile: at('client.pem'),
+    keyFile: at('client.key'),
+  };
   assert.deepEqual(await ask(placeOf(port, whole)), { Implements: ['NetworkDriver'] });
   const { caFile: _ca, ...withoutCa } = whole;
   assert.equal(await codeOf(ask(placeOf(port, withoutCa))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
-  assert.deepEqual(await ask(placeOf(port, { ...withoutCa, insecureSkipVerify: true })), { Implements: ['NetworkDriver'] });
-  assert.equal(await codeOf(ask(placeOf(port, { insecureSkipVerify: false, caFile: at('ca.pem') }))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
-  assert.equal(await codeOf(ask(placeOf(port, { ...whole, keyFile: at('none.key') }))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
+  assert.deepEqual(await ask(placeOf(port, { ...withoutCa, insecureSkipVerify: true })), {
+    Implements: ['NetworkDriver'],
+  });
+  assert.equal(
+    await codeOf(ask(placeOf(port, { insecureSkipVerify: false, caFile: at('ca.pem') }))),
+    'NETWORK_CNM_DRIVER_UNREACHABLE',
+  );
+  assert.equal(
+    await codeOf(ask(placeOf(port, { ...whole, keyFile: at('none.key') }))),
+    'NETWORK_CNM_DRIVER_UNREACHABLE',
+  );
   assert.equal(await codeOf(ask(placeOf(port))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
 });
 
 test('whatever is answered: an object, or a failure that names driver and verb', async () => {
   let next = { status: 200, text: '' };
-  const port = await listening(createPlain((_request, response) => response.writeHead(next.status).end(next.text)));
+  const port = await listening(
+    createPlain((_request, response) => response.writeHead(next.status).end(next.text)),
+  );
   const err = fc.record({ Err: fc.oneof(fc.string(), fc.jsonValue()) }).map((value) => JSON.stringify(value));
   await fc.assert(
-    fc.asyncProperty(fc.constantFrom(200, 201, 400, 404, 500, 503), fc.oneof(fc.string(), fc.json(), err), async (status, text) => {
-      next = { status, text };
-      try {
-        const reply = await ask(placeOf(port));
-        assert.equal(status, 200);
-        assert.ok(typeof reply === 'object' && reply !== null && !Array.isArray(reply));
-      } catch (thrown) {
-        if (!isPortcullisError(thrown)) throw thrown;
-        assert.match(thrown.code, /^NETWORK_CNM_(?:DRIVER_REFUSED|VERB_UNKNOWN|PROTOCOL)$/u);
-        assert.ok(thrown.message.includes('far') && thrown.message.includes('Plugin.Activate'));
-      }
-    }),
+    fc.asyncProperty(
+      fc.constantFrom(200, 201, 400, 404, 500, 503),
+      fc.oneof(fc.string(), fc.json(), err),
+      async (status, text) => {
+        next = { status, text };
+        try {
+          const reply = await ask(placeOf(port));
+          assert.equal(status, 200);
+          assert.ok(typeof reply === 'object' && reply !== null && !Array.isArray(reply));
+        } catch (thrown) {
+          if (!isPortcullisError(thrown)) throw thrown;
+          assert.match(thrown.code, /^NETWORK_CNM_(?:DRIVER_REFUSED|VERB_UNKNOWN|PROTOCOL)$/u);
+          assert.ok(thrown.message.includes('far') && thrown.message.includes('Plugin.Activate'));
+        }
+      },
+    ),
     { seed: 13, numRuns: 150 },
   );
   next = { status: 200, text: `{"Value":"${'x'.repeat(2 * 1024 * 1024)}"}` };

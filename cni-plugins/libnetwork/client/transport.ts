@@ -34,7 +34,13 @@ const maxReply = 1024 * 1024;
  * @throws NETWORK_CNM_DRIVER_UNREACHABLE (`details.sent`: the driver may have acted) ·
  * NETWORK_CNM_DRIVER_REFUSED · NETWORK_CNM_VERB_UNKNOWN · NETWORK_CNM_PROTOCOL
  */
-export async function exchange({ place, verb, body, timeoutMs, onNamespace }: Exchange): Promise<Readonly<Record<string, unknown>>> {
+export async function exchange({
+  place,
+  verb,
+  body,
+  timeoutMs,
+  onNamespace,
+}: Exchange): Promise<Readonly<Record<string, unknown>>> {
   const { driver } = place;
   const text = JSON.stringify(body);
   let connected = false;
@@ -64,7 +70,8 @@ export async function exchange({ place, verb, body, timeoutMs, onNamespace }: Ex
       let length = 0;
       response.on('data', (chunk: Buffer) => {
         length += chunk.length;
-        if (length > maxReply) return response.destroy(new Error(`the answer is longer than ${maxReply} bytes`));
+        if (length > maxReply)
+          return response.destroy(new Error(`the answer is longer than ${maxReply} bytes`));
         chunks.push(chunk);
       });
       response.on('error', (error) => fail(error.message));
@@ -92,7 +99,9 @@ function open({ at }: DriverPlace, verb: string, length: number): ClientRequest 
   };
   if ('socket' in at) return httpRequest({ ...options, socketPath: at.socket });
   const { host, port, tls } = at;
-  return tls === undefined ? httpRequest({ ...options, host, port }) : httpsRequest({ ...options, host, port, ...tlsOptions(tls) });
+  return tls === undefined
+    ? httpRequest({ ...options, host, port })
+    : httpsRequest({ ...options, host, port, ...tlsOptions(tls) });
 }
 
 /** More than any bundle of certificates has. */
@@ -123,19 +132,30 @@ function namespaceOf(socket: Socket): number | undefined {
   }
 }
 
-function replyOf(driver: string, verb: string, status: number, text: string): Readonly<Record<string, unknown>> {
+function replyOf(
+  driver: string,
+  verb: string,
+  status: number,
+  text: string,
+): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
     value = text.trim() === '' ? {} : parseJson(text);
   } catch {
     value = undefined;
   }
-  const object = typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  const object =
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined;
   const reported = object?.['Err'];
   // The status decides, even if the body contains an error of its own.
   if (status === 404) throw verbUnknown(driver, verb);
-  if (typeof reported === 'string' && reported !== '') throw driverRefused(driver, verb, reported.slice(0, 2000));
-  if (status !== 200) throw driverRefused(driver, verb, `HTTP ${status}: ${JSON.stringify(text.slice(0, 200))}`);
-  if (object === undefined) throw driverProtocol(driver, verb, `it is no JSON object: ${JSON.stringify(text.slice(0, 200))}`);
+  if (typeof reported === 'string' && reported !== '')
+    throw driverRefused(driver, verb, reported.slice(0, 2000));
+  if (status !== 200)
+    throw driverRefused(driver, verb, `HTTP ${status}: ${JSON.stringify(text.slice(0, 200))}`);
+  if (object === undefined)
+    throw driverProtocol(driver, verb, `it is no JSON object: ${JSON.stringify(text.slice(0, 200))}`);
   return object;
 }

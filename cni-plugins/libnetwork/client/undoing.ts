@@ -27,7 +27,13 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
   const driver = await driverOrNone(session, endpoint);
   const ids = { NetworkID: document.networkId, EndpointID: document.id };
   if (driver !== undefined && document.external !== undefined)
-    await requestIgnoringRefusal(session, driver, 'NetworkDriver.RevokeExternalConnectivity', ids, document.external === 'made');
+    await requestIgnoringRefusal(
+      session,
+      driver,
+      'NetworkDriver.RevokeExternalConnectivity',
+      ids,
+      document.external === 'made',
+    );
   if (driver !== undefined && document.joined !== undefined)
     await requestIgnoringRefusal(session, driver, 'NetworkDriver.Leave', ids, document.joined === 'made');
   const notFreed = await removeLink(session, endpoint, driver);
@@ -44,13 +50,22 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
         await put({ ...document, refusals });
         throw refused;
       }
-      session.log.warn({ ...ids, why: reasonOf(refused) }, 'a remote driver did not delete its endpoint; it is not asked again');
+      session.log.warn(
+        { ...ids, why: reasonOf(refused) },
+        'a remote driver did not delete its endpoint; it is not asked again',
+      );
     }
   }
   for (const { driver: ref, request, given } of document.addresses) {
     if (given === undefined) continue;
     const ipam = await session.driver(ref, 'IpamDriver');
-    await requestIgnoringRefusal(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: request.PoolID, Address: bare(given) }, true);
+    await requestIgnoringRefusal(
+      session,
+      ipam,
+      'IpamDriver.ReleaseAddress',
+      { PoolID: request.PoolID, Address: bare(given) },
+      true,
+    );
   }
   if (notFreed !== undefined) throw notFreed;
   await session.putEndpoint(endpoint, undefined);
@@ -113,7 +128,10 @@ async function removeLink(
  * Returns the driver, or undefined if it was uninstalled. Then only the driver's own records of the endpoint
  * remain.
  */
-async function driverOrNone(session: Session, { document, containerId }: Endpoint): Promise<RemoteDriver | undefined> {
+async function driverOrNone(
+  session: Session,
+  { document, containerId }: Endpoint,
+): Promise<RemoteDriver | undefined> {
   try {
     return await session.driver(document.driver, 'NetworkDriver');
   } catch (thrown) {
@@ -127,13 +145,26 @@ async function driverOrNone(session: Session, { document, containerId }: Endpoin
 }
 
 /** Removes a network to which nothing is attached. @throws NETWORK_CNM_DRIVER_UNREACHABLE */
-export async function removeNetwork(session: Session, namespaceId: string, document: NetworkDocument): Promise<void> {
+export async function removeNetwork(
+  session: Session,
+  namespaceId: string,
+  document: NetworkDocument,
+): Promise<void> {
   const driver = await session.driver(document.driver, 'NetworkDriver');
   if (document.created !== undefined) {
     const put = (next: NetworkDocument): Promise<void> => session.putNetwork(namespaceId, next);
-    const refused = await deleted(driver, 'NetworkDriver.DeleteNetwork', { NetworkID: document.id }, document, put);
+    const refused = await deleted(
+      driver,
+      'NetworkDriver.DeleteNetwork',
+      { NetworkID: document.id },
+      document,
+      put,
+    );
     if (refused !== undefined && document.created === 'made' && document.deleting === undefined) {
-      session.log.warn({ network: session.network, why: reasonOf(refused) }, 'a remote driver did not delete its network');
+      session.log.warn(
+        { network: session.network, why: reasonOf(refused) },
+        'a remote driver did not delete its network',
+      );
       const refusals = (document.refusals ?? 0) + 1;
       if (refusals < mostRefusals) return put({ ...document, refusals });
     }
@@ -142,13 +173,22 @@ export async function removeNetwork(session: Session, namespaceId: string, docum
   await session.putNetwork(namespaceId, undefined);
 }
 
-async function releasePool(session: Session, { driver: ref, request, given, gateway, gatewayHeld }: PoolDocument): Promise<void> {
+async function releasePool(
+  session: Session,
+  { driver: ref, request, given, gateway, gatewayHeld }: PoolDocument,
+): Promise<void> {
   const ipam = await session.driver(ref, 'IpamDriver');
   // The pool was requested, and no answer was received. A repeated request for the same block returns its id.
   const poolId = given?.poolId ?? (await learnPool(ipam, request));
   if (poolId === undefined) return;
   if (gateway !== undefined && gatewayHeld === true)
-    await requestIgnoringRefusal(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: poolId, Address: bare(gateway) }, true);
+    await requestIgnoringRefusal(
+      session,
+      ipam,
+      'IpamDriver.ReleaseAddress',
+      { PoolID: poolId, Address: bare(gateway) },
+      true,
+    );
   await requestIgnoringRefusal(session, ipam, 'IpamDriver.ReleasePool', { PoolID: poolId }, true);
 }
 
@@ -178,7 +218,11 @@ async function requestIgnoringRefusal(
     await driver.tell(verb, request);
   } catch (thrown) {
     if (!isRefused(thrown)) throw thrown;
-    if (certain) session.log.warn({ network: session.network, verb, why: reasonOf(thrown) }, 'a remote driver refused to take back');
+    if (certain)
+      session.log.warn(
+        { network: session.network, verb, why: reasonOf(thrown) },
+        'a remote driver refused to take back',
+      );
   }
 }
 

@@ -25,7 +25,11 @@ export interface DockerApi {
    * @param onOpen called when the engine has accepted the request; later events are delivered
    * @param onEvent called with each event, parsed
    */
-  follow(filters: Readonly<Record<string, readonly string[]>>, onOpen: () => void, onEvent: (event: unknown) => void): Promise<void>;
+  follow(
+    filters: Readonly<Record<string, readonly string[]>>,
+    onOpen: () => void,
+    onEvent: (event: unknown) => void,
+  ): Promise<void>;
   /**
    * Returns the process that listens at the socket (SO_PEERCRED), after the first request; 0: no process of
    * this PID namespace.
@@ -52,13 +56,17 @@ export function openDockerApi(socketPath: string): DockerApi {
       call.once('socket', (socket) => {
         socket.once('connect', () => {
           // Node has no API for SO_PEERCRED; the descriptor is on the handle.
-          const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
+          const fd =
+            (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
           if (fd >= 0) listener = peerCredentials(fd).pid;
         });
       });
       // The time limit applies until the response begins. An engine that is starting a container answers
       // queries about it only afterwards.
-      const late = setTimeout(() => call.destroy(new Error(`no answer within ${answerMs / 1000} seconds`)), answerMs);
+      const late = setTimeout(
+        () => call.destroy(new Error(`no answer within ${answerMs / 1000} seconds`)),
+        answerMs,
+      );
       late.unref();
       call.once('close', () => {
         clearTimeout(late);
@@ -90,7 +98,8 @@ export function openDockerApi(socketPath: string): DockerApi {
     async running() {
       const list = await get('/containers/json');
       return (Array.isArray(list) ? list : []).flatMap((each: unknown) => {
-        const id = typeof each === 'object' && each !== null ? (each as { readonly Id?: unknown }).Id : undefined;
+        const id =
+          typeof each === 'object' && each !== null ? (each as { readonly Id?: unknown }).Id : undefined;
         return typeof id === 'string' ? [id] : [];
       });
     },

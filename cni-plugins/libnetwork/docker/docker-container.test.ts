@@ -7,42 +7,83 @@ const described = (network: object, more: object = {}): object => ({
   Id: id,
   Name: '/web',
   State: { Pid: 4242 },
-  NetworkSettings: { SandboxKey: '/var/run/docker/netns/0123456789ab', Networks: { shop: { EndpointID: 'e1', ...network } } },
+  NetworkSettings: {
+    SandboxKey: '/var/run/docker/netns/0123456789ab',
+    Networks: { shop: { EndpointID: 'e1', ...network } },
+  },
   ...more,
 });
 
 for (const [what, network, aliases] of [
-  ['20.10: the short id is among the aliases', { Aliases: ['front', 'abababababab'] }, ['abababababab', 'front']],
-  ['25 and later: DNSNames has them all', { Aliases: ['front'], DNSNames: ['web', 'front', 'abababababab'] }, ['abababababab', 'front']],
+  [
+    '20.10: the short id is among the aliases',
+    { Aliases: ['front', 'abababababab'] },
+    ['abababababab', 'front'],
+  ],
+  [
+    '25 and later: DNSNames has them all',
+    { Aliases: ['front'], DNSNames: ['web', 'front', 'abababababab'] },
+    ['abababababab', 'front'],
+  ],
   ['none given', { Aliases: null }, ['abababababab']],
   ['what is no text is no alias', { Aliases: [7, '', 'front', {}] }, ['abababababab', 'front']],
 ] as const)
   test(`names of an endpoint: ${what}`, () => {
-    assert.deepEqual(readDockerContainer(described(network))?.endpoints, [{ id: 'e1', name: 'web', aliases }]);
+    assert.deepEqual(readDockerContainer(described(network))?.endpoints, [
+      { id: 'e1', name: 'web', aliases },
+    ]);
   });
 
 test('services that a container joins are a label of it', () => {
   const label = '[{"name":"web","ports":[80]}]';
-  const labelled = described({ Aliases: null }, { Config: { Labels: { 'portcullis.dev/services': label, other: 'x' } } });
+  const labelled = described(
+    { Aliases: null },
+    { Config: { Labels: { 'portcullis.dev/services': label, other: 'x' } } },
+  );
   assert.equal(readDockerContainer(labelled)?.endpoints[0]?.services, label);
-  assert.equal(readDockerContainer(described({}, { Config: { Labels: null } }))?.endpoints[0]?.services, undefined);
+  assert.equal(
+    readDockerContainer(described({}, { Config: { Labels: null } }))?.endpoints[0]?.services,
+    undefined,
+  );
 });
 
 test('a container that is stopped has neither process nor endpoints', () => {
   const stopped = described({ EndpointID: '' }, { State: { Pid: 0 } });
   assert.deepEqual(readDockerContainer(stopped), { id, name: 'web', endpoints: [] });
-  assert.deepEqual(readDockerContainer(described({}))?.running, { pid: 4242, netns: '/var/run/docker/netns/0123456789ab' });
+  assert.deepEqual(readDockerContainer(described({}))?.running, {
+    pid: 4242,
+    netns: '/var/run/docker/netns/0123456789ab',
+  });
 });
 
 test('what describes no container is none', () => {
-  for (const value of [undefined, null, [], 'x', {}, { Id: 1, Name: 'x' }, { Id: id }]) assert.equal(readDockerContainer(value), undefined);
-  assert.deepEqual(readDockerContainer({ Id: id, Name: 'web', NetworkSettings: { Networks: ['x', null] } })?.endpoints, []);
+  for (const value of [undefined, null, [], 'x', {}, { Id: 1, Name: 'x' }, { Id: id }])
+    assert.equal(readDockerContainer(value), undefined);
+  assert.deepEqual(
+    readDockerContainer({ Id: id, Name: 'web', NetworkSettings: { Networks: ['x', null] } })?.endpoints,
+    [],
+  );
 });
 
 test('the container of an event', () => {
-  assert.equal(containerOfEvent({ Type: 'network', Action: 'connect', Actor: { ID: 'n', Attributes: { container: id } } }), id);
-  assert.equal(containerOfEvent({ Type: 'container', Action: 'rename', Actor: { ID: id, Attributes: { name: 'web' } } }), id);
-  for (const event of [null, {}, { Type: 'network', Actor: { ID: id } }, { Type: 'container', Actor: { ID: '../x' } }])
+  assert.equal(
+    containerOfEvent({
+      Type: 'network',
+      Action: 'connect',
+      Actor: { ID: 'n', Attributes: { container: id } },
+    }),
+    id,
+  );
+  assert.equal(
+    containerOfEvent({ Type: 'container', Action: 'rename', Actor: { ID: id, Attributes: { name: 'web' } } }),
+    id,
+  );
+  for (const event of [
+    null,
+    {},
+    { Type: 'network', Actor: { ID: id } },
+    { Type: 'container', Actor: { ID: '../x' } },
+  ])
     assert.equal(containerOfEvent(event), undefined);
 });
 
@@ -50,5 +91,6 @@ test('the endpoints of a network, of containers that run and others', () => {
   const containers = { [id]: { EndpointID: 'e1' }, 'ep-e2': { EndpointID: 'e2' }, odd: null };
   assert.deepEqual(endpointsOfNetwork({ Containers: containers }), new Set(['e1', 'e2']));
   assert.deepEqual(endpointsOfNetwork({ Containers: {} }), new Set());
-  for (const value of [undefined, null, {}, { Containers: null }]) assert.equal(endpointsOfNetwork(value), undefined);
+  for (const value of [undefined, null, {}, { Containers: null }])
+    assert.equal(endpointsOfNetwork(value), undefined);
 });

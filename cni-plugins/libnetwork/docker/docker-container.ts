@@ -26,7 +26,9 @@ export interface DockerEndpoint {
 }
 
 const fieldOf = (value: unknown, name: string): unknown =>
-  typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>)[name] : undefined;
+  typeof value === 'object' && value !== null
+    ? (value as Readonly<Record<string, unknown>>)[name]
+    : undefined;
 
 const textsOf = (value: unknown): string[] =>
   Array.isArray(value) ? value.filter((each): each is string => typeof each === 'string' && each !== '') : [];
@@ -45,7 +47,11 @@ export function readDockerContainer(value: unknown): DockerContainer | undefined
       const endpoint = fieldOf(network, 'EndpointID');
       if (typeof endpoint !== 'string' || endpoint === '') return [];
       // `DNSNames` of docker 25 and later contains what `Aliases` contained before, and the user's aliases.
-      const aliases = new Set([id.slice(0, 12), ...textsOf(fieldOf(network, 'Aliases')), ...textsOf(fieldOf(network, 'DNSNames'))]);
+      const aliases = new Set([
+        id.slice(0, 12),
+        ...textsOf(fieldOf(network, 'Aliases')),
+        ...textsOf(fieldOf(network, 'DNSNames')),
+      ]);
       return [
         {
           id: endpoint,
@@ -73,6 +79,9 @@ export function endpointsOfNetwork(value: unknown): ReadonlySet<string> | undefi
 /** Returns the container that an event of docker is about, or undefined if there is none. */
 export function containerOfEvent(event: unknown): string | undefined {
   const actor = fieldOf(event, 'Actor');
-  const id = fieldOf(event, 'Type') === 'network' ? fieldOf(fieldOf(actor, 'Attributes'), 'container') : fieldOf(actor, 'ID');
+  const id =
+    fieldOf(event, 'Type') === 'network'
+      ? fieldOf(fieldOf(actor, 'Attributes'), 'container')
+      : fieldOf(actor, 'ID');
   return typeof id === 'string' && /^[0-9a-f]{12,64}$/u.test(id) ? id : undefined;
 }

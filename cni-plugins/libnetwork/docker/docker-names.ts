@@ -53,7 +53,10 @@ export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOpt
     } catch (thrown) {
       const named = isPortcullisError(thrown) && { code: thrown.code, on: thrown.failure.on };
       if (!closed)
-        log.warn({ container: id, ...named, why: reasonOf(thrown) }, 'names or services of a container of docker could not be read');
+        log.warn(
+          { container: id, ...named, why: reasonOf(thrown) },
+          'names or services of a container of docker could not be read',
+        );
     }
   };
   const next = (): void => {
@@ -83,7 +86,9 @@ export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOpt
         // Containers that are connected from here on arrive as events, so none is missed.
         reading = api
           .running()
-          .then(want, (thrown: unknown) => log.warn({ socket, why: reasonOf(thrown) }, "docker's containers could not be listed"));
+          .then(want, (thrown: unknown) =>
+            log.warn({ socket, why: reasonOf(thrown) }, "docker's containers could not be listed"),
+          );
         looking = onDocker();
         if (said !== 'followed') log.info({ socket }, "the names of docker's containers are followed");
         said = 'followed';
@@ -102,7 +107,10 @@ export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOpt
       await followOnce();
     } catch (thrown) {
       if (!closed && said !== 'away')
-        log.info({ socket, why: reasonOf(thrown) }, "the names of docker's containers are not known; it is tried again each second");
+        log.info(
+          { socket, why: reasonOf(thrown) },
+          "the names of docker's containers are not known; it is tried again each second",
+        );
       said = 'away';
     }
   };

@@ -66,13 +66,22 @@ const inside = (sandbox: string, ...words: string[]): boolean => run('nsenter', 
 async function make(slot: number, network: EngineNetwork, sandbox: string): Promise<KnownEndpoint> {
   const of = { NetworkID: network.id, EndpointID: randomBytes(32).toString('hex') };
   const Address = network.subnet === undefined ? '' : network.subnet.replace(/\.0\/24$/u, `.${10 + slot}/24`);
-  const made = await call<CreateEndpointReply>('NetworkDriver.CreateEndpoint', { ...of, Interface: { Address } });
-  const endpoint = { id: of.EndpointID, network: network.id, sandbox, source: `pce${of.EndpointID.slice(0, 12)}` };
+  const made = await call<CreateEndpointReply>('NetworkDriver.CreateEndpoint', {
+    ...of,
+    Interface: { Address },
+  });
+  const endpoint = {
+    id: of.EndpointID,
+    network: network.id,
+    sandbox,
+    source: `pce${of.EndpointID.slice(0, 12)}`,
+  };
   say(`= ${JSON.stringify(endpoint)}`);
   const joined = await call<JoinReply>('NetworkDriver.Join', { ...of, SandboxKey: sandbox });
   const own = made.Interface?.Address ?? Address;
   if (joined.InterfaceName?.SrcName !== endpoint.source) throw new Error(`joined ${JSON.stringify(joined)}`);
-  if (!run('ip', 'link', 'set', endpoint.source, 'netns', sandbox, 'name', 'eth0')) throw new Error(`no link ${endpoint.source}`);
+  if (!run('ip', 'link', 'set', endpoint.source, 'netns', sandbox, 'name', 'eth0'))
+    throw new Error(`no link ${endpoint.source}`);
   inside(sandbox, 'ip', 'address', 'add', own, 'dev', 'eth0');
   inside(sandbox, 'ip', 'link', 'set', 'eth0', 'up');
   const Options = { 'com.docker.network.portmap': [{ Proto: 6, Port: 80, HostPort: 8000 + slot }] };

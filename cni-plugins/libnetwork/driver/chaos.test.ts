@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -43,11 +52,17 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
       { type: 'bridge', bridge: 'deb0', isDefaultGateway: true, ipMasq: true, ipam },
       { type: 'portmap', capabilities: { portMappings: true } },
     ];
-    writeFileSync(at('conf/debian.conflist'), JSON.stringify({ cniVersion: '1.0.0', name: 'debian', plugins }));
+    writeFileSync(
+      at('conf/debian.conflist'),
+      JSON.stringify({ cniVersion: '1.0.0', name: 'debian', plugins }),
+    );
     const sandboxes = [0, 1, 2].map((slot) => at(`netns/${slot}`));
     for (const path of sandboxes) shell(`touch ${path} && unshare --net=${path} ip link set lo up`);
     const socket = at('driver.sock');
-    const networks: EngineNetwork[] = [{ id: '5'.repeat(64), subnet: '10.56.0.0/24' }, ...(debian ? [{ id: '6'.repeat(64) }] : [])];
+    const networks: EngineNetwork[] = [
+      { id: '5'.repeat(64), subnet: '10.56.0.0/24' },
+      ...(debian ? [{ id: '6'.repeat(64) }] : []),
+    ];
     const known = new Map<string, KnownEndpoint>();
     let acts = 0;
 
@@ -65,7 +80,9 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
         '--bin-dir',
         '/usr/lib/cni',
       ];
-      const child = spawn(process.execPath, [main, 'network', 'docker-driver', ...places], { stdio: ['ignore', log, log] });
+      const child = spawn(process.execPath, [main, 'network', 'docker-driver', ...places], {
+        stdio: ['ignore', log, log],
+      });
       for (const late = performance.now() + patience; ; await pause(20)) {
         if (
           await ask(socket, 'Plugin.Activate', '')
@@ -99,7 +116,8 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
       assert.equal(status, 200, text);
     };
     const end = async (child: ChildProcess, signal: 'SIGKILL' | 'SIGTERM'): Promise<void> => {
-      const ended = child.exitCode !== null || child.signalCode !== null ? Promise.resolve() : once(child, 'exit');
+      const ended =
+        child.exitCode !== null || child.signalCode !== null ? Promise.resolve() : once(child, 'exit');
       child.kill(signal);
       await ended;
     };
@@ -110,13 +128,24 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
       for (const { id, subnet } of networks)
         await call('NetworkDriver.CreateNetwork', {
           NetworkID: id,
-          Options: subnet === undefined ? { 'com.docker.network.generic': { conflist: 'debian', plugins: 'exec' } } : {},
-          IPv4Data: [subnet === undefined ? { Pool: '0.0.0.0/0' } : { Pool: subnet, Gateway: subnet.replace(/0\/24$/u, '1/24') }],
+          Options:
+            subnet === undefined
+              ? { 'com.docker.network.generic': { conflist: 'debian', plugins: 'exec' } }
+              : {},
+          IPv4Data: [
+            subnet === undefined
+              ? { Pool: '0.0.0.0/0' }
+              : { Pool: subnet, Gateway: subnet.replace(/0\/24$/u, '1/24') },
+          ],
         });
       engine = await startEngine();
       for (let kill = 0; kill < kills; kill += 1) {
         await pause(random() * 700);
-        assert.equal(engine.exitCode, null, `the engine ended by itself: ${readFileSync(at('log'), 'utf8').slice(-3000)}`);
+        assert.equal(
+          engine.exitCode,
+          null,
+          `the engine ended by itself: ${readFileSync(at('log'), 'utf8').slice(-3000)}`,
+        );
         const what = random();
         if (what < 0.7) {
           await end(driver, 'SIGKILL');
@@ -139,7 +168,9 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
       const links = shell('ip -br link show')
         .split('\n')
         .filter((line) => line !== '' && !line.startsWith('lo '));
-      const leases = existsSync(at('leases/debian')) ? readdirSync(at('leases/debian')).filter((name) => name.startsWith('10.')) : [];
+      const leases = existsSync(at('leases/debian'))
+        ? readdirSync(at('leases/debian')).filter((name) => name.startsWith('10.'))
+        : [];
       const rules = debian
         ? shell('iptables-save -t nat')
             .split('\n')

@@ -72,7 +72,11 @@ export function ask(socket: string, path: string, body: string): Promise<Said> {
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', reject);
       response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', text: Buffer.concat(chunks).toString() }),
+        resolve({
+          status: response.statusCode ?? 0,
+          type: response.headers['content-type'] ?? '',
+          text: Buffer.concat(chunks).toString(),
+        }),
       );
     });
     call.on('error', reject);
@@ -80,14 +84,25 @@ export function ask(socket: string, path: string, body: string): Promise<Said> {
   });
 }
 
-export const tables = ['attachment', 'part', 'lease', 'host_port', 'cnm_network', 'cnm_endpoint', 'cnm_pool', 'cnm_address'];
+export const tables = [
+  'attachment',
+  'part',
+  'lease',
+  'host_port',
+  'cnm_network',
+  'cnm_endpoint',
+  'cnm_pool',
+  'cnm_address',
+];
 
 export function rowsOf(path: string): string[] {
   if (!existsSync(path)) return [];
   const db = new DatabaseSync(path, { readOnly: true });
   try {
     return tables.flatMap((table) =>
-      (db.prepare(`SELECT * FROM ${table}`).all() as object[]).map((row) => `${table} ${JSON.stringify(row)}`),
+      (db.prepare(`SELECT * FROM ${table}`).all() as object[]).map(
+        (row) => `${table} ${JSON.stringify(row)}`,
+      ),
     );
   } finally {
     db.close();

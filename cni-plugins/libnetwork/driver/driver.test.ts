@@ -20,18 +20,32 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   before(async () => (fixture = await createDriverFixture()));
   after(() => fixture.end());
 
-  const create = (NetworkID: string, Options: object, pool?: { Pool: string; Gateway: string }): Promise<object> =>
+  const create = (
+    NetworkID: string,
+    Options: object,
+    pool?: { Pool: string; Gateway: string },
+  ): Promise<object> =>
     fixture.call('NetworkDriver.CreateNetwork', {
       NetworkID,
       Options,
-      IPv4Data: [pool === undefined ? { AddressSpace: 'null', Pool: '0.0.0.0/0' } : { AddressSpace: 'local', ...pool }],
+      IPv4Data: [
+        pool === undefined ? { AddressSpace: 'null', Pool: '0.0.0.0/0' } : { AddressSpace: 'local', ...pool },
+      ],
       IPv6Data: [],
     });
 
   /** CreateEndpoint and Join, in libnetwork's order. */
-  const join_ = async (NetworkID: string, EndpointID: string, Interface: object): Promise<Joined & { mac: string }> => {
+  const join_ = async (
+    NetworkID: string,
+    EndpointID: string,
+    Interface: object,
+  ): Promise<Joined & { mac: string }> => {
     const made = await fixture.call('NetworkDriver.CreateEndpoint', { NetworkID, EndpointID, Interface });
-    const joined = await fixture.call('NetworkDriver.Join', { NetworkID, EndpointID, SandboxKey: join(fixture.folder, 'not-yet') });
+    const joined = await fixture.call('NetworkDriver.Join', {
+      NetworkID,
+      EndpointID,
+      SandboxKey: join(fixture.folder, 'not-yet'),
+    });
     const chosen = { ...Interface, ...made.Interface } as { Address?: string; MacAddress?: string };
     return {
       source: joined.InterfaceName?.SrcName ?? '',
@@ -55,7 +69,11 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const wanted = { Address: '10.80.0.5/24', AddressIPv6: '', MacAddress: '' };
     const joined = await join_(NetworkID, EndpointID, wanted);
     const again = await fixture.call('NetworkDriver.CreateEndpoint', { ...of, Interface: wanted });
-    assert.deepEqual(again, { Interface: { MacAddress: joined.mac } }, 'nothing that the engine chose is told back');
+    assert.deepEqual(
+      again,
+      { Interface: { MacAddress: joined.mac } },
+      'nothing that the engine chose is told back',
+    );
     assert.equal(joined.mac, '0a:58:0a:50:00:05');
     assert.equal(joined.gateway, '10.80.0.1');
     const pod = fixture.sandbox('own');
@@ -68,7 +86,9 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     });
     const published = async (): Promise<unknown> => {
       const { Value } = await fixture.call('NetworkDriver.EndpointOperInfo', of);
-      return (Value['com.docker.network.portmap'] as { HostPort: number }[] | undefined)?.map(({ HostPort }) => HostPort);
+      return (Value['com.docker.network.portmap'] as { HostPort: number }[] | undefined)?.map(
+        ({ HostPort }) => HostPort,
+      );
     };
     for (const _ of [1, 2]) await fixture.call('NetworkDriver.ProgramExternalConnectivity', ports(0));
     assert.deepEqual(await published(), [49153]);
@@ -79,17 +99,27 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await new Promise((resolve) => listening.close(resolve));
     await fixture.call('NetworkDriver.ProgramExternalConnectivity', ports(8080));
     assert.deepEqual(await published(), [8080]);
-    assert.match(shell('nft list map ip portcullis_plugins any_host_ports'), /tcp \. 8080 : 10\.80\.0\.5 \. 80/u);
+    assert.match(
+      shell('nft list map ip portcullis_plugins any_host_ports'),
+      /tcp \. 8080 : 10\.80\.0\.5 \. 80/u,
+    );
     for (const _ of [1, 2]) await fixture.call('NetworkDriver.RevokeExternalConnectivity', of);
     assert.doesNotMatch(shell('nft list map ip portcullis_plugins any_host_ports'), /8080/u);
 
-    assert.match(await fixture.refused('NetworkDriver.DeleteNetwork', { NetworkID }), /NETWORK_IN_USE/u, 'a container has the link');
+    assert.match(
+      await fixture.refused('NetworkDriver.DeleteNetwork', { NetworkID }),
+      /NETWORK_IN_USE/u,
+      'a container has the link',
+    );
     await fixture.call('NetworkDriver.Leave', of);
     fixture.leave(joined, pod);
     for (const _ of [1, 2]) await fixture.call('NetworkDriver.DeleteEndpoint', of);
     await fixture.call('NetworkDriver.Leave', of);
     await fixture.call('NetworkDriver.RevokeExternalConnectivity', of);
-    assert.match(await fixture.refused('NetworkDriver.Join', { ...of, SandboxKey: '/x' }), /NETWORK_CNM_ENDPOINT_UNKNOWN/u);
+    assert.match(
+      await fixture.refused('NetworkDriver.Join', { ...of, SandboxKey: '/x' }),
+      /NETWORK_CNM_ENDPOINT_UNKNOWN/u,
+    );
     for (const _ of [1, 2]) await fixture.call('NetworkDriver.DeleteNetwork', { NetworkID });
     assert.deepEqual(fixture.left(), []);
   });
@@ -100,20 +130,26 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const endpoints = ['d', 'e', 'f'].map(id);
     const joined: Joined[] = [];
     for (const [index, each] of endpoints.entries())
-      joined.push(await join_(NetworkID, each, { Address: `10.89.0.${index + 2}/24`, AddressIPv6: '', MacAddress: '' }));
+      joined.push(
+        await join_(NetworkID, each, { Address: `10.89.0.${index + 2}/24`, AddressIPv6: '', MacAddress: '' }),
+      );
     const [dies, lives] = [fixture.sandbox('dies'), fixture.sandbox('lives')];
     // The third one is in transit: docker has not moved it yet.
-    for (const [index, sandbox] of [dies, lives].entries()) fixture.enter(joined[index] ?? { source: '', addresses: [] }, sandbox);
+    for (const [index, sandbox] of [dies, lives].entries())
+      fixture.enter(joined[index] ?? { source: '', addresses: [] }, sandbox);
     shell(`umount ${dies}`);
     const existing = (): string[] =>
-      endpoints.filter((each) => fixture.left().some((row) => row.startsWith('cnm_endpoint') && row.includes(each)));
+      endpoints.filter((each) =>
+        fixture.left().some((row) => row.startsWith('cnm_endpoint') && row.includes(each)),
+      );
     for (let tries = 0; tries < 500 && existing().length > 2; tries += 1) {
       // The kernel removes a namespace's links a moment after the namespace.
       spawnSync('sleep', ['0.02']);
       await fixture.recover();
     }
     assert.deepEqual(existing(), endpoints.slice(1));
-    for (const EndpointID of endpoints) await fixture.call('NetworkDriver.DeleteEndpoint', { NetworkID, EndpointID });
+    for (const EndpointID of endpoints)
+      await fixture.call('NetworkDriver.DeleteEndpoint', { NetworkID, EndpointID });
     await fixture.call('NetworkDriver.DeleteNetwork', { NetworkID });
     assert.deepEqual(fixture.left(), []);
   });
@@ -125,11 +161,17 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       ranges: [[{ subnet: '10.82.0.0/24' }]],
       routes: [{ dst: '10.99.0.0/16' }, { dst: '10.98.0.0/16', gw: '10.82.0.9' }],
     };
-    const path = fixture.conflist('ours', [{ type: 'portcullis-bridge', bridge: 'ours0', isGateway: true, ipam }]);
+    const path = fixture.conflist('ours', [
+      { type: 'portcullis-bridge', bridge: 'ours0', isGateway: true, ipam },
+    ]);
     await create(NetworkID, generic({ conflist: path }));
     const made = await fixture.call('NetworkDriver.CreateEndpoint', { NetworkID, EndpointID, Interface: {} });
     assert.equal(made.Interface?.Address, '10.82.0.2/24');
-    const joined = await fixture.call('NetworkDriver.Join', { NetworkID, EndpointID, SandboxKey: '/run/docker/netns/x' });
+    const joined = await fixture.call('NetworkDriver.Join', {
+      NetworkID,
+      EndpointID,
+      SandboxKey: '/run/docker/netns/x',
+    });
     assert.deepEqual(joined.StaticRoutes, [
       { Destination: '10.99.0.0/16', RouteType: 0, NextHop: '10.82.0.1' },
       { Destination: '10.98.0.0/16', RouteType: 0, NextHop: '10.82.0.9' },
@@ -150,7 +192,11 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const bare = fixture.conflist('bare', [{ type: 'portcullis-bridge', bridge: 'bare0' }]);
     await create(NetworkID, generic({ conflist: bare }), { Pool: '10.84.0.0/24', Gateway: '10.84.0.1/24' });
     assert.match(
-      await fixture.refused('NetworkDriver.CreateEndpoint', { NetworkID, EndpointID, Interface: { Address: '10.84.0.3/24' } }),
+      await fixture.refused('NetworkDriver.CreateEndpoint', {
+        NetworkID,
+        EndpointID,
+        Interface: { Address: '10.84.0.3/24' },
+      }),
       /NETWORK_CNM_ADDRESS/u,
     );
     await fixture.call('NetworkDriver.DeleteNetwork', { NetworkID });
@@ -161,7 +207,11 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const fifo = join(fixture.folder, 'fifo.conflist');
     execFileSync('mkfifo', [fifo]);
     assert.match(
-      await fixture.refused('NetworkDriver.CreateNetwork', { NetworkID: id('4'), Options: generic({ conflist: fifo }), IPv4Data: [] }),
+      await fixture.refused('NetworkDriver.CreateNetwork', {
+        NetworkID: id('4'),
+        Options: generic({ conflist: fifo }),
+        IPv4Data: [],
+      }),
       /NETWORK_CNM_OPTION.*not a regular file|not a regular file.*NETWORK_CNM_OPTION/u,
     );
   });
@@ -193,7 +243,8 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
         else fixture.leave(joined, pod);
         // The kernel removes a namespace's links a moment after the namespace.
         if (dies)
-          for (let tries = 0; tries < 500 && (tried('ip -br link show type veth') ?? '') !== ''; tries += 1) spawnSync('sleep', ['0.02']);
+          for (let tries = 0; tries < 500 && (tried('ip -br link show type veth') ?? '') !== ''; tries += 1)
+            spawnSync('sleep', ['0.02']);
         await fixture.call('NetworkDriver.DeleteEndpoint', of);
         assert.doesNotMatch(shell('iptables-save -t nat'), /10\.85\.|5353/u);
         assert.deepEqual(
@@ -210,8 +261,14 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     test(`plugins (${plugins}) act in the network namespace of the engine that asks`, async () => {
       const host = fixture.sandbox(`host-${plugins}`);
       const of = { NetworkID: id('7'), EndpointID: id('8') };
-      const ipam = { type: 'host-local', ranges: [[{ subnet: '10.88.0.0/24' }]], dataDir: join(fixture.folder, 'leases') };
-      const conflist = fixture.conflist('elsewhere', [{ type: 'bridge', bridge: 'far0', isDefaultGateway: true, ipam }]);
+      const ipam = {
+        type: 'host-local',
+        ranges: [[{ subnet: '10.88.0.0/24' }]],
+        dataDir: join(fixture.folder, 'leases'),
+      };
+      const conflist = fixture.conflist('elsewhere', [
+        { type: 'bridge', bridge: 'far0', isDefaultGateway: true, ipam },
+      ]);
       const network = { ...of, Options: generic({ conflist, plugins }), IPv4Data: [{ Pool: '0.0.0.0/0' }] };
       const script = `
         const { ask } = await import(${JSON.stringify(new URL('./driver.fixture.ts', import.meta.url).href)});
@@ -221,14 +278,29 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
         }`;
       const engine = (...calls: readonly [string, object][]): Promise<void> =>
         new Promise((resolve, reject) => {
-          const words = [`--net=${host}`, process.execPath, '--input-type=module', '-e', script, JSON.stringify(calls)];
+          const words = [
+            `--net=${host}`,
+            process.execPath,
+            '--input-type=module',
+            '-e',
+            script,
+            JSON.stringify(calls),
+          ];
           const child = spawn('nsenter', words, { stdio: ['ignore', 'ignore', 'inherit'] });
-          child.once('exit', (code) => (code === 0 ? resolve() : reject(new Error(`the engine ended with ${code}`))));
+          child.once('exit', (code) =>
+            code === 0 ? resolve() : reject(new Error(`the engine ended with ${code}`)),
+          );
         });
-      await engine(['NetworkDriver.CreateNetwork', network], ['NetworkDriver.CreateEndpoint', { ...of, Interface: {} }]);
+      await engine(
+        ['NetworkDriver.CreateNetwork', network],
+        ['NetworkDriver.CreateEndpoint', { ...of, Interface: {} }],
+      );
       assert.match(fixture.inside(host, 'ip -br link show') ?? '', /far0[^]*pce8{12}/u);
       assert.doesNotMatch(shell('ip -br link show'), /far0|pce8/u);
-      await engine(['NetworkDriver.DeleteEndpoint', of], ['NetworkDriver.DeleteNetwork', { NetworkID: of.NetworkID }]);
+      await engine(
+        ['NetworkDriver.DeleteEndpoint', of],
+        ['NetworkDriver.DeleteNetwork', { NetworkID: of.NetworkID }],
+      );
       assert.doesNotMatch(fixture.inside(host, 'ip -br link show') ?? '', /far0|pce8|veth/u);
       assert.deepEqual(fixture.left(), []);
     });
@@ -239,12 +311,21 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     for (const verb of ['NetworkDriver.AllocateNetwork', 'NetworkDriver.FreeNetwork'] as const)
       assert.match(await fixture.refused(verb, { NetworkID: id('5') }), /NETWORK_CNM_SCOPE/u);
     for (const verb of ['NetworkDriver.DiscoverNew', 'NetworkDriver.DiscoverDelete'] as const)
-      assert.deepEqual(await fixture.call(verb, { DiscoveryType: 1, DiscoveryData: { Address: '192.0.2.1', Self: true } }), {});
-    assert.deepEqual(await fixture.call('NetworkDriver.GwAllocCheck', { Options: { 'com.docker.network.internal': true } }), {
-      SkipIPv4: true,
-      SkipIPv6: true,
+      assert.deepEqual(
+        await fixture.call(verb, { DiscoveryType: 1, DiscoveryData: { Address: '192.0.2.1', Self: true } }),
+        {},
+      );
+    assert.deepEqual(
+      await fixture.call('NetworkDriver.GwAllocCheck', { Options: { 'com.docker.network.internal': true } }),
+      {
+        SkipIPv4: true,
+        SkipIPv6: true,
+      },
+    );
+    assert.deepEqual(await fixture.call('NetworkDriver.GwAllocCheck', {}), {
+      SkipIPv4: false,
+      SkipIPv6: false,
     });
-    assert.deepEqual(await fixture.call('NetworkDriver.GwAllocCheck', {}), { SkipIPv4: false, SkipIPv6: false });
   });
 
   test('HTTP as the helpers of Go’s plugins speak it; nobody but root is answered', async () => {
@@ -254,7 +335,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.equal((await fixture.say('toString', '{}')).status, 404);
     assert.equal((await fixture.say('NetworkDriver.CreateNetwork', '{')).status, 400);
     assert.equal((await fixture.say('NetworkDriver.CreateNetwork', '')).status, 400);
-    assert.equal((await fixture.say('NetworkDriver.CreateNetwork', `{"NetworkID":"${'x'.repeat(2 ** 20)}"}`)).status, 413);
+    assert.equal(
+      (await fixture.say('NetworkDriver.CreateNetwork', `{"NetworkID":"${'x'.repeat(2 ** 20)}"}`)).status,
+      413,
+    );
     const refused = await fixture.say('NetworkDriver.CreateNetwork', '{"networkid":"/etc"}');
     assert.deepEqual([refused.status, refused.type], [500, pluginContentType]);
     assert.match((JSON.parse(refused.text) as { Err: string }).Err, /NetworkID "\/etc" is not an id/u);
@@ -281,11 +365,21 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       [await lease(ranged.PoolID), await lease(ranged.PoolID), await lease(ranged.PoolID)],
       ['10.86.0.252/24', '10.86.0.253/24', '10.86.0.254/24'],
     );
-    assert.match(await fixture.refused('IpamDriver.RequestAddress', { PoolID: ranged.PoolID }), /NETWORK_ADDRESSES_EXHAUSTED/u);
+    assert.match(
+      await fixture.refused('IpamDriver.RequestAddress', { PoolID: ranged.PoolID }),
+      /NETWORK_ADDRESSES_EXHAUSTED/u,
+    );
     assert.equal(await lease(ranged.PoolID, { Address: '10.86.0.7' }), '10.86.0.7/24');
-    assert.match(await fixture.refused('IpamDriver.RequestAddress', { PoolID: ranged.PoolID, Address: '10.86.0.7' }), /it is leased/u);
-    assert.match(await fixture.refused('IpamDriver.RequestAddress', { PoolID: ranged.PoolID, Address: '10.87.0.7' }), /not of this pool/u);
-    for (const _ of [1, 2]) await fixture.call('IpamDriver.ReleaseAddress', { PoolID: ranged.PoolID, Address: '10.86.0.253' });
+    assert.match(
+      await fixture.refused('IpamDriver.RequestAddress', { PoolID: ranged.PoolID, Address: '10.86.0.7' }),
+      /it is leased/u,
+    );
+    assert.match(
+      await fixture.refused('IpamDriver.RequestAddress', { PoolID: ranged.PoolID, Address: '10.87.0.7' }),
+      /not of this pool/u,
+    );
+    for (const _ of [1, 2])
+      await fixture.call('IpamDriver.ReleaseAddress', { PoolID: ranged.PoolID, Address: '10.86.0.253' });
     assert.equal(await lease(ranged.PoolID), '10.86.0.253/24');
     assert.match(
       await fixture.refused('IpamDriver.RequestPool', { AddressSpace: 'portcullis', Pool: '10.86.0.0/16' }),
@@ -305,7 +399,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.match(six.Pool, /^fd70:6f72:7463::\/64$/u);
     assert.equal(await lease(six.PoolID), 'fd70:6f72:7463::1/64');
     for (const { PoolID } of [first, second, six]) await fixture.call('IpamDriver.ReleasePool', { PoolID });
-    assert.match(await fixture.refused('IpamDriver.RequestAddress', { PoolID: 'of another driver' }), /NETWORK_CNM_POOL/u);
+    assert.match(
+      await fixture.refused('IpamDriver.RequestAddress', { PoolID: 'of another driver' }),
+      /NETWORK_CNM_POOL/u,
+    );
     assert.deepEqual(fixture.left(), []);
   });
 }

@@ -76,7 +76,10 @@ export function createDockerDriver({
     try {
       await endpoints.reconcile(by, which);
     } catch (thrown) {
-      log.warn({ why: reasonOf(thrown) }, 'leftovers of engines could not be checked; it is tried again at the next start');
+      log.warn(
+        { why: reasonOf(thrown) },
+        'leftovers of engines could not be checked; it is tried again at the next start',
+      );
     }
   };
 
@@ -92,7 +95,8 @@ export function createDockerDriver({
     },
   });
 
-  const forgotten = dockerSocket === undefined ? undefined : openForgotten(dockerSocket, { acts, endpoints, log });
+  const forgotten =
+    dockerSocket === undefined ? undefined : openForgotten(dockerSocket, { acts, endpoints, log });
   const names =
     dockerSocket === undefined
       ? undefined

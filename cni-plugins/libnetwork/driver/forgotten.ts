@@ -24,7 +24,15 @@ const betweenMs = 10_000;
 /** @param socket docker's API, of a docker in this process's network namespace */
 export function openForgotten(
   socket: string,
-  { acts, endpoints, log }: { readonly acts: ActsApart; readonly endpoints: Pick<Endpoints, 'sweep'>; readonly log: Pick<Logger, 'warn'> },
+  {
+    acts,
+    endpoints,
+    log,
+  }: {
+    readonly acts: ActsApart;
+    readonly endpoints: Pick<Endpoints, 'sweep'>;
+    readonly log: Pick<Logger, 'warn'>;
+  },
 ): Forgotten {
   const ending = new AbortController();
   const by = { caller: {} };
@@ -53,7 +61,10 @@ export function openForgotten(
         await endpoints.sweep(({ id }) => first.has(id) && still.has(id), by);
       } catch (thrown) {
         if (!ending.signal.aborted)
-          log.warn({ socket, why: reasonOf(thrown) }, 'docker could not be asked for its endpoints; it is asked at the next start');
+          log.warn(
+            { socket, why: reasonOf(thrown) },
+            'docker could not be asked for its endpoints; it is asked at the next start',
+          );
       } finally {
         api.close();
       }

@@ -15,14 +15,20 @@ export interface AnswerDeps {
 /** Larger than any request of an engine. */
 const maxBody = 1024 * 1024;
 /** Reads one request, runs its verb and answers. Errors of the verb are answered too. */
-export async function answer(request: IncomingMessage, response: ServerResponse, by: Engine, { verbs, log }: AnswerDeps): Promise<void> {
+export async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  by: Engine,
+  { verbs, log }: AnswerDeps,
+): Promise<void> {
   const name = (request.url ?? '').split('?')[0]?.slice(1) ?? '';
   const verb = Object.hasOwn(verbs, name) ? verbs[name as keyof Verbs] : undefined;
   if (verb === undefined) return reply(response, 404, '404 page not found\n');
   const started = performance.now();
   try {
     const body = await bodyOf(request);
-    if (body === undefined) return reply(response, 413, `${name}: the request is larger than ${maxBody} bytes\n`);
+    if (body === undefined)
+      return reply(response, 413, `${name}: the request is larger than ${maxBody} bytes\n`);
     const value: object = await verb(body, by);
     log.debug({ verb: name, ms: performance.now() - started }, 'remote driver');
     reply(response, 200, value);

@@ -16,7 +16,10 @@ test('an engine that could not be looked after ends no process: not before it ca
   const warned: string[] = [];
   const service = createHttpService({
     verbs: {} as Verbs,
-    log: { debug: () => undefined, warn: (_fields: object, message?: string) => void warned.push(message ?? '') },
+    log: {
+      debug: () => undefined,
+      warn: (_fields: object, message?: string) => void warned.push(message ?? ''),
+    },
     onEngine: () => Promise.reject(new Error('its state cannot be read')),
   });
   const server = createServer(service.accept);
@@ -30,7 +33,9 @@ test('an engine that could not be looked after ends no process: not before it ca
     await sleep(50);
     silent.destroy();
     const answer = await new Promise<string>((resolve) => {
-      const call = request({ socketPath: path, path: '/Plugin.Activate', method: 'POST' }, () => resolve('answered'));
+      const call = request({ socketPath: path, path: '/Plugin.Activate', method: 'POST' }, () =>
+        resolve('answered'),
+      );
       call.on('error', (error) => resolve(error.message));
       call.end('{}');
     });
@@ -68,7 +73,9 @@ test('half a request is cut off in time, an idle connection is kept, and no engi
   const head = 'POST /Plugin.Activate HTTP/1.1\r\nHost: a\r\n';
   const statusOf = (): Promise<number> =>
     new Promise((resolve) => {
-      request({ socketPath: path, path: '/No.Such', method: 'POST' }, (response) => resolve(response.resume().statusCode ?? 0)).end('{}');
+      request({ socketPath: path, path: '/No.Such', method: 'POST' }, (response) =>
+        resolve(response.resume().statusCode ?? 0),
+      ).end('{}');
     });
   try {
     await new Promise<void>((resolve) => server.listen(path, resolve));
@@ -80,10 +87,16 @@ test('half a request is cut off in time, an idle connection is kept, and no engi
     const descriptors = readdirSync('/proc/self/fd').length;
     for (let index = 3; index < 400; index += 1) await come(index, '');
     assert.equal(await statusOf(), 404);
-    for (let waited = 0; waited < 10_000 && open.filter(({ destroyed }) => !destroyed).length > 128; waited += 20) await sleep(20);
+    for (
+      let waited = 0;
+      waited < 10_000 && open.filter(({ destroyed }) => !destroyed).length > 128;
+      waited += 20
+    )
+      await sleep(20);
     assert.ok(open.filter(({ destroyed }) => !destroyed).length <= 128, 'of one process');
     for (const socket of open) socket.destroy();
-    for (let waited = 0; waited < 10_000 && readdirSync('/proc/self/fd').length > descriptors; waited += 20) await sleep(20);
+    for (let waited = 0; waited < 10_000 && readdirSync('/proc/self/fd').length > descriptors; waited += 20)
+      await sleep(20);
     assert.ok(readdirSync('/proc/self/fd').length <= descriptors, 'descriptors are given back');
   } finally {
     await service.close();

@@ -104,7 +104,10 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
       }
       const place = gate.admit(String(peer.caller.pid), () => socket.destroy());
       if (place === undefined) {
-        log.warn({ pid: peer.caller.pid }, 'a caller of the remote driver was refused: too many connections are open');
+        log.warn(
+          { pid: peer.caller.pid },
+          'a caller of the remote driver was refused: too many connections are open',
+        );
         peer.close();
         socket.destroy();
         return;
@@ -113,7 +116,10 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
       try {
         identity = peer.caller.pid === undefined ? undefined : processIdentity(peer.caller.pid);
       } catch (thrown) {
-        log.warn({ pid: peer.caller.pid, why: reasonOf(thrown) }, 'a caller of the remote driver was refused: who it is cannot be read');
+        log.warn(
+          { pid: peer.caller.pid, why: reasonOf(thrown) },
+          'a caller of the remote driver was refused: who it is cannot be read',
+        );
         place.leave();
         peer.close();
         socket.destroy();

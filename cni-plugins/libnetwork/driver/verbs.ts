@@ -24,7 +24,9 @@ import type { KeyedQueue } from '../../../base/queues/index.ts';
 
 /** Implements each verb: reads the request, acts and answers. */
 
-export type Verbs = { readonly [Verb in keyof DriverVerbs]: (body: string, by: Engine) => Promise<ReplyOf<Verb>> | ReplyOf<Verb> };
+export type Verbs = {
+  readonly [Verb in keyof DriverVerbs]: (body: string, by: Engine) => Promise<ReplyOf<Verb>> | ReplyOf<Verb>;
+};
 
 export interface VerbDeps {
   readonly acts: ActsApart;
@@ -34,7 +36,10 @@ export interface VerbDeps {
 }
 
 /** The address spaces are names that the engine passes back. */
-const addressSpaces = { LocalDefaultAddressSpace: 'portcullis', GlobalDefaultAddressSpace: 'portcullis-global' };
+const addressSpaces = {
+  LocalDefaultAddressSpace: 'portcullis',
+  GlobalDefaultAddressSpace: 'portcullis-global',
+};
 
 const done: Nothing = {};
 
@@ -45,7 +50,11 @@ export function createVerbs({ acts, endpoints, source, turns }: VerbDeps): Verbs
   return {
     'Plugin.Activate': () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
 
-    'NetworkDriver.GetCapabilities': () => ({ Scope: 'local', ConnectivityScope: 'local', GwAllocChecker: true }),
+    'NetworkDriver.GetCapabilities': () => ({
+      Scope: 'local',
+      ConnectivityScope: 'local',
+      GwAllocChecker: true,
+    }),
     'NetworkDriver.AllocateNetwork': refuseScope('NetworkDriver.AllocateNetwork'),
     'NetworkDriver.FreeNetwork': refuseScope('NetworkDriver.FreeNetwork'),
     // Nodes of a swarm: nothing here depends on them.
@@ -104,7 +113,9 @@ export function createVerbs({ acts, endpoints, source, turns }: VerbDeps): Verbs
     },
     'NetworkDriver.Join': async (body, by) => {
       const { NetworkID, EndpointID, SandboxKey } = readJoin(body);
-      const made = (await endpoints.setSandbox(EndpointID, NetworkID, SandboxKey, by)) ?? (await endpoints.require(EndpointID, NetworkID));
+      const made =
+        (await endpoints.setSandbox(EndpointID, NetworkID, SandboxKey, by)) ??
+        (await endpoints.require(EndpointID, NetworkID));
       return joinReply(made.network, made.result, made.link, interfaceName);
     },
     'NetworkDriver.Leave': async (body, by) => {

@@ -5,7 +5,11 @@ import type { CniResult } from '../../spec/result.ts';
 import { addPorts, chainLink, podOf } from './endpoint-chain.ts';
 import type { CnmNetwork, EndpointSpec } from '../acts/records.ts';
 
-const plugin = (type: string, ...capabilities: string[]): ListedPlugin => ({ type, capabilities, config: { type } });
+const plugin = (type: string, ...capabilities: string[]): ListedPlugin => ({
+  type,
+  capabilities,
+  config: { type },
+});
 const list: PluginList = {
   name: 'pods',
   cniVersion: '1.0.0',
@@ -13,7 +17,17 @@ const list: PluginList = {
   disableGC: false,
   plugins: [plugin('bridge', 'ips'), plugin('portmap', 'portMappings')],
 };
-const network: CnmNetwork = { id: 'n1', name: 'pods', list, way: 'exec', own: false, internal: false, ipv4: [], ipv6: [], bridges: [] };
+const network: CnmNetwork = {
+  id: 'n1',
+  name: 'pods',
+  list,
+  way: 'exec',
+  own: false,
+  internal: false,
+  ipv4: [],
+  ipv6: [],
+  bridges: [],
+};
 const spec: EndpointSpec = {
   wanted: { Address: '10.0.0.2/24', AddressIPv6: '', MacAddress: '' },
   mac: '02:00:00:00:00:01',
@@ -27,13 +41,19 @@ test('the container of a call has the MAC address that the engine chose', () => 
 });
 
 test('a chain gets the addresses and ports that the engine asked for, and nothing that it left open', () => {
-  const ports = { bindings: [], mappings: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' as const, hostIp: '192.0.2.1' }] };
+  const ports = {
+    bindings: [],
+    mappings: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' as const, hostIp: '192.0.2.1' }],
+  };
   assert.deepEqual(chainLink(network, { ...spec, ports }).capabilityArgs, {
     ips: ['10.0.0.2/24'],
     mac: '02:00:00:00:00:01',
     portMappings: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp', hostIP: '192.0.2.1' }],
   });
-  assert.deepEqual(chainLink(network, { ...spec, mac: '', wanted: { ...spec.wanted, Address: '' } }).capabilityArgs, {});
+  assert.deepEqual(
+    chainLink(network, { ...spec, mac: '', wanted: { ...spec.wanted, Address: '' } }).capabilityArgs,
+    {},
+  );
 });
 
 test('ports are added by the port plugins alone, on the result of the link', async () => {

@@ -19,13 +19,19 @@ export const podOf = (id: string, netns: string, { mac }: EndpointSpec): ChainPo
 });
 
 /** Returns the chain of an endpoint: the plugins, what the engine asked for, and the previous result. */
-export function chainLink(network: CnmNetwork, { list, wanted, mac, result, ports }: EndpointSpec): ChainLink {
+export function chainLink(
+  network: CnmNetwork,
+  { list, wanted, mac, result, ports }: EndpointSpec,
+): ChainLink {
   const ips = [wanted.Address, wanted.AddressIPv6].filter((address) => address !== '');
   const capabilityArgs = {
     ...(ips.length > 0 && { ips }),
     ...(mac !== '' && { mac }),
     ...(ports !== undefined && {
-      portMappings: ports.mappings.map(({ hostIp, ...mapping }) => ({ ...mapping, ...(hostIp !== undefined && { hostIP: hostIp }) })),
+      portMappings: ports.mappings.map(({ hostIp, ...mapping }) => ({
+        ...mapping,
+        ...(hostIp !== undefined && { hostIP: hostIp }),
+      })),
     }),
   };
   return {
@@ -39,11 +45,22 @@ export function chainLink(network: CnmNetwork, { list, wanted, mac, result, port
 }
 
 /** Calls the port plugins after the link was made. Each receives the previous result. */
-export async function addPorts(run: RunStep, network: CnmNetwork, spec: EndpointSpec, pod: ChainPod, made: CniResult): Promise<void> {
+export async function addPorts(
+  run: RunStep,
+  network: CnmNetwork,
+  spec: EndpointSpec,
+  pod: ChainPod,
+  made: CniResult,
+): Promise<void> {
   let prevResult = made;
   for (const plugin of portsOnly(spec.list).plugins)
-    prevResult = (await run(stepOf('ADD', chainLink(network, spec), plugin, pod, { prevResult }))) ?? prevResult;
+    prevResult =
+      (await run(stepOf('ADD', chainLink(network, spec), plugin, pod, { prevResult }))) ?? prevResult;
 }
 
-/** Returns whether DEL of one of upstream's plugins removes its masquerading by the addresses on the interface. */
-export const needsInterface = ({ plugins }: PluginList): boolean => plugins.some(({ type }) => ['bridge', 'ptp'].includes(bareType(type)));
+/**
+ * Returns whether DEL of one of upstream's plugins removes its masquerading by the addresses on the
+ * interface.
+ */
+export const needsInterface = ({ plugins }: PluginList): boolean =>
+  plugins.some(({ type }) => ['bridge', 'ptp'].includes(bareType(type)));

@@ -48,7 +48,11 @@ export function createEndpointLinks({ acts, records, staged, log }: EndpointLink
           const result = await addChain(run, { ...chainLink(network, spec), list }, podOf(id, netns, spec));
           const described = await records.write(begun, 'making', { result });
           requireWanted(network, spec.wanted, result);
-          const link = await acts.handOver(id, caller, { network: network.name, name: linkNameOf(id), mac: spec.mac });
+          const link = await acts.handOver(id, caller, {
+            network: network.name,
+            name: linkNameOf(id),
+            mac: spec.mac,
+          });
           return records.write(described, 'ready', { link });
         },
         'kept when it fails',
@@ -61,22 +65,28 @@ export function createEndpointLinks({ acts, records, staged, log }: EndpointLink
       const ips = spec.result?.ips ?? [];
       const link = chainLink(network, spec);
       const failures: unknown[] = [];
-      const attempt = async (act: () => Promise<void>): Promise<void> => act().catch((thrown: unknown) => void failures.push(thrown));
+      const attempt = async (act: () => Promise<void>): Promise<void> =>
+        act().catch((thrown: unknown) => void failures.push(thrown));
       await staged(id, network, caller, async (run, netns) => {
         const pod = podOf(id, netns, spec);
         const findsLink = network.way === 'exec' && needsInterface(spec.list);
-        const removeLink = (): Promise<void> => deleteChain(run, { ...link, list: withoutPorts(spec.list) }, pod);
+        const removeLink = (): Promise<void> =>
+          deleteChain(run, { ...link, list: withoutPorts(spec.list) }, pod);
         const back = await acts.takeBack(id, caller, linkNameOf(id), ips);
         if (!back && findsLink) await acts.standIn(id, caller, ips);
-        if (spec.ports !== undefined) await attempt(() => deleteChain(run, { ...link, list: portsOnly(spec.list) }, pod));
+        if (spec.ports !== undefined)
+          await attempt(() => deleteChain(run, { ...link, list: portsOnly(spec.list) }, pod));
         await attempt(async () => {
           try {
             await removeLink();
           } catch (thrown) {
             if (existing.state !== 'removing' || !findsLink) throw thrown;
-            // An earlier DEL got as far as the rules. If upstream's plugin bridge finds the link, it then fails
-            // every time at the first rule that is gone.
-            log.warn({ endpoint: id, why: reasonOf(thrown) }, 'a plugin could not be deleted once more; it is tried without the link');
+            // An earlier DEL got as far as the rules. If upstream's plugin bridge finds the link, it then
+            // fails every time at the first rule that is gone.
+            log.warn(
+              { endpoint: id, why: reasonOf(thrown) },
+              'a plugin could not be deleted once more; it is tried without the link',
+            );
             await acts.dropLink(id);
             await removeLink();
           }

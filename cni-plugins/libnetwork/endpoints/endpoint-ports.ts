@@ -15,7 +15,8 @@ import type { StagedPlugins } from './staged-plugins.ts';
 export interface EndpointPorts {
   /**
    * Replaces what is published. A failure publishes nothing.
-   * @throws NETWORK_CNM_ENDPOINT_UNKNOWN · NETWORK_CNM_PORTS · NETWORK_HOST_PORT_TAKEN · the errors of the plugins
+   * @throws NETWORK_CNM_ENDPOINT_UNKNOWN · NETWORK_CNM_PORTS · NETWORK_HOST_PORT_TAKEN · the errors of the
+   * plugins
    */
   publish(id: string, network: string, bindings: readonly Required<PortBinding>[], by: Engine): Promise<void>;
   /** Succeeds if nothing is published. @returns the endpoint without ports */
@@ -53,14 +54,19 @@ export function createEndpointPorts({ acts, records, staged, log }: EndpointPort
       const spec = await acts.claimPorts(unpublished, bindings, by.caller);
       const claimed = { ...unpublished, spec };
       try {
-        await staged(id, network, by.caller, (run, netns) => addPorts(run, network, spec, podOf(id, netns, spec), result));
+        await staged(id, network, by.caller, (run, netns) =>
+          addPorts(run, network, spec, podOf(id, netns, spec), result),
+        );
       } catch (thrown) {
         await revoke(claimed, by).catch((left: unknown) =>
           log.warn({ endpoint: id, why: reasonOf(left) }, 'host ports could not be given back at once'),
         );
         throw thrown;
       }
-      await acts.update(id, 'ready', { ...spec, ...(spec.ports !== undefined && { ports: { ...spec.ports, done: true } }) });
+      await acts.update(id, 'ready', {
+        ...spec,
+        ...(spec.ports !== undefined && { ports: { ...spec.ports, done: true } }),
+      });
     },
     revoke,
   };

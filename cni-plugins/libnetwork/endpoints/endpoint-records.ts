@@ -10,7 +10,11 @@ export interface EndpointRecords {
   /** This process, which each record names that it writes. */
   readonly self: ProcessIdentity;
   /** Records that this process now works on the endpoint, and what changed. */
-  write(endpoint: CnmEndpoint, state: CnmEndpoint['state'], change?: Partial<EndpointSpec>): Promise<CnmEndpoint>;
+  write(
+    endpoint: CnmEndpoint,
+    state: CnmEndpoint['state'],
+    change?: Partial<EndpointSpec>,
+  ): Promise<CnmEndpoint>;
   /** @throws NETWORK_UNKNOWN */
   network(id: string): Promise<CnmNetwork>;
   /** Returns an endpoint that is ready. @throws NETWORK_CNM_ENDPOINT_UNKNOWN */
@@ -20,7 +24,9 @@ export interface EndpointRecords {
 }
 
 /** Opens the records through the thread that writes them. */
-export function createEndpointRecords(acts: Pick<ActsApart, 'update' | 'network' | 'endpoint'>): EndpointRecords {
+export function createEndpointRecords(
+  acts: Pick<ActsApart, 'update' | 'network' | 'endpoint'>,
+): EndpointRecords {
   const self = processIdentity(process.pid) ?? { pid: process.pid, startTime: '', bootId: currentBootId() };
 
   const networkOf = async (id: string): Promise<CnmNetwork> => {
@@ -40,7 +46,12 @@ export function createEndpointRecords(acts: Pick<ActsApart, 'update' | 'network'
     async require(id, network) {
       const endpoint = await acts.endpoint(id);
       const { result, link } = endpoint?.spec ?? {};
-      if (endpoint?.network !== network || endpoint.state !== 'ready' || result === undefined || link === undefined)
+      if (
+        endpoint?.network !== network ||
+        endpoint.state !== 'ready' ||
+        result === undefined ||
+        link === undefined
+      )
         throw endpointUnknown(id);
       return { endpoint, network: await networkOf(network), result, link };
     },

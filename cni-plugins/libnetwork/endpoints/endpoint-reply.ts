@@ -11,7 +11,10 @@ const bare = (address: string): string => address.split('/')[0] ?? '';
 
 /** Returns the addresses of the pod's interface, without those of other interfaces that a plugin made. */
 function addressesOf({ interfaces, ips }: CniResult, name: string): CniResult['ips'] {
-  return ips.filter(({ interface: index }) => index === undefined || interfaces[index] === undefined || interfaces[index].name === name);
+  return ips.filter(
+    ({ interface: index }) =>
+      index === undefined || interfaces[index] === undefined || interfaces[index].name === name,
+  );
 }
 
 /** @throws NETWORK_CNM_ADDRESS if the plugins assigned an address other than the one that the engine chose */
@@ -32,8 +35,14 @@ export function requireWanted(network: CnmNetwork, wanted: EndpointInterface, re
  * Returns only what the engine left open, because it refuses a driver that returns more. Contains the first
  * address of each family: the engine supports no second one.
  */
-export function endpointReply(wanted: EndpointInterface, result: CniResult, link: EndpointLink, name: string): CreateEndpointReply {
-  const first = (family: 4 | 6): string => addressesOf(result, name).find(({ address }) => familyOf(address) === family)?.address ?? '';
+export function endpointReply(
+  wanted: EndpointInterface,
+  result: CniResult,
+  link: EndpointLink,
+  name: string,
+): CreateEndpointReply {
+  const first = (family: 4 | 6): string =>
+    addressesOf(result, name).find(({ address }) => familyOf(address) === family)?.address ?? '';
   const [Address, AddressIPv6] = [first(4), first(6)];
   return {
     Interface: {
@@ -50,7 +59,12 @@ const isDefault = (dst: string): boolean => dst === '0.0.0.0/0' || dst === '::/0
  * Routes without a gateway use the gateway of their family, as the upstream plugins set them; if there is
  * none, they are on the link.
  */
-export function joinReply({ internal }: CnmNetwork, result: CniResult, link: EndpointLink, name: string): JoinReply {
+export function joinReply(
+  { internal }: CnmNetwork,
+  result: CniResult,
+  link: EndpointLink,
+  name: string,
+): JoinReply {
   const own = addressesOf(result, name);
   const gatewayOf = (family: 4 | 6): string | undefined =>
     own.find(({ address, gateway }) => gateway !== undefined && familyOf(address) === family)?.gateway;
@@ -63,7 +77,10 @@ export function joinReply({ internal }: CnmNetwork, result: CniResult, link: End
     .filter(({ dst }) => !isDefault(dst) && !isOwnSubnet(dst, own))
     .map(({ dst, gw }): StaticRoute => {
       const NextHop = gw ?? gatewayOf(familyOf(dst));
-      return { Destination: dst, ...(NextHop === undefined ? { RouteType: 1 } : { RouteType: 0, NextHop: bare(NextHop) }) };
+      return {
+        Destination: dst,
+        ...(NextHop === undefined ? { RouteType: 1 } : { RouteType: 0, NextHop: bare(NextHop) }),
+      };
     });
   return {
     InterfaceName: { SrcName: link.name, DstPrefix: name.replace(/\d+$/u, '') },

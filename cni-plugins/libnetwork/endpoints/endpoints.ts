@@ -29,11 +29,22 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
   const ports = createEndpointPorts({ acts, records, staged, log });
   const unused = createUnusedEndpoints({ acts, records, links, turns, log });
 
-  const create = async (id: string, of: string, wanted: EndpointInterface, by: Engine): Promise<MadeEndpoint> => {
+  const create = async (
+    id: string,
+    of: string,
+    wanted: EndpointInterface,
+    by: Engine,
+  ): Promise<MadeEndpoint> => {
     const network = await records.network(of);
     const mac = macOf(network, wanted);
     const list = endpointList(network, { ...wanted, MacAddress: mac });
-    const spec: EndpointSpec = { wanted, mac, maker: records.self, list, ...(by.identity !== undefined && { owner: by.identity }) };
+    const spec: EndpointSpec = {
+      wanted,
+      mac,
+      maker: records.self,
+      list,
+      ...(by.identity !== undefined && { owner: by.identity }),
+    };
     const namespaceId = await acts.namespaceId(by.caller);
     const existing = await acts.begin({ id, network: of, namespaceId, spec });
     if (existing?.state === 'ready') {
@@ -52,7 +63,10 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
       await links
         .undo((await acts.endpoint(id)) ?? begun, by)
         .catch((left: unknown) =>
-          log.warn({ endpoint: id, why: reasonOf(left) }, 'a failed endpoint could not be removed at once; it is tried again'),
+          log.warn(
+            { endpoint: id, why: reasonOf(left) },
+            'a failed endpoint could not be removed at once; it is tried again',
+          ),
         );
       throw network.own && isPortcullisError(thrown) && thrown.code === 'NETWORK_FIREWALL_DROPPED_BY_OTHERS'
         ? droppedByOthers(thrown)
@@ -61,7 +75,12 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     return records.require(id, of);
   };
 
-  const setSandbox = async (id: string, network: string, sandbox: string | undefined, by: Engine): Promise<MadeEndpoint | undefined> => {
+  const setSandbox = async (
+    id: string,
+    network: string,
+    sandbox: string | undefined,
+    by: Engine,
+  ): Promise<MadeEndpoint | undefined> => {
     const endpoint = await acts.endpoint(id);
     // Leaving an endpoint that is gone, or partly removed, succeeds.
     if (sandbox === undefined && endpoint?.state !== 'ready') return undefined;

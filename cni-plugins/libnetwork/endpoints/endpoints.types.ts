@@ -14,7 +14,12 @@ export interface Endpoints {
   remove(id: string, by: Engine): Promise<void>;
   /** @throws NETWORK_CNM_ENDPOINT_UNKNOWN */
   require(id: string, network: string): Promise<MadeEndpoint>;
-  setSandbox(id: string, network: string, sandbox: string | undefined, by: Engine): Promise<MadeEndpoint | undefined>;
+  setSandbox(
+    id: string,
+    network: string,
+    sandbox: string | undefined,
+    by: Engine,
+  ): Promise<MadeEndpoint | undefined>;
   publish(id: string, network: string, bindings: readonly Required<PortBinding>[], by: Engine): Promise<void>;
   /** Succeeds if nothing is published, or if the endpoint is gone. */
   unpublish(id: string, by: Engine): Promise<void>;

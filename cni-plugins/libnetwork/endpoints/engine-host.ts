@@ -14,11 +14,18 @@ export interface StepOptions {
   readonly programs: ExecOptions;
 }
 
-export function stepsIn(caller: Caller, way: CnmNetwork['way'], { callPlugin, programs }: StepOptions): RunStep {
+export function stepsIn(
+  caller: Caller,
+  way: CnmNetwork['way'],
+  { callPlugin, programs }: StepOptions,
+): RunStep {
   const { netnsFd } = caller;
-  if (way === 'in-process') return inProcessStep(callPlugin, programs.binDirs, netnsFd === undefined ? {} : { netnsFd });
+  if (way === 'in-process')
+    return inProcessStep(callPlugin, programs.binDirs, netnsFd === undefined ? {} : { netnsFd });
   return execStep(
-    netnsFd === undefined || isOwn(netnsFd) ? programs : { ...programs, startProgram: inside(programs.startProgram, netnsFd) },
+    netnsFd === undefined || isOwn(netnsFd)
+      ? programs
+      : { ...programs, startProgram: inside(programs.startProgram, netnsFd) },
   );
 }
 
@@ -42,6 +49,8 @@ function inside(startProgram: StartProgram, netnsFd: number): StartProgram {
 let found: string | undefined;
 function nsenter(): string {
   const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/bin', '/bin', dirname(process.execPath)];
-  found ??= folders.map((folder) => join(folder, 'nsenter')).find((path) => statSync(path, { throwIfNoEntry: false })?.isFile() === true);
+  found ??= folders
+    .map((folder) => join(folder, 'nsenter'))
+    .find((path) => statSync(path, { throwIfNoEntry: false })?.isFile() === true);
   return found ?? '/usr/bin/nsenter';
 }

@@ -47,7 +47,8 @@ export function networkOfRequest(request: CreateNetworkRequest, source: ListSour
   const common = { id, internal, ipv4: ipv4 ?? [], ipv6: ipv6 ?? [] };
   if (choices.conflist === undefined) return ownNetwork(common, choices);
   for (const name of ['mtu', 'bridge', 'masquerade', 'firewall'] as const)
-    if (choices[name] !== undefined) throw badOption(optionNames[name], 'the conflist says it', `leave -o ${optionNames[name]} out`);
+    if (choices[name] !== undefined)
+      throw badOption(optionNames[name], 'the conflist says it', `leave -o ${optionNames[name]} out`);
   const found = findList(choices.conflist, choices.plugins ?? source.plugins, source.confDir);
   refuseOtherPools(found.list, [...common.ipv4, ...common.ipv6]);
   return { ...common, ...found, name: found.list.name, own: false, bridges: bridgesOf(found.list) };
@@ -65,11 +66,16 @@ function readChoices(id: string, generic: unknown): Choices {
     Object.entries(generic as Record<string, unknown>).map(([option, value]) => {
       const name = known.find(([, text]) => text === option)?.[0];
       if (name === undefined)
-        throw badOption(option.slice(0, 100), 'this driver has no such option', `use ${known.map(([, text]) => text).join(', ')}`);
+        throw badOption(
+          option.slice(0, 100),
+          'this driver has no such option',
+          `use ${known.map(([, text]) => text).join(', ')}`,
+        );
       if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
         throw badOption(option, 'its value is no text', 'use -o NAME=VALUE');
       const text = String(value);
-      if (!patterns[name].test(text)) throw badOption(option, `${JSON.stringify(text.slice(0, 200))} is no value for it`, fixes[name]);
+      if (!patterns[name].test(text))
+        throw badOption(option, `${JSON.stringify(text.slice(0, 200))} is no value for it`, fixes[name]);
       return [name, text];
     }),
   );
@@ -93,10 +99,17 @@ const fixes: Readonly<Record<keyof typeof optionNames, string>> = {
   firewall: "give check, or nftables when the host's other firewall accepts the network's traffic",
 };
 
-function findList(conflist: string, plugins: string, confDir: string): { readonly list: PluginList; readonly way: CnmNetwork['way'] } {
+function findList(
+  conflist: string,
+  plugins: string,
+  confDir: string,
+): { readonly list: PluginList; readonly way: CnmNetwork['way'] } {
   const exec = plugins === 'exec';
   if (!isAbsolute(conflist)) {
-    const { networks } = networksIn(confDir, { plugins: exec ? 'exec' : 'auto', maxConfigs: Number.MAX_SAFE_INTEGER });
+    const { networks } = networksIn(confDir, {
+      plugins: exec ? 'exec' : 'auto',
+      maxConfigs: Number.MAX_SAFE_INTEGER,
+    });
     const found = networks.find(({ name }) => name === conflist);
     if (found === undefined)
       throw badOption(
@@ -107,9 +120,12 @@ function findList(conflist: string, plugins: string, confDir: string): { readonl
     return { list: found.list, way: found.way === 'exec' ? 'exec' : 'in-process' };
   }
   const read = readPluginList(textOf(conflist), conflist);
-  if (read.outcome === 'malformed') throw badOption(`conflist=${conflist}`, read.problems.join('; '), 'correct the file');
+  if (read.outcome === 'malformed')
+    throw badOption(`conflist=${conflist}`, read.problems.join('; '), 'correct the file');
   const { list } = read;
-  const ours = list.plugins.every(({ type, ipamType }) => isOurs(type) && (ipamType === undefined || isOurs(ipamType)));
+  const ours = list.plugins.every(
+    ({ type, ipamType }) => isOurs(type) && (ipamType === undefined || isOurs(ipamType)),
+  );
   return { list, way: ours && !exec ? 'in-process' : 'exec' };
 }
 
@@ -117,25 +133,36 @@ function textOf(file: string): string {
   try {
     return readPlainFileSync(file, maxBytes);
   } catch (thrown) {
-    throw badOption(`conflist=${file}`, reasonOf(thrown), 'give a file that root can read on the host of the driver');
+    throw badOption(
+      `conflist=${file}`,
+      reasonOf(thrown),
+      'give a file that root can read on the host of the driver',
+    );
   }
 }
 
 function bridgesOf({ plugins }: PluginList): string[] {
   return plugins
     .filter(({ type }) => bareType(type) === 'bridge')
-    .map(({ config }) => (typeof config['bridge'] === 'string' && config['bridge'] !== '' ? config['bridge'] : 'cni0'));
+    .map(({ config }) =>
+      typeof config['bridge'] === 'string' && config['bridge'] !== '' ? config['bridge'] : 'cni0',
+    );
 }
 
 /**
  * Refuses pools from which docker would choose addresses that the conflist's own IPAM plugin would refuse.
  */
 function refuseOtherPools({ plugins }: PluginList, data: readonly IpamData[]): void {
-  const subnets = plugins.flatMap(({ config }) => subnetsIn(config['ipam'])).flatMap((text) => parsePrefix(text) ?? []);
+  const subnets = plugins
+    .flatMap(({ config }) => subnetsIn(config['ipam']))
+    .flatMap((text) => parsePrefix(text) ?? []);
   if (subnets.length === 0) return;
   for (const { Pool } of data) {
     const pool = parsePrefix(Pool);
-    if (pool !== undefined && !subnets.some((subnet) => contains(subnet, networkOf(pool)) && subnet.length <= pool.length))
+    if (
+      pool !== undefined &&
+      !subnets.some((subnet) => contains(subnet, networkOf(pool)) && subnet.length <= pool.length)
+    )
       throw badOption(
         `pool ${Pool}`,
         'the addresses of the conflist are others',
@@ -186,7 +213,13 @@ function ownNetwork(common: Common, choices: Choices): CnmNetwork {
     capabilities: 'capabilities' in each ? ['portMappings'] : [],
     config: each,
   }));
-  const list = { name: `docker-${id.slice(0, 12)}`, cniVersion: '1.0.0', disableCheck: false, disableGC: false, plugins };
+  const list = {
+    name: `docker-${id.slice(0, 12)}`,
+    cniVersion: '1.0.0',
+    disableCheck: false,
+    disableGC: false,
+    plugins,
+  };
   return { ...common, name: list.name, list, way: 'in-process', own: true, bridges: [bridge] };
 }
 
@@ -199,8 +232,18 @@ export function endpointList(network: CnmNetwork, wanted: EndpointInterface): Pl
   const plugins = network.list.plugins.map((plugin, index): ListedPlugin => {
     if (index !== 0) return plugin;
     if (network.own)
-      return { ...plugin, config: { ...plugin.config, ipam: staticAddresses(network, chosen), ...argsOf({}, [], wanted.MacAddress) } };
-    return { ...plugin, config: { ...plugin.config, ...argsOf(plugin.config['args'], chosen, wanted.MacAddress) } };
+      return {
+        ...plugin,
+        config: {
+          ...plugin.config,
+          ipam: staticAddresses(network, chosen),
+          ...argsOf({}, [], wanted.MacAddress),
+        },
+      };
+    return {
+      ...plugin,
+      config: { ...plugin.config, ...argsOf(plugin.config['args'], chosen, wanted.MacAddress) },
+    };
   });
   return { ...network.list, plugins };
 }
@@ -222,7 +265,8 @@ function staticAddresses({ ipv4, ipv6 }: CnmNetwork, chosen: readonly string[]):
     type: 'static',
     addresses: chosen.map((address) => {
       const prefix = parsePrefix(address);
-      const gateway = prefix === undefined ? undefined : gateways.find((each) => contains(prefix, each.address));
+      const gateway =
+        prefix === undefined ? undefined : gateways.find((each) => contains(prefix, each.address));
       return { address, ...(gateway === undefined ? {} : { gateway: formatIp(gateway.address) }) };
     }),
   };
@@ -238,5 +282,11 @@ function argsOf(args: unknown, ips: readonly string[], mac: string): { readonly 
 const forPorts = ({ capabilities }: ListedPlugin): boolean => capabilities.includes('portMappings');
 
 /** Returns the plugins that create the link. The others publish ports when the engine requests it. */
-export const withoutPorts = (list: PluginList): PluginList => ({ ...list, plugins: list.plugins.filter((plugin) => !forPorts(plugin)) });
-export const portsOnly = (list: PluginList): PluginList => ({ ...list, plugins: list.plugins.filter(forPorts) });
+export const withoutPorts = (list: PluginList): PluginList => ({
+  ...list,
+  plugins: list.plugins.filter((plugin) => !forPorts(plugin)),
+});
+export const portsOnly = (list: PluginList): PluginList => ({
+  ...list,
+  plugins: list.plugins.filter(forPorts),
+});

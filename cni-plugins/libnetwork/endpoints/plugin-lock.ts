@@ -11,7 +11,12 @@ import { endpointBusy } from '../protocol/failures.ts';
  * @param patienceMs how long a program may take
  * @throws NETWORK_BUSY
  */
-export async function withPluginLock<T>(path: string, endpoint: string, patienceMs: number, body: (fd: number) => Promise<T>): Promise<T> {
+export async function withPluginLock<T>(
+  path: string,
+  endpoint: string,
+  patienceMs: number,
+  body: (fd: number) => Promise<T>,
+): Promise<T> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   for (const late = performance.now() + patienceMs; ; await pause(20)) {
     const fd = openFile(path, O_RDWR | O_CREAT, 0o600);
@@ -31,7 +36,8 @@ export async function withPluginLock<T>(path: string, endpoint: string, patience
 }
 
 /** The previous holder removed the file. */
-const exists = (path: string, fd: number): boolean => statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino;
+const exists = (path: string, fd: number): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino;
 
 /** Starts programs that inherit the lock. */
 export const holding =

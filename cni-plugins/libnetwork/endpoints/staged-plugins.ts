@@ -48,7 +48,12 @@ export function createStagedPlugins({ acts, stagingDir, ...options }: StagedPlug
     if (network.way === 'in-process') return inStage(stepsIn(caller, network.way, options));
     const { programs } = options;
     return withPluginLock(join(stagingDir, `${id}.lock`), id, programs.timeoutMs, (fd) =>
-      inStage(stepsIn(caller, network.way, { ...options, programs: { ...programs, startProgram: holding(programs.startProgram, fd) } })),
+      inStage(
+        stepsIn(caller, network.way, {
+          ...options,
+          programs: { ...programs, startProgram: holding(programs.startProgram, fd) },
+        }),
+      ),
     );
   };
 }

@@ -18,9 +18,17 @@ export interface UnusedEndpointsDeps {
 }
 
 /** Finds and removes the endpoints that no container has. */
-export function createUnusedEndpoints({ acts, records, links, turns, log }: UnusedEndpointsDeps): Pick<Endpoints, 'sweep' | 'reconcile'> {
+export function createUnusedEndpoints({
+  acts,
+  records,
+  links,
+  turns,
+  log,
+}: UnusedEndpointsDeps): Pick<Endpoints, 'sweep' | 'reconcile'> {
   const placeOf = ({ spec }: CnmEndpoint, { caller }: Engine): Promise<LinkPlace> => {
-    const hostLinks = (spec.result?.interfaces ?? []).filter(({ sandbox }) => (sandbox ?? '') === '').map(({ name }) => name);
+    const hostLinks = (spec.result?.interfaces ?? [])
+      .filter(({ sandbox }) => (sandbox ?? '') === '')
+      .map(({ name }) => name);
     return acts.placeOf(caller, spec.link, spec.sandbox, hostLinks);
   };
 
@@ -34,7 +42,12 @@ export function createUnusedEndpoints({ acts, records, links, turns, log }: Unus
     return place === 'nowhere' || (place === 'host' && (owner === undefined || !sameProcess(owner)));
   };
 
-  const reconcileOne = async (id: string, namespaceId: string, by: Engine, which?: 'of the dead'): Promise<void> => {
+  const reconcileOne = async (
+    id: string,
+    namespaceId: string,
+    by: Engine,
+    which?: 'of the dead',
+  ): Promise<void> => {
     const endpoint = await acts.endpoint(id);
     if (endpoint === undefined) return;
     const { owner } = endpoint.spec;
@@ -45,7 +58,10 @@ export function createUnusedEndpoints({ acts, records, links, turns, log }: Unus
     if (endpoint.state === 'ready' && !former && !(await isStale(endpoint, by))) return;
     if (endpoint.state !== 'ready' && records.isOfAnother(endpoint)) return;
     await links.undo(endpoint, by);
-    log.info({ endpoint: id, network: endpoint.network, state: endpoint.state }, 'an endpoint that no container has was removed');
+    log.info(
+      { endpoint: id, network: endpoint.network, state: endpoint.state },
+      'an endpoint that no container has was removed',
+    );
   };
 
   return {
@@ -53,7 +69,10 @@ export function createUnusedEndpoints({ acts, records, links, turns, log }: Unus
       for (const { id } of (await acts.endpoints()).filter(which))
         await turns.run(id, async () => {
           const endpoint = await acts.endpoint(id);
-          if (endpoint !== undefined && (endpoint.state !== 'ready' || (await placeOf(endpoint, by)) !== 'container'))
+          if (
+            endpoint !== undefined &&
+            (endpoint.state !== 'ready' || (await placeOf(endpoint, by)) !== 'container')
+          )
             await links.undo(endpoint, by);
         });
     },
@@ -64,7 +83,10 @@ export function createUnusedEndpoints({ acts, records, links, turns, log }: Unus
           await turns.run(id, () => reconcileOne(id, namespaceId, by, which));
         } catch (thrown) {
           if (isPortcullisError(thrown) && thrown.code === 'NETWORK_BUSY') continue;
-          log.warn({ endpoint: id, why: reasonOf(thrown) }, 'an endpoint that no container has could not be removed; it is tried again');
+          log.warn(
+            { endpoint: id, why: reasonOf(thrown) },
+            'an endpoint that no container has could not be removed; it is tried again',
+          );
         }
       }
     },

@@ -4,16 +4,37 @@ import type { ErrorKind } from '../../../base/errors/index.ts';
 /** The refusals of the driver, worded for the user who typed the docker command. */
 
 export const badRequest = (verb: string, problems: readonly string[]): PortcullisError =>
-  failure('NETWORK_CNM_REQUEST', 'invalid', 'read the request', verb, problems.join('; '), 'see the protocol of remote drivers');
+  failure(
+    'NETWORK_CNM_REQUEST',
+    'invalid',
+    'read the request',
+    verb,
+    problems.join('; '),
+    'see the protocol of remote drivers',
+  );
 
 export const badOption = (on: string, why: string, fix: string): PortcullisError =>
   failure('NETWORK_CNM_OPTION', 'invalid', 'create the network', on, why, fix);
 
 export const networkUnknown = (id: string): PortcullisError =>
-  failure('NETWORK_UNKNOWN', 'not-found', 'find the network', short(id), 'this driver did not create it', 'create it again');
+  failure(
+    'NETWORK_UNKNOWN',
+    'not-found',
+    'find the network',
+    short(id),
+    'this driver did not create it',
+    'create it again',
+  );
 
 export const networkStands = (id: string): PortcullisError =>
-  failure('NETWORK_EXISTS', 'already-exists', 'create the network', short(id), 'it is there with other options', 'remove it first');
+  failure(
+    'NETWORK_EXISTS',
+    'already-exists',
+    'create the network',
+    short(id),
+    'it is there with other options',
+    'remove it first',
+  );
 
 export const networkInUse = (id: string, endpoints: number): PortcullisError =>
   failure(
@@ -36,10 +57,24 @@ export const endpointUnknown = (id: string): PortcullisError =>
   );
 
 export const endpointBusy = (id: string): PortcullisError =>
-  failure('NETWORK_BUSY', 'unavailable', 'use the endpoint', short(id), 'another driver process is at work on it', 'try again');
+  failure(
+    'NETWORK_BUSY',
+    'unavailable',
+    'use the endpoint',
+    short(id),
+    'another driver process is at work on it',
+    'try again',
+  );
 
 export const endpointStands = (id: string): PortcullisError =>
-  failure('NETWORK_EXISTS', 'already-exists', 'create the endpoint', short(id), 'it is there with other properties', 'remove it first');
+  failure(
+    'NETWORK_EXISTS',
+    'already-exists',
+    'create the endpoint',
+    short(id),
+    'it is there with other properties',
+    'remove it first',
+  );
 
 export const noInterface = (network: string, name: string): PortcullisError =>
   failure(
@@ -72,7 +107,14 @@ export const portsUnsupported = (network: string): PortcullisError =>
   );
 
 export const portTaken = (port: string, why: string): PortcullisError =>
-  failure('NETWORK_HOST_PORT_TAKEN', 'already-exists', 'take the host port', port, why, 'choose another host port');
+  failure(
+    'NETWORK_HOST_PORT_TAKEN',
+    'already-exists',
+    'take the host port',
+    port,
+    why,
+    'choose another host port',
+  );
 
 export const scopeRefused = (verb: string): PortcullisError =>
   failure(
@@ -84,18 +126,47 @@ export const scopeRefused = (verb: string): PortcullisError =>
     "create the network on each node with docker network create --scope local, or use the driver overlay for the swarm's own",
   );
 
-export const poolFailure = (kind: ErrorKind, attempted: string, on: string, why: string, fix: string): PortcullisError =>
-  failure(kind === 'exhausted' ? 'NETWORK_ADDRESSES_EXHAUSTED' : 'NETWORK_CNM_POOL', kind, attempted, on, why, fix);
+export const poolFailure = (
+  kind: ErrorKind,
+  attempted: string,
+  on: string,
+  why: string,
+  fix: string,
+): PortcullisError =>
+  failure(
+    kind === 'exhausted' ? 'NETWORK_ADDRESSES_EXHAUSTED' : 'NETWORK_CNM_POOL',
+    kind,
+    attempted,
+    on,
+    why,
+    fix,
+  );
 
 /**
  * Rewords the error of the plugin firewall, which refers to a configuration that our own networks do not
  * have.
  */
-export const droppedByOthers = ({ failure: { code, kind, attempted, on, why } }: PortcullisError): PortcullisError =>
-  failure(code, kind, attempted, on, why, 'accept the network’s traffic there, and create the network with -o firewall=nftables');
+export const droppedByOthers = ({
+  failure: { code, kind, attempted, on, why },
+}: PortcullisError): PortcullisError =>
+  failure(
+    code,
+    kind,
+    attempted,
+    on,
+    why,
+    'accept the network’s traffic there, and create the network with -o firewall=nftables',
+  );
 
 const short = (id: string): string => id.slice(0, 12);
 
-function failure(code: string, kind: ErrorKind, attempted: string, on: string, why: string, fix: string): PortcullisError {
+function failure(
+  code: string,
+  kind: ErrorKind,
+  attempted: string,
+  on: string,
+  why: string,
+  fix: string,
+): PortcullisError {
   return new PortcullisError({ code, kind, attempted, on, why, fix });
 }

@@ -148,7 +148,11 @@ export interface JoinReply {
    * A link in the engine's namespace. The engine moves it to the container as `DstPrefix` with a number, or
    * as `DstName` (not in 20.10).
    */
-  readonly InterfaceName?: { readonly SrcName: string; readonly DstPrefix: string; readonly DstName?: string };
+  readonly InterfaceName?: {
+    readonly SrcName: string;
+    readonly DstPrefix: string;
+    readonly DstName?: string;
+  };
   readonly Gateway?: string;
   readonly GatewayIPv6?: string;
   readonly StaticRoutes?: readonly StaticRoute[];

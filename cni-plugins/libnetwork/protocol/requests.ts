@@ -45,7 +45,8 @@ function read<Request>(verb: DriverVerb, body: string, reader: Reader<Request>):
   if ('message' in source) throw new NotJson(`${verb}: ${source.line}:${source.column}: ${source.message}`);
   const problems: Problems = [];
   const fields = fieldsOf(source.value, [], 'request', source, problems);
-  const request = fields === undefined ? undefined : reader({ fields, value: source.value as Record<string, unknown> });
+  const request =
+    fields === undefined ? undefined : reader({ fields, value: source.value as Record<string, unknown> });
   if (request === undefined || problems.length > 0) throw badRequest(verb, problems);
   return request;
 }
@@ -55,14 +56,17 @@ const idPattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/u;
 
 function id(fields: Fields, name: string): string {
   const text = fields.text(name) ?? '';
-  if (!idPattern.test(text)) fields.problem(name, `${name} ${JSON.stringify(text.slice(0, 200))} is not an id`);
+  if (!idPattern.test(text))
+    fields.problem(name, `${name} ${JSON.stringify(text.slice(0, 200))} is not an id`);
   return text;
 }
 
 /** Returns a member unchanged. Its name is matched without regard to case. */
 function raw(value: Readonly<Record<string, unknown>>, name: string): unknown {
   return value[
-    Object.hasOwn(value, name) ? name : (Object.keys(value).findLast((key) => key.toLowerCase() === name.toLowerCase()) ?? name)
+    Object.hasOwn(value, name)
+      ? name
+      : (Object.keys(value).findLast((key) => key.toLowerCase() === name.toLowerCase()) ?? name)
   ];
 }
 
@@ -103,8 +107,14 @@ const macPattern = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/iu;
 function interfaceOf(fields: Fields | undefined): EndpointInterface {
   if (fields === undefined) return { Address: '', AddressIPv6: '', MacAddress: '' };
   const MacAddress = (fields.text('MacAddress') ?? '').toLowerCase();
-  if (MacAddress !== '' && (!macPattern.test(MacAddress) || (Number.parseInt(MacAddress.slice(0, 2), 16) & 1) === 1))
-    fields.problem('MacAddress', `${JSON.stringify(MacAddress.slice(0, 200))} is not the MAC address of an interface`);
+  if (
+    MacAddress !== '' &&
+    (!macPattern.test(MacAddress) || (Number.parseInt(MacAddress.slice(0, 2), 16) & 1) === 1)
+  )
+    fields.problem(
+      'MacAddress',
+      `${JSON.stringify(MacAddress.slice(0, 200))} is not the MAC address of an interface`,
+    );
   return { Address: prefix(fields, 'Address', 4), AddressIPv6: prefix(fields, 'AddressIPv6', 6), MacAddress };
 }
 
@@ -123,9 +133,14 @@ export const readNetwork = (verb: DriverVerb, body: string): NetworkRequest =>
   read(verb, body, ({ fields }) => ({ NetworkID: id(fields, 'NetworkID') }));
 
 export const readEndpoint = (verb: DriverVerb, body: string): EndpointRequest =>
-  read(verb, body, ({ fields }) => ({ NetworkID: id(fields, 'NetworkID'), EndpointID: id(fields, 'EndpointID') }));
+  read(verb, body, ({ fields }) => ({
+    NetworkID: id(fields, 'NetworkID'),
+    EndpointID: id(fields, 'EndpointID'),
+  }));
 
-export const readCreateEndpoint = (body: string): CreateEndpointRequest & { readonly Interface: EndpointInterface } =>
+export const readCreateEndpoint = (
+  body: string,
+): CreateEndpointRequest & { readonly Interface: EndpointInterface } =>
   read('NetworkDriver.CreateEndpoint', body, (reading) => ({
     NetworkID: id(reading.fields, 'NetworkID'),
     EndpointID: id(reading.fields, 'EndpointID'),
@@ -136,7 +151,8 @@ export const readCreateEndpoint = (body: string): CreateEndpointRequest & { read
 export const readJoin = (body: string): JoinRequest =>
   read('NetworkDriver.Join', body, (reading) => {
     const SandboxKey = reading.fields.text('SandboxKey') ?? '';
-    if (!/^\/[^\0]*$/u.test(SandboxKey)) reading.fields.problem('SandboxKey', 'SandboxKey is not an absolute path');
+    if (!/^\/[^\0]*$/u.test(SandboxKey))
+      reading.fields.problem('SandboxKey', 'SandboxKey is not an absolute path');
     return {
       NetworkID: id(reading.fields, 'NetworkID'),
       EndpointID: id(reading.fields, 'EndpointID'),
@@ -146,9 +162,12 @@ export const readJoin = (body: string): JoinRequest =>
   });
 
 const protocols: Readonly<Record<number, 'sctp' | 'tcp' | 'udp'>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
-export const protocolOf = ({ Proto }: Pick<PortBinding, 'Proto'>): 'sctp' | 'tcp' | 'udp' => protocols[Proto] ?? 'tcp';
+export const protocolOf = ({ Proto }: Pick<PortBinding, 'Proto'>): 'sctp' | 'tcp' | 'udp' =>
+  protocols[Proto] ?? 'tcp';
 
-export type ProgramRequest = ProgramExternalConnectivityRequest & { readonly bindings: readonly Required<PortBinding>[] };
+export type ProgramRequest = ProgramExternalConnectivityRequest & {
+  readonly bindings: readonly Required<PortBinding>[];
+};
 
 /** Reads the option {@link netLabels.portMap}. */
 export const readProgram = (body: string): ProgramRequest =>
@@ -166,14 +185,23 @@ function binding(fields: Fields): Required<PortBinding> {
     return value;
   };
   const Proto = fields.whole('Proto') ?? 0;
-  if (protocols[Proto] === undefined) fields.problem('Proto', `ports of the protocol ${Proto} cannot be published: tcp, udp and sctp can`);
+  if (protocols[Proto] === undefined)
+    fields.problem('Proto', `ports of the protocol ${Proto} cannot be published: tcp, udp and sctp can`);
   const HostIP = fields.text('HostIP') ?? '';
   if (HostIP !== '' && parseIp(HostIP) === undefined)
     fields.problem('HostIP', `${JSON.stringify(HostIP.slice(0, 200))} is not an IP address`);
   const [Port, HostPort] = [port('Port', 1), port('HostPort', 0)];
   const HostPortEnd = port('HostPortEnd', 0);
-  if (HostPortEnd !== 0 && HostPortEnd < HostPort) fields.problem('HostPortEnd', `${HostPortEnd} is before ${HostPort}`);
-  return { Proto, IP: fields.text('IP') ?? '', Port, HostIP, HostPort, HostPortEnd: HostPortEnd === 0 ? HostPort : HostPortEnd };
+  if (HostPortEnd !== 0 && HostPortEnd < HostPort)
+    fields.problem('HostPortEnd', `${HostPortEnd} is before ${HostPort}`);
+  return {
+    Proto,
+    IP: fields.text('IP') ?? '',
+    Port,
+    HostIP,
+    HostPort,
+    HostPortEnd: HostPortEnd === 0 ? HostPort : HostPortEnd,
+  };
 }
 
 export const readRequestPool = (body: string): Required<RequestPoolRequest> =>
@@ -207,6 +235,7 @@ export const readRequestAddress = (body: string): Required<RequestAddressRequest
 export const readReleaseAddress = (body: string): ReleaseAddressRequest =>
   read('IpamDriver.ReleaseAddress', body, ({ fields }) => {
     const Address = (fields.text('Address') ?? '').replace(/\/\d{1,3}$/u, '');
-    if (parseIp(Address) === undefined) fields.problem('Address', `${JSON.stringify(Address.slice(0, 200))} is not an IP address`);
+    if (parseIp(Address) === undefined)
+      fields.problem('Address', `${JSON.stringify(Address.slice(0, 200))} is not an IP address`);
     return { PoolID: poolId(fields), Address };
   });

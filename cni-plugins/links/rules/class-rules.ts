@@ -50,11 +50,17 @@ export const classSets = (seen: Seen): readonly NamedSet[] => [
   ...denialSets.map((name): NamedSet => ({ name, key: ['ifname'], counted: true })),
 ];
 
-export const classChains: readonly Chain[] = ['from_pod', 'to_pod', 'from_user', 'closed_from', 'closed_to', 'counted_to', 'forged'].map(
-  (name) => ({
-    name,
-  }),
-);
+export const classChains: readonly Chain[] = [
+  'from_pod',
+  'to_pod',
+  'from_user',
+  'closed_from',
+  'closed_to',
+  'counted_to',
+  'forged',
+].map((name) => ({
+  name,
+}));
 
 /** The rules of a table's chains, in their order. */
 export type Rules = readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[];
@@ -70,7 +76,9 @@ export const classRules = (seen: Seen): Rules => [
   ['from_pod', counter(), verdict('drop')],
   ['to_pod', meta('oifname', r0), verdictOf('ingress', r0)],
   ['to_pod', counter(), verdict('drop')],
-  ...(seen === 'packets' ? [] : [fromUserByArp(seen === 'frames' ? [payload('link', 12, 2, r0), equals(r0, etherType.arp)] : [])]),
+  ...(seen === 'packets'
+    ? []
+    : [fromUserByArp(seen === 'frames' ? [payload('link', 12, 2, r0), equals(r0, etherType.arp)] : [])]),
   ...(seen === 'arp' ? [] : fromUserByIp(seen)),
   // Spoofed, or neither IP nor ARP.
   ['from_user', verdict({ goto: 'forged' })],
@@ -95,7 +103,9 @@ const fromUserByArp = (isArp: readonly Buffer[]): Rules[number] => [
 ];
 
 const family = (seen: 'frames' | 'packets', which: 'ip' | 'ip6'): readonly Buffer[] =>
-  seen === 'frames' ? [payload('link', 12, 2, r0), equals(r0, etherType[which])] : [meta('nfproto', r0), equals(r0, nfproto[which])];
+  seen === 'frames'
+    ? [payload('link', 12, 2, r0), equals(r0, etherType[which])]
+    : [meta('nfproto', r0), equals(r0, nfproto[which])];
 
 const ofIcmp6 = (seen: 'frames' | 'packets'): readonly Buffer[] => [
   ...family(seen, 'ip6'),
@@ -108,13 +118,27 @@ const ofIcmp6 = (seen: 'frames' | 'packets'): readonly Buffer[] => [
  * This traffic is dropped like the rest, but not counted.
  */
 const ofKernelFrom = (seen: 'frames' | 'packets'): Rules =>
-  OF_KERNELS.map((type) => ['closed_from', ...ofIcmp6(seen), payload('transport', 0, 1, r0), equals(r0, Buffer.of(type)), verdict('drop')]);
+  OF_KERNELS.map((type) => [
+    'closed_from',
+    ...ofIcmp6(seen),
+    payload('transport', 0, 1, r0),
+    equals(r0, Buffer.of(type)),
+    verdict('drop'),
+  ]);
 
 /** Matches requests for an address of the pod. ARP sends them to all, neighbour discovery to a group. */
 const asksFor = (seen: 'frames' | 'packets'): Rules =>
   [
     ...(seen === 'frames'
-      ? [[payload('link', 12, 2, r0), equals(r0, etherType.arp), meta('oifname', r0), payload('network', 24, 4, r4), inSet('own4', r0)]]
+      ? [
+          [
+            payload('link', 12, 2, r0),
+            equals(r0, etherType.arp),
+            meta('oifname', r0),
+            payload('network', 24, 4, r4),
+            inSet('own4', r0),
+          ],
+        ]
       : []),
     [
       ...ofIcmp6(seen),
@@ -130,7 +154,12 @@ const toGroup = (seen: 'frames' | 'packets'): readonly (readonly Buffer[])[] =>
   seen === 'frames'
     ? [[payload('link', 0, 1, r0), masked(r0, Buffer.of(1)), differs(r0, Buffer.of(0))]]
     : [
-        [...family(seen, 'ip'), payload('network', 16, 1, r0), masked(r0, Buffer.of(0xf0)), equals(r0, Buffer.of(0xe0))],
+        [
+          ...family(seen, 'ip'),
+          payload('network', 16, 1, r0),
+          masked(r0, Buffer.of(0xf0)),
+          equals(r0, Buffer.of(0xe0)),
+        ],
         [...family(seen, 'ip6'), payload('network', 24, 1, r0), equals(r0, Buffer.of(0xff))],
       ];
 
@@ -151,8 +180,20 @@ function fromUserByIp(seen: 'frames' | 'packets'): Rules {
   return [
     // route_localnet is enabled for host ports on 127.0.0.1: a pod must not reach the host's loopback through
     // it (CVE-2020-8558).
-    ['from_user', ...is('ip'), payload('network', 16, 1, r0), equals(r0, Buffer.of(127)), verdict({ goto: 'forged' })],
-    ['from_user', ...is('ip'), ...sender(frameSource, payload('network', 12, 4, r6)), inSet('sources', r0), verdict('accept')],
+    [
+      'from_user',
+      ...is('ip'),
+      payload('network', 16, 1, r0),
+      equals(r0, Buffer.of(127)),
+      verdict({ goto: 'forged' }),
+    ],
+    [
+      'from_user',
+      ...is('ip'),
+      ...sender(frameSource, payload('network', 12, 4, r6)),
+      inSet('sources', r0),
+      verdict('accept'),
+    ],
     ...[ROUTER_ADVERTISEMENT, REDIRECT].map((type): Rules[number] => [
       'from_user',
       ...icmp6,

@@ -65,7 +65,10 @@ const group = (value: number): Buffer => {
 
 const r0 = register(0);
 
-const fromGroup = (key: 'iifgroup' | 'oifgroup', of: number): readonly Buffer[] => [meta(key, r0), equals(r0, group(of))];
+const fromGroup = (key: 'iifgroup' | 'oifgroup', of: number): readonly Buffer[] => [
+  meta(key, r0),
+  equals(r0, group(of)),
+];
 
 const notFromPod: readonly Buffer[] = [meta('iifgroup', r0), differs(r0, group(linkGroups.pod))];
 
@@ -182,8 +185,10 @@ const loopbackFromOutside: Rules[number] = [
 function ipDefinition(family: 'ip' | 'ip6'): Definition {
   const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
   const width = family === 'ip' ? 4 : 16;
-  const source = (to: number): Buffer => (family === 'ip' ? payload('network', 12, 4, to) : payload('network', 8, 16, to));
-  const destination = (to: number): Buffer => (family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to));
+  const source = (to: number): Buffer =>
+    family === 'ip' ? payload('network', 12, 4, to) : payload('network', 8, 16, to);
+  const destination = (to: number): Buffer =>
+    family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to);
   const port = (to: number): Buffer => payload('transport', 2, 2, to);
   const after = (index: number): number => register(index + width / 4);
   // Value of the port maps: address, then port.
@@ -209,7 +214,9 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
       { name: 'output', hook: { type: 'nat', number: 3, priority: -100 } },
       { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
       { name: 'host_ports_of' },
-      ...(family === 'ip' ? [{ name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } } as const] : []),
+      ...(family === 'ip'
+        ? [{ name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } } as const]
+        : []),
       // Before connection tracking, which would treat a forged packet as a reply or a connection of the pod.
       { name: 'senders', hook: { type: 'filter', number: 0, priority: -300 } },
     ],
@@ -238,7 +245,13 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
         mapped('host_ports', register(0), register(0)),
         translate,
       ],
-      ['host_ports_of', meta('l4proto', register(0)), port(register(1)), mapped('any_host_ports', register(0), register(0)), translate],
+      [
+        'host_ports_of',
+        meta('l4proto', register(0)),
+        port(register(1)),
+        mapped('any_host_ports', register(0), register(0)),
+        translate,
+      ],
       // The reply to the host itself, or to a pod on the same bridge, must come back this way to be
       // translated again.
       [

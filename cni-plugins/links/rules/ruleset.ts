@@ -45,9 +45,14 @@ function classElements(links: readonly HeldLink[], linkClass: LinkClass): Elemen
 }
 
 /** Returns the tables that see the traffic of a link. */
-export const classTables = ({ bridge }: HeldLink): readonly Table[] => (bridge === undefined ? routedTables : [bridgeTable]);
+export const classTables = ({ bridge }: HeldLink): readonly Table[] =>
+  bridge === undefined ? routedTables : [bridgeTable];
 
-export const protocolNumbers: Readonly<Record<PortMapping['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
+export const protocolNumbers: Readonly<Record<PortMapping['protocol'], number>> = {
+  tcp: 6,
+  udp: 17,
+  sctp: 132,
+};
 
 /**
  * Returns the link-local address that the pod's interface has in addition to an IPv6 address: EUI-64 of its
@@ -65,7 +70,9 @@ const podElements = ({ spec }: AttachmentRecord): Elements =>
 function hostPortElements({ spec }: Pick<AttachmentRecord, 'spec'>): Elements {
   const addresses = spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []);
   return addresses.flatMap((address) =>
-    spec.portMappings.flatMap((mapping) => portElements(mapping, address.family, ipBytes(address), spec.snat)),
+    spec.portMappings.flatMap((mapping) =>
+      portElements(mapping, address.family, ipBytes(address), spec.snat),
+    ),
   );
 }
 
@@ -87,9 +94,21 @@ function linkElements(link: HeldLink): Elements {
   const own6 = six.length === 0 ? [] : [...six, linkLocalOf(link.mac)];
   return classTables(link).flatMap((table): Elements => [
     ...four.map((address): Elements[number] => [table, 'sources', { key: concatenated(name, mac, address) }]),
-    ...(table === arpTable ? [] : own6).map((address): Elements[number] => [table, 'sources6', { key: concatenated(name, mac, address) }]),
-    ...(table === bridgeTable ? four : []).map((address): Elements[number] => [table, 'own4', { key: concatenated(name, address) }]),
-    ...(table === arpTable ? [] : own6).map((address): Elements[number] => [table, 'own6', { key: concatenated(name, address) }]),
+    ...(table === arpTable ? [] : own6).map((address): Elements[number] => [
+      table,
+      'sources6',
+      { key: concatenated(name, mac, address) },
+    ]),
+    ...(table === bridgeTable ? four : []).map((address): Elements[number] => [
+      table,
+      'own4',
+      { key: concatenated(name, address) },
+    ]),
+    ...(table === arpTable ? [] : own6).map((address): Elements[number] => [
+      table,
+      'own6',
+      { key: concatenated(name, address) },
+    ]),
     ...denialSets.map((set): Elements[number] => [table, set, { key: name }]),
   ]);
 }
@@ -110,7 +129,9 @@ function senderElements({ hostInterface, mac, bridge, addresses }: HeldLink): El
       return [
         [table, 'held', { key }],
         [table, 'held_links', { key: concatenated(key, link) }],
-        ...(bridge === undefined ? [] : [[bridgeTable, `pods${address.family}`, { key }] satisfies Elements[number]]),
+        ...(bridge === undefined
+          ? []
+          : [[bridgeTable, `pods${address.family}`, { key }] satisfies Elements[number]]),
       ];
     });
   return [...own, ...held];
@@ -128,7 +149,15 @@ function portElements(mapping: PortMapping, family: IpFamily, pod: Buffer, snat:
     hostIp === undefined
       ? [table, 'any_host_ports', { key: concatenated(protocol, hostPort), value }]
       : [table, 'host_ports', { key: concatenated(ipBytes(hostIp), protocol, hostPort), value }],
-    ...(snat ? [[table, 'forwarded', { key: concatenated(protocol, hostPort, pod, podPort) }] satisfies Elements[number]] : []),
+    ...(snat
+      ? [
+          [
+            table,
+            'forwarded',
+            { key: concatenated(protocol, hostPort, pod, podPort) },
+          ] satisfies Elements[number],
+        ]
+      : []),
   ];
 }
 
@@ -148,10 +177,18 @@ function subnetElements(records: readonly AttachmentRecord[]): Elements {
 /** Leaves out prefixes that lie within another one, because an interval set refuses overlap. */
 function intervals(set: string, prefixes: readonly IpPrefix[]): Elements {
   const distinct = [
-    ...new Map(prefixes.map((prefix) => [`${networkOf(prefix).value}/${prefix.length}/${prefix.address.family}`, prefix])).values(),
+    ...new Map(
+      prefixes.map((prefix) => [
+        `${networkOf(prefix).value}/${prefix.length}/${prefix.address.family}`,
+        prefix,
+      ]),
+    ).values(),
   ];
   const outermost = distinct.filter(
-    (prefix) => !distinct.some((other) => other !== prefix && contains(other, networkOf(prefix)) && other.length <= prefix.length),
+    (prefix) =>
+      !distinct.some(
+        (other) => other !== prefix && contains(other, networkOf(prefix)) && other.length <= prefix.length,
+      ),
   );
   return outermost.flatMap((prefix): Elements => {
     const { family } = prefix.address;
@@ -161,14 +198,21 @@ function intervals(set: string, prefixes: readonly IpPrefix[]): Elements {
     const isOpen = value >> BigInt(bitsOf(family)) !== 0n;
     return [
       [table, set, { key: ipBytes(networkOf(prefix)) }],
-      ...(isOpen ? [] : [[table, set, { key: ipBytes({ family, value }), end: true }] satisfies Elements[number]]),
+      ...(isOpen
+        ? []
+        : [[table, set, { key: ipBytes({ family, value }), end: true }] satisfies Elements[number]]),
     ];
   });
 }
 
 function familiesOf(records: readonly AttachmentRecord[]): readonly Family[] {
   const six = needsSix(records);
-  return ['bridge', 'ip', ...(six ? (['ip6'] as const) : []), ...(needsRouted(records) ? (['inet', 'arp'] as const) : [])];
+  return [
+    'bridge',
+    'ip',
+    ...(six ? (['ip6'] as const) : []),
+    ...(needsRouted(records) ? (['inet', 'arp'] as const) : []),
+  ];
 }
 
 function byTableAndSet(elements: Elements): { table: Table; set: string; entries: Element[] }[] {
@@ -188,11 +232,14 @@ const deleting = (elements: Elements): Request[] =>
   byTableAndSet(elements).flatMap(({ table, set, entries }) => deleteElements(table, set, entries));
 
 /** Returns whether the tables of routed links are needed. */
-export const needsRouted = (records: readonly AttachmentRecord[]): boolean => records.some(({ spec }) => mayBeRouted(spec));
+export const needsRouted = (records: readonly AttachmentRecord[]): boolean =>
+  records.some(({ spec }) => mayBeRouted(spec));
 
 const needsSix = (records: readonly AttachmentRecord[]): boolean =>
   records.some(({ spec }) =>
-    [...spec.subnets, ...heldLinks(spec).flatMap(({ addresses }) => addresses.map(({ ip }) => ip))].some((text) => text.includes(':')),
+    [...spec.subnets, ...heldLinks(spec).flatMap(({ addresses }) => addresses.map(({ ip }) => ip))].some(
+      (text) => text.includes(':'),
+    ),
   );
 
 /**
@@ -200,7 +247,9 @@ const needsSix = (records: readonly AttachmentRecord[]): boolean =>
  * by {@link addPod} and {@link removePod}.
  */
 export function outlineOf(records: readonly AttachmentRecord[]): string[] {
-  const subnets = records.flatMap(({ spec }) => spec.subnets.map((subnet) => `${subnet} ${spec.masquerade ? 'masqueraded' : 'plain'}`));
+  const subnets = records.flatMap(({ spec }) =>
+    spec.subnets.map((subnet) => `${subnet} ${spec.masquerade ? 'masqueraded' : 'plain'}`),
+  );
   return [...subnets, ...(needsRouted(records) ? ['routed'] : []), ...(needsSix(records) ? ['six'] : [])];
 }
 
@@ -226,12 +275,22 @@ export function rebuild(records: readonly AttachmentRecord[], routedStand: boole
 
 /** Succeeds whether the tables exist or not: each is added, if missing, and then deleted. */
 export function removeTables(routedStand: boolean): Request[] {
-  return [...tables, ...(routedStand ? routedTables : [])].flatMap((table) => [addTable(table), deleteTable(table)]);
+  return [...tables, ...(routedStand ? routedTables : [])].flatMap((table) => [
+    addTable(table),
+    deleteTable(table),
+  ]);
 }
 
-const linksOf = (record: AttachmentRecord): Elements => [...classElements(heldLinks(record.spec), record.class), ...podElements(record)];
-const elementsOf = (record: AttachmentRecord): Elements => [...linksOf(record), ...openPorts(record, record.class)];
-const keysOf = (elements: Elements): Elements => elements.map(([table, set, { key }]) => [table, set, { key }]);
+const linksOf = (record: AttachmentRecord): Elements => [
+  ...classElements(heldLinks(record.spec), record.class),
+  ...podElements(record),
+];
+const elementsOf = (record: AttachmentRecord): Elements => [
+  ...linksOf(record),
+  ...openPorts(record, record.class),
+];
+const keysOf = (elements: Elements): Elements =>
+  elements.map(([table, set, { key }]) => [table, set, { key }]);
 
 export const addPod = (record: AttachmentRecord): Request[] => adding(elementsOf(record));
 
@@ -253,11 +312,15 @@ function removePorts(record: AttachmentRecord): Request[] {
   return [...adding(ports), ...deleting(keysOf(ports))];
 }
 
-const nameOf = ([table, set, { key }]: Elements[number]): string => `${table.family} ${set} ${Buffer.from(key).toString('hex')}`;
+const nameOf = ([table, set, { key }]: Elements[number]): string =>
+  `${table.family} ${set} ${Buffer.from(key).toString('hex')}`;
 
 /** Adds the links of the attachment that were created after the others. */
 export const addLinks = (record: AttachmentRecord, links: readonly HeldLink[]): Request[] =>
-  adding([...classElements(links, record.class), ...links.flatMap((link) => [...linkElements(link), ...senderElements(link)])]);
+  adding([
+    ...classElements(links, record.class),
+    ...links.flatMap((link) => [...linkElements(link), ...senderElements(link)]),
+  ]);
 
 /** @param record as it is before the change */
 export function changeClass(record: AttachmentRecord, linkClass: LinkClass): Request[] {

@@ -68,7 +68,8 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
       route,
       remove.flatMap((entry) => requestsFor(index, entry, 'remove')),
     ))
-      if (!['ENOENT', 'ESRCH', 'ENODEV'].includes(refusal.code.slice('NETWORK_KERNEL_'.length))) throw refusal;
+      if (!['ENOENT', 'ESRCH', 'ENODEV'].includes(refusal.code.slice('NETWORK_KERNEL_'.length)))
+        throw refusal;
     wireguard?.put(put.filter(isPeer));
     wireguard?.remove(remove.filter(isPeer));
     for (const refusal of send(
@@ -76,7 +77,10 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
       put.flatMap((entry) => requestsFor(index, entry, 'put')),
     ))
       throw refusal;
-    return [...remove.map((entry) => `${keyOf(entry)} stood`), ...put.map((entry) => `${keyOf(entry)} was missing or another`)];
+    return [
+      ...remove.map((entry) => `${keyOf(entry)} stood`),
+      ...put.map((entry) => `${keyOf(entry)} was missing or another`),
+    ];
   };
 
   const read = ({ networks }: Own, wanted: ReadonlyMap<string, Entry>): Map<string, Entry> => {
@@ -100,7 +104,8 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
   const bringVxlan = ({ record: { vxlan, ...record }, ...own }: Own): string[] => {
     if (vxlan === undefined) return [];
     const found: string[] = [];
-    if (removeLink(route, 'wireguard')) found.push(`the link ${linkNames.wireguard} stood, and nothing is to be encrypted`);
+    if (removeLink(route, 'wireguard'))
+      found.push(`the link ${linkNames.wireguard} stood, and nothing is to be encrypted`);
     const link = ensureVxlan(route, { ...own, record: { ...record, vxlan } }, vni);
     ({ index } = link);
     if (link.changed) found.push(`the link ${linkName} was missing or another`);
@@ -125,7 +130,9 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
     },
     podsOn(bridge) {
       const link = findLink(route, { name: bridge });
-      return link === undefined ? 0 : listSettings(route).filter(({ master }) => master === link.index).length;
+      return link === undefined
+        ? 0
+        : listSettings(route).filter(({ master }) => master === link.index).length;
     },
     remove(bridge) {
       if (findLink(route, { name: bridge }) !== undefined) route.run([deleteLink({ name: bridge })]);

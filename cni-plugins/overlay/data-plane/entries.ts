@@ -74,7 +74,9 @@ export interface Own {
 export function unreachableBy(own: HostRecord, other: HostRecord): string | undefined {
   if (familyOf(own.underlay) !== familyOf(other.underlay)) return 'its underlay is of another family';
   if (own.wireguard !== undefined)
-    return other.wireguard === undefined ? 'it has no key, and this host sends nothing unencrypted' : undefined;
+    return other.wireguard === undefined
+      ? 'it has no key, and this host sends nothing unencrypted'
+      : undefined;
   if (other.vxlan === undefined) return 'it encrypts, and this host does not';
   return own.vxlan?.port === other.vxlan.port ? undefined : `its VXLAN has the port ${other.vxlan.port}`;
 }
@@ -157,7 +159,10 @@ export function addressIn(subnet: string): string {
  * Returns the entries to remove and to add, in this order, so that the kernel holds `wanted` instead of
  * `held`.
  */
-export function difference(held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): { remove: Entry[]; put: Entry[] } {
+export function difference(
+  held: ReadonlyMap<string, Entry>,
+  wanted: ReadonlyMap<string, Entry>,
+): { remove: Entry[]; put: Entry[] } {
   const remove = [...held].flatMap(([key, entry]) => (wanted.has(key) ? [] : [entry]));
   const put = [...wanted].flatMap(([key, entry]) => {
     const existing = held.get(key);

@@ -13,7 +13,11 @@ if (inPrivateNetns(import.meta.filename)) {
   after(() => rmSync(root, { recursive: true, force: true }));
 
   /** Checks that a host cannot take part: it never reaches etcd. */
-  async function refused(encryption: OverlaySettings['encryption'], underlay: string, brokenKeys = false): Promise<string> {
+  async function refused(
+    encryption: OverlaySettings['encryption'],
+    underlay: string,
+    brokenKeys = false,
+  ): Promise<string> {
     const folder = mkdtempSync(join(root, 'host-'));
     if (brokenKeys) writeFileSync(join(folder, 'wireguard-keys.json'), 'no keys', { mode: 0o600 });
     const settings: OverlaySettings = {
@@ -52,7 +56,9 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(guards(), '', 'nothing is to be encrypted');
     assert.equal(await refused('wireguard', 'no-such-link'), 'OVERLAY_UNDERLAY_MISSING');
     assert.equal(guards(), 'table ip portcullis-overlay-guard');
-    const rules = execFileSync('nft', ['list', 'table', 'ip', 'portcullis-overlay-guard'], { encoding: 'utf8' });
+    const rules = execFileSync('nft', ['list', 'table', 'ip', 'portcullis-overlay-guard'], {
+      encoding: 'utf8',
+    });
     assert.match(rules, /oifname != "portcullis-wg" ip daddr 10\.128\.0\.0\/14 drop/u);
     assert.match(rules, /iifname != "portcullis-wg" ip saddr 10\.128\.0\.0\/14 drop/u);
   });

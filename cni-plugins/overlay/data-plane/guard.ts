@@ -23,7 +23,11 @@ function guardOf({ prefix }: OverlayNetwork, subnets: readonly string[], link: s
     const subnet = parsePrefix(text);
     return subnet?.address.family === family ? [subnet] : [];
   });
-  const rule = (chain: string, key: 'iifname' | 'oifname', end: 'source' | 'destination'): WantedTable['rules'][number] => ({
+  const rule = (
+    chain: string,
+    key: 'iifname' | 'oifname',
+    end: 'source' | 'destination',
+  ): WantedTable['rules'][number] => ({
     chain,
     expressions: [
       meta(key, register(0)),
@@ -41,8 +45,10 @@ function guardOf({ prefix }: OverlayNetwork, subnets: readonly string[], link: s
 }
 
 /** Brings the guard to these networks and this link. @returns whether anything changed */
-export const ensureGuard = ({ networks, subnets }: Pick<Own, 'networks' | 'subnets'>, link: string): boolean =>
-  ensureTables(networks.map((network) => guardOf(network, subnets, link)));
+export const ensureGuard = (
+  { networks, subnets }: Pick<Own, 'networks' | 'subnets'>,
+  link: string,
+): boolean => ensureTables(networks.map((network) => guardOf(network, subnets, link)));
 
 /** @returns whether there was a guard */
 export const removeGuard = (): boolean => removeTables(name);

@@ -38,7 +38,8 @@ const pkcs8Head = Buffer.from('302e020100300506032b656e04220420', 'hex');
 export async function openHostKeys(folder: string): Promise<HostKeys> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, 'wireguard-keys.json');
-  const write = (stored: Stored): Promise<void> => writeFileAtomic(path, JSON.stringify(stored), { mode: 0o600 });
+  const write = (stored: Stored): Promise<void> =>
+    writeFileAtomic(path, JSON.stringify(stored), { mode: 0o600 });
   await dropAbandonedWrites(path);
   let stored = readStored(path);
   if (stored === undefined) {

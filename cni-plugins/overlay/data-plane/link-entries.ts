@@ -14,7 +14,10 @@ import { contains, formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from '
 import type { Entry } from './entries.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
 
-/** Entries as the kernel has them in rtnetlink. Peers of WireGuard are not among them: they have generic netlink. */
+/**
+ * Entries as the kernel has them in rtnetlink. Peers of WireGuard are not among them: they have generic
+ * netlink.
+ */
 
 const bytesOf = (text: string): Buffer => {
   const address = parseIp(text);
@@ -30,7 +33,8 @@ function routeOf(index: number, entry: Entry & { kind: 'route' }): TableRoute {
     destination: ipBytes(subnet.address),
     length: subnet.length,
     table: mainTable,
-    scope: entry.gateway === undefined && subnet.address.family === 4 ? routeScopes.link : routeScopes.universe,
+    scope:
+      entry.gateway === undefined && subnet.address.family === 4 ? routeScopes.link : routeScopes.universe,
     ...(entry.gateway === undefined ? {} : { gateway: bytesOf(entry.gateway), onLink: true }),
     ...(entry.source === undefined ? {} : { source: bytesOf(entry.source) }),
     ...(entry.mtu === undefined ? {} : { mtu: entry.mtu }),
@@ -58,10 +62,19 @@ export function requestsFor(index: number, entry: Entry, act: 'put' | 'remove'):
 }
 
 /** Returns the entries of the link: of its routes, those into these networks. */
-export function listEntries(route: NetlinkSocket, index: number, networks: readonly OverlayNetwork[]): Entry[] {
+export function listEntries(
+  route: NetlinkSocket,
+  index: number,
+  networks: readonly OverlayNetwork[],
+): Entry[] {
   const routes = listRoutes(route).flatMap((found): Entry[] => {
     const destination = ipFromBytes(found.destination);
-    if (found.index !== index || found.table !== mainTable || !networks.some(({ prefix }) => contains(prefix, destination))) return [];
+    if (
+      found.index !== index ||
+      found.table !== mainTable ||
+      !networks.some(({ prefix }) => contains(prefix, destination))
+    )
+      return [];
     return [
       {
         kind: 'route',

@@ -18,7 +18,10 @@ import type { VxlanEnd } from '../records/records.ts';
 export type Carrier = 'vxlan' | 'wireguard';
 
 /** Names of the links. They are exclusively ours: anything unexpected on them is removed. */
-export const linkNames: Readonly<Record<Carrier, string>> = { vxlan: 'portcullis-vx', wireguard: 'portcullis-wg' };
+export const linkNames: Readonly<Record<Carrier, string>> = {
+  vxlan: 'portcullis-vx',
+  wireguard: 'portcullis-wg',
+};
 
 /**
  * Bytes that precede a pod's packet on the underlay: IP (20 or 40) and UDP (8), then VXLAN (8) and Ethernet
@@ -56,7 +59,8 @@ export function findUnderlay(route: NetlinkSocket, wanted: string): Underlay {
     return { address: formatIp(address), mtu: holder.mtu };
   }
   const link = findLink(route, { name: wanted });
-  if (link === undefined) throw noUnderlay(wanted, 'it is no address, and this host has no link of that name');
+  if (link === undefined)
+    throw noUnderlay(wanted, 'it is no address, and this host has no link of that name');
   const found = listAddresses(route, link.index)
     .map(({ address: bytes }) => ipFromBytes(bytes))
     .filter(({ family, value }) => family === 4 || value >> 118n !== 0x3fan)
@@ -72,11 +76,17 @@ export interface EnsuredLink {
 }
 
 /** Brings the VXLAN link to this host's record. @throws OVERLAY_VXLAN_MISSING */
-export function ensureVxlan(route: NetlinkSocket, own: Own & { readonly record: { readonly vxlan: VxlanEnd } }, vni: number): EnsuredLink {
+export function ensureVxlan(
+  route: NetlinkSocket,
+  own: Own & { readonly record: { readonly vxlan: VxlanEnd } },
+  vni: number,
+): EnsuredLink {
   const { vxlan, underlay, mtu } = own.record;
   const identity = { id: vni, port: vxlan.port, local: bytesOf(underlay) };
   const of = { kind: 'vxlan', ...identity, learning: false, proxy: false } as const;
-  return ensureLink(route, own, { name: linkNames.vxlan, mtu, mac: macBytes(vxlan.mac), of }, (link) => isThat(link, identity));
+  return ensureLink(route, own, { name: linkNames.vxlan, mtu, mac: macBytes(vxlan.mac), of }, (link) =>
+    isThat(link, identity),
+  );
 }
 
 /**
@@ -96,7 +106,12 @@ export function removeLink(route: NetlinkSocket, carrier: Carrier): boolean {
   return true;
 }
 
-function ensureLink(route: NetlinkSocket, own: Own, wanted: NewLink, isWanted: (link: LinkSettings) => boolean): EnsuredLink {
+function ensureLink(
+  route: NetlinkSocket,
+  own: Own,
+  wanted: NewLink,
+  isWanted: (link: LinkSettings) => boolean,
+): EnsuredLink {
   const { name } = wanted;
   let link = findLink(route, { name });
   if (link !== undefined && !isWanted(link)) {
@@ -121,15 +136,23 @@ function ensureLink(route: NetlinkSocket, own: Own, wanted: NewLink, isWanted: (
 /** Sets address, MTU, MAC and up. @returns whether anything differed */
 function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets }: Own): boolean {
   const wanted = subnets.map((subnet) => bytesOf(addressIn(subnet)));
-  const existing = listAddresses(route, link.index).filter(({ address }) => address.length === 4 || address[0] !== 0xfe);
-  const strange = existing.filter(({ address }) => !wanted.some((bytes) => bytes.equals(Buffer.from(address))));
-  const absent = wanted.filter((bytes) => !existing.some(({ address }) => bytes.equals(Buffer.from(address))));
+  const existing = listAddresses(route, link.index).filter(
+    ({ address }) => address.length === 4 || address[0] !== 0xfe,
+  );
+  const strange = existing.filter(
+    ({ address }) => !wanted.some((bytes) => bytes.equals(Buffer.from(address))),
+  );
+  const absent = wanted.filter(
+    (bytes) => !existing.some(({ address }) => bytes.equals(Buffer.from(address))),
+  );
   const mac = record.vxlan?.mac;
   const requests = [
     ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),
     ...(link.mtu === record.mtu ? [] : [setMtu(link.index, record.mtu)]),
     ...strange.map(({ address, length }) => deleteAddress(link.index, address, length)),
-    ...absent.map((address) => putAddress(link.index, { address, length: address.length * 8 }, { prefixRoute: false })),
+    ...absent.map((address) =>
+      putAddress(link.index, { address, length: address.length * 8 }, { prefixRoute: false }),
+    ),
     ...(link.up ? [] : [setFlag(link.index, 'up', true)]),
   ];
   // A kernel without IPv6 refuses this. It creates no such addresses anyway.
@@ -138,7 +161,10 @@ function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets 
   return requests.length > 0;
 }
 
-const isThat = (link: LinkSettings, { id, port, local }: { id: number; port: number; local: Buffer }): boolean =>
+const isThat = (
+  link: LinkSettings,
+  { id, port, local }: { id: number; port: number; local: Buffer },
+): boolean =>
   link.kind === 'vxlan' &&
   link.data.get(1)?.readUInt32LE(0) === id &&
   link.data.get(15)?.readUInt16BE(0) === port &&

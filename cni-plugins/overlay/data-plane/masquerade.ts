@@ -48,11 +48,16 @@ function rulesOf({ prefix }: OverlayNetwork, own: readonly IpPrefix[], link: str
  * Brings the tables to the rules of the networks. @param link by which other hosts are reached @returns
  * whether anything changed
  */
-export const ensureMasquerade = ({ networks, subnets }: Pick<Own, 'networks' | 'subnets'>, link: string): boolean =>
+export const ensureMasquerade = (
+  { networks, subnets }: Pick<Own, 'networks' | 'subnets'>,
+  link: string,
+): boolean =>
   ensureTables(
     networks.map((network) => {
       const { family } = network.prefix.address;
-      const own = subnets.flatMap((text) => parsePrefix(text) ?? []).filter(({ address }) => address.family === family);
+      const own = subnets
+        .flatMap((text) => parsePrefix(text) ?? [])
+        .filter(({ address }) => address.family === family);
       return {
         table: tableOf(family, name),
         chains: [chain],

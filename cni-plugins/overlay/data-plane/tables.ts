@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { differs, equals, masked, payload, register } from '../../netlink/expressions.ts';
-import { addChain, addRule, addTable, deleteTable, getTable, listRules, readRule } from '../../netlink/nftables.ts';
+import { addChain, addRule, addTable, deleteTable, getTable, listRules } from '../../netlink/nftables.ts';
+import { readRule } from '../../netlink/nft-answers.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { Chain, Table } from '../../netlink/nftables.ts';
 import { openNetlink } from '../../netlink/socket.ts';
@@ -16,12 +17,19 @@ export interface WantedTable {
   readonly rules: readonly { readonly chain: string; readonly expressions: readonly Buffer[] }[];
 }
 
-export const tableOf = (family: IpFamily, name: string): Table => ({ family: family === 4 ? 'ip' : 'ip6', name });
+export const tableOf = (family: IpFamily, name: string): Table => ({
+  family: family === 4 ? 'ip' : 'ip6',
+  name,
+});
 
 const offsets = { source: { 4: 12, 6: 8 }, destination: { 4: 16, 6: 24 } } as const;
 
 /** Returns expressions that match whether an end of the packet is in the prefix, or is not. */
-export function prefixMatches(end: keyof typeof offsets, { address, length }: IpPrefix, isIn: boolean): Buffer[] {
+export function prefixMatches(
+  end: keyof typeof offsets,
+  { address, length }: IpPrefix,
+  isIn: boolean,
+): Buffer[] {
   const { family } = address;
   const bits = bitsOf(family);
   const mask = ipBytes({ family, value: ((1n << BigInt(length)) - 1n) << BigInt(bits - length) });

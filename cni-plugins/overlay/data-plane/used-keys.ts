@@ -4,7 +4,12 @@ import type { WireguardEnd } from '../records/records.ts';
 /** Decides which of a host's announced keys it uses now. Pure except for the clock that is passed in. */
 export interface UsedKeys {
   /** Returns the key to send to. @param met by key */
-  keyOf(host: string, end: WireguardEnd, met: ReadonlyMap<string, Pick<Met, 'handshakeMs'>>, now: number): string;
+  keyOf(
+    host: string,
+    end: WireguardEnd,
+    met: ReadonlyMap<string, Pick<Met, 'handshakeMs'>>,
+    now: number,
+  ): string;
   current(host: string): string | undefined;
   /** Hosts that announced a new key and have not met us with it yet. */
   readonly waiting: ReadonlySet<string>;
@@ -25,7 +30,12 @@ export function createUsedKeys(): UsedKeys {
   /** Hosts that are sent to by a key that they no longer announce, and since when. */
   const waiting = new Map<string, number>();
 
-  const decide = (host: string, { publicKey, nextKey }: WireguardEnd, met: Parameters<UsedKeys['keyOf']>[2], now: number): string => {
+  const decide = (
+    host: string,
+    { publicKey, nextKey }: WireguardEnd,
+    met: Parameters<UsedKeys['keyOf']>[2],
+    now: number,
+  ): string => {
     const former = used.get(host);
     const metAt = (key: string): number => met.get(key)?.handshakeMs ?? 0;
     const isSaid = (key: string): boolean => key === publicKey || key === nextKey;

@@ -3,7 +3,12 @@ import { familyNumber } from '../../netlink/genl.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { readWireguard, wireguardFamilyName, wireguardRequests } from '../../netlink/wireguard.ts';
-import type { ListedWireguardPeer, WireguardDevice, WireguardPeerChange, WireguardRequests } from '../../netlink/wireguard.ts';
+import type {
+  ListedWireguardPeer,
+  WireguardDevice,
+  WireguardPeerChange,
+  WireguardRequests,
+} from '../../netlink/wireguard.ts';
 import { formatIp, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { Entry } from './entries.ts';
 import type { HostKeys } from './keys.ts';
@@ -23,8 +28,8 @@ export interface WireguardLink {
   ensure(port: number): boolean;
   listed(): readonly ListedWireguardPeer[];
   /**
-   * @param wanted the wanted endpoints. A peer that was met lately is reported at its wanted endpoint, wherever
-   * its packets came from
+   * @param wanted the wanted endpoints. A peer that was met lately is reported at its wanted endpoint,
+   * wherever its packets came from
    */
   entries(wanted: ReadonlyMap<string, Entry>, now: number): readonly PeerEntry[];
   put(entries: readonly PeerEntry[]): void;
@@ -66,7 +71,12 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
       const existing = read();
       const isKey = existing.publicKey === publicKey;
       if (isKey && existing.port === port) return false;
-      generic.run(requests().setDevice({ ...(isKey ? {} : { privateKey }), ...(existing.port === port ? {} : { port }) }));
+      generic.run(
+        requests().setDevice({
+          ...(isKey ? {} : { privateKey }),
+          ...(existing.port === port ? {} : { port }),
+        }),
+      );
       if (!isKey) greet(existing.peers);
       return true;
     },
@@ -86,7 +96,13 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
           known?.kind === 'peer' && now - lastHandshakeMs < sessionMs
             ? { remote: known.remote, port: known.port }
             : { remote: endpoint === undefined ? '' : formatIp(endpoint.address), port: endpoint?.port ?? 0 };
-        return { kind: 'peer', publicKey, ...there, subnets: allowed.map(prefixText).sort(), keepaliveSeconds };
+        return {
+          kind: 'peer',
+          publicKey,
+          ...there,
+          subnets: allowed.map(prefixText).sort(),
+          keepaliveSeconds,
+        };
       }),
     put: (entries) =>
       change(

@@ -20,13 +20,18 @@ const deadlineMs = 5000;
  * Makes a call. A member that does not answer is left, and the next one is asked, until each was asked once.
  * @throws OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED
  */
-export async function callEtcd<Ask, Answer>(access: MemberAccess, rpc: Rpc<Ask, Answer>, value: Ask): Promise<Answer> {
+export async function callEtcd<Ask, Answer>(
+  access: MemberAccess,
+  rpc: Rpc<Ask, Answer>,
+  value: Ask,
+): Promise<Answer> {
   for (let left = access.members.size; ; left -= 1) {
     try {
       return await callMember(access, access.members.current(), rpc, value);
     } catch (thrown) {
       const { cause } = thrown as Error;
-      if (left <= 1 || access.isClosed() || (cause !== undefined && isOwnFault(cause as ServiceError))) throw thrown;
+      if (left <= 1 || access.isClosed() || (cause !== undefined && isOwnFault(cause as ServiceError)))
+        throw thrown;
     }
   }
 }
@@ -40,18 +45,30 @@ function callMember<Ask, Answer>(
   return new Promise((resolve, reject) => {
     const { client, release } = member.take();
     const deadline = Date.now() + deadlineMs;
-    client.makeUnaryRequest(path, ask.encode, answer.decode, value, metadata, { deadline }, (error, found) => {
-      release();
-      if (found !== undefined && error === null) {
-        members.answered(member);
-        return resolve(found);
-      }
-      if (error === null || !isOwnFault(error)) leave(member);
-      reject(
-        error === null
-          ? unreachable(`call ${path.slice(path.lastIndexOf('/') + 1)}`, member.endpoint, 'it answered nothing')
-          : failureOf(`call ${path.slice(path.lastIndexOf('/') + 1)}`, member.endpoint, error),
-      );
-    });
+    client.makeUnaryRequest(
+      path,
+      ask.encode,
+      answer.decode,
+      value,
+      metadata,
+      { deadline },
+      (error, found) => {
+        release();
+        if (found !== undefined && error === null) {
+          members.answered(member);
+          return resolve(found);
+        }
+        if (error === null || !isOwnFault(error)) leave(member);
+        reject(
+          error === null
+            ? unreachable(
+                `call ${path.slice(path.lastIndexOf('/') + 1)}`,
+                member.endpoint,
+                'it answered nothing',
+              )
+            : failureOf(`call ${path.slice(path.lastIndexOf('/') + 1)}`, member.endpoint, error),
+        );
+      },
+    );
   });
 }

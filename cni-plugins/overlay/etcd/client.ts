@@ -91,16 +91,30 @@ export function openEtcd(access: EtcdAccess, report?: (problem: string) => void)
   const page = async (key: string, prefix: string, limit: number, revision: number, keysOnly: boolean) => {
     for (let most = limit; ; most = Math.ceil(most / 8)) {
       try {
-        return { most, ...(await callEtcd(memberAccess, rpcs.range, { key, rangeEnd: endOf(prefix), limit: most, revision, keysOnly })) };
+        return {
+          most,
+          ...(await callEtcd(memberAccess, rpcs.range, {
+            key,
+            rangeEnd: endOf(prefix),
+            limit: most,
+            revision,
+            keysOnly,
+          })),
+        };
       } catch (thrown) {
         // Values may be so large that fewer of them fit into one answer.
-        if (most === 1 || !(thrown instanceof PortcullisError) || !tooLarge.test(thrown.failure.why)) throw thrown;
+        if (most === 1 || !(thrown instanceof PortcullisError) || !tooLarge.test(thrown.failure.why))
+          throw thrown;
       }
     }
   };
 
   const commit: EtcdClient['commit'] = async (compare, success) => {
-    const { header, succeeded } = await callEtcd(memberAccess, rpcs.transact, { compare, success, failure: [] });
+    const { header, succeeded } = await callEtcd(memberAccess, rpcs.transact, {
+      compare,
+      success,
+      failure: [],
+    });
     return { succeeded, revision: header.revision };
   };
 
@@ -126,11 +140,14 @@ export function openEtcd(access: EtcdAccess, report?: (problem: string) => void)
     },
     transact: async (compare, steps) => (await commit(compare, steps)).succeeded,
     commit,
-    grant: async (seconds) => (await callEtcd(memberAccess, rpcs.grant, { ttl: seconds, id: randomInt(1, idRange) })).id,
+    grant: async (seconds) =>
+      (await callEtcd(memberAccess, rpcs.grant, { ttl: seconds, id: randomInt(1, idRange) })).id,
     keepAlive: () => openStream(memberAccess, streams.keepAlive),
     watch(prefix, startRevision) {
       const opened = openStream(memberAccess, streams.watch);
-      opened.write({ create: { key: prefix, rangeEnd: endOf(prefix), startRevision, progressNotify: true, fragment: true } });
+      opened.write({
+        create: { key: prefix, rangeEnd: endOf(prefix), startRevision, progressNotify: true, fragment: true },
+      });
       return opened;
     },
     close() {
@@ -145,11 +162,20 @@ function openOrThrow(access: EtcdAccess, report: ((problem: string) => void) | u
   const { ca, cert, key } = access;
   try {
     return openCredentials(
-      { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) },
+      {
+        ...(ca !== undefined && { ca }),
+        ...(cert !== undefined && { cert }),
+        ...(key !== undefined && { key }),
+      },
       access.files,
       report,
     );
   } catch (thrown) {
-    throw unreachable('read the certificates for etcd', access.endpoints.join(', '), reasonOf(thrown), thrown);
+    throw unreachable(
+      'read the certificates for etcd',
+      access.endpoints.join(', '),
+      reasonOf(thrown),
+      thrown,
+    );
   }
 }

@@ -28,7 +28,8 @@ const lookEveryMs = 5000;
 const atMostEveryMs = 1000;
 /** Limit of one file: a bundle of authorities has some hundred kilobytes. */
 const largestFile = 4 * 1024 * 1024;
-const certificatePem = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gu;
+const certificatePem =
+  /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gu;
 
 /**
  * Opens credentials. Those given as texts never change. Those of files follow the files: a certificate that
@@ -73,11 +74,14 @@ export function openCredentials(
   };
 }
 
-const isSame = (one: Credentials, other: Credentials): boolean => one.ca === other.ca && one.cert === other.cert && one.key === other.key;
+const isSame = (one: Credentials, other: Credentials): boolean =>
+  one.ca === other.ca && one.cert === other.cert && one.key === other.key;
 
 const readAll = (files: Credentials): Credentials =>
   Object.fromEntries(
-    Object.entries(files).flatMap(([name, file]: [string, string | undefined]) => (file === undefined ? [] : [[name, readText(file)]])),
+    Object.entries(files).flatMap(([name, file]: [string, string | undefined]) =>
+      file === undefined ? [] : [[name, readText(file)]],
+    ),
   );
 
 function readText(file: string): string {
@@ -92,11 +96,14 @@ function readText(file: string): string {
 function requireUsable({ ca, cert, key }: Credentials): void {
   if (ca !== undefined) {
     const found = ca.match(certificatePem) ?? [];
-    if (found.length === 0 || found.length !== ca.split('-----BEGIN ').length - 1) throw new Error('the file of authorities is not whole');
+    if (found.length === 0 || found.length !== ca.split('-----BEGIN ').length - 1)
+      throw new Error('the file of authorities is not whole');
     for (const pem of found) new X509Certificate(pem);
   }
-  if ((cert === undefined) !== (key === undefined)) throw new Error('a certificate and its key come together');
+  if ((cert === undefined) !== (key === undefined))
+    throw new Error('a certificate and its key come together');
   if (cert === undefined || key === undefined) return;
-  if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw new Error('the certificate does not belong to the key');
+  if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
+    throw new Error('the certificate does not belong to the key');
   createSecureContext({ cert, key });
 }

@@ -30,7 +30,8 @@ async function until(what: string, condition: () => Promise<boolean> | boolean):
     } catch (thrown) {
       last = `: ${(thrown as Error).message}`;
     }
-    if (performance.now() - began > limitMs) throw new Error(`not within ${limitMs / 1000} s: ${what}${last}`);
+    if (performance.now() - began > limitMs)
+      throw new Error(`not within ${limitMs / 1000} s: ${what}${last}`);
     await sleep(20);
   }
 }
@@ -45,36 +46,60 @@ describe('a real etcd', { skip: tool.skip }, () => {
     return client;
   };
   const start = (name: string, clientUrl: string, peerUrl: string, more: readonly string[] = []): void => {
-    const urls = ['--listen-client-urls', clientUrl, '--advertise-client-urls', clientUrl, '--listen-peer-urls', peerUrl];
+    const urls = [
+      '--listen-client-urls',
+      clientUrl,
+      '--advertise-client-urls',
+      clientUrl,
+      '--listen-peer-urls',
+      peerUrl,
+    ];
     const cluster = ['--initial-advertise-peer-urls', peerUrl, '--initial-cluster', `default=${peerUrl}`];
-    started.push(spawn(tool.path, ['--data-dir', join(folder, name), ...urls, ...cluster, ...more], { stdio: 'ignore' }));
+    started.push(
+      spawn(tool.path, ['--data-dir', join(folder, name), ...urls, ...cluster, ...more], { stdio: 'ignore' }),
+    );
   };
   let access: EtcdAccess;
 
   before(() => {
-    const { key, certificate } = makeCertificate(folder, 'etcd', { more: ['-addext', 'subjectAltName=IP:127.0.0.1'] });
+    const { key, certificate } = makeCertificate(folder, 'etcd', {
+      more: ['-addext', 'subjectAltName=IP:127.0.0.1'],
+    });
     // One authority for both ends: a self-signed certificate is its own authority.
     const pem = readFileSync(certificate, 'utf8');
     start('plain', 'http://127.0.0.1:2379', 'http://127.0.0.1:2380');
     start('tls', 'https://127.0.0.1:3379,https://127.0.0.2:3379', 'http://127.0.0.1:3380', [
-      ...['--cert-file', certificate, '--key-file', key, '--trusted-ca-file', certificate, '--client-cert-auth'],
+      ...[
+        '--cert-file',
+        certificate,
+        '--key-file',
+        key,
+        '--trusted-ca-file',
+        certificate,
+        '--client-cert-auth',
+      ],
     ]);
     access = { endpoints: ['https://127.0.0.1:3379'], ca: pem, cert: pem, key: readFileSync(key, 'utf8') };
   });
   after(async () => {
     for (const client of clients) client.close();
-    await Promise.all(started.map((child) => new Promise((resolve) => child.once('exit', resolve) && child.kill('SIGKILL'))));
+    await Promise.all(
+      started.map((child) => new Promise((resolve) => child.once('exit', resolve) && child.kill('SIGKILL'))),
+    );
     rmSync(folder, { recursive: true, force: true });
   });
 
   test('by TLS with a certificate of this host: keys, a lease that is kept, and changes that are followed', async () => {
     const client = open(access);
-    await until('etcd answers', async () => client.transact([], [{ put: { key: '/a/1', value: Buffer.from('one') } }]));
+    await until('etcd answers', async () =>
+      client.transact([], [{ put: { key: '/a/1', value: Buffer.from('one') } }]),
+    );
     const heard: string[] = [];
     let isHere = false;
     const unfollow = followPrefix(client, '/a/', {
       onListing: ({ pairs }) => heard.push(...pairs.map(({ key, value }) => `${key}=${value.toString()}`)),
-      onChanges: (changes) => heard.push(...changes.map(({ key, value }) => `${key}=${value?.toString() ?? 'gone'}`)),
+      onChanges: (changes) =>
+        heard.push(...changes.map(({ key, value }) => `${key}=${value?.toString() ?? 'gone'}`)),
       onHere: () => (isHere = true),
       onAway: () => undefined,
     });
@@ -83,7 +108,11 @@ describe('a real etcd', { skip: tool.skip }, () => {
     const lease = holdLease({
       client,
       seconds: 2,
-      register: async (id) => void (await client.transact([], [{ put: { key: '/a/lease', value: Buffer.from('held'), lease: id } }])),
+      register: async (id) =>
+        void (await client.transact(
+          [],
+          [{ put: { key: '/a/lease', value: Buffer.from('held'), lease: id } }],
+        )),
       onHeld: () => (isHeld = true),
       onTrouble: () => undefined,
     });
@@ -101,7 +130,12 @@ describe('a real etcd', { skip: tool.skip }, () => {
     const refused: readonly EtcdAccess[] = [
       { endpoints: access.endpoints, ca: access.ca! },
       { ...access, ca: readFileSync(other.certificate, 'utf8') },
-      { endpoints: access.endpoints, ca: access.ca!, cert: readFileSync(other.certificate, 'utf8'), key: readFileSync(other.key, 'utf8') },
+      {
+        endpoints: access.endpoints,
+        ca: access.ca!,
+        cert: readFileSync(other.certificate, 'utf8'),
+        key: readFileSync(other.key, 'utf8'),
+      },
       { endpoints: ['http://127.0.0.1:3379'] },
       // Its certificate is for 127.0.0.1.
       { ...access, endpoints: ['https://127.0.0.2:3379'] },
@@ -133,7 +167,8 @@ describe('a real etcd', { skip: tool.skip }, () => {
     });
     await new Promise<void>((resolve) => relay.listen(4379, '127.0.0.1', resolve));
     const direct = open({ endpoints: ['http://127.0.0.1:2379'] });
-    const put = (key: string, value: string): Promise<boolean> => direct.transact([], [{ put: { key, value: Buffer.from(value) } }]);
+    const put = (key: string, value: string): Promise<boolean> =>
+      direct.transact([], [{ put: { key, value: Buffer.from(value) } }]);
     await until('etcd answers', () => put('/b/1', 'one'));
     const held = new Map<string, string>();
     const state = { listings: 0, away: 0 };
@@ -159,7 +194,10 @@ describe('a real etcd', { skip: tool.skip }, () => {
     await direct.transact([], [{ deleteRange: { key: '/b/1' } }]);
     for (let count = 0; count < 10; count += 1) await put('/b/2', String(count));
     const { revision } = await direct.list('/b/');
-    const compacted = await fetch('http://127.0.0.1:2379/v3/kv/compaction', { method: 'POST', body: JSON.stringify({ revision }) });
+    const compacted = await fetch('http://127.0.0.1:2379/v3/kv/compaction', {
+      method: 'POST',
+      body: JSON.stringify({ revision }),
+    });
     assert.equal(compacted.status, 200);
     isCut = false;
     await until('it is here again', () => held.get('/b/2') === '9' && !held.has('/b/1'));

@@ -43,7 +43,12 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
    * Checks that a host that asks the failing member first keeps its lease, receives each write of others once
    * and in order, and gets its calls answered.
    */
-  async function staysWhole(prefix: string, first: string, fail: () => void, heal: () => void): Promise<void> {
+  async function staysWhole(
+    prefix: string,
+    first: string,
+    fail: () => void,
+    heal: () => void,
+  ): Promise<void> {
     const others = members.slice(1).map(({ endpoint }) => endpoint);
     const writer = open(others);
     const client = open([first, ...others]);
@@ -54,14 +59,22 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
     const unfollow = followPrefix(client, prefix, {
       onListing: ({ pairs }) => heard.push(...pairs.map(({ value }) => value.toString())),
       onChanges: (changes) =>
-        heard.push(...changes.flatMap(({ key, value }) => (key.endsWith('lease') ? [] : [value?.toString() ?? 'gone']))),
+        heard.push(
+          ...changes.flatMap(({ key, value }) =>
+            key.endsWith('lease') ? [] : [value?.toString() ?? 'gone'],
+          ),
+        ),
       onHere: () => (isHere = true),
       onAway: () => undefined,
     });
     const lease = holdLease({
       client,
       seconds: leaseSeconds,
-      register: async (id) => void (await client.transact([], [{ put: { key: `${prefix}lease`, value: Buffer.from('held'), lease: id } }])),
+      register: async (id) =>
+        void (await client.transact(
+          [],
+          [{ put: { key: `${prefix}lease`, value: Buffer.from('held'), lease: id } }],
+        )),
       onHeld: () => (isHeld = true),
       onTrouble: () => undefined,
     });
@@ -69,20 +82,24 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
       await eventually('it is followed, and the lease is held', () => isHere && isHeld);
       const watching = followPrefix(writer, `${prefix}lease`, {
         onListing: () => undefined,
-        onChanges: (changes) => ended.push(...changes.flatMap(({ value }) => (value === undefined ? ['ended'] : []))),
+        onChanges: (changes) =>
+          ended.push(...changes.flatMap(({ value }) => (value === undefined ? ['ended'] : []))),
         onHere: () => undefined,
         onAway: () => undefined,
       });
       const written: string[] = [];
       const write = async (): Promise<void> => {
         const value = String(written.length);
-        await eventually('a write is taken', () => writer.transact([], [{ put: { key: `${prefix}n`, value: Buffer.from(value) } }]));
+        await eventually('a write is taken', () =>
+          writer.transact([], [{ put: { key: `${prefix}n`, value: Buffer.from(value) } }]),
+        );
         written.push(value);
       };
       for (let count = 0; count < 20; count += 1) await write();
       fail();
       // Longer than the lease lasts without renewal.
-      for (const late = performance.now() + leaseSeconds * 1500; performance.now() < late; await sleep(200)) await write();
+      for (const late = performance.now() + leaseSeconds * 1500; performance.now() < late; await sleep(200))
+        await write();
       await eventually('all is heard', () => heard.length >= written.length);
       await write();
       await eventually('the last too', () => heard.length >= written.length);

@@ -75,11 +75,21 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
     let open: WatchAnswer['events'] = [];
     const asking = setInterval(() => {
       unanswered += 1;
-      if (unanswered > mostUnanswered) stream.abandon(`it gave no sign of progress for ${(progressEveryMs * mostUnanswered) / 1000} s`);
+      if (unanswered > mostUnanswered)
+        stream.abandon(`it gave no sign of progress for ${(progressEveryMs * mostUnanswered) / 1000} s`);
       else stream.write({ progress: {} });
     }, progressEveryMs);
     try {
-      for await (const { header, watchId, created, canceled, compactRevision, cancelReason, fragment, events } of stream.answers) {
+      for await (const {
+        header,
+        watchId,
+        created,
+        canceled,
+        compactRevision,
+        cancelReason,
+        fragment,
+        events,
+      } of stream.answers) {
         unanswered = 0;
         if (compactRevision > 0) throw new Lost();
         if (canceled) throw cancelled(prefix, cancelReason);
@@ -105,7 +115,8 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
           from.revision = last.kv.modRevision;
           // An answer to our own request may be ahead of events that were not sent yet (etcd before 3.4.25
           // and 3.5.8): only what the watch sends by itself counts.
-        } else if (!created && !fragment && events.length === 0 && watchId >= 0) from.revision = Math.max(from.revision, header.revision);
+        } else if (!created && !fragment && events.length === 0 && watchId >= 0)
+          from.revision = Math.max(from.revision, header.revision);
       }
       if (!isClosed()) throw cancelled(prefix, 'it did not answer the watch');
     } finally {
@@ -153,7 +164,10 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
 }
 
 /** Splits events into those of complete revisions, and those of a last revision of which more may follow. */
-function splitAtRevision(events: WatchAnswer['events'], moreFollows: boolean): [WatchAnswer['events'], WatchAnswer['events']] {
+function splitAtRevision(
+  events: WatchAnswer['events'],
+  moreFollows: boolean,
+): [WatchAnswer['events'], WatchAnswer['events']] {
   if (!moreFollows) return [events, []];
   const last = events.at(-1)?.kv.modRevision;
   const end = events.findIndex(({ kv }) => kv.modRevision === last);

@@ -52,7 +52,10 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
       const answers = stream.answers[Symbol.asyncIterator]();
       for (;;) {
         stream.write({ id });
-        const late = setTimeout(() => stream.abandon(`it did not keep the lease within ${answerMs / 1000} s`), answerMs);
+        const late = setTimeout(
+          () => stream.abandon(`it did not keep the lease within ${answerMs / 1000} s`),
+          answerMs,
+        );
         const answer = await answers.next().finally(() => clearTimeout(late));
         if (answer.done === true) throw unanswered();
         if (answer.value.ttl <= 0) return false;

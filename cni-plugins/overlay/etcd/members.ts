@@ -25,7 +25,9 @@ interface Health<Member> {
   until: number;
 }
 
-/** @param given at least one @param now milliseconds of a clock that never goes back @param random from 0 to 1 */
+/**
+ * @param given at least one @param now milliseconds of a clock that never goes back @param random from 0 to 1
+ */
 export function createMembers<Member>(
   given: readonly Member[],
   now: () => number = () => performance.now(),

@@ -18,7 +18,13 @@ const declarations: Readonly<Record<string, Fields>> = {
     value: ['bytes', 5],
     lease: ['int64', 6],
   },
-  RangeRequest: { key: ['string', 1], rangeEnd: ['string', 2], limit: ['int64', 3], revision: ['int64', 4], keysOnly: ['bool', 8] },
+  RangeRequest: {
+    key: ['string', 1],
+    rangeEnd: ['string', 2],
+    limit: ['int64', 3],
+    revision: ['int64', 4],
+    keysOnly: ['bool', 8],
+  },
   RangeResponse: { header: ['ResponseHeader', 1], kvs: ['KeyValue', 2, 'repeated'], more: ['bool', 3] },
   PutRequest: { key: ['string', 1], value: ['bytes', 2], lease: ['int64', 3] },
   DeleteRangeRequest: { key: ['string', 1], rangeEnd: ['string', 2] },
@@ -32,8 +38,16 @@ const declarations: Readonly<Record<string, Fields>> = {
     modRevision: ['int64', 6],
     rangeEnd: ['string', 64],
   },
-  TxnRequest: { compare: ['Compare', 1, 'repeated'], success: ['RequestOp', 2, 'repeated'], failure: ['RequestOp', 3, 'repeated'] },
-  TxnResponse: { header: ['ResponseHeader', 1], succeeded: ['bool', 2], responses: ['ResponseOp', 3, 'repeated'] },
+  TxnRequest: {
+    compare: ['Compare', 1, 'repeated'],
+    success: ['RequestOp', 2, 'repeated'],
+    failure: ['RequestOp', 3, 'repeated'],
+  },
+  TxnResponse: {
+    header: ['ResponseHeader', 1],
+    succeeded: ['bool', 2],
+    responses: ['ResponseOp', 3, 'repeated'],
+  },
   WatchCreateRequest: {
     key: ['string', 1],
     rangeEnd: ['string', 2],
@@ -67,7 +81,10 @@ const root = protobuf.Root.fromJSON({
       {
         edition: 'proto3',
         fields: Object.fromEntries(
-          Object.entries(fields).map(([field, [type, id, rule]]) => [field, { type, id, ...(rule !== undefined && { rule }) }]),
+          Object.entries(fields).map(([field, [type, id, rule]]) => [
+            field,
+            { type, id, ...(rule !== undefined && { rule }) },
+          ]),
         ),
       },
     ]),
@@ -91,7 +108,13 @@ function codec<Value>(name: string): Codec<Value> {
   const type = root.lookupType(name);
   return {
     encode: (value) => Buffer.from(type.encode(type.fromObject(value as Record<string, unknown>)).finish()),
-    decode: (bytes) => type.toObject(type.decode(bytes), { longs: Number, defaults: true, arrays: true, bytes: Buffer }) as Value,
+    decode: (bytes) =>
+      type.toObject(type.decode(bytes), {
+        longs: Number,
+        defaults: true,
+        arrays: true,
+        bytes: Buffer,
+      }) as Value,
   };
 }
 
@@ -140,8 +163,20 @@ export interface Step {
  * holds when none was written since.
  */
 export type Comparison =
-  | { readonly result: 0; readonly target: 1; readonly key: string; readonly rangeEnd?: string; readonly createRevision: number }
-  | { readonly result: 0 | 2; readonly target: 2; readonly key: string; readonly rangeEnd?: string; readonly modRevision: number };
+  | {
+      readonly result: 0;
+      readonly target: 1;
+      readonly key: string;
+      readonly rangeEnd?: string;
+      readonly createRevision: number;
+    }
+  | {
+      readonly result: 0 | 2;
+      readonly target: 2;
+      readonly key: string;
+      readonly rangeEnd?: string;
+      readonly modRevision: number;
+    };
 
 interface Transaction {
   readonly compare: readonly Comparison[];
@@ -190,8 +225,16 @@ interface LeaseTerm {
 }
 
 export const rpcs = {
-  range: { path: '/etcdserverpb.KV/Range', ask: codec<Range>('RangeRequest'), answer: codec<RangeAnswer>('RangeResponse') },
-  transact: { path: '/etcdserverpb.KV/Txn', ask: codec<Transaction>('TxnRequest'), answer: codec<TransactionAnswer>('TxnResponse') },
+  range: {
+    path: '/etcdserverpb.KV/Range',
+    ask: codec<Range>('RangeRequest'),
+    answer: codec<RangeAnswer>('RangeResponse'),
+  },
+  transact: {
+    path: '/etcdserverpb.KV/Txn',
+    ask: codec<Transaction>('TxnRequest'),
+    answer: codec<TransactionAnswer>('TxnResponse'),
+  },
   grant: {
     path: '/etcdserverpb.Lease/LeaseGrant',
     ask: codec<LeaseTerm>('LeaseGrantRequest'),
@@ -213,4 +256,5 @@ export const streams = {
 } as const;
 
 /** Returns the end of the range of all keys with this prefix. */
-export const endOf = (prefix: string): string => `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`;
+export const endOf = (prefix: string): string =>
+  `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`;

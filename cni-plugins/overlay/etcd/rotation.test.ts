@@ -1,6 +1,15 @@
 import '../../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
@@ -22,7 +31,9 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
 
   before(async () => {
     const { ca } = authority;
-    [member] = startEtcdMembers({ folder, port: 3379, tls: { ca, ...authority.issue('server') } }) as [EtcdMember];
+    [member] = startEtcdMembers({ folder, port: 3379, tls: { ca, ...authority.issue('server') } }) as [
+      EtcdMember,
+    ];
     ({ endpoint } = member);
     const { cert, key } = authority.issue('probe');
     const probe = openEtcd({
@@ -60,7 +71,10 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
   }
   function open(report: (problem: string) => void = () => undefined): EtcdClient {
     const at = (name: string): string => join(mounted, `${name}.pem`);
-    const client = openEtcd({ endpoints: [endpoint], files: { ca: at('ca'), cert: at('cert'), key: at('key') } }, report);
+    const client = openEtcd(
+      { endpoints: [endpoint], files: { ca: at('ca'), cert: at('cert'), key: at('key') } },
+      report,
+    );
     clients.push(client);
     return client;
   }
@@ -101,7 +115,9 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
     assert.doesNotMatch(reported.join('\n'), /PRIVATE/u);
     await client.list('/');
     writeFileSync(join(now, 'ca.pem'), readFileSync(authority.ca).subarray(0, 100));
-    await eventually('half an authority is reported', () => reported.some((each) => each.includes('not whole')));
+    await eventually('half an authority is reported', () =>
+      reported.some((each) => each.includes('not whole')),
+    );
     await client.list('/');
     writeFileSync(join(now, 'ca.pem'), readFileSync(authority.ca));
     writeFileSync(join(now, 'key.pem'), readFileSync(key));

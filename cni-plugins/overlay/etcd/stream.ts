@@ -14,14 +14,21 @@ export interface Stream<Ask, Answer> {
   abandon(why: string): void;
 }
 
-/** Opens a stream to the current member. Its failures are OVERLAY_ETCD_UNREACHABLE and OVERLAY_ETCD_DENIED. */
+/**
+ * Opens a stream to the current member. Its failures are OVERLAY_ETCD_UNREACHABLE and OVERLAY_ETCD_DENIED.
+ */
 export function openStream<Ask, Answer>(
   { members, metadata, leave }: MemberAccess,
   { path, ask, answer }: Rpc<Ask, Answer>,
 ): Stream<Ask, Answer> {
   const member = members.current();
   const { client, release } = member.take();
-  const duplex: ClientDuplexStream<Ask, Answer> = client.makeBidiStreamRequest(path, ask.encode, answer.decode, metadata);
+  const duplex: ClientDuplexStream<Ask, Answer> = client.makeBidiStreamRequest(
+    path,
+    ask.encode,
+    answer.decode,
+    metadata,
+  );
   const attempted = 'follow etcd';
   let over = false;
   const isOver = (): boolean => over;
@@ -47,7 +54,9 @@ export function openStream<Ask, Answer>(
         if (!isOver()) {
           end();
           if (!isOwnFault(thrown as ServiceError)) leave(member);
-          throw thrown instanceof PortcullisError ? thrown : failureOf(attempted, member.endpoint, thrown as ServiceError);
+          throw thrown instanceof PortcullisError
+            ? thrown
+            : failureOf(attempted, member.endpoint, thrown as ServiceError);
         }
       }
       if (abandoned !== undefined) throw abandoned;

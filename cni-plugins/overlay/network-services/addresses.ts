@@ -42,7 +42,8 @@ export function chooseAddresses(
 ): string[] {
   const taken: Taken = { subnets: view.subnets(), addresses: view.addresses() };
   for (const address of wanted)
-    if (networkWith(networks, address) === undefined) throw outOfRange(service, address, 'no network of the overlay has it');
+    if (networkWith(networks, address) === undefined)
+      throw outOfRange(service, address, 'no network of the overlay has it');
   return networks.map((network) => {
     const { family } = network.prefix.address;
     const asked = wanted.find((address) => familyIn(address) === family);
@@ -65,7 +66,10 @@ const familyIn = (text: string): IpFamily | undefined => parseIp(text)?.family;
 
 const networkWith = (networks: readonly OverlayNetwork[], text: string): OverlayNetwork | undefined => {
   const address = parseIp(text);
-  return address && networks.find(({ prefix }) => prefix.address.family === address.family && contains(prefix, address));
+  return (
+    address &&
+    networks.find(({ prefix }) => prefix.address.family === address.family && contains(prefix, address))
+  );
 };
 
 function subnetOf({ hostLength }: OverlayNetwork, address: IpAddress): IpPrefix {
@@ -118,7 +122,12 @@ function requireRoom(network: OverlayNetwork, service: string, taken: Taken): vo
   );
 }
 
-function again(network: OverlayNetwork, service: string, former: readonly string[], taken: Taken): string | undefined {
+function again(
+  network: OverlayNetwork,
+  service: string,
+  former: readonly string[],
+  taken: Taken,
+): string | undefined {
   for (const text of former) {
     const address = parseIp(text);
     if (address?.family !== network.prefix.address.family || !contains(network.prefix, address)) continue;
@@ -145,7 +154,11 @@ function free(network: OverlayNetwork, service: string, taken: Taken): string {
 
 const placeOf = (text: string): number => createHash('sha256').update(text).digest().readUInt32BE(0);
 
-function freeIn(subnet: IpPrefix, service: string, addresses: ReadonlyMap<string, string>): string | undefined {
+function freeIn(
+  subnet: IpPrefix,
+  service: string,
+  addresses: ReadonlyMap<string, string>,
+): string | undefined {
   const { family } = subnet.address;
   const bits = Math.min(bitsOf(family) - subnet.length, 16);
   const count = 2 ** bits;
@@ -174,8 +187,21 @@ function hostWith(subnet: IpPrefix, taken: Taken): string | undefined {
   return holder === addressHolder ? undefined : holder;
 }
 
-function failure(code: string, kind: PortcullisError['kind'], service: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code, kind, attempted: 'give a virtual address to the service over hosts', on: service, why, fix });
+function failure(
+  code: string,
+  kind: PortcullisError['kind'],
+  service: string,
+  why: string,
+  fix: string,
+): PortcullisError {
+  return new PortcullisError({
+    code,
+    kind,
+    attempted: 'give a virtual address to the service over hosts',
+    on: service,
+    why,
+    fix,
+  });
 }
 
 function outOfRange(service: string, address: string, why: string): PortcullisError {

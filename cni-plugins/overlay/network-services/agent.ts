@@ -54,7 +54,14 @@ export interface SpannedDeps {
 const settleMs = 5;
 
 /** @throws NETWORK_NEWER_SCHEMA */
-export function openSpannedServices({ settings, member, networks, link, peers, log }: SpannedDeps): SpannedServices {
+export function openSpannedServices({
+  settings,
+  member,
+  networks,
+  link,
+  peers,
+  log,
+}: SpannedDeps): SpannedServices {
   const database = openNetworkDatabase(settings.databasePath);
   const namespaceId = ownNamespaceId();
   const rules = rulesOf(settings.services ?? {}, settings.name);
@@ -106,7 +113,8 @@ export function openSpannedServices({ settings, member, networks, link, peers, l
     write();
     clearTimeout(expiring);
     const next = merged.nextExpiry();
-    if (next !== undefined && !closed) expiring = setTimeout(expire, Math.max(next - performance.now(), 0) + 1);
+    if (next !== undefined && !closed)
+      expiring = setTimeout(expire, Math.max(next - performance.now(), 0) + 1);
   };
 
   const unwatch = watchCommits(settings.databasePath, () => {
@@ -137,7 +145,9 @@ export function openSpannedServices({ settings, member, networks, link, peers, l
     },
     get refused() {
       return [
-        ...[...publisher.refused].flatMap(([service, lines]) => lines.map((line) => `${settings.name}/${service}: ${line}`)),
+        ...[...publisher.refused].flatMap(([service, lines]) =>
+          lines.map((line) => `${settings.name}/${service}: ${line}`),
+        ),
         ...strangers.found.values(),
       ];
     },

@@ -26,7 +26,11 @@ export interface ClaimFilter {
  * has only virtual addresses of its own, from a subnet that no host has. Claims in etcd can lead nowhere
  * else. Pure except for what it remembers.
  */
-export function createClaimFilter(networks: readonly OverlayNetwork[], holders: Holders, self: string): ClaimFilter {
+export function createClaimFilter(
+  networks: readonly OverlayNetwork[],
+  holders: Holders,
+  self: string,
+): ClaimFilter {
   let of = holders.subnetsChanged();
   let seen = new WeakMap<readonly PublishedMember[], readonly PublishedMember[]>();
   const found = new Map<string, string>();
@@ -34,10 +38,18 @@ export function createClaimFilter(networks: readonly OverlayNetwork[], holders: 
     const subnet = subnetWith(networks, address);
     return subnet === undefined ? undefined : holders.subnetHolder(subnet);
   };
-  const ofHost = (name: string, host: string, given: readonly PublishedMember[]): readonly PublishedMember[] => {
+  const ofHost = (
+    name: string,
+    host: string,
+    given: readonly PublishedMember[],
+  ): readonly PublishedMember[] => {
     const before = seen.get(given);
     if (before !== undefined) return before;
-    const strange = new Set(given.flatMap(({ addresses }) => addresses.filter((address) => host === self || holderOf(address) !== host)));
+    const strange = new Set(
+      given.flatMap(({ addresses }) =>
+        addresses.filter((address) => host === self || holderOf(address) !== host),
+      ),
+    );
     const key = `${name} ${host}`;
     if (strange.size === 0) found.delete(key);
     else
@@ -45,7 +57,10 @@ export function createClaimFilter(networks: readonly OverlayNetwork[], holders: 
         key,
         `members of ${name} on ${host}: ${[...strange].slice(0, 3).join(', ')} ${strange.size === 1 ? 'is' : 'are'} of no pod of that host`,
       );
-    const left = given.map((member) => ({ ...member, addresses: member.addresses.filter((address) => !strange.has(address)) }));
+    const left = given.map((member) => ({
+      ...member,
+      addresses: member.addresses.filter((address) => !strange.has(address)),
+    }));
     seen.set(given, left);
     return left;
   };
@@ -56,7 +71,9 @@ export function createClaimFilter(networks: readonly OverlayNetwork[], holders: 
       of = holders.subnetsChanged();
       return {
         ...service,
-        addresses: service.addresses.filter((address) => holders.addressHolder(address) === name && holderOf(address) === addressHolder),
+        addresses: service.addresses.filter(
+          (address) => holders.addressHolder(address) === name && holderOf(address) === addressHolder,
+        ),
         members: new Map([...service.members].map(([host, given]) => [host, ofHost(name, host, given)])),
       };
     },

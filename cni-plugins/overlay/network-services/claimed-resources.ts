@@ -34,6 +34,7 @@ export function createClaimedResources(
       for (const [resource, service] of holders) if (isOver(resource, service)) release(resource);
     },
     holder: (resource) => holders.get(resource),
-    of: (service) => [...holders].flatMap(([resource, holder]) => (holder === service ? [resource] : [])).toSorted(),
+    of: (service) =>
+      [...holders].flatMap(([resource, holder]) => (holder === service ? [resource] : [])).toSorted(),
   };
 }

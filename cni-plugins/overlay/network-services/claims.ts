@@ -12,7 +12,12 @@ import type { Holding, HostMembers, PublishedMember, VirtualRecord } from '../re
  * first host leaves. Each act is one transaction. One that finds its change already made is a success.
  */
 
-const unchanged = (key: string, modRevision: number): Comparison => ({ result: 0, target: 2, key, modRevision });
+const unchanged = (key: string, modRevision: number): Comparison => ({
+  result: 0,
+  target: 2,
+  key,
+  modRevision,
+});
 
 /** A service as the hosts agree on it. */
 export interface StandingService {
@@ -26,7 +31,9 @@ export interface StandingService {
 export function findService({ view }: Member, service: string): StandingService | undefined {
   const found = view.virtual(service);
   const record = found && readVirtual(found.value);
-  return found === undefined || record === undefined ? undefined : { record, key: found.key, revision: found.modRevision };
+  return found === undefined || record === undefined
+    ? undefined
+    : { record, key: found.key, revision: found.modRevision };
 }
 
 /** A host's statement about its members of a service. */
@@ -64,12 +71,17 @@ export async function sayService(
   const written = view.keysOf(host);
   const claimed = claimsOf(member, service);
   const steps: Step[] = [
-    ...[...new Set([...wanted, ...shared])].filter((key) => !written.has(key)).map((key) => ({ put: { key, value: encode({}) } })),
+    ...[...new Set([...wanted, ...shared])]
+      .filter((key) => !written.has(key))
+      .map((key) => ({ put: { key, value: encode({}) } })),
     ...claimed.filter((key) => !wanted.has(key)).map((key) => ({ deleteRange: { key } })),
     { put: { key: own.holder(service), value: encode({ host, id, ingressPorts } satisfies Holding) } },
     { put: { key: own.members(service), value: encode({ members } satisfies HostMembers), lease } },
   ];
-  const { succeeded, revision } = await client.commit(existing === undefined ? [] : [unchanged(existing.key, existing.revision)], steps);
+  const { succeeded, revision } = await client.commit(
+    existing === undefined ? [] : [unchanged(existing.key, existing.revision)],
+    steps,
+  );
   return succeeded ? revision : undefined;
 }
 
@@ -77,7 +89,9 @@ export async function sayService(
 function claimsOf({ keys, host, view }: Member, service: string): string[] {
   return [...view.keysOf(host)].filter((key) => {
     const read = keys.readOwn(key);
-    return read?.kind === 'virtual' ? read.name === service : (read?.kind === 'addresses' || read?.kind === 'ports') && read.of === service;
+    return read?.kind === 'virtual'
+      ? read.name === service
+      : (read?.kind === 'addresses' || read?.kind === 'ports') && read.of === service;
   });
 }
 
@@ -85,7 +99,10 @@ function claimsOf({ keys, host, view }: Member, service: string): string[] {
  * Withdraws claims of this host on what another service has. They are made again when that is free. @returns
  * the revision; undefined when there was nothing to withdraw
  */
-export async function withdraw({ client, view, host }: Member, claims: readonly string[]): Promise<number | undefined> {
+export async function withdraw(
+  { client, view, host }: Member,
+  claims: readonly string[],
+): Promise<number | undefined> {
   const written = view.keysOf(host);
   const existing = claims.filter((key) => written.has(key));
   if (existing.length === 0) return undefined;
@@ -117,14 +134,23 @@ export async function heldServices({ client, keys, host }: Member): Promise<stri
  * themselves.
  * @returns the revision after which it is done. @throws OVERLAY_ETCD_UNREACHABLE
  */
-export async function endServices(member: Member, networks: readonly OverlayNetwork[], services: readonly string[]): Promise<number> {
+export async function endServices(
+  member: Member,
+  networks: readonly OverlayNetwork[],
+  services: readonly string[],
+): Promise<number> {
   const { client, keys, host } = member;
   const own = keys.own(host);
   const ended = new Set<string>();
   let reached = 0;
   for (const service of services) {
     for (const key of claimsOf(member, service)) ended.add(key);
-    const given = [own.members(service), own.holder(service), ...claimsOf(member, service), ...emptySubnets(member, networks, ended)];
+    const given = [
+      own.members(service),
+      own.holder(service),
+      ...claimsOf(member, service),
+      ...emptySubnets(member, networks, ended),
+    ];
     ({ revision: reached } = await client.commit(
       [],
       given.map((key) => ({ deleteRange: { key } })),
@@ -137,7 +163,11 @@ export async function endServices(member: Member, networks: readonly OverlayNetw
  * Returns the keys of subnets for virtual addresses that this host claims and in which only services of
  * `ended` have addresses.
  */
-function emptySubnets({ keys, host, view }: Member, networks: readonly OverlayNetwork[], ended: ReadonlySet<string>): string[] {
+function emptySubnets(
+  { keys, host, view }: Member,
+  networks: readonly OverlayNetwork[],
+  ended: ReadonlySet<string>,
+): string[] {
   const written = [...view.keysOf(host)];
   const used = new Set(
     written.flatMap((key) => {

@@ -19,21 +19,33 @@ const local = (id: string, more: Partial<LocalMember> = {}): LocalMember => ({
 });
 const existing = (record: VirtualRecord) => ({ record, key: 'key', revision: 1 });
 const others = (hosts: readonly string[] = []) => ({
-  service: () => ({ mode: 'vip', addresses: [], ingressPorts: [], members: new Map(hosts.map((host) => [host, []])) }) as const,
+  service: () =>
+    ({
+      mode: 'vip',
+      addresses: [],
+      ingressPorts: [],
+      members: new Map(hosts.map((host) => [host, []])),
+    }) as const,
 });
 const own = { sharedServices: [] };
 const idsOf = (members: readonly LocalMember[]): string[] => members.map(({ id }) => id);
 
 test('the first member of a new service defines its mode and its namespace; others that differ wait without a refusal', () => {
   const given = [local('a', { mode: 'dnsrr' }), local('b'), local('c', { mode: 'dnsrr', owner: 'pay' })];
-  const { mode, owner, members, refusals } = fittingMembers('web', given, undefined, { rules: own, others: others() });
+  const { mode, owner, members, refusals } = fittingMembers('web', given, undefined, {
+    rules: own,
+    others: others(),
+  });
   assert.deepEqual([mode, owner, idsOf(members), refusals], ['dnsrr', 'shop', ['a'], []]);
 });
 
 test('a member of another namespace or mode is refused by name, with at most three hosts of the service', () => {
   const given = [local('a'), local('b', { owner: 'pay' }), local('c', { mode: 'dnsrr' })];
   const record: VirtualRecord = { mode: 'vip', owner: 'shop', addresses: ['10.128.9.7'] };
-  const { members, refusals } = fittingMembers('web', given, existing(record), { rules: own, others: others(['h1', 'h2', 'h3', 'h4']) });
+  const { members, refusals } = fittingMembers('web', given, existing(record), {
+    rules: own,
+    others: others(['h1', 'h2', 'h3', 'h4']),
+  });
   assert.deepEqual(idsOf(members), ['a']);
   assert.deepEqual(refusals, [
     'NETWORK_SERVICE_OTHER_NAMESPACE: b of pay joins, and the service belongs to shop (h1, h2, h3)',
@@ -46,10 +58,18 @@ test('members of all namespaces join a shared service, and none joins a service 
   const record: VirtualRecord = { mode: 'vip', addresses: ['10.128.9.7'] };
   for (const shared of ['*', 'web'])
     assert.deepEqual(
-      idsOf(fittingMembers('web', given, existing(record), { rules: { sharedServices: [shared] }, others: others() }).members),
+      idsOf(
+        fittingMembers('web', given, existing(record), {
+          rules: { sharedServices: [shared] },
+          others: others(),
+        }).members,
+      ),
       ['a', 'b'],
     );
-  const { members, refusals } = fittingMembers('web', given, existing(record), { rules: { sharedServices: ['other'] }, others: others() });
+  const { members, refusals } = fittingMembers('web', given, existing(record), {
+    rules: { sharedServices: ['other'] },
+    others: others(),
+  });
   assert.deepEqual(idsOf(members), []);
   assert.match(
     refusals.join('\n'),

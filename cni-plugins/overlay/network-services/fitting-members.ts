@@ -31,22 +31,35 @@ export function fittingMembers(
   service: string,
   local: readonly LocalMember[],
   existing: StandingService | undefined,
-  { rules, others }: { readonly rules: Pick<ServiceRules, 'sharedServices'>; readonly others: Pick<Merged, 'service'> },
+  {
+    rules,
+    others,
+  }: { readonly rules: Pick<ServiceRules, 'sharedServices'>; readonly others: Pick<Merged, 'service'> },
 ): Fitting {
   const mode = existing?.record.mode ?? local[0]?.mode ?? 'vip';
   const owner = existing === undefined ? ownerOf(local[0]) : (existing.record.owner ?? '');
   const isShared = rules.sharedServices.some((shared) => shared === '*' || shared === service);
   const isOwn = (each: LocalMember): boolean => isShared || ownerOf(each) === owner;
   const members = local.filter((each) => each.mode === mode && isOwn(each));
-  const refusals = existing === undefined ? [] : misfits(local, existing, { hosts: hostsOf(others, service), isOwn });
+  const refusals =
+    existing === undefined ? [] : misfits(local, existing, { hosts: hostsOf(others, service), isOwn });
   return { mode, owner, members, refusals };
 }
 
 /** Returns the owner as the reader of members has it. A member without a known owner is not a pod. */
-export const ownerOf = (local: Pick<LocalMember, 'owner'> | undefined): string => ownerOfPod(local?.owner ?? '');
+export const ownerOf = (local: Pick<LocalMember, 'owner'> | undefined): string =>
+  ownerOfPod(local?.owner ?? '');
 
 /** Returns the member as other hosts see it. */
-export const published = ({ id, owner, addresses, isReady, aliases, ports, ingressPorts }: LocalMember): PublishedMember => ({
+export const published = ({
+  id,
+  owner,
+  addresses,
+  isReady,
+  aliases,
+  ports,
+  ingressPorts,
+}: LocalMember): PublishedMember => ({
   id,
   owner: ownerOf(owner === undefined ? undefined : { owner }),
   addresses,
@@ -72,6 +85,8 @@ function misfits(
         `NETWORK_SERVICE_OTHER_NAMESPACE: ${id} of ${ownerOf(each)} joins, and the service belongs to ${record.owner ?? 'hosts of an earlier version'}${there}`,
       ];
     if (each.mode === record.mode) return [];
-    return [`NETWORK_SERVICE_MODE_DIFFERS: ${id} joins with the mode ${each.mode}, and the service has ${record.mode}${there}`];
+    return [
+      `NETWORK_SERVICE_MODE_DIFFERS: ${id} joins with the mode ${each.mode}, and the service has ${record.mode}${there}`,
+    ];
   });
 }

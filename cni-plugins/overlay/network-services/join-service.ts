@@ -45,39 +45,65 @@ const attempts = 20;
  * Writes the members that fit the service. The first one defines the mode of a new service.
  * @param local members on this host @throws OVERLAY_ETCD_UNREACHABLE · the errors of `chooseAddresses`
  */
-export async function joinService(deps: JoinDeps, service: string, local: readonly LocalMember[], lease: number): Promise<JoinOutcome> {
+export async function joinService(
+  deps: JoinDeps,
+  service: string,
+  local: readonly LocalMember[],
+  lease: number,
+): Promise<JoinOutcome> {
   const { member, networks, merged, rules, leaveUnfit } = deps;
   for (let attempt = 0; attempt < attempts; attempt += 1) {
     if (attempt > 0) await pause(Math.random() * 100);
     const existing = findService(member, service);
-    const { mode, owner, members, refusals } = fittingMembers(service, local, existing, { rules, others: merged });
+    const { mode, owner, members, refusals } = fittingMembers(service, local, existing, {
+      rules,
+      others: merged,
+    });
     if (members.length === 0) {
       await leaveUnfit(service);
       return { refusals };
     }
     if (existing === undefined && merged.countOf(owner, service) >= rules.servicesPerNamespace)
       return {
-        refusals: [`NETWORK_SERVICES_EXHAUSTED: the namespace ${owner} has ${rules.servicesPerNamespace} services of this network`],
+        refusals: [
+          `NETWORK_SERVICES_EXHAUSTED: the namespace ${owner} has ${rules.servicesPerNamespace} services of this network`,
+        ],
       };
     // A port that this host does not open to the members is not claimed: services of hosts that open it may
     // have it.
-    const open = members.flatMap((each) => each.ingressPorts.filter((port) => whyClosed(rules, ownerOf(each), port) === undefined));
+    const open = members.flatMap((each) =>
+      each.ingressPorts.filter((port) => whyClosed(rules, ownerOf(each), port) === undefined),
+    );
     const ports = [...new Set(open.map(portText))].toSorted();
-    const record = existing?.record ?? { mode, owner, addresses: mode === 'vip' ? choose(deps, service, members) : [] };
+    const record = existing?.record ?? {
+      mode,
+      owner,
+      addresses: mode === 'vip' ? choose(deps, service, members) : [],
+    };
     const saying = { members: members.map(published), ingressPorts: ports, lease };
-    const revision = await sayService(member, networks, service, record, { standing: existing, said: saying });
+    const revision = await sayService(member, networks, service, record, {
+      standing: existing,
+      said: saying,
+    });
     if (revision === undefined) continue;
     await member.view.reached(revision);
     // Another host was first: the next round joins its service.
     if (JSON.stringify(findService(member, service)?.record) !== JSON.stringify(record)) continue;
     if (!(await keepAddresses(deps, service, record))) continue;
-    return { refusals: [...refusals, ...(await keepPorts(deps, service, ports))], joined: { record: JSON.stringify(record), ports } };
+    return {
+      refusals: [...refusals, ...(await keepPorts(deps, service, ports))],
+      joined: { record: JSON.stringify(record), ports },
+    };
   }
   return { refusals: [`it was another one at each of ${attempts} attempts to join it`] };
 }
 
 /** Returns whether etcd still has what this host joined. */
-export function isJoined(merged: Pick<Merged, 'service' | 'portHolder'>, service: string, joined: Joined | undefined): boolean {
+export function isJoined(
+  merged: Pick<Merged, 'service' | 'portHolder'>,
+  service: string,
+  joined: Joined | undefined,
+): boolean {
   const found = merged.service(service);
   if (joined === undefined || found === undefined) return false;
   const { mode, owner, addresses } = found;
@@ -87,24 +113,37 @@ export function isJoined(merged: Pick<Merged, 'service' | 'portHolder'>, service
   );
 }
 
-function choose({ member, networks, merged }: JoinDeps, service: string, fitting: readonly LocalMember[]): string[] {
+function choose(
+  { member, networks, merged }: JoinDeps,
+  service: string,
+  fitting: readonly LocalMember[],
+): string[] {
   const former = merged.service(service)?.addresses ?? [];
   const wanted = fitting.find(({ virtualIPs }) => virtualIPs.length > 0)?.virtualIPs ?? [];
   return chooseAddresses(member.view, networks, service, { wanted, former });
 }
 
 /** @returns false when another service or a host was first; then this host's claims on it are withdrawn */
-async function keepAddresses({ member, networks }: JoinDeps, service: string, record: VirtualRecord): Promise<boolean> {
+async function keepAddresses(
+  { member, networks }: JoinDeps,
+  service: string,
+  record: VirtualRecord,
+): Promise<boolean> {
   const { view, keys } = member;
   const isOurs = (address: string): boolean =>
-    view.addressHolder(address) === service && view.subnetHolder(subnetWith(networks, address) ?? '') === addressHolder;
+    view.addressHolder(address) === service &&
+    view.subnetHolder(subnetWith(networks, address) ?? '') === addressHolder;
   if (record.addresses.every(isOurs)) return true;
   const own = keys.own(member.host);
-  const shared = record.addresses.filter((address) => !isOurs(address)).flatMap((address) => subnetWith(networks, address) ?? []);
+  const shared = record.addresses
+    .filter((address) => !isOurs(address))
+    .flatMap((address) => subnetWith(networks, address) ?? []);
   const revision = await withdraw(member, [
     own.virtual(service, encode(record)),
     ...record.addresses.map((address) => own.address(address, service)),
-    ...shared.filter((subnet) => view.subnetHolder(subnet) !== addressHolder).map((subnet) => own.shared(subnet)),
+    ...shared
+      .filter((subnet) => view.subnetHolder(subnet) !== addressHolder)
+      .map((subnet) => own.shared(subnet)),
   ]);
   if (revision !== undefined) await view.reached(revision);
   return false;

@@ -10,7 +10,10 @@ const holdMs = 1000;
 const nobody: ReadonlySet<string> = new Set();
 
 const host = (name: string) => ({ key: keys.host(name), value: encode({}) });
-const virtual = { key: keys.virtual('web'), value: encode({ mode: 'vip', addresses: ['10.128.9.7'] } satisfies VirtualRecord) };
+const virtual = {
+  key: keys.virtual('web'),
+  value: encode({ mode: 'vip', addresses: ['10.128.9.7'] } satisfies VirtualRecord),
+};
 const port = { key: keys.port('tcp-30080'), value: encode({ service: 'web' } satisfies ServiceClaim) };
 const holder = (name: string, ingressPorts = ['tcp-30080']) => ({
   key: keys.holder('web', name),
@@ -19,7 +22,9 @@ const holder = (name: string, ingressPorts = ['tcp-30080']) => ({
 const members = (name: string, address = '10.128.2.2') => ({
   key: keys.members('web', name),
   value: encode({
-    members: [{ id: `on-${name}`, addresses: [address], isReady: true, aliases: [], ports: [], ingressPorts: [] }],
+    members: [
+      { id: `on-${name}`, addresses: [address], isReady: true, aliases: [], ports: [], ingressPorts: [] },
+    ],
   } satisfies HostMembers),
 });
 const gone = ({ key }: { readonly key: string }) => ({ key, value: undefined });
@@ -57,7 +62,11 @@ test('a lease that ended takes no member with it until the hold time is over', (
   merged.expire(10 + holdMs, nobody);
   assert.deepEqual(hostsOf(merged), []);
   assert.equal(merged.nextExpiry(), undefined);
-  assert.deepEqual(merged.service('web')?.addresses, ['10.128.9.7'], 'what it has is not given to another one until it is released');
+  assert.deepEqual(
+    merged.service('web')?.addresses,
+    ['10.128.9.7'],
+    'what it has is not given to another one until it is released',
+  );
 });
 
 test('a host that is released takes its held members with it', () => {
@@ -97,7 +106,11 @@ test('an etcd that was restored empty changes nothing for the hold time, and wha
   const own = known();
   own.list([], 10, new Set(['web']));
   own.expire(10 + holdMs, new Set(['web']));
-  assert.deepEqual(own.service('web')?.addresses, ['10.128.9.7'], 'this host has members: it writes it again');
+  assert.deepEqual(
+    own.service('web')?.addresses,
+    ['10.128.9.7'],
+    'this host has members: it writes it again',
+  );
 });
 
 test('state from before the start applies until etcd answers', () => {
@@ -119,7 +132,10 @@ const unreadable: readonly (readonly [string, string])[] = [
     keys.members('web', 'two'),
     '{"members":[{"id":"x","addresses":["10.128.2.300"],"isReady":true,"aliases":[],"ports":[],"ingressPorts":[]}]}',
   ],
-  [keys.members('web', 'two'), '{"members":[{"id":"x","addresses":[],"isReady":true,"aliases":["a b"],"ports":[],"ingressPorts":[]}]}'],
+  [
+    keys.members('web', 'two'),
+    '{"members":[{"id":"x","addresses":[],"isReady":true,"aliases":["a b"],"ports":[],"ingressPorts":[]}]}',
+  ],
   [
     keys.members('web', 'two'),
     '{"members":[{"id":"x","addresses":[],"isReady":true,"aliases":[],"ports":[{"protocol":"tcp","port":0,"targetPort":1}],"ingressPorts":[]}]}',

@@ -13,7 +13,11 @@ import { createVirtualServices } from './virtual-services.ts';
  */
 export interface Merged {
   /** Takes everything in etcd. @param own services that this host has members of */
-  list(pairs: readonly { readonly key: string; readonly value: Buffer }[], now: number, own: ReadonlySet<string>): void;
+  list(
+    pairs: readonly { readonly key: string; readonly value: Buffer }[],
+    now: number,
+    own: ReadonlySet<string>,
+  ): void;
   change(changes: readonly Change[], now: number): void;
   /** Drops members that were held for the hold time, and services that etcd lost and that have no member. */
   expire(now: number, own: ReadonlySet<string>): void;
@@ -40,7 +44,12 @@ export interface MergedService extends VirtualRecord {
 }
 
 /** @param before the last known state of the previous run */
-export function createMerged(self: string, keys: Keys, holdMs: number, before: ReadonlyMap<string, MergedService> = new Map()): Merged {
+export function createMerged(
+  self: string,
+  keys: Keys,
+  holdMs: number,
+  before: ReadonlyMap<string, MergedService> = new Map(),
+): Merged {
   const alive = new Set<string>();
   let touched = new Set<string>();
   const touch = (name: string): void => void touched.add(name);
@@ -96,7 +105,9 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
         (name) => members.has(name) || own.has(name),
       );
       ports.releaseWhere((port, name) => !present.has(keys.port(port)) && !services.isLost(name));
-      addresses.releaseWhere((address, name) => !present.has(keys.address(address)) && !services.isLost(name));
+      addresses.releaseWhere(
+        (address, name) => !present.has(keys.address(address)) && !services.isLost(name),
+      );
       for (const { key, value } of pairs) put(key, value);
     },
     change(changes, now) {
@@ -135,11 +146,15 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
       return { ...record, ingressPorts: ports.of(name), members: members.of(name) };
     },
     names: () => [...services.all()].map(([name]) => name),
-    countOf: (owner, except) => [...services.all()].filter(([name, each]) => each.owner === owner && name !== except).length,
+    countOf: (owner, except) =>
+      [...services.all()].filter(([name, each]) => each.owner === owner && name !== except).length,
     portHolder: ports.holder,
     addressHolder: addresses.holder,
   };
 }
 
-const claimsIn = (services: ReadonlyMap<string, MergedService>, kind: 'addresses' | 'ingressPorts'): (readonly [string, string])[] =>
+const claimsIn = (
+  services: ReadonlyMap<string, MergedService>,
+  kind: 'addresses' | 'ingressPorts',
+): (readonly [string, string])[] =>
   [...services].flatMap(([name, service]) => service[kind].map((resource) => [resource, name] as const));

@@ -46,7 +46,10 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
   let client: EtcdClient;
   let hosts: Publishing[] = [];
 
-  const network = (text: string, hostLength: number): OverlayNetwork => ({ prefix: parsePrefix(text)!, hostLength });
+  const network = (text: string, hostLength: number): OverlayNetwork => ({
+    prefix: parsePrefix(text)!,
+    hostLength,
+  });
   const small = [network('10.128.0.0/22', 24), network('fd00:10:128::/62', 64)];
 
   const open: ServiceRules = {
@@ -54,7 +57,11 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     ingress: { namespaces: ['*'], ports: [[30_000, 32_767]], privilegedPorts: false, heldPorts: false },
   };
 
-  function host(number: number, networks: readonly OverlayNetwork[] = small, rules: ServiceRules = open): Publishing {
+  function host(
+    number: number,
+    networks: readonly OverlayNetwork[] = small,
+    rules: ServiceRules = open,
+  ): Publishing {
     const name = `host-${number}`;
     const merged = createMerged(name, keys, 1000);
     const view = createOwnership(keys);
@@ -129,7 +136,9 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     virtualIPs: [],
     ...more,
   });
-  const published = (port: number): Partial<LocalMember> => ({ ingressPorts: [{ protocol: 'tcp', port, targetPort: 80 }] });
+  const published = (port: number): Partial<LocalMember> => ({
+    ingressPorts: [{ protocol: 'tcp', port, targetPort: 80 }],
+  });
   const folderOf = async (name: string): Promise<string[]> =>
     (await facts())
       .map(({ key }) => key.slice(keys.all.length))
@@ -152,15 +161,23 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
   }
 
   before(async () => {
-    const urls = ['--listen-client-urls', 'http://127.0.0.1:2379', '--advertise-client-urls', 'http://127.0.0.1:2379'];
-    etcd = spawn(tool.path, ['--data-dir', folder, ...urls, '--listen-peer-urls', 'http://127.0.0.1:2380'], { stdio: 'ignore' });
+    const urls = [
+      '--listen-client-urls',
+      'http://127.0.0.1:2379',
+      '--advertise-client-urls',
+      'http://127.0.0.1:2379',
+    ];
+    etcd = spawn(tool.path, ['--data-dir', folder, ...urls, '--listen-peer-urls', 'http://127.0.0.1:2380'], {
+      stdio: 'ignore',
+    });
     client = openEtcd({ endpoints: ['http://127.0.0.1:2379'] });
     await until('etcd answers', async () => (await client.list('/')).revision > 0);
   });
   beforeEach(async () => {
     hosts.forEach((each) => each.die());
     hosts = [];
-    for (const { key } of (await client.list(keys.all)).pairs) await client.transact([], [{ deleteRange: { key } }]);
+    for (const { key } of (await client.list(keys.all)).pairs)
+      await client.transact([], [{ deleteRange: { key } }]);
   });
   after(async () => {
     hosts.forEach((each) => each.die());
@@ -179,9 +196,14 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     const seen = new Set(made.map(({ merged }) => merged.service('web')?.addresses.join()));
     assert.equal(seen.size, 1);
     assert.match([...seen][0]!, /^10\.128\.\d\.\d+,fd00:10:128/u);
-    const addresses = made[0]!.merged.names().flatMap((name) => made[0]!.merged.service(name)?.addresses ?? []);
+    const addresses = made[0]!.merged
+      .names()
+      .flatMap((name) => made[0]!.merged.service(name)?.addresses ?? []);
     assert.equal(new Set(addresses).size, 42);
-    assert.deepEqual((await folderOf('addresses')).toSorted(), addresses.map((address) => `addresses/${address}`).toSorted());
+    assert.deepEqual(
+      (await folderOf('addresses')).toSorted(),
+      addresses.map((address) => `addresses/${address}`).toSorted(),
+    );
     assert.equal((await folderOf('subnets')).length, 2, 'one subnet of virtual addresses for each family');
   });
 
@@ -191,11 +213,19 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await up(one);
     two.local = [
       joined('web', 'two', { mode: 'dnsrr' }),
-      joined('api', 'two', { ingressPorts: [...published(30_080).ingressPorts!, ...published(30_081).ingressPorts!] }),
+      joined('api', 'two', {
+        ingressPorts: [...published(30_080).ingressPorts!, ...published(30_081).ingressPorts!],
+      }),
     ];
     await up(two);
-    assert.match(refusals(two), /NETWORK_SERVICE_MODE_DIFFERS: web-two joins with the mode dnsrr, and the service has vip/u);
-    assert.match(refusals(two), /NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port tcp 30080 is the service web's/u);
+    assert.match(
+      refusals(two),
+      /NETWORK_SERVICE_MODE_DIFFERS: web-two joins with the mode dnsrr, and the service has vip/u,
+    );
+    assert.match(
+      refusals(two),
+      /NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port tcp 30080 is the service web's/u,
+    );
     assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080', 'ports/tcp-30081']);
     assert.deepEqual(await folderOf('holders'), ['holders/api/host-2', 'holders/web/host-1']);
     // When the first host leaves, the others get what it had.
@@ -213,7 +243,8 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
   test('addresses that members ask for: of no host, and of no other service', async () => {
     await claim('host-9', '10.128.1.0/24');
     const one = host(1);
-    const asking = (service: string, address: string): LocalMember => joined(service, 'one', { virtualIPs: [address] });
+    const asking = (service: string, address: string): LocalMember =>
+      joined(service, 'one', { virtualIPs: [address] });
     one.local = [
       asking('web', '10.128.2.7'),
       asking('second', '10.128.2.7'),
@@ -226,7 +257,10 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.match(refusals(one), /hosts: 10\.128\.1\.7: it is of the subnet of the host host-9/u);
     assert.match(refusals(one), /edge: 10\.128\.2\.0: it is the first or last of its subnet/u);
     assert.match(refusals(one), /other: 192\.0\.2\.7: no network of the overlay has it/u);
-    await until('the first has what it asked for', () => one.merged.service('web')?.addresses[0] === '10.128.2.7');
+    await until(
+      'the first has what it asked for',
+      () => one.merged.service('web')?.addresses[0] === '10.128.2.7',
+    );
     assert.deepEqual(await folderOf('virtual'), ['virtual/web']);
   });
 
@@ -237,8 +271,13 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await Promise.all([up(one), up(two)]);
     const winner = one.merged.service('web')?.owner ?? two.merged.service('web')?.owner;
     const [first, loser] = winner === 'shop' ? [one, two] : [two, one];
-    await until('both know whose it is', () => [one, two].every(({ merged }) => merged.service('web')?.owner === winner));
-    assert.match(refusals(loser), /NETWORK_SERVICE_OTHER_NAMESPACE: web-\w+ of \w+ joins, and the service belongs to \w+/u);
+    await until('both know whose it is', () =>
+      [one, two].every(({ merged }) => merged.service('web')?.owner === winner),
+    );
+    assert.match(
+      refusals(loser),
+      /NETWORK_SERVICE_OTHER_NAMESPACE: web-\w+ of \w+ joins, and the service belongs to \w+/u,
+    );
     assert.deepEqual(await folderOf('holders'), [`holders/web/${first.name}`]);
     assert.deepEqual([first.publisher.refused.size, first.merged.service('web')?.members.size], [0, 0]);
     // The loser's members do not belong to it. When the first namespace leaves, the service is theirs.
@@ -265,16 +304,23 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     const wide = [network('10.128.0.0/18', 24)];
     const one = host(1, wide, { ...open, servicesPerNamespace: 6 });
     one.local = [
-      ...Array.from({ length: 10 }, (_, at) => joined(`s${at}`, 'one', { owner: 'evil', virtualIPs: [`10.128.${at}.7`] })),
+      ...Array.from({ length: 10 }, (_, at) =>
+        joined(`s${at}`, 'one', { owner: 'evil', virtualIPs: [`10.128.${at}.7`] }),
+      ),
       joined('web', 'one', { owner: 'shop' }),
     ];
     await up(one);
     await until('it knows what it has', () => one.merged.service('web') !== undefined);
     assert.equal((await folderOf('subnets')).length, 4, 'of 64 subnets');
     assert.match(refusals(one), /NETWORK_ADDRESSES_EXHAUSTED/u);
-    one.local = Array.from({ length: 10 }, (_, at) => joined(`n${at}`, 'one', { owner: 'many', mode: 'dnsrr' }));
+    one.local = Array.from({ length: 10 }, (_, at) =>
+      joined(`n${at}`, 'one', { owner: 'many', mode: 'dnsrr' }),
+    );
     one.publisher.look();
-    await until('as many as it may have', () => one.merged.names().filter((name) => name.startsWith('n')).length === 6);
+    await until(
+      'as many as it may have',
+      () => one.merged.names().filter((name) => name.startsWith('n')).length === 6,
+    );
     assert.match(refusals(one), /NETWORK_SERVICES_EXHAUSTED: the namespace many has 6 services/u);
     await until('what is empty is given back', async () => (await folderOf('subnets')).length === 0);
   });
@@ -290,7 +336,10 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await client.transact([], [{ deleteRange: { key: keys.own('h1').subnet('10.128.1.0/24') } }]);
     await until('it is free', () => one.view.subnetHolder('10.128.1.0/24') === undefined);
     one.publisher.sweep();
-    await until('it has an address', () => one.merged.service('web')?.addresses[0]?.startsWith('10.128.1.') === true);
+    await until(
+      'it has an address',
+      () => one.merged.service('web')?.addresses[0]?.startsWith('10.128.1.') === true,
+    );
   });
 
   test('a host that was killed between leaving a service and giving it back gives it back when it returns, or is released', async () => {
@@ -320,7 +369,10 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     const before = await folderOf('addresses');
     one.local = [];
     one.publisher.look();
-    await until('all keys of the first are gone', async () => (await client.list(`${keys.own('host-1').all}virtual/`)).pairs.length === 0);
+    await until(
+      'all keys of the first are gone',
+      async () => (await client.list(`${keys.own('host-1').all}virtual/`)).pairs.length === 0,
+    );
     assert.deepEqual(await folderOf('addresses'), before);
     assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080']);
     assert.deepEqual(
@@ -336,7 +388,11 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await up(two);
     one.die();
     await until('its lease ended', async () => (await folderOf('members')).length === 0);
-    assert.deepEqual(await folderOf('holders'), ['holders/old/host-1', 'holders/web/host-1'], 'what it has is kept for it');
+    assert.deepEqual(
+      await folderOf('holders'),
+      ['holders/old/host-1', 'holders/web/host-1'],
+      'what it has is kept for it',
+    );
     const again = host(1);
     again.local = [joined('web', 'one'), joined('new', 'one')];
     await up(again);
@@ -352,7 +408,9 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     one.local = [joined('web', 'one', published(30_080))];
     two.local = [joined('web', 'two')];
     for (const each of [one, two]) await up(each);
-    await until('both know it', () => [one, two].every(({ merged }) => merged.service('web')?.members.size === 1));
+    await until('both know it', () =>
+      [one, two].every(({ merged }) => merged.service('web')?.members.size === 1),
+    );
     const before = one.merged.service('web')?.addresses;
     const merged = one.merged;
     // The listing of an empty etcd, as a restarted watch brings it.
@@ -362,7 +420,9 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
       'host-1',
       keys,
       1000,
-      new Map([['web', { mode: 'vip', addresses: before!, ingressPorts: ['tcp-30080'], members: new Map() }]]),
+      new Map([
+        ['web', { mode: 'vip', addresses: before!, ingressPorts: ['tcp-30080'], members: new Map() }],
+      ]),
     );
     const publisher = openPublisher({
       member: { client, keys, host: 'host-1', id: 'id-1', view: one.view },

@@ -54,7 +54,14 @@ const retryMs = 1000;
  */
 const endAfterMs = 4000;
 
-export function openPublisher({ member, networks, merged, readLocal, rules = noServiceRules, log }: PublisherDeps): Publisher {
+export function openPublisher({
+  member,
+  networks,
+  merged,
+  readLocal,
+  rules = noServiceRules,
+  log,
+}: PublisherDeps): Publisher {
   const { view } = member;
   let lease: number | undefined;
   /** What this host wrote to etcd, by service. */
@@ -81,7 +88,8 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
 
   const leaveUnfit = async (service: string): Promise<void> => {
     // No client was connected to members that never joined the service: there is nothing to wait for.
-    if (said.get(service)?.joined === undefined) return view.reached(await endServices(member, networks, [service]));
+    if (said.get(service)?.joined === undefined)
+      return view.reached(await endServices(member, networks, [service]));
     await leaveService(member, service);
     endLater(service);
   };
@@ -103,7 +111,9 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
         said.set(service, { text, ...(joined && { joined }) });
       } catch (thrown) {
         if (!isPortcullisError(thrown) || thrown.code === 'OVERLAY_ETCD_UNREACHABLE') throw thrown;
-        refuse(service, [`${thrown.code}: ${thrown.failure.on}: ${thrown.failure.why}; ${thrown.failure.fix}`]);
+        refuse(service, [
+          `${thrown.code}: ${thrown.failure.on}: ${thrown.failure.why}; ${thrown.failure.fix}`,
+        ]);
       }
     }
   };
@@ -112,13 +122,17 @@ export function openPublisher({ member, networks, merged, readLocal, rules = noS
     if (closed || lease === undefined) return;
     void acts
       .run(async () => {
-        for (const service of concerned) if (!isJoined(merged, service, said.get(service)?.joined)) said.delete(service);
+        for (const service of concerned)
+          if (!isJoined(merged, service, said.get(service)?.joined)) said.delete(service);
         await bring();
       })
       .catch((thrown: unknown) => {
         // Failures of etcd are handled by the lease; what was not written yet is written soon.
         if (!isPortcullisError(thrown))
-          log.warn({ why: reasonOf(thrown) }, 'members of services over hosts could not be told to others; it is tried again');
+          log.warn(
+            { why: reasonOf(thrown) },
+            'members of services over hosts could not be told to others; it is tried again',
+          );
         clearTimeout(again);
         if (!closed) again = setTimeout(look, retryMs);
       });
@@ -160,7 +174,10 @@ function createServiceRefusals(log: PublisherDeps['log']) {
     if (lines.length === 0) refused.delete(service);
     else refused.set(service, lines);
     if (lines.length > 0 && lines.join() !== before)
-      log.warn({ service, why: lines }, 'members of this host cannot have of a service over hosts what they ask for; the rest stands');
+      log.warn(
+        { service, why: lines },
+        'members of this host cannot have of a service over hosts what they ask for; the rest stands',
+      );
   };
   return { refused, refuse };
 }

@@ -1,8 +1,8 @@
 import type { PublishedMember } from '../records/service-records.ts';
 
 /**
- * Members on other hosts, by service and host. Members that are no longer in etcd are held until the hold time
- * is over. Pure except for the clock that is passed in.
+ * Members on other hosts, by service and host. Members that are no longer in etcd are held until the hold
+ * time is over. Pure except for the clock that is passed in.
  */
 export interface RemoteMembers {
   put(service: string, host: string, members: readonly PublishedMember[]): void;
@@ -72,7 +72,8 @@ export function createRemoteMembers(
       const [first] = held.values();
       return first && first.goneAt + holdMs;
     },
-    has: (service, host) => (host === undefined ? members.has(service) : members.get(service)?.has(host) === true),
+    has: (service, host) =>
+      host === undefined ? members.has(service) : members.get(service)?.has(host) === true,
     of: (service) => new Map([...(members.get(service) ?? [])].toSorted(([a], [b]) => (a < b ? -1 : 1))),
     *all() {
       for (const [service, known] of members) for (const host of known.keys()) yield [service, host] as const;

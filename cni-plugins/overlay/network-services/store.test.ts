@@ -64,8 +64,15 @@ test('known services are stored for the load balancer and for the next run; unch
   assert.equal(Number(changes()) - before, 1, 'one host left');
   store.put(new Map([['web', web([['two', two]])]]));
   assert.equal(Number(changes()) - before, 1);
-  assert.deepEqual(openSpannedStore(database, namespaceId, 'shop', 'br0').known.get('web'), web([['two', two]]));
-  assert.equal(createSpannedReader(database, `${bootOf()}/2`)().size, 0, 'it is of this host namespace alone');
+  assert.deepEqual(
+    openSpannedStore(database, namespaceId, 'shop', 'br0').known.get('web'),
+    web([['two', two]]),
+  );
+  assert.equal(
+    createSpannedReader(database, `${bootOf()}/2`)().size,
+    0,
+    'it is of this host namespace alone',
+  );
   const other = openSpannedStore(database, namespaceId, 'vault', 'br0');
   assert.deepEqual([...read().keys()], ['vault'], 'this host takes part in one network over hosts');
   other.forget();
@@ -79,7 +86,11 @@ test('a member that joins here in another mode than on other hosts is refused, a
     database.transaction(() =>
       createMembershipStore(database).put(
         { namespaceId, network: 'shop', holder: 'c/eth0', attachment: 1 },
-        { memberships: readMemberships([{ name: 'web', ports: [80] }], 'test'), addresses: [], ipam: undefined },
+        {
+          memberships: readMemberships([{ name: 'web', ports: [80] }], 'test'),
+          addresses: [],
+          ipam: undefined,
+        },
       ),
     );
   assert.throws(join1, /its members on the host two have the other mode/u);
@@ -102,8 +113,20 @@ test('a member has addresses of its own host’s subnet, and a service those tha
     },
     'one',
   );
-  const addresses = ['10.128.2.2', '10.128.1.2', '10.128.3.2', '10.128.9.2', '10.128.4.2', '192.0.2.1', 'fd00::1', '::ffff:10.128.2.2'];
-  const given = { ...web([['two', [member('a', addresses)]]]), addresses: ['10.128.9.7', '10.128.9.8', '10.128.3.7', '192.0.2.7'] };
+  const addresses = [
+    '10.128.2.2',
+    '10.128.1.2',
+    '10.128.3.2',
+    '10.128.9.2',
+    '10.128.4.2',
+    '192.0.2.1',
+    'fd00::1',
+    '::ffff:10.128.2.2',
+  ];
+  const given = {
+    ...web([['two', [member('a', addresses)]]]),
+    addresses: ['10.128.9.7', '10.128.9.8', '10.128.3.7', '192.0.2.7'],
+  };
   const first = strangers.without('web', given);
   assert.deepEqual(first.members.get('two')?.[0]?.addresses, ['10.128.2.2']);
   assert.deepEqual(first.addresses, ['10.128.9.7'], 'none of another service, of a host or of no network');

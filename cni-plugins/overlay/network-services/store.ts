@@ -37,11 +37,19 @@ export function openSpannedStore(
   const forgetOthers = db.prepare('DELETE FROM spanned_network WHERE network <> ?');
   const forget = db.prepare('DELETE FROM spanned_network WHERE network = ?');
   const selectServices = db.prepare('SELECT service, document FROM spanned_service WHERE network = ?');
-  const selectMembers = db.prepare('SELECT service, host, document FROM spanned_member WHERE network = ? ORDER BY service, host');
-  const putService = db.prepare('INSERT OR REPLACE INTO spanned_service (network, service, document) VALUES (?, ?, ?)');
-  const putMembers = db.prepare('INSERT OR REPLACE INTO spanned_member (network, service, host, document) VALUES (?, ?, ?, ?)');
+  const selectMembers = db.prepare(
+    'SELECT service, host, document FROM spanned_member WHERE network = ? ORDER BY service, host',
+  );
+  const putService = db.prepare(
+    'INSERT OR REPLACE INTO spanned_service (network, service, document) VALUES (?, ?, ?)',
+  );
+  const putMembers = db.prepare(
+    'INSERT OR REPLACE INTO spanned_member (network, service, host, document) VALUES (?, ?, ?, ?)',
+  );
   const removeService = db.prepare('DELETE FROM spanned_service WHERE network = ? AND service = ?');
-  const removeMembers = db.prepare('DELETE FROM spanned_member WHERE network = ? AND service = ? AND host = ?');
+  const removeMembers = db.prepare(
+    'DELETE FROM spanned_member WHERE network = ? AND service = ? AND host = ?',
+  );
 
   transaction(() => {
     forgetOthers.run(network);
@@ -53,28 +61,41 @@ export function openSpannedStore(
     ({ service }) => service,
   );
   const known = new Map(
-    (selectServices.all(network) as unknown as { service: string; document: string }[]).map(({ service, document }) => [
-      service,
-      {
-        ...withoutNobody(parseJson(document) as SpannedService),
-        members: new Map((members.get(service) ?? []).map(({ host, document: text }) => [host, parseJson(text) as SpannedMember[]])),
-      },
-    ]),
+    (selectServices.all(network) as unknown as { service: string; document: string }[]).map(
+      ({ service, document }) => [
+        service,
+        {
+          ...withoutNobody(parseJson(document) as SpannedService),
+          members: new Map(
+            (members.get(service) ?? []).map(({ host, document: text }) => [
+              host,
+              parseJson(text) as SpannedMember[],
+            ]),
+          ),
+        },
+      ],
+    ),
   );
   const written = new Map<string, MergedService>(known);
 
   const change = (name: string, service: MergedService | undefined): void => {
     const before = written.get(name);
-    for (const host of before?.members.keys() ?? []) if (service?.members.has(host) !== true) removeMembers.run(network, name, host);
+    for (const host of before?.members.keys() ?? [])
+      if (service?.members.has(host) !== true) removeMembers.run(network, name, host);
     if (service === undefined) {
       removeService.run(network, name);
       return;
     }
     const { members: given, mode, owner, addresses, ingressPorts } = service;
     if (before === undefined || headOf(before) !== headOf(service))
-      putService.run(network, name, JSON.stringify({ mode, owner: owner ?? nobody, addresses, ingressPorts } satisfies SpannedService));
+      putService.run(
+        network,
+        name,
+        JSON.stringify({ mode, owner: owner ?? nobody, addresses, ingressPorts } satisfies SpannedService),
+      );
     for (const [host, each] of given)
-      if (before?.members.get(host) !== each) putMembers.run(network, name, host, JSON.stringify(each satisfies readonly SpannedMember[]));
+      if (before?.members.get(host) !== each)
+        putMembers.run(network, name, host, JSON.stringify(each satisfies readonly SpannedMember[]));
   };
 
   return {
@@ -99,7 +120,8 @@ function withoutNobody({ owner, ...service }: SpannedService): SpannedService {
   return owner === undefined || owner === nobody ? service : { ...service, owner };
 }
 
-const headOf = ({ mode, owner, addresses, ingressPorts }: MergedService): string => JSON.stringify([mode, owner, addresses, ingressPorts]);
+const headOf = ({ mode, owner, addresses, ingressPorts }: MergedService): string =>
+  JSON.stringify([mode, owner, addresses, ingressPorts]);
 
 /** The member list of a host is the same object as long as it did not change. */
 function isSame(before: MergedService | undefined, now: MergedService | undefined): boolean {

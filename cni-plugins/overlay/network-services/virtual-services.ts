@@ -19,10 +19,14 @@ export interface VirtualServices {
 }
 
 /** @param touch called with each service that changes @param before the last known services */
-export function createVirtualServices(touch: (name: string) => void, before: ReadonlyMap<string, VirtualRecord>): VirtualServices {
+export function createVirtualServices(
+  touch: (name: string) => void,
+  before: ReadonlyMap<string, VirtualRecord>,
+): VirtualServices {
   const services = new Map<string, VirtualRecord>();
   const lost = new Set<string>();
-  for (const [name, { mode, owner, addresses }] of before) services.set(name, { mode, ...(owner !== undefined && { owner }), addresses });
+  for (const [name, { mode, owner, addresses }] of before)
+    services.set(name, { mode, ...(owner !== undefined && { owner }), addresses });
 
   const end = (name: string): void => {
     services.delete(name);

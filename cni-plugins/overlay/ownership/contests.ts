@@ -30,7 +30,9 @@ interface Contest {
 
 /** Keys of the same revision come from one transaction, which belongs to one host. */
 const isOlder = (one: Claimant, other: Claimant): boolean =>
-  one.createRevision === other.createRevision ? one.key < other.key : one.createRevision < other.createRevision;
+  one.createRevision === other.createRevision
+    ? one.key < other.key
+    : one.createRevision < other.createRevision;
 
 export function createContests(): Contests {
   const contests = new Map<string, Contest>();

@@ -24,7 +24,13 @@ interface OfHost {
 }
 
 const limitOf = (kind: OwnKey['kind']): number =>
-  kind === 'subnets' ? most.subnets : kind === 'shared' ? most.shared : kind === 'identity' ? most.identity : most.keys;
+  kind === 'subnets'
+    ? most.subnets
+    : kind === 'shared'
+      ? most.shared
+      : kind === 'identity'
+        ? most.identity
+        : most.keys;
 
 export function createHostQuotas(refusals: Refusals): HostQuotas {
   const hosts = new Map<string, OfHost>();
@@ -40,7 +46,10 @@ export function createHostQuotas(refusals: Refusals): HostQuotas {
       const size = key.length + value.length;
       const limit = limitOf(own.kind);
       const count = host.counts.get(own.kind) ?? 0;
-      if (host.bytes - (former ?? 0) + size > most.bytes || (former === undefined && (host.keys.size >= most.keys || count >= limit))) {
+      if (
+        host.bytes - (former ?? 0) + size > most.bytes ||
+        (former === undefined && (host.keys.size >= most.keys || count >= limit))
+      ) {
         refusals.refuse(key, `the host ${own.host} has more keys than a host may have`);
         return false;
       }

@@ -21,7 +21,10 @@ export interface HostlessKeysDeps {
 }
 
 /** Applies the key, or refuses it when its value cannot be read. */
-export function putHostless({ keys, facts, refusals, quotas, records, subnets }: HostlessKeysDeps, written: Required<Written>): void {
+export function putHostless(
+  { keys, facts, refusals, quotas, records, subnets }: HostlessKeysDeps,
+  written: Required<Written>,
+): void {
   const { key, value, createRevision, modRevision } = written;
   const read = keys.read(key);
   if (key === keys.network || read.kind === 'service') return facts.say(key, value);
@@ -31,13 +34,17 @@ export function putHostless({ keys, facts, refusals, quotas, records, subnets }:
   }
   if (read.kind !== 'subnet') return;
   const subnet = readSubnet(read.subnet);
-  if (subnet === undefined || readClaim(value) === undefined) return refusals.refuse(key, 'it cannot be read');
+  if (subnet === undefined || readClaim(value) === undefined)
+    return refusals.refuse(key, 'it cannot be read');
   refusals.lift(key);
   subnets.contend(subnet, { host: '', key, createRevision, modRevision, value });
 }
 
 /** Takes back what the key claimed. */
-export function removeHostless({ keys, facts, refusals, records, subnets }: HostlessKeysDeps, key: string): void {
+export function removeHostless(
+  { keys, facts, refusals, records, subnets }: HostlessKeysDeps,
+  key: string,
+): void {
   const read = keys.read(key);
   refusals.lift(key);
   if (key === keys.network || read.kind === 'service') return facts.say(key, undefined);

@@ -75,9 +75,11 @@ export function createIdentities(): Identities {
   const refusalOf = (host: string, { record, values }: Known): string | undefined => {
     if (record === undefined) return 'it cannot be read';
     for (const value of values) {
-      if (claims.get(value)?.has(host) !== true) return `it names ${value.replace('-', ' ')}, which it does not claim`;
+      if (claims.get(value)?.has(host) !== true)
+        return `it names ${value.replace('-', ' ')}, which it does not claim`;
       const winner = counting.winner(value);
-      if (winner !== undefined && winner.host !== host) return `it names ${value.replace('-', ' ')}, which is the host ${winner.host}'s`;
+      if (winner !== undefined && winner.host !== host)
+        return `it names ${value.replace('-', ' ')}, which is the host ${winner.host}'s`;
     }
     return undefined;
   };
@@ -88,7 +90,8 @@ export function createIdentities(): Identities {
     dirty.add(host);
     for (const value of former?.values ?? []) {
       // A value that was claimed only by the record is no longer claimed.
-      if (former?.offered.isOld === true && claims.get(value)?.get(host)?.key === former.offered.key) setClaim(value, host, undefined);
+      if (former?.offered.isOld === true && claims.get(value)?.get(host)?.key === former.offered.key)
+        setClaim(value, host, undefined);
       else recount(value, host);
     }
   };
@@ -116,8 +119,12 @@ export function createIdentities(): Identities {
         if (now === undefined) accepted.delete(host);
         else if (refused === undefined) accepted.set(host, now);
         const taken = accepted.get(host);
-        if (taken !== undefined && taken !== now && refusalOf(host, taken) !== undefined) accepted.delete(host);
-        settled.set(host, { value: accepted.get(host)?.offered.value, ...(refused !== undefined && { refused }) });
+        if (taken !== undefined && taken !== now && refusalOf(host, taken) !== undefined)
+          accepted.delete(host);
+        settled.set(host, {
+          value: accepted.get(host)?.offered.value,
+          ...(refused !== undefined && { refused }),
+        });
       }
       dirty = new Set();
       return settled;

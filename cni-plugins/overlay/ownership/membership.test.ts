@@ -5,13 +5,27 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { etcdTool, etcdctlTool, eventually, makeAuthority, startEtcdMembers, startEtcdProxy } from '../../../test/fixtures/etcd.ts';
+import {
+  etcdTool,
+  etcdctlTool,
+  eventually,
+  makeAuthority,
+  startEtcdMembers,
+  startEtcdProxy,
+} from '../../../test/fixtures/etcd.ts';
 import type { EtcdMember } from '../../../test/fixtures/etcd.ts';
 import { parsePrefix } from '../../spec/address.ts';
 import { openEtcd } from '../etcd/client.ts';
 import type { EtcdAccess, EtcdClient } from '../etcd/client.ts';
 import { followPrefix } from '../etcd/follow.ts';
-import { agreeOnNetwork, claimSubnets, leaveNetwork, mayWriteForOthers, register, requireName } from './membership.ts';
+import {
+  agreeOnNetwork,
+  claimSubnets,
+  leaveNetwork,
+  mayWriteForOthers,
+  register,
+  requireName,
+} from './membership.ts';
 import type { Member } from './membership.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import { createMerged } from '../network-services/merged.ts';
@@ -39,7 +53,10 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
   before(async () => {
     [plain] = startEtcdMembers({ folder, port: 2379 }) as [EtcdMember];
     ends.push(plain.end);
-    await eventually('etcd answers', async () => (await open({ endpoints: [plain.endpoint] }).list('/')).revision > 0);
+    await eventually(
+      'etcd answers',
+      async () => (await open({ endpoints: [plain.endpoint] }).list('/')).revision > 0,
+    );
   });
   after(async () => {
     for (const end of ends.toReversed()) await end();
@@ -94,7 +111,10 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
   test('a host that finds two claims of its own keeps the one that it uses', async () => {
     const one = member('double', { endpoints: [plain.endpoint] });
     for (const subnet of ['10.130.1.0/24', '10.130.2.0/24'])
-      await one.client.transact([], [{ put: { key: keys.own('double').subnet(subnet), value: encode({ id: one.id }) } }]);
+      await one.client.transact(
+        [],
+        [{ put: { key: keys.own('double').subnet(subnet), value: encode({ id: one.id }) } }],
+      );
     assert.deepEqual(await claimSubnets(one, networks, ['10.130.2.0/24']), ['10.130.2.0/24']);
     assert.deepEqual(
       (await one.client.list(keys.own('double').subnets)).pairs.map(({ key }) => key),
@@ -104,17 +124,29 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
 
   test('thirty hosts that come at once into a network of thirty-two parts have one each', async () => {
     const narrow: readonly OverlayNetwork[] = [{ prefix: parsePrefix('10.140.0.0/19')!, hostLength: 24 }];
-    const hosts = Array.from({ length: 30 }, (_, index) => member(`crowd-${index}`, { endpoints: [plain.endpoint] }));
+    const hosts = Array.from({ length: 30 }, (_, index) =>
+      member(`crowd-${index}`, { endpoints: [plain.endpoint] }),
+    );
     const claimed = (await Promise.all(hosts.map((each) => claimSubnets(each, narrow, [])))).flat();
     assert.equal(new Set(claimed).size, 30);
     const { pairs } = await hosts[0]!.client.list(`${keys.all}hosts/crowd-`);
-    assert.equal(pairs.filter(({ key }) => keys.readOwn(key)?.kind === 'subnets').length, 30, 'nothing is left of attempts');
+    assert.equal(
+      pairs.filter(({ key }) => keys.readOwn(key)?.kind === 'subnets').length,
+      30,
+      'nothing is left of attempts',
+    );
   });
 
   test('a subnet that another host claimed first is given up by name; one without an owner is claimed again', async () => {
-    const [one, two] = [member('first', { endpoints: [plain.endpoint] }), member('second', { endpoints: [plain.endpoint] })];
+    const [one, two] = [
+      member('first', { endpoints: [plain.endpoint] }),
+      member('second', { endpoints: [plain.endpoint] }),
+    ];
     assert.deepEqual(await claimSubnets(one, networks, ['10.131.1.0/24']), ['10.131.1.0/24']);
-    await assert.rejects(claimSubnets(two, networks, ['10.131.1.0/24']), { code: 'OVERLAY_SUBNET_LOST', message: /first/u });
+    await assert.rejects(claimSubnets(two, networks, ['10.131.1.0/24']), {
+      code: 'OVERLAY_SUBNET_LOST',
+      message: /first/u,
+    });
     assert.equal((await two.client.list(keys.own('second').all)).pairs.length, 0);
     await leaveNetwork(one);
     await eventually('the other heard', () => two.view.subnetHolder('10.131.1.0/24') === undefined);
@@ -132,7 +164,10 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
       await one.client.transact([], [{ put: { key: keys.subnet(subnet!), value: Buffer.from('{"host":') } }]);
     }
     assert.equal(new Set(tried).size, 3, 'each was the next one');
-    await assert.rejects(claimSubnets(one, networks, [tried[0]!]), { code: 'OVERLAY_SUBNET_LOST', message: /somebody/u });
+    await assert.rejects(claimSubnets(one, networks, [tried[0]!]), {
+      code: 'OVERLAY_SUBNET_LOST',
+      message: /somebody/u,
+    });
     await one.client.transact(
       [],
       tried.map((subnet) => ({ deleteRange: { key: keys.subnet(subnet) } })),
@@ -142,15 +177,22 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
   test('more unreadable claims than a host makes tries do not keep it from a subnet', async () => {
     const narrow: readonly OverlayNetwork[] = [{ prefix: parsePrefix('10.144.0.0/18')!, hostLength: 24 }];
     const one = member('patient', { endpoints: [plain.endpoint] });
-    const taken = Array.from({ length: 64 }, (_, part) => `10.144.${part}.0/24`).filter((subnet) => subnet !== '10.144.5.0/24');
-    for (const subnet of taken) await one.client.transact([], [{ put: { key: keys.subnet(subnet), value: Buffer.from('?') } }]);
+    const taken = Array.from({ length: 64 }, (_, part) => `10.144.${part}.0/24`).filter(
+      (subnet) => subnet !== '10.144.5.0/24',
+    );
+    for (const subnet of taken)
+      await one.client.transact([], [{ put: { key: keys.subnet(subnet), value: Buffer.from('?') } }]);
     assert.deepEqual(await claimSubnets(one, narrow, []), ['10.144.5.0/24']);
     await leaveNetwork(one);
-    for (const subnet of taken) await one.client.transact([], [{ deleteRange: { key: keys.subnet(subnet) } }]);
+    for (const subnet of taken)
+      await one.client.transact([], [{ deleteRange: { key: keys.subnet(subnet) } }]);
   });
 
   test('a copied disk: a host that says another’s MAC address is refused by name, and the other goes on', async () => {
-    const [one, two] = [member('origin', { endpoints: [plain.endpoint] }), member('copy', { endpoints: [plain.endpoint] })];
+    const [one, two] = [
+      member('origin', { endpoints: [plain.endpoint] }),
+      member('copy', { endpoints: [plain.endpoint] }),
+    ];
     const lease = await one.client.grant(60);
     await register(one, record(50), lease);
     await assert.rejects(register(two, { ...record(51), vxlan: record(50).vxlan! }, lease), {
@@ -165,18 +207,32 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
   test('beside hosts of the former version: none gets a part that one of them has, and they see this one until they are all of this version', async () => {
     const one = member('newer', { endpoints: [plain.endpoint] }, 'id-host-60');
     const { client } = one;
-    const write = (key: string, value: object): Promise<boolean> => client.transact([], [{ put: { key, value: encode(value) } }]);
+    const write = (key: string, value: object): Promise<boolean> =>
+      client.transact([], [{ put: { key, value: encode(value) } }]);
     await write(keys.host('older'), { ...record(61), id: 'older' });
     await write(keys.subnet('10.131.107.0/24'), { host: 'older', id: 'older' });
     await write(keys.subnet('10.131.108.0/24'), { host: 'newer', id: one.id });
-    await eventually('it is heard', () => one.view.oldHosts().length === 1 && one.view.subnetHolder('10.131.108.0/24') === 'newer');
+    await eventually(
+      'it is heard',
+      () => one.view.oldHosts().length === 1 && one.view.subnetHolder('10.131.108.0/24') === 'newer',
+    );
     await assert.rejects(claimSubnets(one, networks, ['10.131.107.0/24']), { code: 'OVERLAY_SUBNET_LOST' });
-    assert.deepEqual(await claimSubnets(one, networks, []), ['10.131.108.0/24'], 'what the former version had for this host is kept');
+    assert.deepEqual(
+      await claimSubnets(one, networks, []),
+      ['10.131.108.0/24'],
+      'what the former version had for this host is kept',
+    );
     await register(one, record(60), await client.grant(60));
-    assert.ok((await client.get(keys.host('newer'))) !== undefined && (await client.get(keys.subnet('10.131.108.0/24'))) !== undefined);
+    assert.ok(
+      (await client.get(keys.host('newer'))) !== undefined &&
+        (await client.get(keys.subnet('10.131.108.0/24'))) !== undefined,
+    );
     const fresh = member('fresh', { endpoints: [plain.endpoint] });
     const [subnet] = await claimSubnets(fresh, networks, []);
-    assert.ok((await client.get(keys.subnet(subnet!))) !== undefined, 'an older host does not take it meanwhile');
+    assert.ok(
+      (await client.get(keys.subnet(subnet!))) !== undefined,
+      'an older host does not take it meanwhile',
+    );
     await client.transact([], [{ deleteRange: { key: keys.host('older') } }]);
     await eventually('it is heard', () => !one.view.oldHosts().includes('older'));
     await register(one, record(60), await client.grant(60));
@@ -191,133 +247,167 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     assert.equal(await mayWriteForOthers({ client: open({ endpoints: [plain.endpoint] }), keys }), true);
   });
 
-  describe('with roles by the name of each certificate, as docs/overlay.md gives them', { skip: etcdctlTool.skip }, () => {
-    const authority = makeAuthority(folder);
-    const docs = readFileSync(join(import.meta.dirname, '../../../docs/overlay.md'), 'utf8');
-    let secured: EtcdMember;
-    const access = (commonName: string): EtcdAccess => ({
-      endpoints: [secured.endpoint],
-      files: { ca: authority.ca, ...authority.issue(commonName) },
-    });
-    const script = (mark: string): string => {
-      const [, found] = new RegExp(`<!-- ${mark} -->\\n+\`\`\`sh\\n([^]*?)\`\`\``, 'u').exec(docs) ?? [];
-      assert.ok(found !== undefined, `docs/overlay.md has the commands ${mark}`);
-      return found;
-    };
-    const run = (commands: string, more: Readonly<Record<string, string>> = {}): string => {
-      const { cert, key } = authority.issue('root');
-      const env = {
-        PATH: `${join(etcdctlTool.path, '..')}:${process.env['PATH'] ?? ''}`,
-        ETCDCTL_API: '3',
-        ETCDCTL_ENDPOINTS: secured.endpoint,
-        ETCDCTL_CACERT: authority.ca,
-        ETCDCTL_CERT: cert,
-        ETCDCTL_KEY: key,
-        ...more,
-      };
-      return execFileSync('sh', ['-euc', commands], { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-    };
-    before(async () => {
-      [secured] = startEtcdMembers({ folder, port: 3379, tls: { ca: authority.ca, ...authority.issue('server') } }) as [EtcdMember];
-      ends.push(secured.end);
-      await eventually('etcd answers', async () => (await open(access('root')).list('/')).revision > 0);
-      run(script('roles'));
-    });
-
-    test('hosts join, say services, change what they say and leave, each with its own keys alone', async () => {
-      const [one, two] = [member('node-a', access('node-a'), 'id-host-1'), member('node-b', access('node-b'), 'id-host-2')];
-      const publishers = [];
-      for (const [index, each] of [one, two].entries()) {
-        const lease = await each.client.grant(60);
-        await agreeOnNetwork(each, shared);
-        await requireName(each);
-        assert.equal((await claimSubnets(each, networks, [])).length, 1);
-        const publisher = openPublisher({
-          member: each,
-          networks,
-          merged: createMerged(each.host, keys, 1000),
-          readLocal: () => [
-            {
-              service: 'web',
-              id: each.host,
-              mode: 'vip',
-              addresses: [],
-              isReady: true,
-              aliases: [],
-              ports: [tcp80],
-              ingressPorts: [tcp80],
-              virtualIPs: [],
-            },
-          ],
-          rules: { ...noServiceRules, ingress: { namespaces: ['*'], ports: [[30_080, 30_080]], privilegedPorts: false, heldPorts: false } },
-          log: { warn: () => undefined },
-        });
-        publishers.push(publisher);
-        ends.push(() => publisher.close());
-        await publisher.register(lease);
-        assert.deepEqual([...publisher.refused.values()], []);
-        await register(each, record(index + 1), lease);
-        assert.equal(await mayWriteForOthers(each), false);
-      }
-      const lease = await one.client.grant(60);
-      await register(one, { ...record(1), underlay: '192.0.2.77' }, lease);
-      await eventually('the other sees it', () => two.view.keysOf('node-a').has(keys.own('node-a').identity('underlay-192.0.2.77')));
-      assert.equal(two.view.portHolder('tcp-30080'), 'web');
-      assert.equal(two.view.refused.size, 0);
-      await publishers[0]!.leave();
-      await leaveNetwork(one);
-      await eventually('the other sees that it left', () => two.view.keysOf('node-a').size === 0);
-      assert.equal(two.view.portHolder('tcp-30080'), 'web', 'the service is still the other’s');
-    });
-
-    test('a host cannot write, delete or lease keys of another host or of an administrator', async () => {
-      const [one, two] = [member('node-a', access('node-a'), 'id-host-1'), member('node-b', access('node-b'), 'id-host-2')];
-      const lease = await two.client.grant(60);
-      await register(two, record(2), lease);
-      const before_ = JSON.stringify((await two.client.list(keys.own('node-b').all)).pairs);
-      const theirs = keys.own('node-b');
-      const value = encode({});
-      const acts = [
-        { put: { key: theirs.record, value } },
-        { put: { key: theirs.subnet('10.128.9.0/24'), value } },
-        { deleteRange: { key: theirs.record } },
-        { deleteRange: { key: keys.all, rangeEnd: `${keys.all}~` } },
-        { deleteRange: { key: keys.own('node-a').all, rangeEnd: `${theirs.all}~` } },
-        { put: { key: keys.network, value } },
-        { put: { key: keys.service('web'), value } },
-        { put: { key: keys.host('node-b'), value } },
-        { put: { key: keys.subnet('10.128.9.0/24'), value } },
-      ];
-      for (const act of acts)
-        await assert.rejects(one.client.transact([], [act]), { code: 'OVERLAY_ETCD_DENIED', kind: 'denied' }, JSON.stringify(act));
-      assert.equal(JSON.stringify((await two.client.list(theirs.all)).pairs), before_);
-      const asked = {
-        client: one.client,
-        keys,
-        host: 'node-a',
-        status: () => assert.fail(),
-        rotateKey: () => assert.fail(),
-        leave: () => assert.fail(),
-        standing: () => [],
-      };
-      await leaveNetwork(two);
-      await claimSubnets(two, networks, []);
-      await assert.rejects(answerQuestion({ do: 'release', host: 'node-b' }, asked), {
-        code: 'OVERLAY_ETCD_DENIED',
-        message: /as an administrator, delete/u,
+  describe(
+    'with roles by the name of each certificate, as docs/overlay.md gives them',
+    { skip: etcdctlTool.skip },
+    () => {
+      const authority = makeAuthority(folder);
+      const docs = readFileSync(join(import.meta.dirname, '../../../docs/overlay.md'), 'utf8');
+      let secured: EtcdMember;
+      const access = (commonName: string): EtcdAccess => ({
+        endpoints: [secured.endpoint],
+        files: { ca: authority.ca, ...authority.issue(commonName) },
       });
-      await assert.rejects(open(access('stranger')).list(keys.all), { code: 'OVERLAY_ETCD_DENIED' });
-    });
+      const script = (mark: string): string => {
+        const [, found] = new RegExp(`<!-- ${mark} -->\\n+\`\`\`sh\\n([^]*?)\`\`\``, 'u').exec(docs) ?? [];
+        assert.ok(found !== undefined, `docs/overlay.md has the commands ${mark}`);
+        return found;
+      };
+      const run = (commands: string, more: Readonly<Record<string, string>> = {}): string => {
+        const { cert, key } = authority.issue('root');
+        const env = {
+          PATH: `${join(etcdctlTool.path, '..')}:${process.env['PATH'] ?? ''}`,
+          ETCDCTL_API: '3',
+          ETCDCTL_ENDPOINTS: secured.endpoint,
+          ETCDCTL_CACERT: authority.ca,
+          ETCDCTL_CERT: cert,
+          ETCDCTL_KEY: key,
+          ...more,
+        };
+        return execFileSync('sh', ['-euc', commands], {
+          env,
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'pipe'],
+        });
+      };
+      before(async () => {
+        [secured] = startEtcdMembers({
+          folder,
+          port: 3379,
+          tls: { ca: authority.ca, ...authority.issue('server') },
+        }) as [EtcdMember];
+        ends.push(secured.end);
+        await eventually('etcd answers', async () => (await open(access('root')).list('/')).revision > 0);
+        run(script('roles'));
+      });
 
-    test('an administrator releases a host that is gone, and lets a host spread services, by the commands of the documentation', async () => {
-      const two = member('node-b', access('node-b'), 'id-host-2');
-      await claimSubnets(two, networks, []);
-      run(script('release'));
-      assert.equal((await two.client.list(keys.own('node-b').all)).pairs.length, 0);
-      run(script('spread'));
-      const one = open(access('node-a'));
-      await one.transact([], [{ put: { key: keys.service('web'), value: encode({}) } }]);
-      await assert.rejects(two.client.transact([], [{ deleteRange: { key: keys.service('web') } }]), { code: 'OVERLAY_ETCD_DENIED' });
-    });
-  });
+      test('hosts join, say services, change what they say and leave, each with its own keys alone', async () => {
+        const [one, two] = [
+          member('node-a', access('node-a'), 'id-host-1'),
+          member('node-b', access('node-b'), 'id-host-2'),
+        ];
+        const publishers = [];
+        for (const [index, each] of [one, two].entries()) {
+          const lease = await each.client.grant(60);
+          await agreeOnNetwork(each, shared);
+          await requireName(each);
+          assert.equal((await claimSubnets(each, networks, [])).length, 1);
+          const publisher = openPublisher({
+            member: each,
+            networks,
+            merged: createMerged(each.host, keys, 1000),
+            readLocal: () => [
+              {
+                service: 'web',
+                id: each.host,
+                mode: 'vip',
+                addresses: [],
+                isReady: true,
+                aliases: [],
+                ports: [tcp80],
+                ingressPorts: [tcp80],
+                virtualIPs: [],
+              },
+            ],
+            rules: {
+              ...noServiceRules,
+              ingress: {
+                namespaces: ['*'],
+                ports: [[30_080, 30_080]],
+                privilegedPorts: false,
+                heldPorts: false,
+              },
+            },
+            log: { warn: () => undefined },
+          });
+          publishers.push(publisher);
+          ends.push(() => publisher.close());
+          await publisher.register(lease);
+          assert.deepEqual([...publisher.refused.values()], []);
+          await register(each, record(index + 1), lease);
+          assert.equal(await mayWriteForOthers(each), false);
+        }
+        const lease = await one.client.grant(60);
+        await register(one, { ...record(1), underlay: '192.0.2.77' }, lease);
+        await eventually('the other sees it', () =>
+          two.view.keysOf('node-a').has(keys.own('node-a').identity('underlay-192.0.2.77')),
+        );
+        assert.equal(two.view.portHolder('tcp-30080'), 'web');
+        assert.equal(two.view.refused.size, 0);
+        await publishers[0]!.leave();
+        await leaveNetwork(one);
+        await eventually('the other sees that it left', () => two.view.keysOf('node-a').size === 0);
+        assert.equal(two.view.portHolder('tcp-30080'), 'web', 'the service is still the other’s');
+      });
+
+      test('a host cannot write, delete or lease keys of another host or of an administrator', async () => {
+        const [one, two] = [
+          member('node-a', access('node-a'), 'id-host-1'),
+          member('node-b', access('node-b'), 'id-host-2'),
+        ];
+        const lease = await two.client.grant(60);
+        await register(two, record(2), lease);
+        const before_ = JSON.stringify((await two.client.list(keys.own('node-b').all)).pairs);
+        const theirs = keys.own('node-b');
+        const value = encode({});
+        const acts = [
+          { put: { key: theirs.record, value } },
+          { put: { key: theirs.subnet('10.128.9.0/24'), value } },
+          { deleteRange: { key: theirs.record } },
+          { deleteRange: { key: keys.all, rangeEnd: `${keys.all}~` } },
+          { deleteRange: { key: keys.own('node-a').all, rangeEnd: `${theirs.all}~` } },
+          { put: { key: keys.network, value } },
+          { put: { key: keys.service('web'), value } },
+          { put: { key: keys.host('node-b'), value } },
+          { put: { key: keys.subnet('10.128.9.0/24'), value } },
+        ];
+        for (const act of acts)
+          await assert.rejects(
+            one.client.transact([], [act]),
+            { code: 'OVERLAY_ETCD_DENIED', kind: 'denied' },
+            JSON.stringify(act),
+          );
+        assert.equal(JSON.stringify((await two.client.list(theirs.all)).pairs), before_);
+        const asked = {
+          client: one.client,
+          keys,
+          host: 'node-a',
+          status: () => assert.fail(),
+          rotateKey: () => assert.fail(),
+          leave: () => assert.fail(),
+          standing: () => [],
+        };
+        await leaveNetwork(two);
+        await claimSubnets(two, networks, []);
+        await assert.rejects(answerQuestion({ do: 'release', host: 'node-b' }, asked), {
+          code: 'OVERLAY_ETCD_DENIED',
+          message: /as an administrator, delete/u,
+        });
+        await assert.rejects(open(access('stranger')).list(keys.all), { code: 'OVERLAY_ETCD_DENIED' });
+      });
+
+      test('an administrator releases a host that is gone, and lets a host spread services, by the commands of the documentation', async () => {
+        const two = member('node-b', access('node-b'), 'id-host-2');
+        await claimSubnets(two, networks, []);
+        run(script('release'));
+        assert.equal((await two.client.list(keys.own('node-b').all)).pairs.length, 0);
+        run(script('spread'));
+        const one = open(access('node-a'));
+        await one.transact([], [{ put: { key: keys.service('web'), value: encode({}) } }]);
+        await assert.rejects(two.client.transact([], [{ deleteRange: { key: keys.service('web') } }]), {
+          code: 'OVERLAY_ETCD_DENIED',
+        });
+      });
+    },
+  );
 });

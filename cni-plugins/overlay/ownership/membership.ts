@@ -7,7 +7,15 @@ import type { EtcdClient } from '../etcd/client.ts';
 import { endOf } from '../etcd/messages.ts';
 import type { Comparison, Step } from '../etcd/messages.ts';
 import type { Ownership } from './ownership.ts';
-import { encode, identitiesOf, objectOf, readClaim, readHost, readShared, readSubnet } from '../records/records.ts';
+import {
+  encode,
+  identitiesOf,
+  objectOf,
+  readClaim,
+  readHost,
+  readShared,
+  readSubnet,
+} from '../records/records.ts';
 import type { Claim, HostRecord, Keys, OwnClaim, SharedSettings } from '../records/records.ts';
 import { familyOf, prefixText, subnetAt, subnetCount } from '../records/settings.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
@@ -30,7 +38,12 @@ export interface Member {
 const attempts = 1000;
 const mostTries = 50;
 
-const unchanged = (key: string, modRevision: number): Comparison => ({ result: 0, target: 2, key, modRevision });
+const unchanged = (key: string, modRevision: number): Comparison => ({
+  result: 0,
+  target: 2,
+  key,
+  modRevision,
+});
 /** Holds when nothing below the prefix was written after the revision. */
 const unwrittenSince = (prefix: string, revision: number): Comparison => ({
   result: 2,
@@ -50,7 +63,12 @@ export async function agreeOnNetwork({ client, keys }: Member, shared: SharedSet
   const value = encode(shared);
   let existing = (await client.get(keys.network))?.value;
   if (existing === undefined) {
-    if (await client.transact([{ result: 0, target: 1, key: keys.network, createRevision: 0 }], [{ put: { key: keys.network, value } }]))
+    if (
+      await client.transact(
+        [{ result: 0, target: 1, key: keys.network, createRevision: 0 }],
+        [{ put: { key: keys.network, value } }],
+      )
+    )
       return;
     existing = (await client.get(keys.network))?.value;
   }
@@ -59,7 +77,11 @@ export async function agreeOnNetwork({ client, keys }: Member, shared: SharedSet
 }
 
 const textOf = (shared: SharedSettings | undefined): string | undefined =>
-  shared && JSON.stringify({ networks: shared.networks.map(({ prefix, hostLength }) => [prefix, hostLength]), vni: shared.vni });
+  shared &&
+  JSON.stringify({
+    networks: shared.networks.map(({ prefix, hostLength }) => [prefix, hostLength]),
+    vni: shared.vni,
+  });
 
 /**
  * Claims a subnet of each network that no other host has. Subnets that this host has are kept. The search
@@ -70,16 +92,26 @@ const textOf = (shared: SharedSettings | undefined): string | undefined =>
  * @throws OVERLAY_SUBNETS_EXHAUSTED · OVERLAY_SUBNET_LOST a wanted subnet belongs to another host now ·
  * OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED
  */
-export async function claimSubnets(member: Member, networks: readonly OverlayNetwork[], wanted: readonly string[]): Promise<string[]> {
+export async function claimSubnets(
+  member: Member,
+  networks: readonly OverlayNetwork[],
+  wanted: readonly string[],
+): Promise<string[]> {
   await member.view.reached(0);
   const claimed: string[] = [];
-  for (const network of networks) claimed.push(await claimOne(member, network, wantedOf(wanted, network.prefix.address.family)));
+  for (const network of networks)
+    claimed.push(await claimOne(member, network, wantedOf(wanted, network.prefix.address.family)));
   return claimed;
 }
 
-const wantedOf = (wanted: readonly string[], family: IpFamily): string | undefined => wanted.find((subnet) => familyOf(subnet) === family);
+const wantedOf = (wanted: readonly string[], family: IpFamily): string | undefined =>
+  wanted.find((subnet) => familyOf(subnet) === family);
 
-async function claimOne(member: Member, network: OverlayNetwork, wanted: string | undefined): Promise<string> {
+async function claimOne(
+  member: Member,
+  network: OverlayNetwork,
+  wanted: string | undefined,
+): Promise<string> {
   const { client, keys, host, id, view } = member;
   const own = keys.own(host);
   const lost = new Set<string>();
@@ -100,7 +132,9 @@ async function claimOne(member: Member, network: OverlayNetwork, wanted: string 
       lost.add(subnet);
     }
     const isTaken = lost.has(subnet);
-    const steps: Step[] = held.flatMap((each) => (each.subnet === subnet && !isTaken ? [] : [{ deleteRange: { key: each.key } }]));
+    const steps: Step[] = held.flatMap((each) =>
+      each.subnet === subnet && !isTaken ? [] : [{ deleteRange: { key: each.key } }],
+    );
     const existing = held.find((each) => each.key === own.subnet(subnet));
     const compare = [unwrittenSince(own.subnets, listing.revision)];
     if (!isTaken && (existing === undefined || (objectOf(existing.value) ?? {})['id'] !== id)) {
@@ -115,7 +149,9 @@ async function claimOne(member: Member, network: OverlayNetwork, wanted: string 
       append(steps, old.steps);
     }
     const { succeeded, revision } =
-      steps.length === 0 ? { succeeded: true, revision: listing.revision } : await client.commit(compare, steps);
+      steps.length === 0
+        ? { succeeded: true, revision: listing.revision }
+        : await client.commit(compare, steps);
     if (!succeeded || isTaken) continue;
     await view.reached(steps.length === 0 ? (existing?.modRevision ?? 0) : revision);
     if (view.subnetHolder(subnet) === host) return subnet;
@@ -133,25 +169,40 @@ async function claimOne(member: Member, network: OverlayNetwork, wanted: string 
 async function oldClaim(
   { client, keys, host, id, view }: Member,
   subnet: string,
-): Promise<{ readonly compare: readonly Comparison[]; readonly steps: readonly Step[] } | { readonly holder: string }> {
+): Promise<
+  { readonly compare: readonly Comparison[]; readonly steps: readonly Step[] } | { readonly holder: string }
+> {
   const key = keys.subnet(subnet);
   const existing = await client.get(key);
   const holder = existing === undefined ? host : (readClaim(existing.value)?.host ?? 'somebody');
   if (holder !== host) return { holder };
   return {
     compare: [unchanged(key, existing?.modRevision ?? 0)],
-    steps: view.oldHosts().length === 0 || existing !== undefined ? [] : [{ put: { key, value: encode({ host, id } satisfies Claim) } }],
+    steps:
+      view.oldHosts().length === 0 || existing !== undefined
+        ? []
+        : [{ put: { key, value: encode({ host, id } satisfies Claim) } }],
   };
 }
 
 function isOf({ prefix, hostLength }: OverlayNetwork, subnet: string | undefined): boolean {
   const read = subnet === undefined ? undefined : parsePrefix(subnet);
-  return read?.length === hostLength && read.address.family === prefix.address.family && contains(prefix, read.address);
+  return (
+    read?.length === hostLength &&
+    read.address.family === prefix.address.family &&
+    contains(prefix, read.address)
+  );
 }
 
 /** Returns what a daemon of the former version claimed for this host. */
-function formerOf({ host, view }: Member, network: OverlayNetwork, lost: ReadonlySet<string>): string | undefined {
-  return [...view.subnets()].find(([subnet, holder]) => holder === host && isOf(network, subnet) && !lost.has(subnet))?.[0];
+function formerOf(
+  { host, view }: Member,
+  network: OverlayNetwork,
+  lost: ReadonlySet<string>,
+): string | undefined {
+  return [...view.subnets()].find(
+    ([subnet, holder]) => holder === host && isOf(network, subnet) && !lost.has(subnet),
+  )?.[0];
 }
 
 function findFree({ host, view }: Member, network: OverlayNetwork, lost: ReadonlySet<string>): string {
@@ -175,10 +226,15 @@ export async function leaveNetwork({ client, keys, host, id }: Member): Promise<
     const idOf = ({ value }: { readonly value: Buffer }): unknown => (objectOf(value) ?? {})['id'];
     const subnets = pairs.filter(({ key }) => key.startsWith(own.subnets));
     // A host that has the name by now keeps its own keys.
-    const isOurs = [...pairs.filter(({ key }) => key === own.record), ...subnets].every((pair) => idOf(pair) === id);
+    const isOurs = [...pairs.filter(({ key }) => key === own.record), ...subnets].every(
+      (pair) => idOf(pair) === id,
+    );
     const mine = isOurs ? [] : subnets.filter((pair) => idOf(pair) === id);
     const former = [];
-    for (const subnet of [keys.host(host), ...subnets.flatMap(({ key }) => keys.subnet(keys.readOwn(key)?.name ?? ''))]) {
+    for (const subnet of [
+      keys.host(host),
+      ...subnets.flatMap(({ key }) => keys.subnet(keys.readOwn(key)?.name ?? '')),
+    ]) {
       const existing = await client.get(subnet);
       if (existing !== undefined && idOf(existing) === id) former.push(existing);
     }
@@ -188,7 +244,10 @@ export async function leaveNetwork({ client, keys, host, id }: Member): Promise<
     ];
     if (
       await client.transact(
-        [unwrittenSince(own.all, revision), ...former.map(({ key, modRevision }) => unchanged(key, modRevision))],
+        [
+          unwrittenSince(own.all, revision),
+          ...former.map(({ key, modRevision }) => unchanged(key, modRevision)),
+        ],
         steps,
       )
     )
@@ -239,18 +298,26 @@ export async function register(member: Member, record: HostRecord, lease: number
  * Writes this host's record where hosts of the former version look, while there are any. Removes it
  * afterwards.
  */
-async function bringFormer({ client, keys, host, view }: Member, record: HostRecord, lease: number): Promise<void> {
+async function bringFormer(
+  { client, keys, host, view }: Member,
+  record: HostRecord,
+  lease: number,
+): Promise<void> {
   const key = keys.host(host);
   try {
-    if (view.oldHosts().length > 0) await client.transact([], [{ put: { key, value: encode(record), lease } }]);
+    if (view.oldHosts().length > 0)
+      await client.transact([], [{ put: { key, value: encode(record), lease } }]);
     else {
       const own = [];
       for (const name of [
         key,
-        ...(await client.list(keys.own(host).subnets)).pairs.map((pair) => keys.subnet(keys.readOwn(pair.key)?.name ?? '')),
+        ...(await client.list(keys.own(host).subnets)).pairs.map((pair) =>
+          keys.subnet(keys.readOwn(pair.key)?.name ?? ''),
+        ),
       ]) {
         const existing = await client.get(name);
-        if (existing !== undefined && (name === key || readClaim(existing.value)?.host === host)) own.push(existing);
+        if (existing !== undefined && (name === key || readClaim(existing.value)?.host === host))
+          own.push(existing);
       }
       if (own.length > 0)
         await client.transact(
@@ -282,7 +349,14 @@ export async function mayWriteForOthers({ client, keys }: Pick<Member, 'client' 
   }
 }
 
-function failure(code: string, kind: PortcullisError['kind'], attempted: string, on: string, why: string, fix: string): PortcullisError {
+function failure(
+  code: string,
+  kind: PortcullisError['kind'],
+  attempted: string,
+  on: string,
+  why: string,
+  fix: string,
+): PortcullisError {
   return new PortcullisError({ code, kind, attempted, on, why, fix });
 }
 

@@ -3,7 +3,14 @@ import type { Claimant, Contests } from './contests.ts';
 import type { Facts, Written } from './facts.ts';
 import type { HostQuotas } from './host-quotas.ts';
 import type { HostRecords } from './host-records.ts';
-import { addressHolder, isPortText, readHolding, readMembers, readVirtual, serviceName } from '../records/service-records.ts';
+import {
+  addressHolder,
+  isPortText,
+  readHolding,
+  readMembers,
+  readVirtual,
+  serviceName,
+} from '../records/service-records.ts';
 import { encode, objectOf, readSubnet } from '../records/records.ts';
 import type { Keys, OwnKey } from '../records/records.ts';
 import type { Refusals } from './refusals.ts';
@@ -31,7 +38,8 @@ export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Writt
   refusals.lift(key);
   const claimant = (fact: Buffer): Claimant => ({ host, key, createRevision, modRevision, value: fact });
   const said = objectOf(value)?.['host'];
-  if (said !== undefined && said !== host) return refusals.refuse(key, `it speaks for the host ${JSON.stringify(said).slice(0, 80)}`);
+  if (said !== undefined && said !== host)
+    return refusals.refuse(key, `it speaks for the host ${JSON.stringify(said).slice(0, 80)}`);
   switch (kind) {
     case 'record':
       return records.put(host, written);
@@ -51,10 +59,12 @@ export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Writt
       return services[kind === 'ports' ? 'port' : 'address'].put(name, claimant(encode({ service: of })));
     }
     case 'holders':
-      if (readHolding(value) === undefined || !serviceName.test(name)) return refusals.refuse(key, 'it cannot be read');
+      if (readHolding(value) === undefined || !serviceName.test(name))
+        return refusals.refuse(key, 'it cannot be read');
       return facts.say(keys.holder(name, host), value);
     case 'members':
-      if (readMembers(value) === undefined || !serviceName.test(name)) return refusals.refuse(key, 'it cannot be read');
+      if (readMembers(value) === undefined || !serviceName.test(name))
+        return refusals.refuse(key, 'it cannot be read');
       return facts.say(keys.members(name, host), value);
   }
 }
@@ -75,7 +85,11 @@ function putSubnet(
 }
 
 /** Takes back what the key claimed. */
-export function removeOwn({ keys, facts, refusals, quotas, records, subnets, services }: OwnClaimsDeps, own: OwnKey, key: string): void {
+export function removeOwn(
+  { keys, facts, refusals, quotas, records, subnets, services }: OwnClaimsDeps,
+  own: OwnKey,
+  key: string,
+): void {
   const { host, kind, name } = own;
   refusals.lift(key);
   if (!quotas.dismiss(own, key)) return;

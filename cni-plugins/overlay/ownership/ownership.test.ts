@@ -32,21 +32,32 @@ const put = (key: string, value: object | string = {}, createRevision = (revisio
   createRevision,
   modRevision: (revision += 1),
 });
-const gone = (key: string): Changed => ({ key, value: undefined, createRevision: 0, modRevision: (revision += 1) });
+const gone = (key: string): Changed => ({
+  key,
+  value: undefined,
+  createRevision: 0,
+  modRevision: (revision += 1),
+});
 const whole = (own: typeof a, said: HostRecord, subnet: string): Written[] => [
   ...identitiesOf(said).map((value) => put(own.identity(value))),
   put(own.subnet(subnet), { id: said.id }),
   put(own.record, said),
 ];
-const two = (): Written[] => [...whole(a, record(1), '10.128.1.0/24'), ...whole(b, record(2), '10.128.2.0/24')];
+const two = (): Written[] => [
+  ...whole(a, record(1), '10.128.1.0/24'),
+  ...whole(b, record(2), '10.128.2.0/24'),
+];
 const opened = (written: readonly Written[]): Ownership => {
   const view = createOwnership(keys);
   view.list(written, revision);
   return view;
 };
 const change = (view: Ownership, ...changes: readonly Changed[]): string[] =>
-  view.change(changes, revision).map(({ key, value }) => `${key.slice(keys.all.length)}${value === undefined ? ' gone' : ''}`);
-const refusals = (view: Ownership): string => [...view.refused].map(([key, why]) => `${key.slice(keys.all.length)}: ${why}`).join('\n');
+  view
+    .change(changes, revision)
+    .map(({ key, value }) => `${key.slice(keys.all.length)}${value === undefined ? ' gone' : ''}`);
+const refusals = (view: Ownership): string =>
+  [...view.refused].map(([key, why]) => `${key.slice(keys.all.length)}: ${why}`).join('\n');
 
 test('each host speaks for itself: records and subnets are facts, and peers are made of them', () => {
   const facts = createOwnership(keys).list(two(), revision);
@@ -58,7 +69,10 @@ test('each host speaks for itself: records and subnets are facts, and peers are 
 });
 
 test('a subnet is the host’s whose key is older, whatever order they come in; the other is refused by its key until the first gives it back', () => {
-  const [first, second] = [put(b.subnet('10.128.9.0/24'), { id: 'id-2' }), put(a.subnet('10.128.9.0/24'), { id: 'id-1' })];
+  const [first, second] = [
+    put(b.subnet('10.128.9.0/24'), { id: 'id-2' }),
+    put(a.subnet('10.128.9.0/24'), { id: 'id-1' }),
+  ];
   for (const order of [
     [first, second],
     [second, first],
@@ -66,8 +80,13 @@ test('a subnet is the host’s whose key is older, whatever order they come in; 
     const view = opened([]);
     for (const each of order) change(view, each);
     assert.equal(view.subnetHolder('10.128.9.0/24'), 'host-b');
-    assert.match(refusals(view), /^hosts\/host-a\/subnets\/10\.128\.9\.0-24: 10\.128\.9\.0\/24 is host-b's, whose claim is older$/u);
-    assert.deepEqual(change(view, gone(b.subnet('10.128.9.0/24'))), ['subnets/10.128.9.0/24'.replace('/24', '-24')]);
+    assert.match(
+      refusals(view),
+      /^hosts\/host-a\/subnets\/10\.128\.9\.0-24: 10\.128\.9\.0\/24 is host-b's, whose claim is older$/u,
+    );
+    assert.deepEqual(change(view, gone(b.subnet('10.128.9.0/24'))), [
+      'subnets/10.128.9.0/24'.replace('/24', '-24'),
+    ]);
     assert.equal(view.subnetHolder('10.128.9.0/24'), 'host-a');
     assert.equal(refusals(view), '');
   }
@@ -75,7 +94,8 @@ test('a subnet is the host’s whose key is older, whatever order they come in; 
 
 test('a host takes no subnet of another by any text of it, nor by a later word in its older key', () => {
   const view = opened([...two(), put(b.subnet('fd00:0:0:2::/64'), { id: 'id-2' })]);
-  for (const subnet of ['fd00::2:0:0:0:0/64', 'fd00:0:0:2::0/64', '10.128.2.0/24']) change(view, put(a.subnet(subnet), { id: 'id-1' }));
+  for (const subnet of ['fd00::2:0:0:0:0/64', 'fd00:0:0:2::0/64', '10.128.2.0/24'])
+    change(view, put(a.subnet(subnet), { id: 'id-1' }));
   change(view, put(a.subnet('10.128.1.0/24'), { host: 'host-b', id: 'id-2' }, 101));
   assert.equal(view.subnetHolder('fd00:0:0:2::/64'), 'host-b');
   assert.equal(view.subnetHolder('10.128.2.0/24'), 'host-b');
@@ -84,7 +104,11 @@ test('a host takes no subnet of another by any text of it, nor by a later word i
 
 test('of each family the oldest subnet of a host counts: squatting on the others costs nobody anything', () => {
   const view = opened(two());
-  change(view, put(a.subnet('10.128.3.0/24'), { id: 'id-1' }), put(b.subnet('10.128.4.0/24'), { id: 'id-2' }));
+  change(
+    view,
+    put(a.subnet('10.128.3.0/24'), { id: 'id-1' }),
+    put(b.subnet('10.128.4.0/24'), { id: 'id-2' }),
+  );
   change(view, put(keys.own('host-c').subnet('10.128.3.0/24'), { id: 'id-3' }));
   assert.equal(view.subnetHolder('10.128.3.0/24'), 'host-c');
   assert.match(refusals(view), /10\.128\.3\.0\/24 is one more than the subnet that the host host-a has/u);
@@ -96,12 +120,18 @@ for (const [what, theirs, stolen] of [
   [
     'WireGuard key',
     wireguard(2),
-    { ...wireguard(1), wireguard: { ...wireguard(1).wireguard!, publicKey: wireguard(2).wireguard!.publicKey } },
+    {
+      ...wireguard(1),
+      wireguard: { ...wireguard(1).wireguard!, publicKey: wireguard(2).wireguard!.publicKey },
+    },
   ],
   [
     'next WireGuard key',
     wireguard(2),
-    { ...wireguard(1), wireguard: { ...wireguard(1).wireguard!, nextKey: wireguard(2).wireguard!.publicKey } },
+    {
+      ...wireguard(1),
+      wireguard: { ...wireguard(1).wireguard!, nextKey: wireguard(2).wireguard!.publicKey },
+    },
   ],
 ] as const)
   test(`a record that names another host’s ${what} is refused, with and without a claim of it; the previous record stays`, () => {
@@ -153,7 +183,9 @@ test('a record that is not the host’s own does not count: claims for others, b
     `${a.all}${'/'.repeat(1000)}`,
   ])
     assert.deepEqual(change(view, put(key, record(3))), [], key);
-  assert.deepEqual(change(view, put(keys.own('host-c').subnet('10.128.7.0/24'), { id: 'id-3' })), ['subnets/10.128.7.0-24']);
+  assert.deepEqual(change(view, put(keys.own('host-c').subnet('10.128.7.0/24'), { id: 'id-3' })), [
+    'subnets/10.128.7.0-24',
+  ]);
 });
 
 test('a service and what it has are the oldest key’s; another host that holds it keeps it when the first leaves', () => {
@@ -171,7 +203,12 @@ test('a service and what it has are the oldest key’s; another host that holds 
     put(keys.own('host-c').address('10.128.9.7', 'evil')),
     put(keys.own('host-c').port('tcp-80', 'evil')),
   );
-  change(view, gone(a.virtual('web', web)), gone(a.address('10.128.9.7', 'web')), gone(a.port('tcp-80', 'web')));
+  change(
+    view,
+    gone(a.virtual('web', web)),
+    gone(a.address('10.128.9.7', 'web')),
+    gone(a.port('tcp-80', 'web')),
+  );
   // A host that was first and makes another claim with another key becomes the youngest.
   change(view, put(a.virtual('web', foreign)), put(a.address('10.128.9.7', 'evil')));
   assert.equal(view.virtual('web')?.value.toString(), web.toString());
@@ -180,15 +217,25 @@ test('a service and what it has are the oldest key’s; another host that holds 
 });
 
 test('keys of the former version count as long as their hosts have no other', () => {
-  const old: Written[] = [put(keys.host('host-o'), record(5)), put(keys.subnet('10.128.5.0/24'), { host: 'host-o', id: 'id-5' })];
+  const old: Written[] = [
+    put(keys.host('host-o'), record(5)),
+    put(keys.subnet('10.128.5.0/24'), { host: 'host-o', id: 'id-5' }),
+  ];
   const view = opened([...old, ...two()]);
   change(view, put(keys.own('host-c').subnet('10.128.5.0/24'), { id: 'id-3' }));
   assert.equal(view.subnetHolder('10.128.5.0/24'), 'host-o');
   assert.deepEqual(view.oldHosts(), ['host-o']);
   const own = keys.own('host-o');
-  assert.deepEqual(change(view, ...whole(own, record(5), '10.128.5.0/24')), [], 'nothing changes when it becomes one of this version');
+  assert.deepEqual(
+    change(view, ...whole(own, record(5), '10.128.5.0/24')),
+    [],
+    'nothing changes when it becomes one of this version',
+  );
   assert.deepEqual(view.oldHosts(), []);
-  assert.match(refusals(view), /^hosts\/host-c\/subnets\/10\.128\.5\.0-24: 10\.128\.5\.0\/24 is host-o's, whose claim is older$/u);
+  assert.match(
+    refusals(view),
+    /^hosts\/host-c\/subnets\/10\.128\.5\.0-24: 10\.128\.5\.0\/24 is host-o's, whose claim is older$/u,
+  );
   change(view, gone(keys.own('host-c').subnet('10.128.5.0/24')));
   change(view, gone(keys.subnet('10.128.5.0/24')), gone(keys.host('host-o')));
   assert.equal(view.subnetHolder('10.128.5.0/24'), 'host-o');
@@ -199,8 +246,13 @@ test('one host is not held without end: more keys or bytes than a host may have 
   for (let index = 0; index < 40; index += 1)
     change(view, put(a.members(`s${index}`), JSON.stringify({ members: [], more: 'x'.repeat(1024 * 1024) })));
   assert.match(refusals(view), /the host host-a has more keys than a host may have/u);
-  for (let index = 0; index < 50; index += 1) change(view, put(a.identity(`mac-02:00:00:00:01:${index + 10}`)));
-  const c = whole(keys.own('host-c'), record(3, { vxlan: { mac: '02:00:00:00:01:50', port: 4789 } }), '10.128.3.0/24');
+  for (let index = 0; index < 50; index += 1)
+    change(view, put(a.identity(`mac-02:00:00:00:01:${index + 10}`)));
+  const c = whole(
+    keys.own('host-c'),
+    record(3, { vxlan: { mac: '02:00:00:00:01:50', port: 4789 } }),
+    '10.128.3.0/24',
+  );
   assert.ok(change(view, ...c).includes('hosts/host-c'), 'it squats on a few identities alone');
   assert.ok(view.refused.size <= 1000);
   for (let index = 0; index < 5000; index += 1) change(view, put(a.holder(`s${index}`), 'x'));
@@ -235,5 +287,8 @@ test('cost: reading n hosts of which each claims what another has takes time in 
   for (let round = 0; round < 9; round += 1)
     for (const [index, written] of sets.entries()) least[index] = Math.min(least[index]!, timeOf(written));
   const [first, , last] = least as [number, number, number];
-  assert.ok(last / first < 2.5 ** 2, `1500, 3000 and 6000 hosts: ${least.map((each) => each.toFixed(1)).join(', ')} ms of CPU`);
+  assert.ok(
+    last / first < 2.5 ** 2,
+    `1500, 3000 and 6000 hosts: ${least.map((each) => each.toFixed(1)).join(', ')} ms of CPU`,
+  );
 });

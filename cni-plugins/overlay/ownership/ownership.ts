@@ -70,7 +70,8 @@ export function createOwnership(keys: Keys): Ownership {
   return {
     refused: refusals.all,
     list(written, revision) {
-      for (const each of [facts, refusals, quotas, records, subnets, ...Object.values(services)]) each.clear();
+      for (const each of [facts, refusals, quotas, records, subnets, ...Object.values(services)])
+        each.clear();
       // Own records are applied before those of the former version: a host that has both is of this version.
       for (const each of written) if (keys.readOwn(each.key) !== undefined) apply(each);
       for (const each of written) if (keys.readOwn(each.key) === undefined) apply(each);
@@ -98,7 +99,11 @@ export function createOwnership(keys: Keys): Ownership {
 }
 
 const servicesOf = (all: Contests): Map<string, string> =>
-  new Map([...all.names()].flatMap((name) => serviceIn(all.winner(name)).map((service) => [name, service] as const)));
+  new Map(
+    [...all.names()].flatMap((name) =>
+      serviceIn(all.winner(name)).map((service) => [name, service] as const),
+    ),
+  );
 
 function serviceIn(claimant: Claimant | undefined): string[] {
   const service = claimant && objectOf(claimant.value)?.['service'];

@@ -16,7 +16,10 @@ const record = (number: number): HostRecord => ({
   vxlan: { mac: `02:00:00:00:00:0${number}`, port: 4789 },
   mtu: 1450,
 });
-const host = (number: number): { key: string; value: Buffer } => ({ key: keys.host(`host-${number}`), value: encode(record(number)) });
+const host = (number: number): { key: string; value: Buffer } => ({
+  key: keys.host(`host-${number}`),
+  value: encode(record(number)),
+});
 const claim = (subnet: string, number: number): { key: string; value: Buffer } => ({
   key: keys.subnet(subnet),
   value: encode({ host: `host-${number}`, id: `id-${number}` }),
@@ -78,7 +81,9 @@ test('a subnet that another host claims leaves its former one at once, held or n
 });
 
 test('what was known before a start is sent to before etcd is heard', () => {
-  const peers = createPeers('host-1', keys, holdMs, [{ host: 'host-2', record: record(2), subnets: ['10.128.2.0/24'] }]);
+  const peers = createPeers('host-1', keys, holdMs, [
+    { host: 'host-2', record: record(2), subnets: ['10.128.2.0/24'] },
+  ]);
   assert.equal(peers.peer('host-2')?.subnets.length, 1);
   assert.equal(peers.nextExpiry(), undefined);
 });
@@ -113,17 +118,24 @@ const own: Own = {
 };
 
 test('no host takes more than a host subnet of the network, or this host’s own subnet', () => {
-  const subnets = ['0.0.0.0/1', '10.128.0.0/15', '10.128.1.0/24', '10.131.255.0/24', '10.132.0.0/24', '192.0.2.0/24'];
+  const subnets = [
+    '0.0.0.0/1',
+    '10.128.0.0/15',
+    '10.128.1.0/24',
+    '10.131.255.0/24',
+    '10.132.0.0/24',
+    '192.0.2.0/24',
+  ];
   assert.deepEqual(subnetsOf({ host: 'host-2', record: record(2), subnets }, own), ['10.131.255.0/24']);
 });
 
 test('entries are put from below and removed from above', () => {
   const entries = (underlay: string): Map<string, ReturnType<typeof entriesOf>[number]> =>
     new Map(
-      entriesOf({ host: 'host-2', record: { ...record(2), underlay, mtu: 1400 }, subnets: ['10.128.2.0/24'] }, own).map((entry) => [
-        keyOf(entry),
-        entry,
-      ]),
+      entriesOf(
+        { host: 'host-2', record: { ...record(2), underlay, mtu: 1400 }, subnets: ['10.128.2.0/24'] },
+        own,
+      ).map((entry) => [keyOf(entry), entry]),
     );
   const before = entries('192.0.2.2');
   assert.deepEqual(
@@ -170,7 +182,8 @@ test('impossible settings are refused by their field', () => {
   for (const [field, change] of wrong)
     assert.throws(
       () => readSettings({ ...good, ...change } as unknown as OverlaySettings),
-      (thrown: Error & { code?: string }) => thrown.code === 'OVERLAY_SETTINGS_INVALID' && thrown.message.includes(field),
+      (thrown: Error & { code?: string }) =>
+        thrown.code === 'OVERLAY_SETTINGS_INVALID' && thrown.message.includes(field),
       field,
     );
 });

@@ -19,7 +19,10 @@ export interface Peer {
  */
 export interface Peers {
   /** Takes everything in etcd. @returns the hosts that it may concern */
-  list(entries: readonly { readonly key: string; readonly value: Buffer }[], now: number): ReadonlySet<string>;
+  list(
+    entries: readonly { readonly key: string; readonly value: Buffer }[],
+    now: number,
+  ): ReadonlySet<string>;
   change(changes: readonly Change[], now: number): ReadonlySet<string>;
   /** Drops hosts that were held for the hold time. */
   expire(now: number): ReadonlySet<string>;
@@ -68,7 +71,11 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
     const read = keys.read(key);
     unreadable.delete(key);
     const known =
-      read.kind === 'host' ? hosts.get(read.host) : read.kind === 'subnet' ? holders.claims.get(readSubnet(read.subnet) ?? '') : undefined;
+      read.kind === 'host'
+        ? hosts.get(read.host)
+        : read.kind === 'subnet'
+          ? holders.claims.get(readSubnet(read.subnet) ?? '')
+          : undefined;
     if (known !== undefined) known.goneAt ??= now;
   };
 

@@ -15,7 +15,9 @@ export interface SubnetClaims {
   /** Takes a host's claim of its own subnet. Only the oldest one of each family counts. */
   claim(host: string, subnet: string, claimant: Claimant): void;
   unclaim(host: string, key: string): void;
-  /** Takes a claim that always counts: one for virtual addresses of services, or one of the former version. */
+  /**
+   * Takes a claim that always counts: one for virtual addresses of services, or one of the former version.
+   */
   contend(subnet: string, claimant: Claimant): void;
   withdraw(subnet: string, key: string): void;
   /** Returns the holder of the subnet: a host, or `(services)`. */
@@ -63,19 +65,24 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
     const before = contests.winner(subnet);
     act(contests);
     const winner = contests.winner(subnet);
-    const concerned = before?.key === winner?.key ? [contests.claimant(subnet, key)] : contests.claimants(subnet);
+    const concerned =
+      before?.key === winner?.key ? [contests.claimant(subnet, key)] : contests.claimants(subnet);
     for (const each of concerned) if (each !== undefined && winner !== undefined) judge(subnet, each, winner);
     facts.say(keys.subnet(subnet), winner?.value);
   };
-  const contend = (subnet: string, claimant: Claimant): void => contest(subnet, claimant.key, (all) => all.put(subnet, claimant));
-  const withdraw = (subnet: string, key: string): void => contest(subnet, key, (all) => all.gone(subnet, key));
+  const contend = (subnet: string, claimant: Claimant): void =>
+    contest(subnet, claimant.key, (all) => all.put(subnet, claimant));
+  const withdraw = (subnet: string, key: string): void =>
+    contest(subnet, key, (all) => all.gone(subnet, key));
 
   /** Counts the oldest subnet per family of a host. A host gains nothing by claiming more. */
   const recount = (name: string): void => {
     const host = hostOf(name);
     const counted = new Map<string, string>();
     const families = new Set<number>();
-    const inOrder = [...host.subnets].toSorted(([, one], [, other]) => one.claimant.createRevision - other.claimant.createRevision);
+    const inOrder = [...host.subnets].toSorted(
+      ([, one], [, other]) => one.claimant.createRevision - other.claimant.createRevision,
+    );
     for (const [key, { subnet }] of inOrder) {
       if (families.has(familyOf(subnet))) {
         refusals.refuse(key, `${subnet} is one more than the subnet that the host ${name} has`);

@@ -5,7 +5,8 @@ import { isHostName, prefixText } from './settings.ts';
 /**
  * What stands in etcd, below `/portcullis/overlay/NAME/`: values are JSON. Pure.
  *
- * `network` and `services/` are an administrator's. All that a host says is below `hosts/HOST/`, where its role may write and no other host's:
+ * `network` and `services/` are an administrator's. All that a host says is below `hosts/HOST/`, where its
+ * role may write and no other host's:
  *
  * | key below `hosts/HOST/`      | says                                                                         | until                     |
  * | ---------------------------- | ---------------------------------------------------------------------------- | ------------------------- |
@@ -106,7 +107,8 @@ export interface OwnKeys {
 /** A key below `hosts/HOST/`. */
 export interface OwnKey {
   readonly host: string;
-  readonly kind: 'record' | 'identity' | 'subnets' | 'shared' | 'virtual' | 'addresses' | 'ports' | 'holders' | 'members';
+  readonly kind:
+    'record' | 'identity' | 'subnets' | 'shared' | 'virtual' | 'addresses' | 'ports' | 'holders' | 'members';
   /** The part after the kind; empty for `record`. */
   readonly name: string;
   /** The part after the name; empty where there is none. */
@@ -144,7 +146,8 @@ export function keysOf(network: string): Keys {
   return {
     all,
     own: (host) => ownKeysOf(`${all}hosts/${host}/`),
-    readOwn: (key) => (key.startsWith(`${all}hosts/`) ? readOwnKey(key.slice(all.length + 'hosts/'.length)) : undefined),
+    readOwn: (key) =>
+      key.startsWith(`${all}hosts/`) ? readOwnKey(key.slice(all.length + 'hosts/'.length)) : undefined,
     network: `${all}network`,
     host: (name) => `${all}hosts/${name}`,
     subnet: (subnet) => `${all}subnets/${subnet.replace('/', '-')}`,
@@ -195,7 +198,12 @@ function readOwnKey(key: string): OwnKey | undefined {
   const [host = '', kind = '', name = '', of = '', ...more] = key.split('/', 5);
   if (!isHostName(host) || !ownKinds.has(kind) || more.length > 0) return undefined;
   if ((kind === 'record') !== (name === '') || named.has(kind) !== (of !== '')) return undefined;
-  return { host, kind: kind as OwnKey['kind'], name: kind === 'subnets' || kind === 'shared' ? name.replace(/-(?=\d+$)/u, '/') : name, of };
+  return {
+    host,
+    kind: kind as OwnKey['kind'],
+    name: kind === 'subnets' || kind === 'shared' ? name.replace(/-(?=\d+$)/u, '/') : name,
+    of,
+  };
 }
 
 /**
@@ -238,16 +246,22 @@ function readKey(key: string): Key {
 
 export const encode = (value: object): Buffer => Buffer.from(JSON.stringify(value));
 
-const isPort = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
+const isPort = (value: unknown): value is number =>
+  Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
 const isKey = (value: unknown): value is string =>
-  typeof value === 'string' && /^[A-Za-z0-9+/]{43}=$/u.test(value) && Buffer.from(value, 'base64').toString('base64') === value;
-const isMac = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/u.test(value);
+  typeof value === 'string' &&
+  /^[A-Za-z0-9+/]{43}=$/u.test(value) &&
+  Buffer.from(value, 'base64').toString('base64') === value;
+const isMac = (value: unknown): value is string =>
+  typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/u.test(value);
 
 /** Returns undefined when it is not a JSON object. */
 export function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
   try {
     const value: unknown = parseJson(bytes.toString());
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined;
   } catch {
     return undefined;
   }
@@ -257,7 +271,8 @@ export function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
 export function readHost(bytes: Buffer): HostRecord | undefined {
   const { id, underlay, vxlan, wireguard, mtu } = objectOf(bytes) ?? {};
   const address = typeof underlay === 'string' ? parseIp(underlay) : undefined;
-  if (typeof id !== 'string' || address === undefined || typeof mtu !== 'number' || mtu < 576 || mtu > 65_535) return undefined;
+  if (typeof id !== 'string' || address === undefined || typeof mtu !== 'number' || mtu < 576 || mtu > 65_535)
+    return undefined;
   // A record with both would be sent to by either.
   if ((vxlan === undefined) === (wireguard === undefined)) return undefined;
   const end = wireguard === undefined ? readVxlan(vxlan) : readWireguardEnd(wireguard);
@@ -285,7 +300,9 @@ export function readClaim(bytes: Buffer): Claim | undefined {
 export function readShared(bytes: Buffer): SharedSettings | undefined {
   const { networks, vni } = objectOf(bytes) ?? {};
   if (typeof vni !== 'number' || !Array.isArray(networks)) return undefined;
-  const read = (networks as unknown[]).map((each) => (each ?? {}) as Partial<SharedSettings['networks'][number]>);
+  const read = (networks as unknown[]).map(
+    (each) => (each ?? {}) as Partial<SharedSettings['networks'][number]>,
+  );
   return read.every(({ prefix, hostLength }) => typeof prefix === 'string' && typeof hostLength === 'number')
     ? { networks: read as SharedSettings['networks'], vni }
     : undefined;
@@ -294,6 +311,7 @@ export function readShared(bytes: Buffer): SharedSettings | undefined {
 /** Returns the canonical form; undefined when it is not a subnet. */
 export function readSubnet(text: string): string | undefined {
   const prefix = parsePrefix(text);
-  if (prefix === undefined || prefix.length === 0 || prefix.length > bitsOf(prefix.address.family)) return undefined;
+  if (prefix === undefined || prefix.length === 0 || prefix.length > bitsOf(prefix.address.family))
+    return undefined;
   return networkOf(prefix).value === prefix.address.value ? prefixText(prefix) : undefined;
 }

@@ -4,7 +4,8 @@ import { objectOf, readClaim } from './records.ts';
 import type { Claim } from './records.ts';
 
 /**
- * What hosts say in etcd of services that pods join: `../records.ts` names the keys, and values are JSON. Pure.
+ * What hosts say in etcd of services that pods join: `../records.ts` names the keys, and values are JSON.
+ * Pure.
  *
  * | fact                    | says                                                            | until                                        |
  * | ----------------------- | --------------------------------------------------------------- | -------------------------------------------- |
@@ -61,7 +62,8 @@ export interface ServiceClaim {
 /** Holder of subnets for virtual addresses. No host can have this name. */
 export const addressHolder = '(services)';
 
-export const portText = ({ protocol, port }: Pick<MemberPort, 'port' | 'protocol'>): string => `${protocol}-${port}`;
+export const portText = ({ protocol, port }: Pick<MemberPort, 'port' | 'protocol'>): string =>
+  `${protocol}-${port}`;
 
 /** Names as on networks; a service's name is one label. */
 export const serviceName = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
@@ -74,7 +76,11 @@ const listOf = (value: unknown, atMost: number): readonly unknown[] | undefined 
   Array.isArray(value) && value.length <= atMost ? (value as unknown[]) : undefined;
 
 /** Returns undefined when one of them cannot be read. */
-function each<Read>(value: unknown, atMost: number, read: (one: unknown) => Read | undefined): Read[] | undefined {
+function each<Read>(
+  value: unknown,
+  atMost: number,
+  read: (one: unknown) => Read | undefined,
+): Read[] | undefined {
   const found = listOf(value, atMost)?.map(read);
   return found?.every((one) => one !== undefined) === true ? found : undefined;
 }
@@ -83,11 +89,17 @@ const addressIn = (value: unknown): string | undefined => {
   const parsed = typeof value === 'string' ? parseIp(value) : undefined;
   return parsed && formatIp(parsed);
 };
-const isPort = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
+const isPort = (value: unknown): value is number =>
+  Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
 
 function portIn(value: unknown): MemberPort | undefined {
   const { protocol, port, targetPort } = (value ?? {}) as Partial<MemberPort>;
-  if ((protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'sctp') || !isPort(port) || !isPort(targetPort)) return undefined;
+  if (
+    (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'sctp') ||
+    !isPort(port) ||
+    !isPort(targetPort)
+  )
+    return undefined;
   return { protocol, port, targetPort };
 }
 
@@ -98,7 +110,8 @@ function portIn(value: unknown): MemberPort | undefined {
 export function readVirtual(bytes: Buffer): VirtualRecord | undefined {
   const { mode, addresses, owner } = objectOf(bytes) ?? {};
   const read = each(addresses, most.addresses, addressIn);
-  if ((mode !== 'vip' && mode !== 'dnsrr') || read === undefined || (mode === 'vip') !== read.length > 0) return undefined;
+  if ((mode !== 'vip' && mode !== 'dnsrr') || read === undefined || (mode === 'vip') !== read.length > 0)
+    return undefined;
   if (owner !== undefined && !isOwner(owner)) return undefined;
   return { mode, ...(owner !== undefined && { owner }), addresses: read };
 }
@@ -124,10 +137,14 @@ export function readMembers(bytes: Buffer): HostMembers | undefined {
 }
 
 function memberIn(value: unknown): PublishedMember | undefined {
-  const { id, owner, addresses, isReady, aliases, ports, ingressPorts } = (value ?? {}) as Partial<Record<keyof PublishedMember, unknown>>;
+  const { id, owner, addresses, isReady, aliases, ports, ingressPorts } = (value ?? {}) as Partial<
+    Record<keyof PublishedMember, unknown>
+  >;
   const read = {
     addresses: each(addresses, most.addresses, addressIn),
-    aliases: each(aliases, most.aliases, (alias) => (typeof alias === 'string' && serviceName.test(alias) ? alias : undefined)),
+    aliases: each(aliases, most.aliases, (alias) =>
+      typeof alias === 'string' && serviceName.test(alias) ? alias : undefined,
+    ),
     ports: each(ports, most.ports, portIn),
     ingressPorts: each(ingressPorts, most.ports, portIn),
   };
@@ -135,5 +152,13 @@ function memberIn(value: unknown): PublishedMember | undefined {
   if (owner !== undefined && !isOwner(owner)) return undefined;
   if (!read.addresses || !read.aliases || !read.ports || !read.ingressPorts) return undefined;
   const given = owner !== undefined && { owner };
-  return { id, ...given, isReady, addresses: read.addresses, aliases: read.aliases, ports: read.ports, ingressPorts: read.ingressPorts };
+  return {
+    id,
+    ...given,
+    isReady,
+    addresses: read.addresses,
+    aliases: read.aliases,
+    ports: read.ports,
+    ingressPorts: read.ingressPorts,
+  };
 }

@@ -40,8 +40,8 @@ export interface OverlaySettings {
   /** Folder where the conflist is written. */
   readonly confDir: string;
   /**
-   * Rejects when the file system of that folder does not answer: a thread that touches it then waits for ever.
-   * Absent: it is not asked.
+   * Rejects when the file system of that folder does not answer: a thread that touches it then waits for
+   * ever. Absent: it is not asked.
    */
   readonly confDirAnswers?: () => Promise<void>;
   /** Prefix of the conflist's name: files are read in order of their names. */
@@ -63,14 +63,17 @@ export function readSettings(settings: OverlaySettings): { readonly networks: re
     throw invalid('name', settings.name, 'a name consists of lower-case letters, digits and -');
   if (!isHostName(settings.host)) throw invalid('host', settings.host, 'it is not a host name');
   for (const endpoint of settings.etcd.endpoints)
-    if (!isEndpoint(endpoint)) throw invalid('etcd.endpoints', endpoint, 'it is not a URL like https://192.0.2.10:2379');
+    if (!isEndpoint(endpoint))
+      throw invalid('etcd.endpoints', endpoint, 'it is not a URL like https://192.0.2.10:2379');
   if (settings.etcd.endpoints.length === 0) throw invalid('etcd.endpoints', '', 'no endpoint is given');
   const { cert, key } = { ...settings.etcd, ...settings.etcd.files };
-  if ((cert === undefined) !== (key === undefined)) throw invalid('etcd.cert', '', 'a certificate and its key come together');
+  if ((cert === undefined) !== (key === undefined))
+    throw invalid('etcd.cert', '', 'a certificate and its key come together');
   const networks = settings.networks.map(({ prefix: text, hostLength }): OverlayNetwork => {
     const prefix = parsePrefix(text);
     if (prefix === undefined) throw invalid('network', text, 'it is not a network like 10.128.0.0/14');
-    if (networkOf(prefix).value !== prefix.address.value) throw invalid('network', text, 'it has bits beyond its length');
+    if (networkOf(prefix).value !== prefix.address.value)
+      throw invalid('network', text, 'it has bits beyond its length');
     const bits = bitsOf(prefix.address.family);
     if (hostLength <= prefix.length || hostLength > bits - 2 || hostLength - prefix.length > mostHostBits)
       throw invalid(
@@ -88,20 +91,26 @@ export function readSettings(settings: OverlaySettings): { readonly networks: re
 
 export const isHostName = (text: string): boolean => /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/u.test(text);
 
-export const isEndpoint = (text: string): boolean => /^https?:\/\/[^/?#@]+\/?$/u.test(text) && URL.canParse(text);
+export const isEndpoint = (text: string): boolean =>
+  /^https?:\/\/[^/?#@]+\/?$/u.test(text) && URL.canParse(text);
 
 export const prefixText = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
 
 /** Returns the subnet with this number. */
 export function subnetAt({ prefix, hostLength }: OverlayNetwork, index: number): IpPrefix {
   const { family, value } = prefix.address;
-  return { address: { family, value: value + (BigInt(index) << BigInt(bitsOf(family) - hostLength)) }, length: hostLength };
+  return {
+    address: { family, value: value + (BigInt(index) << BigInt(bitsOf(family) - hostLength)) },
+    length: hostLength,
+  };
 }
 
-export const subnetCount = ({ prefix, hostLength }: OverlayNetwork): number => 2 ** (hostLength - prefix.length);
+export const subnetCount = ({ prefix, hostLength }: OverlayNetwork): number =>
+  2 ** (hostLength - prefix.length);
 
 /** Returns the address of a host in its subnet: the first one, which no pod gets. */
-export const hostAddressOf = (subnet: IpPrefix): { readonly family: IpFamily; readonly value: bigint } => networkOf(subnet);
+export const hostAddressOf = (subnet: IpPrefix): { readonly family: IpFamily; readonly value: bigint } =>
+  networkOf(subnet);
 
 /** Returns the family of a valid address or subnet. */
 export const familyOf = (text: string): IpFamily => (text.includes(':') ? 6 : 4);

@@ -14,7 +14,9 @@ if (inPrivateNetns(import.meta.filename)) {
   const wired = (name: string): { pod: TestPod; host: string; prevResult: CniResult } => {
     const pod = pods.pod(name);
     const host = `h${name}`;
-    shell(`ip link add ${host} mtu 1400 type veth peer name eth0 netns ${pod.netns} && ip link set ${host} up`);
+    shell(
+      `ip link add ${host} mtu 1400 type veth peer name eth0 netns ${pod.netns} && ip link set ${host} up`,
+    );
     pod.run('ip link set eth0 up');
     const prevResult = {
       interfaces: [{ name: 'cni0' }, { name: host }, { name: 'eth0', sandbox: pod.netns }],
@@ -26,8 +28,16 @@ if (inPrivateNetns(import.meta.filename)) {
   };
   /** Returns the kernel's state, without numbers that the kernel chooses. */
   const limits = (host: string, ifb: string): unknown => ({
-    root: json(shell(`tc -j qdisc show dev ${host} root`)).map(({ kind, handle, options }) => ({ kind, handle, options })),
-    ifb: json(shell(`tc -j qdisc show dev ${ifb} root`)).map(({ kind, handle, options }) => ({ kind, handle, options })),
+    root: json(shell(`tc -j qdisc show dev ${host} root`)).map(({ kind, handle, options }) => ({
+      kind,
+      handle,
+      options,
+    })),
+    ifb: json(shell(`tc -j qdisc show dev ${ifb} root`)).map(({ kind, handle, options }) => ({
+      kind,
+      handle,
+      options,
+    })),
     ingress: shell(`tc qdisc show dev ${host} ingress`).replace(/dev \S+/u, ''),
     mtu: json(shell(`ip -j link show dev ${ifb}`)).map(({ mtu, operstate }) => ({ mtu, operstate })),
     filter: shell(`tc filter show dev ${host} parent ffff:`)
@@ -37,8 +47,19 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 
   for (const [label, own] of [
-    ['small', { ingressRate: 8_000_000, ingressBurst: 800_000, egressRate: 16_000_000, egressBurst: 1_600_000 }],
-    ['wide', { ingressRate: 100_000_000_000, ingressBurst: 8_000_000_000, egressRate: 40_000_000_001, egressBurst: 123_456_789 }],
+    [
+      'small',
+      { ingressRate: 8_000_000, ingressBurst: 800_000, egressRate: 16_000_000, egressBurst: 1_600_000 },
+    ],
+    [
+      'wide',
+      {
+        ingressRate: 100_000_000_000,
+        ingressBurst: 8_000_000_000,
+        egressRate: 40_000_000_001,
+        egressBurst: 123_456_789,
+      },
+    ],
   ] as const) {
     test(`it limits as Debian's plugin does: ${label}`, async () => {
       const [ours, theirs] = [wired(`a${label}`), wired(`b${label}`)];
@@ -59,7 +80,10 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('the capability counts where the configuration itself has no limit', async () => {
     const { pod, host, prevResult } = wired('cap');
-    const config = { type: 'portcullis-bandwidth', runtimeConfig: { bandwidth: { ingressRate: 1_000_000, ingressBurst: 100_000 } } };
+    const config = {
+      type: 'portcullis-bandwidth',
+      runtimeConfig: { bandwidth: { ingressRate: 1_000_000, ingressBurst: 100_000 } },
+    };
     const result = await pod.add(config, { prevResult });
     assert.deepEqual(result, prevResult);
     assert.match(shell(`tc qdisc show dev ${host}`), /tbf 1: root .* rate 1Mbit/u);
@@ -74,7 +98,13 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('a difference is reported and repaired', async () => {
     const { pod, host, prevResult } = wired('drift');
-    const config = { type: 'bandwidth', ingressRate: 8_000_000, ingressBurst: 800_000, egressRate: 16_000_000, egressBurst: 1_600_000 };
+    const config = {
+      type: 'bandwidth',
+      ingressRate: 8_000_000,
+      ingressBurst: 800_000,
+      egressRate: 16_000_000,
+      egressBurst: 1_600_000,
+    };
     const ifb = (await pod.add(config, { prevResult })).interfaces.at(-1)?.name ?? '';
     for (const [spoil, words] of [
       [`tc qdisc replace dev ${host} root handle 1: tbf rate 1mbit burst 10k latency 25ms`, /is limited to/u],
@@ -99,8 +129,13 @@ if (inPrivateNetns(import.meta.filename)) {
     const { pod, prevResult } = wired('two');
     shell(`ip link add h2 type veth peer name net1 netns ${pod.netns}`);
     const config = { type: 'bandwidth', egressRate: 16_000_000, egressBurst: 1_600_000 };
-    const second = { interface: 'net1', prevResult: { ...prevResult, interfaces: [{ name: 'h2' }, { name: 'net1', sandbox: pod.netns }] } };
-    const names = [await pod.add(config, { prevResult }), await pod.add(config, second)].map((result) => result.interfaces.at(-1)?.name);
+    const second = {
+      interface: 'net1',
+      prevResult: { ...prevResult, interfaces: [{ name: 'h2' }, { name: 'net1', sandbox: pod.netns }] },
+    };
+    const names = [await pod.add(config, { prevResult }), await pod.add(config, second)].map(
+      (result) => result.interfaces.at(-1)?.name,
+    );
     assert.equal(new Set(names).size, 2);
     await pod.del(config);
     await pod.del(config, second);
@@ -111,13 +146,20 @@ if (inPrivateNetns(import.meta.filename)) {
     const before = shell('ip -o link');
     const prevResult = { interfaces: [{ name: 'lo', sandbox: pod.netns }], ips: [], routes: [], dns: {} };
     const config = { type: 'bandwidth', egressRate: 16_000_000, egressBurst: 1_600_000 };
-    assert.equal(await codeOf(() => pod.add(config, { prevResult, interface: 'lo' })), 'NETWORK_BANDWIDTH_NO_LINK');
+    assert.equal(
+      await codeOf(() => pod.add(config, { prevResult, interface: 'lo' })),
+      'NETWORK_BANDWIDTH_NO_LINK',
+    );
     assert.equal(shell('ip -o link'), before);
   });
 }
 
 test('the bucket follows upstream up to the limits of 32 bits', () => {
-  assert.deepEqual(bucketOf({ rate: 8_000_000, burst: 800_000 }), { rate: 1_000_000n, limit: 125_000, buffer: 1_562_500 });
+  assert.deepEqual(bucketOf({ rate: 8_000_000, burst: 800_000 }), {
+    rate: 1_000_000n,
+    limit: 125_000,
+    buffer: 1_562_500,
+  });
   assert.equal(bucketOf({ rate: 8, burst: 34_359_738_352 }), undefined);
   assert.equal(bucketOf({ rate: 8e12, burst: 34_359_738_352 })?.limit, 0xffffffff);
 });

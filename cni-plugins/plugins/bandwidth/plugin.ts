@@ -23,11 +23,19 @@ export const bandwidth: Plugin<BandwidthConfig> = {
   role: 'chained',
   capabilities: ['bandwidth'],
   read(config) {
-    refuseFields(config, { shapedSubnets: 'all traffic is limited', unshapedSubnets: 'all traffic is limited' });
-    const isOwn = ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst'].some((name) => config.has(name));
+    refuseFields(config, {
+      shapedSubnets: 'all traffic is limited',
+      unshapedSubnets: 'all traffic is limited',
+    });
+    const isOwn = ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst'].some((name) =>
+      config.has(name),
+    );
     const runtime = config.object('runtimeConfig')?.object('bandwidth');
     if (runtime !== undefined)
-      refuseFields(runtime, { shapedSubnets: 'all traffic is limited', unshapedSubnets: 'all traffic is limited' });
+      refuseFields(runtime, {
+        shapedSubnets: 'all traffic is limited',
+        unshapedSubnets: 'all traffic is limited',
+      });
     const source = isOwn ? config : runtime;
     const ingress = source === undefined ? undefined : readLimit(source, 'ingress');
     const egress = source === undefined ? undefined : readLimit(source, 'egress');
@@ -65,7 +73,10 @@ function readLimit(fields: Fields, direction: 'ingress' | 'egress'): Limit | und
   else if (burst < 8) fields.problem(burstName, `${burst} bits is less than a byte`);
   else if (Math.floor(burst / 8) >= 0xffffffff) fields.problem(burstName, `${burst} bits is more than 4 GiB`);
   else if (bucketOf({ rate, burst }) === undefined)
-    fields.problem(burstName, `at ${rate} bits a second ${burst} bits take longer than the kernel counts (274 seconds)`);
+    fields.problem(
+      burstName,
+      `at ${rate} bits a second ${burst} bits take longer than the kernel counts (274 seconds)`,
+    );
   else return { rate, burst };
   return undefined;
 }

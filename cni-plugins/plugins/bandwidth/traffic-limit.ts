@@ -5,7 +5,14 @@ import { createLink } from '../../netlink/link-kinds.ts';
 import { findLink, macBytes, setAlias, setFlag } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import { addIngress, addRedirection, deleteQdisc, listRedirections, qdiscAt, setTokenBucket } from '../../netlink/traffic.ts';
+import {
+  addIngress,
+  addRedirection,
+  deleteQdisc,
+  listRedirections,
+  qdiscAt,
+  setTokenBucket,
+} from '../../netlink/traffic.ts';
 import type { TokenBucket } from '../../netlink/traffic.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
@@ -39,7 +46,8 @@ export const trafficLimitType: ResourceType<TrafficLimit> = {
     if (resource.fromPod === undefined) return;
     const ifb = ensureIfb(resource.fromPod, end.mtu, kernel, key);
     limit(route, ifb.index, resource.fromPod);
-    const redirections = qdiscAt(route, end.index, 'ingress') !== undefined ? listRedirections(route, end.index) : undefined;
+    const redirections =
+      qdiscAt(route, end.index, 'ingress') !== undefined ? listRedirections(route, end.index) : undefined;
     if (redirections?.includes(ifb.index) === true) return;
     // A redirection to another link means that the ifb is gone: the hook is recreated with all its filters.
     route.run([
@@ -69,16 +77,21 @@ export const trafficLimitType: ResourceType<TrafficLimit> = {
     const end = hostEnd(resource, kernel);
     if (typeof end !== 'string') {
       if (resource.fromPod !== undefined) attempt(route, deleteQdisc(end.index, 'ingress'));
-      if (resource.toPod !== undefined && qdiscAt(route, end.index, 'root')?.kind === 'tbf') attempt(route, deleteQdisc(end.index, 'root'));
+      if (resource.toPod !== undefined && qdiscAt(route, end.index, 'root')?.kind === 'tbf')
+        attempt(route, deleteQdisc(end.index, 'root'));
     }
     const ifb = resource.fromPod === undefined ? undefined : findLink(route, { name: resource.fromPod.ifb });
-    if (ifb !== undefined && ifb.kind === 'ifb' && [ownerOf('ifb', key), ''].includes(ifb.alias)) deleteLink(kernel, 'host', ifb.index);
+    if (ifb !== undefined && ifb.kind === 'ifb' && [ownerOf('ifb', key), ''].includes(ifb.alias))
+      deleteLink(kernel, 'host', ifb.index);
   },
 };
 
 /** Returns the host's link whose other end is the pod's interface, or why there is none. */
 function hostEnd(resource: TrafficLimit, kernel: ResourceKernel): LinkSettings | string {
-  const pod = kernel.pod === undefined ? undefined : findLink(podOf(kernel, resource.interface).route, { name: resource.interface });
+  const pod =
+    kernel.pod === undefined
+      ? undefined
+      : findLink(podOf(kernel, resource.interface).route, { name: resource.interface });
   if (pod === undefined) return `the pod has no interface ${resource.interface}`;
   if (pod.kind !== 'veth') return `${resource.interface} is no veth link: its traffic does not pass the host`;
   const end = findLink(kernel.host.route, { index: pod.peer });
@@ -87,7 +100,12 @@ function hostEnd(resource: TrafficLimit, kernel: ResourceKernel): LinkSettings |
   return end;
 }
 
-function ensureIfb(wanted: NonNullable<TrafficLimit['fromPod']>, mtu: number, kernel: ResourceKernel, key: AttachmentKey): LinkSettings {
+function ensureIfb(
+  wanted: NonNullable<TrafficLimit['fromPod']>,
+  mtu: number,
+  kernel: ResourceKernel,
+  key: AttachmentKey,
+): LinkSettings {
   const { route } = kernel.host;
   const owner = ownerOf('ifb', key);
   if (findLink(route, { name: wanted.ifb }) === undefined) {
@@ -113,7 +131,8 @@ function wantedBucket(wanted: Limit): TokenBucket {
   return bucket;
 }
 
-const rootBucket = (socket: NetlinkSocket, index: number): TokenBucket | undefined => qdiscAt(socket, index, 'root')?.bucket;
+const rootBucket = (socket: NetlinkSocket, index: number): TokenBucket | undefined =>
+  qdiscAt(socket, index, 'root')?.bucket;
 
 /** The kernel counts in nanoseconds and answers in ticks, so the burst comes back a tick off. */
 const sameBucket = (a: TokenBucket | undefined, b: TokenBucket): boolean =>

@@ -58,7 +58,8 @@ const known = new WeakMap<NetlinkSocket, Map<string, Seen>>();
  * Returns the index of a bridge as the last resource of that name over the socket left it; it may be gone by
  * now. Undefined when there was none.
  */
-export const bridgeSeen = (route: NetlinkSocket, name: string): number | undefined => known.get(route)?.get(name)?.index;
+export const bridgeSeen = (route: NetlinkSocket, name: string): number | undefined =>
+  known.get(route)?.get(name)?.index;
 
 /** Returns what is known about this particular bridge. */
 function seenAs({ name, index, kind, group }: BridgeAsFound, route: NetlinkSocket): Seen {
@@ -120,7 +121,12 @@ function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
   const mac = Buffer.from(resource.mac.replaceAll(':', ''), 'hex');
   try {
     route.run([
-      createBridge({ name: resource.name, mac, group: bridgeGroup, ...(resource.mtu === undefined ? {} : { mtu: resource.mtu }) }),
+      createBridge({
+        name: resource.name,
+        mac,
+        group: bridgeGroup,
+        ...(resource.mtu === undefined ? {} : { mtu: resource.mtu }),
+      }),
       ...(existsSync('/proc/sys/net/ipv6') ? [setNoOwnIpv6({ name: resource.name })] : []),
     ]);
   } catch (thrown) {
@@ -131,14 +137,16 @@ function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
   return made;
 }
 
-const textOfKey = ({ network, containerId, interface: name }: AttachmentKey): string => `${network}/${containerId}/${name}`;
+const textOfKey = ({ network, containerId, interface: name }: AttachmentKey): string =>
+  `${network}/${containerId}/${name}`;
 
 function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: AttachmentKey): void {
   const { route } = kernel.host;
   const existing = observed.get(resource) ?? lookUp(route, { name: resource.name });
   observed.delete(resource);
   const link = existing ?? make(resource, route);
-  if (link.kind !== 'bridge') throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
+  if (link.kind !== 'bridge')
+    throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
   const seen = seenAs(link, route);
   const { stamps } = seen;
   if (existing === undefined) seen.madeFor = textOfKey(key);
@@ -151,8 +159,15 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
   // As upstream: a bridge whose address was never set takes the lowest of its ports', which changes with
   // every pod.
   const settled = setMac(link.index, isOurs ? mac : link.mac);
-  route.run([...(link.mac === mac && isOurs ? [] : [settled]), ...(resource.promiscuous ? [setPromiscuous(own)] : []), setUp(own)]);
-  const index = resource.vlan === 0 || resource.addresses.length === 0 ? link.index : ensureVlanGateway(route, link, resource.vlan);
+  route.run([
+    ...(link.mac === mac && isOurs ? [] : [settled]),
+    ...(resource.promiscuous ? [setPromiscuous(own)] : []),
+    setUp(own),
+  ]);
+  const index =
+    resource.vlan === 0 || resource.addresses.length === 0
+      ? link.index
+      : ensureVlanGateway(route, link, resource.vlan);
   const wanted = prefixesOf(resource);
   for (const prefix of wanted) putAddress(resource, prefix, index, route, wanted);
   if (wanted.some(({ address }) => address.family === 6)) route.run([addGatewayLinkLocal(index)]);
@@ -160,7 +175,8 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
   stamps.add(stampOf(resource));
 }
 
-const prefixesOf = (resource: BridgeLinkResource): IpPrefix[] => resource.addresses.flatMap((text) => parsePrefix(text) ?? []);
+const prefixesOf = (resource: BridgeLinkResource): IpPrefix[] =>
+  resource.addresses.flatMap((text) => parsePrefix(text) ?? []);
 
 const textOf = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
 
@@ -168,11 +184,21 @@ const textOf = ({ address, length }: IpPrefix): string => `${formatIp(address)}/
  * Sets an address. A bridge has one IPv4 address, and IPv6 addresses of distinct subnets. A conflicting
  * address is refused, or removed if requested.
  */
-function putAddress(resource: BridgeLinkResource, prefix: IpPrefix, index: number, route: NetlinkSocket, own: readonly IpPrefix[]): void {
-  const present = listAddresses(route, index).map(({ address, length }): IpPrefix => ({ address: ipFromBytes(address), length }));
+function putAddress(
+  resource: BridgeLinkResource,
+  prefix: IpPrefix,
+  index: number,
+  route: NetlinkSocket,
+  own: readonly IpPrefix[],
+): void {
+  const present = listAddresses(route, index).map(({ address, length }): IpPrefix => ({
+    address: ipFromBytes(address),
+    length,
+  }));
   if (present.some((other) => textOf(other) === textOf(prefix))) return;
   for (const other of present) {
-    if (other.address.family !== prefix.address.family || own.some((mine) => textOf(mine) === textOf(other))) continue;
+    if (other.address.family !== prefix.address.family || own.some((mine) => textOf(mine) === textOf(other)))
+      continue;
     const overlaps = contains(other, prefix.address) || contains(prefix, other.address);
     if (prefix.address.family === 6 && !overlaps) continue;
     if (!resource.forceAddress)
@@ -191,18 +217,22 @@ function putAddress(resource: BridgeLinkResource, prefix: IpPrefix, index: numbe
  * read-only and already correct.
  */
 function enableForwarding(addresses: readonly IpPrefix[]): void {
-  for (const file of forwardingFiles(addresses)) if (readFileSync(file, 'utf8').trim() !== '1') writeFileSync(file, '1');
+  for (const file of forwardingFiles(addresses))
+    if (readFileSync(file, 'utf8').trim() !== '1') writeFileSync(file, '1');
 }
 
 const forwardingFiles = (addresses: readonly IpPrefix[]): string[] => [
   ...(addresses.some(({ address }) => address.family === 4) ? ['/proc/sys/net/ipv4/ip_forward'] : []),
-  ...(addresses.some(({ address }) => address.family === 6) ? ['/proc/sys/net/ipv6/conf/all/forwarding'] : []),
+  ...(addresses.some(({ address }) => address.family === 6)
+    ? ['/proc/sys/net/ipv6/conf/all/forwarding']
+    : []),
 ];
 
 function differences(resource: BridgeLinkResource, kernel: ResourceKernel): string[] {
   const { route } = kernel.host;
   const link = lookUp(route, { name: resource.name });
-  const found = link === undefined ? [`there is no bridge ${resource.name}`] : differencesOf(resource, link, kernel);
+  const found =
+    link === undefined ? [`there is no bridge ${resource.name}`] : differencesOf(resource, link, kernel);
   if (link !== undefined && found.length > 0) seenAs(link, route).stamps.clear();
   return found;
 }
@@ -217,8 +247,12 @@ function differencesOf(resource: BridgeLinkResource, link: Link, kernel: Resourc
   const present =
     gateway === undefined
       ? []
-      : listAddresses(route, gateway.index).map(({ address, length }) => textOf({ address: ipFromBytes(address), length }));
-  const forwarding = kernel.inHost(() => forwardingFiles(prefixesOf(resource)).filter((file) => readFileSync(file, 'utf8').trim() !== '1'));
+      : listAddresses(route, gateway.index).map(({ address, length }) =>
+          textOf({ address: ipFromBytes(address), length }),
+        );
+  const forwarding = kernel.inHost(() =>
+    forwardingFiles(prefixesOf(resource)).filter((file) => readFileSync(file, 'utf8').trim() !== '1'),
+  );
   return [
     ...(link.up ? [] : [`the bridge ${name} is down`]),
     ...(link.mac === mac ? [] : [`the bridge ${name} has the MAC address ${link.mac}, not ${mac}`]),
@@ -234,19 +268,40 @@ function differencesOf(resource: BridgeLinkResource, link: Link, kernel: Resourc
 /** An IPv6 gateway resolves its neighbours from a link-local address. */
 function addressesOf(resource: BridgeLinkResource): string[] {
   const wanted = prefixesOf(resource);
-  return [...wanted.map(textOf), ...(wanted.some(({ address }) => address.family === 6) ? ['fe80::1/64'] : [])];
+  return [
+    ...wanted.map(textOf),
+    ...(wanted.some(({ address }) => address.family === 6) ? ['fe80::1/64'] : []),
+  ];
 }
 
-function unusable(name: string, why: string, fix = "rename that link, or give another name as 'bridge' in the conflist"): PortcullisError {
-  return new PortcullisError({ code: 'NETWORK_BRIDGE_UNUSABLE', kind: 'precondition', attempted: 'use the bridge', on: name, why, fix });
+function unusable(
+  name: string,
+  why: string,
+  fix = "rename that link, or give another name as 'bridge' in the conflist",
+): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_BRIDGE_UNUSABLE',
+    kind: 'precondition',
+    attempted: 'use the bridge',
+    on: name,
+    why,
+    fix,
+  });
 }
 
 /** The bridge stays when its pods go, as upstream's does; but a failed ADD leaves none behind. */
-function remove(resource: BridgeLinkResource, kernel: ResourceKernel, key: AttachmentKey, { isUndone }: Attached): void {
+function remove(
+  resource: BridgeLinkResource,
+  kernel: ResourceKernel,
+  key: AttachmentKey,
+  { isUndone }: Attached,
+): void {
   const { route } = kernel.host;
   const link = isUndone === true ? lookUp(route, { name: resource.name }) : undefined;
-  if (link === undefined || link.group !== bridgeGroup || seenAs(link, route).madeFor !== textOfKey(key)) return;
-  if (listSettings(route).every(({ master }) => master !== link.index)) deleteLink(kernel, 'host', link.index);
+  if (link === undefined || link.group !== bridgeGroup || seenAs(link, route).madeFor !== textOfKey(key))
+    return;
+  if (listSettings(route).every(({ master }) => master !== link.index))
+    deleteLink(kernel, 'host', link.index);
 }
 
 export const bridgeType: ResourceType<BridgeLinkResource> = { kind: 'bridge', ensure, differences, remove };

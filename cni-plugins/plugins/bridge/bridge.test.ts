@@ -53,7 +53,13 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   const pings = (from: Of, ...addresses: readonly string[]): boolean[] =>
     addresses.map((address) => fixture.inside(from.netns, `busybox ping -c1 -W1 ${address}`) !== undefined);
   const vlansOf = (port: string): string =>
-    shell(`bridge -color=never vlan show dev ${port}`).split('\n').slice(1).join(' ').replaceAll(/\s+/gu, ' ').replace(port, '').trim();
+    shell(`bridge -color=never vlan show dev ${port}`)
+      .split('\n')
+      .slice(1)
+      .join(' ')
+      .replaceAll(/\s+/gu, ' ')
+      .replace(port, '')
+      .trim();
 
   test('a changed MAC address of the host’s end is reported and restored', async () => {
     const pod = await attached('ends', {});
@@ -77,7 +83,9 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       const kept = config({ ipam: { ...ipam, ranges: [[{ subnet: '10.91.0.0/24' }]] } });
       await fixture.add([kept], { ...other, network: 'kept' });
       existing.push({ conf: kept, of: { ...other, network: 'kept' } });
-      const host = result.interfaces.find(({ sandbox, name }) => sandbox === undefined && name.startsWith('pc'))?.name ?? '';
+      const host =
+        result.interfaces.find(({ sandbox, name }) => sandbox === undefined && name.startsWith('pc'))?.name ??
+        '';
       shell(`ip link set ${host} down && ip link set ${host} name stray0`);
       await fixture.call('del', conf, of);
       assert.equal(tried('ip link show stray0'), undefined);
@@ -85,7 +93,8 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       assert.ok(fixture.inside(of.netns, 'ip link show eth1') !== undefined);
     });
 
-  const macOf = (link: string): string => /link\/ether (\S+)/u.exec(shell(`ip -o link show ${link}`))?.[1] ?? '';
+  const macOf = (link: string): string =>
+    /link\/ether (\S+)/u.exec(shell(`ip -o link show ${link}`))?.[1] ?? '';
 
   test('enabledad: an address that a neighbour has is refused, a free one works at once', async () => {
     const first = await attached('detecting', { enabledad: true });
@@ -94,17 +103,27 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       fixture.inside(first.of.netns, 'ip -6 -o addr show dev eth0 scope global') ?? '',
       new RegExp(`${own}/64 scope global`, 'u'),
     );
-    assert.doesNotMatch(fixture.inside(first.of.netns, 'ip -6 -o addr show dev eth0 scope global') ?? '', /tentative|dadfailed/u);
+    assert.doesNotMatch(
+      fixture.inside(first.of.netns, 'ip -6 -o addr show dev eth0 scope global') ?? '',
+      /tentative|dadfailed/u,
+    );
     const foreign = fixture.pin('stranger');
     const taken = 'fd00:90::77';
     shell(`ip link add strange type veth peer name eth0 netns ${foreign}; ip link set strange master br up`);
     fixture.inside(foreign, 'ip link set eth0 up');
     fixture.inside(foreign, `ip addr add ${taken}/64 dev eth0 nodad`);
-    const conf = config({ enabledad: true, runtimeConfig: { ips: [`${taken}/64`] }, capabilities: { ips: true } });
+    const conf = config({
+      enabledad: true,
+      runtimeConfig: { ips: [`${taken}/64`] },
+      capabilities: { ips: true },
+    });
     const of = { id: 'second', netns: fixture.pin('second') };
     await assert.rejects(fixture.add([conf], of), /a neighbour has the same IPv6 address/u);
     assert.equal(fixture.inside(of.netns, 'ip link show eth0'), undefined);
-    const plain = await attached('plain', { runtimeConfig: { ips: [`${taken}/64`] }, capabilities: { ips: true } });
+    const plain = await attached('plain', {
+      runtimeConfig: { ips: [`${taken}/64`] },
+      capabilities: { ips: true },
+    });
     assert.ok(plain.address.includes(taken), 'without the field nobody is asked');
     shell('ip link del strange');
   });
@@ -114,11 +133,15 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     const conf: Conf = { type: 'portcullis-bridge', bridge: 'br', disableContainerInterface: true };
     const result = await fixture.add([conf], of);
     existing.push({ conf, of });
-    const flags = (): string => /<(.*)>/u.exec(fixture.inside(of.netns, 'ip -o link show dev eth0') ?? '')?.[1] ?? 'none';
+    const flags = (): string =>
+      /<(.*)>/u.exec(fixture.inside(of.netns, 'ip -o link show dev eth0') ?? '')?.[1] ?? 'none';
     assert.match(flags(), /BROADCAST/u);
     assert.ok(!flags().split(',').includes('UP'), flags());
     assert.deepEqual(result.ips, []);
-    assert.match(shell(`ip -o link show dev ${result.interfaces[1]?.name ?? ''}`), /[<,]UP[,>].* master br /u);
+    assert.match(
+      shell(`ip -o link show dev ${result.interfaces[1]?.name ?? ''}`),
+      /[<,]UP[,>].* master br /u,
+    );
     await fixture.check([conf], of, result);
     await fixture.call('status', conf, of);
     assert.ok(!flags().split(',').includes('UP'), flags());
@@ -130,7 +153,10 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     const pod = await attached('bridge', { isDefaultGateway: true, promiscMode: true });
     const mac = pod.result.interfaces[0]?.mac ?? '';
     for (const [spoil, words] of [
-      ['ip link set dev br address 02:00:00:00:00:77', `the bridge br has the MAC address 02:00:00:00:00:77, not ${mac}`],
+      [
+        'ip link set dev br address 02:00:00:00:00:77',
+        `the bridge br has the MAC address 02:00:00:00:00:77, not ${mac}`,
+      ],
       ['ip address del fe80::1/64 dev br', 'the bridge br has no address fe80::1/64'],
       ['ip address del 10.90.0.1/24 dev br', 'the bridge br has no address 10.90.0.1/24'],
       ['ip link set dev br promisc off', 'the bridge br is not in promiscuous mode'],
@@ -154,11 +180,16 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     const pod = await attached('foreign', { isDefaultGateway: true });
     const mac = pod.result.interfaces[0]?.mac ?? '';
     // The kernel would take the lowest address of the ports.
-    shell('ip link add low0 type veth peer name low1; ip link set low0 address 00:00:5e:00:53:01 master br; ip link set low0 up');
+    shell(
+      'ip link add low0 type veth peer name low1; ip link set low0 address 00:00:5e:00:53:01 master br; ip link set low0 up',
+    );
     assert.equal(macOf('br'), mac);
     await fixture.check([pod.conf], pod.of, pod.result);
     shell('ip link del low0; ip link set dev br address 02:00:00:00:00:79');
-    await assert.rejects(fixture.check([pod.conf], pod.of, pod.result), /the bridge br has the MAC address 02:00:00:00:00:79/u);
+    await assert.rejects(
+      fixture.check([pod.conf], pod.of, pod.result),
+      /the bridge br has the MAC address 02:00:00:00:00:79/u,
+    );
     await fixture.call('status', pod.conf, pod.of);
     assert.equal(macOf('br'), '02:00:00:00:00:79');
   });
@@ -208,7 +239,10 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       await attached('other', { vlan: 200 }),
     ];
     assert.equal(vlansOf(a.port), '100 PVID Egress Untagged');
-    assert.match(shell('ip -d address show br.100'), /vlan protocol 802.1Q id 100[^]*10\.90\.0\.1\/24[^]*fd00:90::1\/64/u);
+    assert.match(
+      shell('ip -d address show br.100'),
+      /vlan protocol 802.1Q id 100[^]*10\.90\.0\.1\/24[^]*fd00:90::1\/64/u,
+    );
     assert.doesNotMatch(shell('ip address show br'), /10\.90\.0\.1/u);
     await eventually(() => pings(a.of, '10.90.0.1')[0] || undefined, 20_000);
     assert.deepEqual(pings(a.of, ...b.address, '10.90.0.1', 'fd00:90::1'), [true, true, true, true]);
@@ -222,8 +256,14 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   });
 
   test('a trunk carries its VLANs with a tag, and no other', { skip }, async () => {
-    const [inside, beyond] = [await attached('inside', { vlan: 100 }), await attached('beyond', { vlan: 300 })];
-    const trunk = await attached('trunk', { vlanTrunk: [{ minID: 100, maxID: 103 }, { id: 200 }], preserveDefaultVlan: false });
+    const [inside, beyond] = [
+      await attached('inside', { vlan: 100 }),
+      await attached('beyond', { vlan: 300 }),
+    ];
+    const trunk = await attached('trunk', {
+      vlanTrunk: [{ minID: 100, maxID: 103 }, { id: 200 }],
+      preserveDefaultVlan: false,
+    });
     assert.equal(vlansOf(trunk.port), '1 PVID Egress Untagged 100 101 102 103 200');
     // As on a bridge whose ports are created in another VLAN.
     shell(`bridge vlan add dev ${trunk.port} vid 7`);
@@ -237,7 +277,10 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       fixture.inside(trunk.of.netns, `ip link add link eth0 name eth0.${id} type vlan id ${id}`);
       fixture.inside(trunk.of.netns, `ip link set eth0.${id} up`);
       fixture.inside(trunk.of.netns, `ip address add 10.90.0.${id === 100 ? 210 : 211}/32 dev eth0.${id}`);
-      fixture.inside(trunk.of.netns, `ip route add ${address[0] ?? ''} dev eth0.${id} src 10.90.0.${id === 100 ? 210 : 211}`);
+      fixture.inside(
+        trunk.of.netns,
+        `ip route add ${address[0] ?? ''} dev eth0.${id} src 10.90.0.${id === 100 ? 210 : 211}`,
+      );
     }
     await eventually(() => pings(trunk.of, inside.address[0] ?? '')[0] || undefined, 20_000);
     assert.deepEqual(pings(trunk.of, beyond.address[0] ?? ''), [false]);
@@ -270,7 +313,14 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
         tried('ip link del dev br');
         const netns = fixture.pin(`theirs${index}`);
         const ipam = { type: 'static', addresses: [{ address: '10.90.0.9/24', gateway: '10.90.0.1' }] };
-        const input = JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'bridge', bridge: 'br', ...more, ipam });
+        const input = JSON.stringify({
+          cniVersion: '1.0.0',
+          name: 'net',
+          type: 'bridge',
+          bridge: 'br',
+          ...more,
+          ipam,
+        });
         const env = {
           PATH: process.env['PATH'],
           CNI_CONTAINERID: 'x',
@@ -281,7 +331,9 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
         const run = spawnSync(upstream, { input, encoding: 'utf8', env: { ...env, CNI_COMMAND: 'ADD' } });
         assert.equal(run.status, 0, run.stdout + run.stderr);
         const port =
-          (JSON.parse(run.stdout) as CniResult).interfaces.find(({ name, sandbox }) => name !== 'br' && (sandbox ?? '') === '')?.name ?? '';
+          (JSON.parse(run.stdout) as CniResult).interfaces.find(
+            ({ name, sandbox }) => name !== 'br' && (sandbox ?? '') === '',
+          )?.name ?? '';
         assert.deepEqual(found, state(port), JSON.stringify(more));
         spawnSync(upstream, { input, env: { ...env, CNI_COMMAND: 'DEL' } });
         tried('ip link del dev br');

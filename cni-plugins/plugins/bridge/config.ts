@@ -51,7 +51,10 @@ export function readBridgeConfig(config: Fields, args: Readonly<Record<string, s
   const hasAddressPlugin = nonEmpty(config.object('ipam')?.text('type')) !== undefined;
   const disableContainerInterface = config.flag('disableContainerInterface', false);
   if (disableContainerInterface && hasAddressPlugin)
-    config.problem('disableContainerInterface', 'an interface that is not enabled can have no addresses: remove ipam');
+    config.problem(
+      'disableContainerInterface',
+      'an interface that is not enabled can have no addresses: remove ipam',
+    );
   const mac = readWantedMac(config, args) ?? readArgumentMac(config);
   const dns = readDns(config);
   return {
@@ -99,8 +102,10 @@ function readTrunk(config: Fields): number[] {
   for (const entry of config.objects('vlanTrunk')) {
     const [low, high, single] = [id(entry, 'minID'), id(entry, 'maxID'), id(entry, 'id')];
     if ((low === undefined) !== (high === undefined)) entry.problem('', 'minID and maxID belong together');
-    if (low !== undefined && high !== undefined && low > high) entry.problem('minID', `${low} is greater than maxID ${high}`);
-    if (low === undefined && high === undefined && single === undefined) entry.problem('', 'minID and maxID, or id, are missing');
+    if (low !== undefined && high !== undefined && low > high)
+      entry.problem('minID', `${low} is greater than maxID ${high}`);
+    if (low === undefined && high === undefined && single === undefined)
+      entry.problem('', 'minID and maxID, or id, are missing');
     if (low !== undefined && high !== undefined) for (let each = low; each <= high; each += 1) ids.add(each);
     if (single !== undefined) ids.add(single);
   }

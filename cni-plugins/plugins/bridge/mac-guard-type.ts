@@ -54,7 +54,15 @@ function createGuard(): Request[] {
 
 const elementsOf = (resource: MacGuard): readonly (readonly [set: string, element: Element])[] => [
   ['guarded', { key: interfaceKey(resource.hostInterface) }],
-  ['senders', { key: concatenated(interfaceKey(resource.hostInterface), Buffer.from(resource.mac.replaceAll(':', ''), 'hex')) }],
+  [
+    'senders',
+    {
+      key: concatenated(
+        interfaceKey(resource.hostInterface),
+        Buffer.from(resource.mac.replaceAll(':', ''), 'hex'),
+      ),
+    },
+  ],
 ];
 
 const refused = (filter: NetlinkSocket, request: Request): boolean => {

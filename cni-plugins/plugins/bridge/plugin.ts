@@ -28,16 +28,24 @@ export const bridge: Plugin<BridgeConfig> = {
   observe: (config, { host }) => observeBridge(host.route, config.bridge),
   unavailable(config, host) {
     const { kind = 'bridge' } = lookUp(host, { name: config.bridge }) ?? {};
-    return kind === 'bridge' ? undefined : `${config.bridge} is no bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;
+    return kind === 'bridge'
+      ? undefined
+      : `${config.bridge} is no bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;
   },
   plan(config, input): Plan {
     if (config.hasAddressPlugin && input.addresses.length === 0) throw noAddress(input);
     const { addresses } = input;
     const gateways = config.isGateway ? addresses.map(gatewayOf) : [];
     const hostMac = hostMacOf(input.hostInterface);
-    const mac = config.mac ?? macOf(addresses[0] === undefined ? Buffer.from(input.hostInterface) : ipBytes(addresses[0].address.address));
+    const mac =
+      config.mac ??
+      macOf(
+        addresses[0] === undefined ? Buffer.from(input.hostInterface) : ipBytes(addresses[0].address.address),
+      );
     const existing = input.observed as ObservedBridge | undefined;
-    const bridgeMac = existing?.mac ?? macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
+    const bridgeMac =
+      existing?.mac ??
+      macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
     const mtu = config.mtu ?? input.host.defaultMtu;
     const routes = routesOf(config, input);
     const link: BridgeLinkResource = {
@@ -76,7 +84,9 @@ export const bridge: Plugin<BridgeConfig> = {
       announces: true,
       ...(config.duplicateAddressDetection ? { detectsDuplicates: true } : {}),
     };
-    const guard: MacGuard[] = config.macSpoofCheck ? [{ kind: 'mac-guard', hostInterface: input.hostInterface, mac }] : [];
+    const guard: MacGuard[] = config.macSpoofCheck
+      ? [{ kind: 'mac-guard', hostInterface: input.hostInterface, mac }]
+      : [];
     const masquerade = config.ipMasq ? masqueradeOf(addresses) : [];
     const resources: Resource[] = [
       planBridge(link, existing),
@@ -94,8 +104,14 @@ export const bridge: Plugin<BridgeConfig> = {
       ips: addresses.map(({ address, gateway }) => {
         const via =
           gateway ??
-          (config.isGateway ? gatewayOf({ address, subnet: { address: networkOf(address), length: address.length } }).address : undefined);
-        return { interface: 2, address: prefixText(address), ...(via === undefined ? {} : { gateway: formatIp(via) }) };
+          (config.isGateway
+            ? gatewayOf({ address, subnet: { address: networkOf(address), length: address.length } }).address
+            : undefined);
+        return {
+          interface: 2,
+          address: prefixText(address),
+          ...(via === undefined ? {} : { gateway: formatIp(via) }),
+        };
       }),
       routes,
       dns: config.dns ?? input.dns,
@@ -124,7 +140,10 @@ function routesOf(config: BridgeConfig, { addresses, ipamRoutes }: PlanInput): C
       }))
     : [];
   const families = new Map(defaults.map((route) => [route.dst, route]));
-  return [...ipamRoutes, ...[...families.values()].filter(({ dst }) => !ipamRoutes.some((route) => route.dst === dst))];
+  return [
+    ...ipamRoutes,
+    ...[...families.values()].filter(({ dst }) => !ipamRoutes.some((route) => route.dst === dst)),
+  ];
 }
 
 /**

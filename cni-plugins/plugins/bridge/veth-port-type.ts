@@ -138,7 +138,8 @@ function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: N
  * other step.
  */
 function complete(resource: VethPort, { host: { route }, pod }: ResourceKernel): Completion {
-  if (resource.enabled && pod !== undefined && !isUp(pod.route, resource.interface)) pod.route.run([setUp({ name: resource.interface })]);
+  if (resource.enabled && pod !== undefined && !isUp(pod.route, resource.interface))
+    pod.route.run([setUp({ name: resource.interface })]);
   route.run([setUp({ name: resource.hostInterface })]);
   if (resource.enabled && !isRunning(route, resource.hostInterface)) awaitForwarding(resource, route);
   return 'done';
@@ -170,23 +171,37 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
   if (inside === undefined) return [`the pod has no interface ${name}`];
   return [
     ...(link.up ? [] : [`${hostInterface} is down`]),
-    ...(master !== undefined && link.master === master.index ? [] : [`${hostInterface} is not on the bridge ${resource.bridge}`]),
-    ...(link.mac === resource.hostMac ? [] : [`${hostInterface} has the MAC address ${link.mac}, not ${resource.hostMac}`]),
+    ...(master !== undefined && link.master === master.index
+      ? []
+      : [`${hostInterface} is not on the bridge ${resource.bridge}`]),
+    ...(link.mac === resource.hostMac
+      ? []
+      : [`${hostInterface} has the MAC address ${link.mac}, not ${resource.hostMac}`]),
     ...(link.mtu === resource.mtu ? [] : [`${hostInterface} has the MTU ${link.mtu}, not ${resource.mtu}`]),
     // A later plugin may turn it on: a pod that calls its own host port needs it.
     ...(resource.hairpin && link.hairpin !== true ? [`hairpin mode of ${hostInterface} is off`] : []),
-    ...((link.isolated ?? false) === resource.isolated ? [] : [`isolation of ${hostInterface} is ${resource.isolated ? 'off' : 'on'}`]),
+    ...((link.isolated ?? false) === resource.isolated
+      ? []
+      : [`isolation of ${hostInterface} is ${resource.isolated ? 'off' : 'on'}`]),
     ...portVlanDifferences(route, link, resource),
     ...(inside.peer === link.index ? [] : [`${name} of the pod is not the other end of ${hostInterface}`]),
     ...(inside.up === resource.enabled ? [] : [`${name} is ${inside.up ? 'up' : 'down'}`]),
-    ...(inside.mac === resource.mac ? [] : [`${name} has the MAC address ${inside.mac}, not ${resource.mac}`]),
+    ...(inside.mac === resource.mac
+      ? []
+      : [`${name} has the MAC address ${inside.mac}, not ${resource.mac}`]),
     ...(inside.mtu === (resource.podMtu ?? resource.mtu)
       ? []
       : [`${name} has the MTU ${inside.mtu}, not ${resource.podMtu ?? resource.mtu}`]),
   ];
 }
 
-export const vethPortType: ResourceType<VethPort> = { kind: 'veth-port', ensure, complete, differences, remove: deletePair };
+export const vethPortType: ResourceType<VethPort> = {
+  kind: 'veth-port',
+  ensure,
+  complete,
+  differences,
+  remove: deletePair,
+};
 
 function interfaceTaken(resource: VethPort): PortcullisError {
   return new PortcullisError({

@@ -1,5 +1,11 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { addVlans, deleteVlan, filtersVlans, listVlans, setVlanFiltering } from '../../netlink/bridge-vlans.ts';
+import {
+  addVlans,
+  deleteVlan,
+  filtersVlans,
+  listVlans,
+  setVlanFiltering,
+} from '../../netlink/bridge-vlans.ts';
 import type { PortVlan } from '../../netlink/bridge-vlans.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink } from '../../netlink/link-kinds.ts';
@@ -29,9 +35,17 @@ export function ensureVlanFiltering(route: NetlinkSocket, bridge: NamedLink): vo
 const vlanGatewayName = (bridge: string, vlan: number): string => `${bridge}.${vlan}`;
 
 /** Returns the link with the gateway's addresses in a VLAN, if it exists as wanted. */
-export const vlanGateway = (route: NetlinkSocket, bridge: NamedLink, vlan: number): LinkSettings | undefined => {
+export const vlanGateway = (
+  route: NetlinkSocket,
+  bridge: NamedLink,
+  vlan: number,
+): LinkSettings | undefined => {
   const link = findLink(route, { name: vlanGatewayName(bridge.name, vlan) });
-  return link?.kind === 'vlan' && link.peer === bridge.index && link.data.get(vlanId)?.readUInt16LE(0) === vlan ? link : undefined;
+  return link?.kind === 'vlan' &&
+    link.peer === bridge.index &&
+    link.data.get(vlanId)?.readUInt16LE(0) === vlan
+    ? link
+    : undefined;
 };
 
 /** IFLA_VLAN_ID (linux/if_link.h). */
@@ -50,7 +64,8 @@ export function ensureVlanGateway(route: NetlinkSocket, bridge: NamedLink, vlan:
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
   }
   const link = vlanGateway(route, bridge, vlan);
-  if (link === undefined) throw interfaceTaken(name, `the host has a link of that name that is not VLAN ${vlan} of ${bridge.name}`);
+  if (link === undefined)
+    throw interfaceTaken(name, `the host has a link of that name that is not VLAN ${vlan} of ${bridge.name}`);
   route.run([setUp({ index: link.index })]);
   return link.index;
 }
@@ -60,8 +75,12 @@ export function vlanDifferences(route: NetlinkSocket, bridge: Link, vlan: number
   const gateway = vlan === 0 ? undefined : vlanGateway(route, bridge, vlan);
   return [
     ...(filtersVlans(route, bridge.index) ? [] : [`the bridge ${bridge.name} does not filter VLANs`]),
-    ...(vlan === 0 || listVlans(route, bridge.index).some(({ id }) => id === vlan) ? [] : [`${bridge.name} is not in VLAN ${vlan}`]),
-    ...(vlan === 0 || gateway !== undefined ? [] : [`there is no link ${vlanGatewayName(bridge.name, vlan)}`]),
+    ...(vlan === 0 || listVlans(route, bridge.index).some(({ id }) => id === vlan)
+      ? []
+      : [`${bridge.name} is not in VLAN ${vlan}`]),
+    ...(vlan === 0 || gateway !== undefined
+      ? []
+      : [`there is no link ${vlanGatewayName(bridge.name, vlan)}`]),
     ...(gateway === undefined || gateway.up ? [] : [`${gateway.name} is down`]),
   ];
 }
@@ -81,13 +100,18 @@ const vlansAMessage = 1000;
 function vlansOf({ vlan, trunk }: PortVlans): PortVlan[] {
   if (vlan === 0 && trunk.length === 0) return [];
   const native = vlan === 0 ? defaultVlan : vlan;
-  return [...trunk.filter((id) => id !== native).map((id) => ({ id, untagged: false })), { id: native, untagged: true }];
+  return [
+    ...trunk.filter((id) => id !== native).map((id) => ({ id, untagged: false })),
+    { id: native, untagged: true },
+  ];
 }
 
 export function ensurePortVlans(route: NetlinkSocket, index: number, port: PortVlans): void {
   const wanted = vlansOf(port);
-  for (let at = 0; at < wanted.length; at += vlansAMessage) route.run([addVlans(index, wanted.slice(at, at + vlansAMessage))]);
-  if (wanted.length > 0 && !port.keepDefaultVlan) for (const id of furtherVlans(route, index, wanted)) route.run([deleteVlan(index, id)]);
+  for (let at = 0; at < wanted.length; at += vlansAMessage)
+    route.run([addVlans(index, wanted.slice(at, at + vlansAMessage))]);
+  if (wanted.length > 0 && !port.keepDefaultVlan)
+    for (const id of furtherVlans(route, index, wanted)) route.run([deleteVlan(index, id)]);
 }
 
 /** Returns the VLANs to remove: the initial one of the port, and those that other programs added. */
@@ -105,7 +129,9 @@ export function portVlanDifferences(route: NetlinkSocket, link: Link, port: Port
     ...wanted
       .filter(({ id, untagged }) => untagged && present.get(id)?.untagged === false)
       .map(({ id }) => `frames of VLAN ${id} leave ${link.name} with a tag`),
-    ...(port.keepDefaultVlan ? [] : furtherVlans(route, link.index, wanted).map((id) => `${link.name} is in VLAN ${id}`)),
+    ...(port.keepDefaultVlan
+      ? []
+      : furtherVlans(route, link.index, wanted).map((id) => `${link.name} is in VLAN ${id}`)),
   ];
 }
 

@@ -55,14 +55,20 @@ const namePattern = /^(?!.*\.\.)[a-zA-Z0-9][a-zA-Z0-9_.:-]{0,127}$/u;
 
 export function readCnmConfig(config: Fields, args: Readonly<Record<string, string>>): CnmConfig {
   const driver = readName(config, 'driver') ?? '';
-  if (driver === '' && !config.has('driver')) config.problem('', "'driver', the name of a remote driver, is missing");
+  if (driver === '' && !config.has('driver'))
+    config.problem('', "'driver', the name of a remote driver, is missing");
   const ipam = config.object('ipam');
-  const remote = ipam?.text('type')?.replace(/^portcullis-/u, '') === 'cnm' ? readIpam(ipam, driver) : undefined;
+  const remote =
+    ipam?.text('type')?.replace(/^portcullis-/u, '') === 'cnm' ? readIpam(ipam, driver) : undefined;
   const timeout = config.whole('timeout') ?? 30;
-  if (timeout < 1 || timeout > 240) config.problem('timeout', `${timeout} is no time limit: 1 to 240 seconds`);
+  if (timeout < 1 || timeout > 240)
+    config.problem('timeout', `${timeout} is no time limit: 1 to 240 seconds`);
   const [mtu, mac, dns] = [readMtu(config), readWantedMac(config, args), readDns(config)];
   const [socketDirs, specDirs] = [readFolders(config, 'socketDirs'), readFolders(config, 'specDirs')];
-  refuseFields(config, { ipMasq: 'the driver decides what leaves its network', isGateway: 'the driver says what the gateway is' });
+  refuseFields(config, {
+    ipMasq: 'the driver decides what leaves its network',
+    isGateway: 'the driver says what the gateway is',
+  });
   return {
     driver,
     driverOptions: readTexts(config, 'driverOptions'),
@@ -95,7 +101,8 @@ function readTexts(fields: Fields, name: string): Readonly<Record<string, string
 function readFolders(fields: Fields, name: string): string[] {
   const folders = fields.texts(name);
   for (const folder of folders)
-    if (!folder.startsWith('/') || folder.includes('\0')) fields.problem(name, `${JSON.stringify(folder)} is not an absolute path`);
+    if (!folder.startsWith('/') || folder.includes('\0'))
+      fields.problem(name, `${JSON.stringify(folder)} is not an absolute path`);
   return folders;
 }
 
@@ -115,12 +122,14 @@ function readPool(fields: Fields): RemotePool {
   const block = (name: string): string => {
     const given = fields.text(name) ?? '';
     const prefix = given === '' ? undefined : parsePrefix(given);
-    if (given !== '' && prefix === undefined) fields.problem(name, `${JSON.stringify(given)} is not a block of addresses`);
+    if (given !== '' && prefix === undefined)
+      fields.problem(name, `${JSON.stringify(given)} is not a block of addresses`);
     return prefix === undefined ? '' : `${formatIp(prefix.address)}/${prefix.length}`;
   };
   const [pool, subPool] = [block('pool'), block('subPool')];
   const gateway = fields.text('gateway') ?? '';
-  if (gateway !== '' && parseIp(gateway) === undefined) fields.problem('gateway', `${JSON.stringify(gateway)} is not an IP address`);
+  if (gateway !== '' && parseIp(gateway) === undefined)
+    fields.problem('gateway', `${JSON.stringify(gateway)} is not an IP address`);
   const auxiliary = readTexts(fields, 'auxiliaryAddresses');
   for (const [name, address] of Object.entries(auxiliary))
     if (parseIp(address) === undefined) fields.problem('auxiliaryAddresses', `${name} is not an IP address`);
@@ -137,7 +146,8 @@ function readWantedIps(config: Fields, args: Readonly<Record<string, string>>): 
   ];
   return given.flatMap((text) => {
     const address = text === '' ? undefined : parseIp(text.replace(/\/\d{1,3}$/u, ''));
-    if (text !== '' && address === undefined) config.problem('', `${JSON.stringify(text)} is not an IP address`);
+    if (text !== '' && address === undefined)
+      config.problem('', `${JSON.stringify(text)} is not an IP address`);
     return address === undefined ? [] : [formatIp(address)];
   });
 }

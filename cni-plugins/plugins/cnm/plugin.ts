@@ -38,7 +38,11 @@ export const cnm: Plugin<CnmConfig> = {
     const { link } = (joined as CnmJoined | undefined) ?? {};
     if (link === undefined) return undefined;
     const device = findLink(kernel.host.route, { name: link });
-    if (device === undefined) throw deviceMissing(link, 'the remote driver named it at Join, and its namespace has no link of that name');
+    if (device === undefined)
+      throw deviceMissing(
+        link,
+        'the remote driver named it at Join, and its namespace has no link of that name',
+      );
     return { mac: device.mac, mtu: device.mtu };
   },
   plan(config, input): Plan {
@@ -46,7 +50,12 @@ export const cnm: Plugin<CnmConfig> = {
     if (joined === undefined)
       return {
         resources: [],
-        result: { interfaces: [], ips: ipsOf(input.addresses, 0), routes: input.ipamRoutes, dns: config.dns ?? input.dns },
+        result: {
+          interfaces: [],
+          ips: ipsOf(input.addresses, 0),
+          routes: input.ipamRoutes,
+          dns: config.dns ?? input.dns,
+        },
       };
     const device = input.observed as Device;
     const name = input.key.interface;

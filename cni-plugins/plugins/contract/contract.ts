@@ -17,8 +17,8 @@ export interface PlanInput {
   /** CNI_NETNS as the caller wrote it: the `sandbox` of interfaces in the pod. */
   readonly netns: string;
   /**
-   * Name for the host's end of the interface: at most 15 characters, unique per attachment of the host network
-   * namespace.
+   * Name for the host's end of the interface: at most 15 characters, unique per attachment of the host
+   * network namespace.
    */
   readonly hostInterface: string;
   /**

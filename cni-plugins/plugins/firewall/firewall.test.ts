@@ -27,7 +27,9 @@ if (inPrivateNetns(import.meta.filename)) {
     shell(
       `ip link show ${bridge} >/dev/null 2>&1 || { ip link add ${bridge} type bridge; ip addr add 10.${network}.0.1/24 dev ${bridge}; ip addr add fd${network}::1/64 dev ${bridge} nodad; ip link set ${bridge} up; }`,
     );
-    shell(`ip link add host${name} type veth peer name eth0 netns ${pod.netns}; ip link set host${name} master ${bridge} up`);
+    shell(
+      `ip link add host${name} type veth peer name eth0 netns ${pod.netns}; ip link set host${name} master ${bridge} up`,
+    );
     const address = `10.${network}.0.${last}`;
     for (const command of [
       `ip addr add ${address}/24 dev eth0`,
@@ -62,7 +64,11 @@ if (inPrivateNetns(import.meta.filename)) {
   const open = { type: 'firewall' };
 
   test("bridges are separated as by Debian's plugin, IPv4 and IPv6; the policy open separates nothing", async () => {
-    const [a1, b1, c1] = [onBridge('a1', 'br1', 41, 2), onBridge('b1', 'br2', 42, 2), onBridge('c1', 'br3', 43, 2)];
+    const [a1, b1, c1] = [
+      onBridge('a1', 'br1', 41, 2),
+      onBridge('b1', 'br2', 42, 2),
+      onBridge('c1', 'br3', 43, 2),
+    ];
     const separate = { type: 'firewall', ingressPolicy: 'same-bridge' };
     const matrix = (): Promise<boolean[]> =>
       Promise.all([
@@ -94,12 +100,21 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 
   test("isolated: nor do pods of one bridge reach each other, without the kernel's bridge filter", async () => {
-    const [one, two, three] = [onBridge('d1', 'br4', 44, 2), onBridge('d2', 'br4', 44, 3), onBridge('d3', 'br4', 44, 4)];
+    const [one, two, three] = [
+      onBridge('d1', 'br4', 44, 2),
+      onBridge('d2', 'br4', 44, 3),
+      onBridge('d3', 'br4', 44, 4),
+    ];
     const isolated = { type: 'firewall', ingressPolicy: 'isolated' };
     await one.pod.add(isolated, one);
     await two.pod.add(isolated, two);
     assert.deepEqual(
-      await Promise.all([reaches(one, two.address), reaches(two, 'fd44::2'), reaches(one, '10.44.0.1'), reaches(one, three.address)]),
+      await Promise.all([
+        reaches(one, two.address),
+        reaches(two, 'fd44::2'),
+        reaches(one, '10.44.0.1'),
+        reaches(one, three.address),
+      ]),
       [false, false, true, true],
     );
     assert.deepEqual(await one.pod.check(isolated), []);
@@ -132,7 +147,11 @@ if (inPrivateNetns(import.meta.filename)) {
     const [, ...others] = prevResult.interfaces;
     for (const name of ['', 'x'.repeat(16), 'x'.repeat(5000), 'é'.repeat(8), 'a/b', 'a\0b', '..']) {
       const wrong = { prevResult: { ...prevResult, interfaces: [{ name }, ...others] } };
-      assert.equal(await codeOf(() => pod.add({ type: 'firewall', ingressPolicy: 'isolated' }, wrong)), 'NETWORK_BRIDGE_MISSING', name);
+      assert.equal(
+        await codeOf(() => pod.add({ type: 'firewall', ingressPolicy: 'isolated' }, wrong)),
+        'NETWORK_BRIDGE_MISSING',
+        name,
+      );
     }
     shell('ip link del brname');
   });
@@ -181,7 +200,14 @@ if (inPrivateNetns(import.meta.filename)) {
       await codeOf(() =>
         wired.pod.add(
           { type: 'firewall', ingressPolicy: 'isolated' },
-          { prevResult: { interfaces: [{ name: 'eth0', sandbox: wired.pod.netns }], ips: [], routes: [], dns: {} } },
+          {
+            prevResult: {
+              interfaces: [{ name: 'eth0', sandbox: wired.pod.netns }],
+              ips: [],
+              routes: [],
+              dns: {},
+            },
+          },
         ),
       ),
       'NETWORK_BRIDGE_MISSING',

@@ -1,7 +1,14 @@
 import { ipBytes, parseIp } from '../../spec/address.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, listSettings } from '../../netlink/link-settings.ts';
-import { addElements, concatenated, deleteElements, getElement, getTable, interfaceKey } from '../../netlink/nftables.ts';
+import {
+  addElements,
+  concatenated,
+  deleteElements,
+  getElement,
+  getTable,
+  interfaceKey,
+} from '../../netlink/nftables.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
@@ -74,11 +81,20 @@ function entriesOf(resource: ForwardPolicy): Entry[] {
   if (separation === undefined) return pods;
   const name = interfaceKey(separation.bridge);
   return [
-    { table: routed, set: sets.bridges, element: { key: name }, what: `separation of ${separation.bridge}`, ofBridge: true },
+    {
+      table: routed,
+      set: sets.bridges,
+      element: { key: name },
+      what: `separation of ${separation.bridge}`,
+      ofBridge: true,
+    },
     {
       table: routed,
       set: sets.pairs,
-      element: { key: concatenated(name, name), value: separation.isolated ? 'drop' : { goto: acceptedChain } },
+      element: {
+        key: concatenated(name, name),
+        value: separation.isolated ? 'drop' : { goto: acceptedChain },
+      },
       what: `rule inside ${separation.bridge}`,
       ofBridge: true,
     },
@@ -91,7 +107,13 @@ function entriesOf(resource: ForwardPolicy): Entry[] {
             what: `rule inside ${separation.bridge}`,
             ofBridge: true,
           },
-          { table: confined, set: sets.internal, element: { key: name }, what: `confinement of ${separation.bridge}`, ofBridge: true },
+          {
+            table: confined,
+            set: sets.internal,
+            element: { key: name },
+            what: `confinement of ${separation.bridge}`,
+            ofBridge: true,
+          },
         ]
       : []),
     ...(separation.isolated
@@ -115,7 +137,9 @@ export const forwardPolicyType: ResourceType<ForwardPolicy> = {
     const tables = [...new Set([routed, ...entries.map(({ table }) => table)])];
     const missing = tables.filter((table) => !exists(filter, table));
     const made = tables.filter((table) => lackedRules(filter, table) || missing.includes(table));
-    const existing = entries.filter(({ table, set, element }) => !missing.includes(table) && holds(filter, table, set, element));
+    const existing = entries.filter(
+      ({ table, set, element }) => !missing.includes(table) && holds(filter, table, set, element),
+    );
     // When two pods of a bridge differ, the stricter policy stays, whichever came first.
     const kept = existing.filter(({ ofBridge }) => ofBridge && resource.separation?.isolated !== true);
     const replaced = existing.filter((entry) => !kept.includes(entry));
@@ -126,7 +150,9 @@ export const forwardPolicyType: ResourceType<ForwardPolicy> = {
       ...(made.includes(confined) ? createConfined() : []),
       ...adminChains(resource.adminChain),
       ...replaced.flatMap(({ table, set, element: { key } }) => deleteElements(table, set, [{ key }])),
-      ...entries.filter((entry) => !kept.includes(entry)).flatMap(({ table, set, element }) => addElements(table, set, [element])),
+      ...entries
+        .filter((entry) => !kept.includes(entry))
+        .flatMap(({ table, set, element }) => addElements(table, set, [element])),
     ]);
     if (missing.length > 0) kernel.foundGone?.();
   },
@@ -136,7 +162,9 @@ export const forwardPolicyType: ResourceType<ForwardPolicy> = {
     const tables = [...new Set([routed, ...entries.map(({ table }) => table)])];
     return [
       ...tables.flatMap((table) => missingRules(filter, table, constantRules(table, resource.adminChain))),
-      ...entries.filter(({ table, set, element }) => !holds(filter, table, set, element)).map(({ what }) => `nf_tables has no ${what}`),
+      ...entries
+        .filter(({ table, set, element }) => !holds(filter, table, set, element))
+        .map(({ what }) => `nf_tables has no ${what}`),
     ];
   },
   remove(resource, kernel, _key, attached) {
@@ -150,13 +178,21 @@ export const forwardPolicyType: ResourceType<ForwardPolicy> = {
  * Returns whether this is the last pod: the bridge is gone, or has only the pod's port and ports of pods
  * whose rules were removed before their link, because two pods may be deleted concurrently.
  */
-function isLast({ bridge, ports }: NonNullable<ForwardPolicy['separation']>, kernel: ResourceKernel, attached: Attached): boolean {
+function isLast(
+  { bridge, ports }: NonNullable<ForwardPolicy['separation']>,
+  kernel: ResourceKernel,
+  attached: Attached,
+): boolean {
   const { route } = kernel.host;
   const index = findLink(route, { name: bridge })?.index;
   return (
     index === undefined ||
     listSettings(route).every(
-      ({ master, name, kind }) => master !== index || kind === 'vxlan' || ports.includes(name) || attached.has(name, 'firewall') === false,
+      ({ master, name, kind }) =>
+        master !== index ||
+        kind === 'vxlan' ||
+        ports.includes(name) ||
+        attached.has(name, 'firewall') === false,
     )
   );
 }

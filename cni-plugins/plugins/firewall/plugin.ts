@@ -33,15 +33,22 @@ export const firewall: Plugin<FirewallConfig> = {
   read(config) {
     const backend = config.text('backend') ?? '';
     if (!['', 'iptables', 'nftables'].includes(backend))
-      config.unsupported('backend', "the rules are nf_tables of our own, for which 'nftables' or none stands");
-    if ((config.text('firewalldZone') ?? '') !== '') config.unsupported('firewalldZone', 'firewalld is never asked');
+      config.unsupported(
+        'backend',
+        "the rules are nf_tables of our own, for which 'nftables' or none stands",
+      );
+    if ((config.text('firewalldZone') ?? '') !== '')
+      config.unsupported('firewalldZone', 'firewalld is never asked');
     const given = config.text('iptablesAdminChainName') ?? '';
     const adminChain = given === '' ? 'CNI-ADMIN' : given;
     if (!/^[A-Za-z_.][A-Za-z0-9/\\_.-]{0,27}$/u.test(adminChain) || reservedChains.test(adminChain))
       config.problem('iptablesAdminChainName', `${JSON.stringify(adminChain)} is no name for a chain`);
     const policy = config.text('ingressPolicy') ?? '';
     if (!['', ...ingressPolicies].includes(policy))
-      config.problem('ingressPolicy', `${JSON.stringify(policy)} is not a policy: ${ingressPolicies.join(', ')}`);
+      config.problem(
+        'ingressPolicy',
+        `${JSON.stringify(policy)} is not a policy: ${ingressPolicies.join(', ')}`,
+      );
     return {
       adminChain,
       ingressPolicy: (policy === '' ? 'open' : policy) as FirewallConfig['ingressPolicy'],
@@ -64,7 +71,8 @@ export const firewall: Plugin<FirewallConfig> = {
       (bridge === undefined || !isInterfaceName(bridge) || (previous.interfaces[0]?.sandbox ?? '') !== '')
     )
       throw noBridge(config.ingressPolicy);
-    if (addresses.length === 0 && config.ingressPolicy === 'open' && previous.interfaces.length === 0) throw addressesMissing('firewall');
+    if (addresses.length === 0 && config.ingressPolicy === 'open' && previous.interfaces.length === 0)
+      throw addressesMissing('firewall');
     const resource: ForwardPolicy = {
       kind: 'forward-policy',
       addresses,

@@ -1,4 +1,15 @@
-import { connection, differs, equals, inSet, masked, meta, payload, register, verdict, verdictOf } from '../../netlink/expressions.ts';
+import {
+  connection,
+  differs,
+  equals,
+  inSet,
+  masked,
+  meta,
+  payload,
+  register,
+  verdict,
+  verdictOf,
+} from '../../netlink/expressions.ts';
 import { addChain, addRule, addSet, addTable, flushChain } from '../../netlink/nftables.ts';
 import type { Table } from '../../netlink/nftables.ts';
 import type { Request } from '../../netlink/socket.ts';
@@ -37,7 +48,8 @@ export const fromChain = (admin: string): string => `from_${admin}`;
 export const toChain = (admin: string): string => `to_${admin}`;
 
 const forwardHook = 2;
-const establishedOrRelated = Buffer.from([0x06, 0, 0, 0]); // NF_CT_STATE_BIT: established 1 << 1, related 1 << 2
+// NF_CT_STATE_BIT: established 1 << 1, related 1 << 2
+const establishedOrRelated = Buffer.from([0x06, 0, 0, 0]);
 const NFPROTO_IPV4 = 2;
 const NFPROTO_IPV6 = 10;
 
@@ -52,7 +64,14 @@ const isFamily = (family: number): Buffer[] => [meta('nfproto', r0), equals(r0, 
  */
 const routedRules: Rules = [
   ['forward', meta('iifname', r0), meta('oifname', r4), verdictOf(sets.pairs, r0)],
-  ['forward', meta('iifname', r0), inSet(sets.bridges, r0), meta('oifname', r0), inSet(sets.bridges, r0), verdict('drop')],
+  [
+    'forward',
+    meta('iifname', r0),
+    inSet(sets.bridges, r0),
+    meta('oifname', r0),
+    inSet(sets.bridges, r0),
+    verdict('drop'),
+  ],
   ['forward', verdict({ goto: acceptedChain })],
   [acceptedChain, ...isFamily(NFPROTO_IPV4), payload('network', 16, 4, r0), verdictOf(sets.to4, r0)],
   [acceptedChain, ...isFamily(NFPROTO_IPV4), payload('network', 12, 4, r0), verdictOf(sets.from4, r0)],
@@ -64,11 +83,24 @@ const adminRules = (admin: string): Rules => [
   [fromChain(admin), verdict({ jump: admin })],
   [fromChain(admin), verdict('accept')],
   [toChain(admin), verdict({ jump: admin })],
-  [toChain(admin), connection('state', undefined, r0), masked(r0, establishedOrRelated), differs(r0, Buffer.alloc(4)), verdict('accept')],
+  [
+    toChain(admin),
+    connection('state', undefined, r0),
+    masked(r0, establishedOrRelated),
+    differs(r0, Buffer.alloc(4)),
+    verdict('accept'),
+  ],
 ];
 
 const bridgedRules: Rules = [
-  ['forward', meta('iifname', r0), inSet(sets.ports, r0), meta('oifname', r0), inSet(sets.ports, r0), verdict('drop')],
+  [
+    'forward',
+    meta('iifname', r0),
+    inSet(sets.ports, r0),
+    meta('oifname', r0),
+    inSet(sets.ports, r0),
+    verdict('drop'),
+  ],
 ];
 
 /**

@@ -24,8 +24,16 @@ if (inPrivateNetns(import.meta.filename)) {
         .map(({ family, local, prefixlen }) => ({ family, local, prefixlen })),
     }));
   const inHost = (name: string): unknown =>
-    json(shell(`ip -j link show dev ${name}`)).map(({ mtu, flags, operstate }) => ({ mtu, flags, operstate }));
-  const ipam = { type: 'static', addresses: [{ address: '10.20.0.2/24', gateway: '10.20.0.1' }], routes: [{ dst: '0.0.0.0/0' }] };
+    json(shell(`ip -j link show dev ${name}`)).map(({ mtu, flags, operstate }) => ({
+      mtu,
+      flags,
+      operstate,
+    }));
+  const ipam = {
+    type: 'static',
+    addresses: [{ address: '10.20.0.2/24', gateway: '10.20.0.1' }],
+    routes: [{ dst: '0.0.0.0/0' }],
+  };
 
   test("it moves a device and brings it back as Debian's plugin does", async () => {
     const [ours, theirs] = [pods.pod('a'), pods.pod('b')];
@@ -103,7 +111,9 @@ if (inPrivateNetns(import.meta.filename)) {
     pod.die();
     // A virtual device ends with its namespace. A hardware device falls back to the host under a name that
     // the kernel chooses: this virtual device replaces it.
-    shell(`ip link del e7; ip link add dev7 mtu 1200 address 02:00:00:00:01:07 type ifb; ip link set dev7 alias ${name} up`);
+    shell(
+      `ip link del e7; ip link add dev7 mtu 1200 address 02:00:00:00:01:07 type ifb; ip link set dev7 alias ${name} up`,
+    );
     await pod.delDead(config);
     assert.match(shell(`ip link show ${name}`), /02:00:00:00:01:07/u);
     assert.doesNotMatch(shell(`ip link show ${name}`), /alias|UP/u);
@@ -128,11 +138,17 @@ if (inPrivateNetns(import.meta.filename)) {
       [{ type: 'host-device', hwaddr: '02:00:00:00:99:99' }, 'NETWORK_DEVICE_MISSING'],
       [{ type: 'host-device', pciBusID: '0000:ff:1f.7' }, 'NETWORK_DEVICE_MISSING'],
       [{ type: 'host-device', kernelpath: '/sys/devices/none' }, 'NETWORK_DEVICE_MISSING'],
-      [{ type: 'host-device', device: name, runtimeConfig: { deviceID: '0000:ff:1f.7' } }, 'NETWORK_DEVICE_MISSING'],
+      [
+        { type: 'host-device', device: name, runtimeConfig: { deviceID: '0000:ff:1f.7' } },
+        'NETWORK_DEVICE_MISSING',
+      ],
     ] as const)
       assert.equal(await codeOf(() => pod.add(config)), code, JSON.stringify(config));
     pod.run('ip link add eth0 type ifb');
-    assert.equal(await codeOf(() => pod.add({ type: 'host-device', device: name })), 'NETWORK_INTERFACE_TAKEN');
+    assert.equal(
+      await codeOf(() => pod.add({ type: 'host-device', device: name })),
+      'NETWORK_INTERFACE_TAKEN',
+    );
     await pod.del({ type: 'host-device' });
     assert.ok(shell(`ip link show ${name}`));
     pod.run('ip link del eth0');

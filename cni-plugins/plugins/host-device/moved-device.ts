@@ -1,6 +1,15 @@
 import { O_RDONLY, closeFd, openFile } from '../../../base/kernel/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { findLink, listSettings, moveLink, rename, setAlias, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
+import {
+  findLink,
+  listSettings,
+  moveLink,
+  rename,
+  setAlias,
+  setFlag,
+  setMac,
+  setMtu,
+} from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
@@ -46,8 +55,12 @@ export const movedDeviceType: ResourceType<MovedDevice> = {
       ...(link.alias === resource.device
         ? []
         : [`${name} is not ${resource.device} of the host: its alias is ${JSON.stringify(link.alias)}`]),
-      ...(link.mac === macInPod(resource) ? [] : [`${name} has the MAC address ${link.mac}, not ${macInPod(resource)}`]),
-      ...(resource.podMtu === undefined || link.mtu === resource.podMtu ? [] : [`${name} has the MTU ${link.mtu}, not ${resource.podMtu}`]),
+      ...(link.mac === macInPod(resource)
+        ? []
+        : [`${name} has the MAC address ${link.mac}, not ${macInPod(resource)}`]),
+      ...(resource.podMtu === undefined || link.mtu === resource.podMtu
+        ? []
+        : [`${name} has the MTU ${link.mtu}, not ${resource.podMtu}`]),
       ...(link.up ? [] : [`${name} is down`]),
     ];
   },
@@ -66,12 +79,16 @@ const macInPod = ({ mac, podMac }: MovedDevice): string => podMac ?? mac;
 
 /** Returns the device in the pod, under the wanted name or still under its own. */
 const inPod = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined =>
-  [resource.interface, resource.device].map((name) => findLink(route, { name })).find((link) => link?.alias === resource.device);
+  [resource.interface, resource.device]
+    .map((name) => findLink(route, { name }))
+    .find((link) => link?.alias === resource.device);
 
 /** Returns the device in the host, by the alias of a moved device. */
 const ofHost = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined =>
   listSettings(route).find(
-    ({ alias, mac, name }) => alias === resource.device && (mac === resource.mac || [resource.device, resource.interface].includes(name)),
+    ({ alias, mac, name }) =>
+      alias === resource.device &&
+      (mac === resource.mac || [resource.device, resource.interface].includes(name)),
   );
 
 function moveIn(resource: MovedDevice, kernel: ResourceKernel): LinkSettings {
@@ -88,10 +105,22 @@ function moveIn(resource: MovedDevice, kernel: ResourceKernel): LinkSettings {
   return moved;
 }
 
-function moveOut(resource: MovedDevice, link: LinkSettings, pod: NetlinkSocket, kernel: ResourceKernel): void {
+function moveOut(
+  resource: MovedDevice,
+  link: LinkSettings,
+  pod: NetlinkSocket,
+  kernel: ResourceKernel,
+): void {
   const free = findLink(kernel.host.route, { name: resource.device }) === undefined;
-  if (!free) throw interfaceTaken(resource.device, 'the host has another link of that name: the device cannot come back');
-  pod.run([setFlag(link.index, 'up', false), ...(link.mac === resource.mac ? [] : [setMac(link.index, resource.mac)])]);
+  if (!free)
+    throw interfaceTaken(
+      resource.device,
+      'the host has another link of that name: the device cannot come back',
+    );
+  pod.run([
+    setFlag(link.index, 'up', false),
+    ...(link.mac === resource.mac ? [] : [setMac(link.index, resource.mac)]),
+  ]);
   kernel.inHost(() => {
     const host = openFile('/proc/thread-self/ns/net', O_RDONLY);
     try {
@@ -109,7 +138,10 @@ function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket
   if (link.name === resource.device && link.up) return host.run([setAlias(index, '')]);
   const other = findLink(host, { name: resource.device });
   if (other !== undefined && other.index !== index)
-    throw interfaceTaken(resource.device, 'the host has another link of that name: the device cannot come back');
+    throw interfaceTaken(
+      resource.device,
+      'the host has another link of that name: the device cannot come back',
+    );
   host.run([
     setFlag(index, 'up', false),
     ...(link.name === resource.device ? [] : [rename(index, resource.device)]),

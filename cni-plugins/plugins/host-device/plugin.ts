@@ -43,10 +43,14 @@ export const hostDevice: Plugin<HostDeviceConfig> = {
     const device = readInterfaceName(config, 'device');
     const mac = readMac(config, 'hwaddr');
     const kernelPath = config.text('kernelpath') ?? '';
-    if (kernelPath !== '' && (!kernelPath.startsWith('/sys/devices/') || kernelPath.split('/').includes('..')))
+    if (
+      kernelPath !== '' &&
+      (!kernelPath.startsWith('/sys/devices/') || kernelPath.split('/').includes('..'))
+    )
       config.problem('kernelpath', `${JSON.stringify(kernelPath)} is no path below /sys/devices`);
     const pciAddress = config.text('pciBusID') ?? '';
-    if (pciAddress !== '' && !deviceId.test(pciAddress)) config.problem('pciBusID', `${JSON.stringify(pciAddress)} is no PCI address`);
+    if (pciAddress !== '' && !deviceId.test(pciAddress))
+      config.problem('pciBusID', `${JSON.stringify(pciAddress)} is no PCI address`);
     const runtime = config.object('runtimeConfig');
     const id = runtime?.text('deviceID') ?? '';
     if (id !== '' && !deviceId.test(id)) runtime?.problem('deviceID', `${JSON.stringify(id)} is no device`);
@@ -76,7 +80,13 @@ export const hostDevice: Plugin<HostDeviceConfig> = {
     const ips = ipsOf(input.addresses, 0);
     const resources: Resource[] = [];
     if (isLink) {
-      const moved: MovedDevice = { kind: 'moved-device', device: found.name, mac: found.mac, mtu: found.mtu, interface: name };
+      const moved: MovedDevice = {
+        kind: 'moved-device',
+        device: found.name,
+        mac: found.mac,
+        mtu: found.mtu,
+        interface: name,
+      };
       const addresses: PodAddresses = {
         kind: 'pod-addresses',
         interface: name,
@@ -111,11 +121,16 @@ export const hostDevice: Plugin<HostDeviceConfig> = {
  * auxiliary device.
  */
 function lookFor(config: HostDeviceConfig, kernel: ResourceKernel): Observed {
-  const pciAddress = config.deviceId !== undefined && existsSync(`${pciDevices}/${config.deviceId}`) ? config.deviceId : config.pciAddress;
-  const auxiliary = config.deviceId !== undefined && pciAddress !== config.deviceId ? config.deviceId : undefined;
+  const pciAddress =
+    config.deviceId !== undefined && existsSync(`${pciDevices}/${config.deviceId}`)
+      ? config.deviceId
+      : config.pciAddress;
+  const auxiliary =
+    config.deviceId !== undefined && pciAddress !== config.deviceId ? config.deviceId : undefined;
   if (auxiliary !== undefined && !existsSync(`${auxiliaryDevices}/${auxiliary}`))
     throw deviceMissing(auxiliary, 'it is no PCI and no auxiliary device');
-  if (pciAddress !== undefined && auxiliary === undefined && driverOf(pciAddress)) return { userspace: true, pciAddress };
+  if (pciAddress !== undefined && auxiliary === undefined && driverOf(pciAddress))
+    return { userspace: true, pciAddress };
   const link = linkOf(config, pciAddress, auxiliary, kernel);
   const { name, mac, mtu } = link;
   return { name, mac, mtu, ...(pciAddress === undefined || auxiliary !== undefined ? {} : { pciAddress }) };
@@ -149,7 +164,9 @@ function pciNetFolder(address: string): string {
   const folder = `${pciDevices}/${address}`;
   if (!existsSync(folder)) throw deviceMissing(address, 'there is no PCI device of that address');
   if (existsSync(`${folder}/net`)) return `${folder}/net`;
-  const virtio = readdirSync(folder).find((entry) => entry.startsWith('virtio') && existsSync(`${folder}/${entry}/net`));
+  const virtio = readdirSync(folder).find(
+    (entry) => entry.startsWith('virtio') && existsSync(`${folder}/${entry}/net`),
+  );
   return virtio === undefined ? `${folder}/net` : `${folder}/${virtio}/net`;
 }
 

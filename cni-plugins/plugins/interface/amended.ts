@@ -10,12 +10,20 @@ const isOf = (resource: Resource, name: string): resource is Resource & { readon
  * Applies another MAC address or MTU. A resource that has neither is unchanged. For a veth pair only the
  * pod's end changes (`podMtu`).
  */
-export function withLink(resource: Resource, name: string, link: { readonly mac?: string; readonly mtu?: number }): Resource {
+export function withLink(
+  resource: Resource,
+  name: string,
+  link: { readonly mac?: string; readonly mtu?: number },
+): Resource {
   if (!isOf(resource, name)) return resource;
   return {
     ...resource,
     ...('mac' in resource && link.mac !== undefined ? { mac: link.mac } : {}),
-    ...(link.mtu === undefined || !('mtu' in resource) ? {} : 'hostInterface' in resource ? { podMtu: link.mtu } : { mtu: link.mtu }),
+    ...(link.mtu === undefined || !('mtu' in resource)
+      ? {}
+      : 'hostInterface' in resource
+        ? { podMtu: link.mtu }
+        : { mtu: link.mtu }),
   };
 }
 

@@ -44,16 +44,22 @@ export const childLinkType: ResourceType<ChildLink> = {
     pod.route.run([rename(born.index, resource.interface)]);
   },
   differences(resource, kernel) {
-    const link = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
+    const link =
+      kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
     if (link === undefined) return [`the pod has no interface ${resource.interface}`];
     const name = resource.interface;
-    if (link.kind !== resource.of.kind) return [`${name} is a link of kind ${link.kind}, not ${resource.of.kind}`];
+    if (link.kind !== resource.of.kind)
+      return [`${name} is a link of kind ${link.kind}, not ${resource.of.kind}`];
     const master = findLink(socketOf(resource.masterIn, kernel, name), { name: resource.master });
     return [
       ...(master === undefined ? [`the master ${resource.master} is gone`] : []),
       ...(master !== undefined && master.index !== link.peer ? [`${name} is not on ${resource.master}`] : []),
-      ...(resource.mac !== undefined && link.mac !== resource.mac ? [`${name} has the MAC address ${link.mac}, not ${resource.mac}`] : []),
-      ...(resource.mtu !== undefined && link.mtu !== resource.mtu ? [`${name} has the MTU ${link.mtu}, not ${resource.mtu}`] : []),
+      ...(resource.mac !== undefined && link.mac !== resource.mac
+        ? [`${name} has the MAC address ${link.mac}, not ${resource.mac}`]
+        : []),
+      ...(resource.mtu !== undefined && link.mtu !== resource.mtu
+        ? [`${name} has the MTU ${link.mtu}, not ${resource.mtu}`]
+        : []),
       ...kindDifferences(resource, link),
     ];
   },
@@ -85,7 +91,9 @@ const takenBy = ({ name, kind }: LinkSettings): PortcullisError =>
 function settle(resource: ChildLink, link: LinkSettings, pod: NetlinkSocket): void {
   const { mac, mtu, of } = resource;
   pod.run([
-    ...(of.kind === 'macvlan' && kindDifferences(resource, link).length > 0 ? [changeMode(link.index, of)] : []),
+    ...(of.kind === 'macvlan' && kindDifferences(resource, link).length > 0
+      ? [changeMode(link.index, of)]
+      : []),
     ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),
     ...(mtu === undefined || link.mtu === mtu ? [] : [setMtu(link.index, mtu)]),
   ]);
@@ -96,7 +104,11 @@ function settle(resource: ChildLink, link: LinkSettings, pod: NetlinkSocket): vo
  * pod's end, with its name and MAC address, shows which pair it is. Succeeds when the pair is gone.
  */
 export function deletePair(
-  { hostInterface, interface: name, mac }: { readonly hostInterface: string; readonly interface: string; readonly mac: string },
+  {
+    hostInterface,
+    interface: name,
+    mac,
+  }: { readonly hostInterface: string; readonly interface: string; readonly mac: string },
   kernel: ResourceKernel,
 ): void {
   const end = findLink(kernel.host.route, { name: hostInterface });
@@ -151,6 +163,7 @@ function kindDifferences(resource: ChildLink, link: LinkSettings): string[] {
   const found = of.kind === 'macvlan' ? data?.readUInt32LE(0) : data?.readUInt16LE(0);
   const wanted = of.kind === 'macvlan' ? macvlanModes[of.mode] : ipvlanModes[of.mode];
   const modes: Readonly<Record<string, number>> = of.kind === 'macvlan' ? macvlanModes : ipvlanModes;
-  const nameOf = (mode: number | undefined): string => Object.entries(modes).find(([, number]) => number === mode)?.[0] ?? String(mode);
+  const nameOf = (mode: number | undefined): string =>
+    Object.entries(modes).find(([, number]) => number === mode)?.[0] ?? String(mode);
   return found === wanted ? [] : [`${name} has the mode ${nameOf(found)}, not ${of.mode}`];
 }

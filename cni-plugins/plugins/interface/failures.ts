@@ -42,7 +42,14 @@ export const mtuTooLarge = (mtu: number, master: string, limit: number): Portcul
   );
 
 export const interfaceTaken = (name: string, why: string): PortcullisError =>
-  failure('NETWORK_INTERFACE_TAKEN', 'precondition', 'make the interface', name, why, 'choose another interface name, or remove that link');
+  failure(
+    'NETWORK_INTERFACE_TAKEN',
+    'precondition',
+    'make the interface',
+    name,
+    why,
+    'choose another interface name, or remove that link',
+  );
 
 export const linkTypeMissing = (kind: string): PortcullisError =>
   failure(

@@ -7,7 +7,9 @@ import type { AttachmentKey } from '../../spec/attachment-key.ts';
  */
 
 function digestOf(purpose: string, key: AttachmentKey): Buffer {
-  return createHash('sha256').update([purpose, key.network, key.containerId, key.interface].join('\0')).digest();
+  return createHash('sha256')
+    .update([purpose, key.network, key.containerId, key.interface].join('\0'))
+    .digest();
 }
 
 /** Returns the prefix and as many hexadecimal digits as a link's name has room for (15 characters). */
@@ -18,7 +20,8 @@ export const linkNameOf = (prefix: string, key: AttachmentKey): string =>
     .slice(0, 15 - prefix.length);
 
 /** Returns the whole digest, for a link's alias: it identifies the owner of a link beyond the short name. */
-export const ownerOf = (purpose: string, key: AttachmentKey): string => `portcullis:${digestOf(purpose, key).toString('hex')}`;
+export const ownerOf = (purpose: string, key: AttachmentKey): string =>
+  `portcullis:${digestOf(purpose, key).toString('hex')}`;
 
 /** Returns a unicast, locally administered address. */
 export function macOf(purpose: string, key: AttachmentKey): string {

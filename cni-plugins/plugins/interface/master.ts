@@ -44,16 +44,24 @@ export interface Master {
 export function unavailableMaster(config: MasterConfig, host: NetlinkSocket): string | undefined {
   if (config.masterIn === 'pod') return undefined;
   const link = masterOf(config, host);
-  if (link === undefined) return config.master === undefined ? 'the host has no default route' : `the host has no link ${config.master}`;
+  if (link === undefined)
+    return config.master === undefined
+      ? 'the host has no default route'
+      : `the host has no link ${config.master}`;
   return config.mtu !== undefined && config.mtu > link.mtu
     ? `the master ${link.name} has the MTU ${link.mtu}, less than ${config.mtu}`
     : undefined;
 }
 
 /** @throws NETWORK_MASTER_MISSING · NETWORK_MTU_TOO_LARGE · NETWORK_INTERFACE_TAKEN */
-export function observeMaster(config: MasterConfig, kernel: ResourceKernel, { key }: Pick<PlanInput, 'key'>): Master {
+export function observeMaster(
+  config: MasterConfig,
+  kernel: ResourceKernel,
+  { key }: Pick<PlanInput, 'key'>,
+): Master {
   requireFree(key.interface, kernel);
-  const socket = config.masterIn === 'host' ? kernel.host.route : podOf(kernel, config.master ?? 'master').route;
+  const socket =
+    config.masterIn === 'host' ? kernel.host.route : podOf(kernel, config.master ?? 'master').route;
   const link = masterOf(config, socket);
   if (link === undefined) throw masterMissing(config.master, config.masterIn);
   if (config.mtu !== undefined && config.mtu > link.mtu) throw mtuTooLarge(config.mtu, link.name, link.mtu);
@@ -65,7 +73,9 @@ const masterOf = ({ master }: MasterConfig, socket: NetlinkSocket): ReturnType<t
 
 function defaultLink(socket: NetlinkSocket): ReturnType<typeof findLink> {
   const defaults = listRoutes(socket).filter((route) => route.length === 0 && route.table === mainTable);
-  const [best] = defaults.toSorted((a, b) => a.destination.length - b.destination.length || (a.priority ?? 0) - (b.priority ?? 0));
+  const [best] = defaults.toSorted(
+    (a, b) => a.destination.length - b.destination.length || (a.priority ?? 0) - (b.priority ?? 0),
+  );
   return best === undefined || best.index === 0 ? undefined : findLink(socket, { index: best.index });
 }
 
@@ -105,7 +115,9 @@ export function planChild(input: PlanInput, child: ChildPlan): Plan {
   return {
     resources: [link, addresses],
     result: {
-      interfaces: [{ name, mac: child.mac ?? master.mac, mtu: config.mtu ?? master.mtu, sandbox: input.netns }],
+      interfaces: [
+        { name, mac: child.mac ?? master.mac, mtu: config.mtu ?? master.mtu, sandbox: input.netns },
+      ],
       ips,
       routes: child.routes,
       dns: config.dns ?? input.dns,

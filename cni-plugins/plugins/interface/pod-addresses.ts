@@ -3,7 +3,15 @@ import { formatIp, ipBytes, ipFromBytes, networkOf, parseIp, parsePrefix } from 
 import type { CniRoute } from '../../spec/result.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setFlag } from '../../netlink/link-settings.ts';
-import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, replaceRoute, routeScopes } from '../../netlink/route-tables.ts';
+import {
+  appendRoute,
+  listAddresses,
+  listRoutes,
+  mainTable,
+  putAddress,
+  replaceRoute,
+  routeScopes,
+} from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
 import { setArpNotify } from '../../netlink/links.ts';
 import { acknowledged } from '../../netlink/socket.ts';
@@ -50,13 +58,21 @@ export const podAddressesType: ResourceType<PodAddresses> = {
               putAddress(
                 index,
                 { address: ipBytes(prefix.address), length: prefix.length },
-                { prefixRoute: resource.prefixRoutes, detectsDuplicates: resource.detectsDuplicates === true },
+                {
+                  prefixRoute: resource.prefixRoutes,
+                  detectsDuplicates: resource.detectsDuplicates === true,
+                },
               ),
             ];
       }),
       setFlag(index, 'up', true),
     ];
-    runTolerating('EEXIST', route, settings, resource.detectsDuplicates === true ? [] : routesOf(resource, index));
+    runTolerating(
+      'EEXIST',
+      route,
+      settings,
+      resource.detectsDuplicates === true ? [] : routesOf(resource, index),
+    );
   },
   complete(resource, kernel, waitedMs) {
     if (resource.detectsDuplicates !== true) return 'done';
@@ -72,14 +88,22 @@ export const podAddressesType: ResourceType<PodAddresses> = {
     const route = kernel.pod?.route;
     const link = route === undefined ? undefined : findLink(route, { name });
     if (route === undefined || link === undefined) return [`the pod has no interface ${name}`];
-    const addresses = new Set(listAddresses(route, link.index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`));
+    const addresses = new Set(
+      listAddresses(route, link.index).map(
+        ({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`,
+      ),
+    );
     const routes = resource.routes.length === 0 ? [] : listRoutes(route);
     return [
       ...(link.up ? [] : [`${name} is down`]),
-      ...resource.addresses.filter((text) => !addresses.has(canonical(text))).map((text) => `${name} has no address ${text}`),
+      ...resource.addresses
+        .filter((text) => !addresses.has(canonical(text)))
+        .map((text) => `${name} has no address ${text}`),
       ...resource.routes
         .filter((entry) => !routes.some((found) => sameRoute(found, tableRouteOf(entry, link.index))))
-        .map((entry) => `${name} has no route to ${entry.dst}${entry.gw === undefined ? '' : ` by ${entry.gw}`}`),
+        .map(
+          (entry) => `${name} has no route to ${entry.dst}${entry.gw === undefined ? '' : ` by ${entry.gw}`}`,
+        ),
     ];
   },
   remove: () => undefined,
@@ -92,14 +116,16 @@ const detectionDeadlineMs = 10_000;
  */
 function isDetecting(route: NetlinkSocket, index: number, name: string, waitedMs: number): boolean {
   const own = listAddresses(route, index);
-  if (own.some(({ detection }) => detection === 'duplicate')) throw duplicateAddress(name, 'a neighbour has the same IPv6 address');
+  if (own.some(({ detection }) => detection === 'duplicate'))
+    throw duplicateAddress(name, 'a neighbour has the same IPv6 address');
   if (!own.some(({ detection }) => detection === 'under way')) return false;
   if (waitedMs > detectionDeadlineMs)
     throw duplicateAddress(name, `duplicate address detection took longer than ${detectionDeadlineMs} ms`);
   return true;
 }
 
-const routesOf = (resource: PodAddresses, index: number): Request[] => resource.routes.map((entry) => putRoute(tableRouteOf(entry, index)));
+const routesOf = (resource: PodAddresses, index: number): Request[] =>
+  resource.routes.map((entry) => putRoute(tableRouteOf(entry, index)));
 
 const canonical = (text: string): string => {
   const prefix = parsePrefix(text);
@@ -151,13 +177,19 @@ export function sameRoute(found: TableRoute, wanted: TableRoute): boolean {
  * An IPv6 route outlives its source address and loses it. Such a route without its source blocks the complete
  * one, so it is replaced. IPv4 routes go with the address, and several may lead to one destination.
  */
-const putRoute = (route: TableRoute): Request => (route.source?.length === 16 ? replaceRoute(route) : appendRoute(route));
+const putRoute = (route: TableRoute): Request =>
+  route.source?.length === 16 ? replaceRoute(route) : appendRoute(route);
 
 /**
  * Sends all requests in one message. @param settings none may be refused @param tolerated each may be refused
  * with this errno: it exists already
  */
-function runTolerating(errno: string, socket: NetlinkSocket, settings: readonly Request[], tolerated: readonly Request[]): void {
+function runTolerating(
+  errno: string,
+  socket: NetlinkSocket,
+  settings: readonly Request[],
+  tolerated: readonly Request[],
+): void {
   for (const [index, { refused }] of socket.exchange([...settings, ...tolerated].map(acknowledged)).entries())
     if (refused !== undefined && (index < settings.length || refused.errno !== errno)) throw refused.error();
 }

@@ -23,12 +23,15 @@ const isInHost = (entry: CniInterface): boolean => (entry.sandbox ?? '') === '';
  * Returns the names of the host's interfaces that the previous plugins created: the bridge, the host's end of
  * the pod's link.
  */
-export const hostInterfaces = (result: CniResult): string[] => result.interfaces.filter(isInHost).map(({ name }) => name);
+export const hostInterfaces = (result: CniResult): string[] =>
+  result.interfaces.filter(isInHost).map(({ name }) => name);
 
 /** The result with one of the pod's interfaces changed. */
 export function withInterface(result: CniResult, name: string, change: Partial<CniInterface>): CniResult {
   return {
     ...result,
-    interfaces: result.interfaces.map((entry) => (entry.name === name && !isInHost(entry) ? { ...entry, ...change } : entry)),
+    interfaces: result.interfaces.map((entry) =>
+      entry.name === name && !isInHost(entry) ? { ...entry, ...change } : entry,
+    ),
   };
 }

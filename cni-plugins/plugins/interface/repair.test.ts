@@ -25,10 +25,16 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('routes that the kernel left without their source when the address went', async () => {
     const pod = pods.pod('source');
-    const config = { type: 'ptp', ipam: { type: 'static', addresses: [{ address: 'fd21::2/64', gateway: 'fd21::1' }] } };
+    const config = {
+      type: 'ptp',
+      ipam: { type: 'static', addresses: [{ address: 'fd21::2/64', gateway: 'fd21::1' }] },
+    };
     await pod.add(config);
     pod.run('ip address del fd21::2/64 dev eth0');
-    assert.match((await pod.check(config)).join('; '), /no address fd21::2\/64; eth0 has no route to fd21::1\/128/u);
+    assert.match(
+      (await pod.check(config)).join('; '),
+      /no address fd21::2\/64; eth0 has no route to fd21::1\/128/u,
+    );
     await pod.repair(config);
     assert.deepEqual(await pod.check(config), []);
     assert.equal(pod.run('ip -6 route show fd21::1').match(/fd21::1 dev/gu)?.length, 1);

@@ -17,7 +17,11 @@ test('the capability dns goes before the configuration’s own, where it says an
   const reported = { nameservers: runtime.servers, search: runtime.searches, options: runtime.options };
   assert.deepEqual(read({ dns, runtimeConfig: { dns: runtime } }), { dns: reported, problems: [] });
   assert.deepEqual(read({ runtimeConfig: { dns: { searches: ['a'] } } }).dns, { search: ['a'] });
-  for (const empty of [{}, { servers: [], searches: null }]) assert.deepEqual(read({ dns, runtimeConfig: { dns: empty } }).dns, dns);
+  for (const empty of [{}, { servers: [], searches: null }])
+    assert.deepEqual(read({ dns, runtimeConfig: { dns: empty } }).dns, dns);
   assert.equal(read({}).dns, undefined);
-  assert.match(read({ runtimeConfig: { dns: { servers: ['x'] } } }).problems.join(), /"x" is not an IP address/u);
+  assert.match(
+    read({ runtimeConfig: { dns: { servers: ['x'] } } }).problems.join(),
+    /"x" is not an IP address/u,
+  );
 });

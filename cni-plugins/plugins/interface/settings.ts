@@ -10,7 +10,8 @@ import type { CniIp } from '../../spec/result.ts';
 const interfacePattern = /^(?!\.{1,2}$)[^\s/:%\0]{1,15}$/u;
 
 /** Returns whether the kernel can have a link of that name. */
-export const isInterfaceName = (name: string): boolean => Buffer.byteLength(name) <= 15 && interfacePattern.test(name);
+export const isInterfaceName = (name: string): boolean =>
+  Buffer.byteLength(name) <= 15 && interfacePattern.test(name);
 
 /** Returns undefined when it is absent or empty. */
 export function readInterfaceName(fields: Fields, name: string): string | undefined {
@@ -43,7 +44,8 @@ export function readMac(fields: Fields, name: string): string | undefined {
   const given = fields.text(name) ?? '';
   if (given === '') return undefined;
   const mac = parseMac(given);
-  if (mac === undefined) fields.problem(name, `${JSON.stringify(given)} is not a MAC address of one interface`);
+  if (mac === undefined)
+    fields.problem(name, `${JSON.stringify(given)} is not a MAC address of one interface`);
   return mac;
 }
 
@@ -67,20 +69,29 @@ export function readWantedMac(config: Fields, args: Readonly<Record<string, stri
  */
 export function readDns(config: Fields): CniDns | undefined {
   const own = readDnsOf(config.object('dns'), { nameservers: 'nameservers', search: 'search' });
-  return readDnsOf(config.object('runtimeConfig')?.object('dns'), { nameservers: 'servers', search: 'searches' }) ?? own;
+  return (
+    readDnsOf(config.object('runtimeConfig')?.object('dns'), {
+      nameservers: 'servers',
+      search: 'searches',
+    }) ?? own
+  );
 }
 
 /**
  * @param names names of the two lists, which differ between results and capabilities (CNI's CONVENTIONS.md)
  */
-function readDnsOf(dns: Fields | undefined, names: { readonly nameservers: string; readonly search: string }): CniDns | undefined {
+function readDnsOf(
+  dns: Fields | undefined,
+  names: { readonly nameservers: string; readonly search: string },
+): CniDns | undefined {
   if (dns === undefined) return undefined;
   const lists = Object.entries({ ...names, options: 'options' }).flatMap(([name, given]) => {
     const values = dns.texts(given);
     return values.length === 0 ? [] : [[name, values] as const];
   });
   for (const server of dns.texts(names.nameservers))
-    if (parseIp(server) === undefined) dns.problem(names.nameservers, `${JSON.stringify(server)} is not an IP address`);
+    if (parseIp(server) === undefined)
+      dns.problem(names.nameservers, `${JSON.stringify(server)} is not an IP address`);
   const domain = dns.text('domain') ?? '';
   if (lists.length === 0 && domain === '') return undefined;
   return { ...Object.fromEntries(lists), ...(domain === '' ? {} : { domain }) };

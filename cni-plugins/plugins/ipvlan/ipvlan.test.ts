@@ -11,7 +11,9 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   shell('ip link add m0 mtu 1450 type veth peer name m1; ip link set m0 up; ip link set m1 up');
   // The kernel of many build machines does not have it: test/vm/run provides one that does.
   const skip =
-    tried('ip link add link m0 name probe type ipvlan mode l2 && ip link del probe') === undefined ? 'the kernel has no ipvlan' : false;
+    tried('ip link add link m0 name probe type ipvlan mode l2 && ip link del probe') === undefined
+      ? 'the kernel has no ipvlan'
+      : false;
   const ipam = (last: number): object => ({
     type: 'static',
     addresses: [{ address: `10.20.0.${last}/24`, gateway: '10.20.0.1' }],
@@ -28,7 +30,11 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
           address,
         })),
         json(pod.run('ip -j -4 addr show dev eth0')).map(({ addr_info }) =>
-          (addr_info as Record<string, unknown>[]).map(({ local, prefixlen, broadcast }) => ({ local, prefixlen, broadcast })),
+          (addr_info as Record<string, unknown>[]).map(({ local, prefixlen, broadcast }) => ({
+            local,
+            prefixlen,
+            broadcast,
+          })),
         ),
         json(pod.run('ip -j route')),
       ]).replaceAll(/10\.20\.0\.[23]\b/gu, '10.20.0.X'),
@@ -61,7 +67,10 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     assert.deepEqual(result.ips, [{ address: '10.20.0.9/24', gateway: '10.20.0.1', interface: 0 }]);
     assert.match(pod.run('ip route'), /default via 10\.20\.0\.1/u);
     const two = { ...prevResult, interfaces: [{ name: 'm0' }, { name: 'm1' }] };
-    assert.equal(await codeOf(() => pod.add({ type: 'ipvlan' }, { prevResult: two, interface: 'net1' })), 'NETWORK_CONFIG_INVALID');
+    assert.equal(
+      await codeOf(() => pod.add({ type: 'ipvlan' }, { prevResult: two, interface: 'net1' })),
+      'NETWORK_CONFIG_INVALID',
+    );
     pod.die();
     await pod.delDead({ type: 'ipvlan' });
   });

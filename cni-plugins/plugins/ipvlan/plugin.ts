@@ -25,14 +25,22 @@ export const ipvlan: Plugin<IpvlanConfig> = {
     const mode = given === '' ? 'l2' : given;
     if (!Object.hasOwn(ipvlanModes, mode))
       config.problem('mode', `${JSON.stringify(mode)} is not a mode: ${Object.keys(ipvlanModes).join(', ')}`);
-    return { ...readMaster(config), mode: mode as IpvlanConfig['mode'], hasIpam: (config.object('ipam')?.text('type') ?? '') !== '' };
+    return {
+      ...readMaster(config),
+      mode: mode as IpvlanConfig['mode'],
+      hasIpam: (config.object('ipam')?.text('type') ?? '') !== '',
+    };
   },
   observe(config, kernel, input) {
     const { prevResult } = input;
     if (config.master !== undefined || prevResult === undefined) return observeMaster(config, kernel, input);
     const [only, ...others] = prevResult.interfaces;
     if (only === undefined || others.length > 0)
-      throw fieldUnfit('ipvlan', `prevResult has ${prevResult.interfaces.length} interfaces: the master is not clear`, "name the 'master'");
+      throw fieldUnfit(
+        'ipvlan',
+        `prevResult has ${prevResult.interfaces.length} interfaces: the master is not clear`,
+        "name the 'master'",
+      );
     return observeMaster({ ...config, master: only.name }, kernel, input);
   },
   // Without a name the master may be the interface of the previous plugin.
@@ -57,6 +65,12 @@ function addressesOf(result: CniResult): LeasedAddress[] {
     const address = parsePrefix(text);
     const gateway = via === undefined ? undefined : parseIp(via);
     if (address === undefined) return [];
-    return [{ address, subnet: { address: networkOf(address), length: address.length }, ...(gateway === undefined ? {} : { gateway }) }];
+    return [
+      {
+        address,
+        subnet: { address: networkOf(address), length: address.length },
+        ...(gateway === undefined ? {} : { gateway }),
+      },
+    ];
   });
 }

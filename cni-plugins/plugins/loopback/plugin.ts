@@ -11,7 +11,10 @@ export const loopback: Plugin<undefined> = {
     const resource: Loopback = { kind: 'loopback' };
     const result = prevResult ?? {
       interfaces: [{ name: 'lo', mac: '00:00:00:00:00:00', sandbox: netns }],
-      ips: [{ address: '127.0.0.1/8', interface: 0 }, ...(host.hasIpv6 ? [{ address: '::1/128', interface: 0 }] : [])],
+      ips: [
+        { address: '127.0.0.1/8', interface: 0 },
+        ...(host.hasIpv6 ? [{ address: '::1/128', interface: 0 }] : []),
+      ],
       routes: [],
       dns: {},
     };

@@ -7,7 +7,9 @@ import type { TestPod } from '../pod.fixture.ts';
 if (inPrivateNetns(import.meta.filename)) {
   const pods = openPods();
   after(() => pods.end());
-  shell('ip link add m0 mtu 1450 type veth peer name m1; ip link set m0 up; ip link set m1 up; ip link add eth0 type ifb');
+  shell(
+    'ip link add m0 mtu 1450 type veth peer name m1; ip link set m0 up; ip link set m1 up; ip link add eth0 type ifb',
+  );
 
   const ipam = (last: number): object => ({
     type: 'static',
@@ -20,11 +22,22 @@ if (inPrivateNetns(import.meta.filename)) {
   /** Returns the kernel's state, without what two pods of one master cannot share. */
   const state = (pod: TestPod): unknown => {
     const text = [
-      json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags }) => ({ mtu, operstate, linkinfo, flags })),
+      json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags }) => ({
+        mtu,
+        operstate,
+        linkinfo,
+        flags,
+      })),
       json(pod.run('ip -j addr show dev eth0')).map(({ addr_info }) =>
         (addr_info as Record<string, unknown>[])
           .filter(({ scope }) => scope === 'global')
-          .map(({ family, local, prefixlen, scope, broadcast }) => ({ family, local, prefixlen, scope, broadcast })),
+          .map(({ family, local, prefixlen, scope, broadcast }) => ({
+            family,
+            local,
+            prefixlen,
+            scope,
+            broadcast,
+          })),
       ),
       json(pod.run('ip -j route show')),
       json(pod.run('ip -j -6 route show')).filter(({ dst }) => dst !== 'fe80::/64' && dst !== 'ff00::/8'),
@@ -121,7 +134,11 @@ if (inPrivateNetns(import.meta.filename)) {
       if (kind === 'ifb') other.run('ip link add eth0 type ifb');
       else shell(`ip link add link m0 name eth0 netns ${other.netns} type macvlan`);
       const made = other.run('ip -o link show dev eth0');
-      assert.equal(await codeOf(() => other.add({ type: 'macvlan', master: 'm0' })), 'NETWORK_INTERFACE_TAKEN', kind);
+      assert.equal(
+        await codeOf(() => other.add({ type: 'macvlan', master: 'm0' })),
+        'NETWORK_INTERFACE_TAKEN',
+        kind,
+      );
       await other.del({ type: 'macvlan' });
       assert.equal(other.run('ip -o link show dev eth0'), made, 'the link of somebody else stays');
     }

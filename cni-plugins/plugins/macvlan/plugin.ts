@@ -23,7 +23,10 @@ export const macvlan: Plugin<MacvlanConfig> = {
     const given = config.text('mode') ?? '';
     const mode = given === '' ? 'bridge' : given;
     if (!Object.hasOwn(macvlanModes, mode))
-      config.problem('mode', `${JSON.stringify(mode)} is not a mode: ${Object.keys(macvlanModes).join(', ')}`);
+      config.problem(
+        'mode',
+        `${JSON.stringify(mode)} is not a mode: ${Object.keys(macvlanModes).join(', ')}`,
+      );
     const mac = readWantedMac(config, args);
     const queue = config.whole('bcqueuelen') ?? 0;
     if (queue < 0 || queue > 0xffffffff) config.problem('bcqueuelen', `${queue} is not a queue length`);

@@ -13,7 +13,10 @@ if (inPrivateNetns(import.meta.filename)) {
   const fixture = createPluginFixture();
   after(() => fixture.end());
 
-  const pod = async (name: string, hostPort: number): Promise<{ chain: readonly Conf[]; of: Of; result: CniResult }> => {
+  const pod = async (
+    name: string,
+    hostPort: number,
+  ): Promise<{ chain: readonly Conf[]; of: Of; result: CniResult }> => {
     const chain = [
       bridgeConf({ macspoofchk: true }),
       portmapConf({ hostPort, containerPort: 80, protocol: 'tcp' }),
@@ -25,7 +28,8 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('rules that others remove from our tables are reported and restored', async () => {
     const pods = [await pod('a', 8080), await pod('b', 8081)];
-    const elements = (): string[] => shell('nft -s list ruleset').match(/pc[0-9a-f]{12}|10\.90\.0\.\d+|fd00:90::\d+/gu) ?? [];
+    const elements = (): string[] =>
+      shell('nft -s list ruleset').match(/pc[0-9a-f]{12}|10\.90\.0\.\d+|fd00:90::\d+/gu) ?? [];
     const before = elements();
     const whole = shell('nft -s list ruleset');
     for (const spoil of [
@@ -73,7 +77,9 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('the administrator’s own rules stay, and a pod that comes next makes what is missing', async () => {
     shell('nft add rule inet portcullis_firewall CNI-ADMIN ip saddr 10.90.0.77 drop');
-    shell('nft flush chain inet portcullis_firewall accepted; nft flush chain ip portcullis_plugins postrouting');
+    shell(
+      'nft flush chain inet portcullis_firewall accepted; nft flush chain ip portcullis_plugins postrouting',
+    );
     const next = await pod('c', 8082);
     await fixture.call('status', next.chain[0] ?? assert.fail('it has plugins'), next.of);
     await fixture.check(next.chain, next.of, next.result);

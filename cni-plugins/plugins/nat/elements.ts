@@ -1,6 +1,13 @@
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { readChainUse } from '../../netlink/nft-readout.ts';
-import { addElements, deleteChain, deleteElements, getChain, getElement, getTable } from '../../netlink/nftables.ts';
+import {
+  addElements,
+  deleteChain,
+  deleteElements,
+  getChain,
+  getElement,
+  getTable,
+} from '../../netlink/nftables.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
@@ -33,9 +40,15 @@ export function putElements(
   const wanted = elements.flatMap(({ map, element }) => addElements(table, map, [element]));
   const lacking = lackedRules(filter, table);
   // Looked up first, because a refused transaction costs a grace period of the kernel (10 ms and more).
-  const missingChains = lacking ? chains : chains.filter(({ name }) => useOf(filter, table, name) === undefined);
+  const missingChains = lacking
+    ? chains
+    : chains.filter(({ name }) => useOf(filter, table, name) === undefined);
   const missing = (lacking || missingChains.length > 0) && !stands(filter, family);
-  const transaction = [...(missing || lacking ? createTable(family) : []), ...missingChains.flatMap(({ requests }) => requests), ...wanted];
+  const transaction = [
+    ...(missing || lacking ? createTable(family) : []),
+    ...missingChains.flatMap(({ requests }) => requests),
+    ...wanted,
+  ];
   try {
     transact(filter, transaction);
     return missing;
@@ -108,7 +121,10 @@ export function missingElements(
   chains: readonly SubnetChain[],
 ): string[] {
   if (elements.length === 0) return [];
-  const constant = new Map([...constantRules[family], ...chains.map(({ name, rules }) => [name, rules] as const)]);
+  const constant = new Map([
+    ...constantRules[family],
+    ...chains.map(({ name, rules }) => [name, rules] as const),
+  ]);
   return [...missingRules(filter, tableOf(family), constant), ...missingIn(filter, elements)];
 }
 

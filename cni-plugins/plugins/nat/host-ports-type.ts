@@ -39,7 +39,9 @@ interface Deps {
 }
 
 function prefixesOf({ addresses }: HostPorts, family: IpFamily): IpPrefix[] {
-  return addresses.flatMap((text) => parsePrefix(text) ?? []).filter(({ address }) => address.family === family);
+  return addresses
+    .flatMap((text) => parsePrefix(text) ?? [])
+    .filter(({ address }) => address.family === family);
 }
 
 function partsOf(resource: HostPorts, family: IpFamily): Deps {
@@ -47,11 +49,18 @@ function partsOf(resource: HostPorts, family: IpFamily): Deps {
   const prefix = prefixesOf(resource, family)[0];
   if (prefix === undefined) return { elements: [], chains: [] };
   const chain = returningChain(prefix);
-  const elements = resource.mappings.flatMap((mapping) => elementsOf(mapping, prefix, resource.masquerade, chain));
+  const elements = resource.mappings.flatMap((mapping) =>
+    elementsOf(mapping, prefix, resource.masquerade, chain),
+  );
   return { elements, chains: resource.masquerade === 'near' && elements.length > 0 ? [chain] : [] };
 }
 
-function elementsOf(mapping: PortMapping, pod: IpPrefix, masquerade: HostPorts['masquerade'], chain: SubnetChain): MapElement[] {
+function elementsOf(
+  mapping: PortMapping,
+  pod: IpPrefix,
+  masquerade: HostPorts['masquerade'],
+  chain: SubnetChain,
+): MapElement[] {
   const { family } = pod.address;
   const hostIp = mapping.hostIp === undefined || mapping.hostIp === '' ? undefined : parseIp(mapping.hostIp);
   if (hostIp !== undefined && hostIp.family !== family) return [];
@@ -68,7 +77,10 @@ function elementsOf(mapping: PortMapping, pod: IpPrefix, masquerade: HostPorts['
   const answer: MapElement = {
     family,
     map: maps.forwarded,
-    element: { key: concatenated(port, value), value: { jump: masquerade === 'all' ? masqueradeAll : chain.name } },
+    element: {
+      key: concatenated(port, value),
+      value: { jump: masquerade === 'all' ? masqueradeAll : chain.name },
+    },
     what: `masquerade for ${what}`,
   };
   return [lead, answer];
@@ -121,7 +133,9 @@ function loopbackDifferences(resource: HostPorts, kernel: ResourceKernel): strin
   const name = index === undefined ? undefined : lookUp(kernel.host.route, { index })?.name;
   if (name === undefined) return [];
   const file = (link: string): string => `/proc/sys/net/ipv4/conf/${link}/route_localnet`;
-  const isOn = kernel.inHost(() => ['all', name].some((link) => existsSync(file(link)) && readFileSync(file(link), 'utf8').trim() === '1'));
+  const isOn = kernel.inHost(() =>
+    ['all', name].some((link) => existsSync(file(link)) && readFileSync(file(link), 'utf8').trim() === '1'),
+  );
   return isOn ? [] : [`${file(name)} is off: host ports of 127.0.0.1 do not lead to the pod`];
 }
 

@@ -15,7 +15,10 @@ export interface Masquerade extends Resource {
 
 /** Returns one resource per address. */
 export const masqueradeOf = (addresses: readonly LeasedAddress[]): Masquerade[] =>
-  addresses.map(({ address, subnet }) => ({ kind: 'masquerade', address: `${formatIp(address.address)}/${subnet.length}` }));
+  addresses.map(({ address, subnet }) => ({
+    kind: 'masquerade',
+    address: `${formatIp(address.address)}/${subnet.length}`,
+  }));
 
 function partsOf({ address }: Masquerade): { prefix: IpPrefix; chain: SubnetChain; element: MapElement } {
   const prefix = parsePrefix(address);

@@ -29,10 +29,18 @@ import type { ConstantRules } from '../../netlink/constant-rules.ts';
  * separate: those are replaced as a whole. Pure.
  */
 
-export const tableOf = (family: IpFamily): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_plugins' });
+export const tableOf = (family: IpFamily): Table => ({
+  family: family === 4 ? 'ip' : 'ip6',
+  name: 'portcullis_plugins',
+});
 
 /** Maps of each table. */
-export const maps = { masquerade: 'masquerade', hostPorts: 'host_ports', anyHostPorts: 'any_host_ports', forwarded: 'forwarded' } as const;
+export const maps = {
+  masquerade: 'masquerade',
+  hostPorts: 'host_ports',
+  anyHostPorts: 'any_host_ports',
+  forwarded: 'forwarded',
+} as const;
 
 type Rules = readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[];
 
@@ -54,7 +62,13 @@ function rulesOf(family: IpFamily): Rules {
       mapped(maps.hostPorts, register(0), register(0)),
       translate,
     ],
-    ['host_ports_of', meta('l4proto', register(0)), port(register(1)), mapped(maps.anyHostPorts, register(0), register(0)), translate],
+    [
+      'host_ports_of',
+      meta('l4proto', register(0)),
+      port(register(1)),
+      mapped(maps.anyHostPorts, register(0), register(0)),
+      translate,
+    ],
     // The answer to the host itself, or to a pod of the same subnet, must return through this host to be
     // translated back.
     [
@@ -87,7 +101,10 @@ function rulesOf(family: IpFamily): Rules {
 }
 
 /** Rules of each chain except those of subnets. */
-export const constantRules: Readonly<Record<IpFamily, ConstantRules>> = { 4: countRules(rulesOf(4)), 6: countRules(rulesOf(6)) };
+export const constantRules: Readonly<Record<IpFamily, ConstantRules>> = {
+  4: countRules(rulesOf(4)),
+  6: countRules(rulesOf(6)),
+};
 
 /** Where the table exists, its maps stay unchanged, and its rules are recreated. */
 export function createTable(family: IpFamily): Request[] {
@@ -106,14 +123,17 @@ export function createTable(family: IpFamily): Request[] {
     addChain(table, { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } }),
     addChain(table, { name: 'host_ports_of' }),
     addChain(table, { name: 'masquerade_all' }),
-    ...(family === 4 ? [addChain(table, { name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } })] : []),
+    ...(family === 4
+      ? [addChain(table, { name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } })]
+      : []),
     ...sets.map((set, index) => addSet(table, set, index + 1)),
     ...[...constantRules[family].keys()].map((chain) => flushChain(table, chain)),
     ...rulesOf(family).map(([chain, ...expressions]) => addRule(table, chain, expressions)),
   ];
 }
 
-const nameOf = (purpose: string, subnet: IpPrefix): string => `${purpose}_${ipBytes(networkOf(subnet)).toString('hex')}_${subnet.length}`;
+const nameOf = (purpose: string, subnet: IpPrefix): string =>
+  `${purpose}_${ipBytes(networkOf(subnet)).toString('hex')}_${subnet.length}`;
 
 function maskOf(subnet: IpPrefix): Buffer {
   const bits = subnet.address.family === 4 ? 32n : 128n;
@@ -136,7 +156,11 @@ function chainOf(table: Table, name: string, rulesOf: () => readonly (readonly B
   const remembered = chains.get(`${table.family} ${name}`);
   if (remembered !== undefined) return remembered;
   const rules = rulesOf();
-  const requests = [addChain(table, { name }), flushChain(table, name), ...rules.map((rule) => addRule(table, name, rule))];
+  const requests = [
+    addChain(table, { name }),
+    flushChain(table, name),
+    ...rules.map((rule) => addRule(table, name, rule)),
+  ];
   const chain = { name, rules: rules.length, requests };
   chains.set(`${table.family} ${name}`, chain);
   return chain;
@@ -150,7 +174,12 @@ export function leavingChain(subnet: IpPrefix): SubnetChain {
     const destination = family === 4 ? payload('network', 16, 4, r0) : payload('network', 24, 16, r0);
     const multicast =
       family === 4
-        ? [payload('network', 16, 1, r0), masked(r0, Buffer.of(0xf0)), equals(r0, Buffer.of(0xe0)), verdict('return')]
+        ? [
+            payload('network', 16, 1, r0),
+            masked(r0, Buffer.of(0xf0)),
+            equals(r0, Buffer.of(0xe0)),
+            verdict('return'),
+          ]
         : [payload('network', 24, 1, r0), equals(r0, Buffer.of(0xff)), verdict('return')];
     return [
       [destination, masked(r0, maskOf(subnet)), equals(r0, ipBytes(networkOf(subnet))), verdict('return')],
@@ -168,7 +197,9 @@ export function returningChain(subnet: IpPrefix): SubnetChain {
     const source = family === 4 ? payload('network', 12, 4, r0) : payload('network', 8, 16, r0);
     return [
       [source, masked(r0, maskOf(subnet)), equals(r0, ipBytes(networkOf(subnet))), masquerade()],
-      ...(family === 4 ? [[source, masked(r0, Buffer.of(255, 0, 0, 0)), equals(r0, Buffer.of(127, 0, 0, 0)), masquerade()]] : []),
+      ...(family === 4
+        ? [[source, masked(r0, Buffer.of(255, 0, 0, 0)), equals(r0, Buffer.of(127, 0, 0, 0)), masquerade()]]
+        : []),
     ];
   });
 }

@@ -32,7 +32,8 @@ function readMapping(fields: Fields): PortMapping[] {
     if (port < 1 || port > 65535) fields.problem(name, `${port} is not a port: 1 to 65535`);
   if (!protocols.includes(protocol === '' ? 'tcp' : protocol))
     fields.problem('protocol', `${JSON.stringify(protocol)} is not tcp, udp or sctp`);
-  if (hostIp !== '' && parseIp(hostIp) === undefined) fields.problem('hostIP', `${JSON.stringify(hostIp)} is not an IP address`);
+  if (hostIp !== '' && parseIp(hostIp) === undefined)
+    fields.problem('hostIP', `${JSON.stringify(hostIp)} is not an IP address`);
   return [
     {
       protocol: (protocol === '' ? 'tcp' : protocol) as PortMapping['protocol'],
@@ -43,7 +44,8 @@ function readMapping(fields: Fields): PortMapping[] {
   ];
 }
 
-const keyOf = ({ protocol, hostPort, hostIp }: PortMapping): string => `${protocol} ${hostPort} ${hostIp ?? ''}`;
+const keyOf = ({ protocol, hostPort, hostIp }: PortMapping): string =>
+  `${protocol} ${hostPort} ${hostIp ?? ''}`;
 
 /** Removes duplicates. The same port to two targets is refused. */
 function distinct(mappings: readonly PortMapping[], fields: Fields | undefined): PortMapping[] {
@@ -69,7 +71,8 @@ function refuse(config: Fields): void {
   const mark = config.text('externalSetMarkChain') ?? '';
   if (mark !== '') config.unsupported('externalSetMarkChain', 'there is no iptables chain to call');
   for (const name of ['conditionsV4', 'conditionsV6'])
-    if (config.has(name) && config.texts(name).length > 0) config.unsupported(name, 'these are matches of iptables');
+    if (config.has(name) && config.texts(name).length > 0)
+      config.unsupported(name, 'these are matches of iptables');
   const bit = config.whole('markMasqBit') ?? 0;
   if (bit < 0 || bit > 31) config.problem('markMasqBit', `${bit} is not a bit of a mark: 0 to 31`);
 }
@@ -87,9 +90,17 @@ export const portmap: Plugin<PortmapConfig> = {
   },
   plan({ mappings, masquerade }, { prevResult }): Plan {
     const result = prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
-    const inPod = result.ips.filter(({ interface: index }) => index === undefined || (result.interfaces[index]?.sandbox ?? '') !== '');
+    const inPod = result.ips.filter(
+      ({ interface: index }) => index === undefined || (result.interfaces[index]?.sandbox ?? '') !== '',
+    );
     const addresses = inPod.map(({ address }) => address);
-    const resource: HostPorts = { kind: 'host-ports', mappings, addresses, hostInterfaces: hostInterfaces(result), masquerade };
+    const resource: HostPorts = {
+      kind: 'host-ports',
+      mappings,
+      addresses,
+      hostInterfaces: hostInterfaces(result),
+      masquerade,
+    };
     return { resources: mappings.length === 0 || addresses.length === 0 ? [] : [resource], result };
   },
 };

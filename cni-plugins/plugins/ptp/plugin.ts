@@ -28,7 +28,11 @@ export const ptp: Plugin<PtpConfig> = {
     if (!['', 'nftables'].includes(backend)) config.unsupported('ipMasqBackend', 'nftables is');
     const mtu = readMtu(config);
     const dns = readDns(config);
-    return { ipMasq: config.flag('ipMasq', false), ...(mtu === undefined ? {} : { mtu }), ...(dns === undefined ? {} : { dns }) };
+    return {
+      ipMasq: config.flag('ipMasq', false),
+      ...(mtu === undefined ? {} : { mtu }),
+      ...(dns === undefined ? {} : { dns }),
+    };
   },
   plan(config, input) {
     const { addresses } = input;
@@ -46,7 +50,10 @@ export const ptp: Plugin<PtpConfig> = {
       mac,
       mtu,
       ...(input.bound === true && { bound: true }),
-      ends: addresses.map((own) => ({ gateway: formatIp(gatewayOf(own)), pod: formatIp(own.address.address) })),
+      ends: addresses.map((own) => ({
+        gateway: formatIp(gatewayOf(own)),
+        pod: formatIp(own.address.address),
+      })),
     };
     const podAddresses: PodAddresses = {
       kind: 'pod-addresses',
@@ -89,7 +96,11 @@ function routesByGateway(own: LeasedAddress): PodRoute[] {
   const gateway = formatIp(gatewayOf(own));
   const src = formatIp(address.address);
   const whole = address.address.family === 4 ? 32 : 128;
-  const toGateway: PodRoute = { dst: `${gateway}/${whole}`, src, ...(address.address.family === 4 ? { scope: 253 } : {}) };
+  const toGateway: PodRoute = {
+    dst: `${gateway}/${whole}`,
+    src,
+    ...(address.address.family === 4 ? { scope: 253 } : {}),
+  };
   return address.length === whole
     ? [toGateway]
     : [toGateway, { dst: `${formatIp(networkOf(address))}/${address.length}`, gw: gateway, src }];

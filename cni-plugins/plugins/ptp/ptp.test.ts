@@ -15,21 +15,30 @@ if (inPrivateNetns(import.meta.filename)) {
     json(text)
       .filter(({ dst }) => dst !== 'fe80::/64')
       .map(({ dst, gateway, prefsrc, scope, metric }) =>
-        JSON.stringify({ dst, gateway, prefsrc, scope, metric }).replaceAll(new RegExp(`(10\\.20\\.0\\.|fd20::)${last}\\b`, 'gu'), '$1X'),
+        JSON.stringify({ dst, gateway, prefsrc, scope, metric }).replaceAll(
+          new RegExp(`(10\\.20\\.0\\.|fd20::)${last}\\b`, 'gu'),
+          '$1X',
+        ),
       )
       .toSorted();
   const addresses = (text: string, last: number): string[] =>
     (json(text)[0]?.['addr_info'] as Record<string, unknown>[])
       .filter(({ scope }) => scope === 'global')
       .map(({ family, local, prefixlen }) =>
-        JSON.stringify({ family, local, prefixlen }).replace(new RegExp(`(10\\.20\\.0\\.|fd20::)${last}\\b`, 'u'), '$1X'),
+        JSON.stringify({ family, local, prefixlen }).replace(
+          new RegExp(`(10\\.20\\.0\\.|fd20::)${last}\\b`, 'u'),
+          '$1X',
+        ),
       )
       .toSorted();
   const state = (pod: TestPod, host: string, last: number): unknown => ({
     pod: addresses(pod.run('ip -j addr show dev eth0'), last),
     host: addresses(shell(`ip -j addr show dev ${host}`), last),
     routes: [...sorted(pod.run('ip -j route'), last), ...sorted(pod.run('ip -j -6 route'), last)],
-    hostRoutes: [...sorted(shell(`ip -j route show dev ${host}`), last), ...sorted(shell(`ip -j -6 route show dev ${host}`), last)],
+    hostRoutes: [
+      ...sorted(shell(`ip -j route show dev ${host}`), last),
+      ...sorted(shell(`ip -j -6 route show dev ${host}`), last),
+    ],
     link: json(pod.run('ip -j link show dev eth0')).map(({ mtu, operstate }) => ({ mtu, operstate })),
   });
 
@@ -43,12 +52,17 @@ if (inPrivateNetns(import.meta.filename)) {
       const ipam = (last: number): object => ({
         type: 'static',
         addresses: list.map((each) => each(last)),
-        routes: routes.filter(({ dst }) => label === 'dual stack' || (label === 'IPv6') === dst.includes(':')),
+        routes: routes.filter(
+          ({ dst }) => label === 'dual stack' || (label === 'IPv6') === dst.includes(':'),
+        ),
       });
       const config = { type: 'ptp', mtu: 1400 };
       const expected = theirs.debian('ADD', { ...config, ipam: ipam(3) });
       const result = await ours.add({ ...config, ipam: ipam(2) });
-      assert.deepEqual(state(ours, result.interfaces[0]?.name ?? '', 2), state(theirs, expected?.interfaces[0]?.name ?? '', 3));
+      assert.deepEqual(
+        state(ours, result.interfaces[0]?.name ?? '', 2),
+        state(theirs, expected?.interfaces[0]?.name ?? '', 3),
+      );
       assert.deepEqual(
         result.ips.map(({ interface: index, gateway }) => ({ index, gateway })),
         expected?.ips.map(({ interface: index, gateway }) => ({ index, gateway })),
@@ -66,11 +80,17 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('masquerade hides the pod behind the host', async () => {
     const outside = pods.pod('outside');
-    shell(`ip link add uplink type veth peer name up0 netns ${outside.netns}; ip link set uplink up; ip addr add 10.99.0.1/24 dev uplink`);
+    shell(
+      `ip link add uplink type veth peer name up0 netns ${outside.netns}; ip link set uplink up; ip addr add 10.99.0.1/24 dev uplink`,
+    );
     outside.run('ip link set up0 up');
     outside.run('ip addr add 10.99.0.2/24 dev up0');
     const pod = pods.pod('masq');
-    const config = { type: 'ptp', ipMasq: true, ipam: { type: 'static', addresses: [four(5)], routes: [{ dst: '0.0.0.0/0' }] } };
+    const config = {
+      type: 'ptp',
+      ipMasq: true,
+      ipam: { type: 'static', addresses: [four(5)], routes: [{ dst: '0.0.0.0/0' }] },
+    };
     await pod.add(config);
     assert.ok(pod.run('busybox ping -c1 -W2 10.99.0.2'), 'the outside has no route back to the pod');
     assert.deepEqual(await pod.check(config), []);
@@ -92,9 +112,15 @@ if (inPrivateNetns(import.meta.filename)) {
       [() => shell('sysctl -qw net.ipv4.ip_forward=0'), /ip_forward is not 1/u],
       [() => pod.run('ip route del 10.20.0.1'), /no route to 10\.20\.0\.1/u],
       [() => shell(`ip link set ${host} down`), /is down/u],
-      [() => shell(`ip link set ${host} address 02:00:00:00:00:09`), /^\S+ has the MAC address 02:00:00:00:00:09/u],
+      [
+        () => shell(`ip link set ${host} address 02:00:00:00:00:09`),
+        /^\S+ has the MAC address 02:00:00:00:00:09/u,
+      ],
       [() => shell(`ip link set ${host} mtu 1300`), /^\S+ has the MTU 1300/u],
-      [() => pod.run('ip link set eth0 address 02:00:00:00:00:08'), /eth0 has the MAC address 02:00:00:00:00:08/u],
+      [
+        () => pod.run('ip link set eth0 address 02:00:00:00:00:08'),
+        /eth0 has the MAC address 02:00:00:00:00:08/u,
+      ],
       [() => pod.run('ip link set eth0 mtu 1280'), /eth0 has the MTU 1280/u],
       [() => pod.run('ip link del eth0'), /no link|no interface/u],
     ] as const) {
@@ -111,7 +137,9 @@ if (inPrivateNetns(import.meta.filename)) {
     const pod = pods.pod('refused');
     assert.equal(await codeOf(() => pod.add({ type: 'ptp' })), 'NETWORK_ADDRESSES_MISSING');
     assert.equal(
-      await codeOf(() => pod.add({ type: 'ptp', ipam: { type: 'static', addresses: [{ address: '10.20.0.9/24' }] } })),
+      await codeOf(() =>
+        pod.add({ type: 'ptp', ipam: { type: 'static', addresses: [{ address: '10.20.0.9/24' }] } }),
+      ),
       'NETWORK_GATEWAY_MISSING',
     );
     assert.equal(

@@ -7,7 +7,14 @@ import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { setNoOwnIpv6 } from '../../netlink/links.ts';
 import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
+import {
+  appendRoute,
+  listAddresses,
+  listRoutes,
+  mainTable,
+  putAddress,
+  routeScopes,
+} from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink, deletePair, podOf } from '../interface/child-link.ts';
@@ -60,7 +67,11 @@ export const routedPairType: ResourceType<RoutedPair> = {
     route.run([
       ...resource.ends.map(({ gateway }) => {
         const address = addressOf(gateway);
-        return putAddress(end.index, { address: ipBytes(address), length: ownLength(address) }, { prefixRoute: true });
+        return putAddress(
+          end.index,
+          { address: ipBytes(address), length: ownLength(address) },
+          { prefixRoute: true },
+        );
       }),
       setFlag(end.index, 'up', true),
     ]);
@@ -71,22 +82,30 @@ export const routedPairType: ResourceType<RoutedPair> = {
     const { route } = kernel.host;
     const end = findLink(route, { name: resource.hostInterface });
     if (end === undefined) return [`the host has no link ${resource.hostInterface}`];
-    const pod = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
+    const pod =
+      kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
     if (pod === undefined) return [`the pod has no interface ${resource.interface}`];
     const addresses = listAddresses(route, end.index);
     const routes = listRoutes(route);
     return [
       ...(end.up ? [] : [`${end.name} is down`]),
-      ...(end.kind === 'veth' && end.peer === pod.index ? [] : [`${end.name} is not the other end of ${pod.name}`]),
+      ...(end.kind === 'veth' && end.peer === pod.index
+        ? []
+        : [`${end.name} is not the other end of ${pod.name}`]),
       ...unsettled(end, { mac: resource.hostMac, mtu: resource.mtu }),
       ...unsettled(pod, { mac: resource.mac, mtu: podMtuOf(resource) }),
       ...resource.ends
-        .filter(({ gateway }) => !addresses.some(({ address }) => ipFromBytes(address).value === addressOf(gateway).value))
+        .filter(
+          ({ gateway }) =>
+            !addresses.some(({ address }) => ipFromBytes(address).value === addressOf(gateway).value),
+        )
         .map(({ gateway }) => `${end.name} has no address ${gateway}`),
       ...resource.ends
         .filter(({ pod: own }) => !routes.some((found) => sameRoute(found, hostRoute(own, end.index))))
         .map(({ pod: own }) => `the host has no route to ${own} by ${end.name}`),
-      ...kernel.inHost(() => forwardingFiles(resource).filter((file) => !isOn(file))).map((file) => `${file} is not 1`),
+      ...kernel
+        .inHost(() => forwardingFiles(resource).filter((file) => !isOn(file)))
+        .map((file) => `${file} is not 1`),
     ];
   },
   remove: deletePair,
@@ -105,7 +124,8 @@ function existing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | 
   }
   // If the other end is not this pair's, the link belongs to a former pod.
   if (end?.kind === 'veth') deleteLink(kernel, 'host', end.index);
-  else if (end !== undefined) throw interfaceTaken(end.name, 'the host has a link of that name that is no veth');
+  else if (end !== undefined)
+    throw interfaceTaken(end.name, 'the host has a link of that name that is no veth');
   if (pod !== undefined && findLink(inside, { name: resource.interface }) !== undefined)
     throw interfaceTaken(resource.interface, 'the pod has an interface of that name');
   return undefined;
@@ -125,7 +145,10 @@ const unsettled = ({ name, mac, mtu }: LinkSettings, own: End): string[] => [
 
 /** Restores what others changed on an existing end. */
 const settle = ({ index, mac, mtu }: LinkSettings, own: End, route: NetlinkSocket): void =>
-  route.run([...(mac === own.mac ? [] : [setMac(index, own.mac)]), ...(mtu === own.mtu ? [] : [setMtu(index, own.mtu)])]);
+  route.run([
+    ...(mac === own.mac ? [] : [setMac(index, own.mac)]),
+    ...(mtu === own.mtu ? [] : [setMtu(index, own.mtu)]),
+  ]);
 
 function create(resource: RoutedPair, kernel: ResourceKernel): LinkSettings {
   const { netnsFd } = podOf(kernel, resource.interface);
@@ -133,9 +156,14 @@ function create(resource: RoutedPair, kernel: ResourceKernel): LinkSettings {
   // From creation on: without its own element nothing passes it.
   const group = resource.bound === true ? { group: routedGroup } : {};
   kernel.host.route.run([
-    createPair({ name: hostInterface, mac: macBytes(hostMac), ...group }, { name, mac: macBytes(mac), netnsFd }, mtu),
+    createPair(
+      { name: hostInterface, mac: macBytes(hostMac), ...group },
+      { name, mac: macBytes(mac), netnsFd },
+      mtu,
+    ),
   ]);
-  if (resource.bound === true && !resource.ends.some(({ pod }) => pod.includes(':'))) keepSilent(resource, kernel);
+  if (resource.bound === true && !resource.ends.some(({ pod }) => pod.includes(':')))
+    keepSilent(resource, kernel);
   const end = findLink(kernel.host.route, { name: hostInterface });
   if (end === undefined) throw interfaceTaken(hostInterface, 'it vanished while it was made');
   return end;

@@ -48,7 +48,11 @@ export const sbr: Plugin<SbrConfig> = {
     for (const family of [4, 6] as const)
       if (gateways.filter((gateway) => gateway.family === family).length > 1)
         config.problem('gateways', `there is more than one of IPv${family}`);
-    return { gateways, sourceHints: config.flag('addSourceHints', false), ...(table === undefined ? {} : { table }) };
+    return {
+      gateways,
+      sourceHints: config.flag('addSourceHints', false),
+      ...(table === undefined ? {} : { table }),
+    };
   },
   observe(_config, kernel, input): Observed {
     const name = input.key.interface;
@@ -58,7 +62,9 @@ export const sbr: Plugin<SbrConfig> = {
     const all = listRoutes(route);
     const used = new Set([...all.map(({ table }) => table), ...listRules(route).map(({ table }) => table)]);
     // Neighbours are resolved by link-local addresses: those routes stay where they are.
-    const own = all.filter((entry) => entry.index === link.index && entry.table === mainTable && !isLinkLocal(entry));
+    const own = all.filter(
+      (entry) => entry.index === link.index && entry.table === mainTable && !isLinkLocal(entry),
+    );
     return { used: [...used], routes: own.map(podRouteOf) };
   },
   plan(config, input) {
@@ -95,9 +101,13 @@ export const sbr: Plugin<SbrConfig> = {
         .map((route) => ({ ...route, table }));
       const isDefault = (route: PodRoute): boolean => parsePrefix(route.dst)?.length === 0;
       const byDefault: PodRoute[] =
-        gateway === undefined || copies.some(isDefault) ? [] : [{ dst: family === 4 ? '0.0.0.0/0' : '::/0', gw: formatIp(gateway), table }];
+        gateway === undefined || copies.some(isDefault)
+          ? []
+          : [{ dst: family === 4 ? '0.0.0.0/0' : '::/0', gw: formatIp(gateway), table }];
       // The route to a gateway comes before the routes through it.
-      return [...copies, ...byDefault].toSorted((a, b) => Number(a.gw !== undefined) - Number(b.gw !== undefined));
+      return [...copies, ...byDefault].toSorted(
+        (a, b) => Number(a.gw !== undefined) - Number(b.gw !== undefined),
+      );
     });
     const hints = config.sourceHints
       ? plans.map(({ prefix }): PodRoute => ({
@@ -106,7 +116,9 @@ export const sbr: Plugin<SbrConfig> = {
           scope: 253,
         }))
       : [];
-    const leaving = config.sourceHints ? routes.filter(({ scope, gw }) => scope !== 253 && gw !== undefined) : routes;
+    const leaving = config.sourceHints
+      ? routes.filter(({ scope, gw }) => scope !== 253 && gw !== undefined)
+      : routes;
     const rules = plans.map(({ prefix, table }) => ({ source: formatIp(prefix.address), table }));
     return { resources: [sourceRouting(name, rules, inTables, hints, leaving)], result: previous };
   },

@@ -33,8 +33,14 @@ if (inPrivateNetns(import.meta.filename)) {
     rules: json(pod.run('ip -j rule'))
       .concat(json(pod.run('ip -j -6 rule')))
       .map(({ src, table, priority }) => ({ src, table, priority })),
-    routes: [100, 101, 102, 'main'].map((table) => [table, sorted(tried(pod, `ip -j route show table ${table}`))]),
-    routes6: [100, 101, 102, 'main'].map((table) => [table, sorted(tried(pod, `ip -j -6 route show table ${table}`))]),
+    routes: [100, 101, 102, 'main'].map((table) => [
+      table,
+      sorted(tried(pod, `ip -j route show table ${table}`)),
+    ]),
+    routes6: [100, 101, 102, 'main'].map((table) => [
+      table,
+      sorted(tried(pod, `ip -j -6 route show table ${table}`)),
+    ]),
   });
   /** For ip, a table that never had a route is an error. */
   const tried = (pod: TestPod, command: string): string => {
@@ -68,7 +74,11 @@ if (inPrivateNetns(import.meta.filename)) {
       theirs.pod.debian('ADD', config, theirs);
       // Upstream copies the IPv6 default route of a dual-stack pod into the IPv4 table as well.
       if (label !== 'dual stack') assert.deepEqual(state(ours.pod), state(theirs.pod));
-      else assert.deepEqual((state(ours.pod) as { rules: unknown }).rules, (state(theirs.pod) as { rules: unknown }).rules);
+      else
+        assert.deepEqual(
+          (state(ours.pod) as { rules: unknown }).rules,
+          (state(theirs.pod) as { rules: unknown }).rules,
+        );
       assert.deepEqual(await ours.pod.check(config), []);
       for (const { address } of ips) {
         const source = address.split('/')[0] ?? '';
@@ -123,6 +133,9 @@ if (inPrivateNetns(import.meta.filename)) {
   test('without addresses or an interface it is refused', async () => {
     const { pod, prevResult } = wired('d', []);
     assert.equal(await codeOf(() => pod.add({ type: 'sbr' }, { prevResult })), 'NETWORK_ADDRESSES_MISSING');
-    assert.equal(await codeOf(() => pod.add({ type: 'sbr' }, { prevResult, interface: 'net3' })), 'NETWORK_INTERFACE_MISSING');
+    assert.equal(
+      await codeOf(() => pod.add({ type: 'sbr' }, { prevResult, interface: 'net3' })),
+      'NETWORK_INTERFACE_MISSING',
+    );
   });
 }

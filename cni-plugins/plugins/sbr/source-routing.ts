@@ -39,7 +39,10 @@ const bytesOf = ({ source, table }: SourceRouting['rules'][number]): SourceRule 
 };
 
 const has = (rules: ReturnType<typeof listRules>, wanted: SourceRule): boolean =>
-  rules.some(({ table, source }) => table === wanted.table && source !== undefined && Buffer.from(source).equals(wanted.source));
+  rules.some(
+    ({ table, source }) =>
+      table === wanted.table && source !== undefined && Buffer.from(source).equals(wanted.source),
+  );
 
 export const sourceRoutingType: ResourceType<SourceRouting> = {
   kind: 'source-routing',
@@ -47,10 +50,13 @@ export const sourceRoutingType: ResourceType<SourceRouting> = {
     const { route } = podOf(kernel, resource.interface);
     const link = findLink(route, { name: resource.interface });
     if (link === undefined) throw interfaceMissing(resource.interface, 'pod');
-    for (const entry of resource.routes) tolerating('EEXIST', route, appendRoute(tableRouteOf(entry, link.index)));
+    for (const entry of resource.routes)
+      tolerating('EEXIST', route, appendRoute(tableRouteOf(entry, link.index)));
     const rules = listRules(route);
-    for (const wanted of resource.rules.map(bytesOf)) if (!has(rules, wanted)) route.run([addSourceRule(wanted)]);
-    for (const entry of resource.leaving) sending(route, deleteRoute({ ...tableRouteOf(entry, link.index), table: mainTable }), 'ESRCH');
+    for (const wanted of resource.rules.map(bytesOf))
+      if (!has(rules, wanted)) route.run([addSourceRule(wanted)]);
+    for (const entry of resource.leaving)
+      sending(route, deleteRoute({ ...tableRouteOf(entry, link.index), table: mainTable }), 'ESRCH');
     for (const entry of resource.hints) route.run([replaceRoute(tableRouteOf(entry, link.index))]);
   },
   differences(resource, kernel) {
@@ -77,7 +83,8 @@ export const sourceRoutingType: ResourceType<SourceRouting> = {
     const link = findLink(route, { name: resource.interface });
     if (link === undefined) return;
     // Routes to gateways go last: a route through a gateway needs them until it is gone.
-    for (const entry of resource.routes.toReversed()) sending(route, deleteRoute(tableRouteOf(entry, link.index)), 'ESRCH', 'ENETDOWN');
+    for (const entry of resource.routes.toReversed())
+      sending(route, deleteRoute(tableRouteOf(entry, link.index)), 'ESRCH', 'ENETDOWN');
   },
 };
 

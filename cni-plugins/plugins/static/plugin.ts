@@ -27,7 +27,8 @@ export const staticAddresses: AddressPlugin<StaticConfig> = {
     }
     const own = [...ipam.objects('addresses').flatMap(readAddress), ...addressesOfArgs(config, args)];
     const withGateways = gatewaysOfArgs(config, args).reduce(
-      (addresses, gateway) => addresses.map((entry) => (contains(entry.address, gateway) ? { ...entry, gateway } : entry)),
+      (addresses, gateway) =>
+        addresses.map((entry) => (contains(entry.address, gateway) ? { ...entry, gateway } : entry)),
       own,
     );
     const fromArgs = readIps(config.object('args')?.object('cni'));
@@ -36,7 +37,9 @@ export const staticAddresses: AddressPlugin<StaticConfig> = {
     const version = config.text('cniVersion') ?? '';
     if (
       /^0\.[12]\./u.test(version) &&
-      ([4, 6] as const).some((family) => addresses.filter((entry) => entry.address.address.family === family).length > 1)
+      ([4, 6] as const).some(
+        (family) => addresses.filter((entry) => entry.address.address.family === family).length > 1,
+      )
     )
       config.problem('ipam', `CNI version ${version} has room for one address of each family`);
     return {
@@ -59,7 +62,11 @@ function readAddress(entry: Fields): LeasedAddress[] {
   const address = text === undefined ? undefined : parsePrefix(text);
   if (address === undefined) {
     if (text === undefined) entry.problem('', "'address' is missing");
-    else entry.problem('address', `${JSON.stringify(text)} is not an address with its prefix, such as 10.0.0.2/24`);
+    else
+      entry.problem(
+        'address',
+        `${JSON.stringify(text)} is not an address with its prefix, such as 10.0.0.2/24`,
+      );
     return [];
   }
   const via = entry.text('gateway') ?? '';

@@ -7,7 +7,10 @@ import type { CniResult } from '../../spec/result.ts';
 import { staticAddresses } from './plugin.ts';
 
 /** Returns the leases of our plugin in the format of a result. */
-function ours(config: object, args: Readonly<Record<string, string>>): Pick<CniResult, 'ips' | 'routes' | 'dns'> {
+function ours(
+  config: object,
+  args: Readonly<Record<string, string>>,
+): Pick<CniResult, 'ips' | 'routes' | 'dns'> {
   const problems: string[] = [];
   const fields = readConfig(JSON.stringify(config), problems);
   assert.ok(fields !== undefined);
@@ -23,7 +26,10 @@ function ours(config: object, args: Readonly<Record<string, string>>): Pick<CniR
   };
 }
 
-function debian(config: object, args: Readonly<Record<string, string>>): Pick<CniResult, 'ips' | 'routes' | 'dns'> {
+function debian(
+  config: object,
+  args: Readonly<Record<string, string>>,
+): Pick<CniResult, 'ips' | 'routes' | 'dns'> {
   const run = spawnSync('/usr/lib/cni/static', {
     input: JSON.stringify({ cniVersion: '1.0.0', name: 'net', ...config }),
     encoding: 'utf8',
@@ -62,14 +68,27 @@ for (const [label, config, args] of [
     {},
   ],
   ['no gateway', { ipam: { type: 'static', addresses: [{ address: '10.1.2.3/24' }] } }, {}],
-  ['CNI_ARGS add', { ipam: { type: 'static', addresses: [{ address: '10.1.2.3/24' }] } }, { IP: '10.2.2.3/24', GATEWAY: '10.2.2.1' }],
-  ['CNI_ARGS of both families', { ipam: { type: 'static' } }, { IP: '10.2.2.3/24, fd02::3/64', GATEWAY: 'fd02::1,10.2.2.1' }],
+  [
+    'CNI_ARGS add',
+    { ipam: { type: 'static', addresses: [{ address: '10.1.2.3/24' }] } },
+    { IP: '10.2.2.3/24', GATEWAY: '10.2.2.1' },
+  ],
+  [
+    'CNI_ARGS of both families',
+    { ipam: { type: 'static' } },
+    { IP: '10.2.2.3/24, fd02::3/64', GATEWAY: 'fd02::1,10.2.2.1' },
+  ],
   ['args.cni replace', { ipam: { type: 'static', addresses }, args: { cni: { ips: ['10.3.2.3/16'] } } }, {}],
   [
     'the capability replaces all',
-    { ipam: { type: 'static', addresses }, args: { cni: { ips: ['10.3.2.3/16'] } }, runtimeConfig: { ips: ['10.4.2.3/16', 'fd04::3/64'] } },
+    {
+      ipam: { type: 'static', addresses },
+      args: { cni: { ips: ['10.3.2.3/16'] } },
+      runtimeConfig: { ips: ['10.4.2.3/16', 'fd04::3/64'] },
+    },
     {},
   ],
   ['nothing', { ipam: { type: 'static' } }, {}],
 ] as const)
-  test(`it returns what Debian's plugin returns: ${label}`, () => assert.deepEqual(ours(config, args), debian(config, args)));
+  test(`it returns what Debian's plugin returns: ${label}`, () =>
+    assert.deepEqual(ours(config, args), debian(config, args)));

@@ -40,20 +40,25 @@ export const linkTuningType: ResourceType<LinkTuning> = {
     const { interface: name } = resource;
     const link = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name });
     if (link === undefined) return [`the pod has no interface ${name}`];
-    const sysctls = kernel.inPod(() => resource.sysctls.map(([path, value]) => ({ path, value, found: read(path) })));
+    const sysctls = kernel.inPod(() =>
+      resource.sysctls.map(([path, value]) => ({ path, value, found: read(path) })),
+    );
     return [
       ...sysctls.flatMap(({ path, value, found }) =>
         found !== undefined && same(found, value) ? [] : [`${path} is ${found ?? 'missing'}, not ${value}`],
       ),
       ...changesOf(link, resource.wanted).map(
-        (setting) => `${name} has ${words[setting]} ${String(link[setting])}, not ${String(resource.wanted[setting])}`,
+        (setting) =>
+          `${name} has ${words[setting]} ${String(link[setting])}, not ${String(resource.wanted[setting])}`,
       ),
     ];
   },
   amend: (resource, earlier) => withLink(earlier, resource.interface, resource.wanted),
   remove(resource, kernel) {
-    const link = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
-    if (kernel.pod !== undefined && link !== undefined) kernel.pod.route.send(requestsFor(link, resource.before));
+    const link =
+      kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
+    if (kernel.pod !== undefined && link !== undefined)
+      kernel.pod.route.send(requestsFor(link, resource.before));
   },
 };
 
@@ -87,7 +92,8 @@ function requestsFor(link: LinkSettings, wanted: Tuned): Request[] {
 }
 
 /** Compares values. The kernel separates several numbers by tabs. */
-const same = (found: string, wanted: string): boolean => found.trim().split(/\s+/u).join(' ') === wanted.trim().split(/\s+/u).join(' ');
+const same = (found: string, wanted: string): boolean =>
+  found.trim().split(/\s+/u).join(' ') === wanted.trim().split(/\s+/u).join(' ');
 
 function read(path: string): string | undefined {
   try {

@@ -36,7 +36,8 @@ export const tuning: Plugin<TuningConfig> = {
   read(config, args) {
     const cni = config.object('args')?.object('cni');
     const sysctls = new Map([...readSysctls(config), ...(cni === undefined ? [] : readSysctls(cni))]);
-    if (config.has('dataDir')) config.text('dataDir'); // upstream's place for what it gives back: ours is the engine's database
+    // upstream's place for what it gives back: ours is the engine's database
+    if (config.has('dataDir')) config.text('dataDir');
     const { promiscuous, ...wanted } = {
       ...withMac(readTuned(config), readWantedMac(config, args)),
       ...(cni === undefined ? {} : withMac(readTuned(cni), readMac(cni, 'mac'))),
@@ -50,7 +51,10 @@ export const tuning: Plugin<TuningConfig> = {
     if (link === undefined) throw interfaceMissing(name, 'pod');
     const { mac, mtu, queueLength, promiscuous, allMulticast } = link;
     const allowed = readAllowList(kernel.hostPath(allowListFile));
-    return { before: { mac, mtu, queueLength, promiscuous, allMulticast }, ...(allowed === undefined ? {} : { allowed }) };
+    return {
+      before: { mac, mtu, queueLength, promiscuous, allMulticast },
+      ...(allowed === undefined ? {} : { allowed }),
+    };
   },
   plan({ sysctls, wanted }, input) {
     const previous = previousOf(input, 'tuning');
@@ -59,7 +63,8 @@ export const tuning: Plugin<TuningConfig> = {
     const paths = sysctls.map(([given, value]): [string, string] => {
       const sysctl = sysctlNameOf(given, name);
       if (sysctl === undefined) throw sysctlRefused(given, 'it is no sysctl of the network');
-      if (allowed !== undefined && !isAllowed(sysctl.dotted, allowed)) throw sysctlRefused(given, `${allowListFile} does not allow it`);
+      if (allowed !== undefined && !isAllowed(sysctl.dotted, allowed))
+        throw sysctlRefused(given, `${allowListFile} does not allow it`);
       return [sysctl.path, value];
     });
     const double = paths.find(([path], index) => paths.findIndex(([other]) => other === path) !== index);
@@ -72,24 +77,31 @@ export const tuning: Plugin<TuningConfig> = {
       wanted,
       before: Object.fromEntries(changed.map((setting) => [setting, before[setting]])),
     };
-    const reported = { ...(wanted.mac === undefined ? {} : { mac: wanted.mac }), ...(wanted.mtu === undefined ? {} : { mtu: wanted.mtu }) };
+    const reported = {
+      ...(wanted.mac === undefined ? {} : { mac: wanted.mac }),
+      ...(wanted.mtu === undefined ? {} : { mtu: wanted.mtu }),
+    };
     return { resources: [resource], result: withInterface(previous, name, reported) };
   },
 };
 
-const withMac = (tuned: Tuned, mac: string | undefined): Tuned => (mac === undefined ? tuned : { ...tuned, mac });
+const withMac = (tuned: Tuned, mac: string | undefined): Tuned =>
+  mac === undefined ? tuned : { ...tuned, mac };
 
 function readSysctls(fields: Fields): [string, string][] {
   const sysctls = fields.object('sysctl');
   return (sysctls?.names() ?? []).flatMap((name) => {
     const value = sysctls?.text(name);
     if (value === undefined) {
-      if (sysctls?.has(name) === false) sysctls.problem(name, `the sysctl ${JSON.stringify(name)} must have a value`);
+      if (sysctls?.has(name) === false)
+        sysctls.problem(name, `the sysctl ${JSON.stringify(name)} must have a value`);
       return [];
     }
     // The value of IFNAME is known later: here any name will do.
-    if (sysctlNameOf(name, 'eth0') === undefined) sysctls?.problem(name, `${JSON.stringify(name)} is no sysctl of the network`);
-    if (!/^[\x20-\x7e\t]{1,1024}$/u.test(value)) sysctls?.problem(name, `${JSON.stringify(value)} is no value of a sysctl`);
+    if (sysctlNameOf(name, 'eth0') === undefined)
+      sysctls?.problem(name, `${JSON.stringify(name)} is no sysctl of the network`);
+    if (!/^[\x20-\x7e\t]{1,1024}$/u.test(value))
+      sysctls?.problem(name, `${JSON.stringify(value)} is no value of a sysctl`);
     return [[name, value]];
   });
 }
@@ -124,7 +136,10 @@ function isAllowed(name: string, patterns: readonly string[]): boolean {
     try {
       return new RegExp(pattern, 'u').test(name);
     } catch {
-      throw sysctlRefused(name, `${allowListFile} has the line ${JSON.stringify(pattern)}, which is no regular expression`);
+      throw sysctlRefused(
+        name,
+        `${allowListFile} has the line ${JSON.stringify(pattern)}, which is no regular expression`,
+      );
     }
   });
 }

@@ -15,17 +15,27 @@ if (inPrivateNetns(import.meta.filename)) {
   const wired = (name: string): { pod: TestPod; prevResult: CniResult } => {
     const pod = pods.pod(name);
     shell(`ip link add h${name} type veth peer name eth0 address 02:00:00:00:00:01 netns ${pod.netns}`);
-    return { pod, prevResult: { interfaces: [{ name: `h${name}` }, { name: 'eth0', sandbox: pod.netns }], ips: [], routes: [], dns: {} } };
+    return {
+      pod,
+      prevResult: {
+        interfaces: [{ name: `h${name}` }, { name: 'eth0', sandbox: pod.netns }],
+        ips: [],
+        routes: [],
+        dns: {},
+      },
+    };
   };
   const link = (pod: TestPod): unknown =>
-    json(pod.run('ip -j -d link show dev eth0')).map(({ address, mtu, txqlen, promiscuity, allmulti, flags }) => ({
-      address,
-      mtu,
-      txqlen,
-      promiscuity,
-      allmulti,
-      flags,
-    }));
+    json(pod.run('ip -j -d link show dev eth0')).map(
+      ({ address, mtu, txqlen, promiscuity, allmulti, flags }) => ({
+        address,
+        mtu,
+        txqlen,
+        promiscuity,
+        allmulti,
+        flags,
+      }),
+    );
   const sysctl = (pod: TestPod, name: string): string => pod.run(`sysctl -n ${name}`).trim();
 
   const all = {
@@ -50,7 +60,12 @@ if (inPrivateNetns(import.meta.filename)) {
     const { txQLen: _newer, ...shared } = all;
     const result = await ours.pod.add(shared, ours);
     const expected = theirs.pod.debian('ADD', { ...shared, dataDir: '/etc/cni/tuning-data' }, theirs);
-    const names = ['net.ipv4.conf.eth0.arp_filter', 'net.core.somaxconn', 'net.ipv4.ip_local_port_range', 'net.ipv4.tcp_syncookies'];
+    const names = [
+      'net.ipv4.conf.eth0.arp_filter',
+      'net.core.somaxconn',
+      'net.ipv4.ip_local_port_range',
+      'net.ipv4.tcp_syncookies',
+    ];
     assert.deepEqual(link(ours.pod), link(theirs.pod));
     for (const name of names) assert.equal(sysctl(ours.pod, name), sysctl(theirs.pod, name), name);
     assert.equal(sysctl(ours.pod, 'net.core.somaxconn'), '500');
@@ -70,7 +85,14 @@ if (inPrivateNetns(import.meta.filename)) {
       [{}, {}, '02:00:00:00:00:02'],
       [{}, { MAC: '02:00:00:00:00:03' }, '02:00:00:00:00:03'],
       [{ runtimeConfig: { mac: '02:00:00:00:00:04' } }, { MAC: '02:00:00:00:00:03' }, '02:00:00:00:00:04'],
-      [{ runtimeConfig: { mac: '02:00:00:00:00:04' }, args: { cni: { mac: '02:00:00:00:00:05', mtu: 1290 } } }, {}, '02:00:00:00:00:05'],
+      [
+        {
+          runtimeConfig: { mac: '02:00:00:00:00:04' },
+          args: { cni: { mac: '02:00:00:00:00:05', mtu: 1290 } },
+        },
+        {},
+        '02:00:00:00:00:05',
+      ],
     ] as const) {
       const result = await pod.add({ ...config, ...more }, { prevResult, args });
       assert.equal(result.interfaces[1]?.mac, mac);
@@ -124,7 +146,10 @@ if (inPrivateNetns(import.meta.filename)) {
       const config = { type: 'tuning', sysctl: { 'net.core.somaxconn': '600', 'net.ipv4.ip_forward': '1' } };
       assert.equal(await codeOf(() => pod.add(config, { prevResult })), 'NETWORK_SYSCTL_REFUSED');
       assert.equal(sysctl(pod, 'net.core.somaxconn'), before);
-      await pod.add({ type: 'tuning', sysctl: { 'net/core/somaxconn': '600', 'net.ipv4.conf.IFNAME.arp_filter': '1' } }, { prevResult });
+      await pod.add(
+        { type: 'tuning', sysctl: { 'net/core/somaxconn': '600', 'net.ipv4.conf.IFNAME.arp_filter': '1' } },
+        { prevResult },
+      );
       assert.equal(sysctl(pod, 'net.core.somaxconn'), '600');
       for (const broken of ['echo "(" > allowlist.conf', 'rm allowlist.conf && mkdir allowlist.conf']) {
         shell(`cd /etc/cni/tuning && ${broken}`);
@@ -142,10 +167,15 @@ if (inPrivateNetns(import.meta.filename)) {
       'NETWORK_SYSCTL_REFUSED',
     );
     assert.equal(
-      await codeOf(() => pod.add({ type: 'tuning', sysctl: { 'net.core.somaxconn': 'many' } }, { prevResult })),
+      await codeOf(() =>
+        pod.add({ type: 'tuning', sysctl: { 'net.core.somaxconn': 'many' } }, { prevResult }),
+      ),
       'NETWORK_SYSCTL_REFUSED',
     );
-    assert.equal(await codeOf(() => pod.add({ type: 'tuning' }, { prevResult, interface: 'net7' })), 'NETWORK_INTERFACE_MISSING');
+    assert.equal(
+      await codeOf(() => pod.add({ type: 'tuning' }, { prevResult, interface: 'net7' })),
+      'NETWORK_INTERFACE_MISSING',
+    );
     for (const spelling of ['net.core.somaxconn', 'net/core/somaxconn'])
       assert.equal(sysctlNameOf(spelling, 'eth0')?.path, 'net/core/somaxconn');
     const twice = { type: 'tuning', sysctl: { 'net.core.somaxconn': '1', 'net/core/somaxconn': '2' } };

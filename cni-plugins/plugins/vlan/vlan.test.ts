@@ -10,7 +10,9 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   shell('ip link add m0 mtu 1450 type veth peer name m1; ip link set m0 up; ip link set m1 up');
   // The kernel of many build machines does not have it: test/vm/run provides one that does.
   const skip =
-    tried('ip link add link m0 name probe type vlan id 9 && ip link del probe') === undefined ? 'the kernel has no VLANs' : false;
+    tried('ip link add link m0 name probe type vlan id 9 && ip link del probe') === undefined
+      ? 'the kernel has no VLANs'
+      : false;
   const ipam = (last: number): object => ({
     type: 'static',
     addresses: [
@@ -54,7 +56,10 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     const expected = theirs.debian('ADD', config(7, 3));
     assert.deepEqual(state(ours), state(theirs));
     assert.equal(result.interfaces[0]?.mac, expected?.interfaces[0]?.mac);
-    assert.deepEqual([result.routes, result.interfaces[0]?.name], [expected?.routes, expected?.interfaces[0]?.name]);
+    assert.deepEqual(
+      [result.routes, result.interfaces[0]?.name],
+      [expected?.routes, expected?.interfaces[0]?.name],
+    );
     assert.deepEqual(await ours.check(config(6, 2)), []);
     await ours.del(config(6, 2));
     theirs.debian('DEL', config(7, 3));

@@ -3,7 +3,13 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink } from '../../netlink/link-kinds.ts';
 import { findLink, listSettings, macBytes, setFlag, setMtu } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
-import { addForwarding, deleteForwarding, listForwarding, listNeighbours, putNeighbour } from '../../netlink/neighbours.ts';
+import {
+  addForwarding,
+  deleteForwarding,
+  listForwarding,
+  listNeighbours,
+  putNeighbour,
+} from '../../netlink/neighbours.ts';
 import type { ForwardingEntry } from '../../netlink/neighbours.ts';
 import * as links from '../../netlink/links.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
@@ -66,12 +72,17 @@ export const overlayLinkType: ResourceType<OverlayLink> = {
       setFlag(link.index, 'up', true),
     ]);
     const found = listForwarding(route, link.index);
-    for (const entry of entriesOf(resource)) if (!has(found, entry)) tolerating('EEXIST', route, addForwarding(link.index, entry));
+    for (const entry of entriesOf(resource))
+      if (!has(found, entry)) tolerating('EEXIST', route, addForwarding(link.index, entry));
     // A node that was removed from the configuration gets no more frames.
     const wanted = entriesOf(resource);
     for (const entry of found.filter(({ mac }) => equal(mac, everyone)))
       if (!has(wanted, entry)) tolerating('ENOENT', route, deleteForwarding(link.index, entry));
-    route.run(resource.neighbours.map(({ mac, address }) => putNeighbour(link.index, { address: bytesOf(address), mac: macBytes(mac) })));
+    route.run(
+      resource.neighbours.map(({ mac, address }) =>
+        putNeighbour(link.index, { address: bytesOf(address), mac: macBytes(mac) }),
+      ),
+    );
     const pod = podOf(kernel, resource.interface).route;
     const own = findLink(pod, { name: resource.interface });
     if (own === undefined) throw interfaceMissing(resource.interface, 'pod');
@@ -83,7 +94,8 @@ export const overlayLinkType: ResourceType<OverlayLink> = {
     if (link === undefined) return [`the host has no link ${resource.name}`];
     const found = listForwarding(route, link.index);
     const neighbours = listNeighbours(route, link.index);
-    const own = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
+    const own =
+      kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
     return [
       ...differencesOf(resource, link),
       ...(link.up ? [] : [`${link.name} is down`]),
@@ -96,33 +108,46 @@ export const overlayLinkType: ResourceType<OverlayLink> = {
         .map(({ remote }) => `${link.name} does not send to ${parts(remote)}`),
       ...resource.neighbours
         .filter(
-          ({ mac, address }) => !neighbours.some((entry) => equal(entry.mac, macBytes(mac)) && equal(entry.address, bytesOf(address))),
+          ({ mac, address }) =>
+            !neighbours.some(
+              (entry) => equal(entry.mac, macBytes(mac)) && equal(entry.address, bytesOf(address)),
+            ),
         )
         .map(({ address }) => `${link.name} has no neighbour ${address}`),
-      ...(own !== undefined && own.mtu > resource.mtu ? [`${own.name} has the MTU ${own.mtu}, more than ${resource.mtu}`] : []),
+      ...(own !== undefined && own.mtu > resource.mtu
+        ? [`${own.name} has the MTU ${own.mtu}, more than ${resource.mtu}`]
+        : []),
     ];
   },
   amend: (resource, earlier) =>
-    'mtu' in earlier && Number(earlier.mtu) > resource.mtu ? withLink(earlier, resource.interface, { mtu: resource.mtu }) : earlier,
+    'mtu' in earlier && Number(earlier.mtu) > resource.mtu
+      ? withLink(earlier, resource.interface, { mtu: resource.mtu })
+      : earlier,
   remove(resource, kernel) {
     const { route } = kernel.host;
     const link = findLink(route, { name: resource.name });
     if (link?.kind !== 'vxlan' || identityOf(resource, link).length > 0) return;
     const bridge = findLink(route, { name: resource.bridge });
     const others =
-      bridge === undefined ? [] : listSettings(route).filter(({ master, name }) => master === bridge.index && name !== link.name);
-    if (others.every(({ name }) => resource.hostInterfaces.includes(name))) deleteLink(kernel, 'host', link.index);
+      bridge === undefined
+        ? []
+        : listSettings(route).filter(({ master, name }) => master === bridge.index && name !== link.name);
+    if (others.every(({ name }) => resource.hostInterfaces.includes(name)))
+      deleteLink(kernel, 'host', link.index);
   },
 };
 
-const parts = (bytes: Uint8Array): string => (bytes.length === 4 ? bytes.join('.') : Buffer.from(bytes).toString('hex'));
+const parts = (bytes: Uint8Array): string =>
+  bytes.length === 4 ? bytes.join('.') : Buffer.from(bytes).toString('hex');
 
 function existing(resource: OverlayLink, kernel: ResourceKernel): LinkSettings | undefined {
   const link = findLink(kernel.host.route, { name: resource.name });
   if (link === undefined) return undefined;
-  if (link.kind !== 'vxlan') throw interfaceTaken(resource.name, 'the host has a link of that name that is no VXLAN');
+  if (link.kind !== 'vxlan')
+    throw interfaceTaken(resource.name, 'the host has a link of that name that is no VXLAN');
   const [difference] = differencesOf(resource, link);
-  if (difference !== undefined) throw interfaceTaken(resource.name, `the host has a VXLAN of that name, and ${difference}`);
+  if (difference !== undefined)
+    throw interfaceTaken(resource.name, `the host has a VXLAN of that name, and ${difference}`);
   return link;
 }
 
@@ -143,7 +168,9 @@ function differencesOf(resource: OverlayLink, link: LinkSettings): string[] {
     ...identityOf(resource, link),
     ...(resource.local === undefined || (local !== undefined && equal(local, bytesOf(resource.local)))
       ? []
-      : [`${link.name} sends from ${local === undefined ? 'any address' : parts(local)}, not from ${resource.local}`]),
+      : [
+          `${link.name} sends from ${local === undefined ? 'any address' : parts(local)}, not from ${resource.local}`,
+        ]),
   ];
 }
 
@@ -152,7 +179,8 @@ function create(resource: OverlayLink, kernel: ResourceKernel): LinkSettings {
   const master = resource.master === undefined ? undefined : findLink(route, { name: resource.master });
   if (resource.master !== undefined && master === undefined) throw masterMissing(resource.master, 'host');
   const isIpv6 = [resource.local, ...resource.remotes].some((text) => text?.includes(':') === true);
-  const local = resource.local === undefined ? (isIpv6 ? Buffer.alloc(16) : undefined) : bytesOf(resource.local);
+  const local =
+    resource.local === undefined ? (isIpv6 ? Buffer.alloc(16) : undefined) : bytesOf(resource.local);
   try {
     route.run([
       createLink({

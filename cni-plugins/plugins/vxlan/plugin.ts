@@ -43,7 +43,8 @@ export const vxlan: Plugin<VxlanConfig> = {
   capabilities: [],
   read(config) {
     const id = config.whole('vni');
-    if (id === undefined) config.problem('vni', "'vni' is missing: the number of the network, the same on every node");
+    if (id === undefined)
+      config.problem('vni', "'vni' is missing: the number of the network, the same on every node");
     else if (id < 1 || id > 0xffffff) config.problem('vni', `${id} is not a VXLAN: 1 to 16777215`);
     const port = config.whole('port') ?? vxlanPort;
     if (port < 1 || port > 0xffff) config.problem('port', `${port} is not a port`);
@@ -55,7 +56,10 @@ export const vxlan: Plugin<VxlanConfig> = {
       if (remote === undefined) config.problem('remotes', `${JSON.stringify(text)} is not an IP address`);
       return remote === undefined ? [] : [formatIp(remote)];
     });
-    if (new Set([...remotes, ...(local === undefined ? [] : [local])].map((text) => text.includes(':'))).size > 1)
+    if (
+      new Set([...remotes, ...(local === undefined ? [] : [local])].map((text) => text.includes(':'))).size >
+      1
+    )
       config.problem('remotes', "'local' and 'remotes' are not of one family");
     const name = readInterfaceName(config, 'vxlan') ?? `vxlan${id ?? 0}`.slice(0, 15);
     const master = readInterfaceName(config, 'master');
@@ -66,7 +70,10 @@ export const vxlan: Plugin<VxlanConfig> = {
       name,
       remotes: [...new Set(remotes)],
       learning: config.flag('learning', true),
-      forwarding: readEntries(config, 'fdb', 'mac', 'remote').map(({ mac, address }) => ({ mac, remote: address })),
+      forwarding: readEntries(config, 'fdb', 'mac', 'remote').map(({ mac, address }) => ({
+        mac,
+        remote: address,
+      })),
       neighbours: readEntries(config, 'neighbours', 'mac', 'ip'),
       ...(local === undefined ? {} : { local }),
       ...(master === undefined ? {} : { master }),
@@ -89,7 +96,9 @@ export const vxlan: Plugin<VxlanConfig> = {
     };
   },
   unavailable: ({ master }, host) =>
-    master === undefined || findLink(host, { name: master }) !== undefined ? undefined : `the host has no link ${master}`,
+    master === undefined || findLink(host, { name: master }) !== undefined
+      ? undefined
+      : `the host has no link ${master}`,
   plan(config, input) {
     const previous = previousOf(input, 'vxlan');
     const observed = input.observed as Observed;
@@ -98,7 +107,8 @@ export const vxlan: Plugin<VxlanConfig> = {
     // The link's MTU does not include outer Ethernet, but includes IP, UDP (8), VXLAN (8) and the inner
     // Ethernet (14).
     const room = observed.mtu - (isIpv6 ? 70 : 50);
-    if (config.mtu !== undefined && config.mtu > room) throw mtuTooLarge(config.mtu, config.master ?? 'the default route', room);
+    if (config.mtu !== undefined && config.mtu > room)
+      throw mtuTooLarge(config.mtu, config.master ?? 'the default route', room);
     const mtu = config.mtu ?? room;
     const { id, port, name, local, remotes, learning, ttl, forwarding, neighbours } = config;
     const link: OverlayLink = {
@@ -120,7 +130,11 @@ export const vxlan: Plugin<VxlanConfig> = {
     };
     return {
       resources: [link],
-      result: withInterface({ ...previous, interfaces: [...previous.interfaces, { name, mtu }] }, input.key.interface, { mtu }),
+      result: withInterface(
+        { ...previous, interfaces: [...previous.interfaces, { name, mtu }] },
+        input.key.interface,
+        { mtu },
+      ),
     };
   },
 };
@@ -133,11 +147,17 @@ function readAddress(fields: Fields, name: string): string | undefined {
   return address === undefined ? undefined : formatIp(address);
 }
 
-function readEntries(config: Fields, list: string, macName: string, addressName: string): { mac: string; address: string }[] {
+function readEntries(
+  config: Fields,
+  list: string,
+  macName: string,
+  addressName: string,
+): { mac: string; address: string }[] {
   return config.objects(list).flatMap((entry) => {
     const given = entry.text(macName) ?? '';
     const mac = parseMac(given);
-    if (mac === undefined) entry.problem(macName, `${JSON.stringify(given)} is not a MAC address of one interface`);
+    if (mac === undefined)
+      entry.problem(macName, `${JSON.stringify(given)} is not a MAC address of one interface`);
     const address = readAddress(entry, addressName);
     if (address === undefined && !entry.has(addressName)) entry.problem('', `'${addressName}' is missing`);
     return mac === undefined || address === undefined ? [] : [{ mac, address }];

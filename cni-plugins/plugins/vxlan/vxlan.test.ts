@@ -28,10 +28,18 @@ if (inPrivateNetns(import.meta.filename)) {
   ])
     node.run(command);
 
-  const onBridge = (name: string, bridge: string, address: string): { pod: TestPod; prevResult: CniResult } => {
+  const onBridge = (
+    name: string,
+    bridge: string,
+    address: string,
+  ): { pod: TestPod; prevResult: CniResult } => {
     const pod = pods.pod(name);
-    shell(`ip link show ${bridge} >/dev/null 2>&1 || { ip link add ${bridge} type bridge; ip link set ${bridge} up; }`);
-    shell(`ip link add host${name} type veth peer name eth0 netns ${pod.netns}; ip link set host${name} master ${bridge} up`);
+    shell(
+      `ip link show ${bridge} >/dev/null 2>&1 || { ip link add ${bridge} type bridge; ip link set ${bridge} up; }`,
+    );
+    shell(
+      `ip link add host${name} type veth peer name eth0 netns ${pod.netns}; ip link set host${name} master ${bridge} up`,
+    );
     pod.run(`ip addr add ${address} dev eth0`);
     pod.run('ip link set eth0 up');
     return {
@@ -48,7 +56,13 @@ if (inPrivateNetns(import.meta.filename)) {
   test('a pod reaches a pod of another node, over IPv4 and over IPv6', async () => {
     for (const [name, bridge, config, far, mtu] of [
       ['a', 'ov0', { ...tunnel, master: 'u0' }, '10.77.0.9', 1450],
-      ['b', 'ov1', { type: 'vxlan', vni: 43, local: 'fd09::1', remotes: ['fd09::2'], master: 'u0' }, '10.78.0.9', 1430],
+      [
+        'b',
+        'ov1',
+        { type: 'vxlan', vni: 43, local: 'fd09::1', remotes: ['fd09::2'], master: 'u0' },
+        '10.78.0.9',
+        1430,
+      ],
     ] as const) {
       const { pod, prevResult } = onBridge(name, bridge, `${far.replace(/9$/u, '2')}/24`);
       const result = await pod.add(config, { prevResult });
@@ -115,11 +129,19 @@ if (inPrivateNetns(import.meta.filename)) {
   test('impossible settings are refused, and nothing of others is touched', async () => {
     const { pod, prevResult } = onBridge('f', 'ov4', '10.77.0.6/24');
     assert.equal(
-      await codeOf(() => pod.add(tunnel, { prevResult: { ...prevResult, interfaces: prevResult.interfaces.slice(1) } })),
+      await codeOf(() =>
+        pod.add(tunnel, { prevResult: { ...prevResult, interfaces: prevResult.interfaces.slice(1) } }),
+      ),
       'NETWORK_BRIDGE_MISSING',
     );
-    assert.equal(await codeOf(() => pod.add({ ...tunnel, master: 'nowhere' }, { prevResult })), 'NETWORK_MASTER_MISSING');
-    assert.equal(await codeOf(() => pod.add({ ...tunnel, master: 'u0', mtu: 1480 }, { prevResult })), 'NETWORK_MTU_TOO_LARGE');
+    assert.equal(
+      await codeOf(() => pod.add({ ...tunnel, master: 'nowhere' }, { prevResult })),
+      'NETWORK_MASTER_MISSING',
+    );
+    assert.equal(
+      await codeOf(() => pod.add({ ...tunnel, master: 'u0', mtu: 1480 }, { prevResult })),
+      'NETWORK_MTU_TOO_LARGE',
+    );
     shell('ip link add vxlan42 type vxlan id 7 dstport 4789');
     assert.equal(await codeOf(() => pod.add(tunnel, { prevResult })), 'NETWORK_INTERFACE_TAKEN');
     await pod.del(tunnel);

@@ -22,14 +22,23 @@ export function createDenialLog(log: { warn(fields: object, message: string): vo
         const before = last === undefined || last.packets > denial.packets ? 0n : last.packets;
         const due = last === undefined || nowMs - last.at >= everyMs;
         if (denial.packets === before || !due || lines >= linesAtOnce) {
-          if (last !== undefined) next.set(key, last.packets > denial.packets ? { at: last.at, packets: 0n } : last);
+          if (last !== undefined)
+            next.set(key, last.packets > denial.packets ? { at: last.at, packets: 0n } : last);
           continue;
         }
         lines += 1;
         next.set(key, { at: nowMs, packets: denial.packets });
         const { pod, id, network, direction, rule } = denial;
         log.warn(
-          { pod: pod.name, namespace: pod.namespace, sandbox: id, network, direction, rule, packets: Number(denial.packets - before) },
+          {
+            pod: pod.name,
+            namespace: pod.namespace,
+            sandbox: id,
+            network,
+            direction,
+            rule,
+            packets: Number(denial.packets - before),
+          },
           'the network denied what a pod sent or was sent',
         );
       }

@@ -21,7 +21,9 @@ export function denialsOf(
     [...tables].flatMap((table) =>
       kernel.countedLinks(table, set).flatMap(({ link, packets, bytes }) => {
         const record = byLink.get(link);
-        return record === undefined || packets === 0n ? [] : [denial(record, { direction, rule, packets, bytes })];
+        return record === undefined || packets === 0n
+          ? []
+          : [denial(record, { direction, rule, packets, bytes })];
       }),
     ),
   );
@@ -42,7 +44,12 @@ function summed(denials: readonly Denial[]): Denial[] {
     const key = `${each.id} ${each.direction} ${each.rule}`;
     const before = sums.get(key);
     const { packets, bytes } = each;
-    sums.set(key, before === undefined ? each : { ...each, packets: before.packets + packets, bytes: before.bytes + bytes });
+    sums.set(
+      key,
+      before === undefined
+        ? each
+        : { ...each, packets: before.packets + packets, bytes: before.bytes + bytes },
+    );
   }
   return [...sums.values()];
 }
@@ -54,7 +61,16 @@ const classSets = [
   { set: 'denied_forged', direction: 'egress', rule: 'network.address' },
 ] as const;
 
-function denial(record: AttachmentRecord, count: Pick<Denial, 'direction' | 'rule' | 'packets' | 'bytes'>): Denial {
+function denial(
+  record: AttachmentRecord,
+  count: Pick<Denial, 'direction' | 'rule' | 'packets' | 'bytes'>,
+): Denial {
   const { name, namespace, uid } = record.spec.pod;
-  return { id: record.id, pod: { name, namespace, uid }, network: record.spec.network, class: record.class, ...count };
+  return {
+    id: record.id,
+    pod: { name, namespace, uid },
+    network: record.spec.network,
+    class: record.class,
+    ...count,
+  };
 }

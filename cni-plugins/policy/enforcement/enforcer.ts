@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { CountedRule, Table } from '../../netlink/nftables.ts';
+import type { Table } from '../../netlink/nftables.ts';
+import type { CountedRule } from '../../netlink/nft-answers.ts';
 import type { Request } from '../../netlink/socket.ts';
 import type { ConstantRules } from '../../netlink/constant-rules.ts';
 import type { LinkRules } from '../../types.ts';
@@ -110,7 +111,9 @@ export function createEnforcer(): Enforcer {
       unsettled = false;
     },
     isolates({ namespace, labels, rules }) {
-      const [held] = evaluate(policies, [{ namespace, labels, addresses: [], namedPorts: rules.namedPorts ?? [] }]);
+      const [held] = evaluate(policies, [
+        { namespace, labels, addresses: [], namedPorts: rules.namedPorts ?? [] },
+      ]);
       return held?.egress !== undefined || held?.ingress !== undefined;
     },
     rulesOf: (id) => [...image.values()].find((link) => link.id === id)?.rules,
@@ -144,7 +147,10 @@ function imageOf(pods: ReadonlyMap<string, OpenPod>, policies: PolicySet, before
   );
 }
 
-function imageLinks({ id, links, rules: { egress, ingress } }: OpenPod, policies: PodRules['policies']): ImageLink[] {
+function imageLinks(
+  { id, links, rules: { egress, ingress } }: OpenPod,
+  policies: PodRules['policies'],
+): ImageLink[] {
   const rules: PodRules = {
     profile: {
       ...(egress !== undefined && { egress: { grants: grantsOf(egress), denies: 'network.egress' } }),
@@ -165,7 +171,8 @@ function countsOf(image: Image, rules: readonly CountedRule[]): DenialCount[] {
         const layer = held[name][direction];
         if (layer === undefined) continue;
         known.set(`${hostInterface}_${direction}_${name}`, { id, direction, layer });
-        if (name === 'profile' && direction === 'egress') known.set(`${hostInterface}_egress_untracked`, { id, direction, layer });
+        if (name === 'profile' && direction === 'egress')
+          known.set(`${hostInterface}_egress_untracked`, { id, direction, layer });
       }
   return rules.flatMap(({ chain, packets, bytes }) => {
     const found = known.get(chain);

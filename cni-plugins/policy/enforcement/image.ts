@@ -33,7 +33,8 @@ export type Image = ReadonlyMap<string, ImageLink>;
 
 type Elements = PodFragment['elements'];
 
-const hasRules = ({ rules }: RuledLink): boolean => Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
+const hasRules = ({ rules }: RuledLink): boolean =>
+  Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
 export const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
 
 /** Returns the requests of one transaction. The tables exist only while a pod has rules. */
@@ -45,11 +46,16 @@ export function changeImage(from: Image, to: Image): Request[] {
   for (const [id, pod] of to) if (from.get(id) !== pod) changed.add(id);
   const pick = (image: Image): ImageLink[] => [...changed].flatMap((id) => image.get(id) ?? []);
   const [before, after] = [pick(from).map(fragmentOf), pick(to).map(fragmentOf)];
-  const kept = [...to].filter(([id]) => !changed.has(id)).flatMap(([, pod]) => fragmentOf(pod).sets.map(({ set }) => set.name));
+  const kept = [...to]
+    .filter(([id]) => !changed.has(id))
+    .flatMap(([, pod]) => fragmentOf(pod).sets.map(({ set }) => set.name));
   const [oldSets, newSets] = [setsOf(before), setsOf(after)];
   const stays = new Set([...kept, ...newSets.keys()]);
   const stood = new Set([...kept, ...oldSets.keys()]);
-  const [oldChains, newChains] = [before.flatMap(({ chains }) => chains), after.flatMap(({ chains }) => chains)];
+  const [oldChains, newChains] = [
+    before.flatMap(({ chains }) => chains),
+    after.flatMap(({ chains }) => chains),
+  ];
   const oldNames = new Set(oldChains.map(({ name }) => name));
   const newNames = new Set(newChains.map(({ name }) => name));
   return [
@@ -78,7 +84,9 @@ export function makeImage(image: Image): Request[] {
       addTable(definition.table),
       ...definition.chains.map((chain) => addChain(definition.table, chain)),
       ...definition.sets.map((set, index) => addSet(definition.table, set, firstSetId + index)),
-      ...definition.rules.map(({ chain, expressions, comment }) => addRule(definition.table, chain, expressions, comment)),
+      ...definition.rules.map(({ chain, expressions, comment }) =>
+        addRule(definition.table, chain, expressions, comment),
+      ),
     ]),
     ...[...setsOf(fragments).values()].flatMap(setRequests),
     ...chains.map(({ name }) => addChain(judgeTable, { name })),
@@ -121,7 +129,9 @@ const setRequests = ({ set, elements }: SharedSet, index: number): Request[] => 
 ];
 
 const chainRules = (chains: PodFragment['chains']): Request[] =>
-  chains.flatMap(({ rules }) => rules.map(({ chain, expressions, comment }) => addRule(judgeTable, chain, expressions, comment)));
+  chains.flatMap(({ rules }) =>
+    rules.map(({ chain, expressions, comment }) => addRule(judgeTable, chain, expressions, comment)),
+  );
 
 const fragments = new WeakMap<ImageLink, PodFragment>();
 
@@ -131,7 +141,9 @@ function fragmentOf(pod: ImageLink): PodFragment {
   const made = podFragment(pod);
   const { hostInterface, bridgeMac } = pod;
   const way: Elements =
-    bridgeMac === undefined ? [] : [[frameTable, 'ways', { key: interfaceKey(hostInterface), value: macBytes(bridgeMac) }]];
+    bridgeMac === undefined
+      ? []
+      : [[frameTable, 'ways', { key: interfaceKey(hostInterface), value: macBytes(bridgeMac) }]];
   const fragment = { ...made, elements: [...way, ...made.elements] };
   fragments.set(pod, fragment);
   return fragment;
@@ -139,7 +151,10 @@ function fragmentOf(pod: ImageLink): PodFragment {
 
 const keyOnly = ([table, set, { key }]: Elements[number]): Elements[number] => [table, set, { key }];
 
-function elementRequests(request: (table: Table, set: string, entries: readonly Element[]) => Request[], elements: Elements): Request[] {
+function elementRequests(
+  request: (table: Table, set: string, entries: readonly Element[]) => Request[],
+  elements: Elements,
+): Request[] {
   const groups = new Map<string, { table: Table; set: string; entries: Element[] }>();
   for (const [table, set, element] of elements) {
     const key = `${table.family} ${set}`;

@@ -17,7 +17,8 @@ if (inPrivateNetns(import.meta.filename)) {
   const attached = async (name: string): Promise<{ id: string; state(): Promise<LinkState> }> => {
     const { request } = fixture.pod(`${name}${(pods += 1)}`);
     await engine.attach(request);
-    const state = async (): Promise<LinkState> => (await engine.linkState(request.id)) ?? assert.fail('it is attached');
+    const state = async (): Promise<LinkState> =>
+      (await engine.linkState(request.id)) ?? assert.fail('it is attached');
     return { id: request.id, state };
   };
   const sorted = (rules: readonly LinkRule[] | undefined): string[] | undefined =>
@@ -59,7 +60,9 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(found.problems, []);
     assert.deepEqual(sorted(found.egress), sorted(egress));
     assert.deepEqual(found.ingress, []);
-    await engine.setClass(id, 'user', { ingress: [{ ...rule('10.0.0.0/30', 'tcp', 80), except: ['10.0.0.2'] }] });
+    await engine.setClass(id, 'user', {
+      ingress: [{ ...rule('10.0.0.0/30', 'tcp', 80), except: ['10.0.0.2'] }],
+    });
     const next = await state();
     assert.equal(next.egress, undefined);
     assert.deepEqual(sorted(next.ingress), ['10.0.0.0/31 tcp 80-80', '10.0.0.3/32 tcp 80-80']);
@@ -68,8 +71,14 @@ if (inPrivateNetns(import.meta.filename)) {
   for (const [what, tamper] of [
     ['an emptied judgement', () => 'flush chain inet portcullis_rules judge'],
     ['another way out of the judgement', () => 'insert rule inet portcullis_rules judge accept'],
-    ['a link that is sent past it', (name: string) => `delete element bridge portcullis_rules ruled_senders { "${name}" }`],
-    ['a rule for everybody in the pod’s chain', (name: string) => `insert rule inet portcullis_rules ${name}_egress_profile accept`],
+    [
+      'a link that is sent past it',
+      (name: string) => `delete element bridge portcullis_rules ruled_senders { "${name}" }`,
+    ],
+    [
+      'a rule for everybody in the pod’s chain',
+      (name: string) => `insert rule inet portcullis_rules ${name}_egress_profile accept`,
+    ],
     ['an emptied map', () => 'flush map inet portcullis_rules egress4'],
   ] as const)
     test(`shows ${what}, and counts no rules`, async () => {

@@ -27,11 +27,16 @@ export function linkStateOf({ id, spec }: AttachmentRecord, kernel: Kernel): Lin
   const { hostInterface } = spec;
   const states = heldLinks(spec).map((link) => stateOf(link, kernel));
   const [first, ...others] = states;
-  if (first === undefined) return { id, hostInterface, lets: 'unknown', problems: ['our rules know none of its links'] };
-  const differing = others.filter((state) => JSON.stringify(boundOf(state)) !== JSON.stringify(boundOf(first)));
+  if (first === undefined)
+    return { id, hostInterface, lets: 'unknown', problems: ['our rules know none of its links'] };
+  const differing = others.filter(
+    (state) => JSON.stringify(boundOf(state)) !== JSON.stringify(boundOf(first)),
+  );
   const problems = [
     ...states.flatMap((state) => state.problems),
-    ...differing.map((state) => `what holds the link ${state.hostInterface} differs from what holds ${first.hostInterface}`),
+    ...differing.map(
+      (state) => `what holds the link ${state.hostInterface} differs from what holds ${first.hostInterface}`,
+    ),
   ];
   return { ...first, id, lets: differing.length > 0 ? 'unknown' : first.lets, problems };
 }
@@ -50,7 +55,10 @@ function stateOf(link: HeldLink, kernel: Kernel): OneState {
       ? []
       : [`the link ${hostInterface} is not in the group by which the rules tell it`]),
     ...classTables(link).flatMap((table) => {
-      const wanted = definitions[table.family].rules.map(([chain, ...expressions]) => ({ chain, expressions }));
+      const wanted = definitions[table.family].rules.map(([chain, ...expressions]) => ({
+        chain,
+        expressions,
+      }));
       return changedChains(table, wanted, kernel);
     }),
   ];
@@ -77,9 +85,15 @@ function letsOf(link: HeldLink, kernel: Kernel): LinkState['lets'] {
 /** Combines both directions: a link that is open in one direction is open. */
 function letsBy(table: Table, hostInterface: string, kernel: Kernel): LinkState['lets'] {
   const key = interfaceKey(hostInterface);
-  const [egress, ingress] = directions.map((map) => shown(find(kernel.listedElements(table, map), key)?.verdict));
+  const [egress, ingress] = directions.map((map) =>
+    shown(find(kernel.listedElements(table, map), key)?.verdict),
+  );
   // Without an element the chains end in a drop.
-  if ((egress ?? 'goto closed_from') === 'goto closed_from' && (ingress ?? 'goto closed_to') === 'goto closed_to') return 'nothing';
+  if (
+    (egress ?? 'goto closed_from') === 'goto closed_from' &&
+    (ingress ?? 'goto closed_to') === 'goto closed_to'
+  )
+    return 'nothing';
   return egress === 'goto from_user' && ingress === 'accept' ? 'own packets' : 'unknown';
 }
 
@@ -96,7 +110,12 @@ function rulesOf(
   const found = [
     ...[frameDefinition, judgeDefinition].flatMap(({ table, rules }) => changedChains(table, rules, kernel)),
     ...linkUnknown(direction, hostInterface, bridge === undefined, kernel),
-    ...notLedTo(direction, chain, [...addresses.flatMap(({ ip }) => bytesOf(ip)), ...linkLocal(addresses, mac)], kernel),
+    ...notLedTo(
+      direction,
+      chain,
+      [...addresses.flatMap(({ ip }) => bytesOf(ip)), ...linkLocal(addresses, mac)],
+      kernel,
+    ),
   ];
   append(problems, found);
   const granted = grantedRules(own, (set) => kernel.listedElements(judgeTable, set));
@@ -104,20 +123,33 @@ function rulesOf(
   return found.length > 0 ? undefined : granted;
 }
 
-const has = (kernel: Kernel, table: Table, set: string, key: Buffer): boolean => find(kernel.listedElements(table, set), key) !== undefined;
+const has = (kernel: Kernel, table: Table, set: string, key: Buffer): boolean =>
+  find(kernel.listedElements(table, set), key) !== undefined;
 
 /**
  * Checks that the rules know the link. Frames of a bridge reach the judgement by the link. Packets of a
  * routed link have no other way.
  */
-function linkUnknown(direction: (typeof directions)[number], hostInterface: string, isRouted: boolean, kernel: Kernel): string[] {
+function linkUnknown(
+  direction: (typeof directions)[number],
+  hostInterface: string,
+  isRouted: boolean,
+  kernel: Kernel,
+): string[] {
   if (isRouted && direction === 'egress') return [];
   const set = direction === 'egress' ? 'ruled_senders' : 'ruled_receivers';
-  return has(kernel, isRouted ? judgeTable : frameTable, set, interfaceKey(hostInterface)) ? [] : [`the set ${set} lacks the link`];
+  return has(kernel, isRouted ? judgeTable : frameTable, set, interfaceKey(hostInterface))
+    ? []
+    : [`the set ${set} lacks the link`];
 }
 
 /** Checks that the pod's addresses lead connections to its chain. */
-function notLedTo(direction: (typeof directions)[number], chain: string, addresses: readonly Buffer[], kernel: Kernel): string[] {
+function notLedTo(
+  direction: (typeof directions)[number],
+  chain: string,
+  addresses: readonly Buffer[],
+  kernel: Kernel,
+): string[] {
   const policies = chain.replace(/_profile$/u, '_policies');
   const through = kernel.listedRules(judgeTable).filter((rule) => rule.chain === policies);
   const ends = through.map(({ expressions }) => shown(verdictAtEnd(expressions)));
@@ -126,11 +158,14 @@ function notLedTo(direction: (typeof directions)[number], chain: string, address
       const family = key.length === 4 ? 4 : 6;
       const leads = shown(find(kernel.listedElements(judgeTable, `${direction}${family}`), key)?.verdict);
       const right =
-        leads === `jump ${chain}` || (leads === `jump ${policies}` && ends.every((end) => end === 'drop' || end === `goto ${chain}`));
+        leads === `jump ${chain}` ||
+        (leads === `jump ${policies}` && ends.every((end) => end === 'drop' || end === `goto ${chain}`));
       return [
         ...(right ? [] : [`the map ${direction}${family} does not lead to ${chain}`]),
         ...[frameTable, judgeTable].flatMap((table) =>
-          has(kernel, table, `ruled${family}`, key) ? [] : [`the set ruled${family} of ${table.family} lacks an address`],
+          has(kernel, table, `ruled${family}`, key)
+            ? []
+            : [`the set ruled${family} of ${table.family} lacks an address`],
         ),
       ];
     }),
@@ -153,9 +188,15 @@ function changedChains(
 ): string[] {
   const exists = kernel.listedRules(table);
   return [...new Set(wanted.map(({ chain }) => chain))].flatMap((chain) => {
-    const want = wanted.filter((rule) => rule.chain === chain).map(({ expressions }) => expressions.map(nameOf).join(' '));
-    const found = exists.filter((rule) => rule.chain === chain).map(({ expressions }) => expressions.map(({ name }) => name).join(' '));
-    return want.join('\n') === found.join('\n') ? [] : [`the chain ${chain} of table ${table.family} ${table.name} is not as it was made`];
+    const want = wanted
+      .filter((rule) => rule.chain === chain)
+      .map(({ expressions }) => expressions.map(nameOf).join(' '));
+    const found = exists
+      .filter((rule) => rule.chain === chain)
+      .map(({ expressions }) => expressions.map(({ name }) => name).join(' '));
+    return want.join('\n') === found.join('\n')
+      ? []
+      : [`the chain ${chain} of table ${table.family} ${table.name} is not as it was made`];
   });
 }
 

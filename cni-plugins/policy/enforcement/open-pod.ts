@@ -21,7 +21,8 @@ export function openPodOf(
   const held = heldLinks(spec);
   if (!open.includes(linkClass) || held.length === 0) return undefined;
   const apart = held.find(({ bridge }) => bridge?.addresses.length === 0);
-  if ((rules.egress !== undefined || rules.ingress !== undefined) && apart !== undefined) throw noGateway(id, apart.network);
+  if ((rules.egress !== undefined || rules.ingress !== undefined) && apart !== undefined)
+    throw noGateway(id, apart.network);
   const links = held.map(({ hostInterface, addresses, mac, bridge }): OpenLink => ({
     hostInterface,
     addresses: [...addresses.map(({ ip }) => ip), ...linkLocal(addresses, mac)],
@@ -34,7 +35,10 @@ const linkLocal = (addresses: HeldLink['addresses'], mac: string): string[] =>
   addresses.some(({ ip }) => ip.includes(':')) ? [formatIp(ipFromBytes(linkLocalOf(mac)))] : [];
 
 /** Returns the pod as NetworkPolicies see it, whatever its link. */
-export function policyPodOf(spec: AttachmentRecord['spec'], rules: LinkRules): Parameters<Enforcer['isolates']>[0] {
+export function policyPodOf(
+  spec: AttachmentRecord['spec'],
+  rules: LinkRules,
+): Parameters<Enforcer['isolates']>[0] {
   return { namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, rules };
 }
 

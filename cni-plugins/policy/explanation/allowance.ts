@@ -49,7 +49,10 @@ function ofPolicy({ spec }: AttachmentRecord, { direction, peer, peerPod, protoc
           podSelector: selector(peerPod.labels),
         };
   // NetworkPolicies cannot name ICMP: only a rule without ports grants it.
-  const ports = protocol === 'icmp' ? [] : [`      ports: [${JSON.stringify({ protocol: protocol.toUpperCase(), port })}]`];
+  const ports =
+    protocol === 'icmp'
+      ? []
+      : [`      ports: [${JSON.stringify({ protocol: protocol.toUpperCase(), port })}]`];
   return [
     'as a NetworkPolicy in the cluster, or in the folder network.policies:',
     'apiVersion: networking.k8s.io/v1',
@@ -65,9 +68,17 @@ function ofPolicy({ spec }: AttachmentRecord, { direction, peer, peerPod, protoc
 }
 
 /** Labels that Kubernetes sets per pod or revision. They would bind the policy to one pod or revision. */
-const ofOne = ['pod-template-hash', 'controller-revision-hash', 'statefulset.kubernetes.io/pod-name', 'controller-uid', 'job-name'];
+const ofOne = [
+  'pod-template-hash',
+  'controller-revision-hash',
+  'statefulset.kubernetes.io/pod-name',
+  'controller-uid',
+  'job-name',
+];
 
 function selector(labels: Readonly<Record<string, string>>): object {
-  const kept = Object.entries(labels).filter(([name]) => !ofOne.includes(name) && !name.startsWith('batch.kubernetes.io/'));
+  const kept = Object.entries(labels).filter(
+    ([name]) => !ofOne.includes(name) && !name.startsWith('batch.kubernetes.io/'),
+  );
   return kept.length === 0 ? {} : { matchLabels: Object.fromEntries(kept) };
 }

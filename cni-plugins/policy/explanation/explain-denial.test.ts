@@ -20,17 +20,30 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   const { fixture, engine } = await startFixture();
   afterEach(() => engine.gc(new Set()));
 
-  const addressOf = (pod: Pod, index = 0): string => engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
+  const addressOf = (pod: Pod, index = 0): string =>
+    engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
   const serve = async (pod: Pod): Promise<void> => {
     const root = join(fixture.folder, pod.request.pod.name);
     mkdirSync(root, { recursive: true });
     writeFileSync(join(root, 'index.html'), pod.request.pod.name);
     for (const port of [80, 81])
-      fixture.start('nsenter', `--net=${pod.request.netns}`, 'busybox', 'httpd', '-f', '-p', String(port), '-h', root);
+      fixture.start(
+        'nsenter',
+        `--net=${pod.request.netns}`,
+        'busybox',
+        'httpd',
+        '-f',
+        '-p',
+        String(port),
+        '-h',
+        root,
+      );
     await eventually(() => pod.run('timeout 1 busybox wget -q -O - http://127.0.0.1:81/'), 20_000);
   };
   const connects = (from: Pod, host: string, port: number, patience: number): boolean =>
-    from.run(`timeout ${patience} busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}:${port}/`) !== undefined;
+    from.run(
+      `timeout ${patience} busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}:${port}/`,
+    ) !== undefined;
   /** Returns the explanation after checking its outcome with a packet. */
   const explained = async (from: Pod, host: string, port: number): Promise<DenialExplanation> => {
     const connection: AskedConnection = { direction: 'egress', peer: host, protocol: 'tcp', port };
@@ -66,7 +79,9 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(denying(closed), ['default/client network.none']);
     assert.match(closed.steps[0]?.allow ?? '', /start a container/u);
 
-    await engine.setClass(client.request.id, 'user', { egress: [rule(`${four}/32`, 80, 'shop'), rule(`${six}/128`)] });
+    await engine.setClass(client.request.id, 'user', {
+      egress: [rule(`${four}/32`, 80, 'shop'), rule(`${six}/128`)],
+    });
     const granted = await explained(client, four, 80);
     assert.deepEqual(
       granted.steps.map(({ pod, rule: name, says, by }) => [pod, name, says, by]),
@@ -83,7 +98,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     for (const host of [four, six]) {
       const refused = await explained(client, host, 81);
       assert.deepEqual(denying(refused), ['default/client network.egress']);
-      assert.ok(refused.steps.at(2)?.allow?.includes(`- { to: "${host}", ports: [81/tcp] }`), refused.steps.at(2)?.allow ?? '');
+      assert.ok(
+        refused.steps.at(2)?.allow?.includes(`- { to: "${host}", ports: [81/tcp] }`),
+        refused.steps.at(2)?.allow ?? '',
+      );
     }
 
     mkdirSync(join(fixture.folder, 'policies'));
@@ -91,7 +109,11 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       apiVersion: 'networking.k8s.io/v1',
       kind: 'NetworkPolicy',
       metadata: { namespace: 'shop', name: 'only-81' },
-      spec: { podSelector: { matchLabels: { app: 'web' } }, policyTypes: ['Ingress'], ingress: [{ ports: [{ port: 81 }] }] },
+      spec: {
+        podSelector: { matchLabels: { app: 'web' } },
+        policyTypes: ['Ingress'],
+        ingress: [{ ports: [{ port: 81 }] }],
+      },
     };
     const file = join(fixture.folder, 'policies', 'one.json');
     writeFileSync(file, JSON.stringify(policy));
@@ -106,7 +128,12 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await eventually(() => (connects(client, four, 80, 1) ? true : undefined), 20_000);
     assert.match((await explained(client, four, 80)).steps.at(4)?.by ?? '', /^shop\/allow-ingress-tcp-80$/u);
     assert.deepEqual(
-      denying(await engine.explain({ pod: 'web', connection: { direction: 'ingress', peer: '10.9.9.9', protocol: 'tcp', port: 80 } })),
+      denying(
+        await engine.explain({
+          pod: 'web',
+          connection: { direction: 'ingress', peer: '10.9.9.9', protocol: 'tcp', port: 80 },
+        }),
+      ),
       ['shop/web NetworkPolicy shop/only-81, shop/allow-ingress-tcp-80'],
     );
 
@@ -118,12 +145,18 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     });
     assert.equal(fromHost.outcome, 'allowed');
     const byHostPort = await explained(client, '10.88.0.1', 8080);
-    assert.deepEqual([byHostPort.connection?.to, byHostPort.connection?.port, byHostPort.steps[0]?.rule], [four, 80, 'host port']);
+    assert.deepEqual(
+      [byHostPort.connection?.to, byHostPort.connection?.port, byHostPort.steps[0]?.rule],
+      [four, 80, 'host port'],
+    );
     const byName = await engine.explain({
       pod: client.request.id.slice(0, 9),
       connection: { direction: 'egress', peer: 'shop/web', protocol: 'icmp' },
     });
-    assert.deepEqual([byName.connection?.to, byName.connection?.port, byName.outcome], [four, 2048, 'denied']);
+    assert.deepEqual(
+      [byName.connection?.to, byName.connection?.port, byName.outcome],
+      [four, 2048, 'denied'],
+    );
   });
 
   test('where the kernel’s tables were changed, they decide, and the explanation says so', async () => {
@@ -152,7 +185,12 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     pod.run('busybox ping -c 2 -W 1 10.88.0.1');
     const { denied, steps, outcome } = await engine.explain({ pod: 'silent' });
     assert.deepEqual([steps, outcome], [[], undefined]);
-    assert.ok(denied.some(({ rule: name, direction, packets }) => name === 'network.none' && direction === 'egress' && packets > 0n));
+    assert.ok(
+      denied.some(
+        ({ rule: name, direction, packets }) =>
+          name === 'network.none' && direction === 'egress' && packets > 0n,
+      ),
+    );
     await assert.rejects(engine.explain({ pod: 'nobody' }), coded('NETWORK_POD_UNKNOWN'));
     const twin = fixture.pod('twin', { pod: { name: 'silent', namespace: 'other', uid: 't' } });
     await engine.attach(twin.request);

@@ -4,7 +4,14 @@ import { heldLinks, isHeld } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
 import { formatIp, parseIp } from '../../spec/address.ts';
 import type { IpAddress, IpFamily } from '../../spec/address.ts';
-import type { AskedConnection, Denial, DenialExplanation, DenialQuestion, ExplainedStep, LinkRule } from '../../types.ts';
+import type {
+  AskedConnection,
+  Denial,
+  DenialExplanation,
+  DenialQuestion,
+  ExplainedStep,
+  LinkRule,
+} from '../../types.ts';
 import type { Enforcer } from '../enforcement/enforcer.ts';
 import { grantedRules } from '../rules/granted-rules.ts';
 import { linkStateOf } from '../enforcement/link-state.ts';
@@ -44,7 +51,9 @@ export function explainDenial({ pod, connection }: DenialQuestion, deps: Explain
 }
 
 function problemsOf(record: AttachmentRecord, { kernel }: ExplainDeps): readonly string[] {
-  return isHeld(record.spec) ? linkStateOf(record, kernel).problems.map((problem) => `${nameOf(record)}: ${problem}`) : [];
+  return isHeld(record.spec)
+    ? linkStateOf(record, kernel).problems.map((problem) => `${nameOf(record)}: ${problem}`)
+    : [];
 }
 
 function judgeConnection(
@@ -57,21 +66,40 @@ function judgeConnection(
   const led = direction === 'egress' ? hostPortOf(named, asked, deps) : undefined;
   const peer = led?.address ?? named;
   const port = led?.port ?? asked.port ?? (peer.family === 4 ? echo[4] : echo[6]);
-  const own = record.spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []).find(({ family }) => family === peer.family);
+  const own = record.spec.addresses
+    .flatMap(({ ip }) => parseIp(ip) ?? [])
+    .find(({ family }) => family === peer.family);
   if (own === undefined) throw badPeer(asked.peer, `the pod has no IPv${peer.family} address`);
   const other = led?.record ?? ownerOf(peer, deps.records);
   const peerIsHost = other === undefined && deps.kernel.isOwnAddress(formatIp(peer));
 
-  const seen: Seen = { direction, peer, peerIsHost, protocol, port, ...(other !== undefined && { peerPod: peerPodOf(other) }) };
+  const seen: Seen = {
+    direction,
+    peer,
+    peerIsHost,
+    protocol,
+    port,
+    ...(other !== undefined && { peerPod: peerPodOf(other) }),
+  };
   const ends = [judgeEnd(endOf(record, direction, deps), seen)];
   if (other !== undefined && other.id !== record.id) {
     const reverse: Direction = direction === 'egress' ? 'ingress' : 'egress';
-    const back: Seen = { direction: reverse, peer: own, peerIsHost: false, peerPod: peerPodOf(record), protocol, port };
+    const back: Seen = {
+      direction: reverse,
+      peer: own,
+      peerIsHost: false,
+      peerPod: peerPodOf(record),
+      protocol,
+      port,
+    };
     ends.push(judgeEnd(endOf(other, reverse, deps), back));
   }
   // In the order in which the connection meets them: the initiator first.
   const ordered = direction === 'egress' ? ends : ends.toReversed();
-  const steps = [...(led === undefined ? [] : [hostPortStep(record, named, asked, led)]), ...ordered.flatMap((end) => end.steps)];
+  const steps = [
+    ...(led === undefined ? [] : [hostPortStep(record, named, asked, led)]),
+    ...ordered.flatMap((end) => end.steps),
+  ];
   const [from, to] = direction === 'egress' ? [own, peer] : [peer, own];
   return {
     connection: { from: formatIp(from), to: formatIp(to), protocol, port },
@@ -106,20 +134,34 @@ interface HostPort {
 }
 
 /** Resolves a host port to the pod and port behind it. */
-function hostPortOf(host: IpAddress, { protocol, port }: AskedConnection, { records, kernel }: ExplainDeps): HostPort | undefined {
+function hostPortOf(
+  host: IpAddress,
+  { protocol, port }: AskedConnection,
+  { records, kernel }: ExplainDeps,
+): HostPort | undefined {
   if (port === undefined || !kernel.isOwnAddress(formatIp(host))) return undefined;
   for (const record of records) {
     const mapping = record.spec.portMappings.find((each) => {
       const hostIp = parseIp(each.hostIp ?? '');
-      return each.protocol === protocol && each.hostPort === port && (hostIp === undefined || hostIp.value === 0n || same(hostIp, host));
+      return (
+        each.protocol === protocol &&
+        each.hostPort === port &&
+        (hostIp === undefined || hostIp.value === 0n || same(hostIp, host))
+      );
     });
     const address = mapping === undefined ? undefined : addressOf(record, host.family);
-    if (mapping !== undefined && address !== undefined) return { record, address, port: mapping.containerPort };
+    if (mapping !== undefined && address !== undefined)
+      return { record, address, port: mapping.containerPort };
   }
   return undefined;
 }
 
-function hostPortStep(record: AttachmentRecord, host: IpAddress, { protocol, port }: AskedConnection, led: HostPort): ExplainedStep {
+function hostPortStep(
+  record: AttachmentRecord,
+  host: IpAddress,
+  { protocol, port }: AskedConnection,
+  led: HostPort,
+): ExplainedStep {
   const why = `${port ?? ''}/${protocol} of the host (${formatIp(host)}) is ${nameOf(led.record)}: ${formatIp(led.address)}, port ${led.port}`;
   return { pod: nameOf(record), direction: 'egress', rule: 'host port', says: 'nothing', why };
 }
@@ -150,14 +192,18 @@ function peerOf(peer: string, record: AttachmentRecord, records: readonly Attach
   const address = parseIp(peer);
   if (address !== undefined) return address;
   const other = podCalled(peer, records);
-  const shared = ([4, 6] as const).find((family) => addressOf(record, family) !== undefined && addressOf(other, family) !== undefined);
+  const shared = ([4, 6] as const).find(
+    (family) => addressOf(record, family) !== undefined && addressOf(other, family) !== undefined,
+  );
   const found = shared === undefined ? undefined : addressOf(other, shared);
   if (found === undefined) throw badPeer(peer, 'the two pods have no address of the same family');
   return found;
 }
 
 function podCalled(pod: string, records: readonly AttachmentRecord[]): AttachmentRecord {
-  const named = records.filter((record) => record.id === pod || nameOf(record) === pod || record.spec.pod.name === pod);
+  const named = records.filter(
+    (record) => record.id === pod || nameOf(record) === pod || record.spec.pod.name === pod,
+  );
   const found = named.length > 0 || pod === '' ? named : records.filter(({ id }) => id.startsWith(pod));
   const [first, second] = found;
   if (first === undefined) throw unknownPod(pod);

@@ -24,7 +24,10 @@ const layers = ['policies', 'profile'] as const;
  * Judges one end. Returns its steps in the order in which packets meet them. Where the kernel's tables and
  * the records differ, the tables count. Pure.
  */
-export function judgeEnd(end: JudgedEnd, seen: Seen): { readonly steps: ExplainedStep[]; readonly problems: string[] } {
+export function judgeEnd(
+  end: JudgedEnd,
+  seen: Seen,
+): { readonly steps: ExplainedStep[]; readonly problems: string[] } {
   const { record, state } = end;
   const pod = nameOf(record);
   const { direction } = seen;
@@ -35,16 +38,23 @@ export function judgeEnd(end: JudgedEnd, seen: Seen): { readonly steps: Explaine
   const problems = [...state.problems];
   const classStep = ofClass(record, state, direction);
   // A closed link has no rules in the kernel. Other denials are reported once it is open.
-  const others = classStep.says === 'denies' ? [] : layers.map((layer) => ofLayer(end, seen, layer, problems));
+  const others =
+    classStep.says === 'denies' ? [] : layers.map((layer) => ofLayer(end, seen, layer, problems));
   return { steps: [classStep, ...others], problems: problems.map((problem) => `${pod}: ${problem}`) };
 }
 
 export const nameOf = ({ spec }: AttachmentRecord): string => `${spec.pod.namespace}/${spec.pod.name}`;
 
 function ofClass(record: AttachmentRecord, { lets }: LinkState, direction: Direction): ExplainedStep {
-  const step = { pod: nameOf(record), direction, rule: `network.${record.class === 'deny' ? 'none' : record.class}` };
-  if (lets === 'unknown') return { ...step, says: 'unknown', why: 'the tables that hold its class are not as they were made' };
-  if (lets === 'own packets') return { ...step, says: 'allows', why: 'its class lets its own packets through' };
+  const step = {
+    pod: nameOf(record),
+    direction,
+    rule: `network.${record.class === 'deny' ? 'none' : record.class}`,
+  };
+  if (lets === 'unknown')
+    return { ...step, says: 'unknown', why: 'the tables that hold its class are not as they were made' };
+  if (lets === 'own packets')
+    return { ...step, says: 'allows', why: 'its class lets its own packets through' };
   if (record.class === 'deny')
     return {
       ...step,
@@ -57,7 +67,8 @@ function ofClass(record: AttachmentRecord, { lets }: LinkState, direction: Direc
       ...step,
       says: 'denies',
       why: 'the profiles of its containers have the class network.none',
-      allow: "give a container a profile with network.user (annotation portcullis.dev/profile), within the ceiling of the image's rule",
+      allow:
+        "give a container a profile with network.user (annotation portcullis.dev/profile), within the ceiling of the image's rule",
     };
   return {
     ...step,
@@ -68,7 +79,10 @@ function ofClass(record: AttachmentRecord, { lets }: LinkState, direction: Direc
 }
 
 const words = {
-  profile: { rules: 'the rules of peers of its profiles', unrestricted: 'no profile of its containers restricts' },
+  profile: {
+    rules: 'the rules of peers of its profiles',
+    unrestricted: 'no profile of its containers restricts',
+  },
   policies: { rules: 'NetworkPolicies', unrestricted: 'no NetworkPolicy selects it for' },
 } as const;
 
@@ -81,13 +95,16 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: keyof PodRules, problems: st
     direction,
     rule: found?.denies ?? (layer === 'profile' ? `network.${direction}` : 'NetworkPolicy'),
   };
-  if (found === undefined && kernel === undefined) return { ...step, says: 'nothing', why: `${words[layer].unrestricted} ${direction}` };
+  if (found === undefined && kernel === undefined)
+    return { ...step, says: 'nothing', why: `${words[layer].unrestricted} ${direction}` };
   if (layer === 'policies' && seen.peerIsHost)
     return { ...step, says: 'nothing', why: 'NetworkPolicies do not hold between a pod and its own node' };
   const grant = found?.grants.find((each) => grants(each, seen));
   const passes = kernel === undefined ? grant !== undefined : kernel.some((rule) => lets(rule, seen));
   if (kernel === undefined || passes !== (grant !== undefined))
-    problems.push(`the kernel's rules of ${direction} are not what ${words[layer].rules} ask for; portcullis network gc recreates them`);
+    problems.push(
+      `the kernel's rules of ${direction} are not what ${words[layer].rules} ask for; portcullis network gc recreates them`,
+    );
   if (passes)
     return {
       ...step,
@@ -96,7 +113,9 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: keyof PodRules, problems: st
       ...(grant !== undefined && grant.name !== '' && { by: grant.name }),
     };
   const unreadable =
-    found?.unreadable === undefined ? '' : `; it is isolated, because these cannot be understood: ${found.unreadable.join(' · ')}`;
+    found?.unreadable === undefined
+      ? ''
+      : `; it is isolated, because these cannot be understood: ${found.unreadable.join(' · ')}`;
   return {
     ...step,
     says: 'denies',
@@ -107,14 +126,23 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: keyof PodRules, problems: st
 
 function grants({ protocol, ports, peers }: Grant, seen: Seen): boolean {
   if (protocol !== undefined && protocol !== seen.protocol) return false;
-  if (ports !== undefined && !ports.some(({ low, high }) => low <= seen.port && seen.port <= high)) return false;
+  if (ports !== undefined && !ports.some(({ low, high }) => low <= seen.port && seen.port <= high))
+    return false;
   if (peers === undefined) return true;
-  return (seen.peer.family === 4 ? peers.four : peers.six).some(({ low, high }) => low <= seen.peer.value && seen.peer.value <= high);
+  return (seen.peer.family === 4 ? peers.four : peers.six).some(
+    ({ low, high }) => low <= seen.peer.value && seen.peer.value <= high,
+  );
 }
 
 function lets({ cidr, protocol, ports }: LinkRule, { peer, protocol: spoken, port }: Seen): boolean {
   const block = parsePrefix(cidr) ?? single(cidr);
-  return protocol === spoken && ports.low <= port && port <= ports.high && block?.address.family === peer.family && contains(block, peer);
+  return (
+    protocol === spoken &&
+    ports.low <= port &&
+    port <= ports.high &&
+    block?.address.family === peer.family &&
+    contains(block, peer)
+  );
 }
 
 function single(text: string): ReturnType<typeof parsePrefix> {

@@ -57,6 +57,7 @@ function ofDottedEnd(address: string): string {
 }
 
 function ofMapped({ address, length }: IpPrefix): IpPrefix | undefined {
-  if (address.family !== 6 || length < mappedBits || address.value >> 32n !== mappedPrefix >> 32n) return undefined;
+  if (address.family !== 6 || length < mappedBits || address.value >> 32n !== mappedPrefix >> 32n)
+    return undefined;
   return { address: { family: 4, value: address.value & low32 }, length: length - mappedBits };
 }

@@ -62,14 +62,16 @@ export function documentsIn({ file, text }: SourceText): FoundDocuments {
     if (isBlankText(part)) {
       // A separator after the last document is customary. A chart's template that is switched off leaves a
       // comment.
-      if (index < separated.length - 1 && !part.includes('#')) report(line, 'the document is empty', emptyFix);
+      if (index < separated.length - 1 && !part.includes('#'))
+        report(line, 'the document is empty', emptyFix);
       continue;
     }
     if (isSmall) lists += addDocuments(found, parseAt(part, file, line, bytes));
     else if (/^\s*\{/u.test(part)) lists += addDocuments(found, jsonDocument(part, file, line));
     else lists += addLargeYaml(found, part, file, line);
   }
-  if (found.problems.length === 0 && found.documents.length === 0 && lists === 0) report(1, 'the file is empty', emptyFix);
+  if (found.problems.length === 0 && found.documents.length === 0 && lists === 0)
+    report(1, 'the file is empty', emptyFix);
   return found;
 }
 
@@ -87,7 +89,9 @@ function addDocuments(found: FoundDocuments, { documents, problems }: Parsed): n
   for (const document of documents) {
     const { value } = document;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      found.problems.push(problemAt(document, 'the document is no object', 'write a NetworkPolicy, a Namespace or a List'));
+      found.problems.push(
+        problemAt(document, 'the document is no object', 'write a NetworkPolicy, a Namespace or a List'),
+      );
       continue;
     }
     if (!isList(value)) found.documents.push({ ...document, value: withoutNulls(value) });
@@ -106,26 +110,40 @@ interface WrittenList {
   readonly metadata?: { readonly continue?: unknown } | null;
 }
 
-const isList = (value: object): value is WrittenList => 'kind' in value && typeof value.kind === 'string' && value.kind.endsWith('List');
+const isList = (value: object): value is WrittenList =>
+  'kind' in value && typeof value.kind === 'string' && value.kind.endsWith('List');
 
 /**
  * `kubectl get -o yaml` writes a List. The API itself writes a NetworkPolicyList, whose items have no kind of
  * their own.
  */
 function addItems(found: FoundDocuments, document: Document, list: WrittenList): void {
-  const itemKind = { List: undefined, NetworkPolicyList: 'NetworkPolicy', NamespaceList: 'Namespace' }[list.kind];
+  const itemKind = { List: undefined, NetworkPolicyList: 'NetworkPolicy', NamespaceList: 'Namespace' }[
+    list.kind
+  ];
   if (itemKind === undefined && list.kind !== 'List')
     return void found.problems.push(
-      problemAt(document, 'only lists of NetworkPolicies and Namespaces are read here', 'move it to another folder'),
+      problemAt(
+        document,
+        'only lists of NetworkPolicies and Namespaces are read here',
+        'move it to another folder',
+      ),
     );
   if (!Array.isArray(list.items))
-    return void found.problems.push(problemAt(document, 'the List has no list of items', 'write items: [] where there are none'));
+    return void found.problems.push(
+      problemAt(document, 'the List has no list of items', 'write items: [] where there are none'),
+    );
   if (typeof list.metadata?.continue === 'string' && list.metadata.continue !== '')
     return void found.problems.push(
-      problemAt(document, 'the List is one page of several (metadata.continue)', 'get it whole, without a limit'),
+      problemAt(
+        document,
+        'the List is one page of several (metadata.continue)',
+        'get it whole, without a limit',
+      ),
     );
   list.items.forEach((item: unknown, index) => {
-    const positionOf: Document['positionOf'] = (path, part) => document.positionOf(['items', index, ...path], part);
+    const positionOf: Document['positionOf'] = (path, part) =>
+      document.positionOf(['items', index, ...path], part);
     addItem(
       found,
       { value: item, file: document.file, positionOf },
@@ -147,7 +165,9 @@ function addItem(found: FoundDocuments, document: Document, defaults: object): v
  */
 function withoutNulls(value: object): object {
   return Object.fromEntries(
-    Object.entries(value).flatMap(([name, member]: [string, unknown]) => (member === null ? [] : [[name, cleaned(member)]])),
+    Object.entries(value).flatMap(([name, member]: [string, unknown]) =>
+      member === null ? [] : [[name, cleaned(member)]],
+    ),
   );
 }
 
@@ -171,7 +191,10 @@ interface TextPart {
 /** Splits at each `---`. Text before the first one counts only if it is more than comments and directives. */
 function textsOf(text: string): readonly TextPart[] {
   const body = text.startsWith('\uFEFF') ? text.slice(1) : text;
-  const starts = [0, ...[...body.matchAll(separator)].filter(({ 0: marker }) => marker === '---').map(({ index }) => index)];
+  const starts = [
+    0,
+    ...[...body.matchAll(separator)].filter(({ 0: marker }) => marker === '---').map(({ index }) => index),
+  ];
   const parts: TextPart[] = [];
   let [start, line] = [0, 1];
   for (const [index, from] of starts.entries()) {
@@ -196,7 +219,10 @@ function parseAt(text: string, file: string, line: number, bytes: number): Parse
   const shifted = (position: Position): Position => ({ ...position, line: position.line + line - 1 });
   const { documents, problems } = parseDocuments(text, file, { bytes: Math.max(bytes, 1) });
   return {
-    documents: documents.map((document) => ({ ...document, positionOf: (path, part) => shifted(document.positionOf(path, part)) })),
+    documents: documents.map((document) => ({
+      ...document,
+      positionOf: (path, part) => shifted(document.positionOf(path, part)),
+    })),
     problems: problems.map((problem) => ({ ...problem, position: shifted(problem.position) })),
   };
 }
@@ -208,10 +234,16 @@ function parseAt(text: string, file: string, line: number, bytes: number): Parse
 function jsonDocument(text: string, file: string, line: number): Parsed {
   const position: Position = { file, line, column: 1 };
   try {
-    return { documents: [{ value: parseJson(text.replace(/^---/u, '')), file, positionOf: () => position }], problems: [] };
+    return {
+      documents: [{ value: parseJson(text.replace(/^---/u, '')), file, positionOf: () => position }],
+      problems: [],
+    };
   } catch (thrown) {
     const why = thrown instanceof Error ? thrown.message.slice(0, 200) : '';
-    return { documents: [], problems: [{ position, path: '', message: `it is no JSON: ${why}`, fix: 'write it whole' }] };
+    return {
+      documents: [],
+      problems: [{ position, path: '', message: `it is no JSON: ${why}`, fix: 'write it whole' }],
+    };
   }
 }
 
@@ -241,7 +273,8 @@ function addLargeYaml(found: FoundDocuments, text: string, file: string, line: n
   const holder: FoundDocuments = { documents: [], problems: found.problems };
   addItems(holder, list, list.value);
   const { apiVersion, kind } = list.value;
-  const itemKind = kind === 'NetworkPolicyList' ? 'NetworkPolicy' : kind === 'NamespaceList' ? 'Namespace' : undefined;
+  const itemKind =
+    kind === 'NetworkPolicyList' ? 'NetworkPolicy' : kind === 'NamespaceList' ? 'Namespace' : undefined;
   for (const chunk of chunksOf(frame.items, line + frame.linesBefore)) {
     if (chunk.part.length > limits.part) {
       found.problems.push({
@@ -255,7 +288,10 @@ function addLargeYaml(found: FoundDocuments, text: string, file: string, line: n
     const parsed = parseAt(chunk.part, file, chunk.line, limits.part);
     append(found.problems, parsed.problems);
     for (const document of parsed.documents)
-      for (const [index, value] of (Array.isArray(document.value) ? (document.value as unknown[]) : [document.value]).entries())
+      for (const [index, value] of (Array.isArray(document.value)
+        ? (document.value as unknown[])
+        : [document.value]
+      ).entries())
         addItem(
           found,
           { value, file, positionOf: (path, part) => document.positionOf([index, ...path], part) },

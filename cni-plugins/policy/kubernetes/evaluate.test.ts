@@ -8,7 +8,15 @@ import { intervalOf } from '../rules/intervals.ts';
 import type { Direction } from '../rules/pod-chains.ts';
 import { evaluate, mostBlocks, mostGrants } from './evaluate.ts';
 import type { PolicyPod } from './evaluate.ts';
-import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Selector } from './network-policy.ts';
+import type {
+  Labels,
+  NetworkPolicy,
+  Peer,
+  PolicyPort,
+  PolicyRule,
+  PolicySet,
+  Selector,
+} from './network-policy.ts';
 
 /**
  * Judges every connection of a small world twice: by the compiled grants, and literally as Kubernetes'
@@ -22,12 +30,18 @@ interface Connection {
   readonly port: number;
 }
 
-function grants({ protocol, ports, peers }: Grant, peer: string, { protocol: spoken, port }: Connection): boolean {
+function grants(
+  { protocol, ports, peers }: Grant,
+  peer: string,
+  { protocol: spoken, port }: Connection,
+): boolean {
   if (protocol !== undefined && protocol !== spoken) return false;
   if (ports !== undefined && !ports.some(({ low, high }) => low <= port && port <= high)) return false;
   const address = parseIp(peer);
   if (peers === undefined || address === undefined) return peers === undefined;
-  return (address.family === 4 ? peers.four : peers.six).some(({ low, high }) => low <= address.value && address.value <= high);
+  return (address.family === 4 ? peers.four : peers.six).some(
+    ({ low, high }) => low <= address.value && address.value <= high,
+  );
 }
 
 const labelKeys = ['app', 'tier'];
@@ -54,12 +68,20 @@ const peer: fc.Arbitrary<Peer> = fc.oneof(
 const port: fc.Arbitrary<PolicyPort> = fc.record(
   {
     protocol: fc.constantFrom('tcp', 'udp'),
-    port: fc.constantFrom<NonNullable<PolicyPort['port']>>({ low: 80, high: 80 }, { low: 80, high: 90 }, 'web', 'dns'),
+    port: fc.constantFrom<NonNullable<PolicyPort['port']>>(
+      { low: 80, high: 80 },
+      { low: 80, high: 90 },
+      'web',
+      'dns',
+    ),
   },
   { requiredKeys: ['protocol'] },
 );
 const rule: fc.Arbitrary<PolicyRule> = fc.record(
-  { peers: fc.array(peer, { minLength: 1, maxLength: 2 }), ports: fc.array(port, { minLength: 1, maxLength: 2 }) },
+  {
+    peers: fc.array(peer, { minLength: 1, maxLength: 2 }),
+    ports: fc.array(port, { minLength: 1, maxLength: 2 }),
+  },
   { requiredKeys: [] },
 );
 const policies: fc.Arbitrary<NetworkPolicy[]> = fc
@@ -90,7 +112,9 @@ const world = fc.record({
     { minLength: 1, maxLength: 4 },
   ),
   policies,
-  namespaces: fc.dictionary(fc.constantFrom('n1', 'n2'), labels).map((found) => new Map(Object.entries(found))),
+  namespaces: fc
+    .dictionary(fc.constantFrom('n1', 'n2'), labels)
+    .map((found) => new Map(Object.entries(found))),
 });
 
 const selected = (selector_: Selector, of: Labels): boolean =>
@@ -110,7 +134,12 @@ const selected = (selector_: Selector, of: Labels): boolean =>
 
 const inBlock = (address: string, block: string): boolean => {
   const [at, within] = [parseIp(address), intervalOf(block)];
-  return at !== undefined && within?.family === at.family && within.interval.low <= at.value && at.value <= within.interval.high;
+  return (
+    at !== undefined &&
+    within?.family === at.family &&
+    within.interval.low <= at.value &&
+    at.value <= within.interval.high
+  );
 };
 
 function documented(
@@ -119,12 +148,17 @@ function documented(
   connection: Connection,
   direction: Direction,
 ): boolean {
-  const podAt = (address: string): PolicyPod | undefined => pods.find(({ addresses }) => addresses.includes(address));
-  const [own, other] = direction === 'egress' ? [connection.from, connection.to] : [connection.to, connection.from];
+  const podAt = (address: string): PolicyPod | undefined =>
+    pods.find(({ addresses }) => addresses.includes(address));
+  const [own, other] =
+    direction === 'egress' ? [connection.from, connection.to] : [connection.to, connection.from];
   const pod = podAt(own);
   if (pod === undefined || podAt(other) === pod) return true;
   const isolating = all.filter(
-    (policy) => policy.namespace === pod.namespace && selected(policy.podSelector, pod.labels) && policy[direction] !== undefined,
+    (policy) =>
+      policy.namespace === pod.namespace &&
+      selected(policy.podSelector, pod.labels) &&
+      policy[direction] !== undefined,
   );
   if (isolating.length === 0) return true;
   const answering = podAt(connection.to);
@@ -136,15 +170,20 @@ function documented(
     if ('cidr' in one) return inBlock(other, one.cidr) && !one.except.some((hole) => inBlock(other, hole));
     const found = podAt(other);
     if (found === undefined) return false;
-    const right = one.namespaces === undefined ? found.namespace === namespace : selected(one.namespaces, namespaceLabels(found.namespace));
+    const right =
+      one.namespaces === undefined
+        ? found.namespace === namespace
+        : selected(one.namespaces, namespaceLabels(found.namespace));
     return right && selected(one.pods ?? [], found.labels);
   };
   const portMatches = (one: PolicyPort): boolean => {
     if (one.protocol !== connection.protocol) return false;
     if (one.port === undefined) return true;
-    if (typeof one.port !== 'string') return one.port.low <= connection.port && connection.port <= one.port.high;
+    if (typeof one.port !== 'string')
+      return one.port.low <= connection.port && connection.port <= one.port.high;
     return (answering?.namedPorts ?? []).some(
-      ({ name, protocol, port: number }) => name === one.port && protocol === connection.protocol && number === connection.port,
+      ({ name, protocol, port: number }) =>
+        name === one.port && protocol === connection.protocol && number === connection.port,
     );
   };
   return isolating.some((policy) =>
@@ -159,7 +198,10 @@ function documented(
 test('the compiled rules grant what the documentation grants, and nothing else', () => {
   fc.assert(
     fc.property(world, ({ pods: described, ...set }) => {
-      const pods = described.map((pod, index): PolicyPod => ({ ...pod, addresses: [`10.0.0.${index + 1}`, `fd00::${index + 1}`] }));
+      const pods = described.map((pod, index): PolicyPod => ({
+        ...pod,
+        addresses: [`10.0.0.${index + 1}`, `fd00::${index + 1}`],
+      }));
       const layers = evaluate(set, pods);
       const outside = ['10.0.0.6', '10.0.0.9', 'fd00::9'];
       const everybody = [...pods.flatMap(({ addresses }) => addresses), ...outside];
@@ -172,8 +214,13 @@ test('the compiled rules grant what the documentation grants, and nothing else',
               for (const direction of ['egress', 'ingress'] as const) {
                 const [own, other] = direction === 'egress' ? [from, to] : [to, from];
                 const layer = layers[pods.findIndex(({ addresses }) => addresses.includes(own))]?.[direction];
-                const compiled = layer === undefined || layer.grants.some((grant) => grants(grant, other, connection));
-                assert.equal(compiled, documented(set, pods, connection, direction), JSON.stringify({ connection, direction }));
+                const compiled =
+                  layer === undefined || layer.grants.some((grant) => grants(grant, other, connection));
+                assert.equal(
+                  compiled,
+                  documented(set, pods, connection, direction),
+                  JSON.stringify({ connection, direction }),
+                );
               }
             }
         }
@@ -201,15 +248,34 @@ test('an object that cannot be understood isolates the pods that it may select, 
   const pods = [single('n1', { app: 'a' }, 1), single('n1', { app: 'b' }, 2), single('n2', { app: 'a' }, 3)];
   const podSelector = [{ key: 'app', operator: 'In', values: ['a'] }] as const;
   const bad = { name: 'x', ingress: [], egress: [], unreadable: 'x.yaml:1:1: why' };
-  const set = (policy: PolicySet['policies'][number]): PolicySet => ({ policies: [policy], namespaces: new Map() });
+  const set = (policy: PolicySet['policies'][number]): PolicySet => ({
+    policies: [policy],
+    namespaces: new Map(),
+  });
   const rule = 'NetworkPolicy n1/x (cannot be understood)';
-  assert.deepEqual(isolatedBy(set({ ...bad, namespace: 'n1', podSelector }), pods), [rule, undefined, undefined]);
-  assert.deepEqual(isolatedBy(set({ ...bad, namespace: 'n1', podSelector: [] }), pods), [rule, rule, undefined]);
+  assert.deepEqual(isolatedBy(set({ ...bad, namespace: 'n1', podSelector }), pods), [
+    rule,
+    undefined,
+    undefined,
+  ]);
+  assert.deepEqual(isolatedBy(set({ ...bad, namespace: 'n1', podSelector: [] }), pods), [
+    rule,
+    rule,
+    undefined,
+  ]);
   const everywhere = 'NetworkPolicy */x (cannot be understood)';
   assert.deepEqual(isolatedBy(set({ ...bad, podSelector }), pods), [everywhere, undefined, everywhere]);
   // Connections that other policies allow stay allowed: a policy of the API never removes a permission.
-  const other = { namespace: 'n1', name: 'y', podSelector: [], ingress: [{ peers: [{ cidr: '10.9.0.0/16', except: [] }] }] };
-  const [first] = evaluate({ policies: [{ ...bad, namespace: 'n1', podSelector }, other], namespaces: new Map() }, pods);
+  const other = {
+    namespace: 'n1',
+    name: 'y',
+    podSelector: [],
+    ingress: [{ peers: [{ cidr: '10.9.0.0/16', except: [] }] }],
+  };
+  const [first] = evaluate(
+    { policies: [{ ...bad, namespace: 'n1', podSelector }, other], namespaces: new Map() },
+    pods,
+  );
   assert.deepEqual(
     first?.ingress?.grants.map(({ name }) => name),
     ['n1/y', 'itself'],
@@ -223,7 +289,9 @@ test('a namespace whose labels are not known is selected by its name and by a se
     const policy = { namespace: 'n1', name: 'p', podSelector: [], ingress: [{ peers: [{ namespaces }] }] };
     const [first] = evaluate({ policies: [policy], namespaces: new Map([['n2', 'unknown']]) }, pods);
     return (
-      first?.ingress?.grants.some(({ peers }) => peers?.four.some(({ low, high }) => low <= 0x0a000002n && 0x0a000002n <= high)) === true
+      first?.ingress?.grants.some(({ peers }) =>
+        peers?.four.some(({ low, high }) => low <= 0x0a000002n && 0x0a000002n <= high),
+      ) === true
     );
   };
   assert.equal(selects([]), true);
@@ -244,23 +312,47 @@ const podsOf = (count: number): PolicyPod[] =>
     addresses: [`10.${index >> 8}.${index & 255}.1`],
     namedPorts: [{ name: 'web', protocol: 'tcp', port: 8080 }],
   }));
-const blockAt = (index: number): string => `10.${(index >> 15) & 255}.${(index >> 7) & 255}.${(index & 127) * 2}/32`;
-const range = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, index) => make(index));
+const blockAt = (index: number): string =>
+  `10.${(index >> 15) & 255}.${(index >> 7) & 255}.${(index & 127) * 2}/32`;
+const range = <T>(count: number, make: (index: number) => T): T[] =>
+  Array.from({ length: count }, (_, index) => make(index));
 
 test('policies that would need more rules or blocks than a pod may have isolate it, and say so', () => {
   const cases: readonly (readonly [what: string, most: number, rules: (count: number) => PolicyRule[]])[] = [
-    ['rules', mostGrants, (count) => range(count, (index) => ({ peers: [{ cidr: blockAt(index), except: [] }] }))],
+    [
+      'rules',
+      mostGrants,
+      (count) => range(count, (index) => ({ peers: [{ cidr: blockAt(index), except: [] }] })),
+    ],
     [
       'ports',
       mostGrants,
-      (count) => [{ ports: range(count, (index) => ({ protocol: 'tcp', port: { low: index + 1, high: index + 1 } })) }],
+      (count) => [
+        { ports: range(count, (index) => ({ protocol: 'tcp', port: { low: index + 1, high: index + 1 } })) },
+      ],
     ],
-    ['named ports', mostGrants, (count) => [{ ports: range(count, () => ({ protocol: 'tcp', port: 'web' })) }]],
-    ['blocks', mostBlocks, (count) => [{ peers: range(count, (index) => ({ cidr: blockAt(index), except: [] })) }]],
-    ['holes', mostBlocks, (count) => [{ peers: [{ cidr: '10.0.0.0/8', except: range(count - 1, (index) => blockAt(index + 1)) }] }]],
+    [
+      'named ports',
+      mostGrants,
+      (count) => [{ ports: range(count, () => ({ protocol: 'tcp', port: 'web' })) }],
+    ],
+    [
+      'blocks',
+      mostBlocks,
+      (count) => [{ peers: range(count, (index) => ({ cidr: blockAt(index), except: [] })) }],
+    ],
+    [
+      'holes',
+      mostBlocks,
+      (count) => [
+        { peers: [{ cidr: '10.0.0.0/8', except: range(count - 1, (index) => blockAt(index + 1)) }] },
+      ],
+    ],
   ];
   for (const [what, most, rules] of cases) {
-    const [fits, beyond] = [most, most + 1].map((count) => evaluate(large(rules(count)), podsOf(1))[0]?.ingress);
+    const [fits, beyond] = [most, most + 1].map(
+      (count) => evaluate(large(rules(count)), podsOf(1))[0]?.ingress,
+    );
     assert.equal(fits?.unreadable, undefined, what);
     assert.ok((fits?.grants.length ?? 0) > 1, what);
     assert.deepEqual(
@@ -273,8 +365,11 @@ test('policies that would need more rules or blocks than a pod may have isolate 
 });
 
 test('names of ports count though no container has them: each is looked for at every pod', () => {
-  const named = (count: number): PolicySet => large([{ ports: range(count, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]);
-  const [fits, beyond] = [mostGrants, mostGrants + 1].map((count) => evaluate(named(count), podsOf(1))[0]?.ingress?.unreadable);
+  const named = (count: number): PolicySet =>
+    large([{ ports: range(count, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]);
+  const [fits, beyond] = [mostGrants, mostGrants + 1].map(
+    (count) => evaluate(named(count), podsOf(1))[0]?.ingress?.unreadable,
+  );
   assert.equal(fits, undefined);
   assert.match(beyond?.[0] ?? '', /more than 4096 rules and ports/u);
 });
@@ -284,19 +379,29 @@ test('2,000 policies of one rule hold for each of 110 pods of a namespace; of ma
     const [policy] = large([]).policies;
     assert.ok(policy !== undefined);
     const rule = (index: number): PolicyRule => ({ peers: [{ cidr: blockAt(index), except: [] }] });
-    return { policies: range(count, (index) => ({ ...policy, name: `p${index}`, ingress: [rule(index)] })), namespaces: new Map() };
+    return {
+      policies: range(count, (index) => ({ ...policy, name: `p${index}`, ingress: [rule(index)] })),
+      namespaces: new Map(),
+    };
   };
   for (const { ingress } of evaluate(policies(2_000), podsOf(110))) {
     assert.equal(ingress?.unreadable, undefined);
     assert.equal(ingress?.grants.length, 2_001);
   }
-  for (const { ingress } of evaluate(policies(100), podsOf(3_000))) assert.match(ingress?.unreadable?.[0] ?? '', /more than 87 rules/u);
+  for (const { ingress } of evaluate(policies(100), podsOf(3_000)))
+    assert.match(ingress?.unreadable?.[0] ?? '', /more than 87 rules/u);
 });
 
 test('the cost of a policy is proportional to its size, and to the pods that it selects', async () => {
   const cases: Readonly<Record<string, (n: number) => readonly [PolicySet, PolicyPod[]]>> = {
-    'holes of a block': (n) => [large([{ peers: [{ cidr: '10.0.0.0/8', except: range(4 * n, blockAt) }] }]), podsOf(4)],
-    'named ports': (n) => [large([{ ports: range(n, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]), podsOf(4)],
+    'holes of a block': (n) => [
+      large([{ peers: [{ cidr: '10.0.0.0/8', except: range(4 * n, blockAt) }] }]),
+      podsOf(4),
+    ],
+    'named ports': (n) => [
+      large([{ ports: range(n, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]),
+      podsOf(4),
+    ],
     'pods that a large policy selects': (n) => [
       large([{ peers: range(500, (index) => ({ cidr: blockAt(index), except: [] })) }]),
       podsOf(n),
@@ -313,7 +418,11 @@ test('the cost of a policy is proportional to its size, and to the pods that it 
           pods,
         ] = make(n);
         // A new object each time, so that no cached result is found again.
-        return () => evaluate({ policies: [{ ...policy!, ingress: structuredClone(policy!.ingress!) }], namespaces: new Map() }, pods);
+        return () =>
+          evaluate(
+            { policies: [{ ...policy!, ingress: structuredClone(policy!.ingress!) }], namespaces: new Map() },
+            pods,
+          );
       },
       { n: 500 },
     );

@@ -3,7 +3,15 @@ import type { Grant, Peers } from '../rules/grants.ts';
 import type { NamedPort } from '../../types.ts';
 import { meet, union } from '../rules/intervals.ts';
 import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
-import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Selector } from './network-policy.ts';
+import type {
+  Labels,
+  NetworkPolicy,
+  Peer,
+  PolicyPort,
+  PolicyRule,
+  PolicySet,
+  Selector,
+} from './network-policy.ts';
 import { selects } from './network-policy.ts';
 
 /**
@@ -20,20 +28,26 @@ export interface PolicyPod {
 }
 
 /** Returns the rules of every pod, in the order of `pods`. */
-export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: readonly PolicyPod[]): PodRules['policies'][] {
+export function evaluate(
+  { policies, namespaces, isolated }: PolicySet,
+  pods: readonly PolicyPod[],
+): PodRules['policies'][] {
   const byNamespace = Map.groupBy(policies, ({ namespace }) => namespace);
   const everywhere = byNamespace.get(undefined) ?? [];
   // Every namespace has this label of Kubernetes, also a namespace that no file describes.
   const isSelected = (selector: Selector, namespace: string): boolean => {
     const labels = namespaces.get(namespace);
     // When labels are not known, none of them may be treated as absent.
-    if (labels === 'unknown') return selector.every((one) => one.key === nameLabel && selects([one], { [nameLabel]: namespace }));
+    if (labels === 'unknown')
+      return selector.every((one) => one.key === nameLabel && selects([one], { [nameLabel]: namespace }));
     return selects(selector, { ...labels, [nameLabel]: namespace });
   };
   const chosen = (peer: SelectingPeer, namespace: string | undefined): readonly PolicyPod[] =>
     pods.filter(
       (pod) =>
-        (peer.namespaces === undefined ? pod.namespace === namespace : isSelected(peer.namespaces, pod.namespace)) &&
+        (peer.namespaces === undefined
+          ? pod.namespace === namespace
+          : isSelected(peer.namespaces, pod.namespace)) &&
         (peer.pods === undefined || selects(peer.pods, pod.labels)),
     );
   const known = new Map<PolicyRule, Peers>();
@@ -45,20 +59,32 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
       known.get(rule) ??
       (peers.every((peer) => 'cidr' in peer)
         ? blocksOf(rule, peers)
-        : join(peers.map((peer) => ('cidr' in peer ? peersOf([peer.cidr], peer.except) : addressesOf(chosen(peer, namespace))))));
+        : join(
+            peers.map((peer) =>
+              'cidr' in peer ? peersOf([peer.cidr], peer.except) : addressesOf(chosen(peer, namespace)),
+            ),
+          ));
     known.set(rule, found);
     return found;
   };
   const called = new Map<string, ReadonlyMap<number, readonly PolicyPod[]>>();
   /** Pods whose container port has this name, by the port's number. */
-  const podsCalling = (protocol: PolicyPort['protocol'], port: string): ReadonlyMap<number, readonly PolicyPod[]> => {
+  const podsCalling = (
+    protocol: PolicyPort['protocol'],
+    port: string,
+  ): ReadonlyMap<number, readonly PolicyPod[]> => {
     const key = `${protocol} ${port}`;
     const found = called.get(key) ?? podsByPort(pods, protocol, port);
     called.set(key, found);
     return found;
   };
   const shared = new Map<PolicyRule, readonly Grant[]>();
-  const grantsFor = (rule: PolicyRule, direction: Direction, pod: PolicyPod, policy: NetworkPolicy): readonly Grant[] => {
+  const grantsFor = (
+    rule: PolicyRule,
+    direction: Direction,
+    pod: PolicyPod,
+    policy: NetworkPolicy,
+  ): readonly Grant[] => {
     const context = { peers: peersFor(rule, policy.namespace), podsCalling };
     // For ingress, a name refers to a port of the pod itself.
     if (direction === 'ingress' && rule.ports?.some(({ port }) => typeof port === 'string') === true)
@@ -79,12 +105,17 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
       if (holding.length === 0 && isolated === undefined) return undefined;
       const rules = holding.flatMap((policy) => (policy[direction] ?? []).map((rule) => ({ rule, policy })));
       const isTooMuch = rules.reduce((sum, { rule }) => sum + (rule.ports?.length ?? 1), 0) > most;
-      const granted = isTooMuch ? [] : rules.flatMap(({ rule, policy }) => grantsFor(rule, direction, pod, policy));
+      const granted = isTooMuch
+        ? []
+        : rules.flatMap(({ rule, policy }) => grantsFor(rule, direction, pod, policy));
       const excess = isTooMuch ? tooMuch(most) : excessOf(granted, most);
       const grants = excess === undefined ? granted : [];
       // "A Pod cannot block access to itself": for example through a port of the host.
       const self: Grant = { peers: peersOf(pod.addresses), name: 'itself' };
-      const unreadable = [...holding.flatMap((policy) => policy.unreadable ?? []), ...(excess === undefined ? [] : [excess])];
+      const unreadable = [
+        ...holding.flatMap((policy) => policy.unreadable ?? []),
+        ...(excess === undefined ? [] : [excess]),
+      ];
       return {
         grants: [...grants, self],
         denies: isolated ?? `NetworkPolicy ${holding.map(nameOf).join(', ')}`,
@@ -126,7 +157,9 @@ function excessOf(grants: readonly Grant[], most: number): string | undefined {
   const blocks = new Set(grants.flatMap(({ peers }) => peers ?? []));
   let sum = 0;
   for (const { four, six } of blocks) sum += four.length + six.length;
-  return sum > mostBlocks ? `the NetworkPolicies that select the pod name more than ${mostBlocks} blocks of addresses` : undefined;
+  return sum > mostBlocks
+    ? `the NetworkPolicies that select the pod name more than ${mostBlocks} blocks of addresses`
+    : undefined;
 }
 
 /** Returns whether a rule's grants change with the pods of the node: by selectors, and by names of ports. */
@@ -166,7 +199,12 @@ function ruleGrants(
     if (typeof port !== 'string') return [{ ...to, protocol, ports: [port], name }];
     // The names are those of the responder: the pod itself for ingress, each peer for egress.
     if (direction === 'ingress')
-      return portsCalled(pod, protocol, port).map((number) => ({ ...to, protocol, ports: [single(number)], name }));
+      return portsCalled(pod, protocol, port).map((number) => ({
+        ...to,
+        protocol,
+        ports: [single(number)],
+        name,
+      }));
     return [...podsCalling(protocol, port)].map(([number, those]) => ({
       peers: peers === undefined ? addressesOf(those) : within(addressesOf(those), peers),
       protocol,
@@ -176,7 +214,11 @@ function ruleGrants(
   });
 }
 
-function podsByPort(pods: readonly PolicyPod[], protocol: PolicyPort['protocol'], name: string): ReadonlyMap<number, readonly PolicyPod[]> {
+function podsByPort(
+  pods: readonly PolicyPod[],
+  protocol: PolicyPort['protocol'],
+  name: string,
+): ReadonlyMap<number, readonly PolicyPod[]> {
   const named = new Map<number, PolicyPod[]>();
   for (const pod of pods)
     for (const number of portsCalled(pod, protocol, name)) {
@@ -190,11 +232,14 @@ function podsByPort(pods: readonly PolicyPod[], protocol: PolicyPort['protocol']
 const single = (port: number): { low: number; high: number } => ({ low: port, high: port });
 
 function portsCalled({ namedPorts }: PolicyPod, protocol: PolicyPort['protocol'], name: string): number[] {
-  const found = namedPorts.filter((port) => port.name === name && port.protocol === protocol && port.port <= highestPort);
+  const found = namedPorts.filter(
+    (port) => port.name === name && port.protocol === protocol && port.port <= highestPort,
+  );
   return [...new Set(found.map(({ port }) => port))];
 }
 
-const addressesOf = (pods: readonly PolicyPod[]): Peers => peersOf(pods.flatMap(({ addresses }) => addresses));
+const addressesOf = (pods: readonly PolicyPod[]): Peers =>
+  peersOf(pods.flatMap(({ addresses }) => addresses));
 
 const join = (peers: readonly Peers[]): Peers => ({
   four: union(peers.flatMap(({ four }) => four)),
@@ -202,4 +247,7 @@ const join = (peers: readonly Peers[]): Peers => ({
 });
 
 /** Returns the single addresses that are in the other peers. */
-const within = (some: Peers, all: Peers): Peers => ({ four: meet(some.four, all.four), six: meet(some.six, all.six) });
+const within = (some: Peers, all: Peers): Peers => ({
+  four: meet(some.four, all.four),
+  six: meet(some.six, all.six),
+});

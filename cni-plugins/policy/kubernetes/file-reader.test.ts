@@ -42,7 +42,11 @@ for (const [what, fail] of failures)
       );
       const files = createHeldFiles(reader, folder, 20);
       const seen = new Set<string>();
-      for (const end = performance.now() + 60_000; files.isEmpty() && performance.now() < end; await pause(10)) {
+      for (
+        const end = performance.now() + 60_000;
+        files.isEmpty() && performance.now() < end;
+        await pause(10)
+      ) {
         files.look(new Map([['a.yaml', fileStamp(path)]]));
         for (const problem of files.problems()) seen.add(problem);
       }
@@ -50,7 +54,10 @@ for (const [what, fail] of failures)
         files.readings().flatMap(({ policies }) => policies.map(({ name }) => name)),
         ['a'],
       );
-      assert.match([...seen].join('\n'), /a\.yaml:1:1: it cannot be read: the thread that reads it did not start: .*it is tried again/u);
+      assert.match(
+        [...seen].join('\n'),
+        /a\.yaml:1:1: it cannot be read: the thread that reads it did not start: .*it is tried again/u,
+      );
       files.look(new Map([['a.yaml', fileStamp(path)]]));
       assert.deepEqual([files.problems(), files.isWaiting(), starts, rejected], [[], false, 2, []]);
     } finally {

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -47,7 +57,10 @@ const open = async (): Promise<void> => {
 };
 const names = (): string => {
   set = follower.changed() ?? set;
-  return [...set.policies.map(({ name }) => name), ...(set.isolated === undefined ? [] : [`(${set.isolated})`])].join(' ');
+  return [
+    ...set.policies.map(({ name }) => name),
+    ...(set.isolated === undefined ? [] : [`(${set.isolated})`]),
+  ].join(' ');
 };
 const problems = (): string => {
   names();
@@ -59,14 +72,17 @@ const becomes = async (found: () => string, wanted: RegExp): Promise<void> => {
 };
 /** Longer than any change takes until it is in force. */
 const stays = async (wanted: string): Promise<void> => {
-  for (const end = performance.now() + 1_000; performance.now() < end; await pause(20)) assert.equal(names(), wanted);
+  for (const end = performance.now() + 1_000; performance.now() < end; await pause(20))
+    assert.equal(names(), wanted);
 };
 /** Waits until the set in force is on disk. */
 const isStored = async (...files: string[]): Promise<void> => {
   const stored = (): string => {
     names();
     try {
-      const { files: held } = JSON.parse(readFileSync(storedAt, 'utf8').split('\n')[1] ?? '{}') as { files: { name: string }[] };
+      const { files: held } = JSON.parse(readFileSync(storedAt, 'utf8').split('\n')[1] ?? '{}') as {
+        files: { name: string }[];
+      };
       return held.map(({ name }) => name).join(' ');
     } catch {
       return 'nothing';
@@ -123,7 +139,8 @@ test('a file that is removed takes its policies with it, one that gets another n
   write('b.yaml', policy('b'));
   await open();
   renameSync(join(folder, 'a.yaml'), join(folder, 'z.yaml'));
-  for (const end = performance.now() + 1_500; performance.now() < end; await pause(5)) assert.match(names(), /^(?:a b|b a)$/u);
+  for (const end = performance.now() + 1_500; performance.now() < end; await pause(5))
+    assert.match(names(), /^(?:a b|b a)$/u);
   await becomes(names, /^b a$/u);
   rmSync(join(folder, 'b.yaml'));
   await becomes(names, /^a$/u);
@@ -142,7 +159,10 @@ test('if the folder is missing, cannot be listed, or was replaced by an empty on
   await isStored('a.yaml');
   const ways: readonly (readonly [what: RegExp, way: () => void])[] = [
     [/is gone; the last policies stay/u, () => rmSync(folder, { recursive: true })],
-    [/cannot be listed.*ENOTDIR/u, () => (rmSync(folder, { recursive: true, force: true }), writeFileSync(folder, ''))],
+    [
+      /cannot be listed.*ENOTDIR/u,
+      () => (rmSync(folder, { recursive: true, force: true }), writeFileSync(folder, '')),
+    ],
     [
       /is empty, and another folder than before/u,
       () => (rmSync(folder), mkdirSync(join(root, 'new')), renameSync(join(root, 'new'), folder)),
@@ -205,7 +225,10 @@ test('at the first start files that say nothing at all are problems and isolate 
   await open();
   assert.equal(names(), 'a');
   for (const name of ['none', 'zero', 'chart'])
-    assert.match(problems(), new RegExp(`${name}\\.yaml:1:1: the file is empty.*nothing of it is in force`, 'u'));
+    assert.match(
+      problems(),
+      new RegExp(`${name}\\.yaml:1:1: the file is empty.*nothing of it is in force`, 'u'),
+    );
   await isStored('a.yaml');
   // While a file is broken, its last policies in force are unknown.
   opened?.close();
@@ -237,7 +260,10 @@ test('more files or bytes than are read are a problem that names the limit; the 
   await open();
   await isStored('a.yaml');
   const over: readonly (readonly [said: RegExp, way: () => void])[] = [
-    [/holds more than 4096 files/u, () => Array.from({ length: 4096 }, (_, index) => write(`more-${index}.yaml`, policy(`p${index}`)))],
+    [
+      /holds more than 4096 files/u,
+      () => Array.from({ length: 4096 }, (_, index) => write(`more-${index}.yaml`, policy(`p${index}`))),
+    ],
     [
       /holds more than 67108864 bytes/u,
       () =>
@@ -273,7 +299,13 @@ test('a damaged stored set isolates every pod until the files are read', async (
   await open();
   await isStored('a.yaml');
   const text = readFileSync(storedAt, 'utf8');
-  const damages = [text.replace('shop', 'shoq'), text.slice(0, -20), '', text.replace(/ 1 sha256/u, ' 2 sha256'), '{}\n{}'];
+  const damages = [
+    text.replace('shop', 'shoq'),
+    text.slice(0, -20),
+    '',
+    text.replace(/ 1 sha256/u, ' 2 sha256'),
+    '{}\n{}',
+  ];
   for (const damaged of damages) {
     opened?.close();
     writeFileSync(storedAt, damaged);

@@ -69,7 +69,12 @@ const format = 'portcullis-network-policies 1';
 export async function openPolicyFolder(options: PolicyFolderOptions): Promise<PolicyFolder> {
   const { folder, at, storedAt, log, quietMs = usualQuietMs } = options;
   const none: PolicySet = { policies: [], namespaces: new Map() };
-  if (folder === '') return { follow: () => followerOf(() => none), report: () => ({ policies: 0, problems: [] }), close: () => undefined };
+  if (folder === '')
+    return {
+      follow: () => followerOf(() => none),
+      report: () => ({ policies: 0, problems: [] }),
+      close: () => undefined,
+    };
 
   const store = openSetStore<FileReading>({ path: storedAt, format, what: 'NetworkPolicies', log });
   const stored = store.last();
@@ -105,10 +110,16 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   const settle = (problem: string | undefined): void => {
     // A folder that never existed has no policies.
     const areKnown = stored === undefined ? files.areKnown() : files.problems().length === 0;
-    if (problem === '' || (problem === undefined && !files.isWaiting() && areKnown)) [unknown, lost] = [undefined, ''];
+    if (problem === '' || (problem === undefined && !files.isWaiting() && areKnown))
+      [unknown, lost] = [undefined, ''];
     const joined = join(files.readings());
     const unread = files.problems();
-    const isolated = unknown === undefined ? undefined : unread.length > 0 ? 'NetworkPolicy files that cannot be read' : unknown;
+    const isolated =
+      unknown === undefined
+        ? undefined
+        : unread.length > 0
+          ? 'NetworkPolicy files that cannot be read'
+          : unknown;
     const next: PolicySet = { ...joined.set, ...(isolated !== undefined && { isolated }) };
     const problems = [...new Set([problem ?? '', lost, ...unread, ...joined.problems])]
       .filter((each) => each !== '')
@@ -116,12 +127,16 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
     report = { policies: next.policies.length, problems };
     if (problems.join('\n') !== toldProblems) {
       toldProblems = problems.join('\n');
-      if (problems.length > 0) log.error({ folder, problems }, 'NetworkPolicies are not in force as they are written');
+      if (problems.length > 0)
+        log.error({ folder, problems }, 'NetworkPolicies are not in force as they are written');
     }
     const now = JSON.stringify([next.policies, [...next.namespaces], isolated]);
     if (now !== reported) {
       [reported, set] = [now, next];
-      log.info({ folder, policies: next.policies.length, ...(isolated !== undefined && { isolated }) }, 'NetworkPolicies are in force');
+      log.info(
+        { folder, policies: next.policies.length, ...(isolated !== undefined && { isolated }) },
+        'NetworkPolicies are in force',
+      );
     }
     if (unknown === undefined) store.keep({ folder, identity: whole.identity(), files: files.held() });
   };

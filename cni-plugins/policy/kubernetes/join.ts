@@ -14,7 +14,10 @@ export interface FileReading {
 }
 
 /** Joins several files. Objects that occur twice and differ are problems. Pure. */
-export function join(readings: readonly FileReading[]): { readonly set: PolicySet; readonly problems: readonly string[] } {
+export function join(readings: readonly FileReading[]): {
+  readonly set: PolicySet;
+  readonly problems: readonly string[];
+} {
   const problems = readings.flatMap((reading) => reading.problems);
   const policies = new Map<string, NetworkPolicy>();
   for (const policy of readings.flatMap((reading) => reading.policies)) {
@@ -31,16 +34,20 @@ export function join(readings: readonly FileReading[]): { readonly set: PolicySe
   const namespaces = new Map<string, Labels | 'unknown'>();
   for (const [name, labels] of readings.flatMap((reading) => reading.namespaces)) {
     const before = namespaces.get(name);
-    if (before === undefined || JSON.stringify(sorted(before)) === JSON.stringify(sorted(labels))) namespaces.set(name, labels);
+    if (before === undefined || JSON.stringify(sorted(before)) === JSON.stringify(sorted(labels)))
+      namespaces.set(name, labels);
     else {
-      problems.push(`the namespace ${name} is there twice with other labels: no selector of labels selects it; take one out`);
+      problems.push(
+        `the namespace ${name} is there twice with other labels: no selector of labels selects it; take one out`,
+      );
       namespaces.set(name, 'unknown');
     }
   }
   return { set: { policies: [...policies.values()], namespaces }, problems };
 }
 
-const sorted = (labels: Labels | 'unknown'): unknown => (labels === 'unknown' ? labels : Object.entries(labels).toSorted());
+const sorted = (labels: Labels | 'unknown'): unknown =>
+  labels === 'unknown' ? labels : Object.entries(labels).toSorted();
 
 /** Isolates in both directions, or in those that the policy is known to isolate in. */
 function isolating(policy: NetworkPolicy, why: string): NetworkPolicy {

@@ -1,6 +1,14 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { blockOf } from './blocks.ts';
-import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, Requirement, Selector } from './network-policy.ts';
+import type {
+  Labels,
+  NetworkPolicy,
+  Peer,
+  PolicyPort,
+  PolicyRule,
+  Requirement,
+  Selector,
+} from './network-policy.ts';
 
 /**
  * Converts a NetworkPolicy of valid shape (schema.ts) to its meaning. Reports what the API refuses beyond the
@@ -28,7 +36,11 @@ interface WrittenPeer {
 interface WrittenRule {
   readonly from?: readonly WrittenPeer[];
   readonly to?: readonly WrittenPeer[];
-  readonly ports?: readonly { readonly protocol?: 'TCP' | 'UDP' | 'SCTP'; readonly port?: number | string; readonly endPort?: number }[];
+  readonly ports?: readonly {
+    readonly protocol?: 'TCP' | 'UDP' | 'SCTP';
+    readonly port?: number | string;
+    readonly endPort?: number;
+  }[];
 }
 
 export interface WrittenPolicy {
@@ -43,7 +55,9 @@ export interface WrittenPolicy {
 
 export function specOf({ metadata, spec }: WrittenPolicy, report: Report): NetworkPolicy {
   const rules = (direction: 'ingress' | 'egress'): PolicyRule[] =>
-    (spec[direction] ?? []).map((rule, index) => ruleOf(rule, direction === 'ingress' ? 'from' : 'to', ['spec', direction, index], report));
+    (spec[direction] ?? []).map((rule, index) =>
+      ruleOf(rule, direction === 'ingress' ? 'from' : 'to', ['spec', direction, index], report),
+    );
   const [ingress, egress] = [rules('ingress'), rules('egress')];
   // Rules of a direction that is not among the types have no effect, as in Kubernetes. Without policyTypes a
   // policy always isolates for ingress, and for egress when it has egress rules.
@@ -58,7 +72,11 @@ export function specOf({ metadata, spec }: WrittenPolicy, report: Report): Netwo
   };
 }
 
-export function selectorOf({ matchLabels = {}, matchExpressions = [] }: WrittenSelector, path: Path, report: Report): Selector {
+export function selectorOf(
+  { matchLabels = {}, matchExpressions = [] }: WrittenSelector,
+  path: Path,
+  report: Report,
+): Selector {
   matchExpressions.forEach(({ operator, values = [] }, index) => {
     const needs = operator === 'In' || operator === 'NotIn';
     if (needs !== values.length > 0)
@@ -69,7 +87,11 @@ export function selectorOf({ matchLabels = {}, matchExpressions = [] }: WrittenS
       );
   });
   return [
-    ...Object.entries(matchLabels).map(([key, value]): Requirement => ({ key, operator: 'In', values: [value] })),
+    ...Object.entries(matchLabels).map(([key, value]): Requirement => ({
+      key,
+      operator: 'In',
+      values: [value],
+    })),
     ...matchExpressions.map(({ key, operator, values = [] }) => ({ key, operator, values })),
   ];
 }
@@ -81,11 +103,17 @@ function ruleOf(rule: WrittenRule, field: 'from' | 'to', path: Path, report: Rep
   return { ...(written.length > 0 && { peers }), ...(ports.length > 0 && { ports }) };
 }
 
-function peerOf({ podSelector, namespaceSelector, ipBlock }: WrittenPeer, path: Path, report: Report): Peer | undefined {
+function peerOf(
+  { podSelector, namespaceSelector, ipBlock }: WrittenPeer,
+  path: Path,
+  report: Report,
+): Peer | undefined {
   if (ipBlock === undefined)
     return {
       ...(podSelector !== undefined && { pods: selectorOf(podSelector, [...path, 'podSelector'], report) }),
-      ...(namespaceSelector !== undefined && { namespaces: selectorOf(namespaceSelector, [...path, 'namespaceSelector'], report) }),
+      ...(namespaceSelector !== undefined && {
+        namespaces: selectorOf(namespaceSelector, [...path, 'namespaceSelector'], report),
+      }),
     };
   if (podSelector !== undefined || namespaceSelector !== undefined) {
     report(path, 'a peer is either an ipBlock or selectors', 'make them two peers');
@@ -111,16 +139,27 @@ const blockForm = 'write it as 10.0.0.0/8 or 2001:db8::/32';
 type Block = NonNullable<ReturnType<typeof blockOf>>;
 
 const isWithin = (inner: Block, outer: Block): boolean =>
-  inner.family === outer.family && inner.interval.low >= outer.interval.low && inner.interval.high <= outer.interval.high;
+  inner.family === outer.family &&
+  inner.interval.low >= outer.interval.low &&
+  inner.interval.high <= outer.interval.high;
 
-function portOf({ protocol = 'TCP', port, endPort }: NonNullable<WrittenRule['ports']>[number], path: Path, report: Report): PolicyPort {
+function portOf(
+  { protocol = 'TCP', port, endPort }: NonNullable<WrittenRule['ports']>[number],
+  path: Path,
+  report: Report,
+): PolicyPort {
   const spoken = { protocol: protocol.toLowerCase() as PolicyPort['protocol'] };
-  if (endPort !== undefined && typeof port !== 'number') report([...path, 'endPort'], 'endPort needs a port that is a number', 'give one');
+  if (endPort !== undefined && typeof port !== 'number')
+    report([...path, 'endPort'], 'endPort needs a port that is a number', 'give one');
   if (port === undefined) return spoken;
   if (typeof port === 'string') {
     // IANA_SVC_NAME, as the API requires.
     if (!/[a-z]/u.test(port) || port.includes('--'))
-      report([...path, 'port'], `${JSON.stringify(port)} is no name of a port`, 'write a number without quotes');
+      report(
+        [...path, 'port'],
+        `${JSON.stringify(port)} is no name of a port`,
+        'write a number without quotes',
+      );
     return { ...spoken, port };
   }
   if (endPort !== undefined && endPort < port)

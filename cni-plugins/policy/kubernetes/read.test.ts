@@ -20,20 +20,25 @@ const unreadable = (text: string): string => {
 };
 
 test('policyTypes: ingress always, egress where there are rules of it; those given count', () => {
-  const rows: readonly (readonly [spec: string, ingress: number | undefined, egress: number | undefined])[] = [
-    ['{ podSelector: {} }', 0, undefined],
-    ['{ podSelector: {}, egress: [] }', 0, undefined],
-    ['{ podSelector: {}, egress: [{}] }', 0, 1],
-    ['{ podSelector: {}, policyTypes: [Egress] }', undefined, 0],
-    ['{ podSelector: {}, policyTypes: [Egress], ingress: [{}] }', undefined, 0],
-    ['{ podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}] }', 1, 0],
-    ['{ podSelector: {}, policyTypes: [] }', 0, undefined],
-    ['{ podSelector: {}, policyTypes: }', 0, undefined],
-    ['{}', 0, undefined],
-  ];
+  const rows: readonly (readonly [spec: string, ingress: number | undefined, egress: number | undefined])[] =
+    [
+      ['{ podSelector: {} }', 0, undefined],
+      ['{ podSelector: {}, egress: [] }', 0, undefined],
+      ['{ podSelector: {}, egress: [{}] }', 0, 1],
+      ['{ podSelector: {}, policyTypes: [Egress] }', undefined, 0],
+      ['{ podSelector: {}, policyTypes: [Egress], ingress: [{}] }', undefined, 0],
+      ['{ podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}] }', 1, 0],
+      ['{ podSelector: {}, policyTypes: [] }', 0, undefined],
+      ['{ podSelector: {}, policyTypes: }', 0, undefined],
+      ['{}', 0, undefined],
+    ];
   for (const [spec, ingress, egress] of rows) {
     const { policies, problems } = whole(policy(spec));
-    assert.deepEqual([policies[0]?.ingress?.length, policies[0]?.egress?.length, problems], [ingress, egress, []], spec);
+    assert.deepEqual(
+      [policies[0]?.ingress?.length, policies[0]?.egress?.length, problems],
+      [ingress, egress, []],
+      spec,
+    );
   }
 });
 
@@ -50,25 +55,47 @@ test('an empty, partly written or foreign file does not count as a list of polic
     '\uFEFF',
     '%YAML 1.2\n---\n',
   ])
-    assert.match(unreadable(empty), /p\.yaml:\d+:1: the (?:file|document) is empty; write a List/u, JSON.stringify(empty));
+    assert.match(
+      unreadable(empty),
+      /p\.yaml:\d+:1: the (?:file|document) is empty; write a List/u,
+      JSON.stringify(empty),
+    );
   for (const other of ['null\n', '~\n', '[]\n', '5\n', '""\n', `${good}---\nnull\n`])
     assert.match(unreadable(other), /is no object/u, other);
   assert.match(unreadable(`${good}---\n---\n${good}`), /p\.yaml:5:1: the document is empty/u);
   // A chart's template that is switched off leaves its comment. A truncated file has no complete document
   // after it.
-  for (const text of [`---\n# Source: a.yaml\n---\n${good}`, `${good}---\n# Source: b.yaml\n\n---\n${policy('{}', 'b')}`])
+  for (const text of [
+    `---\n# Source: a.yaml\n---\n${good}`,
+    `${good}---\n# Source: b.yaml\n\n---\n${policy('{}', 'b')}`,
+  ])
     assert.doesNotThrow(() => whole(text), text);
   assert.match(unreadable(`${good}---\n# Source: b.yaml\n---\nkind: NetworkPolicy\nspec: [`), /p\.yaml:/u);
   assert.match(unreadable(`${good}---\nkind: NetworkPolicy\nspec: [`), /p\.yaml:/u);
-  assert.match(unreadable(`${good}---\napiVersion: v1\nkind: Secret\nmetadata: { name: x }\n`), /only NetworkPolicy, Namespace and List/u);
+  assert.match(
+    unreadable(`${good}---\napiVersion: v1\nkind: Secret\nmetadata: { name: x }\n`),
+    /only NetworkPolicy, Namespace and List/u,
+  );
   // A document that is cut off in the middle.
-  assert.match(unreadable(`${good}---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: { name: b }\n`), /has no spec/u);
-  assert.match(unreadable(`${good}---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n`), /has no metadata\.name/u);
-  assert.match(unreadable(`apiVersion: v1\nitems:\n- ${JSON.stringify({ kind: 'NetworkPolicy' })}\n`), /only NetworkPolicy/u);
+  assert.match(
+    unreadable(`${good}---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: { name: b }\n`),
+    /has no spec/u,
+  );
+  assert.match(
+    unreadable(`${good}---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n`),
+    /has no metadata\.name/u,
+  );
+  assert.match(
+    unreadable(`apiVersion: v1\nitems:\n- ${JSON.stringify({ kind: 'NetworkPolicy' })}\n`),
+    /only NetworkPolicy/u,
+  );
   assert.match(unreadable('apiVersion: v1\nkind: List\n'), /no list of items/u);
   assert.match(unreadable('apiVersion: v1\nkind: List\nitems:\n'), /no list of items/u);
   assert.match(unreadable('apiVersion: v1\nkind: List\nitems: [null]\n'), /no object/u);
-  assert.match(unreadable('apiVersion: v1\nkind: List\nmetadata: { continue: abc }\nitems: []\n'), /one page of several/u);
+  assert.match(
+    unreadable('apiVersion: v1\nkind: List\nmetadata: { continue: abc }\nitems: []\n'),
+    /one page of several/u,
+  );
   assert.match(unreadable('apiVersion: v1\nkind: PodList\nitems: []\n'), /only lists of/u);
   for (const none of [
     'apiVersion: v1\nkind: List\nitems: []\n',
@@ -97,13 +124,18 @@ test('objects that the API accepts are understood', () => {
     ['{ cidr: "::ffff:10.0.0.5/120" }', '10.0.0.0/24'],
     ['{ cidr: "::ffff:a00:5/120" }', '10.0.0.0/24'],
     ['{ cidr: "64:ff9b::10.0.0.0/104" }', '64:ff9b::a00:0/104'],
-    ['{ cidr: 10.0.0.5/8, except: [10.1.2.3/16, 10.2.0.9/24] }', '10.0.0.0/8', ['10.1.0.0/16', '10.2.0.0/24']],
+    [
+      '{ cidr: 10.0.0.5/8, except: [10.1.2.3/16, 10.2.0.9/24] }',
+      '10.0.0.0/8',
+      ['10.1.0.0/16', '10.2.0.0/24'],
+    ],
     ['{ cidr: "fd00::/8", except: ["fd00:1::5/64"] }', 'fd00::/8', ['fd00:1::/64']],
     ['{ cidr: 10.0.0.0/8, except: }', '10.0.0.0/8'],
   ];
   for (const [written, cidr, except = []] of blocks)
     assert.deepEqual(peer(written), { ...base, ingress: [{ peers: [{ cidr, except }] }] }, written);
-  const ports = (written: string): unknown => spec(`{ egress: [{ ports: ${written} }], policyTypes: [Egress] }`);
+  const ports = (written: string): unknown =>
+    spec(`{ egress: [{ ports: ${written} }], policyTypes: [Egress] }`);
   const portRows: readonly (readonly [written: string, ports: readonly object[] | undefined])[] = [
     ['[]', undefined],
     ['', undefined],
@@ -115,23 +147,43 @@ test('objects that the API accepts are understood', () => {
     ['[{ port: http-alt }]', [{ protocol: 'tcp', port: 'http-alt' }]],
   ];
   for (const [written, found] of portRows)
-    assert.deepEqual(ports(written), { ...base, egress: [found === undefined ? {} : { ports: found }] }, written);
+    assert.deepEqual(
+      ports(written),
+      { ...base, egress: [found === undefined ? {} : { ports: found }] },
+      written,
+    );
   // Members that are null count as absent, like a YAML member without a value.
-  assert.deepEqual(spec('{ podSelector: , ingress: [{ from: , ports: }], egress: }'), { ...base, ingress: [{}] });
-  assert.deepEqual(spec('{ podSelector: { matchLabels: , matchExpressions: [{ key: a, operator: Exists, values: }] } }'), {
+  assert.deepEqual(spec('{ podSelector: , ingress: [{ from: , ports: }], egress: }'), {
     ...base,
-    podSelector: [{ key: 'a', operator: 'Exists', values: [] }],
-    ingress: [],
+    ingress: [{}],
   });
   assert.deepEqual(
-    spec('{ ingress: [{ from: [{ podSelector: {}, namespaceSelector: { matchLabels: { a.b/c: d } } }, { namespaceSelector: {} }] }] }'),
+    spec('{ podSelector: { matchLabels: , matchExpressions: [{ key: a, operator: Exists, values: }] } }'),
     {
       ...base,
-      ingress: [{ peers: [{ pods: [], namespaces: [{ key: 'a.b/c', operator: 'In', values: ['d'] }] }, { namespaces: [] }] }],
+      podSelector: [{ key: 'a', operator: 'Exists', values: [] }],
+      ingress: [],
+    },
+  );
+  assert.deepEqual(
+    spec(
+      '{ ingress: [{ from: [{ podSelector: {}, namespaceSelector: { matchLabels: { a.b/c: d } } }, { namespaceSelector: {} }] }] }',
+    ),
+    {
+      ...base,
+      ingress: [
+        {
+          peers: [
+            { pods: [], namespaces: [{ key: 'a.b/c', operator: 'In', values: ['d'] }] },
+            { namespaces: [] },
+          ],
+        },
+      ],
     },
   );
   const operators = ['In, values: [b, c]', 'NotIn, values: [b]', 'Exists', 'DoesNotExist'];
-  for (const each of operators) spec(`{ podSelector: { matchExpressions: [{ key: a, operator: ${each} }] } }`);
+  for (const each of operators)
+    spec(`{ podSelector: { matchExpressions: [{ key: a, operator: ${each} }] } }`);
   // The API kept such values from times when they were allowed: no label has them.
   spec(`{ podSelector: { matchLabels: { a: ${'x'.repeat(300)} } } }`);
 });
@@ -158,7 +210,10 @@ test('an object of the API with all that the API adds is understood', () => {
       ],
     }),
   );
-  assert.deepEqual([problems, namespaces, policies], [[], [], [{ namespace: 'shop', name: 'x', podSelector: [], ingress: [] }]]);
+  assert.deepEqual(
+    [problems, namespaces, policies],
+    [[], [], [{ namespace: 'shop', name: 'x', podSelector: [], ingress: [] }]],
+  );
   const list = whole(
     'apiVersion: v1\nkind: List\nitems:\n  - { apiVersion: v1, kind: Namespace, metadata: { name: shop, labels: { team: a } }, spec: { finalizers: [kubernetes] }, status: { phase: Active } }\n',
   );
@@ -172,13 +227,22 @@ test('an invalid object is reported with its place and isolates the pods that it
     [`${selected}ingress: [null] }`, /spec\.ingress/u],
     [`${selected}ingress: [{ from: [{}] }] }`, /spec\.ingress/u],
     [`${selected}ingress: [{ to: [] }] }`, /unknown/u],
-    [`${selected}ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0/8, except: [11.0.0.0/8] } }] }] }`, /11\.0\.0\.0\/8 is not within/u],
-    [`${selected}ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0/8, except: ["fd00::/64"] } }] }] }`, /is not within/u],
+    [
+      `${selected}ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0/8, except: [11.0.0.0/8] } }] }] }`,
+      /11\.0\.0\.0\/8 is not within/u,
+    ],
+    [
+      `${selected}ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0/8, except: ["fd00::/64"] } }] }] }`,
+      /is not within/u,
+    ],
     [`${selected}ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0/33 } }] }] }`, /is not a block/u],
     [`${selected}ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0 } }] }] }`, /is not a block/u],
     [`${selected}ingress: [{ from: [{ ipBlock: { cidr: "10.0.0.0/8 " } }] }] }`, /is not a block/u],
     [`${selected}ingress: [{ from: [{ ipBlock: { cidr: "::ffff:300.0.0.0/104" } }] }] }`, /is not a block/u],
-    [`${selected}ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0/8 }, podSelector: {} }] }] }`, /either an ipBlock/u],
+    [
+      `${selected}ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0/8 }, podSelector: {} }] }] }`,
+      /either an ipBlock/u,
+    ],
     [`${selected}ingress: [{ ports: [{ port: http, endPort: 3 }] }] }`, /endPort needs/u],
     [`${selected}ingress: [{ ports: [{ endPort: 3 }] }] }`, /endPort needs/u],
     [`${selected}ingress: [{ ports: [{ port: 90, endPort: 80 }] }] }`, /lower than port 90/u],
@@ -215,14 +279,25 @@ test('an unreadable part of an object selects all; readable policyTypes limit it
     '{ matchExpressions: [{ key: a, operator: In }] }',
     '5',
   ])
-    assert.deepEqual(bad(policy(`{ podSelector: ${selector} }`)), [{ namespace: 'shop', name: 'a', podSelector: [], ...both }], selector);
-  assert.deepEqual(bad(policy('{ policyTypes: [Egress], egres: [] }')), [{ namespace: 'shop', name: 'a', podSelector: [], egress: [] }]);
+    assert.deepEqual(
+      bad(policy(`{ podSelector: ${selector} }`)),
+      [{ namespace: 'shop', name: 'a', podSelector: [], ...both }],
+      selector,
+    );
+  assert.deepEqual(bad(policy('{ policyTypes: [Egress], egres: [] }')), [
+    { namespace: 'shop', name: 'a', podSelector: [], egress: [] },
+  ]);
   assert.deepEqual(bad(policy('{ x: 1 }', 'a', '[]')), [{ name: 'a', podSelector: [], ...both }]);
-  assert.deepEqual(bad(policy('{ x: 1 }', 'a', '')), [{ namespace: 'default', name: 'a', podSelector: [], ...both }]);
+  assert.deepEqual(bad(policy('{ x: 1 }', 'a', '')), [
+    { namespace: 'default', name: 'a', podSelector: [], ...both },
+  ]);
   assert.deepEqual(bad(policy('{}').replace('networking.k8s.io/v1', 'projectcalico.org/v3')), [
     { namespace: 'shop', name: 'a', podSelector: [], ...both },
   ]);
-  assert.deepEqual(whole('apiVersion: v1\nkind: Namespace\nmetadata: { name: n, labels: { a: 1 } }\n').namespaces, [['n', 'unknown']]);
+  assert.deepEqual(
+    whole('apiVersion: v1\nkind: Namespace\nmetadata: { name: n, labels: { a: 1 } }\n').namespaces,
+    [['n', 'unknown']],
+  );
 });
 
 test('objects that are there twice: the same once, others isolate; labels of a namespace that differ are not known', () => {
@@ -231,11 +306,18 @@ test('objects that are there twice: the same once, others isolate; labels of a n
   assert.equal(join([one, same]).set.policies.length, 1);
   const differing = join([one, other]);
   assert.match(differing.problems.join(), /shop\/a is there twice/u);
-  assert.ok(differing.set.policies.every(({ unreadable: why, ingress }) => why !== undefined && ingress?.length === 0));
+  assert.ok(
+    differing.set.policies.every(
+      ({ unreadable: why, ingress }) => why !== undefined && ingress?.length === 0,
+    ),
+  );
   const namespace = (team: string): FileReading =>
     whole(`apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { team: ${team}, x: y } }\n`);
   assert.deepEqual(join([namespace('a'), namespace('a')]).set.namespaces.get('shop'), { team: 'a', x: 'y' });
-  const [labels, problems] = [join([namespace('a'), namespace('b')]).set.namespaces, join([namespace('a'), namespace('b')]).problems];
+  const [labels, problems] = [
+    join([namespace('a'), namespace('b')]).set.namespaces,
+    join([namespace('a'), namespace('b')]).problems,
+  ];
   assert.deepEqual([labels.get('shop'), problems.length], ['unknown', 1]);
 });
 
@@ -265,7 +347,10 @@ const dump = (count: number, form: 'yaml' | 'json'): string => {
     spec: {
       ingress: [
         {
-          from: [{ podSelector: { matchLabels: { app: 'frontend' } } }, { ipBlock: { cidr: `10.0.${index % 250}.0/24` } }],
+          from: [
+            { podSelector: { matchLabels: { app: 'frontend' } } },
+            { ipBlock: { cidr: `10.0.${index % 250}.0/24` } },
+          ],
           ports: [{ port: 80 }],
         },
       ],
@@ -290,12 +375,15 @@ test('2,000 policies in one dump are read, each as in a small file, and reported
   }
   const lines = dump(2000, 'yaml').split('\n');
   const at = lines.findIndex((line, index) => index > lines.length / 2 && line.includes('"podSelector": {'));
-  const { problems, policies } = whole(lines.with(at, (lines[at] ?? '').replace('podSelector', 'podSelecto')).join('\n'));
+  const { problems, policies } = whole(
+    lines.with(at, (lines[at] ?? '').replace('podSelector', 'podSelecto')).join('\n'),
+  );
   assert.equal(policies.filter(({ unreadable: why }) => why !== undefined).length, 1);
   assert.match(problems[0] ?? '', new RegExp(`^p\\.yaml:${at + 1}:`, 'u'));
   // When it is cut off anywhere, it is unreadable.
   const text = dump(2000, 'yaml');
-  for (const part of [0.1, 0.5, 0.9]) assert.ok(unreadable(text.slice(0, Math.floor(text.length * part))).length > 0);
+  for (const part of [0.1, 0.5, 0.9])
+    assert.ok(unreadable(text.slice(0, Math.floor(text.length * part))).length > 0);
   assert.match(unreadable(text.slice(0, text.lastIndexOf('kind: List'))), /p\.yaml/u);
   assert.match(unreadable(dump(2000, 'json').slice(0, -30)), /no JSON/u);
 });

@@ -36,26 +36,47 @@ export function readFile(source: SourceText): FileResult {
     const name = textAt(document.value, 'metadata', 'name');
     if (kind !== 'NetworkPolicy' && kind !== 'Namespace')
       unread.push(
-        problemAt(document, ['kind'], 'only NetworkPolicy, Namespace and List are read here', 'move the object to another folder'),
+        problemAt(
+          document,
+          ['kind'],
+          'only NetworkPolicy, Namespace and List are read here',
+          'move the object to another folder',
+        ),
       );
     else if (name === undefined || (kind === 'NetworkPolicy' && !isObject(memberOf(document.value, 'spec'))))
       // A file that is cut off in the middle looks like this.
-      unread.push(problemAt(document, [], `the ${kind} has no ${name === undefined ? 'metadata.name' : 'spec'}`, 'write the whole object'));
+      unread.push(
+        problemAt(
+          document,
+          [],
+          `the ${kind} has no ${name === undefined ? 'metadata.name' : 'spec'}`,
+          'write the whole object',
+        ),
+      );
     else if (kind === 'Namespace') namespaces.push([name, labelsOf(document, problems)]);
     else policies.push(policyOf(document, name, problems));
   }
   if (policies.length + namespaces.length > limits.objects)
     unread.push(problemIn(source.file, `the file holds more than ${limits.objects} objects`, 'split it'));
   if (unread.length > 0)
-    return { unreadable: formatProblems(unread.slice(0, mostProblems)).split('\n'), ...(isEmpty !== undefined && { isEmpty }) };
-  return { policies, namespaces, problems: problems.length === 0 ? [] : formatProblems(problems.slice(0, mostProblems)).split('\n') };
+    return {
+      unreadable: formatProblems(unread.slice(0, mostProblems)).split('\n'),
+      ...(isEmpty !== undefined && { isEmpty }),
+    };
+  return {
+    policies,
+    namespaces,
+    problems: problems.length === 0 ? [] : formatProblems(problems.slice(0, mostProblems)).split('\n'),
+  };
 }
 
 /**
  * Joins the files to one set. `problems` says that a file cannot be read as a whole. Objects that cannot be
  * understood are in the set as such.
  */
-export function readSet(sources: readonly SourceText[]): { readonly set: PolicySet } | { readonly problems: string } {
+export function readSet(
+  sources: readonly SourceText[],
+): { readonly set: PolicySet } | { readonly problems: string } {
   const results = sources.map(readFile);
   const unread = results.flatMap((result) => ('unreadable' in result ? result.unreadable : []));
   if (unread.length > 0) return { problems: unread.join('\n') };
@@ -78,10 +99,18 @@ function policyOf(document: Document, name: string, problems: Problem[]): Networ
 function reachOf(value: unknown): Omit<NetworkPolicy, 'name' | 'unreadable'> {
   const metadata = memberOf(value, 'metadata');
   const written = memberOf(metadata, 'namespace');
-  const namespace = written === undefined ? 'default' : typeof written === 'string' && /^[a-z0-9.-]+$/u.test(written) ? written : undefined;
+  const namespace =
+    written === undefined
+      ? 'default'
+      : typeof written === 'string' && /^[a-z0-9.-]+$/u.test(written)
+        ? written
+        : undefined;
   const spec = memberOf(value, 'spec');
   const types = memberOf(spec, 'policyTypes');
-  const isKnown = Array.isArray(types) && types.length > 0 && types.every((type) => type === 'Ingress' || type === 'Egress');
+  const isKnown =
+    Array.isArray(types) &&
+    types.length > 0 &&
+    types.every((type) => type === 'Ingress' || type === 'Egress');
   const isolates = (type: 'Ingress' | 'Egress'): boolean => !isKnown || types.includes(type);
   return {
     ...(namespace !== undefined && { namespace }),
@@ -104,13 +133,16 @@ function readableSelector(value: unknown): Selector {
 function labelsOf(document: Document, problems: Problem[]): Labels | 'unknown' {
   const found = validate(document, namespaceSchema);
   append(problems, found);
-  return found.length > 0 ? 'unknown' : ((document.value as { metadata: { labels?: Labels } }).metadata.labels ?? {});
+  return found.length > 0
+    ? 'unknown'
+    : ((document.value as { metadata: { labels?: Labels } }).metadata.labels ?? {});
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-const memberOf = (value: unknown, name: string): unknown => (isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined);
+const memberOf = (value: unknown, name: string): unknown =>
+  isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined;
 
 function textAt(value: unknown, outer: string, inner: string): string | undefined {
   const found = memberOf(memberOf(value, outer), inner);

@@ -24,7 +24,10 @@ const protocols: ReadonlyMap<number, LinkRule['protocol']> = new Map([
 const highestPort = 65535;
 
 /** @returns undefined when pod-chains.ts does not make such a rule */
-export function grantedRules(rules: readonly ListedRule[], elements: (set: string) => readonly ListedElement[]): LinkRule[] | undefined {
+export function grantedRules(
+  rules: readonly ListedRule[],
+  elements: (set: string) => readonly ListedElement[],
+): LinkRule[] | undefined {
   const granted: LinkRule[] = [];
   for (const { expressions } of rules) {
     const read = readRule(expressions);
@@ -111,7 +114,12 @@ function blocksOf({ low, high }: Interval, family: IpFamily): string[] {
   const blocks: string[] = [];
   for (let at = low; at <= high;) {
     let free = 0n;
-    while (free < BigInt(bitsOf(family)) && (at & (1n << free)) === 0n && at + (1n << (free + 1n)) - 1n <= high) free += 1n;
+    while (
+      free < BigInt(bitsOf(family)) &&
+      (at & (1n << free)) === 0n &&
+      at + (1n << (free + 1n)) - 1n <= high
+    )
+      free += 1n;
     blocks.push(`${formatIp({ family, value: at })}/${bitsOf(family) - Number(free)}`);
     at += 1n << free;
   }

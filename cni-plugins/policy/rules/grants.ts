@@ -32,7 +32,10 @@ export const highestPort = 65535;
 
 /** Returns the addresses of `blocks` that are in none of `except`. @throws NETWORK_BAD_RULE */
 export function peersOf(blocks: readonly string[], except: readonly string[] = []): Peers {
-  const families: Record<4 | 6, { in: Interval[]; out: Interval[] }> = { 4: { in: [], out: [] }, 6: { in: [], out: [] } };
+  const families: Record<4 | 6, { in: Interval[]; out: Interval[] }> = {
+    4: { in: [], out: [] },
+    6: { in: [], out: [] },
+  };
   for (const [side, list] of [
     ['in', blocks],
     ['out', except],
@@ -42,7 +45,8 @@ export function peersOf(blocks: readonly string[], except: readonly string[] = [
       if (found === undefined) throw badRule(text, 'it is neither an address nor a block such as 10.0.0.0/8');
       families[found.family][side].push(found.interval);
     }
-  const peers = (family: 4 | 6): Intervals => without(union(families[family].in), union(families[family].out));
+  const peers = (family: 4 | 6): Intervals =>
+    without(union(families[family].in), union(families[family].out));
   return { four: peers(4), six: peers(6) };
 }
 
@@ -51,12 +55,19 @@ export function peersOf(blocks: readonly string[], except: readonly string[] = [
  * NETWORK_BAD_RULE
  */
 export function grantsOf(rules: readonly LinkRule[]): Grant[] {
-  const groups = new Map<string, { protocol: LinkRule['protocol']; ports: PortRange; peers: Peers[]; names: Set<string> }>();
+  const groups = new Map<
+    string,
+    { protocol: LinkRule['protocol']; ports: PortRange; peers: Peers[]; names: Set<string> }
+  >();
   for (const { protocol, ports, cidr, except, name } of rules) {
     const { low, high } = ports;
     const label = `${cidr} ${protocol} ${low}-${high}`;
-    if (!['icmp', 'sctp', 'tcp', 'udp'].includes(protocol)) throw badRule(label, 'the protocol must be icmp, sctp, tcp or udp');
-    if (![low, high].every((port) => Number.isInteger(port) && port >= 0 && port <= highestPort) || low > high)
+    if (!['icmp', 'sctp', 'tcp', 'udp'].includes(protocol))
+      throw badRule(label, 'the protocol must be icmp, sctp, tcp or udp');
+    if (
+      ![low, high].every((port) => Number.isInteger(port) && port >= 0 && port <= highestPort) ||
+      low > high
+    )
       throw badRule(label, 'its ports are not a range within 0 to 65535');
     const key = `${protocol} ${low} ${high}`;
     const group = groups.get(key) ?? { protocol, ports, peers: [], names: new Set() };

@@ -13,15 +13,25 @@ export interface Interval {
 /** Sorted and disjoint, with a gap between any two. */
 export type Intervals = readonly Interval[];
 
-export const everything = (family: IpFamily): Interval => ({ low: 0n, high: (1n << BigInt(bitsOf(family))) - 1n });
+export const everything = (family: IpFamily): Interval => ({
+  low: 0n,
+  high: (1n << BigInt(bitsOf(family))) - 1n,
+});
 
 /** Parses an address or a prefix; its host bits are ignored. Returns undefined when it is neither. */
-export function intervalOf(text: string): { readonly family: IpFamily; readonly interval: Interval } | undefined {
+export function intervalOf(
+  text: string,
+): { readonly family: IpFamily; readonly interval: Interval } | undefined {
   const prefix = parsePrefix(text);
   if (prefix !== undefined)
-    return { family: prefix.address.family, interval: { low: networkOf(prefix).value, high: lastOf(prefix).value } };
+    return {
+      family: prefix.address.family,
+      interval: { low: networkOf(prefix).value, high: lastOf(prefix).value },
+    };
   const address = parseIp(text);
-  return address === undefined ? undefined : { family: address.family, interval: { low: address.value, high: address.value } };
+  return address === undefined
+    ? undefined
+    : { family: address.family, interval: { low: address.value, high: address.value } };
 }
 
 export function union(parts: readonly Interval[]): Intervals {

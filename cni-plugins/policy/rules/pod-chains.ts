@@ -1,5 +1,15 @@
 import { createHash } from 'node:crypto';
-import { connection, counter, equals, inSet, meta, payload, register, verdict, within } from '../../netlink/expressions.ts';
+import {
+  connection,
+  counter,
+  equals,
+  inSet,
+  meta,
+  payload,
+  register,
+  verdict,
+  within,
+} from '../../netlink/expressions.ts';
 import { concatenated, interfaceKey } from '../../netlink/nftables.ts';
 import type { Element, NamedSet, Table } from '../../netlink/nftables.ts';
 import { be16 } from '../../netlink/wire.ts';
@@ -53,7 +63,12 @@ export interface PodFragment {
 type PeerSet = PodFragment['sets'][number];
 
 const directions = ['egress', 'ingress'] as const;
-const protocolNumbers = { icmp: { 4: 1, 6: 58 }, tcp: { 4: 6, 6: 6 }, udp: { 4: 17, 6: 17 }, sctp: { 4: 132, 6: 132 } } as const;
+const protocolNumbers = {
+  icmp: { 4: 1, 6: 58 },
+  tcp: { 4: 6, 6: 6 },
+  udp: { 4: 17, 6: 17 },
+  sctp: { 4: 132, 6: 132 },
+} as const;
 const [r0] = [register(0)];
 
 export function podFragment({ hostInterface, addresses, bridgeMac, rules }: RuledLink): PodFragment {
@@ -64,19 +79,30 @@ export function podFragment({ hostInterface, addresses, bridgeMac, rules }: Rule
     const [profile, policies] = [rules.profile[direction], rules.policies[direction]];
     const name = (layer: string): string => `${hostInterface}_${direction}_${layer}`;
     if (profile !== undefined)
-      chains.push({ name: name('profile'), rules: layerRules(name('profile'), direction, profile, undefined, sets) });
+      chains.push({
+        name: name('profile'),
+        rules: layerRules(name('profile'), direction, profile, undefined, sets),
+      });
     if (policies !== undefined) {
       const next = profile === undefined ? undefined : name('profile');
-      chains.push({ name: name('policies'), rules: layerRules(name('policies'), direction, policies, next, sets) });
+      chains.push({
+        name: name('policies'),
+        rules: layerRules(name('policies'), direction, policies, next, sets),
+      });
     }
-    const head = policies === undefined ? (profile === undefined ? undefined : name('profile')) : name('policies');
-    if (head !== undefined) heads.push({ direction, all: head, ...(profile === undefined ? {} : { host: name('profile') }) });
+    const head =
+      policies === undefined ? (profile === undefined ? undefined : name('profile')) : name('policies');
+    if (head !== undefined)
+      heads.push({ direction, all: head, ...(profile === undefined ? {} : { host: name('profile') }) });
   }
   const own = addresses.flatMap((text) => parseIp(text) ?? []);
   const { egress } = rules.profile;
   const untracked = egress === undefined ? undefined : `${hostInterface}_egress_untracked`;
   if (egress !== undefined && untracked !== undefined)
-    chains.push({ name: untracked, rules: layerRules(untracked, 'egress', egress, undefined, sets, 'packet') });
+    chains.push({
+      name: untracked,
+      rules: layerRules(untracked, 'egress', egress, undefined, sets, 'packet'),
+    });
   return {
     chains,
     sets: [...sets.values()],
@@ -92,7 +118,11 @@ export function podFragment({ hostInterface, addresses, bridgeMac, rules }: Rule
 }
 
 /** A routed link's packets reach the judgement without such an element. */
-function linkElements(hostInterface: string, isRouted: boolean, heads: readonly { direction: Direction }[]): PodFragment['elements'] {
+function linkElements(
+  hostInterface: string,
+  isRouted: boolean,
+  heads: readonly { direction: Direction }[],
+): PodFragment['elements'] {
   const key = interfaceKey(hostInterface);
   return heads.flatMap(({ direction }): PodFragment['elements'] => {
     if (isRouted) return direction === 'egress' ? [] : [[judgeTable, 'ruled_receivers', { key }]];
@@ -112,7 +142,9 @@ function addressElements(
     [judgeTable, `self${family}`, { key: concatenated(key, key) }],
     ...heads.flatMap(({ direction, all, host }): PodFragment['elements'] => [
       [judgeTable, `${direction}${family}`, { key, value: { jump: all } }],
-      ...(host === undefined ? [] : ([[judgeTable, `host_${direction}${family}`, { key, value: { jump: host } }]] as const)),
+      ...(host === undefined
+        ? []
+        : ([[judgeTable, `host_${direction}${family}`, { key, value: { jump: host } }]] as const)),
     ]),
   ];
 }
@@ -166,7 +198,12 @@ interface Conditions {
 /** Pods that a policy selects share its grants as the same values, so one copy serves all of them. */
 const kept = new WeakMap<Grant, Map<string, Conditions>>();
 
-function conditionsOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>, by: JudgedBy): Conditions['rules'] {
+function conditionsOf(
+  grant: Grant,
+  direction: Direction,
+  sets: Map<string, PeerSet>,
+  by: JudgedBy,
+): Conditions['rules'] {
   const own = kept.get(grant) ?? new Map<string, Conditions>();
   kept.set(grant, own);
   const key = `${direction} ${by}`;
@@ -185,7 +222,10 @@ function makeConditions(grant: Grant, direction: Direction, by: JudgedBy): Condi
 function rulesOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>, by: JudgedBy): Buffer[][] {
   const { protocol, ports, peers } = grant;
   const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
-  const wanted = families.map((family) => ({ family, intervals: peers === undefined ? undefined : family === 4 ? peers.four : peers.six }));
+  const wanted = families.map((family) => ({
+    family,
+    intervals: peers === undefined ? undefined : family === 4 ? peers.four : peers.six,
+  }));
   return wanted.flatMap(({ family, intervals }): Buffer[][] => {
     if (intervals?.length === 0) return [];
     return ranges.map((range) => [
@@ -198,16 +238,26 @@ function rulesOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>,
             equals(r0, Buffer.of(protocolNumbers[protocol][family])),
           ]),
       ...(range === undefined ? [] : portCondition(protocol, range, by)),
-      ...(intervals === undefined || isEverything(intervals, family) ? [] : peerCondition(direction, family, intervals, sets, by)),
+      ...(intervals === undefined || isEverything(intervals, family)
+        ? []
+        : peerCondition(direction, family, intervals, sets, by)),
     ]);
   });
 }
 
 /** Matches the responder's port, after translation; for ICMP the type and code of the request. */
-function portCondition(protocol: Grant['protocol'], { low, high }: PortRange, by: JudgedBy): readonly Buffer[] {
+function portCondition(
+  protocol: Grant['protocol'],
+  { low, high }: PortRange,
+  by: JudgedBy,
+): readonly Buffer[] {
   const ofPacket = payload('transport', protocol === 'icmp' ? 0 : 2, 2, r0);
-  const load = protocol === 'icmp' ? connection('portTo', 'original', r0) : connection('portFrom', 'reply', r0);
-  return [by === 'packet' ? ofPacket : load, ...(low === high ? [equals(r0, be16(low))] : within(r0, be16(low), be16(high)))];
+  const load =
+    protocol === 'icmp' ? connection('portTo', 'original', r0) : connection('portFrom', 'reply', r0);
+  return [
+    by === 'packet' ? ofPacket : load,
+    ...(low === high ? [equals(r0, be16(low))] : within(r0, be16(low), be16(high))),
+  ];
 }
 
 /**
@@ -235,7 +285,11 @@ function peerCondition(
   peerSets[family].set(intervals, shared);
   const { name } = shared.set;
   sets.set(name, shared);
-  if (by === 'packet') return [payload('network', family === 4 ? 16 : 24, family === 4 ? 4 : 16, r0), inSet(name, r0)];
+  if (by === 'packet')
+    return [payload('network', family === 4 ? 16 : 24, family === 4 ? 4 : 16, r0), inSet(name, r0)];
   // For egress the peer is the responder, for ingress the initiator.
-  return [connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0), inSet(name, r0)];
+  return [
+    connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0),
+    inSet(name, r0),
+  ];
 }

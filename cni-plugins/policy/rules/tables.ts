@@ -90,15 +90,30 @@ const neighbourDiscovery: readonly Buffer[] = [
 ];
 
 /** Matches ARP requests and replies of 28 bytes, padded to at most 46: no room for other data behind them. */
-const arpAlone: readonly Buffer[] = [...is(etherType.arp), meta('length', r0), masked(r0, host32(~0x3f)), equals(r0, host32(0))];
+const arpAlone: readonly Buffer[] = [
+  ...is(etherType.arp),
+  meta('length', r0),
+  masked(r0, host32(~0x3f)),
+  equals(r0, host32(0)),
+];
 
 const judged: readonly Buffer[] = [meta('mark', r0), masked(r0, host32(judgedMark)), differs(r0, host32(0))];
 /** Matches frames to one link, not to a group. */
-const toOne: readonly Buffer[] = [payload('link', 0, 1, r0), masked(r0, Buffer.of(1)), equals(r0, Buffer.of(0))];
+const toOne: readonly Buffer[] = [
+  payload('link', 0, 1, r0),
+  masked(r0, Buffer.of(1)),
+  equals(r0, Buffer.of(0)),
+];
 
 const address = {
-  4: { source: (to: number) => payload('network', 12, 4, to), destination: (to: number) => payload('network', 16, 4, to) },
-  6: { source: (to: number) => payload('network', 8, 16, to), destination: (to: number) => payload('network', 24, 16, to) },
+  4: {
+    source: (to: number) => payload('network', 12, 4, to),
+    destination: (to: number) => payload('network', 16, 4, to),
+  },
+  6: {
+    source: (to: number) => payload('network', 8, 16, to),
+    destination: (to: number) => payload('network', 24, 16, to),
+  },
 } as const;
 
 const families = [4, 6] as const;
@@ -150,8 +165,14 @@ export const frameDefinition: PolicyDefinition = {
         ],
       })),
     ),
-    { chain: 'forward', expressions: [meta('iifname', r0), inSet('ruled_senders', r0), verdict({ goto: 'from_ruled' })] },
-    { chain: 'postrouting', expressions: [meta('oifname', r0), inSet('ruled_receivers', r0), verdict({ goto: 'to_ruled' })] },
+    {
+      chain: 'forward',
+      expressions: [meta('iifname', r0), inSet('ruled_senders', r0), verdict({ goto: 'from_ruled' })],
+    },
+    {
+      chain: 'postrouting',
+      expressions: [meta('oifname', r0), inSet('ruled_receivers', r0), verdict({ goto: 'to_ruled' })],
+    },
     ...['from_ruled', 'to_ruled'].flatMap((chain): PolicyRule[] => [
       { chain, expressions: [...arpAlone, verdict('accept')] },
       { chain, expressions: [...is(etherType.ip6), ...neighbourDiscovery, verdict('accept')] },
@@ -174,7 +195,11 @@ const end = (family: 4 | 6, direction: 'original' | 'reply', map: string): Polic
   verdictOf(map, r0),
 ];
 
-const stateHas = (bits: number): Buffer[] => [connection('state', undefined, r0), masked(r0, host32(bits)), differs(r0, host32(0))];
+const stateHas = (bits: number): Buffer[] => [
+  connection('state', undefined, r0),
+  masked(r0, host32(bits)),
+  differs(r0, host32(0)),
+];
 
 const family = (which: 4 | 6): Buffer[] => [meta('nfproto', r0), equals(r0, nfproto[which])];
 
@@ -195,7 +220,9 @@ const judgement = (chain: string, maps: 'all' | 'host'): PolicyRule[] => [
       ],
     })),
   ),
-  ...(maps === 'host' ? [{ chain, expressions: [...stateHas(CT_UNTRACKED), verdict({ jump: 'untracked' })] }] : []),
+  ...(maps === 'host'
+    ? [{ chain, expressions: [...stateHas(CT_UNTRACKED), verdict({ jump: 'untracked' })] }]
+    : []),
   { chain, expressions: [...stateHas(CT_INVALID_OR_UNTRACKED), verdict({ goto: 'no_connection' })] },
   { chain, expressions: [...stateHas(CT_RELATED), verdict({ jump: 'errors' })] },
   ...bothFamilies((which) => [
@@ -212,13 +239,28 @@ const judgement = (chain: string, maps: 'all' | 'host'): PolicyRule[] => [
 const untracked: readonly PolicyRule[] = [
   ...bothFamilies((which) => ({
     chain: 'untracked',
-    expressions: [...family(which), address[which].destination(r0), inSet(`ruled${which}`, r0), ...sourceIsLocal(r0), verdict('accept')],
+    expressions: [
+      ...family(which),
+      address[which].destination(r0),
+      inSet(`ruled${which}`, r0),
+      ...sourceIsLocal(r0),
+      verdict('accept'),
+    ],
   })),
   ...bothFamilies((which) => [
-    { chain: 'untracked', expressions: [...family(which), address[which].source(r0), verdictOf(`untracked${which}`, r0)] },
     {
       chain: 'untracked',
-      expressions: [...family(which), address[which].source(r0), inSet(`ruled${which}`, r0), ...destinationIsLocal(r0), verdict('accept')],
+      expressions: [...family(which), address[which].source(r0), verdictOf(`untracked${which}`, r0)],
+    },
+    {
+      chain: 'untracked',
+      expressions: [
+        ...family(which),
+        address[which].source(r0),
+        inSet(`ruled${which}`, r0),
+        ...destinationIsLocal(r0),
+        verdict('accept'),
+      ],
     },
   ]),
 ];
@@ -269,10 +311,18 @@ export const judgeDefinition: PolicyDefinition = {
     // the host's rights than where packets are forwarded.
     {
       chain: 'output',
-      expressions: [connection('direction', undefined, r0), equals(r0, Buffer.of(0)), ...sourceIsForeign(r0), verdict({ goto: 'judge' })],
+      expressions: [
+        connection('direction', undefined, r0),
+        equals(r0, Buffer.of(0)),
+        ...sourceIsForeign(r0),
+        verdict({ goto: 'judge' }),
+      ],
     },
     { chain: 'output', expressions: [verdict({ jump: 'judge_with_host' })] },
-    { chain: 'postrouting', expressions: [meta('oifname', r0), inSet('ruled_receivers', r0), verdict({ goto: 'to_ruled' })] },
+    {
+      chain: 'postrouting',
+      expressions: [meta('oifname', r0), inSet('ruled_receivers', r0), verdict({ goto: 'to_ruled' })],
+    },
     { chain: 'to_ruled', expressions: [...family(6), ...neighbourDiscovery, verdict('accept')] },
     ...bothFamilies((which) => ({
       chain: 'to_ruled',
@@ -287,7 +337,13 @@ export const judgeDefinition: PolicyDefinition = {
     ...bothFamilies((which) =>
       (['destination', 'source'] as const).map((side) => ({
         chain: 'no_connection',
-        expressions: [...family(which), address[which][side](r1), inSet(`ruled${which}`, r1), counter(), verdict('drop')],
+        expressions: [
+          ...family(which),
+          address[which][side](r1),
+          inSet(`ruled${which}`, r1),
+          counter(),
+          verdict('drop'),
+        ],
         comment: 'belongs to no connection',
       })),
     ),
@@ -297,7 +353,13 @@ export const judgeDefinition: PolicyDefinition = {
       { chain: 'errors', expressions: [...selfOf(which, 'reply'), verdict('return')] },
       {
         chain: 'errors',
-        expressions: [...family(which), address[which].source(r1), inSet(`ruled${which}`, r1), counter(), verdict('drop')],
+        expressions: [
+          ...family(which),
+          address[which].source(r1),
+          inSet(`ruled${which}`, r1),
+          counter(),
+          verdict('drop'),
+        ],
         comment: 'an ICMP error about a connection of others',
       },
     ]),

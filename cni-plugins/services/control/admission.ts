@@ -34,7 +34,11 @@ export interface Admission {
  * service keeps its previous state as far as that is still free. For a source that contends, only the
  * addresses that others hold are refused, and the rest is in force as described now.
  */
-export function admit({ source, services, gone }: AskedChange, inForce: HeldServices, balancer: Balancer): Admission {
+export function admit(
+  { source, services, gone }: AskedChange,
+  inForce: HeldServices,
+  balancer: Balancer,
+): Admission {
   const { fit, refused } = examine(source, services, inForce, balancer);
   const claimed = claimAddresses(source, fit, gone, inForce);
   return { ...claimed, refused: [...refused, ...claimed.refused] };
@@ -58,14 +62,19 @@ function examine(
       continue;
     }
     const before = held.get(service.name);
-    const refuse = (code: string, field: string, why: string): number => refused.push({ name: service.name, code, field, why });
+    const refuse = (code: string, field: string, why: string): number =>
+      refused.push({ name: service.name, code, field, why });
     if (names.has(service.name)) {
       refuse('NETWORK_SERVICE_EXISTS', 'name', `${service.name} is there twice`);
       continue;
     }
     names.add(service.name);
     if (before !== undefined && before.source !== source) {
-      refuse('NETWORK_SERVICE_EXISTS', 'name', `a service of that name is there already, by ${before.source}`);
+      refuse(
+        'NETWORK_SERVICE_EXISTS',
+        'name',
+        `a service of that name is there already, by ${before.source}`,
+      );
       continue;
     }
     const next = new StoredService(source, JSON.stringify(service));
@@ -75,7 +84,9 @@ function examine(
       before.document === next.document &&
       !(contends(source) && claims.canGain(service))
     ) {
-      const lost = contends(source) ? refusedFor(service.name, source, claims.lost(service), inForce) : undefined;
+      const lost = contends(source)
+        ? refusedFor(service.name, source, claims.lost(service), inForce)
+        : undefined;
       if (lost !== undefined) refused.push(lost);
       continue;
     }
@@ -89,7 +100,12 @@ function examine(
 }
 
 /** Releases the addresses that the source gives up, and claims those of its next services. */
-function claimAddresses(source: string, fit: readonly Admitted[], gone: readonly string[], inForce: HeldServices): Admission {
+function claimAddresses(
+  source: string,
+  fit: readonly Admitted[],
+  gone: readonly string[],
+  inForce: HeldServices,
+): Admission {
   const { held, claims, admitting } = inForce;
   const refused: RefusedService[] = [];
   // Free for all services of this source at once, and for no other service before all of these have
@@ -130,7 +146,8 @@ function claimAddresses(source: string, fit: readonly Admitted[], gone: readonly
   claims.handOver(free);
   // Only after all services have claimed, because the last one may have taken an address from the first.
   if (contends(source))
-    for (const { service } of admitted) append(refused, [refusedFor(service.name, source, claims.lost(service), inForce) ?? []].flat());
+    for (const { service } of admitted)
+      append(refused, [refusedFor(service.name, source, claims.lost(service), inForce) ?? []].flat());
   admitting.clear();
   return { admitted, lost, refused };
 }

@@ -9,24 +9,30 @@ import { startServices } from './services.ts';
 
 /**
  * The program that chaos.test.ts kills. It starts, and prints `settled` with the whole state when nothing is
- * ending any more. After the message to continue, it puts, changes, drains and removes services without end, and
- * prints each step on a line. `+ number backends` begins to put a service (without backends: to remove it),
- * and `= number` ends the step. If its input ends instead, it exits in an orderly way and keeps its compile
- * cache for the next process. Arguments: database, a number to begin with, and balancers: the first at the
- * start, then each in turn.
+ * ending any more. After the message to continue, it puts, changes, drains and removes services without end,
+ * and prints each step on a line. `+ number backends` begins to put a service (without backends: to remove
+ * it), and `= number` ends the step. If its input ends instead, it exits in an orderly way and keeps its
+ * compile cache for the next process. Arguments: database, a number to begin with, and balancers: the first
+ * at the start, then each in turn.
  */
 const [databasePath = '', first = '0', kinds = 'nftables'] = process.argv.slice(2);
 const balancers = kinds.split(',') as Balancer['kind'][];
 const report = (line: string): void => void writeSync(1, `${line}\n`);
-const services = await startServices({ databasePath, balancer: balancers[0] ?? 'nftables' }, createLogger({ level: 'silent' }));
+const services = await startServices(
+  { databasePath, balancer: balancers[0] ?? 'nftables' },
+  createLogger({ level: 'silent' }),
+);
 const list = async (): Promise<ServiceList> => JSON.parse(await services.ask('{"do":"list"}')) as ServiceList;
 
 // A drain that an operator requested and that was interrupted.
 for (const { name, source } of (await list()).services)
-  if (source !== undefined) await services.ask(JSON.stringify({ do: 'drain', name, addresses: [], is: false }));
+  if (source !== undefined)
+    await services.ask(JSON.stringify({ do: 'drain', name, addresses: [], is: false }));
 const isSettled = ({ retiring, services: all }: ServiceList): boolean =>
   retiring === undefined &&
-  all.every(({ source, backends: each }) => source !== undefined && each.every(({ state }) => state === 'in service'));
+  all.every(
+    ({ source, backends: each }) => source !== undefined && each.every(({ state }) => state === 'in service'),
+  );
 for (let looks = 0, now = await list(); !isSettled(now); looks += 1, now = await list()) {
   if (looks % 100 === 0) report(`waits ${JSON.stringify(now)}`);
   await pause(50);

@@ -61,7 +61,10 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   const program = new URL('./chaos.actor.fixture.ts', import.meta.url).pathname;
   const environment = { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') };
   // A killed process keeps no compile cache, and compiling takes most of the time in an emulated machine.
-  execFileSync(process.execPath, [program, databasePath, '0', kinds.join()], { stdio: ['ignore', 'ignore', 'inherit'], env: environment });
+  execFileSync(process.execPath, [program, databasePath, '0', kinds.join()], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: environment,
+  });
   let running: ChildProcess | undefined;
   context.after(() => running?.kill('SIGKILL'));
   let acts = 0;
@@ -72,10 +75,14 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   for (let count = 1; count <= kills; count += 1) {
     const begun = performance.now();
     const order = random() < 0.5 ? kinds : kinds.toReversed();
-    const child = spawn(process.execPath, [program, databasePath, String(Math.floor(random() * 1000)), order.join()], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-      env: environment,
-    });
+    const child = spawn(
+      process.execPath,
+      [program, databasePath, String(Math.floor(random() * 1000)), order.join()],
+      {
+        stdio: ['pipe', 'pipe', 'inherit'],
+        env: environment,
+      },
+    );
     const ended = once(child, 'close');
     running = child;
     // It may be dead already when it is told to go on.
@@ -90,7 +97,8 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       for (const line of lines) {
         const [mark, number = '', ...given] = line.split(' ');
         const one = reported.get(Number(number)) ?? { stands: [] };
-        if (mark === '+') reported.set(Number(number), { ...one, begun: given.filter((word) => word !== '') });
+        if (mark === '+')
+          reported.set(Number(number), { ...one, begun: given.filter((word) => word !== '') });
         else if (mark === '=') {
           reported.set(Number(number), { stands: one.begun ?? [] });
           acts += 1;
@@ -104,7 +112,10 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       const late = new AbortController();
       const found = await Promise.race([settled, ended, pause(restMs, 'late', { signal: late.signal })]);
       late.abort();
-      assert.ok(typeof found === 'object' && 'services' in found, `it did not come to rest: ${JSON.stringify(found)}, ${waits}`);
+      assert.ok(
+        typeof found === 'object' && 'services' in found,
+        `it did not come to rest: ${JSON.stringify(found)}, ${waits}`,
+      );
       startMs = performance.now() - begun;
       await look(found);
       child.stdin.write('go on\n');
@@ -116,12 +127,16 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
     await ended;
     assert.equal(child.signalCode, 'SIGKILL', 'it failed by itself');
     underWay += [...reported.values()].filter(({ begun: one }) => one !== undefined).length;
-    if (count % 10 === 0) process.stdout.write(`# ${count} kills: ${acts} acts, ${underWay} under way at the kills\n`);
+    if (count % 10 === 0)
+      process.stdout.write(`# ${count} kills: ${acts} acts, ${underWay} under way at the kills\n`);
   }
   assert.ok(acts > 0, 'nothing was done');
   process.stdout.write(`# seed ${seed}: ${kills} kills, ${acts} acts, ${underWay} under way at the kills\n`);
 
-  const last = await startServices({ databasePath, balancer: kinds[0] ?? 'nftables' }, createLogger({ level: 'error' }));
+  const last = await startServices(
+    { databasePath, balancer: kinds[0] ?? 'nftables' },
+    createLogger({ level: 'error' }),
+  );
   await last.remove('command', ['s0', 's1', 's2', 's3', 's4', 's5']);
   for (
     const deadline = Date.now() + 120_000;
@@ -139,20 +154,32 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
    * that it printed.
    */
   async function look({ balancer, services }: ServiceList): Promise<void> {
-    const existing = new Map(services.map(({ name, backends: each }) => [name, each.map(({ address }) => address).toSorted()]));
+    const existing = new Map(
+      services.map(({ name, backends: each }) => [name, each.map(({ address }) => address).toSorted()]),
+    );
     for (const kind of kinds) {
-      const expected = kind === balancer ? [...existing.keys()].map((name) => `10.96.2.${name.slice(1)}`).toSorted() : [];
+      const expected =
+        kind === balancer ? [...existing.keys()].map((name) => `10.96.2.${name.slice(1)}`).toSorted() : [];
       assert.deepEqual(inKernel[kind](), expected, `a stale rule of ${kind}, or one too few`);
       if (kind !== balancer) assert.doesNotMatch(shell(whatStands), remains[kind]);
     }
     for (const [number, { stands: exists, begun }] of reported) {
       const found = existing.get(`s${number}`) ?? [];
-      const possible = [exists, ...(begun === undefined ? [] : [begun])].map((each) => each.toSorted().join());
-      assert.ok(possible.includes(found.join()), `s${number}: ${found.join()} is neither of ${possible.join(' · ')}`);
+      const possible = [exists, ...(begun === undefined ? [] : [begun])].map((each) =>
+        each.toSorted().join(),
+      );
+      assert.ok(
+        possible.includes(found.join()),
+        `s${number}: ${found.join()} is neither of ${possible.join(' · ')}`,
+      );
       reported.set(number, { stands: found });
       // An address without a service leads wherever it is routed.
       if (found.length === 0) continue;
-      const answers = [...new Set((await client.greet(`10.96.2.${number}`, 80, 4)).map((greeting) => greeting.split(' ')[0] ?? ''))];
+      const answers = [
+        ...new Set(
+          (await client.greet(`10.96.2.${number}`, 80, 4)).map((greeting) => greeting.split(' ')[0] ?? ''),
+        ),
+      ];
       const expected = found.map((address) => names[address] ?? '');
       assert.deepEqual(answers.toSorted(), expected.toSorted(), `s${number}`);
     }
@@ -161,7 +188,10 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
 
 /** A balancer that is not in use leaves nothing, with addresses or without. */
 const whatStands = 'ip -brief link; nft list tables; ip route show table local';
-const remains: Readonly<Record<Balancer['kind'], RegExp>> = { nftables: /portcullis_services$/mu, ipvs: /portcullis-ipvs/u };
+const remains: Readonly<Record<Balancer['kind'], RegExp>> = {
+  nftables: /portcullis_services$/mu,
+  ipvs: /portcullis-ipvs/u,
+};
 
 /** Returns the virtual addresses that the kernel holds, for each balancer. */
 const inKernel: Readonly<Record<Balancer['kind'], () => string[]>> = {
@@ -173,7 +203,11 @@ const inKernel: Readonly<Record<Balancer['kind'], () => string[]>> = {
     const served = [...shell('cat /proc/net/ip_vs').matchAll(/^TCP {2}0A6002([0-9A-F]{2}):0050 /gmu)].map(
       ([, last = '']) => `10.96.2.${Number.parseInt(last, 16)}`,
     );
-    const held = [...shell('ip -o address show dev portcullis-ipvs 2>/dev/null || true').matchAll(/(10\.96\.2\.\d+)\/32/gu)];
+    const held = [
+      ...shell('ip -o address show dev portcullis-ipvs 2>/dev/null || true').matchAll(
+        /(10\.96\.2\.\d+)\/32/gu,
+      ),
+    ];
     return [...new Set([...served, ...held.map(([, address = '']) => address)])].toSorted();
   },
 };

@@ -16,15 +16,22 @@ const ownSources: ReadonlySet<string> = new Set(['command', 'files']);
  * Returns the service, from any source, with its addresses in canonical form, or what is wrong with it. Pure.
  */
 export function checked(source: string, service: Service): Service | RefusedService {
-  const wrong = (field: string, why: string): RefusedService => ({ name: service.name, code: 'NETWORK_SERVICE_INVALID', field, why });
-  if (service.name.length > 253 || !name.test(service.name)) return wrong('name', 'it is not a name of a service');
+  const wrong = (field: string, why: string): RefusedService => ({
+    name: service.name,
+    code: 'NETWORK_SERVICE_INVALID',
+    field,
+    why,
+  });
+  if (service.name.length > 253 || !name.test(service.name))
+    return wrong('name', 'it is not a name of a service');
   for (const field of ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const)
     for (const [index, text] of (service[field] ?? []).entries()) {
       const why = wrongAddress(text, 'virtual');
       if (why !== undefined) return wrong(`${field}.${index}`, why);
     }
   for (const [index, text] of (service.loadBalancerSourceRanges ?? []).entries())
-    if (canonicalRange(text) === undefined) return wrong(`loadBalancerSourceRanges.${index}`, `${JSON.stringify(text)} is not a prefix`);
+    if (canonicalRange(text) === undefined)
+      return wrong(`loadBalancerSourceRanges.${index}`, `${JSON.stringify(text)} is not a prefix`);
   const { ports, backends } = service;
   if (ports.length === 0) return wrong('ports', 'it has no port');
   const seen = new Set<string>();
@@ -37,7 +44,8 @@ export function checked(source: string, service: Service): Service | RefusedServ
     if (twice !== undefined) return wrong(`ports.${index}`, `${twice} is there twice`);
     for (const each of own) seen.add(each);
   }
-  if (backends.length > maxBackends) return wrong('backends', `it has ${backends.length} backends, more than ${maxBackends}`);
+  if (backends.length > maxBackends)
+    return wrong('backends', `it has ${backends.length} backends, more than ${maxBackends}`);
   for (const [index, { address, ports: own = {}, weight = 1 }] of backends.entries()) {
     const why = wrongAddress(address, 'backend');
     if (why !== undefined) return wrong(`backends.${index}`, why);
@@ -72,7 +80,9 @@ function addressesOf(service: Service): Partial<Service> {
     });
   return {
     ...(loadBalancerAddresses !== undefined && { loadBalancerAddresses: others(loadBalancerAddresses) }),
-    ...(ranges !== undefined && { loadBalancerSourceRanges: [...new Set(ranges.map((text) => canonicalRange(text) ?? text))] }),
+    ...(ranges !== undefined && {
+      loadBalancerSourceRanges: [...new Set(ranges.map((text) => canonicalRange(text) ?? text))],
+    }),
     addresses: others(service.addresses),
     externalAddresses: others(service.externalAddresses),
   };

@@ -4,7 +4,10 @@ import type { Balancer } from '../model/model.ts';
 import { canBalanceByNftables } from '../nftables/balancer.ts';
 import type { BalancerChoice } from './protocol.ts';
 
-const obstacles: Readonly<Record<Balancer['kind'], () => string | undefined>> = { nftables: canBalanceByNftables, ipvs: canBalanceByIpvs };
+const obstacles: Readonly<Record<Balancer['kind'], () => string | undefined>> = {
+  nftables: canBalanceByNftables,
+  ipvs: canBalanceByIpvs,
+};
 
 /**
  * Returns the requested balancer if this kernel supports it. `auto` prefers nf_tables over IPVS.

@@ -84,7 +84,8 @@ function addressField(service: Service, address: string): string {
  * allots cluster addresses, a controller with rights of its own sets load balancer addresses, and any author
  * of a Service writes external addresses.
  */
-const rankOf = (field: string): number => (field.startsWith('externalAddresses') ? 2 : field.startsWith('loadBalancerAddresses') ? 1 : 0);
+const rankOf = (field: string): number =>
+  field.startsWith('externalAddresses') ? 2 : field.startsWith('loadBalancerAddresses') ? 1 : 0;
 
 /**
  * @param otherHolder returns the holder in words if it is not a service
@@ -146,13 +147,15 @@ export function createClaims(
     const other = otherHolder(key);
     return other === undefined ? undefined : { other, key, field };
   };
-  const lost = (service: Service): Lost[] => claimsOf(service).flatMap(({ key, field }) => lostAt(service.name, key, field) ?? []);
+  const lost = (service: Service): Lost[] =>
+    claimsOf(service).flatMap(({ key, field }) => lostAt(service.name, key, field) ?? []);
 
   return {
     taken: (service) => lost(service)[0],
     holderOf: (key) => holders.get(key),
     lost,
-    canGain: (service) => claimsOf(service).some(({ key }) => holders.get(key) === undefined && otherHolder(key) === undefined),
+    canGain: (service) =>
+      claimsOf(service).some(({ key }) => holders.get(key) === undefined && otherHolder(key) === undefined),
     waiting: () => waiting.services(),
     add(service) {
       for (const { key } of claimsOf(service)) hold(key, { name: service.name, rank: 0 });

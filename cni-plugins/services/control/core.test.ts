@@ -30,7 +30,9 @@ class Held implements Balancer {
   reconcile(all: Iterable<VirtualServer>): number {
     if (this.fails) throw new Error('the kernel answered EBUSY');
     const servers = [...all];
-    const differ = servers.filter((one) => JSON.stringify(one) !== JSON.stringify(this.servers.get(keyOf(one)))).length;
+    const differ = servers.filter(
+      (one) => JSON.stringify(one) !== JSON.stringify(this.servers.get(keyOf(one))),
+    ).length;
     this.servers.clear();
     for (const server of servers) this.servers.set(keyOf(server), server);
     return differ;
@@ -68,7 +70,13 @@ class Held implements Balancer {
   }
 }
 
-const noChecks: HealthChecks = { follow: () => {}, forget: () => {}, why: () => undefined, isChecked: () => false, close: () => {} };
+const noChecks: HealthChecks = {
+  follow: () => {},
+  forget: () => {},
+  why: () => undefined,
+  isChecked: () => false,
+  close: () => {},
+};
 
 let folder: string;
 let kernel: Held;
@@ -126,9 +134,15 @@ test('what is applied is in the kernel, and after a restart again', () => {
 
 test('services are listed in pages, in the order of their names, or by name', () => {
   const names = Array.from({ length: 7 }, (_, index) => `web-${index}`);
-  const all = names.map((name, index) => service(name, `addresses: [10.96.0.${index + 1}]\nports: [80]\nbackends: [10.0.0.2]`));
+  const all = names.map((name, index) =>
+    service(name, `addresses: [10.96.0.${index + 1}]\nports: [80]\nbackends: [10.0.0.2]`),
+  );
   core.apply('command', all.toReversed(), false);
-  core.apply('command', [service('web-7', 'addresses: [10.96.0.8]\nports: [80]\nbackends: [10.0.0.2]')], false);
+  core.apply(
+    'command',
+    [service('web-7', 'addresses: [10.96.0.8]\nports: [80]\nbackends: [10.0.0.2]')],
+    false,
+  );
   core.remove('command', ['web-7']);
   const reported = (page: ReportPage): { names: string[]; next: string | undefined } => {
     const reports = reportServices(core, noChecks, page);
@@ -149,7 +163,10 @@ test('services are listed in pages, in the order of their names, or by name', ()
   assert.deepEqual(reported({ most: 3 }), { names: ending.slice(0, 3), next: 'web-2' });
   assert.deepEqual(reported({ most: 3, after: 'web-2' }), { names: ending.slice(3, 6), next: 'web-5' });
   assert.deepEqual(reported({ most: 3, after: 'web-5' }), { names: ending.slice(6), next: undefined });
-  assert.deepEqual(reported({ most: 1, names: ['web-6', 'nobody', 'web-1'] }), { names: ['web-1'], next: 'web-1' });
+  assert.deepEqual(reported({ most: 1, names: ['web-6', 'nobody', 'web-1'] }), {
+    names: ['web-1'],
+    next: 'web-1',
+  });
 });
 
 test('a removed backend keeps established connections until its grace period is over, across restarts', () => {
@@ -193,7 +210,14 @@ test('a removed service ends the same way, and its address is free at once', () 
   core.remove('command', ['web']);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0']);
   restart();
-  assert.deepEqual(core.apply('files', [service('other', 'addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.9]')], true), []);
+  assert.deepEqual(
+    core.apply(
+      'files',
+      [service('other', 'addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.9]')],
+      true,
+    ),
+    [],
+  );
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.9:80=1 10.0.0.2:80=0']);
   now += 10_000;
   tick();
@@ -227,7 +251,11 @@ test('an unhealthy backend is out until it is healthy, and all backends are in w
   core.judged('web', '10.0.0.2 80', false);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1']);
   restart();
-  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1'], 'a restart forgets no unwell backend');
+  assert.deepEqual(
+    kernel.shown(),
+    ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1'],
+    'a restart forgets no unwell backend',
+  );
   core.judged('web', '10.0.0.3 80', false);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);
   core.judged('web', '10.0.0.3 80', true);
@@ -240,7 +268,12 @@ test('a source changes nothing of another source, and the holder of an address k
   const other = service('other', 'addresses: [10.96.0.2, 10.96.0.1]\nports: [80]\nbackends: [10.0.0.9]');
   const free = service('free', 'addresses: [10.96.0.3]\nports: [80]\nbackends: [10.0.0.9]');
   assert.deepEqual(core.apply('command', [web('10.0.0.9'), other, free], false), [
-    { name: 'web', code: 'NETWORK_SERVICE_EXISTS', field: 'name', why: 'a service of that name is there already, by files' },
+    {
+      name: 'web',
+      code: 'NETWORK_SERVICE_EXISTS',
+      field: 'name',
+      why: 'a service of that name is there already, by files',
+    },
     {
       name: 'other',
       code: 'NETWORK_SERVICE_ADDRESS_TAKEN',
@@ -259,7 +292,11 @@ test('only sources of this host may have one of its programs run', () => {
   const program = web('10.0.0.2', 'healthCheck: { exec: { command: [/bin/true] } }');
   for (const source of ['overlay', 'kubernetes', 'anybody']) {
     const [refused, ...more] = core.apply(source, [program], true);
-    assert.deepEqual([refused?.code, refused?.field, more], ['NETWORK_SERVICE_UNSUPPORTED', 'healthCheck.exec', []], source);
+    assert.deepEqual(
+      [refused?.code, refused?.field, more],
+      ['NETWORK_SERVICE_UNSUPPORTED', 'healthCheck.exec', []],
+      source,
+    );
     assert.equal(core.held.size, 0);
   }
   assert.deepEqual(core.apply('command', [program], false), []);
@@ -268,19 +305,25 @@ test('only sources of this host may have one of its programs run', () => {
 });
 
 test('two services of one source swap their addresses', () => {
-  const at = (name: string, address: string): Service => service(name, `addresses: [${address}]\nports: [80]\nbackends: [10.0.0.2]`);
+  const at = (name: string, address: string): Service =>
+    service(name, `addresses: [${address}]\nports: [80]\nbackends: [10.0.0.2]`);
   core.apply('files', [at('a', '10.96.0.1'), at('b', '10.96.0.2')], true);
   assert.deepEqual(core.apply('files', [at('a', '10.96.0.2'), at('b', '10.96.0.1')], true), []);
-  assert.deepEqual([...kernel.servers.values()].map(({ service: name, address }) => `${name} ${address ?? ''}`).toSorted(), [
-    'a 10.96.0.2',
-    'b 10.96.0.1',
-  ]);
+  assert.deepEqual(
+    [...kernel.servers.values()].map(({ service: name, address }) => `${name} ${address ?? ''}`).toSorted(),
+    ['a 10.96.0.2', 'b 10.96.0.1'],
+  );
 });
 
 test('a refused service keeps its previous state', () => {
   core.apply('command', [web('10.0.0.2')], false);
   assert.deepEqual(core.apply('command', [web('10.0.0.3', 'scheduler: lc')], false), [
-    { name: 'web', code: 'NETWORK_SERVICE_UNSUPPORTED', field: 'scheduler', why: 'lc is not known here (nftables)' },
+    {
+      name: 'web',
+      code: 'NETWORK_SERVICE_UNSUPPORTED',
+      field: 'scheduler',
+      why: 'lc is not known here (nftables)',
+    },
   ]);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
   restart();
@@ -305,7 +348,10 @@ test('a repeated change that the kernel did not take is answered as soon as the 
     change();
     assert.deepEqual(kernel.shown(), shown);
   };
-  repeated(() => core.apply('command', [web('10.0.0.2, 10.0.0.3')], false), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);
+  repeated(
+    () => core.apply('command', [web('10.0.0.2, 10.0.0.3')], false),
+    ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1'],
+  );
   repeated(() => core.drain('web', ['10.0.0.3'], true), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=0']);
   repeated(() => core.remove('command', ['web']), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=0']);
 });
@@ -320,7 +366,11 @@ const holderAt = (address: string): string | undefined =>
   [...kernel.servers.values()].find((server) => server.address === address)?.service;
 
 test('a cluster address wins over a load balancer address, and that over an external one, in any order', () => {
-  const external = ofCluster('aaa/evil.external', 1, 'addresses: []\nexternalAddresses: [10.96.0.10, 192.0.2.8]');
+  const external = ofCluster(
+    'aaa/evil.external',
+    1,
+    'addresses: []\nexternalAddresses: [10.96.0.10, 192.0.2.8]',
+  );
   const balanced: Service = {
     ...ofCluster('shop/web.external', 9, 'externalAddresses: [192.0.2.9]'),
     loadBalancerAddresses: ['192.0.2.8'],
@@ -332,14 +382,21 @@ test('a cluster address wins over a load balancer address, and that over an exte
     [balanced, external, dns],
   ]) {
     for (const each of order) core.apply('kubernetes', [each], false);
-    assert.deepEqual(['10.96.0.10', '192.0.2.8'].map(holderAt), ['kube-system/kube-dns', 'shop/web.external']);
+    assert.deepEqual(['10.96.0.10', '192.0.2.8'].map(holderAt), [
+      'kube-system/kube-dns',
+      'shop/web.external',
+    ]);
     assert.match(
       [...reportServices(core, noChecks, { names: ['aaa/evil.external'] })][0]?.refused ?? '',
       /10\.96\.0\.10 port 53\/udp belongs to/u,
     );
     assert.equal(core.contested(), 1);
     restart();
-    assert.deepEqual(['10.96.0.10', '192.0.2.8'].map(holderAt), ['kube-system/kube-dns', 'shop/web.external'], 'after a restart');
+    assert.deepEqual(
+      ['10.96.0.10', '192.0.2.8'].map(holderAt),
+      ['kube-system/kube-dns', 'shop/web.external'],
+      'after a restart',
+    );
     core.remove('kubernetes', ['kube-system/kube-dns']);
     assert.equal(holderAt('10.96.0.10'), 'aaa/evil.external', 'what was evicted is restored');
     core.apply('kubernetes', [], true);
@@ -369,11 +426,23 @@ test('a refused address blocks updates of neither the other ports nor the endpoi
     ...service('web', `externalAddresses: [192.0.2.8, 192.0.2.9]\nports: [${ports}]\nbackends: [${backend}]`),
     name: 'shop/web.external',
   });
-  core.apply('files', [service('mine', 'externalAddresses: [192.0.2.9]\nports: [80]\nbackends: [10.0.0.2]')], true);
+  core.apply(
+    'files',
+    [service('mine', 'externalAddresses: [192.0.2.9]\nports: [80]\nbackends: [10.0.0.2]')],
+    true,
+  );
   for (const source of ['kubernetes', 'networks']) {
     const [refused, ...more] = core.apply(source, [web('80', '10.0.0.5')], false);
-    assert.deepEqual([refused?.code, refused?.field, more], ['NETWORK_SERVICE_ADDRESS_TAKEN', 'externalAddresses.1', []], source);
-    assert.equal(core.apply(source, [web('80', '10.0.0.5')], false).length, 1, 'asked again it is refused again');
+    assert.deepEqual(
+      [refused?.code, refused?.field, more],
+      ['NETWORK_SERVICE_ADDRESS_TAKEN', 'externalAddresses.1', []],
+      source,
+    );
+    assert.equal(
+      core.apply(source, [web('80', '10.0.0.5')], false).length,
+      1,
+      'asked again it is refused again',
+    );
     core.apply(source, [web('80, 81', '10.0.0.77')], false);
     now += 60_000;
     tick();
@@ -389,14 +458,20 @@ test('a refused address blocks updates of neither the other ports nor the endpoi
   }
 });
 
-const nodePorts: Readonly<Record<string, string>> = { kubernetes: 'default/web.external', networks: 'net/evil', files: 'own' };
+const nodePorts: Readonly<Record<string, string>> = {
+  kubernetes: 'default/web.external',
+  networks: 'net/evil',
+  files: 'own',
+};
 const onNodePort = (source: string, backends: string, port = 30_080): Service => ({
   ...service('x', `ports: [{ port: 80, nodePort: ${port} }]\nbackends: [${backends}]`),
   name: nodePorts[source] ?? source,
   ...(source === 'kubernetes' && { createdAt: 5 }),
 });
 const nodePortOf = (port = 30_080): string[] =>
-  [...kernel.servers.values()].filter((each) => each.kind === 'node' && each.port === port).map((each) => each.service);
+  [...kernel.servers.values()]
+    .filter((each) => each.kind === 'node' && each.port === port)
+    .map((each) => each.service);
 
 for (const [holder, other] of [
   ['kubernetes', 'networks'],

@@ -87,7 +87,11 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
     for (const { next } of admitted) note(next);
     for (const name of removed) checks.forget(name);
     for (const { service } of admitted) checks.follow(service);
-    const put = admitted.map(({ service: { name }, next: { source, document } }) => ({ name, source, document }));
+    const put = admitted.map(({ service: { name }, next: { source, document } }) => ({
+      name,
+      source,
+      document,
+    }));
     servers.resettle(keys, { put, remove: removed, states: forgotten });
   };
   const removeAll = (names: readonly string[]): void => {
@@ -102,7 +106,10 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
     lost: (service) =>
       claims
         .lost(service)
-        .map(({ key, holder, other }) => `${placeTextOf(key)} belongs to ${other ?? `the service ${holder} of ${sourceOf(holder ?? '')}`}`),
+        .map(
+          ({ key, holder, other }) =>
+            `${placeTextOf(key)} belongs to ${other ?? `the service ${holder} of ${sourceOf(holder ?? '')}`}`,
+        ),
     contested: () => claims.waiting(),
     ending: servers.ending,
     servers: servers.all,
@@ -118,7 +125,11 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
     apply(source, asked, whole) {
       const gone = whole ? othersOf(source, new Set(asked.map(({ name }) => name))) : [];
       const { admitted, lost, refused } = admit({ source, services: asked, gone }, services, balancer);
-      for (const name of lost) log.error({ service: name }, 'a service lost its address to another one of the same source, and is removed');
+      for (const name of lost)
+        log.error(
+          { service: name },
+          'a service lost its address to another one of the same source, and is removed',
+        );
       if (admitted.length + gone.length + lost.length > 0) take(admitted, [...gone, ...lost]);
       servers.catchUp();
       return refused;
@@ -132,7 +143,9 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
       const unknown = addresses.filter((address) => !own.has(address) && !(each.drained.has(address) && !is));
       if (unknown.length > 0) return unknown;
       for (const address of addresses) each.mark('drained', address, is);
-      servers.resettle(keysOf(each), { states: addresses.map((backend) => ({ service: name, backend, state: 'drained', is })) });
+      servers.resettle(keysOf(each), {
+        states: addresses.map((backend) => ({ service: name, backend, state: 'drained', is })),
+      });
       servers.catchUp();
       return [];
     },

@@ -48,9 +48,13 @@ export function settle(
     if (found !== undefined) return found.over ? found : { ...found, until: Math.min(found.until, longest) };
     return { address: place.address, port: place.port, until: longest, over: false };
   };
-  const described = new Map((wanted?.destinations ?? []).map((destination) => [idOf(destination), destination]));
+  const described = new Map(
+    (wanted?.destinations ?? []).map((destination) => [idOf(destination), destination]),
+  );
   const ending = [...described.values()].filter((each) => each.ending).map(drainOf);
-  const stood = new Map<string, Place>([...(before?.server.destinations ?? []), ...earlier.values()].map((place) => [idOf(place), place]));
+  const stood = new Map<string, Place>(
+    [...(before?.server.destinations ?? []), ...earlier.values()].map((place) => [idOf(place), place]),
+  );
   const gone = [...stood.values()]
     .filter((place) => !described.has(idOf(place)))
     .map(drainOf)
@@ -59,7 +63,9 @@ export function settle(
   if (base === undefined || (wanted === undefined && gone.length === 0)) return undefined;
   const over = new Set(ending.filter((each) => each.over).map(idOf));
   const destinations: Destination[] = [
-    ...[...described.values()].filter((each) => !over.has(idOf(each))).map(({ address, port, weight }) => ({ address, port, weight })),
+    ...[...described.values()]
+      .filter((each) => !over.has(idOf(each)))
+      .map(({ address, port, weight }) => ({ address, port, weight })),
     ...gone.map(({ address, port }) => ({ address, port, weight: 0 })),
   ];
   return { server: { ...base, destinations }, drains: [...ending, ...gone], graceSeconds };
@@ -82,7 +88,10 @@ export function withOver(existing: Standing, ended: readonly Place[]): Standing 
   const over = new Set(ended.map(idOf));
   return {
     ...existing,
-    server: { ...existing.server, destinations: existing.server.destinations.filter((each) => !over.has(idOf(each))) },
+    server: {
+      ...existing.server,
+      destinations: existing.server.destinations.filter((each) => !over.has(idOf(each))),
+    },
     drains: existing.drains.map((each) => (over.has(idOf(each)) ? { ...each, over: true } : each)),
   };
 }

@@ -28,16 +28,20 @@ test('source ranges apply to load balancer addresses only, each family separatel
   const rangesOf = (more: Partial<Service>): string[] =>
     expand(service({ addresses: ['10.96.0.1'], externalAddresses: ['192.0.2.1'], ...more }), alive)
       .filter(({ portName }) => portName === 'a')
-      .map(({ kind, family, address = '*', sourceRanges }) => `${kind} ${family} ${address} ${sourceRanges?.join() ?? 'everybody'}`);
+      .map(
+        ({ kind, family, address = '*', sourceRanges }) =>
+          `${kind} ${family} ${address} ${sourceRanges?.join() ?? 'everybody'}`,
+      );
   const loadBalancerAddresses = ['192.0.2.8', '2001:db8::8'];
   const others = ['virtual 4 10.96.0.1 everybody', 'external 4 192.0.2.1 everybody'];
-  assert.deepEqual(rangesOf({ loadBalancerAddresses, loadBalancerSourceRanges: ['10.0.0.0/8', 'fd00::/8'] }), [
-    ...others,
-    'external 4 192.0.2.8 10.0.0.0/8',
-    'external 6 2001:db8::8 fd00::/8',
-    'node 4 * everybody',
-  ]);
-  assert.deepEqual(rangesOf({ loadBalancerAddresses, loadBalancerSourceRanges: ['10.0.0.0/8'] })[3], 'external 6 2001:db8::8 everybody');
+  assert.deepEqual(
+    rangesOf({ loadBalancerAddresses, loadBalancerSourceRanges: ['10.0.0.0/8', 'fd00::/8'] }),
+    [...others, 'external 4 192.0.2.8 10.0.0.0/8', 'external 6 2001:db8::8 fd00::/8', 'node 4 * everybody'],
+  );
+  assert.deepEqual(
+    rangesOf({ loadBalancerAddresses, loadBalancerSourceRanges: ['10.0.0.0/8'] })[3],
+    'external 6 2001:db8::8 everybody',
+  );
   assert.deepEqual(
     rangesOf({ loadBalancerAddresses, loadBalancerSourceRanges: ['10.0.0.0/8', '0.0.0.0/0'] })[2],
     'external 4 192.0.2.8 everybody',
@@ -51,7 +55,10 @@ test('a backend may take new connections at one port and not at another', () => 
   ];
   const weights = expand(service({ addresses: ['10.96.0.1'], backends }), alive)
     .filter(({ kind }) => kind === 'virtual')
-    .map(({ portName, destinations }) => `${portName}: ${destinations.map(({ address, weight }) => `${address}=${weight}`).join(' ')}`);
+    .map(
+      ({ portName, destinations }) =>
+        `${portName}: ${destinations.map(({ address, weight }) => `${address}=${weight}`).join(' ')}`,
+    );
   assert.deepEqual(weights, ['a: 10.0.0.2=1', 'b: 10.0.0.2=0 10.0.0.3=1']);
 });
 
@@ -60,14 +67,22 @@ test('a port whose name every object has as a property is served at its number',
     { name: 'constructor', protocol: 'tcp', port: 80, targetPort: 8080 },
     { name: 'b', protocol: 'tcp', port: 81, targetPort: 8081 },
   ] as const;
-  const healthCheck = { kind: 'tcp', intervalSeconds: 5, timeoutSeconds: 2, failures: 1, successes: 1 } as const;
+  const healthCheck = {
+    kind: 'tcp',
+    intervalSeconds: 5,
+    timeoutSeconds: 2,
+    failures: 1,
+    successes: 1,
+  } as const;
   const one = service({
     addresses: ['10.96.0.1'],
     ports,
     healthCheck,
     backends: [{ address: '10.0.0.2' }, { address: '10.0.0.3', ports: { b: 9 } }],
   });
-  const places = expand(one, alive).map(({ destinations }) => destinations.map(({ address, port }) => `${address} ${port}`));
+  const places = expand(one, alive).map(({ destinations }) =>
+    destinations.map(({ address, port }) => `${address} ${port}`),
+  );
   assert.deepEqual(places, [
     ['10.0.0.2 8080', '10.0.0.3 8080'],
     ['10.0.0.2 8081', '10.0.0.3 9'],
@@ -102,5 +117,8 @@ test('a load balancer address is restricted even if it is also in another list; 
     return 'code' in answer ? `${answer.field}: ${answer.why}` : 'right';
   };
   assert.equal(wrong({ loadBalancerAddresses: ['127.0.0.1'] }).split(':')[0], 'loadBalancerAddresses.0');
-  assert.equal(wrong({ loadBalancerSourceRanges: ['10.0.0.0/8', 'x'] }), 'loadBalancerSourceRanges.1: "x" is not a prefix');
+  assert.equal(
+    wrong({ loadBalancerSourceRanges: ['10.0.0.0/8', 'x'] }),
+    'loadBalancerSourceRanges.1: "x" is not a prefix',
+  );
 });

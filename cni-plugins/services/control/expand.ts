@@ -28,12 +28,21 @@ const familyOf = (address: string): Family => parseIp(address)?.family ?? 4;
  * that a faulty check does not stop a working service. Pure.
  */
 export function expand(service: Service, existing: (backend: Backend) => BackendStanding): Expanded[] {
-  const backends = service.backends.map((backend) => ({ backend, family: familyOf(backend.address), ...existing(backend) }));
+  const backends = service.backends.map((backend) => ({
+    backend,
+    family: familyOf(backend.address),
+    ...existing(backend),
+  }));
   const place = (port: ServicePort, family: Family): Placed[] => {
-    const own = backends.filter((each) => each.family === family && each.backend.without?.includes(port.name) !== true);
+    const own = backends.filter(
+      (each) => each.family === family && each.backend.without?.includes(port.name) !== true,
+    );
     const takes = own.filter(
       ({ backend, drained }) =>
-        !drained && backend.draining !== true && backend.weight !== 0 && backend.quiescentPorts?.includes(port.name) !== true,
+        !drained &&
+        backend.draining !== true &&
+        backend.weight !== 0 &&
+        backend.quiescentPorts?.includes(port.name) !== true,
     );
     const allUnwell = takes.every(({ unwell: unhealthy }) => unhealthy);
     return own.map(({ backend, drained, unwell: unhealthy }) => {
@@ -63,7 +72,12 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
     places.set(key, found);
     return found;
   };
-  const server = (port: ServicePort, kind: VirtualServer['kind'], family: Family, address?: string): Expanded => ({
+  const server = (
+    port: ServicePort,
+    kind: VirtualServer['kind'],
+    family: Family,
+    address?: string,
+  ): Expanded => ({
     ...common,
     portName: port.name,
     kind,
@@ -76,7 +90,10 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
   const families = nodeFamiliesOf(service);
   const balanced = (port: ServicePort, address: string): Expanded => {
     const sourceRanges = rangesOfFamily(service.loadBalancerSourceRanges, familyOf(address));
-    return { ...server(port, 'external', familyOf(address), address), ...(sourceRanges !== undefined && { sourceRanges }) };
+    return {
+      ...server(port, 'external', familyOf(address), address),
+      ...(sourceRanges !== undefined && { sourceRanges }),
+    };
   };
   return service.ports.flatMap((port) => [
     ...service.addresses.map((address) => server(port, 'virtual', familyOf(address), address)),

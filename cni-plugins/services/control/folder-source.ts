@@ -26,7 +26,12 @@ interface FolderSourceOptions extends Omit<ServiceFolderOptions, 'log'> {
   standing(name: string): Service | undefined;
 }
 
-export function openFolderSource({ apply, standing: existing, log, ...options }: FolderSourceOptions): FolderSource {
+export function openFolderSource({
+  apply,
+  standing: existing,
+  log,
+  ...options
+}: FolderSourceOptions): FolderSource {
   const { folder } = options;
   const files = openServiceFolder({ ...options, log });
   let problems: readonly string[] = [];
@@ -40,18 +45,34 @@ export function openFolderSource({ apply, standing: existing, log, ...options }:
       if (found === undefined) return;
       again = found;
       const { described, kept, isWhole } = found;
-      const refused = apply([...described.map(({ service }) => service), ...kept.flatMap((name) => existing(name) ?? [])], isWhole);
+      const refused = apply(
+        [...described.map(({ service }) => service), ...kept.flatMap((name) => existing(name) ?? [])],
+        isWhole,
+      );
       again = undefined;
-      problems = [...found.problems.slice(0, mostTold), ...(refused.length === 0 ? [] : await refusals(folder, found, refused))];
+      problems = [
+        ...found.problems.slice(0, mostTold),
+        ...(refused.length === 0 ? [] : await refusals(folder, found, refused)),
+      ];
       for (const problem of problems)
-        log.error({ problem }, 'the files of services are not in force as they are written; the other services are in force');
-      log.info({ folder, services: described.length, refused: refused.length }, 'the files of services were read');
+        log.error(
+          { problem },
+          'the files of services are not in force as they are written; the other services are in force',
+        );
+      log.info(
+        { folder, services: described.length, refused: refused.length },
+        'the files of services were read',
+      );
     },
   };
 }
 
 /** Returns the refusals with their positions. */
-async function refusals(folder: string, { described }: FolderServices, refused: readonly RefusedService[]): Promise<readonly string[]> {
+async function refusals(
+  folder: string,
+  { described }: FolderServices,
+  refused: readonly RefusedService[],
+): Promise<readonly string[]> {
   // YAML and schemas are most of the thread's code, and few nodes have a refused service.
   const [{ formatProblems }, { positionIn }] = await Promise.all([
     import('../../../base/schema/index.ts'),
@@ -61,7 +82,11 @@ async function refusals(folder: string, { described }: FolderServices, refused: 
   const start = { file: folder, line: 1, column: 1 };
   const reported = refused.slice(0, mostTold).map(({ name, field, why }) => {
     const written = writtenOf.get(name);
-    return { position: written === undefined ? start : positionIn(written, field), path: `${name}: ${fieldText(field)}`, message: why };
+    return {
+      position: written === undefined ? start : positionIn(written, field),
+      path: `${name}: ${fieldText(field)}`,
+      message: why,
+    };
   });
   const more = refused.length - mostTold;
   return formatProblems([

@@ -41,9 +41,12 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const start = async (): Promise<void> => {
     services = await startServices({ databasePath, balancer: 'auto' }, log);
   };
-  const answers = async (number: number): Promise<string> => ((await client.greet(`10.96.0.${number}`, 80))[0] ?? '').split(' ')[0] ?? '';
+  const answers = async (number: number): Promise<string> =>
+    ((await client.greet(`10.96.0.${number}`, 80))[0] ?? '').split(' ')[0] ?? '';
   const names = async (): Promise<string[]> =>
-    (JSON.parse(await services.ask('{"do":"list"}')) as ServiceList).services.map(({ name }) => name).toSorted();
+    (JSON.parse(await services.ask('{"do":"list"}')) as ServiceList).services
+      .map(({ name }) => name)
+      .toSorted();
   const fill = (): void => {
     const { bavail, bsize } = statfsSync(disk);
     writeFileSync(filling, Buffer.alloc(bavail * bsize));
@@ -84,7 +87,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await assert.rejects(services.put('command', many), { code: 'STORAGE_DISK_FULL' });
     await eventually(async () => assert.deepEqual(await names(), ['s1', 's2']));
     assert.deepEqual([await answers(1), await answers(2), await answers(3)], ['b1', 'b1', 'ENETUNREACH']);
-    assert.deepEqual(asked, ['auto', 'nftables'], 'another thread began, with the balancer that was switched to');
+    assert.deepEqual(
+      asked,
+      ['auto', 'nftables'],
+      'another thread began, with the balancer that was switched to',
+    );
   });
 
   test('a process that starts meanwhile finds the previous services, and they answer', async () => {

@@ -10,17 +10,25 @@ import { anyMembers, memberTables } from '../network-services/members.ts';
  * or joined on a network. Blocks for a moment.
  * @param gates folders that may be on a file server; a server that does not answer counts as empty
  */
-export function hasServices(databasePath: string, folder: string, gates: readonly GatedFolder[] = []): boolean {
+export function hasServices(
+  databasePath: string,
+  folder: string,
+  gates: readonly GatedFolder[] = [],
+): boolean {
   if (hasDescriptions(readableAt(folder, gates))) return true;
   if (!existsSync(databasePath)) return false;
   const database = openReadOnly(databasePath);
   try {
-    const tables = database.get("SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service', 'service_drain')");
+    const tables = database.get(
+      "SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service', 'service_drain')",
+    );
     if (Number(tables?.['found']) < 2) return false;
-    if (database.get('SELECT 1 FROM service UNION SELECT 1 FROM service_drain LIMIT 1') !== undefined) return true;
-    const members = database.get('SELECT count(*) AS found FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?))', [
-      JSON.stringify(memberTables),
-    ]);
+    if (database.get('SELECT 1 FROM service UNION SELECT 1 FROM service_drain LIMIT 1') !== undefined)
+      return true;
+    const members = database.get(
+      'SELECT count(*) AS found FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?))',
+      [JSON.stringify(memberTables)],
+    );
     return Number(members?.['found']) === memberTables.length && database.get(anyMembers) !== undefined;
   } finally {
     database.close();

@@ -41,7 +41,8 @@ export function loadServices(store: Pick<ServiceStore, 'nodePorts' | 'services' 
   const had = new Set(nodePorts.values());
   for (const each of givingMemoryBack(held.values())) {
     const { name } = each.service;
-    if (contends(each.source) && had.has(name)) claims.contend(each.service, (key) => nodePorts.get(portTextOf(key) ?? '') === name);
+    if (contends(each.source) && had.has(name))
+      claims.contend(each.service, (key) => nodePorts.get(portTextOf(key) ?? '') === name);
   }
   for (const each of givingMemoryBack(held.values())) if (contends(each.source)) claims.contend(each.service);
   for (const { service, backend, state } of store.states()) held.get(service)?.mark(state, backend, true);
@@ -51,6 +52,7 @@ export function loadServices(store: Pick<ServiceStore, 'nodePorts' | 'services' 
     claims,
     admitting,
     sourceOf,
-    othersOf: (source, names) => [...held].filter(([name, each]) => each.source === source && !names.has(name)).map(([name]) => name),
+    othersOf: (source, names) =>
+      [...held].filter(([name, each]) => each.source === source && !names.has(name)).map(([name]) => name),
   };
 }

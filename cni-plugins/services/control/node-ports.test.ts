@@ -14,7 +14,10 @@ if (inPrivateNetns(import.meta.filename)) {
     const fixture = createFixture();
     const engine = await fixture.engine();
     const start = (): ReturnType<typeof startServices> =>
-      startServices({ databasePath: fixture.databasePath, balancer: 'nftables' }, createLogger({ level: 'error' }));
+      startServices(
+        { databasePath: fixture.databasePath, balancer: 'nftables' },
+        createLogger({ level: 'error' }),
+      );
     let services = await start();
     try {
       const put = async (name: string, port: string): Promise<readonly RefusedService[]> => {
@@ -27,7 +30,9 @@ if (inPrivateNetns(import.meta.filename)) {
         );
       };
       const pod = (name: string, hostPort: number, protocol: 'tcp' | 'udp' = 'tcp', hostIp = ''): Pod =>
-        fixture.pod(name, { portMappings: [{ protocol, containerPort: 80, hostPort, ...(hostIp !== '' && { hostIp }) }] });
+        fixture.pod(name, {
+          portMappings: [{ protocol, containerPort: 80, hostPort, ...(hostIp !== '' && { hostIp }) }],
+        });
       const isRefused = async (each: Pod): Promise<void> =>
         assert.rejects(engine.attach(each.request), (thrown: unknown) => {
           assert.ok(isPortcullisError(thrown) && thrown.code === 'NETWORK_HOST_PORT_TAKEN', String(thrown));
@@ -42,9 +47,14 @@ if (inPrivateNetns(import.meta.filename)) {
       await engine.attach(udp.request);
       const [refused] = await put('dns', '{ port: 53, protocol: udp, nodePort: 30080 }');
       assert.deepEqual([refused?.code, refused?.field], ['NETWORK_SERVICE_ADDRESS_TAKEN', 'ports']);
-      assert.match(refused?.why ?? '', /^the node port 30080\/udp belongs to pod default\/udp, sandbox udp0/u);
+      assert.match(
+        refused?.why ?? '',
+        /^the node port 30080\/udp belongs to pod default\/udp, sandbox udp0/u,
+      );
       await engine.detach(udp.request.id);
-      await comesAbout(async () => (await put('dns', '{ port: 53, protocol: udp, nodePort: 30080 }')).length === 0);
+      await comesAbout(
+        async () => (await put('dns', '{ port: 53, protocol: udp, nodePort: 30080 }')).length === 0,
+      );
 
       // The claim lasts across a restart, and ends with the service.
       await services.close();

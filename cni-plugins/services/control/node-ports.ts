@@ -50,7 +50,9 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
     `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
      WHERE host_port.realm = ? AND protocol = ? AND port = ? LIMIT 1`,
   );
-  const put = db.prepare('INSERT OR REPLACE INTO service_node_port (key, realm, protocol, port, service) VALUES (?, ?, ?, ?, ?)');
+  const put = db.prepare(
+    'INSERT OR REPLACE INTO service_node_port (key, realm, protocol, port, service) VALUES (?, ?, ?, ?, ?)',
+  );
   const remove = db.prepare('DELETE FROM service_node_port WHERE key = ?');
   const removeAll = db.prepare('DELETE FROM service_node_port');
   const list = db.prepare('SELECT key, realm AS namespaceId, service FROM service_node_port');
@@ -63,7 +65,8 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
   return {
     holderOf(key) {
       const place = portOf(key);
-      const row = place && (holder.get(namespaceId, place.protocol, place.port) as HostPortHolder | undefined);
+      const row =
+        place && (holder.get(namespaceId, place.protocol, place.port) as HostPortHolder | undefined);
       return row && hostPortHolderText(row);
     },
     services: () =>
@@ -77,7 +80,10 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
       const wanted = new Map([...existing].map(([key, { service }]) => [key, service]));
       const found = list.all() as unknown as { key: string; namespaceId: string; service: string }[];
       // A full disk takes no write, and a daemon that starts there with unchanged rows needs none.
-      if (found.length === wanted.size && found.every((row) => row.namespaceId === namespaceId && wanted.get(row.key) === row.service))
+      if (
+        found.length === wanted.size &&
+        found.every((row) => row.namespaceId === namespaceId && wanted.get(row.key) === row.service)
+      )
         return;
       transaction(() => {
         removeAll.run();

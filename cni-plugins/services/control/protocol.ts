@@ -26,7 +26,12 @@ export type ServiceQuestion =
   | ({ readonly do: 'list' } & ReportPage)
   | { readonly do: 'apply'; readonly services: readonly Service[] }
   | { readonly do: 'remove'; readonly names: readonly string[] }
-  | { readonly do: 'drain'; readonly name: string; readonly addresses: readonly string[]; readonly is: boolean }
+  | {
+      readonly do: 'drain';
+      readonly name: string;
+      readonly addresses: readonly string[];
+      readonly is: boolean;
+    }
   | { readonly do: 'switch'; readonly balancer: BalancerChoice };
 
 export interface ServiceList {

@@ -30,13 +30,19 @@ export interface AppliedServices {
  * @throws NETWORK_BALANCER_MISSING · NETWORK_SERVICE_UNKNOWN · NETWORK_SERVICE_NOT_YOURS ·
  * NETWORK_SERVICE_BACKEND_UNKNOWN
  */
-export function answerQuestion(question: ServiceQuestion, { core, checks, balancer, log, problems }: AnsweringDeps): string {
+export function answerQuestion(
+  question: ServiceQuestion,
+  { core, checks, balancer, log, problems }: AnsweringDeps,
+): string {
   switch (question.do) {
     case 'list':
       return listPage(question, { core, checks, balancer, problems });
     case 'apply': {
       const refused = core.apply(commandSource, question.services, false);
-      log.info({ services: question.services.length, refused: refused.length }, 'services were applied by a command');
+      log.info(
+        { services: question.services.length, refused: refused.length },
+        'services were applied by a command',
+      );
       return JSON.stringify({ refused } satisfies AppliedServices);
     }
     case 'remove':
@@ -53,11 +59,20 @@ export function answerQuestion(question: ServiceQuestion, { core, checks, balanc
       const held = core.held.get(name);
       if (held === undefined) throw unknownService('drain the service', name);
       const all = is ? held.service.backends.map(({ address }) => address) : [...held.drained];
-      const addresses = [...new Set(question.addresses.length === 0 ? all : question.addresses.map(canonical))];
+      const addresses = [
+        ...new Set(question.addresses.length === 0 ? all : question.addresses.map(canonical)),
+      ];
       const unknown = core.drain(name, addresses, is);
       if (unknown.length > 0) throw unknownBackend(name, unknown);
-      log.info({ service: name, backends: addresses }, is ? 'backends are drained by a command' : 'backends are no longer drained');
-      return JSON.stringify({ service: name, backends: addresses, graceSeconds: held.service.drainGraceSeconds });
+      log.info(
+        { service: name, backends: addresses },
+        is ? 'backends are drained by a command' : 'backends are no longer drained',
+      );
+      return JSON.stringify({
+        service: name,
+        backends: addresses,
+        graceSeconds: held.service.drainGraceSeconds,
+      });
     }
     case 'switch':
       return JSON.stringify(switchBalancer(question.balancer, core, balancer));
@@ -65,7 +80,10 @@ export function answerQuestion(question: ServiceQuestion, { core, checks, balanc
 }
 
 /** Builds text service by service: thousands of objects would take many times the memory of their texts. */
-function listPage(page: ReportPage, { core, checks, balancer, problems }: Omit<AnsweringDeps, 'log'>): string {
+function listPage(
+  page: ReportPage,
+  { core, checks, balancer, problems }: Omit<AnsweringDeps, 'log'>,
+): string {
   const retiring = balancer.retiring();
   const reports = reportServices(core, checks, page);
   const services: string[] = [];
@@ -92,7 +110,11 @@ export interface SwitchedBalancer {
 }
 
 /** @throws NETWORK_BALANCER_MISSING · the kernel's refusal; the previous state is then unchanged */
-function switchBalancer(choice: BalancerChoice, core: ServiceCore, balancer: SwitchableBalancer): SwitchedBalancer {
+function switchBalancer(
+  choice: BalancerChoice,
+  core: ServiceCore,
+  balancer: SwitchableBalancer,
+): SwitchedBalancer {
   try {
     balancer.switchTo(chooseBalancer(choice), () => core.judgeFor(balancer));
   } catch (thrown) {
@@ -123,7 +145,10 @@ function ofOther(on: string, source: string): PortcullisError {
     attempted: 'remove the service',
     on,
     why: `it is described by ${source}`,
-    fix: source === 'files' ? 'take it out of the files of network.services.folder' : `remove it there: ${source} would bring it back`,
+    fix:
+      source === 'files'
+        ? 'take it out of the files of network.services.folder'
+        : `remove it there: ${source} would bring it back`,
   });
 }
 

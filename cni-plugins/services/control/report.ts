@@ -77,11 +77,19 @@ export function* reportServices(
   const { names: asked, after = '', most = Infinity } = page;
   const wanted = asked && new Set(asked);
   const known = new Set([...core.held.keys(), ...ending.keys()]);
-  const all = [...known].filter((name) => name > after && wanted?.has(name) !== false).toSorted((a, b) => (a < b ? -1 : 1));
+  const all = [...known]
+    .filter((name) => name > after && wanted?.has(name) !== false)
+    .toSorted((a, b) => (a < b ? -1 : 1));
   const names = most < all.length ? all.slice(0, most) : all;
   const keysOf = (name: string, service: Service | undefined): Set<ServerKey> =>
-    new Set([...(service === undefined ? [] : claimsOf(service).map(({ key }) => key)), ...(ending.get(name) ?? [])]);
-  const counted = names.length < known.size ? new Set(names.flatMap((name) => [...keysOf(name, core.held.get(name)?.service)])) : undefined;
+    new Set([
+      ...(service === undefined ? [] : claimsOf(service).map(({ key }) => key)),
+      ...(ending.get(name) ?? []),
+    ]);
+  const counted =
+    names.length < known.size
+      ? new Set(names.flatMap((name) => [...keysOf(name, core.held.get(name)?.service)]))
+      : undefined;
   const counts = new Map(balancer.counts(counted).map((each) => [each.key, each]));
   for (const name of names) {
     const held = core.held.get(name);
@@ -92,7 +100,11 @@ export function* reportServices(
       return existing === undefined ? [] : [{ server: existing.server, drains: existing.drains }];
     });
     const of = (kind: VirtualServer['kind']): string[] => [
-      ...new Set(standings.flatMap(({ server }) => (server.kind === kind && server.address !== undefined ? [server.address] : []))),
+      ...new Set(
+        standings.flatMap(({ server }) =>
+          server.kind === kind && server.address !== undefined ? [server.address] : [],
+        ),
+      ),
     ];
     const { refusal } = held ?? {};
     yield {
@@ -103,7 +115,9 @@ export function* reportServices(
       addresses: service?.addresses ?? of('virtual'),
       externalAddresses: service?.externalAddresses ?? of('external'),
       ...(service?.loadBalancerAddresses && { loadBalancerAddresses: service.loadBalancerAddresses }),
-      ...(service?.loadBalancerSourceRanges && { loadBalancerSourceRanges: service.loadBalancerSourceRanges }),
+      ...(service?.loadBalancerSourceRanges && {
+        loadBalancerSourceRanges: service.loadBalancerSourceRanges,
+      }),
       ...deniedOf(standings, counts),
       ports: service?.ports ?? [],
       scheduler: service?.scheduler ?? standings[0]?.server.scheduler ?? 'rr',
@@ -115,11 +129,17 @@ export function* reportServices(
 
 const mostLost = 8;
 
-function refusedOf(service: Service | undefined, refusal: ServiceInForce['refusal'], core: ServiceCore): Pick<ReportedService, 'refused'> {
+function refusedOf(
+  service: Service | undefined,
+  refusal: ServiceInForce['refusal'],
+  core: ServiceCore,
+): Pick<ReportedService, 'refused'> {
   if (refusal !== undefined) return { refused: `${refusal.field}: ${refusal.why}` };
   const lost = service === undefined ? [] : core.lost(service);
   const more = lost.length > mostLost ? `; ${lost.length - mostLost} more` : '';
-  return lost.length === 0 ? {} : { refused: `${lost.slice(0, mostLost).join('; ')}${more}; the rest of it is balanced` };
+  return lost.length === 0
+    ? {}
+    : { refused: `${lost.slice(0, mostLost).join('; ')}${more}; the rest of it is balanced` };
 }
 
 function deniedOf(
@@ -144,10 +164,16 @@ function backendsOf(
   const reported = new Map<string, ReportedBackend>();
   for (const { server, drains } of standings) {
     const counted = counts.get(keyOf(server));
-    const places = new Map([...server.destinations, ...drains].map(({ address, port }) => [`${address} ${port}`, { address, port }]));
+    const places = new Map(
+      [...server.destinations, ...drains].map(({ address, port }) => [
+        `${address} ${port}`,
+        { address, port },
+      ]),
+    );
     for (const [place, { address, port }] of places) {
       const id = `${server.portName} ${place}`;
-      const weight = server.destinations.find((each) => each.address === address && each.port === port)?.weight ?? 0;
+      const weight =
+        server.destinations.find((each) => each.address === address && each.port === port)?.weight ?? 0;
       const drain = drains.find((each) => each.address === address && each.port === port);
       const before = reported.get(id);
       const connections = sum(before?.connections, countOf(counted, address, port)?.connections);
@@ -169,10 +195,17 @@ function backendsOf(
 function stateOf(
   own: Own | undefined,
   checks: HealthChecks,
-  { portName, address, port, drain }: { portName: string; address: string; port: number; drain: { over: boolean } | undefined },
+  {
+    portName,
+    address,
+    port,
+    drain,
+  }: { portName: string; address: string; port: number; drain: { over: boolean } | undefined },
 ): Pick<ReportedBackend, 'health' | 'state' | 'why'> {
   const backend = own?.service.backends.find(
-    (each) => each.address === address && own.service.ports.some((one) => one.name === portName && portAt(each, one) === port),
+    (each) =>
+      each.address === address &&
+      own.service.ports.some((one) => one.name === portName && portAt(each, one) === port),
   );
   if (own === undefined || backend === undefined) return { state: 'removed', health: 'not checked' };
   const { service, held } = own;
@@ -181,11 +214,22 @@ function stateOf(
   const isUnhealthy = unhealthy.has(id);
   const why = checks.why(service.name, id);
   const health = isUnhealthy ? 'unhealthy' : checks.isChecked(service.name, id) ? 'healthy' : 'not checked';
-  const state = drain?.over === true ? 'over' : drain === undefined ? 'in service' : isUnhealthy ? 'unhealthy' : 'draining';
+  const state =
+    drain?.over === true
+      ? 'over'
+      : drain === undefined
+        ? 'in service'
+        : isUnhealthy
+          ? 'unhealthy'
+          : 'draining';
   return { state, health, ...(why !== undefined && { why }) };
 }
 
-function countOf(counted: ServerCounts | undefined, address: string, port: number): ServerCounts['destinations'][number] | undefined {
+function countOf(
+  counted: ServerCounts | undefined,
+  address: string,
+  port: number,
+): ServerCounts['destinations'][number] | undefined {
   return counted?.destinations.find((each) => each.address === address && each.port === port);
 }
 

@@ -36,7 +36,11 @@ export interface ServersInForce {
    * @param change what is stored together with them
    * @param over drains that are over, by virtual server
    */
-  resettle(touched: Iterable<ServerKey>, change?: StoredChange, over?: ReadonlyMap<ServerKey, readonly Drain[]>): void;
+  resettle(
+    touched: Iterable<ServerKey>,
+    change?: StoredChange,
+    over?: ReadonlyMap<ServerKey, readonly Drain[]>,
+  ): void;
   /**
    * Recomputes all virtual servers, without the kernel. A server that no service holds any more ends within
    * its grace period. One whose holder the balancer refused is given up at once.
@@ -66,10 +70,18 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
   };
 
   /** The connections of a former holder end at once: its backends get none of the new holder's clients. */
-  const settled = (before: Standing | undefined, server: Expanded | undefined, graceSeconds?: number): Standing | undefined => {
-    const isHandedOver = before !== undefined && server !== undefined && before.server.service !== server.service;
+  const settled = (
+    before: Standing | undefined,
+    server: Expanded | undefined,
+    graceSeconds?: number,
+  ): Standing | undefined => {
+    const isHandedOver =
+      before !== undefined && server !== undefined && before.server.service !== server.service;
     if (isHandedOver)
-      log.info({ from: before.server.service, to: server.service, at: placeTextOf(keyOf(server)) }, 'an address passed to another service');
+      log.info(
+        { from: before.server.service, to: server.service, at: placeTextOf(keyOf(server)) },
+        'an address passed to another service',
+      );
     const after = settle(before, server, now(), isHandedOver ? 0 : graceSeconds);
     return after === undefined || graceSeconds === undefined ? after : { ...after, graceSeconds };
   };
@@ -105,7 +117,11 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
           if (before !== undefined) remove.push(key);
         } else if (before?.packed !== packServer(after.server)) put.push(after.server);
       }
-      store.write({ ...change, standings: durable, servers: changed.map(([key, after]) => [key, after?.server.service]) });
+      store.write({
+        ...change,
+        standings: durable,
+        servers: changed.map(([key, after]) => [key, after?.server.service]),
+      });
       for (const [key, after] of changed) setStanding(key, after);
       if (put.length + remove.length === 0) return;
       try {
@@ -123,7 +139,10 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
       }
       for (const [key, before] of standings)
         if (!existing.has(key))
-          setStanding(key, services.claims.holderOf(key) === undefined ? settle(before, undefined, now()) : undefined);
+          setStanding(
+            key,
+            services.claims.holderOf(key) === undefined ? settle(before, undefined, now()) : undefined,
+          );
       store.nodePorts.writeAll(nodePortsIn(standings));
     },
     catchUp() {

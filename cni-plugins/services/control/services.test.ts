@@ -27,7 +27,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   let backends: readonly TestHost[];
 
   const start = async (ended: readonly string[] = []): Promise<void> => {
-    services = await startServices({ databasePath, balancer: 'auto', folder: files, ended }, createLogger({ level: 'error' }));
+    services = await startServices(
+      { databasePath, balancer: 'auto', folder: files, ended },
+      createLogger({ level: 'error' }),
+    );
   };
   const described = (name: string, body: string): Service => {
     const text = `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\n${body}`;
@@ -35,8 +38,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(problems, []);
     return (found[0] as { service: Service }).service;
   };
-  const web = (more: string): Service => described('web', `addresses: [10.96.0.1, "fd96::1"]\nports: [80:8080]\ndrainGrace: 2s\n${more}`);
-  const listed = async (): Promise<ServiceList> => JSON.parse(await services.ask(JSON.stringify({ do: 'list' }))) as ServiceList;
+  const web = (more: string): Service =>
+    described('web', `addresses: [10.96.0.1, "fd96::1"]\nports: [80:8080]\ndrainGrace: 2s\n${more}`);
+  const listed = async (): Promise<ServiceList> =>
+    JSON.parse(await services.ask(JSON.stringify({ do: 'list' }))) as ServiceList;
   /** Returns how often each backend answers, by name. */
   const answering = async (address: string, port = 80, times = 24): Promise<Record<string, number>> => {
     const counts: Record<string, number> = {};
@@ -52,7 +57,8 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     becomeRouter();
     client = await openHost('client', 1, 2);
     backends = [await openHost('b1', 2, 2), await openHost('b2', 2, 3)];
-    for (const backend of backends) for (const address of [backend.address, backend.address6]) await backend.serve('tcp', address, 8080);
+    for (const backend of backends)
+      for (const address of [backend.address, backend.address6]) await backend.serve('tcp', address, 8080);
     await start();
   });
 
@@ -63,7 +69,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   });
 
   test('a service of both families answers by its backends in turn', async () => {
-    assert.deepEqual(await services.put('command', [web('backends: [10.2.0.2, 10.2.0.3, "fd02::2", "fd02::3"]')]), []);
+    assert.deepEqual(
+      await services.put('command', [web('backends: [10.2.0.2, 10.2.0.3, "fd02::2", "fd02::3"]')]),
+      [],
+    );
     assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
     assert.deepEqual(await answering('fd96::1'), { b1: 12, b2: 12 });
   });
@@ -77,7 +86,9 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('10.96.0.1'), { b2: 24 });
     const [one] = (await listed()).services;
     assert.deepEqual(
-      one?.backends.filter(({ address }) => address === '10.2.0.2').map(({ state, weight }) => [state, weight]),
+      one?.backends
+        .filter(({ address }) => address === '10.2.0.2')
+        .map(({ state, weight }) => [state, weight]),
       [['draining', 0]],
     );
     // Once its grace period is over it is cut.
@@ -85,7 +96,11 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       if (Date.now() > deadline) assert.fail('the connection to a drained backend goes on');
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
-    assert.equal((await client.report(streams.find((each) => each !== kept)?.id ?? -1))?.failure, undefined, 'only that one');
+    assert.equal(
+      (await client.report(streams.find((each) => each !== kept)?.id ?? -1))?.failure,
+      undefined,
+      'only that one',
+    );
     await services.ask(JSON.stringify({ do: 'drain', name: 'web', addresses: ['10.2.0.2'], is: false }));
     assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
   });
@@ -98,7 +113,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('fd96::1', 80, 4), { b2: 4 });
     assert.deepEqual(await drain(['FD02:0:0::2'], false), answer);
     assert.deepEqual(await answering('fd96::1'), { b1: 12, b2: 12 });
-    await assert.rejects(drain(['10.2.0.2:8080'], true), /has no backend 10\.2\.0\.2:8080; name addresses .* without a port/u);
+    await assert.rejects(
+      drain(['10.2.0.2:8080'], true),
+      /has no backend 10\.2\.0\.2:8080; name addresses .* without a port/u,
+    );
   });
 
   test('connections go on while the thread is gone, and the next thread continues from the durable state', async () => {
@@ -128,7 +146,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   test('a backend whose port is closed is taken out, and comes back', async () => {
     const check = 'healthCheck: { tcp: {}, interval: 1s, timeout: 1s, failures: 2, successes: 1 }';
     await services.put('command', [
-      described('checked', `addresses: [10.96.0.2]\nports: [80:8080]\nbackends: [10.2.0.2, "10.2.0.3:8081"]\n${check}`),
+      described(
+        'checked',
+        `addresses: [10.96.0.2]\nports: [80:8080]\nbackends: [10.2.0.2, "10.2.0.3:8081"]\n${check}`,
+      ),
     ]);
     await comesAbout(async () => Object.keys(await answering('10.96.0.2', 80, 8)).join() === 'b1');
     await backends[1]?.serve('tcp', '10.2.0.3', 8081);
@@ -145,21 +166,39 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const text = (name: string, address: string, backend: string): string =>
       `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\naddresses: [${address}]\nports: [80:8080]\nbackends: [${backend}]\n`;
     const place = join(files, 'a.yaml');
-    writeFileSync(place, `${text('one', '10.96.1.1', '10.2.0.2')}---\n${text('two', '10.96.1.2', '10.2.0.3')}`);
+    writeFileSync(
+      place,
+      `${text('one', '10.96.1.1', '10.2.0.2')}---\n${text('two', '10.96.1.2', '10.2.0.3')}`,
+    );
     await comesAbout(async () => (await answering('10.96.1.2', 80, 1))['b2'] === 1);
     // One has another backend, and two has an error: nothing of the file is in force.
     const problems = async (): Promise<string> => (await listed()).problems.join('\n');
-    writeFileSync(place, `${text('one', '10.96.1.1', '10.2.0.3')}---\n${text('two', '10.96.1.300', '10.2.0.3')}`);
-    await comesAbout(async () => /a\.yaml:11:13: addresses\[0\]: "10\.96\.1\.300" is not an address/u.test(await problems()));
-    assert.deepEqual([await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)], [{ b1: 1 }, { b2: 1 }]);
+    writeFileSync(
+      place,
+      `${text('one', '10.96.1.1', '10.2.0.3')}---\n${text('two', '10.96.1.300', '10.2.0.3')}`,
+    );
+    await comesAbout(async () =>
+      /a\.yaml:11:13: addresses\[0\]: "10\.96\.1\.300" is not an address/u.test(await problems()),
+    );
+    assert.deepEqual(
+      [await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)],
+      [{ b1: 1 }, { b2: 1 }],
+    );
     // Truncated first, as a shell does.
     writeFileSync(place, '# nothing\n');
     await comesAbout(async () => /a\.yaml:1:1: the file is empty/u.test(await problems()));
-    assert.deepEqual([await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)], [{ b1: 1 }, { b2: 1 }]);
+    assert.deepEqual(
+      [await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)],
+      [{ b1: 1 }, { b2: 1 }],
+    );
     await services.close();
     await start();
     assert.match(await problems(), /a\.yaml:1:1: the file is empty.*its last good version stays in force/u);
-    assert.deepEqual([await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)], [{ b1: 1 }, { b2: 1 }], 'after a restart');
+    assert.deepEqual(
+      [await answering('10.96.1.1', 80, 1), await answering('10.96.1.2', 80, 1)],
+      [{ b1: 1 }, { b2: 1 }],
+      'after a restart',
+    );
     // Three wants the address of web: it is refused, and the others of the file are not.
     writeFileSync(
       place,
@@ -171,12 +210,17 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       /a\.yaml:18:13: three: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service web of command/u,
     );
     writeFileSync(place, text('one', '10.96.1.1', '10.2.0.3'));
-    await comesAbout(async () => !(await listed()).services.some(({ name, source }) => name === 'two' && source !== undefined));
+    await comesAbout(
+      async () =>
+        !(await listed()).services.some(({ name, source }) => name === 'two' && source !== undefined),
+    );
   });
 
   test('services of a source that is no longer used end with the next start', async () => {
     assert.deepEqual(
-      await services.put('kubernetes', [described('gone', 'addresses: [10.96.3.1]\nports: [80:8080]\nbackends: [10.2.0.2]\n')]),
+      await services.put('kubernetes', [
+        described('gone', 'addresses: [10.96.3.1]\nports: [80:8080]\nbackends: [10.2.0.2]\n'),
+      ]),
       [],
     );
     assert.deepEqual(await answering('10.96.3.1', 80, 1), { b1: 1 });

@@ -32,7 +32,8 @@ export async function startServices(settings: ServicesSettings, logger: Logger):
     log: (level, fields, message) => log[level](fields, message),
     switched: (kind) => void (balancer = kind),
   };
-  const start = (): Worker => startWorker(import.meta.url, './services.worker.ts', { workerData: { ...settings, balancer } });
+  const start = (): Worker =>
+    startWorker(import.meta.url, './services.worker.ts', { workerData: { ...settings, balancer } });
   const thread = keepThread<ServiceCalls>(start, {
     offer,
     blame: {
@@ -44,7 +45,8 @@ export async function startServices(settings: ServicesSettings, logger: Logger):
     },
     againMs: startAgainMs,
     closeMs,
-    onLost: (error) => log.error({ why: reasonOf(error) }, 'the thread of services was lost; it is started again'),
+    onLost: (error) =>
+      log.error({ why: reasonOf(error) }, 'the thread of services was lost; it is started again'),
   });
   try {
     await thread.started;

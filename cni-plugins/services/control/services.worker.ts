@@ -34,7 +34,9 @@ const settings = workerData as ServicesSettings;
 const tickMs = 1000;
 const lookMs = 500;
 
-async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: ServiceCalls; close(): Promise<void> }> {
+async function start(
+  owner: Caller<ServiceOwner>,
+): Promise<{ readonly offer: ServiceCalls; close(): Promise<void> }> {
   const log = {
     info: (fields: object, message: string) => owner.tell('log', 'info', fields, message),
     warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
@@ -100,8 +102,12 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
   }, tickMs);
 
   const control = controlOf(core);
-  const portions: PortionControl = { ...control, retain: async (source, names) => orEnd(() => core.retain(source, names)) };
-  const cluster = settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control: portions, log });
+  const portions: PortionControl = {
+    ...control,
+    retain: async (source, names) => orEnd(() => core.retain(source, names)),
+  };
+  const cluster =
+    settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control: portions, log });
   const networks = followNetworkServices({
     databasePath: settings.databasePath,
     log,
@@ -112,10 +118,15 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
   return {
     offer: {
       ...control,
-      figures: () => ({ ...figuresOf(core, checks, upkeep), ...(cluster && { kubernetes: cluster.figures() }) }),
+      figures: () => ({
+        ...figuresOf(core, checks, upkeep),
+        ...(cluster && { kubernetes: cluster.figures() }),
+      }),
       ask(text) {
         const question = parseJson(text) as ServiceQuestion;
-        const answer = orEnd(() => answerQuestion(question, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }));
+        const answer = orEnd(() =>
+          answerQuestion(question, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }),
+        );
         if (question.do === 'switch') owner.tell('switched', balancer.kind);
         return answer;
       },
@@ -172,8 +183,10 @@ function orEnd<T>(act: () => T): T {
   }
 }
 
-const isStorages = (thrown: unknown): boolean => isPortcullisError(thrown) && thrown.code.startsWith('STORAGE_');
-const isKernels = (thrown: unknown): boolean => isPortcullisError(thrown) && thrown.code.startsWith('NETWORK_KERNEL_');
+const isStorages = (thrown: unknown): boolean =>
+  isPortcullisError(thrown) && thrown.code.startsWith('STORAGE_');
+const isKernels = (thrown: unknown): boolean =>
+  isPortcullisError(thrown) && thrown.code.startsWith('NETWORK_KERNEL_');
 
 await serveThread<ServiceOwner>(
   (call) => ({

@@ -12,7 +12,11 @@ import type { NodePorts } from './node-ports.ts';
 export interface ServiceStore {
   /** Yields the services one at a time, in the order in which they were added. */
   services(): Iterable<{ readonly source: string; /** A service as JSON. */ readonly document: string }>;
-  states(): Iterable<{ readonly service: string; readonly backend: string; readonly state: 'drained' | 'unwell' }>;
+  states(): Iterable<{
+    readonly service: string;
+    readonly backend: string;
+    readonly state: 'drained' | 'unwell';
+  }>;
   standings(): Iterable<readonly [ServerKey, Standing]>;
   /** Writes the whole change atomically. It is on disk when the call returns. */
   write(change: StoredChange): void;
@@ -21,7 +25,11 @@ export interface ServiceStore {
 }
 
 export interface StoredChange {
-  readonly put?: readonly { readonly name: string; readonly source: string; /** The service as JSON. */ readonly document: string }[];
+  readonly put?: readonly {
+    readonly name: string;
+    readonly source: string;
+    /** The service as JSON. */ readonly document: string;
+  }[];
   readonly remove?: readonly string[];
   readonly states?: readonly {
     readonly service: string;
@@ -60,7 +68,11 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
     },
     *states() {
       for (const row of db.prepare('SELECT service, backend, state FROM service_backend').iterate())
-        yield { service: String(row['service']), backend: String(row['backend']), state: row['state'] as 'drained' | 'unwell' };
+        yield {
+          service: String(row['service']),
+          backend: String(row['backend']),
+          state: row['state'] as 'drained' | 'unwell',
+        };
     },
     *standings() {
       for (const row of db.prepare('SELECT key, standing FROM service_drain').iterate())
@@ -70,7 +82,8 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
       database.transaction(() => {
         for (const name of change.remove ?? []) remove.run(name);
         for (const { name, source, document } of change.put ?? []) put.run(name, source, document);
-        for (const { service, backend, state, is } of change.states ?? []) (is ? set : unset).run(service, backend, state);
+        for (const { service, backend, state, is } of change.states ?? [])
+          (is ? set : unset).run(service, backend, state);
         for (const [key, existing] of change.standings ?? []) {
           if (existing === undefined) drainEnds.run(key);
           else drain.run(key, JSON.stringify(existing));

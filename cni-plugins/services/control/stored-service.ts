@@ -51,7 +51,10 @@ export class StoredService implements ServiceInForce {
 }
 
 /** Returns the unhealthy backends that the service still has. Pure. */
-export function unhealthyThatRemain(before: ServiceInForce | undefined, service: Service): ReadonlySet<string> {
+export function unhealthyThatRemain(
+  before: ServiceInForce | undefined,
+  service: Service,
+): ReadonlySet<string> {
   if (before === undefined || before.unwell.size === 0 || service.healthCheck === undefined) return nothing;
   const ids = new Set(service.backends.map((backend) => healthIdOf(backend, checkedPortOf(service))));
   return new Set([...before.unwell].filter((id) => ids.has(id)));

@@ -26,7 +26,12 @@ const countEveryMs = 2000;
 const portion = 100;
 
 /** @param clock monotonic milliseconds, from any start */
-export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'warn'>, now: () => number, clock: () => number): Upkeep {
+export function createUpkeep(
+  core: ServiceCore,
+  log: Pick<Logger, 'error' | 'warn'>,
+  now: () => number,
+  clock: () => number,
+): Upkeep {
   let repaired = 0;
   let compareAt = clock() + compareEveryMs;
   let countAt = 0;
@@ -38,7 +43,8 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
     if (due.length === 0) return;
     const activeOf = activeConnections(new Set(due.map(({ key }) => key)));
     // A cut walks all connections of the host, so it runs only where there is a connection to end.
-    for (const { key, drains } of due) for (const drain of drains) if (activeOf(key, drain) !== 0) core.balancer().cut(key, drain);
+    for (const { key, drains } of due)
+      for (const drain of drains) if (activeOf(key, drain) !== 0) core.balancer().cut(key, drain);
     end(due);
   };
 
@@ -62,7 +68,8 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
   ): ((key: ServerKey, place: Pick<Drain, 'address' | 'port'>) => number | undefined) => {
     const active = new Map<string, number>();
     for (const { key, destinations } of core.balancer().counts(keys))
-      if (keys.has(key)) for (const each of destinations) active.set(`${key} ${each.address} ${each.port}`, each.active);
+      if (keys.has(key))
+        for (const each of destinations) active.set(`${key} ${each.address} ${each.port}`, each.active);
     return (key, { address, port }) => active.get(`${key} ${address} ${port}`);
   };
 
@@ -73,7 +80,9 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
     const activeOf = activeConnections(core.ending);
     const idle: { key: ServerKey; drains: Drain[] }[] = [];
     for (const key of core.ending) {
-      const drains = (core.standings.get(key)?.drains ?? []).filter((drain) => !drain.over && activeOf(key, drain) === 0);
+      const drains = (core.standings.get(key)?.drains ?? []).filter(
+        (drain) => !drain.over && activeOf(key, drain) === 0,
+      );
       if (drains.length > 0) idle.push({ key, drains });
     }
     countAt = clock() + Math.max(countEveryMs, compareShare * (clock() - begun));
@@ -105,7 +114,8 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
         failing = undefined;
       } catch (thrown) {
         const why = reasonOf(thrown);
-        if (why !== failing) log.error({ why }, 'services could not be brought to the kernel; it is tried again each second');
+        if (why !== failing)
+          log.error({ why }, 'services could not be brought to the kernel; it is tried again each second');
         failing = why;
       }
     },

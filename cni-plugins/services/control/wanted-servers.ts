@@ -18,7 +18,10 @@ export interface WantedServer {
 }
 
 /** Returns the virtual servers of a service, with the drained and unhealthy backends of `standing`. Pure. */
-export function serversOf(existing: Pick<ServiceInForce, 'drained' | 'unwell'>, service: Service): Expanded[] {
+export function serversOf(
+  existing: Pick<ServiceInForce, 'drained' | 'unwell'>,
+  service: Service,
+): Expanded[] {
   const { drained, unwell: unhealthy } = existing;
   return expand(service, (backend: Backend): BackendStanding => ({
     drained: drained.has(backend.address),
@@ -52,7 +55,8 @@ export function wantedOf(
     const { service } = each;
     for (const server of serversOf(each, service)) {
       const key = keyOf(server);
-      if (keys.has(key) && claims.holderOf(key) === name) wanted.set(key, { key, server, graceSeconds: service.drainGraceSeconds });
+      if (keys.has(key) && claims.holderOf(key) === name)
+        wanted.set(key, { key, server, graceSeconds: service.drainGraceSeconds });
     }
   }
   return wanted;

@@ -48,11 +48,17 @@ export function parseDocument({ file, text, linesBefore }: DocumentText): {
   const bytes = Buffer.byteLength(text);
   if (bytes > mostBytes) {
     const message = `the document is larger than ${mostBytes} bytes`;
-    return { documents: [], problems: [{ position: shifted({ file, line: 1, column: 1 }), path: '', message }] };
+    return {
+      documents: [],
+      problems: [{ position: shifted({ file, line: 1, column: 1 }), path: '', message }],
+    };
   }
   const { documents, problems } = parseDocuments(text, file, { bytes });
   return {
-    documents: documents.map((document) => ({ ...document, positionOf: (path, part) => shifted(document.positionOf(path, part)) })),
+    documents: documents.map((document) => ({
+      ...document,
+      positionOf: (path, part) => shifted(document.positionOf(path, part)),
+    })),
     problems: problems.map((problem) => ({ ...problem, position: shifted(problem.position) })),
   };
 }

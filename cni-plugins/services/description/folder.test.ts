@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -50,7 +58,10 @@ const write = (name: string, text: string): void => writeFileSync(join(folder, n
  */
 const services = (): string => {
   found = opened?.changed() ?? found;
-  const names = [...found.described.map(({ service }) => service.name), ...found.kept.map((name) => `(${name})`)];
+  const names = [
+    ...found.described.map(({ service }) => service.name),
+    ...found.kept.map((name) => `(${name})`),
+  ];
   return [...names, ...(found.isWhole ? [] : ['+'])].join(' ');
 };
 const problems = (): string => {
@@ -59,11 +70,13 @@ const problems = (): string => {
 };
 const becomes = async (report: () => string, wanted: string | RegExp): Promise<void> => {
   const is = (): boolean => (typeof wanted === 'string' ? report() === wanted : wanted.test(report()));
-  for (const end = performance.now() + 30_000; !is(); await pause(20)) if (performance.now() > end) assert.equal(report(), wanted);
+  for (const end = performance.now() + 30_000; !is(); await pause(20))
+    if (performance.now() > end) assert.equal(report(), wanted);
 };
 /** Checks for longer than any change takes until it is in force. */
 const stays = async (wanted: string): Promise<void> => {
-  for (const end = performance.now() + 10 * quietMs; performance.now() < end; await pause(20)) assert.equal(services(), wanted);
+  for (const end = performance.now() + 10 * quietMs; performance.now() < end; await pause(20))
+    assert.equal(services(), wanted);
 };
 /** Waits until the state in force is on disk. */
 const kept = (): Promise<void> => pause(4 * quietMs).then(() => void services());
@@ -87,7 +100,10 @@ test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and rea
   generation('..2026_02', 'two');
   await becomes(services, 'two');
   rmSync(join(folder, '..data'));
-  await becomes(problems, /^web\.yaml:1:1: it cannot be read: ENOENT.* \(its last good version stays in force\)$/u);
+  await becomes(
+    problems,
+    /^web\.yaml:1:1: it cannot be read: ENOENT.* \(its last good version stays in force\)$/u,
+  );
   await stays('two');
 });
 
@@ -129,7 +145,14 @@ test('for an emptied or invalid file the last valid version stays in force; remo
   write('b.yaml', described('b', '10.96.0.2'));
   await open();
   assert.equal(services(), 'a b');
-  const forms = ['', '\n', '# nothing\n', '---\n', described('a').slice(0, 50), `${described('a')}---\n${described('c', '10.96.0.300')}`];
+  const forms = [
+    '',
+    '\n',
+    '# nothing\n',
+    '---\n',
+    described('a').slice(0, 50),
+    `${described('a')}---\n${described('c', '10.96.0.300')}`,
+  ];
   for (const text of forms) {
     write('a.yaml', text);
     await becomes(problems, /^a\.yaml:\d+:\d+: [^]*its last good version stays in force\)$/u);

@@ -76,7 +76,12 @@ const format = 'portcullis-service-files 1';
  */
 export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder {
   const { folder, at, storedAt, log, quietMs = usualQuietMs } = options;
-  const store = openSetStore<{ readonly names: readonly string[] }>({ path: storedAt, format, what: 'files of services', log });
+  const store = openSetStore<{ readonly names: readonly string[] }>({
+    path: storedAt,
+    format,
+    what: 'files of services',
+    log,
+  });
   const stored = store.last();
   const reader = createFileReader<FileReading>(() =>
     startWorker(import.meta.url, './service-files.worker.ts', { resourceLimits: readerLimits }),
@@ -93,7 +98,10 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
     what: 'services',
     none: 'remove the file of each service, or write one service',
   });
-  let lost = stored === 'damaged' ? `${storedAt} is damaged: no service of files is removed until all files of ${folder} are read` : '';
+  let lost =
+    stored === 'damaged'
+      ? `${storedAt} is damaged: no service of files is removed until all files of ${folder} are read`
+      : '';
   /** Whether it is known which files had services. Nothing is removed until then. */
   let isKnown = known !== undefined;
   let last: { readonly revision: number; readonly problem: string; readonly isWaiting: boolean } | undefined;
@@ -106,7 +114,8 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
     if (isRead && lost === '' && !files.isEmpty()) isKnown = true;
     const { described, kept, problems } = joined(held.map(({ reading }) => reading));
     const isTooMuch = described.length > mostServices;
-    if (isTooMuch) problems.push(`${folder} has more than ${mostServices} services; the last services stay in force`);
+    if (isTooMuch)
+      problems.push(`${folder} has more than ${mostServices} services; the last services stay in force`);
     return {
       described: isTooMuch ? [] : described,
       kept,
@@ -122,8 +131,16 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
   return {
     changed() {
       const problem = whole.look(lost);
-      const now = { revision: files.revision(), problem: problem ?? '', isWaiting: !isKnown && files.isWaiting() };
-      if (last?.revision === now.revision && last.problem === now.problem && last.isWaiting === now.isWaiting) {
+      const now = {
+        revision: files.revision(),
+        problem: problem ?? '',
+        isWaiting: !isKnown && files.isWaiting(),
+      };
+      if (
+        last?.revision === now.revision &&
+        last.problem === now.problem &&
+        last.isWaiting === now.isWaiting
+      ) {
         if (!store.isKept()) keep();
         return undefined;
       }
@@ -134,7 +151,11 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
     },
     async settled() {
       whole.look(lost);
-      for (const end = performance.now() + startMs; files.isWaiting() && performance.now() < end; whole.look(lost))
+      for (
+        const end = performance.now() + startMs;
+        files.isWaiting() && performance.now() < end;
+        whole.look(lost)
+      )
         await new Promise((resolve) => setTimeout(resolve, startLookMs));
     },
     close: reader.close,
@@ -142,7 +163,11 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
 }
 
 /** Joins the services of all files. If two files have the same service, the first file by name counts. */
-function joined(readings: readonly FileReading[]): { described: Described[]; kept: string[]; problems: string[] } {
+function joined(readings: readonly FileReading[]): {
+  described: Described[];
+  kept: string[];
+  problems: string[];
+} {
   const described = new Map<string, Described>();
   const problems: string[] = [];
   const placeOf = ({ written: { text } }: Described): string => `${text.file}:${text.linesBefore + 1}`;
@@ -150,14 +175,25 @@ function joined(readings: readonly FileReading[]): { described: Described[]; kep
     const { name } = each.service;
     const before = described.get(name);
     if (before === undefined) described.set(name, each);
-    else problems.push(`${placeOf(each)}:1: the service ${name} is there twice, first at ${placeOf(before)}; take one out, or rename it`);
+    else
+      problems.push(
+        `${placeOf(each)}:1: the service ${name} is there twice, first at ${placeOf(before)}; take one out, or rename it`,
+      );
   }
-  const kept = readings.flatMap((reading) => ('names' in reading ? reading.names : [])).filter((name) => !described.has(name));
+  const kept = readings
+    .flatMap((reading) => ('names' in reading ? reading.names : []))
+    .filter((name) => !described.has(name));
   return { described: [...described.values()], kept, problems };
 }
 
-const namesOf = ({ name, stamp, reading }: StoredFile<FileReading>): StoredFile<{ readonly names: readonly string[] }> => ({
+const namesOf = ({
   name,
   stamp,
-  reading: { names: 'names' in reading ? reading.names : reading.described.map(({ service }) => service.name) },
+  reading,
+}: StoredFile<FileReading>): StoredFile<{ readonly names: readonly string[] }> => ({
+  name,
+  stamp,
+  reading: {
+    names: 'names' in reading ? reading.names : reading.described.map(({ service }) => service.name),
+  },
 });

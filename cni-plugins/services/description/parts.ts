@@ -12,7 +12,11 @@ export function secondsOf(text: string): number {
 }
 
 /** Parses `80`, `80/tcp` or `80:8080/udp`. The text must match the schema's pattern. */
-export function shortPortOf(text: string): { readonly port: number; readonly targetPort: number; readonly protocol: Protocol } {
+export function shortPortOf(text: string): {
+  readonly port: number;
+  readonly targetPort: number;
+  readonly protocol: Protocol;
+} {
   const [numbers = '', protocol = 'tcp'] = text.split('/');
   const [port = '', target = port] = numbers.split(':');
   return { port: Number(port), targetPort: Number(target), protocol: protocol as Protocol };
@@ -40,7 +44,8 @@ export function wrongAddress(text: string, use: 'virtual' | 'backend'): string |
   if (ip === undefined) return `${JSON.stringify(text)} is not an address`;
   const kind = unusable(ip);
   if (kind === undefined) return undefined;
-  if (kind === 'of loopback' && use === 'virtual') return `${text} is an address of loopback, which no packet of another host or pod has`;
+  if (kind === 'of loopback' && use === 'virtual')
+    return `${text} is an address of loopback, which no packet of another host or pod has`;
   return `${text} is ${kind}`;
 }
 
@@ -67,7 +72,10 @@ function unusable({ family, value }: IpAddress): string | undefined {
 }
 
 /** Names in a description of model fields that have another name there. */
-const writtenNames: Readonly<Record<string, string>> = { persistenceSeconds: 'persistence', drainGraceSeconds: 'drainGrace' };
+const writtenNames: Readonly<Record<string, string>> = {
+  persistenceSeconds: 'persistence',
+  drainGraceSeconds: 'drainGrace',
+};
 
 /**
  * Returns a field of {@link Service}, such as `persistenceSeconds` or `addresses.0`, as its author wrote it:

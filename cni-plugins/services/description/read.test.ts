@@ -6,7 +6,8 @@ import { linesOf, positionIn, readServiceFile, readServices } from './read.ts';
 import { maxBackends, serviceSchema } from './schema.ts';
 
 const head = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\n';
-const read = (body: string, name = 'web.yaml'): ReturnType<typeof readServices> => readServices([{ file: name, text: `${head}${body}` }]);
+const read = (body: string, name = 'web.yaml'): ReturnType<typeof readServices> =>
+  readServices([{ file: name, text: `${head}${body}` }]);
 
 test('what the schema finds and what lies deeper is reported in one run', () => {
   const { described, problems } = read(`addresses: [10.96.0.1, 10.96.0.300]
@@ -90,13 +91,20 @@ test('a port may have the name of what every object has', () => {
     'addresses: [10.96.0.1]\nports: [{ port: 80, name: constructor, targetPort: 8080 }]\nbackends: [10.0.0.2, "10.0.0.3:81"]\n',
   );
   assert.deepEqual(linesOf(problems), []);
-  assert.deepEqual(described[0]?.service.backends, [{ address: '10.0.0.2' }, { address: '10.0.0.3', ports: { constructor: 81 } }]);
+  assert.deepEqual(described[0]?.service.backends, [
+    { address: '10.0.0.2' },
+    { address: '10.0.0.3', ports: { constructor: 81 } },
+  ]);
 });
 
 test('a weight makes it wrr', () => {
-  const scheduler = (more: string): unknown => read(`addresses: [10.96.0.1]\nports: [80]\n${more}`).described[0]?.service.scheduler;
+  const scheduler = (more: string): unknown =>
+    read(`addresses: [10.96.0.1]\nports: [80]\n${more}`).described[0]?.service.scheduler;
   assert.deepEqual(
-    [scheduler('backends: [{ address: 10.0.0.2, weight: 3 }]'), scheduler('backends: [{ address: 10.0.0.2, weight: 0 }]')],
+    [
+      scheduler('backends: [{ address: 10.0.0.2, weight: 3 }]'),
+      scheduler('backends: [{ address: 10.0.0.2, weight: 0 }]'),
+    ],
     ['wrr', 'rr'],
   );
 });
@@ -104,8 +112,16 @@ test('a weight makes it wrr', () => {
 /** Each is refused at its position for this reason. */
 const refused: readonly (readonly [body: string, place: string, why: RegExp])[] = [
   ['addresses: [10.96.0.1]\nports: [80]\nscheduler: maglevv', '6:12', /"maglevv".*did you mean `maglev`/],
-  ['addresses: [10.96.0.1]\nports: [80]\nscheduler: random', '6:12', /use one of: `rr`, `wrr`, `lc`, `sh`, `maglev`/],
-  ['addresses: [10.96.0.1]\nports: [80]\nbackend: [10.0.0.2]', '6:1', /unknown field `backend`; did you mean `backends`/],
+  [
+    'addresses: [10.96.0.1]\nports: [80]\nscheduler: random',
+    '6:12',
+    /use one of: `rr`, `wrr`, `lc`, `sh`, `maglev`/,
+  ],
+  [
+    'addresses: [10.96.0.1]\nports: [80]\nbackend: [10.0.0.2]',
+    '6:1',
+    /unknown field `backend`; did you mean `backends`/,
+  ],
   ['addresses: [10.96.0.256]\nports: [80]', '4:13', /is not an address/],
   ['addresses: [10.96.0.0/24]\nports: [80]', '4:13', /is not an address/],
   ['addresses: [127.0.0.1]\nports: [80]', '4:13', /of loopback/],
@@ -115,11 +131,31 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: ["10.96.0.1\\0"]\nports: [80]', '4:13', /is not an address/],
   ['addresses: [10.96.0.1, 10.96.0.1]\nports: [80]', '4:24', /there twice/],
   ['addresses: [10.96.0.1]\nexternalAddresses: [10.96.0.1]\nports: [80]', '5:21', /there twice/],
-  ['loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/33]\nports: [80]', '5:28', /"10\.0\.0\.0\/33" is not a prefix/],
-  ['loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.1]\nports: [80]', '5:28', /is not a prefix/],
-  ['loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: []\nports: [80]', '5:27', /must not be an empty list/],
-  ['loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/8, 10.9.9.9/8]\nports: [80]', '5:40', /there twice/],
-  ['addresses: [10.96.0.1]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]', '5:27', /nothing is restricted/],
+  [
+    'loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/33]\nports: [80]',
+    '5:28',
+    /"10\.0\.0\.0\/33" is not a prefix/,
+  ],
+  [
+    'loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.1]\nports: [80]',
+    '5:28',
+    /is not a prefix/,
+  ],
+  [
+    'loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: []\nports: [80]',
+    '5:27',
+    /must not be an empty list/,
+  ],
+  [
+    'loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/8, 10.9.9.9/8]\nports: [80]',
+    '5:40',
+    /there twice/,
+  ],
+  [
+    'addresses: [10.96.0.1]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]',
+    '5:27',
+    /nothing is restricted/,
+  ],
   [
     'loadBalancerAddresses: [192.0.2.1, "2001:db8::1"]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]',
     '4:36',
@@ -136,20 +172,37 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.0.0.2]', '6:22', /there twice/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: ["fd00::2"]', '4:13', /no backend has an IPv4 address/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]', '6:22', /families do not mix/],
-  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [{ address: 10.0.0.2, weight: 70000 }]', '6:41', /must be <= 65535/],
-  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [{ address: 10.0.0.2, ports: { web: 1 } }]', '6:47', /no port web/],
-  ['addresses: [10.96.0.1]\nports: [80]\nscheduler: rr\nbackends: [{ address: 10.0.0.2, weight: 2 }]', '6:12', /rr takes no weights/],
+  [
+    'addresses: [10.96.0.1]\nports: [80]\nbackends: [{ address: 10.0.0.2, weight: 70000 }]',
+    '6:41',
+    /must be <= 65535/,
+  ],
+  [
+    'addresses: [10.96.0.1]\nports: [80]\nbackends: [{ address: 10.0.0.2, ports: { web: 1 } }]',
+    '6:47',
+    /no port web/,
+  ],
+  [
+    'addresses: [10.96.0.1]\nports: [80]\nscheduler: rr\nbackends: [{ address: 10.0.0.2, weight: 2 }]',
+    '6:12',
+    /rr takes no weights/,
+  ],
   ['addresses: [10.96.0.1]\nports: [80:81]\nforwarding: dsr', '5:9', /the same port/],
   ['addresses: [10.96.0.1]\nports: [80]\npersistence: 0s', '6:14', /one second or more/],
   ['addresses: [10.96.0.1]\nports: [80]\npersistence: 3 hours', '6:14', /30s, 5m/],
   ['addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { tcp: {}, http: {} }', '6:14', /tcp and http/],
   ['addresses: [10.96.0.1]\nports: [53/udp]\nhealthCheck: { tcp: {} }', '6:14', /only exec can check/],
-  ['addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { exec: { command: [curl] } }', '6:34', /absolute path/],
+  [
+    'addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { exec: { command: [curl] } }',
+    '6:34',
+    /absolute path/,
+  ],
   ['addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { http: { path: "/\\r\\nX: y" } }', '6:30', /form/],
 ];
 
 test('an error is refused with its position, and the rest is in force', () => {
-  const good = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: other }\naddresses: [10.96.9.9]\nports: [80]\n';
+  const good =
+    'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: other }\naddresses: [10.96.9.9]\nports: [80]\n';
   for (const [body, place, why] of refused) {
     const { described, problems } = read(`${body}\n---\n${good}`);
     const lines = linesOf(problems);
@@ -167,16 +220,29 @@ test('an error is refused with its position, and the rest is in force', () => {
 });
 
 test('a field that a balancer refuses is reported, and found, as it was written', () => {
-  const { described } = read('addresses: [10.96.0.1]\nports: [{ port: 80, nodePort: 30080 }]\npersistence: 3h\ndrainGrace: 2m\n');
-  const reported = ['persistenceSeconds', 'drainGraceSeconds', 'addresses.0', 'nodePort', 'name'].map((field) => {
-    const { line, column } = described[0] === undefined ? { line: 0, column: 0 } : positionIn(described[0].written, field);
-    return `${fieldText(field)} ${line}:${column}`;
-  });
-  assert.deepEqual(reported, ['persistence 6:14', 'drainGrace 7:13', 'addresses[0] 4:13', 'nodePort 5:8', 'name 3:11']);
+  const { described } = read(
+    'addresses: [10.96.0.1]\nports: [{ port: 80, nodePort: 30080 }]\npersistence: 3h\ndrainGrace: 2m\n',
+  );
+  const reported = ['persistenceSeconds', 'drainGraceSeconds', 'addresses.0', 'nodePort', 'name'].map(
+    (field) => {
+      const { line, column } =
+        described[0] === undefined ? { line: 0, column: 0 } : positionIn(described[0].written, field);
+      return `${fieldText(field)} ${line}:${column}`;
+    },
+  );
+  assert.deepEqual(reported, [
+    'persistence 6:14',
+    'drainGrace 7:13',
+    'addresses[0] 4:13',
+    'nodePort 5:8',
+    'name 3:11',
+  ]);
 });
 
 test('10,000 backends are refused at their list', () => {
-  const backends = Array.from({ length: 10_000 }, (_, index) => `10.1.${index >> 8}.${index & 255}`).join(', ');
+  const backends = Array.from({ length: 10_000 }, (_, index) => `10.1.${index >> 8}.${index & 255}`).join(
+    ', ',
+  );
   const { described, problems } = read(`addresses: [10.96.0.1]\nports: [80]\nbackends: [${backends}]\n`);
   assert.deepEqual(described, []);
   assert.deepEqual(linesOf(problems), [`web.yaml:6:11: backends: must have at most ${maxBackends} items`]);
@@ -189,7 +255,10 @@ test('the second service of a name is refused, over files too', () => {
     { file: 'b.yaml', text },
   ]);
   assert.equal(described.length, 1);
-  assert.match(linesOf(problems).join('\n'), /^b\.yaml:3:19: metadata\.name: the service web is there twice, first at a\.yaml:3/u);
+  assert.match(
+    linesOf(problems).join('\n'),
+    /^b\.yaml:3:19: metadata\.name: the service web is there twice, first at a\.yaml:3/u,
+  );
 });
 
 test('harmful YAML is refused with its position, and the documents beside it are read', () => {
@@ -197,15 +266,25 @@ test('harmful YAML is refused with its position, and the documents beside it are
     `---\napiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\nports: [{ port: 80, nodePort: 30000 }]\n`;
   const bomb = [
     'a: &a [x, x, x, x, x, x, x, x, x, x]',
-    ...['b', 'c', 'd', 'e', 'f', 'g', 'h'].map((name, index) => `${name}: &${name} [${Array(10).fill(`*${'abcdefg'[index]}`).join(', ')}]`),
+    ...['b', 'c', 'd', 'e', 'f', 'g', 'h'].map(
+      (name, index) => `${name}: &${name} [${Array(10).fill(`*${'abcdefg'[index]}`).join(', ')}]`,
+    ),
   ].join('\n');
   const rows: readonly (readonly [what: string, text: string, line: RegExp])[] = [
     ['aliases of aliases', bomb, /^x\.yaml:\d+:\d+: (aliases repeat too much|.*)/u],
     ['an anchor in itself', 'a: &a [*a]', /^x\.yaml:8:8: the alias \*a stands inside its own anchor/u],
-    ['a key twice', `${head}addresses: [10.96.0.1]\nports: [80]\nports: [81]`, /^x\.yaml:13:1: the key `ports` occurs twice/u],
+    [
+      'a key twice',
+      `${head}addresses: [10.96.0.1]\nports: [80]\nports: [81]`,
+      /^x\.yaml:13:1: the key `ports` occurs twice/u,
+    ],
     ['deep nesting', `a: ${'['.repeat(5000)}`, /^x\.yaml:7:1: nested deeper than 64 levels/u],
     ['a tab', 'a:\n\tb: c', /^x\.yaml:9:1: /u],
-    ['a document of 2 MiB', `a: "${'x'.repeat(2 * 1024 * 1024)}"`, /^x\.yaml:7:1: the document is larger than 1048576 bytes/u],
+    [
+      'a document of 2 MiB',
+      `a: "${'x'.repeat(2 * 1024 * 1024)}"`,
+      /^x\.yaml:7:1: the document is larger than 1048576 bytes/u,
+    ],
     ['a tag of a program', 'a: !!js/function "x"', /^x\.yaml:8:4: /u],
     ['nothing of ours', 'kind: Pod', /^x\.yaml:8:7: kind/u],
     ['a text', 'hello', /^x\.yaml:8:1: /u],
@@ -244,7 +323,8 @@ test('a field of the model has the place where it was written', () => {
   const [found] = read('addresses: [10.96.0.1]\nports: [80]\ndrainGrace: 3s\n').described;
   assert.deepEqual(
     ['drainGraceSeconds', 'addresses.0', 'scheduler', undefined].map((field) => {
-      const { line, column } = found === undefined ? { line: 0, column: 0 } : positionIn(found.written, field);
+      const { line, column } =
+        found === undefined ? { line: 0, column: 0 } : positionIn(found.written, field);
       return `${line}:${column}`;
     }),
     ['6:13', '4:13', '1:1', '1:1'],
@@ -265,12 +345,21 @@ test('a file is read as a whole or not at all: a file that is empty, cut off or 
   assert.equal(found(`${good}---\n${other}---\n`), 'web,other', 'a separator after the last');
   assert.equal(found(`---\n# switched off\n---\n${good}`), 'web');
   assert.match(found(`${good}---\n---\n${other}`), /^x\.yaml:\d+:1: the document is empty;/u);
-  assert.match(found(`${good}---\n${other.replace('10.96.0.2', '10.96.0.300')}`), /^x\.yaml:\d+:\d+: addresses\[0\]/u);
+  assert.match(
+    found(`${good}---\n${other.replace('10.96.0.2', '10.96.0.300')}`),
+    /^x\.yaml:\d+:\d+: addresses\[0\]/u,
+  );
   assert.match(found(`${good}---\n${other.slice(0, other.indexOf('metadata'))}`), /metadata/u);
   assert.match(found(`${good}---\n${good}`), /is there twice/u);
 });
 
 test('the published schema is the one that services are checked by', () => {
-  const published: unknown = JSON.parse(readFileSync(new URL('../../../docs/schemas/service.json', import.meta.url), 'utf8'));
-  assert.deepEqual(published, JSON.parse(JSON.stringify(serviceSchema)), 'run: sh packaging/node test/house/service-reference.ts');
+  const published: unknown = JSON.parse(
+    readFileSync(new URL('../../../docs/schemas/service.json', import.meta.url), 'utf8'),
+  );
+  assert.deepEqual(
+    published,
+    JSON.parse(JSON.stringify(serviceSchema)),
+    'run: sh packaging/node test/house/service-reference.ts',
+  );
 });

@@ -51,7 +51,12 @@ const emptyFix = 'remove the file where its services are to go';
  * written.
  */
 export function readServiceFile({ file, text }: SourceText): FileResult<FileServices> {
-  const problem = (line: number, message: string): Problem => ({ position: { file, line, column: 1 }, path: '', message, fix: emptyFix });
+  const problem = (line: number, message: string): Problem => ({
+    position: { file, line, column: 1 },
+    path: '',
+    message,
+    fix: emptyFix,
+  });
   const documents = [...documentsOf(text, file)];
   if (documents.every((document) => isBlankText(document.text)))
     return { unreadable: linesOf([problem(1, 'the file is empty')]), isEmpty: true };
@@ -62,7 +67,10 @@ export function readServiceFile({ file, text }: SourceText): FileResult<FileServ
     (document, index) => index < last && isBlankText(document.text) && !document.text.includes('#'),
   );
   const { described, problems } = readServices([{ file, text }]);
-  const found = [...empty.map(({ linesBefore }) => problem(linesBefore + 1, 'the document is empty')), ...problems];
+  const found = [
+    ...empty.map(({ linesBefore }) => problem(linesBefore + 1, 'the document is empty')),
+    ...problems,
+  ];
   return found.length > 0 ? { unreadable: linesOf(found) } : { described };
 }
 
@@ -84,7 +92,13 @@ export function readServices(sources: Iterable<SourceText>): Reading {
       const line = document.linesBefore + 1;
       if (documents > mostDocuments) {
         const message = `there are more than ${mostDocuments} documents: what follows is not read`;
-        const problem: Problem = { position: { file, line, column: 1 }, path: '', message, fix: 'take some out', hidesOthers: true };
+        const problem: Problem = {
+          position: { file, line, column: 1 },
+          path: '',
+          message,
+          fix: 'take some out',
+          hidesOthers: true,
+        };
         return { described, problems: [...problems, problem] };
       }
       const read = readDocument(document, names);
@@ -117,7 +131,11 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
     }
     const own: Problem[] = [];
     const report: Report = (path, message, fix) => own.push(problemAt(rest, path, message, fix));
-    const service = serviceOf(rest.value as WrittenService, report, found.length === 0 ? report : () => undefined);
+    const service = serviceOf(
+      rest.value as WrittenService,
+      report,
+      found.length === 0 ? report : () => undefined,
+    );
     const before = names.get(service.name);
     if (before !== undefined)
       report(
@@ -140,11 +158,18 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
  */
 export function positionIn({ text, index }: Written, field?: string): Position {
   const document = parseDocument(text).documents[index];
-  return document?.positionOf(writtenPath(document, field)) ?? { file: text.file, line: text.linesBefore + 1, column: 1 };
+  return (
+    document?.positionOf(writtenPath(document, field)) ?? {
+      file: text.file,
+      line: text.linesBefore + 1,
+      column: 1,
+    }
+  );
 }
 
 /** Returns problems as lines of text: `web.yaml:3:5: …`. */
-export const linesOf = (problems: readonly Problem[]): string[] => (problems.length === 0 ? [] : formatProblems(problems).split('\n'));
+export const linesOf = (problems: readonly Problem[]): string[] =>
+  problems.length === 0 ? [] : formatProblems(problems).split('\n');
 
 /** Where to find a field that is not at the top level of a description. */
 const writtenIn: Readonly<Record<string, string>> = { name: 'metadata', nodePort: 'ports' };

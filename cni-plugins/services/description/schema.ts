@@ -19,19 +19,30 @@ const portName = {
 const address = { type: 'string', minLength: 2, maxLength: 45 } as const;
 /** Matches `30s`, `5m`, `3h` and `2d`. */
 export const durationPattern = '^(0|[1-9][0-9]{0,6})[smhd]$';
-const duration = { type: 'string', pattern: durationPattern, description: 'write a number and s, m, h or d, such as 30s' } as const;
+const duration = {
+  type: 'string',
+  pattern: durationPattern,
+  description: 'write a number and s, m, h or d, such as 30s',
+} as const;
 const count = { type: 'integer', minimum: 1, maximum: 100 } as const;
-const printable = { type: 'string', minLength: 1, maxLength: 4096, pattern: '^[^\\u0000-\\u001f\\u007f]+$' } as const;
+const printable = {
+  type: 'string',
+  minLength: 1,
+  maxLength: 4096,
+  pattern: '^[^\\u0000-\\u001f\\u007f]+$',
+} as const;
 
 /** The names of services. A Kubernetes service is named `namespace/name`. */
-export const serviceNamePattern = '^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$';
+export const serviceNamePattern =
+  '^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$';
 
 /** JSON Schema (draft 2020-12) of a `kind: Service` document. */
 export const serviceSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $id: 'https://portcullis.dev/schemas/v1alpha1/service.json',
   title: 'Portcullis Service',
-  description: 'A service: virtual addresses and ports, and the backends over which their connections are load-balanced.',
+  description:
+    'A service: virtual addresses and ports, and the backends over which their connections are load-balanced.',
   type: 'object',
   additionalProperties: false,
   required: ['apiVersion', 'kind', 'metadata', 'ports'],
@@ -48,7 +59,8 @@ export const serviceSchema = {
           type: 'string',
           maxLength: 253,
           pattern: serviceNamePattern,
-          description: 'write letters, digits, dashes and dots, optionally after a group and a slash: shop/web',
+          description:
+            'write letters, digits, dashes and dots, optionally after a group and a slash: shop/web',
         },
       },
     },
@@ -93,7 +105,8 @@ export const serviceSchema = {
     },
     clientAffinity: {
       type: 'boolean',
-      description: 'Whether all connections of a client go to one backend, as long as the backends do not change. Default: false.',
+      description:
+        'Whether all connections of a client go to one backend, as long as the backends do not change. Default: false.',
     },
     persistence: {
       ...duration,
@@ -157,14 +170,16 @@ export const serviceSchema = {
         address: { ...address, description: 'Address of the backend, IPv4 or IPv6.' },
         port: {
           ...portNumber,
-          description: 'Port number at this backend, for all ports of the service. If omitted, the targetPort of each port.',
+          description:
+            'Port number at this backend, for all ports of the service. If omitted, the targetPort of each port.',
         },
         ports: {
           type: 'object',
           maxProperties: 64,
           propertyNames: { pattern: portName.pattern },
           additionalProperties: portNumber,
-          description: 'Port numbers at this backend, by the names of the service’s ports. They take precedence over port.',
+          description:
+            'Port numbers at this backend, by the names of the service’s ports. They take precedence over port.',
         },
         weight: {
           type: 'integer',
@@ -194,7 +209,11 @@ export const serviceSchema = {
           type: 'object',
           additionalProperties: false,
           properties: {
-            path: { ...printable, pattern: '^/[!-~]*$', description: 'Path of the request, beginning with a slash. Default: /.' },
+            path: {
+              ...printable,
+              pattern: '^/[!-~]*$',
+              description: 'Path of the request, beginning with a slash. Default: /.',
+            },
             host: {
               ...printable,
               maxLength: 253,
@@ -215,17 +234,32 @@ export const serviceSchema = {
           type: 'object',
           additionalProperties: false,
           required: ['command'],
-          properties: { command: { type: 'array', minItems: 1, maxItems: 64, items: { ...printable, pattern: '^[^\\u0000]+$' } } },
+          properties: {
+            command: {
+              type: 'array',
+              minItems: 1,
+              maxItems: 64,
+              items: { ...printable, pattern: '^[^\\u0000]+$' },
+            },
+          },
           description:
             'A check that succeeds if a program of the host, given by its absolute path, exits with status 0. The program gets BACKEND_ADDRESS and BACKEND_PORT in its environment.',
         },
-        port: { ...portName, description: 'Name of the service’s port that is checked. Default: the first port.' },
+        port: {
+          ...portName,
+          description: 'Name of the service’s port that is checked. Default: the first port.',
+        },
         interval: { ...duration, description: 'Time between two checks, such as 10s. Default: 5s.' },
         timeout: { ...duration, description: 'Maximum duration of one check, such as 5s. Default: 2s.' },
-        failures: { ...count, description: 'Number of consecutive failed checks after which a backend becomes unhealthy. Default: 3.' },
+        failures: {
+          ...count,
+          description:
+            'Number of consecutive failed checks after which a backend becomes unhealthy. Default: 3.',
+        },
         successes: {
           ...count,
-          description: 'Number of consecutive successful checks after which a backend becomes healthy again. Default: 2.',
+          description:
+            'Number of consecutive successful checks after which a backend becomes healthy again. Default: 2.',
         },
       },
     },

@@ -55,8 +55,8 @@ export interface WrittenService {
 
 /**
  * Converts as far as possible. If anything is reported, the result is not used as a service.
- * @param reportAcross reports a problem between parts. Where a part is left out because it has a problem, what
- * refers to it only looks wrong
+ * @param reportAcross reports a problem between parts. Where a part is left out because it has a problem,
+ * what refers to it only looks wrong
  */
 export function serviceOf(spec: WrittenService, report: Report, reportAcross: Report = report): Service {
   const addresses = addressesOf(spec.addresses ?? [], 'addresses', [], report);
@@ -78,10 +78,16 @@ export function serviceOf(spec: WrittenService, report: Report, reportAcross: Re
       'no client can connect: there is no address and no nodePort',
       'give addresses, externalAddresses, or a nodePort',
     );
-  if (spec.scheduler === 'rr' && weighed) report(['scheduler'], 'rr takes no weights', 'write wrr, or take the weights out');
-  checkFamilies(spec, { addresses: [...addresses, ...externalAddresses, ...loadBalancerAddresses], ports, backends }, reportAcross);
+  if (spec.scheduler === 'rr' && weighed)
+    report(['scheduler'], 'rr takes no weights', 'write wrr, or take the weights out');
+  checkFamilies(
+    spec,
+    { addresses: [...addresses, ...externalAddresses, ...loadBalancerAddresses], ports, backends },
+    reportAcross,
+  );
   if (spec.forwarding === 'dsr') checkDirect(spec, ports, backends, report);
-  const healthCheck = spec.healthCheck === undefined ? undefined : healthCheckOf(spec.healthCheck, ports, report, reportAcross);
+  const healthCheck =
+    spec.healthCheck === undefined ? undefined : healthCheckOf(spec.healthCheck, ports, report, reportAcross);
   if (spec.persistence !== undefined && secondsOf(spec.persistence) < 1)
     report(['persistence'], 'must be one second or more', 'leave it out for none');
   return {
@@ -116,7 +122,11 @@ function rangesOf(
   texts.forEach((text, index) => {
     const range = canonicalRange(text);
     if (range === undefined)
-      return report([field, index], `${JSON.stringify(text)} is not a prefix`, 'write such as 192.0.2.0/24 or 2001:db8::/32');
+      return report(
+        [field, index],
+        `${JSON.stringify(text)} is not a prefix`,
+        'write such as 192.0.2.0/24 or 2001:db8::/32',
+      );
     if (found.includes(range)) report([field, index], `${text} is there twice`, 'take one out');
     found.push(range);
   });
@@ -141,13 +151,20 @@ function rangesOf(
   return found;
 }
 
-function addressesOf(texts: readonly string[], field: string, others: readonly string[], report: Report): string[] {
+function addressesOf(
+  texts: readonly string[],
+  field: string,
+  others: readonly string[],
+  report: Report,
+): string[] {
   const found: string[] = [];
   texts.forEach((text, index) => {
     const wrong = wrongAddress(text, 'virtual');
-    if (wrong !== undefined) return report([field, index], wrong, 'write an IPv4 or IPv6 address without a prefix');
+    if (wrong !== undefined)
+      return report([field, index], wrong, 'write an IPv4 or IPv6 address without a prefix');
     const address = canonical(text);
-    if (found.includes(address) || others.includes(address)) report([field, index], `${text} is there twice`, 'take one out');
+    if (found.includes(address) || others.includes(address))
+      report([field, index], `${text} is there twice`, 'take one out');
     found.push(address);
   });
   return found;
@@ -168,9 +185,17 @@ function portsOf(all: WrittenService['ports'], report: Report): ServicePort[] {
     const called = name ?? `${protocol}-${port}`;
     const same = ports.find((other) => other.protocol === protocol && other.port === port);
     if (same !== undefined) report(['ports', index], `${port}/${protocol} is there twice`, 'take one out');
-    else if (ports.some((other) => other.name === called)) report(['ports', index], `the name ${called} is there twice`, 'give another');
-    if (nodePort !== undefined && ports.some((other) => other.protocol === protocol && other.nodePort === nodePort))
-      report(['ports', index, 'nodePort'], `the node port ${nodePort}/${protocol} is there twice`, 'give another');
+    else if (ports.some((other) => other.name === called))
+      report(['ports', index], `the name ${called} is there twice`, 'give another');
+    if (
+      nodePort !== undefined &&
+      ports.some((other) => other.protocol === protocol && other.nodePort === nodePort)
+    )
+      report(
+        ['ports', index, 'nodePort'],
+        `the node port ${nodePort}/${protocol} is there twice`,
+        'give another',
+      );
     ports.push({ name: called, protocol, port, targetPort, ...(nodePort !== undefined && { nodePort }) });
   });
   return ports;
@@ -201,10 +226,15 @@ function backendsOf(
       );
       return [];
     }
-    if (port !== undefined && (port < 1 || port > 65_535)) report(path, `${port} is no port`, 'write 1 to 65535');
+    if (port !== undefined && (port < 1 || port > 65_535))
+      report(path, `${port} is no port`, 'write 1 to 65535');
     for (const name of Object.keys(named))
       if (!ports.some((one) => one.name === name))
-        reportAcross([...path, 'ports', name], `the service has no port ${name}`, `use one of ${ports.map((one) => one.name).join(', ')}`);
+        reportAcross(
+          [...path, 'ports', name],
+          `the service has no port ${name}`,
+          `use one of ${ports.map((one) => one.name).join(', ')}`,
+        );
     const own = Object.fromEntries(
       ports.flatMap(({ name, targetPort }) => {
         const number = (Object.hasOwn(named, name) ? named[name] : undefined) ?? port ?? targetPort;
@@ -213,7 +243,8 @@ function backendsOf(
     );
     const address = canonical(text);
     const key = JSON.stringify([address, own]);
-    if (seen.has(key)) report(path, `the backend ${address} is there twice`, 'take one out; a weight gives it more');
+    if (seen.has(key))
+      report(path, `the backend ${address} is there twice`, 'take one out; a weight gives it more');
     seen.add(key);
     return [
       {
@@ -261,18 +292,28 @@ function checkFamilies(
 }
 
 /** With direct server return the backend gets the packet unchanged: nothing in it can be rewritten. */
-function checkDirect(spec: WrittenService, ports: readonly ServicePort[], backends: readonly Backend[], report: Report): void {
+function checkDirect(
+  spec: WrittenService,
+  ports: readonly ServicePort[],
+  backends: readonly Backend[],
+  report: Report,
+): void {
   ports.forEach((port, index) => {
     if (port.targetPort !== port.port)
       report(['ports', index], 'with forwarding: dsr the backend has the same port', 'leave targetPort out');
-    if (port.nodePort !== undefined) report(['ports', index], 'with forwarding: dsr there is no node port', 'leave nodePort out');
+    if (port.nodePort !== undefined)
+      report(['ports', index], 'with forwarding: dsr there is no node port', 'leave nodePort out');
   });
   backends.forEach((backend, index) => {
     if (backend.ports !== undefined)
       report(['backends', index], 'with forwarding: dsr the backend has the same port', 'leave its port out');
   });
   if (spec.sourceAddress === 'masquerade')
-    report(['sourceAddress'], 'with forwarding: dsr the source address stays', 'write keep, or forwarding: nat');
+    report(
+      ['sourceAddress'],
+      'with forwarding: dsr the source address stays',
+      'write keep, or forwarding: nat',
+    );
 }
 
 function healthCheckOf(
@@ -293,7 +334,11 @@ function healthCheckOf(
   }
   const checked = spec.port === undefined ? ports[0] : ports.find(({ name }) => name === spec.port);
   if (checked === undefined)
-    reportAcross([...path, 'port'], `the service has no port ${spec.port ?? ''}`, `use one of ${ports.map(({ name }) => name).join(', ')}`);
+    reportAcross(
+      [...path, 'port'],
+      `the service has no port ${spec.port ?? ''}`,
+      `use one of ${ports.map(({ name }) => name).join(', ')}`,
+    );
   else if (checked.protocol !== 'tcp' && spec.exec === undefined)
     reportAcross(
       path,
@@ -311,7 +356,8 @@ function healthCheckOf(
     ['interval', common.intervalSeconds],
     ['timeout', common.timeoutSeconds],
   ] as const)
-    if (value < 1 || value > 3600) report([...path, field], 'must be one second to one hour', 'write 1s to 1h');
+    if (value < 1 || value > 3600)
+      report([...path, field], 'must be one second to one hour', 'write 1s to 1h');
   if (spec.http !== undefined)
     return {
       ...common,
@@ -322,6 +368,10 @@ function healthCheckOf(
     };
   if (spec.exec === undefined) return { ...common, kind: 'tcp' };
   if (spec.exec.command[0]?.startsWith('/') !== true)
-    reportAcross([...path, 'exec', 'command', 0], 'the program is not an absolute path', 'write where it is, such as /usr/local/bin/check');
+    reportAcross(
+      [...path, 'exec', 'command', 0],
+      'the program is not an absolute path',
+      'write where it is, such as /usr/local/bin/check',
+    );
   return { ...common, kind: 'exec', command: spec.exec.command };
 }

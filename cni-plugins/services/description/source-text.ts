@@ -9,7 +9,9 @@ export const limits: FolderLimits = { file: mostBytes, folder: 128 * 1024 * 1024
 
 /** @param bytes size of the file */
 export function tooLarge(file: string, bytes: number): Problem | undefined {
-  return bytes <= mostBytes ? undefined : problemOf(file, `the file is larger than ${mostBytes} bytes`, 'split it');
+  return bytes <= mostBytes
+    ? undefined
+    : problemOf(file, `the file is larger than ${mostBytes} bytes`, 'split it');
 }
 
 /**
@@ -25,7 +27,10 @@ export function textOf(file: string, bytes: Uint8Array): SourceText | Problem {
 }
 
 /** Reads a file, a pipe or a device, up to the size limit of a file. @throws what reading throws */
-export async function readText(file: string, chunks: AsyncIterable<Uint8Array>): Promise<SourceText | Problem> {
+export async function readText(
+  file: string,
+  chunks: AsyncIterable<Uint8Array>,
+): Promise<SourceText | Problem> {
   const read: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of chunks) {

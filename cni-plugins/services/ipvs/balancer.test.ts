@@ -16,16 +16,20 @@ import { webServer } from '../virtual-server.fixture.ts';
 
 const absent = canBalanceByIpvs();
 
-test('a kernel without IPVS is reported by name, and nothing is created', { skip: absent === undefined && 'this kernel has IPVS' }, () => {
-  assert.throws(openIpvsBalancer, (thrown) => {
-    assert.ok(isPortcullisError(thrown));
-    assert.equal(thrown.code, 'NETWORK_IPVS_MISSING');
-    assert.match(thrown.message, /no IPVS/u);
-    assert.match(thrown.message, /--backend nftables/u);
-    return true;
-  });
-  assert.doesNotMatch(shell('ip -br link; nft list tables'), /portcullis/u);
-});
+test(
+  'a kernel without IPVS is reported by name, and nothing is created',
+  { skip: absent === undefined && 'this kernel has IPVS' },
+  () => {
+    assert.throws(openIpvsBalancer, (thrown) => {
+      assert.ok(isPortcullisError(thrown));
+      assert.equal(thrown.code, 'NETWORK_IPVS_MISSING');
+      assert.match(thrown.message, /no IPVS/u);
+      assert.match(thrown.message, /--backend nftables/u);
+      return true;
+    });
+    assert.doesNotMatch(shell('ip -br link; nft list tables'), /portcullis/u);
+  },
+);
 
 /** Returns the backend's answer to a connection of the host itself. */
 async function greeted(address: string, port: number): Promise<string> {
@@ -73,7 +77,12 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     });
     assert.equal(balancer.reconcile([server(), six]), 2);
     assert.equal(balancer.reconcile([server(), six]), 0, 'nothing differs any more');
-    assert.deepEqual((await client.greet('10.96.0.1', 80, 4)).toSorted(), ['b11 10.1.0.2', 'b11 10.1.0.2', 'b12 10.1.0.2', 'b12 10.1.0.2']);
+    assert.deepEqual((await client.greet('10.96.0.1', 80, 4)).toSorted(), [
+      'b11 10.1.0.2',
+      'b11 10.1.0.2',
+      'b12 10.1.0.2',
+      'b12 10.1.0.2',
+    ]);
     assert.deepEqual((await client.greet('fd96::1', 80, 2)).toSorted(), ['b11 fd01::2', 'b12 fd01::2']);
     assert.deepEqual(await client.greet('10.96.0.1', 81), ['ECONNREFUSED']);
     const counted = (): bigint | undefined =>
@@ -82,12 +91,17 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
         .find(({ key }) => key === keyOf(server()))
         ?.destinations.reduce((sum, { connections = 0n }) => sum + connections, 0n);
     // IPVS adds up the counts of its processors only now and then.
-    for (let at = 0; at < 300 && counted() !== 4n; at += 1) await new Promise((resolve) => setTimeout(resolve, 100));
+    for (let at = 0; at < 300 && counted() !== 4n; at += 1)
+      await new Promise((resolve) => setTimeout(resolve, 100));
     assert.equal(counted(), 4n);
   });
 
   test('UDP, a node port at every address, hairpin, and the host itself', async () => {
-    const udp = server({ protocol: 'udp', port: 53, destinations: [{ address: '10.2.0.11', port: 8053, weight: 1 }] });
+    const udp = server({
+      protocol: 'udp',
+      port: 53,
+      destinations: [{ address: '10.2.0.11', port: 8053, weight: 1 }],
+    });
     const { address: _, ...rest } = server({ kind: 'node', port: 30080 });
     const node: VirtualServer = rest;
     balancer.change([udp, node], []);
@@ -95,8 +109,10 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.match((await client.greet('10.1.0.1', 30080))[0] ?? '', /^b1[12] 10\.1\.0\.2$/u);
     assert.match((await client.greet('10.2.0.1', 30080))[0] ?? '', /^b1[12] 10\.1\.0\.2$/u);
     // In both ways, to the other backend and to itself.
-    for (const answer of await backends[0]!.greet('10.96.0.1', 80, 2)) assert.match(answer, /^b1[12] 10\.2\.0\.1$/u);
-    for (const answer of await backends[0]!.greet('10.2.0.1', 30080, 2)) assert.match(answer, /^b1[12] 10\.2\.0\.1$/u);
+    for (const answer of await backends[0]!.greet('10.96.0.1', 80, 2))
+      assert.match(answer, /^b1[12] 10\.2\.0\.1$/u);
+    for (const answer of await backends[0]!.greet('10.2.0.1', 30080, 2))
+      assert.match(answer, /^b1[12] 10\.2\.0\.1$/u);
     for (const [address, port] of [
       ['10.96.0.1', 80],
       ['10.1.0.1', 30080],
@@ -111,7 +127,8 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     await new Promise<void>((resolve) => own.listen(83, '::', resolve));
     const ofHost = server({ address: '10.1.0.1', port: 90 });
     try {
-      for (const address of ['10.96.0.1', 'fd96::1']) assert.deepEqual(await client.greet(address, 83), ['ECONNREFUSED'], address);
+      for (const address of ['10.96.0.1', 'fd96::1'])
+        assert.deepEqual(await client.greet(address, 83), ['ECONNREFUSED'], address);
       await assert.rejects(greeted('10.96.0.1', 83), /ECONNREFUSED/u);
       assert.deepEqual(await client.greet('10.1.0.1', 83), ['host itself']);
       balancer.change([ofHost], []);
@@ -130,7 +147,8 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
 
   test('the count of packets denied by source ranges goes on, whichever balancer restores the kernel', async () => {
     const restricted = server({ port: 82, sourceRanges: ['198.51.100.0/24'] });
-    const denied = (by: IpvsBalancer): bigint => by.counts().find(({ key }) => key === keyOf(restricted))?.denied ?? -1n;
+    const denied = (by: IpvsBalancer): bigint =>
+      by.counts().find(({ key }) => key === keyOf(restricted))?.denied ?? -1n;
     balancer.change([restricted], []);
     assert.equal(denied(balancer), 0n);
     client.run('timeout 3 bash -c "exec 3<>/dev/tcp/10.96.0.1/82" || true');
@@ -154,7 +172,10 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     const [name = ''] = stream.greeting.split(' ');
     const number = Number(name.slice(1));
     const drained = server({
-      destinations: server().destinations.map((each) => ({ ...each, weight: each.address.endsWith(String(number)) ? 0 : 1 })),
+      destinations: server().destinations.map((each) => ({
+        ...each,
+        weight: each.address.endsWith(String(number)) ? 0 : 1,
+      })),
     });
     balancer.change([drained], []);
     const others = await client.greet('10.96.0.1', 80, 3);
@@ -165,7 +186,10 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     const early = (await client.report(stream.id))!;
     await new Promise((resolve) => setTimeout(resolve, 500));
     const later = (await client.report(stream.id))!;
-    assert.ok(later.received > early.received && later.failure === undefined && later.inOrder, JSON.stringify(later));
+    assert.ok(
+      later.received > early.received && later.failure === undefined && later.inOrder,
+      JSON.stringify(later),
+    );
     assert.ok(balancer.standing() > 0);
     assert.ok(balancer.cut(keyOf(drained), { address: `10.2.0.${number}`, port: 8080 }) >= 1);
     for (let at = 0; at < 200 && (await client.report(stream.id))?.failure === undefined; at += 1)

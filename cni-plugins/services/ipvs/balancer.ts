@@ -103,7 +103,10 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       link.remove(stale.map((hex) => Buffer.from(hex, 'hex')));
       // A route ends with the address that is its source. Only an address's own route lives as long as the
       // address.
-      if (sourcesMayDiffer) link.sourcesFor([...wanted.values()].filter(({ length }) => length === 4).map((address) => [address, address]));
+      if (sourcesMayDiffer)
+        link.sourcesFor(
+          [...wanted.values()].filter(({ length }) => length === 4).map((address) => [address, address]),
+        );
       sourcesMayDiffer = false;
       return differed;
     },
@@ -136,7 +139,10 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       looks += 1;
       if (looks % looksBetweenListings !== 0) return false;
       const existing = new Set(ours().map(({ key }) => serviceId(key)));
-      return existing.size !== known.size || [...known.keys()].some((key) => !existing.has(serviceId(serviceKey(readKey(key)))));
+      return (
+        existing.size !== known.size ||
+        [...known.keys()].some((key) => !existing.has(serviceId(serviceKey(readKey(key)))))
+      );
     },
 
     tick() {
@@ -174,7 +180,11 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
  * Brings IPVS to exactly these servers, one service at a time. Returns how many services differed.
  * @param standing our services as IPVS has them
  */
-function bringServices(servers: Iterable<VirtualServer>, existing: readonly IpvsService[], kernel: IpvsKernel): number {
+function bringServices(
+  servers: Iterable<VirtualServer>,
+  existing: readonly IpvsService[],
+  kernel: IpvsKernel,
+): number {
   const left = new Map(existing.map((service) => [serviceId(service.key), service]));
   let changed = 0;
   for (const server of givingMemoryBack(servers)) {

@@ -11,7 +11,16 @@ import { readBackends } from '../unknown-segments/backends.ts';
 import { openLedger } from './ledger.ts';
 import type { HostAddresses, LedgerStep } from './ledger.ts';
 import type { ServiceLink } from './link.ts';
-import { addTo, hostElements, linkElements, rebuild, removeTable, tableFamilies, tableOf, takeFrom } from './tables.ts';
+import {
+  addTo,
+  hostElements,
+  linkElements,
+  rebuild,
+  removeTable,
+  tableFamilies,
+  tableOf,
+  takeFrom,
+} from './tables.ts';
 import type { Elements, TableFamily } from './tables.ts';
 
 /** The tables beside IPVS in this namespace, with the elements that the virtual servers need. */
@@ -52,10 +61,13 @@ export interface KernelTablesDeps {
   readonly netfilter: NetlinkSocket;
 }
 
-const hexOf = (bytes: Uint8Array | undefined): string => (bytes === undefined ? '' : Buffer.from(bytes).toString('hex'));
+const hexOf = (bytes: Uint8Array | undefined): string =>
+  bytes === undefined ? '' : Buffer.from(bytes).toString('hex');
 
-const take = (elements: ReadonlyMap<TableFamily, Elements>): Request[] => [...elements].flatMap(([family, each]) => takeFrom(family, each));
-const add = (elements: ReadonlyMap<TableFamily, Elements>): Request[] => [...elements].flatMap(([family, each]) => addTo(family, each));
+const take = (elements: ReadonlyMap<TableFamily, Elements>): Request[] =>
+  [...elements].flatMap(([family, each]) => takeFrom(family, each));
+const add = (elements: ReadonlyMap<TableFamily, Elements>): Request[] =>
+  [...elements].flatMap(([family, each]) => addTo(family, each));
 
 /** Tables of an earlier run stay in force until `rebuild`. */
 export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): KernelTables {
@@ -72,7 +84,8 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
   }
 
   return {
-    stand: () => tableFamilies.every((family) => netfilter.find(getTable(tableOf(family)), 'ENOENT') !== undefined),
+    stand: () =>
+      tableFamilies.every((family) => netfilter.find(getTable(tableOf(family)), 'ENOENT') !== undefined),
     reset() {
       ledger = openLedger(ownNow());
     },
@@ -81,11 +94,17 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
     rebuild() {
       links = link.onLink();
       const elsewhere = link.elsewhere();
-      ofHost = new Set(ledger.addresses().flatMap((address) => (elsewhere.has(hexOf(address)) ? [hexOf(address)] : [])));
+      ofHost = new Set(
+        ledger.addresses().flatMap((address) => (elsewhere.has(hexOf(address)) ? [hexOf(address)] : [])),
+      );
       const requests = tableFamilies.flatMap((family) =>
         rebuild(
           family,
-          new Map([...ledger.elements(family), ['links', linkElements(links)], ...hostElementsOf(family, [...ofHost])]),
+          new Map([
+            ...ledger.elements(family),
+            ['links', linkElements(links)],
+            ...hostElementsOf(family, [...ofHost]),
+          ]),
           ifPresent(() => readDenied(netfilter, tableOf(family))),
           ifPresent(() => readBackends(netfilter, tableOf(family))),
         ),
@@ -103,7 +122,10 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
     },
     take(step) {
       const noMoreOurs = step.oldAddresses.map(hexOf).filter((hex) => ofHost.has(hex));
-      transact(netfilter, [...take(step.take), ...tableFamilies.flatMap((family) => takeFrom(family, hostElementsOf(family, noMoreOurs)))]);
+      transact(netfilter, [
+        ...take(step.take),
+        ...tableFamilies.flatMap((family) => takeFrom(family, hostElementsOf(family, noMoreOurs))),
+      ]);
       for (const hex of noMoreOurs) ofHost.delete(hex);
     },
     relocate(restricted) {
@@ -137,7 +159,9 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
 }
 
 function hostElementsOf(family: TableFamily, addresses: readonly string[]): Elements {
-  const bytes = addresses.map((hex) => Buffer.from(hex, 'hex')).filter(({ length }) => (length === 4) === (family === 'ip'));
+  const bytes = addresses
+    .map((hex) => Buffer.from(hex, 'hex'))
+    .filter(({ length }) => (length === 4) === (family === 'ip'));
   return new Map(bytes.length === 0 ? [] : [['of_host', hostElements(bytes)]]);
 }
 

@@ -1,6 +1,12 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { readDestination, readService } from '../../netlink/ipvs.ts';
-import type { IpvsDestination, IpvsRequests, IpvsService, IpvsServiceKey, ListedDestination } from '../../netlink/ipvs.ts';
+import type {
+  IpvsDestination,
+  IpvsRequests,
+  IpvsService,
+  IpvsServiceKey,
+  ListedDestination,
+} from '../../netlink/ipvs.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import type { ServiceLink } from './link.ts';
@@ -43,9 +49,16 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
     service,
     destinations,
     put(wanted, all, existing = service(wanted.key)) {
-      const { add, set, remove } = destinationChanges(unique(all), existing === undefined ? [] : destinations(wanted.key));
+      const { add, set, remove } = destinationChanges(
+        unique(all),
+        existing === undefined ? [] : destinations(wanted.key),
+      );
       const requests = [
-        ...(existing === undefined ? [ipvs.newService(wanted)] : sameService(existing, wanted) ? [] : [ipvs.setService(wanted)]),
+        ...(existing === undefined
+          ? [ipvs.newService(wanted)]
+          : sameService(existing, wanted)
+            ? []
+            : [ipvs.setService(wanted)]),
         ...add.map((each) => ipvs.newDestination(wanted.key, each)),
         ...set.map((each) => ipvs.setDestination(wanted.key, each)),
         ...remove.map((each) => ipvs.deleteDestination(wanted.key, each)),
@@ -66,16 +79,22 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
           .map((each) => ipvs.setDestination(key, { ...each, weight: 0 })),
       ),
     deleteService: (key) => tolerant(ipvs.deleteService(key), 'ESRCH'),
-    deleteDestination: (key, destination) => tolerant(ipvs.deleteDestination(key, destination), 'ESRCH', 'ENOENT'),
+    deleteDestination: (key, destination) =>
+      tolerant(ipvs.deleteDestination(key, destination), 'ESRCH', 'ENOENT'),
   };
 }
 
 /** Returns our services: those at an address of our link, and those for a mark of node ports. */
-export function ourServices(kernel: Pick<IpvsKernel, 'services'>, link: Pick<ServiceLink, 'addresses'>): IpvsService[] {
+export function ourServices(
+  kernel: Pick<IpvsKernel, 'services'>,
+  link: Pick<ServiceLink, 'addresses'>,
+): IpvsService[] {
   const held = new Set(link.addresses().map((address) => address.toString('hex')));
   return kernel
     .services()
-    .filter(({ key }) => ('mark' in key ? isNodePortMark(key.mark) : held.has(Buffer.from(key.address).toString('hex'))));
+    .filter(({ key }) =>
+      'mark' in key ? isNodePortMark(key.mark) : held.has(Buffer.from(key.address).toString('hex')),
+    );
 }
 
 const schedulerMissing = (scheduler: string): PortcullisError =>

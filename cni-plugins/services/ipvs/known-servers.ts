@@ -4,8 +4,8 @@ import { packServer, unpackServer } from '../model/packed-server.ts';
 import type { PackedServer } from '../model/packed-server.ts';
 
 /**
- * The virtual servers as they were last programmed. Kept as text: there are thousands of servers, and a change
- * affects few of them.
+ * The virtual servers as they were last programmed. Kept as text: there are thousands of servers, and a
+ * change affects few of them.
  */
 export interface KnownServers {
   readonly size: number;

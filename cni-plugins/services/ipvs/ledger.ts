@@ -42,7 +42,8 @@ function ownElements(server: VirtualServer, own: HostAddresses): (readonly [stri
   return [['addresses', { key: addressBytes(server.address) }], ...elementsOf(server, own[server.family])];
 }
 
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
+const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
 
 /**
  * `FAMILY SET KEY VALUE`, with key and value as hexadecimal digits. There are thousands of entries, and text
@@ -58,7 +59,10 @@ function group(entries: Iterable<Entry>): Map<TableFamily, Map<string, Element[]
   const grouped = new Map<TableFamily, Map<string, Element[]>>();
   for (const entry of entries) {
     const [family, set = '', key = '', value = ''] = entry.split(' ') as [TableFamily, ...string[]];
-    const element = { key: Buffer.from(key, 'hex'), ...(value !== '' && { value: Buffer.from(value, 'hex') }) };
+    const element = {
+      key: Buffer.from(key, 'hex'),
+      ...(value !== '' && { value: Buffer.from(value, 'hex') }),
+    };
     const sets = grouped.get(family) ?? new Map<string, Element[]>();
     grouped.set(family, sets);
     const list = sets.get(set);
@@ -79,7 +83,12 @@ export function openLedger(first: HostAddresses): Ledger {
   /** How many servers need each entry. */
   const uses = new Map<Entry, number>();
 
-  const count = (servers: readonly VirtualServer[], own: HostAddresses, by: 1 | -1, touched: Map<Entry, boolean>): void => {
+  const count = (
+    servers: readonly VirtualServer[],
+    own: HostAddresses,
+    by: 1 | -1,
+    touched: Map<Entry, boolean>,
+  ): void => {
     for (const server of servers)
       for (const [set, element] of ownElements(server, own)) {
         const entry = entryOf(familyOf(server), set, element);

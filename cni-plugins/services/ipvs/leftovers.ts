@@ -20,7 +20,10 @@ export const ipvsLeftovers: IpvsLeftovers = {
   stand() {
     const [netfilter, link] = [openNetlink(NETLINK_NETFILTER), openServiceLink()];
     try {
-      return link.stands() || tableFamilies.some((family) => netfilter.find(getTable(tableOf(family)), 'ENOENT') !== undefined);
+      return (
+        link.stands() ||
+        tableFamilies.some((family) => netfilter.find(getTable(tableOf(family)), 'ENOENT') !== undefined)
+      );
     } finally {
       netfilter.close();
       link.close();

@@ -1,5 +1,10 @@
 import { existsSync } from 'node:fs';
-import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE, SOL_NETLINK, setSockOpt } from '../../../base/kernel/index.ts';
+import {
+  NETLINK_GET_STRICT_CHK,
+  NETLINK_ROUTE,
+  SOL_NETLINK,
+  setSockOpt,
+} from '../../../base/kernel/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink } from '../../netlink/link-kinds.ts';
 import { deleteLink, loopbackIndex, lookUp, setNoOwnIpv6, setUp } from '../../netlink/links.ts';
@@ -74,7 +79,20 @@ function mainRoutes(family: 2 | 10): Request {
 }
 
 function localRoute(index: number, address: Uint8Array): Buffer {
-  const header = Buffer.of(2, address.length * 8, 0, 0, RT_TABLE_LOCAL, RTPROT_KERNEL, RT_SCOPE_HOST, RTN_LOCAL, 0, 0, 0, 0); // struct rtmsg
+  const header = Buffer.of(
+    2,
+    address.length * 8,
+    0,
+    0,
+    RT_TABLE_LOCAL,
+    RTPROT_KERNEL,
+    RT_SCOPE_HOST,
+    RTN_LOCAL,
+    0,
+    0,
+    0,
+    0,
+  ); // struct rtmsg
   return Buffer.concat([header, attribute(RTA_DST, address), attribute(RTA_OIF, u32(index))]);
 }
 
@@ -113,7 +131,11 @@ export function openServiceLink(): ServiceLink {
   const families = existsSync('/proc/sys/net/ipv6') ? ([2, 10] as const) : ([2] as const);
   const link = (): number | undefined => lookUp(addressing, { name: serviceLink })?.index;
 
-  const tolerant = (socket: NetlinkSocket, requests: readonly Request[], ...fine: readonly string[]): void => {
+  const tolerant = (
+    socket: NetlinkSocket,
+    requests: readonly Request[],
+    ...fine: readonly string[]
+  ): void => {
     for (const { error } of socket.send(requests)) if (!isRefusal(error, ...fine)) throw error;
   };
 
@@ -129,14 +151,20 @@ export function openServiceLink(): ServiceLink {
     make,
     addresses() {
       const index = link();
-      return index === undefined ? [] : listAddresses(addressing, index).map(({ address }) => Buffer.from(address));
+      return index === undefined
+        ? []
+        : listAddresses(addressing, index).map(({ address }) => Buffer.from(address));
     },
     add(addresses) {
       if (addresses.length === 0) return;
       if (link() === undefined) make();
       const index = link() ?? 0;
       for (const some of inParts(addresses))
-        addressing.run(some.map((address) => putAddress(index, { address, length: address.length * 8 }, { prefixRoute: false })));
+        addressing.run(
+          some.map((address) =>
+            putAddress(index, { address, length: address.length * 8 }, { prefixRoute: false }),
+          ),
+        );
     },
     remove(addresses) {
       const index = link();
@@ -160,7 +188,8 @@ export function openServiceLink(): ServiceLink {
     sourcesFor(sources) {
       const index = link();
       if (index === undefined) return;
-      for (const some of inParts(sources)) addressing.run(some.map(([address, source]) => putLocalRoute(index, address, source)));
+      for (const some of inParts(sources))
+        addressing.run(some.map(([address, source]) => putLocalRoute(index, address, source)));
     },
     facing(destination) {
       const answer = addressing.find(lookUpRoute(destination), 'ENETUNREACH', 'EHOSTUNREACH');
@@ -173,7 +202,9 @@ export function openServiceLink(): ServiceLink {
     elsewhere() {
       const own = link();
       return new Set(
-        listHostAddresses(addressing).flatMap(({ index, address }) => (index === own ? [] : [Buffer.from(address).toString('hex')])),
+        listHostAddresses(addressing).flatMap(({ index, address }) =>
+          index === own ? [] : [Buffer.from(address).toString('hex')],
+        ),
       );
     },
     delete() {
@@ -185,7 +216,8 @@ export function openServiceLink(): ServiceLink {
         for (const { body } of route.dump(mainRoutes(family))) {
           const attributes = attributesOf(body, 12);
           const index = attributes.get(RTA_OIF)?.readUInt32LE(0) ?? 0;
-          if (body.readUInt8(7) === RTN_UNICAST && !attributes.has(RTA_GATEWAY) && index > loopbackIndex) indexes.add(index);
+          if (body.readUInt8(7) === RTN_UNICAST && !attributes.has(RTA_GATEWAY) && index > loopbackIndex)
+            indexes.add(index);
         }
       return [...indexes].toSorted((a, b) => a - b);
     },

@@ -54,7 +54,11 @@ for (const [what, server, field] of [
   ['least connections with affinity', { ...plain, scheduler: 'lc', clientAffinity: true }, 'clientAffinity'],
   ['direct return of a node port', { ...nodePort, forwarding: 'dsr' }, 'forwarding'],
   ['direct return to another port', { ...plain, forwarding: 'dsr' }, 'forwarding'],
-  ['direct return behind masquerade', { ...plain, forwarding: 'dsr', port: 8080, sourceAddress: 'masquerade' }, 'sourceAddress'],
+  [
+    'direct return behind masquerade',
+    { ...plain, forwarding: 'dsr', port: 8080, sourceAddress: 'masquerade' },
+    'sourceAddress',
+  ],
   ['direct return', { ...plain, forwarding: 'dsr', port: 8080 }, undefined],
   ['a node port', nodePort, undefined],
 ] as const satisfies readonly (readonly [string, VirtualServer, string | undefined])[])
@@ -63,10 +67,15 @@ for (const [what, server, field] of [
   });
 
 test('a mark says protocol and port by itself, and no two have the same', () => {
-  const marks = (['tcp', 'udp', 'sctp'] as const).flatMap((protocol) => [1, 80, 65535].map((port) => nodePortMark(protocol, port)));
+  const marks = (['tcp', 'udp', 'sctp'] as const).flatMap((protocol) =>
+    [1, 80, 65535].map((port) => nodePortMark(protocol, port)),
+  );
   assert.equal(new Set(marks).size, marks.length);
   assert.ok(marks.every(isNodePortMark));
-  assert.ok(![0, 0x4000, 0x10000, 0x20000000, 0x40000000, 0x10480000].some(isNodePortMark), 'marks of others');
+  assert.ok(
+    ![0, 0x4000, 0x10000, 0x20000000, 0x40000000, 0x10480000].some(isNodePortMark),
+    'marks of others',
+  );
 });
 
 test('a key is read back', () => {
@@ -79,7 +88,11 @@ test('a key is read back', () => {
 });
 
 const destination = fc.record(
-  { address: fc.constantFrom('10.2.0.1', '10.2.0.2', '10.2.0.3'), port: fc.constantFrom(80, 81), weight: fc.nat({ max: 3 }) },
+  {
+    address: fc.constantFrom('10.2.0.1', '10.2.0.2', '10.2.0.3'),
+    port: fc.constantFrom(80, 81),
+    weight: fc.nat({ max: 3 }),
+  },
   { noNullPrototype: true },
 );
 const destinations = fc.uniqueArray(destination, { selector: ({ address, port }) => `${address} ${port}` });
@@ -105,7 +118,10 @@ test('changes lead from the present state to the wanted one, and touch nothing e
         assert.notEqual(result.get(destinationId(each)), each.weight);
         result.set(destinationId(each), each.weight);
       }
-      assert.deepEqual([...result].toSorted(), wanted.map((each): [string, number] => [destinationId(each), each.weight]).toSorted());
+      assert.deepEqual(
+        [...result].toSorted(),
+        wanted.map((each): [string, number] => [destinationId(each), each.weight]).toSorted(),
+      );
     }),
   );
 });
@@ -117,7 +133,11 @@ test('an address stays for as long as any server has it', () => {
   assert.deepEqual(hex(ledger.change([], [plain]).newAddresses), ['0a600001']);
   const step = ledger.change([], [second]);
   assert.deepEqual([hex(step.newAddresses), [...(step.add.get('ip')?.keys() ?? [])]], [[], ['masqueraded']]);
-  assert.deepEqual(hex(ledger.change([plain], [{ ...plain, destinations: [] }]).newAddresses), [], 'nothing moves when a server changes');
+  assert.deepEqual(
+    hex(ledger.change([plain], [{ ...plain, destinations: [] }]).newAddresses),
+    [],
+    'nothing moves when a server changes',
+  );
   assert.deepEqual(hex(ledger.change([plain], []).oldAddresses), []);
   const last = ledger.change([second], []);
   assert.deepEqual(

@@ -21,9 +21,11 @@ export const protocolNumber = (protocol: Protocol): number => protocols[protocol
  */
 export const nodePortMarks = { first: 0x08440000, mask: 0xfffc0000 } as const;
 
-export const nodePortMark = (protocol: Protocol, port: number): number => nodePortMarks.first + protocols[protocol].order * 0x10000 + port;
+export const nodePortMark = (protocol: Protocol, port: number): number =>
+  nodePortMarks.first + protocols[protocol].order * 0x10000 + port;
 
-export const isNodePortMark = (mark: number): boolean => (mark & nodePortMarks.mask) >>> 0 === nodePortMarks.first;
+export const isNodePortMark = (mark: number): boolean =>
+  (mark & nodePortMarks.mask) >>> 0 === nodePortMarks.first;
 
 export const familyNumber = (server: Pick<VirtualServer, 'family'>): 2 | 10 => (server.family === 4 ? 2 : 10);
 
@@ -37,16 +39,25 @@ export function addressBytes(text: string): Buffer {
   return ipBytes(parsed);
 }
 
-export function serviceKey(server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>): IpvsServiceKey {
+export function serviceKey(
+  server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>,
+): IpvsServiceKey {
   const family = familyNumber(server);
   return server.address === undefined
     ? { family, mark: nodePortMark(server.protocol, server.port) }
-    : { family, protocol: protocolNumber(server.protocol), address: addressBytes(server.address), port: server.port };
+    : {
+        family,
+        protocol: protocolNumber(server.protocol),
+        address: addressBytes(server.address),
+        port: server.port,
+      };
 }
 
 /** Returns a service key as one word, for lookups. */
 export const serviceId = (key: IpvsServiceKey): string =>
-  'mark' in key ? `${key.family} ${key.mark}` : `${key.family} ${key.protocol} ${Buffer.from(key.address).toString('hex')} ${key.port}`;
+  'mark' in key
+    ? `${key.family} ${key.mark}`
+    : `${key.family} ${key.protocol} ${Buffer.from(key.address).toString('hex')} ${key.port}`;
 
 export const destinationId = ({ address, port }: Pick<IpvsDestination, 'address' | 'port'>): string =>
   `${Buffer.from(address).toString('hex')} ${port}`;
@@ -56,7 +67,10 @@ export const destinationId = ({ address, port }: Pick<IpvsDestination, 'address'
  * affinity without memory maps to the consistent hash of the client's address (`mh` without its port) for
  * schedulers that take turns: with `sh`, one backend more or less would move half of all clients.
  */
-export function schedulerOf({ scheduler, clientAffinity }: Pick<VirtualServer, 'scheduler' | 'clientAffinity'>): {
+export function schedulerOf({
+  scheduler,
+  clientAffinity,
+}: Pick<VirtualServer, 'scheduler' | 'clientAffinity'>): {
   readonly name: string;
   readonly flags: number;
 } {
@@ -83,7 +97,10 @@ export function destinationsOf(server: VirtualServer): IpvsDestination[] {
   return server.destinations.map((destination) => destinationOf(destination, forwarding));
 }
 
-const destinationOf = ({ address, port, weight }: Destination, forwarding: IpvsDestination['forwarding']): IpvsDestination => ({
+const destinationOf = (
+  { address, port, weight }: Destination,
+  forwarding: IpvsDestination['forwarding'],
+): IpvsDestination => ({
   address: addressBytes(address),
   port,
   forwarding,
@@ -103,7 +120,10 @@ export function refuse(server: VirtualServer): Refusal | undefined {
       why: 'a node port is at every address of the host, and with dsr each backend would have to hold them all',
     };
   if (server.sourceAddress === 'masquerade')
-    return { field: 'sourceAddress', why: 'with dsr the backend answers the client itself, so it must see the client’s address' };
+    return {
+      field: 'sourceAddress',
+      why: 'with dsr the backend answers the client itself, so it must see the client’s address',
+    };
   const other = server.destinations.find(({ port }) => port !== server.port);
   if (other !== undefined)
     return {
@@ -122,7 +142,10 @@ export interface DestinationChanges {
   readonly remove: readonly ListedDestination[];
 }
 
-export function destinationChanges(wanted: readonly IpvsDestination[], present: readonly ListedDestination[]): DestinationChanges {
+export function destinationChanges(
+  wanted: readonly IpvsDestination[],
+  present: readonly ListedDestination[],
+): DestinationChanges {
   const found = new Map(present.map((each) => [destinationId(each), each]));
   const wantedIds = new Set(wanted.map(destinationId));
   return {
@@ -138,7 +161,16 @@ export function destinationChanges(wanted: readonly IpvsDestination[], present: 
 /** Splits a virtual server's key; the inverse of `keyOf`. @throws Error if the text is not a key */
 export function readKey(key: ServerKey): Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'> {
   const [family, protocol, address, port] = key.split(' ');
-  if ((family !== '4' && family !== '6') || (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'sctp') || address === undefined)
+  if (
+    (family !== '4' && family !== '6') ||
+    (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'sctp') ||
+    address === undefined
+  )
     throw new Error(`not the key of a virtual server: ${key}`);
-  return { family: family === '4' ? 4 : 6, protocol, port: Number(port), ...(address === '*' ? {} : { address }) };
+  return {
+    family: family === '4' ? 4 : 6,
+    protocol,
+    port: Number(port),
+    ...(address === '*' ? {} : { address }),
+  };
 }

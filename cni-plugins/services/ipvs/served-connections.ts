@@ -27,36 +27,58 @@ export interface ServedConnectionsDeps {
   readonly known: Pick<KnownServers, 'get' | 'keys' | 'restricted'>;
 }
 
-export function createServedConnections({ kernel, link, netfilter, known }: ServedConnectionsDeps): ServedConnections {
+export function createServedConnections({
+  kernel,
+  link,
+  netfilter,
+  known,
+}: ServedConnectionsDeps): ServedConnections {
   /** Returns the connections to the server that one destination answers, whichever balancer began them. */
-  const trackedTo = (server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>, id: string): TrackedConnection[] =>
+  const trackedTo = (
+    server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>,
+    id: string,
+  ): TrackedConnection[] =>
     listConnections(netfilter, familyNumber(server), {
       protocol: protocolNumber(server.protocol),
       portTo: server.port,
       ...(server.address === undefined ? {} : { to: addressBytes(server.address) }),
-    }).filter(({ answeredBy, answeringPort }) => destinationId({ address: answeredBy, port: answeringPort }) === id);
+    }).filter(
+      ({ answeredBy, answeringPort }) => destinationId({ address: answeredBy, port: answeringPort }) === id,
+    );
 
   /** Returns a lookup of the packets that each restricted server dropped. */
-  const deniedNow = (of?: ReadonlySet<ServerKey>): ((key: ServerKey, server: VirtualServer) => bigint | undefined) => {
+  const deniedNow = (
+    of?: ReadonlySet<ServerKey>,
+  ): ((key: ServerKey, server: VirtualServer) => bigint | undefined) => {
     const { restricted } = known;
     const asked = restricted.size > 0 && (of === undefined || [...of].some((key) => restricted.has(key)));
-    const counted = new Map(asked ? tableFamilies.map((family) => [family, readDenied(netfilter, tableOf(family))] as const) : []);
+    const counted = new Map(
+      asked ? tableFamilies.map((family) => [family, readDenied(netfilter, tableOf(family))] as const) : [],
+    );
     return (key, server) => {
       const { address } = server;
       if (address === undefined || !restricted.has(key)) return undefined;
-      return counted.get(server.family === 4 ? 'ip' : 'ip6')?.get(serverKeyBytes({ ...server, address }).toString('hex')) ?? 0n;
+      return (
+        counted
+          .get(server.family === 4 ? 'ip' : 'ip6')
+          ?.get(serverKeyBytes({ ...server, address }).toString('hex')) ?? 0n
+      );
     };
   };
 
   const countedDestinations = (server: VirtualServer): ServerCounts['destinations'] => {
-    const listed = new Map(kernel.destinations(serviceKey(server)).map((each) => [destinationId(each), each]));
+    const listed = new Map(
+      kernel.destinations(serviceKey(server)).map((each) => [destinationId(each), each]),
+    );
     return server.destinations.map(({ address, port, weight }) => {
       const id = destinationId({ address: addressBytes(address), port });
       const found = listed.get(id);
       // IPVS counts every UDP connection as inactive.
-      const carried = found === undefined ? 0 : server.protocol === 'udp' ? found.active + found.inactive : found.active;
+      const carried =
+        found === undefined ? 0 : server.protocol === 'udp' ? found.active + found.inactive : found.active;
       // A draining destination may have connections from before a switch, which IPVS does not know.
-      const active = carried > 0 || weight > 0 ? carried : trackedTo(server, id).filter(({ ending }) => !ending).length;
+      const active =
+        carried > 0 || weight > 0 ? carried : trackedTo(server, id).filter(({ ending }) => !ending).length;
       return { address, port, connections: found?.connections ?? 0n, active };
     });
   };
@@ -83,7 +105,11 @@ export function createServedConnections({ kernel, link, netfilter, known }: Serv
         const server = known.get(key);
         if (server === undefined) continue;
         const dropped = denied(key, server);
-        counts.push({ key, ...(dropped !== undefined && { denied: dropped }), destinations: countedDestinations(server) });
+        counts.push({
+          key,
+          ...(dropped !== undefined && { denied: dropped }),
+          destinations: countedDestinations(server),
+        });
       }
       return counts;
     },
@@ -96,7 +122,9 @@ export function createServedConnections({ kernel, link, netfilter, known }: Serv
       const own = new Set(link.addresses().map((address) => address.toString('hex')));
       return ([2, 10] as const)
         .flatMap((family) => listConnections(netfilter, family))
-        .filter(({ from, to, ending }) => !ending && own.has(from.toString('hex')) && own.has(to.toString('hex'))).length;
+        .filter(
+          ({ from, to, ending }) => !ending && own.has(from.toString('hex')) && own.has(to.toString('hex')),
+        ).length;
     },
   };
 }

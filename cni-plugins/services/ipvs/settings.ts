@@ -23,7 +23,12 @@ const modules = ['ip_vs', 'ip_vs_rr', 'ip_vs_wrr', 'ip_vs_wlc', 'ip_vs_sh', 'ip_
  * - expire_nodest_conn: connections of a removed destination end instead of silently losing packets
  * - expire_quiescent_template: persistence does not send new connections to a destination of weight 0
  */
-export const ipvsSysctls = { conntrack: 1, conn_reuse_mode: 1, expire_nodest_conn: 1, expire_quiescent_template: 1 } as const;
+export const ipvsSysctls = {
+  conntrack: 1,
+  conn_reuse_mode: 1,
+  expire_nodest_conn: 1,
+  expire_quiescent_template: 1,
+} as const;
 
 const sysctlFolder = '/proc/sys/net/ipv4/vs';
 
@@ -87,12 +92,16 @@ export function settle(generic: NetlinkSocket, ipvs: IpvsRequests): void {
   // tracking.
   const [answer] = generic.ask(ipvs.getTimeouts());
   const wanted = trackedSeconds();
-  if (answer !== undefined && readTimeouts(answer).tcp < wanted) generic.run([ipvs.setTimeouts({ tcp: wanted, tcpFin: 0, udp: 0 })]);
+  if (answer !== undefined && readTimeouts(answer).tcp < wanted)
+    generic.run([ipvs.setTimeouts({ tcp: wanted, tcpFin: 0, udp: 0 })]);
 }
 
 function trackedSeconds(): number {
   try {
-    return Number(readFileSync('/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established', 'utf8')) || establishedSeconds;
+    return (
+      Number(readFileSync('/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established', 'utf8')) ||
+      establishedSeconds
+    );
   } catch {
     return establishedSeconds;
   }

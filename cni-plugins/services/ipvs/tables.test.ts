@@ -24,14 +24,24 @@ import { addTo, rebuild, tableFamilies, tableOf, takeFrom } from './tables.ts';
 if (inPrivateNetns(import.meta.filename)) {
   const server = (family: 4 | 6, sourceRanges?: readonly string[]): VirtualServer => ({
     ...webServer,
-    ...{ kind: 'external', family, address: family === 4 ? '192.0.2.8' : '2001:db8::8', sourceAddress: 'masquerade', destinations: [] },
+    ...{
+      kind: 'external',
+      family,
+      address: family === 4 ? '192.0.2.8' : '2001:db8::8',
+      sourceAddress: 'masquerade',
+      destinations: [],
+    },
     ...(sourceRanges !== undefined && { sourceRanges }),
   });
 
   test('the kernel takes every rule, and a change of source ranges as one of elements; nft lists them', () => {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const ledger = openLedger({ 4: Uint8Array.of(10, 1, 0, 1), 6: undefined });
-    const change = (gone: readonly VirtualServer[], come: readonly VirtualServer[], own = ledger.own()): void => {
+    const change = (
+      gone: readonly VirtualServer[],
+      come: readonly VirtualServer[],
+      own = ledger.own(),
+    ): void => {
       const { replaced, add, take } = ledger.change(gone, come, own);
       transact(netfilter, [
         ...[...replaced].flatMap(([family, elements]) => takeFrom(family, elements)),
@@ -40,7 +50,10 @@ if (inPrivateNetns(import.meta.filename)) {
       ]);
     };
     const listed = (set: string): string[] =>
-      tableFamilies.flatMap((family) => shell(`nft list set ${family} ${tableOf(family).name} ${set}`).match(/tcp \. 80[^,}\n]*/gu) ?? []);
+      tableFamilies.flatMap(
+        (family) =>
+          shell(`nft list set ${family} ${tableOf(family).name} ${set}`).match(/tcp \. 80[^,}\n]*/gu) ?? [],
+      );
     const sources = (): string[] =>
       listed('source_ranges')
         .map((text) => text.replace('tcp . 80 . ', '').trim())
@@ -52,11 +65,19 @@ if (inPrivateNetns(import.meta.filename)) {
       );
       const first = [server(4, ['10.0.0.0/8']), server(6, ['2001:db8:1::/48'])];
       change([], first);
-      assert.deepEqual(sources(), ['0x00000008 . 10.0.0.0', '0x00000020 . 192.0.2.8', '0x00000030 . 2001:db8:1::']);
+      assert.deepEqual(sources(), [
+        '0x00000008 . 10.0.0.0',
+        '0x00000020 . 192.0.2.8',
+        '0x00000030 . 2001:db8:1::',
+      ]);
       assert.equal(listed('denied').length, 2);
       const second = [server(4, ['198.51.100.0/24']), server(6, ['2001:db8:1::/48', 'fd00::/8'])];
       change(first, second);
-      assert.deepEqual(sources(), ['0x00000008 . fd00::', '0x00000018 . 198.51.100.0', '0x00000030 . 2001:db8:1::']);
+      assert.deepEqual(sources(), [
+        '0x00000008 . fd00::',
+        '0x00000018 . 198.51.100.0',
+        '0x00000030 . 2001:db8:1::',
+      ]);
       change(second, second, { 4: Uint8Array.of(198, 51, 100, 1), 6: undefined });
       assert.equal(sources().includes('0x00000020 . 192.0.2.8'), true, 'the host has an address inside now');
       transact(
@@ -66,7 +87,8 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(sources().length, 4, 'and so from the start');
       change(second, [server(4), server(6)]);
       assert.deepEqual([...sources(), ...listed('denied')], []);
-      for (const family of tableFamilies) assert.match(shell(`nft list table ${family} ${tableOf(family).name}`), /jump sources/u);
+      for (const family of tableFamilies)
+        assert.match(shell(`nft list table ${family} ${tableOf(family).name}`), /jump sources/u);
     } finally {
       netfilter.close();
     }
@@ -75,11 +97,14 @@ if (inPrivateNetns(import.meta.filename)) {
   test('the counter of a restricted server goes on when the tables are rebuilt', async () => {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const ledger = openLedger({ 4: undefined, 6: undefined });
-    const denied = (): readonly bigint[] => tableFamilies.flatMap((family) => [...readDenied(netfilter, tableOf(family)).values()]);
+    const denied = (): readonly bigint[] =>
+      tableFamilies.flatMap((family) => [...readDenied(netfilter, tableOf(family)).values()]);
     const build = (): void =>
       transact(
         netfilter,
-        tableFamilies.flatMap((family) => rebuild(family, ledger.elements(family), readDenied(netfilter, tableOf(family)))),
+        tableFamilies.flatMap((family) =>
+          rebuild(family, ledger.elements(family), readDenied(netfilter, tableOf(family))),
+        ),
       );
     const knock = async (address: string): Promise<void> => {
       const before = denied().reduce((sum, each) => sum + each, 0n);
@@ -90,7 +115,9 @@ if (inPrivateNetns(import.meta.filename)) {
       socket.destroy();
       await once(socket, 'close');
     };
-    shell('ip link set lo up; ip address add 192.0.2.8/32 dev lo; ip address add 2001:db8::8/128 dev lo nodad');
+    shell(
+      'ip link set lo up; ip address add 192.0.2.8/32 dev lo; ip address add 2001:db8::8/128 dev lo nodad',
+    );
     try {
       ledger.change([], [server(4, ['10.0.0.0/8']), server(6, ['2001:db8:1::/48'])]);
       transact(
@@ -114,7 +141,8 @@ if (inPrivateNetns(import.meta.filename)) {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const hosts = openSegmentHosts();
     const table = tableOf('ip');
-    const build = (backends: readonly Element[]): void => transact(netfilter, rebuild('ip', new Map(), new Map(), backends));
+    const build = (backends: readonly Element[]): void =>
+      transact(netfilter, rebuild('ip', new Map(), new Map(), backends));
     /** Returns the ports of the backend from which segments reach the client and the host itself. */
     const arrived = async (): Promise<string[]> => {
       const client = hosts.run('client', listener);
@@ -127,7 +155,10 @@ if (inPrivateNetns(import.meta.filename)) {
       return said.trim().split('\n').slice(1);
     };
     try {
-      const known = { key: concatenated(Buffer.of(10, 1, 2, 2), Buffer.of(6), be16(8080)), milliseconds: 3_600_000 };
+      const known = {
+        key: concatenated(Buffer.of(10, 1, 2, 2), Buffer.of(6), be16(8080)),
+        milliseconds: 3_600_000,
+      };
       build([known]);
       adoptNoConnection();
       assert.deepEqual(await arrived(), ['9999']);

@@ -17,14 +17,30 @@ import {
   sourceIsLocal,
   verdict,
 } from '../../netlink/expressions.ts';
-import { addChain, addElements, addRule, addSet, addTable, concatenated, deleteElements, deleteTable } from '../../netlink/nftables.ts';
+import {
+  addChain,
+  addElements,
+  addRule,
+  addSet,
+  addTable,
+  concatenated,
+  deleteElements,
+  deleteTable,
+} from '../../netlink/nftables.ts';
 import type { Chain, Element, NamedSet, Table } from '../../netlink/nftables.ts';
 import type { Request } from '../../netlink/socket.ts';
 import { be16, u32 } from '../../netlink/wire.ts';
 import { loopbackIndex } from '../../netlink/links.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
-import { deniedSet, rangeSetsOf, restrictedMap, serverOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
+import {
+  deniedSet,
+  rangeSetsOf,
+  restrictedMap,
+  serverOf,
+  sourceRulesOf,
+  sourcesChain,
+} from '../source-ranges/rules.ts';
 import {
   backendsSet,
   backendsSetOf,
@@ -58,16 +74,23 @@ const [TCP, UDP, SCTP] = [6, 17, 132];
 const afterIpvs = 110;
 const isNodePort = [meta('mark', r0), masked(r0, markMask), equals(r0, u32(nodePortMarks.first))];
 
-function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; rules: (readonly [string, ...Buffer[]])[] } {
+function definition(family: TableFamily): {
+  sets: NamedSet[];
+  chains: Chain[];
+  rules: (readonly [string, ...Buffer[]])[];
+} {
   const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
   const number = family === 'ip' ? 4 : 6;
-  const destination = (to: number): Buffer => (family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to));
+  const destination = (to: number): Buffer =>
+    family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to);
   const firstSent = connection(family === 'ip' ? 'to4' : 'to6', 'original', r0);
   const after = (index: number): number => register(index + (family === 'ip' ? 1 : 4));
   // A node port is not served at loopback addresses: the answer would have to arrive on another link, and the
   // kernel drops such a packet.
   const loopback =
-    family === 'ip' ? [payload('network', 16, 1, r0), differs(r0, Buffer.of(127))] : [destination(r0), differs(r0, addressBytes('::1'))];
+    family === 'ip'
+      ? [payload('network', 16, 1, r0), differs(r0, Buffer.of(127))]
+      : [destination(r0), differs(r0, addressBytes('::1'))];
   const mark = [
     // A packet that another balancer translated to an address of the host is not for a node port.
     ...destinationAsSent(r0),
@@ -83,7 +106,12 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
   const isNew = [connection('state', undefined, r0), masked(r0, u32(CT_NEW)), differs(r0, u32(0))];
   // Only for a connection without any answer yet: an established one goes on, whichever clients may connect
   // now.
-  const restricted = [...isNew, ...serverOf(number), mapped(restrictedMap, r0, r0), verdict({ jump: sourcesChain })];
+  const restricted = [
+    ...isNew,
+    ...serverOf(number),
+    mapped(restrictedMap, r0, r0),
+    verdict({ jump: sourcesChain }),
+  ];
   return {
     sets: [
       ...rangeSetsOf(number),
@@ -117,7 +145,14 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
       ['output', ...mark],
       // The addresses are the host's own now, and IPVS leaves packets that it does not serve to the host:
       // they would reach any program that listens at all addresses.
-      ['input', ...isNew, destination(r0), inSet('virtual', r0), notInSet('of_host', r0), verdict({ goto: 'unserved' })],
+      [
+        'input',
+        ...isNew,
+        destination(r0),
+        inSet('virtual', r0),
+        notInSet('of_host', r0),
+        verdict({ goto: 'unserved' }),
+      ],
       ...[TCP, UDP, SCTP].map((protocol): readonly [string, ...Buffer[]] => [
         'unserved',
         ...serverOf(number),
@@ -132,7 +167,14 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
       ['postrouting', meta('oif', r0), equals(r0, u32(loopbackIndex)), verdict('return')],
       // The packet was sent to a virtual address and now has another destination. With direct server return
       // the destination stays, and the source has to stay, too.
-      ['postrouting', firstSent, inSet('addresses', r0), destination(r0), notInSet('addresses', r0), verdict({ jump: 'balanced' })],
+      [
+        'postrouting',
+        firstSent,
+        inSet('addresses', r0),
+        destination(r0),
+        notInSet('addresses', r0),
+        verdict({ jump: 'balanced' }),
+      ],
       [
         'postrouting',
         ...isNodePort,
@@ -165,7 +207,10 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
 /** Elements of one family, by set. */
 export type Elements = ReadonlyMap<string, readonly Element[]>;
 
-const protocolKey = (server: VirtualServer): Buffer[] => [Buffer.of(protocolNumber(server.protocol)), be16(server.port)];
+const protocolKey = (server: VirtualServer): Buffer[] => [
+  Buffer.of(protocolNumber(server.protocol)),
+  be16(server.port),
+];
 
 /** Returns address, protocol and port, as keys of sets. */
 export const serverKeyBytes = (server: VirtualServer & { readonly address: string }): Buffer =>
@@ -175,10 +220,14 @@ export const serverKeyBytes = (server: VirtualServer & { readonly address: strin
  * Returns the set elements of one virtual server, without its address, which other servers may share.
  * @param own the host's address of the server's family
  */
-export function elementsOf(server: VirtualServer, own?: Uint8Array): (readonly [set: string, element: Element])[] {
+export function elementsOf(
+  server: VirtualServer,
+  own?: Uint8Array,
+): (readonly [set: string, element: Element])[] {
   if (server.address === undefined) {
     const key = concatenated(...protocolKey(server));
-    const masquerading: (readonly [string, Element])[] = server.sourceAddress === 'masquerade' ? [['masqueraded_node_ports', { key }]] : [];
+    const masquerading: (readonly [string, Element])[] =
+      server.sourceAddress === 'masquerade' ? [['masqueraded_node_ports', { key }]] : [];
     return [['node_ports', { key, value: u32(nodePortMark(server.protocol, server.port)) }], ...masquerading];
   }
   const key = serverKeyBytes({ ...server, address: server.address });
@@ -192,7 +241,8 @@ export function elementsOf(server: VirtualServer, own?: Uint8Array): (readonly [
 }
 
 /** Virtual addresses that the host also has on a link of its own: their other ports belong to the host. */
-export const hostElements = (addresses: readonly Uint8Array[]): Element[] => addresses.map((key) => ({ key }));
+export const hostElements = (addresses: readonly Uint8Array[]): Element[] =>
+  addresses.map((key) => ({ key }));
 
 /** Links, as pairs of the same link, for packets that leave where they came in. */
 export const linkElements = (indexes: readonly number[]): Element[] =>
@@ -233,7 +283,12 @@ export function rebuild(
     ...chains.map((chain) => addChain(table, chain)),
     ...sets.map((set, index) => addSet(table, set, index + 1)),
     ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
-    ...addTo(family, new Map([...elements].map(([set, entries]) => [set, set === deniedSet ? goingOn(entries, denied) : entries]))),
+    ...addTo(
+      family,
+      new Map(
+        [...elements].map(([set, entries]) => [set, set === deniedSet ? goingOn(entries, denied) : entries]),
+      ),
+    ),
     ...addElements(table, backendsSet, backends),
   ];
 }
@@ -242,4 +297,7 @@ const goingOn = (entries: readonly Element[], denied: ReadonlyMap<string, bigint
   entries.map(({ key }) => ({ key, packets: denied.get(Buffer.from(key).toString('hex')) ?? 0n }));
 
 /** Succeeds whether or not the table exists. */
-export const removeTable = (family: TableFamily): Request[] => [addTable(tableOf(family)), deleteTable(tableOf(family))];
+export const removeTable = (family: TableFamily): Request[] => [
+  addTable(tableOf(family)),
+  deleteTable(tableOf(family)),
+];

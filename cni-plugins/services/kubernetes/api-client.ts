@@ -60,7 +60,12 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
     if (connections?.id === id) return connections.client;
     // Open streams on the old connections end there and begin again on new ones.
     void connections?.client.close();
-    const client = createHttpClient({ userAgent, connections: 8, probeAfterMs, timeouts: { connect: headersMs, headers: headersMs } });
+    const client = createHttpClient({
+      userAgent,
+      connections: 8,
+      probeAfterMs,
+      timeouts: { connect: headersMs, headers: headersMs },
+    });
     connections = { id, client };
     return client;
   }
@@ -75,8 +80,14 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
   ): Promise<Opened> {
     const access = await readAccess();
     const { server, authorization } = access;
-    const url = new URL(`${server.origin}${server.pathname.replace(/\/+$/u, '')}${path}?${new URLSearchParams(query).toString()}`);
-    const headers = { accept: 'application/json', ...accept, ...(authorization !== undefined && { authorization }) };
+    const url = new URL(
+      `${server.origin}${server.pathname.replace(/\/+$/u, '')}${path}?${new URLSearchParams(query).toString()}`,
+    );
+    const headers = {
+      accept: 'application/json',
+      ...accept,
+      ...(authorization !== undefined && { authorization }),
+    };
     const tls = (): Promise<TlsIdentity> => Promise.resolve(identityOf(access));
     let answer: HttpAnswer;
     try {
@@ -90,7 +101,13 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
 
   return {
     async get(path, query, signal) {
-      const { answer, host } = await open(path, query, { 'accept-encoding': 'gzip' }, { totalMs: answerMs }, signal);
+      const { answer, host } = await open(
+        path,
+        query,
+        { 'accept-encoding': 'gzip' },
+        { totalMs: answerMs },
+        signal,
+      );
       try {
         return parseJson(await textOf(answer, answerBytes));
       } catch (thrown) {
@@ -112,7 +129,11 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
         given = new Error(why);
         answer.destroy(given);
       };
-      const whole = setTimeout(give, Math.max(0, limits.whole - (performance.now() - begun)), 'the stream did not end when it should have');
+      const whole = setTimeout(
+        give,
+        Math.max(0, limits.whole - (performance.now() - begun)),
+        'the stream did not end when it should have',
+      );
       const silent = setTimeout(give, limits.silence, `nothing came for ${limits.silence / 1000} s`);
       try {
         for await (const line of linesOf(answer.chunks(Infinity))) {
@@ -201,7 +222,13 @@ const fixes: Readonly<Record<number, string>> = {
 };
 
 /** Also used for a stream event that says why the stream ends. */
-export function refused(on: string, path: string, status: number, said: string, retryAfterSeconds?: number): PortcullisError {
+export function refused(
+  on: string,
+  path: string,
+  status: number,
+  said: string,
+  retryAfterSeconds?: number,
+): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_API_REFUSED',
     kind: status === 401 || status === 403 ? 'denied' : 'unavailable',
@@ -223,7 +250,8 @@ const detailOf = (thrown: unknown, name: string): number | undefined => {
 /** Returns the status of a refusal by the server, or undefined for any other error. */
 export const statusOf = (thrown: unknown): number | undefined => detailOf(thrown, 'status');
 /** In milliseconds, at most a minute. */
-export const retryAfterOf = (thrown: unknown): number => Math.min(60, Math.max(0, detailOf(thrown, 'retryAfterSeconds') ?? 0)) * 1000;
+export const retryAfterOf = (thrown: unknown): number =>
+  Math.min(60, Math.max(0, detailOf(thrown, 'retryAfterSeconds') ?? 0)) * 1000;
 
 function unreachable(on: string, path: string, thrown: unknown): PortcullisError {
   return new PortcullisError({

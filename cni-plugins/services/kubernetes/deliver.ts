@@ -152,6 +152,7 @@ async function tidy(): Promise<void> {
 function logNotes({ notes }: Changes, log: Log): void {
   for (const [service, sentences] of notes) {
     if (sentences.length === 0) log.info({ service }, 'a service of Kubernetes is now served as it asks');
-    for (const why of sentences) log.warn({ service, why }, 'a service of Kubernetes is not served as it asks');
+    for (const why of sentences)
+      log.warn({ service, why }, 'a service of Kubernetes is not served as it asks');
   }
 }

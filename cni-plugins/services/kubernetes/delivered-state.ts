@@ -31,7 +31,8 @@ export interface DeliveredState {
 }
 
 /** 48 bits of SHA-1: a digest that changes with the service's content. */
-const digestOf = (service: Service): number => hash('sha1', JSON.stringify(service), 'buffer').readUIntBE(0, 6);
+const digestOf = (service: Service): number =>
+  hash('sha1', JSON.stringify(service), 'buffer').readUIntBE(0, 6);
 
 export function createDeliveredState(): DeliveredState {
   /** Digests of what was delivered, by our names, and notes by Kubernetes names. */
@@ -45,7 +46,8 @@ export function createDeliveredState(): DeliveredState {
         reported.set(one.name, digest);
       }
       for (const name of namesOf(key))
-        if (now?.services.some((one) => one.name === name) !== true && reported.delete(name)) remove.push(name);
+        if (now?.services.some((one) => one.name === name) !== true && reported.delete(name))
+          remove.push(name);
       const said = now?.notes.join('; ') ?? '';
       if (now !== undefined && said !== (noted.get(key) ?? '')) notes.set(key, now.notes);
       if (said === '') noted.delete(key);

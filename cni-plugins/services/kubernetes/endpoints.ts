@@ -39,10 +39,19 @@ const leastCandidates = 64;
  * Returns as many endpoints as are examined for a service with this many ports: this node's first, then those
  * that serve, in an order specific to the node.
  */
-export function withinReach(candidates: readonly Candidate[], ports: number, { nodeName }: Place): readonly Candidate[] {
+export function withinReach(
+  candidates: readonly Candidate[],
+  ports: number,
+  { nodeName }: Place,
+): readonly Candidate[] {
   const most = Math.max(leastCandidates, Math.floor(mostPairs / Math.max(1, ports)));
   if (candidates.length <= most) return candidates;
-  const order = new Map([...inOwnOrder(new Set(candidates.map(({ address }) => address)), nodeName)].map((address, at) => [address, at]));
+  const order = new Map(
+    [...inOwnOrder(new Set(candidates.map(({ address }) => address)), nodeName)].map((address, at) => [
+      address,
+      at,
+    ]),
+  );
   const rank = ({ node, serving, address }: Candidate): readonly [number, number, number] => [
     node === nodeName ? 0 : 1,
     serving ? 0 : 1,
@@ -101,7 +110,10 @@ export function backendsOf(
       const number = candidate.ports[inSlices];
       return number === undefined ? [] : [{ candidate, number }];
     });
-    for (const own of [offers.filter(({ candidate }) => !isIpv6(candidate)), offers.filter(({ candidate }) => isIpv6(candidate))])
+    for (const own of [
+      offers.filter(({ candidate }) => !isIpv6(candidate)),
+      offers.filter(({ candidate }) => isIpv6(candidate)),
+    ])
       for (const [{ candidate, number }, isNew] of served(own, port, place, local, crowded)) {
         const ports = found.get(candidate.address) ?? new Map<string, PortPlace[]>();
         found.set(candidate.address, ports);
@@ -111,8 +123,11 @@ export function backendsOf(
       }
   }
   // In a fixed order, so that an endpoint that only moved is not a change.
-  for (const ports of found.values()) for (const places of ports.values()) places.sort((a, b) => a.number - b.number);
-  const rows = [...found].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([address, ports]) => rowsOf(address, ports, mapped));
+  for (const ports of found.values())
+    for (const places of ports.values()) places.sort((a, b) => a.number - b.number);
+  const rows = [...found]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([address, ports]) => rowsOf(address, ports, mapped));
   return rows.length <= maxBackends ? rows : first(rows, place);
 }
 
@@ -122,8 +137,12 @@ export function backendsOf(
  */
 function first(rows: readonly Backend[], place: Place): readonly Backend[] {
   const ofAddress = Map.groupBy(rows, ({ address }) => address);
-  const ordered = inOwnOrder(ofAddress.keys(), place.nodeName).flatMap((address) => ofAddress.get(address) ?? []);
-  const kept = new Set([...ordered.filter(takes), ...ordered.filter((row) => !takes(row))].slice(0, maxBackends));
+  const ordered = inOwnOrder(ofAddress.keys(), place.nodeName).flatMap(
+    (address) => ofAddress.get(address) ?? [],
+  );
+  const kept = new Set(
+    [...ordered.filter(takes), ...ordered.filter((row) => !takes(row))].slice(0, maxBackends),
+  );
   return rows.filter((row) => kept.has(row));
 }
 
@@ -143,7 +162,9 @@ function served(
   const own = offers.filter(({ candidate }) => !local || candidate.node === place.nodeName);
   const ready = own.filter(({ candidate }) => candidate.ready);
   const isNear = local ? () => true : nearnessOf(ready, place);
-  const all = new Set(ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell));
+  const all = new Set(
+    ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell),
+  );
   const usable = all.size <= mostTaking ? all : ownPart([...all], place, () => crowded(port));
   // UDP has no end of a connection: a client whose endpoint does not serve must get another one, if there is
   // any.
@@ -153,7 +174,9 @@ function served(
     const { candidate } = offer;
     const isNew = usable.has(offer);
     const keepsItsOwn =
-      all.has(offer) || isEndingWell(offer) || (!candidate.ready && !candidate.terminating && (candidate.serving || !movesOn));
+      all.has(offer) ||
+      isEndingWell(offer) ||
+      (!candidate.ready && !candidate.terminating && (candidate.serving || !movesOn));
     const id = idOf(offer);
     if (isNew || (keepsItsOwn && !found.has(id))) found.set(id, [offer, isNew]);
   }
@@ -174,7 +197,8 @@ function ownPart(all: readonly Offer[], place: Place, crowded: () => void): Read
   return new Set(all.filter((offer) => part.has(idOf(offer))));
 }
 
-const isEndingWell = ({ candidate: { ready, serving, terminating } }: Offer): boolean => !ready && serving && terminating;
+const isEndingWell = ({ candidate: { ready, serving, terminating } }: Offer): boolean =>
+  !ready && serving && terminating;
 
 /**
  * Returns the filter for endpoints that the cluster intends for clients of this node, or of its zone. The
@@ -182,7 +206,8 @@ const isEndingWell = ({ candidate: { ready, serving, terminating } }: Offer): bo
  */
 function nearnessOf(ready: readonly Offer[], { nodeName, zone }: Place): (candidate: Candidate) => boolean {
   const followed = (hintsOf: (candidate: Candidate) => readonly string[], own: string): boolean =>
-    ready.every(({ candidate }) => hintsOf(candidate).length > 0) && ready.some(({ candidate }) => hintsOf(candidate).includes(own));
+    ready.every(({ candidate }) => hintsOf(candidate).length > 0) &&
+    ready.some(({ candidate }) => hintsOf(candidate).includes(own));
   const nodes = ({ forNodes = [] }: Candidate): readonly string[] => forNodes;
   const zones = ({ forZones = [] }: Candidate): readonly string[] => forZones;
   if (followed(nodes, nodeName)) return (candidate) => nodes(candidate).includes(nodeName);
@@ -194,14 +219,20 @@ function nearnessOf(ready: readonly Offer[], { nodeName, zone }: Place): (candid
  * Returns an address and what it serves as backends: one backend, or several if it serves one port at several
  * numbers.
  */
-function rowsOf(address: string, ports: ReadonlyMap<string, readonly PortPlace[]>, mapped: readonly MappedPort[]): readonly Backend[] {
+function rowsOf(
+  address: string,
+  ports: ReadonlyMap<string, readonly PortPlace[]>,
+  mapped: readonly MappedPort[],
+): readonly Backend[] {
   const rows = largest([...ports.values()].map(({ length }) => length));
   return Array.from({ length: rows }, (_, row): Backend => {
     const at = mapped.flatMap(({ port }) => {
       const placed = ports.get(port.name)?.[row];
       return placed === undefined ? [] : [{ port, ...placed }];
     });
-    const differing = at.filter(({ port, number }) => number !== port.targetPort).map(({ port, number }) => [port.name, number] as const);
+    const differing = at
+      .filter(({ port, number }) => number !== port.targetPort)
+      .map(({ port, number }) => [port.name, number] as const);
     const has = new Set(at.map(({ port }) => port.name));
     const without = mapped.filter(({ port }) => !has.has(port.name)).map(({ port }) => port.name);
     const quiescent = at.filter(({ isNew }) => !isNew).map(({ port }) => port.name);
@@ -209,7 +240,9 @@ function rowsOf(address: string, ports: ReadonlyMap<string, readonly PortPlace[]
       address,
       ...(differing.length > 0 && { ports: Object.fromEntries(differing) }),
       ...(without.length > 0 && { without }),
-      ...(quiescent.length === at.length ? { weight: 0 } : quiescent.length > 0 && { quiescentPorts: quiescent }),
+      ...(quiescent.length === at.length
+        ? { weight: 0 }
+        : quiescent.length > 0 && { quiescentPorts: quiescent }),
     };
   });
 }
@@ -218,8 +251,14 @@ function rowsOf(address: string, ports: ReadonlyMap<string, readonly PortPlace[]
  * Returns how many endpoints of this node would get a new connection, for the family that has more. Load
  * balancer health checks ask for this number.
  */
-export function localReady(slices: Iterable<{ readonly endpoints: readonly Endpoint[] }>, nodeName: string): number {
-  const local = [...slices].flatMap(({ endpoints }) => endpoints.filter(({ ready, node }) => ready && node === nodeName));
-  const count = (endpoints: readonly Endpoint[]): number => new Set(endpoints.map(({ address }) => address)).size;
+export function localReady(
+  slices: Iterable<{ readonly endpoints: readonly Endpoint[] }>,
+  nodeName: string,
+): number {
+  const local = [...slices].flatMap(({ endpoints }) =>
+    endpoints.filter(({ ready, node }) => ready && node === nodeName),
+  );
+  const count = (endpoints: readonly Endpoint[]): number =>
+    new Set(endpoints.map(({ address }) => address)).size;
   return Math.max(count(local.filter(isIpv6)), count(local.filter((each) => !isIpv6(each))));
 }

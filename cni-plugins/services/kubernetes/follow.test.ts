@@ -19,10 +19,17 @@ import type { FollowTiming, Follower } from './follow.ts';
 
 type Answer = (response: ServerResponse, url: URL, request: IncomingMessage) => void;
 
-const object = (name: string, version: string): object => ({ metadata: { name, namespace: 'n', resourceVersion: version } });
-const event = (type: string, name: string, version: string): string => `${JSON.stringify({ type, object: object(name, version) })}\n`;
+const object = (name: string, version: string): object => ({
+  metadata: { name, namespace: 'n', resourceVersion: version },
+});
+const event = (type: string, name: string, version: string): string =>
+  `${JSON.stringify({ type, object: object(name, version) })}\n`;
 const page = (names: readonly string[], version: string, next = ''): string =>
-  JSON.stringify({ kind: 'List', metadata: { resourceVersion: version, continue: next }, items: names.map((name) => object(name, '1')) });
+  JSON.stringify({
+    kind: 'List',
+    metadata: { resourceVersion: version, continue: next },
+    items: names.map((name) => object(name, '1')),
+  });
 const status = (code: number, message: string): string => JSON.stringify({ kind: 'Status', code, message });
 
 const give =
@@ -69,14 +76,26 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
     reached: () => void reported.push('reached'),
     changed: (one) => void reported.push(`+${name(one)}`),
     removed: (one) => void reported.push(`-${name(one)}`),
-    failed: (thrown, listing) => void reported.push(`failed: ${reasonOf(thrown)}${listing ? ', listing' : ''}`),
+    failed: (thrown, listing) =>
+      void reported.push(`failed: ${reasonOf(thrown)}${listing ? ', listing' : ''}`),
   };
-  const access = { server: new URL(`http://127.0.0.1:${port}/prefix/`), tls: {}, id: 'one', authorization: 'Bearer of-the-test' };
+  const access = {
+    server: new URL(`http://127.0.0.1:${port}/prefix/`),
+    tls: {},
+    id: 'one',
+    authorization: 'Bearer of-the-test',
+  };
   const client = createApiClient(() => Promise.resolve(access), 'portcullis');
-  const following = follow(client, { path: '/api/v1/things', query: { labelSelector: '!a' } }, follower, ended.signal, {
-    ...timing,
-    ...more,
-  });
+  const following = follow(
+    client,
+    { path: '/api/v1/things', query: { labelSelector: '!a' } },
+    follower,
+    ended.signal,
+    {
+      ...timing,
+      ...more,
+    },
+  );
   t.after(async () => {
     ended.abort();
     await following;
@@ -96,36 +115,47 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
 
 const limits = { timeout: 60_000 };
 
-test('pages form one list; the stream begins at its version, and the next stream where that one ended', limits, async (t) => {
-  const paths: string[] = [];
-  const {
-    asked,
-    told: reported,
-    over,
-  } = await scripted(t, [
-    (response, url, request) => {
-      paths.push(url.pathname, url.searchParams.get('labelSelector') ?? '', request.headers.authorization ?? '');
-      give(200, page(['a', 'b'], '7', 'next'))(response, url, request);
-    },
-    (response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(page(['c'], '7'))),
-    (response) => {
-      response.writeHead(200);
-      // An event in pieces that are cut in the middle of a character.
-      const bytes = Buffer.from(event('ADDED', 'd-é', '8') + event('DELETED', 'a', '9') + event('BOOKMARK', '', '12'));
-      const cut = bytes.indexOf(0xc3) + 1;
-      response.write(bytes.subarray(0, cut));
-      setTimeout(() => response.end(bytes.subarray(cut)), 20);
-    },
-  ]);
-  await over(4);
-  assert.deepEqual(asked, ['list 2', 'list 2 next', 'watch 7', 'watch 12']);
-  assert.deepEqual(paths, ['/prefix/api/v1/things', '!a', 'Bearer of-the-test']);
-  while (reported.length < 9) await sleep(2);
-  assert.deepEqual(
-    reported.filter((one) => !one.startsWith('failed')),
-    ['begin', 'a', 'b', 'c', 'complete', 'reached', '+d-é', '-a', 'reached'],
-  );
-});
+test(
+  'pages form one list; the stream begins at its version, and the next stream where that one ended',
+  limits,
+  async (t) => {
+    const paths: string[] = [];
+    const {
+      asked,
+      told: reported,
+      over,
+    } = await scripted(t, [
+      (response, url, request) => {
+        paths.push(
+          url.pathname,
+          url.searchParams.get('labelSelector') ?? '',
+          request.headers.authorization ?? '',
+        );
+        give(200, page(['a', 'b'], '7', 'next'))(response, url, request);
+      },
+      (response) =>
+        void response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(page(['c'], '7'))),
+      (response) => {
+        response.writeHead(200);
+        // An event in pieces that are cut in the middle of a character.
+        const bytes = Buffer.from(
+          event('ADDED', 'd-é', '8') + event('DELETED', 'a', '9') + event('BOOKMARK', '', '12'),
+        );
+        const cut = bytes.indexOf(0xc3) + 1;
+        response.write(bytes.subarray(0, cut));
+        setTimeout(() => response.end(bytes.subarray(cut)), 20);
+      },
+    ]);
+    await over(4);
+    assert.deepEqual(asked, ['list 2', 'list 2 next', 'watch 7', 'watch 12']);
+    assert.deepEqual(paths, ['/prefix/api/v1/things', '!a', 'Bearer of-the-test']);
+    while (reported.length < 9) await sleep(2);
+    assert.deepEqual(
+      reported.filter((one) => !one.startsWith('failed')),
+      ['begin', 'a', 'b', 'c', 'complete', 'reached', '+d-é', '-a', 'reached'],
+    );
+  },
+);
 
 test('a page that expired: the whole list in one answer', limits, async (t) => {
   const {
@@ -142,23 +172,35 @@ test('a page that expired: the whole list in one answer', limits, async (t) => {
   assert.deepEqual(reported.slice(0, 6), ['begin', 'a', 'begin', 'a', 'b', 'complete']);
 });
 
-test('a version that the server forgot, told by an answer or within the stream: listed again', limits, async (t) => {
-  const gone = `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, message: 'too old' } })}\n`;
-  const {
-    asked,
-    told: reported,
-    over,
-  } = await scripted(t, [
-    give(200, page(['a'], '7')),
-    stream(event('MODIFIED', 'a', '8'), gone),
-    give(200, page(['b'], '20')),
-    give(410, status(410, 'too old')),
-    give(200, page(['c'], '30')),
-  ]);
-  await over(6);
-  assert.deepEqual(asked, ['list 2', 'watch 7', 'list 2', 'watch 20', 'list 2', 'watch 30']);
-  assert.deepEqual(reported.slice(0, 7), ['begin', 'a', 'complete', 'reached', '+a', 'failed: it answered 410: too old, listing', 'begin']);
-});
+test(
+  'a version that the server forgot, told by an answer or within the stream: listed again',
+  limits,
+  async (t) => {
+    const gone = `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, message: 'too old' } })}\n`;
+    const {
+      asked,
+      told: reported,
+      over,
+    } = await scripted(t, [
+      give(200, page(['a'], '7')),
+      stream(event('MODIFIED', 'a', '8'), gone),
+      give(200, page(['b'], '20')),
+      give(410, status(410, 'too old')),
+      give(200, page(['c'], '30')),
+    ]);
+    await over(6);
+    assert.deepEqual(asked, ['list 2', 'watch 7', 'list 2', 'watch 20', 'list 2', 'watch 30']);
+    assert.deepEqual(reported.slice(0, 7), [
+      'begin',
+      'a',
+      'complete',
+      'reached',
+      '+a',
+      'failed: it answered 410: too old, listing',
+      'begin',
+    ]);
+  },
+);
 
 test('a stream that breaks off or says nothing is opened again from the last version', limits, async (t) => {
   const {
@@ -171,7 +213,9 @@ test('a stream that breaks off or says nothing is opened again from the last ver
       give(200, page([], '7')),
       (response) => {
         response.writeHead(200);
-        response.write(event('ADDED', 'a', '8') + event('ADDED', 'b', '9').slice(0, 20), () => response.destroy());
+        response.write(event('ADDED', 'a', '8') + event('ADDED', 'b', '9').slice(0, 20), () =>
+          response.destroy(),
+        );
       },
       stream(event('ADDED', 'b', '9')),
       give(500, 'a proxy says no'),
@@ -181,10 +225,22 @@ test('a stream that breaks off or says nothing is opened again from the last ver
     { silence: 1500 },
   );
   await over(7);
-  assert.deepEqual(asked.slice(0, 7), ['list 2', 'watch 7', 'watch 8', 'watch 9', 'watch 9', 'watch 9', 'watch 10']);
+  assert.deepEqual(asked.slice(0, 7), [
+    'list 2',
+    'watch 7',
+    'watch 8',
+    'watch 9',
+    'watch 9',
+    'watch 9',
+    'watch 10',
+  ]);
   const failed = reported.filter((one) => one.startsWith('failed'));
   assert.match(failed[0]!, /broke the connection off/u);
-  assert.deepEqual(failed.slice(1, 4), ['failed: nothing came for 1.5 s', 'failed: it answered 500', 'failed: it answered 429: too many']);
+  assert.deepEqual(failed.slice(1, 4), [
+    'failed: nothing came for 1.5 s',
+    'failed: it answered 500',
+    'failed: it answered 429: too many',
+  ]);
 });
 
 test('one version that fails again and again is given up', limits, async (t) => {
@@ -200,7 +256,16 @@ test('one version that fails again and again is given up', limits, async (t) => 
     give(200, page([], '8')),
   ]);
   await over(9);
-  assert.deepEqual(asked.slice(1), ['watch 7', 'watch 7', 'watch 7', 'watch 7', 'watch 7', 'watch 7', 'list 2', 'watch 8']);
+  assert.deepEqual(asked.slice(1), [
+    'watch 7',
+    'watch 7',
+    'watch 7',
+    'watch 7',
+    'watch 7',
+    'watch 7',
+    'list 2',
+    'watch 8',
+  ]);
 });
 
 test('an answer that is not a list is not taken for an empty list', limits, async (t) => {

@@ -32,7 +32,13 @@ export interface FollowTiming {
   readonly longestWait: number;
 }
 
-export const usualTiming: FollowTiming = { page: 250, streamSeconds: 300, silence: 150_000, firstWait: 200, longestWait: 4000 };
+export const usualTiming: FollowTiming = {
+  page: 250,
+  streamSeconds: 300,
+  silence: 150_000,
+  firstWait: 200,
+  longestWait: 4000,
+};
 
 /**
  * How often the server may fail from one version on before a new list is requested. An unreachable server
@@ -70,10 +76,16 @@ export async function follow(
         };
         if (type === 'ERROR') {
           const code = typeof object?.code === 'number' ? object.code : 500;
-          throw refused('the API server', path, code, typeof object?.message === 'string' ? object.message.slice(0, 500) : '');
+          throw refused(
+            'the API server',
+            path,
+            code,
+            typeof object?.message === 'string' ? object.message.slice(0, 500) : '',
+          );
         }
         const reached = object?.metadata?.resourceVersion;
-        if (typeof reached !== 'string' || reached === '') throw refused('the API server', path, 200, 'an event came without a version');
+        if (typeof reached !== 'string' || reached === '')
+          throw refused('the API server', path, 200, 'an event came without a version');
         if (type === 'ADDED' || type === 'MODIFIED') follower.changed(object);
         else if (type === 'DELETED') follower.removed(object);
         version = reached;
@@ -111,7 +123,9 @@ export async function follow(
       if (status === expired && failures === 1) continue;
       asked = retryAfterOf(thrown);
     }
-    const wait = Math.min(timing.longestWait, timing.firstWait * 2 ** Math.min(failures - 1, 20)) * (0.5 + Math.random() / 2);
+    const wait =
+      Math.min(timing.longestWait, timing.firstWait * 2 ** Math.min(failures - 1, 20)) *
+      (0.5 + Math.random() / 2);
     await sleep(Math.max(wait, asked), undefined, { signal }).catch(() => undefined);
   }
 }

@@ -16,7 +16,11 @@ export interface FollowerDeps {
 }
 
 /** Passes the events of one collection on, counts them, and logs when it is not watched and watched again. */
-export function createFollower(name: string, collection: Collection, { figures, away, log, delivery }: FollowerDeps): Follower {
+export function createFollower(
+  name: string,
+  collection: Collection,
+  { figures, away, log, delivery }: FollowerDeps,
+): Follower {
   const reached = (): void => {
     if (away.delete(name)) log.info({ watched: name }, 'the API server is watched again');
   };
@@ -43,10 +47,15 @@ export function createFollower(name: string, collection: Collection, { figures, 
     failed(thrown, listing) {
       figures.failures++;
       const why = reasonOf(thrown);
-      const reported = isPortcullisError(thrown) ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix } : {};
+      const reported = isPortcullisError(thrown)
+        ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix }
+        : {};
       // Logs each reason once, however often it is retried.
       if (away.get(name) !== why)
-        log.warn({ watched: name, why, ...reported, listing }, 'the API server is not watched; it is asked again');
+        log.warn(
+          { watched: name, why, ...reported, listing },
+          'the API server is not watched; it is asked again',
+        );
       away.set(name, why);
     },
   };

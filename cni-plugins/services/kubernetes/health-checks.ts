@@ -26,7 +26,13 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
 
   function listen(port: number): void {
     const server = createServer(
-      { requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 1000, maxHeaderSize: 8192, connectionsCheckingInterval },
+      {
+        requestTimeout: 5000,
+        headersTimeout: 5000,
+        keepAliveTimeout: 1000,
+        maxHeaderSize: 8192,
+        connectionsCheckingInterval,
+      },
       (_request, response) => {
         const check = current.get(port);
         if (check === undefined) return void response.writeHead(503).end();
@@ -37,7 +43,9 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
           'x-load-balancing-endpoint-weight': String(localEndpoints),
           connection: 'close',
         });
-        response.end(JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true }));
+        response.end(
+          JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true }),
+        );
       },
     );
     // Load balancers ask from several addresses. Another client that holds connections must not make the node

@@ -31,11 +31,19 @@ const server = 'server: "https://api.example.com:6443/k8s/c1"';
 
 test('certificates and tokens from files, beside the kubeconfig, and from data', async () => {
   const files = await read(
-    config(`{ ${server}, certificate-authority: c.pem, tls-server-name: kubernetes }`, '{ client-certificate: c.pem, client-key: c.key }'),
+    config(
+      `{ ${server}, certificate-authority: c.pem, tls-server-name: kubernetes }`,
+      '{ client-certificate: c.pem, client-key: c.key }',
+    ),
   );
   assert.equal(files.server.href, 'https://api.example.com:6443/k8s/c1');
   const crt = readFileSync(join(folder, 'c.pem'), 'utf8');
-  assert.deepEqual(files.tls, { ca: crt, cert: crt, key: readFileSync(join(folder, 'c.key'), 'utf8'), servername: 'kubernetes' });
+  assert.deepEqual(files.tls, {
+    ca: crt,
+    cert: crt,
+    key: readFileSync(join(folder, 'c.key'), 'utf8'),
+    servername: 'kubernetes',
+  });
   assert.equal(files.authorization, undefined);
   const data = await read(
     config(
@@ -64,21 +72,41 @@ test('an error is reported with its position, an unsupported field by its name, 
     ['INVALID', /config:8:\d+|config:\d+:\d+: .*/u, 'a: [\n'],
     ['INVALID', /one document/u, ''],
     ['INVALID', /no current-context is named/u, config(`{ ${server} }`, '{}', 'current-context: ""')],
-    ['INVALID', /:5:\d+: there is no context named "three" among contexts/u, config(`{ ${server} }`, '{}', 'current-context: three')],
+    [
+      'INVALID',
+      /:5:\d+: there is no context named "three" among contexts/u,
+      config(`{ ${server} }`, '{}', 'current-context: three'),
+    ],
     ['INVALID', /:6:\d+: the cluster has no server/u, config('{}')],
     ['INVALID', /:6:\d+: server must be an address/u, config('{ server: "api.example.com" }')],
     ['INVALID', /server must be a text/u, config('{ server: 7 }')],
     ['INVALID', /plain HTTP is allowed to loopback only/u, config('{ server: "http://api.example.com" }')],
     ['INVALID', /must not hold a user/u, config('{ server: "https://secret:secret@api.example.com" }')],
     ['INVALID', /go together/u, config(`{ ${server} }`, '{ client-certificate: c.pem }')],
-    ['INVALID', /client-key is no readable private key/u, config(`{ ${server} }`, '{ client-certificate: c.pem, client-key: token }')],
-    ['INVALID', /certificate-authority holds no readable/u, config(`{ ${server}, certificate-authority: token }`)],
+    [
+      'INVALID',
+      /client-key is no readable private key/u,
+      config(`{ ${server} }`, '{ client-certificate: c.pem, client-key: token }'),
+    ],
+    [
+      'INVALID',
+      /certificate-authority holds no readable/u,
+      config(`{ ${server}, certificate-authority: token }`),
+    ],
     ['INVALID', /characters that no token has/u, config(`{ ${server} }`, '{ tokenFile: odd-token }')],
     ['INVALID', /it must be a mapping/u, config('[]')],
     ['UNREADABLE', /gone, which it names: ENOENT/u, config(`{ ${server}, certificate-authority: gone }`)],
-    ['UNSUPPORTED', /:6:\d+: the API server would not be verified/u, config(`{ ${server}, insecure-skip-tls-verify: true }`)],
+    [
+      'UNSUPPORTED',
+      /:6:\d+: the API server would not be verified/u,
+      config(`{ ${server}, insecure-skip-tls-verify: true }`),
+    ],
     ['UNSUPPORTED', /:6:\d+: proxy-url/u, config(`{ ${server}, proxy-url: "http://proxy.example.com" }`)],
-    ['UNSUPPORTED', /:7:\d+: exec is not supported/u, config(`{ ${server} }`, '{ exec: { command: login } }')],
+    [
+      'UNSUPPORTED',
+      /:7:\d+: exec is not supported/u,
+      config(`{ ${server} }`, '{ exec: { command: login } }'),
+    ],
     ['UNSUPPORTED', /auth-provider/u, config(`{ ${server} }`, '{ auth-provider: { name: oidc } }')],
     ['UNSUPPORTED', /password/u, config(`{ ${server} }`, '{ password: secret }')],
     ['UNSUPPORTED', /as-groups/u, config(`{ ${server} }`, '{ as-groups: [secret] }')],

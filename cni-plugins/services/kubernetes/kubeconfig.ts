@@ -10,7 +10,12 @@ export interface ApiAccess {
   /** A path in the URL is a prefix of the API's paths. */
   readonly server: URL;
   /** PEM. `servername` is the name that the certificate must have, if it is not the host's. */
-  readonly tls: { readonly ca?: string; readonly cert?: string; readonly key?: string; readonly servername?: string };
+  readonly tls: {
+    readonly ca?: string;
+    readonly cert?: string;
+    readonly key?: string;
+    readonly servername?: string;
+  };
   /** The value of the header. A secret. */
   readonly authorization?: string;
   /** A digest of everything that connections use: a new id needs new connections. */
@@ -49,14 +54,17 @@ const refusedOfCluster: Readonly<Record<string, string>> = {
 export async function readKubeconfig(file: string): Promise<ApiAccess> {
   const text = await readNamed(file, file);
   const { documents, problems } = parseDocuments(text, file);
-  if (problems.length > 0) throw failure('INVALID', file, formatProblems(problems).trim(), 'correct the file');
+  if (problems.length > 0)
+    throw failure('INVALID', file, formatProblems(problems).trim(), 'correct the file');
   const [document] = documents;
-  if (document === undefined || documents.length > 1) throw failure('INVALID', file, 'it must hold one document', 'correct the file');
+  if (document === undefined || documents.length > 1)
+    throw failure('INVALID', file, 'it must hold one document', 'correct the file');
   const reader = readerOf(document, file);
 
   const root = reader.object([]);
   const contextName = reader.text([], root, 'current-context');
-  if (contextName === undefined || contextName === '') throw reader.wrong(['current-context'], 'no current-context is named');
+  if (contextName === undefined || contextName === '')
+    throw reader.wrong(['current-context'], 'no current-context is named');
   const context = reader.named(root, 'contexts', contextName, 'context');
   const clusterName = reader.text(context.path, context.fields, 'cluster') ?? '';
   const cluster = reader.named(root, 'clusters', clusterName, 'cluster');
@@ -84,9 +92,15 @@ export async function readKubeconfig(file: string): Promise<ApiAccess> {
   const ca = await content(cluster, 'certificate-authority');
   const cert = await content(user, 'client-certificate');
   const key = await content(user, 'client-key');
-  if (ca !== undefined) checkCertificates(ca, reader.wrong([...cluster.path], 'its certificate-authority holds no readable certificate'));
-  if (cert !== undefined) checkCertificates(cert, reader.wrong(user.path, 'its client-certificate holds no readable certificate'));
-  if ((cert === undefined) !== (key === undefined)) throw reader.wrong(user.path, 'client-certificate and client-key go together');
+  if (ca !== undefined)
+    checkCertificates(
+      ca,
+      reader.wrong([...cluster.path], 'its certificate-authority holds no readable certificate'),
+    );
+  if (cert !== undefined)
+    checkCertificates(cert, reader.wrong(user.path, 'its client-certificate holds no readable certificate'));
+  if ((cert === undefined) !== (key === undefined))
+    throw reader.wrong(user.path, 'client-certificate and client-key go together');
   if (key !== undefined) checkKey(key, reader.wrong(user.path, 'its client-key is no readable private key'));
   const token = await tokenOf(user, reader, base, file);
 
@@ -118,14 +132,17 @@ function serverOf(text: string | undefined, reader: Reader, path: Path): URL {
 async function tokenOf(user: Named, reader: Reader, base: string, file: string): Promise<string | undefined> {
   const path = reader.text(user.path, user.fields, 'tokenFile');
   const written =
-    path === undefined || path === '' ? reader.text(user.path, user.fields, 'token') : await readNamed(resolve(base, path), file);
+    path === undefined || path === ''
+      ? reader.text(user.path, user.fields, 'token')
+      : await readNamed(resolve(base, path), file);
   const token = written?.trim();
   if (token === undefined || token === '') {
     if (written !== undefined) throw reader.wrong(user.path, 'its token is empty');
     return undefined;
   }
   // Node refuses a value that a header cannot hold with a message that contains the token.
-  if (!/^[\x21-\x7e]+$/u.test(token)) throw reader.wrong(user.path, 'its token holds characters that no token has');
+  if (!/^[\x21-\x7e]+$/u.test(token))
+    throw reader.wrong(user.path, 'its token holds characters that no token has');
   return token;
 }
 
@@ -149,9 +166,11 @@ function readerOf(document: Document, file: string): Reader {
     const { line, column } = document.positionOf(path);
     return `${file}:${line}:${column}`;
   };
-  const wrong = (path: Path, why: string): PortcullisError => failure('INVALID', file, `${place(path)}: ${why}`, 'correct the file');
+  const wrong = (path: Path, why: string): PortcullisError =>
+    failure('INVALID', file, `${place(path)}: ${why}`, 'correct the file');
   const object = (path: Path, value: unknown = document.value): Fields => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(path, 'it must be a mapping');
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      throw wrong(path, 'it must be a mapping');
     return value as Fields;
   };
   return {
@@ -160,21 +179,28 @@ function readerOf(document: Document, file: string): Reader {
     object,
     text(path, fields, name) {
       const value = fields[name] ?? undefined;
-      if (value !== undefined && typeof value !== 'string') throw wrong([...path, name], `${name} must be a text`);
+      if (value !== undefined && typeof value !== 'string')
+        throw wrong([...path, name], `${name} must be a text`);
       return value;
     },
     named(root, list, name, member) {
       const entries = root[list] ?? [];
       if (!Array.isArray(entries)) throw wrong([list], `${list} must be a list`);
       const index = entries.findIndex((entry: unknown, at) => object([list, at], entry)['name'] === name);
-      if (index === -1) throw wrong([list], `there is no ${member} named ${JSON.stringify(name)} among ${list}`);
+      if (index === -1)
+        throw wrong([list], `there is no ${member} named ${JSON.stringify(name)} among ${list}`);
       const path = [list, index, member];
       return { path, fields: object(path, object([list, index], entries[index])[member]) };
     },
     refuse({ path, fields }, refused) {
       const name = Object.keys(refused).find((one) => fields[one] !== undefined && fields[one] !== null);
       if (name !== undefined)
-        throw failure('UNSUPPORTED', file, `${place([...path, name])}: ${name} is not supported`, refused[name] ?? 'take it out');
+        throw failure(
+          'UNSUPPORTED',
+          file,
+          `${place([...path, name])}: ${name} is not supported`,
+          refused[name] ?? 'take it out',
+        );
     },
   };
 }
@@ -205,11 +231,21 @@ async function readNamed(path: string, file: string): Promise<string> {
   try {
     return (await readPlainFile(path, mostBytes)).toString('utf8');
   } catch (error) {
-    throw failure('UNREADABLE', file, path === file ? reasonOf(error) : `${path}, which it names: ${reasonOf(error)}`, 'make it readable');
+    throw failure(
+      'UNREADABLE',
+      file,
+      path === file ? reasonOf(error) : `${path}, which it names: ${reasonOf(error)}`,
+      'make it readable',
+    );
   }
 }
 
-function failure(what: 'UNREADABLE' | 'INVALID' | 'UNSUPPORTED', on: string, why: string, fix: string): PortcullisError {
+function failure(
+  what: 'UNREADABLE' | 'INVALID' | 'UNSUPPORTED',
+  on: string,
+  why: string,
+  fix: string,
+): PortcullisError {
   return new PortcullisError({
     code: `NETWORK_KUBECONFIG_${what}`,
     kind: what === 'UNREADABLE' ? 'unavailable' : 'invalid',

@@ -60,7 +60,11 @@ async function listPages(
 ): Promise<string> {
   let next = '';
   for (;;) {
-    const asked = { ...query, ...(limit !== undefined && { limit: String(limit) }), ...(next !== '' && { continue: next }) };
+    const asked = {
+      ...query,
+      ...(limit !== undefined && { limit: String(limit) }),
+      ...(next !== '' && { continue: next }),
+    };
     const page = takePage(await client.get(path, asked, signal), path, follower);
     follower.paged();
     next = page.next;
@@ -71,10 +75,21 @@ async function listPages(
 }
 
 /** A function of its own, so that nothing references the page while the next one is requested. */
-function takePage(answer: unknown, path: string, follower: ListFollower): { readonly version: string; readonly next: string } {
-  const { items, metadata } = answer as { items?: unknown; metadata?: { resourceVersion?: unknown; continue?: unknown } };
+function takePage(
+  answer: unknown,
+  path: string,
+  follower: ListFollower,
+): { readonly version: string; readonly next: string } {
+  const { items, metadata } = answer as {
+    items?: unknown;
+    metadata?: { resourceVersion?: unknown; continue?: unknown };
+  };
   const version = metadata?.resourceVersion;
-  if ((items !== undefined && items !== null && !Array.isArray(items)) || typeof version !== 'string' || version === '')
+  if (
+    (items !== undefined && items !== null && !Array.isArray(items)) ||
+    typeof version !== 'string' ||
+    version === ''
+  )
     throw refused('the API server', path, 200, 'the answer is not a list of Kubernetes objects');
   for (const object of (items ?? []) as unknown[]) follower.listed(object);
   return { version, next: typeof metadata?.continue === 'string' ? metadata.continue : '' };

@@ -82,7 +82,8 @@ const portOf = (value: unknown): number | undefined =>
 /** The range that the API allows. */
 const secondsOf = (value: unknown): number | undefined =>
   typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 86_400 ? value : undefined;
-const addressesOf = (value: unknown): readonly string[] => (value === undefined ? none : textsOf(value).filter((text) => isIP(text) !== 0));
+const addressesOf = (value: unknown): readonly string[] =>
+  value === undefined ? none : textsOf(value).filter((text) => isIP(text) !== 0);
 
 const protocols: Readonly<Record<string, Protocol>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
 
@@ -110,7 +111,8 @@ export function readService(object: unknown): KubernetesService | undefined {
   const affinity = fieldsOf(fieldsOf(fields['sessionAffinityConfig'])['clientIP'])['timeoutSeconds'];
   const externalLocal = fields['externalTrafficPolicy'] === 'Local';
   // kube-proxy's NeedsHealthCheck: a service that is no longer a load balancer may still have the field.
-  const healthCheckNodePort = externalLocal && fields['type'] === 'LoadBalancer' ? portOf(fields['healthCheckNodePort']) : undefined;
+  const healthCheckNodePort =
+    externalLocal && fields['type'] === 'LoadBalancer' ? portOf(fields['healthCheckNodePort']) : undefined;
   return {
     namespace: textOf(namespace),
     name: textOf(name),
@@ -141,7 +143,9 @@ function ingressOf(status: unknown): readonly string[] {
 
 function annotationsOf(annotations: Fields): Readonly<Record<string, string>> {
   const ours = Object.entries(annotations).flatMap(([key, value]) =>
-    key.startsWith(annotationPrefix) && typeof value === 'string' ? [[key.slice(annotationPrefix.length), value] as const] : [],
+    key.startsWith(annotationPrefix) && typeof value === 'string'
+      ? [[key.slice(annotationPrefix.length), value] as const]
+      : [],
   );
   return ours.length === 0 ? noAnnotations : Object.fromEntries(ours);
 }
@@ -166,7 +170,8 @@ export function readSlice(object: unknown): EndpointSlice | undefined {
   const { metadata, addressType, ports, endpoints } = fieldsOf(object);
   const { namespace, name, labels } = fieldsOf(metadata);
   const service = textOf(fieldsOf(labels)['kubernetes.io/service-name']);
-  if (nameOf(object) === undefined || service === '' || (addressType !== 'IPv4' && addressType !== 'IPv6')) return undefined;
+  if (nameOf(object) === undefined || service === '' || (addressType !== 'IPv4' && addressType !== 'IPv6'))
+    return undefined;
   const family = addressType === 'IPv4' ? 4 : 6;
   return {
     namespace: textOf(namespace),
@@ -178,7 +183,9 @@ export function readSlice(object: unknown): EndpointSlice | undefined {
         .flatMap((fields) => {
           const port = portOf(fields['port']);
           const protocol = protocols[textOf(fields['protocol'] ?? 'TCP')];
-          return port === undefined || protocol === undefined ? [] : [[slicePort(textOf(fields['name']), protocol), port]];
+          return port === undefined || protocol === undefined
+            ? []
+            : [[slicePort(textOf(fields['name']), protocol), port]];
         }),
     ),
     endpoints: listOf(endpoints).flatMap((entry) => readEndpoint(fieldsOf(entry), family) ?? []),

@@ -1,6 +1,8 @@
 import type { RefusedService, Service } from '../model/model.ts';
 
-/** Services that the control refused, with the reasons. They are put again, because a conflict may be gone. */
+/**
+ * Services that the control refused, with the reasons. They are put again, because a conflict may be gone.
+ */
 export interface RefusedServices {
   size(): number;
   names(): readonly string[];
@@ -22,7 +24,10 @@ interface RefusedServicesLog {
 
 export function createRefusedServices(log: RefusedServicesLog): RefusedServices {
   /** By name. `said`: what was last logged about it. */
-  const refused = new Map<string, { readonly service: Service; readonly answer: RefusedService; said?: string }>();
+  const refused = new Map<
+    string,
+    { readonly service: Service; readonly answer: RefusedService; said?: string }
+  >();
   return {
     size: () => refused.size,
     names: () => [...refused.keys()],
@@ -32,7 +37,12 @@ export function createRefusedServices(log: RefusedServicesLog): RefusedServices 
       for (const service of asked) {
         const answer = answerOf.get(service.name);
         const before = refused.get(service.name);
-        if (answer !== undefined) refused.set(service.name, { service, answer, ...(before?.said !== undefined && { said: before.said }) });
+        if (answer !== undefined)
+          refused.set(service.name, {
+            service,
+            answer,
+            ...(before?.said !== undefined && { said: before.said }),
+          });
         else if (refused.delete(service.name) && before?.said !== undefined)
           log.info({ service: service.name }, 'a service of Kubernetes that was refused is in force now');
       }
@@ -41,7 +51,8 @@ export function createRefusedServices(log: RefusedServicesLog): RefusedServices 
       for (const each of refused.values()) {
         const { code, field, why } = each.answer;
         const said = `${code} ${field} ${why}`;
-        if (each.said !== said) log.warn({ service: each.answer.name, code, field, why }, 'a service of Kubernetes was refused');
+        if (each.said !== said)
+          log.warn({ service: each.answer.name, code, field, why }, 'a service of Kubernetes was refused');
         each.said = said;
       }
     },

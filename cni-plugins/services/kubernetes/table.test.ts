@@ -36,55 +36,77 @@ test('for any events in any order, the delivered state is the one that a new tab
     .tuple(fc.constantFrom(...names), fc.boolean())
     .map(([name, outside]) => service(name, outside ? { externalIPs: ['192.0.2.1'] } : {}));
   const anySlice = fc
-    .tuple(fc.constantFrom('s1', 's2', 's3', 's4'), fc.constantFrom(...names), fc.subarray(['10.0.0.1', '10.0.0.2', '10.0.0.3']))
+    .tuple(
+      fc.constantFrom('s1', 's2', 's3', 's4'),
+      fc.constantFrom(...names),
+      fc.subarray(['10.0.0.1', '10.0.0.2', '10.0.0.3']),
+    )
     .map(([name, owner, addresses]) => slice(name, owner, addresses));
   const keyOf = (object: object): string => (object as { metadata: { name: string } }).metadata.name;
-  const lists = <T extends object>(any: fc.Arbitrary<T>) => fc.uniqueArray(any, { selector: keyOf, maxLength: 4 });
+  const lists = <T extends object>(any: fc.Arbitrary<T>) =>
+    fc.uniqueArray(any, { selector: keyOf, maxLength: 4 });
   const step = fc.oneof(
-    fc.record({ kind: fc.constant('services' as const), act: fc.constantFrom('changed', 'removed'), object: anyService }),
-    fc.record({ kind: fc.constant('slices' as const), act: fc.constantFrom('changed', 'removed'), object: anySlice }),
-    fc.record({ kind: fc.constant('services' as const), act: fc.constant('list'), objects: lists(anyService) }),
+    fc.record({
+      kind: fc.constant('services' as const),
+      act: fc.constantFrom('changed', 'removed'),
+      object: anyService,
+    }),
+    fc.record({
+      kind: fc.constant('slices' as const),
+      act: fc.constantFrom('changed', 'removed'),
+      object: anySlice,
+    }),
+    fc.record({
+      kind: fc.constant('services' as const),
+      act: fc.constant('list'),
+      objects: lists(anyService),
+    }),
     fc.record({ kind: fc.constant('slices' as const), act: fc.constant('list'), objects: lists(anySlice) }),
     // A list that was interrupted.
     fc.record({ kind: fc.constant('slices' as const), act: fc.constant('half'), objects: lists(anySlice) }),
     fc.record({ act: fc.constant('tell') }),
   );
   fc.assert(
-    fc.property(lists(anyService), lists(anySlice), fc.array(step, { maxLength: 30 }), (services, slices, steps) => {
-      const table = filled(services, slices);
-      const truth = {
-        services: new Map(services.map((one) => [keyOf(one), one])),
-        slices: new Map(slices.map((one) => [keyOf(one), one])),
-      };
-      const existing = new Map(table.changes().put.map((one) => [one.name, one]));
-      const report = (): void => {
-        const { put, remove } = table.changes();
-        for (const name of remove) assert.ok(existing.delete(name), `${name} stood`);
-        for (const one of put) {
-          assert.notDeepEqual(existing.get(one.name), one, 'only differences are reported');
-          existing.set(one.name, one);
+    fc.property(
+      lists(anyService),
+      lists(anySlice),
+      fc.array(step, { maxLength: 30 }),
+      (services, slices, steps) => {
+        const table = filled(services, slices);
+        const truth = {
+          services: new Map(services.map((one) => [keyOf(one), one])),
+          slices: new Map(slices.map((one) => [keyOf(one), one])),
+        };
+        const existing = new Map(table.changes().put.map((one) => [one.name, one]));
+        const report = (): void => {
+          const { put, remove } = table.changes();
+          for (const name of remove) assert.ok(existing.delete(name), `${name} stood`);
+          for (const one of put) {
+            assert.notDeepEqual(existing.get(one.name), one, 'only differences are reported');
+            existing.set(one.name, one);
+          }
+        };
+        for (const each of steps) {
+          if (!('kind' in each)) report();
+          else if ('object' in each) {
+            table[each.kind][each.act](each.object);
+            if (each.act === 'changed') truth[each.kind].set(keyOf(each.object), each.object);
+            else truth[each.kind].delete(keyOf(each.object));
+          } else if (each.act === 'half') {
+            table[each.kind].begin();
+            each.objects.forEach(table[each.kind].listed);
+            for (const one of each.objects) truth[each.kind].set(keyOf(one), one);
+          } else {
+            list(table[each.kind], each.objects);
+            truth[each.kind] = new Map(each.objects.map((one) => [keyOf(one), one]));
+          }
         }
-      };
-      for (const each of steps) {
-        if (!('kind' in each)) report();
-        else if ('object' in each) {
-          table[each.kind][each.act](each.object);
-          if (each.act === 'changed') truth[each.kind].set(keyOf(each.object), each.object);
-          else truth[each.kind].delete(keyOf(each.object));
-        } else if (each.act === 'half') {
-          table[each.kind].begin();
-          each.objects.forEach(table[each.kind].listed);
-          for (const one of each.objects) truth[each.kind].set(keyOf(one), one);
-        } else {
-          list(table[each.kind], each.objects);
-          truth[each.kind] = new Map(each.objects.map((one) => [keyOf(one), one]));
-        }
-      }
-      report();
-      const fresh = filled([...truth.services.values()], [...truth.slices.values()]).changes().put;
-      const byName = (a: Service, b: Service): number => (a.name < b.name ? -1 : 1);
-      assert.deepEqual([...existing.values()].sort(byName), fresh.toSorted(byName));
-    }),
+        report();
+        const fresh = filled([...truth.services.values()], [...truth.slices.values()]).changes().put;
+        const byName = (a: Service, b: Service): number => (a.name < b.name ? -1 : 1);
+        assert.deepEqual([...existing.values()].sort(byName), fresh.toSorted(byName));
+      },
+    ),
     { numRuns: 300 },
   );
 });
@@ -92,16 +114,20 @@ test('for any events in any order, the delivered state is the one that a new tab
 /** Records the calls of a control, and answers as the test sets. */
 function recorder() {
   const reported: string[] = [];
-  let answer: (names: readonly string[]) => readonly RefusedService[] | Promise<readonly RefusedService[]> = () => [];
+  let answer: (
+    names: readonly string[],
+  ) => readonly RefusedService[] | Promise<readonly RefusedService[]> = () => [];
   const take = async (what: string, services: readonly Service[]): Promise<readonly RefusedService[]> => {
     const names = services.map(({ name }) => name.replace('shop/', ''));
     reported.push(`${what} ${names.join()}`);
     return answer(services.map(({ name }) => name));
   };
   const control: PortionControl = {
-    retain: async (_source, names) => void reported.push(`retain ${names.map((name) => name.replace('shop/', '')).join()}`),
+    retain: async (_source, names) =>
+      void reported.push(`retain ${names.map((name) => name.replace('shop/', '')).join()}`),
     put: (_source, services) => take('put', services),
-    remove: async (_source, names) => void reported.push(`remove ${names.map((name) => name.replace('shop/', '')).join()}`),
+    remove: async (_source, names) =>
+      void reported.push(`remove ${names.map((name) => name.replace('shop/', '')).join()}`),
   };
   return { told: reported, control, answerWith: (next: typeof answer) => void (answer = next) };
 }
@@ -114,52 +140,60 @@ async function until(is: () => boolean): Promise<void> {
 const quiet = { info: () => undefined, warn: () => undefined };
 const timing = { gather: 5, retryRefused: 40, retryFailed: 10 };
 
-test('nothing is delivered before both lists have arrived; then everything at once, then each change', { timeout: 60_000 }, async () => {
-  const { told: reported, control } = recorder();
-  const table = createServiceTable({ nodeName: 'here' });
-  const delivery = createDelivery(table, control, quiet, () => undefined, timing);
-  list(table.services, [service('a'), service('b')]);
-  delivery.poke();
-  await sleep(30);
-  assert.deepEqual(reported, []);
-  list(table.slices, []);
-  delivery.poke();
-  await until(() => reported.length === 2);
-  table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
-  table.slices.changed(slice('a-1', 'a', ['10.0.0.1', '10.0.0.2']));
-  delivery.poke();
-  await until(() => reported.length === 3);
-  // The same state again is not a change.
-  table.slices.changed(slice('a-1', 'a', ['10.0.0.2', '10.0.0.1']));
-  table.services.removed(service('b'));
-  delivery.poke();
-  await until(() => reported.length === 4);
-  assert.deepEqual(reported, ['retain a,b', 'put a,b', 'put a', 'remove b']);
-  delivery.close();
-});
+test(
+  'nothing is delivered before both lists have arrived; then everything at once, then each change',
+  { timeout: 60_000 },
+  async () => {
+    const { told: reported, control } = recorder();
+    const table = createServiceTable({ nodeName: 'here' });
+    const delivery = createDelivery(table, control, quiet, () => undefined, timing);
+    list(table.services, [service('a'), service('b')]);
+    delivery.poke();
+    await sleep(30);
+    assert.deepEqual(reported, []);
+    list(table.slices, []);
+    delivery.poke();
+    await until(() => reported.length === 2);
+    table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
+    table.slices.changed(slice('a-1', 'a', ['10.0.0.1', '10.0.0.2']));
+    delivery.poke();
+    await until(() => reported.length === 3);
+    // The same state again is not a change.
+    table.slices.changed(slice('a-1', 'a', ['10.0.0.2', '10.0.0.1']));
+    table.services.removed(service('b'));
+    delivery.poke();
+    await until(() => reported.length === 4);
+    assert.deepEqual(reported, ['retain a,b', 'put a,b', 'put a', 'remove b']);
+    delivery.close();
+  },
+);
 
-test('a refused service is reported once, and put again until it is in force', { timeout: 60_000 }, async () => {
-  const { told: reported, control, answerWith } = recorder();
-  const warned: string[] = [];
-  const log = { info: () => undefined, warn: (fields: object) => void warned.push(JSON.stringify(fields)) };
-  const refusal = (name: string): RefusedService => ({
-    name,
-    code: 'NETWORK_SERVICE_ADDRESS_TAKEN',
-    field: 'addresses',
-    why: 'it is taken',
-  });
-  answerWith((names) => names.filter((name) => name === 'shop/a').map(refusal));
-  const table = filled([service('a'), service('b')], []);
-  const delivery = createDelivery(table, control, log, () => undefined, timing);
-  delivery.poke();
-  await until(() => reported.length >= 4);
-  assert.deepEqual(delivery.refused(), ['shop/a']);
-  assert.equal(warned.length, 1);
-  answerWith(() => []);
-  await until(() => delivery.refused().length === 0);
-  assert.deepEqual(reported.slice(0, 4), ['retain a,b', 'put a,b', 'put a', 'put a']);
-  delivery.close();
-});
+test(
+  'a refused service is reported once, and put again until it is in force',
+  { timeout: 60_000 },
+  async () => {
+    const { told: reported, control, answerWith } = recorder();
+    const warned: string[] = [];
+    const log = { info: () => undefined, warn: (fields: object) => void warned.push(JSON.stringify(fields)) };
+    const refusal = (name: string): RefusedService => ({
+      name,
+      code: 'NETWORK_SERVICE_ADDRESS_TAKEN',
+      field: 'addresses',
+      why: 'it is taken',
+    });
+    answerWith((names) => names.filter((name) => name === 'shop/a').map(refusal));
+    const table = filled([service('a'), service('b')], []);
+    const delivery = createDelivery(table, control, log, () => undefined, timing);
+    delivery.poke();
+    await until(() => reported.length >= 4);
+    assert.deepEqual(delivery.refused(), ['shop/a']);
+    assert.equal(warned.length, 1);
+    answerWith(() => []);
+    await until(() => delivery.refused().length === 0);
+    assert.deepEqual(reported.slice(0, 4), ['retain a,b', 'put a,b', 'put a', 'put a']);
+    delivery.close();
+  },
+);
 
 test('after a failed call everything is delivered again', { timeout: 60_000 }, async () => {
   const { told: reported, control, answerWith } = recorder();
@@ -177,30 +211,39 @@ test('after a failed call everything is delivered again', { timeout: 60_000 }, a
   delivery.close();
 });
 
-test('thousands of services go in portions, and an address that one portion frees goes to the next', { timeout: 60_000 }, async () => {
-  const { told: reported, control, answerWith } = recorder();
-  const warned: object[] = [];
-  const log = { info: (fields: object) => void warned.push(fields), warn: (fields: object) => void warned.push(fields) };
-  const names = Array.from({ length: 120 }, (_, index) => `s${index}`);
-  // The first service has an address that the last service of the previous state still has to release.
-  let isFree = false;
-  answerWith((put) => {
-    isFree ||= put.includes('shop/s119');
-    return put.includes('shop/s0') && !isFree
-      ? [{ name: 'shop/s0', code: 'NETWORK_SERVICE_ADDRESS_TAKEN', field: 'addresses', why: 'it is taken' }]
-      : [];
-  });
-  const table = filled(
-    names.map((name) => service(name)),
-    [],
-  );
-  let delivered = 0;
-  const delivery = createDelivery(table, control, log, () => (delivered += 1), timing);
-  delivery.poke();
-  await until(() => delivered === 1);
-  const put = reported.filter((line) => line.startsWith('put')).map((line) => line.split(' ')[1]!.split(','));
-  assert.ok(put.length > 3 && put.every((each) => each.length <= 50));
-  assert.deepEqual(put.flat(), [...names, 's0']);
-  assert.deepEqual([delivery.refused(), warned], [[], []]);
-  delivery.close();
-});
+test(
+  'thousands of services go in portions, and an address that one portion frees goes to the next',
+  { timeout: 60_000 },
+  async () => {
+    const { told: reported, control, answerWith } = recorder();
+    const warned: object[] = [];
+    const log = {
+      info: (fields: object) => void warned.push(fields),
+      warn: (fields: object) => void warned.push(fields),
+    };
+    const names = Array.from({ length: 120 }, (_, index) => `s${index}`);
+    // The first service has an address that the last service of the previous state still has to release.
+    let isFree = false;
+    answerWith((put) => {
+      isFree ||= put.includes('shop/s119');
+      return put.includes('shop/s0') && !isFree
+        ? [{ name: 'shop/s0', code: 'NETWORK_SERVICE_ADDRESS_TAKEN', field: 'addresses', why: 'it is taken' }]
+        : [];
+    });
+    const table = filled(
+      names.map((name) => service(name)),
+      [],
+    );
+    let delivered = 0;
+    const delivery = createDelivery(table, control, log, () => (delivered += 1), timing);
+    delivery.poke();
+    await until(() => delivered === 1);
+    const put = reported
+      .filter((line) => line.startsWith('put'))
+      .map((line) => line.split(' ')[1]!.split(','));
+    assert.ok(put.length > 3 && put.every((each) => each.length <= 50));
+    assert.deepEqual(put.flat(), [...names, 's0']);
+    assert.deepEqual([delivery.refused(), warned], [[], []]);
+    delivery.close();
+  },
+);

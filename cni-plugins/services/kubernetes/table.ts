@@ -58,7 +58,12 @@ export function createServiceTable(place: Place): ServiceTable {
     if (service === undefined) services.delete(key);
     else services.set(key, JSON.stringify(service));
     if (service?.healthCheckNodePort === undefined) checked.delete(key);
-    else checked.set(key, { port: service.healthCheckNodePort, namespace: service.namespace, name: service.name });
+    else
+      checked.set(key, {
+        port: service.healthCheckNodePort,
+        namespace: service.namespace,
+        name: service.name,
+      });
     dirty.add(key);
   }
 
@@ -121,7 +126,11 @@ export function createServiceTable(place: Place): ServiceTable {
       return changes;
     },
     pending: () => dirty.size,
-    healthChecks: () => [...checked].map(([key, port]) => ({ ...port, localEndpoints: localReady(slicesAt(key), place.nodeName) })),
+    healthChecks: () =>
+      [...checked].map(([key, port]) => ({
+        ...port,
+        localEndpoints: localReady(slicesAt(key), place.nodeName),
+      })),
     size: () => ({ services: services.size, slices: slices.size }),
   };
 }

@@ -20,7 +20,12 @@ interface Written {
 
 const service = ({ spec, status, annotations }: Written): object => ({
   metadata: { namespace: 'shop', name: 'web', annotations },
-  spec: { clusterIP: '10.96.0.1', clusterIPs: ['10.96.0.1'], ports: [{ port: 80, targetPort: 8080, protocol: 'TCP' }], ...spec },
+  spec: {
+    clusterIP: '10.96.0.1',
+    clusterIPs: ['10.96.0.1'],
+    ports: [{ port: 80, targetPort: 8080, protocol: 'TCP' }],
+    ...spec,
+  },
   status,
 });
 
@@ -47,7 +52,8 @@ const slice = (endpoints: readonly object[], more: object = {}): object => ({
   ...more,
 });
 
-const slicesOf = (objects: readonly object[]): EndpointSlice[] => objects.flatMap((object) => readSlice(object) ?? []);
+const slicesOf = (objects: readonly object[]): EndpointSlice[] =>
+  objects.flatMap((object) => readSlice(object) ?? []);
 
 function translated(written: Written, slices: readonly object[], where: Place = place): Translation {
   const read = readService(service(written));
@@ -56,7 +62,8 @@ function translated(written: Written, slices: readonly object[], where: Place = 
 }
 
 const inside = ({ services }: Translation): Service => services.find(({ name }) => name === 'shop/web')!;
-const outside = ({ services }: Translation): Service => services.find(({ name }) => name === 'shop/web.external')!;
+const outside = ({ services }: Translation): Service =>
+  services.find(({ name }) => name === 'shop/web.external')!;
 /**
  * Returns `address:weight`, without a weight of 1, followed by ports that differ and ports that are missing.
  */
@@ -79,11 +86,31 @@ test('which endpoints take new connections, and which keep those that they have'
   const udp = { spec: { ports: [{ port: 53, targetPort: 8080, protocol: 'UDP' }] } };
   const udpPorts = { ports: [{ port: 8080, protocol: 'UDP' }] };
   const rows: readonly (readonly [what: string, endpoints: readonly object[], tcp: string, udp: string])[] = [
-    ['ready', [endpoint('10.0.0.2'), endpoint('10.0.0.1', { ready: true })], '10.0.0.1 | 10.0.0.2', '10.0.0.1 | 10.0.0.2'],
+    [
+      'ready',
+      [endpoint('10.0.0.2'), endpoint('10.0.0.1', { ready: true })],
+      '10.0.0.1 | 10.0.0.2',
+      '10.0.0.1 | 10.0.0.2',
+    ],
     ['not said, as null', [endpoint('10.0.0.1', { ready: null })], '10.0.0.1', '10.0.0.1'],
-    ['one is not ready', [endpoint('10.0.0.1'), endpoint('10.0.0.2', unready)], '10.0.0.1 | 10.0.0.2:0', '10.0.0.1'],
-    ['one ends', [endpoint('10.0.0.1'), endpoint('10.0.0.2', ending)], '10.0.0.1 | 10.0.0.2:0', '10.0.0.1 | 10.0.0.2:0'],
-    ['one ends and serves no more', [endpoint('10.0.0.1'), endpoint('10.0.0.2', gone)], '10.0.0.1', '10.0.0.1'],
+    [
+      'one is not ready',
+      [endpoint('10.0.0.1'), endpoint('10.0.0.2', unready)],
+      '10.0.0.1 | 10.0.0.2:0',
+      '10.0.0.1',
+    ],
+    [
+      'one ends',
+      [endpoint('10.0.0.1'), endpoint('10.0.0.2', ending)],
+      '10.0.0.1 | 10.0.0.2:0',
+      '10.0.0.1 | 10.0.0.2:0',
+    ],
+    [
+      'one ends and serves no more',
+      [endpoint('10.0.0.1'), endpoint('10.0.0.2', gone)],
+      '10.0.0.1',
+      '10.0.0.1',
+    ],
     [
       'all end',
       [endpoint('10.0.0.1', ending), endpoint('10.0.0.2', ending), endpoint('10.0.0.3', unready)],
@@ -96,13 +123,27 @@ test('which endpoints take new connections, and which keep those that they have'
       '10.0.0.1',
       '10.0.0.1',
     ],
-    ['none serves: flows of UDP have nowhere else to go', [endpoint('10.0.0.1', unready)], '10.0.0.1:0', '10.0.0.1:0'],
-    ['whether it serves is not said', [endpoint('10.0.0.1', { ready: false, terminating: true })], '10.0.0.1', '10.0.0.1'],
+    [
+      'none serves: flows of UDP have nowhere else to go',
+      [endpoint('10.0.0.1', unready)],
+      '10.0.0.1:0',
+      '10.0.0.1:0',
+    ],
+    [
+      'whether it serves is not said',
+      [endpoint('10.0.0.1', { ready: false, terminating: true })],
+      '10.0.0.1',
+      '10.0.0.1',
+    ],
     ['none', [], '', ''],
   ];
   for (const [what, endpoints, expectedTcp, expectedUdp] of rows) {
     assert.equal(reported(inside(translated({}, [slice(endpoints)]))), expectedTcp, what);
-    assert.equal(reported(inside(translated(udp, [slice(endpoints, udpPorts)]))), expectedUdp, `${what}, UDP`);
+    assert.equal(
+      reported(inside(translated(udp, [slice(endpoints, udpPorts)]))),
+      expectedUdp,
+      `${what}, UDP`,
+    );
   }
 });
 
@@ -129,7 +170,9 @@ test('if there are more endpoints than a virtual server takes, each node has its
   ]);
   const before = taking(over(599));
   assert.ok(here.filter((each) => !before.includes(each)).length <= 1, 'one more takes the place of one');
-  const reached = new Set(Array.from({ length: 20 }, (_, node) => taking(over(600, { nodeName: `node-${node}` }))).flat());
+  const reached = new Set(
+    Array.from({ length: 20 }, (_, node) => taking(over(600, { nodeName: `node-${node}` }))).flat(),
+  );
   assert.equal(reached.size, 600, 'all of them are reached from some node');
   assert.deepEqual([over(256).notes, taking(over(256)).length], [[], 256]);
 });
@@ -144,10 +187,23 @@ test('if there are more endpoints than a service may have, those that get connec
 test('Local policies take the endpoints of this node, those that end where no other is left', () => {
   const here = { node: 'here' };
   const ending = { ...here, ready: false, serving: true, terminating: true };
-  const slices = [slice([endpoint('10.0.0.1', here), endpoint('10.0.0.2', { node: 'there' }), endpoint('10.0.0.3', ending)])];
+  const slices = [
+    slice([
+      endpoint('10.0.0.1', here),
+      endpoint('10.0.0.2', { node: 'there' }),
+      endpoint('10.0.0.3', ending),
+    ]),
+  ];
   const lastOnes = [slice([endpoint('10.0.0.2', { node: 'there' }), endpoint('10.0.0.3', ending)])];
   const external = { type: 'LoadBalancer', externalIPs: ['192.0.2.1'] };
-  const rows: readonly (readonly [what: string, spec: object, inside: string, outside: string, source: string, last: string])[] = [
+  const rows: readonly (readonly [
+    what: string,
+    spec: object,
+    inside: string,
+    outside: string,
+    source: string,
+    last: string,
+  ])[] = [
     [
       'both Cluster',
       external,
@@ -177,7 +233,11 @@ test('Local policies take the endpoints of this node, those that end where no ot
     const translation = translated({ spec }, slices);
     assert.equal(reported(inside(translation)), expectedInside, what);
     assert.equal(reported(outside(translation)), expectedOutside, what);
-    assert.deepEqual([inside(translation).sourceAddress, outside(translation).sourceAddress], ['keep', source], what);
+    assert.deepEqual(
+      [inside(translation).sourceAddress, outside(translation).sourceAddress],
+      ['keep', source],
+      what,
+    );
     assert.equal(reported(outside(translated({ spec }, lastOnes))), last, `${what}, the last ones`);
   }
   assert.equal(localReady(slicesOf(slices), 'here'), 1);
@@ -196,7 +256,12 @@ test('addresses of each kind: both families, external ones, those of a load bala
   };
   const status = {
     loadBalancer: {
-      ingress: [{ ip: '192.0.2.7' }, { ip: '192.0.2.8' }, { ip: '192.0.2.9', ipMode: 'Proxy' }, { hostname: 'lb.example.com' }],
+      ingress: [
+        { ip: '192.0.2.7' },
+        { ip: '192.0.2.8' },
+        { ip: '192.0.2.9', ipMode: 'Proxy' },
+        { hostname: 'lb.example.com' },
+      ],
     },
   };
   const six = slice([endpoint('fd00::1')], { addressType: 'IPv6', ports: [{ name: 'http', port: 8081 }] });
@@ -238,7 +303,10 @@ test('each of two families is separate: ready endpoints, hints, and the number t
       inside(
         translated(
           both,
-          [slice([endpoint('10.0.0.1', near), endpoint('10.0.0.2', far)]), six(endpoint('fd00::1'), endpoint('fd00::2'))],
+          [
+            slice([endpoint('10.0.0.1', near), endpoint('10.0.0.2', far)]),
+            six(endpoint('fd00::1'), endpoint('fd00::2')),
+          ],
           zoned,
         ),
       ),
@@ -252,17 +320,40 @@ test('each of two families is separate: ready endpoints, hints, and the number t
 
 test('source ranges restrict addresses of a load balancer, each family separately', () => {
   const both = [{ ip: '192.0.2.8' }, { ip: '2001:db8::8' }, { ip: '192.0.2.9', ipMode: 'Proxy' }];
-  const rows: readonly (readonly [what: string, ranges: readonly string[], expected: readonly string[] | undefined, notes: RegExp])[] = [
+  const rows: readonly (readonly [
+    what: string,
+    ranges: readonly string[],
+    expected: readonly string[] | undefined,
+    notes: RegExp,
+  ])[] = [
     ['none', [], undefined, /^$/u],
     ['both families', ['203.0.113.0/24', '2001:db8:1::/48'], ['203.0.113.0/24', '2001:db8:1::/48'], /^$/u],
     ['spaces around it', [' 203.0.113.0/24 ', '::/0'], ['203.0.113.0/24', '::/0'], /^$/u],
-    ['one family: the other is open', ['203.0.113.0/24'], ['203.0.113.0/24'], /say nothing of IPv6.*open to everybody/u],
-    ['none that can be read: nobody', ['here'], ['0.0.0.0/32', '::/128'], /"here": not a prefix; no client is in it/u],
-    ['one that can be read', ['10.0.0.0/8', '1.2.3.4/33'], ['10.0.0.0/8', '::/128'], /"1\.2\.3\.4\/33": not a prefix/u],
+    [
+      'one family: the other is open',
+      ['203.0.113.0/24'],
+      ['203.0.113.0/24'],
+      /say nothing of IPv6.*open to everybody/u,
+    ],
+    [
+      'none that can be read: nobody',
+      ['here'],
+      ['0.0.0.0/32', '::/128'],
+      /"here": not a prefix; no client is in it/u,
+    ],
+    [
+      'one that can be read',
+      ['10.0.0.0/8', '1.2.3.4/33'],
+      ['10.0.0.0/8', '::/128'],
+      /"1\.2\.3\.4\/33": not a prefix/u,
+    ],
   ];
   for (const [what, loadBalancerSourceRanges, expected, notes] of rows) {
     const translation = translated(
-      { spec: { externalIPs: ['192.0.2.1', '192.0.2.8'], loadBalancerSourceRanges }, status: { loadBalancer: { ingress: both } } },
+      {
+        spec: { externalIPs: ['192.0.2.1', '192.0.2.8'], loadBalancerSourceRanges },
+        status: { loadBalancer: { ingress: both } },
+      },
       [],
     );
     assert.deepEqual(outside(translation).externalAddresses, ['192.0.2.1'], what);
@@ -270,7 +361,10 @@ test('source ranges restrict addresses of a load balancer, each family separatel
     assert.deepEqual(outside(translation).loadBalancerSourceRanges, expected, what);
     assert.match(translation.notes.join('; '), notes, what);
   }
-  const without = translated({ spec: { externalIPs: ['192.0.2.1'], loadBalancerSourceRanges: ['10.0.0.0/8'] } }, []);
+  const without = translated(
+    { spec: { externalIPs: ['192.0.2.1'], loadBalancerSourceRanges: ['10.0.0.0/8'] } },
+    [],
+  );
   assert.deepEqual(
     [outside(without).loadBalancerSourceRanges, without.notes],
     [undefined, []],
@@ -298,7 +392,11 @@ test('each port is separate: readiness at one says nothing about another', () =>
     ],
     [
       'a and b have another one that is ready each',
-      [at(onlyA, endpoint('10.0.0.1')), at(onlyB, endpoint('10.0.0.2')), at(a8080b8081, endpoint('10.0.0.3', ending))],
+      [
+        at(onlyA, endpoint('10.0.0.1')),
+        at(onlyB, endpoint('10.0.0.2')),
+        at(a8080b8081, endpoint('10.0.0.3', ending)),
+      ],
       '10.0.0.1 -b | 10.0.0.2 -a | 10.0.0.3:0',
     ],
     [
@@ -306,8 +404,16 @@ test('each port is separate: readiness at one says nothing about another', () =>
       [at(onlyA, endpoint('10.0.0.1')), at(onlyB, endpoint('10.0.0.2', unready))],
       '10.0.0.1 -b | 10.0.0.2:0 -a',
     ],
-    ['one endpoint, its ports in two slices', [at(onlyA, endpoint('10.0.0.1')), at(onlyB, endpoint('10.0.0.1'))], '10.0.0.1'],
-    ['it moves, and stands in both', [at(onlyA, endpoint('10.0.0.1')), at(a8080b8081, endpoint('10.0.0.1'))], '10.0.0.1'],
+    [
+      'one endpoint, its ports in two slices',
+      [at(onlyA, endpoint('10.0.0.1')), at(onlyB, endpoint('10.0.0.1'))],
+      '10.0.0.1',
+    ],
+    [
+      'it moves, and stands in both',
+      [at(onlyA, endpoint('10.0.0.1')), at(a8080b8081, endpoint('10.0.0.1'))],
+      '10.0.0.1',
+    ],
     [
       'it moves, and is not ready any more in one',
       [at(a8080b8081, endpoint('10.0.0.1', ending)), at(onlyA, endpoint('10.0.0.1'))],
@@ -324,7 +430,8 @@ test('each port is separate: readiness at one says nothing about another', () =>
       '',
     ],
   ];
-  for (const [what, slices, expected] of rows) assert.equal(reported(inside(translated({ spec }, slices))), expected, what);
+  for (const [what, slices, expected] of rows)
+    assert.equal(reported(inside(translated({ spec }, slices))), expected, what);
   const hints = (zone: string): WrittenEndpoint => ({ hints: { forZones: [{ name: zone }] } });
   const zoned = [
     at(onlyA, endpoint('10.0.0.1', hints('east')), endpoint('10.0.0.2', hints('west'))),
@@ -340,7 +447,11 @@ test('each port is separate: readiness at one says nothing about another', () =>
     at(onlyA, endpoint('10.0.0.1', { node: 'here' }), endpoint('10.0.0.2', { node: 'there' })),
     at(onlyB, endpoint('10.0.0.1', { node: 'here', ...ending }), endpoint('10.0.0.2', { node: 'there' })),
   ];
-  assert.equal(reported(inside(translated(local, nodes))), '10.0.0.1', 'of this node: b falls back, whatever another node has');
+  assert.equal(
+    reported(inside(translated(local, nodes))),
+    '10.0.0.1',
+    'of this node: b falls back, whatever another node has',
+  );
   const mixed = [
     slice([endpoint('10.0.0.1'), endpoint('10.0.0.2', unready)], {
       ports: [
@@ -357,7 +468,11 @@ test('each port is separate: readiness at one says nothing about another', () =>
       ],
     },
   };
-  assert.equal(reported(inside(translated(dns, mixed))), '10.0.0.1 | 10.0.0.2:0 -u', 'one that is not ready keeps its connections of TCP');
+  assert.equal(
+    reported(inside(translated(dns, mixed))),
+    '10.0.0.1 | 10.0.0.2:0 -u',
+    'one that is not ready keeps its connections of TCP',
+  );
 });
 
 test('affinity and annotations', () => {
@@ -367,9 +482,19 @@ test('affinity and annotations', () => {
   assert.equal(affine({ clientIP: { timeoutSeconds: 90 } }).persistenceSeconds, 90);
   assert.equal(inside(translated({ spec: { sessionAffinity: 'None' } }, [])).persistenceSeconds, undefined);
   const annotated = (annotations: object): Translation => translated({ annotations }, []);
-  const maglev = annotated({ 'portcullis.dev/scheduler': 'maglev', 'portcullis.dev/drain-grace-seconds': '0', other: 'x' });
-  assert.deepEqual([inside(maglev).scheduler, inside(maglev).drainGraceSeconds, maglev.notes], ['maglev', 0, []]);
-  const wrong = annotated({ 'portcullis.dev/scheduler': 'magic', 'portcullis.dev/drain-grace-seconds': '-1' });
+  const maglev = annotated({
+    'portcullis.dev/scheduler': 'maglev',
+    'portcullis.dev/drain-grace-seconds': '0',
+    other: 'x',
+  });
+  assert.deepEqual(
+    [inside(maglev).scheduler, inside(maglev).drainGraceSeconds, maglev.notes],
+    ['maglev', 0, []],
+  );
+  const wrong = annotated({
+    'portcullis.dev/scheduler': 'magic',
+    'portcullis.dev/drain-grace-seconds': '-1',
+  });
   assert.deepEqual([inside(wrong).scheduler, inside(wrong).drainGraceSeconds], ['rr', 30]);
   assert.match(wrong.notes.join(), /"magic", which is none of rr, wrr.*: rr is used.*"-1".*: 30 is used/u);
 });
@@ -378,7 +503,12 @@ test('hints are followed where all ready endpoints have them and one is meant fo
   const zone = (name: string): object => ({ forZones: [{ name }] });
   const node = (name: string): object => ({ forNodes: [{ name }], ...zone('west') });
   const where: Place = { nodeName: 'here', zone: 'east' };
-  const rows: readonly (readonly [what: string, endpoints: readonly object[], expected: string, withoutZone: string])[] = [
+  const rows: readonly (readonly [
+    what: string,
+    endpoints: readonly object[],
+    expected: string,
+    withoutZone: string,
+  ])[] = [
     [
       'a zone',
       [endpoint('10.0.0.1', { hints: zone('east') }), endpoint('10.0.0.2', { hints: zone('west') })],
@@ -392,10 +522,18 @@ test('hints are followed where all ready endpoints have them and one is meant fo
       '10.0.0.1 | 10.0.0.2',
       '10.0.0.1 | 10.0.0.2',
     ],
-    ['a node', [endpoint('10.0.0.1', { hints: node('here') }), endpoint('10.0.0.2', { hints: node('there') })], '10.0.0.1', '10.0.0.1'],
+    [
+      'a node',
+      [endpoint('10.0.0.1', { hints: node('here') }), endpoint('10.0.0.2', { hints: node('there') })],
+      '10.0.0.1',
+      '10.0.0.1',
+    ],
     [
       'none of our node',
-      [endpoint('10.0.0.2', { hints: node('there') }), endpoint('10.0.0.3', { hints: { ...node('over'), ...zone('east') } })],
+      [
+        endpoint('10.0.0.2', { hints: node('there') }),
+        endpoint('10.0.0.3', { hints: { ...node('over'), ...zone('east') } }),
+      ],
       '10.0.0.3',
       '10.0.0.2 | 10.0.0.3',
     ],
@@ -412,7 +550,11 @@ test('hints are followed where all ready endpoints have them and one is meant fo
   ];
   for (const [what, endpoints, expected, withoutZone] of rows) {
     assert.equal(reported(inside(translated({}, [slice(endpoints)], where))), expected, what);
-    assert.equal(reported(inside(translated({}, [slice(endpoints)]))), withoutZone, `${what}, without a zone`);
+    assert.equal(
+      reported(inside(translated({}, [slice(endpoints)]))),
+      withoutZone,
+      `${what}, without a zone`,
+    );
   }
 });
 
@@ -438,7 +580,11 @@ test('no object breaks the reader; and order does not matter', () => {
       ]) {
         const read = readService(object);
         if (read !== undefined)
-          translate(read, slicesOf([slice([]), { ...slice([]), endpoints: odd }, { ...slice([]), ports: odd }]), place);
+          translate(
+            read,
+            slicesOf([slice([]), { ...slice([]), endpoints: odd }, { ...slice([]), ports: odd }]),
+            place,
+          );
       }
     }),
   );
@@ -451,17 +597,28 @@ test('no object breaks the reader; and order does not matter', () => {
       node: fc.constantFrom('here', 'there'),
     })
     .map(({ last, ...conditions }) => endpoint(`10.0.0.${last}`, conditions));
-  const unique = fc.uniqueArray(anyEndpoint, { maxLength: 9, selector: (one) => (one as { addresses: string[] }).addresses[0] });
+  const unique = fc.uniqueArray(anyEndpoint, {
+    maxLength: 9,
+    selector: (one) => (one as { addresses: string[] }).addresses[0],
+  });
   fc.assert(
     fc.property(unique, fc.boolean(), (endpoints, local) => {
-      const written = { spec: { externalIPs: ['192.0.2.1'], externalTrafficPolicy: local ? 'Local' : 'Cluster' } };
+      const written = {
+        spec: { externalIPs: ['192.0.2.1'], externalTrafficPolicy: local ? 'Local' : 'Cluster' },
+      };
       const one = translated(written, [slice(endpoints)]);
       const half = Math.floor(endpoints.length / 2);
-      const other = translated(written, [slice(endpoints.slice(half).reverse()), slice(endpoints.slice(0, half))]);
+      const other = translated(written, [
+        slice(endpoints.slice(half).reverse()),
+        slice(endpoints.slice(0, half)),
+      ]);
       assert.deepEqual(other, one);
       // Every ready endpoint counts; an endpoint that is neither ready nor serving does not.
       const weightOf = new Map(inside(one).backends.map(({ address, weight }) => [address, weight ?? 1]));
-      for (const { addresses, conditions } of endpoints as { addresses: string[]; conditions: WrittenEndpoint }[]) {
+      for (const { addresses, conditions } of endpoints as {
+        addresses: string[];
+        conditions: WrittenEndpoint;
+      }[]) {
         if (conditions.ready === true) assert.equal(weightOf.get(addresses[0]!), 1);
         else if (conditions.serving !== true) assert.notEqual(weightOf.get(addresses[0]!), 1);
       }
@@ -470,7 +627,10 @@ test('no object breaks the reader; and order does not matter', () => {
 });
 
 test('external addresses are served if the node allows them; one that cannot be served does not affect the others', () => {
-  const spec = { externalIPs: ['192.0.2.1', '198.51.100.1', '127.0.0.1', '203.0.113.7'], type: 'LoadBalancer' };
+  const spec = {
+    externalIPs: ['192.0.2.1', '198.51.100.1', '127.0.0.1', '203.0.113.7'],
+    type: 'LoadBalancer',
+  };
   const object = {
     metadata: { namespace: 'shop', name: 'web', creationTimestamp: '2026-01-02T03:04:05Z' },
     spec: { clusterIP: '10.96.0.1', ports: [{ port: 80 }], ...spec },
@@ -488,7 +648,10 @@ test('external addresses are served if the node allows them; one that cannot be 
   );
   assert.match(open.notes.join(), /127\.0\.0\.1 is not served/u);
   const some = of({ externalRanges: ['192.0.2.0/24'], reserved: ['203.0.113.7'] });
-  assert.deepEqual([some.services[1]?.externalAddresses, some.services[1]?.loadBalancerAddresses], [['192.0.2.1'], ['203.0.113.8']]);
+  assert.deepEqual(
+    [some.services[1]?.externalAddresses, some.services[1]?.loadBalancerAddresses],
+    [['192.0.2.1'], ['203.0.113.8']],
+  );
   assert.match(
     some.notes.join(),
     /198\.51\.100\.1 is not served: network\.services\.kubernetes\.externalIPs[^]*203\.0\.113\.7 is not served: it is the address of the API server|API server[^]*198\.51\.100\.1/u,
@@ -503,7 +666,10 @@ test('external addresses are served if the node allows them; one that cannot be 
 const manyPorts = (count: number): object[] =>
   Array.from({ length: count }, (_, index) => ({ name: `p${index}`, port: index + 1, protocol: 'TCP' }));
 const manyAddresses = (count: number): string[] =>
-  Array.from({ length: count }, (_, index) => `203.${(index >> 16) + 1}.${(index >> 8) & 255}.${index & 255}`);
+  Array.from(
+    { length: count },
+    (_, index) => `203.${(index >> 16) + 1}.${(index >> 8) & 255}.${index & 255}`,
+  );
 const serversOf = ({ addresses, externalAddresses, loadBalancerAddresses = [], ports }: Service): number =>
   ports.length * (addresses.length + externalAddresses.length + loadBalancerAddresses.length) +
   2 * ports.filter(({ nodePort }) => nodePort !== undefined).length;
@@ -511,7 +677,12 @@ const serversOf = ({ addresses, externalAddresses, loadBalancerAddresses = [], p
 test('a service has no more addresses and ports than a node can create, and notes those that are not served', () => {
   const clusterIPs = ['10.96.0.1', 'fd00::1'];
   const cases: readonly (readonly [what: string, written: Written, ports: number, notes: RegExp])[] = [
-    ['ports', { spec: { clusterIPs, ports: manyPorts(50_000) } }, mostServers / 2, /spec\.ports: 2048 of 50000/u],
+    [
+      'ports',
+      { spec: { clusterIPs, ports: manyPorts(50_000) } },
+      mostServers / 2,
+      /spec\.ports: 2048 of 50000/u,
+    ],
     ['addresses', { spec: { externalIPs: manyAddresses(50_000) } }, 1, /externalIPs: 4094 of 50000/u],
     [
       'both',
@@ -532,7 +703,8 @@ test('a service has no more addresses and ports than a node can create, and note
   for (const [what, written, ports, note] of cases) {
     const { services, notes } = translated(written, [slice([endpoint('10.0.0.1')])]);
     assert.equal(inside({ services, notes }).ports.length, ports, what);
-    for (const each of services) assert.ok(serversOf(each) <= mostServers, `${what}: ${each.name} has ${serversOf(each)}`);
+    for (const each of services)
+      assert.ok(serversOf(each) <= mostServers, `${what}: ${each.name} has ${serversOf(each)}`);
     assert.ok(
       notes.some((text) => note.test(text)),
       `${what}: ${notes.join('; ')}`,
@@ -542,7 +714,9 @@ test('a service has no more addresses and ports than a node can create, and note
 
 test('addresses that are not served are noted in few words', () => {
   const { notes } = translated(
-    { spec: { externalIPs: Array.from({ length: 5000 }, (_, index) => `127.0.${index >> 8}.${index & 255}`) } },
+    {
+      spec: { externalIPs: Array.from({ length: 5000 }, (_, index) => `127.0.${index >> 8}.${index & 255}`) },
+    },
     [],
   );
   assert.ok(notes.length < 40, String(notes.length));
@@ -552,7 +726,13 @@ test('addresses that are not served are noted in few words', () => {
 test('if there are more source ranges than a node can hold for each port, some are in force, and no other client is let in', () => {
   const status = { loadBalancer: { ingress: [{ ip: '203.0.113.9' }] } };
   const { services, notes } = translated(
-    { spec: { ports: manyPorts(1000), loadBalancerSourceRanges: manyAddresses(50_000).map((address) => `${address}/32`) }, status },
+    {
+      spec: {
+        ports: manyPorts(1000),
+        loadBalancerSourceRanges: manyAddresses(50_000).map((address) => `${address}/32`),
+      },
+      status,
+    },
     [slice([endpoint('10.0.0.1')])],
   );
   const ranges = outside({ services, notes }).loadBalancerSourceRanges ?? [];
@@ -561,12 +741,16 @@ test('if there are more source ranges than a node can hold for each port, some a
 });
 
 const endpointsOf = (count: number, more: WrittenEndpoint = {}): object[] =>
-  Array.from({ length: count }, (_, index) => endpoint(`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, more));
+  Array.from({ length: count }, (_, index) =>
+    endpoint(`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, more),
+  );
 
 test('for a service of many ports a node looks at as many endpoints as it has time for, its own first', () => {
   const ports = manyPorts(4096);
   const own = endpoint('10.255.0.1', { node: 'here' });
-  const { services, notes } = translated({ spec: { ports } }, [slice([...endpointsOf(2000), own], { ports })]);
+  const { services, notes } = translated({ spec: { ports } }, [
+    slice([...endpointsOf(2000), own], { ports }),
+  ]);
   const { backends } = inside({ services, notes });
   assert.equal(backends.length, 64);
   assert.ok(backends.some(({ address }) => address === '10.255.0.1'));
@@ -588,17 +772,26 @@ test('for a service of many ports a node looks at as many endpoints as it has ti
 });
 
 test('a service costs in proportion to its ports and to its endpoints', async () => {
-  const cases: Readonly<Record<string, readonly [n: number, make: (n: number) => readonly [KubernetesService, EndpointSlice[]]]>> = {
+  const cases: Readonly<
+    Record<string, readonly [n: number, make: (n: number) => readonly [KubernetesService, EndpointSlice[]]]>
+  > = {
     ports: [
       1000,
-      (n) => [readService(service({ spec: { ports: manyPorts(n) } }))!, slicesOf([slice(endpointsOf(20), { ports: manyPorts(n) })])],
+      (n) => [
+        readService(service({ spec: { ports: manyPorts(n) } }))!,
+        slicesOf([slice(endpointsOf(20), { ports: manyPorts(n) })]),
+      ],
     ],
     endpoints: [2000, (n) => [readService(service({}))!, slicesOf([slice(endpointsOf(n))])]],
     'numbers of one address': [
       500,
       (n) => [
         readService(service({}))!,
-        slicesOf(Array.from({ length: n }, (_, index) => slice([endpoint('10.0.0.1')], { ports: [{ port: index + 1, protocol: 'TCP' }] }))),
+        slicesOf(
+          Array.from({ length: n }, (_, index) =>
+            slice([endpoint('10.0.0.1')], { ports: [{ port: index + 1, protocol: 'TCP' }] }),
+          ),
+        ),
       ],
     ],
   };

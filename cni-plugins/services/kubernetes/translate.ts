@@ -36,13 +36,20 @@ const mostRangesOfServers = 65_536;
 const mostNotes = 32;
 
 /** Returns the names of our services that one Kubernetes service may become. */
-export const namesOf = (name: string): readonly [inside: string, outside: string] => [name, `${name}.external`];
+export const namesOf = (name: string): readonly [inside: string, outside: string] => [
+  name,
+  `${name}.external`,
+];
 
 /**
  * Cluster addresses belong to `namespace/name`. Addresses for outside clients have their own backends and
  * source address, and belong to `namespace/name.external`.
  */
-export function translate(given: KubernetesService, slices: Iterable<EndpointSlice>, place: Place): Translation {
+export function translate(
+  given: KubernetesService,
+  slices: Iterable<EndpointSlice>,
+  place: Place,
+): Translation {
   const notes: string[] = [];
   const { services } = translated(withinBounds(given, notes), slices, place, notes);
   const more = notes.length - mostNotes;
@@ -54,20 +61,37 @@ function withinBounds(service: KubernetesService, notes: string[]): KubernetesSe
   const { clusterIPs, ports } = service;
   const most = Math.max(1, Math.floor(mostServers / clusterIPs.length));
   if (ports.length <= most) return service;
-  notes.push(`spec.ports: ${most} of ${ports.length} ports are served: a service may have ${mostServers} addresses and ports together`);
+  notes.push(
+    `spec.ports: ${most} of ${ports.length} ports are served: a service may have ${mostServers} addresses and ports together`,
+  );
   return { ...service, ports: ports.slice(0, most) };
 }
 
 /** Returns the addresses that fit beside node ports of both families. */
-function fitting(field: string, addresses: readonly string[], ports: number, taken: number, notes: string[]): readonly string[] {
+function fitting(
+  field: string,
+  addresses: readonly string[],
+  ports: number,
+  taken: number,
+  notes: string[],
+): readonly string[] {
   const most = Math.max(0, Math.floor(mostServers / ports) - 2 - taken);
   if (addresses.length <= most) return addresses;
-  notes.push(`${field}: ${most} of ${addresses.length} are served: a service may have ${mostServers} addresses and ports together`);
+  notes.push(
+    `${field}: ${most} of ${addresses.length} are served: a service may have ${mostServers} addresses and ports together`,
+  );
   return addresses.slice(0, most);
 }
 
-function translated(service: KubernetesService, slices: Iterable<EndpointSlice>, place: Place, notes: string[]): Translation {
-  const all = [...slices].flatMap(({ ports, endpoints }) => endpoints.map((endpoint): Candidate => ({ ...endpoint, ports })));
+function translated(
+  service: KubernetesService,
+  slices: Iterable<EndpointSlice>,
+  place: Place,
+  notes: string[],
+): Translation {
+  const all = [...slices].flatMap(({ ports, endpoints }) =>
+    endpoints.map((endpoint): Candidate => ({ ...endpoint, ports })),
+  );
   const candidates = withinReach(all, service.ports.length, place);
   if (candidates.length < all.length)
     notes.push(
@@ -128,10 +152,17 @@ function translated(service: KubernetesService, slices: Iterable<EndpointSlice>,
  * Returns the addresses without those at which no Service may be, because one of those would make the whole
  * service refused.
  */
-function servedOf(field: string, texts: readonly string[], { reserved = [] }: Place, notes: string[]): string[] {
-  const isReserved = (text: string): boolean => reserved.some((each) => canonicalOf(each) === canonicalOf(text));
+function servedOf(
+  field: string,
+  texts: readonly string[],
+  { reserved = [] }: Place,
+  notes: string[],
+): string[] {
+  const isReserved = (text: string): boolean =>
+    reserved.some((each) => canonicalOf(each) === canonicalOf(text));
   return [...new Set(texts)].filter((text) => {
-    const why = wrongAddress(text, 'virtual') ?? (isReserved(text) ? 'it is the address of the API server' : undefined);
+    const why =
+      wrongAddress(text, 'virtual') ?? (isReserved(text) ? 'it is the address of the API server' : undefined);
     if (why !== undefined) notes.push(`${field}: ${text} is not served: ${why}`);
     return why === undefined;
   });
@@ -150,14 +181,22 @@ function externalOf({ externalIPs }: KubernetesService, place: Place, notes: str
   const ranges = externalRanges?.flatMap((text) => parsePrefix(text) ?? []);
   return servedOf('externalIPs', externalIPs, place, notes).filter((text) => {
     const address = parseIp(text);
-    const isAllowed = ranges === undefined || ranges.some((range) => range.address.family === address?.family && contains(range, address));
-    if (!isAllowed) notes.push(`externalIPs: ${text} is not served: network.services.kubernetes.externalIPs does not allow it`);
+    const isAllowed =
+      ranges === undefined ||
+      ranges.some((range) => range.address.family === address?.family && contains(range, address));
+    if (!isAllowed)
+      notes.push(
+        `externalIPs: ${text} is not served: network.services.kubernetes.externalIPs does not allow it`,
+      );
     return isAllowed;
   });
 }
 
 /** The number of a named target port is that of the first slice. A backend with another number states it. */
-function portOf({ name, protocol, port, targetPort, nodePort }: KubernetesPort, candidates: readonly Candidate[]): MappedPort {
+function portOf(
+  { name, protocol, port, targetPort, nodePort }: KubernetesPort,
+  candidates: readonly Candidate[],
+): MappedPort {
   const inSlices = slicePort(name, protocol);
   const said = candidates.flatMap(({ ports }) => ports[inSlices] ?? []);
   return {
@@ -176,7 +215,9 @@ function schedulerOf({ annotations }: KubernetesService, notes: string[]): Sched
   const asked = annotations['scheduler'];
   const scheduler = schedulers.find((one) => one === asked);
   if (asked !== undefined && scheduler === undefined)
-    notes.push(`portcullis.dev/scheduler is ${JSON.stringify(asked)}, which is none of ${schedulers.join(', ')}: rr is used`);
+    notes.push(
+      `portcullis.dev/scheduler is ${JSON.stringify(asked)}, which is none of ${schedulers.join(', ')}: rr is used`,
+    );
   return scheduler ?? 'rr';
 }
 
@@ -186,7 +227,9 @@ function graceOf({ annotations }: KubernetesService, notes: string[]): number {
   const seconds = /^\d{1,6}$/u.test(asked) ? Number(asked) : Infinity;
   if (seconds <= longestGraceSeconds) return seconds;
   const range = `no whole number of seconds from 0 to ${longestGraceSeconds}`;
-  notes.push(`portcullis.dev/drain-grace-seconds is ${JSON.stringify(asked)}, ${range}: ${drainGraceSeconds} is used`);
+  notes.push(
+    `portcullis.dev/drain-grace-seconds is ${JSON.stringify(asked)}, ${range}: ${drainGraceSeconds} is used`,
+  );
   return drainGraceSeconds;
 }
 
@@ -204,15 +247,26 @@ function loadBalancerOf(
 ): Pick<Service, 'loadBalancerAddresses' | 'loadBalancerSourceRanges'> {
   const loadBalancerAddresses = [...new Set(ingressIPs)];
   if (loadBalancerAddresses.length === 0) return {};
-  const [prefixes, unread] = [sourceRanges.filter((range) => parsePrefix(range)), sourceRanges.filter((range) => !parsePrefix(range))];
+  const [prefixes, unread] = [
+    sourceRanges.filter((range) => parsePrefix(range)),
+    sourceRanges.filter((range) => !parsePrefix(range)),
+  ];
   if (unread.length > 0)
-    notes.push(`loadBalancerSourceRanges ${unread.map((range) => JSON.stringify(range)).join(', ')}: not a prefix; no client is in it`);
-  const most = Math.min(maxSourceRanges, Math.floor(mostRangesOfServers / (ports.length * loadBalancerAddresses.length)));
+    notes.push(
+      `loadBalancerSourceRanges ${unread.map((range) => JSON.stringify(range)).join(', ')}: not a prefix; no client is in it`,
+    );
+  const most = Math.min(
+    maxSourceRanges,
+    Math.floor(mostRangesOfServers / (ports.length * loadBalancerAddresses.length)),
+  );
   if (prefixes.length > most)
-    notes.push(`loadBalancerSourceRanges: ${most} of ${prefixes.length} are in force: this is the limit for its addresses and ports`);
+    notes.push(
+      `loadBalancerSourceRanges: ${most} of ${prefixes.length} are in force: this is the limit for its addresses and ports`,
+    );
   const ranges = ([4, 6] as const).flatMap((family) => {
     const own = prefixes.slice(0, most).filter((range) => parsePrefix(range)?.address.family === family);
-    if (own.length > 0 || unread.length > 0 || prefixes.length > most) return [...own, ...(own.length === 0 ? [nobody[family]] : [])];
+    if (own.length > 0 || unread.length > 0 || prefixes.length > most)
+      return [...own, ...(own.length === 0 ? [nobody[family]] : [])];
     if (prefixes.length > 0 && loadBalancerAddresses.some((address) => isIP(address) === family))
       notes.push(
         `loadBalancerSourceRanges say nothing of IPv${family}: there its load balancer's addresses are open to everybody, as with kube-proxy`,

@@ -21,7 +21,12 @@ const service = (name: string, spec: object = {}): object => ({
   spec: { clusterIP: '10.96.0.1', ports: [{ port: 80, targetPort: 8080 }], ...spec },
 });
 const slice = (owner: string, node: string): object => ({
-  metadata: { namespace: 'shop', name: `${owner}-1`, resourceVersion: '2', labels: { 'kubernetes.io/service-name': owner } },
+  metadata: {
+    namespace: 'shop',
+    name: `${owner}-1`,
+    resourceVersion: '2',
+    labels: { 'kubernetes.io/service-name': owner },
+  },
   addressType: 'IPv4',
   ports: [{ port: 8080 }],
   endpoints: [{ addresses: ['10.0.0.1'], nodeName: node }],
@@ -33,9 +38,12 @@ async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
   const state = { token: 'first' };
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://server');
-    if (request.headers.authorization !== `Bearer ${state.token}`) return void response.writeHead(401).end('{"message":"Unauthorized"}');
+    if (request.headers.authorization !== `Bearer ${state.token}`)
+      return void response.writeHead(401).end('{"message":"Unauthorized"}');
     if (searchParams.get('watch') !== 'true')
-      return void response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, items: objects[pathname] }));
+      return void response.end(
+        JSON.stringify({ metadata: { resourceVersion: '1' }, items: objects[pathname] }),
+      );
     response.writeHead(200).flushHeaders();
     streams.push({ path: pathname, response });
   });
@@ -46,7 +54,8 @@ async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
     streams,
     port: (server.address() as AddressInfo).port,
     send(path: string, type: string, object: object): void {
-      for (const stream of streams) if (stream.path === path) stream.response.write(`${JSON.stringify({ type, object })}\n`);
+      for (const stream of streams)
+        if (stream.path === path) stream.response.write(`${JSON.stringify({ type, object })}\n`);
     },
     breakOff: () => server.closeAllConnections(),
     close(): void {
@@ -82,7 +91,10 @@ test(
       healthCheckNodePort,
       externalIPs: ['192.0.2.1'],
     });
-    const api = await startApi({ [services]: [service('web'), local], [slices]: [slice('web', 'there'), slice('local', 'here')] });
+    const api = await startApi({
+      [services]: [service('web'), local],
+      [slices]: [slice('web', 'there'), slice('local', 'here')],
+    });
     writeFileSync(join(folder, 'token'), 'first');
     const kubeconfig = join(folder, 'kubeconfig');
     const server = `http://127.0.0.1:${api.port}`;
@@ -98,11 +110,15 @@ test(
     const reported: string[] = [];
     const control: PortionControl = {
       retain: async (source, names) => void reported.push(`${source} retain ${names.join()}`),
-      put: async (_source, some) => (reported.push(`put ${some.map(({ name, backends }) => `${name} ${backends.length}`).join()}`), []),
+      put: async (_source, some) => (
+        reported.push(`put ${some.map(({ name, backends }) => `${name} ${backends.length}`).join()}`),
+        []
+      ),
       remove: async (_source, names) => void reported.push(`remove ${names.join()}`),
     };
     const logged: string[] = [];
-    const write = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
+    const write = (fields: object, message: string): void =>
+      void logged.push(`${message} ${JSON.stringify(fields)}`);
     const watch = watchKubernetesServices({
       kubeconfig,
       nodeName: 'here',
@@ -126,7 +142,10 @@ test(
       return `${answer.status} ${answer.headers.get('x-load-balancing-endpoint-weight') ?? ''} ${await answer.text()}`;
     };
     await until(() => ask().then(() => true, () => false)); // prettier-ignore
-    assert.equal(await ask(), '200 1 {"service":{"namespace":"shop","name":"local"},"localEndpoints":1,"serviceProxyHealthy":true}');
+    assert.equal(
+      await ask(),
+      '200 1 {"service":{"namespace":"shop","name":"local"},"localEndpoints":1,"serviceProxyHealthy":true}',
+    );
 
     await until(() => api.streams.length === 2);
     api.send(slices, 'MODIFIED', { ...slice('local', 'here'), endpoints: [] });
@@ -154,19 +173,31 @@ test(
   },
 );
 
-test('a missing kubeconfig is waited for; closing before everything has arrived is an error', { timeout: 60_000 }, async () => {
-  const logged: string[] = [];
-  const write = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
-  const control: PortionControl = { retain: () => assert.fail(), put: () => assert.fail(), remove: () => assert.fail() };
-  const watch = watchKubernetesServices({
-    kubeconfig: '/nonexistent/kubeconfig',
-    nodeName: 'here',
-    control,
-    log: { info: write, warn: write },
-  });
-  await until(() => watch.figures().failures >= 4);
-  await watch.close();
-  await assert.rejects(watch.synced, { code: 'NETWORK_API_UNREACHABLE', message: /closed before all services had arrived/u });
-  // Logged once for each collection, however often it was tried.
-  assert.equal(logged.filter((line) => line.includes('NETWORK_KUBECONFIG_UNREADABLE')).length, 2);
-});
+test(
+  'a missing kubeconfig is waited for; closing before everything has arrived is an error',
+  { timeout: 60_000 },
+  async () => {
+    const logged: string[] = [];
+    const write = (fields: object, message: string): void =>
+      void logged.push(`${message} ${JSON.stringify(fields)}`);
+    const control: PortionControl = {
+      retain: () => assert.fail(),
+      put: () => assert.fail(),
+      remove: () => assert.fail(),
+    };
+    const watch = watchKubernetesServices({
+      kubeconfig: '/nonexistent/kubeconfig',
+      nodeName: 'here',
+      control,
+      log: { info: write, warn: write },
+    });
+    await until(() => watch.figures().failures >= 4);
+    await watch.close();
+    await assert.rejects(watch.synced, {
+      code: 'NETWORK_API_UNREACHABLE',
+      message: /closed before all services had arrived/u,
+    });
+    // Logged once for each collection, however often it was tried.
+    assert.equal(logged.filter((line) => line.includes('NETWORK_KUBECONFIG_UNREADABLE')).length, 2);
+  },
+);

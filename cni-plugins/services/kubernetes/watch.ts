@@ -69,7 +69,8 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const { kubeconfig, nodeName, zone, externalIPs, control, log } = options;
   const timing = { ...usualTiming, ...usualDelivery, ...options.timing };
   const ended = new AbortController();
-  const signal = options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
+  const signal =
+    options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
   /** Addresses of the API server, from the last kubeconfig that was read. */
   let apiServer: readonly string[] = [];
   const table = createServiceTable({
@@ -110,7 +111,13 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const query = { labelSelector };
   const feeding: FollowerDeps = { figures, away, log, delivery };
   const following = [
-    follow(client, { path: '/api/v1/services', query }, createFollower('services', table.services, feeding), signal, timing),
+    follow(
+      client,
+      { path: '/api/v1/services', query },
+      createFollower('services', table.services, feeding),
+      signal,
+      timing,
+    ),
     follow(
       client,
       { path: '/apis/discovery.k8s.io/v1/endpointslices', query },
@@ -140,7 +147,12 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     synced,
     figures: () => {
       const [why] = away.values();
-      return { ...figures, ...table.size(), refused: delivery.refused().length, ...(why !== undefined && { away: why }) };
+      return {
+        ...figures,
+        ...table.size(),
+        refused: delivery.refused().length,
+        ...(why !== undefined && { away: why }),
+      };
     },
     async close() {
       ended.abort();

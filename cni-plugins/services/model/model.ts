@@ -62,7 +62,12 @@ export type HealthCheck = {
   readonly successes: number;
 } & (
   | { readonly kind: 'tcp' }
-  | { readonly kind: 'http'; readonly path: string; readonly host?: string; readonly status: readonly number[] }
+  | {
+      readonly kind: 'http';
+      readonly path: string;
+      readonly host?: string;
+      readonly status: readonly number[];
+    }
   /** Runs on the host. BACKEND_ADDRESS and BACKEND_PORT name the backend. Exit status 0 means healthy. */
   | { readonly kind: 'exec'; readonly command: readonly string[] }
 );

@@ -91,10 +91,12 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentDep
     for (const [service, { code, field, why }] of refused) failed(service, `${field}: ${why}`, code);
     const named = found.filter(({ given }) => given.length > 0);
     // A refused service keeps its previous state and its names.
-    for (const { service, given } of named) if (!refused.has(serviceNameOf(service))) names.write(service, given);
+    for (const { service, given } of named)
+      if (!refused.has(serviceNameOf(service))) names.write(service, given);
     services.forEach((service) => names.removeRefused(service));
     names.retain(named.map(({ service }) => service));
-    // After the last member left, first the names go, then connections end, and then the address is given back.
+    // After the last member left, first the names go, then connections end, and then the address is given
+    // back.
     if (await addresses.giveBack(services)) waiting = true;
     addresses.scope(scoped);
     problems.endLook();

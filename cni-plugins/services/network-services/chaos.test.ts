@@ -48,7 +48,9 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
   const conf = (service: string): Conf =>
     bridgeConf({
       ingress: { namespaces: ['*'], ports: ['30000-32767'] },
-      runtimeConfig: { services: [{ name: service, ports: [80], ingressPorts: [`${service === 'a' ? 30_080 : 30_081}:80`] }] },
+      runtimeConfig: {
+        services: [{ name: service, ports: [80], ingressPorts: [`${service === 'a' ? 30_080 : 30_081}:80`] }],
+      },
     });
 
   const members = Array.from({ length: 4 }, (_, at): Of & { readonly service: string } => ({
@@ -68,7 +70,9 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
   test(`${kills} kills leave no address and no name of a service that does not exist`, async () => {
     let turns = 0;
     for (let kill = 0; kill < kills; kill += 1) {
-      const child = spawn(process.execPath, [program, databasePath], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, [program, databasePath], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
       running = child;
       // Half of them while it starts, half while it follows.
       if (random() < 0.5) await once(child.stdout, 'data');
@@ -81,7 +85,8 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       const gone = once(child, 'exit');
       child.kill('SIGKILL');
       await gone;
-      if (random() < 0.25) await started(() => comesTo(servicesNow(), `after ${kill + 1} kills and ${turns} turns`));
+      if (random() < 0.25)
+        await started(() => comesTo(servicesNow(), `after ${kill + 1} kills and ${turns} turns`));
     }
     await started(async () => {
       const what = `after ${kills} kills and ${turns} turns`;
@@ -94,7 +99,10 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
 
   /** Runs `body` while the services are maintained in this process, and no process is killed. */
   async function started(body: () => Promise<void>): Promise<void> {
-    const services = await startServices({ databasePath, balancer: 'nftables' }, createLogger({ level: 'error' }));
+    const services = await startServices(
+      { databasePath, balancer: 'nftables' },
+      createLogger({ level: 'error' }),
+    );
     try {
       await body();
     } finally {
@@ -122,7 +130,9 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
   function reported(): string {
     return JSON.stringify({
       standing: rows('SELECT service FROM network_service ORDER BY service'),
-      leased: rows("SELECT container_id FROM attachment WHERE container_id LIKE 'service.%' ORDER BY container_id"),
+      leased: rows(
+        "SELECT container_id FROM attachment WHERE container_id LIKE 'service.%' ORDER BY container_id",
+      ),
       named: rows("SELECT DISTINCT name FROM name WHERE holder LIKE 'service/%' ORDER BY name"),
       answered: (shell('ip -o -4 address show dev br0').match(/\/32 /gu) ?? []).length,
       scoped: tried('nft list table ip portcullis_service_networks') !== undefined,

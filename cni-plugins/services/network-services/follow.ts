@@ -49,13 +49,18 @@ export function followNetworkServices({ databasePath, ...parts }: FollowDeps): N
   const look = async (): Promise<void> => {
     try {
       const current = await agentOf();
-      if (current === undefined || (!current.isBehind() && performance.now() - comparedAt < compareEveryMs)) return;
+      if (current === undefined || (!current.isBehind() && performance.now() - comparedAt < compareEveryMs))
+        return;
       comparedAt = performance.now();
       await current.look();
       reported = '';
     } catch (thrown) {
       const why = reasonOf(thrown);
-      if (why !== reported) parts.log.error({ why }, 'services of networks could not be updated from the database; it is tried again');
+      if (why !== reported)
+        parts.log.error(
+          { why },
+          'services of networks could not be updated from the database; it is tried again',
+        );
       reported = why;
     }
   };

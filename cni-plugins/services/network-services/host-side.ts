@@ -57,8 +57,14 @@ const loopback = 1;
 const families = [4, 6] as const;
 /** After connection tracking (-200), before services (-105). */
 const beforeServices = -110;
-const prerouting = { name: 'prerouting', hook: { type: 'filter', number: 0, priority: beforeServices } } as const;
-const tableOf = (family: 4 | 6): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_service_networks' });
+const prerouting = {
+  name: 'prerouting',
+  hook: { type: 'filter', number: 0, priority: beforeServices },
+} as const;
+const tableOf = (family: 4 | 6): Table => ({
+  family: family === 4 ? 'ip' : 'ip6',
+  name: 'portcullis_service_networks',
+});
 
 function setsOf(family: 4 | 6): readonly NamedSet[] {
   const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
@@ -100,7 +106,8 @@ export function openHostSide(): HostSide {
   const linkOf = (index: number): string => findLink(route, { index })?.name ?? '';
   const have = (index: number, bytes: Buffer, present: ReturnType<typeof listHostAddresses>): void => {
     const length = bytes.length * 8;
-    if (present.some((each) => each.index === index && each.length === length && bytes.equals(each.address))) return;
+    if (present.some((each) => each.index === index && each.length === length && bytes.equals(each.address)))
+      return;
     route.run([putAddress(index, { address: bytes, length }, { prefixRoute: false, isSource: false })]);
   };
 
@@ -114,7 +121,10 @@ export function openHostSide(): HostSide {
         // this address there.
         const [near] = present
           .map((each) => ({ ...each, prefix: { address: ipFromBytes(each.address), length: each.length } }))
-          .filter(({ prefix }) => prefix.address.family === address.family && prefix.length < whole && contains(prefix, address))
+          .filter(
+            ({ prefix }) =>
+              prefix.address.family === address.family && prefix.length < whole && contains(prefix, address),
+          )
           .toSorted((a, b) => b.length - a.length);
         if (near === undefined) throw linkMissing(service, text);
         have(near.index, ipBytes(address), present);
@@ -176,7 +186,9 @@ function scopeRequests(family: 4 | 6, scoped: readonly Scoped[]): Request[] {
     ...addElements(
       table,
       'reached',
-      own.flatMap(({ bytes, link }) => (link === undefined ? [] : [{ key: concatenated(bytes, interfaceKey(link)) }])),
+      own.flatMap(({ bytes, link }) =>
+        link === undefined ? [] : [{ key: concatenated(bytes, interfaceKey(link)) }],
+      ),
     ),
   ];
 }

@@ -21,7 +21,9 @@ export interface IngressGuard {
 /** Acts in the network namespace of the calling thread. */
 export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): IngressGuard {
   const namespaceId = ownNamespaceId();
-  const existing = db.prepare('SELECT 1 FROM service_node_port WHERE realm = ? AND protocol = ? AND port = ? AND service = ? LIMIT 1');
+  const existing = db.prepare(
+    'SELECT 1 FROM service_node_port WHERE realm = ? AND protocol = ? AND port = ? AND service = ? LIMIT 1',
+  );
   return {
     of(service) {
       const problems = new Set<string>();
@@ -35,10 +37,13 @@ export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): Ingress
           problems.add(`${text} of ${member.owner ?? 'a host of an earlier version'}: ${why}`);
           return false;
         }
-        const rules = (service.spanned === undefined ? member.rules : service.spanned.rules) ?? noServiceRules;
+        const rules =
+          (service.spanned === undefined ? member.rules : service.spanned.rules) ?? noServiceRules;
         if (rules.ingress?.heldPorts === true || !isListenedAt({ ...port, hostIp: '' })) return true;
         if (exists(port)) {
-          problems.add(`${text}: a program of the host has taken the port since; connections from outside go to the service`);
+          problems.add(
+            `${text}: a program of the host has taken the port since; connections from outside go to the service`,
+          );
           return true;
         }
         problems.add(
@@ -55,7 +60,8 @@ export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): Ingress
         },
         get problems() {
           // Includes members that this host does not balance. Each port is checked once.
-          for (const member of service.members) for (const port of member.ingressPorts) this.isOpen(member, port);
+          for (const member of service.members)
+            for (const port of member.ingressPorts) this.isOpen(member, port);
           return [...problems];
         },
       };

@@ -7,7 +7,10 @@ import type { ServiceRules } from '../../spec/service-rules.ts';
 import type { SpannedNetwork, SpannedService } from './spanned.ts';
 
 /** The members of services, in the order in which they joined. */
-export interface Member extends Pick<Membership, 'mode' | 'aliases' | 'ports' | 'ingressPorts' | 'virtualIPs'> {
+export interface Member extends Pick<
+  Membership,
+  'mode' | 'aliases' | 'ports' | 'ingressPorts' | 'virtualIPs'
+> {
   /** The id of its container or pod. */
   readonly id: string;
   /** `attachment.number`. Absent: the member is on another host. */
@@ -55,7 +58,10 @@ export interface Spanned extends SpannedService {
  * Reads members on this host, of networks whose links are in the namespace `namespaceId`. Synchronous,
  * for a Worker.
  */
-export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, namespaceId: string): () => readonly Member[] {
+export function createMemberReader(
+  { db }: Pick<NetworkDatabase, 'db'>,
+  namespaceId: string,
+): () => readonly Member[] {
   const select = db.prepare(
     `SELECT number, container_id, service_member.network AS network, service, document, owner,
        (origin <> 'pod' OR (state = 'ready' AND class <> 'deny'))
@@ -65,7 +71,9 @@ export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, namespac
   return () =>
     (select.all(namespaceId) as unknown as MemberRow[]).map(
       ({ number, container_id: id, network, service, document, owner, ready }): Member => {
-        const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = parseJson(document) as MemberDocument;
+        const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = parseJson(
+          document,
+        ) as MemberDocument;
         return {
           id,
           attachment: number,
@@ -113,18 +121,29 @@ const ownerAt = ({ owner }: Pick<Member, 'owner'>): string => (owner === undefin
  * Whether an owner's members may join a service over hosts. An unknown owner comes from a host with an
  * earlier version.
  */
-const isOwn = ({ owner }: SpannedService, member: Pick<Member, 'owner' | 'service'>, { sharedServices }: ServiceRules): boolean =>
-  owner === undefined || owner === ownerAt(member) || sharedServices.some((shared) => shared === '*' || shared === member.service);
+const isOwn = (
+  { owner }: SpannedService,
+  member: Pick<Member, 'owner' | 'service'>,
+  { sharedServices }: ServiceRules,
+): boolean =>
+  owner === undefined ||
+  owner === ownerAt(member) ||
+  sharedServices.some((shared) => shared === '*' || shared === member.service);
 
 /**
  * Pure.
  * @param spanned networks over hosts: a service exists once the hosts have agreed on it, with the members of
  * all of them
  */
-export function servicesOf(members: readonly Member[], spanned: ReadonlyMap<string, SpannedNetwork> = new Map()): NetworkService[] {
+export function servicesOf(
+  members: readonly Member[],
+  spanned: ReadonlyMap<string, SpannedNetwork> = new Map(),
+): NetworkService[] {
   const groups = Map.groupBy(members, ({ network, service }) => `${network}/${service}`);
   const own = [...groups.values()].flatMap(([first, ...others]): NetworkService[] =>
-    first === undefined || spanned.has(first.network) ? [] : [{ network: first.network, name: first.service, members: [first, ...others] }],
+    first === undefined || spanned.has(first.network)
+      ? []
+      : [{ network: first.network, name: first.service, members: [first, ...others] }],
   );
   const shared = [...spanned].flatMap(([network, { link, services, rules = noServiceRules }]) =>
     [...services].flatMap(([name, { members: remote, ...agreed }]): NetworkService[] => {
@@ -133,7 +152,14 @@ export function servicesOf(members: readonly Member[], spanned: ReadonlyMap<stri
       const fits = (member: Member): boolean => member.mode === mode && isOwn(agreed, member, rules);
       const [first, ...others] = [
         ...local,
-        ...remote.map((member): Member => ({ ...member, network, service: name, mode, virtualIPs: [], ipam: undefined })),
+        ...remote.map((member): Member => ({
+          ...member,
+          network,
+          service: name,
+          mode,
+          virtualIPs: [],
+          ipam: undefined,
+        })),
       ].filter(fits);
       if (first === undefined) return [];
       const refused = local.filter((member) => !fits(member));

@@ -36,7 +36,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       hairpinMode: true,
       capabilities: { aliases: true, services: true },
       ingress: { namespaces: ['*'], ports: ['30000-32767'] },
-      ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]] },
+      ipam: {
+        type: 'portcullis-ipam',
+        ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]],
+      },
       runtimeConfig: { aliases: [], ...(joined !== undefined && { services: joined }) },
     });
   const networks: Readonly<Record<string, number>> = { shop: 91, vault: 92 };
@@ -50,16 +53,30 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     pods.set(id, { ...of, addresses });
     return addresses;
   }
-  const leave = (id: string): Promise<void> => del([conf(networks[pods.get(id)?.network ?? ''] ?? 0)], pods.get(id) as Of);
-  const within = (id: string, command: string): string | undefined => inside(pods.get(id)?.netns ?? '', command);
+  const leave = (id: string): Promise<void> =>
+    del([conf(networks[pods.get(id)?.network ?? ''] ?? 0)], pods.get(id) as Of);
+  const within = (id: string, command: string): string | undefined =>
+    inside(pods.get(id)?.netns ?? '', command);
   /** Answers with its own name. */
   function serve(id: string, port: number): void {
     const root = join(folder, id);
     mkdirSync(root, { recursive: true });
     writeFileSync(join(root, 'index.html'), id);
-    programs.push(spawn('nsenter', [`--net=${pods.get(id)?.netns ?? ''}`, 'busybox', 'httpd', '-f', '-p', `[::]:${port}`, '-h', root]));
+    programs.push(
+      spawn('nsenter', [
+        `--net=${pods.get(id)?.netns ?? ''}`,
+        'busybox',
+        'httpd',
+        '-f',
+        '-p',
+        `[::]:${port}`,
+        '-h',
+        root,
+      ]),
+    );
   }
-  const place = (address: string, port: number): string => `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;
+  const place = (address: string, port: number): string =>
+    `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;
   const fetch = (id: string, address: string, port = 80): string | undefined =>
     within(id, `timeout 5 busybox wget -q -O - ${place(address, port)}`);
   /** A dropped packet gets no answer. The timeout is long enough to distinguish that from a slow answer. */
@@ -79,11 +96,14 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const text = within(id, `busybox nslookup ${name} 10.${net}.0.1`) ?? '';
     const answer = text.slice(text.indexOf('Name:'));
     return text.includes('Name:')
-      ? [...answer.matchAll(/^Address:?\s*\d*:?\s+([0-9a-f.:]+)$/gmu)].map(([, address = '']) => address).toSorted()
+      ? [...answer.matchAll(/^Address:?\s*\d*:?\s+([0-9a-f.:]+)$/gmu)]
+          .map(([, address = '']) => address)
+          .toSorted()
       : [];
   };
   async function comesAbout(what: string, is: () => boolean | Promise<boolean>): Promise<void> {
-    for (const deadline = Date.now() + 40_000; !(await is()); await pause(50)) if (Date.now() > deadline) assert.fail(what);
+    for (const deadline = Date.now() + 40_000; !(await is()); await pause(50))
+      if (Date.now() > deadline) assert.fail(what);
   }
   const rows = (sql: string): string[] => {
     const database = openReadOnly(databasePath);
@@ -133,7 +153,9 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       'a member does not answer',
       () => fetch('client', a[0] ?? '', 8080) === 'a' && fetch('client', b[1] ?? '', 8080) === 'b',
     );
-    await comesAbout('a member is not balanced', async () => (await listed()).every(({ backends }) => backends.length >= 4));
+    await comesAbout('a member is not balanced', async () =>
+      (await listed()).every(({ backends }) => backends.length >= 4),
+    );
     for (const address of virtual) assert.deepEqual(fetched('client', address), { a: 4, b: 4 }, address);
     // A member reaches its own service, and ports that hosts publish are served at the virtual address as
     // well.
@@ -144,7 +166,11 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   test('a virtual address is reachable only from its network and from the host', async () => {
     const direct = pods.get('a')?.addresses ?? [];
     for (const [index, address] of virtual.entries()) {
-      assert.equal(fetch('stranger', direct[index] ?? '', 8080), 'a', 'the host routes between these networks');
+      assert.equal(
+        fetch('stranger', direct[index] ?? '', 8080),
+        'a',
+        'the host routes between these networks',
+      );
       assert.equal(isReached('stranger', address), false, `${address} is reached from another network`);
       assert.match(tried(`timeout 3 busybox wget -q -O - ${place(address, 80)}`) ?? '', /^[ab]$/u);
     }
@@ -153,12 +179,19 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
 
   test('an ingress port is balanced at every address of the host', () => {
     const outside = pin('outside');
-    shell(`ip link add uplink type veth peer name eth0 netns ${outside} && ip addr add 192.0.2.1/24 dev uplink && ip link set uplink up`);
+    shell(
+      `ip link add uplink type veth peer name eth0 netns ${outside} && ip addr add 192.0.2.1/24 dev uplink && ip link set uplink up`,
+    );
     shell('ip -6 addr add 2001:db8::1/64 dev uplink nodad');
-    for (const command of ['ip link set eth0 up', 'ip addr add 192.0.2.2/24 dev eth0', 'ip -6 addr add 2001:db8::2/64 dev eth0 nodad'])
+    for (const command of [
+      'ip link set eth0 up',
+      'ip addr add 192.0.2.2/24 dev eth0',
+      'ip -6 addr add 2001:db8::2/64 dev eth0 nodad',
+    ])
       inside(outside, command);
     pods.set('outside', { id: 'outside', netns: outside, addresses: [] });
-    for (const address of ['192.0.2.1', '2001:db8::1']) assert.deepEqual(fetched('outside', address, 4, 30080), { a: 2, b: 2 }, address);
+    for (const address of ['192.0.2.1', '2001:db8::1'])
+      assert.deepEqual(fetched('outside', address, 4, 30080), { a: 2, b: 2 }, address);
   });
 
   test('round robin by name: each member under the name, no virtual address; one name has one mode', async () => {
@@ -166,13 +199,24 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const members = [...(await join1('c', 'shop', [db])), ...(await join1('d', 'shop', [db]))].toSorted();
     assert.deepEqual(lookUp('client', 'db'), members);
     assert.deepEqual(lookUp('client', 'store'), members);
-    const first = (): string => within('client', 'busybox nslookup -type=a db 10.91.0.1')?.match(/Address: (10\S+)\n*$/mu)?.[1] ?? '';
+    const first = (): string =>
+      within('client', 'busybox nslookup -type=a db 10.91.0.1')?.match(/Address: (10\S+)\n*$/mu)?.[1] ?? '';
     const seen = new Set<string>();
     await comesAbout('the order does not change', () => seen.add(first()).size === 2);
     const coded = (code: string) => (thrown: unknown) => isPortcullisError(thrown) && thrown.code === code;
-    await assert.rejects(join1('e', 'shop', [{ name: 'db', ports: [80] }]), coded('NETWORK_SERVICE_MODE_DIFFERS'));
-    await assert.rejects(join1('e', 'shop', [{ name: 'no', ports: ['x'] }]), coded('NETWORK_SERVICE_MEMBERSHIP_INVALID'));
-    assert.deepEqual(rows("SELECT 1 FROM attachment WHERE container_id = 'e'"), [], 'what is refused leaves nothing');
+    await assert.rejects(
+      join1('e', 'shop', [{ name: 'db', ports: [80] }]),
+      coded('NETWORK_SERVICE_MODE_DIFFERS'),
+    );
+    await assert.rejects(
+      join1('e', 'shop', [{ name: 'no', ports: ['x'] }]),
+      coded('NETWORK_SERVICE_MEMBERSHIP_INVALID'),
+    );
+    assert.deepEqual(
+      rows("SELECT 1 FROM attachment WHERE container_id = 'e'"),
+      [],
+      'what is refused leaves nothing',
+    );
     for (const id of ['c', 'd']) await leave(id);
     assert.deepEqual(lookUp('client', 'db'), []);
   });
@@ -191,7 +235,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     // State that another program removes is restored.
     shell(`ip addr del ${virtual[0] ?? ''}/32 dev br91 && nft delete table ip portcullis_service_networks`);
     await comesAbout('the address does not come back', () => isReached('client', virtual[0] ?? ''));
-    await comesAbout('the rule does not come back', () => tried('nft list table ip portcullis_service_networks') !== undefined);
+    await comesAbout(
+      'the rule does not come back',
+      () => tried('nft list table ip portcullis_service_networks') !== undefined,
+    );
     assert.equal(isReached('stranger', virtual[0] ?? ''), false);
   });
 
@@ -211,17 +258,33 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await comesAbout('the service has no name', () => lookUp('client', 'web').length === 2);
     const before = lookUp('client', 'web');
     const shared = '10.99.0.9';
-    const far = { id: 'far', addresses: ['10.91.0.200'], isReady: false, aliases: ['edge'], ports: [], ingressPorts: [] };
+    const far = {
+      id: 'far',
+      addresses: ['10.91.0.200'],
+      isReady: false,
+      aliases: ['edge'],
+      ports: [],
+      ingressPorts: [],
+    };
     const write = (service: object): void => {
       const { db, close } = openNetworkDatabase(databasePath);
-      db.exec("INSERT OR IGNORE INTO spanned_network SELECT 'shop', realm, 'br91' FROM attachment WHERE container_id = 'g'");
-      db.prepare("INSERT OR REPLACE INTO spanned_service VALUES ('shop', 'web', ?)").run(JSON.stringify(service));
-      db.prepare("INSERT OR REPLACE INTO spanned_member VALUES ('shop', 'web', 'two', ?)").run(JSON.stringify([far]));
+      db.exec(
+        "INSERT OR IGNORE INTO spanned_network SELECT 'shop', realm, 'br91' FROM attachment WHERE container_id = 'g'",
+      );
+      db.prepare("INSERT OR REPLACE INTO spanned_service VALUES ('shop', 'web', ?)").run(
+        JSON.stringify(service),
+      );
+      db.prepare("INSERT OR REPLACE INTO spanned_member VALUES ('shop', 'web', 'two', ?)").run(
+        JSON.stringify([far]),
+      );
       close();
     };
     write({ mode: 'vip', addresses: [shared], ingressPorts: [] });
     for (const name of ['web', 'front', 'edge'])
-      await comesAbout(`${name} is not what the hosts agreed on`, () => lookUp('client', name).join() === shared);
+      await comesAbout(
+        `${name} is not what the hosts agreed on`,
+        () => lookUp('client', name).join() === shared,
+      );
     assert.deepEqual(lookUp('client', 'tasks.web'), [...own, ...far.addresses].toSorted());
     await comesAbout('a member here does not answer', () => fetch('client', shared) === 'g');
     assert.match(shell('ip address show dev lo'), /10\.99\.0\.9\/32/u);
@@ -232,11 +295,17 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     );
     for (const address of before) assert.equal(shell('ip address').includes(`${address}/`), false, address);
     const balanced = async (): Promise<string> => (await listed()).map(({ name }) => name).join();
-    await comesAbout('an ingress port that the hosts gave to nobody is served', async () => (await balanced()) === 'shop/web');
+    await comesAbout(
+      'an ingress port that the hosts gave to nobody is served',
+      async () => (await balanced()) === 'shop/web',
+    );
     // In the other mode, an attachment that joined here is not a member, and no name leads to it.
     write({ mode: 'dnsrr', addresses: [], ingressPorts: [] });
     for (const name of ['web', 'tasks.web'])
-      await comesAbout(`${name} leads elsewhere`, () => lookUp('client', name).join() === far.addresses.join());
+      await comesAbout(
+        `${name} leads elsewhere`,
+        () => lookUp('client', name).join() === far.addresses.join(),
+      );
     await comesAbout('the address stays', () => !shell('ip address show dev lo').includes(shared));
     await leave('g');
   });

@@ -32,7 +32,8 @@ const member = (given: object, addresses: readonly string[], isReady = true): Me
 };
 const balanced = (members: readonly Member[], addresses = ['10.0.0.9'], host = 'here') => {
   const services = servicesOf(members).flatMap((service) => balancedServices(service, addresses, host));
-  for (const service of services) assert.equal('code' in checked('networks', service), false, JSON.stringify(service));
+  for (const service of services)
+    assert.equal('code' in checked('networks', service), false, JSON.stringify(service));
   return services;
 };
 
@@ -59,7 +60,9 @@ test('members with different ports each serve their own', () => {
 });
 
 test('ports that hosts publish are a service of their own, and served at the virtual address as well', () => {
-  const [web, ingress] = balanced([member({ ports: ['80:8080'], ingressPorts: ['30080:8080', '30443:443', '31443:443'] }, ['10.0.0.2'])]);
+  const [web, ingress] = balanced([
+    member({ ports: ['80:8080'], ingressPorts: ['30080:8080', '30443:443', '31443:443'] }, ['10.0.0.2']),
+  ]);
   assert.deepEqual(
     web?.ports.map(({ port, targetPort, nodePort }) => [port, targetPort, nodePort]),
     [
@@ -86,14 +89,19 @@ test('a member that is not ready yet holds the address and is not a backend', ()
   const [service] = servicesOf(members);
   assert.ok(service);
   assert.deepEqual(
-    serviceNames(service, ['10.0.0.9', 'fd00::9']).map(({ name, address, kind }) => `${name} ${address} ${kind}`),
+    serviceNames(service, ['10.0.0.9', 'fd00::9']).map(
+      ({ name, address, kind }) => `${name} ${address} ${kind}`,
+    ),
     ['web 10.0.0.9 service', 'web fd00::9 service', 'front 10.0.0.9 service', 'front fd00::9 service'],
   );
 });
 
 test('if there are more members than can be balanced, each host balances a part of each family', () => {
   const members = Array.from({ length: 300 }, (_, index) =>
-    member({ ports: ['80'] }, [`10.0.${1 + (index >> 8)}.${index & 255}`, ...(index >= 50 ? [`fd00::${index.toString(16)}`] : [])]),
+    member({ ports: ['80'] }, [
+      `10.0.${1 + (index >> 8)}.${index & 255}`,
+      ...(index >= 50 ? [`fd00::${index.toString(16)}`] : []),
+    ]),
   );
   const crowded = (some: readonly Member[]): boolean | undefined => servicesOf(some).map(isCrowded)[0];
   const balancedBy = (host: string, family: 4 | 6): string[] =>
@@ -115,7 +123,11 @@ test('round robin by name needs no balancing', () => {
 test('one name on two networks is two services', () => {
   const one = member({ ports: ['80'] }, ['10.0.0.2']);
   assert.deepEqual(
-    servicesOf([one, { ...one, network: 'vault' }]).map(({ network, name, members }) => [network, name, members.length]),
+    servicesOf([one, { ...one, network: 'vault' }]).map(({ network, name, members }) => [
+      network,
+      name,
+      members.length,
+    ]),
     [
       ['shop', 'web', 1],
       ['vault', 'web', 1],
@@ -124,10 +136,20 @@ test('one name on two networks is two services', () => {
 });
 
 test('a service over hosts has the members of all of them, in the mode and at the ingress ports that the hosts agreed on', () => {
-  const here = member({ ports: ['80'], ingressPorts: ['30080:80', '30081:80'], aliases: ['front'] }, ['10.0.1.2']);
+  const here = member({ ports: ['80'], ingressPorts: ['30080:80', '30081:80'], aliases: ['front'] }, [
+    '10.0.1.2',
+  ]);
   const other = member({ mode: 'dnsrr' }, ['10.0.1.3']);
   const lone = { ...member({ ports: ['80'] }, ['10.0.1.4']), service: 'new' };
-  const remote = { id: 'far', host: 'two', addresses: ['10.0.2.2'], isReady: true, aliases: ['edge'], ports: here.ports, ingressPorts: [] };
+  const remote = {
+    id: 'far',
+    host: 'two',
+    addresses: ['10.0.2.2'],
+    isReady: true,
+    aliases: ['edge'],
+    ports: here.ports,
+    ingressPorts: [],
+  };
   const spanned = new Map([
     [
       'shop',
@@ -165,13 +187,18 @@ test('a host publishes what its own rules open to the owner of a member, whereve
   const asked = (rules: ServiceRules | undefined, owner = 'team'): (number | undefined)[] => {
     const { rules: _of, ...plain } = member({ ingressPorts: ports }, ['10.0.0.2']);
     const made: Member = { ...plain, owner, ...(rules !== undefined && { rules }) };
-    return balanced([made]).flatMap((service) => (service.name.endsWith('.ingress') ? service.ports.map(({ nodePort }) => nodePort) : []));
+    return balanced([made]).flatMap((service) =>
+      service.name.endsWith('.ingress') ? service.ports.map(({ nodePort }) => nodePort) : [],
+    );
   };
   assert.deepEqual(asked(undefined), [], 'a member from before the rules has none');
   assert.deepEqual(asked(open), [30_080]);
   assert.deepEqual(asked(rulesIn({ namespaces: ['other'], ports: ['1-65535'] })), []);
   assert.deepEqual(asked(rulesIn({ namespaces: ['te*'], ports: ['1-65535'] })), [10_250, 30_080]);
-  assert.deepEqual(asked(rulesIn({ namespaces: ['team'], ports: ['1-65535'], privilegedPorts: true })), [22, 10_250, 30_080]);
+  assert.deepEqual(
+    asked(rulesIn({ namespaces: ['team'], ports: ['1-65535'], privilegedPorts: true })),
+    [22, 10_250, 30_080],
+  );
   const remote = { id: 'far', host: 'two', addresses: ['10.0.2.2'], isReady: true, aliases: [], ports: [] };
   const over = (rules: ServiceRules, owner: string): number => {
     const ingressPorts = [{ protocol: 'tcp', port: 30_080, targetPort: 80 }] as const;
@@ -182,8 +209,13 @@ test('a host publishes what its own rules open to the owner of a member, whereve
       ingressPorts: ['tcp-30080'],
       members: [{ ...remote, owner, ingressPorts }],
     } as const;
-    const [web] = servicesOf([], new Map([['shop', { link: 'br0', rules, services: new Map([['web', service]]) }]]));
-    return web === undefined ? 0 : balancedServices(web, ['10.0.9.7'], 'here').filter(({ name }) => name.endsWith('.ingress')).length;
+    const [web] = servicesOf(
+      [],
+      new Map([['shop', { link: 'br0', rules, services: new Map([['web', service]]) }]]),
+    );
+    return web === undefined
+      ? 0
+      : balancedServices(web, ['10.0.9.7'], 'here').filter(({ name }) => name.endsWith('.ingress')).length;
   };
   assert.deepEqual(
     [over(open, 'team'), over(rulesIn({ namespaces: ['ours'], ports: ['30080'] }), 'team')],
@@ -193,7 +225,16 @@ test('a host publishes what its own rules open to the owner of a member, whereve
 });
 
 test('members of another namespace than that of a service over hosts are not its members, here and elsewhere', () => {
-  const far = { id: 'far', host: 'two', owner: 'team', addresses: ['10.0.2.2'], isReady: true, aliases: [], ports: [], ingressPorts: [] };
+  const far = {
+    id: 'far',
+    host: 'two',
+    owner: 'team',
+    addresses: ['10.0.2.2'],
+    isReady: true,
+    aliases: [],
+    ports: [],
+    ingressPorts: [],
+  };
   const service = {
     mode: 'vip',
     owner: 'team',
@@ -204,12 +245,20 @@ test('members of another namespace than that of a service over hosts are not its
   const mine = member({ ports: ['80'] }, ['10.0.1.2']);
   const foreign: Member = { ...member({ ports: ['80'] }, ['10.0.1.3']), owner: 'evil' };
   const over = (rules?: ServiceRules): readonly string[] => {
-    const spanned = new Map([['shop', { link: 'br0', ...(rules && { rules }), services: new Map([['web', service]]) }]]);
+    const spanned = new Map([
+      ['shop', { link: 'br0', ...(rules && { rules }), services: new Map([['web', service]]) }],
+    ]);
     const [web] = servicesOf([mine, foreign], spanned);
     return web?.members.map(({ addresses }) => addresses.join()) ?? [];
   };
   assert.deepEqual(over(), ['10.0.1.2', '10.0.2.2']);
   assert.equal(over({ ...open, sharedServices: ['web'] }).length, 4);
-  const unknown = new Map([['shop', { link: 'br0', services: new Map([['web', { ...service, owner: '(cni)', members: [] }]]) }]]);
-  assert.equal(servicesOf([{ ...mine, owner: '' }], unknown).length, 1, 'its host reports a member without a known owner as no pod');
+  const unknown = new Map([
+    ['shop', { link: 'br0', services: new Map([['web', { ...service, owner: '(cni)', members: [] }]]) }],
+  ]);
+  assert.equal(
+    servicesOf([{ ...mine, owner: '' }], unknown).length,
+    1,
+    'its host reports a member without a known owner as no pod',
+  );
 });

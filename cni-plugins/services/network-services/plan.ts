@@ -14,10 +14,12 @@ import type { Member, NetworkService } from './members.ts';
 const drainGraceSeconds = 2;
 
 /** Returns the name of a service of this source: `NETWORK/NAME`. */
-export const serviceNameOf = ({ network, name }: Pick<NetworkService, 'network' | 'name'>): string => `${network}/${name}`;
+export const serviceNameOf = ({ network, name }: Pick<NetworkService, 'network' | 'name'>): string =>
+  `${network}/${name}`;
 
 /** Ports that hosts publish are a separate service, because they have other clients. */
-export const ingressNameOf = (service: Pick<NetworkService, 'network' | 'name'>): string => `${serviceNameOf(service)}.ingress`;
+export const ingressNameOf = (service: Pick<NetworkService, 'network' | 'name'>): string =>
+  `${serviceNameOf(service)}.ingress`;
 
 export const modeOf = ({ members: [first] }: NetworkService): Member['mode'] => first.mode;
 
@@ -29,7 +31,10 @@ export const mostBalanced = mostSlots;
 
 /** Whether there are more addresses than that. Each host then balances a different part. */
 export const isCrowded = (service: NetworkService): boolean =>
-  modeOf(service) === 'vip' && byFamily(readyOf(service).flatMap(({ addresses }) => addresses)).some(({ length }) => length > mostBalanced);
+  modeOf(service) === 'vip' &&
+  byFamily(readyOf(service).flatMap(({ addresses }) => addresses)).some(
+    ({ length }) => length > mostBalanced,
+  );
 
 const readyOf = ({ members }: NetworkService): readonly Member[] => members.filter(({ isReady }) => isReady);
 
@@ -47,7 +52,8 @@ export function balancedServices(
   service: NetworkService,
   addresses: readonly string[],
   host: string,
-  isOpen: (member: Member, port: MemberPort) => boolean = (member, port) => whyNotPublished(service, member, port) === undefined,
+  isOpen: (member: Member, port: MemberPort) => boolean = (member, port) =>
+    whyNotPublished(service, member, port) === undefined,
 ): Service[] {
   if (modeOf(service) !== 'vip') return [];
   const virtual = portsOf(service, virtualPorts);
@@ -56,7 +62,14 @@ export function balancedServices(
   return [
     ...(virtual.length === 0 || addresses.length === 0
       ? []
-      : [{ ...common(serviceNameOf(service)), addresses, ports: virtual, backends: backendsOf(service, host, virtual, virtualPorts) }]),
+      : [
+          {
+            ...common(serviceNameOf(service)),
+            addresses,
+            ports: virtual,
+            backends: backendsOf(service, host, virtual, virtualPorts),
+          },
+        ]),
     ...(ingress.length === 0
       ? []
       : [
@@ -73,10 +86,16 @@ export function balancedServices(
  * Returns the names of the virtual service. Names of members are stored with the members, except in services
  * over hosts.
  */
-export function serviceNames({ name, members, spanned }: NetworkService, addresses: readonly string[]): NetworkName[] {
+export function serviceNames(
+  { name, members, spanned }: NetworkService,
+  addresses: readonly string[],
+): NetworkName[] {
   const aliases = new Set(members.flatMap((member) => member.aliases));
   aliases.delete(name);
-  return [...namesAt(addresses, 'service', [name, ...aliases]), ...(spanned === undefined ? [] : members.flatMap(namesOfMember))];
+  return [
+    ...namesAt(addresses, 'service', [name, ...aliases]),
+    ...(spanned === undefined ? [] : members.flatMap(namesOfMember)),
+  ];
 }
 
 /** Returns the names of one member alone. */
@@ -89,7 +108,8 @@ function publishedPorts(
   isOpen: (member: Member, port: MemberPort) => boolean,
 ): (member: Member) => readonly MemberPort[] {
   const own = spanned && new Set(spanned.ingressPorts);
-  return (member) => member.ingressPorts.filter((port) => own?.has(nameOf(port)) !== false && isOpen(member, port));
+  return (member) =>
+    member.ingressPorts.filter((port) => own?.has(nameOf(port)) !== false && isOpen(member, port));
 }
 
 /**
@@ -97,7 +117,11 @@ function publishedPorts(
  * those of the network's file at the time when the member joined. For a network over hosts, the rules are
  * this host's own settings, which also apply to members on other hosts.
  */
-export function whyNotPublished({ spanned }: NetworkService, { owner, rules }: Member, port: MemberPort): string | undefined {
+export function whyNotPublished(
+  { spanned }: NetworkService,
+  { owner, rules }: Member,
+  port: MemberPort,
+): string | undefined {
   return whyClosed((spanned === undefined ? rules : spanned.rules) ?? noServiceRules, owner ?? '', port);
 }
 
@@ -122,7 +146,11 @@ const nameOf = ({ protocol, port }: MemberPort): string => `${protocol}-${port}`
  */
 function virtualPorts({ ports, ingressPorts }: Member): readonly MemberPort[] {
   const served = new Set(ports.map(nameOf));
-  const published = ingressPorts.map(({ protocol, targetPort }): MemberPort => ({ protocol, port: targetPort, targetPort }));
+  const published = ingressPorts.map(({ protocol, targetPort }): MemberPort => ({
+    protocol,
+    port: targetPort,
+    targetPort,
+  }));
   return [...ports, ...new Map(published.map((port) => [nameOf(port), port])).values()].filter(
     (port, index) => index < ports.length || !served.has(nameOf(port)),
   );
@@ -131,7 +159,8 @@ function virtualPorts({ ports, ingressPorts }: Member): readonly MemberPort[] {
 /** Returns all ports that any member has. Each member states its own target port. */
 function portsOf({ members }: NetworkService, of: (member: Member) => readonly MemberPort[]): ServicePort[] {
   const ports = new Map<string, ServicePort>();
-  for (const port of members.flatMap(of)) if (!ports.has(nameOf(port))) ports.set(nameOf(port), { name: nameOf(port), ...port });
+  for (const port of members.flatMap(of))
+    if (!ports.has(nameOf(port))) ports.set(nameOf(port), { name: nameOf(port), ...port });
   return [...ports.values()].toSorted((a, b) => a.port - b.port || a.protocol.localeCompare(b.protocol));
 }
 

@@ -18,7 +18,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   before(async () => {
     fixture = createFixture(conflist({ capabilities: { aliases: true } }));
     engine = await fixture.engine();
-    services = await startServices({ databasePath: fixture.databasePath, balancer: 'auto' }, createLogger({ level: 'error' }));
+    services = await startServices(
+      { databasePath: fixture.databasePath, balancer: 'auto' },
+      createLogger({ level: 'error' }),
+    );
     shell('sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1');
   });
   after(async () => {
@@ -28,12 +31,16 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   });
 
   const virtual = (): string[] =>
-    fixture.rows('SELECT document FROM network_service').flatMap((text) => (JSON.parse(text) as { addresses: string[] }).addresses);
-  const names = (): string[] => fixture.rows("SELECT DISTINCT name FROM name WHERE kind = 'service' ORDER BY name");
+    fixture
+      .rows('SELECT document FROM network_service')
+      .flatMap((text) => (JSON.parse(text) as { addresses: string[] }).addresses);
+  const names = (): string[] =>
+    fixture.rows("SELECT DISTINCT name FROM name WHERE kind = 'service' ORDER BY name");
   const fetch = (pod: Pod, host: string): string | undefined =>
     pod.run(`timeout 2 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}/`);
   async function comesAbout(what: string, is: () => boolean): Promise<void> {
-    for (const deadline = Date.now() + 40_000; !is(); await pause(50)) if (Date.now() > deadline) assert.fail(what);
+    for (const deadline = Date.now() + 40_000; !is(); await pause(50))
+      if (Date.now() > deadline) assert.fail(what);
   }
 
   test('a pod is a member while it is attached, and a backend once its link lets anything through', async () => {
@@ -49,9 +56,20 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const root = join(fixture.folder, 'web');
     mkdirSync(root);
     writeFileSync(join(root, 'index.html'), 'web');
-    fixture.start('nsenter', `--net=${web.request.netns}`, 'busybox', 'httpd', '-f', '-p', '[::]:8080', '-h', root);
+    fixture.start(
+      'nsenter',
+      `--net=${web.request.netns}`,
+      'busybox',
+      'httpd',
+      '-f',
+      '-p',
+      '[::]:8080',
+      '-h',
+      root,
+    );
     await engine.setClass(web.request.id, 'user');
-    for (const address of addresses) await comesAbout(`${address} does not answer`, () => fetch(client, address) === 'web');
+    for (const address of addresses)
+      await comesAbout(`${address} does not answer`, () => fetch(client, address) === 'web');
 
     // Another pod never gets the address, and the address does not disturb the engine.
     const more = fixture.pod('more');
@@ -66,7 +84,8 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await comesAbout('the address stays', () => virtual().length === 0);
     assert.deepEqual(names(), []);
     assert.deepEqual(fixture.rows('SELECT service FROM service_member'), []);
-    for (const address of addresses) assert.equal(shell('ip address').includes(`${address}/`), false, address);
+    for (const address of addresses)
+      assert.equal(shell('ip address').includes(`${address}/`), false, address);
     assert.equal(tried('nft list table ip portcullis_service_networks'), undefined);
     for (const pod of [client, more]) await engine.detach(pod.request.id);
   });

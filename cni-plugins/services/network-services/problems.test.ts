@@ -16,7 +16,8 @@ function logged(...looks: readonly ((problems: ServiceProblems) => void)[]): num
   });
 }
 
-const unleased = (problems: ServiceProblems): void => problems.notInForce('shop/web', 'no address is free', 'X');
+const unleased = (problems: ServiceProblems): void =>
+  problems.notInForce('shop/web', 'no address is free', 'X');
 
 test('a problem is logged once while looks find it', () => {
   assert.deepEqual(logged(unleased, unleased, unleased), [1, 0, 0]);
@@ -30,7 +31,8 @@ test('a problem is logged again after a look without it', () => {
 });
 
 test('a problem is logged again when its reason changes', () => {
-  const refused = (problems: ServiceProblems): void => problems.notInForce('shop/web', 'the kernel refused it', 'X');
+  const refused = (problems: ServiceProblems): void =>
+    problems.notInForce('shop/web', 'the kernel refused it', 'X');
   assert.deepEqual(logged(unleased, refused, refused), [1, 1, 0]);
 });
 

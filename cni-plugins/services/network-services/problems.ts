@@ -31,7 +31,8 @@ export function createServiceProblems(log: Pick<Logger, 'warn'>): ServiceProblem
   return {
     beginLook: () => failing.clear(),
     notInForce(service, why, code) {
-      if (isNew(service, why)) log.warn({ service, why, code }, 'a service of a network is not in force; it is tried again');
+      if (isNew(service, why))
+        log.warn({ service, why, code }, 'a service of a network is not in force; it is tried again');
     },
     crowded(service) {
       if (isNew(`${service} crowded`))

@@ -21,7 +21,9 @@ export interface ServiceAddresses {
    * failure.
    */
   answer(service: NetworkService): Promise<AnsweredAddresses | undefined>;
-  /** Makes these addresses reachable from their links alone, and all other addresses of services from none. */
+  /**
+   * Makes these addresses reachable from their links alone, and all other addresses of services from none.
+   */
   scope(scoped: readonly Scoped[]): void;
   /**
    * Gives back the addresses of all services except these. Returns whether an address waits for connections
@@ -35,7 +37,13 @@ export interface AnsweredAddresses {
   readonly scoped: readonly Scoped[];
 }
 
-export function createServiceAddresses({ leases, host, log, isEnding, attempt }: ServiceAddressesDeps): ServiceAddresses {
+export function createServiceAddresses({
+  leases,
+  host,
+  log,
+  isEnding,
+  attempt,
+}: ServiceAddressesDeps): ServiceAddresses {
   return {
     answer: (service) =>
       attempt(serviceNameOf(service), async () => {
@@ -49,7 +57,9 @@ export function createServiceAddresses({ leases, host, log, isEnding, attempt }:
       }),
     scope(scoped) {
       const known = new Set(scoped.map(({ address }) => address));
-      const others = leases.standing().flatMap((existing) => existing.addresses.filter((address) => !known.has(address)));
+      const others = leases
+        .standing()
+        .flatMap((existing) => existing.addresses.filter((address) => !known.has(address)));
       host.scope([...scoped, ...others.map((address): Scoped => ({ address }))]);
     },
     async giveBack(services) {
@@ -64,7 +74,10 @@ export function createServiceAddresses({ leases, host, log, isEnding, attempt }:
         await attempt(serviceNameOf(existing), async () => {
           host.silence(existing.addresses);
           await leases.release(existing);
-          log.info({ service: serviceNameOf(existing), addresses: existing.addresses }, 'a service of a network gave its addresses back');
+          log.info(
+            { service: serviceNameOf(existing), addresses: existing.addresses },
+            'a service of a network gave its addresses back',
+          );
         });
       }
       return waiting;

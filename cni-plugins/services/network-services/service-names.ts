@@ -25,9 +25,15 @@ const keyOf = (network: string, holder: string): string => `${network} ${holder}
 /** @param namespaceId the host network namespace of the services */
 export function createServiceNames(database: NetworkDatabase, namespaceId: string): ServiceNames {
   const names = createNameStore(database);
-  const selectHolders = database.db.prepare("SELECT DISTINCT network, holder FROM name WHERE realm = ? AND holder LIKE 'service/%'");
-  const selectNames = database.db.prepare('SELECT count(*) AS count FROM name WHERE realm = ? AND network = ? AND holder = ?');
-  const removeName = database.db.prepare("DELETE FROM name WHERE attachment = ? AND name = ? AND kind = 'service'");
+  const selectHolders = database.db.prepare(
+    "SELECT DISTINCT network, holder FROM name WHERE realm = ? AND holder LIKE 'service/%'",
+  );
+  const selectNames = database.db.prepare(
+    'SELECT count(*) AS count FROM name WHERE realm = ? AND network = ? AND holder = ?',
+  );
+  const removeName = database.db.prepare(
+    "DELETE FROM name WHERE attachment = ? AND name = ? AND kind = 'service'",
+  );
   /** The names as they were last put, by holder. */
   const put = new Map<string, string>();
 
@@ -39,14 +45,19 @@ export function createServiceNames(database: NetworkDatabase, namespaceId: strin
       const key = keyOf(network, holder);
       const text = JSON.stringify([owner, given]);
       // A boot, or the end of the namespace, removes names as well.
-      const exists = put.get(key) === text && (selectNames.get(namespaceId, network, holder) as { count: number }).count > 0;
+      const exists =
+        put.get(key) === text &&
+        (selectNames.get(namespaceId, network, holder) as { count: number }).count > 0;
       if (exists) return;
       database.transaction(() => names.put({ namespaceId, network, holder, owner }, given));
       put.set(key, text);
     },
     retain(services) {
       const kept = new Set(services.map((service) => keyOf(service.network, holderOf(service))));
-      for (const { network, holder } of selectHolders.all(namespaceId) as unknown as { network: string; holder: string }[]) {
+      for (const { network, holder } of selectHolders.all(namespaceId) as unknown as {
+        network: string;
+        holder: string;
+      }[]) {
         if (kept.has(keyOf(network, holder))) continue;
         database.transaction(() => names.take({ namespaceId, network, holder }));
         put.delete(keyOf(network, holder));
@@ -54,7 +65,8 @@ export function createServiceNames(database: NetworkDatabase, namespaceId: strin
     },
     removeRefused({ spanned }) {
       for (const member of spanned?.refused ?? [])
-        for (const { name } of namesOfMember(member)) if (member.attachment !== undefined) removeName.run(member.attachment, name);
+        for (const { name } of namesOfMember(member))
+          if (member.attachment !== undefined) removeName.run(member.attachment, name);
     },
   };
 }

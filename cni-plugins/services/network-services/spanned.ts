@@ -37,44 +37,60 @@ export interface SpannedNetwork {
   /** What this host's own settings allow services of the network. Absent: nothing. */
   readonly rules?: ServiceRules;
   /** By name. A service that etcd has not reported yet is missing. */
-  readonly services: ReadonlyMap<string, SpannedService & { readonly members: readonly (SpannedMember & { readonly host: string })[] }>;
+  readonly services: ReadonlyMap<
+    string,
+    SpannedService & { readonly members: readonly (SpannedMember & { readonly host: string })[] }
+  >;
 }
 
 /**
  * Reads networks of the namespace `namespaceId`, and those of a former boot that the overlay has not
  * updated yet, by network. Synchronous, for a Worker.
  */
-export function createSpannedReader({ db }: Pick<NetworkDatabase, 'db'>, namespaceId: string): () => ReadonlyMap<string, SpannedNetwork> {
+export function createSpannedReader(
+  { db }: Pick<NetworkDatabase, 'db'>,
+  namespaceId: string,
+): () => ReadonlyMap<string, SpannedNetwork> {
   const selectNetworks = db.prepare(
     `SELECT network, link, document AS rules FROM spanned_network LEFT JOIN spanned_rules USING (network) WHERE realm = ?1 OR substr(realm, 1, ?2) <> ?3`,
   );
   const boot = `${bootOf()}/`;
-  const selectServices = db.prepare('SELECT service, document FROM spanned_service WHERE network = ? ORDER BY service');
-  const selectMembers = db.prepare('SELECT service, host, document FROM spanned_member WHERE network = ? ORDER BY service, host');
+  const selectServices = db.prepare(
+    'SELECT service, document FROM spanned_service WHERE network = ? ORDER BY service',
+  );
+  const selectMembers = db.prepare(
+    'SELECT service, host, document FROM spanned_member WHERE network = ? ORDER BY service, host',
+  );
   return () =>
     new Map(
-      (selectNetworks.all(namespaceId, boot.length, boot) as unknown as { network: string; link: string; rules: string | null }[]).map(
-        ({ network, link, rules }) => {
-          const members = Map.groupBy(
-            selectMembers.all(network) as unknown as { service: string; host: string; document: string }[],
-            ({ service }) => service,
-          );
-          const services = (selectServices.all(network) as unknown as { service: string; document: string }[]).map(
-            ({ service, document }) =>
-              [
-                service,
-                {
-                  ...(parseJson(document) as SpannedService),
-                  members: (members.get(service) ?? []).flatMap(({ host, document: text }) =>
-                    (parseJson(text) as SpannedMember[]).map((member) => ({ ...member, host })),
-                  ),
-                },
-              ] as const,
-          );
-          const own = rules === null ? {} : { rules: parseJson(rules) as ServiceRules };
-          return [network, { link, ...own, services: new Map(services) }] as const;
-        },
-      ),
+      (
+        selectNetworks.all(namespaceId, boot.length, boot) as unknown as {
+          network: string;
+          link: string;
+          rules: string | null;
+        }[]
+      ).map(({ network, link, rules }) => {
+        const members = Map.groupBy(
+          selectMembers.all(network) as unknown as { service: string; host: string; document: string }[],
+          ({ service }) => service,
+        );
+        const services = (
+          selectServices.all(network) as unknown as { service: string; document: string }[]
+        ).map(
+          ({ service, document }) =>
+            [
+              service,
+              {
+                ...(parseJson(document) as SpannedService),
+                members: (members.get(service) ?? []).flatMap(({ host, document: text }) =>
+                  (parseJson(text) as SpannedMember[]).map((member) => ({ ...member, host })),
+                ),
+              },
+            ] as const,
+        );
+        const own = rules === null ? {} : { rules: parseJson(rules) as ServiceRules };
+        return [network, { link, ...own, services: new Map(services) }] as const;
+      }),
     );
 }
 
@@ -82,4 +98,5 @@ export function createSpannedReader({ db }: Pick<NetworkDatabase, 'db'>, namespa
  * Forgets all networks over hosts, because this host no longer takes part in any: their members are members
  * of one host again.
  */
-export const forgetSpannedNetworks = ({ db }: Pick<NetworkDatabase, 'db'>): void => db.exec('DELETE FROM spanned_network');
+export const forgetSpannedNetworks = ({ db }: Pick<NetworkDatabase, 'db'>): void =>
+  db.exec('DELETE FROM spanned_network');

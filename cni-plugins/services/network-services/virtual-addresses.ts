@@ -29,7 +29,10 @@ export interface VirtualAddresses {
    * Takes over the addresses of a service over hosts that the hosts agreed on.
    * @param silence removes addresses that the service no longer has from the links of this host
    */
-  adopt(service: NetworkService & { readonly spanned: Spanned }, silence: (former: readonly string[]) => void): Promise<readonly string[]>;
+  adopt(
+    service: NetworkService & { readonly spanned: Spanned },
+    silence: (former: readonly string[]) => void,
+  ): Promise<readonly string[]>;
   /** Gives back the addresses of a service. */
   release(service: VirtualService): Promise<void>;
   close(): void;
@@ -55,17 +58,32 @@ export function openVirtualAddresses(
   const { db } = database;
   const hosts = openHosts();
   const { namespaceId } = hosts.own;
-  const plugins = createPluginCore({ database, hosts, namespaceIds: createEndedNamespaces(database, hosts.own.route, namespaceId), log });
+  const plugins = createPluginCore({
+    database,
+    hosts,
+    namespaceIds: createEndedNamespaces(database, hosts.own.route, namespaceId),
+    log,
+  });
   const pluginAttachments = createPluginAttachmentStore(database);
-  const select = db.prepare('SELECT network, service, document FROM network_service WHERE realm = ? ORDER BY network, service');
-  const selectOne = db.prepare('SELECT document FROM network_service WHERE realm = ? AND network = ? AND service = ?');
+  const select = db.prepare(
+    'SELECT network, service, document FROM network_service WHERE realm = ? ORDER BY network, service',
+  );
+  const selectOne = db.prepare(
+    'SELECT document FROM network_service WHERE realm = ? AND network = ? AND service = ?',
+  );
   const put = db.prepare(
     `INSERT INTO network_service (realm, network, service, document, owner) VALUES (?, ?, ?, ?, ?)
      ON CONFLICT (realm, network, service) DO UPDATE SET document = excluded.document, owner = excluded.owner`,
   );
   const remove = db.prepare('DELETE FROM network_service WHERE realm = ? AND network = ? AND service = ?');
 
-  const call = (verb: 'add' | 'del', network: string, name: string, ipam: LeasingPlugin, ips: readonly string[]): PluginCall => ({
+  const call = (
+    verb: 'add' | 'del',
+    network: string,
+    name: string,
+    ipam: LeasingPlugin,
+    ips: readonly string[],
+  ): PluginCall => ({
     verb,
     type: ipam.type,
     caller: {},
@@ -82,7 +100,10 @@ export function openVirtualAddresses(
     }),
   });
 
-  const leased = async ({ network, name, members }: NetworkService, ipam: LeasingPlugin): Promise<readonly string[]> => {
+  const leased = async (
+    { network, name, members }: NetworkService,
+    ipam: LeasingPlugin,
+  ): Promise<readonly string[]> => {
     // The process was killed between the lease and the record of it.
     const held = pluginAttachments.part(namespaceId, keyOf(network, name), bareType(ipam.type));
     const result = held?.result ?? (await plugins.call(call('add', network, name, ipam, wantedOf(members))));
@@ -126,7 +147,8 @@ export function openVirtualAddresses(
     // The hosts agree on the owner: none is stored here.
     async adopt({ network, name, spanned: { addresses } }, silence) {
       const known = documentOf(network, name);
-      if (known !== undefined && known.ipam === undefined && known.addresses.join() === addresses.join()) return addresses;
+      if (known !== undefined && known.ipam === undefined && known.addresses.join() === addresses.join())
+        return addresses;
       const former = (known?.addresses ?? []).filter((address) => !addresses.includes(address));
       if (former.length > 0) silence(former);
       // From the time when the network belonged to this host alone.
@@ -150,7 +172,10 @@ const wantedOf = (members: readonly Member[]): readonly string[] =>
 function leasingPlugin(members: readonly Member[]): LeasingPlugin | undefined {
   return members
     .map(({ ipam }) => ipam)
-    .filter((ipam): ipam is LeasingPlugin => typeof ipam === 'object' && ipam !== null && 'type' in ipam && typeof ipam.type === 'string')
+    .filter(
+      (ipam): ipam is LeasingPlugin =>
+        typeof ipam === 'object' && ipam !== null && 'type' in ipam && typeof ipam.type === 'string',
+    )
     .find(({ type }) => leasingTypes.includes(bareType(type)));
 }
 

@@ -10,7 +10,10 @@ import { openNftablesBalancer } from './balancer.ts';
 if (inPrivateNetns(import.meta.filename)) {
   const backends = (family: 4 | 6, count: number, from = 1): VirtualServer['destinations'] =>
     Array.from({ length: count }, (_, index) => ({
-      address: family === 4 ? `10.1.${(from + index) >> 8}.${(from + index) & 255}` : `fd01::${(from + index).toString(16)}`,
+      address:
+        family === 4
+          ? `10.1.${(from + index) >> 8}.${(from + index) & 255}`
+          : `fd01::${(from + index).toString(16)}`,
       port: 8080,
       weight: 1,
     }));
@@ -43,7 +46,10 @@ if (inPrivateNetns(import.meta.filename)) {
   };
   const kinds: readonly VirtualServer[] = [
     server(1),
-    server(2, { scheduler: 'wrr', destinations: backends(4, 3).map((each, index) => ({ ...each, weight: index + 1 })) }),
+    server(2, {
+      scheduler: 'wrr',
+      destinations: backends(4, 3).map((each, index) => ({ ...each, weight: index + 1 })),
+    }),
     server(3, { scheduler: 'sh', protocol: 'udp', port: 53 }),
     server(4, { scheduler: 'maglev', destinations: backends(4, 5) }),
     server(5, { scheduler: 'maglev', clientAffinity: true, persistenceSeconds: 60 }),
@@ -70,7 +76,10 @@ if (inPrivateNetns(import.meta.filename)) {
     opened((second) => {
       assert.equal(second.reconcile(kinds), 0);
       assert.equal(second.reconcile(kinds.slice(1)), 2, 'a server and its address');
-      assert.equal(second.reconcile(kinds.map((each) => ({ ...each, destinations: backends(each.family, 3, 7) }))), kinds.length + 1);
+      assert.equal(
+        second.reconcile(kinds.map((each) => ({ ...each, destinations: backends(each.family, 3, 7) }))),
+        kinds.length + 1,
+      );
       second.removeAll();
       assert.equal(shell('nft list tables').includes('portcullis_services'), false);
     });
@@ -80,9 +89,13 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const each of kinds)
       opened((balancer) => {
         balancer.reconcile([each]);
-        const { status, stderr } = spawnSync('nft', ['list', 'table', each.family === 4 ? 'ip' : 'ip6', 'portcullis_services'], {
-          encoding: 'utf8',
-        });
+        const { status, stderr } = spawnSync(
+          'nft',
+          ['list', 'table', each.family === 4 ? 'ip' : 'ip6', 'portcullis_services'],
+          {
+            encoding: 'utf8',
+          },
+        );
         assert.equal(status, 0, `${keyOf(each)}: ${stderr}`);
         balancer.removeAll();
       });
@@ -137,7 +150,9 @@ if (inPrivateNetns(import.meta.filename)) {
     });
 
   const countersOf = (): number =>
-    new Set([...shell(`nft list table ${table}`).matchAll(/goto (pick_\w+_turn\d+)/gu)].map(([, chain]) => chain)).size;
+    new Set(
+      [...shell(`nft list table ${table}`).matchAll(/goto (pick_\w+_turn\d+)/gu)].map(([, chain]) => chain),
+    ).size;
 
   test('64 servers have counters of their own, further ones draw; counters come back', () => {
     opened((balancer) => {
@@ -175,14 +190,16 @@ if (inPrivateNetns(import.meta.filename)) {
     opened((balancer) => {
       balancer.reconcile([hashed]);
       balancer.change([{ ...hashed, destinations: backends(4, 2) }], []);
-      for (const [slot, owner] of ownersOf('10.96.0.1')) if (before.get(slot) !== '10.1.0.3') assert.equal(owner, before.get(slot), slot);
+      for (const [slot, owner] of ownersOf('10.96.0.1'))
+        if (before.get(slot) !== '10.1.0.3') assert.equal(owner, before.get(slot), slot);
       balancer.removeAll();
     });
   });
 
   test('source ranges: a change touches only what differs, and counters stay', () => {
     const restricted = server(15, { kind: 'external', sourceRanges: ['192.0.2.0/24', '198.51.100.0/24'] });
-    const listed = (set: string): string[] => shell(`nft list set ${table} ${set}`).match(/10\.96\.0\.15 \. tcp \. 80[^,}\n]*/gu) ?? [];
+    const listed = (set: string): string[] =>
+      shell(`nft list set ${table} ${set}`).match(/10\.96\.0\.15 \. tcp \. 80[^,}\n]*/gu) ?? [];
     opened((balancer) => {
       balancer.reconcile([restricted]);
       balancer.change([{ ...restricted, sourceRanges: ['192.0.2.0/24', '203.0.113.7/32'] }], []);
@@ -190,7 +207,10 @@ if (inPrivateNetns(import.meta.filename)) {
         listed('source_ranges')
           .map((text) => text.trim())
           .toSorted(),
-        ['10.96.0.15 . tcp . 80 . 0x00000018 . 192.0.2.0', '10.96.0.15 . tcp . 80 . 0x00000020 . 203.0.113.7'],
+        [
+          '10.96.0.15 . tcp . 80 . 0x00000018 . 192.0.2.0',
+          '10.96.0.15 . tcp . 80 . 0x00000020 . 203.0.113.7',
+        ],
       );
       balancer.change([server(15, { kind: 'external' })], []);
       assert.deepEqual([...listed('source_ranges'), ...listed('denied')], []);
@@ -204,11 +224,14 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('a new address of the host decides again whether the host itself may connect', () => {
     const restricted = server(15, { kind: 'external', sourceRanges: ['192.0.2.0/24'] });
-    const isIn = (): boolean => shell(`nft list set ${table} source_ranges`).includes('0x00000020 . 10.96.0.15');
+    const isIn = (): boolean =>
+      shell(`nft list set ${table} source_ranges`).includes('0x00000020 . 10.96.0.15');
     opened((balancer) => {
       balancer.reconcile([restricted]);
       assert.equal(isIn(), false);
-      shell('ip link add own type bridge; ip addr add 192.0.2.9/24 dev own; ip link set own up; ip route add default dev own');
+      shell(
+        'ip link add own type bridge; ip addr add 192.0.2.9/24 dev own; ip link set own up; ip route add default dev own',
+      );
       balancer.tick();
       assert.equal(isIn(), true);
       assert.equal(balancer.reconcile([restricted]), 0);
@@ -224,10 +247,17 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(balancer.refuse(server(1, { forwarding: 'dsr' }))?.field, 'forwarding');
       assert.equal(balancer.refuse(server(1, { destinations: backends(4, 257) }))?.field, 'backends');
       assert.equal(
-        balancer.refuse(server(1, { destinations: backends(4, 300).map((each, index) => ({ ...each, weight: index < 256 ? 1 : 0 })) })),
+        balancer.refuse(
+          server(1, {
+            destinations: backends(4, 300).map((each, index) => ({ ...each, weight: index < 256 ? 1 : 0 })),
+          }),
+        ),
         undefined,
       );
-      assert.equal(balancer.refuse(server(1, { persistenceSeconds: 400 * 86_400 }))?.field, 'persistenceSeconds');
+      assert.equal(
+        balancer.refuse(server(1, { persistenceSeconds: 400 * 86_400 }))?.field,
+        'persistenceSeconds',
+      );
       balancer.reconcile([server(1, { destinations: backends(4, 256) })]);
       balancer.removeAll();
     });

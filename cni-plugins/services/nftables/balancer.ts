@@ -36,7 +36,10 @@ export function openNftablesBalancer(): Balancer {
     const afterLoss = holdings === undefined;
     holdings = undefined;
     owed = servers;
-    const [four, six] = [bring(filter, 4, servers, afterLoss, own.of(4)), bring(filter, 6, servers, afterLoss, own.of(6))];
+    const [four, six] = [
+      bring(filter, 4, servers, afterLoss, own.of(4)),
+      bring(filter, 6, servers, afterLoss, own.of(6)),
+    ];
     holdings = { 4: four.holding, 6: six.holding };
     seen.remember(holdings);
     return four.differences + six.differences;
@@ -45,7 +48,9 @@ export function openNftablesBalancer(): Balancer {
   const all = (): VirtualServer[] =>
     holdings === undefined
       ? [...owed]
-      : Object.values(holdings).flatMap(({ standing: existing }) => [...existing.values()].map(({ packed }) => unpackServer(packed)));
+      : Object.values(holdings).flatMap(({ standing: existing }) =>
+          [...existing.values()].map(({ packed }) => unpackServer(packed)),
+        );
   const find = (key: ServerKey): VirtualServer | undefined => {
     if (holdings === undefined) return all().find((server) => keyOf(server) === key);
     const kept = holdings[4].standing.get(key) ?? holdings[6].standing.get(key);
@@ -57,7 +62,10 @@ export function openNftablesBalancer(): Balancer {
    * After any other failure, the next call does so.
    * @param act returns whether modes came or went
    */
-  const changing = (wanted: () => readonly VirtualServer[], act: (holding: TableContent) => boolean): void => {
+  const changing = (
+    wanted: () => readonly VirtualServer[],
+    act: (holding: TableContent) => boolean,
+  ): void => {
     const now = holdings;
     if (now === undefined) {
       reconcile(wanted());
@@ -97,11 +105,17 @@ export function openNftablesBalancer(): Balancer {
       return server === undefined ? 0 : cutConnections(filter, server, destination);
     },
     counts(of) {
-      const known = holdings === undefined ? new Map(all().map((server) => [keyOf(server), server])) : undefined;
+      const known =
+        holdings === undefined ? new Map(all().map((server) => [keyOf(server), server])) : undefined;
       return families.flatMap((family) => {
         const asked = of && new Set([...of].filter((key) => key.startsWith(`${family} `)));
         if (asked?.size === 0) return [];
-        const counts = countsOf(filter, family, (key) => (known === undefined ? find(key) : known.get(key)), asked);
+        const counts = countsOf(
+          filter,
+          family,
+          (key) => (known === undefined ? find(key) : known.get(key)),
+          asked,
+        );
         return holdings === undefined ? counts : withDenied(filter, holdings[family], counts, asked);
       });
     },
@@ -128,7 +142,11 @@ export function openNftablesBalancer(): Balancer {
 }
 
 /** Returns the servers after a change. Pure. */
-function changed(before: readonly VirtualServer[], put: readonly VirtualServer[], remove: readonly ServerKey[]): VirtualServer[] {
+function changed(
+  before: readonly VirtualServer[],
+  put: readonly VirtualServer[],
+  remove: readonly ServerKey[],
+): VirtualServer[] {
   const servers = new Map(before.map((server) => [keyOf(server), server]));
   for (const key of remove) servers.delete(key);
   for (const server of put) servers.set(keyOf(server), server);

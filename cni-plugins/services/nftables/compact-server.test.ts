@@ -49,11 +49,19 @@ test('the kept state of a server restores the full state, whatever its history',
           .filter((each) => each.weight > 0)
           .map((each, index) => ({ name: nameOf(each), weight: each.weight, active: index * 7 }));
         const isWeighed = server.scheduler === 'lc' && loads.length > 1;
-        const weights = isWeighed ? new Map(towardsLeast(loads).map((each) => [each.name, each.weight])) : undefined;
+        const weights = isWeighed
+          ? new Map(towardsLeast(loads).map((each) => [each.name, each.weight]))
+          : undefined;
         if (before !== undefined) modes.release(before.mode);
         const plan = planOf(server, before?.plan?.slots, weights);
         const { number } = modes.use(plan, false, before?.mode);
-        const existing: Standing = { server, mode: number, digest: digestOf(server), key: keyBytes(server), ...(plan && { plan }) };
+        const existing: Standing = {
+          server,
+          mode: number,
+          digest: digestOf(server),
+          key: keyBytes(server),
+          ...(plan && { plan }),
+        };
         before = standingOf(compactServer(existing), modes);
         assert.deepEqual(before, existing);
       }

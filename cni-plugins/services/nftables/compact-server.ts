@@ -24,7 +24,8 @@ type PackedSlots = string;
 
 /** Whether the slots depend on previous slots, or on connections. */
 const slotsHaveHistory = ({ scheduler, clientAffinity, persistenceSeconds }: VirtualServer): boolean =>
-  scheduler !== 'maglev' && (clientAffinity || scheduler === 'sh' || scheduler === 'lc' || persistenceSeconds !== undefined);
+  scheduler !== 'maglev' &&
+  (clientAffinity || scheduler === 'sh' || scheduler === 'lc' || persistenceSeconds !== undefined);
 
 export function compactServer({ server, mode, plan }: Standing): CompactServer {
   const packed = packServer(server);
@@ -39,7 +40,12 @@ export function standingOf(kept: CompactServer, modes: Modes): Standing {
   const plan = planOfMode(modes, kept.mode);
   const own = { server, mode: kept.mode, key: keyBytes(server), digest: digestOf(server) };
   if (plan === undefined) return own;
-  const slots = kept.slots === undefined ? (planOf(server)?.slots ?? unread) : kept.slots === '' ? unread : unpackSlots(kept.slots);
+  const slots =
+    kept.slots === undefined
+      ? (planOf(server)?.slots ?? unread)
+      : kept.slots === ''
+        ? unread
+        : unpackSlots(kept.slots);
   return { ...own, plan: { ...plan, slots } };
 }
 
@@ -51,7 +57,11 @@ export function planOfMode(modes: Modes, number: number): Plan | undefined {
   const mode = modes.modeOf(number);
   if (mode === undefined) return undefined;
   const { draw } = mode;
-  return { ...mode, draw: draw.startsWith('turn') || draw === 'random' ? 'turn' : (draw as Plan['draw']), slots: unread };
+  return {
+    ...mode,
+    draw: draw.startsWith('turn') || draw === 'random' ? 'turn' : (draw as Plan['draw']),
+    slots: unread,
+  };
 }
 
 function packSlots(slots: readonly string[]): PackedSlots {

@@ -14,14 +14,17 @@ const familyNumber = (family: Family): 2 | 10 => (family === 4 ? 2 : 10);
 const names: Readonly<Record<number, VirtualServer['protocol']>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
 
 /** Returns the destination that answers, in the form of {@link nameOf}. */
-const answererOf = ({ answeredBy, answeringPort }: TrackedConnection): string => `${formatIp(ipFromBytes(answeredBy))} ${answeringPort}`;
+const answererOf = ({ answeredBy, answeringPort }: TrackedConnection): string =>
+  `${formatIp(ipFromBytes(answeredBy))} ${answeringPort}`;
 
 /** Returns a destination with its address in the form in which the kernel's addresses are formatted. */
 const canonical = (destination: Pick<Destination, 'address' | 'port'>): string =>
   nameOf({ address: formatIp(ipFromBytes(addressBytes(destination.address))), port: destination.port });
 
 /** Returns a lookup by key: the server at the address, or the node port. */
-function finder(servers: readonly VirtualServer[]): (connection: TrackedConnection, family: Family) => VirtualServer | undefined {
+function finder(
+  servers: readonly VirtualServer[],
+): (connection: TrackedConnection, family: Family) => VirtualServer | undefined {
   const byKey = new Map(
     servers.map((server) => [
       `${server.protocol} ${server.address === undefined ? '*' : addressBytes(server.address).toString('hex')} ${server.port}`,
@@ -41,24 +44,40 @@ function finder(servers: readonly VirtualServer[]): (connection: TrackedConnecti
  * for all servers. TCP ends by itself, or is cut.
  * @param own the host's address of the family
  */
-export function forgetStale(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[], own?: Uint8Array): void {
+export function forgetStale(
+  filter: NetlinkSocket,
+  family: Family,
+  servers: readonly VirtualServer[],
+  own?: Uint8Array,
+): void {
   const udp = servers.filter(({ protocol }) => protocol === 'udp');
   const [only] = udp;
   if (only === undefined) return;
-  const narrow = udp.length === 1 && only.address !== undefined ? { to: addressBytes(only.address), portTo: only.port } : {};
+  const narrow =
+    udp.length === 1 && only.address !== undefined
+      ? { to: addressBytes(only.address), portTo: only.port }
+      : {};
   const find = finder(udp);
   const answering = new Map(udp.map((server) => [server, new Set(server.destinations.map(canonical))]));
-  const stale = listConnections(filter, familyNumber(family), { protocol: protocolNumbers.udp, ...narrow }).filter((connection) => {
+  const stale = listConnections(filter, familyNumber(family), {
+    protocol: protocolNumbers.udp,
+    ...narrow,
+  }).filter((connection) => {
     const server = find(connection, family);
     if (server === undefined) return false;
     return (
-      answering.get(server)?.has(answererOf(connection)) === false || !(connection.answered || mayConnect(server, own, connection.from))
+      answering.get(server)?.has(answererOf(connection)) === false ||
+      !(connection.answered || mayConnect(server, own, connection.from))
     );
   });
   forget(filter, familyNumber(family), stale);
 }
 
-export function cutConnections(filter: NetlinkSocket, server: VirtualServer, destination: Pick<Destination, 'address' | 'port'>): number {
+export function cutConnections(
+  filter: NetlinkSocket,
+  server: VirtualServer,
+  destination: Pick<Destination, 'address' | 'port'>,
+): number {
   const number = familyNumber(server.family);
   const answerer = canonical(destination);
   const found = listConnections(filter, number, {
@@ -110,9 +129,10 @@ export function countsOf(
     const protocol = names[connection.protocol];
     if (connection.ending || protocol === undefined) continue;
     const address = formatIp(ipFromBytes(connection.to));
-    const key = [keyOf({ family, protocol, address, port: connection.portTo }), keyOf({ family, protocol, port: connection.portTo })].find(
-      (each) => serverAt(each) !== undefined,
-    );
+    const key = [
+      keyOf({ family, protocol, address, port: connection.portTo }),
+      keyOf({ family, protocol, port: connection.portTo }),
+    ].find((each) => serverAt(each) !== undefined);
     if (key === undefined || of?.has(key) === false) continue;
     const own = active.get(key) ?? new Map<string, number>();
     const name = answererOf(connection);
@@ -124,7 +144,11 @@ export function countsOf(
     return [
       {
         key,
-        destinations: destinations.map(({ address, port }) => ({ address, port, active: own.get(canonical({ address, port })) ?? 0 })),
+        destinations: destinations.map(({ address, port }) => ({
+          address,
+          port,
+          active: own.get(canonical({ address, port })) ?? 0,
+        })),
       },
     ];
   });

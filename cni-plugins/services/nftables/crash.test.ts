@@ -48,7 +48,8 @@ if (inPrivateNetns(import.meta.filename)) {
         address: `10.96.${index >> 8}.${index & 255}`,
         destinations: [3, 4].map((each) => ({ address: `10.2.${backend}.${each}`, port: 8080, weight: 1 })),
       }));
-    const slots = (): number => Number(shell(`nft list map ip portcullis_services slots16 | grep -o ' : 10[.]2[.]1[.]' | wc -l`));
+    const slots = (): number =>
+      Number(shell(`nft list map ip portcullis_services slots16 | grep -o ' : 10[.]2[.]1[.]' | wc -l`));
     const first = openNftablesBalancer();
     first.reconcile(servers(0));
     first.close();
@@ -77,7 +78,8 @@ if (inPrivateNetns(import.meta.filename)) {
   test('between a change and the end of stale connections: an earlier UDP sender does not go on to a removed backend', async () => {
     const dns: VirtualServer = { ...webServer, address: '10.96.0.53', protocol: 'udp', port: 53 };
     const netfilter = openNetlink(NETLINK_NETFILTER);
-    const tracked = (): number => listConnections(netfilter, 2, { protocol: 17, to: Buffer.of(10, 96, 0, 53), portTo: 53 }).length;
+    const tracked = (): number =>
+      listConnections(netfilter, 2, { protocol: 17, to: Buffer.of(10, 96, 0, 53), portTo: 53 }).length;
     const first = openNftablesBalancer();
     first.reconcile([]);
     first.close();

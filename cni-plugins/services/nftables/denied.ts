@@ -24,8 +24,14 @@ export function withDenied(
     const kept = existing.get(key);
     if (kept === undefined) continue;
     const server = unpackServer(kept.packed);
-    const idle = { key, destinations: server.destinations.map(({ address, port }) => ({ address, port, active: 0 })) };
-    reported.set(key, { ...(reported.get(key) ?? idle), denied: denied.get(keyBytes(server).toString('hex')) ?? 0n });
+    const idle = {
+      key,
+      destinations: server.destinations.map(({ address, port }) => ({ address, port, active: 0 })),
+    };
+    reported.set(key, {
+      ...(reported.get(key) ?? idle),
+      denied: denied.get(keyBytes(server).toString('hex')) ?? 0n,
+    });
   }
   return [...reported.values()];
 }

@@ -12,7 +12,11 @@ import { slotMap } from './rules.ts';
 
 /** Translates a virtual server to elements of the maps in rules.ts, and computes their changes. Pure. */
 
-export const protocolNumbers: Readonly<Record<VirtualServer['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
+export const protocolNumbers: Readonly<Record<VirtualServer['protocol'], number>> = {
+  tcp: 6,
+  udp: 17,
+  sctp: 132,
+};
 
 /** A server as the kernel holds it, while it is worked on. kept.ts defines what is kept of it. */
 export interface Standing {
@@ -35,7 +39,8 @@ export const unread: readonly string[] = Object.freeze([]);
  * mode, so that the slots do not have to be read for a comparison.
  */
 export function digestOf(server: VirtualServer): string {
-  const { scheduler, clientAffinity, persistenceSeconds, sourceAddress, kind, destinations, sourceRanges } = server;
+  const { scheduler, clientAffinity, persistenceSeconds, sourceAddress, kind, destinations, sourceRanges } =
+    server;
   const made = [
     scheduler,
     clientAffinity,
@@ -84,18 +89,32 @@ export interface ElementChange {
 
 /** Returns the element that leads to the server's mode. */
 export function leadOf({ server, key, mode, digest }: Standing): Omit<ElementChange, 'put'> {
-  const place = server.kind === 'node' ? { set: 'nodes', key: key.subarray(key.length - 8) } : { set: 'servers', key };
+  const place =
+    server.kind === 'node' ? { set: 'nodes', key: key.subarray(key.length - 8) } : { set: 'servers', key };
   return { ...place, value: host32(mode), comment: digest };
 }
 
 /** Returns the elements of a server's source ranges. @param own the host's address of its family */
-export function rangeElements(server: VirtualServer, key: Buffer, own: Uint8Array | undefined): readonly ElementChange[] {
-  return rangeElementsOf(server, key, own).map(([set, element]) => ({ set, ...element, key: Buffer.from(element.key), put: true }));
+export function rangeElements(
+  server: VirtualServer,
+  key: Buffer,
+  own: Uint8Array | undefined,
+): readonly ElementChange[] {
+  return rangeElementsOf(server, key, own).map(([set, element]) => ({
+    set,
+    ...element,
+    key: Buffer.from(element.key),
+    put: true,
+  }));
 }
 
 /** Returns the changes from `before` to `after`. An element in both stays, with its counter. */
-export function rangeChanges(before: readonly ElementChange[], after: readonly ElementChange[]): ElementChange[] {
-  const idOf = ({ set, key, value }: ElementChange): string => `${set} ${key.toString('latin1')} ${value?.toString('latin1') ?? ''}`;
+export function rangeChanges(
+  before: readonly ElementChange[],
+  after: readonly ElementChange[],
+): ElementChange[] {
+  const idOf = ({ set, key, value }: ElementChange): string =>
+    `${set} ${key.toString('latin1')} ${value?.toString('latin1') ?? ''}`;
   const [was, is] = [new Set(before.map(idOf)), new Set(after.map(idOf))];
   return [
     ...after.filter((each) => !was.has(idOf(each))),
@@ -115,7 +134,11 @@ export function elementChanges(before: Standing | undefined, after: Standing | u
   return changes;
 }
 
-function slotChanges(before: Standing | undefined, after: Standing | undefined, changes: ElementChange[]): void {
+function slotChanges(
+  before: Standing | undefined,
+  after: Standing | undefined,
+  changes: ElementChange[],
+): void {
   const [was, is] = [before?.plan, after?.plan];
   const same = was?.size === is?.size;
   const values = new Map<string, Buffer>();
@@ -148,7 +171,10 @@ export function elementRequests(table: Table, changes: readonly ElementChange[])
     const groups = change.put ? put : gone;
     const entries = groups.get(change.set);
     const { key, value, comment } = change;
-    const element: Element = change.put && value !== undefined ? { key, value, ...(comment === undefined ? {} : { comment }) } : { key };
+    const element: Element =
+      change.put && value !== undefined
+        ? { key, value, ...(comment === undefined ? {} : { comment }) }
+        : { key };
     if (entries === undefined) groups.set(change.set, [element]);
     else entries.push(element);
   }

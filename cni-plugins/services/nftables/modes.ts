@@ -16,7 +16,8 @@ const counters = 64;
 /** Modes of servers without any destination for a connection. Their chains are constant. */
 export const refuseMode = 0;
 export const restrictedRefuseMode = 1;
-export const isRefusing = (number: number): boolean => number === refuseMode || number === restrictedRefuseMode;
+export const isRefusing = (number: number): boolean =>
+  number === refuseMode || number === restrictedRefuseMode;
 
 export interface Modes {
   /**
@@ -25,7 +26,11 @@ export interface Modes {
    * `restricted`
    * @param former the previous number of the server: it keeps its counter
    */
-  use(plan: Plan | undefined, restricted: boolean, former?: number): { readonly number: number; readonly made?: Mode };
+  use(
+    plan: Plan | undefined,
+    restricted: boolean,
+    former?: number,
+  ): { readonly number: number; readonly made?: Mode };
   /** One more server uses an existing mode. */
   join(number: number): void;
   release(number: number): void;
@@ -66,7 +71,8 @@ export function createModes(): Modes {
     use(plan, restricted, former) {
       if (plan === undefined) return { number: restricted ? restrictedRefuseMode : refuseMode };
       const { at, size, hold, masquerade } = plan;
-      const draw = plan.draw === 'turn' ? counterFor(existing.get(former ?? refuseMode)?.mode.draw) : plan.draw;
+      const draw =
+        plan.draw === 'turn' ? counterFor(existing.get(former ?? refuseMode)?.mode.draw) : plan.draw;
       const mode: Mode = { at, size, draw, masquerade, restricted, ...(hold === undefined ? {} : { hold }) };
       const known = numbers.get(chainOf(mode));
       const number = known ?? next;
@@ -82,7 +88,9 @@ export function createModes(): Modes {
     },
     modeOf: (number) => existing.get(number)?.mode,
     takeUnused() {
-      const unused = [...existing].filter(([, { users }]) => users === 0).map(([number, { mode }]) => [number, mode] as const);
+      const unused = [...existing]
+        .filter(([, { users }]) => users === 0)
+        .map(([number, { mode }]) => [number, mode] as const);
       for (const [number, mode] of unused) {
         existing.delete(number);
         numbers.delete(chainOf(mode));

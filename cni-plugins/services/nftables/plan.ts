@@ -8,7 +8,8 @@ import type { Mode } from './rules.ts';
 /** Plans the slots and the mode of a virtual server. Pure. */
 
 /** Returns the name of a destination: `192.0.2.1 80`. */
-export const nameOf = ({ address, port }: { readonly address: string; readonly port: number }): string => `${address} ${port}`;
+export const nameOf = ({ address, port }: { readonly address: string; readonly port: number }): string =>
+  `${address} ${port}`;
 
 export interface Plan {
   readonly at: Mode['at'];
@@ -23,7 +24,11 @@ export interface Plan {
 }
 
 /** Returns why nf_tables cannot serve it, or undefined if it can. */
-export function refusalOf({ forwarding, destinations, persistenceSeconds }: VirtualServer): Refusal | undefined {
+export function refusalOf({
+  forwarding,
+  destinations,
+  persistenceSeconds,
+}: VirtualServer): Refusal | undefined {
   if (forwarding === 'dsr')
     return {
       field: 'forwarding',
@@ -48,7 +53,11 @@ const longestHold = 365 * 86_400;
  * @param weights other weights by the destinations' names, for `lc`
  * @returns undefined: there is no destination for a connection
  */
-export function planOf(server: VirtualServer, existing: readonly string[] = [], weights?: ReadonlyMap<string, number>): Plan | undefined {
+export function planOf(
+  server: VirtualServer,
+  existing: readonly string[] = [],
+  weights?: ReadonlyMap<string, number>,
+): Plan | undefined {
   const all = server.destinations
     .filter(({ weight }) => weight > 0)
     .map((destination): Weighted => {

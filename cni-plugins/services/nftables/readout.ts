@@ -59,7 +59,8 @@ function commentOf({ expressions }: ChainRule): string {
   return createHash('sha256').update(Buffer.concat(expressions)).digest('hex').slice(0, 16);
 }
 
-const ruleRequest = (table: Table, rule: ChainRule): Request => addRule(table, rule.chain, rule.expressions, commentOf(rule));
+const ruleRequest = (table: Table, rule: ChainRule): Request =>
+  addRule(table, rule.chain, rule.expressions, commentOf(rule));
 
 /** Creates the table without any service. */
 export function createTable(family: Family): Request[] {
@@ -85,7 +86,10 @@ export function createTable(family: Family): Request[] {
 }
 
 /** Succeeds whether or not the table exists. */
-export const dropTable = (family: Family): Request[] => [addTable(tableOf(family)), deleteTable(tableOf(family))];
+export const dropTable = (family: Family): Request[] => [
+  addTable(tableOf(family)),
+  deleteTable(tableOf(family)),
+];
 
 export function makeMode(family: Family, number: number, mode: Mode): Request[] {
   const table = tableOf(family);
@@ -100,14 +104,18 @@ export function makeMode(family: Family, number: number, mode: Mode): Request[] 
  * Returns the existing modes by their numbers. Undefined: the constant part is incomplete, or contains
  * foreign objects.
  */
-export function standingModes(filter: NetlinkSocket, family: Family): (readonly [number: number, mode: Mode])[] | undefined {
+export function standingModes(
+  filter: NetlinkSocket,
+  family: Family,
+): (readonly [number: number, mode: Mode])[] | undefined {
   const table = tableOf(family);
   if (filter.find(getTable(table), 'ENOENT') === undefined) return undefined;
   const rules = filter.dump(listRules(table));
   const modes: (readonly [number, Mode])[] = [];
   const missing = new Set(refusing.keys());
   for (const { key, verdict } of filter.dump(listElements(table, 'modes')).flatMap(readListedElements)) {
-    const chain = verdict !== undefined && typeof verdict === 'object' && 'goto' in verdict ? verdict.goto : '';
+    const chain =
+      verdict !== undefined && typeof verdict === 'object' && 'goto' in verdict ? verdict.goto : '';
     const number = key.readUInt32LE(0);
     const mode = modeOf(chain);
     if (mode !== undefined && !refusing.has(number)) modes.push([number, mode]);
@@ -118,7 +126,9 @@ export function standingModes(filter: NetlinkSocket, family: Family): (readonly 
   const wanted = [...baseRulesOf(family), ...modes.flatMap(([, mode]) => modeRulesOf(family, mode))];
   const expected = wanted.map((rule) => `${rule.chain} ${commentOf(rule)}`).toSorted();
   const found = rules.map((message) => `${readListedRule(message).chain} ${commentIn(message)}`).toSorted();
-  return expected.length === found.length && expected.every((line, index) => line === found[index]) ? modes : undefined;
+  return expected.length === found.length && expected.every((line, index) => line === found[index])
+    ? modes
+    : undefined;
 }
 
 function commentIn(message: Received): string {
@@ -173,7 +183,9 @@ function listed(list: Buffer = none): Buffer[] {
 export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, size: SlotSize): string[] {
   const names: string[] = [];
   const answers = filter.exchange(
-    Array.from({ length: size }, (_, slot) => getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, host32(slot)]) })),
+    Array.from({ length: size }, (_, slot) =>
+      getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, host32(slot)]) }),
+    ),
   );
   for (const { answers: found } of answers) {
     const element = listed(attributesOf(found[0]?.body ?? Buffer.alloc(4), 4).get(3))[0];
@@ -212,10 +224,16 @@ export function haveSlots(
 export function shapeOf(filter: NetlinkSocket, family: Family, modes: readonly Mode[]): string {
   const table = tableOf(family);
   const chains = [...baseChains.map(({ name }) => name), ...modes.flatMap(chainsOf)];
-  const said = ({ answers }: { readonly answers: readonly Received[] }, ...numbers: readonly number[]): string => {
+  const said = (
+    { answers }: { readonly answers: readonly Received[] },
+    ...numbers: readonly number[]
+  ): string => {
     const attributes = attributesOf(answers[0]?.body ?? Buffer.alloc(4), 4);
     return numbers.map((number) => attributes.get(number)?.toString('hex') ?? 'none').join(' ');
   };
-  const [[own], rest] = [filter.exchange([getTable(table)]), filter.exchange(chains.map((chain) => getChain(table, chain)))];
+  const [[own], rest] = [
+    filter.exchange([getTable(table)]),
+    filter.exchange(chains.map((chain) => getChain(table, chain))),
+  ];
   return [own === undefined ? 'none' : said(own, 3, 4), ...rest.map((chain) => said(chain, 2, 6))].join(', ');
 }

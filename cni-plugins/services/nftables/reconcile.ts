@@ -11,7 +11,16 @@ import { unpackServer } from '../model/packed-server.ts';
 import type { SlotSize } from '../slots/sizes.ts';
 import { deniedSet, rangesSet, restrictedMap } from '../source-ranges/rules.ts';
 import { forgetStale } from './connections.ts';
-import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, leadOf, rangeChanges, rangeElements } from './elements.ts';
+import {
+  addressBytes,
+  digestOf,
+  elementChanges,
+  elementRequests,
+  keyBytes,
+  leadOf,
+  rangeChanges,
+  rangeElements,
+} from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
 import { applyChange, countAddress, emptyTableContent, hold } from './table-content.ts';
 import type { TableContent } from './table-content.ts';
@@ -43,7 +52,13 @@ export interface Reconciled {
  * @param own the host's address of the family
  * @throws NETWORK_KERNEL_…
  */
-export function bring(filter: NetlinkSocket, family: Family, all: Iterable<VirtualServer>, afterLoss = true, own?: Buffer): Reconciled {
+export function bring(
+  filter: NetlinkSocket,
+  family: Family,
+  all: Iterable<VirtualServer>,
+  afterLoss = true,
+  own?: Buffer,
+): Reconciled {
   const servers: Iterable<VirtualServer> = {
     *[Symbol.iterator]() {
       for (const server of givingMemoryBack(all)) if (server.family === family) yield server;
@@ -55,7 +70,8 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
   for (const [number, mode] of modes) holding.modes.adopt(number, mode);
   const leads = { servers: listMap(filter, family, 'servers'), nodes: listMap(filter, family, 'nodes') };
   const changing = adoptStanding(holding, servers, leads);
-  if (!haveSlots(filter, family, givingMemoryBack(adopted(holding)))) return rebuild(filter, family, servers, own);
+  if (!haveSlots(filter, family, givingMemoryBack(adopted(holding))))
+    return rebuild(filter, family, servers, own);
 
   const requests: Request[] = [];
   const changes: ElementChange[][] = [];
@@ -76,7 +92,8 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
     countAddress(holding, server, 1);
   }
   const gone = [...leftovers(leads, family)];
-  for (const [server, former] of gone) changes.push(elementChanges(formerOf(filter, holding, server, former), undefined));
+  for (const [server, former] of gone)
+    changes.push(elementChanges(formerOf(filter, holding, server, former), undefined));
   const addresses = addressChanges(filter, holding);
   const ranges = standingRangeChanges(filter, holding);
   try {
@@ -107,7 +124,12 @@ function ofUdp(servers: Iterable<VirtualServer>): VirtualServer[] {
   return found;
 }
 
-function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<VirtualServer>, own: Buffer | undefined): Reconciled {
+function rebuild(
+  filter: NetlinkSocket,
+  family: Family,
+  servers: Iterable<VirtualServer>,
+  own: Buffer | undefined,
+): Reconciled {
   transact(filter, createTable(family));
   const holding = emptyTableContent(family, own);
   let portion: VirtualServer[] = [];
@@ -123,7 +145,10 @@ function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<Virtua
 }
 
 /** Yields what was taken over unchanged. */
-function* adopted({ standing: existing, modes }: TableContent): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
+function* adopted({
+  standing: existing,
+  modes,
+}: TableContent): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
   for (const { packed, mode } of existing.values()) {
     const size = modes.modeOf(mode)?.size;
     if (size !== undefined) yield { key: keyBytes(unpackServer(packed)), size };
@@ -160,14 +185,25 @@ function adoptStanding(holding: TableContent, servers: Iterable<VirtualServer>, 
       continue;
     }
     holding.modes.join(number);
-    hold(holding, keyOf(server), { server, mode: number, digest, key, ...(plan === undefined ? {} : { plan }) });
+    hold(holding, keyOf(server), {
+      server,
+      mode: number,
+      digest,
+      key,
+      ...(plan === undefined ? {} : { plan }),
+    });
     countAddress(holding, server, 1);
   }
   return changing;
 }
 
 /** Returns the server as the kernel has it, with its slots. */
-function formerOf(filter: NetlinkSocket, holding: TableContent, server: VirtualServer, { value, comment = '' }: Listed): Standing {
+function formerOf(
+  filter: NetlinkSocket,
+  holding: TableContent,
+  server: VirtualServer,
+  { value, comment = '' }: Listed,
+): Standing {
   const key = keyBytes(server);
   const mode = value ?? refuseMode;
   const plan = planOfMode(holding.modes, mode);
@@ -176,7 +212,9 @@ function formerOf(filter: NetlinkSocket, holding: TableContent, server: VirtualS
     mode,
     key,
     digest: comment,
-    ...(plan === undefined ? {} : { plan: { ...plan, slots: readSlots(filter, holding.family, key, plan.size) } }),
+    ...(plan === undefined
+      ? {}
+      : { plan: { ...plan, slots: readSlots(filter, holding.family, key, plan.size) } }),
   };
 }
 
@@ -190,8 +228,12 @@ function* leftovers(leads: Leads, family: Family): Generator<readonly [VirtualSe
   ] as const)
     for (const [text, former] of leads[set]) {
       const key = Buffer.from(text, 'latin1');
-      const [protocol, port] = [protocols[key.readUInt8(key.length - 8)] ?? 'tcp', key.readUInt16BE(key.length - 4)];
-      const address = kind === 'virtual' ? { address: formatIp(ipFromBytes(key.subarray(0, key.length - 8))) } : {};
+      const [protocol, port] = [
+        protocols[key.readUInt8(key.length - 8)] ?? 'tcp',
+        key.readUInt16BE(key.length - 4),
+      ];
+      const address =
+        kind === 'virtual' ? { address: formatIp(ipFromBytes(key.subarray(0, key.length - 8))) } : {};
       yield [{ ...nothing, kind, family, protocol, port, ...address }, former];
     }
 }
@@ -208,18 +250,25 @@ const nothing = {
 
 /** Returns the changes that bring the set to the counted addresses. */
 function addressChanges(filter: NetlinkSocket, { family, addresses }: TableContent): ElementChange[] {
-  const wanted = new Map([...addresses.keys()].map((address) => [addressBytes(address).toString('latin1'), addressBytes(address)]));
+  const wanted = new Map(
+    [...addresses.keys()].map((address) => [addressBytes(address).toString('latin1'), addressBytes(address)]),
+  );
   const found = listMap(filter, family, 'addresses');
   return [
     ...[...found.keys()]
       .filter((key) => !wanted.has(key))
       .map((key) => ({ set: 'addresses', key: Buffer.from(key, 'latin1'), put: false })),
-    ...[...wanted].filter(([key]) => !found.has(key)).map(([, key]) => ({ set: 'addresses', key, put: true })),
+    ...[...wanted]
+      .filter(([key]) => !found.has(key))
+      .map(([, key]) => ({ set: 'addresses', key, put: true })),
   ];
 }
 
 /** Returns the changes that bring the source range sets to the ranges of all restricted servers. */
-function standingRangeChanges(filter: NetlinkSocket, { family, restricted, standing: existing, own }: TableContent): ElementChange[] {
+function standingRangeChanges(
+  filter: NetlinkSocket,
+  { family, restricted, standing: existing, own }: TableContent,
+): ElementChange[] {
   const wanted = [...restricted].flatMap((key) => {
     const server = unpackServer(existing.get(key)?.packed ?? '');
     return rangeElements(server, keyBytes(server), own);

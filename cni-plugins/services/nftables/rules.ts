@@ -1,4 +1,11 @@
-import { goesBack, hashed, numbered, portUnreachable, remember, resetTcp } from '../../netlink/balancing-expressions.ts';
+import {
+  goesBack,
+  hashed,
+  numbered,
+  portUnreachable,
+  remember,
+  resetTcp,
+} from '../../netlink/balancing-expressions.ts';
 import {
   connection,
   constant,
@@ -22,7 +29,13 @@ import type { Family } from '../model/model.ts';
 import { maglevSlots } from '../slots/maglev.ts';
 import { slotSizes } from '../slots/sizes.ts';
 import type { SlotSize } from '../slots/sizes.ts';
-import { backendsSetOf, dropOfBackend, rememberBackend, toUnknownSegments, unknownSegmentsChain } from '../unknown-segments/rules.ts';
+import {
+  backendsSetOf,
+  dropOfBackend,
+  rememberBackend,
+  toUnknownSegments,
+  unknownSegmentsChain,
+} from '../unknown-segments/rules.ts';
 import { rangeSetsOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
 
 /**
@@ -82,7 +95,10 @@ export const refuseChain = 'refuse';
 /** Refuses clients inside the source ranges, and drops the others. */
 export const restrictedRefuseChain = 'refuse_restricted';
 
-export const tableOf = (family: Family): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_services' });
+export const tableOf = (family: Family): Table => ({
+  family: family === 4 ? 'ip' : 'ip6',
+  name: 'portcullis_services',
+});
 
 /** After connection tracking (-200) and before host ports (-100), so that a service's port wins. */
 const beforeHostPorts = -105;
@@ -146,7 +162,11 @@ export function setsOf(family: Family): readonly NamedSet[] {
     { name: 'servers', key: server, data: ['mark'] },
     { name: 'nodes', key: ['inet_proto', 'inet_service'], data: ['mark'] },
     { name: 'modes', key: ['mark'], data: 'verdict' },
-    ...slotSizes.map((size): NamedSet => ({ name: slotMap(size), key: [...server, 'mark'], data: destination })),
+    ...slotSizes.map((size): NamedSet => ({
+      name: slotMap(size),
+      key: [...server, 'mark'],
+      data: destination,
+    })),
     // Maps to the slot, not the destination: if the destination is lost, the client goes to the new owner of
     // the slot.
     { name: 'held', key: [address, ...server], data: ['mark'], dynamic: { atMost: mostHeld } },
@@ -209,7 +229,14 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
   return [
     rule('prerouting', verdict({ jump: 'balance' })),
     rule('output', verdict({ jump: 'balance' })),
-    rule('balance', destination(r0), meta('l4proto', register(width)), portTo(register(width + 1)), mapped('servers', r0, r0), ...toMode),
+    rule(
+      'balance',
+      destination(r0),
+      meta('l4proto', register(width)),
+      portTo(register(width + 1)),
+      mapped('servers', r0, r0),
+      ...toMode,
+    ),
     rule('mode', meta('priority', r0), verdictOf('modes', r0)),
     // A packet to ::1 cannot leave the host, whatever its destination becomes. A packet to 127.0.0.1 can,
     // with route_localnet.
@@ -220,7 +247,14 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
       verdict({ goto: 'node_ports' }),
     ),
     // An unserved port at a service's address: the packet would be routed on, and come back.
-    rule('balance', destination(r0), inSet('addresses', r0), meta('l4proto', r0), inSet('protocols', r0), verdict({ goto: refuseChain })),
+    rule(
+      'balance',
+      destination(r0),
+      inSet('addresses', r0),
+      meta('l4proto', r0),
+      inSet('protocols', r0),
+      verdict({ goto: refuseChain }),
+    ),
     rule('node_ports', meta('l4proto', r0), portTo(register(1)), mapped('nodes', r0, r0), ...toMode),
     rule(refuseChain, meta('l4proto', r0), equals(r0, Buffer.of(TCP)), resetTcp()),
     rule(refuseChain, portUnreachable(ip)),
@@ -247,7 +281,16 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
     rule('leaving', ...rememberBackend(family)),
     rule('leaving', ...has(hiddenMark), ...unmark(r0), masquerade()),
     ...(family === 4
-      ? [rule('leaving', source(r0), masked(r0, Buffer.of(255, 0, 0, 0)), equals(r0, Buffer.of(127, 0, 0, 0)), ...unmark(r0), masquerade())]
+      ? [
+          rule(
+            'leaving',
+            source(r0),
+            masked(r0, Buffer.of(255, 0, 0, 0)),
+            equals(r0, Buffer.of(127, 0, 0, 0)),
+            ...unmark(r0),
+            masquerade(),
+          ),
+        ]
       : []),
     rule('leaving', ...unmark(r0)),
   ];
@@ -259,7 +302,9 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
  */
 export function modeRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   const picking = pickingRulesOf(family, mode);
-  return mode.restricted ? [{ chain: chainOf(mode), expressions: [verdict({ jump: sourcesChain })] }, ...picking] : picking;
+  return mode.restricted
+    ? [{ chain: chainOf(mode), expressions: [verdict({ jump: sourcesChain })] }, ...picking]
+    : picking;
 }
 
 function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
@@ -287,7 +332,15 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   const time = { key: client, value: slot, milliseconds: mode.hold * 1000 };
   const again = againChainOf(mode);
   return [
-    { chain, expressions: [...key, mapped('held', client, slot), setMeta('priority', slot), verdict({ goto: again })] },
+    {
+      chain,
+      expressions: [
+        ...key,
+        mapped('held', client, slot),
+        setMeta('priority', slot),
+        verdict({ goto: again }),
+      ],
+    },
     { chain, expressions: [...draw, remember('add', 'held', time), ...go] },
     // The set of held clients is full: the client is served all the same.
     { chain, expressions: [...draw, ...go] },

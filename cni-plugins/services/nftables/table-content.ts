@@ -6,7 +6,16 @@ import { keyOf } from '../model/model.ts';
 import type { Family, ServerKey, VirtualServer } from '../model/model.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
 import { activeCounts, forgetStale } from './connections.ts';
-import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, rangeChanges, rangeElements, unread } from './elements.ts';
+import {
+  addressBytes,
+  digestOf,
+  elementChanges,
+  elementRequests,
+  keyBytes,
+  rangeChanges,
+  rangeElements,
+  unread,
+} from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
 import { compactServer, standingOf } from './compact-server.ts';
 import type { CompactServer } from './compact-server.ts';
@@ -45,7 +54,11 @@ export const emptyTableContent = (family: Family, own: Buffer | undefined): Tabl
 const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler === 'lc';
 
 /** @param standing absent: the server is gone */
-export function hold({ standing: all, weighed, restricted }: TableContent, key: ServerKey, existing: Standing | undefined): void {
+export function hold(
+  { standing: all, weighed, restricted }: TableContent,
+  key: ServerKey,
+  existing: Standing | undefined,
+): void {
   if (existing === undefined) all.delete(key);
   else all.set(key, compactServer(existing));
   if (existing !== undefined && weighsConnections(existing.server)) weighed.add(key);
@@ -61,7 +74,11 @@ const rangesOf = (existing: Standing | undefined, own: Buffer | undefined): read
  * Counts one server more or less at an address, if the server counts there.
  * @returns how many there are now; undefined: it does not count
  */
-export function countAddress({ addresses }: TableContent, { kind, address }: VirtualServer, more: 1 | -1): number | undefined {
+export function countAddress(
+  { addresses }: TableContent,
+  { kind, address }: VirtualServer,
+  more: 1 | -1,
+): number | undefined {
   if (kind !== 'virtual' || address === undefined) return undefined;
   const now = (addresses.get(address) ?? 0) + more;
   if (now === 0) addresses.delete(address);
@@ -95,7 +112,9 @@ function settle(
 /** Reads the slots if they have not been read yet. */
 function withSlots(filter: NetlinkSocket, family: Family, existing: Standing): Standing {
   const { plan, key } = existing;
-  return plan?.slots === unread ? { ...existing, plan: { ...plan, slots: readSlots(filter, family, key, plan.size) } } : existing;
+  return plan?.slots === unread
+    ? { ...existing, plan: { ...plan, slots: readSlots(filter, family, key, plan.size) } }
+    : existing;
 }
 
 /**
@@ -147,7 +166,8 @@ export function applyChange(
     if (before === undefined) append(changes, addressChanges(holding, server, 1));
     if (before !== undefined && before.server.kind !== server.kind)
       append(changes, [...addressChanges(holding, before.server, -1), ...addressChanges(holding, server, 1)]);
-    if (before === undefined || ranges.length > 0 || losesDestinations(before.server, server)) stale.push(server);
+    if (before === undefined || ranges.length > 0 || losesDestinations(before.server, server))
+      stale.push(server);
     after.set(key, existing);
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
@@ -192,7 +212,11 @@ export function reweigh(filter: NetlinkSocket, holding: TableContent): boolean {
     const active = counts.get(keyOf(before.server));
     const loads = before.server.destinations
       .filter(({ weight }) => weight > 0)
-      .map((destination) => ({ name: nameOf(destination), weight: destination.weight, active: active?.get(nameOf(destination)) ?? 0 }));
+      .map((destination) => ({
+        name: nameOf(destination),
+        weight: destination.weight,
+        active: active?.get(nameOf(destination)) ?? 0,
+      }));
     if (loads.length < 2) continue;
     const weights = new Map(towardsLeast(loads).map(({ name, weight }) => [name, weight]));
     const [after, made] = settle(holding, before.server, before, weights);

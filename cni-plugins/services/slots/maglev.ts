@@ -26,7 +26,8 @@ export function maglevTable(all: readonly Weighted[], size: number = maglevSlots
     for (const taker of takers) {
       // A destination takes part in `weight` of `heaviest` rounds. All take part in the first round, so each
       // destination with a weight gets a slot.
-      const turns = Math.ceil((round * taker.weight) / heaviest) - Math.ceil(((round - 1) * taker.weight) / heaviest);
+      const turns =
+        Math.ceil((round * taker.weight) / heaviest) - Math.ceil(((round - 1) * taker.weight) / heaviest);
       if (turns === 0 || taken === size) continue;
       while (slots[taker.next] !== '') taker.next = (taker.next + taker.skip) % size;
       slots[taker.next] = taker.name;

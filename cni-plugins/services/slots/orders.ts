@@ -6,7 +6,9 @@
  */
 export function inTurn(shares: ReadonlyMap<string, number>): string[] {
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
-  const all = [...shares].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, share]) => ({ name, share, credit: 0 }));
+  const all = [...shares]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, share]) => ({ name, share, credit: 0 }));
   const slots: string[] = [];
   while (slots.length < size) {
     let best = all[0];

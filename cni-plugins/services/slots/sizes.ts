@@ -29,7 +29,8 @@ export function sharesOf(all: readonly Weighted[], size: number): ReadonlyMap<st
   // The largest remainder first. Equal ones are ordered by name, so that the order of the list decides
   // nothing.
   const due = (each: (typeof exact)[number]): number => each.exact - (shares.get(each.name) ?? 0);
-  const compare = (a: (typeof exact)[number], b: (typeof exact)[number]): number => due(b) - due(a) || (a.name < b.name ? -1 : 1);
+  const compare = (a: (typeof exact)[number], b: (typeof exact)[number]): number =>
+    due(b) - due(a) || (a.name < b.name ? -1 : 1);
   for (; left > 0; left -= 1) give(shares, exact.toSorted(compare)[0]?.name, 1);
   // A destination that got one slot for a smaller share takes it from the one with the most slots above its
   // share.
@@ -53,7 +54,10 @@ function give(shares: Map<string, number>, name: string | undefined, more: numbe
 export function errorOf(all: readonly Weighted[], shares: ReadonlyMap<string, number>): number {
   const total = all.reduce((sum, { weight }) => sum + weight, 0);
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
-  return Math.max(0, largest(all.map(({ name, weight }) => Math.abs(((shares.get(name) ?? 0) * total) / (size * weight) - 1))));
+  return Math.max(
+    0,
+    largest(all.map(({ name, weight }) => Math.abs(((shares.get(name) ?? 0) * total) / (size * weight) - 1))),
+  );
 }
 
 /**
@@ -61,6 +65,7 @@ export function errorOf(all: readonly Weighted[], shares: ReadonlyMap<string, nu
  * comes nearest.
  */
 export function sizeFor(all: readonly Weighted[]): SlotSize {
-  const fits = (size: SlotSize): boolean => all.length <= size && errorOf(all, sharesOf(all, size)) <= tolerance;
+  const fits = (size: SlotSize): boolean =>
+    all.length <= size && errorOf(all, sharesOf(all, size)) <= tolerance;
   return slotSizes.find(fits) ?? mostSlots;
 }

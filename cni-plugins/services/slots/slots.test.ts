@@ -7,8 +7,12 @@ import { inTurn, keepingOwners } from './orders.ts';
 import { errorOf, mostSlots, sharesOf, sizeFor, slotSizes } from './sizes.ts';
 import type { Weighted } from './sizes.ts';
 
-const seed = { seed: Number(process.env['FUZZ_SEED'] ?? 10), numRuns: 200 * Number(process.env['FUZZ_TIMES'] ?? 1) };
-const named = (weights: readonly number[]): Weighted[] => weights.map((weight, index) => ({ name: `10.0.0.${index} 80`, weight }));
+const seed = {
+  seed: Number(process.env['FUZZ_SEED'] ?? 10),
+  numRuns: 200 * Number(process.env['FUZZ_TIMES'] ?? 1),
+};
+const named = (weights: readonly number[]): Weighted[] =>
+  weights.map((weight, index) => ({ name: `10.0.0.${index} 80`, weight }));
 const weighted = (most: number, heaviest: number): fc.Arbitrary<Weighted[]> =>
   fc.array(fc.integer({ min: 1, max: heaviest }), { minLength: 1, maxLength: most }).map(named);
 const countsOf = (slots: readonly string[]): Map<string, number> => {
@@ -43,7 +47,8 @@ test('shares: all slots are given, each destination has one, and none is a slot 
       assert.ok([...shares.values()].every((share) => share >= 1));
       const total = all.reduce((sum, { weight }) => sum + weight, 0);
       if (all.every(({ weight }) => (size * weight) / total >= 1))
-        for (const { name, weight } of all) assert.ok(Math.abs((shares.get(name) ?? 0) - (size * weight) / total) < 1, name);
+        for (const { name, weight } of all)
+          assert.ok(Math.abs((shares.get(name) ?? 0) - (size * weight) / total) < 1, name);
     }),
     seed,
   );
@@ -67,9 +72,13 @@ test('in turn: after any number of connections no destination has had two more t
       const had = new Map<string, number>();
       for (const [index, name] of slots.entries()) {
         had.set(name, (had.get(name) ?? 0) + 1);
-        for (const [other, share] of shares) assert.ok(Math.abs((had.get(other) ?? 0) - ((index + 1) * share) / 64) < 2);
+        for (const [other, share] of shares)
+          assert.ok(Math.abs((had.get(other) ?? 0) - ((index + 1) * share) / 64) < 2);
       }
-      assert.deepEqual(countsOf(slots), new Map([...countsOf(slots).keys()].map((name) => [name, shares.get(name)])));
+      assert.deepEqual(
+        countsOf(slots),
+        new Map([...countsOf(slots).keys()].map((name) => [name, shares.get(name)])),
+      );
     }),
     seed,
   );
@@ -96,7 +105,8 @@ test('owners keep their slots: only slots of a lost destination move, and a new 
         ),
       );
       for (const [slot, name] of before.entries())
-        if (name !== lost && shrunk[slot] !== name) assert.ok((countsOf(before).get(name) ?? 0) > (countsOf(shrunk).get(name) ?? 0));
+        if (name !== lost && shrunk[slot] !== name)
+          assert.ok((countsOf(before).get(name) ?? 0) > (countsOf(shrunk).get(name) ?? 0));
     }),
     seed,
   );
@@ -116,7 +126,8 @@ test('maglev: full, by weight, the same whatever the order, and little moves whe
       assert.deepEqual(maglevTable(all.toReversed()), table);
       const total = all.reduce((sum, { weight }) => sum + weight, 0);
       const counts = countsOf(table);
-      for (const { name, weight } of all) assert.ok(Math.abs((counts.get(name) ?? 0) - (maglevSlots * weight) / total) <= 2, name);
+      for (const { name, weight } of all)
+        assert.ok(Math.abs((counts.get(name) ?? 0) - (maglevSlots * weight) / total) <= 2, name);
       if (all.length < 2) return;
       const lost = all[pick % all.length];
       const after = maglevTable(all.filter((each) => each !== lost));
@@ -140,7 +151,10 @@ test('maglev: of ten, losing one moves few clients of the others', () => {
 test('lc: the destination with the fewest connections gets most, until all have the same per weight', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.record({ weight: fc.integer({ min: 1, max: 10 }), active: fc.nat(500) }), { minLength: 2, maxLength: 10 }),
+      fc.array(fc.record({ weight: fc.integer({ min: 1, max: 10 }), active: fc.nat(500) }), {
+        minLength: 2,
+        maxLength: 10,
+      }),
       (given) => {
         let loads = given.map((load, index) => ({ ...load, name: `${index}` }));
         const apart = (): number => {
@@ -152,7 +166,10 @@ test('lc: the destination with the fewest connections gets most, until all have 
           const shares = towardsLeast(loads);
           const total = shares.reduce((sum, { weight }) => sum + weight, 0);
           const coming = Math.max(20, 0.05 * loads.reduce((sum, { active }) => sum + active, 0));
-          loads = loads.map((load, index) => ({ ...load, active: load.active * 0.95 + (coming * (shares[index]?.weight ?? 0)) / total }));
+          loads = loads.map((load, index) => ({
+            ...load,
+            active: load.active * 0.95 + (coming * (shares[index]?.weight ?? 0)) / total,
+          }));
         }
         assert.ok(apart() <= Math.max(6, first / 2), `${first} → ${apart()}`);
       },

@@ -22,7 +22,13 @@ export function rangeElementsOf(
   bits.writeUInt32LE(sources.reduce((all, { length }) => all | bitOf(server.family, length), 0) >>> 0);
   return [
     // The ranges come first: without them no client may connect.
-    ...sources.map((prefix) => [rangesSet, { key: concatenated(key, lengthKey(prefix.length), ipBytes(networkOf(prefix))) }] as const),
+    ...sources.map(
+      (prefix) =>
+        [
+          rangesSet,
+          { key: concatenated(key, lengthKey(prefix.length), ipBytes(networkOf(prefix))) },
+        ] as const,
+    ),
     [deniedSet, { key }],
     [restrictedMap, { key, value: bits }],
   ];

@@ -1,4 +1,12 @@
-import { contains, formatIp, ipFromBytes, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import {
+  contains,
+  formatIp,
+  ipFromBytes,
+  lastOf,
+  networkOf,
+  parseIp,
+  parsePrefix,
+} from '../../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../../spec/address.ts';
 import type { VirtualServer } from '../model/model.ts';
 
@@ -17,12 +25,16 @@ export function canonicalRange(text: string): string | undefined {
  * Returns the ranges of one family, as a virtual server has them. Undefined: every client may connect,
  * because a range says so or there is none.
  */
-export function rangesOfFamily(ranges: readonly string[] | undefined, family: 4 | 6): readonly string[] | undefined {
+export function rangesOfFamily(
+  ranges: readonly string[] | undefined,
+  family: 4 | 6,
+): readonly string[] | undefined {
   const own = (ranges ?? []).filter((text) => parsePrefix(text)?.address.family === family);
   return own.length === 0 || own.some((text) => text.endsWith('/0')) ? undefined : own;
 }
 
-const includes = (prefixes: readonly IpPrefix[], address: IpAddress): boolean => prefixes.some((prefix) => contains(prefix, address));
+const includes = (prefixes: readonly IpPrefix[], address: IpAddress): boolean =>
+  prefixes.some((prefix) => contains(prefix, address));
 
 /**
  * Returns the prefixes from which clients may connect to a virtual server, each once and none inside another.
@@ -30,7 +42,10 @@ const includes = (prefixes: readonly IpPrefix[], address: IpAddress): boolean =>
  * host's own connections if it is an address of the host (kube-proxy's `allowFromNode`).
  * @param own the host's address of the server's family
  */
-export function sourcesOf({ sourceRanges, address }: VirtualServer, own: Uint8Array | undefined): readonly IpPrefix[] {
+export function sourcesOf(
+  { sourceRanges, address }: VirtualServer,
+  own: Uint8Array | undefined,
+): readonly IpPrefix[] {
   const prefixes = (sourceRanges ?? []).flatMap((text) => parsePrefix(text) ?? []);
   const virtual = address === undefined ? undefined : parseIp(address);
   if (own !== undefined && virtual !== undefined && includes(prefixes, ipFromBytes(own)))

@@ -1,4 +1,16 @@
-import { constant, counter, differs, inSet, mapped, masked, meta, payload, register, setMeta, verdict } from '../../netlink/expressions.ts';
+import {
+  constant,
+  counter,
+  differs,
+  inSet,
+  mapped,
+  masked,
+  meta,
+  payload,
+  register,
+  setMeta,
+  verdict,
+} from '../../netlink/expressions.ts';
 import type { NamedSet } from '../../netlink/nftables.ts';
 import type { Family } from '../model/model.ts';
 
@@ -20,7 +32,8 @@ export const deniedSet = 'denied';
 const addressBits: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
 
 /** Returns one bit for each length of IPv4, and for every four lengths of IPv6. @param length 1 or more */
-export const bitOf = (family: Family, length: number): number => (1 << (((length - 1) * 32) / addressBits[family])) >>> 0;
+export const bitOf = (family: Family, length: number): number =>
+  (1 << (((length - 1) * 32) / addressBits[family])) >>> 0;
 
 const host32 = (value: number): Buffer => {
   const bytes = Buffer.alloc(4);

@@ -17,13 +17,15 @@ import { openSwitch } from './switch.ts';
  */
 if (inPrivateNetns(import.meta.filename)) {
   shell('ip link set lo up');
-  const link = 'ip link add portcullis-ipvs type bridge; ip address add 10.96.9.9/32 dev portcullis-ipvs; ip link set portcullis-ipvs up';
+  const link =
+    'ip link add portcullis-ipvs type bridge; ip address add 10.96.9.9/32 dev portcullis-ipvs; ip link set portcullis-ipvs up';
   const tables = (): void => {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     transact(netfilter, [...rebuild('ip', new Map()), ...rebuild('ip6', new Map())]);
     netfilter.close();
   };
-  const left = (): boolean => /portcullis-ipvs/u.test(shell('ip -brief link; nft list tables; ip route show table local'));
+  const left = (): boolean =>
+    /portcullis-ipvs/u.test(shell('ip -brief link; nft list tables; ip route show table local'));
   const log = { info: () => {}, warn: () => {} };
 
   for (const [what, leave] of [
@@ -47,7 +49,14 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('remains that cannot be removed yet are tried again, and logged once', () => {
     const refused = (code: string): PortcullisError =>
-      new PortcullisError({ code, kind: 'precondition', attempted: 'open', on: 'ipvs', why: code, fix: 'wait' });
+      new PortcullisError({
+        code,
+        kind: 'precondition',
+        attempted: 'open',
+        on: 'ipvs',
+        why: code,
+        fix: 'wait',
+      });
     const warned: string[] = [];
     let code = 'NETWORK_IPVS_SETTING';
     shell(link);

@@ -55,7 +55,10 @@ export function createFormerBalancer(
     } catch (thrown) {
       if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_IPVS_MISSING') throw thrown;
       ipvsRemains.remove();
-      log.info({ balancer: 'ipvs' }, 'the former balancer of services is gone: the kernel has no IPVS any more');
+      log.info(
+        { balancer: 'ipvs' },
+        'the former balancer of services is gone: the kernel has no IPVS any more',
+      );
       return;
     }
     try {
@@ -75,7 +78,10 @@ export function createFormerBalancer(
         else removeAndClose(former);
         isAlone = true;
       } catch (thrown) {
-        log.warn({ why: reasonOf(thrown) }, 'the former balancer of services could not be retired; it is tried again');
+        log.warn(
+          { why: reasonOf(thrown) },
+          'the former balancer of services could not be retired; it is tried again',
+        );
       }
     },
     look(active) {
@@ -87,7 +93,11 @@ export function createFormerBalancer(
         reported = undefined;
       } catch (thrown) {
         const why = reasonOf(thrown);
-        if (why !== reported) log.warn({ why }, 'what another balancer has left in the kernel could not be removed yet; it is tried again');
+        if (why !== reported)
+          log.warn(
+            { why },
+            'what another balancer has left in the kernel could not be removed yet; it is tried again',
+          );
         reported = why;
       }
     },

@@ -6,8 +6,19 @@ import { Worker } from 'node:worker_threads';
 /** Clients and backends around this process's own namespace, which routes between them and balances. */
 
 export type Order =
-  | { readonly verb: 'serve'; readonly protocol: 'tcp' | 'udp'; readonly address: string; readonly port: number }
-  | { readonly verb: 'greet'; readonly address: string; readonly port: number; readonly times: number; readonly froms?: readonly string[] }
+  | {
+      readonly verb: 'serve';
+      readonly protocol: 'tcp' | 'udp';
+      readonly address: string;
+      readonly port: number;
+    }
+  | {
+      readonly verb: 'greet';
+      readonly address: string;
+      readonly port: number;
+      readonly times: number;
+      readonly froms?: readonly string[];
+    }
   | { readonly verb: 'stream'; readonly address: string; readonly port: number }
   | { readonly verb: 'report' | 'end'; readonly stream: number }
   /** One question over UDP. Questions of one flow leave by one port. */
@@ -71,7 +82,9 @@ interface Started {
 }
 
 async function startEnd(name: string, apart: boolean): Promise<Started> {
-  const worker = new Worker(new URL('./hosts.worker.fixture.ts', import.meta.url), { workerData: { name, apart } });
+  const worker = new Worker(new URL('./hosts.worker.fixture.ts', import.meta.url), {
+    workerData: { name, apart },
+  });
   const waiting = new Map<number, { resolve: (answer: unknown) => void; reject: (error: Error) => void }>();
   let orders = 0;
   const [{ thread }] = (await once(worker, 'message')) as [{ thread: string }];
@@ -92,8 +105,10 @@ async function startEnd(name: string, apart: boolean): Promise<Started> {
   const end: TestEnd = {
     name,
     greet: (to, port, times = 1, froms) =>
-      call({ verb: 'greet', address: to, port, times, ...(froms !== undefined && { froms }) }).answer as Promise<string[]>,
-    serve: async (protocol, at, port) => void (await call({ verb: 'serve', protocol, address: at, port }).answer),
+      call({ verb: 'greet', address: to, port, times, ...(froms !== undefined && { froms }) })
+        .answer as Promise<string[]>,
+    serve: async (protocol, at, port) =>
+      void (await call({ verb: 'serve', protocol, address: at, port }).answer),
     async stream(to, port) {
       const { id, answer } = call({ verb: 'stream', address: to, port });
       return { greeting: (await answer) as string, id };
@@ -120,8 +135,12 @@ export async function openHost(name: string, network: number, number: number): P
   const started: ChildProcess[] = [];
   const [address, address6] = [`10.${network}.0.${number}`, `fd0${network}::${number}`];
   shell(`ip link add v-${name} type veth peer name eth0 netns ${thread}`);
-  if (network === 2) shell(`ip link set v-${name} master backends; ip link set dev v-${name} type bridge_slave hairpin on`);
-  else shell(`ip addr add 10.${network}.0.1/24 dev v-${name}; ip -6 addr add fd0${network}::1/64 dev v-${name} nodad`);
+  if (network === 2)
+    shell(`ip link set v-${name} master backends; ip link set dev v-${name} type bridge_slave hairpin on`);
+  else
+    shell(
+      `ip addr add 10.${network}.0.1/24 dev v-${name}; ip -6 addr add fd0${network}::1/64 dev v-${name} nodad`,
+    );
   shell(`ip link set v-${name} up`);
   run(
     [
@@ -136,7 +155,10 @@ export async function openHost(name: string, network: number, number: number): P
     address6,
     run,
     output: (command) => execFileSync(entered[0], [entered[1], ...command], { encoding: 'utf8' }),
-    start: (command) => void started.push(spawn('setpriv', ['--pdeathsig', 'KILL', ...entered, ...command], { stdio: 'ignore' })),
+    start: (command) =>
+      void started.push(
+        spawn('setpriv', ['--pdeathsig', 'KILL', ...entered, ...command], { stdio: 'ignore' }),
+      ),
     async stop() {
       for (const each of started) each.kill('SIGKILL');
       await end.stop();

@@ -17,7 +17,8 @@ if (apart) unshare(CLONE_NEWNET);
 const streams = new Map<number, { socket: Socket; report: StreamReport; timer: NodeJS.Timeout }>();
 const datagrams = new Map<number, DatagramSocket>();
 
-const greeting = (address: string | undefined): string => `${name} ${(address ?? '').replace('::ffff:', '')}\n`;
+const greeting = (address: string | undefined): string =>
+  `${name} ${(address ?? '').replace('::ffff:', '')}\n`;
 
 function serve({ protocol, address, port }: Extract<Order, { verb: 'serve' }>): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -40,7 +41,15 @@ function serve({ protocol, address, port }: Extract<Order, { verb: 'serve' }>): 
  * Makes one connection, which ends with a reset so that nothing of it lingers. Returns the greeting, or the
  * errno.
  */
-function greet({ address, port, from }: { readonly address: string; readonly port: number; readonly from?: string }): Promise<string> {
+function greet({
+  address,
+  port,
+  from,
+}: {
+  readonly address: string;
+  readonly port: number;
+  readonly from?: string;
+}): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host: address, port, ...(from !== undefined && { localAddress: from }) });
     const timer = setTimeout(() => end('TIMEOUT'), 20_000);
@@ -115,7 +124,9 @@ async function follow(id: number, order: Order): Promise<unknown> {
     case 'greet': {
       const answers: string[] = [];
       for (let at = 0; at < order.times; at += 1)
-        answers.push(await greet({ ...order, ...(order.froms && { from: order.froms[at % order.froms.length] }) }));
+        answers.push(
+          await greet({ ...order, ...(order.froms && { from: order.froms[at % order.froms.length] }) }),
+        );
       return answers;
     }
     case 'stream':

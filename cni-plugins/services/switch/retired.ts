@@ -37,16 +37,28 @@ const daySeconds = 86_400;
 const lookEveryMs = 2000;
 const lookShare = 50;
 
-export function createRetiredBalancer({ log, clock, graceSeconds = daySeconds }: RetiredBalancerDeps): RetiredBalancer {
-  let retired: { readonly balancer: IpvsBalancer; readonly until: number; lookAt: number; connections: number } | undefined;
+export function createRetiredBalancer({
+  log,
+  clock,
+  graceSeconds = daySeconds,
+}: RetiredBalancerDeps): RetiredBalancer {
+  let retired:
+    | { readonly balancer: IpvsBalancer; readonly until: number; lookAt: number; connections: number }
+    | undefined;
 
   return {
     balancer: () => retired?.balancer,
-    retiring: () => (retired === undefined ? undefined : { kind: retired.balancer.kind, connections: retired.connections }),
+    retiring: () =>
+      retired === undefined ? undefined : { kind: retired.balancer.kind, connections: retired.connections },
     keep(balancer) {
       try {
         balancer.refuseNew();
-        retired = { balancer, until: clock() + graceSeconds * 1000, lookAt: clock(), connections: balancer.standing() };
+        retired = {
+          balancer,
+          until: clock() + graceSeconds * 1000,
+          lookAt: clock(),
+          connections: balancer.standing(),
+        };
       } catch (thrown) {
         balancer.close();
         throw thrown;
@@ -66,8 +78,15 @@ export function createRetiredBalancer({ log, clock, graceSeconds = daySeconds }:
       balancer.close();
       retired = undefined;
       if (connections > 0)
-        log.warn({ balancer: balancer.kind, connections }, 'the former balancer of services is gone with the connections it still had');
-      else log.info({ balancer: balancer.kind }, 'the former balancer of services is gone: its last connection has ended');
+        log.warn(
+          { balancer: balancer.kind, connections },
+          'the former balancer of services is gone with the connections it still had',
+        );
+      else
+        log.info(
+          { balancer: balancer.kind },
+          'the former balancer of services is gone: its last connection has ended',
+        );
     },
     removeAll() {
       retired?.balancer.removeAll();

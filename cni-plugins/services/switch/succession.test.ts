@@ -42,7 +42,12 @@ let busy: TestHost;
 const backends: TestHost[] = [];
 /** The host that balances is itself a client. */
 let router: TestEnd;
-const streams: { readonly host: TestEnd; readonly id: number; readonly greeting: string; readonly to: string }[] = [];
+const streams: {
+  readonly host: TestEnd;
+  readonly id: number;
+  readonly greeting: string;
+  readonly to: string;
+}[] = [];
 
 before(async () => {
   becomeRouter();
@@ -60,7 +65,9 @@ before(async () => {
   balancer = openSwitchableBalancer('nftables', log);
   balancer.reconcile(servers);
   // A UDP flow that is silent for 30 s counts as ended, and an emulated machine may stand still for longer.
-  shell('sysctl -qw net.netfilter.nf_conntrack_udp_timeout=3600 net.netfilter.nf_conntrack_udp_timeout_stream=3600');
+  shell(
+    'sysctl -qw net.netfilter.nf_conntrack_udp_timeout=3600 net.netfilter.nf_conntrack_udp_timeout_stream=3600',
+  );
 });
 after(async () => {
   balancer.removeAll();
@@ -76,16 +83,27 @@ async function begin(host: TestEnd, address: string, port: number): Promise<void
 
 /** Checks that every stream goes on: the sent data comes back complete and in order, and more than before. */
 async function allFlow(): Promise<void> {
-  const receivedBefore = await Promise.all(streams.map(async ({ host, id }) => (await host.report(id))?.received ?? 0));
+  const receivedBefore = await Promise.all(
+    streams.map(async ({ host, id }) => (await host.report(id))?.received ?? 0),
+  );
   for (const [index, { host, id, to }] of streams.entries()) {
     const words = `${host.name} to ${to}`;
     let report = await host.report(id);
-    for (let at = 0; at < 300 && (report?.received ?? 0) < (receivedBefore[index] ?? 0) + 2048 && report?.failure === undefined; at += 1) {
+    for (
+      let at = 0;
+      at < 300 &&
+      (report?.received ?? 0) < (receivedBefore[index] ?? 0) + 2048 &&
+      report?.failure === undefined;
+      at += 1
+    ) {
       await pause(100);
       report = await host.report(id);
     }
     assert.deepEqual([report?.failure, report?.inOrder], [undefined, true], words);
-    assert.ok((report?.received ?? 0) >= (receivedBefore[index] ?? 0) + 2048, `${words}: ${JSON.stringify(report)}`);
+    assert.ok(
+      (report?.received ?? 0) >= (receivedBefore[index] ?? 0) + 2048,
+      `${words}: ${JSON.stringify(report)}`,
+    );
   }
 }
 
@@ -158,7 +176,8 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     });
     assert.deepEqual([balancer.kind, balancer.retiring()], ['ipvs', undefined]);
     assert.doesNotMatch(shell('nft list tables'), /portcullis_services/u);
-    const counted = (): bigint => balancer.counts()[0]?.destinations.reduce((sum, { connections = 0n }) => sum + connections, 0n) ?? 0n;
+    const counted = (): bigint =>
+      balancer.counts()[0]?.destinations.reduce((sum, { connections = 0n }) => sum + connections, 0n) ?? 0n;
     // IPVS adds up the counts of its processors only now and then.
     for (let at = 0; at < 300 && counted() === 0n; at += 1) await pause(100);
     assert.ok(counted() > 0n, 'new connections go by IPVS');
@@ -177,12 +196,18 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     });
     assert.ok(made > 0);
     const retiring = balancer.retiring();
-    assert.ok(retiring?.kind === 'ipvs' && retiring.connections >= streams.length / 2, JSON.stringify(retiring));
+    assert.ok(
+      retiring?.kind === 'ipvs' && retiring.connections >= streams.length / 2,
+      JSON.stringify(retiring),
+    );
     // A backend's grace period is over: its connections end, whichever balancer carries them.
     for (const { address, port } of udp.destinations) balancer.cut(keyOf(udp), { address, port });
     for (const { host, id } of streams) assert.equal((await host.end(id))?.failure, undefined);
     await untilRetired();
-    assert.doesNotMatch(shell('ip -br link; nft list tables; cat /proc/net/ip_vs'), /portcullis-ipvs|0A6000/u);
+    assert.doesNotMatch(
+      shell('ip -br link; nft list tables; cat /proc/net/ip_vs'),
+      /portcullis-ipvs|0A6000/u,
+    );
     assert.deepEqual(
       reported.filter(({ level }) => level === 'warn'),
       [],
@@ -203,13 +228,23 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
       assert.deepEqual(await client.greet(address, port), ['ECONNREFUSED'], `${address} port ${port}`);
     balancer.switchTo('ipvs', () => servers);
     assert.match((await client.greet('10.96.0.1', 80))[0] ?? '', /^b1[12] /u);
-    const local = shell('ip -4 route show table local dev portcullis-ipvs').replace(/ proto kernel scope host/gu, '');
-    assert.match(local, /^local 10\.96\.0\.1 src 10\.96\.0\.1 *$/mu, 'a source that may go is the route’s no more');
+    const local = shell('ip -4 route show table local dev portcullis-ipvs').replace(
+      / proto kernel scope host/gu,
+      '',
+    );
+    assert.match(
+      local,
+      /^local 10\.96\.0\.1 src 10\.96\.0\.1 *$/mu,
+      'a source that may go is the route’s no more',
+    );
     const { host, id } = streams.at(-1)!;
     assert.equal((await host.end(id))?.failure, undefined);
     balancer.switchTo('nftables', () => servers);
     await untilRetired();
-    assert.doesNotMatch(shell('ip -brief link; nft list tables; ip route show table local'), /portcullis-ipvs/u);
+    assert.doesNotMatch(
+      shell('ip -brief link; nft list tables; ip route show table local'),
+      /portcullis-ipvs/u,
+    );
   });
 
   test('eight switches back and forth: no connection ends, whichever balancer began it', async () => {
@@ -228,11 +263,13 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
         balancer.switchTo(stretch % 2 === 0 ? 'ipvs' : 'nftables', () => servers);
         await allFlow();
         balancer.tick();
-        for (const [flow, backend] of begun) assert.equal(await client.ask('10.96.0.1', 53, flow), backend, `flow ${flow}, ${stretch}`);
+        for (const [flow, backend] of begun)
+          assert.equal(await client.ask('10.96.0.1', 53, flow), backend, `flow ${flow}, ${stretch}`);
         // All connections that IPVS has begun so far.
         const least = 5 * ((stretch + 1) >> 1);
         const retiring = balancer.retiring();
-        if (balancer.kind === 'nftables') assert.ok((retiring?.connections ?? 0) >= least, `${stretch}: ${JSON.stringify(retiring)}`);
+        if (balancer.kind === 'nftables')
+          assert.ok((retiring?.connections ?? 0) >= least, `${stretch}: ${JSON.stringify(retiring)}`);
         else assert.equal(retiring, undefined);
       }
     });
@@ -240,11 +277,19 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     for (const { address, port } of udp.destinations) balancer.cut(keyOf(udp), { address, port });
     for (const { host, id } of streams.splice(0)) assert.equal((await host.end(id))?.failure, undefined);
     await untilRetired();
-    assert.doesNotMatch(shell('ip -brief link; nft list tables; ip route show table local'), /portcullis-ipvs/u);
+    assert.doesNotMatch(
+      shell('ip -brief link; nft list tables; ip route show table local'),
+      /portcullis-ipvs/u,
+    );
   });
 
   test('a UDP flow to a node port that the host itself answers goes on while IPVS is retired', async () => {
-    const own: VirtualServer = { ...node, protocol: 'udp', port: 30053, destinations: [{ address: '10.2.0.1', port: 8053, weight: 1 }] };
+    const own: VirtualServer = {
+      ...node,
+      protocol: 'udp',
+      port: 30053,
+      destinations: [{ address: '10.2.0.1', port: 8053, weight: 1 }],
+    };
     const answer = 'router 10.1.0.2';
     await router.serve('udp', '10.2.0.1', 8053);
     balancer.change([own], []);
@@ -252,7 +297,8 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     balancer.switchTo('ipvs', () => [...servers, own]);
     // IPVS stays for the connections that it has itself.
     await begin(client, '10.96.0.1', 80);
-    for (const flow of [201, 202, 201, 202]) assert.equal(await client.ask('10.1.0.1', 30053, flow), answer, `flow ${flow}, by IPVS`);
+    for (const flow of [201, 202, 201, 202])
+      assert.equal(await client.ask('10.1.0.1', 30053, flow), answer, `flow ${flow}, by IPVS`);
     balancer.switchTo('nftables', () => [...servers, own]);
     assert.equal(balancer.retiring()?.kind, 'ipvs');
     for (const flow of [201, 202, 203, 203, 201, 202])
@@ -272,7 +318,8 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
       assert.equal(next.retiring()?.kind, 'ipvs');
       const { host, id } = streams.at(-1)!;
       const received = (await host.report(id))?.received ?? 0;
-      for (let at = 0; at < 300 && ((await host.report(id))?.received ?? 0) < received + 2048; at += 1) await pause(100);
+      for (let at = 0; at < 300 && ((await host.report(id))?.received ?? 0) < received + 2048; at += 1)
+        await pause(100);
       assert.equal((await host.end(id))?.failure, undefined);
     } finally {
       next.removeAll();

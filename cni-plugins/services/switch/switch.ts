@@ -42,7 +42,8 @@ export interface SwitchDeps extends FormerBalancerDeps, RetiredBalancerDeps {}
  * @throws what opening the balancer throws
  */
 export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): SwitchableBalancer {
-  const open = (kind: Balancer['kind']): Balancer | IpvsBalancer => (kind === 'ipvs' ? deps.openIpvs() : deps.openNftables());
+  const open = (kind: Balancer['kind']): Balancer | IpvsBalancer =>
+    kind === 'ipvs' ? deps.openIpvs() : deps.openNftables();
   let active = open(first);
   /** During a switch: the balancer whose refusals count. */
   let coming: Balancer | undefined;
@@ -77,7 +78,11 @@ export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): Switchabl
     remains.leave(former);
     const retiring = retired.retiring();
     deps.log.info(
-      { from: former.kind, to: next.kind, ...(retiring !== undefined && { connections: retiring.connections }) },
+      {
+        from: former.kind,
+        to: next.kind,
+        ...(retiring !== undefined && { connections: retiring.connections }),
+      },
       'services are balanced again',
     );
   };

@@ -1,4 +1,5 @@
-import { listElements, readElements } from '../../netlink/nftables.ts';
+import { listElements } from '../../netlink/nftables.ts';
+import { readElements } from '../../netlink/nft-answers.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { backendMilliseconds, backendsSet } from './rules.ts';

@@ -1,5 +1,14 @@
 import { remember } from '../../netlink/balancing-expressions.ts';
-import { connection, differs, inSet, masked, meta, payload, register, verdict } from '../../netlink/expressions.ts';
+import {
+  connection,
+  differs,
+  inSet,
+  masked,
+  meta,
+  payload,
+  register,
+  verdict,
+} from '../../netlink/expressions.ts';
 import type { NamedSet } from '../../netlink/nftables.ts';
 import { u32 } from '../../netlink/wire.ts';
 import type { Family } from '../model/model.ts';
@@ -58,4 +67,8 @@ export const toUnknownSegments: readonly Buffer[] = [
 ];
 
 /** Returns a rule of {@link unknownSegmentsChain}. */
-export const dropOfBackend = (family: Family): readonly Buffer[] => [...endOf(family, 'source'), inSet(backendsSet, r0), verdict('drop')];
+export const dropOfBackend = (family: Family): readonly Buffer[] => [
+  ...endOf(family, 'source'),
+  inSet(backendsSet, r0),
+  verdict('drop'),
+];

@@ -16,7 +16,10 @@ export type Table = Readonly<Record<string, unknown>>;
 export type Settings = Record<string, unknown>;
 
 /** The result of a rule for a key's value: the settings to import, or why there are none. */
-export type Mapped = { readonly set: Readonly<Record<string, unknown>> } | { readonly inherent: string } | { readonly left: string };
+export type Mapped =
+  | { readonly set: Readonly<Record<string, unknown>> }
+  | { readonly inherent: string }
+  | { readonly left: string };
 
 export interface Rule {
   /** The key's path, matched at its end; `*` matches any one component. */
@@ -32,7 +35,10 @@ export function isTable(value: unknown): value is Table {
  * Applies the first rule that matches each key, outermost keys first. If a key has no rule, the keys below it
  * are checked. A setting's name is dotted: `cni.confDir`.
  */
-export function applyRules(whole: Table, rules: readonly Rule[]): { readonly settings: Settings; readonly findings: readonly Finding[] } {
+export function applyRules(
+  whole: Table,
+  rules: readonly Rule[],
+): { readonly settings: Settings; readonly findings: readonly Finding[] } {
   const settings: Settings = {};
   const findings: Finding[] = [];
   const visit = (table: Table, at: readonly string[]): void => {
@@ -67,7 +73,17 @@ function matches(rule: readonly string[], path: readonly string[]): boolean {
 function put(settings: Settings, path: readonly string[], value: unknown): void {
   const [first = '', ...rest] = path;
   const own = Object.hasOwn(settings, first) ? settings[first] : undefined;
-  const next = rest.length === 0 ? (isTable(own) && isTable(value) ? { ...own, ...value } : value) : { ...(isTable(own) ? own : {}) };
+  const next =
+    rest.length === 0
+      ? isTable(own) && isTable(value)
+        ? { ...own, ...value }
+        : value
+      : { ...(isTable(own) ? own : {}) };
   if (rest.length > 0) put(next as Settings, rest, value);
-  Object.defineProperty(settings, first, { value: next, writable: true, enumerable: true, configurable: true });
+  Object.defineProperty(settings, first, {
+    value: next,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  });
 }

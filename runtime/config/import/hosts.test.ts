@@ -22,7 +22,14 @@ const cases: readonly {
   {
     what: 'hosts are taken in their order, and one without resolve for digests only',
     text: 'server = "https://a.test"\n[host."https://z.test"]\ncapabilities = ["pull"]\n[host."https://b.test"]\n',
-    settings: { prefixes: { 'a.test': { mirrors: [{ url: 'https://z.test', tags: false }, { url: 'https://b.test' }], origin: true } } },
+    settings: {
+      prefixes: {
+        'a.test': {
+          mirrors: [{ url: 'https://z.test', tags: false }, { url: 'https://b.test' }],
+          origin: true,
+        },
+      },
+    },
   },
   {
     what: 'hosts that serve no content, or whose capabilities are not known, are left out',
@@ -33,7 +40,11 @@ const cases: readonly {
   {
     what: 'a server that is not the registry is the last source',
     text: 'server = "https://inside.test"\n[host."https://m.test"]\n',
-    settings: { prefixes: { 'a.test': { mirrors: [{ url: 'https://m.test' }, { url: 'https://inside.test' }], origin: false } } },
+    settings: {
+      prefixes: {
+        'a.test': { mirrors: [{ url: 'https://m.test' }, { url: 'https://inside.test' }], origin: false },
+      },
+    },
   },
   {
     what: 'a server that is also a host is one source',
@@ -51,12 +62,20 @@ const cases: readonly {
     text: 'server = "http://a.test"\n',
     settings: { insecure: ['a.test'] },
   },
-  { what: 'the server of Docker Hub is docker.io', host: 'docker.io', text: 'server = "https://registry-1.docker.io"\n', settings: {} },
+  {
+    what: 'the server of Docker Hub is docker.io',
+    host: 'docker.io',
+    text: 'server = "https://registry-1.docker.io"\n',
+    settings: {},
+  },
   {
     what: 'a path is the beginning of the repository if override_path says so, and left out otherwise',
     text: '[host."https://m.test/v2/cache"]\noverride_path = true\n[host."https://n.test/cache"]\n[host."https://o.test/api"]\noverride_path = true\n',
     settings: { mirrors: { 'a.test': { url: 'https://m.test/cache', origin: true } } },
-    left: { 'host.https://n.test/cache': /another path than \/v2/u, 'host.https://o.test/api': /another path than \/v2/u },
+    left: {
+      'host.https://n.test/cache': /another path than \/v2/u,
+      'host.https://o.test/api': /another path than \/v2/u,
+    },
   },
   {
     what: 'headers, proxies and unverified certificates are left out with the place for them, and no value is repeated',
@@ -76,7 +95,11 @@ const cases: readonly {
     settings: {
       mirrors: { 'docker.io': { url: 'https://m.test:5000', origin: true } },
       tls: {
-        'registry-1.docker.io': { ca: ['/etc/certs.d/a.pem', '/etc/b.pem'], cert: '/etc/certs.d/both.pem', key: '/etc/certs.d/both.pem' },
+        'registry-1.docker.io': {
+          ca: ['/etc/certs.d/a.pem', '/etc/b.pem'],
+          cert: '/etc/certs.d/both.pem',
+          key: '/etc/certs.d/both.pem',
+        },
         'm.test:5000': { ca: ['/etc/certs.d/m.pem'], cert: '/etc/certs.d/c.pem', key: '/etc/certs.d/k.pem' },
       },
     },
@@ -84,7 +107,11 @@ const cases: readonly {
   {
     what: 'certificates in a form that is not known, several of a client, and those of a host over plain HTTP are left out',
     text: 'ca = 5\nclient = ["a.pem", "b.pem"]\n[host."http://m.test"]\nca = "m.pem"\n[host."https://n.test"]\nclient = [["a", "b", "c"]]\nca = []\n',
-    settings: { prefixes: { 'a.test': { mirrors: [{ url: 'http://m.test' }, { url: 'https://n.test' }], origin: true } } },
+    settings: {
+      prefixes: {
+        'a.test': { mirrors: [{ url: 'http://m.test' }, { url: 'https://n.test' }], origin: true },
+      },
+    },
     left: {
       ca: /not a path/u,
       client: /one client certificate/u,
@@ -114,7 +141,9 @@ describe('hosts.toml', () => {
       const source: ImportSource = { kind: 'hosts', file: '/etc/certs.d/hosts.toml', text, host };
       const imported = importConfiguration([source]);
       assert.deepEqual(imported.settings['registries'] ?? {}, settings);
-      const found = new Map(imported.findings.filter(({ outcome }) => outcome === 'left').map(({ key, note }) => [key, note]));
+      const found = new Map(
+        imported.findings.filter(({ outcome }) => outcome === 'left').map(({ key, note }) => [key, note]),
+      );
       assert.deepEqual([...found.keys()].sort(), Object.keys(left).sort());
       for (const [key, says] of Object.entries(left)) assert.match(found.get(key) ?? '', says);
       assert.ok(!JSON.stringify(imported).includes('geheim'), 'no secret is repeated');
@@ -131,16 +160,28 @@ describe('hosts.toml', () => {
   it('is recognised', () => assert.equal(kindOfToml(cases[0]?.text ?? '', 'hosts.toml'), 'hosts'));
 
   it('gives way to a registries.conf that blocks the registry', () => {
-    const hosts: ImportSource = { kind: 'hosts', file: 'hosts.toml', text: '[host."https://m.test"]\n', host: 'a.test' };
+    const hosts: ImportSource = {
+      kind: 'hosts',
+      file: 'hosts.toml',
+      text: '[host."https://m.test"]\n',
+      host: 'a.test',
+    };
     const more: ImportSource = {
       kind: 'hosts',
       file: 'b/hosts.toml',
       text: '[host."https://m.test"]\n[host."https://n.test"]\n',
       host: 'b.test',
     };
-    const text = '[[registry]]\nlocation = "a.test"\nblocked = true\n[[registry]]\nlocation = "b.test"\nblocked = true\n';
-    const { settings, findings } = importConfiguration([hosts, more, { kind: 'registries', file: 'registries.conf', text }]);
-    assert.deepEqual(settings, { registries: { prefixes: { 'a.test': { blocked: true }, 'b.test': { blocked: true } } } });
+    const text =
+      '[[registry]]\nlocation = "a.test"\nblocked = true\n[[registry]]\nlocation = "b.test"\nblocked = true\n';
+    const { settings, findings } = importConfiguration([
+      hosts,
+      more,
+      { kind: 'registries', file: 'registries.conf', text },
+    ]);
+    assert.deepEqual(settings, {
+      registries: { prefixes: { 'a.test': { blocked: true }, 'b.test': { blocked: true } } },
+    });
     assert.deepEqual(
       findings.filter(({ outcome }) => outcome === 'left').map(({ key }) => key),
       ['registries.mirrors.a.test', 'registries.prefixes.b.test'],
@@ -153,7 +194,11 @@ it('the deprecated mirrors of a config.toml are taken in their order', () => {
     '[plugins.cri.registry.mirrors."a.test"]\nendpoint = ["https://m.test", "https://n.test/v2"]\n[plugins.cri.registry.mirrors."*"]\nendpoint = ["https://m.test"]\n[plugins.cri.registry.mirrors."b.test"]\nendpoint = ["https://m.test/cache"]\n';
   const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'config.toml', text }]);
   assert.deepEqual(settings, {
-    registries: { prefixes: { 'a.test': { mirrors: [{ url: 'https://m.test' }, { url: 'https://n.test' }], origin: true } } },
+    registries: {
+      prefixes: {
+        'a.test': { mirrors: [{ url: 'https://m.test' }, { url: 'https://n.test' }], origin: true },
+      },
+    },
   });
   assert.deepEqual(
     findings.map(({ outcome }) => outcome),

@@ -28,7 +28,16 @@ interface ImportedTls {
   readonly key?: string;
 }
 
-const known = ['capabilities', 'ca', 'client', 'skip_verify', 'header', 'override_path', 'dial_timeout', 'proxy'];
+const known = [
+  'capabilities',
+  'ca',
+  'client',
+  'skip_verify',
+  'header',
+  'override_path',
+  'dial_timeout',
+  'proxy',
+];
 const capabilityNames = ['pull', 'resolve', 'push', 'referrers'];
 const otherRoot =
   'its API is below another path than /v2, which no mirror has here: a path of registries.prefixes begins the name of the repository';
@@ -39,11 +48,16 @@ const otherRoot =
  * without the capability `resolve` is asked for content by digest only.
  * Source: containerd, docs/hosts.md.
  */
-export function importHosts({ host, folder, table }: HostsFile): { readonly settings: Settings; readonly findings: readonly Finding[] } {
+export function importHosts({ host, folder, table }: HostsFile): {
+  readonly settings: Settings;
+  readonly findings: readonly Finding[];
+} {
   const name = host.toLowerCase();
   if (!new RegExp(hostPattern).test(name) || name === '_default') {
     const note =
-      name === '_default' ? 'a mirror is named for each registry: registries.mirrors.HOST' : 'its folder is not named after a registry';
+      name === '_default'
+        ? 'a mirror is named for each registry: registries.mirrors.HOST'
+        : 'its folder is not named after a registry';
     return { settings: {}, findings: leftAll(table, note) };
   }
   const read: Read = { folder, tls: {}, mirrors: [], findings: [] };
@@ -54,27 +68,40 @@ export function importHosts({ host, folder, table }: HostsFile): { readonly sett
       if (isTable(entry)) readHost(key, url, entry, read);
       else read.findings.push({ key, outcome: 'left', note: 'it is not a table' });
     }
-  } else if (hosts !== undefined) read.findings.push({ key: 'host', outcome: 'left', note: 'it is not a table' });
+  } else if (hosts !== undefined)
+    read.findings.push({ key: 'host', outcome: 'left', note: 'it is not a table' });
   const own = ownServer(name, server);
   const before = read.mirrors.length;
   if (own === 'other') readHost('server', String(server), rest, read, '');
   else readFields('', name === 'docker.io' ? 'registry-1.docker.io' : name, rest, read);
-  // The server is the last source, also where it could not be taken over: the registry itself is not asked in its place.
+  // The server is the last source, also where it could not be taken over: the registry itself is not asked in
+  // its place.
   const origin = own !== 'other';
   if (own === 'plain') read.findings.push({ key: 'server', outcome: 'taken', note: 'registries.insecure' });
   else if (own !== 'other' && server !== undefined)
-    read.findings.push({ key: 'server', outcome: 'inherent', note: 'the registry itself is the last source' });
-  const more = { ...(own === 'plain' && { insecure: [name] }), ...(Object.keys(read.tls).length > 0 && { tls: read.tls }) };
+    read.findings.push({
+      key: 'server',
+      outcome: 'inherent',
+      note: 'the registry itself is the last source',
+    });
+  const more = {
+    ...(own === 'plain' && { insecure: [name] }),
+    ...(Object.keys(read.tls).length > 0 && { tls: read.tls }),
+  };
   const isRepeated = read.mirrors.slice(0, before).some(({ url }) => url === read.mirrors[before]?.url);
   const mirrors = isRepeated ? read.mirrors.slice(0, before) : read.mirrors;
   if (mirrors.length === 0 && !origin) {
-    const note = 'no source can be taken over; the registry is blocked, because the file does not name it as a source';
+    const note =
+      'no source can be taken over; the registry is blocked, because the file does not name it as a source';
     const findings = [...read.findings, { key: 'server', outcome: 'left', note } as const];
     return { settings: { registries: { prefixes: { [name]: { blocked: true } } } }, findings };
   }
-  if (mirrors.length === 0) return { settings: Object.keys(more).length > 0 ? { registries: more } : {}, findings: read.findings };
+  if (mirrors.length === 0)
+    return { settings: Object.keys(more).length > 0 ? { registries: more } : {}, findings: read.findings };
   const { settings, setting } = ruleSettings(name, { mirrors, origin });
-  const findings = read.findings.map((one) => (one.outcome === 'taken' && one.note === '' ? { ...one, note: setting } : one));
+  const findings = read.findings.map((one) =>
+    one.outcome === 'taken' && one.note === '' ? { ...one, note: setting } : one,
+  );
   return { settings: { registries: { ...settings, ...more } }, findings };
 }
 
@@ -82,9 +109,17 @@ export function importHosts({ host, folder, table }: HostsFile): { readonly sett
 function ownServer(name: string, server: unknown): 'own' | 'plain' | 'other' {
   if (server === undefined || server === '') return 'own';
   const url = URL.parse(withScheme(typeof server === 'string' ? server : ''));
-  if (url === null || !['', '/', '/v2', '/v2/'].includes(url.pathname) || url.search !== '' || url.username !== '') return 'other';
+  if (
+    url === null ||
+    !['', '/', '/v2', '/v2/'].includes(url.pathname) ||
+    url.search !== '' ||
+    url.username !== ''
+  )
+    return 'other';
   const names =
-    name === 'docker.io' ? ['docker.io', 'index.docker.io', 'registry-1.docker.io'] : [name, new URL(`${url.protocol}//${name}`).host];
+    name === 'docker.io'
+      ? ['docker.io', 'index.docker.io', 'registry-1.docker.io']
+      : [name, new URL(`${url.protocol}//${name}`).host];
   if (!names.includes(url.host)) return 'other';
   return url.protocol === 'http:' ? 'plain' : 'own';
 }
@@ -97,7 +132,8 @@ function readHost(key: string, address: string, entry: Table, read: Read, at = `
   if (url === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
   if (url === '') return left(key, otherRoot);
   const able = capabilitiesOf(entry['capabilities']);
-  if (able === undefined) return left(`${at}capabilities`, `it is not a list of ${capabilityNames.join(', ')}`);
+  if (able === undefined)
+    return left(`${at}capabilities`, `it is not a list of ${capabilityNames.join(', ')}`);
   if (!able.includes('pull')) return left(key, 'no content can be pulled from it');
   const mirror = mirrorOf(url, true);
   if (mirror === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
@@ -108,25 +144,42 @@ function readHost(key: string, address: string, entry: Table, read: Read, at = `
 }
 
 /**
- * Adds the certificates of a host, and a finding for each other key. Values can be secrets, and are not repeated.
+ * Adds the certificates of a host, and a finding for each other key. Values can be secrets, and are not
+ * repeated.
  */
-function readFields(at: string, host: string, entry: Table, { findings, tls, folder }: Read, isPlain = false): void {
-  const left = (name: string, note: string): void => void findings.push({ key: `${at}${name}`, outcome: 'left', note });
+function readFields(
+  at: string,
+  host: string,
+  entry: Table,
+  { findings, tls, folder }: Read,
+  isPlain = false,
+): void {
+  const left = (name: string, note: string): void =>
+    void findings.push({ key: `${at}${name}`, outcome: 'left', note });
   for (const [name, value] of Object.entries(entry)) {
     if (!known.includes(name)) left(quoted(name), 'it means nothing here');
     else if (name === 'ca' || name === 'client') {
-      const files = isPlain ? plainTls : name === 'ca' ? authorities(value, folder) : clientCertificate(value, folder);
+      const files = isPlain
+        ? plainTls
+        : name === 'ca'
+          ? authorities(value, folder)
+          : clientCertificate(value, folder);
       if (typeof files === 'string') left(name, files);
       else {
         tls[host] = { ...tls[host], ...files };
         findings.push({ key: `${at}${name}`, outcome: 'taken', note: `registries.tls.${host}` });
       }
-    } else if (name === 'header') left(name, 'requests carry no headers of an operator; a mirror’s credentials are in its authFile');
+    } else if (name === 'header')
+      left(name, 'requests carry no headers of an operator; a mirror’s credentials are in its authFile');
     else if (name === 'dial_timeout')
       findings.push({ key: `${at}${name}`, outcome: 'inherent', note: 'a connection is given up after 5 s' });
-    else if (name === 'proxy') left(name, 'proxies are set in the environment of the daemon: HTTPS_PROXY, HTTP_PROXY, NO_PROXY');
+    else if (name === 'proxy')
+      left(name, 'proxies are set in the environment of the daemon: HTTPS_PROXY, HTTP_PROXY, NO_PROXY');
     else if (name === 'skip_verify' && value === true)
-      left(name, `certificates are always verified: name the authority of the host in registries.tls.${host}.ca`);
+      left(
+        name,
+        `certificates are always verified: name the authority of the host in registries.tls.${host}.ca`,
+      );
   }
 }
 
@@ -135,7 +188,8 @@ const plainTls = 'the host is asked over plain HTTP: write https:// in its URL';
 /** Returns the files, or why there are none. */
 function authorities(value: unknown, folder: string): ImportedTls | string {
   const paths: readonly unknown[] = Array.isArray(value) ? value : [value];
-  if (paths.length === 0 || !paths.every((path) => typeof path === 'string' && path !== '')) return 'it is not a path or a list of paths';
+  if (paths.length === 0 || !paths.every((path) => typeof path === 'string' && path !== ''))
+    return 'it is not a path or a list of paths';
   return { ca: paths.map((path) => resolve(folder, String(path))) };
 }
 
@@ -159,9 +213,9 @@ function capabilitiesOf(value: unknown): readonly string[] | undefined {
 }
 
 /**
- * Returns the URL of a mirror for a host: its API must be below `/v2`, and what follows begins the name of the
- * repository. Undefined if the text is no URL; empty if its API has another root. containerd adds `/v2` behind
- * a path unless `override_path` is set.
+ * Returns the URL of a mirror for a host: its API must be below `/v2`, and what follows begins the name of
+ * the repository. Undefined if the text is no URL; empty if its API has another root. containerd adds `/v2`
+ * behind a path unless `override_path` is set.
  */
 function apiRoot(address: string, isWhole: boolean): string | undefined {
   const url = URL.parse(withScheme(address));

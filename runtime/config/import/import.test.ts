@@ -88,7 +88,9 @@ describe('the configuration of another runtime', () => {
       assert.equal(outcome, { 1: 'inherent', 17: 'left' }[given as number] ?? 'taken');
     });
   it('of containerd', async () => {
-    const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'config.toml', text: containerd }]);
+    const { settings, findings } = importConfiguration([
+      { kind: 'containerd', file: 'config.toml', text: containerd },
+    ]);
     assert.deepEqual(settings, {
       metrics: { address: '127.0.0.1:1338' },
       defaultRuntime: 'runc',
@@ -105,7 +107,10 @@ describe('the configuration of another runtime', () => {
         key,
       );
     assert.ok(!JSON.stringify({ settings, findings }).includes('geheim'), 'no password is repeated');
-    assert.deepEqual(hostFoldersOf(containerd, 'config.toml'), ['/etc/containerd/certs.d', '/etc/docker/certs.d']);
+    assert.deepEqual(hostFoldersOf(containerd, 'config.toml'), [
+      '/etc/containerd/certs.d',
+      '/etc/docker/certs.d',
+    ]);
   });
 
   it('of CRI-O', async () => {
@@ -120,7 +125,8 @@ describe('the configuration of another runtime', () => {
   });
 
   it('with values that are not valid here: they are left out and reported, and the rest loads', async () => {
-    const text = '[plugins.cri]\nstream_server_port = "many"\nstream_server_address = "127.0.0.1"\n[metrics]\naddress = 7\n';
+    const text =
+      '[plugins.cri]\nstream_server_port = "many"\nstream_server_address = "127.0.0.1"\n[metrics]\naddress = 7\n';
     const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'c', text }]);
     assert.deepEqual(settings, { streaming: { address: '127.0.0.1' } });
     assert.equal(findings.filter(({ file }) => file === 'config.yaml').length, 2);
@@ -133,7 +139,9 @@ describe('the configuration of another runtime', () => {
       "image_pull_progress_timeout = '5m0s'\ndiscard_unpacked_layers = true\n[plugins.'io.containerd.server.v1.metrics']\naddress = '127.0.0.1:1338'\n";
     const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'c', text }]);
     assert.deepEqual(settings, { peers: { gids: [1000] }, metrics: { address: '127.0.0.1:1338' } });
-    const outcomes: Record<string, string> = Object.fromEntries(findings.map(({ key, outcome }) => [key.split('.').at(-1) ?? '', outcome]));
+    const outcomes: Record<string, string> = Object.fromEntries(
+      findings.map(({ key, outcome }) => [key.split('.').at(-1) ?? '', outcome]),
+    );
     assert.deepEqual(outcomes, {
       version: 'inherent',
       uid: 'inherent',
@@ -146,8 +154,20 @@ describe('the configuration of another runtime', () => {
   });
 
   for (const [what, kind, text, runtimes, defaultRuntime] of [
-    ['containerd’s own default, which is not said', 'containerd', table('runc', 'BinaryName = "/opt/runc"'), ['runc'], 'runc'],
-    ['the same beside another', 'containerd', table('crun', '') + table('runc', ''), ['crun', 'runc'], 'runc'],
+    [
+      'containerd’s own default, which is not said',
+      'containerd',
+      table('runc', 'BinaryName = "/opt/runc"'),
+      ['runc'],
+      'runc',
+    ],
+    [
+      'the same beside another',
+      'containerd',
+      table('crun', '') + table('runc', ''),
+      ['crun', 'runc'],
+      'runc',
+    ],
     [
       'one that was not taken over',
       'containerd',
@@ -155,24 +175,55 @@ describe('the configuration of another runtime', () => {
       ['one'],
       'one',
     ],
-    ['no handler at all', 'containerd', 'plugins.x.containerd.default_runtime_name = "kata"\n', ['crun', 'runc'], 'crun'],
-    ['CRI-O’s, which is ours', 'crio', '[crio.runtime.runtimes.crun]\nruntime_path = "/opt/crun"\n', ['crun'], 'crun'],
+    [
+      'no handler at all',
+      'containerd',
+      'plugins.x.containerd.default_runtime_name = "kata"\n',
+      ['crun', 'runc'],
+      'crun',
+    ],
+    [
+      'CRI-O’s, which is ours',
+      'crio',
+      '[crio.runtime.runtimes.crun]\nruntime_path = "/opt/crun"\n',
+      ['crun'],
+      'crun',
+    ],
     ['another alone', 'crio', '[crio.runtime.runtimes.runc]\nruntime_path = "/opt/runc"\n', ['runc'], 'runc'],
   ] as const)
     it(`has a default handler that exists: ${what}`, async () => {
       const { settings } = importConfiguration([{ kind, file: 'c', text }]);
       const loaded = await load(settings);
-      assert.deepEqual([Object.keys(loaded.runtimes).sort(), loaded.defaultRuntime], [runtimes, defaultRuntime]);
+      assert.deepEqual(
+        [Object.keys(loaded.runtimes).sort(), loaded.defaultRuntime],
+        [runtimes, defaultRuntime],
+      );
     });
 
   it('that is not TOML', () => {
-    assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), { code: 'CONFIG_IMPORT_UNREADABLE' });
+    assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), {
+      code: 'CONFIG_IMPORT_UNREADABLE',
+    });
   });
 
   it('reports every key, whatever the file contains', () => {
-    const leaf = fc.oneof(fc.string(), fc.integer({ min: -1000, max: 1000 }), fc.boolean(), fc.array(fc.string(), { maxLength: 3 }));
+    const leaf = fc.oneof(
+      fc.string(),
+      fc.integer({ min: -1000, max: 1000 }),
+      fc.boolean(),
+      fc.array(fc.string(), { maxLength: 3 }),
+    );
     const name = fc.oneof(
-      fc.constantFrom('cni', 'crio', 'runtime', 'conf_dir', 'runtimes', 'metrics', '__proto__', 'constructor'),
+      fc.constantFrom(
+        'cni',
+        'crio',
+        'runtime',
+        'conf_dir',
+        'runtimes',
+        'metrics',
+        '__proto__',
+        'constructor',
+      ),
       fc.string({ minLength: 1 }),
     );
     const table = fc.letrec((tie) => ({
@@ -180,10 +231,14 @@ describe('the configuration of another runtime', () => {
     })).node;
     fc.assert(
       fc.property(table, fc.constantFrom('containerd', 'crio', 'hosts', 'registries'), (value, kind) => {
-        const { findings, settings } = importConfiguration([{ kind: kind, file: 'f', text: stringify(value), host: 'h' }]);
+        const { findings, settings } = importConfiguration([
+          { kind: kind, file: 'f', text: stringify(value), host: 'h' },
+        ]);
         assert.equal(Object.getPrototypeOf(settings), Object.prototype);
         assert.ok(
-          findings.length >= leaves(value) || Object.keys(settings).length > 0 || findings.some(({ outcome }) => outcome !== 'taken'),
+          findings.length >= leaves(value) ||
+            Object.keys(settings).length > 0 ||
+            findings.some(({ outcome }) => outcome !== 'taken'),
         );
       }),
       { numRuns: 200 },

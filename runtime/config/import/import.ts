@@ -29,9 +29,8 @@ export interface Imported {
 }
 
 /**
- * Converts files of another runtime to our settings. If two files set the same key, the later one counts. Files
- * of the kind `registries` are converted together, after the others.
- * Pure.
+ * Converts files of another runtime to our settings. If two files set the same key, the later one counts.
+ * Files of the kind `registries` are converted together, after the others. Pure.
  * @throws PortcullisError CONFIG_IMPORT_UNREADABLE for a text that is not TOML
  */
 export function importConfiguration(sources: readonly ImportSource[]): Imported {
@@ -44,14 +43,19 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
       source.kind === 'hosts'
         ? importHosts({ host: source.host ?? '', folder: dirname(source.file), table })
         : applyRules(table, { containerd: containerdRules, crio: crioRules }[source.kind]);
-    settings = merge(settings, source.kind === 'hosts' ? withInsecureOf(made.settings, settings) : made.settings);
+    settings = merge(
+      settings,
+      source.kind === 'hosts' ? withInsecureOf(made.settings, settings) : made.settings,
+    );
     append(
       findings,
       made.findings.map((finding) => ({ ...finding, file: source.file })),
     );
   }
   const registries = importRegistries(
-    sources.filter(({ kind }) => kind === 'registries').map((source) => ({ file: source.file, table: parseToml(source) })),
+    sources
+      .filter(({ kind }) => kind === 'registries')
+      .map((source) => ({ file: source.file, table: parseToml(source) })),
   );
   settings = merge(settings, withInsecureOf(registries.settings, settings));
   append(findings, registries.findings);
@@ -85,7 +89,10 @@ function withDefaultRuntime({ settings, findings }: Imported, usual: string): Im
   const note = `no handler ${String(asked)} was taken over`;
   return {
     settings: runtimes === undefined ? others : { ...others, runtimes, defaultRuntime: chosen },
-    findings: asked === undefined ? findings : [...findings, { file: 'config.yaml', key: 'defaultRuntime', outcome: 'left', note }],
+    findings:
+      asked === undefined
+        ? findings
+        : [...findings, { file: 'config.yaml', key: 'defaultRuntime', outcome: 'left', note }],
   };
 }
 
@@ -93,7 +100,10 @@ function withDefaultRuntime({ settings, findings }: Imported, usual: string): Im
  * Leaves out values that were valid there but are not valid here, and reports them. Otherwise the result
  * would be a file that does not load.
  */
-function withoutUnfit(settings: Settings, findings: readonly (Finding & { readonly file: string })[]): Imported {
+function withoutUnfit(
+  settings: Settings,
+  findings: readonly (Finding & { readonly file: string })[],
+): Imported {
   const text = stringify(settings);
   const [document] = parseDocuments(text, 'config.yaml').documents;
   const [problem] = document === undefined ? [] : validate(document, configSchema);
@@ -102,14 +112,21 @@ function withoutUnfit(settings: Settings, findings: readonly (Finding & { readon
   const { [first]: outer, ...others } = settings;
   const { [second ?? '']: _unfit, ...rest } = isTable(outer) ? outer : {};
   const kept = second !== undefined && Object.keys(rest).length > 0 ? { ...others, [first]: rest } : others;
-  return withoutUnfit(kept, [...findings, { file: 'config.yaml', key: problem.path, outcome: 'left', note: problem.message }]);
+  return withoutUnfit(kept, [
+    ...findings,
+    { file: 'config.yaml', key: problem.path, outcome: 'left', note: problem.message },
+  ]);
 }
 
 /** Determines the kind of a file from its contents. */
 export function kindOfToml(text: string, file: string): ImportSource['kind'] {
   const table = parseToml({ file, text });
   if (isRegistriesConf(table)) return 'registries';
-  return isTable(table['crio']) ? 'crio' : isTable(table['host']) || typeof table['server'] === 'string' ? 'hosts' : 'containerd';
+  return isTable(table['crio'])
+    ? 'crio'
+    : isTable(table['host']) || typeof table['server'] === 'string'
+      ? 'hosts'
+      : 'containerd';
 }
 
 /**
@@ -120,7 +137,8 @@ export function hostFoldersOf(text: string, file: string): readonly string[] {
   const found: string[] = [];
   const visit = (table: Table): void => {
     for (const [name, value] of Object.entries(table)) {
-      if (name === 'registry' && isTable(value) && typeof value['config_path'] === 'string') append(found, value['config_path'].split(':'));
+      if (name === 'registry' && isTable(value) && typeof value['config_path'] === 'string')
+        append(found, value['config_path'].split(':'));
       if (isTable(value)) visit(value);
     }
   };

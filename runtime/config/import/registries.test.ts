@@ -13,7 +13,9 @@ import type { Imported } from './import.ts';
 const converted = (...texts: readonly string[]): Imported =>
   importConfiguration(texts.map((text, at) => ({ kind: 'registries', file: `${at}.conf`, text })));
 const left = ({ findings }: Imported): Record<string, string> =>
-  Object.fromEntries(findings.filter(({ outcome }) => outcome === 'left').map(({ key, note }) => [key, note]));
+  Object.fromEntries(
+    findings.filter(({ outcome }) => outcome === 'left').map(({ key, note }) => [key, note]),
+  );
 
 const cases: readonly {
   readonly what: string;
@@ -34,7 +36,14 @@ const cases: readonly {
   {
     what: 'mirrors are taken in their order',
     text: '[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "m.test/hub"\n[[registry.mirror]]\nlocation = "n.test:5000"\ninsecure = true\n',
-    settings: { prefixes: { 'docker.io': { mirrors: [{ url: 'https://m.test/hub' }, { url: 'http://n.test:5000' }], origin: true } } },
+    settings: {
+      prefixes: {
+        'docker.io': {
+          mirrors: [{ url: 'https://m.test/hub' }, { url: 'http://n.test:5000' }],
+          origin: true,
+        },
+      },
+    },
   },
   {
     what: 'a mirror that is insecure is reached over plain HTTP',
@@ -49,7 +58,14 @@ const cases: readonly {
   {
     what: 'another location is the last source, behind the mirrors',
     text: '[[registry]]\nprefix = "a.test/team"\nlocation = "inside.test/a"\ninsecure = true\n[[registry.mirror]]\nlocation = "m.test"\n',
-    settings: { prefixes: { 'a.test/team': { mirrors: [{ url: 'https://m.test' }, { url: 'http://inside.test/a' }], origin: false } } },
+    settings: {
+      prefixes: {
+        'a.test/team': {
+          mirrors: [{ url: 'https://m.test' }, { url: 'http://inside.test/a' }],
+          origin: false,
+        },
+      },
+    },
   },
   {
     what: 'a location that is none blocks the names: the registry itself is not asked in its place',
@@ -95,7 +111,13 @@ const cases: readonly {
   {
     what: 'blocked registries, parts of them and domains are blocked, with nothing else of them',
     text: '[[registry]]\nlocation = "A.test"\nblocked = true\ninsecure = true\n[[registry.mirror]]\nlocation = "m.test"\n[[registry]]\nprefix = "b.test:5000/team"\nblocked = true\n[[registry]]\nprefix = "*.c.test"\nblocked = true\n',
-    settings: { prefixes: { 'a.test': { blocked: true }, 'b.test:5000/team': { blocked: true }, '*.c.test': { blocked: true } } },
+    settings: {
+      prefixes: {
+        'a.test': { blocked: true },
+        'b.test:5000/team': { blocked: true },
+        '*.c.test': { blocked: true },
+      },
+    },
   },
   {
     what: 'plain HTTP for a part of a registry or a domain, and tables without a prefix, are left out',
@@ -119,9 +141,17 @@ const cases: readonly {
     what: 'short names of other registries are left out, each by its alias',
     text: 'unqualified-search-registries = ["a.test", "docker.io"]\ncredential-helpers = ["pass"]\n[aliases]\nalpine = "docker.io/library/alpine"\nubi9 = "a.test/ubi9"\n',
     settings: {},
-    left: { 'unqualified-search-registries': /full names/u, 'aliases.ubi9': /a\.test\/ubi9/u, 'credential-helpers': /credentials/u },
+    left: {
+      'unqualified-search-registries': /full names/u,
+      'aliases.ubi9': /a\.test\/ubi9/u,
+      'credential-helpers': /credentials/u,
+    },
   },
-  { what: 'docker.io alone is what a short name means', text: 'unqualified-search-registries = ["docker.io"]\n', settings: {} },
+  {
+    what: 'docker.io alone is what a short name means',
+    text: 'unqualified-search-registries = ["docker.io"]\n',
+    settings: {},
+  },
   {
     what: 'the deprecated format is read as well',
     text: '[registries.search]\nregistries = ["a.test"]\n[registries.insecure]\nregistries = ["b.test"]\n[registries.block]\nregistries = ["c.test"]\n',
@@ -152,14 +182,19 @@ describe('registries.conf', () => {
   it('is replaced, table by table and value by value, by its drop-ins', () => {
     const main =
       'unqualified-search-registries = ["a.test"]\n[[registry]]\nlocation = "a.test"\ninsecure = true\n[[registry]]\nlocation = "b.test"\ninsecure = true\n[aliases]\nx = "a.test/x"\n';
-    const dropIn = 'unqualified-search-registries = ["docker.io"]\n[[registry]]\nlocation = "a.test"\n[aliases]\nx = ""\n';
+    const dropIn =
+      'unqualified-search-registries = ["docker.io"]\n[[registry]]\nlocation = "a.test"\n[aliases]\nx = ""\n';
     const imported = converted(main, dropIn);
     assert.deepEqual(imported.settings, { registries: { insecure: ['b.test'] } });
     assert.deepEqual(left(imported), {});
   });
 
   it('adds its insecure registries to those of CRI-O', () => {
-    const crio = { kind: 'crio', file: 'crio.conf', text: '[crio.image]\ninsecure_registries = ["c.test"]\n' } as const;
+    const crio = {
+      kind: 'crio',
+      file: 'crio.conf',
+      text: '[crio.image]\ninsecure_registries = ["c.test"]\n',
+    } as const;
     const text = '[[registry]]\nlocation = "a.test"\ninsecure = true\n';
     const { settings } = importConfiguration([{ kind: 'registries', file: 'registries.conf', text }, crio]);
     assert.deepEqual(settings, { registries: { insecure: ['c.test', 'a.test'] } });
@@ -172,15 +207,27 @@ describe('config import', () => {
     t.after(() => rmSync(folder, { recursive: true }));
     return folder;
   };
-  const run = (...words: readonly string[]): { readonly status: number | null; readonly stdout: string; readonly stderr: string } =>
-    spawnSync(process.execPath, [join(import.meta.dirname, '../../../cli/main.ts'), 'config', 'import', ...words], { encoding: 'utf8' });
+  const run = (
+    ...words: readonly string[]
+  ): { readonly status: number | null; readonly stdout: string; readonly stderr: string } =>
+    spawnSync(
+      process.execPath,
+      [join(import.meta.dirname, '../../../cli/main.ts'), 'config', 'import', ...words],
+      { encoding: 'utf8' },
+    );
 
   it('exits with 0 where nothing is left out, and reads the drop-ins beside a registries.conf once', (t) => {
     const folder = folderFor(t);
     mkdirSync(join(folder, 'registries.conf.d'));
     writeFileSync(join(folder, 'registries.conf'), '[[registry]]\nlocation = "a.test"\n');
-    writeFileSync(join(folder, 'registries.conf.d/1.conf'), '[[registry]]\nlocation = "b.test"\ninsecure = true\n');
-    writeFileSync(join(folder, 'registries.conf.d/2.toml'), '[[registry]]\nlocation = "c.test"\nblocked = true\n');
+    writeFileSync(
+      join(folder, 'registries.conf.d/1.conf'),
+      '[[registry]]\nlocation = "b.test"\ninsecure = true\n',
+    );
+    writeFileSync(
+      join(folder, 'registries.conf.d/2.toml'),
+      '[[registry]]\nlocation = "c.test"\nblocked = true\n',
+    );
     const { status, stdout } = run(join(folder, 'registries.conf'), join(folder, 'registries.conf.d'));
     assert.equal(status, 0, stdout);
     assert.match(stdout, /^registries:\n {2}insecure:\n {4}- b\.test\n/u);
@@ -221,7 +268,9 @@ it('a drop-in that is a link is read like any other, and a link to nothing is an
   symlinkSync('../real', join(folder, 'registries.conf.d/50-block.conf'));
   const main = join(import.meta.dirname, '../../../cli/main.ts');
   const imported = (): ReturnType<typeof spawnSync> =>
-    spawnSync(process.execPath, [main, 'config', 'import', join(folder, 'registries.conf')], { encoding: 'utf8' });
+    spawnSync(process.execPath, [main, 'config', 'import', join(folder, 'registries.conf')], {
+      encoding: 'utf8',
+    });
   const followed = imported();
   assert.equal(followed.status, 0, String(followed.stderr));
   assert.match(String(followed.stdout), /^ {4}docker\.io:\n {6}blocked: true$/mu);

@@ -36,7 +36,10 @@ const bothSettings = 'it contradicts mirror-by-digest-only';
  * they are loaded: a later table of the same prefix replaces the earlier one, as later values do.
  * Sources: containers-registries.conf(5), containers-registries.conf.d(5).
  */
-export function importRegistries(files: readonly RegistriesFile[]): { readonly settings: Settings; readonly findings: readonly Found[] } {
+export function importRegistries(files: readonly RegistriesFile[]): {
+  readonly settings: Settings;
+  readonly findings: readonly Found[];
+} {
   const findings: Found[] = [];
   const entries = new Map<string, Entry>();
   const globals = new Map<string, { readonly file: string; readonly value: unknown }>();
@@ -52,16 +55,19 @@ export function importRegistries(files: readonly RegistriesFile[]): { readonly s
       if (name === 'registry' && Array.isArray(value)) {
         for (const [at, entry] of value.entries()) {
           const prefix = isTable(entry) ? textOf(entry['prefix']) || textOf(entry['location']) : '';
-          if (isTable(entry) && prefix !== '') addEntry(prefix, { file, key: `registry[${quoted(prefix)}]`, table: entry });
+          if (isTable(entry) && prefix !== '')
+            addEntry(prefix, { file, key: `registry[${quoted(prefix)}]`, table: entry });
           else findings.push({ file, key: `registry[${at}]`, outcome: 'left', note: 'it names no registry' });
         }
       } else if (name === 'registries' && isTable(value)) {
         for (const { prefix, key, entry } of deprecated(value)) addEntry(prefix, { file, key, table: entry });
-        for (const { key, note } of unreadDeprecated(value)) findings.push({ file, key, outcome: 'left', note });
+        for (const { key, note } of unreadDeprecated(value))
+          findings.push({ file, key, outcome: 'left', note });
         const search = isTable(value['search']) ? value['search']['registries'] : undefined;
         if (search !== undefined) globals.set('registries.search.registries', { file, value: search });
       } else if (name === 'aliases' && isTable(value)) {
-        for (const [alias, of] of Object.entries(value)) globals.set(`aliases.${quoted(alias)}`, { file, value: of });
+        for (const [alias, of] of Object.entries(value))
+          globals.set(`aliases.${quoted(alias)}`, { file, value: of });
       } else {
         const before = globals.get(quoted(name));
         if (before !== undefined) replaced(before.file, quoted(name), file);
@@ -80,7 +86,8 @@ export function importRegistries(files: readonly RegistriesFile[]): { readonly s
     }
   };
   for (const [prefix, entry] of entries) {
-    for (const finding of registryFindings(prefix, entry, { insecure, add })) findings.push({ file: entry.file, ...finding });
+    for (const finding of registryFindings(prefix, entry, { insecure, add }))
+      findings.push({ file: entry.file, ...finding });
   }
   const registries = {
     ...Object.fromEntries([...sections].map(([section, names]) => [section, Object.fromEntries(names)])),
@@ -94,9 +101,12 @@ export function isRegistriesConf(table: Table): boolean {
   const registries = table['registries'];
   return (
     Array.isArray(table['registry']) ||
-    ['unqualified-search-registries', 'short-name-mode', 'credential-helpers', 'additional-layer-store-auth-helper'].some((key) =>
-      Object.hasOwn(table, key),
-    ) ||
+    [
+      'unqualified-search-registries',
+      'short-name-mode',
+      'credential-helpers',
+      'additional-layer-store-auth-helper',
+    ].some((key) => Object.hasOwn(table, key)) ||
     isTable(table['aliases']) ||
     (isTable(registries) && ['search', 'insecure', 'block'].some((key) => Object.hasOwn(registries, key)))
   );
@@ -107,7 +117,9 @@ type Outcome = Pick<Finding, 'note' | 'outcome'>;
 function globalFinding(key: string, value: unknown): Outcome {
   if (key === 'unqualified-search-registries' || key === 'registries.search.registries') {
     const ours = Array.isArray(value) && value.every((one) => one === 'docker.io');
-    return ours ? { outcome: 'inherent', note: 'a short name is of docker.io' } : { outcome: 'left', note: shortNames };
+    return ours
+      ? { outcome: 'inherent', note: 'a short name is of docker.io' }
+      : { outcome: 'left', note: shortNames };
   }
   if (key.startsWith('aliases.')) {
     // An empty value of a drop-in removes the alias.
@@ -118,13 +130,17 @@ function globalFinding(key: string, value: unknown): Outcome {
       ? { outcome: 'inherent', note: 'a short name is of docker.io' }
       : { outcome: 'left', note: `there are no aliases: write ${quoted(full)}` };
   }
-  if (key === 'short-name-mode') return { outcome: 'inherent', note: 'a short name has one meaning, so that there is nothing to choose' };
-  if (key === 'credential-helpers' || key === 'additional-layer-store-auth-helper') return { outcome: 'left', note: noCredentials };
+  if (key === 'short-name-mode')
+    return { outcome: 'inherent', note: 'a short name has one meaning, so that there is nothing to choose' };
+  if (key === 'credential-helpers' || key === 'additional-layer-store-auth-helper')
+    return { outcome: 'left', note: noCredentials };
   return { outcome: 'left', note: meansNothing };
 }
 
 /** Returns what the deprecated format says, as tables of the current one. */
-function deprecated(value: Table): { readonly prefix: string; readonly key: string; readonly entry: Table }[] {
+function deprecated(
+  value: Table,
+): { readonly prefix: string; readonly key: string; readonly entry: Table }[] {
   return (['insecure', 'block'] as const).flatMap((kind) => {
     const table = value[kind];
     const names = isTable(table) && Array.isArray(table['registries']) ? table['registries'] : [];
@@ -134,7 +150,8 @@ function deprecated(value: Table): { readonly prefix: string; readonly key: stri
             {
               prefix,
               key: `registries.${kind}[${quoted(prefix)}]`,
-              entry: kind === 'block' ? { location: prefix, blocked: true } : { location: prefix, insecure: true },
+              entry:
+                kind === 'block' ? { location: prefix, blocked: true } : { location: prefix, insecure: true },
             },
           ]
         : [],
@@ -161,7 +178,9 @@ function unreadDeprecated(value: Table): { readonly key: string; readonly note: 
   });
 }
 
-/** Returns the known keys of a table whose values have another type than containers-registries.conf(5) gives. */
+/**
+ * Returns the known keys of a table whose values have another type than containers-registries.conf(5) gives.
+ */
 function wrongTypes(
   table: Table,
   types: Readonly<Record<string, 'boolean' | 'string' | 'array'>>,
@@ -171,7 +190,12 @@ function wrongTypes(
     const fits = value === undefined || (type === 'array' ? Array.isArray(value) : typeof value === type);
     return fits
       ? []
-      : [{ name, note: `it is not ${type === 'boolean' ? 'true or false' : type === 'array' ? 'a list of tables' : 'a text'}` }];
+      : [
+          {
+            name,
+            note: `it is not ${type === 'boolean' ? 'true or false' : type === 'array' ? 'a list of tables' : 'a text'}`,
+          },
+        ];
   });
 }
 
@@ -202,7 +226,11 @@ function registryFindings(prefix: string, { key, table }: Entry, into: Taken): F
     into.add(settings);
     const unused = ['location', 'insecure', 'mirror', 'mirror-by-digest-only']
       .filter((one) => Object.hasOwn(table, one) && (one !== 'location' || Object.hasOwn(table, 'prefix')))
-      .map((one): Finding => ({ key: `${key}.${one}`, outcome: 'inherent', note: 'a blocked name has no source' }));
+      .map((one): Finding => ({
+        key: `${key}.${one}`,
+        outcome: 'inherent',
+        note: 'a blocked name has no source',
+      }));
     return [{ key: `${key}.blocked`, outcome: 'taken', note: setting }, ...unused, ...unknown];
   }
   const location = textOf(table['location']) || prefix;
@@ -216,7 +244,8 @@ function registryFindings(prefix: string, { key, table }: Entry, into: Taken): F
   for (const [at, entry] of listed.entries()) {
     const from = `mirror[${at}]`;
     if (isTable(entry))
-      for (const wrong of wrongTypes(entry, { insecure: 'boolean' })) unknown.push(left(`${from}.${wrong.name}`, wrong.note));
+      for (const wrong of wrongTypes(entry, { insecure: 'boolean' }))
+        unknown.push(left(`${from}.${wrong.name}`, wrong.note));
     const { mirror, plain, refused } = mirrorEntry(entry, byDigest);
     if (mirror === undefined) findings.push(left(from, refused));
     else places.push({ name: from, plain });
@@ -238,13 +267,18 @@ function registryFindings(prefix: string, { key, table }: Entry, into: Taken): F
     into.add(settings);
     for (const { name: from, plain } of places) {
       findings.push({ key: `${key}.${from}`, outcome: 'taken', note: setting });
-      if (plain) findings.push({ key: `${key}.${from}.insecure`, outcome: 'inherent', note: plainHttp(setting) });
+      if (plain)
+        findings.push({ key: `${key}.${from}.insecure`, outcome: 'inherent', note: plainHttp(setting) });
     }
   } else if (moved) {
     // Without its location the registry itself would be asked, which the file does not say.
     const { settings, setting } = blockedSettings(name);
     into.add(settings);
-    findings.push({ key, outcome: 'taken', note: `${setting}: blocked, because none of its sources can be used` });
+    findings.push({
+      key,
+      outcome: 'taken',
+      note: `${setting}: blocked, because none of its sources can be used`,
+    });
   }
   if (findings.length === 0 && unknown.length === 0)
     findings.push({ key, outcome: 'inherent', note: 'the registry itself is asked, over TLS' });
@@ -260,11 +294,16 @@ function mirrorEntry(
   const plain = insecure === true;
   const url = endpointOf(location, plain);
   if (url === undefined) return { plain, refused: 'it is not HOST[:PORT][/PATH]' };
-  if (byDigest && kind !== '' && kind !== 'digest-only') return { plain, refused: `pull-from-mirror: ${bothSettings}` };
+  if (byDigest && kind !== '' && kind !== 'digest-only')
+    return { plain, refused: `pull-from-mirror: ${bothSettings}` };
   if (kind === 'tag-only') return { plain, refused: `pull-from-mirror: ${tagsOnly}` };
   if (kind !== '' && kind !== 'all' && kind !== 'digest-only')
     return { plain, refused: 'pull-from-mirror: it is not all, digest-only or tag-only' };
-  return { plain, refused: '', mirror: { url, ...(byDigest || kind === 'digest-only' ? { tags: false } : {}) } };
+  return {
+    plain,
+    refused: '',
+    mirror: { url, ...(byDigest || kind === 'digest-only' ? { tags: false } : {}) },
+  };
 }
 
 const plainHttp = (setting: string): string =>

@@ -6,14 +6,21 @@ function durationSeconds(value: unknown): number | undefined {
   if (typeof value !== 'string' || !/^(\d+(\.\d+)?(h|m|s|ms))+$/.test(value)) return undefined;
   const units: Readonly<Record<string, number>> = { h: 3600, m: 60, s: 1, ms: 0.001 };
   const parts = [...value.matchAll(/(\d+(?:\.\d+)?)(h|ms|m|s)/g)];
-  return Math.ceil(parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units[unit ?? 's'] ?? 1), 0));
+  return Math.ceil(
+    parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units[unit ?? 's'] ?? 1), 0),
+  );
 }
 
 /** Returns a mirror for an endpoint's URL or bare host. Undefined if the value is neither. */
-export function mirrorOf(endpoint: unknown, origin: boolean): { readonly url: string; readonly origin: boolean } | undefined {
+export function mirrorOf(
+  endpoint: unknown,
+  origin: boolean,
+): { readonly url: string; readonly origin: boolean } | undefined {
   if (typeof endpoint !== 'string') return undefined;
   const url = /^https?:\/\//.test(endpoint) ? endpoint : `https://${endpoint}`;
-  return /^https?:\/\/[^\s?#@/]+(\/[^\s?#@]*)?$/.test(url) ? { url: url.replace(/\/+$/, ''), origin } : undefined;
+  return /^https?:\/\/[^\s?#@/]+(\/[^\s?#@]*)?$/.test(url)
+    ? { url: url.replace(/\/+$/, ''), origin }
+    : undefined;
 }
 
 /** Converts a logrus level to one of our levels. */

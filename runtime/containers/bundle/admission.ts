@@ -18,10 +18,14 @@ export interface AdmittedImage {
  * Finds the image and decides again, offline, for the namespace of this pod. A kubelet skips PullImage for an
  * image that is present, so an admission for another namespace or under an older policy proves nothing here
  * (design: decide again at CreateContainer).
- * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND, RUNTIME_IMAGE_IS_ARTIFACT; IMAGES_DENIED, IMAGES_UNDECIDED and other errors of the
- * image store if the image is not admitted
+ * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND, RUNTIME_IMAGE_IS_ARTIFACT; IMAGES_DENIED, IMAGES_UNDECIDED
+ * and other errors of the image store if the image is not admitted
  */
-export async function admitForRun(images: ImageStore, config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission> {
+export async function admitForRun(
+  images: ImageStore,
+  config: ContainerConfig,
+  sandbox: SandboxRecord,
+): Promise<Admission> {
   const asked = config.image?.image ?? '';
   const image = asked === '' ? undefined : images.find(asked);
   if (image === undefined) {
@@ -36,7 +40,11 @@ export async function admitForRun(images: ImageStore, config: ContainerConfig, s
   }
   if (image.config.artifactType !== undefined) throw isArtifact(asked, image.config.artifactType);
   const namespace = sandbox.config.metadata?.namespace ?? '';
-  const verdict = await images.decideForRun({ image, userSpecified: config.image?.userSpecifiedImage ?? '', namespace });
+  const verdict = await images.decideForRun({
+    image,
+    userSpecified: config.image?.userSpecifiedImage ?? '',
+    namespace,
+  });
   const volumes = await admitVolumes(images, config, sandbox);
   return {
     imageId: image.id,

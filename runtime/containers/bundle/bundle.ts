@@ -64,11 +64,23 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   const { settings, labels, privilegedCeiling } = request.confined;
   const { config } = record;
   const image = admitted.image.config;
-  const process = { args: argumentsOf(config, image), env: environmentOf(config, image, plan.hostname), cwd: workingDirOf(config, image) };
+  const process = {
+    args: argumentsOf(config, image),
+    env: environmentOf(config, image, plan.hostname),
+    cwd: workingDirOf(config, image),
+  };
   const features = await deps.features(record.runtimeHandler);
   const userNamespace = await joinedUserNamespace(plan, sandbox, features);
-  const mapping = userNamespace && { userNamespace: userNamespace.path, uids: userNamespace.uids, gids: userNamespace.gids };
-  const limit = writableLimit(sandbox.config.annotations, config.metadata?.name ?? '', deps.writableLayerSize);
+  const mapping = userNamespace && {
+    userNamespace: userNamespace.path,
+    uids: userNamespace.uids,
+    gids: userNamespace.gids,
+  };
+  const limit = writableLimit(
+    sandbox.config.annotations,
+    config.metadata?.name ?? '',
+    deps.writableLayerSize,
+  );
   using opened = new DisposableStack();
   const [rootfs, configFile] = await settleAll([
     deps.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount),
@@ -79,7 +91,8 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   ]);
   // A limit that only the configuration names is not enforced everywhere, and Status reports this. A limit
   // that a pod names is enforced, or the request is refused.
-  if (limit !== undefined && (limit.asked || deps.images.limitsWrites)) await deps.images.limitWrites(record.id, limit.bytes);
+  if (limit !== undefined && (limit.asked || deps.images.limitsWrites))
+    await deps.images.limitWrites(record.id, limit.bytes);
   // Before any volume that the image declares could be created at this path.
   if (settings.landlock !== undefined) reserveLauncherName(rootfs.path);
   const user = resolveUser(rootfs.path, image.user, config.linux?.securityContext);
@@ -88,12 +101,29 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   const mounts = await bundleMounts(deps, request, files, { path: rootfs.path, mapping, userNamespace });
   const devices = await bundleDevices(deps, request, user);
   const launcher = settings.landlock && (await provideLauncher(deps.stateDir, settings.landlock));
-  const spec = bundleSpec(deps, request, { rootfs: rootfs.path, process, user, features, userNamespace, files, mounts, devices, launcher });
+  const spec = bundleSpec(deps, request, {
+    rootfs: rootfs.path,
+    process,
+    user,
+    features,
+    userNamespace,
+    files,
+    mounts,
+    devices,
+    launcher,
+  });
   // A thread writes the file while the destinations are checked. If the container is refused, the file is
   // removed with the bundle.
   const [, places] = await settleAll([
     writeAll(configFile, serialiseSpec(spec)),
-    checkDestinations({ spec, rootfs: rootfs.path, launcher, privileged: privilegedCeiling, container: record.id, paths: deps.paths }),
+    checkDestinations({
+      spec,
+      rootfs: rootfs.path,
+      launcher,
+      privileged: privilegedCeiling,
+      container: record.id,
+      paths: deps.paths,
+    }),
   ]);
   request.planned({ ...places, maskedPaths: spec.linux.maskedPaths, place: commandPlace(spec) });
   // Only now: a refused request leaves nothing on the host.

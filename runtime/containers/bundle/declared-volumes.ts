@@ -32,10 +32,13 @@ export function declaredVolumes(
   taken: ReadonlySet<string>,
   owner: FolderOwner = hostRoot,
 ): Mount[] {
-  if (declared.length > volumeLimit) throw badVolume('', `the image declares ${declared.length}`, `build it with ${volumeLimit} at most`);
+  if (declared.length > volumeLimit)
+    throw badVolume('', `the image declares ${declared.length}`, `build it with ${volumeLimit} at most`);
   const clean = [...new Set(declared.map((path) => posix.normalize(`/${path}`).replace(/(?<=.)\/+$/, '')))];
   return clean
-    .filter((path) => path !== '/' && !taken.has(path) && !kernelFolders.some((folder) => isWithin(path, folder)))
+    .filter(
+      (path) => path !== '/' && !taken.has(path) && !kernelFolders.some((folder) => isWithin(path, folder)),
+    )
     .map((path) => ({
       containerPath: path,
       hostPath: placeInRoot(rootfs, path, owner),
@@ -64,7 +67,10 @@ function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
     }
   } catch (thrown) {
     if (thrown instanceof PortcullisError && thrown.code === 'RUNTIME_BAD_IMAGE_VOLUME') throw thrown;
-    const why = (thrown as NodeJS.ErrnoException).code === 'EEXIST' ? 'a link on the way leads nowhere in the image' : reasonOf(thrown);
+    const why =
+      (thrown as NodeJS.ErrnoException).code === 'EEXIST'
+        ? 'a link on the way leads nowhere in the image'
+        : reasonOf(thrown);
     throw badVolume(path, why, 'build the image with a folder at this path');
   }
 }

@@ -48,7 +48,9 @@ export async function hostRequest(input: {
   ]);
   const uid = sandbox.config.metadata?.uid ?? '';
   const paths = sources.map(({ path }) => path).filter((path) => !isOwnOfPod(path, kubeletRoot, uid));
-  const shared = sources.filter(({ mount }) => mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL);
+  const shared = sources.filter(
+    ({ mount }) => mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL,
+  );
   return {
     sources,
     devices,

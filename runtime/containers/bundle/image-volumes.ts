@@ -28,9 +28,16 @@ export async function admitVolumes(
   const admitted: AdmittedVolume[] = [];
   for (const mount of config.mounts.filter(isImageVolume)) {
     const asked = mount.image?.image ?? '';
-    if (mount.hostPath !== '') throw failed('invalid', mount, 'it names a host path as well', 'name an image or a host path');
+    if (mount.hostPath !== '')
+      throw failed('invalid', mount, 'it names a host path as well', 'name an image or a host path');
     const image = asked === '' ? undefined : images.find(asked);
-    if (image === undefined) throw failed(asked === '' ? 'invalid' : 'precondition', mount, 'no such image is present', 'pull it first');
+    if (image === undefined)
+      throw failed(
+        asked === '' ? 'invalid' : 'precondition',
+        mount,
+        'no such image is present',
+        'pull it first',
+      );
     const namespace = sandbox.config.metadata?.namespace ?? '';
     const verdict = await images
       .decideForRun({ image, userSpecified: mount.image?.userSpecifiedImage ?? '', namespace })
@@ -53,7 +60,9 @@ export async function mountVolumes(
 ): Promise<readonly Mount[]> {
   const mounts: Mount[] = [];
   for (const [index, { mount, image }] of volumes.entries()) {
-    const tree = await images.mountVolume(containerId, index, image, mapping).catch((thrown: unknown) => rethrow(thrown, mount));
+    const tree = await images
+      .mountVolume(containerId, index, image, mapping)
+      .catch((thrown: unknown) => rethrow(thrown, mount));
     const { image: _image, ...plain } = mount;
     mounts.push({
       ...plain,
@@ -128,6 +137,7 @@ function failed(kind: 'invalid' | 'precondition', mount: Mount, why: string, fix
 function rethrow(thrown: unknown, mount: Mount): never {
   if (!isPortcullisError(thrown)) throw failed('precondition', mount, reasonOf(thrown), 'see the reason');
   const { failure } = thrown;
-  const prefix = failure.prefix === undefined ? 'ImageVolumeMountFailed' : `ImageVolumeMountFailed: ${failure.prefix}`;
+  const prefix =
+    failure.prefix === undefined ? 'ImageVolumeMountFailed' : `ImageVolumeMountFailed: ${failure.prefix}`;
   throw new PortcullisError({ ...failure, prefix, cause: thrown });
 }

@@ -11,7 +11,10 @@ import type { CheckedRequest } from './request.ts';
 export function preparedFields(
   { record, sandbox, admitted, stopSignal, confined }: CheckedRequest,
   { uid, gid, additionalGids }: ContainerUser,
-  { hasUserNamespace, resourceSupport }: { readonly hasUserNamespace: boolean; readonly resourceSupport: ResourceSupport },
+  {
+    hasUserNamespace,
+    resourceSupport,
+  }: { readonly hasUserNamespace: boolean; readonly resourceSupport: ResourceSupport },
 ): Prepared {
   const { settings, labels } = confined;
   const { config } = record;

@@ -51,31 +51,53 @@ for (const [key, value] of [
   ['A', 'a\0b'],
 ] as const) {
   test(`environment: ${JSON.stringify([key, value])} is refused`, () => {
-    assert.throws(() => environmentOf(container({ envs: [{ key, value: Buffer.from(value) }] }), image({}), 'h'), {
-      code: 'RUNTIME_BAD_ENVIRONMENT',
-    });
+    assert.throws(
+      () => environmentOf(container({ envs: [{ key, value: Buffer.from(value) }] }), image({}), 'h'),
+      {
+        code: 'RUNTIME_BAD_ENVIRONMENT',
+      },
+    );
   });
 }
 
 test('environment: a value that is not UTF-8 is refused, not mangled', () => {
-  assert.throws(() => environmentOf(container({ envs: [{ key: 'A', value: Uint8Array.from([0xff]) }] }), image({}), 'h'), {
-    code: 'RUNTIME_BAD_ENVIRONMENT',
-  });
+  assert.throws(
+    () => environmentOf(container({ envs: [{ key: 'A', value: Uint8Array.from([0xff]) }] }), image({}), 'h'),
+    {
+      code: 'RUNTIME_BAD_ENVIRONMENT',
+    },
+  );
 });
 
-for (const dir of ['/proc/self/fd/7', 'proc/self', '/a/../proc', '/../proc/self/fd/7', '/proc', '/./proc/1/cwd', '/a\0b']) {
+for (const dir of [
+  '/proc/self/fd/7',
+  'proc/self',
+  '/a/../proc',
+  '/../proc/self/fd/7',
+  '/proc',
+  '/./proc/1/cwd',
+  '/a\0b',
+]) {
   test(`working folder: ${JSON.stringify(dir)} of an image is refused (CVE-2024-21626)`, () => {
-    assert.throws(() => workingDirOf(container({}), image({ workingDir: dir })), { code: 'RUNTIME_BAD_WORKING_DIR' });
+    assert.throws(() => workingDirOf(container({}), image({ workingDir: dir })), {
+      code: 'RUNTIME_BAD_WORKING_DIR',
+    });
   });
 }
 
 for (const dir of ['relative', '../relative', '.'])
   test(`working folder: ${JSON.stringify(dir)} is relative, and fails the start of the container`, () => {
-    assert.throws(() => workingDirOf(container({ workingDir: dir }), image({})), { code: 'RUNTIME_CREATE_FAILED', kind: 'precondition' });
+    assert.throws(() => workingDirOf(container({ workingDir: dir }), image({})), {
+      code: 'RUNTIME_CREATE_FAILED',
+      kind: 'precondition',
+    });
   });
 
 test('working folder: the container’s word wins, and is cleaned', () => {
-  assert.equal(workingDirOf(container({ workingDir: '/srv//app/.' }), image({ workingDir: '/x' })), '/srv/app');
+  assert.equal(
+    workingDirOf(container({ workingDir: '/srv//app/.' }), image({ workingDir: '/x' })),
+    '/srv/app',
+  );
   assert.equal(workingDirOf(container({ workingDir: '/tmp/../etc' }), image({})), '/etc');
   assert.equal(workingDirOf(container({}), image({ workingDir: '/../../srv' })), '/srv');
   assert.equal(workingDirOf(container({ workingDir: '/process/..' }), image({})), '/');

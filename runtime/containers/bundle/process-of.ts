@@ -67,7 +67,11 @@ export function workingDirOf(config: ContainerConfig, image: ImageConfig): strin
   const path = cleanContainerPath(asked);
   const fix = 'give an absolute path of the image or of a volume';
   if (asked.includes('\0') || isAtOrBelow(path, '/proc'))
-    throw invalid('RUNTIME_BAD_WORKING_DIR', `the working folder ${JSON.stringify(asked)} is not a path outside /proc`, fix);
+    throw invalid(
+      'RUNTIME_BAD_WORKING_DIR',
+      `the working folder ${JSON.stringify(asked)} is not a path outside /proc`,
+      fix,
+    );
   if (!asked.startsWith('/'))
     throw new PortcullisError({
       code: 'RUNTIME_CREATE_FAILED',

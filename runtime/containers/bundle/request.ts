@@ -64,7 +64,13 @@ export async function checkRequest(
   signalNumber(stopSignal);
   const asks = config.linux?.resources;
   const resources = asks === undefined ? undefined : checkedResources(asks, deps.resourceSupport);
-  const host = await hostRequest({ config, sandbox, kubeletRoot: deps.kubeletRoot, cdi: deps.cdi, paths: deps.paths });
+  const host = await hostRequest({
+    config,
+    sandbox,
+    kubeletRoot: deps.kubeletRoot,
+    cdi: deps.cdi,
+    paths: deps.paths,
+  });
   const confined = await deps.confinement.confine({
     config,
     sandbox,

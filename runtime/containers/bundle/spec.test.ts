@@ -12,7 +12,10 @@ test('a container joins the namespaces that its pod has for itself', () => {
     uts: '/ns/1/uts',
     ipc: '/ns/1/ipc',
   });
-  assert.deepEqual(joinedNamespaces({ plan: { ...pod, hostNetwork: true }, sandbox, pidNamespace: ownPids }), { ipc: '/ns/1/ipc' });
+  assert.deepEqual(
+    joinedNamespaces({ plan: { ...pod, hostNetwork: true }, sandbox, pidNamespace: ownPids }),
+    { ipc: '/ns/1/ipc' },
+  );
   assert.deepEqual(joinedNamespaces({ plan: { ...pod, hostIpc: true }, sandbox, pidNamespace: ownPids }), {
     network: '/ns/1/net',
     uts: '/ns/1/uts',
@@ -21,5 +24,7 @@ test('a container joins the namespaces that its pod has for itself', () => {
 
 test('a container in a pod without namespaces joins only a shared PID namespace', () => {
   const plan = { hostNetwork: true, hostIpc: true };
-  assert.deepEqual(joinedNamespaces({ plan, sandbox: {}, pidNamespace: { path: '/proc/7/ns/pid' } }), { pid: '/proc/7/ns/pid' });
+  assert.deepEqual(joinedNamespaces({ plan, sandbox: {}, pidNamespace: { path: '/proc/7/ns/pid' } }), {
+    pid: '/proc/7/ns/pid',
+  });
 });

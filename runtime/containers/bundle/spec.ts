@@ -41,7 +41,9 @@ export function bundleSpec(
   const spec = generateSpec({
     rootfs: contents.rootfs,
     ...process,
-    env: process.env.some((entry) => entry.startsWith('HOME=')) ? process.env : [...process.env, `HOME=${user.home}`],
+    env: process.env.some((entry) => entry.startsWith('HOME='))
+      ? process.env
+      : [...process.env, `HOME=${user.home}`],
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
     terminal: record.config.tty,
     settings,

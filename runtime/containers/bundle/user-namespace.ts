@@ -25,7 +25,9 @@ export async function joinedUserNamespace(
 }
 
 /** Returns the host user that owns the files of the container's root; undefined: root. */
-export function rootOwner(namespace: JoinedUserNamespace | undefined): { readonly uid: number; readonly gid: number } | undefined {
+export function rootOwner(
+  namespace: JoinedUserNamespace | undefined,
+): { readonly uid: number; readonly gid: number } | undefined {
   return namespace === undefined ? undefined : { uid: namespace.uids.hostId, gid: namespace.gids.hostId };
 }
 
@@ -34,11 +36,16 @@ export function rootOwner(namespace: JoinedUserNamespace | undefined): { readonl
  * namespace.
  * @throws PortcullisError RUNTIME_BAD_USER
  */
-export function checkUserIn(namespace: { readonly uids: IDMapping; readonly gids: IDMapping }, user: ContainerUser): void {
+export function checkUserIn(
+  namespace: { readonly uids: IDMapping; readonly gids: IDMapping },
+  user: ContainerUser,
+): void {
   const outside =
     user.uid >= namespace.uids.length
       ? `uid ${user.uid}`
-      : [user.gid, ...user.additionalGids].filter((gid) => gid >= namespace.gids.length).map((gid) => `gid ${gid}`)[0];
+      : [user.gid, ...user.additionalGids]
+          .filter((gid) => gid >= namespace.gids.length)
+          .map((gid) => `gid ${gid}`)[0];
   if (outside === undefined) return;
   throw new PortcullisError({
     code: 'RUNTIME_BAD_USER',
@@ -54,7 +61,11 @@ export function checkUserIn(namespace: { readonly uids: IDMapping; readonly gids
  * Asks the kernel whether each mount that requests an id mapping supports it, before anything is created.
  * @throws PortcullisError RUNTIME_IDMAP_UNSUPPORTED, with the path and what to do
  */
-export async function checkMappable(paths: Pick<HostPaths, 'checkIdmap'>, mounts: readonly Mount[], userNamespace: string): Promise<void> {
+export async function checkMappable(
+  paths: Pick<HostPaths, 'checkIdmap'>,
+  mounts: readonly Mount[],
+  userNamespace: string,
+): Promise<void> {
   for (const mount of mounts) {
     if (mount.uidMappings.length === 0) continue;
     try {

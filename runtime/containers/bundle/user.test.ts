@@ -4,14 +4,24 @@ import { mkdtempSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { LinuxContainerSecurityContext, SupplementalGroupsPolicy } from '../../cri/contract/contract.types.ts';
+import type {
+  LinuxContainerSecurityContext,
+  SupplementalGroupsPolicy,
+} from '../../cri/contract/contract.types.ts';
 import { holdDescriptors } from '../../../base/process/descriptors.fixture.ts';
 import { parseGroup, parsePasswd, resolveUser, userFrom } from './user.ts';
 
-const passwd = parsePasswd('root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\nbroken line\nbig:x:4294967296:0::/:\n');
+const passwd = parsePasswd(
+  'root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\nbroken line\nbig:x:4294967296:0::/:\n',
+);
 const groups = parseGroup('root:x:0:\nwww-data:x:33:\nextra:x:50000:www-data,root\n');
 const asked = (part: Partial<LinuxContainerSecurityContext>): LinuxContainerSecurityContext =>
-  ({ runAsUsername: '', supplementalGroups: [], supplementalGroupsPolicy: 0, ...part }) as LinuxContainerSecurityContext;
+  ({
+    runAsUsername: '',
+    supplementalGroups: [],
+    supplementalGroupsPolicy: 0,
+    ...part,
+  }) as LinuxContainerSecurityContext;
 
 test('user: a number is an id, whatever the image calls its users and groups', () => {
   const liars = { passwd: parsePasswd('1000:x:0:0::/root:/bin/sh\n'), groups: parseGroup('2000:x:0:\n') };
@@ -25,7 +35,14 @@ test('user: a number is an id, whatever the image calls its users and groups', (
   }
 });
 
-const cases: readonly [string, string, Partial<LinuxContainerSecurityContext>, number, number, readonly number[]][] = [
+const cases: readonly [
+  string,
+  string,
+  Partial<LinuxContainerSecurityContext>,
+  number,
+  number,
+  readonly number[],
+][] = [
   ['nothing said is root, with its groups', '', {}, 0, 0, [0, 50000]],
   ['a name of the image', 'www-data', {}, 33, 33, [33, 50000]],
   ['uid and gid of the image', '7:8', {}, 7, 8, [8]],
@@ -33,13 +50,30 @@ const cases: readonly [string, string, Partial<LinuxContainerSecurityContext>, n
   ['run_as_user drops the image’s group', 'www-data:8', { runAsUser: { value: 33 } }, 33, 33, [33, 50000]],
   ['run_as_username', '', { runAsUsername: 'www-data' }, 33, 33, [33, 50000]],
   ['run_as_group', '', { runAsUser: { value: 1000 }, runAsGroup: { value: 2000 } }, 1000, 2000, [2000]],
-  ['supplemental groups are added', '', { runAsUser: { value: 1000 }, supplementalGroups: [5, 6] }, 1000, 0, [0, 5, 6]],
-  ['Strict leaves the image’s groups out', 'www-data', { supplementalGroups: [5], supplementalGroupsPolicy: 1 }, 33, 33, [33, 5]],
+  [
+    'supplemental groups are added',
+    '',
+    { runAsUser: { value: 1000 }, supplementalGroups: [5, 6] },
+    1000,
+    0,
+    [0, 5, 6],
+  ],
+  [
+    'Strict leaves the image’s groups out',
+    'www-data',
+    { supplementalGroups: [5], supplementalGroupsPolicy: 1 },
+    33,
+    33,
+    [33, 5],
+  ],
 ];
 for (const [name, imageUser, context, uid, gid, additionalGids] of cases) {
   test(`user: ${name}`, () => {
     const user = userFrom({ passwd, groups, imageUser, asked: asked(context) });
-    assert.deepEqual({ uid: user.uid, gid: user.gid, additionalGids: user.additionalGids }, { uid, gid, additionalGids });
+    assert.deepEqual(
+      { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
+      { uid, gid, additionalGids },
+    );
   });
 }
 
@@ -49,11 +83,17 @@ for (const [name, imageUser, context] of [
   ['a group without a user', '', { runAsGroup: { value: 1 } }],
   ['a name with a line feed (CVE-2022-4318)', '', { runAsUsername: 'root\nx:0:0' }],
   ['a negative id', '', { runAsUser: { value: -1 } }],
-  ['an unknown policy of supplemental groups', '', { supplementalGroupsPolicy: 7 as SupplementalGroupsPolicy }],
+  [
+    'an unknown policy of supplemental groups',
+    '',
+    { supplementalGroupsPolicy: 7 as SupplementalGroupsPolicy },
+  ],
   ['a USER of three parts', 'a:b:c', {}],
 ] as const) {
   test(`user: ${name} is refused`, () => {
-    assert.throws(() => userFrom({ passwd, groups, imageUser, asked: asked(context) }), { code: 'RUNTIME_BAD_USER' });
+    assert.throws(() => userFrom({ passwd, groups, imageUser, asked: asked(context) }), {
+      code: 'RUNTIME_BAD_USER',
+    });
   });
 }
 

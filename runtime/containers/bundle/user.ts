@@ -34,7 +34,11 @@ interface GroupEntry {
  * Sources: cri-api LinuxContainerSecurityContext and SupplementalGroupsPolicy; image-spec config.md `User`.
  * @throws PortcullisError RUNTIME_BAD_USER
  */
-export function resolveUser(rootfs: string, imageUser: string, asked: LinuxContainerSecurityContext | undefined): ContainerUser {
+export function resolveUser(
+  rootfs: string,
+  imageUser: string,
+  asked: LinuxContainerSecurityContext | undefined,
+): ContainerUser {
   const passwd = parsePasswd(readInRoot(rootfs, 'etc/passwd'));
   const groups = parseGroup(readInRoot(rootfs, 'etc/group'));
   return userFrom({ passwd, groups, imageUser, asked });
@@ -52,24 +56,40 @@ export function userFrom(input: {
   const runAsGroup = asked?.runAsGroup?.value;
   const runAsUsername = asked?.runAsUsername ?? '';
   if (runAsGroup !== undefined && runAsUser === undefined && runAsUsername === '') {
-    throw badUser('run_as_group', 'a group was given without a user', 'give run_as_user or run_as_username with it');
+    throw badUser(
+      'run_as_group',
+      'a group was given without a user',
+      'give run_as_user or run_as_username with it',
+    );
   }
   const [imageName = '', imageGroup = '', ...more] = input.imageUser.split(':');
   if (more.length > 0)
-    throw badUser(input.imageUser, 'the image’s USER has more than a user and a group', 'build the image with USER user:group');
+    throw badUser(
+      input.imageUser,
+      'the image’s USER has more than a user and a group',
+      'build the image with USER user:group',
+    );
   const policy = asked?.supplementalGroupsPolicy ?? SupplementalGroupsPolicy.Merge;
   if (!Object.values<number>(SupplementalGroupsPolicy).includes(policy))
     throw badUser(String(policy), 'the policy of supplemental groups is unknown', 'use Merge or Strict');
-  const userText = runAsUser !== undefined ? String(runAsUser) : runAsUsername !== '' ? runAsUsername : imageName || '0';
+  const userText =
+    runAsUser !== undefined ? String(runAsUser) : runAsUsername !== '' ? runAsUsername : imageName || '0';
   // The image's group belongs to the image's user only.
-  const groupText = runAsGroup !== undefined ? String(runAsGroup) : runAsUser === undefined && runAsUsername === '' ? imageGroup : '';
+  const groupText =
+    runAsGroup !== undefined
+      ? String(runAsGroup)
+      : runAsUser === undefined && runAsUsername === ''
+        ? imageGroup
+        : '';
   const entry = userEntry(userText, passwd);
   const gid = groupText === '' ? entry.gid : groupId(groupText, groups);
   const fromImage =
     policy === SupplementalGroupsPolicy.Strict || entry.name === ''
       ? []
       : groups.filter((group) => group.members.includes(entry.name)).map((group) => group.gid);
-  const given = (asked?.supplementalGroups ?? []).map((value) => checkedId(String(value), 'supplemental group'));
+  const given = (asked?.supplementalGroups ?? []).map((value) =>
+    checkedId(String(value), 'supplemental group'),
+  );
   // As in other runtimes: the primary group is among the supplemental ones.
   const additionalGids = [...new Set([gid, ...fromImage, ...given])];
   return { uid: entry.uid, gid, additionalGids, home: entry.home };
@@ -84,14 +104,16 @@ function userEntry(text: string, passwd: readonly PasswdEntry[]): PasswdEntry {
     return passwd.find((entry) => entry.uid === uid) ?? { name: '', uid, gid: 0, home: '/' };
   }
   const named = passwd.find((entry) => entry.name === text);
-  if (named === undefined) throw badUser(text, 'the image has no such user', 'name a user of the image, or give a number');
+  if (named === undefined)
+    throw badUser(text, 'the image has no such user', 'name a user of the image, or give a number');
   return named;
 }
 
 function groupId(text: string, groups: readonly GroupEntry[]): number {
   if (isNumber(text)) return checkedId(text, 'group');
   const named = groups.find((group) => group.name === text);
-  if (named === undefined) throw badUser(text, 'the image has no such group', 'name a group of the image, or give a number');
+  if (named === undefined)
+    throw badUser(text, 'the image has no such group', 'name a group of the image, or give a number');
   return named.gid;
 }
 
@@ -111,14 +133,18 @@ function checkedId(text: string, what: string): number {
 export function parsePasswd(text: string): PasswdEntry[] {
   return text.split('\n').flatMap((line) => {
     const [name, , uid, gid, , home] = line.split(':');
-    return name && isId(uid) && isId(gid) ? [{ name, uid: Number(uid), gid: Number(gid), home: home || '/' }] : [];
+    return name && isId(uid) && isId(gid)
+      ? [{ name, uid: Number(uid), gid: Number(gid), home: home || '/' }]
+      : [];
   });
 }
 
 export function parseGroup(text: string): GroupEntry[] {
   return text.split('\n').flatMap((line) => {
     const [name, , gid, members] = line.split(':');
-    return name && isId(gid) ? [{ name, gid: Number(gid), members: (members ?? '').split(',').filter((one) => one !== '') }] : [];
+    return name && isId(gid)
+      ? [{ name, gid: Number(gid), members: (members ?? '').split(',').filter((one) => one !== '') }]
+      : [];
   });
 }
 
@@ -154,7 +180,12 @@ function readInRoot(rootfs: string, path: string): string {
       size += read;
       if (read === 0 || size === buffer.length) break;
     }
-    if (size > databaseLimit) throw badUser(path, `the file is larger than ${databaseLimit} bytes`, 'build the image with a smaller one');
+    if (size > databaseLimit)
+      throw badUser(
+        path,
+        `the file is larger than ${databaseLimit} bytes`,
+        'build the image with a smaller one',
+      );
     return buffer.toString('utf8', 0, size);
   } finally {
     closeSync(fd);
@@ -162,5 +193,12 @@ function readInRoot(rootfs: string, path: string): string {
 }
 
 function badUser(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_USER', kind: 'invalid', attempted: 'find the user of a container', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_USER',
+    kind: 'invalid',
+    attempted: 'find the user of a container',
+    on,
+    why,
+    fix,
+  });
 }

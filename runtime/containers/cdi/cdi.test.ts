@@ -6,7 +6,10 @@ import { withEdits } from './edits.ts';
 import { askedCdiDevices, qualifiedName } from './device-names.ts';
 import { parseSpec } from './spec-file.ts';
 
-const device = (containerEdits: object = { env: ['A=b'] }, name = 'one'): object => ({ name, containerEdits });
+const device = (containerEdits: object = { env: ['A=b'] }, name = 'one'): object => ({
+  name,
+  containerEdits,
+});
 const spec = (part: object = {}): string =>
   JSON.stringify({ cdiVersion: '0.3.0', kind: 'vendor.example/class', devices: [device()], ...part });
 
@@ -14,14 +17,32 @@ describe('CDI names', () => {
   for (const text of ['vendor.example/class=one', 'v/c=0', 'nvidia.com/gpu=GPU-1:2', 'a.b-c_d/e.f=x']) {
     it(`${text} is one`, () => assert.equal(qualifiedName(text).text, text));
   }
-  for (const text of ['', 'class=one', 'v/c', 'v/c=', '=x', 'v/c/d=x', '0v/c=x', 'v/-c=x', 'v/c=x/y', 'v/c=../x', 'v/c=x\n', 'v/c=-']) {
-    it(`${JSON.stringify(text)} is none`, () => assert.throws(() => qualifiedName(text), { code: 'RUNTIME_BAD_CDI_DEVICE' }));
+  for (const text of [
+    '',
+    'class=one',
+    'v/c',
+    'v/c=',
+    '=x',
+    'v/c/d=x',
+    '0v/c=x',
+    'v/-c=x',
+    'v/c=x/y',
+    'v/c=../x',
+    'v/c=x\n',
+    'v/c=-',
+  ]) {
+    it(`${JSON.stringify(text)} is none`, () =>
+      assert.throws(() => qualifiedName(text), { code: 'RUNTIME_BAD_CDI_DEVICE' }));
   }
 
   it('come by the field and by annotations, each once', () => {
     const asked = askedCdiDevices({
       CDIDevices: [{ name: 'v/c=one' }],
-      annotations: { 'cdi.k8s.io/b': 'v/c=three', 'cdi.k8s.io/a': 'v/c=two,v/c=one', 'other/cdi.k8s.io/': 'nonsense' },
+      annotations: {
+        'cdi.k8s.io/b': 'v/c=three',
+        'cdi.k8s.io/a': 'v/c=two,v/c=one',
+        'other/cdi.k8s.io/': 'nonsense',
+      },
     });
     assert.deepEqual(
       asked.map(({ text }) => text),
@@ -47,14 +68,29 @@ describe('CDI specs', () => {
     ['a device name that is a path', spec({ devices: [device({}, '../x')] }), /no device name/],
     ['an unknown field', spec({ hostDevices: true }), /unknown field `hostDevices`/],
     ['an unknown version', spec({ cdiVersion: '9.0.0' }), /does not have the form/],
-    ['a version before its fields', spec({ devices: [device({ intelRdt: { closID: 'x' } })] }), /uses fields of 0\.7\.0/],
+    [
+      'a version before its fields',
+      spec({ devices: [device({ intelRdt: { closID: 'x' } })] }),
+      /uses fields of 0\.7\.0/,
+    ],
     [
       'network devices before 1.1',
-      spec({ cdiVersion: '1.0.0', devices: [device({ netDevices: [{ hostInterfaceName: 'a', name: 'b' }] })] }),
+      spec({
+        cdiVersion: '1.0.0',
+        devices: [device({ netDevices: [{ hostInterfaceName: 'a', name: 'b' }] })],
+      }),
       /fields of 1\.1\.0/,
     ],
-    ['a relative hook', spec({ devices: [device({ hooks: [{ hookName: 'poststop', path: 'bin/x' }] })] }), /does not have the form/],
-    ['a hook that there is not', spec({ devices: [device({ hooks: [{ hookName: 'always', path: '/bin/x' }] })] }), /not known here/],
+    [
+      'a relative hook',
+      spec({ devices: [device({ hooks: [{ hookName: 'poststop', path: 'bin/x' }] })] }),
+      /does not have the form/,
+    ],
+    [
+      'a hook that there is not',
+      spec({ devices: [device({ hooks: [{ hookName: 'always', path: '/bin/x' }] })] }),
+      /not known here/,
+    ],
     [
       'permissions of no device',
       spec({ devices: [device({ deviceNodes: [{ path: '/dev/x', permissions: 'rx' }] })] }),
@@ -85,7 +121,10 @@ describe('CDI edits', () => {
   const before = {
     process: { env: ['PATH=/bin', 'A=old'], user: { uid: 7, gid: 8, additionalGids: [8] } },
     mounts: [{ destination: '/lib', type: 'bind', source: '/a', options: [] }],
-    linux: { devices: [{ path: '/dev/x', type: 'c', major: 1, minor: 1, fileMode: 0, uid: 0, gid: 0 }], resources: { devices: [] } },
+    linux: {
+      devices: [{ path: '/dev/x', type: 'c', major: 1, minor: 1, fileMode: 0, uid: 0, gid: 0 }],
+      resources: { devices: [] },
+    },
   } as unknown as OciSpec;
   const node = { path: '/dev/x', type: 'c', major: 1, minor: 5, fileMode: 0o660, uid: 0, gid: 0 } as const;
 
@@ -114,7 +153,9 @@ describe('CDI edits', () => {
       [{ ...node, uid: 7, gid: 0 }],
       'a device belongs to the user that runs unless the spec says whose it is',
     );
-    assert.deepEqual(after.linux.resources.devices, [{ allow: true, type: 'c', major: 1, minor: 5, access: 'rw' }]);
+    assert.deepEqual(after.linux.resources.devices, [
+      { allow: true, type: 'c', major: 1, minor: 5, access: 'rw' },
+    ]);
     assert.deepEqual(after.hooks, { createRuntime: [{ path: '/bin/x', args: ['x'] }] });
   });
 

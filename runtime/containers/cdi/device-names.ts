@@ -22,7 +22,9 @@ const nameLimit = 1024;
  * Returns every device that a container requests, each once, in order.
  * @throws PortcullisError RUNTIME_BAD_CDI_DEVICE
  */
-export function askedCdiDevices(config: Pick<ContainerConfig, 'CDIDevices' | 'annotations'>): QualifiedName[] {
+export function askedCdiDevices(
+  config: Pick<ContainerConfig, 'CDIDevices' | 'annotations'>,
+): QualifiedName[] {
   const inAnnotations = Object.entries(config.annotations)
     .filter(([key]) => key.startsWith(annotationPrefix))
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -36,7 +38,8 @@ export function askedCdiDevices(config: Pick<ContainerConfig, 'CDIDevices' | 'an
 export function qualifiedName(text: string): QualifiedName {
   const split = text.indexOf('=');
   const [kind, device] = [text.slice(0, Math.max(split, 0)), text.slice(split + 1)];
-  if (!isKind(kind) || !isDeviceName(device)) throw badName(JSON.stringify(text.slice(0, 300)), 'name it vendor.example/class=device');
+  if (!isKind(kind) || !isDeviceName(device))
+    throw badName(JSON.stringify(text.slice(0, 300)), 'name it vendor.example/class=device');
   return { text, kind, device };
 }
 

@@ -9,7 +9,11 @@ import type { CdiDeviceNode, CdiHook, CdiMount, ContainerEdits } from './spec-sc
 /** Edits whose devices and programs have been looked up on this host. */
 export interface ReadyEdits {
   readonly env: readonly string[];
-  readonly devices: readonly { readonly node: OciDevice; readonly access: string; readonly ownerGiven: { uid: boolean; gid: boolean } }[];
+  readonly devices: readonly {
+    readonly node: OciDevice;
+    readonly access: string;
+    readonly ownerGiven: { uid: boolean; gid: boolean };
+  }[];
   readonly mounts: readonly OciMount[];
   readonly hooks: readonly CdiHook[];
   readonly additionalGids: readonly number[];
@@ -36,10 +40,14 @@ export async function readyEdits(all: readonly ContainerEdits[], paths: EditPath
   const intelRdt = all.findLast((edits) => edits.intelRdt !== undefined)?.intelRdt;
   return {
     env: all.flatMap((edits) => edits.env ?? []),
-    devices: await Promise.all(all.flatMap((edits) => edits.deviceNodes ?? []).map((device) => readyDevice(device, paths))),
+    devices: await Promise.all(
+      all.flatMap((edits) => edits.deviceNodes ?? []).map((device) => readyDevice(device, paths)),
+    ),
     mounts: all.flatMap((edits) => edits.mounts ?? []).map(readyMount),
     hooks: await Promise.all(all.flatMap((edits) => edits.hooks ?? []).map((hook) => readyHook(hook, paths))),
-    additionalGids: [...new Set(all.flatMap((edits) => edits.additionalGids ?? []).filter((gid) => gid !== 0))],
+    additionalGids: [
+      ...new Set(all.flatMap((edits) => edits.additionalGids ?? []).filter((gid) => gid !== 0)),
+    ],
     ...(intelRdt !== undefined && { intelRdt }),
   };
 }
@@ -54,7 +62,11 @@ async function readyDevice(asked: CdiDeviceNode, paths: EditPaths): Promise<Read
   if (!described && onHost === undefined)
     throw unusable(asked.hostPath ?? asked.path, 'there is no device', 'see whether its driver is loaded');
   if (asked.type !== undefined && !described && onHost?.type !== asked.type)
-    throw unusable(asked.path, `it is of type ${onHost?.type ?? ''} here, and the spec says ${asked.type}`, 'correct the spec');
+    throw unusable(
+      asked.path,
+      `it is of type ${onHost?.type ?? ''} here, and the spec says ${asked.type}`,
+      'correct the spec',
+    );
   const node: OciDevice = {
     path: asked.path,
     type: asked.type ?? onHost?.type ?? 'c',
@@ -91,7 +103,11 @@ async function readyHook(hook: CdiHook, paths: EditPaths): Promise<CdiHook> {
   });
   const open = await writableByOthers(path, paths);
   if (open !== undefined)
-    throw unusable(hook.path, `this hook would run on the host, and ${open}`, 'let only root write to it and to the folders above it');
+    throw unusable(
+      hook.path,
+      `this hook would run on the host, and ${open}`,
+      'let only root write to it and to the folders above it',
+    );
   return { ...hook, path };
 }
 
@@ -150,5 +166,12 @@ function hooksOf(hooks: readonly CdiHook[]): Readonly<Record<string, readonly Oc
 }
 
 function unusable(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_CDI_UNUSABLE', kind: 'precondition', attempted: 'add CDI device', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_CDI_UNUSABLE',
+    kind: 'precondition',
+    attempted: 'add CDI device',
+    on,
+    why,
+    fix,
+  });
 }

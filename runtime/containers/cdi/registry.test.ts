@@ -16,7 +16,11 @@ import { qualifiedName } from './device-names.ts';
 import { createCdiRegistry } from './registry.ts';
 
 const specOf = (value: string): string =>
-  JSON.stringify({ cdiVersion: '0.5.0', kind: 'v/c', devices: [{ name: 'one', containerEdits: { env: [`A=${value}`] } }] });
+  JSON.stringify({
+    cdiVersion: '0.5.0',
+    kind: 'v/c',
+    devices: [{ name: 'one', containerEdits: { env: [`A=${value}`] } }],
+  });
 
 describe('CDI devices of folders', () => {
   const hold = setInterval(() => undefined, 1_000);
@@ -47,18 +51,24 @@ describe('CDI devices of folders', () => {
     await assert.rejects(registry.editsFor(names), { code: 'RUNTIME_CDI_DEVICE_NOT_FOUND' });
   });
 
-  it('behind a link to a dead server delay only requests for a device', { timeout: 60_000, skip: noDeadServer }, async () => {
-    const server = mountDeadServer();
-    try {
-      symlinkSync(join(server.folder, 'v.yaml'), join(folder, 'v.yaml'));
-      const registry = createCdiRegistry([folder], paths);
-      const asked = Array.from({ length: 4 }, () => assert.rejects(registry.editsFor(names), { code: 'RUNTIME_PATH_NO_ANSWER' }));
-      // As many as libuv's pool has threads; the whole process shares them.
-      for (let times = 0; times < 8; times += 1) await readFile('/etc/hostname');
-      await Promise.all(asked);
-    } finally {
-      rmSync(join(folder, 'v.yaml'), { force: true });
-      server.close();
-    }
-  });
+  it(
+    'behind a link to a dead server delay only requests for a device',
+    { timeout: 60_000, skip: noDeadServer },
+    async () => {
+      const server = mountDeadServer();
+      try {
+        symlinkSync(join(server.folder, 'v.yaml'), join(folder, 'v.yaml'));
+        const registry = createCdiRegistry([folder], paths);
+        const asked = Array.from({ length: 4 }, () =>
+          assert.rejects(registry.editsFor(names), { code: 'RUNTIME_PATH_NO_ANSWER' }),
+        );
+        // As many as libuv's pool has threads; the whole process shares them.
+        for (let times = 0; times < 8; times += 1) await readFile('/etc/hostname');
+        await Promise.all(asked);
+      } finally {
+        rmSync(join(folder, 'v.yaml'), { force: true });
+        server.close();
+      }
+    },
+  );
 });

@@ -42,7 +42,8 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
       const files = (await paths.folderFiles(real))
         .filter(({ name }) => /^[^/]*\.(json|yaml)$/.test(name))
         .toSorted((a, b) => (a.name < b.name ? -1 : 1));
-      if (files.length > fileLimit) problems.push(`${folder}: it holds more than ${fileLimit} specs; the rest is not read`);
+      if (files.length > fileLimit)
+        problems.push(`${folder}: it holds more than ${fileLimit} specs; the rest is not read`);
       for (const { name, version } of files.slice(0, fileLimit)) {
         const path = join(real, name);
         seen.add(path);
@@ -84,7 +85,9 @@ function unlessNoAnswer(thrown: unknown): undefined {
  * cache).
  */
 function find(name: QualifiedName, specs: readonly Found[], problems: readonly string[]): Found {
-  const matches = specs.filter(({ spec }) => spec.kind === name.kind && spec.devices.some((device) => device.name === name.device));
+  const matches = specs.filter(
+    ({ spec }) => spec.kind === name.kind && spec.devices.some((device) => device.name === name.device),
+  );
   const highest = largest(matches.map(({ priority }) => priority));
   const [first, second] = matches.filter(({ priority }) => priority === highest);
   if (first !== undefined && second === undefined) return first;
@@ -97,6 +100,8 @@ function find(name: QualifiedName, specs: readonly Found[], problems: readonly s
     why: conflict
       ? `${first.path} and ${second.path} both describe it`
       : ['no CDI spec describes it', ...problems.slice(0, 4)].join('; not counted: ').slice(0, 2_000),
-    fix: conflict ? 'remove one of the two' : 'see whether its driver wrote a spec into one of the folders under `cdi.specDirs`',
+    fix: conflict
+      ? 'remove one of the two'
+      : 'see whether its driver wrote a spec into one of the folders under `cdi.specDirs`',
   });
 }

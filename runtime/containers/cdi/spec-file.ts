@@ -13,11 +13,15 @@ const sizeLimit = 1024 * 1024;
  * may have written it.
  * @returns the spec, or one sentence why it does not count
  */
-export async function readSpecFile(path: string, paths: Pick<HostPaths, 'ownFacts' | 'text'>): Promise<CdiSpec | string> {
+export async function readSpecFile(
+  path: string,
+  paths: Pick<HostPaths, 'ownFacts' | 'text'>,
+): Promise<CdiSpec | string> {
   const open = await writableByOthers(path, paths);
   if (open !== undefined) return open;
   const read = await paths.text(path, sizeLimit);
-  if ('refused' in read) return `${path}: ${read.refused === 'too large' ? `larger than ${sizeLimit} bytes` : 'it is not a plain file'}`;
+  if ('refused' in read)
+    return `${path}: ${read.refused === 'too large' ? `larger than ${sizeLimit} bytes` : 'it is not a plain file'}`;
   return parseSpec(read.text, path);
 }
 
@@ -25,7 +29,8 @@ export async function readSpecFile(path: string, paths: Pick<HostPaths, 'ownFact
 export function parseSpec(content: string, path: string): CdiSpec | string {
   const parsed = parseDocuments(content, path);
   const [document] = parsed.documents;
-  if (document === undefined || parsed.problems.length > 0) return formatProblems(parsed.problems) || `${path}: it is empty`;
+  if (document === undefined || parsed.problems.length > 0)
+    return formatProblems(parsed.problems) || `${path}: it is empty`;
   if (parsed.documents.length > 1) return `${path}: it holds more than one document`;
   const problems = validate(document, cdiSchema);
   if (problems.length > 0) return formatProblems(problems);
@@ -39,7 +44,8 @@ export function parseSpec(content: string, path: string): CdiSpec | string {
   if (twice !== undefined) return `${path}: the device ${twice} is listed twice`;
   const needed = neededVersion(spec);
   const said = spec.cdiVersion.replace('v', '');
-  if (said.localeCompare(needed, 'en', { numeric: true }) < 0) return `${path}: it says version ${said} and uses fields of ${needed}`;
+  if (said.localeCompare(needed, 'en', { numeric: true }) < 0)
+    return `${path}: it says version ${said} and uses fields of ${needed}`;
   return spec;
 }
 
@@ -52,11 +58,18 @@ function neededVersion(spec: CdiSpec): string {
   const some = (uses: (one: ContainerEdits) => boolean): boolean => edits.some(uses);
   const has = (value: object | undefined): boolean => value !== undefined && Object.keys(value).length > 0;
   if (
-    some(({ intelRdt, netDevices }) => has(netDevices) || intelRdt?.['schemata'] !== undefined || intelRdt?.['enableMonitoring'] === true)
+    some(
+      ({ intelRdt, netDevices }) =>
+        has(netDevices) || intelRdt?.['schemata'] !== undefined || intelRdt?.['enableMonitoring'] === true,
+    )
   )
     return '1.1.0';
   if (some(({ intelRdt, additionalGids }) => intelRdt !== undefined || has(additionalGids))) return '0.7.0';
-  if (has(spec.annotations) || spec.devices.some((device) => has(device.annotations)) || (spec.kind.split('/')[1] ?? '').includes('.'))
+  if (
+    has(spec.annotations) ||
+    spec.devices.some((device) => has(device.annotations)) ||
+    (spec.kind.split('/')[1] ?? '').includes('.')
+  )
     return '0.6.0';
   if (
     spec.devices.some(({ name }) => /^\d/.test(name)) ||
@@ -71,7 +84,10 @@ function neededVersion(spec: CdiSpec): string {
  * or any folder above it.
  * @returns one sentence, or undefined when only root can change it
  */
-export async function writableByOthers(path: string, paths: Pick<HostPaths, 'ownFacts'>): Promise<string | undefined> {
+export async function writableByOthers(
+  path: string,
+  paths: Pick<HostPaths, 'ownFacts'>,
+): Promise<string | undefined> {
   for (let at = path; ; at = dirname(at)) {
     let facts;
     try {

@@ -30,7 +30,8 @@ export interface CdiMount {
   readonly options?: readonly string[];
 }
 
-export type HookName = 'prestart' | 'createRuntime' | 'createContainer' | 'startContainer' | 'poststart' | 'poststop';
+export type HookName =
+  'prestart' | 'createRuntime' | 'createContainer' | 'startContainer' | 'poststart' | 'poststop';
 
 export interface CdiHook {
   readonly hookName: HookName;
@@ -55,7 +56,11 @@ export interface CdiSpec {
 const absolute = { type: 'string', pattern: '^/[^\\u0000]*$', maxLength: 4096 } as const;
 const text = { type: 'string', maxLength: 32_768, pattern: '^[^\\u0000]*$' } as const;
 const texts = { type: 'array', maxItems: 4096, items: text } as const;
-const variables = { type: 'array', maxItems: 4096, items: { ...text, pattern: '^[^=\\u0000\\n]+=[^\\u0000]*$' } } as const;
+const variables = {
+  type: 'array',
+  maxItems: 4096,
+  items: { ...text, pattern: '^[^=\\u0000\\n]+=[^\\u0000]*$' },
+} as const;
 const id = { type: 'integer', minimum: 0, maximum: 4_294_967_295 } as const;
 const annotations = { type: 'object', maxProperties: 1000, additionalProperties: text } as const;
 
@@ -89,7 +94,9 @@ const edits = record([], {
     type: 'array',
     maxItems: 256,
     items: record(['hookName', 'path'], {
-      hookName: { enum: ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'] },
+      hookName: {
+        enum: ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'],
+      },
       path: absolute,
       args: texts,
       env: variables,
@@ -116,7 +123,10 @@ const edits = record([], {
   additionalGids: { type: 'array', maxItems: 1024, items: id },
 });
 
-/** JSON Schema of one spec file. Unknown fields fail, as the specification says ("spec loading fails on unknown fields"). */
+/**
+ * JSON Schema of one spec file. Unknown fields fail, as the specification says ("spec loading fails on
+ * unknown fields").
+ */
 export const cdiSchema = record(['cdiVersion', 'kind', 'devices'], {
   cdiVersion: { type: 'string', pattern: '^v?(0\\.[3-8]\\.0|1\\.[01]\\.[0-9])$' },
   kind: { type: 'string', maxLength: 320 },
@@ -125,7 +135,11 @@ export const cdiSchema = record(['cdiVersion', 'kind', 'devices'], {
     type: 'array',
     minItems: 1,
     maxItems: 4096,
-    items: record(['name', 'containerEdits'], { name: { type: 'string', maxLength: 253 }, annotations, containerEdits: edits }),
+    items: record(['name', 'containerEdits'], {
+      name: { type: 'string', maxLength: 253 },
+      annotations,
+      containerEdits: edits,
+    }),
   },
   containerEdits: edits,
 });

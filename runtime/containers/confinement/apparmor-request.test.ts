@@ -14,11 +14,19 @@ for (const [name, security, request] of [
   ['RuntimeDefault', field(ProfileType.RuntimeDefault), { type: 'RuntimeDefault' }],
   ['Unconfined', field(ProfileType.Unconfined), { type: 'Unconfined' }],
   ['Localhost', field(ProfileType.Localhost, 'web'), { type: 'Localhost', name: 'web' }],
-  ['Localhost in the deprecated form', field(ProfileType.Localhost, 'localhost/web'), { type: 'Localhost', name: 'web' }],
+  [
+    'Localhost in the deprecated form',
+    field(ProfileType.Localhost, 'localhost/web'),
+    { type: 'Localhost', name: 'web' },
+  ],
   ['the deprecated runtime/default', text('runtime/default'), { type: 'RuntimeDefault' }],
   ['the deprecated unconfined', text('unconfined'), { type: 'Unconfined' }],
   ['the deprecated localhost', text('localhost/web'), { type: 'Localhost', name: 'web' }],
-  ['both: the new field counts', { ...field(ProfileType.Unconfined), apparmorProfile: 'localhost/web' }, { type: 'Unconfined' }],
+  [
+    'both: the new field counts',
+    { ...field(ProfileType.Unconfined), apparmorProfile: 'localhost/web' },
+    { type: 'Unconfined' },
+  ],
 ] as const) {
   test(`AppArmor: ${name}`, () => assert.deepEqual(appArmorRequest(security), request));
 }
@@ -32,5 +40,6 @@ for (const [name, security] of [
   ['a line feed', field(ProfileType.Localhost, 'web\nexec other')],
   ['an unknown string', text('default')],
 ] as const) {
-  test(`AppArmor: ${name} is refused`, () => assert.throws(() => appArmorRequest(security), { code: 'RUNTIME_BAD_APPARMOR' }));
+  test(`AppArmor: ${name} is refused`, () =>
+    assert.throws(() => appArmorRequest(security), { code: 'RUNTIME_BAD_APPARMOR' }));
 }

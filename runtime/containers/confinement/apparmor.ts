@@ -57,10 +57,13 @@ export async function openAppArmor(parts: {
         file,
       ]);
       if (said.exitCode !== 0) throw notLoaded(profile, said.stderr.trim().slice(0, 2_000));
-      if ((await loadedProfiles())?.has(profile.name) !== true) throw notLoaded(profile, 'the kernel does not list it afterwards');
+      if ((await loadedProfiles())?.has(profile.name) !== true)
+        throw notLoaded(profile, 'the kernel does not list it afterwards');
       loaded.set(profile.name, profile.text);
     } catch (cause) {
-      throw cause instanceof PortcullisError && cause.code === 'RUNTIME_APPARMOR_NOT_LOADED' ? cause : notLoaded(profile, reasonOf(cause));
+      throw cause instanceof PortcullisError && cause.code === 'RUNTIME_APPARMOR_NOT_LOADED'
+        ? cause
+        : notLoaded(profile, reasonOf(cause));
     } finally {
       await rm(file, { force: true });
     }
@@ -80,7 +83,8 @@ export async function openAppArmor(parts: {
       const theirs = asked?.type === 'Localhost' ? asked.name : undefined;
       if (theirs === undefined && ours === undefined) return undefined;
       const existing = parts.enabled ? await loadedProfiles() : undefined;
-      if (theirs !== undefined && existing?.has(theirs) !== true) throw unknown(theirs, parts.enabled, existing !== undefined);
+      if (theirs !== undefined && existing?.has(theirs) !== true)
+        throw unknown(theirs, parts.enabled, existing !== undefined);
       if (ours !== undefined) await provide(ours, existing ?? new Set());
       return [ours?.name, theirs].filter((name) => name !== undefined).join('//&');
     },
@@ -106,7 +110,11 @@ function unknown(name: string, enabled: boolean, reported: boolean): PortcullisE
     kind: enabled ? 'invalid' : 'precondition',
     attempted: 'use AppArmor profile',
     on: name,
-    why: !enabled ? 'this kernel has no AppArmor' : reported ? 'no such profile is loaded' : `${loadedList} cannot be read`,
+    why: !enabled
+      ? 'this kernel has no AppArmor'
+      : reported
+        ? 'no such profile is loaded'
+        : `${loadedList} cannot be read`,
     fix: !enabled
       ? 'take the profile out, or run on a node with AppArmor'
       : reported

@@ -22,6 +22,10 @@ test('paths to mask must be clean and absolute: a path above all others would re
       '/a\nb',
       `/${'a'.repeat(5000)}`,
     ])
-      assert.throws(() => askedPaths(field, [...usual, path]), { code: 'RUNTIME_BAD_MASKED_PATH', kind: 'invalid' }, JSON.stringify(path));
+      assert.throws(
+        () => askedPaths(field, [...usual, path]),
+        { code: 'RUNTIME_BAD_MASKED_PATH', kind: 'invalid' },
+        JSON.stringify(path),
+      );
   }
 });

@@ -8,10 +8,14 @@ const longest = 4096;
  * OCI runtime: paths that the ceiling masks would then be open. Pure.
  * @throws PortcullisError RUNTIME_BAD_MASKED_PATH
  */
-export function askedPaths(field: 'masked_paths' | 'readonly_paths', paths: readonly string[]): readonly string[] {
+export function askedPaths(
+  field: 'masked_paths' | 'readonly_paths',
+  paths: readonly string[],
+): readonly string[] {
   for (const path of paths) {
     const [root, ...parts] = path.split('/');
-    const isClean = root === '' && parts.length > 0 && parts.every((part) => part !== '' && part !== '.' && part !== '..');
+    const isClean =
+      root === '' && parts.length > 0 && parts.every((part) => part !== '' && part !== '.' && part !== '..');
     if (isClean && path.length <= longest && !/\p{Cc}/u.test(path)) continue;
     throw new PortcullisError({
       code: 'RUNTIME_BAD_MASKED_PATH',

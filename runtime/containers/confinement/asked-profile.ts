@@ -31,7 +31,11 @@ export function askedProfile(
 ): AskedProfile | undefined {
   if (message !== undefined) {
     if (message.profileType !== ProfileType.Localhost && message.localhostRef !== '')
-      throw bad(message.localhostRef, 'localhost_ref belongs to the profile type Localhost alone', 'leave it out, or set the type');
+      throw bad(
+        message.localhostRef,
+        'localhost_ref belongs to the profile type Localhost alone',
+        'leave it out, or set the type',
+      );
     switch (message.profileType) {
       case ProfileType.RuntimeDefault:
         return { type: 'RuntimeDefault' };
@@ -40,12 +44,20 @@ export function askedProfile(
       case ProfileType.Localhost:
         return { type: 'Localhost', reference: message.localhostRef };
       default:
-        throw bad(String(message.profileType), 'the profile type is unknown', 'use RuntimeDefault, Unconfined or Localhost');
+        throw bad(
+          String(message.profileType),
+          'the profile type is unknown',
+          'use RuntimeDefault, Unconfined or Localhost',
+        );
     }
   }
   if (deprecated === '') return undefined;
   if (words.defaults.includes(deprecated)) return { type: 'RuntimeDefault' };
   if (deprecated === 'unconfined') return { type: 'Unconfined' };
   if (deprecated.startsWith(localhostPrefix)) return { type: 'Localhost', reference: deprecated };
-  throw bad(deprecated, 'it is not a known form', `use runtime/default, unconfined or ${localhostPrefix}${words.localhost}`);
+  throw bad(
+    deprecated,
+    'it is not a known form',
+    `use runtime/default, unconfined or ${localhostPrefix}${words.localhost}`,
+  );
 }

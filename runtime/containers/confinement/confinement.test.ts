@@ -18,17 +18,33 @@ const confinement = createConfinement({
   selinux: { labels: () => undefined, relabel: () => Promise.resolve() },
   paths: hostPathsHere,
 });
-const config = { metadata: { name: 'main', attempt: 0 }, devices: [], CDIDevices: [] } as unknown as ContainerConfig;
+const config = {
+  metadata: { name: 'main', attempt: 0 },
+  devices: [],
+  CDIDevices: [],
+} as unknown as ContainerConfig;
 
-function sandbox(part: { sysctls?: Record<string, string>; annotations?: Record<string, string> } = {}): SandboxRecord {
-  return { config: { annotations: part.annotations ?? {}, linux: { sysctls: part.sysctls ?? {} } } } as unknown as SandboxRecord;
+function sandbox(
+  part: { sysctls?: Record<string, string>; annotations?: Record<string, string> } = {},
+): SandboxRecord {
+  return {
+    config: { annotations: part.annotations ?? {}, linux: { sysctls: part.sysctls ?? {} } },
+  } as unknown as SandboxRecord;
 }
 const access = { devices: [], nodes: [], cdi: [], paths: [], sharedPaths: [] };
 const baseline = [{ rule: 'policy.yaml:1', ceiling: 'baseline' }];
 
 test('a verdict without a ceiling is refused, not taken as "no bound"', async () => {
   await assert.rejects(
-    confinement.confine({ config, sandbox: sandbox(), ceilings: [], requested: undefined, runtime: 'crun', access, sharesHostPids: false }),
+    confinement.confine({
+      config,
+      sandbox: sandbox(),
+      ceilings: [],
+      requested: undefined,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    }),
     {
       code: 'RUNTIME_NO_CEILING',
     },
@@ -87,9 +103,17 @@ test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do n
 test('the signed statements of the publisher bound the container too: their meet applies, and an unreadable statement is refused', async () => {
   const statement = (rest: Readonly<Record<string, unknown>>, digit: string) => ({
     attestation: `sha256:${digit.repeat(64)}`,
-    profile: { apiVersion: 'portcullis.dev/v1alpha1', kind: 'EntitlementProfile', metadata: { name: 'app' }, ...rest },
+    profile: {
+      apiVersion: 'portcullis.dev/v1alpha1',
+      kind: 'EntitlementProfile',
+      metadata: { name: 'app' },
+      ...rest,
+    },
   });
-  const confine = (requested: Parameters<typeof confinement.confine>[0]['requested'], addCapabilities: readonly string[] = []) =>
+  const confine = (
+    requested: Parameters<typeof confinement.confine>[0]['requested'],
+    addCapabilities: readonly string[] = [],
+  ) =>
     confinement.confine({
       config: {
         ...config,
@@ -118,7 +142,9 @@ test('the signed statements of the publisher bound the container too: their meet
     code: 'ENTITLEMENTS_BAD_PROFILE',
     message: /sha256:c+:8:\d+.*no\.such/,
   });
-  await assert.rejects(confine([{ attestation: 'sha256:d', profile: 7 }]), { code: 'ENTITLEMENTS_BAD_PROFILE' });
+  await assert.rejects(confine([{ attestation: 'sha256:d', profile: 7 }]), {
+    code: 'ENTITLEMENTS_BAD_PROFILE',
+  });
 });
 
 test('selinux_options without SELinux are not applied and reported; those beyond a ceiling are refused all the same', async () => {
@@ -140,7 +166,9 @@ test('selinux_options without SELinux are not applied and reported; those beyond
   assert.equal(labels.selinux, undefined);
   assert.deepEqual(
     settings.degraded.filter((line) => line.includes('selinux')),
-    ['selinux_options (type container_t, level s0:c1,c2) are not applied: SELinux is not enabled in this kernel'],
+    [
+      'selinux_options (type container_t, level s0:c1,c2) are not applied: SELinux is not enabled in this kernel',
+    ],
   );
   assert.deepEqual(
     (await confine(none)).settings.degraded.filter((line) => line.includes('selinux')),

@@ -1,7 +1,13 @@
 import { join } from 'node:path';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { boundingCapabilities } from '../../../base/kernel/index.ts';
-import { askedFromSecurityContext, boundBy, boundPod, createProver, publisherCeiling } from '../../../entitlements/index.ts';
+import {
+  askedFromSecurityContext,
+  boundBy,
+  boundPod,
+  createProver,
+  publisherCeiling,
+} from '../../../entitlements/index.ts';
 import type { Ceiling, Target, Profile, ProfileSet, Prover, Settings } from '../../../entitlements/index.ts';
 import type { CeilingDemand, RequestedEntitlements } from '../../../trust/index.ts';
 import { NamespaceMode } from '../../cri/contract/contract.types.ts';
@@ -105,13 +111,20 @@ export function createConfinement(parts: {
         ...(apparmorAsked !== undefined && { apparmor: apparmorAsked.type }),
         ...(selinuxAsked !== undefined && { selinux: selinuxAsked }),
         // On the wire, an empty list and an absent list are the same: the paths of the profile itself apply.
-        ...(security !== undefined && security.maskedPaths.length > 0 && { maskedPaths: askedPaths('masked_paths', security.maskedPaths) }),
         ...(security !== undefined &&
-          security.readonlyPaths.length > 0 && { readonlyPaths: askedPaths('readonly_paths', security.readonlyPaths) }),
+          security.maskedPaths.length > 0 && {
+            maskedPaths: askedPaths('masked_paths', security.maskedPaths),
+          }),
+        ...(security !== undefined &&
+          security.readonlyPaths.length > 0 && {
+            readonlyPaths: askedPaths('readonly_paths', security.readonlyPaths),
+          }),
         // A kubelet sends its default paths unless procMount is Unmasked, which it accepts only from pods
         // with a user namespace.
         unmaskedUnsaid:
-          pod?.usernsOptions?.mode === NamespaceMode.POD && security?.maskedPaths.length === 0 && security.readonlyPaths.length === 0,
+          pod?.usernsOptions?.mode === NamespaceMode.POD &&
+          security?.maskedPaths.length === 0 &&
+          security.readonlyPaths.length === 0,
         readonlyRootfs: security?.readonlyRootfs ?? false,
         hostNetwork: pod?.network === NamespaceMode.NODE,
         hostPid: sharesHostPids,
@@ -147,7 +160,8 @@ export function createConfinement(parts: {
         ...parts.target(runtime),
         ...(ceilings.every(({ onDegraded }) => onDegraded === 'allow') && { allowDegraded: true }),
       });
-      const unlabelled = selinuxAsked !== undefined && selinux === undefined ? [notLabelled(selinuxAsked)] : [];
+      const unlabelled =
+        selinuxAsked !== undefined && selinux === undefined ? [notLabelled(selinuxAsked)] : [];
       const settings = { ...proved, degraded: [...proved.degraded, ...unlabelled] };
       const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);
       const relabel = (paths: readonly string[]): Promise<void> =>
@@ -163,7 +177,11 @@ export function createConfinement(parts: {
   };
 }
 
-function namedProfile(profiles: ProfileSet, config: ContainerConfig, sandbox: SandboxRecord): Profile | undefined {
+function namedProfile(
+  profiles: ProfileSet,
+  config: ContainerConfig,
+  sandbox: SandboxRecord,
+): Profile | undefined {
   const named = namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '');
   if (named === undefined) return undefined;
   const { name, key } = named;
@@ -174,7 +192,8 @@ function namedProfile(profiles: ProfileSet, config: ContainerConfig, sandbox: Sa
 
 function ceilingOf(profiles: ProfileSet, demand: CeilingDemand): Ceiling {
   const profile = profiles.resolve(demand.ceiling);
-  if (profile === undefined) throw unknownProfile(demand.ceiling, `the policy rule ${demand.rule} names it as ceiling`, profiles);
+  if (profile === undefined)
+    throw unknownProfile(demand.ceiling, `the policy rule ${demand.rule} names it as ceiling`, profiles);
   return { name: demand.ceiling, profile };
 }
 
@@ -204,7 +223,10 @@ function unbounded(config: ContainerConfig): PortcullisError {
   });
 }
 
-/** "If a privileged container is to be executed within it, this MUST be true" (cri-api LinuxSandboxSecurityContext.privileged). */
+/**
+ * "If a privileged container is to be executed within it, this MUST be true" (cri-api
+ * LinuxSandboxSecurityContext.privileged).
+ */
 function notPrivileged(config: ContainerConfig): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_SANDBOX_NOT_PRIVILEGED',

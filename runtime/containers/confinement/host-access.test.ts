@@ -14,7 +14,12 @@ const kvm = checkProfiles([
 ]).profiles[0]?.profile;
 
 describe('a device that a container asks for', () => {
-  const asked = (major: number, minor: number, access: string, cdi: readonly string[] = []): Parameters<typeof boundHostAccess>[0] => ({
+  const asked = (
+    major: number,
+    minor: number,
+    access: string,
+    cdi: readonly string[] = [],
+  ): Parameters<typeof boundHostAccess>[0] => ({
     devices: ['/dev/it'],
     nodes: [{ type: 'c', major, minor, access }],
     cdi,

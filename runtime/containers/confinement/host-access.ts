@@ -10,7 +10,12 @@ export interface HostAccess {
   /** Devices as requested. */
   readonly devices: readonly string[];
   /** The device nodes behind them, and the requested access to each. */
-  readonly nodes: readonly { readonly type: string; readonly major: number; readonly minor: number; readonly access: string }[];
+  readonly nodes: readonly {
+    readonly type: string;
+    readonly major: number;
+    readonly minor: number;
+    readonly access: string;
+  }[];
   /** CDI devices as requested: their specs may add devices, mounts and programs that run on the host. */
   readonly cdi: readonly string[];
   /** Sources of bind mounts that are not the pod's own, with links followed. */
@@ -28,7 +33,8 @@ export interface HostAccess {
 export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[]): void {
   const devices = [...asked.devices, ...asked.cdi];
   const holds = ({ profile }: Ceiling): boolean =>
-    profile.hostDevices || (asked.cdi.length === 0 && asked.nodes.every((node) => holdsDevice(profile, node)));
+    profile.hostDevices ||
+    (asked.cdi.length === 0 && asked.nodes.every((node) => holdsDevice(profile, node)));
   const noDevices = ceilings.filter((ceiling) => !holds(ceiling)).map(({ name }) => name);
   if (devices.length > 0 && noDevices.length > 0) {
     throw refusal(
@@ -41,11 +47,23 @@ export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[])
   }
   const noPaths = ceilings.filter(({ profile }) => !profile.hostPaths).map(({ name }) => name);
   if (asked.paths.length > 0 && noPaths.length > 0)
-    throw refusal('RUNTIME_HOST_PATH_NOT_GRANTED', 'mount host path', asked.paths, noPaths, 'paths of the host (host.paths)');
+    throw refusal(
+      'RUNTIME_HOST_PATH_NOT_GRANTED',
+      'mount host path',
+      asked.paths,
+      noPaths,
+      'paths of the host (host.paths)',
+    );
   const notPrivileged = ceilings.filter((ceiling) => !isForPrivileged(ceiling)).map(({ name }) => name);
   if (asked.sharedPaths.length > 0 && notPrivileged.length > 0) {
     const what = 'mounts that are visible on the host (privileged)';
-    throw refusal('RUNTIME_HOST_PATH_NOT_GRANTED', 'mount with bidirectional propagation', asked.sharedPaths, notPrivileged, what);
+    throw refusal(
+      'RUNTIME_HOST_PATH_NOT_GRANTED',
+      'mount with bidirectional propagation',
+      asked.sharedPaths,
+      notPrivileged,
+      what,
+    );
   }
 }
 
@@ -56,7 +74,13 @@ export function isForPrivileged({ profile }: Ceiling): boolean {
   return !profile.syscalls.filtered && profile.writableSys;
 }
 
-function refusal(code: string, attempted: string, things: readonly string[], ceilings: readonly string[], what: string): PortcullisError {
+function refusal(
+  code: string,
+  attempted: string,
+  things: readonly string[],
+  ceilings: readonly string[],
+  what: string,
+): PortcullisError {
   const shown = things.slice(0, 8).join(', ');
   return new PortcullisError({
     code,

@@ -30,13 +30,22 @@ for (const [name, security, type] of [
   ['Unconfined', field(ProfileType.Unconfined), 'Unconfined'],
   ['Localhost', field(ProfileType.Localhost, inside('good.json')), 'Localhost'],
   ['Localhost through a link', field(ProfileType.Localhost, inside('link.json')), 'Localhost'],
-  ['Localhost in the deprecated form', field(ProfileType.Localhost, `localhost/${inside('good.json')}`), 'Localhost'],
+  [
+    'Localhost in the deprecated form',
+    field(ProfileType.Localhost, `localhost/${inside('good.json')}`),
+    'Localhost',
+  ],
   ['the deprecated runtime/default', asked({ seccompProfilePath: 'runtime/default' }), 'RuntimeDefault'],
   ['the deprecated docker/default', asked({ seccompProfilePath: 'docker/default' }), 'RuntimeDefault'],
   ['the deprecated unconfined', asked({ seccompProfilePath: 'unconfined' }), 'Unconfined'],
-  ['the deprecated localhost', asked({ seccompProfilePath: `localhost/${inside('good.json')}` }), 'Localhost'],
+  [
+    'the deprecated localhost',
+    asked({ seccompProfilePath: `localhost/${inside('good.json')}` }),
+    'Localhost',
+  ],
 ] as const) {
-  test(`seccomp: ${name}`, async () => assert.equal((await seccompRequest(security, hostPathsHere))?.type, type));
+  test(`seccomp: ${name}`, async () =>
+    assert.equal((await seccompRequest(security, hostPathsHere))?.type, type));
 }
 
 for (const [name, security] of [
@@ -52,7 +61,8 @@ for (const [name, security] of [
   ['a file of a terabyte', field(ProfileType.Localhost, inside('huge'))],
   ['an unknown string', asked({ seccompProfilePath: 'default' })],
 ] as const) {
-  test(`seccomp: ${name} is refused`, () => assert.rejects(seccompRequest(security, hostPathsHere), { code: 'RUNTIME_BAD_SECCOMP' }));
+  test(`seccomp: ${name} is refused`, () =>
+    assert.rejects(seccompRequest(security, hostPathsHere), { code: 'RUNTIME_BAD_SECCOMP' }));
 }
 
 test('seccomp: a refusal does not quote the file', async () => {

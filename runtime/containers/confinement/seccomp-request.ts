@@ -49,14 +49,23 @@ async function localhost(ref: string, paths: Pick<HostPaths, 'text'>): Promise<S
 async function readBounded(path: string, paths: Pick<HostPaths, 'text'>): Promise<string> {
   const read = await paths.text(path, fileLimit).catch((cause: unknown) => {
     if (hasNoAnswer(cause)) throw cause;
-    const why = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(cause);
+    const why =
+      (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(cause);
     throw badSeccomp(path, why, 'put the profile there');
   });
   if ('text' in read) return read.text;
-  if (read.refused === 'too large') throw badSeccomp(path, `it is larger than ${fileLimit} bytes`, 'give a smaller profile');
+  if (read.refused === 'too large')
+    throw badSeccomp(path, `it is larger than ${fileLimit} bytes`, 'give a smaller profile');
   throw badSeccomp(path, 'it is not a plain file', 'put the profile there');
 }
 
 function badSeccomp(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_BAD_SECCOMP', kind: 'invalid', attempted: 'read seccomp profile', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_SECCOMP',
+    kind: 'invalid',
+    attempted: 'read seccomp profile',
+    on,
+    why,
+    fix,
+  });
 }

@@ -4,7 +4,13 @@ import type { SELinuxOption } from '../../cri/contract/contract.types.ts';
 import { parseContext, seLinuxLabels, seLinuxRequest } from './selinux-request.ts';
 import type { ContainerContexts } from './selinux-request.ts';
 
-const options = (part: Partial<SELinuxOption>): SELinuxOption => ({ user: '', role: '', type: '', level: '', ...part });
+const options = (part: Partial<SELinuxOption>): SELinuxOption => ({
+  user: '',
+  role: '',
+  type: '',
+  level: '',
+  ...part,
+});
 const contexts = {
   process: parseContext('system_u:system_r:container_t:s0'),
   file: parseContext('system_u:object_r:container_file_t:s0'),
@@ -14,10 +20,19 @@ test('SELinux: the container’s options apply, else its pod’s; empty options 
   assert.equal(seLinuxRequest(undefined, undefined), undefined);
   assert.equal(seLinuxRequest(options({}), options({})), undefined);
   assert.deepEqual(seLinuxRequest(options({}), options({ level: 's0:c1,c2' })), { level: 's0:c1,c2' });
-  assert.deepEqual(seLinuxRequest(options({ type: 'spc_t' }), options({ level: 's0:c1,c2' })), { type: 'spc_t' });
+  assert.deepEqual(seLinuxRequest(options({ type: 'spc_t' }), options({ level: 's0:c1,c2' })), {
+    type: 'spc_t',
+  });
 });
 
-for (const part of [{ type: 'a:b' }, { user: 'x\n' }, { role: '../r' }, { level: 's0:c1,c2,' }, { level: 'top' }, { level: 's0-s1-s2' }]) {
+for (const part of [
+  { type: 'a:b' },
+  { user: 'x\n' },
+  { role: '../r' },
+  { level: 's0:c1,c2,' },
+  { level: 'top' },
+  { level: 's0-s1-s2' },
+]) {
   test(`SELinux: ${JSON.stringify(part)} is refused`, () =>
     assert.throws(() => seLinuxRequest(options(part), undefined), { code: 'RUNTIME_BAD_SELINUX' }));
 }
@@ -36,7 +51,8 @@ test('SELinux: the policy’s contexts, with what is asked in their place', () =
 });
 
 test('SELinux: pods without options are separated from each other, containers of one pod are not', () => {
-  const level = (sandboxId: string): string => seLinuxLabels({ contexts, asked: undefined, privileged: false, sandboxId }).process;
+  const level = (sandboxId: string): string =>
+    seLinuxLabels({ contexts, asked: undefined, privileged: false, sandboxId }).process;
   assert.equal(level('a'), level('a'));
   const levels = new Set(Array.from({ length: 100 }, (_, index) => level(`pod ${index}`)));
   assert.ok(levels.size > 97);

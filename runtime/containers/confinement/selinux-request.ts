@@ -32,17 +32,29 @@ const sensitivity = /^s\d{1,2}(:c\d{1,4}([.,]c\d{1,4})*)?$/;
  * Source: cri-api SELinuxOption.
  * @throws PortcullisError RUNTIME_BAD_SELINUX
  */
-export function seLinuxRequest(container: SELinuxOption | undefined, pod: SELinuxOption | undefined): Partial<SeLinuxContext> | undefined {
+export function seLinuxRequest(
+  container: SELinuxOption | undefined,
+  pod: SELinuxOption | undefined,
+): Partial<SeLinuxContext> | undefined {
   const given = [container, pod].find(
-    (options) => options !== undefined && [options.user, options.role, options.type, options.level].some((part) => part !== ''),
+    (options) =>
+      options !== undefined &&
+      [options.user, options.role, options.type, options.level].some((part) => part !== ''),
   );
   if (given === undefined) return undefined;
   for (const field of ['user', 'role', 'type'] as const) {
     if (given[field] !== '' && !namePart.test(given[field]))
-      throw badSeLinux(given[field], `it is not the name of a ${field}`, 'give a name of the policy, such as container_t');
+      throw badSeLinux(
+        given[field],
+        `it is not the name of a ${field}`,
+        'give a name of the policy, such as container_t',
+      );
   }
-  if (given.level !== '' && !isLevel(given.level)) throw badSeLinux(given.level, 'it is not a level', 'write it like s0:c1,c2');
-  return Object.fromEntries(Object.entries(given).filter(([key, value]) => value !== '' && key in emptyContext));
+  if (given.level !== '' && !isLevel(given.level))
+    throw badSeLinux(given.level, 'it is not a level', 'write it like s0:c1,c2');
+  return Object.fromEntries(
+    Object.entries(given).filter(([key, value]) => value !== '' && key in emptyContext),
+  );
 }
 
 const emptyContext: SeLinuxContext = { user: '', role: '', type: '', level: '' };
@@ -66,7 +78,9 @@ export function seLinuxLabels(input: {
   readonly sandboxId: string;
 }): SeLinuxLabels {
   const { contexts, asked } = input;
-  const level = asked?.level ?? (input.privileged ? contexts.process.level : ownLevel(contexts.process.level, input.sandboxId));
+  const level =
+    asked?.level ??
+    (input.privileged ? contexts.process.level : ownLevel(contexts.process.level, input.sandboxId));
   const process = { ...contexts.process, ...(input.privileged && { type: privilegedType }), ...asked, level };
   const file = { ...contexts.file, ...(asked?.user !== undefined && { user: asked.user }), level };
   return { process: formatContext(process), mount: formatContext(file) };

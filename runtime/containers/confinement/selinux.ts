@@ -87,23 +87,39 @@ export function openSeLinux(startProgram: StartProgram, hostPaths: Pick<HostPath
   return {
     enabled,
     labels,
-    check: (options) => void labels({ asked: seLinuxRequest(options, undefined), privileged: false, sandboxId: '' }),
+    check: (options) =>
+      void labels({ asked: seLinuxRequest(options, undefined), privileged: false, sandboxId: '' }),
     relabel: async (paths, label) => {
       if (!enabled) return;
       const real = await Promise.all(paths.map(async (path) => (await hostPaths.facts(path)).path));
       const node = real.find((path) => ofTheNode.has(path));
-      if (node !== undefined) throw notRelabelled(node, 'it belongs to the node, which would no longer work', 'mount a folder below it');
-      const said = await runCommand(startProgram, '/usr/bin/chcon', ['--recursive', '--no-dereference', '--', label, ...real], {
-        timeoutMs: relabelTimeoutMs,
-      });
+      if (node !== undefined)
+        throw notRelabelled(
+          node,
+          'it belongs to the node, which would no longer work',
+          'mount a folder below it',
+        );
+      const said = await runCommand(
+        startProgram,
+        '/usr/bin/chcon',
+        ['--recursive', '--no-dereference', '--', label, ...real],
+        {
+          timeoutMs: relabelTimeoutMs,
+        },
+      );
       if (said.exitCode !== 0)
-        throw notRelabelled(paths.join(', '), said.stderr.trim().slice(0, 1_000), 'see whether its file system takes labels');
+        throw notRelabelled(
+          paths.join(', '),
+          said.stderr.trim().slice(0, 1_000),
+          'see whether its file system takes labels',
+        );
     },
   };
 }
 
 function readContexts(): ContainerContexts | undefined {
-  const policy = /^\s*SELINUXTYPE\s*=\s*([A-Za-z0-9_-]+)/m.exec(read('/etc/selinux/config'))?.[1] ?? 'targeted';
+  const policy =
+    /^\s*SELINUXTYPE\s*=\s*([A-Za-z0-9_-]+)/m.exec(read('/etc/selinux/config'))?.[1] ?? 'targeted';
   for (const file of contextFiles(policy)) {
     const text = read(file);
     const [process, mount] = ['process', 'file'].map((key) =>
@@ -124,5 +140,12 @@ function read(path: string): string {
 }
 
 function notRelabelled(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code: 'RUNTIME_SELINUX_RELABEL', kind: 'precondition', attempted: 'label for a container', on, why, fix });
+  return new PortcullisError({
+    code: 'RUNTIME_SELINUX_RELABEL',
+    kind: 'precondition',
+    attempted: 'label for a container',
+    on,
+    why,
+    fix,
+  });
 }

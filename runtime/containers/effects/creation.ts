@@ -36,7 +36,9 @@ export interface CreationEffectDeps extends BundleDeps {
 }
 
 /** The effects that make a container, from its admission to its waiting process, and those that remove it. */
-export function creationEffects(deps: CreationEffectDeps): Pick<ContainerEffects, 'admit' | 'prepare' | 'create' | 'destroy'> {
+export function creationEffects(
+  deps: CreationEffectDeps,
+): Pick<ContainerEffects, 'admit' | 'prepare' | 'create' | 'destroy'> {
   const { places, monitors, images, cgroups, exits } = deps;
   // Open from the preparation of a container until the runtime has joined them. If a step in between fails,
   // `destroy` follows.
@@ -53,7 +55,12 @@ export function creationEffects(deps: CreationEffectDeps): Pick<ContainerEffects
     admit: (config, sandbox) => admitForRun(images, config, sandbox),
     prepare: async (record, sandbox, admission, durable) => {
       const handler = places.handler(record);
-      const pidNamespace = openPidNamespace({ config: record.config, sandbox, handler, find: deps.container });
+      const pidNamespace = openPidNamespace({
+        config: record.config,
+        sandbox,
+        handler,
+        find: deps.container,
+      });
       openNamespaces.set(record.id, pidNamespace);
       const admitted = admission.token as AdmittedImage;
       const made = await writeBundle(deps, {
@@ -68,7 +75,9 @@ export function creationEffects(deps: CreationEffectDeps): Pick<ContainerEffects
         accepted: () => monitors.startEarly(record, durable),
       });
       if (admitted.volumes.length === 0) return made;
-      const refs = admitted.volumes.map(({ mount, image }) => [mount.containerPath, image.repoDigests[0] ?? image.id] as const);
+      const refs = admitted.volumes.map(
+        ({ mount, image }) => [mount.containerPath, image.repoDigests[0] ?? image.id] as const,
+      );
       return { ...made, volumeImages: Object.fromEntries(refs) };
     },
     create: async (record) => {
@@ -94,7 +103,8 @@ export function creationEffects(deps: CreationEffectDeps): Pick<ContainerEffects
       await monitors.abandon(record);
       await killMonitorOf(record);
       await places.findHandler(record)?.delete(record.id);
-      if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0) await emptyCgroup(cgroups, cgroupOf(record));
+      if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0)
+        await emptyCgroup(cgroups, cgroupOf(record));
       await removeCgroupTree(cgroups, cgroupOf(record));
       await Promise.all([
         images.removeRootfs(record.id),

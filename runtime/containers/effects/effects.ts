@@ -70,7 +70,9 @@ export function bundleIn(stateDir: string, id: string): string {
 /** Creates the real effects, each a part of the trace of its call. */
 export function createContainerEffects(deps: ContainerEffectDeps): ContainerEffects {
   const { images, confinement } = deps;
-  return tracedContainerEffects(realEffects({ ...deps, images: tracedRootfs(images), confinement: tracedConfinement(confinement) }));
+  return tracedContainerEffects(
+    realEffects({ ...deps, images: tracedRootfs(images), confinement: tracedConfinement(confinement) }),
+  );
 }
 
 function realEffects(input: ContainerEffectDeps): ContainerEffects {

@@ -22,7 +22,12 @@ export function exitEffects({
       if (record.init === undefined || record.monitor === undefined) return () => undefined;
       const { path, systemd } = places.cgroup(record);
       if (systemd) void oomLedger.open(dirname(path));
-      return exits.watchContainer(record.id, { init: record.init, monitor: record.monitor }, report, monitorLost);
+      return exits.watchContainer(
+        record.id,
+        { init: record.init, monitor: record.monitor },
+        report,
+        monitorLost,
+      );
     },
     forgetExit: (id) => exits.forget(id),
     recordedExit: (id) => exits.recorded(id),

@@ -66,7 +66,8 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     create: (record) => {
       const started = waiting.get(record.id);
       return slots.run(async () => {
-        const { monitor } = await (started ?? makeLog(deps, record).then((made) => start(deps, record, made)));
+        const { monitor } = await (started ??
+          makeLog(deps, record).then((made) => start(deps, record, made)));
         waiting.delete(record.id);
         return monitor.create();
       });
@@ -106,7 +107,11 @@ export async function killMonitorOf(record: ContainerRecord): Promise<void> {
  * Starts the monitor in parallel with the preparation. The log is created meanwhile: only the monitor must
  * not exist before the intent is durable.
  */
-async function startBeside(deps: MonitorDeps, record: ContainerRecord, durable: Promise<unknown>): Promise<StartedMonitor> {
+async function startBeside(
+  deps: MonitorDeps,
+  record: ContainerRecord,
+  durable: Promise<unknown>,
+): Promise<StartedMonitor> {
   const log = makeLog(deps, record);
   try {
     const [made] = await settleAll([log, durable]);
@@ -118,7 +123,11 @@ async function startBeside(deps: MonitorDeps, record: ContainerRecord, durable: 
 }
 
 /** @param made the folder that was created for the log */
-async function start(deps: MonitorDeps, record: ContainerRecord, made: string | undefined): Promise<StartedMonitor> {
+async function start(
+  deps: MonitorDeps,
+  record: ContainerRecord,
+  made: string | undefined,
+): Promise<StartedMonitor> {
   const { places } = deps;
   const { config, logPath } = record;
   const monitor = await startMonitor({
@@ -138,7 +147,10 @@ async function start(deps: MonitorDeps, record: ContainerRecord, made: string | 
 }
 
 /** Creates the log file and its folders, and the bundle. @returns the uppermost folder that was created */
-async function makeLog({ paths, places }: MonitorDeps, { id, logPath }: ContainerRecord): Promise<string | undefined> {
+async function makeLog(
+  { paths, places }: MonitorDeps,
+  { id, logPath }: ContainerRecord,
+): Promise<string | undefined> {
   const file = async (): Promise<string | undefined> => {
     if (logPath === '') return undefined;
     const made = await paths.makeFolder(dirname(logPath), 0o755);
@@ -153,7 +165,11 @@ async function makeLog({ paths, places }: MonitorDeps, { id, logPath }: Containe
 }
 
 /** A refused request leaves nothing behind: no empty log, no log folder. */
-async function takeLogBack({ paths }: MonitorDeps, { logPath }: ContainerRecord, made: string | undefined): Promise<void> {
+async function takeLogBack(
+  { paths }: MonitorDeps,
+  { logPath }: ContainerRecord,
+  made: string | undefined,
+): Promise<void> {
   if (logPath !== '') await paths.removeEmptyLog(logPath, made).catch(() => undefined);
 }
 

@@ -34,7 +34,10 @@ test('a refusal of the runtime because of a full disk is not blamed on the reque
   const filler = join(folder, 'filler');
   writeFileSync(filler, Buffer.alloc(1024 * 1024 - 32 * 1024));
   assert.equal(await kindOf(refused('precondition')), 'exhausted');
-  assert.match(String(await orNoRoom(refused('precondition'), folder)), /no space left .* crun said: open etc\/resolv.conf/);
+  assert.match(
+    String(await orNoRoom(refused('precondition'), folder)),
+    /no space left .* crun said: open etc\/resolv.conf/,
+  );
   assert.equal(await kindOf(refused('internal')), 'internal');
   assert.equal(await kindOf(new Error('another')), 'without a code');
   rmSync(filler);

@@ -13,7 +13,8 @@ const leastBytes = 64 * 1024;
  * @param folder on the disk of writable layers
  */
 export async function orNoRoom(thrown: unknown, folder: string): Promise<unknown> {
-  if (!isPortcullisError(thrown) || thrown.code !== 'RUNTIME_CREATE_FAILED' || thrown.kind !== 'precondition') return thrown;
+  if (!isPortcullisError(thrown) || thrown.code !== 'RUNTIME_CREATE_FAILED' || thrown.kind !== 'precondition')
+    return thrown;
   const { bavail, bsize, files, ffree } = await statfs(folder);
   // Some file systems do not count files.
   if (bavail * bsize >= leastBytes && (files === 0 || ffree > 0)) return thrown;

@@ -28,9 +28,13 @@ export interface ContainerPlaces {
 
 /** Finds the bundle, the OCI runtime and the cgroup of each container from its record. */
 export function createPlaces({ bundle, handlers, cgroupDriver, sandbox }: PlaceDeps): ContainerPlaces {
-  const findHandler = (record: ContainerRecord): RuntimeHandler | undefined => handlers.get(record.runtimeHandler);
+  const findHandler = (record: ContainerRecord): RuntimeHandler | undefined =>
+    handlers.get(record.runtimeHandler);
   const cgroup = (record: ContainerRecord): ContainerCgroup =>
-    containerCgroup(sandbox(record.sandboxId)?.cgroupParent ?? podCgroup(cgroupDriver, '', record.sandboxId), record.id);
+    containerCgroup(
+      sandbox(record.sandboxId)?.cgroupParent ?? podCgroup(cgroupDriver, '', record.sandboxId),
+      record.id,
+    );
   return {
     bundle,
     findHandler,

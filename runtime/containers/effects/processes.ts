@@ -19,11 +19,17 @@ export function processEffects({
   readonly places: ContainerPlaces;
   readonly slots: Slots;
   readonly cgroups: CgroupMounts;
-}): Pick<ContainerEffects, 'start' | 'isStarted' | 'kill' | 'heeds' | 'killLeftovers' | 'isAlive' | 'isMonitored'> {
+}): Pick<
+  ContainerEffects,
+  'start' | 'isStarted' | 'kill' | 'heeds' | 'killLeftovers' | 'isAlive' | 'isMonitored'
+> {
   /** Containers whose start was interrupted by the end of an earlier daemon. */
   const cutOff = new Set<string>();
   return {
-    start: (record) => slots.run(() => places.handler(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined)),
+    start: (record) =>
+      slots.run(() =>
+        places.handler(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined),
+      ),
     isStarted: async (record) => {
       const started = await places.handler(record).isStarted(record.id, record.init);
       if (!started) cutOff.add(record.id);
@@ -50,7 +56,9 @@ export function processEffects({
 function catches(identity: ProcessIdentity | undefined, signal: number): boolean {
   if (signal === 9 || signal === 19) return true;
   try {
-    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${identity?.pid ?? 0}/status`, 'utf8'))?.[1];
+    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(
+      readFileSync(`/proc/${identity?.pid ?? 0}/status`, 'utf8'),
+    )?.[1];
     return caught !== undefined && ((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n;
   } catch {
     return false;

@@ -28,8 +28,12 @@ export interface RunningEffectDeps {
   readonly places: ContainerPlaces;
 }
 
-/** The effects that a client requests for a container that exists: a command, other limits, another log file. */
-export function runningEffects(deps: RunningEffectDeps): Pick<ContainerEffects, 'exec' | 'update' | 'reopenLog'> {
+/**
+ * The effects that a client requests for a container that exists: a command, other limits, another log file.
+ */
+export function runningEffects(
+  deps: RunningEffectDeps,
+): Pick<ContainerEffects, 'exec' | 'update' | 'reopenLog'> {
   const { places, paths, cgroups } = deps;
   return {
     exec: async (record, command, timeoutMs, signal) => {
@@ -39,7 +43,13 @@ export function runningEffects(deps: RunningEffectDeps): Pick<ContainerEffects, 
         startProgram: deps.startProgram,
         paths,
         scopes: deps.execScopes,
-        target: { id: record.id, handler: places.handler(record), conmon: deps.conmon, init: record.init?.pid ?? 0, dir },
+        target: {
+          id: record.id,
+          handler: places.handler(record),
+          conmon: deps.conmon,
+          init: record.init?.pid ?? 0,
+          dir,
+        },
         place: commandPlace(spec),
         process: { ...spec.process, terminal: false, args: commandArguments(spec, command) },
         timeoutMs,
@@ -47,7 +57,10 @@ export function runningEffects(deps: RunningEffectDeps): Pick<ContainerEffects, 
       });
     },
     update: async (record, resources) => {
-      const asked = checkedResources(mergedResources(record.config.linux?.resources, resources), deps.resourceSupport);
+      const asked = checkedResources(
+        mergedResources(record.config.linux?.resources, resources),
+        deps.resourceSupport,
+      );
       const wanted = boundedResources(asked, record.held?.resources) ?? asked;
       const handler = places.handler(record);
       // crun 1.8 writes -1 as an unsigned number, which version 1 refuses.
@@ -55,7 +68,8 @@ export function runningEffects(deps: RunningEffectDeps): Pick<ContainerEffects, 
       await handler.update(record.id, toOciUpdate(wanted, removesQuota)).catch((thrown: unknown) => {
         throw updateFailure(thrown);
       });
-      if (wanted.cpuQuota === -1 && !removesQuota) await writeCgroupSettings(cgroups, places.limits(record), noQuota);
+      if (wanted.cpuQuota === -1 && !removesQuota)
+        await writeCgroupSettings(cgroups, places.limits(record), noQuota);
     },
     reopenLog: (record) => reopenLog(record, places.bundle(record.id), paths),
   };

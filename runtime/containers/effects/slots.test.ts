@@ -22,7 +22,10 @@ test('acts run in turn, with their own results', async () => {
 test('a finished act leaves no timer that keeps the process alive', async () => {
   const slots = createSlots(2, 600_000);
   const before = timers();
-  await Promise.all([slots.run(() => Promise.resolve()), slots.run(() => Promise.reject(new Error('no'))).catch(() => undefined)]);
+  await Promise.all([
+    slots.run(() => Promise.resolve()),
+    slots.run(() => Promise.reject(new Error('no'))).catch(() => undefined),
+  ]);
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(timers(), before);
 });

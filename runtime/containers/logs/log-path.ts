@@ -12,7 +12,9 @@ const longestName = 251;
 export function containerLogPath(logDirectory: string, logPath: string): string {
   if (logDirectory === '' || logPath === '') return '';
   const parts = logPath.split('/').filter((part) => part !== '' && part !== '.');
-  const unfit = parts.some((part) => part === '..' || Buffer.byteLength(part) > longestName || /\p{Cc}/u.test(part));
+  const unfit = parts.some(
+    (part) => part === '..' || Buffer.byteLength(part) > longestName || /\p{Cc}/u.test(part),
+  );
   if (logPath.startsWith('/') || unfit || parts.length === 0) {
     throw new PortcullisError({
       code: 'RUNTIME_BAD_LOG_PATH',

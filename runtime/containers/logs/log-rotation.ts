@@ -55,7 +55,10 @@ export function createLogRotation(parts: {
     for (const record of parts.containers()) {
       if (record.phase !== 'running' || record.logPath === '') continue;
       await lookAt(record).catch((cause: unknown) =>
-        parts.log.warn({ container: record.id, log: record.logPath, cause: reasonOf(cause) }, 'a log could not be rotated'),
+        parts.log.warn(
+          { container: record.id, log: record.logPath, cause: reasonOf(cause) },
+          'a log could not be rotated',
+        ),
       );
     }
   };
@@ -76,20 +79,27 @@ async function freeName(logPath: string, now: Date, paths: LogPaths): Promise<st
     .toISOString()
     .replaceAll(/[-:]|\..*/g, '')
     .replace('T', '-');
-  const sameSecond = (await setAside(logPath, paths)).filter((name) => name.startsWith(`${basename(logPath)}.${stamp}`));
-  const numbers = sameSecond.map((name) => Number(/-(\d{1,4})$/.exec(name.slice(basename(logPath).length + 1 + stamp.length))?.[1] ?? 0));
+  const sameSecond = (await setAside(logPath, paths)).filter((name) =>
+    name.startsWith(`${basename(logPath)}.${stamp}`),
+  );
+  const numbers = sameSecond.map((name) =>
+    Number(/-(\d{1,4})$/.exec(name.slice(basename(logPath).length + 1 + stamp.length))?.[1] ?? 0),
+  );
   return `${logPath}.${stamp}${numbers.length === 0 ? '' : `-${largest(numbers) + 1}`}`;
 }
 
 async function dropOldest(logPath: string, keep: number, paths: LogPaths): Promise<void> {
   const names = await setAside(logPath, paths);
-  for (const old of names.slice(0, Math.max(0, names.length - keep))) await paths.removeFile(join(dirname(logPath), old));
+  for (const old of names.slice(0, Math.max(0, names.length - keep)))
+    await paths.removeFile(join(dirname(logPath), old));
 }
 
 /** Returns the names of the rotated files, oldest first. */
 async function setAside(logPath: string, paths: LogPaths): Promise<string[]> {
   const name = basename(logPath);
-  const found = (await paths.names(dirname(logPath))).filter((entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)));
+  const found = (await paths.names(dirname(logPath))).filter(
+    (entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)),
+  );
   return found.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
 }
 

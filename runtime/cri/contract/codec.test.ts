@@ -4,7 +4,13 @@ import { test } from 'node:test';
 import protobuf from 'protobufjs/light.js';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { createCodecs } from './codec.ts';
-import type { Container, ContainerStatus, LinuxContainerResources, LinuxContainerUser, PodSandboxConfig } from './contract.types.ts';
+import type {
+  Container,
+  ContainerStatus,
+  LinuxContainerResources,
+  LinuxContainerUser,
+  PodSandboxConfig,
+} from './contract.types.ts';
 import { parseDeclaration } from './declaration.ts';
 import type { Contract, Field, FieldType } from './declaration.ts';
 import { criCodec, criContract } from './services.ts';
@@ -20,7 +26,15 @@ function reflect(contract: Contract): protobuf.Root {
   for (const [name, fields] of contract.messages) {
     const members = fields.map((field) => {
       const keyType = field.type.kind === 'map' ? { keyType: 'string' } : {};
-      return [field.name, { ...keyType, ...(field.repeated ? { rule: 'repeated' } : {}), type: typeName(field.type), id: field.id }];
+      return [
+        field.name,
+        {
+          ...keyType,
+          ...(field.repeated ? { rule: 'repeated' } : {}),
+          type: typeName(field.type),
+          id: field.id,
+        },
+      ];
     });
     nested[name] = { edition: 'proto3', fields: Object.fromEntries(members) as unknown };
   }
@@ -30,9 +44,12 @@ function reflect(contract: Contract): protobuf.Root {
 const root = reflect(criContract);
 /** Returns the value as protobufjs decodes it: 64-bit integers as strings, all fields present. */
 function reference(name: string, bytes: Uint8Array): Record<string, unknown> {
-  return root
-    .lookupType(name)
-    .toObject(root.lookupType(name).decode(bytes), { longs: String, defaults: true, arrays: true, objects: true });
+  return root.lookupType(name).toObject(root.lookupType(name).decode(bytes), {
+    longs: String,
+    defaults: true,
+    arrays: true,
+    objects: true,
+  });
 }
 
 /** Returns our decoded value in the same form. */
@@ -93,7 +110,10 @@ function messageOf(name: string, depth = 0): fc.Arbitrary<Record<string, unknown
     return field.repeated ? fc.array(value, { maxLength: 3 }) : value;
   };
   // Each field may be absent.
-  return fc.record(Object.fromEntries(fields.map((field) => [field.name, entry(field)])), { requiredKeys: [], noNullPrototype: true });
+  return fc.record(Object.fromEntries(fields.map((field) => [field.name, entry(field)])), {
+    requiredKeys: [],
+    noNullPrototype: true,
+  });
 }
 
 const sampled = [
@@ -190,7 +210,10 @@ for (const { name, value, at } of unfit) {
 
 test('no bytes crash or hang the decoder: they decode or throw', () => {
   const codec = criCodec('CreateContainerRequest');
-  const valid = codec.encode({ config: { labels: { a: 'b' }, linux: { resources: { cpuQuota: 5 } } }, podSandboxId: 'p' });
+  const valid = codec.encode({
+    config: { labels: { a: 'b' }, linux: { resources: { cpuQuota: 5 } } },
+    podSandboxId: 'p',
+  });
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(valid.length), (noise, at) => {
       for (const bytes of [noise, Buffer.concat([valid.subarray(0, at), noise]), valid.subarray(0, at)]) {
@@ -207,7 +230,11 @@ test('no bytes crash or hang the decoder: they decode or throw', () => {
 
 test('a length beyond the message is an error, not an empty field', () => {
   const codec = createCodecs(
-    parseDeclaration({ package: 'p', messages: { A: { b: '1 B' }, B: { c: '1 string', d: '2 repeated int32' } } }),
+    parseDeclaration({
+      package: 'p',
+      messages: { A: { b: '1 B' }, B: { c: '1 string', d: '2 repeated int32' } },
+    }),
   )('A');
-  for (const hex of ['0aff', '0a050a0178', '0a0312ff01', '0a030a0578']) assert.throws(() => codec.decode(Buffer.from(hex, 'hex')), hex);
+  for (const hex of ['0aff', '0a050a0178', '0a0312ff01', '0a030a0578'])
+    assert.throws(() => codec.decode(Buffer.from(hex, 'hex')), hex);
 });

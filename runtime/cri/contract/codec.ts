@@ -126,7 +126,8 @@ function encodeInto(writer: protobuf.Writer, shape: MessageShape, value: unknown
     const given = message[slot.field.name];
     if (given === undefined || given === null) continue;
     if (slot.field.repeated) writeList(writer, slot, given as readonly unknown[], `${at}.${slot.field.name}`);
-    else if (slot.field.type.kind === 'map') writeMap(writer, slot, given as Message, `${at}.${slot.field.name}`);
+    else if (slot.field.type.kind === 'map')
+      writeMap(writer, slot, given as Message, `${at}.${slot.field.name}`);
     else if (!slot.isDefault(given)) slot.write(writer.uint32(slot.tag), given, `${at}.${slot.field.name}`);
   }
 }
@@ -153,7 +154,12 @@ function writeMap(writer: protobuf.Writer, slot: Slot, map: Message, at: string)
   }
 }
 
-function decodeInto(reader: protobuf.Reader, shape: MessageShape, end: number, existing: Message | undefined): Message {
+function decodeInto(
+  reader: protobuf.Reader,
+  shape: MessageShape,
+  end: number,
+  existing: Message | undefined,
+): Message {
   if (end > reader.len) throw new RangeError(`${shape.name}: a field ends after its message`);
   const message = existing ?? shape.empty();
   while (reader.pos < end) {
@@ -161,8 +167,10 @@ function decodeInto(reader: protobuf.Reader, shape: MessageShape, end: number, e
     const slot = shape.byId[tag >>> 3];
     const wireType = tag & 7;
     if (slot === undefined) reader.skipType(wireType);
-    else if (slot.field.type.kind === 'map' && wireType === 2) readMapEntry(reader, slot, message[slot.field.name] as Message);
-    else if (slot.field.repeated && wireType === 2 && slot.packed) readPacked(reader, slot, message[slot.field.name] as unknown[]);
+    else if (slot.field.type.kind === 'map' && wireType === 2)
+      readMapEntry(reader, slot, message[slot.field.name] as Message);
+    else if (slot.field.repeated && wireType === 2 && slot.packed)
+      readPacked(reader, slot, message[slot.field.name] as unknown[]);
     else if (wireType !== slot.wireType) reader.skipType(wireType);
     else if (slot.field.repeated) (message[slot.field.name] as unknown[]).push(slot.read(reader, undefined));
     else message[slot.field.name] = slot.read(reader, message[slot.field.name]);

@@ -2,7 +2,17 @@
  * Scalar types of a declaration. `nanoseconds` is an int64 on the wire and is decoded as a bigint, so that a
  * time stays exact.
  */
-export const scalarTypes = ['string', 'bytes', 'bool', 'int32', 'uint32', 'int64', 'uint64', 'nanoseconds', 'double'] as const;
+export const scalarTypes = [
+  'string',
+  'bytes',
+  'bool',
+  'int32',
+  'uint32',
+  'int64',
+  'uint64',
+  'nanoseconds',
+  'double',
+] as const;
 export type ScalarType = (typeof scalarTypes)[number];
 
 export type FieldType =
@@ -57,26 +67,48 @@ export function parseDeclaration(declaration: Declaration): Contract {
   const names = new Set(Object.keys(declaration.messages));
   const messages = new Map(
     Object.entries(declaration.messages).map(([message, fields]) => {
-      const parsed = Object.entries(fields).map(([name, text]) => parseField(`${message}.${name}`, name, text, names, enums));
-      if (new Set(parsed.map((field) => field.id)).size !== parsed.length) throw new Error(`${message}: two fields share a number`);
+      const parsed = Object.entries(fields).map(([name, text]) =>
+        parseField(`${message}.${name}`, name, text, names, enums),
+      );
+      if (new Set(parsed.map((field) => field.id)).size !== parsed.length)
+        throw new Error(`${message}: two fields share a number`);
       return [message, parsed.sort((a, b) => a.id - b.id)] as const;
     }),
   );
   const services = new Map(
     Object.entries(declaration.services ?? {}).map(([service, methods]) => {
-      return [service, Object.entries(methods).map(([name, text]) => parseMethod(`${service}.${name}`, name, text, names))] as const;
+      return [
+        service,
+        Object.entries(methods).map(([name, text]) => parseMethod(`${service}.${name}`, name, text, names)),
+      ] as const;
     }),
   );
   return { package: declaration.package, services, enums, messages };
 }
 
-function parseField(at: string, name: string, text: string, messages: ReadonlySet<string>, enums: ReadonlyMap<string, unknown>): Field {
+function parseField(
+  at: string,
+  name: string,
+  text: string,
+  messages: ReadonlySet<string>,
+  enums: ReadonlyMap<string, unknown>,
+): Field {
   const match = /^([1-9]\d*) (repeated )?(\S+)$/.exec(text);
   if (match === null) throw new Error(`${at}: unreadable field "${text}"`);
-  return { name, id: Number(match[1]), repeated: match[2] !== undefined, type: parseType(at, match[3] ?? '', messages, enums) };
+  return {
+    name,
+    id: Number(match[1]),
+    repeated: match[2] !== undefined,
+    type: parseType(at, match[3] ?? '', messages, enums),
+  };
 }
 
-function parseType(at: string, text: string, messages: ReadonlySet<string>, enums: ReadonlyMap<string, unknown>): FieldType {
+function parseType(
+  at: string,
+  text: string,
+  messages: ReadonlySet<string>,
+  enums: ReadonlyMap<string, unknown>,
+): FieldType {
   const map = /^map<string,(\w+)>$/.exec(text);
   if (map !== null) return { kind: 'map', value: parseType(at, map[1] ?? '', messages, enums) };
   const scalar = scalarTypes.find((candidate) => candidate === text);

@@ -61,6 +61,11 @@ function typeText(type: FieldType): string {
 }
 
 if (import.meta.main) {
-  const declaration = JSON.parse(readFileSync(new URL('./contract.json', import.meta.url), 'utf8')) as Declaration;
-  writeFileSync(new URL('./contract.types.ts', import.meta.url), generateTypes(parseDeclaration(declaration)));
+  const declaration = JSON.parse(
+    readFileSync(new URL('./contract.json', import.meta.url), 'utf8'),
+  ) as Declaration;
+  writeFileSync(
+    new URL('./contract.types.ts', import.meta.url),
+    generateTypes(parseDeclaration(declaration)),
+  );
 }

@@ -26,14 +26,15 @@ export interface RpcDefinition {
 }
 
 /** All 43 RPCs of both services. */
-export const rpcs: readonly RpcDefinition[] = (['RuntimeService', 'ImageService'] as const).flatMap((service) =>
-  (criContract.services.get(service) ?? []).map((method) => ({
-    service,
-    name: method.name,
-    key: methodKey(method.name),
-    path: `/${criContract.package}.${service}/${method.name}`,
-    responseStream: method.responseStream,
-    request: criCodec(method.request),
-    response: criCodec(method.response),
-  })),
+export const rpcs: readonly RpcDefinition[] = (['RuntimeService', 'ImageService'] as const).flatMap(
+  (service) =>
+    (criContract.services.get(service) ?? []).map((method) => ({
+      service,
+      name: method.name,
+      key: methodKey(method.name),
+      path: `/${criContract.package}.${service}/${method.name}`,
+      responseStream: method.responseStream,
+      request: criCodec(method.request),
+      response: criCodec(method.response),
+    })),
 );

@@ -20,14 +20,23 @@ export interface ValueCodec {
   readonly read: ReadValue;
 }
 
-export function valueCodec(type: FieldType, message: (name: string) => { write: WriteValue; read: ReadValue }): ValueCodec {
+export function valueCodec(
+  type: FieldType,
+  message: (name: string) => { write: WriteValue; read: ReadValue },
+): ValueCodec {
   switch (type.kind) {
     case 'scalar':
       return scalars[type.scalar];
     case 'enum':
       return scalars.int32;
     case 'message':
-      return { wireType: 2, packable: false, default: undefined, isDefault: () => false, ...message(type.name) };
+      return {
+        wireType: 2,
+        packable: false,
+        default: undefined,
+        isDefault: () => false,
+        ...message(type.name),
+      };
     case 'map':
       return valueCodec(type.value, message);
   }
@@ -161,7 +170,11 @@ type Int64 = Parameters<protobuf.Writer['int64']>[0];
 function bits(value: number | bigint, max: bigint): Int64 {
   if (typeof value === 'number' && Number.isSafeInteger(value)) return value;
   const exact = BigInt(value) > max ? max : BigInt(value);
-  const halves = { low: Number(BigInt.asIntN(32, exact)), high: Number(BigInt.asIntN(32, exact >> 32n)), unsigned: max === maxUint64 };
+  const halves = {
+    low: Number(BigInt.asIntN(32, exact)),
+    high: Number(BigInt.asIntN(32, exact >> 32n)),
+    unsigned: max === maxUint64,
+  };
   // The writer reads only the two halves of a Long.
   return halves;
 }

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { closeSync, copyFileSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
@@ -153,7 +162,9 @@ function direntOf(metadata: Buffer, regions: Regions, name: string): number {
   const at = metadata.indexOf(name, regions.blocksAt - regions.metadataAt, 'latin1');
   const block = at - (at % 512);
   const count = metadata.readUInt16LE(block + 8) / 12;
-  return block + 12 * range(count, (each) => metadata.readUInt16LE(block + 12 * each + 8)).indexOf(at - block);
+  return (
+    block + 12 * range(count, (each) => metadata.readUInt16LE(block + 12 * each + 8)).indexOf(at - block)
+  );
 }
 
 type Change = (metadata: Buffer, regions: Regions) => Partial<Regions> | undefined;
@@ -306,12 +317,15 @@ describe('metadata that the encoder does not write is found', () => {
     const metadata = whole.subarray(regions.metadataAt);
     assert.equal(structureFault(regions, metadata), undefined);
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.nat(metadata.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 }), (changes) => {
-        const changed = Buffer.from(metadata);
-        for (const [at, value] of changes) changed[at] = value;
-        const fault = structureFault(regions, changed);
-        assert.ok(fault === undefined || /inode \d+/.test(fault));
-      }),
+      fc.property(
+        fc.array(fc.tuple(fc.nat(metadata.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 }),
+        (changes) => {
+          const changed = Buffer.from(metadata);
+          for (const [at, value] of changes) changed[at] = value;
+          const fault = structureFault(regions, changed);
+          assert.ok(fault === undefined || /inode \d+/.test(fault));
+        },
+      ),
       { numRuns: 3000 },
     );
   });

@@ -12,14 +12,16 @@ const maxMetadataBytes = 768 * 1024 * 1024;
 
 /**
  * Opens a layer file, and checks that everything but its archive has the digest that was recorded when it was
- * encoded, and a valid structure: the kernel will parse no byte that the encoder did not write. Mount the descriptor,
- * not the path: another file may be put in its place. Costs time in proportion to the metadata and to copied files;
- * reads nothing of the archive. Blocks: call it in a Worker.
+ * encoded, and a valid structure: the kernel will parse no byte that the encoder did not write. Mount the
+ * descriptor, not the path: another file may be put in its place. Costs time in proportion to the metadata
+ * and to copied files; reads nothing of the archive. Blocks: call it in a Worker.
  * @returns a descriptor that the caller closes
  * @throws IMAGES_STORE_FAILED when the file is another one, or damaged, or cannot be read
  */
 export function openLayerFile(path: string, record: LayerFileRecord): number {
-  const fd = attempt(path, () => openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+  const fd = attempt(path, () =>
+    openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
+  );
   try {
     checkLayerFile(fd, path, record);
     return fd;
@@ -39,8 +41,8 @@ export function checkLayerFile(fd: number, path: string, record: LayerFileRecord
 }
 
 /**
- * Checks that the archive in a layer file has the recorded diff id, whatever the file itself says: the content of every file that is not a copy of one below.
- * Reads all of it. Blocks: call it in a Worker.
+ * Checks that the archive in a layer file has the recorded diff id, whatever the file itself says: the
+ * content of every file that is not a copy of one below. Reads all of it. Blocks: call it in a Worker.
  * @param goOn throws when the work was cancelled
  * @throws IMAGES_STORE_FAILED
  */
@@ -57,25 +59,30 @@ export function checkArchive(
       goOn();
       digest.update(part);
     });
-    if (`sha256:${digest.digest('hex')}` !== diffId) throw invalid(path, 'its archive does not have the digest of the layer');
+    if (`sha256:${digest.digest('hex')}` !== diffId)
+      throw invalid(path, 'its archive does not have the digest of the layer');
   });
 }
 
 function checkMetadata(fd: number, path: string, record: LayerFileRecord): void {
   const stats = fstatSync(fd);
   if (!stats.isFile()) throw invalid(path, 'it is not a regular file');
-  if (stats.size !== record.bytes) throw invalid(path, `it has ${stats.size} bytes, and was written with ${record.bytes}`);
+  if (stats.size !== record.bytes)
+    throw invalid(path, `it has ${stats.size} bytes, and was written with ${record.bytes}`);
   const regions = readHead(fd, path);
-  if (regions.fileBytes !== record.bytes || regions.diffId !== record.diffId) throw invalid(path, 'it is the file of another layer');
+  if (regions.fileBytes !== record.bytes || regions.diffId !== record.diffId)
+    throw invalid(path, 'it is the file of another layer');
   const metadataBytes = regions.fileBytes - regions.metadataAt;
-  if (metadataBytes > maxMetadataBytes) throw invalid(path, `its metadata has more than ${maxMetadataBytes} bytes`);
+  if (metadataBytes > maxMetadataBytes)
+    throw invalid(path, `its metadata has more than ${maxMetadataBytes} bytes`);
   const metadata = Buffer.allocUnsafeSlow(metadataBytes);
   const digest = createHash('sha256');
   readAll(fd, path, headBytes + regions.archiveBytes, regions.metadataAt, (part) => digest.update(part));
   fill(fd, path, metadata, regions.metadataAt);
   digest.update(metadata);
   digest.update(readBytes(fd, path, 0, headBytes));
-  if (digest.digest('hex') !== record.metadataSha256) throw invalid(path, 'its metadata does not have the digest that was recorded');
+  if (digest.digest('hex') !== record.metadataSha256)
+    throw invalid(path, 'its metadata does not have the digest that was recorded');
   const fault = structureFault(regions, metadata);
   if (fault !== undefined) throw invalid(path, fault);
 }

@@ -33,7 +33,9 @@ const typeOfMode: ReadonlyMap<number, number> = new Map([
   [S_IFLNK, fileTypes.symlink],
 ]);
 
-const prefixOfIndex: ReadonlyMap<number, string> = new Map(xattrPrefixes.map(([prefix, index]) => [index, prefix]));
+const prefixOfIndex: ReadonlyMap<number, string> = new Map(
+  xattrPrefixes.map(([prefix, index]) => [index, prefix]),
+);
 
 interface Inode {
   readonly slot: number;
@@ -50,10 +52,10 @@ interface OpenFolder extends Inode {
 }
 
 /**
- * Checks that metadata says nothing but what {@link ./metadata.ts} writes: each address lies within its region, each
- * inode is used and has a place of its own, each folder has one parent and sorted names, and the counts of links are
- * right. A file that passes leads the kernel to no byte outside the file, into no cycle, and to no layout that the
- * encoder does not write. Takes time in proportion to the metadata.
+ * Checks that metadata says nothing but what {@link ./metadata.ts} writes: each address lies within its
+ * region, each inode is used and has a place of its own, each folder has one parent and sorted names, and the
+ * counts of links are right. A file that passes leads the kernel to no byte outside the file, into no cycle,
+ * and to no layout that the encoder does not write. Takes time in proportion to the metadata.
  * @param metadata everything from `regions.metadataAt` to the end of the file
  * @returns undefined, or what is wrong
  */
@@ -78,7 +80,12 @@ function checkStructure(regions: Regions, metadata: Buffer): void {
   const slots = inodesEnd / slotBytes;
   const reading: Reading = {
     ...{ regions, metadata, inodesEnd, inodes: 0 },
-    ...{ taken: new Uint8Array(slots), types: new Uint8Array(slots), links: new Uint32Array(slots), found: new Uint32Array(slots) },
+    ...{
+      taken: new Uint8Array(slots),
+      types: new Uint8Array(slots),
+      links: new Uint32Array(slots),
+      found: new Uint32Array(slots),
+    },
   };
   const root = inodeAt(reading, regions.rootSlot);
   ensure(root.type === fileTypes.folder, 'the root is not a folder', root.slot);
@@ -91,11 +98,19 @@ function checkStructure(regions: Regions, metadata: Buffer): void {
   }
   const { types, links, found } = reading;
   types.forEach((type, slot) => {
-    ensure(type === fileTypes.folder || links[slot] === found[slot], 'a file has a wrong number of links', slot);
+    ensure(
+      type === fileTypes.folder || links[slot] === found[slot],
+      'a file has a wrong number of links',
+      slot,
+    );
   });
   ensure(reading.inodes === regions.inodes, 'the number of inodes is wrong', 0);
   reading.taken.forEach((taken, slot) => {
-    ensure(taken === 1 || isZero(metadata, slot * slotBytes, (slot + 1) * slotBytes), 'there is something between inodes', slot);
+    ensure(
+      taken === 1 || isZero(metadata, slot * slotBytes, (slot + 1) * slotBytes),
+      'there is something between inodes',
+      slot,
+    );
   });
 }
 
@@ -107,7 +122,9 @@ interface Reading {
   readonly taken: Uint8Array;
   /** Type of the inode at each slot, as in a directory entry; 0 where none was read. */
   readonly types: Uint8Array;
-  /** Number of links of each inode that is no folder, as it says; and the number of its names, found so far. */
+  /**
+   * Number of links of each inode that is no folder, as it says; and the number of its names, found so far.
+   */
   readonly links: Uint32Array;
   readonly found: Uint32Array;
   /** Number of inodes that were read. */
@@ -127,9 +144,19 @@ function inodeAt(reading: Reading, slot: number): Inode {
   const size = metadata.readUInt32LE(at + 8) + metadata.readUInt32LE(at + 12) * 2 ** 32;
   const block = metadata.readUInt32LE(at + 16);
   ensure(type !== undefined && Number.isSafeInteger(size), 'an inode has an unknown type or size', slot);
-  ensure(metadata.readUInt16LE(at + 6) === 0 && isZero(metadata, at + 48, at + inodeBytes), 'an inode uses reserved fields', slot);
+  ensure(
+    metadata.readUInt16LE(at + 6) === 0 && isZero(metadata, at + 48, at + inodeBytes),
+    'an inode uses reserved fields',
+    slot,
+  );
   ensure(metadata.readUInt32LE(at + 40) < 1_000_000_000, 'an inode has an invalid time', slot);
-  const inode: Inode = { slot, type: type ?? 0, size, start: block * blockBytes, links: metadata.readUInt32LE(at + 44) };
+  const inode: Inode = {
+    slot,
+    type: type ?? 0,
+    size,
+    start: block * blockBytes,
+    links: metadata.readUInt32LE(at + 44),
+  };
   const xattrBytes = checkXattrs(reading, inode, at);
   const bodyAt = at + inodeBytes + xattrBytes;
   const inline = format === inlineFormat;
@@ -152,16 +179,31 @@ function checkData(reading: Reading, inode: Inode, inline: boolean, bodyAt: numb
   const isWithin = (from: number, to: number): boolean => start >= from && start + size <= to;
   const { archiveBytes, copiesAt, metadataAt, blocksAt, fileBytes } = regions;
   if (inline) {
-    ensure(type === fileTypes.symlink && size > 0 && size <= maxInlineTarget && block === 0, 'inline data has a wrong size', slot);
-    ensure((bodyAt % blockBytes) + size <= blockBytes && bodyAt + size <= inodesEnd, 'inline data crosses a block', slot);
+    ensure(
+      type === fileTypes.symlink && size > 0 && size <= maxInlineTarget && block === 0,
+      'inline data has a wrong size',
+      slot,
+    );
+    ensure(
+      (bodyAt % blockBytes) + size <= blockBytes && bodyAt + size <= inodesEnd,
+      'inline data crosses a block',
+      slot,
+    );
   } else if (type === fileTypes.file) {
-    const isPlaced = size === 0 ? block === 0 : isWithin(headBytes, headBytes + archiveBytes) || isWithin(copiesAt, metadataAt);
+    const isPlaced =
+      size === 0
+        ? block === 0
+        : isWithin(headBytes, headBytes + archiveBytes) || isWithin(copiesAt, metadataAt);
     ensure(isPlaced, 'a file is outside the archive and the copied files', slot);
   } else if (type === fileTypes.folder) {
     ensure(size > 0 && isWithin(blocksAt, fileBytes), 'a folder is outside its region', slot);
     checkPadding(reading, inode);
   } else if (type === fileTypes.symlink) {
-    ensure(size > maxInlineTarget && size <= maxTargetBytes && isWithin(blocksAt, fileBytes), 'a symlink is outside its region', slot);
+    ensure(
+      size > maxInlineTarget && size <= maxTargetBytes && isWithin(blocksAt, fileBytes),
+      'a symlink is outside its region',
+      slot,
+    );
     checkPadding(reading, inode);
   } else {
     ensure(size === 0, 'a device has a size', slot);
@@ -171,14 +213,22 @@ function checkData(reading: Reading, inode: Inode, inline: boolean, bodyAt: numb
 /** Looks at the rest of the last block: a look-up in a folder reads a name there to the end of the block. */
 function checkPadding({ regions, metadata }: Reading, { slot, size, start }: Inode): void {
   const end = start + size - regions.metadataAt;
-  ensure(isZero(metadata, end, roundUp(end, blockBytes)), 'the last block of a folder or symlink is not filled with zeros', slot);
+  ensure(
+    isZero(metadata, end, roundUp(end, blockBytes)),
+    'the last block of a folder or symlink is not filled with zeros',
+    slot,
+  );
 }
 
 /** Checks the extended attributes that follow an inode. Returns their length. */
 function checkXattrs({ metadata, inodesEnd }: Reading, { slot, type }: Inode, at: number): number {
   const count = metadata.readUInt16LE(at + 2);
   if (count === 0) return 0;
-  ensure(type === fileTypes.file || type === fileTypes.folder, 'a link or device has extended attributes', slot);
+  ensure(
+    type === fileTypes.file || type === fileTypes.folder,
+    'a link or device has extended attributes',
+    slot,
+  );
   const start = at + inodeBytes;
   const end = start + xattrHeaderBytes + 4 * (count - 1);
   ensure(count > 1 && end <= inodesEnd, 'extended attributes are outside their region', slot);
@@ -189,7 +239,10 @@ function checkXattrs({ metadata, inodesEnd }: Reading, { slot, type }: Inode, at
     ensure(valueEnd <= end, 'an extended attribute is cut off', slot);
     const prefix = prefixOfIndex.get(metadata.readUInt8(entry + 1));
     const name = (prefix ?? '') + metadata.toString('latin1', entry + xattrEntryBytes, valueAt);
-    const isOpaque = name === opaqueMark[0] && type === fileTypes.folder && metadata.subarray(valueAt, valueEnd).equals(opaqueMark[1]);
+    const isOpaque =
+      name === opaqueMark[0] &&
+      type === fileTypes.folder &&
+      metadata.subarray(valueAt, valueEnd).equals(opaqueMark[1]);
     const isKept = isKeptXattr(name) && name !== prefix && !name.includes('\0');
     ensure(prefix !== undefined && (isOpaque || isKept), 'an extended attribute has no known name', slot);
     entry += Math.ceil((valueEnd - entry) / 4) * 4;
@@ -212,7 +265,11 @@ function foldersIn(reading: Reading, folder: OpenFolder): Inode[] {
       last = name;
       if (name === '.' || name === '..') {
         marks++;
-        ensure(nid === (name === '.' ? slot : parent) && type === fileTypes.folder, 'a folder has a wrong "." or ".."', slot);
+        ensure(
+          nid === (name === '.' ? slot : parent) && type === fileTypes.folder,
+          'a folder has a wrong "." or ".."',
+          slot,
+        );
         continue;
       }
       ensure(types[nid] !== fileTypes.folder, 'a folder has two names', slot);
@@ -238,7 +295,11 @@ function entries(block: Buffer, slot: number): Entry[] {
   ensure(block.length > direntBytes, 'a directory block is too short', slot);
   const namesAt = block.readUInt16LE(8);
   const count = namesAt / direntBytes;
-  ensure(Number.isInteger(count) && count >= 1 && namesAt < block.length, 'a directory block has a wrong number of names', slot);
+  ensure(
+    Number.isInteger(count) && count >= 1 && namesAt < block.length,
+    'a directory block has a wrong number of names',
+    slot,
+  );
   const read: Entry[] = [];
   // The last name ends at the end of the block, or at its first NUL.
   const zero = block.indexOf(0, namesAt);
@@ -248,10 +309,18 @@ function entries(block: Buffer, slot: number): Entry[] {
     const at = index * direntBytes;
     const from = block.readUInt16LE(at + 8);
     const to = index + 1 < count ? block.readUInt16LE(at + direntBytes + 8) : namesEnd;
-    ensure(from >= namesAt && to > from && to <= namesEnd && to - from <= maxNameBytes, 'a name is outside its directory block', slot);
+    ensure(
+      from >= namesAt && to > from && to <= namesEnd && to - from <= maxNameBytes,
+      'a name is outside its directory block',
+      slot,
+    );
     const name = block.toString('latin1', from, to);
     ensure(!name.includes('/'), 'a name contains a slash', slot);
-    ensure(block.readUInt32LE(at + 4) === 0 && block.readUInt8(at + 11) === 0, 'a name has an invalid inode number', slot);
+    ensure(
+      block.readUInt32LE(at + 4) === 0 && block.readUInt8(at + 11) === 0,
+      'a name has an invalid inode number',
+      slot,
+    );
     read.push({ nid: block.readUInt32LE(at), type: block.readUInt8(at + 10), name });
   }
   return read;

@@ -25,8 +25,8 @@ export interface CopyUpDeps {
 }
 
 /**
- * Takes a file, symlink or device of a lower layer into this one, with owner, mode, time and kept attributes. Its
- * bytes count towards the size of the layer, because many small links may lead to large files.
+ * Takes a file, symlink or device of a lower layer into this one, with owner, mode, time and kept attributes.
+ * Its bytes count towards the size of the layer, because many small links may lead to large files.
  * @throws IMAGES_LAYER_TOO_LARGE, IMAGES_LAYER_BAD_LINK
  */
 export function copyUp(from: LowerFolder, deps: CopyUpDeps): TreeNode {
@@ -43,7 +43,10 @@ export function copyUp(from: LowerFolder, deps: CopyUpDeps): TreeNode {
   if (stats.isSocket()) throw layerError('IMAGES_LAYER_BAD_LINK', printable(from.path), 'it is a socket');
   if (!stats.isFile()) {
     // Device numbers are packed as in makedev(3) of glibc.
-    const [major, minor] = [(stats.rdev >>> 8) & 0xfff, (stats.rdev & 0xff) | ((stats.rdev >>> 12) & 0xfff00)];
+    const [major, minor] = [
+      (stats.rdev >>> 8) & 0xfff,
+      (stats.rdev & 0xff) | ((stats.rdev >>> 12) & 0xfff00),
+    ];
     return { kind: 'device', mode, major, minor, ...attributes } satisfies TreeDevice;
   }
   budget.content(stats.size, from.path);
@@ -62,7 +65,12 @@ function copyFile(source: string | Buffer, { content, xattrs, budget }: CopyUpDe
       content.write(buffer.subarray(0, read));
       size += read;
     }
-    const attributes = { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid, mtime: fileTime(stats.mtimeMs / 1000) };
+    const attributes = {
+      mode: stats.mode & 0o7777,
+      uid: stats.uid,
+      gid: stats.gid,
+      mtime: fileTime(stats.mtimeMs / 1000),
+    };
     const kept = xattrs.keep(byteNames(keptXattrs(input)), on);
     return { kind: 'file', ...attributes, size, at: size === 0 ? 0 : at, xattrs: kept, slot: 0, links: 0 };
   } finally {

@@ -3,8 +3,8 @@ import { blockBytes, direntBytes, fileTypes } from './format.ts';
 import type { Inode, TreeFolder } from './tree.ts';
 
 /**
- * Returns the length of a folder's directory: whole blocks, and the part of the last one that is used. Each block
- * has its own entries, then their names without anything between them.
+ * Returns the length of a folder's directory: whole blocks, and the part of the last one that is used. Each
+ * block has its own entries, then their names without anything between them.
  * @param names sorted by their bytes, with `.` and `..`
  */
 export function directoryBytes(names: readonly string[]): number {
@@ -22,7 +22,11 @@ export function* directoryBlocks(folder: TreeFolder): Generator<Buffer> {
   const { names } = folder;
   for (let first = 0; first < names.length;) {
     let [end, used] = [first, 0];
-    for (let name = names[end]; name !== undefined && used + direntBytes + name.length <= blockBytes; name = names[++end])
+    for (
+      let name = names[end];
+      name !== undefined && used + direntBytes + name.length <= blockBytes;
+      name = names[++end]
+    )
       used += direntBytes + name.length;
     yield block(folder, names.slice(first, end), end < names.length ? blockBytes : used);
     first = end;

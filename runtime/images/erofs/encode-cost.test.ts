@@ -7,7 +7,9 @@ import { range } from '../unpack/unpack.fixture.ts';
 import { openLayerFile } from './check-layer.ts';
 import { encode, unpack } from './erofs.fixture.ts';
 
-/** Twice as much of anything that archives can multiply costs at most twice as much, to encode and to check. */
+/**
+ * Twice as much of anything that archives can multiply costs at most twice as much, to encode and to check.
+ */
 
 // In memory: the cost of a journal and a busy disk is not the cost of the code.
 const folder = mkdtempSync('/dev/shm/portcullis-erofs-cost-');
@@ -24,18 +26,36 @@ interface Case {
 }
 
 const cases: Readonly<Record<string, Case>> = {
-  'files of one folder': { n: 2000, entries: (n) => range(n, (index) => ({ name: `a/${(index * 7919) % n}`, body: 'x' })) },
-  'folders with long names': { n: 500, entries: (n) => range(n, (index) => ({ name: `${'n'.repeat(240)}${index}/f` })) },
-  'the depth of folders': { n: 16, entries: (n) => range(16, (index) => ({ name: `${index}/${'d/'.repeat(n)}f` })) },
-  'long symlinks': { n: 1000, entries: (n) => range(n, (index) => ({ name: `s${index}`, type: '2', link: 'x'.repeat(800) })) },
+  'files of one folder': {
+    n: 2000,
+    entries: (n) => range(n, (index) => ({ name: `a/${(index * 7919) % n}`, body: 'x' })),
+  },
+  'folders with long names': {
+    n: 500,
+    entries: (n) => range(n, (index) => ({ name: `${'n'.repeat(240)}${index}/f` })),
+  },
+  'the depth of folders': {
+    n: 16,
+    entries: (n) => range(16, (index) => ({ name: `${index}/${'d/'.repeat(n)}f` })),
+  },
+  'long symlinks': {
+    n: 1000,
+    entries: (n) => range(n, (index) => ({ name: `s${index}`, type: '2', link: 'x'.repeat(800) })),
+  },
   'hard links to one file': {
     n: 1000,
-    entries: (n) => [{ name: 'l0' }, ...range(n, (index): RawEntry => ({ name: `l${index + 1}`, type: '1', link: `l${index}` }))],
+    entries: (n) => [
+      { name: 'l0' },
+      ...range(n, (index): RawEntry => ({ name: `l${index + 1}`, type: '1', link: `l${index}` })),
+    ],
   },
   'equal and different extended attributes': {
     n: 500,
     entries: (n) =>
-      range(n, (index) => ({ name: `f${index}`, pax: { 'SCHILY.xattr.user.a': 'x'.repeat(300), 'SCHILY.xattr.user.b': `${index % 50}` } })),
+      range(n, (index) => ({
+        name: `f${index}`,
+        pax: { 'SCHILY.xattr.user.a': 'x'.repeat(300), 'SCHILY.xattr.user.b': `${index % 50}` },
+      })),
   },
   'one path again and again': { n: 1000, entries: (n) => range(n, () => ({ name: 'a/file' })) },
   'a tree removed by a file and made again': {
@@ -44,7 +64,8 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'whiteouts and opaque folders': {
     n: 500,
-    entries: (n) => range(n, (index) => [{ name: `.wh.f${index}` }, { name: `d${index}/.wh..wh..opq` }]).flat(),
+    entries: (n) =>
+      range(n, (index) => [{ name: `.wh.f${index}` }, { name: `d${index}/.wh..wh..opq` }]).flat(),
   },
   'hard links to files below': {
     n: 200,
@@ -54,7 +75,10 @@ const cases: Readonly<Record<string, Case>> = {
   'entries below folders that are symlinks below': {
     n: 200,
     entries: (n) => range(n, (index) => ({ name: `s${index % 3}/f${index}` })),
-    below: () => [{ name: 't', type: '5' }, ...range(3, (index): RawEntry => ({ name: `s${index}`, type: '2', link: 't' }))],
+    below: () => [
+      { name: 't', type: '5' },
+      ...range(3, (index): RawEntry => ({ name: `s${index}`, type: '2', link: 't' })),
+    ],
   },
   'the bytes of a file': { n: 2 * 1024 * 1024, entries: (n) => [{ name: 'f', body: Buffer.alloc(n, 'x') }] },
 };
@@ -64,7 +88,8 @@ for (const [name, { n, entries, below }] of Object.entries(cases)) {
     assertNearLinearWork(
       name,
       async (size) => {
-        const lowers = below === undefined ? [] : [(await unpack(`${folder}/${count++}`, rawTar(below(size)))).root];
+        const lowers =
+          below === undefined ? [] : [(await unpack(`${folder}/${count++}`, rawTar(below(size)))).root];
         const tar = rawTar(entries(size));
         return async () => {
           const path = `${folder}/${count++}`;

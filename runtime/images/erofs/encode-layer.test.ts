@@ -11,7 +11,14 @@ import { tarOf } from '../test-kit.ts';
 import type { Entry } from '../test-kit.ts';
 import { createLayerBudget } from '../unpack/layer-budget.ts';
 import { createTarReader } from '../unpack/tar-reader.ts';
-import { endOfArchive, paxRecord, extendedHeader, rawBlock, rawEntry, rawTar } from '../unpack/tar.fixture.ts';
+import {
+  endOfArchive,
+  paxRecord,
+  extendedHeader,
+  rawBlock,
+  rawEntry,
+  rawTar,
+} from '../unpack/tar.fixture.ts';
 import type { RawEntry } from '../unpack/tar.fixture.ts';
 import { range } from '../unpack/unpack.fixture.ts';
 import { codeOf, encode, listTree, patched, unpack } from './erofs.fixture.ts';
@@ -31,7 +38,12 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
   'an archive without entries': () => endOfArchive,
   'no bytes at all': () => Buffer.alloc(0),
   'files of each length around a block and a page': () =>
-    tarOf([0, 1, 511, 512, 513, 4095, 4096, 4097, 8191, 70_000].map((size) => ({ name: `f${size}`, body: Buffer.alloc(size, 'x') }))),
+    tarOf(
+      [0, 1, 511, 512, 513, 4095, 4096, 4097, 8191, 70_000].map((size) => ({
+        name: `f${size}`,
+        body: Buffer.alloc(size, 'x'),
+      })),
+    ),
   'hard links, also of a replaced name, of a symlink and of a device': () =>
     tarOf([
       { name: 'a', body: 'first' },
@@ -44,7 +56,13 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
       { name: 'm', type: 'link', linkname: 'n' },
     ]),
   'symlinks of each length around a block and a page': () =>
-    rawTar([1, 447, 448, 449, 511, 512, 513, 4095].map((size): RawEntry => ({ name: `s${size}`, type: '2', link: 'x'.repeat(size) }))),
+    rawTar(
+      [1, 447, 448, 449, 511, 512, 513, 4095].map((size): RawEntry => ({
+        name: `s${size}`,
+        type: '2',
+        link: 'x'.repeat(size),
+      })),
+    ),
   'devices and FIFOs': () =>
     tarOf([
       { name: 'null', type: 'character-device', devmajor: 1, devminor: 3, mode: 0o666 },
@@ -68,12 +86,24 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
     ]),
   'capabilities and user attributes; labels of the builder are dropped': () =>
     rawTar([
-      { name: 'ping', body: 'x', pax: { 'SCHILY.xattr.security.capability': capability, 'SCHILY.xattr.security.selinux': 'label' } },
-      { name: 'd/', type: '5', pax: { 'SCHILY.xattr.user.folder': 'value', 'SCHILY.xattr.trusted.overlay.redirect': 'elsewhere' } },
+      {
+        name: 'ping',
+        body: 'x',
+        pax: { 'SCHILY.xattr.security.capability': capability, 'SCHILY.xattr.security.selinux': 'label' },
+      },
+      {
+        name: 'd/',
+        type: '5',
+        pax: { 'SCHILY.xattr.user.folder': 'value', 'SCHILY.xattr.trusted.overlay.redirect': 'elsewhere' },
+      },
       { name: 'd/.wh..wh..opq' },
       {
         name: 'd/large',
-        pax: { 'SCHILY.xattr.user.a': 'v'.repeat(60_000), 'SCHILY.xattr.user.b': Buffer.from([0, 1, 255]), 'SCHILY.xattr.user.c': '' },
+        pax: {
+          'SCHILY.xattr.user.a': 'v'.repeat(60_000),
+          'SCHILY.xattr.user.b': Buffer.from([0, 1, 255]),
+          'SCHILY.xattr.user.c': '',
+        },
       },
       { name: 'd/equal', pax: { 'SCHILY.xattr.user.folder': 'value' } },
       { name: 'd/link', type: '2', link: 'x', pax: { 'SCHILY.xattr.user.folder': 'value' } },
@@ -86,24 +116,41 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
     ]),
   'a size and an owner in base 256': () =>
     Buffer.concat([
-      patched(rawBlock('f', '0', 0), [124, `\u0080${'\0'.repeat(9)}\u0002\u0058`], [108, '\u0080\0\0\0\0\u002d\u00c6\u00c0']),
+      patched(
+        rawBlock('f', '0', 0),
+        [124, `\u0080${'\0'.repeat(9)}\u0002\u0058`],
+        [108, '\u0080\0\0\0\0\u002d\u00c6\u00c0'],
+      ),
       Buffer.alloc(1024, 'x', 'latin1').fill(0, 600),
       rawEntry({ name: 'next', body: 'y' }),
       endOfArchive,
     ]),
   'a path, link path, size and owner that pax overrides': () =>
     Buffer.concat([
-      extendedHeader(Buffer.concat([paxRecord('path', 'real/name'), paxRecord('size', '600'), paxRecord('uid', '3000000')])),
+      extendedHeader(
+        Buffer.concat([
+          paxRecord('path', 'real/name'),
+          paxRecord('size', '600'),
+          paxRecord('uid', '3000000'),
+        ]),
+      ),
       rawBlock('header/name', '0', 0),
       Buffer.alloc(1024).fill('x', 0, 600),
       extendedHeader(paxRecord('linkpath', 'real/name')),
       rawBlock('hard', '1', 0, 'header/name'),
       endOfArchive,
     ]),
-  'owners of 32 bits': () => tarOf([0, 65_535, 65_536, 1_999_999].map((id) => ({ name: `u${id}`, uid: id, gid: id + 1 }))),
+  'owners of 32 bits': () =>
+    tarOf([0, 65_535, 65_536, 1_999_999].map((id) => ({ name: `u${id}`, uid: id, gid: id + 1 }))),
   'the highest owner': () => rawTar([{ name: 'u', pax: { uid: '4294967294', gid: '4294967294' } }]),
   'the modes': () =>
-    tarOf([0, 0o777, 0o1777, 0o2755, 0o4755, 0o7777].map((mode) => ({ name: `m${mode}`, mode, type: 'directory' as const }))),
+    tarOf(
+      [0, 0o777, 0o1777, 0o2755, 0o4755, 0o7777].map((mode) => ({
+        name: `m${mode}`,
+        mode,
+        type: 'directory' as const,
+      })),
+    ),
   [nanoseconds]: () =>
     rawTar([
       { name: 'n', pax: { mtime: '1234567890.123456789' } },
@@ -160,7 +207,9 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
   'bytes after the end of the archive': async () =>
     Buffer.concat([await tarOf([{ name: 'a', body: 'a' }]), Buffer.from('more, at no block')]),
   'a folder of 5,000 names': () =>
-    rawTar(range(5000, (index) => ({ name: `folder/${'x'.repeat(index % 240)}${index}`, body: String(index) }))),
+    rawTar(
+      range(5000, (index) => ({ name: `folder/${'x'.repeat(index % 240)}${index}`, body: String(index) })),
+    ),
 };
 
 describe('a mounted layer file has the tree of the folder form', mountable, () => {
@@ -171,7 +220,9 @@ describe('a mounted layer file has the tree of the folder form', mountable, () =
   }
 
   it('from gzip, zstd and several members', async () => {
-    const tar = rawTar(range(40, (index) => ({ name: `f${index}`, body: Buffer.alloc(20_000 + index, String(index)) })));
+    const tar = rawTar(
+      range(40, (index) => ({ name: `f${index}`, body: Buffer.alloc(20_000 + index, String(index)) })),
+    );
     for (const blob of [
       gzipSync(tar),
       zstdCompressSync(tar),
@@ -181,7 +232,9 @@ describe('a mounted layer file has the tree of the folder form', mountable, () =
   });
 
   it('with 100,000 small files', async () => {
-    const tar = rawTar(range(100_000, (index) => ({ name: `${index % 300}/${index % 7}/file-${index}`, body: String(index) })));
+    const tar = rawTar(
+      range(100_000, (index) => ({ name: `${index % 300}/${index % 7}/file-${index}`, body: String(index) })),
+    );
     const { lines } = await same(tar);
     assert.ok(lines.length > 100_000);
   });
@@ -220,7 +273,10 @@ describe('over layers below', mountable, () => {
     { name: 'dev/null', type: 'character-device', devmajor: 1, devminor: 3, mode: 0o600 },
   ];
   const above: Readonly<Record<string, readonly Entry[]>> = {
-    'folders that are not listed have the attributes of those below': [{ name: 'tmp/x' }, { name: 'home/user/.profile' }],
+    'folders that are not listed have the attributes of those below': [
+      { name: 'tmp/x' },
+      { name: 'home/user/.profile' },
+    ],
     'hard links to files below are copied': [
       { name: 'one', type: 'link', linkname: 'bin/tool' },
       { name: 'two', type: 'link', linkname: 'bin/tool' },
@@ -233,7 +289,10 @@ describe('over layers below', mountable, () => {
       { name: 'bin/sub/deep', body: 'd' },
       { name: 'bin/.wh.tool' },
     ],
-    'a layer that lists its folders does not depend on those below': [{ name: 'tmp', type: 'directory' }, { name: 'tmp/c' }],
+    'a layer that lists its folders does not depend on those below': [
+      { name: 'tmp', type: 'directory' },
+      { name: 'tmp/c' },
+    ],
   };
   for (const [what, entries] of Object.entries(above)) {
     it(what, async () => {
@@ -243,7 +302,11 @@ describe('over layers below', mountable, () => {
   }
 
   it('extended attributes come with what is taken from below', async () => {
-    const attributes = { 'SCHILY.xattr.user.a': 'value', 'SCHILY.xattr.security.capability': capability, mtime: '1000000000.25' };
+    const attributes = {
+      'SCHILY.xattr.user.a': 'value',
+      'SCHILY.xattr.security.capability': capability,
+      mtime: '1000000000.25',
+    };
     const lower = await mounted(
       rawTar([
         { name: 'd/', type: '5', pax: { 'SCHILY.xattr.user.folder': 'value' } },
@@ -251,7 +314,11 @@ describe('over layers below', mountable, () => {
         { name: 'd/empty', pax: attributes },
       ]),
     );
-    const top = rawTar([{ name: 'd/new' }, { name: 'l', type: '1', link: 'd/f' }, { name: 'm', type: '1', link: 'd/empty' }]);
+    const top = rawTar([
+      { name: 'd/new' },
+      { name: 'l', type: '1', link: 'd/f' },
+      { name: 'm', type: '1', link: 'd/empty' },
+    ]);
     const { lines } = await same(top, { lowers: [lower.root] });
     assert.equal(lines.filter((line) => line.includes('security.capability')).length, 2);
     assert.equal(lines.filter((line) => line.includes('user.folder')).length, 1);
@@ -261,7 +328,10 @@ describe('over layers below', mountable, () => {
     const lower = await mounted(await tarOf(base));
     const middle = await mounted(await tarOf([{ name: 'hidden/.wh.file' }]), { lowers: [lower.root] });
     const top = await tarOf([{ name: 'l', type: 'link', linkname: 'hidden/file' }]);
-    assert.equal(await codeOf(() => encode(newPath(), top, { lowers: [middle.root, lower.root] })), 'IMAGES_LAYER_BAD_LINK');
+    assert.equal(
+      await codeOf(() => encode(newPath(), top, { lowers: [middle.root, lower.root] })),
+      'IMAGES_LAYER_BAD_LINK',
+    );
   });
 
   it('overlayfs shows the same over layer files as over folders', async () => {
@@ -280,7 +350,13 @@ describe('over layers below', mountable, () => {
     for (const lower of [files.map(({ root }) => root), folders]) {
       const target = newPath();
       const make = { uid: 0, gid: 0, mode: 0o755 };
-      await kernel().mountOverlay({ lower, upper: `${target}/upper`, work: `${target}/work`, target: `${target}/merged`, make });
+      await kernel().mountOverlay({
+        lower,
+        upper: `${target}/upper`,
+        work: `${target}/work`,
+        target: `${target}/merged`,
+        make,
+      });
       trees.push(listTree(`${target}/merged`));
       await kernel().umount(`${target}/merged`);
     }
@@ -295,7 +371,9 @@ describe('over layers below', mountable, () => {
 describe('an archive in parts of any length', () => {
   it('gives the same places', () => {
     const content = (index: number): string => String(index).repeat(index * 37);
-    const tar = rawTar(range(30, (index) => ({ name: `${'d/'.repeat(index * 9)}f${index}`, body: content(index) })));
+    const tar = rawTar(
+      range(30, (index) => ({ name: `${'d/'.repeat(index * 9)}f${index}`, body: content(index) })),
+    );
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 3000 }), { minLength: 1, maxLength: 40 }), (lengths) => {
         const path = newPath();
@@ -319,7 +397,10 @@ describe('an archive in parts of any length', () => {
         eachFolder(tree.root, (each) => {
           for (const [name, node] of each.children) {
             if (node.kind !== 'file') continue;
-            assert.equal(whole.toString('latin1', node.at, node.at + node.size), content(Number(name.slice(1))));
+            assert.equal(
+              whole.toString('latin1', node.at, node.at + node.size),
+              content(Number(name.slice(1))),
+            );
             files++;
           }
         });
@@ -335,10 +416,17 @@ describe('an archive in parts of any length', () => {
 describe('a layer file', mountable, () => {
   it('is the same for the same archive, however it is compressed', async () => {
     const tar = rawTar(
-      range(50, (index) => ({ name: `d${index % 5}/f${index}`, body: String(index), pax: { 'SCHILY.xattr.user.a': 'b' } })),
+      range(50, (index) => ({
+        name: `d${index % 5}/f${index}`,
+        body: String(index),
+        pax: { 'SCHILY.xattr.user.a': 'b' },
+      })),
     );
     const paths = [newPath(), newPath()];
-    const layers = [await encode(paths[0] ?? '', tar), await encode(paths[1] ?? '', tar, { blob: gzipSync(tar) })];
+    const layers = [
+      await encode(paths[0] ?? '', tar),
+      await encode(paths[1] ?? '', tar, { blob: gzipSync(tar) }),
+    ];
     assert.deepEqual(layers[0], layers[1]);
     assert.ok(readFileSync(paths[0] ?? '').equals(readFileSync(paths[1] ?? '')));
   });
@@ -371,10 +459,17 @@ describe('a layer file', mountable, () => {
   });
 
   it('holds equal attributes once in memory, and others up to the limit', async () => {
-    const equal = rawTar(range(2000, (index) => ({ name: `f${index}`, pax: { 'SCHILY.xattr.user.a': 'v'.repeat(1000) } })));
+    const equal = rawTar(
+      range(2000, (index) => ({ name: `f${index}`, pax: { 'SCHILY.xattr.user.a': 'v'.repeat(1000) } })),
+    );
     await encode(newPath(), equal, { limits: { maxKeptBytes: 10_000 } });
-    const different = rawTar(range(20, (index) => ({ name: `f${index}`, pax: { 'SCHILY.xattr.user.a': `${index}`.padEnd(1000) } })));
-    assert.equal(await codeOf(() => encode(newPath(), different, { limits: { maxKeptBytes: 10_000 } })), 'IMAGES_LAYER_TOO_LARGE');
+    const different = rawTar(
+      range(20, (index) => ({ name: `f${index}`, pax: { 'SCHILY.xattr.user.a': `${index}`.padEnd(1000) } })),
+    );
+    assert.equal(
+      await codeOf(() => encode(newPath(), different, { limits: { maxKeptBytes: 10_000 } })),
+      'IMAGES_LAYER_TOO_LARGE',
+    );
   });
 
   it('has no attributes that its format cannot hold', async () => {
@@ -382,10 +477,20 @@ describe('a layer file', mountable, () => {
       ['v'.repeat(65_535), undefined],
       ['v'.repeat(65_536), 'IMAGES_LAYER_TOO_LARGE'],
     ] as const)
-      assert.equal(await codeOf(() => encode(newPath(), rawTar([{ name: 'f', pax: { 'SCHILY.xattr.user.a': value } }]))), code);
+      assert.equal(
+        await codeOf(() => encode(newPath(), rawTar([{ name: 'f', pax: { 'SCHILY.xattr.user.a': value } }]))),
+        code,
+      );
     const many = Object.fromEntries(range(12, (index) => [`SCHILY.xattr.user.${index}`, 'v'.repeat(60_000)]));
-    assert.equal(await codeOf(() => encode(newPath(), rawTar([{ name: 'f', pax: many }]))), 'IMAGES_LAYER_TOO_LARGE');
-    const nameless = Buffer.concat([extendedHeader(paxRecord('SCHILY.xattr.user.', 'x')), rawEntry({ name: 'f' }), endOfArchive]);
+    assert.equal(
+      await codeOf(() => encode(newPath(), rawTar([{ name: 'f', pax: many }]))),
+      'IMAGES_LAYER_TOO_LARGE',
+    );
+    const nameless = Buffer.concat([
+      extendedHeader(paxRecord('SCHILY.xattr.user.', 'x')),
+      rawEntry({ name: 'f' }),
+      endOfArchive,
+    ]);
     assert.equal(await codeOf(() => encode(newPath(), nameless)), 'IMAGES_LAYER_UNSUPPORTED');
   });
 });

@@ -39,11 +39,11 @@ export interface EncodedLayer extends LayerFileRecord {
 }
 
 /**
- * Writes one layer as one file that Linux mounts: the archive as it is, and EROFS metadata that points into it.
- * Checks the diff id. When this returns, the disk has the file; its name is the caller's to make durable. The same
- * archive over the same layers gives the same bytes.
- * @param askLowers returns the roots of the layers below, top-most first: folders, or roots of mounts. Called only
- * for a layer that depends on them, with its number of entries
+ * Writes one layer as one file that Linux mounts: the archive as it is, and EROFS metadata that points into
+ * it. Checks the diff id. When this returns, the disk has the file; its name is the caller's to make durable.
+ * The same archive over the same layers gives the same bytes.
+ * @param askLowers returns the roots of the layers below, top-most first: folders, or roots of mounts. Called
+ * only for a layer that depends on them, with its number of entries
  * @param clock counts the time of the work, and ends it
  * @param signal ends the work while it waits for bytes
  * @throws what `unpackLayer` throws for the same archive; nothing is left at `path` then
@@ -70,7 +70,11 @@ export async function encodeLayer(
 function createFile(path: string): number {
   try {
     rmSync(path, { force: true });
-    return openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+    return openSync(
+      path,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      0o600,
+    );
   } catch (thrown) {
     throw unwritable(thrown, 'layer');
   }
@@ -95,7 +99,8 @@ async function encodeInto(
     clock.turn(() => {
       budget.goOn();
       total += chunk.length;
-      if (total > most) throw layerError('IMAGES_LAYER_TOO_LARGE', diffId, `the layer unpacks to more than ${most} bytes`);
+      if (total > most)
+        throw layerError('IMAGES_LAYER_TOO_LARGE', diffId, `the layer unpacks to more than ${most} bytes`);
       file.archive(chunk);
       reader.push(chunk);
     });
@@ -123,5 +128,11 @@ function finish(
 ): EncodedLayer {
   const regions = writeMetadata(file, tree.root, archive, budget);
   const metadataSha256 = file.finish(regions);
-  return { dependent, diffId: regions.diffId, metadataSha256, bytes: regions.fileBytes, inodes: regions.inodes };
+  return {
+    dependent,
+    diffId: regions.diffId,
+    metadataSha256,
+    bytes: regions.fileBytes,
+    inodes: regions.inodes,
+  };
 }

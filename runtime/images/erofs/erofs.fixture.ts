@@ -31,7 +31,12 @@ interface Request {
 
 function requestOf(path: string, tar: Uint8Array, { blob, lowers = [], limits = {} }: LayerOptions): Request {
   writeFileSync(`${path}.blob`, blob ?? tar);
-  return { blob: `${path}.blob`, diffId: sha256(tar), lowest: lowers.length === 0, limits: { ...defaultLimits, ...limits } };
+  return {
+    blob: `${path}.blob`,
+    diffId: sha256(tar),
+    lowest: lowers.length === 0,
+    limits: { ...defaultLimits, ...limits },
+  };
 }
 
 /** Writes a layer file at `path`. */
@@ -43,11 +48,20 @@ export function encode(path: string, tar: Uint8Array, options: LayerOptions = {}
 }
 
 /** Unpacks the same archive into a folder. Returns the root of the layer. */
-export async function unpack(path: string, tar: Uint8Array, options: LayerOptions = {}): Promise<{ root: string; dependent: boolean }> {
+export async function unpack(
+  path: string,
+  tar: Uint8Array,
+  options: LayerOptions = {},
+): Promise<{ root: string; dependent: boolean }> {
   const request = requestOf(path, tar, options);
   const clock = createWorkClock(createJobCell(), request.diffId);
   const lowers = (): Promise<readonly string[]> => Promise.resolve(options.lowers ?? []);
-  const { dependent } = await unpackLayer({ ...request, staging: path }, lowers, clock, new AbortController().signal);
+  const { dependent } = await unpackLayer(
+    { ...request, staging: path },
+    lowers,
+    clock,
+    new AbortController().signal,
+  );
   return { root: `${path}/fs`, dependent };
 }
 
@@ -58,7 +72,12 @@ export interface MountedLayer extends EncodedLayer {
 }
 
 /** Encodes an archive and mounts the file from itself, detached. */
-export async function mountTar(kernel: Kernel, path: string, tar: Uint8Array, options: LayerOptions = {}): Promise<MountedLayer> {
+export async function mountTar(
+  kernel: Kernel,
+  path: string,
+  tar: Uint8Array,
+  options: LayerOptions = {},
+): Promise<MountedLayer> {
   const layer = await encode(path, tar, options);
   const fd = openLayerFile(path, layer);
   try {
@@ -69,7 +88,9 @@ export async function mountTar(kernel: Kernel, path: string, tar: Uint8Array, op
   }
 }
 
-/** Everything of a tree that a container can see: one line for each name, in the order of the names' bytes. */
+/**
+ * Everything of a tree that a container can see: one line for each name, in the order of the names' bytes.
+ */
 export function listTree(root: string): string[] {
   const lines: string[] = [];
   /** Names of each inode with more than one. */
@@ -90,10 +111,11 @@ function describe(path: Buffer, stats: BigIntStats, groups: Map<bigint, number>)
   const isWhiteout = stats.isCharacterDevice() && stats.rdev === 0n;
   const facts = [stats.mode.toString(8), `${stats.uid}:${stats.gid}`];
   if (stats.isCharacterDevice() || stats.isBlockDevice()) facts.push(`device ${stats.rdev}`);
-  // On a disk a whiteout has the time of its unpacking, and so has a folder that the archive does not list; in a layer
-  // file their time is 0.
+  // On a disk a whiteout has the time of its unpacking, and so has a folder that the archive does not list;
+  // in a layer file their time is 0.
   if (!isWhiteout && !(stats.isDirectory() && isUnsaid(stats.mtimeMs))) facts.push(`time ${stats.mtimeNs}`);
-  if (stats.isFile()) facts.push(`${stats.size} bytes ${createHash('sha256').update(readFileSync(path)).digest('hex')}`);
+  if (stats.isFile())
+    facts.push(`${stats.size} bytes ${createHash('sha256').update(readFileSync(path)).digest('hex')}`);
   if (stats.isSymbolicLink()) facts.push(`-> ${JSON.stringify(readlinkSync(path, 'latin1'))}`);
   if (!stats.isDirectory()) {
     if (!groups.has(stats.ino)) groups.set(stats.ino, groups.size);
@@ -103,7 +125,8 @@ function describe(path: Buffer, stats: BigIntStats, groups: Map<bigint, number>)
     const text = path.toString('latin1');
     // koffi passes text as UTF-8: other names go through the hash of their parents in these tests.
     if (Buffer.from(text).equals(path)) {
-      for (const name of listXattr(text).sort()) facts.push(`${name}=${Buffer.from(getXattr(text, name) ?? []).toString('hex')}`);
+      for (const name of listXattr(text).sort())
+        facts.push(`${name}=${Buffer.from(getXattr(text, name) ?? []).toString('hex')}`);
     }
   }
   return facts.join(' ');

@@ -1,13 +1,12 @@
 /**
  * The EROFS on-disk format, as far as layer files use it: extended inodes, flat layouts, inline extended
- * attributes; no compression, no chunks, no further devices, no shared attributes.
- * Sources: Linux fs/erofs/erofs_fs.h; Documentation/filesystems/erofs.rst; erofs.docs.kernel.org, "Core on-disk
- * format".
+ * attributes; no compression, no chunks, no further devices, no shared attributes. Sources: Linux
+ * fs/erofs/erofs_fs.h; Documentation/filesystems/erofs.rst; erofs.docs.kernel.org, "Core on-disk format".
  */
 
 /**
- * The data of a tar file begins at a multiple of 512 bytes, and a block address must be able to name it. Linux
- * takes blocks that are smaller than a page since 6.4.
+ * The data of a tar file begins at a multiple of 512 bytes, and a block address must be able to name it.
+ * Linux takes blocks that are smaller than a page since 6.4.
  */
 export const blockBits = 9;
 export const blockBytes = 1 << blockBits;
@@ -65,7 +64,9 @@ export function roundUp(value: number, unit: number): number {
   return Math.ceil(value / unit) * unit;
 }
 
-/** The regions of a layer file, in bytes from its start: the head, the archive, copied files, the metadata. */
+/**
+ * The regions of a layer file, in bytes from its start: the head, the archive, copied files, the metadata.
+ */
 export interface Regions {
   /** Length of the archive, which begins after the head. */
   readonly archiveBytes: number;
@@ -85,7 +86,14 @@ export interface Regions {
 
 /** The label is for us: the kernel reads nothing before the superblock. */
 const label = 'portcullis layer 1\n';
-const labelAt = { archiveBytes: 32, copiesAt: 40, metadataAt: 48, blocksAt: 56, fileBytes: 64, digest: 72 } as const;
+const labelAt = {
+  archiveBytes: 32,
+  copiesAt: 40,
+  metadataAt: 48,
+  blocksAt: 56,
+  fileBytes: 64,
+  digest: 72,
+} as const;
 
 /** Returns the head of a layer file. */
 export function encodeHead(regions: Regions): Buffer {
@@ -109,8 +117,8 @@ export function encodeHead(regions: Regions): Buffer {
 }
 
 /**
- * Reads the head of a layer file; undefined: it is none. The head that {@link encodeHead} gives for the result is
- * the same, byte for byte: nothing in a head is left unread.
+ * Reads the head of a layer file; undefined: it is none. The head that {@link encodeHead} gives for the
+ * result is the same, byte for byte: nothing in a head is left unread.
  */
 export function decodeHead(head: Buffer): Regions | undefined {
   if (head.length !== headBytes || head.toString('latin1', 0, label.length) !== label) return undefined;

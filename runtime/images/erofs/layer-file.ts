@@ -25,8 +25,9 @@ export interface LayerFileWriter {
   /** Appends zeros up to a place. */
   zeroTo(place: number): void;
   /**
-   * Writes the head, after which the file is a layer, and waits until the disk has all of it. Returns the sha256, in
-   * hex, of everything that is not the archive: from the archive's end to the end of the file, then the head.
+   * Writes the head, after which the file is a layer, and waits until the disk has all of it. Returns the
+   * sha256, in hex, of everything that is not the archive: from the archive's end to the end of the file,
+   * then the head.
    */
   finish(regions: Regions): string;
 }
@@ -42,7 +43,8 @@ export function createLayerFileWriter(fd: number): LayerFileWriter {
 
   function writeAt(bytes: Buffer, place: number): void {
     try {
-      for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done, bytes.length - done, place + done);
+      for (let done = 0; done < bytes.length;)
+        done += writeSync(fd, bytes, done, bytes.length - done, place + done);
     } catch (thrown) {
       throw unwritable(thrown, 'layer');
     }

@@ -9,7 +9,10 @@ import { listTree, mountTar, unpack } from './erofs.fixture.ts';
 import type { LayerOptions, MountedLayer } from './erofs.fixture.ts';
 import { mountWayOf } from './mount-layer.ts';
 
-/** Mounted layer files of one test, and a place for the same layers as folders. Everything is removed when it ends. */
+/**
+ * Mounted layer files of one test, and a place for the same layers as folders. Everything is removed when it
+ * ends.
+ */
 export interface TestLayers {
   /** The kernel's calls; only while a test runs. */
   kernel(): Kernel;
@@ -20,7 +23,10 @@ export interface TestLayers {
   memoryPath(): string;
   mounted(tar: Uint8Array, options?: LayerOptions): Promise<MountedLayer>;
   /** Fails unless the mounted layer file and the unpacked folder have the same tree. */
-  same(tar: Uint8Array, options?: LayerOptions): Promise<{ readonly layer: MountedLayer; readonly lines: readonly string[] }>;
+  same(
+    tar: Uint8Array,
+    options?: LayerOptions,
+  ): Promise<{ readonly layer: MountedLayer; readonly lines: readonly string[] }>;
 }
 
 /** Creates such layers for each test of the file that calls this, which runs in namespaces of its own. */
@@ -69,20 +75,28 @@ export function layersOfEachTest(): TestLayers {
 /** Options of a test that mounts a layer file, and of one that mounts it from the file. */
 export const mountable = { skip: whyUnmountable() ?? false };
 export const mountableFromFile = {
-  skip: mountWayOf('/var/tmp').kind === 'file' ? mountable.skip : 'this kernel does not mount from a file, or has known faults there',
+  skip:
+    mountWayOf('/var/tmp').kind === 'file'
+      ? mountable.skip
+      : 'this kernel does not mount from a file, or has known faults there',
 };
 
 function whyUnmountable(): string | undefined {
   const way = mountWayOf('/var/tmp');
   if (way.kind === 'none') return way.why;
-  if (!/\terofs$/m.test(readFileSync('/proc/filesystems', 'utf8'))) return 'this kernel has no EROFS, or has not loaded its module';
-  return way.kind === 'loop' && !existsSync('/dev/loop-control') ? 'this machine has no loop devices' : undefined;
+  if (!/\terofs$/m.test(readFileSync('/proc/filesystems', 'utf8')))
+    return 'this kernel has no EROFS, or has not loaded its module';
+  return way.kind === 'loop' && !existsSync('/dev/loop-control')
+    ? 'this machine has no loop devices'
+    : undefined;
 }
 
 /** erofs-utils reads blocks below 4 KiB since 1.6. */
 const judge = findTool('fsck.erofs');
 const judgeVersion =
-  judge.skip === false ? Number(/ 1\.(\d+)/.exec(spawnSync(judge.path, ['-V'], { encoding: 'utf8' }).stdout)?.[1] ?? 0) : 0;
+  judge.skip === false
+    ? Number(/ 1\.(\d+)/.exec(spawnSync(judge.path, ['-V'], { encoding: 'utf8' }).stdout)?.[1] ?? 0)
+    : 0;
 /** Options of a test that needs the judge. */
 export const judged = {
   skip:

@@ -36,8 +36,8 @@ interface Plan {
 }
 
 /**
- * Writes the metadata of a settled tree behind the archive and the copied files: the inodes, then the blocks of
- * folders and of long symlinks. An inode is written once, however many names it has.
+ * Writes the metadata of a settled tree behind the archive and the copied files: the inodes, then the blocks
+ * of folders and of long symlinks. An inode is written once, however many names it has.
  * @returns the regions of the file, for its head
  * @throws IMAGES_LAYER_TOO_LARGE, and what `budget.goOn` throws
  */
@@ -167,7 +167,8 @@ function byBytes(a: string, b: string): number {
 }
 
 function settled(node: TreeNode, folder: TreeFolder, name: string): Inode {
-  if (node.kind === 'pending-link') throw new Error(`the hard link ${printable(pathOf(folder, name))} was never settled`);
+  if (node.kind === 'pending-link')
+    throw new Error(`the hard link ${printable(pathOf(folder, name))} was never settled`);
   return node;
 }
 

@@ -3,10 +3,25 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { attachMount, kernelRelease, mountOverlay, startKernelWorker, umount } from '../../../base/kernel/index.ts';
+import {
+  attachMount,
+  kernelRelease,
+  mountOverlay,
+  startKernelWorker,
+  umount,
+} from '../../../base/kernel/index.ts';
 import type { Kernel } from '../../../base/kernel/index.ts';
 import { rawTar } from '../unpack/tar.fixture.ts';
 import type { RawEntry } from '../unpack/tar.fixture.ts';
@@ -31,7 +46,9 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-const tar = rawTar(range(30, (index) => ({ name: `d/f${index}`, body: Buffer.alloc(index * 997, String(index)) })));
+const tar = rawTar(
+  range(30, (index) => ({ name: `d/f${index}`, body: Buffer.alloc(index * 997, String(index)) })),
+);
 
 async function openLayer(name: string): Promise<number> {
   return openLayerFile(`${folder}/${name}`, await encode(`${folder}/${name}`, tar));
@@ -65,72 +82,94 @@ describe('the way of a mount', () => {
 
 for (const kind of ['file', 'loop'] as const) {
   for (const direct of [true, false]) {
-    describe(`mounted by ${kind}${direct ? ', read directly' : ''}`, kind === 'file' ? mountableFromFile : mountable, () => {
-      it('has its tree, read-only, and disappears with its descriptor', async () => {
-        const fd = await openLayer('layer');
-        const mount = await mountLayer(kernel, fd, { kind, direct });
-        closeSync(fd);
-        const root = `/proc/self/fd/${mount}`;
-        assert.equal(listTree(`${root}/.`).length, 32);
-        assert.equal(readFileSync(`${root}/d/f29`, 'utf8'), '29'.repeat(15_000).slice(0, 29 * 997));
-        assert.throws(() => writeFileSync(`${root}/new`, ''), { code: 'EROFS' });
-        closeSync(mount);
-        assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), / erofs /);
-      });
+    describe(
+      `mounted by ${kind}${direct ? ', read directly' : ''}`,
+      kind === 'file' ? mountableFromFile : mountable,
+      () => {
+        it('has its tree, read-only, and disappears with its descriptor', async () => {
+          const fd = await openLayer('layer');
+          const mount = await mountLayer(kernel, fd, { kind, direct });
+          closeSync(fd);
+          const root = `/proc/self/fd/${mount}`;
+          assert.equal(listTree(`${root}/.`).length, 32);
+          assert.equal(readFileSync(`${root}/d/f29`, 'utf8'), '29'.repeat(15_000).slice(0, 29 * 997));
+          assert.throws(() => writeFileSync(`${root}/new`, ''), { code: 'EROFS' });
+          closeSync(mount);
+          assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), / erofs /);
+        });
 
-      it('is a lower layer of overlayfs, detached or attached, that outlives its name and descriptor', async () => {
-        const fd = await openLayer('layer');
-        const mount = await mountLayer(kernel, fd, { kind, direct });
-        closeSync(fd);
-        rmSync(`${folder}/layer`);
-        mkdirSync(`${folder}/attached`);
-        const overlay = (lower: string, name: string): string => {
-          const make = { uid: 0, gid: 0, mode: 0o755 };
-          const target = `${folder}/${name}/merged`;
-          mountOverlay({ lower: [lower], upper: `${folder}/${name}/upper`, work: `${folder}/${name}/work`, target, make });
-          return target;
-        };
-        const targets = [overlay(`/proc/self/fd/${mount}/.`, 'detached')];
-        attachMount(mount, `${folder}/attached`);
-        targets.push(overlay(`${folder}/attached`, 'by-path'));
-        closeSync(mount);
-        umount(`${folder}/attached`);
-        for (const target of targets) {
-          writeFileSync(`${target}/d/f1`, 'changed');
-          rmSync(`${target}/d/f2`);
-          assert.equal(readFileSync(`${target}/d/f1`, 'utf8'), 'changed');
-          assert.equal(readdirSync(`${target}/d`).length, 29);
-          assert.equal(readFileSync(`${target}/d/f3`, 'utf8').length, 3 * 997);
-          umount(target);
-        }
-      });
-    });
+        it('is a lower layer of overlayfs, detached or attached, that outlives its name and descriptor', async () => {
+          const fd = await openLayer('layer');
+          const mount = await mountLayer(kernel, fd, { kind, direct });
+          closeSync(fd);
+          rmSync(`${folder}/layer`);
+          mkdirSync(`${folder}/attached`);
+          const overlay = (lower: string, name: string): string => {
+            const make = { uid: 0, gid: 0, mode: 0o755 };
+            const target = `${folder}/${name}/merged`;
+            mountOverlay({
+              lower: [lower],
+              upper: `${folder}/${name}/upper`,
+              work: `${folder}/${name}/work`,
+              target,
+              make,
+            });
+            return target;
+          };
+          const targets = [overlay(`/proc/self/fd/${mount}/.`, 'detached')];
+          attachMount(mount, `${folder}/attached`);
+          targets.push(overlay(`${folder}/attached`, 'by-path'));
+          closeSync(mount);
+          umount(`${folder}/attached`);
+          for (const target of targets) {
+            writeFileSync(`${target}/d/f1`, 'changed');
+            rmSync(`${target}/d/f2`);
+            assert.equal(readFileSync(`${target}/d/f1`, 'utf8'), 'changed');
+            assert.equal(readdirSync(`${target}/d`).length, 29);
+            assert.equal(readFileSync(`${target}/d/f3`, 'utf8').length, 3 * 997);
+            umount(target);
+          }
+        });
+      },
+    );
   }
 }
 
-it('shows other owners in an idmapped bind, for containers with a user namespace', mountableFromFile, async (t) => {
-  const child = spawn('unshare', ['--user', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
-  t.after(() => child.kill('SIGKILL'));
-  child.stdin.write('.');
-  await once(child.stdout, 'data');
-  for (const map of ['uid_map', 'gid_map']) writeFileSync(`/proc/${child.pid ?? 0}/${map}`, '0 50000 1000\n');
-  const fd = await openLayer('layer');
-  const mount = await mountLayer(kernel, fd, { kind: 'file', direct: true });
-  closeSync(fd);
-  mkdirSync(`${folder}/mapped`);
-  await kernel.bindMount(`/proc/self/fd/${mount}/.`, `${folder}/mapped`, { idmap: `/proc/${child.pid ?? 0}/ns/user`, readonly: true });
-  closeSync(mount);
-  const { uid, gid } = statSync(`${folder}/mapped/d/f1`);
-  assert.deepEqual([uid, gid], [50_000, 50_000]);
-  assert.equal(readFileSync(`${folder}/mapped/d/f1`).length, 997);
-  await kernel.umount(`${folder}/mapped`);
-});
+it(
+  'shows other owners in an idmapped bind, for containers with a user namespace',
+  mountableFromFile,
+  async (t) => {
+    const child = spawn('unshare', ['--user', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    t.after(() => child.kill('SIGKILL'));
+    child.stdin.write('.');
+    await once(child.stdout, 'data');
+    for (const map of ['uid_map', 'gid_map'])
+      writeFileSync(`/proc/${child.pid ?? 0}/${map}`, '0 50000 1000\n');
+    const fd = await openLayer('layer');
+    const mount = await mountLayer(kernel, fd, { kind: 'file', direct: true });
+    closeSync(fd);
+    mkdirSync(`${folder}/mapped`);
+    await kernel.bindMount(`/proc/self/fd/${mount}/.`, `${folder}/mapped`, {
+      idmap: `/proc/${child.pid ?? 0}/ns/user`,
+      readonly: true,
+    });
+    closeSync(mount);
+    const { uid, gid } = statSync(`${folder}/mapped/d/f1`);
+    assert.deepEqual([uid, gid], [50_000, 50_000]);
+    assert.equal(readFileSync(`${folder}/mapped/d/f1`).length, 997);
+    await kernel.umount(`${folder}/mapped`);
+  },
+);
 
 it('whatever metadata the check accepts, the kernel reads without an error', mountable, async () => {
   const path = `${folder}/layer`;
   const entries: readonly RawEntry[] = [
     { name: 'd/', type: '5', pax: { 'SCHILY.xattr.user.a': 'value' } },
-    ...range(25, (index) => ({ name: `d/f${index}`, body: 'x'.repeat(index * 100), pax: { 'SCHILY.xattr.user.b': 'c' } })),
+    ...range(25, (index) => ({
+      name: `d/f${index}`,
+      body: 'x'.repeat(index * 100),
+      pax: { 'SCHILY.xattr.user.b': 'c' },
+    })),
     { name: 'short', type: '2', link: 'd/f1' },
     { name: 'long', type: '2', link: 'x'.repeat(600) },
     { name: 'link', type: '1', link: 'd/f2' },
@@ -143,7 +182,10 @@ it('whatever metadata the check accepts, the kernel reads without an error', mou
   assert.ok(regions !== undefined);
   const { metadataAt, archiveBytes } = regions;
   let accepted = 0;
-  const anyChanges = fc.array(fc.tuple(fc.nat(whole.length - metadataAt - 1), fc.nat(255)), { minLength: 1, maxLength: 3 });
+  const anyChanges = fc.array(fc.tuple(fc.nat(whole.length - metadataAt - 1), fc.nat(255)), {
+    minLength: 1,
+    maxLength: 3,
+  });
   await fc.assert(
     fc.asyncProperty(anyChanges, async (changes) => {
       const changed = Buffer.from(whole);
@@ -182,9 +224,14 @@ describe('the probe', mountable, () => {
   it('takes a loop device where the kernel does not mount from a file', async () => {
     const refusing: Pick<Kernel, 'openDetachedMount'> = {
       openDetachedMount: (type, file) =>
-        file?.by === 'file' ? Promise.reject(new Error('no such device')) : kernel.openDetachedMount(type, file),
+        file?.by === 'file'
+          ? Promise.reject(new Error('no such device'))
+          : kernel.openDetachedMount(type, file),
     };
-    assert.equal((await probeLayerMounts(refusing, folder)).kind, kernelRelease().major === 0 ? 'none' : 'loop');
+    assert.equal(
+      (await probeLayerMounts(refusing, folder)).kind,
+      kernelRelease().major === 0 ? 'none' : 'loop',
+    );
   });
 
   it('says why neither is possible', async () => {
@@ -195,19 +242,23 @@ describe('the probe', mountable, () => {
   });
 });
 
-it('on tmpfs, which EROFS cannot read itself, a loop device is used, also if the plan names the file', mountable, async () => {
-  const place = `${folder}/tmpfs`;
-  mkdirSync(place);
-  execFileSync('mount', ['-t', 'tmpfs', 'none', place]);
-  try {
-    const fd = await openLayer('tmpfs/layer');
-    assert.equal((await probeLayerMounts(kernel, place)).kind, 'loop');
-    closeSync(await mountLayer(kernel, fd, { kind: 'file', direct: true }));
-    closeSync(fd);
-  } finally {
-    execFileSync('umount', ['--lazy', place]);
-  }
-});
+it(
+  'on tmpfs, which EROFS cannot read itself, a loop device is used, also if the plan names the file',
+  mountable,
+  async () => {
+    const place = `${folder}/tmpfs`;
+    mkdirSync(place);
+    execFileSync('mount', ['-t', 'tmpfs', 'none', place]);
+    try {
+      const fd = await openLayer('tmpfs/layer');
+      assert.equal((await probeLayerMounts(kernel, place)).kind, 'loop');
+      closeSync(await mountLayer(kernel, fd, { kind: 'file', direct: true }));
+      closeSync(fd);
+    } finally {
+      execFileSync('umount', ['--lazy', place]);
+    }
+  },
+);
 
 it('a file that is no layer is not mounted', async () => {
   const fd = await openLayer('layer');

@@ -25,11 +25,11 @@ const OVERLAYFS_SUPER_MAGIC = 0x794c7630;
 const oldest = [6, 4] as const;
 
 /**
- * Releases whose file-backed mounts are used. The mounts came with 6.12 and had three faults, each fixed in later
- * releases: a read that a SIGKILL interrupted left pages of zeros in the page cache, for all containers; `directio`
- * used freed memory; a read past the end of the file returned other memory (layer files end at a page). A series that
- * is not listed had its last release before that. The patch levels are later than the fixes, which were made from
- * February to June 2026. Source: docs/decisions/0085.
+ * Releases whose file-backed mounts are used. The mounts came with 6.12 and had three faults, each fixed in
+ * later releases: a read that a SIGKILL interrupted left pages of zeros in the page cache, for all
+ * containers; `directio` used freed memory; a read past the end of the file returned other memory (layer
+ * files end at a page). A series that is not listed had its last release before that. The patch levels are
+ * later than the fixes, which were made from February to June 2026. Source: docs/decisions/0085.
  */
 const soundSeries: readonly (readonly [major: number, minor: number, patch: number])[] = [
   [6, 12, 99],
@@ -40,15 +40,17 @@ const soundFrom = [7, 2] as const;
 const detachedFrom = [6, 15] as const;
 
 /**
- * Decides how layer files in a folder are mounted, by the kernel's release and the folder's file system. It is a plan:
- * `probeLayerMounts` tries it.
+ * Decides how layer files in a folder are mounted, by the kernel's release and the folder's file system. It
+ * is a plan: `probeLayerMounts` tries it.
  * @param type of the folder's file system, as statfs(2) gives it
  */
 export function mountWay({ major, minor, release }: KernelRelease, type: number): MountWay {
   if (!isFrom([major, minor], oldest))
     return { kind: 'none', why: `Linux ${release} does not read EROFS with blocks of 512 bytes (6.4 does)` };
   const patch = Number(/^\d+\.\d+\.(\d+)/.exec(release)?.[1] ?? 0);
-  const sound = isFrom([major, minor], soundFrom) || soundSeries.some(([a, b, least]) => major === a && minor === b && patch >= least);
+  const sound =
+    isFrom([major, minor], soundFrom) ||
+    soundSeries.some(([a, b, least]) => major === a && minor === b && patch >= least);
   // The kernel stacks two levels: the overlay of a container, and EROFS on a file. A loop device is no level.
   return {
     kind: sound && type !== OVERLAYFS_SUPER_MAGIC ? 'file' : 'loop',
@@ -63,15 +65,18 @@ export function mountWayOf(folder: string): MountWay {
 }
 
 /** Whether the first version is the second one or a later one. */
-function isFrom([major, minor]: readonly [number, number], [leastMajor, leastMinor]: readonly [number, number]): boolean {
+function isFrom(
+  [major, minor]: readonly [number, number],
+  [leastMajor, leastMinor]: readonly [number, number],
+): boolean {
   return major > leastMajor || (major === leastMajor && minor >= leastMinor);
 }
 
 /**
  * Mounts an open layer file, attached nowhere: the tree is at `/proc/self/fd/N`, and disappears with the last
- * descriptor, mount or container that uses it. Without direct reads the page cache would hold each page twice.
- * Where the file's file system cannot be read by EROFS (tmpfs), a loop device is used also if a plan that was not
- * tried names the file.
+ * descriptor, mount or container that uses it. Without direct reads the page cache would hold each page
+ * twice. Where the file's file system cannot be read by EROFS (tmpfs), a loop device is used also if a plan
+ * that was not tried names the file.
  * @param fd from `openLayerFile`: the kernel parses what is in the file
  * @param way one that mounts
  * @returns a descriptor of the mount, which the caller closes

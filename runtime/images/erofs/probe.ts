@@ -13,11 +13,15 @@ const fileName = 'probe';
 const content = 'content of a file';
 
 /**
- * Returns how layer files in a folder are mounted on this machine, after a file of one layer was written there, mounted
- * and read. Where the kernel does not mount from a file, a loop device is tried. Leaves nothing in the folder.
+ * Returns how layer files in a folder are mounted on this machine, after a file of one layer was written
+ * there, mounted and read. Where the kernel does not mount from a file, a loop device is tried. Leaves
+ * nothing in the folder.
  * @throws only what writing to the folder throws
  */
-export async function probeLayerMounts(kernel: Pick<Kernel, 'openDetachedMount'>, folder: string): Promise<MountWay> {
+export async function probeLayerMounts(
+  kernel: Pick<Kernel, 'openDetachedMount'>,
+  folder: string,
+): Promise<MountWay> {
   const planned = mountWayOf(folder);
   if (planned.kind === 'none') return planned;
   const place = mkdtempSync(`${folder}/probe-`);
@@ -61,7 +65,9 @@ async function tryMount(
   try {
     const mount = await mountBy(kernel, fd, way);
     try {
-      return readFileSync(`/proc/self/fd/${mount}/${fileName}`, 'utf8') === content ? undefined : 'a file has other content';
+      return readFileSync(`/proc/self/fd/${mount}/${fileName}`, 'utf8') === content
+        ? undefined
+        : 'a file has other content';
     } finally {
       closeSync(mount);
     }

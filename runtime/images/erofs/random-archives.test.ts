@@ -11,9 +11,22 @@ import { assertJudged, judged, layersOfEachTest, mountable } from './layers.fixt
 
 const { newPath, memoryPath, same } = layersOfEachTest();
 
-const seed = (): { seed?: number } => (process.env['FUZZ_SEED'] === undefined ? {} : { seed: Number(process.env['FUZZ_SEED']) });
+const seed = (): { seed?: number } =>
+  process.env['FUZZ_SEED'] === undefined ? {} : { seed: Number(process.env['FUZZ_SEED']) };
 
-const partName = fc.constantFrom('a', 'b', 'c', 'd\u00e9', '.', '', '..', '.wh.a', '.wh.b', '.wh..wh..opq', 'n'.repeat(200));
+const partName = fc.constantFrom(
+  'a',
+  'b',
+  'c',
+  'd\u00e9',
+  '.',
+  '',
+  '..',
+  '.wh.a',
+  '.wh.b',
+  '.wh..wh..opq',
+  'n'.repeat(200),
+);
 const anyPath = fc.array(partName, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
 const anyEntry: fc.Arbitrary<RawEntry> = fc
   .record({
@@ -29,7 +42,10 @@ const anyEntry: fc.Arbitrary<RawEntry> = fc
   })
   .map(({ name, type, link, size, pax }) => {
     const { uid, mtime, ...others } = pax;
-    const numbers = { ...(uid === undefined ? {} : { uid: uid.split('.')[0] ?? '0' }), ...(mtime === undefined ? {} : { mtime }) };
+    const numbers = {
+      ...(uid === undefined ? {} : { uid: uid.split('.')[0] ?? '0' }),
+      ...(mtime === undefined ? {} : { mtime }),
+    };
     return {
       name: name === '' ? 'a' : name,
       type,
@@ -39,7 +55,10 @@ const anyEntry: fc.Arbitrary<RawEntry> = fc
     };
   });
 
-/** Both forms accept the archive and have the same tree, or refuse it with the same code. Returns the mounted root. */
+/**
+ * Both forms accept the archive and have the same tree, or refuse it with the same code. Returns the mounted
+ * root.
+ */
 async function both(tar: Buffer, options: LayerOptions = {}): Promise<string | undefined> {
   const path = newPath();
   const refusedByFile = await codeOf(() => encode(path, tar, options));
@@ -52,16 +71,24 @@ async function both(tar: Buffer, options: LayerOptions = {}): Promise<string | u
   return layer.root;
 }
 
-it('any archive, over any archive below, gives the tree or the refusal of the folder form', mountable, async (t) => {
-  if (judged.skip !== false) t.diagnostic(`fsck.erofs judges none of the files: ${judged.skip}`);
-  await fc.assert(
-    fc.asyncProperty(fc.array(anyEntry, { maxLength: 14 }), fc.array(anyEntry, { maxLength: 14 }), async (below, above) => {
-      const base = rawTar(below);
-      const top = rawTar(above);
-      const lower = await both(base);
-      if (lower === undefined) await both(top);
-      else await both(top, { lowers: [lower] });
-    }),
-    { numRuns: Number(process.env['FUZZ_TIMES'] ?? 1) * 150, ...seed() },
-  );
-});
+it(
+  'any archive, over any archive below, gives the tree or the refusal of the folder form',
+  mountable,
+  async (t) => {
+    if (judged.skip !== false) t.diagnostic(`fsck.erofs judges none of the files: ${judged.skip}`);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(anyEntry, { maxLength: 14 }),
+        fc.array(anyEntry, { maxLength: 14 }),
+        async (below, above) => {
+          const base = rawTar(below);
+          const top = rawTar(above);
+          const lower = await both(base);
+          if (lower === undefined) await both(top);
+          else await both(top, { lowers: [lower] });
+        },
+      ),
+      { numRuns: Number(process.env['FUZZ_TIMES'] ?? 1) * 150, ...seed() },
+    );
+  },
+);

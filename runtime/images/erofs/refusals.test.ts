@@ -19,7 +19,8 @@ after(() => {
 });
 
 const raw = (...blocks: readonly Buffer[]): Buffer => Buffer.concat([...blocks, endOfArchive]);
-const pax = (record: Readonly<Record<string, string>>): Buffer => rawTar([{ name: 'f', body: 'x', pax: record }]);
+const pax = (record: Readonly<Record<string, string>>): Buffer =>
+  rawTar([{ name: 'f', body: 'x', pax: record }]);
 const entries = (...all: readonly Entry[]): Promise<Buffer> => tarOf(all);
 const limited = (tar: Buffer, limits: Partial<ImageLimits>, blob = tar): Hostile => ({ tar, limits, blob });
 
@@ -33,7 +34,10 @@ const zeros = rawTar([{ name: 'zeros', body: Buffer.alloc(1024 * 1024) }]);
 
 const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer | Promise<Buffer>]>> = {
   'a name that climbs': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: '../outside', body: 'x' })],
-  'a name that climbs in the middle': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'a/../../outside', body: 'x' })],
+  'a name that climbs in the middle': [
+    'IMAGES_LAYER_BAD_NAME',
+    () => entries({ name: 'a/../../outside', body: 'x' }),
+  ],
   'a whiteout that climbs': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'a/.wh...' })],
   'a whiteout of its folder': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'a/.wh..' })],
   'a whiteout of nothing': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: '.wh.' })],
@@ -41,47 +45,95 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
   'a file as the root': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: './' }, { name: '.', body: 'x' })],
   'symlinks in a circle': [
     'IMAGES_LAYER_BAD_NAME',
-    () => entries({ name: 'a', type: 'symlink', linkname: 'b' }, { name: 'b', type: 'symlink', linkname: 'a' }, { name: 'a/f' }),
+    () =>
+      entries(
+        { name: 'a', type: 'symlink', linkname: 'b' },
+        { name: 'b', type: 'symlink', linkname: 'a' },
+        { name: 'a/f' },
+      ),
   ],
   'a name of 256 bytes': ['IMAGES_LAYER_BAD_NAME', () => rawTar([{ name: 'x'.repeat(256) }])],
-  'a symlink to 4,096 bytes': ['IMAGES_LAYER_BAD_NAME', () => rawTar([{ name: 's', type: '2', link: 'x'.repeat(4096) }])],
+  'a symlink to 4,096 bytes': [
+    'IMAGES_LAYER_BAD_NAME',
+    () => rawTar([{ name: 's', type: '2', link: 'x'.repeat(4096) }]),
+  ],
   'a symlink to nothing': ['IMAGES_LAYER_BAD_LINK', () => rawTar([{ name: 's', type: '2' }])],
-  'a hard link that climbs': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'l', type: 'link', linkname: '../outside' })],
-  'a hard link to itself': ['IMAGES_LAYER_BAD_LINK', () => entries({ name: 'l' }, { name: 'l', type: 'link', linkname: 'l' })],
-  'a hard link to nothing': ['IMAGES_LAYER_BAD_LINK', () => entries({ name: 'l', type: 'link', linkname: 'missing' })],
+  'a hard link that climbs': [
+    'IMAGES_LAYER_BAD_NAME',
+    () => entries({ name: 'l', type: 'link', linkname: '../outside' }),
+  ],
+  'a hard link to itself': [
+    'IMAGES_LAYER_BAD_LINK',
+    () => entries({ name: 'l' }, { name: 'l', type: 'link', linkname: 'l' }),
+  ],
+  'a hard link to nothing': [
+    'IMAGES_LAYER_BAD_LINK',
+    () => entries({ name: 'l', type: 'link', linkname: 'missing' }),
+  ],
   'a hard link to a folder': [
     'IMAGES_LAYER_BAD_LINK',
     () => entries({ name: 'd', type: 'directory' }, { name: 'l', type: 'link', linkname: 'd' }),
   ],
-  'a hard link to a whiteout': ['IMAGES_LAYER_BAD_LINK', () => entries({ name: '.wh.w' }, { name: 'l', type: 'link', linkname: 'w' })],
-  'a whiteout in disguise': ['IMAGES_LAYER_UNSUPPORTED', () => entries({ name: 'w', type: 'character-device', devmajor: 0, devminor: 0 })],
-  'a sparse file of pax': ['IMAGES_LAYER_UNSUPPORTED', () => pax({ 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0' })],
+  'a hard link to a whiteout': [
+    'IMAGES_LAYER_BAD_LINK',
+    () => entries({ name: '.wh.w' }, { name: 'l', type: 'link', linkname: 'w' }),
+  ],
+  'a whiteout in disguise': [
+    'IMAGES_LAYER_UNSUPPORTED',
+    () => entries({ name: 'w', type: 'character-device', devmajor: 0, devminor: 0 }),
+  ],
+  'a sparse file of pax': [
+    'IMAGES_LAYER_UNSUPPORTED',
+    () => pax({ 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0' }),
+  ],
   'an old sparse file': ['IMAGES_LAYER_UNSUPPORTED', () => raw(rawBlock('s', 'S', 0))],
   'an unknown type of entry': ['IMAGES_LAYER_UNSUPPORTED', () => raw(rawBlock('v', 'V', 0))],
   'an owner that means "unchanged"': ['IMAGES_LAYER_UNSUPPORTED', () => pax({ uid: '4294967295' })],
   'an owner of 33 bits': ['IMAGES_LAYER_UNSUPPORTED', () => pax({ gid: '4294967296' })],
   'a body that ends early': ['IMAGES_LAYER_TRUNCATED', () => zeros.subarray(0, 900)],
   'a header that ends early': ['IMAGES_LAYER_TRUNCATED', () => zeros.subarray(0, 300)],
-  'a gzip stream that ends early': ['IMAGES_LAYER_TRUNCATED', () => ({ tar: zeros, blob: gzipSync(zeros).subarray(0, -12) })],
+  'a gzip stream that ends early': [
+    'IMAGES_LAYER_TRUNCATED',
+    () => ({ tar: zeros, blob: gzipSync(zeros).subarray(0, -12) }),
+  ],
   'a wrong checksum': ['IMAGES_LAYER_CORRUPT', () => Buffer.concat([Buffer.from('Z'), zeros.subarray(1)])],
-  'an entry after one block of zeros': ['IMAGES_LAYER_CORRUPT', () => Buffer.concat([Buffer.alloc(512), zeros])],
+  'an entry after one block of zeros': [
+    'IMAGES_LAYER_CORRUPT',
+    () => Buffer.concat([Buffer.alloc(512), zeros]),
+  ],
   'a pax record that is no record': ['IMAGES_LAYER_CORRUPT', () => pax({ mtime: 'yesterday' })],
   'another diff id': ['IMAGES_DIFF_ID_MISMATCH', () => ({ tar: zeros, blob: rawTar([{ name: 'other' }]) })],
-  'a bomb, by its ratio': ['IMAGES_LAYER_TOO_LARGE', () => limited(zeros, { ratioFloorBytes: 1024, maxRatio: 10 }, gzipSync(zeros))],
+  'a bomb, by its ratio': [
+    'IMAGES_LAYER_TOO_LARGE',
+    () => limited(zeros, { ratioFloorBytes: 1024, maxRatio: 10 }, gzipSync(zeros)),
+  ],
   'too many bytes': ['IMAGES_LAYER_TOO_LARGE', () => limited(zeros, { maxLayerBytes: 100_000 })],
-  'too many entries': ['IMAGES_LAYER_TOO_LARGE', () => limited(rawTar(range(20, (index) => ({ name: `f${index}` }))), { maxEntries: 19 })],
-  'too many folders on the way': ['IMAGES_LAYER_TOO_LARGE', () => limited(rawTar([{ name: 'a/b/c/d/e' }]), { maxEntries: 4 })],
+  'too many entries': [
+    'IMAGES_LAYER_TOO_LARGE',
+    () => limited(rawTar(range(20, (index) => ({ name: `f${index}` }))), { maxEntries: 19 }),
+  ],
+  'too many folders on the way': [
+    'IMAGES_LAYER_TOO_LARGE',
+    () => limited(rawTar([{ name: 'a/b/c/d/e' }]), { maxEntries: 4 }),
+  ],
   'paths that are too long together': [
     'IMAGES_LAYER_TOO_LARGE',
-    () => limited(rawTar(range(20, (index) => ({ name: `${'x'.repeat(200)}${index}` }))), { maxPathBytes: 1000 }),
+    () =>
+      limited(rawTar(range(20, (index) => ({ name: `${'x'.repeat(200)}${index}` }))), { maxPathBytes: 1000 }),
   ],
   'link targets that are too long together': [
     'IMAGES_LAYER_TOO_LARGE',
-    () => limited(rawTar(range(20, (index) => ({ name: `s${index}`, type: '2', link: 'x'.repeat(200) }))), { maxKeptBytes: 1000 }),
+    () =>
+      limited(rawTar(range(20, (index) => ({ name: `s${index}`, type: '2', link: 'x'.repeat(200) }))), {
+        maxKeptBytes: 1000,
+      }),
   ],
   'too many hard links to files below': [
     'IMAGES_LAYER_TOO_LARGE',
-    () => limited(rawTar(range(20, (index) => ({ name: `l${index}`, type: '1', link: 'below' }))), { maxPendingLinks: 19 }),
+    () =>
+      limited(rawTar(range(20, (index) => ({ name: `l${index}`, type: '1', link: 'below' }))), {
+        maxPendingLinks: 19,
+      }),
   ],
   'symlinks that multiply the steps of names': [
     'IMAGES_LAYER_TOO_LARGE',

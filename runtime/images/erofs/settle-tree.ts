@@ -5,7 +5,15 @@ import { layerError } from '../unpack/layer-error.ts';
 import { fileTime, nativePath, withFolder } from '../unpack/layer-files.ts';
 import { createLowerReader } from '../unpack/lower-layers.ts';
 import type { LowerFolder } from '../unpack/lower-layers.ts';
-import { belowOf, descend, mergedAt, mergedRoot, readLink, remembering, walkMerged } from '../unpack/merged-view.ts';
+import {
+  belowOf,
+  descend,
+  mergedAt,
+  mergedRoot,
+  readLink,
+  remembering,
+  walkMerged,
+} from '../unpack/merged-view.ts';
 import type { Merged, View } from '../unpack/merged-view.ts';
 import { printable } from '../unpack/printable.ts';
 import { byteNames, copyUp } from './copy-up.ts';
@@ -15,9 +23,10 @@ import type { TreeFolder, TreePlace } from './tree.ts';
 import type { TreeWriter } from './tree-writer.ts';
 
 /*
- * Resolves, from the layers below, everything that one layer archive leaves open, as `../unpack/settle.ts` does
- * for a layer on disk: attributes of folders that the archive does not list, entries whose folder is a symlink
- * below, hard links to files below. Here only the tree changes, and copied content goes to the layer file.
+ * Resolves, from the layers below, everything that one layer archive leaves open, as `../unpack/settle.ts`
+ * does for a layer on disk: attributes of folders that the archive does not list, entries whose folder is a
+ * symlink below, hard links to files below. Here only the tree changes, and copied content goes to the layer
+ * file.
  */
 
 /** Folders of one layer that are symlinks below: a real layer has a few (`/bin`, `/lib`, `/var/run`). */
@@ -31,14 +40,25 @@ interface Settling extends View {
 
 /**
  * Settles the tree that `writer` has built.
- * @param roots of the layers below, top-most first: their folders, or the roots of their mounts. With none, a hard
- * link to a missing file is an error.
+ * @param roots of the layers below, top-most first: their folders, or the roots of their mounts. With none, a
+ * hard link to a missing file is an error.
  * @throws IMAGES_LAYER_BAD_LINK, IMAGES_LAYER_BAD_NAME, IMAGES_LAYER_UNSUPPORTED, IMAGES_LAYER_TOO_LARGE
  */
-export function settleTree(writer: TreeWriter, content: ContentWriter, budget: LayerBudget, roots: readonly string[]): void {
+export function settleTree(
+  writer: TreeWriter,
+  content: ContentWriter,
+  budget: LayerBudget,
+  roots: readonly string[],
+): void {
   const lowers = createLowerReader(budget);
   try {
-    const settling: Settling = { writer, content, budget, lowers, top: mergedRoot(asLayerFolder(writer.root), roots) };
+    const settling: Settling = {
+      writer,
+      content,
+      budget,
+      lowers,
+      top: mergedRoot(asLayerFolder(writer.root), roots),
+    };
     settleFolders(settling);
     // From here on the layer's folders stay unchanged.
     settleLinks({ ...settling, top: remembering(settling.top) });
@@ -47,18 +67,23 @@ export function settleTree(writer: TreeWriter, content: ContentWriter, budget: L
   }
 }
 
-/** Returns the folders that the archive does not list, and all folders above them: open questions exist only below these. */
+/**
+ * Returns the folders that the archive does not list, and all folders above them: open questions exist only
+ * below these.
+ */
 function openFolders(root: TreeFolder, budget: LayerBudget): Set<TreeFolder> {
   const open = new Set<TreeFolder>([root]);
   eachFolder(root, (folder) => {
     budget.goOn();
     if (folder.explicit) return;
-    for (let each: TreeFolder | undefined = folder; each !== undefined && !open.has(each); each = each.parent) open.add(each);
+    for (let each: TreeFolder | undefined = folder; each !== undefined && !open.has(each); each = each.parent)
+      open.add(each);
   });
   return open;
 }
 
-const ownOf = (here: Merged): TreeFolder | undefined => (here.own === undefined ? undefined : asTreeFolder(here.own));
+const ownOf = (here: Merged): TreeFolder | undefined =>
+  here.own === undefined ? undefined : asTreeFolder(here.own);
 
 /** A folder of the layer to walk: all of it, or the names that were just moved there. */
 interface Walk {
@@ -81,7 +106,11 @@ function settleFolders(settling: Settling): void {
       const below = belowOf(here, name, lowers);
       if (!node.explicit && below.kind === 'other' && below.isSymlink) {
         if (++relocations > maxRelocations)
-          throw layerError('IMAGES_LAYER_UNSUPPORTED', 'layer', 'too many of its folders are symlinks in the layers below');
+          throw layerError(
+            'IMAGES_LAYER_UNSUPPORTED',
+            'layer',
+            'too many of its folders are symlinks in the layers below',
+          );
         stack.push(relocate(settling, here, name, node, readLink(below.at), open));
         continue;
       }
@@ -97,18 +126,37 @@ function inherit(writer: TreeWriter, folder: TreeFolder, from: LowerFolder | und
   withFolder(nativePath(from.layer, from.path), (fd) => {
     const { mode, uid, gid, mtimeMs } = fstatSync(fd);
     const xattrs = writer.xattrs.keep(byteNames(keptXattrs(fd)), folder.path);
-    Object.assign(folder, { explicit: true, mode: mode & 0o7777, uid, gid, mtime: fileTime(mtimeMs / 1000), xattrs });
+    Object.assign(folder, {
+      explicit: true,
+      mode: mode & 0o7777,
+      uid,
+      gid,
+      mtime: fileTime(mtimeMs / 1000),
+      xattrs,
+    });
   });
 }
 
 /**
- * Takes the entries below a folder that is a symlink in the layers below, and moves them to the target of that
- * symlink. Returns the folders to walk: the moved names may again be symlinks below.
+ * Takes the entries below a folder that is a symlink in the layers below, and moves them to the target of
+ * that symlink. Returns the folders to walk: the moved names may again be symlinks below.
  */
-function relocate(settling: Settling, parent: Merged, name: string, folder: TreeFolder, target: string, open: Set<TreeFolder>): Walk {
+function relocate(
+  settling: Settling,
+  parent: Merged,
+  name: string,
+  folder: TreeFolder,
+  target: string,
+  open: Set<TreeFolder>,
+): Walk {
   const destination = ensureOwn(settling, walkMerged(settling, parent, target), open);
   for (let above: TreeFolder | undefined = destination; above !== undefined; above = above.parent) {
-    if (above === folder) throw layerError('IMAGES_LAYER_BAD_LINK', printable(folder.path), 'the symlink below leads into itself');
+    if (above === folder)
+      throw layerError(
+        'IMAGES_LAYER_BAD_LINK',
+        printable(folder.path),
+        'the symlink below leads into itself',
+      );
   }
   const names = [...folder.children.keys()];
   moveChildren(settling, folder, destination, open);
@@ -181,17 +229,23 @@ function settleLink(links: LinkWalk, place: TreePlace, target: string): void {
   const name = target.slice(slash + 1);
   const parent = targetFolder(links, slash === -1 ? '' : target.slice(0, slash));
   const ownParent = ownOf(parent);
-  const own = links.copies.get(target) ?? (ownParent?.children.has(name) === true ? { folder: ownParent, name } : undefined);
+  const own =
+    links.copies.get(target) ??
+    (ownParent?.children.has(name) === true ? { folder: ownParent, name } : undefined);
   const node = own?.folder.children.get(own.name);
   if (own !== undefined && node !== undefined) {
-    if (node.kind === 'pending-link' || node.kind === 'whiteout' || node.kind === 'folder') throw dangling(place, target);
+    if (node.kind === 'pending-link' || node.kind === 'whiteout' || node.kind === 'folder')
+      throw dangling(place, target);
     budget.path(pathOf(own.folder, own.name));
     place.folder.children.set(place.name, node);
     return;
   }
   const below = lowers.lookUp(parent.lower, name);
   if (below.kind !== 'other') throw dangling(place, target);
-  place.folder.children.set(place.name, copyUp(below.at, { content: links.content, xattrs: writer.xattrs, budget }));
+  place.folder.children.set(
+    place.name,
+    copyUp(below.at, { content: links.content, xattrs: writer.xattrs, budget }),
+  );
   links.copies.set(target, place);
 }
 
@@ -207,5 +261,9 @@ function targetFolder(links: LinkWalk, path: string): Merged {
 
 function dangling(place: TreePlace, target: string): Error {
   const name = printable(pathOf(place.folder, place.name));
-  return layerError('IMAGES_LAYER_BAD_LINK', name, `its target ${printable(target)} is no file of this layer or those below`);
+  return layerError(
+    'IMAGES_LAYER_BAD_LINK',
+    name,
+    `its target ${printable(target)} is no file of this layer or those below`,
+  );
 }

@@ -33,7 +33,12 @@ export async function storeLayer(
     makeFolder(staging);
   });
   const path = `${staging}/${layerFileName}`;
-  const { dependent, metadataSha256, bytes } = await encodeLayer({ ...request, path }, askLowers, clock, signal);
+  const { dependent, metadataSha256, bytes } = await encodeLayer(
+    { ...request, path },
+    askLowers,
+    clock,
+    signal,
+  );
   return { dependent, manifestSha256: metadataSha256, bytes, inodes: inodesOnDisk };
 }
 

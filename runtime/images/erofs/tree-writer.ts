@@ -28,8 +28,8 @@ export interface TreeWriter extends TarSink {
 
 /**
  * Builds the tree of one layer from the entries of its archive. The rules are those of
- * `../unpack/layer-writer.ts`, which writes the same tree to a disk: the same entries are refused with the same
- * codes, and the same two questions stay open (`pending-link`, and folders that are not `explicit`).
+ * `../unpack/layer-writer.ts`, which writes the same tree to a disk: the same entries are refused with the
+ * same codes, and the same two questions stay open (`pending-link`, and folders that are not `explicit`).
  * Source: image-spec layer.md ("Applying Changesets"); overlayfs.rst ("whiteouts and opaque directories").
  * @param budget the budget of the layer
  * @param positionOf returns the place of a part of the archive, in bytes from the start of the layer file
@@ -73,7 +73,8 @@ function addEntry(nodes: NodesDeps, entry: TarEntry): TreeFile | undefined {
   const place = folders.placeOf(entry.name);
   if (place === undefined) {
     budget.entry('');
-    if (entry.type !== 'directory') throw layerError('IMAGES_LAYER_BAD_NAME', printable(entry.name), 'only a folder can be the root');
+    if (entry.type !== 'directory')
+      throw layerError('IMAGES_LAYER_BAD_NAME', printable(entry.name), 'only a folder can be the root');
     folders.describe(folders.root, entry);
     return undefined;
   }
@@ -89,7 +90,13 @@ function addEntry(nodes: NodesDeps, entry: TarEntry): TreeFile | undefined {
   if (entry.type === 'hard-link') refuseSelfLink(nodes, place, entry);
   folders.clear(place);
   if (entry.type === 'file') {
-    const file: TreeFile = { kind: 'file', ...attributesOf(entry), size: entry.size, at: 0, xattrs: xattrs.keep(entry.xattrs, entry.name) };
+    const file: TreeFile = {
+      kind: 'file',
+      ...attributesOf(entry),
+      size: entry.size,
+      at: 0,
+      xattrs: xattrs.keep(entry.xattrs, entry.name),
+    };
     place.folder.children.set(place.name, file);
     return file;
   }
@@ -100,11 +107,19 @@ function addEntry(nodes: NodesDeps, entry: TarEntry): TreeFile | undefined {
 }
 
 /** Attributes of an entry, for a node that has no place yet. */
-function attributesOf({ mode, uid, gid, mtime }: TarEntry): Pick<TreeFile, 'mode' | 'uid' | 'gid' | 'mtime' | 'slot' | 'links'> {
+function attributesOf({
+  mode,
+  uid,
+  gid,
+  mtime,
+}: TarEntry): Pick<TreeFile, 'mode' | 'uid' | 'gid' | 'mtime' | 'slot' | 'links'> {
   return { mode, uid, gid, mtime: fileTime(mtime), slot: 0, links: 0 };
 }
 
-/** `.wh.NAME` hides NAME of the layers below, never of this one, whichever comes first. @throws IMAGES_LAYER_BAD_NAME */
+/**
+ * `.wh.NAME` hides NAME of the layers below, never of this one, whichever comes first. @throws
+ * IMAGES_LAYER_BAD_NAME
+ */
 function addWhiteout(place: TreePlace, name: string): void {
   if (place.name === '.wh..wh..opq') {
     place.folder.opaque = true;
@@ -122,9 +137,14 @@ function addWhiteout(place: TreePlace, name: string): void {
 
 function addSymlink({ folders, budget }: NodesDeps, place: TreePlace, entry: TarEntry): void {
   const { linkName: target } = entry;
-  if (target === '') throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), 'the symlink has no target');
+  if (target === '')
+    throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), 'the symlink has no target');
   if (target.length > maxTargetBytes)
-    throw layerError('IMAGES_LAYER_BAD_NAME', printable(entry.name), 'its path is too long for the file system');
+    throw layerError(
+      'IMAGES_LAYER_BAD_NAME',
+      printable(entry.name),
+      'its path is too long for the file system',
+    );
   folders.forgetLastParent();
   budget.keep(target.length, entry.name);
   place.folder.children.set(place.name, { kind: 'symlink', target, ...attributesOf(entry), at: 0 });
@@ -145,11 +165,18 @@ function addHardLink({ folders, budget }: NodesDeps, place: TreePlace, entry: Ta
   if (target === undefined || node === undefined || node.kind === 'pending-link') {
     budget.pendingLink(entry.name);
     budget.keep(entry.linkName.length, entry.name);
-    place.folder.children.set(place.name, { kind: 'pending-link', target: node?.kind === 'pending-link' ? node.target : parts.join('/') });
+    place.folder.children.set(place.name, {
+      kind: 'pending-link',
+      target: node?.kind === 'pending-link' ? node.target : parts.join('/'),
+    });
     return;
   }
   if (node.kind === 'folder' || node.kind === 'whiteout')
-    throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), `its target ${printable(entry.linkName)} is a ${node.kind}`);
+    throw layerError(
+      'IMAGES_LAYER_BAD_LINK',
+      printable(entry.name),
+      `its target ${printable(entry.linkName)} is a ${node.kind}`,
+    );
   budget.path(pathOf(target.folder, target.name));
   if (node.kind === 'symlink') folders.forgetLastParent();
   place.folder.children.set(place.name, node);
@@ -161,7 +188,11 @@ function addDevice(place: TreePlace, entry: TarEntry): void {
   // Overlayfs reads a character device 0/0 as a whiteout. An archive must express a whiteout by name, where
   // every tool sees it.
   if (type === S_IFCHR && major === 0 && minor === 0)
-    throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'a character device 0/0 would be a whiteout in disguise');
+    throw layerError(
+      'IMAGES_LAYER_UNSUPPORTED',
+      printable(entry.name),
+      'a character device 0/0 would be a whiteout in disguise',
+    );
   if (major > maxMajor || minor > maxMinor)
     throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'its device number is out of range');
   const device: Inode = { kind: 'device', ...attributesOf(entry), mode: type | entry.mode, major, minor };
@@ -171,7 +202,9 @@ function addDevice(place: TreePlace, entry: TarEntry): void {
 /** The folders of the tree. */
 interface Folders {
   readonly root: TreeFolder;
-  /** Resolves the name of an entry, and creates the folders on the way; undefined: the name means the root. */
+  /**
+   * Resolves the name of an entry, and creates the folders on the way; undefined: the name means the root.
+   */
   placeOf(name: string): TreePlace | undefined;
   /** Returns the folder at a place. Creates it if the place has none, in place of any other node. */
   folderAt(place: TreePlace): TreeFolder;
@@ -192,14 +225,21 @@ function createFolders(budget: LayerBudget, xattrs: XattrPool): Folders {
   function placeOf(name: string): TreePlace | undefined {
     const slash = name.lastIndexOf('/');
     // Fast path: a plain name in the folder of the previous entry. Entries that replace nodes reset it.
-    if (lastParent !== undefined && slash > 0 && slash < name.length - 1 && name.slice(0, slash) === lastParent.name) {
+    if (
+      lastParent !== undefined &&
+      slash > 0 &&
+      slash < name.length - 1 &&
+      name.slice(0, slash) === lastParent.name
+    ) {
       const last = name.slice(slash + 1);
-      if (last !== '.' && last !== '..' && last.length <= maxNameLength) return { folder: lastParent.folder, name: last };
+      if (last !== '.' && last !== '..' && last.length <= maxNameLength)
+        return { folder: lastParent.folder, name: last };
     }
     const parts = splitName(name);
     if (parts.length === 0) return undefined;
     const place = placeIn(root, parts, budget, listedLater);
-    if (place !== undefined && slash > 0 && slash < name.length - 1) lastParent = { name: name.slice(0, slash), folder: place.folder };
+    if (place !== undefined && slash > 0 && slash < name.length - 1)
+      lastParent = { name: name.slice(0, slash), folder: place.folder };
     return place;
   }
 
@@ -225,7 +265,14 @@ function createFolders(budget: LayerBudget, xattrs: XattrPool): Folders {
 
   function describe(target: TreeFolder, entry: TarEntry): void {
     const { mode, uid, gid, mtime } = entry;
-    Object.assign(target, { explicit: true, mode, uid, gid, mtime: fileTime(mtime), xattrs: xattrs.keep(entry.xattrs, target.path) });
+    Object.assign(target, {
+      explicit: true,
+      mode,
+      uid,
+      gid,
+      mtime: fileTime(mtime),
+      xattrs: xattrs.keep(entry.xattrs, target.path),
+    });
   }
 
   function forgetLastParent(): void {

@@ -113,7 +113,10 @@ export function placeIn(
   budget: Pick<LayerBudget, 'steps'>,
   make?: (folder: TreeFolder, name: string) => TreeFolder,
 ): TreePlace | undefined {
-  const makeFolder = make === undefined ? undefined : (folder: Folder, name: string) => asLayerFolder(make(asTreeFolder(folder), name));
+  const makeFolder =
+    make === undefined
+      ? undefined
+      : (folder: Folder, name: string) => asLayerFolder(make(asTreeFolder(folder), name));
   const place: Place | undefined = resolvePlace(asLayerFolder(root), parts, budget, makeFolder);
   return place === undefined ? undefined : { folder: asTreeFolder(place.folder), name: place.name };
 }

@@ -6,8 +6,8 @@ import { encodeXattrs } from './xattrs.ts';
 const overhead = 512;
 
 /**
- * Keeps the extended attributes of files and folders until the end of a layer. Equal sets are kept, and counted,
- * once: images give the same attributes to many files.
+ * Keeps the extended attributes of files and folders until the end of a layer. Equal sets are kept, and
+ * counted, once: images give the same attributes to many files.
  */
 export interface XattrPool {
   /**

@@ -23,7 +23,10 @@ export function encodeXattrs(xattrs: Xattrs | undefined, on: string): Buffer | u
     const entry = encodeEntry(name, value, on);
     bytes += entry.length;
     if (bytes > maxXattrBodyBytes)
-      throw tooLarge(on, `its extended attributes have more than ${maxXattrBodyBytes} bytes, which is as much as an EROFS inode takes`);
+      throw tooLarge(
+        on,
+        `its extended attributes have more than ${maxXattrBodyBytes} bytes, which is as much as an EROFS inode takes`,
+      );
     entries.push(entry);
   }
   return Buffer.concat(entries, bytes);
@@ -31,16 +34,26 @@ export function encodeXattrs(xattrs: Xattrs | undefined, on: string): Buffer | u
 
 /** Does the same for a folder, with the mark that makes it opaque. */
 export function encodeFolderXattrs(folder: TreeFolder): Buffer | undefined {
-  return encodeXattrs(folder.opaque ? new Map([...(folder.xattrs ?? []), opaqueMark]) : folder.xattrs, folder.path);
+  return encodeXattrs(
+    folder.opaque ? new Map([...(folder.xattrs ?? []), opaqueMark]) : folder.xattrs,
+    folder.path,
+  );
 }
 
 function encodeEntry(name: string, value: Uint8Array, on: string): Buffer {
   const found = xattrPrefixes.find(([prefix]) => name.startsWith(prefix));
   const suffix = Buffer.from(name.slice(found?.[0].length ?? 0), 'latin1');
   if (found === undefined || suffix.length === 0 || suffix.length > maxNameBytes || suffix.includes(0))
-    throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(on), `${printable(name)} is no name of an extended attribute`);
+    throw layerError(
+      'IMAGES_LAYER_UNSUPPORTED',
+      printable(on),
+      `${printable(name)} is no name of an extended attribute`,
+    );
   if (value.length > maxValueBytes)
-    throw tooLarge(on, `an extended attribute has ${value.length} bytes; an EROFS inode takes at most ${maxValueBytes}`);
+    throw tooLarge(
+      on,
+      `an extended attribute has ${value.length} bytes; an EROFS inode takes at most ${maxValueBytes}`,
+    );
   const entry = Buffer.alloc(roundUp(xattrEntryBytes + suffix.length + value.length, 4));
   entry.writeUInt8(suffix.length, 0);
   entry.writeUInt8(found[1], 1);

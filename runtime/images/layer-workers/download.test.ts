@@ -15,7 +15,12 @@ afterEach(() => {
 /** Downloads a stream as the blob of a registry. */
 function download(stream: AsyncIterable<Uint8Array>, path: string): Promise<void> {
   const descriptor = { digest: `sha256:${'0'.repeat(64)}`, size: 1 };
-  return downloadFrom({ blob: () => Promise.resolve(stream) }, descriptor, path, new AbortController().signal);
+  return downloadFrom(
+    { blob: () => Promise.resolve(stream) },
+    descriptor,
+    path,
+    new AbortController().signal,
+  );
 }
 
 async function* streamOf(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
@@ -50,7 +55,10 @@ test('the memory of a chunk is free when the chunk is written', async () => {
 
 test('memory that a chunk shares with other bytes stays', async () => {
   const shared = chunkOf(1000, 7);
-  await download(streamOf([shared.subarray(0, 400), shared.subarray(400), Buffer.from('abc')]), `${folder}/blob`);
+  await download(
+    streamOf([shared.subarray(0, 400), shared.subarray(400), Buffer.from('abc')]),
+    `${folder}/blob`,
+  );
   assert.ok(shared.equals(Buffer.alloc(1000, 7)));
   assert.equal(readFileSync(`${folder}/blob`).length, 1003);
 });

@@ -9,8 +9,8 @@ import { errnoOf } from '../limits/failures.ts';
 const batchBytes = 1024 * 1024;
 
 /**
- * Fetches a blob into a file with mode 0600. If the file exists, it holds the first bytes of the blob, which an
- * earlier fetch left: they are hashed again, and only the rest is requested.
+ * Fetches a blob into a file with mode 0600. If the file exists, it holds the first bytes of the blob, which
+ * an earlier fetch left: they are hashed again, and only the rest is requested.
  * @param repository its chunks belong to this function: the memory of each is freed when it is written
  * @throws PortcullisError of base/distribution; the file then holds what has arrived
  */
@@ -85,9 +85,10 @@ async function writeBatch(file: FileHandle, batch: Uint8Array[], bytes: number):
 }
 
 /**
- * Frees the memory of a chunk. The collector of garbage does it later: it counts only its own small objects, and a
- * hundred megabytes of chunks can wait for it. Memory that the chunk shares with others stays.
+ * Frees the memory of a chunk. The collector of garbage does it later: it counts only its own small objects,
+ * and a hundred megabytes of chunks can wait for it. Memory that the chunk shares with others stays.
  */
 function free({ buffer, byteLength }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength && !buffer.detached) buffer.transfer(0);
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength && !buffer.detached)
+    buffer.transfer(0);
 }

@@ -31,7 +31,11 @@ export interface JobOptions {
 /** The jobs of the layer pool: those that wait for a Worker, and those that a Worker has. */
 export interface LayerJobs {
   /** Runs a task in a Worker. Fails with the error of the Worker, or with the reason of the signal. */
-  run<Kind extends LayerAnswer['kind']>(kind: Kind, task: LayerTask, options?: JobOptions): Promise<AnswerOf<Kind>>;
+  run<Kind extends LayerAnswer['kind']>(
+    kind: Kind,
+    task: LayerTask,
+    options?: JobOptions,
+  ): Promise<AnswerOf<Kind>>;
   /** Receives a message of a Worker. */
   answered(member: Member, message: LayerAnswer): void;
   /** Queues a job again, before all others. */
@@ -141,7 +145,13 @@ export function createLayerJobs({ workers, maxWaitingEntries, isClosed, changed 
     }
   }
 
-  return { run, answered, again: (job) => void queue.unshift(renew(job)), dispatch, areQueued: () => queue.length > 0 };
+  return {
+    run,
+    answered,
+    again: (job) => void queue.unshift(renew(job)),
+    dispatch,
+    areQueued: () => queue.length > 0,
+  };
 }
 
 const noLowers = (): Promise<readonly string[]> => Promise.resolve([]);
@@ -149,7 +159,8 @@ const noLowers = (): Promise<readonly string[]> => Promise.resolve([]);
 /** Returns the number of entries of all layers that wait in memory for the layers below. */
 function waitingEntries(members: Iterable<Member>): number {
   let sum = 0;
-  for (const member of members) for (const job of member.jobs.values()) if (job.isWaiting && !job.isAside) sum += job.entries;
+  for (const member of members)
+    for (const job of member.jobs.values()) if (job.isWaiting && !job.isAside) sum += job.entries;
   return sum;
 }
 

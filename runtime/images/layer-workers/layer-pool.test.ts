@@ -36,7 +36,8 @@ function poolOf(options: LayerPoolOptions): LayerPool {
   return pool;
 }
 
-const requestOf = (entries: readonly RawEntry[], lowest = false): UnpackRequest => layers.requestOf(rawTar(entries), { lowest });
+const requestOf = (entries: readonly RawEntry[], lowest = false): UnpackRequest =>
+  layers.requestOf(rawTar(entries), { lowest });
 
 const small: readonly RawEntry[] = [{ name: 'file', body: 'content' }];
 const folders = 10_000;
@@ -55,7 +56,10 @@ const noLowers = (): Promise<readonly string[]> => Promise.resolve([]);
 
 function isWhole(request: UnpackRequest, layer: UnpackedLayer): void {
   assert.equal(readFileSync(`${request.staging}/fs/file`, 'utf8'), 'content');
-  assert.equal(layer.manifestSha256, sha256(readFileSync(`${request.staging}/files.ndjson`)).slice('sha256:'.length));
+  assert.equal(
+    layer.manifestSha256,
+    sha256(readFileSync(`${request.staging}/files.ndjson`)).slice('sha256:'.length),
+  );
 }
 
 test('a layer fails with the reason why the layers below are missing', async () => {
@@ -124,7 +128,11 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
     isOwned: () => false,
   });
   const signal = new AbortController().signal;
-  const unpack = (entries: readonly RawEntry[], position: LayerPosition, below: readonly LayerClaim[] = []): Promise<LayerClaim> => {
+  const unpack = (
+    entries: readonly RawEntry[],
+    position: LayerPosition,
+    below: readonly LayerClaim[] = [],
+  ): Promise<LayerClaim> => {
     const { blob } = requestOf(entries);
     return layerStore.unpack(
       position,
@@ -195,12 +203,15 @@ test('layers that wait for the layers below release their memory beyond a bound,
     }),
   );
   const gone = new AbortController();
-  const cancelled = pool.unpack(requestOf([{ name: 'dir/f' }, ...small]), () => ready.promise, { signal: gone.signal });
+  const cancelled = pool.unpack(requestOf([{ name: 'dir/f' }, ...small]), () => ready.promise, {
+    signal: gone.signal,
+  });
   await pool.unpack(below, noLowers);
   gone.abort(new Error('the caller has gone'));
   await assert.rejects(cancelled);
   ready.resolve([`${below.staging}/fs`]);
-  for (const [index, request] of requests.entries()) isWhole(request, (await waiting[index]) ?? assert.fail());
+  for (const [index, request] of requests.entries())
+    isWhole(request, (await waiting[index]) ?? assert.fail());
   assert.deepEqual(asked, [1, 2, 2, 2]);
 });
 
@@ -208,7 +219,13 @@ test('pulls take turns, whatever the count of their layers', () => {
   const many = {};
   const one = {};
   const job = (id: number, group: object): ReturnType<typeof createPending> =>
-    createPending({ id, group, task: { kind: 'sync', fd: 0, root: '' }, lowers: noLowers, signal: undefined });
+    createPending({
+      id,
+      group,
+      task: { kind: 'sync', fd: 0, root: '' },
+      lowers: noLowers,
+      signal: undefined,
+    });
   const queue = [...range(500, (id) => job(id, many)), job(1000, one)];
   const underWay = [job(2000, many)];
   assert.equal(pickFairly(queue, underWay)?.id, 1000);
@@ -221,7 +238,10 @@ test('the time that a layer may take grows with its entries and bytes, and only 
   assert.equal(unpackAllowance({ entries: 24_000, bytes: 4 * 1024 * 1024 }), 120_000 + 48_000 + 1024);
   const cell = createJobCell();
   const clock = createWorkClock(cell, 'layer', () => -1);
-  assert.throws(() => clock.turn(() => clock.goOn({ entries: 1, bytes: 1 })), codeIs('IMAGES_UNPACK_OVERDUE'));
+  assert.throws(
+    () => clock.turn(() => clock.goOn({ entries: 1, bytes: 1 })),
+    codeIs('IMAGES_UNPACK_OVERDUE'),
+  );
   const patient = createWorkClock(cell, 'layer');
   patient.turn(() => patient.goOn({ entries: 1, bytes: 1 }));
   stopJob(cell);

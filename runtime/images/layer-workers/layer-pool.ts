@@ -72,7 +72,10 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
   let closed = false;
   const isClosed = (): boolean => closed;
   const workers = createLayerWorkers({
-    start: () => startWorker(import.meta.url, './layer.worker.ts', { workerData: { isBackground: options.isBackground === true } }),
+    start: () =>
+      startWorker(import.meta.url, './layer.worker.ts', {
+        workerData: { isBackground: options.isBackground === true },
+      }),
     size,
     exitMs,
     isClosed,

@@ -41,7 +41,9 @@ export interface LayerWorkers {
   /** The Workers that take jobs. */
   readonly members: ReadonlySet<Member>;
   start(): Member;
-  /** Returns the least busy Worker, or a new one while the limit allows it; undefined: none can take a job. */
+  /**
+   * Returns the least busy Worker, or a new one while the limit allows it; undefined: none can take a job.
+   */
   free(): Member | undefined;
   /** Ends a Worker that `culprit` blocks. Its other jobs start again on another Worker. */
   end(member: Member, culprit: Pending, reason: Error): void;
@@ -151,7 +153,8 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
 }
 
 /**
- * Ends each Worker whose job does not stop by itself: after the time that it may take, or after its cancellation.
+ * Ends each Worker whose job does not stop by itself: after the time that it may take, or after its
+ * cancellation.
  * @param allowance milliseconds that a job may occupy its Worker
  */
 export function endStuckWorkers(

@@ -13,13 +13,16 @@ import { unpackLayer } from '../unpack/unpack-layer.ts';
 import { cancelledError, createWorkClock } from '../unpack/work-clock.ts';
 
 /**
- * Fetches, unpacks, encodes and checks layers off the main thread. Several jobs may run at once; they take turns at each chunk.
+ * Fetches, unpacks, encodes and checks layers off the main thread. Several jobs may run at once; they take
+ * turns at each chunk.
  */
 const port = parentPort;
 if (port === null) throw new Error('layer.worker runs as a Worker');
-// setpriority(2) of process 0 applies to the calling thread, and the kernel derives the priority of its reads from it. Not
-// SCHED_IDLE: on a busy machine, a container that waits for a page that this thread reads would wait for ever.
-if ((workerData as { readonly isBackground?: boolean } | null)?.isBackground === true) setPriority(0, constants.priority.PRIORITY_LOW);
+// setpriority(2) of process 0 applies to the calling thread, and the kernel derives the priority of its reads
+// from it. Not SCHED_IDLE: on a busy machine, a container that waits for a page that this thread reads would
+// wait for ever.
+if ((workerData as { readonly isBackground?: boolean } | null)?.isBackground === true)
+  setPriority(0, constants.priority.PRIORITY_LOW);
 
 interface Job {
   readonly abort: AbortController;
@@ -90,7 +93,8 @@ async function run(command: LayerStart): Promise<void> {
     };
     const clock = createWorkClock(command.cell, command.request.diffId);
     // Loaded with the first layer of its form.
-    const write = command.form === 'erofs' ? (await import('../erofs/stored-layer.ts')).storeLayer : unpackLayer;
+    const write =
+      command.form === 'erofs' ? (await import('../erofs/stored-layer.ts')).storeLayer : unpackLayer;
     const layer = await write(command.request, askLowers, clock, job.abort.signal);
     answer({ kind: 'unpacked', job: command.job, layer });
   } catch (thrown) {

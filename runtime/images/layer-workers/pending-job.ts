@@ -54,7 +54,13 @@ export function createPending(given: Pick<Pending, 'id' | 'task' | 'lowers' | 's
 
 /** Makes the job ready to start again from the beginning. */
 export function renew(job: Pending): Pending {
-  return Object.assign(job, { cell: createJobCell(), tries: job.tries + 1, isWaiting: false, isAside: false, entries: 0 });
+  return Object.assign(job, {
+    cell: createJobCell(),
+    tries: job.tries + 1,
+    isWaiting: false,
+    isAside: false,
+    entries: 0,
+  });
 }
 
 /**

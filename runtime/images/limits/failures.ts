@@ -62,7 +62,10 @@ export function imageError(failure: ImageFailure): PortcullisError {
  * Returns `thrown` if it is a PortcullisError. ENOSPC and EDQUOT become IMAGES_DISK_FULL; every other error
  * becomes the given failure with its reason.
  */
-export function wrapImageError(thrown: unknown, failure: Omit<ImageFailure, 'why' | 'cause'>): PortcullisError {
+export function wrapImageError(
+  thrown: unknown,
+  failure: Omit<ImageFailure, 'why' | 'cause'>,
+): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const errno = errnoOf(thrown);
   if (errno === 'ENOSPC' || errno === 'EDQUOT') {
@@ -77,7 +80,12 @@ export function wrapImageError(thrown: unknown, failure: Omit<ImageFailure, 'why
   }
   // Kept for failures that a Worker reports: they arrive without their causes.
   const details = errno === undefined ? failure.details : { ...failure.details, errno };
-  return imageError({ ...failure, ...(details === undefined ? {} : { details }), why: reasonOf(thrown), cause: thrown });
+  return imageError({
+    ...failure,
+    ...(details === undefined ? {} : { details }),
+    why: reasonOf(thrown),
+    cause: thrown,
+  });
 }
 
 /** Returns the errno name of a file system failure of Node or of base/kernel: `ENOENT`. */

@@ -7,16 +7,22 @@ import { isForeignLayer } from './media-types.ts';
 
 /** What an artifact is, and the files that it gives a container. */
 export interface ArtifactContent {
-  /** `artifactType` of the manifest, or else the media type of its configuration (image-spec, manifest.md). */
+  /**
+   * `artifactType` of the manifest, or else the media type of its configuration (image-spec, manifest.md).
+   */
   readonly type: string;
   /** The path of each file in the volume, in the order of its blobs. */
   readonly paths: readonly string[];
 }
 
-/** The descriptor that a manifest without content names (image-spec, manifest.md, "Guidance for an Empty Descriptor"). */
+/**
+ * The descriptor that a manifest without content names (image-spec, manifest.md, "Guidance for an Empty
+ * Descriptor").
+ */
 const emptyType = 'application/vnd.oci.empty.v1+json';
 /**
- * The annotations that name the file of a layer: those of image-spec (annotations.md) and of the CNCF model format (model-spec).
+ * The annotations that name the file of a layer: those of image-spec (annotations.md) and of the CNCF model
+ * format (model-spec).
  */
 const pathAnnotations = ['org.opencontainers.image.title', 'org.cncf.model.filepath'] as const;
 /** Linux's limit of one name (NAME_MAX). */
@@ -25,8 +31,8 @@ const maxPathBytes = 1024;
 const maxDepth = 32;
 
 /**
- * Reads the files of an artifact manifest (image-spec, manifest.md, "Guidelines for Artifact Usage"). A layer that no annotation
- * names is no file, and is not fetched. Throws IMAGES_BAD_ARTIFACT, IMAGES_BAD_MANIFEST.
+ * Reads the files of an artifact manifest (image-spec, manifest.md, "Guidelines for Artifact Usage"). A layer
+ * that no annotation names is no file, and is not fetched. Throws IMAGES_BAD_ARTIFACT, IMAGES_BAD_MANIFEST.
  * @param layers the list of layers, not checked yet
  */
 export function parseArtifact(
@@ -38,7 +44,8 @@ export function parseArtifact(
   // The same bytes must not be the configuration of an image: both would have one id.
   if ('rootfs' in manifest) throw badArtifact(digest, 'it has the fields of an image configuration as well');
   const type = manifest['artifactType'] ?? configType;
-  if (typeof type !== 'string' || type === '' || type.length > 255) throw badArtifact(digest, 'its artifact type is not a media type');
+  if (typeof type !== 'string' || type === '' || type.length > 255)
+    throw badArtifact(digest, 'its artifact type is not a media type');
   const paths: string[] = [];
   const blobs: BlobDescriptor[] = [];
   for (const [index, entry] of layers.entries()) {
@@ -52,19 +59,36 @@ export function parseArtifact(
     paths.push(path);
     blobs.push(layer);
   }
-  if (paths.length === 0) throw badArtifact(digest, `none of its layers has the annotation ${pathAnnotations[0]}, so it contains no file`);
+  if (paths.length === 0)
+    throw badArtifact(
+      digest,
+      `none of its layers has the annotation ${pathAnnotations[0]}, so it contains no file`,
+    );
   checkTree(paths, digest);
   return { artifact: { type, paths }, blobs };
 }
 
 /** Returns the configuration that is recorded for an artifact: it cannot run. */
 export function artifactConfig(type: string): ImageConfig {
-  const none = { architecture: '', os: '', user: '', env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [] };
+  const none = {
+    architecture: '',
+    os: '',
+    user: '',
+    env: [],
+    entrypoint: [],
+    cmd: [],
+    workingDir: '',
+    volumes: [],
+  };
   return { ...none, labels: {}, stopSignal: '', artifactType: type };
 }
 
 /** @throws IMAGES_TOO_LARGE when the files exceed what an image may have */
-export function checkArtifactSize(blobs: readonly BlobDescriptor[], digest: string, limits: ImageLimits): void {
+export function checkArtifactSize(
+  blobs: readonly BlobDescriptor[],
+  digest: string,
+  limits: ImageLimits,
+): void {
   const total = blobs.reduce((sum, { size }) => sum + size, 0);
   const most = Math.min(limits.maxImageBytes, limits.maxLayerBytes);
   const large = blobs.find(({ size }) => size > limits.maxBlobBytes);
@@ -96,13 +120,16 @@ function pathOf(layer: JsonObject, digest: string, what: string): string | undef
 /** Returns why a path cannot be that of a file in a volume; undefined when it can. */
 function flawOf(path: string): string | undefined {
   if (path === '') return 'it is empty';
-  if (!path.isWellFormed() || Buffer.byteLength(path) > maxPathBytes) return `it is not UTF-8 of at most ${maxPathBytes} bytes`;
+  if (!path.isWellFormed() || Buffer.byteLength(path) > maxPathBytes)
+    return `it is not UTF-8 of at most ${maxPathBytes} bytes`;
   if (/\p{Cc}/u.test(path)) return 'it contains a control character';
   const names = path.split('/');
   if (names.length > maxDepth) return `it is more than ${maxDepth} folders deep`;
   for (const name of names) {
-    if (name === '' || name === '.' || name === '..') return 'it is not a relative path without empty parts, "." and ".."';
-    if (Buffer.byteLength(name) > maxNameBytes) return `one of its names is longer than ${maxNameBytes} bytes`;
+    if (name === '' || name === '.' || name === '..')
+      return 'it is not a relative path without empty parts, "." and ".."';
+    if (Buffer.byteLength(name) > maxNameBytes)
+      return `one of its names is longer than ${maxNameBytes} bytes`;
     // In a layer, such a name removes a file of the layers below (image-spec, layer.md, "Whiteouts").
     if (name.startsWith('.wh.')) return 'one of its names begins with ".wh."';
   }
@@ -115,7 +142,8 @@ function checkTree(paths: readonly string[], digest: string): void {
   if (files.size !== paths.length) throw badArtifact(digest, 'two of its layers name the same file');
   for (const path of paths) {
     for (let end = path.indexOf('/'); end >= 0; end = path.indexOf('/', end + 1)) {
-      if (files.has(path.slice(0, end))) throw badArtifact(digest, 'one of its layers names a file where another one needs a folder');
+      if (files.has(path.slice(0, end)))
+        throw badArtifact(digest, 'one of its layers names a file where another one needs a folder');
     }
   }
 }

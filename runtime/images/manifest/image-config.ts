@@ -32,7 +32,12 @@ const diffIdPattern = /^sha256:[0-9a-f]{64}$/;
  * Reads an image configuration (image-spec, config.md) and checks it against the number of layers in its
  * manifest. Throws IMAGES_BAD_CONFIG, and IMAGES_NO_PLATFORM when it was built for another platform.
  */
-export function parseImageConfig(bytes: Uint8Array, digest: string, layerCount: number, platform: Platform): ParsedConfig {
+export function parseImageConfig(
+  bytes: Uint8Array,
+  digest: string,
+  layerCount: number,
+  platform: Platform,
+): ParsedConfig {
   const document = parseObject(bytes, 'IMAGES_BAD_CONFIG', digest);
   const os = text(document, 'os', digest);
   const architecture = text(document, 'architecture', digest);
@@ -69,7 +74,8 @@ export function parseImageConfig(bytes: Uint8Array, digest: string, layerCount: 
 
 function diffIds(document: JsonObject, digest: string, layerCount: number): readonly string[] {
   const rootfs = document['rootfs'];
-  const listed: unknown = isObject(rootfs) && rootfs['type'] === 'layers' ? (rootfs['diff_ids'] ?? []) : undefined;
+  const listed: unknown =
+    isObject(rootfs) && rootfs['type'] === 'layers' ? (rootfs['diff_ids'] ?? []) : undefined;
   if (!Array.isArray(listed)) throw malformed('IMAGES_BAD_CONFIG', digest, 'it has no rootfs of type layers');
   const ids = listed.map((id: unknown) => {
     if (typeof id !== 'string' || !diffIdPattern.test(id))
@@ -77,14 +83,19 @@ function diffIds(document: JsonObject, digest: string, layerCount: number): read
     return id;
   });
   if (ids.length !== layerCount)
-    throw malformed('IMAGES_BAD_CONFIG', digest, `it names ${ids.length} layers, and the manifest ${layerCount}`);
+    throw malformed(
+      'IMAGES_BAD_CONFIG',
+      digest,
+      `it names ${ids.length} layers, and the manifest ${layerCount}`,
+    );
   return ids;
 }
 
 /** A missing field and null give the empty value, as in Go's JSON decoder. */
 function text(object: JsonObject, field: string, digest: string): string {
   const value = object[field] ?? '';
-  if (typeof value !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a text`);
+  if (typeof value !== 'string')
+    throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a text`);
   return value;
 }
 
@@ -92,7 +103,8 @@ function texts(object: JsonObject, field: string, digest: string): readonly stri
   const value: unknown = object[field] ?? [];
   if (!Array.isArray(value)) throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a list`);
   return value.map((item: unknown) => {
-    if (typeof item !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} holds something that is not a text`);
+    if (typeof item !== 'string')
+      throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} holds something that is not a text`);
     return item;
   });
 }

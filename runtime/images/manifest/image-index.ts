@@ -18,7 +18,10 @@ function acceptableVariants(platform: Platform): readonly (string | undefined)[]
   if (platform.architecture === 'arm64') return ['v8', undefined];
   if (platform.architecture === 'arm') {
     const newest = Number((platform.variant ?? 'v7').slice(1));
-    return [...[8, 7, 6, 5].filter((version) => version <= newest).map((version) => `v${version}`), undefined];
+    return [
+      ...[8, 7, 6, 5].filter((version) => version <= newest).map((version) => `v${version}`),
+      undefined,
+    ];
   }
   return platform.variant === undefined ? [undefined, 'v1'] : [platform.variant, undefined, 'v1'];
 }
@@ -26,7 +29,12 @@ function acceptableVariants(platform: Platform): readonly (string | undefined)[]
 /**
  * Returns the manifest that an index offers for the platform. Throws IMAGES_BAD_INDEX, IMAGES_NO_PLATFORM.
  */
-export function chooseManifest(bytes: Uint8Array, digest: string, platform: Platform, limits: ImageLimits): BlobDescriptor {
+export function chooseManifest(
+  bytes: Uint8Array,
+  digest: string,
+  platform: Platform,
+  limits: ImageLimits,
+): BlobDescriptor {
   const index = parseObject(bytes, 'IMAGES_BAD_INDEX', digest);
   if ('layers' in index || 'config' in index || 'fsLayers' in index)
     throw malformed('IMAGES_BAD_INDEX', digest, 'it has the fields of a manifest as well');
@@ -42,10 +50,14 @@ export function chooseManifest(bytes: Uint8Array, digest: string, platform: Plat
   });
   const matching = candidates.filter(
     ({ descriptor, platform: stated }) =>
-      manifestTypes.has(descriptor.mediaType) && stated['os'] === platform.os && stated['architecture'] === platform.architecture,
+      manifestTypes.has(descriptor.mediaType) &&
+      stated['os'] === platform.os &&
+      stated['architecture'] === platform.architecture,
   );
   for (const variant of acceptableVariants(platform)) {
-    const found = matching.find(({ platform: stated }) => (stated['variant'] === '' ? undefined : stated['variant']) === variant);
+    const found = matching.find(
+      ({ platform: stated }) => (stated['variant'] === '' ? undefined : stated['variant']) === variant,
+    );
     if (found !== undefined) return found.descriptor;
   }
   const offered = candidates.map(({ platform: stated }) => describe(stated)).filter((text) => text !== '');
@@ -60,6 +72,8 @@ export function chooseManifest(bytes: Uint8Array, digest: string, platform: Plat
 }
 
 function describe(stated: JsonObject): string {
-  const parts = [stated['os'], stated['architecture'], stated['variant']].filter((part) => typeof part === 'string' && part !== '');
+  const parts = [stated['os'], stated['architecture'], stated['variant']].filter(
+    (part) => typeof part === 'string' && part !== '',
+  );
   return parts.join('/').slice(0, 64);
 }

@@ -15,9 +15,10 @@ export interface ImageManifest {
 }
 
 /**
- * Reads the manifest of an image or of an artifact (image-spec, manifest.md; Docker schema 2). The type of its configuration
- * decides which of both it is. Refuses a document that could also be read as an index (CVE-2021-41190), and
- * foreign layers (CVE-2020-15157). Throws IMAGES_BAD_ARTIFACT, IMAGES_BAD_MANIFEST, IMAGES_TOO_LARGE.
+ * Reads the manifest of an image or of an artifact (image-spec, manifest.md; Docker schema 2). The type of
+ * its configuration decides which of both it is. Refuses a document that could also be read as an index
+ * (CVE-2021-41190), and foreign layers (CVE-2020-15157). Throws IMAGES_BAD_ARTIFACT, IMAGES_BAD_MANIFEST,
+ * IMAGES_TOO_LARGE.
  */
 export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLimits): ImageManifest {
   const manifest = parseObject(bytes, 'IMAGES_BAD_MANIFEST', digest);
@@ -27,9 +28,13 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
     throw malformed('IMAGES_BAD_MANIFEST', digest, 'it has no list of layers');
   const config = parseDescriptor(manifest['config'], 'IMAGES_BAD_MANIFEST', digest, 'the configuration');
   if (config.size > limits.maxConfigBytes)
-    throw tooLarge(digest, `its configuration has ${config.size} bytes; the limit is ${limits.maxConfigBytes}`);
+    throw tooLarge(
+      digest,
+      `its configuration has ${config.size} bytes; the limit is ${limits.maxConfigBytes}`,
+    );
   const listed: readonly unknown[] = manifest['layers'];
-  if (listed.length > limits.maxLayers) throw tooLarge(digest, `it has ${listed.length} layers; the limit is ${limits.maxLayers}`);
+  if (listed.length > limits.maxLayers)
+    throw tooLarge(digest, `it has ${listed.length} layers; the limit is ${limits.maxLayers}`);
   if (!configTypes.has(config.mediaType)) {
     const { artifact, blobs } = parseArtifact(manifest, listed, config.mediaType, digest);
     checkArtifactSize(blobs, digest, limits);
@@ -39,7 +44,8 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
   const layers = listed.map((entry, index) => parseLayer(entry, digest, `layer ${index + 1}`, limits));
   checkSizes(layers, digest);
   const total = layers.reduce((sum, layer) => sum + layer.size, 0);
-  if (total > limits.maxImageBytes) throw tooLarge(digest, `its layers have ${total} bytes together; the limit is ${limits.maxImageBytes}`);
+  if (total > limits.maxImageBytes)
+    throw tooLarge(digest, `its layers have ${total} bytes together; the limit is ${limits.maxImageBytes}`);
   return { config: plain(config), layers };
 }
 
@@ -47,11 +53,20 @@ function parseLayer(entry: unknown, digest: string, what: string, limits: ImageL
   const layer = parseDescriptor(entry, 'IMAGES_BAD_MANIFEST', digest, what);
   const urls = layer.raw['urls'];
   if (isForeignLayer(layer.mediaType) || (Array.isArray(urls) && urls.length > 0)) {
-    throw malformed('IMAGES_BAD_MANIFEST', digest, `${what} is a foreign layer, to be fetched from an address of its author's choice`);
+    throw malformed(
+      'IMAGES_BAD_MANIFEST',
+      digest,
+      `${what} is a foreign layer, to be fetched from an address of its author's choice`,
+    );
   }
   if (!layerTypes.has(layer.mediaType))
-    throw malformed('IMAGES_BAD_MANIFEST', digest, `${what} has the media type ${printable(layer.mediaType)}, which is no layer`);
-  if (layer.size > limits.maxBlobBytes) throw tooLarge(digest, `${what} has ${layer.size} bytes; the limit is ${limits.maxBlobBytes}`);
+    throw malformed(
+      'IMAGES_BAD_MANIFEST',
+      digest,
+      `${what} has the media type ${printable(layer.mediaType)}, which is no layer`,
+    );
+  if (layer.size > limits.maxBlobBytes)
+    throw tooLarge(digest, `${what} has ${layer.size} bytes; the limit is ${limits.maxBlobBytes}`);
   return plain(layer);
 }
 
@@ -61,7 +76,11 @@ function checkSizes(blobs: readonly BlobDescriptor[], digest: string): void {
   for (const blob of blobs) {
     const other = sizes.get(blob.digest) ?? blob.size;
     if (other !== blob.size)
-      throw malformed('IMAGES_BAD_MANIFEST', digest, `it lists the blob ${blob.digest} with ${other} bytes and with ${blob.size} bytes`);
+      throw malformed(
+        'IMAGES_BAD_MANIFEST',
+        digest,
+        `it lists the blob ${blob.digest} with ${other} bytes and with ${blob.size} bytes`,
+      );
     sizes.set(blob.digest, blob.size);
   }
 }

@@ -60,7 +60,8 @@ export function parseDescriptor(
 ): BlobDescriptor & { readonly raw: JsonObject } {
   if (!isObject(value)) throw malformed(code, on, `${what} is not a descriptor`);
   const { mediaType, digest, size } = value;
-  if (typeof mediaType !== 'string' || mediaType === '' || mediaType.length > 255) throw malformed(code, on, `${what} has no media type`);
+  if (typeof mediaType !== 'string' || mediaType === '' || mediaType.length > 255)
+    throw malformed(code, on, `${what} has no media type`);
   if (typeof digest !== 'string' || !digestPattern.test(digest))
     throw malformed(code, on, `the digest of ${what} is not sha256 and 64 hex digits`);
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)

@@ -8,8 +8,13 @@ import { chooseManifest } from './image-index.ts';
 import { parseManifest } from './image-manifest.ts';
 
 const digest = `sha256:${'d'.repeat(64)}`;
-const linux = (architecture: string, variant?: string) => ({ os: 'linux', architecture, ...(variant === undefined ? {} : { variant }) });
-const bytes = (value: unknown): Buffer => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
+const linux = (architecture: string, variant?: string) => ({
+  os: 'linux',
+  architecture,
+  ...(variant === undefined ? {} : { variant }),
+});
+const bytes = (value: unknown): Buffer =>
+  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
 const ociManifest = 'application/vnd.oci.image.manifest.v1+json';
 const layer = { mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size: 1 };
 const config = { mediaType: 'application/vnd.oci.image.config.v1+json', digest, size: 2 };
@@ -36,13 +41,25 @@ const manifests: readonly (readonly [string, unknown, string])[] = [
     { ...manifest, config: { ...config, mediaType: 'application/vnd.oci.empty.v1+json' } },
     'IMAGES_BAD_ARTIFACT',
   ],
-  ['a sha512 layer', { ...manifest, layers: [{ ...layer, digest: `sha512:${'d'.repeat(128)}` }] }, 'IMAGES_BAD_MANIFEST'],
-  ['a digest that is a path', { ...manifest, layers: [{ ...layer, digest: 'sha256:../../x' }] }, 'IMAGES_BAD_MANIFEST'],
+  [
+    'a sha512 layer',
+    { ...manifest, layers: [{ ...layer, digest: `sha512:${'d'.repeat(128)}` }] },
+    'IMAGES_BAD_MANIFEST',
+  ],
+  [
+    'a digest that is a path',
+    { ...manifest, layers: [{ ...layer, digest: 'sha256:../../x' }] },
+    'IMAGES_BAD_MANIFEST',
+  ],
   ['a blob listed twice', { ...manifest, layers: [layer, layer] }, 'none'],
   ['a blob with two sizes', { ...manifest, layers: [layer, { ...layer, size: 2 }] }, 'IMAGES_BAD_MANIFEST'],
   ['a negative size', { ...manifest, layers: [{ ...layer, size: -1 }] }, 'IMAGES_BAD_MANIFEST'],
   ['a fractional size', { ...manifest, layers: [{ ...layer, size: 0.5 }] }, 'IMAGES_BAD_MANIFEST'],
-  ['urls on a layer', { ...manifest, layers: [{ ...layer, urls: ['https://example.com/'] }] }, 'IMAGES_BAD_MANIFEST'],
+  [
+    'urls on a layer',
+    { ...manifest, layers: [{ ...layer, urls: ['https://example.com/'] }] },
+    'IMAGES_BAD_MANIFEST',
+  ],
   ['a huge layer', { ...manifest, layers: [{ ...layer, size: 2 ** 50 }] }, 'IMAGES_TOO_LARGE'],
   ['a huge configuration', { ...manifest, config: { ...config, size: 2 ** 30 } }, 'IMAGES_TOO_LARGE'],
   ['too many layers', { ...manifest, layers: Array.from({ length: 501 }, () => layer) }, 'IMAGES_TOO_LARGE'],
@@ -57,13 +74,25 @@ for (const [what, value, code] of manifests) {
 }
 
 const configs: readonly (readonly [string, unknown, string])[] = [
-  ['a sound one', { os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [digest] } }, 'none'],
+  [
+    'a sound one',
+    { os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [digest] } },
+    'none',
+  ],
   ['null fields', { config: null, rootfs: { type: 'layers', diff_ids: [digest] } }, 'none'],
   ['no rootfs', { os: 'linux', architecture: 'amd64' }, 'IMAGES_BAD_CONFIG'],
   ['another count of layers', { rootfs: { type: 'layers', diff_ids: [] } }, 'IMAGES_BAD_CONFIG'],
   ['a bad diff id', { rootfs: { type: 'layers', diff_ids: ['sha256:x'] } }, 'IMAGES_BAD_CONFIG'],
-  ['a command that is no list', { config: { Cmd: 'sh' }, rootfs: { type: 'layers', diff_ids: [digest] } }, 'IMAGES_BAD_CONFIG'],
-  ['another architecture', { architecture: 'arm64', rootfs: { type: 'layers', diff_ids: [digest] } }, 'IMAGES_NO_PLATFORM'],
+  [
+    'a command that is no list',
+    { config: { Cmd: 'sh' }, rootfs: { type: 'layers', diff_ids: [digest] } },
+    'IMAGES_BAD_CONFIG',
+  ],
+  [
+    'another architecture',
+    { architecture: 'arm64', rootfs: { type: 'layers', diff_ids: [digest] } },
+    'IMAGES_NO_PLATFORM',
+  ],
 ];
 for (const [what, value, code] of configs) {
   test(`configuration, ${what}: ${code}`, () => {
@@ -114,8 +143,18 @@ const entry = (name: string, platform?: object, mediaType = ociManifest) => ({
 });
 const choices: readonly (readonly [string, readonly object[], object, string | undefined])[] = [
   ['the only one', [entry('a', linux('amd64'))], linux('amd64'), 'a'],
-  ['not an attestation', [entry('x', { os: 'unknown', architecture: 'unknown' }), entry('a', linux('amd64'))], linux('amd64'), 'a'],
-  ['not a newer variant', [entry('v3', linux('amd64', 'v3')), entry('a', linux('amd64'))], linux('amd64'), 'a'],
+  [
+    'not an attestation',
+    [entry('x', { os: 'unknown', architecture: 'unknown' }), entry('a', linux('amd64'))],
+    linux('amd64'),
+    'a',
+  ],
+  [
+    'not a newer variant',
+    [entry('v3', linux('amd64', 'v3')), entry('a', linux('amd64'))],
+    linux('amd64'),
+    'a',
+  ],
   ['arm64 v8 and none are one', [entry('a', linux('arm64', 'v8'))], linux('arm64'), 'a'],
   [
     'the best arm below ours',
@@ -123,13 +162,23 @@ const choices: readonly (readonly [string, readonly object[], object, string | u
     linux('arm', 'v6'),
     '6',
   ],
-  ['no nested index', [entry('a', linux('amd64'), 'application/vnd.oci.image.index.v1+json')], linux('amd64'), undefined],
+  [
+    'no nested index',
+    [entry('a', linux('amd64'), 'application/vnd.oci.image.index.v1+json')],
+    linux('amd64'),
+    undefined,
+  ],
   ['nothing for us', [entry('a', linux('s390x')), entry('b')], linux('amd64'), undefined],
 ];
 for (const [what, entries, platform, expected] of choices) {
   test(`index: ${what}`, () => {
     const choose = () =>
-      chooseManifest(bytes({ schemaVersion: 2, manifests: entries }), digest, platform as ReturnType<typeof linux>, defaultLimits);
+      chooseManifest(
+        bytes({ schemaVersion: 2, manifests: entries }),
+        digest,
+        platform as ReturnType<typeof linux>,
+        defaultLimits,
+      );
     if (expected === undefined) assert.equal(codeOf(choose), 'IMAGES_NO_PLATFORM');
     else assert.equal(choose().digest, entry(expected).digest);
   });

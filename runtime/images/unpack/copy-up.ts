@@ -1,7 +1,25 @@
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, futimesSync, lstatSync, openSync, readSync, readlinkSync, symlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  futimesSync,
+  lstatSync,
+  openSync,
+  readSync,
+  readlinkSync,
+  symlinkSync,
+  writeSync,
+} from 'node:fs';
 import { getXattr, listXattr } from '../../../base/kernel/index.ts';
-import { asBytes, createFile, makeNode, nativePath, setAttributes, setLinkAttributes } from './layer-files.ts';
+import {
+  asBytes,
+  createFile,
+  makeNode,
+  nativePath,
+  setAttributes,
+  setLinkAttributes,
+} from './layer-files.ts';
 import { layerError } from './layer-error.ts';
 import { printable } from './printable.ts';
 import type { Node } from './layer-tree.ts';
@@ -19,7 +37,12 @@ const chunkBytes = 1024 * 1024;
 export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string, budget: LayerBudget): Node {
   const source = nativePath(from.layer, from.path);
   const stats = lstatSync(source);
-  const attributes = { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid, mtime: stats.mtimeMs / 1000 };
+  const attributes = {
+    mode: stats.mode & 0o7777,
+    uid: stats.uid,
+    gid: stats.gid,
+    mtime: stats.mtimeMs / 1000,
+  };
   if (stats.isSymbolicLink()) {
     const target = readlinkSync(source, 'latin1');
     budget.keep(target.length, from.path);
@@ -29,7 +52,11 @@ export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string
   }
   if (!stats.isFile()) {
     // Device numbers are packed as in makedev(3) of glibc. The source is neither a folder nor a socket here.
-    const node = { mode: stats.mode, major: (stats.rdev >>> 8) & 0xfff, minor: (stats.rdev & 0xff) | ((stats.rdev >>> 12) & 0xfff00) };
+    const node = {
+      mode: stats.mode,
+      major: (stats.rdev >>> 8) & 0xfff,
+      minor: (stats.rdev & 0xff) | ((stats.rdev >>> 12) & 0xfff00),
+    };
     if (stats.isSocket()) throw layerError('IMAGES_LAYER_BAD_LINK', printable(from.path), 'it is a socket');
     makeNode(path, scratch, node);
     setLinkAttributes(path, attributes);

@@ -8,7 +8,9 @@ import { byStream, decompress } from './decompress.ts';
 
 const none = new AbortController().signal;
 /** Half of it compresses. */
-const content = Buffer.from(Array.from({ length: 2_000_000 }, (_, at) => ((at >> 12) % 2 === 0 ? (at * at) >> 3 : at % 7)));
+const content = Buffer.from(
+  Array.from({ length: 2_000_000 }, (_, at) => ((at >> 12) % 2 === 0 ? (at * at) >> 3 : at % 7)),
+);
 
 let path = '';
 beforeEach(() => {
@@ -19,7 +21,9 @@ afterEach(() => {
 });
 
 /** The bytes that arrive, and the code of the error that ends them. */
-async function outcomeOf(chunks: AsyncGenerator<Buffer>): Promise<{ readonly bytes: Buffer; readonly code: string }> {
+async function outcomeOf(
+  chunks: AsyncGenerator<Buffer>,
+): Promise<{ readonly bytes: Buffer; readonly code: string }> {
   const copies: Buffer[] = [];
   try {
     for await (const chunk of chunks) copies.push(Buffer.from(chunk));
@@ -48,7 +52,11 @@ for (const [name, whole, stream] of formats) {
       ['cut off', whole.subarray(0, whole.length >> 1), 'IMAGES_LAYER_TRUNCATED'],
       ['cut off in its last bytes', whole.subarray(0, -2), 'IMAGES_LAYER_TRUNCATED'],
       ['cut off after its first bytes', whole.subarray(0, 4), 'IMAGES_LAYER_TRUNCATED'],
-      ['changed at its end', changedAt(whole, whole.length - (name === 'gzip' ? 6 : 1)), name === 'gzip' ? 'IMAGES_LAYER_CORRUPT' : ''],
+      [
+        'changed at its end',
+        changedAt(whole, whole.length - (name === 'gzip' ? 6 : 1)),
+        name === 'gzip' ? 'IMAGES_LAYER_CORRUPT' : '',
+      ],
     ] as const) {
       test(`a blob that is ${what} has the bytes and the code of Node's stream`, async () => {
         writeFileSync(path, blob);
@@ -56,7 +64,8 @@ for (const [name, whole, stream] of formats) {
         const expected = await outcomeOf(byStream(path, stream(), none));
         if (code !== '') assert.equal(found.code, code);
         assert.equal(found.code, expected.code);
-        // A stream drops what it has decompressed when it fails: how much has arrived until then is not fixed.
+        // A stream drops what it has decompressed when it fails: how much has arrived until then is not
+        // fixed.
         if (expected.code === '') assert.ok(found.bytes.equals(expected.bytes));
         else assert.ok(found.bytes.equals(content.subarray(0, found.bytes.length)));
       });

@@ -22,8 +22,8 @@ interface Format {
 
 /**
  * Returns the decompressed bytes of a layer blob: gzip (all members), zstd or plain. The first bytes
- * determine the format, because media types are often wrong about it and the diff id decides. A chunk is valid
- * until the next one is requested. Throws IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
+ * determine the format, because media types are often wrong about it and the diff id decides. A chunk is
+ * valid until the next one is requested. Throws IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
  * @param signal ends the reading, also of a stream that yields nothing; the generator throws the signal's
  * reason
  */
@@ -33,10 +33,14 @@ export function decompress(path: string, signal: AbortSignal): AsyncGenerator<Bu
 }
 
 /**
- * Decompresses by an engine. If the engine refuses the blob, Node's stream decompresses it from its start and skips
- * what was returned already: a refusal, its code and its reason are always those of the stream.
+ * Decompresses by an engine. If the engine refuses the blob, Node's stream decompresses it from its start and
+ * skips what was returned already: a refusal, its code and its reason are always those of the stream.
  */
-async function* inflate(path: string, { engine, stream }: Format, signal: AbortSignal): AsyncGenerator<Buffer> {
+async function* inflate(
+  path: string,
+  { engine, stream }: Format,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
   const create = engine();
   let returned = 0;
   if (create !== undefined) {
@@ -59,7 +63,11 @@ async function* inflate(path: string, { engine, stream }: Format, signal: AbortS
 }
 
 /** Decompresses by a stream of Node, which allocates each chunk. */
-export async function* byStream(path: string, decoder: Transform, signal: AbortSignal): AsyncGenerator<Buffer> {
+export async function* byStream(
+  path: string,
+  decoder: Transform,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
   const input = addAbortSignal(signal, createReadStream(path, { highWaterMark: chunkSize }));
   // The loop below gets a failure of the pipeline as a failure of the decoder.
   pipeline(input, decoder, () => undefined);
@@ -85,7 +93,8 @@ const options = { chunkSize, readableHighWaterMark: 4 * chunkSize, writableHighW
 const gzip: Format = { engine: gzipEngine, stream: () => createGunzip(options) };
 const zstd: Format = {
   engine: () => zstdEngine(zstdWindowLog),
-  stream: () => createZstdDecompress({ ...options, params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } }),
+  stream: () =>
+    createZstdDecompress({ ...options, params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } }),
 };
 
 function magicOf(path: string): Buffer {

@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, readlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+  readlinkSync,
+  writeSync,
+} from 'node:fs';
 import type { Stats } from 'node:fs';
 import { parseJson } from '../../../base/json/index.ts';
 import { errnoOf } from '../limits/failures.ts';
@@ -50,7 +59,11 @@ export function writeFileManifest(root: Folder, path: string, budget: LayerBudge
       text = '';
       length += chunk.length;
       if (length > maxManifestBytes)
-        throw layerError('IMAGES_LAYER_TOO_LARGE', 'layer', `the list of its files has more than ${maxManifestBytes} bytes`);
+        throw layerError(
+          'IMAGES_LAYER_TOO_LARGE',
+          'layer',
+          `the list of its files has more than ${maxManifestBytes} bytes`,
+        );
       digest.update(chunk);
       for (let done = 0; done < chunk.length;) done += writeSync(fd, chunk, done);
     };
@@ -80,7 +93,8 @@ function forEachLine(root: Folder, write: (line: Line) => void): Pick<FileManife
         stack.push(node);
       } else {
         const inode = node.kind === 'file' ? node.inode : node;
-        if (node.kind === 'file' && !inodes.has(inode)) bytes += Math.ceil(node.inode.size / diskBlock) * diskBlock;
+        if (node.kind === 'file' && !inodes.has(inode))
+          bytes += Math.ceil(node.inode.size / diskBlock) * diskBlock;
         inodes.add(inode);
       }
     }
@@ -158,7 +172,8 @@ function fileMatches(path: string | Buffer, line: Line & { readonly t: 'f' }, bu
     const stats = fstatSync(fd);
     if (!stats.isFile() || stats.size !== line.s || (stats.mode & 0o7777) !== line.m) return false;
     const digest = createHash('sha256');
-    for (let read = readSync(fd, buffer); read > 0; read = readSync(fd, buffer)) digest.update(buffer.subarray(0, read));
+    for (let read = readSync(fd, buffer); read > 0; read = readSync(fd, buffer))
+      digest.update(buffer.subarray(0, read));
     return digest.digest('hex') === line.h;
   } finally {
     closeSync(fd);

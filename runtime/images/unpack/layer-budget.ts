@@ -60,21 +60,30 @@ const pathUnit = 512;
 export function createLayerBudget(limits: ImageLimits, goOn: (progress: LayerProgress) => void): LayerBudget {
   const progress = { entries: 0, bytes: 0 };
   const used = { listed: 0, paths: 0, kept: 0, links: 0, steps: 0, lookUps: 0, moves: 0 };
-  const tooLarge = (on: string, why: string): Error => layerError('IMAGES_LAYER_TOO_LARGE', printable(on), why);
+  const tooLarge = (on: string, why: string): Error =>
+    layerError('IMAGES_LAYER_TOO_LARGE', printable(on), why);
 
   function path(of: string): void {
     used.paths += of.length;
     const most = Math.min(limits.maxPathBytes, paths.base + paths.anEntry * used.listed);
-    if (used.paths > most) throw tooLarge(of, `the paths of the layer's entries and folders have more than ${most} bytes`);
+    if (used.paths > most)
+      throw tooLarge(of, `the paths of the layer's entries and folders have more than ${most} bytes`);
   }
 
   function place(at: string): void {
     goOn(progress);
     progress.entries++;
     if (progress.entries > limits.maxEntries)
-      throw tooLarge(at, `the layer has more than ${limits.maxEntries} entries, including folders that it does not list`);
+      throw tooLarge(
+        at,
+        `the layer has more than ${limits.maxEntries} entries, including folders that it does not list`,
+      );
     if (at.length > maxPathLength)
-      throw layerError('IMAGES_LAYER_BAD_NAME', printable(at), `the name leads to a path of more than ${maxPathLength} bytes`);
+      throw layerError(
+        'IMAGES_LAYER_BAD_NAME',
+        printable(at),
+        `the name leads to a path of more than ${maxPathLength} bytes`,
+      );
     path(at);
   }
 
@@ -91,17 +100,24 @@ export function createLayerBudget(limits: ImageLimits, goOn: (progress: LayerPro
     path,
     content(bytes, on) {
       progress.bytes += bytes;
-      if (progress.bytes > limits.maxLayerBytes) throw tooLarge(on, `the layer unpacks to more than ${limits.maxLayerBytes} bytes`);
+      if (progress.bytes > limits.maxLayerBytes)
+        throw tooLarge(on, `the layer unpacks to more than ${limits.maxLayerBytes} bytes`);
     },
     keep(bytes, on) {
       used.kept += bytes;
       if (used.kept > limits.maxKeptBytes)
-        throw tooLarge(on, `link targets, folder paths and folder attributes of the layer have more than ${limits.maxKeptBytes} bytes`);
+        throw tooLarge(
+          on,
+          `link targets, folder paths and folder attributes of the layer have more than ${limits.maxKeptBytes} bytes`,
+        );
     },
     pendingLink(on) {
       used.links++;
       if (used.links > limits.maxPendingLinks)
-        throw tooLarge(on, `the layer has more than ${limits.maxPendingLinks} hard links to files that it does not hold`);
+        throw tooLarge(
+          on,
+          `the layer has more than ${limits.maxPendingLinks} hard links to files that it does not hold`,
+        );
     },
     steps(count) {
       used.steps += count;
@@ -118,7 +134,11 @@ export function createLayerBudget(limits: ImageLimits, goOn: (progress: LayerPro
       goOn(progress);
       used.moves++;
       if (used.moves > moves.base + moves.anEntry * progress.entries)
-        throw layerError('IMAGES_LAYER_UNSUPPORTED', 'layer', 'too many of its folders are symlinks in the layers below');
+        throw layerError(
+          'IMAGES_LAYER_UNSUPPORTED',
+          'layer',
+          'too many of its folders are symlinks in the layers below',
+        );
     },
   };
 }

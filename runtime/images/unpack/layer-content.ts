@@ -14,12 +14,17 @@ export interface LayerContent {
   begin(path: string | Buffer, entry: TarEntry): Inode;
   /** Writes a part of the open file; ignored where no file is open. @throws IMAGES_LAYER_UNWRITABLE */
   data(chunk: Buffer): void;
-  /** Sets the attributes of the open file and closes it; no file open: success. @throws IMAGES_LAYER_UNWRITABLE */
+  /**
+   * Sets the attributes of the open file and closes it; no file open: success. @throws
+   * IMAGES_LAYER_UNWRITABLE
+   */
   end(): void;
 }
 
 export function createLayerContent(): LayerContent {
-  let open: { readonly fd: number; readonly entry: TarEntry; readonly inode: Inode; hash: Hash | undefined } | undefined;
+  let open:
+    | { readonly fd: number; readonly entry: TarEntry; readonly inode: Inode; hash: Hash | undefined }
+    | undefined;
 
   function begin(path: string | Buffer, entry: TarEntry): Inode {
     const inode: Inode = { mode: entry.mode, size: entry.size, sha256: emptySha256 };
@@ -35,7 +40,8 @@ export function createLayerContent(): LayerContent {
       throw unwritable(thrown, open.entry.name);
     }
     // For a file in one piece, one call is cheaper than a hash object.
-    if (open.hash === undefined && chunk.length === open.entry.size) open.inode.sha256 = hash('sha256', chunk, 'hex');
+    if (open.hash === undefined && chunk.length === open.entry.size)
+      open.inode.sha256 = hash('sha256', chunk, 'hex');
     else (open.hash ??= createHash('sha256')).update(chunk);
   }
 

@@ -25,7 +25,10 @@ export function layerError(code: ImageErrorCode, on: string, why: string, cause?
   });
 }
 
-/** Returns the error for a layer entry that the file system refuses. @param name of the entry, as in the archive */
+/**
+ * Returns the error for a layer entry that the file system refuses. @param name of the entry, as in the
+ * archive
+ */
 export function unwritable(thrown: unknown, name: string): PortcullisError {
   // The store's folder precedes the path: the kernel's limit leaves a little less than the limit of a name.
   if (errnoOf(thrown) === 'ENAMETOOLONG')

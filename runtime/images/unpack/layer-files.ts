@@ -1,4 +1,14 @@
-import { closeSync, constants, fchmodSync, fchownSync, lchownSync, lutimesSync, mkdirSync, openSync, renameSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  lchownSync,
+  lutimesSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+} from 'node:fs';
 import { mknod, setXattr } from '../../../base/kernel/index.ts';
 
 /**
@@ -26,7 +36,11 @@ export function fileTime(seconds: number): number {
 
 /** Creates a new regular file, open for writing; an existing file at the path is an error. */
 export function createFile(path: string | Buffer): number {
-  return openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+  return openSync(
+    path,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    0o600,
+  );
 }
 
 export function makeFolder(path: string | Buffer): void {
@@ -45,7 +59,8 @@ export function setAttributes(fd: number, attributes: Attributes): void {
   if (attributes.uid !== 0 || attributes.gid !== 0) fchownSync(fd, attributes.uid, attributes.gid);
   fchmodSync(fd, attributes.mode);
   // By descriptor: the name itself may not be UTF-8.
-  for (const [name, value] of attributes.xattrs ?? []) setXattr(`/proc/self/fd/${fd}`, name, value, { follow: true });
+  for (const [name, value] of attributes.xattrs ?? [])
+    setXattr(`/proc/self/fd/${fd}`, name, value, { follow: true });
 }
 
 export function withFolder<T>(path: string | Buffer, body: (fd: number) => T): T {

@@ -13,7 +13,9 @@ export interface LayerFolders {
   readonly root: Folder;
   /** Returns the path of a place on the disk. */
   at(place: Place): string | Buffer;
-  /** Resolves the name of an entry, and creates the folders on the way; undefined: the name means the root. */
+  /**
+   * Resolves the name of an entry, and creates the folders on the way; undefined: the name means the root.
+   */
   placeOf(name: string): Place | undefined;
   /** Returns the folder at a place. Creates it if the place has none, in place of any other node. */
   folderAt(place: Place): Folder;
@@ -39,14 +41,21 @@ export function createLayerFolders(folder: string, budget: LayerBudget): LayerFo
   function placeOf(name: string): Place | undefined {
     const slash = name.lastIndexOf('/');
     // Fast path: a plain name in the folder of the previous entry. Entries that replace nodes reset it.
-    if (lastParent !== undefined && slash > 0 && slash < name.length - 1 && name.slice(0, slash) === lastParent.name) {
+    if (
+      lastParent !== undefined &&
+      slash > 0 &&
+      slash < name.length - 1 &&
+      name.slice(0, slash) === lastParent.name
+    ) {
       const last = name.slice(slash + 1);
-      if (last !== '.' && last !== '..' && last.length <= maxNameLength) return { folder: lastParent.folder, name: last };
+      if (last !== '.' && last !== '..' && last.length <= maxNameLength)
+        return { folder: lastParent.folder, name: last };
     }
     const parts = splitName(name);
     if (parts.length === 0) return undefined;
     const place = resolvePlace(root, parts, budget, listedLater);
-    if (place !== undefined && slash > 0 && slash < name.length - 1) lastParent = { name: name.slice(0, slash), folder: place.folder };
+    if (place !== undefined && slash > 0 && slash < name.length - 1)
+      lastParent = { name: name.slice(0, slash), folder: place.folder };
     return place;
   }
 
@@ -116,9 +125,12 @@ export function describe(target: Folder, entry: TarEntry, budget: LayerBudget): 
   keepXattrs(target, budget);
 }
 
-/** Counts a folder's extended attributes, which stay in memory until the end. @throws IMAGES_LAYER_TOO_LARGE */
+/**
+ * Counts a folder's extended attributes, which stay in memory until the end. @throws IMAGES_LAYER_TOO_LARGE
+ */
 export function keepXattrs(target: Folder, budget: LayerBudget): void {
-  for (const [name, value] of target.xattrs ?? []) budget.keep(name.length + value.length + xattrOverhead, target.path);
+  for (const [name, value] of target.xattrs ?? [])
+    budget.keep(name.length + value.length + xattrOverhead, target.path);
 }
 
 /** Removes a folder with everything that this layer wrote there; can be cancelled meanwhile. */

@@ -45,7 +45,8 @@ export function addWhiteout({ folders, scratch }: LayerNodesDeps, place: Place, 
 
 /** Creates a symlink. @throws IMAGES_LAYER_BAD_LINK, IMAGES_LAYER_TOO_LARGE */
 export function addSymlink({ folders, budget }: LayerNodesDeps, place: Place, entry: TarEntry): void {
-  if (entry.linkName === '') throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), 'the symlink has no target');
+  if (entry.linkName === '')
+    throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), 'the symlink has no target');
   folders.forgetLastParent();
   budget.keep(entry.linkName.length, entry.name);
   symlinkSync(asBytes(entry.linkName), folders.at(place));
@@ -73,12 +74,19 @@ export function addHardLink({ folders, budget }: LayerNodesDeps, place: Place, e
   if (target === undefined || node === undefined || node.kind === 'pending-link') {
     budget.pendingLink(entry.name);
     budget.keep(entry.linkName.length, entry.name);
-    const pending: PendingLink = { kind: 'pending-link', target: node?.kind === 'pending-link' ? node.target : parts.join('/') };
+    const pending: PendingLink = {
+      kind: 'pending-link',
+      target: node?.kind === 'pending-link' ? node.target : parts.join('/'),
+    };
     place.folder.children.set(place.name, pending);
     return;
   }
   if (node.kind === 'folder' || node.kind === 'whiteout') {
-    throw layerError('IMAGES_LAYER_BAD_LINK', printable(entry.name), `its target ${printable(entry.linkName)} is a ${node.kind}`);
+    throw layerError(
+      'IMAGES_LAYER_BAD_LINK',
+      printable(entry.name),
+      `its target ${printable(entry.linkName)} is a ${node.kind}`,
+    );
   }
   budget.path(join(target.folder, target.name));
   linkSync(folders.at(target), folders.at(place));
@@ -91,7 +99,11 @@ export function addDevice({ folders, scratch }: LayerNodesDeps, place: Place, en
   // Overlayfs reads a character device 0/0 as a whiteout. An archive must express a whiteout by name, where
   // every tool sees it.
   if (bits === S_IFCHR && entry.major === 0 && entry.minor === 0) {
-    throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'a character device 0/0 would be a whiteout in disguise');
+    throw layerError(
+      'IMAGES_LAYER_UNSUPPORTED',
+      printable(entry.name),
+      'a character device 0/0 would be a whiteout in disguise',
+    );
   }
   const node = { mode: bits | entry.mode, major: entry.major, minor: entry.minor };
   makeNode(folders.at(place), scratch, node);

@@ -93,13 +93,19 @@ export function join(folder: Folder, name: string): string {
 /** Splits an entry's name. Refuses `..`; ignores a leading `/`, `.` and doubled slashes. The root is []. */
 export function splitName(name: string): string[] {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');
-  if (parts.includes('..')) throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the name climbs with ".."');
-  if (parts.length > maxDepth) throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), `the name has more than ${maxDepth} parts`);
+  if (parts.includes('..'))
+    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the name climbs with ".."');
+  if (parts.length > maxDepth)
+    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), `the name has more than ${maxDepth} parts`);
   const last = parts.length - 1;
   const isTooLong = (part: string, index: number): boolean =>
     part.length > maxNameLength + (index === last && part.startsWith(whiteoutMark) ? whiteoutMark.length : 0);
   if (parts.some(isTooLong))
-    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), `one of its parts has more than ${maxNameLength} bytes`);
+    throw layerError(
+      'IMAGES_LAYER_BAD_NAME',
+      printable(name),
+      `one of its parts has more than ${maxNameLength} bytes`,
+    );
   return parts;
 }
 
@@ -132,18 +138,24 @@ export function resolvePlace(
     if (node?.kind === 'folder') {
       folder = node;
     } else if (node?.kind === 'symlink') {
-      if (++followed > maxSymlinks) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'too many symlinks on the way');
+      if (++followed > maxSymlinks)
+        throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'too many symlinks on the way');
       if (node.target.startsWith('/')) folder = root;
       const target = node.target.split('/').reverse();
       // The bytes of the archive paid for the parts of the name itself; a symlink multiplies them.
       budget.steps(target.length);
       append(rest, target);
-      if (rest.length > 4 * maxDepth) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'the name is too deep');
+      if (rest.length > 4 * maxDepth)
+        throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'the name is too deep');
     } else if (node === undefined || node.kind === 'whiteout') {
       if (make === undefined) return undefined;
       folder = make(folder, name);
     } else {
-      throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), `${printable(join(folder, name))} on the way is not a folder`);
+      throw layerError(
+        'IMAGES_LAYER_BAD_NAME',
+        printable(parts.join('/')),
+        `${printable(join(folder, name))} on the way is not a folder`,
+      );
     }
   }
 }

@@ -55,7 +55,8 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
     const place = folders.placeOf(entry.name);
     if (place === undefined) {
       budget.entry('');
-      if (entry.type !== 'directory') throw layerError('IMAGES_LAYER_BAD_NAME', printable(entry.name), 'only a folder can be the root');
+      if (entry.type !== 'directory')
+        throw layerError('IMAGES_LAYER_BAD_NAME', printable(entry.name), 'only a folder can be the root');
       describe(folders.root, entry, budget);
       return;
     }

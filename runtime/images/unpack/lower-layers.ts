@@ -59,7 +59,10 @@ export function createLowerReader(budget: LayerBudget): LowerReader {
   function search(folders: readonly LowerFolder[], name: string): LowerNode {
     const merged: LowerFolder[] = [];
     for (const folder of folders) {
-      const at: LowerFolder = { layer: folder.layer, path: folder.path === '' ? name : `${folder.path}/${name}` };
+      const at: LowerFolder = {
+        layer: folder.layer,
+        path: folder.path === '' ? name : `${folder.path}/${name}`,
+      };
       budget.lookUp(at.path);
       const stats = statOf(at);
       if (stats === undefined) continue;
@@ -77,7 +80,10 @@ export function createLowerReader(budget: LayerBudget): LowerReader {
 
   function anchored(at: LowerFolder): LowerFolder {
     if (at.path.length < anchorAfter || anchors.length >= mostAnchors) return at;
-    const fd = openSync(nativePath(at.layer, at.path), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    const fd = openSync(
+      nativePath(at.layer, at.path),
+      constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW,
+    );
     anchors.push(fd);
     // The final dot is needed because the name of a descriptor is a symlink, and folders are opened without
     // following symlinks.

@@ -96,7 +96,8 @@ export function walkMerged({ top, lowers, budget }: View, from: Merged, path: st
       here = next;
       continue;
     }
-    if (++followed > maxSymlinks) throw layerError('IMAGES_LAYER_BAD_NAME', printable(path), 'too many symlinks on the way');
+    if (++followed > maxSymlinks)
+      throw layerError('IMAGES_LAYER_BAD_NAME', printable(path), 'too many symlinks on the way');
     if (next.startsWith('/')) here = top;
     append(rest, next.split('/').reverse());
   }

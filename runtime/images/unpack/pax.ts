@@ -89,7 +89,8 @@ export function createPaxReader(): PaxReader {
     const end = found === -1 ? most : at + found;
     text += part.toString('latin1', at, end);
     remaining -= end - at;
-    if (text.length > maxKeyLength) throw tooLarge(`a keyword of a pax header has more than ${maxKeyLength} bytes`);
+    if (text.length > maxKeyLength)
+      throw tooLarge(`a keyword of a pax header has more than ${maxKeyLength} bytes`);
     if (found === -1) {
       // Only the newline is left: there is no `=`.
       if (remaining === 1) throw malformed();
@@ -148,15 +149,21 @@ function createKeyCheck(): (key: string, size: number) => number | undefined {
   return (key, size) => {
     const most = valueLimit(key);
     if (most !== undefined && size > most)
-      throw tooLarge(`the record ${JSON.stringify(key.slice(0, 64))} of a pax header has ${size} bytes; at most ${most} are allowed`);
+      throw tooLarge(
+        `the record ${JSON.stringify(key.slice(0, 64))} of a pax header has ${size} bytes; at most ${most} are allowed`,
+      );
     if (!key.startsWith(xattrPrefix)) return most;
     const attribute = key.slice(xattrPrefix.length);
     if (attribute.length > maxXattrName)
-      throw tooLarge(`the name of an extended attribute has ${attribute.length} bytes; at most ${maxXattrName} are allowed`);
+      throw tooLarge(
+        `the name of an extended attribute has ${attribute.length} bytes; at most ${maxXattrName} are allowed`,
+      );
     if (!isKeptXattr(attribute)) return undefined;
     nameBytes += attribute.length + 1;
     if (nameBytes > maxXattrList)
-      throw tooLarge(`the names of an entry's extended attributes have more than ${maxXattrList} bytes together`);
+      throw tooLarge(
+        `the names of an entry's extended attributes have more than ${maxXattrList} bytes together`,
+      );
     return most;
   };
 }
@@ -165,7 +172,8 @@ function createKeyCheck(): (key: string, size: number) => number | undefined {
 function valueLimit(key: string): number | undefined {
   if (key === 'path' || key === 'linkpath') return maxPathLength;
   if (key === 'size' || key === 'uid' || key === 'gid' || key === 'mtime') return maxNumberLength;
-  if (key.startsWith('GNU.sparse.')) throw layerError('IMAGES_LAYER_UNSUPPORTED', 'pax header', 'sparse entries are not supported');
+  if (key.startsWith('GNU.sparse.'))
+    throw layerError('IMAGES_LAYER_UNSUPPORTED', 'pax header', 'sparse entries are not supported');
   return key.startsWith(xattrPrefix) ? maxXattrValue : undefined;
 }
 
@@ -196,7 +204,10 @@ function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void 
  * (`trusted.*`, `security.selinux`, `user.overlay.*`) must not reach the node.
  */
 export function isKeptXattr(attribute: string): boolean {
-  return attribute === 'security.capability' || (attribute.startsWith('user.') && !attribute.startsWith('user.overlay.'));
+  return (
+    attribute === 'security.capability' ||
+    (attribute.startsWith('user.') && !attribute.startsWith('user.overlay.'))
+  );
 }
 
 function malformed(): Error {
@@ -208,14 +219,16 @@ function tooLarge(why: string): Error {
 }
 
 function name(key: string, value: Buffer): string {
-  if (value.includes(0)) throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', `the record ${key} holds a NUL`);
+  if (value.includes(0))
+    throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', `the record ${key} holds a NUL`);
   return value.toString('latin1');
 }
 
 function integer(key: string, value: Buffer): number {
   const digits = value.toString('latin1');
   const parsed = /^[0-9]{1,16}$/.test(digits) ? Number(digits) : NaN;
-  if (!Number.isSafeInteger(parsed)) throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', `the record ${key} is not a number`);
+  if (!Number.isSafeInteger(parsed))
+    throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', `the record ${key} is not a number`);
   return parsed;
 }
 

@@ -26,11 +26,18 @@ const maxRelocations = 1000;
  * A layer with open questions depends on the layers below it: it is stored by chain id instead of diff id.
  */
 export function hasOpenQuestions(root: Folder, budget: LayerBudget): boolean {
-  return someNode(root, budget, (node) => node.kind === 'pending-link' || (node.kind === 'folder' && !node.explicit));
+  return someNode(
+    root,
+    budget,
+    (node) => node.kind === 'pending-link' || (node.kind === 'folder' && !node.explicit),
+  );
 }
 
 /** Returns the hard links whose target the layer does not contain. */
-function pendingLinks(root: Folder, budget: LayerBudget): { readonly place: Place; readonly link: PendingLink }[] {
+function pendingLinks(
+  root: Folder,
+  budget: LayerBudget,
+): { readonly place: Place; readonly link: PendingLink }[] {
   const found: { place: Place; link: PendingLink }[] = [];
   someNode(root, budget, (link, place) => {
     if (link.kind === 'pending-link') found.push({ place, link });
@@ -71,7 +78,12 @@ export function settle(input: Omit<Settling, 'top' | 'lowers'>, roots: readonly 
     const settling: Settling = { ...input, lowers, top: mergedRoot(writer.root, roots) };
     settleFolders(settling);
     // From here on the layer's folders stay unchanged.
-    const links: LinkWalk = { ...settling, top: remembering(settling.top), parents: new Map(), copies: new Map() };
+    const links: LinkWalk = {
+      ...settling,
+      top: remembering(settling.top),
+      parents: new Map(),
+      copies: new Map(),
+    };
     for (const { place, link } of pendingLinks(writer.root, budget)) settleLink(links, place, link);
   } finally {
     lowers.close();
@@ -86,7 +98,8 @@ function openFolders(root: Folder, budget: LayerBudget): Set<Folder> {
   const open = new Set<Folder>([root]);
   someNode(root, budget, (node) => {
     if (node.kind !== 'folder' || node.explicit) return false;
-    for (let each: Folder | undefined = node; each !== undefined && !open.has(each); each = each.parent) open.add(each);
+    for (let each: Folder | undefined = node; each !== undefined && !open.has(each); each = each.parent)
+      open.add(each);
     return false;
   });
   return open;
@@ -113,7 +126,11 @@ function settleFolders(settling: Settling): void {
       const below = belowOf(here, name, lowers);
       if (!node.explicit && below.kind === 'other' && below.isSymlink) {
         if (++relocations > maxRelocations)
-          throw layerError('IMAGES_LAYER_UNSUPPORTED', 'layer', 'too many of its folders are symlinks in the layers below');
+          throw layerError(
+            'IMAGES_LAYER_UNSUPPORTED',
+            'layer',
+            'too many of its folders are symlinks in the layers below',
+          );
         stack.push(relocate(settling, here, name, node, readLink(below.at), open));
         continue;
       }
@@ -142,11 +159,23 @@ function inherit(writer: LayerWriter, folder: Folder, from: LowerFolder | undefi
  * Takes the entries that were written below a folder that is a symlink in the layers below, and moves them to
  * the target of that symlink. Returns the folders to walk: the moved names may again be symlinks below.
  */
-function relocate(settling: Settling, parent: Merged, name: string, folder: Folder, target: string, open: Set<Folder>): Walk {
+function relocate(
+  settling: Settling,
+  parent: Merged,
+  name: string,
+  folder: Folder,
+  target: string,
+  open: Set<Folder>,
+): Walk {
   const { layer } = settling;
   const destination = ensureOwn(settling, walkMerged(settling, parent, target), open);
   for (let above: Folder | undefined = destination; above !== undefined; above = above.parent) {
-    if (above === folder) throw layerError('IMAGES_LAYER_BAD_LINK', printable(folder.path), 'the symlink below leads into itself');
+    if (above === folder)
+      throw layerError(
+        'IMAGES_LAYER_BAD_LINK',
+        printable(folder.path),
+        'the symlink below leads into itself',
+      );
   }
   const names = [...folder.children.keys()];
   moveChildren(settling, folder, destination, open);
@@ -179,7 +208,8 @@ function moveChildren(settling: Settling, from: Folder, to: Folder, open: Set<Fo
       moveChildren(settling, node, made, open);
       rmdirSync(nativePath(layer, node.path));
     } else {
-      if (node.kind !== 'pending-link') renameSync(nativePath(layer, join(from, name)), nativePath(layer, join(to, name)));
+      if (node.kind !== 'pending-link')
+        renameSync(nativePath(layer, join(from, name)), nativePath(layer, join(to, name)));
       to.children.set(name, node);
     }
     from.children.delete(name);
@@ -212,10 +242,13 @@ function settleLink(links: LinkWalk, place: Place, link: PendingLink): void {
   const slash = link.target.lastIndexOf('/');
   const name = link.target.slice(slash + 1);
   const parent = targetFolder(links, slash === -1 ? '' : link.target.slice(0, slash));
-  const own = links.copies.get(link.target) ?? (parent.own?.children.has(name) === true ? { folder: parent.own, name } : undefined);
+  const own =
+    links.copies.get(link.target) ??
+    (parent.own?.children.has(name) === true ? { folder: parent.own, name } : undefined);
   const node = own?.folder.children.get(own.name);
   if (own !== undefined && node !== undefined) {
-    if (node.kind === 'pending-link' || node.kind === 'whiteout' || node.kind === 'folder') throw dangling(place, link);
+    if (node.kind === 'pending-link' || node.kind === 'whiteout' || node.kind === 'folder')
+      throw dangling(place, link);
     budget.path(join(own.folder, own.name));
     linkSync(nativePath(layer, join(own.folder, own.name)), path);
     place.folder.children.set(place.name, node.kind === 'file' ? { kind: 'file', inode: node.inode } : node);
@@ -239,5 +272,9 @@ function targetFolder(links: LinkWalk, path: string): Merged {
 
 function dangling(place: Place, link: PendingLink): Error {
   const name = printable(join(place.folder, place.name));
-  return layerError('IMAGES_LAYER_BAD_LINK', name, `its target ${printable(link.target)} is no file of this layer or those below`);
+  return layerError(
+    'IMAGES_LAYER_BAD_LINK',
+    name,
+    `its target ${printable(link.target)} is no file of this layer or those below`,
+  );
 }

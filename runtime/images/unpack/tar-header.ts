@@ -53,7 +53,13 @@ const types: Readonly<Record<string, EntryType>> = {
   K: 'gnu-long-link',
 };
 
-const withBody: ReadonlySet<EntryType> = new Set<EntryType>(['file', 'pax', 'pax-global', 'gnu-long-name', 'gnu-long-link']);
+const withBody: ReadonlySet<EntryType> = new Set<EntryType>([
+  'file',
+  'pax',
+  'pax-global',
+  'gnu-long-name',
+  'gnu-long-link',
+]);
 
 /**
  * Returns the header at `offset` of `buffer`, or undefined for a block of zeros. Throws IMAGES_LAYER_CORRUPT
@@ -72,7 +78,12 @@ export function decodeHeader(buffer: Buffer, offset: number): TarHeader | undefi
   const shortName = text(buffer, offset, 100);
   const name = prefixOf(buffer, offset) + shortName;
   const type = types[flag];
-  if (type === undefined) throw layerError('IMAGES_LAYER_UNSUPPORTED', name, `tar entry type ${JSON.stringify(flag)} is not supported`);
+  if (type === undefined)
+    throw layerError(
+      'IMAGES_LAYER_UNSUPPORTED',
+      name,
+      `tar entry type ${JSON.stringify(flag)} is not supported`,
+    );
   const size = withBody.has(type) ? number(buffer, offset + 124, 12, 'size') : 0;
   const device = type === 'character-device' || type === 'block-device';
   return {
@@ -138,7 +149,11 @@ function base256(buffer: Buffer, start: number, length: number, field: string, s
   let value = BigInt(first & 0x7f);
   for (let at = start + 1; at < start + length; at++) value = (value << 8n) | BigInt(buffer[at] as number);
   if (negative) value -= 1n << BigInt(length * 8 - 1);
-  if ((negative && !signed) || value > BigInt(Number.MAX_SAFE_INTEGER) || value < -BigInt(Number.MAX_SAFE_INTEGER)) {
+  if (
+    (negative && !signed) ||
+    value > BigInt(Number.MAX_SAFE_INTEGER) ||
+    value < -BigInt(Number.MAX_SAFE_INTEGER)
+  ) {
     throw layerError('IMAGES_LAYER_CORRUPT', 'header', `the field ${field} is out of range`);
   }
   return Number(value);

@@ -27,9 +27,13 @@ export interface TarEntry {
 
 type HeaderOf<Type extends EntryType> = Omit<TarHeader, 'type'> & { readonly type: Type };
 
-/** Reads the entries that describe the next one, and applies to it what they say: pax headers, GNU long names. */
+/**
+ * Reads the entries that describe the next one, and applies to it what they say: pax headers, GNU long names.
+ */
 export interface TarMetadata {
-  /** Begins the body of an entry that describes the next one. @throws IMAGES_LAYER_TOO_LARGE by its size alone */
+  /**
+   * Begins the body of an entry that describes the next one. @throws IMAGES_LAYER_TOO_LARGE by its size alone
+   */
   begin(header: HeaderOf<MetadataType>): void;
   push(part: Buffer): void;
   /** Ends the body. @throws IMAGES_LAYER_CORRUPT */
@@ -67,7 +71,8 @@ export function createTarMetadata(): TarMetadata {
     },
     push(part) {
       if (body?.kind === 'pax') body.reader.push(part);
-      else if (body !== undefined && body.kind !== 'skipped') body.filled += part.copy(body.bytes, body.filled);
+      else if (body !== undefined && body.kind !== 'skipped')
+        body.filled += part.copy(body.bytes, body.filled);
     },
     end() {
       const done = body;
@@ -80,7 +85,10 @@ export function createTarMetadata(): TarMetadata {
       const path = pax.path ?? longName ?? found.name;
       // Old archives write a folder as an empty file with a final slash. The whole name decides, because the
       // name in the header may be cut off at a slash.
-      const type = found.type === 'file' && path.endsWith('/') && (pax.size ?? found.size) === 0 ? 'directory' : found.type;
+      const type =
+        found.type === 'file' && path.endsWith('/') && (pax.size ?? found.size) === 0
+          ? 'directory'
+          : found.type;
       const entry: TarEntry = {
         name: path,
         linkName: pax.linkPath ?? longLink ?? found.linkName,
@@ -110,7 +118,11 @@ export function createTarMetadata(): TarMetadata {
 function bodyOf({ type, name, size }: HeaderOf<MetadataType>): Body {
   const most = type === 'pax' || type === 'pax-global' ? maxPaxBytes : maxLongNameBytes;
   if (size > most)
-    throw layerError('IMAGES_LAYER_TOO_LARGE', printable(name), `an extended header has ${size} bytes; at most ${most} are allowed`);
+    throw layerError(
+      'IMAGES_LAYER_TOO_LARGE',
+      printable(name),
+      `an extended header has ${size} bytes; at most ${most} are allowed`,
+    );
   if (type === 'pax') return { kind: 'pax', reader: createPaxReader() };
   // Global pax headers are metadata of the archive (git writes one) and override nothing, as in Go's
   // archive/tar.
@@ -122,6 +134,10 @@ function longText(bytes: Buffer, code: 'IMAGES_LAYER_BAD_NAME' | 'IMAGES_LAYER_B
   const end = bytes.indexOf(0);
   const text = bytes.toString('latin1', 0, end === -1 ? bytes.length : end);
   if (text.length > maxPathLength)
-    throw layerError(code, printable(text), `it has ${text.length} bytes; at most ${maxPathLength} are allowed`);
+    throw layerError(
+      code,
+      printable(text),
+      `it has ${text.length} bytes; at most ${maxPathLength} are allowed`,
+    );
   return text;
 }

@@ -45,7 +45,8 @@ export function createTarReader(sink: TarSink): TarReader {
     }
     // Two blocks of zeros end an archive. Tar programs disagree about a single one: some would read and
     // others would skip the data after it.
-    if (zeroBlocks > 0) throw layerError('IMAGES_LAYER_CORRUPT', found.name, 'an entry follows a block of zeros');
+    if (zeroBlocks > 0)
+      throw layerError('IMAGES_LAYER_CORRUPT', found.name, 'an entry follows a block of zeros');
     const { type } = found;
     if (isMetadataType(type)) {
       metadata.begin({ ...found, type });
@@ -115,10 +116,18 @@ export function createTarReader(sink: TarSink): TarReader {
 
   function finish(): void {
     const inside =
-      state === 'body' || state === 'metadata' || (state === 'header' && partialLength > 0) || (state === 'padding' && padding > 0);
+      state === 'body' ||
+      state === 'metadata' ||
+      (state === 'header' && partialLength > 0) ||
+      (state === 'padding' && padding > 0);
     if (inside)
-      throw layerError('IMAGES_LAYER_TRUNCATED', current === '' ? 'layer' : current, 'the archive ends in the middle of an entry');
-    if (metadata.isPending()) throw layerError('IMAGES_LAYER_TRUNCATED', 'layer', 'the archive ends after an extended header');
+      throw layerError(
+        'IMAGES_LAYER_TRUNCATED',
+        current === '' ? 'layer' : current,
+        'the archive ends in the middle of an entry',
+      );
+    if (metadata.isPending())
+      throw layerError('IMAGES_LAYER_TRUNCATED', 'layer', 'the archive ends after an extended header');
   }
 
   return { push, finish };

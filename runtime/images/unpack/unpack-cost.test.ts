@@ -68,11 +68,15 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'hard links to hard links': {
     n: 500,
-    entries: (n) => [{ name: 'l0' }, ...range(n, (index): RawEntry => ({ name: `l${index + 1}`, type: '1', link: `l${index}` }))],
+    entries: (n) => [
+      { name: 'l0' },
+      ...range(n, (index): RawEntry => ({ name: `l${index + 1}`, type: '1', link: `l${index}` })),
+    ],
   },
   'hard links to hard links to a file below': {
     n: 300,
-    entries: (n) => range(n, (index) => ({ name: `l${index + 1}`, type: '1', link: index === 0 ? 'file' : `l${index}` })),
+    entries: (n) =>
+      range(n, (index) => ({ name: `l${index + 1}`, type: '1', link: index === 0 ? 'file' : `l${index}` })),
     below: () => [[{ name: 'file' }]],
   },
   'hard links through symlinks below': {
@@ -80,7 +84,11 @@ const cases: Readonly<Record<string, Case>> = {
     entries: (n) => range(n, (index) => ({ name: `l${index}`, type: '1', link: `s0/s/f${index % 4}` })),
     below: () => [
       [
-        ...range(19, (index): RawEntry => ({ name: `s${index}`, type: '2', link: index === 18 ? 'a/b' : `s${index + 1}` })),
+        ...range(19, (index): RawEntry => ({
+          name: `s${index}`,
+          type: '2',
+          link: index === 18 ? 'a/b' : `s${index + 1}`,
+        })),
         { name: 'a/b/s', type: '2', link: '.' },
         ...range(4, (index) => ({ name: `a/b/f${index}` })),
       ],
@@ -109,12 +117,22 @@ const cases: Readonly<Record<string, Case>> = {
   'folders that are symlinks below': {
     n: 50,
     entries: (n) => range(n, (index) => ({ name: `s${index}/f${index}` })),
-    below: (n) => [[{ name: 'target', type: '5' }, ...range(n, (index): RawEntry => ({ name: `s${index}`, type: '2', link: 'target' }))]],
+    below: (n) => [
+      [
+        { name: 'target', type: '5' },
+        ...range(n, (index): RawEntry => ({ name: `s${index}`, type: '2', link: 'target' })),
+      ],
+    ],
   },
   'entries below folders that are symlinks below': {
     n: 100,
     entries: (n) => range(n, (index) => ({ name: `s${index % 3}/f${index}` })),
-    below: () => [[{ name: 't', type: '5' }, ...range(3, (index): RawEntry => ({ name: `s${index}`, type: '2', link: 't' }))]],
+    below: () => [
+      [
+        { name: 't', type: '5' },
+        ...range(3, (index): RawEntry => ({ name: `s${index}`, type: '2', link: 't' })),
+      ],
+    ],
   },
   'folders with times and modes': {
     n: 150,
@@ -139,7 +157,11 @@ const cases: Readonly<Record<string, Case>> = {
   'entries through symlinks of the layer': {
     n: 150,
     entries: (n) => [
-      ...range(30, (index): RawEntry => ({ name: `s${index}`, type: '2', link: index === 29 ? 'a/b' : `./s${index + 1}` })),
+      ...range(30, (index): RawEntry => ({
+        name: `s${index}`,
+        type: '2',
+        link: index === 29 ? 'a/b' : `./s${index + 1}`,
+      })),
       ...range(n, (index) => ({ name: `s0/x${index % 50}/f${index}` })),
     ],
   },
@@ -158,7 +180,10 @@ const cases: Readonly<Record<string, Case>> = {
   'entries with extended attributes': {
     n: 150,
     entries: (n) =>
-      range(n, (index) => ({ name: `f${index}`, pax: { 'SCHILY.xattr.user.a': 'x'.repeat(500), 'SCHILY.xattr.user.b': 'y' } })),
+      range(n, (index) => ({
+        name: `f${index}`,
+        pax: { 'SCHILY.xattr.user.a': 'x'.repeat(500), 'SCHILY.xattr.user.b': 'y' },
+      })),
   },
   'the bytes of a file': {
     n: 1024 * 1024,

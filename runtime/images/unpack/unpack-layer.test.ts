@@ -143,7 +143,10 @@ for (const [format, what] of Object.entries(kinds)) {
     // The sizes of folders depend on the file system.
     const files = (text: string): string => text.replace(/ d (\S+ \S+ \S+) \S+/g, ' d $1');
     assert.equal(files(listing(fs)), files(listing(source)));
-    assert.equal(execFileSync('diff', ['-r', '--no-dereference', '-x', 'fifo', source, fs], { encoding: 'utf8' }), '');
+    assert.equal(
+      execFileSync('diff', ['-r', '--no-dereference', '-x', 'fifo', source, fs], { encoding: 'utf8' }),
+      '',
+    );
   });
 }
 
@@ -156,7 +159,15 @@ test('file capabilities and user attributes survive, in binary; labels of the bu
   setXattr(`${source}/ping`, 'user.note', Buffer.from('n=\n\u00ff'));
   setXattr(`${source}/ping`, 'trusted.overlay.opaque', Buffer.from('y'));
   setXattr(`${source}/ping`, 'user.overlay.opaque', Buffer.from('y'));
-  const tar = execFileSync('tar', ['-C', source, '--format=pax', '--xattrs', '--xattrs-include=*', '-c', 'ping']);
+  const tar = execFileSync('tar', [
+    '-C',
+    source,
+    '--format=pax',
+    '--xattrs',
+    '--xattrs-include=*',
+    '-c',
+    'ping',
+  ]);
   const { fs } = await unpack(tar);
   assert.deepEqual(getXattr(`${fs}/ping`, 'security.capability'), capability);
   assert.deepEqual(Buffer.from(getXattr(`${fs}/ping`, 'user.note') ?? []), Buffer.from('n=\n\u00ff'));
@@ -164,7 +175,11 @@ test('file capabilities and user attributes survive, in binary; labels of the bu
 });
 
 test('gzip in several members, zstd and plain archives are read; bytes after the end belong to the diff id only', async () => {
-  const tar = Buffer.concat([await tarOf([{ name: 'a', body: 'one' }]), Buffer.alloc(4096), Buffer.from('garbage')]);
+  const tar = Buffer.concat([
+    await tarOf([{ name: 'a', body: 'one' }]),
+    Buffer.alloc(4096),
+    Buffer.from('garbage'),
+  ]);
   for (const blob of [
     tar,
     gzipSync(tar),
@@ -186,16 +201,48 @@ function damaged(gzip: Buffer): Buffer {
   return gzip;
 }
 
-const broken: readonly (readonly [string, string, (tar: Buffer) => { readonly tar: Buffer; readonly blob?: Buffer }])[] = [
+const broken: readonly (readonly [
+  string,
+  string,
+  (tar: Buffer) => { readonly tar: Buffer; readonly blob?: Buffer },
+])[] = [
   ['a body that ends early', 'IMAGES_LAYER_TRUNCATED', (tar) => ({ tar: tar.subarray(0, 900) })],
   ['a header that ends early', 'IMAGES_LAYER_TRUNCATED', (tar) => ({ tar: tar.subarray(0, 300) })],
-  ['a gzip stream that ends early', 'IMAGES_LAYER_TRUNCATED', (tar) => ({ tar, blob: gzipSync(tar).subarray(0, -12) })],
-  ['a zstd stream that ends early', 'IMAGES_LAYER_TRUNCATED', (tar) => ({ tar, blob: zstdCompressSync(tar).subarray(0, -6) })],
-  ['a damaged gzip stream', 'IMAGES_LAYER_CORRUPT', (tar) => ({ tar, blob: damaged(gzipSync(tar, { level: 0 })) })],
-  ['a wrong checksum', 'IMAGES_LAYER_CORRUPT', (tar) => ({ tar: Buffer.concat([Buffer.from('z'), tar.subarray(1)]) })],
-  ['an entry after one block of zeros', 'IMAGES_LAYER_CORRUPT', (tar) => ({ tar: Buffer.concat([Buffer.alloc(512), tar]) })],
-  ['an unknown entry type', 'IMAGES_LAYER_UNSUPPORTED', () => ({ tar: Buffer.concat([rawHeader({ name: 'v', type: 'V' }), end]) })],
-  ['an old sparse file', 'IMAGES_LAYER_UNSUPPORTED', () => ({ tar: Buffer.concat([rawHeader({ name: 's', type: 'S' }), end]) })],
+  [
+    'a gzip stream that ends early',
+    'IMAGES_LAYER_TRUNCATED',
+    (tar) => ({ tar, blob: gzipSync(tar).subarray(0, -12) }),
+  ],
+  [
+    'a zstd stream that ends early',
+    'IMAGES_LAYER_TRUNCATED',
+    (tar) => ({ tar, blob: zstdCompressSync(tar).subarray(0, -6) }),
+  ],
+  [
+    'a damaged gzip stream',
+    'IMAGES_LAYER_CORRUPT',
+    (tar) => ({ tar, blob: damaged(gzipSync(tar, { level: 0 })) }),
+  ],
+  [
+    'a wrong checksum',
+    'IMAGES_LAYER_CORRUPT',
+    (tar) => ({ tar: Buffer.concat([Buffer.from('z'), tar.subarray(1)]) }),
+  ],
+  [
+    'an entry after one block of zeros',
+    'IMAGES_LAYER_CORRUPT',
+    (tar) => ({ tar: Buffer.concat([Buffer.alloc(512), tar]) }),
+  ],
+  [
+    'an unknown entry type',
+    'IMAGES_LAYER_UNSUPPORTED',
+    () => ({ tar: Buffer.concat([rawHeader({ name: 'v', type: 'V' }), end]) }),
+  ],
+  [
+    'an old sparse file',
+    'IMAGES_LAYER_UNSUPPORTED',
+    () => ({ tar: Buffer.concat([rawHeader({ name: 's', type: 'S' }), end]) }),
+  ],
   [
     'a size that is no number',
     'IMAGES_LAYER_CORRUPT',
@@ -204,7 +251,12 @@ const broken: readonly (readonly [string, string, (tar: Buffer) => { readonly ta
   [
     'an owner out of range',
     'IMAGES_LAYER_UNSUPPORTED',
-    () => ({ tar: Buffer.concat([rawHeader({ name: 'u', type: '0', uid: Buffer.from([0x80, 0, 0, 0, 255, 255, 255, 255]) }), end]) }),
+    () => ({
+      tar: Buffer.concat([
+        rawHeader({ name: 'u', type: '0', uid: Buffer.from([0x80, 0, 0, 0, 255, 255, 255, 255]) }),
+        end,
+      ]),
+    }),
   ],
   [
     'a huge extended header',
@@ -232,24 +284,43 @@ test('decompression bombs are refused by ratio, by bytes and by count', async ()
     unpack(zeros, { blob: gzipSync(zeros), limits: { ratioFloorBytes: 1024, maxRatio: 10 } }),
     codeIs('IMAGES_LAYER_TOO_LARGE'),
   );
-  await assert.rejects(unpack(zeros, { limits: { maxLayerBytes: 1024 * 1024 } }), codeIs('IMAGES_LAYER_TOO_LARGE'));
+  await assert.rejects(
+    unpack(zeros, { limits: { maxLayerBytes: 1024 * 1024 } }),
+    codeIs('IMAGES_LAYER_TOO_LARGE'),
+  );
   const many = await tarOf(Array.from({ length: 20 }, (_, index) => ({ name: `f${index}` })));
   await assert.rejects(unpack(many, { limits: { maxEntries: 19 } }), codeIs('IMAGES_LAYER_TOO_LARGE'));
 });
 
 const hostile: readonly (readonly [string, string, readonly Entry[]])[] = [
   ['a name that climbs', 'IMAGES_LAYER_BAD_NAME', [{ name: '../outside/kept', body: 'gone' }]],
-  ['a name that climbs in the middle', 'IMAGES_LAYER_BAD_NAME', [{ name: 'a/../../outside/kept', body: 'gone' }]],
+  [
+    'a name that climbs in the middle',
+    'IMAGES_LAYER_BAD_NAME',
+    [{ name: 'a/../../outside/kept', body: 'gone' }],
+  ],
   ['a whiteout that climbs', 'IMAGES_LAYER_BAD_NAME', [{ name: 'a/.wh...' }]],
   ['a whiteout of nothing', 'IMAGES_LAYER_BAD_NAME', [{ name: '.wh.' }]],
   ['a file below a file', 'IMAGES_LAYER_BAD_NAME', [{ name: 'a' }, { name: 'a/b' }]],
   [
     'symlinks in a circle',
     'IMAGES_LAYER_BAD_NAME',
-    [{ name: 'a', type: 'symlink', linkname: 'b' }, { name: 'b', type: 'symlink', linkname: 'a' }, { name: 'a/f' }],
+    [
+      { name: 'a', type: 'symlink', linkname: 'b' },
+      { name: 'b', type: 'symlink', linkname: 'a' },
+      { name: 'a/f' },
+    ],
   ],
-  ['a hard link that climbs', 'IMAGES_LAYER_BAD_NAME', [{ name: 'l', type: 'link', linkname: '../outside/kept' }]],
-  ['a hard link to itself', 'IMAGES_LAYER_BAD_LINK', [{ name: 'l' }, { name: 'l', type: 'link', linkname: 'l' }]],
+  [
+    'a hard link that climbs',
+    'IMAGES_LAYER_BAD_NAME',
+    [{ name: 'l', type: 'link', linkname: '../outside/kept' }],
+  ],
+  [
+    'a hard link to itself',
+    'IMAGES_LAYER_BAD_LINK',
+    [{ name: 'l' }, { name: 'l', type: 'link', linkname: 'l' }],
+  ],
   ['a hard link to nothing', 'IMAGES_LAYER_BAD_LINK', [{ name: 'l', type: 'link', linkname: 'missing' }]],
   [
     'a hard link to a folder',
@@ -259,7 +330,11 @@ const hostile: readonly (readonly [string, string, readonly Entry[]])[] = [
       { name: 'l', type: 'link', linkname: 'd' },
     ],
   ],
-  ['a whiteout in disguise', 'IMAGES_LAYER_UNSUPPORTED', [{ name: 'w', type: 'character-device', devmajor: 0, devminor: 0 }]],
+  [
+    'a whiteout in disguise',
+    'IMAGES_LAYER_UNSUPPORTED',
+    [{ name: 'w', type: 'character-device', devmajor: 0, devminor: 0 }],
+  ],
 ];
 for (const [what, code, entries] of hostile) {
   test(`${what} is refused: ${code}`, async () => {
@@ -321,7 +396,10 @@ test('devices and base-256 owners', async () => {
   assert.equal(execFileSync('stat', ['-c', '%t:%T %a', `${fs}/null`], { encoding: 'utf8' }), '1:3 666\n');
   assert.equal(execFileSync('stat', ['-c', '%t:%T %a', `${fs}/disk`], { encoding: 'utf8' }), '103:12c 660\n');
   const owned = await unpack(
-    Buffer.concat([rawHeader({ name: 'u', type: '0', uid: Buffer.from([0x80, 0, 0, 0, 0, 0x2d, 0xc6, 0xc0]) }), end]),
+    Buffer.concat([
+      rawHeader({ name: 'u', type: '0', uid: Buffer.from([0x80, 0, 0, 0, 0, 0x2d, 0xc6, 0xc0]) }),
+      end,
+    ]),
   );
   assert.equal(statSync(`${owned.fs}/u`).uid, 3_000_000);
 });
@@ -343,7 +421,12 @@ test('names that are not UTF-8 are kept, whiteouts and folders among them', asyn
 
 async function merged<T>(layers: readonly string[], body: (root: string) => T): Promise<T> {
   for (const name of ['upper', 'work', 'merged']) mkdirSync(`${folder}/m/${name}`, { recursive: true });
-  mountOverlay({ lower: [...layers].reverse(), upper: `${folder}/m/upper`, work: `${folder}/m/work`, target: `${folder}/m/merged` });
+  mountOverlay({
+    lower: [...layers].reverse(),
+    upper: `${folder}/m/upper`,
+    work: `${folder}/m/work`,
+    target: `${folder}/m/merged`,
+  });
   try {
     return body(`${folder}/m/merged`);
   } finally {
@@ -355,7 +438,10 @@ async function merged<T>(layers: readonly string[], body: (root: string) => T): 
 test('whiteouts and opaque folders hide the layers below, and never their own layer, in either order', async () => {
   const base = await unpackEntries([
     ...['gone', 'kept', 'both'].map((name): Entry => ({ name, body: 'base' })),
-    ...['opaque', 'again', 'before', 'deep/down'].map((name): Entry => ({ name: `${name}/old`, body: 'base' })),
+    ...['opaque', 'again', 'before', 'deep/down'].map((name): Entry => ({
+      name: `${name}/old`,
+      body: 'base',
+    })),
   ]);
   const top = await unpackEntries(
     [
@@ -377,7 +463,8 @@ test('whiteouts and opaque folders hide the layers below, and never their own la
   await merged([base.fs, top.fs], (root) => {
     assert.deepEqual(readdirSync(root).sort(), ['again', 'before', 'both', 'deep', 'kept', 'opaque']);
     assert.equal(readFileSync(`${root}/both`, 'utf8'), 'top');
-    for (const name of ['again', 'before', 'opaque']) assert.deepEqual(readdirSync(`${root}/${name}`), ['new']);
+    for (const name of ['again', 'before', 'opaque'])
+      assert.deepEqual(readdirSync(`${root}/${name}`), ['new']);
     assert.deepEqual(readdirSync(`${root}/deep`), []);
   });
 });
@@ -445,7 +532,10 @@ test('entries whose folder is a symlink below are moved to the target of the sym
     assert.equal(readFileSync(`${root}${outside}/in`, 'utf8'), 'i');
   });
   await assert.rejects(unpackEntries([{ name: 'loop/x' }], [base.fs]), codeIs('IMAGES_LAYER_BAD_NAME'));
-  await assert.rejects(unpackEntries([{ name: 'bin/x' }, { name: 'usr/bin/x' }], [base.fs]), codeIs('IMAGES_LAYER_BAD_NAME'));
+  await assert.rejects(
+    unpackEntries([{ name: 'bin/x' }, { name: 'usr/bin/x' }], [base.fs]),
+    codeIs('IMAGES_LAYER_BAD_NAME'),
+  );
 });
 
 test('a layer that lists its folders does not depend on those below', async () => {
@@ -477,18 +567,31 @@ const anyEntry = fc.record({
 
 test('no archive, whatever it holds, touches anything outside its layer', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(anyEntry, { maxLength: 12 }), fc.array(anyEntry, { maxLength: 12 }), async (lower, upper) => {
-      const base = await unpackEntries(lower.map(plain)).catch(refused);
-      await unpackEntries(upper.map(plain), base === undefined ? [] : [base.fs]).catch(refused);
-      assert.deepEqual(readdirSync(`${folder}/outside`), ['kept']);
-      assert.equal(statSync(`${folder}/outside/kept`).nlink, 1);
-    }),
+    fc.asyncProperty(
+      fc.array(anyEntry, { maxLength: 12 }),
+      fc.array(anyEntry, { maxLength: 12 }),
+      async (lower, upper) => {
+        const base = await unpackEntries(lower.map(plain)).catch(refused);
+        await unpackEntries(upper.map(plain), base === undefined ? [] : [base.fs]).catch(refused);
+        assert.deepEqual(readdirSync(`${folder}/outside`), ['kept']);
+        assert.equal(statSync(`${folder}/outside/kept`).nlink, 1);
+      },
+    ),
     { numRuns: 150 },
   );
 });
 
-function plain({ name, type, linkname }: { name: string; type: NonNullable<Entry['type']>; linkname: string }): Entry {
-  if (type === 'symlink' || type === 'link') return { name, type, linkname: linkname === '' ? 'a' : linkname };
+function plain({
+  name,
+  type,
+  linkname,
+}: {
+  name: string;
+  type: NonNullable<Entry['type']>;
+  linkname: string;
+}): Entry {
+  if (type === 'symlink' || type === 'link')
+    return { name, type, linkname: linkname === '' ? 'a' : linkname };
   return { name, type, ...(type === 'file' ? { body: 'x' } : {}) };
 }
 

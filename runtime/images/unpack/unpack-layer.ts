@@ -72,7 +72,12 @@ export async function unpackLayer(
     clock.turn(() => {
       budget.goOn();
       total += chunk.length;
-      if (total > most) throw layerError('IMAGES_LAYER_TOO_LARGE', request.diffId, `the layer unpacks to more than ${most} bytes`);
+      if (total > most)
+        throw layerError(
+          'IMAGES_LAYER_TOO_LARGE',
+          request.diffId,
+          `the layer unpacks to more than ${most} bytes`,
+        );
       digest.update(chunk);
       reader.push(chunk);
     });
@@ -89,7 +94,12 @@ export async function unpackLayer(
   });
 }
 
-function finish(writer: LayerWriter, manifest: string, dependent: boolean, budget: LayerBudget): UnpackedLayer {
+function finish(
+  writer: LayerWriter,
+  manifest: string,
+  dependent: boolean,
+  budget: LayerBudget,
+): UnpackedLayer {
   budget.goOn();
   writer.finish();
   const { sha256, bytes, inodes } = writeFileManifest(writer.root, manifest, budget);

@@ -15,7 +15,11 @@ import { codeIs, layerFolderOfEachTest, range, unpackHere } from './unpack.fixtu
 const layers = layerFolderOfEachTest('unpack-limits');
 
 /** Returns the root of the unpacked archive. */
-async function unpack(tar: Buffer, limits: Partial<ImageLimits> = {}, lowers: readonly string[] = []): Promise<string> {
+async function unpack(
+  tar: Buffer,
+  limits: Partial<ImageLimits> = {},
+  lowers: readonly string[] = [],
+): Promise<string> {
   const request = layers.requestOf(tar, { lowest: lowers.length === 0, limits });
   await unpackHere(request, lowers);
   return `${request.staging}/fs`;
@@ -34,8 +38,14 @@ function begun(body: Buffer, shown: number): Buffer {
 
 const early: Readonly<Record<string, readonly [string, Buffer]>> = {
   'an attribute’s value over 64 KiB': [tooLarge, begun(paxRecord(`${xattr}user.a`, 'x'.repeat(65_537)), 40)],
-  'the value of an attribute that is not kept, over 64 KiB': [tooLarge, begun(paxRecord(`${xattr}trusted.a`, 'x'.repeat(65_537)), 40)],
-  'an attribute’s name over 255 bytes': [tooLarge, begun(paxRecord(`${xattr}user.${'a'.repeat(251)}`, 'x'.repeat(60_000)), 300)],
+  'the value of an attribute that is not kept, over 64 KiB': [
+    tooLarge,
+    begun(paxRecord(`${xattr}trusted.a`, 'x'.repeat(65_537)), 40),
+  ],
+  'an attribute’s name over 255 bytes': [
+    tooLarge,
+    begun(paxRecord(`${xattr}user.${'a'.repeat(251)}`, 'x'.repeat(60_000)), 300),
+  ],
   'a link over 4096 bytes': [tooLarge, begun(paxRecord('linkpath', 'x'.repeat(4097)), 20)],
   'a name over 4096 bytes': [tooLarge, begun(paxRecord('path', 'x'.repeat(4097)), 20)],
   'a number of many digits': [tooLarge, begun(paxRecord('size', '1'.repeat(65)), 12)],
@@ -67,13 +77,22 @@ const whole: Readonly<Record<string, readonly [string, Buffer]>> = {
     Buffer.concat([extendedHeader(Buffer.alloc(4097, 'x'), 'K'), rawBlock('f', '2', 0)]),
   ],
   'a part of a name over 255 bytes': ['IMAGES_LAYER_BAD_NAME', rawEntry({ name: `${'x'.repeat(256)}/f` })],
-  'a last part of a name over 255 bytes': ['IMAGES_LAYER_BAD_NAME', rawEntry({ name: `a/${'x'.repeat(256)}` })],
+  'a last part of a name over 255 bytes': [
+    'IMAGES_LAYER_BAD_NAME',
+    rawEntry({ name: `a/${'x'.repeat(256)}` }),
+  ],
   'a last part over 255 bytes in the folder of the entry before': [
     'IMAGES_LAYER_BAD_NAME',
     Buffer.concat([rawEntry({ name: 'a/f' }), rawEntry({ name: `a/${'x'.repeat(256)}` })]),
   ],
-  'a whiteout of a name over 255 bytes': ['IMAGES_LAYER_BAD_NAME', rawEntry({ name: `.wh.${'x'.repeat(256)}` })],
-  'a hard link to a part over 255 bytes': ['IMAGES_LAYER_BAD_NAME', rawEntry({ name: 'l', type: '1', link: 'x'.repeat(256) })],
+  'a whiteout of a name over 255 bytes': [
+    'IMAGES_LAYER_BAD_NAME',
+    rawEntry({ name: `.wh.${'x'.repeat(256)}` }),
+  ],
+  'a hard link to a part over 255 bytes': [
+    'IMAGES_LAYER_BAD_NAME',
+    rawEntry({ name: 'l', type: '1', link: 'x'.repeat(256) }),
+  ],
   'a path that symlinks make longer than 4096 bytes': [
     'IMAGES_LAYER_BAD_NAME',
     Buffer.concat([
@@ -83,7 +102,10 @@ const whole: Readonly<Record<string, readonly [string, Buffer]>> = {
   ],
   'names of one entry’s attributes over 64 KiB together': [
     tooLarge,
-    rawEntry({ name: 'f', pax: Object.fromEntries(range(300, (index) => [`${xattr}user.${index}.${'a'.repeat(230)}`, ''])) }),
+    rawEntry({
+      name: 'f',
+      pax: Object.fromEntries(range(300, (index) => [`${xattr}user.${index}.${'a'.repeat(230)}`, ''])),
+    }),
   ],
 };
 for (const [what, [code, bytes]] of Object.entries(whole)) {
@@ -96,7 +118,15 @@ test('records of any split of the stream give the same; longest names and values
   const longest = 'n'.repeat(255);
   const value = Buffer.from(range(2000, (index) => index % 256));
   const tar = rawTar([
-    { name: `a/${longest}`, pax: { [`${xattr}user.v`]: value, comment: 'x'.repeat(100_000), [`${xattr}trusted.t`]: 'y', mtime: '12.5' } },
+    {
+      name: `a/${longest}`,
+      pax: {
+        [`${xattr}user.v`]: value,
+        comment: 'x'.repeat(100_000),
+        [`${xattr}trusted.t`]: 'y',
+        mtime: '12.5',
+      },
+    },
     { name: `.wh.${longest}` },
     { name: 'link', type: '2', link: 'x/'.repeat(2047) },
     { name: 'l', pax: { path: 'renamed' }, body: 'body' },
@@ -153,13 +183,24 @@ test('an empty file whose short name ends at a slash is a file when its long nam
 
 test('the total size of data kept in memory until the end of a layer is bounded', async () => {
   const limits = { maxKeptBytes: 10_000 };
-  const folders = range(20, (index): RawEntry => ({ name: `d${index}`, type: '5', pax: { [`${xattr}user.a`]: 'x'.repeat(1000) } }));
+  const folders = range(20, (index): RawEntry => ({
+    name: `d${index}`,
+    type: '5',
+    pax: { [`${xattr}user.a`]: 'x'.repeat(1000) },
+  }));
   await assert.rejects(unpack(rawTar(folders), limits), codeIs(tooLarge));
   const symlinks = range(20, (index): RawEntry => ({ name: `s${index}`, type: '2', link: 'x'.repeat(1000) }));
   await assert.rejects(unpack(rawTar(symlinks), limits), codeIs(tooLarge));
-  const links = range(20, (index): RawEntry => ({ name: `l${index}`, type: '1', link: `${'y/'.repeat(500)}f` }));
+  const links = range(20, (index): RawEntry => ({
+    name: `l${index}`,
+    type: '1',
+    link: `${'y/'.repeat(500)}f`,
+  }));
   await assert.rejects(unpack(rawTar(links), limits), codeIs(tooLarge));
-  const files = range(20, (index): RawEntry => ({ name: `f${index}`, pax: { [`${xattr}user.a`]: 'x'.repeat(1000) } }));
+  const files = range(20, (index): RawEntry => ({
+    name: `f${index}`,
+    pax: { [`${xattr}user.a`]: 'x'.repeat(1000) },
+  }));
   await unpack(rawTar(files), limits);
 });
 
@@ -207,7 +248,8 @@ test('files copied from the layers below count as the layer’s content', async 
 async function largeLayer({ header, type, count: entries }: Hoard): Promise<string> {
   const blob = `${layers.newPath()}.zst`;
   const parts = function* (): Generator<Buffer> {
-    for (let index = 0; index < entries; index++) yield Buffer.concat([header, rawBlock(`e${index}`, type, 0)]);
+    for (let index = 0; index < entries; index++)
+      yield Buffer.concat([header, rawBlock(`e${index}`, type, 0)]);
     yield endOfArchive;
   };
   await pipeline(parts(), createZstdCompress(), createWriteStream(blob));
@@ -242,9 +284,21 @@ interface Hoard {
 const paxOf = (records: readonly (readonly [string, string])[]): Buffer =>
   extendedHeader(Buffer.concat(records.map(([key, value]) => paxRecord(key, value))));
 const hoards: Readonly<Record<string, Hoard>> = {
-  'folders with large attributes': { header: paxOf([[`${xattr}user.a`, 'x'.repeat(65_000)]]), type: '5', count: 8000 },
-  'folders with many attributes': { header: paxOf(range(4000, (index) => [`${xattr}user.${index}`, 'x'])), type: '5', count: 700 },
-  'long links': { header: paxOf([['linkpath', `${`${'y'.repeat(250)}/`.repeat(16)}f`]]), type: '1', count: 120_000 },
+  'folders with large attributes': {
+    header: paxOf([[`${xattr}user.a`, 'x'.repeat(65_000)]]),
+    type: '5',
+    count: 8000,
+  },
+  'folders with many attributes': {
+    header: paxOf(range(4000, (index) => [`${xattr}user.${index}`, 'x'])),
+    type: '5',
+    count: 700,
+  },
+  'long links': {
+    header: paxOf([['linkpath', `${`${'y'.repeat(250)}/`.repeat(16)}f`]]),
+    type: '1',
+    count: 120_000,
+  },
 };
 for (const [what, hoard] of Object.entries(hoards)) {
   test(`a layer of ${what} is refused, and memory stays below ${mostMebibytes} MiB`, async () => {

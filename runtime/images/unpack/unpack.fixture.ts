@@ -14,7 +14,10 @@ export interface LayerFolder {
   /** Returns a path in it that no other call of the test has received. */
   newPath(): string;
   /** Writes the archive, and returns a request to unpack it beside itself. */
-  requestOf(tar: Buffer, options?: { readonly lowest?: boolean; readonly limits?: Partial<ImageLimits> }): UnpackRequest;
+  requestOf(
+    tar: Buffer,
+    options?: { readonly lowest?: boolean; readonly limits?: Partial<ImageLimits> },
+  ): UnpackRequest;
 }
 
 /** Creates such a folder for each test of the file that calls this. */
@@ -32,7 +35,13 @@ export function layerFolderOfEachTest(name: string): LayerFolder {
     requestOf(tar, { lowest = false, limits = {} } = {}) {
       const path = newPath();
       writeFileSync(`${path}.tar`, tar);
-      return { blob: `${path}.tar`, staging: `${path}.layer`, diffId: sha256(tar), lowest, limits: { ...defaultLimits, ...limits } };
+      return {
+        blob: `${path}.tar`,
+        staging: `${path}.layer`,
+        diffId: sha256(tar),
+        lowest,
+        limits: { ...defaultLimits, ...limits },
+      };
     },
   };
 }
@@ -52,4 +61,5 @@ export function codeIs(code: string): (thrown: unknown) => boolean {
   };
 }
 
-export const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
+export const range = <T>(n: number, make: (index: number) => T): T[] =>
+  Array.from({ length: n }, (_, index) => make(index));

@@ -38,7 +38,10 @@ export function readWork(cell: JobCell): WorkState {
   return {
     isWorking: since !== 0,
     workedMs: since === 0 ? worked : worked + elapsed(since),
-    progress: { entries: Atomics.load(shared, word.entries), bytes: Atomics.load(shared, word.kibibytes) * 1024 },
+    progress: {
+      entries: Atomics.load(shared, word.entries),
+      bytes: Atomics.load(shared, word.kibibytes) * 1024,
+    },
   };
 }
 

@@ -13,7 +13,10 @@ import { auditSubject } from './subject.ts';
 let folder: string;
 let serial = 0;
 let logged: Record<string, unknown>[] = [];
-const log = createLogger({ level: 'info', stream: { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) } });
+const log = createLogger({
+  level: 'info',
+  stream: { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) },
+});
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'portcullis-audit-'));
 });
@@ -29,9 +32,15 @@ const call = (rpc: string, readsOnly = false): StartedCall => ({
 });
 const fine: CallOutcome = { code: 0, milliseconds: 1.5 };
 
-function open(more: { reads?: boolean; required?: boolean; path?: string } = {}): { audit: Audit; path: string } {
+function open(more: { reads?: boolean; required?: boolean; path?: string } = {}): {
+  audit: Audit;
+  path: string;
+} {
   const path = more.path ?? join(folder, `${serial++}`, 'audit.log');
-  return { audit: openAudit({ path, reads: false, required: false, log, now: () => new Date(0), ...more }), path };
+  return {
+    audit: openAudit({ path, reads: false, required: false, log, now: () => new Date(0), ...more }),
+    path,
+  };
 }
 
 async function serve(audit: Audit, started: StartedCall, request: unknown, outcome = fine): Promise<void> {
@@ -60,7 +69,12 @@ test('a change is one line: who, what, about what, what became of it', async () 
     fix: 'x',
     details: { verdictId: 'v1' },
   });
-  await serve(audit, call('PullImage'), { image: { image: 'good.test/a:1' } }, { code: 7, milliseconds: 3, failure });
+  await serve(
+    audit,
+    call('PullImage'),
+    { image: { image: 'good.test/a:1' } },
+    { code: 7, milliseconds: 3, failure },
+  );
   await serve(audit, call('ListContainers', true), {});
   await serve(
     audit,
@@ -115,7 +129,13 @@ test('no secret of a request is in its subject', () => {
   const requests = [
     {
       image: { image: 'good.test/a:1', annotations: { key: secret } },
-      auth: { username: secret, password: secret, auth: secret, identityToken: secret, registryToken: secret },
+      auth: {
+        username: secret,
+        password: secret,
+        auth: secret,
+        identityToken: secret,
+        registryToken: secret,
+      },
       sandboxConfig: { metadata, annotations: { note: secret }, labels: { l: secret } },
     },
     {
@@ -134,17 +154,34 @@ test('no secret of a request is in its subject', () => {
       sandboxConfig: { metadata, annotations: { note: secret } },
     },
     { containerId: 'c1', cmd: ['/bin/login', `--password=${secret}`], timeout: 3, tty: true },
-    { config: { metadata, hostname: secret, annotations: { note: secret }, linux: { sysctls: { x: secret } } }, runtimeHandler: 'crun' },
+    {
+      config: {
+        metadata,
+        hostname: secret,
+        annotations: { note: secret },
+        linux: { sysctls: { x: secret } },
+      },
+      runtimeHandler: 'crun',
+    },
     { containerId: 'c1', annotations: { note: secret }, linux: { unified: { x: secret } } },
   ];
   assert.deepEqual(requests.map(auditSubject), [
     { image: 'good.test/a:1', pod: 'web', namespace: 'pay', podUid: 'u' },
-    { sandboxId: 's1', pod: 'web', namespace: 'pay', podUid: 'u', container: 'app', image: 'good.test/a:1', privileged: true },
+    {
+      sandboxId: 's1',
+      pod: 'web',
+      namespace: 'pay',
+      podUid: 'u',
+      container: 'app',
+      image: 'good.test/a:1',
+      privileged: true,
+    },
     { containerId: 'c1', program: '/bin/login', arguments: 1, tty: true, timeout: 3 },
     { runtimeHandler: 'crun', pod: 'web', namespace: 'pay', podUid: 'u' },
     { containerId: 'c1' },
   ]);
-  for (const nothing of [undefined, null, 'x', 7, [], { config: null, cmd: 'x', image: 'x' }]) assert.deepEqual(auditSubject(nothing), {});
+  for (const nothing of [undefined, null, 'x', 7, [], { config: null, cmd: 'x', image: 'x' }])
+    assert.deepEqual(auditSubject(nothing), {});
   assert.equal(String(auditSubject({ containerId: 'x'.repeat(10_000) }).containerId).length, 512);
 });
 
@@ -217,7 +254,10 @@ test('required: a change is refused while the log cannot be written, a read neve
   await mkdir(path);
   const { audit } = open({ path, required: true, reads: true });
   const stop = audit.calls.begin(call('StopContainer'));
-  await assert.rejects(stop.admit?.({ containerId: 'c1' }) ?? Promise.resolve(), /\[RUNTIME_AUDIT_UNWRITABLE\]/);
+  await assert.rejects(
+    stop.admit?.({ containerId: 'c1' }) ?? Promise.resolve(),
+    /\[RUNTIME_AUDIT_UNWRITABLE\]/,
+  );
   stop.end({ code: 14, milliseconds: 0 });
   await serve(audit, call('ListContainers', true), {});
   await audit.close();

@@ -39,12 +39,18 @@ export function openAudit(options: {
     try {
       await file.append(JSON.stringify({ time: now().toISOString(), ...line }));
       if (failingSince !== undefined)
-        log.warn({ path, lost: failures - failingSince }, 'the audit log can be written again; lines in between are lost');
+        log.warn(
+          { path, lost: failures - failingSince },
+          'the audit log can be written again; lines in between are lost',
+        );
       failingSince = undefined;
     } catch (cause) {
       // Reported once for each period of failures: a message for each call would fill a full disk further.
       if (failingSince === undefined)
-        log.error({ path, code: 'RUNTIME_AUDIT_UNWRITABLE', cause: reasonOf(cause) }, 'the audit log cannot be written');
+        log.error(
+          { path, code: 'RUNTIME_AUDIT_UNWRITABLE', cause: reasonOf(cause) },
+          'the audit log cannot be written',
+        );
       failingSince ??= failures;
       failures += 1;
       throw cause;
@@ -70,7 +76,12 @@ export function openAudit(options: {
             });
           },
           end: (outcome) => {
-            const line = { ...head(call), phase: 'done', subject: { ...subject, ...auditResult(outcome.response) }, ...outcomeOf(outcome) };
+            const line = {
+              ...head(call),
+              phase: 'done',
+              subject: { ...subject, ...auditResult(outcome.response) },
+              ...outcomeOf(outcome),
+            };
             write(line).catch(() => undefined);
           },
         };

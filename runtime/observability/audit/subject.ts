@@ -23,7 +23,9 @@ export function auditSubject(request: unknown): AuditSubject {
   put('image', fields(message.image).image);
   const config = fields(message.config);
   const isContainer = 'image' in config || 'command' in config || 'mounts' in config;
-  const pod = fields(fields(isContainer ? message.sandboxConfig : (message.sandboxConfig ?? message.config)).metadata);
+  const pod = fields(
+    fields(isContainer ? message.sandboxConfig : (message.sandboxConfig ?? message.config)).metadata,
+  );
   put('pod', pod.name);
   put('namespace', pod.namespace);
   put('podUid', pod.uid);
@@ -38,7 +40,8 @@ export function auditSubject(request: unknown): AuditSubject {
     put('arguments', message.cmd.length - 1);
   }
   put('tty', message.tty === true || undefined);
-  if (Array.isArray(message.port) && message.port.length > 0) put('ports', message.port.slice(0, 32).join(','));
+  if (Array.isArray(message.port) && message.port.length > 0)
+    put('ports', message.port.slice(0, 32).join(','));
   put('timeout', typeof message.timeout === 'number' && message.timeout !== 0 ? message.timeout : undefined);
   return subject;
 }

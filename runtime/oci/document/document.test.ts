@@ -11,7 +11,9 @@ import { standaloneSpec } from './standalone.ts';
 import { tryRuntime } from './try-runtime.ts';
 import { validateOciConfig } from './validate.ts';
 
-const runtimes = ['/usr/bin/crun', '/usr/sbin/runc', '/var/cache/portcullis-peers/bin/runc'].filter((path) => existsSync(path));
+const runtimes = ['/usr/bin/crun', '/usr/sbin/runc', '/var/cache/portcullis-peers/bin/runc'].filter((path) =>
+  existsSync(path),
+);
 
 function specOf(profile: string, runtime: string): OciSpec {
   const found = builtinProfile(profile);
@@ -22,7 +24,15 @@ function specOf(profile: string, runtime: string): OciSpec {
       { ...found, ambient: [] },
       { architecture, runtime, kernel: detectKernel(), heldCapabilities: boundingCapabilities() },
     ),
-    ...{ runtime, rootfs: 'rootfs', args: ['/bin/true'], env: ['PATH=/bin'], cwd: '/', terminal: false, hostname: 'x' },
+    ...{
+      runtime,
+      rootfs: 'rootfs',
+      args: ['/bin/true'],
+      env: ['PATH=/bin'],
+      cwd: '/',
+      terminal: false,
+      hostname: 'x',
+    },
     user: { uid: 1000, gid: 1000, additionalGids: [] },
   });
 }
@@ -31,7 +41,8 @@ describe('a configuration of its own', () => {
   let bundle = '';
   before(() => {
     bundle = mkdtempSync(join(tmpdir(), 'portcullis-document-'));
-    for (const folder of ['bin', 'proc', 'dev', 'sys']) mkdirSync(join(bundle, 'rootfs', folder), { recursive: true });
+    for (const folder of ['bin', 'proc', 'dev', 'sys'])
+      mkdirSync(join(bundle, 'rootfs', folder), { recursive: true });
     cpSync('/bin/busybox', join(bundle, 'rootfs/bin/busybox'));
     symlinkSync('busybox', join(bundle, 'rootfs/bin/true'));
   });
@@ -43,7 +54,11 @@ describe('a configuration of its own', () => {
         const config = serialiseSpec(specOf(profile, kind));
         assert.deepEqual(validateOciConfig(config, 'config.json'), []);
         for (const runtime of runtimes)
-          assert.deepEqual(await tryRuntime({ runtime, config, bundle }), { runtime, accepted: true, said: '' });
+          assert.deepEqual(await tryRuntime({ runtime, config, bundle }), {
+            runtime,
+            accepted: true,
+            said: '',
+          });
       });
     }
   }
@@ -58,23 +73,52 @@ describe('a configuration of its own', () => {
 describe('an invalid configuration', () => {
   const good = JSON.parse(serialiseSpec(specOf('baseline', 'runc'))) as Record<string, unknown>;
   const with_ = (change: (spec: Record<string, unknown>) => object): string[] =>
-    validateOciConfig(JSON.stringify(change(structuredClone(good)), null, 2), 'c.json').map(({ path, position }) => {
-      assert.ok(position.line > 0 && position.column > 0);
-      return path;
-    });
+    validateOciConfig(JSON.stringify(change(structuredClone(good)), null, 2), 'c.json').map(
+      ({ path, position }) => {
+        assert.ok(position.line > 0 && position.column > 0);
+        return path;
+      },
+    );
   const cases: [string, (spec: Record<string, unknown>) => object, RegExp][] = [
     ['without a process', ({ process: _process, ...rest }) => rest, /process|^$/],
-    ['with a relative working folder', (s) => ({ ...s, process: { ...(s['process'] as object), cwd: 'x' } }), /process\.cwd/],
-    ['without arguments', (s) => ({ ...s, process: { ...(s['process'] as object), args: [] } }), /process\.args/],
-    ['with a uid below zero', (s) => ({ ...s, process: { ...(s['process'] as object), user: { uid: -1, gid: 0 } } }), /user\.uid/],
+    [
+      'with a relative working folder',
+      (s) => ({ ...s, process: { ...(s['process'] as object), cwd: 'x' } }),
+      /process\.cwd/,
+    ],
+    [
+      'without arguments',
+      (s) => ({ ...s, process: { ...(s['process'] as object), args: [] } }),
+      /process\.args/,
+    ],
+    [
+      'with a uid below zero',
+      (s) => ({ ...s, process: { ...(s['process'] as object), user: { uid: -1, gid: 0 } } }),
+      /user\.uid/,
+    ],
     [
       'with an effective capability that is not permitted',
-      (s) => ({ ...s, process: { ...(s['process'] as object), capabilities: { effective: ['CAP_KILL'], permitted: [] } } }),
+      (s) => ({
+        ...s,
+        process: { ...(s['process'] as object), capabilities: { effective: ['CAP_KILL'], permitted: [] } },
+      }),
       /capabilities\.effective/,
     ],
-    ['with a host name and no uts namespace', (s) => ({ ...s, linux: { namespaces: [{ type: 'mount' }] } }), /hostname/],
-    ['with a namespace named twice', (s) => ({ ...s, linux: { namespaces: [{ type: 'uts' }, { type: 'uts' }] } }), /namespaces\.1/],
-    ['with an unknown namespace', (s) => ({ ...s, linux: { namespaces: [{ type: 'uts' }, { type: 'soul' }] } }), /namespaces/],
+    [
+      'with a host name and no uts namespace',
+      (s) => ({ ...s, linux: { namespaces: [{ type: 'mount' }] } }),
+      /hostname/,
+    ],
+    [
+      'with a namespace named twice',
+      (s) => ({ ...s, linux: { namespaces: [{ type: 'uts' }, { type: 'uts' }] } }),
+      /namespaces\.1/,
+    ],
+    [
+      'with an unknown namespace',
+      (s) => ({ ...s, linux: { namespaces: [{ type: 'uts' }, { type: 'soul' }] } }),
+      /namespaces/,
+    ],
     [
       'with a sysctl of the host',
       (s) => ({ ...s, linux: { namespaces: [{ type: 'uts' }], sysctl: { 'net.ipv4.ip_forward': '1' } } }),

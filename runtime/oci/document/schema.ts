@@ -20,7 +20,10 @@ const list = (items: unknown): JsonSchema => ({ type: 'array', items });
 
 const idMapping = object({ containerID: id32, hostID: id32, size: id32 }, ['containerID', 'hostID', 'size']);
 const deviceType = { type: 'string', enum: ['a', 'b', 'c', 'u', 'p'] } as const;
-const hook = object({ path: absolute, args: texts, env: environment, timeout: { type: 'integer', minimum: 1 } }, ['path']);
+const hook = object(
+  { path: absolute, args: texts, env: environment, timeout: { type: 'integer', minimum: 1 } },
+  ['path'],
+);
 const weight = { type: 'integer', minimum: 0, maximum: 1000 } as const;
 const throttle = list(object({ major: whole, minor: whole, rate: natural }, ['major', 'minor', 'rate']));
 
@@ -74,7 +77,16 @@ const seccomp = object(
 const resources = object({
   unified: { type: 'object', additionalProperties: text },
   devices: list(
-    object({ allow: flag, type: deviceType, major: whole, minor: whole, access: { type: 'string', pattern: '^[rwm]*$' } }, ['allow']),
+    object(
+      {
+        allow: flag,
+        type: deviceType,
+        major: whole,
+        minor: whole,
+        access: { type: 'string', pattern: '^[rwm]*$' },
+      },
+      ['allow'],
+    ),
   ),
   pids: object({ limit: whole }),
   memory: object({
@@ -86,35 +98,62 @@ const resources = object({
     ...{ cpus: text, mems: text, period: natural, quota: whole, burst: natural, shares: natural },
     ...{ realtimePeriod: natural, realtimeRuntime: whole, idle: whole },
   }),
-  hugepageLimits: list(object({ pageSize: { type: 'string', pattern: '^[1-9][0-9]*[KMG]B$' }, limit: natural }, ['pageSize', 'limit'])),
+  hugepageLimits: list(
+    object({ pageSize: { type: 'string', pattern: '^[1-9][0-9]*[KMG]B$' }, limit: natural }, [
+      'pageSize',
+      'limit',
+    ]),
+  ),
   blockIO: object({
     ...{ weight, leafWeight: weight },
-    weightDevice: list(object({ major: whole, minor: whole, weight, leafWeight: weight }, ['major', 'minor'])),
+    weightDevice: list(
+      object({ major: whole, minor: whole, weight, leafWeight: weight }, ['major', 'minor']),
+    ),
     ...{ throttleReadBpsDevice: throttle, throttleWriteBpsDevice: throttle },
     ...{ throttleReadIOPSDevice: throttle, throttleWriteIOPSDevice: throttle },
   }),
-  network: object({ classID: id32, priorities: list(object({ name: text, priority: id32 }, ['name', 'priority'])) }),
+  network: object({
+    classID: id32,
+    priorities: list(object({ name: text, priority: id32 }, ['name', 'priority'])),
+  }),
   rdma: { type: 'object', additionalProperties: object({ hcaHandles: id32, hcaObjects: id32 }) },
 });
 
 const linux = object({
   namespaces: list(
-    object({ type: { type: 'string', enum: ['mount', 'pid', 'network', 'uts', 'ipc', 'user', 'cgroup', 'time'] }, path: absolute }, [
-      'type',
-    ]),
+    object(
+      {
+        type: { type: 'string', enum: ['mount', 'pid', 'network', 'uts', 'ipc', 'user', 'cgroup', 'time'] },
+        path: absolute,
+      },
+      ['type'],
+    ),
   ),
   ...{ uidMappings: list(idMapping), gidMappings: list(idMapping) },
   timeOffsets: { type: 'object', additionalProperties: object({ secs: whole, nanosecs: id32 }) },
   devices: list(
-    object({ type: deviceType, path: absolute, fileMode: id32, major: whole, minor: whole, uid: id32, gid: id32 }, ['type', 'path']),
+    object(
+      { type: deviceType, path: absolute, fileMode: id32, major: whole, minor: whole, uid: id32, gid: id32 },
+      ['type', 'path'],
+    ),
   ),
   cgroupsPath: text,
   resources,
-  rootfsPropagation: { type: 'string', enum: ['private', 'shared', 'slave', 'unbindable', 'rprivate', 'rshared', 'rslave', 'runbindable'] },
+  rootfsPropagation: {
+    type: 'string',
+    enum: ['private', 'shared', 'slave', 'unbindable', 'rprivate', 'rshared', 'rslave', 'runbindable'],
+  },
   seccomp,
   sysctl: { type: 'object', additionalProperties: text },
   ...{ maskedPaths: texts, readonlyPaths: texts, mountLabel: text },
-  intelRdt: object({ closID: text, l3CacheSchema: text, memBwSchema: text, schemata: texts, enableCMT: flag, enableMBM: flag }),
+  intelRdt: object({
+    closID: text,
+    l3CacheSchema: text,
+    memBwSchema: text,
+    schemata: texts,
+    enableCMT: flag,
+    enableMBM: flag,
+  }),
   personality: object({ domain: { type: 'string', enum: ['LINUX', 'LINUX32'] }, flags: texts }),
 });
 
@@ -129,22 +168,53 @@ export const ociConfigSchema: JsonSchema = {
       ociVersion: { type: 'string', pattern: '^[0-9]+\\.[0-9]+\\.[0-9]+([-+].+)?$' },
       process: object(
         {
-          ...{ terminal: flag, consoleSize: object({ height: natural, width: natural }, ['height', 'width']) },
-          user: object({ uid: id32, gid: id32, umask: id32, additionalGids: list(id32), username: text }, ['uid', 'gid']),
+          ...{
+            terminal: flag,
+            consoleSize: object({ height: natural, width: natural }, ['height', 'width']),
+          },
+          user: object({ uid: id32, gid: id32, umask: id32, additionalGids: list(id32), username: text }, [
+            'uid',
+            'gid',
+          ]),
           args: { type: 'array', items: text, minItems: 1 },
-          ...{ env: environment, cwd: absolute, noNewPrivileges: flag, apparmorProfile: text, selinuxLabel: text },
+          ...{
+            env: environment,
+            cwd: absolute,
+            noNewPrivileges: flag,
+            apparmorProfile: text,
+            selinuxLabel: text,
+          },
           capabilities: object(
-            Object.fromEntries(['bounding', 'effective', 'permitted', 'inheritable', 'ambient'].map((set) => [set, capability])),
+            Object.fromEntries(
+              ['bounding', 'effective', 'permitted', 'inheritable', 'ambient'].map((set) => [
+                set,
+                capability,
+              ]),
+            ),
           ),
           rlimits: list(
-            object({ type: { type: 'string', pattern: '^RLIMIT_[A-Z]+$' }, soft: natural, hard: natural }, ['type', 'soft', 'hard']),
+            object({ type: { type: 'string', pattern: '^RLIMIT_[A-Z]+$' }, soft: natural, hard: natural }, [
+              'type',
+              'soft',
+              'hard',
+            ]),
           ),
           oomScoreAdj: { type: 'integer', minimum: -1000, maximum: 1000 },
           scheduler: object(
-            { policy: text, nice: whole, priority: whole, flags: texts, runtime: natural, deadline: natural, period: natural },
+            {
+              policy: text,
+              nice: whole,
+              priority: whole,
+              flags: texts,
+              runtime: natural,
+              deadline: natural,
+              period: natural,
+            },
             ['policy'],
           ),
-          ioPriority: object({ class: text, priority: { type: 'integer', minimum: 0, maximum: 7 } }, ['class']),
+          ioPriority: object({ class: text, priority: { type: 'integer', minimum: 0, maximum: 7 } }, [
+            'class',
+          ]),
         },
         ['cwd', 'args'],
       ),
@@ -162,7 +232,9 @@ export const ociConfigSchema: JsonSchema = {
       ),
       hooks: object(
         Object.fromEntries(
-          ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'].map((name) => [name, list(hook)]),
+          ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'].map(
+            (name) => [name, list(hook)],
+          ),
         ),
       ),
     },

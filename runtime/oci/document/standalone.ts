@@ -19,7 +19,12 @@ export interface StandaloneInput {
 }
 
 /** Files that the daemon would create for a pod. Without a pod they do not exist. */
-const noPod = { shm: '/dev/shm', resolvConf: '/etc/resolv.conf', hostname: '/etc/hostname', hosts: '/etc/hosts' };
+const noPod = {
+  shm: '/dev/shm',
+  resolvConf: '/etc/resolv.conf',
+  hostname: '/etc/hostname',
+  hosts: '/etc/hosts',
+};
 const ownShm: OciMount = {
   destination: '/dev/shm',
   type: 'tmpfs',

@@ -25,7 +25,11 @@ const limitMs = 30_000;
  * program runs. Needs root and the root file system.
  * @param input.bundle the folder that a relative `root.path` is relative to
  */
-export async function tryRuntime(input: { readonly runtime: string; readonly config: string; readonly bundle: string }): Promise<Trial> {
+export async function tryRuntime(input: {
+  readonly runtime: string;
+  readonly config: string;
+  readonly bundle: string;
+}): Promise<Trial> {
   const folder = await mkdtemp(join(tmpdir(), 'portcullis-spec-'));
   const id = `portcullis-spec-${randomBytes(6).toString('hex')}`;
   const state = join(folder, 'state');
@@ -43,7 +47,8 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
     const words = join(folder, 'words');
     const creation = [input.runtime, '--root', state, 'create', '--bundle', folder, id];
     const deletion = [input.runtime, '--root', state, 'delete', '--force', id];
-    const makesTime = spec.linux?.namespaces?.some(({ type, path }) => type === 'time' && path === undefined) === true;
+    const makesTime =
+      spec.linux?.namespaces?.some(({ type, path }) => type === 'time' && path === undefined) === true;
     let create: number;
     if (makesTime) {
       // crun 1.8 kills a process by a pid of another PID namespace in this case (../probe/probe.ts).
@@ -54,7 +59,11 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
       if (create !== 0) await endProcessesWithArgument(id);
       await call(deletion, join(folder, 'deletion'));
     }
-    return { runtime: input.runtime, accepted: create === 0, said: (await readFile(words, 'utf8').catch(() => '')).trim() };
+    return {
+      runtime: input.runtime,
+      accepted: create === 0,
+      said: (await readFile(words, 'utf8').catch(() => '')).trim(),
+    };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -63,7 +72,8 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
 /**
  * `$0` is the runtime. The rest are the arguments of its `create`: `$2` is its state folder and `$6` the id.
  */
-const createAndDelete = '"$0" "$@"; code=$?; "$0" --root "$2" delete --force "$6" 2>/dev/null >&2; exit $code';
+const createAndDelete =
+  '"$0" "$@"; code=$?; "$0" --root "$2" delete --force "$6" 2>/dev/null >&2; exit $code';
 
 /**
  * Returns the exit code. The runtime's messages go to a file: the created process keeps the descriptor, so a
@@ -73,7 +83,11 @@ async function call(command: readonly string[], words: string): Promise<number> 
   const out = openSync(words, 'a', 0o600);
   try {
     const [first = '', ...rest] = [...crunWorkaround(), ...command];
-    const child = spawn(first, rest, { stdio: ['ignore', out, out], timeout: limitMs, killSignal: 'SIGKILL' });
+    const child = spawn(first, rest, {
+      stdio: ['ignore', out, out],
+      timeout: limitMs,
+      killSignal: 'SIGKILL',
+    });
     const [code] = (await once(child, 'exit')) as [number | null];
     return code ?? 255;
   } finally {

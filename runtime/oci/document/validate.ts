@@ -37,15 +37,28 @@ function meaning(document: Document): readonly Problem[] {
   const problem = (path: readonly PathSegment[], message: string, fix: string): void => {
     found.push({ position: document.positionOf([...path], 'value'), path: path.join('.'), message, fix });
   };
-  if (process.args[0] === '') problem(['process', 'args', 0], 'the program has no name', 'name a program of the root file system');
+  if (process.args[0] === '')
+    problem(['process', 'args', 0], 'the program has no name', 'name a program of the root file system');
   duplicates(process.rlimits ?? []).forEach((index) =>
     problem(['process', 'rlimits', index, 'type'], 'a limit of this type was set before', 'keep one of them'),
   );
   (process.rlimits ?? []).forEach(({ soft, hard }, index) => {
-    if (soft > hard) problem(['process', 'rlimits', index, 'soft'], `${soft} is above the hard limit ${hard}`, 'lower it');
+    if (soft > hard)
+      problem(['process', 'rlimits', index, 'soft'], `${soft} is above the hard limit ${hard}`, 'lower it');
   });
-  const { bounding, permitted = [], effective = [], inheritable = [], ambient = [] } = process.capabilities ?? {};
-  const subset = (set: string, names: readonly string[], of: string, all: readonly string[] | undefined): void =>
+  const {
+    bounding,
+    permitted = [],
+    effective = [],
+    inheritable = [],
+    ambient = [],
+  } = process.capabilities ?? {};
+  const subset = (
+    set: string,
+    names: readonly string[],
+    of: string,
+    all: readonly string[] | undefined,
+  ): void =>
     names.forEach((name, index) => {
       if (all?.includes(name) === false)
         problem(
@@ -60,23 +73,38 @@ function meaning(document: Document): readonly Problem[] {
   subset('ambient', ambient, 'inheritable', inheritable);
   const namespaces = linux?.namespaces ?? [];
   duplicates(namespaces).forEach((index) =>
-    problem(['linux', 'namespaces', index, 'type'], 'a namespace of this type was named before', 'keep one of them'),
+    problem(
+      ['linux', 'namespaces', index, 'type'],
+      'a namespace of this type was named before',
+      'keep one of them',
+    ),
   );
   const has = (type: string): boolean => namespaces.some((namespace) => namespace.type === type);
   if (hostname !== undefined && !has('uts'))
     problem(['hostname'], 'a host name needs a uts namespace', 'add { "type": "uts" } to linux.namespaces');
   if ((linux?.uidMappings?.length ?? 0) > 0 && !has('user'))
-    problem(['linux', 'uidMappings'], 'mappings need a user namespace', 'add { "type": "user" } to linux.namespaces');
+    problem(
+      ['linux', 'uidMappings'],
+      'mappings need a user namespace',
+      'add { "type": "user" } to linux.namespaces',
+    );
   for (const key of Object.keys(linux?.sysctl ?? {})) {
     if (key.startsWith('net.') && !has('network'))
-      problem(['linux', 'sysctl', key], 'it would change the network of the host', 'add { "type": "network" } to linux.namespaces');
+      problem(
+        ['linux', 'sysctl', key],
+        'it would change the network of the host',
+        'add { "type": "network" } to linux.namespaces',
+      );
   }
   (linux?.devices ?? []).forEach(({ type, major }, index) => {
-    if (type !== 'p' && major === undefined) problem(['linux', 'devices', index], 'a device node needs major and minor', 'add both');
+    if (type !== 'p' && major === undefined)
+      problem(['linux', 'devices', index], 'a device node needs major and minor', 'add both');
   });
   return found;
 }
 
 function duplicates(items: readonly { readonly type: string }[]): number[] {
-  return items.flatMap(({ type }, index) => (items.findIndex((other) => other.type === type) < index ? [index] : []));
+  return items.flatMap(({ type }, index) =>
+    items.findIndex((other) => other.type === type) < index ? [index] : [],
+  );
 }

@@ -46,7 +46,11 @@ interface Seen {
  * @param input.handlers by name; the empty name is the default one
  */
 export async function openFeatureProbe(
-  input: ProbeDeps & { readonly handlers: ReadonlyMap<string, RuntimeHandler>; readonly root: string; readonly log: Logger },
+  input: ProbeDeps & {
+    readonly handlers: ReadonlyMap<string, RuntimeHandler>;
+    readonly root: string;
+    readonly log: Logger;
+  },
 ): Promise<FeatureProbe> {
   const { handlers, log } = input;
   const file = fileIn(input.root);
@@ -74,9 +78,14 @@ export async function openFeatureProbe(
     const features = await probeRuntime(handler, input);
     known.set(handler.path, features);
     log.info({ handler: handler.name, ...features }, 'features of this runtime handler on this kernel');
-    const all = Object.fromEntries([...known].map(([path, one]) => [path, { key: keys.get(path) ?? '', features: one }]));
+    const all = Object.fromEntries(
+      [...known].map(([path, one]) => [path, { key: keys.get(path) ?? '', features: one }]),
+    );
     await writeFileAtomic(file, `${JSON.stringify(all, undefined, 2)}\n`).catch((cause: unknown) =>
-      log.warn({ cause: reasonOf(cause) }, 'the features of the runtime handlers are not saved, and are probed again at the next start'),
+      log.warn(
+        { cause: reasonOf(cause) },
+        'the features of the runtime handlers are not saved, and are probed again at the next start',
+      ),
     );
     return features;
   };
@@ -89,7 +98,10 @@ export async function openFeatureProbe(
     const turn = last
       .then(() => look(handler))
       .catch((cause: unknown) => {
-        log.warn({ handler: handler.name, cause: reasonOf(cause) }, 'this runtime handler could not be examined');
+        log.warn(
+          { handler: handler.name, cause: reasonOf(cause) },
+          'this runtime handler could not be examined',
+        );
         return known.get(handler.path) ?? noFeatures;
       });
     looks.set(handler.path, turn);
@@ -97,7 +109,8 @@ export async function openFeatureProbe(
   }
 
   const pathOf = (name: string): string => handlers.get(name)?.path ?? '';
-  const of = (name: string): Promise<HandlerFeatures> => looks.get(pathOf(name)) ?? Promise.resolve(noFeatures);
+  const of = (name: string): Promise<HandlerFeatures> =>
+    looks.get(pathOf(name)) ?? Promise.resolve(noFeatures);
   return {
     begin: announce,
     of,
@@ -105,14 +118,17 @@ export async function openFeatureProbe(
       const cached = known.get(pathOf(name));
       if (cached !== undefined) return cached;
       let timer: NodeJS.Timeout | undefined;
-      const patience = new Promise<HandlerFeatures>((resolve) => (timer = setTimeout(resolve, ms, noFeatures)));
+      const patience = new Promise<HandlerFeatures>(
+        (resolve) => (timer = setTimeout(resolve, ms, noFeatures)),
+      );
       const answer = await Promise.race([of(name), patience]);
       clearTimeout(timer);
       return answer;
     },
     requireUserNamespaces: async (name) => {
       const features = await of(name);
-      if (!features.userNamespaces) throw noUserNamespaces(handlers.get(name)?.name ?? name, features.whyNoUserNamespaces);
+      if (!features.userNamespaces)
+        throw noUserNamespaces(handlers.get(name)?.name ?? name, features.whyNoUserNamespaces);
     },
     close: async () => {
       closing = true;
@@ -128,7 +144,9 @@ export async function openFeatureProbe(
  */
 export async function readHandlerFeatures(root: string): Promise<Readonly<Record<string, HandlerFeatures>>> {
   const kept = await readKept(fileIn(root));
-  return Object.fromEntries(Object.entries(kept).flatMap(([path, seen]) => (seen === undefined ? [] : [[path, seen.features]])));
+  return Object.fromEntries(
+    Object.entries(kept).flatMap(([path, seen]) => (seen === undefined ? [] : [[path, seen.features]])),
+  );
 }
 
 function fileIn(root: string): string {
@@ -140,7 +158,9 @@ const questions = 2;
 
 async function keyOf(handler: RuntimeHandler, layers: string): Promise<string> {
   const [program, store] = await Promise.all([stat(handler.path), stat(layers)]);
-  return [questions, handler.path, program.size, program.mtimeMs, handler.version, release(), store.dev].join(' ');
+  return [questions, handler.path, program.size, program.mtimeMs, handler.version, release(), store.dev].join(
+    ' ',
+  );
 }
 
 async function readKept(file: string): Promise<Readonly<Record<string, Seen | undefined>>> {

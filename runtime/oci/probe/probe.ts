@@ -58,8 +58,8 @@ export async function probeRuntime(handler: RuntimeHandler, deps: ProbeDeps): Pr
 }
 
 /**
- * Like {@link inOwnPidNamespace} for a script of sh: `$0` is the runtime, `$1` its state, `$2` the bundle, `$3` the id.
- * Prints the namespace that was created.
+ * Like {@link inOwnPidNamespace} for a script of sh: `$0` is the runtime, `$1` its state, `$2` the bundle,
+ * `$3` the id. Prints the namespace that was created.
  */
 const makeInTime = `"$0" --root "$1" create --bundle "$2" --pid-file "$2/pid" "$3" &&
   readlink "/proc/$(cat "$2/pid")/ns/time_for_children" > "$2/seen"; "$0" --root "$1" delete --force "$3"`;
@@ -79,7 +79,15 @@ async function probeTimeNamespace(handler: RuntimeHandler, deps: ProbeDeps): Pro
     // The pids in this state are not valid outside, so no other command of the runtime may find it.
     const state = join(bundle, 'state');
     await mkdir(state, { mode: 0o700 });
-    const [program, ...args] = inOwnPidNamespace(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]);
+    const [program, ...args] = inOwnPidNamespace([
+      '/bin/sh',
+      '-c',
+      makeInTime,
+      handler.path,
+      state,
+      bundle,
+      id,
+    ]);
     await runCommand(deps.startProgram, program, args, { timeoutMs });
     // The time namespace of the first process is created with its execve: time_namespaces(7).
     const seen = (await readFile(join(bundle, 'seen'), 'utf8')).trim();
@@ -124,7 +132,10 @@ async function probeUserNamespace(
       bindsKeepSubmounts: everyBelow(lines, () => true),
     }));
     if (!seen.idmappedMounts)
-      return { ...no, whyNoUserNamespaces: `${handler.kind} ${handler.version} silently ignores the id mappings of mounts` };
+      return {
+        ...no,
+        whyNoUserNamespaces: `${handler.kind} ${handler.version} silently ignores the id mappings of mounts`,
+      };
     const layers = await deps.checkLayers(join(pins, 'user')).then(() => '', reasonOf);
     return { ...seen, userNamespaces: layers === '', whyNoUserNamespaces: layers };
   } catch (cause) {

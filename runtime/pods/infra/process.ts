@@ -49,7 +49,10 @@ export async function openInfraProcesses(parts: {
       if (handler === undefined || handler.kind === 'other') throw unsupported(record, handler);
       const plan = planSandbox(record.config);
       const folder = folderOf(record);
-      await Promise.all([providing(() => provideProgram(root)), mkdir(folder, { recursive: true, mode: 0o700 })]);
+      await Promise.all([
+        providing(() => provideProgram(root)),
+        mkdir(folder, { recursive: true, mode: 0o700 }),
+      ]);
       const cgroup = containerCgroup(record.cgroupParent, record.id);
       const spec = infraSpec({
         root,
@@ -62,7 +65,9 @@ export async function openInfraProcesses(parts: {
         cgroupsPath: cgroup.specPath,
         annotations: { 'dev.portcullis.sandbox': record.id, ...(cgroup.systemd && systemdAnnotations) },
         largestId:
-          plan.userNamespace === undefined ? Infinity : Math.min(plan.userNamespace.uids.length, plan.userNamespace.gids.length) - 1,
+          plan.userNamespace === undefined
+            ? Infinity
+            : Math.min(plan.userNamespace.uids.length, plan.userNamespace.gids.length) - 1,
         oomScoreFloor: parts.oomScoreFloor,
         apparmorProfile: await parts.apparmorProfile(),
       });
@@ -78,8 +83,11 @@ export async function openInfraProcesses(parts: {
         pidFile,
         record.id,
       ];
-      const said = await slots(() => runCommand(startProgram, handler.path, [...handler.globalArgs, ...args]));
-      if (said.exitCode !== 0) throw failed(record, `${handler.path} said: ${said.stderr.trim().slice(0, 2_000)}`);
+      const said = await slots(() =>
+        runCommand(startProgram, handler.path, [...handler.globalArgs, ...args]),
+      );
+      if (said.exitCode !== 0)
+        throw failed(record, `${handler.path} said: ${said.stderr.trim().slice(0, 2_000)}`);
       const identity = processIdentity(Number(await readFile(pidFile, 'utf8')));
       if (identity === undefined) throw failed(record, 'it ended at once');
       return identity;
@@ -127,7 +135,9 @@ function unsupported(record: SandboxRecord, handler: RuntimeHandler | undefined)
     attempted: 'share a PID namespace in pod',
     on: record.name,
     why:
-      handler === undefined ? 'its runtime handler is no longer configured' : `the runtime handler ${handler.name} cannot join namespaces`,
+      handler === undefined
+        ? 'its runtime handler is no longer configured'
+        : `the runtime handler ${handler.name} cannot join namespaces`,
     fix: 'leave shareProcessNamespace out (namespace_options.pid: CONTAINER), or use a handler that runs crun or runc',
   });
 }

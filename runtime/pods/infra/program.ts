@@ -35,7 +35,9 @@ interface Target {
   readonly machine: Machine;
   /** AUDIT_ARCH_* of linux/audit.h. */
   readonly audit: number;
-  readonly calls: Readonly<Record<'closeRange' | 'rtSigaction' | 'prctl' | 'seccomp' | 'ppoll' | 'exitGroup', number>>;
+  readonly calls: Readonly<
+    Record<'closeRange' | 'rtSigaction' | 'prctl' | 'seccomp' | 'ppoll' | 'exitGroup', number>
+  >;
 }
 
 const targets: Readonly<Record<InfraArchitecture, Target>> = {

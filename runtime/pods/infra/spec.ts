@@ -50,7 +50,12 @@ export function infraSpec(input: {
     mounts: [
       // Runtimes read their own /proc/self/fd before they start the program.
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'noexec', 'strictatime', 'mode=755', 'size=16k'] },
+      {
+        destination: '/dev',
+        type: 'tmpfs',
+        source: 'tmpfs',
+        options: ['nosuid', 'noexec', 'strictatime', 'mode=755', 'size=16k'],
+      },
       // Debian mounts /run, where the root may be, noexec: the bind mount allows execution of this one file.
       {
         destination: programPath,
@@ -64,7 +69,9 @@ export function infraSpec(input: {
       namespaces: [
         { type: 'mount' },
         { type: 'pid' },
-        ...(namespacesDir === undefined ? [] : input.joined.map((type) => ({ type, path: join(namespacesDir, pinOf[type]) }))),
+        ...(namespacesDir === undefined
+          ? []
+          : input.joined.map((type) => ({ type, path: join(namespacesDir, pinOf[type]) }))),
       ],
       cgroupsPath: input.cgroupsPath,
       resources: { devices: [{ allow: false, access: 'rwm' }] },

@@ -60,9 +60,11 @@ export function serveSpdy(input: {
     const id = payload.readUInt32BE(0) & 0x7fffffff;
     const headers = await readHeaders.read(payload.subarray(10));
     if (closed.signal.aborted) return;
-    if (id % 2 === 0 || id <= lastId) return send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.protocolError));
+    if (id % 2 === 0 || id <= lastId)
+      return send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.protocolError));
     lastId = id;
-    if (leaving || streams.size >= input.mostStreams) return send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.refusedStream));
+    if (leaving || streams.size >= input.mostStreams)
+      return send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.refusedStream));
     const opened = openStream(id, headers, { socket, isClosed: () => closed.signal.aborted, send, forget });
     const { stream } = opened;
     streams.set(id, opened);
@@ -86,7 +88,8 @@ export function serveSpdy(input: {
       }
       case frameTypes.ping:
         // Odd ids belong to the client and are echoed (section 2.6.5).
-        if (payload.length >= 4 && payload.readUInt32BE(0) % 2 === 1) send(controlFrame(frameTypes.ping, 0, payload.readUInt32BE(0)));
+        if (payload.length >= 4 && payload.readUInt32BE(0) % 2 === 1)
+          send(controlFrame(frameTypes.ping, 0, payload.readUInt32BE(0)));
         return;
       case frameTypes.goAway:
         leaving = true;
@@ -99,13 +102,15 @@ export function serveSpdy(input: {
   const onData = ({ stream: id, bytes, fin }: DataPart): Promise<void> | undefined => {
     const known = streams.get(id);
     // The frame belongs to a stream that this side has ended, which the client does not know yet.
-    if (known === undefined || known.stream.duplex.readableEnded || known.stream.duplex.destroyed) return undefined;
+    if (known === undefined || known.stream.duplex.readableEnded || known.stream.duplex.destroyed)
+      return undefined;
     if (bytes.length > 0) known.stream.duplex.push(bytes);
     if (fin) known.stream.duplex.push(null);
     return known.left();
   };
 
-  const onFrame = (frame: ControlFrame | DataPart): Promise<void> | undefined => (frame.kind === 'data' ? onData(frame) : onControl(frame));
+  const onFrame = (frame: ControlFrame | DataPart): Promise<void> | undefined =>
+    frame.kind === 'data' ? onData(frame) : onControl(frame);
   void readFrames(input, onFrame, closed.signal).then(end, end);
 
   return {
@@ -117,7 +122,9 @@ export function serveSpdy(input: {
   };
 }
 
-/** Reads frames until the client has ended the connection. A frame waits until the frame before is handled. */
+/**
+ * Reads frames until the client has ended the connection. A frame waits until the frame before is handled.
+ */
 async function readFrames(
   { socket, head }: { readonly socket: Duplex; readonly head: Buffer },
   onFrame: (frame: ControlFrame | DataPart) => Promise<void> | undefined,

@@ -34,7 +34,9 @@ test('a data frame in pieces of one byte costs in proportion to its length', asy
   await assertNearLinear(
     'a data frame, byte by byte',
     (length) => {
-      const frame = made(frames, length, () => Buffer.concat([dataHeader(1, length, true), Buffer.alloc(length)]));
+      const frame = made(frames, length, () =>
+        Buffer.concat([dataHeader(1, length, true), Buffer.alloc(length)]),
+      );
       if (inPiecesOfOne(frame) !== length) throw new Error('its bytes were not passed on');
     },
     { n: 16 * 1024 },

@@ -18,7 +18,10 @@ const tail =
   'privatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.';
 
 /** The zlib dictionary of name/value blocks: SPDY protocol draft 3, section 2.6.10.1. 1,423 bytes. */
-export const headerDictionary: Buffer = Buffer.concat([...words.flatMap((word) => lengthAnd(word.replace('_', ' '))), Buffer.from(tail)]);
+export const headerDictionary: Buffer = Buffer.concat([
+  ...words.flatMap((word) => lengthAnd(word.replace('_', ' '))),
+  Buffer.from(tail),
+]);
 
 function lengthAnd(word: string): Buffer[] {
   const length = Buffer.alloc(4);

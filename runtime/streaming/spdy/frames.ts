@@ -13,7 +13,13 @@ export const frameTypes = {
 } as const;
 
 /** RST_STREAM, section 2.6.3. */
-export const resetCodes = { protocolError: 1, invalidStream: 2, refusedStream: 3, cancel: 5, internalError: 6 } as const;
+export const resetCodes = {
+  protocolError: 1,
+  invalidStream: 2,
+  refusedStream: 3,
+  cancel: 5,
+  internalError: 6,
+} as const;
 
 export const flagFin = 1;
 
@@ -57,7 +63,8 @@ export function createFrameParser(): (chunk: Buffer) => (ControlFrame | DataPart
         rest = rest.subarray(bytes.length);
         data.left -= bytes.length;
         const complete = data.left === 0;
-        if (bytes.length > 0 || complete) found.push({ kind: 'data', stream: data.stream, bytes, fin: data.fin && complete });
+        if (bytes.length > 0 || complete)
+          found.push({ kind: 'data', stream: data.stream, bytes, fin: data.fin && complete });
         if (!complete) break;
         data = undefined;
       }
@@ -93,7 +100,11 @@ export function dataHeader(stream: number, length: number, fin: boolean): Buffer
 
 export function controlFrame(type: number, flags: number, ...parts: readonly (number | Buffer)[]): Buffer {
   const payload = Buffer.concat(parts.map((part) => (typeof part === 'number' ? word(part) : part)));
-  return Buffer.concat([word((0x80030000 | type) >>> 0), word(((flags << 24) | payload.length) >>> 0), payload]);
+  return Buffer.concat([
+    word((0x80030000 | type) >>> 0),
+    word(((flags << 24) | payload.length) >>> 0),
+    payload,
+  ]);
 }
 
 function word(value: number): Buffer {

@@ -102,6 +102,8 @@ export function formatHeaders(headers: ReadonlyMap<string, string>): Buffer {
     bytes.writeUInt32BE(value);
     return bytes;
   };
-  const texts = [...headers].flat().flatMap((text) => [number(Buffer.byteLength(text, 'latin1')), Buffer.from(text, 'latin1')]);
+  const texts = [...headers]
+    .flat()
+    .flatMap((text) => [number(Buffer.byteLength(text, 'latin1')), Buffer.from(text, 'latin1')]);
   return Buffer.concat([number(headers.size), ...texts]);
 }

@@ -53,7 +53,9 @@ describe('name/value blocks', () => {
     const reader = createHeaderReader();
     const parts: Buffer[] = [];
     deflate.on('data', (part: Buffer) => parts.push(part));
-    await new Promise((resolve) => deflate.write(formatHeaders(new Map([['a', 'x'.repeat(10_000_000)]])), resolve));
+    await new Promise((resolve) =>
+      deflate.write(formatHeaders(new Map([['a', 'x'.repeat(10_000_000)]])), resolve),
+    );
     await assert.rejects(reader.read(Buffer.concat(parts)), /more than 65536/);
   });
 
@@ -93,7 +95,10 @@ describe('frames', () => {
           control.map(({ type }) => type),
           [frameTypes.ping, frameTypes.rstStream],
         );
-        assert.equal(Buffer.concat(data.filter(({ stream }) => stream === 1).map(({ bytes }) => bytes)).toString(), 'helloab');
+        assert.equal(
+          Buffer.concat(data.filter(({ stream }) => stream === 1).map(({ bytes }) => bytes)).toString(),
+          'helloab',
+        );
         assert.deepEqual(
           data.filter(({ fin }) => fin).map(({ stream }) => stream),
           [3, 1],
@@ -127,8 +132,20 @@ async function line(): Promise<[Socket, Socket]> {
   return [client, server];
 }
 
-function syn(id: number, headers: Record<string, string>, write: ReturnType<typeof createHeaderWriter>, flags = 0): Buffer {
-  return controlFrame(frameTypes.synStream, flags, id, 0, Buffer.alloc(2), write(new Map(Object.entries(headers))));
+function syn(
+  id: number,
+  headers: Record<string, string>,
+  write: ReturnType<typeof createHeaderWriter>,
+  flags = 0,
+): Buffer {
+  return controlFrame(
+    frameTypes.synStream,
+    flags,
+    id,
+    0,
+    Buffer.alloc(2),
+    write(new Map(Object.entries(headers))),
+  );
 }
 
 describe('a connection', () => {
@@ -148,16 +165,20 @@ describe('a connection', () => {
     const parse = createFrameParser();
     client.on('data', (chunk: Buffer) => frames.push(...parse(chunk)));
     const until = async (what: () => boolean): Promise<void> => {
-      for (let turn = 0; turn < 2_000 && !what(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 1));
+      for (let turn = 0; turn < 2_000 && !what(); turn += 1)
+        await new Promise((resolve) => setTimeout(resolve, 1));
       assert.ok(what());
     };
     return { client, connection, streams, frames, until, write: createHeaderWriter() };
   }
-  const types = (frames: readonly (ControlFrame | DataPart)[]) => frames.map((frame) => (frame.kind === 'control' ? frame.type : 'data'));
+  const types = (frames: readonly (ControlFrame | DataPart)[]) =>
+    frames.map((frame) => (frame.kind === 'control' ? frame.type : 'data'));
 
   it('answers streams and pings, carries both directions and half-closes', async () => {
     const { client, streams, frames, until, write, connection } = await connect((stream) => {
-      stream.duplex.on('data', (chunk: Buffer) => stream.duplex.write(chunk.toString().toUpperCase())).on('end', () => stream.duplex.end());
+      stream.duplex
+        .on('data', (chunk: Buffer) => stream.duplex.write(chunk.toString().toUpperCase()))
+        .on('end', () => stream.duplex.end());
       return true;
     });
     client.write(syn(1, { streamtype: 'stdin' }, write));
@@ -260,11 +281,18 @@ describe('a connection', () => {
         }),
       );
     // A number of headers, the length of a name, the length of a value.
-    for (const block of [claims(0xffffffff), claims(0x7fffffff, 1), claims(1, 0xffffffff), claims(1, 0, 0x7fffffff), claims(101)])
+    for (const block of [
+      claims(0xffffffff),
+      claims(0x7fffffff, 1),
+      claims(1, 0xffffffff),
+      claims(1, 0, 0x7fffffff),
+      claims(101),
+    ])
       assert.throws(() => parseHeaders(block), /header block/);
     const { client, frames, connection, until } = await connect();
     const before = process.memoryUsage();
-    for (let count = 0; count < 1_000; count += 1) client.write(controlFrame(frameTypes.settings, 0, 0xffffffff));
+    for (let count = 0; count < 1_000; count += 1)
+      client.write(controlFrame(frameTypes.settings, 0, 0xffffffff));
     client.write(controlFrame(frameTypes.ping, 0, 1));
     await until(() => frames.some((frame) => frame.kind === 'control' && frame.type === frameTypes.ping));
     const { heapUsed, arrayBuffers } = process.memoryUsage();

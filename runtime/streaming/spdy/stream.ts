@@ -66,7 +66,8 @@ export function openStream(
     destroy: (reason, done) => {
       // If both sides have ended the stream, it has ended for the client too. Otherwise a reset tells the
       // client.
-      if (!quiet && !(duplex.readableEnded && duplex.writableFinished)) send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.cancel));
+      if (!quiet && !(duplex.readableEnded && duplex.writableFinished))
+        send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.cancel));
       connection.forget(id);
       wake();
       done(reason);
@@ -80,6 +81,9 @@ export function openStream(
       quiet = true;
       duplex.destroy();
     },
-    left: () => (duplex.destroyed || duplex.readableLength < readAhead ? undefined : new Promise<void>((resolve) => (resume = resolve))),
+    left: () =>
+      duplex.destroyed || duplex.readableLength < readAhead
+        ? undefined
+        : new Promise<void>((resolve) => (resume = resolve)),
   };
 }

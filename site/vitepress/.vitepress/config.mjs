@@ -2,7 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { defineConfig } from 'vitepress';
 
-const { nav, sidebar } = JSON.parse(readFileSync(new URL('../pages/navigation.json', import.meta.url), 'utf8'));
+const { nav, sidebar } = JSON.parse(
+  readFileSync(new URL('../pages/navigation.json', import.meta.url), 'utf8'),
+);
 
 /** Anchors as the documents link to them: lower case, no punctuation, a dash for each space. */
 const slugify = (text) =>
@@ -36,7 +38,8 @@ export default defineConfig({
       const fence = md.renderer.rules.fence;
       md.renderer.rules.fence = (tokens, index, ...rest) => {
         const { info, content } = tokens[index];
-        if (info.trim() === 'mermaid') return `<Diagram code="${Buffer.from(content).toString('base64')}" />\n`;
+        if (info.trim() === 'mermaid')
+          return `<Diagram code="${Buffer.from(content).toString('base64')}" />\n`;
         return fence(tokens, index, ...rest);
       };
       const text = md.renderer.rules.text;
@@ -49,7 +52,9 @@ export default defineConfig({
     outline: [2, 3],
     search: {
       provider: 'local',
-      options: { _render: (source, env, md) => (env.frontmatter?.search === false ? '' : md.render(source, env)) },
+      options: {
+        _render: (source, env, md) => (env.frontmatter?.search === false ? '' : md.render(source, env)),
+      },
     },
   },
 });

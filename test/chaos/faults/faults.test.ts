@@ -24,18 +24,28 @@ describe('fault points', () => {
   function run(
     act: string,
     fault?: string,
-  ): { readonly status: number | null; readonly signal: string | null; readonly text: string; readonly ms: number } {
+  ): {
+    readonly status: number | null;
+    readonly signal: string | null;
+    readonly text: string;
+    readonly ms: number;
+  } {
     rmSync(join(folder, 'work'), { recursive: true, force: true });
     mkdirSync(join(folder, 'work'));
     control.give(fault === undefined ? { mode: 'record' } : { mode: 'fault', fault: readFault(fault) });
     const begin = performance.now();
-    const { status, signal, stdout, stderr } = spawnSync('unshare', ['--mount', process.execPath, program, act, join(folder, 'work')], {
-      encoding: 'utf8',
-      env: { ...process.env, ...control.environment },
-    });
+    const { status, signal, stdout, stderr } = spawnSync(
+      'unshare',
+      ['--mount', process.execPath, program, act, join(folder, 'work')],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, ...control.environment },
+      },
+    );
     return { status, signal, text: (stdout + stderr).trim(), ms: performance.now() - begin };
   }
-  const written = (): string => (existsSync(join(folder, 'work/file')) ? readFileSync(join(folder, 'work/file'), 'utf8') : '');
+  const written = (): string =>
+    existsSync(join(folder, 'work/file')) ? readFileSync(join(folder, 'work/file'), 'utf8') : '';
 
   for (const [act, point, error, seen] of [
     ['promise', 'fs.writeFile', 'ENOSPC', 'ENOSPC'],
@@ -91,14 +101,20 @@ describe('fault points', () => {
 
   it('ends a Worker, at a write and when it takes a message', () => {
     assert.equal(run('worker').text, 'done');
-    for (const fault of ['program.worker/message#1=end', 'program.worker/fs.writeFile#1=end', 'program.worker/fs.writeFile#1=end-after']) {
+    for (const fault of [
+      'program.worker/message#1=end',
+      'program.worker/fs.writeFile#1=end',
+      'program.worker/fs.writeFile#1=end-after',
+    ]) {
       assert.equal(run('worker', fault).text, 'the Worker ended with 1', fault);
       assert.equal(written(), fault.endsWith('after') ? 'content' : '');
     }
   });
 
   it('is drawn by a seed, and reads as it is written', () => {
-    const recorded = Object.keys(errorsOf).flatMap((point) => ['main', 'writer.worker'].map((thread) => ({ thread, point, subject: '' })));
+    const recorded = Object.keys(errorsOf).flatMap((point) =>
+      ['main', 'writer.worker'].map((thread) => ({ thread, point, subject: '' })),
+    );
     const draw = (seed: number): Fault[] => {
       const random = createRandom(seed);
       return Array.from({ length: 500 }, () => drawFault(random, recorded));

@@ -12,7 +12,17 @@ import { parentPort } from 'node:worker_threads';
 import koffi from 'koffi';
 import { errorsOf, lookUpThread, readErrorsOf } from './kinds.ts';
 import { folderVariable, threadVariable } from './orders.ts';
-import { databaseError, endThread, errnoOf, fileError, killProcess, openPoints, sleepHere, withFault, withLaterFault } from './thread.ts';
+import {
+  databaseError,
+  endThread,
+  errnoOf,
+  fileError,
+  killProcess,
+  openPoints,
+  sleepHere,
+  withFault,
+  withLaterFault,
+} from './thread.ts';
 import type { Points } from './thread.ts';
 
 type Call = (this: unknown, ...values: unknown[]) => unknown;
@@ -20,7 +30,8 @@ type Calls = Record<string, unknown>;
 
 const ordered = process.env[folderVariable] ?? '';
 const points: Points = ordered === '' ? { pass: () => undefined } : openPoints(ordered);
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : typeof value === 'number' ? `fd ${value}` : '');
+const textOf = (value: unknown): string =>
+  typeof value === 'string' ? value : typeof value === 'number' ? `fd ${value}` : '';
 
 /** Functions of node:fs that change or read something, by their names in node:fs/promises. */
 const wrapped = Object.keys({ ...errorsOf, ...readErrorsOf })
@@ -29,7 +40,8 @@ const wrapped = Object.keys({ ...errorsOf, ...readErrorsOf })
 
 /** `open` is a fault point when the file is opened for writing. */
 function opensToWrite(flags: unknown): boolean {
-  if (typeof flags === 'number') return (flags & (fs.constants.O_WRONLY | fs.constants.O_RDWR | fs.constants.O_CREAT)) !== 0;
+  if (typeof flags === 'number')
+    return (flags & (fs.constants.O_WRONLY | fs.constants.O_RDWR | fs.constants.O_CREAT)) !== 0;
   return typeof flags === 'string' && !/^rs?$/.test(flags);
 }
 
@@ -38,7 +50,8 @@ const pointOfFile = (name: string, values: readonly unknown[]): string =>
 
 /** Node reads the program through the same functions. */
 const isProgram = (name: string, values: readonly unknown[]): boolean =>
-  pointOfFile(name, values) in readErrorsOf && (values[0] instanceof URL || /\/(?:dist|node_modules)\//.test(textOf(values[0])));
+  pointOfFile(name, values) in readErrorsOf &&
+  (values[0] instanceof URL || /\/(?:dist|node_modules)\//.test(textOf(values[0])));
 
 function injectSync(name: string): void {
   const owner = fs as unknown as Calls;
@@ -50,11 +63,26 @@ function injectSync(name: string): void {
     const fail = (error: string): never => {
       throw fileError(error, name, path);
     };
-    return withFault<unknown>(points.pass(pointOfFile(name, values), path), () => real.apply(this, values), fail);
+    return withFault<unknown>(
+      points.pass(pointOfFile(name, values), path),
+      () => real.apply(this, values),
+      fail,
+    );
   };
 }
 
-const ofHandles = ['write', 'writev', 'writeFile', 'appendFile', 'truncate', 'sync', 'datasync', 'chmod', 'chown', 'utimes'];
+const ofHandles = [
+  'write',
+  'writev',
+  'writeFile',
+  'appendFile',
+  'truncate',
+  'sync',
+  'datasync',
+  'chmod',
+  'chown',
+  'utimes',
+];
 
 /** Writes through a FileHandle have the points of the functions that take a path. */
 function injectHandle(handle: fs.promises.FileHandle, path: string): void {
@@ -94,8 +122,13 @@ function injectWrite(): void {
   owner['write'] = (...values: unknown[]): unknown => {
     const fault = points.pass('fs.write', textOf(values[0]));
     if (fault?.kind === 'delay') return setTimeout(() => real(...values), fault.delayMs);
-    const fail = (error: string): unknown => setImmediate(() => (values.at(-1) as Call)(fileError(error, 'write', '')));
-    return withFault<unknown>(fault?.kind === 'after' ? { ...fault, kind: 'error' } : fault, () => real(...values), fail);
+    const fail = (error: string): unknown =>
+      setImmediate(() => (values.at(-1) as Call)(fileError(error, 'write', '')));
+    return withFault<unknown>(
+      fault?.kind === 'after' ? { ...fault, kind: 'error' } : fault,
+      () => real(...values),
+      fail,
+    );
   };
 }
 
@@ -111,7 +144,11 @@ function injectDatabase(): void {
   database['exec'] = function faulty(this: unknown, sql: unknown): unknown {
     const word = /^\s*(\w+)/.exec(textOf(sql))?.[1]?.toUpperCase() ?? '';
     const point = `sqlite.${word}`;
-    return withFault(errorsOf[point] === undefined ? undefined : points.pass(point, textOf(sql)), () => exec.call(this, sql), fail);
+    return withFault(
+      errorsOf[point] === undefined ? undefined : points.pass(point, textOf(sql)),
+      () => exec.call(this, sql),
+      fail,
+    );
   };
   const prepare = database['prepare'] as Call;
   let isKnown = false;
@@ -142,7 +179,8 @@ function injectSpawn(): void {
   prototype['spawn'] = function faulty(this: { _handle: { spawn: unknown } }, ...values: unknown[]): unknown {
     const file = textOf((values[0] as { readonly file?: unknown }).file);
     const fault = points.pass('spawn', file);
-    if (fault?.kind === 'error') Object.defineProperty(this._handle, 'spawn', { value: () => -errnoOf(fault.error) });
+    if (fault?.kind === 'error')
+      Object.defineProperty(this._handle, 'spawn', { value: () => -errnoOf(fault.error) });
     return withFault(
       fault?.kind === 'error' ? undefined : fault,
       () => real.apply(this, values),
@@ -171,7 +209,11 @@ function pointOf(name: string, values: readonly unknown[]): string | undefined {
 function letLookUpsIn(values: readonly unknown[]): void {
   const [argv, environment] = [values[4] as unknown[], values[5] as unknown[]];
   if (!String(argv[0]).startsWith('portcullis-look-up')) return;
-  const more = [`NODE_OPTIONS=${process.env['NODE_OPTIONS'] ?? ''}`, `${folderVariable}=${ordered}`, `${threadVariable}=${lookUpThread}`];
+  const more = [
+    `NODE_OPTIONS=${process.env['NODE_OPTIONS'] ?? ''}`,
+    `${folderVariable}=${ordered}`,
+    `${threadVariable}=${lookUpThread}`,
+  ];
   environment.unshift(...more.map((text) => (typeof argv[0] === 'string' ? text : Buffer.from(`${text}\0`))));
 }
 
@@ -183,21 +225,26 @@ function injectFunction(name: string, real: Call): Call {
     return -1;
   };
   return (...values) => {
-    if (name === 'epoll_wait' && points.pass('epoll_wait', '')?.kind === 'end') throw new Error('this thread ends by a fault');
+    if (name === 'epoll_wait' && points.pass('epoll_wait', '')?.kind === 'end')
+      throw new Error('this thread ends by a fault');
     if (name === 'recv' && unanswered.delete(Number(values[0]))) {
       real(...values);
       return failed('ENOBUFS');
     }
     const point = pointOf(name, values);
     if (name === 'posix_spawn') letLookUpsIn(values);
-    const fault = point === undefined ? undefined : points.pass(point, values.filter((value) => typeof value === 'string').join(' '));
+    const fault =
+      point === undefined
+        ? undefined
+        : points.pass(point, values.filter((value) => typeof value === 'string').join(' '));
     if (fault?.kind === 'after' && point === 'netlink.send') {
       // The kernel carries out the request, and its answer finds no room: netlink(7), ENOBUFS.
       unanswered.add(Number(values[0]));
       return real(...values);
     }
     const result = withFault<unknown>(fault, () => real(...values), failed);
-    if (name === 'socket' && values[0] === AF_NETLINK && typeof result === 'number') netlinkSockets.add(result);
+    if (name === 'socket' && values[0] === AF_NETLINK && typeof result === 'number')
+      netlinkSockets.add(result);
     if (name === 'close') for (const set of [netlinkSockets, unanswered]) set.delete(Number(values[0]));
     return result;
   };
@@ -219,7 +266,9 @@ function injectApart(name: string, real: Call): Call {
 }
 
 function injectKernel(): void {
-  const owner = koffi as unknown as { load: (...values: unknown[]) => { func: (...values: unknown[]) => unknown } };
+  const owner = koffi as unknown as {
+    load: (...values: unknown[]) => { func: (...values: unknown[]) => unknown };
+  };
   const load = owner.load;
   owner.load = (...given) => {
     const library = load(...given);

@@ -97,7 +97,8 @@ export const readErrorsOf: Readonly<Record<string, readonly string[]>> = {
 
 /** Every call in the separate process that resolves paths (runtime/host-paths) counts as a read. */
 export const lookUpThread = 'look-up';
-export const isRead = ({ thread, point }: Pick<Hit, 'thread' | 'point'>): boolean => thread === lookUpThread || point in readErrorsOf;
+export const isRead = ({ thread, point }: Pick<Hit, 'thread' | 'point'>): boolean =>
+  thread === lookUpThread || point in readErrorsOf;
 
 /**
  * Calls that can take effect and still report a failure: written data may be kept although the disk reports
@@ -106,7 +107,10 @@ export const isRead = ({ thread, point }: Pick<Hit, 'thread' | 'point'>): boolea
 const failsAfter = /^(?:fs\.(?!open$)|sqlite\.(?:COMMIT)$|netlink\.send$|syncfs$|fsync$)/;
 
 /** Points where nothing is written: a thread may be late or end there. */
-const turns: Readonly<Record<string, readonly FaultKind[]>> = { message: ['delay', 'end'], epoll_wait: ['end'] };
+const turns: Readonly<Record<string, readonly FaultKind[]>> = {
+  message: ['delay', 'end'],
+  epoll_wait: ['end'],
+};
 
 /** Returns every kind of fault that a point may have in a thread. */
 export function kindsOf(thread: string, point: string): readonly FaultKind[] {
@@ -114,7 +118,8 @@ export function kindsOf(thread: string, point: string): readonly FaultKind[] {
   if (own !== undefined) return own;
   if (isRead({ thread, point })) return ['error'];
   const ends: readonly FaultKind[] = thread === 'main' ? [] : ['end', 'end-after'];
-  const fails: readonly FaultKind[] = errorsOf[point] === undefined ? [] : failsAfter.test(point) ? ['error', 'after'] : ['error'];
+  const fails: readonly FaultKind[] =
+    errorsOf[point] === undefined ? [] : failsAfter.test(point) ? ['error', 'after'] : ['error'];
   // Errors are drawn as often as all others together.
   return [...fails, ...fails, 'delay', ...ends, 'kill', 'kill-after'];
 }
@@ -127,7 +132,8 @@ const delays = [20, 200, 2_000];
  */
 export function drawFault(random: () => number, recorded: readonly Hit[]): Fault {
   const calls = new Map<string, number>();
-  for (const { thread, point } of recorded) calls.set(`${thread}/${point}`, (calls.get(`${thread}/${point}`) ?? 0) + 1);
+  for (const { thread, point } of recorded)
+    calls.set(`${thread}/${point}`, (calls.get(`${thread}/${point}`) ?? 0) + 1);
   const pick = <T>(list: readonly T[]): T => {
     const chosen = list[Math.floor(random() * list.length)];
     if (chosen === undefined) throw new RangeError('no point was recorded');

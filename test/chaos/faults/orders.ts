@@ -20,7 +20,8 @@ export interface Fault {
 }
 
 /** `record` lists each call of a point; `fault` makes one of them fail. */
-export type Orders = { readonly mode: 'off' } | { readonly mode: 'record' } | { readonly mode: 'fault'; readonly fault: Fault };
+export type Orders =
+  { readonly mode: 'off' } | { readonly mode: 'record' } | { readonly mode: 'fault'; readonly fault: Fault };
 
 /** A call of a point, in the order of the calls. */
 export interface Hit {
@@ -60,11 +61,20 @@ export function writeFault({ thread, point, nth, kind, error, delayMs }: Fault):
  * writes
  */
 export function readFault(text: string): Fault {
-  const found = /^(?<thread>[^/]+)\/(?<point>[^#]+)#(?<nth>\d+)=(?<kind>[a-z-]+)(?::(?<more>\w+))?$/.exec(text)?.groups;
+  const found = /^(?<thread>[^/]+)\/(?<point>[^#]+)#(?<nth>\d+)=(?<kind>[a-z-]+)(?::(?<more>\w+))?$/.exec(
+    text,
+  )?.groups;
   if (found === undefined) throw new TypeError(`${text} is not THREAD/POINT#NTH=KIND[:ERROR]`);
   const { thread = '', point = '', nth, more = '' } = found;
   const kind = found['kind'] as FaultKind;
-  return { thread, point, nth: Number(nth), kind, error: kind === 'delay' ? '' : more, delayMs: kind === 'delay' ? Number(more) : 0 };
+  return {
+    thread,
+    point,
+    nth: Number(nth),
+    kind,
+    error: kind === 'delay' ? '' : more,
+    delayMs: kind === 'delay' ? Number(more) : 0,
+  };
 }
 
 /** The suite's side: gives orders to every thread of a daemon that runs with `inject.ts`. */
@@ -85,7 +95,10 @@ export function createFaultControl(folder: string): FaultControl {
   let withFault = 0;
   const control: FaultControl = {
     folder,
-    environment: { [folderVariable]: folder, NODE_OPTIONS: `--import=${join(import.meta.dirname, 'inject.ts')}` },
+    environment: {
+      [folderVariable]: folder,
+      NODE_OPTIONS: `--import=${join(import.meta.dirname, 'inject.ts')}`,
+    },
     give(orders) {
       rmSync(hitsFile(folder), { force: true });
       generation += 1;

@@ -47,7 +47,10 @@ export function openPoints(folder: string): Points {
     refresh();
     if (orders.mode === 'off') return undefined;
     if (orders.mode === 'record') {
-      append(hitsFile(folder), `${JSON.stringify({ thread: ownThread, point, subject: subject.slice(0, 200) })}\n`);
+      append(
+        hitsFile(folder),
+        `${JSON.stringify({ thread: ownThread, point, subject: subject.slice(0, 200) })}\n`,
+      );
       return undefined;
     }
     const { fault } = orders;
@@ -97,7 +100,12 @@ export function fileError(code: string, syscall: string, path: string): Error {
 
 /** Returns an error of node:sqlite. */
 export function databaseError(result: number): Error {
-  const said = (result & 0xff) === 13 ? 'database or disk is full' : (result & 0xff) === 5 ? 'database is locked' : 'disk I/O error';
+  const said =
+    (result & 0xff) === 13
+      ? 'database or disk is full'
+      : (result & 0xff) === 5
+        ? 'database is locked'
+        : 'disk I/O error';
   return Object.assign(new Error(said), { code: 'ERR_SQLITE_ERROR', errcode: result, errstr: said });
 }
 

@@ -24,7 +24,8 @@ const streamPatience = 150;
  */
 const share = process.env['PORTCULLIS_CORPUS'] === 'whole' ? Number.POSITIVE_INFINITY : 120;
 
-const requestOf = (rpc: string): string => [...criContract.services.values()].flat().find(({ name }) => name === rpc)?.request ?? '';
+const requestOf = (rpc: string): string =>
+  [...criContract.services.values()].flat().find(({ name }) => name === rpc)?.request ?? '';
 
 describe('bad input', () => {
   let stage: Stage;
@@ -39,7 +40,9 @@ describe('bad input', () => {
     image = await stage.pull((await stage.publish('app/a:1')).reference);
     pod = await runPod(stage, 'standing');
     container = await runContainer(stage, pod, { image });
-    client = new Client(`unix:${stage.folders.socket}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost' });
+    client = new Client(`unix:${stage.folders.socket}`, credentials.createInsecure(), {
+      'grpc.default_authority': 'localhost',
+    });
   });
   after(async () => {
     client.close();
@@ -80,23 +83,33 @@ describe('bad input', () => {
         return { podSandboxId: 'ab'.repeat(32) };
       default: {
         const fields = criContract.messages.get(requestOf(rpc)) ?? [];
-        const named = (name: string, value: string): object => (fields.some((field) => field.name === name) ? { [name]: value } : {});
+        const named = (name: string, value: string): object =>
+          fields.some((field) => field.name === name) ? { [name]: value } : {};
         return { ...named('containerId', container), ...named('podSandboxId', pod.id) };
       }
     }
   }
 
-  function call(rpc: RpcDefinition, bytes: Buffer): Promise<{ readonly code: number; readonly why: string; readonly answer?: unknown }> {
+  function call(
+    rpc: RpcDefinition,
+    bytes: Buffer,
+  ): Promise<{ readonly code: number; readonly why: string; readonly answer?: unknown }> {
     const identity = (value: Buffer): Buffer => value;
     return new Promise((resolve) => {
       const done = (error: ServiceError | null, body?: Buffer): void =>
-        resolve({ code: error?.code ?? 0, why: error?.details ?? '', ...(body !== undefined && { answer: rpc.response.decode(body) }) });
+        resolve({
+          code: error?.code ?? 0,
+          why: error?.details ?? '',
+          ...(body !== undefined && { answer: rpc.response.decode(body) }),
+        });
       const deadline = Date.now() + (rpc.responseStream ? streamPatience : patience);
       if (!rpc.responseStream) {
         client.makeUnaryRequest(rpc.path, identity, identity, bytes, new Metadata(), { deadline }, done);
         return;
       }
-      const stream = client.makeServerStreamRequest(rpc.path, identity, identity, bytes, new Metadata(), { deadline });
+      const stream = client.makeServerStreamRequest(rpc.path, identity, identity, bytes, new Metadata(), {
+        deadline,
+      });
       stream.on('data', () => undefined);
       stream.on('end', () => resolve({ code: 0, why: '' }));
       stream.on('error', (error: ServiceError) =>
@@ -108,7 +121,8 @@ describe('bad input', () => {
   async function undo(answer: unknown): Promise<void> {
     const { podSandboxId, containerId } = (answer ?? {}) as { podSandboxId?: string; containerId?: string };
     if (containerId !== undefined) await stage.daemon.cri.runtime.removeContainer({ containerId });
-    if (podSandboxId !== undefined && podSandboxId !== pod.id) await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId });
+    if (podSandboxId !== undefined && podSandboxId !== pod.id)
+      await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId });
   }
 
   /**
@@ -127,7 +141,8 @@ describe('bad input', () => {
           code === Number(status.INTERNAL) ||
           (code === Number(status.UNKNOWN) && !isVerdict(rpc.name, why)) ||
           code === Number(status.DEADLINE_EXCEEDED);
-        if (bad || why.includes('CRI_INTERNAL')) wrong.push(`${what} → ${status[code] ?? code}: ${why.slice(0, 300)}`);
+        if (bad || why.includes('CRI_INTERNAL'))
+          wrong.push(`${what} → ${status[code] ?? code}: ${why.slice(0, 300)}`);
       };
       const request = rpc.request;
       const corpus = [...corpusOf(requestOf(rpc.name), goodRequest(rpc.name, 0))];

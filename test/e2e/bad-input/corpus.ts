@@ -68,7 +68,12 @@ function valuesOf(type: FieldType, depth: number): readonly unknown[] {
           .slice(0, 8)
           .map((value) => ({ key: value })),
         ...strings.slice(0, 12).map((key) => ({ [key]: type.value.kind === 'scalar' ? 'v' : {} })),
-        Object.fromEntries(Array.from({ length: 2_000 }, (_, index) => [`key-${index}`, type.value.kind === 'scalar' ? 'v' : {}])),
+        Object.fromEntries(
+          Array.from({ length: 2_000 }, (_, index) => [
+            `key-${index}`,
+            type.value.kind === 'scalar' ? 'v' : {},
+          ]),
+        ),
       ];
   }
   return [];
@@ -76,7 +81,9 @@ function valuesOf(type: FieldType, depth: number): readonly unknown[] {
 
 /** Returns a message with one field set, for each field and each of its bad values. */
 function messageValues(name: string, depth: number): readonly object[] {
-  return (criContract.messages.get(name) ?? []).flatMap((field) => fieldValues(field, depth + 1).map((value) => ({ [field.name]: value })));
+  return (criContract.messages.get(name) ?? []).flatMap((field) =>
+    fieldValues(field, depth + 1).map((value) => ({ [field.name]: value })),
+  );
 }
 
 function fieldValues(field: Field, depth: number): readonly unknown[] {
@@ -100,7 +107,8 @@ export function* corpusOf(message: string, good: Fields, path = ''): Generator<B
     if (existing !== undefined) yield { what: `without ${at}`, request: without };
     const single = field.type.kind === 'message' && !field.repeated ? field.type.name : undefined;
     if (single !== undefined && existing !== undefined) {
-      for (const { what, request } of corpusOf(single, existing as Fields, at)) yield { what, request: { ...good, [key]: request } };
+      for (const { what, request } of corpusOf(single, existing as Fields, at))
+        yield { what, request: { ...good, [key]: request } };
       continue;
     }
     for (const value of fieldValues(field, path.split('.').length))
@@ -109,21 +117,37 @@ export function* corpusOf(message: string, good: Fields, path = ''): Generator<B
 }
 
 function reported(value: unknown): string {
-  const text = JSON.stringify(value, (_key, one: unknown) => (typeof one === 'bigint' ? one.toString() : one)) ?? 'undefined';
+  const text =
+    JSON.stringify(value, (_key, one: unknown) => (typeof one === 'bigint' ? one.toString() : one)) ??
+    'undefined';
   return text.length > 60 ? `${text.slice(0, 60)}… (${text.length})` : text;
 }
 
 /** Bytes that are not a message, or a message with fields that the CRI protocol does not define. */
-export function rawBodies(good: Uint8Array): readonly { readonly what: string; readonly bytes: Uint8Array }[] {
+export function rawBodies(
+  good: Uint8Array,
+): readonly { readonly what: string; readonly bytes: Uint8Array }[] {
   return [
-    { what: 'unknown fields', bytes: Buffer.concat([good, Buffer.from([0xf8, 0xff, 0x01, 0x01, 0xfa, 0xff, 0x01, 0x02, 0x68, 0x69])]) },
+    {
+      what: 'unknown fields',
+      bytes: Buffer.concat([good, Buffer.from([0xf8, 0xff, 0x01, 0x01, 0xfa, 0xff, 0x01, 0x02, 0x68, 0x69])]),
+    },
     { what: 'a message cut short', bytes: Buffer.concat([good, Buffer.from([0x0a, 0x7f])]) },
-    { what: 'a length of 2^63', bytes: Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]) },
-    { what: 'a string that is not UTF-8', bytes: Buffer.concat([good, Buffer.from([0x0a, 0x03, 0xff, 0xfe, 0xfd])]) },
+    {
+      what: 'a length of 2^63',
+      bytes: Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+    },
+    {
+      what: 'a string that is not UTF-8',
+      bytes: Buffer.concat([good, Buffer.from([0x0a, 0x03, 0xff, 0xfe, 0xfd])]),
+    },
     { what: 'a varint without end', bytes: Buffer.alloc(64, 0xff) },
     { what: 'a group, which proto3 has not', bytes: Buffer.from([0x0b, 0x0b, 0x0b, 0x0c]) },
     { what: 'deep nesting', bytes: nested(2_000) },
-    { what: 'random bytes', bytes: Buffer.from(Array.from({ length: 4_096 }, (_, index) => (index * 7919 + 31) % 256)) },
+    {
+      what: 'random bytes',
+      bytes: Buffer.from(Array.from({ length: 4_096 }, (_, index) => (index * 7919 + 31) % 256)),
+    },
   ];
 }
 

@@ -25,8 +25,17 @@ const seccomp = JSON.stringify({
   architectures: ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86'],
   syscalls: [
     { names: ['read', 'write', 'exit_group'], action: 'SCMP_ACT_ALLOW' },
-    { names: ['clone'], action: 'SCMP_ACT_ALLOW', args: [{ index: 0, value: 2114060288, valueTwo: 0, op: 'SCMP_CMP_MASKED_EQ' }] },
-    { names: ['socket'], action: 'SCMP_ACT_ERRNO', errnoRet: 22, args: [{ index: 0, value: 38, op: 'SCMP_CMP_EQ' }] },
+    {
+      names: ['clone'],
+      action: 'SCMP_ACT_ALLOW',
+      args: [{ index: 0, value: 2114060288, valueTwo: 0, op: 'SCMP_CMP_MASKED_EQ' }],
+    },
+    {
+      names: ['socket'],
+      action: 'SCMP_ACT_ERRNO',
+      errnoRet: 22,
+      args: [{ index: 0, value: 38, op: 'SCMP_CMP_EQ' }],
+    },
   ],
 });
 const apparmor = `#include <tunables/global>
@@ -107,7 +116,11 @@ export const targets: readonly FuzzTarget[] = [
     ],
     seeds: () => [seccomp],
     read: (bytes) =>
-      importSeccomp(parseSeccompJson(bytes.toString()), { architecture: 'x86_64', capabilities: ['CAP_CHOWN'], kernel: '6.12' }),
+      importSeccomp(parseSeccompJson(bytes.toString()), {
+        architecture: 'x86_64',
+        capabilities: ['CAP_CHOWN'],
+        kernel: '6.12',
+      }),
   },
   {
     name: 'entitlements-apparmor',
@@ -138,7 +151,9 @@ export const targets: readonly FuzzTarget[] = [
     read(bytes) {
       const { documents, problems } = parseDocuments(bytes.toString(), 'file.yaml');
       if (problems.length > 0) return problems;
-      return documents.map(({ value }) => importPod(value, { profile: () => undefined, seccomp: () => undefined }));
+      return documents.map(({ value }) =>
+        importPod(value, { profile: () => undefined, seccomp: () => undefined }),
+      );
     },
   },
 ];

@@ -22,7 +22,10 @@ const manifest = JSON.stringify({
   schemaVersion: 2,
   mediaType: 'application/vnd.oci.image.manifest.v1+json',
   config: descriptor('application/vnd.oci.image.config.v1+json'),
-  layers: [descriptor('application/vnd.oci.image.layer.v1.tar+gzip'), descriptor('application/vnd.oci.image.layer.v1.tar')],
+  layers: [
+    descriptor('application/vnd.oci.image.layer.v1.tar+gzip'),
+    descriptor('application/vnd.oci.image.layer.v1.tar'),
+  ],
   annotations: { 'org.opencontainers.image.ref.name': 'a' },
 });
 const index = JSON.stringify({
@@ -30,7 +33,10 @@ const index = JSON.stringify({
   mediaType: 'application/vnd.oci.image.index.v1+json',
   manifests: [
     { ...descriptor('application/vnd.oci.image.manifest.v1+json'), platform },
-    { ...descriptor('application/vnd.oci.image.manifest.v1+json'), platform: { os: 'linux', architecture: 'arm64', variant: 'v8' } },
+    {
+      ...descriptor('application/vnd.oci.image.manifest.v1+json'),
+      platform: { os: 'linux', architecture: 'arm64', variant: 'v8' },
+    },
   ],
 });
 /** Node 26.10 crashed when it read this input a second time. */
@@ -88,7 +94,8 @@ function entry({ name, type = '0', link = '', body = '' }: Written): Buffer {
 function record(key: string, value: string): string {
   const rest = ` ${key}=${value}\n`;
   let length = Buffer.byteLength(rest) + 1;
-  while (String(length).length + Buffer.byteLength(rest) !== length) length = String(length).length + Buffer.byteLength(rest);
+  while (String(length).length + Buffer.byteLength(rest) !== length)
+    length = String(length).length + Buffer.byteLength(rest);
   return `${length}${rest}`;
 }
 
@@ -122,7 +129,12 @@ function readTar(bytes: Buffer, piece: number): unknown {
   const reader = createTarReader({
     begin({ xattrs, ...rest }: TarEntry) {
       entries++;
-      seen.update(JSON.stringify([rest, [...(xattrs ?? [])].map(([name, value]) => [name, Buffer.from(value).toString('hex')])]));
+      seen.update(
+        JSON.stringify([
+          rest,
+          [...(xattrs ?? [])].map(([name, value]) => [name, Buffer.from(value).toString('hex')]),
+        ]),
+      );
     },
     data: (chunk) => void seen.update(chunk),
     end: () => void seen.update('.'),
@@ -158,8 +170,8 @@ const outcome = (body: () => unknown): string => {
 const inflatedLimit = 1024 * 1024;
 
 /**
- * Inflates by each engine, the input whole and in pieces: it must accept what gunzip accepts, with the same bytes. Only
- * libisal may accept more, because it does not refuse Huffman codes that are not complete.
+ * Inflates by each engine, the input whole and in pieces: it must accept what gunzip accepts, with the same
+ * bytes. Only libisal may accept more, because it does not refuse Huffman codes that are not complete.
  */
 async function readGzip(bytes: Buffer): Promise<unknown> {
   let expected: string;
@@ -227,7 +239,11 @@ export const targets: readonly FuzzTarget[] = [
       Buffer.concat([gzip('a', 0), gzip(''), gzip(digest, 1), Buffer.alloc(9)]),
     ],
     read: readGzip,
-    allows: { slowMs: 2500, memoryFactor: 60, why: 'it inflates up to a megabyte five times, and in small pieces' },
+    allows: {
+      slowMs: 2500,
+      memoryFactor: 60,
+      why: 'it inflates up to a megabyte five times, and in small pieces',
+    },
   },
   { name: 'images-pax', group: 'images', words, seeds: () => [pax, '11 path=ab\n'], read: readPax },
   {
@@ -252,13 +268,20 @@ export const targets: readonly FuzzTarget[] = [
     name: 'images-distribution-manifest',
     group: 'images',
     seeds: () => [manifest, index],
-    read: (bytes) => parseAnyManifest(bytes, 'application/vnd.oci.image.manifest.v1+json', { attempted: 'read a manifest', on: 'a' }),
+    read: (bytes) =>
+      parseAnyManifest(bytes, 'application/vnd.oci.image.manifest.v1+json', {
+        attempted: 'read a manifest',
+        on: 'a',
+      }),
   },
   {
     name: 'images-challenge',
     group: 'images',
     words: ['Bearer ', 'Basic ', 'realm=', 'service=', 'scope=', 'error=', '"', '\\"', ', '],
-    seeds: () => ['Bearer realm="https://a.example/token",service="a",scope="repository:b:pull"', 'Basic realm="a", Digest nonce=b'],
+    seeds: () => [
+      'Bearer realm="https://a.example/token",service="a",scope="repository:b:pull"',
+      'Basic realm="a", Digest nonce=b',
+    ],
     read: (bytes) => parseChallenges(bytes.toString('latin1')),
   },
   {

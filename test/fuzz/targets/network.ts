@@ -10,11 +10,25 @@ import {
 } from '../../../cni-plugins/libnetwork/protocol/requests.ts';
 import { readDockerContainer } from '../../../cni-plugins/libnetwork/docker/docker-container.ts';
 import { decide } from '../../../cni-plugins/dns/decide.ts';
-import { answersTo, encodeReply, forwarded, isFailure, readQuery, relayed, roomOf } from '../../../cni-plugins/dns/message.ts';
+import {
+  answersTo,
+  encodeReply,
+  forwarded,
+  isFailure,
+  readQuery,
+  relayed,
+  roomOf,
+} from '../../../cni-plugins/dns/message.ts';
 import { readFrames } from '../../../cni-plugins/dns/stream-frames.ts';
 import { keysOf, readClaim, readHost, readSubnet } from '../../../cni-plugins/overlay/records/records.ts';
 import { readFile } from '../../../cni-plugins/policy/kubernetes/read.ts';
-import { headSize, lengthSize, readHead, readInputLength, readWhole } from '../../../cni-plugins/cni/server/frames.ts';
+import {
+  headSize,
+  lengthSize,
+  readHead,
+  readInputLength,
+  readWhole,
+} from '../../../cni-plugins/cni/server/frames.ts';
 import { readService, readSlice } from '../../../cni-plugins/services/kubernetes/objects.ts';
 import { readServices } from '../../../cni-plugins/services/description/read.ts';
 import { parseIp, parsePrefix } from '../../../cni-plugins/spec/address.ts';
@@ -43,8 +57,21 @@ const conflist = JSON.stringify({
     { type: 'portmap', capabilities: { portMappings: true }, snat: true },
   ],
 });
-const call = JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'portcullis-bridge', bridge: 'br0', ipam, runtimeConfig: {} });
-const environment = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'a', CNI_NETNS: '/run/netns/a', CNI_IFNAME: 'eth0', CNI_PATH: '/opt/cni/bin' };
+const call = JSON.stringify({
+  cniVersion: '1.1.0',
+  name: 'net',
+  type: 'portcullis-bridge',
+  bridge: 'br0',
+  ipam,
+  runtimeConfig: {},
+});
+const environment = {
+  CNI_COMMAND: 'ADD',
+  CNI_CONTAINERID: 'a',
+  CNI_NETNS: '/run/netns/a',
+  CNI_IFNAME: 'eth0',
+  CNI_PATH: '/opt/cni/bin',
+};
 const policy = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: a, namespace: shop }
@@ -68,7 +95,13 @@ spec:
 `;
 const kubernetesService = JSON.stringify({
   kind: 'Service',
-  metadata: { name: 'web', namespace: 'shop', uid: 'u', resourceVersion: '1', creationTimestamp: '2026-01-01T00:00:00Z' },
+  metadata: {
+    name: 'web',
+    namespace: 'shop',
+    uid: 'u',
+    resourceVersion: '1',
+    creationTimestamp: '2026-01-01T00:00:00Z',
+  },
   spec: {
     type: 'LoadBalancer',
     clusterIP: '10.96.0.10',
@@ -119,7 +152,12 @@ const cnm: readonly (readonly [read: (body: string) => unknown, seed: object])[]
   ],
   [
     readCreateEndpoint,
-    { NetworkID: 'e', EndpointID: 'f', Interface: { Address: '10.60.0.2/24', MacAddress: '02:00:5e:00:53:02' }, Options: {} },
+    {
+      NetworkID: 'e',
+      EndpointID: 'f',
+      Interface: { Address: '10.60.0.2/24', MacAddress: '02:00:5e:00:53:02' },
+      Options: {},
+    },
   ],
   [readJoin, { NetworkID: 'e', EndpointID: 'f', SandboxKey: '/run/docker/netns/a', Options: {} }],
   [
@@ -127,10 +165,17 @@ const cnm: readonly (readonly [read: (body: string) => unknown, seed: object])[]
     {
       NetworkID: 'e',
       EndpointID: 'f',
-      Options: { 'com.docker.network.portmap': [{ Proto: 6, IP: '', Port: 80, HostIP: '0.0.0.0', HostPort: 8080, HostPortEnd: 8081 }] },
+      Options: {
+        'com.docker.network.portmap': [
+          { Proto: 6, IP: '', Port: 80, HostIP: '0.0.0.0', HostPort: 8080, HostPortEnd: 8081 },
+        ],
+      },
     },
   ],
-  [readRequestPool, { AddressSpace: 'portcullis', Pool: '10.61.0.0/24', SubPool: '10.61.0.128/25', Options: {}, V6: false }],
+  [
+    readRequestPool,
+    { AddressSpace: 'portcullis', Pool: '10.61.0.0/24', SubPool: '10.61.0.128/25', Options: {}, V6: false },
+  ],
   [readRequestAddress, { PoolID: 'portcullis|10.61.0.0/24', Address: '10.61.0.5', Options: {} }],
   [readReleaseAddress, { PoolID: 'portcullis|10.61.0.0/24', Address: '10.61.0.5' }],
 ];
@@ -138,7 +183,8 @@ const cnm: readonly (readonly [read: (body: string) => unknown, seed: object])[]
 const network = {
   name: 'net',
   holds: (address: Uint8Array) => address[0] === 10,
-  endpoints: (name: string) => (name === 'web' ? [{ address: Uint8Array.of(10, 0, 0, 2), kind: 'container' as const }] : []),
+  endpoints: (name: string) =>
+    name === 'web' ? [{ address: Uint8Array.of(10, 0, 0, 2), kind: 'container' as const }] : [],
   nameOf: () => 'web',
 };
 
@@ -148,7 +194,8 @@ function each(...readers: readonly (() => unknown)[]): unknown[] {
     try {
       return read();
     } catch (error) {
-      if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError) throw error;
+      if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError)
+        throw error;
       return `refused: ${(error as Error).message}`;
     }
   });
@@ -158,13 +205,22 @@ export const targets: readonly FuzzTarget[] = [
   {
     name: 'network-dns-query',
     group: 'network',
-    seeds: () => [query, packet.encode({ type: 'query', id: 1, questions: [{ name: '2.0.0.10.in-addr.arpa', type: 'PTR', class: 'IN' }] })],
+    seeds: () => [
+      query,
+      packet.encode({
+        type: 'query',
+        id: 1,
+        questions: [{ name: '2.0.0.10.in-addr.arpa', type: 'PTR', class: 'IN' }],
+      }),
+    ],
     read(bytes) {
       const read = readQuery(bytes);
       if (read === undefined || 'rcode' in read) return read;
       const decision = decide(read, [network], { ttl: 5 });
-      const own = decision === 'forward' || !('unlessElsewhere' in decision) ? decision : decision.unlessElsewhere;
-      const reply = own === 'forward' ? forwarded(bytes, read, 9) : encodeReply(bytes, read, own, roomOf(read));
+      const own =
+        decision === 'forward' || !('unlessElsewhere' in decision) ? decision : decision.unlessElsewhere;
+      const reply =
+        own === 'forward' ? forwarded(bytes, read, 9) : encodeReply(bytes, read, own, roomOf(read));
       if (decision !== 'forward') packet.decode(reply);
       return [read, decision, reply.toString('hex')];
     },
@@ -181,7 +237,8 @@ export const targets: readonly FuzzTarget[] = [
         questions: [{ name: 'a.example', type: 'A', class: 'IN' }],
       });
       const read = readQuery(asked);
-      if (read === undefined || 'rcode' in read) throw new TypeError('the query of this target cannot be read');
+      if (read === undefined || 'rcode' in read)
+        throw new TypeError('the query of this target cannot be read');
       // An answer to another question is dropped before it is read.
       if (!answersTo(bytes, asked, read)) return 'dropped';
       return [isFailure(bytes), relayed(bytes, asked, read, 512).toString('hex')];
@@ -199,14 +256,24 @@ export const targets: readonly FuzzTarget[] = [
         return seen.join();
       };
       const whole = cut(bytes.length + 1);
-      if (whole !== cut(bytes.length > 65_536 ? 4099 : 5)) throw new TypeError('frames differ by how the bytes arrive');
+      if (whole !== cut(bytes.length > 65_536 ? 4099 : 5))
+        throw new TypeError('frames differ by how the bytes arrive');
       return whole;
     },
   },
   {
     name: 'network-conflist',
     group: 'network',
-    words: ['portcullis-bridge', 'portmap', 'disableCheck', 'cniVersion', '1.1.0', '::/0', 'ranges', 'capabilities'],
+    words: [
+      'portcullis-bridge',
+      'portmap',
+      'disableCheck',
+      'cniVersion',
+      '1.1.0',
+      '::/0',
+      'ranges',
+      'capabilities',
+    ],
     seeds: () => [conflist, wrongRanges],
     read: (bytes) => readConflist(bytes.toString(), 'file.conflist'),
   },
@@ -277,7 +344,17 @@ export const targets: readonly FuzzTarget[] = [
     name: 'network-policy',
     group: 'network',
     allows: yamlLimits,
-    words: ['NetworkPolicy', 'NetworkPolicyList', 'Namespace', 'ipBlock', 'except', 'endPort', 'matchExpressions', 'DoesNotExist', '---\n'],
+    words: [
+      'NetworkPolicy',
+      'NetworkPolicyList',
+      'Namespace',
+      'ipBlock',
+      'except',
+      'endPort',
+      'matchExpressions',
+      'DoesNotExist',
+      '---\n',
+    ],
     seeds: () => [policy],
     read: (bytes) => readFile({ file: 'file.yaml', text: bytes.toString() }),
   },
@@ -310,7 +387,12 @@ export const targets: readonly FuzzTarget[] = [
     name: 'network-overlay-records',
     group: 'network',
     seeds: () => [
-      JSON.stringify({ id: 'a', underlay: '192.0.2.1', vxlan: { mac: '02:00:00:00:00:01', port: 4789 }, mtu: 1450 }),
+      JSON.stringify({
+        id: 'a',
+        underlay: '192.0.2.1',
+        vxlan: { mac: '02:00:00:00:00:01', port: 4789 },
+        mtu: 1450,
+      }),
       JSON.stringify({ host: 'a', id: 'b' }),
       '10.128.1.0-24',
     ],

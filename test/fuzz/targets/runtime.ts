@@ -14,8 +14,18 @@ import { podNetworks } from '../../../runtime/pods/pod-networks.ts';
 import { toPortMappings } from '../../../runtime/pods/port-mappings.ts';
 import { planSandbox } from '../../../runtime/pods/validate.ts';
 import { parseSize } from '../../../runtime/streaming/command-streams.ts';
-import { createHeaderReader, createHeaderWriter, formatHeaders, parseHeaders } from '../../../runtime/streaming/spdy/header-block.ts';
-import { controlFrame, createFrameParser, dataHeader, frameTypes } from '../../../runtime/streaming/spdy/frames.ts';
+import {
+  createHeaderReader,
+  createHeaderWriter,
+  formatHeaders,
+  parseHeaders,
+} from '../../../runtime/streaming/spdy/header-block.ts';
+import {
+  controlFrame,
+  createFrameParser,
+  dataHeader,
+  frameTypes,
+} from '../../../runtime/streaming/spdy/frames.ts';
 import { decode } from '../../../runtime/streaming/websocket-command.ts';
 import { yamlLimits } from '../target.ts';
 import type { FuzzTarget } from '../target.ts';
@@ -35,7 +45,10 @@ function decoded<T>(decode: (bytes: Buffer) => T, bytes: Buffer): T {
 
 /** Reads frames for `ws`, as a server does; the package's types do not declare it. */
 const { Receiver } = createRequire(import.meta.url)('ws') as {
-  readonly Receiver: new (options: { readonly isServer: boolean; readonly maxPayload: number }) => NodeJS.WritableStream;
+  readonly Receiver: new (options: {
+    readonly isServer: boolean;
+    readonly maxPayload: number;
+  }) => NodeJS.WritableStream;
 };
 
 /** Runs several readers; each may refuse, without an effect on the others. */
@@ -44,7 +57,8 @@ function each(...readers: readonly (() => unknown)[]): unknown[] {
     try {
       return read();
     } catch (error) {
-      if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError) throw error;
+      if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError)
+        throw error;
       return `refused: ${(error as Error).message}`;
     }
   });
@@ -145,7 +159,13 @@ export const targets: readonly FuzzTarget[] = [
         () => containerLogPath('/var/log/pods/a', config.logPath),
         () => appArmorRequest(security),
         () => seLinuxRequest(security?.selinuxOptions, undefined),
-        () => userFrom({ passwd: parsePasswd(passwd), groups: parseGroup(group), imageUser: 'web', asked: security }),
+        () =>
+          userFrom({
+            passwd: parsePasswd(passwd),
+            groups: parseGroup(group),
+            imageUser: 'web',
+            asked: security,
+          }),
       );
     },
   },
@@ -159,7 +179,8 @@ export const targets: readonly FuzzTarget[] = [
       if (rpc === undefined) return undefined;
       const value = decoded(rpc.request.decode, bytes.subarray(1));
       const again = rpc.request.decode(rpc.request.encode(value as never));
-      if (JSON.stringify(again) !== JSON.stringify(value)) throw new TypeError(`${rpc.name} changes when it is encoded again`);
+      if (JSON.stringify(again) !== JSON.stringify(value))
+        throw new TypeError(`${rpc.name} changes when it is encoded again`);
       return value;
     },
   },
@@ -189,7 +210,12 @@ export const targets: readonly FuzzTarget[] = [
       JSON.stringify({
         cdiVersion: '0.8.0',
         kind: 'vendor.example/class',
-        devices: [{ name: 'dev', containerEdits: { deviceNodes: [{ path: '/dev/null', permissions: 'rw' }], env: ['A=b'] } }],
+        devices: [
+          {
+            name: 'dev',
+            containerEdits: { deviceNodes: [{ path: '/dev/null', permissions: 'rw' }], env: ['A=b'] },
+          },
+        ],
         containerEdits: { mounts: [{ hostPath: '/a', containerPath: '/b', options: ['ro'] }], hooks: [] },
       }),
     ],
@@ -198,7 +224,10 @@ export const targets: readonly FuzzTarget[] = [
   {
     name: 'runtime-log-line',
     group: 'runtime',
-    seeds: () => ['2026-01-01T00:00:00.000000000Z stdout F hello', '2026-01-01T00:00:00.000000000Z stderr P x'],
+    seeds: () => [
+      '2026-01-01T00:00:00.000000000Z stdout F hello',
+      '2026-01-01T00:00:00.000000000Z stderr P x',
+    ],
     read: (bytes) => parseLogLine(bytes),
   },
   {
@@ -213,7 +242,8 @@ export const targets: readonly FuzzTarget[] = [
         try {
           for (let at = 0; at < bytes.length; at += piece) {
             for (const frame of parse(Buffer.from(bytes.subarray(at, at + piece)))) {
-              if (frame.kind === 'control') seen.push(`${frame.type} ${frame.flags} ${frame.payload.toString('hex')}`);
+              if (frame.kind === 'control')
+                seen.push(`${frame.type} ${frame.flags} ${frame.payload.toString('hex')}`);
               else if (frame.fin) seen.push(`data ${frame.stream}`);
             }
           }
@@ -224,7 +254,8 @@ export const targets: readonly FuzzTarget[] = [
         return seen.join('\n');
       };
       const [whole, pieces] = [frames(bytes.length + 1), frames(bytes.length > 65_536 ? 4099 : 7)];
-      if (whole !== pieces) throw new TypeError(`read whole: ${whole.slice(0, 500)}; read in pieces: ${pieces.slice(0, 500)}`);
+      if (whole !== pieces)
+        throw new TypeError(`read whole: ${whole.slice(0, 500)}; read in pieces: ${pieces.slice(0, 500)}`);
       return whole;
     },
   },

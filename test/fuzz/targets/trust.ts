@@ -75,7 +75,10 @@ const metadataTarget = (dialect: Dialect, role: TopRole): FuzzTarget => ({
   ],
   seeds() {
     const repository = testRepository(dialect);
-    repository.targets = { targets: { latest: { length: 3, hashes: { sha256: 'a'.repeat(64) } } }, 'targets/a': {} };
+    repository.targets = {
+      targets: { latest: { length: 3, hashes: { sha256: 'a'.repeat(64) } } },
+      'targets/a': {},
+    };
     repository.delegations = {
       targets:
         dialect === 'tuf'
@@ -121,8 +124,16 @@ export const targets: readonly FuzzTarget[] = [
     seeds: () => [
       JSON.stringify({
         mediaType: 'application/vnd.dev.sigstore.bundle.v0.3+json',
-        verificationMaterial: { publicKey: { hint: 'a' }, tlogEntries: [], timestampVerificationData: { rfc3161Timestamps: [] } },
-        dsseEnvelope: { payload: 'e30=', payloadType: 'application/vnd.in-toto+json', signatures: [{ sig: 'AA==', keyid: '' }] },
+        verificationMaterial: {
+          publicKey: { hint: 'a' },
+          tlogEntries: [],
+          timestampVerificationData: { rfc3161Timestamps: [] },
+        },
+        dsseEnvelope: {
+          payload: 'e30=',
+          payloadType: 'application/vnd.in-toto+json',
+          signatures: [{ sig: 'AA==', keyid: '' }],
+        },
       }),
     ],
     read: (bytes) => readBundle(bytes),
@@ -159,7 +170,13 @@ export const targets: readonly FuzzTarget[] = [
   {
     name: 'trust-gpg-keys',
     group: 'trust',
-    seeds: () => [gpg('ed25519.asc'), gpg('rsa2048.asc'), gpg('several.asc'), gpg('revoked.asc'), gpg('subkey.gpg')],
+    seeds: () => [
+      gpg('ed25519.asc'),
+      gpg('rsa2048.asc'),
+      gpg('several.asc'),
+      gpg('revoked.asc'),
+      gpg('subkey.gpg'),
+    ],
     read: (bytes) => readKeyRing(bytes),
   },
   {

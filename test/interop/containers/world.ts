@@ -2,7 +2,11 @@ import { createHash, createPrivateKey, generateKeyPairSync, sign } from 'node:cr
 import type { KeyObject } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { digestOfBytes, fixtureContent, serveFixtures } from '../../../trust/evidence/fixtures/fixture-registry.ts';
+import {
+  digestOfBytes,
+  fixtureContent,
+  serveFixtures,
+} from '../../../trust/evidence/fixtures/fixture-registry.ts';
 import type { FixtureContent, FixtureRepository } from '../../../trust/evidence/fixtures/fixture-registry.ts';
 import { createTestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
 import type { TestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
@@ -73,7 +77,13 @@ export async function createWorld(folder: string): Promise<World> {
     images.push(`${name}:${tag}`, `${name}@${digest}`);
     return digest;
   };
-  const bySimpleSigning = (name: string, digest: string, key: TestKey, reference = `${name}:latest`, text?: string): void => {
+  const bySimpleSigning = (
+    name: string,
+    digest: string,
+    key: TestKey,
+    reference = `${name}:latest`,
+    text?: string,
+  ): void => {
     const [, repository = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
     const store = join(lookaside, `${repository}@${digest.replace(':', '=')}`);
     mkdirSync(store, { recursive: true });
@@ -95,9 +105,19 @@ export async function createWorld(folder: string): Promise<World> {
   ] as const)
     bySimpleSigning(`${redhat}/${name}`, image(`${redhat}/${name}`), key);
   image(`${redhat}/ubi9/unsigned`);
-  bySimpleSigning(`${redhat}/ubi9/renamed`, image(`${redhat}/ubi9/renamed`), gpg.redhat, `${redhat}/ubi9/ubi:latest`);
+  bySimpleSigning(
+    `${redhat}/ubi9/renamed`,
+    image(`${redhat}/ubi9/renamed`),
+    gpg.redhat,
+    `${redhat}/ubi9/ubi:latest`,
+  );
   bySimpleSigning(`${redhat}/ubi9/repo`, image(`${redhat}/ubi9/repo`), gpg.redhat, `${redhat}/ubi9/repo:8`);
-  bySimpleSigning(`${redhat}/ubi9/nameless`, image(`${redhat}/ubi9/nameless`), gpg.redhat, `${redhat}/ubi9/nameless`);
+  bySimpleSigning(
+    `${redhat}/ubi9/nameless`,
+    image(`${redhat}/ubi9/nameless`),
+    gpg.redhat,
+    `${redhat}/ubi9/nameless`,
+  );
   bySimpleSigning(
     `${redhat}/ubi9/other-digest`,
     image(`${redhat}/ubi9/other-digest`),
@@ -114,7 +134,8 @@ export async function createWorld(folder: string): Promise<World> {
     gpgPayload(strict, `${redhat}/ubi9/strict:latest`).replace('"type"', '"more":1,"type"'),
   );
   const several = image(`${redhat}/ubi9/several`);
-  for (const key of [gpg.foreign, gpg.expired, gpg.redhat]) bySimpleSigning(`${redhat}/ubi9/several`, several, key);
+  for (const key of [gpg.foreign, gpg.expired, gpg.redhat])
+    bySimpleSigning(`${redhat}/ubi9/several`, several, key);
 
   // The registry of a team, its mirror, and other hosts.
   for (const name of [
@@ -148,14 +169,32 @@ export async function createWorld(folder: string): Promise<World> {
   ] as const)
     addCosign(content, `${blue}/${name}`, image(`${blue}/${name}`), { key }, claimed);
   image(`${blue}/unsigned`);
-  addCosign(content, `${blue}/damaged`, image(`${blue}/damaged`), { key: cosign.blue, damage: true }, `${blue}/damaged`);
+  addCosign(
+    content,
+    `${blue}/damaged`,
+    image(`${blue}/damaged`),
+    { key: cosign.blue, damage: true },
+    `${blue}/damaged`,
+  );
   // With a transparency log, and by identities.
   for (const [name, log] of [
     ['logged', rekor],
     ['otherlog', otherRekor],
   ] as const)
-    addCosign(content, `quay.io/fed/${name}`, image(`quay.io/fed/${name}`), { key: cosign.blue, log }, `quay.io/fed/${name}:latest`);
-  addCosign(content, 'quay.io/fed/unlogged', image('quay.io/fed/unlogged'), { key: cosign.blue }, 'quay.io/fed/unlogged:latest');
+    addCosign(
+      content,
+      `quay.io/fed/${name}`,
+      image(`quay.io/fed/${name}`),
+      { key: cosign.blue, log },
+      `quay.io/fed/${name}:latest`,
+    );
+  addCosign(
+    content,
+    'quay.io/fed/unlogged',
+    image('quay.io/fed/unlogged'),
+    { key: cosign.blue },
+    'quay.io/fed/unlogged:latest',
+  );
   for (const [name, email, issuer] of [
     ['keyless', 'mitr@redhat.example', 'https://github.com/login/oauth'],
     ['otheruser', 'other@redhat.example', 'https://github.com/login/oauth'],
@@ -177,7 +216,13 @@ export async function createWorld(folder: string): Promise<World> {
   write('old-roots.pem', own.oldRoots);
   for (const [name, { secret, certificate, chain }] of own.leaves) {
     const whole = `quay.io/own/${name}`;
-    addCosign(content, whole, image(whole), { key: { secret, pem: '' }, certificate, chain }, `${whole}:latest`);
+    addCosign(
+      content,
+      whole,
+      image(whole),
+      { key: { secret, pem: '' }, certificate, chain },
+      `${whole}:latest`,
+    );
   }
   // By real cosign 3 (trust/evidence/fixtures).
   for (const name of ['ecdsa-p256', 'rsa-2048', 'index', 'platform', 'unsigned'])
@@ -230,7 +275,11 @@ function addManifest(repository: FixtureRepository, facts: object): string {
     JSON.stringify({
       schemaVersion: 2,
       mediaType: manifestType,
-      config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest: digestOfBytes(config), size: config.length },
+      config: {
+        mediaType: 'application/vnd.oci.image.config.v1+json',
+        digest: digestOfBytes(config),
+        size: config.length,
+      },
       layers: [],
     }),
   );
@@ -259,7 +308,13 @@ interface CosignSigner {
 }
 
 /** Adds a signature in cosign's older form: a layer of the manifest under `sha256-….sig`. */
-function addCosign(content: FixtureContent, name: string, digest: string, signer: CosignSigner, claimed: string): void {
+function addCosign(
+  content: FixtureContent,
+  name: string,
+  digest: string,
+  signer: CosignSigner,
+  claimed: string,
+): void {
   const [, path = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
   const repository = repositoryOf(content, path);
   const payload = Buffer.from(
@@ -272,7 +327,11 @@ function addCosign(content: FixtureContent, name: string, digest: string, signer
       optional: null,
     }),
   );
-  const signature = sign('sha256', signer.damage === true ? Buffer.from('other') : payload, signer.key.secret).toString('base64');
+  const signature = sign(
+    'sha256',
+    signer.damage === true ? Buffer.from('other') : payload,
+    signer.key.secret,
+  ).toString('base64');
   const layer = {
     mediaType: simpleSigning,
     digest: digestOfBytes(payload),
@@ -281,10 +340,20 @@ function addCosign(content: FixtureContent, name: string, digest: string, signer
       'dev.cosignproject.cosign/signature': signature,
       ...(signer.certificate === undefined
         ? {}
-        : { 'dev.sigstore.cosign/certificate': signer.certificate, 'dev.sigstore.cosign/chain': signer.chain }),
+        : {
+            'dev.sigstore.cosign/certificate': signer.certificate,
+            'dev.sigstore.cosign/chain': signer.chain,
+          }),
       ...(signer.log === undefined
         ? {}
-        : { 'dev.sigstore.cosign/bundle': logged(signer.log, payload, signature, signer.certificate ?? signer.key.pem) }),
+        : {
+            'dev.sigstore.cosign/bundle': logged(
+              signer.log,
+              payload,
+              signature,
+              signer.certificate ?? signer.key.pem,
+            ),
+          }),
     },
   };
   repository.blobs.set(layer.digest, payload);
@@ -292,7 +361,11 @@ function addCosign(content: FixtureContent, name: string, digest: string, signer
     JSON.stringify({
       schemaVersion: 2,
       mediaType: manifestType,
-      config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest: digestOfBytes(Buffer.from('{}')), size: 2 },
+      config: {
+        mediaType: 'application/vnd.oci.image.config.v1+json',
+        digest: digestOfBytes(Buffer.from('{}')),
+        size: 2,
+      },
       layers: [layer],
     }),
   );
@@ -345,19 +418,33 @@ function createOwnAuthority(folder: string): {
   const over = new Date(Date.now() - 60_000);
   const old = authority.issue('old', { extensions: rootExtensions, to: over });
   const between = authority.issue('between', { by: root, extensions: rootExtensions });
-  const subOf = (name: string, extensions: readonly string[]): Issued => authority.issue(name, { by: root, extensions });
+  const subOf = (name: string, extensions: readonly string[]): Issued =>
+    authority.issue(name, { by: root, extensions });
   const [usage = '', keyUsage = ''] = rootExtensions;
   const noAuthority = subOf('no-authority', ['basicConstraints=CA:FALSE']);
   const otherUse = subOf('other-use', [...rootExtensions, 'extendedKeyUsage=serverAuth']);
   const shortPath = subOf('short-path', ['basicConstraints=critical,CA:TRUE,pathlen:0', keyUsage]);
   const below = authority.issue('below', { by: shortPath, extensions: [usage, keyUsage] });
-  const named = subOf('named', [...rootExtensions, 'nameConstraints=permitted;email:redhat.example,excluded;DNS:evil.example']);
-  const mayNotSign = subOf('may-not-sign', ['basicConstraints=critical,CA:TRUE', 'keyUsage=critical,cRLSign']);
+  const named = subOf('named', [
+    ...rootExtensions,
+    'nameConstraints=permitted;email:redhat.example,excluded;DNS:evil.example',
+  ]);
+  const mayNotSign = subOf('may-not-sign', [
+    'basicConstraints=critical,CA:TRUE',
+    'keyUsage=critical,cRLSign',
+  ]);
   const text = ({ certificate }: Issued): string => readFileSync(certificate, 'utf8');
   const leaves = new Map<string, OwnLeaf>();
   const leaf = (
     name: string,
-    options: { by?: Issued; names?: string; more?: readonly string[]; to?: Date; chain?: readonly Issued[]; signature?: readonly string[] },
+    options: {
+      by?: Issued;
+      names?: string;
+      more?: readonly string[];
+      to?: Date;
+      chain?: readonly Issued[];
+      signature?: readonly string[];
+    },
   ): void => {
     const names = options.names ?? 'email:mitr@redhat.example,DNS:sign.redhat.example';
     const more = options.more ?? ['keyUsage=critical,digitalSignature', 'extendedKeyUsage=codeSigning'];
@@ -369,7 +456,11 @@ function createOwnAuthority(folder: string): {
       ...(options.signature === undefined ? {} : { signature: options.signature }),
     });
     const chain = (options.chain ?? [issuer, root]).map(text).join('');
-    leaves.set(name, { secret: createPrivateKey(readFileSync(issued.key)), certificate: text(issued), chain });
+    leaves.set(name, {
+      secret: createPrivateKey(readFileSync(issued.key)),
+      certificate: text(issued),
+      chain,
+    });
   };
   leaf('good', {});
   leaf('by-root', { by: root, chain: [root] });
@@ -398,12 +489,18 @@ function createOwnAuthority(folder: string): {
   leaf('by-too-deep', { by: below, chain: [below, shortPath, root] });
   leaf('by-named', { by: named });
   leaf('by-named-other', { by: named, names: 'email:mitr@other.example,DNS:sign.redhat.example' });
-  leaf('by-named-excluded', { by: named, names: 'email:mitr@redhat.example,DNS:sign.redhat.example,DNS:a.evil.example' });
+  leaf('by-named-excluded', {
+    by: named,
+    names: 'email:mitr@redhat.example,DNS:sign.redhat.example,DNS:a.evil.example',
+  });
   leaf('by-old', { by: old, chain: [old] });
   // Version 1, as openssl issues it without extensions: as a root and as an intermediate.
   const first = firstVersion(authority, 'first');
   const firstBetween = firstVersion(authority, 'first-between', root);
-  const rsa = authority.issue('rsa', { extensions: rootExtensions, algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] });
+  const rsa = authority.issue('rsa', {
+    extensions: rootExtensions,
+    algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'],
+  });
   leaf('by-first', { by: first, chain: [first] });
   leaf('by-first-between', { by: firstBetween, chain: [firstBetween, root] });
   const pss = (salt: number): readonly string[] => ['rsa_padding_mode:pss', `rsa_pss_saltlen:${salt}`];
@@ -415,15 +512,35 @@ function createOwnAuthority(folder: string): {
   const other = leaves.get('other-email');
   // The certificate of one signer with the signature of another.
   if (good !== undefined && other !== undefined) leaves.set('borrowed', { ...good, secret: other.secret });
-  if (good !== undefined) leaves.set('two-leaves', { ...good, certificate: good.certificate + good.certificate });
-  return { roots: text(root), intermediates: text(between), oldRoots: [old, root, first, rsa].map(text).join(''), leaves };
+  if (good !== undefined)
+    leaves.set('two-leaves', { ...good, certificate: good.certificate + good.certificate });
+  return {
+    roots: text(root),
+    intermediates: text(between),
+    oldRoots: [old, root, first, rsa].map(text).join(''),
+    leaves,
+  };
 }
 
 function firstVersion({ folder, openssl }: Authority, name: string, by?: Issued): Issued {
   const issued = { name, key: join(folder, `${name}.key`), certificate: join(folder, `${name}.crt`) };
   openssl('genpkey', ...p256, '-out', issued.key);
-  openssl('req', '-new', '-config', 'ca.cnf', '-key', issued.key, '-subj', `/CN=${name}`, '-out', `${name}.csr`);
-  const issuing = by === undefined ? ['-signkey', issued.key] : ['-CA', by.certificate, '-CAkey', by.key, '-CAcreateserial'];
+  openssl(
+    'req',
+    '-new',
+    '-config',
+    'ca.cnf',
+    '-key',
+    issued.key,
+    '-subj',
+    `/CN=${name}`,
+    '-out',
+    `${name}.csr`,
+  );
+  const issuing =
+    by === undefined
+      ? ['-signkey', issued.key]
+      : ['-CA', by.certificate, '-CAkey', by.key, '-CAcreateserial'];
   openssl('x509', '-req', '-in', `${name}.csr`, ...issuing, '-days', '2', '-out', issued.certificate);
   return issued;
 }

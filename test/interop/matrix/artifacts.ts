@@ -20,36 +20,60 @@ export async function carryReferrers(from: Published, to: Published, change: Cha
   const { descriptors } = await from.repository.referrers(from.digest);
   if (descriptors.length === 0) throw new Error(`nothing refers to ${from.target}`);
   for (const { digest } of descriptors) {
-    const manifest = JSON.parse(Buffer.from((await from.repository.manifest(digest)).bytes).toString()) as Json & {
+    const manifest = JSON.parse(
+      Buffer.from((await from.repository.manifest(digest)).bytes).toString(),
+    ) as Json & {
       config: Descriptor;
       layers: Descriptor[];
     };
     const [layer] = manifest.layers;
     if (layer === undefined) throw new Error(`${digest} has no layer`);
-    const { bytes } = change({ bytes: Buffer.from(await from.repository.blobBytes(layer, 1 << 20)), annotations: {} });
+    const { bytes } = change({
+      bytes: Buffer.from(await from.repository.blobBytes(layer, 1 << 20)),
+      annotations: {},
+    });
     await to.repository.pushBlob(await from.repository.blobBytes(manifest.config, 1 << 20));
-    const changed = { ...manifest.layers[0], ...(await to.repository.pushBlob(bytes)), mediaType: layer.mediaType };
+    const changed = {
+      ...manifest.layers[0],
+      ...(await to.repository.pushBlob(bytes)),
+      mediaType: layer.mediaType,
+    };
     const { mediaType, size } = await to.repository.resolve(to.digest);
     const subject = { mediaType, digest: to.digest, size };
-    await to.repository.pushReferrer(Buffer.from(JSON.stringify({ ...manifest, layers: [changed], subject })), mediaTypes.ociManifest);
+    await to.repository.pushReferrer(
+      Buffer.from(JSON.stringify({ ...manifest, layers: [changed], subject })),
+      mediaTypes.ociManifest,
+    );
   }
 }
 
 /** Does the same for cosign's older form: the layers of the tag `sha256-….sig`. */
 export async function carryTag(from: Published, to: Published, change: Change = same): Promise<void> {
   const { bytes } = await from.repository.manifest(tagOf(from));
-  const manifest = JSON.parse(Buffer.from(bytes).toString()) as Json & { config: Descriptor; layers: Descriptor[] };
+  const manifest = JSON.parse(Buffer.from(bytes).toString()) as Json & {
+    config: Descriptor;
+    layers: Descriptor[];
+  };
   const layers = await Promise.all(
     manifest.layers.map(async (layer) => {
       const changed = change({
         bytes: Buffer.from(await from.repository.blobBytes(layer, 1 << 20)),
         annotations: layer.annotations ?? {},
       });
-      return { ...layer, ...(await to.repository.pushBlob(changed.bytes)), mediaType: layer.mediaType, annotations: changed.annotations };
+      return {
+        ...layer,
+        ...(await to.repository.pushBlob(changed.bytes)),
+        mediaType: layer.mediaType,
+        annotations: changed.annotations,
+      };
     }),
   );
   await to.repository.pushBlob(await from.repository.blobBytes(manifest.config, 1 << 20));
-  await to.repository.pushManifest(Buffer.from(JSON.stringify({ ...manifest, layers })), mediaTypes.ociManifest, { tag: tagOf(to) });
+  await to.repository.pushManifest(
+    Buffer.from(JSON.stringify({ ...manifest, layers })),
+    mediaTypes.ociManifest,
+    { tag: tagOf(to) },
+  );
 }
 
 /** Returns the bytes with one bit flipped. */

@@ -3,7 +3,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { loadSigningKey, openSigner } from '../../../trust/index.ts';
-import { mockIssuer, mockSubject, startMockSigstore } from '../../../trust/sigstore/fixtures/mock-sigstore.ts';
+import {
+  mockIssuer,
+  mockSubject,
+  startMockSigstore,
+} from '../../../trust/sigstore/fixtures/mock-sigstore.ts';
 import { signImage } from '../../../trust/signing/sign-image.ts';
 import { findTool } from '../../fixtures/tools.ts';
 import { carryReferrers, carryTag, flip } from './artifacts.ts';
@@ -49,8 +53,11 @@ export const openCosign: OpenTool = async (ground) => {
     );
   const plain = ['--allow-insecure-registry', '--yes'];
 
-  for (const name of ['builder', 'stranger']) await cosign('generate-key-pair', '--output-key-prefix', at(name));
-  const builder = await loadSigningKey(at('builder.key'), { environment: { PORTCULLIS_PASSPHRASE: 'secret' } });
+  for (const name of ['builder', 'stranger'])
+    await cosign('generate-key-pair', '--output-key-prefix', at(name));
+  const builder = await loadSigningKey(at('builder.key'), {
+    environment: { PORTCULLIS_PASSPHRASE: 'secret' },
+  });
 
   const services = await startMockSigstore();
   // Its certificates expired two hours ago and are not valid for signing now.
@@ -76,7 +83,9 @@ export const openCosign: OpenTool = async (ground) => {
         caUrls: service(services.url),
         rekorTlogUrls: service(services.url, rekor),
         rekorTlogConfig: { selector: 'ANY' },
-        ...(rekor === 2 ? { tsaUrls: service(`${services.url}/api/v1/timestamp`), tsaConfig: { selector: 'ANY' } } : {}),
+        ...(rekor === 2
+          ? { tsaUrls: service(`${services.url}/api/v1/timestamp`), tsaConfig: { selector: 'ANY' } }
+          : {}),
       }),
     );
   /**
@@ -85,10 +94,17 @@ export const openCosign: OpenTool = async (ground) => {
   const token = (subject: string): string => {
     const now = Math.floor(Date.now() / 1000);
     const claims = { iss: mockIssuer, sub: subject, aud: 'sigstore', iat: now, exp: now + 3600 };
-    return ['{"alg":"RS256"}', JSON.stringify(claims), 'signature'].map((part) => Buffer.from(part).toString('base64url')).join('.');
+    return ['{"alg":"RS256"}', JSON.stringify(claims), 'signature']
+      .map((part) => Buffer.from(part).toString('base64url'))
+      .join('.');
   };
 
-  const ourIdentity = async (image: Published, rekor: 1 | 2, format: 'bundle' | 'legacy', fulcioUrl?: string): Promise<undefined> => {
+  const ourIdentity = async (
+    image: Published,
+    rekor: 1 | 2,
+    format: 'bundle' | 'legacy',
+    fulcioUrl?: string,
+  ): Promise<undefined> => {
     writeFileSync(at('token'), token(mockSubject));
     writeFileSync(at('ours.json'), JSON.stringify(services.signingConfig({ rekor })));
     const key = await openSigner({
@@ -109,7 +125,13 @@ export const openCosign: OpenTool = async (ground) => {
     const offline = ['--insecure-ignore-tlog=true', '--private-infrastructure'];
     const sign: Form['sign'] = ({ target }, by) =>
       cosign(
-        ...['sign', '--key', at(`${by}.key`), `--new-bundle-format=${format === 'bundle'}`, '--tlog-upload=false'],
+        ...[
+          'sign',
+          '--key',
+          at(`${by}.key`),
+          `--new-bundle-format=${format === 'bundle'}`,
+          '--tlog-upload=false',
+        ],
         ...['--use-signing-config=false', ...plain, target],
       );
     return {
@@ -121,7 +143,8 @@ export const openCosign: OpenTool = async (ground) => {
       legacy: format === 'legacy',
       sign,
       judge: ({ target }) => judged('--key', at('builder.pub'), ...offline, target),
-      ours: ({ repository, digest }) => signImage({ repository, digest, key: builder, format, now: new Date() }),
+      ours: ({ repository, digest }) =>
+        signImage({ repository, digest, key: builder, format, now: new Date() }),
       expired: 'a key has no end, and without a log or a time stamp nothing says when it signed',
       missing: {
         outcome: 'deny',
@@ -148,7 +171,14 @@ export const openCosign: OpenTool = async (ground) => {
         : ['--signing-config', at(`signing-${rekor}.json`)];
     const judge: Form['judge'] = ({ target }) =>
       judged(
-        ...['--trusted-root', at('root.json'), '--certificate-identity', mockSubject, '--certificate-oidc-issuer', mockIssuer],
+        ...[
+          '--trusted-root',
+          at('root.json'),
+          '--certificate-identity',
+          mockSubject,
+          '--certificate-oidc-issuer',
+          mockIssuer,
+        ],
         ...more,
         target,
       );
@@ -178,19 +208,32 @@ export const openCosign: OpenTool = async (ground) => {
         async arrange(image) {
           await sign(image, 'builder');
           const copy = await ground.copy(image, image.repository.repository.replace('/in/', '/in/bare-'));
-          await (format === 'legacy' ? carryTag : carryReferrers)(image, copy, format === 'legacy' ? withoutEntry : withoutEntries);
+          await (format === 'legacy' ? carryTag : carryReferrers)(
+            image,
+            copy,
+            format === 'legacy' ? withoutEntry : withoutEntries,
+          );
           return copy;
         },
         judge,
       },
       flips: format === 'legacy' ? legacyFlips : bundleFlips,
       ...(rekor === 2
-        ? { flipsUnjudged: 'where a time stamp proves the time, cosign 3.1.3 passes over a log entry whose body was changed' }
+        ? {
+            flipsUnjudged:
+              'where a time stamp proves the time, cosign 3.1.3 passes over a log entry whose body was changed',
+          }
         : {}),
     };
   };
 
-  const forms = [keyed('legacy'), keyed('bundle'), keyless(1, 'bundle'), keyless(2, 'bundle'), keyless(1, 'legacy')];
+  const forms = [
+    keyed('legacy'),
+    keyed('bundle'),
+    keyless(1, 'bundle'),
+    keyless(2, 'bundle'),
+    keyless(1, 'legacy'),
+  ];
   return {
     rows: forms.map((form) => rowOf(form, ground)),
     async close() {
@@ -208,7 +251,10 @@ interface Root {
 function rowOf(form: Form, ground: Ground): Row {
   const { judge } = form;
   const carry = form.legacy ? carryTag : carryReferrers;
-  const refused = (arrange: (image: Published) => Promise<Published | undefined>, ...codes: readonly string[]): Cell => ({
+  const refused = (
+    arrange: (image: Published) => Promise<Published | undefined>,
+    ...codes: readonly string[]
+  ): Cell => ({
     outcome: 'deny',
     codes,
     arrange,
@@ -233,7 +279,10 @@ function rowOf(form: Form, ground: Ground): Row {
         'TRUST_SIGSTORE_IDENTITY',
       ),
       'other digest': refused(async (image) => {
-        const source = await ground.publish(`${form.folder}/source`, image.digest === image.index ? 'index' : 'manifest');
+        const source = await ground.publish(
+          `${form.folder}/source`,
+          image.digest === image.index ? 'index' : 'manifest',
+        );
         await signed(source);
         await carry(source, image);
         return undefined;
@@ -302,7 +351,8 @@ function changed(change: (bundle: BundleJson) => void): Change {
   };
 }
 
-const flipped = (base64: string, at: number): string => flip(Buffer.from(base64, 'base64'), at).toString('base64');
+const flipped = (base64: string, at: number): string =>
+  flip(Buffer.from(base64, 'base64'), at).toString('base64');
 
 const withoutEntries = changed((bundle) => {
   bundle.verificationMaterial.tlogEntries = [];
@@ -323,17 +373,25 @@ const bundleFlips: readonly Change[] = [
   }),
 ];
 
-const annotationNames = { signature: 'dev.cosignproject.cosign/signature', bundle: 'dev.sigstore.cosign/bundle' };
+const annotationNames = {
+  signature: 'dev.cosignproject.cosign/signature',
+  bundle: 'dev.sigstore.cosign/bundle',
+};
 
 const withoutEntry: Change = ({ bytes, annotations }) => ({
   bytes,
-  annotations: Object.fromEntries(Object.entries(annotations).filter(([name]) => name !== annotationNames.bundle)),
+  annotations: Object.fromEntries(
+    Object.entries(annotations).filter(([name]) => name !== annotationNames.bundle),
+  ),
 });
 
 const legacyFlips: readonly Change[] = [
   ({ bytes, annotations }) => ({
     bytes,
-    annotations: { ...annotations, [annotationNames.signature]: flipped(annotations[annotationNames.signature] ?? '', 0.6) },
+    annotations: {
+      ...annotations,
+      [annotationNames.signature]: flipped(annotations[annotationNames.signature] ?? '', 0.6),
+    },
   }),
   ({ bytes, annotations }) => ({ bytes: flip(bytes, 0.5), annotations }),
 ];

@@ -22,33 +22,67 @@ export const openGpg: OpenTool = async (ground) => {
   const skopeo = findTool('skopeo').path;
   // These folders contain sockets, whose paths must be short. Signers use the first one, verifiers use the
   // keys in the second one.
-  const [signers, verifiers] = [mkdtempSync(join(tmpdir(), 'pc-gpg-')), mkdtempSync(join(tmpdir(), 'pc-gpg-'))];
+  const [signers, verifiers] = [
+    mkdtempSync(join(tmpdir(), 'pc-gpg-')),
+    mkdtempSync(join(tmpdir(), 'pc-gpg-')),
+  ];
   const at = (home: string) => ({ env: { ...process.env, GNUPGHOME: home } });
-  const quiet = ['--batch', '--quiet', '--passphrase', '', '--pinentry-mode', 'loopback', '--trust-model', 'always'];
-  const gpg = (home: string, ...args: readonly string[]): Promise<unknown> => run('gpg', [...quiet, ...args], at(home));
+  const quiet = [
+    '--batch',
+    '--quiet',
+    '--passphrase',
+    '',
+    '--pinentry-mode',
+    'loopback',
+    '--trust-model',
+    'always',
+  ];
+  const gpg = (home: string, ...args: readonly string[]): Promise<unknown> =>
+    run('gpg', [...quiet, ...args], at(home));
   const past = (days: number): string[] => [
     '--faked-system-time',
     new Date(Date.now() - days * day).toISOString().replace(/[-:]|\.\d+Z/g, ''),
   ];
-  const stop = (home: string): Promise<unknown> => run('gpgconf', ['--kill', 'all'], at(home)).catch(() => undefined);
+  const stop = (home: string): Promise<unknown> =>
+    run('gpgconf', ['--kill', 'all'], at(home)).catch(() => undefined);
 
   const fingerprints: Partial<Record<Person, string>> = {};
   const fingerprint = (person: Person): string => fingerprints[person] ?? '';
   for (const person of people) {
-    await gpg(signers, ...past(3), '--quick-generate-key', `${person} <${person}@example.com>`, 'ed25519', 'default', 'never');
-    const { stdout } = await run('gpg', ['--batch', '--list-keys', '--with-colons', `${person}@example.com`], at(signers));
+    await gpg(
+      signers,
+      ...past(3),
+      '--quick-generate-key',
+      `${person} <${person}@example.com>`,
+      'ed25519',
+      'default',
+      'never',
+    );
+    const { stdout } = await run(
+      'gpg',
+      ['--batch', '--list-keys', '--with-colons', `${person}@example.com`],
+      at(signers),
+    );
     fingerprints[person] = /^fpr:*([0-9A-F]+):/m.exec(stdout)?.[1] ?? '';
   }
   await stop(signers);
   cpSync(signers, verifiers, { recursive: true, filter: (path) => !path.includes('/S.') });
-  const revocation = readFileSync(join(verifiers, 'openpgp-revocs.d', `${fingerprint('revoked')}.rev`), 'utf8');
+  const revocation = readFileSync(
+    join(verifiers, 'openpgp-revocs.d', `${fingerprint('revoked')}.rev`),
+    'utf8',
+  );
   writeFileSync(join(folder, 'revocation'), revocation.replace(/^:---/gm, '---'));
   await gpg(verifiers, '--import', join(folder, 'revocation'));
   await gpg(verifiers, ...past(2), '--quick-set-expire', fingerprint('expired'), '1d');
   for (const person of people)
     writeFileSync(
       join(folder, `${person}.gpg`),
-      (await run('gpg', ['--batch', '--export', fingerprint(person)], { ...at(verifiers), encoding: 'buffer' })).stdout,
+      (
+        await run('gpg', ['--batch', '--export', fingerprint(person)], {
+          ...at(verifiers),
+          encoding: 'buffer',
+        })
+      ).stdout,
     );
 
   const scratch = join(folder, 'scratch');
@@ -61,20 +95,31 @@ export const openGpg: OpenTool = async (ground) => {
   };
   const sign = async (image: Published, person: Person, reference = image.reference): Promise<Buffer> => {
     const file = await manifestOf(image);
-    await run(skopeo, ['standalone-sign', file, reference, fingerprint(person), '--output', `${file}.sig`], at(signers));
+    await run(
+      skopeo,
+      ['standalone-sign', file, reference, fingerprint(person), '--output', `${file}.sig`],
+      at(signers),
+    );
     return readFileSync(`${file}.sig`);
   };
   const placeOf = ({ repository, digest }: Published): string =>
     join(folder, 'lookaside', `${repository.repository}@${digest.replace(':', '=')}`);
   const put = (image: Published, ...signatures: readonly Uint8Array[]): undefined => {
     mkdirSync(placeOf(image), { recursive: true });
-    for (const [index, bytes] of signatures.entries()) writeFileSync(join(placeOf(image), `signature-${index + 1}`), bytes);
+    for (const [index, bytes] of signatures.entries())
+      writeFileSync(join(placeOf(image), `signature-${index + 1}`), bytes);
   };
   const judge =
     (person: Person) =>
     async (image: Published): Promise<boolean> => {
       const signature = join(placeOf(image), 'signature-1');
-      const args = ['standalone-verify', await manifestOf(image), image.reference, fingerprint(person), signature];
+      const args = [
+        'standalone-verify',
+        await manifestOf(image),
+        image.reference,
+        fingerprint(person),
+        signature,
+      ];
       return run(skopeo, args, at(verifiers)).then(
         () => true,
         () => false,
@@ -102,9 +147,15 @@ export const openGpg: OpenTool = async (ground) => {
         rules: rule('in', 'builder') + rule('revoked', 'revoked') + rule('expired', 'expired'),
         cells: {
           good: { ...good, outcome: 'admit' },
-          'other identity': refused(async (image) => put(image, await sign(image, 'stranger')), 'TRUST_SIGNATURE_OTHER_KEY'),
+          'other identity': refused(
+            async (image) => put(image, await sign(image, 'stranger')),
+            'TRUST_SIGNATURE_OTHER_KEY',
+          ),
           'other digest': refused(async (image) => {
-            const source = await ground.publish('gpg/source', image.digest === image.index ? 'index' : 'manifest');
+            const source = await ground.publish(
+              'gpg/source',
+              image.digest === image.index ? 'index' : 'manifest',
+            );
             return put(image, await sign(source, 'builder', image.reference));
           }, 'TRUST_SIGNATURE_OTHER_DIGEST'),
           'other repository': refused(

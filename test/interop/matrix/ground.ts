@@ -49,9 +49,21 @@ export async function openGround(withReferrers: boolean): Promise<Ground> {
     const [repository] = client.repositories({ registry: host, repository: name });
     if (repository === undefined) throw new Error(`no repository ${name}`);
     const digest = part === 'index' ? index : manifest;
-    return { repository, index, manifest, digest, target: `${host}/${name}@${digest}`, reference: `${host}/${name}:1` };
+    return {
+      repository,
+      index,
+      manifest,
+      digest,
+      target: `${host}/${name}@${digest}`,
+      reference: `${host}/${name}:1`,
+    };
   };
-  const push = async (repository: RegistryRepository, config: Uint8Array, manifest: Uint8Array, index: Uint8Array): Promise<void> => {
+  const push = async (
+    repository: RegistryRepository,
+    config: Uint8Array,
+    manifest: Uint8Array,
+    index: Uint8Array,
+  ): Promise<void> => {
     await repository.pushBlob(config);
     await repository.pushManifest(manifest, mediaTypes.ociManifest);
     await repository.pushManifest(index, mediaTypes.ociIndex, { tag: '1' });
@@ -60,7 +72,9 @@ export async function openGround(withReferrers: boolean): Promise<Ground> {
     host,
     folder,
     async publish(name, part) {
-      const config = Buffer.from('{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}');
+      const config = Buffer.from(
+        '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}',
+      );
       const { repository } = place(name, '', '', part);
       const pushed = await repository.pushBlob(config);
       const manifest = json({
@@ -73,13 +87,26 @@ export async function openGround(withReferrers: boolean): Promise<Ground> {
       const { digest } = await repository.pushManifest(manifest, mediaTypes.ociManifest);
       const entry = { mediaType: mediaTypes.ociManifest, digest, size: manifest.length, platform };
       const index = json({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [entry] });
-      return place(name, (await repository.pushManifest(index, mediaTypes.ociIndex, { tag: '1' })).digest, digest, part);
+      return place(
+        name,
+        (await repository.pushManifest(index, mediaTypes.ociIndex, { tag: '1' })).digest,
+        digest,
+        part,
+      );
     },
     async copy(image, name) {
-      const [index, manifest] = await Promise.all([image.repository.manifest(image.index), image.repository.manifest(image.manifest)]);
+      const [index, manifest] = await Promise.all([
+        image.repository.manifest(image.index),
+        image.repository.manifest(image.manifest),
+      ]);
       if (manifest.content.kind !== 'manifest') throw new Error('not a manifest');
       const config = await image.repository.blobBytes(manifest.content.config, 1 << 20);
-      const copy = place(name, image.index, image.manifest, image.digest === image.index ? 'index' : 'manifest');
+      const copy = place(
+        name,
+        image.index,
+        image.manifest,
+        image.digest === image.index ? 'index' : 'manifest',
+      );
       await push(copy.repository, config, manifest.bytes, index.bytes);
       return copy;
     },
@@ -89,7 +116,8 @@ export async function openGround(withReferrers: boolean): Promise<Ground> {
       return (await loadPolicy({ paths: [file] })).policy;
     },
     verdict: async ({ reference }, policy) =>
-      (await verifyImage({ reference, namespace: '', policy, registry: access, platform, now: new Date() })).verdict,
+      (await verifyImage({ reference, namespace: '', policy, registry: access, platform, now: new Date() }))
+        .verdict,
     async close() {
       await access.close();
       await client.close();

@@ -33,7 +33,11 @@ export const openNotation: OpenTool = async (ground) => {
       extensions: [...signerExtensions, listed('middle')],
       by: middle,
     });
-  const [good, other, revoked] = [issue('good', 'builder'), issue('other', 'somebody else'), issue('revoked', 'builder')];
+  const [good, other, revoked] = [
+    issue('good', 'builder'),
+    issue('other', 'somebody else'),
+    issue('revoked', 'builder'),
+  ];
   for (const leaf of [good, other, revoked]) theirs.addKey(leaf.name, leaf, middle, root);
   authority.revoke(middle, revoked);
   files.set('/root.crl', authority.list(root));
@@ -43,20 +47,38 @@ export const openNotation: OpenTool = async (ground) => {
 
   // Policies of notation name each repository.
   const folders = ['notation-jws', 'notation-cose'];
-  const scopes = folders.flatMap((folder) => Array.from({ length: 200 }, (_, index) => `${host}/${folder}/in/${index}`));
+  const scopes = folders.flatMap((folder) =>
+    Array.from({ length: 200 }, (_, index) => `${host}/${folder}/in/${index}`),
+  );
   const statement = { name: 'example', registryScopes: scopes, signatureVerification: { level: 'strict' } };
-  theirs.writePolicy({ version: '1.0', trustPolicies: [{ ...statement, trustStores: ['ca:example'], trustedIdentities: [identity] }] });
+  theirs.writePolicy({
+    version: '1.0',
+    trustPolicies: [{ ...statement, trustStores: ['ca:example'], trustedIdentities: [identity] }],
+  });
 
   const judge = async ({ target }: Published): Promise<boolean> =>
     (await theirs.notation('verify', '--insecure-registry', target)).code === 0;
   const rowOf = (format: 'jws' | 'cose'): Row => {
     const folder = `notation-${format}`;
     const sign = async ({ target }: Published, by: string): Promise<undefined> => {
-      const { code, output } = await theirs.notation('sign', '--insecure-registry', '--signature-format', format, '--key', by, target);
+      const { code, output } = await theirs.notation(
+        'sign',
+        '--insecure-registry',
+        '--signature-format',
+        format,
+        '--key',
+        by,
+        target,
+      );
       if (code !== 0) throw new Error(output);
       return undefined;
     };
-    const refused = (arrange: Cell['arrange'], ...codes: readonly string[]): Cell => ({ outcome: 'deny', codes, arrange, judge });
+    const refused = (arrange: Cell['arrange'], ...codes: readonly string[]): Cell => ({
+      outcome: 'deny',
+      codes,
+      arrange,
+      judge,
+    });
     return {
       name: `notation ${format.toUpperCase()}`,
       folder,
@@ -65,7 +87,10 @@ export const openNotation: OpenTool = async (ground) => {
         good: { ...refused((image) => sign(image, 'good'), 'TRUST_SIGNATURE_VALID'), outcome: 'admit' },
         'other identity': refused((image) => sign(image, 'other'), 'TRUST_NOTATION_AUTHENTICITY'),
         'other digest': refused(async (image) => {
-          const source = await ground.publish(`${folder}/source`, image.digest === image.index ? 'index' : 'manifest');
+          const source = await ground.publish(
+            `${folder}/source`,
+            image.digest === image.index ? 'index' : 'manifest',
+          );
           await sign(source, 'good');
           await carryReferrers(source, image);
           return undefined;
@@ -83,8 +108,17 @@ export const openNotation: OpenTool = async (ground) => {
           const { mediaType, size } = await image.repository.resolve(image.digest);
           const target = { mediaType, digest: image.digest, size, annotations: {} };
           const past = (minutes: number): Date => new Date(Date.now() - minutes * minute);
-          const made = await makeNotationSignature({ format, target, signer: signerOf(good), now: past(10), expiry: past(5) });
-          await attachEnvelope(image.repository, image.digest, { mediaType: made.mediaType, bytes: made.envelope });
+          const made = await makeNotationSignature({
+            format,
+            target,
+            signer: signerOf(good),
+            now: past(10),
+            expiry: past(5),
+          });
+          await attachEnvelope(image.repository, image.digest, {
+            mediaType: made.mediaType,
+            bytes: made.envelope,
+          });
           return undefined;
         }, 'TRUST_NOTATION_EXPIRY'),
         revoked: refused((image) => sign(image, 'revoked'), 'TRUST_NOTATION_REVOCATION'),
@@ -93,7 +127,8 @@ export const openNotation: OpenTool = async (ground) => {
           async (image) => {
             await sign(image, 'good');
             const copy = await ground.copy(image, image.repository.repository.replace('/in/', '/in/1'));
-            for (const at of [0.15, 0.5, 0.99]) await carryReferrers(image, copy, (one) => ({ ...one, bytes: flip(one.bytes, at) }));
+            for (const at of [0.15, 0.5, 0.99])
+              await carryReferrers(image, copy, (one) => ({ ...one, bytes: flip(one.bytes, at) }));
             return copy;
           },
           'TRUST_SIGNATURE_MALFORMED',
@@ -103,7 +138,13 @@ export const openNotation: OpenTool = async (ground) => {
       },
       ours: {
         async arrange({ repository, digest }) {
-          await signImage({ repository, digest, key: signerOf(good), format: `notation-${format}`, now: new Date() });
+          await signImage({
+            repository,
+            digest,
+            key: signerOf(good),
+            format: `notation-${format}`,
+            now: new Date(),
+          });
           return undefined;
         },
         judge,

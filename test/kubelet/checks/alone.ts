@@ -24,7 +24,12 @@ const lastingPods: NonNullable<Check['pods']> = ({ images }) => [
   simplePod('lasting', images.app, shell('while :; do date; sleep 1; done')),
   simplePod('lasting-probed', images.app, {
     ...shell('exec httpd -f -p 8080 -h /www'),
-    livenessProbe: { exec: { command: ['test', '-e', '/www'] }, periodSeconds: 1, failureThreshold: 20, timeoutSeconds: 30 },
+    livenessProbe: {
+      exec: { command: ['test', '-e', '/www'] },
+      periodSeconds: 1,
+      failureThreshold: 20,
+      timeoutSeconds: 30,
+    },
     readinessProbe: { httpGet: { path: '/index.html', port: 8080 }, periodSeconds: 1, failureThreshold: 60 },
   }),
 ];
@@ -73,8 +78,15 @@ export const aloneChecks: readonly Check[] = [
       assert.ok(await present(images.spare));
       await kubelet.stop();
       // A threshold that this disk cannot meet. The kubelet then reclaims what it can.
-      await kubelet.start({ evictionHard: { 'nodefs.available': '99.999%', 'imagefs.available': '99.999%', 'memory.available': '1Mi' } });
-      for (let attempt = 0; attempt < patience(300) && (await present(images.spare)); attempt += 1) await pause(300);
+      await kubelet.start({
+        evictionHard: {
+          'nodefs.available': '99.999%',
+          'imagefs.available': '99.999%',
+          'memory.available': '1Mi',
+        },
+      });
+      for (let attempt = 0; attempt < patience(300) && (await present(images.spare)); attempt += 1)
+        await pause(300);
       assert.equal(await present(images.spare), false, 'the unused one is gone');
       assert.equal(await present(images.app), true, 'the used one stays');
       await kubelet.stop();

@@ -28,7 +28,10 @@ export const lifeChecks: readonly Check[] = [
         const { waiting, restarts } = stateOf(one);
         return waiting?.reason === 'CrashLoopBackOff' && restarts >= 2;
       });
-      assert.deepEqual([stateOf(pod).last.terminated?.exitCode, stateOf(pod).last.terminated?.reason], [3, 'Error']);
+      assert.deepEqual(
+        [stateOf(pod).last.terminated?.exitCode, stateOf(pod).last.terminated?.reason],
+        [3, 'Error'],
+      );
     },
   },
   {
@@ -39,7 +42,10 @@ export const lifeChecks: readonly Check[] = [
     ],
     run: async ({ pods }) => {
       const good = await pods.until('succeeds', 'Succeeded', (one) => one.status.phase === 'Succeeded');
-      assert.deepEqual([stateOf(good).terminated?.exitCode, stateOf(good).terminated?.reason], [0, 'Completed']);
+      assert.deepEqual(
+        [stateOf(good).terminated?.exitCode, stateOf(good).terminated?.reason],
+        [0, 'Completed'],
+      );
       const bad = await pods.until('fails', 'Failed', (one) => one.status.phase === 'Failed');
       assert.deepEqual([stateOf(bad).terminated?.exitCode, stateOf(bad).terminated?.reason], [7, 'Error']);
     },
@@ -49,7 +55,13 @@ export const lifeChecks: readonly Check[] = [
     pods: ({ images }) => {
       const note = (text: string): string => `echo ${text} >> /out/order`;
       const volumeMounts = [{ name: 'out', mountPath: '/out' }];
-      const one = (name: string, script: string, more = {}) => ({ name, image: images.app, ...shell(script), volumeMounts, ...more });
+      const one = (name: string, script: string, more = {}) => ({
+        name,
+        image: images.app,
+        ...shell(script),
+        volumeMounts,
+        ...more,
+      });
       return [
         {
           name: 'stages',
@@ -58,7 +70,9 @@ export const lifeChecks: readonly Check[] = [
             volumes: [{ name: 'out', emptyDir: {} }],
             initContainers: [
               one('first', note('first')),
-              one('sidecar', `${note('sidecar')}; trap 'exit 0' TERM; while :; do sleep 0.2; done`, { restartPolicy: 'Always' }),
+              one('sidecar', `${note('sidecar')}; trap 'exit 0' TERM; while :; do sleep 0.2; done`, {
+                restartPolicy: 'Always',
+              }),
               one('second', note('second')),
             ],
             containers: [one('main', `${note('main')}; sleep 2; cat /out/order`)],
@@ -69,7 +83,10 @@ export const lifeChecks: readonly Check[] = [
     run: async ({ pods, kubelet }) => {
       await pods.until('stages', 'running beside its sidecar', (one) => {
         const { running } = stateOf(one, 'main');
-        return (running !== undefined && stateOf(one, 'sidecar').running !== undefined) || one.status.phase === 'Succeeded';
+        return (
+          (running !== undefined && stateOf(one, 'sidecar').running !== undefined) ||
+          one.status.phase === 'Succeeded'
+        );
       });
       const pod = await pods.until('stages', 'Succeeded', (one) => one.status.phase === 'Succeeded');
       assert.equal(stateOf(pod, 'sidecar').terminated?.exitCode, 0);
@@ -80,7 +97,12 @@ export const lifeChecks: readonly Check[] = [
   {
     name: 'termination messages: from the file, and from the log of a container that failed',
     pods: ({ images }) => [
-      simplePod('message-file', images.app, shell('echo -n last words > /dev/termination-log; exit 1'), never),
+      simplePod(
+        'message-file',
+        images.app,
+        shell('echo -n last words > /dev/termination-log; exit 1'),
+        never,
+      ),
       simplePod(
         'message-log',
         images.app,
@@ -127,25 +149,36 @@ export const lifeChecks: readonly Check[] = [
       pods.remove('hooks');
       const file = join(folder, 'hooks/hooks');
       const read = (): string => (existsSync(file) ? readFileSync(file, 'utf8') : '');
-      for (let waited = 0; waited < patience(60_000) && !read().includes('term'); waited += 250) await pause(250);
+      for (let waited = 0; waited < patience(60_000) && !read().includes('term'); waited += 250)
+        await pause(250);
       assert.equal(read(), 'post-start\npre-stop\nterm\n');
     },
   },
   {
     name: 'a container over its memory limit ends as OOMKilled',
     pods: ({ images }) => [
-      simplePod('eats', images.app, { ...shell('exec tail /dev/zero'), resources: { limits: { memory: '16Mi' } } }, never),
+      simplePod(
+        'eats',
+        images.app,
+        { ...shell('exec tail /dev/zero'), resources: { limits: { memory: '16Mi' } } },
+        never,
+      ),
     ],
     run: async ({ pods }) => {
       const pod = await pods.until('eats', 'Failed', (one) => one.status.phase === 'Failed');
-      assert.deepEqual([stateOf(pod).terminated?.exitCode, stateOf(pod).terminated?.reason], [137, 'OOMKilled']);
+      assert.deepEqual(
+        [stateOf(pod).terminated?.exitCode, stateOf(pod).terminated?.reason],
+        [137, 'OOMKilled'],
+      );
     },
   },
   {
     name: 'a container is resized in place: new limits in its cgroup, the same process, no restart',
     pods: ({ images }) => [resizable(images.app, '50m', '64Mi')],
     skip: ({ cgroups }) =>
-      cgroups.perQos ? undefined : 'a kubelet 1.36 that makes no cgroups (cgroupsPerQOS: false) panics when it resizes',
+      cgroups.perQos
+        ? undefined
+        : 'a kubelet 1.36 that makes no cgroups (cgroupsPerQOS: false) panics when it resizes',
     run: async ({ pods, images, stage }) => {
       const before = await pods.until('resized', 'ready', isReady);
       pods.apply(resizable(images.app, '100m', '96Mi'));
@@ -158,7 +191,9 @@ export const lifeChecks: readonly Check[] = [
       }
       assert.equal(limit, wanted);
       const after = await pods.until('resized', 'told with its new size', (one) => {
-        const shown = container(one) as { readonly resources?: { readonly limits?: { readonly cpu?: string; readonly memory?: string } } };
+        const shown = container(one) as {
+          readonly resources?: { readonly limits?: { readonly cpu?: string; readonly memory?: string } };
+        };
         return shown.resources?.limits?.memory === '96Mi' && shown.resources.limits.cpu === '100m';
       });
       const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });

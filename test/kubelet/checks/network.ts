@@ -66,7 +66,11 @@ export const networkChecks: readonly Check[] = [
           hostname: 'called',
           hostAliases: [{ ip: '192.0.2.7', hostnames: ['one.example'] }],
           dnsPolicy: 'None',
-          dnsConfig: { nameservers: ['192.0.2.1'], searches: ['example.com'], options: [{ name: 'ndots', value: '3' }] },
+          dnsConfig: {
+            nameservers: ['192.0.2.1'],
+            searches: ['example.com'],
+            options: [{ name: 'ndots', value: '3' }],
+          },
         },
       ),
     ],

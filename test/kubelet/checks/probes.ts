@@ -17,7 +17,10 @@ export const probeChecks: readonly Check[] = [
         ...web,
         readinessProbe: { httpGet: { path: '/index.html', port: 8080 }, ...often, failureThreshold: 60 },
       }),
-      simplePod('probe-tcp', images.app, { ...web, readinessProbe: { tcpSocket: { port: 8080 }, ...often, failureThreshold: 60 } }),
+      simplePod('probe-tcp', images.app, {
+        ...web,
+        readinessProbe: { tcpSocket: { port: 8080 }, ...often, failureThreshold: 60 },
+      }),
       simplePod('probe-exec', images.app, {
         ...web,
         readinessProbe: { exec: { command: ['test', '-e', '/www'] }, ...often, failureThreshold: 60 },
@@ -46,13 +49,22 @@ export const probeChecks: readonly Check[] = [
       simplePod('not-ready', images.app, { readinessProbe: { httpGet: { port: 8080 }, ...often } }),
       simplePod('starts-late', images.app, {
         ...shell('sleep 5; touch /tmp/started; exec sleep 600'),
-        startupProbe: { exec: { command: ['test', '-e', '/tmp/started'] }, periodSeconds: 1, failureThreshold: 100, timeoutSeconds: 30 },
+        startupProbe: {
+          exec: { command: ['test', '-e', '/tmp/started'] },
+          periodSeconds: 1,
+          failureThreshold: 100,
+          timeoutSeconds: 30,
+        },
         livenessProbe: { exec: { command: ['test', '-e', '/tmp/started'] }, ...often },
       }),
     ],
     run: async ({ pods }) => {
       await pods.until('not-ready', 'started', (one) => stateOf(one).running !== undefined);
-      await pods.until('starts-late', 'started', (one) => stateOf(one).running !== undefined && container(one).started === true);
+      await pods.until(
+        'starts-late',
+        'started',
+        (one) => stateOf(one).running !== undefined && container(one).started === true,
+      );
       await pause(3000);
       const pod = await pods.until('not-ready', 'running', (one) => stateOf(one).running !== undefined);
       assert.deepEqual([container(pod).ready, container(pod).restartCount], [false, 0]);

@@ -36,7 +36,13 @@ export const securityChecks: readonly Check[] = [
           volumeMounts: [{ name: 'data', mountPath: '/data' }],
         },
         {
-          securityContext: { runAsUser: 1000, runAsGroup: 2000, supplementalGroups: [4000], fsGroup: 3000, runAsNonRoot: true },
+          securityContext: {
+            runAsUser: 1000,
+            runAsGroup: 2000,
+            supplementalGroups: [4000],
+            fsGroup: 3000,
+            runAsNonRoot: true,
+          },
           volumes: [{ name: 'data', emptyDir: {} }],
         },
       ),
@@ -82,11 +88,19 @@ export const securityChecks: readonly Check[] = [
   {
     name: 'a user namespace of the pod (hostUsers: false): root in it is nobody outside',
     pods: ({ images }) => [
-      simplePod('own-users', images.app, telling({ id: 'id -u', map: "awk '{print $1, ($2 > 0), $3}' /proc/self/uid_map" }), {
-        hostUsers: false,
-      }),
+      simplePod(
+        'own-users',
+        images.app,
+        telling({ id: 'id -u', map: "awk '{print $1, ($2 > 0), $3}' /proc/self/uid_map" }),
+        {
+          hostUsers: false,
+        },
+      ),
     ],
-    skip: ({ features }) => (features.userNamespaces ? undefined : 'no runtime handler here has user namespaces with idmapped mounts'),
+    skip: ({ features }) =>
+      features.userNamespaces
+        ? undefined
+        : 'no runtime handler here has user namespaces with idmapped mounts',
     run: async (node) => {
       const facts = await factsOf(node, 'own-users');
       assert.deepEqual([facts.get('id'), facts.get('map')], ['0', '0 1 65536']);
@@ -144,7 +158,9 @@ export const securityChecks: readonly Check[] = [
     run: async ({ pods, folder }) => {
       await pods.until('etcd', 'ready', isReady);
       assert.equal(readFileSync(join(folder, 'etcd/member'), 'utf8'), 'kept\n');
-      const refused = await pods.until('etcd-privileged', 'refused', (one) => /ceiling/.test(stateOf(one).waiting?.message ?? ''));
+      const refused = await pods.until('etcd-privileged', 'refused', (one) =>
+        /ceiling/.test(stateOf(one).waiting?.message ?? ''),
+      );
       assert.match(stateOf(refused).waiting?.message ?? '', /ceiling control-plane/);
     },
   },
@@ -157,10 +173,15 @@ export const securityChecks: readonly Check[] = [
     run: async ({ pods }) => {
       // The reason comes from the pull. If the image already exists for kube-system, it is not pulled, and
       // the container is refused.
-      const said = (one: PodStatus): string => `${stateOf(one).waiting?.reason ?? ''}: ${stateOf(one).waiting?.message ?? ''}`;
-      const elsewhere = await pods.until('agent-elsewhere', 'refused', (one) => said(one).includes('SignatureValidationFailed: '));
+      const said = (one: PodStatus): string =>
+        `${stateOf(one).waiting?.reason ?? ''}: ${stateOf(one).waiting?.message ?? ''}`;
+      const elsewhere = await pods.until('agent-elsewhere', 'refused', (one) =>
+        said(one).includes('SignatureValidationFailed: '),
+      );
       assert.match(said(elsewhere), /rule/);
-      const privileged = await pods.until('too-privileged', 'refused', (one) => /ceiling/.test(stateOf(one).waiting?.message ?? ''));
+      const privileged = await pods.until('too-privileged', 'refused', (one) =>
+        /ceiling/.test(stateOf(one).waiting?.message ?? ''),
+      );
       assert.match(stateOf(privileged).waiting?.message ?? '', /ceiling baseline lacks.*privileged/);
     },
   },
@@ -168,7 +189,11 @@ export const securityChecks: readonly Check[] = [
     name: 'an unsigned image stays in SignatureValidationFailed, with the reason in the pod status',
     pods: ({ images }) => [simplePod('unsigned', images.unsigned)],
     run: async ({ pods }) => {
-      const pod = await pods.until('unsigned', 'refused', (one) => stateOf(one).waiting?.reason === 'SignatureValidationFailed');
+      const pod = await pods.until(
+        'unsigned',
+        'refused',
+        (one) => stateOf(one).waiting?.reason === 'SignatureValidationFailed',
+      );
       assert.match(stateOf(pod).waiting?.message ?? '', /signature/i);
       assert.equal(pod.status.phase, 'Pending');
     },

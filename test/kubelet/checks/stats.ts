@@ -7,7 +7,10 @@ import { container, isReady } from '../pods.ts';
 
 /** The fields of stats/v1alpha1.Summary that the checks read. */
 interface Summary {
-  readonly node: { readonly fs: FsStats; readonly runtime: { readonly imageFs: FsStats; readonly containerFs?: FsStats } };
+  readonly node: {
+    readonly fs: FsStats;
+    readonly runtime: { readonly imageFs: FsStats; readonly containerFs?: FsStats };
+  };
   readonly pods: readonly {
     readonly podRef: { readonly name: string };
     readonly cpu?: { readonly usageCoreNanoSeconds?: number };
@@ -42,14 +45,18 @@ async function summaryWhen(node: Node, what: string, is: (summary: Summary) => b
     }
     await pause(1000);
   }
-  throw new Error(`stats/summary: not ${what} in time: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
+  throw new Error(
+    `stats/summary: not ${what} in time: ${last instanceof Error ? last.message : JSON.stringify(last)}`,
+  );
 }
 
 const measuredPods: NonNullable<Check['pods']> = ({ images }) => [
   simplePod(
     'measured',
     images.app,
-    shell(`head -c ${written} /dev/urandom > /file; i=0; while :; do i=$((i+1)); [ $((i % 20000)) = 0 ] && sleep 0.2; done`),
+    shell(
+      `head -c ${written} /dev/urandom > /file; i=0; while :; do i=$((i+1)); [ $((i % 20000)) = 0 ] && sleep 0.2; done`,
+    ),
   ),
 ];
 
@@ -60,15 +67,24 @@ export const statsChecks: readonly Check[] = [
     run: async (node) => {
       await node.pods.until('measured', 'ready', isReady);
       const mainOf = (summary: Summary) =>
-        summary.pods.find((pod) => pod.podRef.name === 'measured-node')?.containers.find((one) => one.name === 'main');
+        summary.pods
+          .find((pod) => pod.podRef.name === 'measured-node')
+          ?.containers.find((one) => one.name === 'main');
       const summary = await summaryWhen(node, 'whole', (one) => {
         const main = mainOf(one);
-        return (main?.cpu.usageNanoCores ?? 0) > 0 && (main?.memory.workingSetBytes ?? 0) > 0 && (main?.rootfs?.usedBytes ?? 0) >= written;
+        return (
+          (main?.cpu.usageNanoCores ?? 0) > 0 &&
+          (main?.memory.workingSetBytes ?? 0) > 0 &&
+          (main?.rootfs?.usedBytes ?? 0) >= written
+        );
       });
       assert.ok((mainOf(summary)?.cpu.usageCoreNanoSeconds ?? 0) > 0);
       assert.ok((mainOf(summary)?.logs?.capacityBytes ?? 0) > 0);
       const pod = summary.pods.find((one) => one.podRef.name === 'measured-node');
-      assert.ok((pod?.['ephemeral-storage']?.usedBytes ?? 0) >= written, 'ephemeral storage holds the writable layer');
+      assert.ok(
+        (pod?.['ephemeral-storage']?.usedBytes ?? 0) >= written,
+        'ephemeral storage holds the writable layer',
+      );
       for (const fs of [summary.node.fs, summary.node.runtime.imageFs]) {
         assert.ok((fs.capacityBytes ?? 0) > 0 && (fs.availableBytes ?? 0) > 0, JSON.stringify(fs));
       }
@@ -81,7 +97,11 @@ export const statsChecks: readonly Check[] = [
     run: async (node) => {
       await node.pods.until('measured', 'ready', isReady);
       let text = '';
-      for (let attempt = 0; attempt < patience(60) && !/container_memory_working_set_bytes\{.*measured-node/.test(text); attempt += 1) {
+      for (
+        let attempt = 0;
+        attempt < patience(60) && !/container_memory_working_set_bytes\{.*measured-node/.test(text);
+        attempt += 1
+      ) {
         text = await node.kubelet.server.text('/metrics/resource');
         await pause(1000);
       }
@@ -117,7 +137,8 @@ export const statsChecks: readonly Check[] = [
       for (const name of ['over-limit', 'over-size']) {
         await pods.until(name, 'ready', isReady);
         const meant = new RegExp(`cannot evict a critical pod" pod="shop/${name}-node`);
-        for (let attempt = 0; attempt < patience(240) && !meant.test(kubelet.log()); attempt += 1) await pause(250);
+        for (let attempt = 0; attempt < patience(240) && !meant.test(kubelet.log()); attempt += 1)
+          await pause(250);
         assert.ok(meant.test(kubelet.log()), `the kubelet means to evict ${name}`);
       }
       assert.equal(container(await pods.until('over-limit', 'running still', isReady)).restartCount, 0);

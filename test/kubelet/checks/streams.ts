@@ -22,20 +22,30 @@ export const streamChecks: readonly Check[] = [
     pods: ({ images }) => {
       // It fails once, because a kubelet keeps only the last failed container.
       const main = {
-        ...shell('for i in 1 2 3; do echo line $i; done; test -e /kept/marker && exec sleep 600; touch /kept/marker; exit 1'),
+        ...shell(
+          'for i in 1 2 3; do echo line $i; done; test -e /kept/marker && exec sleep 600; touch /kept/marker; exit 1',
+        ),
         volumeMounts: [{ name: 'kept', mountPath: '/kept' }],
       };
       return [simplePod('logs', images.app, main, { volumes: [{ name: 'kept', emptyDir: {} }] })];
     },
     run: async (node) => {
-      await node.pods.until('logs', 'restarted', (one) => stateOf(one).restarts === 1 && stateOf(one).running !== undefined);
+      await node.pods.until(
+        'logs',
+        'restarted',
+        (one) => stateOf(one).restarts === 1 && stateOf(one).running !== undefined,
+      );
       const whole = 'line 1\nline 2\nline 3\n';
       // The container runs, but has possibly not written anything yet.
-      for (let left = 100; left > 0 && (await logOf(node, 'logs')).length < whole.length; left -= 1) await pause(100);
+      for (let left = 100; left > 0 && (await logOf(node, 'logs')).length < whole.length; left -= 1)
+        await pause(100);
       assert.equal(await logOf(node, 'logs'), whole);
       assert.match(await logOf(node, 'logs', 'main', '?previous=true'), /^line 1\nline 2\nline 3\n$/);
       assert.equal(await logOf(node, 'logs', 'main', '?previous=true&tailLines=1'), 'line 3\n');
-      assert.match(await logOf(node, 'logs', 'main', '?previous=true&timestamps=true&tailLines=1'), /^\d{4}-\d\d-\d\dT\S+ line 3\n$/);
+      assert.match(
+        await logOf(node, 'logs', 'main', '?previous=true&timestamps=true&tailLines=1'),
+        /^\d{4}-\d\d-\d\dT\S+ line 3\n$/,
+      );
     },
   },
   {
@@ -79,10 +89,16 @@ export const streamChecks: readonly Check[] = [
   {
     name: 'logs, followed: what comes, until the container ends',
     pods: ({ images }) => [
-      simplePod('followed', images.app, shell('for i in 1 2 3 4 5 6; do echo step $i; sleep 0.5; done'), { restartPolicy: 'Never' }),
+      simplePod('followed', images.app, shell('for i in 1 2 3 4 5 6; do echo step $i; sleep 0.5; done'), {
+        restartPolicy: 'Never',
+      }),
     ],
     run: async (node) => {
-      await node.pods.until('followed', 'begun', (one) => stateOf(one).running !== undefined || stateOf(one).terminated !== undefined);
+      await node.pods.until(
+        'followed',
+        'begun',
+        (one) => stateOf(one).running !== undefined || stateOf(one).terminated !== undefined,
+      );
       const all = 'step 1\nstep 2\nstep 3\nstep 4\nstep 5\nstep 6\n';
       assert.equal(await logOf(node, 'followed', 'main', '?follow=true'), all);
     },
@@ -92,18 +108,31 @@ export const streamChecks: readonly Check[] = [
     pods: ({ images }) => [simplePod('streams', images.app)],
     run: async ({ pods, kubelet }) => {
       await pods.until('streams', 'ready', isReady);
-      const said = await openStreams(kubelet.server, `/exec${target}?${execQuery(['sh', '-c', 'echo out; echo err >&2; exit 3'])}`);
+      const said = await openStreams(
+        kubelet.server,
+        `/exec${target}?${execQuery(['sh', '-c', 'echo out; echo err >&2; exit 3'])}`,
+      );
       assert.deepEqual([said.stdout, said.stderr, exitCodeOf(said)], ['out\n', 'err\n', 3]);
-      const copied = await openStreams(kubelet.server, `/exec${target}?${execQuery(['cat'], 'input=1&output=1')}`, { stdin: 'through\n' });
+      const copied = await openStreams(
+        kubelet.server,
+        `/exec${target}?${execQuery(['cat'], 'input=1&output=1')}`,
+        { stdin: 'through\n' },
+      );
       assert.deepEqual([copied.stdout, exitCodeOf(copied)], ['through\n', 0]);
-      const terminal = await openStreams(kubelet.server, `/exec${target}?${execQuery(['tty'], 'input=1&output=1&tty=1')}`);
+      const terminal = await openStreams(
+        kubelet.server,
+        `/exec${target}?${execQuery(['tty'], 'input=1&output=1&tty=1')}`,
+      );
       assert.match(terminal.stdout, /^\/dev\/pts\/\d+\r\n$/);
     },
   },
   {
     name: 'attach: what is typed reaches the first process, and its answer comes back',
     pods: ({ images }) => [
-      simplePod('attached', images.app, { ...shell('while read -r line; do echo "heard $line"; done; exec sleep 600'), stdin: true }),
+      simplePod('attached', images.app, {
+        ...shell('while read -r line; do echo "heard $line"; done; exec sleep 600'),
+        stdin: true,
+      }),
     ],
     run: async ({ pods, kubelet }) => {
       await pods.until('attached', 'ready', isReady);
@@ -116,10 +145,17 @@ export const streamChecks: readonly Check[] = [
   },
   {
     name: 'port-forward: a connection reaches a port of the pod, and a port where nobody listens is told',
-    pods: ({ images }) => [simplePod('forwarded', images.app, shell('exec httpd -f -p 127.0.0.1:8080 -h /www'))],
+    pods: ({ images }) => [
+      simplePod('forwarded', images.app, shell('exec httpd -f -p 127.0.0.1:8080 -h /www')),
+    ],
     run: async ({ pods, kubelet }) => {
       await pods.until('forwarded', 'ready', isReady);
-      const answer = await throughPortForward(kubelet.server, 'shop/forwarded-node', 8080, 'GET /index.html HTTP/1.0\r\n\r\n');
+      const answer = await throughPortForward(
+        kubelet.server,
+        'shop/forwarded-node',
+        8080,
+        'GET /index.html HTTP/1.0\r\n\r\n',
+      );
       assert.match(answer, /^HTTP\/1\.\d 200 OK[\s\S]*\r\n\r\na page\n$/);
       await assert.rejects(throughPortForward(kubelet.server, 'shop/forwarded-node', 81, ''), /refused|81/);
     },

@@ -20,14 +20,20 @@ export const volumeChecks: readonly Check[] = [
             { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '8Mi' } },
             {
               name: 'facts',
-              downwardAPI: { items: [{ path: 'note', fieldRef: { fieldPath: "metadata.annotations['example.com/note']" } }] },
+              downwardAPI: {
+                items: [
+                  { path: 'note', fieldRef: { fieldPath: "metadata.annotations['example.com/note']" } },
+                ],
+              },
             },
           ],
           containers: [
             {
               name: 'writer',
               image: images.app,
-              ...shell('echo shared > /disk/file; mkdir -p /disk/sub; echo deep > /disk/sub/file; exec sleep 600'),
+              ...shell(
+                'echo shared > /disk/file; mkdir -p /disk/sub; echo deep > /disk/sub/file; exec sleep 600',
+              ),
               volumeMounts: [{ name: 'disk', mountPath: '/disk' }],
             },
             {
@@ -101,7 +107,10 @@ export const volumeChecks: readonly Check[] = [
     },
     run: async (node) => {
       const facts = await factsOf(node, 'host-path');
-      assert.deepEqual([facts.get('file'), facts.get('below'), facts.get('wrote')], ['of the host', 'below', 'yes']);
+      assert.deepEqual(
+        [facts.get('file'), facts.get('below'), facts.get('wrote')],
+        ['of the host', 'below', 'yes'],
+      );
       assert.match(facts.get('refused') ?? '', /Read-only file system/);
       assert.equal(readFileSync(join(node.folder, 'host-path/written'), 'utf8'), 'here\n');
     },
@@ -130,7 +139,9 @@ export const volumeChecks: readonly Check[] = [
         name: 'image-volume-unsigned',
         spec: {
           volumes: [{ name: 'data', image: { reference: images.unsigned } }],
-          containers: [{ name: 'main', image: images.app, volumeMounts: [{ name: 'data', mountPath: '/data' }] }],
+          containers: [
+            { name: 'main', image: images.app, volumeMounts: [{ name: 'data', mountPath: '/data' }] },
+          ],
         },
       },
     ],
@@ -139,7 +150,9 @@ export const volumeChecks: readonly Check[] = [
       assert.deepEqual([facts.get('page'), facts.get('part')], ['a page of data', 'a page of data']);
       assert.match(facts.get('refused') ?? '', /Read-only file system/);
       const pod = await node.pods.until('image-volume-unsigned', 'refused', (one) =>
-        (one.status.containerStatuses ?? []).some((status) => /SignatureValidationFailed/.test(JSON.stringify(status.state.waiting ?? {}))),
+        (one.status.containerStatuses ?? []).some((status) =>
+          /SignatureValidationFailed/.test(JSON.stringify(status.state.waiting ?? {})),
+        ),
       );
       assert.equal(pod.status.phase, 'Pending');
     },
@@ -150,7 +163,9 @@ export const volumeChecks: readonly Check[] = [
       const path = join(folder, 'propagation');
       mkdirSync(join(path, 'inner'), { recursive: true });
       const volumes = [{ name: 'shared', hostPath: { path } }];
-      const mounted = (mountPropagation: string) => [{ name: 'shared', mountPath: '/shared', mountPropagation }];
+      const mounted = (mountPropagation: string) => [
+        { name: 'shared', mountPath: '/shared', mountPropagation },
+      ];
       return [
         {
           name: 'propagates',
@@ -177,7 +192,9 @@ export const volumeChecks: readonly Check[] = [
               {
                 name: 'main',
                 image: images.app,
-                ...shell('until cat /shared/inner/file; do sleep 0.3; done 2>/dev/null; echo told; exec sleep 600'),
+                ...shell(
+                  'until cat /shared/inner/file; do sleep 0.3; done 2>/dev/null; echo told; exec sleep 600',
+                ),
                 volumeMounts: mounted('HostToContainer'),
               },
             ],

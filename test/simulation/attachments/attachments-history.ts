@@ -59,7 +59,11 @@ async function finish(play: Play): Promise<void> {
 export const playAttachments: PlayHistory = async (decisions, report): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
-  const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.3])];
+  const [crash, fail, slow] = [
+    decisions.weigh('crashes', [0.5]),
+    decisions.weigh('failures', [0.6]),
+    decisions.weigh('slowness', [0.3]),
+  ];
   const odds = { crash: crash * 0.003, fail: fail * 0.01, slow: slow * 0.01 };
   const count = 6 + decisions.choose('steps', 14);
   let played: Play | undefined;
@@ -69,7 +73,14 @@ export const playAttachments: PlayHistory = async (decisions, report): Promise<H
     );
   const newHost = (): Host => createHost({ scheduler, mayPass, isOpened: () => played?.rulesTaken === true });
   const world: AttachmentsWorld = {
-    ...{ scheduler, tell: report, troubles: createTroubles(scheduler), rows: createStoredRows(), host: newHost(), bootId: 'boot' },
+    ...{
+      scheduler,
+      tell: report,
+      troubles: createTroubles(scheduler),
+      rows: createStoredRows(),
+      host: newHost(),
+      bootId: 'boot',
+    },
   };
   const restartMachine = async (play: Play): Promise<void> => {
     report('† the machine starts again');
@@ -89,9 +100,13 @@ export const playAttachments: PlayHistory = async (decisions, report): Promise<H
       boot: (chosen) => bootAttachments(world, chosen),
       passes: (cause) => isPortcullisError(cause) && passing.test(cause.code),
     });
-    return (played = { ...{ world, client, pods: new Map(), holders: new Map(), count: 0, rulesTaken: false }, ...choicesOf(decisions) });
+    return (played = {
+      ...{ world, client, pods: new Map(), holders: new Map(), count: 0, rulesTaken: false },
+      ...choicesOf(decisions),
+    });
   };
-  const settle = ({ client, choose }: Play): Promise<void> => client.settle([0, 3, 20][choose('turns', 3)] ?? 0);
+  const settle = ({ client, choose }: Play): Promise<void> =>
+    client.settle([0, 3, 20][choose('turns', 3)] ?? 0);
   try {
     return await withClocksOf(scheduler, () =>
       playSteps({

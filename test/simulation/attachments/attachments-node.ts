@@ -34,7 +34,10 @@ const confDir = fileURLToPath(new URL('networks', import.meta.url));
 /** Starts the network on the state that the previous life left. */
 export async function bootAttachments(world: AttachmentsWorld, odds: Odds): Promise<AttachmentsNode> {
   const { tell: report, rows, host, bootId } = world;
-  const { life, ended } = beginLife(world, odds, () => undefined, { ...usualErrnos, write: ['EIO', 'ENOSPC'] });
+  const { life, ended } = beginLife(world, odds, () => undefined, {
+    ...usualErrnos,
+    write: ['EIO', 'ENOSPC'],
+  });
   forgetThreads();
   useAttachmentsMachine({ tell: report, life, host, rows, bootId });
   const start = async (): Promise<AttachmentsNode> => {

@@ -42,7 +42,8 @@ export interface HostLink {
 }
 
 /** The properties that {@link Host.make} sets; all others have the kernel's defaults. */
-export type NewLink = Pick<HostLink, 'group' | 'kind' | 'mac' | 'name'> & Partial<Pick<HostLink, 'alias' | 'master' | 'mtu'>>;
+export type NewLink = Pick<HostLink, 'group' | 'kind' | 'mac' | 'name'> &
+  Partial<Pick<HostLink, 'alias' | 'master' | 'mtu'>>;
 /** Its interface in a pod. */
 export type NewEnd = Omit<PodEnd, 'index' | 'addresses'>;
 
@@ -56,7 +57,10 @@ export interface Host {
   readonly links: ReadonlyMap<number, HostLink>;
   named(name: string): HostLink | undefined;
   make(link: NewLink, end?: NewEnd): HostLink;
-  change(link: HostLink, to: Partial<Pick<HostLink, 'addresses' | 'alias' | 'group' | 'master' | 'name' | 'up'>>): void;
+  change(
+    link: HostLink,
+    to: Partial<Pick<HostLink, 'addresses' | 'alias' | 'group' | 'master' | 'name' | 'up'>>,
+  ): void;
   address(end: PodEnd, addresses: readonly string[]): void;
   remove(link: HostLink): void;
   /** Commits one transaction of nf_tables. */
@@ -119,7 +123,8 @@ export function createHost({ scheduler, mayPass, isOpened }: HostDeps): Host {
     if (isOpened()) return;
     // A link that another program renamed is not ours until it has its name back.
     const ours = [...links.values()].filter(({ name }) => name.startsWith(hostInterfacePrefix));
-    for (const link of ours) if (lets(link) && !mayPass(link.name)) wrong.push(`packets pass ${link.name}, and its class lets none`);
+    for (const link of ours)
+      if (lets(link) && !mayPass(link.name)) wrong.push(`packets pass ${link.name}, and its class lets none`);
   };
 
   const tellGone = ({ name, group }: HostLink): void => {
@@ -134,7 +139,8 @@ export function createHost({ scheduler, mayPass, isOpened }: HostDeps): Host {
     for (const follower of followers) follower.changed.delete(link.index);
     for (const port of links.values()) if (port.master === link.index) port.master = 0;
   };
-  const ends = (namespace: Namespace): PodEnd[] => [...links.values()].flatMap(({ pod }) => (pod?.namespace === namespace ? pod : []));
+  const ends = (namespace: Namespace): PodEnd[] =>
+    [...links.values()].flatMap(({ pod }) => (pod?.namespace === namespace ? pod : []));
 
   return {
     ...{ nf, links, remove, ends, lets, wrong },
@@ -142,7 +148,16 @@ export function createHost({ scheduler, mayPass, isOpened }: HostDeps): Host {
     make: (link, end) => {
       const index = nextIndex();
       const pod = end && { ...end, index: nextIndex(), addresses: [] };
-      const made: HostLink = { alias: '', master: 0, mtu: 1500, up: false, addresses: [], ...link, index, ...(pod && { pod }) };
+      const made: HostLink = {
+        alias: '',
+        master: 0,
+        mtu: 1500,
+        up: false,
+        addresses: [],
+        ...link,
+        index,
+        ...(pod && { pod }),
+      };
       links.set(index, made);
       tellChanged(made);
       return made;
@@ -164,7 +179,9 @@ export function createHost({ scheduler, mayPass, isOpened }: HostDeps): Host {
           pod !== end &&
           pod.addresses.some((one) => addresses.includes(one))
         )
-          wrong.push(`${addresses.join(', ')} is given to ${end.namespace.path} while ${name} has it for ${pod.namespace.path}`);
+          wrong.push(
+            `${addresses.join(', ')} is given to ${end.namespace.path} while ${name} has it for ${pod.namespace.path}`,
+          );
     },
     commit: (requests) => {
       const refused = nf.commit(requests);
@@ -201,7 +218,8 @@ export function createHost({ scheduler, mayPass, isOpened }: HostDeps): Host {
       };
     },
     overrun: () => {
-      for (const follower of followers) Object.assign(follower, { gone: [], changed: new Map(), missed: true });
+      for (const follower of followers)
+        Object.assign(follower, { gone: [], changed: new Map(), missed: true });
     },
   };
 }

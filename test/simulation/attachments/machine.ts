@@ -31,7 +31,12 @@ export function attachmentsMachine(): AttachmentsMachine {
 }
 
 /** Runs a call of the thread, which blocks it. @param failure makes the caller's error from an errno */
-export function effect<T>(kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
+export function effect<T>(
+  kind: EffectKind,
+  name: string,
+  failure: (errno: string) => unknown,
+  body: () => T,
+): T {
   return blocking(attachmentsMachine().life, kind, name, failure, body);
 }
 

@@ -68,7 +68,8 @@ export function newPod(play: Play): AttachedPod {
   return pod;
 }
 
-export const hostPortsOf = ({ request }: AttachedPod): readonly number[] => request.portMappings.map(({ hostPort }) => hostPort);
+export const hostPortsOf = ({ request }: AttachedPod): readonly number[] =>
+  request.portMappings.map(({ hostPort }) => hostPort);
 
 /** Removes the namespace of a pod, and the link with it. */
 export function endPod({ world, choose }: Play, { request }: AttachedPod): void {

@@ -19,7 +19,11 @@ const refused = Symbol('refused');
  * Returns {@link refused} for an expected refusal. @param isDue whether the state explains that refusal; if
  * not, the request must succeed
  */
-async function orRefused<T>(asking: Promise<T>, code: string, isDue: () => boolean): Promise<T | typeof refused> {
+async function orRefused<T>(
+  asking: Promise<T>,
+  code: string,
+  isDue: () => boolean,
+): Promise<T | typeof refused> {
   try {
     return await asking;
   } catch (cause) {
@@ -30,7 +34,9 @@ async function orRefused<T>(asking: Promise<T>, code: string, isDue: () => boole
 
 const isFull = ({ pods, holders }: Play): boolean => pods.size + holders.size > leasable.length;
 const isPortHeld = ({ pods }: Play, pod: AttachedPod): boolean =>
-  [...pods.values()].some((other) => other !== pod && hostPortsOf(other).some((port) => hostPortsOf(pod).includes(port)));
+  [...pods.values()].some(
+    (other) => other !== pod && hostPortsOf(other).some((port) => hostPortsOf(pod).includes(port)),
+  );
 
 const attachThrough = ({ engine }: AttachmentsNode, play: Play, pod: AttachedPod) =>
   orRefused(
@@ -66,7 +72,9 @@ const rules: readonly LinkRules[] = [
 async function judge(play: Play, pod: AttachedPod, { linkClass, peers }: Judgement): Promise<void> {
   pod.classes.add(linkClass);
   pod.rules = peers;
-  await play.client.start(`class ${linkClass} of ${pod.id}`, ({ engine }) => engine.setClass(pod.id, linkClass, peers));
+  await play.client.start(`class ${linkClass} of ${pod.id}`, ({ engine }) =>
+    engine.setClass(pod.id, linkClass, peers),
+  );
   pod.classes = new Set([linkClass]);
   play.world.tell(`  ${pod.id} is of class ${linkClass}, with ${JSON.stringify(peers)}`);
 }
@@ -99,7 +107,8 @@ const drawClass = ({ pick }: Play): Judgement => ({
 async function attach(play: Play): Promise<void> {
   const pod = newPod(play);
   await play.client.drive(start(play, pod));
-  if (pod.ips !== undefined && play.choose('it stays closed', 3) === 0) await play.client.drive(judge(play, pod, drawClass(play)));
+  if (pod.ips !== undefined && play.choose('it stays closed', 3) === 0)
+    await play.client.drive(judge(play, pod, drawClass(play)));
 }
 
 /** Repeats a request: the answer was lost, or the kubelet asks twice. */
@@ -158,12 +167,21 @@ async function collect(play: Play): Promise<void> {
 
 const addressConfig = JSON.stringify({
   ...{ cniVersion: '1.0.0', name: 'pods', type: 'bridge' },
-  ipam: { type: 'host-local', ranges: [[{ subnet: '10.9.0.0/29' }]], dataDir: '/nonexistent/of-the-simulation' },
+  ipam: {
+    type: 'host-local',
+    ranges: [[{ subnet: '10.9.0.0/29' }]],
+    dataDir: '/nonexistent/of-the-simulation',
+  },
 });
 
 export const addressCall = (verb: PluginCall['verb'], containerId: string, wanted = ''): PluginCall => ({
   ...{ verb, type: 'host-local', caller: {}, key: { network: 'pods', containerId, interface: 'eth0' } },
-  ...{ netns: `/run/netns/${containerId}`, args: wanted === '' ? {} : { IP: wanted }, path: [], config: addressConfig },
+  ...{
+    netns: `/run/netns/${containerId}`,
+    args: wanted === '' ? {} : { IP: wanted },
+    path: [],
+    config: addressConfig,
+  },
 });
 
 /**
@@ -175,7 +193,8 @@ async function lease(play: Play): Promise<void> {
   play.count += 1;
   const id = `h${play.count}`;
   const wanted = choose('a fixed address', 2) === 1 ? (pick('address', leasable) ?? '') : '';
-  const isTaken = (): boolean => [...holders.values(), ...[...pods.values()].flatMap(({ ips = [] }) => ips)].includes(wanted);
+  const isTaken = (): boolean =>
+    [...holders.values(), ...[...pods.values()].flatMap(({ ips = [] }) => ips)].includes(wanted);
   holders.set(id, '');
   const answer = await client.call(`address ${wanted} of ${id}`, async ({ engine }) => {
     await engine.callPlugin(addressCall('del', id));
@@ -188,7 +207,11 @@ async function lease(play: Play): Promise<void> {
   });
   if (answer === refused) return void holders.delete(id);
   const given = answer?.ips[0]?.address.replace(/\/\d+$/u, '') ?? '';
-  hold('true attachments', leasable.includes(given) && (wanted === '' || given === wanted), `${id} asks for ${wanted}, and has ${given}`);
+  hold(
+    'true attachments',
+    leasable.includes(given) && (wanted === '' || given === wanted),
+    `${id} asks for ${wanted}, and has ${given}`,
+  );
   holders.set(id, given);
   play.world.tell(`  ${id} has ${given}`);
 }
@@ -267,7 +290,8 @@ function takeElement(play: Play): Promise<void> {
   const pod = chosen(play);
   const place = pod && Buffer.from(pod.hostInterface.padEnd(16, '\0'));
   const egress = world.host.nf.tables.get('7 portcullis')?.sets.get('egress');
-  if (pod === undefined || place === undefined || egress?.has(place.toString('hex')) !== true) return Promise.resolve();
+  if (pod === undefined || place === undefined || egress?.has(place.toString('hex')) !== true)
+    return Promise.resolve();
   world.tell(`  another program takes the element of ${pod.hostInterface}`);
   play.rulesTaken = true;
   world.host.commit(deleteElements(bridgeTable, 'egress', [{ key: place }]));
@@ -290,7 +314,8 @@ async function restartDaemon({ client }: Play): Promise<void> {
   await client.restart(() => undefined);
 }
 
-const pause = ({ client, choose }: Play): Promise<void> => client.wait([100, 1_500, 20_000][choose('pause', 3)] ?? 100);
+const pause = ({ client, choose }: Play): Promise<void> =>
+  client.wait([100, 1_500, 20_000][choose('pause', 3)] ?? 100);
 
 /** @param restartMachine the history knows what is lost with the machine */
 export function stepsOf(restartMachine: (play: Play) => Promise<void>): {

@@ -21,7 +21,9 @@ function emptyFile(): Uint8Array {
   if (empty !== undefined) return empty;
   const db = new DatabaseSync(':memory:');
   for (const sql of migrations) db.exec(sql);
-  db.exec('CREATE TABLE schema_steps (id INTEGER PRIMARY KEY CHECK (id = 1), applied INTEGER NOT NULL) STRICT');
+  db.exec(
+    'CREATE TABLE schema_steps (id INTEGER PRIMARY KEY CHECK (id = 1), applied INTEGER NOT NULL) STRICT',
+  );
   db.prepare('INSERT INTO schema_steps (id, applied) VALUES (1, ?)').run(migrations.length);
   db.exec(`PRAGMA user_version = ${lowestReader}`);
   empty = db.serialize();

@@ -103,13 +103,17 @@ export function createDisk(): Disk {
       else above.kept.set(name, inode);
   };
   const list = (at: Inode, path: string): string[] =>
-    at.kind === 'file' ? [path] : [`${path}/`, ...[...at.entries].flatMap(([name, below]) => list(below, `${path}/${name}`))];
+    at.kind === 'file'
+      ? [path]
+      : [`${path}/`, ...[...at.entries].flatMap(([name, below]) => list(below, `${path}/${name}`))];
 
   /** Decides what a loss of power leaves of a file that was not synced. */
   const settle = (file: File, decisions: Decisions): void => {
     const { text } = file;
     const outcomes = [file.kept ?? '', text.slice(0, Math.floor(text.length / 2)), '', text];
-    const which = file.isLost ? decisions.choose('bytes left of what the disk refused', 3) : (decisions.choose('bytes left', 4) + 3) % 4;
+    const which = file.isLost
+      ? decisions.choose('bytes left of what the disk refused', 3)
+      : (decisions.choose('bytes left', 4) + 3) % 4;
     file.text = outcomes[which] ?? '';
     [file.kept, file.isDirty, file.isLost] = [file.text, false, false];
   };
@@ -172,10 +176,14 @@ export function createDisk(): Disk {
       const target = placeOf(to);
       const existing = target.above.entries.get(target.name);
       if (existing === inode) return;
-      if (existing?.kind === 'folder' && existing.entries.size > 0) throw systemError('ENOTEMPTY', 'rename', to);
+      if (existing?.kind === 'folder' && existing.entries.size > 0)
+        throw systemError('ENOTEMPTY', 'rename', to);
       if (existing !== undefined && existing.kind !== inode.kind)
         throw systemError(inode.kind === 'folder' ? 'ENOTDIR' : 'EISDIR', 'rename', to);
-      change({ folder: source.above, name: source.name, inode: undefined }, { folder: target.above, name: target.name, inode });
+      change(
+        { folder: source.above, name: source.name, inode: undefined },
+        { folder: target.above, name: target.name, inode },
+      );
     },
     link: (from, to) => {
       const inode = find(from);
@@ -218,7 +226,8 @@ export function createDisk(): Disk {
       dirty.clear();
     },
     losePower: (decisions) => {
-      const certain = pending.length - decisions.choose('changes of folders that may be lost', pending.length + 1);
+      const certain =
+        pending.length - decisions.choose('changes of folders that may be lost', pending.length + 1);
       const broken = new Set<string>();
       const keys = new Map<Folder, number>();
       const keyOf = ({ folder: above, name }: EntryChange): string => {
@@ -228,7 +237,8 @@ export function createDisk(): Disk {
       };
       for (const [index, changes] of pending.entries()) {
         const follows = changes.some((one) => broken.has(keyOf(one)));
-        if (!follows && (index < certain || decisions.weigh('a later change is kept', [0.3]) > 0)) keep(changes);
+        if (!follows && (index < certain || decisions.weigh('a later change is kept', [0.3]) > 0))
+          keep(changes);
         else for (const one of changes) broken.add(keyOf(one));
       }
       pending = [];

@@ -39,18 +39,34 @@ function check({ world, client, known, failure }: Play): void {
   );
   const { store } = client.node();
   for (const { image, reference } of known.values()) {
-    hold('lasting answers', store.find(image.id)?.id === image.id, `${image.repository} was pulled, and is not listed`);
-    if (reference !== '') hold('name reservation', store.find(reference)?.id === image.id, `${reference} stands for another image`);
+    hold(
+      'lasting answers',
+      store.find(image.id)?.id === image.id,
+      `${image.repository} was pulled, and is not listed`,
+    );
+    if (reference !== '')
+      hold(
+        'name reservation',
+        store.find(reference)?.id === image.id,
+        `${reference} stands for another image`,
+      );
   }
   if (mounts.size === 0) return;
   const given = new Set([...world.ids.values()].map(({ userNamespace }) => userNamespace));
   for (const [target, { ids }] of mounts)
-    hold('true ids', ids === undefined || given.has(ids), `${target} shows ids that were given back, and may be another pod's`);
+    hold(
+      'true ids',
+      ids === undefined || given.has(ids),
+      `${target} shows ids that were given back, and may be another pod's`,
+    );
   const found = named(disk.find(storeRoot), new Set());
   const trash = named(disk.find(`${storeRoot}/trash`), new Set());
   for (const [target, { lowers }] of mounts)
     for (const lower of lowers) {
-      const exists = found.has(lower) && !trash.has(lower) && [...layersByFolder.values()].some((layer) => isWhole(lower, layer));
+      const exists =
+        found.has(lower) &&
+        !trash.has(lower) &&
+        [...layersByFolder.values()].some((layer) => isWhole(lower, layer));
       hold('whole images', exists, `a layer was taken from below ${target}`);
     }
 }
@@ -74,7 +90,8 @@ async function finish(play: Play): Promise<void> {
     containers.set(container, image.id);
     await client.call(`use of ${image.repository}`, async ({ store }) => {
       const record = store.find(image.id);
-      if (record === undefined) throw new Broken('lasting answers', `${image.repository} was pulled, and is not listed`);
+      if (record === undefined)
+        throw new Broken('lasting answers', `${image.repository} was pulled, and is not listed`);
       await store.decideForRun({ image: record, userSpecified: '', namespace: '' });
       world.admitted.add(container);
       await store.mountRootfs(container, record);
@@ -91,26 +108,47 @@ async function finish(play: Play): Promise<void> {
   // The next start removes what a failed request could not roll back.
   await client.restart(() => undefined);
   await client.wait(1_000);
-  const files = ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'mapped', 'trash'].flatMap((name) =>
-    world.disk.list(`${storeRoot}/${name}`).map((path) => `${name}/${shown(path)}`),
-  );
+  const files = [
+    'ingest',
+    'staging',
+    'blobs/sha256',
+    'layers',
+    'rootfs',
+    'volumes',
+    'mapped',
+    'trash',
+  ].flatMap((name) => world.disk.list(`${storeRoot}/${name}`).map((path) => `${name}/${shown(path)}`));
   const rows = world.database
-    .read('SELECT id FROM image UNION ALL SELECT name FROM image_name UNION ALL SELECT folder FROM image_layer')
+    .read(
+      'SELECT id FROM image UNION ALL SELECT name FROM image_name UNION ALL SELECT folder FROM image_layer',
+    )
     .map(({ id }) => `row ${shown(String(id))}`);
   const mounts = [...world.mounts.keys()].map((target) => `mount ${target}`);
-  hold('nothing left', files.length + rows.length + mounts.length === 0, () => [...files, ...rows, ...mounts].join(', '));
+  hold('nothing left', files.length + rows.length + mounts.length === 0, () =>
+    [...files, ...rows, ...mounts].join(', '),
+  );
 }
 
 /** Plays one history of images. */
 export const playImages: PlayHistory = async (decisions, report, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
-  const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.5]), decisions.weigh('slowness', [0.3])];
+  const [crash, fail, slow] = [
+    decisions.weigh('crashes', [0.5]),
+    decisions.weigh('failures', [0.5]),
+    decisions.weigh('slowness', [0.3]),
+  ];
   const odds = { crash: crash * 0.004, fail: fail * 0.01, slow: slow * 0.01 };
   const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
   const count = 6 + decisions.choose('steps', 15);
   const world: ImagesWorld = {
-    ...{ scheduler, tell: report, troubles: createTroubles(scheduler), database: createStoredDatabase(), disk: createDisk() },
+    ...{
+      scheduler,
+      tell: report,
+      troubles: createTroubles(scheduler),
+      database: createStoredDatabase(),
+      disk: createDisk(),
+    },
     ...{ mounts: new Map(), policy: openPolicy, bootId: 'boot', admitted: new Set(), ids: new Map() },
     tags: new Map(images.map(({ repository, digest }) => [`${repository}:1`, digest])),
   };
@@ -121,13 +159,25 @@ export const playImages: PlayHistory = async (decisions, report, watch): Promise
       ...{ scheduler, odds, tell: report, passes, troubles: world.troubles },
       boot: (chosen) => bootImages(world, chosen, () => new Set(containers.keys())),
     }),
-    ...{ world, containers, known: new Map(), removals: new Map(), open: new Set(), policyChanges: 0, serial: 0 },
+    ...{
+      world,
+      containers,
+      known: new Map(),
+      removals: new Map(),
+      open: new Set(),
+      policyChanges: 0,
+      serial: 0,
+    },
     ...{ removing: new Map(), pulls: new Set(), failure: undefined, ...choicesOf(decisions) },
   });
-  const settle = ({ client, choose }: Play): Promise<void> => client.settle([0, 3, 20, 80][choose('turns', 4)] ?? 0);
+  const settle = ({ client, choose }: Play): Promise<void> =>
+    client.settle([0, 3, 20, 80][choose('turns', 4)] ?? 0);
   try {
     return await withTimersOf(scheduler, () =>
-      playSteps({ ...{ decisions, tell: report, steps, count, open, settle, check, finish }, crashes: ({ client }) => client.crashes() }),
+      playSteps({
+        ...{ decisions, tell: report, steps, count, open, settle, check, finish },
+        crashes: ({ client }) => client.crashes(),
+      }),
     );
   } finally {
     useMachine(undefined);

@@ -61,7 +61,8 @@ const errnos: Errnos = {
 
 /** Returns whether the tree has exactly the files of a layer. */
 export function isWhole(tree: Inode | undefined, layer: LayerContent | undefined): boolean {
-  if (tree?.kind !== 'folder' || layer === undefined || tree.entries.size !== layer.files.length) return false;
+  if (tree?.kind !== 'folder' || layer === undefined || tree.entries.size !== layer.files.length)
+    return false;
   return layer.files.every(([name, text]) => {
     const file = tree.entries.get(name);
     return file?.kind === 'file' && file.text === text;
@@ -72,7 +73,10 @@ const allLayers = [...new Set(layersByFolder.values())];
 
 /** @param layer the name of its folder; undefined: any layer's tree is valid */
 function checkUse(tree: Inode | undefined, layer: string | undefined, by: string): void {
-  const whole = layer === undefined ? allLayers.some((one) => isWhole(tree, one)) : isWhole(tree, layersByFolder.get(layer));
+  const whole =
+    layer === undefined
+      ? allLayers.some((one) => isWhole(tree, one))
+      : isWhole(tree, layersByFolder.get(layer));
   hold('whole images', whole, `${by} uses layer ${shown(layer ?? '(unnamed)')}, which is not whole`);
 }
 
@@ -107,21 +111,36 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
         'write',
         'mount overlay at',
         target,
-        ...(make === undefined ? [] : [upper, work, target]).map((path) => () => disk.makeFolder(path ?? target, true)),
+        ...(make === undefined ? [] : [upper, work, target]).map(
+          (path) => () => disk.makeFolder(path ?? target, true),
+        ),
         () => {
-          const bound = [...mounts].find(([at, { source }]) => source !== undefined && lower[0]?.startsWith(`${at}/`) === true);
-          const lowers = lower.map((path) => disk.folder(bound === undefined ? path : path.replace(bound[0], bound[1].source ?? '')));
+          const bound = [...mounts].find(
+            ([at, { source }]) => source !== undefined && lower[0]?.startsWith(`${at}/`) === true,
+          );
+          const lowers = lower.map((path) =>
+            disk.folder(bound === undefined ? path : path.replace(bound[0], bound[1].source ?? '')),
+          );
           const ids = bound?.[1].ids;
           if (disk.find(target) === undefined) throw systemError('ENOENT', 'mount', target);
           try {
-            for (const [index, path] of lower.entries()) checkUse(lowers[index], path.split('/').at(-2), target);
+            for (const [index, path] of lower.entries())
+              checkUse(lowers[index], path.split('/').at(-2), target);
             const container = target.split('/')[3] ?? '';
-            hold('verdict before use', world.admitted.has(container), `${target} is mounted without a decision`);
+            hold(
+              'verdict before use',
+              world.admitted.has(container),
+              `${target} is mounted without a decision`,
+            );
             const own = world.ids.get(container);
             hold('true ids', ids === own?.userNamespace, `${target} shows the ids of ${ids ?? 'the host'}`);
             // A volume has no writable layer whose root would have an owner.
             const owner = make === undefined ? own?.uids.hostId : make.uid;
-            hold('true ids', own === undefined || owner === own.uids.hostId, `${target} belongs to ${owner ?? 'root'} of the host`);
+            hold(
+              'true ids',
+              own === undefined || owner === own.uids.hostId,
+              `${target} belongs to ${owner ?? 'root'} of the host`,
+            );
           } catch (cause) {
             broken(cause);
           }
@@ -136,7 +155,11 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
  * Opens the store on the state that the previous life left, and repairs it; the check of its layers continues
  * in the background.
  */
-export async function bootImages(world: ImagesWorld, odds: Odds, containers: () => ReadonlySet<string>): Promise<ImagesNode> {
+export async function bootImages(
+  world: ImagesWorld,
+  odds: Odds,
+  containers: () => ReadonlySet<string>,
+): Promise<ImagesNode> {
   const { scheduler, tell: report, disk, mounts, bootId } = world;
   // Work that the last life was about to do in this turn finds it dead.
   await new Promise((resolve) => setImmediate(resolve));

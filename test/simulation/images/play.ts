@@ -71,6 +71,7 @@ const passing = ['IMAGES_DISK_FULL', 'IMAGES_NOT_DURABLE', 'IMAGES_STORE_FAILED'
 /** Returns whether faults explain a failure. */
 export function passes(cause: unknown): boolean {
   if (!(cause instanceof Error)) return false;
-  if (cause.message.includes('simulated') || (isPortcullisError(cause) && cause.code === 'SIMULATED_FAULT')) return true;
+  if (cause.message.includes('simulated') || (isPortcullisError(cause) && cause.code === 'SIMULATED_FAULT'))
+    return true;
   return isPortcullisError(cause) && passing.includes(cause.code);
 }

@@ -1,6 +1,10 @@
 import { hash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import type { FetchedManifest, RegistryClient, RegistryRepository } from '../../../base/distribution/index.ts';
+import type {
+  FetchedManifest,
+  RegistryClient,
+  RegistryRepository,
+} from '../../../base/distribution/index.ts';
 import { call, machine } from './machine.ts';
 
 /**
@@ -39,7 +43,9 @@ const other = layerOf('other');
 const linked = layerOf('linked', true);
 
 /** The layers of each repository's image. `odd` is the layer of `middle` in another blob. */
-const contents: Readonly<Record<string, readonly { readonly layer: LayerContent; readonly odd?: boolean }[]>> = {
+const contents: Readonly<
+  Record<string, readonly { readonly layer: LayerContent; readonly odd?: boolean }[]>
+> = {
   'open/a': [{ layer: base }, { layer: middle }],
   'open/b': [{ layer: base }, { layer: other }],
   'open/c': [{ layer: base }, { layer: middle }, { layer: linked }],
@@ -82,7 +88,12 @@ function makeImage(repository: string): SimulatedImage {
     layers: descriptors,
   });
   manifests.set(digestOf(manifest), manifest);
-  return { repository, id: config.digest, digest: digestOf(manifest), layers: layers.map(({ layer }) => layer) };
+  return {
+    repository,
+    id: config.digest,
+    digest: digestOf(manifest),
+    layers: layers.map(({ layer }) => layer),
+  };
 }
 
 export const images: readonly SimulatedImage[] = Object.keys(contents).map(makeImage);
@@ -114,12 +125,18 @@ function placeOf(host: string, repository: string, tags: ReadonlyMap<string, str
     repository,
     manifest: (wanted, signal) =>
       served('manifest of', signal, () => {
-        const digest = typeof wanted !== 'string' ? wanted.digest : wanted.includes(':') ? wanted : tags.get(`${repository}:${wanted}`);
+        const digest =
+          typeof wanted !== 'string'
+            ? wanted.digest
+            : wanted.includes(':')
+              ? wanted
+              : tags.get(`${repository}:${wanted}`);
         const text = manifests.get(digest ?? '');
         if (digest === undefined || text === undefined) throw missing(repository);
         return { digest, mediaType: manifestType, bytes: Buffer.from(text) } as unknown as FetchedManifest;
       }),
-    blobBytes: ({ digest }, _limit, signal) => served('configuration of', signal, () => Buffer.from(blobs.get(digest) ?? '')),
+    blobBytes: ({ digest }, _limit, signal) =>
+      served('configuration of', signal, () => Buffer.from(blobs.get(digest) ?? '')),
     async blob({ digest }, signal, begun) {
       const pieces: Uint8Array[] = [];
       for await (const piece of begun ?? []) pieces.push(piece);
@@ -131,7 +148,11 @@ function placeOf(host: string, repository: string, tags: ReadonlyMap<string, str
 }
 
 /** Streams what follows the text that is here in two pieces; the connection may end between them. */
-async function* stream(text: string, here: string, signal: AbortSignal | undefined): AsyncIterable<Uint8Array> {
+async function* stream(
+  text: string,
+  here: string,
+  signal: AbortSignal | undefined,
+): AsyncIterable<Uint8Array> {
   const rest = text.slice(here.length);
   const half = Math.ceil(rest.length / 2);
   for (const piece of [rest.slice(0, half), rest.slice(half)]) {
@@ -156,6 +177,13 @@ function mismatch(here: string): PortcullisError {
 
 function missing(on: string): PortcullisError {
   return new PortcullisError({
-    ...{ code: 'DISTRIBUTION_NOT_FOUND', kind: 'not-found', attempted: 'fetch manifest', on, why: 'there is none', fix: 'push it' },
+    ...{
+      code: 'DISTRIBUTION_NOT_FOUND',
+      kind: 'not-found',
+      attempted: 'fetch manifest',
+      on,
+      why: 'there is none',
+      fix: 'push it',
+    },
   });
 }

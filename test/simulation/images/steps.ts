@@ -115,26 +115,38 @@ function use(play: Play): Promise<void> {
   containers.set(container, image.id);
   const request = async ({ store }: ImagesNode): Promise<void> => {
     const record = store.find(image.id);
-    if (record === undefined) throw new Broken('lasting answers', `${image.repository} was pulled, and is not listed`);
+    if (record === undefined)
+      throw new Broken('lasting answers', `${image.repository} was pulled, and is not listed`);
     await store.decideForRun({ image: record, userSpecified: '', namespace: '' });
     world.admitted.add(container);
-    await (asVolume ? store.mountVolume(container, 0, record, mapping) : store.mountRootfs(container, record, mapping));
+    await (asVolume
+      ? store.mountVolume(container, 0, record, mapping)
+      : store.mountRootfs(container, record, mapping));
   };
   begin(play, `use of ${image.repository} by ${container}`, async () => {
     try {
       await client.start(`use of ${image.repository} by ${container}`, request);
       world.tell(`  ${container} stands`);
-      const helper = [...world.mounts].find(([at, { source }]) => source !== undefined && at.split('/').includes(container));
-      hold('nothing left', helper === undefined, () => `${helper?.[0] ?? ''} is still mounted although ${container} stands`);
-      const isDenied = before.policy === play.policyChanges && world.policy === withoutB && reference === `${host}/open/b:1`;
+      const helper = [...world.mounts].find(
+        ([at, { source }]) => source !== undefined && at.split('/').includes(container),
+      );
+      hold(
+        'nothing left',
+        helper === undefined,
+        () => `${helper?.[0] ?? ''} is still mounted although ${container} stands`,
+      );
+      const isDenied =
+        before.policy === play.policyChanges && world.policy === withoutB && reference === `${host}/open/b:1`;
       hold('verdict before use', !isDenied, `${container} stands on ${reference}, which the policy denies`);
     } catch (cause) {
       const isBeside = before.removals !== removals.get(image.id);
       const isRefused = isPortcullisError(cause) && cause.code === 'IMAGES_DENIED';
       const isRefusal = isRefused && (world.policy !== openPolicy || before.policy !== play.policyChanges);
-      const isGone = (isPortcullisError(cause) && cause.code === 'IMAGES_NOT_FOUND') || cause instanceof Broken;
+      const isGone =
+        (isPortcullisError(cause) && cause.code === 'IMAGES_NOT_FOUND') || cause instanceof Broken;
       if (!isRefusal && !(isBeside && isGone)) {
-        if (isPortcullisError(cause) && isGone) throw new Broken('lasting answers', `${image.repository}: ${cause.message}`);
+        if (isPortcullisError(cause) && isGone)
+          throw new Broken('lasting answers', `${image.repository}: ${cause.message}`);
         throw cause;
       }
       await client.start(`removal of ${container}`, (n) => n.store.removeRootfs(container));
@@ -160,7 +172,9 @@ async function endUse(play: Play): Promise<void> {
 export function changePolicy(play: Play): Promise<void> {
   play.policyChanges += 1;
   play.world.policy = play.world.policy === openPolicy ? withoutB : openPolicy;
-  play.world.tell(`  the policy ${play.world.policy === openPolicy ? 'admits all of open/' : 'denies open/b'}`);
+  play.world.tell(
+    `  the policy ${play.world.policy === openPolicy ? 'admits all of open/' : 'denies open/b'}`,
+  );
   return Promise.resolve();
 }
 

@@ -32,7 +32,8 @@ export const port = {
   on: (_event: 'message', listener: (command: LayerCommand) => void): void => {
     handler = listener;
   },
-  postMessage: (answer: LayerAnswer): void => workers.get(Math.floor(answer.job / jobsOfWorker))?.hear(answer),
+  postMessage: (answer: LayerAnswer): void =>
+    workers.get(Math.floor(answer.job / jobsOfWorker))?.hear(answer),
 };
 
 export function startSimulatedWorker(): SimulatedWorker {
@@ -48,7 +49,8 @@ export function startSimulatedWorker(): SimulatedWorker {
     on: (event, listener) => void listeners.set(event, listener),
     postMessage: (command) =>
       void life.message('a message to a Worker').then(() => {
-        if (!state.hasEnded) thread.run(state, () => handler?.({ ...command, job: number * jobsOfWorker + command.job }));
+        if (!state.hasEnded)
+          thread.run(state, () => handler?.({ ...command, job: number * jobsOfWorker + command.job }));
       }),
     hear: (answer) => {
       if (state.hasEnded) return;

@@ -138,7 +138,13 @@ export const planted: readonly PlantedBug[] = [
     kind: 'images',
     says: 'a container with ids of its own stands on layers with those of the host',
     file: `${images}/rootfs.ts`,
-    from: 'else await withMappedLayers({ kernel, folders, roots, folder, userNamespace: mapping.userNamespace }, layers, lower, overlay);',
+    from: `else
+      await withMappedLayers(
+        { kernel, folders, roots, folder, userNamespace: mapping.userNamespace },
+        layers,
+        lower,
+        overlay,
+      );`,
     to: 'else await overlay(lower);',
   },
   {

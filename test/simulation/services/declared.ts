@@ -16,7 +16,8 @@ const protocols: readonly Protocol[] = ['tcp', 'udp'];
 
 const nameOf = (index: number): string => `s${index}`;
 /** The source that declares it: one source never changes another's services. */
-export const sourceOf = (index: number): (typeof sources)[number] => sources[index % sources.length] ?? 'command';
+export const sourceOf = (index: number): (typeof sources)[number] =>
+  sources[index % sources.length] ?? 'command';
 const addressOf = (index: number): string => `10.96.0.${index + 1}`;
 
 /** @param foreign it claims the address of the next service as well */
@@ -29,7 +30,11 @@ export function drawService({ choose }: Choices, index: number, foreign = false)
   const held = choose('clients are remembered', 6) === 1;
   return {
     name: nameOf(index),
-    addresses: [addressOf(index), ...(six ? [`fd96::${index + 1}`] : []), ...(foreign ? [addressOf((index + 1) % mostServices)] : [])],
+    addresses: [
+      addressOf(index),
+      ...(six ? [`fd96::${index + 1}`] : []),
+      ...(foreign ? [addressOf((index + 1) % mostServices)] : []),
+    ],
     externalAddresses: [],
     ports: [
       { name: 'main', protocol, port: 80, targetPort: 8080, ...(nodePort && { nodePort: 30_000 + index }) },
@@ -74,5 +79,7 @@ export function placesOf({ addresses, ports }: Service): string[] {
 /** Returns whether another service occupies what it claims. */
 export function isTaken(declared: ReadonlyMap<string, Declared>, service: Service): boolean {
   const wanted = new Set(placesOf(service));
-  return [...declared].some(([name, other]) => name !== service.name && placesOf(other.service).some((place) => wanted.has(place)));
+  return [...declared].some(
+    ([name, other]) => name !== service.name && placesOf(other.service).some((place) => wanted.has(place)),
+  );
 }

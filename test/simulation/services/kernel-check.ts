@@ -17,14 +17,16 @@ const isOf = (family: Family, address: string): boolean => address.includes(':')
 function addressHex(address: string): string {
   if (!address.includes(':')) return Buffer.from(address.split('.').map(Number)).toString('hex');
   const [before = '', after = ''] = address.split('::');
-  const words = (text: string): string[] => (text === '' ? [] : text.split(':').map((word) => word.padStart(4, '0')));
+  const words = (text: string): string[] =>
+    text === '' ? [] : text.split(':').map((word) => word.padStart(4, '0'));
   const [head, tail] = [words(before), words(after)];
   return [...head, ...Array<string>(8 - head.length - tail.length).fill('0000'), ...tail].join('');
 }
 
 const numberHex = (value: number, bytes: number): string => value.toString(16).padStart(2 * bytes, '0');
 /** Each part of a key has four bytes, or a multiple of them. */
-const protocolHex = (protocol: ServicePort['protocol']): string => `${numberHex(protocolNumbers[protocol], 1)}000000`;
+const protocolHex = (protocol: ServicePort['protocol']): string =>
+  `${numberHex(protocolNumbers[protocol], 1)}000000`;
 const portHex = (port: number): string => `${numberHex(port, 2)}0000`;
 
 interface Expected {
@@ -41,15 +43,26 @@ function expectedOf(declared: Iterable<Declared>, family: Family): Map<string, E
     for (const port of service.ports) {
       const weights = new Map(
         service.backends
-          .filter(({ address, weight, draining }) => isOf(family, address) && weight !== 0 && draining !== true && !drained.has(address))
+          .filter(
+            ({ address, weight, draining }) =>
+              isOf(family, address) && weight !== 0 && draining !== true && !drained.has(address),
+          )
           .map(({ address, weight = 1 }) => [`${addressHex(address)}${portHex(port.targetPort)}`, weight]),
       );
       const own = service.addresses.filter((address) => isOf(family, address));
       for (const address of own)
-        expected.set(`${addressHex(address)}${protocolHex(port.protocol)}${portHex(port.port)}`, { set: 'servers', service, weights });
+        expected.set(`${addressHex(address)}${protocolHex(port.protocol)}${portHex(port.port)}`, {
+          set: 'servers',
+          service,
+          weights,
+        });
       const none = family === 4 ? '0'.repeat(8) : '0'.repeat(32);
       if (port.nodePort !== undefined && own.length > 0)
-        expected.set(`${none}${protocolHex(port.protocol)}${portHex(port.nodePort)}`, { set: 'nodes', service, weights });
+        expected.set(`${none}${protocolHex(port.protocol)}${portHex(port.nodePort)}`, {
+          set: 'nodes',
+          service,
+          weights,
+        });
     }
   return expected;
 }
@@ -61,7 +74,12 @@ const slotHex = (slot: number): string => {
 };
 
 /** Returns what is wrong in the slots of one server; undefined: nothing. */
-function wrongSlots(table: Table, key: string, chain: string, { service, weights }: Expected): string | undefined {
+function wrongSlots(
+  table: Table,
+  key: string,
+  chain: string,
+  { service, weights }: Expected,
+): string | undefined {
   const size = /^pick_(?:address|node)_(\d+)_/.exec(chain)?.[1];
   if (size === undefined) return `it leads to ${chain}`;
   const rules = table.chains.get(chain)?.rules.length ?? 0;
@@ -75,19 +93,26 @@ function wrongSlots(table: Table, key: string, chain: string, { service, weights
     if (to === undefined) return `slot ${slot} of ${count} is empty`;
     found.set(to, (found.get(to) ?? 0) + 1);
   }
-  for (const to of found.keys()) if (!weights.has(to)) return `a slot leads to ${to}, which takes no connections`;
+  for (const to of found.keys())
+    if (!weights.has(to)) return `a slot leads to ${to}, which takes no connections`;
   const total = [...weights.values()].reduce((sum, weight) => sum + weight, 0);
   for (const [to, weight] of weights) {
     const share = found.get(to) ?? 0;
     if (share === 0) return `no slot leads to ${to}`;
     const due = service.scheduler === 'rr' ? count / weights.size : (count * weight) / total;
     const isExact = service.scheduler === 'rr' || service.scheduler === 'wrr';
-    if (isExact && Math.abs(share - due) > 1) return `${to} has ${share} of ${count} slots, and ${due} are its due`;
+    if (isExact && Math.abs(share - due) > 1)
+      return `${to} has ${share} of ${count} slots, and ${due} are its due`;
   }
   return undefined;
 }
 
-function wrongIn(table: Table | undefined, family: Family, declared: readonly Declared[], { mayEnd, mayHaveSlots }: Allowed): string[] {
+function wrongIn(
+  table: Table | undefined,
+  family: Family,
+  declared: readonly Declared[],
+  { mayEnd, mayHaveSlots }: Allowed,
+): string[] {
   const expected = expectedOf(declared, family);
   // A family without services needs no table.
   if (table === undefined) return expected.size === 0 ? [] : [`IPv${family} has no table`];
@@ -122,12 +147,17 @@ function wrongIn(table: Table | undefined, family: Family, declared: readonly De
       if (mayEnd && chain === 'refuse') ending.add(key.slice(0, -16));
       else wrong.push(`IPv${family}: ${key} is left in ${set}, and leads to ${chain}`);
     }
-  if (slotsLeft.size > 0 && !mayHaveSlots) wrong.push(`IPv${family}: ${slotsLeft.size} slots that belong to no service are left`);
-  const addresses = new Set(declared.flatMap(({ service }) => service.addresses.filter((one) => isOf(family, one)).map(addressHex)));
+  if (slotsLeft.size > 0 && !mayHaveSlots)
+    wrong.push(`IPv${family}: ${slotsLeft.size} slots that belong to no service are left`);
+  const addresses = new Set(
+    declared.flatMap(({ service }) => service.addresses.filter((one) => isOf(family, one)).map(addressHex)),
+  );
   const refused = setOf('addresses');
-  for (const address of addresses) if (!refused.has(address)) wrong.push(`IPv${family}: other ports are not refused at ${address}`);
+  for (const address of addresses)
+    if (!refused.has(address)) wrong.push(`IPv${family}: other ports are not refused at ${address}`);
   for (const address of refused.keys())
-    if (!addresses.has(address) && !ending.has(address)) wrong.push(`IPv${family}: all ports are refused at ${address}`);
+    if (!addresses.has(address) && !ending.has(address))
+      wrong.push(`IPv${family}: all ports are refused at ${address}`);
   return wrong;
 }
 

@@ -30,6 +30,11 @@ export function servicesMachine(): ServicesMachine {
 }
 
 /** Runs a call of the thread, which blocks it. @param failure makes the caller's error from an errno */
-export function effect<T>(kind: EffectKind, name: string, failure: (errno: string) => unknown, body: () => T): T {
+export function effect<T>(
+  kind: EffectKind,
+  name: string,
+  failure: (errno: string) => unknown,
+  body: () => T,
+): T {
   return blocking(servicesMachine().life, kind, name, failure, body);
 }

@@ -67,7 +67,9 @@ export function createStoredNetwork(): StoredNetwork {
   };
   return {
     open: (effect) => {
-      effect('read', 'opening of the network database', () => db.exec('PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON'));
+      effect('read', 'opening of the network database', () =>
+        db.exec('PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON'),
+      );
       return {
         db,
         transaction: (body) => effect('write', 'transaction', () => commit(body)),

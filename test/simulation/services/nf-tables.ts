@@ -1,6 +1,14 @@
 import { readListedRule, verdictIn } from '../../../cni-plugins/netlink/nft-readout.ts';
 import type { Verdict } from '../../../cni-plugins/netlink/nftables.ts';
-import { attribute, attributesOf, be32, elementsOf, nested, text, textOf } from '../../../cni-plugins/netlink/wire.ts';
+import {
+  attribute,
+  attributesOf,
+  be32,
+  elementsOf,
+  nested,
+  text,
+  textOf,
+} from '../../../cni-plugins/netlink/wire.ts';
 import type { Message, Received } from '../../../cni-plugins/netlink/wire.ts';
 
 /**
@@ -53,7 +61,17 @@ interface Draft {
 
 /** Constants of linux/netfilter/nf_tables.h. */
 const messages = {
-  ...{ newTable: 0, getTable: 1, deleteTable: 2, newChain: 3, getChain: 4, deleteChain: 5, newRule: 6, getRule: 7, deleteRule: 8 },
+  ...{
+    newTable: 0,
+    getTable: 1,
+    deleteTable: 2,
+    newChain: 3,
+    getChain: 4,
+    deleteChain: 5,
+    newRule: 6,
+    getRule: 7,
+    deleteRule: 8,
+  },
   ...{ newSet: 9, deleteSet: 11, newElements: 12, getElements: 13, deleteElements: 14, getGeneration: 16 },
 } as const;
 const subsystem = 10;
@@ -73,7 +91,13 @@ function readElement(raw: Buffer): Element {
   const fields = attributesOf(raw);
   const key = attributesOf(fields.get(1) ?? none).get(1) ?? none;
   const data = attributesOf(fields.get(2) ?? none);
-  return { key, place: key.toString('hex'), value: data.get(1), verdict: verdictIn({ name: '', attributes: fields }), raw };
+  return {
+    key,
+    place: key.toString('hex'),
+    value: data.get(1),
+    verdict: verdictIn({ name: '', attributes: fields }),
+    raw,
+  };
 }
 
 const target = (verdict: Verdict | undefined): string | undefined =>
@@ -92,8 +116,12 @@ function usesOf(rule: Buffer): Uses {
   if (found !== undefined) return found;
   const { expressions } = readListedRule({ type: 0, flags: 0, sequence: 0, body: rule });
   const uses: Uses = {
-    chains: expressions.flatMap((expression) => (expression.name === 'immediate' ? (target(verdictIn(expression)) ?? []) : [])),
-    sets: expressions.flatMap(({ name, attributes }) => (name === 'lookup' ? [textOf(attributes.get(1))] : [])),
+    chains: expressions.flatMap((expression) =>
+      expression.name === 'immediate' ? (target(verdictIn(expression)) ?? []) : [],
+    ),
+    sets: expressions.flatMap(({ name, attributes }) =>
+      name === 'lookup' ? [textOf(attributes.get(1))] : [],
+    ),
   };
   known.set(rule, uses);
   return uses;
@@ -101,11 +129,14 @@ function usesOf(rule: Buffer): Uses {
 
 function leadTo({ chains, sets }: Table, name: string): number {
   const rules = [...chains.values()].flatMap((chain) => chain.rules.flatMap((rule) => usesOf(rule).chains));
-  const elements = [...sets.values()].flatMap((set) => [...set.values()].map(({ verdict }) => target(verdict)));
+  const elements = [...sets.values()].flatMap((set) =>
+    [...set.values()].map(({ verdict }) => target(verdict)),
+  );
   return [...rules, ...elements].filter((each) => each === name).length;
 }
 
-const sameBytes = (a: Buffer | undefined, b: Buffer | undefined): boolean => a === b || (a !== undefined && b !== undefined && a.equals(b));
+const sameBytes = (a: Buffer | undefined, b: Buffer | undefined): boolean =>
+  a === b || (a !== undefined && b !== undefined && a.equals(b));
 
 const draftOf = ({ handle, chains, sets }: Table): Draft => ({
   ...{ handle, chains: new Map(chains) },
@@ -121,7 +152,8 @@ export function createNfTables(): NfTables {
     if (found === undefined) throw new Refusal('ENOENT');
     return found;
   };
-  const keyOf = (body: Uint8Array): string => `${body[0] ?? 0} ${textOf(attributesOf(Buffer.from(body), headerLength).get(1))}`;
+  const keyOf = (body: Uint8Array): string =>
+    `${body[0] ?? 0} ${textOf(attributesOf(Buffer.from(body), headerLength).get(1))}`;
 
   const apply = (drafts: Map<string, Draft>, request: Message): void => {
     const body = Buffer.from(request.body);
@@ -130,7 +162,8 @@ export function createNfTables(): NfTables {
     const name = (number: number): string => textOf(fields.get(number));
     const table = (): Draft => required(drafts.get(key));
     const set = (): Map<string, Element> => required(table().sets.get(name(2)));
-    const mustLead = (chain: string | undefined): void => void (chain !== undefined && required(table().chains.get(chain)));
+    const mustLead = (chain: string | undefined): void =>
+      void (chain !== undefined && required(table().chains.get(chain)));
     switch (request.type & 0xff) {
       case messages.newTable:
         if (!drafts.has(key)) drafts.set(key, { handle: (handles += 1), chains: new Map(), sets: new Map() });
@@ -143,7 +176,8 @@ export function createNfTables(): NfTables {
         if (!table().chains.has(name(3))) table().chains.set(name(3), { handle: (handles += 1), rules: [] });
         return;
       case messages.deleteChain:
-        if (required(table().chains.get(name(3))).rules.length > 0 || leadTo(table(), name(3)) > 0) throw new Refusal('EBUSY');
+        if (required(table().chains.get(name(3))).rules.length > 0 || leadTo(table(), name(3)) > 0)
+          throw new Refusal('EBUSY');
         table().chains.delete(name(3));
         return;
       case messages.newRule: {
@@ -162,7 +196,9 @@ export function createNfTables(): NfTables {
         return;
       case messages.deleteSet: {
         set();
-        const isUsed = [...table().chains.values()].some(({ rules }) => rules.some((rule) => usesOf(rule).sets.includes(name(2))));
+        const isUsed = [...table().chains.values()].some(({ rules }) =>
+          rules.some((rule) => usesOf(rule).sets.includes(name(2))),
+        );
         if (isUsed) throw new Refusal('EBUSY');
         table().sets.delete(name(2));
         return;
@@ -173,14 +209,18 @@ export function createNfTables(): NfTables {
           const existing = own.get(element.place);
           mustLead(target(element.verdict));
           if (existing === undefined) own.set(element.place, element);
-          else if (!sameBytes(existing.value, element.value) || target(existing.verdict) !== target(element.verdict))
+          else if (
+            !sameBytes(existing.value, element.value) ||
+            target(existing.verdict) !== target(element.verdict)
+          )
             throw new Refusal('EEXIST');
         }
         return;
       }
       case messages.deleteElements: {
         const own = set();
-        for (const { place } of elementsOf(fields.get(3)).map(readElement)) if (!own.delete(place)) throw new Refusal('ENOENT');
+        for (const { place } of elementsOf(fields.get(3)).map(readElement))
+          if (!own.delete(place)) throw new Refusal('ENOENT');
         return;
       }
       default:
@@ -203,18 +243,24 @@ export function createNfTables(): NfTables {
     const table = required(tables.get(keyOf(body)));
     const { chains, sets } = table;
     if (kind === messages.getTable)
-      return answered(request, Buffer.concat([attribute(3, be32(chains.size + sets.size)), attribute(4, be32(table.handle))]));
+      return answered(
+        request,
+        Buffer.concat([attribute(3, be32(chains.size + sets.size)), attribute(4, be32(table.handle))]),
+      );
     if (kind === messages.getChain) {
       const chain = required(chains.get(name(3)));
       const use = chain.rules.length + leadTo(table, name(3));
       return answered(request, Buffer.concat([attribute(2, be32(chain.handle)), attribute(6, be32(use))]));
     }
     if (kind === messages.getRule)
-      return [...chains.values()].flatMap(({ rules }) => answered(request, ...rules.map((rule) => rule.subarray(headerLength))));
+      return [...chains.values()].flatMap(({ rules }) =>
+        answered(request, ...rules.map((rule) => rule.subarray(headerLength))),
+      );
     if (kind !== messages.getElements) throw new Error(`the simulated kernel does not know message ${kind}`);
     const set = required(sets.get(name(2)));
     const wanted = fields.has(3) ? elementsOf(fields.get(3)).map(readElement) : undefined;
-    const found = wanted === undefined ? [...set.values()] : wanted.map(({ place }) => required(set.get(place)));
+    const found =
+      wanted === undefined ? [...set.values()] : wanted.map(({ place }) => required(set.get(place)));
     const listed = nested(3, ...found.map(({ raw }) => nested(1, raw)));
     return answered(request, Buffer.concat([attribute(1, text('')), attribute(2, text(name(2))), listed]));
   };
@@ -235,7 +281,9 @@ export function createNfTables(): NfTables {
     generation: () => generation,
     commit: (requests) => {
       const touched = new Set(requests.map(({ body }) => keyOf(body)));
-      const drafts = new Map([...tables].map(([key, table]) => [key, touched.has(key) ? draftOf(table) : (table as Draft)]));
+      const drafts = new Map(
+        [...tables].map(([key, table]) => [key, touched.has(key) ? draftOf(table) : (table as Draft)]),
+      );
       for (const [index, request] of requests.entries()) {
         const refused = attempt(() => apply(drafts, request));
         if (refused instanceof Refusal) return { index, errno: refused.errno };

@@ -22,7 +22,10 @@ const passing =
 /** Checks that each answered request is in the kernel, unless another program has changed it. */
 function check({ world, declared, meddling }: Play, mayEnd = true): void {
   if (meddling === 'now') return;
-  const wrong = wrongServices(world.kernel, [...declared.values()], { mayEnd, mayHaveSlots: meddling === 'before' });
+  const wrong = wrongServices(world.kernel, [...declared.values()], {
+    mayEnd,
+    mayHaveSlots: meddling === 'before',
+  });
   hold('true services', wrong.length === 0, () => wrong.join('; '));
 }
 
@@ -51,7 +54,11 @@ async function finish(play: Play): Promise<void> {
 export const playServices: PlayHistory = async (decisions, report): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
-  const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.3])];
+  const [crash, fail, slow] = [
+    decisions.weigh('crashes', [0.5]),
+    decisions.weigh('failures', [0.6]),
+    decisions.weigh('slowness', [0.3]),
+  ];
   const odds = { crash: crash * 0.004, fail: fail * 0.02, slow: slow * 0.02 };
   const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
   const count = 6 + decisions.choose('steps', 14);
@@ -73,7 +80,8 @@ export const playServices: PlayHistory = async (decisions, report): Promise<Hist
       passes: (cause) => isPortcullisError(cause) && passing.test(cause.code),
     }),
   });
-  const settle = ({ client, choose }: Play): Promise<void> => client.settle([0, 3, 20][choose('turns', 3)] ?? 0);
+  const settle = ({ client, choose }: Play): Promise<void> =>
+    client.settle([0, 3, 20][choose('turns', 3)] ?? 0);
   try {
     return await withClocksOf(scheduler, () =>
       playSteps({

@@ -33,7 +33,10 @@ const logger = createLogger({ level: 'silent' });
 /** Starts the thread of services on the state that the previous life left. */
 export async function bootServices(world: ServicesWorld, odds: Odds): Promise<ServicesNode> {
   const { scheduler, tell: report, database, kernel, bootId } = world;
-  const { life, ended } = beginLife(world, odds, () => undefined, { ...usualErrnos, write: ['EIO', 'ENOSPC'] });
+  const { life, ended } = beginLife(world, odds, () => undefined, {
+    ...usualErrnos,
+    write: ['EIO', 'ENOSPC'],
+  });
   forgetThreads();
   useServicesMachine({ scheduler, tell: report, life, kernel, database, bootId });
   const start = async (): Promise<ServicesNode> => {

@@ -39,14 +39,24 @@ function note({ declared }: Play, source: string, service: Service): void {
 
 async function put(play: Play, service: Service, source: string): Promise<void> {
   const { client, declared } = play;
-  const refused = await client.call(`declaration of ${service.name}`, (n) => report(n, source, [service], false));
+  const refused = await client.call(`declaration of ${service.name}`, (n) =>
+    report(n, source, [service], false),
+  );
   if (!isTaken(declared, service)) {
-    hold('true services', refused.length === 0, () => `${service.name} is refused: ${JSON.stringify(refused)}`);
+    hold(
+      'true services',
+      refused.length === 0,
+      () => `${service.name} is refused: ${JSON.stringify(refused)}`,
+    );
     note(play, source, service);
     return;
   }
   const [one] = refused;
-  hold('name reservation', one?.code === 'NETWORK_SERVICE_ADDRESS_TAKEN', `${service.name} has an address of another service`);
+  hold(
+    'name reservation',
+    one?.code === 'NETWORK_SERVICE_ADDRESS_TAKEN',
+    `${service.name} has an address of another service`,
+  );
 }
 
 function declare(play: Play): Promise<void> {
@@ -68,14 +78,21 @@ async function changeBackends(play: Play): Promise<void> {
 /** Sends requests of several sources at a time. */
 async function declareBeside(play: Play): Promise<void> {
   const { client, declared } = play;
-  const free = Array.from({ length: mostServices }, (_, index) => [drawService(play, index), sourceOf(index)] as const).filter(
-    ([service]) => !isTaken(declared, service),
-  );
+  const free = Array.from(
+    { length: mostServices },
+    (_, index) => [drawService(play, index), sourceOf(index)] as const,
+  ).filter(([service]) => !isTaken(declared, service));
   await client.drive(
     Promise.all(
       free.map(async ([service, source]) => {
-        const refused = await client.start(`declaration of ${service.name}`, (n) => report(n, source, [service], false));
-        hold('true services', refused.length === 0, () => `${service.name} is refused: ${JSON.stringify(refused)}`);
+        const refused = await client.start(`declaration of ${service.name}`, (n) =>
+          report(n, source, [service], false),
+        );
+        hold(
+          'true services',
+          refused.length === 0,
+          () => `${service.name} is refused: ${JSON.stringify(refused)}`,
+        );
         note(play, source, service);
       }),
     ),
@@ -114,7 +131,9 @@ async function drain(play: Play): Promise<void> {
   const [name, one] = entry;
   const is = choose('it ends', 3) !== 1;
   const question = JSON.stringify({ do: 'drain', name, addresses: [backend.address], is });
-  await client.call(`${is ? 'drain' : 'end of the drain'} of ${backend.address} of ${name}`, ({ services }) => services.ask(question));
+  await client.call(`${is ? 'drain' : 'end of the drain'} of ${backend.address} of ${name}`, ({ services }) =>
+    services.ask(question),
+  );
   const drained = new Set(one.drained);
   if (is) drained.add(backend.address);
   else drained.delete(backend.address);
@@ -122,12 +141,18 @@ async function drain(play: Play): Promise<void> {
 }
 
 async function list({ client, declared }: Play): Promise<void> {
-  const answer = await client.call('the list of services', ({ services }) => services.ask(JSON.stringify({ do: 'list' })));
+  const answer = await client.call('the list of services', ({ services }) =>
+    services.ask(JSON.stringify({ do: 'list' })),
+  );
   const listed = (parseJson(answer) as { services: { name: string; source?: string }[] }).services;
   // These have no source: they were removed, and their connections end.
   const names = listed.flatMap(({ name, source }) => (source === undefined ? [] : [name])).toSorted();
   const wanted = [...declared.keys()].toSorted();
-  hold('lasting answers', names.join() === wanted.join(), `listed: ${names.join(', ')}; declared: ${wanted.join(', ')}`);
+  hold(
+    'lasting answers',
+    names.join() === wanted.join(),
+    `listed: ${names.join(', ')}; declared: ${wanted.join(', ')}`,
+  );
 }
 
 /** Takes rules, as `nft flush ruleset` or another program does. */
@@ -141,10 +166,13 @@ function meddle(play: Play): Promise<void> {
   // A server's slots are recognized by its digest: the product does not look for a single missing slot.
   const set = ['', 'servers', 'nodes', 'addresses', 'modes'][choose('what', 5)] ?? '';
   if (set === '') requests.push(deleteTable(table));
-  const element = set === '' ? undefined : pick('element', [...(kernel.tables.get(found)?.sets.get(set)?.values() ?? [])]);
+  const element =
+    set === '' ? undefined : pick('element', [...(kernel.tables.get(found)?.sets.get(set)?.values() ?? [])]);
   if (element !== undefined) requests.push(...deleteElements(table, set, [{ key: element.key }]));
   if (requests.length === 0) return Promise.resolve();
-  world.tell(`  another program takes ${set === '' ? 'the table' : `an element of ${set}`} of ${table.family}`);
+  world.tell(
+    `  another program takes ${set === '' ? 'the table' : `an element of ${set}`} of ${table.family}`,
+  );
   kernel.commit(requests);
   play.meddling = 'now';
   return Promise.resolve();
@@ -170,7 +198,8 @@ async function restartMachine({ world, client }: Play): Promise<void> {
   });
 }
 
-const pause = ({ client, choose }: Play): Promise<void> => client.wait([100, 6_000, 70_000][choose('pause', 3)] ?? 100);
+const pause = ({ client, choose }: Play): Promise<void> =>
+  client.wait([100, 6_000, 70_000][choose('pause', 3)] ?? 100);
 
 export const ordinary: readonly Step<Play>[] = [
   ['', () => Promise.resolve()],

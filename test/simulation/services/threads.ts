@@ -8,7 +8,10 @@ import { setPort } from './stand-ins/worker-threads.ts';
 /** The arguments with which `services.worker.ts` serves: each Worker starts with them again. */
 let served: Parameters<typeof serveThread> | undefined;
 
-export function keepServed(blame: (call: string) => Blame, open: Parameters<typeof serveThread>[1]): Promise<void> {
+export function keepServed(
+  blame: (call: string) => Blame,
+  open: Parameters<typeof serveThread>[1],
+): Promise<void> {
   served = [blame, open];
   return Promise.resolve();
 }

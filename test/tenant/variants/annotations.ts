@@ -9,7 +9,8 @@ const services = (value: unknown): Record<string, string> => ({
 const one = (more: object, name = 'mine') => services([{ name, ports: ['80:8080'], ...more }]);
 
 /** Variants that may run name the services that they own; a refused one owns nothing. */
-const owned = (rows: readonly Variant[], ...names: string[]): Variant[] => rows.map((row) => ({ ...row, services: names }));
+const owned = (rows: readonly Variant[], ...names: string[]): Variant[] =>
+  rows.map((row) => ({ ...row, services: names }));
 
 const memberships: readonly Variant[] = [
   ...owned(
@@ -20,12 +21,18 @@ const memberships: readonly Variant[] = [
         ['of its own, without a virtual address', one({ mode: 'dnsrr', ports: [] })],
         ['of its own, of one network', one({ network: 'pods' })],
         ['of another network', one({ network: 'shared' })],
-        ['all ports that it may name', one({ ports: Array.from({ length: 64 }, (_, index) => `${index + 1}:8080`) })],
+        [
+          'all ports that it may name',
+          one({ ports: Array.from({ length: 64 }, (_, index) => `${index + 1}:8080`) }),
+        ],
         ['udp 53', one({ ports: ['53:5353/udp'] })],
         ['alias of the victim’s pod', one({ aliases: ['web', 'vault', 'client'] })],
         ['alias of the victim’s service', one({ aliases: ['shop', 'store'] })],
         ['alias in capitals', one({ aliases: ['WEB', 'Shop'] })],
-        ['alias of the victim’s short id', (scene: Scene) => one({ aliases: [scene.victim.web.id.slice(0, 12)] })],
+        [
+          'alias of the victim’s short id',
+          (scene: Scene) => one({ aliases: [scene.victim.web.id.slice(0, 12)] }),
+        ],
       ],
       annotations,
     ),
@@ -49,9 +56,11 @@ const memberships: readonly Variant[] = [
       'tasks',
     ] as const
   ).flatMap((name) => owned(table('services', [[`called ${name}`, one({}, name)]], annotations), name)),
-  ...table('services', [['called as the victim’s short id', (scene: Scene) => one({}, scene.victim.web.id.slice(0, 12))]], annotations).map(
-    (row): Variant => ({ ...row, services: (scene) => [scene.victim.web.id.slice(0, 12)] }),
-  ),
+  ...table(
+    'services',
+    [['called as the victim’s short id', (scene: Scene) => one({}, scene.victim.web.id.slice(0, 12))]],
+    annotations,
+  ).map((row): Variant => ({ ...row, services: (scene) => [scene.victim.web.id.slice(0, 12)] })),
   ...table(
     'services',
     [
@@ -59,7 +68,10 @@ const memberships: readonly Variant[] = [
       ['of the victim, in capitals', services([{ name: 'SHOP', ports: ['80:8080'] }])],
       ['of the victim, another port', services([{ name: 'shop', ports: ['81:8080'] }])],
       ['of the victim, other mode', services([{ name: 'shop', mode: 'dnsrr' }])],
-      ['of the victim, of its private network', services([{ name: 'shop', network: 'private', ports: ['80:8080'] }])],
+      [
+        'of the victim, of its private network',
+        services([{ name: 'shop', network: 'private', ports: ['80:8080'] }]),
+      ],
       ['called with dots', one({}, 'kubernetes.default')],
       ['alias with dots', one({ aliases: ['kubernetes.default.svc.cluster.local'] })],
       ['alias example.com', one({ aliases: ['example.com'] })],
@@ -71,7 +83,10 @@ const memberships: readonly Variant[] = [
       ['called by a look-alike', one({}, 'ѕhop')],
       ['called __proto__', one({}, '__proto__')],
       ['aliases beyond the bound', one({ aliases: Array.from({ length: 17 }, (_, index) => `a${index}`) })],
-      ['seventeen of them', services(Array.from({ length: 17 }, (_, index) => ({ name: `s${index}`, ports: ['80'] })))],
+      [
+        'seventeen of them',
+        services(Array.from({ length: 17 }, (_, index) => ({ name: `s${index}`, ports: ['80'] }))),
+      ],
       [
         'one twice',
         services([
@@ -98,13 +113,19 @@ const memberships: readonly Variant[] = [
     table(
       'ingress ports',
       [
-        ['ssh, kubelet, DNS', services([{ name: 'x', ingressPorts: ['22:2222', '10250:8443', '53:5353/udp'] }])],
+        [
+          'ssh, kubelet, DNS',
+          services([{ name: 'x', ingressPorts: ['22:2222', '10250:8443', '53:5353/udp'] }]),
+        ],
         ['one that is free', one({ ingressPorts: ['30081:8080'] })],
         ['the victim’s', one({ ingressPorts: [`${ports.ingress}:8080`] })],
         ['the victim’s host port', one({ ingressPorts: [`${ports.hostPort}:8080`] })],
         ['the highest', one({ ingressPorts: ['65535:8080'] })],
         ['sctp', one({ ingressPorts: ['30082:8080/sctp'] })],
-        ['of the victim’s service', services([{ name: 'shop', ports: ['80:8080'], ingressPorts: [`${ports.ingress}:8080`] }])],
+        [
+          'of the victim’s service',
+          services([{ name: 'shop', ports: ['80:8080'], ingressPorts: [`${ports.ingress}:8080`] }]),
+        ],
         ['of the other network', one({ network: 'shared', ingressPorts: ['30083:8080'] })],
       ],
       annotations,
@@ -131,7 +152,12 @@ const memberships: readonly Variant[] = [
     owned(
       table(
         'virtual addresses',
-        [[name, (scene: Scene) => one({ virtualIPs: [typeof address === 'string' ? address : address(scene)] })]],
+        [
+          [
+            name,
+            (scene: Scene) => one({ virtualIPs: [typeof address === 'string' ? address : address(scene)] }),
+          ],
+        ],
         annotations,
       ),
       'mine',
@@ -188,7 +214,10 @@ const furtherNetworks: readonly Variant[] = table(
     ['as its default network', { 'v1.multus-cni.io/default-network': 'private' }],
     [
       'by cni.projectcalico.org',
-      { 'cni.projectcalico.org/ipAddrs': '["10.231.0.2"]', 'cni.projectcalico.org/hwAddr': macOf('10.231.0.2') },
+      {
+        'cni.projectcalico.org/ipAddrs': '["10.231.0.2"]',
+        'cni.projectcalico.org/hwAddr': macOf('10.231.0.2'),
+      },
     ],
   ],
   annotations,
@@ -210,14 +239,19 @@ const bandwidth: readonly Variant[] = table(
     ] as const
   ).map(([name, ingress, egress]) => [
     name,
-    { 'kubernetes.io/ingress-bandwidth': ingress, ...(egress !== undefined && { 'kubernetes.io/egress-bandwidth': egress }) },
+    {
+      'kubernetes.io/ingress-bandwidth': ingress,
+      ...(egress !== undefined && { 'kubernetes.io/egress-bandwidth': egress }),
+    },
   ]),
   annotations,
 );
 
 const askedNames: readonly Variant[] = table(
   'names to ask',
-  (['pods', 'shared', 'private', 'nowhere', '..', 'pods\nnameserver 6.6.6.6', 'PODS', long(5000)] as const).map((network, index) => [
+  (
+    ['pods', 'shared', 'private', 'nowhere', '..', 'pods\nnameserver 6.6.6.6', 'PODS', long(5000)] as const
+  ).map((network, index) => [
     index < 6 ? network.replace('\n', '+') : `form ${index}`,
     { 'portcullis.dev/dns': network },
   ]),
@@ -227,9 +261,18 @@ const askedNames: readonly Variant[] = table(
 const profiles: readonly Variant[] = table(
   'profiles',
   [
-    ...['wide', 'hostly', 'privileged', 'baseline', 'restricted', 'default', 'none', '../policy', '/etc/shadow', 'wide\n'].map(
-      (name) => [name.replace('\n', '+'), { 'portcullis.dev/profile': name }] as const,
-    ),
+    ...[
+      'wide',
+      'hostly',
+      'privileged',
+      'baseline',
+      'restricted',
+      'default',
+      'none',
+      '../policy',
+      '/etc/shadow',
+      'wide\n',
+    ].map((name) => [name.replace('\n', '+'), { 'portcullis.dev/profile': name }] as const),
     ['of one container', { 'portcullis.dev/profile.main': 'wide' }],
     ['of __proto__', { 'portcullis.dev/profile.__proto__': 'wide', __proto__: 'x' }],
   ],
@@ -239,8 +282,12 @@ const profiles: readonly Variant[] = table(
 const sizes: readonly Variant[] = table(
   'sizes',
   [
-    ...['1Gi', '100Ti', '0', '-1', '1Mi,mode=777', 'nan'].map((size) => [`shm ${size}`, { 'portcullis.dev/shm-size': size }] as const),
-    ...['1Gi', '100Pi', '0', 'x'].map((size) => [`root ${size}`, { 'portcullis.dev/rootfs-size': size }] as const),
+    ...['1Gi', '100Ti', '0', '-1', '1Mi,mode=777', 'nan'].map(
+      (size) => [`shm ${size}`, { 'portcullis.dev/shm-size': size }] as const,
+    ),
+    ...['1Gi', '100Pi', '0', 'x'].map(
+      (size) => [`root ${size}`, { 'portcullis.dev/rootfs-size': size }] as const,
+    ),
   ],
   annotations,
 );
@@ -250,21 +297,45 @@ const ofOthers: readonly Variant[] = table(
   'annotations of others',
   [
     ['AppArmor unconfined', { 'container.apparmor.security.beta.kubernetes.io/main': 'unconfined' }],
-    ['AppArmor by path', { 'container.apparmor.security.beta.kubernetes.io/main': 'localhost/../../etc/shadow' }],
+    [
+      'AppArmor by path',
+      { 'container.apparmor.security.beta.kubernetes.io/main': 'localhost/../../etc/shadow' },
+    ],
     ['seccomp unconfined', { 'seccomp.security.alpha.kubernetes.io/pod': 'unconfined' }],
     ['seccomp by path', { 'container.seccomp.security.alpha.kubernetes.io/main': 'localhost//etc/shadow' }],
     ['CDI', { 'cdi.k8s.io/disk': 'vendor.example/disk=whole' }],
-    ['hooks of crun', { 'run.oci.hooks.stdout': '/etc/x', 'run.oci.hooks.stderr': '/etc/y', 'run.oci.handler': 'krun' }],
+    [
+      'hooks of crun',
+      { 'run.oci.hooks.stdout': '/etc/x', 'run.oci.hooks.stderr': '/etc/y', 'run.oci.handler': 'krun' },
+    ],
     ['groups of crun', { 'run.oci.keep_original_groups': '1', 'run.oci.delegate-cgroup': '../x' }],
     ['mounts of crun', { 'run.oci.mount_context_type': 'rootcontext', 'run.oci.timens_offset': '1000000' }],
     ['systemd’s properties', { 'org.systemd.property.ExecStartPre': '/bin/touch /etc/x' }],
-    ['devices of CRI-O', { 'io.kubernetes.cri-o.Devices': '/dev/kmsg:/dev/kmsg:rw', 'io.kubernetes.cri-o.ShmSize': '1Gi' }],
+    [
+      'devices of CRI-O',
+      { 'io.kubernetes.cri-o.Devices': '/dev/kmsg:/dev/kmsg:rw', 'io.kubernetes.cri-o.ShmSize': '1Gi' },
+    ],
     ['user namespace of CRI-O', { 'io.kubernetes.cri-o.userns-mode': 'auto:size=65536' }],
-    ['cgroup of CRI-O', { 'io.kubernetes.cri-o.UnifiedCgroup': 'memory.max=1', 'io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw': 'true' }],
-    ['base runtime of containerd', { 'io.containerd.cri.runtime-handler': 'runc', 'io.kubernetes.cri.untrusted-workload': 'true' }],
-    ['logs of kubelet', { 'io.kubernetes.container.logpath': '/etc/x', 'io.kubernetes.sandbox.id': long(64, '0') }],
+    [
+      'cgroup of CRI-O',
+      {
+        'io.kubernetes.cri-o.UnifiedCgroup': 'memory.max=1',
+        'io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw': 'true',
+      },
+    ],
+    [
+      'base runtime of containerd',
+      { 'io.containerd.cri.runtime-handler': 'runc', 'io.kubernetes.cri.untrusted-workload': 'true' },
+    ],
+    [
+      'logs of kubelet',
+      { 'io.kubernetes.container.logpath': '/etc/x', 'io.kubernetes.sandbox.id': long(64, '0') },
+    ],
     ['mirror of a static pod', { 'kubernetes.io/config.mirror': 'x', 'kubernetes.io/config.source': 'file' }],
-    ['ten thousand', Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`example.com/a${index}`, 'x']))],
+    [
+      'ten thousand',
+      Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`example.com/a${index}`, 'x'])),
+    ],
     ['a key with a line feed', { 'a\nb': 'c\nd' }],
     ['a value of 256 KiB', { 'example.com/a': long(262_144) }],
   ],

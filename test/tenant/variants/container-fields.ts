@@ -40,17 +40,30 @@ const hostMounts: readonly Variant[] = never(
       ['the daemon’s state', (scene: Scene) => mount(scene.stage.folders.state)],
       ['the daemon’s data', (scene: Scene) => mount(scene.stage.folders.root)],
       ['the policy', (scene: Scene) => mount(scene.stage.folders.policy)],
-      ['the victim’s volume', (scene: Scene) => mount(join(scene.kubeletRoot, 'pods/uid-of-web/volumes/secret'))],
+      [
+        'the victim’s volume',
+        (scene: Scene) => mount(join(scene.kubeletRoot, 'pods/uid-of-web/volumes/secret')),
+      ],
       [
         'the victim’s volume by ..',
-        (scene: Scene) => mount(join(scene.kubeletRoot, 'pods/uid-of-tenant') + '/../uid-of-web/volumes/secret'),
+        (scene: Scene) =>
+          mount(join(scene.kubeletRoot, 'pods/uid-of-tenant') + '/../uid-of-web/volumes/secret'),
       ],
-      ['the victim’s volume by a longer uid', (scene: Scene) => mount(join(scene.kubeletRoot, 'pods/uid-of-tenantx/v'))],
+      [
+        'the victim’s volume by a longer uid',
+        (scene: Scene) => mount(join(scene.kubeletRoot, 'pods/uid-of-tenantx/v')),
+      ],
       ['the victim’s logs', (scene: Scene) => mount(scene.logsOfVictim)],
-      ['the victim’s files', (scene: Scene) => mount(join(scene.stage.folders.state, 'pods', scene.victim.web.id))],
+      [
+        'the victim’s files',
+        (scene: Scene) => mount(join(scene.stage.folders.state, 'pods', scene.victim.web.id)),
+      ],
       ['the victim’s root', (scene: Scene) => mount(`/proc/${scene.victim.web.pid}/root`)],
       ['the victim’s network', (scene: Scene) => mount(`/proc/${scene.victim.web.pid}/ns/net`)],
-      ['all pods by its own folder', (scene: Scene) => mount(join(scene.kubeletRoot, 'pods/uid-of-tenant/..'))],
+      [
+        'all pods by its own folder',
+        (scene: Scene) => mount(join(scene.kubeletRoot, 'pods/uid-of-tenant/..')),
+      ],
       ['relative', mount('etc')],
       ['with a NUL', mount('/etc\0x')],
       ['two-way', (scene: Scene) => mount(join(scene.host, 'etc'), { propagation: 2 })],
@@ -81,7 +94,10 @@ const ownMounts: readonly Variant[] = table(
       '/.portcullis-launcher',
       '/dev/termination-log',
       '/run/secrets',
-    ].map((containerPath) => [`at ${JSON.stringify(containerPath)}`, (scene: Scene) => own(scene, { containerPath })] as const),
+    ].map(
+      (containerPath) =>
+        [`at ${JSON.stringify(containerPath)}`, (scene: Scene) => own(scene, { containerPath })] as const,
+    ),
     ['two-way', (scene: Scene) => own(scene, { propagation: 2 })],
     ['from the host', (scene: Scene) => own(scene, { propagation: 1 })],
     ['of an unknown propagation', (scene: Scene) => own(scene, { propagation: 7 as 0 })],
@@ -99,22 +115,36 @@ const ownMounts: readonly Variant[] = table(
     [
       'five thousand',
       (scene: Scene) => ({
-        mounts: Array.from({ length: 5000 }, (_, index) => own(scene, { containerPath: `/mnt/${index}` }).mounts?.[0] ?? {}),
+        mounts: Array.from(
+          { length: 5000 },
+          (_, index) => own(scene, { containerPath: `/mnt/${index}` }).mounts?.[0] ?? {},
+        ),
       }),
     ],
   ],
   containerPart,
 );
 
-const device = (hostPath: string, permissions = 'rwm') => ({ devices: [{ hostPath, containerPath: '/dev/x', permissions }] });
+const device = (hostPath: string, permissions = 'rwm') => ({
+  devices: [{ hostPath, containerPath: '/dev/x', permissions }],
+});
 
 const devices: readonly Variant[] = never(
   table(
     'devices',
     [
-      ...['/dev/kmsg', '/dev/mem', '/dev/fuse', '/dev/kvm', '/dev/net/tun', '/dev', '/dev/vda', '/dev/../dev/kmsg', 'dev/null', ''].map(
-        (path) => [JSON.stringify(path), device(path)] as const,
-      ),
+      ...[
+        '/dev/kmsg',
+        '/dev/mem',
+        '/dev/fuse',
+        '/dev/kvm',
+        '/dev/net/tun',
+        '/dev',
+        '/dev/vda',
+        '/dev/../dev/kmsg',
+        'dev/null',
+        '',
+      ].map((path) => [JSON.stringify(path), device(path)] as const),
       ['to read', device('/dev/kmsg', 'r')],
       ['with odd permissions', device('/dev/kmsg', 'rwmx')],
       ['CDI', { CDIDevices: [{ name: 'vendor.example/disk=whole' }] }],
@@ -135,9 +165,15 @@ const confinement: readonly Variant[] = [
       [
         ['privileged', { privileged: true }],
         ['the host’s processes', { namespaceOptions: { network: 0, pid: 2, ipc: 0 } }],
-        ['the victim’s processes', (scene: Scene) => ({ namespaceOptions: joining(scene.victim.web.containerId) })],
+        [
+          'the victim’s processes',
+          (scene: Scene) => ({ namespaceOptions: joining(scene.victim.web.containerId) }),
+        ],
         ['the victim’s, by its pod', (scene: Scene) => ({ namespaceOptions: joining(scene.victim.web.id) })],
-        ['the victim’s, by a prefix', (scene: Scene) => ({ namespaceOptions: joining(scene.victim.web.containerId.slice(0, 13)) })],
+        [
+          'the victim’s, by a prefix',
+          (scene: Scene) => ({ namespaceOptions: joining(scene.victim.web.containerId.slice(0, 13)) }),
+        ],
         ['a target by a path', { namespaceOptions: joining('../../proc/1') }],
         ['no target', { namespaceOptions: { network: 0, pid: 3, ipc: 0 } }],
         [
@@ -169,22 +205,31 @@ const confinement: readonly Variant[] = [
     'confinement',
     [
       ...['ALL', 'SYS_ADMIN', 'NET_ADMIN', 'SYS_MODULE', 'BPF', 'NOT_ONE', 'CAP_CAP_SYS_ADMIN', 'a\nb'].map(
-        (name) => [`capability ${JSON.stringify(name)}`, { capabilities: { addCapabilities: [name] } }] as const,
+        (name) =>
+          [`capability ${JSON.stringify(name)}`, { capabilities: { addCapabilities: [name] } }] as const,
       ),
       ['ambient capabilities', { capabilities: { addAmbientCapabilities: ['SYS_ADMIN'] } }],
       ['seccomp unconfined', { seccomp: { profileType: 1, localhostRef: '' } }],
       ['seccomp by a climbing path', { seccomp: { profileType: 2, localhostRef: '../../etc/shadow' } }],
       [
         'seccomp by a path of the host',
-        (scene: Scene) => ({ seccomp: { profileType: 2 as const, localhostRef: join(scene.host, 'etc/shadow') } }),
+        (scene: Scene) => ({
+          seccomp: { profileType: 2 as const, localhostRef: join(scene.host, 'etc/shadow') },
+        }),
       ],
       ['seccomp of an unknown type', { seccomp: { profileType: 9 as 0, localhostRef: '' } }],
       ['seccomp by a deprecated path', { seccompProfilePath: 'localhost//etc/shadow' }],
       ['AppArmor unconfined', { apparmor: { profileType: 1, localhostRef: '' } }],
       ['AppArmor by a path', { apparmor: { profileType: 2, localhostRef: '../../etc/shadow' } }],
       ['AppArmor by its old field', { apparmorProfile: 'localhost/unconfined' }],
-      ['SELinux of the host', { selinuxOptions: { user: 'system_u', role: 'system_r', type: 'spc_t', level: 's0' } }],
-      ['SELinux of another level', { selinuxOptions: { user: '', role: '', type: 'container_t', level: 's0:c1,c2' } }],
+      [
+        'SELinux of the host',
+        { selinuxOptions: { user: 'system_u', role: 'system_r', type: 'spc_t', level: 's0' } },
+      ],
+      [
+        'SELinux of another level',
+        { selinuxOptions: { user: '', role: '', type: 'container_t', level: 's0:c1,c2' } },
+      ],
       ['SELinux by a line feed', { selinuxOptions: { user: 'a\nb', role: '', type: '', level: '' } }],
       ['nothing masked', { maskedPaths: [], readonlyPaths: [] }],
       ['masked by a climbing path', { maskedPaths: ['/../../etc/shadow'] }],
@@ -195,7 +240,10 @@ const confinement: readonly Variant[] = [
       ['masked above all', { maskedPaths: ['/proc'], readonlyPaths: ['/sys'] }],
       [
         'masks of the host',
-        (scene: Scene) => ({ maskedPaths: [join(scene.host, 'etc/shadow')], readonlyPaths: [join(scene.host, 'etc')] }),
+        (scene: Scene) => ({
+          maskedPaths: [join(scene.host, 'etc/shadow')],
+          readonlyPaths: [join(scene.host, 'etc')],
+        }),
       ],
       ['user 4294967296', { runAsUser: { value: 4_294_967_296 } }],
       ['user by a line', { runAsUsername: 'root\nx:0:0' }],
@@ -211,7 +259,10 @@ const confinement: readonly Variant[] = [
 const limits: readonly Variant[] = table(
   'resources',
   [
-    ['giant memory', { memoryLimitInBytes: Number.MAX_SAFE_INTEGER, memorySwapLimitInBytes: Number.MAX_SAFE_INTEGER }],
+    [
+      'giant memory',
+      { memoryLimitInBytes: Number.MAX_SAFE_INTEGER, memorySwapLimitInBytes: Number.MAX_SAFE_INTEGER },
+    ],
     ['negative memory', { memoryLimitInBytes: -2 }],
     ['one byte', { memoryLimitInBytes: 1 }],
     ['giant CPU', { cpuShares: 1e15, cpuQuota: 1e15, cpuPeriod: 1e15 }],
@@ -237,21 +288,35 @@ const images: readonly Variant[] = never(
       ['the victim’s, by name', { image: { image: 'good.test/victim/app:1' } }],
       [
         'the victim’s, called the tenant’s',
-        (scene: Scene) => ({ image: { image: scene.images.victim, userSpecifiedImage: 'good.test/tenant/app:1' } }),
+        (scene: Scene) => ({
+          image: { image: scene.images.victim, userSpecifiedImage: 'good.test/tenant/app:1' },
+        }),
       ],
       ['the node agent’s', (scene: Scene) => ({ image: { image: scene.images.infra } })],
-      ['the node agent’s, by a prefix', (scene: Scene) => ({ image: { image: scene.images.infra.slice(7, 19) } })],
+      [
+        'the node agent’s, by a prefix',
+        (scene: Scene) => ({ image: { image: scene.images.infra.slice(7, 19) } }),
+      ],
       ['none', { image: { image: '' } }],
       ['a path', { image: { image: '../../root' } }],
       ['a line feed', { image: { image: 'good.test/tenant/app:1\n' } }],
       [
         'of the victim, as a volume',
-        (scene: Scene) => ({ mounts: [{ hostPath: '', containerPath: '/mnt', image: { image: scene.images.victim } }] }),
+        (scene: Scene) => ({
+          mounts: [{ hostPath: '', containerPath: '/mnt', image: { image: scene.images.victim } }],
+        }),
       ],
       [
         'as a volume by a climbing path',
         (scene: Scene) => ({
-          mounts: [{ hostPath: '', containerPath: '/mnt', image: { image: scene.images.tenant }, imageSubPath: '../../..' }],
+          mounts: [
+            {
+              hostPath: '',
+              containerPath: '/mnt',
+              image: { image: scene.images.tenant },
+              imageSubPath: '../../..',
+            },
+          ],
         }),
       ],
     ],
@@ -298,7 +363,10 @@ const process: readonly Variant[] = table(
       },
     ],
     ['ports of others', { annotations: { 'io.kubernetes.container.ports': long(100_000, '[') } }],
-    ['labels of the victim', { labels: { 'io.kubernetes.pod.uid': 'uid-of-web', 'io.kubernetes.container.name': 'main' } }],
+    [
+      'labels of the victim',
+      { labels: { 'io.kubernetes.pod.uid': 'uid-of-web', 'io.kubernetes.container.name': 'main' } },
+    ],
   ],
   containerPart,
 );

@@ -7,7 +7,12 @@ import type { Variant } from './variant.ts';
 export type { Variant } from './variant.ts';
 
 /** All variants of a tenant's pod, group by group. */
-export const variants: readonly Variant[] = [...annotationVariants, ...nameVariants, ...podFieldVariants, ...containerFieldVariants];
+export const variants: readonly Variant[] = [
+  ...annotationVariants,
+  ...nameVariants,
+  ...podFieldVariants,
+  ...containerFieldVariants,
+];
 
 /**
  * Returns some variants of each group, at least `least` and spread over it: a short form that has every type.

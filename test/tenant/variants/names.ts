@@ -89,7 +89,11 @@ const otherMetadata: readonly Variant[] = [
       ['a namespace that callers have', { namespace: '(cni)' }],
       [
         'names whose sum is the victim’s',
-        (scene: Scene) => ({ name: `web_${victimNamespace}`, namespace: scene.victim.web.config.metadata?.uid ?? '', uid: '0' }),
+        (scene: Scene) => ({
+          name: `web_${victimNamespace}`,
+          namespace: scene.victim.web.config.metadata?.uid ?? '',
+          uid: '0',
+        }),
       ],
       ['the last attempt of all', { attempt: 4_294_967_295 }],
     ],
@@ -99,9 +103,12 @@ const otherMetadata: readonly Variant[] = [
 
 const hostnames: readonly Variant[] = table(
   'host names',
-  [...odd, ['the victim’s', 'web'] as const, ['an address', '10.231.0.2'] as const, ['64 letters', long(64)] as const].map(
-    ([what, hostname]) => [what, { hostname }] as const,
-  ),
+  [
+    ...odd,
+    ['the victim’s', 'web'] as const,
+    ['an address', '10.231.0.2'] as const,
+    ['64 letters', long(64)] as const,
+  ].map(([what, hostname]) => [what, { hostname }] as const),
   podPart,
 );
 
@@ -114,10 +121,20 @@ const labels: readonly Variant[] = table(
       ['of the vault', { app: 'vault' }],
       [
         'of the victim’s namespace',
-        { app: 'client', 'io.kubernetes.pod.namespace': victimNamespace, 'kubernetes.io/metadata.name': victimNamespace },
+        {
+          app: 'client',
+          'io.kubernetes.pod.namespace': victimNamespace,
+          'kubernetes.io/metadata.name': victimNamespace,
+        },
       ],
-      ['of a static pod', { 'io.kubernetes.pod.name': 'web', 'io.kubernetes.pod.uid': 'uid-of-web', tier: 'control-plane' }],
-      ['of docker’s services', { 'portcullis.dev/services': JSON.stringify([{ name: 'shop', ingressPorts: ['22:22'] }]) }],
+      [
+        'of a static pod',
+        { 'io.kubernetes.pod.name': 'web', 'io.kubernetes.pod.uid': 'uid-of-web', tier: 'control-plane' },
+      ],
+      [
+        'of docker’s services',
+        { 'portcullis.dev/services': JSON.stringify([{ name: 'shop', ingressPorts: ['22:22'] }]) },
+      ],
       ['ten thousand', Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`l${index}`, 'x']))],
       ['odd', { '\n': '\n', '': '', __proto__: 'x' }],
     ] as const

@@ -4,7 +4,9 @@ import type { Scene } from '../scene.ts';
 import { long, never, podLinux, podPart, podSecurity, table } from './variant.ts';
 import type { Variant } from './variant.ts';
 
-const dns = (servers: string[], searches: string[] = [], options: string[] = []) => ({ dnsConfig: { servers, searches, options } });
+const dns = (servers: string[], searches: string[] = [], options: string[] = []) => ({
+  dnsConfig: { servers, searches, options },
+});
 
 const resolvers: readonly Variant[] = table(
   'DNS',
@@ -18,7 +20,10 @@ const resolvers: readonly Variant[] = table(
     ['a line feed', dns(['10.0.0.1\nsearch victim'])],
     ['a port', dns(['10.0.0.1:5353'])],
     ['a thousand', dns(Array.from({ length: 1000 }, (_, index) => `10.9.${index >> 8}.${index & 255}`))],
-    ['search of the victim', dns([gateway.four], ['victim.pods.portcullis.internal', 'victim.svc.cluster.local'])],
+    [
+      'search of the victim',
+      dns([gateway.four], ['victim.pods.portcullis.internal', 'victim.svc.cluster.local']),
+    ],
     ['search of 10,000 letters', dns([], [long(10_000)])],
     ['search with a blank', dns([], ['a b'])],
     ['option with a line feed', dns([], [], ['ndots:1\nnameserver 6.6.6.6'])],
@@ -64,7 +69,12 @@ const hostPorts: readonly Variant[] = never(
       ['an unknown protocol', mapping(31_011, 9 as 2)],
       [
         'five hundred',
-        { portMappings: Array.from({ length: 500 }, (_, index) => mapping(32_000 + index).portMappings[0] ?? mapping(1).portMappings[0]!) },
+        {
+          portMappings: Array.from(
+            { length: 500 },
+            (_, index) => mapping(32_000 + index).portMappings[0] ?? mapping(1).portMappings[0]!,
+          ),
+        },
       ],
     ],
     podPart,
@@ -113,7 +123,9 @@ const sysctls: readonly Variant[] = table(
 );
 
 /** Next to the parent of the stage's pods, and named after it: another run of this suite has another name. */
-const beside = (rest: string) => (scene: Scene) => ({ cgroupParent: `${scene.stage.cgroupParent}.other${rest}` });
+const beside = (rest: string) => (scene: Scene) => ({
+  cgroupParent: `${scene.stage.cgroupParent}.other${rest}`,
+});
 
 const cgroupParents: readonly Variant[] = table(
   'cgroup parents',
@@ -169,7 +181,14 @@ const namespaces: readonly Variant[] = [
       ['shared processes', { namespaceOptions: { network: pod, pid: pod, ipc: pod } }],
       [
         'a target named',
-        (scene: Scene) => ({ namespaceOptions: { network: pod, pid: pod, ipc: pod, targetId: scene.victim.web.containerId } as const }),
+        (scene: Scene) => ({
+          namespaceOptions: {
+            network: pod,
+            pid: pod,
+            ipc: pod,
+            targetId: scene.victim.web.containerId,
+          } as const,
+        }),
       ],
     ],
     podSecurity,
@@ -192,7 +211,14 @@ const namespaces: readonly Variant[] = [
       ([what, uids, gids]) =>
         [
           what,
-          { namespaceOptions: { network: pod, pid: container, ipc: pod, usernsOptions: { mode: pod, uids: [...uids], gids: [...gids] } } },
+          {
+            namespaceOptions: {
+              network: pod,
+              pid: container,
+              ipc: pod,
+              usernsOptions: { mode: pod, uids: [...uids], gids: [...gids] },
+            },
+          },
         ] as const,
     ),
     podSecurity,
@@ -205,7 +231,10 @@ const profiles: readonly Variant[] = table(
     ['seccomp by a path', { seccomp: { profileType: 2, localhostRef: '../../etc/shadow' } }],
     ['seccomp by a deprecated path', { seccompProfilePath: 'localhost//etc/shadow' }],
     ['AppArmor of an unknown name', { apparmor: { profileType: 2, localhostRef: 'tenant-suite' } }],
-    ['SELinux of the host', { selinuxOptions: { user: 'system_u', role: 'system_r', type: 'spc_t', level: 's0:c0.c1023' } }],
+    [
+      'SELinux of the host',
+      { selinuxOptions: { user: 'system_u', role: 'system_r', type: 'spc_t', level: 's0:c0.c1023' } },
+    ],
     ['all groups', { supplementalGroups: [0, 6, 4_294_967_295] }],
     ['a user beyond the last', { runAsUser: { value: 4_294_967_296 } }],
   ],

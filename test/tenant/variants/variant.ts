@@ -21,7 +21,8 @@ export interface Variant {
 
 type Value<T> = T | ((scene: Scene) => T);
 
-const valueOf = <T>(value: Value<T>, scene: Scene): T => (typeof value === 'function' ? (value as (scene: Scene) => T)(scene) : value);
+const valueOf = <T>(value: Value<T>, scene: Scene): T =>
+  typeof value === 'function' ? (value as (scene: Scene) => T)(scene) : value;
 
 /**
  * Returns the variants of one group: each row has a name, and `make` turns its value into the rest of the
@@ -35,7 +36,9 @@ export function table<T>(
   return rows.map(([name, value]) => ({ group, name, ...make(value) }));
 }
 
-export const annotations = (value: Value<Readonly<Record<string, string>>>): Omit<Variant, 'group' | 'name'> => ({
+export const annotations = (
+  value: Value<Readonly<Record<string, string>>>,
+): Omit<Variant, 'group' | 'name'> => ({
   pod: (config, scene) => ({ ...config, annotations: { ...config.annotations, ...valueOf(value, scene) } }),
 });
 
@@ -43,7 +46,9 @@ export const podPart = (value: Value<Partial<PodConfig>>): Omit<Variant, 'group'
   pod: (config, scene) => ({ ...config, ...valueOf(value, scene) }),
 });
 
-export const metadata = (value: Value<Partial<NonNullable<PodConfig['metadata']>>>): Omit<Variant, 'group' | 'name'> => ({
+export const metadata = (
+  value: Value<Partial<NonNullable<PodConfig['metadata']>>>,
+): Omit<Variant, 'group' | 'name'> => ({
   pod: (config, scene) => ({ ...config, metadata: { ...config.metadata, ...valueOf(value, scene) } }),
 });
 
@@ -56,7 +61,10 @@ export const podSecurity = (
 ): Omit<Variant, 'group' | 'name'> => ({
   pod: (config, scene) => ({
     ...config,
-    linux: { ...config.linux, securityContext: { ...config.linux?.securityContext, ...valueOf(value, scene) } },
+    linux: {
+      ...config.linux,
+      securityContext: { ...config.linux?.securityContext, ...valueOf(value, scene) },
+    },
   }),
 });
 
@@ -67,7 +75,10 @@ export const containerPart = (value: Value<Partial<ContainerConfig>>): Omit<Vari
 export const security = (value: Value<SecurityContext>): Omit<Variant, 'group' | 'name'> => ({
   container: (config, scene) => ({
     ...config,
-    linux: { ...config.linux, securityContext: { ...config.linux?.securityContext, ...valueOf(value, scene) } },
+    linux: {
+      ...config.linux,
+      securityContext: { ...config.linux?.securityContext, ...valueOf(value, scene) },
+    },
   }),
 });
 
@@ -78,6 +89,7 @@ export const resources = (
 });
 
 /** Marks the rows as variants that must be refused. */
-export const never = (rows: readonly Variant[]): Variant[] => rows.map((row) => ({ ...row, mustRefuse: true }));
+export const never = (rows: readonly Variant[]): Variant[] =>
+  rows.map((row) => ({ ...row, mustRefuse: true }));
 
 export const long = (length: number, letter = 'a'): string => letter.repeat(length);

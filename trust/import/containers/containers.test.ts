@@ -15,7 +15,11 @@ const gpgKey = join(import.meta.dirname, '../../gpg/fixtures/rsa2048.asc');
 
 function read(text: string, registries: readonly string[] = []): Promise<ImportedPolicy> {
   const registriesD = registries.map((content, index) => ({ file: `${index}.yaml`, text: content }));
-  return importContainersPolicy({ policyJson: { file: 'policy.json', text }, registriesD, directory: tmpdir() });
+  return importContainersPolicy({
+    policyJson: { file: 'policy.json', text },
+    registriesD,
+    directory: tmpdir(),
+  });
 }
 
 const refused: readonly (readonly [what: string, text: string, place: RegExp])[] = [
@@ -23,12 +27,24 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
   ['a key twice', '{"default":[{"type":"reject"}],"default":[{"type":"reject"}]}', /twice/],
   ['no default', '{"transports":{}}', /policy\.json:1:1.*no `default`/],
   ['an empty list', '{"default":[]}', /policy\.json:1:12.*no list/],
-  ['a field that is not known', '{\n\t"default": [{"type":"reject"}],\n\t"more": 1\n}', /policy\.json:3:10.*`more`/],
+  [
+    'a field that is not known',
+    '{\n\t"default": [{"type":"reject"}],\n\t"more": 1\n}',
+    /policy\.json:3:10.*`more`/,
+  ],
   ['a type that is not known', '{"default":[{"type":"signedbyMe"}]}', /policy\.json:1:21/],
   ['a field of another type', '{"default":[{"type":"reject","keyPath":"x"}]}', /`keyPath` is not known/],
-  ['two kinds of keys', '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","keyPaths":["b"]}]}', /is beside keyPath/],
+  [
+    'two kinds of keys',
+    '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","keyPaths":["b"]}]}',
+    /is beside keyPath/,
+  ],
   ['no keys', '{"default":[{"type":"signedBy","keyType":"GPGKeys"}]}', /names no keys/],
-  ['a broken base64', '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyData":"%"}]}', /`keyData` cannot be read/],
+  [
+    'a broken base64',
+    '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyData":"%"}]}',
+    /`keyData` cannot be read/,
+  ],
   [
     'an identity that is none',
     '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","signedIdentity":{"type":"matchAll"}}]}',
@@ -54,7 +70,8 @@ for (const [what, text, place] of refused) {
   test(`a policy.json with ${what} is refused at its place`, async () => {
     await assert.rejects(
       read(text),
-      (error: unknown) => isPortcullisError(error) && error.code === 'TRUST_IMPORT_INVALID' && place.test(error.message),
+      (error: unknown) =>
+        isPortcullisError(error) && error.code === 'TRUST_IMPORT_INVALID' && place.test(error.message),
     );
   });
 }
@@ -65,9 +82,15 @@ test('registries.d is refused where it contradicts itself or is no YAML', async 
     read(reject, ['docker: { a.com: { lookaside: x } }', 'docker: { a.com: {} }']),
     /1\.yaml:1:18.*another file names a\.com/,
   );
-  await assert.rejects(read(reject, ['default-docker: {}', 'default-docker: {}']), /another file has a default-docker/);
+  await assert.rejects(
+    read(reject, ['default-docker: {}', 'default-docker: {}']),
+    /another file has a default-docker/,
+  );
   await assert.rejects(read(reject, ['docker: {']), /0\.yaml/);
-  await assert.rejects(read(reject, ['docker: { a.com: { use-sigstore-attachments: often } }']), /neither true nor false/);
+  await assert.rejects(
+    read(reject, ['docker: { a.com: { use-sigstore-attachments: often } }']),
+    /neither true nor false/,
+  );
 });
 
 test('the most specific scope alone decides: rules except the scopes inside theirs', async () => {
@@ -79,7 +102,10 @@ test('the most specific scope alone decides: rules except the scopes inside thei
     'quay.io/same': [signed],
   };
   const { rules, unmapped } = await read(
-    JSON.stringify({ default: [{ type: 'reject' }], transports: { docker, 'docker-daemon': { '': [{ type: 'reject' }] } } }),
+    JSON.stringify({
+      default: [{ type: 'reject' }],
+      transports: { docker, 'docker-daemon': { '': [{ type: 'reject' }] } },
+    }),
   );
   assert.deepEqual(
     rules.map(({ rule }) => [rule['images'], rule['except'], Object.keys(rule).at(-1)]),
@@ -139,7 +165,16 @@ test('scopes are looked up as the image library looks them up', () => {
   assert.deepEqual(scopeChain('*.example.com'), ['*.example.com', '*.com', '']);
   assert.deepEqual(scopePatterns('docker.io/grafana'), ['docker.io/grafana/**']);
   assert.deepEqual(scopePatterns('*.example.com'), ['*.example.com/**', '*.example.com:*/**']);
-  for (const scope of ['busybox', 'docker.io/busybox:1', 'index.docker.io', 'Quay.io', 'quay.io/', '*.com/x', '*', 'quay.io:1@sha256:0'])
+  for (const scope of [
+    'busybox',
+    'docker.io/busybox:1',
+    'index.docker.io',
+    'Quay.io',
+    'quay.io/',
+    '*.com/x',
+    '*',
+    'quay.io:1@sha256:0',
+  ])
     assert.notEqual(whyNever(scope), undefined, scope);
   for (const scope of ['', 'quay.io', 'localhost', 'localhost:5000/a', '*.com', 'quay.io/a/b:1'])
     assert.equal(whyNever(scope), undefined, scope);
@@ -165,7 +200,9 @@ test('no generated policy.json admits an image that it does not accept, or fails
   const scope = fc.oneof(letters, fc.constantFrom('quay.io', '*.io', 'quay.io/a', 'quay.io/a:1', ''));
   const value = fc.record({
     default: fc.array(requirement, { maxLength: 2 }),
-    transports: fc.record({ docker: fc.dictionary(scope, fc.array(requirement, { maxLength: 3 }), { maxKeys: 4 }) }),
+    transports: fc.record({
+      docker: fc.dictionary(scope, fc.array(requirement, { maxLength: 3 }), { maxKeys: 4 }),
+    }),
   });
   const text = fc.oneof(
     value.map((json) => JSON.stringify(json)),
@@ -173,21 +210,28 @@ test('no generated policy.json admits an image that it does not accept, or fails
     fc.string(),
   );
   await fc.assert(
-    fc.asyncProperty(text, fc.oneof(fc.string(), fc.constant('docker: { quay.io: { lookaside: "file:///x" } }')), async (json, yaml) => {
-      try {
-        const { rules } = await read(json, [yaml]);
-        // No requirement here is insecureAcceptAnything.
-        assert.ok(rules.every(({ rule }) => rule['allow'] === undefined));
-      } catch (error) {
-        assert.ok(isPortcullisError(error) && error.code === 'TRUST_IMPORT_INVALID', String(error));
-        assert.match(error.message, /:\d+:\d+/);
-      }
-    }),
+    fc.asyncProperty(
+      text,
+      fc.oneof(fc.string(), fc.constant('docker: { quay.io: { lookaside: "file:///x" } }')),
+      async (json, yaml) => {
+        try {
+          const { rules } = await read(json, [yaml]);
+          // No requirement here is insecureAcceptAnything.
+          assert.ok(rules.every(({ rule }) => rule['allow'] === undefined));
+        } catch (error) {
+          assert.ok(isPortcullisError(error) && error.code === 'TRUST_IMPORT_INVALID', String(error));
+          assert.match(error.message, /:\d+:\d+/);
+        }
+      },
+    ),
     cases,
   );
 });
 
-function exported(...rules: readonly Partial<TrustRule>[]): { docker: Record<string, unknown>; why: readonly string[] } {
+function exported(...rules: readonly Partial<TrustRule>[]): {
+  docker: Record<string, unknown>;
+  why: readonly string[];
+} {
   const whole = rules.map((rule, index): TrustRule => ({
     name: `p.yaml:${index + 1}`,
     images: ['**'],
@@ -205,14 +249,20 @@ const rejected = [{ type: 'reject' }];
 const anything = [{ type: 'insecureAcceptAnything' }];
 test('images whose rules cannot be exported are rejected, and listed', () => {
   const open = { allowUnverified: true } as const;
-  assert.deepEqual(exported({ ...open, images: ['quay.io/**'] }), { docker: { '': rejected, 'quay.io': anything }, why: [] });
+  assert.deepEqual(exported({ ...open, images: ['quay.io/**'] }), {
+    docker: { '': rejected, 'quay.io': anything },
+    why: [],
+  });
   const narrowed = exported(
     { ...open, images: ['quay.io/**'] },
     { images: ['quay.io/**'], namespaces: ['a'], require: { kind: 'all', of: [] } },
   );
   assert.deepEqual(narrowed.docker, { '': rejected });
   assert.match(narrowed.why.join(), /namespaces/);
-  const somewhere = exported({ ...open, images: ['quay.io/**'] }, { images: ['quay.io/*/secret'], require: { kind: 'all', of: [] } });
+  const somewhere = exported(
+    { ...open, images: ['quay.io/**'] },
+    { images: ['quay.io/*/secret'], require: { kind: 'all', of: [] } },
+  );
   assert.deepEqual(somewhere.docker, { '': rejected });
   const wide = exported({ ...open, images: ['quay.io/dev/**'] });
   assert.deepEqual([wide.docker, wide.why.length], [{ '': rejected }, 1]);

@@ -11,7 +11,11 @@ import type { Constraints } from '../../requirements/constraint-set.ts';
  * reason why there are none.
  */
 export type ExportedRequirement =
-  | { readonly list: readonly Readonly<Record<string, unknown>>[]; readonly lookasides: readonly string[]; readonly attachments: boolean }
+  | {
+      readonly list: readonly Readonly<Record<string, unknown>>[];
+      readonly lookasides: readonly string[];
+      readonly attachments: boolean;
+    }
   | { readonly why: string };
 
 type Only<K extends Requirement['kind']> = Extract<Requirement, { readonly kind: K }>;
@@ -73,7 +77,9 @@ function exportAny(of: readonly Requirement[]): ExportedRequirement {
   if (one?.kind === 'pki' && of.length === 1) return exportPki(one);
   if (gpg.length === of.length) return exportGpg(gpg);
   if (keys.length === of.length) return exportKeys(keys);
-  return of.length === 1 && one !== undefined ? combine(one) : { why: 'it knows alternatives of keys of one kind only' };
+  return of.length === 1 && one !== undefined
+    ? combine(one)
+    : { why: 'it knows alternatives of keys of one kind only' };
 }
 
 function exportGpg(of: readonly Only<'gpg'>[]): ExportedRequirement {
@@ -84,7 +90,11 @@ function exportGpg(of: readonly Only<'gpg'>[]): ExportedRequirement {
   const lookasides = [...new Set(of.map(({ lookaside }) => lookaside))];
   if (lookasides.length > 1) throw new Error('it knows one lookaside for an image');
   const keyPaths = [...new Set(of.flatMap(({ keyFiles }) => keyFiles))];
-  return { list: [{ type: 'signedBy', keyType: 'GPGKeys', keyPaths, signedIdentity }], lookasides, attachments: false };
+  return {
+    list: [{ type: 'signedBy', keyType: 'GPGKeys', keyPaths, signedIdentity }],
+    lookasides,
+    attachments: false,
+  };
 }
 
 function exportKeys(of: readonly Only<'cosign-key'>[]): ExportedRequirement {
@@ -95,22 +105,37 @@ function exportKeys(of: readonly Only<'cosign-key'>[]): ExportedRequirement {
     of.map(({ constraints }) => constraints),
     { type: 'matchRepository' },
   );
-  const keyDatas = of.map(({ key }) => pemOf(createPublicKey({ key: Buffer.from(key.spki, 'base64'), format: 'der', type: 'spki' })));
+  const keyDatas = of.map(({ key }) =>
+    pemOf(createPublicKey({ key: Buffer.from(key.spki, 'base64'), format: 'der', type: 'spki' })),
+  );
   const log = of[0]?.log;
   const rekor = log === undefined ? {} : { rekorPublicKeyDatas: rekorKeys(log) };
-  return { list: [{ type: 'sigstoreSigned', keyDatas, ...rekor, signedIdentity }], lookasides: [], attachments: true };
+  return {
+    list: [{ type: 'sigstoreSigned', keyDatas, ...rekor, signedIdentity }],
+    lookasides: [],
+    attachments: true,
+  };
 }
 
 function exportKeyless({ identity, proof, constraints }: Only<'sigstore'>): ExportedRequirement {
   const { issuer, subject, claims } = identity;
   if (claims !== undefined) throw new Error('it knows no claims of a certificate');
-  if (subject.includes('*') || !/^[^\s:/]+@[^\s:/]+$/.test(subject)) throw new Error('it knows signers by one e-mail address only');
-  if (proof.certificateLogs > 0) throw new Error('it does not ask certificate logs (say certificateLog: 0 to do without here, too)');
+  if (subject.includes('*') || !/^[^\s:/]+@[^\s:/]+$/.test(subject))
+    throw new Error('it knows signers by one e-mail address only');
+  if (proof.certificateLogs > 0)
+    throw new Error('it does not ask certificate logs (say certificateLog: 0 to do without here, too)');
   const signedIdentity = sameIdentity([constraints], { type: 'matchRepository' });
-  const anchors = trustedRootOf(proof.root).authorities.filter(({ validFor }) => validFor.end === Number.POSITIVE_INFINITY);
+  const anchors = trustedRootOf(proof.root).authorities.filter(
+    ({ validFor }) => validFor.end === Number.POSITIVE_INFINITY,
+  );
   const certificates = anchors.flatMap(({ chain }) => chain.slice(-1)).map(({ raw }) => certificatePem(raw));
-  if (certificates.length === 0) throw new Error('its trusted root names no certificate authority that is in use');
-  const fulcio = { caData: Buffer.from(certificates.join('')).toString('base64'), oidcIssuer: issuer, subjectEmail: subject };
+  if (certificates.length === 0)
+    throw new Error('its trusted root names no certificate authority that is in use');
+  const fulcio = {
+    caData: Buffer.from(certificates.join('')).toString('base64'),
+    oidcIssuer: issuer,
+    subjectEmail: subject,
+  };
   return {
     list: [{ type: 'sigstoreSigned', fulcio, rekorPublicKeyDatas: rekorKeys(proof), signedIdentity }],
     lookasides: [],
@@ -121,7 +146,9 @@ function exportKeyless({ identity, proof, constraints }: Only<'sigstore'>): Expo
 function exportPki({ roots, intermediates, email, hostname, constraints }: Only<'pki'>): ExportedRequirement {
   const signedIdentity = sameIdentity([constraints], { type: 'matchRepository' });
   const data = ({ certificates }: PolicyCertificates): string =>
-    Buffer.from(certificates.map((one) => certificatePem(Buffer.from(one, 'base64'))).join('')).toString('base64');
+    Buffer.from(certificates.map((one) => certificatePem(Buffer.from(one, 'base64'))).join('')).toString(
+      'base64',
+    );
   const pki = {
     caRootsData: data(roots),
     ...(intermediates === undefined ? {} : { caIntermediatesData: data(intermediates) }),
@@ -152,7 +179,8 @@ function sameIdentity(all: readonly (Constraints | undefined)[], unless: SignedI
     identities.set(canonicalJson(signedIdentity), signedIdentity);
   }
   const [identity] = identities.values();
-  if (identity === undefined || identities.size > 1) throw new Error('it knows one signedIdentity for alternatives');
+  if (identity === undefined || identities.size > 1)
+    throw new Error('it knows one signedIdentity for alternatives');
   return identity;
 }
 

@@ -14,7 +14,10 @@ export interface PatternScope {
  */
 export function scopeOfPattern(text: string, beside: readonly string[]): PatternScope | undefined {
   const { host, path, tag, digest } = parseImagePattern(text);
-  if (host === '') return path.join('/') === '**' && tag === undefined && digest === undefined ? { scope: rootScope } : undefined;
+  if (host === '')
+    return path.join('/') === '**' && tag === undefined && digest === undefined
+      ? { scope: rootScope }
+      : undefined;
   const open = path.at(-1) === '**';
   const names = open ? path.slice(0, -1) : path;
   if (names.some((name) => name.includes('*')) || tag?.includes('*') === true) return undefined;
@@ -24,12 +27,18 @@ export function scopeOfPattern(text: string, beside: readonly string[]): Pattern
   if (version !== '' && open) return undefined;
   const scope = `${name}${version}`;
   if (whyNever(scope) !== undefined) return undefined;
-  if (version !== '' || names.length === 0 || (open && host === 'docker.io' && names.length === 1)) return { scope };
+  if (version !== '' || names.length === 0 || (open && host === 'docker.io' && names.length === 1))
+    return { scope };
   const other = open ? name : `${name}/**`;
   return beside.includes(other) ? { scope } : { scope, wider: other };
 }
 
-function wildcard(host: string, names: readonly string[], open: boolean, beside: readonly string[]): PatternScope | undefined {
+function wildcard(
+  host: string,
+  names: readonly string[],
+  open: boolean,
+  beside: readonly string[],
+): PatternScope | undefined {
   const [, domain, port] = /^(\*\.[^*:]+)(:\*)?$/.exec(host) ?? [];
   if (domain === undefined || !open || names.length > 0 || whyNever(domain) !== undefined) return undefined;
   const other = port === undefined ? `${domain}:*/**` : `${domain}/**`;

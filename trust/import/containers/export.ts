@@ -53,7 +53,8 @@ export function exportContainersPolicy(policy: TrustPolicy): ContainersExport {
   for (const { scope, chain } of ordered) {
     const cell = cellOf(scope, chain, rules, unmapped);
     const around = chain.slice(1).find((name) => cells.has(name));
-    if (around === undefined || canonicalJson(cells.get(around)) !== canonicalJson(cell)) cells.set(scope, cell);
+    if (around === undefined || canonicalJson(cells.get(around)) !== canonicalJson(cell))
+      cells.set(scope, cell);
   }
   const docker = Object.fromEntries([...cells].map(([scope, { requirements }]) => [scope, requirements]));
   const policyJson = `${JSON.stringify({ default: reject.requirements, transports: { docker } }, null, 2)}\n`;
@@ -68,13 +69,19 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
     const found = scopeOfPattern(pattern, rule.images);
     if (found === undefined) {
       elsewhere.push(pattern);
-      const became = admits ? 'nothing: the rule admits none of them' : 'images that may be among them are rejected';
+      const became = admits
+        ? 'nothing: the rule admits none of them'
+        : 'images that may be among them are rejected';
       unmapped.push(report(rule, `no scope holds the images ${pattern}`, became));
       continue;
     }
     if (found.wider !== undefined) {
-      const became = admits ? 'nothing: the rule admits none of them' : `the rule holds for ${found.wider}, too`;
-      unmapped.push(report(rule, `the scope ${found.scope} holds ${found.wider}, too, and ${pattern} does not`, became));
+      const became = admits
+        ? 'nothing: the rule admits none of them'
+        : `the rule holds for ${found.wider}, too`;
+      unmapped.push(
+        report(rule, `the scope ${found.scope} holds ${found.wider}, too, and ${pattern} does not`, became),
+      );
     }
     if (found.wider === undefined || !admits) scopes.add(found.scope);
   }
@@ -95,9 +102,16 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
   }
   const demand = demandOf(rule);
   if (demand !== undefined && 'why' in demand)
-    unmapped.push(report(rule, `the containers image library decides otherwise: ${demand.why}`, 'its images are rejected'));
+    unmapped.push(
+      report(
+        rule,
+        `the containers image library decides otherwise: ${demand.why}`,
+        'its images are rejected',
+      ),
+    );
   if (rule.mode !== undefined) unmapped.push(report(rule, 'it cannot only report', 'the rule is enforced'));
-  if (rule.breakGlass !== undefined) unmapped.push(report(rule, 'it knows no break-glass', 'the rule is enforced'));
+  if (rule.breakGlass !== undefined)
+    unmapped.push(report(rule, 'it knows no break-glass', 'the rule is enforced'));
   return { rule, scopes, except, elsewhere, demand };
 }
 
@@ -110,28 +124,50 @@ function demandOf(rule: TrustRule): ExportedRequirement | undefined {
   return rule.require === undefined ? { why: 'the rule demands nothing' } : exportRequirement(rule.require);
 }
 
-function cellOf(scope: string, chain: readonly string[], rules: readonly ScopedRule[], unmapped: Unmapped[]): Cell {
-  const matching = rules.filter(({ scopes, except }) => chain.some((name) => scopes.has(name)) && !chain.some((name) => except.has(name)));
+function cellOf(
+  scope: string,
+  chain: readonly string[],
+  rules: readonly ScopedRule[],
+  unmapped: Unmapped[],
+): Cell {
+  const matching = rules.filter(
+    ({ scopes, except }) => chain.some((name) => scopes.has(name)) && !chain.some((name) => except.has(name)),
+  );
   const demands = matching.filter(({ demand }) => demand !== undefined);
-  const uncertain = rules.some(({ demand, elsewhere }) => demand !== undefined && elsewhere.some((pattern) => mayOverlap(pattern, scope)));
+  const uncertain = rules.some(
+    ({ demand, elsewhere }) =>
+      demand !== undefined && elsewhere.some((pattern) => mayOverlap(pattern, scope)),
+  );
   if (uncertain) return reject;
   if (demands.length === 0)
-    return matching.length === 0 ? reject : { requirements: [{ type: 'insecureAcceptAnything' }], attachments: false };
+    return matching.length === 0
+      ? reject
+      : { requirements: [{ type: 'insecureAcceptAnything' }], attachments: false };
   const said = demands.flatMap(({ demand }) => (demand !== undefined && 'list' in demand ? [demand] : []));
   if (said.length < demands.length) return reject;
   const lookasides = new Set(said.flatMap((demand) => demand.lookasides));
   if (lookasides.size > 1) {
     for (const { rule } of demands)
       unmapped.push(
-        report(rule, `it knows one lookaside for the images of ${scope}, and the rules name ${lookasides.size}`, 'its images are rejected'),
+        report(
+          rule,
+          `it knows one lookaside for the images of ${scope}, and the rules name ${lookasides.size}`,
+          'its images are rejected',
+        ),
       );
     return reject;
   }
   const requirements = [
-    ...new Map(said.flatMap(({ list }) => list).map((requirement) => [canonicalJson(requirement), requirement])).values(),
+    ...new Map(
+      said.flatMap(({ list }) => list).map((requirement) => [canonicalJson(requirement), requirement]),
+    ).values(),
   ];
   const [lookaside] = lookasides;
-  return { requirements, ...(lookaside === undefined ? {} : { lookaside }), attachments: said.some(({ attachments }) => attachments) };
+  return {
+    requirements,
+    ...(lookaside === undefined ? {} : { lookaside }),
+    attachments: said.some(({ attachments }) => attachments),
+  };
 }
 
 /** JSON is valid YAML and represents every text unambiguously. */
@@ -141,7 +177,9 @@ function registriesText(cells: ReadonlyMap<string, Cell>): string {
     'use-sigstore-attachments': cell.attachments,
   });
   const root = cells.get(rootScope) ?? reject;
-  const docker = Object.fromEntries([...cells].filter(([scope]) => scope !== rootScope).map(([scope, cell]) => [scope, places(cell)]));
+  const docker = Object.fromEntries(
+    [...cells].filter(([scope]) => scope !== rootScope).map(([scope, cell]) => [scope, places(cell)]),
+  );
   return `${JSON.stringify({ 'default-docker': places(root), docker }, null, 2)}\n`;
 }
 

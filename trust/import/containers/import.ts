@@ -64,7 +64,9 @@ export async function importContainersPolicy(input: ContainersImport): Promise<I
 /** Returns the scopes whose requirements differ from those of the enclosing scope, the widest first. */
 function distinctCells(policy: ContainersPolicy, registries: RegistriesD | undefined): readonly Cell[] {
   const scopes = new Set(
-    [rootScope, ...policy.docker.keys(), ...(registries?.docker.keys() ?? [])].filter((scope) => whyNever(scope) === undefined),
+    [rootScope, ...policy.docker.keys(), ...(registries?.docker.keys() ?? [])].filter(
+      (scope) => whyNever(scope) === undefined,
+    ),
   );
   const ordered = [...scopes]
     .map((scope) => ({ scope, chain: scopeChain(scope) }))
@@ -111,16 +113,31 @@ async function ruleOf(
     const result = await mapRequirement(requirement, cell.places, files);
     mapped.push(result);
     if (result.kind === 'unmapped')
-      unmapped.push(unmappedAt(source, [...cell.requirements.path, index], result.why, `the images of ${title(cell.scope)} are denied`));
+      unmapped.push(
+        unmappedAt(
+          source,
+          [...cell.requirements.path, index],
+          result.why,
+          `the images of ${title(cell.scope)} are denied`,
+        ),
+      );
   }
-  const except = cells.filter(({ around }) => around === cell.scope).flatMap(({ scope }) => scopePatterns(scope));
+  const except = cells
+    .filter(({ around }) => around === cell.scope)
+    .flatMap(({ scope }) => scopePatterns(scope));
   const images = { images: scopePatterns(cell.scope), ...(except.length === 0 ? {} : { except }) };
   const denial = denialOf(mapped);
   // An image that no rule matches is denied, so a default that denies needs no rule.
-  if (denial !== undefined) return cell.scope === rootScope ? [] : [{ comment: title(cell.scope), rule: { ...images, deny: denial } }];
+  if (denial !== undefined)
+    return cell.scope === rootScope
+      ? []
+      : [{ comment: title(cell.scope), rule: { ...images, deny: denial } }];
   const demands = mapped.flatMap((result) => (result.kind === 'require' ? [result.value] : []));
   const [only] = demands;
-  const demand = only === undefined ? { allow: 'unverified' } : { require: demands.length === 1 ? only : { all: demands } };
+  const demand =
+    only === undefined
+      ? { allow: 'unverified' }
+      : { require: demands.length === 1 ? only : { all: demands } };
   return [{ comment: title(cell.scope), rule: { ...images, ...demand } }];
 }
 
@@ -135,7 +152,11 @@ function title(scope: string): string {
 }
 
 /** Lists the scopes that name no image of a registry. */
-function listOthers(policy: ContainersPolicy, registries: RegistriesD | undefined, source: Source): Unmapped[] {
+function listOthers(
+  policy: ContainersPolicy,
+  registries: RegistriesD | undefined,
+  source: Source,
+): Unmapped[] {
   const others = policy.others.map(({ transport, path }) =>
     unmappedAt(
       source,
@@ -148,7 +169,14 @@ function listOthers(policy: ContainersPolicy, registries: RegistriesD | undefine
     const why = whyNever(scope);
     return why === undefined
       ? []
-      : [unmappedAt(source, path, `no image is ever looked up under this scope: ${why}`, 'nothing: other scopes decide')];
+      : [
+          unmappedAt(
+            source,
+            path,
+            `no image is ever looked up under this scope: ${why}`,
+            'nothing: other scopes decide',
+          ),
+        ];
   });
   const nowhere = [...(registries?.docker.keys() ?? [])].flatMap((scope) => {
     const why = scope === rootScope ? 'it is empty' : whyNever(scope);
@@ -168,12 +196,20 @@ function listOthers(policy: ContainersPolicy, registries: RegistriesD | undefine
   return [...others, ...never, ...nowhere];
 }
 
-function unmappedAt(source: Source, path: ContainersRequirements['path'], why: string, became: string): Unmapped {
+function unmappedAt(
+  source: Source,
+  path: ContainersRequirements['path'],
+  why: string,
+  became: string,
+): Unmapped {
   const text = path.map((segment) => (typeof segment === 'number' ? `[${segment}]` : `.${segment}`)).join('');
   return { file: source.file, ...placeIn(source, path), path: text.replace(/^\./, ''), why, became };
 }
 
-function placeIn(source: Source, path: ContainersRequirements['path']): { readonly line: number; readonly column: number } {
+function placeIn(
+  source: Source,
+  path: ContainersRequirements['path'],
+): { readonly line: number; readonly column: number } {
   const { line, column } = source.placeOf(path);
   return { line, column };
 }

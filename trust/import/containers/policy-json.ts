@@ -25,7 +25,12 @@ export type Material = { readonly paths: readonly string[] } | { readonly conten
 
 export type ContainersRequirement =
   | { readonly type: 'insecureAcceptAnything' | 'reject' | 'signedBaseLayer' }
-  | { readonly type: 'signedBy'; readonly keyType: string; readonly keys: Material; readonly signedIdentity: SignedIdentity }
+  | {
+      readonly type: 'signedBy';
+      readonly keyType: string;
+      readonly keys: Material;
+      readonly signedIdentity: SignedIdentity;
+    }
   | SigstoreSigned;
 
 export interface SigstoreSigned {
@@ -50,11 +55,14 @@ export function readContainersPolicy(source: Source): ContainersPolicy | undefin
   if (source.problems.length > 0) return undefined;
   const root = source.record(source.value, [], ['default', 'transports']);
   if (root === undefined) return undefined;
-  if (root['default'] === undefined) source.report([], 'there is no `default`', 'add "default": [{"type": "reject"}]');
-  const fallback = root['default'] === undefined ? undefined : readRequirements(root['default'], ['default'], source);
+  if (root['default'] === undefined)
+    source.report([], 'there is no `default`', 'add "default": [{"type": "reject"}]');
+  const fallback =
+    root['default'] === undefined ? undefined : readRequirements(root['default'], ['default'], source);
   const docker = new Map<string, ContainersRequirements>();
   const others: { transport: string; path: readonly PathSegment[] }[] = [];
-  const transports = root['transports'] === undefined ? {} : objectAt(root['transports'], ['transports'], source);
+  const transports =
+    root['transports'] === undefined ? {} : objectAt(root['transports'], ['transports'], source);
   for (const [transport, scopes] of Object.entries(transports)) {
     for (const [scope, value] of Object.entries(objectAt(scopes, ['transports', transport], source))) {
       const path = ['transports', transport, scope];
@@ -63,7 +71,9 @@ export function readContainersPolicy(source: Source): ContainersPolicy | undefin
       else others.push({ transport, path });
     }
   }
-  return source.problems.length > 0 || fallback === undefined ? undefined : { default: fallback, docker, others };
+  return source.problems.length > 0 || fallback === undefined
+    ? undefined
+    : { default: fallback, docker, others };
 }
 
 function objectAt(value: unknown, path: readonly PathSegment[], source: Source): Json {
@@ -71,7 +81,11 @@ function objectAt(value: unknown, path: readonly PathSegment[], source: Source):
   return source.record(value, path, isObject ? Object.keys(value) : ['…']) ?? {};
 }
 
-function readRequirements(value: unknown, path: readonly PathSegment[], source: Source): ContainersRequirements {
+function readRequirements(
+  value: unknown,
+  path: readonly PathSegment[],
+  source: Source,
+): ContainersRequirements {
   if (!Array.isArray(value) || value.length === 0) {
     source.report(path, 'this is no list of requirements', 'write at least one: [{"type": "reject"}]');
     return { path, list: [] };
@@ -82,10 +96,29 @@ function readRequirements(value: unknown, path: readonly PathSegment[], source: 
 
 const keyTypes = ['GPGKeys', 'signedByGPGKeys', 'X509Certificates', 'signedByX509CAs'];
 const signedByFields = ['type', 'keyType', 'keyPath', 'keyPaths', 'keyData', 'signedIdentity'];
-const rekorFields = ['rekorPublicKeyPath', 'rekorPublicKeyPaths', 'rekorPublicKeyData', 'rekorPublicKeyDatas'];
-const sigstoreFields = ['type', 'keyPath', 'keyPaths', 'keyData', 'keyDatas', 'fulcio', 'pki', ...rekorFields, 'signedIdentity'];
+const rekorFields = [
+  'rekorPublicKeyPath',
+  'rekorPublicKeyPaths',
+  'rekorPublicKeyData',
+  'rekorPublicKeyDatas',
+];
+const sigstoreFields = [
+  'type',
+  'keyPath',
+  'keyPaths',
+  'keyData',
+  'keyDatas',
+  'fulcio',
+  'pki',
+  ...rekorFields,
+  'signedIdentity',
+];
 
-function readRequirement(value: unknown, path: readonly PathSegment[], source: Source): ContainersRequirement | undefined {
+function readRequirement(
+  value: unknown,
+  path: readonly PathSegment[],
+  source: Source,
+): ContainersRequirement | undefined {
   const type = (value as Json | null)?.['type'];
   switch (type) {
     case 'insecureAcceptAnything':
@@ -110,7 +143,11 @@ function readRequirement(value: unknown, path: readonly PathSegment[], source: S
   }
 }
 
-function readSignedBy(record: Json, path: readonly PathSegment[], source: Source): ContainersRequirement | undefined {
+function readSignedBy(
+  record: Json,
+  path: readonly PathSegment[],
+  source: Source,
+): ContainersRequirement | undefined {
   const keyType = record['keyType'];
   if (typeof keyType !== 'string' || !keyTypes.includes(keyType))
     source.report([...path, 'keyType'], 'this type of key is not known', `known are: ${keyTypes.join(', ')}`);
@@ -121,16 +158,27 @@ function readSignedBy(record: Json, path: readonly PathSegment[], source: Source
   return { type: 'signedBy', keyType: String(keyType), keys, signedIdentity };
 }
 
-function readSigstoreSigned(record: Json, path: readonly PathSegment[], source: Source): SigstoreSigned | undefined {
+function readSigstoreSigned(
+  record: Json,
+  path: readonly PathSegment[],
+  source: Source,
+): SigstoreSigned | undefined {
   const keys = readMaterial(record, path, ['keyPath', 'keyPaths', 'keyData', 'keyDatas'], source, 'some');
   const rekor = readMaterial(record, path, rekorFields, source, 'some');
-  const fulcio = record['fulcio'] === undefined ? undefined : readFulcio(record['fulcio'], [...path, 'fulcio'], source);
+  const fulcio =
+    record['fulcio'] === undefined ? undefined : readFulcio(record['fulcio'], [...path, 'fulcio'], source);
   const pki = record['pki'] === undefined ? undefined : readPki(record['pki'], [...path, 'pki'], source);
   const sources = [keys, record['fulcio'], record['pki']].filter((entry) => entry !== undefined).length;
   if (sources !== 1)
-    source.report(path, 'it names not exactly one kind of signer', 'write one of keyPath, keyPaths, keyData, keyDatas, fulcio, pki');
-  if (record['fulcio'] !== undefined && rekor === undefined) source.report(path, 'fulcio needs a log', 'add rekorPublicKeyPath');
-  if (record['pki'] !== undefined && rekor !== undefined) source.report(path, 'pki knows no log', 'remove the Rekor keys');
+    source.report(
+      path,
+      'it names not exactly one kind of signer',
+      'write one of keyPath, keyPaths, keyData, keyDatas, fulcio, pki',
+    );
+  if (record['fulcio'] !== undefined && rekor === undefined)
+    source.report(path, 'fulcio needs a log', 'add rekorPublicKeyPath');
+  if (record['pki'] !== undefined && rekor !== undefined)
+    source.report(path, 'pki knows no log', 'remove the Rekor keys');
   const signedIdentity = readIdentity(record['signedIdentity'], [...path, 'signedIdentity'], source);
   if (signedIdentity === undefined) return undefined;
   return {
@@ -148,20 +196,32 @@ function readFulcio(value: unknown, path: readonly PathSegment[], source: Source
   const ca = readMaterial(record, path, ['caPath', 'caData'], source);
   const { oidcIssuer, subjectEmail } = record;
   if (ca === undefined) source.report(path, 'it names no certificate authority', 'add caPath or caData');
-  if (typeof oidcIssuer !== 'string' || oidcIssuer === '') source.report(path, 'it names no OIDC issuer', 'add oidcIssuer');
-  if (typeof subjectEmail !== 'string' || subjectEmail === '') source.report(path, 'it names no signer', 'add subjectEmail');
-  return ca === undefined ? undefined : { ca, oidcIssuer: String(oidcIssuer), subjectEmail: String(subjectEmail) };
+  if (typeof oidcIssuer !== 'string' || oidcIssuer === '')
+    source.report(path, 'it names no OIDC issuer', 'add oidcIssuer');
+  if (typeof subjectEmail !== 'string' || subjectEmail === '')
+    source.report(path, 'it names no signer', 'add subjectEmail');
+  return ca === undefined
+    ? undefined
+    : { ca, oidcIssuer: String(oidcIssuer), subjectEmail: String(subjectEmail) };
 }
 
 function readPki(value: unknown, path: readonly PathSegment[], source: Source): SigstoreSigned['pki'] {
-  const fields = ['caRootsPath', 'caRootsData', 'caIntermediatesPath', 'caIntermediatesData', 'subjectEmail', 'subjectHostname'];
+  const fields = [
+    'caRootsPath',
+    'caRootsData',
+    'caIntermediatesPath',
+    'caIntermediatesData',
+    'subjectEmail',
+    'subjectHostname',
+  ];
   const record = source.record(value, path, fields) ?? {};
   const roots = readMaterial(record, path, ['caRootsPath', 'caRootsData'], source);
   const intermediates = readMaterial(record, path, ['caIntermediatesPath', 'caIntermediatesData'], source);
   const named = (field: string): string | undefined =>
     typeof record[field] === 'string' && record[field] !== '' ? record[field] : undefined;
   const [subjectEmail, subjectHostname] = [named('subjectEmail'), named('subjectHostname')];
-  if (roots === undefined) source.report(path, 'it names no certificate authority', 'add caRootsPath or caRootsData');
+  if (roots === undefined)
+    source.report(path, 'it names no certificate authority', 'add caRootsPath or caRootsData');
   if (subjectEmail === undefined && subjectHostname === undefined)
     source.report(path, 'it names no signer', 'add subjectEmail or subjectHostname');
   if (roots === undefined) return undefined;
@@ -187,19 +247,27 @@ function readMaterial(
   const present = fields.filter((field) => record[field] !== undefined);
   const [field] = present;
   if (field === undefined) return undefined;
-  if (present.length > 1) source.report([...path, present[1] ?? field], `it is beside ${field}`, `write one of ${fields.join(', ')}`);
+  if (present.length > 1)
+    source.report(
+      [...path, present[1] ?? field],
+      `it is beside ${field}`,
+      `write one of ${fields.join(', ')}`,
+    );
   const wrong = (fix: string): undefined => {
     source.report([...path, field], `\`${field}\` cannot be read`, fix);
     return undefined;
   };
   const value = record[field];
   const list = /s$/.test(field) ? value : [value];
-  if (!Array.isArray(list) || (empty === 'some' && list.length === 0)) return wrong('write a list of at least one');
+  if (!Array.isArray(list) || (empty === 'some' && list.length === 0))
+    return wrong('write a list of at least one');
   const texts = list.filter((entry): entry is string => typeof entry === 'string');
   if (texts.length < list.length) return wrong('write texts');
   if (!field.includes('Data')) return texts.includes('') ? wrong('name a file') : { paths: texts };
   const contents = texts.map(goBase64);
-  return contents.includes(undefined) ? wrong('write base64') : { contents: contents.filter((content) => content !== undefined) };
+  return contents.includes(undefined)
+    ? wrong('write base64')
+    : { contents: contents.filter((content) => content !== undefined) };
 }
 
 /** Normalises base64 as Go reads it: with padding, and ignoring line breaks. */
@@ -217,19 +285,31 @@ const identityFields: Readonly<Record<string, readonly string[]>> = {
   remapIdentity: ['prefix', 'signedPrefix'],
 };
 
-function readIdentity(value: unknown, path: readonly PathSegment[], source: Source): SignedIdentity | undefined {
+function readIdentity(
+  value: unknown,
+  path: readonly PathSegment[],
+  source: Source,
+): SignedIdentity | undefined {
   if (value === undefined) return defaultSignedIdentity;
   const type = String((value as Json | null)?.['type']);
   const fields = Object.hasOwn(identityFields, type) ? identityFields[type] : undefined;
   if (fields === undefined) {
-    source.report(path, 'this type of identity is not known', `known are: ${Object.keys(identityFields).join(', ')}`);
+    source.report(
+      path,
+      'this type of identity is not known',
+      `known are: ${Object.keys(identityFields).join(', ')}`,
+    );
     return undefined;
   }
   const record = source.record(value, path, ['type', ...fields]) ?? {};
   const texts = Object.fromEntries(fields.map((field) => [field, record[field]]));
   for (const [field, text] of Object.entries(texts))
     if (typeof text !== 'string' || !isForm(field, text))
-      source.report([...path, field], `\`${field}\` is missing or no such name`, 'write a name as in containers-policy.json(5)');
+      source.report(
+        [...path, field],
+        `\`${field}\` is missing or no such name`,
+        'write a name as in containers-policy.json(5)',
+      );
   if (type !== 'exactRepository') return { type, ...texts } as unknown as SignedIdentity;
   // The library accepts a tag here and ignores it.
   const name = parseDockerReference(String(texts['dockerRepository']))?.name;
@@ -239,5 +319,8 @@ function readIdentity(value: unknown, path: readonly PathSegment[], source: Sour
 function isForm(field: string, text: string): boolean {
   if (field === 'prefix' || field === 'signedPrefix') return isRemappingPrefix(text);
   const reference = parseDockerReference(text);
-  return reference !== undefined && (field !== 'dockerReference' || reference.tag !== undefined || reference.digest !== undefined);
+  return (
+    reference !== undefined &&
+    (field !== 'dockerReference' || reference.tag !== undefined || reference.digest !== undefined)
+  );
 }

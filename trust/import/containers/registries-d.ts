@@ -31,7 +31,8 @@ export function readRegistriesD(sources: readonly Source[]): RegistriesD {
     }
     const own = root['default-docker'];
     if (own !== undefined && own !== null) {
-      if (fallback !== undefined) source.report(['default-docker'], 'another file has a default-docker', 'keep one of them');
+      if (fallback !== undefined)
+        source.report(['default-docker'], 'another file has a default-docker', 'keep one of them');
       fallback = readNamespace(own, ['default-docker'], source);
     }
     for (const [name, value] of Object.entries(recordOf(root['docker']) ?? {})) {
@@ -54,8 +55,15 @@ function readNamespace(value: unknown, path: readonly string[], source: Source):
   const lookaside = text('lookaside') ?? text('sigstore');
   const attachments = record?.['use-sigstore-attachments'];
   if (attachments !== undefined && attachments !== null && typeof attachments !== 'boolean')
-    source.report([...path, 'use-sigstore-attachments'], 'this is neither true nor false', 'write true or false');
-  return { ...(lookaside === undefined ? {} : { lookaside }), ...(typeof attachments === 'boolean' ? { attachments } : {}) };
+    source.report(
+      [...path, 'use-sigstore-attachments'],
+      'this is neither true nor false',
+      'write true or false',
+    );
+  return {
+    ...(lookaside === undefined ? {} : { lookaside }),
+    ...(typeof attachments === 'boolean' ? { attachments } : {}),
+  };
 }
 
 /**

@@ -37,7 +37,11 @@ export interface SignaturePlaces {
  * Converts one requirement of a policy.json. Reads the files that it names now, because the image library
  * denies when a key is missing.
  */
-export async function mapRequirement(requirement: ContainersRequirement, places: SignaturePlaces, files: ImportFiles): Promise<Mapped> {
+export async function mapRequirement(
+  requirement: ContainersRequirement,
+  places: SignaturePlaces,
+  files: ImportFiles,
+): Promise<Mapped> {
   try {
     switch (requirement.type) {
       case 'insecureAcceptAnything':
@@ -74,28 +78,45 @@ async function mapSignedBy(
   files: ImportFiles,
 ): Promise<Mapped> {
   if (requirement.keyType !== 'GPGKeys')
-    return unmapped(`keyType ${requirement.keyType} is not implemented by the image library either, which denies`);
+    return unmapped(
+      `keyType ${requirement.keyType} is not implemented by the image library either, which denies`,
+    );
   // There, a plain path is not a URL, and fails.
-  const store = /^[a-z][a-z0-9+.-]*:/i.test(lookaside) ? parseLookaside(lookaside, '/') : { problem: 'it is no URL' };
+  const store = /^[a-z][a-z0-9+.-]*:/i.test(lookaside)
+    ? parseLookaside(lookaside, '/')
+    : { problem: 'it is no URL' };
   if ('problem' in store) return unmapped(`the lookaside ${lookaside} cannot be used: ${store.problem}`);
   const { names, contents } = await collect(requirement.keys, '.gpg', files);
   if (names.length === 0) return unmapped('it names no keys, so no signature is accepted');
   for (const [index, content] of contents.entries()) checked(names[index], () => readKeyRing(content));
-  return { kind: 'require', value: { gpg: { keys: names, lookaside: store.url, ...constraints(requirement.signedIdentity) } } };
+  return {
+    kind: 'require',
+    value: { gpg: { keys: names, lookaside: store.url, ...constraints(requirement.signedIdentity) } },
+  };
 }
 
-async function mapSigstoreSigned(requirement: SigstoreSigned, { attachments }: SignaturePlaces, files: ImportFiles): Promise<Mapped> {
+async function mapSigstoreSigned(
+  requirement: SigstoreSigned,
+  { attachments }: SignaturePlaces,
+  files: ImportFiles,
+): Promise<Mapped> {
   if (attachments === false)
-    return unmapped('registries.d does not say use-sigstore-attachments: true for it, so that no signature is read');
+    return unmapped(
+      'registries.d does not say use-sigstore-attachments: true for it, so that no signature is read',
+    );
   const { keys, fulcio, rekor, pki, signedIdentity } = requirement;
   if (pki !== undefined) return mapPki(pki, signedIdentity, files);
   const rekorKeys = rekor === undefined ? undefined : (await collect(rekor, '.pub', files)).contents;
   if (fulcio !== undefined) {
-    if (fulcio.subjectEmail.includes('*')) return unmapped(`the subject ${fulcio.subjectEmail} would be read as a pattern`);
+    if (fulcio.subjectEmail.includes('*'))
+      return unmapped(`the subject ${fulcio.subjectEmail} would be read as a pattern`);
     const ca = await collect(fulcio.ca, '.pem', files);
     const root = files.keep(makeTrustedRoot(rekorKeys ?? [], ca.contents), '.trusted-root.json');
     const identity = { issuer: fulcio.oidcIssuer, subject: fulcio.subjectEmail };
-    return { kind: 'require', value: { sigstore: { ...identity, root, log: 1, certificateLog: 0, ...constraints(signedIdentity) } } };
+    return {
+      kind: 'require',
+      value: { sigstore: { ...identity, root, log: 1, certificateLog: 0, ...constraints(signedIdentity) } },
+    };
   }
   if (keys === undefined) return unmapped('it names no signer');
   const { names, contents } = await collect(keys, '.pub', files);
@@ -103,17 +124,31 @@ async function mapSigstoreSigned(requirement: SigstoreSigned, { attachments }: S
     const key = parsePublicKey(names[index] ?? '', content.toString('utf8'));
     if ('problem' in key) return unmapped(`the key ${names[index] ?? ''} cannot be used: ${key.problem}`);
   }
-  const log = rekorKeys === undefined ? {} : { log: { root: files.keep(makeTrustedRoot(rekorKeys, []), '.trusted-root.json') } };
+  const log =
+    rekorKeys === undefined
+      ? {}
+      : { log: { root: files.keep(makeTrustedRoot(rekorKeys, []), '.trusted-root.json') } };
   const authorities = names.map((key) => ({ cosign: { key, ...log, ...constraints(signedIdentity) } }));
   const [only] = authorities;
-  return { kind: 'require', value: authorities.length === 1 && only !== undefined ? only : { any: authorities } };
+  return {
+    kind: 'require',
+    value: authorities.length === 1 && only !== undefined ? only : { any: authorities },
+  };
 }
 
-async function mapPki(pki: NonNullable<SigstoreSigned['pki']>, signedIdentity: SignedIdentity, files: ImportFiles): Promise<Mapped> {
+async function mapPki(
+  pki: NonNullable<SigstoreSigned['pki']>,
+  signedIdentity: SignedIdentity,
+  files: ImportFiles,
+): Promise<Mapped> {
   const { subjectEmail, subjectHostname } = pki;
   const named = [subjectEmail, subjectHostname].find((name) => name?.includes('*') === true);
-  if (named !== undefined) return unmapped(`no certificate can be issued to ${named}: the name of a signer contains no *`);
-  const part = async (field: string, material: Material | undefined): Promise<Readonly<Record<string, string>>> => {
+  if (named !== undefined)
+    return unmapped(`no certificate can be issued to ${named}: the name of a signer contains no *`);
+  const part = async (
+    field: string,
+    material: Material | undefined,
+  ): Promise<Readonly<Record<string, string>>> => {
     if (material === undefined) return {};
     const { names, contents } = await collect(material, '.pem', files);
     for (const [index, content] of contents.entries())
@@ -149,7 +184,10 @@ async function collect(
       try {
         return await files.read(path);
       } catch (error) {
-        const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : (error as Error).message;
+        const why =
+          (error as NodeJS.ErrnoException).code === 'ENOENT'
+            ? 'there is no such file'
+            : (error as Error).message;
         throw new Error(`${path} cannot be read: ${why}`, { cause: error });
       }
     }),
@@ -161,6 +199,8 @@ function checked(name: string | undefined, read: () => unknown, what = 'keys'): 
   try {
     read();
   } catch (error) {
-    throw new Error(`the ${what} of ${name ?? ''} cannot be used: ${(error as Error).message}`, { cause: error });
+    throw new Error(`the ${what} of ${name ?? ''} cannot be used: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }

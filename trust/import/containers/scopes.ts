@@ -23,7 +23,8 @@ export function whyNever(scope: string): string | undefined {
   if (scope.startsWith('*')) return 'a wildcard is written *.HOST, without port and path';
   const [, registry, path = '', tag, digest] = plainScope.exec(scope) ?? [];
   if (registry === undefined) return 'it is neither a host nor a full name in lower case';
-  if (!/[.:]/.test(registry) && registry !== 'localhost') return 'names are looked up with their host, such as docker.io/library/busybox';
+  if (!/[.:]/.test(registry) && registry !== 'localhost')
+    return 'names are looked up with their host, such as docker.io/library/busybox';
   if (registry === 'index.docker.io') return 'Docker Hub is looked up as docker.io';
   if ((tag !== undefined || digest !== undefined) && path === '') return 'a host has no tag and no digest';
   if (registry === 'docker.io' && path.split('/').length === 2 && (tag ?? digest) !== undefined)

@@ -29,8 +29,14 @@ export function readJsonSource(text: string, file: string): Source {
     const source = createSource(undefined, file, undefined);
     const { message } = error as Error;
     const at = / at position (\d+)/.exec(jsonComplaint(text))?.[1];
-    const position = at === undefined ? (problems[0]?.position ?? { line: 1, column: 1 }) : lineOf(text, Number(at));
-    source.problems.push({ position: { file, line: position.line, column: position.column }, path: '', message, fix: 'correct the JSON' });
+    const position =
+      at === undefined ? (problems[0]?.position ?? { line: 1, column: 1 }) : lineOf(text, Number(at));
+    source.problems.push({
+      position: { file, line: position.line, column: position.column },
+      path: '',
+      message,
+      fix: 'correct the JSON',
+    });
     return source;
   }
 }
@@ -63,7 +69,12 @@ function createSource(value: unknown, file: string, document: Document | undefin
         return undefined;
       }
       for (const key of Object.keys(record))
-        if (!known.includes(key)) report([...path, key], `\`${key.slice(0, 100)}\` is not known here`, `known are: ${known.join(', ')}`);
+        if (!known.includes(key))
+          report(
+            [...path, key],
+            `\`${key.slice(0, 100)}\` is not known here`,
+            `known are: ${known.join(', ')}`,
+          );
       return record;
     },
   };

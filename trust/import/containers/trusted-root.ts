@@ -43,7 +43,8 @@ function readRekorKey(pem: Buffer): { readonly spki: Buffer; readonly details: s
     throw new Error('a Rekor key is no PEM public key', { cause: error });
   }
   const details = curves[key.asymmetricKeyDetails?.namedCurve ?? ''];
-  if (details === undefined) throw new Error('a Rekor key is not ECDSA, which the image library demands, too');
+  if (details === undefined)
+    throw new Error('a Rekor key is not ECDSA, which the image library demands, too');
   return { spki: key.export({ type: 'spki', format: 'der' }), details };
 }
 
@@ -52,7 +53,8 @@ function readRekorKey(pem: Buffer): { readonly spki: Buffer; readonly details: s
  * @throws Error when there is none, or one cannot be read
  */
 export function readCertificates(pem: Buffer): readonly Buffer[] {
-  const blocks = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  const blocks =
+    pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   if (blocks.length === 0) throw new Error('there is no PEM certificate in it');
   try {
     return blocks.map((block) => new X509Certificate(block).raw);

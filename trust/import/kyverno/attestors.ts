@@ -17,21 +17,40 @@ const denied = 'the images are denied';
  * Converts the attestors of one verifyImages entry. Returns undefined when a part has no counterpart, which
  * is then listed.
  */
-export function attestorsOf(verify: Json, path: Path, name: string, importing: Importing): readonly Json[] | undefined {
+export function attestorsOf(
+  verify: Json,
+  path: Path,
+  name: string,
+  importing: Importing,
+): readonly Json[] | undefined {
   // When the entry has attestations, the attestors apply to these.
   if (listOf(verify['attestations']).length > 0) return [];
   const annotations = textsOf(verify['annotations']);
-  return setsOf(verify['attestors'], [...path, 'attestors'], { type: typeOf(verify), name, annotations, importing });
+  return setsOf(verify['attestors'], [...path, 'attestors'], {
+    type: typeOf(verify),
+    name,
+    annotations,
+    importing,
+  });
 }
 
 /** Converts the attestations of an entry. Each is required, with its own attestors or those of the entry. */
-export function attestationsOf(verify: Json, path: Path, name: string, importing: Importing): readonly Json[] | undefined {
+export function attestationsOf(
+  verify: Json,
+  path: Path,
+  name: string,
+  importing: Importing,
+): readonly Json[] | undefined {
   const demands: Json[] = [];
   for (const [index, each] of listOf(verify['attestations']).entries()) {
     const attestation = recordOf(each) ?? {};
     const at = [...path, 'attestations', index];
     if (listOf(attestation['conditions']).length > 0 || attestation['validate'] !== undefined)
-      return report(importing, [...at, 'conditions'], 'conditions have no counterpart; say them as CEL of the attestation');
+      return report(
+        importing,
+        [...at, 'conditions'],
+        'conditions have no counterpart; say them as CEL of the attestation',
+      );
     const type = predicateTypeOf(textOf(attestation['type']) ?? textOf(attestation['predicateType']) ?? '');
     if (type === undefined || typeOf(verify) === 'Notary')
       return report(importing, at, 'it is no in-toto attestation with a known predicate type');
@@ -53,10 +72,16 @@ export function attestationsOf(verify: Json, path: Path, name: string, importing
 /** Returns the same tree with each signer required to have signed an attestation. */
 export function attestedBy(requirement: Json, type: string): Json {
   for (const word of ['all', 'any'] as const)
-    if (Array.isArray(requirement[word])) return { [word]: (requirement[word] as readonly Json[]).map((one) => attestedBy(one, type)) };
+    if (Array.isArray(requirement[word]))
+      return { [word]: (requirement[word] as readonly Json[]).map((one) => attestedBy(one, type)) };
   const threshold = recordOf(requirement['threshold']);
   if (threshold !== undefined)
-    return { threshold: { ...threshold, of: (threshold['of'] as readonly Json[]).map((one) => attestedBy(one, type)) } };
+    return {
+      threshold: {
+        ...threshold,
+        of: (threshold['of'] as readonly Json[]).map((one) => attestedBy(one, type)),
+      },
+    };
   return { attestation: { type, by: requirement } };
 }
 
@@ -114,15 +139,25 @@ function entryOf(entry: Json, path: Path, context: Context): readonly Json[] | u
   if (recordOf(attestor) !== undefined) return setsOf([attestor], [...path, 'attestor'], context);
   if (type === 'Notary') return notaryOf(recordOf(certificates), path, context, signed);
   if (recordOf(keys) !== undefined) return keysOf(recordOf(keys) ?? {}, [...path, 'keys'], context, signed);
-  if (recordOf(keyless) !== undefined) return keylessOf(recordOf(keyless) ?? {}, [...path, 'keyless'], context, signed);
+  if (recordOf(keyless) !== undefined)
+    return keylessOf(recordOf(keyless) ?? {}, [...path, 'keyless'], context, signed);
   return report(importing, path, 'a certificate as signer has no counterpart for cosign’s signatures');
 }
 
-export function keysOf(keys: Json, path: Path, { importing, name }: Context, signed: Json): readonly Json[] | undefined {
+export function keysOf(
+  keys: Json,
+  path: Path,
+  { importing, name }: Context,
+  signed: Json,
+): readonly Json[] | undefined {
   const { publicKeys, rekor, ctlog: _ctlog, signatureAlgorithm, ...others } = keys;
   const [other] = Object.keys(others);
   if (other !== undefined)
-    return report(importing, [...path, other], 'a key in a secret or a KMS is not read: write it out with `cosign public-key`');
+    return report(
+      importing,
+      [...path, other],
+      'a key in a secret or a KMS is not read: write it out with `cosign public-key`',
+    );
   if (signatureAlgorithm !== undefined && signatureAlgorithm !== 'sha256')
     return report(importing, [...path, 'signatureAlgorithm'], 'only sha256 has a counterpart');
   const log = logOf(rekor);
@@ -137,7 +172,12 @@ export function keysOf(keys: Json, path: Path, { importing, name }: Context, sig
   return kept.names.map((key) => ({ cosign: { key, ...(log ? { log: true } : {}), ...signed } }));
 }
 
-export function keylessOf(keyless: Json, path: Path, { importing }: Context, signed: Json): readonly Json[] | undefined {
+export function keylessOf(
+  keyless: Json,
+  path: Path,
+  { importing }: Context,
+  signed: Json,
+): readonly Json[] | undefined {
   const { issuer, issuerRegExp, subject, subjectRegExp, rekor, ctlog, ...others } = keyless;
   const [other] = Object.keys(others);
   if (other !== undefined) return report(importing, [...path, other], `\`${other}\` has no counterpart`);
@@ -149,13 +189,25 @@ export function keylessOf(keyless: Json, path: Path, { importing }: Context, sig
     );
   const certificates = recordOf(ctlog) ?? {};
   if (certificates['pubkey'] !== undefined || certificates['tsaCertChain'] !== undefined)
-    return report(importing, [...path, 'ctlog'], 'a certificate log other than the public ones has no counterpart');
+    return report(
+      importing,
+      [...path, 'ctlog'],
+      'a certificate log other than the public ones has no counterpart',
+    );
   const from = textOf(issuer) ?? literalOfExpression(textOf(issuerRegExp) ?? '.*');
   if (from === undefined || from.includes('*'))
-    return report(importing, [...path, 'issuer'], 'an issuer is compared exactly, and this one is missing or matches several');
+    return report(
+      importing,
+      [...path, 'issuer'],
+      'an issuer is compared exactly, and this one is missing or matches several',
+    );
   const who = subjectOf(textOf(subject), textOf(subjectRegExp));
   if (who === undefined)
-    return report(importing, [...path, 'subject'], 'it names no particular signer, or no pattern matches exactly these');
+    return report(
+      importing,
+      [...path, 'subject'],
+      'it names no particular signer, or no pattern matches exactly these',
+    );
   const unlogged = certificates['ignoreSCT'] === true ? { certificateLog: false } : {};
   return [{ sigstore: { issuer: from, subject: who, ...unlogged, ...signed } }];
 }
@@ -164,7 +216,8 @@ export function keylessOf(keyless: Json, path: Path, { importing }: Context, sig
 function subjectOf(text: string | undefined, expression: string | undefined): string | undefined {
   if ((text === undefined) === (expression === undefined)) return undefined;
   if (text?.includes('?') === true) return undefined;
-  const found = text === undefined ? patternOfExpression(expression ?? '') : { pattern: text.replaceAll(/\*+/g, '**') };
+  const found =
+    text === undefined ? patternOfExpression(expression ?? '') : { pattern: text.replaceAll(/\*+/g, '**') };
   return 'problem' in found || /^\**$/.test(found.pattern) ? undefined : found.pattern;
 }
 
@@ -199,7 +252,11 @@ export function notaryOf(
     .split('\n')
     .map((line) => line.trim())
     .join('\n');
-  const file = keepFile(importing, `certificates/${name.replace(/[^A-Za-z0-9._-]+/g, '-')}.crt`, Buffer.from(pem));
+  const file = keepFile(
+    importing,
+    `certificates/${name.replace(/[^A-Za-z0-9._-]+/g, '-')}.crt`,
+    Buffer.from(pem),
+  );
   return [{ notation: { certificates: { ca: [file] }, ...signed } }];
 }
 

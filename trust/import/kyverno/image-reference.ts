@@ -39,7 +39,11 @@ function splitSuffix(text: string): { readonly name: string; readonly suffix: st
   return { name: text.slice(0, cut), suffix: text.slice(cut).replaceAll('?', '*') };
 }
 
-function usable(name: string, suffix: string, exact: boolean): { readonly pattern: string; readonly exact: boolean } {
+function usable(
+  name: string,
+  suffix: string,
+  exact: boolean,
+): { readonly pattern: string; readonly exact: boolean } {
   // With `*` in its digest, or without a suffix, the pattern matches any reference with that name.
   const whole = suffix.startsWith('@') && suffix.includes('*') ? name : `${name}${suffix}`;
   try {

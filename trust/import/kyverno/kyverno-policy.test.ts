@@ -29,42 +29,63 @@ const keyless = (more: string): string => `          attestors:
 `;
 
 /** From Kyverno's documentation of verifyImages rules. */
-const table: readonly (readonly [what: string, text: string, rules: RegExp, unmapped: readonly RegExp[]])[] = [
+const table: readonly (readonly [what: string, text: string, rules: RegExp, unmapped: readonly RegExp[]])[] =
   [
-    'a key, with the public log',
-    policyOf(keys()),
-    /"images":\["ghcr\.io\/org\/\*\*"\],"require":\{"cosign":\{"key":"keys\/p-r\.pub","log":true\}\}/,
-    [],
-  ],
-  [
-    'a key without the log',
-    policyOf(keys('                    rekor: { ignoreTlog: true, url: "" }\n')),
-    /"cosign":\{"key":"keys\/p-r\.pub"\}/,
-    [],
-  ],
-  [
-    'another log',
-    policyOf(keys('                    rekor: { url: "https://r.example" }\n')),
-    /"deny"/,
-    [/a log other than the public one/],
-  ],
-  ['a key in a secret', policyOf(keys('                    secret: { name: a, namespace: b }\n')), /"deny"/, [/in a secret/]],
-  ['another algorithm', policyOf(keys('                    signatureAlgorithm: sha512\n')), /"deny"/, [/only sha256/]],
-  [
-    'an identity, whose * crosses slashes',
-    policyOf(keyless('subject: "https://github.com/org/*"')),
-    /"subject":"https:\/\/github\.com\/org\/\*\*"/,
-    [],
-  ],
-  ['an identity by expression', policyOf(keyless('subjectRegExp: "^a$"')), /"subject":"a"/, []],
-  ['anybody', policyOf(keyless('subject: "*"')), /"deny"/, [/no particular signer/]],
-  ['an identity with ?', policyOf(keyless('subject: "a?c"')), /"deny"/, [/no particular signer/]],
-  ['additional extensions', policyOf(keyless('subject: "a", additionalExtensions: { x: y }')), /"deny"/, [/additionalExtensions/]],
-  ['own roots', policyOf(keyless('subject: "a", roots: "x"')), /"deny"/, [/roots/]],
-  ['annotations', policyOf(`          annotations: { env: prod }\n${keys()}`), /"annotations":\{"env":"prod"\}/, []],
-  [
-    'two keys in one entry, one of them needed',
-    policyOf(`          attestors:
+    [
+      'a key, with the public log',
+      policyOf(keys()),
+      /"images":\["ghcr\.io\/org\/\*\*"\],"require":\{"cosign":\{"key":"keys\/p-r\.pub","log":true\}\}/,
+      [],
+    ],
+    [
+      'a key without the log',
+      policyOf(keys('                    rekor: { ignoreTlog: true, url: "" }\n')),
+      /"cosign":\{"key":"keys\/p-r\.pub"\}/,
+      [],
+    ],
+    [
+      'another log',
+      policyOf(keys('                    rekor: { url: "https://r.example" }\n')),
+      /"deny"/,
+      [/a log other than the public one/],
+    ],
+    [
+      'a key in a secret',
+      policyOf(keys('                    secret: { name: a, namespace: b }\n')),
+      /"deny"/,
+      [/in a secret/],
+    ],
+    [
+      'another algorithm',
+      policyOf(keys('                    signatureAlgorithm: sha512\n')),
+      /"deny"/,
+      [/only sha256/],
+    ],
+    [
+      'an identity, whose * crosses slashes',
+      policyOf(keyless('subject: "https://github.com/org/*"')),
+      /"subject":"https:\/\/github\.com\/org\/\*\*"/,
+      [],
+    ],
+    ['an identity by expression', policyOf(keyless('subjectRegExp: "^a$"')), /"subject":"a"/, []],
+    ['anybody', policyOf(keyless('subject: "*"')), /"deny"/, [/no particular signer/]],
+    ['an identity with ?', policyOf(keyless('subject: "a?c"')), /"deny"/, [/no particular signer/]],
+    [
+      'additional extensions',
+      policyOf(keyless('subject: "a", additionalExtensions: { x: y }')),
+      /"deny"/,
+      [/additionalExtensions/],
+    ],
+    ['own roots', policyOf(keyless('subject: "a", roots: "x"')), /"deny"/, [/roots/]],
+    [
+      'annotations',
+      policyOf(`          annotations: { env: prod }\n${keys()}`),
+      /"annotations":\{"env":"prod"\}/,
+      [],
+    ],
+    [
+      'two keys in one entry, one of them needed',
+      policyOf(`          attestors:
             - count: 1
               entries:
                 - keys:
@@ -72,77 +93,94 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
 ${keyText(22)}
 ${keyText(22, 'rsa-2048')}
 `),
-    /"threshold":\{"count":1,"of":\[\{"cosign"[^[]*\{"cosign"/,
-    [],
-  ],
-  ['a count that is not possible', policyOf(keys().replace('- entries', '- count: 3\n              entries')), /"deny"/, [/do not fit/]],
-  [
-    'a certificate for cosign',
-    policyOf('          attestors: [ { entries: [ { certificates: { cert: x } } ] } ]\n'),
-    /"deny"/,
-    [/certificate as signer/],
-  ],
-  ['no attestor', policyOf(''), /"deny"/, [/names no attestor/]],
-  ['audit', policyOf(keys()).replace('Enforce', 'Audit'), /"mode":"report"/, []],
-  ['audit, which is the default', policyOf(keys()).replace('  validationFailureAction: Enforce\n', ''), /"mode":"report"/, []],
-  [
-    'a failure action of its own',
-    policyOf(`          failureAction: Enforce\n${keys()}`).replace('Enforce', 'Audit'),
-    /"cosign":\{[^}]*\}\}\}\]$/,
-    [],
-  ],
-  [
-    'namespaces',
-    policyOf(keys(), '      match: { any: [ { resources: { kinds: [Pod], namespaces: [pay-*] } } ] }\n'),
-    /"namespaces":\["pay-\*"\]/,
-    [],
-  ],
-  [
-    'a selector',
-    policyOf(keys(), '      match: { any: [ { resources: { kinds: [Pod], selector: { a: b } } } ] }\n'),
-    /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
-    [/selection by selector/],
-  ],
-  [
-    'an exclusion',
-    policyOf(keys(), '      exclude: { any: [ { resources: { namespaces: [x] } } ] }\n'),
-    /"require"/,
-    [/`exclude` has no counterpart/],
-  ],
-  [
-    'a skipped image',
-    policyOf(`          skipImageReferences: [ "ghcr.io/org/dev/*" ]\n${keys()}`),
-    /"except":\["ghcr\.io\/org\/dev\/\*\*"\]/,
-    [],
-  ],
-  [
-    'a skipped image without an exact pattern',
-    policyOf(`          skipImageReferences: [ "ghcr.io/org-*/x" ]\n${keys()}`),
-    /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
-    [/not skipped|exactly/],
-  ],
-  [
-    'an attestation',
-    policyOf(`          attestations: [ { type: "https://slsa.dev/provenance/v1" } ]\n${keys()}`),
-    /"attestation":\{"type":"https:\/\/slsa\.dev\/provenance\/v1","by":\{"cosign"/,
-    [],
-  ],
-  [
-    'conditions',
-    policyOf(`          attestations: [ { type: "https://slsa.dev/provenance/v1", conditions: [ { all: [] } ] } ]\n${keys()}`),
-    /"deny"/,
-    [/conditions/],
-  ],
-  ['an unknown type', policyOf(`          type: Other\n${keys()}`), /"deny"/, [/type of signature/]],
-  ['another repository of signatures', policyOf(`          repository: x\n${keys()}`), /"deny"/, [/`repository`/]],
-  ['the form before attestors', policyOf('          key: x\n'), /"deny"/, [/`key` has no counterpart/]],
-  [
-    'an ImageValidatingPolicy that demands nothing',
-    'apiVersion: policies.kyverno.io/v1\nkind: ImageValidatingPolicy\nmetadata: { name: p }\nspec: { matchImageReferences: [ { glob: "ghcr.io/*" } ] }\n',
-    /"images":\["ghcr\.io\/\*\*"\],"deny"/,
-    [/it has no validations/],
-  ],
-];
+      /"threshold":\{"count":1,"of":\[\{"cosign"[^[]*\{"cosign"/,
+      [],
+    ],
+    [
+      'a count that is not possible',
+      policyOf(keys().replace('- entries', '- count: 3\n              entries')),
+      /"deny"/,
+      [/do not fit/],
+    ],
+    [
+      'a certificate for cosign',
+      policyOf('          attestors: [ { entries: [ { certificates: { cert: x } } ] } ]\n'),
+      /"deny"/,
+      [/certificate as signer/],
+    ],
+    ['no attestor', policyOf(''), /"deny"/, [/names no attestor/]],
+    ['audit', policyOf(keys()).replace('Enforce', 'Audit'), /"mode":"report"/, []],
+    [
+      'audit, which is the default',
+      policyOf(keys()).replace('  validationFailureAction: Enforce\n', ''),
+      /"mode":"report"/,
+      [],
+    ],
+    [
+      'a failure action of its own',
+      policyOf(`          failureAction: Enforce\n${keys()}`).replace('Enforce', 'Audit'),
+      /"cosign":\{[^}]*\}\}\}\]$/,
+      [],
+    ],
+    [
+      'namespaces',
+      policyOf(keys(), '      match: { any: [ { resources: { kinds: [Pod], namespaces: [pay-*] } } ] }\n'),
+      /"namespaces":\["pay-\*"\]/,
+      [],
+    ],
+    [
+      'a selector',
+      policyOf(keys(), '      match: { any: [ { resources: { kinds: [Pod], selector: { a: b } } } ] }\n'),
+      /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
+      [/selection by selector/],
+    ],
+    [
+      'an exclusion',
+      policyOf(keys(), '      exclude: { any: [ { resources: { namespaces: [x] } } ] }\n'),
+      /"require"/,
+      [/`exclude` has no counterpart/],
+    ],
+    [
+      'a skipped image',
+      policyOf(`          skipImageReferences: [ "ghcr.io/org/dev/*" ]\n${keys()}`),
+      /"except":\["ghcr\.io\/org\/dev\/\*\*"\]/,
+      [],
+    ],
+    [
+      'a skipped image without an exact pattern',
+      policyOf(`          skipImageReferences: [ "ghcr.io/org-*/x" ]\n${keys()}`),
+      /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
+      [/not skipped|exactly/],
+    ],
+    [
+      'an attestation',
+      policyOf(`          attestations: [ { type: "https://slsa.dev/provenance/v1" } ]\n${keys()}`),
+      /"attestation":\{"type":"https:\/\/slsa\.dev\/provenance\/v1","by":\{"cosign"/,
+      [],
+    ],
+    [
+      'conditions',
+      policyOf(
+        `          attestations: [ { type: "https://slsa.dev/provenance/v1", conditions: [ { all: [] } ] } ]\n${keys()}`,
+      ),
+      /"deny"/,
+      [/conditions/],
+    ],
+    ['an unknown type', policyOf(`          type: Other\n${keys()}`), /"deny"/, [/type of signature/]],
+    [
+      'another repository of signatures',
+      policyOf(`          repository: x\n${keys()}`),
+      /"deny"/,
+      [/`repository`/],
+    ],
+    ['the form before attestors', policyOf('          key: x\n'), /"deny"/, [/`key` has no counterpart/]],
+    [
+      'an ImageValidatingPolicy that demands nothing',
+      'apiVersion: policies.kyverno.io/v1\nkind: ImageValidatingPolicy\nmetadata: { name: p }\nspec: { matchImageReferences: [ { glob: "ghcr.io/*" } ] }\n',
+      /"images":\["ghcr\.io\/\*\*"\],"deny"/,
+      [/it has no validations/],
+    ],
+  ];
 
 for (const [what, text, rules, unmapped] of table) {
   test(what, async () => {
@@ -158,16 +196,22 @@ test('a converted pattern matches at least the references of Kyverno’s pattern
   const piece = fc.constantFrom('a', 'b', '*', 'a*', '?');
   const segment = fc.constantFrom('a', 'b', 'ab', 'aa');
   fc.assert(
-    fc.property(fc.array(piece, { minLength: 1, maxLength: 3 }), fc.array(segment, { minLength: 1, maxLength: 4 }), (pieces, path) => {
-      const theirs = new RegExp(`^ghcr\\.io/${pieces.join('/').replaceAll('*', '.*').replaceAll('?', '.')}$`);
-      const repository = path.join('/');
-      const { pattern } = patternOfReference(`ghcr.io/${pieces.join('/')}`);
-      if (!theirs.test(`ghcr.io/${repository}`)) return;
-      assert.ok(
-        patternMatches(parseImagePattern(pattern), { registry: 'ghcr.io', repository }),
-        `${pieces.join('/')} → ${pattern}: ${repository}`,
-      );
-    }),
+    fc.property(
+      fc.array(piece, { minLength: 1, maxLength: 3 }),
+      fc.array(segment, { minLength: 1, maxLength: 4 }),
+      (pieces, path) => {
+        const theirs = new RegExp(
+          `^ghcr\\.io/${pieces.join('/').replaceAll('*', '.*').replaceAll('?', '.')}$`,
+        );
+        const repository = path.join('/');
+        const { pattern } = patternOfReference(`ghcr.io/${pieces.join('/')}`);
+        if (!theirs.test(`ghcr.io/${repository}`)) return;
+        assert.ok(
+          patternMatches(parseImagePattern(pattern), { registry: 'ghcr.io', repository }),
+          `${pieces.join('/')} → ${pattern}: ${repository}`,
+        );
+      },
+    ),
     fuzzing(2, 500),
   );
 });
@@ -206,7 +250,11 @@ test('fuzzed documents give an error with a place, or rules that load', async ()
       try {
         await imported(
           'kyverno',
-          JSON.stringify({ apiVersion: 'kyverno.io/v1', kind: 'ClusterPolicy', spec: { rules: [{ verifyImages: [verify] }] } }),
+          JSON.stringify({
+            apiVersion: 'kyverno.io/v1',
+            kind: 'ClusterPolicy',
+            spec: { rules: [{ verifyImages: [verify] }] },
+          }),
         );
       } catch (error) {
         assert.ok(isPortcullisError(error) && /:\d+:\d+/.test(error.message), String(error));

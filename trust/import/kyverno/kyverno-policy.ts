@@ -19,13 +19,21 @@ type Path = readonly PathSegment[];
  * @throws PortcullisError `TRUST_IMPORT_INVALID`
  */
 export function importKyvernoPolicies(paths: readonly string[]): Promise<ImportedPolicy> {
-  return importDocuments(paths, isOurs, 'ClusterPolicy, Policy or ImageValidatingPolicy of Kyverno', readPolicy);
+  return importDocuments(
+    paths,
+    isOurs,
+    'ClusterPolicy, Policy or ImageValidatingPolicy of Kyverno',
+    readPolicy,
+  );
 }
 
 function isOurs({ apiVersion, kind }: Json): boolean {
   const group = String(apiVersion).split('/')[0];
   if (group === 'kyverno.io') return kind === 'ClusterPolicy' || kind === 'Policy';
-  return group === 'policies.kyverno.io' && (kind === 'ImageValidatingPolicy' || kind === 'NamespacedImageValidatingPolicy');
+  return (
+    group === 'policies.kyverno.io' &&
+    (kind === 'ImageValidatingPolicy' || kind === 'NamespacedImageValidatingPolicy')
+  );
 }
 
 function readPolicy(value: Json, base: Path, importing: Importing): void {
@@ -45,7 +53,13 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
         rule: textOf(rule['name']) ?? String(index),
         audits: audits(spec, rule, recordOf(verify) ?? {}),
       };
-      readVerifyImages(recordOf(verify) ?? {}, [...path, 'verifyImages', number], namespaces, place, importing);
+      readVerifyImages(
+        recordOf(verify) ?? {},
+        [...path, 'verifyImages', number],
+        namespaces,
+        place,
+        importing,
+      );
     }
   }
 }
@@ -55,7 +69,11 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
  * the rule is then enforced.
  */
 function audits(spec: Json, rule: Json, verify: Json): boolean {
-  const overrides = [spec['validationFailureActionOverrides'], rule['failureActionOverrides'], verify['failureActionOverrides']];
+  const overrides = [
+    spec['validationFailureActionOverrides'],
+    rule['failureActionOverrides'],
+    verify['failureActionOverrides'],
+  ];
   if (overrides.some((one) => listOf(one).length > 0)) return false;
   const action = textOf(verify['failureAction']) ?? textOf(spec['validationFailureAction']) ?? 'Audit';
   return action.toLowerCase() === 'audit';
@@ -68,16 +86,28 @@ function audits(spec: Json, rule: Json, verify: Json): boolean {
 function namespacesOf(rule: Json, path: Path, importing: Importing): readonly string[] | undefined {
   const everywhere = 'the rule holds for every pod, which is stricter';
   for (const field of ['exclude', 'preconditions', 'context', 'celPreconditions'])
-    if (rule[field] !== undefined) tellUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, everywhere);
+    if (rule[field] !== undefined)
+      tellUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, everywhere);
   const match = recordOf(rule['match']) ?? {};
-  const filters = match['any'] === undefined ? (match['all'] === undefined ? [match] : listOf(match['all'])) : listOf(match['any']);
+  const filters =
+    match['any'] === undefined
+      ? match['all'] === undefined
+        ? [match]
+        : listOf(match['all'])
+      : listOf(match['any']);
   const chosen: string[] = [];
   for (const filter of filters) {
     const { resources, ...others } = recordOf(filter) ?? {};
     const { kinds: _kinds, operations: _operations, namespaces, ...more } = recordOf(resources) ?? {};
     const names = listOf(namespaces).filter((name): name is string => typeof name === 'string');
     const odd = [...Object.keys(others), ...Object.keys(more)];
-    if (odd.length > 0) tellUnmapped(importing, [...path, 'match'], `a selection by ${odd.join(', ')} has no counterpart`, everywhere);
+    if (odd.length > 0)
+      tellUnmapped(
+        importing,
+        [...path, 'match'],
+        `a selection by ${odd.join(', ')} has no counterpart`,
+        everywhere,
+      );
     if (
       odd.length > 0 ||
       (match['all'] !== undefined && filters.length > 1) ||
@@ -113,11 +143,21 @@ const knownFields: readonly string[] = [
   ],
 ];
 
-function readVerifyImages(verify: Json, path: Path, namespaces: readonly string[] | undefined, place: Place, importing: Importing): void {
+function readVerifyImages(
+  verify: Json,
+  path: Path,
+  namespaces: readonly string[] | undefined,
+  place: Place,
+  importing: Importing,
+): void {
   const comment = `Kyverno policy ${place.policy}, rule ${place.rule}`;
   const where = namespaces === undefined ? {} : { namespaces };
   const references = listOf(verify['imageReferences']).map(String);
-  const images = [...new Set((references.length === 0 ? ['*'] : references).map((text) => patternOfReference(text).pattern))];
+  const images = [
+    ...new Set(
+      (references.length === 0 ? ['*'] : references).map((text) => patternOfReference(text).pattern),
+    ),
+  ];
   const except = skipped(verify, path, importing);
   const head = { images, ...(except.length === 0 ? {} : { except }), ...where };
   const reported = importing.unmapped.length;
@@ -133,12 +173,17 @@ function readVerifyImages(verify: Json, path: Path, namespaces: readonly string[
   const name = `${place.policy}-${place.rule}`;
   const signed = attestorsOf(verify, path, name, importing);
   const attested = attestationsOf(verify, path, name, importing);
-  const require = signed === undefined || attested === undefined ? undefined : allOf([...signed, ...attested]);
+  const require =
+    signed === undefined || attested === undefined ? undefined : allOf([...signed, ...attested]);
   if (require === undefined || importing.unmapped.length > reported) {
-    if (importing.unmapped.length === reported) tellUnmapped(importing, path, 'it names no attestor', 'the images are denied');
+    if (importing.unmapped.length === reported)
+      tellUnmapped(importing, path, 'it names no attestor', 'the images are denied');
     importing.rules.push({
       comment,
-      rule: { ...head, deny: `a part of Kyverno policy ${place.policy}, rule ${place.rule} has no counterpart` },
+      rule: {
+        ...head,
+        deny: `a part of Kyverno policy ${place.policy}, rule ${place.rule} has no counterpart`,
+      },
     });
     return;
   }

@@ -10,7 +10,19 @@ const signatures = (attestors: string, after: string): string =>
   `images.containers.map(image, verifyImageSignatures(image, [${attestors}])).all(e, e ${after})`;
 
 const certificate = ((): string => {
-  const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', '/dev/null', '-subj', '/C=US/ST=WA/O=x/CN=n', '-days', '30'];
+  const args = [
+    'req',
+    '-x509',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    '-keyout',
+    '/dev/null',
+    '-subj',
+    '/C=US/ST=WA/O=x/CN=n',
+    '-days',
+    '30',
+  ];
   const pem = spawnSync('openssl', args, { encoding: 'utf8' }).stdout;
   return pem.trimEnd().replaceAll(/^/gm, ' '.repeat(12));
 })();
@@ -61,8 +73,18 @@ ${expressions.map((one) => `    - expression: >-\n        ${one}\n      message:
 
 const cosign = '\\{"cosign":\\{"key":"keys/check-images-cosign\\.pub","log":true\\}\\}';
 const other = '\\{"cosign":\\{"key":"keys/check-images-other\\.pub"\\}\\}';
-const table: readonly (readonly [what: string, text: () => string, rules: string, unmapped: readonly RegExp[]])[] = [
-  ['a key', () => policyOf([signatures('attestors.cosign', '> 0')]), `"images":\\["ghcr\\.io/org/\\*\\*"\\],"require":${cosign}\\}`, []],
+const table: readonly (readonly [
+  what: string,
+  text: () => string,
+  rules: string,
+  unmapped: readonly RegExp[],
+])[] = [
+  [
+    'a key',
+    () => policyOf([signatures('attestors.cosign', '> 0')]),
+    `"images":\\["ghcr\\.io/org/\\*\\*"\\],"require":${cosign}\\}`,
+    [],
+  ],
   [
     'any of two',
     () => policyOf([signatures('attestors.cosign, attestors.other', '> 0')]),
@@ -117,14 +139,27 @@ const table: readonly (readonly [what: string, text: () => string, rules: string
   ],
   [
     'a condition on pods',
-    () => policyOf([signatures('attestors.cosign', '> 0')], { spec: '  matchConditions: [ { name: x, expression: "true" } ]\n' }),
+    () =>
+      policyOf([signatures('attestors.cosign', '> 0')], {
+        spec: '  matchConditions: [ { name: x, expression: "true" } ]\n',
+      }),
     `"require":${cosign}`,
     [/matchConditions/],
   ],
-  ['exactly one of two', () => policyOf([signatures('attestors.cosign, attestors.other', '== 1')]), '"deny"', [/"== 1" of 2 attestors/]],
+  [
+    'exactly one of two',
+    () => policyOf([signatures('attestors.cosign, attestors.other', '== 1')]),
+    '"deny"',
+    [/"== 1" of 2 attestors/],
+  ],
   ['none at least', () => policyOf([signatures('attestors.cosign', '>= 0')]), '"deny"', [/">= 0" of 1/]],
   ['more than there are', () => policyOf([signatures('attestors.cosign', '> 1')]), '"deny"', [/"> 1" of 1/]],
-  ['the same twice', () => policyOf([signatures('attestors.cosign, attestors.cosign', '> 0')]), '"deny"', [/of 2 attestors/]],
+  [
+    'the same twice',
+    () => policyOf([signatures('attestors.cosign, attestors.cosign', '> 0')]),
+    '"deny"',
+    [/of 2 attestors/],
+  ],
   ['nobody known', () => policyOf([signatures('attestors.nobody', '> 0')]), '"deny"', [/no attestor nobody/]],
   ['a key in a KMS', () => policyOf([signatures('attestors.managed', '> 0')]), '"deny"', [/secret or a KMS/]],
   [
@@ -141,25 +176,37 @@ const table: readonly (readonly [what: string, text: () => string, rules: string
   ],
   [
     'a payload',
-    () => policyOf(["images.containers.map(image, extractPayload(image, attestations.sbom).bomFormat == 'CycloneDX').all(e, e)"]),
+    () =>
+      policyOf([
+        "images.containers.map(image, extractPayload(image, attestations.sbom).bomFormat == 'CycloneDX').all(e, e)",
+      ]),
     '"deny"',
     [/only expressions/],
   ],
   [
     'an attestation of notation',
-    () => policyOf(['images.containers.map(i, verifyAttestationSignatures(i, attestations.sbom, [attestors.notary])).all(e, e > 0)']),
+    () =>
+      policyOf([
+        'images.containers.map(i, verifyAttestationSignatures(i, attestations.sbom, [attestors.notary])).all(e, e > 0)',
+      ]),
     '"deny"',
     [/signed by notation/],
   ],
   [
     'an attestation that is a referrer',
-    () => policyOf(['images.containers.map(i, verifyAttestationSignatures(i, attestations.old, [attestors.cosign])).all(e, e > 0)']),
+    () =>
+      policyOf([
+        'images.containers.map(i, verifyAttestationSignatures(i, attestations.old, [attestors.cosign])).all(e, e > 0)',
+      ]),
     '"deny"',
     [/old is no in-toto/],
   ],
   [
     'another log',
-    () => policyOf([signatures('attestors.cosign', '> 0')], { key: '        ctlog: { url: "https://r.example" }\n' }),
+    () =>
+      policyOf([signatures('attestors.cosign', '> 0')], {
+        key: '        ctlog: { url: "https://r.example" }\n',
+      }),
     '"deny"',
     [/a log other than the public one/],
   ],
@@ -200,8 +247,15 @@ test('no generated ImageValidatingPolicy admits an image without a requirement',
       { maxLength: 9 },
     )
     .map((parts) => parts.join(''));
-  const attestor = fc.record({ name: fc.constantFrom('a', 'b'), cosign: fc.oneof(fc.jsonValue(), fc.record({ key: fc.jsonValue() })) });
-  const spec = fc.record({ validations: fc.array(fc.record({ expression })), attestors: fc.array(attestor), attestations: fc.jsonValue() });
+  const attestor = fc.record({
+    name: fc.constantFrom('a', 'b'),
+    cosign: fc.oneof(fc.jsonValue(), fc.record({ key: fc.jsonValue() })),
+  });
+  const spec = fc.record({
+    validations: fc.array(fc.record({ expression })),
+    attestors: fc.array(attestor),
+    attestations: fc.jsonValue(),
+  });
   await fc.assert(
     fc.asyncProperty(spec, async (value) => {
       try {

@@ -23,23 +23,44 @@ export function readValidatingPolicy(value: Json, base: Path, importing: Importi
   const name = nameOf(value);
   const globs = listOf(spec['matchImageReferences']).map((one) => textOf(recordOf(one)?.['glob']));
   const images =
-    globs.some((glob) => glob === undefined) || globs.length === 0 ? ['**'] : globs.map((glob) => patternOfReference(glob ?? '*').pattern);
-  const own = value['kind'] === 'NamespacedImageValidatingPolicy' ? textOf(recordOf(value['metadata'])?.['namespace']) : undefined;
+    globs.some((glob) => glob === undefined) || globs.length === 0
+      ? ['**']
+      : globs.map((glob) => patternOfReference(glob ?? '*').pattern);
+  const own =
+    value['kind'] === 'NamespacedImageValidatingPolicy'
+      ? textOf(recordOf(value['metadata'])?.['namespace'])
+      : undefined;
   const head = { images: [...new Set(images)], ...(own === undefined ? {} : { namespaces: [own] }) };
   if (listOf(spec['matchConditions']).length > 0)
-    tellUnmapped(importing, [...path, 'matchConditions'], 'conditions on pods have no counterpart', everywhere);
+    tellUnmapped(
+      importing,
+      [...path, 'matchConditions'],
+      'conditions on pods have no counterpart',
+      everywhere,
+    );
   for (const field of ['namespaceSelector', 'objectSelector', 'excludeResourceRules'])
     if (recordOf(spec['matchConstraints'])?.[field] !== undefined)
-      tellUnmapped(importing, [...path, 'matchConstraints', field], 'a selection by labels or resources has no counterpart', everywhere);
+      tellUnmapped(
+        importing,
+        [...path, 'matchConstraints', field],
+        'a selection by labels or resources has no counterpart',
+        everywhere,
+      );
   const reported = importing.unmapped.length;
   const context = { spec, path, name, importing };
-  const demands = listOf(spec['validations']).map((one, index) => demandOf(recordOf(one) ?? {}, [...path, 'validations', index], context));
+  const demands = listOf(spec['validations']).map((one, index) =>
+    demandOf(recordOf(one) ?? {}, [...path, 'validations', index], context),
+  );
   const whole = demands.filter((demand) => demand !== undefined);
   const require = whole.length === demands.length && whole.length > 0 ? allOf(whole) : undefined;
   const comment = `ImageValidatingPolicy ${name}`;
   if (require === undefined || importing.unmapped.length > reported) {
-    if (importing.unmapped.length === reported) tellUnmapped(importing, path, 'it has no validations', denied);
-    importing.rules.push({ comment, rule: { ...head, deny: `a part of ImageValidatingPolicy ${name} has no counterpart` } });
+    if (importing.unmapped.length === reported)
+      tellUnmapped(importing, path, 'it has no validations', denied);
+    importing.rules.push({
+      comment,
+      rule: { ...head, deny: `a part of ImageValidatingPolicy ${name} has no counterpart` },
+    });
     return;
   }
   const actions = listOf(spec['validationActions']);
@@ -63,23 +84,33 @@ const counting =
 
 function demandOf(validation: Json, path: Path, context: Context): Json | undefined {
   const { importing } = context;
-  const report = (why: string): undefined => void tellUnmapped(importing, [...path, 'expression'], why, denied);
+  const report = (why: string): undefined =>
+    void tellUnmapped(importing, [...path, 'expression'], why, denied);
   const text = textOf(validation['expression'])?.replace(/\s+/g, '') ?? '';
   const found = counting.exec(text);
   if (found === null)
-    return report('only expressions that count attestors who have signed have a counterpart; say others as CEL of an attestation');
+    return report(
+      'only expressions that count attestors who have signed have a counterpart; say others as CEL of an attestation',
+    );
   const [, , called, attestation, list = '', , sign, number = ''] = found;
   if ((called === 'verifyAttestationSignatures') !== (attestation !== undefined))
     return report('the function is called with other arguments than it has');
   const names = list.split(',').map((one) => one.slice('attestors.'.length));
   const count = Number(number) + (sign === '>' ? 1 : 0);
-  if (count < 1 || count > names.length || (sign === '==' && count < names.length) || new Set(names).size < names.length)
+  if (
+    count < 1 ||
+    count > names.length ||
+    (sign === '==' && count < names.length) ||
+    new Set(names).size < names.length
+  )
     return report(`"${sign ?? ''} ${number}" of ${names.length} attestors is no requirement`);
   const attestors = names.map((name) => attestorNamed(name, context));
   if (attestors.includes(undefined)) return undefined;
   const type = attestation === undefined ? undefined : typeNamed(attestation, context);
   if (attestation !== undefined && type === undefined) return undefined;
-  const signers = attestors.filter((one) => one !== undefined).map((one) => (type === undefined ? one : attestedBy(one, type)));
+  const signers = attestors
+    .filter((one) => one !== undefined)
+    .map((one) => (type === undefined ? one : attestedBy(one, type)));
   if (type !== undefined && JSON.stringify(signers).includes('"notation"'))
     return report('attestations signed by notation have no counterpart');
   if (count === signers.length) return allOf(signers);
@@ -115,18 +146,26 @@ function attestorNamed(name: string, { spec, path, name: policy, importing }: Co
     const [other] = Object.keys(others);
     if (other !== undefined) return report(`\`${other}\` has no counterpart`);
     return anyOf(
-      notaryOf({ cert: recordOf(certs)?.['value'] }, [...at, 'notary'], { ...context, type: 'Notary', annotations: {} }, {}) ?? [],
+      notaryOf(
+        { cert: recordOf(certs)?.['value'] },
+        [...at, 'notary'],
+        { ...context, type: 'Notary', annotations: {} },
+        {},
+      ) ?? [],
     );
   }
-  if (cosign === undefined || notary !== undefined) return report('it is neither a cosign nor a notary attestor');
+  if (cosign === undefined || notary !== undefined)
+    return report('it is neither a cosign nor a notary attestor');
   const { key, keyless, ctlog, annotations, ...others } = cosign;
   const [other] = Object.keys(others);
   if (other !== undefined) return report(`\`${other}\` has no counterpart`);
   const wanted = textsOf(annotations);
-  if (Object.values(wanted).some((one) => one.includes('*'))) return report('an annotation with a literal * has no counterpart');
+  if (Object.values(wanted).some((one) => one.includes('*')))
+    return report('an annotation with a literal * has no counterpart');
   const signed = Object.keys(wanted).length === 0 ? {} : { annotations: wanted };
   const cosignContext = { ...context, type: 'Cosign' as const, annotations: {} };
-  const { url, insecureIgnoreTlog, insecureIgnoreSCT, rekorPubKey, ctLogPubKey, tsaCertChain, ...more } = recordOf(ctlog) ?? {};
+  const { url, insecureIgnoreTlog, insecureIgnoreSCT, rekorPubKey, ctLogPubKey, tsaCertChain, ...more } =
+    recordOf(ctlog) ?? {};
   if (Object.keys(more).length > 0) return report('a part of its ctlog has no counterpart');
   const rekor = {
     ...(url === undefined ? {} : { url }),
@@ -137,18 +176,29 @@ function attestorNamed(name: string, { spec, path, name: policy, importing }: Co
     const { data, hashAlgorithm, ...rest } = recordOf(key) ?? {};
     if (tsaCertChain !== undefined) return report('a time stamp authority of one’s own has no counterpart');
     const algorithm = hashAlgorithm === undefined ? {} : { signatureAlgorithm: hashAlgorithm };
-    const keys = keysOf({ publicKeys: data, rekor, ...algorithm, ...rest }, [...at, 'cosign', 'key'], cosignContext, signed);
+    const keys = keysOf(
+      { publicKeys: data, rekor, ...algorithm, ...rest },
+      [...at, 'cosign', 'key'],
+      cosignContext,
+      signed,
+    );
     return keys === undefined ? undefined : anyOf(keys);
   }
   const { identities, ...rest } = recordOf(keyless) ?? {};
-  if (key !== undefined || listOf(identities).length === 0) return report('it names neither a key nor identities');
+  if (key !== undefined || listOf(identities).length === 0)
+    return report('it names neither a key nor identities');
   const logs = {
     ignoreSCT: insecureIgnoreSCT,
     ...(ctLogPubKey === undefined ? {} : { pubkey: ctLogPubKey }),
     ...(tsaCertChain === undefined ? {} : { tsaCertChain }),
   };
   const all = listOf(identities).map((one, number) =>
-    keylessOf({ ...recordOf(one), ...rest, rekor, ctlog: logs }, [...at, 'cosign', 'keyless', 'identities', number], cosignContext, signed),
+    keylessOf(
+      { ...recordOf(one), ...rest, rekor, ctlog: logs },
+      [...at, 'cosign', 'keyless', 'identities', number],
+      cosignContext,
+      signed,
+    ),
   );
   return all.includes(undefined) ? undefined : anyOf(all.flatMap((one) => one ?? []));
 }

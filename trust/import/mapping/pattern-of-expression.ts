@@ -14,16 +14,24 @@ export function patternOfExpression(expression: string): ExpressionPattern {
   for (let index = 0; index < body.length; index += 1) {
     const character = body[index] as string;
     if (character === '.' && body[index + 1] === '*') {
-      if (body[index + 2] === '?' || body[index + 2] === '+') return { problem: `"${character}*${body[index + 2] ?? ''}" has no pattern` };
+      if (body[index + 2] === '?' || body[index + 2] === '+')
+        return { problem: `"${character}*${body[index + 2] ?? ''}" has no pattern` };
       pattern = pattern.endsWith('**') ? pattern : `${pattern}**`;
       index += 1;
       continue;
     }
     const escaped = character === '\\';
     const literal = escaped ? (body[(index += 1)] ?? '') : character;
-    if (literal === '' || literal === '*' || (escaped ? /[A-Za-z0-9]/.test(literal) : /[.+*?()|[\]{}^$\\]/.test(literal)))
-      return { problem: `"${escaped ? '\\' : ''}${literal}" has no pattern: only literal characters and ".*" have` };
-    if (/[*+?{]/.test(body[index + 1] ?? '')) return { problem: `"${literal}${body[index + 1] ?? ''}" has no pattern: only ".*" has` };
+    if (
+      literal === '' ||
+      literal === '*' ||
+      (escaped ? /[A-Za-z0-9]/.test(literal) : /[.+*?()|[\]{}^$\\]/.test(literal))
+    )
+      return {
+        problem: `"${escaped ? '\\' : ''}${literal}" has no pattern: only literal characters and ".*" have`,
+      };
+    if (/[*+?{]/.test(body[index + 1] ?? ''))
+      return { problem: `"${literal}${body[index + 1] ?? ''}" has no pattern: only ".*" has` };
     pattern += literal;
   }
   if (!anchoredEnd && !pattern.endsWith('**')) pattern += '**';

@@ -40,7 +40,9 @@ export async function importDocuments(
   }
   if (problems.length === 0 && found === 0) {
     const position = { file: paths[0] ?? '', line: 1, column: 1 };
-    throw invalid(paths, [{ position, path: '', message: `no ${what} is here`, fix: `name a file that holds one` }]);
+    throw invalid(paths, [
+      { position, path: '', message: `no ${what} is here`, fix: `name a file that holds one` },
+    ]);
   }
   if (problems.length > 0) throw invalid(paths, problems);
   return result;
@@ -59,7 +61,12 @@ function itemsOf(value: unknown): readonly (readonly [Json, readonly PathSegment
 }
 
 /** Lists a part without a counterpart, with its position. */
-export function tellUnmapped(importing: Importing, path: readonly PathSegment[], why: string, became: string): void {
+export function tellUnmapped(
+  importing: Importing,
+  path: readonly PathSegment[],
+  why: string,
+  became: string,
+): void {
   const { file, line, column } = importing.document.positionOf(path, 'key');
   importing.unmapped.push({ file, line, column, path: formatPath(path), why, became });
 }

@@ -46,17 +46,24 @@ export function readNotationPolicy(text: string, file: string): NotationPolicy {
     throw invalid(file, parsed.problems.length > 0 ? parsed.problems : [empty]);
   }
   const problems: Problem[] = [];
-  const report = (path: readonly PathSegment[], message: string, fix = 'correct it, as notation refuses the file, too'): void =>
+  const report = (
+    path: readonly PathSegment[],
+    message: string,
+    fix = 'correct it, as notation refuses the file, too',
+  ): void =>
     void problems.push({ position: document.positionOf(path), path: formatPath(path), message, fix });
   if (parsed.documents.length > 1) report([], 'it holds more than one document');
   const policy = recordOf(document.value);
-  if (policy?.['version'] !== '1.0') report(['version'], 'its version is not "1.0"', 'only version 1.0 is known');
+  if (policy?.['version'] !== '1.0')
+    report(['version'], 'its version is not "1.0"', 'only version 1.0 is known');
   const list = policy?.['trustPolicies'];
   const entries: readonly unknown[] = Array.isArray(list) ? list : [];
   if (entries.length === 0) report(['trustPolicies'], 'it holds no statement');
   // Policies for blobs are selected by name: their statements have no scopes.
   const kind = entries.some((entry) => recordOf(entry)?.['registryScopes'] !== undefined) ? 'oci' : 'blob';
-  const statements = entries.map((entry, index) => readStatement(recordOf(entry) ?? {}, ['trustPolicies', index], kind, report));
+  const statements = entries.map((entry, index) =>
+    readStatement(recordOf(entry) ?? {}, ['trustPolicies', index], kind, report),
+  );
   checkUnique(statements, report);
   if (problems.length > 0) throw invalid(file, problems);
   return { document, kind, statements };
@@ -74,12 +81,21 @@ function readStatement(
   if (name === '') report([...path, 'name'], 'the statement has no name');
   const verification = recordOf(record['signatureVerification']) ?? {};
   const level = levels.find((one) => one === verification['level']);
-  if (level === undefined) report([...path, 'signatureVerification', 'level'], `the level is none of ${levels.join(', ')}`);
+  if (level === undefined)
+    report([...path, 'signatureVerification', 'level'], `the level is none of ${levels.join(', ')}`);
   const override = textsOf(verification['override']);
   checkOverride(verification['override'], level, [...path, 'signatureVerification', 'override'], report);
   const { verifyTimestamp } = verification;
-  if (verifyTimestamp !== undefined && verifyTimestamp !== '' && verifyTimestamp !== 'always' && verifyTimestamp !== 'afterCertExpiry')
-    report([...path, 'signatureVerification', 'verifyTimestamp'], 'verifyTimestamp is neither always nor afterCertExpiry');
+  if (
+    verifyTimestamp !== undefined &&
+    verifyTimestamp !== '' &&
+    verifyTimestamp !== 'always' &&
+    verifyTimestamp !== 'afterCertExpiry'
+  )
+    report(
+      [...path, 'signatureVerification', 'verifyTimestamp'],
+      'verifyTimestamp is neither always nor afterCertExpiry',
+    );
   const scopes = listOf(record['registryScopes'], [...path, 'registryScopes'], report);
   if (kind === 'oci') checkScopes(scopes, [...path, 'registryScopes'], report);
   const stores = listOf(record['trustStores'], [...path, 'trustStores'], report);
@@ -90,7 +106,10 @@ function readStatement(
     report(path, 'the statement lacks trust stores or trusted identities');
   for (const [index, store] of stores.entries())
     if (!storePattern.test(store))
-      report([...path, 'trustStores', index], `"${store}" is not TYPE:NAME with the type ca, signingAuthority or tsa`);
+      report(
+        [...path, 'trustStores', index],
+        `"${store}" is not TYPE:NAME with the type ca, signingAuthority or tsa`,
+      );
   checkIdentities(identities, [...path, 'trustedIdentities'], report);
   return {
     name,
@@ -104,7 +123,12 @@ function readStatement(
   };
 }
 
-function checkOverride(value: unknown, level: string | undefined, path: readonly PathSegment[], report: Report): void {
+function checkOverride(
+  value: unknown,
+  level: string | undefined,
+  path: readonly PathSegment[],
+  report: Report,
+): void {
   const entries = Object.entries(recordOf(value) ?? {});
   if (entries.length > 0 && level === 'skip') report(path, 'the level skip cannot be overridden');
   for (const [type, action] of entries) {
@@ -152,10 +176,12 @@ function checkUnique(statements: readonly Statement[], report: Report): void {
   const names = new Set<string>();
   const scopes = new Set<string>();
   for (const statement of statements) {
-    if (names.has(statement.name)) report([...statement.path, 'name'], `two statements have the name "${statement.name}"`);
+    if (names.has(statement.name))
+      report([...statement.path, 'name'], `two statements have the name "${statement.name}"`);
     names.add(statement.name);
     for (const [index, scope] of statement.scopes.entries()) {
-      if (scopes.has(scope)) report([...statement.path, 'registryScopes', index], `the scope "${scope}" is listed twice`);
+      if (scopes.has(scope))
+        report([...statement.path, 'registryScopes', index], `the scope "${scope}" is listed twice`);
       scopes.add(scope);
     }
   }

@@ -25,7 +25,14 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
   const unmapped: Unmapped[] = [];
   const leave = (rule: TrustRule, why: string): void => {
     const [, file = rule.name, line = '1'] = /^(.*):(\d+)$/.exec(rule.name) ?? [];
-    unmapped.push({ file, line: Number(line), column: 1, path: '', why, became: 'nothing: no statement is made of it' });
+    unmapped.push({
+      file,
+      line: Number(line),
+      column: 1,
+      path: '',
+      why,
+      became: 'nothing: no statement is made of it',
+    });
   };
   let candidates: Candidate[] = [];
   const left: TrustRule[] = [];
@@ -58,7 +65,11 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
 }
 
 /** Names the statements uniquely: two rules may be on one line. */
-function named({ rule, statement }: Candidate, index: number, all: readonly Candidate[]): Readonly<Record<string, unknown>> {
+function named(
+  { rule, statement }: Candidate,
+  index: number,
+  all: readonly Candidate[],
+): Readonly<Record<string, unknown>> {
   const before = all.slice(0, index).filter((one) => one.rule.name === rule.name).length;
   return { ...statement, name: before === 0 ? rule.name : `${rule.name} (${before + 1})` };
 }
@@ -74,11 +85,18 @@ function candidateOf(rule: TrustRule): Candidate | string {
   const name = { name: rule.name, registryScopes: scopes };
   if (rule.allowUnverified) {
     if (scopes.includes('*')) return 'notation may not skip the verification of every image';
-    return { rule, scopes: scopes as string[], statement: { ...name, signatureVerification: { level: 'skip' } } };
+    return {
+      rule,
+      scopes: scopes as string[],
+      statement: { ...name, signatureVerification: { level: 'skip' } },
+    };
   }
-  if (rule.require?.kind !== 'notation') return 'it requires something other than a single Notary Project signature';
+  if (rule.require?.kind !== 'notation')
+    return 'it requires something other than a single Notary Project signature';
   const verification = verificationOf(rule.require);
-  return typeof verification === 'string' ? verification : { rule, scopes: scopes as string[], statement: { ...name, ...verification } };
+  return typeof verification === 'string'
+    ? verification
+    : { rule, scopes: scopes as string[], statement: { ...name, ...verification } };
 }
 
 function verificationOf(requirement: NotationRequirement): Readonly<Record<string, unknown>> | string {
@@ -87,7 +105,9 @@ function verificationOf(requirement: NotationRequirement): Readonly<Record<strin
   if (stores.some(({ type, name }) => !name.startsWith(`${type}/`)))
     return 'it names certificate files, and notation knows trust stores only';
   const override = Object.fromEntries(
-    validationTypes.filter((type) => actions[type] !== levels[level][type]).map((type) => [type, actions[type]]),
+    validationTypes
+      .filter((type) => actions[type] !== levels[level][type])
+      .map((type) => [type, actions[type]]),
   );
   return {
     signatureVerification: {
@@ -106,7 +126,9 @@ function verificationOf(requirement: NotationRequirement): Readonly<Record<strin
  */
 function scopeOf(image: string): string | undefined {
   if (image === '**') return '*';
-  return image.includes('*') || /[@]|:[^/]*$/.test(image.replace(/^[^/]*\//, '')) ? undefined : completed(image);
+  return image.includes('*') || /[@]|:[^/]*$/.test(image.replace(/^[^/]*\//, ''))
+    ? undefined
+    : completed(image);
 }
 
 /** Returns a pattern with its short form completed: `busybox` is `docker.io/library/busybox`. */
@@ -116,20 +138,27 @@ function completed(image: string): string {
 }
 
 /** Returns the names of other rules that may match an image of this rule. */
-function rivals(candidate: Candidate, candidates: readonly Candidate[], left: readonly TrustRule[]): readonly string[] {
+function rivals(
+  candidate: Candidate,
+  candidates: readonly Candidate[],
+  left: readonly TrustRule[],
+): readonly string[] {
   const others = candidates.filter((other) => other !== candidate);
   const shared = others.filter((other) => overlap(candidate, other)).map(({ rule }) => rule.name);
   const excepted = (candidate.rule.except ?? []).map(completed);
   // Images that the rule excepts must belong to another statement, because the statement for "*" would admit
   // them.
-  const uncovered = excepted.some((image) => !others.some(({ scopes }) => scopes.includes(image))) ? ['its excepted images'] : [];
+  const uncovered = excepted.some((image) => !others.some(({ scopes }) => scopes.includes(image)))
+    ? ['its excepted images']
+    : [];
   const unsaid = left.filter((rule) => mayHold(rule, candidate)).map(({ name }) => name);
   return [...shared, ...uncovered, ...unsaid];
 }
 
 function overlap(a: Candidate, b: Candidate): boolean {
   const holds = (all: Candidate, one: Candidate): boolean =>
-    all.scopes.includes('*') && !one.scopes.every((scope) => (all.rule.except ?? []).map(completed).includes(scope));
+    all.scopes.includes('*') &&
+    !one.scopes.every((scope) => (all.rule.except ?? []).map(completed).includes(scope));
   return holds(a, b) || holds(b, a) || a.scopes.some((scope) => b.scopes.includes(scope));
 }
 

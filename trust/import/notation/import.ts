@@ -25,14 +25,21 @@ export function importNotation(text: string, options: NotationImportOptions): Im
     void unmapped.push(unmappedAt(document, path, why, became));
   if (kind === 'blob') {
     for (const { path } of statements)
-      report(path, 'the statement is about blobs, and rules are about images', 'nothing: no rule is made of it');
+      report(
+        path,
+        'the statement is about blobs, and rules are about images',
+        'nothing: no rule is made of it',
+      );
     return { rules: [], files: [], unmapped };
   }
-  const named = statements.flatMap(({ scopes }) => scopes).filter((scope) => scope !== '*' && patternOf(scope) !== undefined);
+  const named = statements
+    .flatMap(({ scopes }) => scopes)
+    .filter((scope) => scope !== '*' && patternOf(scope) !== undefined);
   const rules = statements.flatMap((statement): ImportedRule[] => {
     const images = imagesOf(statement, report);
     if (images.length === 0) return [];
-    const except = images.includes('**') && named.length > 0 ? { except: named.map((scope) => patternOf(scope)) } : {};
+    const except =
+      images.includes('**') && named.length > 0 ? { except: named.map((scope) => patternOf(scope)) } : {};
     const body = bodyOf(statement, options.truststoreFolder, report);
     return [{ comment: commentOf(statement), rule: { images, ...except, ...body } }];
   });
@@ -84,7 +91,11 @@ function bodyOf(statement: Statement, folder: string, report: Tell): Readonly<Re
   }
   const identities = statement.identities.filter((identity, index) => {
     if (identity === '*' || subjectTextOf(identity) !== undefined) return true;
-    report([...path, 'trustedIdentities', index], `"${identity}" is read by a plugin of notation's`, 'this identity is no longer trusted');
+    report(
+      [...path, 'trustedIdentities', index],
+      `"${identity}" is read by a plugin of notation's`,
+      'this identity is no longer trusted',
+    );
     return false;
   });
   if (identities.length === 0) return { deny: 'no identity of the statement is known here' };
@@ -93,7 +104,9 @@ function bodyOf(statement: Statement, folder: string, report: Tell): Readonly<Re
       notation: {
         truststore: stores.map((store) => store.replace(':', '/')),
         folder,
-        ...(identities.includes('*') ? {} : { identities: identities.map((identity) => `x509.subject: ${subjectTextOf(identity) ?? ''}`) }),
+        ...(identities.includes('*')
+          ? {}
+          : { identities: identities.map((identity) => `x509.subject: ${subjectTextOf(identity) ?? ''}`) }),
         level,
         ...(Object.keys(override).length === 0 ? {} : { override }),
         ...(verifyTimestamp === undefined ? {} : { verifyTimestamp }),

@@ -19,11 +19,15 @@ const policyOf = (spec: string): string =>
 const images = '  images: [ { glob: "ghcr.io/org/**" } ]\n';
 const github = 'https://token.actions.githubusercontent.com';
 const identity = (more: string): string =>
-  policyOf(`${images}  authorities:\n    - keyless:\n        identities: [ { issuer: "${github}", ${more} } ]\n`);
+  policyOf(
+    `${images}  authorities:\n    - keyless:\n        identities: [ { issuer: "${github}", ${more} } ]\n`,
+  );
 const key = policyOf(`${images}  authorities:\n    - key:\n        data: |\n${keyText(10)}\n`);
 
 /** Returns the rules as plain text, for matching against a regular expression. */
-async function rulesOf(text: string): Promise<{ readonly rules: string; readonly unmapped: readonly string[] }> {
+async function rulesOf(
+  text: string,
+): Promise<{ readonly rules: string; readonly unmapped: readonly string[] }> {
   const { result } = await imported('cluster-image-policy', text);
   return {
     rules: JSON.stringify(result.rules.map(({ rule }) => rule)),
@@ -32,65 +36,144 @@ async function rulesOf(text: string): Promise<{ readonly rules: string; readonly
 }
 
 /** From policy-controller's documentation and the comments of its types (v1beta1). */
-const table: readonly (readonly [what: string, text: string, rules: RegExp, unmapped: readonly RegExp[]])[] = [
-  ['a key', key, /"images":\["ghcr\.io\/org\/\*\*"\],"require":\{"cosign":\{"key":"keys\/p-0\.pub"\}\}/, []],
-  ['a key and the public log', `${key}      ctlog: { url: https://rekor.sigstore.dev }\n`, /"log":true/, []],
-  ['a key without a log (ctlog: {})', `${key}      ctlog: {}\n`, /"cosign":\{"key":"[^"]+"\}/, []],
-  ['a key and another log', `${key}      ctlog: { url: https://rekor.example.com }\n`, /"deny"/, [/ctlog a log other/]],
-  ['a TrustRoot', `${key}      rfc3161timestamp: { trustRootRef: t }\n`, /"deny"/, [/rfc3161timestamp a TrustRoot/]],
-  ['a key in a KMS', policyOf(`${images}  authorities: [ { key: { kms: "gcpkms://k" } } ]\n`), /"deny"/, [/a KMS is not read/]],
-  ['a key of sha512', key.replace('key:', 'key:\n        hashAlgorithm: sha512'), /"deny"/, [/only sha256/]],
-  ['a private key', key.replaceAll('PUBLIC KEY', 'PRIVATE KEY'), /"deny"/, [/private key/]],
-  ['signatures elsewhere', `${key}      source: [ { oci: other.example/sigs } ]\n`, /"deny"/, [/outside the image/]],
-  ['an identity', identity('subject: "me@example.com"'), /"sigstore":\{"issuer":"https:[^"]+","subject":"me@example\.com"\}/, []],
-  ['an expression', identity(`subjectRegExp: "^https://github\\\\.com/org/.*$"`), /"subject":"https:\/\/github\.com\/org\/\*\*"/, []],
-  ['an unanchored expression', identity('subjectRegExp: "github"'), /"subject":"\*\*github\*\*"/, []],
-  ['an expression with no pattern', identity('subjectRegExp: "^a|b$"'), /"deny"/, [/has no pattern/, /no identity/]],
-  ['anybody', identity('subjectRegExp: ".*"'), /"deny"/, [/any identity/, /no identity/]],
-  ['no subject', identity('x: 1'), /"deny"/, [/without a subject/, /no identity/]],
-  ['a subject with a star, exactly', identity('subject: "a*"'), /"deny"/, [/literal \*/, /no identity/]],
+const table: readonly (readonly [what: string, text: string, rules: RegExp, unmapped: readonly RegExp[]])[] =
   [
-    'another certificate authority',
-    identity('subject: a').replace('identities:', 'url: https://f.example\n        identities:'),
-    /"deny"/,
-    [/certificate authority/],
-  ],
-  ['an identity without a log', `${identity('subject: a')}      ctlog: {}\n`, /"deny"/, [/does not prove/]],
-  [
-    'any of two authorities',
-    policyOf(
-      `${images}  authorities:\n    - static: { action: fail }\n    - key:\n        data: |\n${keyText(10)}\n    - key: { kms: x }\n    - key:\n        data: |\n${keyText(10, 'rsa-2048')}\n`,
-    ),
-    /"any":\[\{"cosign".*\{"cosign"/,
-    [/KMS/],
-  ],
-  ['static pass', policyOf(`${images}  authorities: [ { static: { action: pass } } ]\n`), /"allow":"unverified"/, []],
-  ['static fail', policyOf(`${images}  authorities: [ { static: { action: fail, message: no } } ]\n`), /"deny":"no"/, []],
-  ['warn', key.replace('spec:\n', 'spec:\n  mode: warn\n'), /"mode":"report"/, []],
-  ['an unknown mode', key.replace('spec:\n', 'spec:\n  mode: perhaps\n'), /"deny"/, [/no known mode/]],
-  ['a policy in CUE', key.replace('spec:\n', 'spec:\n  policy: { type: cue, data: x }\n'), /"deny"/, [/CUE or Rego/]],
-  ['pods only', key.replace('spec:\n', 'spec:\n  match: [ { resource: pods, version: v1 } ]\n'), /"require"/, []],
-  [
-    'pods by label',
-    key.replace('spec:\n', 'spec:\n  match: [ { resource: pods, version: v1, selector: { matchLabels: { a: b } } } ]\n'),
-    /"deny"/,
-    [/selection of resources/],
-  ],
-  [
-    'an attestation',
-    `${key}      attestations: [ { name: a, predicateType: spdxjson } ]\n`,
-    /"attestation":\{"type":"https:\/\/spdx\.dev\/Document[^"]*","by":\{"cosign"/,
-    [],
-  ],
-  [
-    'an attestation with CUE',
-    `${key}      attestations: [ { name: a, predicateType: vuln, policy: { type: cue, data: x } } ]\n`,
-    /"deny"/,
-    [/CUE or Rego/],
-  ],
-  ['an unknown field', `${key}      newThing: 1\n`, /"deny"/, [/`newThing` has no counterpart/]],
-  ['a glob without a pattern', key.replace('org/**', 'org**'), /^\[\{"images":\["ghcr\.io\/\*\*"\],"deny":[^}]*\}\]$/, [/no pattern/]],
-];
+    [
+      'a key',
+      key,
+      /"images":\["ghcr\.io\/org\/\*\*"\],"require":\{"cosign":\{"key":"keys\/p-0\.pub"\}\}/,
+      [],
+    ],
+    [
+      'a key and the public log',
+      `${key}      ctlog: { url: https://rekor.sigstore.dev }\n`,
+      /"log":true/,
+      [],
+    ],
+    ['a key without a log (ctlog: {})', `${key}      ctlog: {}\n`, /"cosign":\{"key":"[^"]+"\}/, []],
+    [
+      'a key and another log',
+      `${key}      ctlog: { url: https://rekor.example.com }\n`,
+      /"deny"/,
+      [/ctlog a log other/],
+    ],
+    [
+      'a TrustRoot',
+      `${key}      rfc3161timestamp: { trustRootRef: t }\n`,
+      /"deny"/,
+      [/rfc3161timestamp a TrustRoot/],
+    ],
+    [
+      'a key in a KMS',
+      policyOf(`${images}  authorities: [ { key: { kms: "gcpkms://k" } } ]\n`),
+      /"deny"/,
+      [/a KMS is not read/],
+    ],
+    [
+      'a key of sha512',
+      key.replace('key:', 'key:\n        hashAlgorithm: sha512'),
+      /"deny"/,
+      [/only sha256/],
+    ],
+    ['a private key', key.replaceAll('PUBLIC KEY', 'PRIVATE KEY'), /"deny"/, [/private key/]],
+    [
+      'signatures elsewhere',
+      `${key}      source: [ { oci: other.example/sigs } ]\n`,
+      /"deny"/,
+      [/outside the image/],
+    ],
+    [
+      'an identity',
+      identity('subject: "me@example.com"'),
+      /"sigstore":\{"issuer":"https:[^"]+","subject":"me@example\.com"\}/,
+      [],
+    ],
+    [
+      'an expression',
+      identity(`subjectRegExp: "^https://github\\\\.com/org/.*$"`),
+      /"subject":"https:\/\/github\.com\/org\/\*\*"/,
+      [],
+    ],
+    ['an unanchored expression', identity('subjectRegExp: "github"'), /"subject":"\*\*github\*\*"/, []],
+    [
+      'an expression with no pattern',
+      identity('subjectRegExp: "^a|b$"'),
+      /"deny"/,
+      [/has no pattern/, /no identity/],
+    ],
+    ['anybody', identity('subjectRegExp: ".*"'), /"deny"/, [/any identity/, /no identity/]],
+    ['no subject', identity('x: 1'), /"deny"/, [/without a subject/, /no identity/]],
+    ['a subject with a star, exactly', identity('subject: "a*"'), /"deny"/, [/literal \*/, /no identity/]],
+    [
+      'another certificate authority',
+      identity('subject: a').replace('identities:', 'url: https://f.example\n        identities:'),
+      /"deny"/,
+      [/certificate authority/],
+    ],
+    ['an identity without a log', `${identity('subject: a')}      ctlog: {}\n`, /"deny"/, [/does not prove/]],
+    [
+      'any of two authorities',
+      policyOf(
+        `${images}  authorities:\n    - static: { action: fail }\n    - key:\n        data: |\n${keyText(10)}\n    - key: { kms: x }\n    - key:\n        data: |\n${keyText(10, 'rsa-2048')}\n`,
+      ),
+      /"any":\[\{"cosign".*\{"cosign"/,
+      [/KMS/],
+    ],
+    [
+      'static pass',
+      policyOf(`${images}  authorities: [ { static: { action: pass } } ]\n`),
+      /"allow":"unverified"/,
+      [],
+    ],
+    [
+      'static fail',
+      policyOf(`${images}  authorities: [ { static: { action: fail, message: no } } ]\n`),
+      /"deny":"no"/,
+      [],
+    ],
+    ['warn', key.replace('spec:\n', 'spec:\n  mode: warn\n'), /"mode":"report"/, []],
+    ['an unknown mode', key.replace('spec:\n', 'spec:\n  mode: perhaps\n'), /"deny"/, [/no known mode/]],
+    [
+      'a policy in CUE',
+      key.replace('spec:\n', 'spec:\n  policy: { type: cue, data: x }\n'),
+      /"deny"/,
+      [/CUE or Rego/],
+    ],
+    [
+      'pods only',
+      key.replace('spec:\n', 'spec:\n  match: [ { resource: pods, version: v1 } ]\n'),
+      /"require"/,
+      [],
+    ],
+    [
+      'pods by label',
+      key.replace(
+        'spec:\n',
+        'spec:\n  match: [ { resource: pods, version: v1, selector: { matchLabels: { a: b } } } ]\n',
+      ),
+      /"deny"/,
+      [/selection of resources/],
+    ],
+    [
+      'an attestation',
+      `${key}      attestations: [ { name: a, predicateType: spdxjson } ]\n`,
+      /"attestation":\{"type":"https:\/\/spdx\.dev\/Document[^"]*","by":\{"cosign"/,
+      [],
+    ],
+    [
+      'an attestation with CUE',
+      `${key}      attestations: [ { name: a, predicateType: vuln, policy: { type: cue, data: x } } ]\n`,
+      /"deny"/,
+      [/CUE or Rego/],
+    ],
+    ['an unknown field', `${key}      newThing: 1\n`, /"deny"/, [/`newThing` has no counterpart/]],
+    [
+      'a glob without a pattern',
+      key.replace('org/**', 'org**'),
+      /^\[\{"images":\["ghcr\.io\/\*\*"\],"deny":[^}]*\}\]$/,
+      [/no pattern/],
+    ],
+  ];
 
 for (const [what, text, rules, unmapped] of table) {
   test(what, async () => {
@@ -136,7 +219,10 @@ test('a file without such a policy, or with none that can be read, is refused wi
     for (const [text, says] of [
       ['kind: Pod\n', /source\.yaml:1:1: no ClusterImagePolicy/],
       ['a: [\n', /source\.yaml:\d+:\d+:/],
-      ['apiVersion: config.openshift.io/v1\nkind: ClusterImagePolicy\n', /no ClusterImagePolicy of policy\.sigstore\.dev/],
+      [
+        'apiVersion: config.openshift.io/v1\nkind: ClusterImagePolicy\n',
+        /no ClusterImagePolicy of policy\.sigstore\.dev/,
+      ],
     ] as const) {
       await writeFile(join(folder, 'source.yaml'), text);
       await assert.rejects(importPolicy('cluster-image-policy', [join(folder, 'source.yaml')]), says);
@@ -164,12 +250,30 @@ test('the pattern of an expression matches the same texts, and no more', () => {
             .map((part) => part.replaceAll(/[.\\/-]/g, '\\$&'))
             .join('.*')}$`,
         );
-        assert.equal(ours.test(text), new RegExp(expression).test(text), `${expression} → ${result.pattern}: ${text}`);
+        assert.equal(
+          ours.test(text),
+          new RegExp(expression).test(text),
+          `${expression} → ${result.pattern}: ${text}`,
+        );
       },
     ),
     fuzzing(3, 500),
   );
-  for (const expression of ['a+', 'a?', 'a{2}', '(a)', '[ab]', 'a|b', '\\d', '.', 'a*', '^^a', 'a\\', '.+', '.*?'])
+  for (const expression of [
+    'a+',
+    'a?',
+    'a{2}',
+    '(a)',
+    '[ab]',
+    'a|b',
+    '\\d',
+    '.',
+    'a*',
+    '^^a',
+    'a\\',
+    '.+',
+    '.*?',
+  ])
     assert.ok('problem' in patternOfExpression(expression), expression);
   assert.equal(literalOfExpression('^https://a\\.b$'), 'https://a.b');
   assert.equal(literalOfExpression('https://a\\.b'), undefined);

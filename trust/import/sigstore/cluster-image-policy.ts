@@ -3,7 +3,16 @@ import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf } from '../../json/strict-json.ts';
 import type { ImportedPolicy } from '../mapping/imported.ts';
 import { literalOfExpression, patternOfExpression } from '../mapping/pattern-of-expression.ts';
-import { allOf, anyOf, importDocuments, keepKeys, listOf, nameOf, tellUnmapped, textOf } from '../mapping/source-documents.ts';
+import {
+  allOf,
+  anyOf,
+  importDocuments,
+  keepKeys,
+  listOf,
+  nameOf,
+  tellUnmapped,
+  textOf,
+} from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 import { patternsOfGlob } from './image-glob.ts';
 
@@ -25,7 +34,10 @@ export function importClusterImagePolicies(paths: readonly string[]): Promise<Im
 }
 
 function isOurs(document: Json): boolean {
-  return document['kind'] === 'ClusterImagePolicy' && String(document['apiVersion']).startsWith('policy.sigstore.dev/');
+  return (
+    document['kind'] === 'ClusterImagePolicy' &&
+    String(document['apiVersion']).startsWith('policy.sigstore.dev/')
+  );
 }
 
 function readPolicy(value: Json, base: Path, importing: Importing): void {
@@ -36,23 +48,35 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   if (images.length === 0) return;
   const mode = spec['mode'] === 'warn' ? { mode: 'report' } : {};
   const comment = `ClusterImagePolicy ${name}`;
-  const deny = (why: string): void => void importing.rules.push({ comment, rule: { images, deny: why.slice(0, 500) } });
+  const deny = (why: string): void =>
+    void importing.rules.push({ comment, rule: { images, deny: why.slice(0, 500) } });
   const blocked = blockersOf(spec, path, importing);
   if (blocked !== undefined) return deny(blocked);
   const authorities = listOf(spec['authorities']).map((one) => recordOf(one) ?? {});
   if (authorities.some((one) => recordOf(one['static'])?.['action'] === 'pass')) {
-    importing.rules.push({ comment: `${comment}: an authority passes whatever is signed`, rule: { images, allow: 'unverified' } });
+    importing.rules.push({
+      comment: `${comment}: an authority passes whatever is signed`,
+      rule: { images, allow: 'unverified' },
+    });
     return;
   }
   const demands = authorities.flatMap((authority, index) => {
-    const demand = authorityOf(authority, [...path, 'authorities', index], `${name}-${textOf(authority['name']) ?? index}`, importing);
+    const demand = authorityOf(
+      authority,
+      [...path, 'authorities', index],
+      `${name}-${textOf(authority['name']) ?? index}`,
+      importing,
+    );
     return demand === undefined ? [] : [demand];
   });
   const require = anyOf(demands);
   if (require === undefined) {
     const message = messageOf(authorities);
     if (message === undefined) return deny(`no authority of ClusterImagePolicy ${name} has a counterpart`);
-    importing.rules.push({ comment, rule: { images, deny: message, ...(authorities.length === 1 ? mode : {}) } });
+    importing.rules.push({
+      comment,
+      rule: { images, deny: message, ...(authorities.length === 1 ? mode : {}) },
+    });
     return;
   }
   importing.rules.push({ comment, rule: { images, require, ...mode } });
@@ -75,7 +99,10 @@ function imagesOf(spec: Json, path: Path, importing: Importing): readonly string
       `the glob "${glob}" has no pattern: ${result.problem}`,
       `the images of ${wide} are denied`,
     );
-    importing.rules.push({ comment: `the glob ${glob}`, rule: { images: [wide], deny: `the glob ${glob} was not mapped` } });
+    importing.rules.push({
+      comment: `the glob ${glob}`,
+      rule: { images: [wide], deny: `the glob ${glob} was not mapped` },
+    });
     return [];
   });
   return images;
@@ -117,16 +144,28 @@ const knownFields = ['name', 'key', 'keyless', 'static', 'ctlog', 'attestations'
 function authorityOf(authority: Json, path: Path, name: string, importing: Importing): Json | undefined {
   if (authority['static'] !== undefined) return undefined;
   const drop = (at: Path, why: string): undefined => {
-    tellUnmapped(importing, [...path, ...at], why, 'the authority is left out, so that only the others can pass');
+    tellUnmapped(
+      importing,
+      [...path, ...at],
+      why,
+      'the authority is left out, so that only the others can pass',
+    );
     return undefined;
   };
   const other = Object.keys(authority).find((field) => !knownFields.includes(field));
   if (other === 'source') return drop([other], 'signatures outside the image’s repository are not searched');
   if (other === 'rfc3161timestamp')
-    return drop([other], 'a TrustRoot of the cluster is not read: name a trusted_root.json in a sigstore rule');
+    return drop(
+      [other],
+      'a TrustRoot of the cluster is not read: name a trusted_root.json in a sigstore rule',
+    );
   if (other !== undefined) return drop([other], `\`${other}\` has no counterpart`);
   const log = logOf(authority);
-  if (log === undefined) return drop(['ctlog'], 'a log other than the public one has no counterpart: name a trusted_root.json in the rule');
+  if (log === undefined)
+    return drop(
+      ['ctlog'],
+      'a log other than the public one has no counterpart: name a trusted_root.json in the rule',
+    );
   const by = signerOf(authority, path, name, log, importing, drop);
   if (by === undefined) return undefined;
   const attestations = listOf(authority['attestations']);
@@ -144,17 +183,27 @@ function logOf({ ctlog }: Json): 'public' | 'none' | 'unset' | undefined {
 
 type Drop = (at: Path, why: string) => undefined;
 
-function signerOf(authority: Json, path: Path, name: string, log: string, importing: Importing, drop: Drop): Json | undefined {
+function signerOf(
+  authority: Json,
+  path: Path,
+  name: string,
+  log: string,
+  importing: Importing,
+  drop: Drop,
+): Json | undefined {
   const key = recordOf(authority['key']);
   const keyless = recordOf(authority['keyless']);
   if (key !== undefined) {
     const data = textOf(key['data']);
-    if (data === undefined) return drop(['key'], 'a key in a secret or a KMS is not read: write it out with `cosign public-key`');
+    if (data === undefined)
+      return drop(['key'], 'a key in a secret or a KMS is not read: write it out with `cosign public-key`');
     if (key['hashAlgorithm'] !== undefined && key['hashAlgorithm'] !== 'sha256')
       return drop(['key', 'hashAlgorithm'], 'only sha256 has a counterpart');
     const kept = keepKeys(importing, data, name);
     if ('problem' in kept) return drop(['key', 'data'], kept.problem);
-    return anyOf(kept.names.map((file) => ({ cosign: { key: file, ...(log === 'public' ? { log: true } : {}) } })));
+    return anyOf(
+      kept.names.map((file) => ({ cosign: { key: file, ...(log === 'public' ? { log: true } : {}) } })),
+    );
   }
   if (keyless === undefined) return drop([], 'it names neither a key nor an identity');
   const url = textOf(keyless['url']);
@@ -163,15 +212,20 @@ function signerOf(authority: Json, path: Path, name: string, log: string, import
     keyless['trustRootRef'] !== undefined ||
     (url !== undefined && url.replace(/\/$/, '') !== publicCertificates)
   )
-    return drop(['keyless'], 'a certificate authority other than the public one has no counterpart: name a trusted_root.json in the rule');
-  if (log === 'none') return drop(['ctlog'], 'a certificate without a log entry or time stamp does not prove when it was used');
+    return drop(
+      ['keyless'],
+      'a certificate authority other than the public one has no counterpart: name a trusted_root.json in the rule',
+    );
+  if (log === 'none')
+    return drop(['ctlog'], 'a certificate without a log entry or time stamp does not prove when it was used');
   const identities = listOf(keyless['identities']).flatMap((one, index) => {
     const identity = identityOf(recordOf(one) ?? {});
     if (typeof identity !== 'string') return [identity];
     drop(['keyless', 'identities', index], identity);
     return [];
   });
-  if (identities.length === 0) return drop(['keyless', 'identities'], 'it names no identity that has a counterpart');
+  if (identities.length === 0)
+    return drop(['keyless', 'identities'], 'it names no identity that has a counterpart');
   const sct = keyless['insecureIgnoreSCT'] === true ? { certificateLog: false } : {};
   return anyOf(identities.map((identity) => ({ sigstore: { ...identity, ...sct } })));
 }
@@ -179,18 +233,24 @@ function signerOf(authority: Json, path: Path, name: string, log: string, import
 /** Returns the issuer and subject, or the reason why they have no counterpart. */
 function identityOf(identity: Json): { readonly issuer: string; readonly subject: string } | string {
   const expression = textOf(identity['issuerRegExp']);
-  const issuer = textOf(identity['issuer']) ?? (expression === undefined ? undefined : literalOfExpression(expression));
-  if (issuer === undefined) return 'an issuer is compared exactly: this expression matches more than one text, or there is none';
+  const issuer =
+    textOf(identity['issuer']) ?? (expression === undefined ? undefined : literalOfExpression(expression));
+  if (issuer === undefined)
+    return 'an issuer is compared exactly: this expression matches more than one text, or there is none';
   if (issuer.includes('*')) return 'an issuer with a * has no counterpart';
-  if (identity['issuer'] !== undefined && expression !== undefined) return 'an issuer and an expression for it';
+  if (identity['issuer'] !== undefined && expression !== undefined)
+    return 'an issuer and an expression for it';
   const exact = textOf(identity['subject']);
   const subjects = textOf(identity['subjectRegExp']);
   if (exact !== undefined && subjects !== undefined) return 'a subject and an expression for it';
-  if (exact !== undefined) return exact.includes('*') ? 'a subject with a literal * has no counterpart' : { issuer, subject: exact };
+  if (exact !== undefined)
+    return exact.includes('*') ? 'a subject with a literal * has no counterpart' : { issuer, subject: exact };
   if (subjects === undefined) return 'without a subject, any identity of the issuer could sign';
   const pattern = patternOfExpression(subjects);
   if ('problem' in pattern) return `the expression "${subjects}": ${pattern.problem}`;
-  return /^\*+$/.test(pattern.pattern) ? 'any identity of the issuer could sign' : { issuer, subject: pattern.pattern };
+  return /^\*+$/.test(pattern.pattern)
+    ? 'any identity of the issuer could sign'
+    : { issuer, subject: pattern.pattern };
 }
 
 /** Converts attestations: every one is required, each signed by the authority. */
@@ -200,7 +260,10 @@ function attested(attestations: readonly unknown[], by: Json, drop: Drop): Json 
   for (const [index, one] of attestations.entries()) {
     const record = recordOf(one) ?? {};
     if (record['policy'] !== undefined)
-      return drop(['attestations', index, 'policy'], 'a CUE or Rego policy has no counterpart; say it as CEL of an attestation');
+      return drop(
+        ['attestations', index, 'policy'],
+        'a CUE or Rego policy has no counterpart; say it as CEL of an attestation',
+      );
     const type = predicateTypeOf(textOf(record['predicateType']) ?? '');
     if (type === undefined) return drop(['attestations', index], 'its predicate type is not known');
     const demand = anyOf(signers.map((signer) => ({ attestation: { type, by: signer } })));

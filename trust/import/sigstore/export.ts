@@ -24,7 +24,14 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
     const [, file = rule.name, line = '1'] = /^(.*):(\d+)$/.exec(rule.name) ?? [];
     const problem = typeof said === 'string' ? said : undefined;
     if (problem !== undefined)
-      unmapped.push({ file, line: Number(line), column: 1, path: '', why: problem, became: 'its images fail in the exported policy' });
+      unmapped.push({
+        file,
+        line: Number(line),
+        column: 1,
+        path: '',
+        why: problem,
+        became: 'its images fail in the exported policy',
+      });
     const authorities = typeof said === 'string' ? [{ static: { action: 'fail', message: said } }] : said;
     // Without its exceptions a rule matches more images. The exported policy is then stricter.
     return {
@@ -43,8 +50,10 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
 
 function authoritiesOf(rule: TrustRule): readonly Json[] | string {
   if (rule.deny !== undefined) return [{ static: { action: 'fail', message: rule.deny } }];
-  if (rule.namespaces !== undefined || rule.narrows !== undefined) return 'a ClusterImagePolicy cannot be for some namespaces';
-  if (rule.images.some((pattern) => pattern.includes('@'))) return 'a glob of a ClusterImagePolicy holds no digest';
+  if (rule.namespaces !== undefined || rule.narrows !== undefined)
+    return 'a ClusterImagePolicy cannot be for some namespaces';
+  if (rule.images.some((pattern) => pattern.includes('@')))
+    return 'a glob of a ClusterImagePolicy holds no digest';
   if (rule.except !== undefined) return 'a ClusterImagePolicy cannot except images';
   if (rule.breakGlass !== undefined) return 'a ClusterImagePolicy has no breakGlass';
   if (rule.ceiling.require === 'signed') return 'a ClusterImagePolicy knows no entitlements';
@@ -64,7 +73,8 @@ function authoritiesOf(rule: TrustRule): readonly Json[] | string {
 function authorityOf(requirement: Requirement): Json | string {
   if ('constraints' in requirement) return 'a ClusterImagePolicy asks neither for annotations nor for ages';
   if (requirement.kind === 'cosign-key') {
-    if ('log' in requirement) return 'the log of a key names a root, which a ClusterImagePolicy takes from a TrustRoot';
+    if ('log' in requirement)
+      return 'the log of a key names a root, which a ClusterImagePolicy takes from a TrustRoot';
     return { key: { data: pemOf(requirement.key) } };
   }
   return `\`${requirement.kind}\` has no counterpart in a ClusterImagePolicy`;

@@ -6,16 +6,24 @@ import { parseImagePattern } from '../../requirements/image-pattern.ts';
  * "/", `**` matches any characters, and a name without a tag has the tag `latest` (policy-controller,
  * pkg/apis/glob).
  */
-export function patternsOfGlob(glob: string): { readonly patterns: readonly string[] } | { readonly problem: string } {
+export function patternsOfGlob(
+  glob: string,
+): { readonly patterns: readonly string[] } | { readonly problem: string } {
   if (!/^[a-zA-Z0-9_:/*.-]+$/.test(glob)) return { problem: 'it is no glob' };
   const whole = glob === '*' ? 'index.docker.io/library/*' : glob === '*/*' ? 'index.docker.io/*/*' : glob;
   const segments = whole.split('/');
-  if (segments.some((segment) => segment.includes('**') && segment !== '**' && !/^[^*]*(\*?[^*]*)*:\*\*$/.test(segment)))
+  if (
+    segments.some(
+      (segment) => segment.includes('**') && segment !== '**' && !/^[^*]*(\*?[^*]*)*:\*\*$/.test(segment),
+    )
+  )
     return { problem: '"**" is beside other characters of a path segment' };
   if (segments.length === 1 && whole !== '**') return { problem: 'it names no registry' };
   const last = segments.at(-1) as string;
   // `a/**/b` needs at least one segment between the two; here ** may be empty.
-  const inner = segments.slice(0, -1).flatMap((segment, index) => (segment === '**' && index > 0 ? ['*', '**'] : [segment]));
+  const inner = segments
+    .slice(0, -1)
+    .flatMap((segment, index) => (segment === '**' && index > 0 ? ['*', '**'] : [segment]));
   const text = [...inner, tagged(last)].join('/');
   try {
     parseImagePattern(text);

@@ -25,7 +25,10 @@ describe('revocation lists', () => {
   before(() => {
     const authority = createAuthority(folder);
     const issuer = authority.issue('root', { extensions: rootExtensions });
-    const [first, second] = chainOf(authority.issue('leaf', { extensions: signerExtensions, by: issuer }), issuer);
+    const [first, second] = chainOf(
+      authority.issue('leaf', { extensions: signerExtensions, by: issuer }),
+      issuer,
+    );
     leaf = readCertificate(first ?? Buffer.alloc(0));
     root = readCertificate(second ?? Buffer.alloc(0));
     key = readFileSync(issuer.key, 'utf8');
@@ -33,7 +36,12 @@ describe('revocation lists', () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   const extension = (name: string, value: Buffer, critical = false): Buffer =>
-    der(derTag.sequence, oid(name), ...(critical ? [der(derTag.boolean, Buffer.from([0xff]))] : []), der(derTag.octetString, value));
+    der(
+      derTag.sequence,
+      oid(name),
+      ...(critical ? [der(derTag.boolean, Buffer.from([0xff]))] : []),
+      der(derTag.octetString, value),
+    );
   const time = (at: number): Buffer =>
     der(
       derTag.utcTime,
@@ -47,7 +55,10 @@ describe('revocation lists', () => {
   const number = (value: number): Buffer => integer(Buffer.from([value]));
   const freshest = (): Buffer => {
     const name = der(contextTag(0, 'constructed'), der(contextTag(6, 'primitive'), Buffer.from(deltaUrl)));
-    return extension(extensionOid.freshestCrl, der(derTag.sequence, der(derTag.sequence, der(contextTag(0, 'constructed'), name))));
+    return extension(
+      extensionOid.freshestCrl,
+      der(derTag.sequence, der(derTag.sequence, der(contextTag(0, 'constructed'), name))),
+    );
   };
   const entry = (reason: number, at = Date.now() - hour): Buffer =>
     der(
@@ -56,7 +67,11 @@ describe('revocation lists', () => {
       time(at),
       der(derTag.sequence, extension(extensionOid.reasonCode, der(derTag.enumerated, Buffer.from([reason])))),
     );
-  const list = (extensions: readonly Buffer[], entries: readonly Buffer[] = [], until: number | null = Date.now() + hour): Buffer => {
+  const list = (
+    extensions: readonly Buffer[],
+    entries: readonly Buffer[] = [],
+    until: number | null = Date.now() + hour,
+  ): Buffer => {
     const algorithm = der(derTag.sequence, oid('1.2.840.10045.4.3.2'));
     const body = der(
       derTag.sequence,
@@ -72,32 +87,64 @@ describe('revocation lists', () => {
     return der(derTag.sequence, body, algorithm, der(derTag.bitString, Buffer.from([0]), signature));
   };
   const plain = [extension(extensionOid.crlNumber, integer(Buffer.from([5])))];
-  const base = (entries: readonly Buffer[] = []): Buffer => list([extension(extensionOid.crlNumber, number(5)), freshest()], entries);
+  const base = (entries: readonly Buffer[] = []): Buffer =>
+    list([extension(extensionOid.crlNumber, number(5)), freshest()], entries);
   const delta = (own: number, since: number, entries: readonly Buffer[] = []): Buffer =>
-    list([extension(extensionOid.crlNumber, number(own)), extension(extensionOid.deltaCrlIndicator, number(since), true)], entries);
-  const judged = (bytes: Buffer, changes?: Buffer): string => judgeCrl(bytes, () => changes, leaf, root, Date.now()).status;
+    list(
+      [
+        extension(extensionOid.crlNumber, number(own)),
+        extension(extensionOid.deltaCrlIndicator, number(since), true),
+      ],
+      entries,
+    );
+  const judged = (bytes: Buffer, changes?: Buffer): string =>
+    judgeCrl(bytes, () => changes, leaf, root, Date.now()).status;
 
   for (const [name, judge, status] of [
     ['nothing revoked', () => judged(base(), delta(6, 5)), 'good'],
     ['revoked in the list', () => judged(base([entry(1)]), delta(6, 5)), 'revoked'],
     ['revoked in the changes', () => judged(base(), delta(6, 5, [entry(1)])), 'revoked'],
     ['held', () => judged(base([entry(6)]), delta(6, 5)), 'revoked'],
-    ['held, and lifted by the changes', () => judged(base([entry(6, Date.now() - 2 * hour)]), delta(6, 5, [entry(8)])), 'good'],
-    ['lifted before it was held', () => judged(base([entry(6)]), delta(6, 5, [entry(8, Date.now() - 2 * hour)])), 'revoked'],
+    [
+      'held, and lifted by the changes',
+      () => judged(base([entry(6, Date.now() - 2 * hour)]), delta(6, 5, [entry(8)])),
+      'good',
+    ],
+    [
+      'lifted before it was held',
+      () => judged(base([entry(6)]), delta(6, 5, [entry(8, Date.now() - 2 * hour)])),
+      'revoked',
+    ],
     ['changes that are not available', () => judged(base()), 'unknown'],
     ['changes that are older than the list', () => judged(base(), delta(5, 5)), 'unknown'],
     ['changes to a later list', () => judged(base(), delta(7, 6)), 'unknown'],
-    ['changes that are a whole list', () => judged(base(), list([extension(extensionOid.crlNumber, number(6))])), 'unknown'],
+    [
+      'changes that are a whole list',
+      () => judged(base(), list([extension(extensionOid.crlNumber, number(6))])),
+      'unknown',
+    ],
     ['changes alone', () => judged(delta(6, 5)), 'unknown'],
     ['no end', () => judged(list([extension(extensionOid.crlNumber, number(5))], [], null)), 'unknown'],
-    ['ended', () => judged(list([extension(extensionOid.crlNumber, number(5))], [], Date.now() - 60_000)), 'unknown'],
+    [
+      'ended',
+      () => judged(list([extension(extensionOid.crlNumber, number(5))], [], Date.now() - 60_000)),
+      'unknown',
+    ],
     ['an unknown critical extension', () => judged(list([extension('1.2.3.4', number(1), true)])), 'unknown'],
     ['for authorities only', () => judged(list([scope(2)])), 'unknown'],
     ['for users only', () => judged(list([scope(1)])), 'good'],
     ['indirect', () => judged(list([scope(4)])), 'unknown'],
     ['a scope of 01, which is no boolean', () => judged(list([scope(1, 0x01)])), 'unknown'],
-    ['a serial number that is revoked, with a byte too many', () => judged(list(plain, [padded()])), 'unknown'],
-    ['a critical extension of another entry that is not understood', () => judged(list(plain, [foreign()])), 'unknown'],
+    [
+      'a serial number that is revoked, with a byte too many',
+      () => judged(list(plain, [padded()])),
+      'unknown',
+    ],
+    [
+      'a critical extension of another entry that is not understood',
+      () => judged(list(plain, [foreign()])),
+      'unknown',
+    ],
     ['an entry of another certificate', () => judged(list(plain, [foreign(false)])), 'good'],
     ['bytes after the list', () => judged(Buffer.concat([list(plain), Buffer.from([5, 0])])), 'unknown'],
     ['an extension twice', () => judged(list([...plain, ...plain])), 'unknown'],
@@ -110,7 +157,12 @@ describe('revocation lists', () => {
 
   function foreign(critical = true): Buffer {
     const unknown = extension('1.2.3.4', integer(Buffer.from([1])), critical);
-    return der(derTag.sequence, integer(Buffer.from([1, 2, 3])), time(Date.now() - hour), der(derTag.sequence, unknown));
+    return der(
+      derTag.sequence,
+      integer(Buffer.from([1, 2, 3])),
+      time(Date.now() - hour),
+      der(derTag.sequence, unknown),
+    );
   }
 
   function scope(part: number, says = 0xff): Buffer {

@@ -4,7 +4,14 @@ import type { Certificate } from '../../x509/certificate.ts';
 import { childrenOf, contextTag, derTag, DerError, eachChild, expectTag, onlyChild } from '../../x509/der.ts';
 import type { DerElement } from '../../x509/der.ts';
 import { readStrict } from '../../x509/der-strict.ts';
-import { readBits, readGeneralizedTime, readInteger, readSmallInteger, readTime, readTrueOrAbsent } from '../../x509/der-values.ts';
+import {
+  readBits,
+  readGeneralizedTime,
+  readInteger,
+  readSmallInteger,
+  readTime,
+  readTrueOrAbsent,
+} from '../../x509/der-values.ts';
 import { extensionOid, readExtensions } from '../../x509/extensions.ts';
 import type { Extension } from '../../x509/extensions.ts';
 import { readPointUrls } from '../../x509/revocation-urls.ts';
@@ -58,20 +65,23 @@ export function judgeCrl(
     const lists = [base];
     const problem = listProblem(base, certificate, issuer, now);
     if (problem !== undefined) return unknown(`its revocation list ${problem}`);
-    if (base.extensions.has(extensionOid.deltaCrlIndicator)) return unknown('its revocation list holds changes only');
+    if (base.extensions.has(extensionOid.deltaCrlIndicator))
+      return unknown('its revocation list holds changes only');
     const urls = deltaUrls(bytes);
     if (urls.length === 0 && certificate.extensions.has(extensionOid.freshestCrl))
       return unknown('it names a list of changes that its revocation list does not name');
     for (const url of urls) {
       const changes = delta(url);
-      if (changes === undefined) return unknown(`the list of changes to its revocation list, at ${url}, is not available`);
+      if (changes === undefined)
+        return unknown(`the list of changes to its revocation list, at ${url}, is not available`);
       const list = readList(changes);
       const wrong = listProblem(list, certificate, issuer, now) ?? deltaProblem(list, base);
       if (wrong !== undefined) return unknown(`the list of changes to its revocation list ${wrong}`);
       lists.push(list);
     }
     const revokedAt = findRevocation(lists, certificate, signingTime);
-    if (revokedAt !== undefined) return { status: 'revoked', says: `its revocation list says it was revoked at ${timeText(revokedAt)}` };
+    if (revokedAt !== undefined)
+      return { status: 'revoked', says: `its revocation list says it was revoked at ${timeText(revokedAt)}` };
     const until = smallest(lists.map(({ nextUpdate = now }) => nextUpdate));
     return { status: 'good', says: `its revocation list does not hold it, until ${timeText(until)}`, until };
   } catch (error) {
@@ -81,7 +91,10 @@ export function judgeCrl(
 
 /** Reads a CertificateList: each field once, in order, and nothing else. @throws DerError */
 function readList(bytes: Uint8Array): RevocationList {
-  const [tbs, algorithm, signature, more] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the list'), 4);
+  const [tbs, algorithm, signature, more] = childrenOf(
+    expectTag(readStrict(bytes), derTag.sequence, 'the list'),
+    4,
+  );
   if (more !== undefined) throw new DerError('a field follows the signature', more.offset);
   const fields = childrenOf(expectTag(tbs, derTag.sequence, 'tbsCertList'), 8);
   const take = (...tags: readonly number[]): DerElement | undefined =>
@@ -97,8 +110,10 @@ function readList(bytes: Uint8Array): RevocationList {
   const revoked = take(derTag.sequence);
   const extended = take(contextTag(0, 'constructed'));
   const [unknownField] = fields;
-  if (unknownField !== undefined) throw new DerError('the list has a field that does not exist', unknownField.offset);
-  if (extended !== undefined && version === undefined) throw new DerError('the list is of version 1 and has extensions', extended.offset);
+  if (unknownField !== undefined)
+    throw new DerError('the list has a field that does not exist', unknownField.offset);
+  if (extended !== undefined && version === undefined)
+    throw new DerError('the list is of version 1 and has extensions', extended.offset);
   return {
     issuer: expectTag(issuer, derTag.sequence, 'the issuer').whole,
     thisUpdate: readTime(thisUpdate, 'thisUpdate'),
@@ -113,16 +128,23 @@ function readList(bytes: Uint8Array): RevocationList {
 
 const understood: readonly string[] = [extensionOid.issuingDistributionPoint, extensionOid.deltaCrlIndicator];
 
-function listProblem(list: RevocationList, certificate: Certificate, issuer: Certificate, now: number): string | undefined {
+function listProblem(
+  list: RevocationList,
+  certificate: Certificate,
+  issuer: Certificate,
+  now: number,
+): string | undefined {
   if (!list.issuer.equals(issuer.subject)) return "is another authority's than its issuer's";
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.crlSign) === 0)
     return 'is signed by an authority that may not sign such lists';
-  if (!isSignatureBy(list.signatureAlgorithm, issuer.key, list.tbs.whole, list.signature)) return 'is not signed by its issuer';
+  if (!isSignatureBy(list.signatureAlgorithm, issuer.key, list.tbs.whole, list.signature))
+    return 'is not signed by its issuer';
   if (list.thisUpdate > now + clockSkew) return `is of ${timeText(list.thisUpdate)}, which is in the future`;
   if (list.nextUpdate === undefined) return 'does not say until when it holds';
   if (list.nextUpdate < now) return `held until ${timeText(list.nextUpdate)}`;
   for (const [oid, { critical }] of list.extensions)
-    if (critical && !understood.includes(oid)) return `holds the critical extension ${oid}, which is not understood`;
+    if (critical && !understood.includes(oid))
+      return `holds the critical extension ${oid}, which is not understood`;
   const point = list.extensions.get(extensionOid.issuingDistributionPoint);
   return point === undefined ? undefined : scopeProblem(point.value, certificate);
 }
@@ -130,7 +152,9 @@ function listProblem(list: RevocationList, certificate: Certificate, issuer: Cer
 /** Checks IssuingDistributionPoint (RFC 5280 section 5.2.5): the certificates that the list covers. */
 function scopeProblem(value: Buffer, certificate: Certificate): string | undefined {
   const parts = childrenOf(expectTag(readStrict(value), derTag.sequence, 'issuingDistributionPoint'), 8);
-  if (parts.some(({ tag }, index) => index > 0 && (tag & 0x1f) <= ((parts[index - 1] as DerElement).tag & 0x1f)))
+  if (
+    parts.some(({ tag }, index) => index > 0 && (tag & 0x1f) <= ((parts[index - 1] as DerElement).tag & 0x1f))
+  )
     throw new DerError('issuingDistributionPoint is malformed', 0);
   const says = (number: number): boolean => {
     const tag = contextTag(number, 'primitive');
@@ -143,7 +167,8 @@ function scopeProblem(value: Buffer, certificate: Certificate): string | undefin
   const { isAuthority } = certificate;
   if (says(1) && isAuthority) return 'is about certificates of users only';
   if (says(2) && !isAuthority) return 'is about certificates of authorities only';
-  if (parts.some((part) => part.tag === contextTag(3, 'primitive'))) return 'is about some reasons of revocation only';
+  if (parts.some((part) => part.tag === contextTag(3, 'primitive')))
+    return 'is about some reasons of revocation only';
   if (says(4)) return 'is indirect, which is not supported';
   return says(5) ? 'is about attribute certificates only' : undefined;
 }
@@ -153,12 +178,15 @@ function deltaProblem(delta: RevocationList, base: RevocationList): string | und
     const extension = list.extensions.get(oid);
     if (extension === undefined) return undefined;
     const content = readInteger(readStrict(extension.value), 'the number of the list');
-    return content.length > 21 || (content[0] ?? 0) >= 0x80 ? undefined : BigInt(`0x${content.toString('hex')}`);
+    return content.length > 21 || (content[0] ?? 0) >= 0x80
+      ? undefined
+      : BigInt(`0x${content.toString('hex')}`);
   };
   const baseNumber = number(base, extensionOid.crlNumber);
   const own = number(delta, extensionOid.crlNumber);
   const since = number(delta, extensionOid.deltaCrlIndicator);
-  if (baseNumber === undefined || own === undefined || since === undefined) return 'does not say which list it changes';
+  if (baseNumber === undefined || own === undefined || since === undefined)
+    return 'does not say which list it changes';
   return own <= baseNumber || since > baseNumber ? 'does not belong to that list' : undefined;
 }
 
@@ -169,7 +197,11 @@ const removed = 8;
  * Returns when the certificate was revoked, according to a list and its delta. A hold that a later entry
  * lifts does not count (RFC 5280 section 5.3.1).
  */
-function findRevocation(lists: readonly RevocationList[], certificate: Certificate, signingTime: number | undefined): number | undefined {
+function findRevocation(
+  lists: readonly RevocationList[],
+  certificate: Certificate,
+  signingTime: number | undefined,
+): number | undefined {
   let held: { readonly time: number; readonly reason: number } | undefined;
   let revokedAt: number | undefined;
   for (const { revoked } of lists) {
@@ -190,14 +222,23 @@ function findRevocation(lists: readonly RevocationList[], certificate: Certifica
   return revokedAt ?? (held?.reason === hold ? held.time : undefined);
 }
 
-function entryFacts(extensions: DerElement | undefined): { readonly reason: number; readonly invalidFrom?: number } {
+function entryFacts(extensions: DerElement | undefined): {
+  readonly reason: number;
+  readonly invalidFrom?: number;
+} {
   if (extensions === undefined) return { reason: 0 };
   let reason = 0;
   let invalidFrom: number | undefined;
   for (const [oid, { critical, value, element }] of readExtensions(extensions)) {
-    if (oid === extensionOid.reasonCode) reason = readSmallInteger(readStrict(value), 'a reason', derTag.enumerated);
-    else if (oid === extensionOid.invalidityDate) invalidFrom = readGeneralizedTime(readStrict(value), 'an invalidity date');
-    else if (critical) throw new DerError(`an entry holds the critical extension ${oid}, which is not understood,`, element.offset);
+    if (oid === extensionOid.reasonCode)
+      reason = readSmallInteger(readStrict(value), 'a reason', derTag.enumerated);
+    else if (oid === extensionOid.invalidityDate)
+      invalidFrom = readGeneralizedTime(readStrict(value), 'an invalidity date');
+    else if (critical)
+      throw new DerError(
+        `an entry holds the critical extension ${oid}, which is not understood,`,
+        element.offset,
+      );
   }
   return { reason, ...(invalidFrom === undefined ? {} : { invalidFrom }) };
 }

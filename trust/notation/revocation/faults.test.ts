@@ -34,7 +34,9 @@ const flipSigned: Fault = (_request, response, right) => {
 };
 
 /** Without the faults that change bytes at random positions; `flipSigned` replaces them. */
-const generated = Object.fromEntries(Object.entries(generatedFaults(4)).filter(([name]) => !name.endsWith('holes')));
+const generated = Object.fromEntries(
+  Object.entries(generatedFaults(4)).filter(([name]) => !name.endsWith('holes')),
+);
 
 /** Revocation sources answer wrongly in every way: a strict policy never admits the image. */
 for (const by of ['a revocation list', 'an OCSP responder'] as const) {
@@ -59,7 +61,10 @@ for (const by of ['a revocation list', 'an OCSP responder'] as const) {
       server.listen(0, '127.0.0.1');
       await once(server, 'listening');
       const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-      const at = by === 'a revocation list' ? `crlDistributionPoints=URI:${url}` : `authorityInfoAccess=OCSP;URI:${url}`;
+      const at =
+        by === 'a revocation list'
+          ? `crlDistributionPoints=URI:${url}`
+          : `authorityInfoAccess=OCSP;URI:${url}`;
       const { authority, root, signer, require: demand } = await notarySigner(folder, [at]);
       const list = authority.list(root);
       // The same request is sent each time; openssl answers it once.
@@ -86,7 +91,10 @@ for (const by of ['a revocation list', 'an OCSP responder'] as const) {
         const reference = `${registry.host}/app:1`;
         const repositories = client.repositories({ registry: registry.host, repository: 'app' });
         const limits = { ...defaultLimits, milliseconds };
-        const dossier = await gather({ reference, digest, manifestDigest: digest, repositories, policy, now }, limits);
+        const dossier = await gather(
+          { reference, digest, manifestDigest: digest, repositories, policy, now },
+          limits,
+        );
         return decide({ dossier, reference, namespace: '', platform: amd64, policy, now });
       } finally {
         await client.close();

@@ -15,7 +15,10 @@ export interface RevocationQuestion {
  * Redirects are not followed.
  * @returns the bytes, or a sentence that states why there are none
  */
-export async function askRevocation(question: RevocationQuestion, signal: AbortSignal): Promise<Uint8Array | string> {
+export async function askRevocation(
+  question: RevocationQuestion,
+  signal: AbortSignal,
+): Promise<Uint8Array | string> {
   const { url, body, maximumBytes, milliseconds } = question;
   let parsed: URL;
   try {
@@ -23,16 +26,22 @@ export async function askRevocation(question: RevocationQuestion, signal: AbortS
   } catch {
     return 'its address cannot be read';
   }
-  if (parsed.protocol !== 'http:' || parsed.username !== '' || parsed.password !== '') return 'its address is not plain http://';
-  const asked = body === undefined ? {} : { method: 'POST' as const, body, headers: { 'content-type': 'application/ocsp-request' } };
+  if (parsed.protocol !== 'http:' || parsed.username !== '' || parsed.password !== '')
+    return 'its address is not plain http://';
+  const asked =
+    body === undefined
+      ? {}
+      : { method: 'POST' as const, body, headers: { 'content-type': 'application/ocsp-request' } };
   try {
     const answer = await sharedHttpClient().send({ url: parsed, ...asked, totalMs: milliseconds, signal });
     if (answer.status === 200) return await answer.bytes(maximumBytes);
     await answer.discard();
     return `it answered with HTTP status ${answer.status}`;
   } catch (error) {
-    if (isHttpError(error) && error.code === 'HTTP_TOO_LARGE') return `its answer is larger than ${maximumBytes} bytes`;
-    if (isHttpError(error) && error.code === 'HTTP_TOO_SLOW') return `it did not answer within ${milliseconds} ms`;
+    if (isHttpError(error) && error.code === 'HTTP_TOO_LARGE')
+      return `its answer is larger than ${maximumBytes} bytes`;
+    if (isHttpError(error) && error.code === 'HTTP_TOO_SLOW')
+      return `it did not answer within ${milliseconds} ms`;
     return `it could not be asked: ${reasonOf(error)}`;
   }
 }

@@ -40,7 +40,8 @@ export function judgeChain(
       worst ??= { status: 'good', says };
     }
   }
-  if (worst === undefined) return { status: 'good', says: 'none of its certificates says where to ask for revocation' };
+  if (worst === undefined)
+    return { status: 'good', says: 'none of its certificates says where to ask for revocation' };
   return worst.status === 'good' ? { ...worst, ...(Number.isFinite(until) ? { until } : {}) } : worst;
 }
 
@@ -57,14 +58,17 @@ function judgeCertificate(
   signingTime: number | undefined,
 ): RevocationStatus | undefined {
   const byOcsp = ocspStatus(certificate, issuer, items, now, signingTime);
-  if (byOcsp !== undefined && (byOcsp.status !== 'unknown' || certificate.crlUrls.length === 0)) return byOcsp;
+  if (byOcsp !== undefined && (byOcsp.status !== 'unknown' || certificate.crlUrls.length === 0))
+    return byOcsp;
   let status: RevocationStatus | undefined;
   // Every list is evaluated: lists may be partial (RFC 5280 section 4.2.1.13).
   for (const url of certificate.crlUrls) {
     const answer = crlStatus(url, certificate, issuer, items, now, signingTime);
     if (answer.status === 'revoked') return answer;
     status =
-      status === undefined || answer.status === 'unknown' || (status.status === 'good' && (answer.until ?? 0) < (status.until ?? 0))
+      status === undefined ||
+      answer.status === 'unknown' ||
+      (status.status === 'good' && (answer.until ?? 0) < (status.until ?? 0))
         ? answer
         : status;
     if (status.status === 'unknown') break;
@@ -83,10 +87,15 @@ export function ocspStatus(
   for (const url of certificate.ocspUrls) {
     const item = items.find(
       ({ kind, annotations }) =>
-        kind === 'ocsp-response' && annotations[urlAnnotation] === url && annotations[certificateAnnotation] === certificate.thumbprint,
+        kind === 'ocsp-response' &&
+        annotations[urlAnnotation] === url &&
+        annotations[certificateAnnotation] === certificate.thumbprint,
     );
     const bytes = bytesOf(item);
-    const answer = bytes instanceof Uint8Array ? judgeOcsp(bytes, certificate, issuer, now, signingTime) : unknown(`${url}: ${bytes}`);
+    const answer =
+      bytes instanceof Uint8Array
+        ? judgeOcsp(bytes, certificate, issuer, now, signingTime)
+        : unknown(`${url}: ${bytes}`);
     if (answer.status !== 'unknown') return answer;
     status ??= answer;
   }

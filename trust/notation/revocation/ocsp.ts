@@ -4,12 +4,23 @@ import type { Certificate } from '../../x509/certificate.ts';
 import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from '../../x509/der.ts';
 import type { DerElement } from '../../x509/der.ts';
 import { readStrict } from '../../x509/der-strict.ts';
-import { readBits, readGeneralizedTime, readInteger, readOid, readSmallInteger } from '../../x509/der-values.ts';
+import {
+  readBits,
+  readGeneralizedTime,
+  readInteger,
+  readOid,
+  readSmallInteger,
+} from '../../x509/der-values.ts';
 import { algorithmWithNull, integer, octets as octetString, sequence } from '../../x509/der-writer.ts';
 import { extensionOid, readExtensions } from '../../x509/extensions.ts';
 import type { Extension } from '../../x509/extensions.ts';
 import { pathFlaw } from '../../x509/path.ts';
-import { isSignatureBy, readDigest, readPlainAlgorithm, readSignatureAlgorithm } from '../../x509/signature-algorithm.ts';
+import {
+  isSignatureBy,
+  readDigest,
+  readPlainAlgorithm,
+  readSignatureAlgorithm,
+} from '../../x509/signature-algorithm.ts';
 import { oids } from '../../x509/oids.ts';
 import { clockSkew, timeText, unknown } from './status.ts';
 import type { RevocationStatus } from './status.ts';
@@ -70,14 +81,23 @@ function judge(
   if (code !== 0) return unknown(`the OCSP responder says: ${failures[code] ?? `error ${code}`}`);
   const body = onlyChild(expectTag(wrapped, contextTag(0, 'constructed'), 'the response'));
   const [type, octets] = childrenOf(expectTag(body, derTag.sequence, 'the response'), 2);
-  if (readOid(type, 'the type of the response') !== oids.ocspBasic) throw new Error('it is of another type than basic');
+  if (readOid(type, 'the type of the response') !== oids.ocspBasic)
+    throw new Error('it is of another type than basic');
   const basic = readStrict(expectTag(octets, derTag.octetString, 'the response').content);
-  const [data, algorithm, signature, certificates] = childrenOf(expectTag(basic, derTag.sequence, 'the response'), 4);
+  const [data, algorithm, signature, certificates] = childrenOf(
+    expectTag(basic, derTag.sequence, 'the response'),
+    4,
+  );
   const responses = expectTag(data, derTag.sequence, 'the response data');
   const list =
-    certificates === undefined ? undefined : onlyChild(expectTag(certificates, contextTag(0, 'constructed'), 'the certificates'));
+    certificates === undefined
+      ? undefined
+      : onlyChild(expectTag(certificates, contextTag(0, 'constructed'), 'the certificates'));
   const held = list === undefined ? [] : childrenOf(expectTag(list, derTag.sequence, 'the certificates'), 8);
-  const signers = [issuer, ...held.map((one) => readCertificate(one.whole)).filter((one) => isResponder(one, issuer, now))];
+  const signers = [
+    issuer,
+    ...held.map((one) => readCertificate(one.whole)).filter((one) => isResponder(one, issuer, now)),
+  ];
   const signedWith = readSignatureAlgorithm(algorithm);
   const value = readBits(signature, 'the signature');
   if (!signers.some((signer) => isSignatureBy(signedWith, signer.key, responses.whole, value)))
@@ -107,11 +127,18 @@ function isResponder(responder: Certificate, issuer: Certificate, now: number): 
  * Finds the answer for the certificate in ResponseData (RFC 6960 section 4.2.1): each field once, in order.
  * @throws DerError
  */
-function findSingle(responses: DerElement, certificate: Certificate, issuer: Certificate): readonly DerElement[] | undefined {
+function findSingle(
+  responses: DerElement,
+  certificate: Certificate,
+  issuer: Certificate,
+): readonly DerElement[] | undefined {
   const fields = childrenOf(responses, 5);
   const [responder, producedAt, list, extended, more] = fields;
   // Version 1 is the default, which DER omits.
-  if (responder === undefined || ![contextTag(1, 'constructed'), contextTag(2, 'constructed')].includes(responder.tag))
+  if (
+    responder === undefined ||
+    ![contextTag(1, 'constructed'), contextTag(2, 'constructed')].includes(responder.tag)
+  )
     throw new DerError('the responder is not named', responses.offset);
   readGeneralizedTime(producedAt, 'producedAt');
   if (more !== undefined || (extended !== undefined && extended.tag !== contextTag(1, 'constructed')))
@@ -119,7 +146,9 @@ function findSingle(responses: DerElement, certificate: Certificate, issuer: Cer
   refuseCritical(extended);
   return childrenOf(expectTag(list, derTag.sequence, 'the responses'), 256)
     .map((one) => childrenOf(expectTag(one, derTag.sequence, 'a response'), 5))
-    .find(([certId]) => isAbout(expectTag(certId, derTag.sequence, 'the name of a certificate'), certificate, issuer));
+    .find(([certId]) =>
+      isAbout(expectTag(certId, derTag.sequence, 'the name of a certificate'), certificate, issuer),
+    );
 }
 
 function isAbout(certId: DerElement, certificate: Certificate, issuer: Certificate): boolean {
@@ -149,7 +178,8 @@ function judgeSingle(
   const extended = rest[0]?.tag === contextTag(1, 'constructed') ? rest.shift() : undefined;
   if (rest[0] !== undefined) throw new DerError('a response has a field that does not exist', rest[0].offset);
   const extensions = refuseCritical(extended);
-  if (from > now + clockSkew) return unknown(`its OCSP answer is of ${timeText(from)}, which is in the future`);
+  if (from > now + clockSkew)
+    return unknown(`its OCSP answer is of ${timeText(from)}, which is in the future`);
   // Without nextUpdate, an answer is valid only at the moment it is given (RFC 6960 section 4.2.2.1); a
   // stored answer is older.
   if (next === undefined) return unknown('its OCSP answer does not say until when it holds');
@@ -161,7 +191,10 @@ function judgeSingle(
   }
   if (status?.tag === contextTag(1, 'constructed')) {
     const invalidity = extensions.get(extensionOid.invalidityDate);
-    const invalidFrom = invalidity === undefined ? undefined : readGeneralizedTime(readStrict(invalidity.value), 'the invalidity date');
+    const invalidFrom =
+      invalidity === undefined
+        ? undefined
+        : readGeneralizedTime(readStrict(invalidity.value), 'the invalidity date');
     if (invalidFrom !== undefined && signingTime !== undefined && signingTime < invalidFrom)
       return { status: 'good', says: 'it was revoked with an invalidity date after the signing time', until };
     const at = readGeneralizedTime(childrenOf(status, 2)[0], 'the time of the revocation');

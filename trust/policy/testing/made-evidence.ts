@@ -63,7 +63,11 @@ export function makeTestKey(name: string): TestKey {
  * Makes and signs the evidence that a case states. Returns the dossier that a registry with such artifacts
  * would give.
  */
-export async function makeDossier(stated: StatedEvidence, keyOf: (name: string) => TestKey, now: Date): Promise<Dossier> {
+export async function makeDossier(
+  stated: StatedEvidence,
+  keyOf: (name: string) => TestKey,
+  now: Date,
+): Promise<Dossier> {
   const reference = normaliseReference(stated.image);
   const manifestDigest = sha256Digest(`manifest of ${reference.text}`);
   const index = stated.index ? sha256Digest(`index of ${reference.text}`) : manifestDigest;
@@ -71,7 +75,11 @@ export async function makeDossier(stated: StatedEvidence, keyOf: (name: string) 
   const place: Place = {
     registry: reference.registry,
     repository: `${reference.registry}/${reference.repository}`,
-    digests: { index: digest, manifest: stated.index ? manifestDigest : digest, other: sha256Digest('another image') },
+    digests: {
+      index: digest,
+      manifest: stated.index ? manifestDigest : digest,
+      other: sha256Digest('another image'),
+    },
   };
   const items = [
     ...(await Promise.all(stated.signed.map((one) => signature(one, keyOf(one.key).signer, place)))),
@@ -97,7 +105,13 @@ async function signature(stated: StatedSignature, signer: Signer, place: Place):
   const { format = 'bundle', over = 'manifest', annotations = {}, name = place.repository } = stated;
   const digest = place.digests[over];
   if (format === 'bundle') {
-    return item('sigstore-bundle', await signBundle(imageStatement(digest, annotations), signer), bundleMediaType, over, place);
+    return item(
+      'sigstore-bundle',
+      await signBundle(imageStatement(digest, annotations), signer),
+      bundleMediaType,
+      over,
+      place,
+    );
   }
   const payload = makeSimpleSigningPayload(digest, name, annotations);
   const made = item('cosign-simple-signing', payload, simpleSigningMediaType, over, place);
@@ -107,8 +121,16 @@ async function signature(stated: StatedSignature, signer: Signer, place: Place):
 async function attestation(stated: StatedAttestation, signer: Signer, place: Place): Promise<EvidenceItem> {
   const { over = 'manifest', type, predicate = {} } = stated;
   const subject = [{ digest: { sha256: place.digests[over].slice('sha256:'.length) } }];
-  const statement = Buffer.from(JSON.stringify({ _type: statementType, subject, predicateType: type, predicate }));
-  return item('attestation', await signBundle(statement, signer, inTotoPayloadType), bundleMediaType, over, place);
+  const statement = Buffer.from(
+    JSON.stringify({ _type: statementType, subject, predicateType: type, predicate }),
+  );
+  return item(
+    'attestation',
+    await signBundle(statement, signer, inTotoPayloadType),
+    bundleMediaType,
+    over,
+    place,
+  );
 }
 
 function item(

@@ -2,7 +2,11 @@ import { instantPattern } from '../../requirements/duration.ts';
 import { apiVersion } from '../schema.ts';
 
 const text = { type: 'string', minLength: 1, maxLength: 1024 } as const;
-const annotations = { type: 'object', maxProperties: 100, additionalProperties: { type: 'string', maxLength: 1024 } } as const;
+const annotations = {
+  type: 'object',
+  maxProperties: 100,
+  additionalProperties: { type: 'string', maxLength: 1024 },
+} as const;
 const over = {
   enum: ['index', 'manifest', 'other'],
   description: "What was signed: the index, the platform's manifest (default), or another image.",
@@ -33,9 +37,14 @@ export const policyTestSchema = {
       type: 'object',
       maxProperties: 100,
       additionalProperties: text,
-      description: 'Name to key file of the policy, relative to this file. In these tests a new key replaces the key file.',
+      description:
+        'Name to key file of the policy, relative to this file. In these tests a new key replaces the key file.',
     },
-    now: { type: 'string', pattern: instantPattern, description: 'write when the decisions are made, such as 2026-01-31T12:00:00Z' },
+    now: {
+      type: 'string',
+      pattern: instantPattern,
+      description: 'write when the decisions are made, such as 2026-01-31T12:00:00Z',
+    },
     cases: { type: 'array', minItems: 1, maxItems: 1000, items: { $ref: '#/$defs/case' } },
   },
   $defs: {
@@ -52,15 +61,28 @@ export const policyTestSchema = {
           pattern: '^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$',
           description: 'write OS/ARCHITECTURE, such as linux/amd64',
         },
-        now: { type: 'string', pattern: instantPattern, description: 'write a time, such as 2026-01-31T12:00:00Z' },
-        dossier: { ...text, description: 'A file that `portcullis verify --save-dossier FILE` wrote, relative to this file.' },
+        now: {
+          type: 'string',
+          pattern: instantPattern,
+          description: 'write a time, such as 2026-01-31T12:00:00Z',
+        },
+        dossier: {
+          ...text,
+          description: 'A file that `portcullis verify --save-dossier FILE` wrote, relative to this file.',
+        },
         index: { type: 'boolean', description: 'The image has an index of platforms.' },
         signed: { type: 'array', maxItems: 50, items: { $ref: '#/$defs/signature' } },
         attested: { type: 'array', maxItems: 50, items: { $ref: '#/$defs/attestation' } },
         unreachable: { type: 'boolean', description: 'The registry could not be asked for all evidence.' },
         expect: { enum: ['admit', 'deny', 'undecided'] },
-        reason: { ...text, description: 'A code that must be among the reasons, such as TRUST_SIGNATURE_OTHER_DIGEST.' },
-        exception: { enum: ['break-glass', 'report'], description: 'The exception that must be the reason for the admission.' },
+        reason: {
+          ...text,
+          description: 'A code that must be among the reasons, such as TRUST_SIGNATURE_OTHER_DIGEST.',
+        },
+        exception: {
+          enum: ['break-glass', 'report'],
+          description: 'The exception that must be the reason for the admission.',
+        },
       },
     },
     signature: {

@@ -36,25 +36,60 @@ rules:
     allow: unverified
 `;
 
-async function run(cases: string, more = 'policy: [policy.yaml]\nkeys: { k: k.pub }\nnow: 2026-11-20\n'): Promise<PolicyTestResult> {
+async function run(
+  cases: string,
+  more = 'policy: [policy.yaml]\nkeys: { k: k.pub }\nnow: 2026-11-20\n',
+): Promise<PolicyTestResult> {
   await writeFile(join(folder, 'policy.yaml'), policy);
   await writeFile(join(folder, 'test.yaml'), `${head}kind: PolicyTest\n${more}cases:\n${cases}`);
   return testPolicy({ paths: [join(folder, 'test.yaml')], policy: [], now });
 }
 
 const table: readonly (readonly [what: string, stated: string, failures: readonly RegExp[]])[] = [
-  ['a signed index', 'image: r.example/team/a:1, index: true, signed: [{ key: k, over: index }], expect: admit', []],
-  ['another part', 'image: r.example/team/a:1, index: true, signed: [{ key: k }], expect: deny, reason: TRUST_SIGNATURE_OTHER_PART', []],
-  ['another image', 'image: r.example/team/a:1, signed: [{ key: k, over: other }], expect: deny, reason: TRUST_SIGNATURE_OTHER_DIGEST', []],
-  ['another key', 'image: r.example/team/a:1, signed: [{ key: x }], expect: deny, reason: TRUST_SIGNATURE_OTHER_KEY', []],
-  ['the older form', 'image: r.example/team/a:1, index: true, signed: [{ key: k, over: index, format: legacy }], expect: admit', []],
+  [
+    'a signed index',
+    'image: r.example/team/a:1, index: true, signed: [{ key: k, over: index }], expect: admit',
+    [],
+  ],
+  [
+    'another part',
+    'image: r.example/team/a:1, index: true, signed: [{ key: k }], expect: deny, reason: TRUST_SIGNATURE_OTHER_PART',
+    [],
+  ],
+  [
+    'another image',
+    'image: r.example/team/a:1, signed: [{ key: k, over: other }], expect: deny, reason: TRUST_SIGNATURE_OTHER_DIGEST',
+    [],
+  ],
+  [
+    'another key',
+    'image: r.example/team/a:1, signed: [{ key: x }], expect: deny, reason: TRUST_SIGNATURE_OTHER_KEY',
+    [],
+  ],
+  [
+    'the older form',
+    'image: r.example/team/a:1, index: true, signed: [{ key: k, over: index, format: legacy }], expect: admit',
+    [],
+  ],
   ['a registry that is away', 'image: r.example/team/a:1, unreachable: true, expect: undecided', []],
   ['no rule', 'image: r.example/x:1, expect: deny, reason: TRUST_NO_RULE', []],
   ['broken glass', 'image: r.example/old/a:1, expect: admit, exception: break-glass', []],
-  ['glass that is whole again', 'image: r.example/old/a:1, now: 2026-12-02, expect: deny, reason: TRUST_RULE_DENIES', []],
+  [
+    'glass that is whole again',
+    'image: r.example/old/a:1, now: 2026-12-02, expect: deny, reason: TRUST_RULE_DENIES',
+    [],
+  ],
   ['a wrong expectation', 'image: r.example/x:1, expect: admit', [/expected admit, got deny/]],
-  ['a reason that is not there', 'image: r.example/x:1, expect: deny, reason: TRUST_ADMITTED', [/no reason has the code/]],
-  ['an exception that is not there', 'image: r.example/x:1, expect: deny, exception: report', [/expected an exception/]],
+  [
+    'a reason that is not there',
+    'image: r.example/x:1, expect: deny, reason: TRUST_ADMITTED',
+    [/no reason has the code/],
+  ],
+  [
+    'an exception that is not there',
+    'image: r.example/x:1, expect: deny, exception: report',
+    [/expected an exception/],
+  ],
 ];
 
 for (const [what, stated, failures] of table) {
@@ -78,17 +113,38 @@ const broken: readonly (readonly [what: string, cases: string, says: RegExp, mor
     /test\.yaml:7:\d+: cases\[0\]\.reasn: unknown field/,
   ],
   ['no image', '  - { name: c, expect: deny }\n', /test\.yaml:7:5: cases\[0\]: the case has neither/],
-  ['an image that is none', '  - { name: c, image: "A B", expect: deny }\n', /test\.yaml:7:\d+: cases\[0\]\.image/],
-  ['a dossier that is nowhere', '  - { name: c, dossier: gone.json, expect: deny }\n', /test\.yaml:7:\d+: cases\[0\]\.dossier/],
-  ['a dossier and evidence', '  - { name: c, dossier: gone.json, signed: [], expect: deny }\n', /no meaning beside `dossier`/],
-  ['a day that is none', '  - { name: c, image: r.example/a:1, now: 2026-02-30, expect: deny }\n', /no day of the calendar/],
+  [
+    'an image that is none',
+    '  - { name: c, image: "A B", expect: deny }\n',
+    /test\.yaml:7:\d+: cases\[0\]\.image/,
+  ],
+  [
+    'a dossier that is nowhere',
+    '  - { name: c, dossier: gone.json, expect: deny }\n',
+    /test\.yaml:7:\d+: cases\[0\]\.dossier/,
+  ],
+  [
+    'a dossier and evidence',
+    '  - { name: c, dossier: gone.json, signed: [], expect: deny }\n',
+    /no meaning beside `dossier`/,
+  ],
+  [
+    'a day that is none',
+    '  - { name: c, image: r.example/a:1, now: 2026-02-30, expect: deny }\n',
+    /no day of the calendar/,
+  ],
   [
     'a key that the policy does not name',
     '  - { name: c, image: r.example/a:1, expect: deny }\n',
     /names no file other\.pub/,
     'policy: [policy.yaml]\nkeys: { k: k.pub, o: other.pub }\n',
   ],
-  ['no policy', '  - { name: c, image: r.example/a:1, expect: deny }\n', /names no policy/, 'keys: { k: k.pub }\n'],
+  [
+    'no policy',
+    '  - { name: c, image: r.example/a:1, expect: deny }\n',
+    /names no policy/,
+    'keys: { k: k.pub }\n',
+  ],
 ];
 
 for (const [what, cases, says, more] of broken) {
@@ -101,8 +157,14 @@ test('a recorded image is decided again, by tests and simulations', async () => 
   const records = join(folder, 'records');
   await mkdir(records);
   await saveRecording(join(records, 'a.json'), verdict, dossier);
-  await assert.rejects(saveRecording(join(records, 'a.json'), verdict, dossier), /TRUST_RECORDING_NOT_WRITTEN/);
-  await writeFile(join(records, 'bare.json'), JSON.stringify(sealDossier({ ...dossierOf([bundle(second)]) })));
+  await assert.rejects(
+    saveRecording(join(records, 'a.json'), verdict, dossier),
+    /TRUST_RECORDING_NOT_WRITTEN/,
+  );
+  await writeFile(
+    join(records, 'bare.json'),
+    JSON.stringify(sealDossier({ ...dossierOf([bundle(second)]) })),
+  );
   await writeFile(join(records, 'broken.json'), '{');
   assert.equal((await readRecording(join(records, 'a.json'))).reference, verdict.reference);
   await writeFile(join(records, 'altered.json'), JSON.stringify({ ...dossier, items: [] }));
@@ -121,8 +183,14 @@ test('a recorded image is decided again, by tests and simulations', async () => 
     paths: [records],
     now,
   });
-  assert.deepEqual(compared.changes.map(({ before, after }) => `${before} ${after}`).sort(), ['admit deny', 'deny admit']);
-  await assert.rejects(simulatePolicy({ candidate: policyOf(), paths: [join(folder, 'nowhere')], now }), /TRUST_SIMULATION_NO_INPUT/);
+  assert.deepEqual(compared.changes.map(({ before, after }) => `${before} ${after}`).sort(), [
+    'admit deny',
+    'deny admit',
+  ]);
+  await assert.rejects(
+    simulatePolicy({ candidate: policyOf(), paths: [join(folder, 'nowhere')], now }),
+    /TRUST_SIMULATION_NO_INPUT/,
+  );
   assert.deepEqual(verdict.platform, amd64);
 });
 
@@ -142,10 +210,17 @@ kind: TrustPolicy
 `;
   const once = formatPolicy(text, 'p.yaml');
   assert.deepEqual(once.problems, []);
-  assert.match(once.text, /^# top\napiVersion: .*\nkind: TrustPolicy # k\nrules:\n {2}# first\n {2}- images: /);
-  for (const comment of ['# top', '# k', '# first', '# why', '# other']) assert.ok(once.text.includes(comment), comment);
+  assert.match(
+    once.text,
+    /^# top\napiVersion: .*\nkind: TrustPolicy # k\nrules:\n {2}# first\n {2}- images: /,
+  );
+  for (const comment of ['# top', '# k', '# first', '# why', '# other'])
+    assert.ok(once.text.includes(comment), comment);
   assert.equal(formatPolicy(once.text, 'p.yaml').text, once.text);
-  assert.equal(formatPolicy('{"rules":[],"kind":"TrustPolicy"}', 'p.json').text, '{\n  "kind": "TrustPolicy",\n  "rules": []\n}\n');
+  assert.equal(
+    formatPolicy('{"rules":[],"kind":"TrustPolicy"}', 'p.json').text,
+    '{\n  "kind": "TrustPolicy",\n  "rules": []\n}\n',
+  );
   assert.match(formatPolicy('a: [', 'p.yaml').problems[0]?.message ?? '', /./);
 });
 
@@ -213,7 +288,9 @@ test('fuzzed policies, tests and layouts give a problem with its position or the
   const file = join(folder, 'fuzz.yaml');
   const calm = async (act: () => Promise<unknown>): Promise<void> => {
     const started = performance.now();
-    await act().catch((error: unknown) => assert.ok(isPortcullisError(error) && /fuzz\.yaml:\d+:\d+/.test(error.message), String(error)));
+    await act().catch((error: unknown) =>
+      assert.ok(isPortcullisError(error) && /fuzz\.yaml:\d+:\d+/.test(error.message), String(error)),
+    );
     assert.ok(performance.now() - started < 1000);
   };
   await fc.assert(
@@ -229,7 +306,25 @@ test('fuzzed policies, tests and layouts give a problem with its position or the
   await fc.assert(
     fc.asyncProperty(
       fc.string({
-        unit: fc.constantFrom('a', ':', ' ', '\n', '-', '[', '{', '}', ']', '#', '&', '*', '"', '|', '\t', '?', '!'),
+        unit: fc.constantFrom(
+          'a',
+          ':',
+          ' ',
+          '\n',
+          '-',
+          '[',
+          '{',
+          '}',
+          ']',
+          '#',
+          '&',
+          '*',
+          '"',
+          '|',
+          '\t',
+          '?',
+          '!',
+        ),
         maxLength: 60,
       }),
       async (text) => {

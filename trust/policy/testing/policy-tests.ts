@@ -82,7 +82,12 @@ export async function testPolicy(options: PolicyTestOptions): Promise<PolicyTest
   const tests = documents.filter((document) => recordOf(document.value)?.['kind'] === 'PolicyTest');
   if (tests.length === 0 && problems.length === 0) {
     const position = { file: options.paths[0] ?? '', line: 1, column: 1 };
-    problems.push({ position, path: '', message: 'no document of kind PolicyTest', fix: 'write one: see docs/policy.md' });
+    problems.push({
+      position,
+      path: '',
+      message: 'no document of kind PolicyTest',
+      fix: 'write one: see docs/policy.md',
+    });
   }
   for (const document of tests) append(problems, validate(document, policyTestSchema));
   if (problems.length > 0) throw invalid(options.paths, problems);
@@ -104,13 +109,22 @@ export async function testPolicy(options: PolicyTestOptions): Promise<PolicyTest
   return { cases, unreached: [...reached].filter(([, hit]) => !hit).map(([name]) => name) };
 }
 
-async function openSuite(document: Document, options: PolicyTestOptions, problems: Problem[]): Promise<Suite | undefined> {
+async function openSuite(
+  document: Document,
+  options: PolicyTestOptions,
+  problems: Problem[],
+): Promise<Suite | undefined> {
   const record = recordOf(document.value) ?? {};
   const beside = (name: string): string => resolve(dirname(document.file), name);
   const named = (Array.isArray(record['policy']) ? record['policy'] : []).map(String).map(beside);
   const paths = options.policy.length > 0 ? options.policy : named;
   if (paths.length === 0) {
-    problem({ document, problems }, [], 'the test names no policy', 'add `policy: [FILE]`, or give --policy FILE');
+    problem(
+      { document, problems },
+      [],
+      'the test names no policy',
+      'add `policy: [FILE]`, or give --policy FILE',
+    );
     return undefined;
   }
   const keys = new Map<string, TestKey>();
@@ -135,10 +149,20 @@ async function openSuite(document: Document, options: PolicyTestOptions, problem
     keys.set(name, known);
     return known;
   };
-  return { document, policy, keyOf, problems, now: instantAt(document, record['now'], ['now'], problems) ?? options.now };
+  return {
+    document,
+    policy,
+    keyOf,
+    problems,
+    now: instantAt(document, record['now'], ['now'], problems) ?? options.now,
+  };
 }
 
-async function runCase(stated: CaseDocument, path: readonly PathSegment[], suite: Suite): Promise<CaseResult | undefined> {
+async function runCase(
+  stated: CaseDocument,
+  path: readonly PathSegment[],
+  suite: Suite,
+): Promise<CaseResult | undefined> {
   const { document, policy, problems } = suite;
   const before = problems.length;
   const now = instantAt(document, stated.now, [...path, 'now'], problems) ?? suite.now;
@@ -151,7 +175,12 @@ async function runCase(stated: CaseDocument, path: readonly PathSegment[], suite
   return { place: `${file}:${line}`, name: stated.name, passed: failures.length === 0, verdict, failures };
 }
 
-async function recordingOf(stated: CaseDocument, path: readonly PathSegment[], suite: Suite, now: Date): Promise<Recording | undefined> {
+async function recordingOf(
+  stated: CaseDocument,
+  path: readonly PathSegment[],
+  suite: Suite,
+  now: Date,
+): Promise<Recording | undefined> {
   const { document } = suite;
   const asked = {
     ...(stated.image === undefined ? {} : { reference: stated.image }),
@@ -161,7 +190,13 @@ async function recordingOf(stated: CaseDocument, path: readonly PathSegment[], s
   if (stated.dossier !== undefined) {
     for (const field of ['index', 'signed', 'attested', 'unreachable'] as const) {
       if (stated[field] !== undefined)
-        problem(suite, [...path, field], `\`${field}\` has no meaning beside \`dossier\``, 'remove one of the two', 'key');
+        problem(
+          suite,
+          [...path, field],
+          `\`${field}\` has no meaning beside \`dossier\``,
+          'remove one of the two',
+          'key',
+        );
     }
     try {
       return { ...(await readRecording(resolve(dirname(document.file), stated.dossier))), ...asked };
@@ -182,7 +217,14 @@ async function recordingOf(stated: CaseDocument, path: readonly PathSegment[], s
   try {
     const { image, index = false, signed = [], attested = [], unreachable = false } = stated;
     const dossier = await makeDossier({ image, index, signed, attested, unreachable }, suite.keyOf, now);
-    return { name: stated.name, reference: image, namespace: '', platform: { os: 'linux', architecture: 'amd64' }, dossier, ...asked };
+    return {
+      name: stated.name,
+      reference: image,
+      namespace: '',
+      platform: { os: 'linux', architecture: 'amd64' },
+      dossier,
+      ...asked,
+    };
   } catch (error) {
     problem(
       suite,
@@ -197,7 +239,9 @@ async function recordingOf(stated: CaseDocument, path: readonly PathSegment[], s
 function failuresOf({ expect, reason, exception }: CaseDocument, verdict: Verdict): readonly string[] {
   return [
     ...(verdict.outcome === expect ? [] : [`expected ${expect}, got ${verdict.outcome}`]),
-    ...(reason === undefined || codesOf(verdict.reasons).includes(reason) ? [] : [`no reason has the code ${reason}`]),
+    ...(reason === undefined || codesOf(verdict.reasons).includes(reason)
+      ? []
+      : [`no reason has the code ${reason}`]),
     ...(exception === undefined || verdict.exceptions?.some(({ kind }) => kind === exception) === true
       ? []
       : [`expected an exception (${exception}), and none admitted it`]),
@@ -226,11 +270,21 @@ function platformOf(text: string): Platform {
   return { os, architecture, ...(variant === undefined ? {} : { variant }) };
 }
 
-function instantAt(document: Document, value: unknown, path: readonly PathSegment[], problems: Problem[]): Date | undefined {
+function instantAt(
+  document: Document,
+  value: unknown,
+  path: readonly PathSegment[],
+  problems: Problem[],
+): Date | undefined {
   if (typeof value !== 'string') return undefined;
   const instant = parseInstant(value);
   if (instant === undefined)
-    problem({ document, problems }, path, `"${value}" is no day of the calendar`, 'write a time, such as 2026-01-31T12:00:00Z');
+    problem(
+      { document, problems },
+      path,
+      `"${value}" is no day of the calendar`,
+      'write a time, such as 2026-01-31T12:00:00Z',
+    );
   return instant === undefined ? undefined : new Date(instant);
 }
 

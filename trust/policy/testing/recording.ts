@@ -28,7 +28,11 @@ const maximumBytes = 192 * 1024 * 1024;
 export async function saveRecording(file: string, verdict: Verdict, dossier: Dossier): Promise<void> {
   const { reference, namespace, platform } = verdict;
   try {
-    await writeFile(file, `${JSON.stringify({ format, reference, namespace, platform, verdict, dossier }, null, 2)}\n`, { flag: 'wx' });
+    await writeFile(
+      file,
+      `${JSON.stringify({ format, reference, namespace, platform, verdict, dossier }, null, 2)}\n`,
+      { flag: 'wx' },
+    );
   } catch (error) {
     throw new PortcullisError({
       code: 'TRUST_RECORDING_NOT_WRITTEN',
@@ -64,7 +68,14 @@ function recordingOf(name: string, value: unknown): Recording {
   const record = recordOf(value);
   const whole = record?.['format'] === format;
   const dossier = dossierOf(whole ? record['dossier'] : value);
-  if (!whole) return { name, reference: dossier.reference, namespace: '', platform: { os: 'linux', architecture: 'amd64' }, dossier };
+  if (!whole)
+    return {
+      name,
+      reference: dossier.reference,
+      namespace: '',
+      platform: { os: 'linux', architecture: 'amd64' },
+      dossier,
+    };
   const { reference, namespace } = record;
   const platform = recordOf(record['platform']);
   if (typeof reference !== 'string' || typeof namespace !== 'string' || typeof platform?.['os'] !== 'string')
@@ -95,6 +106,7 @@ export function dossierOf(value: unknown): Dossier {
   )
     throw new Error('it is not a dossier');
   const dossier = record as unknown as Dossier;
-  if (dossierId(dossier) !== dossier.id) throw new Error('it was altered: it does not have the digest that it names');
+  if (dossierId(dossier) !== dossier.id)
+    throw new Error('it was altered: it does not have the digest that it names');
   return dossier;
 }

@@ -58,7 +58,10 @@ export async function simulatePolicy(options: {
   for (const recording of once) {
     const { name, dossier, reference, namespace, platform } = recording;
     const input = { dossier, reference, namespace, platform, now: options.now };
-    const before = options.baseline === undefined ? recording.verdict?.outcome : decide({ ...input, policy: options.baseline }).outcome;
+    const before =
+      options.baseline === undefined
+        ? recording.verdict?.outcome
+        : decide({ ...input, policy: options.baseline }).outcome;
     if (before === undefined) {
       skipped.push({ name, why: 'it holds no verdict to compare with: give --baseline' });
       continue;
@@ -66,7 +69,15 @@ export async function simulatePolicy(options: {
     decided += 1;
     const verdict = decide({ ...input, policy: options.candidate });
     if (verdict.outcome !== before)
-      changes.push({ name, reference: verdict.reference, namespace, digest: dossier.digest, before, after: verdict.outcome, verdict });
+      changes.push({
+        name,
+        reference: verdict.reference,
+        namespace,
+        digest: dossier.digest,
+        before,
+        after: verdict.outcome,
+        verdict,
+      });
   }
   return { decided, changes, skipped };
 }
@@ -76,7 +87,10 @@ function keyOf({ dossier, reference, namespace, platform }: Recording): string {
   return canonicalDigest({ dossier: dossier.id, reference, namespace, platform });
 }
 
-async function recordingsAt(path: string, skipped: { name: string; why: string }[]): Promise<readonly Recording[]> {
+async function recordingsAt(
+  path: string,
+  skipped: { name: string; why: string }[],
+): Promise<readonly Recording[]> {
   if (await isFolder(path)) {
     const names = (await readdir(path)).filter((name) => name.endsWith('.json')).sort();
     const read = await Promise.all(names.map((name) => readOrSkip(join(path, name), skipped)));
@@ -87,7 +101,10 @@ async function recordingsAt(path: string, skipped: { name: string; why: string }
   return [await readRecording(path)];
 }
 
-async function readOrSkip(file: string, skipped: { name: string; why: string }[]): Promise<readonly Recording[]> {
+async function readOrSkip(
+  file: string,
+  skipped: { name: string; why: string }[],
+): Promise<readonly Recording[]> {
   try {
     return [await readRecording(file)];
   } catch (error) {
@@ -100,7 +117,10 @@ async function readOrSkip(file: string, skipped: { name: string; why: string }[]
  * Returns the newest verdict for each question. A verdict whose dossier was dropped by retention cannot be
  * decided again.
  */
-function fromLog(source: LogSource & { close?(): void }, skipped: { name: string; why: string }[]): readonly Recording[] {
+function fromLog(
+  source: LogSource & { close?(): void },
+  skipped: { name: string; why: string }[],
+): readonly Recording[] {
   const found: Recording[] = [];
   // Many rows share these parts: each part is read once.
   const parts = new Map<string, string | undefined>();
@@ -116,7 +136,8 @@ function fromLog(source: LogSource & { close?(): void }, skipped: { name: string
       else if (entry.kind === 'verdict') {
         const verdict = source.text('verdict', entry.verdict);
         const dossier = source.text('dossier', entry.dossier);
-        if (verdict === undefined || dossier === undefined) skipped.push({ name, why: 'its evidence is no longer kept' });
+        if (verdict === undefined || dossier === undefined)
+          skipped.push({ name, why: 'its evidence is no longer kept' });
         else append(found, recordingFrom(name, { verdict, dossier, partOf }, skipped));
       }
     }
@@ -128,7 +149,11 @@ function fromLog(source: LogSource & { close?(): void }, skipped: { name: string
 
 function recordingFrom(
   name: string,
-  texts: { readonly verdict: string; readonly dossier: string; readonly partOf: (digest: string) => string | undefined },
+  texts: {
+    readonly verdict: string;
+    readonly dossier: string;
+    readonly partOf: (digest: string) => string | undefined;
+  },
   skipped: { name: string; why: string }[],
 ): readonly Recording[] {
   try {

@@ -114,14 +114,21 @@ export function loadCryptoki(path: string) {
       calls.getSlotList(1, null, count);
       const ids = Buffer.alloc(8 * Math.max(1, Number(count.readBigUInt64LE())));
       calls.getSlotList(1, ids, count);
-      return Array.from({ length: Number(count.readBigUInt64LE()) }, (_, index) => ids.readBigUInt64LE(8 * index));
+      return Array.from({ length: Number(count.readBigUInt64LE()) }, (_, index) =>
+        ids.readBigUInt64LE(8 * index),
+      );
     },
     /** Reads CK_TOKEN_INFO, whose texts are padded with blanks. */
     token(slot: bigint) {
       const info = Buffer.alloc(256);
       calls.getTokenInfo(slot, info);
       const field = (from: number, to: number): string => info.toString('utf8', from, to).trimEnd();
-      return { label: field(0, 32), manufacturer: field(32, 64), model: field(64, 80), serial: field(80, 96) };
+      return {
+        label: field(0, 32),
+        manufacturer: field(32, 64),
+        model: field(64, 80),
+        serial: field(80, 96),
+      };
     },
     /** Opens a read-only session: CKF_SERIAL_SESSION. */
     open(slot: bigint): bigint {
@@ -139,7 +146,9 @@ export function loadCryptoki(path: string) {
         const found = Buffer.alloc(8 * 16);
         const count = Buffer.alloc(8);
         calls.findObjects(session, found, 16, count);
-        return Array.from({ length: Number(count.readBigUInt64LE()) }, (_, index) => found.readBigUInt64LE(8 * index));
+        return Array.from({ length: Number(count.readBigUInt64LE()) }, (_, index) =>
+          found.readBigUInt64LE(8 * index),
+        );
       } finally {
         calls.findObjectsFinal(session);
       }
@@ -162,9 +171,20 @@ export function loadCryptoki(path: string) {
         return undefined;
       }
     },
-    sign(session: bigint, key: bigint, mechanism: number, parameter: Buffer | null, data: Buffer, before: () => void): Buffer {
+    sign(
+      session: bigint,
+      key: bigint,
+      mechanism: number,
+      parameter: Buffer | null,
+      data: Buffer,
+      before: () => void,
+    ): Buffer {
       withAddresses([parameter ?? nothing], ([at]) => {
-        const bytes = Buffer.concat([ulong(mechanism), ulong(parameter === null ? 0n : at), ulong(parameter?.length ?? 0)]);
+        const bytes = Buffer.concat([
+          ulong(mechanism),
+          ulong(parameter === null ? 0n : at),
+          ulong(parameter?.length ?? 0),
+        ]);
         calls.signInit(session, bytes, key);
       });
       before();
@@ -174,7 +194,11 @@ export function loadCryptoki(path: string) {
       return signature.subarray(0, Number(length.readBigUInt64LE()));
     },
     close(session: bigint): void {
-      for (const end of [() => calls.logout(session), () => calls.closeSession(session), () => calls.finalize(null)]) {
+      for (const end of [
+        () => calls.logout(session),
+        () => calls.closeSession(session),
+        () => calls.finalize(null),
+      ]) {
         try {
           end();
         } catch {
@@ -205,6 +229,11 @@ function withTemplate<T>(template: readonly Attribute[], asksLength: boolean, ac
 }
 
 function check(name: string, value: number): void {
-  if (value === 0 || (name === 'C_Initialize' && value === alreadyInitialized) || (name === 'C_Login' && value === alreadyLoggedIn)) return;
+  if (
+    value === 0 ||
+    (name === 'C_Initialize' && value === alreadyInitialized) ||
+    (name === 'C_Login' && value === alreadyLoggedIn)
+  )
+    return;
   throw new Error(words[value] ?? `${name} fails with 0x${value.toString(16)}`);
 }

@@ -3,7 +3,12 @@ import type { Pkcs11Uri } from './uri.ts';
 /** The requests to the process of a token, one at a time. */
 export type Question =
   | { readonly kind: 'open'; readonly uri: Pkcs11Uri; readonly pin: Uint8Array }
-  | { readonly kind: 'sign'; readonly mechanism: number; readonly parameter?: Uint8Array; readonly data: Uint8Array }
+  | {
+      readonly kind: 'sign';
+      readonly mechanism: number;
+      readonly parameter?: Uint8Array;
+      readonly data: Uint8Array;
+    }
   | { readonly kind: 'close' };
 
 /** The components of the key, as the token returns them. */
@@ -19,4 +24,7 @@ export interface TokenKey {
 }
 
 export type Answer =
-  { readonly key: TokenKey } | { readonly signature: Uint8Array } | { readonly done: true } | { readonly problem: string };
+  | { readonly key: TokenKey }
+  | { readonly signature: Uint8Array }
+  | { readonly done: true }
+  | { readonly problem: string };

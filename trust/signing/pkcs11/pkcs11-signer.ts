@@ -60,7 +60,9 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
       why,
       fix: 'check module-path, token, object or id of the URI, and the PIN',
     });
-  const pin = Buffer.from(uri.pinFile === undefined ? await options.pin(`PIN of ${on}: `) : await options.readPinFile(uri.pinFile));
+  const pin = Buffer.from(
+    uri.pinFile === undefined ? await options.pin(`PIN of ${on}: `) : await options.readPinFile(uri.pinFile),
+  );
   const { ask, end } = startToken(options.patienceMs ?? defaultPatienceMs, fail);
   try {
     const opened = await ask({ kind: 'open', uri, pin });
@@ -72,7 +74,8 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
         : policyKey(`${opened.key.token}/${uri.object ?? uri.id?.toString('hex') ?? ''}`, object);
     if ('problem' in key) throw fail(key.problem);
     const { certificate } = opened.key;
-    const certificates = options.certificates ?? (certificate === undefined ? [] : [Buffer.from(certificate)]);
+    const certificates =
+      options.certificates ?? (certificate === undefined ? [] : [Buffer.from(certificate)]);
     return {
       public: key,
       certificates,
@@ -80,9 +83,12 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
       async sign(message, scheme = defaultScheme(key)) {
         checkScheme(key, scheme);
         // CKM_EDDSA takes this as a parameter, which SoftHSM and other modules do not accept.
-        if (scheme === 'ed25519ph') throw fail('it cannot sign a digest with Ed25519, which a Rekor v2 log requires');
+        if (scheme === 'ed25519ph')
+          throw fail('it cannot sign a digest with Ed25519, which a Rekor v2 log requires');
         const { mechanism, pss } = mechanisms[scheme];
-        const data = scheme.startsWith('ecdsa-') ? createHash(scheme.slice('ecdsa-'.length)).update(message).digest() : message;
+        const data = scheme.startsWith('ecdsa-')
+          ? createHash(scheme.slice('ecdsa-'.length)).update(message).digest()
+          : message;
         const parameter = pss === undefined ? {} : { parameter: ulongs(pss) };
         const answer = await ask({ kind: 'sign', mechanism, data, ...parameter });
         if (!('signature' in answer)) throw fail('it gives no signature');
@@ -119,5 +125,8 @@ function derOf(raw: Buffer): Buffer {
   };
   const half = raw.length / 2;
   const content = Buffer.concat([integer(raw.subarray(0, half)), integer(raw.subarray(half))]);
-  return Buffer.concat([Buffer.from(content.length < 0x80 ? [0x30, content.length] : [0x30, 0x81, content.length]), content]);
+  return Buffer.concat([
+    Buffer.from(content.length < 0x80 ? [0x30, content.length] : [0x30, 0x81, content.length]),
+    content,
+  ]);
 }

@@ -12,7 +12,10 @@ import type { Signer } from '../../signers/signer.ts';
 import { pkcs11Signer } from './pkcs11-signer.ts';
 import { parsePkcs11Uri } from './uri.ts';
 
-const modulePath = ['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so'].find((path) => {
+const modulePath = [
+  '/usr/lib/softhsm/libsofthsm2.so',
+  '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so',
+].find((path) => {
   try {
     accessSync(path);
     return true;
@@ -36,15 +39,31 @@ describe('a key on a token', { skip: modulePath === undefined ? 'no softhsm2' : 
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'pkcs11-'));
     mkdirSync(join(folder, 'tokens'));
-    writeFileSync(join(folder, 'conf'), `directories.tokendir = ${folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n`);
+    writeFileSync(
+      join(folder, 'conf'),
+      `directories.tokendir = ${folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n`,
+    );
     process.env['SOFTHSM2_CONF'] = join(folder, 'conf');
-    const softhsm = (...args: readonly string[]): void => void execFileSync('softhsm2-util', args, { stdio: 'pipe' });
-    for (const token of ['ours', 'other']) softhsm('--init-token', '--free', '--label', token, '--so-pin', '0000', '--pin', '1234');
+    const softhsm = (...args: readonly string[]): void =>
+      void execFileSync('softhsm2-util', args, { stdio: 'pipe' });
+    for (const token of ['ours', 'other'])
+      softhsm('--init-token', '--free', '--label', token, '--so-pin', '0000', '--pin', '1234');
     Object.entries(keys).forEach(([name, make], index) => {
       const pair = make();
       publicKeys.set(name, pair.publicKey);
       writeFileSync(join(folder, `${name}.pem`), pair.privateKey.export({ type: 'pkcs8', format: 'pem' }));
-      softhsm('--import', join(folder, `${name}.pem`), '--token', 'ours', '--label', name, '--id', `0${index + 1}`, '--pin', '1234');
+      softhsm(
+        '--import',
+        join(folder, `${name}.pem`),
+        '--token',
+        'ours',
+        '--label',
+        name,
+        '--id',
+        `0${index + 1}`,
+        '--pin',
+        '1234',
+      );
     });
     writeFileSync(join(folder, 'pin'), '1234\n', { mode: 0o600 });
     writeFileSync(join(folder, 'wrong'), '9999\n', { mode: 0o600 });
@@ -77,7 +96,15 @@ describe('a key on a token', { skip: modulePath === undefined ? 'no softhsm2' : 
           const padding = scheme.startsWith('rsa-pss')
             ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
             : {};
-          assert.ok(verify(scheme.split('-').at(-1), message, { key: keyObjectOf(signer.public), ...padding }, signature), scheme);
+          assert.ok(
+            verify(
+              scheme.split('-').at(-1),
+              message,
+              { key: keyObjectOf(signer.public), ...padding },
+              signature,
+            ),
+            scheme,
+          );
         }
         await assert.rejects(signer.sign(message, name === 'rsa' ? 'ecdsa-sha256' : 'ed25519'), {
           code: 'TRUST_SIGNING_SCHEME',
@@ -113,7 +140,11 @@ describe('a key on a token', { skip: modulePath === undefined ? 'no softhsm2' : 
 
 test('a file that is not a module is reported', async () => {
   await assert.rejects(
-    pkcs11Signer({ uri: 'pkcs11:object=k?module-path=/bin/true', pin: () => Promise.resolve(''), readPinFile: () => Promise.resolve('') }),
+    pkcs11Signer({
+      uri: 'pkcs11:object=k?module-path=/bin/true',
+      pin: () => Promise.resolve(''),
+      readPinFile: () => Promise.resolve(''),
+    }),
     { code: 'TRUST_PKCS11_FAILED' },
   );
 });
@@ -143,13 +174,16 @@ for (const [uri, says] of [
 }
 
 test('a URI is read as RFC 7512 says', () => {
-  assert.deepEqual(parsePkcs11Uri('pkcs11:token=The%20Token;id=%01%ff;slot-id=3?pin-source=file:/p&module-path=/m.so'), {
-    modulePath: '/m.so',
-    token: 'The Token',
-    slotId: 3,
-    id: Buffer.from([1, 255]),
-    pinFile: '/p',
-  });
+  assert.deepEqual(
+    parsePkcs11Uri('pkcs11:token=The%20Token;id=%01%ff;slot-id=3?pin-source=file:/p&module-path=/m.so'),
+    {
+      modulePath: '/m.so',
+      token: 'The Token',
+      slotId: 3,
+      id: Buffer.from([1, 255]),
+      pinFile: '/p',
+    },
+  );
 });
 
 describe('a module that never answers', () => {
@@ -161,7 +195,12 @@ describe('a module that never answers', () => {
     const uri = `pkcs11:token=a;object=b?module-path=${modulePath}`;
     const [before, started] = [children(), performance.now()];
     await assert.rejects(
-      pkcs11Signer({ uri, pin: () => Promise.resolve('1234'), readPinFile: () => Promise.resolve(''), patienceMs: 3000 }),
+      pkcs11Signer({
+        uri,
+        pin: () => Promise.resolve('1234'),
+        readPinFile: () => Promise.resolve(''),
+        patienceMs: 3000,
+      }),
       { code: 'TRUST_PKCS11_FAILED', message: /does not answer within 3 s/ },
     );
     assert.ok(performance.now() - started < 20_000, 'nothing waits for the module');
@@ -177,7 +216,10 @@ describe('a module that never answers', () => {
 
   test('when it is called is given up', async (t) => {
     const [source, path] = [join(folder, 'silent.c'), join(folder, 'silent.so')];
-    writeFileSync(source, '#include <unistd.h>\nunsigned long C_GetFunctionList(void *list) { for (;;) pause(); }\n');
+    writeFileSync(
+      source,
+      '#include <unistd.h>\nunsigned long C_GetFunctionList(void *list) { for (;;) pause(); }\n',
+    );
     try {
       execFileSync('cc', ['-shared', '-fPIC', '-o', path, source], { stdio: 'pipe' });
     } catch {

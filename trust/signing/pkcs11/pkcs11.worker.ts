@@ -5,7 +5,14 @@ import type { Pkcs11Uri } from './uri.ts';
 
 /** Accesses one token. PKCS #11 modules block, and some never return: nothing else runs in this process. */
 let opened:
-  { readonly module: Cryptoki; readonly session: bigint; readonly key: bigint; readonly pin: Buffer; readonly always: boolean } | undefined;
+  | {
+      readonly module: Cryptoki;
+      readonly session: bigint;
+      readonly key: bigint;
+      readonly pin: Buffer;
+      readonly always: boolean;
+    }
+  | undefined;
 
 const keyTypes: Readonly<Record<string, TokenKey['type']>> = { '0': 'rsa', '3': 'ec', '64': 'ed' };
 
@@ -20,7 +27,16 @@ function answer(question: Question): Answer {
       const login = (): void => {
         if (always) module.login(session, 2, pin);
       };
-      return { signature: module.sign(session, key, question.mechanism, parameter, Buffer.from(question.data), login) };
+      return {
+        signature: module.sign(
+          session,
+          key,
+          question.mechanism,
+          parameter,
+          Buffer.from(question.data),
+          login,
+        ),
+      };
     }
     case 'close':
       opened?.pin.fill(0);
@@ -34,7 +50,9 @@ function open(uri: Pkcs11Uri, pin: Buffer): TokenKey {
   const module = loadCryptoki(uri.modulePath);
   const fitting = module.slots().filter((slot) => fits(uri, slot, module.token(slot)));
   if (fitting.length !== 1)
-    throw new Error(`${fitting.length === 0 ? 'no token fits' : `${fitting.length} tokens fit`} what the URI says of it`);
+    throw new Error(
+      `${fitting.length === 0 ? 'no token fits' : `${fitting.length} tokens fit`} what the URI says of it`,
+    );
   const slot = fitting[0] as bigint;
   const session = module.open(slot);
   try {
@@ -48,7 +66,9 @@ function open(uri: Pkcs11Uri, pin: Buffer): TokenKey {
     const keys = find('privateKey', name);
     const [key] = keys;
     if (key === undefined || keys.length !== 1)
-      throw new Error(`${keys.length === 0 ? 'no private key fits' : `${keys.length} private keys fit`} what the URI says of it`);
+      throw new Error(
+        `${keys.length === 0 ? 'no private key fits' : `${keys.length} private keys fit`} what the URI says of it`,
+      );
     const read = (object: bigint | undefined, type: bigint): Buffer | undefined =>
       object === undefined ? undefined : module.attribute(session, object, type);
     // The token stores the public key and the certificate under the id of the key, or under its name.

@@ -16,16 +16,23 @@ export function publicKeyOf(key: TokenKey): KeyObject | string {
   try {
     if (key.certificate !== undefined) return new X509Certificate(key.certificate).publicKey;
     if (key.type === 'rsa') {
-      if (key.modulus === undefined || key.publicExponent === undefined) return 'the token does not show the modulus of the key';
+      if (key.modulus === undefined || key.publicExponent === undefined)
+        return 'the token does not show the modulus of the key';
       const n = Buffer.from(key.modulus).toString('base64url');
       const e = Buffer.from(key.publicExponent).toString('base64url');
       return createPublicKey({ key: { kty: 'RSA', n, e }, format: 'jwk' });
     }
     const point = unwrap(key.ecPoint);
-    if (point === undefined) return 'the token holds no public key beside the private one, under the same id or label';
-    if (key.type === 'ed') return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: point.toString('base64url') }, format: 'jwk' });
+    if (point === undefined)
+      return 'the token holds no public key beside the private one, under the same id or label';
+    if (key.type === 'ed')
+      return createPublicKey({
+        key: { kty: 'OKP', crv: 'Ed25519', x: point.toString('base64url') },
+        format: 'jwk',
+      });
     const curve = curves[Buffer.from(key.ecParams ?? []).toString('hex')];
-    if (curve === undefined || point[0] !== 4 || point.length !== 1 + 2 * curve.bytes) return 'its curve is none of P-256, P-384 and P-521';
+    if (curve === undefined || point[0] !== 4 || point.length !== 1 + 2 * curve.bytes)
+      return 'its curve is none of P-256, P-384 and P-521';
     const x = point.subarray(1, 1 + curve.bytes).toString('base64url');
     const y = point.subarray(1 + curve.bytes).toString('base64url');
     return createPublicKey({ key: { kty: 'EC', crv: curve.crv, x, y }, format: 'jwk' });

@@ -7,7 +7,9 @@ import type { Answer, Question } from './messages.ts';
 
 /** The process that runs a PKCS #11 module. */
 interface TokenProcess {
-  /** Sends one request at a time. @throws the error of `fail`, also where the module does not answer in time */
+  /**
+   * Sends one request at a time. @throws the error of `fail`, also where the module does not answer in time
+   */
   readonly ask: (question: Question) => Promise<Answer>;
   /** Ends the process, whatever its module does. */
   readonly end: () => Promise<void>;
@@ -46,13 +48,18 @@ export function startToken(patienceMs: number, fail: (why: string) => Portcullis
     answered.catch(() => undefined);
     try {
       child.send(question);
-      const [answer] = (await Promise.race([answered, exited.then(() => Promise.reject(gone ?? fail('it ended')))])) as [Answer];
+      const [answer] = (await Promise.race([
+        answered,
+        exited.then(() => Promise.reject(gone ?? fail('it ended'))),
+      ])) as [Answer];
       if ('problem' in answer) throw fail(answer.problem);
       return answer;
     } catch (error) {
       if (error instanceof PortcullisError) throw error;
       // Nothing else is asked of a module that does not answer.
-      throw (gone ??= fail(over.signal.aborted ? `it does not answer within ${patienceMs / 1000} s` : reasonOf(error)));
+      throw (gone ??= fail(
+        over.signal.aborted ? `it does not answer within ${patienceMs / 1000} s` : reasonOf(error),
+      ));
     } finally {
       clearTimeout(late);
       over.abort();

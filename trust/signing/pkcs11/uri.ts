@@ -66,14 +66,17 @@ export function parsePkcs11Uri(text: string): Pkcs11Uri {
   }
   const words = (name: string): string | undefined => attributes.get(name)?.toString('utf8');
   const modulePath = words('module-path');
-  if (modulePath === undefined || !modulePath.startsWith('/')) throw fail('it names no module by its whole path', form);
+  if (modulePath === undefined || !modulePath.startsWith('/'))
+    throw fail('it names no module by its whole path', form);
   if ((words('type') ?? 'private') !== 'private') throw fail('its type is not "private"', form);
   const slot = words('slot-id');
   if (slot !== undefined && !/^\d{1,9}$/.test(slot)) throw fail('its slot-id is no number', form);
   const id = attributes.get('id');
-  if (words('object') === undefined && id === undefined) throw fail('it names no key: neither object nor id', form);
+  if (words('object') === undefined && id === undefined)
+    throw fail('it names no key: neither object nor id', form);
   const pinFile = words('pin-source')?.replace(/^file:(\/\/)?/, '');
-  if (pinFile !== undefined && (pinFile === '' || pinFile.startsWith('|'))) throw fail('its pin-source is no file', form);
+  if (pinFile !== undefined && (pinFile === '' || pinFile.startsWith('|')))
+    throw fail('its pin-source is no file', form);
   return {
     modulePath,
     ...optional('token', words('token')),
@@ -94,5 +97,9 @@ function optional<K extends string, V>(name: K, value: V | undefined): { readonl
 function decode(text: string): Buffer | undefined {
   if (/%(?![0-9A-Fa-f]{2})/.test(text)) return undefined;
   const parts = text.match(/%[0-9A-Fa-f]{2}|[^%]+/g) ?? [];
-  return Buffer.concat(parts.map((part) => (part.startsWith('%') ? Buffer.from(part.slice(1), 'hex') : Buffer.from(part, 'utf8'))));
+  return Buffer.concat(
+    parts.map((part) =>
+      part.startsWith('%') ? Buffer.from(part.slice(1), 'hex') : Buffer.from(part, 'utf8'),
+    ),
+  );
 }

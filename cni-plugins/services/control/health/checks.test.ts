@@ -58,7 +58,8 @@ function scripted(context: TestContext): {
     said,
     judged,
     async next(id, more) {
-      for (const end = (taken.get(id) ?? 0) + more; (taken.get(id) ?? 0) < end;) await new Promise((resolve) => setTimeout(resolve, 1));
+      for (const end = (taken.get(id) ?? 0) + more; (taken.get(id) ?? 0) < end;)
+        await new Promise((resolve) => setTimeout(resolve, 1));
       await new Promise((resolve) => setImmediate(resolve));
     },
   };
@@ -134,7 +135,9 @@ test('no more than 128 checks run at once', async (context) => {
     },
   });
   context.after(() => checks.close());
-  checks.follow(web(Array.from({ length: 600 }, (_, index) => ({ address: `10.1.${index >> 8}.${index & 255}` }))));
+  checks.follow(
+    web(Array.from({ length: 600 }, (_, index) => ({ address: `10.1.${index >> 8}.${index & 255}` }))),
+  );
   while (ended < 600) await new Promise((resolve) => setTimeout(resolve, 5));
   assert.equal(most, 128);
 });

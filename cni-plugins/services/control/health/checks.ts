@@ -28,7 +28,10 @@ export interface HealthOptions {
 const mostAtOnce = 128;
 
 /** Returns the port that is checked. */
-export function checkedPortOf({ healthCheck, ports }: Pick<Service, 'healthCheck' | 'ports'>): ServicePort | undefined {
+export function checkedPortOf({
+  healthCheck,
+  ports,
+}: Pick<Service, 'healthCheck' | 'ports'>): ServicePort | undefined {
   return ports.find(({ name }) => name === healthCheck?.port) ?? ports[0];
 }
 
@@ -101,7 +104,8 @@ export function createHealthChecks({ probe, onJudged, isWell, random }: HealthOp
       const after = new Map<string, Checked>();
       const port = checkedPortOf(service);
       for (const backend of backends) {
-        if (backend.draining === true || port === undefined || backend.without?.includes(port.name) === true) continue;
+        if (backend.draining === true || port === undefined || backend.without?.includes(port.name) === true)
+          continue;
         const id = healthIdOf(backend, port);
         if (after.has(id)) continue;
         const exists = before.get(id);

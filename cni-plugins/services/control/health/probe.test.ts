@@ -33,7 +33,10 @@ async function closedPort(): Promise<number> {
 }
 
 test('tcp: an accepted connection is healthy, a refused one is not', async () => {
-  assert.equal(await probe({ ...common, kind: 'tcp' }, at(await listening(createServer((socket) => socket.destroy())))), undefined);
+  assert.equal(
+    await probe({ ...common, kind: 'tcp' }, at(await listening(createServer((socket) => socket.destroy())))),
+    undefined,
+  );
   assert.match((await probe({ ...common, kind: 'tcp' }, at(await closedPort()))) ?? '', /ECONNREFUSED/u);
 });
 
@@ -60,7 +63,10 @@ test('http: the status for the configured path and host decides; a redirect is n
     assert.equal(await http(`/${status}`), outcome);
   assert.equal(await http('/503', [503, 504]), undefined);
   assert.equal(await http('/200', [204]), 'it answered 200');
-  assert.match((await probe({ ...common, kind: 'http', path: '/', status: [] }, at(await closedPort()))) ?? '', /ECONNREFUSED/u);
+  assert.match(
+    (await probe({ ...common, kind: 'http', path: '/', status: [] }, at(await closedPort()))) ?? '',
+    /ECONNREFUSED/u,
+  );
 });
 
 test('http: anything but an answer is unhealthy: none in time, another protocol, endless headers, a closed connection', async () => {
@@ -70,21 +76,31 @@ test('http: anything but an answer is unhealthy: none in time, another protocol,
       if (text === '') return;
       socket.once('data', () => socket.write(text, () => text === 'bye' && socket.destroy()));
     });
-    const check: HealthCheck = { ...common, timeoutSeconds: text === '' ? 0.2 : 30, kind: 'http', path: '/', status: [] };
+    const check: HealthCheck = {
+      ...common,
+      timeoutSeconds: text === '' ? 0.2 : 30,
+      kind: 'http',
+      path: '/',
+      status: [],
+    };
     return probe(check, at(await listening(server)));
   };
   assert.equal(await answering(''), 'no answer within 0.2 s');
   assert.match((await answering('SSH-2.0-OpenSSH_9.2\r\n')) ?? '', /Parse Error/u);
   assert.match((await answering(`HTTP/1.1 200 OK\r\n${'a: b\r\n'.repeat(50_000)}`)) ?? '', /overflow/u);
   assert.match((await answering('bye')) ?? '', /Parse Error|hang up|ECONNRESET/u);
-  assert.equal(await answering('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n'), 'it answered 101');
+  assert.equal(
+    await answering('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n'),
+    'it answered 101',
+  );
 });
 
 test('exec: status 0 is healthy; the program gets the backend, and nothing of our environment', async () => {
   const program = join(folder, 'check');
   const reported = join(folder, 'told');
   writeFileSync(program, `#!/bin/sh\nenv > ${reported}\nexit $1\n`, { mode: 0o755 });
-  const exec = (command: readonly string[]): Promise<string | undefined> => probe({ ...common, kind: 'exec', command }, at(8080));
+  const exec = (command: readonly string[]): Promise<string | undefined> =>
+    probe({ ...common, kind: 'exec', command }, at(8080));
   assert.equal(await exec([program, '0']), undefined);
   // Names that the shell itself sets, and one that Node passes to every child while coverage is measured.
   const names = readFileSync(reported, 'utf8')
@@ -105,8 +121,13 @@ test('exec: status 0 is healthy; the program gets the backend, and nothing of ou
 test('exec: a program that does not end is killed with its children, also when it ignores signals', async () => {
   const program = join(folder, 'stays');
   const child = join(folder, 'child');
-  writeFileSync(program, `#!/bin/sh\ntrap '' TERM INT HUP\nsleep 600 &\necho $! > ${child}\nwait\nwait\n`, { mode: 0o755 });
-  assert.equal(await probe({ ...common, timeoutSeconds: 1, kind: 'exec', command: [program] }, at(80)), 'it did not end within 1 s');
+  writeFileSync(program, `#!/bin/sh\ntrap '' TERM INT HUP\nsleep 600 &\necho $! > ${child}\nwait\nwait\n`, {
+    mode: 0o755,
+  });
+  assert.equal(
+    await probe({ ...common, timeoutSeconds: 1, kind: 'exec', command: [program] }, at(80)),
+    'it did not end within 1 s',
+  );
   const pid = readFileSync(child, 'utf8').trim();
   const isSleeping = (): boolean => {
     try {

@@ -39,7 +39,10 @@ function probeTcp({ timeoutSeconds }: HealthCheck, { address, port }: Probed): P
   });
 }
 
-function probeHttp(check: Extract<HealthCheck, { kind: 'http' }>, { address, port }: Probed): Promise<string | undefined> {
+function probeHttp(
+  check: Extract<HealthCheck, { kind: 'http' }>,
+  { address, port }: Probed,
+): Promise<string | undefined> {
   const { timeoutSeconds, path, host, status: wanted } = check;
   return new Promise((resolve) => {
     const asked = request({
@@ -57,7 +60,8 @@ function probeHttp(check: Extract<HealthCheck, { kind: 'http' }>, { address, por
     const late = setTimeout(() => done(`no answer within ${timeoutSeconds} s`), timeoutSeconds * 1000);
     asked.on('error', (error) => done(error.message));
     const judge = ({ statusCode = 0 }: IncomingMessage): void => {
-      const isWell = wanted.length === 0 ? statusCode >= 200 && statusCode < 400 : wanted.includes(statusCode);
+      const isWell =
+        wanted.length === 0 ? statusCode >= 200 && statusCode < 400 : wanted.includes(statusCode);
       done(isWell ? undefined : `it answered ${statusCode}`);
     };
     asked.once('response', judge);
@@ -81,14 +85,21 @@ const meanings: Readonly<Record<number, string>> = {
  * Runs the program by timeout(1), which ends it with all its children even if this process is killed
  * meanwhile.
  */
-function probeExec(check: Extract<HealthCheck, { kind: 'exec' }>, { address, port }: Probed): Promise<string | undefined> {
+function probeExec(
+  check: Extract<HealthCheck, { kind: 'exec' }>,
+  { address, port }: Probed,
+): Promise<string | undefined> {
   const { timeoutSeconds, command } = check;
   const begun = performance.now();
   return new Promise((resolve) => {
     const child = spawn('/usr/bin/timeout', ['--signal=KILL', `${timeoutSeconds}s`, ...command], {
       stdio: 'ignore',
       cwd: '/',
-      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', BACKEND_ADDRESS: address, BACKEND_PORT: String(port) },
+      env: {
+        PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+        BACKEND_ADDRESS: address,
+        BACKEND_PORT: String(port),
+      },
     });
     child.on('error', (error) => resolve(error.message));
     child.on('close', (code, signal) => {

@@ -2,8 +2,8 @@ import { attachmentsMachine, effect } from '../machine.ts';
 import { opened } from './kernel.ts';
 
 /**
- * Replaces `node:fs` in `database/database.ts`, `netns.ts` and `caller.ts`: the simulated machine's namespaces,
- * and the lock next to the database.
+ * Replaces `node:fs` in `database/database.ts`, `netns.ts` and `caller.ts`: the simulated machine's
+ * namespaces, and the lock next to the database.
  */
 
 interface Stat {

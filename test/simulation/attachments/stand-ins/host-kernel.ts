@@ -4,7 +4,8 @@ import type { AttachmentSpec } from '../../../../cni-plugins/database/record.ts'
 import type { PodNamespace } from '../../../../cni-plugins/namespaces/netns.ts';
 import type { Link } from '../../../../cni-plugins/netlink/links.ts';
 import { readListedElements, readListedRule } from '../../../../cni-plugins/netlink/nft-readout.ts';
-import { listElements, listRules, readElements, readRule } from '../../../../cni-plugins/netlink/nftables.ts';
+import { listElements, listRules } from '../../../../cni-plugins/netlink/nftables.ts';
+import { readElements, readRule } from '../../../../cni-plugins/netlink/nft-answers.ts';
 import type { Table } from '../../../../cni-plugins/netlink/nftables.ts';
 import type { Request } from '../../../../cni-plugins/netlink/socket.ts';
 import { textOf } from '../../../../cni-plugins/netlink/wire.ts';
@@ -47,9 +48,13 @@ function ensureBridge({ bridge: { name, mac, addresses } }: AttachmentSpec, tag:
   const existing = asked('look up the link', name, () => host().named(name));
   if (existing?.up === true && existing.addresses.length === addresses.length) return existing.index;
   const made =
-    existing ?? asked('create the bridge', name, () => host().make({ kind: 'bridge', name, mac, group: linkGroups.bridge, alias: tag }));
+    existing ??
+    asked('create the bridge', name, () =>
+      host().make({ kind: 'bridge', name, mac, group: linkGroups.bridge, alias: tag }),
+    );
   asked('set up the bridge', name, () => {
-    if (host().links.get(made.index) === undefined) throw refusal({ what: 'set up the bridge', on: name }, 'ENODEV');
+    if (host().links.get(made.index) === undefined)
+      throw refusal({ what: 'set up the bridge', on: name }, 'ENODEV');
     host().change(made, { up: true, addresses });
   });
   return made.index;
@@ -134,16 +139,23 @@ export function openHostKernel(tag: string): HostKernel {
       changed('set up the link', name, { up: true }, 'refused');
     },
     isolate: (name: string) => void changed('set down the link', name, { up: false }),
-    deleteLater: (name: string) => changed('mark the link for deletion', name, { up: false, master: 0, group: linkGroups.deleting }),
+    deleteLater: (name: string) =>
+      changed('mark the link for deletion', name, { up: false, master: 0, group: linkGroups.deleting }),
     deleteEnd: (spec: AttachmentSpec, { netnsFd }: PodNamespace) =>
       asked("delete the pod's end", spec.interface, () => {
         const namespace = opened(netnsFd);
         for (const link of [...host().links.values()])
-          if (link.pod?.namespace === namespace && link.pod.name === spec.interface && link.pod.mac === spec.mac) host().remove(link);
+          if (
+            link.pod?.namespace === namespace &&
+            link.pod.name === spec.interface &&
+            link.pod.mac === spec.mac
+          )
+            host().remove(link);
       }),
     deleteMarked: () =>
       asked('delete the links of group', 'deleting', () => {
-        for (const link of [...host().links.values()]) if (link.group === linkGroups.deleting) host().remove(link);
+        for (const link of [...host().links.values()])
+          if (link.group === linkGroups.deleting) host().remove(link);
       }),
     deleteLink: (name: string) => {
       const link = asked('look up the link', name, () => host().named(name));
@@ -164,7 +176,8 @@ export function openHostKernel(tag: string): HostKernel {
         return [...constant].some(([chain, count]) => (chains?.get(chain)?.rules.length ?? 0) < count);
       }),
     countedRules: (table: Table) => dumped(listRules(table)).map(readRule),
-    listedElements: (table: Table, set: string) => dumped(listElements(table, set)).flatMap(readListedElements),
+    listedElements: (table: Table, set: string) =>
+      dumped(listElements(table, set)).flatMap(readListedElements),
     listedRules: (table: Table) => dumped(listRules(table)).map(readListedRule),
     countedLinks: (table: Table, set: string): CountedLink[] =>
       dumped(listElements(table, set))
@@ -173,7 +186,8 @@ export function openHostKernel(tag: string): HostKernel {
     restore: (spec: AttachmentSpec, _pod: PodNamespace, index: number) =>
       asked("restore the pod's end", spec.hostInterface, () => {
         const end = [...host().links.values()].find(({ pod }) => pod?.index === index)?.pod;
-        if (end === undefined) throw refusal({ what: "restore the pod's end", on: spec.hostInterface }, 'ENODEV');
+        if (end === undefined)
+          throw refusal({ what: "restore the pod's end", on: spec.hostInterface }, 'ENODEV');
         host().address(
           end,
           spec.addresses.map(({ ip }) => ip),

@@ -7,6 +7,9 @@ export function openNamespaceEvents(): NamespaceEvents {
     'read',
     'opening of a socket',
     (errno) => refusal({ what: 'follow', on: 'namespaces' }, errno),
-    () => ({ drain: () => ({ lossy: new Set(), changed: new Set(), missed: false }), close: () => undefined }),
+    () => ({
+      drain: () => ({ lossy: new Set(), changed: new Set(), missed: false }),
+      close: () => undefined,
+    }),
   );
 }

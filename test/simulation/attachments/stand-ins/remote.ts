@@ -1,4 +1,7 @@
-import type { RemoteAttachments, RemoteAttachmentsOptions } from '../../../../cni-plugins/libnetwork/client/attachments.ts';
+import type {
+  RemoteAttachments,
+  RemoteAttachmentsOptions,
+} from '../../../../cni-plugins/libnetwork/client/attachments.ts';
 
 /** Replaces `libnetwork/client/attachments.ts`: there are no libnetwork drivers. */
 export function createRemoteAttachments({ engine }: RemoteAttachmentsOptions): RemoteAttachments {

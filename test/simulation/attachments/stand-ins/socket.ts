@@ -7,8 +7,8 @@ import { asked, attachmentsMachine, effect, refusal } from '../machine.ts';
 import { enteredNamespace } from './kernel.ts';
 
 /**
- * Replaces `netlink/socket.ts` in `namespaces/netns.ts` and `caller.ts`: lists and deletes the interfaces in a
- * pod.
+ * Replaces `netlink/socket.ts` in `namespaces/netns.ts` and `caller.ts`: lists and deletes the interfaces in
+ * a pod.
  */
 
 const up = 1;
@@ -38,7 +38,8 @@ function deleted(request: Request, namespace: Namespace): void {
   const { host } = attachmentsMachine();
   const index = Buffer.from(request.body).readInt32LE(4);
   for (const link of [...host.links.values()])
-    if (link.pod?.index === index && link.pod.namespace === namespace) asked(request.what, request.on, () => host.remove(link));
+    if (link.pod?.index === index && link.pod.namespace === namespace)
+      asked(request.what, request.on, () => host.remove(link));
 }
 
 export function openNetlink(protocol: number): NetlinkSocket {
@@ -54,9 +55,20 @@ export function openNetlink(protocol: number): NetlinkSocket {
     throw new Error(`the simulated socket of protocol ${protocol} is not asked this`);
   };
   return {
-    ...{ fd: -1, run: unknown, ask: unknown, find: unknown, exchange: unknown, first: unknown, runApart: unknown },
+    ...{
+      fd: -1,
+      run: unknown,
+      ask: unknown,
+      find: unknown,
+      exchange: unknown,
+      first: unknown,
+      runApart: unknown,
+    },
     askingOnce: (body) => body(),
-    dump: (request) => (namespace === undefined || request !== listLinks ? unknown() : asked(request.what, '', () => listed(namespace))),
+    dump: (request) =>
+      namespace === undefined || request !== listLinks
+        ? unknown()
+        : asked(request.what, '', () => listed(namespace)),
     send: (requests) => {
       for (const request of requests) {
         if (namespace === undefined || request.type !== RTM_DELLINK) return unknown();

@@ -9,7 +9,10 @@ import { attachmentsMachine, effect } from '../machine.ts';
 
 const errcodes: Readonly<Record<string, number>> = { ENOSPC: 13, EMFILE: 14, ENOMEM: 14 };
 const failure = (errno: string): Error =>
-  Object.assign(new Error(`simulated: ${errno}`), { errcode: errcodes[errno] ?? 10, code: 'ERR_SQLITE_ERROR' });
+  Object.assign(new Error(`simulated: ${errno}`), {
+    errcode: errcodes[errno] ?? 10,
+    code: 'ERR_SQLITE_ERROR',
+  });
 const write = <T>(name: string, body: () => T): T => effect('write', name, failure, body);
 
 /** The part of a statement that the network's stores use. */

@@ -14,18 +14,25 @@ interface RemoveOptions {
 }
 
 export const mkdir = (path: string, options: { readonly recursive?: boolean } = {}): Promise<void> =>
-  call(disk().find(path) === undefined ? 'write' : 'read', 'mkdir', path, () => disk().makeFolder(path, options.recursive === true));
+  call(disk().find(path) === undefined ? 'write' : 'read', 'mkdir', path, () =>
+    disk().makeFolder(path, options.recursive === true),
+  );
 export const chmod = (path: string): Promise<void> => call('read', 'chmod', path, () => void present(path));
 export const chown = (path: string): Promise<void> => call('read', 'chown', path, () => void present(path));
 export const access = (path: string): Promise<void> => call('read', 'access', path, () => void present(path));
-export const readdir = (path: string): Promise<string[]> => call('read', 'readdir', path, () => [...disk().folder(path).entries.keys()]);
-export const readFile = (path: string, _encoding: 'utf8'): Promise<string> => call('read', 'read', path, () => disk().file(path).text);
-export const rename = (from: string, to: string): Promise<void> => call('removal', 'rename', from, () => disk().rename(from, to));
+export const readdir = (path: string): Promise<string[]> =>
+  call('read', 'readdir', path, () => [...disk().folder(path).entries.keys()]);
+export const readFile = (path: string, _encoding: 'utf8'): Promise<string> =>
+  call('read', 'read', path, () => disk().file(path).text);
+export const rename = (from: string, to: string): Promise<void> =>
+  call('removal', 'rename', from, () => disk().rename(from, to));
 export const rm = (path: string, options: RemoveOptions = {}): Promise<void> =>
   call('removal', 'rm', path, () => disk().remove(path, options));
 /** Exists because `base/storage` imports it. The image store creates no file by link(2). */
-export const link = (path: string): Promise<void> => Promise.reject(new Error(`link(2) is not simulated: ${path}`));
-export const unlink = (path: string): Promise<void> => call('removal', 'unlink', path, () => disk().remove(path, {}));
+export const link = (path: string): Promise<void> =>
+  Promise.reject(new Error(`link(2) is not simulated: ${path}`));
+export const unlink = (path: string): Promise<void> =>
+  call('removal', 'unlink', path, () => disk().remove(path, {}));
 export const rmdir = (path: string): Promise<void> =>
   call('removal', 'rmdir', path, () => {
     if (disk().folder(path).entries.size > 0) throw systemError('ENOTEMPTY', 'rmdir', path);

@@ -38,17 +38,26 @@ function required(path: string): Inode {
 
 export { constants };
 export const existsSync = (path: string): boolean => disk().find(path) !== undefined;
-export const linkSync = (from: string, to: string): void => callSync('write', 'link', to, () => disk().link(from, to));
-export const renameSync = (from: string, to: string): void => callSync('removal', 'rename', from, () => disk().rename(from, to));
-export const rmSync = (path: string, options: { readonly recursive?: boolean; readonly force?: boolean } = {}): void =>
-  callSync('removal', 'rm', path, () => disk().remove(path, options));
-export const readFileSync = (path: string, _encoding: 'utf8'): string => callSync('read', 'read', path, () => disk().file(path).text);
-export const openSync = (path: string): number => callSync('read', 'open', path, () => opened(required(path)));
+export const linkSync = (from: string, to: string): void =>
+  callSync('write', 'link', to, () => disk().link(from, to));
+export const renameSync = (from: string, to: string): void =>
+  callSync('removal', 'rename', from, () => disk().rename(from, to));
+export const rmSync = (
+  path: string,
+  options: { readonly recursive?: boolean; readonly force?: boolean } = {},
+): void => callSync('removal', 'rm', path, () => disk().remove(path, options));
+export const readFileSync = (path: string, _encoding: 'utf8'): string =>
+  callSync('read', 'read', path, () => disk().file(path).text);
+export const openSync = (path: string): number =>
+  callSync('read', 'open', path, () => opened(required(path)));
 export const fstatSync = (fd: number): Looked => look(inodeOf(fd, ''));
 export const readSync = (fd: number, into: Uint8Array): number => readOn(fd, into);
 export const closeSync = (fd: number): void => close(fd);
 /** Reads a file from its beginning up to the byte at `end`, in one piece. */
-export async function* createReadStream(path: string, { end }: { readonly end: number }): AsyncGenerator<Uint8Array> {
+export async function* createReadStream(
+  path: string,
+  { end }: { readonly end: number },
+): AsyncGenerator<Uint8Array> {
   yield await call('read', 'read', path, () =>
     Buffer.from(
       disk()
@@ -58,7 +67,10 @@ export async function* createReadStream(path: string, { end }: { readonly end: n
     ),
   );
 }
-export function lstatSync(path: string, options: { readonly throwIfNoEntry?: boolean } = {}): Looked | undefined {
+export function lstatSync(
+  path: string,
+  options: { readonly throwIfNoEntry?: boolean } = {},
+): Looked | undefined {
   return callSync('read', 'lstat', path, () => {
     const found = disk().find(path);
     if (found === undefined && options.throwIfNoEntry !== false) throw systemError('ENOENT', 'lstat', path);

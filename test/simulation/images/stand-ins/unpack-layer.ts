@@ -31,7 +31,8 @@ export async function unpackLayer(
     });
   const dependent = layer.dependent && !lowest;
   if (dependent)
-    for (const lower of await askLowers(layer.files.length)) used(throughDescriptor(lower), undefined, `unpacking of ${diffId}`);
+    for (const lower of await askLowers(layer.files.length))
+      used(throughDescriptor(lower), undefined, `unpacking of ${diffId}`);
   const lines: object[] = [{ p: '', t: 'd', m: 0o755 }];
   for (const [name, text] of layer.files) {
     signal.throwIfAborted();
@@ -40,5 +41,10 @@ export async function unpackLayer(
   }
   const manifest = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
   await writeWhole(`${staging}/files.ndjson`, manifest, true);
-  return { dependent, manifestSha256: hash('sha256', manifest, 'hex'), bytes: 4096, inodes: layer.files.length + 1 };
+  return {
+    dependent,
+    manifestSha256: hash('sha256', manifest, 'hex'),
+    bytes: 4096,
+    inodes: layer.files.length + 1,
+  };
 }

@@ -29,7 +29,8 @@ export function openNetlink(protocol: number): NetlinkSocket {
   effect(
     'read',
     'opening of a socket',
-    (errno) => refusal({ what: 'open', on: 'a netlink socket', type: 0, flags: 0, body: Buffer.alloc(0) }, errno),
+    (errno) =>
+      refusal({ what: 'open', on: 'a netlink socket', type: 0, flags: 0, body: Buffer.alloc(0) }, errno),
     () => undefined,
   );
   const { kernel } = servicesMachine();
@@ -52,7 +53,9 @@ export function openNetlink(protocol: number): NetlinkSocket {
       (errno) => refusal(batch[0], errno),
       () => kernel.commit(batch),
     );
-    return refused === undefined ? [] : [{ index: refused.index + 1, error: refusal(batch[refused.index], refused.errno) }];
+    return refused === undefined
+      ? []
+      : [{ index: refused.index + 1, error: refusal(batch[refused.index], refused.errno) }];
   };
   const exchange: NetlinkSocket['exchange'] = (requests) => requests.map(outcomeOf);
   const ask = (request: Request): readonly Received[] => {
@@ -83,7 +86,8 @@ export function openNetlink(protocol: number): NetlinkSocket {
     },
     find: (request, ...absent) => {
       const [outcome] = exchange([request]);
-      if (outcome?.refused !== undefined && !absent.includes(outcome.refused.errno)) throw outcome.refused.error();
+      if (outcome?.refused !== undefined && !absent.includes(outcome.refused.errno))
+        throw outcome.refused.error();
       return outcome?.refused === undefined ? outcome?.answers[0] : undefined;
     },
     askingOnce: (body) => body(),
