@@ -18,10 +18,8 @@ export interface Mutant {
  * @throws Error unless `from` occurs exactly once in `text`
  */
 export function mutated(text: string, { file, from, to }: Pick<Mutant, 'file' | 'from' | 'to'>): string {
-  const pattern = from
-    .split(/\s+/u)
-    .map((word) => RegExp.escape(word))
-    .join(String.raw`\s+`);
+  const escaped = from.replaceAll(/[.*+?^${}()|[\]\\]/gu, String.raw`\$&`);
+  const pattern = escaped.replaceAll(/\s+/gu, String.raw`\s+`);
   const [found, second] = text.matchAll(new RegExp(pattern, 'gu'));
   if (found === undefined) throw new Error(`${file} does not hold ${JSON.stringify(from)}`);
   if (second !== undefined) throw new Error(`${file} holds ${JSON.stringify(from)} more than once`);
