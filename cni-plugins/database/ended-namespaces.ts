@@ -1,5 +1,5 @@
-import { isGiven, numberOf } from '../netlink/namespace-numbers.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
+import { isGiven, numberOf } from '../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../base/netlink/index.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /**

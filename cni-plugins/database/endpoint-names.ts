@@ -1,5 +1,5 @@
-import { formatIp, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readPlainFileSync } from '../../base/files/index.ts';
-import { parseIp, formatIp } from '../spec/address.ts';
+import { parseIp, formatIp } from '../../base/addresses/index.ts';
 
 /**
  * The store of the upstream plugin host-local: one file per address, `DIR/NETWORK/ADDRESS`, with the

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { bindTcp, bindUdp, closeFd } from '../../base/kernel/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { ipBytes, parseIp } from '../spec/address.ts';
+import { ipBytes, parseIp } from '../../base/addresses/index.ts';
 import type { PortMapping } from '../types.ts';
 
 /** A port of the host. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseIp, parsePrefix } from '../spec/address.ts';
+import { parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import type { AddressRange } from '../spec/network-config.ts';
 import { chooseAddress, successorOf } from './ipam.ts';
 

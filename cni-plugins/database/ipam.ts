@@ -1,5 +1,5 @@
-import { lastOf, networkOf } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { lastOf, networkOf } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { AddressRange, RangeSet } from '../spec/network-config.ts';
 
 /** Chooses the next address to lease: round robin over the ranges of a set, as `host-local` does. Pure. */

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
-import type { IpAddress, IpFamily } from '../spec/address.ts';
+import { formatIp, ipBytes, parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress, IpFamily } from '../../base/addresses/index.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { PortMapping } from '../types.ts';
 import type { NetworkDatabase } from './database.ts';

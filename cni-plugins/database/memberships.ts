@@ -1,6 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { formatIp } from '../spec/address.ts';
+import { formatIp } from '../../base/addresses/index.ts';
 import { readConfigurationJson } from '../spec/json-text.ts';
 import { membershipsOn, readMemberships } from '../spec/memberships.ts';
 import type { Membership } from '../spec/memberships.ts';

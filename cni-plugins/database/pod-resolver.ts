@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { contains, formatIp, parseIp, parsePrefix } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { contains, formatIp, parseIp, parsePrefix } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /**

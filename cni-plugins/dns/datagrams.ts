@@ -2,8 +2,8 @@ import { createSocket } from 'node:dgram';
 import type { RemoteInfo } from 'node:dgram';
 import { openDatagramBatch, sockaddr } from '../../base/kernel/index.ts';
 import type { DatagramPeer } from '../../base/kernel/index.ts';
-import { ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { ListenerOptions } from './received-query.ts';
 
 /** A datagram alone costs some tens of microseconds. A batch costs little more than one datagram. */

@@ -4,7 +4,7 @@ import type { Server, Socket } from 'node:net';
 import { createConnectionGate } from '../../base/connections/index.ts';
 import { bindTcp, bindUdp, closeFd } from '../../base/kernel/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
-import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
+import { formatIp, ipBytes, parseIp } from '../../base/addresses/index.ts';
 import { openDatagrams } from './datagrams.ts';
 import { framed, readFrames } from './stream-frames.ts';
 

@@ -9,7 +9,7 @@ import { createNameStore } from '../database/endpoint-names.ts';
 import type { NetworkName } from '../database/endpoint-names.ts';
 import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { bootOf } from '../namespaces/namespace-id.ts';
-import { ipBytes, parseIp } from '../spec/address.ts';
+import { ipBytes, parseIp } from '../../base/addresses/index.ts';
 import { createNameTable } from './name-table.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-name-table-'));

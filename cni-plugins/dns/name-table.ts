@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { NetworkDatabase } from '../database/database.ts';
-import { ipBytes, parseIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { ipBytes, parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { SeenNetwork } from './decide.ts';
 import { createNameQueries } from './name-queries.ts';
 import { createNetworkNames } from './network-names.ts';

@@ -1,7 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { formatIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { formatIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { NameCounts } from './figures.ts';
 import { createForwarder } from './forwarder.ts';
 import type { ForwardLimits } from './forwarder.ts';

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { contains, ipFromBytes } from '../spec/address.ts';
+import { contains, ipFromBytes } from '../../base/addresses/index.ts';
 import type { Endpoint, SeenNetwork } from './decide.ts';
 import { addressOf } from './name-queries.ts';
 import type { NameQueries, NamedAddress } from './name-queries.ts';

@@ -1,5 +1,5 @@
-import { contains, formatIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { contains, formatIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import { decide } from './decide.ts';
 import type { ZoneSettings } from './decide.ts';
 import type { Forwarder } from './forwarder.ts';

@@ -1,4 +1,4 @@
-import type { IpAddress } from '../spec/address.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
 
 export interface ReceivedQuery {

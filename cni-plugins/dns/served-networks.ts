@@ -1,6 +1,6 @@
 import { bootOf } from '../namespaces/namespace-id.ts';
-import { parseIp } from '../spec/address.ts';
-import type { IpAddress, IpPrefix } from '../spec/address.ts';
+import { parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress, IpPrefix } from '../../base/addresses/index.ts';
 import type { NameQueries } from './name-queries.ts';
 
 export interface ServedNetwork {

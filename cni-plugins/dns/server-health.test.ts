@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import { createServerHealth } from './server-health.ts';
 
 const server = parseIp('192.0.2.1') as IpAddress;

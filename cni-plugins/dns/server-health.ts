@@ -1,5 +1,5 @@
-import { formatIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { formatIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { Health } from './upstreams.ts';
 
 /** What is known of the name servers that failed. A server without a record is healthy. */

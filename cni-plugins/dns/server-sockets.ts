@@ -1,5 +1,5 @@
-import { formatIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { formatIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
 import type { Query } from './message.ts';
 import { openPeerSockets } from './peer-sockets.ts';

@@ -1,8 +1,8 @@
 import { Socket } from 'node:net';
 import { connectTcp } from '../../base/kernel/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
-import { ipBytes } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { ipBytes } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import { answersTo, forwarded } from './message.ts';
 import type { Query } from './message.ts';
 import type { Hears } from './peer-sockets.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatIp } from '../spec/address.ts';
+import { formatIp } from '../../base/addresses/index.ts';
 import { inOrder, isDown, nameserversIn } from './upstreams.ts';
 import type { Health } from './upstreams.ts';
 

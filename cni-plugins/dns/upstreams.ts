@@ -1,5 +1,5 @@
-import { parseIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 
 /** Decides which name servers are asked, in which order, and when. Pure. */
 

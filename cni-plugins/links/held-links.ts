@@ -1,5 +1,5 @@
 import type { ChainLink } from '../calls/chain.types.ts';
-import { formatIp, parseIp, parsePrefix } from '../spec/address.ts';
+import { formatIp, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { HostKernel } from './host-kernel.ts';
 import type { AttachmentSpec, HeldLink } from '../database/record.ts';

@@ -1,8 +1,6 @@
 import { existsSync } from 'node:fs';
-import * as links from '../netlink/links.ts';
-import type { Link } from '../netlink/links.ts';
-import * as routes from '../netlink/routes.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
+import * as netlink from '../../base/netlink/index.ts';
+import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
 import type { HostFacts } from '../plugins/contract/contract.ts';
 
 const ethernetMtu = 1500;
@@ -37,7 +35,7 @@ export function hostFacts(route: NetlinkSocket): HostFacts {
     get defaultLink() {
       return byDefault()?.name;
     },
-    mtuOf: (name) => links.lookUp(route, { name })?.mtu,
+    mtuOf: (name) => netlink.lookUp(route, { name })?.mtu,
     get hasIpv6() {
       return existsSync('/proc/sys/net/ipv6');
     },
@@ -46,10 +44,11 @@ export function hostFacts(route: NetlinkSocket): HostFacts {
 
 /** Returns the outgoing link of the default route: of IPv4, otherwise of IPv6. */
 function defaultLink(route: NetlinkSocket): Link | undefined {
-  for (const { answers, refused } of route.exchange(farAway.map(routes.lookUpRoute))) {
+  for (const { answers, refused } of route.exchange(farAway.map(netlink.lookUpRoute))) {
     if (refused !== undefined && !noRoute.includes(refused.errno)) throw refused.error();
-    const index = answers[0] === undefined ? 0 : routes.readRouteLink(answers[0]);
-    const link = index === 0 || index === links.loopbackIndex ? undefined : links.lookUp(route, { index });
+    const index = answers[0] === undefined ? 0 : netlink.readRouteLink(answers[0]);
+    const link =
+      index === 0 || index === netlink.loopbackIndex ? undefined : netlink.lookUp(route, { index });
     if (link !== undefined) return link;
   }
   return undefined;

@@ -1,30 +1,42 @@
 import { existsSync } from 'node:fs';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kernel/index.ts';
-import { formatIp, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
-import { forgetConnections } from '../netlink/conntrack.ts';
-import type { StalePort } from '../netlink/conntrack.ts';
-import { isRefusal } from '../netlink/kernel-failure.ts';
-import { removeLink } from '../netlink/link-removal.ts';
-import { rename } from '../netlink/link-settings.ts';
-import * as links from '../netlink/links.ts';
-import type { Link } from '../netlink/links.ts';
-import { listAddresses } from '../netlink/route-tables.ts';
-import { numberOf } from '../netlink/namespace-numbers.ts';
-import { lookUpRoute, readRouteLink } from '../netlink/routes.ts';
-import { getTable, listElements, listRules } from '../netlink/nftables.ts';
-import { readElements, readRule } from '../netlink/nft-answers.ts';
-import { transact } from '../netlink/nft-transactions.ts';
-import type { Table } from '../netlink/nftables.ts';
-import type { CountedRule } from '../netlink/nft-answers.ts';
-import { readListedElements, readListedRule } from '../netlink/nft-readout.ts';
-import type { ListedElement, ListedRule } from '../netlink/nft-readout.ts';
-import { acknowledged, openNetlink } from '../netlink/socket.ts';
-import type { NetlinkSocket, Request } from '../netlink/socket.ts';
+import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
+import * as netlink from '../../base/netlink/index.ts';
+import {
+  forgetConnections,
+  isRefusal,
+  removeLink,
+  rename,
+  listAddresses,
+  numberOf,
+  lookUpRoute,
+  readRouteLink,
+  getTable,
+  listElements,
+  listRules,
+  readElements,
+  readRule,
+  transact,
+  readListedElements,
+  readListedRule,
+  acknowledged,
+  openNetlink,
+  textOf,
+} from '../../base/netlink/index.ts';
+import type {
+  StalePort,
+  Link,
+  Table,
+  CountedRule,
+  ListedElement,
+  ListedRule,
+  NetlinkSocket,
+  Request,
+} from '../../base/netlink/index.ts';
 import { hostFacts } from './host-facts.ts';
-import { textOf } from '../netlink/wire.ts';
 import type { PodNamespace } from '../namespaces/netns.ts';
-import { missingRules } from '../netlink/constant-rules.ts';
-import type { ConstantRules } from '../netlink/constant-rules.ts';
+import { missingRules } from '../constant-rules/constant-rules.ts';
+import type { ConstantRules } from '../constant-rules/constant-rules.ts';
 import { createPodBridges } from './pod-bridge.ts';
 import { makePodLink, rejoinPodLink } from './pod-link.ts';
 import { restorePodEnd } from './pod-end.ts';
@@ -120,7 +132,7 @@ export function openHostKernel(tag: string): HostKernel {
   const filter = openNetlink(NETLINK_NETFILTER);
   const maker = { route, bridges: createPodBridges(route, tag), hasIpv6, tag };
 
-  const link = (name: string): Link | undefined => links.lookUp(route, { name });
+  const link = (name: string): Link | undefined => netlink.lookUp(route, { name });
   const routeOf = (ip: string): number | undefined => {
     const address = parseIp(ip);
     const answer =
@@ -131,51 +143,51 @@ export function openHostKernel(tag: string): HostKernel {
   };
 
   return {
-    links: () => route.dump(links.listLinks).map(links.readLink),
+    links: () => route.dump(netlink.listLinks).map(netlink.readLink),
     link,
-    linkAt: (index) => links.lookUp(route, { index }),
+    linkAt: (index) => netlink.lookUp(route, { index }),
     addressesOf: (index) =>
       listAddresses(route, index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`),
-    isOwnAddress: (ip) => routeOf(ip) === links.loopbackIndex,
+    isOwnAddress: (ip) => routeOf(ip) === netlink.loopbackIndex,
     routeOf,
     claim(hostInterface, group) {
       const own = { name: hostInterface };
-      const mark = group === 'plugin' ? [] : [links.setAlias(own, tag)];
-      tolerating(['ENODEV'], () => route.run([links.setGroup(own, linkGroups[group]), ...mark]));
+      const mark = group === 'plugin' ? [] : [netlink.setAlias(own, tag)];
+      tolerating(['ENODEV'], () => route.run([netlink.setGroup(own, linkGroups[group]), ...mark]));
     },
-    rename: (index, name) => route.run([links.setDown({ index }), rename(index, name)]),
+    rename: (index, name) => route.run([netlink.setDown({ index }), rename(index, name)]),
     namespaceNumber: (netnsFd) => numberOf(route, netnsFd),
     restore: (spec, pod, index) => restorePodEnd(spec, pod.route, index, hasIpv6),
-    raiseLoopback: (pod) => pod.run([links.setUp({ index: links.loopbackIndex })]),
+    raiseLoopback: (pod) => pod.run([netlink.setUp({ index: netlink.loopbackIndex })]),
     defaultMtu: () => hostFacts(route).defaultMtu,
     connect: (spec, pod) => makePodLink(spec, maker, pod),
     rejoin: (spec) => rejoinPodLink(spec, maker),
     tag,
     mark(hostInterface) {
-      tolerating(['ENODEV'], () => route.run([links.setAlias({ name: hostInterface }, tag)]));
+      tolerating(['ENODEV'], () => route.run([netlink.setAlias({ name: hostInterface }, tag)]));
     },
     isolate(hostInterface) {
-      tolerating(['ENODEV'], () => route.run([links.setDown({ name: hostInterface })]));
+      tolerating(['ENODEV'], () => route.run([netlink.setDown({ name: hostInterface })]));
     },
     deleteLater(hostInterface) {
       const own = { name: hostInterface };
       // The link leaves the bridge before it leaves the group by which the rules identify it.
       const outcomes = route.exchange([
-        acknowledged(links.setDown(own)),
-        acknowledged(links.setMaster(own, 0)),
-        acknowledged(links.setGroup(own, linkGroups.deleting)),
+        acknowledged(netlink.setDown(own)),
+        acknowledged(netlink.setMaster(own, 0)),
+        acknowledged(netlink.setGroup(own, linkGroups.deleting)),
       ]);
       for (const { refused } of outcomes)
         if (refused !== undefined && refused.errno !== 'ENODEV') throw refused.error();
       return outcomes.every(({ refused }) => refused === undefined);
     },
     deleteEnd(spec, { netnsFd, route: inside }) {
-      const end = links.lookUp(inside, { name: spec.interface });
+      const end = netlink.lookUp(inside, { name: spec.interface });
       if (end?.kind !== 'veth' || end.mac !== spec.mac) return;
       removeLink(inside, end.index, () => inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE)));
     },
     deleteMarked() {
-      tolerating(['ENODEV'], () => route.run([links.deleteGroup(linkGroups.deleting)]));
+      tolerating(['ENODEV'], () => route.run([netlink.deleteGroup(linkGroups.deleting)]));
     },
     deleteLink(name) {
       const existing = link(name);

@@ -1,11 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { isRefusal } from '../netlink/kernel-failure.ts';
-import * as links from '../netlink/links.ts';
-import type { Link } from '../netlink/links.ts';
-import * as routes from '../netlink/routes.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
-import { ipBytes, parsePrefix } from '../spec/address.ts';
+import * as netlink from '../../base/netlink/index.ts';
+import { isRefusal } from '../../base/netlink/index.ts';
+import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
+import { ipBytes, parsePrefix } from '../../base/addresses/index.ts';
 import { linkGroups, macBytes } from '../database/record.ts';
 import type { AttachmentSpec } from '../database/record.ts';
 
@@ -30,13 +28,13 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
   const create = ({ bridge: { name, mac } }: AttachmentSpec): Link => {
     try {
       route.run([
-        links.createBridge({ name, mac: macBytes(mac), group: linkGroups.bridge }),
-        links.setAlias({ name }, tag),
+        netlink.createBridge({ name, mac: macBytes(mac), group: linkGroups.bridge }),
+        netlink.setAlias({ name }, tag),
       ]);
     } catch (thrown) {
       if (!isRefusal(thrown, 'EEXIST')) throw thrown;
     }
-    const made = links.lookUp(route, { name });
+    const made = netlink.lookUp(route, { name });
     if (made === undefined) throw notABridge(name, 'it vanished while it was made');
     return made;
   };
@@ -45,7 +43,7 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
     lastSeen: (spec) => seen.get(stampOf(spec)),
     ensure(spec) {
       const { name, addresses, promiscuous } = spec.bridge;
-      const bridge = links.lookUp(route, { name }) ?? create(spec);
+      const bridge = netlink.lookUp(route, { name }) ?? create(spec);
       if (bridge.kind !== 'bridge')
         throw notABridge(name, `it is a link of kind ${bridge.kind === '' ? 'hardware' : bridge.kind}`);
       if (bridge.up && seen.get(stampOf(spec)) === bridge.index) return bridge.index;
@@ -55,14 +53,14 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
           const prefix = parsePrefix(address);
           return prefix === undefined
             ? []
-            : [routes.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
+            : [netlink.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
         }),
         ...(addresses.some((address) => address.includes(':'))
-          ? [routes.addGatewayLinkLocal(bridge.index)]
+          ? [netlink.addGatewayLinkLocal(bridge.index)]
           : []),
-        ...(promiscuous ? [links.setPromiscuous(own)] : []),
-        links.setUp(own),
-        ...(routesLoopback(spec) ? [links.setRouteLocalnet(own)] : []),
+        ...(promiscuous ? [netlink.setPromiscuous(own)] : []),
+        netlink.setUp(own),
+        ...(routesLoopback(spec) ? [netlink.setRouteLocalnet(own)] : []),
       ]);
       if (addresses.length > 0) enableForwarding(addresses);
       seen.set(stampOf(spec), bridge.index);

@@ -1,15 +1,16 @@
-import { rename, setMac } from '../netlink/link-settings.ts';
-import { lookUp, setDown } from '../netlink/links.ts';
-import type { Link } from '../netlink/links.ts';
 import {
+  rename,
+  setMac,
+  lookUp,
+  setDown,
   listEveryAddress,
   listEveryRoute,
   mainTable,
   readAddress,
   readRoute,
-} from '../netlink/route-tables.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
-import { formatIp, ipFromBytes, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
+} from '../../base/netlink/index.ts';
+import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
+import { formatIp, ipFromBytes, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import { configurePod } from './pod-link.ts';
 import type { AttachmentSpec } from '../database/record.ts';
 

@@ -1,12 +1,14 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { holdAddress, holdSolicitedNode } from '../netlink/bridge-ports.ts';
-import { indexOf } from '../netlink/quick-link-stat.ts';
-import { setPortUp } from '../netlink/bridge-port-settings.ts';
-import * as links from '../netlink/links.ts';
-import * as routes from '../netlink/routes.ts';
-import type { NetlinkSocket, Outcome, Request } from '../netlink/socket.ts';
-import { acknowledged } from '../netlink/socket.ts';
-import { ipBytes, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
+import * as netlink from '../../base/netlink/index.ts';
+import {
+  holdAddress,
+  holdSolicitedNode,
+  indexOf,
+  setPortUp,
+  acknowledged,
+} from '../../base/netlink/index.ts';
+import type { NetlinkSocket, Outcome, Request } from '../../base/netlink/index.ts';
+import { ipBytes, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import type { PodNamespace } from '../namespaces/netns.ts';
 import type { PodBridges } from './pod-bridge.ts';
 import { linkGroups, macBytes } from '../database/record.ts';
@@ -45,8 +47,8 @@ export function makePodLink(spec: AttachmentSpec, maker: PairMaker, pod: PodName
   const port = made(route, spec.hostInterface);
   holdGroups(spec, route, bridges, port);
   const held = acknowledged(holdAddress(port, macBytes(spec.mac)));
-  const [, , found] = passed(route.exchange([held, acknowledged(links.setUp(own)), links.getLink(own)]));
-  if (found !== undefined && links.readLink(found).portState === forwarding) return;
+  const [, , found] = passed(route.exchange([held, acknowledged(netlink.setUp(own)), netlink.getLink(own)]));
+  if (found !== undefined && netlink.readLink(found).portState === forwarding) return;
   // The bridge was set down meanwhile, or needs time (spanning tree).
   bridges.ensure(spec);
   awaitForwarding(spec, route);
@@ -82,7 +84,7 @@ function makePair(spec: AttachmentSpec, { route, bridges, hasIpv6, tag }: PairMa
   const on = (master: number): readonly Outcome[] =>
     route.exchange([
       acknowledged(
-        links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer }),
+        netlink.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer }),
       ),
       acknowledged(setPortUp(own, { hairpin, noOwnIpv6: hasIpv6, onlyKnown: true, alias: tag })),
     ]);
@@ -121,13 +123,13 @@ export function configurePod(
 ): void {
   const addresses = spec.addresses.flatMap(({ ip, prefixLength }) => {
     const address = parseIp(ip);
-    return address === undefined ? [] : [routes.addAddress(index, ipBytes(address), prefixLength)];
+    return address === undefined ? [] : [netlink.addAddress(index, ipBytes(address), prefixLength)];
   });
-  const linkLocal = ownIpv6(spec).length > 0 ? [routes.addAddress(index, linkLocalOf(spec.mac), 64)] : [];
+  const linkLocal = ownIpv6(spec).length > 0 ? [netlink.addAddress(index, linkLocalOf(spec.mac), 64)] : [];
   pod.run([
-    links.setUp({ index: links.loopbackIndex }),
-    ...(hasIpv6 ? [links.setNoOwnIpv6({ index })] : []),
-    links.setUp({ index }),
+    netlink.setUp({ index: netlink.loopbackIndex }),
+    ...(hasIpv6 ? [netlink.setNoOwnIpv6({ index })] : []),
+    netlink.setUp({ index }),
     ...addresses,
     ...linkLocal,
     ...podRoutes(spec, index),
@@ -141,7 +143,7 @@ function podRoutes(spec: AttachmentSpec, index: number): Request[] {
     if (prefix === undefined) return [];
     const destination = ipBytes(networkOf(prefix));
     return [
-      routes.addRoute({
+      netlink.addRoute({
         index,
         destination,
         prefixLength: prefix.length,
@@ -159,12 +161,12 @@ export function rejoinPodLink(
   const own = { name: spec.hostInterface };
   route.run([
     // The rules identify the link by its group, so the group is set before the link joins the bridge.
-    links.setGroup(own, linkGroups.pod),
-    links.setMaster(own, bridges.ensure(spec)),
+    netlink.setGroup(own, linkGroups.pod),
+    netlink.setMaster(own, bridges.ensure(spec)),
     setPortUp(own, { hairpin: spec.bridge.hairpin, noOwnIpv6: false, onlyKnown: true, alias: tag }),
-    links.setUp(own),
+    netlink.setUp(own),
   ]);
-  const link = links.lookUp(route, own);
+  const link = netlink.lookUp(route, own);
   if (link === undefined) return;
   route.run([holdAddress(link.index, macBytes(spec.mac))]);
   holdGroups(spec, route, bridges, link.index);
@@ -172,7 +174,7 @@ export function rejoinPodLink(
 
 function awaitForwarding(spec: AttachmentSpec, route: NetlinkSocket): void {
   const deadline = performance.now() + forwardingDeadlineMs;
-  while (links.lookUp(route, { name: spec.hostInterface })?.portState !== forwarding) {
+  while (netlink.lookUp(route, { name: spec.hostInterface })?.portState !== forwarding) {
     if (performance.now() > deadline) throw notForwarding(spec);
     Atomics.wait(sleepCell, 0, 0, 0.1);
   }

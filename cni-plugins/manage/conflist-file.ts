@@ -6,8 +6,8 @@ import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { networksIn } from '../networks/networks.ts';
 import { bareType } from '../calls/plugin-type.ts';
-import { contains, formatIp, networkOf, parsePrefix } from '../spec/address.ts';
-import type { IpPrefix } from '../spec/address.ts';
+import { contains, formatIp, networkOf, parsePrefix } from '../../base/addresses/index.ts';
+import type { IpPrefix } from '../../base/addresses/index.ts';
 import { zoneOf } from '../spec/domain.ts';
 import { hostAddresses, removeIdleBridges } from './host-links.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';

@@ -1,6 +1,5 @@
 import { NETLINK_NETFILTER } from '../../base/kernel/index.ts';
-import { dropsByDefault } from '../netlink/nft-chains.ts';
-import { openNetlink } from '../netlink/socket.ts';
+import { dropsByDefault, openNetlink } from '../../base/netlink/index.ts';
 
 /**
  * Returns base chains of other programs that drop forwarded packets unless they accept them themselves, as

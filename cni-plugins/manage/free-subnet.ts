@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
-import { contains, formatIp, parsePrefix } from '../spec/address.ts';
-import type { IpPrefix } from '../spec/address.ts';
+import { contains, formatIp, parsePrefix } from '../../base/addresses/index.ts';
+import type { IpPrefix } from '../../base/addresses/index.ts';
 import { hostAddresses, hostRoutes } from './host-links.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportSource } from './report.ts';

@@ -1,13 +1,17 @@
 import { linkGroups } from '../database/record.ts';
 import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
-import { deleteLink, listLinks, readLink } from '../netlink/links.ts';
-import type { Link } from '../netlink/links.ts';
-import { isRefusal } from '../netlink/kernel-failure.ts';
-import { listHostAddresses, listRoutes } from '../netlink/route-tables.ts';
-import { openNetlink } from '../netlink/socket.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
-import { ipFromBytes } from '../spec/address.ts';
-import type { IpAddress, IpPrefix } from '../spec/address.ts';
+import {
+  deleteLink,
+  listLinks,
+  readLink,
+  isRefusal,
+  listHostAddresses,
+  listRoutes,
+  openNetlink,
+} from '../../base/netlink/index.ts';
+import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
+import { ipFromBytes } from '../../base/addresses/index.ts';
+import type { IpAddress, IpPrefix } from '../../base/addresses/index.ts';
 
 /**
  * Returns the addresses of all links of the caller's network namespace, whether the links are up or down.

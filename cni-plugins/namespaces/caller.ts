@@ -9,8 +9,8 @@ import {
   openInRoot,
 } from '../../base/kernel/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { openNetlink } from '../netlink/socket.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
+import { openNetlink } from '../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../base/netlink/index.ts';
 import type { ResourceKernel } from '../plugins/contract/contract.ts';
 import { netnsFailure, ownNamespace, withPodNamespace } from './netns.ts';
 import type { NamespaceId, PodNamespace } from './netns.ts';

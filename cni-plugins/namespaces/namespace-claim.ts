@@ -2,11 +2,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { NETLINK_NETFILTER } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { isRefusal } from '../netlink/kernel-failure.ts';
-import type { Link } from '../netlink/links.ts';
-import { bindLogGroup, holderOfLogGroup } from '../netlink/log-groups.ts';
-import { openNetlink } from '../netlink/socket.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
+import { isRefusal, bindLogGroup, holderOfLogGroup, openNetlink } from '../../base/netlink/index.ts';
+import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
 
 /** No rule sends to this group. It acts as a lock, and is the same for all versions. */
 const claimGroup = 39_953;

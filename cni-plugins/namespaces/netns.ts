@@ -10,8 +10,8 @@ import {
   openFile,
 } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { openNetlink } from '../netlink/socket.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
+import { openNetlink } from '../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../base/netlink/index.ts';
 
 /** Pinned network namespaces, identified by the inode that nsfs assigns. */
 

@@ -1,5 +1,5 @@
-import { formatIp, parseIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { formatIp, parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import { fieldsOf } from '../spec/fields.ts';
 import type { Fields, Problems } from '../spec/fields.ts';
 import { readConfigurationJson } from '../spec/json-text.ts';

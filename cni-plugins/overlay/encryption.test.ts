@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { parsePrefix } from '../spec/address.ts';
+import { parsePrefix } from '../../base/addresses/index.ts';
 import { entriesOf, unreachableBy } from './data-plane/entries.ts';
 import type { Own } from './data-plane/entries.ts';
 import { openHostKeys } from './data-plane/keys.ts';

@@ -6,11 +6,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { NETLINK_GENERIC } from '../../base/kernel/index.ts';
-import { familyNumber } from '../netlink/genl.ts';
-import { openNetlink } from '../netlink/socket.ts';
-import { readWireguard, wireguardFamilyName, wireguardRequests } from '../netlink/wireguard.ts';
-import type { WireguardPeerChange } from '../netlink/wireguard.ts';
-import { parseIp, parsePrefix } from '../spec/address.ts';
+import {
+  familyNumber,
+  openNetlink,
+  readWireguard,
+  wireguardFamilyName,
+  wireguardRequests,
+} from '../../base/netlink/index.ts';
+import type { WireguardPeerChange } from '../../base/netlink/index.ts';
+import { parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import { openDataPlane } from './data-plane/data-plane.ts';
 import { entriesOf, keyOf } from './data-plane/entries.ts';
 import type { Own } from './data-plane/entries.ts';

@@ -1,6 +1,6 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFileSync } from '../../base/files/index.ts';
-import { networkOf, parseIp, parsePrefix } from '../spec/address.ts';
+import { networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { LeasedAddress, Resource } from '../plugins/contract/contract.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';

@@ -1,4 +1,4 @@
-import { formatIp } from '../spec/address.ts';
+import { formatIp } from '../../base/addresses/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { PlanInput } from '../plugins/contract/contract.ts';
 import type { GivenAddresses } from '../networks/addresses.ts';

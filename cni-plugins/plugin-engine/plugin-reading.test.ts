@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatIp } from '../spec/address.ts';
+import { formatIp } from '../../base/addresses/index.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { readConfiguration } from './plugin-reading.ts';
 

@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { listSettings } from '../netlink/link-settings.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
-import { ipBytes, parsePrefix } from '../spec/address.ts';
+import { listSettings } from '../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../base/netlink/index.ts';
+import { ipBytes, parsePrefix } from '../../base/addresses/index.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from '../database/database.ts';

@@ -4,7 +4,7 @@ import { hostFacts } from '../links/host-facts.ts';
 import { withPodNamespace } from '../namespaces/netns.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kernel/index.ts';
 import { errorToJson, isPortcullisError } from '../../base/errors/index.ts';
-import { openNetlink } from '../netlink/socket.ts';
+import { openNetlink } from '../../base/netlink/index.ts';
 import type { Problems } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { PlanInput, Resource, ResourceKernel } from './contract/contract.ts';

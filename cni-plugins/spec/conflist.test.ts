@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { formatIp } from './address.ts';
+import { formatIp } from '../../base/addresses/index.ts';
 import { followConfFolder, loadNetworks } from './conf-folder.ts';
 import type { LoadedNetworks } from './conf-folder.ts';
 import { readConflist } from './conflist.ts';

@@ -1,6 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { formatIp, parseIp } from './address.ts';
+import { formatIp, parseIp } from '../../base/addresses/index.ts';
 
 /**
  * The services that an endpoint declares membership of when it joins a network. The fields are libnetwork's

@@ -1,4 +1,4 @@
-import type { IpAddress, IpPrefix } from './address.ts';
+import type { IpAddress, IpPrefix } from '../../base/addresses/index.ts';
 import type { ServiceRules } from './service-rules.ts';
 
 /** A network as a conflist describes it. It is checked, so every value is valid. */

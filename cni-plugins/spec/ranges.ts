@@ -1,5 +1,5 @@
-import { contains, formatIp, lastOf, networkOf, parseIp, parsePrefix } from './address.ts';
-import type { IpAddress, IpPrefix } from './address.ts';
+import { contains, formatIp, lastOf, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
+import type { IpAddress, IpPrefix } from '../../base/addresses/index.ts';
 import type { Fields } from './fields.ts';
 import type { AddressRange, RangeSet, RouteConfig } from './network-config.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { formatIp, parseIp } from './address.ts';
+import { formatIp, parseIp } from '../../base/addresses/index.ts';
 import { supportedVersions } from './cni-version.ts';
 import { fieldsOf } from './fields.ts';
 import { readJson } from './json-text.ts';

@@ -1,4 +1,4 @@
-import { formatIp, parseIp, parsePrefix } from './address.ts';
+import { formatIp, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import { supportedVersions } from './cni-version.ts';
 import type { Fields } from './fields.ts';
 import type { CniDns, CniInterface, CniIp, CniResult, CniRoute } from './result.ts';

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { contains, formatIp, parseIp, parsePrefix } from './address.ts';
+import { contains, formatIp, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import type { Membership, MemberPort } from './memberships.ts';
 
 /**

@@ -50,7 +50,11 @@ const ofImages: readonly StandIn[] = [
 const servicesThread = /\/services\/control\/services\.worker\.ts$/;
 /** The modules through which the thread of services calls the kernel and the disk. */
 const ofServices: readonly StandIn[] = [
-  { of: /\/cni-plugins\/services\/.*\.ts$/, imported: /\/netlink\/socket\.ts$/, standIn: 'netlink-socket' },
+  {
+    of: /\/cni-plugins\/services\/.*\.ts$/,
+    imported: /\/base\/netlink\/index\.ts$/,
+    standIn: 'netlink-socket',
+  },
   {
     of: /\/services\/control\/services(\.worker)?\.ts$/,
     imported: /\/base\/process\/index\.ts$/,
@@ -86,18 +90,13 @@ const ofAttachments: readonly StandIn[] = [
   { of: /\/cni-plugins\/libnetwork\/index\.ts$/, imported: /\/client\/attachments\.ts$/, standIn: 'remote' },
   {
     of: /\/cni-plugins\/engine\/thread\/link-watch\.ts$/,
-    imported: /\/netlink\/link-events\.ts$/,
-    standIn: 'link-events',
-  },
-  {
-    of: /\/cni-plugins\/engine\/thread\/link-watch\.ts$/,
-    imported: /\/netlink\/namespace-events\.ts$/,
-    standIn: 'namespace-events',
+    imported: /\/base\/netlink\/index\.ts$/,
+    standIn: 'netlink-events',
   },
   { of: /\/cni-plugins\/engine\/pods\/altered-links\.ts$/, imported: /\/pod-end\.ts$/, standIn: 'pod-end' },
   { of: networkModules, imported: /^node:fs$/, standIn: 'fs' },
   { of: networkModules, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
-  { of: networkModules, imported: /\/netlink\/socket\.ts$/, standIn: 'socket' },
+  { of: networkModules, imported: /\/base\/netlink\/index\.ts$/, standIn: 'socket' },
   { of: networkModules, imported: /\/namespace-id\.ts$/, standIn: 'namespace-id' },
   { of: networkModules, imported: /^node:sqlite$/, standIn: 'sqlite' },
   { of: networkModules, imported: /\/base\/storage\/index\.ts$/, standIn: 'storage' },

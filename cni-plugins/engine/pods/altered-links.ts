@@ -1,6 +1,6 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import type { HeardChanges } from '../../netlink/namespace-events.ts';
+import type { HeardChanges } from '../../../base/netlink/index.ts';
 import type { LinkAlteration } from '../../types.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { createNamespacePods } from './namespace-pods.ts';

@@ -1,7 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { ChainJob, ChainLink } from '../../calls/chain.types.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { isRefusal } from '../../../base/netlink/index.ts';
 import type { LoadedNetwork } from '../../spec/conf-folder.ts';
 import type { NetworkConfig } from '../../spec/network-config.ts';
 import type { AttachRequest } from '../../types.ts';

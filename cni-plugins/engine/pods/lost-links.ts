@@ -1,7 +1,6 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { deleteLink, listLinks, readLink } from '../../netlink/links.ts';
+import { isRefusal, deleteLink, listLinks, readLink } from '../../../base/netlink/index.ts';
 import { planRepair } from '../reconcile/plan.ts';
 import type { RepairOperation } from '../reconcile/plan.ts';
 import type { LinkRepairs } from '../../types.ts';

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { formatIp, ipBytes, parseIp } from '../../spec/address.ts';
+import { formatIp, ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { ChainedPlugin, NetworkConfig } from '../../spec/network-config.ts';
 import type { AttachRequest, PortMapping } from '../../types.ts';
 import type { HostEnd } from '../../database/host-sockets.ts';

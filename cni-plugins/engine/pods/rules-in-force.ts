@@ -1,9 +1,8 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import type { Table } from '../../netlink/nftables.ts';
-import type { Request } from '../../netlink/socket.ts';
-import type { ConstantRules } from '../../netlink/constant-rules.ts';
+import { isRefusal } from '../../../base/netlink/index.ts';
+import type { Table, Request } from '../../../base/netlink/index.ts';
+import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import { createEnforcer, openPodOf, policyPodOf } from '../../policy/index.ts';
 import type { Enforcer, OpenPod, PolicyFollower, PolicySet } from '../../policy/index.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';

@@ -1,7 +1,7 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { isDiskFull } from '../../../base/storage/index.ts';
-import type { StalePort } from '../../netlink/conntrack.ts';
+import type { StalePort } from '../../../base/netlink/index.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { withPodNamespace } from '../../namespaces/netns.ts';
 import { isByChain, isHeld } from '../../database/record.ts';

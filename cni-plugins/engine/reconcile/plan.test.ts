@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { linkGroups } from '../../database/record.ts';
 import type { AttachmentRecord, AttachmentState } from '../../database/record.ts';
-import type { Link } from '../../netlink/links.ts';
+import type { Link } from '../../../base/netlink/index.ts';
 import { planReconciliation } from './plan.ts';
 
 const tag = 'portcullis:1';

@@ -1,4 +1,4 @@
-import type { Link } from '../../netlink/links.ts';
+import type { Link } from '../../../base/netlink/index.ts';
 import { claimedLinks, hostInterfacePrefix, isByChain, linkGroups } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
 

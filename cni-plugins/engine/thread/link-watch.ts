@@ -1,7 +1,5 @@
-import { openLinkEvents } from '../../netlink/link-events.ts';
-import type { Drained, LinkEvents } from '../../netlink/link-events.ts';
-import { openNamespaceEvents } from '../../netlink/namespace-events.ts';
-import type { NamespaceEvents } from '../../netlink/namespace-events.ts';
+import { openLinkEvents, openNamespaceEvents } from '../../../base/netlink/index.ts';
+import type { Drained, LinkEvents, NamespaceEvents } from '../../../base/netlink/index.ts';
 import type { LinkAlteration } from '../../types.ts';
 import { createAlteredLinks } from '../pods/altered-links.ts';
 import type { AlteredLinkDeps } from '../pods/altered-links.ts';

@@ -1,8 +1,8 @@
 import type { NetworkDatabase } from '../../database/database.ts';
 import type { Hosts } from '../../namespaces/caller.ts';
 import type { Caller } from '../../calls/plugin-call.ts';
-import { listRoutes } from '../../netlink/route-tables.ts';
-import { ipFromBytes } from '../../spec/address.ts';
+import { listRoutes } from '../../../base/netlink/index.ts';
+import { ipFromBytes } from '../../../base/addresses/index.ts';
 import type { PortMapping } from '../../types.ts';
 import { choosePorts, takenPorts } from './host-ports.ts';
 import { createEndpointNames } from './endpoint-names.ts';

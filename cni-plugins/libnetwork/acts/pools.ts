@@ -8,8 +8,8 @@ import {
   networkOf,
   parseIp,
   parsePrefix,
-} from '../../spec/address.ts';
-import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+} from '../../../base/addresses/index.ts';
+import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import { poolFailure } from '../protocol/failures.ts';
 import { gatewayAddress, netLabels } from '../protocol/protocol.ts';

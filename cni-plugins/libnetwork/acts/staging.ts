@@ -12,13 +12,20 @@ import {
 import type { Host, Hosts } from '../../namespaces/caller.ts';
 import { namespaceStands } from '../../namespaces/netns.ts';
 import type { Caller } from '../../calls/plugin-call.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { findLink, listSettings, moveLink, setFlag, setMac } from '../../netlink/link-settings.ts';
-import { createVeth, deleteLink } from '../../netlink/links.ts';
-import { putAddress } from '../../netlink/route-tables.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { ipBytes, parsePrefix } from '../../spec/address.ts';
+import {
+  isRefusal,
+  findLink,
+  listSettings,
+  moveLink,
+  setFlag,
+  setMac,
+  createVeth,
+  deleteLink,
+  putAddress,
+  openNetlink,
+} from '../../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
+import { ipBytes, parsePrefix } from '../../../base/addresses/index.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { noInterface } from '../protocol/failures.ts';
 import { interfaceName } from './records.ts';

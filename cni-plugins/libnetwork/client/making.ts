@@ -6,7 +6,7 @@ import { gatewayAddress, netLabels } from '../protocol/protocol.ts';
 import type { CreateEndpointReply, IpamData, JoinReply } from '../protocol/protocol.ts';
 import { macOf } from '../../plugins/interface/link-names.ts';
 import { parseMac } from '../../plugins/interface/settings.ts';
-import { contains, formatIp, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import { contains, formatIp, networkOf, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import type { CniResult, CniRoute } from '../../spec/result.ts';
 import { endpointIdOf, foldersOf, networkIdOf, settingsOf } from './documents.ts';
 import type {

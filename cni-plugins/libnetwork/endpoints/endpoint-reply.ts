@@ -1,4 +1,4 @@
-import { contains, parsePrefix } from '../../spec/address.ts';
+import { contains, parsePrefix } from '../../../base/addresses/index.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { otherAddress } from '../protocol/failures.ts';
 import type { CreateEndpointReply, EndpointInterface, JoinReply, StaticRoute } from '../protocol/protocol.ts';

@@ -1,7 +1,7 @@
 import { fieldsOf } from '../../spec/fields.ts';
 import type { Fields, Problems } from '../../spec/fields.ts';
 import { readJson } from '../../spec/json-text.ts';
-import { parseIp, parsePrefix } from '../../spec/address.ts';
+import { parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { badRequest } from './failures.ts';
 import { netLabels } from './protocol.ts';
 import type {

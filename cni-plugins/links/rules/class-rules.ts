@@ -11,9 +11,9 @@ import {
   register,
   verdict,
   verdictOf,
-} from '../../netlink/expressions.ts';
-import type { Chain, NamedSet } from '../../netlink/nftables.ts';
-import { be16 } from '../../netlink/wire.ts';
+  be16,
+} from '../../../base/netlink/index.ts';
+import type { Chain, NamedSet } from '../../../base/netlink/index.ts';
 
 /**
  * What the class of a link lets through, as chains that a table's hooks jump to. Pure. The same definitions

@@ -15,12 +15,12 @@ import {
   register,
   translateDestination,
   verdict,
-} from '../../netlink/expressions.ts';
-import { interfaceKey } from '../../netlink/nftables.ts';
-import type { Chain, Family, NamedSet, Table } from '../../netlink/nftables.ts';
-import { be16 } from '../../netlink/wire.ts';
-import { countRules } from '../../netlink/constant-rules.ts';
-import type { ConstantRules } from '../../netlink/constant-rules.ts';
+  interfaceKey,
+  be16,
+} from '../../../base/netlink/index.ts';
+import type { Chain, Family, NamedSet, Table } from '../../../base/netlink/index.ts';
+import { countRules } from '../../constant-rules/constant-rules.ts';
+import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import { classChains, classRules, classSets } from './class-rules.ts';
 import type { Rules } from './class-rules.ts';
 import { linkGroups } from '../../database/record.ts';

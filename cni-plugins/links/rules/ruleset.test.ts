@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ipBytes, parseIp } from '../../spec/address.ts';
+import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
 import { rebuild, removePod } from './ruleset.ts';
 

@@ -1,7 +1,14 @@
-import { bitsOf, contains, ipBytes, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
-import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import {
+  bitsOf,
+  contains,
+  ipBytes,
+  lastOf,
+  networkOf,
+  parseIp,
+  parsePrefix,
+} from '../../../base/addresses/index.ts';
+import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import type { LinkClass, PortMapping } from '../../types.ts';
-import type { StalePort } from '../../netlink/conntrack.ts';
 import {
   addChain,
   addElements,
@@ -12,10 +19,9 @@ import {
   deleteElements,
   deleteTable,
   interfaceKey,
-} from '../../netlink/nftables.ts';
-import type { Element, Family, Table, Verdict } from '../../netlink/nftables.ts';
-import type { Request } from '../../netlink/socket.ts';
-import { be16 } from '../../netlink/wire.ts';
+  be16,
+} from '../../../base/netlink/index.ts';
+import type { StalePort, Element, Family, Table, Verdict, Request } from '../../../base/netlink/index.ts';
 import { denialSets } from './class-rules.ts';
 import { heldLinks, macBytes, mayBeRouted } from '../../database/record.ts';
 import type { AttachmentRecord, HeldLink } from '../../database/record.ts';

@@ -1,8 +1,6 @@
 import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
-import { findLink, listSettings } from '../../netlink/link-settings.ts';
-import { deleteLink } from '../../netlink/links.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import { findLink, listSettings, deleteLink, openNetlink } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import { difference, isPeer, keyOf } from './entries.ts';
 import type { Entry, Own } from './entries.ts';
 import { ensureGuard, removeGuard } from './guard.ts';

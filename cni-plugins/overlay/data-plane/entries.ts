@@ -1,5 +1,5 @@
-import { formatIp, parsePrefix } from '../../spec/address.ts';
-import type { IpFamily } from '../../spec/address.ts';
+import { formatIp, parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpFamily } from '../../../base/addresses/index.ts';
 import type { Peer } from '../ownership/peers.ts';
 import type { HostRecord } from '../records/records.ts';
 import { familyOf, hostAddressOf } from '../records/settings.ts';

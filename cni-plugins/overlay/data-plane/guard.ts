@@ -1,6 +1,5 @@
-import { differs, meta, register, verdict } from '../../netlink/expressions.ts';
-import { interfaceKey } from '../../netlink/nftables.ts';
-import { parsePrefix } from '../../spec/address.ts';
+import { differs, meta, register, verdict, interfaceKey } from '../../../base/netlink/index.ts';
+import { parsePrefix } from '../../../base/addresses/index.ts';
 import type { Own } from './entries.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
 import { ensureTables, prefixMatches, removeTables, tableOf } from './tables.ts';

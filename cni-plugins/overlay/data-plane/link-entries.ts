@@ -1,16 +1,27 @@
-import { macBytes, macText } from '../../netlink/link-settings.ts';
 import {
+  macBytes,
+  macText,
   addForwarding,
   deleteForwarding,
   deleteNeighbour,
   listForwarding,
   listNeighbours,
   putNeighbour,
-} from '../../netlink/neighbours.ts';
-import { deleteRoute, listRoutes, mainTable, replaceRoute, routeScopes } from '../../netlink/route-tables.ts';
-import type { TableRoute } from '../../netlink/route-tables.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import { contains, formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from '../../spec/address.ts';
+  deleteRoute,
+  listRoutes,
+  mainTable,
+  replaceRoute,
+  routeScopes,
+} from '../../../base/netlink/index.ts';
+import type { TableRoute, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
+import {
+  contains,
+  formatIp,
+  ipBytes,
+  ipFromBytes,
+  parseIp,
+  parsePrefix,
+} from '../../../base/addresses/index.ts';
 import type { Entry } from './entries.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
 

@@ -1,15 +1,22 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { createLink } from '../../netlink/link-kinds.ts';
-import type { NewLink } from '../../netlink/link-kinds.ts';
-import { findLink, listSettings, macBytes, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
-import { deleteLink, setNoOwnIpv6 } from '../../netlink/links.ts';
-import { listAddresses, putAddress } from '../../netlink/route-tables.ts';
-import { deleteAddress } from '../../netlink/routes.ts';
-import { acknowledged } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../spec/address.ts';
+import {
+  isRefusal,
+  createLink,
+  findLink,
+  listSettings,
+  macBytes,
+  setFlag,
+  setMac,
+  setMtu,
+  deleteLink,
+  setNoOwnIpv6,
+  listAddresses,
+  putAddress,
+  deleteAddress,
+  acknowledged,
+} from '../../../base/netlink/index.ts';
+import type { NewLink, LinkSettings, NetlinkSocket } from '../../../base/netlink/index.ts';
+import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../../base/addresses/index.ts';
 import { addressIn } from './entries.ts';
 import type { Own } from './entries.ts';
 import type { VxlanEnd } from '../records/records.ts';

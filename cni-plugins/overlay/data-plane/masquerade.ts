@@ -1,7 +1,15 @@
-import { differs, equals, masked, masquerade, meta, payload, register } from '../../netlink/expressions.ts';
-import { interfaceKey } from '../../netlink/nftables.ts';
-import { parsePrefix } from '../../spec/address.ts';
-import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import {
+  differs,
+  equals,
+  masked,
+  masquerade,
+  meta,
+  payload,
+  register,
+  interfaceKey,
+} from '../../../base/netlink/index.ts';
+import { parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import type { Own } from './entries.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
 import { ensureTables, prefixMatches, removeTables, tableOf } from './tables.ts';

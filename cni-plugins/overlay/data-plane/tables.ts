@@ -1,14 +1,24 @@
 import { createHash } from 'node:crypto';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
-import { differs, equals, masked, payload, register } from '../../netlink/expressions.ts';
-import { addChain, addRule, addTable, deleteTable, getTable, listRules } from '../../netlink/nftables.ts';
-import { readRule } from '../../netlink/nft-answers.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import type { Chain, Table } from '../../netlink/nftables.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { bitsOf, ipBytes } from '../../spec/address.ts';
-import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import {
+  differs,
+  equals,
+  masked,
+  payload,
+  register,
+  addChain,
+  addRule,
+  addTable,
+  deleteTable,
+  getTable,
+  listRules,
+  readRule,
+  transact,
+  openNetlink,
+} from '../../../base/netlink/index.ts';
+import type { Chain, Table, NetlinkSocket } from '../../../base/netlink/index.ts';
+import { bitsOf, ipBytes } from '../../../base/addresses/index.ts';
+import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 
 /** A table of the overlay: its chains, and its rules with the chain that each belongs to. */
 export interface WantedTable {

@@ -1,15 +1,19 @@
 import { NETLINK_GENERIC } from '../../../base/kernel/index.ts';
-import { familyNumber } from '../../netlink/genl.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import { readWireguard, wireguardFamilyName, wireguardRequests } from '../../netlink/wireguard.ts';
+import {
+  familyNumber,
+  isRefusal,
+  openNetlink,
+  readWireguard,
+  wireguardFamilyName,
+  wireguardRequests,
+} from '../../../base/netlink/index.ts';
 import type {
   ListedWireguardPeer,
   WireguardDevice,
   WireguardPeerChange,
   WireguardRequests,
-} from '../../netlink/wireguard.ts';
-import { formatIp, parseIp, parsePrefix } from '../../spec/address.ts';
+} from '../../../base/netlink/index.ts';
+import { formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import type { Entry } from './entries.ts';
 import type { HostKeys } from './keys.ts';
 import { linkNames, noWireguard } from './links.ts';

@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { bitsOf, contains, formatIp, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
-import type { IpAddress, IpFamily, IpPrefix } from '../../spec/address.ts';
+import {
+  bitsOf,
+  contains,
+  formatIp,
+  lastOf,
+  networkOf,
+  parseIp,
+  parsePrefix,
+} from '../../../base/addresses/index.ts';
+import type { IpAddress, IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import type { Ownership } from '../ownership/ownership.ts';
 import { prefixText, subnetAt, subnetCount } from '../records/settings.ts';
 import type { OverlayNetwork } from '../records/settings.ts';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findTool } from '../../../test/fixtures/tools.ts';
-import { parsePrefix } from '../../spec/address.ts';
+import { parsePrefix } from '../../../base/addresses/index.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
 import { openEtcd } from '../etcd/client.ts';

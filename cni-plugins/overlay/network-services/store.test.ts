@@ -7,7 +7,7 @@ import { openNetworkDatabase } from '../../database/database.ts';
 import { createMembershipStore } from '../../database/memberships.ts';
 import { bootOf } from '../../namespaces/namespace-id.ts';
 import { createSpannedReader } from '../../services/network-services/spanned.ts';
-import { parsePrefix } from '../../spec/address.ts';
+import { parsePrefix } from '../../../base/addresses/index.ts';
 import { readMemberships } from '../../spec/memberships.ts';
 import type { MergedService } from './merged.ts';
 import { addressHolder } from '../records/service-records.ts';

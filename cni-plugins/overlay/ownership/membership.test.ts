@@ -14,7 +14,7 @@ import {
   startEtcdProxy,
 } from '../../../test/fixtures/etcd.ts';
 import type { EtcdMember } from '../../../test/fixtures/etcd.ts';
-import { parsePrefix } from '../../spec/address.ts';
+import { parsePrefix } from '../../../base/addresses/index.ts';
 import { openEtcd } from '../etcd/client.ts';
 import type { EtcdAccess, EtcdClient } from '../etcd/client.ts';
 import { followPrefix } from '../etcd/follow.ts';

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { PortcullisError, isPortcullisError } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
-import { contains, parsePrefix } from '../../spec/address.ts';
-import type { IpFamily } from '../../spec/address.ts';
+import { contains, parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpFamily } from '../../../base/addresses/index.ts';
 import type { EtcdClient } from '../etcd/client.ts';
 import { endOf } from '../etcd/messages.ts';
 import type { Comparison, Step } from '../etcd/messages.ts';

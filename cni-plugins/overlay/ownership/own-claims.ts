@@ -1,4 +1,4 @@
-import { formatIp, parseIp } from '../../spec/address.ts';
+import { formatIp, parseIp } from '../../../base/addresses/index.ts';
 import type { Claimant, Contests } from './contests.ts';
 import type { Facts, Written } from './facts.ts';
 import type { HostQuotas } from './host-quotas.ts';

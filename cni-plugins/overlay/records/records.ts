@@ -1,5 +1,5 @@
 import { parseJson } from '../../../base/json/index.ts';
-import { bitsOf, formatIp, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import { bitsOf, formatIp, networkOf, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { isHostName, prefixText } from './settings.ts';
 
 /**

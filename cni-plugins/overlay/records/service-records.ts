@@ -1,4 +1,4 @@
-import { formatIp, parseIp } from '../../spec/address.ts';
+import { formatIp, parseIp } from '../../../base/addresses/index.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import { objectOf, readClaim } from './records.ts';
 import type { Claim } from './records.ts';

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { bitsOf, formatIp, networkOf, parsePrefix } from '../../spec/address.ts';
-import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import { bitsOf, formatIp, networkOf, parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import type { EtcdAccess } from '../etcd/client.ts';
 
 /** Settings of a network over hosts, as this host takes part in it. */

@@ -1,4 +1,4 @@
-import type { TokenBucket } from '../../netlink/traffic.ts';
+import type { TokenBucket } from '../../../base/netlink/index.ts';
 
 /** A rate with its burst, both in bits. */
 export interface Limit {

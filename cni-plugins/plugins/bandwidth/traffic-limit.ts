@@ -1,19 +1,20 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { createLink } from '../../netlink/link-kinds.ts';
-import { findLink, macBytes, setAlias, setFlag } from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import {
+  isRefusal,
+  createLink,
+  findLink,
+  macBytes,
+  setFlag,
+  setAlias,
   addIngress,
   addRedirection,
   deleteQdisc,
   listRedirections,
   qdiscAt,
   setTokenBucket,
-} from '../../netlink/traffic.ts';
-import type { TokenBucket } from '../../netlink/traffic.ts';
+} from '../../../base/netlink/index.ts';
+import type { LinkSettings, NetlinkSocket, Request, TokenBucket } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
@@ -120,7 +121,7 @@ function ensureIfb(
   // Without an alias it was made by a process that died before it could set the owner.
   if (ifb === undefined || ifb.kind !== 'ifb' || ![owner, ''].includes(ifb.alias))
     throw interfaceTaken(wanted.ifb, 'the host has a link of that name that belongs to something else');
-  route.run([setAlias(ifb.index, owner), setFlag(ifb.index, 'up', true)]);
+  route.run([setAlias({ index: ifb.index }, owner), setFlag(ifb.index, 'up', true)]);
   return ifb;
 }
 

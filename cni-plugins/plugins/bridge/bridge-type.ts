@@ -1,16 +1,23 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { quickLinkStat } from '../../netlink/quick-link-stat.ts';
-import type { LinkFacts, NamedLink } from '../../netlink/quick-link-stat.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { listSettings, setMac } from '../../netlink/link-settings.ts';
-import { createBridge, lookUp, setNoOwnIpv6, setPromiscuous, setUp } from '../../netlink/links.ts';
-import type { Link } from '../../netlink/links.ts';
-import { listAddresses } from '../../netlink/route-tables.ts';
-import { addAddress, addGatewayLinkLocal, deleteAddress } from '../../netlink/routes.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../spec/address.ts';
-import type { IpPrefix } from '../../spec/address.ts';
+import {
+  quickLinkStat,
+  isRefusal,
+  listSettings,
+  setMac,
+  createBridge,
+  lookUp,
+  setNoOwnIpv6,
+  setPromiscuous,
+  setUp,
+  listAddresses,
+  addAddress,
+  addGatewayLinkLocal,
+  deleteAddress,
+} from '../../../base/netlink/index.ts';
+import type { LinkFacts, NamedLink, Link, NetlinkSocket } from '../../../base/netlink/index.ts';
+import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpPrefix } from '../../../base/addresses/index.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
 import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink } from '../interface/child-link.ts';

@@ -1,6 +1,11 @@
-import { inSet, meta, notInSet, payload, register, verdict } from '../../netlink/expressions.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
 import {
+  inSet,
+  meta,
+  notInSet,
+  payload,
+  register,
+  verdict,
+  isRefusal,
   addChain,
   addElements,
   addRule,
@@ -12,12 +17,11 @@ import {
   getElement,
   getTable,
   interfaceKey,
-} from '../../netlink/nftables.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import type { Element, Table } from '../../netlink/nftables.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+  transact,
+} from '../../../base/netlink/index.ts';
+import type { Element, Table, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceType } from '../contract/contract.ts';
-import { lackedRules, missingRules } from '../../netlink/constant-rules.ts';
+import { lackedRules, missingRules } from '../../constant-rules/constant-rules.ts';
 
 /**
  * Lets frames of the pod pass only with the pod's MAC address (`macspoofchk`). It is on the host's end, so

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { lookUp } from '../../netlink/links.ts';
-import { formatIp, ipBytes, networkOf } from '../../spec/address.ts';
-import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+import { lookUp } from '../../../base/netlink/index.ts';
+import { formatIp, ipBytes, networkOf } from '../../../base/addresses/index.ts';
+import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import type { CniResult, CniRoute } from '../../spec/result.ts';
 import type { LeasedAddress, Plan, Plugin, PlanInput, Resource } from '../contract/contract.ts';
 import type { PodAddresses } from '../interface/pod-addresses.ts';

@@ -1,12 +1,21 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { indexOf, isRunning, isUp } from '../../netlink/quick-link-stat.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { findLink, setMac, setMtu } from '../../netlink/link-settings.ts';
-import { setPort } from '../../netlink/bridge-port-settings.ts';
-import { createVeth, lookUp, setMaster, setNoOwnIpv6, setUp } from '../../netlink/links.ts';
-import type { Link } from '../../netlink/links.ts';
-import { acknowledged } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import {
+  indexOf,
+  isRunning,
+  isUp,
+  isRefusal,
+  findLink,
+  setMac,
+  setMtu,
+  setPort,
+  createVeth,
+  lookUp,
+  setMaster,
+  setNoOwnIpv6,
+  setUp,
+  acknowledged,
+} from '../../../base/netlink/index.ts';
+import type { Link, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { deleteLink, deletePair } from '../interface/child-link.ts';
 import { rememberIndex } from '../interface/pod-index.ts';
 import type { Completion, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';

@@ -5,16 +5,12 @@ import {
   filtersVlans,
   listVlans,
   setVlanFiltering,
-} from '../../netlink/bridge-vlans.ts';
-import type { PortVlan } from '../../netlink/bridge-vlans.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { createLink } from '../../netlink/link-kinds.ts';
-import { findLink } from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
-import { setUp } from '../../netlink/links.ts';
-import type { NamedLink } from '../../netlink/quick-link-stat.ts';
-import type { Link } from '../../netlink/links.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+  isRefusal,
+  createLink,
+  findLink,
+  setUp,
+} from '../../../base/netlink/index.ts';
+import type { PortVlan, LinkSettings, NamedLink, Link, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 
 /** VLANs on the bridge: of a port (`vlan`, `vlanTrunk`) and of the gateway's addresses. */

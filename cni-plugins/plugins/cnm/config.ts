@@ -1,4 +1,4 @@
-import { formatIp, parseIp, parsePrefix } from '../../spec/address.ts';
+import { formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns } from '../../spec/result.ts';
 import type { PortMapping } from '../../types.ts';

@@ -1,4 +1,4 @@
-import { findLink } from '../../netlink/link-settings.ts';
+import { findLink } from '../../../base/netlink/index.ts';
 import type { CniRoute } from '../../spec/result.ts';
 import type { Plan, Plugin } from '../contract/contract.ts';
 import { deviceMissing } from '../host-device/plugin.ts';

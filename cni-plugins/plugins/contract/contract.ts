@@ -1,8 +1,8 @@
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
-import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniResult } from '../../spec/result.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { PortMapping } from '../../types.ts';
 
 /**

@@ -1,18 +1,18 @@
-import { ipBytes, parseIp } from '../../spec/address.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { findLink, listSettings } from '../../netlink/link-settings.ts';
+import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import {
+  isRefusal,
+  findLink,
+  listSettings,
   addElements,
   concatenated,
   deleteElements,
   getElement,
   getTable,
   interfaceKey,
-} from '../../netlink/nftables.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import type { Element, Table } from '../../netlink/nftables.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { lackedRules, missingRules } from '../../netlink/constant-rules.ts';
+  transact,
+} from '../../../base/netlink/index.ts';
+import type { Element, Table, NetlinkSocket } from '../../../base/netlink/index.ts';
+import { lackedRules, missingRules } from '../../constant-rules/constant-rules.ts';
 import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import {
   acceptedChain,

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { formatIp, parsePrefix } from '../../spec/address.ts';
-import { dropsByDefault } from '../../netlink/nft-chains.ts';
+import { formatIp, parsePrefix } from '../../../base/addresses/index.ts';
+import { dropsByDefault } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
 import { hostInterfaces, previousOf } from '../interface/previous.ts';

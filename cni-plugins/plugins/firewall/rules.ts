@@ -9,12 +9,15 @@ import {
   register,
   verdict,
   verdictOf,
-} from '../../netlink/expressions.ts';
-import { addChain, addRule, addSet, addTable, flushChain } from '../../netlink/nftables.ts';
-import type { Table } from '../../netlink/nftables.ts';
-import type { Request } from '../../netlink/socket.ts';
-import { countRules } from '../../netlink/constant-rules.ts';
-import type { ConstantRules } from '../../netlink/constant-rules.ts';
+  addChain,
+  addRule,
+  addSet,
+  addTable,
+  flushChain,
+} from '../../../base/netlink/index.ts';
+import type { Table, Request } from '../../../base/netlink/index.ts';
+import { countRules } from '../../constant-rules/constant-rules.ts';
+import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 
 /** The constant rules, with one map element per pod address and one per bridge. Pure. */
 

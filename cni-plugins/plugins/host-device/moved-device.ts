@@ -9,9 +9,8 @@ import {
   setFlag,
   setMac,
   setMtu,
-} from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+} from '../../../base/netlink/index.ts';
+import type { LinkSettings, NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
@@ -98,7 +97,7 @@ function moveIn(resource: MovedDevice, kernel: ResourceKernel): LinkSettings {
   if (device === undefined) throw vanished(resource.device);
   const taken = findLink(pod.route, { name: resource.interface });
   if (taken !== undefined) throw interfaceTaken(resource.interface, 'the pod has an interface of that name');
-  route.run([setAlias(device.index, resource.device)]);
+  route.run([setAlias({ index: device.index }, resource.device)]);
   route.run([moveLink(device.index, pod.netnsFd, resource.interface)]);
   const moved = inPod(resource, pod.route);
   if (moved === undefined) throw vanished(resource.device);
@@ -135,7 +134,7 @@ function moveOut(
 function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket): void {
   const { index } = link;
   // It never left, because the move was refused. It is up and stays up.
-  if (link.name === resource.device && link.up) return host.run([setAlias(index, '')]);
+  if (link.name === resource.device && link.up) return host.run([setAlias({ index }, '')]);
   const other = findLink(host, { name: resource.device });
   if (other !== undefined && other.index !== index)
     throw interfaceTaken(
@@ -147,7 +146,7 @@ function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket
     ...(link.name === resource.device ? [] : [rename(index, resource.device)]),
     ...(link.mac === resource.mac ? [] : [setMac(index, resource.mac)]),
     ...(link.mtu === resource.mtu ? [] : [setMtu(index, resource.mtu)]),
-    setAlias(index, ''),
+    setAlias({ index }, ''),
   ]);
 }
 

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { findLink, listSettings } from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
+import { findLink, listSettings } from '../../../base/netlink/index.ts';
+import type { LinkSettings } from '../../../base/netlink/index.ts';
 import type { CniDns } from '../../spec/result.ts';
 import type { Plugin, Resource, ResourceKernel } from '../contract/contract.ts';
 import type { PodAddresses } from '../interface/pod-addresses.ts';

@@ -1,13 +1,20 @@
 import type { PortcullisError } from '../../../base/errors/index.ts';
 import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { changeMode, createLink, ipvlanModes, macvlanModes } from '../../netlink/link-kinds.ts';
-import type { LinkKind } from '../../netlink/link-kinds.ts';
-import { findLink, macBytes, rename, setMac, setMtu } from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
-import { removeLink } from '../../netlink/link-removal.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import {
+  isRefusal,
+  changeMode,
+  createLink,
+  ipvlanModes,
+  macvlanModes,
+  findLink,
+  macBytes,
+  rename,
+  setMac,
+  setMtu,
+  removeLink,
+  openNetlink,
+} from '../../../base/netlink/index.ts';
+import type { LinkKind, LinkSettings, NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { interfaceTaken, linkTypeMissing, masterMissing, namespaceGone } from './failures.ts';
 import { linkNameOf } from './link-names.ts';

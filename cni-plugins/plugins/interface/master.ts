@@ -1,6 +1,5 @@
-import { findLink } from '../../netlink/link-settings.ts';
-import { listRoutes, mainTable } from '../../netlink/route-tables.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { findLink, listRoutes, mainTable } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniResult } from '../../spec/result.ts';
 import type { LeasedAddress, Plan, PlanInput, ResourceKernel } from '../contract/contract.ts';

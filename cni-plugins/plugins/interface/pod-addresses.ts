@@ -1,9 +1,17 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { formatIp, ipBytes, ipFromBytes, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
-import type { CniRoute } from '../../spec/result.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { findLink, setFlag } from '../../netlink/link-settings.ts';
 import {
+  formatIp,
+  ipBytes,
+  ipFromBytes,
+  networkOf,
+  parseIp,
+  parsePrefix,
+} from '../../../base/addresses/index.ts';
+import type { CniRoute } from '../../spec/result.ts';
+import {
+  isRefusal,
+  findLink,
+  setFlag,
   appendRoute,
   listAddresses,
   listRoutes,
@@ -11,11 +19,10 @@ import {
   putAddress,
   replaceRoute,
   routeScopes,
-} from '../../netlink/route-tables.ts';
-import type { TableRoute } from '../../netlink/route-tables.ts';
-import { setArpNotify } from '../../netlink/links.ts';
-import { acknowledged } from '../../netlink/socket.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+  setArpNotify,
+  acknowledged,
+} from '../../../base/netlink/index.ts';
+import type { TableRoute, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { podOf } from './child-link.ts';
 import { duplicateAddress, interfaceMissing } from './failures.ts';

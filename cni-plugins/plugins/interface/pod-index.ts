@@ -1,5 +1,5 @@
-import { findLink } from '../../netlink/link-settings.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { findLink } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 
 /**
  * Indexes of links in a pod's namespace. The socket lives for one call, in which a created link keeps its

@@ -1,8 +1,7 @@
-import { parseIp } from '../../spec/address.ts';
+import { parseIp, formatIp } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
 import type { LeasedAddress } from '../contract/contract.ts';
-import { formatIp } from '../../spec/address.ts';
 import type { CniIp } from '../../spec/result.ts';
 
 /** Readers of fields that several plugins have. Pure. */

@@ -1,5 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
-import { parseIp, parsePrefix } from '../../spec/address.ts';
+import { parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
 

@@ -1,6 +1,6 @@
-import { parseIp, parsePrefix, networkOf } from '../../spec/address.ts';
+import { parseIp, parsePrefix, networkOf } from '../../../base/addresses/index.ts';
 import type { CniResult } from '../../spec/result.ts';
-import { ipvlanModes } from '../../netlink/link-kinds.ts';
+import { ipvlanModes } from '../../../base/netlink/index.ts';
 import type { LeasedAddress, Plugin } from '../contract/contract.ts';
 import { addressesMissing, fieldUnfit } from '../interface/failures.ts';
 import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';

@@ -1,4 +1,4 @@
-import { getLink, loopbackIndex, readLink, setDown, setUp } from '../../netlink/links.ts';
+import { getLink, loopbackIndex, readLink, setDown, setUp } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceType } from '../contract/contract.ts';
 
 /** The loopback link of the pod, which is up. The kernel gives it its addresses. */

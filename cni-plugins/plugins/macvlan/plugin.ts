@@ -1,4 +1,4 @@
-import { macvlanModes } from '../../netlink/link-kinds.ts';
+import { macvlanModes } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
 import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';

@@ -1,18 +1,17 @@
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { readChainUse } from '../../netlink/nft-readout.ts';
 import {
+  isRefusal,
+  readChainUse,
   addElements,
   deleteChain,
   deleteElements,
   getChain,
   getElement,
   getTable,
-} from '../../netlink/nftables.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import type { Element, Table } from '../../netlink/nftables.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { IpFamily } from '../../spec/address.ts';
-import { lackedRules, missingRules } from '../../netlink/constant-rules.ts';
+  transact,
+} from '../../../base/netlink/index.ts';
+import type { Element, Table, NetlinkSocket } from '../../../base/netlink/index.ts';
+import type { IpFamily } from '../../../base/addresses/index.ts';
+import { lackedRules, missingRules } from '../../constant-rules/constant-rules.ts';
 import { constantRules, createTable, tableOf } from './rules.ts';
 import type { SubnetChain } from './rules.ts';
 

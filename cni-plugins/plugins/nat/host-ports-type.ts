@@ -1,13 +1,17 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { forgetConnections } from '../../netlink/conntrack.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { setPortUp } from '../../netlink/bridge-port-settings.ts';
-import { lookUp, setRouteLocalnet } from '../../netlink/links.ts';
-import { concatenated } from '../../netlink/nftables.ts';
-import { lookUpRoute, readRouteLink } from '../../netlink/routes.ts';
-import { be16 } from '../../netlink/wire.ts';
-import { formatIp, ipBytes, parseIp, parsePrefix } from '../../spec/address.ts';
-import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import {
+  forgetConnections,
+  isRefusal,
+  setPortUp,
+  lookUp,
+  setRouteLocalnet,
+  concatenated,
+  lookUpRoute,
+  readRouteLink,
+  be16,
+} from '../../../base/netlink/index.ts';
+import { formatIp, ipBytes, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import type { PortMapping } from '../../types.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { missingElements, putElements, takeElements } from './elements.ts';

@@ -1,5 +1,5 @@
-import { formatIp, ipBytes, parsePrefix } from '../../spec/address.ts';
-import type { IpPrefix } from '../../spec/address.ts';
+import { formatIp, ipBytes, parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpPrefix } from '../../../base/addresses/index.ts';
 import type { LeasedAddress, Resource, ResourceType } from '../contract/contract.ts';
 import { missingElements, putElements, takeElements } from './elements.ts';
 import type { MapElement } from './elements.ts';

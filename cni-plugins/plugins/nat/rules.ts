@@ -14,14 +14,17 @@ import {
   translateDestination,
   verdict,
   verdictOf,
-} from '../../netlink/expressions.ts';
-import { addChain, addRule, addSet, addTable, flushChain } from '../../netlink/nftables.ts';
-import type { Table } from '../../netlink/nftables.ts';
-import type { Request } from '../../netlink/socket.ts';
-import { ipBytes, networkOf } from '../../spec/address.ts';
-import type { IpFamily, IpPrefix } from '../../spec/address.ts';
-import { countRules } from '../../netlink/constant-rules.ts';
-import type { ConstantRules } from '../../netlink/constant-rules.ts';
+  addChain,
+  addRule,
+  addSet,
+  addTable,
+  flushChain,
+} from '../../../base/netlink/index.ts';
+import type { Table, Request } from '../../../base/netlink/index.ts';
+import { ipBytes, networkOf } from '../../../base/addresses/index.ts';
+import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
+import { countRules } from '../../constant-rules/constant-rules.ts';
+import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 
 /**
  * Address translation for attachments of CNI plugins: constant rules in their own tables, one map element per

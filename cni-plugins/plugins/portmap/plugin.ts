@@ -1,4 +1,4 @@
-import { parseIp } from '../../spec/address.ts';
+import { parseIp } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { PortMapping } from '../../types.ts';
 import type { Plan, Plugin } from '../contract/contract.ts';

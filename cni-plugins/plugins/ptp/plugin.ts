@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { formatIp, networkOf } from '../../spec/address.ts';
+import { formatIp, networkOf } from '../../../base/addresses/index.ts';
 import type { CniDns } from '../../spec/result.ts';
 import type { LeasedAddress, Plugin } from '../contract/contract.ts';
 import { addressesMissing } from '../interface/failures.ts';

@@ -1,21 +1,23 @@
 import { readFileSync } from 'node:fs';
-import { ipBytes, ipFromBytes, parseIp } from '../../spec/address.ts';
-import type { IpAddress } from '../../spec/address.ts';
-import { createPair } from '../../netlink/link-kinds.ts';
-import { findLink, macBytes, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
-import { setNoOwnIpv6 } from '../../netlink/links.ts';
-import { acknowledged } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { ipBytes, ipFromBytes, parseIp } from '../../../base/addresses/index.ts';
+import type { IpAddress } from '../../../base/addresses/index.ts';
 import {
+  createPair,
+  findLink,
+  macBytes,
+  setFlag,
+  setMac,
+  setMtu,
+  setNoOwnIpv6,
+  acknowledged,
   appendRoute,
   listAddresses,
   listRoutes,
   mainTable,
   putAddress,
   routeScopes,
-} from '../../netlink/route-tables.ts';
-import type { TableRoute } from '../../netlink/route-tables.ts';
+} from '../../../base/netlink/index.ts';
+import type { LinkSettings, NetlinkSocket, TableRoute } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink, deletePair, podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';

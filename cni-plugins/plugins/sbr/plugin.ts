@@ -1,10 +1,16 @@
-import { formatIp, ipFromBytes, networkOf, parseIp, parsePrefix, contains } from '../../spec/address.ts';
-import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+import {
+  formatIp,
+  ipFromBytes,
+  networkOf,
+  parseIp,
+  parsePrefix,
+  contains,
+} from '../../../base/addresses/index.ts';
+import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { CniResult } from '../../spec/result.ts';
-import { findLink } from '../../netlink/link-settings.ts';
-import { listRoutes, listRules, mainTable } from '../../netlink/route-tables.ts';
-import type { TableRoute } from '../../netlink/route-tables.ts';
+import { findLink, listRoutes, listRoutingRules, mainTable } from '../../../base/netlink/index.ts';
+import type { TableRoute } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { interfaceMissing } from '../interface/failures.ts';
@@ -60,7 +66,10 @@ export const sbr: Plugin<SbrConfig> = {
     const link = findLink(route, { name });
     if (link === undefined) throw interfaceMissing(name, 'pod');
     const all = listRoutes(route);
-    const used = new Set([...all.map(({ table }) => table), ...listRules(route).map(({ table }) => table)]);
+    const used = new Set([
+      ...all.map(({ table }) => table),
+      ...listRoutingRules(route).map(({ table }) => table),
+    ]);
     // Neighbours are resolved by link-local addresses: those routes stay where they are.
     const own = all.filter(
       (entry) => entry.index === link.index && entry.table === mainTable && !isLinkLocal(entry),

@@ -1,18 +1,17 @@
-import { ipBytes, parseIp } from '../../spec/address.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { findLink } from '../../netlink/link-settings.ts';
+import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import {
+  isRefusal,
+  findLink,
   addSourceRule,
   appendRoute,
   deleteRoute,
   deleteSourceRule,
   listRoutes,
-  listRules,
+  listRoutingRules,
   mainTable,
   replaceRoute,
-} from '../../netlink/route-tables.ts';
-import type { SourceRule } from '../../netlink/route-tables.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+} from '../../../base/netlink/index.ts';
+import type { SourceRule, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceType } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { withoutRoutes } from '../interface/amended.ts';
@@ -38,7 +37,7 @@ const bytesOf = ({ source, table }: SourceRouting['rules'][number]): SourceRule 
   return { source: ipBytes(address), table };
 };
 
-const has = (rules: ReturnType<typeof listRules>, wanted: SourceRule): boolean =>
+const has = (rules: ReturnType<typeof listRoutingRules>, wanted: SourceRule): boolean =>
   rules.some(
     ({ table, source }) =>
       table === wanted.table && source !== undefined && Buffer.from(source).equals(wanted.source),
@@ -52,7 +51,7 @@ export const sourceRoutingType: ResourceType<SourceRouting> = {
     if (link === undefined) throw interfaceMissing(resource.interface, 'pod');
     for (const entry of resource.routes)
       tolerating('EEXIST', route, appendRoute(tableRouteOf(entry, link.index)));
-    const rules = listRules(route);
+    const rules = listRoutingRules(route);
     for (const wanted of resource.rules.map(bytesOf))
       if (!has(rules, wanted)) route.run([addSourceRule(wanted)]);
     for (const entry of resource.leaving)
@@ -64,7 +63,7 @@ export const sourceRoutingType: ResourceType<SourceRouting> = {
     const route = kernel.pod?.route;
     const link = route === undefined ? undefined : findLink(route, { name });
     if (route === undefined || link === undefined) return [`the pod has no interface ${name}`];
-    const rules = listRules(route);
+    const rules = listRoutingRules(route);
     const routes = listRoutes(route);
     return [
       ...resource.rules

@@ -1,5 +1,5 @@
-import { networkOf, parseIp, parsePrefix, contains } from '../../spec/address.ts';
-import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+import { networkOf, parseIp, parsePrefix, contains } from '../../../base/addresses/index.ts';
+import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
 import type { AddressPlugin, LeasedAddress } from '../contract/contract.ts';

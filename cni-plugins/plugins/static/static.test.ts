@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { readConfig } from '../../networks/addresses.ts';
-import { formatIp } from '../../spec/address.ts';
+import { formatIp } from '../../../base/addresses/index.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { staticAddresses } from './plugin.ts';
 

@@ -1,8 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { findLink, setFlag, setMac, setMtu, setQueueLength } from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
-import type { Request } from '../../netlink/socket.ts';
+import { findLink, setFlag, setMac, setMtu, setQueueLength } from '../../../base/netlink/index.ts';
+import type { LinkSettings, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceType } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { withLink } from '../interface/amended.ts';

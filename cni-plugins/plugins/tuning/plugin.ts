@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Fields } from '../../spec/fields.ts';
-import { findLink } from '../../netlink/link-settings.ts';
+import { findLink } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { interfaceMissing } from '../interface/failures.ts';

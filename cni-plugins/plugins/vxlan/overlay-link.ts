@@ -1,17 +1,20 @@
-import { ipBytes, parseIp } from '../../spec/address.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { createLink } from '../../netlink/link-kinds.ts';
-import { findLink, listSettings, macBytes, setFlag, setMtu } from '../../netlink/link-settings.ts';
-import type { LinkSettings } from '../../netlink/link-settings.ts';
+import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
+import * as netlink from '../../../base/netlink/index.ts';
 import {
+  isRefusal,
+  createLink,
+  findLink,
+  listSettings,
+  macBytes,
+  setFlag,
+  setMtu,
   addForwarding,
   deleteForwarding,
   listForwarding,
   listNeighbours,
   putNeighbour,
-} from '../../netlink/neighbours.ts';
-import type { ForwardingEntry } from '../../netlink/neighbours.ts';
-import * as links from '../../netlink/links.ts';
+} from '../../../base/netlink/index.ts';
+import type { LinkSettings, ForwardingEntry } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { withLink } from '../interface/amended.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
@@ -68,7 +71,7 @@ export const overlayLinkType: ResourceType<OverlayLink> = {
     const link = existing(resource, kernel) ?? create(resource, kernel);
     route.run([
       ...(link.mtu === resource.mtu ? [] : [setMtu(link.index, resource.mtu)]),
-      ...(link.master === bridge.index ? [] : [links.setMaster({ index: link.index }, bridge.index)]),
+      ...(link.master === bridge.index ? [] : [netlink.setMaster({ index: link.index }, bridge.index)]),
       setFlag(link.index, 'up', true),
     ]);
     const found = listForwarding(route, link.index);

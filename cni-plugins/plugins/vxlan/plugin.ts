@@ -1,7 +1,7 @@
-import { formatIp, parseIp } from '../../spec/address.ts';
+import { formatIp, parseIp } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { findLink } from '../../netlink/link-settings.ts';
+import { findLink } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
 import { masterMissing, mtuTooLarge } from '../interface/failures.ts';
 import { hostInterfaces, previousOf, withInterface } from '../interface/previous.ts';

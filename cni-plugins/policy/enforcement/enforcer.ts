@@ -1,8 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Table } from '../../netlink/nftables.ts';
-import type { CountedRule } from '../../netlink/nft-answers.ts';
-import type { Request } from '../../netlink/socket.ts';
-import type { ConstantRules } from '../../netlink/constant-rules.ts';
+import type { Table, CountedRule, Request } from '../../../base/netlink/index.ts';
+import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import type { LinkRules } from '../../types.ts';
 import { grantsOf } from '../rules/grants.ts';
 import { evaluate } from '../kubernetes/evaluate.ts';

@@ -10,12 +10,11 @@ import {
   deleteTable,
   flushChain,
   interfaceKey,
-} from '../../netlink/nftables.ts';
-import type { Element, Table } from '../../netlink/nftables.ts';
-import type { Request } from '../../netlink/socket.ts';
+} from '../../../base/netlink/index.ts';
+import type { Element, Table, Request } from '../../../base/netlink/index.ts';
 import { macBytes } from '../../database/record.ts';
-import { countRules } from '../../netlink/constant-rules.ts';
-import type { ConstantRules } from '../../netlink/constant-rules.ts';
+import { countRules } from '../../constant-rules/constant-rules.ts';
+import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import { podFragment } from '../rules/pod-chains.ts';
 import type { PodFragment, RuledLink } from '../rules/pod-chains.ts';
 import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from '../rules/tables.ts';

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { formatIp, ipFromBytes } from '../../spec/address.ts';
+import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { heldLinks } from '../../database/record.ts';
 import type { AttachmentRecord, HeldLink } from '../../database/record.ts';
 import { linkLocalOf } from '../../links/rules/ruleset.ts';

@@ -1,6 +1,6 @@
 import type { AttachmentRecord } from '../../database/record.ts';
-import { bitsOf, formatIp } from '../../spec/address.ts';
-import type { IpAddress } from '../../spec/address.ts';
+import { bitsOf, formatIp } from '../../../base/addresses/index.ts';
+import type { IpAddress } from '../../../base/addresses/index.ts';
 import type { LinkRule } from '../../types.ts';
 import type { Direction, PodRules } from '../rules/pod-chains.ts';
 

@@ -2,8 +2,8 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { heldLinks, isHeld } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
-import { formatIp, parseIp } from '../../spec/address.ts';
-import type { IpAddress, IpFamily } from '../../spec/address.ts';
+import { formatIp, parseIp } from '../../../base/addresses/index.ts';
+import type { IpAddress, IpFamily } from '../../../base/addresses/index.ts';
 import type {
   AskedConnection,
   Denial,

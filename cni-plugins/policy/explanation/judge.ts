@@ -1,5 +1,5 @@
 import type { AttachmentRecord } from '../../database/record.ts';
-import { contains, parseIp, parsePrefix } from '../../spec/address.ts';
+import { contains, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import type { ExplainedStep, LinkRule, LinkState } from '../../types.ts';
 import type { Grant } from '../rules/grants.ts';
 import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';

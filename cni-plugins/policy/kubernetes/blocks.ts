@@ -1,5 +1,5 @@
-import { formatIp, networkOf, parsePrefix } from '../../spec/address.ts';
-import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import { formatIp, networkOf, parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import { intervalOf } from '../rules/intervals.ts';
 import type { Interval } from '../rules/intervals.ts';
 

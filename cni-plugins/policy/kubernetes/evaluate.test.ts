@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
-import { parseIp } from '../../spec/address.ts';
+import { parseIp } from '../../../base/addresses/index.ts';
 import type { Grant } from '../rules/grants.ts';
 import { intervalOf } from '../rules/intervals.ts';
 import type { Direction } from '../rules/pod-chains.ts';

@@ -1,8 +1,8 @@
 import { append } from '../../../base/lists/index.ts';
-import { constantIn, numberIn, verdictIn } from '../../netlink/nft-readout.ts';
-import type { ListedElement, ListedExpression, ListedRule } from '../../netlink/nft-readout.ts';
-import { bitsOf, formatIp, ipFromBytes } from '../../spec/address.ts';
-import type { IpFamily } from '../../spec/address.ts';
+import { constantIn, numberIn, verdictIn } from '../../../base/netlink/index.ts';
+import type { ListedElement, ListedExpression, ListedRule } from '../../../base/netlink/index.ts';
+import { bitsOf, formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
+import type { IpFamily } from '../../../base/addresses/index.ts';
 import type { LinkRule } from '../../types.ts';
 import type { Interval } from './intervals.ts';
 

@@ -1,6 +1,6 @@
-import { bitsOf, ipBytes, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
-import type { IpFamily } from '../../spec/address.ts';
-import type { Element } from '../../netlink/nftables.ts';
+import { bitsOf, ipBytes, lastOf, networkOf, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
+import type { IpFamily } from '../../../base/addresses/index.ts';
+import type { Element } from '../../../base/netlink/index.ts';
 
 /** Sets of addresses of one family as intervals. Pure. */
 

@@ -9,12 +9,13 @@ import {
   register,
   verdict,
   within,
-} from '../../netlink/expressions.ts';
-import { concatenated, interfaceKey } from '../../netlink/nftables.ts';
-import type { Element, NamedSet, Table } from '../../netlink/nftables.ts';
-import { be16 } from '../../netlink/wire.ts';
-import { ipBytes, parseIp } from '../../spec/address.ts';
-import type { IpAddress } from '../../spec/address.ts';
+  concatenated,
+  interfaceKey,
+  be16,
+} from '../../../base/netlink/index.ts';
+import type { Element, NamedSet, Table } from '../../../base/netlink/index.ts';
+import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
+import type { IpAddress } from '../../../base/addresses/index.ts';
 import type { Grant, PortRange } from './grants.ts';
 import { elementsOf, isEverything } from './intervals.ts';
 import type { Intervals } from './intervals.ts';

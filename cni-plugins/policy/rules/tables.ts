@@ -18,9 +18,9 @@ import {
   verdict,
   verdictOf,
   within,
-} from '../../netlink/expressions.ts';
-import type { Chain, NamedSet, Table } from '../../netlink/nftables.ts';
-import { be16 } from '../../netlink/wire.ts';
+  be16,
+} from '../../../base/netlink/index.ts';
+import type { Chain, NamedSet, Table } from '../../../base/netlink/index.ts';
 
 /**
  * The constant part of the tables that enforce peer rules; docs/decisions/0032. Pure.

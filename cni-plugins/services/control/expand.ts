@@ -1,4 +1,4 @@
-import { parseIp } from '../../spec/address.ts';
+import { parseIp } from '../../../base/addresses/index.ts';
 import type { Backend, Destination, Family, Service, ServicePort, VirtualServer } from '../model/model.ts';
 import { portAt } from '../model/port-at.ts';
 import { rangesOfFamily } from '../source-ranges/ranges.ts';

@@ -1,5 +1,5 @@
-import { formatIp, parseIp } from '../../spec/address.ts';
-import type { IpAddress } from '../../spec/address.ts';
+import { formatIp, parseIp } from '../../../base/addresses/index.ts';
+import type { IpAddress } from '../../../base/addresses/index.ts';
 import type { Protocol } from '../model/model.ts';
 
 /** Parses the short forms of a description. Pure. */

@@ -1,6 +1,6 @@
 import { NETLINK_GENERIC, NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { openNetlink } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket, IpvsService } from '../../../base/netlink/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import { keyOf } from '../model/model.ts';
 import type { Balancer, VirtualServer } from '../model/model.ts';
@@ -9,7 +9,6 @@ import type { OwnAddresses } from '../source-ranges/own-address.ts';
 import { openKernelTables } from './kernel-tables.ts';
 import { openIpvsKernel, ourServices } from './kernel.ts';
 import type { IpvsKernel } from './kernel.ts';
-import type { IpvsService } from '../../netlink/ipvs.ts';
 import { createKnownServers } from './known-servers.ts';
 import { openServiceLink } from './link.ts';
 import type { ServiceLink } from './link.ts';

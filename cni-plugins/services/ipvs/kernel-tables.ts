@@ -1,8 +1,11 @@
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { readListedElements } from '../../netlink/nft-readout.ts';
-import { getTable, listElements } from '../../netlink/nftables.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import {
+  isRefusal,
+  readListedElements,
+  getTable,
+  listElements,
+  transact,
+} from '../../../base/netlink/index.ts';
+import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';

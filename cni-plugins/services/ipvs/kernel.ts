@@ -1,14 +1,14 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { readDestination, readService } from '../../netlink/ipvs.ts';
+import { readDestination, readService, isRefusal } from '../../../base/netlink/index.ts';
 import type {
   IpvsDestination,
   IpvsRequests,
   IpvsService,
   IpvsServiceKey,
   ListedDestination,
-} from '../../netlink/ipvs.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+  NetlinkSocket,
+  Request,
+} from '../../../base/netlink/index.ts';
 import type { ServiceLink } from './link.ts';
 import { destinationChanges, destinationId, isNodePortMark, sameService } from './plan.ts';
 

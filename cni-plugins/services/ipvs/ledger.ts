@@ -1,4 +1,4 @@
-import type { Element } from '../../netlink/nftables.ts';
+import type { Element } from '../../../base/netlink/index.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { addressBytes } from './plan.ts';
 import { elementsOf } from './tables.ts';

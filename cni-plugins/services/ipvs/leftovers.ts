@@ -1,7 +1,5 @@
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
-import { getTable } from '../../netlink/nftables.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import { openNetlink } from '../../netlink/socket.ts';
+import { getTable, transact, openNetlink } from '../../../base/netlink/index.ts';
 import { openServiceLink } from './link.ts';
 import { removeTable, tableFamilies, tableOf } from './tables.ts';
 

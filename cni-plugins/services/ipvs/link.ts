@@ -5,14 +5,28 @@ import {
   SOL_NETLINK,
   setSockOpt,
 } from '../../../base/kernel/index.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { createLink } from '../../netlink/link-kinds.ts';
-import { deleteLink, loopbackIndex, lookUp, setNoOwnIpv6, setUp } from '../../netlink/links.ts';
-import { deleteAddress, lookUpRoute } from '../../netlink/routes.ts';
-import { listAddresses, listHostAddresses, mainTable, putAddress } from '../../netlink/route-tables.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32 } from '../../netlink/wire.ts';
+import {
+  isRefusal,
+  createLink,
+  deleteLink,
+  loopbackIndex,
+  lookUp,
+  setNoOwnIpv6,
+  setUp,
+  deleteAddress,
+  lookUpRoute,
+  listAddresses,
+  listHostAddresses,
+  mainTable,
+  putAddress,
+  openNetlink,
+  NLM_F_CREATE,
+  NLM_F_REPLACE,
+  attribute,
+  attributesOf,
+  u32,
+} from '../../../base/netlink/index.ts';
+import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 
 /**
  * The link that holds the virtual addresses, because IPVS sees only packets that are delivered to the host

@@ -1,6 +1,11 @@
-import { ipvsFlags } from '../../netlink/ipvs.ts';
-import type { IpvsDestination, IpvsService, IpvsServiceKey, ListedDestination } from '../../netlink/ipvs.ts';
-import { ipBytes, parseIp } from '../../spec/address.ts';
+import { ipvsFlags } from '../../../base/netlink/index.ts';
+import type {
+  IpvsDestination,
+  IpvsService,
+  IpvsServiceKey,
+  ListedDestination,
+} from '../../../base/netlink/index.ts';
+import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { Destination, Protocol, Refusal, ServerKey, VirtualServer } from '../model/model.ts';
 
 /** Translates a virtual server to IPVS, and finds what IPVS refuses. Pure. */

@@ -1,6 +1,5 @@
-import { forget, listConnections } from '../../netlink/connections.ts';
-import type { TrackedConnection } from '../../netlink/connections.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { forget, listConnections } from '../../../base/netlink/index.ts';
+import type { TrackedConnection, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import type { Balancer, ServerCounts, ServerKey, VirtualServer } from '../model/model.ts';
 import { readDenied } from '../source-ranges/denied.ts';

@@ -2,11 +2,14 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { NETLINK_GENERIC } from '../../../base/kernel/index.ts';
-import { familyNumber } from '../../netlink/genl.ts';
-import { ipvsFamilyName, ipvsRequests, readTimeouts } from '../../netlink/ipvs.ts';
-import type { IpvsRequests } from '../../netlink/ipvs.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import {
+  familyNumber,
+  ipvsFamilyName,
+  ipvsRequests,
+  readTimeouts,
+  openNetlink,
+} from '../../../base/netlink/index.ts';
+import type { IpvsRequests, NetlinkSocket } from '../../../base/netlink/index.ts';
 
 /**
  * The modules that IPVS needs, and its settings in this network namespace. Source:

@@ -1,5 +1,6 @@
-import { portUnreachable, resetTcp } from '../../netlink/balancing-expressions.ts';
 import {
+  portUnreachable,
+  resetTcp,
   connection,
   destinationAsSent,
   destinationIsLocal,
@@ -16,8 +17,6 @@ import {
   setMeta,
   sourceIsLocal,
   verdict,
-} from '../../netlink/expressions.ts';
-import {
   addChain,
   addElements,
   addRule,
@@ -26,11 +25,11 @@ import {
   concatenated,
   deleteElements,
   deleteTable,
-} from '../../netlink/nftables.ts';
-import type { Chain, Element, NamedSet, Table } from '../../netlink/nftables.ts';
-import type { Request } from '../../netlink/socket.ts';
-import { be16, u32 } from '../../netlink/wire.ts';
-import { loopbackIndex } from '../../netlink/links.ts';
+  be16,
+  u32,
+  loopbackIndex,
+} from '../../../base/netlink/index.ts';
+import type { Chain, Element, NamedSet, Table, Request } from '../../../base/netlink/index.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
 import {

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { smallest } from '../../../base/lists/index.ts';
-import { contains, formatIp, parseIp, parsePrefix } from '../../spec/address.ts';
+import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { wrongAddress } from '../description/parts.ts';
 import { maxSourceRanges } from '../description/schema.ts';
 import type { Scheduler, Service, ServicePort } from '../model/model.ts';

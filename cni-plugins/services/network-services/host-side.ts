@@ -1,9 +1,15 @@
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from '../../../base/kernel/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { equals, inSet, meta, notInSet, payload, register, verdict } from '../../netlink/expressions.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { findLink } from '../../netlink/link-settings.ts';
 import {
+  equals,
+  inSet,
+  meta,
+  notInSet,
+  payload,
+  register,
+  verdict,
+  isRefusal,
+  findLink,
   addChain,
   addElements,
   addRule,
@@ -13,16 +19,16 @@ import {
   deleteTable,
   interfaceKey,
   listRules,
-} from '../../netlink/nftables.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import type { NamedSet, Table } from '../../netlink/nftables.ts';
-import { deleteAddress } from '../../netlink/routes.ts';
-import { listHostAddresses, putAddress } from '../../netlink/route-tables.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import type { Request } from '../../netlink/socket.ts';
+  transact,
+  deleteAddress,
+  listHostAddresses,
+  putAddress,
+  openNetlink,
+} from '../../../base/netlink/index.ts';
+import type { NamedSet, Table, Request } from '../../../base/netlink/index.ts';
 import { serviceLink } from '../ipvs/link.ts';
-import { contains, formatIp, ipBytes, ipFromBytes, parseIp } from '../../spec/address.ts';
-import type { IpAddress } from '../../spec/address.ts';
+import { contains, formatIp, ipBytes, ipFromBytes, parseIp } from '../../../base/addresses/index.ts';
+import type { IpAddress } from '../../../base/addresses/index.ts';
 
 /**
  * The host's side of virtual addresses, in the namespace of this thread. The link of the network answers for

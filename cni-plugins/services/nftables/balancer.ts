@@ -1,8 +1,6 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { generationOf, transact } from '../../netlink/nft-transactions.ts';
-import { openNetlink } from '../../netlink/socket.ts';
+import { isRefusal, generationOf, transact, openNetlink } from '../../../base/netlink/index.ts';
 import { keyOf } from '../model/model.ts';
 import type { Balancer, ServerKey, VirtualServer } from '../model/model.ts';
 import { unpackServer } from '../model/packed-server.ts';

@@ -1,7 +1,6 @@
-import { forget, listConnections } from '../../netlink/connections.ts';
-import type { TrackedConnection } from '../../netlink/connections.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { formatIp, ipFromBytes } from '../../spec/address.ts';
+import { forget, listConnections } from '../../../base/netlink/index.ts';
+import type { TrackedConnection, NetlinkSocket } from '../../../base/netlink/index.ts';
+import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { keyOf } from '../model/model.ts';
 import type { Destination, Family, ServerCounts, ServerKey, VirtualServer } from '../model/model.ts';
 import { mayConnect } from '../source-ranges/ranges.ts';

@@ -1,4 +1,4 @@
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { ServerCounts, ServerKey } from '../model/model.ts';
 import { unpackServer } from '../model/packed-server.ts';
 import { readDenied } from '../source-ranges/denied.ts';

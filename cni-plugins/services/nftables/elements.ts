@@ -1,9 +1,7 @@
 import { hash } from 'node:crypto';
-import { addElements, concatenated, deleteElements } from '../../netlink/nftables.ts';
-import type { Element, Table } from '../../netlink/nftables.ts';
-import type { Request } from '../../netlink/socket.ts';
-import { be16 } from '../../netlink/wire.ts';
-import { ipBytes, parseIp } from '../../spec/address.ts';
+import { addElements, concatenated, deleteElements, be16 } from '../../../base/netlink/index.ts';
+import type { Element, Table, Request } from '../../../base/netlink/index.ts';
+import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { Family, VirtualServer } from '../model/model.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
 import { nameOf } from './plan.ts';

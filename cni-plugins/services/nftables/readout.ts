@@ -10,14 +10,14 @@ import {
   getTable,
   listElements,
   listRules,
-} from '../../netlink/nftables.ts';
-import type { Table } from '../../netlink/nftables.ts';
-import { readListedElements, readListedRule } from '../../netlink/nft-readout.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import { attributesOf, textOf } from '../../netlink/wire.ts';
-import type { Received } from '../../netlink/wire.ts';
+  readListedElements,
+  readListedRule,
+  attributesOf,
+  textOf,
+} from '../../../base/netlink/index.ts';
+import type { Table, NetlinkSocket, Request, Received } from '../../../base/netlink/index.ts';
 import { createHash } from 'node:crypto';
-import { formatIp, ipFromBytes } from '../../spec/address.ts';
+import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { giveMemoryBack } from '../model/memory.ts';
 import type { Family } from '../model/model.ts';
 import type { SlotSize } from '../slots/sizes.ts';

@@ -1,9 +1,7 @@
 import { append } from '../../../base/lists/index.ts';
-import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import { formatIp, ipFromBytes } from '../../spec/address.ts';
-import { u32 } from '../../netlink/wire.ts';
+import { isRefusal, transact, u32 } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
+import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import { keyOf } from '../model/model.ts';
 import type { Family, VirtualServer } from '../model/model.ts';

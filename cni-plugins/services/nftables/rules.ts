@@ -5,8 +5,6 @@ import {
   portUnreachable,
   remember,
   resetTcp,
-} from '../../netlink/balancing-expressions.ts';
-import {
   connection,
   constant,
   destinationIsLocal,
@@ -23,8 +21,8 @@ import {
   translateDestination,
   verdict,
   verdictOf,
-} from '../../netlink/expressions.ts';
-import type { Chain, DataType, NamedSet, Table } from '../../netlink/nftables.ts';
+} from '../../../base/netlink/index.ts';
+import type { Chain, DataType, NamedSet, Table } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
 import { maglevSlots } from '../slots/maglev.ts';
 import { slotSizes } from '../slots/sizes.ts';

@@ -1,5 +1,5 @@
-import { generationOf } from '../../netlink/nft-transactions.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { generationOf } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
 import { shapeOf } from './readout.ts';
 import type { TableContent } from './table-content.ts';

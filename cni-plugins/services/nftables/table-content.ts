@@ -1,7 +1,6 @@
 import { append } from '../../../base/lists/index.ts';
-import { deleteChain, deleteElements, flushChain } from '../../netlink/nftables.ts';
-import { transact } from '../../netlink/nft-transactions.ts';
-import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import { deleteChain, deleteElements, flushChain, transact } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import { keyOf } from '../model/model.ts';
 import type { Family, ServerKey, VirtualServer } from '../model/model.ts';
 import { towardsLeast } from '../slots/least-connections.ts';

@@ -1,7 +1,5 @@
-import { listElements } from '../../netlink/nftables.ts';
-import { readElements } from '../../netlink/nft-answers.ts';
-import type { Table } from '../../netlink/nftables.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { listElements, readElements } from '../../../base/netlink/index.ts';
+import type { Table, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { deniedSet } from './rules.ts';
 
 /** Returns how many packets were dropped for each restricted server, by its key as hexadecimal digits. */

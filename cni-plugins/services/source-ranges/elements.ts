@@ -1,6 +1,6 @@
-import { concatenated } from '../../netlink/nftables.ts';
-import type { Element } from '../../netlink/nftables.ts';
-import { ipBytes, networkOf } from '../../spec/address.ts';
+import { concatenated } from '../../../base/netlink/index.ts';
+import type { Element } from '../../../base/netlink/index.ts';
+import { ipBytes, networkOf } from '../../../base/addresses/index.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { sourcesOf } from './ranges.ts';
 import { bitOf, deniedSet, lengthKey, rangesSet, restrictedMap } from './rules.ts';

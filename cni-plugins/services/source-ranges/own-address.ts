@@ -1,7 +1,5 @@
 import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
-import { lookUpRoute } from '../../netlink/routes.ts';
-import { openNetlink } from '../../netlink/socket.ts';
-import { attributesOf } from '../../netlink/wire.ts';
+import { lookUpRoute, openNetlink, attributesOf } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
 
 /**

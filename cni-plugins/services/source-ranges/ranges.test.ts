@@ -2,9 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { assertNearLinear } from '../../../test/fixtures/cost.ts';
-import { concatenated } from '../../netlink/nftables.ts';
-import { bitsOf, contains, formatIp, ipBytes, networkOf, parsePrefix } from '../../spec/address.ts';
-import type { IpAddress } from '../../spec/address.ts';
+import { concatenated } from '../../../base/netlink/index.ts';
+import {
+  bitsOf,
+  contains,
+  formatIp,
+  ipBytes,
+  networkOf,
+  parsePrefix,
+} from '../../../base/addresses/index.ts';
+import type { IpAddress } from '../../../base/addresses/index.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 import { rangeElementsOf } from './elements.ts';

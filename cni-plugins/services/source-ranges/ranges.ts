@@ -6,8 +6,8 @@ import {
   networkOf,
   parseIp,
   parsePrefix,
-} from '../../spec/address.ts';
-import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+} from '../../../base/addresses/index.ts';
+import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import type { VirtualServer } from '../model/model.ts';
 
 /** Prefixes from which clients may connect to a virtual server. Pure. */

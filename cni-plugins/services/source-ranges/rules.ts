@@ -10,8 +10,8 @@ import {
   register,
   setMeta,
   verdict,
-} from '../../netlink/expressions.ts';
-import type { NamedSet } from '../../netlink/nftables.ts';
+} from '../../../base/netlink/index.ts';
+import type { NamedSet } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
 
 /**

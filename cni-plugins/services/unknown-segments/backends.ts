@@ -1,7 +1,5 @@
-import { listElements } from '../../netlink/nftables.ts';
-import { readElements } from '../../netlink/nft-answers.ts';
-import type { Element, Table } from '../../netlink/nftables.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { listElements, readElements } from '../../../base/netlink/index.ts';
+import type { Element, Table, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { backendMilliseconds, backendsSet } from './rules.ts';
 
 /**

@@ -1,5 +1,5 @@
-import { remember } from '../../netlink/balancing-expressions.ts';
 import {
+  remember,
   connection,
   differs,
   inSet,
@@ -8,9 +8,9 @@ import {
   payload,
   register,
   verdict,
-} from '../../netlink/expressions.ts';
-import type { NamedSet } from '../../netlink/nftables.ts';
-import { u32 } from '../../netlink/wire.ts';
+  u32,
+} from '../../../base/netlink/index.ts';
+import type { NamedSet } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
 
 /**

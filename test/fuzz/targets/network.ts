@@ -31,7 +31,7 @@ import {
 } from '../../../cni-plugins/cni/server/frames.ts';
 import { readService, readSlice } from '../../../cni-plugins/services/kubernetes/objects.ts';
 import { readServices } from '../../../cni-plugins/services/description/read.ts';
-import { parseIp, parsePrefix } from '../../../cni-plugins/spec/address.ts';
+import { parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { readCall } from '../../../cni-plugins/spec/call.ts';
 import { readCniArgs } from '../../../cni-plugins/spec/cni-args.ts';
 import { readConflist } from '../../../cni-plugins/spec/conflist.ts';

@@ -1,8 +1,5 @@
-import type { Drained } from '../../../cni-plugins/netlink/link-events.ts';
-import { listElements } from '../../../cni-plugins/netlink/nftables.ts';
-import { readListedElements } from '../../../cni-plugins/netlink/nft-readout.ts';
-import type { Message } from '../../../cni-plugins/netlink/wire.ts';
-import { textOf } from '../../../cni-plugins/netlink/wire.ts';
+import { listElements, readListedElements, textOf } from '../../../base/netlink/index.ts';
+import type { Drained, Message } from '../../../base/netlink/index.ts';
 import { hostInterfacePrefix, linkGroups } from '../../../cni-plugins/database/record.ts';
 import { bridgeTable } from '../../../cni-plugins/links/rules/rules.ts';
 import type { Scheduler } from '../scheduler.ts';

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
-import { kernelRefused } from '../../../cni-plugins/netlink/kernel-failure.ts';
-import type { Attempt } from '../../../cni-plugins/netlink/kernel-failure.ts';
+import { kernelRefused } from '../../../base/netlink/index.ts';
+import type { Attempt } from '../../../base/netlink/index.ts';
 import { blocking } from '../blocking.ts';
 import type { EffectKind } from '../faults.ts';
 import type { Incarnation } from '../incarnation.ts';

@@ -1,5 +1,5 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { deleteElements, deleteTable } from '../../../cni-plugins/netlink/nftables.ts';
+import { deleteElements, deleteTable } from '../../../base/netlink/index.ts';
 import type { PluginCall } from '../../../cni-plugins/calls/plugin-call.ts';
 import { bridgeTable, ipTable } from '../../../cni-plugins/links/rules/rules.ts';
 import type { LinkClass, LinkRules } from '../../../cni-plugins/types.ts';

@@ -1,6 +1,6 @@
-import { readListedRule, verdictIn } from '../../../cni-plugins/netlink/nft-readout.ts';
-import type { Verdict } from '../../../cni-plugins/netlink/nftables.ts';
 import {
+  readListedRule,
+  verdictIn,
   attribute,
   attributesOf,
   be32,
@@ -8,8 +8,8 @@ import {
   nested,
   text,
   textOf,
-} from '../../../cni-plugins/netlink/wire.ts';
-import type { Message, Received } from '../../../cni-plugins/netlink/wire.ts';
+} from '../../../base/netlink/index.ts';
+import type { Verdict, Message, Received } from '../../../base/netlink/index.ts';
 
 /**
  * nf_tables of one network namespace, with the kernel's answers to our messages: a batch is applied

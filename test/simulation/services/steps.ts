@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
-import { deleteElements, deleteTable } from '../../../cni-plugins/netlink/nftables.ts';
-import type { Request } from '../../../cni-plugins/netlink/socket.ts';
+import { deleteElements, deleteTable } from '../../../base/netlink/index.ts';
+import type { Request } from '../../../base/netlink/index.ts';
 import type { RefusedService, Service } from '../../../cni-plugins/services/model/model.ts';
 import type { Client } from '../client.ts';
 import { troubles } from '../faults.ts';

@@ -2,14 +2,16 @@ import type { CountedLink, HostKernel } from '../../../../cni-plugins/links/host
 import { linkGroups } from '../../../../cni-plugins/database/record.ts';
 import type { AttachmentSpec } from '../../../../cni-plugins/database/record.ts';
 import type { PodNamespace } from '../../../../cni-plugins/namespaces/netns.ts';
-import type { Link } from '../../../../cni-plugins/netlink/links.ts';
-import { readListedElements, readListedRule } from '../../../../cni-plugins/netlink/nft-readout.ts';
-import { listElements, listRules } from '../../../../cni-plugins/netlink/nftables.ts';
-import { readElements, readRule } from '../../../../cni-plugins/netlink/nft-answers.ts';
-import type { Table } from '../../../../cni-plugins/netlink/nftables.ts';
-import type { Request } from '../../../../cni-plugins/netlink/socket.ts';
-import { textOf } from '../../../../cni-plugins/netlink/wire.ts';
-import type { Received } from '../../../../cni-plugins/netlink/wire.ts';
+import {
+  readListedElements,
+  readListedRule,
+  listElements,
+  listRules,
+  readElements,
+  readRule,
+  textOf,
+} from '../../../../base/netlink/index.ts';
+import type { Link, Table, Request, Received } from '../../../../base/netlink/index.ts';
 import type { HostLink } from '../host.ts';
 import { asked, attachmentsMachine, refusal } from '../machine.ts';
 import { opened } from './kernel.ts';

@@ -1,15 +1,23 @@
-import type { NetlinkSocket, Request } from '../../../../cni-plugins/netlink/socket.ts';
-import { RTM_DELLINK, RTM_NEWLINK, listLinks } from '../../../../cni-plugins/netlink/links.ts';
-import { attribute, nested, text, u32, zeros } from '../../../../cni-plugins/netlink/wire.ts';
-import type { Received } from '../../../../cni-plugins/netlink/wire.ts';
+import {
+  RTM_DELLINK,
+  RTM_NEWLINK,
+  listLinks,
+  attribute,
+  nested,
+  text,
+  u32,
+  zeros,
+} from '../../../../base/netlink/index.ts';
+import type { NetlinkSocket, Request, Received } from '../../../../base/netlink/index.ts';
 import type { Namespace } from '../host.ts';
 import { asked, attachmentsMachine, effect, refusal } from '../machine.ts';
 import { enteredNamespace } from './kernel.ts';
 
 /**
- * Replaces `netlink/socket.ts` in `namespaces/netns.ts` and `caller.ts`: lists and deletes the interfaces in
+ * Replaces `base/netlink` in `namespaces/netns.ts` and `caller.ts`: lists and deletes the interfaces in
  * a pod.
  */
+export * from '../../../../base/netlink/index.ts';
 
 const up = 1;
 /** The id by which every pod's namespace refers to the host's. */

@@ -1,14 +1,14 @@
 import { constants } from 'node:os';
 import { NETLINK_NETFILTER } from '../../../../base/kernel/index.ts';
-import { kernelRefused } from '../../../../cni-plugins/netlink/kernel-failure.ts';
-import type { NetlinkSocket, Outcome, Request } from '../../../../cni-plugins/netlink/socket.ts';
-import type { Received } from '../../../../cni-plugins/netlink/wire.ts';
+import { kernelRefused } from '../../../../base/netlink/index.ts';
+import type { NetlinkSocket, Outcome, Request, Received } from '../../../../base/netlink/index.ts';
 import { effect, servicesMachine } from '../machine.ts';
 
 /**
- * Replaces `netlink/socket.ts`: nf_tables of the simulated kernel. It has no connection tracking, and no
+ * Replaces `base/netlink`: nf_tables of the simulated kernel. It has no connection tracking, and no
  * links but the loopback.
  */
+export * from '../../../../base/netlink/index.ts';
 
 const batchBegin = 0x10;
 const subsystems = { connections: 1, nfTables: 10 } as const;

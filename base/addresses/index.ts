@@ -1,0 +1,12 @@
+export {
+  bitsOf,
+  contains,
+  formatIp,
+  ipBytes,
+  ipFromBytes,
+  lastOf,
+  networkOf,
+  parseIp,
+  parsePrefix,
+} from './address.ts';
+export type { IpAddress, IpFamily, IpPrefix } from './address.ts';

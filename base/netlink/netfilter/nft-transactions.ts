@@ -1,0 +1,56 @@
+import { NLM_F_ACK, attributesOf, be16, u8 } from '../protocol/wire.ts';
+import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+
+/**
+ * nf_tables: transactions, and the generation of the namespace's rules, which every transaction increments.
+ * Sources: linux/netfilter/nfnetlink.h, nf_tables.h.
+ */
+
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFNL_MSG_BATCH_BEGIN = 0x10;
+const NFNL_MSG_BATCH_END = 0x11;
+const NFT_MSG_GETGEN = 16;
+
+const ask: Request = {
+  what: 'look up the generation of the rules',
+  on: '',
+  type: (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN,
+  flags: 0,
+  body: Buffer.alloc(4),
+};
+
+/**
+ * Returns the generation. While it is the same, no table, chain, rule or element of the namespace has
+ * changed.
+ */
+export function generationOf(filter: NetlinkSocket): number {
+  const answer = filter.find(ask);
+  return answer === undefined ? -1 : (attributesOf(answer.body, 4).get(1)?.readUInt32BE(0) ?? -1);
+}
+
+/** How often a socket changed rules: each change increments the generation by one. */
+const changes = new WeakMap<NetlinkSocket, number>();
+export const changesBy = (socket: NetlinkSocket): number => changes.get(socket) ?? 0;
+
+/** Runs all requests in one transaction, which succeeds or fails as a whole. Throws the first refusal. */
+export function transact(socket: NetlinkSocket, requests: readonly Request[]): void {
+  if (requests.length === 0) return;
+  const mark = (what: string, type: number): Request => ({
+    what,
+    on: 'nf_tables',
+    type,
+    flags: 0,
+    body: Buffer.concat([u8(0), u8(0), be16(NFNL_SUBSYS_NFTABLES)]),
+  });
+  // One acknowledgement, for the last request, is enough: each refusal is reported anyway.
+  const last = requests.length - 1;
+  const refusal = socket.send([
+    mark('begin a transaction', NFNL_MSG_BATCH_BEGIN),
+    ...requests.map((entry, index) =>
+      index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry,
+    ),
+    mark('end a transaction', NFNL_MSG_BATCH_END),
+  ])[0];
+  if (refusal !== undefined) throw refusal.error;
+  changes.set(socket, changesBy(socket) + 1);
+}

@@ -1,0 +1,79 @@
+import { IFLA_IFALIAS, IFLA_LINKINFO, noOwnIpv6Attribute, nameOf, RTM_NEWLINK, target } from './links.ts';
+import type { LinkName } from './links.ts';
+import type { Request } from '../protocol/socket.ts';
+import { attribute, nested, text, u8 } from '../protocol/wire.ts';
+
+/** rtnetlink: what a link does as the port of a bridge. Source: linux/if_link.h. */
+
+const IFLA_INFO_SLAVE_KIND = 4;
+const IFLA_INFO_SLAVE_DATA = 5;
+const IFLA_BRPORT_MODE = 4;
+const IFLA_BRPORT_UNICAST_FLOOD = 9;
+const IFLA_BRPORT_ISOLATED = 33;
+
+export interface PortSettings {
+  /** The bridge may send a frame back to the port where it came from. */
+  readonly hairpin: boolean;
+  /** As in `setNoOwnIpv6`. */
+  readonly noOwnIpv6: boolean;
+  /** The port gets no frame for an address that the bridge does not know. */
+  readonly onlyKnown?: boolean;
+  /** The alias of the link, as `ip link` shows it. */
+  readonly alias?: string;
+}
+
+/** Sets, in one message, what a bridge port needs before it comes up. Absent settings stay unchanged. */
+export function setPortUp(
+  link: LinkName,
+  { hairpin, noOwnIpv6, onlyKnown = false, alias }: PortSettings,
+): Request {
+  const settings = [
+    ...(hairpin ? [attribute(IFLA_BRPORT_MODE, u8(1))] : []),
+    ...(onlyKnown ? [attribute(IFLA_BRPORT_UNICAST_FLOOD, u8(0))] : []),
+  ];
+  return {
+    what: 'set up the bridge port',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([
+      ...target(link),
+      ...(alias === undefined ? [] : [attribute(IFLA_IFALIAS, text(alias))]),
+      ...(settings.length === 0
+        ? []
+        : [
+            nested(
+              IFLA_LINKINFO,
+              attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
+              nested(IFLA_INFO_SLAVE_DATA, ...settings),
+            ),
+          ]),
+      ...(noOwnIpv6 ? [noOwnIpv6Attribute] : []),
+    ]),
+  };
+}
+
+/** Sets what a bridge port does besides forwarding. Refused (EINVAL) for a link that is not a bridge port. */
+export function setPort(
+  link: LinkName,
+  port: { readonly hairpin: boolean; readonly isolated: boolean },
+): Request {
+  return {
+    what: 'set up the bridge port',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([
+      ...target(link),
+      nested(
+        IFLA_LINKINFO,
+        attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
+        nested(
+          IFLA_INFO_SLAVE_DATA,
+          attribute(IFLA_BRPORT_MODE, u8(port.hairpin ? 1 : 0)),
+          attribute(IFLA_BRPORT_ISOLATED, u8(port.isolated ? 1 : 0)),
+        ),
+      ),
+    ]),
+  };
+}

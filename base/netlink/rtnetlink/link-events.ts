@@ -1,0 +1,97 @@
+import {
+  AF_NETLINK,
+  MSG_TRUNC,
+  NETLINK_ROUTE,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_SOCKET,
+  SO_RCVBUFFORCE,
+  bindNetlink,
+  closeFd,
+  enter,
+  isErrno,
+  receiveWaiting,
+  setSockOpt,
+  socket,
+} from '../../kernel/index.ts';
+import { RTM_DELLINK, RTM_NEWLINK, readLink } from './links.ts';
+import type { Link } from './links.ts';
+import { decodeMessages } from '../protocol/wire.ts';
+import type { Received } from '../protocol/wire.ts';
+
+/**
+ * The kernel's events about removed and changed links, in the network namespace in which it was opened.
+ * Synchronous, for a Worker.
+ */
+export interface LinkEvents {
+  /**
+   * Returns the links that went since the last call: deleted, moved to another namespace, or taken off a
+   * bridge. `changed`: the last state of the links that changed. `missed`: some events were lost, and any
+   * link may have gone or changed. Does not wait.
+   */
+  drain(): Drained;
+  close(): void;
+}
+
+export interface Drained {
+  readonly gone: readonly Pick<Link, 'group' | 'name'>[];
+  readonly changed: readonly Pick<Link, 'group' | 'kind' | 'master' | 'name' | 'up'>[];
+  readonly missed: boolean;
+}
+
+/** Family of messages that describe a link only as a port of its bridge. */
+const AF_BRIDGE = 7;
+
+const RTMGRP_LINK = 1;
+/** Holds a thousand events. The kernel takes no memory while there are none. */
+const waitingBytes = 2 * 1024 * 1024;
+const longest = 64 * 1024;
+
+export function openLinkEvents(): LinkEvents {
+  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
+  try {
+    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, waitingBytes);
+    bindNetlink(fd, RTMGRP_LINK);
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+  const buffer = Buffer.allocUnsafeSlow(longest);
+  return {
+    drain() {
+      const gone: Drained['gone'][number][] = [];
+      const changed = new Map<number, Drained['changed'][number]>();
+      let missed = false;
+      for (;;) {
+        try {
+          const length = receiveWaiting(fd, buffer, MSG_TRUNC);
+          if (length === undefined) return { gone, changed: [...changed.values()], missed };
+          if (length > buffer.length) missed = true;
+          else for (const message of decodeMessages(buffer.subarray(0, length))) note(message, gone, changed);
+        } catch (thrown) {
+          // More events arrived than the socket holds. The kernel says so once, and the events in the socket
+          // can still be read.
+          if (!isErrno(thrown, 'ENOBUFS')) throw thrown;
+          missed = true;
+        }
+      }
+    },
+    close: () => closeFd(fd),
+  };
+}
+
+function note(
+  message: Received,
+  gone: Drained['gone'][number][],
+  changed: Map<number, Drained['changed'][number]>,
+): void {
+  if (message.type !== RTM_DELLINK && message.type !== RTM_NEWLINK) return;
+  const link = readLink(message);
+  const ofPort = message.body.readUInt8(0) === AF_BRIDGE;
+  if (message.type === RTM_NEWLINK) {
+    if (!ofPort) changed.set(link.index, link);
+    return;
+  }
+  gone.push(link);
+  if (!ofPort) changed.delete(link.index);
+}

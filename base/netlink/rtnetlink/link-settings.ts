@@ -1,0 +1,154 @@
+import { attribute, attributesOf, text, textOf, u32, withoutCounters, zeros } from '../protocol/wire.ts';
+import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import type { Attributes, Received } from '../protocol/wire.ts';
+
+/** rtnetlink: settings of one link, read and changed. Source: linux/if_link.h, linux/if.h. */
+
+const RTM_NEWLINK = 16;
+const RTM_GETLINK = 18;
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFLA_LINK = 5;
+const IFLA_MASTER = 10;
+const IFLA_TXQLEN = 13;
+const IFLA_LINKINFO = 18;
+const IFLA_IFALIAS = 20;
+const IFLA_NET_NS_FD = 28;
+const IFLA_PROMISCUITY = 30;
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+
+/** Flags of a link that a setting turns on or off (linux/if.h). */
+export const linkFlags = { up: 0x1, promiscuous: 0x100, allMulticast: 0x200 } as const;
+
+export interface LinkSettings {
+  readonly index: number;
+  readonly name: string;
+  readonly kind: string;
+  readonly up: boolean;
+  readonly mac: string;
+  readonly mtu: number;
+  /** Index of the bridge, 0 without one. */
+  readonly master: number;
+  /** Index of the link below or of the other end, in its own namespace; 0 without one. */
+  readonly peer: number;
+  readonly queueLength: number;
+  readonly alias: string;
+  readonly promiscuous: boolean;
+  readonly allMulticast: boolean;
+  /** IFLA_INFO_DATA: attributes of the link type. */
+  readonly data: Attributes;
+}
+
+function readSettings(message: Received): LinkSettings {
+  const attributes = attributesOf(message.body, 16);
+  const number = (type: number): number => attributes.get(type)?.readUInt32LE(0) ?? 0;
+  const info = attributesOf(attributes.get(IFLA_LINKINFO) ?? Buffer.alloc(0));
+  const flags = message.body.readUInt32LE(8);
+  return {
+    index: message.body.readInt32LE(4),
+    name: textOf(attributes.get(IFLA_IFNAME)),
+    kind: textOf(info.get(IFLA_INFO_KIND)),
+    up: (flags & linkFlags.up) !== 0,
+    mac: macText(attributes.get(IFLA_ADDRESS) ?? Buffer.alloc(0)),
+    mtu: number(IFLA_MTU),
+    master: number(IFLA_MASTER),
+    peer: number(IFLA_LINK),
+    queueLength: number(IFLA_TXQLEN),
+    alias: textOf(attributes.get(IFLA_IFALIAS)),
+    promiscuous: (flags & linkFlags.promiscuous) !== 0 || number(IFLA_PROMISCUITY) > 0,
+    allMulticast: (flags & linkFlags.allMulticast) !== 0,
+    data: attributesOf(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0)),
+  };
+}
+
+/** Returns a MAC address as `02:00:5e:00:53:01`. */
+export const macText = (bytes: Uint8Array): string =>
+  Buffer.from(bytes)
+    .toString('hex')
+    .replace(/..(?=.)/g, '$&:');
+
+export const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
+
+function header(index: number, flags = 0, change = 0): Buffer {
+  const bytes = zeros(16); // struct ifinfomsg
+  bytes.writeInt32LE(index, 4);
+  bytes.writeUInt32LE(flags >>> 0, 8);
+  bytes.writeUInt32LE(change >>> 0, 12);
+  return bytes;
+}
+
+/** Returns a link by name or index, or undefined if there is none. */
+export function findLink(
+  socket: NetlinkSocket,
+  by: { readonly name: string } | { readonly index: number },
+): LinkSettings | undefined {
+  const request: Request = {
+    what: 'look up the link',
+    on: 'name' in by ? by.name : `#${by.index}`,
+    type: RTM_GETLINK,
+    flags: 0,
+    body: Buffer.concat([
+      ...('name' in by ? [header(0), attribute(IFLA_IFNAME, text(by.name))] : [header(by.index)]),
+      withoutCounters,
+    ]),
+  };
+  // ERANGE: the name is longer than any valid name.
+  const answer = socket.find(request, 'ENODEV', 'ERANGE');
+  return answer === undefined ? undefined : readSettings(answer);
+}
+
+export function listSettings(socket: NetlinkSocket): LinkSettings[] {
+  return socket
+    .dump({
+      what: 'list links',
+      on: '',
+      type: RTM_GETLINK,
+      flags: 0,
+      body: Buffer.concat([header(0), withoutCounters]),
+    })
+    .map(readSettings);
+}
+
+const change = (what: string, index: number, body: readonly Uint8Array[]): Request => ({
+  what,
+  on: `#${index}`,
+  type: RTM_NEWLINK,
+  flags: 0,
+  body: Buffer.concat(body),
+});
+
+export function setFlag(index: number, flag: keyof typeof linkFlags, on: boolean): Request {
+  const bit = linkFlags[flag];
+  return change(`${on ? 'set' : 'clear'} the flag ${flag} of the link`, index, [
+    header(index, on ? bit : 0, bit),
+  ]);
+}
+
+export const setMac = (index: number, mac: string): Request =>
+  change('set the MAC address of the link', index, [header(index), attribute(IFLA_ADDRESS, macBytes(mac))]);
+
+export const setMtu = (index: number, mtu: number): Request =>
+  change('set the MTU of the link', index, [header(index), attribute(IFLA_MTU, u32(mtu))]);
+
+export const setQueueLength = (index: number, length: number): Request =>
+  change('set the transmit queue length of the link', index, [
+    header(index),
+    attribute(IFLA_TXQLEN, u32(length)),
+  ]);
+
+/** Works only while the link is down, on kernels before 6.2. */
+export const rename = (index: number, name: string): Request =>
+  change(`rename the link to ${name}`, index, [header(index), attribute(IFLA_IFNAME, text(name))]);
+
+/**
+ * Moves the link to another namespace and renames it there. The name need not be free here. The link arrives
+ * down.
+ */
+export const moveLink = (index: number, netnsFd: number, name: string): Request =>
+  change(`move the link to another namespace as ${name}`, index, [
+    header(index),
+    attribute(IFLA_NET_NS_FD, u32(netnsFd)),
+    attribute(IFLA_IFNAME, text(name)),
+  ]);

@@ -1,0 +1,108 @@
+import {
+  AF_NETLINK,
+  NETLINK_ROUTE,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_SOCKET,
+  SO_RCVBUFFORCE,
+  bindNetlink,
+  closeFd,
+  enter,
+  hearAllNamespaces,
+  isErrno,
+  receiveHeard,
+  socket,
+  setSockOpt,
+} from '../../kernel/index.ts';
+import { linkFlags } from './link-settings.ts';
+import { RTM_DELLINK, RTM_NEWLINK } from './links.ts';
+import { decodeMessages } from '../protocol/wire.ts';
+import type { Received } from '../protocol/wire.ts';
+
+/**
+ * The kernel's events about links, addresses and routes inside the network namespaces to which our links
+ * lead. One socket serves all of them, and no namespace is entered. Synchronous, for a Worker.
+ */
+export interface NamespaceEvents {
+  /**
+   * Reads the waiting events without blocking. The number of events in one call is limited, so that a source
+   * of many events takes only a little of the thread's time.
+   */
+  drain(): HeardChanges;
+  close(): void;
+}
+
+export interface HeardChanges {
+  /** Numbers of namespaces in which an address or route was removed, or a link was removed or is down. */
+  readonly lossy: ReadonlySet<number>;
+  /** Numbers of all namespaces in which something changed. */
+  readonly changed: ReadonlySet<number>;
+  /** Some events were lost: other namespaces may have changed. */
+  readonly missed: boolean;
+}
+
+const RTM_DELADDR = 21;
+const RTM_DELROUTE = 25;
+/**
+ * RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE
+ * (linux/rtnetlink.h)
+ */
+const groups = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+const waitingBytes = 2 * 1024 * 1024;
+const longest = 16 * 1024;
+const mostEvents = 4096;
+
+export function openNamespaceEvents(): NamespaceEvents {
+  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
+  try {
+    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, waitingBytes);
+    hearAllNamespaces(fd);
+    bindNetlink(fd, groups);
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+  const buffer = Buffer.allocUnsafeSlow(longest);
+  return {
+    drain() {
+      const [lossy, changed] = [new Set<number>(), new Set<number>()];
+      /** By namespace and index: links that are down at the end. */
+      const down = new Map<string, number>();
+      let missed = false;
+      for (let count = 0; count < mostEvents; count += 1) {
+        try {
+          const heard = receiveHeard(fd, buffer);
+          if (heard === undefined) break;
+          const { length, namespace } = heard;
+          if (namespace === undefined) continue;
+          changed.add(namespace);
+          if (length > buffer.length) lossy.add(namespace);
+          else
+            for (const message of decodeMessages(buffer.subarray(0, length)))
+              note(message, namespace, lossy, down);
+        } catch (thrown) {
+          // More events arrived than the socket holds. The kernel says so once, and the events in the socket
+          // can still be read.
+          if (!isErrno(thrown, 'ENOBUFS')) throw thrown;
+          missed = true;
+        }
+      }
+      for (const namespace of down.values()) lossy.add(namespace);
+      return { lossy, changed, missed };
+    },
+    close: () => closeFd(fd),
+  };
+}
+
+function note(
+  { type, body }: Received,
+  namespace: number,
+  lossy: Set<number>,
+  down: Map<string, number>,
+): void {
+  if (type === RTM_DELADDR || type === RTM_DELROUTE || type === RTM_DELLINK) lossy.add(namespace);
+  if (type !== RTM_NEWLINK) return;
+  const link = `${namespace} ${body.readInt32LE(4)}`;
+  if ((body.readUInt32LE(8) & linkFlags.up) === 0) down.set(link, namespace);
+  else down.delete(link);
+}

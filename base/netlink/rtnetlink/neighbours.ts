@@ -1,0 +1,144 @@
+import {
+  attribute,
+  attributesOf,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  NLM_F_REPLACE,
+  zeros,
+} from '../protocol/wire.ts';
+import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+
+/** rtnetlink: neighbours, and the forwarding database of a VXLAN. Source: linux/neighbour.h, bridge(8). */
+
+const RTM_NEWNEIGH = 28;
+const RTM_DELNEIGH = 29;
+const RTM_GETNEIGH = 30;
+const AF_BRIDGE = 7;
+const NDA_DST = 1;
+const NDA_LLADDR = 2;
+const NUD_PERMANENT = 0x80;
+const NTF_SELF = 0x02;
+
+/**
+ * The remote to which a VXLAN sends frames for a MAC address. Six zero bytes stand for broadcast, multicast
+ * and unknown addresses.
+ */
+export interface ForwardingEntry {
+  readonly mac: Uint8Array;
+  /** 4 or 16 bytes. */
+  readonly remote: Uint8Array;
+}
+
+export interface Neighbour {
+  readonly address: Uint8Array;
+  readonly mac: Uint8Array;
+}
+
+function request(
+  what: string,
+  type: number,
+  flags: number,
+  family: number,
+  index: number,
+  ntf: number,
+  dst: Uint8Array,
+  mac: Uint8Array,
+): Request {
+  const header = zeros(12); // struct ndmsg
+  header.writeUInt8(family, 0);
+  header.writeInt32LE(index, 4);
+  header.writeUInt16LE(NUD_PERMANENT, 8);
+  header.writeUInt8(ntf, 10);
+  return {
+    what,
+    on: `#${index}`,
+    type,
+    flags,
+    body: Buffer.concat([header, attribute(NDA_DST, dst), attribute(NDA_LLADDR, mac)]),
+  };
+}
+
+const isZero = (mac: Uint8Array): boolean => mac.every((byte) => byte === 0);
+
+/**
+ * The all-zero entry may have many remotes. Any other MAC address has one, and it is replaced. Refused
+ * (EEXIST) if the same all-zero entry exists.
+ */
+export function addForwarding(index: number, entry: ForwardingEntry): Request {
+  const flags = NLM_F_CREATE | (isZero(entry.mac) ? NLM_F_APPEND : NLM_F_REPLACE);
+  return request(
+    'add a forwarding entry',
+    RTM_NEWNEIGH,
+    flags,
+    AF_BRIDGE,
+    index,
+    NTF_SELF,
+    entry.remote,
+    entry.mac,
+  );
+}
+
+/** Refused (ENOENT) if there is none. */
+export function deleteForwarding(index: number, entry: ForwardingEntry): Request {
+  return request(
+    'delete a forwarding entry',
+    RTM_DELNEIGH,
+    0,
+    AF_BRIDGE,
+    index,
+    NTF_SELF,
+    entry.remote,
+    entry.mac,
+  );
+}
+
+export function putNeighbour(index: number, neighbour: Neighbour): Request {
+  const family = neighbour.address.length === 4 ? 2 : 10;
+  return request(
+    'add a neighbour',
+    RTM_NEWNEIGH,
+    NLM_F_CREATE | NLM_F_REPLACE,
+    family,
+    index,
+    0,
+    neighbour.address,
+    neighbour.mac,
+  );
+}
+
+/** Refused (ENOENT) if there is none. */
+export function deleteNeighbour(index: number, neighbour: Neighbour): Request {
+  const family = neighbour.address.length === 4 ? 2 : 10;
+  return request('delete a neighbour', RTM_DELNEIGH, 0, family, index, 0, neighbour.address, neighbour.mac);
+}
+
+function list(
+  socket: NetlinkSocket,
+  family: number,
+  index: number,
+): { dst: Buffer; mac: Buffer; permanent: boolean }[] {
+  const header = zeros(12);
+  header.writeUInt8(family, 0);
+  return socket
+    .dump({ what: 'list neighbours', on: `#${index}`, type: RTM_GETNEIGH, flags: 0, body: header })
+    .flatMap((message) => {
+      const attributes = attributesOf(message.body, 12);
+      const dst = attributes.get(NDA_DST);
+      const mac = attributes.get(NDA_LLADDR);
+      if (message.body.readInt32LE(4) !== index || dst === undefined || mac === undefined) return [];
+      return [{ dst, mac, permanent: (message.body.readUInt16LE(8) & NUD_PERMANENT) !== 0 }];
+    });
+}
+
+export function listForwarding(socket: NetlinkSocket, index: number): ForwardingEntry[] {
+  return list(socket, AF_BRIDGE, index).map(({ dst, mac }) => ({ mac, remote: dst }));
+}
+
+/** Returns permanent neighbours only. */
+export function listNeighbours(socket: NetlinkSocket, index: number): Neighbour[] {
+  return [2, 10].flatMap((family) =>
+    list(socket, family, index).flatMap(({ dst, mac, permanent }) =>
+      permanent ? [{ address: dst, mac }] : [],
+    ),
+  );
+}

@@ -1,0 +1,82 @@
+import { listRules, readRule, changesBy, generationOf } from '../../base/netlink/index.ts';
+import type { Table, NetlinkSocket } from '../../base/netlink/index.ts';
+
+/**
+ * Tables whose rules never change: a pod is an element of a map. The elements mean nothing without the rules,
+ * so CHECK counts the rules as well, and recreating a pod's elements also recreates the rules.
+ */
+
+/** Number of rules by chain name. */
+export type ConstantRules = ReadonlyMap<string, number>;
+
+/** @param rules rules of a table, each beginning with its chain */
+export function countRules(
+  rules: readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[],
+): ConstantRules {
+  const counts = new Map<string, number>();
+  for (const [chain] of rules) counts.set(chain, (counts.get(chain) ?? 0) + 1);
+  return counts;
+}
+
+interface Looked {
+  /** Generation of the kernel's rules when they were listed. */
+  generation: number;
+  /** Number of changes over this socket at that time. */
+  changes: number;
+  /** Counts by table. */
+  readonly counts: Map<string, ConstantRules>;
+  /** Tables that lacked rules at the last check. */
+  readonly lacking: Set<string>;
+}
+
+/** Results by socket: nothing is listed twice while no other program changes the kernel's rules. */
+const looked = new WeakMap<NetlinkSocket, Looked>();
+
+const nameOf = ({ family, name }: Table): string => `${family} ${name}`;
+
+function lookedBy(filter: NetlinkSocket): Looked {
+  const found = looked.get(filter) ?? {
+    generation: -1,
+    changes: 0,
+    counts: new Map<string, ConstantRules>(),
+    lacking: new Set<string>(),
+  };
+  looked.set(filter, found);
+  return found;
+}
+
+/** Returns the earlier listing if all later changes went over this socket: those remove no constant rule. */
+function listedCounts(filter: NetlinkSocket, table: Table): ConstantRules | undefined {
+  const seen = lookedBy(filter);
+  const [generation, changes] = [generationOf(filter), changesBy(filter)];
+  if (generation - seen.generation !== changes - seen.changes) seen.counts.clear();
+  Object.assign(seen, { generation, changes });
+  return seen.counts.get(nameOf(table));
+}
+
+function listCounts(filter: NetlinkSocket, table: Table): ConstantRules {
+  const counts = countRules(filter.dump(listRules(table)).map((message) => [readRule(message).chain]));
+  lookedBy(filter).counts.set(nameOf(table), counts);
+  return counts;
+}
+
+const lackingIn = (constant: ConstantRules, counts: ConstantRules): string[] =>
+  [...constant].filter(([chain, rules]) => (counts.get(chain) ?? 0) < rules).map(([chain]) => chain);
+
+/** Returns which rules a table lacks, in words. A missing table lacks all rules. */
+export function missingRules(filter: NetlinkSocket, table: Table, constant: ConstantRules): string[] {
+  const listed = listedCounts(filter, table);
+  // A chain that was created since is not in the listing.
+  if (listed !== undefined && lackingIn(constant, listed).length === 0) return [];
+  const lacking = lackingIn(constant, listCounts(filter, table));
+  if (lacking.length === 0) return [];
+  lookedBy(filter).lacking.add(nameOf(table));
+  return [`nf_tables has not the rules of ${lacking.join(', ')} in the table ${nameOf(table)}`];
+}
+
+/**
+ * Returns whether rules were missing at the last CHECK or repair. Returns it once, for the caller that
+ * recreates them.
+ */
+export const lackedRules = (filter: NetlinkSocket, table: Table): boolean =>
+  lookedBy(filter).lacking.delete(nameOf(table));
