@@ -3,19 +3,27 @@ import { append } from '../lists/index.ts';
 /**
  * The few instructions that our small programs use, for both machines. Registers are named by role: `s0`…`s4`
  * keep their values over system calls, `a0`…`a4` are the arguments of a call, `result` is its answer (also a0
- * on arm64: use it at once), `t` is scratch, `sp` is the stack.
+ * on arm64: use it at once), `t` is scratch, `sp` is the stack: copied, added to, and a base of loads and
+ * stores.
  */
 export type Register =
   's0' | 's1' | 's2' | 's3' | 's4' | 'a0' | 'a1' | 'a2' | 'a3' | 'a4' | 'result' | 't' | 'sp';
 
+/**
+ * Emits one instruction per call. Both assemblers take the operands that both machines can encode.
+ * @throws RangeError for any other operand
+ */
 export interface Assembler {
+  /** Names the address of the next instruction. @throws Error for a name that occurs twice */
   label(name: string): void;
   /** Sets a value of 32 bits; the upper half becomes zero. */
   set(to: Register, value: number): void;
   copy(to: Register, from: Register): void;
+  /** Adds -4095 to 4095. */
   addTo(to: Register, value: number): void;
   addRegister(to: Register, from: Register): void;
   subtractRegister(to: Register, from: Register): void;
+  /** Offsets of loads and stores are multiples of the moved size, and at most 4095 times this size. */
   load64(to: Register, base: Register, offset: number): void;
   load16(to: Register, base: Register, offset: number): void;
   load8(to: Register, base: Register, offset: number): void;
@@ -31,7 +39,7 @@ export interface Assembler {
   jumpIfNegative(register: Register, label: string): void;
   /** Compares the lower 32 bits. */
   jumpIfEqual(register: Register, value: number, label: string): void;
-  /** Returns the code, with every jump resolved. */
+  /** Returns the code, with every jump resolved. @throws Error for a jump to a label that does not exist */
   bytes(): Buffer;
 }
 
@@ -43,7 +51,7 @@ export function assemblerForX64(): Assembler {
     ...{ s0: 3, s1: 12, s2: 13, s3: 14, s4: 15, a0: 7, a1: 6, a2: 2, a3: 10, a4: 8, result: 0, t: 9, sp: 4 },
   };
   const code: number[] = [];
-  const { labels, fixes, resolve } = targets();
+  const { define, fixes, resolve } = targets();
   const word = (value: number): number[] => [
     value & 255,
     (value >> 8) & 255,
@@ -82,8 +90,8 @@ export function assemblerForX64(): Assembler {
   };
   const test = (register: Register, wide: boolean): void =>
     emit(wide, [0x85], numbers[register], numbers[register], 3);
-  return {
-    label: (name) => void labels.set(name, code.length),
+  return portable({
+    label: (name) => define(name, code.length),
     set: (to, value) =>
       void append(code, [numbers[to] > 7 ? 0x41 : 0x40, 0xb8 | (numbers[to] & 7), ...word(value)]),
     copy: (to, from) => emit(true, [0x89], numbers[from], numbers[to], 3),
@@ -116,7 +124,7 @@ export function assemblerForX64(): Assembler {
       branch([0x0f, 0x84], label);
     },
     bytes: () => resolve(Buffer.from(code)),
-  };
+  });
 }
 
 /** Source: Arm Architecture Reference Manual, C6.2. Every instruction is one word. */
@@ -127,7 +135,7 @@ export function assemblerForArm64(): Assembler {
   /** The register for constants that do not fit into an instruction. */
   const constant = 16;
   const code: number[] = [];
-  const { labels, fixes, resolve } = targets();
+  const { define, fixes, resolve } = targets();
   const load = (register: number, value: number): void => {
     code.push(
       0x5280_0000 | ((value & 0xffff) << 5) | register,
@@ -148,12 +156,16 @@ export function assemblerForArm64(): Assembler {
     code.push(opcode);
     fixes.push([
       label,
-      (bytes, target) =>
-        void bytes.writeUInt32LE((opcode | ((((target - at) / 4) & mask) << shift)) >>> 0, at),
+      (bytes, target) => {
+        const distance = (target - at) / 4;
+        if (distance < -(mask >> 1) - 1 || distance > mask >> 1)
+          throw new RangeError(`the label ${JSON.stringify(label)} is too far away`);
+        bytes.writeUInt32LE((opcode | ((distance & mask) << shift)) >>> 0, at);
+      },
     ]);
   };
-  return {
-    label: (name) => void labels.set(name, code.length * 4),
+  return portable({
+    label: (name) => define(name, code.length * 4),
     set: (to, value) => load(numbers[to], value),
     copy: (to, from) =>
       void code.push(
@@ -197,22 +209,82 @@ export function assemblerForArm64(): Assembler {
       code.forEach((instruction, at) => bytes.writeUInt32LE(instruction >>> 0, at * 4));
       return resolve(bytes);
     },
+  });
+}
+
+interface Targets {
+  /** Gives a name to an offset in the code. */
+  readonly define: (name: string, at: number) => void;
+  /** What to do with the code when the offset of a label is known. */
+  readonly fixes: [label: string, Fix][];
+  readonly resolve: (code: Buffer) => Buffer;
+}
+
+function targets(): Targets {
+  const labels = new Map<string, number>();
+  const fixes: Targets['fixes'] = [];
+  return {
+    define(name, at) {
+      if (labels.has(name)) throw new Error(`the label ${JSON.stringify(name)} occurs twice`);
+      labels.set(name, at);
+    },
+    fixes,
+    resolve(code) {
+      for (const [label, fix] of fixes) {
+        const target = labels.get(label);
+        if (target === undefined) throw new Error(`there is no label ${JSON.stringify(label)}`);
+        fix(code, target);
+      }
+      return code;
+    },
   };
 }
 
-function targets(): {
-  labels: Map<string, number>;
-  fixes: [string, Fix][];
-  resolve: (code: Buffer) => Buffer;
-} {
-  const labels = new Map<string, number>();
-  const fixes: [string, Fix][] = [];
+const isWord = (value: number): boolean => Number.isInteger(value) && value >= -(2 ** 31) && value < 2 ** 32;
+
+/**
+ * Refuses every operand that one of the machines cannot encode: a program that is assembled for one machine
+ * is also assembled for the other. The limits are those of arm64, except for 32 bits.
+ */
+function portable(assembler: Assembler): Assembler {
+  const word = (value: number): number => {
+    if (!isWord(value)) throw new RangeError(`${value} is not a value of 32 bits`);
+    return value;
+  };
+  // Number 31 is the stack pointer only in additions of a constant and as a base; elsewhere it reads as zero.
+  const general = (register: Register): Register => {
+    if (register === 'sp') throw new RangeError('the stack pointer is no operand of this instruction');
+    return register;
+  };
+  type Access = (register: Register, base: Register, offset: number) => void;
+  const memory =
+    (access: Access, size: number): Access =>
+    (register, base, offset) => {
+      if (offset % size !== 0 || !(offset >= 0 && offset <= 4095 * size))
+        throw new RangeError(`the offset ${offset} is not a multiple of ${size} from 0 to ${4095 * size}`);
+      access(general(register), base, offset);
+    };
   return {
-    labels,
-    fixes,
-    resolve: (code) => {
-      for (const [label, fix] of fixes) fix(code, labels.get(label) ?? 0);
-      return code;
+    ...assembler,
+    set: (to, value) => assembler.set(general(to), word(value)),
+    addTo(to, value) {
+      if (!Number.isInteger(value) || Math.abs(value) > 4095)
+        throw new RangeError(`addTo takes -4095 to 4095, and not ${value}`);
+      assembler.addTo(to, value);
     },
+    addRegister: (to, from) => assembler.addRegister(general(to), general(from)),
+    subtractRegister: (to, from) => assembler.subtractRegister(general(to), general(from)),
+    load64: memory(assembler.load64, 8),
+    load16: memory(assembler.load16, 2),
+    load8: memory(assembler.load8, 1),
+    store64: memory(assembler.store64, 8),
+    store32: memory(assembler.store32, 4),
+    store8: memory(assembler.store8, 1),
+    and32: (to, value) => assembler.and32(general(to), word(value)),
+    call: (number) => assembler.call(word(number)),
+    jumpIfZero: (register, label) => assembler.jumpIfZero(general(register), label),
+    jumpUnlessZero: (register, label) => assembler.jumpUnlessZero(general(register), label),
+    jumpIfNegative: (register, label) => assembler.jumpIfNegative(general(register), label),
+    jumpIfEqual: (register, value, label) => assembler.jumpIfEqual(general(register), word(value), label),
   };
 }

@@ -31,8 +31,10 @@ export function assembleExecutable(
     return { code: assembler.bytes(), data: constants.bytes() };
   };
   // Constants follow the code, aligned to 8 bytes. The length of the code does not depend on their position.
-  const dataOffset = Math.ceil((headerSize + assemble(loadAddress).code.length) / 8) * 8;
+  const codeLength = assemble(loadAddress).code.length;
+  const dataOffset = Math.ceil((headerSize + codeLength) / 8) * 8;
   const { code, data } = assemble(loadAddress + dataOffset);
+  if (code.length !== codeLength) throw new Error('the code must have the same length both times');
   const body = Buffer.concat([code, Buffer.alloc(dataOffset - headerSize - code.length), data]);
   return Buffer.concat([header(elf, headerSize + body.length), body]);
 }
