@@ -1,0 +1,48 @@
+import { startKernelWorker } from '../base/kernel/index.ts';
+import type { Kernel } from '../base/kernel/index.ts';
+import { createLogger } from '../base/log/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { programStarter, startReactor } from '../base/reactor/index.ts';
+import type { Reactor, StartProgram } from '../base/reactor/index.ts';
+import { tryCgroupMoves } from './cgroups/cgroup-moves.ts';
+import { claimNode } from './claim-node.ts';
+import type { ClaimedNode } from './claim-node.ts';
+import type { DaemonConfig } from './config/types.ts';
+import { favourMainThread } from './main-thread.ts';
+import type { NetworkDeps } from './network.ts';
+import { openFirst } from './open-first.ts';
+import type { OpenedFirst } from './open-first.ts';
+import type { Undo } from './undo.ts';
+import { collectWorkersEarly } from './worker-memory.ts';
+
+/** What the daemon opens before any service: folders, threads, the database, the network. */
+export interface OpenNode extends OpenedFirst, ClaimedNode {
+  readonly log: Logger;
+  readonly reactor: Reactor;
+  readonly kernel: Kernel;
+  readonly startProgram: StartProgram;
+}
+
+/**
+ * Claims the node, and opens what every other part of the daemon depends on.
+ * @param undo collects the functions that undo early work if the start fails
+ * @throws the errors of {@link claimNode} and {@link openFirst}
+ */
+export async function openNode(
+  config: DaemonConfig,
+  undo: Undo,
+  onAct: NetworkDeps['onAct'],
+): Promise<OpenNode> {
+  const log = createLogger({ level: config.logLevel });
+  favourMainThread(log);
+  collectWorkersEarly();
+  const claimed = await claimNode(config, log);
+
+  const reactorLost = (why: string): void =>
+    log.error({ why }, 'the thread that watches for the exits of processes failed; it is restarted');
+  const [reactor, kernel] = await Promise.all([startReactor(reactorLost), startKernelWorker()]);
+  const startProgram = programStarter(reactor, kernel);
+  if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);
+  const opened = await openFirst(config, { startProgram, stateDir: claimed.folders.oci, log, undo, onAct });
+  return { ...claimed, ...opened, log, reactor, kernel, startProgram };
+}
