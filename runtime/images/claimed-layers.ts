@@ -1,4 +1,5 @@
 import type { StoreFolders } from './folders.ts';
+import { imageError } from './limits/failures.ts';
 import type { LayerRoots, OpenRoot } from './layer-roots.ts';
 import type { LayerRow } from './stored-image.ts';
 import type { Trash } from './trash.ts';
@@ -11,6 +12,12 @@ export interface LayerClaim {
   published(): void;
   /** The store's era before its first byte was written. */
   readonly begun: number;
+  /**
+   * Checks that the layer is still what was claimed: its files may have been lost since, together with the
+   * images that had it. Call it in the event loop turn that relies on the layer.
+   * @throws IMAGES_STORE_FAILED (unavailable)
+   */
+  requirePresent(): void;
   release(): Promise<void>;
   /**
    * Opens the layer's root, through a path that stays valid while the folder moves; close it after use.
@@ -22,10 +29,13 @@ export interface LayerClaim {
 export interface ClaimedLayer {
   /** Its name among the unpacked or staged layers; absent: it was recorded already. */
   readonly chainId?: string;
+  /** Digest of the blob from which it is unpacked; absent: it was recorded already. */
+  readonly blobDigest?: string;
   path: string;
   row: LayerRow | undefined;
   readonly begun: number;
-  state: 'unpacking' | 'staged' | 'published';
+  /** `lost`: its files were damaged and are gone. What is at its place now is another layer's. */
+  state: 'unpacking' | 'staged' | 'published' | 'lost';
   claims: number;
   readonly abort: AbortController;
   ready: Promise<void>;
@@ -59,6 +69,8 @@ export interface ClaimedLayers {
   /** Returns a recorded layer with one more claim. */
   hold(row: LayerRow): ClaimedLayer;
   isHeld(folder: string): boolean;
+  /** Makes every claim on a recorded layer invalid: its files are being removed in spite of the claims. */
+  lose(folder: string): void;
   /** Returns the claim that its layer has counted already. */
   claimOf(layer: ClaimedLayer): LayerClaim;
   release(layer: ClaimedLayer): Promise<void>;
@@ -83,7 +95,7 @@ export function createClaimedLayers({
 
   async function release(layer: ClaimedLayer): Promise<void> {
     layer.claims--;
-    if (layer.claims > 0) return;
+    if (layer.claims > 0 || layer.state === 'lost') return;
     // Under its own name, because the last claim may belong to a pull with other layers below this one.
     unstage(layer);
     const folder = layer.row?.folder;
@@ -115,6 +127,13 @@ export function createClaimedLayers({
     return layer;
   }
 
+  function lose(folder: string): void {
+    const layer = held.get(folder);
+    if (layer === undefined) return;
+    layer.state = 'lost';
+    held.delete(folder);
+  }
+
   function claimOf(layer: ClaimedLayer): LayerClaim {
     let holding = true;
     /**
@@ -122,10 +141,15 @@ export function createClaimedLayers({
      * moves it to its place, and the other pull claims that copy too.
      */
     let twin: ClaimedLayer | undefined;
+    const requirePresent = (): void => {
+      for (const each of [layer, twin]) if (each?.state === 'lost') throw lostLayer(rowOf(each));
+    };
     return {
       row: () => rowOf(layer),
       begun: layer.begun,
+      requirePresent,
       pendingMove() {
+        requirePresent();
         if (layer.state === 'published' || twin !== undefined) return undefined;
         const { folder } = rowOf(layer);
         const existing = held.get(folder)?.row ?? claimable(folder);
@@ -135,7 +159,7 @@ export function createClaimedLayers({
         return undefined;
       },
       published() {
-        if (layer.state === 'published' || twin !== undefined) return;
+        if (layer.state !== 'staged' || twin !== undefined) return;
         const { folder } = rowOf(layer);
         layer.state = 'published';
         layer.path = `${folders.layers}/${folder}`;
@@ -157,9 +181,21 @@ export function createClaimedLayers({
     unstage,
     hold,
     isHeld: (folder) => held.has(folder),
+    lose,
     claimOf,
     release,
   };
+}
+
+function lostLayer({ folder }: LayerRow): Error {
+  return imageError({
+    code: 'IMAGES_STORE_FAILED',
+    kind: 'unavailable',
+    attempted: 'use layer',
+    on: folder,
+    why: 'its files were damaged and could not be restored, so they were removed with the images that had it',
+    fix: 'pull again',
+  });
 }
 
 function rowOf(layer: ClaimedLayer): LayerRow {

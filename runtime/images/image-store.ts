@@ -232,8 +232,9 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
   });
   const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder), roots });
   const publishing = createSerialQueue();
+  const leftovers = new Map<string, string>();
   const checks = createLayerChecks(
-    { folders, records, layers, places, roots, pool, publishing, sync, trash, limits, log, sweep },
+    { folders, records, layers, places, roots, pool, publishing, sync, trash, leftovers, limits, log, sweep },
     marker.unchecked,
   );
   return {
@@ -256,6 +257,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     },
     ...{ checks, marker, decisions, services, rootfs, volumes, quotas, mappedRoots, registryClient },
     registryOptions: options.registryOptions,
+    leftovers,
     gathering: createSharedFlight<Dossier>(),
     absences: createNegativeCache(),
   };

@@ -15,10 +15,12 @@ import type { LayerPool } from './layer-workers/layer-pool.ts';
 /** What the restoring of layers needs. */
 export interface LayerRestoreDeps extends PublishDeps {
   readonly records: ImageRecords;
-  readonly layers: Pick<LayerStore, 'claimFolder' | 'withdrawing'>;
+  readonly layers: Pick<LayerStore, 'claimFolder' | 'lose' | 'withdraw' | 'withdrawing'>;
   readonly pool: LayerPool;
   readonly trash: Trash;
   readonly roots: Pick<LayerRoots, 'use' | 'isUsable'>;
+  /** The layers whose files could not be removed, by folder, with the digests of their blobs. */
+  readonly leftovers: Map<string, string>;
   readonly limits: ImageLimits;
   /** Resolves when each of these layers is known to be whole. */
   readonly ensure: (folders: readonly string[]) => Promise<void>;
@@ -93,12 +95,28 @@ async function unpackAgain(
   }
 }
 
-/** Removes the images that need the layer together with it; a kubelet pulls them again. */
-export async function loseLayer(
-  { records, places, log }: Pick<LayerRestoreDeps, 'records' | 'places' | 'log'>,
+/**
+ * Removes the images that need the layer together with it; a kubelet pulls them again. A pull that has a
+ * claim on the layer fails, and none gets one meanwhile.
+ */
+export function loseLayer(
+  deps: Pick<LayerRestoreDeps, 'records' | 'places' | 'leftovers' | 'log'> & {
+    readonly layers: Pick<LayerStore, 'lose' | 'withdraw'>;
+  },
   row: LayerRow,
   why: string,
 ): Promise<void> {
+  return deps.layers.withdraw([row.folder], () => removeLost(deps, row, why));
+}
+
+async function removeLost(
+  { records, places, layers, leftovers, log }: Parameters<typeof loseLayer>[0],
+  row: LayerRow,
+  why: string,
+): Promise<void> {
+  layers.lose(row.folder);
+  // An image whose record is being written already is among those that are removed.
+  await records.settled();
   for (const image of records.list()) {
     if (!image.layers.some((layer) => layer.folder === row.folder)) continue;
     log.error(
@@ -108,6 +126,8 @@ export async function loseLayer(
     await records.removeImage(image.id);
   }
   await records.removeLayers([row.folder]);
+  // The sweep that follows removes its blob.
+  leftovers.set(row.folder, row.blobDigest);
   await places.vacate(row.folder);
 }
 

@@ -31,6 +31,8 @@ export interface LayerStore extends Pick<LayerWithdrawals, 'withdraw' | 'withdra
     signal: AbortSignal,
   ): Promise<LayerClaim>;
   isClaimed(folder: string): boolean;
+  /** Makes every claim on a recorded layer invalid: its files are being removed in spite of the claims. */
+  lose(folder: string): void;
 }
 
 /** The compressed archive of a layer. */
@@ -80,7 +82,9 @@ export function createLayerStore(deps: LayerStoreDeps): LayerStore {
       for (;;) {
         signal.throwIfAborted();
         const there = claimed.staged(position.chainId);
-        const known = there?.begun === era() ? there : undefined;
+        // The record of a layer names the blob that it was unpacked from, and only the pulls of that blob
+        // keep it.
+        const known = there?.begun === era() && there.blobDigest === blob.digest ? there : undefined;
         const layer = known ?? beginUnpacking(deps, claimed, position, blob, lowers, signal);
         layer.claims++;
         try {
@@ -93,6 +97,7 @@ export function createLayerStore(deps: LayerStoreDeps): LayerStore {
       }
     },
     isClaimed: claimed.isHeld,
+    lose: claimed.lose,
     withdraw: withdrawals.withdraw,
     withdrawing: withdrawals.withdrawing,
   };
@@ -112,6 +117,7 @@ function beginUnpacking(
 ): ClaimedLayer {
   const layer: ClaimedLayer = {
     chainId,
+    blobDigest: blob.digest,
     path: `${folders.staging}/${hexOf(chainId)}.${randomUUID()}`,
     row: undefined,
     begun: era(),

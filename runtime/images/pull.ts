@@ -293,6 +293,9 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, course: Cours
       ],
     },
     decided.log,
+    () => {
+      for (const layer of course.layers) layer.requirePresent();
+    },
   );
   deps.decisions.logged(verdict);
   deps.log.info(

@@ -23,8 +23,14 @@ export interface ImageRecords {
   /** Whether a recorded layer was unpacked from this blob. */
   hasBlob(digest: string): boolean;
   isLayerOwned(folder: string): boolean;
-  /** Records an image; a name of another image moves to this one. `also` shares the transaction. */
-  admit(admission: Admission, also: readonly Statement[]): Promise<StoredImage>;
+  /**
+   * Records an image; a name of another image moves to this one. `also` shares the transaction.
+   * @param check called in the event loop turn in which the write begins. What it throws is thrown, and
+   * nothing is recorded
+   */
+  admit(admission: Admission, also: readonly Statement[], check?: () => void): Promise<StoredImage>;
+  /** Resolves when each change that was requested before has been made, or has failed. */
+  settled(): Promise<void>;
   /**
    * Replaces the old evidence of each name that has it by newer evidence, with its verdict; names that have
    * moved to other evidence stay unchanged. `also` shares the transaction.
@@ -58,7 +64,12 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     return stored;
   }
 
-  async function admit(admission: Admission, also: readonly Statement[]): Promise<StoredImage> {
+  async function admit(
+    admission: Admission,
+    also: readonly Statement[],
+    check: () => void,
+  ): Promise<StoredImage> {
+    check();
     const { image } = admission;
     const existing = images.get(image.id);
     const next = seq + 1;
@@ -136,7 +147,8 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
         if (image.layers.some((layer) => layer.folder === folder)) return true;
       return false;
     },
-    admit: (admission, also) => serial(() => admit(admission, also)),
+    admit: (admission, also, check = () => undefined) => serial(() => admit(admission, also, check)),
+    settled: () => serial(() => Promise.resolve()),
     renew: (oldDossier, fresh, also) => serial(() => renew(oldDossier, fresh, also)),
     append: async (statements) => void (await database.write(statements)),
     removeImage: (id) => serial(() => removeImage(id)),

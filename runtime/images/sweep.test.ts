@@ -321,3 +321,29 @@ test(
     }
   },
 );
+
+test(
+  'layers whose files could not be removed are removed without a request, and keep no others',
+  { skip, timeout: 60_000 },
+  async () => {
+    const layers = await Promise.all(
+      ['a', 'b', 'c'].map(async (name) => ({ tar: await tarOf([{ name, body: `busy ${name}` }]) })),
+    );
+    await pushImage(kit.repository('open/busy'), { layers, tag: '1' });
+    const image = await pull('busy');
+    const place = `${kit.root}/layers/${image.layers[0]?.slice(7) ?? ''}`;
+    // A folder with a mount on it cannot be moved.
+    await kit.kernel.bindMount(place, place);
+    try {
+      await assert.rejects(kit.store.remove(image.id), /EBUSY/);
+      assert.deepEqual([count('layers'), count('blobs/sha256')], [1, 1]);
+      await assert.rejects(kit.store.remove(image.id), /EBUSY/, 'a removal that left files is no success');
+    } finally {
+      await kit.kernel.umount(place);
+    }
+    for (let waited = 0; count('layers') > 0 || count('blobs/sha256') > 0; waited += 20) {
+      assert.ok(waited < 20_000, 'nobody removes the files of a layer that is gone');
+      await sleep(20);
+    }
+  },
+);

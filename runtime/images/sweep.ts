@@ -9,6 +9,8 @@ import type { LayerStore } from './layers.ts';
 import type { ImageRecords } from './records.ts';
 import type { RootfsStore } from './rootfs.ts';
 import { createSerialQueue } from '../../base/queues/index.ts';
+import type { SerialQueue } from '../../base/queues/index.ts';
+import type { LayerRow } from './stored-image.ts';
 import type { Trash } from './trash.ts';
 
 export interface SweepDeps {
@@ -20,6 +22,9 @@ export interface SweepDeps {
   readonly places: LayerPlaces;
   readonly roots: Pick<LayerRoots, 'forget'>;
   readonly trash: Trash;
+  readonly publishing: SerialQueue;
+  /** The layers whose files could not be removed, by folder, with the digests of their blobs. */
+  readonly leftovers: Map<string, string>;
 }
 
 /**
@@ -27,8 +32,9 @@ export interface SweepDeps {
  * folder without a row is never used. One call at a time.
  */
 export async function sweepLayers(deps: SweepDeps): Promise<void> {
-  const { records, layers, blobs, rootfs, trash, folders, places, roots } = deps;
+  const { records, layers, rootfs, places, leftovers } = deps;
   await places.tidy();
+  if (leftovers.size > 0) await removeLeftovers(deps);
   const orphans = [...records.layers()].filter(
     ({ folder }) => !records.isLayerOwned(folder) && !rootfs.uses(folder) && !layers.isClaimed(folder),
   );
@@ -38,12 +44,42 @@ export async function sweepLayers(deps: SweepDeps): Promise<void> {
   // claim these layers.
   await layers.withdraw(names, async () => {
     await records.removeLayers(names);
-    for (const { folder, blobDigest } of orphans) {
-      roots.forget(folder);
-      await trash.discard(`${folders.layers}/${folder}`);
-      await blobs.dropUnowned(blobDigest);
-    }
+    for (const { folder, blobDigest } of orphans) leftovers.set(folder, blobDigest);
+    await removeEach(orphans, (orphan) => removeFiles(deps, orphan));
   });
+}
+
+/**
+ * Tries again to remove the files of layers whose rows are gone. The place of one may belong to another layer
+ * by now, but not to one that is being published.
+ */
+async function removeLeftovers(deps: SweepDeps): Promise<void> {
+  const { records, layers, rootfs, leftovers, publishing } = deps;
+  const left = [...leftovers].map(([folder, blobDigest]) => ({ folder, blobDigest }));
+  await publishing(() =>
+    removeEach(left, async (one) => {
+      if (records.layer(one.folder) !== undefined || layers.isClaimed(one.folder) || rootfs.uses(one.folder))
+        leftovers.delete(one.folder);
+      else await removeFiles(deps, one);
+    }),
+  );
+}
+
+async function removeFiles(
+  { folders, trash, blobs, roots, leftovers }: SweepDeps,
+  { folder, blobDigest }: Pick<LayerRow, 'folder' | 'blobDigest'>,
+): Promise<void> {
+  roots.forget(folder);
+  await trash.discard(`${folders.layers}/${folder}`);
+  await blobs.dropUnowned(blobDigest);
+  leftovers.delete(folder);
+}
+
+/** One that cannot be removed keeps no other from being removed. @throws the first failure, at the end */
+async function removeEach<T>(all: readonly T[], remove: (one: T) => Promise<void>): Promise<void> {
+  const failures: unknown[] = [];
+  for (const one of all) await remove(one).catch((thrown: unknown) => failures.push(thrown));
+  if (failures.length > 0) throw failures[0];
 }
 
 /**

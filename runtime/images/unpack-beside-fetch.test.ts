@@ -1,63 +1,15 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
-import { request } from 'node:http';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createRegistryClient } from '../../base/distribution/index.ts';
 import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
-import { findRegistry, serveHttp, startRegistry } from '../../test/fixtures/registry.ts';
-import type { TestRegistry, TestServer } from '../../test/fixtures/registry.ts';
+import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
+import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { startHoldingServer } from './holding-server.fixture.ts';
+import type { HoldingServer } from './holding-server.fixture.ts';
 import { contentOf, openKit, pushImage, sha256, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
-
-/** A server in front of a registry that keeps the requests for one blob waiting. */
-interface HoldingServer extends TestServer {
-  /** Holds the blob with this digest until `release`. */
-  hold(digest: string): void;
-  /** How many requests for the blob came, and how many of them the client ended. */
-  readonly seen: { asked: number; ended: number };
-  release(): void;
-}
-
-async function startHoldingServer(registryHost: string): Promise<HoldingServer> {
-  let held = '';
-  let open = Promise.withResolvers<undefined>();
-  const seen = { asked: 0, ended: 0 };
-  const server = await serveHttp((incoming, response) => {
-    const { method, url = '' } = incoming;
-    const port = Number(registryHost.split(':')[1]);
-    const pass = (): void => {
-      const headers = { ...incoming.headers, host: registryHost };
-      const outgoing = request({ host: '127.0.0.1', port, method, path: url, headers }, (answer) => {
-        response.writeHead(answer.statusCode ?? 502, answer.headers);
-        answer.pipe(response);
-      });
-      outgoing.once('error', () => response.destroy());
-      outgoing.end();
-    };
-    if (held === '' || !url.endsWith(held)) {
-      pass();
-      return;
-    }
-    seen.asked += 1;
-    response.once('close', () => {
-      if (!response.writableEnded) seen.ended += 1;
-    });
-    void open.promise.then(pass);
-  });
-  return {
-    ...server,
-    seen,
-    hold(digest) {
-      held = digest;
-      open = Promise.withResolvers();
-      Object.assign(seen, { asked: 0, ended: 0 });
-    },
-    release() {
-      open.resolve(undefined);
-    },
-  };
-}
 
 describe(
   'layers are unpacked beside the fetches of other layers',

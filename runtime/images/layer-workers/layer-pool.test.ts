@@ -150,6 +150,7 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
     pendingMove: () => undefined,
     published: () => undefined,
     begun: 0,
+    requirePresent: () => undefined,
     release: () => Promise.resolve(),
     openRoot: () => Promise.resolve({ path: lowers[0] ?? '', close: () => Promise.resolve() }),
   };
