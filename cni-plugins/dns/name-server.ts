@@ -26,12 +26,15 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
   let closed = false;
   let again: NodeJS.Timeout | undefined;
   let worker: ReturnType<typeof startWorker>;
+  /** Resolves when the last thread has ended, which may be long ago. */
+  let ended = Promise.resolve();
   let waiting: ((figures: NameFigures | undefined) => void)[] = [];
 
   const start = (): Promise<void> =>
     new Promise((resolve, reject) => {
       const started = startWorker(import.meta.url, './name-server.worker.ts', { workerData: settings });
       worker = started;
+      ended = new Promise((exited) => started.once('exit', () => exited()));
       started.unref();
       started.on('message', (message: FromNameServer) => {
         if ('level' in message) log[message.level](message.fields, message.message);
@@ -91,7 +94,6 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
       if (closed) return;
       closed = true;
       clearTimeout(again);
-      const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
       worker.postMessage({ do: 'close' } satisfies ToNameServer);
       const late = setTimeout(() => void worker.terminate(), figuresMs);
       await ended;

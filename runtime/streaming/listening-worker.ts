@@ -12,6 +12,8 @@ export interface ListeningWorker {
   readonly worker: Worker;
   /** The start of its URLs. */
   readonly base: string;
+  /** Resolves when it has ended in any way. */
+  readonly ended: Promise<void>;
 }
 
 export interface WorkerDeps {
@@ -66,6 +68,7 @@ export async function startListeningWorker(deps: WorkerDeps, onExit: () => void)
     worker.once('error', reject);
     worker.once('exit', () => reject(new Error('the Worker has ended')));
   });
+  const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   worker.once('error', (cause) =>
     log.error({ cause: reasonOf(cause) }, 'the streaming Worker failed; its sessions are lost'),
   );
@@ -75,7 +78,7 @@ export async function startListeningWorker(deps: WorkerDeps, onExit: () => void)
   });
   worker.unref();
   const bound = await listening;
-  return { worker, base: `${secure ? 'https' : 'http'}://${hostOf(address)}:${bound}` };
+  return { worker, ended, base: `${secure ? 'https' : 'http'}://${hostOf(address)}:${bound}` };
 }
 
 /** Sends a message to the Worker. */

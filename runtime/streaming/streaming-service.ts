@@ -35,6 +35,9 @@ export interface StreamingService {
   close(): Promise<void>;
 }
 
+/** How long a Worker may take to close before it is terminated, in ms. */
+const closeMs = 5_000;
+
 /** How long the Worker is kept without a session and without a waiting URL. It holds about 10 MB. */
 const idleMs = 30_000;
 
@@ -75,15 +78,14 @@ export async function openStreamingService(parts: {
     const current = running;
     running = undefined;
     const end = async (): Promise<void> => {
-      const worker = await current?.then(
-        (one) => one.worker,
-        () => undefined,
-      );
-      if (worker === undefined) return;
-      const gone = once(worker, 'exit');
+      const listening = await current?.catch(() => undefined);
+      if (listening === undefined) return;
+      const { worker, ended } = listening;
       worker.ref();
       tell(worker, { type: 'close' });
-      await gone;
+      const late = setTimeout(() => void worker.terminate(), closeMs);
+      await ended;
+      clearTimeout(late);
     };
     // The next Worker may need its port.
     return (stopped = stopped.then(end));
