@@ -58,7 +58,10 @@ export async function openNetworkSide(
       listening.push(await openDockerDriver(config, network, startProgram, networkLog));
     },
     async endCalls() {
-      for (const each of listening) await each.close();
+      // One that fails does not keep the others open.
+      const failures: unknown[] = [];
+      for (const each of listening) await each.close().catch((thrown: unknown) => failures.push(thrown));
+      if (failures.length > 0) throw failures[0];
     },
     async close() {
       await overlay.close();

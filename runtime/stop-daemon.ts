@@ -43,24 +43,39 @@ export interface RunningDaemon {
 
 /**
  * Stops a daemon: first what begins work, then what serves calls, then what these depend on. Containers keep
- * running.
+ * running. A step that fails, for example because its thread was lost, keeps no other step from being taken.
+ * @throws the error of the first step that failed, after all steps
  */
 export async function stopDaemon(running: RunningDaemon): Promise<void> {
   const { networkSide, pods, sandboxRecords, startProgram, log } = running;
-  running.policy.close();
-  await running.policySide.close();
-  running.events.close();
-  await running.server.close();
-  await networkSide.endCalls();
-  await running.streaming.close();
-  await running.observability.close();
-  await Promise.all([pods.probe.close(), running.prover.close()]);
-  await running.stats.close();
-  running.rotation.close();
-  await pods.close();
-  await networkSide.close();
-  await running.network.close({ removeAll: true });
-  await running.hostPaths.close();
+  const failures: unknown[] = [];
+  const step = async (what: string, act: () => unknown): Promise<void> => {
+    try {
+      await act();
+    } catch (cause) {
+      failures.push(cause);
+      log.error(
+        { what, cause: reasonOf(cause) },
+        'a part of the daemon was not stopped in order; the next start cleans up after it',
+      );
+    }
+  };
+  const close = (parts: Readonly<Record<string, { close(): unknown }>>): Promise<unknown> =>
+    Promise.all(Object.entries(parts).map(([what, part]) => step(what, () => part.close())));
+  await close({ policy: running.policy });
+  await close({ policySide: running.policySide });
+  await close({ events: running.events });
+  await close({ server: running.server });
+  await step('calls', networkSide.endCalls);
+  await close({ streaming: running.streaming });
+  await close({ observability: running.observability });
+  await close({ probe: pods.probe, prover: running.prover });
+  await close({ stats: running.stats });
+  await close({ rotation: running.rotation });
+  await close({ pods });
+  await close({ networkSide });
+  await step('network', () => running.network.close({ removeAll: true }));
+  await close({ hostPaths: running.hostPaths });
   // The mark of an orderly stop may not fit on the disk: the next start then checks more layers than
   // necessary.
   await running.images
@@ -69,13 +84,14 @@ export async function stopDaemon(running: RunningDaemon): Promise<void> {
       log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'),
     );
   const idle = sandboxRecords.list().length === 0;
-  if (idle) await removeCgroups(pods.cgroups, ['/portcullis']);
-  await closeExecScopes(pods.execScopes);
-  await running.verdictLog.close();
-  await Promise.all([running.registries.close(), running.database.close()]);
-  running.release();
+  if (idle) await step('cgroups', () => removeCgroups(pods.cgroups, ['/portcullis']));
+  await step('execScopes', () => closeExecScopes(pods.execScopes));
+  await close({ verdictLog: running.verdictLog });
+  await close({ registries: running.registries, database: running.database });
+  await step('claims', running.release);
   // The namespaces and root file systems of pods that keep running are mounted below this folder.
-  if (idle) await leaveMountNamespace(startProgram);
-  await Promise.all([running.reactor.close(), running.kernel.close()]);
+  if (idle) await step('mountNamespace', () => leaveMountNamespace(startProgram));
+  await close({ reactor: running.reactor, kernel: running.kernel });
+  if (failures.length > 0) throw failures[0];
   log.info({}, 'stopped');
 }
