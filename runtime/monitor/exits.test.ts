@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -246,4 +246,11 @@ test('the file of a monitor that was killed while writing is removed with the ex
     readdirSync(folder).filter((name) => name.startsWith('b1')),
     ['b12', 'b12.3LCCZ3'],
   );
+});
+
+test('without an instance of inotify, exits are noticed by the end of the processes', () => {
+  const fixture = join(import.meta.dirname, 'no-inotify.fixture.ts');
+  const command = ['--user', '--map-root-user', process.execPath, fixture];
+  const { stdout, stderr, status } = spawnSync('unshare', command, { encoding: 'utf8' });
+  assert.deepEqual([status, stdout, stderr], [0, '42', '']);
 });

@@ -1,5 +1,5 @@
 import { watch } from 'node:fs';
-import type { BigIntStats } from 'node:fs';
+import type { BigIntStats, FSWatcher } from 'node:fs';
 import { mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
@@ -66,9 +66,7 @@ export async function openExitWatch(input: {
   const { folder, bundle, reactor } = input;
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const waiting = new Map<string, () => void>();
-  const watcher = watch(folder, (_event, name) => {
-    if (name !== null) waiting.get(name)?.();
-  });
+  const watcher = watched(folder, (name) => waiting.get(name)?.());
   const recorded = async (id: string): Promise<Exit | undefined> =>
     (await exitIn(join(folder, id))) ?? exitIn(join(bundle(id), firstExitFile));
   const exitIn = async (file: string): Promise<Exit | undefined> => {
@@ -171,8 +169,22 @@ export async function openExitWatch(input: {
       for (const name of (await readdir(folder)).filter(isOfId))
         await rm(join(folder, name), { force: true });
     },
-    close: () => watcher.close(),
+    close: () => watcher?.close(),
   };
+}
+
+/**
+ * Reports the names of files that appear in a folder. Undefined where inotify has no instance left (EMFILE):
+ * an exit is then noticed by the end of the processes alone.
+ */
+function watched(folder: string, appeared: (name: string) => void): FSWatcher | undefined {
+  try {
+    return watch(folder, (_event, name) => {
+      if (name !== null) appeared(name);
+    });
+  } catch {
+    return undefined;
+  }
 }
 
 /** Undefined: this kernel does not provide the code. */

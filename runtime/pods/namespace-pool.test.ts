@@ -33,3 +33,52 @@ test('a set that a lost Worker had begun to pin is unpinned', async () => {
   assert.deepEqual([begun.length, begun.some((set) => existsSync(set))], [1, false]);
   await pool.close();
 });
+
+test('a set that can neither be configured nor unpinned is unpinned later', async () => {
+  const pinned = new Set<string>();
+  let lost = false;
+  const act = (body: () => void) => (): Promise<void> =>
+    lost ? Promise.reject(new Error('no thread can be started')) : Promise.resolve(body());
+  const kernel = {
+    pinNamespaces: ({ dir: set }: { readonly dir: string }) => act(() => void pinned.add(set))(),
+    configureNamespaces: act(() => undefined),
+    unpinNamespaces: (set: string) => act(() => void pinned.delete(set))(),
+  } as unknown as Kernel;
+  const startProgram = () => Promise.reject(new Error('unused'));
+  const pool = await openNamespacePool({
+    ...{ dir, size: 1, kernel, startProgram },
+    log: createLogger({ level: 'silent' }),
+  });
+  await pool.reconcile(new Set());
+  while (pool.size < 1) await new Promise((resolve) => setImmediate(resolve));
+  lost = true;
+  await assert.rejects(pool.claim({ hostname: 'pod', sysctls: {} }), /no thread can be started/);
+  assert.equal(pinned.size, 1);
+  lost = false;
+  const claimed = await pool.claim({ hostname: 'pod', sysctls: {} });
+  await pool.close();
+  assert.deepEqual([...pinned], [claimed]);
+});
+
+test('sets that a lost Worker did not unpin at the end are given to the next one', async () => {
+  const pinned = new Set<string>();
+  let failures = 0;
+  const kernel = {
+    pinNamespaces: ({ dir: set }: { readonly dir: string }) => Promise.resolve(void pinned.add(set)),
+    unpinNamespaces: (set: string) => {
+      failures += 1;
+      return failures <= 2
+        ? Promise.reject(new Error('the Worker has ended'))
+        : Promise.resolve(void pinned.delete(set));
+    },
+  } as unknown as Kernel;
+  const startProgram = () => Promise.reject(new Error('unused'));
+  const pool = await openNamespacePool({
+    ...{ dir, size: 3, kernel, startProgram },
+    log: createLogger({ level: 'silent' }),
+  });
+  await pool.reconcile(new Set());
+  while (pool.size < 3) await new Promise((resolve) => setImmediate(resolve));
+  await pool.close();
+  assert.deepEqual([...pinned], []);
+});

@@ -59,9 +59,25 @@ export async function openNamespacePool(input: {
   const { dir, kernel } = input;
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const ready: string[] = [];
+  /** Sets that nothing claims and that could not be unpinned yet. */
+  const abandoned = new Set<string>();
   let filling: Promise<void> | undefined;
   let closed = false;
 
+  /** Unpins a set that nothing claims, now or, without a thread for it, later. */
+  const discard = async (set: string): Promise<void> => {
+    try {
+      await kernel.unpinNamespaces(set);
+      abandoned.delete(set);
+    } catch (cause) {
+      if (!abandoned.has(set))
+        input.log.warn(
+          { set, cause: String(cause) },
+          'pinned namespaces that nothing claims could not be removed; it is tried again',
+        );
+      abandoned.add(set);
+    }
+  };
   /**
    * Creates a set with the pins of `make`, or none. A Worker that crashes meanwhile does not remove its pins,
    * so they are removed here.
@@ -72,14 +88,7 @@ export async function openNamespacePool(input: {
       await make(set);
       return set;
     } catch (cause) {
-      await kernel
-        .unpinNamespaces(set)
-        .catch((second: unknown) =>
-          input.log.warn(
-            { set, cause: String(second) },
-            'pinned namespaces are left for the next start to remove',
-          ),
-        );
+      await discard(set);
       throw cause;
     }
   };
@@ -97,6 +106,7 @@ export async function openNamespacePool(input: {
     );
   const fill = (): void => {
     filling ??= (async () => {
+      for (const set of [...abandoned]) await discard(set);
       while (!closed && ready.length < input.size) ready.push(await pin(every, { sysctls: defaultSysctls }));
     })()
       .catch((cause: unknown) =>
@@ -118,7 +128,7 @@ export async function openNamespacePool(input: {
         });
       } catch (cause) {
         // A set that is configured only in part is removed.
-        await kernel.unpinNamespaces(set);
+        await discard(set);
         throw cause;
       }
       return set;
@@ -145,7 +155,10 @@ export async function openNamespacePool(input: {
     close: async () => {
       closed = true;
       await filling;
-      await Promise.all(ready.splice(0).map((set) => kernel.unpinNamespaces(set)));
+      for (const set of ready.splice(0)) abandoned.add(set);
+      // The sets that a lost Worker had are given to the next one.
+      await Promise.all([...abandoned].map(discard));
+      await Promise.all([...abandoned].map((set) => kernel.unpinNamespaces(set)));
     },
   };
 }
