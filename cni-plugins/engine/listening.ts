@@ -29,7 +29,22 @@ export function createListeningSide(
   let open: { readonly listener: number; readonly service: PluginService } | undefined;
   let again: NodeJS.Timeout | undefined;
 
-  const listen = (listener: number): Promise<Answer> => ask({ do: 'listen', fd: duplicateFd(listener) });
+  const listen = async (listener: number): Promise<void> =>
+    void (await ask({ do: 'listen', fd: duplicateFd(listener) }));
+
+  const listenAgain = (): void => {
+    clearTimeout(again);
+    again = setTimeout(() => {
+      if (open === undefined) return;
+      listen(open.listener).catch((thrown: unknown) => {
+        log.warn(
+          { why: reasonOf(thrown) },
+          'plugin calls are not served by the network thread; they work without it, and it is tried again',
+        );
+        if (open !== undefined) listenAgain();
+      });
+    }, againMs).unref();
+  };
 
   return {
     async servePlugins(listener) {
@@ -50,16 +65,7 @@ export function createListeningSide(
       open.service.accept(new Socket({ fd, readable: true, writable: true }), Buffer.from(first));
     },
     lost() {
-      if (open === undefined) return;
-      again = setTimeout(() => {
-        if (open === undefined) return;
-        listen(open.listener).catch((thrown: unknown) =>
-          log.warn(
-            { why: reasonOf(thrown) },
-            'plugin calls are not served by the network thread; they work without it, and it is tried again',
-          ),
-        );
-      }, againMs).unref();
+      if (open !== undefined) listenAgain();
     },
   };
 }
