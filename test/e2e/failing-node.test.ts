@@ -1,16 +1,21 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { ContainerState } from '../../runtime/index.ts';
-import { exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { patience } from '../fixtures/daemon.ts';
+import { layerOf } from '../fixtures/image.ts';
+import type { Layer } from '../fixtures/image.ts';
+import { execute, exitOf, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** Failures that a node causes for a correct daemon: writes fail, descriptors are exhausted. */
+/** Failures that a node causes for a correct daemon: writes fail, descriptors and threads are exhausted. */
 describe('a node that fails for a while', () => {
   let stage: Stage;
   let image = '';
@@ -63,4 +68,84 @@ describe('a node that fails for a while', () => {
     assert.equal(await stateOf(lives), ContainerState.CONTAINER_RUNNING);
     await removePod(stage, pod);
   });
+
+  it('keeps its daemon while no thread can be created, and nothing of the refused requests', async (t) => {
+    const crowd = openThreadLimit(stage.daemon.pid);
+    if (crowd === undefined) return t.skip('no cgroup controller pids');
+    const pod = await runPod(stage, 'crowded');
+    const { reference } = await stage.publish('app/layers:1', { layers: await layersOf(6) });
+    const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    crowd.fill();
+    try {
+      const { cri } = stage.daemon;
+      const refused = { config: podConfig(stage, 'refused'), runtimeHandler: '' };
+      const asked = await Promise.allSettled([
+        cri.runtime.listContainerStats({}, { timeoutMs: patience }),
+        cri.runtime.listPodSandboxStats({}, { timeoutMs: patience }),
+        cri.runtime.runPodSandbox(refused, { timeoutMs: patience }),
+        cri.image.imageFsInfo({}, { timeoutMs: patience }),
+        execute(stage, id, 'true'),
+        stage.pull(reference),
+      ]);
+      for (const one of asked)
+        if (one.status === 'rejected')
+          assert.ok(isPortcullisError(one.reason) && one.reason.code !== 'CRI_INTERNAL', String(one.reason));
+      // The statistics are read once a second.
+      await pause(2_000);
+      assert.ok(stage.daemon.isAlive(), stage.daemon.log().slice(-3_000));
+    } finally {
+      crowd.lift();
+    }
+    assert.equal((await execute(stage, id, 'hostname')).stdout, 'crowded\n');
+    await stage.pull(reference);
+    for (const { id: podSandboxId } of (await runtime().listPodSandbox({})).items)
+      await runtime().removePodSandbox({ podSandboxId });
+    await crowd.close();
+  });
 });
+
+const layersOf = (count: number): Promise<Layer[]> =>
+  Promise.all(
+    Array.from({ length: count }, (_, index) => layerOf([{ name: `f${index}`, body: `file ${index}` }])),
+  );
+
+/** A cgroup that holds a process, and limits its threads. */
+interface ThreadLimit {
+  /** Leaves the processes the threads that they have. */
+  fill(): void;
+  lift(): void;
+  /** Moves the processes back. */
+  close(): Promise<void>;
+}
+
+/** Moves the process. Returns nothing where no such cgroup can be made. */
+function openThreadLimit(pid: number): ThreadLimit | undefined {
+  const name = `portcullis-threads-${process.pid}`;
+  const root = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup'].find((path) => existsSync(path)) ?? '';
+  const own = /^(?:\d+:pids|0:):(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '';
+  const folder = join(root, name);
+  mkdirSync(folder);
+  if (!existsSync(join(folder, 'pids.max'))) {
+    rmdirSync(folder);
+    return undefined;
+  }
+  const write = (file: string, text: string): void => writeFileSync(join(folder, file), text);
+  write('cgroup.procs', String(pid));
+  return {
+    fill: () => write('pids.max', readFileSync(join(folder, 'pids.current'), 'utf8').trim()),
+    lift: () => write('pids.max', 'max'),
+    async close() {
+      for (let tries = 0; existsSync(folder) && tries < 100; tries += 1) {
+        for (const one of readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n'))
+          if (one !== '' && existsSync(`/proc/${one}`)) writeFileSync(join(root, own, 'cgroup.procs'), one);
+        await pause(50);
+        try {
+          rmdirSync(folder);
+        } catch {
+          // A process is being started there.
+        }
+      }
+      assert.equal(existsSync(folder), false, 'processes stay in the cgroup');
+    },
+  };
+}
