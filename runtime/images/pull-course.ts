@@ -1,5 +1,4 @@
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
-import { gather } from '../../trust/index.ts';
 import type { NegativeCache, Dossier, Platform, TrustServices } from '../../trust/index.ts';
 import { createBlobFetches } from './blob-fetches.ts';
 import type { BlobFetches } from './blob-fetches.ts';

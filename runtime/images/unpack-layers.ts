@@ -6,7 +6,10 @@ import type { BlobDescriptor } from './manifest/json.ts';
 import { orAborted } from './serial.ts';
 import type { Admitted, Course, PullDeps } from './pull-course.ts';
 
-/** Unpacks the layers of an admitted image. Begins with the lowest layer; a layer that depends on the layers below gets their claims. */
+/**
+ * Unpacks the layers of an admitted image. Begins with the lowest layer; a layer that depends on the layers
+ * below gets their claims.
+ */
 export async function unpackLayers(
   deps: PullDeps,
   positions: readonly LayerPosition[],
