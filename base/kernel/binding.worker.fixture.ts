@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads';
-import { glibc } from './libc.ts';
+import { glibc } from './ffi/libc.ts';
 
 /** Binds functions and passes lists to native code, repeatedly. */
 parentPort?.postMessage('ready');

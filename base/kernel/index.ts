@@ -1,10 +1,10 @@
-export * from './constants.ts';
-export { withAddresses } from './libc.ts';
-export { errnoName, isErrno, kernelError, leavesUnknown } from './errno.ts';
-export type { KernelCode } from './errno.ts';
-export { cachedFile } from './cached-path.ts';
-export { groupOf, sessionOf } from './process-groups.ts';
-export type { CachedFile } from './cached-path.ts';
+export * from './ffi/constants.ts';
+export { withAddresses } from './ffi/libc.ts';
+export { errnoName, isErrno, kernelError, leavesUnknown } from './ffi/errno.ts';
+export type { KernelCode } from './ffi/errno.ts';
+export { cachedFile } from './files/cached-path.ts';
+export { groupOf, sessionOf } from './processes/process-groups.ts';
+export type { CachedFile } from './files/cached-path.ts';
 export {
   attach as attachMount,
   bindMount,
@@ -13,18 +13,18 @@ export {
   mount,
   setPropagation,
   umount,
-} from './mount.ts';
-export type { BindOptions, Propagation } from './mount.ts';
-export type { MountedFile } from './detached-mount.ts';
-export { directReadUnit } from './direct-io.ts';
-export { openNullDevice } from './null-device.ts';
-export { mountOverlay } from './overlay.ts';
-export type { Overlay } from './overlay.ts';
-export { inNamespaces, isNamespaceOf, sethostname, setns, unshare } from './namespaces.ts';
-export type { NamespaceFds, NamespaceType } from './namespaces.ts';
-export { sysctlNamespace } from './sysctl.ts';
-export { pinNamespaces, unpinNamespaces } from './pins.ts';
-export type { PinnedNamespaces } from './pins.ts';
+} from './mounts/mount.ts';
+export type { BindOptions, Propagation } from './mounts/mount.ts';
+export type { MountedFile } from './mounts/detached-mount.ts';
+export { directReadUnit } from './files/direct-io.ts';
+export { openNullDevice } from './mounts/null-device.ts';
+export { mountOverlay } from './mounts/overlay.ts';
+export type { Overlay } from './mounts/overlay.ts';
+export { inNamespaces, isNamespaceOf, sethostname, setns, unshare } from './namespaces/namespaces.ts';
+export type { NamespaceFds, NamespaceType } from './namespaces/namespaces.ts';
+export { sysctlNamespace } from './namespaces/sysctl.ts';
+export { pinNamespaces, unpinNamespaces } from './namespaces/pins.ts';
+export type { PinnedNamespaces } from './namespaces/pins.ts';
 export {
   closeFd,
   createWriteOut,
@@ -41,16 +41,16 @@ export {
   tryLockFile,
   unlockFile,
   writeFd,
-} from './files.ts';
-export type { OpenInRoot, Times } from './files.ts';
-export { kernelFileSystemOf, openNamespaceRoot, fileIdentityOf } from './file-identity.ts';
-export type { FileIdentity } from './file-identity.ts';
-export { landlockVersion } from './landlock.ts';
-export { limitsProjects } from './project-quota.ts';
-export { getXattr, listXattr, removeXattr, setXattr } from './xattr.ts';
-export type { XattrOptions } from './xattr.ts';
-export { pidfdInfo, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
-export type { PidfdInfo } from './pidfd.ts';
+} from './files/files.ts';
+export type { OpenInRoot, Times } from './files/files.ts';
+export { kernelFileSystemOf, openNamespaceRoot, fileIdentityOf } from './files/file-identity.ts';
+export type { FileIdentity } from './files/file-identity.ts';
+export { landlockVersion } from './processes/landlock.ts';
+export { limitsProjects } from './files/project-quota.ts';
+export { getXattr, listXattr, removeXattr, setXattr } from './files/xattr.ts';
+export type { XattrOptions } from './files/xattr.ts';
+export { pidfdInfo, pidfdOpen, pidfdSendSignal } from './processes/pidfd.ts';
+export type { PidfdInfo } from './processes/pidfd.ts';
 export {
   bindNetlink,
   connectUnix,
@@ -66,29 +66,29 @@ export {
   setSockOpt,
   shutdown,
   socket,
-} from './socket.ts';
-export type { PeerCredentials } from './socket.ts';
-export { closeLedger, enter, keepLedger, newLedger } from './ledger.ts';
-export { hearAllNamespaces, receiveHeard } from './namespace-events.ts';
-export { linkFlagsOf, linkIndexOf, linkMacOf, linkNameOf } from './netdevice.ts';
-export { sendDatagram } from './datagram.ts';
-export { bindTcp, bindUdp, connectTcp, connectUdp, sockaddr } from './inet-socket.ts';
-export { openDatagramBatch } from './datagram-batch.ts';
-export type { DatagramPeer } from './datagram-batch.ts';
-export type { InetAddress } from './inet-socket.ts';
-export { adopt, onProcessEnd } from './adopt.ts';
-export type { Adopted } from './adopt.ts';
-export { adoptTerminal } from './adopt-terminal.ts';
-export { hasHungUp } from './hangup.ts';
-export { receiveDescriptor } from './passed-descriptors.ts';
-export { connectLoopback, loopbackConnected, openLoopbackSocket } from './loopback-socket.ts';
-export { setWindowSize } from './terminal.ts';
-export { makeThreadPrompt, raiseThreadPriority } from './priority.ts';
-export { openPipe, openPipes, reapProcess, spawnProcess } from './spawn.ts';
-export type { Pipe } from './spawn.ts';
-export type { ProcessEnd, SpawnedProcess } from './spawn.ts';
-export { sealedFile } from './sealed-file.ts';
-export { createEventFd, drainEventFd, signalEventFd } from './eventfd.ts';
+} from './sockets/socket.ts';
+export type { PeerCredentials } from './sockets/socket.ts';
+export { closeLedger, enter, keepLedger, newLedger } from './ffi/ledger.ts';
+export { hearAllNamespaces, receiveHeard } from './sockets/namespace-events.ts';
+export { linkFlagsOf, linkIndexOf, linkMacOf, linkNameOf } from './sockets/netdevice.ts';
+export { sendDatagram } from './sockets/datagram.ts';
+export { bindTcp, bindUdp, connectTcp, connectUdp, sockaddr } from './sockets/inet-socket.ts';
+export { openDatagramBatch } from './sockets/datagram-batch.ts';
+export type { DatagramPeer } from './sockets/datagram-batch.ts';
+export type { InetAddress } from './sockets/inet-socket.ts';
+export { adopt, onProcessEnd } from './processes/adopt.ts';
+export type { Adopted } from './processes/adopt.ts';
+export { adoptTerminal } from './processes/adopt-terminal.ts';
+export { hasHungUp } from './polling/hangup.ts';
+export { receiveDescriptor } from './sockets/passed-descriptors.ts';
+export { connectLoopback, loopbackConnected, openLoopbackSocket } from './sockets/loopback-socket.ts';
+export { setWindowSize } from './processes/terminal.ts';
+export { makeThreadPrompt, raiseThreadPriority } from './processes/priority.ts';
+export { openPipe, openPipes, reapProcess, spawnProcess } from './processes/spawn.ts';
+export type { Pipe } from './processes/spawn.ts';
+export type { ProcessEnd, SpawnedProcess } from './processes/spawn.ts';
+export { sealedFile } from './files/sealed-file.ts';
+export { createEventFd, drainEventFd, signalEventFd } from './polling/eventfd.ts';
 export {
   EPOLLERR,
   EPOLLHUP,
@@ -99,12 +99,12 @@ export {
   epollRearm,
   epollRemove,
   epollWait,
-} from './epoll.ts';
-export { boundingCapabilities, capabilityNames, effectiveCapabilities } from './capabilities.ts';
-export { seccompFilters } from './seccomp-filters.ts';
-export { kernelRelease } from './release.ts';
-export type { KernelRelease } from './release.ts';
-export { fixHeapThresholds, trimHeap } from './heap.ts';
+} from './polling/epoll.ts';
+export { boundingCapabilities, capabilityNames, effectiveCapabilities } from './processes/capabilities.ts';
+export { seccompFilters } from './processes/seccomp-filters.ts';
+export { kernelRelease } from './ffi/release.ts';
+export type { KernelRelease } from './ffi/release.ts';
+export { fixHeapThresholds, trimHeap } from './ffi/heap.ts';
 export { startKernelWorker } from './kernel.ts';
 export type { Kernel } from './kernel.ts';
-export type { DiskUsage } from './disk-usage.ts';
+export type { DiskUsage } from './files/disk-usage.ts';

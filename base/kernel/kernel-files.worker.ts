@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises';
-import { diskUsage } from './disk-usage.ts';
-import { kernelError } from './errno.ts';
-import { syncfs } from './files.ts';
-import { removeTree } from './remove-tree.ts';
+import { diskUsage } from './files/disk-usage.ts';
+import { kernelError } from './ffi/errno.ts';
+import { syncfs } from './files/files.ts';
+import { removeTree } from './files/remove-tree.ts';
 import { serveCalls } from './worker-calls.ts';
 
 /** How long one walk runs before the other calls of this Worker run. */

@@ -1,7 +1,7 @@
-import { openDetachedMount } from './detached-mount.ts';
-import { bindMount, checkIdmap, mount, setPropagation, umount } from './mount.ts';
-import { mountOverlay } from './overlay.ts';
-import { limitsProjects, limitTrees } from './project-quota.ts';
+import { openDetachedMount } from './mounts/detached-mount.ts';
+import { bindMount, checkIdmap, mount, setPropagation, umount } from './mounts/mount.ts';
+import { mountOverlay } from './mounts/overlay.ts';
+import { limitsProjects, limitTrees } from './files/project-quota.ts';
 import { serveCalls } from './worker-calls.ts';
 
 const calls = {

@@ -1,6 +1,6 @@
-import { closeOwnNamespaces } from './namespaces.ts';
-import { configureNamespaces, pinNamespaces, pinNamespacesOf, unpinNamespaces } from './pins.ts';
-import { readNetFiles } from './net-files.ts';
+import { closeOwnNamespaces } from './namespaces/namespaces.ts';
+import { configureNamespaces, pinNamespaces, pinNamespacesOf, unpinNamespaces } from './namespaces/pins.ts';
+import { readNetFiles } from './namespaces/net-files.ts';
 import { serveCalls } from './worker-calls.ts';
 
 const calls = { pinNamespaces, pinNamespacesOf, configureNamespaces, unpinNamespaces, readNetFiles };

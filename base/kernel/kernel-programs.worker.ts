@@ -1,4 +1,4 @@
-import { spawnProcess } from './spawn.ts';
+import { spawnProcess } from './processes/spawn.ts';
 import { serveCalls } from './worker-calls.ts';
 
 const calls = { spawnProcess };

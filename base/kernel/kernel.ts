@@ -6,12 +6,12 @@ import type { MountCalls } from './kernel-mounts.worker.ts';
 import type { ProgramCalls } from './kernel-programs.worker.ts';
 import type { NamespaceCalls } from './kernel-namespaces.worker.ts';
 import type { FileCalls } from './kernel-files.worker.ts';
-import type { MountedFile } from './detached-mount.ts';
-import type { BindOptions, Propagation } from './mount.ts';
-import type { Overlay } from './overlay.ts';
-import type { PinnedNamespaces } from './pins.ts';
-import type { SpawnedProcess } from './spawn.ts';
-import type { DiskUsage } from './disk-usage.ts';
+import type { MountedFile } from './mounts/detached-mount.ts';
+import type { BindOptions, Propagation } from './mounts/mount.ts';
+import type { Overlay } from './mounts/overlay.ts';
+import type { PinnedNamespaces } from './namespaces/pins.ts';
+import type { SpawnedProcess } from './processes/spawn.ts';
+import type { DiskUsage } from './files/disk-usage.ts';
 
 /**
  * The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`. Each runs in one of four

@@ -2,7 +2,7 @@ import { parentPort } from 'node:worker_threads';
 import type { Worker } from 'node:worker_threads';
 import { PortcullisError, asPortcullisError, errorFromJson, errorToJson, reasonOf } from '../errors/index.ts';
 import type { SerialisedError } from '../errors/index.ts';
-import { kernelError } from './errno.ts';
+import { kernelError } from './ffi/errno.ts';
 
 interface Request {
   readonly id: number;

@@ -41,7 +41,7 @@ export const runtimeRows: readonly Row[] = [
         'a working directory is resolved through volumes, and again before each command (CVE-2024-21626) (${handler})',
       ],
       [folders, 'a command inherits no descriptors of the runtime (${handler})'],
-      ['base/kernel/files.test.ts', 'descriptors are closed in a started program'],
+      ['base/kernel/files/files.test.ts', 'descriptors are closed in a started program'],
     ],
   },
   {
@@ -134,7 +134,7 @@ export const runtimeRows: readonly Row[] = [
     held: [
       [requests, 'a pod ${what}'],
       ['test/e2e/security-context.test.ts', 'is refused a sysctl ${what}, and leaves nothing'],
-      ['base/kernel/sysctl.test.ts', 'no name leads out of the part of /proc/sys that it claims'],
+      ['base/kernel/namespaces/sysctl.test.ts', 'no name leads out of the part of /proc/sys that it claims'],
     ],
   },
   {
@@ -348,7 +348,7 @@ export const runtimeRows: readonly Row[] = [
         'runtime/images/unpack/unpack-layer.test.ts',
         'no archive, whatever it holds, touches anything outside its layer',
       ],
-      ['base/kernel/files.test.ts', 'no path leaves the root'],
+      ['base/kernel/files/files.test.ts', 'no path leaves the root'],
     ],
   },
   {

@@ -22,11 +22,11 @@ export const mutants: readonly Mutant[] = [
     tests: launcherName,
   },
   {
-    file: 'base/kernel/null-device.ts',
+    file: 'base/kernel/mounts/null-device.ts',
     removes: 'the null device that is nobody else’s',
     from: 'mknod(path, S_IFCHR | 0o666, 1, 3);',
     to: "return openFile('/dev/null', O_RDWR);",
-    tests: ['base/kernel/null-device.test.ts'],
+    tests: ['base/kernel/mounts/null-device.test.ts'],
   },
   {
     file: `${oci}/start-command.ts`,

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { checked } from '../../base/kernel/errno.ts';
-import { glibc } from '../../base/kernel/libc.ts';
+import { checked } from '../../base/kernel/ffi/errno.ts';
+import { glibc } from '../../base/kernel/ffi/libc.ts';
 
 const ioctl = glibc('ioctl', 'int', ['int', 'ulong', 'void *']);
 /** linux/fs.h: _IOR('X', 125, __u32). */

@@ -168,7 +168,7 @@ export const stages: readonly Stage[] = [
         '--test-reporter=tap',
       ],
       ...[
-        'base/kernel/project-quota.test.ts',
+        'base/kernel/files/project-quota.test.ts',
         'test/e2e/writable-layer.test.ts',
         'test/e2e/resources.test.ts',
       ],

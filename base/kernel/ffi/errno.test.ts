@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { constants } from 'node:os';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { PortcullisError } from '../../errors/index.ts';
+import { cString, errnoName, isErrno, kernelError } from './errno.ts';
+import { mount, openFile } from '../index.ts';
+
+test('an error names call, subject and errno, and says what to do', () => {
+  assert.throws(
+    () => openFile('/nowhere/at/all', 0),
+    (error: unknown) => {
+      assert.ok(error instanceof PortcullisError);
+      assert.equal(error.code, 'KERNEL_ENOENT');
+      assert.equal(error.kind, 'not-found');
+      assert.deepEqual(error.failure.details, { errno: 'ENOENT', call: 'open' });
+      assert.match(error.message, /open \/nowhere\/at\/all: .+ \(ENOENT\); .+ \[KERNEL_ENOENT\]/);
+      return true;
+    },
+  );
+});
+
+test('where two names share a number, the one of the manual pages is told', () => {
+  assert.equal(errnoName(constants.errno.EAGAIN), 'EAGAIN');
+  assert.equal(errnoName(95), 'EOPNOTSUPP');
+  assert.equal(errnoName(117), 'EUCLEAN');
+  assert.equal(errnoName(4000), 'ERRNO_4000');
+});
+
+test('every errno becomes an error whose code isErrno recognises', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 200 }), (errno) => {
+      const error = kernelError(errno, 'call', 'subject');
+      assert.ok(isErrno(error, errnoName(errno)));
+      assert.ok(!isErrno(error, 'EOTHER'));
+    }),
+  );
+});
+
+test('a NUL byte would cut a path short, so it is refused', () => {
+  assert.throws(() => cString('/etc/passwd\0.png', 'open'), { code: 'KERNEL_EINVAL' });
+  assert.throws(() => mount('none', '/tmp\0x', 'tmpfs', 0), { code: 'KERNEL_EINVAL' });
+});

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readlinkSync, statSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { cachedFile } from '../index.ts';
+import { temporaryFolder } from '../temporary.fixture.ts';
+
+const tickMs = 30;
+
+test('a path that was just used is known, however busily others mount', async (t) => {
+  const folder = temporaryFolder(t);
+  const fixture = join(import.meta.dirname, 'busy-mounts.fixture.ts');
+  const busy = spawn('unshare', ['--mount', process.execPath, fixture, temporaryFolder(t)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await once(busy.stdout, 'data');
+  const { ino } = statSync(folder);
+  const unknown: number[] = [];
+  for (let look = 0; look < 20_000; look += 1) {
+    const found = cachedFile(folder, { followLink: true });
+    if (found === undefined) unknown.push(look);
+    else assert.ok(found !== 'missing' && found.inode === String(ino));
+  }
+  busy.stdin.end();
+  assert.deepEqual(await once(busy, 'close'), [0, null]);
+  assert.deepEqual(unknown, []);
+});
+
+test('a name that was just looked up and is not there is missing', (t) => {
+  const path = join(temporaryFolder(t), 'none');
+  assert.equal(statSync(path, { throwIfNoEntry: false }), undefined);
+  assert.equal(cachedFile(path, { followLink: true }), 'missing');
+});
+
+test('a link is followed only when that is asked for', async (t) => {
+  const folder = temporaryFolder(t);
+  const link = join(folder, 'link');
+  symlinkSync('.', link);
+  // Reading a link writes its access time, once the clock of the file system has ticked. The caches do not
+  // follow one that has to be written.
+  await pause(tickMs);
+  readlinkSync(link);
+  const [itself, behind] = [false, true].map((followLink) => cachedFile(link, { followLink }));
+  assert.ok(typeof itself === 'object' && typeof behind === 'object');
+  assert.equal(behind.path, folder);
+  assert.equal(itself.path, link);
+});
