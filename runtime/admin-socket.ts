@@ -1,12 +1,11 @@
-import { chmodSync } from 'node:fs';
-import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { serveAdmin } from '../cni-plugins/index.ts';
 import type { AnswerAdmin, NetworkEngine } from '../cni-plugins/index.ts';
 import type { Balancing } from './balancing.ts';
-import { openUnixSocket } from './cri/unix-listener.ts';
 import type { ImageAdmin } from './image-admin.ts';
 import type { DaemonOverlay } from './overlay.ts';
+import { openServedSocket } from './served-socket.ts';
+import type { ServedSocket } from './served-socket.ts';
 
 /**
  * Answers the admin API.
@@ -75,34 +74,12 @@ export function answerAdminOf(
  * Serves the admin API at a unix socket with mode 0600. A socket that cannot be opened is logged and is no
  * failure: pods and images do not need it.
  */
-export async function openAdminSocket(
-  socket: string,
-  answer: AnswerAdmin,
-  log: Logger,
-): Promise<{
-  /** Refuses new requests and resolves when all pending requests have their answer. */
-  close(): Promise<void>;
-}> {
-  try {
-    const listener = await openUnixSocket(socket, 0);
-    try {
-      chmodSync(socket, 0o600);
-      const server = serveAdmin(listener.fd, answer, log);
-      return {
-        close: async () => {
-          listener.close();
-          await server.close();
-        },
-      };
-    } catch (thrown) {
-      listener.close();
-      throw thrown;
-    }
-  } catch (thrown) {
-    log.error(
-      { socket, why: reasonOf(thrown) },
-      'commands cannot ask the daemon: its admin socket cannot be opened',
-    );
-    return { close: () => Promise.resolve() };
-  }
+export function openAdminSocket(socket: string, answer: AnswerAdmin, log: Logger): Promise<ServedSocket> {
+  const serve = (fd: number): ServedSocket => serveAdmin(fd, answer, log);
+  return openServedSocket(
+    socket,
+    serve,
+    log,
+    'commands cannot ask the daemon: its admin socket cannot be opened',
+  );
 }

@@ -6,5 +6,6 @@ export {
   fileReason,
   errorToJson,
   errorFromJson,
+  failure,
 } from './portcullis-error.ts';
 export type { ErrorKind, Failure, SerialisedError } from './portcullis-error.ts';

@@ -122,3 +122,15 @@ export function errorToJson(error: PortcullisError): SerialisedError {
 export function errorFromJson(value: SerialisedError): PortcullisError {
   return new PortcullisError(value);
 }
+
+/** Returns an error without details and cause; the arguments are the fields of {@link Failure}. */
+export function failure(
+  code: string,
+  kind: ErrorKind,
+  attempted: string,
+  on: string,
+  why: string,
+  fix: string,
+): PortcullisError {
+  return new PortcullisError({ code, kind, attempted, on, why, fix });
+}

@@ -100,7 +100,7 @@ export {
   epollRemove,
   epollWait,
 } from './polling/epoll.ts';
-export { boundingCapabilities, capabilityNames, effectiveCapabilities } from './processes/capabilities.ts';
+export { boundingCapabilities, effectiveCapabilities } from './processes/capabilities.ts';
 export { seccompFilters } from './processes/seccomp-filters.ts';
 export { kernelRelease } from './ffi/release.ts';
 export type { KernelRelease } from './ffi/release.ts';

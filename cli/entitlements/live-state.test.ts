@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { capabilityNames } from '../../base/kernel/index.ts';
+import { capabilityNames } from '../../base/capabilities/index.ts';
 import { linkFindings } from './link-findings.ts';
 import type { LinkAnswer } from './link-findings.ts';
 import { heldAgainst } from './live-state.ts';

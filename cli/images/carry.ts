@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
-import { exportReference, openRegistries, pushImageFile } from '../../trust/index.ts';
-import type { RegistryAccess } from '../../trust/index.ts';
-import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import { exportReference, pushImageFile } from '../../trust/index.ts';
+import { exitCodes, print, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { createProgress } from '../output/progress.ts';
-import { withRegistries } from '../options/registry-options.ts';
+import { withRegistries, withRegistry } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 
 interface CarryFlags extends RegistryFlags {
@@ -72,18 +71,4 @@ export function registerCarry(images: Command): void {
       return exitCodes.yes;
     }),
   );
-}
-
-function withRegistry(flags: CarryFlags, body: (registry: RegistryAccess) => Promise<number>): Promise<void> {
-  return run(flags.output, async () => {
-    const registry = await openRegistries({
-      mirrors: flags.registryMirror,
-      insecureHosts: flags.insecureRegistry,
-    });
-    try {
-      return await body(registry);
-    } finally {
-      await registry.close();
-    }
-  });
 }

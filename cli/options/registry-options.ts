@@ -1,4 +1,8 @@
 import type { Command } from 'commander';
+import { openRegistries } from '../../trust/index.ts';
+import type { RegistryAccess } from '../../trust/index.ts';
+import { run } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 
 export interface RegistryFlags {
   readonly registryMirror: readonly string[];
@@ -27,4 +31,22 @@ export function withRegistries(command: Command): Command {
 /** Makes an option repeatable. */
 export function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
+}
+
+/** Runs a command with access to registries, which ends with the command. */
+export function withRegistry(
+  flags: RegistryFlags & { readonly output: OutputFormat },
+  body: (registry: RegistryAccess) => Promise<number>,
+): Promise<void> {
+  return run(flags.output, async () => {
+    const registry = await openRegistries({
+      mirrors: flags.registryMirror,
+      insecureHosts: flags.insecureRegistry,
+    });
+    try {
+      return await body(registry);
+    } finally {
+      await registry.close();
+    }
+  });
 }

@@ -7,7 +7,6 @@ import {
   explainVerdict,
   loadArchive,
   loadPolicy,
-  openRegistries,
   parseDuration,
   parsePublicKey,
   processPassphrase,
@@ -16,7 +15,7 @@ import {
 import type { PolicyKey } from '../../trust/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
-import { collect, withRegistries } from '../options/registry-options.ts';
+import { collect, withRegistries, withRegistry } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 import { tree, withWide } from '../output/terminal.ts';
 
@@ -153,21 +152,4 @@ function keyOf(file: string | undefined): { readonly key?: PolicyKey } {
   const key = parsePublicKey(file, readPlainFileSync(file, mostKeyBytes));
   if ('problem' in key) throw new Error(`${file}: ${key.problem}`);
   return { key };
-}
-
-function withRegistry(
-  flags: Flags,
-  body: (registry: Awaited<ReturnType<typeof openRegistries>>) => Promise<number>,
-): Promise<void> {
-  return run(flags.output, async () => {
-    const registry = await openRegistries({
-      mirrors: flags.registryMirror,
-      insecureHosts: flags.insecureRegistry,
-    });
-    try {
-      return await body(registry);
-    } finally {
-      await registry.close();
-    }
-  });
 }

@@ -2,7 +2,8 @@ import { createHash, randomUUID } from 'node:crypto';
 import { linkSync, mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { failure, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { networksIn } from '../networks/networks.ts';
 import { bareType } from '../calls/plugin-type.ts';
@@ -375,15 +376,4 @@ function inUse({ name, attachments }: ReportedNetwork): PortcullisError {
     `attached to it: ${who.join(', ')}${more}`,
     'stop these pods first, and disconnect what was connected (portcullis network disconnect)',
   );
-}
-
-function failure(
-  code: string,
-  kind: PortcullisError['kind'],
-  attempted: string,
-  on: string,
-  why: string,
-  fix: string,
-): PortcullisError {
-  return new PortcullisError({ code, kind, attempted, on, why, fix });
 }

@@ -1,4 +1,5 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { failure } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 
 /** The failures of `portcullis network connect` and `disconnect`. */
 
@@ -78,14 +79,3 @@ export const notConnected = (network: string, target: string): PortcullisError =
     'it was not connected by this command',
     'see portcullis network inspect',
   );
-
-function failure(
-  code: string,
-  kind: PortcullisError['kind'],
-  attempted: string,
-  on: string,
-  why: string,
-  fix: string,
-): PortcullisError {
-  return new PortcullisError({ code, kind, attempted, on, why, fix });
-}

@@ -1,53 +1,9 @@
+import { capabilityNames } from '../../base/capabilities/index.ts';
 import { entitlementsError } from '../errors.ts';
 import type { Capability } from '../types.ts';
 
-/**
- * Every capability up to Linux 7.0, in the order of their numbers (linux/capability.h, CAP_CHOWN = 0 …
- * CAP_CHECKPOINT_RESTORE = 40).
- */
-export const CAPABILITIES: readonly Capability[] = [
-  'CHOWN',
-  'DAC_OVERRIDE',
-  'DAC_READ_SEARCH',
-  'FOWNER',
-  'FSETID',
-  'KILL',
-  'SETGID',
-  'SETUID',
-  'SETPCAP',
-  'LINUX_IMMUTABLE',
-  'NET_BIND_SERVICE',
-  'NET_BROADCAST',
-  'NET_ADMIN',
-  'NET_RAW',
-  'IPC_LOCK',
-  'IPC_OWNER',
-  'SYS_MODULE',
-  'SYS_RAWIO',
-  'SYS_CHROOT',
-  'SYS_PTRACE',
-  'SYS_PACCT',
-  'SYS_ADMIN',
-  'SYS_BOOT',
-  'SYS_NICE',
-  'SYS_RESOURCE',
-  'SYS_TIME',
-  'SYS_TTY_CONFIG',
-  'MKNOD',
-  'LEASE',
-  'AUDIT_WRITE',
-  'AUDIT_CONTROL',
-  'SETFCAP',
-  'MAC_OVERRIDE',
-  'MAC_ADMIN',
-  'SYSLOG',
-  'WAKE_ALARM',
-  'BLOCK_SUSPEND',
-  'AUDIT_READ',
-  'PERFMON',
-  'BPF',
-  'CHECKPOINT_RESTORE',
-];
+/** Every capability, in the order of their numbers. */
+export const CAPABILITIES: readonly Capability[] = capabilityNames;
 
 /** The default set of docker and containerd. */
 export const DEFAULT_CAPABILITIES: readonly Capability[] = [

@@ -8,8 +8,8 @@ import { LIMIT_NAMES, RESOURCE_NAMES } from '../profile/sets.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import type { Capability } from '../types.ts';
 import { deviceGrants, formatDevice, parseDeviceGrants } from '../profile/devices.ts';
-import { builtinProfile } from '../profile/builtin.ts';
 import { EXACT_KIND, exactProfileSchema } from './exact-schema.ts';
+import { nameProblem } from './name-problem.ts';
 import { readSyscalls, writeSyscalls } from './exact-syscalls.ts';
 import type { WrittenSyscalls } from './exact-syscalls.ts';
 import type { FileRules, Limit, LimitName, Profile, ResourceName } from '../profile/model.ts';
@@ -98,15 +98,8 @@ export function readExactProfiles(
     append(problems, deeper);
     const position = document.positionOf(['metadata', 'name']);
     const earlier = taken.get(name);
-    const report = (message: string, fix: string): number =>
-      problems.push({ position, path: 'metadata.name', message, fix });
-    if (builtinProfile(name) !== undefined)
-      report(`\`${name}\` is a built-in profile`, 'choose another name');
-    else if (earlier !== undefined)
-      report(
-        `the profile \`${name}\` stands at ${earlier.file}:${earlier.line} already`,
-        'rename one of the two',
-      );
+    const problem = nameProblem(name, position, earlier);
+    if (problem !== undefined) problems.push(problem);
     taken.set(name, position);
     if (profile !== undefined) profiles.push({ name, profile });
   }

@@ -1,24 +1,8 @@
 import { formatDocuments } from '../../base/schema/index.ts';
 import type { KeyOrder, Problem } from '../../base/schema/index.ts';
+import { sectionNames } from './section-names.ts';
 
-const documentKeys = [
-  '$schema',
-  'apiVersion',
-  'kind',
-  'metadata',
-  'parameters',
-  'extends',
-  'entitlements',
-  'files',
-  'network',
-  'syscalls',
-  'capabilities',
-  'devices',
-  'mounts',
-  'paths',
-  'namespaces',
-  'resources',
-];
+const documentKeys = ['$schema', 'apiVersion', 'kind', 'metadata', 'parameters', 'extends', ...sectionNames];
 
 const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = {
   metadata: ['name', 'description'],

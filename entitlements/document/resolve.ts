@@ -7,9 +7,10 @@ import { composed } from '../catalog/compose.ts';
 import { conflictsOf } from '../catalog/conflicts.ts';
 import { NOTHING, partOf, unionParts } from '../catalog/part.ts';
 import type { Part } from '../catalog/part.ts';
-import { builtinProfile, builtinNames } from '../profile/builtin.ts';
+import { builtinNames, builtinProfile } from '../profile/builtin.ts';
 import { cycles } from './cycles.ts';
 import type { Profile } from '../profile/model.ts';
+import { nameProblem } from './name-problem.ts';
 import { changed, decidedBy } from './own-words.ts';
 import { parameterProblem, referencesOf, sampleOf, substitute } from './parameters.ts';
 import type { ParameterValue } from './parameters.ts';
@@ -17,6 +18,7 @@ import { valueOf } from './profile-document.ts';
 import type { ProfileDocument } from './profile-document.ts';
 import { reporter } from './report.ts';
 import type { Report } from './report.ts';
+import { sectionNames } from './section-names.ts';
 import { readSections } from './sections.ts';
 import type { Own } from './sections.ts';
 
@@ -58,18 +60,6 @@ const noneBroken: Broken = { mayExist: () => false, partial: new Set() };
 
 /** The number of different parameter values in one set of documents. Each creates a separate profile. */
 const MAX_INSTANCES = 200;
-const SECTIONS = [
-  'entitlements',
-  'files',
-  'network',
-  'syscalls',
-  'capabilities',
-  'devices',
-  'mounts',
-  'paths',
-  'namespaces',
-  'resources',
-] as const;
 
 /**
  * Resolves the profiles in documents, including parents and parameters.
@@ -84,16 +74,9 @@ export function resolveProfiles(documents: readonly Document[], broken: Broken =
     const { name } = valueOf(document).metadata;
     const position = document.positionOf(['metadata', 'name']);
     const earlier = byName.get(name)?.positionOf(['metadata', 'name']);
-    const report = (message: string, fix: string): number =>
-      problems.push({ position, path: 'metadata.name', message, fix });
-    if (builtinProfile(name) !== undefined)
-      report(`\`${name}\` is a built-in profile`, 'choose another name');
-    else if (earlier !== undefined)
-      report(
-        `the profile \`${name}\` stands at ${earlier.file}:${earlier.line} already`,
-        'rename one of the two',
-      );
-    else byName.set(name, document);
+    const problem = nameProblem(name, position, earlier);
+    if (problem === undefined) byName.set(name, document);
+    else problems.push(problem);
   }
   const looped = cycles(byName, problems);
   const context: Context = { byName, looped, broken, instances: new Map(), given: { count: 0 }, problems };
@@ -143,9 +126,9 @@ function checked(
     const wrong = usual === undefined ? undefined : parameterProblem(type, usual);
     if (wrong !== undefined) report(['parameters', name, 'default'], wrong.problem, wrong.fix);
   }
-  for (const { name, path } of SECTIONS.flatMap((key) => referencesOf(value[key], [key])).concat(
-    referencesOf(value.extends, ['extends']),
-  )) {
+  for (const { name, path } of sectionNames
+    .flatMap((key) => referencesOf(value[key], [key]))
+    .concat(referencesOf(value.extends, ['extends']))) {
     if (parameters.some(([known]) => known === name)) continue;
     const near = closest(
       name,

@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join, normalize } from 'node:path';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { Mount } from '../cri/contract/contract.types.ts';
 import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
+import { badMount } from '../container-mounts/bad-mount.ts';
 
 /** A bind mount whose source is followed through every symbolic link. */
 export interface MountSource {
@@ -164,17 +165,6 @@ export function isOwnOfPod(path: string, kubeletRoot: string, podUid: string): b
   return (
     isWithin(path, normalize(join(kubeletRoot, 'pods', podUid))) && path !== join(kubeletRoot, 'pods', podUid)
   );
-}
-
-function badMount(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_BAD_MOUNT',
-    kind: 'invalid',
-    attempted: 'mount',
-    on,
-    why,
-    fix,
-  });
 }
 
 /** cri-api Mount.image: the mount is an image and not a path of the host. */

@@ -4,6 +4,7 @@ import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
 import { mountPointsBelow, parseMountinfo } from '../container-mounts/mountinfo.ts';
 import type { HandlerFeatures } from './handler-features.ts';
 import type { OciIdMapping, OciMount } from './spec.types.ts';
+import { badMount } from '../container-mounts/bad-mount.ts';
 
 /** The maximum number of ranges of one mount. Kernels accept more, and no kubelet asks for more than one. */
 const rangeLimit = 32;
@@ -90,16 +91,5 @@ export function withSubmounts(mounts: readonly OciMount[], mountinfo: string): O
       mount,
       ...below.map((path) => ({ ...plain, destination: `${base}${path}`, source: `${root}${path}` })),
     ];
-  });
-}
-
-function badMount(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_BAD_MOUNT',
-    kind: 'invalid',
-    attempted: 'mount',
-    on,
-    why,
-    fix,
   });
 }

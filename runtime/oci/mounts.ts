@@ -1,4 +1,3 @@
-import { PortcullisError } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
 import { cleanContainerPath } from './container-path.ts';
@@ -6,6 +5,7 @@ import { checkedMountOptions } from './mount-options.ts';
 import { accessOption, idMappings, withSubmounts } from './mapped-mounts.ts';
 import type { HandlerFeatures } from './handler-features.ts';
 import type { OciMount } from './spec.types.ts';
+import { badMount } from '../container-mounts/bad-mount.ts';
 
 /** cri-api MountPropagation. */
 const propagation: readonly (string | undefined)[] = ['rprivate', 'rslave', 'rshared'];
@@ -150,15 +150,4 @@ function toOciMount(mount: Mount, features: HandlerFeatures): OciMount {
 
 function depth(path: string): number {
   return path.split('/').filter((part) => part !== '').length;
-}
-
-function badMount(on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_BAD_MOUNT',
-    kind: 'invalid',
-    attempted: 'mount',
-    on,
-    why,
-    fix,
-  });
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { boundingCapabilities, capabilityNames, effectiveCapabilities, kernelRelease } from '../index.ts';
+import { capabilityNames } from '../../capabilities/index.ts';
+import { boundingCapabilities, effectiveCapabilities, kernelRelease } from '../index.ts';
 
 function ofStatus(field: string): string[] {
   const hex =

@@ -1,4 +1,5 @@
 import { attribute, attributesOf, be16, nested, u32, u8 } from '../protocol/wire.ts';
+import { conntrackRequest } from './conntrack-request.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import type { Received } from '../protocol/wire.ts';
 
@@ -7,7 +8,6 @@ import type { Received } from '../protocol/wire.ts';
  * conntrack.ts has the requests for host ports.
  */
 
-const NFNL_SUBSYS_CTNETLINK = 1;
 const IPCTNL_MSG_CT_GET = 1;
 const IPCTNL_MSG_CT_DELETE = 2;
 const CTA_TUPLE_ORIG = 1;
@@ -41,19 +41,6 @@ export interface TrackedConnection {
   /** For {@link forget}. */
   readonly key: readonly Uint8Array[];
 }
-
-const request = (
-  what: string,
-  family: 2 | 10,
-  message: number,
-  ...attributes: readonly Uint8Array[]
-): Request => ({
-  what,
-  on: 'conntrack',
-  type: (NFNL_SUBSYS_CTNETLINK << 8) | message,
-  flags: 0,
-  body: Buffer.concat([Buffer.of(family, 0, 0, 0), ...attributes]),
-});
 
 /** Narrows a listing by what the connections were first sent to. */
 export interface Narrowing {
@@ -93,7 +80,7 @@ export function listConnections(
           ),
         ];
   return socket
-    .dump(request('list connections', family, IPCTNL_MSG_CT_GET, ...filter))
+    .dump(conntrackRequest('list connections', family, IPCTNL_MSG_CT_GET, ...filter))
     .flatMap((message) => readConnection(message) ?? [])
     .filter(
       (connection) =>
@@ -153,6 +140,8 @@ export function forget(
 ): void {
   if (connections.length > 0)
     socket.send(
-      connections.map(({ key }) => request('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...key)),
+      connections.map(({ key }) =>
+        conntrackRequest('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...key),
+      ),
     );
 }

@@ -1,10 +1,10 @@
 import { attribute, attributesOf, nested, u32, u8 } from '../protocol/wire.ts';
+import { conntrackRequest } from './conntrack-request.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import type { Received } from '../protocol/wire.ts';
 
 /** Connection tracking over ctnetlink, for host ports. Source: linux/netfilter/nfnetlink_conntrack.h. */
 
-const NFNL_SUBSYS_CTNETLINK = 1;
 const IPCTNL_MSG_CT_GET = 1;
 const IPCTNL_MSG_CT_DELETE = 2;
 const CTA_TUPLE_ORIG = 1;
@@ -21,19 +21,6 @@ const CTA_PROTO_NUM = 1;
 const CTA_PROTO_DST_PORT = 3;
 /** CTA_FILTER_F_CTA_PROTO_NUM of the kernel's net/netfilter/nf_internals.h (since 5.8). */
 const filterByProtocol = 1 << 3;
-
-const request = (
-  what: string,
-  family: number,
-  message: number,
-  ...attributes: readonly Uint8Array[]
-): Request => ({
-  what,
-  on: 'conntrack',
-  type: (NFNL_SUBSYS_CTNETLINK << 8) | message,
-  flags: 0,
-  body: Buffer.concat([Buffer.of(family, 0, 0, 0), ...attributes]),
-});
 
 /** The fields of a connection that matter for host ports. */
 interface Connection {
@@ -113,12 +100,12 @@ function forgetGroup(socket: NetlinkSocket, stale: readonly StalePort[]): void {
   ];
   const isStale = staleAmong(stale);
   const found = socket
-    .dump(request('list connections', first.family, IPCTNL_MSG_CT_GET, ...filter))
+    .dump(conntrackRequest('list connections', first.family, IPCTNL_MSG_CT_GET, ...filter))
     .flatMap((message) => readConnection(message) ?? []);
   // ENOENT means that the connection has ended meanwhile, which is not an error.
   socket.send(
     found
       .filter(isStale)
-      .map(({ key }) => request('forget a connection', first.family, IPCTNL_MSG_CT_DELETE, ...key)),
+      .map(({ key }) => conntrackRequest('forget a connection', first.family, IPCTNL_MSG_CT_DELETE, ...key)),
   );
 }

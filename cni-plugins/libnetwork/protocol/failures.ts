@@ -1,5 +1,5 @@
-import { PortcullisError } from '../../../base/errors/index.ts';
-import type { ErrorKind } from '../../../base/errors/index.ts';
+import { failure } from '../../../base/errors/index.ts';
+import type { ErrorKind, PortcullisError } from '../../../base/errors/index.ts';
 
 /** The refusals of the driver, worded for the user who typed the docker command. */
 
@@ -159,14 +159,3 @@ export const droppedByOthers = ({
   );
 
 const short = (id: string): string => id.slice(0, 12);
-
-function failure(
-  code: string,
-  kind: ErrorKind,
-  attempted: string,
-  on: string,
-  why: string,
-  fix: string,
-): PortcullisError {
-  return new PortcullisError({ code, kind, attempted, on, why, fix });
-}

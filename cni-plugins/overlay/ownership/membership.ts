@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { PortcullisError, isPortcullisError } from '../../../base/errors/index.ts';
+import { failure, isPortcullisError } from '../../../base/errors/index.ts';
+import type { PortcullisError } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { contains, parsePrefix } from '../../../base/addresses/index.ts';
 import type { IpFamily } from '../../../base/addresses/index.ts';
@@ -347,17 +348,6 @@ export async function mayWriteForOthers({ client, keys }: Pick<Member, 'client' 
     if (isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_DENIED') return false;
     throw thrown;
   }
-}
-
-function failure(
-  code: string,
-  kind: PortcullisError['kind'],
-  attempted: string,
-  on: string,
-  why: string,
-  fix: string,
-): PortcullisError {
-  return new PortcullisError({ code, kind, attempted, on, why, fix });
 }
 
 function differing(key: string, ours: string, theirs: string): PortcullisError {

@@ -1,0 +1,1 @@
+export { capabilityNames } from './capability-names.ts';

@@ -1,0 +1,42 @@
+import { chmodSync } from 'node:fs';
+import { reasonOf } from '../base/errors/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { openUnixSocket } from './cri/unix-listener.ts';
+
+/** A service on a Unix socket. */
+export interface ServedSocket {
+  /** Refuses new requests and resolves when all pending requests have their answer. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves a Unix socket that only root may use. A socket that cannot be opened is logged and is no failure.
+ * @param serve begins to accept connections on the listening descriptor
+ * @param notServed the message of the log if the socket cannot be opened
+ */
+export async function openServedSocket(
+  socket: string,
+  serve: (fd: number) => ServedSocket | Promise<ServedSocket>,
+  log: Logger,
+  notServed: string,
+): Promise<ServedSocket> {
+  try {
+    const listener = await openUnixSocket(socket, 0);
+    try {
+      chmodSync(socket, 0o600);
+      const service = await serve(listener.fd);
+      return {
+        close: async () => {
+          listener.close();
+          await service.close();
+        },
+      };
+    } catch (thrown) {
+      listener.close();
+      throw thrown;
+    }
+  } catch (thrown) {
+    log.error({ socket, why: reasonOf(thrown) }, notServed);
+    return { close: () => Promise.resolve() };
+  }
+}
