@@ -152,40 +152,8 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     shareProcesses: (record) => sandboxes.shareProcesses(record),
     lock,
     log,
-    effects: createContainerEffects({
-      startProgram,
-      stateDir: config.state,
-      conmon,
-      folders: { exits: exits.folder, attach: folders.attach },
-      network,
-      images,
-      confinement: createConfinement({
-        profiles: policy.profiles,
-        target: (runtime) => ({
-          architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64',
-          runtime,
-          kernel: features,
-        }),
-        prover,
-        apparmor,
-        selinux,
-        paths: hostPaths,
-      }),
-      handlers,
-      exits,
-      cgroups,
-      cgroupDriver: driver,
-      features: probe.of,
-      execScopes,
-      adoptMonitor: openMonitorScope({ startProgram, mounts: cgroups, log }),
-      sandbox: (id) => sandboxRecords.get(id),
-      container: containerRecords.find,
-      oomScoreFloor: oomScoreFloor(),
-      kubeletRoot: config.kubeletRoot,
-      cdi: createCdiRegistry(config.cdi.specDirs, hostPaths),
-      paths: hostPaths,
-      devicesOwnedByUser: config.devices.ownedByUser,
-      writableLayerSize: config.writableLayer.size,
+    effects: containerEffectsOf(config, deps, {
+      ...{ conmon, exits, cgroups, driver, execScopes, features, probe, apparmor, selinux },
     }),
   });
   const sandboxes = createSandboxService({
@@ -237,4 +205,62 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
       await pool.close();
     },
   };
+}
+
+/** What a node offers to containers. */
+interface ContainerSurroundings {
+  readonly conmon: string;
+  readonly exits: PodSide['exits'];
+  readonly cgroups: CgroupMounts;
+  readonly driver: CgroupDriver;
+  readonly execScopes: ExecScopes;
+  readonly features: KernelFeatures;
+  readonly probe: FeatureProbe;
+  readonly apparmor: Awaited<ReturnType<typeof openAppArmor>>;
+  readonly selinux: ReturnType<typeof openSeLinux>;
+}
+
+function containerEffectsOf(
+  config: DaemonConfig,
+  deps: PodSideDeps,
+  surroundings: ContainerSurroundings,
+): ReturnType<typeof createContainerEffects> {
+  const { folders, startProgram, handlers, policy, hostPaths, network, images, prover, log } = deps;
+  const { sandboxRecords, containerRecords } = deps;
+  const { conmon, exits, cgroups, driver, execScopes, features, probe, apparmor, selinux } = surroundings;
+  return createContainerEffects({
+    startProgram,
+    stateDir: config.state,
+    conmon,
+    folders: { exits: exits.folder, attach: folders.attach },
+    network,
+    images,
+    confinement: createConfinement({
+      profiles: policy.profiles,
+      target: (runtime) => ({
+        architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64',
+        runtime,
+        kernel: features,
+      }),
+      prover,
+      apparmor,
+      selinux,
+      paths: hostPaths,
+    }),
+    handlers,
+    exits,
+    cgroups,
+    cgroupDriver: driver,
+    features: probe.of,
+    execScopes,
+    adoptMonitor: openMonitorScope({ startProgram, mounts: cgroups, log }),
+    sandbox: (id) => sandboxRecords.get(id),
+    container: containerRecords.find,
+    oomScoreFloor: oomScoreFloor(),
+    kubeletRoot: config.kubeletRoot,
+    cdi: createCdiRegistry(config.cdi.specDirs, hostPaths),
+    paths: hostPaths,
+    devicesOwnedByUser: config.devices.ownedByUser,
+    writableLayerSize: config.writableLayer.size,
+  });
 }

@@ -52,49 +52,8 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
     }
     const until = performance.now() + transferMs(size - seen);
 
-    async function request(once: boolean): Promise<Part> {
-      const answer = await session.request({
-        method: 'GET',
-        path: `blobs/${digest}`,
-        ...(seen === 0 ? {} : { headers: { range: `bytes=${seen}-` } }),
-        totalMs: Math.max(1, until - performance.now()),
-        signal,
-        once,
-        task,
-      });
-      const ranged = seen > 0 && answer.status === 206;
-      if (seen > 0 && answer.status === 416) {
-        await answer.discard();
-        throw wrongSize(task, `${answer.url.host} has no bytes behind the first ${seen}`, descriptor);
-      }
-      if (answer.status !== 200 && !ranged) return session.unexpected(answer, task);
-      refuseHtml(answer, task);
-      const range = answer.header('content-range') ?? '';
-      if (
-        ranged &&
-        range !== `bytes ${seen}-${size - 1}/${size}` &&
-        range !== `bytes ${seen}-${size - 1}/*`
-      ) {
-        answer.destroy();
-        throw distributionError(
-          'DISTRIBUTION_BAD_ANSWER',
-          task,
-          `${answer.url.host} answers with another range than the one requested`,
-        );
-      }
-      const announced = answer.length;
-      const expected = ranged ? size - seen : size;
-      if (announced !== undefined && announced !== expected) {
-        answer.destroy();
-        throw wrongSize(
-          task,
-          `${answer.url.host} announces ${announced} bytes instead of ${expected}`,
-          descriptor,
-        );
-      }
-      return { answer, skip: ranged ? 0 : seen };
-    }
-
+    const request = (once: boolean): Promise<Part> =>
+      requestPart(session, task, descriptor, { seen, until, once, signal });
     const isHere = begun !== undefined && seen === size;
     let part = isHere ? undefined : await askAgain(attempts, signal, () => request(false));
     let failed = 0;
@@ -112,7 +71,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
         failed += 1;
         const passes =
           isBrokenOff(failure) || (failed > 1 && (isServerDown(failure) || isServerFault(failure)));
-        if (!passes || failed >= attempts) throw withProgress(failure);
+        if (!passes || failed >= attempts) throw withProgress(failure, task, { digest, size, seen });
         if (seen === size) return undefined;
         await sleep(backOff(failed), undefined, { signal }).catch((error: unknown) => {
           throw networkFailure(error, answer.url, task, signal);
@@ -123,16 +82,6 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
           failure = again;
         }
       }
-    }
-
-    function withProgress(failure: unknown): unknown {
-      if (!isPortcullisError(failure) || failure.code !== 'DISTRIBUTION_UNREACHABLE') return failure;
-      const { why, details, fix } = failure.failure;
-      return distributionError('DISTRIBUTION_UNREACHABLE', task, `${why} after ${seen} of ${size} bytes`, {
-        details: { ...details, digest, size, seen },
-        fix,
-        cause: failure,
-      });
     }
 
     async function* read(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -174,6 +123,77 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
 
     return read();
   };
+}
+
+interface PartRequest {
+  /** The number of bytes that are here already. */
+  readonly seen: number;
+  /** The end of the transfer, in milliseconds of performance.now(). */
+  readonly until: number;
+  /** A request that fails is not sent again. */
+  readonly once: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Requests the bytes of a blob that are not here, and checks which bytes the answer announces. */
+async function requestPart(
+  session: Session,
+  task: Task,
+  descriptor: Pick<Descriptor, 'digest' | 'size'>,
+  { seen, until, once, signal }: PartRequest,
+): Promise<Part> {
+  const { digest, size } = descriptor;
+  const answer = await session.request({
+    method: 'GET',
+    path: `blobs/${digest}`,
+    ...(seen === 0 ? {} : { headers: { range: `bytes=${seen}-` } }),
+    totalMs: Math.max(1, until - performance.now()),
+    signal,
+    once,
+    task,
+  });
+  const ranged = seen > 0 && answer.status === 206;
+  if (seen > 0 && answer.status === 416) {
+    await answer.discard();
+    throw wrongSize(task, `${answer.url.host} has no bytes behind the first ${seen}`, descriptor);
+  }
+  if (answer.status !== 200 && !ranged) return session.unexpected(answer, task);
+  refuseHtml(answer, task);
+  const range = answer.header('content-range') ?? '';
+  if (ranged && range !== `bytes ${seen}-${size - 1}/${size}` && range !== `bytes ${seen}-${size - 1}/*`) {
+    answer.destroy();
+    throw distributionError(
+      'DISTRIBUTION_BAD_ANSWER',
+      task,
+      `${answer.url.host} answers with another range than the one requested`,
+    );
+  }
+  const announced = answer.length;
+  const expected = ranged ? size - seen : size;
+  if (announced !== undefined && announced !== expected) {
+    answer.destroy();
+    throw wrongSize(
+      task,
+      `${answer.url.host} announces ${announced} bytes instead of ${expected}`,
+      descriptor,
+    );
+  }
+  return { answer, skip: ranged ? 0 : seen };
+}
+
+/** Adds to a lost connection how much had arrived. */
+function withProgress(
+  failure: unknown,
+  task: Task,
+  { digest, size, seen }: Pick<Descriptor, 'digest' | 'size'> & { readonly seen: number },
+): unknown {
+  if (!isPortcullisError(failure) || failure.code !== 'DISTRIBUTION_UNREACHABLE') return failure;
+  const { why, details, fix } = failure.failure;
+  return distributionError('DISTRIBUTION_UNREACHABLE', task, `${why} after ${seen} of ${size} bytes`, {
+    details: { ...details, digest, size, seen },
+    fix,
+    cause: failure,
+  });
 }
 
 function wrongSize(

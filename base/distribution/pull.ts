@@ -112,35 +112,7 @@ export function createPull(
       refuseHtml(answered, task);
       return { answer: answered, bytes: await readBody(answered, manifestByteLimit, task, limit) };
     });
-    if (typeof wanted !== 'string' && bytes.length !== wanted.size) {
-      throw distributionError(
-        'DISTRIBUTION_SIZE_MISMATCH',
-        task,
-        `${session.host} sent ${bytes.length} bytes, its descriptor says ${wanted.size}`,
-        {
-          details: { digest: name, size: wanted.size, seen: bytes.length },
-        },
-      );
-    }
-    const expected = splitDigest(name);
-    const digest = digestOf(bytes, expected?.algorithm);
-    if (expected !== undefined && digest !== name) throw digestMismatch(task, session.host, name, digest);
-    const announced = answer.header('docker-content-digest');
-    if (
-      announced?.startsWith('sha256:') === true &&
-      expected?.algorithm !== 'sha512' &&
-      announced !== digest
-    ) {
-      throw digestMismatch(task, session.host, announced, digest);
-    }
-    const mediaType = manifestType(answer, bytes, task);
-    if (typeof wanted !== 'string' && wanted.mediaType !== mediaType) {
-      throw distributionError(
-        'DISTRIBUTION_BAD_MANIFEST',
-        task,
-        `its descriptor says "${wanted.mediaType}", ${session.host} says "${mediaType}"`,
-      );
-    }
+    const { digest, mediaType } = checkManifest(wanted, { host: session.host, answer, bytes }, task);
     const etag = answer.header('etag');
     return {
       bytes,
@@ -174,6 +146,44 @@ export function createPull(
   }
 
   return { resolve, manifest, blob, blobBytes };
+}
+
+/**
+ * Checks a manifest against the digest or descriptor that was asked for, and against what the registry says
+ * of it.
+ */
+function checkManifest(
+  wanted: string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>,
+  { host, answer, bytes }: { readonly host: string; readonly answer: HttpAnswer; readonly bytes: Uint8Array },
+  task: Task,
+): Pick<Descriptor, 'digest' | 'mediaType'> {
+  const name = typeof wanted === 'string' ? wanted : wanted.digest;
+  if (typeof wanted !== 'string' && bytes.length !== wanted.size) {
+    throw distributionError(
+      'DISTRIBUTION_SIZE_MISMATCH',
+      task,
+      `${host} sent ${bytes.length} bytes, its descriptor says ${wanted.size}`,
+      {
+        details: { digest: name, size: wanted.size, seen: bytes.length },
+      },
+    );
+  }
+  const expected = splitDigest(name);
+  const digest = digestOf(bytes, expected?.algorithm);
+  if (expected !== undefined && digest !== name) throw digestMismatch(task, host, name, digest);
+  const announced = answer.header('docker-content-digest');
+  if (announced?.startsWith('sha256:') === true && expected?.algorithm !== 'sha512' && announced !== digest) {
+    throw digestMismatch(task, host, announced, digest);
+  }
+  const mediaType = manifestType(answer, bytes, task);
+  if (typeof wanted !== 'string' && wanted.mediaType !== mediaType) {
+    throw distributionError(
+      'DISTRIBUTION_BAD_MANIFEST',
+      task,
+      `its descriptor says "${wanted.mediaType}", ${host} says "${mediaType}"`,
+    );
+  }
+  return { digest, mediaType };
 }
 
 /** Only tags and digests may become part of a path. */

@@ -16,6 +16,8 @@ import type { RegistryRepository, SharedList } from './types.ts';
 import type { Descriptor } from './descriptor.ts';
 import type { KeyedQueue } from '../queues/index.ts';
 
+type PushBlobOptions = NonNullable<Parameters<RegistryRepository['pushBlob']>[1]>;
+
 /** Implements writing: distribution-spec §"Push". */
 export function createPush(
   session: Session,
@@ -26,43 +28,7 @@ export function createPush(
   const at = `${session.host}/${session.repository}`;
 
   const pushBlob: RegistryRepository['pushBlob'] = (bytes, options = {}) =>
-    retryWriteConflicts(options.signal)(() => pushBlobOnce(bytes, options));
-
-  const pushBlobOnce: RegistryRepository['pushBlob'] = async (
-    bytes,
-    { mediaType = 'application/octet-stream', signal } = {},
-  ) => {
-    const digest = digestOf(bytes);
-    const task: Task = { attempted: 'push blob', on: `${at}@${digest}` };
-    const descriptor: Descriptor = { mediaType, digest, size: bytes.length };
-    const present = await session.request({ method: 'HEAD', path: `blobs/${digest}`, signal, task });
-    await present.discard();
-    if (present.status === 200) return descriptor;
-    const start = await session.request({
-      method: 'POST',
-      path: 'blobs/uploads/',
-      headers: { 'content-length': '0' },
-      signal,
-      task,
-    });
-    if (start.status !== 202) return session.unexpected(start, task);
-    const target = uploadTarget(start, task);
-    await start.discard();
-    target.searchParams.set('digest', digest);
-    const headers = { 'content-type': 'application/octet-stream', 'content-length': String(bytes.length) };
-    const done = await session.request({
-      method: 'PUT',
-      path: target,
-      headers,
-      body: bytes,
-      totalMs: transferMs(bytes.length),
-      signal,
-      task,
-    });
-    if (done.status !== 201) return session.unexpected(done, task);
-    await done.discard();
-    return descriptor;
-  };
+    retryWriteConflicts(options.signal)(() => pushBlobOnce(session, bytes, options));
 
   const pushManifest: RegistryRepository['pushManifest'] = async (bytes, mediaType, { tag, signal } = {}) => {
     const digest = digestOf(bytes);
@@ -153,6 +119,44 @@ export function createPush(
   };
 
   return { pushBlob, pushManifest, pushReferrer, addUnderTag };
+}
+
+/** Uploads a blob in one request, unless the repository has it. */
+async function pushBlobOnce(
+  session: Session,
+  bytes: Uint8Array,
+  { mediaType = 'application/octet-stream', signal }: PushBlobOptions,
+): Promise<Descriptor> {
+  const digest = digestOf(bytes);
+  const task: Task = { attempted: 'push blob', on: `${session.host}/${session.repository}@${digest}` };
+  const descriptor: Descriptor = { mediaType, digest, size: bytes.length };
+  const present = await session.request({ method: 'HEAD', path: `blobs/${digest}`, signal, task });
+  await present.discard();
+  if (present.status === 200) return descriptor;
+  const start = await session.request({
+    method: 'POST',
+    path: 'blobs/uploads/',
+    headers: { 'content-length': '0' },
+    signal,
+    task,
+  });
+  if (start.status !== 202) return session.unexpected(start, task);
+  const target = uploadTarget(start, task);
+  await start.discard();
+  target.searchParams.set('digest', digest);
+  const headers = { 'content-type': 'application/octet-stream', 'content-length': String(bytes.length) };
+  const done = await session.request({
+    method: 'PUT',
+    path: target,
+    headers,
+    body: bytes,
+    totalMs: transferMs(bytes.length),
+    signal,
+    task,
+  });
+  if (done.status !== 201) return session.unexpected(done, task);
+  await done.discard();
+  return descriptor;
 }
 
 function checkTag(tag: string, task: Task): void {
