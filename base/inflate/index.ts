@@ -3,3 +3,4 @@ export { Refused } from './engine.ts';
 export type { Engine } from './engine.ts';
 export { gzipEngine, gzipInflater, zstdEngine } from './engines.ts';
 export type { GzipInflater } from './engines.ts';
+export { freeBuffer } from './free-buffer.ts';

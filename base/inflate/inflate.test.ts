@@ -65,6 +65,16 @@ for (const [name, create, blob] of ways) {
       await untilClosed();
     });
 
+    test('the memory of the buffers is free when the file has been read', async () => {
+      const memory = new Set<ArrayBufferLike>();
+      for await (const chunk of inflate(fileOf(blob()))) memory.add(chunk.buffer);
+      await untilClosed();
+      assert.deepEqual(
+        [...memory].map(({ byteLength }) => byteLength),
+        [0, 0],
+      );
+    });
+
     test('two buffers serve all chunks', async () => {
       const memory = new Set<ArrayBufferLike>();
       let chunks = 0;
@@ -139,6 +149,7 @@ test('a plain file returns as it is, in two buffers', async () => {
   for await (const chunk of readChunks(path, none)) memory.add(chunk.buffer);
   assert.equal(memory.size, 2);
   await untilClosed();
+  assert.ok([...memory].every(({ byteLength }) => byteLength === 0));
 });
 
 test('a folder in place of a file is an error', async () => {

@@ -1,5 +1,6 @@
 import { Refused } from './engine.ts';
 import type { Engine, Step } from './engine.ts';
+import { freeBuffer } from './free-buffer.ts';
 import { readAhead } from './read-ahead.ts';
 import type { Part, ReadAhead } from './read-ahead.ts';
 
@@ -62,6 +63,7 @@ export async function* inflateChunks(
     const release = (): void => {
       engine.close();
       input.close();
+      for (const buffer of buffers) freeBuffer(buffer);
     };
     // A thread of the pool may still use them.
     filling.then(release, release);

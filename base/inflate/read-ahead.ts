@@ -1,6 +1,7 @@
 import { close, constants, open, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { headroom } from './engine.ts';
+import { freeBuffer } from './free-buffer.ts';
 
 const inputBytes = 256 * 1024;
 const openFile = promisify(open);
@@ -70,6 +71,7 @@ export async function readAhead(path: string, signal: AbortSignal): Promise<Read
       signal.removeEventListener('abort', stop);
       void reading.over.then(() => {
         close(fd, () => undefined);
+        for (const buffer of buffers) freeBuffer(buffer);
       });
     },
   };

@@ -240,6 +240,15 @@ describe('a mounted layer file has the tree of the folder form', mountable, () =
   });
 });
 
+it('the memory of a layer’s buffers is free when it has been written', async () => {
+  const tar = rawTar([{ name: 'file', body: 'content' }]);
+  await encode(memoryPath(), tar);
+  const before = process.memoryUsage().arrayBuffers;
+  for (let layer = 0; layer < 20; layer += 1) await encode(memoryPath(), tar);
+  const left = process.memoryUsage().arrayBuffers - before;
+  assert.ok(left < 2 * 1024 * 1024, `${left} bytes are left`);
+});
+
 describe('fsck.erofs accepts', { skip: judged.skip === false ? mountable.skip : judged.skip }, () => {
   for (const [what, make] of Object.entries(traps)) {
     it(what, async () => {

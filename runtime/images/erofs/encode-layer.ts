@@ -56,12 +56,14 @@ export async function encodeLayer(
 ): Promise<EncodedLayer> {
   const { path } = request;
   const fd = clock.turn(() => createFile(path));
+  const file = createLayerFileWriter(fd);
   try {
-    return await encodeInto(createLayerFileWriter(fd), request, askLowers, clock, signal);
+    return await encodeInto(file, request, askLowers, clock, signal);
   } catch (thrown) {
     rmSync(path, { force: true });
     throw thrown;
   } finally {
+    file.release();
     closeSync(fd);
   }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { fdatasyncSync, writeSync } from 'node:fs';
+import { freeBuffer } from '../../../base/inflate/index.ts';
 import { createWriteOut } from '../../../base/kernel/index.ts';
 import { unwritable } from '../unpack/layer-error.ts';
 import type { ContentWriter } from './copy-up.ts';
@@ -30,6 +31,8 @@ export interface LayerFileWriter {
    * then the head.
    */
   finish(regions: Regions): string;
+  /** Frees the buffer. Nothing may be written afterwards. */
+  release(): void;
 }
 
 /** @param fd an empty file, open for writing, which the caller closes */
@@ -118,6 +121,9 @@ export function createLayerFileWriter(fd: number): LayerFileWriter {
         throw unwritable(thrown, 'layer');
       }
       return metadataHash.digest('hex');
+    },
+    release() {
+      freeBuffer(buffer);
     },
   };
 }

@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import type { RegistryRepository } from '../../../base/distribution/index.ts';
+import { freeBuffer } from '../../../base/inflate/index.ts';
 import { createWriteOut } from '../../../base/kernel/index.ts';
 import type { BlobDescriptor } from '../manifest/json.ts';
 import { errnoOf } from '../limits/failures.ts';
@@ -81,14 +82,5 @@ async function writeBatch(file: FileHandle, batch: Uint8Array[], bytes: number):
   // A short write: the disk is nearly full, or a signal arrived. A plain write of the rest fails with the
   // reason.
   if (bytesWritten !== bytes) await file.writeFile(Buffer.concat(batch).subarray(bytesWritten));
-  for (const chunk of batch) free(chunk);
-}
-
-/**
- * Frees the memory of a chunk. The collector of garbage does it later: it counts only its own small objects,
- * and a hundred megabytes of chunks can wait for it. Memory that the chunk shares with others stays.
- */
-function free({ buffer, byteLength }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength && !buffer.detached)
-    buffer.transfer(0);
+  for (const chunk of batch) freeBuffer(chunk);
 }
