@@ -31,3 +31,26 @@ test('a Worker’s garbage is collected before its heap has 48 MB', async () => 
   const [collections] = (await once(worker, 'message')) as [number];
   assert.ok(collections > 0, `${collections} collections of everything`);
 });
+
+/** Keeps each object for a while, so that V8 gives new objects as much memory as it may. */
+const keeping = `
+  const { parentPort } = require('node:worker_threads');
+  const { getHeapSpaceStatistics } = require('node:v8');
+  const kept = [];
+  let most = 0;
+  for (let index = 0; index < 3_000_000; index += 1) {
+    kept[index % 100_000] = { index };
+    if (index % 10_000 > 0) continue;
+    const space = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space');
+    most = Math.max(most, space.space_size);
+  }
+  parentPort.postMessage(most);
+`;
+
+test('a Worker’s new objects have 6 MB at most', async () => {
+  // The same flag with which the launcher starts the daemon.
+  setFlagsFromString('--max-semi-space-size=4');
+  collectWorkersEarly();
+  const [most] = (await once(new Worker(keeping, { eval: true }), 'message')) as [number];
+  assert.ok(most <= 6 * 1024 * 1024, `${most} bytes`);
+});
