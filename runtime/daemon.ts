@@ -72,7 +72,7 @@ export async function startDaemon(
   const checks = livenessChecks({ database, reactor, kernel, folders: [config.root, config.state] });
   const later = () => ({ images, pods, policySide, events });
   const facts = daemonFacts(config, node, records, networkSide, later);
-  const observability = await openObservability({ config, log, facts, checks });
+  const observability = await openObservability({ config, log, facts, checks, rest: kernel.rest });
   const { store, images, pins } = await openImageSide(config, {
     ...{ database, kernel, registries, registryOptions, policy, verdictLog, log },
     mappedRoots: folders.mappedRoots,

@@ -104,7 +104,7 @@ export { boundingCapabilities, effectiveCapabilities } from './processes/capabil
 export { seccompFilters } from './processes/seccomp-filters.ts';
 export { kernelRelease } from './ffi/release.ts';
 export type { KernelRelease } from './ffi/release.ts';
-export { fixHeapThresholds, trimHeap } from './ffi/heap.ts';
+export { fixHeapThresholds, trimHeap, unmapProgram } from './ffi/heap.ts';
 export { startKernelWorker } from './kernel.ts';
 export type { Kernel } from './kernel.ts';
 export type { DiskUsage } from './files/disk-usage.ts';

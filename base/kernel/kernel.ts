@@ -85,6 +85,8 @@ export interface Kernel {
    * running. @throws KERNEL_WORKER_GONE when it crashed
    */
   answers(worker: 'mounts' | 'namespaces' | 'programs'): Promise<void>;
+  /** Ends the Workers that have no call now. Their next call takes up to 30 ms longer. */
+  rest(): void;
   /**
    * Waits for pending calls and ends the Workers. Without this call, idle Workers do not keep the process
    * alive either.
@@ -149,6 +151,9 @@ export async function startKernelWorker(): Promise<Kernel> {
     unpinNamespaces: (dir) => pinning('unpinNamespaces', dir),
     readNetFiles: (...values) => namespaces.use((caller) => caller.call('readNetFiles', ...values)),
     answers: (worker) => ({ mounts, namespaces, programs })[worker].ask((caller) => caller.ping()),
+    rest() {
+      for (const worker of [mounts, namespaces, programs, files]) worker.rest();
+    },
     async close() {
       await Promise.all([mounts, namespaces, programs, files].map((worker) => worker.close()));
     },

@@ -62,3 +62,22 @@ test('a question neither starts nor keeps it', async () => {
   assert.deepEqual([count.started, count.ended], [1, 1]);
   await thing.close();
 });
+
+test('it rests unless it is in use, and is started again', async () => {
+  const count = counted();
+  const thing = onDemand(60_000, count.start);
+  thing.rest();
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  const use = thing.use(() => promise);
+  thing.rest();
+  await setTimeout(5);
+  assert.deepEqual([count.started, count.ended], [1, 0]);
+  resolve(undefined);
+  await use;
+  thing.rest();
+  for (let waited = 0; waited < 100 && count.ended === 0; waited++) await setTimeout(5);
+  assert.deepEqual([count.started, count.ended], [1, 1]);
+  await thing.use(() => Promise.resolve());
+  assert.equal(count.started, 2);
+  await thing.close();
+});

@@ -9,6 +9,8 @@ export interface OnDemand<Thing extends Closable> {
   use<Result>(body: (thing: Thing) => Promise<Result>): Promise<Result>;
   /** Uses the object if it runs. This neither starts it nor keeps it running. */
   ask(body: (thing: Thing) => Promise<unknown>): Promise<void>;
+  /** Ends the object unless it is in use. The next use starts another one. */
+  rest(): void;
   /** Waits for running uses and ends the object. Later uses fail. */
   close(): Promise<void>;
 }
@@ -61,6 +63,9 @@ export function onDemand<Thing extends Closable>(
         // If the object was ended in the meantime, the next use starts another one.
         if (thing === mine) throw error;
       }
+    },
+    rest() {
+      if (uses === 0) end();
     },
     async close() {
       closed = true;

@@ -29,8 +29,10 @@ export async function openObservability(parts: {
   /** Used from {@link Observability.listen} on. */
   readonly facts: Omit<DaemonFacts, 'auditFailures'>;
   readonly checks: readonly HealthCheck[];
+  /** Ends Workers without work. Called when the daemon is quiet after its start. */
+  readonly rest: () => void;
 }): Promise<Observability> {
-  const { config, log, facts } = parts;
+  const { config, log, facts, rest } = parts;
   const { metrics: http, tracing: traces, audit: auditing } = config;
   const audit =
     auditing.path === '' ? undefined : openAudit({ ...auditing, log: log.child({ room: 'audit' }) });
@@ -42,7 +44,7 @@ export async function openObservability(parts: {
     http.address === ''
       ? undefined
       : (await import('./metrics.ts')).openMetrics({ ...facts, auditFailures: () => audit?.failures() ?? 0 });
-  const collection = openQuietCollection(log);
+  const collection = openQuietCollection(log, { rest });
   let listener: { close(): Promise<void> } | undefined;
   return {
     calls: [tracing?.calls, metrics?.calls, audit?.calls, collection.calls].filter(

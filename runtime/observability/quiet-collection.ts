@@ -1,5 +1,5 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import { fixHeapThresholds, trimHeap } from '../../base/kernel/index.ts';
+import { fixHeapThresholds, trimHeap, unmapProgram } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { CallObserver } from '../cri/observe.ts';
 
@@ -11,13 +11,29 @@ import type { CallObserver } from '../cri/observe.ts';
 export interface QuietCollection {
   readonly calls: CallObserver;
   /**
-   * Starts the quiet time, even if no call comes, so that the memory left by the start is collected then.
-   * During the first calls the collection would delay them by about 70 ms.
+   * Called at the end of the start. When no call has changed anything for two seconds, what only the start
+   * needed is given back: idle Workers end, and the memory that the start left is collected. During the first
+   * calls the collection would delay them by about 70 ms.
    */
   atStart(): void;
   close(): void;
 }
 
+/** What gives memory back beside V8's collector. */
+export interface MemorySources {
+  readonly fixThresholds: (mapFrom: number, trimFrom: number) => void;
+  /** Returns free memory of the C library. */
+  readonly trim: () => void;
+  /** Unmaps pages of the program, which stay in the page cache. */
+  readonly unmap: () => void;
+  /** Ends Workers without work. */
+  readonly rest: () => void;
+}
+
+/** After this time without a call that changes something, what only the start needed is given back. */
+const startMs = 2_000;
+/** The Workers have ended by then, and their memory is returned as well. */
+const restMs = 300;
 /**
  * Longer than the lifetime of idle Workers, so that their memory is returned as well. A kubelet's lists
  * continue meanwhile, and wait for a pause.
@@ -34,32 +50,51 @@ const [mapFrom, trimFrom] = [256 * 1024, 4 * 1024 * 1024];
 /**
  * Opens the collection.
  * @param gc V8's collector; without it (the process was started without `--expose-gc`) nothing is done
- * @param library the C library's memory
  */
 export function openQuietCollection(
   log: Logger,
+  {
+    fixThresholds = fixHeapThresholds,
+    trim = trimHeap,
+    unmap = unmapProgram,
+    rest,
+  }: Pick<MemorySources, 'rest'> & Partial<MemorySources>,
   gc = globalThis.gc,
-  library = { trim: trimHeap, fixThresholds: fixHeapThresholds },
 ): QuietCollection {
   let timer: NodeJS.Timeout | undefined;
   let underWay = 0;
+  let isStarting = false;
   let returnedAt = performance.now();
   const attempt = (act: () => void): void => {
     try {
       act();
     } catch (cause) {
-      log.debug({ cause: reasonOf(cause) }, 'the C library keeps its memory');
+      log.debug({ cause: reasonOf(cause) }, 'memory is not returned');
     }
+  };
+  const after = (milliseconds: number, act: () => void): void => {
+    clearTimeout(timer);
+    timer = setTimeout(act, milliseconds).unref();
   };
   const collect = (flavor: 'regular' | 'last-resort', left: number): void => {
     const started = performance.now();
     void gc?.({ type: 'major', execution: 'sync', flavor });
-    if (left > 1) timer = setTimeout(collect, betweenMs, flavor, left - 1).unref();
+    if (left > 1) after(betweenMs, () => collect(flavor, left - 1));
     else {
       returnedAt = performance.now();
-      attempt(library.trim);
+      attempt(trim);
+      attempt(unmap);
     }
     log.debug({ milliseconds: Math.round(performance.now() - started) }, 'collected garbage');
+  };
+  const settle = (): void => {
+    isStarting = false;
+    rest();
+    after(restMs, () => collect('last-resort', collections));
+  };
+  const whenQuiet = (): void => {
+    if (isStarting) after(startMs, settle);
+    else after(quietMs, () => collect('regular', collections));
   };
   return {
     calls: {
@@ -71,7 +106,7 @@ export function openQuietCollection(
           end: () => {
             underWay -= 1;
             clearTimeout(timer);
-            if (underWay === 0) timer = setTimeout(collect, quietMs, 'regular', collections).unref();
+            if (underWay === 0) whenQuiet();
             if (performance.now() - returnedAt > busyEveryMs) collect('regular', 1);
           },
         };
@@ -79,10 +114,10 @@ export function openQuietCollection(
     },
     atStart: () => {
       // Fixed thresholds make a start a quarter of a second longer, so they are set at its end.
-      attempt(() => library.fixThresholds(mapFrom, trimFrom));
-      if (gc === undefined || underWay > 0) return;
-      clearTimeout(timer);
-      timer = setTimeout(collect, quietMs, 'last-resort', collections).unref();
+      attempt(() => fixThresholds(mapFrom, trimFrom));
+      if (gc === undefined) return;
+      isStarting = true;
+      if (underWay === 0) whenQuiet();
     },
     close: () => clearTimeout(timer),
   };
