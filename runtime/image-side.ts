@@ -16,6 +16,8 @@ import type { Renewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';
 import { withRoom } from './database/open-database.ts';
 
+const dayMs = 86_400_000;
+
 /** The image store of the daemon. */
 export interface ImageSide {
   readonly store: OpenImageStore;
@@ -66,6 +68,7 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
       registryClient: registries,
       registryOptions,
       layers: config.storage.layers,
+      checkEveryMs: config.storage.checkDays * dayMs,
       policy: policy.current,
       verdictLog,
       platform: hostPlatform(),

@@ -47,6 +47,7 @@ export { kernelFileSystemOf, openNamespaceRoot, fileIdentityOf } from './files/f
 export type { FileIdentity } from './files/file-identity.ts';
 export { landlockVersion } from './processes/landlock.ts';
 export { limitsProjects } from './files/project-quota.ts';
+export { enableVerity, verityDigest } from './files/verity.ts';
 export { getXattr, listXattr, removeXattr, setXattr } from './files/xattr.ts';
 export type { XattrOptions } from './files/xattr.ts';
 export { pidfdInfo, pidfdOpen, pidfdSendSignal } from './processes/pidfd.ts';

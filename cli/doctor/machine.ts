@@ -1,12 +1,14 @@
-import { readFileSync, statfsSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { reasonOf } from '../../base/errors/index.ts';
 import { gzipInflater } from '../../base/inflate/index.ts';
+import { enableVerity } from '../../base/kernel/index.ts';
 import type { Finding } from './finding.ts';
 
 /** Free bytes that images and containers soon need. */
 const comfortable = 5 * 2 ** 30;
 
 export function machineFindings(): readonly Finding[] {
-  return [distribution(), architecture(), root(), disk(), inflater()];
+  return [distribution(), architecture(), root(), disk(), inflater(), verity()];
 }
 
 function distribution(): Finding {
@@ -72,4 +74,29 @@ function inflater(): Finding {
   if (library !== undefined)
     return { topic: 'gzip', state: 'fine', found: `layers are inflated by ${library}` };
   return { topic: 'gzip', state: 'fine', found: `layers are inflated by Node, because ${why}` };
+}
+
+/** Tries fs-verity with a file of its own, which it removes. */
+function verity(): Finding {
+  const topic = 'fs-verity';
+  const place = '/var/lib';
+  try {
+    const folder = mkdtempSync(`${place}/portcullis-doctor-`);
+    try {
+      writeFileSync(`${folder}/file`, 'probe');
+      const fd = openSync(`${folder}/file`, 'r');
+      try {
+        if (enableVerity(fd))
+          return { topic, state: 'fine', found: `the kernel protects layer files under ${place}` };
+      } finally {
+        closeSync(fd);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  } catch (thrown) {
+    return { topic, state: 'fine', found: `not tried under ${place}: ${reasonOf(thrown)}` };
+  }
+  const found = `none under ${place}: the daemon compares stored layers in the background (storage.checkDays)`;
+  return { topic, state: 'fine', found };
 }

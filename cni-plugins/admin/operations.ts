@@ -52,6 +52,8 @@ export interface AdminLayer {
   readonly bytes: number;
   /** Names of the images that have it. */
   readonly images: readonly string[];
+  /** Whether fs-verity protects its file. */
+  readonly verity: boolean;
 }
 
 /** An image that was admitted and stored. */

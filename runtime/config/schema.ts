@@ -223,6 +223,14 @@ export const configSchema: ConfigSchema = {
             'The form of new layers: one EROFS file for each layer, which the kernel mounts, or a folder with the files of the layer. `auto` selects EROFS where the kernel mounts such files (Linux 6.4 and later). With `erofs`, the daemon does not start where the kernel does not mount them. Layers that are stored already keep their form.',
           default: 'auto',
         },
+        checkDays: {
+          type: 'integer',
+          minimum: 0,
+          maximum: 3650,
+          description:
+            'Number of days from one check of all stored layers to the next one. The check compares them with what was verified, in the background: at low priority, and at most 32 MiB/s. It leaves out layers that fs-verity protects, because the kernel compares those whenever it reads them. With 0, layers are checked after an unclean stop, and by `portcullis images check`. See docs/image-files.md.',
+          default: 30,
+        },
       },
     },
     writableLayer: {

@@ -148,7 +148,7 @@ export interface DaemonConfig {
   /** `maxSize` as written; `0` leaves rotation to the kubelet. */
   readonly logs: { readonly maxSize: string; readonly maxFiles: number };
   /** The form of new layers. */
-  readonly storage: { readonly layers: 'auto' | 'erofs' | 'folders' };
+  readonly storage: { readonly layers: 'auto' | 'erofs' | 'folders'; readonly checkDays: number };
   /** As written; `0` means no limit. */
   readonly writableLayer: { readonly size: string };
   /** Refuses programs with known open vulnerabilities instead of running them behind checks. */

@@ -4,6 +4,8 @@ import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { createNegativeCache, createTrustServices, hostPlatform } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
+import { startBackgroundChecks } from './background-checks.ts';
+import type { BackgroundChecks } from './background-checks.ts';
 import { createBlobStore } from './blobs.ts';
 import { createDecisions } from './decisions.ts';
 import { decideForRun, judge } from './decisions-again.ts';
@@ -43,7 +45,7 @@ import { createSweeper, sweepLayers } from './sweep.ts';
 import type { SweepDeps } from './sweep.ts';
 import { createTrash } from './trash.ts';
 import { createLayerPool } from './layer-workers/layer-pool.ts';
-import type { ImageRecord, ImageStore } from './types.ts';
+import type { ImageRecord, ImageStore, StoredForms } from './types.ts';
 import { createImageUpkeep } from './upkeep.ts';
 import type { ImageUpkeep } from './upkeep.ts';
 
@@ -71,6 +73,11 @@ export interface ImageStoreOptions {
    * otherwise folders.
    */
   readonly layers?: 'auto' | 'erofs' | 'folders';
+  /**
+   * Milliseconds from one comparison of all layers that fs-verity does not protect to the next one, in the
+   * background. By default, and with 0, there is none.
+   */
+  readonly checkEveryMs?: number;
   /** Where root file systems of containers with a user namespace are mounted; by default `<root>/mapped`. */
   readonly mappedRoots?: MappedRoots;
   readonly log: Logger;
@@ -82,7 +89,8 @@ export interface ImageStoreOptions {
 export interface OpenImageStore extends ImageStore {
   /**
    * Compares all layers that may be damaged with their file lists, in the background, until all are done or
-   * the store is closed. A layer that is used before its turn is checked first. Never fails: see the log.
+   * the store is closed. A layer that is used before its turn is checked first. Never fails: see the log. Then
+   * starts the checks of all layers from time to time, if they are wanted.
    */
   checkLayers(): Promise<void>;
   /** Pulls an image from a layout on this machine. @throws the errors of {@link importImage} */
@@ -122,6 +130,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const used = createStoreUsage(folders, records);
 
   const upkeep = createImageUpkeep({ ...deps, sweep });
+  let background: BackgroundChecks | undefined;
   const recorded = async (
     pulled: ReturnType<typeof pullImage>,
   ): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }> => {
@@ -164,6 +173,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       withLayers(deps, 'mount as volume', image.id, (needed) =>
         volumes.mount(containerId, index, image.id, needed, mapping),
       ),
+    storedForms: (image) => storedForms(records, image.id),
     layerForm: formFacts(deps.chosen),
     limitsWrites: quotas.enforced,
     limitWrites: quotas.limit,
@@ -172,10 +182,30 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       await sweep();
     },
     reconcile: (valid) => reconcileStore({ ...deps, sweep }, valid),
-    checkLayers: checks.all,
+    async checkLayers() {
+      await checks.all();
+      const { checkEveryMs: everyMs = 0 } = options;
+      if (everyMs > 0 && closed === undefined)
+        background ??= startBackgroundChecks({ folders, records, upkeep, log }, { everyMs });
+    },
     usage: async () => ({ mountpoint: root, ...(await used()) }),
-    close: () => (closed ??= upkeep.close().finally(() => closeStore(deps))),
+    close() {
+      // Told first: a check that the upkeep ends is not followed by another one.
+      const ended = background?.close();
+      return (closed ??= Promise.all([ended, upkeep.close()])
+        .finally(() => closeStore(deps))
+        .then(() => undefined));
+    },
   };
+}
+
+function storedForms(records: StoreDeps['records'], imageId: string): StoredForms {
+  const layers = records.byId(imageId)?.layers ?? [];
+  const files = layers
+    .flatMap(({ folder }) => records.layer(folder) ?? [])
+    .filter(({ form }) => form === 'erofs');
+  const verity = files.filter((row) => row.verity !== undefined).length;
+  return { layers: layers.length, files: files.length, verity };
 }
 
 /**

@@ -43,7 +43,10 @@ export async function chooseLayerForm(
     return isNeeded ? mountWayOf(folders.staging) : { kind: 'none', why: `this was not tried: ${why}` };
   });
   if (way.kind !== 'none') {
-    log.debug({ by: way.kind, direct: way.direct }, 'the kernel mounts layer files');
+    log.debug(
+      { by: way.kind, direct: way.direct, verity: way.verity === true },
+      'the kernel mounts layer files',
+    );
     return { form: wanted === 'folders' ? 'folder' : 'erofs', way };
   }
   if (wanted === 'erofs') throw unmountable(folders.staging, way.why);
@@ -54,7 +57,8 @@ export async function chooseLayerForm(
 
 /** Returns the choice in the words of the interface. */
 export function formFacts({ form, way }: ChosenForm): LayerFormFacts {
-  return way.kind === 'none' ? { form, why: way.why } : { form, mountedBy: way.kind };
+  if (way.kind === 'none') return { form, why: way.why };
+  return { form, mountedBy: way.kind, verity: form === 'erofs' && way.verity === true };
 }
 
 function unmountable(on: string, why: string): Error {

@@ -242,6 +242,28 @@ describe('layers as EROFS files', { skip }, () => {
     assert.equal(readFileSync(`${path}/bin/link`, 'utf8'), 'shell');
   });
 
+  test('a layer that fs-verity protected, on a disk that has none, is restored, and recorded as it is', async () => {
+    const image = await pulled('moved-disk', [lowest]);
+    const file = `${placeOf(image)}/layer.erofs`;
+    const whole = readFileSync(file);
+    await kit.database.write([
+      {
+        sql: "UPDATE image_layer SET manifest_sha256 = manifest_sha256 || ':verity:' || ?",
+        params: ['0'.repeat(64)],
+      },
+    ]);
+    kit = await kit.reopen();
+    await kit.store.reconcile(new Set());
+    const stored = { layers: 1, files: 1, verity: 1 };
+    assert.deepEqual(kit.store.storedForms(image), stored);
+    const { path } = await kit.store.mountRootfs('c1', image);
+    assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+    assert.deepEqual(readFileSync(file), whole);
+    assert.deepEqual(kit.store.storedForms(image), { ...stored, verity: 0 });
+    kit = await kit.reopen();
+    assert.deepEqual(kit.store.storedForms(image), { ...stored, verity: 0 });
+  });
+
   test('where layer files are required and the kernel does not mount them, the store does not open', async () => {
     const refusing = {
       kernel: (kernel: Kit['kernel']) => ({

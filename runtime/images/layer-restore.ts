@@ -87,8 +87,13 @@ async function unpackAgain(
     await publish(deps, [{ pendingMove: () => move, published: () => undefined, begun }]);
     // After a kill in between, the layer is found to be in another form than its record, and is restored
     // again.
-    const { manifestSha256, bytes, inodes } = unpacked;
-    if (form !== row.form) await records.replaceLayer({ ...row, form, manifestSha256, bytes, inodes });
+    // The same happens where the file system has no fs-verity any more, or has it now.
+    const { manifestSha256, bytes, inodes, verity } = unpacked;
+    if (form !== row.form || verity !== row.verity) {
+      const { verity: _before, ...others } = row;
+      const isProtected = verity !== undefined && { verity };
+      await records.replaceLayer({ ...others, form, manifestSha256, bytes, inodes, ...isProtected });
+    }
   } catch (thrown) {
     await deps.trash.discard(staging);
     throw thrown;

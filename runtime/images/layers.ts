@@ -146,6 +146,7 @@ function beginUnpacking(
           manifestSha256: unpacked.manifestSha256,
           bytes: unpacked.bytes,
           inodes: unpacked.inodes,
+          ...(unpacked.verity !== undefined && { verity: unpacked.verity }),
         };
         layer.state = 'staged';
       },

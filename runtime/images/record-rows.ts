@@ -86,19 +86,24 @@ function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
 }
 
 /**
- * The form of a layer is part of this column: a release before it takes an EROFS file for a damaged folder,
- * and removes the image, where another schema would keep it from starting.
+ * The form of a layer is part of this column, and so is the digest of fs-verity: a release before it takes the
+ * layer for a damaged one, and removes the image, where another schema would keep it from starting.
  */
 const erofsPrefix = 'erofs:';
+const verityMark = ':verity:';
 
 /** Returns the value of the column `manifest_sha256`. */
-export function manifestColumn({ form, manifestSha256 }: Pick<LayerRow, 'form' | 'manifestSha256'>): string {
-  return form === 'erofs' ? `${erofsPrefix}${manifestSha256}` : manifestSha256;
+export function manifestColumn({ form, manifestSha256, verity }: RecordedForm): string {
+  if (form === 'folder') return manifestSha256;
+  return `${erofsPrefix}${manifestSha256}${verity === undefined ? '' : `${verityMark}${verity}`}`;
 }
 
-function recordedForm(column: string): Pick<LayerRow, 'form' | 'manifestSha256'> {
+type RecordedForm = Pick<LayerRow, 'form' | 'manifestSha256' | 'verity'>;
+
+function recordedForm(column: string): RecordedForm {
   if (!column.startsWith(erofsPrefix)) return { form: 'folder', manifestSha256: column };
-  return { form: 'erofs', manifestSha256: column.slice(erofsPrefix.length) };
+  const [manifestSha256 = '', verity] = column.slice(erofsPrefix.length).split(verityMark);
+  return { form: 'erofs', manifestSha256, ...(verity !== undefined && { verity }) };
 }
 
 function layerOf(row: LayerSqlRow): LayerRow {

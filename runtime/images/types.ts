@@ -95,8 +95,18 @@ export interface LayerFormFacts {
   readonly form: LayerForm;
   /** Undefined: the kernel mounts none. */
   readonly mountedBy?: 'file' | 'loop';
+  /** Whether fs-verity protects new layers. */
+  readonly verity?: boolean;
   /** Why layers are folders. */
   readonly why?: string;
+}
+
+/** How the layers of an image are stored. */
+export interface StoredForms {
+  readonly layers: number;
+  /** How many of them are EROFS files, and how many of these are protected by fs-verity. */
+  readonly files: number;
+  readonly verity: number;
 }
 
 /** The interface of the image store for the rest of the runtime: all content passes through it. */
@@ -167,6 +177,8 @@ export interface ImageStore {
     image: ImageRecord,
     mapping?: LayerMapping,
   ): Promise<string>;
+  /** Returns how the layers of a recorded image are stored. */
+  storedForms(image: ImageRecord): StoredForms;
   /** The form of new layers on this machine. */
   readonly layerForm: LayerFormFacts;
   /** Whether limits of writable layers are enforced here. */

@@ -36,6 +36,8 @@ export interface StoredLayer {
   readonly bytes: number;
   /** Names of the images that have it. */
   readonly images: readonly string[];
+  /** Whether fs-verity protects its file: the kernel then compares each block that it reads. */
+  readonly verity: boolean;
 }
 
 export interface CheckedLayer {
@@ -120,7 +122,9 @@ export function createImageUpkeep(deps: ImageUpkeepDeps): ImageUpkeep {
         }
       return [...owners].flatMap(([folder, names]) => {
         const row = records.layer(folder);
-        return row === undefined ? [] : [{ layer: folder, bytes: row.bytes, images: [...names] }];
+        if (row === undefined) return [];
+        const { bytes, verity } = row;
+        return [{ layer: folder, bytes, images: [...names], verity: verity !== undefined }];
       });
     },
     check: (layer) =>

@@ -27,7 +27,9 @@ export function createImageHandlers(
       if (found === undefined) return {};
       return {
         image: imageMessage(found),
-        info: verbose ? { ...imageInfo(found), ...(await reported.image(found)) } : {},
+        info: verbose
+          ? { ...imageInfo(found, images.storedForms(found)), ...(await reported.image(found)) }
+          : {},
       };
     },
     pullImage: async ({ image, auth, sandboxConfig }, { signal }) => {

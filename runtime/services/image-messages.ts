@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Init } from '../cri/contract/init.ts';
 import type { AuthConfig, Image } from '../cri/contract/contract.types.ts';
-import type { ImageRecord, PullCredentials } from '../images/types.ts';
+import type { ImageRecord, PullCredentials, StoredForms } from '../images/types.ts';
 
 /** cri-api Image. A numeric USER of the image is its uid; any other USER is its username. */
 export function imageMessage(record: ImageRecord): Init<Image> {
@@ -22,7 +22,7 @@ export function imageMessage(record: ImageRecord): Init<Image> {
 }
 
 /** Returns what `crictl inspecti` shows below the status: configuration and the decision. */
-export function imageInfo(record: ImageRecord): Record<string, string> {
+export function imageInfo(record: ImageRecord, stored: StoredForms): Record<string, string> {
   const { config, manifestDigest, digest, verdictId, unverified, dossier } = record;
   return {
     info: JSON.stringify({
@@ -43,6 +43,7 @@ export function imageInfo(record: ImageRecord): Record<string, string> {
       manifestDigest,
       digest,
       layers: record.layers,
+      stored,
       ...(config.artifactType !== undefined && { artifactType: config.artifactType }),
       verdictId,
       unverified,

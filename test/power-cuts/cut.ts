@@ -19,13 +19,19 @@ export interface CutDisk {
   cut(): void;
   /** Mounts what is on the disk, after its journal was replayed. */
   mountAgain(): Promise<void>;
+  /** Calls `body` while the file system is not mounted: the file may be changed then. */
+  whileUnmounted(body: () => void): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Makes an ext4 file system in a file, and mounts it. @param at an empty folder */
-export function openCutDisk(file: string, at: string): CutDisk {
+/**
+ * Makes an ext4 file system in a file, and mounts it.
+ * @param at an empty folder
+ * @param options of mkfs.ext4
+ */
+export function openCutDisk(file: string, at: string, options: readonly string[] = []): CutDisk {
   execFileSync('truncate', ['-s', '1G', file]);
-  execFileSync('mkfs.ext4', ['-q', '-b', '4096', '-m', '0', file]);
+  execFileSync('mkfs.ext4', ['-q', '-b', '4096', '-m', '0', ...options, file]);
   const mount = (): void => void execFileSync('mount', ['-o', 'loop', file, at]);
   const unmount = async (): Promise<void> => {
     for (let attempt = 1; ; attempt += 1)
@@ -51,6 +57,14 @@ export function openCutDisk(file: string, at: string): CutDisk {
     async mountAgain() {
       await unmount();
       mount();
+    },
+    async whileUnmounted(body) {
+      await unmount();
+      try {
+        body();
+      } finally {
+        mount();
+      }
     },
     close: unmount,
   };

@@ -179,6 +179,19 @@ export const stages: readonly Stage[] = [
     host: ['/usr/sbin/mkfs.ext4'],
     figures: /^# (pass|fail|skipped) \d+/,
   },
+  {
+    name: 'verity',
+    what: 'layer files that fs-verity protects: a flipped byte of the disk, replaced files, power cuts',
+    command: [
+      ...['sh', '-c', 'modprobe -a loop ext4; exec env TMPDIR=/dev/shm "$@"', 'sh'],
+      ...['sh', 'packaging/node', '--test', '--test-reporter=tap', 'runtime/images/erofs/verity.test.ts'],
+    ],
+    memoryMiB: 2048,
+    limitMinutes: 15,
+    peers: [],
+    host: ['/usr/sbin/mkfs.ext4'],
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
   ...(['v2', 'hybrid', 'v1'] as const).map((cgroups): Stage => ({
     name: cgroups === 'v2' ? 'systemd' : `systemd-${cgroups}`,
     what: `the cgroup driver systemd on cgroups ${cgroups}, by crun and runc`,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { verityDigest } from '../../../base/kernel/index.ts';
 import { imageError, wrapImageError } from '../limits/failures.ts';
 import { structureFault } from './check-structure.ts';
 import type { LayerFileRecord } from './encode-layer.ts';
@@ -65,6 +66,8 @@ export function checkArchive(
 }
 
 function checkMetadata(fd: number, path: string, record: LayerFileRecord): void {
+  if (record.verity !== undefined && verityDigest(fd) !== record.verity)
+    throw invalid(path, 'fs-verity does not protect it, or protects another content');
   const stats = fstatSync(fd);
   if (!stats.isFile()) throw invalid(path, 'it is not a regular file');
   if (stats.size !== record.bytes)

@@ -29,6 +29,8 @@ export interface LayerFileRecord {
   readonly metadataSha256: string;
   /** Length of the file. */
   readonly bytes: number;
+  /** The digest, in hex, by which fs-verity knows the file; undefined: it has no fs-verity. */
+  readonly verity?: string;
 }
 
 export interface EncodedLayer extends LayerFileRecord {

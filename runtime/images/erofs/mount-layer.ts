@@ -11,6 +11,8 @@ export type MountWay =
       readonly direct: boolean;
       /** Whether a mount needs a path to be a layer of overlayfs, or to be bound. */
       readonly attached: boolean;
+      /** Whether fs-verity protects new layer files. Only the probe knows. */
+      readonly verity?: boolean;
     }
   | {
       readonly kind: 'none';

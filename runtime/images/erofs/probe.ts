@@ -8,14 +8,15 @@ import { openLayerFile } from './check-layer.ts';
 import { encodeLayer } from './encode-layer.ts';
 import { mountBy, mountWayOf } from './mount-layer.ts';
 import type { MountWay } from './mount-layer.ts';
+import { protectFile } from './protect-file.ts';
 
 const fileName = 'probe';
 const content = 'content of a file';
 
 /**
  * Returns how layer files in a folder are mounted on this machine, after a file of one layer was written
- * there, mounted and read. Where the kernel does not mount from a file, a loop device is tried. Leaves
- * nothing in the folder.
+ * there, protected by fs-verity if the file system has it, mounted and read. Where the kernel does not mount
+ * from a file, a loop device is tried. Leaves nothing in the folder.
  * @throws only what writing to the folder throws
  */
 export async function probeLayerMounts(
@@ -38,11 +39,12 @@ export async function probeLayerMounts(
       createWorkClock(createJobCell(), diffId),
       new AbortController().signal,
     );
+    const isProtected = protectFile(path) !== undefined;
     const fd = openLayerFile(path, record);
     try {
       const failures: string[] = [];
       for (const kind of planned.kind === 'file' ? (['file', 'loop'] as const) : (['loop'] as const)) {
-        const way = { ...planned, kind };
+        const way = { ...planned, kind, ...(isProtected && { verity: true }) };
         const failure = await tryMount(kernel, fd, way);
         if (failure === undefined) return way;
         failures.push(`${kind}: ${failure}`);

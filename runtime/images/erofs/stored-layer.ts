@@ -6,6 +6,7 @@ import { checkArchive, checkLayerFile, openLayerFile } from './check-layer.ts';
 import { encodeLayer } from './encode-layer.ts';
 import type { LayerFileRecord } from './encode-layer.ts';
 import { layerFileName } from './layer-folder.ts';
+import { protectFile } from './protect-file.ts';
 
 /** The folder and the file. */
 const inodesOnDisk = 2;
@@ -17,10 +18,13 @@ export interface StoredLayerRecord {
   readonly manifestSha256: string;
   /** Length of the file. */
   readonly bytes: number;
+  /** The digest, in hex, by which fs-verity knows the file; undefined: it has no fs-verity. */
+  readonly verity?: string;
 }
 
 /**
- * Writes a layer as one file into a fresh folder. Takes and returns what `unpackLayer` does.
+ * Writes a layer as one file into a fresh folder, and protects the file by fs-verity where its file system has it.
+ * Takes and returns what `unpackLayer` does.
  * @throws what {@link encodeLayer} throws
  */
 export async function storeLayer(
@@ -39,10 +43,15 @@ export async function storeLayer(
     clock,
     signal,
   );
-  return { dependent, manifestSha256: metadataSha256, bytes, inodes: inodesOnDisk };
+  const verity = clock.turn(() => protectFile(path));
+  const layer = { dependent, manifestSha256: metadataSha256, bytes, inodes: inodesOnDisk };
+  return verity === undefined ? layer : { ...layer, verity };
 }
 
-/** Checks the metadata of an open layer file. @throws IMAGES_STORE_FAILED */
+/**
+ * Checks the metadata of an open layer file, and that fs-verity protects the recorded content.
+ * @throws IMAGES_STORE_FAILED
+ */
 export function checkStoredLayer(fd: number, path: string, record: StoredLayerRecord): void {
   checkLayerFile(fd, path, fileRecord(record));
 }
@@ -61,8 +70,8 @@ export function verifyStoredLayer(folder: string, record: StoredLayerRecord): vo
   }
 }
 
-function fileRecord({ diffId, manifestSha256, bytes }: StoredLayerRecord): LayerFileRecord {
-  return { diffId, metadataSha256: manifestSha256, bytes };
+function fileRecord({ manifestSha256, ...record }: StoredLayerRecord): LayerFileRecord {
+  return { ...record, metadataSha256: manifestSha256 };
 }
 
 function makeFolder(path: string): void {

@@ -45,6 +45,8 @@ export interface LayerRecord {
   readonly manifestSha256: string;
   /** The length of an EROFS file; of a folder, the sum of its files. */
   readonly bytes: number;
+  /** The digest, in hex, by which fs-verity knows an EROFS file; undefined: it has no fs-verity. */
+  readonly verity?: string;
 }
 
 /** A task of a Worker of the pool. */

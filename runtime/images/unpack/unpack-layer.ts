@@ -35,6 +35,8 @@ export interface UnpackedLayer {
   readonly manifestSha256: string;
   readonly bytes: number;
   readonly inodes: number;
+  /** The digest, in hex, by which fs-verity knows a layer file; undefined: nothing of the layer has it. */
+  readonly verity?: string;
 }
 
 /**

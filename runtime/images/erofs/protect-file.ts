@@ -1,0 +1,44 @@
+import { closeSync, constants, fsyncSync, openSync } from 'node:fs';
+import { enableVerity, isErrno, verityDigest } from '../../../base/kernel/index.ts';
+import { unwritable } from '../unpack/layer-error.ts';
+
+/** How often, and after how many milliseconds, a file that another process can write is tried again. */
+const patience = { attempts: 200, ms: 10 } as const;
+
+/**
+ * Protects a complete file by fs-verity, where its file system has that, and waits until the disk has the protection:
+ * from then on nobody can change the file, and a read of a block that the disk changed fails. Reads all of it. After a
+ * power cut before the end, the file has the protection, or does not have it. Blocks: call it in a Worker.
+ * @param path of a file that nobody writes any more
+ * @returns the digest, in hex, by which the kernel knows the content; undefined: the file system has no fs-verity
+ * @throws IMAGES_LAYER_UNWRITABLE, IMAGES_DISK_FULL
+ */
+export function protectFile(path: string): string | undefined {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      if (!enablePatiently(fd)) return undefined;
+      fsyncSync(fd);
+      const digest = verityDigest(fd);
+      if (digest === undefined)
+        throw new Error('the kernel does not tell the digest of a file that it protects');
+      return digest;
+    } finally {
+      closeSync(fd);
+    }
+  } catch (thrown) {
+    throw unwritable(thrown, 'layer');
+  }
+}
+
+/** A program that this process starts has its descriptors until its execve(2). */
+function enablePatiently(fd: number): boolean {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return enableVerity(fd);
+    } catch (thrown) {
+      if (!isErrno(thrown, 'ETXTBSY') || attempt === patience.attempts) throw thrown;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, patience.ms);
+    }
+  }
+}
