@@ -2,9 +2,14 @@ import { S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFMT } from '../../../base/kernel
 import { isKeptXattr } from '../unpack/pax.ts';
 import {
   blockBytes,
+  chunkAddressBytes,
+  chunkBytes,
+  chunkFormat,
+  chunkedFormat,
   direntBytes,
   fileTypes,
   firstInodeAt,
+  holeAddress,
   headBytes,
   inlineFormat,
   inodeBytes,
@@ -137,7 +142,8 @@ function inodeAt(reading: Reading, slot: number): Inode {
   const at = slot * slotBytes;
   ensure(at >= firstInodeAt && at + inodeBytes <= inodesEnd, 'an inode is outside its region', slot);
   const format = metadata.readUInt16LE(at);
-  ensure(format === plainFormat || format === inlineFormat, 'an inode has another layout', slot);
+  const isChunked = format === chunkedFormat && reading.regions.hasChunks;
+  ensure(format === plainFormat || format === inlineFormat || isChunked, 'an inode has another layout', slot);
   const mode = metadata.readUInt16LE(at + 4);
   const type = typeOfMode.get(mode & S_IFMT);
   // Not as one BigInt, which would be an allocation for each inode.
@@ -160,8 +166,10 @@ function inodeAt(reading: Reading, slot: number): Inode {
   const xattrBytes = checkXattrs(reading, inode, at);
   const bodyAt = at + inodeBytes + xattrBytes;
   const inline = format === inlineFormat;
-  checkData(reading, inode, inline, bodyAt, block);
-  const end = Math.ceil((bodyAt + (inline ? inode.size : 0)) / slotBytes);
+  let bodyBytes = inline ? inode.size : 0;
+  if (isChunked) bodyBytes = checkChunks(reading, inode, bodyAt, block);
+  else checkData(reading, inode, inline, bodyAt, block);
+  const end = Math.ceil((bodyAt + bodyBytes) / slotBytes);
   for (let each = slot; each < end; each += 1) {
     ensure(taken[each] === 0, 'two inodes overlap', slot);
     taken[each] = 1;
@@ -170,6 +178,29 @@ function inodeAt(reading: Reading, slot: number): Inode {
   if (inode.type !== fileTypes.folder) reading.links[slot] = inode.links;
   reading.inodes++;
   return inode;
+}
+
+/** Checks where the chunks of a sparse file are. Returns the length of the list of their addresses. */
+function checkChunks(reading: Reading, { slot, type, size }: Inode, bodyAt: number, format: number): number {
+  const { regions, metadata, inodesEnd } = reading;
+  const { archiveBytes, copiesAt, metadataAt } = regions;
+  const chunks = Math.ceil(size / chunkBytes);
+  ensure(type === fileTypes.file && size > 0 && format === chunkFormat, 'chunks have another form', slot);
+  ensure(
+    bodyAt + chunks * chunkAddressBytes <= inodesEnd,
+    'the addresses of chunks are outside their region',
+    slot,
+  );
+  for (let chunk = 0; chunk < chunks; chunk += 1) {
+    const address = metadata.readUInt32LE(bodyAt + chunk * chunkAddressBytes);
+    if (address === holeAddress) continue;
+    const start = address * blockBytes;
+    const end = start + Math.min(chunkBytes, size - chunk * chunkBytes);
+    const isPlaced =
+      (start >= headBytes && end <= headBytes + archiveBytes) || (start >= copiesAt && end <= metadataAt);
+    ensure(isPlaced, 'a chunk is outside the archive and the copied files', slot);
+  }
+  return chunks * chunkAddressBytes;
 }
 
 /** Checks where the data of an inode is. */

@@ -13,6 +13,7 @@ import { createLayerFileWriter } from './layer-file.ts';
 import type { LayerFileWriter } from './layer-file.ts';
 import { writeMetadata } from './metadata.ts';
 import { settleTree } from './settle-tree.ts';
+import { placeSparseFiles } from './sparse-files.ts';
 import { asLayerFolder } from './tree.ts';
 import { createTreeWriter } from './tree-writer.ts';
 import type { TreeWriter } from './tree-writer.ts';
@@ -76,7 +77,7 @@ function createFile(path: string): number {
     rmSync(path, { force: true });
     return openSync(
       path,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
       0o600,
     );
   } catch (thrown) {
@@ -119,6 +120,7 @@ async function encodeInto(
   const lowers = dependent && !request.lowest ? await askLowers(budget.progress.entries) : [];
   return clock.turn(() => {
     if (dependent) settleTree(tree, file.copies, budget, lowers);
+    placeSparseFiles(tree.root, file, budget);
     return finish(file, tree, archive, dependent, budget);
   });
 }

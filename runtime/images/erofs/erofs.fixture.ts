@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { closeSync, lstatSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, readSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { getXattr, listXattr } from '../../../base/kernel/index.ts';
@@ -114,8 +114,7 @@ function describe(path: Buffer, stats: BigIntStats, groups: Map<bigint, number>)
   // On a disk a whiteout has the time of its unpacking, and so has a folder that the archive does not list;
   // in a layer file their time is 0.
   if (!isWhiteout && !(stats.isDirectory() && isUnsaid(stats.mtimeMs))) facts.push(`time ${stats.mtimeNs}`);
-  if (stats.isFile())
-    facts.push(`${stats.size} bytes ${createHash('sha256').update(readFileSync(path)).digest('hex')}`);
+  if (stats.isFile()) facts.push(`${stats.size} bytes ${sha256Of(path)}`);
   if (stats.isSymbolicLink()) facts.push(`-> ${JSON.stringify(readlinkSync(path, 'latin1'))}`);
   if (!stats.isDirectory()) {
     if (!groups.has(stats.ino)) groups.set(stats.ino, groups.size);
@@ -130,6 +129,21 @@ function describe(path: Buffer, stats: BigIntStats, groups: Map<bigint, number>)
     }
   }
   return facts.join(' ');
+}
+
+const buffer = Buffer.allocUnsafe(256 * 1024);
+
+/** In parts: Node reads no file of 2 GiB at once. */
+function sha256Of(path: Buffer): string {
+  const hash = createHash('sha256');
+  const fd = openSync(path, 'r');
+  try {
+    for (let read = readSync(fd, buffer); read > 0; read = readSync(fd, buffer))
+      hash.update(buffer.subarray(0, read));
+    return hash.digest('hex');
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Whether no test gives this time to a folder. */

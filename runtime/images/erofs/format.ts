@@ -1,6 +1,6 @@
 /**
- * The EROFS on-disk format, as far as layer files use it: extended inodes, flat layouts, inline extended
- * attributes; no compression, no chunks, no further devices, no shared attributes. Sources: Linux
+ * The EROFS on-disk format, as far as layer files use it: extended inodes, flat layouts, chunks for sparse files,
+ * inline extended attributes; no compression, no further devices, no shared attributes. Sources: Linux
  * fs/erofs/erofs_fs.h; Documentation/filesystems/erofs.rst; erofs.docs.kernel.org, "Core on-disk format".
  */
 
@@ -28,11 +28,21 @@ export const inodeBytes = 64;
 /** Inode number 0 is no inode for readdir(3), so the first slots of the metadata are empty. */
 export const firstInodeAt = 64;
 
-export const layouts = { plain: 0, inline: 2 } as const;
+export const layouts = { plain: 0, inline: 2, chunks: 4 } as const;
 const extendedInode = 1;
 /** The value of `i_format`: version in bit 0, layout in the bits from 1. */
 export const plainFormat = extendedInode | (layouts.plain << 1);
 export const inlineFormat = extendedInode | (layouts.inline << 1);
+/** A sparse file: a list of block addresses, one for each chunk, follows the inode and its attributes. */
+export const chunkedFormat = extendedInode | (layouts.chunks << 1);
+/** The incompatible feature of such files. Linux 5.15 and later. */
+const incompatChunks = 4;
+/** A chunk has the size of the blocks of most disks. `i_u.c.format` counts its bits from those of a block. */
+export const chunkBytes = 4096;
+export const chunkFormat = Math.log2(chunkBytes / blockBytes);
+/** Length of a block address in the list, and the address of a hole. */
+export const chunkAddressBytes = 4;
+export const holeAddress = 0xffff_ffff;
 
 export const direntBytes = 12;
 export const maxNameBytes = 255;
@@ -82,6 +92,8 @@ export interface Regions {
   readonly rootSlot: number;
   /** `sha256:…` of the archive. */
   readonly diffId: string;
+  /** Whether there are sparse files. */
+  readonly hasChunks: boolean;
 }
 
 /** The label is for us: the kernel reads nothing before the superblock. */
@@ -111,6 +123,7 @@ export function encodeHead(regions: Regions): Buffer {
   head.writeBigUInt64LE(BigInt(regions.inodes), superblockAt + 16);
   head.writeUInt32LE(regions.fileBytes / blockBytes, superblockAt + 36);
   head.writeUInt32LE(regions.metadataAt / blockBytes, superblockAt + 40);
+  if (regions.hasChunks) head.writeUInt32LE(incompatChunks, superblockAt + 80);
   // The same archive gives the same file: the volume's id is part of its digest.
   digest.copy(head, superblockAt + 48, 0, 16);
   return head;
@@ -132,6 +145,7 @@ export function decodeHead(head: Buffer): Regions | undefined {
     inodes: read(superblockAt + 16),
     rootSlot: head.readUInt16LE(superblockAt + 14),
     diffId: `sha256:${head.toString('hex', labelAt.digest, labelAt.digest + 32)}`,
+    hasChunks: head.readUInt32LE(superblockAt + 80) !== 0,
   };
   return isOrdered(regions) && encodeHead(regions).equals(head) ? regions : undefined;
 }

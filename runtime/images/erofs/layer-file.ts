@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { fdatasyncSync, writeSync } from 'node:fs';
+import { fdatasyncSync, readSync, writeSync } from 'node:fs';
 import { freeBuffer } from '../../../base/inflate/index.ts';
 import { createWriteOut } from '../../../base/kernel/index.ts';
 import { unwritable } from '../unpack/layer-error.ts';
@@ -17,7 +17,9 @@ export interface LayerFileWriter {
   positionOf(part: Buffer): number;
   /** Ends the archive. Returns its length and its digest, `sha256:…`. */
   endArchive(): { readonly bytes: number; readonly digest: string };
-  /** Files that are copied from the layers below. */
+  /** Reads bytes of the archive back, from a place in the file. @throws IMAGES_LAYER_UNWRITABLE */
+  readArchive(into: Buffer, place: number): void;
+  /** Files that are copied from the layers below, and parts of sparse files. */
   readonly copies: ContentWriter;
   /** Ends the copies. Returns the place of the metadata, at a page. */
   beginMetadata(): number;
@@ -35,7 +37,7 @@ export interface LayerFileWriter {
   release(): void;
 }
 
-/** @param fd an empty file, open for writing, which the caller closes */
+/** @param fd an empty file, open for reading and writing, which the caller closes */
 export function createLayerFileWriter(fd: number): LayerFileWriter {
   const archiveHash = createHash('sha256');
   const metadataHash = createHash('sha256');
@@ -95,6 +97,17 @@ export function createLayerFileWriter(fd: number): LayerFileWriter {
       const bytes = at - headBytes;
       zeroTo(roundUp(at, pageBytes));
       return { bytes, digest: `sha256:${archiveHash.digest('hex')}` };
+    },
+    readArchive(into, place) {
+      try {
+        for (let done = 0; done < into.length;) {
+          const read = readSync(fd, into, done, into.length - done, place + done);
+          if (read === 0) throw new Error('the archive ends early');
+          done += read;
+        }
+      } catch (thrown) {
+        throw unwritable(thrown, 'layer');
+      }
     },
     copies: {
       begin() {

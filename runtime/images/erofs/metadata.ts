@@ -4,6 +4,9 @@ import { layerError } from '../unpack/layer-error.ts';
 import { printable } from '../unpack/printable.ts';
 import {
   blockBytes,
+  chunkAddressBytes,
+  chunkFormat,
+  chunkedFormat,
   firstInodeAt,
   inlineFormat,
   inodeBytes,
@@ -58,6 +61,7 @@ export function writeMetadata(
     encodeInode(inode, node, index + 1, xattrs);
     file.append(inode);
     if (xattrs !== undefined) file.append(xattrs);
+    if (node.kind === 'file' && node.chunks !== undefined) appendChunks(file, node.chunks, budget);
     if (node.kind === 'symlink' && node.at === 0) file.append(Buffer.from(node.target, 'latin1'));
   });
   for (const folder of plan.folders) {
@@ -80,7 +84,19 @@ export function writeMetadata(
     inodes: plan.inodes.length,
     rootSlot: root.slot,
     diffId: archive.digest,
+    hasChunks: plan.inodes.some((node) => node.kind === 'file' && node.chunks !== undefined),
   };
+}
+
+/** Appends the block addresses of a sparse file. */
+function appendChunks(file: LayerFileWriter, chunks: Uint32Array, budget: LayerBudget): void {
+  const part = Buffer.alloc(Math.min(chunks.length, 16_384) * chunkAddressBytes);
+  for (let first = 0; first < chunks.length; first += 16_384) {
+    budget.goOn();
+    const some = chunks.subarray(first, first + 16_384);
+    some.forEach((address, index) => part.writeUInt32LE(address, index * chunkAddressBytes));
+    file.append(part.subarray(0, some.length * chunkAddressBytes));
+  }
 }
 
 /** Encodes the attributes of nodes, equal sets once. */
@@ -112,6 +128,7 @@ function planTree(root: TreeFolder, metadataAt: number, encoded: EncodedXattrs, 
     node.links++;
     if (node.slot !== 0) return;
     let bytes = inodeBytes + (encoded.of(node)?.length ?? 0);
+    if (node.kind === 'file') bytes += (node.chunks?.length ?? 0) * chunkAddressBytes;
     if (node.kind === 'symlink') {
       if (node.target.length > maxInlineTarget) {
         longLinks.push(node);
@@ -175,11 +192,12 @@ function settled(node: TreeNode, folder: TreeFolder, name: string): Inode {
 /** Writes an inode into `to`: struct erofs_inode_extended. */
 function encodeInode(to: Buffer, node: Inode, number: number, xattrs: Buffer | undefined): void {
   to.fill(0);
-  to.writeUInt16LE(node.kind === 'symlink' && node.at === 0 ? inlineFormat : plainFormat, 0);
+  to.writeUInt16LE(formatOf(node), 0);
   if (xattrs !== undefined) to.writeUInt16LE((xattrs.length - xattrHeaderBytes) / 4 + 1, 2);
   to.writeUInt16LE(modeOf(node), 4);
   to.writeBigUInt64LE(BigInt(sizeOf(node)), 8);
   if (node.kind === 'device') to.writeUInt32LE(deviceNumber(node.major, node.minor), 16);
+  else if (node.kind === 'file' && node.chunks !== undefined) to.writeUInt32LE(chunkFormat, 16);
   else if (node.kind !== 'whiteout') to.writeUInt32LE(node.at / blockBytes, 16);
   to.writeUInt32LE(number, 20);
   if (node.kind !== 'whiteout') {
@@ -190,6 +208,11 @@ function encodeInode(to: Buffer, node: Inode, number: number, xattrs: Buffer | u
     to.writeUInt32LE(Math.trunc((node.mtime - seconds) * 1e9), 40);
   }
   to.writeUInt32LE(node.links, 44);
+}
+
+function formatOf(node: Inode): number {
+  if (node.kind === 'file' && node.chunks !== undefined) return chunkedFormat;
+  return node.kind === 'symlink' && node.at === 0 ? inlineFormat : plainFormat;
 }
 
 function modeOf(node: Inode): number {

@@ -82,8 +82,8 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
     'IMAGES_LAYER_UNSUPPORTED',
     () => entries({ name: 'w', type: 'character-device', devmajor: 0, devminor: 0 }),
   ],
-  'a sparse file of pax': [
-    'IMAGES_LAYER_UNSUPPORTED',
+  'a sparse file of pax without a size': [
+    'IMAGES_LAYER_CORRUPT',
     () => pax({ 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0' }),
   ],
   'an old sparse file': ['IMAGES_LAYER_UNSUPPORTED', () => raw(rawBlock('s', 'S', 0))],

@@ -4,6 +4,7 @@ import { layerError } from '../unpack/layer-error.ts';
 import { fileTime } from '../unpack/layer-files.ts';
 import { maxNameLength, splitName } from '../unpack/layer-tree.ts';
 import { printable } from '../unpack/printable.ts';
+import { fileSize } from '../unpack/tar-metadata.ts';
 import type { TarEntry } from '../unpack/tar-metadata.ts';
 import type { TarSink } from '../unpack/tar-reader.ts';
 import { maxTargetBytes } from './format.ts';
@@ -46,7 +47,8 @@ export function createTreeWriter(budget: LayerBudget, positionOf: (part: Buffer)
     makeFolder: folders.listedLater,
     xattrs,
     begin(entry) {
-      budget.content(entry.size, entry.name);
+      budget.content(fileSize(entry), entry.name);
+      if (entry.sparse !== undefined) budget.sparse(entry.sparse, entry.name);
       if (entry.uid > maxId || entry.gid > maxId)
         throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'its owner is out of range');
       open = addEntry(nodes, entry);
@@ -93,9 +95,10 @@ function addEntry(nodes: NodesDeps, entry: TarEntry): TreeFile | undefined {
     const file: TreeFile = {
       kind: 'file',
       ...attributesOf(entry),
-      size: entry.size,
+      size: fileSize(entry),
       at: 0,
       xattrs: xattrs.keep(entry.xattrs, entry.name),
+      ...(entry.sparse !== undefined && entry.sparse.size > 0 && { sparse: entry.sparse }),
     };
     place.folder.children.set(place.name, file);
     return file;

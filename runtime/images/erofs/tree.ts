@@ -1,6 +1,7 @@
 import { resolvePlace } from '../unpack/layer-tree.ts';
 import type { Folder, PendingLink, Place } from '../unpack/layer-tree.ts';
 import type { LayerBudget } from '../unpack/layer-budget.ts';
+import type { SparseMap } from '../unpack/sparse.ts';
 
 /**
  * The tree of one layer, in memory, with everything that its inodes will say. It has the shape of the tree of
@@ -46,6 +47,10 @@ export interface TreeFile extends Attributes, Planned {
   readonly size: number;
   /** Place of its content, in bytes from the start of the layer file; 0 for an empty file. */
   at: number;
+  /** Of a sparse file, whose content is at several places. */
+  readonly sparse?: SparseMap;
+  /** Its block addresses, one for each chunk, when they are known. */
+  chunks?: Uint32Array;
   readonly xattrs: Xattrs | undefined;
 }
 export interface TreeSymlink extends Omit<Attributes, 'mode'>, Planned {

@@ -94,7 +94,7 @@ function forEachLine(root: Folder, write: (line: Line) => void): Pick<FileManife
       } else {
         const inode = node.kind === 'file' ? node.inode : node;
         if (node.kind === 'file' && !inodes.has(inode))
-          bytes += Math.ceil(node.inode.size / diskBlock) * diskBlock;
+          bytes += Math.ceil((node.inode.stored ?? node.inode.size) / diskBlock) * diskBlock;
         inodes.add(inode);
       }
     }

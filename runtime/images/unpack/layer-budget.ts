@@ -1,6 +1,7 @@
 import type { ImageLimits } from '../limits/limits.ts';
 import { layerError } from './layer-error.ts';
 import { printable } from './printable.ts';
+import type { SparseMap } from './sparse.ts';
 
 /**
  * The budget for unpacking one layer. Every loop over archive data calls `goOn`, and everything that an
@@ -23,6 +24,11 @@ export interface LayerBudget {
   path(path: string): void;
   /** Counts written bytes of content. @throws IMAGES_LAYER_TOO_LARGE */
   content(bytes: number, on: string): void;
+  /**
+   * Counts what the holes of a sparse file cost beyond its data: blocks that a piece fills in part, and the map.
+   * @throws IMAGES_LAYER_TOO_LARGE
+   */
+  sparse(map: SparseMap, on: string): void;
   /** Counts bytes that stay in memory until the layer's end. @throws IMAGES_LAYER_TOO_LARGE */
   keep(bytes: number, on: string): void;
   /** Counts one more hard link that waits for the layers below. @throws IMAGES_LAYER_TOO_LARGE */
@@ -53,13 +59,15 @@ const steps = { base: 4_000_000, anEntry: 64 };
 const lookUps = { base: 50_000, anEntry: 32, most: 1_000_000 };
 /** The kernel takes one step for each folder of a path, and one entry may need a thousand steps. */
 const paths = { base: 16 * 1024 * 1024, anEntry: 1024 };
+/** A piece begins and ends in a block of the disk, and a layer file maps each block by four bytes. */
+const sparse = { aPiece: 2 * 4096, block: 4096, aBlock: 4, kept: 16 };
 const moves = { base: 1_000, anEntry: 4 };
 /** A look-up of a path of this length costs the kernel about twice as much as a short one. */
 const pathUnit = 512;
 
 export function createLayerBudget(limits: ImageLimits, goOn: (progress: LayerProgress) => void): LayerBudget {
   const progress = { entries: 0, bytes: 0 };
-  const used = { listed: 0, paths: 0, kept: 0, links: 0, steps: 0, lookUps: 0, moves: 0 };
+  const used = { listed: 0, paths: 0, kept: 0, links: 0, sparse: 0, steps: 0, lookUps: 0, moves: 0 };
   const tooLarge = (on: string, why: string): Error =>
     layerError('IMAGES_LAYER_TOO_LARGE', printable(on), why);
 
@@ -87,6 +95,15 @@ export function createLayerBudget(limits: ImageLimits, goOn: (progress: LayerPro
     path(at);
   }
 
+  function keep(bytes: number, on: string): void {
+    used.kept += bytes;
+    if (used.kept > limits.maxKeptBytes)
+      throw tooLarge(
+        on,
+        `link targets, folder paths and folder attributes of the layer have more than ${limits.maxKeptBytes} bytes`,
+      );
+  }
+
   return {
     progress,
     goOn: () => {
@@ -103,12 +120,15 @@ export function createLayerBudget(limits: ImageLimits, goOn: (progress: LayerPro
       if (progress.bytes > limits.maxLayerBytes)
         throw tooLarge(on, `the layer unpacks to more than ${limits.maxLayerBytes} bytes`);
     },
-    keep(bytes, on) {
-      used.kept += bytes;
-      if (used.kept > limits.maxKeptBytes)
+    keep,
+    sparse({ size, pieces }, on) {
+      const map = Math.ceil(size / sparse.block) * sparse.aBlock;
+      keep((pieces.length / 2) * sparse.kept + map, on);
+      used.sparse += (pieces.length / 2) * sparse.aPiece + map;
+      if (used.sparse > limits.ratioFloorBytes)
         throw tooLarge(
           on,
-          `link targets, folder paths and folder attributes of the layer have more than ${limits.maxKeptBytes} bytes`,
+          `the pieces of its sparse files take more than ${limits.ratioFloorBytes} bytes beyond their data`,
         );
     },
     pendingLink(on) {

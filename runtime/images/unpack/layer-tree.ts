@@ -31,6 +31,8 @@ export interface Inode {
   readonly mode: number;
   size: number;
   sha256: string;
+  /** Of a sparse file: how many of its bytes the disk has. */
+  stored?: number;
 }
 export interface File {
   readonly kind: 'file';

@@ -7,6 +7,7 @@ import { join } from './layer-tree.ts';
 import { printable } from './printable.ts';
 import type { Folder, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
+import { fileSize } from './tar-metadata.ts';
 import type { TarEntry } from './tar-metadata.ts';
 import type { TarSink } from './tar-reader.ts';
 
@@ -37,11 +38,12 @@ export interface LayerWriter extends TarSink {
  */
 export function createLayerWriter(folder: string, scratch: string, budget: LayerBudget): LayerWriter {
   const folders = createLayerFolders(folder, budget);
-  const content = createLayerContent();
+  const content = createLayerContent(budget);
   const nodes: LayerNodesDeps = { folders, scratch, budget };
 
   function begin(entry: TarEntry): void {
-    budget.content(entry.size, entry.name);
+    budget.content(fileSize(entry), entry.name);
+    if (entry.sparse !== undefined) budget.sparse(entry.sparse, entry.name);
     if (entry.uid > maxId || entry.gid > maxId)
       throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'its owner is out of range');
     try {

@@ -1,5 +1,7 @@
 import { layerError } from './layer-error.ts';
 import { maxPathLength } from './layer-budget.ts';
+import { decimal, maxMapBytes } from './sparse.ts';
+import type { SparseRecords } from './sparse.ts';
 
 /**
  * The fields that a pax extended header overrides in the header that follows it. Strings are byte strings
@@ -12,6 +14,8 @@ export interface PaxOverrides {
   uid?: number;
   gid?: number;
   mtime?: number;
+  /** What the header says about a sparse file. */
+  sparse?: SparseRecords;
   /** Only names on the allow-list; values are bytes. */
   xattrs?: Map<string, Uint8Array>;
 }
@@ -31,6 +35,7 @@ const maxXattrName = 255;
 const maxXattrValue = 65_536;
 const maxXattrList = 65_536;
 const xattrPrefix = 'SCHILY.xattr.';
+const sparsePrefix = 'GNU.sparse.';
 /** The longest keyword that is read; tools write far shorter ones. */
 const maxKeyLength = 1024;
 const maxNumberLength = 64;
@@ -172,8 +177,9 @@ function createKeyCheck(): (key: string, size: number) => number | undefined {
 function valueLimit(key: string): number | undefined {
   if (key === 'path' || key === 'linkpath') return maxPathLength;
   if (key === 'size' || key === 'uid' || key === 'gid' || key === 'mtime') return maxNumberLength;
-  if (key.startsWith('GNU.sparse.'))
-    throw layerError('IMAGES_LAYER_UNSUPPORTED', 'pax header', 'sparse entries are not supported');
+  if (key === 'GNU.sparse.name') return maxPathLength;
+  if (key === 'GNU.sparse.map') return maxMapBytes;
+  if (key.startsWith(sparsePrefix)) return maxNumberLength;
   return key.startsWith(xattrPrefix) ? maxXattrValue : undefined;
 }
 
@@ -194,8 +200,47 @@ function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void 
       overrides.mtime = seconds(value);
       return;
     default:
+      if (key.startsWith(sparsePrefix)) {
+        overrides.sparse ??= {};
+        applySparse(overrides.sparse, key, value);
+        return;
+      }
       overrides.xattrs ??= new Map();
       overrides.xattrs.set(key.slice(xattrPrefix.length), value);
+  }
+}
+
+function applySparse(sparse: SparseRecords, key: string, value: Buffer): void {
+  switch (key) {
+    case 'GNU.sparse.major':
+      sparse.major = value.toString('latin1');
+      return;
+    case 'GNU.sparse.minor':
+      sparse.minor = value.toString('latin1');
+      return;
+    case 'GNU.sparse.size':
+    case 'GNU.sparse.realsize':
+      sparse.size = integer(key, value);
+      return;
+    case 'GNU.sparse.numblocks':
+      sparse.numBlocks = integer(key, value);
+      return;
+    case 'GNU.sparse.name':
+      if (value.length > 0) sparse.name = name(key, value);
+      return;
+    case 'GNU.sparse.map':
+      sparse.map = value.length === 0 ? [] : value.toString('latin1').split(',').map(decimal);
+      return;
+    case 'GNU.sparse.offset':
+    case 'GNU.sparse.numbytes': {
+      sparse.pairs ??= [];
+      const isOffset = sparse.pairs.length % 2 === 0;
+      if (isOffset !== (key === 'GNU.sparse.offset')) throw malformed();
+      sparse.pairs.push(integer(key, value));
+      return;
+    }
+    default:
+      throw layerError('IMAGES_LAYER_UNSUPPORTED', 'pax header', `the record ${key} is not supported`);
   }
 }
 

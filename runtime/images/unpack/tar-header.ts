@@ -7,6 +7,7 @@ import { layerError } from './layer-error.ts';
  */
 export type EntryType =
   | 'file'
+  | 'gnu-sparse'
   | 'hard-link'
   | 'symlink'
   | 'character-device'
@@ -47,6 +48,7 @@ const types: Readonly<Record<string, EntryType>> = {
   '5': 'directory',
   '6': 'fifo',
   '7': 'file',
+  S: 'gnu-sparse',
   x: 'pax',
   g: 'pax-global',
   L: 'gnu-long-name',
@@ -54,6 +56,7 @@ const types: Readonly<Record<string, EntryType>> = {
 };
 
 const withBody: ReadonlySet<EntryType> = new Set<EntryType>([
+  'gnu-sparse',
   'file',
   'pax',
   'pax-global',
@@ -71,33 +74,38 @@ export function decodeHeader(buffer: Buffer, offset: number): TarHeader | undefi
   for (let at = offset; at < offset + 148; at++) sum += buffer[at] as number;
   for (let at = offset + 156; at < offset + blockSize; at++) sum += buffer[at] as number;
   if (sum === 8 * 32 && isZero(buffer, offset + 148, 8)) return undefined;
-  if (sum !== number(buffer, offset + 148, 8, 'checksum')) {
+  if (sum !== numericField(buffer, offset + 148, 8, 'checksum')) {
     throw layerError('IMAGES_LAYER_CORRUPT', 'header', 'the checksum of a tar header does not match');
   }
   const flag = String.fromCharCode(buffer[offset + 156] as number);
   const shortName = text(buffer, offset, 100);
   const name = prefixOf(buffer, offset) + shortName;
   const type = types[flag];
-  if (type === undefined)
+  // Other formats use these bytes for other things.
+  if (type === undefined || (type === 'gnu-sparse' && !isGnu(buffer, offset)))
     throw layerError(
       'IMAGES_LAYER_UNSUPPORTED',
       name,
       `tar entry type ${JSON.stringify(flag)} is not supported`,
     );
-  const size = withBody.has(type) ? number(buffer, offset + 124, 12, 'size') : 0;
+  const size = withBody.has(type) ? numericField(buffer, offset + 124, 12, 'size') : 0;
   const device = type === 'character-device' || type === 'block-device';
   return {
     name,
     linkName: text(buffer, offset + 157, 100),
     type,
     size,
-    mode: number(buffer, offset + 100, 8, 'mode') & 0o7777,
-    uid: number(buffer, offset + 108, 8, 'uid'),
-    gid: number(buffer, offset + 116, 8, 'gid'),
-    mtime: number(buffer, offset + 136, 12, 'mtime', true),
-    major: device ? number(buffer, offset + 329, 8, 'major') : 0,
-    minor: device ? number(buffer, offset + 337, 8, 'minor') : 0,
+    mode: numericField(buffer, offset + 100, 8, 'mode') & 0o7777,
+    uid: numericField(buffer, offset + 108, 8, 'uid'),
+    gid: numericField(buffer, offset + 116, 8, 'gid'),
+    mtime: numericField(buffer, offset + 136, 12, 'mtime', true),
+    major: device ? numericField(buffer, offset + 329, 8, 'major') : 0,
+    minor: device ? numericField(buffer, offset + 337, 8, 'minor') : 0,
   };
+}
+
+function isGnu(buffer: Buffer, offset: number): boolean {
+  return buffer.toString('latin1', offset + 257, offset + 265) === 'ustar  \0';
 }
 
 function prefixOf(buffer: Buffer, offset: number): string {
@@ -120,10 +128,16 @@ function isZero(buffer: Buffer, start: number, length: number): boolean {
 }
 
 /**
- * Parses an octal or base-256 field. Accepts only digits, blanks and NULs: parsers disagree about anything
+ * Reads an octal or base-256 field. Accepts only digits, blanks and NULs: parsers disagree about anything
  * else.
  */
-function number(buffer: Buffer, start: number, length: number, field: string, signed = false): number {
+export function numericField(
+  buffer: Buffer,
+  start: number,
+  length: number,
+  field: string,
+  signed = false,
+): number {
   const first = buffer[start] as number;
   if ((first & 0x80) !== 0) return base256(buffer, start, length, field, signed);
   let at = start;

@@ -1,6 +1,8 @@
 import { blockSize } from './tar-header.ts';
 import type { EntryType, TarHeader } from './tar-header.ts';
 import { createPaxReader } from './pax.ts';
+import { sparseOfRecords } from './sparse.ts';
+import type { SparseMap, SparseMapReader } from './sparse.ts';
 import type { PaxOverrides, PaxReader } from './pax.ts';
 import { maxPathLength } from './layer-budget.ts';
 import { layerError } from './layer-error.ts';
@@ -14,8 +16,11 @@ export interface TarEntry {
   /** As written in the archive; byte string. */
   readonly name: string;
   readonly linkName: string;
-  readonly type: Exclude<EntryType, MetadataType>;
+  readonly type: Exclude<EntryType, MetadataType | 'gnu-sparse'>;
+  /** Bytes of its body that are data. */
   readonly size: number;
+  /** Where the data of a sparse file belongs. */
+  readonly sparse?: SparseMap;
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
@@ -38,10 +43,24 @@ export interface TarMetadata {
   push(part: Buffer): void;
   /** Ends the body. @throws IMAGES_LAYER_CORRUPT */
   end(): void;
-  /** Returns the entry of a header, with what the entries before it say about it. */
-  applyTo(found: HeaderOf<TarEntry['type']>): TarEntry;
+  /**
+   * Returns the entry of a header, with what the entries before it say about it.
+   * @param map of a sparse file, if the header has one
+   */
+  applyTo(found: HeaderOf<TarEntry['type']>, map?: SparseMapReader): AppliedEntry;
   /** Whether something is known about an entry that has not come yet. */
   isPending(): boolean;
+}
+
+/** An entry, and the map of a sparse file, which may have blocks that are still to come. */
+export interface AppliedEntry {
+  readonly entry: TarEntry;
+  readonly map: SparseMapReader | undefined;
+}
+
+/** Returns the length of a file, with its holes. */
+export function fileSize({ size, sparse }: Pick<TarEntry, 'size' | 'sparse'>): number {
+  return sparse?.size ?? size;
 }
 
 /** Limit of all records of one pax header. The records that are kept have their own limits (`pax.ts`). */
@@ -81,8 +100,8 @@ export function createTarMetadata(): TarMetadata {
       else if (done?.kind === 'gnu-long-name') longName = longText(done.bytes, 'IMAGES_LAYER_BAD_NAME');
       else if (done?.kind === 'gnu-long-link') longLink = longText(done.bytes, 'IMAGES_LAYER_BAD_LINK');
     },
-    applyTo(found) {
-      const path = pax.path ?? longName ?? found.name;
+    applyTo(found, mapInHeader) {
+      const path = pax.sparse?.name ?? pax.path ?? longName ?? found.name;
       // Old archives write a folder as an empty file with a final slash. The whole name decides, because the
       // name in the header may be cut off at a slash.
       const type =
@@ -102,10 +121,17 @@ export function createTarMetadata(): TarMetadata {
         minor: found.minor,
         xattrs: pax.xattrs,
       };
+      const map = pax.sparse === undefined ? mapInHeader : sparseOfRecords(pax.sparse);
+      if (map !== undefined && (type !== 'file' || (pax.sparse !== undefined && mapInHeader !== undefined)))
+        throw layerError(
+          'IMAGES_LAYER_CORRUPT',
+          printable(path),
+          'only a file can be sparse, and has one map',
+        );
       pax = {};
       longName = undefined;
       longLink = undefined;
-      return entry;
+      return { entry, map };
     },
     isPending: () => longName !== undefined || longLink !== undefined || Object.keys(pax).length > 0,
   };

@@ -2,6 +2,8 @@ import { blockSize, decodeHeader } from './tar-header.ts';
 import type { TarHeader } from './tar-header.ts';
 import { createTarMetadata, isMetadataType } from './tar-metadata.ts';
 import type { TarEntry } from './tar-metadata.ts';
+import { sparseOfHeader } from './sparse.ts';
+import type { SparseMapReader } from './sparse.ts';
 import { layerError } from './layer-error.ts';
 
 /**
@@ -21,7 +23,7 @@ export interface TarReader {
   finish(): void;
 }
 
-type State = 'header' | 'body' | 'metadata' | 'padding' | 'after-end';
+type State = 'header' | 'sparse-map' | 'body' | 'metadata' | 'padding' | 'after-end';
 
 /**
  * A push parser for tar streams that passes whole entries to a synchronous sink. Bytes after the
@@ -36,8 +38,10 @@ export function createTarReader(sink: TarSink): TarReader {
   const metadata = createTarMetadata();
   let current = '';
   let zeroBlocks = 0;
+  /** A sparse file whose map is not complete yet, and the length of its body that is left. */
+  let mapped: { readonly entry: TarEntry; readonly map: SparseMapReader; left: number } | undefined;
 
-  function header(found: TarHeader | undefined): void {
+  function header(found: TarHeader | undefined, buffer: Buffer, at: number): void {
     if (found === undefined) {
       zeroBlocks++;
       if (zeroBlocks === 2) state = 'after-end';
@@ -52,12 +56,46 @@ export function createTarReader(sink: TarSink): TarReader {
       metadata.begin({ ...found, type });
       startBody(found.size, 'metadata');
     } else {
-      const entry = metadata.applyTo({ ...found, type });
+      const isOldSparse = type === 'gnu-sparse';
+      const { entry, map } = metadata.applyTo(
+        { ...found, type: isOldSparse ? 'file' : type },
+        isOldSparse ? sparseOfHeader(buffer, at) : undefined,
+      );
       current = entry.name;
+      if (map !== undefined) {
+        mapped = { entry, map, left: entry.size };
+        beginSparse();
+        return;
+      }
       sink.begin(entry);
       startBody(entry.size, 'body');
     }
     if (remaining === 0) endBody();
+  }
+
+  /** Begins the body of a sparse file, or reads the next block of its map. */
+  function beginSparse(): void {
+    if (mapped === undefined) return;
+    const { entry, map, left } = mapped;
+    if (!map.isComplete()) {
+      state = 'sparse-map';
+      return;
+    }
+    mapped = undefined;
+    sink.begin({ ...entry, size: left, sparse: map.map(left) });
+    startBody(left, 'body');
+    if (remaining === 0) endBody();
+  }
+
+  function mapBlock(buffer: Buffer, at: number): void {
+    if (mapped === undefined) return;
+    if (mapped.map.isInBody) {
+      if (mapped.left < blockSize)
+        throw layerError('IMAGES_LAYER_CORRUPT', current, 'the map of a sparse file is longer than its body');
+      mapped.left -= blockSize;
+    }
+    mapped.map.push(buffer, at);
+    beginSparse();
   }
 
   function startBody(size: number, next: 'body' | 'metadata'): void {
@@ -76,15 +114,21 @@ export function createTarReader(sink: TarSink): TarReader {
     let at = 0;
     while (at < chunk.length) {
       if (state === 'after-end') return;
-      if (state === 'header') at = readHeader(chunk, at);
+      if (state === 'header' || state === 'sparse-map') at = readBlock(chunk, at);
       else if (state === 'padding') at = skipPadding(chunk, at);
       else at = readBody(chunk, at);
     }
   }
 
-  function readHeader(chunk: Buffer, at: number): number {
+  /** Takes a whole block: a header, or a part of a map. */
+  function block(buffer: Buffer, at: number): void {
+    if (state === 'sparse-map') mapBlock(buffer, at);
+    else header(decodeHeader(buffer, at), buffer, at);
+  }
+
+  function readBlock(chunk: Buffer, at: number): number {
     if (partialLength === 0 && chunk.length - at >= blockSize) {
-      header(decodeHeader(chunk, at));
+      block(chunk, at);
       return at + blockSize;
     }
     const take = Math.min(blockSize - partialLength, chunk.length - at);
@@ -92,7 +136,7 @@ export function createTarReader(sink: TarSink): TarReader {
     partialLength += take;
     if (partialLength === blockSize) {
       partialLength = 0;
-      header(decodeHeader(partial, 0));
+      block(partial, 0);
     }
     return at + take;
   }
@@ -118,6 +162,7 @@ export function createTarReader(sink: TarSink): TarReader {
     const inside =
       state === 'body' ||
       state === 'metadata' ||
+      state === 'sparse-map' ||
       (state === 'header' && partialLength > 0) ||
       (state === 'padding' && padding > 0);
     if (inside)
