@@ -5,7 +5,7 @@ import { layerError } from '../unpack/layer-error.ts';
 import { fileTime, nativePath } from '../unpack/layer-files.ts';
 import type { LowerFolder } from '../unpack/lower-layers.ts';
 import { printable } from '../unpack/printable.ts';
-import type { TreeDevice, TreeFile, TreeNode, TreeSymlink, Xattrs } from './tree.ts';
+import type { TreeDevice, TreeFile, TreeNode, TreeSymlink } from './tree.ts';
 import type { XattrPool } from './xattr-pool.ts';
 
 const chunkBytes = 1024 * 1024;
@@ -71,14 +71,9 @@ function copyFile(source: string | Buffer, { content, xattrs, budget }: CopyUpDe
       gid: stats.gid,
       mtime: fileTime(stats.mtimeMs / 1000),
     };
-    const kept = xattrs.keep(byteNames(keptXattrs(input)), on);
+    const kept = xattrs.keep(keptXattrs(input), on);
     return { kind: 'file', ...attributes, size, at: size === 0 ? 0 : at, xattrs: kept, slot: 0, links: 0 };
   } finally {
     closeSync(input);
   }
-}
-
-/** Names of attributes in a tree are byte strings; those that the kernel lists were decoded as UTF-8. */
-export function byteNames(xattrs: Xattrs | undefined): Xattrs | undefined {
-  return xattrs && new Map([...xattrs].map(([name, value]) => [Buffer.from(name).toString('latin1'), value]));
 }

@@ -108,6 +108,11 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
       { name: 'd/equal', pax: { 'SCHILY.xattr.user.folder': 'value' } },
       { name: 'd/link', type: '2', link: 'x', pax: { 'SCHILY.xattr.user.folder': 'value' } },
     ]),
+  'attributes whose names are not ASCII, and not UTF-8': () =>
+    rawTar([
+      { name: 'f', pax: { [`SCHILY.xattr.${Buffer.from('user.d\u00e9').toString('latin1')}`]: 'value' } },
+      { name: 'd/', type: '5', pax: { 'SCHILY.xattr.user.\u00ff': 'value' } },
+    ]),
   'a set-user-ID file of another owner with a capability': () =>
     Buffer.concat([
       extendedHeader(paxRecord('SCHILY.xattr.security.capability', capability)),

@@ -124,8 +124,10 @@ function describe(path: Buffer, stats: BigIntStats, groups: Map<bigint, number>)
     const text = path.toString('latin1');
     // koffi passes text as UTF-8: other names go through the hash of their parents in these tests.
     if (Buffer.from(text).equals(path)) {
-      for (const name of listXattr(text).sort())
-        facts.push(`${name}=${Buffer.from(getXattr(text, name) ?? []).toString('hex')}`);
+      for (const name of listXattr(text, { encoding: 'latin1' }).sort()) {
+        const value = getXattr(text, Buffer.from(name, 'latin1')) ?? [];
+        facts.push(`${name}=${Buffer.from(value).toString('hex')}`);
+      }
     }
   }
   return facts.join(' ');

@@ -16,7 +16,7 @@ import {
 } from '../unpack/merged-view.ts';
 import type { Merged, View } from '../unpack/merged-view.ts';
 import { printable } from '../unpack/printable.ts';
-import { byteNames, copyUp } from './copy-up.ts';
+import { copyUp } from './copy-up.ts';
 import type { ContentWriter } from './copy-up.ts';
 import { asLayerFolder, asTreeFolder, eachFolder, pathOf } from './tree.ts';
 import type { TreeFolder, TreePlace } from './tree.ts';
@@ -125,7 +125,7 @@ function inherit(writer: TreeWriter, folder: TreeFolder, from: LowerFolder | und
   if (folder.explicit || from === undefined) return;
   withFolder(nativePath(from.layer, from.path), (fd) => {
     const { mode, uid, gid, mtimeMs } = fstatSync(fd);
-    const xattrs = writer.xattrs.keep(byteNames(keptXattrs(fd)), folder.path);
+    const xattrs = writer.xattrs.keep(keptXattrs(fd), folder.path);
     Object.assign(folder, {
       explicit: true,
       mode: mode & 0o7777,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   closeSync,
   constants,
   fstatSync,
@@ -60,6 +61,8 @@ export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string
     if (stats.isSocket()) throw layerError('IMAGES_LAYER_BAD_LINK', printable(from.path), 'it is a socket');
     makeNode(path, scratch, node);
     setLinkAttributes(path, attributes);
+    // mknod(2) is subject to the umask; the layer's own tree says that nothing else is there.
+    chmodSync(path, attributes.mode);
     return { kind: 'device', ...node };
   }
   budget.content(stats.size, from.path);
@@ -93,10 +96,12 @@ function copyFile(source: string | Buffer, path: string | Buffer, budget: LayerB
   }
 }
 
-/** Returns the attributes that an archive could have set. */
+/** Returns the attributes that an archive could have set; their names are byte strings, as in an archive. */
 export function keptXattrs(fd: number): ReadonlyMap<string, Uint8Array> | undefined {
   const path = `/proc/self/fd/${fd}`;
-  const kept = listXattr(path, { follow: true }).filter(isKeptXattr);
+  const kept = listXattr(path, { follow: true, encoding: 'latin1' }).filter(isKeptXattr);
   if (kept.length === 0) return undefined;
-  return new Map(kept.map((name) => [name, getXattr(path, name, { follow: true }) ?? new Uint8Array()]));
+  return new Map(
+    kept.map((name) => [name, getXattr(path, asBytes(name), { follow: true }) ?? new Uint8Array()]),
+  );
 }

@@ -60,7 +60,7 @@ export function setAttributes(fd: number, attributes: Attributes): void {
   fchmodSync(fd, attributes.mode);
   // By descriptor: the name itself may not be UTF-8.
   for (const [name, value] of attributes.xattrs ?? [])
-    setXattr(`/proc/self/fd/${fd}`, name, value, { follow: true });
+    setXattr(`/proc/self/fd/${fd}`, asBytes(name), value, { follow: true });
 }
 
 export function withFolder<T>(path: string | Buffer, body: (fd: number) => T): T {
