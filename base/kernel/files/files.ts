@@ -20,7 +20,7 @@ const c = {
   write: glibc('write', 'int64', ['int', 'void *', 'size_t']),
   syscall: glibc('syscall', 'int64', ['long', 'int', 'str', 'void *', 'size_t']),
   mknod: glibc('mknod', 'int', ['str', 'uint', 'uint64']),
-  utimensat: glibc('utimensat', 'int', ['int', 'str', 'void *', 'int']),
+  utimensat: glibc('utimensat', 'int', ['int', 'void *', 'void *', 'int']),
   syncfs: glibc('syncfs', 'int', ['int']),
   syncFileRange: glibc('sync_file_range', 'int', ['int', 'int64', 'int64', 'uint']),
   fsync: glibc('fsync', 'int', ['int']),
@@ -174,7 +174,7 @@ export interface Times {
 }
 
 /** Sets access and modification time with nanosecond precision: utimensat(2). */
-export function setTimes(path: string, times: Times): void {
+export function setTimes(path: string | Buffer, times: Times): void {
   const timespecs = Buffer.alloc(32);
   const values = [times.atimeNs ?? times.mtimeNs, times.mtimeNs];
   values.forEach((ns, index) => {
@@ -183,7 +183,10 @@ export function setTimes(path: string, times: Times): void {
     timespecs.writeBigInt64LE(fraction, index * 16 + 8);
   });
   const flags = times.follow === true ? 0 : AT_SYMLINK_NOFOLLOW;
-  checked(c.utimensat(AT_FDCWD, cString(path, 'utimensat'), timespecs, flags), 'utimensat', path);
+  const text = typeof path === 'string' ? path : path.toString('latin1');
+  const bytes = Buffer.concat([Buffer.from(path), Buffer.alloc(1)]);
+  cString(text, 'utimensat');
+  checked(c.utimensat(AT_FDCWD, bytes, timespecs, flags), 'utimensat', text);
 }
 
 /**

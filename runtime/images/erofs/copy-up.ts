@@ -34,7 +34,8 @@ export function copyUp(from: LowerFolder, deps: CopyUpDeps): TreeNode {
   const source = nativePath(from.layer, from.path);
   const stats = lstatSync(source);
   const { mode, uid, gid } = stats;
-  const attributes = { uid, gid, mtime: fileTime(stats.mtimeMs / 1000), slot: 0, links: 0 };
+  const { mtimeNs } = lstatSync(source, { bigint: true });
+  const attributes = { uid, gid, mtime: fileTime(mtimeNs), slot: 0, links: 0 };
   if (stats.isSymbolicLink()) {
     const target = readlinkSync(source, 'latin1');
     budget.keep(target.length, from.path);
@@ -69,7 +70,7 @@ function copyFile(source: string | Buffer, { content, xattrs, budget }: CopyUpDe
       mode: stats.mode & 0o7777,
       uid: stats.uid,
       gid: stats.gid,
-      mtime: fileTime(stats.mtimeMs / 1000),
+      mtime: fileTime(fstatSync(input, { bigint: true }).mtimeNs),
     };
     const kept = xattrs.keep(keptXattrs(input), on);
     return { kind: 'file', ...attributes, size, at: size === 0 ? 0 : at, xattrs: kept, slot: 0, links: 0 };

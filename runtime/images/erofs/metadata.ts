@@ -27,6 +27,8 @@ import { pathOf } from './tree.ts';
 import type { Inode, TreeFolder, TreeNode, Xattrs } from './tree.ts';
 import { encodeFolderXattrs, encodeXattrs } from './xattrs.ts';
 
+const nanoseconds = 1_000_000_000n;
+
 /** Where everything of a tree goes. */
 interface Plan {
   /** Inodes in the order of their places. */
@@ -203,9 +205,8 @@ function encodeInode(to: Buffer, node: Inode, number: number, xattrs: Buffer | u
   if (node.kind !== 'whiteout') {
     to.writeUInt32LE(node.uid, 24);
     to.writeUInt32LE(node.gid, 28);
-    const seconds = Math.trunc(node.mtime);
-    to.writeBigUInt64LE(BigInt(seconds), 32);
-    to.writeUInt32LE(Math.trunc((node.mtime - seconds) * 1e9), 40);
+    to.writeBigUInt64LE(node.mtime / nanoseconds, 32);
+    to.writeUInt32LE(Number(node.mtime % nanoseconds), 40);
   }
   to.writeUInt32LE(node.links, 44);
 }

@@ -124,14 +124,15 @@ function settleFolders(settling: Settling): void {
 function inherit(writer: TreeWriter, folder: TreeFolder, from: LowerFolder | undefined): void {
   if (folder.explicit || from === undefined) return;
   withFolder(nativePath(from.layer, from.path), (fd) => {
-    const { mode, uid, gid, mtimeMs } = fstatSync(fd);
+    const { mode, uid, gid } = fstatSync(fd);
+    const { mtimeNs } = fstatSync(fd, { bigint: true });
     const xattrs = writer.xattrs.keep(keptXattrs(fd), folder.path);
     Object.assign(folder, {
       explicit: true,
       mode: mode & 0o7777,
       uid,
       gid,
-      mtime: fileTime(mtimeMs / 1000),
+      mtime: fileTime(mtimeNs),
       xattrs,
     });
   });

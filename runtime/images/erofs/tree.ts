@@ -39,7 +39,8 @@ interface Attributes {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  readonly mtime: number;
+  /** Nanoseconds since the epoch. */
+  readonly mtime: bigint;
 }
 
 export interface TreeFile extends Attributes, Planned {
@@ -84,7 +85,7 @@ export function newTreeFolder(parent: TreeFolder | undefined, name: string): Tre
     mode: 0o755,
     uid: 0,
     gid: 0,
-    mtime: 0,
+    mtime: 0n,
     xattrs: undefined,
     names: [],
     at: 0,

@@ -4,7 +4,6 @@ import {
   closeSync,
   constants,
   fstatSync,
-  futimesSync,
   lstatSync,
   openSync,
   readSync,
@@ -12,7 +11,7 @@ import {
   symlinkSync,
   writeSync,
 } from 'node:fs';
-import { getXattr, listXattr } from '../../../base/kernel/index.ts';
+import { getXattr, listXattr, setTimes } from '../../../base/kernel/index.ts';
 import {
   asBytes,
   createFile,
@@ -42,7 +41,7 @@ export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string
     mode: stats.mode & 0o7777,
     uid: stats.uid,
     gid: stats.gid,
-    mtime: stats.mtimeMs / 1000,
+    mtime: lstatSync(source, { bigint: true }).mtimeNs,
   };
   if (stats.isSymbolicLink()) {
     const target = readlinkSync(source, 'latin1');
@@ -86,7 +85,8 @@ function copyFile(source: string | Buffer, path: string | Buffer, budget: LayerB
       }
       const mode = stats.mode & 0o7777;
       setAttributes(output, { mode, uid: stats.uid, gid: stats.gid, xattrs: keptXattrs(input) });
-      futimesSync(output, stats.atimeMs / 1000, stats.mtimeMs / 1000);
+      const { atimeNs, mtimeNs } = fstatSync(input, { bigint: true });
+      setTimes(`/proc/self/fd/${output}`, { atimeNs, mtimeNs, follow: true });
       return { kind: 'file', inode: { mode, size, sha256: digest.digest('hex') } };
     } finally {
       closeSync(output);

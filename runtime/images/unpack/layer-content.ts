@@ -1,7 +1,7 @@
 import { createHash, hash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
-import { closeSync, ftruncateSync, futimesSync, writeSync } from 'node:fs';
-import { createFile, fileTime, setAttributes } from './layer-files.ts';
+import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import { createFile, setAttributes, setFileTime } from './layer-files.ts';
 import { unwritable } from './layer-error.ts';
 import type { Inode } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
@@ -84,8 +84,7 @@ export function createLayerContent(budget: Pick<LayerBudget, 'goOn'>): LayerCont
       }
       if (file.hash !== undefined) inode.sha256 = file.hash.digest('hex');
       setAttributes(fd, entry);
-      const time = fileTime(entry.mtime);
-      futimesSync(fd, time, time);
+      setFileTime(fd, entry.mtime);
     } catch (thrown) {
       throw unwritable(thrown, entry.name);
     } finally {

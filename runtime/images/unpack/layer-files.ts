@@ -3,20 +3,22 @@ import {
   constants,
   fchmodSync,
   fchownSync,
+  futimesSync,
   lchownSync,
   lutimesSync,
   mkdirSync,
   openSync,
   renameSync,
 } from 'node:fs';
-import { mknod, setXattr } from '../../../base/kernel/index.ts';
+import { mknod, setTimes, setXattr } from '../../../base/kernel/index.ts';
 
 /**
  * The file operations of a layer: every path given here was resolved by the layer's own tree and is in its
  * staging folder.
  */
 
-const latestTime = 2 ** 33;
+const nanoseconds = 1_000_000_000n;
+const latestTime = 2n ** 33n * nanoseconds;
 
 /** Returns the path for Node: a string, or bytes where the byte string `path` is not ASCII. */
 export function nativePath(root: string, path: string): string | Buffer {
@@ -29,9 +31,23 @@ export function asBytes(text: string): Buffer {
   return Buffer.from(text, 'latin1');
 }
 
-/** Limits a time to the seconds that utimes(2) and ext4 accept. */
-export function fileTime(seconds: number): number {
-  return Math.min(Math.max(seconds, 0), latestTime);
+/** Limits a time, in nanoseconds, to those that utimes(2) and ext4 accept. */
+export function fileTime(time: bigint): bigint {
+  if (time < 0n) return 0n;
+  return time > latestTime ? latestTime : time;
+}
+
+/** Node takes times as floating-point numbers, which have no nanoseconds; its calls cost less. */
+function wholeSeconds(time: bigint): number | undefined {
+  return time % nanoseconds === 0n ? Number(time / nanoseconds) : undefined;
+}
+
+/** Sets the time of an open file or folder, in nanoseconds. */
+export function setFileTime(fd: number, time: bigint): void {
+  const mtimeNs = fileTime(time);
+  const seconds = wholeSeconds(mtimeNs);
+  if (seconds === undefined) setTimes(`/proc/self/fd/${fd}`, { mtimeNs, follow: true });
+  else futimesSync(fd, seconds, seconds);
 }
 
 /** Creates a new regular file, open for writing; an existing file at the path is an error. */
@@ -98,9 +114,11 @@ export function makeNode(
 /** Sets owner and time of files that must not be followed: symlinks, devices. */
 export function setLinkAttributes(
   path: string | Buffer,
-  attributes: { readonly uid: number; readonly gid: number; readonly mtime: number },
+  attributes: { readonly uid: number; readonly gid: number; readonly mtime: bigint },
 ): void {
   if (attributes.uid !== 0 || attributes.gid !== 0) lchownSync(path, attributes.uid, attributes.gid);
-  const time = fileTime(attributes.mtime);
-  lutimesSync(path, time, time);
+  const mtimeNs = fileTime(attributes.mtime);
+  const seconds = wholeSeconds(mtimeNs);
+  if (seconds === undefined) setTimes(path, { mtimeNs });
+  else lutimesSync(path, seconds, seconds);
 }

@@ -1,5 +1,5 @@
-import { chmodSync, futimesSync, rmdirSync, unlinkSync } from 'node:fs';
-import { fileTime, makeFolder, nativePath, setAttributes, setOpaque, withFolder } from './layer-files.ts';
+import { chmodSync, rmdirSync, unlinkSync } from 'node:fs';
+import { makeFolder, setFileTime, nativePath, setAttributes, setOpaque, withFolder } from './layer-files.ts';
 import { join, maxNameLength, newFolder, resolvePlace, splitName } from './layer-tree.ts';
 import type { Folder, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
@@ -164,8 +164,7 @@ function finishFolders(layer: string, root: Folder, budget: LayerBudget): void {
     if (!each.explicit) continue;
     withFolder(nativePath(layer, each.path), (fd) => {
       setAttributes(fd, each);
-      const time = fileTime(each.mtime);
-      futimesSync(fd, time, time);
+      setFileTime(fd, each.mtime);
     });
   }
 }

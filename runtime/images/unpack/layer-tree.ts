@@ -22,7 +22,8 @@ export interface Folder {
   mode: number;
   uid: number;
   gid: number;
-  mtime: number;
+  /** Nanoseconds since the epoch. */
+  mtime: bigint;
   xattrs: ReadonlyMap<string, Uint8Array> | undefined;
 }
 
@@ -83,7 +84,7 @@ export function newFolder(parent: Folder | undefined, name: string): Folder {
     mode: 0o755,
     uid: 0,
     gid: 0,
-    mtime: 0,
+    mtime: 0n,
     xattrs: undefined,
   };
 }

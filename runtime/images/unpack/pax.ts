@@ -13,7 +13,8 @@ export interface PaxOverrides {
   size?: number;
   uid?: number;
   gid?: number;
-  mtime?: number;
+  /** Nanoseconds since the epoch. */
+  mtime?: bigint;
   /** What the header says about a sparse file. */
   sparse?: SparseRecords;
   /** Only names on the allow-list; values are bytes. */
@@ -197,7 +198,7 @@ function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void 
       overrides[key] = integer(key, value);
       return;
     case 'mtime':
-      overrides.mtime = seconds(value);
+      overrides.mtime = time(value);
       return;
     default:
       if (key.startsWith(sparsePrefix)) {
@@ -277,9 +278,12 @@ function integer(key: string, value: Buffer): number {
   return parsed;
 }
 
-function seconds(value: Buffer): number {
-  const digits = value.toString('latin1');
-  if (!/^-?[0-9]{1,12}(\.[0-9]{0,20})?$/.test(digits))
+/** Returns nanoseconds; what is smaller is cut off. */
+function time(value: Buffer): bigint {
+  const found = /^(-?)([0-9]{1,12})(?:\.([0-9]{0,20}))?$/.exec(value.toString('latin1'));
+  if (found === null)
     throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', 'the record mtime is not a time');
-  return Number(digits);
+  const [, sign, seconds = '', fraction = ''] = found;
+  const nanoseconds = BigInt(seconds + fraction.slice(0, 9).padEnd(9, '0'));
+  return sign === '-' ? -nanoseconds : nanoseconds;
 }

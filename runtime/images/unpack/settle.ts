@@ -149,7 +149,7 @@ function inherit(writer: LayerWriter, folder: Folder, from: LowerFolder | undefi
     folder.mode = stats.mode & 0o7777;
     folder.uid = stats.uid;
     folder.gid = stats.gid;
-    folder.mtime = stats.mtimeMs / 1000;
+    folder.mtime = fstatSync(fd, { bigint: true }).mtimeNs;
     folder.xattrs = keptXattrs(fd);
   });
   writer.keepXattrs(folder);

@@ -24,7 +24,8 @@ export interface TarEntry {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  readonly mtime: number;
+  /** Nanoseconds since the epoch. */
+  readonly mtime: bigint;
   readonly major: number;
   readonly minor: number;
   readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
@@ -116,7 +117,7 @@ export function createTarMetadata(): TarMetadata {
         mode: found.mode,
         uid: pax.uid ?? found.uid,
         gid: pax.gid ?? found.gid,
-        mtime: pax.mtime ?? found.mtime,
+        mtime: pax.mtime ?? BigInt(found.mtime) * 1_000_000_000n,
         major: found.major,
         minor: found.minor,
         xattrs: pax.xattrs,
