@@ -14,6 +14,7 @@ import { createPaxReader } from '../../../runtime/images/unpack/pax.ts';
 import { createTarReader } from '../../../runtime/images/unpack/tar-reader.ts';
 import type { TarEntry } from '../../../runtime/images/unpack/tar-metadata.ts';
 import type { FuzzTarget } from '../target.ts';
+import { layerFileTargets, sparseArchive } from './images-layer-files.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
 const platform = { os: 'linux', architecture: 'amd64' } as const;
@@ -127,11 +128,11 @@ function readTar(bytes: Buffer, piece: number): unknown {
   const seen = createHash('sha256');
   let entries = 0;
   const reader = createTarReader({
-    begin({ xattrs, ...rest }: TarEntry) {
+    begin({ xattrs, mtime, ...rest }: TarEntry) {
       entries++;
       seen.update(
         JSON.stringify([
-          rest,
+          { ...rest, mtime: String(mtime) },
           [...(xattrs ?? [])].map(([name, value]) => [name, Buffer.from(value).toString('hex')]),
         ]),
       );
@@ -207,6 +208,8 @@ const words = [
   '././@LongLink',
   'SCHILY.xattr.',
   'GNU.sparse.',
+  'GNU.sparse.map=',
+  'GNU.sparse.major=1',
   'LIBARCHIVE.xattr.',
   '.wh.',
   '.wh..wh..opq',
@@ -217,11 +220,12 @@ const words = [
 ];
 
 export const targets: readonly FuzzTarget[] = [
+  ...layerFileTargets,
   {
     name: 'images-tar',
     group: 'images',
     words,
-    seeds: () => [tar, end, entry({ name: 'a', body: 'b' })],
+    seeds: () => [tar, sparseArchive, end, entry({ name: 'a', body: 'b' })],
     read(bytes) {
       const whole = outcome(() => readTar(bytes, Math.max(1, bytes.length)));
       const pieces = outcome(() => readTar(bytes, bytes.length > 65_536 ? 4099 : 37));
