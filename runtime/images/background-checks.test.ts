@@ -66,7 +66,7 @@ async function start(
           return kit.store.upkeep.check(layer);
         },
       },
-      log: { info: recorder, warn: recorder, debug: recorder } as BackgroundChecksDeps['log'],
+      log: { info: recorder, warn: recorder, debug: recorder },
     },
     { everyMs, bytesPerSecond: 2 ** 40, ...options },
   );

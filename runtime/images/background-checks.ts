@@ -9,9 +9,10 @@ import type { ImageRecords } from './records.ts';
 import type { ImageUpkeep } from './upkeep.ts';
 
 /**
- * Compares all layers with their records again, pass after pass, for disks that change what they have: one layer at a
- * time, in a thread of low priority, at a limited rate. Layers that fs-verity protects are left out: the kernel compares
- * each block when it reads it. A pass goes on after a restart of the daemon where it ended.
+ * Compares all layers with their records again, pass after pass, for disks that change what they have: one
+ * layer at a time, in a thread of low priority, at a limited rate. Layers that fs-verity protects are left
+ * out: the kernel compares each block when it reads it. A pass goes on after a restart of the daemon where it
+ * ended.
  */
 export interface BackgroundChecks {
   /** Ends the check in progress with the upkeep of the store: close that first. */
@@ -43,7 +44,9 @@ interface Progress {
   readonly after: string;
 }
 
-/** Starts the checks. The first pass begins after the first interval: pulled layers have just been compared. */
+/**
+ * Starts the checks. The first pass begins after the first interval: pulled layers have just been compared.
+ */
 export function startBackgroundChecks(
   { folders, records, upkeep, log }: BackgroundChecksDeps,
   { everyMs, bytesPerSecond = defaultRate }: BackgroundChecksOptions,

@@ -89,8 +89,8 @@ export interface ImageStoreOptions {
 export interface OpenImageStore extends ImageStore {
   /**
    * Compares all layers that may be damaged with their file lists, in the background, until all are done or
-   * the store is closed. A layer that is used before its turn is checked first. Never fails: see the log. Then
-   * starts the checks of all layers from time to time, if they are wanted.
+   * the store is closed. A layer that is used before its turn is checked first. Never fails: see the log.
+   * Then starts the checks of all layers from time to time, if they are wanted.
    */
   checkLayers(): Promise<void>;
   /** Pulls an image from a layout on this machine. @throws the errors of {@link importImage} */

@@ -86,8 +86,8 @@ function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
 }
 
 /**
- * The form of a layer is part of this column, and so is the digest of fs-verity: a release before it takes the
- * layer for a damaged one, and removes the image, where another schema would keep it from starting.
+ * The form of a layer is part of this column, and so is the digest of fs-verity: a release before it takes
+ * the layer for a damaged one, and removes the image, where another schema would keep it from starting.
  */
 const erofsPrefix = 'erofs:';
 const verityMark = ':verity:';

@@ -67,7 +67,10 @@ const device = (name: string, type: string, major: number, minor: number): Buffe
     [337, `${minor.toString(8).padStart(7, '0')}\0`],
   );
 
-/** The data of the sparse files: pieces at offsets, of a length that is no multiple of a block, and a hole at the end. */
+/**
+ * The data of the sparse files: pieces at offsets, of a length that is no multiple of a block, and a hole at
+ * the end.
+ */
 const pieces = [
   { offset: 0, data: Buffer.alloc(4096, 'a') },
   { offset: 65_536, data: Buffer.alloc(5000, 'b') },

@@ -54,7 +54,9 @@ export function openUmoci(folder: string): Peer {
 
 const startMs = 60_000;
 
-/** containerd, with its snapshotter of overlayfs. @param folder an empty one, on a file system for overlays */
+/**
+ * containerd, with its snapshotter of overlayfs. @param folder an empty one, on a file system for overlays
+ */
 export async function openContainerd(folder: string): Promise<Peer> {
   const tools = ['containerd', 'ctr'].map(findTool);
   for (const { skip } of tools) if (skip !== false) throw new Error(skip);

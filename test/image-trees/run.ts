@@ -1,4 +1,7 @@
-/** `npm run test:image-trees [-- --only WORDS,WORDS] [--peers umoci,containerd]`: see README.md. Runs in namespaces of its own. */
+/**
+ * `npm run test:image-trees [-- --only WORDS,WORDS] [--peers umoci,containerd]`: see README.md. Runs in
+ * namespaces of its own.
+ */
 import '../fixtures/private-namespaces.ts';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';

@@ -15,17 +15,17 @@ const digestBytes = 32;
 const blockBytes = 4096;
 
 /**
- * Makes an open file read-only for ever, and lets the kernel compare every block that it reads from the disk with a
- * tree of hashes (fs-verity). A read of a changed block fails with EIO. Reads all of the file. Blocks: call it in a
- * Worker. A power cut before the next fsync(2) of the file may leave it without fs-verity, but never in between.
- * Source: fsverity.rst of the kernel, "FS_IOC_ENABLE_VERITY".
+ * Makes an open file read-only for ever, and lets the kernel compare every block that it reads from the disk
+ * with a tree of hashes (fs-verity). A read of a changed block fails with EIO. Reads all of the file. Blocks:
+ * call it in a Worker. A power cut before the next fsync(2) of the file may leave it without fs-verity, but
+ * never in between. Source: fsverity.rst of the kernel, "FS_IOC_ENABLE_VERITY".
  * @param fd open for reading; nobody may have the file open for writing
  * @returns false if the file system or the kernel has no fs-verity
  * @throws KERNEL_ETXTBSY while a descriptor that can write the file is open
  */
 export function enableVerity(fd: number): boolean {
-  // struct fsverity_enable_arg: version, hash_algorithm, block_size, salt_size (u32 each), salt_ptr u64, and further
-  // fields for signatures
+  // struct fsverity_enable_arg: version, hash_algorithm, block_size, salt_size (u32 each), salt_ptr u64, and
+  // further fields for signatures
   const request = Buffer.alloc(FSVERITY_ENABLE_ARG_SIZE);
   request.writeUInt32LE(1, 0);
   request.writeUInt32LE(FS_VERITY_HASH_ALG_SHA256, 4);
@@ -34,17 +34,17 @@ export function enableVerity(fd: number): boolean {
     checked(c.ioctl(fd, FS_IOC_ENABLE_VERITY, request), 'ioctl FS_IOC_ENABLE_VERITY', `fd ${fd}`);
     return true;
   } catch (thrown) {
-    // ENOTTY: the file system has none. EOPNOTSUPP: it is not enabled there, or in the kernel. EINVAL: not with such
-    // blocks.
+    // ENOTTY: the file system has none. EOPNOTSUPP: it is not enabled there, or in the kernel. EINVAL: not
+    // with such blocks.
     if (isErrno(thrown, 'ENOTTY', 'EOPNOTSUPP', 'EINVAL')) return false;
     throw thrown;
   }
 }
 
 /**
- * Returns the digest, in hex, by which fs-verity knows the content of an open file; undefined: the file has no
- * fs-verity. Takes constant time. The digest is not the sha256 of the file: it covers its tree of hashes and its
- * length. Source: fsverity.rst of the kernel, "FS_IOC_MEASURE_VERITY".
+ * Returns the digest, in hex, by which fs-verity knows the content of an open file; undefined: the file has
+ * no fs-verity. Takes constant time. The digest is not the sha256 of the file: it covers its tree of hashes
+ * and its length. Source: fsverity.rst of the kernel, "FS_IOC_MEASURE_VERITY".
  */
 export function verityDigest(fd: number): string | undefined {
   // struct fsverity_digest: digest_algorithm u16, digest_size u16, digest

@@ -1,6 +1,6 @@
 /**
- * The EROFS on-disk format, as far as layer files use it: extended inodes, flat layouts, chunks for sparse files,
- * inline extended attributes; no compression, no further devices, no shared attributes. Sources: Linux
+ * The EROFS on-disk format, as far as layer files use it: extended inodes, flat layouts, chunks for sparse
+ * files, inline extended attributes; no compression, no further devices, no shared attributes. Sources: Linux
  * fs/erofs/erofs_fs.h; Documentation/filesystems/erofs.rst; erofs.docs.kernel.org, "Core on-disk format".
  */
 

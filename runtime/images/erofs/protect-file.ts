@@ -6,11 +6,13 @@ import { unwritable } from '../unpack/layer-error.ts';
 const patience = { attempts: 200, ms: 10 } as const;
 
 /**
- * Protects a complete file by fs-verity, where its file system has that, and waits until the disk has the protection:
- * from then on nobody can change the file, and a read of a block that the disk changed fails. Reads all of it. After a
- * power cut before the end, the file has the protection, or does not have it. Blocks: call it in a Worker.
+ * Protects a complete file by fs-verity, where its file system has that, and waits until the disk has the
+ * protection: from then on nobody can change the file, and a read of a block that the disk changed fails.
+ * Reads all of it. After a power cut before the end, the file has the protection, or does not have it.
+ * Blocks: call it in a Worker.
  * @param path of a file that nobody writes any more
- * @returns the digest, in hex, by which the kernel knows the content; undefined: the file system has no fs-verity
+ * @returns the digest, in hex, by which the kernel knows the content; undefined: the file system has no
+ * fs-verity
  * @throws IMAGES_LAYER_UNWRITABLE, IMAGES_DISK_FULL
  */
 export function protectFile(path: string): string | undefined {

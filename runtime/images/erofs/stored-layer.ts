@@ -23,8 +23,8 @@ export interface StoredLayerRecord {
 }
 
 /**
- * Writes a layer as one file into a fresh folder, and protects the file by fs-verity where its file system has it.
- * Takes and returns what `unpackLayer` does.
+ * Writes a layer as one file into a fresh folder, and protects the file by fs-verity where its file system
+ * has it. Takes and returns what `unpackLayer` does.
  * @throws what {@link encodeLayer} throws
  */
 export async function storeLayer(

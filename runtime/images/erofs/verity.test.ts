@@ -108,7 +108,10 @@ after(async () => {
   rmSync(place, { recursive: true });
 });
 
-/** Changes one byte of a file on the disk itself, below its file system, and drops what the kernel knows of it. */
+/**
+ * Changes one byte of a file on the disk itself, below its file system, and drops what the kernel knows of
+ * it.
+ */
 async function flipOnDisk(file: string, at: number): Promise<void> {
   await disk?.whileUnmounted(() => {
     // debugfs(8) tells the block of the disk that has a block of the file.

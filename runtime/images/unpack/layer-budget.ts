@@ -25,7 +25,8 @@ export interface LayerBudget {
   /** Counts written bytes of content. @throws IMAGES_LAYER_TOO_LARGE */
   content(bytes: number, on: string): void;
   /**
-   * Counts what the holes of a sparse file cost beyond its data: blocks that a piece fills in part, and the map.
+   * Counts what the holes of a sparse file cost beyond its data: blocks that a piece fills in part, and the
+   * map.
    * @throws IMAGES_LAYER_TOO_LARGE
    */
   sparse(map: SparseMap, on: string): void;

@@ -5,7 +5,10 @@ import { blockSize, numericField } from './tar-header.ts';
 export interface SparseMap {
   /** Length of the file. */
   readonly size: number;
-  /** Offset and length of each piece of data, alternating: ascending, apart from each other, none of them empty. */
+  /**
+   * Offset and length of each piece of data, alternating: ascending, apart from each other, none of them
+   * empty.
+   */
   readonly pieces: readonly number[];
 }
 
@@ -68,9 +71,9 @@ export interface SparseRecords {
 }
 
 /**
- * Returns the reader of the map that the records of a pax header describe. Versions 0.0 and 0.1 have the map in the
- * header, version 1.0 at the start of the body.
- * Source: GNU tar manual, "Storing Sparse Files"; the versions are told apart as in Go's archive/tar.
+ * Returns the reader of the map that the records of a pax header describe. Versions 0.0 and 0.1 have the map
+ * in the header, version 1.0 at the start of the body. Source: GNU tar manual, "Storing Sparse Files"; the
+ * versions are told apart as in Go's archive/tar.
  * @throws IMAGES_LAYER_CORRUPT, IMAGES_LAYER_UNSUPPORTED
  */
 export function sparseOfRecords({
