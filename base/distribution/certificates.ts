@@ -1,4 +1,4 @@
-import { createHash, X509Certificate, createPrivateKey } from 'node:crypto';
+import { createHash, createPrivateKey } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import type { TlsIdentity } from '../http/index.ts';
 import { reasonOf } from '../errors/index.ts';
 import type { PortcullisError } from '../errors/index.ts';
 import { readPlainFile } from '../files/index.ts';
+import { tlsCertificates, writePem } from '../pem/index.ts';
 import { distributionError } from './failure.ts';
 import type { RegistryClientOptions } from './types.ts';
 
@@ -126,21 +127,18 @@ async function read(path: string): Promise<string> {
 /** Returns the certificates of a file. A private key in the same file is left out. */
 async function certificate(path: string): Promise<string> {
   const text = await read(path);
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   try {
-    for (const block of blocks) new X509Certificate(block);
-  } catch {
-    throw refuse(path, 'its PEM block is not a readable certificate');
+    return tlsCertificates(text).join('');
+  } catch (error) {
+    throw refuse(path, reasonOf(error));
   }
-  if (blocks.length === 0) throw refuse(path, 'it holds no PEM certificate');
-  return `${blocks.join('\n')}\n`;
 }
 
 /** Returns the private key of a file, without what else the file holds. */
 async function privateKey(path: string): Promise<string> {
   const text = await read(path);
   try {
-    return createPrivateKey(text).export({ type: 'pkcs8', format: 'pem' }).toString();
+    return writePem('PRIVATE KEY', createPrivateKey(text).export({ type: 'pkcs8', format: 'der' }));
   } catch {
     // OpenSSL's message may quote the file.
     throw refuse(path, 'it is not a readable PEM private key');

@@ -52,14 +52,16 @@ describe('the system’s authorities', () => {
     const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
     const { read, warnings } = store('broken', {
       'bundle.pem': `${broken}${one}\n`,
+      'cut.pem': `${two}\n${one.slice(0, 100)}`,
       'noise.pem': 'noise',
       'empty.pem': '',
       'huge.pem': 'x'.repeat(9 << 20),
     });
-    assert.deepEqual(await read(), [one]);
-    assert.deepEqual(await read(), [one]);
-    assert.equal(warnings.length, 2, warnings.join('\n'));
+    assert.deepEqual(await read(), [one, two].sort());
+    assert.deepEqual(await read(), [one, two].sort());
+    assert.equal(warnings.length, 3, warnings.join('\n'));
     assert.match(warnings.join('\n'), /bundle\.pem.*cannot be read/u);
+    assert.match(warnings.join('\n'), /cut\.pem.*cannot be read/u);
     assert.match(warnings.join('\n'), /huge\.pem.*larger than/u);
   });
 

@@ -1,8 +1,10 @@
-import { X509Certificate, createHash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { getCACertificates } from 'node:tls';
 import { reasonOf } from '../errors/index.ts';
+import { isTlsCertificate, readPem, writePem } from '../pem/index.ts';
+import type { PemBlock } from '../pem/index.ts';
 import type { Environment } from './proxy-environment.ts';
 
 /** The authorities that the system trusts, apart from those that Node trusts itself. */
@@ -97,7 +99,11 @@ export function trustAnchorsOf(
     const files = await filesOf();
     const marks = files.map(({ mark }) => mark).join(' ');
     if (kept?.marks === marks) return kept.anchors;
-    const known = new Set(getCACertificates('default').map(bodyOf));
+    const known = new Set(
+      getCACertificates('default').flatMap((text) =>
+        readPem(text).blocks.map(({ content }) => keyOf(content)),
+      ),
+    );
     const certificates = new Map<string, string>();
     for (const { path } of files) {
       let text = '';
@@ -106,12 +112,17 @@ export function trustAnchorsOf(
       } catch (error) {
         report(`${path} is left out of the authorities: ${reasonOf(error)}`);
       }
-      for (const block of blocksOf(text)) {
-        const body = bodyOf(block);
-        if (known.has(body) || certificates.has(body)) continue;
-        if (isCertificate(block)) certificates.set(body, block);
-        else report(`a certificate of ${path} is left out of the authorities: it cannot be read`);
+      const { blocks, damaged } = readPem(text);
+      let unreadable = damaged;
+      for (const { content } of blocks.filter(isCertificate)) {
+        const key = keyOf(content);
+        if (known.has(key) || certificates.has(key)) continue;
+        // OpenSSL reads them, because it verifies connections with them: some authorities of systems have
+        // encodings that trust/x509 refuses.
+        if (isTlsCertificate(content)) certificates.set(key, writePem('CERTIFICATE', content).trimEnd());
+        else unreadable = true;
       }
+      if (unreadable) report(`a certificate of ${path} is left out of the authorities: it cannot be read`);
     }
     const id = createHash('sha256')
       .update([...certificates.keys()].join('\n'))
@@ -129,18 +140,8 @@ export function trustAnchorsOf(
   };
 }
 
-const blocksOf = (text: string): string[] =>
-  text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? [];
-const bodyOf = (block: string): string => block.replace(/\s+/gu, '');
-
-function isCertificate(block: string): boolean {
-  try {
-    new X509Certificate(block);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const isCertificate = ({ type }: PemBlock): boolean => type === 'CERTIFICATE';
+const keyOf = (content: Buffer): string => content.toString('base64');
 
 const shared = new Map<string, TrustAnchors>();
 

@@ -108,7 +108,7 @@ export const mutants: readonly Mutant[] = [
   {
     file: `${here}/trust-anchors.ts`,
     removes: 'the check that a block is a certificate',
-    from: 'if (isCertificate(block))',
+    from: 'if (isTlsCertificate(content))',
     to: 'if (true as boolean)',
     tests: [`${here}/trust-anchors.test.ts`],
   },

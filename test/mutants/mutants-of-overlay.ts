@@ -90,7 +90,7 @@ export const mutants = checks([
     'cni-plugins/overlay/etcd/credentials.ts',
     'if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw',
     'if ((false as boolean)) throw',
-    'cni-plugins/overlay/etcd/rotation.test.ts',
+    'cni-plugins/overlay/etcd/credentials.test.ts',
   ],
   [
     'cni-plugins/overlay/spread-services.ts',

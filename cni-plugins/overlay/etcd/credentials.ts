@@ -2,6 +2,7 @@ import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { readPlainFileSync } from '../../../base/files/index.ts';
+import { readPem, tlsCertificates } from '../../../base/pem/index.ts';
 
 /** PEM texts for the connection to etcd, or the files that hold them. */
 export interface Credentials {
@@ -28,8 +29,6 @@ const lookEveryMs = 5000;
 const atMostEveryMs = 1000;
 /** Limit of one file: a bundle of authorities has some hundred kilobytes. */
 const largestFile = 4 * 1024 * 1024;
-const certificatePem =
-  /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gu;
 
 /**
  * Opens credentials. Those given as texts never change. Those of files follow the files: a certificate that
@@ -95,14 +94,15 @@ function readText(file: string): string {
 /** @throws Error that names the problem, and never the key */
 function requireUsable({ ca, cert, key }: Credentials): void {
   if (ca !== undefined) {
-    const found = ca.match(certificatePem) ?? [];
-    if (found.length === 0 || found.length !== ca.split('-----BEGIN ').length - 1)
+    const { blocks, damaged } = readPem(ca);
+    if (damaged || blocks.length === 0 || blocks.some(({ type }) => type !== 'CERTIFICATE'))
       throw new Error('the file of authorities is not whole');
-    for (const pem of found) new X509Certificate(pem);
+    tlsCertificates(ca);
   }
   if ((cert === undefined) !== (key === undefined))
     throw new Error('a certificate and its key come together');
   if (cert === undefined || key === undefined) return;
+  // TLS uses the pair, so OpenSSL reads it here too.
   if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
     throw new Error('the certificate does not belong to the key');
   createSecureContext({ cert, key });

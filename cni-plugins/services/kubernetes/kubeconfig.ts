@@ -1,7 +1,8 @@
-import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { createHash, createPrivateKey } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { readPlainFile } from '../../../base/files/index.ts';
+import { tlsCertificates } from '../../../base/pem/index.ts';
 import { formatProblems, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment } from '../../../base/schema/index.ts';
 
@@ -89,16 +90,15 @@ export async function readKubeconfig(file: string): Promise<ApiAccess> {
     const path = reader.text(of.path, of.fields, name);
     return path === undefined || path === '' ? undefined : await readNamed(resolve(base, path), file);
   };
-  const ca = await content(cluster, 'certificate-authority');
-  const cert = await content(user, 'client-certificate');
+  const caText = await content(cluster, 'certificate-authority');
+  const certText = await content(user, 'client-certificate');
   const key = await content(user, 'client-key');
-  if (ca !== undefined)
-    checkCertificates(
-      ca,
-      reader.wrong([...cluster.path], 'its certificate-authority holds no readable certificate'),
-    );
-  if (cert !== undefined)
-    checkCertificates(cert, reader.wrong(user.path, 'its client-certificate holds no readable certificate'));
+  const ca = certificatesOf(caText, () =>
+    reader.wrong([...cluster.path], 'its certificate-authority holds no readable certificate'),
+  );
+  const cert = certificatesOf(certText, () =>
+    reader.wrong(user.path, 'its client-certificate holds no readable certificate'),
+  );
   if ((cert === undefined) !== (key === undefined))
     throw reader.wrong(user.path, 'client-certificate and client-key go together');
   if (key !== undefined) checkKey(key, reader.wrong(user.path, 'its client-key is no readable private key'));
@@ -205,14 +205,14 @@ function readerOf(document: Document, file: string): Reader {
   };
 }
 
-function checkCertificates(text: string, wrong: PortcullisError): void {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? [];
+/** Returns the certificates of a text, without what else it holds. */
+function certificatesOf(text: string | undefined, wrong: () => PortcullisError): string | undefined {
+  if (text === undefined) return undefined;
   try {
-    for (const block of blocks) new X509Certificate(block);
+    return tlsCertificates(text).join('');
   } catch {
-    throw wrong;
+    throw wrong();
   }
-  if (blocks.length === 0) throw wrong;
 }
 
 /** OpenSSL's error message may quote the key. */
