@@ -89,6 +89,7 @@ export type { LogSource } from './verdict-log/source.ts';
 export { verifyLog } from './verdict-log/verify.ts';
 export type { LogVerification } from './verdict-log/verify.ts';
 export { parsePublicKey } from './keys/public-key.ts';
+export { certificateValidity } from './x509/certificate.ts';
 export { ensureKeyPair, generateKeyPair, loadSigningKey } from './keys/private-key.ts';
 export type { SigningKey } from './keys/private-key.ts';
 export { parseDuration } from './requirements/duration.ts';

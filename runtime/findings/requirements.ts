@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { certificateValidity } from '../../trust/index.ts';
 import type { Requirement, TrustRule } from '../../trust/index.ts';
 import { found } from './ways.ts';
 import type { Found } from './ways.ts';
@@ -90,27 +90,19 @@ function certificateFindings(part: Leaf, rule: string, now: Date): readonly Foun
           }))
         : [];
   return groups.flatMap(({ name, certificates }) => {
-    const read = certificates.flatMap((der) => readCertificate(der));
-    const good = read.filter(({ validFromDate, validToDate }) => validFromDate <= now && now <= validToDate);
+    const read = certificates.flatMap((der) => certificateValidity(Buffer.from(der, 'base64')) ?? []);
+    const good = read.filter(
+      ({ notBefore, notAfter }) => notBefore <= now.getTime() && now.getTime() <= notAfter,
+    );
     if (read.length === 0 || good.length > 0) return [];
-    const ends = read.map(({ validFrom, validTo }) => `${validFrom} to ${validTo}`).join('; ');
+    const ends = read
+      .map(({ notBefore, notAfter }) => `${dateOf(notBefore)} to ${dateOf(notAfter)}`)
+      .join('; ');
     return [found('CERTIFICATE_ENDED', `rule ${rule}`, `${name}: ${ends}`)];
   });
 }
 
-function readCertificate(der: string): readonly {
-  readonly validFrom: string;
-  readonly validTo: string;
-  validFromDate: Date;
-  validToDate: Date;
-}[] {
-  try {
-    const { validFrom, validTo } = new X509Certificate(Buffer.from(der, 'base64'));
-    return [{ validFrom, validTo, validFromDate: new Date(validFrom), validToDate: new Date(validTo) }];
-  } catch {
-    return [];
-  }
-}
+const dateOf = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
 function rootFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
   const signer = part.kind === 'attestation' ? part.by : part;

@@ -1,5 +1,6 @@
 import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { rawOfEd25519 } from '../keys/ed25519.ts';
 import { tufCanonicalJson } from '../tuf-metadata/canonical.ts';
 import { notaryKeyId } from '../tuf-metadata/keys.ts';
 import type { Dialect, Metadata, RoleKeys, TufKey, TufSignature } from '../tuf-metadata/model.ts';
@@ -88,6 +89,6 @@ export function onlineKey(role: OnlineKey['role'], pkcs8: Buffer): OnlineKey {
   return {
     role,
     private: key,
-    public: createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32),
+    public: rawOfEd25519(createPublicKey(key)),
   };
 }

@@ -4,9 +4,7 @@ import type { Signer } from '../signers/signer.ts';
 import type { SignatureScheme } from '../signers/signature-scheme.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
-import { childrenOf, derTag, expectTag } from '../x509/der.ts';
-import { readStrict } from '../x509/der-strict.ts';
-import { readInteger } from '../x509/der-values.ts';
+import { curveBytes, rawOfEcdsaSignature } from '../x509/ecdsa-signature.ts';
 import { chainProblem } from './chain.ts';
 import { coseAlgorithms, coseLabels, coseSign1Tag, epochTag, signatureStructure } from './envelope-cose.ts';
 import { algorithmOf, openEnvelope } from './envelope.ts';
@@ -171,26 +169,22 @@ function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certifi
   return [leaf, ...rest];
 }
 
-const coordinateBytes: Readonly<Record<string, number>> = { ES256: 32, ES384: 48, ES512: 66 };
+const curves: Readonly<Record<string, string>> = {
+  ES256: 'prime256v1',
+  ES384: 'secp384r1',
+  ES512: 'secp521r1',
+};
 
 /**
  * Returns the raw signature. ECDSA requires r and s side by side, whereas signers return DER (RFC 7518
  * section 3.4, RFC 9053 section 2.1).
  */
 async function signWith(signer: Signer, algorithm: string, message: Buffer): Promise<Buffer> {
-  const size = coordinateBytes[algorithm];
+  const size = curveBytes[curves[algorithm] ?? ''];
   const hash = `sha${algorithm.slice(2)}`;
   const scheme = `${size === undefined ? 'rsa-pss' : 'ecdsa'}-${hash}` as SignatureScheme;
   const signature = await signer.sign(message, scheme);
-  if (size === undefined) return signature;
-  const numbers = childrenOf(expectTag(readStrict(signature), derTag.sequence, 'the signature')).map(
-    (number) => {
-      const content = readInteger(number, 'a number of the signature');
-      const digits = content[0] === 0 ? content.subarray(1) : content;
-      return Buffer.concat([Buffer.alloc(size - digits.length), digits]);
-    },
-  );
-  return Buffer.concat(numbers);
+  return size === undefined ? signature : rawOfEcdsaSignature(signature, size);
 }
 
 async function stampOf(

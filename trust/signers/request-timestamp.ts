@@ -1,12 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { sharedHttpClient } from '../../base/http/index.ts';
-import { childrenOf, derTag, expectTag } from '../x509/der.ts';
-import { readStrict } from '../x509/der-strict.ts';
-import { readSmallInteger } from '../x509/der-values.ts';
-import { algorithmWithNull, der, integer, octets, sequence, whole } from '../x509/der-writer.ts';
-
-const sha256Oid = '2.16.840.1.101.3.4.2.1';
+import { readTimeStampResponse, writeTimeStampRequest } from '../x509/time-stamp-request.ts';
 const milliseconds = 20_000;
 const maximumBytes = 256 * 1024;
 
@@ -37,7 +32,7 @@ export async function requestTimestamp(
       url: new URL(url),
       method: 'POST',
       headers: { 'content-type': 'application/timestamp-query' },
-      body: timestampRequest(signature),
+      body: writeTimeStampRequest(signature, randomBytes(8)),
       totalMs: milliseconds,
       signal,
     });
@@ -50,24 +45,8 @@ export async function requestTimestamp(
     throw fails(reasonOf(error), error);
   }
   try {
-    const [status, token] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the answer'));
-    const code = readSmallInteger(
-      childrenOf(expectTag(status, derTag.sequence, 'the status'))[0],
-      'the status',
-    );
-    // granted, or granted with modifications (RFC 3161 section 2.4.2)
-    if (code > 1) throw new Error(`it refuses with status ${code}`);
-    return { response: bytes, token: Buffer.from(expectTag(token, derTag.sequence, 'the token').whole) };
+    return { response: bytes, token: readTimeStampResponse(bytes) };
   } catch (error) {
     throw fails(`its answer cannot be used: ${(error as Error).message}`, error);
   }
-}
-
-/** Returns a TimeStampReq (RFC 3161 section 2.4.1). */
-function timestampRequest(signature: Uint8Array): Buffer {
-  const imprint = sequence(
-    algorithmWithNull(sha256Oid),
-    octets(createHash('sha256').update(signature).digest()),
-  );
-  return sequence(whole(1), imprint, integer(randomBytes(8)), der(derTag.boolean, Buffer.from([0xff])));
 }

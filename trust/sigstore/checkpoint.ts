@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { decodeBase64 } from '../json/strict-json.ts';
+import { rawOfEd25519 } from '../keys/ed25519.ts';
 import { verifyWith } from '../x509/signature-algorithm.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 
@@ -73,8 +74,7 @@ export function isSignedByLog(checkpoint: Checkpoint, log: TransparencyLog): boo
 function hintsOf({ id, checkpointId = id, key }: TransparencyLog, name: string): readonly Buffer[] {
   const ids = [id, checkpointId].map((text) => Buffer.from(text, 'base64'));
   if (key.asymmetricKeyType === 'ed25519') {
-    const raw = key.export({ type: 'spki', format: 'der' }).subarray(-32);
-    ids.push(createHash('sha256').update(`${name}\n\u0001`).update(raw).digest());
+    ids.push(createHash('sha256').update(`${name}\n\u0001`).update(rawOfEd25519(key)).digest());
   }
   return ids.map((bytes) => bytes.subarray(0, 4));
 }

@@ -7,6 +7,7 @@ import type { ListedKey } from '../tuf-metadata/listed-key.ts';
 import { readNotaryKey, readTufKey } from '../tuf-metadata/keys.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
 import type { Json } from '../tuf-metadata/reading.ts';
+import { curveBytes, rawOfEcdsaSignature } from '../x509/ecdsa-signature.ts';
 
 /** Returns whether a signer holds a listed key. */
 export function holds(signer: Signer, key: ListedKey): boolean {
@@ -35,7 +36,7 @@ export async function signAs(
   if (dialect === 'tuf') return { keyid: key.id, sig: bytes.toString('hex') };
   const [method, sig] =
     type === 'ecdsa'
-      ? ['ecdsa', rawSignature(bytes, curve)]
+      ? ['ecdsa', rawOfEcdsaSignature(bytes, curveBytes[curve] ?? 0)]
       : type === 'ed25519'
         ? ['eddsa', bytes]
         : ['rsapss', bytes];
@@ -48,20 +49,4 @@ function schemeOf(dialect: Dialect, type: Signer['public']['type'], curve: strin
   if (type === 'rsa') return 'rsa-pss-sha256';
   if (dialect === 'notary' || curve === 'prime256v1') return 'ecdsa-sha256';
   return curve === 'secp384r1' ? 'ecdsa-sha384' : 'ecdsa-sha512';
-}
-
-const fieldBytes: Readonly<Record<string, number>> = { prime256v1: 32, secp384r1: 48, secp521r1: 66 };
-
-/** Converts DER to r ‖ s (IEEE P1363), each as long as the field of the curve. */
-function rawSignature(der: Buffer, curve: string): Buffer {
-  const width = fieldBytes[curve] ?? 32;
-  let at = (der[1] ?? 0) >= 0x80 ? 3 : 2;
-  const next = (): Buffer => {
-    const length = der[at + 1] ?? 0;
-    const whole = der.subarray(at + 2, at + 2 + length);
-    at += 2 + length;
-    const trimmed = whole[0] === 0 && whole.length > 1 ? whole.subarray(1) : whole;
-    return Buffer.concat([Buffer.alloc(Math.max(0, width - trimmed.length)), trimmed]);
-  };
-  return Buffer.concat([next(), next()]);
 }

@@ -1,17 +1,12 @@
 import { constants, createHash, createPublicKey, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { onlyPemBlock } from '../../base/pem/index.ts';
+import { ed25519FromRaw } from '../keys/ed25519.ts';
+import { curveBytes } from '../x509/ecdsa-signature.ts';
 import { certificatesOfPem } from '../x509/pem.ts';
 import { tufCanonicalJson } from './canonical.ts';
 import type { SignatureScheme, TufKey } from './model.ts';
 import { objectAt, textAt } from './reading.ts';
-
-/** The prefix of an Ed25519 public key in SPKI (RFC 8410). */
-const ed25519Prefix = Buffer.from('302a300506032b6570032100', 'hex');
-
-export function ed25519Key(raw: Buffer): KeyObject {
-  if (raw.length !== 32) throw new Error('an Ed25519 key has 32 bytes');
-  return createPublicKey({ key: Buffer.concat([ed25519Prefix, raw]), format: 'der', type: 'spki' });
-}
 
 const rsaHashes = ['sha224', 'sha256', 'sha384', 'sha512'] as const;
 
@@ -41,9 +36,6 @@ const materialOf = (key: KeyObject | undefined, otherwise: unknown): string =>
     .update(key === undefined ? JSON.stringify(otherwise) : canonicalSpki(key))
     .digest('hex');
 
-/** The bytes of a coordinate, by curve. */
-const coordinateBytes: Readonly<Record<string, number>> = { prime256v1: 32, secp384r1: 48, secp521r1: 66 };
-
 /**
  * Returns one SPKI per key. A point on a curve can also be written in compressed form, and would then count
  * as another signer.
@@ -51,7 +43,7 @@ const coordinateBytes: Readonly<Record<string, number>> = { prime256v1: 32, secp
 function canonicalSpki(key: KeyObject): Buffer {
   const spki = key.export({ format: 'der', type: 'spki' });
   if (key.asymmetricKeyType !== 'ec') return spki;
-  const size = coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''];
+  const size = curveBytes[key.asymmetricKeyDetails?.namedCurve ?? ''];
   // SEC 1, section 2.3.3: the byte 4 precedes both coordinates.
   if (size !== undefined && spki.at(-2 * size - 1) === 4) return spki;
   return createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }).export({
@@ -97,11 +89,20 @@ function openedLater(id: string, entry: TufKey['entry'], open: () => Opened): Tu
   };
 }
 
+/** The PEM types of public keys (RFC 7468 section 13; PKCS #1), and Node's names of their content. */
+const pemForms: Readonly<Record<string, 'spki' | 'pkcs1'>> = {
+  'PUBLIC KEY': 'spki',
+  'RSA PUBLIC KEY': 'pkcs1',
+};
+
 function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyObject | undefined {
   try {
     if (type === 'ed25519' && scheme.kind === 'ed25519')
-      return /^[0-9a-f]{64}$/iu.test(text) ? ed25519Key(Buffer.from(text, 'hex')) : undefined;
-    const key = createPublicKey({ key: text, format: 'pem' });
+      return /^[0-9a-f]{64}$/iu.test(text) ? ed25519FromRaw(Buffer.from(text, 'hex')) : undefined;
+    const block = onlyPemBlock(text);
+    const form = 'problem' in block ? undefined : pemForms[block.type];
+    if ('problem' in block || form === undefined) return undefined;
+    const key = createPublicKey({ key: block.content, format: 'der', type: form });
     return fits(key, scheme) ? key : undefined;
   } catch {
     return undefined;
@@ -184,14 +185,14 @@ function notaryPublicKey(
   bytes: Buffer,
 ): KeyObject | undefined {
   try {
-    if (kind === 'ed25519') return ed25519Key(bytes);
+    if (kind === 'ed25519') return ed25519FromRaw(bytes);
     const key = type.endsWith('-x509')
       ? certificatesOfPem(bytes)[0]?.key
       : createPublicKey({ key: bytes, format: 'der', type: 'spki' });
     const expected = kind === 'ecdsa' ? 'ec' : 'rsa';
     if (key?.asymmetricKeyType !== expected) return undefined;
     if (kind === 'ecdsa')
-      return coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''] === undefined ? undefined : key;
+      return curveBytes[key.asymmetricKeyDetails?.namedCurve ?? ''] === undefined ? undefined : key;
     return isUsableRsa(key) ? key : undefined;
   } catch {
     return undefined;

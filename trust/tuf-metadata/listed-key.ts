@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { writePem } from '../../base/pem/index.ts';
+import { rawOfEd25519 } from '../keys/ed25519.ts';
 import { tufCanonicalJson } from './canonical.ts';
 import { notaryKeyId } from './keys.ts';
 import type { Dialect } from './model.ts';
@@ -45,7 +47,7 @@ export function listedKey(dialect: Dialect, key: KeyObject, certificate?: string
   }
   const named = certificate !== undefined && type !== 'ed25519';
   const keytype = named ? `${type}-x509` : type;
-  const content = named ? Buffer.from(certificate) : type === 'ed25519' ? spki.subarray(-32) : spki;
+  const content = named ? Buffer.from(certificate) : type === 'ed25519' ? rawOfEd25519(key) : spki;
   const text = content.toString('base64');
   return {
     id: notaryKeyId(keytype, text),
@@ -56,8 +58,8 @@ export function listedKey(dialect: Dialect, key: KeyObject, certificate?: string
 
 function tufEntry(type: 'ecdsa' | 'ed25519' | 'rsa', key: KeyObject, spki: Buffer): Json {
   if (type === 'ed25519')
-    return { keytype: type, scheme: type, keyval: { public: spki.subarray(-32).toString('hex') } };
-  const keyval = { public: key.export({ format: 'pem', type: 'spki' }).toString() };
+    return { keytype: type, scheme: type, keyval: { public: rawOfEd25519(key).toString('hex') } };
+  const keyval = { public: writePem('PUBLIC KEY', spki) };
   if (type === 'rsa') return { keytype: type, scheme: 'rsassa-pss-sha256', keyval };
   const curve = key.asymmetricKeyDetails?.namedCurve ?? '';
   const scheme = ecdsaSchemes[curve];

@@ -1,6 +1,7 @@
 import { createHash, createPublicKey, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { decodeBase64 } from '../json/strict-json.ts';
+import { ed25519FromRaw, rawOfEd25519 } from '../keys/ed25519.ts';
 
 /** A public key that signs notes. Source: C2SP signed-note. */
 export interface NoteKey {
@@ -23,10 +24,6 @@ export interface SignedNote {
 }
 
 const ed25519Algorithm = 1;
-/**
- * The DER bytes before the 32 bytes of an Ed25519 public key in a SubjectPublicKeyInfo (RFC 8410 section 4).
- */
-const ed25519Prefix = Buffer.from('302a300506032b6570032100', 'hex');
 const maximumNoteBytes = 64 * 1024;
 
 /**
@@ -34,10 +31,7 @@ const maximumNoteBytes = 64 * 1024;
  * @param name without blanks and `+` (C2SP signed-note, "Format")
  */
 export function noteKey(name: string, privateKey: KeyObject): NoteKey {
-  return keyOfRaw(
-    name,
-    createPublicKey(privateKey).export({ type: 'spki', format: 'der' }).subarray(ed25519Prefix.length),
-  );
+  return keyOfRaw(name, rawOfEd25519(createPublicKey(privateKey)));
 }
 
 /** Parses `NAME+ID+BASE64`. Returns undefined when it is not an Ed25519 note key. */
@@ -52,8 +46,7 @@ export function parseNoteKey(text: string): NoteKey | undefined {
 function keyOfRaw(name: string, raw: Uint8Array): NoteKey {
   const typed = Buffer.concat([Buffer.of(ed25519Algorithm), raw]);
   const id = createHash('sha256').update(`${name}\n`).update(typed).digest('hex').slice(0, 8);
-  const object = createPublicKey({ key: Buffer.concat([ed25519Prefix, raw]), format: 'der', type: 'spki' });
-  return { name, id, object, text: `${name}+${id}+${typed.toString('base64')}` };
+  return { name, id, object: ed25519FromRaw(raw), text: `${name}+${id}+${typed.toString('base64')}` };
 }
 
 /**

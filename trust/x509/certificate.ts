@@ -252,6 +252,21 @@ function readExtendedKeyUsage(extension: Extension | undefined): readonly string
   return purposes.map((usage) => readOid(usage, 'a purpose of extendedKeyUsage'));
 }
 
+/**
+ * Returns when a certificate is valid, in milliseconds since 1970, both ends inclusive; undefined when it
+ * cannot be read.
+ */
+export function certificateValidity(
+  bytes: Uint8Array,
+): Pick<Certificate, 'notBefore' | 'notAfter'> | undefined {
+  try {
+    const { notBefore, notAfter } = readCertificate(bytes);
+    return { notBefore, notAfter };
+  } catch {
+    return undefined;
+  }
+}
+
 /** Returns whether `certificate` names `issuer` as its issuer and is signed by its key. Never throws. */
 export function isSignedBy(
   { issuer, signatureAlgorithm, tbs, signature }: Certificate,

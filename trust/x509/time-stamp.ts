@@ -19,6 +19,7 @@ import {
   readSignatureAlgorithm,
 } from './signature-algorithm.ts';
 import type { Digest } from './signature-algorithm.ts';
+import { tokenOfResponse } from './time-stamp-request.ts';
 
 /** A timestamp of RFC 3161, read but not verified. */
 export interface TimeStamp {
@@ -66,7 +67,7 @@ export function readTimeStamp(bytes: Uint8Array): TimeStamp {
   if (bytes.byteLength > maximumBytes)
     throw new DerError(`the time stamp is larger than ${maximumBytes} bytes`, 0);
   const outer = expectTag(readStrict(Buffer.from(bytes)), derTag.sequence, 'the time stamp');
-  const token = childrenOf(outer)[0]?.tag === derTag.oid ? outer : tokenOf(outer);
+  const token = childrenOf(outer)[0]?.tag === derTag.oid ? outer : tokenOfResponse(outer);
   const [contentType, wrapper] = members(token, 2, 'the token');
   if (readOid(contentType, 'the content type') !== signedDataType)
     throw new DerError('the token is not signed data', token.offset);
@@ -91,19 +92,6 @@ export function readTimeStamp(bytes: Uint8Array): TimeStamp {
   );
   const certificates = embedded === undefined ? [] : readEmbedded(embedded);
   return { ...readInfo(info), certificates, ...readSigner(signer as DerElement, info, named) };
-}
-
-/** Returns the token of a response. @throws DerError with the status when the authority refused */
-function tokenOf(response: DerElement): DerElement {
-  const [status, token] = members(response, 2, 'the response');
-  const granted = readSmallInteger(
-    childrenOf(expectTag(status, derTag.sequence, 'the status'))[0],
-    'the status',
-  );
-  // Only "granted" is accepted, not "granted with modifications", because the modifications are unknown.
-  if (granted !== 0)
-    throw new DerError(`the authority refused, with status ${granted},`, status?.offset ?? 0);
-  return expectTag(token, derTag.sequence, 'the token');
 }
 
 /** Returns the members of a sequence (or set) that has exactly this many: unread members are not allowed. */

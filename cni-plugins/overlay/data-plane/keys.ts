@@ -1,4 +1,4 @@
-import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
@@ -31,8 +31,6 @@ interface Stored {
 }
 
 const keyLength = 32;
-/** The head of a PKCS #8 X25519 key (RFC 8410, section 7), up to the key itself. */
-const pkcs8Head = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
 /** Reads the keys of the folder, or generates them where none exist. @throws STORAGE_… */
 export async function openHostKeys(folder: string): Promise<HostKeys> {
@@ -64,20 +62,9 @@ export async function openHostKeys(folder: string): Promise<HostKeys> {
 }
 
 function makePair(): KeyPair {
-  const { privateKey, publicKey } = generateKeyPairSync('x25519');
-  return {
-    privateKey: privateKey.export({ format: 'der', type: 'pkcs8' }).subarray(-keyLength).toString('base64'),
-    publicKey: publicKey.export({ format: 'der', type: 'spki' }).subarray(-keyLength).toString('base64'),
-  };
-}
-
-/** Returns the public key of a private key. */
-function publicKeyOf(privateKey: Buffer): string {
-  const der = Buffer.concat([pkcs8Head, privateKey]);
-  return createPublicKey({ key: der, format: 'der', type: 'pkcs8' } as never)
-    .export({ format: 'der', type: 'spki' })
-    .subarray(-keyLength)
-    .toString('base64');
+  const { d = '', x = '' } = generateKeyPairSync('x25519').privateKey.export({ format: 'jwk' });
+  const base64 = (member: string): string => Buffer.from(member, 'base64url').toString('base64');
+  return { privateKey: base64(d), publicKey: base64(x) };
 }
 
 /**
@@ -96,6 +83,13 @@ function readStored(path: string): Stored | undefined {
 function isPair(value: unknown): value is KeyPair {
   const { privateKey, publicKey } = (value ?? {}) as Partial<KeyPair>;
   if (typeof privateKey !== 'string' || typeof publicKey !== 'string') return false;
-  const bytes = Buffer.from(privateKey, 'base64');
-  return bytes.length === keyLength && publicKeyOf(bytes) === publicKey;
+  const [d, x] = [privateKey, publicKey].map((text) => Buffer.from(text, 'base64'));
+  if (d?.length !== keyLength || x?.length !== keyLength || x.toString('base64') !== publicKey) return false;
+  try {
+    // Refused when the public key (x) is not that of the private key (d); RFC 8037 section 2.
+    const key = { kty: 'OKP', crv: 'X25519', d: d.toString('base64url'), x: x.toString('base64url') };
+    return createPrivateKey({ key, format: 'jwk' }).asymmetricKeyType === 'x25519';
+  } catch {
+    return false;
+  }
 }

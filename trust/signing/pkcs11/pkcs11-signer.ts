@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { policyKey } from '../../keys/public-key.ts';
+import { derOfEcdsaSignature } from '../../x509/ecdsa-signature.ts';
 import { checkScheme, defaultScheme } from '../../signers/signer.ts';
 import type { Signer, WitnessUrls } from '../../signers/signer.ts';
 import type { SignatureScheme } from '../../signers/signature-scheme.ts';
@@ -93,7 +94,7 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
         const answer = await ask({ kind: 'sign', mechanism, data, ...parameter });
         if (!('signature' in answer)) throw fail('it gives no signature');
         const signature = Buffer.from(answer.signature);
-        return scheme.startsWith('ecdsa-') ? derOf(signature) : signature;
+        return scheme.startsWith('ecdsa-') ? derOfEcdsaSignature(signature) : signature;
       },
       async close() {
         await ask({ kind: 'close' }).catch(() => undefined);
@@ -112,21 +113,4 @@ function ulongs(values: readonly number[]): Buffer {
   const bytes = Buffer.alloc(8 * values.length);
   values.forEach((value, index) => bytes.writeBigUInt64LE(BigInt(value), 8 * index));
   return bytes;
-}
-
-/** Converts r and s side by side (PKCS #11) to DER (RFC 3279, section 2.2.3). */
-function derOf(raw: Buffer): Buffer {
-  const integer = (bytes: Buffer): Buffer => {
-    let start = 0;
-    while (start < bytes.length - 1 && bytes[start] === 0) start += 1;
-    const digits = bytes.subarray(start);
-    const content = ((digits[0] ?? 0) & 0x80) === 0 ? digits : Buffer.concat([Buffer.from([0]), digits]);
-    return Buffer.concat([Buffer.from([2, content.length]), content]);
-  };
-  const half = raw.length / 2;
-  const content = Buffer.concat([integer(raw.subarray(0, half)), integer(raw.subarray(half))]);
-  return Buffer.concat([
-    Buffer.from(content.length < 0x80 ? [0x30, content.length] : [0x30, 0x81, content.length]),
-    content,
-  ]);
 }
