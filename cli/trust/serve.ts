@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { startTrustService } from '../../trust/index.ts';
 import type { TrustService, TrustServiceOptions } from '../../trust/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readPem } from '../../base/pem/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
@@ -141,7 +142,7 @@ async function tokensOf(flags: ServeFlags): Promise<TrustServiceOptions['tokens'
     );
   const certificates =
     authCertificates === undefined ? undefined : (await readInputFile(authCertificates)).toString('utf8');
-  if (certificates?.includes('-----BEGIN CERTIFICATE-----') === false)
+  if (certificates !== undefined && !readPem(certificates).blocks.some(({ type }) => type === 'CERTIFICATE'))
     throw misuse(`${authCertificates} holds no certificate`, 'name PEM certificates');
   const jwks = authJwks === undefined ? undefined : readKeySet(authJwks, await readInputFile(authJwks));
   return {

@@ -226,6 +226,30 @@ export const mutants = checks([
     'else if ((false as boolean)) throw',
     'trust/notation/revocation/crl.test.ts',
   ],
+  [
+    'base/pem/read.ts',
+    "return content.toString('base64') === text ?",
+    'return (true as boolean) ?',
+    'base/pem/pem.test.ts',
+  ],
+  [
+    'base/pem/read.ts',
+    "which === 'END' && type === closed.type ?",
+    "which === 'END' ?",
+    'base/pem/pem.test.ts',
+  ],
+  [
+    'trust/x509/ecdsa-signature.ts',
+    '(content[0] ?? 0) >= 0x80 || digits.length > size',
+    'digits.length > size',
+    'trust/x509/der-writer.test.ts',
+  ],
+  [
+    'trust/x509/time-stamp-request.ts',
+    'if (granted !== 0)',
+    'if (granted > 1)',
+    'trust/x509/der-writer.test.ts',
+  ],
   ['trust/tuf-requirement/root-names.ts', "?? '(no name)'", "?? '*'", 'trust/x509/pem.test.ts'],
   [
     'cli/doctor/seeds.ts',

@@ -4,12 +4,12 @@ import { stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { isPortcullisError, PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
+import { onlyPemBlock, writePem } from '../../base/pem/index.ts';
 import { createFileAtomic } from '../../base/storage/index.ts';
 import type { PolicyKey } from '../requirements/types.ts';
 import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
 import { readNewPassphrase, readPassphrase } from './passphrase.ts';
 import type { PassphraseSource } from './passphrase.ts';
-import { readPem, writePem } from './pem.ts';
 import { policyKey } from './public-key.ts';
 
 /** A private key for signing, and its public half. The private key never leaves the process. */
@@ -43,7 +43,7 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
   } catch (error) {
     throw fail(fileReason(error, file));
   }
-  const block = readPem(text);
+  const block = onlyPemBlock(text);
   if ('problem' in block) throw fail(block.problem);
   const cosigns = (cosignPemTypes as readonly string[]).includes(block.type);
   const encrypted = cosigns || block.type === encryptedPemType;
@@ -59,7 +59,10 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
     const words = encrypted ? await readPassphrase(passphrase, `Passphrase of ${file}: `) : '';
     const key = cosigns
       ? createPrivateKey({ key: await decryptCosignKey(block.content, words), format: 'der', type: 'pkcs8' })
-      : createPrivateKey(encrypted ? { key: text, passphrase: words } : text);
+      : createPrivateKey({
+          key: writePem(block.type, block.content),
+          ...(encrypted ? { passphrase: words } : {}),
+        });
     return signingKey(file, key);
   } catch (error) {
     if (error instanceof PortcullisError) throw error;
@@ -137,7 +140,8 @@ export async function ensureKeyPair(
   return files;
 }
 
-const publicPem = (key: KeyObject): string => key.export({ type: 'spki', format: 'pem' }).toString();
+const publicPem = (key: KeyObject): string =>
+  writePem('PUBLIC KEY', key.export({ type: 'spki', format: 'der' }));
 
 async function writeNew(file: string, text: string, mode: number): Promise<void> {
   let created: boolean;

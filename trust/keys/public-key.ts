@@ -1,5 +1,6 @@
 import { createPublicKey, createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { mentionsPrivateKey, onlyPemBlock } from '../../base/pem/index.ts';
 import type { PolicyKey } from '../requirements/types.ts';
 
 const curves: Readonly<Record<string, string>> = {
@@ -20,17 +21,13 @@ const maximumRsaBits = 8192;
  * @returns the key, or a sentence that says why it cannot be used
  */
 export function parsePublicKey(name: string, text: string): PolicyKey | { readonly problem: string } {
-  if (text.includes('PRIVATE KEY')) return { problem: 'it holds a private key; a policy names public keys' };
-  const blocks = text.match(/-----BEGIN [^-]+-----/g) ?? [];
-  if (blocks.length !== 1)
-    return {
-      problem: blocks.length === 0 ? 'it is not PEM' : `it holds ${blocks.length} PEM blocks, not one`,
-    };
-  if (blocks[0] !== '-----BEGIN PUBLIC KEY-----')
-    return { problem: `its PEM block is "${blocks[0].slice(11, -5)}", not "PUBLIC KEY"` };
+  if (mentionsPrivateKey(text)) return { problem: 'it holds a private key; a policy names public keys' };
+  const block = onlyPemBlock(text);
+  if ('problem' in block) return block;
+  if (block.type !== 'PUBLIC KEY') return { problem: `its PEM block is "${block.type}", not "PUBLIC KEY"` };
   let key: KeyObject;
   try {
-    key = createPublicKey({ key: text, format: 'pem', type: 'spki' });
+    key = createPublicKey({ key: block.content, format: 'der', type: 'spki' });
   } catch {
     return { problem: 'its PEM block is not a readable public key' };
   }

@@ -1,6 +1,7 @@
 import { createCipheriv, createPrivateKey, createPublicKey, pbkdf2, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
+import { readPem, writePem } from '../../base/pem/index.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { octets, oid, sequence, whole } from '../x509/der-writer.ts';
@@ -32,8 +33,6 @@ export async function writeKeyFile(
   { role, gun }: KeyFileHeaders,
   passphrase: string,
 ): Promise<string> {
-  for (const header of [role, gun ?? ''])
-    if (/[\r\n]/u.test(header)) throw new Error(`${JSON.stringify(header)} is more than one line`);
   const salt = randomBytes(16);
   const iv = randomBytes(16);
   const secret = await promisify(pbkdf2)(passphrase, salt, iterations, 32, 'sha1');
@@ -44,13 +43,11 @@ export async function writeKeyFile(
   secret.fill(0);
   const derivation = sequence(oid('1.2.840.113549.1.5.12'), sequence(octets(salt), whole(iterations)));
   const encryption = sequence(oid('2.16.840.1.101.3.4.1.42'), octets(iv));
-  const whole8 = sequence(
+  const encryptedKey = sequence(
     sequence(oid('1.2.840.113549.1.5.13'), sequence(derivation, encryption)),
     octets(encrypted),
   );
-  const headers = `${gun === undefined ? '' : `gun: ${gun}\n`}role: ${role}\n`;
-  const base64 = whole8.toString('base64').replace(/(.{64})(?=.)/gu, '$1\n');
-  return `-----BEGIN ${encryptedType}-----\n${headers}\n${base64}\n-----END ${encryptedType}-----\n`;
+  return writePem(encryptedType, encryptedKey, { ...(gun === undefined ? {} : { gun }), role });
 }
 
 export interface KeyFile {
@@ -65,25 +62,19 @@ export interface KeyFile {
  * @throws Error with a sentence
  */
 export function readKeyFile(text: string): KeyFile {
-  const blocks = [...text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----\r?\n([\s\S]*?)-----END \1-----/gu)];
+  const { blocks, damaged } = readPem(text);
+  if (damaged) throw new Error('its PEM block is damaged');
   const [block] = blocks;
   if (block === undefined || blocks.length > 1)
     throw new Error(block === undefined ? 'it is not PEM' : 'it holds several PEM blocks');
-  const [, type = '', inside = ''] = block;
+  const { type, headers, content } = block;
   if (type !== encryptedType && !plainTypes.includes(type))
     throw new Error(`its PEM block is "${type}", not a private key`);
-  const lines = inside.split(/\r?\n/u);
-  const fields = new Map<string, string>();
-  const rest = lines.filter((line) => {
-    const [, name, value] = /^([A-Za-z-]+):\s*(.*)$/u.exec(line) ?? [];
-    if (name !== undefined) fields.set(name.toLowerCase(), value ?? '');
-    return name === undefined && line.trim() !== '';
-  });
-  const gun = fields.get('gun');
+  const gun = headers.get('gun');
   return {
-    headers: { role: fields.get('role') ?? '', ...(gun === undefined ? {} : { gun }) },
+    headers: { role: headers.get('role') ?? '', ...(gun === undefined ? {} : { gun }) },
     encrypted: type === encryptedType,
-    pem: `-----BEGIN ${type}-----\n${rest.join('\n')}\n-----END ${type}-----\n`,
+    pem: writePem(type, content),
   };
 }
 

@@ -6,6 +6,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 import { findPath } from '../x509/path.ts';
 import { readCertificate } from '../x509/certificate.ts';
+import { certificatesOfPem } from '../x509/pem.ts';
 
 /** The permission that a request needs. */
 export interface Access {
@@ -117,25 +118,18 @@ function keyFinder(
   { certificates, jwks }: TokenAuthority,
   clock: () => number,
 ): (header: JWTHeaderParameters) => Promise<KeyObject | CryptoKey> {
-  const anchors = (
-    certificates?.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? []
-  ).map((pem) => {
-    const read = readCertificate(Buffer.from(pem.replace(/-----[^-]+-----|\s/gu, ''), 'base64'));
-    return { read, key: read.key, validTo: read.notAfter };
-  });
+  const anchors = certificates === undefined ? [] : certificatesOfPem(certificates);
   const set = jwks === undefined ? undefined : createLocalJWKSet(jwks as unknown as JSONWebKeySet);
   return async (header) => {
     if (header.x5c !== undefined && anchors.length > 0) {
       const chain = header.x5c.slice(0, 8).map((text) => Buffer.from(text, 'base64'));
       const [leaf, ...others] = chain.map((raw) => readCertificate(raw));
       if (leaf === undefined) throw new Error('the chain is empty');
-      const path = findPath(leaf, { anchors: anchors.map(({ read }) => read), intermediates: others }, [
-        clock(),
-      ]);
+      const path = findPath(leaf, { anchors, intermediates: others }, [clock()]);
       if ('problem' in path) throw new Error(path.problem);
       return leaf.key;
     }
-    const valid = anchors.filter(({ validTo }) => validTo > clock());
+    const valid = anchors.filter(({ notAfter }) => notAfter > clock());
     const named = valid.find(({ key }) => keyNames(key).includes(header.kid ?? ''));
     if (named !== undefined) return named.key;
     if (set !== undefined) return set(header);

@@ -1,3 +1,4 @@
+import { mentionsPrivateKey, readPem } from '../../base/pem/index.ts';
 import { readCertificate, isSelfSigned } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { eachDer } from '../x509/der.ts';
@@ -40,19 +41,13 @@ function anchorProblem(certificate: Certificate, type: StoreType): string | unde
 /** Returns the certificates of a file in PEM or DER, in order. @throws Error with a sentence */
 export function derOf(bytes: Buffer): readonly Buffer[] {
   const text = bytes.toString('latin1');
-  if (!text.includes('-----BEGIN ')) return bounded([...eachDer(bytes)].map(({ whole }) => whole));
-  if (text.includes('PRIVATE KEY-----')) throw new Error('it holds a private key');
-  const blocks = [
-    ...text.matchAll(/-----BEGIN ([^-\n]{1,64})-----([A-Za-z0-9+/=\s]*)-----END ([^-\n]{1,64})-----/g),
-  ];
-  if (blocks.length !== text.split('-----BEGIN ').length - 1) throw new Error('a PEM block is damaged');
-  return bounded(
-    blocks.map(([, begin, content = '', end]) => {
-      if (begin !== 'CERTIFICATE' || end !== begin)
-        throw new Error(`a PEM block is "${begin}", not "CERTIFICATE"`);
-      return Buffer.from(content, 'base64');
-    }),
-  );
+  const { blocks, damaged } = readPem(text);
+  if (blocks.length === 0 && !damaged) return bounded([...eachDer(bytes)].map(({ whole }) => whole));
+  if (mentionsPrivateKey(text)) throw new Error('it holds a private key');
+  if (damaged) throw new Error('a PEM block is damaged');
+  const other = blocks.find(({ type }) => type !== 'CERTIFICATE');
+  if (other !== undefined) throw new Error(`a PEM block is "${other.type}", not "CERTIFICATE"`);
+  return bounded(blocks.map(({ content }) => content));
 }
 
 function bounded(list: readonly Buffer[]): readonly Buffer[] {

@@ -1,5 +1,7 @@
+import { mentionsPrivateKey } from '../../base/pem/index.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
+import { certificateBytesOfPem } from '../x509/pem.ts';
 import type { PolicyCertificates } from '../requirements/types.ts';
 
 const read = new WeakMap<PolicyCertificates, readonly Certificate[]>();
@@ -18,7 +20,6 @@ export function certificatesOf(named: PolicyCertificates | undefined): readonly 
   return certificates;
 }
 
-const block = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g;
 const maximum = 256;
 
 /**
@@ -26,11 +27,9 @@ const maximum = 256;
  * @throws Error that names the mistake
  */
 export function readPemCertificates(name: string, pem: Buffer): PolicyCertificates {
-  const text = pem.toString('latin1');
-  if (text.includes('PRIVATE KEY')) throw new Error('it holds a private key; a policy names certificates');
-  const certificates = [...text.matchAll(block)].map(([, body = '']) =>
-    Buffer.from(body.replace(/\s/g, ''), 'base64'),
-  );
+  if (mentionsPrivateKey(pem.toString('latin1')))
+    throw new Error('it holds a private key; a policy names certificates');
+  const certificates = certificateBytesOfPem(pem);
   if (certificates.length === 0) throw new Error('there is no PEM certificate in it');
   if (certificates.length > maximum) throw new Error(`it holds more than ${maximum} certificates`);
   for (const [index, certificate] of certificates.entries()) {

@@ -1,12 +1,15 @@
-import { X509Certificate, generateKeyPair, sign } from 'node:crypto';
+import { generateKeyPair, sign } from 'node:crypto';
 import { promisify } from 'node:util';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { writePem } from '../../base/pem/index.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { recordOf } from '../json/strict-json.ts';
 import type { IdentityToken } from './identity-token.ts';
 import { postJson } from './post-json.ts';
 import { keySigner } from './signer.ts';
 import type { Signer, WitnessUrls } from './signer.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { certificatesOfPem } from '../x509/pem.ts';
 
 export interface KeylessOptions {
   readonly token: IdentityToken;
@@ -38,24 +41,24 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
   }
   const url = checkedUrl(fulcioUrl);
   const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
+  const spki = pair.publicKey.export({ type: 'spki', format: 'der' });
   const request = {
     credentials: { oidcIdentityToken: token.text },
     publicKeyRequest: {
-      publicKey: { algorithm: 'ECDSA', content: pair.publicKey.export({ type: 'spki', format: 'pem' }) },
+      publicKey: { algorithm: 'ECDSA', content: writePem('PUBLIC KEY', spki) },
       // Signing our own identity proves that we have the key.
       proofOfPossession: sign('sha256', Buffer.from(token.subject), pair.privateKey).toString('base64'),
     },
   };
-  let certificate: X509Certificate;
+  let certificate: Certificate;
   try {
-    certificate = new X509Certificate(leafOf(await postJson(`${url}/api/v2/signingCert`, request)));
+    certificate = leafOf(await postJson(`${url}/api/v2/signingCert`, request));
   } catch (error) {
     // The answer of a service may quote the request.
     throw refused(fulcioUrl, reasonOf(error).replaceAll(token.text, '(token)').slice(0, 500));
   }
   // An authority that certifies a different key than ours would cause signatures that no client can verify.
-  if (!certificate.checkPrivateKey(pair.privateKey))
-    throw refused(fulcioUrl, 'its certificate is of another key');
+  if (!certificate.spki.equals(spki)) throw refused(fulcioUrl, 'its certificate is of another key');
   const named = policyKey(`the identity of ${token.from}`, pair.publicKey);
   if ('problem' in named) throw refused(fulcioUrl, named.problem);
   return keySigner(
@@ -65,17 +68,17 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
 }
 
 /**
- * Returns the PEM of the certificate (sigstore/fulcio fulcio.proto, SigningCertificate), which is first in
- * the list.
+ * Returns the certificate (sigstore/fulcio fulcio.proto, SigningCertificate), which is first in the list.
  */
-function leafOf(answer: unknown): string {
+function leafOf(answer: unknown): Certificate {
   const record = recordOf(answer);
   const signed =
     recordOf(record?.['signedCertificateEmbeddedSct']) ?? recordOf(record?.['signedCertificateDetachedSct']);
   const certificates = recordOf(signed?.['chain'])?.['certificates'];
   const leaf: unknown = Array.isArray(certificates) ? certificates[0] : undefined;
-  if (typeof leaf !== 'string') throw new Error('it gives no certificate');
-  return leaf;
+  const [certificate, other] = typeof leaf === 'string' ? certificatesOfPem(leaf) : [];
+  if (certificate === undefined || other !== undefined) throw new Error('it gives no certificate');
+  return certificate;
 }
 
 /**

@@ -1,5 +1,6 @@
-import { createHash, createPublicKey } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { writePem } from '../../base/pem/index.ts';
 import { preAuthEncoding } from '../keys/dsse.ts';
 import { requestTimestamp } from './request-timestamp.ts';
 import { postForBytes } from './post-json.ts';
@@ -118,9 +119,7 @@ async function asked<T>(url: string, answer: Promise<T>): Promise<T> {
 /** Returns the certificate, else the key, with which a log verifies the signature. PEM. */
 export function verifierPem(signer: Signer): string {
   const leaf = identityCertificate(signer);
-  if (leaf !== undefined)
-    return `-----BEGIN CERTIFICATE-----\n${leaf.toString('base64').replace(/(.{64})(?=.)/g, '$1\n')}\n-----END CERTIFICATE-----\n`;
-  return createPublicKey({ key: Buffer.from(signer.public.spki, 'base64'), format: 'der', type: 'spki' })
-    .export({ type: 'spki', format: 'pem' })
-    .toString();
+  return leaf === undefined
+    ? writePem('PUBLIC KEY', Buffer.from(signer.public.spki, 'base64'))
+    : writePem('CERTIFICATE', leaf);
 }

@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { readPassphrase } from '../keys/passphrase.ts';
@@ -8,6 +7,8 @@ import { keySigner } from '../signers/signer.ts';
 import type { Signer, WitnessUrls } from '../signers/signer.ts';
 import { parseSigningConfig, readSigningConfig } from '../signers/signing-config.ts';
 import type { SigningServices } from '../signers/signing-config.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { certificatesOfPem } from '../x509/pem.ts';
 
 /** The signer to open, and the services that receive its signatures. */
 export interface OpenSignerInput {
@@ -116,11 +117,12 @@ async function readChain(file: string): Promise<readonly Buffer[]> {
   } catch (error) {
     throw fail(reasonOf(error));
   }
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  if (blocks.length === 0) throw fail('it holds no PEM certificate');
+  let chain: readonly Certificate[];
   try {
-    return blocks.map((block) => new X509Certificate(block).raw);
-  } catch {
-    throw fail('a PEM block is not a readable certificate');
+    chain = certificatesOfPem(text);
+  } catch (error) {
+    throw fail(`a PEM block is not a readable certificate: ${reasonOf(error)}`);
   }
+  if (chain.length === 0) throw fail('it holds no PEM certificate');
+  return chain.map(({ raw }) => raw);
 }

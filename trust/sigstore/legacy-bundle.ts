@@ -1,4 +1,5 @@
 import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { certificateBytesOfPem } from '../x509/pem.ts';
 import { latestSecond } from './bundle.ts';
 import type { Bundle, LogEntry } from './bundle.ts';
 
@@ -40,13 +41,11 @@ export function legacyBundle(signature: Buffer, annotations: Readonly<Record<str
   };
 }
 
-function readCertificates(pem: string | undefined): Buffer[] {
+function readCertificates(pem: string | undefined): readonly Buffer[] {
   if (pem === undefined || pem.trim() === '') return [];
-  const blocks = [
-    ...pem.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g),
-  ];
-  if (blocks.length === 0) throw new Error('its certificate is not PEM');
-  return blocks.map((block) => Buffer.from((block[1] as string).replace(/\s/g, ''), 'base64'));
+  const certificates = certificateBytesOfPem(pem);
+  if (certificates.length === 0) throw new Error('its certificate is not PEM');
+  return certificates;
 }
 
 function readEntry(text: string | undefined): LogEntry | undefined {

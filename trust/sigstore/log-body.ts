@@ -1,6 +1,6 @@
 import { createHash, createPublicKey } from 'node:crypto';
+import { onlyPemBlock } from '../../base/pem/index.ts';
 import { preAuthEncoding } from '../keys/dsse.ts';
-import { readPem } from '../keys/pem.ts';
 import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Bundle, BundleContent, LogEntry } from './bundle.ts';
@@ -161,7 +161,7 @@ function tileClaim(signature: Json | undefined, hash: Json | undefined): Omit<Cl
 function isSigner({ verifier }: Claim, signer: LoggedSigner): boolean {
   const { pem } = verifier;
   if (pem !== undefined) {
-    const block = readPem(pem);
+    const block = onlyPemBlock(pem);
     if ('problem' in block) return false;
     if (block.type === 'CERTIFICATE')
       return isSigner({ verifier: { certificate: block.content } } as Claim, signer);

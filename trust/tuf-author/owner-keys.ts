@@ -1,6 +1,7 @@
-import { createPublicKey, X509Certificate } from 'node:crypto';
+import { createPublicKey } from 'node:crypto';
 import { reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
+import { readPem, writePem } from '../../base/pem/index.ts';
 import { selfSignedCertificate } from '../keystore/certificate.ts';
 import { passphraseForRole } from '../keystore/keystore.ts';
 import type { Keystore } from '../keystore/keystore.ts';
@@ -14,6 +15,8 @@ import { authorFailure } from './failure.ts';
 import { bareKeyId } from '../tuf-metadata/listed-key.ts';
 import { holds, keyOf } from './keys.ts';
 import type { StagedKey } from './staged.ts';
+import { parsePublicKey } from '../keys/public-key.ts';
+import { certificatesOfPem } from '../x509/pem.ts';
 
 const day = 86_400_000;
 
@@ -74,15 +77,18 @@ export async function openOwnerKeys(
       if (file.startsWith('pkcs11:')) return spkiOf(await open(file));
       const text = await readKeyText(file);
       try {
-        if (text.includes('-----BEGIN CERTIFICATE-----')) {
-          const certificate = new X509Certificate(text);
+        const types = readPem(text).blocks.map(({ type }) => type);
+        const [certificate] = types.includes('CERTIFICATE') ? certificatesOfPem(text) : [];
+        if (certificate !== undefined)
           return {
-            spki: certificate.publicKey.export({ format: 'der', type: 'spki' }).toString('base64'),
-            certificate: certificate.toString(),
+            spki: certificate.spki.toString('base64'),
+            certificate: writePem('CERTIFICATE', certificate.raw),
           };
+        if (types.includes('PUBLIC KEY')) {
+          const key = parsePublicKey(file, text);
+          if ('problem' in key) throw new Error(key.problem);
+          return { spki: key.spki };
         }
-        if (text.includes('-----BEGIN PUBLIC KEY-----'))
-          return { spki: createPublicKey(text).export({ format: 'der', type: 'spki' }).toString('base64') };
       } catch (thrown) {
         throw authorFailure(
           'TRUST_AUTHOR_WORKING_FOLDER',

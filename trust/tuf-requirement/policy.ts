@@ -1,4 +1,5 @@
 import { reasonOf } from '../../base/errors/index.ts';
+import { tlsCertificates } from '../../base/pem/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { readReferenced, report } from '../requirements/building.ts';
 import type { Building } from '../requirements/building.ts';
@@ -180,17 +181,20 @@ async function readAuthorities(
   building: Building,
 ): Promise<string | undefined> {
   const read = await readReferenced(building, name, maximumAuthorityBytes);
-  const problem =
-    'problem' in read
-      ? read.problem
-      : read.bytes.includes('-----BEGIN CERTIFICATE-----')
-        ? undefined
-        : 'it holds no certificate';
-  if (problem === undefined && 'bytes' in read) return read.bytes.toString('latin1');
+  let problem = 'problem' in read ? read.problem : '';
+  if ('bytes' in read) {
+    try {
+      // TLS verifies the service with them, so they are read as TLS reads them.
+      tlsCertificates(read.bytes);
+      return read.bytes.toString('latin1');
+    } catch (error) {
+      problem = reasonOf(error);
+    }
+  }
   report(
     building,
     path,
-    `the authorities ${name} cannot be used: ${problem ?? ''}`,
+    `the authorities ${name} cannot be used: ${problem}`,
     'name a PEM file of certificates',
   );
   return undefined;

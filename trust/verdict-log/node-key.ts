@@ -4,6 +4,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
+import { writePem } from '../../base/pem/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import { noteKey } from './signed-note.ts';
 import type { NoteKey } from './signed-note.ts';
@@ -23,11 +24,10 @@ export interface NodeKey {
 export async function openNodeKey(path: string): Promise<NodeKey> {
   await dropAbandonedWrites(path);
   await dropAbandonedWrites(`${path}.pub`);
-  const pem = await readPem(path);
+  const pem = await readKeyText(path);
   if (pem === undefined) {
-    const made = generateKeyPairSync('ed25519')
-      .privateKey.export({ type: 'pkcs8', format: 'pem' })
-      .toString();
+    const { privateKey } = generateKeyPairSync('ed25519');
+    const made = writePem('PRIVATE KEY', privateKey.export({ type: 'pkcs8', format: 'der' }));
     await writeFileAtomic(path, made);
     return publish(path, keyOf(path, made));
   }
@@ -39,11 +39,11 @@ export async function openNodeKey(path: string): Promise<NodeKey> {
  * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE`
  */
 export async function readNodeKey(path: string): Promise<NodeKey | undefined> {
-  const pem = await readPem(path);
+  const pem = await readKeyText(path);
   return pem === undefined ? undefined : keyOf(path, pem);
 }
 
-async function readPem(path: string): Promise<string | undefined> {
+async function readKeyText(path: string): Promise<string | undefined> {
   try {
     const facts = await stat(path);
     if ((facts.mode & 0o077) !== 0) throw unreadable(path, 'others than its owner may read it');

@@ -1,5 +1,4 @@
-import { createPublicKey } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { writePem } from '../../../base/pem/index.ts';
 import { canonicalJson } from '../../json/canonical-json.ts';
 import type { SignedIdentity } from '../../requirements/signed-identity.ts';
 import { trustedRootOf } from '../../sigstore/policy-root.ts';
@@ -105,9 +104,7 @@ function exportKeys(of: readonly Only<'cosign-key'>[]): ExportedRequirement {
     of.map(({ constraints }) => constraints),
     { type: 'matchRepository' },
   );
-  const keyDatas = of.map(({ key }) =>
-    pemOf(createPublicKey({ key: Buffer.from(key.spki, 'base64'), format: 'der', type: 'spki' })),
-  );
+  const keyDatas = of.map(({ key }) => pemOf(Buffer.from(key.spki, 'base64')));
   const log = of[0]?.log;
   const rekor = log === undefined ? {} : { rekorPublicKeyDatas: rekorKeys(log) };
   return {
@@ -128,7 +125,9 @@ function exportKeyless({ identity, proof, constraints }: Only<'sigstore'>): Expo
   const anchors = trustedRootOf(proof.root).authorities.filter(
     ({ validFor }) => validFor.end === Number.POSITIVE_INFINITY,
   );
-  const certificates = anchors.flatMap(({ chain }) => chain.slice(-1)).map(({ raw }) => certificatePem(raw));
+  const certificates = anchors
+    .flatMap(({ chain }) => chain.slice(-1))
+    .map(({ raw }) => writePem('CERTIFICATE', raw));
   if (certificates.length === 0)
     throw new Error('its trusted root names no certificate authority that is in use');
   const fulcio = {
@@ -146,9 +145,9 @@ function exportKeyless({ identity, proof, constraints }: Only<'sigstore'>): Expo
 function exportPki({ roots, intermediates, email, hostname, constraints }: Only<'pki'>): ExportedRequirement {
   const signedIdentity = sameIdentity([constraints], { type: 'matchRepository' });
   const data = ({ certificates }: PolicyCertificates): string =>
-    Buffer.from(certificates.map((one) => certificatePem(Buffer.from(one, 'base64'))).join('')).toString(
-      'base64',
-    );
+    Buffer.from(
+      certificates.map((one) => writePem('CERTIFICATE', Buffer.from(one, 'base64'))).join(''),
+    ).toString('base64');
   const pki = {
     caRootsData: data(roots),
     ...(intermediates === undefined ? {} : { caIntermediatesData: data(intermediates) }),
@@ -166,7 +165,7 @@ function rekorKeys({ root, logs, timeStamps }: SigstoreProof): readonly string[]
     ({ key, validFor }) => key.asymmetricKeyType === 'ec' && validFor.end === Number.POSITIVE_INFINITY,
   );
   if (keys.length === 0) throw new Error('its trusted root names no transparency log that it can read');
-  return keys.map(({ key }) => pemOf(key));
+  return keys.map(({ key }) => pemOf(key.export({ type: 'spki', format: 'der' })));
 }
 
 function sameIdentity(all: readonly (Constraints | undefined)[], unless: SignedIdentity): SignedIdentity {
@@ -184,13 +183,5 @@ function sameIdentity(all: readonly (Constraints | undefined)[], unless: SignedI
   return identity;
 }
 
-function pemOf(key: KeyObject): string {
-  return Buffer.from(key.export({ type: 'spki', format: 'pem' })).toString('base64');
-}
-
-function certificatePem(raw: Buffer): string {
-  return `-----BEGIN CERTIFICATE-----\n${raw
-    .toString('base64')
-    .replace(/(.{64})/g, '$1\n')
-    .trimEnd()}\n-----END CERTIFICATE-----\n`;
-}
+/** Returns base64 of the PEM of a key. */
+const pemOf = (spki: Buffer): string => Buffer.from(writePem('PUBLIC KEY', spki)).toString('base64');

@@ -1,5 +1,7 @@
-import { X509Certificate, createHash, createPublicKey } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { keyObjectOf, parsePublicKey } from '../../keys/public-key.ts';
+import type { Certificate } from '../../x509/certificate.ts';
+import { certificatesOfPem } from '../../x509/pem.ts';
 
 const curves: Readonly<Record<string, string>> = {
   prime256v1: 'PKIX_ECDSA_P256_SHA_256',
@@ -36,16 +38,13 @@ export function makeTrustedRoot(rekorKeys: readonly Buffer[], authorities: reado
 }
 
 function readRekorKey(pem: Buffer): { readonly spki: Buffer; readonly details: string } {
-  let key: KeyObject;
-  try {
-    key = createPublicKey({ key: pem, format: 'pem' });
-  } catch (error) {
-    throw new Error('a Rekor key is no PEM public key', { cause: error });
-  }
-  const details = curves[key.asymmetricKeyDetails?.namedCurve ?? ''];
+  const key = parsePublicKey('rekor', pem.toString('latin1'));
+  if ('problem' in key)
+    throw new Error('a Rekor key is no PEM public key', { cause: new Error(key.problem) });
+  const details = curves[keyObjectOf(key).asymmetricKeyDetails?.namedCurve ?? ''];
   if (details === undefined)
     throw new Error('a Rekor key is not ECDSA, which the image library demands, too');
-  return { spki: key.export({ type: 'spki', format: 'der' }), details };
+  return { spki: Buffer.from(key.spki, 'base64'), details };
 }
 
 /**
@@ -53,12 +52,12 @@ function readRekorKey(pem: Buffer): { readonly spki: Buffer; readonly details: s
  * @throws Error when there is none, or one cannot be read
  */
 export function readCertificates(pem: Buffer): readonly Buffer[] {
-  const blocks =
-    pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
-  if (blocks.length === 0) throw new Error('there is no PEM certificate in it');
+  let certificates: readonly Certificate[];
   try {
-    return blocks.map((block) => new X509Certificate(block).raw);
+    certificates = certificatesOfPem(pem);
   } catch (error) {
     throw new Error('a certificate in it cannot be read', { cause: error });
   }
+  if (certificates.length === 0) throw new Error('there is no PEM certificate in it');
+  return certificates.map(({ raw }) => raw);
 }

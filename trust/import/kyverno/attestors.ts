@@ -1,4 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
+import { readPem, writePem } from '../../../base/pem/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf, textsOf } from '../../json/strict-json.ts';
@@ -244,14 +245,12 @@ export function notaryOf(
   signed: Json,
 ): readonly Json[] | undefined {
   const certificate = textOf(certificates?.['cert']);
-  if (certificate === undefined || !certificate.includes('-----BEGIN CERTIFICATE-----'))
+  const { blocks, damaged } = readPem(certificate ?? '');
+  if (damaged || !blocks.some(({ type }) => type === 'CERTIFICATE'))
     return report(importing, path, 'Notary signatures need a certificate that is written out');
   if (certificates?.['certChain'] !== undefined || certificates?.['rekor'] !== undefined)
     return report(importing, path, 'only `cert` has a counterpart');
-  const pem = certificate
-    .split('\n')
-    .map((line) => line.trim())
-    .join('\n');
+  const pem = blocks.map(({ type, content }) => writePem(type, content)).join('');
   const file = keepFile(
     importing,
     `certificates/${name.replace(/[^A-Za-z0-9._-]+/g, '-')}.crt`,

@@ -1,4 +1,5 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { readPem, writePem } from '../../../base/pem/index.ts';
 import { describeProblems, formatPath } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import { parsePublicKey } from '../../keys/public-key.ts';
@@ -80,14 +81,12 @@ export function keepKeys(
   text: string,
   name: string,
 ): { readonly names: readonly string[] } | { readonly problem: string } {
-  const blocks = text.match(/-----BEGIN [^-]+-----[\s\S]*?-----END [^-]+-----/g) ?? [];
+  const { blocks, damaged } = readPem(text);
+  if (damaged) return { problem: 'a PEM block is damaged' };
   if (blocks.length === 0) return { problem: 'it holds no PEM public key' };
   const names: string[] = [];
-  for (const [index, block] of blocks.entries()) {
-    const pem = `${block
-      .split('\n')
-      .map((line) => line.trim())
-      .join('\n')}\n`;
+  for (const [index, { type, content }] of blocks.entries()) {
+    const pem = writePem(type, content);
     const key = parsePublicKey(name, pem);
     if ('problem' in key) return { problem: key.problem };
     const file = `keys/${safeName(name)}${blocks.length > 1 ? `-${index + 1}` : ''}.pub`;

@@ -1,6 +1,6 @@
-import { createPublicKey } from 'node:crypto';
+import { writePem } from '../../../base/pem/index.ts';
 import { writeYaml } from '../../../base/schema/index.ts';
-import type { PolicyKey, Requirement, TrustPolicy, TrustRule } from '../../requirements/types.ts';
+import type { Requirement, TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../mapping/imported.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -75,15 +75,9 @@ function authorityOf(requirement: Requirement): Json | string {
   if (requirement.kind === 'cosign-key') {
     if ('log' in requirement)
       return 'the log of a key names a root, which a ClusterImagePolicy takes from a TrustRoot';
-    return { key: { data: pemOf(requirement.key) } };
+    return { key: { data: writePem('PUBLIC KEY', Buffer.from(requirement.key.spki, 'base64')) } };
   }
   return `\`${requirement.kind}\` has no counterpart in a ClusterImagePolicy`;
-}
-
-function pemOf(key: PolicyKey): string {
-  return createPublicKey({ key: Buffer.from(key.spki, 'base64'), format: 'der', type: 'spki' })
-    .export({ type: 'spki', format: 'pem' })
-    .toString();
 }
 
 /**

@@ -6,6 +6,7 @@ import {
   simpleSigningMediaType,
   statementType,
 } from '../../evidence/cosign-names.ts';
+import { writePem } from '../../../base/pem/index.ts';
 import { sealDossier } from '../../evidence/dossier.ts';
 import { sha256Digest } from '../../json/canonical-json.ts';
 import { policyKey } from '../../keys/public-key.ts';
@@ -55,7 +56,7 @@ export function makeTestKey(name: string): TestKey {
   if ('problem' in key) throw new Error(key.problem);
   return {
     signer: keySigner({ public: key, private: pair.privateKey }),
-    publicPem: Buffer.from(pair.publicKey.export({ type: 'spki', format: 'pem' })),
+    publicPem: Buffer.from(writePem('PUBLIC KEY', Buffer.from(key.spki, 'base64'))),
   };
 }
 
