@@ -160,6 +160,9 @@ const unusable: readonly (readonly [name: string, text: string, says: RegExp])[]
     /ed448/,
   ],
   ['no PEM', 'hello', /not PEM/],
+  ['half a block', '-----BEGIN PUBLIC KEY-----\nAAAA\n', /damaged/],
+  ['another block', writePem('RSA PUBLIC KEY', Buffer.from('hello')), /"RSA PUBLIC KEY", not/],
+  ['a block with headers', writePem('PUBLIC KEY', Buffer.from('hello'), { role: 'root' }), /headers/],
   ['a damaged block', writePem('PUBLIC KEY', Buffer.from('hello')), /not a readable public key/],
   [
     'two keys',

@@ -4,7 +4,9 @@ import type { KeyObject } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
+import { writePem } from '../../base/pem/index.ts';
 import { der } from '../x509/der-writer.ts';
+import { buildCertificate } from '../x509/fixtures/build-certificate.ts';
 import { fileOf, signed, testKey, testRepository, written } from '../tuf/fixtures/repository.fixture.ts';
 import { tufCanonicalJson } from './canonical.ts';
 import { notaryKeyId, readNotaryKey, readTufKey, signedBy } from './keys.ts';
@@ -133,6 +135,23 @@ void suite('keys:', () => {
     ];
     for (const row of rows)
       assert.equal(signedBy(readTufKey('id', row), message, Buffer.alloc(64)), false, row.scheme);
+  });
+
+  test('a TUF key is one block of a public key, not what holds one', () => {
+    const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const built = buildCertificate('x');
+    const keyOf = (keytype: string, scheme: string, text: string): KeyObject | undefined =>
+      readTufKey('id', { keytype, scheme, keyval: { public: text } }).key;
+    const rsa = (text: string): KeyObject | undefined => keyOf('rsa', 'rsassa-pss-sha256', text);
+    const pkcs1 = publicKey.export({ format: 'pem', type: 'pkcs1' });
+    for (const text of [pem(publicKey), pkcs1]) assert.ok(rsa(text)?.equals(publicKey));
+    for (const type of ['pkcs1', 'pkcs8'] as const)
+      assert.equal(rsa(privateKey.export({ format: 'pem', type }).toString()), undefined);
+    assert.equal(rsa(`${pem(publicKey)}${pem(publicKey)}`), undefined);
+    assert.equal(rsa(pem(publicKey).slice(0, -10)), undefined);
+    const ecdsa = (text: string): KeyObject | undefined => keyOf('ecdsa', 'ecdsa-sha2-nistp256', text);
+    assert.ok(ecdsa(writePem('PUBLIC KEY', built.spki)) !== undefined);
+    assert.equal(ecdsa(writePem('CERTIFICATE', built.der)), undefined);
   });
 
   test('two ids of one key are one signer', () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { writePem } from '../../base/pem/index.ts';
 import { rootNames, mayName } from '../tuf-requirement/root-names.ts';
 import {
   attribute,
@@ -10,6 +11,7 @@ import {
 } from './fixtures/build-certificate.ts';
 import type { Built } from './fixtures/build-certificate.ts';
 import { pemOf } from './fixtures/carry-certificates.ts';
+import { certificateBytesOfPem, certificatesOfPem } from './pem.ts';
 
 /** Returns a Notary root whose only key is this certificate's. */
 const rootOf = (built: Built): Buffer =>
@@ -36,4 +38,18 @@ test('a Notary root whose certificate cannot be read, or has two names or none, 
   const twice = nameOf('registry.test/app', attribute('2.5.4.3', 'registry.test/app'));
   assert.ok(!speaksFor(buildCertificate('x', { ...options, subject: twice })));
   assert.ok(!speaksFor(buildCertificate('x', { ...options, subject: Buffer.from([0x30, 0]) })));
+});
+
+test('the certificates of a PEM text are all of it that is a certificate, and none when a block is damaged', () => {
+  const [one, two] = [buildCertificate('one', options), buildCertificate('two', options)];
+  const key = writePem('PRIVATE KEY', Buffer.from('a'));
+  const text = `# ours\n${pemOf(one).toString()}${key}${pemOf(two).toString()}`;
+  assert.deepEqual(certificateBytesOfPem(text), [one.der, two.der]);
+  assert.deepEqual(
+    certificatesOfPem(Buffer.from(text)).map(({ subjectName }) => subjectName.text.includes('CN=one')),
+    [true, false],
+  );
+  assert.deepEqual(certificatesOfPem(key), []);
+  assert.throws(() => certificatesOfPem(text.slice(0, -10)), /damaged/u);
+  assert.throws(() => certificatesOfPem(writePem('CERTIFICATE', one.der.subarray(1))), { name: 'Error' });
 });

@@ -16,6 +16,7 @@ import {
 } from './fixtures/build-certificate.ts';
 import type { Built, Parts } from './fixtures/build-certificate.ts';
 import { coseOf, jwsOf, pemOf, trustedRootOf } from './fixtures/carry-certificates.ts';
+import { certificatesOfPem } from './pem.ts';
 
 /**
  * Every form of signature that carries certificates, as a function that reads a leaf and its root, or throws
@@ -27,6 +28,7 @@ const readers: Readonly<Record<string, (leaf: Built, root: Built) => void>> = {
   'a Notary Project trust store': (leaf) =>
     throwText(readStoreFile('store.der', leaf.der, 'ca'), /neither of an authority/),
   'a sigstore trusted root': (leaf, root) => readTrustedRoot(trustedRootOf(leaf, root)),
+  'a PEM text, for signing and for tokens': (leaf) => certificatesOfPem(pemOf(leaf)),
   'roots of one’s own': (leaf) => readPemCertificates('roots.pem', pemOf(leaf)),
 };
 
