@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { pemBlocks, writePem } from '../../../base/pem/index.ts';
 import { parseDocuments, validate } from '../../../base/schema/index.ts';
 import { readKeyRing } from '../../../trust/gpg/key-ring.ts';
 import { readSignedMessage } from '../../../trust/gpg/signed-message.ts';
@@ -178,6 +180,25 @@ export const targets: readonly FuzzTarget[] = [
       gpg('subkey.gpg'),
     ],
     read: (bytes) => readKeyRing(bytes),
+  },
+  {
+    name: 'trust-pem',
+    group: 'trust',
+    words: ['-----BEGIN ', '-----END ', 'CERTIFICATE-----\n', 'role: ', '\n\n', '\r\n', '='],
+    seeds: () => [
+      ...['ecdsa-p256.pub', 'rsa-2048.pub'].map((name) => evidence(`keys/${name}`)),
+      writePem('ENCRYPTED PRIVATE KEY', Buffer.from('hello'), { role: 'root', gun: 'registry.example/a' }),
+    ],
+    // What is read is written in one way, and reads the same.
+    read: (bytes) => {
+      const blocks = pemBlocks(bytes);
+      for (const block of blocks) {
+        const text = writePem(block.type, block.content, Object.fromEntries(block.headers));
+        if (!isDeepStrictEqual(pemBlocks(text), [block]))
+          throw new TypeError('a block that was written reads as another');
+      }
+      return blocks;
+    },
   },
   {
     name: 'trust-public-key',
