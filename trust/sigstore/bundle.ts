@@ -199,7 +199,7 @@ function readLogEntry(entry: Json, where: string, version: Bundle['version']): L
   const logId = present(entry['logId'], 'logId')?.['keyId'];
   if (typeof logId !== 'string' || decodeBase64(logId) === undefined)
     throw new Error(`${where}.logId.keyId is missing or not base64`);
-  const promise = present(entry['inclusionPromise'], 'promise')?.['signedEntryTimestamp'];
+  const promise = present(entry['inclusionPromise'], 'promise');
   // Some bundles of version 0.1 have a proof without a checkpoint, which proves nothing. They rely on the
   // promise.
   const written = present(entry['inclusionProof'], 'proof');
@@ -212,7 +212,9 @@ function readLogEntry(entry: Json, where: string, version: Bundle['version']): L
     kind: String(kindVersion?.['kind']),
     version: String(kindVersion?.['version']),
     integratedTime,
-    ...(promise === undefined ? {} : { promise: bytesOf(promise, `${where}.signedEntryTimestamp`) }),
+    ...(promise === undefined
+      ? {}
+      : { promise: bytesOf(promise['signedEntryTimestamp'], `${where}.signedEntryTimestamp`) }),
     ...(proof === undefined ? {} : { proof: readProof(proof, `${where}.inclusionProof`) }),
     body: bytesOf(entry['canonicalizedBody'], `${where}.canonicalizedBody`),
   };

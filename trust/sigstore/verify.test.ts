@@ -178,6 +178,13 @@ const table: readonly (readonly [
     /nothing proves when/,
   ],
   [
+    'a promise without its signature, beside a time stamp',
+    { rekor: 1, timeStamp: true },
+    (b) => place(b, `${entry}.inclusionPromise`).set({}),
+    'TRUST_SIGNATURE_MALFORMED',
+    /signedEntryTimestamp is missing/,
+  ],
+  [
     'no inclusion proof',
     { rekor: 1 },
     (b) => place(b, `${entry}.inclusionProof`).set(undefined),
