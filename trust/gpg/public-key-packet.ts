@@ -1,5 +1,6 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import type { webcrypto } from 'node:crypto';
+import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 import { keyAlgorithms } from './algorithms.ts';
 import { createReader } from './reader.ts';
 import type { Reader } from './reader.ts';
@@ -46,10 +47,10 @@ export function readPublicKey(body: Buffer): PublicKeyPacket {
   const material = readMaterial(algorithm, reader);
   if ('unusable' in material) return { ...facts, unusable: material.unusable };
   try {
-    const spki = createPublicKey({ key: material.jwk, format: 'jwk' })
-      .export({ type: 'spki', format: 'der' })
-      .toString('base64');
-    return { ...facts, spki };
+    const key = createPublicKey({ key: material.jwk, format: 'jwk' });
+    const flaw = edwardsKeyFlaw(key);
+    if (flaw !== undefined) return { ...facts, unusable: flaw };
+    return { ...facts, spki: key.export({ type: 'spki', format: 'der' }).toString('base64') };
   } catch {
     return { ...facts, unusable: 'its numbers are no key' };
   }

@@ -2,6 +2,7 @@ import { createPublicKey, createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { mentionsPrivateKey, onlyPemBlock } from '../../base/pem/index.ts';
 import type { PolicyKey } from '../requirements/types.ts';
+import { edwardsKeyFlaw } from './edwards-point.ts';
 
 const curves: Readonly<Record<string, string>> = {
   prime256v1: 'P-256',
@@ -49,8 +50,10 @@ function keyType(key: KeyObject): PolicyKey['type'] | { readonly problem: string
         ? { problem: `its curve is ${curve}; P-256, P-384 and P-521 are accepted` }
         : 'ecdsa';
     }
-    case 'ed25519':
-      return 'ed25519';
+    case 'ed25519': {
+      const problem = edwardsKeyFlaw(key);
+      return problem === undefined ? 'ed25519' : { problem };
+    }
     case 'rsa':
     case 'rsa-pss': {
       const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;

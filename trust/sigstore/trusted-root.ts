@@ -1,6 +1,7 @@
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { digestOfKeyDetails } from './key-details.ts';
@@ -117,6 +118,8 @@ function readLog(member: Json, where: string, ignored: string[]): readonly Trans
   } catch {
     throw new Error(`${where}.publicKey cannot be read as ${details}`);
   }
+  const flaw = edwardsKeyFlaw(key);
+  if (flaw !== undefined) throw new Error(`${where}.publicKey cannot be used: ${flaw}`);
   const named = typeof checkpointId === 'string' && checkpointId !== '' ? { checkpointId } : {};
   return [{ name: nameOf(member['baseUrl'], where), id, ...named, key, digest, validFor }];
 }

@@ -1,6 +1,7 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { inTotoPayloadType } from '../evidence/cosign-names.ts';
+import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { readBundle } from './bundle.ts';
@@ -56,6 +57,8 @@ export async function verifyArtifact(input: VerifyArtifactInput): Promise<Artifa
   } catch {
     return no('TRUST_KEY_UNREADABLE', 'the key is not a readable PEM public key');
   }
+  const keyFlaw = key === undefined ? undefined : edwardsKeyFlaw(key);
+  if (keyFlaw !== undefined) return no('TRUST_KEY_UNREADABLE', `the key cannot be used: ${keyFlaw}`);
   const message = messageOf(input.artifact);
   const verified = verifyBundle({
     bundle,

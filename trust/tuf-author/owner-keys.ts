@@ -5,6 +5,7 @@ import { readPem, writePem } from '../../base/pem/index.ts';
 import { selfSignedCertificate } from '../keystore/certificate.ts';
 import { passphraseForRole } from '../keystore/keystore.ts';
 import type { Keystore } from '../keystore/keystore.ts';
+import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import { openSigner } from '../signing/open-signer.ts';
 import { keySigner } from '../signers/signer.ts';
@@ -79,11 +80,16 @@ export async function openOwnerKeys(
       try {
         const types = readPem(text).blocks.map(({ type }) => type);
         const [certificate] = types.includes('CERTIFICATE') ? certificatesOfPem(text) : [];
-        if (certificate !== undefined)
+        if (certificate !== undefined) {
+          const flaw = edwardsKeyFlaw(
+            createPublicKey({ key: certificate.spki, format: 'der', type: 'spki' }),
+          );
+          if (flaw !== undefined) throw new Error(flaw);
           return {
             spki: certificate.spki.toString('base64'),
             certificate: writePem('CERTIFICATE', certificate.raw),
           };
+        }
         if (types.includes('PUBLIC KEY')) {
           const key = parsePublicKey(file, text);
           if ('problem' in key) throw new Error(key.problem);

@@ -2,6 +2,7 @@ import { constants, createHash, createPublicKey, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { onlyPemBlock } from '../../base/pem/index.ts';
 import { ed25519FromRaw } from '../keys/ed25519.ts';
+import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 import { curveBytes } from '../x509/ecdsa-signature.ts';
 import { certificatesOfPem } from '../x509/pem.ts';
 import { tufCanonicalJson } from './canonical.ts';
@@ -116,7 +117,8 @@ function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyOb
 function fits(key: KeyObject, scheme: SignatureScheme): boolean {
   if (scheme.kind === 'ecdsa')
     return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === curves[scheme.hash];
-  if (scheme.kind === 'ed25519') return key.asymmetricKeyType === 'ed25519';
+  if (scheme.kind === 'ed25519')
+    return key.asymmetricKeyType === 'ed25519' && edwardsKeyFlaw(key) === undefined;
   // A key marked for PSS only would count as a different key than the same key without the mark.
   return key.asymmetricKeyType === 'rsa' && isUsableRsa(key);
 }
@@ -185,7 +187,10 @@ function notaryPublicKey(
   bytes: Buffer,
 ): KeyObject | undefined {
   try {
-    if (kind === 'ed25519') return ed25519FromRaw(bytes);
+    if (kind === 'ed25519') {
+      const point = ed25519FromRaw(bytes);
+      return edwardsKeyFlaw(point) === undefined ? point : undefined;
+    }
     const key = type.endsWith('-x509')
       ? certificatesOfPem(bytes)[0]?.key
       : createPublicKey({ key: bytes, format: 'der', type: 'spki' });

@@ -2,6 +2,7 @@ import { createHash, createPublicKey, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { decodeBase64 } from '../json/strict-json.ts';
 import { ed25519FromRaw, rawOfEd25519 } from '../keys/ed25519.ts';
+import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 
 /** A public key that signs notes. Source: C2SP signed-note. */
 export interface NoteKey {
@@ -34,13 +35,13 @@ export function noteKey(name: string, privateKey: KeyObject): NoteKey {
   return keyOfRaw(name, rawOfEd25519(createPublicKey(privateKey)));
 }
 
-/** Parses `NAME+ID+BASE64`. Returns undefined when it is not an Ed25519 note key. */
+/** Parses `NAME+ID+BASE64`. Returns undefined when it is not an Ed25519 note key, or must not be used. */
 export function parseNoteKey(text: string): NoteKey | undefined {
   const match = /^([^\s+]{1,255})\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)$/.exec(text.trim());
   const bytes = decodeBase64(match?.[3]);
   if (match === null || bytes?.[0] !== ed25519Algorithm || bytes.length !== 33) return undefined;
   const key = keyOfRaw(match[1] as string, bytes.subarray(1));
-  return key.id === match[2] ? key : undefined;
+  return key.id === match[2] && edwardsKeyFlaw(key.object) === undefined ? key : undefined;
 }
 
 function keyOfRaw(name: string, raw: Uint8Array): NoteKey {
