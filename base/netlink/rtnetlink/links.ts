@@ -112,10 +112,6 @@ export interface VethPair {
     readonly name: string;
     readonly netnsFd: number;
     readonly mac: Uint8Array;
-    /**
-     * The peer's index in its namespace. Refused (EBUSY) if a link there has it. Absent: the kernel chooses.
-     */
-    readonly index?: number;
   };
 }
 
@@ -132,7 +128,7 @@ const oneQueue = [attribute(IFLA_NUM_TX_QUEUES, u32(1)), attribute(IFLA_NUM_RX_Q
  */
 export function createVeth(pair: VethPair): Request {
   const peer = Buffer.concat([
-    linkHeader(pair.peer.index === undefined ? {} : { index: pair.peer.index }),
+    linkHeader(),
     ...oneQueue,
     attribute(IFLA_IFNAME, text(pair.peer.name)),
     attribute(IFLA_ADDRESS, pair.peer.mac),
