@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import type { Counts } from './tests.ts';
 
 /**
@@ -9,14 +9,13 @@ import type { Counts } from './tests.ts';
 export async function runFuzzing(out: NodeJS.WritableStream): Promise<Counts> {
   out.write('\nfuzzing\n');
   const script = join(import.meta.dirname, '..', 'fuzz/run.ts');
-  const child = spawn(process.execPath, [script, '--minutes', '2', '--seed', '1'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => (output += text));
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-  const passed = code === 0;
+  const options = { reject: false, all: true, stdin: 'ignore' } as const;
+  const { exitCode, all: output } = await execa(
+    process.execPath,
+    [script, '--minutes', '2', '--seed', '1'],
+    options,
+  );
+  const passed = exitCode === 0;
   out.write(passed ? `✔ ${output.trimEnd().split('\n').at(-1) ?? ''}\n` : `${output.trimEnd()}\n✖ fuzzing\n`);
   return { passed: passed ? 1 : 0, failed: passed ? 0 : 1, skipped: 0 };
 }

@@ -1,7 +1,6 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { closest } from '../../base/lists/index.ts';
 
 export interface Gate {
@@ -106,9 +105,7 @@ export async function runGates(out: NodeJS.WritableStream, chosen: readonly Gate
 async function run(args: readonly string[]): Promise<{ status: number; output: string }> {
   // Node's test runner refuses to run inside a test.
   const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
-  const chunks: Buffer[] = [];
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-  const [status] = (await once(child, 'close')) as [number | null];
-  return { status: status ?? 1, output: Buffer.concat(chunks).toString() };
+  const options = { env, extendEnv: false, reject: false, all: true, stdin: 'ignore' } as const;
+  const { exitCode = 1, all } = await execa(process.execPath, args, options);
+  return { status: exitCode, output: all };
 }

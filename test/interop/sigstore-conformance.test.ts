@@ -3,7 +3,7 @@
  * stamp authority on loopback.
  */
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,8 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore, SignOptions } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
+import { portcullisCommand, runProgram } from '../fixtures/command.ts';
+import type { Ended } from '../fixtures/command.ts';
 import { findTool } from '../fixtures/tools.ts';
 
 let services: MockSigstore;
@@ -40,19 +42,9 @@ after(async () => {
 });
 
 /** Asynchronous, because the services that the command calls run in this process. */
-function portcullis(
-  ...words: readonly string[]
-): Promise<{ readonly status: number | null; readonly stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(import.meta.dirname, '../../cli/main.ts'), ...words], {
-      cwd: folder,
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    let stderr = '';
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.on('error', reject);
-    child.on('close', (status) => resolve({ status, stderr }));
-  });
+function portcullis(...words: readonly string[]): Promise<Ended> {
+  const [program = '', ...first] = portcullisCommand;
+  return runProgram(program, [...first, ...words], process.env, folder);
 }
 
 const identity = ['--certificate-identity', mockSubject, '--certificate-oidc-issuer', mockIssuer];
@@ -89,12 +81,12 @@ for (const [name, options] of cases) {
       ...config,
       what,
     );
-    assert.equal(signed.status, 0, signed.stderr);
+    assert.equal(signed.code, 0, signed.stderr);
     const [byFile, byDigest] = await Promise.all([
       verify('b.json', identity, 'artifact.txt'),
       verify('b.json', identity, digest),
     ]);
-    assert.deepEqual([byFile.status, byDigest.status], [0, 0], byFile.stderr + byDigest.stderr);
+    assert.deepEqual([byFile.code, byDigest.code], [0, 0], byFile.stderr + byDigest.stderr);
     const bundle = JSON.parse(await readFile(join(folder, 'b.json'), 'utf8')) as {
       mediaType: string;
       verificationMaterial: object;
@@ -144,7 +136,7 @@ test('an artifact that the bundle does not sign, and an identity that did not si
       'artifact.txt',
     ),
   ]);
-  assert.deepEqual([other.status, otherDigest.status, otherIdentity.status], [1, 1, 1]);
+  assert.deepEqual([other.code, otherDigest.code, otherIdentity.code], [1, 1, 1]);
   assert.match(otherIdentity.stderr, /not by somebody/);
 });
 
@@ -153,8 +145,8 @@ test('wrong usage, missing files and a refused token are reported, and the token
     verify('b.json', ['--certificate-identity', 'somebody'], 'artifact.txt'),
     verify('gone.json', identity, 'artifact.txt'),
   ]);
-  assert.equal(wrong.status, 2);
-  assert.equal(missing.status, 2);
+  assert.equal(wrong.code, 2);
+  assert.equal(missing.code, 2);
   assert.match(missing.stderr, /gone\.json.*does not exist/);
   const refused = await portcullis(
     'sigstore-sign-bundle',
@@ -166,7 +158,7 @@ test('wrong usage, missing files and a refused token are reported, and the token
     'signing_config.json',
     'artifact.txt',
   );
-  assert.equal(refused.status, 4);
+  assert.equal(refused.code, 4);
   assert.match(refused.stderr, /TRUST_IDENTITY_TOKEN/);
   assert.doesNotMatch(refused.stderr, /aGlkZGVu|"hidden|'hidden/);
 });

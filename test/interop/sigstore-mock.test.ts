@@ -5,7 +5,6 @@
  * client of sigstore accepts these.
  */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -33,6 +32,8 @@ import {
   RekorWitness,
   TSAWitness,
 } from '@sigstore/sign';
+import { portcullisCommand, runProgram } from '../fixtures/command.ts';
+import type { Ended } from '../fixtures/command.ts';
 
 const identity = { sub: 'me@example.com', iss: 'https://issuer.example' };
 const token = ['{"alg":"none"}', JSON.stringify(identity), '']
@@ -199,20 +200,9 @@ async function make({ rekor, stamp = false, statement: entryType }: Making): Pro
 }
 
 /** Asynchronous, because the servers run in this process. */
-function portcullis(
-  ...words: readonly string[]
-): Promise<{ readonly status: number | null; readonly stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const main = join(import.meta.dirname, '../../cli/main.ts');
-    const child = spawn(process.execPath, [main, ...words], {
-      cwd: folder,
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    let stderr = '';
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.on('error', reject);
-    child.on('close', (status) => resolve({ status, stderr }));
-  });
+function portcullis(...words: readonly string[]): Promise<Ended> {
+  const [program = '', ...first] = portcullisCommand;
+  return runProgram(program, [...first, ...words], process.env, folder);
 }
 
 const flags = [
@@ -237,7 +227,7 @@ const good: readonly (readonly [string, Making])[] = [
 for (const [name, making] of good) {
   test(`verifies what sigstore-js created with the mock: ${name}`, async () => {
     const [byFile, byDigest] = await verify(await make(making));
-    assert.deepEqual([byFile?.status, byDigest?.status], [0, 0], `${byFile?.stderr}${byDigest?.stderr}`);
+    assert.deepEqual([byFile?.code, byDigest?.code], [0, 0], `${byFile?.stderr}${byDigest?.stderr}`);
   });
 }
 
@@ -248,8 +238,8 @@ test('does not verify entries that the mock logs wrongly', async () => {
   ] as const) {
     mend = false;
     const bundle = await make(making).finally(() => (mend = true));
-    for (const { status, stderr } of await verify(bundle)) {
-      assert.equal(status, 1);
+    for (const { code, stderr } of await verify(bundle)) {
+      assert.equal(code, 1);
       assert.match(stderr, says);
     }
   }
@@ -274,8 +264,8 @@ test('signs with the mock, also if the signing configuration names no time stamp
     const bundle = `${name}.bundle`;
     const words = ['--identity-token', token, '--signing-config', name, '--bundle', bundle, 'artifact.txt'];
     const signed = await portcullis('sigstore-sign-bundle', ...words);
-    assert.equal(signed.status, 0, signed.stderr);
+    assert.equal(signed.code, 0, signed.stderr);
     const [found] = await verify(bundle, ['artifact.txt']);
-    assert.equal(found?.status, 0, found?.stderr ?? '');
+    assert.equal(found?.code, 0, found?.stderr ?? '');
   }
 });
