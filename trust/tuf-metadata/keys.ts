@@ -99,7 +99,7 @@ const pemForms: Readonly<Record<string, 'spki' | 'pkcs1'>> = {
 function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyObject | undefined {
   try {
     if (type === 'ed25519' && scheme.kind === 'ed25519')
-      return /^[0-9a-f]{64}$/iu.test(text) ? ed25519FromRaw(Buffer.from(text, 'hex')) : undefined;
+      return /^[0-9a-f]{64}$/iu.test(text) ? usableEd25519(Buffer.from(text, 'hex')) : undefined;
     const block = onlyPemBlock(text);
     const form = 'problem' in block ? undefined : pemForms[block.type];
     if ('problem' in block || form === undefined) return undefined;
@@ -181,16 +181,19 @@ export function notaryKeyId(type: string, text: string): string {
     .digest('hex');
 }
 
+/** @throws Error when it does not have 32 bytes */
+function usableEd25519(raw: Buffer): KeyObject | undefined {
+  const key = ed25519FromRaw(raw);
+  return edwardsKeyFlaw(key) === undefined ? key : undefined;
+}
+
 function notaryPublicKey(
   type: string,
   kind: 'ed25519' | 'ecdsa' | 'rsa',
   bytes: Buffer,
 ): KeyObject | undefined {
   try {
-    if (kind === 'ed25519') {
-      const point = ed25519FromRaw(bytes);
-      return edwardsKeyFlaw(point) === undefined ? point : undefined;
-    }
+    if (kind === 'ed25519') return usableEd25519(bytes);
     const key = type.endsWith('-x509')
       ? certificatesOfPem(bytes)[0]?.key
       : createPublicKey({ key: bytes, format: 'der', type: 'spki' });
