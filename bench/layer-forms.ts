@@ -117,7 +117,7 @@ async function podTime(image: string, name: string): Promise<number> {
 
 /** @returns the seconds that the command reports: without the start of the command itself */
 async function checkSeconds(reference: string): Promise<number> {
-  // What the disk still has to do for the pull belongs to nobody.
+  // The disk still works for the pull: that work is counted for no layer form.
   spawnSync('sync');
   const args = [
     'images',

@@ -252,7 +252,7 @@ for (let round = 0; round < Number(values.rounds); round += 1)
   await timed('/bin/true, by exec', () => run('/bin/true', ['/bin/true'], {}, null));
 if (existsSync(join(goFolder, 'bridge')))
   await byExec('Go plugins', goFolder, Number(values['go-rounds']), (type) => type);
-else console.log(`no Go plugins in ${goFolder}: nothing to stand beside`);
+else console.log(`no Go plugins in ${goFolder}: nothing to compare with`);
 
 /** Our plugins by exec: the thin client, and the daemon's side in a separate process. */
 const [binDir, socket, data] = ['bin', 'cni.sock', 'plugins'].map((name) => join(folder, name)) as [

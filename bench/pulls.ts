@@ -48,7 +48,7 @@ try {
       const order = round % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const);
       for (const which of order) {
         const { pid, image } = runtimes[which];
-        // What the disk still has to do for the last pull belongs to nobody.
+        // The disk still works for the last pull: that work is counted for no runtime.
         spawnSync('sync');
         const before = processorMs(pid);
         const started = performance.now();

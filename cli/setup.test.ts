@@ -196,7 +196,7 @@ describe('portcullis setup', () => {
       assert.deepEqual(wrong.files(), {});
     });
 
-  test('a user without access to the folders is told before anything is written', () => {
+  test('a user without access to the folders gets an error before anything is written', () => {
     const denied = place('denied');
     for (const path of [folder, denied.at]) chmodSync(path, 0o755);
     const [program, ...words] = asNobody;

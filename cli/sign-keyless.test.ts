@@ -274,7 +274,7 @@ describe(
     ];
 
     for (const { name, environment, flags, says } of refusals) {
-      test(`nothing is signed, and no part of a token is told, when ${name}`, async () => {
+      test(`nothing is signed, and no part of a token is shown, when ${name}`, async () => {
         const refused = await sign(`${registry.host}/app-1:1`, environment(), ...(flags?.() ?? []));
         assert.ok(refused.code !== null && [2, 3, 4].includes(refused.code), refused.output);
         assert.match(refused.output, says);

@@ -25,8 +25,8 @@ const shipped = [
 const platforms = ['linux-x64', 'linux-arm64'];
 
 /**
- * Returns the manifest of the published package. Bundled packages are no longer dependencies. Of koffi, only
- * the native part is outside the bundle: the package koffi itself has an install script, which npm would ask
+ * Returns the manifest of the published package. Bundled packages are no longer dependencies. Only the native
+ * part of koffi is outside the bundle: the package koffi itself has an install script, which npm would ask
  * the user to approve.
  */
 function publishedManifest(): string {

@@ -41,7 +41,7 @@ function styled({ colour, bold }: Style, codes: string): Style {
 }
 
 /**
- * Returns the lines that a terminal shows in the end. Of a line that was written several times, the last text
+ * Returns the lines that a terminal shows in the end. The last text of a line that was written several times
  * counts.
  */
 export function shownLines(output: string): readonly (readonly Run[])[] {

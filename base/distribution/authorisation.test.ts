@@ -208,7 +208,7 @@ describe('a registry that wants tokens', () => {
     ],
   ];
   for (const [name, answer, code] of badServices) {
-    it(`whose token service ${name} is told apart, without the password`, async () => {
+    it(`whose token service ${name} is identified, without the password`, async () => {
       const tokens = await serve((_request, response) => answer(response));
       const registry = await serve(tokenRegistry(() => tokens.url, new Set()));
       await assert.rejects(

@@ -120,7 +120,7 @@ describe('certificates by host', () => {
       { 'ca.crt': 'ca.pem', 'me.cert': 'client.pem', 'me.key': '-----BEGIN PRIVATE KEY-----\nsecret\n' },
     ],
   ] as const) {
-    it(`a mistake is told: ${String(says)}`, async () => {
+    it(`a mistake is reported: ${String(says)}`, async () => {
       const message = await ask(files);
       assert.match(message, says);
       assert.match(message, /DISTRIBUTION_BAD_CERTIFICATES/);

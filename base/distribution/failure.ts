@@ -30,7 +30,7 @@ type Rest = Omit<Failure<DistributionCode>, 'code' | 'kind' | 'attempted' | 'on'
 const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' | 'prefix'>>> = {
   DISTRIBUTION_BAD_ANSWER: {
     kind: 'unavailable',
-    fix: 'check that this host and port are a container registry, and what stands before it',
+    fix: 'check that this host and port are a container registry, and any proxy before it',
     prefix: 'RegistryUnavailable',
   },
   DISTRIBUTION_BAD_CERTIFICATES: {
@@ -58,13 +58,13 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
   DISTRIBUTION_CANCELLED: { kind: 'cancelled', fix: 'repeat the request if it is still needed' },
   DISTRIBUTION_DIGEST_MISMATCH: {
     kind: 'data-loss',
-    fix: 'the content was changed or damaged on its way: check the registry and what stands before it',
+    fix: 'the content was changed or damaged on its way: check the registry and any proxy before it',
   },
   DISTRIBUTION_NOT_FOUND: { kind: 'not-found', fix: 'check the name, the tag and the registry' },
   DISTRIBUTION_REFUSED: { kind: 'precondition', fix: 'read the registry’s reason' },
   DISTRIBUTION_SIZE_MISMATCH: {
     kind: 'data-loss',
-    fix: 'the content was changed or cut on its way: check the registry and what stands before it',
+    fix: 'the content was changed or cut on its way: check the registry and any proxy before it',
   },
   DISTRIBUTION_TOO_LARGE: { kind: 'invalid', fix: 'such content is refused: push it in a smaller form' },
   DISTRIBUTION_UNAUTHORIZED: {

@@ -163,7 +163,7 @@ describe('an answer that is no manifest', () => {
     await assert.rejects(repository.referrers(manifestDigest), { code: 'DISTRIBUTION_BAD_ANSWER' });
   });
 
-  it('of 1 GiB is not read: neither when its length is told nor when it is not', async () => {
+  it('of 1 GiB is not read: neither when its length is announced nor when it is not', async () => {
     let sent = 0;
     const { repository } = await against((request, response) => {
       response.on('error', () => undefined);
@@ -339,7 +339,7 @@ describe('a layer', () => {
     assert.equal((await repository.blobBytes({ digest: digestOf(''), size: 0 }, 10)).length, 0);
   });
 
-  it('comes over a broken kept connection by asking anew', async () => {
+  it('comes over a broken kept connection by asking again', async () => {
     let asked = 0;
     const { repository } = await serving((response) => {
       if (++asked === 2) response.destroy();

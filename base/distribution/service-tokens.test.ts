@@ -149,7 +149,7 @@ describe('tokens for a service beside a registry', () => {
     assert.equal(await answerTo(tokensOf(), own), basic('bob', 'own'));
   });
 
-  it('a token service’s no is told without the password', async () => {
+  it('a token service’s refusal is reported without the password', async () => {
     const { realm } = await tokenService('127.0.0.1');
     const service = await challenging('127.0.0.2', bearer(realm));
     await assert.rejects(

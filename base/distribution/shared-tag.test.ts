@@ -77,7 +77,7 @@ test('an entry has not stood while the answer that shows it was on its way', asy
   assert.deepEqual(textOf(content), ['first', 'ours']);
 });
 
-test('a list that was watched while the process was stopped is watched anew', async () => {
+test('a list that was watched while the process was stopped is watched again', async () => {
   let content: Uint8Array = first;
   let isStopped = false;
   let isDropped = false;

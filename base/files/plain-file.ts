@@ -4,7 +4,10 @@ import { open } from 'node:fs/promises';
 /** The bytes of a regular file, or why they were not read. */
 export type PlainFile = { readonly bytes: Buffer } | { readonly refused: 'not a plain file' | 'too large' };
 
-/** O_NONBLOCK: opening a FIFO that nobody writes would wait forever. O_NOCTTY: a terminal stays nobody's. */
+/**
+ * O_NONBLOCK: opening a FIFO that nobody writes would wait forever. O_NOCTTY: no terminal becomes the
+ * controlling one.
+ */
 const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 
 /**

@@ -20,7 +20,7 @@ const catalogue: Readonly<Record<HttpCode, Pick<Failure, 'kind' | 'fix'>>> = {
   },
   HTTP_BAD_ANSWER: {
     kind: 'unavailable',
-    fix: 'check that this host and port are the service that is meant, and what stands before it',
+    fix: 'check that this host and port are the service that is meant, and any proxy before it',
   },
   HTTP_BAD_PROXY: {
     kind: 'precondition',

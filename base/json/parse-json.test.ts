@@ -124,7 +124,7 @@ describe('parseJson', () => {
       });
     }
 
-    test('are what stands in the text, whatever keys an earlier text had', () => {
+    test('are those of the text, whatever keys an earlier text had', () => {
       // V8 14 reads "length\\" in each of them (nodejs/node issue 63785).
       JSON.parse('{"a":1,"length\\\\":2}');
       for (const [text, key] of [

@@ -134,14 +134,14 @@ describe('a pool of threads', () => {
       pool.ask('a', (caller) => caller.call('slow', 300)),
       double('a', 2),
     ]);
-    assert.match(String(dies.status === 'rejected' && dies.reason), /it was told to die/u);
+    assert.match(String(dies.status === 'rejected' && dies.reason), /it was asked to die/u);
     assert.deepEqual(
       rest.map(({ status }) => status),
       ['fulfilled', 'fulfilled'],
     );
   });
 
-  it('tells what a question throws, and keeps the thread', async () => {
+  it('reports an exception of a question, and keeps the thread', async () => {
     open();
     await assert.rejects(
       pool.ask('a', (caller) => caller.call('fail', 'ours')),

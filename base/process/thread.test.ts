@@ -46,7 +46,7 @@ describe('a thread', () => {
     await thread.close();
   });
 
-  it('tells what went wrong there', async () => {
+  it('reports what went wrong there', async () => {
     const thread = connectThread<Calls>(start(), { blame });
     await assert.rejects(thread.call('fail', 'ours'), {
       code: 'TEST_OURS',
@@ -76,7 +76,7 @@ describe('a thread', () => {
     await Promise.all(
       threads.map((thread) => assert.rejects(thread.call('failAndDie'), { code: 'TEST_OURS' })),
     );
-    for (const thread of threads) assert.match((await thread.ended).message, /it was told to die/);
+    for (const thread of threads) assert.match((await thread.ended).message, /it was asked to die/);
   });
 
   for (const [opening, expected] of [
@@ -138,15 +138,15 @@ describe('a thread that is kept', () => {
     for (const time of [1, 2]) {
       const slow = assert.rejects(thread.call('slow', 600_000), {
         code: 'TEST_LOST',
-        message: /it was told to die/,
+        message: /it was asked to die/,
       });
       thread.tell('die');
       await slow;
-      await assert.rejects(thread.call('double', 1), { code: 'TEST_LOST', message: /it was told to die/ });
+      await assert.rejects(thread.call('double', 1), { code: 'TEST_LOST', message: /it was asked to die/ });
       await until(() => starts === time + 1);
       assert.equal(await thread.call('double', 21), 42);
     }
-    assert.deepEqual(lost, Array(2).fill('its thread failed: it was told to die'));
+    assert.deepEqual(lost, Array(2).fill('its thread failed: it was asked to die'));
     await thread.close();
     await sleep(100);
     assert.equal(starts, 3);

@@ -57,7 +57,7 @@ await serveThread<Owner>(
       through: (name) => owner.call('greet', name),
       die() {
         setImmediate(() => {
-          throw new Error('it was told to die');
+          throw new Error('it was asked to die');
         });
       },
       async failAndDie() {

@@ -60,7 +60,7 @@ function problemsOf(text: string): string[] {
 }
 
 describe('a document', () => {
-  it('that is right has no problems, and its values', () => {
+  it('that is valid has no problems, and its values', () => {
     const text =
       'apiVersion: v1\nport: 80\nrules:\n  - images: [a, b]\n    require: { all: [{ cosign: { key: k } }, { all: [] }] }\n    after: 3\n';
     assert.deepEqual(problemsOf(text), ['']);

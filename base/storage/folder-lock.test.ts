@@ -36,7 +36,7 @@ const refusal = (pid: number) => (error: unknown) =>
   error.code === 'STORAGE_IN_USE' &&
   error.message.includes(`process ${pid} has it`);
 
-test('one process has a folder at a time, and who comes second is told which; a killed one has it no more', async () => {
+test('one process has a folder at a time, and the error names it to the second one; a killed one has it no more', async () => {
   const other = await holder();
   await assert.rejects(lockFolder(folder), refusal(other.pid));
   const waiting = lockFolder(folder, 60_000);

@@ -48,7 +48,7 @@ function looser(change: Partial<LiveState>): string[] {
   );
 }
 
-describe('the state of a running container beside what it was told', () => {
+describe('the state of a running container beside what was requested', () => {
   it('is held when it is that, or less', () => {
     assert.deepEqual(looser({}), []);
     assert.deepEqual(looser({ status: live.status.replace('0000000000000021', '0') }), []);
@@ -88,7 +88,7 @@ describe('a link against its class and rules of peers', () => {
   const verdicts = (answer: LinkAnswer | undefined, own = 'user'): string[] =>
     linkFindings(own, answer).map(({ part, verdict, found }) => `${part} ${verdict}: ${found}`);
 
-  it('is held as it was told, or tighter', () => {
+  it('is held as requested, or tighter', () => {
     assert.deepEqual(verdicts({ told: reported, held }), [
       'network class held: user: the link lets through own packets',
       'egress held: 1 rules of peers',

@@ -108,7 +108,7 @@ function capabilitySets(reported: ToldState, { status }: LiveState, names: reado
     return flag(
       `capabilities, ${set}`,
       more.length === 0,
-      more.length === 0 ? found.join(', ') || 'none' : `beyond what was told: ${more.join(', ')}`,
+      more.length === 0 ? found.join(', ') || 'none' : `beyond what was requested: ${more.join(', ')}`,
     );
   });
 }
@@ -224,7 +224,7 @@ function devices(reported: ToldState, live: LiveState): LiveFinding[] {
     flag(
       'devices',
       more.length === 0,
-      more.length === 0 ? lines.join('; ') : `beyond what was told: ${more.join('; ')}`,
+      more.length === 0 ? lines.join('; ') : `beyond what was requested: ${more.join('; ')}`,
     ),
   ];
 }

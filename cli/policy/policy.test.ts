@@ -82,7 +82,7 @@ describe('portcullis policy', () => {
     assert.notEqual(portcullis('policy', 'simulate', '--policy', 's.yaml', 'nothing.txt').code, 0);
   });
 
-  it('explain: an exception is told beside the rule, and decides what is said of an image', () => {
+  it('explain: an exception is shown beside the rule, and decides what is said of an image', () => {
     write(
       'x.yaml',
       policy(

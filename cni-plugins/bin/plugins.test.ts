@@ -45,7 +45,7 @@ if (inPrivateNetns(import.meta.filename)) {
       return JSON.parse(run.stdout) as { code: number; msg: string; cniVersion: string };
     };
 
-    it('are written once, by rename, and told apart from what is not ours', () => {
+    it('are written once, by rename, and distinguished from what is not ours', () => {
       const options = {
         binDir: fixture.binDir,
         socket: fixture.socket,

@@ -197,7 +197,7 @@ test('a database of version 1 is taken over with its attachments, addresses and 
   }
 });
 
-test('what stood before the last boot is forgotten', () => {
+test('what existed before the last boot is forgotten', () => {
   withStore((store, path) => {
     store.claim(claimOf('before'));
     const db = new DatabaseSync(path);

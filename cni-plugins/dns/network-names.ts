@@ -28,7 +28,7 @@ export function createNetworkNames(
     holds: (address) =>
       served.of(namespaceId, name).subnets.some((subnet) => contains(subnet, ipFromBytes(address))),
     endpoints(host, asked) {
-      // The name may be a domain from elsewhere. Of our names only `tasks.SERVICE` has a dot, and a tenant
+      // The name may be a domain from elsewhere. Only our name `tasks.SERVICE` has a dot, and a tenant
       // chooses its label (`tasks.com`). As a whole name, it is answered only to askers of the service's own
       // owner.
       const isOfElsewhere = asked === 'whole' && host.includes('.');

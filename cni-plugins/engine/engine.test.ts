@@ -293,7 +293,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await settles(() => get(`http://${addressOf(pod)}/`), 'flushed');
   });
 
-  test('a broken conflist is told by place, and the engine goes on', async () => {
+  test('a broken conflist is reported with its place, and the engine goes on', async () => {
     const file = join(fixture.confDir, '10-pods.conflist');
     writeFileSync(file, '{\n  "name": "pods",\n  "plugins": [ { "type": "bridge", } ]\n}');
     const status = await engine.status();

@@ -12,7 +12,7 @@ function asked(times: { keptMs: number; patienceMs: number }): {
   return { about: async (of) => (await words.about(of, of))?.word, say };
 }
 
-test('what was said holds for a while, and is asked for anew after it', async () => {
+test('what was said holds for a while, and is asked for again after it', async () => {
   const { about, say } = asked({ keptMs: 60_000, patienceMs: 60_000 });
   const both = Promise.all([about('a'), about('a')]);
   say[0]?.('well');

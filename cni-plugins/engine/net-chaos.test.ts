@@ -225,7 +225,7 @@ async function look(fixture: Fixture, model: Model): Promise<void> {
   );
   for (const { id, phase, own } of model.attachments.values())
     if (phase === 'held')
-      assert.ok(own ? listed.has(id) : leased.has(id), `${id} was told to stand and is gone`);
+      assert.ok(own ? listed.has(id) : leased.has(id), `${id} was reported as attached and is gone`);
   await engine.close({ removeAll: false });
 }
 
@@ -287,7 +287,7 @@ function reboot(fixture: Fixture): void {
   assert.deepEqual(
     rowsIn(copy),
     { attachment: 0, part: 0, lease: 0, host_port: 0 },
-    `${before} attachments stood before the reboot`,
+    `${before} attachments existed before the reboot`,
   );
 }
 

@@ -196,7 +196,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     create('third', '10.87.0.0/24', { link: 'brown' });
     await connected('third');
     await disconnectNetwork(source, 'third', pod.request.netns);
-    assert.deepEqual(removeNetwork(source, 'third').bridges, [], 'it stood before');
+    assert.deepEqual(removeNetwork(source, 'third').bridges, [], 'it existed before');
     shell('ip link del brown; ip link del brsecond');
   });
 

@@ -64,7 +64,7 @@ test('a service that this host refuses is reported, and retried until the confli
   await spreading.close();
 });
 
-test('a description that cannot be read is reported as long as it stands in etcd, and leaves the others', async () => {
+test('a description that cannot be read is reported as long as it is in etcd, and leaves the others', async () => {
   const spreading = createSpreadServices(services, keys, () => undefined);
   spreading.list([spread('free', '10.96.0.2')]);
   spreading.change([{ key: keys.service('bad'), value: Buffer.from('kind: [') }]);

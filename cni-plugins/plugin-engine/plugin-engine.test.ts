@@ -311,7 +311,7 @@ exit 0
     await fixture.call('del', conf, pod, { path: [programs] });
   });
 
-  test('STATUS tells what the host lacks', async () => {
+  test('STATUS reports what the host lacks', async () => {
     const host = { id: '', netns: '' };
     for (const [conf, reported] of [
       [{ type: 'portcullis-macvlan', master: 'nolink0' }, /the host has no link nolink0/u],

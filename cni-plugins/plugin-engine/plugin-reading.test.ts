@@ -43,7 +43,7 @@ test('what CNI_ARGS ask for is of one call', () => {
   );
 });
 
-test('a text means another thing to another plugin, and what is wrong with it is told each time', () => {
+test('a text means another thing to another plugin, and what is wrong with it is reported each time', () => {
   const config = { name: 'net', bridge: 'a name too long for a link', ipam };
   const [bridge, again, addresses] = [
     callOf({}, config),

@@ -237,7 +237,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     await reaches(other, addressOf(db));
   });
 
-  test('a pod without IPv6 is not told of for what its kernel, or the host’s, would say over IPv6 by itself', async () => {
+  test('a pod without IPv6 is not reported for what its kernel, or the host’s, would say over IPv6 by itself', async () => {
     // With this link the host forwards IPv6, and announces on every link that it is a router.
     await attached('six');
     const file = join(fixture.confDir, '05-four.conflist');

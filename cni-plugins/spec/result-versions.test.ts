@@ -137,7 +137,7 @@ describe('a result', () => {
       },
     ],
   ] as const) {
-    it(`is told to ${version} in its own form`, () => {
+    it(`is reported to ${version} in its own form`, () => {
       assert.deepEqual(
         JSON.parse(JSON.stringify(resultAs(result, version))),
         JSON.parse(JSON.stringify(reported)),

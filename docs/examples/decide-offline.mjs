@@ -1,6 +1,6 @@
-// Gather the evidence about an image once, and decide later, elsewhere, without a network: the same input gives the same verdict.
-//   node decide-offline.mjs gather policy.yaml 127.0.0.1:5000 pay/api 1 > dossier.json
-//   node decide-offline.mjs decide policy.yaml < dossier.json
+// Gather the evidence about an image once, and decide later, elsewhere, without a network: the same input
+// gives the same verdict.   node decide-offline.mjs gather policy.yaml 127.0.0.1:5000 pay/api 1 >
+// dossier.json   node decide-offline.mjs decide policy.yaml < dossier.json
 import { text } from 'node:stream/consumers';
 import { decide, explainVerdict, gather, hostPlatform, loadPolicy, openRegistries } from 'portcullis/trust';
 
@@ -12,7 +12,7 @@ if (step === 'gather') {
   const repositories = await registry.repositories({ registry: host, repository: name });
   const { digest } = await repositories[0].resolve(tag);
   const reference = `${host}/${name}:${tag}`;
-  // Of an index, `manifestDigest` would be the platform's manifest: a signature on either may count.
+  // For an index, `manifestDigest` would be the manifest of the platform: a signature on either may count.
   const dossier = await gather({
     reference,
     digest,

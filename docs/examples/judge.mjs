@@ -1,4 +1,4 @@
-// Trust and entitlements alone, no container: may this image run, and what would the kernel be told?
+// Trust and entitlements alone, no container: may this image run, and what would the kernel enforce?
 //   node judge.mjs policy-folder registry.example.com/pay/api:1 NAMESPACE [HOST=URL of a mirror]
 import { compile, detectKernel, loadProfiles, settingsToJson } from 'portcullis/entitlements';
 import { explainVerdict, loadPolicy, openRegistries, verifyImage } from 'portcullis/trust';

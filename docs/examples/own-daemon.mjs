@@ -3,7 +3,7 @@
 import { loadDaemonConfig, startDaemon } from 'portcullis/runtime';
 
 const config = await loadDaemonConfig({ file: process.argv[2] });
-// First of all: on hybrid cgroups the process begins anew in a mount namespace of its own (see the text).
+// First of all: on hybrid cgroups the process starts again in a mount namespace of its own (see the text).
 const daemon = await startDaemon(config);
 console.log(`serving on ${config.socket}`);
 await new Promise((resolve) => process.once('SIGTERM', resolve));

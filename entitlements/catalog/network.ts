@@ -152,7 +152,7 @@ function peerRule(
       problem: 'write ADDRESSES:PORTS/PROTOCOL, as in 10.0.0.0/8:5432/tcp or [2001:db8::/32]:443/tcp',
     };
   if (six === undefined && text.split(':').length > 3)
-    return { problem: 'an IPv6 block stands in brackets, as in [2001:db8::/32]:443/tcp' };
+    return { problem: 'an IPv6 block needs brackets, as in [2001:db8::/32]:443/tcp' };
   const ports = written === undefined ? { value: undefined } : readPorts(written);
   const cidr = four === '*' ? { value: undefined } : readCidr(six ?? four);
   for (const part of [cidr, ports]) if ('problem' in part) return { problem: `${part.problem}; ${part.fix}` };

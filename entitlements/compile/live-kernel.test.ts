@@ -131,7 +131,7 @@ describe('on the running kernel', { skip: missing() }, () => {
       assert.deepEqual(results, [EPERM, -9n, -9n, EPERM, -9n]);
     });
 
-    it(`${runtime}: what the settings say stands in the container`, () => {
+    it(`${runtime}: what the settings say is in force in the container`, () => {
       const limits = {
         NOFILE: { soft: 77n, hard: 99n },
         CORE: { soft: 0n, hard: 0n },

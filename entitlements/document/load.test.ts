@@ -144,7 +144,7 @@ syscalls:
     assert.match(problems.join('\n'), /network\.usr/);
   });
 
-  it('tells what the schema finds and what lies deeper in one run', async () => {
+  it('reports what the schema finds and what lies deeper in one run', async () => {
     const problems = await problemsOf(`${HEAD}metadata: { name: p }
 filess: {}
 files: { read: [app/**, 5] }
@@ -189,7 +189,7 @@ capabilities: { add: [BOGUS] }
     const one = `${HEAD}metadata: { name: twice }\n`;
     assert.match(
       (await problemsOf(`${one}---\n${one}`)).join('\n'),
-      /^7:19 the profile `twice` stands at .*bad\.yaml:3 already/,
+      /^7:19 the profile `twice` is defined at .*bad\.yaml:3 already/,
     );
   });
 

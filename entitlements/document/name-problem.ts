@@ -15,6 +15,6 @@ export function nameProblem(
   if (builtinProfile(name) !== undefined)
     return { ...at, message: `\`${name}\` is a built-in profile`, fix: 'choose another name' };
   if (earlier === undefined) return undefined;
-  const message = `the profile \`${name}\` stands at ${earlier.file}:${earlier.line} already`;
+  const message = `the profile \`${name}\` is defined at ${earlier.file}:${earlier.line} already`;
   return { ...at, message, fix: 'rename one of the two' };
 }

@@ -51,7 +51,7 @@ describe('the plan of Landlock rules', () => {
       '/app/key',
     ],
   ] as const) {
-    it(`tells what it would grant beyond ${what}`, () => {
+    it(`reports what it would grant beyond ${what}`, () => {
       const { beyond } = planLandlock(files);
       assert.deepEqual(
         beyond.map((excess) => excess.path),

@@ -225,7 +225,7 @@ resources: { memlock: 64Mi }
     );
   });
 
-  it('have a code each that is told', () => {
+  it('have a code each that is reported', () => {
     const fired = new Set(table.map(([, , finding]) => finding.source.split(' ')[1]));
     assert.deepEqual([...fired, 'int-arg-high-bits'].sort(), Object.keys(LINT_CODES).sort());
   });

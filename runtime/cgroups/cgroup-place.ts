@@ -16,7 +16,7 @@ export interface ContainerCgroup {
    * systemd).
    */
   readonly specPath: string;
-  /** Whether the runtime must be told to use systemd (`--systemd-cgroup`). */
+  /** Whether the runtime must be asked to use systemd (`--systemd-cgroup`). */
   readonly systemd: boolean;
 }
 

@@ -138,7 +138,7 @@ describe('the working directory before a command', () => {
               found.push(code);
             }
           console.log(JSON.stringify(found));`;
-        // Runs as root that is bound by the owner's mode, as on a server that maps root to nobody.
+        // Runs as root that is bound by the owner's mode, as on a server that maps root to the user nobody.
         const { stdout, stderr } = spawnSync(
           'setpriv',
           [

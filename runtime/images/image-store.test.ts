@@ -180,21 +180,25 @@ test('an image that no rule can admit is not requested: its registry need not ex
   assert.equal((await logged('deny')).at(-1)?.reference, '127.0.0.1:1/nobody/app:1');
 });
 
-test('a registry that is down, a missing image and a malformed name are told apart', { skip }, async () => {
-  await kit.usePolicy(`  - images: ["**"]\n    allow: unverified\n`);
-  assert.match(
-    (
-      await failure(
-        kit.store.pull({ reference: '127.0.0.1:1/a:1', namespace: '' }),
-        'DISTRIBUTION_UNREACHABLE',
-      )
-    ).message,
-    /^RegistryUnavailable/,
-  );
-  await failure(pull('open/none'), 'DISTRIBUTION_NOT_FOUND');
-  await failure(kit.store.pull({ reference: 'UPPER/Case', namespace: '' }), 'DISTRIBUTION_BAD_REFERENCE');
-  kit = await kit.reopen();
-});
+test(
+  'a registry that is down, a missing image and a malformed name are distinguished',
+  { skip },
+  async () => {
+    await kit.usePolicy(`  - images: ["**"]\n    allow: unverified\n`);
+    assert.match(
+      (
+        await failure(
+          kit.store.pull({ reference: '127.0.0.1:1/a:1', namespace: '' }),
+          'DISTRIBUTION_UNREACHABLE',
+        )
+      ).message,
+      /^RegistryUnavailable/,
+    );
+    await failure(pull('open/none'), 'DISTRIBUTION_NOT_FOUND');
+    await failure(kit.store.pull({ reference: 'UPPER/Case', namespace: '' }), 'DISTRIBUTION_BAD_REFERENCE');
+    kit = await kit.reopen();
+  },
+);
 
 test('without a policy nothing is admitted', { skip }, async () => {
   await signed('signed/app');

@@ -80,7 +80,7 @@ describe(
       ['knows another host only', { auths: { 'other.test': { auth } } }, 'IMAGES_MIRROR_CREDENTIALS'],
       ['is not JSON', `{ "auths": "${auth}`, 'TRUST_DOCKER_CONFIG'],
     ] as const) {
-      it(`a file that ${name} is told, without what is in it`, async () => {
+      it(`a file that ${name} is reported, without what is in it`, async () => {
         await assert.rejects(
           openRules({
             mirrors: { 'good.test': { url: registry.url, origin: false, authFile: authFile(content) } },

@@ -156,7 +156,7 @@ test(
     await kit.store.reconcile(new Set(['c1']));
     const { path } = await kit.store.mountRootfs('c1', image);
     await kit.store.remove(image.id);
-    assert.equal(count('layers'), 1, 'the container stands on it');
+    assert.equal(count('layers'), 1, 'the container uses it');
     assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
     await kit.store.removeRootfs('c1');
     assert.equal(count('layers'), 0);

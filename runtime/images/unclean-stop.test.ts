@@ -176,7 +176,7 @@ test('a layer that is restored under a running container takes no file away from
 });
 
 test(
-  'a root file system whose list of layers was never written is mounted anew: its layers may have gone from below it',
+  'a root file system whose list of layers was never written is mounted again: its layers may have gone from below it',
   { skip },
   async () => {
     const { image, layer } = await pulled('unlisted');

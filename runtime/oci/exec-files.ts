@@ -162,7 +162,7 @@ export async function endLeftoverExecs(
   }
 }
 
-/** Returns the process of the runtime, or of conmon, that was told to write this pid file. */
+/** Returns the process of the runtime, or of conmon, that was asked to write this pid file. */
 function runtimeWith(pidFile: string): number | undefined {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

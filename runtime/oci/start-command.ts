@@ -24,7 +24,7 @@ export interface ExecTarget {
   readonly dir: string;
 }
 
-/** A command that the runtime was told to start. */
+/** A command that the runtime was asked to start. */
 export interface StartedCommand {
   /**
    * The exit code of the command, or of the runtime itself: `files.started()` shows which. Undefined when its

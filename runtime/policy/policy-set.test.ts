@@ -105,7 +105,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'two profiles of one name': {
     files: { ...key, 'p.yaml': policy(), 'v.yaml': exact('web'), 'w.yaml': profile('web') },
-    problems: [/v\.yaml:4:9: .*`web` stands at/],
+    problems: [/v\.yaml:4:9: .*`web` is defined at/],
   },
   'a profile with the name of a built-in one': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': profile('baseline') },

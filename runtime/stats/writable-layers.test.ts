@@ -43,7 +43,7 @@ describe('usage of writable layers', () => {
     assert.deepEqual(
       await layers.usage([upper]),
       [first],
-      'the old figure is told while a new one is counted',
+      'the old figure is reported while a new one is counted',
     );
     const until = Date.now() + 20_000;
     while ((await layers.usage([upper]))[0]?.inodesUsed === 2 && Date.now() < until)

@@ -150,7 +150,7 @@ export const acts: readonly Act[] = [
     prove: async (cri, it) => {
       const { status } = await cri.runtime.containerStatus({ containerId: it.containerId });
       const shares = Number(status?.resources?.linux?.cpuShares);
-      if (shares !== 512) throw new Error(`the container is told to have ${shares} CPU shares`);
+      if (shares !== 512) throw new Error(`the container is reported to have ${shares} CPU shares`);
       await proveRuns(cri, it.containerId);
     },
   },

@@ -145,7 +145,7 @@ async function goAndComeBack(
   for (const { containerId } of alreadyEnded) await exitOf(cri, containerId);
   const finished = await exitOf(cri, ending.containerId);
   if (finished < before - 10 || finished > after + 500)
-    throw new Error(`its end is told ${(finished - after).toFixed(0)} ms off`);
+    throw new Error(`its end is reported ${(finished - after).toFixed(0)} ms off`);
   return listedMs;
 }
 
@@ -154,7 +154,7 @@ async function exitOf(cri: CriClient, containerId: string): Promise<number> {
   const { status } = await cri.runtime.containerStatus({ containerId });
   if (status?.state !== ContainerState.CONTAINER_EXITED || status.exitCode !== ownExitCode)
     throw new Error(
-      `the container that ended is told as state ${status?.state ?? 'unknown'}, code ${status?.exitCode ?? 0} (${status?.reason ?? ''})`,
+      `the container that ended is reported as state ${status?.state ?? 'unknown'}, code ${status?.exitCode ?? 0} (${status?.reason ?? ''})`,
     );
   return Number(status.finishedAt) / 1e6;
 }

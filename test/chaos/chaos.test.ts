@@ -40,7 +40,7 @@ for (const [title, args] of [
     ['--only', 'workers', '--kills', '6', '--seed', '1'],
   ],
   [
-    'killed and stopped at rest: pods run on, logs have no gap, exits are told as they were',
+    'killed and stopped at rest: pods run on, logs have no gap, exits are reported as they were',
     ['--only', 'rest', '--pods', '3'],
   ],
 ] as const) {

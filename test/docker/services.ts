@@ -353,13 +353,13 @@ describe('services that containers of docker join', { skip }, () => {
   it('a label that cannot be read, or with another mode, joins no service and is reported with its place', async () => {
     await container('bad', '--label', 'portcullis.dev/services=[{"name":"web","ports":["80:x"]}]');
     await eventually(
-      'it is told',
+      'it is reported',
       async () => Promise.resolve(/NETWORK_SERVICE_MEMBERSHIP_INVALID/u.test(stage.daemon.log())),
       () => Promise.resolve(stage.daemon.log().slice(-2000)),
     );
     await container('other', ...labelled({ ...web, mode: 'dnsrr', ingressPorts: [] }));
     await eventually(
-      'it is told',
+      'it is reported',
       async () => Promise.resolve(/NETWORK_SERVICE_MODE_DIFFERS/u.test(stage.daemon.log())),
       () => Promise.resolve(stage.daemon.log().slice(-2000)),
     );

@@ -146,7 +146,7 @@ describe('enforcement proves itself', () => {
     );
   });
 
-  it('fails in report mode and with broken glass, and names the rule', async () => {
+  it('fails in report mode and with break-glass, and names the rule', async () => {
     await change(plainPolicy.replace('    require:', '    mode: report\n    require:'));
     const report = await until(
       stage,

@@ -99,7 +99,7 @@ describe('a daemon that cannot start', () => {
     ['root', 'folder of its images'],
     ['state', 'folder of its state'],
   ] as const)
-    it(`exits with 4 and says why where a file stands in place of the ${what}`, async () => {
+    it(`exits with 4 and says why where a file is in place of the ${what}`, async () => {
       writeFileSync(folders[name], '');
       const { code, output } = await start({});
       assert.equal(code, 4, output);

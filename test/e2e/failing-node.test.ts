@@ -40,7 +40,7 @@ describe('a node that fails for a while', () => {
         (await failureOf(runtime().stopContainer({ containerId: id, timeout: 0 }))).code,
         'STORAGE_BUSY',
       );
-      assert.equal(await stateOf(id), ContainerState.CONTAINER_RUNNING, 'what is told is what is on record');
+      assert.equal(await stateOf(id), ContainerState.CONTAINER_RUNNING, 'the answer is the record');
     } finally {
       other.exec('ROLLBACK');
       other.close();

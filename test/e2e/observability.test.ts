@@ -317,7 +317,7 @@ audit: { path: audit/audit.log${more} }
     );
     const ended = (method: string): Span | undefined =>
       collector.spans.find((span) => span.traceId === traceId && span.name.endsWith(`/${method}`));
-    await until('the pull is told', () => ended('PullImage') !== undefined);
+    await until('the pull is reported', () => ended('PullImage') !== undefined);
     raw.close();
     const pull = ended('PullImage');
     assert.equal(pull?.name, 'runtime.v1.ImageService/PullImage');

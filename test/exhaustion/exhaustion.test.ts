@@ -47,7 +47,7 @@ describe('while a resource is exhausted', () => {
       assert.ok(scene.stage.daemon.isAlive());
       assert.deepEqual(gapsOf(scene.victim.log).gaps, []);
       assert.equal(scene.eventsEnd(), undefined);
-      assert.ok(await sessionAnswers(scene.session), 'the session that stood before');
+      assert.ok(await sessionAnswers(scene.session), 'the session that existed before');
       const { residentMiB } = scene.stage.daemon.usage();
       assert.ok(residentMiB < before.residentMiB + 512, `${residentMiB} MiB, ${before.residentMiB} before`);
     });

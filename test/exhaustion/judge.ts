@@ -94,7 +94,7 @@ async function lost(scene: Scene, cycles: readonly string[]): Promise<string[]> 
     ...(lines === 0 ? ['the victim has no log'] : []),
     ...(end === undefined ? [] : [`the stream of events has ended: ${end}`]),
     ...few.map((id) => `${scene.eventsOf(id)} events of pod ${id.slice(0, 8)}, ${eventsOfCycle} expected`),
-    ...((await sessionAnswers(scene.session)) ? [] : ['the session that stood before does not answer']),
+    ...((await sessionAnswers(scene.session)) ? [] : ['the session that existed before does not answer']),
   ];
 }
 

@@ -44,6 +44,11 @@ export const gates: readonly Gate[] = [
     command: tool('depcruise', '--config', '.dependency-cruiser.cjs', ...rooms),
   },
   {
+    name: 'prose',
+    checks: 'the words of texts (textlint, test/house/prose-words.ts)',
+    command: () => ['test/house/prose.ts'],
+  },
+  {
     name: 'unused',
     checks: 'unused files, exports and packages (knip)',
     command: tool('knip', '--no-config-hints'),

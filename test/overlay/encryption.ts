@@ -217,7 +217,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
       const { peers } = await all.hosts[0]!.status();
       return /has no key/u.test(peers.find(({ host }) => host === alone.name)?.unreachable ?? '');
     });
-    await wait('and is told', async () => {
+    await wait('and is reported', async () => {
       const { peers } = await alone.status();
       return peers.length === 3 && peers.every(({ unreachable }) => /it encrypts/u.test(unreachable ?? ''));
     });

@@ -145,7 +145,7 @@ const backend = createServer((socket) => socket.end('here'));
 backend.listen(8080, '192.0.2.10');
 await once(backend, 'listening');
 const virtual = await add(0, ['192.0.2.10']);
-console.log(`${count} services stand in the cluster after ${since(start)}`);
+console.log(`${count} services are in the cluster after ${since(start)}`);
 
 start = performance.now();
 let watcher = await startWatcher();

@@ -22,7 +22,7 @@ export interface DatabaseFollower {
 /**
  * The daemon's database on the simulated disk: SQLite itself, in memory. It keeps SQLite's promises, and no
  * more: a transaction is kept completely or not at all. A transaction that must outlive a loss of power does
- * so once it is answered, with all transactions before it. Of the transactions after it, any number may be
+ * so once it is answered, with all transactions before it. Any number of the transactions after it may be
  * lost, the latest first.
  */
 export interface StoredDatabase {

@@ -4,8 +4,8 @@ import type { AttestationRequirement } from '../requirements/types.ts';
 import type { Envelope } from './envelope.ts';
 
 /**
- * Returns which signer of an authority signed an envelope and when, or why the envelope does not count. Of
- * several signatures one must count. Pure.
+ * Returns which signer of an authority signed an envelope and when, or why the envelope does not count. One
+ * of several signatures must count. Pure.
  */
 export function verifyEnvelope(
   { signatures }: Envelope,

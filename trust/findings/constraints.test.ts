@@ -28,7 +28,7 @@ const reference = 'registry.example.com/pay/app:1';
 const right: SignatureFinding = {
   counted: true,
   code: 'TRUST_SIGNATURE_VALID',
-  says: 'it is right',
+  says: 'it is valid',
   names: ['index'],
 };
 

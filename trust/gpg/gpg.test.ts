@@ -92,7 +92,7 @@ test('a signature of another digest does not count, and the reason names both', 
   assert.match(finding.says, new RegExp(digest));
 });
 
-test('the index and the platform manifest are told apart', () => {
+test('the index and the platform manifest are distinguished', () => {
   const other = `sha256:${'0'.repeat(64)}`;
   assert.deepEqual(check('rsa2048.signature', 'rsa2048.asc', made, { ...subject, digest: other }).names, [
     'manifest',

@@ -104,7 +104,7 @@ describe('the keystore', () => {
     await store.open(id, words('ü'.repeat(512)));
   });
 
-  it('lists its keys, without leftovers of a killed writer and files of others', async () => {
+  it('lists its keys, without leftovers of a killed writer and other files', async () => {
     const at = folder();
     const store = openKeystore(at);
     assert.deepEqual(await store.list(), []);

@@ -94,7 +94,7 @@ function refuseUnprintable(name: string, text: string): void {
     kind: 'invalid',
     attempted: 'demand tokens',
     on: `the ${name} of the token authority`,
-    why: 'it is empty or holds a character that is not printable ASCII, and stands in a header of each refusal',
+    why: 'it is empty or holds a character that is not printable ASCII, and is sent in a header of each refusal',
     fix: 'write it in printable ASCII, an address percent-encoded',
   });
 }

@@ -477,7 +477,7 @@ describe('the trust service in Notary’s dialect', () => {
     const resigned = body({}).toString('utf8').replace('"v1"', '"v2"');
     const table: [string, Buffer | string][] = [
       ['changed after it was signed', resigned],
-      ['signed by nobody', signed('notary', targetsOf(2, {}), [])],
+      ['without signatures', signed('notary', targetsOf(2, {}), [])],
       ['signed by another', signed('notary', targetsOf(2, {}), [testKey('notary')])],
       ['a version of zero', owner.targets(0, {})],
       ['a negative version', owner.targets(-1, {})],

@@ -265,7 +265,7 @@ function readIdentities(
       report(
         building,
         path,
-        '"*" stands beside other identities, which it makes void',
+        '"*" is listed beside other identities, which it makes void',
         'write "*" alone, or leave it out',
       );
     return '*';

@@ -62,7 +62,7 @@ export function parseImagePattern(text: string): ImagePattern {
 }
 
 /**
- * Splits off the tag after the last colon, unless that colon stands before a port: a single segment that
+ * Splits off the tag after the last colon, unless that colon precedes a port: a single segment that
  * looks like a registry has no tag.
  */
 function splitTag(text: string): { readonly name: string; readonly tag?: string } {

@@ -42,8 +42,8 @@ function failed(on: string, why: string): PortcullisError {
 }
 
 /**
- * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2). Of each kind it returns
- * the newest service that is valid now and whose API version is supported, or as many services as the
+ * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2). It returns the newest
+ * service of each kind that is valid now and whose API version is supported, or as many services as the
  * selector requires.
  * @param on the name of the bytes, for errors
  * @throws PortcullisError `TRUST_SIGNING_CONFIG`

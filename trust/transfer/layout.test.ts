@@ -141,7 +141,7 @@ test('a digest is not a path: nothing outside the folder is read', async () => {
   }
 });
 
-test('a blob of which the first bytes are elsewhere yields the rest, and only if all are right', async () => {
+test('a blob of which the first bytes are elsewhere yields the rest, and only if all are correct', async () => {
   const layout = await openLayout(folder());
   const bytes = Buffer.from('0123456789'.repeat(1000));
   const { digest, size } = await layout.pushBlob(bytes);

@@ -44,8 +44,8 @@ function keptName(role: string): string {
 const roleOf = (kept: string): string => (kept.startsWith('@') ? kept.slice(1) : kept);
 
 /**
- * Returns whether evidence uses the name for something else: metadata of such a role could not be told apart
- * from the chain of roots.
+ * Returns whether evidence uses the name for something else: metadata of such a role could not be
+ * distinguished from the chain of roots.
  */
 export function isOwnName(role: string): boolean {
   return ownName.test(role);

@@ -2,7 +2,7 @@ import type { Reason, Verdict } from '../findings/types.ts';
 
 /**
  * What to do about a refusal, by the codes of its reasons. The first row with a code that occurs applies: a
- * signature that almost counted says more than one that a stranger made.
+ * signature that almost counted says more than one that an unknown signer made.
  */
 const rows: readonly (readonly [codes: readonly string[], advice: string])[] = [
   [['TRUST_BAD_REFERENCE', 'TRUST_REFERENCE_DIGEST'], 'correct the reference of the image'],
@@ -10,7 +10,7 @@ const rows: readonly (readonly [codes: readonly string[], advice: string])[] = [
   [['TRUST_RULE_EMPTY'], 'give the rule a requirement'],
   [
     ['TRUST_DOSSIER_ALTERED', 'TRUST_EVIDENCE_ALTERED'],
-    'find out who changed the evidence: check the disk, the registry and what stands before it',
+    'find out who changed the evidence: check the disk, the registry and any proxy before it',
   ],
   [
     ['TRUST_KEY_REVOKED', 'TRUST_NOTATION_REVOCATION'],

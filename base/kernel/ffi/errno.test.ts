@@ -20,7 +20,7 @@ test('an error names call, subject and errno, and says what to do', () => {
   );
 });
 
-test('where two names share a number, the one of the manual pages is told', () => {
+test('where two names share a number, the one of the manual pages is reported', () => {
   assert.equal(errnoName(constants.errno.EAGAIN), 'EAGAIN');
   assert.equal(errnoName(95), 'EOPNOTSUPP');
   assert.equal(errnoName(117), 'EUCLEAN');

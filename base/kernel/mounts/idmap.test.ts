@@ -60,7 +60,7 @@ test('an idmapped bind shows other owners, and leaves those on disk', async (t) 
   bindMount(source, `${folder}/target`, { idmap: `/proc/${pid}/ns/user`, readonly: true });
   assert.equal(openDescriptors(), descriptors);
   const owners = ['root', 'seven', 'beyond'].map((name) => statSync(`${folder}/target/${name}`).uid);
-  assert.deepEqual(owners, [50_000, 50_007, 65_534], 'an id beyond the range is nobody’s');
+  assert.deepEqual(owners, [50_000, 50_007, 65_534], 'an id beyond the range is the overflow id');
   assert.equal(statSync(`${source}/seven`).uid, 7);
   assert.match(mountLines(`${folder}/target`)[0]?.[5] ?? '', /^ro,.*idmapped/);
 });

@@ -86,7 +86,7 @@ test('without upper the mount is read-only, with one lower too', (t) => {
   }
 });
 
-test('a failure tells what the kernel wrote, and leaves neither mount nor descriptor', (t) => {
+test('a failure reports the text of the kernel, and leaves neither mount nor descriptor', (t) => {
   const folder = temporaryFolder(t);
   const lower = makeLayers(folder, 1);
   const writable = makeWritable(folder);

@@ -109,7 +109,7 @@ os.close(s)`,
   }),
 );
 
-test('the end of a process is told once', async () => {
+test('the end of a process is reported once', async () => {
   const child = spawn('sleep', ['0.1'], { stdio: 'ignore' });
   let times = 0;
   await new Promise<void>((resolve) => {
@@ -123,7 +123,7 @@ test('the end of a process is told once', async () => {
   assert.doesNotMatch(readFileSync('/proc/self/status', 'utf8'), /Zombie/);
 });
 
-test('loopback of either version is reached, and a closed port is told', async () => {
+test('loopback of either version is reached, and a closed port is reported', async () => {
   for (const version of [4, 6] as const) {
     const server = createServer((one) => one.end('hi')).listen(0, version === 4 ? '127.0.0.1' : '::1');
     await new Promise((resolve) => server.once('listening', resolve));

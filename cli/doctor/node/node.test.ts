@@ -416,7 +416,7 @@ describe('the daemon, by its configuration while none runs', () => {
     assert.match(complaints(enforcementFindings('nothing listens'))['enforcement'] ?? '', /^could not tell/);
   });
 
-  it('names each rule that does not refuse: reports only, broken glass, and levels that only log', async (t) => {
+  it('names each rule that does not refuse: reports only, break-glass, and levels that only log', async (t) => {
     const k = 'require: { cosign: { key: k.pub } }';
     const root = machine(t, {
       'policy/p.yaml': policy(

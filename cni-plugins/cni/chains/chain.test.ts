@@ -321,7 +321,7 @@ test('a program that is missing, and one that is being written', async () => {
   await chains.remove(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'busy' }] }));
 });
 
-test('a plugin that fails at DEL does not keep the others from letting go; the failure is told', async () => {
+test('a plugin that fails at DEL does not keep the others from letting go; the failure is reported', async () => {
   plugin('first', makes(result('1.0.0')));
   plugin('stuck', `echo '{"code":5,"msg":"stuck"}'; exit 1`);
   await assert.rejects(
@@ -336,7 +336,7 @@ test('a plugin that fails at DEL does not keep the others from letting go; the f
   );
 });
 
-test('what nobody claims is deleted by its cached configuration, then plugins collect; files of others are left', async () => {
+test('what nobody claims is deleted by its cached configuration, then plugins collect; third-party files are left', async () => {
   plugin('first', makes(result('1.1.0')));
   const document = { cniVersion: '1.1.0', name: 'net', plugins: [{ type: 'first', mark: 'then' }] };
   const [lost, kept] = [jobOf(document, { id: 'lost' }), jobOf(document, { id: 'kept' })];

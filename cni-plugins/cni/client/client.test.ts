@@ -28,7 +28,7 @@ describe('the thin client', () => {
     });
   }
 
-  it('is told apart from any other file', () => {
+  it('is distinguished from any other file', () => {
     assert.equal(readStamp(Buffer.from('#!/bin/sh\n')), undefined);
     assert.equal(readStamp(Buffer.from('\x7fELF and nothing else', 'latin1')), undefined);
     assert.equal(readStamp(Buffer.from('\x7fELF\0portcullis-cni-client {broken\n', 'latin1')), undefined);

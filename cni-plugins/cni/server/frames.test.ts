@@ -36,7 +36,7 @@ test('a call of which one byte is missing is none yet, wherever it was cut', () 
     assert.equal(readWhole(call.subarray(0, length)), undefined, String(length));
 });
 
-test('a client that waits to be asked for its input, a stranger and impossible lengths are not read', () => {
+test('a client that waits to be asked for its input, an unknown client and impossible lengths are not read', () => {
   assert.equal(readWhole(callOf(versions.inputOnRequest, '{}')), undefined);
   assert.equal(readWhole(Buffer.concat([Buffer.from('GET / HTTP/1.1\r\n'), Buffer.alloc(64)])), undefined);
   const call = callOf(versions.withInput, '{}');

@@ -23,7 +23,7 @@ import type { Claim, NetworkStore } from '../../database/store.ts';
 
 /**
  * Creates attachments. The order is: the record in the store, then the rules, then the link in the kernel, so
- * that a link is denied from its first packet on, and a kill at any moment leaves a record that tells what to
+ * that a link is denied from its first packet on, and a kill at any moment leaves a record that says what to
  * remove.
  */
 export interface Attacher {

@@ -72,7 +72,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(
       again,
       { Interface: { MacAddress: joined.mac } },
-      'nothing that the engine chose is told back',
+      'nothing that the engine chose is returned',
     );
     assert.equal(joined.mac, '0a:58:0a:50:00:05');
     assert.equal(joined.gateway, '10.80.0.1');

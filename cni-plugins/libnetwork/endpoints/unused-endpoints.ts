@@ -34,7 +34,7 @@ export function createUnusedEndpoints({
 
   /**
    * Returns whether no container has the endpoint: its engine is gone, or its container ended while no driver
-   * could be told.
+   * could be notified.
    */
   const isStale = async (endpoint: CnmEndpoint, by: Engine): Promise<boolean> => {
     const { owner } = endpoint.spec;

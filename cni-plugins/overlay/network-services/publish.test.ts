@@ -207,7 +207,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.equal((await folderOf('subnets')).length, 2, 'one subnet of virtual addresses for each family');
   });
 
-  test('the first says the mode, and the first has the ingress port; the others are told by name', async () => {
+  test('the first says the mode, and the first has the ingress port; the others are reported by name', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', published(30_080))];
     await up(one);

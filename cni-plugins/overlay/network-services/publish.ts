@@ -131,7 +131,7 @@ export function openPublisher({
         if (!isPortcullisError(thrown))
           log.warn(
             { why: reasonOf(thrown) },
-            'members of services over hosts could not be told to others; it is tried again',
+            'members of services over hosts could not be published to other hosts; it is tried again',
           );
         clearTimeout(again);
         if (!closed) again = setTimeout(look, retryMs);

@@ -3,7 +3,7 @@ import { bitsOf, formatIp, networkOf, parseIp, parsePrefix } from '../../../base
 import { isHostName, prefixText } from './settings.ts';
 
 /**
- * What stands in etcd, below `/portcullis/overlay/NAME/`: values are JSON. Pure.
+ * The keys in etcd, below `/portcullis/overlay/NAME/`: values are JSON. Pure.
  *
  * `network` and `services/` are an administrator's. All that a host says is below `hosts/HOST/`, where its
  * role may write and no other host's:

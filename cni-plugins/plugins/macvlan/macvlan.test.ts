@@ -68,7 +68,7 @@ if (inPrivateNetns(import.meta.filename)) {
       theirs.debian('DEL', { ...config, ...addressed(3) });
     });
 
-  test('without a master it stands on the link of the default route, in the host or in the pod', async () => {
+  test('without a master it uses the link of the default route, in the host or in the pod', async () => {
     shell('ip addr add 10.20.0.100/24 dev m0; ip route add default via 10.20.0.1 dev m0');
     const pod = pods.pod('default');
     await pod.add({ type: 'macvlan', mac: '02:00:00:00:00:09' });

@@ -86,7 +86,7 @@ function gatewayOf({ address, gateway }: LeasedAddress): NonNullable<LeasedAddre
     attempted: 'plan the interface',
     on: 'ptp',
     why: `the address ${formatIp(address.address)} has no gateway`,
-    fix: "give each address a 'gateway': it stands at the host's end",
+    fix: "give each address a 'gateway': it is the address of the host's end",
   });
 }
 

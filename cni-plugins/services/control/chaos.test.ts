@@ -85,7 +85,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
     );
     const ended = once(child, 'close');
     running = child;
-    // It may be dead already when it is told to go on.
+    // It may be dead already when it gets the signal to continue.
     child.stdin.on('error', () => undefined);
     let rest = '';
     let waits = 'it has not begun';

@@ -254,7 +254,7 @@ test('an unhealthy backend is out until it is healthy, and all backends are in w
   assert.deepEqual(
     kernel.shown(),
     ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1'],
-    'a restart forgets no unwell backend',
+    'a restart forgets no unhealthy backend',
   );
   core.judged('web', '10.0.0.3 80', false);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);

@@ -215,7 +215,7 @@ test('an error is refused with its position, and the rest is in force', () => {
       lines.some((line) => line.startsWith(`web.yaml:${place}: `) && why.test(line)),
       `${body}\n${lines.join('\n')}`,
     );
-    assert.equal(new Set(lines).size, lines.length, `a problem is told once\n${lines.join('\n')}`);
+    assert.equal(new Set(lines).size, lines.length, `a problem is reported once\n${lines.join('\n')}`);
   }
 });
 

@@ -410,7 +410,7 @@ test('each port is separate: readiness at one says nothing about another', () =>
       '10.0.0.1',
     ],
     [
-      'it moves, and stands in both',
+      'it moves, and is in both',
       [at(onlyA, endpoint('10.0.0.1')), at(a8080b8081, endpoint('10.0.0.1'))],
       '10.0.0.1',
     ],

@@ -296,7 +296,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     for (const address of before) assert.equal(shell('ip address').includes(`${address}/`), false, address);
     const balanced = async (): Promise<string> => (await listed()).map(({ name }) => name).join();
     await comesAbout(
-      'an ingress port that the hosts gave to nobody is served',
+      'an ingress port that the hosts gave to no service is served',
       async () => (await balanced()) === 'shop/web',
     );
     // In the other mode, an attachment that joined here is not a member, and no name leads to it.

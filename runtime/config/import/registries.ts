@@ -28,7 +28,7 @@ const ofPart = 'plain HTTP is set for a whole registry, HOST[:PORT]';
 const noPrefix = 'it is not HOST[:PORT][/PATH] or *.DOMAIN: a prefix ends before the tag or digest';
 const meansNothing = 'it means nothing here';
 const tagsOnly =
-  'a mirror that is asked for tags also serves content by digest: write registries.prefixes yourself if this is right for it';
+  'a mirror that is asked for tags also serves content by digest: write registries.prefixes yourself if the mirror may serve tags';
 const bothSettings = 'it contradicts mirror-by-digest-only';
 
 /**

@@ -59,8 +59,8 @@ interface OpenFolder extends Inode {
 /**
  * Checks that metadata says nothing but what {@link ./metadata.ts} writes: each address lies within its
  * region, each inode is used and has a place of its own, each folder has one parent and sorted names, and the
- * counts of links are right. A file that passes leads the kernel to no byte outside the file, into no cycle,
- * and to no layout that the encoder does not write. Takes time in proportion to the metadata.
+ * counts of links are correct. A file that passes leads the kernel to no byte outside the file, into no
+ * cycle, and to no layout that the encoder does not write. Takes time in proportion to the metadata.
  * @param metadata everything from `regions.metadataAt` to the end of the file
  * @returns undefined, or what is wrong
  */

@@ -54,7 +54,7 @@ export function createTreeWriter(budget: LayerBudget, positionOf: (part: Buffer)
       open = addEntry(nodes, entry);
     },
     data(part) {
-      // The content is in one piece: its first byte tells where it is.
+      // The content is in one piece: its first byte gives its place.
       if (open !== undefined && open.at === 0) open.at = positionOf(part);
     },
     end() {

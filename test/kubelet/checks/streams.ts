@@ -144,7 +144,7 @@ export const streamChecks: readonly Check[] = [
     },
   },
   {
-    name: 'port-forward: a connection reaches a port of the pod, and a port where nobody listens is told',
+    name: 'port-forward: a connection reaches a port of the pod, and a port where nobody listens is reported',
     pods: ({ images }) => [
       simplePod('forwarded', images.app, shell('exec httpd -f -p 127.0.0.1:8080 -h /www')),
     ],

@@ -15,7 +15,7 @@ const policyOf = async (name: string) =>
 export const [openPolicy, withoutB] = await Promise.all([policyOf('open'), policyOf('without-b')]);
 
 /**
- * A kubelet's knowledge of an image: the kubelet was told that the image exists, and has not requested its
+ * A kubelet's knowledge of an image: the kubelet has heard that the image exists, and has not requested its
  * removal since.
  */
 export interface KnownImage {

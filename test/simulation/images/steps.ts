@@ -137,7 +137,7 @@ function use(play: Play): Promise<void> {
       );
       const isDenied =
         before.policy === play.policyChanges && world.policy === withoutB && reference === `${host}/open/b:1`;
-      hold('verdict before use', !isDenied, `${container} stands on ${reference}, which the policy denies`);
+      hold('verdict before use', !isDenied, `${container} uses ${reference}, which the policy denies`);
     } catch (cause) {
       const isBeside = before.removals !== removals.get(image.id);
       const isRefused = isPortcullisError(cause) && cause.code === 'IMAGES_DENIED';

@@ -136,7 +136,7 @@ export const planted: readonly PlantedBug[] = [
   },
   {
     kind: 'images',
-    says: 'a container with ids of its own stands on layers with those of the host',
+    says: 'a container with ids of its own uses layers with those of the host',
     file: `${images}/rootfs.ts`,
     from: `else
       await withMappedLayers(
@@ -254,7 +254,7 @@ export const planted: readonly PlantedBug[] = [
   },
   {
     kind: 'attachments',
-    says: 'a request that is repeated makes the attachment anew, with another address',
+    says: 'a request that is repeated makes the attachment again, with another address',
     file: `${engine}/pods/attacher.ts`,
     from: "if (existing?.state === 'ready') return { record: existing };",
     to: '',

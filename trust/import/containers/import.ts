@@ -40,10 +40,9 @@ interface Cell {
 const referencedBytes = 4 * 1024 * 1024;
 
 /**
- * Returns rules that decide as podman and CRI-O do with a policy.json and registries.d. Of all scopes that
- * contain an image, only the most specific one decides, so each scope becomes a rule that excepts the scopes
- * inside it. Unreadable keys and certificates, and all parts without a counterpart, deny their scope and are
- * listed.
+ * Returns rules that decide as podman and CRI-O do with a policy.json and registries.d. Only the most
+ * specific scope that contains an image decides, so each scope becomes a rule that excepts the scopes inside
+ * it. Unreadable keys and certificates, and all parts without a counterpart, deny their scope and are listed.
  * @throws PortcullisError `TRUST_IMPORT_INVALID` with every problem and its position
  */
 export async function importContainersPolicy(input: ContainersImport): Promise<ImportedPolicy> {

@@ -73,7 +73,7 @@ const table: readonly (readonly [what: string, stated: string, failures: readonl
   ],
   ['a registry that is away', 'image: r.example/team/a:1, unreachable: true, expect: undecided', []],
   ['no rule', 'image: r.example/x:1, expect: deny, reason: TRUST_NO_RULE', []],
-  ['broken glass', 'image: r.example/old/a:1, expect: admit, exception: break-glass', []],
+  ['break-glass', 'image: r.example/old/a:1, expect: admit, exception: break-glass', []],
   [
     'glass that is whole again',
     'image: r.example/old/a:1, now: 2026-12-02, expect: deny, reason: TRUST_RULE_DENIES',

@@ -127,7 +127,7 @@ describe('a key on a token', { skip: modulePath === undefined ? 'no softhsm2' : 
     ['token=ours;object=absent', 'pin', /no private key fits/],
     ['object=p256', 'pin', /2 tokens fit|3 tokens fit/],
   ] as const) {
-    test(`${path} with the ${pinFile === 'pin' ? 'right' : 'wrong'} PIN is told: ${String(says)}`, async () => {
+    test(`${path} with the ${pinFile === 'pin' ? 'right' : 'wrong'} PIN is reported: ${String(says)}`, async () => {
       await assert.rejects(open(path, pinFile), (error: Error) => {
         assert.match(error.message, says);
         assert.match(error.message, /TRUST_PKCS11_FAILED/);
