@@ -157,7 +157,7 @@ function unknown(name: string, attempted: string): PortcullisError {
     attempted,
     on: name,
     why: 'the daemon has no such image',
-    fix: 'portcullis images ls shows those it has',
+    fix: 'see portcullis images ls for those it has',
   });
 }
 

@@ -51,7 +51,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
     throw distributionError(
       'DISTRIBUTION_TOO_LARGE',
       task,
-      `a manifest of ${bytes.length} bytes; at most ${manifestByteLimit} are read`,
+      `a manifest of ${bytes.length} bytes, and at most ${manifestByteLimit} are read`,
     );
   let json: unknown;
   try {
@@ -78,7 +78,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
       throw distributionError(
         'DISTRIBUTION_TOO_LARGE',
         task,
-        `${value.length} ${name}; at most ${limit} are read`,
+        `${value.length} ${name}, and at most ${limit} are read`,
       );
     return value.map((item, index) => descriptor(item, `${name}[${index}]`));
   };

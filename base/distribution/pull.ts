@@ -96,7 +96,7 @@ export function createPull(
       throw distributionError(
         'DISTRIBUTION_TOO_LARGE',
         task,
-        `its descriptor says ${wanted.size} bytes; at most ${manifestByteLimit} are read`,
+        `its descriptor says ${wanted.size} bytes, and at most ${manifestByteLimit} are read`,
       );
     }
     const limit = bounded(signal);
@@ -133,7 +133,7 @@ export function createPull(
       throw distributionError(
         'DISTRIBUTION_TOO_LARGE',
         task,
-        `its descriptor says ${descriptor.size} bytes; at most ${limit} are read`,
+        `its descriptor says ${descriptor.size} bytes, and at most ${limit} are read`,
       );
     }
     const bytes = Buffer.alloc(descriptor.size);

@@ -60,7 +60,7 @@ export function answerOf({ statusCode, headers, body }: Received, url: URL, sign
   const announced = header('content-length');
   const length = announced !== undefined && /^\d{1,15}$/u.test(announced) ? Number(announced) : undefined;
   const tooLarge = (what: string, mostBytes: number): Error =>
-    httpError('HTTP_TOO_LARGE', url, `${url.host} answers ${what} bytes; at most ${mostBytes} are read`, {
+    httpError('HTTP_TOO_LARGE', url, `${url.host} answers ${what} bytes, and at most ${mostBytes} are read`, {
       details: { limit: mostBytes },
     });
 

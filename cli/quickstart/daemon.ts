@@ -82,7 +82,7 @@ async function answers(cri: CriClient, gone: () => boolean, logFile: string): Pr
     kind: 'unavailable',
     attempted: 'start',
     on: 'portcullisd',
-    why: `it ${gone() ? 'stopped' : `was not ready within ${patience / 1000} s`}; the end of its log:\n${readFileSync(logFile, 'utf8').trim().slice(-2000)}`,
+    why: `it ${gone() ? 'stopped' : `was not ready within ${patience / 1000} s`}, and its log ends with:\n${readFileSync(logFile, 'utf8').trim().slice(-2000)}`,
     fix: 'run `portcullis doctor`',
   });
 }

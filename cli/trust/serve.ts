@@ -96,7 +96,7 @@ async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {
     throw misuse('--tls-cert and --tls-key belong together', 'name both, or neither');
   const uploadBytes = Number(flags.maxUpload);
   if (!Number.isSafeInteger(uploadBytes) || uploadBytes < 1024)
-    throw misuse('--max-upload is not a number of bytes', 'such as 104857600');
+    throw misuse('--max-upload is not a number of bytes', 'give a number such as 104857600');
   const tokens = await tokensOf(flags);
   const connections = countOf('--max-connections', flags.maxConnections);
   const connectionsOfAddress = countOf('--max-connections-per-address', flags.maxConnectionsPerAddress);
@@ -122,7 +122,7 @@ async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {
 function countOf(flag: string, text: string): number {
   const count = Number(text);
   if (!Number.isInteger(count) || count < 1 || count > mostConnections)
-    throw misuse(`${flag} is not a number from 1 to ${mostConnections}`, 'such as 4096');
+    throw misuse(`${flag} is not a number from 1 to ${mostConnections}`, 'give a number such as 4096');
   return count;
 }
 

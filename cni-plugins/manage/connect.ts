@@ -151,7 +151,7 @@ export async function disconnectNetwork(
     throw targetUnknown(
       target,
       noContainer,
-      'portcullis network gc removes the connections of containers that have ended',
+      'run portcullis network gc to remove the connections of containers that have ended',
     );
   const id = idOf(source, known.target);
   const found = (await cache.list(name)).find(

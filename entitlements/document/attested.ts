@@ -28,7 +28,7 @@ export function readAttestedProfile(document: unknown, origin: string): Profile 
     attempted: 'read entitlements that the publisher signed',
     on: origin,
     why: `${Math.max(1, problems.length)} problem${problems.length > 1 ? 's' : ''}:\n${reasons}\n`,
-    fix: 'the publisher must sign a profile that this version can read: portcullis entitlements check FILE',
+    fix: 'ask the publisher to sign a profile that this version can read: portcullis entitlements check FILE',
     details: { problems },
   });
 }

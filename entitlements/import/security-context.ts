@@ -148,7 +148,7 @@ function importContainer(
   if (named !== undefined && profile === undefined)
     throw bad(
       'metadata.annotations',
-      `there is no profile ${JSON.stringify(named)}; name its file by --policy`,
+      `there is no profile ${JSON.stringify(named)}: name its file by --policy`,
     );
   const seccomp = readSeccomp(
     fieldsOf(either_('seccompProfile')),

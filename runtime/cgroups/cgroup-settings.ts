@@ -82,7 +82,7 @@ export async function writeCgroupSettings(
         attempted: `set ${file} of cgroup ${path} to`,
         on: value,
         why: reasonOf(thrown),
-        fix: 'a limit must not be below what is in use',
+        fix: 'set a limit that is not below what is in use',
         cause: thrown,
       });
     }

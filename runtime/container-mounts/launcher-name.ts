@@ -100,7 +100,7 @@ function replaced(container: string, why: string): PortcullisError {
     kind: 'precondition',
     attempted: 'check the program that sets up Landlock in container',
     on: container.slice(0, 13),
-    why: `${launcherPath} ${why}; a command would run without the rules on files`,
+    why: `${launcherPath} ${why}, so a command would run without the rules on files`,
     fix: 'delete the pod; find out which process of the node or the pod changed the mounts of this container',
   });
 }

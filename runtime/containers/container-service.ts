@@ -141,7 +141,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     reopenLog: async (idOrPrefix) => {
       const record = requireContainer(records, idOrPrefix);
       if (record.phase !== 'running')
-        throw wrongPhase(record, 'reopen the log of', 'only a running container writes one');
+        throw wrongPhase(
+          record,
+          'reopen the log of',
+          'start the container first: only a running one writes a log',
+        );
       await lock(`log ${record.id}`, () => effects.reopenLog(record));
     },
     unmonitored: watches.unmonitored,

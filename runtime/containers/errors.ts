@@ -65,7 +65,7 @@ export function notStartable(record: ContainerRecord): PortcullisError {
     kind: 'precondition',
     attempted: 'start container',
     on: record.id.slice(0, 13),
-    why: record.startFailure ?? '',
+    why: record.startFailure ?? 'the OCI runtime gave no reason',
     fix: 'correct what the runtime names, such as the command or its arguments',
   });
 }

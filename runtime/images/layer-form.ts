@@ -65,7 +65,7 @@ function unmountable(on: string, why: string): Error {
   return imageError({
     code: 'IMAGES_LAYERS_UNMOUNTABLE',
     kind: 'precondition',
-    attempted: 'mount a layer file, as storage.layers requires,',
+    attempted: 'mount a layer file as storage.layers requires',
     on,
     why,
     fix: 'use Linux 6.4 or later with EROFS and loop devices, or set storage.layers to auto or folders',

@@ -240,7 +240,7 @@ function refuseUnsafe(root: string, id: string): void {
       kind: 'precondition',
       attempted: 'use image as root file system of container',
       on: id,
-      why: `/${name} of the image is ${found.isSymbolicLink() ? 'a symlink' : 'no folder'}; a runtime that mounts there could write to the host`,
+      why: `/${name} of the image is ${found.isSymbolicLink() ? 'a symlink' : 'no folder'}, and a runtime that mounts there could write to the host`,
       fix: `build the image with a plain folder /${name}, or without it`,
       details: { path: `/${name}` },
     });

@@ -201,7 +201,7 @@ function execEnded(why: 'timeout' | 'cancelled', id: string, timeoutMs: number):
           kind: 'cancelled',
           attempted: 'run a command in container',
           on: id.slice(0, 13),
-          why: 'the caller gave up; the command was killed',
+          why: 'the caller gave up, and the command was killed',
           fix: 'call again',
         },
   );

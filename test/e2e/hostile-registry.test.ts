@@ -154,7 +154,7 @@ describe('hostile registries', () => {
       },
       code: 'DISTRIBUTION_TOO_LARGE',
       kind: 'invalid',
-      why: /1073741824 bytes; at most/,
+      why: /1073741824 bytes, and at most/,
     },
     {
       what: 'pours a manifest of 1 GiB without saying so',

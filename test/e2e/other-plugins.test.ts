@@ -336,7 +336,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     assert.equal(failure.code, 'NETWORK_RULES_UNSUPPORTED');
     assert.match(
       failure.message,
-      /network debian made a link without an end on the host.*use a network of the plugin bridge or ptp/u,
+      /network debian created no interface on the host.*use a network of the plugin bridge or ptp/u,
     );
     await removePod(stage, endless);
     execFileSync('ip', ['link', 'del', 'parent0']);

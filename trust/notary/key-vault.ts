@@ -140,7 +140,7 @@ async function sealingKey(file: string): Promise<Buffer> {
   });
   if (facts === undefined) return makeSealingKey(file);
   if ((facts.mode & 0o077) !== 0)
-    throw keyFailure(file, 'others than its owner may read it', `chmod 600 ${file}`);
+    throw keyFailure(file, 'others than its owner may read it', `run chmod 600 ${file}`);
   const read = await readPlainFile(file, 4096).catch((thrown: unknown) => {
     throw keyFailure(file, reasonOf(thrown), 'name a file of 64 hexadecimal digits');
   });

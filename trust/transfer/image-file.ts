@@ -102,7 +102,7 @@ function chosen(file: string, candidates: readonly Candidate[], image: string | 
     why:
       image === undefined
         ? held
-        : `${JSON.stringify(image.slice(0, 200))} names ${digests.length} of its images; ${held}`,
+        : `${JSON.stringify(image.slice(0, 200))} names ${digests.length} of its images, and ${held}`,
     fix: 'name one of them by --image',
   });
 }

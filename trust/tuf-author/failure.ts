@@ -18,8 +18,8 @@ export type AuthorCode =
 
 const fixes: Readonly<Record<AuthorCode, string>> = {
   TRUST_AUTHOR_NAME: 'name it as images are named, without the tag: registry.example.com/pay/app',
-  TRUST_AUTHOR_NO_ROLE: 'portcullis trust inspect shows the roles',
-  TRUST_AUTHOR_NO_TARGET: 'portcullis trust list shows the targets',
+  TRUST_AUTHOR_NO_ROLE: 'see the roles in portcullis trust inspect',
+  TRUST_AUTHOR_NO_TARGET: 'see the targets in portcullis trust list',
   TRUST_AUTHOR_THRESHOLD: 'name as many different keys as must sign, or lower the threshold',
   TRUST_AUTHOR_ROLE_NAME: 'name it like targets/releases',
   TRUST_AUTHOR_NOT_IN_DIALECT:
@@ -30,7 +30,7 @@ const fixes: Readonly<Record<AuthorCode, string>> = {
     'portcullis trust list and inspect show what is staged; ask the author of the draft to publish again',
   TRUST_AUTHOR_DIALECTS_DIFFER:
     'look at portcullis trust list, then trust publish --countersign signs what Notary’s clients published',
-  TRUST_AUTHOR_BEHIND: 'portcullis trust publish again: it begins with what is published',
+  TRUST_AUTHOR_BEHIND: 'run portcullis trust publish again: it begins with what is published',
   TRUST_AUTHOR_REFUSED: 'read what the service says, then portcullis trust inspect',
   TRUST_AUTHOR_WORKING_FOLDER: 'name the working folder by --dir',
   TRUST_AUTHOR_DESTINATION:

@@ -14,6 +14,6 @@ export async function imageTarget(registries: RegistryAccess, text: string): Pro
     throw authorFailure('TRUST_AUTHOR_DESTINATION', text, 'no registry serves it');
   const { bytes, digest } = await repository.manifest(reference.digest ?? reference.tag ?? 'latest');
   if (!digest.startsWith('sha256:'))
-    throw authorFailure('TRUST_AUTHOR_NO_TARGET', text, `its digest is ${digest}; sha256 is signed`);
+    throw authorFailure('TRUST_AUTHOR_NO_TARGET', text, `its digest is ${digest}, and only sha256 is signed`);
   return { length: bytes.length, hashes: { sha256: digest.slice('sha256:'.length) }, custom: undefined };
 }

@@ -117,7 +117,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
         throw authorFailure(
           'TRUST_AUTHOR_WORKING_FOLDER',
           name,
-          `${folder} holds no such collection; portcullis trust init begins one`,
+          `${folder} holds no such collection, and only portcullis trust init begins one`,
         );
       return value as Settings;
     },

@@ -66,7 +66,7 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
       throw tufFailure(
         'TRUST_TUF_TOO_LARGE',
         role,
-        `${length} bytes were signed; the limit is ${limits.metadataBytes}`,
+        `${length} bytes were signed, and the limit is ${limits.metadataBytes}`,
       );
     return length ?? limits.unsizedBytes;
   };

@@ -47,7 +47,7 @@ const fixes: Readonly<Record<TufCode, string>> = {
   TRUST_TUF_UNREACHABLE: 'check the address and the network, then try again',
   TRUST_TUF_UNAUTHORIZED:
     'give credentials that may read the image’s metadata: those of the pull, or docker login HOST of the service',
-  TRUST_TUF_TOO_MANY_ROOTS: 'hand out a newer root of the repository',
+  TRUST_TUF_TOO_MANY_ROOTS: 'distribute a newer root of the repository',
 };
 
 /**

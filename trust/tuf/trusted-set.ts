@@ -353,7 +353,7 @@ function mismatch(
   { length, hashes }: Pick<FileMeta, 'length' | 'hashes'>,
 ): { code: 'TRUST_TUF_WRONG_LENGTH' | 'TRUST_TUF_WRONG_HASH'; why: string } | undefined {
   if (length !== undefined && bytes.length !== length)
-    return { code: 'TRUST_TUF_WRONG_LENGTH', why: `it has ${bytes.length} bytes; ${length} were signed` };
+    return { code: 'TRUST_TUF_WRONG_LENGTH', why: `it has ${bytes.length} bytes, and ${length} were signed` };
   const given = Object.entries(hashes);
   const known = given.filter(([algorithm]) => digests.includes(algorithm));
   if (given.length > 0 && known.length === 0)

@@ -103,8 +103,7 @@ if (inPrivateNetns(import.meta.filename)) {
       ] as const)
         await assert.rejects(following.setClass(pod.request.id, linkClass, rules), {
           code: 'NETWORK_RULES_UNSUPPORTED',
-          message:
-            /endless made a link without an end on the host.*use a network of the plugin bridge or ptp/u,
+          message: /endless created no interface on the host.*use a network of the plugin bridge or ptp/u,
         });
       await following.setClass(pod.request.id, 'user');
       const reported = (): boolean =>

@@ -214,7 +214,7 @@ export function notHeld(id: string, network: string, what: string): PortcullisEr
     kind: 'precondition',
     attempted: `bind the links of sandbox ${id} by`,
     on: what,
-    why: `the plugins of network ${network} made a link without an end on the host in their result (macvlan, ipvlan, a device of the host); our rules cannot be applied to it`,
+    why: `the plugins of network ${network} created no interface on the host in their result (macvlan, ipvlan, a device of the host), so our rules cannot be applied to it`,
     fix: 'use a network of the plugin bridge or ptp, or a profile of the class network.user or wider without rules of peers',
   });
 }

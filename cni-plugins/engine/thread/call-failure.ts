@@ -8,7 +8,7 @@ export function failureOf(call: Call, thrown: unknown, databasePath: string): Po
   const failure = {
     code: 'NETWORK_INTERNAL',
     kind: 'internal',
-    attempted: `network ${call.do}`,
+    attempted: `serve the call ${call.do} of the network`,
     on: 'id' in call ? call.id : '',
     fix: 'report this with the daemon log',
   } as const;

@@ -31,7 +31,7 @@ port.on('message', ({ sequence, act, values }: ActCall) => {
     const failure = {
       code: 'NETWORK_INTERNAL',
       kind: 'internal',
-      attempted: `driver act ${act}`,
+      attempted: `serve the driver call ${act}`,
       on: '',
       fix: 'report this with the log',
     } as const;

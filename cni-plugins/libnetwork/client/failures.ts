@@ -20,7 +20,7 @@ export function driverPlaceInvalid(driver: string, file: string, why: string): P
     attempted: `read where the remote driver ${driver} is`,
     on: file,
     why,
-    fix: 'a .spec holds one URL, unix:///PATH or tcp://HOST:PORT; a .json names Addr, and TLSConfig with absolute paths',
+    fix: 'write one URL into a .spec, unix:///PATH or tcp://HOST:PORT, or Addr and TLSConfig with absolute paths into a .json',
   });
 }
 
@@ -69,7 +69,7 @@ export function driverProtocol(driver: string, verb: string, why: string, fix?: 
     attempted: `read the answer of the remote driver to ${verb}`,
     on: driver,
     why,
-    fix: fix ?? "the driver does not keep libnetwork's protocol: tell those who maintain it",
+    fix: fix ?? "the driver does not keep libnetwork's protocol: report this to its maintainers",
     details: { verb },
   });
 }

@@ -400,7 +400,7 @@ function nameTaken(host: string, underlay: string): PortcullisError {
     'already-exists',
     'join the overlay',
     host,
-    `another host of that name is at ${underlay}; a host that was set up again waits until its former lease has expired`,
+    `another host of that name is at ${underlay}, or this host was set up again and its former lease has not expired`,
     'give this host another `network.overlay.host`, or wait',
   );
 }

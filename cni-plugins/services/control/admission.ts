@@ -161,7 +161,7 @@ function refusedFor(
 ): RefusedService | undefined {
   if (first === undefined) return undefined;
   const holder = first.other ?? `the service ${first.holder} of ${sourceOf(first.holder ?? '') ?? source}`;
-  const more = others.length === 0 ? '' : `; so are ${others.length} more of its addresses and ports`;
+  const more = others.length === 0 ? '' : `, and so are ${others.length} more of its addresses and ports`;
   return {
     name,
     code: 'NETWORK_SERVICE_ADDRESS_TAKEN',

@@ -192,7 +192,7 @@ await serveThread<ServiceOwner>(
   (call) => ({
     code: 'NETWORK_SERVICES_FAILED',
     kind: 'internal',
-    attempted: `services: ${call}`,
+    attempted: `serve the call ${call} of services`,
     on: settings.databasePath,
     fix: 'report this with the daemon log',
   }),

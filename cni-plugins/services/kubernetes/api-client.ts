@@ -260,7 +260,7 @@ function unreachable(on: string, path: string, thrown: unknown): PortcullisError
     attempted: `ask the API server for ${path}`,
     on,
     why: reasonOf(thrown),
-    fix: 'it is asked again; meanwhile services stay as they are',
+    fix: 'check that the API server runs and can be reached; it is asked again, and meanwhile services stay as they are',
     cause: thrown,
   });
 }

@@ -21,7 +21,7 @@ export async function orNoRoom(thrown: unknown, folder: string): Promise<unknown
   return new PortcullisError({
     ...thrown.failure,
     kind: 'exhausted',
-    why: `no space left on the file system of ${folder}; ${thrown.failure.why}`,
+    why: `no space left on the file system of ${folder}: ${thrown.failure.why}`,
     fix: 'free space on that file system, and repeat the request',
     cause: thrown,
   });

@@ -52,7 +52,7 @@ function encodeEntry(name: string, value: Uint8Array, on: string): Buffer {
   if (value.length > maxValueBytes)
     throw tooLarge(
       on,
-      `an extended attribute has ${value.length} bytes; an EROFS inode takes at most ${maxValueBytes}`,
+      `an extended attribute has ${value.length} bytes, and an EROFS inode takes at most ${maxValueBytes}`,
     );
   const entry = Buffer.alloc(roundUp(xattrEntryBytes + suffix.length + value.length, 4));
   entry.writeUInt8(suffix.length, 0);

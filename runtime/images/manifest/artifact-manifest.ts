@@ -100,8 +100,8 @@ export function checkArtifactSize(
     on: digest,
     why:
       large === undefined
-        ? `its files have ${total} bytes together; the limit is ${most}`
-        : `a file has ${large.size} bytes; the limit is ${limits.maxBlobBytes}`,
+        ? `its files have ${total} bytes together, and the limit is ${most}`
+        : `a file has ${large.size} bytes, and the limit is ${limits.maxBlobBytes}`,
     fix: 'push smaller files, or several artifacts',
   });
 }

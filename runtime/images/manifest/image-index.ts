@@ -66,7 +66,7 @@ export function chooseManifest(
     kind: 'not-found',
     attempted: 'choose the manifest for this platform from',
     on: digest,
-    why: `the index offers nothing for ${platform.os}/${platform.architecture}; it offers ${[...new Set(offered)].slice(0, 16).join(', ') || 'no platform'}`,
+    why: `the index offers nothing for ${platform.os}/${platform.architecture}, but it offers ${[...new Set(offered)].slice(0, 16).join(', ') || 'no platform'}`,
     fix: 'build the image for this platform',
   });
 }

@@ -30,11 +30,11 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
   if (config.size > limits.maxConfigBytes)
     throw tooLarge(
       digest,
-      `its configuration has ${config.size} bytes; the limit is ${limits.maxConfigBytes}`,
+      `its configuration has ${config.size} bytes, and the limit is ${limits.maxConfigBytes}`,
     );
   const listed: readonly unknown[] = manifest['layers'];
   if (listed.length > limits.maxLayers)
-    throw tooLarge(digest, `it has ${listed.length} layers; the limit is ${limits.maxLayers}`);
+    throw tooLarge(digest, `it has ${listed.length} layers, and the limit is ${limits.maxLayers}`);
   if (!configTypes.has(config.mediaType)) {
     const { artifact, blobs } = parseArtifact(manifest, listed, config.mediaType, digest);
     checkArtifactSize(blobs, digest, limits);
@@ -45,7 +45,10 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
   checkSizes(layers, digest);
   const total = layers.reduce((sum, layer) => sum + layer.size, 0);
   if (total > limits.maxImageBytes)
-    throw tooLarge(digest, `its layers have ${total} bytes together; the limit is ${limits.maxImageBytes}`);
+    throw tooLarge(
+      digest,
+      `its layers have ${total} bytes together, and the limit is ${limits.maxImageBytes}`,
+    );
   return { config: plain(config), layers };
 }
 
@@ -66,7 +69,7 @@ function parseLayer(entry: unknown, digest: string, what: string, limits: ImageL
       `${what} has the media type ${printable(layer.mediaType)}, which is no layer`,
     );
   if (layer.size > limits.maxBlobBytes)
-    throw tooLarge(digest, `${what} has ${layer.size} bytes; the limit is ${limits.maxBlobBytes}`);
+    throw tooLarge(digest, `${what} has ${layer.size} bytes, and the limit is ${limits.maxBlobBytes}`);
   return plain(layer);
 }
 

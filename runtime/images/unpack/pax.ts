@@ -156,13 +156,13 @@ function createKeyCheck(): (key: string, size: number) => number | undefined {
     const most = valueLimit(key);
     if (most !== undefined && size > most)
       throw tooLarge(
-        `the record ${JSON.stringify(key.slice(0, 64))} of a pax header has ${size} bytes; at most ${most} are allowed`,
+        `the record ${JSON.stringify(key.slice(0, 64))} of a pax header has ${size} bytes, and at most ${most} are allowed`,
       );
     if (!key.startsWith(xattrPrefix)) return most;
     const attribute = key.slice(xattrPrefix.length);
     if (attribute.length > maxXattrName)
       throw tooLarge(
-        `the name of an extended attribute has ${attribute.length} bytes; at most ${maxXattrName} are allowed`,
+        `the name of an extended attribute has ${attribute.length} bytes, and at most ${maxXattrName} are allowed`,
       );
     if (!isKeptXattr(attribute)) return undefined;
     nameBytes += attribute.length + 1;

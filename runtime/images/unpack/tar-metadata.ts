@@ -148,7 +148,7 @@ function bodyOf({ type, name, size }: HeaderOf<MetadataType>): Body {
     throw layerError(
       'IMAGES_LAYER_TOO_LARGE',
       printable(name),
-      `an extended header has ${size} bytes; at most ${most} are allowed`,
+      `an extended header has ${size} bytes, and at most ${most} are allowed`,
     );
   if (type === 'pax') return { kind: 'pax', reader: createPaxReader() };
   // Global pax headers are metadata of the archive (git writes one) and override nothing, as in Go's
@@ -164,7 +164,7 @@ function longText(bytes: Buffer, code: 'IMAGES_LAYER_BAD_NAME' | 'IMAGES_LAYER_B
     throw layerError(
       code,
       printable(text),
-      `it has ${text.length} bytes; at most ${maxPathLength} are allowed`,
+      `it has ${text.length} bytes, and at most ${maxPathLength} are allowed`,
     );
   return text;
 }
