@@ -1,5 +1,7 @@
 import { defineConfig } from 'eslint/config';
+import jsdoc from 'eslint-plugin-jsdoc';
 import tseslint from 'typescript-eslint';
+import { doorFiles } from './test/house/door-files.ts';
 
 const noDefaultExport = {
   selector: 'ExportDefaultDeclaration',
@@ -15,6 +17,13 @@ const noSpreadOfAnyLength = {
   message:
     'The stack holds some 100,000 arguments, and a list may be longer: append, largest and smallest of base/lists, or a loop.',
 };
+
+/** What a room exports. Its comments are the reference of the library. */
+const exported = [
+  'ExportNamedDeclaration > FunctionDeclaration',
+  'ExportNamedDeclaration > VariableDeclaration > VariableDeclarator > ArrowFunctionExpression',
+  'ExportNamedDeclaration > ClassDeclaration',
+];
 
 export default defineConfig(
   {
@@ -102,6 +111,23 @@ export default defineConfig(
     files: ['{base,trust,entitlements,cni-plugins,runtime,cli,packaging}/**/*.ts'],
     ignores: ['**/*.test.ts', '**/*.fixture.ts', '**/fixtures/**', '**/test-kit.ts'],
     rules: { 'max-lines-per-function': ['error', { max: 140, skipBlankLines: false, skipComments: false }] },
+  },
+  {
+    files: doorFiles(),
+    plugins: { jsdoc },
+    settings: { jsdoc: { mode: 'typescript' } },
+    rules: {
+      'jsdoc/require-jsdoc': [
+        'error',
+        {
+          publicOnly: { esm: true, cjs: false, window: false },
+          require: { FunctionDeclaration: true, ArrowFunctionExpression: true, ClassDeclaration: true },
+          enableFixer: false,
+        },
+      ],
+      'jsdoc/require-description': ['error', { contexts: exported }],
+      'jsdoc/require-throws': ['error', { contexts: exported }],
+    },
   },
   {
     files: ['**/*.test.ts', 'test/**', 'bench/**'],

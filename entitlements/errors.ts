@@ -18,6 +18,7 @@ export type EntitlementsCode =
   | 'ENTITLEMENTS_UNREADABLE'
   | 'ENTITLEMENTS_UNSUPPORTED';
 
+/** Returns an error of this room. */
 export function entitlementsError(
   code: EntitlementsCode,
   failure: Omit<Failure, 'code'>,

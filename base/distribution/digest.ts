@@ -16,14 +16,17 @@ export function splitDigest(
   return { algorithm, hex };
 }
 
+/** Returns whether a text is a sha256 or sha512 digest, in the form that {@link splitDigest} takes. */
 export function isDigest(text: string): boolean {
   return splitDigest(text) !== undefined;
 }
 
+/** Returns the digest of bytes, such as `sha256:…`. */
 export function digestOf(bytes: Uint8Array | string, algorithm: DigestAlgorithm = 'sha256'): string {
   return `${algorithm}:${hash(algorithm, bytes, 'hex')}`;
 }
 
+/** Returns a hash that takes content piece by piece. */
 export function startDigest(algorithm: DigestAlgorithm): Hash {
   return createHash(algorithm);
 }

@@ -78,6 +78,10 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
   },
 };
 
+/**
+ * Returns the error of a request to a registry. The code decides the kind and, unless `more` has one, the
+ * remedy.
+ */
 export function distributionError(
   code: DistributionCode,
   task: Task,

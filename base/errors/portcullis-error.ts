@@ -114,11 +114,13 @@ export function asPortcullisError(thrown: unknown, failure: Omit<Failure, 'why' 
   return new PortcullisError({ ...failure, why: reasonOf(thrown), cause: thrown });
 }
 
+/** Returns an error in the form in which it crosses a Worker or a wire: without its cause. */
 export function errorToJson(error: PortcullisError): SerialisedError {
   const { cause: _cause, ...rest } = error.failure;
   return rest;
 }
 
+/** Returns the error that {@link errorToJson} was called with, without its cause. */
 export function errorFromJson(value: SerialisedError): PortcullisError {
   return new PortcullisError(value);
 }

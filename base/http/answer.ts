@@ -46,6 +46,7 @@ interface Received {
 const discardedBytes = 64 * 1024;
 
 /**
+ * Returns the answer to a request, with a body that the caller reads or discards.
  * @param signal the signal of the request: its deadline and the caller's cancellation apply to the body as
  * well
  */

@@ -39,6 +39,10 @@ const catalogue: Readonly<Record<HttpCode, Pick<Failure, 'kind' | 'fix'>>> = {
   },
 };
 
+/**
+ * Returns the error of a request over HTTP. The code decides the kind and, unless `more` has one, the remedy.
+ * The error does not contain the query of the URL.
+ */
 export function httpError(
   code: HttpCode,
   url: URL,

@@ -13,6 +13,7 @@ export interface ProcessIdentity {
 
 let bootId: string | undefined;
 
+/** Returns the id that the kernel gave to this boot. */
 export function currentBootId(): string {
   bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   return bootId;

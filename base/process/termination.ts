@@ -51,6 +51,7 @@ export function holdTermination(): void {
   while (Atomics.compareExchange(own, 0, 0, HELD) !== 0) Atomics.wait(own, 0, ASKED);
 }
 
+/** Ends what {@link holdTermination} began: this thread may be terminated again. */
 export function releaseTermination(): void {
   depth -= 1;
   if (own === undefined || depth > 0) return;

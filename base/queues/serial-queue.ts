@@ -4,6 +4,7 @@
  */
 export type SerialQueue = <T>(body: () => Promise<T>) => Promise<T>;
 
+/** Creates an empty queue. */
 export function createSerialQueue(): SerialQueue {
   let tail: Promise<unknown> = Promise.resolve();
   return (body) => {

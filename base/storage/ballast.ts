@@ -106,6 +106,10 @@ export interface TendedBallast {
  */
 const refillMs = 2_000;
 
+/**
+ * Creates the keeper of a ballast: it spends the ballast on a full disk, and fills it again as soon as the
+ * disk has room.
+ */
 export function tendBallast(ballast: Ballast): TendedBallast {
   let filling: NodeJS.Timeout | undefined;
   // A failure is retried. A full disk is reported by the calls that fail because of it.
@@ -133,7 +137,9 @@ export function tendBallast(ballast: Ballast): TendedBallast {
 
 /**
  * Does the same as {@link withBallast} for a synchronous action, in a thread that may block. SQLite's errors
- * about a full disk count too. @param room used before the ballast
+ * about a full disk count too.
+ * @param room used before the ballast
+ * @throws the error of `act`, if it is another error or if nothing is left to spend
  */
 export function makingRoom<T>(
   ballast: TendedBallast | undefined,

@@ -30,7 +30,10 @@ export async function makeFolder(folder: string, mode = 0o700): Promise<string |
   }
 }
 
-/** Does the same as {@link makeFolder} for a thread that may block. */
+/**
+ * Does the same as {@link makeFolder} for a thread that may block.
+ * @throws PortcullisError if the folder cannot be created
+ */
 export function makeFolderSync(folder: string, mode = 0o700): void {
   const isThere = (): boolean => statSync(folder, { throwIfNoEntry: false })?.isDirectory() ?? false;
   try {

@@ -48,6 +48,7 @@ const ample = 2;
 const filler = 'portcullis_room';
 
 /**
+ * Keeps room in a database for removals: free pages, and a log that keeps its length (decision 0078).
  * @param path of the database file, whose connection is in WAL mode
  * @param bytes of free pages, and of the log
  * @param isBound whether this connection lets the file grow only by {@link KeptRoom.grow}: its writes then

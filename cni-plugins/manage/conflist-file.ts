@@ -145,7 +145,11 @@ export function removeNetwork(source: ReportSource, name: string): RemovedNetwor
   return { file, bridges: removeIdleBridges(network.bridges.filter((bridge) => !used.has(bridge))) };
 }
 
-/** @param report the report of `source` @throws NETWORK_UNKNOWN */
+/**
+ * Returns a network of the conf folder by its name.
+ * @param report the report of `source`
+ * @throws PortcullisError NETWORK_UNKNOWN
+ */
 export function requireNetwork(
   source: ReportSource,
   name: string,

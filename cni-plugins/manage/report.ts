@@ -147,6 +147,11 @@ const patienceMs = 3000;
 /** The highest number of networks that are read: all of the folder, not only those that pods get. */
 const most = 1000;
 
+/**
+ * Returns all networks of the conf folder, with their attachments and leases in the database. A file that
+ * cannot be read becomes a problem of the report.
+ * @throws no PortcullisError for a file of the conf folder, only for a database that cannot be read
+ */
 export function readNetworkReport({ databasePath, confDir, choice }: ReportSource): NetworkReport {
   const problems: string[] = [];
   const networks: LoadedNetwork[] = [];

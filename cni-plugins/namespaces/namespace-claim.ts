@@ -69,7 +69,10 @@ function inUse(port: number): PortcullisError {
 
 const mostNamed = 5;
 
-/** @param links links of pods that this root did not create */
+/**
+ * Returns the error of a daemon in whose network namespace pods of another root are attached.
+ * @param links links of pods that this root did not create
+ */
 export function ofAnotherRoot(links: readonly Pick<Link, 'alias' | 'name'>[]): PortcullisError {
   const named = links
     .slice(0, mostNamed)

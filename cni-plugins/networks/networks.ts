@@ -35,8 +35,9 @@ export interface NetworkFolder {
 const all = 1000;
 
 /**
+ * Opens the folder of network configurations. Files are read again after a change.
  * @param at returns the path at which the conf folder can be read now; it may throw
- * @param tell receives each problem of a skipped file, once
+ * @param report receives each problem of a skipped file, once
  */
 export function openNetworkFolder(
   at: () => string,
@@ -80,6 +81,7 @@ function keptInPlace(before: LoadedNetworks | undefined, next: LoadedNetworks, m
   return { networks: inOrder.slice(0, most), skipped: [...next.skipped, ...reported] };
 }
 
+/** Returns whether the engine itself attaches pods to a network, and no chain of plugins. */
 export const isCore = (
   network: LoadedNetwork,
 ): network is LoadedNetwork & Required<Pick<LoadedNetwork, 'network'>> => network.network !== undefined;

@@ -42,7 +42,10 @@ const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
 const networkName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
 const portForm = /^(?<port>\d{1,5})(?::(?<target>\d{1,5}))?(?:\/(?<protocol>tcp|udp|sctp))?$/u;
 
-/** Parses memberships from JSON text. @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
+/**
+ * Parses memberships from JSON text.
+ * @throws NETWORK_SERVICE_MEMBERSHIP_INVALID
+ */
 export function parseMemberships(text: string, where: string): readonly Membership[] {
   let value: unknown;
   try {
@@ -53,7 +56,10 @@ export function parseMemberships(text: string, where: string): readonly Membersh
   return readMemberships(value, where);
 }
 
-/** Reads memberships from a JSON value. @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
+/**
+ * Reads memberships from a JSON value.
+ * @throws NETWORK_SERVICE_MEMBERSHIP_INVALID
+ */
 export function readMemberships(value: unknown, where: string): readonly Membership[] {
   if (!Array.isArray(value)) throw invalid(where, 'it is no list');
   if (value.length > most.services)

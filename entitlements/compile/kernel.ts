@@ -58,6 +58,7 @@ const LIMIT_LINES: readonly (readonly [line: string, name: LimitName])[] = [
 const SYS_RESOURCE = 24n;
 
 /**
+ * Returns the resource limits that bind a process.
  * @param status the content of /proc/PID/status
  * @param limits the content of /proc/PID/limits
  * @returns the finite hard limits of a process that may not raise them; undefined if it may

@@ -60,8 +60,8 @@ export async function collectProfileFiles(
 }
 
 /**
- * Returns the profiles in texts that were read from `paths`. @throws ENTITLEMENTS_BAD_PROFILE with every
- * problem
+ * Returns the profiles in texts that were read from `paths`.
+ * @throws ENTITLEMENTS_BAD_PROFILE with every problem
  */
 export function profilesOf(paths: readonly string[], texts: readonly SourceFile[]): ProfileSet {
   const checked = checkProfiles(texts);

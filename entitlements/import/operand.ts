@@ -148,7 +148,10 @@ async function exists(file: string): Promise<boolean> {
   );
 }
 
-/** @throws ENTITLEMENTS_UNREADABLE */
+/**
+ * Reads a file of at most 1 MiB as UTF-8.
+ * @throws ENTITLEMENTS_UNREADABLE
+ */
 export async function readText(file: string): Promise<string> {
   try {
     return (await readGivenFile(file, MAX_BYTES)).toString('utf8');

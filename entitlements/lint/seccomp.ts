@@ -105,7 +105,10 @@ const repeated: Check = (name, rules, fallback, find) => {
   }
 };
 
-/** Runs {@link lintSeccomp} on a JSON text. An error in the text becomes a problem. Never throws. */
+/**
+ * Runs {@link lintSeccomp} on a JSON text. An error in the text becomes a problem.
+ * @throws no PortcullisError: only a defect of the linter itself
+ */
 export function lintSeccompText(
   text: string,
   file: string,

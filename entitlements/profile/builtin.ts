@@ -135,6 +135,7 @@ export function builtinProfile(name: string): Profile | undefined {
   return BUILTIN.get(name);
 }
 
+/** Returns the names of the profiles that {@link builtinProfile} knows. */
 export function builtinNames(): string[] {
   return [...BUILTIN.keys()];
 }

@@ -159,6 +159,7 @@ export function withoutDevices(
   return wider === undefined ? left : { wider };
 }
 
+/** Returns a text that two grants share only if they are the same. */
 function key(grant: DeviceGrant): string {
   return `${grant.type} ${grant.major ?? '*'}:${grant.minor ?? '*'} ${grant.access}`;
 }

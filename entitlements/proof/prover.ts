@@ -41,6 +41,7 @@ const IDLE_MS = 10_000;
 const PATIENCE_MS = 30_000;
 
 /**
+ * Creates a prover: a Worker that compiles profiles, and proves that the settings are those of the profile.
  * @param cacheFolder where proved settings are kept for the next start, by content (settings-store.ts). If
  * absent, or if the program runs from sources, nothing is kept
  * @param generate creates settings instead of the compiler in this folder, on the caller's thread: the proof

@@ -51,7 +51,11 @@ export function parseSeccompJson(text: string): unknown {
   }
 }
 
-/** @throws ENTITLEMENTS_BAD_SECCOMP */
+/**
+ * Checks the types and the size of the seccomp section of an OCI runtime specification. The names of actions
+ * and operators are not checked yet.
+ * @throws ENTITLEMENTS_BAD_SECCOMP
+ */
 export function readOciSeccomp(json: unknown): OciShape {
   const top = record(json, '');
   const syscalls = list(top['syscalls'], 'syscalls').map((item, at) => readRule(item, `syscalls[${at}]`));

@@ -37,10 +37,11 @@ export interface CriClient {
 }
 
 /**
- * Creates a client of any CRI v1 endpoint. Connects on the first call.
- * Calls reject with a `PortcullisError`: with the server's own code, kind and details if it is Portcullis,
- * with CRI_UNREACHABLE if no server answers, otherwise with `CRI_<STATUS>` and the server's message.
+ * Creates a client of any CRI v1 endpoint. Connects on the first call. Calls reject with a `PortcullisError`:
+ * with the server's own code, kind and details if it is Portcullis, with CRI_UNREACHABLE if no server
+ * answers, otherwise with `CRI_<STATUS>` and the server's message.
  * @param socketPath absolute, without `unix://`
+ * @throws PortcullisError CRI_SOCKET_PATH if the path is not absolute
  */
 export function createCriClient(socketPath: string): CriClient {
   if (!isAbsolute(socketPath)) {

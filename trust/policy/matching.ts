@@ -139,6 +139,10 @@ export function signedEntitlementsMissing(rule: TrustRule): Reason {
   };
 }
 
+/**
+ * Returns the words of a message for the namespace of a pod. Without a namespace, they say that it is not
+ * known.
+ */
 export function inNamespace(namespace: string): string {
   return namespace === '' ? ' (namespace not known)' : ` in the namespace "${namespace}"`;
 }

@@ -177,7 +177,10 @@ export function verifyArchive(input: {
   });
 }
 
-/** @throws TRUST_NO_REGISTRY */
+/**
+ * Returns the repository of an image, if a registry serves it.
+ * @throws TRUST_NO_REGISTRY
+ */
 export function present(repository: RegistryRepository | undefined, on: string): RegistryRepository {
   if (repository !== undefined) return repository;
   throw new PortcullisError({

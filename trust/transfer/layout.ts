@@ -378,6 +378,7 @@ function missing(on: string): PortcullisError {
 
 const damageCode = 'TRUST_ARCHIVE_DAMAGED';
 
+/** Returns the error of an archive whose content is not what the archive says. */
 export function damaged(on: string, why: string): PortcullisError {
   return new PortcullisError({
     code: damageCode,

@@ -63,6 +63,7 @@ function dossierStatements(dossier: Dossier): Statement[] {
   ];
 }
 
+/** Returns the statement that stores the text of a verdict, unless it is stored. */
 export function verdictTextStatement(id: string, json: string): Statement {
   return {
     sql: 'INSERT INTO verdict_text (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING',

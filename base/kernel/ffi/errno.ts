@@ -98,7 +98,10 @@ export function kernelError(
   });
 }
 
-/** Returns `result` unless it is -1, the sign of a failed call. Then it throws the error of errno. */
+/**
+ * Returns `result` unless it is -1, the sign of a failed call. Then it throws the error of errno.
+ * @throws PortcullisError KERNEL_ and the name of errno
+ */
 export function checked(result: number, call: string, on: string): number {
   if (result === -1) throw kernelError(lastErrno(), call, on);
   return result;
@@ -106,6 +109,7 @@ export function checked(result: number, call: string, on: string): number {
 
 /**
  * Does the same as {@link checked} for a call that a signal may interrupt: it repeats the call after EINTR.
+ * @throws PortcullisError as {@link checked}
  */
 export function uninterrupted(attempt: () => number, call: string, on: string): number {
   for (;;) {
@@ -116,7 +120,10 @@ export function uninterrupted(attempt: () => number, call: string, on: string): 
   }
 }
 
-/** Returns `text` as a C string. A NUL inside would silently truncate it, so such a text is refused. */
+/**
+ * Returns `text` as a C string. A NUL inside would silently truncate it, so such a text is refused.
+ * @throws PortcullisError KERNEL_EINVAL
+ */
 export function cString(text: string, call: string): string {
   if (text.includes('\0'))
     throw kernelError('EINVAL', call, JSON.stringify(text), 'the text holds a NUL byte');

@@ -7,6 +7,7 @@ export interface KernelRelease {
   readonly release: string;
 }
 
+/** Returns the release of the running kernel. An unreadable version is 0.0. */
 export function kernelRelease(): KernelRelease {
   const text = release();
   const match = /^(\d+)\.(\d+)/.exec(text);

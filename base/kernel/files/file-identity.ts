@@ -25,8 +25,8 @@ export interface FileIdentity {
 }
 
 /**
- * Returns the identity of an open file (statx(2)). An O_PATH descriptor is enough. Linux 5.8. @throws
- * KERNEL_EOPNOTSUPP on an older kernel
+ * Returns the identity of an open file (statx(2)). An O_PATH descriptor is enough. Linux 5.8.
+ * @throws KERNEL_EOPNOTSUPP on an older kernel
  */
 export function fileIdentityOf(fd: number): FileIdentity {
   const stat = Buffer.alloc(256);

@@ -64,7 +64,10 @@ export function lockFile(fd: number): void {
 
 const LOCK_NB = 4;
 
-/** Does the same without waiting. Returns false if another process has the lock. */
+/**
+ * Does the same without waiting. Returns false if another process has the lock.
+ * @throws PortcullisError if the descriptor cannot be locked
+ */
 export function tryLockFile(fd: number): boolean {
   try {
     uninterrupted(() => c.flock(fd, LOCK_EX | LOCK_NB), 'flock', `fd ${fd}`);
@@ -75,6 +78,7 @@ export function tryLockFile(fd: number): boolean {
   }
 }
 
+/** Releases the lock of {@link lockFile} or {@link tryLockFile}: flock(2). */
 export function unlockFile(fd: number): void {
   checked(c.flock(fd, LOCK_UN), 'flock', `fd ${fd}`);
 }
@@ -101,6 +105,7 @@ export interface OpenInRoot {
  * Opens `path` below `root` (a folder's path, or a descriptor of it) with openat2(2). With the default
  * resolve flag no symbolic link, `..` or absolute path leaves the root. A race with a rename (EAGAIN) is
  * retried, at most 100 times.
+ * @throws PortcullisError with the error of openat2(2)
  */
 export function openInRoot(root: string | number, path: string, options: OpenInRoot): number {
   if (typeof root === 'string') {
@@ -119,6 +124,7 @@ export function openInRoot(root: string | number, path: string, options: OpenInR
 /**
  * Calls {@link openInRoot}. Returns undefined if nothing exists at `path` (ENOENT, ENOTDIR), without the cost
  * of an exception.
+ * @throws PortcullisError with any other error of openat2(2)
  */
 export function openInRootIfThere(root: number, path: string, options: OpenInRoot): number | undefined {
   const result = openat2(root, path, options);

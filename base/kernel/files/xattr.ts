@@ -72,7 +72,10 @@ export function listXattr(
     .filter((name) => name !== '');
 }
 
-/** Removes an extended attribute. Succeeds if it is not set. */
+/**
+ * Removes an extended attribute. Succeeds if it is not set.
+ * @throws PortcullisError with the error of removexattr(2)
+ */
 export function removeXattr(path: string, name: string, options: XattrOptions = {}): void {
   const call = options.follow === true ? c.remove : c.lremove;
   if (call(cString(path, 'removexattr'), cString(name, 'removexattr')) !== -1) return;

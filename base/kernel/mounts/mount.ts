@@ -47,6 +47,7 @@ const propagationFlags: Readonly<Record<Propagation, number>> = {
 /**
  * Calls mount(2). `data` is the file system's own option string. It takes at most one page; the kernel
  * truncates a longer one.
+ * @throws PortcullisError KERNEL_E2BIG if `data` is longer, otherwise the error of mount(2)
  */
 export function mount(source: string, target: string, fstype: string, flags: number, data?: string): void {
   if (data !== undefined && Buffer.byteLength(data) >= 4096) {
@@ -72,6 +73,10 @@ export function umount(target: string, flags = 0): void {
   checked(c.umount2(cString(target, 'umount'), flags), 'umount', target);
 }
 
+/**
+ * Changes the propagation of the mount at `target`, and with `rprivate`, `rshared` and the like also that of
+ * the mounts below it.
+ */
 export function setPropagation(target: string, propagation: Propagation): void {
   checked(
     c.mount('none', cString(target, 'mount'), null, propagationFlags[propagation], null),
@@ -102,6 +107,7 @@ export interface BindOptions {
  * Binds `source` (a symbolic link is followed) on `target` (a link at its end is not followed). The mount is
  * prepared detached with open_tree(2) and mount_setattr(2). Therefore a read-only bind is never writable, not
  * even for a moment, and keeps nosuid, nodev and noexec of its source. Needs kernel 5.12.
+ * @throws PortcullisError with the error of the call; nothing is mounted then
  */
 export function bindMount(source: string, target: string, options: BindOptions = {}): void {
   const recursive = options.recursive === true ? AT_RECURSIVE : 0;
@@ -202,6 +208,7 @@ const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 /**
  * Returns whether something is mounted exactly at `path` (a link is not followed). False if nothing exists
  * there. Needs kernel 5.8.
+ * @throws PortcullisError KERNEL_EOPNOTSUPP on an older kernel
  */
 export function isMountpoint(path: string): boolean {
   let stat: Buffer;

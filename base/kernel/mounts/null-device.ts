@@ -13,6 +13,7 @@ let made = 0;
  * (fchown(2)), and that user may then change their mode. If this process may not create devices, in a user
  * namespace, it opens the machine's device, which this process cannot give away either.
  * @returns a descriptor that the caller closes, open for reading and writing
+ * @throws PortcullisError if the device can be neither created nor opened
  */
 export function openNullDevice(): number {
   home ??= openDetachedMount('tmpfs');

@@ -44,6 +44,8 @@ export interface Overlay {
  * the length of their paths reaches the page limit of mount(2). A kernel without `lowerdir+` (before 6.8)
  * gets one option string. A single lower layer without upper, which overlayfs refuses, becomes a read-only
  * bind. The mount is never `volatile`, because such a mount does not survive a crash.
+ * @throws PortcullisError KERNEL_EINVAL without a lower folder, or with only one of `upper` and `work`;
+ * otherwise the error of the call, with the text that the kernel wrote
  */
 export function mountOverlay(overlay: Overlay): void {
   const { lower, upper, work, target, make } = overlay;

@@ -102,6 +102,7 @@ export function configureNamespaces(input: PinnedNamespaces): void {
 /**
  * Releases the namespaces of `dir` and removes the folder. Succeeds if parts of it do not exist. Runs in a
  * Worker.
+ * @throws PortcullisError if a mount or the folder cannot be removed
  */
 export function unpinNamespaces(dir: string): void {
   for (const type of [...pinTypes, userPin]) removePin(`${dir}/${type}`);

@@ -35,7 +35,10 @@ function startsWithSlash(name: string): boolean {
   return /^[^./]*\//.test(name);
 }
 
-/** Returns the path of a sysctl below /proc/sys. */
+/**
+ * Returns the path of a sysctl below /proc/sys.
+ * @throws PortcullisError KERNEL_EINVAL for a text that is not a name of a sysctl
+ */
 export function sysctlPath(name: string): string {
   const parts = startsWithSlash(name)
     ? name.split('/')
@@ -49,7 +52,10 @@ export function sysctlPath(name: string): string {
   return `/proc/sys/${parts.join('/')}`;
 }
 
-/** Refuses names that do not belong to one of `types`, because they would change the host. */
+/**
+ * Refuses names that do not belong to one of `types`, because they would change the host.
+ * @throws PortcullisError KERNEL_EPERM, or KERNEL_EINVAL for a text that is not a name of a sysctl
+ */
 export function checkSysctls(
   sysctls: Readonly<Record<string, string>>,
   types: readonly NamespaceType[],
@@ -69,7 +75,11 @@ export function checkSysctls(
   }
 }
 
-/** Writes sysctls of the calling thread's namespaces; call {@link checkSysctls} before the window. */
+/**
+ * Writes sysctls of the calling thread's namespaces; call {@link checkSysctls} before the window.
+ * @throws PortcullisError KERNEL_ENOENT for a sysctl that this kernel does not have, KERNEL_EINVAL for a
+ * value that it does not accept
+ */
 export function writeSysctls(sysctls: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(sysctls)) {
     try {

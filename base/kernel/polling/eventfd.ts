@@ -24,7 +24,10 @@ export function signalEventFd(fd: number): void {
   writeFd(fd, one);
 }
 
-/** Resets the counter to 0 and returns its previous value. */
+/**
+ * Resets the counter to 0 and returns its previous value.
+ * @throws PortcullisError if the descriptor cannot be read
+ */
 export function drainEventFd(fd: number): bigint {
   const counter = Buffer.alloc(8);
   try {

@@ -36,6 +36,7 @@ export interface Adopted {
  * its loop. So the socket is created over one end of a socket pair, and the descriptor then takes that end's
  * number.
  * @param onread for packets: one read of Node is one read(2), and therefore one packet
+ * @throws PortcullisError with the error of the call that the kernel refuses
  */
 export function adopt(fd: number, onread?: OnReadOpts): Adopted {
   const ends = Buffer.alloc(8);

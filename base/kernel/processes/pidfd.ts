@@ -58,6 +58,7 @@ const PIDFD_INFO_EXIT = 1n << 3n;
  * Returns what the kernel knows about the process behind a pidfd, even after its end and reaping, so that an
  * exit code outlives a lost parent. Undefined if the kernel does not support this (before 6.13). ESRCH: the
  * process was reaped and its exit was not recorded.
+ * @throws PortcullisError with any other error, such as KERNEL_ESRCH
  */
 export function pidfdInfo(pidfd: number): PidfdInfo | undefined {
   const exited = pollIn(pidfd, 0);

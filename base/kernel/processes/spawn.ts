@@ -138,7 +138,10 @@ export function openPipe(): Pipe {
   return { read: ends.readInt32LE(0), write: ends.readInt32LE(4) };
 }
 
-/** Opens two pipes. If the second cannot be opened, neither stays open. */
+/**
+ * Opens two pipes. If the second cannot be opened, neither stays open.
+ * @throws PortcullisError with the error of pipe2(2)
+ */
 export function openPipes(): readonly [Pipe, Pipe] {
   const first = openPipe();
   try {

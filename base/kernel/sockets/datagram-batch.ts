@@ -52,6 +52,8 @@ interface Slots {
 }
 
 /**
+ * Creates a reader and writer of the datagrams of a socket. One call of the kernel (recvmmsg(2), sendmmsg(2))
+ * takes at most `most` datagrams.
  * @param slotBytes the size of one slot; a longer datagram is truncated when received, and an error when sent
  */
 export function openDatagramBatch(fd: number, most: number, slotBytes: number): DatagramBatch {

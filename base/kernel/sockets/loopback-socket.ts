@@ -43,7 +43,10 @@ export function connectLoopback(fd: number, version: 4 | 6, port: number): boole
   throw kernelError(errno, 'connect', name(version, port));
 }
 
-/** Returns whether a pending connect has succeeded by now. @throws as {@link connectLoopback} */
+/**
+ * Returns whether a pending connect has succeeded by now.
+ * @throws as {@link connectLoopback}
+ */
 export function loopbackConnected(fd: number, version: 4 | 6, port: number): boolean {
   const pollfd = Buffer.alloc(8); // struct pollfd: fd i32, events i16, revents i16
   pollfd.writeInt32LE(fd, 0);

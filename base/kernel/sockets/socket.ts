@@ -61,6 +61,7 @@ export function connectUnix(fd: number, path: string): void {
 /**
  * Opens a unix socket that listens at a path. The path must be free (EADDRINUSE) and has at most 107 bytes
  * (ENAMETOOLONG). Non-blocking, with the longest queue that the kernel allows.
+ * @throws PortcullisError with the error of the call; no descriptor is left then
  */
 export function listenUnix(path: string): number {
   const address = unixAddress(path, 'bind');

@@ -55,6 +55,7 @@ export interface DockerDriver {
   close(): Promise<void>;
 }
 
+/** Creates the driver, and starts the Worker that changes the network for it. */
 export function createDockerDriver({
   databasePath,
   stagingDir,

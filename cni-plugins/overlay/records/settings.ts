@@ -57,7 +57,10 @@ export interface OverlayNetwork {
 /** Limit of bits for hosts: more subnets than any network has hosts. */
 const mostHostBits = 24;
 
-/** @throws OVERLAY_SETTINGS_INVALID */
+/**
+ * Checks the settings of an overlay, and returns its networks.
+ * @throws OVERLAY_SETTINGS_INVALID
+ */
 export function readSettings(settings: OverlaySettings): { readonly networks: readonly OverlayNetwork[] } {
   if (!/^[a-z0-9][a-z0-9-]{0,31}$/u.test(settings.name))
     throw invalid('name', settings.name, 'a name consists of lower-case letters, digits and -');
@@ -89,11 +92,14 @@ export function readSettings(settings: OverlaySettings): { readonly networks: re
   return { networks };
 }
 
+/** Returns whether a text can be the name of a host of an overlay. */
 export const isHostName = (text: string): boolean => /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/u.test(text);
 
+/** Returns whether a text is the URL of an etcd server: scheme, host and port only. */
 export const isEndpoint = (text: string): boolean =>
   /^https?:\/\/[^/?#@]+\/?$/u.test(text) && URL.canParse(text);
 
+/** Returns a prefix as text, such as `10.128.0.0/24`. */
 export const prefixText = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
 
 /** Returns the subnet with this number. */
@@ -105,6 +111,7 @@ export function subnetAt({ prefix, hostLength }: OverlayNetwork, index: number):
   };
 }
 
+/** Returns how many subnets of hosts a network has. */
 export const subnetCount = ({ prefix, hostLength }: OverlayNetwork): number =>
   2 ** (hostLength - prefix.length);
 

@@ -7,7 +7,11 @@ const mostBytes = 32 * 1024 * 1024;
 /** Limits of a followed folder. */
 export const limits: FolderLimits = { file: mostBytes, folder: 128 * 1024 * 1024, files: 65_536 };
 
-/** @param bytes size of the file */
+/**
+ * Returns the problem of a file that is larger than a description may be; undefined if the file is small
+ * enough.
+ * @param bytes size of the file
+ */
 export function tooLarge(file: string, bytes: number): Problem | undefined {
   return bytes <= mostBytes
     ? undefined

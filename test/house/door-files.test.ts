@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { ESLint } from 'eslint';
+import { doorFiles, doors } from './door-files.ts';
+
+describe('the files of the doors', () => {
+  it('are those that declare what a door exports, through other doors and other names', (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-doors-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const files = {
+      'index.ts':
+        "export { a } from './a.ts';\nexport type { C as D } from './inner/index.ts';\nimport './e.ts';\n",
+      'a.ts': 'export const a = 1;\n',
+      'inner/index.ts': "export type { C } from './c.ts';\nexport { b } from './b.ts';\n",
+      'inner/b.ts': 'export const b = 1;\n',
+      'inner/c.ts': 'export interface C {}\n',
+      'e.ts': 'export const e = 1;\n',
+      'own.ts': 'export function own() {}\n',
+    };
+    for (const [name, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true });
+      writeFileSync(join(folder, name), text);
+    }
+    assert.deepEqual(doorFiles(['index.ts', 'own.ts'], folder), ['a.ts', 'inner/c.ts', 'own.ts']);
+  });
+
+  it('exist in each room', () => {
+    const files = doorFiles();
+    for (const door of doors)
+      assert.ok(
+        files.some((file) => file.startsWith(`${dirname(door)}/`)),
+        door,
+      );
+    assert.ok(files.length > 250, `${files.length}`);
+  });
+
+  it('must have comments that say what a function does and what it throws', async () => {
+    const eslint = new ESLint({
+      cwd: join(import.meta.dirname, '../..'),
+      // These rules need no types.
+      overrideConfig: { languageOptions: { parserOptions: { project: null } } },
+      ruleFilter: ({ ruleId }) => ruleId.startsWith('jsdoc/'),
+    });
+    const source = [
+      'export function a(): void {}',
+      '/** @throws PortcullisError A_B */',
+      'export const b = (): void => { throw new Error(); };',
+      '/** Does c. */',
+      'export function c(): void { throw new Error(); }',
+      '/** Does d. @throws PortcullisError A_B */',
+      'export function d(): void { throw new Error(); }',
+      '/**',
+      ' * Does e.',
+      ' * @throws PortcullisError A_B',
+      ' */',
+      'export function e(): void { throw new Error(); }',
+      'function inside(): void { throw new Error(); }',
+      'inside();',
+    ].join('\n');
+    const [result] = await eslint.lintText(source, { filePath: 'base/errors/portcullis-error.ts' });
+    assert.deepEqual(
+      result?.messages.map(({ ruleId, line }) => `${line} ${ruleId ?? ''}`),
+      [
+        '1 jsdoc/require-jsdoc',
+        '2 jsdoc/require-description',
+        '4 jsdoc/require-throws',
+        '6 jsdoc/require-throws',
+      ],
+    );
+  });
+});

@@ -1,0 +1,49 @@
+import { globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import ts from 'typescript';
+
+const root = join(import.meta.dirname, '../..');
+
+/** The entry points of the rooms, and of the folders of base. */
+export const doors: readonly string[] = [
+  ...['trust', 'entitlements', 'cni-plugins', 'runtime'].map((room) => `${room}/index.ts`),
+  'runtime/launch.ts',
+  ...globSync('base/*/index.ts', { cwd: root }).sort(),
+];
+
+/**
+ * Returns the files that declare what the doors export, relative to the repository: their comments are
+ * reference.
+ */
+export function doorFiles(from: readonly string[] = doors, folder = root): string[] {
+  const found = new Set<string>();
+  for (const door of from) for (const file of declaring(door, undefined, folder)) found.add(file);
+  return [...found].sort();
+}
+
+/** Returns the files that declare what a file exports: all of it, or the given names. */
+function declaring(file: string, names: ReadonlySet<string> | undefined, folder: string): Set<string> {
+  const text = readFileSync(join(folder, file), 'utf8');
+  const { statements } = ts.createSourceFile(file, text, ts.ScriptTarget.Latest);
+  const found = new Set<string>();
+  const left = new Set(names);
+  for (const statement of statements) {
+    if (!ts.isExportDeclaration(statement)) continue;
+    const { moduleSpecifier, exportClause } = statement;
+    if (moduleSpecifier === undefined || !ts.isStringLiteral(moduleSpecifier)) continue;
+    const elements =
+      exportClause !== undefined && ts.isNamedExports(exportClause) ? exportClause.elements : undefined;
+    const wanted = elements?.filter(({ name }) => names?.has(name.text) ?? true);
+    if (wanted?.length === 0) continue;
+    for (const { name } of wanted ?? []) left.delete(name.text);
+    const inner = wanted && new Set(wanted.map(({ name, propertyName }) => (propertyName ?? name).text));
+    for (const each of declaring(join(dirname(file), moduleSpecifier.text), inner, folder)) found.add(each);
+  }
+  const declaresSome = statements.some(
+    (statement) =>
+      ts.canHaveModifiers(statement) &&
+      ts.getModifiers(statement)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword) === true,
+  );
+  if (declaresSome && (names === undefined || left.size > 0)) found.add(file);
+  return found;
+}
