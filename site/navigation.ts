@@ -8,7 +8,9 @@ const root = join(import.meta.dirname, '..');
  * The four parts of the site, and the documents of each, in reading order. House tests check that no document
  * is missing.
  */
-const tutorials = ['first-signed-pod', 'ci-gate', 'nginx-profile'].map((name) => `docs/tutorials/${name}.md`);
+const tutorials = ['first-signed-pod', 'cluster-node', 'ci-gate', 'nginx-profile'].map(
+  (name) => `docs/tutorials/${name}.md`,
+);
 const guides = [
   ...['kubelet', 'embedding', 'signing', 'publishing', 'image-files', 'trust-service', 'containers-policy'],
   ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],

@@ -5,7 +5,7 @@
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   existsSync,
@@ -24,6 +24,7 @@ import { findTool } from '../fixtures/tools.ts';
 const root = join(import.meta.dirname, '../..');
 const folder = join(root, 'docs/tutorials');
 const crictl = findTool('crictl');
+const kubelet = findTool('kubelet');
 /** Where `test/peers/get nginx` puts Debian's package. */
 const nginx = join(process.env['PEERS'] ?? '/var/cache/portcullis-peers', 'nginx');
 /** A reader needs ten minutes. A command that hangs fails the test. */
@@ -32,13 +33,20 @@ const limitMs = 300_000;
 interface Block {
   readonly line: number;
   readonly text: string;
+  /**
+   * The block runs only with a kubelet, whose build takes ten minutes: `<!-- needs kubelet -->` is above it.
+   */
+  readonly needsKubelet: boolean;
 }
 
 function blocksOf(document: string): Block[] {
-  return [...document.matchAll(/^```sh\n([^]*?)^```$/gm)].map(({ index, 1: text = '' }) => ({
-    line: document.slice(0, index).split('\n').length,
-    text,
-  }));
+  return [...document.matchAll(/^(<!-- needs kubelet -->\n\n)?```sh\n([^]*?)^```$/gm)].map(
+    ({ index, 1: mark = '', 2: text = '' }) => ({
+      line: document.slice(0, index + mark.length).split('\n').length,
+      text,
+      needsKubelet: mark !== '',
+    }),
+  );
 }
 
 /**
@@ -71,6 +79,7 @@ async function run(blocks: readonly Block[]): Promise<Run> {
           ...process.env,
           TMPDIR: temporary,
           NGINX: nginx,
+          KUBELET: kubelet.path,
           PATH: [dirname(crictl.path), process.env['PATH'] ?? ''].join(delimiter),
         },
       },
@@ -114,7 +123,8 @@ for (const name of readdirSync(folder).filter((file) => file.endsWith('.md')))
     const blocks = blocksOf(readFileSync(join(folder, name), 'utf8'));
     let ran: Run;
     before(async () => {
-      ran = await run(blocks);
+      if (blocks.some(isRun) && blocks.some(({ needsKubelet }) => needsKubelet)) prepareNode();
+      ran = await run(blocks.filter(isRun));
     });
     after(() => {
       for (const cgroup of cgroupsLeft()) removeCgroup(cgroup);
@@ -122,14 +132,35 @@ for (const name of readdirSync(folder).filter((file) => file.endsWith('.md')))
     it('has commands', () => {
       assert.ok(blocks.length > 0);
     });
-    for (const { line, text } of blocks)
-      it(`line ${line}: ${text.split('\n')[0] ?? ''}`, () => {
-        assert.ok(ran.done.has(line), ran.output.slice(-8000));
-      });
+    for (const block of blocks)
+      it(
+        `line ${block.line}: ${block.text.split('\n')[0] ?? ''}`,
+        { skip: isRun(block) ? false : kubelet.skip },
+        () => {
+          assert.ok(ran.done.has(block.line), ran.output.slice(-8000));
+        },
+      );
     it('leaves nothing behind', () => {
       assert.deepEqual([...ran.left, ...cgroupsLeft()], [], ran.output.slice(-8000));
     });
   });
+
+function isRun({ needsKubelet }: Block): boolean {
+  return !needsKubelet || kubelet.skip === false;
+}
+
+/**
+ * Prepares what a kubelet expects of a machine: a default route, and a folder for its links to logs of
+ * containers.
+ */
+function prepareNode(): void {
+  const ip = (...args: string[]): void => void execFileSync('ip', args);
+  ip('link', 'add', 'node0', 'type', 'veth', 'peer', 'name', 'node1');
+  ip('addr', 'add', '10.212.0.2/24', 'dev', 'node0');
+  for (const name of ['node0', 'node1']) ip('link', 'set', name, 'up');
+  ip('route', 'add', 'default', 'via', '10.212.0.1');
+  execFileSync('mount', ['-t', 'tmpfs', 'tutorial-log', '/var/log']);
+}
 
 function cgroupsLeft(): string[] {
   const hierarchies = [
