@@ -1,6 +1,7 @@
 /**
- * `npm run docs`: builds the documentation site into site/dist, fails on dead links, and runs the commands of
- * the tutorials. `-- --only-build` leaves out the tutorials, which need root.
+ * `npm run docs`: builds the documentation site into site/dist, fails on dead links, takes screenshots where
+ * Chromium is installed, and runs the commands of the tutorials. `-- --only-build` leaves out the tutorials,
+ * which need root.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -8,6 +9,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { deadLinks } from './check.ts';
 import { generate } from './generate.ts';
+import { checkScreenshots, findChromium } from './screenshots.ts';
 
 const site = import.meta.dirname;
 const root = join(site, '..');
@@ -40,6 +42,7 @@ const dead = deadLinks(join(site, 'dist'));
 for (const { page, target, why } of dead) out.write(`dead link in ${page}: ${target}: ${why}\n`);
 if (dead.length > 0) process.exit(1);
 out.write('no dead links; the site is in site/dist\n');
+if (!(await checkScreenshots(join(site, 'dist'), out, findChromium()))) process.exit(1);
 if (!process.argv.includes('--only-build'))
   execFileSync(process.execPath, ['--test', '--test-force-exit', 'test/e2e/tutorials.test.ts'], {
     cwd: root,
