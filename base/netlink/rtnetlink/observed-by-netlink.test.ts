@@ -259,7 +259,7 @@ test('both list the same rules', async () => {
         ],
   );
   assert.ok(listed.some(({ source }) => source === '0a000009'));
-  assert.deepEqual(tables.listRules(ours).map(plain), listed);
+  assert.deepEqual(tables.listRoutingRules(ours).map(plain), listed);
 });
 
 test('both list the same neighbours and forwarding entries', async () => {

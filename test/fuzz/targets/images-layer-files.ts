@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { openDetachedMount } from '../../../base/kernel/detached-mount.ts';
+import { openDetachedMount } from '../../../base/kernel/mounts/detached-mount.ts';
 import { structureFault } from '../../../runtime/images/erofs/check-structure.ts';
 import { openLayerFile } from '../../../runtime/images/erofs/check-layer.ts';
 import { encode } from '../../../runtime/images/erofs/erofs.fixture.ts';

@@ -117,8 +117,8 @@ export const planted: readonly PlantedBug[] = [
     kind: 'images',
     says: 'an image is recorded without its verdict',
     file: `${images}/pull.ts`,
-    from: '    },\n    decided.log,\n  );',
-    to: '    },\n    [],\n  );',
+    from: '    },\n    decided.log,\n',
+    to: '    },\n    [],\n',
   },
   {
     kind: 'images',
