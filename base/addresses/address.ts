@@ -15,6 +15,7 @@ export interface IpPrefix {
   readonly length: number;
 }
 
+/** Returns the number of bits of an address. */
 export const bitsOf = (family: IpFamily): number => (family === 4 ? 32 : 128);
 
 /**
@@ -34,6 +35,10 @@ export function parseIp(text: string): IpAddress | undefined {
   return { family: 6, value: all.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n) };
 }
 
+/**
+ * Parses an address with the length of its prefix, such as `10.0.0.1/8`. Returns undefined if the text is not
+ * one.
+ */
 export function parsePrefix(text: string): IpPrefix | undefined {
   const slash = text.indexOf('/');
   const digits = text.slice(slash + 1);
@@ -76,6 +81,7 @@ export function ipBytes(address: IpAddress): Buffer {
 
 const lowHalf = (1n << 64n) - 1n;
 
+/** Returns the address of 4 or 16 bytes in network order. */
 export function ipFromBytes(bytes: Uint8Array): IpAddress {
   if (bytes.length === 4) return { family: 4, value: BigInt(Buffer.from(bytes).readUInt32BE()) };
   return { family: 6, value: BigInt(`0x${Buffer.from(bytes).toString('hex')}`) };
@@ -93,6 +99,7 @@ export function lastOf(prefix: IpPrefix): IpAddress {
   return { family: prefix.address.family, value: networkOf(prefix).value | ((1n << host) - 1n) };
 }
 
+/** Returns whether an address is in the network of a prefix. False for another family. */
 export function contains(prefix: IpPrefix, address: IpAddress): boolean {
   return (
     address.family === prefix.address.family &&

@@ -18,6 +18,7 @@ const headerSize = 64 + 56;
  * input gives the same bytes. Pure.
  * @param write emits the code and lays out the constants it refers to; it is called twice, and the code must
  * have the same length both times
+ * @throws Error if the code does not have the same length both times
  */
 export function assembleExecutable(
   machine: Machine,

@@ -10,6 +10,7 @@ import { withTermination } from './termination.ts';
  * for native code that the Worker runs with `unterminated`. A Worker that cannot be started is lost like any
  * other: it emits `error` and `exit`.
  * @param moduleUrl the caller's `import.meta.url`
+ * @throws Error for options that Node refuses
  */
 export function startWorker(
   moduleUrl: string,

@@ -185,7 +185,10 @@ export interface IpvsRequests {
   setTimeouts(timeouts: IpvsTimeouts): Request;
 }
 
-/** @param family the kernel's number for `IPVS` (`familyNumber` of genl.ts) */
+/**
+ * Returns the requests of IPVS.
+ * @param family the kernel's number for `IPVS` (`familyNumber` of genl.ts)
+ */
 export function ipvsRequests(family: number): IpvsRequests {
   const request = (
     what: string,
@@ -286,7 +289,10 @@ const forwardings = new Map<number, IpvsForwarding>(
   Object.entries(forwardingNumbers).map(([name, value]) => [value, name as IpvsForwarding]),
 );
 
-/** @param family the family of its service, which older kernels do not repeat */
+/**
+ * Reads a listed destination; undefined for a message without one.
+ * @param family the family of its service, which older kernels do not repeat
+ */
 export function readDestination(
   message: Pick<Received, 'body'>,
   family: 2 | 10,
@@ -307,6 +313,7 @@ export function readDestination(
   };
 }
 
+/** Reads the timeouts of connections. */
 export function readTimeouts(message: Pick<Received, 'body'>): IpvsTimeouts {
   const { attributes } = genlBody(message.body);
   return {

@@ -163,7 +163,10 @@ export interface WireguardRequests {
   setDevice(change: WireguardDeviceChange): Request[];
 }
 
-/** @param family the kernel's number for `wireguard` (`familyNumber` of genl.ts) */
+/**
+ * Returns the requests of a WireGuard link.
+ * @param family the kernel's number for `wireguard` (`familyNumber` of genl.ts)
+ */
 export function wireguardRequests(family: number, link: string): WireguardRequests {
   const request = (what: string, command: number, flags: number, attributes: readonly Buffer[]): Request => ({
     what,

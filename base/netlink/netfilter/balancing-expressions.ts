@@ -60,6 +60,7 @@ export function remember(
 const NFT_REJECT_ICMP_UNREACH = 0;
 const NFT_REJECT_TCP_RST = 1;
 
+/** Refuses a packet with a TCP reset. */
 export function resetTcp(): Buffer {
   return expression('reject', attribute(1, be32(NFT_REJECT_TCP_RST)), attribute(2, Buffer.of(0)));
 }

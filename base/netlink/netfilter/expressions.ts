@@ -9,6 +9,7 @@ import type { Verdict } from './nftables.ts';
  */
 
 const NFT_REG32_00 = 8;
+/** Returns the kernel's number of a register of four bytes. */
 export const register = (index: number): number => NFT_REG32_00 + index;
 
 /** One expression of a rule, by the kernel's name. */
@@ -31,6 +32,7 @@ const metaKeys = {
   oifgroup: 22,
 } as const;
 
+/** Loads a property of the packet, such as its link, into a register. */
 export function meta(key: keyof typeof metaKeys, to: number): Buffer {
   return expression('meta', attribute(1, be32(to)), attribute(2, be32(metaKeys[key])));
 }
@@ -85,10 +87,12 @@ export function setFrame(offset: number, length: number, from: number): Buffer {
   );
 }
 
+/** Continues with the rule only if a register has this value. */
 export function equals(from: number, value: Uint8Array): Buffer {
   return expression('cmp', attribute(1, be32(from)), attribute(2, be32(0)), nested(3, attribute(1, value)));
 }
 
+/** Continues with the rule only if a register has another value. */
 export function differs(from: number, value: Uint8Array): Buffer {
   return expression('cmp', attribute(1, be32(from)), attribute(2, be32(1)), nested(3, attribute(1, value)));
 }
@@ -138,6 +142,7 @@ export function inSet(set: string, from: number): Buffer {
 
 const NFT_LOOKUP_F_INV = 1;
 
+/** Continues with the rule only if a set does not hold the key in a register. */
 export function notInSet(set: string, from: number): Buffer {
   return expression(
     'lookup',
@@ -159,6 +164,7 @@ export function verdictOf(map: string, from: number): Buffer {
   return mapped(map, from, NFT_REG_VERDICT);
 }
 
+/** Ends the rule with a verdict. */
 export function verdict(value: Verdict): Buffer {
   return expression('immediate', attribute(1, be32(NFT_REG_VERDICT)), nested(2, verdictData(value)));
 }
@@ -269,6 +275,7 @@ export function originalPort(to: number): Buffer {
 
 const NFT_NAT_DNAT = 1;
 
+/** Translates the destination to the address and the port in two registers. */
 export function translateDestination(family: 'ip' | 'ip6', address: number, port: number): Buffer {
   return expression(
     'nat',
@@ -279,10 +286,12 @@ export function translateDestination(family: 'ip' | 'ip6', address: number, port
   );
 }
 
+/** Translates the source to the address of the outgoing link. */
 export function masquerade(): Buffer {
   return expression('masq');
 }
 
+/** Counts packets and bytes. */
 export function counter(): Buffer {
   return expression('counter');
 }

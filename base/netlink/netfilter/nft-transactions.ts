@@ -30,9 +30,13 @@ export function generationOf(filter: NetlinkSocket): number {
 
 /** How often a socket changed rules: each change increments the generation by one. */
 const changes = new WeakMap<NetlinkSocket, number>();
+/** Returns how often a socket has changed rules. */
 export const changesBy = (socket: NetlinkSocket): number => changes.get(socket) ?? 0;
 
-/** Runs all requests in one transaction, which succeeds or fails as a whole. Throws the first refusal. */
+/**
+ * Runs all requests in one transaction, which succeeds or fails as a whole. Throws the first refusal.
+ * @throws PortcullisError with the first refusal
+ */
 export function transact(socket: NetlinkSocket, requests: readonly Request[]): void {
   if (requests.length === 0) return;
   const mark = (what: string, type: number): Request => ({

@@ -150,6 +150,7 @@ export function deleteTable(table: Table): Request {
   return request('delete the table', table, '', NFT_MSG_DELTABLE, 0, attribute(1, text(table.name)));
 }
 
+/** Returns the request that adds a chain, unless the table has it. */
 export function addChain(table: Table, chain: Chain): Request {
   const hook =
     chain.hook === undefined
@@ -177,7 +178,10 @@ const NFT_SET_TIMEOUT = 0x10;
 const NFT_SET_EVAL = 0x20;
 const NFT_DATA_VERDICT = 0xffffff00;
 
-/** @param id unique in the batch; the kernel requires one, but rules refer to sets by name */
+/**
+ * Returns the request that adds a named set or map.
+ * @param id unique in the batch; the kernel requires one, but rules refer to sets by name
+ */
 export function addSet(table: Table, set: NamedSet, id: number): Request {
   const key = layout(set.key);
   const data =
@@ -334,7 +338,10 @@ function commentData(comment: string): Buffer {
   return Buffer.concat([Buffer.of(UDATA_RULE_COMMENT, words.length), words]);
 }
 
-/** @param expressions encoded by expressions.ts */
+/**
+ * Returns the request that appends a rule to a chain.
+ * @param expressions encoded by expressions.ts
+ */
 export function addRule(
   table: Table,
   chain: string,

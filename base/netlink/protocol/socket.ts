@@ -109,8 +109,10 @@ const dumpAttempts = 8;
 const buffer = Buffer.allocUnsafeSlow(receiveBytes);
 
 /**
+ * Opens a netlink socket in the network namespace of the calling thread.
  * @param protocol NETLINK_ROUTE or NETLINK_NETFILTER
  * @param asksOnce always behaves as within `askingOnce`: this socket changes nothing
+ * @throws PortcullisError if the kernel refuses the socket or its options
  */
 export function openNetlink(
   protocol: number,

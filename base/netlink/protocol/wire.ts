@@ -46,16 +46,19 @@ export interface Acknowledgement {
 
 const aligned = (length: number): number => (length + 3) & ~3;
 
+/** Encodes one byte. */
 export function u8(value: number): Buffer {
   return Buffer.of(value);
 }
 
+/** Encodes four bytes, the lowest first: the order of the host. */
 export function u32(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(4);
   bytes.writeUInt32LE(value >>> 0);
   return bytes;
 }
 
+/** Encodes two bytes in network order. */
 export function be16(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(2);
   bytes.writeUInt16BE(value);

@@ -46,6 +46,7 @@ export function setVlanFiltering(index: number): Request {
   };
 }
 
+/** Returns whether a bridge filters by VLAN. */
 export function filtersVlans(socket: NetlinkSocket, index: number): boolean {
   const answer = socket.ask({
     what: 'look up the bridge',
@@ -85,7 +86,10 @@ const flagsOf = (self: boolean): Buffer[] => {
   return self ? [attribute(IFLA_BRIDGE_FLAGS, flags)] : [];
 };
 
-/** @param self for the bridge itself instead of a port */
+/**
+ * Returns the request that adds VLANs to a port of a bridge.
+ * @param self for the bridge itself instead of a port
+ */
 export function addVlans(index: number, vlans: readonly PortVlan[], self = false): Request {
   return {
     what: 'add VLANs to the bridge port',
@@ -99,6 +103,7 @@ export function addVlans(index: number, vlans: readonly PortVlan[], self = false
   };
 }
 
+/** Returns the request that removes a VLAN from a port of a bridge. */
 export function deleteVlan(index: number, id: number): Request {
   return {
     what: `take VLAN ${id} from the bridge port`,

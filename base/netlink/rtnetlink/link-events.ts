@@ -47,6 +47,10 @@ const RTMGRP_LINK = 1;
 const waitingBytes = 2 * 1024 * 1024;
 const longest = 64 * 1024;
 
+/**
+ * Opens a socket that receives the changes of links in the network namespace of the calling thread.
+ * @throws PortcullisError if the kernel refuses the socket or its options
+ */
 export function openLinkEvents(): LinkEvents {
   const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
   try {

@@ -22,6 +22,7 @@ const sleepCell = new Int32Array(new SharedArrayBuffer(4));
  * Removes a link and returns when it is gone. A missing link is not an error. The link is selected by its
  * index, which no other link gets: when a late request is served, another link may have the name.
  * @param open makes a socket in the namespace of `route`
+ * @throws PortcullisError if the kernel refuses the removal
  */
 export function removeLink(route: NetlinkSocket, index: number, open: () => NetlinkSocket): void {
   const exists = (): boolean => route.find(getLink({ index }), 'ENODEV') !== undefined;

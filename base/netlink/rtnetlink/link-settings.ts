@@ -69,6 +69,7 @@ export const macText = (bytes: Uint8Array): string =>
     .toString('hex')
     .replace(/..(?=.)/g, '$&:');
 
+/** Returns the bytes of a MAC address, such as `02:00:00:00:00:01`. */
 export const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
 
 function header(index: number, flags = 0, change = 0): Buffer {
@@ -99,6 +100,7 @@ export function findLink(
   return answer === undefined ? undefined : readSettings(answer);
 }
 
+/** Lists all links with their settings. */
 export function listSettings(socket: NetlinkSocket): LinkSettings[] {
   return socket
     .dump({
@@ -119,6 +121,7 @@ const change = (what: string, index: number, body: readonly Uint8Array[]): Reque
   body: Buffer.concat(body),
 });
 
+/** Returns the request that sets or clears a flag of a link. */
 export function setFlag(index: number, flag: keyof typeof linkFlags, on: boolean): Request {
   const bit = linkFlags[flag];
   return change(`${on ? 'set' : 'clear'} the flag ${flag} of the link`, index, [
@@ -126,12 +129,15 @@ export function setFlag(index: number, flag: keyof typeof linkFlags, on: boolean
   ]);
 }
 
+/** Returns the request that sets the MAC address of a link. */
 export const setMac = (index: number, mac: string): Request =>
   change('set the MAC address of the link', index, [header(index), attribute(IFLA_ADDRESS, macBytes(mac))]);
 
+/** Returns the request that sets the MTU of a link. */
 export const setMtu = (index: number, mtu: number): Request =>
   change('set the MTU of the link', index, [header(index), attribute(IFLA_MTU, u32(mtu))]);
 
+/** Returns the request that sets the length of the transmit queue of a link, in packets. */
 export const setQueueLength = (index: number, length: number): Request =>
   change('set the transmit queue length of the link', index, [
     header(index),

@@ -83,6 +83,7 @@ export interface BridgeLink {
   readonly mtu?: number;
 }
 
+/** Returns the request that creates a bridge. It fails if the name is taken. */
 export function createBridge(bridge: BridgeLink): Request {
   return {
     what: 'create the bridge',
@@ -157,6 +158,7 @@ export function createVeth(pair: VethPair): Request {
   };
 }
 
+/** Returns the request that brings up a link. */
 export function setUp(link: LinkName): Request {
   return {
     what: 'bring up the link',
@@ -167,6 +169,7 @@ export function setUp(link: LinkName): Request {
   };
 }
 
+/** Returns the request that takes down a link. */
 export function setDown(link: LinkName): Request {
   return {
     what: 'take down the link',
@@ -177,6 +180,7 @@ export function setDown(link: LinkName): Request {
   };
 }
 
+/** Returns the request that puts a link into promiscuous mode. */
 export function setPromiscuous(link: LinkName): Request {
   return {
     what: 'set promiscuous mode of the link',
@@ -187,7 +191,10 @@ export function setPromiscuous(link: LinkName): Request {
   };
 }
 
-/** @param master index of the bridge, 0 to leave it */
+/**
+ * Returns the request that puts a link on a bridge, or takes it from its bridge.
+ * @param master index of the bridge, 0 to leave it
+ */
 export function setMaster(link: LinkName, master: number): Request {
   return {
     what: master === 0 ? 'take the link from its bridge' : 'put the link on its bridge',
@@ -258,6 +265,7 @@ export function setNoOwnIpv6(link: LinkName): Request {
   };
 }
 
+/** Returns the request that deletes a link. */
 export function deleteLink(link: LinkName): Request {
   return {
     what: 'delete the link',
@@ -279,6 +287,7 @@ export function deleteGroup(group: number): Request {
   };
 }
 
+/** Returns the request that puts a link into a group. */
 export function setGroup(link: LinkName, group: number): Request {
   return {
     what: 'set the group of the link',
@@ -306,6 +315,7 @@ export function setAlias(link: LinkName, alias: string): Request {
   };
 }
 
+/** Returns the request that looks up a link. */
 export function getLink(link: LinkName): Request {
   return {
     what: 'look up the link',
@@ -350,6 +360,7 @@ export interface Link {
   readonly isolated?: boolean;
 }
 
+/** Reads the answer to {@link getLink}. */
 export function readLink(message: Received): Link {
   const attributes = attributesOf(message.body, 16);
   const number = (type: number): number => attributes.get(type)?.readUInt32LE(0) ?? 0;

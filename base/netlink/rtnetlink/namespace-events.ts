@@ -52,6 +52,11 @@ const waitingBytes = 2 * 1024 * 1024;
 const longest = 16 * 1024;
 const mostEvents = 4096;
 
+/**
+ * Opens a socket that receives changes from all network namespaces that have a number in that of the calling
+ * thread.
+ * @throws PortcullisError if the kernel refuses the socket or its options
+ */
 export function openNamespaceEvents(): NamespaceEvents {
   const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
   try {

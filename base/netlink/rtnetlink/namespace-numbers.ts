@@ -25,7 +25,10 @@ const request = (what: string, on: string, type: number, ...attributes: readonly
 const find = (fd: number): Request =>
   request('look up the number of the namespace', `fd ${fd}`, RTM_GETNSID, attribute(NETNSA_FD, u32(fd)));
 
-/** Returns the number of the open namespace, and assigns one if it has none. */
+/**
+ * Returns the number of the open namespace, and assigns one if it has none.
+ * @throws PortcullisError if the kernel assigns no number
+ */
 export function numberOf(route: NetlinkSocket, fd: number): number {
   const found = read(route, fd);
   if (found !== notAssigned) return found;

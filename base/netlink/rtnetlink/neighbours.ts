@@ -92,6 +92,7 @@ export function deleteForwarding(index: number, entry: ForwardingEntry): Request
   );
 }
 
+/** Returns the request that adds or replaces a neighbour of a link. */
 export function putNeighbour(index: number, neighbour: Neighbour): Request {
   const family = neighbour.address.length === 4 ? 2 : 10;
   return request(
@@ -130,6 +131,7 @@ function list(
     });
 }
 
+/** Lists the forwarding entries of a link. */
 export function listForwarding(socket: NetlinkSocket, index: number): ForwardingEntry[] {
   return list(socket, AF_BRIDGE, index).map(({ dst, mac }) => ({ mac, remote: dst }));
 }

@@ -113,6 +113,7 @@ function broadcastOf(address: Buffer, length: number): Buffer {
   return bytes;
 }
 
+/** Lists the addresses of a link. */
 export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress[] {
   return readAddresses(socket, `#${index}`).flatMap(({ index: of, ...address }) =>
     of === index ? [address] : [],
@@ -135,6 +136,7 @@ export const listEveryAddress: Request = {
 const readAddresses = (socket: NetlinkSocket, on: string): (LinkAddress & { readonly index: number })[] =>
   socket.dump({ ...listEveryAddress, on }).flatMap(readAddress);
 
+/** Reads a listed address; an empty list for a message without one. */
 export function readAddress(message: Received): (LinkAddress & { readonly index: number })[] {
   const attributes = attributesOf(message.body, 8);
   const address = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
@@ -231,6 +233,7 @@ export const listEveryRoute: Request = {
   body: Buffer.alloc(12),
 };
 
+/** Reads a listed route; an empty list for one that is not unicast, not IP, or only cached. */
 export function readRoute({ body }: Received): TableRoute[] {
   if (body.readUInt8(7) !== RTN_UNICAST || ![2, 10].includes(body.readUInt8(0))) return [];
   // The dump includes the cache of learnt IPv6 routes (RTM_F_CLONED).
@@ -298,6 +301,7 @@ export interface PolicyRule {
   readonly source?: Uint8Array;
 }
 
+/** Lists the rules that choose a routing table. */
 export function listRoutingRules(socket: NetlinkSocket): PolicyRule[] {
   const request: Request = {
     what: 'list routing rules',

@@ -77,6 +77,7 @@ export interface LinkRoute {
   readonly gateway?: Uint8Array;
 }
 
+/** Returns the request that adds a route to the main table. */
 export function addRoute(route: LinkRoute): Request {
   const header = zeros(12); // struct rtmsg
   header.writeUInt8(familyOf(route.destination), 0);

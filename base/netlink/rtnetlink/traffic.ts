@@ -156,6 +156,7 @@ export interface Qdisc {
 /**
  * Returns the qdisc at this place, or undefined if there is none. One answer, however many links the host
  * has.
+ * @throws PortcullisError with any other refusal
  */
 export function qdiscAt(socket: NetlinkSocket, index: number, place: 'root' | 'ingress'): Qdisc | undefined {
   const request: Request = {
