@@ -210,14 +210,16 @@ async function hear(
 ): Promise<{ readonly pid: number; readonly message: string }> {
   const { id } = input;
   const seen: { waiting: number; ending?: Promise<void> } = { waiting: 0 };
+  // A rejection that nothing awaits would end this process. What stays is ended with the container's removal.
+  const endRuntime = (): Promise<void> => endProcessesWithArgument(id).catch(() => undefined);
   const watch = setInterval(() => {
     if (seen.waiting >= looks) return;
     seen.waiting = waitsForWords(join(input.bundle, monitorPidFile)) ? seen.waiting + 1 : 0;
-    if (seen.waiting === looks) seen.ending = endProcessesWithArgument(id);
+    if (seen.waiting === looks) seen.ending = endRuntime();
   }, lookMs);
   const socket = new Socket({ fd, readable: true, writable: false });
   const timer = setTimeout(() => {
-    void endProcessesWithArgument(id);
+    void endRuntime();
     socket.destroy(
       monitorFailed(
         id,

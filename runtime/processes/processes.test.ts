@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { closeFd } from '../../base/kernel/index.ts';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
-import { openProcess } from './processes.ts';
+import { endProcessesWithArgument, openProcess } from './processes.ts';
 
 function own(): ProcessIdentity {
   const identity = processIdentity(process.pid);
@@ -32,4 +36,22 @@ test('treats a process whose pid now belongs to a thread as ended', () => {
     .find((id) => id !== process.pid);
   assert.ok(thread !== undefined);
   assert.equal(openProcess({ ...own(), pid: thread, startTime: '1' }), undefined);
+});
+
+test('processes are ended by their argument once there is a descriptor to find them', async () => {
+  const argument = randomUUID();
+  const child = spawn('sh', ['-c', 'while true; do sleep 0.2; done', 'sh', argument], { stdio: 'ignore' });
+  const ended = once(child, 'exit');
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    const ending = endProcessesWithArgument(argument);
+    const freed = setTimeout(() => descriptors.release(), 200);
+    await ending;
+    clearTimeout(freed);
+    assert.deepEqual(await ended, [null, 'SIGKILL']);
+  } finally {
+    descriptors.release();
+    child.kill('SIGKILL');
+  }
 });

@@ -133,12 +133,19 @@ export function processesWithArgument(argument: string): ProcessIdentity[] {
 /**
  * Kills every other process with exactly this argument, and the processes that they start meanwhile, until
  * none is left or a second has passed.
+ * @throws PortcullisError or the error of node:fs when they cannot be found or killed at the end of that
+ * second, for example without free descriptors
  */
 export async function endProcessesWithArgument(argument: string): Promise<void> {
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    const found = processesWithArgument(argument);
-    if (found.length === 0) return;
-    for (const identity of found) signalProcess(identity, SIGKILL);
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const found = processesWithArgument(argument);
+      if (found.length === 0) return;
+      for (const identity of found) signalProcess(identity, SIGKILL);
+    } catch (cause) {
+      if (attempt >= 100) throw cause;
+    }
+    if (attempt >= 100) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
