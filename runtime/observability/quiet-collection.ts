@@ -20,7 +20,7 @@ export interface QuietCollection {
 }
 
 /** What gives memory back beside V8's collector. */
-export interface MemorySources {
+interface MemorySources {
   readonly fixThresholds: (mapFrom: number, trimFrom: number) => void;
   /** Returns free memory of the C library. */
   readonly trim: () => void;
