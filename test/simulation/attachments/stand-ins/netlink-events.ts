@@ -2,8 +2,8 @@ import type { LinkEvents, NamespaceEvents } from '../../../../base/netlink/index
 import { attachmentsMachine, effect, refusal } from '../machine.ts';
 
 /**
- * Replaces `base/netlink` in `link-watch.ts`: events of the simulated host. Nothing changes inside the simulated
- * pods.
+ * Replaces `base/netlink` in `link-watch.ts`: events of the simulated host. Nothing changes inside the
+ * simulated pods.
  */
 export * from '../../../../base/netlink/index.ts';
 
