@@ -48,7 +48,7 @@ export interface TreeFile extends Attributes, Planned {
   readonly size: number;
   /** Place of its content, in bytes from the start of the layer file; 0 for an empty file. */
   at: number;
-  /** Of a sparse file, whose content is at several places. */
+  /** The map of a sparse file, whose content is at several places. */
   readonly sparse?: SparseMap;
   /** Its block addresses, one for each chunk, when they are known. */
   chunks?: Uint32Array;

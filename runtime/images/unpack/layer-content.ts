@@ -100,7 +100,7 @@ interface OpenFile {
   readonly entry: TarEntry;
   readonly inode: Inode;
   hash: Hash | undefined;
-  /** Of a sparse file. */
+  /** Places the data of a sparse file. */
   readonly placer: PiecePlacer | undefined;
   /** How much of a sparse file is part of the digest. */
   at: number;

@@ -32,7 +32,7 @@ export interface Inode {
   readonly mode: number;
   size: number;
   sha256: string;
-  /** Of a sparse file: how many of its bytes the disk has. */
+  /** How many bytes of a sparse file the disk has. */
   stored?: number;
 }
 export interface File {
