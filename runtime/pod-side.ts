@@ -90,20 +90,7 @@ export interface PodSideDeps {
  * @throws the errors of a missing conmon and of state folders that cannot be written
  */
 export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Promise<PodSide> {
-  const {
-    folders,
-    kernel,
-    reactor,
-    startProgram,
-    handlers,
-    policy,
-    hostPaths,
-    network,
-    images,
-    prover,
-    log,
-    undo,
-  } = deps;
+  const { kernel, reactor, startProgram, handlers, hostPaths, network, images, log, undo } = deps;
   const { sandboxRecords, containerRecords } = deps;
   const cgroups = readCgroupMounts();
   const execScopes = await openExecScopes(cgroups, kernel);

@@ -7,9 +7,9 @@ const newObjectsMB = 2;
 
 /**
  * Makes V8 collect the garbage of a Worker for the first time when its heap has 8 MB, instead of 64, and
- * limits the memory for new objects to half of what the main thread has. Under load, ten threads that allocate
- * slowly would otherwise add hundreds of megabytes within the first quarter of an hour. Applies to all Workers
- * that this process starts afterwards. Later collections depend on what the Worker keeps alive
+ * limits the memory for new objects to half of what the main thread has. Under load, ten threads that
+ * allocate slowly would otherwise add hundreds of megabytes within the first quarter of an hour. Applies to
+ * all Workers that this process starts afterwards. Later collections depend on what the Worker keeps alive
  * (docs/decisions/0029).
  */
 export function collectWorkersEarly(): void {

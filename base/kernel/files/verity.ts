@@ -45,6 +45,7 @@ export function enableVerity(fd: number): boolean {
  * Returns the digest, in hex, by which fs-verity knows the content of an open file; undefined: the file has
  * no fs-verity. Takes constant time. The digest is not the sha256 of the file: it covers its tree of hashes
  * and its length. Source: fsverity.rst of the kernel, "FS_IOC_MEASURE_VERITY".
+ * @throws PortcullisError if the kernel refuses to measure it
  */
 export function verityDigest(fd: number): string | undefined {
   // struct fsverity_digest: digest_algorithm u16, digest_size u16, digest

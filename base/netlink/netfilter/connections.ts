@@ -1,6 +1,6 @@
 import { attribute, attributesOf, be16, nested, u32, u8 } from '../protocol/wire.ts';
 import { conntrackRequest } from './conntrack-request.ts';
-import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import type { NetlinkSocket } from '../protocol/socket.ts';
 import type { Received } from '../protocol/wire.ts';
 
 /**

@@ -12,7 +12,7 @@ export interface SparseMap {
   readonly pieces: readonly number[];
 }
 
-/** Tells where the data of a sparse file goes. */
+/** Places the data of a sparse file. */
 export interface PiecePlacer {
   /** Yields the parts of the next bytes of data, with their places in the file. */
   place(data: Buffer): Generator<{ readonly offset: number; readonly part: Buffer }>;
@@ -73,7 +73,7 @@ export interface SparseRecords {
 /**
  * Returns the reader of the map that the records of a pax header describe. Versions 0.0 and 0.1 have the map
  * in the header, version 1.0 at the start of the body. Source: GNU tar manual, "Storing Sparse Files"; the
- * versions are told apart as in Go's archive/tar.
+ * versions are distinguished as in Go's archive/tar.
  * @throws IMAGES_LAYER_CORRUPT, IMAGES_LAYER_UNSUPPORTED
  */
 export function sparseOfRecords({

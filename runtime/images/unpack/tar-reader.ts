@@ -25,14 +25,44 @@ export interface TarReader {
 
 type State = 'header' | 'sparse-map' | 'body' | 'metadata' | 'padding' | 'after-end';
 
+/** Reads whole blocks from chunks of any length. */
+interface BlockReader {
+  /** Reads from `at` up to one block. Returns the end of what it has read. */
+  read(chunk: Buffer, at: number): number;
+  /** Returns whether the last chunk ended within a block. */
+  isPartial(): boolean;
+}
+
+/** @param take gets each block, at an offset of a buffer that is reused after the call */
+function createBlockReader(take: (buffer: Buffer, at: number) => void): BlockReader {
+  const partial = Buffer.alloc(blockSize);
+  let length = 0;
+  return {
+    read(chunk, at) {
+      if (length === 0 && chunk.length - at >= blockSize) {
+        take(chunk, at);
+        return at + blockSize;
+      }
+      const count = Math.min(blockSize - length, chunk.length - at);
+      chunk.copy(partial, length, at, at + count);
+      length += count;
+      if (length === blockSize) {
+        length = 0;
+        take(partial, 0);
+      }
+      return at + count;
+    },
+    isPartial: () => length > 0,
+  };
+}
+
 /**
  * A push parser for tar streams that passes whole entries to a synchronous sink. Bytes after the
  * end-of-archive mark are read (they belong to the diff id) and ignored.
  */
 export function createTarReader(sink: TarSink): TarReader {
   let state: State = 'header';
-  const partial = Buffer.alloc(blockSize);
-  let partialLength = 0;
+  const blocks = createBlockReader((buffer, at) => block(buffer, at));
   let remaining = 0;
   let padding = 0;
   const metadata = createTarMetadata();
@@ -114,7 +144,7 @@ export function createTarReader(sink: TarSink): TarReader {
     let at = 0;
     while (at < chunk.length) {
       if (state === 'after-end') return;
-      if (state === 'header' || state === 'sparse-map') at = readBlock(chunk, at);
+      if (state === 'header' || state === 'sparse-map') at = blocks.read(chunk, at);
       else if (state === 'padding') at = skipPadding(chunk, at);
       else at = readBody(chunk, at);
     }
@@ -124,21 +154,6 @@ export function createTarReader(sink: TarSink): TarReader {
   function block(buffer: Buffer, at: number): void {
     if (state === 'sparse-map') mapBlock(buffer, at);
     else header(decodeHeader(buffer, at), buffer, at);
-  }
-
-  function readBlock(chunk: Buffer, at: number): number {
-    if (partialLength === 0 && chunk.length - at >= blockSize) {
-      block(chunk, at);
-      return at + blockSize;
-    }
-    const take = Math.min(blockSize - partialLength, chunk.length - at);
-    chunk.copy(partial, partialLength, at, at + take);
-    partialLength += take;
-    if (partialLength === blockSize) {
-      partialLength = 0;
-      block(partial, 0);
-    }
-    return at + take;
   }
 
   function skipPadding(chunk: Buffer, at: number): number {
@@ -163,7 +178,7 @@ export function createTarReader(sink: TarSink): TarReader {
       state === 'body' ||
       state === 'metadata' ||
       state === 'sparse-map' ||
-      (state === 'header' && partialLength > 0) ||
+      (state === 'header' && blocks.isPartial()) ||
       (state === 'padding' && padding > 0);
     if (inside)
       throw layerError(
