@@ -291,7 +291,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'a file of another length',
     code: 'TRUST_TUF_WRONG_LENGTH',
-    says: /^targets: it has \d+ bytes; \d+ were signed/u,
+    says: /^targets: it has \d+ bytes, and \d+ were signed/u,
     act: (here) => spoilTargets(here, (bytes) => bytes.subarray(1)),
   },
   {

@@ -26,8 +26,7 @@ export const SupplementalGroupsPolicy = {
   Merge: 0,
   Strict: 1,
 } as const;
-export type SupplementalGroupsPolicy =
-  (typeof SupplementalGroupsPolicy)[keyof typeof SupplementalGroupsPolicy];
+export type SupplementalGroupsPolicy = (typeof SupplementalGroupsPolicy)[keyof typeof SupplementalGroupsPolicy];
 
 export const ProfileType = {
   RuntimeDefault: 0,
@@ -1132,11 +1131,7 @@ export interface RuntimeService {
   removePodSandbox: { request: RemovePodSandboxRequest; response: RemovePodSandboxResponse; stream: false };
   podSandboxStatus: { request: PodSandboxStatusRequest; response: PodSandboxStatusResponse; stream: false };
   listPodSandbox: { request: ListPodSandboxRequest; response: ListPodSandboxResponse; stream: false };
-  streamPodSandboxes: {
-    request: StreamPodSandboxesRequest;
-    response: StreamPodSandboxesResponse;
-    stream: true;
-  };
+  streamPodSandboxes: { request: StreamPodSandboxesRequest; response: StreamPodSandboxesResponse; stream: true };
   createContainer: { request: CreateContainerRequest; response: CreateContainerResponse; stream: false };
   startContainer: { request: StartContainerRequest; response: StartContainerResponse; stream: false };
   stopContainer: { request: StopContainerRequest; response: StopContainerResponse; stream: false };
@@ -1144,77 +1139,29 @@ export interface RuntimeService {
   listContainers: { request: ListContainersRequest; response: ListContainersResponse; stream: false };
   streamContainers: { request: StreamContainersRequest; response: StreamContainersResponse; stream: true };
   containerStatus: { request: ContainerStatusRequest; response: ContainerStatusResponse; stream: false };
-  updateContainerResources: {
-    request: UpdateContainerResourcesRequest;
-    response: UpdateContainerResourcesResponse;
-    stream: false;
-  };
-  reopenContainerLog: {
-    request: ReopenContainerLogRequest;
-    response: ReopenContainerLogResponse;
-    stream: false;
-  };
+  updateContainerResources: { request: UpdateContainerResourcesRequest; response: UpdateContainerResourcesResponse; stream: false };
+  reopenContainerLog: { request: ReopenContainerLogRequest; response: ReopenContainerLogResponse; stream: false };
   execSync: { request: ExecSyncRequest; response: ExecSyncResponse; stream: false };
   exec: { request: ExecRequest; response: ExecResponse; stream: false };
   attach: { request: AttachRequest; response: AttachResponse; stream: false };
   portForward: { request: PortForwardRequest; response: PortForwardResponse; stream: false };
   containerStats: { request: ContainerStatsRequest; response: ContainerStatsResponse; stream: false };
-  listContainerStats: {
-    request: ListContainerStatsRequest;
-    response: ListContainerStatsResponse;
-    stream: false;
-  };
-  streamContainerStats: {
-    request: StreamContainerStatsRequest;
-    response: StreamContainerStatsResponse;
-    stream: true;
-  };
+  listContainerStats: { request: ListContainerStatsRequest; response: ListContainerStatsResponse; stream: false };
+  streamContainerStats: { request: StreamContainerStatsRequest; response: StreamContainerStatsResponse; stream: true };
   podSandboxStats: { request: PodSandboxStatsRequest; response: PodSandboxStatsResponse; stream: false };
-  listPodSandboxStats: {
-    request: ListPodSandboxStatsRequest;
-    response: ListPodSandboxStatsResponse;
-    stream: false;
-  };
-  streamPodSandboxStats: {
-    request: StreamPodSandboxStatsRequest;
-    response: StreamPodSandboxStatsResponse;
-    stream: true;
-  };
-  updateRuntimeConfig: {
-    request: UpdateRuntimeConfigRequest;
-    response: UpdateRuntimeConfigResponse;
-    stream: false;
-  };
+  listPodSandboxStats: { request: ListPodSandboxStatsRequest; response: ListPodSandboxStatsResponse; stream: false };
+  streamPodSandboxStats: { request: StreamPodSandboxStatsRequest; response: StreamPodSandboxStatsResponse; stream: true };
+  updateRuntimeConfig: { request: UpdateRuntimeConfigRequest; response: UpdateRuntimeConfigResponse; stream: false };
   status: { request: StatusRequest; response: StatusResponse; stream: false };
-  checkpointContainer: {
-    request: CheckpointContainerRequest;
-    response: CheckpointContainerResponse;
-    stream: false;
-  };
+  checkpointContainer: { request: CheckpointContainerRequest; response: CheckpointContainerResponse; stream: false };
   checkpointPod: { request: CheckpointPodRequest; response: CheckpointPodResponse; stream: false };
   restorePod: { request: RestorePodRequest; response: RestorePodResponse; stream: false };
   getContainerEvents: { request: GetEventsRequest; response: ContainerEventResponse; stream: true };
-  listMetricDescriptors: {
-    request: ListMetricDescriptorsRequest;
-    response: ListMetricDescriptorsResponse;
-    stream: false;
-  };
-  listPodSandboxMetrics: {
-    request: ListPodSandboxMetricsRequest;
-    response: ListPodSandboxMetricsResponse;
-    stream: false;
-  };
-  streamPodSandboxMetrics: {
-    request: StreamPodSandboxMetricsRequest;
-    response: StreamPodSandboxMetricsResponse;
-    stream: true;
-  };
+  listMetricDescriptors: { request: ListMetricDescriptorsRequest; response: ListMetricDescriptorsResponse; stream: false };
+  listPodSandboxMetrics: { request: ListPodSandboxMetricsRequest; response: ListPodSandboxMetricsResponse; stream: false };
+  streamPodSandboxMetrics: { request: StreamPodSandboxMetricsRequest; response: StreamPodSandboxMetricsResponse; stream: true };
   runtimeConfig: { request: RuntimeConfigRequest; response: RuntimeConfigResponse; stream: false };
-  updatePodSandboxResources: {
-    request: UpdatePodSandboxResourcesRequest;
-    response: UpdatePodSandboxResourcesResponse;
-    stream: false;
-  };
+  updatePodSandboxResources: { request: UpdatePodSandboxResourcesRequest; response: UpdatePodSandboxResourcesResponse; stream: false };
 }
 
 export interface ImageService {
