@@ -55,12 +55,27 @@ export function startBackgroundChecks(
   const { signal } = closing;
   const path = `${folders.root}/layer-checks.json`;
 
+  let canWrite = true;
+  /** A full disk costs only the progress, which a restart would need. */
+  const keep = async (act: () => Promise<void>): Promise<void> => {
+    try {
+      await act();
+      canWrite = true;
+    } catch (thrown) {
+      if (canWrite)
+        log.warn(
+          { path, error: reasonOf(thrown) },
+          'the progress of the background checks cannot be written; a restart begins the pass again',
+        );
+      canWrite = false;
+    }
+  };
   const write = (progress: Progress): Promise<void> =>
-    writeFileAtomic(path, JSON.stringify(progress), { mode: 0o600, durable: false });
+    keep(() => writeFileAtomic(path, JSON.stringify(progress), { mode: 0o600, durable: false }));
   const wait = (ms: number): Promise<void> => pause(ms, undefined, { signal, ref: false });
 
   async function run(): Promise<void> {
-    await dropAbandonedWrites(path);
+    await keep(() => dropAbandonedWrites(path));
     let progress = (await read(path)) ?? { begins: Date.now() + everyMs, after: '' };
     await write(progress);
     for (;;) {

@@ -178,6 +178,8 @@ function files(folder: string): string[] {
       .filter((line) => !/\/verdict-log\.key(\.pub)?$/.test(line))
       // Records how the store was closed last: written when it is closed in an orderly way.
       .filter((line) => !line.endsWith('/images/last-run.json'))
+      // When layers are compared in the background, and how far a pass has come.
+      .filter((line) => !line.endsWith('/images/layer-checks.json'))
       // Results of proofs of profiles are kept by content, for the next start.
       .filter((line) => !/\/entitlements\/[0-9a-f]{64}$/.test(line))
       .map((line) => `file ${line}`)
