@@ -19,9 +19,6 @@ import type { RegistryRepository } from './types.ts';
  */
 const leastProgress = 16 * 1024;
 
-/** A hash and a file take so many bytes in a few calls. Pieces of a body have 64 KiB and less. */
-const gatherBytes = 256 * 1024;
-
 /** An answer that holds the rest of a blob, behind bytes that are here already. */
 interface Part {
   readonly answer: HttpAnswer;
@@ -94,7 +91,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
         let { skip } = part;
         host = answer.url.host;
         try {
-          for await (const received of answer.chunks(Infinity, gatherBytes)) {
+          for await (const received of answer.chunks(Infinity)) {
             const chunk = skip === 0 ? received : received.subarray(skip);
             skip -= received.length - chunk.length;
             if (chunk.length === 0) continue;
