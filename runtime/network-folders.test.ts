@@ -48,6 +48,38 @@ test('one failed check says nothing about the folder: its gate stays open', asyn
   assert.deepEqual(states(), before);
 });
 
+test('a lack of descriptors says nothing about the folder, however long it lasts', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
+  const real = fs.readlinkSync;
+  const restore = (): void => {
+    fs.readlinkSync = real;
+    syncBuiltinESMExports();
+  };
+  const folders = await followNetworkFolders({
+    folders: [folder],
+    copies: join(folder, 'copies'),
+    paths: { folderFiles: noDescriptor, folderContents: noDescriptor },
+    log: createLogger({ level: 'silent' }),
+  });
+  t.after(() => {
+    restore();
+    folders.close();
+    rmSync(folder, { recursive: true });
+  });
+  const states = (): number[] => folders.gates.map(({ state }) => Atomics.load(state, 0));
+  const before = states();
+  let looks = 0;
+  fs.readlinkSync = () => {
+    looks += 1;
+    throw Object.assign(new Error('EMFILE'), { code: 'EMFILE' });
+  };
+  syncBuiltinESMExports();
+  for (let waited = 0; looks < 3 && waited < 10_000; waited += 50) await pause(50);
+  await pause(50);
+  assert.ok(looks >= 3);
+  assert.deepEqual(states(), before);
+});
+
 test(
   'a file server that has the device number of an unmounted file system is not read',
   { skip: noDeadServer },

@@ -1,8 +1,9 @@
 import { rm } from 'node:fs/promises';
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
+import { meansShortage } from '../base/process/index.ts';
 import { deviceOf, leadsElsewhere, makeGate, setGate } from '../cni-plugins/index.ts';
 import type { GatedFolder } from '../cni-plugins/index.ts';
 import { createCopiedFolder } from './copied-folder.ts';
@@ -48,8 +49,8 @@ export async function followNetworkFolders(parts: {
         );
     };
     try {
-      const device = deviceOf(gate.folder, isLocal);
-      if (device !== undefined && isLocal(device) && !leadsElsewhere(gate.folder, device)) {
+      const device = localDevice(gate.folder);
+      if (device !== undefined) {
         setGate(gate, { device });
         return report('');
       }
@@ -57,8 +58,10 @@ export async function followNetworkFolders(parts: {
       setGate(gate, 'copied');
       report(problems.slice(0, 4).join('; '));
     } catch (thrown) {
-      // One failure, such as a lack of descriptors, says nothing about the folder. A second failure marks it
-      // as not answering.
+      // Without a free descriptor, nothing is known about the folder: its gate stays as it was. A thread that
+      // reads the folder itself compares its device each time.
+      if (thrown instanceof NothingSeen) return report(reasonOf(thrown.cause));
+      // One failure says nothing about the folder either. A second failure marks it as not answering.
       if (!isAgain && !(isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER'))
         return look(gate, index, true);
       setGate(gate, 'no answer');
@@ -84,6 +87,21 @@ export async function followNetworkFolders(parts: {
       for (const timer of timers) clearTimeout(timer);
     },
   };
+}
+
+/** A look that lacked a descriptor, before anything was known. */
+class NothingSeen extends Error {}
+
+/** Returns the device of a folder that any thread can read itself, or undefined. @throws NothingSeen */
+function localDevice(folder: string): string | undefined {
+  try {
+    // deviceOf reports a device that is not known and a lack of descriptors in the same way.
+    closeSync(openSync('/proc/self', 'r'));
+    const device = deviceOf(folder, isLocal);
+    return device !== undefined && isLocal(device) && !leadsElsewhere(folder, device) ? device : undefined;
+  } catch (cause) {
+    throw meansShortage(cause) ? new NothingSeen('no descriptor', { cause }) : cause;
+  }
 }
 
 /** The last content of the mount table, and for each device in it whether its file system is local. */
