@@ -56,8 +56,13 @@ describe('a shared PID namespace', () => {
   ): Promise<string> => runContainer(stage, pod, { name, image, command, security: pid(mode), ...ask });
   const out = async (id: string, ...cmd: string[]): Promise<string> =>
     (await execute(stage, id, ...cmd)).stdout;
-  const processesSeenBy = async (id: string): Promise<string> =>
-    out(id, 'sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "');
+  const processesSeenBy = async (id: string): Promise<string> => {
+    for (;;) {
+      const seen = await out(id, 'sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "');
+      // A container that was started a moment ago may not have executed its program yet.
+      if (!seen.includes(' create --bundle ')) return seen;
+    }
+  };
   const infraOf = async (pod: Pod): Promise<ProcessIdentity> => {
     const { info } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
     const reported = (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
