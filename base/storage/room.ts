@@ -35,7 +35,10 @@ export interface KeptRoom {
    * number of pages that must be free afterwards
    */
   grow(least?: number): boolean;
-  /** Returns whether {@link grow} has something to do. */
+  /**
+   * Returns whether {@link grow} has something to do. Never throws: if the file cannot be read, there may be
+   * something to do.
+   */
   isLow(): boolean;
 }
 
@@ -131,7 +134,14 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
     grow,
     allowsMore: () => freePages() >= wanted / 2 || hasRoomFor(wanted * pageBytes),
     // SQLite never shortens the log of an open database here, so the size is not checked at each write.
-    isLow: () => freePages() < wanted / 2 || !(isLong ||= logSize(path) >= logBytes),
+    isLow: () => {
+      try {
+        return freePages() < wanted / 2 || !(isLong ||= logSize(path) >= logBytes);
+      } catch {
+        // The caller is the thread of the database, which an exception would end.
+        return true;
+      }
+    },
   };
 }
 

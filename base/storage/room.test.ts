@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { test } from 'node:test';
+import { keepRoom } from './room.ts';
+
+test('a log that cannot be looked at counts as low, and does not throw', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-room-'));
+  const path = join(folder, 'state.db');
+  const db = new DatabaseSync(path);
+  try {
+    db.exec('PRAGMA journal_mode = WAL; CREATE TABLE rows (id INTEGER)');
+    // The first call of isLow looks at the length of the log.
+    const room = keepRoom(db, path, 64 * 1024);
+    room.grow();
+    rmSync(`${path}-wal`);
+    symlinkSync(`${path}-wal`, `${path}-wal`);
+    assert.equal(room.isLow(), true);
+    assert.equal(room.grow(), false);
+  } finally {
+    db.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
