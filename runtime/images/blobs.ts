@@ -76,6 +76,8 @@ export function createBlobStore(
   waits: readonly number[] = downWaits,
 ): BlobStore {
   const claimed = new Map<string, ClaimedBlob>();
+  /** Blobs whose files are being removed: a removal may be slow, and must not meet a new file. */
+  const removing = new Map<string, Promise<void>>();
   let serial = 0;
   const placeOf = (digest: string): string => `${folders.blobs}/${hexOf(digest)}`;
 
@@ -108,6 +110,16 @@ export function createBlobStore(
     return blob;
   }
 
+  /** Removes a published blob unless it is owned or claimed. */
+  async function removeUnowned(digest: string): Promise<void> {
+    if (isOwned(digest) || claimed.has(digest)) return;
+    const removal = rm(placeOf(digest), { force: true }).finally(() => {
+      if (removing.get(digest) === removal) removing.delete(digest);
+    });
+    removing.set(digest, removal);
+    await removal;
+  }
+
   async function release(blob: ClaimedBlob): Promise<void> {
     blob.claims--;
     if (blob.claims > 0) return;
@@ -118,7 +130,7 @@ export function createBlobStore(
     const place = placeOf(digest);
     if (blob.path !== place) await rm(blob.path, { force: true });
     // Also when the blob of an image that was removed meanwhile stayed for this claim.
-    if (!isOwned(digest) && !claimed.has(digest)) await rm(place, { force: true });
+    await removeUnowned(digest);
   }
 
   function claimOf(blob: ClaimedBlob): BlobClaim {
@@ -146,6 +158,14 @@ export function createBlobStore(
     async claim(descriptor, sources, signal, isLocal = false) {
       for (;;) {
         signal.throwIfAborted();
+        const removal = removing.get(descriptor.digest);
+        if (removal !== undefined) {
+          await orAborted(
+            removal.catch(() => undefined),
+            signal,
+          );
+          continue;
+        }
         const there = claimed.get(descriptor.digest);
         const known = there?.state === 'published' || there?.begun === era() ? there : undefined;
         const blob =
@@ -161,10 +181,7 @@ export function createBlobStore(
         }
       }
     },
-    async dropUnowned(digest) {
-      if (isOwned(digest) || claimed.has(digest)) return;
-      await rm(placeOf(digest), { force: true });
-    },
+    dropUnowned: removeUnowned,
     isClaimed: (digest) => claimed.has(digest),
   };
 }

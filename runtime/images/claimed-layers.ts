@@ -1,6 +1,7 @@
 import type { StoreFolders } from './folders.ts';
 import { imageError } from './limits/failures.ts';
 import type { LayerRoots, OpenRoot } from './layer-roots.ts';
+import type { LayerWithdrawals } from './layer-withdrawals.ts';
 import type { LayerRow } from './stored-image.ts';
 import type { Trash } from './trash.ts';
 import type { Move } from './layer-workers/protocol.ts';
@@ -53,6 +54,8 @@ export interface ClaimedLayersDeps {
   readonly claimable: (folder: string) => LayerRow | undefined;
   /** Whether an image or a container uses the folder. */
   readonly isOwned: (folder: string) => boolean;
+  /** Runs a removal; no pull publishes at the places of these folders until it has ended. */
+  readonly withdraw: LayerWithdrawals['withdraw'];
 }
 
 /**
@@ -84,6 +87,7 @@ export function createClaimedLayers({
   recorded,
   claimable,
   isOwned,
+  withdraw,
 }: ClaimedLayersDeps): ClaimedLayers {
   /** Layers being unpacked or staged, by chain id; recorded layers in use, by folder. */
   const staged = new Map<string, ClaimedLayer>();
@@ -102,10 +106,16 @@ export function createClaimedLayers({
     if (folder !== undefined && held.get(folder) === layer) held.delete(folder);
     if (layer.state === 'published' && folder !== undefined && isOwned(folder)) return;
     layer.abort.abort(new Error('no pull needs the layer any more'));
+    if (layer.state === 'published') {
+      // A published layer that has a row is removed with its row, by the sweep.
+      if (folder === undefined || recorded(folder) !== undefined) return;
+      roots.forget(folder);
+      // In the event loop turn in which it became free: another pull may unpack the layer again, and must not
+      // publish it before the slow removal of this one.
+      await withdraw([folder], () => trash.discard(layer.path));
+      return;
+    }
     await layer.ready.catch(() => undefined);
-    // A published layer that has a row is removed with its row, by the sweep.
-    if (layer.state === 'published' && (folder === undefined || recorded(folder) !== undefined)) return;
-    if (layer.state === 'published' && folder !== undefined) roots.forget(folder);
     await trash.discard(layer.path);
   }
 

@@ -63,7 +63,7 @@ export function createLayerStore(deps: LayerStoreDeps): LayerStore {
   const withdrawals = createLayerWithdrawals();
   const claimable = (folder: string): LayerRow | undefined =>
     withdrawals.isWithdrawn(folder) ? undefined : recorded(folder);
-  const claimed = createClaimedLayers({ ...deps, claimable });
+  const claimed = createClaimedLayers({ ...deps, claimable, withdraw: withdrawals.withdraw });
   return {
     claimRecorded({ diffId, chainId }) {
       for (const folder of new Set([hexOf(diffId), hexOf(chainId)])) {

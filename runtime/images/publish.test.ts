@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
@@ -36,6 +37,8 @@ let layers: LayerStore;
 let blobs: BlobStore;
 let sync: StoreSync;
 let deps: PublishDeps;
+/** Called before files are moved to the trash. */
+let beforeDiscard: () => Promise<void>;
 
 beforeEach(async () => {
   folders = storeFolders(mkdtempSync('/var/tmp/portcullis-publish-'));
@@ -44,7 +47,9 @@ beforeEach(async () => {
   kernel = await startKernelWorker();
   pool = createLayerPool({ size: 1 });
   sync = await openStoreSync(folders.root, pool);
-  trash = createTrash(folders.trash, kernel, log);
+  const quick = createTrash(folders.trash, kernel, log);
+  beforeDiscard = () => Promise.resolve();
+  trash = { ...quick, discard: (path) => beforeDiscard().then(() => quick.discard(path)) };
   const roots = await openLayerRoots({
     folders,
     kernel,
@@ -66,7 +71,7 @@ beforeEach(async () => {
     isOwned: () => false,
   });
   blobs = createBlobStore(folders, () => false, sync.era);
-  const places = createLayerPlaces({ folders, trash, uses: () => false, roots });
+  const places = createLayerPlaces({ folders, trash: quick, uses: () => false, roots });
   deps = { folders, pool, layers, places, sync, publishing: createSerialQueue(), log };
 });
 afterEach(async () => {
@@ -179,4 +184,30 @@ test('a layer that two pulls unpacked above different ones is unpacked again aft
   await publish(deps, all(third));
   assert.deepEqual(third.layers.map(bodyAt), ['one', 'shared']);
   await release(third);
+});
+
+test('a layer that is being removed is published again only after its removal', async () => {
+  const first = await claimAll(['one']);
+  await publish(deps, all(first));
+  const slow = Promise.withResolvers<void>();
+  beforeDiscard = () => slow.promise;
+  const releasing = Promise.all(first.layers.map((claim) => claim.release()));
+  const second = await claimAll(['one']);
+  const publishing = publish(deps, all(second));
+  // Long enough for a publication that does not wait.
+  await Promise.race([publishing, pause(200)]);
+  slow.resolve();
+  await Promise.all([releasing, publishing]);
+  assert.deepEqual(second.layers.map(bodyAt), ['one']);
+  await release(first);
+  await release(second);
+  assert.deepEqual(left(), []);
+});
+
+test('an image with one layer twice is published, and leaves nothing behind', async () => {
+  const claims = await claimAll(['same', 'same', 'other', 'same']);
+  await publish(deps, all(claims));
+  assert.deepEqual(claims.layers.map(bodyAt), ['same', 'same', 'other', 'same']);
+  await release(claims);
+  assert.deepEqual(left(), []);
 });

@@ -47,9 +47,15 @@ async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Prom
   for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing())
     await removal;
   const moves: Move[] = [];
+  // An image may have one layer twice: the second copy gives way to the first one.
+  const twins: Staged[] = [];
   for (const claim of claims) {
     const move = claim.pendingMove();
     if (move === undefined) continue;
+    if (moves.some(({ to }) => to === move.to)) {
+      twins.push(claim);
+      continue;
+    }
     if (claim.begun !== sync.era())
       throw notDurable(folders.root, 'writes were lost while the content was on its way to the disk');
     moves.push(move);
@@ -64,7 +70,9 @@ async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Prom
     for (const move of moves) await takeBack(move, deps.log);
     throw thrown;
   }
-  for (const claim of claims) claim.published();
+  for (const claim of claims) if (!twins.includes(claim)) claim.published();
+  // Each finds what was just published at its place, and claims it.
+  for (const twin of twins) twin.pendingMove();
 }
 
 /**

@@ -126,5 +126,29 @@ describe(
         );
       },
     );
+
+    it('may be in one image twice, also in another compression, and below a layer that hides it', async () => {
+      const shared = await tarOf([{ name: 'shared/file', body: 'twice' }]);
+      const hiding = await tarOf([{ name: 'shared/.wh.file' }]);
+      const [fast = shared, small = shared] = [1, 9].map((level) => gzipSync(shared, { level }));
+      const layers = [fast, fast, small].map((blob): LayerSource => ({ tar: shared, blob }));
+      const cases = {
+        'open/next': layers.slice(0, 2),
+        'open/compressed': layers.slice(1),
+        'open/hidden': [...layers.slice(0, 1), plain(hiding), ...layers.slice(2)],
+        'open/last-hidden': [...layers, plain(hiding)],
+      };
+      for (const [name, chosen] of Object.entries(cases)) {
+        await pushImage(origin(name), { layers: chosen, tag: '1' });
+        for (const attempt of ['new', 'again']) {
+          const image = await pull(name);
+          const { path } = await kit.store.mountRootfs(`${name.slice(5)}-${attempt}`, image);
+          const found = readdirSync(`${path}/shared`);
+          assert.deepEqual(found, name === 'open/last-hidden' ? [] : ['file'], `${name}, ${attempt}`);
+          await kit.store.removeRootfs(`${name.slice(5)}-${attempt}`);
+        }
+        for (const image of kit.store.list()) await kit.store.remove(image.id);
+      }
+    });
   },
 );

@@ -40,6 +40,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
   ['attachments', 46_374],
   ['attachments', 24_735],
   ['attachments', 122_659],
+  ['images', 8_707],
 ];
 
 describe('a history that found a defect', () => {
