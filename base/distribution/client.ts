@@ -11,6 +11,7 @@ import { createPush } from './push.ts';
 import { createReferrers } from './referrers.ts';
 import { createSession } from './session.ts';
 import { createTransport } from './transport.ts';
+import { createUpload } from './upload.ts';
 import type {
   Credentials,
   RegistryClient,
@@ -64,6 +65,7 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
       referrers: createReferrers(session, pull.manifest, documentTimeout, attempts),
       // A list that other clients write at the same time is read again without such waits
       // (write-conflicts.ts).
+      ...createUpload(session, attempts),
       ...createPush(
         session,
         createPull(session, { documentTimeout, attempts: 1, answersTags }),

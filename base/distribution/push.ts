@@ -1,34 +1,26 @@
 import { parseJson } from '../json/index.ts';
 import { digestMismatch } from './body.ts';
-import { retryWriteConflicts } from './write-conflicts.ts';
 import { record } from './descriptor.ts';
 import { digestOf } from './digest.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import { mediaTypes, parseManifest } from './manifest.ts';
 import { fallbackTag } from './referrers.ts';
-import { transferMs } from './session.ts';
 import type { Session } from './session.ts';
 import { addToSharedTag, orAbsent } from './shared-tag.ts';
 import type { TagAccess } from './shared-tag.ts';
-import type { HttpAnswer } from '../http/index.ts';
 import type { RegistryRepository, SharedList } from './types.ts';
 import type { Descriptor } from './descriptor.ts';
 import type { KeyedQueue } from '../queues/index.ts';
 
-type PushBlobOptions = NonNullable<Parameters<RegistryRepository['pushBlob']>[1]>;
-
-/** Implements writing: distribution-spec §"Push". */
+/** Implements the pushing of manifests: distribution-spec §"Push". */
 export function createPush(
   session: Session,
   read: Pick<RegistryRepository, 'manifest'>,
   takeTurns: KeyedQueue['run'],
   settle: number,
-): Pick<RegistryRepository, 'pushBlob' | 'pushManifest' | 'pushReferrer' | 'addUnderTag'> {
+): Pick<RegistryRepository, 'pushManifest' | 'pushReferrer' | 'addUnderTag'> {
   const at = `${session.host}/${session.repository}`;
-
-  const pushBlob: RegistryRepository['pushBlob'] = (bytes, options = {}) =>
-    retryWriteConflicts(options.signal)(() => pushBlobOnce(session, bytes, options));
 
   const pushManifest: RegistryRepository['pushManifest'] = async (bytes, mediaType, { tag, signal } = {}) => {
     const digest = digestOf(bytes);
@@ -118,45 +110,7 @@ export function createPush(
     return takeTurns(`${at}:${tag}`, () => addToSharedTag(access, list, settle, task, signal));
   };
 
-  return { pushBlob, pushManifest, pushReferrer, addUnderTag };
-}
-
-/** Uploads a blob in one request, unless the repository has it. */
-async function pushBlobOnce(
-  session: Session,
-  bytes: Uint8Array,
-  { mediaType = 'application/octet-stream', signal }: PushBlobOptions,
-): Promise<Descriptor> {
-  const digest = digestOf(bytes);
-  const task: Task = { attempted: 'push blob', on: `${session.host}/${session.repository}@${digest}` };
-  const descriptor: Descriptor = { mediaType, digest, size: bytes.length };
-  const present = await session.request({ method: 'HEAD', path: `blobs/${digest}`, signal, task });
-  await present.discard();
-  if (present.status === 200) return descriptor;
-  const start = await session.request({
-    method: 'POST',
-    path: 'blobs/uploads/',
-    headers: { 'content-length': '0' },
-    signal,
-    task,
-  });
-  if (start.status !== 202) return session.unexpected(start, task);
-  const target = uploadTarget(start, task);
-  await start.discard();
-  target.searchParams.set('digest', digest);
-  const headers = { 'content-type': 'application/octet-stream', 'content-length': String(bytes.length) };
-  const done = await session.request({
-    method: 'PUT',
-    path: target,
-    headers,
-    body: bytes,
-    totalMs: transferMs(bytes.length),
-    signal,
-    task,
-  });
-  if (done.status !== 201) return session.unexpected(done, task);
-  await done.discard();
-  return descriptor;
+  return { pushManifest, pushReferrer, addUnderTag };
 }
 
 function checkTag(tag: string, task: Task): void {
@@ -188,17 +142,4 @@ function fallbackList(entry: Descriptor, task: Task): SharedList {
         ),
       ),
   };
-}
-
-function uploadTarget(answer: HttpAnswer, task: Task): URL {
-  const target = URL.parse(answer.header('location') ?? '', answer.url.href);
-  // Content and credentials are sent only where the caller sent them.
-  if (answer.header('location') === undefined || target === null || target.origin !== answer.url.origin) {
-    throw distributionError(
-      'DISTRIBUTION_BAD_ANSWER',
-      task,
-      `${answer.url.host} names no address at its own origin for the upload`,
-    );
-  }
-  return target;
 }

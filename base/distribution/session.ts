@@ -2,7 +2,7 @@ import type { Authorisation, Grant } from './authorisation.ts';
 import { errorWords } from './body.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
-import type { HttpAnswer } from '../http/index.ts';
+import type { HttpAnswer, RequestBody } from '../http/index.ts';
 import type { HttpRequest, Transport } from './transport.ts';
 import type { Credentials } from './types.ts';
 
@@ -23,7 +23,7 @@ export interface SessionRequest {
   readonly method: HttpRequest['method'];
   readonly path: string | URL;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
+  readonly body?: RequestBody;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds for the whole request. Default: the time for a document. */
   readonly totalMs?: number;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHttpClient } from '../http/index.ts';
-import type { HttpAnswer } from '../http/index.ts';
+import type { HttpAnswer, RequestBody } from '../http/index.ts';
 import type { Certificates } from './certificates.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
@@ -15,7 +15,7 @@ export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH';
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
+  readonly body?: RequestBody;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds for one attempt, including its body. */
   readonly totalMs: number;

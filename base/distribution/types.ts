@@ -194,6 +194,18 @@ export interface RegistryRepository {
     bytes: Uint8Array,
     options?: { readonly mediaType?: string; readonly signal?: AbortSignal },
   ): Promise<Descriptor>;
+  /**
+   * Uploads the blob from a source, unless the registry has it. No more than a few pieces are in memory.
+   * @param open opens the bytes of the blob; called again for each attempt. A source that fails ends the
+   * upload with its own error
+   * @param options.mountFrom a repository of the same registry that has the blob: the registry may take it
+   * from there
+   */
+  pushBlobFrom(
+    descriptor: Pick<Descriptor, 'digest' | 'size'>,
+    open: () => AsyncIterable<Uint8Array> | Promise<AsyncIterable<Uint8Array>>,
+    options?: { readonly mountFrom?: string | undefined; readonly signal?: AbortSignal | undefined },
+  ): Promise<void>;
   /** Pushes by tag, otherwise by digest. `subject` is the value of the registry's OCI-Subject header. */
   pushManifest(
     bytes: Uint8Array,

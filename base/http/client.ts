@@ -1,4 +1,5 @@
 import type { LookupFunction } from 'node:net';
+import { Readable } from 'node:stream';
 import { answerOf } from './answer.ts';
 import type { HttpAnswer } from './answer.ts';
 import { openConnections } from './connections.ts';
@@ -9,6 +10,12 @@ import type { Environment } from './proxy-environment.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TrustAnchors } from './trust-anchors.ts';
 
+/**
+ * The bytes of a request, or a function that opens them once more for each attempt. A source that is opened
+ * must yield exactly as many bytes as the `content-length` header says.
+ */
+export type RequestBody = Uint8Array | (() => AsyncIterable<Uint8Array>);
+
 export interface HttpRequest {
   readonly url: URL;
   readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH';
@@ -16,7 +23,7 @@ export interface HttpRequest {
    * Authorization and everything else that may be a secret stays at the URL's origin: scheme, host and port.
    */
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
+  readonly body?: RequestBody;
   /** Milliseconds for the whole request, including redirects and the body of the answer. */
   readonly totalMs: number;
   /**
@@ -114,7 +121,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         path: `${url.pathname}${url.search}`,
         method,
         headers: { 'user-agent': userAgent, ...headers },
-        ...(body === undefined ? {} : { body }),
+        ...(body === undefined ? {} : { body: typeof body === 'function' ? Readable.from(body()) : body }),
         headersTimeout: silenceMs ?? headersMs,
         bodyTimeout: silenceMs ?? idleMs,
         signal,

@@ -1,5 +1,5 @@
 export { createHttpClient, isRedirect, sharedHttpClient } from './client.ts';
-export type { HttpClient, HttpClientOptions, HttpRequest } from './client.ts';
+export type { HttpClient, HttpClientOptions, HttpRequest, RequestBody } from './client.ts';
 export type { HttpAnswer } from './answer.ts';
 export type { TlsIdentity } from './tls-identity.ts';
 export { isHttpError } from './failure.ts';

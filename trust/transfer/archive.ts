@@ -21,7 +21,7 @@ import { registryDestination } from '../tuf-author/to-registry.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
 import type { PolicyKey } from '../requirements/types.ts';
 import { copyImage } from './copy-image.ts';
-import type { CopiedImage } from './copy-image.ts';
+import type { CopiedImage, CopyProgress } from './copy-image.ts';
 import { damaged, openLayout } from './layout.ts';
 import { inTemporary } from './temporary.ts';
 
@@ -57,6 +57,7 @@ export interface WriteArchiveInput {
   readonly freshFor: number;
   /** Signs the statement, so that the freshness of the archive cannot be extended on the way. */
   readonly signer?: Signer;
+  readonly progress?: CopyProgress;
   readonly now: Date;
 }
 
@@ -74,7 +75,15 @@ export async function writeArchive(
     throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
   return inTemporary('portcullis-archive-', async (folder) => {
     const layout = await openLayout(folder);
-    const copied = await copyImage({ from, to: layout, reference, wanted, tag });
+    const { progress } = input;
+    const copied = await copyImage({
+      from,
+      to: layout,
+      reference,
+      wanted,
+      tag,
+      ...(progress === undefined ? {} : { progress }),
+    });
     const brought = input.metadata === undefined ? false : await bringMetadata(input.metadata, layout);
     await layout.finish();
     const ends = copied.metadata || brought ? await metadataEnds(layout) : [];

@@ -86,6 +86,7 @@ export async function archiveReference(input: {
   /** File of the key that signs the archive. */
   readonly key?: string;
   readonly passphrase: PassphraseSource;
+  readonly progress?: CopyProgress;
   readonly now: Date;
 }): Promise<CopiedImage & { readonly statement: ArchiveStatement }> {
   const { file, freshFor, now, key, passphrase } = input;
@@ -104,6 +105,7 @@ export async function archiveReference(input: {
         : { metadata: sourceOf(input.metadata, reference, input.registry) }),
       freshFor,
       ...(signer === undefined ? {} : { signer }),
+      ...(input.progress === undefined ? {} : { progress: input.progress }),
       now,
     });
   } finally {
@@ -120,13 +122,21 @@ export function loadArchive(input: {
   readonly to: string;
   readonly key?: PolicyKey;
   readonly registry: RegistryAccess;
+  readonly progress?: CopyProgress;
   readonly now: Date;
 }): Promise<CopiedImage> {
   return useArchive(input, async ({ statement, repository }) => {
     const target = wantedOf(input.to);
     const to = present((await input.registry.repositories(target.reference)).at(-1), input.to);
     const tag = target.reference.digest === undefined ? target.tag : undefined;
-    return copyImage({ from: repository, to, reference: target.name, wanted: statement.digest, tag });
+    return copyImage({
+      from: repository,
+      to,
+      reference: target.name,
+      wanted: statement.digest,
+      tag,
+      ...(input.progress === undefined ? {} : { progress: input.progress }),
+    });
   });
 }
 

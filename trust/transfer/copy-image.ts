@@ -3,7 +3,6 @@ import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
-import type { LayoutRepository } from './layout.ts';
 
 /** The result of copying an image. */
 export interface CopiedImage {
@@ -28,8 +27,7 @@ export type CopyProgress = (copied: CopiedSoFar) => void;
 
 export interface CopyImageInput {
   readonly from: RegistryRepository;
-  /** A place that can write a blob as its bytes arrive gets it so; otherwise a blob is kept in memory. */
-  readonly to: RegistryRepository & Partial<Pick<LayoutRepository, 'keepBlob'>>;
+  readonly to: RegistryRepository;
   /** The image's name, for messages; `wanted` is its tag or digest. */
   readonly reference: string;
   readonly wanted: string;
@@ -58,6 +56,7 @@ export async function copyImage({
   progress,
 }: CopyImageInput): Promise<CopiedImage> {
   const options = signal === undefined ? {} : { signal };
+  const mounting = from.host === to.host && { mountFrom: from.repository };
   const seen = new Set<string>();
   const images: string[] = [];
   let [manifests, evidence] = [0, 0];
@@ -73,12 +72,14 @@ export async function copyImage({
   const blob = async (descriptor: Descriptor): Promise<void> => {
     if (seen.has(descriptor.digest)) return;
     seen.add(descriptor.digest);
-    if (to.keepBlob === undefined) {
-      await to.pushBlob(await from.blobBytes(descriptor, descriptor.size, signal), options);
-      bytes += descriptor.size;
-    } else {
-      await to.keepBlob(descriptor, counted(await from.blob(descriptor, signal)));
-    }
+    const before = bytes;
+    // The bytes of an attempt that was broken off do not count.
+    const source = async (): Promise<AsyncIterable<Uint8Array>> => {
+      bytes = before;
+      return counted(await from.blob(descriptor, signal));
+    };
+    await to.pushBlobFrom(descriptor, source, { ...options, ...mounting });
+    bytes = before + descriptor.size;
     progress?.({ bytes, totalBytes });
   };
   /** Copies the content that a manifest refers to, without the manifest itself. */

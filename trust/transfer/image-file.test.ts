@@ -322,8 +322,11 @@ test('a blob that arrives with other bytes is refused, and nothing is left of it
     })();
   const wanted = { digest: digestOf(Buffer.from('right')), size: 5 };
   for (const text of ['wrong', 'right and more', 'righ'])
-    await assert.rejects(layout.keepBlob(wanted, stream(text)), damaged);
+    await assert.rejects(
+      layout.pushBlobFrom(wanted, () => stream(text)),
+      damaged,
+    );
   assert.deepEqual(readdirSync(join(folder, 'blobs/sha256')), before);
-  await layout.keepBlob(wanted, stream('right'));
+  await layout.pushBlobFrom(wanted, () => stream('right'));
   assert.equal((await layout.blobBytes(wanted, 5)).toString(), 'right');
 });

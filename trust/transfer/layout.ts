@@ -48,11 +48,6 @@ export interface LayoutRepository extends RegistryRepository {
   finish(options?: { readonly children?: boolean }): Promise<void>;
   /** Returns the images, without signatures, attestations and what else belongs to an image. */
   images(): readonly LayoutImage[];
-  /**
-   * Writes a blob as its bytes arrive.
-   * @throws TRUST_ARCHIVE_DAMAGED when its bytes differ from its digest or size; nothing is left behind
-   */
-  keepBlob(descriptor: Pick<Descriptor, 'digest' | 'size'>, bytes: AsyncIterable<Uint8Array>): Promise<void>;
 }
 
 /**
@@ -162,13 +157,13 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
     },
     addUnderTag: () => Promise.reject(damaged(folder, 'signatures cannot be added to an archive')),
     images: () => imagesAmong(entries),
-    async keepBlob({ digest, size }, bytes) {
+    async pushBlobFrom({ digest, size }, source) {
       const file = fileOf(digest);
       await mkdir(blobs, { recursive: true });
       // Under its name only when it is complete.
       const partial = `${file}.part`;
       try {
-        await writeFile(partial, checked(bytes, digest, size), { flag: 'wx' });
+        await writeFile(partial, checked(await source(), digest, size), { flag: 'wx' });
         await rename(partial, file);
       } catch (error) {
         await rm(partial, { force: true });

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { startRegistry } from '../../test/fixtures/registry.ts';
+import { createRegistryClient, digestOf } from './index.ts';
+import type { RegistryRepository } from './index.ts';
+
+const piece = randomBytes(256 * 1024);
+const whole = Buffer.concat([piece, piece, piece, piece]);
+const descriptor = { digest: digestOf(whole), size: whole.length };
+
+async function* pieces(): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < whole.length; at += piece.length)
+    yield await Promise.resolve(whole.subarray(at, at + piece.length));
+}
+
+/** A registry that has no blob and takes uploads as `put` does. */
+async function uploadsTo(
+  t: TestContext,
+  put: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<RegistryRepository> {
+  const server: Server = createServer((request, response) => {
+    if (request.method === 'HEAD') response.writeHead(404).end();
+    else if (request.method === 'POST')
+      response.writeHead(202, { location: '/v2/app/blobs/uploads/1' }).end();
+    else put(request, response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return repositoryOf(t, `127.0.0.1:${port}`, 'app');
+}
+
+function repositoryOf(t: TestContext, registry: string, repository: string): RegistryRepository {
+  const client = createRegistryClient({ tagSettleMs: 0 });
+  t.after(() => client.close());
+  const [found] = client.repositories({ registry, repository });
+  assert.ok(found);
+  return found;
+}
+
+test('a registry that has nothing of a blob gets it from its source', async (t) => {
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  const repository = repositoryOf(t, registry.host, 'app');
+  await repository.pushBlobFrom(descriptor, pieces);
+  assert.deepEqual(Buffer.from(await repository.blobBytes(descriptor, whole.length)), whole);
+});
+
+test('a blob that the registry has is not read from its source', async (t) => {
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  const repository = repositoryOf(t, registry.host, 'app');
+  await repository.pushBlob(whole);
+  await repository.pushBlobFrom(descriptor, () => assert.fail('the source was opened'));
+});
+
+test('a registry takes a blob from another of its repositories', async (t) => {
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  await repositoryOf(t, registry.host, 'team/one').pushBlob(whole);
+  const other = repositoryOf(t, registry.host, 'team/two');
+  await other.pushBlobFrom(descriptor, () => assert.fail('the source was opened'), { mountFrom: 'team/one' });
+  assert.deepEqual(Buffer.from(await other.blobBytes(descriptor, whole.length)), whole);
+});
+
+test('the first bytes are sent before the last ones are read', async (t) => {
+  const begun = Promise.withResolvers<void>();
+  const repository = await uploadsTo(t, (request, response) => {
+    request.once('data', () => begun.resolve());
+    request.once('end', () => response.writeHead(201).end());
+  });
+  await repository.pushBlobFrom(descriptor, async function* () {
+    yield whole.subarray(0, piece.length);
+    await begun.promise;
+    yield whole.subarray(piece.length);
+  });
+});
+
+test('an upload whose connection breaks is repeated from its beginning', async (t) => {
+  let uploads = 0;
+  const received = Promise.withResolvers<Buffer>();
+  const repository = await uploadsTo(t, (request, response) => {
+    uploads += 1;
+    if (uploads === 1) return void request.once('data', () => request.socket.destroy());
+    received.resolve(buffer(request));
+    request.once('end', () => response.writeHead(201).end());
+  });
+  let opened = 0;
+  await repository.pushBlobFrom(descriptor, () => {
+    opened += 1;
+    return pieces();
+  });
+  assert.deepEqual(await received.promise, whole);
+  assert.equal(opened, 2);
+});
+
+test('a source that fails ends the upload with its own error', async (t) => {
+  const repository = await uploadsTo(t, (request) => void request.resume());
+  const wrong = new Error('the source is damaged');
+  const failing = async function* (): AsyncGenerator<Uint8Array> {
+    yield await Promise.resolve(piece);
+    throw wrong;
+  };
+  await assert.rejects(repository.pushBlobFrom(descriptor, failing), wrong);
+});
+
+test('a source with fewer bytes than its descriptor does not leave an upload that waits', async (t) => {
+  const repository = await uploadsTo(t, (request, response) => {
+    request.once('end', () => response.writeHead(201).end());
+    request.resume();
+  });
+  const short = async function* (): AsyncGenerator<Uint8Array> {
+    yield await Promise.resolve(piece);
+  };
+  await assert.rejects(repository.pushBlobFrom(descriptor, short));
+});
+
+test('an upload ends when its caller gives up', async (t) => {
+  const repository = await uploadsTo(t, (request) => void request.resume());
+  const giveUp = new AbortController();
+  const never = async function* (): AsyncGenerator<Uint8Array> {
+    yield piece;
+    giveUp.abort();
+    await new Promise(() => undefined);
+  };
+  const uploading = repository.pushBlobFrom(descriptor, never, { signal: giveUp.signal });
+  await assert.rejects(uploading, { code: 'DISTRIBUTION_CANCELLED' });
+});

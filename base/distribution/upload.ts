@@ -1,0 +1,109 @@
+import type { HttpAnswer, RequestBody } from '../http/index.ts';
+import type { Descriptor } from './descriptor.ts';
+import { digestOf } from './digest.ts';
+import { distributionError } from './failure.ts';
+import type { Task } from './failure.ts';
+import { askAgain } from './retry.ts';
+import { transferMs } from './session.ts';
+import type { Session } from './session.ts';
+import type { RegistryRepository } from './types.ts';
+import { retryWriteConflicts } from './write-conflicts.ts';
+
+interface Blob {
+  readonly descriptor: Pick<Descriptor, 'digest' | 'size'>;
+  readonly body: RequestBody;
+  /** A repository of the same registry that has the blob. */
+  readonly mountFrom?: string | undefined;
+}
+
+/**
+ * Implements the pushing of blobs: distribution-spec §"Pushing blobs", each in one POST and one PUT, unless
+ * the repository has the blob. The name of a blob is its digest, so that an upload whose connection breaks is
+ * repeated from its beginning.
+ * @param attempts how many times an upload is tried when connections break
+ */
+export function createUpload(
+  session: Session,
+  attempts: number,
+): Pick<RegistryRepository, 'pushBlob' | 'pushBlobFrom'> {
+  const place = `${session.host}/${session.repository}`;
+  const upload = (blob: Blob, signal: AbortSignal | undefined): Promise<void> => {
+    const task: Task = { attempted: 'push blob', on: `${place}@${blob.descriptor.digest}` };
+    const whileConflicting = retryWriteConflicts(signal);
+    return askAgain(attempts, signal, () => whileConflicting(() => uploadOnce(session, blob, task, signal)));
+  };
+  return {
+    async pushBlob(bytes, { mediaType = 'application/octet-stream', signal } = {}) {
+      const descriptor: Descriptor = { mediaType, digest: digestOf(bytes), size: bytes.length };
+      await upload({ descriptor, body: bytes }, signal);
+      return descriptor;
+    },
+    async pushBlobFrom(descriptor, open, { mountFrom, signal } = {}) {
+      // The reason that the source gives, instead of the broken request that it causes.
+      let failed: { readonly reason: unknown } | undefined;
+      async function* body(): AsyncGenerator<Uint8Array, void, undefined> {
+        failed = undefined;
+        try {
+          yield* await open();
+        } catch (reason) {
+          failed = { reason };
+          throw reason;
+        }
+      }
+      await upload({ descriptor, body, mountFrom }, signal).catch((thrown: unknown) => {
+        throw failed === undefined ? thrown : failed.reason;
+      });
+    },
+  };
+}
+
+async function uploadOnce(
+  session: Session,
+  { descriptor: { digest, size }, body, mountFrom }: Blob,
+  task: Task,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const present = await session.request({ method: 'HEAD', path: `blobs/${digest}`, signal, task });
+  await present.discard();
+  if (present.status === 200) return;
+  const mount =
+    mountFrom === undefined ? '' : `?${new URLSearchParams({ mount: digest, from: mountFrom }).toString()}`;
+  const start = await session.request({
+    method: 'POST',
+    path: `blobs/uploads/${mount}`,
+    headers: { 'content-length': '0' },
+    signal,
+    task,
+  });
+  // The registry has taken the blob from the other repository.
+  if (mount !== '' && start.status === 201) return start.discard();
+  if (start.status !== 202) return session.unexpected(start, task);
+  const target = uploadTarget(start, task);
+  await start.discard();
+  target.searchParams.set('digest', digest);
+  const headers = { 'content-type': 'application/octet-stream', 'content-length': String(size) };
+  const done = await session.request({
+    method: 'PUT',
+    path: target,
+    headers,
+    body,
+    totalMs: transferMs(size),
+    signal,
+    task,
+  });
+  if (done.status !== 201) return session.unexpected(done, task);
+  await done.discard();
+}
+
+function uploadTarget(answer: HttpAnswer, task: Task): URL {
+  const target = URL.parse(answer.header('location') ?? '', answer.url.href);
+  // Content and credentials are sent only where the caller sent them.
+  if (answer.header('location') === undefined || target === null || target.origin !== answer.url.origin) {
+    throw distributionError(
+      'DISTRIBUTION_BAD_ANSWER',
+      task,
+      `${answer.url.host} names no address at its own origin for the upload`,
+    );
+  }
+  return target;
+}
