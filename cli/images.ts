@@ -3,13 +3,16 @@ import { parseJson } from '../base/json/index.ts';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/index.ts';
+import { besideSocket } from './options/admin-socket.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
 import { registerCarry } from './images/carry.ts';
 import { registerCopy } from './images/copy.ts';
+import { followPull } from './images/follow-pull.ts';
 import { registerImport } from './images/import.ts';
 import { registerUpkeep } from './images/upkeep.ts';
 import { print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
+import { withProgress } from './output/progress.ts';
 import { size } from './output/size.ts';
 import { shortId, table } from './output/table.ts';
 import { withWide } from './output/terminal.ts';
@@ -23,6 +26,7 @@ interface Options {
 interface PullOptions extends Options {
   readonly namespace: string;
   readonly username?: string;
+  readonly adminSocket?: string;
 }
 
 /** `portcullis images`: the images of the running daemon. */
@@ -50,6 +54,10 @@ export function register(program: Command): void {
     )
     .argument('<image>', 'name, with a tag or a digest')
     .option('-n, --namespace <namespace>', 'namespace to decide for', 'default')
+    .option(
+      '--admin-socket <path>',
+      'where the daemon reports progress; default: admin.sock in the folder of --socket',
+    )
     .option('-u, --username <name>', 'user at the registry; the password is read from standard input')
     .addHelpText(
       'after',
@@ -92,17 +100,16 @@ async function list(client: CriClient, output: OutputFormat): Promise<number> {
 async function pull(
   client: CriClient,
   image: string,
-  { namespace, username, output }: PullOptions,
+  { namespace, username, output, socket, adminSocket = besideSocket(socket) }: PullOptions,
 ): Promise<number> {
   const auth =
     username === undefined
       ? {}
       : { auth: { username, password: (await readAll(process.stdin)).replace(/\r?\n$/, '') } };
-  const { imageRef } = await client.image.pullImage({
-    image: { image },
-    sandboxConfig: { metadata: { namespace } },
-    ...auth,
-  });
+  const request = { image: { image }, sandboxConfig: { metadata: { namespace } }, ...auth };
+  const { imageRef } = await withProgress(output, 'pulled', (report) =>
+    followPull({ adminSocket }, image, report, client.image.pullImage(request)),
+  );
   const { info } = await client.image.imageStatus({ image: { image: imageRef }, verbose: true });
   const { verdictId, digest, unverified } = factsOf(info);
   const lines = [`pulled  ${image}`, `id      ${imageRef}`, `digest  ${digest}`, `verdict ${verdictId}`];

@@ -28,6 +28,8 @@ export function answerAdminOf(
     switch (operation) {
       case 'images/import':
         return images.import(request);
+      case 'images/pulls':
+        return images.pulls();
       case 'images/prune':
         return images.prune(request);
       case 'images/layers':

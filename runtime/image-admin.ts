@@ -2,11 +2,12 @@ import { isAbsolute } from 'node:path';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { AdminApi, AdminOperation } from '../cni-plugins/index.ts';
 import type { ContainerRecord } from './containers/record.ts';
-import type { OpenImageStore } from './images/index.ts';
+import type { OpenImageStore, ProgressSource } from './images/index.ts';
 
 /** The answers of the admin API about images. */
 export interface ImageAdmin {
   readonly import: Answer<'images/import'>;
+  readonly pulls: () => Promise<AdminApi['images/pulls']['response']>;
   readonly prune: Answer<'images/prune'>;
   readonly layers: Answer<'images/layers'>;
   readonly check: Answer<'images/check-layer'>;
@@ -24,7 +25,7 @@ type Answer<Name extends AdminOperation> = (
  * @param containers returns the recorded containers: what they use is not removed
  */
 export function createImageAdmin(
-  store: Pick<OpenImageStore, 'find' | 'importLayout' | 'remove' | 'upkeep'>,
+  store: Pick<OpenImageStore, 'find' | 'importLayout' | 'remove' | 'upkeep'> & ProgressSource,
   containers: () => Iterable<Pick<ContainerRecord, 'imageId' | 'volumeImages'>>,
 ): ImageAdmin {
   const { upkeep } = store;
@@ -52,6 +53,7 @@ export function createImageAdmin(
       const { image, verdict } = await store.importLayout({ ...request, signal: stopping.signal });
       return { id: image.id, digest: image.digest, verdictId: verdict.id, unverified: verdict.unverified };
     },
+    pulls: async () => ({ pulls: await store.pulls() }),
     async prune({ all = false, dryRun = false }) {
       const found = unused(all);
       if (dryRun) return { removed: found };

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { exportReference, pushImageFile } from '../../trust/index.ts';
 import { exitCodes, print, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
-import { createProgress } from '../output/progress.ts';
+import { withProgress } from '../output/progress.ts';
 import { withRegistries, withRegistry } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 
@@ -40,8 +40,9 @@ export function registerCarry(images: Command): void {
     .addHelpText('after', pushExamples);
   withOutput(withRegistries(push)).action((file: string, to: string, flags: CarryFlags) =>
     withRegistry(flags, async (registry) => {
-      const progress = createProgress(flags.output, 'pushed').update;
-      const pushed = await pushImageFile({ file, to, image: flags.image, registry, progress });
+      const pushed = await withProgress(flags.output, 'pushed', (progress) =>
+        pushImageFile({ file, to, image: flags.image, registry, progress }),
+      );
       const { digest, manifests, evidence, reference } = pushed;
       print(
         flags.output,
@@ -60,8 +61,9 @@ export function registerCarry(images: Command): void {
     .addHelpText('after', exportExamples);
   withOutput(withRegistries(exporting)).action((reference: string, file: string, flags: CarryFlags) =>
     withRegistry(flags, async (registry) => {
-      const progress = createProgress(flags.output, 'exported').update;
-      const written = await exportReference({ reference, file, registry, progress });
+      const written = await withProgress(flags.output, 'exported', (progress) =>
+        exportReference({ reference, file, registry, progress }),
+      );
       const { digest, manifests, evidence } = written;
       print(
         flags.output,

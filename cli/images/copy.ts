@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { copyReference, openRegistries } from '../../trust/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
-import { createProgress } from '../output/progress.ts';
+import { withProgress } from '../output/progress.ts';
 import { withRegistries } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 
@@ -40,13 +40,15 @@ export function registerCopy(images: Command): void {
         insecureHosts: flags.insecureRegistry,
       });
       try {
-        const copied = await copyReference({
-          from,
-          to,
-          registry,
-          progress: createProgress(flags.output, 'copied').update,
-          ...(flags.metadata === undefined ? {} : { metadata: flags.metadata }),
-        });
+        const copied = await withProgress(flags.output, 'copied', (progress) =>
+          copyReference({
+            from,
+            to,
+            registry,
+            progress,
+            ...(flags.metadata === undefined ? {} : { metadata: flags.metadata }),
+          }),
+        );
         const { digest, manifests, evidence, metadata } = copied;
         const text = `copied ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}) to ${copied.reference}\n`;
         print(flags.output, copied, text);

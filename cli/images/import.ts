@@ -5,6 +5,8 @@ import { askAdmin, withAdminSocket } from '../options/admin-socket.ts';
 import type { AdminFlags } from '../options/admin-socket.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
+import { withProgress } from '../output/progress.ts';
+import { followPull } from './follow-pull.ts';
 
 interface ImportFlags extends AdminFlags {
   readonly image?: string;
@@ -38,8 +40,12 @@ export function registerImport(images: Command): void {
   withAdminSocket(withOutput(command)).action((file: string, reference: string, flags: ImportFlags) =>
     run(flags.output, async () => {
       const { namespace } = flags;
-      const stored = await useImageFile({ file, image: flags.image }, ({ folder, digest }) =>
-        askAdmin(flags, 'images/import', { folder: resolve(folder), digest, reference, namespace }, importMs),
+      const stored = await withProgress(flags.output, 'imported', (report) =>
+        useImageFile({ file, image: flags.image }, ({ folder, digest }) => {
+          const request = { folder: resolve(folder), digest, reference, namespace };
+          const importing = askAdmin(flags, 'images/import', request, importMs);
+          return followPull(flags, reference, report, importing);
+        }),
       );
       const lines = [
         `imported ${reference}`,

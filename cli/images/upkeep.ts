@@ -5,7 +5,7 @@ import { askAdmin, withAdminSocket } from '../options/admin-socket.ts';
 import type { AdminFlags } from '../options/admin-socket.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
-import { createProgress } from '../output/progress.ts';
+import { withProgress } from '../output/progress.ts';
 import { size } from '../output/size.ts';
 import { shortId, table } from '../output/table.ts';
 
@@ -87,17 +87,19 @@ async function eachLayer(
   done: string,
   act: (layer: Layer) => Promise<void>,
 ): Promise<number> {
-  const progress = createProgress(flags.output, done);
   const totalBytes = layers.reduce((sum, { bytes }) => sum + bytes, 0);
   const begun = performance.now();
-  let bytes = 0;
-  for (const layer of layers) {
-    await act(layer).catch((thrown: unknown) => {
-      if (!isPortcullisError(thrown) || thrown.code !== 'IMAGES_LAYER_UNKNOWN') throw thrown;
-    });
-    bytes += layer.bytes;
-    progress.update({ bytes, totalBytes }, layer.images[0]);
-  }
+  await withProgress(flags.output, done, async (report) => {
+    let bytes = 0;
+    for (const layer of layers) {
+      report({ bytes, totalBytes }, layer.images[0]);
+      await act(layer).catch((thrown: unknown) => {
+        if (!isPortcullisError(thrown) || thrown.code !== 'IMAGES_LAYER_UNKNOWN') throw thrown;
+      });
+      bytes += layer.bytes;
+      report({ bytes, totalBytes }, layer.images[0]);
+    }
+  });
   return (performance.now() - begun) / 1000;
 }
 

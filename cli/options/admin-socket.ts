@@ -1,4 +1,5 @@
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { socketPath } from './endpoint.ts';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
@@ -28,6 +29,14 @@ export function withAdminSocket(command: Command): Command {
       if (typeof cniSocket === 'string' && called.getOptionValueSource('adminSocket') === 'default')
         called.setOptionValue('adminSocket', join(dirname(cniSocket), 'admin.sock'));
     });
+}
+
+/**
+ * Returns the path of the admin socket beside another socket of the daemon.
+ * @param socket a path with or without `unix://`
+ */
+export function besideSocket(socket: string): string {
+  return join(dirname(resolve(socketPath(socket))), 'admin.sock');
 }
 
 /**

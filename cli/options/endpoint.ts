@@ -10,9 +10,14 @@ export function withSocket(command: Command): Command {
   return command.addOption(option.env('PORTCULLIS_SOCKET').default('/run/portcullis/portcullis.sock'));
 }
 
+/** Returns the path of a socket that may be written as a URL: `unix:///run/portcullis/portcullis.sock`. */
+export function socketPath(socket: string): string {
+  return socket.replace(/^unix:(\/\/)?/, '');
+}
+
 /** Runs `body` with a client of the daemon behind `socket`, a path with or without `unix://`. */
 export async function withClient<T>(socket: string, body: (client: CriClient) => Promise<T>): Promise<T> {
-  const client = createCriClient(resolve(socket.replace(/^unix:(\/\/)?/, '')));
+  const client = createCriClient(resolve(socketPath(socket)));
   try {
     return await body(client);
   } finally {

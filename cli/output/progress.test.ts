@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createProgress } from './progress.ts';
+import { createBarProgress, createProgress } from './progress.ts';
+import type { Advance } from './progress-bar.ts';
 
 function started(format: 'text' | 'json'): {
   readonly lines: string[];
@@ -11,14 +12,14 @@ function started(format: 'text' | 'json'): {
   const progress = createProgress(
     format,
     'pushed',
-    () => time,
     (line) => lines.push(line),
+    () => time,
   );
   return {
     lines,
     at(ms, bytes, note) {
       time = 5 + ms;
-      progress.update({ bytes, totalBytes: 4_000_000 }, note);
+      progress({ bytes, totalBytes: 4_000_000 }, note);
     },
   };
 }
@@ -62,4 +63,19 @@ test('with the output format json, each line is one JSON object', () => {
     ],
   );
   assert.match(lines[0] ?? '', /^[^\n]*\n$/u);
+});
+
+test('a bar is drawn when a command takes longer, and at most ten times a second', () => {
+  let time = 0;
+  const drawn: Advance[] = [];
+  const report = createBarProgress({ draw: (advance) => drawn.push(advance) }, () => time);
+  for (; time <= 1000; time += 10) report({ bytes: time * 1000, totalBytes: 2_000_000 });
+  assert.equal(drawn.length, 8);
+  assert.deepEqual(drawn[0], {
+    bytes: 300_000,
+    totalBytes: 2_000_000,
+    rate: 1_000_000,
+    secondsLeft: 1.7,
+    note: undefined,
+  });
 });

@@ -1,69 +1,110 @@
 import type { OutputFormat } from './output.ts';
 import { printableText } from './printable.ts';
+import { duration } from './duration.ts';
+import type { Advance, Bar } from './progress-bar.ts';
 import { size } from './size.ts';
-
-/** Reports how far a long command is, on standard error. */
-export interface Progress {
-  /**
-   * Reports a state. At most one line a second is written, and none for what is done within a second.
-   * @param note what is in progress, such as a name
-   */
-  update(state: { readonly bytes: number; readonly totalBytes: number }, note?: string): void;
-}
-
-const intervalMs = 1000;
+import { paperFor } from './terminal.ts';
 
 /**
- * Creates the progress of a command. With the output format `json`, each line is a JSON object.
+ * Reports how far a command is.
+ * @param note what is in progress, such as a name
+ */
+export type ReportProgress = (
+  state: { readonly bytes: number; readonly totalBytes: number },
+  note?: string,
+) => void;
+
+/** A line is written this often, and a bar is drawn this often, in ms. */
+const lineMs = 1000;
+const barMs = 100;
+/** A command that takes less shows no bar, in ms. */
+const barAfterMs = 300;
+
+/**
+ * Runs a command that may take long, and shows on standard error how far it is: a bar on a terminal, a line
+ * a second in a pipe, and a JSON object a second with the output format `json`. The bar is removed at the
+ * end.
  * @param done the word for what is done with the bytes: `pushed`
- * @param now milliseconds
+ */
+export async function withProgress<T>(
+  format: OutputFormat,
+  done: string,
+  body: (report: ReportProgress) => Promise<T>,
+): Promise<T> {
+  const paper = paperFor(process.stderr, process.env);
+  // A terminal without a size cannot draw a line again.
+  if (format === 'json' || !paper.live || process.stderr.columns === 0)
+    return body(createProgress(format, done, (line) => void process.stderr.write(line)));
+  // The library is not loaded for programs.
+  const { openBar } = await import('./progress-bar.ts');
+  const bar = openBar(process.stderr, paper, done);
+  try {
+    return await body(createBarProgress(bar));
+  } finally {
+    bar.clear();
+  }
+}
+
+/**
+ * Returns a report that writes at most one line a second, and none for what is done within a second.
  * @param write receives each line
+ * @param now milliseconds
  */
 export function createProgress(
   format: OutputFormat,
   done: string,
+  write: (line: string) => void,
   now: () => number = () => performance.now(),
-  write: (line: string) => void = (line) => void process.stderr.write(line),
-): Progress {
-  const begun = now();
-  let last = begun;
-  return {
-    update({ bytes, totalBytes }, note) {
-      const at = now();
-      if (at - last < intervalMs) return;
-      last = at;
-      const rate = (bytes * 1000) / (at - begun);
-      const left = rate === 0 ? undefined : Math.max(0, totalBytes - bytes) / rate;
-      write(
-        format === 'json'
-          ? event(done, bytes, totalBytes, rate, left, note)
-          : line(done, bytes, totalBytes, rate, left, note),
-      );
-    },
+): ReportProgress {
+  const advanceAt = createRate(now());
+  return atMostEvery(lineMs, lineMs, now, (state, note) => {
+    const advance = advanceAt(state, note, now());
+    write(format === 'json' ? event(done, advance) : line(done, advance));
+  });
+}
+
+/** Returns a report that draws a bar. @param now milliseconds */
+export function createBarProgress(
+  bar: Pick<Bar, 'draw'>,
+  now: () => number = () => performance.now(),
+): ReportProgress {
+  const advanceAt = createRate(now());
+  return atMostEvery(barAfterMs, barMs, now, (state, note) => bar.draw(advanceAt(state, note, now())));
+}
+
+function atMostEvery(
+  afterMs: number,
+  everyMs: number,
+  now: () => number,
+  report: ReportProgress,
+): ReportProgress {
+  let next = now() + afterMs;
+  return (state, note) => {
+    const at = now();
+    if (at < next) return;
+    next = at + everyMs;
+    report(state, note);
   };
 }
 
-function line(
-  done: string,
-  bytes: number,
-  totalBytes: number,
-  rate: number,
-  left: number | undefined,
-  note: string | undefined,
-): string {
-  const time = left === undefined ? '' : `, ${duration(left)} left`;
+/** Returns a function that adds the average rate since `begun` to a state. */
+function createRate(
+  begun: number,
+): (state: Parameters<ReportProgress>[0], note: string | undefined, at: number) => Advance {
+  return ({ bytes, totalBytes }, note, at) => {
+    const rate = at === begun ? 0 : (bytes * 1000) / (at - begun);
+    const secondsLeft = rate === 0 ? undefined : Math.max(0, totalBytes - bytes) / rate;
+    return { bytes, totalBytes, rate, secondsLeft, note };
+  };
+}
+
+function line(done: string, { bytes, totalBytes, rate, secondsLeft, note }: Advance): string {
+  const time = secondsLeft === undefined ? '' : `, ${duration(secondsLeft)} left`;
   const about = note === undefined ? '' : ` (${note.replaceAll('\n', '?')})`;
   return `${printableText(`${done} ${size(bytes)} of ${size(totalBytes)}, ${size(rate)}/s${time}${about}`)}\n`;
 }
 
-function event(
-  done: string,
-  bytes: number,
-  totalBytes: number,
-  rate: number,
-  secondsLeft: number | undefined,
-  note: string | undefined,
-): string {
+function event(done: string, { bytes, totalBytes, rate, secondsLeft, note }: Advance): string {
   const fields = {
     event: 'progress',
     done,
@@ -74,12 +115,4 @@ function event(
     ...(note === undefined ? {} : { note }),
   };
   return `${JSON.stringify(fields)}\n`;
-}
-
-function duration(seconds: number): string {
-  const whole = Math.ceil(seconds);
-  if (whole < 60) return `${whole} s`;
-  return whole < 3600
-    ? `${Math.floor(whole / 60)} min ${whole % 60} s`
-    : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }

@@ -15,6 +15,7 @@ import {
 import type { PolicyKey } from '../../trust/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
+import { withProgress } from '../output/progress.ts';
 import { collect, withRegistries, withRegistry } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 import { tree, withWide } from '../output/terminal.ts';
@@ -66,16 +67,19 @@ export function registerArchive(trust: Command): void {
         exitCode: exitCodes.usage,
       });
     return withRegistry(flags, async (registry) => {
-      const made = await archiveReference({
-        reference,
-        file,
-        registry,
-        freshFor,
-        ...(flags.metadata === undefined ? {} : { metadata: flags.metadata }),
-        ...(flags.key === undefined ? {} : { key: flags.key }),
-        passphrase: processPassphrase(flags.passphraseFile),
-        now: new Date(),
-      });
+      const made = await withProgress(flags.output, 'archived', (progress) =>
+        archiveReference({
+          reference,
+          file,
+          registry,
+          freshFor,
+          ...(flags.metadata === undefined ? {} : { metadata: flags.metadata }),
+          ...(flags.key === undefined ? {} : { key: flags.key }),
+          passphrase: processPassphrase(flags.passphraseFile),
+          progress,
+          now: new Date(),
+        }),
+      );
       const { digest, evidence, metadata, statement } = made;
       const held = `pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}`;
       print(flags.output, made, `wrote ${digest} (${held}) to ${file}, good until ${statement.freshUntil}\n`);
@@ -122,7 +126,9 @@ export function registerArchive(trust: Command): void {
     .option('--archive-key <file>', 'public key that must have signed the archive');
   withOutput(withRegistries(load)).action((file: string, to: string, flags: Flags) =>
     withRegistry(flags, async (registry) => {
-      const copied = await loadArchive({ file, to, registry, now: new Date(), ...keyOf(flags.archiveKey) });
+      const copied = await withProgress(flags.output, 'loaded', (progress) =>
+        loadArchive({ file, to, registry, progress, now: new Date(), ...keyOf(flags.archiveKey) }),
+      );
       print(
         flags.output,
         copied,

@@ -56,6 +56,17 @@ export interface AdminLayer {
   readonly verity: boolean;
 }
 
+/** How far a pull or an import is. Sizes in bytes, as in the manifest: compressed. */
+export interface AdminPull {
+  /** As the caller wrote it. */
+  readonly reference: string;
+  readonly seconds: number;
+  readonly bytes: number;
+  readonly bytesReceived: number;
+  readonly layers: number;
+  readonly layersReceived: number;
+}
+
 /** An image that was admitted and stored. */
 export interface ImportedImage {
   readonly id: string;
@@ -75,6 +86,7 @@ export interface AdminApi {
     },
     ImportedImage
   >;
+  readonly 'images/pulls': Operation<NoFields, { readonly pulls: readonly AdminPull[] }>;
   readonly 'images/prune': Operation<
     { readonly all?: boolean; readonly dryRun?: boolean },
     { readonly removed: readonly PrunedImage[] }
@@ -278,6 +290,10 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
       reference: text('the name that the image gets, and for which the policy decides'),
       namespace: text('namespace to decide for'),
     }),
+  },
+  'images/pulls': {
+    summary: 'Returns how far each pull and each import is, from the time when its manifest is known.',
+    request: noFields,
   },
   'images/prune': {
     summary:

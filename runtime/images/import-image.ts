@@ -7,6 +7,7 @@ import { pullImage } from './pull.ts';
 import type { PullDeps } from './pull-course.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import type { StoredImage } from './stored-image.ts';
+import type { PullRequest } from './types.ts';
 
 export interface ImportRequest {
   /** Folder of an OCI layout. */
@@ -17,6 +18,8 @@ export interface ImportRequest {
   readonly reference: string;
   readonly namespace: string;
   readonly signal?: AbortSignal;
+  /** As in a pull. */
+  readonly onResolved?: NonNullable<PullRequest['onResolved']>;
 }
 
 /**
@@ -28,7 +31,7 @@ export interface ImportRequest {
  */
 export async function importImage(
   deps: PullDeps,
-  { folder, digest, reference, namespace, signal }: ImportRequest,
+  { folder, digest, reference, namespace, signal, onResolved }: ImportRequest,
 ): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
   const name = parseImageName(reference);
   if (name.reference.digest !== undefined && name.reference.digest !== digest)
@@ -50,7 +53,12 @@ export async function importImage(
     gathering: createSharedFlight(),
     absences: createNegativeCache(),
   };
-  return pullImage(own, { reference, namespace, ...(signal === undefined ? {} : { signal }) });
+  return pullImage(own, {
+    reference,
+    namespace,
+    ...(signal === undefined ? {} : { signal }),
+    ...(onResolved === undefined ? {} : { onResolved }),
+  });
 }
 
 /** The image that is imported, and the tag or digest by which a pull asks for it. */

@@ -4,7 +4,9 @@ import { errnoOf } from './limits/failures.ts';
 import { hexOf, storeFolders } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
-import type { ImageStore } from './types.ts';
+import type { OpenImageStore } from './image-store.ts';
+import type { ImportRequest } from './import-image.ts';
+import type { ImageStore, PullRequest } from './types.ts';
 
 /** How far a pull has come. Sizes in bytes, as in the manifest: compressed. */
 export interface PullProgress {
@@ -17,11 +19,15 @@ export interface PullProgress {
   readonly layersReceived: number;
 }
 
-/** The image store, with the progress of its pulls. */
+/** The image store, with the progress of its pulls and imports. */
 export interface ProgressSource {
-  /** Returns the pulls that know their manifest, the oldest first. */
+  /** Returns the pulls and imports that know their manifest, the oldest first. */
   pulls(): Promise<readonly PullProgress[]>;
 }
+
+/** A store that also imports images, or not. */
+type Importing = Partial<Pick<OpenImageStore, 'importLayout'>>;
+type Resolved = NonNullable<PullRequest['onResolved']>;
 
 interface Pull {
   readonly reference: string;
@@ -47,7 +53,7 @@ export interface ProgressOptions {
  * the files that are being received, at most once in ten seconds and only during pulls: it costs the pulls
  * themselves nothing.
  */
-export function withProgress<Store extends ImageStore>(
+export function withProgress<Store extends ImageStore & Importing>(
   images: Store,
   options: ProgressOptions,
 ): Store & ProgressSource {
@@ -75,33 +81,37 @@ export function withProgress<Store extends ImageStore>(
     }, options.reportMs ?? reportMs).unref();
   };
 
+  /** Lists a pull from the moment when its manifest is known, until it ends. */
+  const followed = async <T>(
+    { reference, onResolved }: Pick<PullRequest, 'reference' | 'onResolved'>,
+    run: (resolved: Resolved) => Promise<T>,
+  ): Promise<T> => {
+    let pull: Pull | undefined;
+    try {
+      return await run((blobs) => {
+        onResolved?.(blobs);
+        pull = { reference: reference.slice(0, 300), begunMs: performance.now(), sizes: sizesOf(blobs) };
+        active.add(pull);
+        watch();
+      });
+    } finally {
+      if (pull !== undefined) active.delete(pull);
+      if (active.size === 0) {
+        clearInterval(timer);
+        timer = undefined;
+      }
+    }
+  };
+  const { importLayout } = images;
+
   return {
     ...images,
     pulls: read,
-    pull: async (request) => {
-      let pull: Pull | undefined;
-      try {
-        return await images.pull({
-          ...request,
-          onResolved(blobs) {
-            request.onResolved?.(blobs);
-            pull = {
-              reference: request.reference.slice(0, 300),
-              begunMs: performance.now(),
-              sizes: sizesOf(blobs),
-            };
-            active.add(pull);
-            watch();
-          },
-        });
-      } finally {
-        if (pull !== undefined) active.delete(pull);
-        if (active.size === 0) {
-          clearInterval(timer);
-          timer = undefined;
-        }
-      }
-    },
+    pull: (request) => followed(request, (onResolved) => images.pull({ ...request, onResolved })),
+    ...(importLayout !== undefined && {
+      importLayout: (request: ImportRequest) =>
+        followed(request, (onResolved) => importLayout({ ...request, onResolved })),
+    }),
   };
 }
 
