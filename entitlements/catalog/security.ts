@@ -39,6 +39,24 @@ const ADMINISTRATION = [
   'WAKE_ALARM',
 ];
 
+/** What changes identity, reads other processes or administers the kernel. */
+const IDENTITY_AND_ADMINISTRATION: readonly string[] = [
+  'DAC_OVERRIDE',
+  'FSETID',
+  'LINUX_IMMUTABLE',
+  'MAC_ADMIN',
+  'MAC_OVERRIDE',
+  'SETFCAP',
+  'SETGID',
+  'SETPCAP',
+  'SETUID',
+  'SYSLOG',
+  'SYS_ADMIN',
+  'SYS_MODULE',
+  'SYS_PTRACE',
+  'SYS_RAWIO',
+];
+
 export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
   {
     name: 'security.confined',
@@ -46,24 +64,7 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'low',
     grants: {},
     excludes: {
-      capabilities: [
-        'DAC_OVERRIDE',
-        'DAC_READ_SEARCH',
-        'FSETID',
-        'LINUX_IMMUTABLE',
-        'MAC_ADMIN',
-        'MAC_OVERRIDE',
-        'SETFCAP',
-        'SETGID',
-        'SETPCAP',
-        'SETUID',
-        'SYSLOG',
-        'SYS_ADMIN',
-        'SYS_MODULE',
-        'SYS_PTRACE',
-        'SYS_RAWIO',
-        'SYS_RESOURCE',
-      ],
+      capabilities: [...IDENTITY_AND_ADMINISTRATION, 'DAC_READ_SEARCH', 'SYS_RESOURCE'].sort(),
       // libentitlement also blocks arch_prctl and madvise, without which no libc program starts. It intends
       // to restrict prctl, but runtimes need prctl to drop the bounding set, and dropping capabilities is
       // harmless.
@@ -87,23 +88,7 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'medium',
     grants: { capabilities: ['DAC_READ_SEARCH'] },
     excludes: {
-      capabilities: [
-        'AUDIT_READ',
-        'DAC_OVERRIDE',
-        'FSETID',
-        'LINUX_IMMUTABLE',
-        'MAC_ADMIN',
-        'MAC_OVERRIDE',
-        'SETFCAP',
-        'SETGID',
-        'SETPCAP',
-        'SETUID',
-        'SYSLOG',
-        'SYS_ADMIN',
-        'SYS_MODULE',
-        'SYS_PTRACE',
-        'SYS_RAWIO',
-      ],
+      capabilities: ['AUDIT_READ', ...IDENTITY_AND_ADMINISTRATION],
       // With DAC_READ_SEARCH, open_by_handle_at opens files outside the container.
       syscalls: [...INSPECTION, 'personality', 'open_by_handle_at'],
     },

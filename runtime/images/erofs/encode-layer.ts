@@ -3,7 +3,7 @@ import { decompress } from '../unpack/decompress.ts';
 import { createLayerBudget } from '../unpack/layer-budget.ts';
 import type { LayerBudget } from '../unpack/layer-budget.ts';
 import { layerError, unwritable } from '../unpack/layer-error.ts';
-import { hasOpenQuestions } from '../unpack/settle.ts';
+import { hasOpenQuestions, settle } from '../unpack/settle.ts';
 import { createTarReader } from '../unpack/tar-reader.ts';
 import type { UnpackRequest } from '../unpack/unpack-layer.ts';
 import { checkDiffId, unpackedLimit } from '../unpack/unpack-layer.ts';
@@ -12,7 +12,7 @@ import { headBytes, pageBytes, roundUp } from './format.ts';
 import { createLayerFileWriter } from './layer-file.ts';
 import type { LayerFileWriter } from './layer-file.ts';
 import { writeMetadata } from './metadata.ts';
-import { settleTree } from './settle-tree.ts';
+import { treeForm } from './settle-tree-form.ts';
 import { placeSparseFiles } from './sparse-files.ts';
 import { asLayerFolder } from './tree.ts';
 import { createTreeWriter } from './tree-writer.ts';
@@ -119,7 +119,7 @@ async function encodeInto(
   });
   const lowers = dependent && !request.lowest ? await askLowers(budget.progress.entries) : [];
   return clock.turn(() => {
-    if (dependent) settleTree(tree, file.copies, budget, lowers);
+    if (dependent) settle(treeForm(tree, file.copies, budget), budget, lowers);
     placeSparseFiles(tree.root, file, budget);
     return finish(file, tree, archive, dependent, budget);
   });

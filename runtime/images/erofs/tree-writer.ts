@@ -1,14 +1,15 @@
 import { S_IFBLK, S_IFCHR, S_IFIFO } from '../../../base/kernel/index.ts';
 import type { LayerBudget } from '../unpack/layer-budget.ts';
+import { createEntryPlaces } from '../unpack/entry-places.ts';
 import { layerError } from '../unpack/layer-error.ts';
 import { fileTime } from '../unpack/layer-files.ts';
-import { maxNameLength, splitName } from '../unpack/layer-tree.ts';
+import { splitName } from '../unpack/layer-tree.ts';
 import { printable } from '../unpack/printable.ts';
 import { fileSize } from '../unpack/tar-metadata.ts';
 import type { TarEntry } from '../unpack/tar-metadata.ts';
 import type { TarSink } from '../unpack/tar-reader.ts';
 import { maxTargetBytes } from './format.ts';
-import { newTreeFolder, pathOf, placeIn } from './tree.ts';
+import { asLayerFolder, asTreeFolder, newTreeFolder, pathOf, placeIn } from './tree.ts';
 import type { Inode, TreeFile, TreeFolder, TreePlace } from './tree.ts';
 import { createXattrPool } from './xattr-pool.ts';
 import type { XattrPool } from './xattr-pool.ts';
@@ -222,28 +223,13 @@ interface Folders {
 
 function createFolders(budget: LayerBudget, xattrs: XattrPool): Folders {
   const root = newTreeFolder(undefined, '');
-  /** Consecutive entries are mostly in the same folder. */
-  let lastParent: { readonly name: string; readonly folder: TreeFolder } | undefined;
+  const places = createEntryPlaces(asLayerFolder(root), budget, (parent, name) =>
+    asLayerFolder(listedLater(asTreeFolder(parent), name)),
+  );
 
   function placeOf(name: string): TreePlace | undefined {
-    const slash = name.lastIndexOf('/');
-    // Fast path: a plain name in the folder of the previous entry. Entries that replace nodes reset it.
-    if (
-      lastParent !== undefined &&
-      slash > 0 &&
-      slash < name.length - 1 &&
-      name.slice(0, slash) === lastParent.name
-    ) {
-      const last = name.slice(slash + 1);
-      if (last !== '.' && last !== '..' && last.length <= maxNameLength)
-        return { folder: lastParent.folder, name: last };
-    }
-    const parts = splitName(name);
-    if (parts.length === 0) return undefined;
-    const place = placeIn(root, parts, budget, listedLater);
-    if (place !== undefined && slash > 0 && slash < name.length - 1)
-      lastParent = { name: name.slice(0, slash), folder: place.folder };
-    return place;
+    const place = places.placeOf(name);
+    return place === undefined ? undefined : { folder: asTreeFolder(place.folder), name: place.name };
   }
 
   function listedLater(parent: TreeFolder, name: string): TreeFolder {
@@ -278,15 +264,11 @@ function createFolders(budget: LayerBudget, xattrs: XattrPool): Folders {
     });
   }
 
-  function forgetLastParent(): void {
-    lastParent = undefined;
-  }
-
   function clear(place: TreePlace): void {
     const existing = place.folder.children.get(place.name);
-    if (existing?.kind === 'folder' || existing?.kind === 'symlink') forgetLastParent();
+    if (existing?.kind === 'folder' || existing?.kind === 'symlink') places.forgetLastParent();
     place.folder.children.delete(place.name);
   }
 
-  return { root, placeOf, folderAt, listedLater, describe, clear, forgetLastParent };
+  return { root, placeOf, folderAt, listedLater, describe, clear, forgetLastParent: places.forgetLastParent };
 }

@@ -1,5 +1,5 @@
 import { resolvePlace } from '../unpack/layer-tree.ts';
-import type { Folder, PendingLink, Place } from '../unpack/layer-tree.ts';
+import type { Folder, PendingLink } from '../unpack/layer-tree.ts';
 import type { LayerBudget } from '../unpack/layer-budget.ts';
 import type { SparseMap } from '../unpack/sparse.ts';
 
@@ -117,13 +117,8 @@ export function placeIn(
   root: TreeFolder,
   parts: readonly string[],
   budget: Pick<LayerBudget, 'steps'>,
-  make?: (folder: TreeFolder, name: string) => TreeFolder,
 ): TreePlace | undefined {
-  const makeFolder =
-    make === undefined
-      ? undefined
-      : (folder: Folder, name: string) => asLayerFolder(make(asTreeFolder(folder), name));
-  const place: Place | undefined = resolvePlace(asLayerFolder(root), parts, budget, makeFolder);
+  const place = resolvePlace(asLayerFolder(root), parts, budget);
   return place === undefined ? undefined : { folder: asTreeFolder(place.folder), name: place.name };
 }
 

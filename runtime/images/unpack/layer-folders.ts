@@ -1,6 +1,8 @@
 import { chmodSync, rmdirSync, unlinkSync } from 'node:fs';
 import { makeFolder, setFileTime, nativePath, setAttributes, setOpaque, withFolder } from './layer-files.ts';
-import { join, maxNameLength, newFolder, resolvePlace, splitName } from './layer-tree.ts';
+import { createEntryPlaces } from './entry-places.ts';
+import type { EntryPlaces } from './entry-places.ts';
+import { join, newFolder } from './layer-tree.ts';
 import type { Folder, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
 import type { TarEntry } from './tar-metadata.ts';
@@ -9,14 +11,10 @@ import type { TarEntry } from './tar-metadata.ts';
 const xattrOverhead = 256;
 
 /** The folders of one layer, in memory and in its staging folder: both always agree. */
-export interface LayerFolders {
+export interface LayerFolders extends EntryPlaces {
   readonly root: Folder;
   /** Returns the path of a place on the disk. */
   at(place: Place): string | Buffer;
-  /**
-   * Resolves the name of an entry, and creates the folders on the way; undefined: the name means the root.
-   */
-  placeOf(name: string): Place | undefined;
   /** Returns the folder at a place. Creates it if the place has none, in place of any other node. */
   folderAt(place: Place): Folder;
   /** Creates a folder on the way to an entry: the archive may describe it later. */
@@ -24,8 +22,6 @@ export interface LayerFolders {
   makeOpaque(target: Folder): void;
   /** Removes the result of an earlier entry: the last entry wins, whatever its type. */
   clear(place: Place): void;
-  /** Resolves the next name from the root again: a symlink may change where it leads. */
-  forgetLastParent(): void;
   /** Sets folder attributes last: writing into a folder changes its time. */
   finish(): void;
 }
@@ -33,31 +29,9 @@ export interface LayerFolders {
 /** @param folder the staging folder of the layer, which is empty */
 export function createLayerFolders(folder: string, budget: LayerBudget): LayerFolders {
   const root = newFolder(undefined, '');
-  /** Consecutive entries are mostly in the same folder. */
-  let lastParent: { readonly name: string; readonly folder: Folder } | undefined;
-
   const at = (place: Place): string | Buffer => nativePath(folder, join(place.folder, place.name));
 
-  function placeOf(name: string): Place | undefined {
-    const slash = name.lastIndexOf('/');
-    // Fast path: a plain name in the folder of the previous entry. Entries that replace nodes reset it.
-    if (
-      lastParent !== undefined &&
-      slash > 0 &&
-      slash < name.length - 1 &&
-      name.slice(0, slash) === lastParent.name
-    ) {
-      const last = name.slice(slash + 1);
-      if (last !== '.' && last !== '..' && last.length <= maxNameLength)
-        return { folder: lastParent.folder, name: last };
-    }
-    const parts = splitName(name);
-    if (parts.length === 0) return undefined;
-    const place = resolvePlace(root, parts, budget, listedLater);
-    if (place !== undefined && slash > 0 && slash < name.length - 1)
-      lastParent = { name: name.slice(0, slash), folder: place.folder };
-    return place;
-  }
+  const { placeOf, forgetLastParent } = createEntryPlaces(root, budget, listedLater);
 
   function listedLater(parent: Folder, name: string): Folder {
     budget.folder(join(parent, name));
@@ -88,10 +62,6 @@ export function createLayerFolders(folder: string, budget: LayerBudget): LayerFo
     if (target.opaque) return;
     target.opaque = true;
     setOpaque(nativePath(folder, target.path));
-  }
-
-  function forgetLastParent(): void {
-    lastParent = undefined;
   }
 
   function clear(place: Place): void {

@@ -1,12 +1,9 @@
-import { fstatSync, linkSync, renameSync, rmdirSync } from 'node:fs';
-import { copyUp, keptXattrs } from './copy-up.ts';
 import { nativePath, withFolder } from './layer-files.ts';
 import { layerError } from './layer-error.ts';
 import { join } from './layer-tree.ts';
 import { printable } from './printable.ts';
 import type { Folder, Node, PendingLink, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
-import type { LayerWriter } from './layer-writer.ts';
 import { createLowerReader } from './lower-layers.ts';
 import type { LowerFolder } from './lower-layers.ts';
 import { belowOf, descend, mergedAt, mergedRoot, readLink, remembering, walkMerged } from './merged-view.ts';
@@ -16,7 +13,7 @@ import type { Merged, View } from './merged-view.ts';
  * Resolves, from the layers below, everything that one layer archive leaves open: attributes of folders that
  * the archive does not list, entries whose folder is a symlink below, hard links to files below. Other
  * runtimes get the same result by applying the archive to the merged mount; here layers are written in
- * parallel and settled afterwards.
+ * parallel and settled afterwards. The rules are the same for both forms of layers.
  */
 
 /** Folders of one layer that are symlinks below: a real layer has a few (`/bin`, `/lib`, `/var/run`). */
@@ -58,24 +55,40 @@ function someNode(root: Folder, budget: LayerBudget, test: (node: Node, place: P
   return false;
 }
 
+/** The form in which a layer is written: its tree, and what a change of the tree means there. */
+export interface SettledForm {
+  readonly root: Folder;
+  /** Creates a folder that the archive does not list. @throws IMAGES_LAYER_TOO_LARGE */
+  makeFolder(parent: Folder, name: string): Folder;
+  /** Hides what the layers below have in the folder. */
+  makeOpaque(folder: Folder): void;
+  /** Gives a folder the attributes of an open folder of a layer below. @throws IMAGES_LAYER_TOO_LARGE */
+  inherit(folder: Folder, fd: number): void;
+  /** Moves a node that is not a folder. The tree is changed by the caller. */
+  move(from: Folder, to: Folder, name: string, node: Node): void;
+  /** Removes an empty folder. The tree is changed by the caller. */
+  removeFolder(folder: Folder): void;
+  /** Gives a node of the layer another name, and returns the node for that name. */
+  link(own: Place, node: Node, place: Place): Node;
+  /** Copies a file of a layer below to a name, and returns the node for it. */
+  copyUp(below: LowerFolder, place: Place): Node;
+}
+
 /** The inputs for settling a layer. */
 interface Settling extends View {
-  readonly writer: LayerWriter;
-  /** The layer's own root on disk. */
-  readonly layer: string;
-  /** A free path beside it. */
-  readonly scratch: string;
+  readonly form: SettledForm;
 }
 
 /**
- * Settles the layer that `writer` has written, before its folders get their attributes.
- * @param roots of the layers below, top-most first; with none, a hard link to a missing file is an error
+ * Settles a layer, before its folders get their attributes.
+ * @param roots of the layers below, top-most first: their folders, or the roots of their mounts; with none, a
+ * hard link to a missing file is an error
+ * @throws IMAGES_LAYER_BAD_LINK, IMAGES_LAYER_BAD_NAME, IMAGES_LAYER_UNSUPPORTED, IMAGES_LAYER_TOO_LARGE
  */
-export function settle(input: Omit<Settling, 'top' | 'lowers'>, roots: readonly string[]): void {
-  const { writer, budget } = input;
+export function settle(form: SettledForm, budget: LayerBudget, roots: readonly string[]): void {
   const lowers = createLowerReader(budget);
   try {
-    const settling: Settling = { ...input, lowers, top: mergedRoot(writer.root, roots) };
+    const settling: Settling = { form, budget, lowers, top: mergedRoot(form.root, roots) };
     settleFolders(settling);
     // From here on the layer's folders stay unchanged.
     const links: LinkWalk = {
@@ -84,7 +97,7 @@ export function settle(input: Omit<Settling, 'top' | 'lowers'>, roots: readonly 
       parents: new Map(),
       copies: new Map(),
     };
-    for (const { place, link } of pendingLinks(writer.root, budget)) settleLink(links, place, link);
+    for (const { place, link } of pendingLinks(form.root, budget)) settleLink(links, place, link);
   } finally {
     lowers.close();
   }
@@ -112,8 +125,8 @@ interface Walk {
 }
 
 function settleFolders(settling: Settling): void {
-  const { writer, budget, lowers, top } = settling;
-  const open = openFolders(writer.root, budget);
+  const { form, budget, lowers, top } = settling;
+  const open = openFolders(form.root, budget);
   let relocations = 0;
   const stack: Walk[] = [{ here: top, names: undefined }];
   for (let walk = stack.pop(); walk !== undefined; walk = stack.pop()) {
@@ -134,25 +147,16 @@ function settleFolders(settling: Settling): void {
         stack.push(relocate(settling, here, name, node, readLink(below.at), open));
         continue;
       }
-      if (below.kind === 'folder') inherit(writer, node, below.view.folders[0]);
+      if (below.kind === 'folder') inherit(form, node, below.view.folders[0]);
       stack.push({ here: descend(here, name, node, below), names: undefined });
     }
   }
 }
 
 /** A folder that the archive does not list has the attributes of the folder below. */
-function inherit(writer: LayerWriter, folder: Folder, from: LowerFolder | undefined): void {
+function inherit(form: SettledForm, folder: Folder, from: LowerFolder | undefined): void {
   if (folder.explicit || from === undefined) return;
-  withFolder(nativePath(from.layer, from.path), (fd) => {
-    const stats = fstatSync(fd);
-    folder.explicit = true;
-    folder.mode = stats.mode & 0o7777;
-    folder.uid = stats.uid;
-    folder.gid = stats.gid;
-    folder.mtime = fstatSync(fd, { bigint: true }).mtimeNs;
-    folder.xattrs = keptXattrs(fd);
-  });
-  writer.keepXattrs(folder);
+  withFolder(nativePath(from.layer, from.path), (fd) => form.inherit(folder, fd));
 }
 
 /**
@@ -167,7 +171,6 @@ function relocate(
   target: string,
   open: Set<Folder>,
 ): Walk {
-  const { layer } = settling;
   const destination = ensureOwn(settling, walkMerged(settling, parent, target), open);
   for (let above: Folder | undefined = destination; above !== undefined; above = above.parent) {
     if (above === folder)
@@ -179,13 +182,13 @@ function relocate(
   }
   const names = [...folder.children.keys()];
   moveChildren(settling, folder, destination, open);
-  rmdirSync(nativePath(layer, folder.path));
+  settling.form.removeFolder(folder);
   parent.own?.children.delete(name);
   return { here: mergedAt(settling, destination), names };
 }
 
 function moveChildren(settling: Settling, from: Folder, to: Folder, open: Set<Folder>): void {
-  const { writer, layer, budget } = settling;
+  const { form, budget } = settling;
   for (const [name, node] of [...from.children]) {
     budget.move();
     const there = to.children.get(name);
@@ -198,18 +201,17 @@ function moveChildren(settling: Settling, from: Folder, to: Folder, open: Set<Fo
     }
     if (node.kind === 'folder') {
       // A folder knows its path: a new one is created there, and the content moves.
-      const made = there?.kind === 'folder' ? there : writer.makeFolder(to, name);
+      const made = there?.kind === 'folder' ? there : form.makeFolder(to, name);
       open.add(made);
       if (node.explicit) {
         const { explicit, mode, uid, gid, mtime, xattrs } = node;
         Object.assign(made, { explicit, mode, uid, gid, mtime, xattrs });
       }
-      if (node.opaque) writer.makeOpaque(made);
+      if (node.opaque) form.makeOpaque(made);
       moveChildren(settling, node, made, open);
-      rmdirSync(nativePath(layer, node.path));
+      form.removeFolder(node);
     } else {
-      if (node.kind !== 'pending-link')
-        renameSync(nativePath(layer, join(from, name)), nativePath(layer, join(to, name)));
+      form.move(from, to, name, node);
       to.children.set(name, node);
     }
     from.children.delete(name);
@@ -218,13 +220,13 @@ function moveChildren(settling: Settling, from: Folder, to: Folder, open: Set<Fo
 
 /** Returns the layer's own folder at a place of the merged view; creates it when it is missing. */
 function ensureOwn(settling: Settling, place: Merged, open: Set<Folder>): Folder {
-  const { writer } = settling;
+  const { form } = settling;
   if (place.own !== undefined) return place.own;
-  const parent = place.parent === undefined ? writer.root : ensureOwn(settling, place.parent, open);
+  const parent = place.parent === undefined ? form.root : ensureOwn(settling, place.parent, open);
   const existing = parent.children.get(place.name);
-  const folder = existing?.kind === 'folder' ? existing : writer.makeFolder(parent, place.name);
+  const folder = existing?.kind === 'folder' ? existing : form.makeFolder(parent, place.name);
   open.add(folder);
-  inherit(writer, folder, place.lower.folders[0]);
+  inherit(form, folder, place.lower.folders[0]);
   return folder;
 }
 
@@ -237,8 +239,7 @@ interface LinkWalk extends Settling {
 }
 
 function settleLink(links: LinkWalk, place: Place, link: PendingLink): void {
-  const { layer, scratch, budget, lowers } = links;
-  const path = nativePath(layer, join(place.folder, place.name));
+  const { form, budget, lowers } = links;
   const slash = link.target.lastIndexOf('/');
   const name = link.target.slice(slash + 1);
   const parent = targetFolder(links, slash === -1 ? '' : link.target.slice(0, slash));
@@ -250,13 +251,12 @@ function settleLink(links: LinkWalk, place: Place, link: PendingLink): void {
     if (node.kind === 'pending-link' || node.kind === 'whiteout' || node.kind === 'folder')
       throw dangling(place, link);
     budget.path(join(own.folder, own.name));
-    linkSync(nativePath(layer, join(own.folder, own.name)), path);
-    place.folder.children.set(place.name, node.kind === 'file' ? { kind: 'file', inode: node.inode } : node);
+    place.folder.children.set(place.name, form.link(own, node, place));
     return;
   }
   const below = lowers.lookUp(parent.lower, name);
   if (below.kind !== 'other') throw dangling(place, link);
-  place.folder.children.set(place.name, copyUp(below.at, path, scratch, budget));
+  place.folder.children.set(place.name, form.copyUp(below.at, place));
   links.copies.set(link.target, place);
 }
 

@@ -9,6 +9,7 @@ import type { LayerBudget } from './layer-budget.ts';
 import { createLayerWriter } from './layer-writer.ts';
 import type { LayerWriter } from './layer-writer.ts';
 import { layerError } from './layer-error.ts';
+import { folderForm } from './settle-folder-form.ts';
 import { hasOpenQuestions, settle } from './settle.ts';
 import { createTarReader } from './tar-reader.ts';
 import type { WorkClock } from './work-clock.ts';
@@ -91,7 +92,7 @@ export async function unpackLayer(
   });
   const lowers = dependent && !request.lowest ? await askLowers(budget.progress.entries) : [];
   return clock.turn(() => {
-    if (dependent) settle({ writer, layer: root, scratch, budget }, lowers);
+    if (dependent) settle(folderForm(writer, root, scratch, budget), budget, lowers);
     return finish(writer, `${staging}/files.ndjson`, dependent, budget);
   });
 }

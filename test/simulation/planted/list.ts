@@ -131,8 +131,15 @@ export const planted: readonly PlantedBug[] = [
     kind: 'images',
     says: 'a pull that ends takes a blob that a layer is restored from',
     file: `${images}/blobs.ts`,
-    from: 'if (!isOwned(digest) && !claimed.has(digest))',
-    to: 'if (!claimed.has(digest))',
+    from: 'if (isOwned(digest) || claimed.has(digest)) return;',
+    to: 'if (claimed.has(digest)) return;',
+  },
+  {
+    kind: 'images',
+    says: 'a layer is published while its former removal is still under way',
+    file: `${images}/claimed-layers.ts`,
+    from: 'await withdraw([folder], () => trash.discard(layer.path));',
+    to: 'await trash.discard(layer.path);',
   },
   {
     kind: 'images',

@@ -1,0 +1,47 @@
+import { fstatSync, linkSync, renameSync, rmdirSync } from 'node:fs';
+import { copyUp, keptXattrs } from './copy-up.ts';
+import type { LayerBudget } from './layer-budget.ts';
+import { nativePath } from './layer-files.ts';
+import { join } from './layer-tree.ts';
+import type { Place } from './layer-tree.ts';
+import type { LayerWriter } from './layer-writer.ts';
+import type { SettledForm } from './settle.ts';
+
+/**
+ * Returns a layer that is a folder on disk, as {@link settle} changes it: the tree and the disk always agree.
+ * @param layer the layer's own root on disk
+ * @param scratch a free path beside it
+ */
+export function folderForm(
+  writer: LayerWriter,
+  layer: string,
+  scratch: string,
+  budget: LayerBudget,
+): SettledForm {
+  const at = ({ folder, name }: Place): string | Buffer => nativePath(layer, join(folder, name));
+  return {
+    root: writer.root,
+    makeFolder: writer.makeFolder,
+    makeOpaque: writer.makeOpaque,
+    inherit(folder, fd) {
+      const { mode, uid, gid } = fstatSync(fd);
+      folder.explicit = true;
+      folder.mode = mode & 0o7777;
+      folder.uid = uid;
+      folder.gid = gid;
+      folder.mtime = fstatSync(fd, { bigint: true }).mtimeNs;
+      folder.xattrs = keptXattrs(fd);
+      writer.keepXattrs(folder);
+    },
+    move(from, to, name, { kind }) {
+      // A pending link is not on disk yet.
+      if (kind !== 'pending-link') renameSync(at({ folder: from, name }), at({ folder: to, name }));
+    },
+    removeFolder: ({ path }) => rmdirSync(nativePath(layer, path)),
+    link(own, node, place) {
+      linkSync(at(own), at(place));
+      return node.kind === 'file' ? { kind: 'file', inode: node.inode } : node;
+    },
+    copyUp: (below, place) => copyUp(below, at(place), scratch, budget),
+  };
+}
