@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { fallbackTag, formatReference, parseReference } from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
@@ -37,6 +38,9 @@ export interface CopyImageInput {
   readonly progress?: CopyProgress;
 }
 
+/** Blobs of a manifest that are copied at the same time. */
+const atOnce = 4;
+
 /** Evidence of evidence of evidence: deeper signatures are not in use. */
 const mostDepth = 3;
 
@@ -60,27 +64,15 @@ export async function copyImage({
   const seen = new Set<string>();
   const images: string[] = [];
   let [manifests, evidence] = [0, 0];
-  let [bytes, totalBytes] = [0, 0];
-
-  async function* counted(stream: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-    for await (const chunk of stream) {
-      bytes += chunk.length;
-      progress?.({ bytes, totalBytes });
-      yield chunk;
-    }
-  }
-  const blob = async (descriptor: Descriptor): Promise<void> => {
+  const copied = createCount(progress);
+  const blob = async (descriptor: Descriptor, ending: AbortSignal): Promise<void> => {
     if (seen.has(descriptor.digest)) return;
     seen.add(descriptor.digest);
-    const before = bytes;
-    // The bytes of an attempt that was broken off do not count.
-    const source = async (): Promise<AsyncIterable<Uint8Array>> => {
-      bytes = before;
-      return counted(await from.blob(descriptor, signal));
-    };
-    await to.pushBlobFrom(descriptor, source, { ...options, ...mounting });
-    bytes = before + descriptor.size;
-    progress?.({ bytes, totalBytes });
+    const count = copied.part();
+    const source = async (): Promise<AsyncIterable<Uint8Array>> =>
+      count.through(await from.blob(descriptor, ending));
+    await to.pushBlobFrom(descriptor, source, { signal: ending, ...mounting });
+    count.is(descriptor.size);
   };
   /** Copies the content that a manifest refers to, without the manifest itself. */
   const content = async ({ content: said }: FetchedManifest): Promise<void> => {
@@ -90,8 +82,8 @@ export async function copyImage({
       const fresh = new Map(
         parts.filter(({ digest }) => !seen.has(digest)).map(({ digest, size }) => [digest, size]),
       );
-      for (const size of fresh.values()) totalBytes += size;
-      for (const part of parts) await blob(part);
+      for (const size of fresh.values()) copied.expect(size);
+      await allOf(parts, blob, signal);
     }
   };
   const image = async (what: string | Descriptor, as: string | undefined): Promise<FetchedManifest> => {
@@ -158,4 +150,65 @@ export function wantedOf(text: string): {
   const reference = parseReference(text);
   const tag = reference.digest === undefined ? (reference.tag ?? 'latest') : reference.tag;
   return { reference, wanted: reference.digest ?? tag ?? 'latest', tag, name: formatReference(reference) };
+}
+
+/**
+ * Copies parts, a few at the same time. The first failure ends the others. @throws the first failure, when
+ * all have ended
+ */
+async function allOf<T>(
+  parts: readonly T[],
+  copy: (part: T, ending: AbortSignal) => Promise<void>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const failed = new AbortController();
+  const ending = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
+  const limit = pLimit(atOnce);
+  let first: { readonly reason: unknown } | undefined;
+  await Promise.all(
+    parts.map((part) =>
+      limit(async () => {
+        if (first !== undefined) return;
+        await copy(part, ending).catch((reason: unknown) => {
+          first ??= { reason };
+          failed.abort(reason);
+        });
+      }),
+    ),
+  );
+  if (first !== undefined) throw first.reason;
+}
+
+/** The bytes of one blob. */
+interface CountedPart {
+  /** Counts the bytes of an attempt; those of an attempt before it no longer count. */
+  through(stream: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
+  is(bytes: number): void;
+}
+
+/** Counts the bytes of blobs that are copied at the same time. */
+function createCount(progress: CopyProgress | undefined): {
+  readonly expect: (bytes: number) => void;
+  readonly part: () => CountedPart;
+} {
+  let [bytes, totalBytes] = [0, 0];
+  const part = (): CountedPart => {
+    let own = 0;
+    const is = (now: number): void => {
+      bytes += now - own;
+      own = now;
+      progress?.({ bytes, totalBytes });
+    };
+    return {
+      is,
+      async *through(stream) {
+        is(0);
+        for await (const chunk of stream) {
+          is(own + chunk.length);
+          yield chunk;
+        }
+      },
+    };
+  };
+  return { expect: (more) => void (totalBytes += more), part };
 }

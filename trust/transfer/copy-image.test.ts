@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { digestOf, mediaTypes, parseManifest } from '../../base/distribution/index.ts';
+import type { RegistryRepository } from '../../base/distribution/index.ts';
+import { copyImage } from './copy-image.ts';
+
+const blobs = Array.from({ length: 8 }, (_, index) => Buffer.from(`layer ${index}`));
+const descriptorOf = (bytes: Uint8Array, mediaType: string) => ({
+  mediaType,
+  digest: digestOf(bytes),
+  size: bytes.length,
+});
+const config = Buffer.from('{}');
+const manifest = Buffer.from(
+  JSON.stringify({
+    schemaVersion: 2,
+    mediaType: mediaTypes.ociManifest,
+    config: descriptorOf(config, 'application/vnd.oci.image.config.v1+json'),
+    layers: blobs.map((bytes) => descriptorOf(bytes, 'application/vnd.oci.image.layer.v1.tar')),
+  }),
+);
+
+/** A repository with one image, whose blobs come as `blob` says. */
+function source(blob: RegistryRepository['blob']): RegistryRepository {
+  const fetched = {
+    bytes: manifest,
+    mediaType: mediaTypes.ociManifest,
+    digest: digestOf(manifest),
+    content: parseManifest(manifest, mediaTypes.ociManifest, { attempted: '', on: '' }),
+  };
+  const repository: Partial<RegistryRepository> = {
+    host: 'from.test',
+    repository: 'app',
+    manifest: (wanted) =>
+      wanted === '1' ? Promise.resolve(fetched) : Promise.reject(new Error('it has one manifest')),
+    referrers: () => Promise.resolve({ via: 'referrers', descriptors: [], complete: true }),
+    blob,
+  };
+  return repository as RegistryRepository;
+}
+
+/** A repository that reads each blob to its end. */
+function destination(read: (bytes: Uint8Array) => void): RegistryRepository {
+  const repository: Partial<RegistryRepository> = {
+    host: 'to.test',
+    repository: 'app',
+    async pushBlobFrom(_descriptor, open) {
+      for await (const chunk of await open()) read(chunk);
+    },
+    pushManifest: (bytes) => Promise.resolve({ digest: digestOf(bytes) }),
+  };
+  return repository as RegistryRepository;
+}
+
+const copy = { reference: 'to.test/app:1', wanted: '1', tag: '1' };
+
+test('the first failure ends the transfers beside it, and none begins after it', async () => {
+  const wrong = new Error('the registry has lost it');
+  let [begun, ended] = [0, 0];
+  const from = source((_descriptor, signal) => {
+    begun += 1;
+    if (begun === 4) return Promise.reject(wrong);
+    return Promise.resolve(
+      (async function* () {
+        yield await Promise.resolve(Buffer.from('x'));
+        if (signal?.aborted === false) await once(signal, 'abort');
+        ended += 1;
+        throw signal?.reason;
+      })(),
+    );
+  });
+  await assert.rejects(copyImage({ ...copy, from, to: destination(() => undefined) }), wrong);
+  assert.deepEqual({ begun, ended }, { begun: 4, ended: 3 });
+});
+
+test('a caller that gives up ends all transfers', async () => {
+  const giveUp = new AbortController();
+  const from = source((_descriptor, signal) => {
+    giveUp.abort(new Error('enough'));
+    return Promise.reject(signal?.reason as Error);
+  });
+  const copying = copyImage({ ...copy, from, to: destination(() => undefined), signal: giveUp.signal });
+  await assert.rejects(copying, /enough/u);
+});
