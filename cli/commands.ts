@@ -53,6 +53,11 @@ export const commands: readonly Entry[] = [
     load: () => import('./verify.ts'),
   },
   {
+    name: 'admit',
+    summary: 'decide about many images at once, for a pipeline, and write reports',
+    load: () => import('./admit.ts'),
+  },
+  {
     name: 'sigstore-verify-bundle',
     summary: "verify a file's sigstore bundle; speaks sigstore's client conformance protocol",
     load: () => import('./sigstore-verify-bundle.ts'),

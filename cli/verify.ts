@@ -1,17 +1,13 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { formatReference, parseReference } from '../base/distribution/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
 import {
   adviceOf,
-  createTrustServices,
   decide,
   explainVerdict,
   loadPolicy,
-  openRegistries,
   policyOfKey,
   prepareDecision,
   readRecording,
@@ -21,19 +17,16 @@ import {
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
-import { collect, withRegistries } from './options/registry-options.ts';
-import type { RegistryFlags } from './options/registry-options.ts';
+import { openDecider, readPlatform, withDecision } from './options/decision-options.ts';
+import type { DecisionFlags } from './options/decision-options.ts';
 import { tree, withWide } from './output/terminal.ts';
 
-interface VerifyFlags extends RegistryFlags {
-  readonly policy?: readonly string[];
+interface VerifyFlags extends DecisionFlags {
   readonly key?: string;
-  readonly namespace: string;
   readonly platform?: Platform;
   readonly offline: boolean;
   readonly dossier?: string;
   readonly saveDossier?: string;
-  readonly trustState: string;
   readonly output: OutputFormat;
 }
 
@@ -52,46 +45,27 @@ export function register(program: Command): void {
     .command('verify')
     .description('decide whether an image may run, and say why')
     .argument('<image>', 'reference of the image')
-    .option('--policy <path>', 'policy file or folder; may be repeated', collect)
     .option('--key <file>', 'public key that must have signed the image, instead of a policy')
-    .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
     .addOption(
       new Option(
         '--platform <os/arch[/variant]>',
         'platform to select from an index; default: the platform of this machine',
-      ).argParser(platformOf),
+      ).argParser(readPlatform),
     )
     .option('--offline', 'contact no registry: decide from the evidence of --dossier', false)
     .option('--dossier <file>', 'evidence that --save-dossier wrote')
-    .option(
-      '--trust-state <folder>',
-      'where the state of trust services is stored, to detect rollbacks',
-      trustState(),
-    )
     .option(
       '--save-dossier <file>',
       'write evidence and verdict to a new file, for policy test, simulate and replays',
     )
     .addHelpText('after', examples);
-  withOutput(withRegistries(withWide(command))).action((image: string, flags: VerifyFlags) => {
+  withOutput(withDecision(withWide(command))).action((image: string, flags: VerifyFlags) => {
     if ((flags.policy === undefined) === (flags.key === undefined))
       command.error('error: name --policy FILE or --key FILE', { exitCode: exitCodes.usage });
     if (flags.offline !== (flags.dossier !== undefined))
       command.error('error: --offline and --dossier FILE go together', { exitCode: exitCodes.usage });
     return run(flags.output, () => verify(image, flags));
   });
-}
-
-/**
- * Returns the state folder of the current user. Users do not share it: one user need not trust what another
- * user has seen.
- */
-function trustState(): string {
-  return join(
-    process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'),
-    'portcullis',
-    'trust-services',
-  );
 }
 
 async function verify(reference: string, flags: VerifyFlags): Promise<number> {
@@ -116,25 +90,20 @@ interface Decided {
 }
 
 async function verifyOnline(reference: string, policy: TrustPolicy, flags: VerifyFlags): Promise<Decided> {
-  const registry = await openRegistries({
-    mirrors: flags.registryMirror,
-    insecureHosts: flags.insecureRegistry,
-  });
   const platform = flags.platform === undefined ? {} : { platform: flags.platform };
-  const services = createTrustServices({ folder: flags.trustState, registries: registry.options });
+  const decider = await openDecider(flags);
   try {
     return await verifyImage({
       reference,
       namespace: flags.namespace,
       policy,
-      registry,
-      services,
+      registry: decider.registry,
+      services: decider.services,
       ...platform,
       now: new Date(),
     });
   } finally {
-    await services.close();
-    await registry.close();
+    await decider.close();
   }
 }
 
@@ -175,20 +144,6 @@ async function verifyOffline(
   };
   await prepareDecision(policy);
   return { verdict: decide(input), dossier };
-}
-
-function platformOf(text: string): Platform {
-  const [os, architecture, variant, ...rest] = text.split('/');
-  if (
-    os === undefined ||
-    architecture === undefined ||
-    rest.length > 0 ||
-    [os, architecture, variant ?? 'v'].some((part) => !/^[a-z0-9._]+$/.test(part))
-  )
-    throw new InvalidArgumentError(
-      'write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64/v8',
-    );
-  return { os, architecture, ...(variant === undefined ? {} : { variant }) };
 }
 
 const outcomeCodes: Readonly<Record<Verdict['outcome'], number>> = {

@@ -32,23 +32,74 @@ export async function resolveImage(
   platform: Platform,
   signal?: AbortSignal,
 ): Promise<ResolvedImage> {
-  const { digest, content } = await firstAnswer(repositories, tagOrDigest, signal);
+  return pick(await firstAnswer(repositories, tagOrDigest, signal), platform);
+}
+
+/** An image for one platform. */
+export interface PlatformImage extends ResolvedImage {
+  readonly platform: Platform;
+}
+
+/** A gate decides about each platform of an index, so their number is bounded. */
+const maximumPlatforms = 64;
+
+/**
+ * Resolves a tag or digest once, for several platforms. `all`: every platform of the index. An image without
+ * an index is the same for every platform, and is returned once.
+ * @throws PortcullisError `TRUST_NO_PLATFORM`, and the errors of base/distribution
+ */
+export async function resolvePlatforms(
+  repositories: readonly RegistryRepository[],
+  tagOrDigest: string,
+  platforms: readonly Platform[] | 'all',
+  signal?: AbortSignal,
+): Promise<readonly PlatformImage[]> {
+  const answer = await firstAnswer(repositories, tagOrDigest, signal);
+  const { digest, content } = answer;
+  if (content.kind !== 'index') {
+    const [platform = hostPlatform()] = platforms === 'all' ? [] : platforms;
+    return [{ digest, manifestDigest: digest, platform }];
+  }
+  if (platforms !== 'all') return platforms.map((platform) => ({ ...pick(answer, platform), platform }));
+  // Entries for the platform unknown/unknown are attestations of BuildKit, which no node runs.
+  const images = content.manifests.flatMap(({ digest: manifestDigest, platform }) =>
+    platform === undefined || platform.os === 'unknown'
+      ? []
+      : [{ digest, manifestDigest, platform: platformOnly(platform) }],
+  );
+  if (images.length === 0) throw noPlatform(digest, 'the index names no platform');
+  if (images.length > maximumPlatforms)
+    throw noPlatform(
+      digest,
+      `the index has ${images.length} platforms, and at most ${maximumPlatforms} count`,
+    );
+  return images;
+}
+
+function pick({ digest, content }: FetchedManifest, platform: Platform): ResolvedImage {
   if (content.kind !== 'index') return { digest, manifestDigest: digest };
   const entries = content.manifests;
   const chosen =
     entries.find((entry) => matches(entry, platform)) ??
     entries.find((entry) => matches(entry, { os: platform.os, architecture: platform.architecture }));
-  if (chosen === undefined) {
-    throw new PortcullisError({
-      code: 'TRUST_NO_PLATFORM',
-      kind: 'not-found',
-      attempted: 'choose the manifest of a platform',
-      on: digest,
-      why: `the index has none for ${platform.os}/${platform.architecture}`,
-      fix: 'use an image that is built for this platform',
-    });
-  }
+  if (chosen === undefined)
+    throw noPlatform(digest, `the index has none for ${platform.os}/${platform.architecture}`);
   return { digest, manifestDigest: chosen.digest };
+}
+
+function platformOnly({ os, architecture, variant }: Platform): Platform {
+  return { os, architecture, ...(variant === undefined ? {} : { variant }) };
+}
+
+function noPlatform(digest: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_NO_PLATFORM',
+    kind: 'not-found',
+    attempted: 'choose the manifest of a platform',
+    on: digest,
+    why,
+    fix: 'use an image that is built for this platform',
+  });
 }
 
 /**

@@ -101,6 +101,23 @@ export function adviceOf({ outcome, reference, namespace, reasons }: Verdict): s
 }
 
 /**
+ * Returns the one code that says most about a verdict that does not admit: the code that its advice is about,
+ * or that of a missing proof.
+ */
+export function decisiveCode({ outcome, reasons }: Verdict): string {
+  const codes = codesOf(reasons);
+  if (outcome === 'admit') return 'TRUST_ADMITTED';
+  if (codes.has('TRUST_NO_RULE')) return 'TRUST_NO_RULE';
+  if (outcome === 'undecided')
+    return codes.has('TRUST_TUF_UNAUTHORIZED') ? 'TRUST_TUF_UNAUTHORIZED' : 'TRUST_UNDECIDED';
+  for (const [those] of rows) {
+    const found = those.find((code) => codes.has(code));
+    if (found !== undefined) return found;
+  }
+  return 'TRUST_REQUIREMENT_UNMET';
+}
+
+/**
  * Returns the codes of the reasons that did not count, without rules that do not match and what is below
  * reasons that counted.
  */

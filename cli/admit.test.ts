@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { createRegistryClient } from '../base/distribution/index.ts';
+import { openRegistries, signReference } from '../trust/index.ts';
+import type { GateResult } from '../trust/index.ts';
+import { findRegistry, startRegistry } from '../test/fixtures/registry.ts';
+import type { TestRegistry } from '../test/fixtures/registry.ts';
+import { makeKey } from '../test/fixtures/stage.ts';
+
+const skip = findRegistry() === undefined ? 'no docker-registry' : false;
+const manifestType = 'application/vnd.oci.image.manifest.v1+json';
+let registry: TestRegistry;
+let folder = '';
+let signed = '';
+let unsigned = '';
+
+interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function admit(args: readonly string[], input = ''): Ran {
+  return spawnSync(process.execPath, [join(import.meta.dirname, 'main.ts'), 'admit', ...args], {
+    cwd: folder,
+    env: { PATH: process.env['PATH'], HOME: folder, COSIGN_PASSWORD: 'words' },
+    encoding: 'utf8',
+    input,
+  });
+}
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cli-admit-'));
+  if (skip !== false) return;
+  registry = await startRegistry();
+  const client = createRegistryClient({ tagSettleMs: 0 });
+  for (const name of ['signed', 'unsigned']) {
+    const [repository] = client.repositories({ registry: registry.host, repository: name });
+    assert.ok(repository);
+    const config = await repository.pushBlob(
+      Buffer.from(`{"architecture":"amd64","os":"linux","author":"${name}"}`),
+    );
+    const manifest = {
+      ...{ schemaVersion: 2, mediaType: manifestType, layers: [] },
+      config: { ...config, mediaType: 'application/vnd.oci.image.config.v1+json' },
+    };
+    await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), manifestType, { tag: '1' });
+  }
+  await client.close();
+  signed = `${registry.host}/signed:1`;
+  unsigned = `${registry.host}/unsigned:1`;
+  const key = await makeKey(join(folder, 'k.key'), join(folder, 'k.pub'));
+  const access = await openRegistries({ mirrors: [], insecureHosts: [], environment: {} });
+  await signReference({
+    ...{ reference: signed, key, format: 'bundle', recursive: false, registry: access, now: new Date() },
+  });
+  await access.close();
+  await writeFile(
+    join(folder, 'policy.yaml'),
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["127.0.0.1:*/**"]\n    require: { cosign: { key: k.pub } }\n`,
+  );
+});
+after(async () => {
+  if (skip === false) await registry.close();
+  await rm(folder, { recursive: true });
+});
+
+const policy = ['--policy', 'policy.yaml'];
+
+test(
+  'the exit code says whether all images are admitted, and a denied one wins over an undecided one',
+  { skip },
+  () => {
+    const down = '127.0.0.1:9/down:1';
+    const gone = signed.replace('/signed', '/gone');
+    for (const [images, status, says] of [
+      [[signed], 0, /^1 image: 1 admitted$/m],
+      [[signed, unsigned], 1, /^2 images: 1 admitted, 1 denied$/m],
+      [[down, unsigned], 1, /^2 images: 0 admitted, 1 denied, 1 undecided$/m],
+      [[signed, down, gone], 3, /^3 images: 1 admitted, 1 undecided, 1 failed$/m],
+      [[gone], 4, /DISTRIBUTION_|is failed: /],
+    ] as const) {
+      const ran = admit([...images, ...policy]);
+      assert.equal(ran.status, status, ran.stdout + ran.stderr);
+      assert.match(ran.stdout, says);
+    }
+    const tree = admit([unsigned, ...policy]).stdout;
+    assert.match(tree, /^- .*unsigned:1 .* is denied$/m);
+    assert.match(tree, / {4}- a cosign signature by the key k\.pub .*: no signature was found/);
+    assert.match(tree, /^ {2}to do: sign the image/m);
+    assert.equal(admit([signed, '--key', 'k.pub']).status, 0);
+  },
+);
+
+test(
+  'reports are written in each format, also when an image is denied, with the lines of a manifest',
+  { skip },
+  async () => {
+    await writeFile(
+      join(folder, 'pod.yaml'),
+      `kind: Pod\nmetadata: { name: p }\nspec:\n  containers:\n    - { name: a, image: "${signed}" }\n    - { name: b, image: "${unsigned}" }\n`,
+    );
+    await mkdir(join(folder, 'kept'));
+    await writeFile(join(folder, 'kept/old.xml'), 'old');
+    await symlink('kept/old.xml', join(folder, 'link.xml'));
+    const ran = admit([
+      ...['--images-from', 'pod.yaml', ...policy, '--report', 'sarif=new/folder/gate.sarif'],
+      ...['--report', 'junit=link.xml', '--report', 'markdown=-', '--report', 'json=gate.json'],
+    ]);
+    assert.equal(ran.status, 1, ran.stderr);
+    assert.match(ran.stdout, /^## Portcullis: not every image is admitted/);
+    assert.match(ran.stderr, /2 images: 1 admitted, 1 denied/);
+    const sarif = await readFile(join(folder, 'new/folder/gate.sarif'), 'utf8');
+    assert.match(sarif, /"uri": "pod\.yaml",[^}]*\},\s*"region": \{\s*"startLine": 6,/);
+    assert.match(await readFile(join(folder, 'kept/old.xml'), 'utf8'), /<failure /);
+    const json = JSON.parse(await readFile(join(folder, 'gate.json'), 'utf8')) as GateResult;
+    assert.equal(json.counts.denied, 1);
+    assert.deepEqual(await readdir(join(folder, 'kept')), ['old.xml']);
+  },
+);
+
+test('images come from standard input; JSON is the whole result', { skip }, () => {
+  const ran = admit(
+    ['--images-from', '-', ...policy, '--output', 'json'],
+    `${signed}\n${unsigned} # not yet\n`,
+  );
+  assert.equal(ran.status, 1, ran.stderr);
+  const result = JSON.parse(ran.stdout) as GateResult;
+  assert.deepEqual(result.counts, { admitted: 1, denied: 1, undecided: 0, failed: 0 });
+  assert.equal(result.images[1]?.places[0]?.line, 2);
+});
+
+test('wrong use and wrong input exit with 2 and say what to do', async () => {
+  await writeFile(join(folder, 'bad.txt'), 'one.example/a:1\nBAD/\n');
+  await mkdir(join(folder, 'a-folder'));
+  for (const [args, says] of [
+    [[...policy], /name an image, or --images-from/],
+    [['UPPER CASE', '--key', 'k.pub'], /DISTRIBUTION_BAD_REFERENCE|TRUST_KEY_UNREADABLE/],
+    [['a:1', ...policy, '--report', 'xml=a'], /json, sarif, junit, markdown/],
+    [['a:1', ...policy, '--report', 'json=-', '--output', 'json'], /room for one result/],
+    [['a:1', ...policy, '--platform', 'all', '--platform', 'linux/arm64'], /includes every other/],
+    [['--images-from', 'nowhere', ...policy], skip === false ? /CLI_FILE_UNREADABLE/ : /./],
+    [['--images-from', 'bad.txt', ...policy], skip === false ? /bad\.txt:2:1/ : /./],
+    [['a:1', ...policy, '--report', 'json=a-folder'], skip === false ? /it is not a regular file/ : /./],
+  ] as const) {
+    const { status, stderr } = admit(args);
+    assert.equal(status, 2, `${args.join(' ')}\n${stderr}`);
+    assert.match(stderr, says);
+  }
+});

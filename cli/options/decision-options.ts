@@ -1,0 +1,79 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import { createTrustServices, openRegistries } from '../../trust/index.ts';
+import type { Platform, RegistryAccess, TrustServices } from '../../trust/index.ts';
+import { collect, withRegistries } from './registry-options.ts';
+import type { RegistryFlags } from './registry-options.ts';
+
+/** The options of commands that decide about images. */
+export interface DecisionFlags extends RegistryFlags {
+  readonly policy?: readonly string[];
+  readonly namespace: string;
+  readonly trustState: string;
+}
+
+/** Adds the options that say by what the command decides, and for which namespace. */
+export function withDecision(command: Command): Command {
+  command
+    .option('--policy <path>', 'policy file or folder; may be repeated', collect)
+    .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
+    .option(
+      '--trust-state <folder>',
+      'where the state of trust services is stored, to detect rollbacks',
+      trustState(),
+    );
+  return withRegistries(command);
+}
+
+/** What a decision asks. The caller must close it. */
+export interface OpenDecider {
+  readonly registry: RegistryAccess;
+  readonly services: TrustServices;
+  close(): Promise<void>;
+}
+
+/** Opens registries and trust services as the flags say. */
+export async function openDecider(flags: DecisionFlags): Promise<OpenDecider> {
+  const registry = await openRegistries({
+    mirrors: flags.registryMirror,
+    insecureHosts: flags.insecureRegistry,
+  });
+  const services = createTrustServices({ folder: flags.trustState, registries: registry.options });
+  return {
+    registry,
+    services,
+    async close() {
+      await services.close();
+      await registry.close();
+    },
+  };
+}
+
+/**
+ * Returns the state folder of the current user. Users do not share it: one user need not trust what another
+ * user has seen.
+ */
+function trustState(): string {
+  return join(
+    process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'),
+    'portcullis',
+    'trust-services',
+  );
+}
+
+/** Reads the value of `--platform`: `linux/arm64/v8`. */
+export function readPlatform(text: string): Platform {
+  const [os, architecture, variant, ...rest] = text.split('/');
+  if (
+    os === undefined ||
+    architecture === undefined ||
+    rest.length > 0 ||
+    [os, architecture, variant ?? 'v'].some((part) => !/^[a-z0-9._]+$/.test(part))
+  )
+    throw new InvalidArgumentError(
+      'write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64/v8',
+    );
+  return { os, architecture, ...(variant === undefined ? {} : { variant }) };
+}

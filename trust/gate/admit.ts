@@ -1,0 +1,275 @@
+import pLimit from 'p-limit';
+import { parseReference } from '../../base/distribution/index.ts';
+import type { RegistryRepository } from '../../base/distribution/index.ts';
+import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
+import type { SignedReference } from '../evidence/signed-reference.ts';
+import type { Dossier, Platform, Verdict } from '../findings/types.ts';
+import { gather } from '../gathering/gather.ts';
+import { matchRules } from '../policy/matching.ts';
+import type { RegistryAccess } from '../registries/registry-access.ts';
+import { hostPlatform, resolvePlatforms } from '../registries/resolve-image.ts';
+import type { PlatformImage } from '../registries/resolve-image.ts';
+import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
+import type { NormalisedReference } from '../requirements/named-images.ts';
+import type { Requirement, TrustPolicy } from '../requirements/types.ts';
+import type { TrustServices } from '../tuf-requirement/trust-services.ts';
+import { adviceOf, decisiveCode } from '../verdict/advice.ts';
+import { decide } from '../verdict/decide.ts';
+import { decideUnseen } from '../verdict/decide-unseen.ts';
+import { createHostWatch } from './host-watch.ts';
+import type { HostWatch } from './host-watch.ts';
+import type { GateDecision, GateImage, GateQuestion, GateResult } from './types.ts';
+
+/** Which images to decide about, and by which policy. */
+export interface AdmitInput {
+  readonly questions: readonly GateQuestion[];
+  readonly policy: TrustPolicy;
+  readonly registry: RegistryAccess;
+  readonly services?: TrustServices;
+  /** `all`: every platform of an index. Empty: the platform of this machine. */
+  readonly platforms: readonly Platform[] | 'all';
+  readonly now: Date;
+  readonly signal?: AbortSignal;
+}
+
+/** Images whose evidence is gathered at the same time, each from up to a few connections. */
+const atOnce = 8;
+
+/**
+ * Decides about many images. Each reference is resolved once, and the evidence of each digest is gathered and
+ * verified once, however many references, containers and namespaces share it. At most a few dossiers are in
+ * memory at the same time. An image that cannot be resolved is `undecided` or `failed`, and the others are
+ * decided all the same. Results are in the order of the questions.
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`; the signal's reason when the caller aborts
+ */
+export async function admitImages(input: AdmitInput): Promise<GateResult> {
+  const asked = merged(input.questions);
+  const limit = pLimit(atOnce);
+  const watch = createHostWatch();
+  const resolved = await Promise.all(
+    [...asked.values()].map((one) => limit(() => resolve(one, input, watch))),
+  );
+  input.signal?.throwIfAborted();
+  const images = resolved.flatMap((one) => one.images);
+  const groups = grouped(resolved.flatMap((one) => one.targets));
+  for (const decided of await Promise.all(groups.map((group) => limit(() => judge(group, input)))))
+    append(images, decided);
+  input.signal?.throwIfAborted();
+  const order = new Map([...asked.keys()].map((reference, index) => [reference, index]));
+  images.sort((a, b) => (order.get(a.reference) ?? 0) - (order.get(b.reference) ?? 0));
+  return {
+    policyRevision: input.policy.revision,
+    decidedAt: input.now.toISOString(),
+    counts: countsOf(images),
+    images,
+  };
+}
+
+/** Counts the images by decision. */
+function countsOf(images: readonly GateImage[]): Readonly<Record<GateDecision, number>> {
+  const counts = { admitted: 0, denied: 0, undecided: 0, failed: 0 };
+  for (const { decision } of images) counts[decision] += 1;
+  return counts;
+}
+
+/** One reference, with the places that name it in each namespace. */
+interface Asked {
+  readonly reference: NormalisedReference;
+  readonly namespaces: Map<string, GateImage['places']>;
+}
+
+function merged(questions: readonly GateQuestion[]): ReadonlyMap<string, Asked> {
+  const asked = new Map<string, Asked>();
+  for (const { reference: text, namespace, places } of questions) {
+    const reference = normaliseReference(text);
+    const known: Asked = asked.get(reference.text) ?? { reference, namespaces: new Map() };
+    asked.set(reference.text, known);
+    known.namespaces.set(namespace, [...(known.namespaces.get(namespace) ?? []), ...places]);
+  }
+  return asked;
+}
+
+/** One image of one platform under one reference, before its evidence is gathered. */
+interface Target {
+  readonly asked: Asked;
+  readonly namespaces: readonly string[];
+  readonly image: PlatformImage;
+  readonly repositories: readonly RegistryRepository[];
+  readonly signed?: SignedReference;
+  /** Targets with the same key have the same evidence. */
+  readonly key: string;
+}
+
+interface Resolved {
+  readonly images: GateImage[];
+  readonly targets: readonly Target[];
+}
+
+async function resolve(asked: Asked, input: AdmitInput, watch: HostWatch): Promise<Resolved> {
+  const { policy, now, registry, signal } = input;
+  const { reference } = asked;
+  const images: GateImage[] = [];
+  const open: string[] = [];
+  const platforms = input.platforms.length === 0 ? [hostPlatform()] : input.platforms;
+  const [platform = hostPlatform()] = platforms === 'all' ? [] : platforms;
+  for (const namespace of asked.namespaces.keys()) {
+    const verdict = decideUnseen({ reference: reference.text, namespace, platform, policy, now });
+    if (verdict === undefined) open.push(namespace);
+    else images.push(judged(asked, verdict, policy));
+  }
+  if (open.length === 0) return { images, targets: [] };
+  try {
+    const targets = await watch.ask(reference.registry, async () => {
+      const parsed = parseReference(reference.text);
+      const repositories = await registry.repositories(parsed);
+      const signed = await input.services?.ask({
+        policy,
+        reference: reference.text,
+        ...(signal === undefined ? {} : { signal }),
+      });
+      const wanted = parsed.digest ?? signed?.digest ?? parsed.tag ?? 'latest';
+      const found = await resolvePlatforms(repositories, wanted, platforms, signal);
+      return found.map((image): Target => ({
+        asked,
+        namespaces: open,
+        image,
+        repositories,
+        ...(signed === undefined ? {} : { signed }),
+        key: evidenceKey(reference, image, policy),
+      }));
+    });
+    return { images, targets };
+  } catch (thrown) {
+    signal?.throwIfAborted();
+    append(
+      images,
+      open.map((namespace) => unanswered(asked, namespace, thrown)),
+    );
+    return { images, targets: [] };
+  }
+}
+
+/**
+ * Names the evidence of an image: what a registry has beside its digests, for the rules that name the image.
+ * A trust service speaks about one tag, so such evidence is not shared.
+ */
+function evidenceKey(reference: NormalisedReference, image: PlatformImage, policy: TrustPolicy): string {
+  const rules = policy.rules.filter((rule) => ruleNamesImage(rule, reference));
+  const tagged = rules.some(({ require }) => require !== undefined && asksService(require));
+  return JSON.stringify([
+    reference.registry,
+    reference.repository,
+    image.digest,
+    image.manifestDigest,
+    rules.map(({ name }) => name),
+    tagged ? reference.text : '',
+  ]);
+}
+
+function asksService(requirement: Requirement): boolean {
+  return 'of' in requirement ? requirement.of.some(asksService) : requirement.kind === 'tuf';
+}
+
+function grouped(targets: readonly Target[]): readonly (readonly Target[])[] {
+  return [...Map.groupBy(targets, ({ key }) => key).values()];
+}
+
+/** Gathers the evidence of a group once and decides every question of it. The dossier is then released. */
+async function judge(group: readonly Target[], input: AdmitInput): Promise<GateImage[]> {
+  const [first] = group;
+  if (first === undefined) return [];
+  const { policy, now, signal } = input;
+  const { image, repositories, signed } = first;
+  let dossier: Dossier;
+  try {
+    dossier = await gather({
+      reference: first.asked.reference.text,
+      digest: image.digest,
+      manifestDigest: image.manifestDigest,
+      repositories,
+      policy,
+      now,
+      ...(signed === undefined ? {} : { signed }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+  } catch (thrown) {
+    signal?.throwIfAborted();
+    return group.flatMap(({ asked, namespaces }) =>
+      namespaces.map((namespace) => unanswered(asked, namespace, thrown)),
+    );
+  }
+  return group.flatMap(({ asked, namespaces, image: { platform } }) =>
+    namespaces.map((namespace) => {
+      const reference = asked.reference.text;
+      return judged(asked, decide({ dossier, reference, namespace, platform, policy, now }), policy);
+    }),
+  );
+}
+
+const decisions = { admit: 'admitted', deny: 'denied', undecided: 'undecided' } as const;
+
+function judged(asked: Asked, verdict: Verdict, policy: TrustPolicy): GateImage {
+  const { namespace, platform, outcome } = verdict;
+  const { os, architecture, variant } = platform;
+  const rule = outcome === 'admit' ? undefined : refusingRule(verdict, asked.reference, policy);
+  return {
+    reference: asked.reference.text,
+    namespace,
+    platform: [os, architecture, ...(variant === undefined ? [] : [variant])].join('/'),
+    ...(verdict.digest === '' ? {} : { digest: verdict.digest, manifestDigest: verdict.manifestDigest }),
+    decision: decisions[outcome],
+    code: decisiveCode(verdict),
+    ...(outcome === 'admit' ? {} : { advice: adviceOf(verdict) }),
+    ...(rule === undefined ? {} : { rule }),
+    verdict,
+    places: asked.namespaces.get(namespace) ?? [],
+  };
+}
+
+/** Returns the first matching rule whose refusal is among the reasons. */
+function refusingRule(
+  { reasons, namespace }: Verdict,
+  reference: NormalisedReference,
+  policy: TrustPolicy,
+): string | undefined {
+  const refusals: string[] = [];
+  const pending = [reasons];
+  for (let reason = pending.pop(); reason !== undefined; reason = pending.pop()) {
+    if (!reason.counted && reason.code !== 'TRUST_RULE_OTHER') refusals.push(reason.text);
+    append(pending, reason.children ?? []);
+  }
+  const { requiring, unverified } = matchRules(policy, reference, namespace);
+  return [...requiring, ...unverified].find(({ name }) =>
+    refusals.some((text) => text.startsWith(`rule ${name} `)),
+  )?.name;
+}
+
+/** Kinds of failures after which the same question may get an answer later. */
+const passing: readonly PortcullisError['kind'][] = [
+  'unavailable',
+  'deadline',
+  'denied',
+  'undecided',
+  'exhausted',
+];
+
+function unanswered({ reference, namespaces }: Asked, namespace: string, thrown: unknown): GateImage {
+  const error = asPortcullisError(thrown, {
+    code: 'TRUST_GATE_FAILED',
+    kind: 'internal',
+    attempted: 'decide about image',
+    on: reference.text,
+    fix: 'report this',
+  });
+  return {
+    reference: reference.text,
+    namespace,
+    decision: passing.includes(error.kind) ? 'undecided' : 'failed',
+    code: error.code,
+    advice: error.failure.fix,
+    error: errorToJson(error),
+    places: namespaces.get(namespace) ?? [],
+  };
+}

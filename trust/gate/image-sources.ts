@@ -1,0 +1,220 @@
+import { parseReference } from '../../base/distribution/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
+import { describeProblems, parseDocuments, problemAt, sortProblems } from '../../base/schema/index.ts';
+import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
+import { recordOf } from '../json/strict-json.ts';
+import type { GateQuestion } from './types.ts';
+
+/** A text that names images, and the name of its file for messages. */
+export interface ImageSource {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** A rendered chart has some hundred kilobytes. Parsing takes about a second for each megabyte. */
+export const largestSource = 4 * 1024 * 1024;
+const maximumDocuments = 10_000;
+const maximumImages = 10_000;
+
+/** The path of the pod's spec in each kind of workload (Kubernetes API reference, Workload Resources). */
+const podSpecs: Readonly<Record<string, readonly string[]>> = {
+  Pod: ['spec'],
+  PodTemplate: ['template', 'spec'],
+  ...Object.fromEntries(
+    ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'ReplicationController', 'Job'].map((kind) => [
+      kind,
+      ['spec', 'template', 'spec'],
+    ]),
+  ),
+  CronJob: ['spec', 'jobTemplate', 'spec', 'template', 'spec'],
+};
+const containerLists = ['initContainers', 'containers', 'ephemeralContainers'] as const;
+
+/**
+ * Reads the images of lists (one reference on each line, `#` starts a comment) and of Kubernetes manifests
+ * (YAML or JSON): those of containers of every kind and of image volumes, in each workload and each List. In
+ * an object of an unknown kind, every list of containers counts, so that a custom workload is not skipped.
+ * @param namespace the namespace of objects that name none, and of lists
+ * @throws PortcullisError `TRUST_GATE_IMAGES_INVALID` with every problem, each with file, line and column
+ */
+export function readImageSources(
+  sources: readonly ImageSource[],
+  namespace: string,
+): readonly GateQuestion[] {
+  const found: GateQuestion[] = [];
+  const problems: Problem[] = [];
+  for (const source of sources) {
+    append(
+      found,
+      isList(source.text)
+        ? readList(source, namespace, problems)
+        : readManifests(source, namespace, problems),
+    );
+    if (found.length > maximumImages) {
+      const position = { file: source.file, line: 1, column: 1 };
+      const message = `more than ${maximumImages} images are named`;
+      problems.push({ position, path: '', message, fix: 'ask about them in several runs' });
+      break;
+    }
+  }
+  if (problems.length > 0) throw invalid(sources, sortProblems(problems));
+  return found;
+}
+
+/** A manifest has a line with a space in it, or begins with a bracket. A list has neither. */
+function isList(text: string): boolean {
+  const lines = text
+    .split('\n')
+    .map(contentOf)
+    .filter((line) => line !== '');
+  return lines.every((line) => !/\s/.test(line) && !/^[{[]|^---|:$/.test(line));
+}
+
+const contentOf = (line: string): string => line.replace(/(^|\s)#.*$/, '').trim();
+
+function readList({ file, text }: ImageSource, namespace: string, problems: Problem[]): GateQuestion[] {
+  const found = text.split('\n').flatMap((line, index) => {
+    const reference = contentOf(line);
+    if (reference === '') return [];
+    const place = { file, line: index + 1, column: line.indexOf(reference) + 1 };
+    const problem = problemOf(reference);
+    if (problem !== undefined) problems.push({ position: place, path: '', message: problem, fix: correct });
+    return [{ reference, namespace, places: [place] }];
+  });
+  if (found.length === 0) problems.push(empty(file));
+  return found;
+}
+
+const correct = 'write it like registry.example.com/team/app:1';
+
+function problemOf(reference: string): string | undefined {
+  try {
+    parseReference(reference);
+    return undefined;
+  } catch (error) {
+    return `${JSON.stringify(reference.slice(0, 300))} is no image reference: ${reasonOf(error)}`;
+  }
+}
+
+const empty = (file: string): Problem => ({
+  position: { file, line: 1, column: 1 },
+  path: '',
+  message: 'it names no image',
+  fix: 'name a list of references, or manifests with workloads',
+});
+
+/** What is read of one file. */
+interface Reading {
+  readonly document: Document;
+  readonly namespace: string;
+  readonly problems: Problem[];
+  readonly found: GateQuestion[];
+}
+
+function readManifests({ file, text }: ImageSource, namespace: string, problems: Problem[]): GateQuestion[] {
+  const parsed = parseDocuments(text, file, { bytes: largestSource, documents: maximumDocuments });
+  append(problems, parsed.problems);
+  const found: GateQuestion[] = [];
+  for (const document of parsed.documents)
+    readObject(document.value, [], { document, namespace, problems, found });
+  if (found.length === 0 && parsed.problems.length === 0) problems.push(empty(file));
+  return found;
+}
+
+function readObject(value: unknown, path: readonly PathSegment[], reading: Reading): void {
+  const object = recordOf(value);
+  if (object === undefined) return;
+  const kind = typeof object['kind'] === 'string' ? object['kind'] : '';
+  const items = object['items'];
+  if (kind.endsWith('List') && Array.isArray(items)) {
+    for (const [index, item] of items.entries()) readObject(item, [...path, 'items', index], reading);
+    return;
+  }
+  const metadata = recordOf(object['metadata']);
+  const own = textOf(metadata?.['namespace']) ?? '';
+  const namespace = own === '' ? reading.namespace : own;
+  const name = textOf(metadata?.['name']) ?? textOf(metadata?.['generateName']) ?? '';
+  const called = `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`.trim();
+  const at = { ...reading, namespace };
+  const steps = Object.hasOwn(podSpecs, kind) ? podSpecs[kind] : undefined;
+  if (steps === undefined) return readUnknown(object, path, called, at);
+  const spec = steps.reduce<unknown>((part, step) => recordOf(part)?.[step], object);
+  if (recordOf(spec) === undefined)
+    reading.problems.push(
+      problemAt(reading.document, path, `the ${called} has no ${steps.join('.')}`, 'complete the object'),
+    );
+  else readSpec(recordOf(spec) ?? {}, [...path, ...steps], called, at);
+}
+
+/** Reads every list of containers below an object of a kind that is not known here. */
+function readUnknown(part: unknown, path: readonly PathSegment[], called: string, reading: Reading): void {
+  if (Array.isArray(part)) {
+    for (const [index, entry] of part.entries()) readUnknown(entry, [...path, index], called, reading);
+    return;
+  }
+  const record = recordOf(part);
+  if (record === undefined) return;
+  if (containerLists.some((list) => Array.isArray(record[list]))) readSpec(record, path, called, reading);
+  for (const [key, value] of Object.entries(record))
+    if (!(containerLists as readonly string[]).includes(key))
+      readUnknown(value, [...path, key], called, reading);
+}
+
+function readSpec(
+  spec: Readonly<Record<string, unknown>>,
+  path: readonly PathSegment[],
+  called: string,
+  reading: Reading,
+): void {
+  for (const list of containerLists) {
+    const containers = spec[list];
+    if (!Array.isArray(containers)) continue;
+    for (const [index, container] of containers.entries()) {
+      const object = `${called}, container ${textOf(recordOf(container)?.['name']) ?? index}`;
+      readImage(recordOf(container)?.['image'], [...path, list, index, 'image'], object, reading);
+    }
+  }
+  const volumes = spec['volumes'];
+  for (const [index, volume] of (Array.isArray(volumes) ? volumes : []).entries()) {
+    const image = recordOf(recordOf(volume)?.['image']);
+    if (image === undefined) continue;
+    const object = `${called}, volume ${textOf(recordOf(volume)?.['name']) ?? index}`;
+    readImage(image['reference'], [...path, 'volumes', index, 'image', 'reference'], object, reading);
+  }
+}
+
+function readImage(
+  reference: unknown,
+  path: readonly PathSegment[],
+  object: string,
+  { document, namespace, problems, found }: Reading,
+): void {
+  const problem =
+    typeof reference === 'string' && reference !== ''
+      ? problemOf(reference)
+      : 'it names no image to decide about';
+  if (problem !== undefined) problems.push(problemAt(document, path, `${object}: ${problem}`, correct));
+  else
+    found.push({
+      reference: String(reference),
+      namespace,
+      places: [{ ...document.positionOf(path), object }],
+    });
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
+function invalid(sources: readonly ImageSource[], problems: readonly Problem[]): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_GATE_IMAGES_INVALID',
+    kind: 'invalid',
+    attempted: 'read the images to decide about',
+    on: sources.map(({ file }) => file).join(', '),
+    why: describeProblems(problems),
+    fix: 'correct the lines named',
+    details: { problems },
+  });
+}

@@ -1,0 +1,52 @@
+import type { SerialisedError } from '../../base/errors/index.ts';
+import type { Position } from '../../base/schema/index.ts';
+import type { Verdict } from '../findings/types.ts';
+
+/** An image that the gate is asked about, once for each namespace. */
+export interface GateQuestion {
+  /** As written: parsed and normalised by the gate. */
+  readonly reference: string;
+  /** Empty when the namespace is not known. */
+  readonly namespace: string;
+  /** Where the reference is written; empty for an argument of the command. */
+  readonly places: readonly ImagePlace[];
+}
+
+/** A line of a list or of a manifest that names an image. */
+export interface ImagePlace extends Position {
+  /** Such as `Deployment shop/web, container app`. Absent in a plain list. */
+  readonly object?: string;
+}
+
+/** `failed`: the question could not be put, because the image does not exist, for example. */
+export type GateDecision = 'admitted' | 'denied' | 'undecided' | 'failed';
+
+/** The decision about one image, for one namespace and one platform. */
+export interface GateImage {
+  /** Normalised. */
+  readonly reference: string;
+  readonly namespace: string;
+  /** `os/architecture[/variant]`; absent when the image could not be resolved. */
+  readonly platform?: string;
+  readonly digest?: string;
+  readonly manifestDigest?: string;
+  readonly decision: GateDecision;
+  /** The code of the reason that decides: of a refusal, the one that says most. */
+  readonly code: string;
+  /** One sentence: the advice of a refusal, or why there is no verdict. Absent for admitted images. */
+  readonly advice?: string;
+  /** The rule that refuses, as `FILE:LINE`. */
+  readonly rule?: string;
+  readonly verdict?: Verdict;
+  readonly error?: SerialisedError;
+  readonly places: readonly ImagePlace[];
+}
+
+/** The answer of the gate about all images of a run. */
+export interface GateResult {
+  readonly policyRevision: string;
+  /** ISO 8601. */
+  readonly decidedAt: string;
+  readonly counts: Readonly<Record<GateDecision, number>>;
+  readonly images: readonly GateImage[];
+}
