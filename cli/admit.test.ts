@@ -123,6 +123,29 @@ test(
   },
 );
 
+test('admitted images get a summary, which a policy that requires only that accepts', { skip }, async () => {
+  await makeKey(join(folder, 'gate.key'), join(folder, 'gate.pub'));
+  const verifier = 'https://ci.example.com/gate';
+  const vsa = ['--vsa', '--key', 'gate.key', '--verifier-id', verifier];
+  const ran = admit([signed, unsigned, ...policy, ...vsa, '--vsa-dir', 'summaries']);
+  assert.equal(ran.status, 1, ran.stderr);
+  assert.match(
+    ran.stdout,
+    /^ {2}verification summary signed, attached as sha256:[0-9a-f]+, and written to summaries\/sha256-/m,
+  );
+  assert.equal((await readdir(join(folder, 'summaries'))).length, 1);
+  await writeFile(
+    join(folder, 'node.yaml'),
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["127.0.0.1:*/**"]\n    require: { vsa: { verifier: "${verifier}", by: { cosign: { key: gate.pub } }, maxAge: 1h } }\n`,
+  );
+  const node = admit([signed, unsigned, '--policy', 'node.yaml', '--output', 'json']);
+  const { images } = JSON.parse(node.stdout) as GateResult;
+  assert.deepEqual(
+    images.map(({ decision }) => decision),
+    ['admitted', 'denied'],
+  );
+});
+
 test('images come from standard input; JSON is the whole result', { skip }, () => {
   const ran = admit(
     ['--images-from', '-', ...policy, '--output', 'json'],
@@ -140,6 +163,8 @@ test('wrong use and wrong input exit with 2 and say what to do', async () => {
   for (const [args, says] of [
     [[...policy], /name an image, or --images-from/],
     [['UPPER CASE', '--key', 'k.pub'], /DISTRIBUTION_BAD_REFERENCE|TRUST_KEY_UNREADABLE/],
+    [['a:1', ...policy, '--vsa', '--key', 'k.key'], /--verifier-id URI/],
+    [['a:1', ...policy, '--vsa-dir', 'x'], /--vsa-dir need --vsa/],
     [['a:1', ...policy, '--report', 'xml=a'], /json, sarif, junit, markdown/],
     [['a:1', ...policy, '--report', 'json=-', '--output', 'json'], /room for one result/],
     [['a:1', ...policy, '--platform', 'all', '--platform', 'linux/arm64'], /includes every other/],

@@ -9,6 +9,7 @@ import {
   policyOfKey,
   readImageSources,
   reportFormats,
+  signSummaries,
   standardInput,
 } from '../trust/index.ts';
 import type {
@@ -25,6 +26,8 @@ import { prepareReport, writeReport } from './files/report-file.ts';
 import { openDecider, readPlatform, withDecision } from './options/decision-options.ts';
 import type { DecisionFlags } from './options/decision-options.ts';
 import { collect } from './options/registry-options.ts';
+import { openSignerOf, signerHelp, withSigner } from './options/signer-options.ts';
+import type { SignerFlags } from './options/signer-options.ts';
 import { exitCodes, fail, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { printableText } from './output/printable.ts';
@@ -37,8 +40,13 @@ interface Report {
   readonly file: string;
 }
 
-interface AdmitFlags extends DecisionFlags {
-  readonly key?: string;
+interface AdmitFlags extends DecisionFlags, SignerFlags {
+  readonly vsa: boolean;
+  readonly verifierId?: string;
+  readonly vsaDir?: string;
+  readonly vsaPush: boolean;
+  readonly policyUri?: string;
+  readonly builderLevel: ReadonlyMap<string, number>;
   readonly platform: readonly (Platform | 'all')[];
   readonly imagesFrom: readonly string[];
   readonly report: readonly Report[];
@@ -53,7 +61,11 @@ Examples:
   $ portcullis admit registry.example.com/team/app:1 registry.example.com/team/db:1 --policy policy.yaml
   $ portcullis admit --images-from manifests.yaml --policy policy/ --report sarif=gate.sarif --report junit=gate.xml
   $ helm template chart | portcullis admit --images-from - --policy policy.yaml --namespace shop
+  $ portcullis admit registry.example.com/team/app:1 --policy policy.yaml --vsa --key gate.key --verifier-id https://ci.example.com/gate
   $ portcullis admit registry.example.com/team/app:1 --policy policy.yaml --platform all --report markdown=- >> "$GITHUB_STEP_SUMMARY"
+
+With --vsa, --key is the key that signs the summaries. Without --policy, it is the public key that must have signed every image.
+${signerHelp}
 
 Exit status: 0 every image is admitted; 1 one is denied; 3 none is denied, and one is undecided (a registry or another service did not
 answer); 2 wrong use; 4 failed, such as an image that does not exist. Reports are written in each case but 2.`;
@@ -88,18 +100,36 @@ export function register(program: Command): void {
         .argParser((text: string, before: readonly Report[]) => [...before, readReport(text)])
         .default([], 'none'),
     )
-    .option('--key <file>', 'without --policy: the public key that must have signed every image')
+    .option('--vsa', 'sign a verification summary (SLSA VSA) for each admitted image and attach it', false)
+    .option('--verifier-id <uri>', 'who verifies, in the summaries; policies require it by this name')
+    .option('--vsa-dir <folder>', 'write the summaries to files of this folder, too')
+    .option('--no-vsa-push', 'do not attach the summaries to the images')
+    .option('--policy-uri <uri>', 'where the policy is, in the summaries; default: a URN with its revision')
+    .addOption(
+      new Option(
+        '--builder-level <id=level>',
+        'SLSA build level of a builder, for images whose policy demands provenance; may be repeated',
+      )
+        .argParser(
+          (text: string, before: ReadonlyMap<string, number>) => new Map([...before, readLevel(text)]),
+        )
+        .default(new Map(), 'none'),
+    )
     .addHelpText('after', examples);
-  withOutput(withDecision(withWide(command))).action((images: readonly string[], flags: AdmitFlags) => {
-    const wrong = wrongUse(images, flags);
-    if (wrong !== undefined) command.error(`error: ${wrong}`, { exitCode: exitCodes.usage });
-    return run(flags.output, () => admit(images, flags));
-  });
+  withOutput(withDecision(withSigner(withWide(command)))).action(
+    (images: readonly string[], flags: AdmitFlags) => {
+      const wrong = wrongUse(images, flags);
+      if (wrong !== undefined) command.error(`error: ${wrong}`, { exitCode: exitCodes.usage });
+      return run(flags.output, () => admit(images, flags));
+    },
+  );
 }
 
 function wrongUse(images: readonly string[], flags: AdmitFlags): string | undefined {
   const toOutput = flags.report.filter(({ file }) => file === '-').length;
-  if ((flags.policy === undefined) === (flags.key === undefined)) return 'name --policy FILE or --key FILE';
+  if (flags.policy === undefined && flags.key === undefined) return 'name --policy FILE or --key FILE';
+  const signing = signingProblem(flags);
+  if (signing !== undefined) return signing;
   if (images.length === 0 && flags.imagesFrom.length === 0) return 'name an image, or --images-from FILE';
   if (flags.imagesFrom.filter((file) => file === '-').length > 1)
     return 'standard input can be read once: name --images-from - once';
@@ -108,6 +138,27 @@ function wrongUse(images: readonly string[], flags: AdmitFlags): string | undefi
   if (flags.platform.includes('all') && flags.platform.length > 1)
     return '--platform all includes every other platform';
   return undefined;
+}
+
+/** Without `--vsa`, `--key` is the public key that decides, as in `verify`. With it, the key signs. */
+function signingProblem(flags: AdmitFlags): string | undefined {
+  if (!flags.vsa) {
+    if (flags.policy !== undefined && flags.key !== undefined)
+      return '--key signs summaries (--vsa), or replaces --policy';
+    const extra = [
+      ...(flags.keyless ? ['--keyless'] : []),
+      ...(flags.verifierId === undefined ? [] : ['--verifier-id']),
+      ...(flags.vsaDir === undefined ? [] : ['--vsa-dir']),
+      ...(flags.vsaPush ? [] : ['--no-vsa-push']),
+    ];
+    return extra.length === 0 ? undefined : `${extra.join(', ')} need --vsa`;
+  }
+  if (flags.policy === undefined) return '--vsa needs --policy FILE: a summary names the policy';
+  if ((flags.key === undefined) !== flags.keyless)
+    return '--vsa needs a signer: name --key FILE (or a pkcs11: URI), or --keyless';
+  if (flags.verifierId === undefined || !/^[a-z][a-z0-9+.-]*:\S+$/iu.test(flags.verifierId))
+    return '--vsa needs --verifier-id URI, such as https://ci.example.com/gate';
+  return flags.vsaPush || flags.vsaDir !== undefined ? undefined : '--no-vsa-push needs --vsa-dir FOLDER';
 }
 
 async function admit(images: readonly string[], flags: AdmitFlags): Promise<number> {
@@ -171,26 +222,45 @@ async function decideAll(
   flags: AdmitFlags,
 ): Promise<GateResult> {
   const decider = await openDecider(flags);
-  const platforms = flags.platform.filter((platform) => platform !== 'all');
+  const { registry, services } = decider;
+  const allPlatforms = flags.platform.includes('all');
+  const platforms = allPlatforms ? 'all' : flags.platform.filter((platform) => platform !== 'all');
   try {
-    return await admitImages({
-      questions,
-      policy,
-      registry: decider.registry,
-      services: decider.services,
-      platforms: flags.platform.includes('all') ? 'all' : platforms,
-      now: new Date(),
-    });
+    // A key that cannot sign is reported before the work.
+    const signer = flags.vsa ? await openSignerOf(flags) : undefined;
+    try {
+      const now = new Date();
+      const builders = flags.builderLevel;
+      const result = await admitImages({ questions, policy, registry, services, platforms, builders, now });
+      if (signer === undefined) return result;
+      return await signSummaries(result, {
+        ...{ signer, registry, allPlatforms, now, push: flags.vsaPush },
+        verifier: flags.verifierId ?? '',
+        version: manifest.version,
+        ...(flags.policyUri === undefined ? {} : { policyUri: flags.policyUri }),
+        ...(flags.vsaDir === undefined ? {} : { folder: flags.vsaDir }),
+      });
+    } finally {
+      await signer?.close();
+    }
   } finally {
     await decider.close();
   }
 }
 
 /** A denied image is never hidden by one that nothing is known about. */
-function codeOf({ counts }: GateResult): number {
+function codeOf({ counts, images }: GateResult): number {
   if (counts.denied > 0) return exitCodes.no;
   if (counts.undecided > 0) return exitCodes.undecided;
-  return counts.failed > 0 ? exitCodes.failed : exitCodes.yes;
+  const unsigned = images.some(({ summary }) => summary?.status === 'failed');
+  return counts.failed > 0 || unsigned ? exitCodes.failed : exitCodes.yes;
+}
+
+function readLevel(text: string): readonly [string, number] {
+  const [, id, level] = /^(\S+)=([0-3])$/u.exec(text) ?? [];
+  if (id === undefined || level === undefined)
+    throw new InvalidArgumentError('write ID=LEVEL, with a level from 0 to 3');
+  return [id, Number(level)];
 }
 
 function readReport(text: string): Report {

@@ -1,12 +1,12 @@
 import type { CelInput } from '@bufbuild/cel';
 import { parseReference } from '../../base/distribution/index.ts';
 import { inTotoPayloadType } from '../evidence/cosign-names.ts';
-import { describeAuthority } from '../cosign/authority.ts';
 import { holdToRoot } from '../cosign/root-expiry.ts';
 import type { AttestationRequirement } from '../requirements/types.ts';
 import type { EvidenceItem } from '../findings/types.ts';
 import type { Constraints } from '../requirements/constraint-set.ts';
 import { evaluateAuthority } from '../findings/authority.ts';
+import { constrain } from '../findings/constraints.ts';
 import type { CheckedSignature } from '../findings/authority.ts';
 import { earliest } from '../findings/evaluation.ts';
 import type { Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
@@ -16,6 +16,8 @@ import { compiledCel, loadedCel } from './cel-loaded.ts';
 import type { CelLanguage } from './cel-loaded.ts';
 import type { CelBudget } from './cel-budget.ts';
 import { envelopeOf } from './envelope.ts';
+import { describeAttestation } from './explain-attestation.ts';
+import { judgeSummary } from './judge-summary.ts';
 import { statementOf } from './statement.ts';
 import type { Statement } from './statement.ts';
 import { verifyEnvelope } from './verify-envelope.ts';
@@ -36,17 +38,35 @@ export function evaluateAttestation(
   evidence: Evidence,
   context: EvaluationContext,
 ): Evaluation {
-  const { predicateType, by } = requirement;
+  const { by } = requirement;
   const run: Run = { requirement, evidence, context, language: loadedCel() };
   const checked = evidence.items
     .filter(({ kind }) => kind === 'attestation')
     .map((item) => checkAttestation(item, run).checked);
-  const what = `an attestation of the type ${predicateType} by ${describeAuthority(by)}`;
+  const what = describeAttestation(requirement);
   return holdToRoot(
     evaluateAuthority(what, checked, mergedConstraints(requirement), evidence, context, 'attestation'),
     by,
     context,
   );
+}
+
+/** Returns the statements that meet a requirement, with their predicates as signed. Pure. */
+export function countedStatements(
+  requirement: AttestationRequirement,
+  evidence: Evidence,
+  context: EvaluationContext,
+): readonly Statement[] {
+  // A root that has expired proves nothing, whatever each statement says.
+  if (evaluateAttestation(requirement, evidence, context).answer !== 'yes') return [];
+  const run: Run = { requirement, evidence, context, language: loadedCel() };
+  return evidence.items
+    .filter(({ kind }) => kind === 'attestation')
+    .flatMap((item) => {
+      const { checked, statement } = checkAttestation(item, run);
+      const { counted } = constrain(checked.finding, mergedConstraints(requirement), context);
+      return counted && statement !== undefined ? [statement] : [];
+    });
 }
 
 /** One evaluation of one requirement. */
@@ -114,7 +134,12 @@ export function checkAttestation(
     ...untilOf(signed),
     proven: { ...signed.proven, annotations },
   };
-  return { checked: { place, finding: judgeExpressions(finding, statement, run) }, statement };
+  const expressed = judgeExpressions(finding, statement, run);
+  const judged =
+    requirement.summary === undefined || !expressed.counted
+      ? expressed
+      : judgeSummary(expressed, statement, requirement.summary, run.evidence, context);
+  return { checked: { place, finding: judged }, statement };
 }
 
 /**

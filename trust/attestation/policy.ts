@@ -101,7 +101,8 @@ function readType(value: unknown, path: readonly PathSegment[], building: Buildi
   return type;
 }
 
-async function readAuthority(
+/** Reads `by`: a separate authority, or the word for the one beside it in the same `all`. */
+export async function readAuthority(
   value: unknown,
   path: readonly PathSegment[],
   building: Building,

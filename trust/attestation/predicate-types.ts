@@ -4,6 +4,9 @@
  */
 export const entitlementsPredicateType = 'https://portcullis.dev/entitlements/v1';
 
+/** Predicate type of a verification summary (SLSA VSA, version 1). */
+export const summaryPredicateType = 'https://slsa.dev/verification_summary/v1';
+
 /**
  * Short names of predicate types: the names of `cosign attest --type` (cmd/cosign, options/predicate.go), and
  * `vsa` and `entitlements`.
@@ -19,7 +22,7 @@ const shortNames: ReadonlyMap<string, string> = new Map([
   ['vuln', 'https://cosign.sigstore.dev/attestation/vuln/v1'],
   ['openvex', 'https://openvex.dev/ns'],
   ['custom', 'https://cosign.sigstore.dev/attestation/v1'],
-  ['vsa', 'https://slsa.dev/verification_summary/v1'],
+  ['vsa', summaryPredicateType],
   ['entitlements', entitlementsPredicateType],
 ]);
 

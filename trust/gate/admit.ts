@@ -5,7 +5,7 @@ import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import type { SignedReference } from '../evidence/signed-reference.ts';
-import type { Dossier, Platform, Verdict } from '../findings/types.ts';
+import type { Dossier, EvidenceItem, Platform, Verdict } from '../findings/types.ts';
 import { gather } from '../gathering/gather.ts';
 import { matchRules } from '../policy/matching.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
@@ -20,7 +20,9 @@ import { decide } from '../verdict/decide.ts';
 import { decideUnseen } from '../verdict/decide-unseen.ts';
 import { createHostWatch } from './host-watch.ts';
 import type { HostWatch } from './host-watch.ts';
-import type { GateDecision, GateImage, GateQuestion, GateResult } from './types.ts';
+import { verifiedLevels } from './provenance.ts';
+import type { BuilderLevels } from './provenance.ts';
+import type { GateDecision, GateImage, GateQuestion, GateResult, UsedEvidence } from './types.ts';
 
 /** Which images to decide about, and by which policy. */
 export interface AdmitInput {
@@ -30,6 +32,8 @@ export interface AdmitInput {
   readonly services?: TrustServices;
   /** `all`: every platform of an index. Empty: the platform of this machine. */
   readonly platforms: readonly Platform[] | 'all';
+  /** The build level of each builder, for the levels of admitted images. */
+  readonly builders?: BuilderLevels;
   readonly now: Date;
   readonly signal?: AbortSignal;
 }
@@ -57,8 +61,12 @@ export async function admitImages(input: AdmitInput): Promise<GateResult> {
   for (const decided of await Promise.all(groups.map((group) => limit(() => judge(group, input)))))
     append(images, decided);
   input.signal?.throwIfAborted();
-  const order = new Map([...asked.keys()].map((reference, index) => [reference, index]));
-  images.sort((a, b) => (order.get(a.reference) ?? 0) - (order.get(b.reference) ?? 0));
+  const order = new Map<string, number>();
+  for (const [reference, { namespaces }] of asked)
+    for (const namespace of namespaces.keys()) order.set(JSON.stringify([reference, namespace]), order.size);
+  const placeOf = ({ reference, namespace }: GateImage): number =>
+    order.get(JSON.stringify([reference, namespace])) ?? 0;
+  images.sort((a, b) => placeOf(a) - placeOf(b));
   return {
     policyRevision: input.policy.revision,
     decidedAt: input.now.toISOString(),
@@ -203,10 +211,34 @@ async function judge(group: readonly Target[], input: AdmitInput): Promise<GateI
   return group.flatMap(({ asked, namespaces, image: { platform } }) =>
     namespaces.map((namespace) => {
       const reference = asked.reference.text;
-      return judged(asked, decide({ dossier, reference, namespace, platform, policy, now }), policy);
+      const verdict = decide({ dossier, reference, namespace, platform, policy, now });
+      const image = { ...judged(asked, verdict, policy), evidence: evidenceOf(dossier) };
+      if (verdict.outcome !== 'admit') return image;
+      const { requiring } = matchRules(policy, asked.reference, namespace);
+      const context = { now, reference };
+      return { ...image, levels: verifiedLevels(requiring, dossier, context, input.builders ?? new Map()) };
     }),
   );
 }
+
+/** Returns the signatures and attestations of a dossier. Answers about revocation are not attestations. */
+function evidenceOf({ items, reference }: Dossier): readonly UsedEvidence[] {
+  const { registry, repository } = normaliseReference(reference);
+  return items
+    .filter(({ kind, blobDigest }) => attesting.includes(kind) && blobDigest.startsWith('sha256:'))
+    .map(({ manifestDigest, blobDigest }) => ({
+      uri: `oci://${registry}/${repository}${manifestDigest === '' ? '' : `@${manifestDigest}`}`,
+      digest: blobDigest,
+    }));
+}
+
+const attesting: readonly EvidenceItem['kind'][] = [
+  'attestation',
+  'cosign-simple-signing',
+  'gpg-simple-signing',
+  'notation-signature',
+  'sigstore-bundle',
+];
 
 const decisions = { admit: 'admitted', deny: 'denied', undecided: 'undecided' } as const;
 

@@ -1,5 +1,5 @@
 import { explainReason } from '../verdict/explain-verdict.ts';
-import { byDecision, countsLine, meaningOf, sentenceOf } from './words.ts';
+import { byDecision, countsLine, meaningOf, sentenceOf, summaryClause } from './words.ts';
 import type { GateImage, GateResult } from './types.ts';
 
 /** The largest summary of a step that GitHub shows. */
@@ -32,6 +32,10 @@ export function markdownReport(result: GateResult): string {
   const rows = fill(images, (image) => take(row(image)));
   take('\n');
   const details = rows < images.length ? 0 : fill(refused, (image) => take(reasons(image)));
+  for (const image of result.images) {
+    const clause = image.summary?.status === 'signed' ? undefined : summaryClause(image);
+    if (clause !== undefined) take(`- ${span(image.reference)}: ${span(clause)}\n`);
+  }
   const left = [
     ...(rows < images.length ? [`${images.length - rows} images are left out of the table`] : []),
     ...(details < refused.length ? [`the reasons of ${refused.length - details} images are left out`] : []),

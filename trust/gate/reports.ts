@@ -4,7 +4,7 @@ import { markdownReport } from './report-markdown.ts';
 import { sarifReport } from './report-sarif.ts';
 import type { ReportContext } from './report-sarif.ts';
 import type { GateResult } from './types.ts';
-import { byDecision, countsLine, sentenceOf } from './words.ts';
+import { byDecision, countsLine, sentenceOf, summaryClause } from './words.ts';
 
 /** The formats of reports. */
 export const reportFormats = ['json', 'sarif', 'junit', 'markdown'] as const;
@@ -36,7 +36,9 @@ export function gateText(result: GateResult): string {
       );
       const advice =
         image.advice === undefined || image.verdict === undefined ? '' : `  to do: ${image.advice}\n`;
-      return `${tree}${places.join('')}${advice}`;
+      const clause = summaryClause(image);
+      const summary = clause === undefined ? '' : `  ${clause}\n`;
+      return `${tree}${places.join('')}${advice}${summary}`;
     });
   return `${parts.join('')}${countsLine(result.counts)}\n`;
 }

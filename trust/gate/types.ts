@@ -21,6 +21,24 @@ export interface ImagePlace extends Position {
 /** `failed`: the question could not be put, because the image does not exist, for example. */
 export type GateDecision = 'admitted' | 'denied' | 'undecided' | 'failed';
 
+/** A piece of evidence that a decision is based on. */
+export interface UsedEvidence {
+  readonly uri: string;
+  /** `sha256:<hex>` of the bundle or envelope. */
+  readonly digest: string;
+}
+
+/** The summary that was signed for an image, or why none was. */
+export type ImageSummary =
+  | {
+      readonly status: 'signed';
+      readonly subjects: readonly string[];
+      readonly manifestDigest?: string;
+      readonly file?: string;
+    }
+  | { readonly status: 'not-signed'; readonly why: string }
+  | { readonly status: 'failed'; readonly error: SerialisedError };
+
 /** The decision about one image, for one namespace and one platform. */
 export interface GateImage {
   /** Normalised. */
@@ -39,6 +57,11 @@ export interface GateImage {
   readonly rule?: string;
   readonly verdict?: Verdict;
   readonly error?: SerialisedError;
+  /** The evidence that the decision read, without that of trust services. Absent without a verdict. */
+  readonly evidence?: readonly UsedEvidence[];
+  /** Levels that the decision verified, such as `SLSA_BUILD_LEVEL_3`. Absent unless the image is admitted. */
+  readonly levels?: readonly string[];
+  readonly summary?: ImageSummary;
   readonly places: readonly ImagePlace[];
 }
 

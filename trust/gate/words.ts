@@ -31,6 +31,19 @@ export function sentenceOf(image: GateImage): string {
   return `${reference}${where === '' ? '' : ` ${where}`} is ${decision}: ${why}${advice}`;
 }
 
+/** Returns what became of the summary of an image in one clause, or undefined when none was asked for. */
+export function summaryClause({ summary, decision }: GateImage): string | undefined {
+  if (summary === undefined || (summary.status === 'not-signed' && decision !== 'admitted')) return undefined;
+  if (summary.status === 'not-signed') return `no verification summary: ${summary.why}`;
+  if (summary.status === 'failed')
+    return `the verification summary failed: ${summary.error.attempted}: ${summary.error.why}; ${summary.error.fix} [${summary.error.code}]`;
+  const places = [
+    ...(summary.manifestDigest === undefined ? [] : [`attached as ${summary.manifestDigest}`]),
+    ...(summary.file === undefined ? [] : [`written to ${summary.file}`]),
+  ];
+  return `verification summary signed, ${places.join(', and ')}`;
+}
+
 /** Returns the line that closes a report: how many images have which decision. */
 export function countsLine(counts: Readonly<Record<GateDecision, number>>): string {
   const total = decisionOrder.reduce((sum, decision) => sum + counts[decision], 0);

@@ -2,6 +2,7 @@ import type { RequirementReader } from '../requirements/building.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { readGpg } from '../gpg/policy.ts';
 import { readAttestation } from '../attestation/policy.ts';
+import { readSummary } from '../attestation/summary-policy.ts';
 import { readNotation } from '../notation/read-requirement.ts';
 import { readPki } from '../pki/reader.ts';
 import { readCosign, readSigstore } from '../sigstore/read-requirement.ts';
@@ -14,6 +15,7 @@ import type { Building } from '../requirements/building.ts';
 /** The reader of each type of authority, by its name in a policy. */
 const readers: Readonly<Record<string, RequirementReader>> = {
   attestation: (value, path, building) => readAttestation(value, path, building, readRequirement),
+  vsa: (value, path, building) => readSummary(value, path, building, readRequirement),
   cosign: readCosign,
   sigstore: readSigstore,
   pki: readPki,

@@ -1,5 +1,6 @@
 import { gpgSchema } from '../gpg/policy.ts';
 import { attestationSchema } from '../attestation/policy.ts';
+import { summarySchema } from '../attestation/summary-policy.ts';
 import { pkiSchema } from '../pki/reader.ts';
 import { tufSchema } from '../tuf-requirement/policy.ts';
 import { logSchema, sigstoreSchema } from '../sigstore/schema.ts';
@@ -196,6 +197,7 @@ export const trustPolicySchema = {
         notation: notationSchema,
         gpg: gpgSchema,
         attestation: attestationSchema,
+        vsa: summarySchema,
       },
     },
     requirements: { type: 'array', minItems: 1, maxItems: 100, items: { $ref: '#/$defs/requirement' } },

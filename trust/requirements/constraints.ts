@@ -198,7 +198,8 @@ export function describeConstraints(
   ];
 }
 
-function describeSeconds(total: number): string {
+/** Returns a time in its largest whole unit: `30 days`. */
+export function describeSeconds(total: number): string {
   for (const [unit, size] of [
     ['day', 86_400],
     ['hour', 3600],

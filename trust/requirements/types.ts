@@ -119,11 +119,27 @@ export interface AttestationRequirement {
   readonly constraints?: Constraints;
   /** Maximum size of an attestation that is read, in bytes. Default: 16 MiB. */
   readonly maxSize?: number;
+  /** The attestation is a verification summary, and these conditions apply to its predicate. */
+  readonly summary?: SummaryDemand;
   /**
    * No rule requires the attestation. It is searched only where that costs no extra request: among the
    * referrers.
    */
   readonly optional?: true;
+}
+
+/** What a verification summary (SLSA VSA) must say. */
+export interface SummaryDemand {
+  /** URI of the verifier, compared as an exact text. */
+  readonly verifier: string;
+  /** Maximum time since the verification, in seconds. */
+  readonly maxAge: number;
+  /** sha256 of the policy that the verifier applied, hex. Absent: any policy. */
+  readonly policy?: string;
+  /** Pattern of the image that the summary is about. Absent: the repository of the image itself. */
+  readonly resource?: string;
+  /** Levels that must have been verified, all of them. */
+  readonly levels?: readonly string[];
 }
 
 /** The identity whose keyless signatures are accepted. */

@@ -101,10 +101,7 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     );
   const signer = 'private' in input.key ? keySigner(input.key) : input.key;
   const name = `${repository.host}/${repository.repository}`;
-  const subject = [{ name, digest: { sha256: digest.slice('sha256:'.length) } }];
-  const payload = Buffer.from(
-    JSON.stringify({ _type: statementType, subject, predicateType, predicate: input.predicate }),
-  );
+  const payload = attestationPayload(name, [digest], predicateType, input.predicate);
   if (format === 'bundle') {
     const attached = await attachBundle(repository, digest, await signBundle(payload, signer), {
       predicateType,
@@ -143,6 +140,20 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     format,
     ...(await attachToTag(repository, attestationTag(digest), layer, signal)),
   };
+}
+
+/**
+ * Returns an in-toto statement about digests of one repository, as it is signed.
+ * @param digests `sha256:<hex>`
+ */
+export function attestationPayload(
+  name: string,
+  digests: readonly string[],
+  predicateType: string,
+  predicate: unknown,
+): Buffer {
+  const subject = digests.map((digest) => ({ name, digest: { sha256: digest.slice('sha256:'.length) } }));
+  return Buffer.from(JSON.stringify({ _type: statementType, subject, predicateType, predicate }));
 }
 
 function failure(code: string, on: string, why: string, fix: string): PortcullisError {

@@ -70,6 +70,22 @@ const rows: readonly (readonly [codes: readonly string[], advice: string])[] = [
     'attest what the rule requires: portcullis attest',
   ],
   [
+    ['TRUST_VSA_FAILED'],
+    'see in the reports of the verifier why it refused the image, and mend that: portcullis admit --vsa',
+  ],
+  [
+    [
+      'TRUST_VSA_TOO_OLD',
+      'TRUST_VSA_OTHER_POLICY',
+      'TRUST_VSA_OTHER_RESOURCE',
+      'TRUST_VSA_OTHER_VERIFIER',
+      'TRUST_VSA_LEVEL',
+      'TRUST_VSA_MALFORMED',
+      'TRUST_VSA_FUTURE',
+    ],
+    'let the verifier that the rule names verify the image again: portcullis admit --vsa',
+  ],
+  [
     ['TRUST_ENTITLEMENTS_UNSIGNED'],
     'sign the entitlements of the image: portcullis attest --type entitlements',
   ],
