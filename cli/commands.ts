@@ -7,6 +7,8 @@ import type { Command } from 'commander';
 interface Entry {
   readonly name: string;
   readonly summary: string;
+  /** The command runs on Linux with the pinned Node only. */
+  readonly needsKernel?: true;
   readonly load: () => Promise<{ register(program: Command): void }>;
 }
 
@@ -14,19 +16,27 @@ export const commands: readonly Entry[] = [
   {
     name: 'quickstart',
     summary: 'run the whole flow with an embedded registry',
+    needsKernel: true,
     load: () => import('./quickstart.ts'),
   },
   {
     name: 'doctor',
     summary: 'report what this machine has, what is degraded and why',
+    needsKernel: true,
     load: () => import('./doctor.ts'),
   },
   {
     name: 'setup',
     summary: 'prepare this machine for the daemon: policy, network, key pair and configuration',
+    needsKernel: true,
     load: () => import('./setup.ts'),
   },
-  { name: 'daemon', summary: 'serve the CRI endpoint (portcullisd)', load: () => import('./daemon.ts') },
+  {
+    name: 'daemon',
+    summary: 'serve the CRI endpoint (portcullisd)',
+    needsKernel: true,
+    load: () => import('./daemon.ts'),
+  },
   {
     name: 'config',
     summary: 'convert another runtime’s configuration to ours',
@@ -100,21 +110,25 @@ export const commands: readonly Entry[] = [
   {
     name: 'cni',
     summary: 'install our CNI plugins for other runtimes, and report their state',
+    needsKernel: true,
     load: () => import('./cni.ts'),
   },
   {
     name: 'network',
     summary: 'the networks of pods: list, create, inspect, remove, collect orphaned resources',
+    needsKernel: true,
     load: () => import('./network.ts'),
   },
   {
     name: 'service',
     summary: 'load-balanced virtual addresses: apply, list, drain, remove',
+    needsKernel: true,
     load: () => import('./service.ts'),
   },
   {
     name: 'explain-denial',
     summary: 'explain what allows or denies a pod’s connection, and what to write to allow it',
+    needsKernel: true,
     load: () => import('./explain-denial.ts'),
   },
   {

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { commands } from './commands.ts';
+import { requireKernel } from './environment/require-kernel.ts';
 import { exitCodesHelp } from './output/exit-codes.ts';
 import { exitCodes, fail } from './output/output.ts';
 import { formatAsked, printWrongUse } from './output/wrong-use.ts';
@@ -35,9 +36,11 @@ process.stderr.on('error', () => undefined);
 // `help sign` and `sign --help` are equivalent.
 const words = args.filter((word) => !word.startsWith('-'));
 const wanted = words[0] === 'help' ? words[1] : words[0];
-for (const { name, summary, load } of commands) {
-  if (name === wanted) (await load()).register(program);
-  else program.command(name).description(summary);
+for (const { name, summary, needsKernel, load } of commands) {
+  if (name === wanted) {
+    (await load()).register(program);
+    if (needsKernel === true) program.hook('preAction', () => requireKernel(name));
+  } else program.command(name).description(summary);
 }
 
 try {

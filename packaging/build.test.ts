@@ -187,7 +187,7 @@ describe('the package', () => {
     it('has the licence of each bundled package, also of one that only another package brings', () => {
       const text = readFileSync(join(unpacked, 'THIRD-PARTY-NOTICES'), 'utf8');
       const named = [...text.matchAll(/^={80}\n(\S+) (\S+)\nLicence: (.+)\n\n/gmu)].map(([, name]) => name);
-      for (const name of ['undici', 'koffi', 'yaml', '@bufbuild/protobuf', '@grpc/proto-loader', 'streamx'])
+      for (const name of ['undici', 'yaml', '@bufbuild/protobuf', '@grpc/proto-loader', 'streamx'])
         assert.ok(named.includes(name), name);
       // Development packages are not bundled.
       for (const name of ['esbuild', 'typescript', 'fast-check']) assert.ok(!named.includes(name), name);

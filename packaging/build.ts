@@ -1,7 +1,7 @@
 /**
  * `npm run build`: builds dist/ with one ES module each for the command, the daemon, every room's library and
  * every Worker. Shared code is in chunks next to them, and declarations are in dist/types. Native code stays
- * outside: koffi loads it from its package for the platform (@koromix/koffi-linux-x64).
+ * outside: base/process loads it, when it is first called, from its package for the platform.
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -66,7 +66,8 @@ export async function bundle(folder: string): Promise<Metafile> {
     chunkNames: 'chunk-[hash]',
     format: 'esm',
     platform: 'node',
-    target: 'node26',
+    // The oldest Node that may run it (package.ts).
+    target: 'node22.19',
     banner: { js: banner },
     loader: { '.json': 'json' },
     // V8 keeps the text of the code that it runs.

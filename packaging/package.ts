@@ -24,10 +24,13 @@ const shipped = [
 /** Platforms of the pinned Node, in the words of npm. */
 const platforms = ['linux-x64', 'linux-arm64'];
 
+/** What runs the commands that do not need the kernel (packaging/bin/portcullis checks it too). */
+const enginesWithoutPinned = '^22.19.0 || >=24.0.0';
+
 /**
  * Returns the manifest of the published package. Bundled packages are no longer dependencies. Only the native
- * part of koffi is outside the bundle: the package koffi itself has an install script, which npm would ask
- * the user to approve.
+ * part of koffi is outside the bundle, and the package koffi itself has an install script, which npm would
+ * ask the user to approve.
  */
 function publishedManifest(): string {
   const read = (file: string): Record<string, unknown> =>
@@ -43,7 +46,8 @@ function publishedManifest(): string {
   const { version } = read('node_modules/koffi/package.json');
   const native = Object.fromEntries(platforms.map((platform) => [`@koromix/koffi-${platform}`, version]));
   const optionalDependencies = { ...(kept['optionalDependencies'] as Record<string, string>), ...native };
-  return `${JSON.stringify({ ...kept, optionalDependencies }, null, 2)}\n`;
+  const needs = { engines: { node: enginesWithoutPinned }, os: ['linux', 'darwin'] };
+  return `${JSON.stringify({ ...kept, ...needs, optionalDependencies }, null, 2)}\n`;
 }
 
 /**

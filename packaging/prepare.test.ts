@@ -286,11 +286,54 @@ describe('the launchers', () => {
     assert.deepEqual(launch(command, ['trust', 'list', 'serve']).flags, []);
   });
 
-  it('report a missing Node', () => {
-    const command = install(join(folder, 'bare'), join(folder, 'elsewhere'));
-    const run = spawnSync(command, [], { encoding: 'utf8' });
+  /** Installs a package without the pinned Node. PATH has what the launcher calls, and perhaps a Node. */
+  function installBare(at: string, version?: string): { command: string; env: Record<string, string> } {
+    const command = install(join(folder, at), join(folder, `${at}-elsewhere`));
+    const bin = join(folder, `${at}-bin`);
+    mkdirSync(bin);
+    for (const program of ['sh', 'readlink', 'uname', 'id', 'mkdir'])
+      symlinkSync(`/bin/${program}`, join(bin, program));
+    const text = `#!/bin/sh\n[ "$1" != --version ] || { echo ${version ?? ''}; exit; }\nexec '${process.execPath}' "$@"\n`;
+    if (version !== undefined) writeFileSync(join(bin, 'node'), text, { mode: 0o755 });
+    return { command, env: { PATH: bin, NODE_COMPILE_CACHE: join(folder, 'compiled') } };
+  }
+
+  it('run by the Node of npm, where the pinned one is not installed', () => {
+    const { command, env } = installBare('found', 'v22.19.0');
+    const run = spawnSync(command, ['verify', 'a b'], { encoding: 'utf8', env });
+    assert.equal(run.status, 0, run.stderr);
+    const started = JSON.parse(run.stdout) as ReturnType<typeof launch>;
+    assert.deepEqual(started.argv, ['verify', 'a b']);
+    assert.deepEqual(started.flags, ['--disable-warning=ExperimentalWarning']);
+    // npm names its own Node: a folder with another one may be first in PATH.
+    const old = installBare('shadowed', 'v20.0.0');
+    const named = { ...old.env, npm_node_execpath: join(folder, 'found-bin/node') };
+    assert.equal(spawnSync(old.command, ['ps'], { encoding: 'utf8', env: named }).status, 0);
+  });
+
+  for (const version of ['v18.20.8', 'v22.18.0', 'v23.11.1', 'nonsense'])
+    it(`refuse Node ${version}`, () => {
+      const { command, env } = installBare(`old-${version}`, version);
+      const run = spawnSync(command, ['verify'], { encoding: 'utf8', env });
+      assert.equal(run.status, 4);
+      assert.match(
+        run.stderr,
+        /^portcullis: run .* is \S+; use Node 22\.19 or later.* \[CLI_NODE_TOO_OLD\]\n$/u,
+      );
+    });
+
+  it('report a missing Node, and never start the daemon with another than the pinned one', () => {
+    const { command, env } = installBare('bare');
+    const run = spawnSync(command, [], { encoding: 'utf8', env });
     assert.equal(run.status, 4);
     assert.match(run.stderr, /CLI_NODE_MISSING/);
+    const found = installBare('daemon-only', 'v24.21.0');
+    const daemon = spawnSync(`${found.command}d`, [], {
+      encoding: 'utf8',
+      env: { ...found.env, PATH: `${found.env['PATH'] ?? ''}:/usr/bin` },
+    });
+    assert.equal(daemon.status, 4);
+    assert.match(daemon.stderr, /CLI_NODE_MISSING/);
   });
 
   for (const closed of ['node_modules', 'node_modules/node-linux-ARCH/bin/node', 'dist'])

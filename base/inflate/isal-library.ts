@@ -101,7 +101,7 @@ function changeable(path: string): string | undefined {
 
 function bind(path: string): Isal {
   return unterminated(() => {
-    const library = koffi.load(path);
+    const library = koffi().load(path);
     const init = library.func('isal_inflate_init', 'void', ['void *']);
     const inflate = library.func('isal_inflate', 'int', ['void *']);
     return {
@@ -155,7 +155,7 @@ export function readUpTo(state: Buffer, input: Buffer): number {
 }
 
 function addressOf(buffer: Buffer): bigint {
-  return BigInt(koffi.address(buffer));
+  return BigInt(koffi().address(buffer));
 }
 
 const canaryBytes = 4096;

@@ -34,8 +34,12 @@ export interface NodeEngines {
 
 let engines: NodeEngines | undefined;
 
+/** The release line that this interface is tried in. In others, `init` may abort the process. */
+const triedLine = /^26\./u;
+
 /** Returns the engines; undefined if this version of Node has no such interface. */
 export function findNodeEngines(): NodeEngines | undefined {
+  if (!triedLine.test(process.versions.node)) return undefined;
   return (engines ??= load());
 }
 

@@ -1,5 +1,6 @@
 export { startWorker, workerFile } from './worker.ts';
 export { koffi } from './koffi.ts';
+export type { NativeFunction, NativeLibrary } from './koffi.ts';
 export { unterminated } from './termination.ts';
 export { connectThread, keepThread } from './thread.ts';
 export type { KeptThread, Thread } from './thread.ts';

@@ -1,9 +1,37 @@
-// The order counts: a Worker that is terminated while it loads a native module aborts the whole process.
-import './hold-while-loading.ts';
-import koffi from 'koffi';
-import { releaseTermination } from './termination.ts';
+import { createRequire } from 'node:module';
+import type Koffi from 'koffi';
+import { PortcullisError, reasonOf } from '../errors/index.ts';
+import { unterminated } from './termination.ts';
 
-releaseTermination();
+export type NativeLibrary = ReturnType<typeof Koffi.load>;
+export type NativeFunction = ReturnType<NativeLibrary['func']>;
 
-/** Calls of C libraries. No other file of the product imports the package. */
-export { koffi };
+let loaded: typeof Koffi | undefined;
+
+/**
+ * Returns the calls of C libraries, which are loaded at the first call: commands that never call the kernel
+ * run where the native package is not installed. No other file of the product loads it. The package of the
+ * platform is loaded without the package `koffi`, which only selects it.
+ * @throws NATIVE_CALLS_MISSING when the package for this platform is not installed or cannot be loaded
+ */
+export function koffi(): typeof Koffi {
+  // A Worker that is terminated while it loads a native module aborts the whole process.
+  return (loaded ??= unterminated(load));
+}
+
+function load(): typeof Koffi {
+  const name = `@koromix/koffi-${process.platform}-${process.arch}`;
+  try {
+    return createRequire(import.meta.url)(name) as typeof Koffi;
+  } catch (cause) {
+    throw new PortcullisError({
+      code: 'NATIVE_CALLS_MISSING',
+      kind: 'unavailable',
+      attempted: 'load',
+      on: name,
+      why: `what was asked calls native code, which is not installed here: ${reasonOf(cause).split('\n', 1)[0] ?? ''}`,
+      fix: 'run it on Linux on x86-64 or arm64, and install the package with its optional dependencies',
+      cause,
+    });
+  }
+}

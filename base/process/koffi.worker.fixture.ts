@@ -1,4 +1,4 @@
 import { parentPort } from 'node:worker_threads';
 import { koffi } from './koffi.ts';
 
-parentPort?.postMessage(typeof koffi.load);
+parentPort?.postMessage(typeof koffi().load);

@@ -44,7 +44,7 @@ export function unterminated<T>(work: () => T): T {
 }
 
 /** Begins what {@link unterminated} does, until {@link releaseTermination}. */
-export function holdTermination(): void {
+function holdTermination(): void {
   depth += 1;
   if (own === undefined || depth > 1) return;
   // This thread is being terminated: it sleeps until then.
@@ -52,7 +52,7 @@ export function holdTermination(): void {
 }
 
 /** Ends what {@link holdTermination} began: this thread may be terminated again. */
-export function releaseTermination(): void {
+function releaseTermination(): void {
   depth -= 1;
   if (own === undefined || depth > 0) return;
   Atomics.and(own, 0, ~HELD);

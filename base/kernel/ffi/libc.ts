@@ -1,4 +1,5 @@
 import { koffi, unterminated } from '../../process/index.ts';
+import type { NativeFunction, NativeLibrary } from '../../process/index.ts';
 
 /**
  * C types that the calls of this folder use. `str` arguments must pass {@link cString} first; `void *` takes
@@ -7,7 +8,7 @@ import { koffi, unterminated } from '../../process/index.ts';
 type CType = 'int' | 'uint' | 'long' | 'ulong' | 'int64' | 'uint64' | 'size_t' | 'str' | 'str *' | 'void *';
 type CValue = number | bigint | string | Uint8Array | readonly (string | null)[] | null;
 
-let library: ReturnType<typeof koffi.load> | undefined;
+let library: NativeLibrary | undefined;
 
 /**
  * Binds one function of glibc at its first call. Each thread that loads this module binds its own, and no
@@ -37,7 +38,7 @@ export function glibcApart(
   result: CType,
   parameters: CType[],
 ): (...values: CValue[]) => Promise<number> {
-  let bound: ReturnType<ReturnType<typeof koffi.load>['func']> | undefined;
+  let bound: NativeFunction | undefined;
   return (...values) => {
     const call = (bound ??= unterminated(() => bind(name, result, parameters)));
     return new Promise((resolve, reject) => {
@@ -49,12 +50,8 @@ export function glibcApart(
   };
 }
 
-function bind(
-  name: string,
-  result: CType,
-  parameters: CType[],
-): ReturnType<ReturnType<typeof koffi.load>['func']> {
-  library ??= koffi.load('libc.so.6');
+function bind(name: string, result: CType, parameters: CType[]): NativeFunction {
+  library ??= koffi().load('libc.so.6');
   return library.func(name, result, parameters);
 }
 
@@ -62,7 +59,7 @@ function bind(
  * Returns errno of this thread. Read it directly after the call that failed: any other call may overwrite it.
  */
 export function lastErrno(): number {
-  return koffi.errno();
+  return koffi().errno();
 }
 
 /** Buffers that running native code points to. */
@@ -81,7 +78,7 @@ export function withAddresses<const T extends readonly Uint8Array[], R>(
   held = buffers;
   try {
     return act(
-      buffers.map((buffer) => BigInt(koffi.address(buffer))) as unknown as {
+      buffers.map((buffer) => BigInt(koffi().address(buffer))) as unknown as {
         readonly [Index in keyof T]: bigint;
       },
     );

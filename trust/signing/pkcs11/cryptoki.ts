@@ -69,19 +69,19 @@ export function ulong(value: number | bigint): Buffer {
 
 /** Loads a module and binds its functions. They throw the words of a return value that is no success. */
 function bindFunctions(path: string) {
-  const library = koffi.load(path);
+  const library = koffi().load(path);
   const getFunctionList = library.func('C_GetFunctionList', 'ulong', ['void *']) as (out: Buffer) => number;
   const out = Buffer.alloc(8);
   check('C_GetFunctionList', getFunctionList(out));
   // CK_VERSION has two bytes; the pointers after it are aligned.
-  const list = Buffer.from(koffi.view(out.readBigUInt64LE(), 8 * (1 + places.C_Sign + 1)));
+  const list = Buffer.from(koffi().view(out.readBigUInt64LE(), 8 * (1 + places.C_Sign + 1)));
 
   function bind(name: Name, types: readonly ('ulong' | 'void *')[]): (...values: Value[]) => void {
-    const type = unterminated(() => koffi.proto('ulong', [...types]));
+    const type = unterminated(() => koffi().proto('ulong', [...types]));
     const pointer = list.readBigUInt64LE(8 * (1 + places[name]));
     return (...values) => {
       if (pointer === 0n) throw new Error(`the module has no ${name}`);
-      check(name, Number(koffi.call(pointer, type, ...values)));
+      check(name, Number(koffi().call(pointer, type, ...values)));
     };
   }
 
