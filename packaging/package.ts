@@ -13,6 +13,7 @@ const root = join(import.meta.dirname, '..');
 const shipped = [
   ...[
     'packaging/bin',
+    'packaging/ci',
     'packaging/prepare',
     'packaging/debian-packages',
     'packaging/policies',
