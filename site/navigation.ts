@@ -12,7 +12,16 @@ const tutorials = ['first-signed-pod', 'cluster-node', 'ci-gate', 'nginx-profile
   (name) => `docs/tutorials/${name}.md`,
 );
 const guides = [
-  ...['kubelet', 'embedding', 'signing', 'publishing', 'image-files', 'trust-service', 'containers-policy'],
+  ...[
+    'kubelet',
+    'embedding',
+    'signing',
+    'ci-gate',
+    'publishing',
+    'image-files',
+    'trust-service',
+    'containers-policy',
+  ],
   ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],
 ].map((name) => `docs/${name}.md`);
 const reference = [
