@@ -138,3 +138,24 @@ export type {
   Verdict,
 } from './findings/types.ts';
 export type { GatherInput } from './evidence/gather-input.ts';
+export { unpackRelease } from './policy-release/archive.ts';
+export type { ReleaseFiles } from './policy-release/archive.ts';
+export { collectRelease, filesOutside } from './policy-release/collect.ts';
+export type { LoadedFiles } from './policy-release/collect.ts';
+export { advanceRelease, listReleases, publishRelease, withdrawRelease } from './policy-release/publish.ts';
+export type { NodeReport, PublishedRelease } from './policy-release/publish.ts';
+export {
+  channelPattern,
+  isFor,
+  mostStages,
+  releaseFor,
+  releasePath,
+  stageName,
+} from './policy-release/release.ts';
+export type { HaltRule, PolicyRelease, ReleaseStage, StagedNode } from './policy-release/release.ts';
+export { openReleases, sha256Of } from './policy-release/source.ts';
+export type { ReleaseSource } from './policy-release/source.ts';
+export { updateReleases } from './policy-release/update.ts';
+export type { KnownReleases } from './policy-release/update.ts';
+export { folderStore } from './tuf-client/folder-store.ts';
+export type { TufStore } from './tuf-client/source.ts';

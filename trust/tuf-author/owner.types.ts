@@ -108,5 +108,7 @@ export interface Owner {
   /** Returns the targets of every role after the next publish, in the first dialect. */
   targets(): Promise<readonly TargetView[]>;
   roles(): Promise<readonly RoleView[]>;
+  /** Returns the first root in the TUF dialect, which clients pin; undefined before the first publish. */
+  firstRoot(): Promise<Buffer | undefined>;
   close(): Promise<void>;
 }

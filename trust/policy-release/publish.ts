@@ -1,0 +1,168 @@
+import type { RegistryAccess } from '../registries/registry-access.ts';
+import type { Owner } from '../tuf-author/owner.types.ts';
+import type { Published } from '../tuf-author/session.ts';
+import type { StagedChange } from '../tuf-author/staged.ts';
+import { packRelease } from './archive.ts';
+import type { ReleaseFiles } from './archive.ts';
+import { releaseFailure } from './failure.ts';
+import { isFor, releasePath, releasesIn, releaseTarget, stageName } from './release.ts';
+import type { HaltRule, PolicyRelease, ReleaseStage, StagedNode } from './release.ts';
+import { sha256Of } from './source.ts';
+import { archivePlaces, storeArchive } from './to-places.ts';
+
+/** The targets of a collection stay a short list: older releases are no longer listed. */
+const mostListed = 20;
+const role = 'targets';
+
+export interface PublishReleaseInput {
+  readonly files: ReleaseFiles;
+  readonly revision: string;
+  readonly channel: string;
+  /** None: the release is for all nodes at once. */
+  readonly stages: readonly ReleaseStage[];
+  readonly halt: HaltRule;
+  /** Further places to publish to, now and later. */
+  readonly to: readonly string[];
+  /** Where archives are stored. Default: beside the metadata. */
+  readonly releases?: string | undefined;
+  readonly registries: RegistryAccess;
+}
+
+export interface PublishedRelease {
+  readonly release: PolicyRelease;
+  /** False: the newest release has the same files already, and is only renewed. */
+  readonly isNew: boolean;
+  /** SHA-256 of the first root, by which nodes begin to trust the collection; undefined until it is signed. */
+  readonly root: string | undefined;
+  readonly published: Published;
+}
+
+/** Returns the releases of a channel as they are after the next publish, newest first. */
+export async function listReleases(
+  owner: Pick<Owner, 'targets'>,
+  channel: string,
+): Promise<readonly PolicyRelease[]> {
+  const targets = (await owner.targets()).filter((target) => target.role === role);
+  return releasesIn(
+    targets.map((target) => [target.path, target] as const),
+    channel,
+  );
+}
+
+/**
+ * Publishes the files of a policy as the next release of a channel: stores the archive, then signs and sends
+ * the metadata. If the newest release has the same files, it only renews the metadata.
+ * @throws TRUST_RELEASE_MALFORMED · TRUST_RELEASE_PLACE, and the errors of collections and registries
+ */
+export async function publishRelease(owner: Owner, input: PublishReleaseInput): Promise<PublishedRelease> {
+  const { channel, stages, halt, revision, to, registries } = input;
+  const archive = await packRelease(input.files);
+  const sha256 = sha256Of(archive);
+  const known = await listReleases(owner, channel);
+  const newest = known[0];
+  const isNew = newest === undefined || newest.withdrawn || newest.sha256 !== sha256;
+  const release: PolicyRelease = isNew
+    ? {
+        ...{ channel, number: (newest?.number ?? 0) + 1, sha256, length: archive.length, revision },
+        ...{ stages, reached: 1, halt, withdrawn: false },
+      }
+    : newest;
+  const { destinations } = await owner.settings();
+  const places = archivePlaces([...new Set([...destinations, ...to])], input.releases);
+  // Before the metadata: no node looks for an archive that is not there.
+  for (const place of places) await storeArchive(place, release, archive, registries);
+  if (isNew) {
+    const old = known
+      .slice(mostListed - 1)
+      .map((one): StagedChange => ({ kind: 'remove', role, path: releasePath(one) }));
+    await owner.stage(staged(release), ...old);
+  }
+  const published = await owner.publish({ to, countersign: false, expiry: {} });
+  const first = await owner.firstRoot();
+  return { release, isNew, root: first === undefined ? undefined : sha256Of(first), published };
+}
+
+/** What a node says about itself (`portcullis policy status`). */
+export interface NodeReport extends StagedNode {
+  readonly channel: string;
+  /** The release in force; undefined: none. */
+  readonly release: number | undefined;
+  readonly state: string;
+}
+
+/**
+ * Makes the newest release that is not for all nodes yet reach its next stage.
+ * @param reports of nodes; each node of the stages that it has reached must be well with it, and at least one
+ * must be there. Undefined: nobody is asked
+ * @throws TRUST_RELEASE_UNKNOWN · TRUST_RELEASE_NOT_READY
+ */
+export async function advanceRelease(
+  owner: Owner,
+  channel: string,
+  reports: readonly NodeReport[] | undefined,
+): Promise<{ readonly release: PolicyRelease; readonly published: Published }> {
+  const known = await listReleases(owner, channel);
+  const newest = known.find(({ withdrawn }) => !withdrawn);
+  if (newest === undefined || newest.reached > newest.stages.length)
+    throw releaseFailure(
+      'TRUST_RELEASE_UNKNOWN',
+      channel,
+      newest === undefined ? 'it has no release' : `release ${newest.number} is for all nodes already`,
+    );
+  if (reports !== undefined) refuseUnready(newest, reports);
+  const release = { ...newest, reached: newest.reached + 1 };
+  return { release, published: await publishChange(owner, release) };
+}
+
+function refuseUnready(release: PolicyRelease, reports: readonly NodeReport[]): void {
+  const on = `release ${release.number} at stage ${stageName(release)}`;
+  const asked = reports.filter((one) => one.channel === release.channel && isFor(release, one));
+  if (asked.length === 0)
+    throw releaseFailure('TRUST_RELEASE_NOT_READY', on, 'no report comes from a node of its stages');
+  const unready = asked.filter((one) => one.release !== release.number || one.state !== 'current');
+  if (unready.length === 0) return;
+  const told = unready
+    .slice(0, 10)
+    .map((one) => `${one.name}: ${one.state}, release ${one.release ?? 'none'}`);
+  throw releaseFailure(
+    'TRUST_RELEASE_NOT_READY',
+    on,
+    `${unready.length} of ${asked.length} nodes are not well with it: ${told.join('; ')}`,
+  );
+}
+
+/**
+ * Withdraws a release: no node may keep it, take it, or return to it.
+ * @throws TRUST_RELEASE_UNKNOWN; TRUST_RELEASE_LAST when no other release is for all nodes
+ */
+export async function withdrawRelease(
+  owner: Owner,
+  channel: string,
+  number: number,
+): Promise<{ readonly release: PolicyRelease; readonly published: Published }> {
+  const known = await listReleases(owner, channel);
+  const found = known.find((one) => one.number === number);
+  if (found === undefined)
+    throw releaseFailure('TRUST_RELEASE_UNKNOWN', `${channel}/${number}`, 'no such release is listed');
+  const others = known.filter((one) => one !== found && !one.withdrawn);
+  if (!others.some(({ reached, stages }) => reached > stages.length))
+    throw releaseFailure(
+      'TRUST_RELEASE_LAST',
+      `${channel}/${number}`,
+      'no other release is for all nodes, so that some would have none',
+    );
+  const release = { ...found, withdrawn: true };
+  return { release, published: await publishChange(owner, release) };
+}
+
+async function publishChange(owner: Owner, release: PolicyRelease): Promise<Published> {
+  await owner.stage(staged(release));
+  return owner.publish({ to: [], countersign: false, expiry: {} });
+}
+
+const staged = (release: PolicyRelease): StagedChange => ({
+  kind: 'add',
+  role,
+  path: releasePath(release),
+  file: releaseTarget(release),
+});
