@@ -3,6 +3,7 @@ import { serveAdmin } from '../cni-plugins/index.ts';
 import type { AnswerAdmin, NetworkEngine } from '../cni-plugins/index.ts';
 import type { Balancing } from './balancing.ts';
 import type { ImageAdmin } from './image-admin.ts';
+import type { PolicyAdmin } from './policy-admin.ts';
 import type { DaemonOverlay } from './overlay.ts';
 import { openServedSocket } from './served-socket.ts';
 import type { ServedSocket } from './served-socket.ts';
@@ -16,6 +17,7 @@ export function answerAdminOf(
   balancing: Pick<Balancing, 'ask'>,
   overlay: Pick<DaemonOverlay, 'ask'>,
   images: ImageAdmin,
+  policy: PolicyAdmin,
   attached: () => readonly string[],
 ): AnswerAdmin {
   const collect = async (altered: boolean | undefined): Promise<object> => {
@@ -38,6 +40,8 @@ export function answerAdminOf(
         return images.check(request);
       case 'images/repair-layer':
         return images.repair(request);
+      case 'policy/status':
+        return policy.status();
       case 'links/alterations':
         return { alterations: await network.alterations() };
       case 'links/denials':

@@ -25,7 +25,7 @@ export interface LaterParts {
  */
 export function daemonFacts(
   config: Pick<DaemonConfig, 'namespacePool'>,
-  { policy, network }: Pick<OpenNode, 'policy' | 'network'>,
+  { policy, policyDelivery, network }: Pick<OpenNode, 'policy' | 'policyDelivery' | 'network'>,
   { sandboxRecords, containerRecords }: DaemonRecords,
   { serviceFigures }: Pick<NetworkSide, 'serviceFigures'>,
   later: () => LaterParts,
@@ -40,7 +40,7 @@ export function daemonFacts(
     namespacePoolTarget: config.namespacePool,
     ...networkFacts(network),
     serviceFigures,
-    policy: () => policyFacts(policy),
+    policy: () => policyFacts(policy, policyDelivery),
     verifications: bundleVerifications,
     renewals: () => later().policySide.renewals.counts(),
     outOfPolicy: () => {

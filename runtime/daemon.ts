@@ -62,6 +62,7 @@ export async function startDaemon(
   const node = await openNode(config, undo, (...act) => observability.runtime?.networked(...act));
   const { log, reactor, kernel, startProgram, folders, database, handlers, policy, hostPaths, network } =
     node;
+  const { policyDelivery } = node;
   const networkSide = await openNetworkSide(config, network, { startProgram, paths: hostPaths, log });
   const registryOptions = await registryOptionsOf(config.registries);
   const registries = createRegistryClient(registryOptions);
@@ -78,6 +79,7 @@ export async function startDaemon(
     mappedRoots: folders.mappedRoots,
     observer: observability.runtime,
     renewals: () => policySide.renewals,
+    refused: policyDelivery?.refused,
   });
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const pods = await openPodSide(config, { ...node, ...records, images, prover, undo });
@@ -87,6 +89,7 @@ export async function startDaemon(
   const { events, stats, streaming } = await openCriParts(config, node, records, pods);
   const policySide = openPolicySide(config, {
     ...{ policy, store, database, containers, containerRecords, sandboxRecords, events, log },
+    ...{ policyDelivery, registryOptions },
   });
   const { redecision, enforcement } = policySide;
   await observability.listen();
@@ -97,6 +100,7 @@ export async function startDaemon(
   await networkSide.listen(
     () => attachedSandboxes(sandboxRecords.list()),
     createImageAdmin(images, containerRecords.list),
+    policySide.admin,
   );
   const rotation = createLogRotation({
     ...config.logs,
@@ -115,6 +119,7 @@ export async function startDaemon(
     observability.reopen();
     // Also when the files have not changed.
     void policy.reload().then(enforcement.request);
+    policyDelivery?.check();
     void reloadPins();
   };
   process.on('SIGHUP', reload);

@@ -7,11 +7,20 @@ import type { Database } from '../base/storage/index.ts';
 import { hostPlatform } from '../trust/index.ts';
 import type { VerdictLog } from '../trust/index.ts';
 import type { DaemonConfig } from './config/types.ts';
-import { createImageStore, createPins, withPins, withProgress, withPullTurns } from './images/index.ts';
+import {
+  createImageStore,
+  createPins,
+  withHeldPulls,
+  withPins,
+  withProgress,
+  withPullTurns,
+} from './images/index.ts';
 import type { OpenImageStore, Pins, ProgressSource } from './images/index.ts';
 import type { RuntimeObserver } from './observability/facts.ts';
 import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
+import type { Refusal } from './policy-delivery/subscriber.ts';
+import { tellRefusals } from './redecision/outlook.ts';
 import type { Renewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';
 import { withRoom } from './database/open-database.ts';
@@ -35,7 +44,9 @@ export interface ImageSideDeps {
   readonly kernel: Kernel;
   readonly registries: Pick<RegistryClient, 'repositories'>;
   readonly registryOptions: RegistryClientOptions;
-  readonly policy: Pick<PolicyHolder, 'current'>;
+  readonly policy: Pick<PolicyHolder, 'current' | 'refusesNew'>;
+  /** Called for each refusal. Undefined: nothing is compared. */
+  readonly refused: ((refusal: Refusal) => void) | undefined;
   readonly verdictLog: Pick<VerdictLog, 'statements'>;
   /** Folder of the root file systems of containers with a user namespace. */
   readonly mappedRoots: string;
@@ -58,6 +69,7 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
     mappedRoots,
     observer,
     renewals,
+    refused,
     log,
   } = deps;
   const store = await withRoom(config.root, () =>
@@ -79,7 +91,9 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
     }),
   );
   const pins = createPins(config.images.pinned);
-  const known = withProgress(withPins(renewForRun(store, renewals), pins), {
+  const decided = renewForRun(store, renewals);
+  const told = refused === undefined ? decided : tellRefusals(decided, database, refused);
+  const known = withProgress(withPins(withHeldPulls(told, policy.refusesNew), pins), {
     root: join(config.root, 'images'),
     log,
   });

@@ -10,6 +10,7 @@ import type { DaemonConfig } from './config/types.ts';
 import { openDockerDriver } from './docker-driver.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import type { ImageAdmin } from './image-admin.ts';
+import type { PolicyAdmin } from './policy-admin.ts';
 import { openOverlay } from './overlay.ts';
 
 /**
@@ -23,8 +24,9 @@ export interface NetworkSide {
    * Serves CNI plugins, commands and docker.
    * @param attached ids of the sandboxes that have a network, or are about to
    * @param images answers commands about images
+   * @param policy answers commands about the policy
    */
-  listen(attached: () => readonly string[], images: ImageAdmin): Promise<void>;
+  listen(attached: () => readonly string[], images: ImageAdmin, policy: PolicyAdmin): Promise<void>;
   /** Refuses new calls and resolves when all pending calls have their answer. */
   endCalls(): Promise<void>;
   /** Stops the threads. The rules that the kernel holds stay in force. */
@@ -47,10 +49,10 @@ export async function openNetworkSide(
   const listening: { close(): Promise<void> }[] = [];
   return {
     serviceFigures: balancing.figures,
-    async listen(attached, images) {
+    async listen(attached, images, policy) {
       // Before the socket closes, which waits for the answers.
       listening.push({ close: () => images.stop() });
-      const answer = answerAdminOf(network, balancing, overlay, images, attached);
+      const answer = answerAdminOf(network, balancing, overlay, images, policy, attached);
       listening.push(await openAdminSocket(join(config.state, 'admin.sock'), answer, networkLog));
       listening.push(
         await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, networkLog),

@@ -8,6 +8,8 @@ import { openNetwork } from './network.ts';
 import type { DaemonNetwork, NetworkDeps } from './network.ts';
 import { openHandlers } from './oci/open-handlers.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
+import { openPolicyDelivery } from './policy-delivery/delivery.ts';
+import type { PolicyDelivery } from './policy-delivery/delivery.ts';
 import { openPolicy } from './policy/policy-watch.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
 import { openStateDatabase } from './database/open-database.ts';
@@ -18,6 +20,8 @@ export interface OpenedFirst {
   readonly database: Database;
   readonly handlers: ReadonlyMap<string, RuntimeHandler>;
   readonly policy: PolicyHolder;
+  /** Undefined: the policy is in files of this node. */
+  readonly policyDelivery: PolicyDelivery | undefined;
   readonly hostPaths: OpenHostPaths;
   readonly network: DaemonNetwork;
 }
@@ -51,12 +55,23 @@ export async function openFirst(
       () => undefined,
     ),
   );
-  const [database, handlers, policy, hostPaths, network] = await Promise.all([
+  const [database, handlers, { policy, policyDelivery }, hostPaths, network] = await Promise.all([
     openingDatabase,
     openHandlers(config, startProgram, stateDir, log),
-    openPolicy(config.policy, log),
+    openPolicyOf(config, log),
     openingPaths,
     openingNetwork,
   ]);
-  return { database, handlers, policy, hostPaths, network };
+  return { database, handlers, policy, policyDelivery, hostPaths, network };
+}
+
+/** Opens the policy of the node: its files, or the release that it followed last. */
+async function openPolicyOf(
+  { policySubscription, policy, root }: DaemonConfig,
+  log: Logger,
+): Promise<Pick<OpenedFirst, 'policy' | 'policyDelivery'>> {
+  if (policySubscription === undefined)
+    return { policy: await openPolicy({ paths: policy }, log), policyDelivery: undefined };
+  const policyDelivery = await openPolicyDelivery(policySubscription, root, log.child({ room: 'policy' }));
+  return { policy: await openPolicy(policyDelivery.source, log), policyDelivery };
 }

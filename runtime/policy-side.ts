@@ -1,3 +1,4 @@
+import type { RegistryClientOptions } from '../base/distribution/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { Database } from '../base/storage/index.ts';
 import type { DaemonConfig } from './config/types.ts';
@@ -9,6 +10,10 @@ import type { EventHub } from './events/hub.ts';
 import type { OpenImageStore } from './images/index.ts';
 import type { SandboxRecord } from './pods/record.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
+import { createPolicyAdmin } from './policy-admin.ts';
+import type { PolicyAdmin } from './policy-admin.ts';
+import type { PolicyDelivery } from './policy-delivery/delivery.ts';
+import { createOutlook } from './redecision/outlook.ts';
 import { policyChange } from './redecision/policy-change.ts';
 import { createRedecision } from './redecision/redecision.ts';
 import type { Redecision } from './redecision/redecision.ts';
@@ -23,12 +28,17 @@ export interface PolicySide {
   readonly redecision: Redecision;
   readonly enforcement: Enforcement;
   readonly renewals: Renewals;
+  /** Answers commands about the policy. */
+  readonly admin: PolicyAdmin;
   /** Waits for what is in progress; nothing follows. */
   close(): Promise<void>;
 }
 
 export interface PolicySideDeps {
   readonly policy: PolicyHolder;
+  /** Undefined: the policy is in files of this node. */
+  readonly policyDelivery: PolicyDelivery | undefined;
+  readonly registryOptions: RegistryClientOptions;
   readonly store: OpenImageStore;
   readonly database: Database;
   readonly containers: Pick<ContainerService, 'stop'>;
@@ -38,7 +48,7 @@ export interface PolicySideDeps {
   readonly log: Logger;
 }
 
-/** Starts renewals. Decisions and checks do not start before their first request. */
+/** Starts renewals, and follows the releases of a subscribed policy. Decisions and checks do not start before their first request. */
 export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): PolicySide {
   const { policy, store, database, containers, containerRecords, sandboxRecords, events, log } = deps;
   const redecision = createRedecision({
@@ -61,12 +71,21 @@ export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): Poli
     sandboxRecords,
     log,
   });
+  deps.policyDelivery?.begin({
+    holder: policy,
+    registries: deps.registryOptions,
+    outlook: createOutlook({
+      ...{ policy, images: store, containers: containerRecords, sandbox: sandboxRecords.get },
+    }),
+  });
   const renewals = openRenewals({ policy, images: store, redecision, log });
   return {
     redecision,
     enforcement,
     renewals,
+    admin: createPolicyAdmin(policy, deps.policyDelivery),
     async close() {
+      await deps.policyDelivery?.close();
       await Promise.all([enforcement.close(), renewals.close()]);
       await redecision.close();
     },

@@ -95,6 +95,7 @@ export type { SigningKey } from './keys/private-key.ts';
 export { parseDuration } from './requirements/duration.ts';
 export { processPassphrase } from './keys/passphrase.ts';
 export type { PassphraseSource } from './keys/passphrase.ts';
+export { credentialsOf } from './credentials/find-credentials.ts';
 export { credentialsIn } from './credentials/credentials-in.ts';
 export { openRegistries } from './registries/registry-access.ts';
 export type { RegistryAccess, RegistryAccessOptions } from './registries/registry-access.ts';

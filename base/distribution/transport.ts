@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createHttpClient } from '../http/index.ts';
+import { createHttpClient, retryAfterMs } from '../http/index.ts';
 import type { HttpAnswer, RequestBody } from '../http/index.ts';
 import type { Certificates } from './certificates.ts';
 import { distributionError } from './failure.ts';
@@ -80,7 +80,7 @@ export function createTransport(
     for (let attempt = 1; ; attempt++) {
       const answer = await exchange(request);
       if (attempt >= most || !isPassingStatus(answer.status, writes)) return answer;
-      const delay = retryDelay(answer.header('retry-after'), attempt);
+      const delay = retryAfterMs(answer.header('retry-after')) ?? backOff(attempt);
       // If a registry asks for a longer delay, the caller decides whether to wait.
       if (delay > maxDelayMs) return answer;
       await answer.discard();
@@ -91,15 +91,4 @@ export function createTransport(
   }
 
   return { send, close: () => client.close() };
-}
-
-/**
- * Returns the milliseconds of Retry-After (RFC 9110, §10.2.3: seconds or a date), otherwise a growing delay.
- */
-function retryDelay(header: string | undefined, attempt: number): number {
-  const guess = backOff(attempt);
-  if (header === undefined) return guess;
-  if (/^\d{1,9}$/.test(header.trim())) return Number(header) * 1000;
-  const date = Date.parse(header);
-  return Number.isNaN(date) ? guess : Math.max(0, date - Date.now());
 }

@@ -5,3 +5,4 @@ export type { TlsIdentity } from './tls-identity.ts';
 export { isHttpError } from './failure.ts';
 export type { HttpCode } from './failure.ts';
 export { classOfHost, isLoopback } from './address.ts';
+export { retryAfterMs } from './retry-after.ts';

@@ -1,4 +1,5 @@
 import type { JsonSchema } from '../../base/schema/index.ts';
+import type { AdminPolicyStatus } from './policy-status.ts';
 import type { OverlayStatus } from '../overlay/index.ts';
 import type {
   AppliedServices,
@@ -104,6 +105,7 @@ export interface AdminApi {
   readonly 'links/denials': Operation<NoFields, { readonly denials: readonly Denial[] }>;
   readonly 'links/explain': Operation<DenialQuestion, DenialExplanation>;
   readonly 'links/collect': Operation<CollectOptions, CollectedLinks>;
+  readonly 'policy/status': Operation<NoFields, AdminPolicyStatus>;
   readonly 'services/list': Operation<ReportPage, ServiceList>;
   readonly 'services/apply': Operation<{ readonly services: readonly Service[] }, AppliedServices>;
   readonly 'services/remove': Operation<{ readonly names: readonly string[] }, object>;
@@ -363,6 +365,10 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
       },
       ['altered'],
     ),
+  },
+  'policy/status': {
+    summary: 'Returns the policy in force, and how the node stands to the releases that it follows.',
+    request: noFields,
   },
   'services/list': {
     summary:

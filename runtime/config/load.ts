@@ -35,6 +35,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const complete = withDefaults(configSchema, absolutePaths(configSchema, written, dirname(file)));
   const flagged = applyFlags(complete, input.flags ?? {}, (path) => resolve(workingFolder, path));
   append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);
+  append(problems, twoPolicies(written, input.flags ?? {}));
   const config = flagged.value as unknown as DaemonConfig;
   if (problems.length === 0) append(problems, checkConsistency(config));
   if (problems.length > 0) {
@@ -52,6 +53,16 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
     });
   }
   return config;
+}
+
+/** A node has one policy: either its own files, or the signed releases. */
+function twoPolicies(written: Readonly<Record<string, unknown>>, flags: FlagValues): string[] {
+  if (written['policySubscription'] === undefined) return [];
+  const named = (flags['--policy'] ?? []).length > 0 ? '--policy' : undefined;
+  const both = named ?? (written['policy'] === undefined ? undefined : 'policy');
+  return both === undefined
+    ? []
+    : [`policySubscription: ${both} is given too, and a node has one policy; leave one of them out`];
 }
 
 /** More than any configuration has. */

@@ -4,6 +4,7 @@ import { enforcementSchema } from './enforcement-schema.ts';
 import { imagesSchema } from './images-schema.ts';
 import { networkSchema } from './network-schema.ts';
 import { auditSchema, metricsSchema, tracingSchema } from './observability-schema.ts';
+import { policySubscriptionSchema } from './policy-schema.ts';
 import { registriesSchema } from './registries-schema.ts';
 import { streamingSchema } from './streaming-schema.ts';
 
@@ -68,6 +69,7 @@ export const configSchema: ConfigSchema = {
       uniqueItems: true,
       default: ['/etc/portcullis/policy'],
     },
+    policySubscription: policySubscriptionSchema,
     cni: {
       type: 'object',
       description: 'Folders of network configurations and CNI plugins.',

@@ -51,6 +51,8 @@ export interface DaemonConfig {
   readonly state: string;
   /** Files and folders with trust policies and profiles. Empty: all new images and containers are denied. */
   readonly policy: readonly string[];
+  /** Absent: the policy is in the files of `policy`. */
+  readonly policySubscription?: PolicySubscriptionConfig;
   readonly cni: {
     readonly confDir: string;
     readonly binDirs: readonly string[];
@@ -171,6 +173,23 @@ export interface DaemonConfig {
     readonly accept: readonly string[];
   };
   readonly logLevel: LogLevel;
+}
+
+/** The signed releases of a policy that the node follows. */
+export interface PolicySubscriptionConfig {
+  readonly service: string;
+  /** File of the first root. */
+  readonly root: string;
+  readonly releases?: string;
+  readonly channel: string;
+  /** Seconds. */
+  readonly interval: number;
+  /** Empty: the name of the machine. */
+  readonly node: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly onStale: 'deny' | 'keep' | 'previouslyAdmitted';
+  /** Such as `72h`. */
+  readonly previouslyAdmittedFor: string;
 }
 
 /** An absent key has the default of the schema. */

@@ -75,42 +75,62 @@ async function decideAgain(
   return answers.map(({ verdict }) => verdict);
 }
 
+interface AgainParts {
+  readonly records: ImageRecords;
+  readonly decisions: Decisions;
+  readonly platform: Platform;
+  readonly database: Database;
+}
+
 /**
  * Decides as {@link decideForRun}, about an image that was admitted before: a name that has moved to another
  * image, or an image that was removed, is judged by the evidence that was recorded then.
  */
-export async function judge(
-  parts: {
-    readonly records: ImageRecords;
-    readonly decisions: Decisions;
-    readonly platform: Platform;
-    readonly database: Database;
-  },
+export async function judge(parts: AgainParts, input: JudgedImage): Promise<readonly Verdict[]> {
+  const policy = parts.decisions.policy('decide again about', input.imageId);
+  const { questions, lost } = await questionsAbout(parts, input);
+  return lost === undefined ? decideAgain(parts.records, parts.decisions, policy, questions) : [lost];
+}
+
+/**
+ * Decides as {@link judge}, by a policy that need not be in force. Logs nothing: no verdict of the log is
+ * given by it.
+ */
+export async function foresee(
+  parts: AgainParts,
+  policy: TrustPolicy,
   input: JudgedImage,
 ): Promise<readonly Verdict[]> {
-  const { records, decisions, database } = parts;
-  const policy = decisions.policy('decide again about', input.imageId);
+  const { questions, lost } = await questionsAbout(parts, input);
+  if (lost !== undefined) return [lost];
+  const verdicts: Verdict[] = [];
+  for (const question of questions) verdicts.push(await parts.decisions.foresee(policy, question));
+  return verdicts;
+}
+
+/** @returns `lost`: the verdict that admitted the image, when its evidence is no longer stored */
+async function questionsAbout(
+  { records, platform: own, database }: AgainParts,
+  input: JudgedImage,
+): Promise<{ readonly questions: readonly Question[]; readonly lost?: Verdict }> {
   const admission = input.verdictId === '' ? undefined : await findVerdict(database, input.verdictId);
-  const platform = admission?.platform ?? parts.platform;
+  const platform = admission?.platform ?? own;
   const namespace = input.namespace ?? admission?.namespace ?? '';
   const stored = findImage(records, input.imageId);
   const names = stored === undefined ? [] : namesToDecide(stored, input.userSpecified, () => []);
-  const recorded = names.map(({ name, dossier }): Question => ({
+  const questions = names.map(({ name, dossier }): Question => ({
     dossier,
     reference: name,
     namespace,
     platform,
   }));
-  if (recorded.length > 0 || admission === undefined)
-    return decideAgain(records, decisions, policy, recorded);
+  if (questions.length > 0 || admission === undefined) return { questions };
   const row = await database.get<{ json: string }>('SELECT json FROM dossier WHERE id = ?', [
     admission.dossierId,
   ]);
-  if (row === undefined) return [{ ...admission, outcome: 'undecided' }];
+  if (row === undefined) return { questions: [], lost: { ...admission, outcome: 'undecided' } };
   const dossier = parseJson(row.json) as Dossier;
-  return decideAgain(records, decisions, policy, [
-    { dossier, reference: admission.reference, namespace, platform },
-  ]);
+  return { questions: [{ dossier, reference: admission.reference, namespace, platform }] };
 }
 
 /**

@@ -66,6 +66,8 @@ export interface Decisions {
    * as it is valid.
    */
   again(policy: TrustPolicy, question: Question): Decided;
+  /** Returns the verdict by a policy that need not be in force. Nothing is logged. */
+  foresee(policy: TrustPolicy, question: Question): Promise<Verdict>;
   /** Reports that the verdict's log statements are durable. */
   logged(verdict: Verdict): void;
   /** Decides off the main thread. */
@@ -112,7 +114,7 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       attempted,
       on,
       why: 'there is no valid trust policy, and without one nothing is admitted',
-      fix: 'correct the files given as --policy; the log of the daemon names each mistake',
+      fix: 'correct the policy: the log of the daemon names each mistake, and portcullis policy status the release that it follows',
       prefix: 'SignatureValidationFailed',
     });
   };
@@ -138,6 +140,19 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       found.set(digest, row);
     }
     return withParts(dossier, (digest) => found.get(digest));
+  };
+
+  const prepare: Decisions['prepare'] = async (policy, question) => {
+    if (known(policy, question) !== undefined) return;
+    const key = verdictCacheKey({ ...question, policy });
+    let flight = flights.get(key);
+    if (flight === undefined) {
+      flight = whole(question.dossier)
+        .then((dossier) => decider.decide({ ...question, dossier, policy, now: now() }))
+        .finally(() => flights.delete(key));
+      flights.set(key, flight);
+    }
+    cache.set(key, await flight);
   };
 
   return {
@@ -179,18 +194,13 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       }
       return { verdict, log: inLog.has(verdict.id) ? [] : statements(verdict, question.dossier, policy) };
     },
-    async prepare(policy, question) {
-      if (known(policy, question) !== undefined) return;
-      const key = verdictCacheKey({ ...question, policy });
-      let flight = flights.get(key);
-      if (flight === undefined) {
-        flight = whole(question.dossier)
-          .then((dossier) => decider.decide({ ...question, dossier, policy, now: now() }))
-          .finally(() => flights.delete(key));
-        flights.set(key, flight);
-      }
-      cache.set(key, await flight);
+    async foresee(policy, question) {
+      await prepare(policy, question);
+      return (
+        cache.get(verdictCacheKey({ ...question, policy })) ?? decide({ ...question, policy, now: now() })
+      );
     },
+    prepare,
     logged(verdict) {
       inLog.set(verdict.id, true);
     },

@@ -8,7 +8,7 @@ import { startBackgroundChecks } from './background-checks.ts';
 import type { BackgroundChecks } from './background-checks.ts';
 import { createBlobStore } from './blobs.ts';
 import { createDecisions } from './decisions.ts';
-import { decideForRun, judge } from './decisions-again.ts';
+import { decideForRun, foresee, judge } from './decisions-again.ts';
 import { findImage, gone } from './find-image.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import { importImage } from './import-image.ts';
@@ -161,6 +161,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     },
     decideForRun: (input) => decideForRun(records, decisions, platform, input),
     judge: (input) => judge({ records, decisions, platform, database }, input),
+    foresee: (policy, input) => foresee({ records, decisions, platform, database }, policy, input),
     evidence: (imageId) => evidenceInUse(records, imageId),
     services,
     renew: (old, fresh) => renewEvidenceOf({ records, decisions, platform, database }, old, fresh),

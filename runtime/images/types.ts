@@ -1,4 +1,4 @@
-import type { Dossier, Platform, TrustServices, Verdict } from '../../trust/index.ts';
+import type { Dossier, Platform, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
 import type { Unsettled } from '../state/settle.ts';
 import type { LayerForm } from './layer-workers/protocol.ts';
 import type { ImageConfig } from './manifest/image-config.ts';
@@ -143,6 +143,8 @@ export interface ImageStore {
    * judged by the evidence of its verdict. Logs the verdict before it returns.
    */
   judge(input: JudgedImage): Promise<readonly Verdict[]>;
+  /** Decides as `judge`, by a policy that need not be in force, and logs nothing. */
+  foresee(policy: TrustPolicy, input: JudgedImage): Promise<readonly Verdict[]>;
   /** Returns the evidence of all images, or of one, each item once per image. */
   evidence(imageId?: string): readonly EvidenceInUse[];
   /** The services that say what tags mean. */

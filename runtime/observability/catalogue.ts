@@ -300,6 +300,28 @@ export const metricCatalogue = {
     '1 when the latest load failed; the policy before it stays in force.',
   ),
   policyInfo: metric('policy_info', 'gauge', 'Always 1; the label is the revision in force.', ['revision']),
+  policyRelease: metric(
+    'policy_release',
+    'gauge',
+    'Number of the policy release in force, on a node that follows releases.',
+    ['channel'],
+  ),
+  policyReleaseState: metric(
+    'policy_release_state',
+    'gauge',
+    'Always 1; the label is how the node stands to the releases that it follows: none, current, pending, watching, halted, refused, withdrawn, stale.',
+    ['state'],
+  ),
+  policyReleaseExpires: metric(
+    'policy_release_expires_timestamp_seconds',
+    'gauge',
+    'Unix time at which the signed metadata of the policy releases expire.',
+  ),
+  policyReleaseContact: metric(
+    'policy_release_contact_timestamp_seconds',
+    'gauge',
+    'Unix time of the last accepted answer from the source of the policy releases.',
+  ),
   policyRules: metric(
     'policy_rules',
     'gauge',

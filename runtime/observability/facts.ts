@@ -8,6 +8,8 @@ import type {
 } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { EnforcementState } from '../enforcement/enforcement.ts';
+import type { PolicyDelivery } from '../policy-delivery/delivery.ts';
+import type { DeliveryStatus } from '../policy-delivery/status.ts';
 import type { PolicyHolder } from '../policy/policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 
@@ -72,6 +74,8 @@ export interface DaemonFacts {
     readonly exceptions: Readonly<Record<'break-glass' | 'report' | 'logs', number>>;
     /** Loads since the start, by outcome. */
     readonly loads: Readonly<Record<'loaded' | 'failed', number>>;
+    /** Undefined: the policy is in files of this node. */
+    readonly delivery?: DeliveryStatus | undefined;
   };
   /** Bundles verified since the start. */
   verifications(): number;
@@ -169,6 +173,7 @@ export function countByVerdict<Item>(
 /** Returns the facts about the policy in force. */
 export function policyFacts(
   policy: Pick<PolicyHolder, 'current' | 'problem' | 'loads'>,
+  delivery: Pick<PolicyDelivery, 'status'> | undefined,
 ): ReturnType<DaemonFacts['policy']> {
   const current = policy.current();
   const existing =
@@ -181,6 +186,7 @@ export function policyFacts(
     rules: countByVerdict(current?.rules ?? [], ({ allowUnverified }) => allowUnverified),
     exceptions: { 'break-glass': count('break-glass'), report: count('report'), logs: count('logs') },
     loads: policy.loads(),
+    delivery: delivery?.status(),
   };
 }
 

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { DeliveryStatus } from '../policy-delivery/status.ts';
 import type { CallObserver } from '../cri/observe.ts';
 import { metricCatalogue } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
@@ -130,6 +131,14 @@ function readers(
   ): void => {
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
+  const setDelivery = (delivery: DeliveryStatus | undefined): void => {
+    if (delivery === undefined) return;
+    const { state, channel, release, expires, contact } = delivery;
+    set(c.policyReleaseState, 1, { state });
+    if (release !== undefined) set(c.policyRelease, release.number, { channel });
+    if (expires !== undefined) set(c.policyReleaseExpires, Date.parse(expires) / 1000);
+    if (contact !== undefined) set(c.policyReleaseContact, Date.parse(contact) / 1000);
+  };
   return async () => {
     const [network, figures, names, services, denials, usage, pulls, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
@@ -200,6 +209,7 @@ function readers(
     set(c.policyInForce, Number(policy.revision !== undefined));
     set(c.policyReloadFailed, Number(policy.failed));
     if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
+    setDelivery(policy.delivery);
     each(c.policyRules, 'verified', policy.rules);
     each(c.policyExceptions, 'kind', policy.exceptions);
     each(c.policyLoads, 'outcome', policy.loads);

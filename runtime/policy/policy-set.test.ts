@@ -152,7 +152,7 @@ const cases: Readonly<Record<string, Case>> = {
 
 /** Whether the daemon puts the files in force. */
 async function isInForce(folder: string): Promise<boolean> {
-  const holder = await openPolicy([folder], createLogger({ level: 'silent' }));
+  const holder = await openPolicy({ paths: [folder] }, createLogger({ level: 'silent' }));
   try {
     return holder.current() !== undefined && holder.problem() === undefined;
   } finally {

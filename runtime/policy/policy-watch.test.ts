@@ -45,7 +45,7 @@ function policyFolder(t: TestContext): { readonly folder: string; readonly kill:
 }
 
 async function opened(t: TestContext, folder: string): Promise<PolicyHolder> {
-  const holder = await openPolicy([folder], createLogger({ level: 'silent' }), patienceMs);
+  const holder = await openPolicy({ paths: [folder] }, createLogger({ level: 'silent' }), patienceMs);
   t.after(() => holder.close());
   return holder;
 }

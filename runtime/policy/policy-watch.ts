@@ -21,13 +21,44 @@ export interface PolicyHolder {
    * Reads the files again. If the new set is broken, the old policy stays in force, and an error is logged.
    */
   reload(): Promise<void>;
+  /**
+   * Loads the policy from another place from now on. If it is broken, the old policy stays in force, and
+   * `problem` says why.
+   */
+  use(source: PolicySource): Promise<void>;
+  /**
+   * Limits what the policy admits, whatever its files say. `everything`: there is no policy. `new`: it
+   * decides only about content that is here already. Undefined ends the limit.
+   */
+  limit(limit: PolicyLimit | undefined): void;
+  /** Why nothing may be admitted that is not here already; undefined: it may. */
+  refusesNew(): string | undefined;
   /** Calls back after another revision takes effect. Returns unsubscribe. */
   onChange(listener: (policy: TrustPolicy) => void): () => void;
   close(): void;
 }
 
+/** Where a policy comes from. */
+export interface PolicySource {
+  /** Files and folders; none: there is no policy. */
+  readonly paths: readonly string[];
+  /** Why there is no policy when there are no paths. */
+  readonly lacking?: string;
+  /** A release of a subscribed policy, for the log. */
+  readonly release?: string;
+  /** Called before each load. Throws if the files are not what they were when they were verified. */
+  readonly intact?: () => Promise<void>;
+}
+
+export interface PolicyLimit {
+  readonly refuses: 'everything' | 'new';
+  readonly why: string;
+}
+
 /** Why the daemon reads its policy. */
-type Cause = 'start' | 'signal' | 'change';
+type Cause = 'start' | 'signal' | 'change' | 'release';
+
+const noPolicy = 'no policy is configured (--policy FILE|DIR): everything new is denied';
 
 /** The time that the files may take to be read, in ms. */
 const defaultPatienceMs = 10_000;
@@ -39,7 +70,7 @@ const defaultPatienceMs = 10_000;
  * for them, and they are not read again before the server has answered (docs/decisions/0084).
  */
 export async function openPolicy(
-  paths: readonly string[],
+  given: PolicySource,
   log: Logger,
   patienceMs = defaultPatienceMs,
 ): Promise<PolicyHolder> {
@@ -47,17 +78,21 @@ export async function openPolicy(
   let profiles = await loadProfiles({ paths: [] });
   let tufRoots: readonly TufRoot[] = [];
   let problem: string | undefined;
-  let files = paths;
+  let limited: PolicyLimit | undefined;
+  let source = given;
+  let files = source.paths;
   const count = { loaded: 0, failed: 0 };
   const listeners = new Set<(policy: TrustPolicy) => void>();
 
   const load = async (cause: Cause): Promise<void> => {
+    const { paths, release, intact, lacking = noPolicy } = source;
+    const from = release === undefined ? {} : { release };
     try {
-      if (paths.length === 0)
-        throw new Error('no policy is configured (--policy FILE|DIR): everything new is denied');
+      if (paths.length === 0) throw new Error(lacking);
+      await intact?.();
       const set = await loadPolicySet({ paths });
       const { policy: loaded } = set;
-      const changed = policy !== undefined && policy.revision !== loaded.revision;
+      const changed = policy === undefined ? cause === 'release' : policy.revision !== loaded.revision;
       // The files were touched, but their content is the same.
       const silent = cause === 'change' && !changed && policy !== undefined && problem === undefined;
       policy = loaded;
@@ -66,7 +101,7 @@ export async function openPolicy(
       files = [...paths, ...set.files];
       count.loaded += 1;
       if (silent) return;
-      log.info({ revision: loaded.revision, rules: loaded.rules.length, cause }, 'policy in force');
+      log.info({ revision: loaded.revision, rules: loaded.rules.length, ...from, cause }, 'policy in force');
       tellLoose(loaded, log);
       if (changed) for (const listener of listeners) listener(loaded);
     } catch (cause_) {
@@ -75,7 +110,7 @@ export async function openPolicy(
       files = [...files, ...filesOf(cause_)];
       count.failed += 1;
       log.error(
-        { problem, revision: policy?.revision ?? null, cause },
+        { problem, revision: policy?.revision ?? null, ...from, cause },
         policy === undefined
           ? 'no valid policy: everything new is denied'
           : 'the policy was not reloaded: the old revision stays in force',
@@ -86,7 +121,7 @@ export async function openPolicy(
   let last: Promise<void> = Promise.resolve();
   let reading: Promise<void> | undefined;
   const tellSilent = (): void => {
-    const silence = `the policy files do not answer: ${paths.join(', ')}; see whether their file server does (\`mount\`), or unmount it`;
+    const silence = `the policy files do not answer: ${source.paths.join(', ')}; see whether their file server does (\`mount\`), or unmount it`;
     if (problem === silence) return;
     problem = silence;
     count.failed += 1;
@@ -124,13 +159,26 @@ export async function openPolicy(
   };
   const watcher = watchPolicyFiles(() => void inTurn('change'), { afterMs: patienceMs, told: tellSilent });
   await inTurn('start');
+  const current = (): TrustPolicy | undefined => (limited?.refuses === 'everything' ? undefined : policy);
   return {
-    current: () => policy,
+    current,
     profiles: () => profiles,
     tufRoots: () => tufRoots,
-    problem: () => problem,
+    problem: () => limited?.why ?? problem,
     loads: () => ({ ...count }),
     reload: () => inTurn('signal'),
+    use(next) {
+      source = next;
+      return inTurn('release');
+    },
+    limit(next) {
+      const had = current();
+      limited = next;
+      const now = current();
+      // What could not be decided meanwhile is decided now.
+      if (had === undefined && now !== undefined) for (const listener of listeners) listener(now);
+    },
+    refusesNew: () => limited?.why,
     onChange(listener) {
       listeners.add(listener);
       return () => void listeners.delete(listener);

@@ -193,7 +193,7 @@ function outOfPolicy(
 }
 
 /** Returns the container's own image and the images of its image volumes. */
-function imagesOf(record: ContainerRecord): readonly Omit<JudgedImage, 'namespace'>[] {
+export function imagesOf(record: ContainerRecord): readonly Omit<JudgedImage, 'namespace'>[] {
   const own = {
     imageId: record.imageId,
     verdictId: record.verdictId,

@@ -20,6 +20,8 @@ export interface PolicyState {
   current(): TrustPolicy | undefined;
   /** Returns one sentence about the latest load, if it failed. */
   problem(): string | undefined;
+  /** Returns how the node stands to the releases that it follows; undefined: it follows none. */
+  release(): object | undefined;
   /** Returns the evidence and roots that the policy depends on and that could not be renewed. Plain JSON. */
   trouble(): object;
 }
@@ -71,7 +73,11 @@ export function createReport(parts: {
         features: { supplementalGroupsPolicy: true, mountOptions: mountOptionsSupported },
         ...(verbose && {
           info: {
-            policy: JSON.stringify({ ...policyInfo(policy, problem), ...parts.policy.trouble() }),
+            policy: JSON.stringify({
+              ...policyInfo(policy, problem),
+              ...parts.policy.trouble(),
+              subscription: parts.policy.release(),
+            }),
             ...(network.policies !== undefined && { networkPolicies: JSON.stringify(network.policies) }),
             enforcement: JSON.stringify(parts.enforcement()),
             config: JSON.stringify(

@@ -1,4 +1,4 @@
-import { isHttpError, sharedHttpClient } from '../../base/http/index.ts';
+import { isHttpError, retryAfterMs, sharedHttpClient } from '../../base/http/index.ts';
 import type { HttpAnswer, HttpClient, TlsIdentity } from '../../base/http/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { tufFailure } from '../tuf/failure.ts';
@@ -58,6 +58,7 @@ export async function download(
     }
     const { status } = answer;
     if (status === 200) return await answer.bytes(mostBytes);
+    const retryMs = retryAfterMs(answer.header('retry-after'));
     await answer.discard();
     if (status === 404 || status === 403) return undefined;
     if (status === 401)
@@ -66,7 +67,9 @@ export async function download(
         url,
         'the service requires authentication, and the credentials are not sufficient',
       );
-    throw tufFailure('TRUST_TUF_UNREACHABLE', url, `the server answered ${status}`);
+    throw tufFailure('TRUST_TUF_UNREACHABLE', url, `the server answered ${status}`, undefined, {
+      ...(retryMs === undefined ? {} : { retryAfterMs: retryMs }),
+    });
   } catch (thrown) {
     throw failureOf(thrown, url, mostBytes, late, options);
   }

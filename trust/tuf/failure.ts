@@ -74,6 +74,7 @@ export function tufFailure(
   on: string,
   why: string,
   cause?: unknown,
+  details?: Readonly<Record<string, unknown>>,
 ): PortcullisError<TufCode> {
   return new PortcullisError({
     code,
@@ -83,5 +84,6 @@ export function tufFailure(
     why: shortened(why, 2048),
     fix: fixes[code],
     ...(cause === undefined ? {} : { cause }),
+    ...(details === undefined ? {} : { details }),
   });
 }

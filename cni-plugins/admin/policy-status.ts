@@ -1,0 +1,56 @@
+/** The policy in force on a node, and its subscription to releases. All times are ISO 8601. */
+export interface AdminPolicyStatus {
+  /** Absent: there is no policy, and everything new is denied. */
+  readonly revision?: string;
+  readonly rules?: number;
+  /** Why the policy could not be loaded, or what limits it. */
+  readonly problem?: string;
+  /** Absent: the policy is in files of the node. */
+  readonly subscription?: AdminPolicySubscription;
+}
+
+/** How a node stands to the releases that it follows. */
+export interface AdminPolicySubscription {
+  readonly service: string;
+  readonly channel: string;
+  readonly node: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
+  readonly state: 'none' | 'current' | 'pending' | 'watching' | 'halted' | 'refused' | 'withdrawn' | 'stale';
+  /** The release in force. */
+  readonly release?: {
+    readonly number: number;
+    readonly sha256: string;
+    readonly revision: string;
+    readonly since: string;
+  };
+  /** The newest release of the channel, and the stage that it has reached. */
+  readonly newest?: { readonly number: number; readonly stage: string };
+  /** A release that the node did not take, or from which it returned. */
+  readonly halted?: {
+    readonly number: number;
+    readonly sha256: string;
+    readonly at: string;
+    readonly when: 'before' | 'after';
+    /** The number of workloads; `denials` names the first of them. */
+    readonly count: number;
+    readonly denials: readonly {
+      readonly namespace: string;
+      readonly reference: string;
+      readonly outcome: 'deny' | 'undecided';
+      readonly rule: string;
+    }[];
+  };
+  /** Why the last question brought nothing. */
+  readonly problem?: {
+    readonly code: string;
+    readonly why: string;
+    readonly fix: string;
+    readonly at: string;
+    readonly isUnavailable: boolean;
+  };
+  /** The last accepted answer of the source, the last question, the next one. */
+  readonly contact?: string;
+  readonly attempt?: string;
+  readonly next?: string;
+  /** When the signed metadata expire. */
+  readonly expires?: string;
+}

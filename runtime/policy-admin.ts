@@ -1,0 +1,27 @@
+import type { AdminPolicyStatus } from '../cni-plugins/index.ts';
+import type { PolicyHolder } from './policy/policy-watch.ts';
+import type { PolicyDelivery } from './policy-delivery/delivery.ts';
+
+/** The answers of the admin API about the policy. */
+export interface PolicyAdmin {
+  status(): AdminPolicyStatus;
+}
+
+/** @param delivery undefined: the policy is in files of this node */
+export function createPolicyAdmin(
+  policy: Pick<PolicyHolder, 'current' | 'problem'>,
+  delivery: Pick<PolicyDelivery, 'status'> | undefined,
+): PolicyAdmin {
+  return {
+    status() {
+      const current = policy.current();
+      const problem = policy.problem();
+      const subscription = delivery?.status();
+      return {
+        ...(current === undefined ? {} : { revision: current.revision, rules: current.rules.length }),
+        ...(problem === undefined ? {} : { problem }),
+        ...(subscription === undefined ? {} : { subscription }),
+      };
+    },
+  };
+}
