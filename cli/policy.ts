@@ -13,6 +13,10 @@ import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { registerConvert } from './policy/convert.ts';
 import { registerFormat } from './policy/format.ts';
+import { registerPublish } from './policy/publish.ts';
+import { registerRollout } from './policy/rollout.ts';
+import { registerStatus } from './policy/status.ts';
+import { registerSubscribe } from './policy/subscribe.ts';
 import { registerTest } from './policy/test.ts';
 import { collect } from './options/registry-options.ts';
 import { tree, withWide } from './output/terminal.ts';
@@ -29,7 +33,9 @@ interface ExplainFlags extends Flags {
 export function register(program: Command): void {
   const policy = program
     .command('policy')
-    .description('write, check, explain, test, simulate, import and export trust policies');
+    .description(
+      'write, check, explain, test, simulate, import, export and publish trust policies, and follow their releases',
+    );
   withOutput(
     policy
       .command('init')
@@ -77,6 +83,10 @@ export function register(program: Command): void {
   registerTest(policy);
   registerFormat(policy);
   registerConvert(policy);
+  registerPublish(policy);
+  registerRollout(policy);
+  registerSubscribe(policy);
+  registerStatus(policy);
 }
 
 async function init(file: string | undefined, flags: Flags): Promise<number> {

@@ -16,6 +16,7 @@ export type { CriClient } from './cri/client.ts';
 export { followContainerLog } from './cri/log-file.ts';
 export type { FollowLogOptions } from './cri/log-file.ts';
 export { loadPolicySet } from './policy/policy-set.ts';
+export { trySubscription } from './policy-delivery/try-subscription.ts';
 export { loadDaemonConfig } from './config/load.ts';
 export { defaultConfigFile } from './config/schema.ts';
 export { hostFoldersOf, importConfiguration, kindOfToml } from './config/import/import.ts';

@@ -2,7 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { openOwner, openRegistries, parseDuration, processPassphrase } from '../../trust/index.ts';
-import type { Owner } from '../../trust/index.ts';
+import type { Owner, RegistryAccess } from '../../trust/index.ts';
 import { exitCodes, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { collect, withRegistries } from '../options/registry-options.ts';
@@ -40,7 +40,7 @@ export function withOwner(command: Command): Command {
 export function performOwner(
   name: string,
   flags: OwnerFlags,
-  action: (owner: Owner) => Promise<number>,
+  action: (owner: Owner, registries: RegistryAccess) => Promise<number>,
 ): Promise<void> {
   return run(flags.output, async () => {
     const registries = await openRegistries({
@@ -57,7 +57,7 @@ export function performOwner(
         now: new Date(),
       });
       try {
-        return await action(owner);
+        return await action(owner, registries);
       } finally {
         await owner.close();
       }

@@ -125,7 +125,7 @@ async function stored<T>(release: PolicyRelease, act: () => Promise<T>): Promise
   }
 }
 
-function refersOutside(release: PolicyRelease, file: string): PortcullisError {
+export function refersOutside(release: PolicyRelease, file: string): PortcullisError {
   return new PortcullisError({
     code: 'TRUST_RELEASE_OUTSIDE',
     kind: 'invalid',

@@ -84,7 +84,7 @@ async function firstRoot(file: string): Promise<Buffer> {
 }
 
 /** Returns the state of the last run, with its release as it was signed. */
-async function standing(
+export async function standing(
   folder: ReleaseFolder,
   log: Logger,
 ): Promise<{ readonly state: DeliveryState; readonly source: PolicySource }> {
