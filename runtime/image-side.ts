@@ -19,7 +19,7 @@ import type { OpenImageStore, Pins, ProgressSource } from './images/index.ts';
 import type { RuntimeObserver } from './observability/facts.ts';
 import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
-import type { Refusal } from './policy-delivery/subscriber.ts';
+import type { Refusal } from './policy-delivery/watch-refusals.ts';
 import { tellRefusals } from './redecision/outlook.ts';
 import type { Renewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';

@@ -48,7 +48,10 @@ export interface PolicySideDeps {
   readonly log: Logger;
 }
 
-/** Starts renewals, and follows the releases of a subscribed policy. Decisions and checks do not start before their first request. */
+/**
+ * Starts renewals, and follows the releases of a subscribed policy.
+ * Decisions and checks do not start before their first request.
+ */
 export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): PolicySide {
   const { policy, store, database, containers, containerRecords, sandboxRecords, events, log } = deps;
   const redecision = createRedecision({

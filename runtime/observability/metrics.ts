@@ -131,14 +131,6 @@ function readers(
   ): void => {
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
-  const setDelivery = (delivery: DeliveryStatus | undefined): void => {
-    if (delivery === undefined) return;
-    const { state, channel, release, expires, contact } = delivery;
-    set(c.policyReleaseState, 1, { state });
-    if (release !== undefined) set(c.policyRelease, release.number, { channel });
-    if (expires !== undefined) set(c.policyReleaseExpires, Date.parse(expires) / 1000);
-    if (contact !== undefined) set(c.policyReleaseContact, Date.parse(contact) / 1000);
-  };
   return async () => {
     const [network, figures, names, services, denials, usage, pulls, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
@@ -209,7 +201,7 @@ function readers(
     set(c.policyInForce, Number(policy.revision !== undefined));
     set(c.policyReloadFailed, Number(policy.failed));
     if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
-    setDelivery(policy.delivery);
+    tellDelivery(policy.delivery, set);
     each(c.policyRules, 'verified', policy.rules);
     each(c.policyExceptions, 'kind', policy.exceptions);
     each(c.policyLoads, 'outcome', policy.loads);
@@ -244,4 +236,18 @@ function readers(
     set(c.openFds, descriptors);
     set(c.startTime, performance.timeOrigin / 1000);
   };
+}
+
+/** Sets the metrics of a node that follows policy releases. */
+function tellDelivery(
+  delivery: DeliveryStatus | undefined,
+  set: (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void,
+): void {
+  if (delivery === undefined) return;
+  const { state, channel, release, expires, contact } = delivery;
+  const c = metricCatalogue;
+  set(c.policyReleaseState, 1, { state });
+  if (release !== undefined) set(c.policyRelease, release.number, { channel });
+  if (expires !== undefined) set(c.policyReleaseExpires, Date.parse(expires) / 1000);
+  if (contact !== undefined) set(c.policyReleaseContact, Date.parse(contact) / 1000);
 }

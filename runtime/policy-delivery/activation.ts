@@ -28,11 +28,13 @@ export const mostNamed = 100;
 
 /**
  * Puts a release in force: fetches, verifies and unpacks it, loads it as the daemon loads any policy, and
- * compares what it would refuse. The node's record names it only when everything is there: until then, and if
- * anything fails, the release before it stays in force.
- * @param options.must a denial does not keep the node from it. `watch`: the release before it is remembered
+ * compares what it would refuse. The node's record names it only when everything is there. Until then, and
+ * if anything fails, the release before it stays in force.
+ * @param options.must a denial does not keep the node from it
+ * @param options.mayReturn the release before it is remembered
  * @returns the state of the node, with the release in force or halted
- * @throws PortcullisError the codes of archives and policies; `POLICY_RELEASE_UNSTORED` when it cannot be kept
+ * @throws PortcullisError the codes of archives and policies; `POLICY_RELEASE_UNSTORED` when it cannot be
+ * kept
  */
 export async function activate(
   parts: ActivationParts,

@@ -15,7 +15,8 @@ import type { ReleaseFolder } from './release-folder.ts';
 import { emptyState } from './state.ts';
 import type { DeliveryState } from './state.ts';
 import { createSubscriber } from './subscriber.ts';
-import type { Refusal, Subscriber } from './subscriber.ts';
+import type { Subscriber } from './subscriber.ts';
+import type { Refusal } from './watch-refusals.ts';
 import type { DeliveryStatus } from './status.ts';
 
 /** The releases of a subscribed policy on this node. */
@@ -40,8 +41,8 @@ const nothingYet =
 const mostRootBytes = 256 * 1024;
 
 /**
- * Opens a subscription: what an earlier run left, without asking anybody. A first root that cannot be read, or
- * a folder that cannot be used, leaves the node without a policy, and says so.
+ * Opens a subscription: what an earlier run left, without asking anybody. A first root that cannot be read,
+ * or a folder that cannot be used, leaves the node without a policy, and says so.
  * @param root the persistent folder of the daemon
  */
 export async function openPolicyDelivery(

@@ -147,14 +147,9 @@ export interface NodeOptions {
 
 /** Starts a node as the daemon does: with the release that its folder names. */
 export async function startNode(fleet: Fleet, name: string, options: NodeOptions = {}): Promise<FleetNode> {
-  const {
-    labels = {},
-    workloads = [],
-    onStale = 'deny',
-    now = () => new Date(),
-    wrap = (one) => one,
-  } = options;
-  const folder = wrap(await openReleaseFolder(fleet.folder(name)));
+  const { labels = {}, workloads = [], onStale = 'deny', now = () => new Date() } = options;
+  const opened = await openReleaseFolder(fleet.folder(name));
+  const folder = options.wrap?.(opened) ?? opened;
   if ((await folder.metadata.load('root')) === undefined)
     await folder.metadata.save('root', fleet.firstRoot());
   const { state, source } = await standing(folder, log);

@@ -55,10 +55,10 @@ export async function openReleaseFolder(folder: string): Promise<ReleaseFolder> 
         throw unreadable(record, error);
       }
       try {
-        const state = parseJson(text) as DeliveryState;
+        const state = parseJson(text) as Partial<DeliveryState>;
         if (text.length > mostStateBytes || state.version !== 1 || !Array.isArray(state.halted))
           throw new Error('it is not of the form of version 1');
-        return state;
+        return state as DeliveryState;
       } catch (error) {
         throw unreadable(record, error);
       }

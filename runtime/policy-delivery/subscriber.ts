@@ -1,36 +1,20 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { createSerialQueue } from '../../base/queues/index.ts';
-import { releasePath, stageName, updateReleases } from '../../trust/index.ts';
-import type { KnownReleases, PolicyRelease, StagedNode, TrustPolicy } from '../../trust/index.ts';
-import { loadPolicySet } from '../policy/policy-set.ts';
 import type { PolicyHolder } from '../policy/policy-watch.ts';
-import { activate, haltedBy, sourceOf } from './activation.ts';
-import type { ActivationParts } from './activation.ts';
-import { isListed, planFor } from './plan.ts';
-import { storedFiles } from './release-folder.ts';
+import { createCourse } from './course.ts';
+import type { CourseDeps } from './course.ts';
 import { firstPause, pauseBefore } from './schedule.ts';
 import { stalenessAt } from './staleness.ts';
 import type { OnStale } from './staleness.ts';
-import { isSame, withHalted } from './state.ts';
-import type { DeliveryState, LostAdmission } from './state.ts';
+import type { DeliveryState } from './state.ts';
 import { statusOf } from './status.ts';
 import type { DeliveryProblem, DeliveryStatus } from './status.ts';
-import type { ReleaseSource } from '../../trust/index.ts';
+import { createRefusalWatch } from './watch-refusals.ts';
+import type { Refusal } from './watch-refusals.ts';
 
-/** A refusal that the policy in force has given. */
-export interface Refusal extends LostAdmission {
-  /** Id of its verdict. */
-  readonly verdict: string;
-  /** Whether a policy, asked about the same image with the same evidence, would admit it. */
-  readonly admittedBy: (policy: TrustPolicy) => Promise<boolean>;
-}
-
-export interface SubscriberDeps extends ActivationParts {
+export interface SubscriberDeps extends CourseDeps {
   readonly holder: Pick<PolicyHolder, 'current' | 'limit' | 'problem' | 'use'>;
-  readonly source: ReleaseSource;
   readonly service: string;
-  readonly channel: string;
-  readonly node: StagedNode;
   readonly stale: OnStale;
   readonly intervalMs: number;
   readonly random: () => number;
@@ -42,7 +26,7 @@ export interface Subscriber {
   start(): void;
   /** Asks the source now, and resolves when its answer has taken effect. Never throws. */
   poll(): Promise<void>;
-  /** Reports a refusal by the policy in force: when those that a new release causes rise, the node returns. */
+  /** Reports a refusal by the policy in force: when those that a release causes rise, the node returns. */
   refused(refusal: Refusal): void;
   status(): DeliveryStatus;
   /** Nothing is asked any more; resolves when what is in progress has ended. */
@@ -50,157 +34,58 @@ export interface Subscriber {
 }
 
 const longestTimer = 0x7fff_ffff;
-/** Refusals that are compared at one time, because each costs a decision; more at that time do not count. */
-const mostCompared = 32;
 
 /** @param initial what the node remembers; its active release is in force already */
 export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): Subscriber {
-  const { folder, holder, log, now, node, channel, stale } = deps;
+  const { holder, log, now, stale, service, channel, node, intervalMs, random } = deps;
+  const course = createCourse(deps, initial);
   const inTurn = createSerialQueue();
-  let state = initial;
   let problem: DeliveryProblem | undefined;
   let attempt: Date | undefined;
-  let failures = 0;
-  let askedMs: number | undefined;
   let next: Date | undefined;
+  let failures = 0;
   let timer: NodeJS.Timeout | undefined;
   let staleTimer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
   let closed = false;
-  /** The policy before the release in force, and the refusals that it would not have given. */
-  let before: Promise<TrustPolicy | undefined> | undefined;
-  let lost = new Map<string, LostAdmission>();
-  let comparing = 0;
-  let mustLeave = false;
 
-  const save = async (changed: DeliveryState): Promise<void> => {
-    if (JSON.stringify(changed) !== JSON.stringify(state)) await folder.save(changed);
-    state = changed;
-  };
+  const staleness = (): ReturnType<typeof stalenessAt> => stalenessAt(stale, course.state().expires, now());
 
   function limitNow(): void {
     clearTimeout(staleTimer);
     if (closed) return;
-    const found = stalenessAt(stale, state.expires, now());
-    const withdrawn = {
-      refuses: 'everything',
-      why: `the policy release ${state.active?.number ?? ''} was withdrawn, and no other one is for this node`,
-    } as const;
-    holder.limit(mustLeave ? withdrawn : found.limit);
-    if (found.changesAt === undefined) return;
-    const wait = Math.min(Math.max(found.changesAt - now().getTime(), 50), longestTimer);
+    const { limit, changesAt } = staleness();
+    const { active } = course.state();
+    const why = `the policy release ${active?.number ?? ''} was withdrawn, and no other one is for this node`;
+    holder.limit(course.isLeft() ? { refuses: 'everything', why } : limit);
+    if (changesAt === undefined) return;
+    const wait = Math.min(Math.max(changesAt - now().getTime(), 50), longestTimer);
     staleTimer = setTimeout(limitNow, wait).unref();
   }
 
-  function watchedUntil(): number {
-    const { active, previous } = state;
-    if (active === undefined || previous === undefined || active.halt.denials === 0) return 0;
-    return Date.parse(active.since) + active.halt.watch * 1000;
-  }
-
-  /** Lets the holder read the files of the release before again. */
-  const reuse = async ({ active }: DeliveryState): Promise<void> => {
-    const files = active === undefined ? undefined : await storedFiles(folder, active);
-    if (active === undefined || files === undefined) return;
-    await holder.use(sourceOf(folder, active, await folder.unpack(active, files), files));
+  const failed = (thrown: unknown, told: string): void => {
+    problem = problemOf(thrown, now());
+    log.error({ ...problem, service, release: course.state().active?.number ?? null }, told);
   };
 
-  const take = async (
-    release: PolicyRelease,
-    options: { must: boolean; mayReturn: boolean },
-  ): Promise<void> => {
-    const policyBefore = holder.current();
-    const was = state;
-    const changed = await activate(deps, release, state, options);
-    state = changed;
-    if (changed.active === undefined || !isSame(changed.active, release)) return folder.save(changed);
-    const failed = holder.problem();
-    if (failed !== undefined && holder.current()?.revision !== changed.active.policyRevision) {
-      // The files were valid a moment ago: the disk fails. The release before stays in force.
-      await save(was);
-      await reuse(was);
-      throw new Error(failed);
-    }
-    mustLeave = false;
-    lost = new Map();
-    before = Promise.resolve(changed.previous === undefined ? undefined : policyBefore);
-    log.info(
-      { release: releasePath(release), sha256: release.sha256, before: was.active?.number ?? null },
-      'a policy release is in force',
-    );
-    const { active, previous } = state;
-    await folder.forget([active, previous].filter((one) => one !== undefined));
-  };
-
-  async function ask(): Promise<void> {
+  /** @returns the time for which the server asks for patience, in ms */
+  async function ask(): Promise<number | undefined> {
     attempt = now();
     try {
-      const known = await updateReleases({
-        ...{ source: deps.source.metadata, store: folder.metadata, channel, now: now() },
+      await course.follow(() => {
+        limitNow();
+        return !closed;
       });
-      await save(noted(state, known, now()));
-      limitNow();
-      if (closed) return;
-      await settle(known);
-      [problem, failures, askedMs] = [undefined, 0, undefined];
+      [problem, failures] = [undefined, 0];
+      return undefined;
     } catch (thrown) {
       failures += 1;
-      problem = problemOf(thrown, now());
+      failed(thrown, 'the policy release was not taken: the release before stays in force');
       const asked = isPortcullisError(thrown) ? thrown.failure.details?.['retryAfterMs'] : undefined;
-      askedMs = typeof asked === 'number' ? asked : undefined;
-      log.error(
-        { ...problem, service: deps.service, release: state.active?.number ?? null },
-        'the policy release was not taken: the release before stays in force',
-      );
+      return typeof asked === 'number' ? asked : undefined;
+    } finally {
+      limitNow();
     }
-    limitNow();
-  }
-
-  async function settle({ releases }: KnownReleases): Promise<void> {
-    const plan = planFor(releases, state, node);
-    mustLeave = plan.do === 'leave';
-    if (plan.do !== 'take') return;
-    const mayReturn = !plan.must && plan.release.halt.denials > 0;
-    await take(plan.release, { must: plan.must, mayReturn });
-  }
-
-  /** Returns to the release before, unless it may not be in force any more. */
-  async function returnToPrevious(release: PolicyRelease): Promise<void> {
-    const { active, previous } = state;
-    if (active === undefined || previous === undefined || !isSame(active, release)) return;
-    const halted = haltedBy(active, 'after', [...lost.values()], now());
-    try {
-      await save(withHalted(state, halted));
-      await take(previous, { must: true, mayReturn: false });
-      log.warn(
-        { release: releasePath(active), back: previous.number, denials: halted.count },
-        'a policy release is halted: refusals rose, and the release before is in force again',
-      );
-    } catch (thrown) {
-      problem = problemOf(thrown, now());
-      log.error(
-        { ...problem, release: releasePath(active) },
-        'the node could not return to the release before',
-      );
-    }
-  }
-
-  async function policyBefore(): Promise<TrustPolicy | undefined> {
-    const { previous } = state;
-    const files = previous === undefined ? undefined : await storedFiles(folder, previous);
-    if (previous === undefined || files === undefined) return undefined;
-    return (await loadPolicySet({ paths: [await folder.unpack(previous, files)] })).policy;
-  }
-
-  async function compare(refusal: Refusal, release: PolicyRelease): Promise<void> {
-    before ??= policyBefore();
-    const policy = await before.catch(() => undefined);
-    if (policy === undefined || !(await refusal.admittedBy(policy))) return;
-    if (state.active === undefined || !isSame(state.active, release)) return;
-    const { namespace, reference, outcome, rule } = refusal;
-    // A kubelet repeats a request that was refused: it counts once.
-    lost.set(`${namespace}\n${reference}`, { namespace, reference, outcome, rule });
-    if (lost.size >= release.halt.denials) await inTurn(() => returnToPrevious(release));
   }
 
   function plan(pauseMs: number): void {
@@ -211,45 +96,37 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
   }
   async function askInTurn(): Promise<void> {
     clearTimeout(timer);
-    await inTurn(async () => {
-      if (!closed) await ask();
-    });
-    const random = deps.random();
-    plan(pauseBefore({ intervalMs: deps.intervalMs, failures, askedMs, random }));
+    const askedMs = await inTurn(async () => (closed ? undefined : ask()));
+    plan(pauseBefore({ intervalMs, failures, askedMs, random: random() }));
   }
-
   const poll = (): Promise<void> =>
     (polling ??= askInTurn().finally(() => {
       polling = undefined;
     }));
 
+  const refused = createRefusalWatch(course, deps, (release, lost) =>
+    inTurn(async () => {
+      if (closed) return;
+      await course
+        .goBack(release, lost)
+        .catch((thrown: unknown) => failed(thrown, 'the node could not return to the release before'));
+    }),
+  );
+
   limitNow();
   return {
     start() {
-      const isUrgent = state.active === undefined || stalenessAt(stale, state.expires, now()).isStale;
-      plan(firstPause(deps.intervalMs, isUrgent, deps.random()));
+      const isUrgent = course.state().active === undefined || staleness().isStale;
+      plan(firstPause(intervalMs, isUrgent, random()));
     },
     poll,
-    refused(refusal) {
-      const { active } = state;
-      if (closed || active === undefined || now().getTime() >= watchedUntil() || comparing >= mostCompared)
-        return;
-      comparing += 1;
-      compare(refusal, active)
-        .catch((thrown: unknown) =>
-          log.error(
-            { verdict: refusal.verdict, cause: reasonOf(thrown) },
-            'a refusal was not compared with the release before',
-          ),
-        )
-        .finally(() => (comparing -= 1));
-    },
+    refused,
     status: () =>
       statusOf({
-        ...{ service: deps.service, channel, node, state, problem, attempt, next },
-        isStale: stalenessAt(stale, state.expires, now()).isStale,
-        isWatched: now().getTime() < watchedUntil(),
-        isWithdrawn: mustLeave,
+        ...{ service, channel, node, state: course.state(), problem, attempt, next },
+        isStale: staleness().isStale,
+        isWatched: now().getTime() < course.watchedUntil(),
+        isWithdrawn: course.isLeft(),
       }),
     async close() {
       closed = true;
@@ -257,21 +134,6 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
       clearTimeout(staleTimer);
       await inTurn(() => Promise.resolve());
     },
-  };
-}
-
-/** Returns the state with what the metadata say, without halted releases that are no longer listed. */
-function noted(state: DeliveryState, { releases, expires }: KnownReleases, at: Date): DeliveryState {
-  const newest = releases.find(({ withdrawn }) => !withdrawn);
-  const { newest: _, previous, ...rest } = state;
-  return {
-    ...rest,
-    // The node may not return to a withdrawn release.
-    ...(previous === undefined || !isListed(releases, previous) ? {} : { previous }),
-    ...(newest === undefined ? {} : { newest: { number: newest.number, stage: stageName(newest) } }),
-    halted: state.halted.filter((one) => isListed(releases, one)),
-    expires,
-    contact: at.toISOString(),
   };
 }
 

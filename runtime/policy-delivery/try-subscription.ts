@@ -29,8 +29,8 @@ const mostRootBytes = 256 * 1024;
 /**
  * Fetches, verifies and loads the release that a node would take, and puts nothing in force.
  * @param input.rootDigest `sha256:…` of the first root
- * @throws POLICY_ROOT_OTHER when the service serves another first root; POLICY_RELEASE_NONE when no release is
- * for the node; the codes of the metadata, the archive and the policy
+ * @throws POLICY_ROOT_OTHER when the service serves another first root; POLICY_RELEASE_NONE when no release
+ * is for the node; the codes of the metadata, the archive and the policy
  */
 export async function trySubscription(input: {
   readonly service: string;

@@ -7,7 +7,7 @@ import { refusingRule } from '../images/index.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { Outlook } from '../policy-delivery/activation.ts';
 import type { LostAdmission } from '../policy-delivery/state.ts';
-import type { Refusal } from '../policy-delivery/subscriber.ts';
+import type { Refusal } from '../policy-delivery/watch-refusals.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { WatchedRecords } from '../state/records.ts';
 import { imagesOf, isAlive } from './container-decisions.ts';
@@ -19,7 +19,10 @@ export interface OutlookDeps {
   readonly sandbox: (id: string) => SandboxRecord | undefined;
 }
 
-/** Returns what another policy would refuse of what runs now. It decides by recorded evidence, and logs nothing. */
+/**
+ * Returns what another policy would refuse of what runs now. It decides by recorded evidence, and logs
+ * nothing.
+ */
 export function createOutlook({ policy, images, containers, sandbox }: OutlookDeps): Outlook {
   return {
     async foresee(next) {

@@ -43,7 +43,8 @@ function namesFlaw(names: readonly string[]): string | undefined {
 /**
  * Packs files into one tar archive (POSIX ustar), sorted by name, without times and owners: the same files
  * give the same bytes.
- * @throws PortcullisError `TRUST_RELEASE_MALFORMED` when a name, their number or the size is beyond the limits
+ * @throws PortcullisError `TRUST_RELEASE_MALFORMED` when a name, their number or the size is beyond the
+ * limits
  */
 export async function packRelease(files: ReleaseFiles): Promise<Buffer> {
   const names = [...files.keys()].sort();

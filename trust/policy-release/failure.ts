@@ -16,7 +16,7 @@ const kinds: Readonly<Record<ReleaseCode, ErrorKind>> = {
   TRUST_RELEASE_PLACE: 'invalid',
   TRUST_RELEASE_UNKNOWN: 'not-found',
   TRUST_RELEASE_LAST: 'precondition',
-  TRUST_RELEASE_NOT_READY: 'precondition',
+  TRUST_RELEASE_NOT_READY: 'denied',
 };
 
 const fixes: Readonly<Record<ReleaseCode, string>> = {

@@ -32,7 +32,7 @@ export interface PublishedRelease {
   readonly release: PolicyRelease;
   /** False: the newest release has the same files already, and is only renewed. */
   readonly isNew: boolean;
-  /** SHA-256 of the first root, by which nodes begin to trust the collection; undefined until it is signed. */
+  /** SHA-256 of the first root, by which nodes begin to trust the collection. Undefined: it is not signed. */
   readonly root: string | undefined;
   readonly published: Published;
 }

@@ -26,7 +26,10 @@ export interface ReleaseSource {
 export interface OpenReleasesInput {
   /** The metadata: `oci://REGISTRY/REPOSITORY[:TAG]`, `https://…` or `http://…`. */
   readonly service: string;
-  /** The archives: `oci://REGISTRY/REPOSITORY`, or the address below which targets are. Default: beside the metadata. */
+  /**
+   * The archives: `oci://REGISTRY/REPOSITORY`, or the address below which targets are. Default: beside the
+   * metadata.
+   */
   readonly releases?: string | undefined;
   /** Returns the repositories to ask, in order. */
   readonly repositories: FindRepositories;
@@ -34,7 +37,7 @@ export interface OpenReleasesInput {
   readonly signal?: AbortSignal;
 }
 
-/** Returns where archives are, if nothing else is named: the same repository, or `targets` beside metadata. */
+/** Returns where archives are by default: in the same repository, or in `targets` beside the metadata. */
 const besideMetadata = (service: string): string =>
   service.startsWith('oci://') ? service : `${service.replace(/\/+$/u, '')}/targets`;
 
