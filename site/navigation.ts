@@ -18,6 +18,7 @@ const guides = [
     'signing',
     'ci-gate',
     'publishing',
+    'policy-delivery',
     'image-files',
     'trust-service',
     'containers-policy',
