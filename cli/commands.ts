@@ -149,4 +149,9 @@ export const commands: readonly Entry[] = [
     summary: 'run a command in a container; exits with the exit code of the command',
     load: () => import('./exec.ts'),
   },
+  {
+    name: 'completion',
+    summary: 'print a script that completes commands, options and their values in a shell',
+    load: () => import('./completion.ts'),
+  },
 ];

@@ -5,7 +5,10 @@ import type { ConfigSchema } from './config-schema.ts';
 
 /** Returns `docs/configuration.md`, generated from the schema and the flags. */
 export function configurationReference(): string {
-  const rows = describe(configSchema, '');
+  const rows = configOptions().map(
+    ({ name, type, value, meaning }) =>
+      `| \`${name}\` | ${type} | ${value === undefined ? '' : `\`${value}\``} | ${meaning} |`,
+  );
   const flagRows = configFlags.map(
     (flag) =>
       `| \`${flag.name} ${flag.value.replaceAll('|', '\\|')}\`${flag.repeatable ? ' (repeatable)' : ''} | \`${flag.sets}\` | ${flag.help} |`,
@@ -88,15 +91,34 @@ defaultRuntime: crun
 `;
 }
 
-function describe(schema: ConfigSchema, prefix: string): string[] {
+export interface ConfigOption {
+  /** The path in the file, such as `cni.confDir`. `NAME` is any key, and `[]` an element of a list. */
+  readonly name: string;
+  readonly type: string;
+  /** The default, as it is written in the file. */
+  readonly value?: string;
+  readonly meaning: string;
+}
+
+/** Returns every option of the file, in the order of the schema. Words in backquotes are literal. */
+export function configOptions(): readonly ConfigOption[] {
+  return describe(configSchema, '');
+}
+
+function describe(schema: ConfigSchema, prefix: string): ConfigOption[] {
   return Object.entries(schema.properties ?? {}).flatMap(([key, property]) => {
     const name = `${prefix}${key}`;
-    const row = `| \`${name}\` | ${typeText(property)} | ${defaultText(property)} | ${property.description} |`;
-    if (property.properties !== undefined) return [row, ...describe(property, `${name}.`)];
+    const option = {
+      name,
+      type: typeText(property),
+      ...defaultOf(property),
+      meaning: property.description,
+    };
+    if (property.properties !== undefined) return [option, ...describe(property, `${name}.`)];
     const item = property.type === 'array' ? (property.items as ConfigSchema) : undefined;
-    if (item?.properties !== undefined) return [row, ...describe(item, `${name}[].`)];
+    if (item?.properties !== undefined) return [option, ...describe(item, `${name}[].`)];
     const entry = property.type === 'object' ? (property.additionalProperties as ConfigSchema) : undefined;
-    return entry === undefined ? [row] : [row, ...describe(entry, `${name}.NAME.`)];
+    return entry === undefined ? [option] : [option, ...describe(entry, `${name}.NAME.`)];
   });
 }
 
@@ -107,10 +129,9 @@ function typeText(schema: ConfigSchema): string {
   return schema.type === 'object' ? 'map' : schema.type;
 }
 
-function defaultText(schema: ConfigSchema): string {
-  return schema.default === undefined
-    ? ''
-    : `\`${typeof schema.default === 'string' ? schema.default : JSON.stringify(schema.default)}\``;
+function defaultOf(schema: ConfigSchema): { readonly value?: string } {
+  if (schema.default === undefined) return {};
+  return { value: typeof schema.default === 'string' ? schema.default : JSON.stringify(schema.default) };
 }
 
 // When run as a program, this file writes docs/configuration.md.

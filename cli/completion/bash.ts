@@ -1,0 +1,125 @@
+import { withSubcommands } from './tree.ts';
+import type { CommandNode, CommandValue } from './tree.ts';
+
+/**
+ * Returns a completion script for bash 4.4 or newer. It needs no package `bash-completion`: that package
+ * loads it by the name of the command, and `source <(portcullis completion bash)` loads it without.
+ */
+export function bashCompletion(commands: readonly CommandNode[]): string {
+  const nodes = commands.flatMap(withSubcommands);
+  const top = ['help', ...commands.map(({ words }) => words.join(' '))];
+  return `# bash completion for portcullis and portcullisd. Written by \`portcullis completion bash\`.
+
+# Sets \`subcommands\`, \`options\` and \`operands\` (choices, or "file", of each argument) of the command $1.
+_portcullis_describe() {
+  subcommands='' options='' operands=() passes=''
+  case $1 in
+    '')
+      subcommands='${top.join(' ')}'
+      options='-h --help -V --version'
+      ;;
+${nodes.map(describeCase).join('\n')}
+  esac
+}
+
+# Prints what follows the option $2 of the command $1: "file", "none" or words. Fails if nothing follows it.
+_portcullis_value() {
+  case "$1 $2" in
+${nodes.flatMap(valueCases).join('\n')}
+    *) return 1 ;;
+  esac
+}
+
+_portcullis() {
+  local line=() word command='' count=0 wait='' subcommands options passes i cur kind
+  local -a operands
+  COMPREPLY=()
+  # Bash splits words at = and :, which are in COMP_WORDBREAKS: the words are joined again.
+  for ((i = 1; i <= COMP_CWORD; i++)); do
+    word=\${COMP_WORDS[i]}
+    if [[ $word == = && \${#line[@]} -gt 0 && \${line[-1]} == --* ]]; then
+      [[ $i -lt $COMP_CWORD ]] || line+=('')
+    else
+      line+=("$word")
+    fi
+  done
+  cur=\${line[-1]}
+  unset 'line[-1]'
+  [[ \${COMP_WORDS[0]##*/} != portcullisd ]] || command=daemon
+  _portcullis_describe "$command"
+  for word in "\${line[@]}"; do
+    if [[ -n $wait ]]; then
+      wait=''
+    elif [[ $word == -* ]]; then
+      if _portcullis_value "$command" "$word" >/dev/null; then wait=$word; fi
+    elif [[ $count -eq 0 && " $subcommands " == *" $word "* ]]; then
+      [[ $word == help && -z $command ]] || command=\${command:+$command }$word
+      _portcullis_describe "$command"
+    else
+      ((count++))
+      # What follows belongs to the command in the container.
+      [[ -z $passes || $count -lt 2 ]] || return 0
+    fi
+  done
+  if [[ -n $wait ]]; then
+    kind=$(_portcullis_value "$command" "$wait")
+  elif [[ $cur == -* ]]; then
+    kind=$options
+  elif [[ -n $subcommands ]]; then
+    kind=$subcommands
+  else
+    # The last argument may be repeated.
+    kind=\${operands[count]-\${operands[-1]-none}}
+  fi
+  case $kind in
+    none) ;;
+    file)
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      ;;
+    *) mapfile -t COMPREPLY < <(compgen -W "$kind" -- "$cur") ;;
+  esac
+}
+
+complete -F _portcullis portcullis portcullisd
+`;
+}
+
+function describeCase(node: CommandNode): string {
+  const { words, commands, options, passesOptions } = node;
+  const names = options.flatMap((option) => option.names);
+  const last = node.arguments.at(-1);
+  const operands = node.arguments.map((argument) => quoted(kindOf(argument)));
+  // Nothing follows the last argument, unless it may be repeated.
+  if (last?.variadic === false) operands.push(quoted('none'));
+  return `    '${words.join(' ')}')
+${[
+  ...(commands.length === 0
+    ? []
+    : [`      subcommands=${quoted(commands.map((one) => one.words.at(-1)).join(' '))}`]),
+  `      options=${quoted(names.join(' '))}`,
+  ...(operands.length === 0 ? [] : [`      operands=(${operands.join(' ')})`]),
+  ...(passesOptions ? ['      passes=1'] : []),
+].join('\n')}
+      ;;`;
+}
+
+function valueCases({ words, options }: CommandNode): string[] {
+  return options.flatMap(({ names, value }) =>
+    value === undefined
+      ? []
+      : [
+          `    ${names.map((name) => quoted(`${words.join(' ')} ${name}`)).join(' | ')}) echo ${quoted(kindOf(value))} ;;`,
+        ],
+  );
+}
+
+function kindOf({ choices, isFile }: CommandValue): string {
+  if (choices.length > 0) return choices.join(' ');
+  return isFile ? 'file' : 'none';
+}
+
+/** Quotes a text for a shell. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}
