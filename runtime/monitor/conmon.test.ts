@@ -52,7 +52,7 @@ test('a monitor that cannot start because descriptors are exhausted leaves none 
 });
 
 /** Starts a conmon in its own folder, with `script` as its runtime. */
-async function monitorOf(t: TestContext, script: string) {
+async function monitorOf(t: TestContext, script: string, more: Partial<MonitorInput> = {}) {
   const [reactor, kernel] = [await startReactor(), await startKernelWorker()];
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-conmon-'));
   t.after(async () => {
@@ -67,7 +67,6 @@ async function monitorOf(t: TestContext, script: string) {
   const monitor = await startMonitor({
     startProgram: programStarter(reactor, kernel),
     conmon: '/usr/bin/conmon',
-    handler: { program, path: program, globalArgs: [] as readonly string[] } as MonitorInput['handler'],
     id,
     bundle: inside('bundle'),
     folders: { exits: inside('exits'), attach: inside('attach') },
@@ -76,6 +75,14 @@ async function monitorOf(t: TestContext, script: string) {
     stdin: false,
     stdinOnce: false,
     systemdCgroup: false,
+    ...more,
+    handler: {
+      kind: 'runc',
+      ...more.handler,
+      program,
+      path: program,
+      globalArgs: [] as readonly string[],
+    } as MonitorInput['handler'],
   });
   return { monitor, id, bundle: inside('bundle') };
 }
@@ -110,3 +117,14 @@ test(
     await endProcessesWithArgument(id);
   },
 );
+
+for (const kind of ['crun', 'runc'] as const)
+  test(`${kind} is asked to use systemd before the command create`, { timeout: 60_000 }, async (t) => {
+    const { monitor, bundle } = await monitorOf(
+      t,
+      'printf %s "$*" > bundle-arguments\necho refused >&2\nexit 1',
+      { systemdCgroup: true, handler: { kind } as MonitorInput['handler'] },
+    );
+    await assert.rejects(monitor.create(), { code: 'RUNTIME_CREATE_FAILED' });
+    assert.match(readFileSync(join(bundle, 'bundle-arguments'), 'utf8'), /^--systemd-cgroup create /);
+  });

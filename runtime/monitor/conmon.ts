@@ -180,7 +180,6 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
     ...(input.terminal ? ['--terminal'] : []),
     ...(input.stdin ? ['--stdin'] : []),
     ...(input.stdin && !input.stdinOnce ? ['--leave-stdin-open'] : []),
-    ...(input.systemdCgroup ? ['--systemd-cgroup'] : []),
   ];
 }
 
@@ -189,12 +188,13 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
  * as its standard output. crun makes the root of a user namespace the owner of these files. Without a user
  * namespace, it passes them to a container whose root may change their mode for the whole machine. runc opens
  * the container's own null device instead. Therefore crun starts with our null device (docs/decisions/0077).
+ * conmon's own `--systemd-cgroup` would come before these arguments, so the shell would get it.
  */
 function runtimeArguments(
   { kind, program, globalArgs }: RuntimeHandler,
-  { stdin, terminal }: Pick<MonitorInput, 'stdin' | 'terminal'>,
+  { stdin, terminal, systemdCgroup }: Pick<MonitorInput, 'stdin' | 'terminal' | 'systemdCgroup'>,
 ): string[] {
-  const own = [program, ...globalArgs];
+  const own = [program, ...globalArgs, ...(systemdCgroup ? ['--systemd-cgroup'] : [])];
   const ours = `<&${nullDevice} ${terminal ? `>&${nullDevice} ` : ''}${nullDevice}<&-`;
   const isPiped = stdin && !terminal;
   const [first = '', ...more] =
