@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Metafile } from 'esbuild';
 import { bundle, declarations } from './build.ts';
 import { withoutMissingLinks } from './links.ts';
 import { bundledPackages, notices } from './notices.ts';
@@ -52,10 +53,10 @@ function publishedManifest(): string {
 }
 
 /**
- * Lays out the package in `folder` as it is installed, without its dependencies. Throws if a bundled package
- * has no licence text.
+ * Lays out the package in `folder` as it is installed, without its dependencies. Returns what esbuild put
+ * into each file of the bundle. Throws if a bundled package has no licence text.
  */
-export async function layOut(folder: string, options: { readonly types: boolean }): Promise<void> {
+export async function layOut(folder: string, options: { readonly types: boolean }): Promise<Metafile> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const metafile = await bundle(join(folder, 'dist'));
@@ -74,6 +75,7 @@ export async function layOut(folder: string, options: { readonly types: boolean 
       withoutMissingLinks(file, text, (path) => existsSync(join(folder, path))),
     );
   }
+  return metafile;
 }
 
 /** Packs a laid out package into `destination`. Returns the name of the file. Throws if npm fails. */

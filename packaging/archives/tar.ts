@@ -1,0 +1,71 @@
+import { posix } from 'node:path';
+import { pack } from 'tar-stream';
+import type { Headers } from 'tar-stream';
+import { compare } from './files.ts';
+import type { PackageFile } from './files.ts';
+
+export interface TarOptions {
+  /** Time of every entry, in seconds since 1970. */
+  readonly time: number;
+  /** Before every path: `./` in a .deb, `package/` in a package of npm. */
+  readonly prefix: string;
+  /** Whether folders have entries of their own. npm expects none. */
+  readonly folders: boolean;
+}
+
+/**
+ * Writes a tar archive (POSIX ustar). All entries belong to root. Entries are in the order of their paths, so
+ * that the same files give the same bytes.
+ * @throws Error if two files have one path, or a path does not fit a ustar header: dpkg reads no other form
+ */
+export async function tarOf(
+  files: readonly PackageFile[],
+  { time, prefix, folders }: TarOptions,
+): Promise<Buffer> {
+  const sorted = [...files].sort((a, b) => compare(a.path, b.path));
+  const archive = pack();
+  const made = new Set<string>();
+  const owned = { uid: 0, gid: 0, uname: 'root', gname: 'root', mtime: new Date(time * 1000) };
+  const written = collect(archive);
+  if (folders) archive.entry({ ...owned, name: prefix, type: 'directory', mode: 0o755 });
+  for (const [index, { path, content }] of sorted.entries()) {
+    if (path === sorted[index - 1]?.path) throw new Error(`the package has two files ${path}`);
+    if (folders)
+      for (const folder of parentsOf(path).filter((one) => !made.has(one))) {
+        made.add(folder);
+        archive.entry({ ...owned, name: fitting(`${prefix}${folder}/`), type: 'directory', mode: 0o755 });
+      }
+    const name = fitting(`${prefix}${path}`);
+    if ('target' in content)
+      archive.entry({ ...owned, name, type: 'symlink', linkname: content.target, mode: 0o777 });
+    else {
+      const header: Headers = { ...owned, name, mode: content.executable ? 0o755 : 0o644 };
+      archive.entry(header, Buffer.from(content.bytes));
+    }
+  }
+  archive.finalize();
+  return written;
+}
+
+async function collect(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+/** Returns the folders above a path, the outermost first. */
+function parentsOf(path: string): string[] {
+  const parents: string[] = [];
+  for (let at = posix.dirname(path); at !== '.'; at = posix.dirname(at)) parents.unshift(at);
+  return parents;
+}
+
+/** A ustar header holds 100 bytes of a name, and 155 of the folders before them. */
+function fitting(name: string): string {
+  const bytes = Buffer.byteLength(name);
+  if (bytes <= 100) return name;
+  const cut = name.lastIndexOf('/', name.length - 2);
+  if (bytes !== name.length || cut > 155 || name.length - cut - 1 > 100)
+    throw new Error(`${name} does not fit the header of a tar archive`);
+  return name;
+}

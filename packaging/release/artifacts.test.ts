@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import manifest from '../../package.json' with { type: 'json' };
+import { buildArtifacts } from './artifacts.ts';
+
+const root = join(import.meta.dirname, '../..');
+const skip = process.getuid?.() === 0 ? false : 'needs root, for a mount and a host name of its own';
+const lacks = (program: string): string | false =>
+  spawnSync(program, ['--version']).error === undefined ? false : `no ${program}: apt-get install ${program}`;
+
+function run(program: string, ...args: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', maxBuffer: 2 ** 26 });
+  assert.equal(status, 0, `${program} ${args.join(' ')}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+describe('the packages of a release', { skip }, () => {
+  let folder = '';
+  let names: readonly string[] = [];
+  const built = (name: string): string => join(folder, 'first', name);
+  const deb = (architecture: string): string => built(`portcullis_${manifest.version}_${architecture}.deb`);
+
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'pc-artifacts-'));
+    process.env['SOURCE_DATE_EPOCH'] = '1700000000';
+    names = await buildArtifacts(join(folder, 'first'), { types: false });
+  });
+  after(() => {
+    delete process.env['SOURCE_DATE_EPOCH'];
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** Builds in a copy of the sources at another path, as a user with other settings on another host. */
+  function buildElsewhere(): void {
+    const copy = join(folder, 'a/longer path/to the/copy');
+    const listed = run('git', '-C', root, 'ls-files', '-z', '--cached', '--others', '--exclude-standard');
+    for (const path of listed.split('\0').filter((one) => one !== '' && existsSync(join(root, one)))) {
+      mkdirSync(dirname(join(copy, path)), { recursive: true });
+      cpSync(join(root, path), join(copy, path));
+    }
+    mkdirSync(join(copy, 'node_modules'));
+    const program = `const { buildArtifacts } = await import(process.argv[1]); await buildArtifacts(process.argv[2], { types: false });`;
+    // esbuild follows a symbolic link to its target, so the packages are mounted.
+    const script =
+      'umask 077; hostname elsewhere; mount --bind "$1" "$2/node_modules"; cd "$2"; shift 2; exec "$@"';
+    const { status, stderr } = spawnSync(
+      'unshare',
+      [
+        ...['--mount', '--uts', 'sh', '-c', script, 'sh', join(root, 'node_modules'), copy],
+        ...[process.execPath, '--input-type=module', '-e', program],
+        ...[join(copy, 'packaging/release/artifacts.ts'), join(folder, 'second')],
+      ],
+      {
+        encoding: 'utf8',
+        env: {
+          PATH: process.env['PATH'],
+          HOME: process.env['HOME'],
+          SOURCE_DATE_EPOCH: '1700000000',
+          TZ: 'Pacific/Kiritimati',
+          LC_ALL: 'tr_TR.UTF-8',
+        },
+      },
+    );
+    assert.equal(status, 0, stderr);
+  }
+
+  it('have the same bytes from another checkout, path, umask, time zone, locale and host', () => {
+    buildElsewhere();
+    const sums = (which: string): string[] =>
+      names.map((name) => {
+        const digest = createHash('sha256')
+          .update(readFileSync(join(folder, which, name)))
+          .digest('hex');
+        return `${digest}  ${name}`;
+      });
+    assert.equal(names.length, 9);
+    assert.deepEqual(sums('second'), sums('first'));
+  });
+
+  for (const architecture of ['amd64', 'arm64'])
+    it(`dpkg-deb reads the package for ${architecture}: all files belong to root, and none can be written by others`, (t) => {
+      const missing = lacks('dpkg-deb');
+      if (missing !== false) return t.skip(missing);
+      assert.match(
+        run('dpkg-deb', '--field', deb(architecture)),
+        new RegExp(`^Architecture: ${architecture}$`, 'mu'),
+      );
+      const lines = run('dpkg-deb', '--contents', deb(architecture)).trim().split('\n');
+      for (const line of lines) assert.match(line, /^(?:[d-]rwxr-xr-x|-rw-r--r--|lrwxrwxrwx) root\/root /u);
+      const paths = lines.map((line) => line.split(/\s+/u)[5]);
+      for (const path of [
+        './usr/bin/portcullisd',
+        './lib/systemd/system/portcullisd.service',
+        './usr/share/man/man1/portcullis-verify.1.gz',
+        './usr/share/man/man5/portcullis-config.5.gz',
+        './usr/share/bash-completion/completions/portcullis',
+        './usr/share/doc/portcullis/sbom.spdx.json',
+      ])
+        assert.ok(paths.includes(path), path);
+      // Nothing enables the service, and no file of /etc is ours.
+      assert.deepEqual(
+        paths.filter((path) => /\.wants\/|^\.\/etc\//u.test(path ?? '')),
+        [],
+      );
+      return undefined;
+    });
+
+  it('lintian finds nothing', (t) => {
+    const missing = lacks('lintian');
+    if (missing !== false) return t.skip(missing);
+    const { stdout } = spawnSync('lintian', ['--allow-root', '--no-cfg', deb('amd64')], { encoding: 'utf8' });
+    assert.equal(stdout, '');
+    return undefined;
+  });
+
+  it('the unpacked package runs, and its checksums are right', (t) => {
+    const missing = lacks('dpkg-deb');
+    if (missing !== false) return t.skip(missing);
+    const here = join(folder, 'unpacked');
+    run('dpkg-deb', '-x', deb(process.arch === 'arm64' ? 'arm64' : 'amd64'), here);
+    assert.equal(run(join(here, 'usr/bin/portcullis'), '--version').trim(), manifest.version);
+    const sums = run('sh', '-c', 'dpkg-deb --ctrl-tarfile "$1" | tar -xO ./md5sums', 'sh', deb('amd64'));
+    if (process.arch === 'x64')
+      assert.equal(spawnSync('md5sum', ['--check', '--quiet'], { cwd: here, input: sums }).status, 0);
+    return undefined;
+  });
+
+  it('the maintainer scripts take every call that changes nothing, and refuse others', () => {
+    const scripts = join(root, 'packaging/deb/scripts');
+    const call = (script: string, word: string): number | null =>
+      spawnSync('sh', ['-e', join(scripts, script), word, manifest.version]).status;
+    for (const script of ['postinst', 'prerm', 'postrm']) assert.equal(call(script, 'unknown'), 1, script);
+    for (const word of ['upgrade', 'failed-upgrade']) assert.equal(call('prerm', word), 0, word);
+    for (const word of ['upgrade', 'failed-upgrade', 'abort-install', 'abort-upgrade', 'disappear'])
+      assert.equal(call('postrm', word), 0, word);
+  });
+});

@@ -1,0 +1,58 @@
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { architectures } from '../deb/control.ts';
+import { lockedPackages } from '../archives/npm-package.ts';
+import { npmPurl } from '../sbom/components.ts';
+import { platformPackages } from './platform.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+export interface ProvenanceInput {
+  /** URI of the repository, such as `git+https://example.com/portcullis`. */
+  readonly source: string;
+  /** URI of who built it. A policy compares it: `builder.id` (SLSA v1, Builder). */
+  readonly builder: string;
+}
+
+/**
+ * Returns the predicate of the provenance (SLSA v1, buildDefinition and runDetails), for
+ * `portcullis attest --type slsaprovenance1`. It contains no times, so a rebuild gives the same bytes.
+ * @throws Error if the sources are no checkout of git
+ */
+export function provenance({ source, builder }: ProvenanceInput): object {
+  const commit = git('rev-parse', 'HEAD');
+  const locked = lockedPackages(root);
+  const pinned = architectures.flatMap(platformPackages).map((name) => {
+    const { version = '', integrity = '' } = locked[`node_modules/${name}`] ?? {};
+    const sha512 = Buffer.from(integrity.replace(/^sha512-/u, ''), 'base64').toString('hex');
+    return { uri: npmPurl(name, version), digest: { sha512 } };
+  });
+  return {
+    buildDefinition: {
+      buildType: 'https://portcullis.dev/release/v1',
+      externalParameters: { source, ref: commit, command: 'npm run release' },
+      internalParameters: {},
+      resolvedDependencies: [
+        { uri: source, digest: { gitCommit: commit } },
+        {
+          uri: 'package-lock.json',
+          digest: { sha256: sha256(readFileSync(join(root, 'package-lock.json'))) },
+        },
+        ...pinned,
+      ],
+    },
+    runDetails: { builder: { id: builder } },
+  };
+}
+
+function git(...args: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync('git', args, { cwd: root, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`the commit of the release is unknown: git says ${stderr.trim()}`);
+  return stdout.trim();
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
