@@ -1,7 +1,7 @@
 // Import rules (docs/architecture.md). test/house/walls.test.ts plants one violation of each rule and expects it to be found.
-const rooms = 'base|trust|entitlements|cni-plugins|runtime|cli';
+const rooms = 'base|trust|entitlements|cni-plugins|fleet|runtime|cli';
 const fixtures = '/fixtures/|\\.fixture\\.ts$';
-const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|runtime)/';
+const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|runtime)/';
 
 /** Each room's layers, from the lowest one up (test/house/layers.json): a folder imports only from layers below its own. */
 const layers = require('./test/house/layers.json');
@@ -25,7 +25,7 @@ module.exports = {
       comment: 'base contains no knowledge of the domain: every room may use it, and it uses no room.',
       severity: 'error',
       from: { path: '^base/' },
-      to: { path: '^(trust|entitlements|cni-plugins|runtime|cli|packaging|bench)/' },
+      to: { path: '^(trust|entitlements|cni-plugins|fleet|runtime|cli|packaging|bench)/' },
     },
     {
       name: 'leaves-use-base-only',
@@ -34,6 +34,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^(trust|entitlements|cni-plugins)/' },
       to: { path: `^(${rooms}|packaging|bench)/`, pathNot: ['^base/', '^$1/'] },
+    },
+    {
+      name: 'fleet-uses-base-and-trust',
+      comment: 'fleet reads verdict logs, which trust describes; it imports no other room.',
+      severity: 'error',
+      from: { path: '^fleet/' },
+      to: { path: `^(${rooms}|packaging|bench)/`, pathNot: '^(base|trust|fleet)/' },
     },
     {
       name: 'runtime-is-not-a-client',
@@ -47,12 +54,12 @@ module.exports = {
       comment:
         'A room, and each folder of base, is entered by its index.ts only; runtime has a second entry point, which loads fast. Benches may measure what is inside.',
       severity: 'error',
-      from: { path: '^(base/[^/]+|trust|entitlements|cni-plugins|runtime|cli|packaging)/' },
+      from: { path: '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|runtime|cli|packaging)/' },
       to: {
         path: inside,
         pathNot: [
           '^$1/',
-          '^(base/[^/]+|trust|entitlements|cni-plugins|runtime)/index\\.ts$',
+          '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|runtime)/index\\.ts$',
           '^runtime/launch\\.ts$',
           fixtures,
         ],
@@ -85,7 +92,7 @@ module.exports = {
       name: 'entry-point-on-top',
       comment: 'No file of a room imports the entry point of its own room.',
       severity: 'error',
-      from: { path: '^(trust|entitlements|cni-plugins|runtime|cli)/', pathNot: testCode },
+      from: { path: '^(trust|entitlements|cni-plugins|fleet|runtime|cli)/', pathNot: testCode },
       to: { path: '^$1/index\\.ts$' },
     },
     {

@@ -98,6 +98,11 @@ export const commands: readonly Entry[] = [
     load: () => import('./verdicts.ts'),
   },
   {
+    name: 'fleet',
+    summary: 'the aggregator: verdicts, alerts and state of many nodes in one place',
+    load: () => import('./fleet.ts'),
+  },
+  {
     name: 'entitlements',
     summary: 'write, check, explain, compare, merge, import and export profiles: what a workload may do',
     load: () => import('./entitlements.ts'),

@@ -15,6 +15,7 @@ import { openImageSide } from './image-side.ts';
 import type { ImageSide } from './image-side.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
 import { openNetworkSide } from './network-side.ts';
+import type { DaemonFacts } from './observability/facts.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
@@ -25,6 +26,7 @@ import { createPinReload } from './pin-reload.ts';
 import { openPodSide } from './pod-side.ts';
 import type { PodSide } from './pod-side.ts';
 import { openPolicySide } from './policy-side.ts';
+import type { PolicySide } from './policy-side.ts';
 import { openServiceManager } from './service-manager/service-manager.ts';
 import type { Unsettled } from './state/settle.ts';
 import { stopDaemon } from './stop-daemon.ts';
@@ -92,6 +94,7 @@ export async function startDaemon(
     ...{ policyDelivery, registryOptions },
   });
   const { redecision, enforcement } = policySide;
+  const fleet = await startFleet(config, { ...node, ...records, policySide, facts });
   await observability.listen();
   const server = await serveCri(config, {
     ...{ node, records, pods, images, policySide, observability, leftovers },
@@ -136,11 +139,49 @@ export async function startDaemon(
       process.off('SIGHUP', reload);
       await stopDaemon({
         ...node,
-        ...{ policySide, events, server, networkSide, streaming, observability, prover, stats, rotation },
+        ...{
+          fleet,
+          policySide,
+          events,
+          server,
+          networkSide,
+          streaming,
+          observability,
+          prover,
+          stats,
+          rotation,
+        },
         ...{ pods, images, sandboxRecords, verdictLog, registries },
       });
     },
   };
+}
+
+/** Starts to send to an aggregator, if one is configured. Otherwise its code is not even loaded. */
+async function startFleet(
+  config: DaemonConfig,
+  parts: Pick<OpenNode, 'database' | 'policy' | 'log'> &
+    DaemonRecords & {
+      readonly policySide: Pick<PolicySide, 'enforcement' | 'redecision'>;
+      readonly facts: Pick<DaemonFacts, 'version' | 'networkReady'>;
+    },
+): Promise<{ close(): Promise<void> }> {
+  if (config.fleet.endpoint === '') return { close: () => Promise.resolve() };
+  const { database, log, policy, policySide, facts, containerRecords, sandboxRecords } = parts;
+  const { openFleet } = await import('./fleet/open-fleet.ts');
+  const { enforcement, redecision } = policySide;
+  const { version, networkReady } = facts;
+  const sandbox = sandboxRecords.get;
+  const state = {
+    version,
+    policy,
+    enforcement,
+    redecision,
+    containers: containerRecords,
+    sandbox,
+    networkReady,
+  };
+  return openFleet(config, database, state, log);
 }
 
 /** Cleans up what an earlier run left. Returns what is still left. */

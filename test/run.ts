@@ -35,6 +35,7 @@ const besideTheCode = [
   'trust',
   'entitlements',
   'cni-plugins',
+  'fleet',
   'runtime',
   'cli',
   'packaging',

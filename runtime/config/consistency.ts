@@ -1,3 +1,4 @@
+import { isLoopback } from '../../base/http/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { ways } from '../findings/ways.ts';
 import { registryProblems } from './registry-rules.ts';
@@ -32,9 +33,21 @@ export function checkConsistency(config: DaemonConfig): string[] {
     problems.push('audit.required: there is no audit.path; give one');
   if (config.tracing.endpoint !== '' && !URL.canParse(config.tracing.endpoint))
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
+  append(problems, fleetProblems(config.fleet));
   append(problems, enforcementProblems(config.enforcement));
   const port = Number(config.metrics.address.split(':').at(-1));
   if (port > 65_535) problems.push(`metrics.address: ${port} is not a port`);
+  return problems;
+}
+
+function fleetProblems({ endpoint, tokenFile, certFile, keyFile }: DaemonConfig['fleet']): string[] {
+  const problems: string[] = [];
+  if (endpoint !== '' && !URL.canParse(endpoint)) problems.push(`fleet.endpoint: ${endpoint} is not a URL`);
+  if ((certFile === '') !== (keyFile === ''))
+    problems.push('fleet: certFile and keyFile belong together; give both or none');
+  const { protocol, hostname } = URL.parse(endpoint) ?? { protocol: 'https:', hostname: '' };
+  if (protocol === 'http:' && tokenFile !== '' && !isLoopback(hostname))
+    problems.push('fleet.endpoint: a token is not sent over plain HTTP to another machine; use https');
   return problems;
 }
 

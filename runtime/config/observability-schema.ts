@@ -43,6 +43,46 @@ export const tracingSchema: ConfigSchema = {
   },
 };
 
+const file = { type: 'string', format: 'path', maxLength: 4096, default: '' } as const;
+
+/** The key `fleet` of `config.yaml`. */
+export const fleetSchema: ConfigSchema = {
+  type: 'object',
+  description: 'The aggregator that receives the verdict log and the state of this node. See docs/fleet.md.',
+  additionalProperties: false,
+  properties: {
+    endpoint: {
+      type: 'string',
+      pattern: '^$|^https?://[^\\s?#@]+$',
+      description:
+        'URL of the aggregator, such as `https://fleet.example.com:4319`. The daemon appends `/v1/logs`. If empty, nothing is sent.',
+      default: '',
+    },
+    tokenFile: { ...file, description: 'File with the token of this node. It is read for each request.' },
+    caFile: {
+      ...file,
+      description: 'PEM certificates of authorities for the aggregator, in addition to those of the system.',
+    },
+    certFile: { ...file, description: 'PEM client certificate of this node, instead of a token.' },
+    keyFile: { ...file, description: 'PEM private key of the client certificate.' },
+    node: {
+      type: 'string',
+      pattern: '^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$',
+      description:
+        'Name of this node at the aggregator. It must be the name of the token or of the certificate. If empty, the name of the host.',
+      default: '',
+    },
+    labels: {
+      type: 'object',
+      description: 'Labels of this node at the aggregator, such as `zone: north`.',
+      maxProperties: 32,
+      propertyNames: { pattern: '^[A-Za-z0-9]([A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?$' },
+      additionalProperties: { type: 'string', maxLength: 256, description: 'Value of the label.' },
+      default: {},
+    },
+  },
+};
+
 /** The key `audit` of `config.yaml`. */
 export const auditSchema: ConfigSchema = {
   type: 'object',

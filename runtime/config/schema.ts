@@ -3,7 +3,7 @@ import { sizePattern } from './bytes.ts';
 import { enforcementSchema } from './enforcement-schema.ts';
 import { imagesSchema } from './images-schema.ts';
 import { networkSchema } from './network-schema.ts';
-import { auditSchema, metricsSchema, tracingSchema } from './observability-schema.ts';
+import { auditSchema, fleetSchema, metricsSchema, tracingSchema } from './observability-schema.ts';
 import { policySubscriptionSchema } from './policy-schema.ts';
 import { registriesSchema } from './registries-schema.ts';
 import { streamingSchema } from './streaming-schema.ts';
@@ -256,6 +256,7 @@ export const configSchema: ConfigSchema = {
     },
     metrics: metricsSchema,
     tracing: tracingSchema,
+    fleet: fleetSchema,
     audit: auditSchema,
     verdicts: {
       type: 'object',

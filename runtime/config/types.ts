@@ -159,6 +159,16 @@ export interface DaemonConfig {
   readonly metrics: { readonly address: string };
   /** Base URL of an OTLP/HTTP collector. Empty: no traces. */
   readonly tracing: { readonly endpoint: string; readonly samplingRatePerMillion: number };
+  /** The aggregator that receives verdicts and state. Empty endpoint: nothing is sent. */
+  readonly fleet: {
+    readonly endpoint: string;
+    readonly tokenFile: string;
+    readonly caFile: string;
+    readonly certFile: string;
+    readonly keyFile: string;
+    readonly node: string;
+    readonly labels: Readonly<Record<string, string>>;
+  };
   /** The log of callers and their requests. Empty path: no audit log. */
   readonly audit: { readonly path: string; readonly reads: boolean; readonly required: boolean };
   /** What happens to running containers that the policy denies, and for how long verdicts stay replayable. */

@@ -28,9 +28,11 @@ export function requirementFindings({ name, require }: TrustRule, now: Date): re
   ];
 }
 
-type Leaf = Exclude<Requirement, { readonly of: unknown }>;
+/** A requirement without parts. */
+export type Leaf = Exclude<Requirement, { readonly of: unknown }>;
 
-function leaves(requirement: Requirement): readonly Leaf[] {
+/** Returns the requirements of which a requirement consists. */
+export function leaves(requirement: Requirement): readonly Leaf[] {
   return 'of' in requirement ? requirement.of.flatMap(leaves) : [requirement];
 }
 
@@ -79,17 +81,20 @@ function timeFindings(part: Leaf, rule: string): readonly Found[] {
   return [found('NO_PROVEN_TIME', `rule ${rule}`)];
 }
 
+/** Returns the groups of certificates (DER, base64) that a requirement depends on, each with its name. */
+export function certificateGroups(
+  part: Leaf,
+): readonly { readonly name: string; readonly certificates: readonly string[] }[] {
+  if (part.kind === 'pki') return [{ name: part.roots.name, certificates: part.roots.certificates }];
+  if (part.kind !== 'notation') return [];
+  return part.stores.map(({ name, certificates }) => ({
+    name,
+    certificates: certificates.map(({ der }) => der),
+  }));
+}
+
 function certificateFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
-  const groups =
-    part.kind === 'pki'
-      ? [{ name: part.roots.name, certificates: part.roots.certificates }]
-      : part.kind === 'notation'
-        ? part.stores.map(({ name, certificates }) => ({
-            name,
-            certificates: certificates.map(({ der }) => der),
-          }))
-        : [];
-  return groups.flatMap(({ name, certificates }) => {
+  return certificateGroups(part).flatMap(({ name, certificates }) => {
     const read = certificates.flatMap((der) => certificateValidity(Buffer.from(der, 'base64')) ?? []);
     const good = read.filter(
       ({ notBefore, notAfter }) => notBefore <= now.getTime() && now.getTime() <= notAfter,
@@ -104,14 +109,15 @@ function certificateFindings(part: Leaf, rule: string, now: Date): readonly Foun
 
 const dateOf = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
-function rootFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
+/** Returns the trusted root of a sigstore instance that a requirement depends on. */
+export function rootOf(part: Leaf): { readonly name: string; readonly expires?: string } | undefined {
   const signer = part.kind === 'attestation' ? part.by : part;
-  const root =
-    signer.kind === 'sigstore'
-      ? signer.proof.root
-      : signer.kind === 'cosign-key'
-        ? signer.log?.root
-        : undefined;
+  if (signer.kind === 'sigstore') return signer.proof.root;
+  return signer.kind === 'cosign-key' ? signer.log?.root : undefined;
+}
+
+function rootFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
+  const root = rootOf(part);
   if (root?.expires === undefined) return [];
   const left = Date.parse(root.expires) - now.getTime();
   // A date that cannot be parsed counts as past.

@@ -17,6 +17,7 @@ const groups: readonly {
     title: 'Error codes of pods, containers and images',
     prefixes: ['RUNTIME', 'IMAGES', 'CRI', 'CONFIG'],
   },
+  { name: 'fleet', title: 'Error codes of the aggregator', prefixes: ['FLEET'] },
   { name: 'command', title: 'Error codes of the command', prefixes: ['CLI'] },
   {
     name: 'base',

@@ -34,13 +34,16 @@ function rowsOf({ properties = {}, required = [] }: Field, prefix = ''): string[
   ]);
 }
 
-function sectionOf(name: string, summary: string, request: JsonSchema): string {
+/** Returns the table of the fields of a request. */
+export function fieldTable(request: JsonSchema): string {
   const rows = rowsOf(request);
-  const fields =
-    rows.length === 0
-      ? 'The request has no fields.'
-      : ['| field | type | required | meaning |', '| - | - | - | - |', ...rows].join('\n');
-  return `### \`POST /v1/${name}\`\n\n${summary}\n\n${fields}\n`;
+  return rows.length === 0
+    ? 'The request has no fields.'
+    : ['| field | type | required | meaning |', '| - | - | - | - |', ...rows].join('\n');
+}
+
+function sectionOf(name: string, summary: string, request: JsonSchema): string {
+  return `### \`POST /v1/${name}\`\n\n${summary}\n\n${fieldTable(request)}\n`;
 }
 
 /** Returns the complete text of the page, from its hand-written head and the description. */

@@ -21,6 +21,7 @@ const rooms = [
   'trust',
   'entitlements',
   'cni-plugins',
+  'fleet',
   'runtime',
   'cli',
   'bench',

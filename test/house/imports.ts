@@ -12,6 +12,7 @@ export const roomsOfProduct: readonly string[] = [
   'trust',
   'entitlements',
   'cni-plugins',
+  'fleet',
   'runtime',
   'cli',
 ];

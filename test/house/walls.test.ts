@@ -14,6 +14,7 @@ const violations: { rule: string; file: string; imports: string }[] = [
   { rule: 'leaves-use-base-only', file: 'trust/planted.ts', imports: '../entitlements/index.ts' },
   { rule: 'leaves-use-base-only', file: 'entitlements/planted.ts', imports: '../cni-plugins/index.ts' },
   { rule: 'leaves-use-base-only', file: 'cni-plugins/planted.ts', imports: '../runtime/index.ts' },
+  { rule: 'fleet-uses-base-and-trust', file: 'fleet/planted.ts', imports: '../entitlements/index.ts' },
   { rule: 'runtime-is-not-a-client', file: 'runtime/planted.ts', imports: '../cli/inner.ts' },
   { rule: 'only-by-the-entry-point', file: 'runtime/planted.ts', imports: '../trust/inner.ts' },
   {
@@ -38,6 +39,7 @@ const violations: { rule: string; file: string; imports: string }[] = [
 const allowed: { file: string; imports: string }[] = [
   { file: 'trust/fine.ts', imports: '../base/errors/index.ts' },
   { file: 'base/process/koffi.ts', imports: 'koffi' },
+  { file: 'fleet/fine.ts', imports: '../trust/index.ts' },
   { file: 'runtime/fine.ts', imports: '../cni-plugins/index.ts' },
   { file: 'runtime/images/fine.ts', imports: './inner.ts' },
   { file: 'cli/fine.ts', imports: '../runtime/index.ts' },
@@ -56,6 +58,7 @@ const folders = [
   'trust/fixtures',
   'entitlements',
   'cni-plugins',
+  'fleet',
   'runtime/images',
   'cli',
   'bench',
@@ -77,6 +80,7 @@ describe('import rules between the rooms', () => {
       'trust',
       'entitlements',
       'cni-plugins',
+      'fleet',
       'runtime',
       'test',
     ]) {

@@ -1,0 +1,145 @@
+import { createHash } from 'node:crypto';
+import type { Command } from 'commander';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { createHttpClient } from '../../base/http/index.ts';
+import { parseJson } from '../../base/json/index.ts';
+import { readInputFile } from '../files/input-file.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { table } from '../output/table.ts';
+import { withWide } from '../output/terminal.ts';
+
+interface ListFlags {
+  readonly server: string;
+  readonly tokenFile?: string;
+  readonly caFile?: string;
+  readonly node?: string;
+  readonly outcome?: string;
+  readonly namespace?: string;
+  readonly image?: string;
+  readonly reason?: string;
+  readonly since?: string;
+  readonly most: string;
+  readonly output: OutputFormat;
+}
+
+type Entry = Readonly<Record<string, unknown>>;
+
+const requestMs = 30_000;
+const mostBytes = 32 * 1024 * 1024;
+const help = `
+Exit status: 0 listed, 2 wrong use, 3 the aggregator did not answer, 4 failed.`;
+
+/** `portcullis fleet nodes`, `verdicts` and `alerts`: ask an aggregator. */
+export function registerList(fleet: Command): void {
+  withServer(fleet.command('nodes').description('list nodes, and what is wrong with each')).action(
+    (flags: ListFlags) =>
+      run(flags.output, () =>
+        list(flags, 'nodes', { most: flags.most }, ['NODE', 'SEEN', 'ROWS', 'RUNNING', 'ALERTS'], (one) => [
+          ...[one['name'], one['seen'], one['rows'], one['running'] ?? '-'].map(String),
+          (one['alerts'] as readonly string[]).join(' '),
+        ]),
+      ),
+  );
+  withServer(fleet.command('alerts').description('list what an operator should look at')).action(
+    (flags: ListFlags) =>
+      run(flags.output, () =>
+        list(flags, 'alerts', {}, ['NODE', 'CODE', 'DETAIL'], (one) =>
+          [one['node'], one['code'], one['text']].map(String),
+        ),
+      ),
+  );
+  withServer(fleet.command('verdicts').description('list verdicts of all nodes, the newest first'))
+    .option('--node <name>', 'only of this node')
+    .option('--outcome <outcome>', 'admit, deny or undecided')
+    .option('--namespace <name>', 'only of this namespace')
+    .option('--image <text>', 'a part of the reference or of the digest')
+    .option('--reason <code>', 'a code of the reasons')
+    .option('--since <time>', 'only from this time on (ISO 8601, UTC)')
+    .action((flags: ListFlags) => {
+      const { node, outcome, namespace, image, reason, since, most } = flags;
+      return run(flags.output, () =>
+        list(
+          flags,
+          'verdicts',
+          { node, outcome, namespace, image, reason, since, most },
+          ['TIME', 'NODE', 'OUTCOME', 'NAMESPACE', 'IMAGE', 'VERDICT'],
+          (one) => [
+            ...[one['time'], one['node'], one['outcome'], one['namespace'], one['reference']].map(String),
+            String(one['verdict']).slice(0, 19),
+          ],
+        ),
+      );
+    });
+}
+
+function withServer(command: Command): Command {
+  return withOutput(withWide(command))
+    .requiredOption('--server <url>', 'URL of the aggregator')
+    .option('--token-file <file>', 'token of a reader')
+    .option('--ca-file <file>', 'PEM certificates of authorities for the server, in addition to the system’s')
+    .option('--most <count>', 'most entries to list', '100')
+    .addHelpText(
+      'after',
+      `\nExamples:\n  $ portcullis fleet ${command.name()} --server http://127.0.0.1:4319\n${help}`,
+    );
+}
+
+async function list(
+  flags: ListFlags,
+  name: string,
+  query: Readonly<Record<string, string | undefined>>,
+  header: readonly string[],
+  row: (entry: Entry) => readonly string[],
+): Promise<number> {
+  const answer = (await ask(flags, name, query)) as Readonly<Record<string, readonly Entry[]>>;
+  print(flags.output, answer, table(header, (answer[name] ?? []).map(row)));
+  return exitCodes.yes;
+}
+
+async function ask(
+  { server, tokenFile, caFile }: ListFlags,
+  name: string,
+  query: Readonly<Record<string, string | undefined>>,
+): Promise<unknown> {
+  const url = URL.parse(`${server.replace(/\/+$/u, '')}/v1/${name}`);
+  if (url === null) throw failure(server, 'invalid', 'it is not a URL', 'name --server https://HOST:PORT');
+  for (const [key, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(key, value);
+  const token =
+    tokenFile === undefined ? undefined : (await readInputFile(tokenFile)).toString('utf8').trim();
+  const ca = caFile === undefined ? undefined : (await readInputFile(caFile)).toString('utf8');
+  const http = createHttpClient();
+  try {
+    const answer = await http.send({
+      url,
+      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      totalMs: requestMs,
+      tls: () =>
+        Promise.resolve(
+          ca === undefined ? undefined : { id: createHash('sha256').update(ca).digest('base64'), ca: [ca] },
+        ),
+    });
+    const text = (await answer.bytes(mostBytes)).toString('utf8');
+    if (answer.status === 200) return parseJson(text);
+    const isOurs = answer.status >= 400 && answer.status < 500;
+    throw failure(
+      server,
+      answer.status === 400 ? 'invalid' : isOurs ? 'precondition' : 'unavailable',
+      `it answered ${answer.status}: ${text.slice(0, 512)}`,
+      isOurs ? 'correct the request or the token' : 'see the output of the aggregator',
+    );
+  } finally {
+    await http.close();
+  }
+}
+
+function failure(on: string, kind: 'invalid' | 'precondition' | 'unavailable', why: string, fix: string) {
+  return new PortcullisError({
+    code: 'CLI_FLEET_REFUSED',
+    kind,
+    attempted: 'ask the aggregator',
+    on,
+    why,
+    fix,
+  });
+}

@@ -1,0 +1,221 @@
+import { parseJson } from '../../base/json/index.ts';
+import type { JsonSchema } from '../../base/schema/index.ts';
+import {
+  countVerdicts,
+  listNodes,
+  listRevisions,
+  listRows,
+  listRunning,
+  listVerdicts,
+  readNode,
+  rowsOfVerdict,
+  textOfVerdict,
+} from '../store/queries.ts';
+import type { Reader, VerdictFilter } from '../store/queries.ts';
+import { alertsOf, listAlerts, summaryOf } from './alerts.ts';
+import { positionOf, writePosition } from './position.ts';
+
+/**
+ * The API of the aggregator for readers. This file is its only description: the server checks each request by
+ * its schema, and `docs/fleet-api.md` is generated from it.
+ */
+
+/** The first segment of each path. A change that an older client cannot understand gets another version. */
+export const apiVersion = 'v1';
+
+export interface ApiOperation {
+  readonly summary: string;
+  /** The schema of the query and of the parameter of the path. All values of a query are text. */
+  readonly request: JsonSchema;
+  /** @returns the answer, or undefined when the named thing is unknown */
+  readonly answer: (reader: Reader, query: Query, now: number) => Promise<object | undefined>;
+}
+
+/** The checked values of a request. */
+export type Query = Readonly<Record<string, string | undefined>>;
+
+const name = { type: 'string', minLength: 1, maxLength: 253 } as const;
+const text = { type: 'string', minLength: 1, maxLength: 512 } as const;
+const mostField = (most: number) =>
+  ({
+    type: 'string',
+    pattern: '^[1-9][0-9]{0,3}$',
+    description: `the most entries to return, 1 to ${most}; 100 without it`,
+  }) as const;
+const time = {
+  type: 'string',
+  pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?Z)?$',
+} as const;
+const request = (
+  properties: Readonly<Record<string, unknown>> = {},
+  required: readonly string[] = [],
+): JsonSchema => ({ type: 'object', additionalProperties: false, properties, required });
+
+const filters = {
+  node: { ...name, description: 'only verdicts of this node' },
+  outcome: { enum: ['admit', 'deny', 'undecided'], type: 'string', description: 'only this outcome' },
+  namespace: { type: 'string', maxLength: 253, description: 'only this namespace' },
+  image: { ...text, description: 'a part of the reference or of the digest of the image' },
+  reason: {
+    type: 'string',
+    pattern: '^[A-Z][A-Z0-9_]{0,63}$',
+    description: 'a code of the reasons, such as `KEY_NO_SIGNATURE`',
+  },
+  would: {
+    enum: ['deny', 'undecided'],
+    type: 'string',
+    description: 'only images that an exception of the policy admitted, by what its rule would have decided',
+  },
+  since: { ...time, description: 'only verdicts from this time on (ISO 8601, UTC)' },
+  until: { ...time, description: 'only verdicts before this time' },
+} as const;
+
+const mostOf = ({ most }: Query, limit = 1000): number => Math.min(Number(most ?? '100'), limit);
+const timeOf = (value: string | undefined): number | undefined =>
+  value === undefined ? undefined : Date.parse(value);
+
+function filterOf({ node, outcome, namespace, image, reason, would, since, until }: Query): VerdictFilter {
+  const given = {
+    node,
+    outcome,
+    namespace,
+    image,
+    reason,
+    would,
+    since: timeOf(since),
+    until: timeOf(until),
+  };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** The operations, by their path without the version. `{…}` is one segment, and a field of the request. */
+export const apiOperations: Readonly<Record<string, ApiOperation>> = {
+  summary: {
+    summary: 'Counts nodes, verdicts and alerts.',
+    request: request(),
+    answer: async (reader, _query, now) => {
+      const nodes = await listNodes(reader);
+      const alerts = nodes.flatMap((node) => alertsOf(node, now));
+      const count = (code: string): number => alerts.filter((alert) => alert.code === code).length;
+      return {
+        nodes: nodes.length,
+        silent: count('NODE_SILENT'),
+        alerts: alerts.length,
+        verdicts: await countVerdicts(reader, {}),
+      };
+    },
+  },
+  nodes: {
+    summary: 'Lists nodes in the order of their names. `next` is set if there are more.',
+    request: request({
+      after: { ...name, description: 'only nodes whose names come after this one' },
+      most: mostField(1000),
+    }),
+    answer: async (reader, query, now) => {
+      const most = mostOf(query);
+      const found = await listNodes(reader, query['after'], most + 1);
+      const nodes = found.slice(0, most).map((node) => ({
+        name: node.name,
+        labels: node.labels,
+        seen: new Date(node.seen).toISOString(),
+        rows: node.seq,
+        signed: node.signed,
+        alerts: alertsOf(node, now).map(({ code }) => code),
+        ...summaryOf(node),
+      }));
+      return { nodes, ...(found.length > most && { next: nodes.at(-1)?.name }) };
+    },
+  },
+  'nodes/{node}': {
+    summary:
+      'Returns a node: its state as it sent it, the key and the latest checkpoint of its log, and what is wrong with the log.',
+    request: request({ node: { ...name, description: 'name of the node' } }, ['node']),
+    answer: async (reader, { node = '' }) => {
+      const found = await readNode(reader, node);
+      if (found === undefined) return undefined;
+      const { state, key, note, problems } = found;
+      return {
+        name: node,
+        ...(state !== '' && { state: parseJson(state) }),
+        key,
+        checkpoint: note,
+        problems,
+      };
+    },
+  },
+  'nodes/{node}/log': {
+    summary:
+      'Lists rows of the verdict log of a node as the node wrote them, in their order. With the key and the checkpoint of the node, a client verifies the chain itself.',
+    request: request(
+      {
+        node: { ...name, description: 'name of the node' },
+        after: {
+          type: 'string',
+          pattern: '^[0-9]{1,15}$',
+          description: 'only rows after the row of this number',
+        },
+        most: mostField(1000),
+      },
+      ['node'],
+    ),
+    answer: async (reader, query) => {
+      const { node = '', after = '0' } = query;
+      if ((await readNode(reader, node)) === undefined) return undefined;
+      return { rows: await listRows(reader, node, Number(after), mostOf(query)) };
+    },
+  },
+  verdicts: {
+    summary: 'Lists verdicts of all nodes, the newest first. `next` is set if there are more.',
+    request: request({
+      ...filters,
+      after: { type: 'string', maxLength: 64, description: '`next` of the page before' },
+      most: mostField(1000),
+    }),
+    answer: async (reader, query) => {
+      const after = query['after'] === undefined ? undefined : positionOf(query['after']);
+      const { entries, next } = await listVerdicts(reader, filterOf(query), after, mostOf(query));
+      return { verdicts: entries, ...(next !== undefined && { next: writePosition(next) }) };
+    },
+  },
+  'verdicts/count': {
+    summary: 'Counts verdicts by outcome.',
+    request: request(filters),
+    answer: async (reader, query) => ({ outcomes: await countVerdicts(reader, filterOf(query)) }),
+  },
+  'verdicts/{id}': {
+    summary:
+      'Returns a verdict with its tree of reasons, and the newest rows of nodes that gave it. `text` is absent when no node has sent it.',
+    request: request(
+      { id: { type: 'string', pattern: '^sha256:[0-9a-f]{64}$', description: 'id of the verdict' } },
+      ['id'],
+    ),
+    answer: async (reader, { id = '' }) => {
+      const rows = await rowsOfVerdict(reader, id, 50);
+      if (rows.length === 0) return undefined;
+      const json = await textOfVerdict(reader, id);
+      return { id, ...(json !== undefined && { text: parseJson(json) }), rows };
+    },
+  },
+  images: {
+    summary: 'Lists the images that run, with the number of their containers and nodes.',
+    request: request({
+      image: { ...text, description: 'a part of the reference' },
+      after: { ...text, description: 'only references that come after this one' },
+      most: mostField(1000),
+    }),
+    answer: async (reader, query) => {
+      const { image = '', after = '' } = query;
+      return { images: await listRunning(reader, image, after, mostOf(query)) };
+    },
+  },
+  policies: {
+    summary: 'Lists the revisions of policies that are in force, and the nodes of each.',
+    request: request(),
+    answer: async (reader) => ({ policies: await listRevisions(reader) }),
+  },
+  alerts: {
+    summary: 'Lists what an operator should look at.',
+    request: request(),
+    answer: async (reader, _query, now) => ({ alerts: await listAlerts(reader, now) }),
+  },
+};

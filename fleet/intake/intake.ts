@@ -1,0 +1,126 @@
+import { createKeyedQueue } from '../../base/queues/index.ts';
+import { attributeNames, eventNames } from '../records/names.ts';
+import type { AttributeValue, LogRecord, ResourceRecords } from '../records/log-record.ts';
+import type { AcceptedRow, LogProblem, NodeRecord } from '../store/node-record.ts';
+import type { FleetStore, NodeUpdate } from '../store/store.ts';
+import { judgeCheckpoint, judgeRow } from './judge.ts';
+import { readState } from './summary.ts';
+
+/** The answer to the records of a node. */
+export interface Received {
+  readonly accepted: number;
+  readonly rejected: number;
+  /** Why the first rejected record was rejected; empty when none was. */
+  readonly message: string;
+  /** The number of the row that the node should send next. */
+  readonly next: number;
+  /** The verdicts that were stored, by outcome. */
+  readonly outcomes: Readonly<Record<string, number>>;
+}
+
+export interface Intake {
+  /**
+   * Stores the records of a node. It is on the disk when the promise resolves. A record that comes again
+   * changes nothing and is accepted.
+   * @throws PortcullisError STORAGE_… when nothing was stored
+   */
+  receive(name: string, resources: readonly ResourceRecords[]): Promise<Received>;
+  /** Resolves when nothing is being stored. */
+  settled(): Promise<void>;
+}
+
+const labelLimits = { count: 32, length: 256 };
+
+/**
+ * Receives the records of nodes: those of one node one after another.
+ * @param pinnedKey returns the key of checkpoints that is configured for a node
+ */
+export function createIntake(
+  store: FleetStore,
+  parts: { readonly now: () => number; readonly pinnedKey: (node: string) => string | undefined },
+): Intake {
+  const queue = createKeyedQueue();
+  return {
+    receive: (name, resources) => queue.run(name, () => receive(store, parts, name, resources)),
+    settled: () => queue.settled(),
+  };
+}
+
+async function receive(
+  store: FleetStore,
+  { now, pinnedKey }: Parameters<typeof createIntake>[1],
+  name: string,
+  resources: readonly ResourceRecords[],
+): Promise<Received> {
+  const before = await store.node(name);
+  let node: NodeRecord = { ...before, seen: now(), ...labelsIn(resources) };
+  const rows: AcceptedRow[] = [];
+  const problems: LogProblem[] = [];
+  let state: NodeUpdate['state'];
+  let [accepted, rejected, message] = [0, 0, ''];
+  const reject = (why: string, problem?: LogProblem): void => {
+    rejected += 1;
+    if (message === '') message = why;
+    if (problem !== undefined) problems.push(problem);
+  };
+  const hashOf = async (seq: number): Promise<string | undefined> =>
+    rows[seq - before.seq - 1]?.hash ?? (await store.hashOf(before, seq));
+
+  async function row(record: LogRecord): Promise<void> {
+    const judged = await judgeRow(node, record, hashOf, pinnedKey(name));
+    if (judged === 'known') accepted += 1;
+    else if ('refused' in judged) reject(judged.refused, judged.problem);
+    else {
+      accepted += 1;
+      rows.push(judged.row);
+      const { seq, hash } = judged.row;
+      node = { ...node, seq, hash, ...(judged.key !== undefined && { key: judged.key }) };
+    }
+  }
+
+  async function checkpoint(record: LogRecord): Promise<void> {
+    const judged = await judgeCheckpoint(node, record.body, hashOf);
+    if (judged === 'later') reject('the checkpoint covers rows that the node has not sent yet');
+    else if ('problem' in judged) reject(judged.problem.text, judged.problem);
+    else {
+      accepted += 1;
+      if (judged.size < node.signed)
+        problems.push({
+          code: 'LOG_CUT_OFF',
+          seq: judged.size,
+          text: `a checkpoint of ${judged.size} rows came after one of ${node.signed} rows`,
+        });
+      else node = { ...node, signed: judged.size, note: record.body };
+    }
+  }
+
+  for (const record of resources.flatMap(({ records }) => records)) {
+    if (record.event === eventNames.row) await row(record);
+    else if (record.event === eventNames.checkpoint) await checkpoint(record);
+    else if (record.event === eventNames.state) {
+      const read = readState(record.body);
+      if ('refused' in read) reject(read.refused);
+      else {
+        accepted += 1;
+        state = read;
+      }
+    } else reject(`${JSON.stringify(record.event.slice(0, 64))} is no event of a node`);
+  }
+  await store.keep({ node, rows, problems, ...(state !== undefined && { state }) });
+  const outcomes: Record<string, number> = {};
+  for (const { verdict } of rows)
+    if (verdict !== undefined) outcomes[verdict.outcome] = (outcomes[verdict.outcome] ?? 0) + 1;
+  return { accepted, rejected, message, next: node.seq + 1, outcomes };
+}
+
+/** Returns the labels of the last resource, without those beyond the limits. */
+function labelsIn(resources: readonly ResourceRecords[]): Pick<NodeRecord, 'labels'> | undefined {
+  const attributes: ReadonlyMap<string, AttributeValue> | undefined = resources.at(-1)?.attributes;
+  if (attributes === undefined) return undefined;
+  const labels = [...attributes]
+    .filter(([key, value]) => key.startsWith(attributeNames.label) && typeof value === 'string')
+    .map(([key, value]) => [key.slice(attributeNames.label.length), String(value)] as const)
+    .filter(([key, value]) => key.length <= labelLimits.length && value.length <= labelLimits.length)
+    .slice(0, labelLimits.count);
+  return { labels: Object.fromEntries(labels) };
+}

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto';
+import { parseJson } from '../../base/json/index.ts';
+import { noteSignedBy, parseCheckpoint, parseEntry, parseNoteKey, rowHash } from '../../trust/index.ts';
+import { attributeNames } from '../records/names.ts';
+import type { LogRecord } from '../records/log-record.ts';
+import type {
+  AcceptedRow,
+  LogProblem,
+  LogProblemCode,
+  NodeRecord,
+  VerdictText,
+} from '../store/node-record.ts';
+
+/** The answer to one record: accepted with what it changes, known already, or refused. */
+export type Judged =
+  | { readonly row: AcceptedRow; readonly key?: string }
+  | 'known'
+  | { readonly refused: string; readonly problem?: LogProblem };
+
+/** Longer texts of verdicts are not kept: the row is. */
+const mostTextBytes = 512 * 1024;
+const mostCodes = 64;
+
+const refused = (why: string, code?: LogProblemCode, seq = 0): Judged => ({
+  refused: why,
+  ...(code !== undefined && { problem: { code, seq, text: why } }),
+});
+
+/**
+ * Judges a row of a node's log by the chain so far.
+ * @param hashOf returns the hash of a row that is stored, or undefined
+ * @param pinned the key that is configured for the node; undefined: the log itself names the key
+ */
+export async function judgeRow(
+  node: Pick<NodeRecord, 'seq' | 'hash'>,
+  record: LogRecord,
+  hashOf: (seq: number) => Promise<string | undefined>,
+  pinned: string | undefined,
+): Promise<Judged> {
+  const [seq, entry, evidence, hash] = (['seq', 'entry', 'evidence', 'hash'] as const).map((name) =>
+    record.attributes.get(attributeNames[name]),
+  );
+  if (
+    typeof seq !== 'number' ||
+    !Number.isSafeInteger(seq) ||
+    seq < 1 ||
+    typeof entry !== 'string' ||
+    typeof evidence !== 'string' ||
+    typeof hash !== 'string' ||
+    !/^([0-9a-f]{64})?$/u.test(evidence) ||
+    !/^[0-9a-f]{64}$/u.test(hash)
+  )
+    return refused('a row has no valid number, entry, evidence or hash');
+  if (seq > node.seq + 1) return refused(`row ${node.seq + 1} must come before row ${seq}`);
+  if (seq <= node.seq) {
+    const stored = seq === node.seq ? node.hash : await hashOf(seq);
+    // A row that has expired cannot be compared.
+    if (stored === undefined || stored === hash) return 'known';
+    return refused(`row ${seq} is another row than the one that the node sent before`, 'LOG_FORKED', seq);
+  }
+  if (rowHash(node.hash, { seq, entry, evidence }) !== hash)
+    return refused(`row ${seq} does not follow from row ${node.seq}`, 'LOG_CHAIN_BROKEN', seq);
+  const parsed = parseEntry(entry);
+  if ('problem' in parsed) return refused(`row ${seq}: ${parsed.problem}`, 'LOG_CHAIN_BROKEN', seq);
+  const row = { seq, entry, evidence, hash };
+  if (parsed.kind === 'key') {
+    if (pinned !== undefined && parsed.key !== pinned)
+      return refused(`row ${seq} names another key than the configured one`, 'LOG_KEY_CHANGED', seq);
+    return { row, key: parsed.key };
+  }
+  if (parsed.kind !== 'verdict') return { row };
+  const { verdict: id, time, outcome, reference, digest, namespace, policyRevision: revision } = parsed;
+  const at = Date.parse(time);
+  if (!Number.isFinite(at) || !['admit', 'deny', 'undecided'].includes(outcome))
+    return refused(`row ${seq} has no valid time or outcome`, 'LOG_CHAIN_BROKEN', seq);
+  const text = textOf(id, record.body);
+  return {
+    row: {
+      ...row,
+      verdict: { id, time: at, outcome, reference, digest, namespace, revision, ...(text && { text }) },
+    },
+  };
+}
+
+/** Returns the text of a verdict, if its digest is the id of the verdict. */
+function textOf(id: string, body: string): VerdictText | undefined {
+  if (body === '' || body.length > mostTextBytes) return undefined;
+  if (`sha256:${createHash('sha256').update(body).digest('hex')}` !== id) return undefined;
+  let value: unknown;
+  try {
+    value = parseJson(body);
+  } catch {
+    return undefined;
+  }
+  const { reasons, exceptions } = (value ?? {}) as { reasons?: unknown; exceptions?: unknown };
+  const would = Array.isArray(exceptions)
+    ? (exceptions as unknown[]).map((one) => (one as { wouldBe?: unknown } | null)?.wouldBe)
+    : [];
+  const found = ['deny', 'undecided'].find((outcome) => would.includes(outcome));
+  return { json: body, codes: codesOf(reasons), ...(found !== undefined && { would: found }) };
+}
+
+/** Collects the codes of a tree of reasons. The JSON reader bounds its depth. */
+function codesOf(reasons: unknown): readonly string[] {
+  const codes = new Set<string>();
+  const waiting: unknown[] = [reasons];
+  while (waiting.length > 0 && codes.size < mostCodes) {
+    const { code, children } = (waiting.pop() ?? {}) as { code?: unknown; children?: unknown };
+    if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/u.test(code)) codes.add(code);
+    if (Array.isArray(children)) for (const child of children as unknown[]) waiting.push(child);
+  }
+  return [...codes];
+}
+
+/**
+ * Judges a checkpoint of a node: its signature by the key of the log, and its position in the chain.
+ * @returns how many rows it covers, or the problem. `later`: it covers rows that the node has not sent yet
+ */
+export async function judgeCheckpoint(
+  node: Pick<NodeRecord, 'seq' | 'hash' | 'key'>,
+  note: string,
+  hashOf: (seq: number) => Promise<string | undefined>,
+): Promise<{ readonly size: number } | { readonly problem: LogProblem } | 'later'> {
+  const checkpoint = parseCheckpoint(note);
+  const wrong = (code: LogProblemCode, seq: number, text: string) => ({ problem: { code, seq, text } });
+  if ('problem' in checkpoint) return wrong('LOG_CHECKPOINT_WRONG', node.seq, checkpoint.problem);
+  const { size, hash } = checkpoint.head;
+  const key = parseNoteKey(node.key);
+  if (size > node.seq || key === undefined) return 'later';
+  if (noteSignedBy(checkpoint.note, [key]) === undefined)
+    return wrong('LOG_CHECKPOINT_WRONG', size, `the checkpoint of ${size} rows has no valid signature`);
+  const stored = size === node.seq ? node.hash : await hashOf(size);
+  if (stored !== undefined && stored !== hash)
+    return wrong('LOG_FORKED', size, `the checkpoint of ${size} rows has another hash than row ${size}`);
+  return { size };
+}

@@ -1,0 +1,55 @@
+import { parseJson } from '../../base/json/index.ts';
+import { describeProblems, validate } from '../../base/schema/index.ts';
+import { nodeStateSchema } from '../records/state.ts';
+import type { NodeState } from '../records/state.ts';
+
+/** What a list of nodes, alerts and metrics show of a state. */
+export interface NodeSummary {
+  readonly version: string;
+  readonly revision?: string;
+  readonly policyProblem?: string;
+  readonly enforcement: string;
+  readonly networkReady: boolean;
+  readonly outOfPolicy: number;
+  readonly degraded: number;
+  readonly running: number;
+  /** The root that ends first. */
+  readonly root?: { readonly name: string; readonly ends: string };
+}
+
+/** The longest state, in bytes. */
+const mostStateBytes = 1024 * 1024;
+
+/** Reads a state. Returns why it is refused instead. */
+export function readState(
+  body: string,
+): { readonly json: string; readonly summary: string } | { readonly refused: string } {
+  if (body.length > mostStateBytes) return { refused: `a state is longer than ${mostStateBytes} bytes` };
+  let value: unknown;
+  try {
+    value = parseJson(body);
+  } catch {
+    return { refused: 'a state is not JSON' };
+  }
+  const position = { file: 'state', line: 0, column: 0 };
+  const problems = validate({ value, file: 'state', positionOf: () => position }, nodeStateSchema);
+  if (problems.length > 0)
+    return { refused: `a state is malformed: ${describeProblems(problems.slice(0, 3)).trimEnd()}` };
+  return { json: JSON.stringify(value), summary: JSON.stringify(summaryOf(value as NodeState)) };
+}
+
+function summaryOf(state: NodeState): NodeSummary {
+  const { policy, roots } = state;
+  const root = roots.toSorted((a, b) => (a.ends < b.ends ? -1 : 1))[0];
+  return {
+    version: state.version,
+    ...(policy.revision !== undefined && { revision: policy.revision }),
+    ...(policy.problem !== undefined && { policyProblem: policy.problem }),
+    enforcement: state.enforcement.result,
+    networkReady: state.networkReady,
+    outOfPolicy: state.outOfPolicy.length,
+    degraded: state.degraded.length,
+    running: state.running.length,
+    ...(root !== undefined && { root: { name: root.name, ends: root.ends } }),
+  };
+}

@@ -1,0 +1,106 @@
+import type { JsonSchema } from '../../base/schema/index.ts';
+
+/** A container of a node. */
+export interface FleetContainer {
+  readonly id: string;
+  readonly namespace: string;
+  readonly pod: string;
+  readonly name: string;
+}
+
+/** A container that runs, the image that it runs, and the verdict that admitted it. */
+export interface RunningContainer extends FleetContainer {
+  readonly reference: string;
+  readonly imageId: string;
+  readonly verdict: string;
+}
+
+/** A container that the policy in force would not admit. */
+export interface OutOfPolicyContainer extends FleetContainer {
+  readonly reference: string;
+  readonly rule: string;
+  readonly outcome: 'deny' | 'undecided';
+  /** ISO 8601. */
+  readonly since: string;
+  readonly verdict: string;
+}
+
+/** A finding of the enforcement check of a node. */
+export interface FleetFinding {
+  readonly code: string;
+  readonly effect: string;
+  readonly on: string;
+}
+
+/** The state of a node, as it sends it. */
+export interface NodeState {
+  readonly version: string;
+  readonly policy: { readonly revision?: string; readonly problem?: string };
+  /** Whether the node proves that its policy refuses. */
+  readonly enforcement: {
+    readonly result: string;
+    /** ISO 8601. */
+    readonly since: string;
+    readonly checkedAt?: string;
+    readonly triedAt?: string;
+    readonly findings: readonly FleetFinding[];
+  };
+  readonly networkReady: boolean;
+  readonly outOfPolicy: readonly OutOfPolicyContainer[];
+  /** Containers that run with less confinement than their profile requires. */
+  readonly degraded: readonly (FleetContainer & { readonly reasons: readonly string[] })[];
+  /** Roots and certificates that the policy in force depends on, and when they end (ISO 8601). */
+  readonly roots: readonly { readonly name: string; readonly rule: string; readonly ends: string }[];
+  readonly running: readonly RunningContainer[];
+  /**
+   * Number of entries that were left out of the lists above, because they have at most {@link mostEntries}.
+   */
+  readonly omitted: number;
+}
+
+/** The most entries of each list of a state. */
+export const mostEntries = 1000;
+
+const text = { type: 'string', maxLength: 4096 } as const;
+const object = (
+  properties: Readonly<Record<string, unknown>>,
+  optional: readonly string[] = [],
+): JsonSchema => ({
+  type: 'object',
+  properties,
+  required: Object.keys(properties).filter((name) => !optional.includes(name)),
+});
+const list = (items: JsonSchema): JsonSchema => ({ type: 'array', maxItems: mostEntries, items });
+const container = { id: text, namespace: text, pod: text, name: text };
+const time = { type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,18}Z$' } as const;
+
+/** The JSON Schema of {@link NodeState}. Fields of later versions are ignored. */
+export const nodeStateSchema: JsonSchema = object({
+  version: text,
+  policy: object({ revision: text, problem: text }, ['revision', 'problem']),
+  enforcement: object(
+    {
+      result: { enum: ['pass', 'fail', 'could not tell'] },
+      since: time,
+      checkedAt: time,
+      triedAt: time,
+      findings: list(object({ code: text, effect: text, on: text })),
+    },
+    ['checkedAt', 'triedAt'],
+  ),
+  networkReady: { type: 'boolean' },
+  outOfPolicy: list(
+    object({
+      ...container,
+      reference: text,
+      rule: text,
+      outcome: { enum: ['deny', 'undecided'] },
+      since: time,
+      verdict: text,
+    }),
+  ),
+  degraded: list(object({ ...container, reasons: { type: 'array', maxItems: 64, items: text } })),
+  roots: list(object({ name: text, rule: text, ends: time })),
+  running: list(object({ ...container, reference: text, imageId: text, verdict: text })),
+  omitted: { type: 'integer', minimum: 0 },
+});

@@ -1,0 +1,103 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { asPortcullisError, errorToJson, isPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { answerApi } from '../api/answer-api.ts';
+import type { Reader } from '../store/queries.ts';
+import type { Identify } from './access.ts';
+import { jsonAnswer } from './answer.ts';
+import type { Answer } from './answer.ts';
+import type { FleetCounts } from './metrics.ts';
+import { receiveLogs, refuse } from './receive-logs.ts';
+import type { ReceiveContext } from './receive-logs.ts';
+
+/** What an answer needs. */
+export interface RequestContext {
+  readonly identify: Identify;
+  readonly reader: Reader;
+  readonly counts: FleetCounts;
+  readonly receive: ReceiveContext;
+  readonly clock: () => number;
+  readonly onFailure: ((error: PortcullisError) => void) | undefined;
+}
+
+/** Answers one request. Never rejects: a failure ends the request and is reported. */
+export async function answerRequest(
+  context: RequestContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  // It is not a failure when a client disconnects while it is being answered.
+  response.on('error', () => undefined);
+  let answer: Answer;
+  try {
+    answer = await answerOf(context, request);
+  } catch (thrown) {
+    answer = failed(context, thrown);
+  }
+  try {
+    send(request, response, answer);
+    context.counts.answered(answer.status);
+  } catch {
+    response.destroy();
+  }
+}
+
+/** Paths of OTLP signals that the aggregator does not take. */
+const otherSignals: readonly string[] = ['/v1/traces', '/v1/metrics', '/v1/profiles'];
+
+async function answerOf(context: RequestContext, request: IncomingMessage): Promise<Answer> {
+  const { method = 'GET', url = '/' } = request;
+  const end = url.indexOf('?');
+  const path = end === -1 ? url : url.slice(0, end);
+  const caller = context.identify(request);
+  if (path === '/v1/logs' && method === 'POST') return receiveLogs(context.receive, caller, request);
+  if (method === 'POST' && otherSignals.includes(path))
+    return refuse(404, 'the aggregator takes log records only, at /v1/logs', 'json');
+  if (method !== 'GET' && method !== 'HEAD')
+    return { ...problem(405, 'only GET and HEAD are answered here'), headers: { Allow: 'GET, HEAD' } };
+  if (path === '/healthz') return jsonAnswer(200, { healthy: true });
+  if (caller === undefined) return refuse(401, 'there is no valid token or certificate', 'json');
+  if (caller.role === 'node') return refuse(403, 'a node may not read', 'json');
+  if (path === '/metrics') {
+    const { type, body } = await context.counts.render();
+    return { status: 200, headers: { 'Content-Type': type }, body };
+  }
+  const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
+  const found = await answerApi(context.reader, path, query, context.clock());
+  return found === undefined
+    ? problem(404, 'there is nothing here; GET /v1 lists the API')
+    : jsonAnswer(200, found);
+}
+
+const problem = (status: number, why: string): Answer => jsonAnswer(status, { error: { why } });
+
+function failed({ onFailure }: RequestContext, thrown: unknown): Answer {
+  if (isPortcullisError(thrown) && thrown.kind === 'invalid')
+    return jsonAnswer(400, { error: errorToJson(thrown) });
+  try {
+    onFailure?.(
+      asPortcullisError(thrown, {
+        code: 'FLEET_FAILED',
+        kind: 'internal',
+        attempted: 'answer a request',
+        on: '',
+        fix: 'read the reason; report it if your setup does not cause it',
+      }),
+    );
+  } catch {
+    // A fault in the failure handler must not become the next failure.
+  }
+  return problem(500, 'the request could not be answered; see the output of the aggregator');
+}
+
+function send(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Answer): void {
+  response.writeHead(status, {
+    ...headers,
+    'Content-Length': Buffer.byteLength(body),
+    'Cache-Control': 'no-store',
+    'X-Content-Type-Options': 'nosniff',
+    // The rest of a refused body is not read.
+    ...(!request.complete && request.method === 'POST' && { Connection: 'close' }),
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}

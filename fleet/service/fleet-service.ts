@@ -1,0 +1,269 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { Duplex } from 'node:stream';
+import { connectionsCheckingInterval, limitHttpConnections } from '../../base/connections/index.ts';
+import { asPortcullisError, PortcullisError } from '../../base/errors/index.ts';
+import { isLoopback } from '../../base/http/index.ts';
+import { lockFolder } from '../../base/storage/index.ts';
+import { createIntake } from '../intake/intake.ts';
+import { openFleetStore } from '../store/store.ts';
+import type { FleetStore } from '../store/store.ts';
+import { createIdentify } from './access.ts';
+import type { AccessFile } from './access.ts';
+import { answerRequest } from './answer-request.ts';
+import { createFleetCounts } from './metrics.ts';
+
+export interface FleetServiceOptions {
+  /** `HOST:PORT`. Port 0 is any free port. */
+  readonly listen: string;
+  /** Folder of the database; created when absent. */
+  readonly data: string;
+  /** PEM. Without it the service uses plain HTTP, on loopback only. */
+  readonly tls?: {
+    readonly certificate: string;
+    readonly key: string;
+    /** Authorities whose client certificates name nodes and readers. */
+    readonly clientAuthorities?: string;
+  };
+  /** Without it, and without client certificates, every local process may write and read. */
+  readonly access?: AccessFile;
+  /** Days after which rows are removed. */
+  readonly keepDays: number;
+  /** Bytes of rows and texts above which the oldest rows of the largest nodes are removed. */
+  readonly keepBytes: number;
+  /** Nodes whose data is removed before the service starts. */
+  readonly forget?: readonly string[];
+  /** Called with internal errors that occur while a request is answered or rows are removed. */
+  readonly onFailure?: (error: PortcullisError) => void;
+  /** Milliseconds since 1970. */
+  readonly clock?: () => number;
+}
+
+export interface FleetService {
+  /** For example `http://127.0.0.1:4319` */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** In ms. A request that is not complete in time is ended. */
+const timeLimits = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 120_000,
+  connectionsCheckingInterval,
+};
+const connectionLimits = { most: 8192, mostOfPeer: 2048 };
+/** In bytes: of a body as sent, of a body decompressed, of all bodies at one time. */
+const bodyLimits = { sent: 4 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
+const bodiesMemory = 128 * 1024 * 1024;
+const expireMs = 600_000;
+const dayMs = 86_400_000;
+
+/**
+ * Serves the aggregator: receives what nodes send (OTLP/HTTP), and answers readers.
+ * @throws PortcullisError FLEET_LISTEN · FLEET_OPEN · FLEET_TLS · STORAGE_IN_USE when another process serves
+ * this folder · STORAGE_…
+ */
+export async function startFleetService(options: FleetServiceOptions): Promise<FleetService> {
+  const { tls, access, data, onFailure, clock = Date.now } = options;
+  const at = hostAndPort(options.listen);
+  requireProtection(options, at.host);
+  const lock = await lockFolder(data);
+  let store: FleetStore | undefined;
+  const shut = async (): Promise<void> => {
+    await store?.close();
+    lock.release();
+  };
+  try {
+    store = await openFleetStore(data);
+    for (const name of options.forget ?? []) await store.forget(name);
+    const { database } = store;
+    const counts = createFleetCounts(database, clock);
+    const intake = createIntake(store, { now: clock, pinnedKey: (name) => access?.nodes.get(name)?.key });
+    const context = {
+      identify: createIdentify(access, tls?.clientAuthorities !== undefined),
+      reader: database,
+      counts,
+      clock,
+      onFailure,
+      receive: {
+        intake,
+        limits: { ...bodyLimits, memory: { free: bodiesMemory } },
+        busy: new Set<string>(),
+        onReceived: counts.received,
+      },
+    };
+    const listener: RequestListener = (request: IncomingMessage, response: ServerResponse) => {
+      const place = connections.placeOf(request.socket);
+      place?.busy();
+      response.once('close', () => place?.idle());
+      void answerRequest(context, request, response);
+    };
+    const server = tls === undefined ? createServer(timeLimits, listener) : tlsServer(tls, listener);
+    const connections = limitHttpConnections(server, connectionLimits, tls !== undefined);
+    server.on('connect', refuseTunnel);
+    const url = await listen(server, options.listen, at, tls === undefined ? 'http' : 'https');
+    // A failed accept, such as EMFILE. Without a listener it would end the process.
+    server.on('error', (thrown) => onFailure?.(acceptFailure(thrown, options.listen)));
+    const removal = openRemoval(store, options, clock);
+    return {
+      url,
+      async close() {
+        const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        server.closeIdleConnections();
+        setTimeout(() => server.closeAllConnections(), 1000).unref();
+        await closed;
+        await removal.close();
+        await intake.settled();
+        await shut();
+      },
+    };
+  } catch (thrown) {
+    await shut();
+    throw thrown;
+  }
+}
+
+/** Removes old rows at the start and every ten minutes, one removal at a time. */
+function openRemoval(
+  store: FleetStore,
+  { keepDays, keepBytes, onFailure }: FleetServiceOptions,
+  clock: () => number,
+): { close(): Promise<void> } {
+  let running: Promise<unknown> = Promise.resolve();
+  const remove = (): void => {
+    running = store
+      .expire({ before: clock() - keepDays * dayMs, bytes: keepBytes })
+      .catch((thrown: unknown) =>
+        onFailure?.(
+          asPortcullisError(thrown, {
+            code: 'FLEET_FAILED',
+            kind: 'internal',
+            attempted: 'remove old rows',
+            on: '',
+            fix: 'read the reason; the next removal is in ten minutes',
+          }),
+        ),
+      );
+  };
+  remove();
+  const timer = setInterval(() => void running.then(remove), expireMs).unref();
+  return {
+    async close() {
+      clearInterval(timer);
+      await running;
+    },
+  };
+}
+
+/** A listener that other machines reach must encrypt, and know who asks. */
+function requireProtection({ listen, tls, access }: FleetServiceOptions, host: string): void {
+  if (isLoopback(host)) return;
+  const known = access !== undefined || tls?.clientAuthorities !== undefined;
+  if (tls !== undefined && known) return;
+  throw new PortcullisError({
+    code: 'FLEET_OPEN',
+    kind: 'invalid',
+    attempted: 'serve the aggregator on',
+    on: listen,
+    why:
+      tls === undefined
+        ? 'other machines reach this address, and tokens and records would not be encrypted'
+        : 'other machines reach this address, and every one of them could write and read',
+    fix: 'give --tls-cert and --tls-key, and --tokens or --client-ca; or listen on loopback',
+  });
+}
+
+/** Refuses CONNECT, which is for proxies (RFC 9110, section 9.3.6). */
+function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
+  socket.on('error', () => socket.destroy());
+  socket.end('HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+}
+
+const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
+  asPortcullisError(thrown, {
+    code: 'FLEET_FAILED',
+    kind: 'unavailable',
+    attempted: 'accept a connection on',
+    on: address,
+    fix: 'raise the limit of open files (LimitNOFILE) if that is the reason',
+  });
+
+function tlsServer(
+  { certificate, key, clientAuthorities }: NonNullable<FleetServiceOptions['tls']>,
+  listener: RequestListener,
+): Server {
+  try {
+    return createTlsServer(
+      {
+        ...timeLimits,
+        handshakeTimeout: timeLimits.headersTimeout,
+        cert: certificate,
+        key,
+        minVersion: 'TLSv1.2',
+        // A client without a certificate may still have a token.
+        ...(clientAuthorities !== undefined && {
+          ca: clientAuthorities,
+          requestCert: true,
+          rejectUnauthorized: false,
+        }),
+      },
+      listener,
+    );
+  } catch (thrown) {
+    throw asPortcullisError(thrown, {
+      code: 'FLEET_TLS',
+      kind: 'invalid',
+      attempted: 'read the certificate and key of the aggregator',
+      on: '',
+      fix: 'name a PEM certificate chain, its private key, and PEM certificates of authorities',
+    });
+  }
+}
+
+interface HostAndPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+function hostAndPort(listen: string): HostAndPort {
+  const [, six, name, port] = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/u.exec(listen) ?? [];
+  if (port === undefined || Number(port) > 65_535)
+    throw new PortcullisError({
+      code: 'FLEET_LISTEN',
+      kind: 'invalid',
+      attempted: 'listen on',
+      on: listen,
+      why: 'it is not HOST:PORT',
+      fix: 'name an address such as 127.0.0.1:4319',
+    });
+  return { host: six ?? name ?? '', port: Number(port) };
+}
+
+async function listen(
+  server: Server,
+  address: string,
+  { host, port }: HostAndPort,
+  scheme: string,
+): Promise<string> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ port, ...(host !== '' && { host }) }, () => {
+      server.removeListener('error', reject);
+      resolve();
+    });
+  }).catch((thrown: unknown) => {
+    throw asPortcullisError(thrown, {
+      code: 'FLEET_LISTEN',
+      kind: 'unavailable',
+      attempted: 'listen on',
+      on: address,
+      fix: 'name another address by --listen',
+    });
+  });
+  const bound = server.address();
+  const actual = typeof bound === 'object' && bound !== null ? bound.port : port;
+  const shown = host === '' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  return `${scheme}://${shown}:${actual}`;
+}

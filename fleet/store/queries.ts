@@ -1,0 +1,309 @@
+import { parseJson } from '../../base/json/index.ts';
+import type { Database, SqlRow, SqlValue } from '../../base/storage/index.ts';
+
+/** Reads of the database of the aggregator. */
+export type Reader = Pick<Database, 'all' | 'get'>;
+
+/** Each part that is given must match. Times are in milliseconds since 1970. */
+export interface VerdictFilter {
+  readonly node?: string;
+  readonly outcome?: string;
+  readonly namespace?: string;
+  /** A part of the reference or of the digest of the image. */
+  readonly image?: string;
+  /** A code of the reasons. */
+  readonly reason?: string;
+  /** What a rule would have decided that an exception of the policy overrode. */
+  readonly would?: string;
+  readonly since?: number;
+  readonly until?: number;
+}
+
+/** The position after which a list continues: that of the last verdict before. */
+export interface VerdictPosition {
+  readonly time: number;
+  readonly node: number;
+  readonly seq: number;
+}
+
+/** A verdict of a node. */
+export interface FleetVerdict {
+  readonly node: string;
+  readonly seq: number;
+  /** ISO 8601. */
+  readonly time: string;
+  readonly outcome: string;
+  readonly reference: string;
+  readonly digest: string;
+  readonly namespace: string;
+  readonly verdict: string;
+  readonly policyRevision: string;
+  /** What a rule would have decided that an exception of the policy overrode. */
+  readonly would?: string;
+}
+
+/** A page of a list, and the position after its last entry if there are more. */
+export interface Page<Entry, Position> {
+  readonly entries: readonly Entry[];
+  readonly next?: Position;
+}
+
+const columns = `row.node AS id, node.name AS node, row.seq, row.time, outcome, reference, digest, namespace, verdict,
+  revision, would`;
+const tables = `row JOIN node ON node.id = row.node JOIN image ON image.id = row.image
+  LEFT JOIN verdict_text ON verdict_text.id = row.verdict`;
+
+/** Lists verdicts, the newest first, by keyset pagination: a page costs the same wherever it begins. */
+export async function listVerdicts(
+  reader: Reader,
+  filter: VerdictFilter,
+  after: VerdictPosition | undefined,
+  most: number,
+): Promise<Page<FleetVerdict, VerdictPosition>> {
+  const { conditions, params } = conditionsOf(filter);
+  const begin = after === undefined ? '' : ' AND (row.time, row.node, row.seq) < (?, ?, ?)';
+  const rows = await reader.all(
+    `SELECT ${columns} FROM ${tables} WHERE outcome IS NOT NULL${conditions}${begin}
+     ORDER BY row.time DESC, row.node DESC, row.seq DESC LIMIT ?`,
+    [...params, ...(after === undefined ? [] : [after.time, after.node, after.seq]), most + 1],
+  );
+  const last = rows[most - 1];
+  return {
+    entries: rows.slice(0, most).map(verdictOf),
+    ...(rows.length > most &&
+      last !== undefined && {
+        next: { time: Number(last['time']), node: Number(last['id']), seq: Number(last['seq']) },
+      }),
+  };
+}
+
+/** Counts verdicts by outcome. */
+export async function countVerdicts(
+  reader: Reader,
+  filter: VerdictFilter,
+): Promise<Readonly<Record<string, number>>> {
+  const { conditions, params } = conditionsOf(filter);
+  const rows = await reader.all(
+    `SELECT outcome, count(*) AS count FROM row WHERE outcome IS NOT NULL${conditions} GROUP BY outcome`,
+    params,
+  );
+  return Object.fromEntries(rows.map(({ outcome, count }) => [String(outcome), Number(count)]));
+}
+
+function conditionsOf(filter: VerdictFilter): { readonly conditions: string; readonly params: SqlValue[] } {
+  const conditions: string[] = [];
+  const params: SqlValue[] = [];
+  const add = (value: SqlValue | undefined, sql: string, times = 1): void => {
+    if (value === undefined) return;
+    conditions.push(` AND ${sql}`);
+    for (let count = 0; count < times; count += 1) params.push(value);
+  };
+  const { node, outcome, namespace, image, reason, would, since, until } = filter;
+  add(node, 'row.node = (SELECT id FROM node WHERE name = ?)');
+  add(outcome, 'outcome = ?');
+  add(namespace, 'namespace = ?');
+  // There are far fewer images than verdicts.
+  add(
+    image === undefined ? undefined : `%${image.replace(/[\\%_]/gu, '\\$&')}%`,
+    `row.image IN (SELECT id FROM image WHERE reference LIKE ? ESCAPE '\\' OR digest LIKE ? ESCAPE '\\')`,
+    2,
+  );
+  add(reason, 'row.verdict IN (SELECT verdict FROM reason WHERE code = ?)');
+  add(would, 'row.verdict IN (SELECT id FROM verdict_text WHERE would = ?)');
+  add(since, 'row.time >= ?');
+  add(until, 'row.time < ?');
+  return { conditions: conditions.join(''), params };
+}
+
+function verdictOf(row: SqlRow): FleetVerdict {
+  const would = row['would'];
+  return {
+    node: String(row['node']),
+    seq: Number(row['seq']),
+    time: new Date(Number(row['time'])).toISOString(),
+    outcome: String(row['outcome']),
+    reference: String(row['reference']),
+    digest: String(row['digest']),
+    namespace: String(row['namespace']),
+    verdict: String(row['verdict']),
+    policyRevision: String(row['revision']),
+    ...(typeof would === 'string' && { would }),
+  };
+}
+
+/** Returns the text of a verdict as JSON, or undefined when it is not stored. */
+export async function textOfVerdict(reader: Reader, id: string): Promise<string | undefined> {
+  const row = await reader.get('SELECT json FROM verdict_text WHERE id = ?', [id]);
+  return row === undefined ? undefined : String(row['json']);
+}
+
+/** Returns the newest rows that gave a verdict. */
+export async function rowsOfVerdict(
+  reader: Reader,
+  id: string,
+  most: number,
+): Promise<readonly FleetVerdict[]> {
+  const rows = await reader.all(
+    `SELECT ${columns} FROM ${tables} WHERE outcome IS NOT NULL AND verdict = ?
+     ORDER BY row.time DESC, row.node DESC, row.seq DESC LIMIT ?`,
+    [id, most],
+  );
+  return rows.map(verdictOf);
+}
+
+/** A node as lists show it. The summary is JSON (intake/summary.ts); empty when it has sent no state. */
+export interface ListedNode {
+  readonly id: number;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly seen: number;
+  readonly seq: number;
+  readonly signed: number;
+  readonly summary: string;
+  readonly problems: readonly string[];
+}
+
+/** Lists nodes in the order of their names. */
+export async function listNodes(reader: Reader, after = '', most = -1): Promise<readonly ListedNode[]> {
+  const rows = await reader.all(
+    `SELECT id, name, labels, seen, seq, signed, summary,
+       (SELECT group_concat(DISTINCT code) FROM problem WHERE problem.node = node.id) AS problems
+     FROM node WHERE name > ? ORDER BY name LIMIT ?`,
+    [after, most],
+  );
+  return rows.map((row) => ({
+    id: Number(row['id']),
+    name: String(row['name']),
+    labels: parseJson(String(row['labels'])) as ListedNode['labels'],
+    seen: Number(row['seen']),
+    seq: Number(row['seq']),
+    signed: Number(row['signed']),
+    summary: String(row['summary']),
+    problems: row['problems'] === null ? [] : String(row['problems']).split(','),
+  }));
+}
+
+/** What is wrong with the log of a node. */
+export interface StoredProblem {
+  readonly code: string;
+  readonly seq: number;
+  /** ISO 8601: when it was found. */
+  readonly at: string;
+  readonly text: string;
+}
+
+/** Returns the state of a node as JSON (empty when it has sent none), its checkpoint and its problems. */
+export async function readNode(
+  reader: Reader,
+  name: string,
+): Promise<
+  | {
+      readonly state: string;
+      readonly key: string;
+      readonly note: string;
+      readonly problems: readonly StoredProblem[];
+    }
+  | undefined
+> {
+  const row = await reader.get('SELECT id, state, key, note FROM node WHERE name = ?', [name]);
+  if (row === undefined) return undefined;
+  const problems = await reader.all(
+    'SELECT code, seq, at, text FROM problem WHERE node = ? ORDER BY at, seq',
+    [Number(row['id'])],
+  );
+  return {
+    state: String(row['state']),
+    key: String(row['key']),
+    note: String(row['note']),
+    problems: problems.map(({ code, seq, at, text }) => ({
+      code: String(code),
+      seq: Number(seq),
+      at: new Date(Number(at)).toISOString(),
+      text: String(text),
+    })),
+  };
+}
+
+/** A row of a node's log as the node wrote it. */
+export interface StoredRow {
+  readonly seq: number;
+  readonly entry: string;
+  readonly evidence: string;
+  readonly hash: string;
+}
+
+/** Lists the rows of a node's log in their order. */
+export async function listRows(
+  reader: Reader,
+  node: string,
+  after: number,
+  most: number,
+): Promise<readonly StoredRow[]> {
+  const rows = await reader.all(
+    `SELECT seq, entry, evidence, hash FROM row
+     WHERE node = (SELECT id FROM node WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?`,
+    [node, after, most],
+  );
+  return rows.map(({ seq, entry, evidence, hash }) => ({
+    seq: Number(seq),
+    entry: String(entry),
+    evidence: String(evidence),
+    hash: String(hash),
+  }));
+}
+
+/** An image that runs, and where. */
+export interface RunningImage {
+  readonly reference: string;
+  readonly imageId: string;
+  readonly verdict: string;
+  readonly containers: number;
+  readonly nodes: number;
+}
+
+/** Lists the images that run on any node, in the order of their names. */
+export async function listRunning(
+  reader: Reader,
+  image: string,
+  after: string,
+  most: number,
+): Promise<readonly RunningImage[]> {
+  const rows = await reader.all(
+    `SELECT one.value ->> '$.reference' AS reference, one.value ->> '$.imageId' AS image,
+       max(one.value ->> '$.verdict') AS verdict, count(*) AS containers, count(DISTINCT node.id) AS nodes
+     FROM node, json_each(iif(node.state = '', '{}', node.state), '$.running') AS one
+     WHERE instr(one.value ->> '$.reference', ?) > 0 AND one.value ->> '$.reference' > ?
+     GROUP BY 1, 2 ORDER BY 1, 2 LIMIT ?`,
+    [image, after, most],
+  );
+  return rows.map((row) => ({
+    reference: String(row['reference']),
+    imageId: String(row['image']),
+    verdict: String(row['verdict']),
+    containers: Number(row['containers']),
+    nodes: Number(row['nodes']),
+  }));
+}
+
+/** A revision of a policy by which verdicts were given. */
+export interface PolicyRevision {
+  readonly revision: string;
+  /** Names of the nodes where it is in force; at most 100 of them. */
+  readonly nodes: readonly string[];
+  readonly inForce: number;
+}
+
+/** Lists the revisions that are in force on any node. */
+export async function listRevisions(reader: Reader): Promise<readonly PolicyRevision[]> {
+  const revisions = new Map<string, string[]>();
+  for (const { name, summary } of await listNodes(reader)) {
+    const { revision } = summary === '' ? {} : (parseJson(summary) as { revision?: string });
+    if (revision === undefined) continue;
+    const nodes = revisions.get(revision);
+    if (nodes === undefined) revisions.set(revision, [name]);
+    else nodes.push(name);
+  }
+  return [...revisions]
+    .map(([revision, nodes]) => ({ revision, nodes: nodes.slice(0, 100), inForce: nodes.length }))
+    .sort((a, b) => b.inForce - a.inForce);
+}

@@ -1,0 +1,210 @@
+import { join } from 'node:path';
+import { parseJson } from '../../base/json/index.ts';
+import { openDatabase } from '../../base/storage/index.ts';
+import type { Database, SqlRow, Statement } from '../../base/storage/index.ts';
+import { newNode } from './node-record.ts';
+import type { AcceptedRow, LogProblem, NodeRecord } from './node-record.ts';
+import { fleetMigrations } from './schema.ts';
+
+/** What one request of a node changes. */
+export interface NodeUpdate {
+  /** The node after the update. Its `id` is that of the node before it. */
+  readonly node: NodeRecord;
+  readonly rows: readonly AcceptedRow[];
+  readonly problems: readonly LogProblem[];
+  /** The state of the node as JSON, and what lists of nodes show of it. Absent: it is unchanged. */
+  readonly state?: { readonly json: string; readonly summary: string };
+}
+
+export interface FleetStore {
+  /** For queries. */
+  readonly database: Pick<Database, 'all' | 'get'>;
+  node(name: string): Promise<NodeRecord>;
+  /** Returns the hash of a stored row, or undefined when the store has no such row. */
+  hashOf(node: NodeRecord, seq: number): Promise<string | undefined>;
+  /** Stores an update in one transaction. It is on the disk when the promise resolves. */
+  keep(update: NodeUpdate): Promise<void>;
+  /**
+   * Removes rows that came before `before`, and then rows of the nodes with the most bytes, until all rows
+   * have at most `bytes`. Texts and images without rows follow.
+   * @returns the number of removed rows
+   */
+  expire(limits: { readonly before: number; readonly bytes: number }): Promise<number>;
+  /** Removes a node with all that it sent. @returns false when there is no such node */
+  forget(name: string): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** The most problems that are kept of one node. */
+const mostProblems = 100;
+/** Rows that one transaction removes: other work waits for it. */
+const removedAtOnce = 1000;
+
+/**
+ * Opens the database of the aggregator in a folder; creates it when absent.
+ * @throws PortcullisError STORAGE_…
+ */
+export async function openFleetStore(folder: string): Promise<FleetStore> {
+  return storeOn(await openDatabase({ path: join(folder, 'fleet.db'), migrations: fleetMigrations }));
+}
+
+function storeOn(database: Database): FleetStore {
+  return {
+    database,
+    async node(name) {
+      const row = await database.get(
+        'SELECT id, name, labels, seen, seq, hash, key, signed, note, bytes FROM node WHERE name = ?',
+        [name],
+      );
+      return row === undefined ? newNode(name) : recordOf(row);
+    },
+    async hashOf({ id }, seq) {
+      const row = await database.get('SELECT hash FROM row WHERE node = ? AND seq = ?', [id, seq]);
+      return row === undefined ? undefined : String(row['hash']);
+    },
+    async keep(update) {
+      const { node } = update;
+      const at = node.seen;
+      await database.write([
+        nodeStatement(update),
+        ...update.rows.flatMap((row) => rowStatements(node.name, row, at)),
+        ...update.problems.map(({ code, seq, text }) => ({
+          sql: `INSERT OR IGNORE INTO problem (node, code, seq, at, text)
+            SELECT id, ?, ?, ?, ? FROM node WHERE name = ?
+            AND (SELECT count(*) FROM problem WHERE node = node.id) < ${mostProblems}`,
+          params: [code, seq, at, text, node.name],
+        })),
+      ]);
+    },
+    expire: (limits) => expire(database, limits),
+    async forget(name) {
+      const row = await database.get('SELECT id FROM node WHERE name = ?', [name]);
+      if (row === undefined) return false;
+      const id = Number(row['id']);
+      while ((await removeRows(database, id, Number.MAX_SAFE_INTEGER)) > 0);
+      await database.write([
+        { sql: 'DELETE FROM problem WHERE node = ?', params: [id] },
+        { sql: 'DELETE FROM node WHERE id = ?', params: [id] },
+        ...orphans,
+      ]);
+      return true;
+    },
+    close: () => database.close(),
+  };
+}
+
+function recordOf(row: SqlRow): NodeRecord {
+  return {
+    id: Number(row['id']),
+    name: String(row['name']),
+    labels: parseJson(String(row['labels'])) as NodeRecord['labels'],
+    seen: Number(row['seen']),
+    seq: Number(row['seq']),
+    hash: String(row['hash']),
+    key: String(row['key']),
+    signed: Number(row['signed']),
+    note: String(row['note']),
+    bytes: Number(row['bytes']),
+  };
+}
+
+/** Writes the node. Its chain grows only from the row that the update was judged by. */
+function nodeStatement({ node, rows, state }: NodeUpdate): Statement {
+  const { name, labels, seen, seq, hash, key, signed, note } = node;
+  const added = rows.reduce((sum, row) => sum + bytesOf(row), 0);
+  return {
+    sql: `INSERT INTO node (name, labels, seen, seq, hash, key, signed, note, state, summary, bytes)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, seen = excluded.seen, seq = excluded.seq,
+        hash = excluded.hash, key = excluded.key, signed = excluded.signed, note = excluded.note,
+        state = iif(excluded.state = '', state, excluded.state),
+        summary = iif(excluded.summary = '', summary, excluded.summary), bytes = bytes + excluded.bytes
+      WHERE node.seq = ?`,
+    params: [
+      ...[name, JSON.stringify(labels), seen, seq, hash, key, signed, note],
+      ...[state?.json ?? '', state?.summary ?? '', added, seq - rows.length],
+    ],
+    expectChanges: 1,
+  };
+}
+
+const bytesOf = ({ entry, verdict }: AcceptedRow): number =>
+  entry.length + (verdict?.text?.json.length ?? 0) + 256;
+
+function rowStatements(node: string, row: AcceptedRow, at: number): Statement[] {
+  const { seq, entry, evidence, hash, verdict } = row;
+  const insert = {
+    sql: `INSERT INTO row (node, seq, received, bytes, entry, evidence, hash, time, outcome, namespace, revision, verdict, image)
+      SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM image WHERE reference = ? AND digest = ?)
+      FROM node WHERE name = ?`,
+    params: [
+      ...[seq, at, bytesOf(row), entry, evidence, hash, verdict?.time ?? null, verdict?.outcome ?? null],
+      ...[verdict?.namespace ?? null, verdict?.revision ?? null, verdict?.id ?? null],
+      ...[verdict?.reference ?? null, verdict?.digest ?? null, node],
+    ],
+    expectChanges: 1,
+  };
+  if (verdict === undefined) return [insert];
+  const { id, reference, digest, text } = verdict;
+  return [
+    { sql: 'INSERT OR IGNORE INTO image (reference, digest) VALUES (?, ?)', params: [reference, digest] },
+    insert,
+    ...(text === undefined
+      ? []
+      : [
+          {
+            sql: 'INSERT OR IGNORE INTO verdict_text (id, json, would) VALUES (?, ?, ?)',
+            params: [id, text.json, text.would ?? null],
+          },
+          ...text.codes.map((code) => ({
+            sql: 'INSERT OR IGNORE INTO reason (code, verdict) VALUES (?, ?)',
+            params: [code, id],
+          })),
+        ]),
+  ];
+}
+
+/** Removes what no row refers to. */
+const orphans: readonly Statement[] = [
+  { sql: 'DELETE FROM verdict_text WHERE NOT EXISTS (SELECT 1 FROM row WHERE verdict = verdict_text.id)' },
+  { sql: 'DELETE FROM reason WHERE NOT EXISTS (SELECT 1 FROM verdict_text WHERE id = reason.verdict)' },
+  {
+    sql: 'DELETE FROM image WHERE NOT EXISTS (SELECT 1 FROM row WHERE image = image.id AND outcome IS NOT NULL)',
+  },
+];
+
+async function expire(
+  database: Database,
+  { before, bytes }: { readonly before: number; readonly bytes: number },
+): Promise<number> {
+  let removed = 0;
+  for (const { id } of await database.all('SELECT id FROM node')) {
+    for (let count = removedAtOnce; count === removedAtOnce; removed += count)
+      count = await removeRows(database, Number(id), before);
+  }
+  for (;;) {
+    const total = await database.get('SELECT coalesce(sum(bytes), 0) AS bytes FROM node');
+    if (Number(total?.['bytes']) <= bytes) break;
+    // The node with the most bytes gives way, so that no node displaces the rows of another.
+    const largest = await database.get('SELECT id FROM node ORDER BY bytes DESC LIMIT 1');
+    const count = await removeRows(database, Number(largest?.['id']), Number.MAX_SAFE_INTEGER);
+    if (count === 0) break;
+    removed += count;
+  }
+  if (removed > 0) await database.write(orphans);
+  return removed;
+}
+
+/** Removes the first rows of a node, at most {@link removedAtOnce}, that came before a time. */
+async function removeRows(database: Database, node: number, before: number): Promise<number> {
+  const first = `SELECT seq FROM row WHERE node = ? ORDER BY seq LIMIT ${removedAtOnce}`;
+  const where = `node = ? AND received < ? AND seq IN (${first})`;
+  const [, result] = await database.write([
+    {
+      sql: `UPDATE node SET bytes = bytes - (SELECT coalesce(sum(bytes), 0) FROM row WHERE ${where}) WHERE id = ?`,
+      params: [node, before, node, node],
+    },
+    { sql: `DELETE FROM row WHERE ${where}`, params: [node, before, node] },
+  ]);
+  return result?.changes ?? 0;
+}

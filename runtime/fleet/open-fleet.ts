@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
+import { readPlainFile } from '../../base/files/index.ts';
+import { createHttpClient } from '../../base/http/index.ts';
+import type { TlsIdentity } from '../../base/http/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { Database } from '../../base/storage/index.ts';
+import { openExporter } from '../../fleet/index.ts';
+import type { ExportedRow } from '../../fleet/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { DaemonConfig } from '../config/types.ts';
+import { nodeState } from './node-state.ts';
+import type { StateParts } from './node-state.ts';
+
+const mostFileBytes = 1024 * 1024;
+
+/**
+ * Starts to send the verdict log and the state of this node to the configured aggregator. The daemon does not
+ * wait for it.
+ * @throws PortcullisError RUNTIME_FLEET_FILE when a certificate or key cannot be read
+ */
+export async function openFleet(
+  { fleet }: Pick<DaemonConfig, 'fleet'>,
+  database: Pick<Database, 'all' | 'get'>,
+  parts: StateParts,
+  log: Logger,
+): Promise<{ close(): Promise<void> }> {
+  const { endpoint, tokenFile, node, labels } = fleet;
+  const tls = await identityOf(fleet);
+  const http = createHttpClient({ connections: 1 });
+  const exporter = openExporter({
+    endpoint,
+    node: node === '' ? hostname() : node,
+    labels,
+    version: parts.version,
+    http,
+    tls,
+    // It is read for each request, because it may be replaced.
+    token: async () => (tokenFile === '' ? undefined : (await textOf(tokenFile)).trim()),
+    source: {
+      rows: (after, most) => rowsAfter(database, after, most),
+      head: async () =>
+        (await database.get<{ seq: number }>('SELECT coalesce(max(seq), 0) AS seq FROM verdict_log'))?.seq ??
+        0,
+      checkpoint: () =>
+        database.get<{ size: number; note: string }>(
+          'SELECT size, note FROM verdict_checkpoint ORDER BY size DESC LIMIT 1',
+        ),
+      state: () => nodeState(parts),
+    },
+    log: log.child({ room: 'fleet' }),
+  });
+  return {
+    async close() {
+      await exporter.close();
+      await http.close();
+    },
+  };
+}
+
+async function rowsAfter(
+  database: Pick<Database, 'all'>,
+  after: number,
+  most: number,
+): Promise<readonly ExportedRow[]> {
+  const rows = await database.all<Omit<ExportedRow, 'text'> & { readonly text: string | null }>(
+    `SELECT seq, entry, evidence, hash, verdict_text.json AS text FROM verdict_log
+     LEFT JOIN verdict_text USING (id) WHERE seq > ? ORDER BY seq LIMIT ?`,
+    [after, most],
+  );
+  return rows.map(({ text, ...row }) => ({ ...row, ...(text !== null && { text }) }));
+}
+
+async function identityOf({
+  caFile,
+  certFile,
+  keyFile,
+}: DaemonConfig['fleet']): Promise<TlsIdentity | undefined> {
+  if (caFile === '' && certFile === '') return undefined;
+  const given = (file: string): Promise<string | undefined> =>
+    file === '' ? Promise.resolve(undefined) : textOf(file);
+  const [ca, cert, key] = await Promise.all([given(caFile), given(certFile), given(keyFile)]);
+  return {
+    id: createHash('sha256')
+      .update(JSON.stringify([ca, cert, key]))
+      .digest('base64'),
+    ...(ca !== undefined && { ca: [ca] }),
+    ...(cert !== undefined && key !== undefined && { cert, key }),
+  };
+}
+
+async function textOf(file: string): Promise<string> {
+  try {
+    return (await readPlainFile(file, mostFileBytes)).toString('utf8');
+  } catch (cause) {
+    throw new PortcullisError({
+      code: 'RUNTIME_FLEET_FILE',
+      kind: 'precondition',
+      attempted: 'read',
+      on: file,
+      why: reasonOf(cause),
+      fix: 'name readable files in the options fleet.…',
+      cause,
+    });
+  }
+}
