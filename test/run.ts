@@ -43,6 +43,7 @@ const besideTheCode = [
   'test/simulation',
   'test/specification',
   'test/base-sets',
+  'test/fleet',
   'test/fuzz',
   'test/proof',
   'test/house',

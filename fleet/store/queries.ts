@@ -1,4 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
+import { append } from '../../base/lists/index.ts';
 import type { Database, SqlRow, SqlValue } from '../../base/storage/index.ts';
 
 /** Reads of the database of the aggregator. */
@@ -60,7 +61,7 @@ export async function listVerdicts(
   after: VerdictPosition | undefined,
   most: number,
 ): Promise<Page<FleetVerdict, VerdictPosition>> {
-  const { conditions, params } = conditionsOf(filter);
+  const { conditions, params } = await conditionsOf(reader, filter);
   const begin = after === undefined ? '' : ' AND (row.time, row.node, row.seq) < (?, ?, ?)';
   const rows = await reader.all(
     `SELECT ${columns} FROM ${tables} WHERE outcome IS NOT NULL${conditions}${begin}
@@ -82,7 +83,7 @@ export async function countVerdicts(
   reader: Reader,
   filter: VerdictFilter,
 ): Promise<Readonly<Record<string, number>>> {
-  const { conditions, params } = conditionsOf(filter);
+  const { conditions, params } = await conditionsOf(reader, filter);
   const rows = await reader.all(
     `SELECT outcome, count(*) AS count FROM row WHERE outcome IS NOT NULL${conditions} GROUP BY outcome`,
     params,
@@ -90,29 +91,60 @@ export async function countVerdicts(
   return Object.fromEntries(rows.map(({ outcome, count }) => [String(outcome), Number(count)]));
 }
 
-function conditionsOf(filter: VerdictFilter): { readonly conditions: string; readonly params: SqlValue[] } {
+/**
+ * Where a search finds more images or verdicts than this, rows are tried in the order of time: the page is
+ * soon full. Otherwise, the rows of each of them are looked up.
+ */
+const mostLookedUp = 64;
+
+interface Found {
+  /** The column of a row. */
+  readonly column: string;
+  /** Selects the values of the column that match. */
+  readonly select: string;
+  readonly params: readonly SqlValue[];
+}
+
+async function conditionsOf(
+  reader: Reader,
+  filter: VerdictFilter,
+): Promise<{ readonly conditions: string; readonly params: readonly SqlValue[] }> {
   const conditions: string[] = [];
   const params: SqlValue[] = [];
-  const add = (value: SqlValue | undefined, sql: string, times = 1): void => {
-    if (value === undefined) return;
+  const add = (sql: string, ...values: readonly SqlValue[]): void => {
     conditions.push(` AND ${sql}`);
-    for (let count = 0; count < times; count += 1) params.push(value);
+    append(params, values);
   };
-  const { node, outcome, namespace, image, reason, would, since, until } = filter;
-  add(node, 'row.node = (SELECT id FROM node WHERE name = ?)');
-  add(outcome, 'outcome = ?');
-  add(namespace, 'namespace = ?');
-  // There are far fewer images than verdicts.
-  add(
-    image === undefined ? undefined : `%${image.replace(/[\\%_]/gu, '\\$&')}%`,
-    `row.image IN (SELECT id FROM image WHERE reference LIKE ? ESCAPE '\\' OR digest LIKE ? ESCAPE '\\')`,
-    2,
-  );
-  add(reason, 'row.verdict IN (SELECT verdict FROM reason WHERE code = ?)');
-  add(would, 'row.verdict IN (SELECT id FROM verdict_text WHERE would = ?)');
-  add(since, 'row.time >= ?');
-  add(until, 'row.time < ?');
+  const { node, outcome, namespace, since, until } = filter;
+  if (node !== undefined) add('row.node = (SELECT id FROM node WHERE name = ?)', node);
+  if (outcome !== undefined) add('outcome = ?', outcome);
+  if (namespace !== undefined) add('namespace = ?', namespace);
+  if (since !== undefined) add('row.time >= ?', since);
+  if (until !== undefined) add('row.time < ?', until);
+  for (const { column, select, params: values } of searchesOf(filter)) {
+    const found = await reader.all(`SELECT 1 FROM (${select} LIMIT ${mostLookedUp + 1})`, values);
+    // A sign keeps SQLite from using the index of the column.
+    add(`${found.length > mostLookedUp ? '+' : ''}${column} IN (${select})`, ...values);
+  }
   return { conditions: conditions.join(''), params };
+}
+
+/** Returns the searches of a filter. There are far fewer images and texts than rows. */
+function searchesOf({ image, reason, would }: VerdictFilter): readonly Found[] {
+  const part = `%${(image ?? '').replace(/[\\%_]/gu, '\\$&')}%`;
+  const like = "reference LIKE ? ESCAPE '\\' OR digest LIKE ? ESCAPE '\\'";
+  const verdict = 'row.verdict';
+  return [
+    ...(image === undefined
+      ? []
+      : [{ column: 'row.image', select: `SELECT id FROM image WHERE ${like}`, params: [part, part] }]),
+    ...(reason === undefined
+      ? []
+      : [{ column: verdict, select: 'SELECT verdict FROM reason WHERE code = ?', params: [reason] }]),
+    ...(would === undefined
+      ? []
+      : [{ column: verdict, select: 'SELECT id FROM verdict_text WHERE would = ?', params: [would] }]),
+  ];
 }
 
 function verdictOf(row: SqlRow): FleetVerdict {
