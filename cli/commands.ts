@@ -38,6 +38,11 @@ export const commands: readonly Entry[] = [
     load: () => import('./daemon.ts'),
   },
   {
+    name: 'proxy',
+    summary: 'verify images in front of containerd or CRI-O',
+    load: () => import('./proxy.ts'),
+  },
+  {
     name: 'config',
     summary: 'convert another runtime’s configuration to ours',
     load: () => import('./config.ts'),

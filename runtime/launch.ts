@@ -5,6 +5,7 @@
  */
 import type { DaemonConfig } from './config/types.ts';
 import type { Daemon, DaemonDeps } from './daemon.ts';
+import type { Proxy, ProxySettings } from './proxy.ts';
 import type { DockerDriverService, DockerDriverSettings } from './docker-driver.ts';
 
 export { loadDaemonConfig } from './config/load.ts';
@@ -26,6 +27,15 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps = {}): 
     import('./undo.ts'),
   ]);
   return orUndo(config.logLevel, (undo) => start(config, deps, undo));
+}
+
+/**
+ * Starts the proxy in front of another runtime: see `proxy.ts`. A start that fails undoes its early work.
+ * @throws PortcullisError when the proxy cannot start
+ */
+export async function startProxy(settings: ProxySettings): Promise<Proxy> {
+  const [{ startProxy: start }, { orUndo }] = await Promise.all([import('./proxy.ts'), import('./undo.ts')]);
+  return orUndo(settings.config.logLevel, (undo) => start(settings, undo));
 }
 
 /**

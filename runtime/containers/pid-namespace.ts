@@ -20,7 +20,7 @@ export type PidMode = 'own' | 'pod' | 'host' | 'target';
  * @throws PortcullisError RUNTIME_BAD_NAMESPACE when the container asks for the host's and the pod does not,
  * or the mode is unknown
  */
-export function pidModeOf(config: ContainerConfig, sandbox: SandboxRecord): PidMode {
+export function pidModeOf(config: ContainerConfig, sandbox: Pick<SandboxRecord, 'config'>): PidMode {
   const mode = config.linux?.securityContext?.namespaceOptions?.pid;
   if (mode === undefined || mode === NamespaceMode.CONTAINER) return 'own';
   const { hostPid } = planSandbox(sandbox.config);

@@ -24,6 +24,21 @@ import { beginCourse, endCourse, releaseCourse } from './pull-course.ts';
 import type { Admitted, Course, PullDeps } from './pull-course.ts';
 import { unpackLayers } from './unpack-layers.ts';
 
+/** What a decision about a reference needs of a pull. */
+export type VerifyDeps = Pick<
+  PullDeps,
+  'platform' | 'limits' | 'decisions' | 'registryClient' | 'now' | 'gathering' | 'absences' | 'services'
+> & { readonly records: Pick<PullDeps['records'], 'append' | 'byName'> };
+
+/** A reference that the policy admits, at the digest to which the registry resolved it. */
+export interface Verified {
+  readonly name: ImageName;
+  readonly resolved: ResolvedImage;
+  readonly dossier: Dossier;
+  /** Its log rows are not written yet. */
+  readonly decided: Decided;
+}
+
 /** The requested name, and the digest to which the registry resolved it. */
 interface Asked {
   readonly name: ImageName;
@@ -98,11 +113,27 @@ export async function tryPull(deps: PullDeps, request: PullRequest): Promise<Ver
 }
 
 /**
+ * Does the same as {@link pullImage} up to the verdict, for content that another runtime fetches. Resolves
+ * only with an admitting verdict; the caller records it together with what it allows.
+ * @throws PortcullisError the errors of a pull, such as IMAGES_DENIED
+ */
+export async function verifyReference(deps: VerifyDeps, request: PullRequest): Promise<Verified> {
+  const { name, policy } = await enter(deps, request);
+  const signal = request.signal ?? new AbortController().signal;
+  try {
+    const asked = await resolveAsked(deps, request, name, policy, signal);
+    return { name, resolved: asked.resolved, ...(await decideFresh(deps, asked, signal)) };
+  } catch (thrown) {
+    throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(thrown, name);
+  }
+}
+
+/**
  * Does the steps that need no registry. @throws PortcullisError when no answer of a registry would admit the
  * image
  */
 async function enter(
-  deps: PullDeps,
+  deps: VerifyDeps,
   request: PullRequest,
 ): Promise<{ readonly name: ImageName; readonly policy: TrustPolicy }> {
   const name = parseImageName(request.reference);
@@ -119,7 +150,7 @@ async function enter(
 }
 
 async function resolveAsked(
-  deps: PullDeps,
+  deps: VerifyDeps,
   request: PullRequest,
   name: ImageName,
   policy: TrustPolicy,
@@ -171,7 +202,7 @@ async function fetchAndDecide(
 
 /** @param purpose concurrent pulls share evidence only with pulls of the same purpose */
 async function decideFresh(
-  deps: PullDeps,
+  deps: VerifyDeps,
   asked: Omit<Asked, 'places'>,
   signal: AbortSignal,
   purpose = 'pull',
@@ -218,7 +249,7 @@ async function decideFresh(
   throw refusal(decided.verdict, 'pull image');
 }
 
-function recordedUnder({ records }: PullDeps, { text }: ImageName): Dossier | undefined {
+function recordedUnder({ records }: VerifyDeps, { text }: ImageName): Dossier | undefined {
   return records.byName(text)?.names.find(({ name }) => name === text)?.dossier;
 }
 

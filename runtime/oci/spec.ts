@@ -1,4 +1,4 @@
-import type { Settings } from '../../entitlements/index.ts';
+import type { OciSeccomp, Settings } from '../../entitlements/index.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 import { containerMounts, rootfsPropagation } from './mounts.ts';
 import { launchedArguments } from './launched-command.ts';
@@ -157,8 +157,17 @@ function withLauncher(launcher: string | undefined, mounts: OciSpec['mounts']): 
 
 /** Serializes a specification as JSON. Seccomp values may exceed 2^53 and are written as exact integers. */
 export function serialiseSpec(spec: OciSpec): string {
-  return JSON.stringify(spec, (_key, value: unknown) =>
-    typeof value === 'bigint' ? exactInteger(value) : value,
+  return withExactIntegers(spec);
+}
+
+/** Serializes a seccomp object alone, as {@link serialiseSpec} does. */
+export function serialiseSeccomp(seccomp: OciSeccomp): string {
+  return withExactIntegers(seccomp);
+}
+
+function withExactIntegers(value: object): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === 'bigint' ? exactInteger(part) : part,
   );
 }
 

@@ -22,9 +22,9 @@ export interface AdmittedImage {
  * and other errors of the image store if the image is not admitted
  */
 export async function admitForRun(
-  images: ImageStore,
+  images: Pick<ImageStore, 'find' | 'decideForRun'>,
   config: ContainerConfig,
-  sandbox: SandboxRecord,
+  sandbox: Pick<SandboxRecord, 'config'>,
 ): Promise<Admission> {
   const asked = config.image?.image ?? '';
   const image = asked === '' ? undefined : images.find(asked);

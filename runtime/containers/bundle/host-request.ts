@@ -30,7 +30,7 @@ export interface HostRequest {
  */
 export async function hostRequest(input: {
   readonly config: ContainerConfig;
-  readonly sandbox: SandboxRecord;
+  readonly sandbox: Pick<SandboxRecord, 'config'>;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
   readonly paths: HostPaths;

@@ -21,9 +21,9 @@ export interface AdmittedVolume {
  * @throws PortcullisError with the prefix ImageVolumeMountFailed, which kubelets know
  */
 export async function admitVolumes(
-  images: ImageStore,
+  images: Pick<ImageStore, 'find' | 'decideForRun'>,
   config: ContainerConfig,
-  sandbox: SandboxRecord,
+  sandbox: Pick<SandboxRecord, 'config'>,
 ): Promise<readonly AdmittedVolume[]> {
   const admitted: AdmittedVolume[] = [];
   for (const mount of config.mounts.filter(isImageVolume)) {

@@ -39,7 +39,7 @@ export interface Confinement {
    */
   confine(input: {
     readonly config: ContainerConfig;
-    readonly sandbox: SandboxRecord;
+    readonly sandbox: Pick<SandboxRecord, 'id' | 'config'>;
     readonly ceilings: readonly CeilingDemand[];
     /** The entitlements that the image needs, as signed by the publisher; undefined: no bound. */
     readonly requested: readonly RequestedEntitlements[] | undefined;
@@ -180,7 +180,7 @@ export function createConfinement(parts: {
 function namedProfile(
   profiles: ProfileSet,
   config: ContainerConfig,
-  sandbox: SandboxRecord,
+  sandbox: Pick<SandboxRecord, 'config'>,
 ): Profile | undefined {
   const named = namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '');
   if (named === undefined) return undefined;

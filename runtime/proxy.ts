@@ -1,0 +1,164 @@
+import { createRegistryClient } from '../base/distribution/index.ts';
+import { boundingCapabilities, startKernelWorker } from '../base/kernel/index.ts';
+import { createLogger } from '../base/log/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { programStarter, startReactor } from '../base/reactor/index.ts';
+import { makeFolder } from '../base/storage/index.ts';
+import { compile, defaultProfile, detectKernel } from '../entitlements/index.ts';
+import type { KernelFeatures, Prover, Target } from '../entitlements/index.ts';
+import type { DaemonConfig } from './config/types.ts';
+import { createCdiRegistry } from './containers/cdi/registry.ts';
+import { createConfinement, proverIn } from './containers/confinement/confinement.ts';
+import { createCriClient } from './cri/client.ts';
+import { refuseListener } from './cri/unix-listener.ts';
+import { openStateDatabase } from './database/open-database.ts';
+import { openDaemonVerdictLog } from './database/verdict-log.ts';
+import { openHostPaths } from './host-paths/host-paths.ts';
+import { registryOptionsOf } from './images/mirrors.ts';
+import { createHealth } from './observability/health.ts';
+import { livenessChecks } from './observability/liveness.ts';
+import { openPolicy } from './policy/policy-watch.ts';
+import { lockBackend } from './proxy/backend-lock.ts';
+import { containerCalls } from './proxy/container-calls.ts';
+import type { ContainerCallsDeps } from './proxy/container-calls.ts';
+import { imageCalls } from './proxy/image-calls.ts';
+import { openProxyImages } from './proxy/images.ts';
+import { openProxyRecords } from './proxy/records.ts';
+import { refusedCalls } from './proxy/refused-calls.ts';
+import { sandboxCalls } from './proxy/sandbox-calls.ts';
+import { openSeccompFiles } from './proxy/seccomp-files.ts';
+import { createProxyServer } from './proxy/server.ts';
+import { settleRecords } from './proxy/settle.ts';
+import { openServiceManager } from './service-manager/service-manager.ts';
+import { claimFolders } from './state/instance-lock.ts';
+import type { Undo } from './undo.ts';
+
+export interface ProxySettings {
+  /**
+   * The configuration of the daemon, of which the proxy uses the socket, the root folder, the policy, the
+   * registries, the peers, the retention of verdicts, the kubelet's folder, CDI and the log level.
+   */
+  readonly config: DaemonConfig;
+  /** The path of the backend's CRI socket. */
+  readonly backend: string;
+  /** Whether users other than root are kept from the backend's socket. */
+  readonly lock: boolean;
+}
+
+export interface Proxy {
+  /** Ends the service. What the backend runs keeps running. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Serves the CRI in front of another runtime: verifies images before the backend pulls them and before it
+ * creates containers from them, and keeps containers within their ceilings.
+ * @param undo collects the functions that undo early work if the start fails
+ * @throws PortcullisError when a required part is unavailable; a broken policy is only logged, and nothing is
+ * admitted
+ */
+export async function startProxy({ config, backend, lock }: ProxySettings, undo: Undo): Promise<Proxy> {
+  const { root, socket } = config;
+  const log = createLogger({ level: config.logLevel });
+  await refuseListener(socket);
+  await makeFolder(root);
+  const release = await claimFolders({ root, state: root });
+  const server = { connections: () => 0 };
+  const locked = lock ? lockBackend(backend, () => server.connections(), log) : undefined;
+  const threads = await openThreads(log);
+  const { reactor, kernel, startProgram } = threads;
+  undo.push(async () => {
+    locked?.close();
+    await Promise.all([reactor.close(), kernel.close()]);
+    release();
+  });
+  const registryOptions = await registryOptionsOf(config.registries);
+  const registries = createRegistryClient(registryOptions);
+  const [database, policy, paths, seccompFiles] = await Promise.all([
+    openStateDatabase(root, log),
+    openPolicy(config.policy, log),
+    openHostPaths(startProgram, [root]),
+    openSeccompFiles(root),
+  ]);
+  const records = await openProxyRecords(database);
+  const recorded = [records.containers, { list: () => images.list() }];
+  const verdictLog = await openDaemonVerdictLog(database, config, recorded, log);
+  const images = await openProxyImages({
+    ...{ root, database, policy: policy.current, verdictLog, registries, registryOptions },
+  });
+  await settleRecords(createCriClient(backend), { images, records, log });
+  const prover = proverIn(root);
+  const deps: ContainerCallsDeps = {
+    ...{ records, images, paths, seccompFiles, log, kubeletRoot: config.kubeletRoot },
+    ...confinementFor(policy.profiles, prover, paths),
+    cdi: createCdiRegistry(config.cdi.specDirs, paths),
+    heldCapabilities: boundingCapabilities(),
+  };
+  const forImages = imageCalls(images, log);
+  const serving = await createProxyServer({
+    ...{ socket, backend, peers: config.peers, log },
+    interceptors: {
+      calls: {
+        ...forImages.calls,
+        ...sandboxCalls(records, log),
+        ...containerCalls(deps),
+        ...refusedCalls,
+      },
+      streams: forImages.streams,
+    },
+  });
+  server.connections = serving.backendConnections;
+  const healthy = createHealth(livenessChecks({ database, reactor, kernel, folders: [root] }));
+  const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy, log });
+  const reload = (): void => void policy.reload();
+  process.on('SIGHUP', reload);
+  log.info({ socket, backend, pid: process.pid }, 'serving CRI v1 in front of the backend');
+  manager.ready();
+  return {
+    async stop() {
+      manager.stopping();
+      process.off('SIGHUP', reload);
+      policy.close();
+      await serving.close();
+      locked?.close();
+      await Promise.all([prover.close(), images.close(), paths.close()]);
+      await verdictLog.close();
+      await Promise.all([registries.close(), database.close()]);
+      release();
+      await Promise.all([reactor.close(), kernel.close()]);
+      log.info({}, 'stopped');
+    },
+  };
+}
+
+async function openThreads(log: Logger) {
+  const lost = (why: string): void =>
+    log.error({ why }, 'the thread that watches for the exits of processes failed; it is restarted');
+  const [reactor, kernel] = await Promise.all([startReactor(lost), startKernelWorker()]);
+  return { reactor, kernel, startProgram: programStarter(reactor, kernel) };
+}
+
+/**
+ * What the fields of the CRI can express: the backend applies its own AppArmor profile and SELinux labels,
+ * and has no launcher for rules of Landlock.
+ */
+function confinementFor(
+  profiles: Parameters<typeof createConfinement>[0]['profiles'],
+  prover: Prover,
+  paths: Parameters<typeof createConfinement>[0]['paths'],
+): Pick<ContainerCallsDeps, 'confinement' | 'defaultDevices'> {
+  const kernel: KernelFeatures = { ...detectKernel(), apparmor: false, landlock: 0 };
+  const architecture = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
+  const target = (runtime: string): Target => ({ architecture, runtime, kernel });
+  return {
+    confinement: createConfinement({
+      ...{ profiles, target, prover, paths },
+      apparmor: { label: () => Promise.resolve(undefined) },
+      selinux: {
+        labels: () => ({ process: '', mount: '' }),
+        relabel: () => Promise.resolve(),
+      },
+    }),
+    defaultDevices: compile(defaultProfile(), target('other')).devices,
+  };
+}

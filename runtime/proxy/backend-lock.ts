@@ -1,0 +1,77 @@
+import { chmodSync, chownSync, lstatSync, readFileSync } from 'node:fs';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+
+/** Keeps users other than root from the backend's socket. Root cannot be kept from it. */
+export interface BackendLock {
+  close(): void;
+}
+
+/** In ms: a backend that starts again creates its socket anew, with its own mode. */
+const lookMs = 2_000;
+
+/**
+ * Gives the socket to root alone (mode 0600), now and whenever the backend has created it again. Reports
+ * connections of other processes to it. The socket stays locked when the proxy ends.
+ * @param ours returns how many connections this process has to the backend
+ * @throws PortcullisError PROXY_BAD_BACKEND when the path is not a socket, or cannot be locked
+ */
+export function lockBackend(socket: string, ours: () => number, log: Logger): BackendLock {
+  let toldOthers = 0;
+  lockNow(socket, log);
+  const look = (): void => {
+    try {
+      lockNow(socket, log);
+      const others = connectionsTo(socket) - ours();
+      if (others > toldOthers)
+        log.warn(
+          { socket, connections: others },
+          'other processes of root are connected to the backend: what they do there has no verdict',
+        );
+      toldOthers = others;
+    } catch (thrown) {
+      log.debug({ socket, why: reasonOf(thrown) }, 'the socket of the backend cannot be locked now');
+    }
+  };
+  const timer = setInterval(look, lookMs);
+  timer.unref();
+  return { close: () => clearInterval(timer) };
+}
+
+function lockNow(socket: string, log: Logger): void {
+  const found = lstatSync(socket, { throwIfNoEntry: false });
+  if (found === undefined || !found.isSocket())
+    throw bad(socket, found === undefined ? 'there is no such file' : 'it is not a socket');
+  const mode = found.mode & 0o777;
+  if (mode === 0o600 && found.uid === 0 && found.gid === 0) return;
+  try {
+    chownSync(socket, 0, 0);
+    chmodSync(socket, 0o600);
+  } catch (thrown) {
+    throw bad(socket, `its mode cannot be set: ${reasonOf(thrown)}`);
+  }
+  const before = { mode: mode.toString(8), uid: found.uid, gid: found.gid };
+  log.info({ socket, before }, 'locked the socket of the backend for all users but root');
+}
+
+/** Returns how many connections the listener at a path has accepted (proc(5), /proc/net/unix). */
+function connectionsTo(socket: string): number {
+  const connected = '03';
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .filter((line) => {
+      const [, , , , , state, , path] = line.trim().split(/\s+/);
+      return state === connected && path === socket;
+    }).length;
+}
+
+function bad(socket: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'PROXY_BAD_BACKEND',
+    kind: 'precondition',
+    attempted: 'use the backend at',
+    on: socket,
+    why,
+    fix: 'start the backend first, and give the path of its CRI socket: --backend unix:///run/containerd/containerd.sock',
+  });
+}

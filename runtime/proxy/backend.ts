@@ -1,0 +1,136 @@
+import { connect as connectHttp2, constants } from 'node:http2';
+import type {
+  ClientHttp2Session,
+  ClientHttp2Stream,
+  IncomingHttpHeaders,
+  OutgoingHttpHeaders,
+} from 'node:http2';
+import { connect } from 'node:net';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { framed, passedHeaders, readMessage, timeoutHeader } from './grpc.ts';
+
+/** One connection to the backend. It belongs to one connection of a client, whose pace slows no other one. */
+export interface BackendConnection {
+  /** Begins a call. Connects again if the backend was restarted. */
+  begin(path: string, headers: OutgoingHttpHeaders): ClientHttp2Stream;
+  close(): void;
+}
+
+/** The answer of the backend to a unary call. */
+export interface BackendAnswer {
+  readonly headers: IncomingHttpHeaders;
+  readonly message: Buffer;
+  readonly trailers: IncomingHttpHeaders;
+}
+
+/** A status other than OK of the backend, to be passed on as it is. */
+export class BackendStatus extends Error {
+  readonly headers: IncomingHttpHeaders;
+  readonly trailers: IncomingHttpHeaders;
+  constructor(rpc: string, headers: IncomingHttpHeaders, trailers: IncomingHttpHeaders) {
+    super(`${rpc}: the backend answered with gRPC status ${String(trailers['grpc-status'])}`);
+    this.headers = headers;
+    this.trailers = trailers;
+  }
+}
+
+/** HTTP/2 settings for both sides. A stream may have this much unread data in memory. */
+export const windowBytes = 256 * 1024;
+/** For all streams of a connection together: streams of events that nobody reads do not block the others. */
+export const connectionWindowBytes = 64 * windowBytes;
+/** In MB: a limit on what one connection keeps in memory. */
+export const sessionMegabytes = 128;
+
+/** @param path of the backend's socket */
+export function openBackend(path: string): BackendConnection {
+  let session: ClientHttp2Session | undefined;
+  const current = (): ClientHttp2Session => {
+    if (session !== undefined && !session.closed && !session.destroyed) return session;
+    const opened = connectHttp2('http://localhost', {
+      createConnection: () => connect(path),
+      settings: { enablePush: false, initialWindowSize: windowBytes, maxHeaderListSize: 1024 * 1024 },
+      maxSessionMemory: sessionMegabytes,
+    });
+    // Each call reports the failure of its connection.
+    opened.on('error', () => undefined);
+    opened.once('connect', () => opened.setLocalWindowSize(connectionWindowBytes));
+    session = opened;
+    return opened;
+  };
+  return {
+    begin: (rpcPath, headers) =>
+      current().request(
+        { ...headers, ':method': 'POST', ':scheme': 'http', ':path': rpcPath, ':authority': 'localhost' },
+        { endStream: false },
+      ),
+    close: () => session?.destroy(),
+  };
+}
+
+/** A unary call for the backend. */
+export interface BackendRequest {
+  /** `/runtime.v1.ImageService/PullImage`. */
+  readonly path: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly message: Uint8Array;
+  readonly signal: AbortSignal;
+  /** When the client stops waiting. */
+  readonly deadline?: number;
+}
+
+/**
+ * Makes a unary call.
+ * @param socket for errors
+ * @throws BackendStatus; PortcullisError PROXY_BACKEND_UNREACHABLE; the reason of the signal
+ */
+export async function callBackend(
+  backend: BackendConnection,
+  socket: string,
+  { path, headers, message, signal, deadline }: BackendRequest,
+): Promise<BackendAnswer> {
+  signal.throwIfAborted();
+  const { 'grpc-accept-encoding': _accepted, 'grpc-timeout': _timeout, ...passed } = passedHeaders(headers);
+  const stream = backend.begin(path, {
+    ...passed,
+    ...(deadline !== undefined && { 'grpc-timeout': timeoutHeader(deadline - performance.now()) }),
+  });
+  const cancel = (): void => stream.close(constants.NGHTTP2_CANCEL);
+  signal.addEventListener('abort', cancel, { once: true });
+  try {
+    const response = Promise.withResolvers<IncomingHttpHeaders>();
+    response.promise.catch(() => undefined);
+    let trailers: IncomingHttpHeaders | undefined;
+    stream.once('response', (found) => response.resolve(found));
+    stream.once('trailers', (found) => (trailers = found));
+    stream.once('error', response.reject);
+    const closed = new Promise<void>((resolve) => stream.once('close', () => resolve()));
+    stream.once('close', () => response.reject(new Error('the connection was closed')));
+    stream.end(framed(message));
+    const answered = await response.promise;
+    const body = await readMessage(stream, path);
+    await closed;
+    const last = trailers ?? answered;
+    if (last['grpc-status'] === undefined) throw new Error('the answer has no status');
+    if (last['grpc-status'] !== '0') throw new BackendStatus(path, answered, last);
+    return { headers: answered, message: body ?? Buffer.alloc(0), trailers: last };
+  } catch (thrown) {
+    signal.throwIfAborted();
+    if (thrown instanceof BackendStatus || thrown instanceof PortcullisError) throw thrown;
+    throw unreachable(socket, reasonOf(thrown));
+  } finally {
+    signal.removeEventListener('abort', cancel);
+    if (!stream.closed) cancel();
+  }
+}
+
+/** The error of a call that the backend did not answer. */
+export function unreachable(socket: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'PROXY_BACKEND_UNREACHABLE',
+    kind: 'unavailable',
+    attempted: 'pass the call on to the backend at',
+    on: socket,
+    why,
+    fix: 'see whether the backend runs and serves the CRI there; the call can be repeated',
+  });
+}

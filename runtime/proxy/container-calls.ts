@@ -1,0 +1,323 @@
+import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { Settings } from '../../entitlements/index.ts';
+import type { Verdict } from '../../trust/index.ts';
+import type { Confined, Confinement } from '../containers/confinement/confinement.ts';
+import { admitForRun } from '../containers/bundle/admission.ts';
+import type { AdmittedImage } from '../containers/bundle/admission.ts';
+import { hostRequest } from '../containers/bundle/host-request.ts';
+import type { CdiRegistry } from '../containers/cdi/registry.ts';
+import { isImageVolume } from '../containers/mount-sources.ts';
+import { pidModeOf } from '../containers/pid-namespace.ts';
+import { criCodec } from '../cri/contract/services.ts';
+import { NamespaceMode } from '../cri/contract/contract.types.ts';
+import type {
+  ContainerConfig,
+  CreateContainerRequest,
+  CreateContainerResponse,
+  ImageSpec,
+  UpdateContainerResourcesRequest,
+} from '../cri/contract/contract.types.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
+import { imageIdOf } from '../images/artifact-layer.ts';
+import { idForm } from '../images/find-image.ts';
+import { tryImageName } from '../images/image-name.ts';
+import type { ImageRecord } from '../images/types.ts';
+import { mergedResources } from '../oci/resources.ts';
+import { nothingAsked } from '../oci/profile-bounds.ts';
+import { decoded, readable } from './calls.ts';
+import type { InterceptedCall, Interceptors } from './calls.ts';
+import { backendImage, imageIdFrom } from './image-calls.ts';
+import type { ProxyImages } from './images.ts';
+import { narrowed, resourceEdits } from './narrow.ts';
+import type { Narrowed } from './narrow.ts';
+import type { ProxyRecords, ProxySandbox } from './records.ts';
+import { sandboxOf } from './sandbox-calls.ts';
+import type { SeccompFiles } from './seccomp-files.ts';
+import { editMessage } from './wire.ts';
+import type { FieldEdit } from './wire.ts';
+
+export interface ContainerCallsDeps {
+  readonly records: ProxyRecords;
+  readonly images: ProxyImages;
+  readonly confinement: Confinement;
+  readonly cdi: CdiRegistry;
+  readonly paths: HostPaths;
+  readonly kubeletRoot: string;
+  readonly seccompFiles: SeccompFiles;
+  readonly defaultDevices: Settings['devices'];
+  readonly heldCapabilities: readonly string[];
+  readonly log: Logger;
+}
+
+/** The calls that create containers and change their limits. */
+export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] {
+  const { records, log } = deps;
+  return {
+    'RuntimeService/CreateContainer': async (call) => {
+      const request = decoded(criCodec<CreateContainerRequest>('CreateContainerRequest'), call.request);
+      const { config } = request;
+      if (config === undefined) throw noConfig();
+      const sandbox = await sandboxOf(records, call, request.podSandboxId, request.sandboxConfig);
+      const admitted = await admitImages(deps, call, config, sandbox);
+      const { settings, narrow } = await confine(deps, config, sandbox, admitted.verdict);
+      const ids = await backendIds(call, config, admitted);
+      const answer = await call.forward(readable(() => changedRequest(call.request, ids, narrow)));
+      const { containerId } = decoded(
+        criCodec<CreateContainerResponse>('CreateContainerResponse'),
+        answer.message,
+      );
+      const limits = settings.bounds?.resources;
+      const bounded = limits !== undefined && Object.keys(limits).length > 0;
+      await records.containers.put(
+        {
+          ...{ id: containerId, name: containerId, sandboxId: sandbox.id },
+          namespace: sandbox.config.metadata?.namespace ?? '',
+          imageId: admitted.image.id,
+          userSpecified: config.image?.userSpecifiedImage ?? '',
+          verdictId: admitted.verdict.id,
+          ...(bounded && { bounded: { limits, resources: config.linux?.resources ?? nothingAsked } }),
+        },
+        [],
+        'process',
+      );
+      const degraded = [...settings.degraded, ...narrow.beyond];
+      const facts = { container: containerId, image: admitted.image.id, verdict: admitted.verdict.id };
+      log.info({ ...facts, ...(degraded.length > 0 && { degraded }) }, 'container created');
+      return answer;
+    },
+    'RuntimeService/UpdateContainerResources': async (call) => {
+      const request = decoded(
+        criCodec<UpdateContainerResourcesRequest>('UpdateContainerResourcesRequest'),
+        call.request,
+      );
+      const record = records.containers.find(request.containerId);
+      if (record?.bounded === undefined || request.linux === undefined) return call.forward(call.request);
+      const { limits, resources } = record.bounded;
+      const merged = mergedResources(resources, request.linux);
+      const linux: FieldEdit = {
+        into: { message: 'LinuxContainerResources', fields: resourceEdits(merged, limits) },
+      };
+      const answer = await call.forward(
+        readable(() =>
+          editMessage(call.request, { message: 'UpdateContainerResourcesRequest', fields: { linux } }),
+        ),
+      );
+      await records.containers.put({ ...record, bounded: { limits, resources: merged } }, [], 'process');
+      return answer;
+    },
+  };
+}
+
+/**
+ * Decides about the image and about image volumes, offline, for the namespace of the pod and by the policy in
+ * force. An image that the backend has and that was never verified here is verified now, without credentials:
+ * the request has none.
+ */
+async function admitImages(
+  deps: ContainerCallsDeps,
+  call: InterceptedCall,
+  config: ContainerConfig,
+  sandbox: ProxySandbox,
+): Promise<AdmittedImage> {
+  const namespace = sandbox.config.metadata?.namespace ?? '';
+  const specs = [config.image, ...config.mounts.filter(isImageVolume).map(({ image }) => image)];
+  for (const spec of specs) await verifyPresent(deps.images, call, spec, namespace);
+  const { token } = await admitForRun(deps.images, config, sandbox);
+  return token as AdmittedImage;
+}
+
+async function verifyPresent(
+  images: ProxyImages,
+  call: InterceptedCall,
+  spec: ImageSpec | undefined,
+  namespace: string,
+): Promise<void> {
+  const asked = spec?.image ?? '';
+  if (asked === '') return;
+  const specified = tryImageName(spec?.userSpecifiedImage ?? '');
+  const wanted = idForm.test(spec?.userSpecifiedImage ?? '') ? undefined : specified?.text;
+  const known = images.find(asked);
+  const isNamed = wanted === undefined || images.ownerOf(wanted) === known?.id;
+  if (known !== undefined && isNamed) return;
+  const held = await backendImage(call, images.byDigest(asked) ?? asked);
+  if (held === undefined) return;
+  const byId = idForm.test(asked) ? undefined : tryImageName(asked)?.text;
+  const reference = wanted ?? byId ?? held.repoTags[0] ?? held.repoDigests[0];
+  if (reference === undefined) throw unverified(asked, 'it has no name under which to look for evidence');
+  const verified = await images.verify({ reference, namespace, signal: call.signal });
+  const id = imageIdOf(verified.resolved);
+  if (id !== imageIdFrom(held.id))
+    throw unverified(asked, `the backend has ${held.id}, and ${reference} is ${id} in the registry now`);
+  await images.record(verified);
+}
+
+/** Compares the request with the ceilings. @throws the errors of `Confinement.confine`; PROXY_NOT_ENFORCED */
+async function confine(
+  deps: ContainerCallsDeps,
+  config: ContainerConfig,
+  sandbox: ProxySandbox,
+  verdict: Verdict,
+): Promise<{ readonly settings: Settings; readonly narrow: Narrowed }> {
+  const { confinement, cdi, paths, kubeletRoot, seccompFiles } = deps;
+  const pid = pidModeOf(config, sandbox);
+  const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
+  checkNamespaces(config, sandbox);
+  const host = await hostRequest({ config, sandbox, kubeletRoot, cdi, paths });
+  const { settings } = await confined(confinement, {
+    config,
+    sandbox,
+    ceilings: verdict.ceilings,
+    requested: verdict.requestedEntitlements,
+    // Which OCI runtime the backend starts is not known here.
+    runtime: 'other',
+    access: host.access,
+    // The target may share the namespace of a pod that shares the host's.
+    sharesHostPids: pid === 'host' || (pid === 'target' && pod?.pid === NamespaceMode.NODE),
+  });
+  const filter = settings.seccomp?.oci;
+  const seccompFile = filter === undefined ? undefined : await seccompFiles.write(filter);
+  const { defaultDevices, heldCapabilities } = deps;
+  const narrow = narrowed({
+    ...{ config, sandbox: sandbox.config, settings, defaultDevices, heldCapabilities, seccompFile },
+  });
+  if (narrow.beyond.length > 0 && !verdict.ceilings.every(({ onDegraded }) => onDegraded === 'allow'))
+    throw notEnforced(narrow.beyond.join('; '));
+  return { settings, narrow };
+}
+
+async function confined(
+  confinement: Confinement,
+  input: Parameters<Confinement['confine']>[0],
+): Promise<Confined> {
+  try {
+    return await confinement.confine(input);
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.code === 'ENTITLEMENTS_UNENFORCEABLE')
+      throw notEnforced('rules on files or mounts: the CRI has no field for them');
+    throw thrown;
+  }
+}
+
+/** A container may not share a namespace of the host that its pod does not share. */
+function checkNamespaces(config: ContainerConfig, sandbox: ProxySandbox): void {
+  const asked = config.linux?.securityContext?.namespaceOptions;
+  const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
+  for (const key of ['network', 'ipc'] as const) {
+    if (asked?.[key] !== NamespaceMode.NODE || pod?.[key] === NamespaceMode.NODE) continue;
+    throw new PortcullisError({
+      code: 'RUNTIME_BAD_NAMESPACE',
+      kind: 'invalid',
+      attempted: 'create container',
+      on: config.metadata?.name ?? '',
+      why: `it asks for the host's ${key} namespace, and its pod does not`,
+      fix: `set namespace_options.${key}: NODE for the pod as well`,
+    });
+  }
+}
+
+/** The ids by which the backend knows the image and the image volumes, in the order of the mounts. */
+interface BackendIds {
+  readonly image: string;
+  readonly volumes: ReadonlyMap<number, string>;
+}
+
+/** An id names content. A name could mean another image for the backend by the time it looks. */
+async function backendIds(
+  call: InterceptedCall,
+  config: ContainerConfig,
+  { image, volumes }: AdmittedImage,
+): Promise<BackendIds> {
+  const found = new Map<number, string>();
+  for (const { mount, image: mounted } of volumes)
+    found.set(config.mounts.indexOf(mount), await backendId(call, mount.image?.image ?? '', mounted));
+  return { image: await backendId(call, config.image?.image ?? '', image), volumes: found };
+}
+
+async function backendId(call: InterceptedCall, asked: string, image: ImageRecord): Promise<string> {
+  if (imageIdFrom(asked) === image.id) return asked;
+  const held = await backendImage(call, image.repoDigests[0] ?? image.id);
+  if (held !== undefined && imageIdFrom(held.id) === image.id) return held.id;
+  throw new PortcullisError({
+    code: 'PROXY_OTHER_IMAGE',
+    kind: held === undefined ? 'not-found' : 'precondition',
+    attempted: 'create container from image',
+    on: asked,
+    why:
+      held === undefined
+        ? 'the backend does not have the verified image any more'
+        : `the backend has ${held.id} in place of the verified image ${image.id}`,
+    fix: 'pull it again through the proxy',
+  });
+}
+
+function changedRequest(request: Buffer, ids: BackendIds, narrow: Narrowed): Buffer {
+  const image = (id: string): FieldEdit => ({
+    into: { message: 'ImageSpec', fields: { image: { set: id } } },
+  });
+  const mounts: FieldEdit = {
+    each: (mount, index) => {
+      const id = ids.volumes.get(index);
+      return editMessage(mount, {
+        message: 'Mount',
+        fields: {
+          ...(id !== undefined && { image: image(id) }),
+          ...(narrow.readonlyVolumes && { readonly: { set: true }, recursiveReadOnly: { set: true } }),
+        },
+      });
+    },
+  };
+  const linux = {
+    ...(Object.keys(narrow.security).length > 0 && {
+      securityContext: { into: { message: 'LinuxContainerSecurityContext', fields: narrow.security } },
+    }),
+    ...(Object.keys(narrow.resources).length > 0 && {
+      resources: { into: { message: 'LinuxContainerResources', fields: narrow.resources } },
+    }),
+  } satisfies Record<string, FieldEdit>;
+  const fields: Record<string, FieldEdit> = {
+    image: image(ids.image),
+    mounts,
+    ...(Object.keys(linux).length > 0 && {
+      linux: { into: { message: 'LinuxContainerConfig', fields: linux } },
+    }),
+  };
+  return editMessage(request, {
+    message: 'CreateContainerRequest',
+    fields: { config: { into: { message: 'ContainerConfig', fields } } },
+  });
+}
+
+function noConfig(): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_REQUEST',
+    kind: 'invalid',
+    attempted: 'create container',
+    on: 'config',
+    why: 'it is missing',
+    fix: 'send the configuration of the container',
+  });
+}
+
+function notEnforced(why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'PROXY_NOT_ENFORCED',
+    kind: 'precondition',
+    attempted: 'run container within its profile',
+    on: '',
+    why: `a proxy cannot enforce all of it: ${why}`,
+    fix: 'run the pod with the daemon of Portcullis, take this out of the ceiling, or say `entitlements: { onDegraded: allow }` in the rule of the trust policy',
+  });
+}
+
+function unverified(on: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'PROXY_NOT_VERIFIED',
+    kind: 'denied',
+    attempted: 'create container from image',
+    on,
+    why: `it was not pulled through the proxy, and ${why}`,
+    fix: 'pull it through the proxy, under the name that the pod uses',
+    prefix: 'SignatureValidationFailed',
+  });
+}

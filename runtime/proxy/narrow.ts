@@ -1,0 +1,156 @@
+import type { RuntimeBounds, Settings } from '../../entitlements/index.ts';
+import { topProfile } from '../../entitlements/index.ts';
+import { NamespaceMode, ProfileType } from '../cri/contract/contract.types.ts';
+import type {
+  ContainerConfig,
+  LinuxContainerResources,
+  PodSandboxConfig,
+} from '../cri/contract/contract.types.ts';
+import { namedByAnnotation } from '../containers/confinement/profile-name.ts';
+import { boundedMounts, boundedResources, checkBounds, nothingAsked } from '../oci/profile-bounds.ts';
+import type { FieldEdit } from './wire.ts';
+
+/** How a request is changed so that the backend gives the container no more than its settings. */
+export interface Narrowed {
+  /** Changes of LinuxContainerSecurityContext. */
+  readonly security: Readonly<Record<string, FieldEdit>>;
+  /** Changes of LinuxContainerResources. */
+  readonly resources: Readonly<Record<string, FieldEdit>>;
+  /** All volumes are mounted read-only. */
+  readonly readonlyVolumes: boolean;
+  /** One sentence for each limit that no field of the CRI expresses. */
+  readonly beyond: readonly string[];
+}
+
+export interface NarrowInput {
+  readonly config: ContainerConfig;
+  readonly sandbox: PodSandboxConfig;
+  /** What the container gets: asked ∩ requested ∩ every ceiling. */
+  readonly settings: Settings;
+  /** The device rules of the default profile. */
+  readonly defaultDevices: Settings['devices'];
+  /** What a privileged container gets: every capability that this node gives. */
+  readonly heldCapabilities: readonly string[];
+  /** The file with the filter of the settings, for the backend. */
+  readonly seccompFile: string | undefined;
+}
+
+/**
+ * Returns the changes that narrow a request to its settings. Never widens: a capability that the backend
+ * would not give is not added, unless the pod names a profile that has it. Pure.
+ * @throws PortcullisError RUNTIME_OUTSIDE_PROFILE
+ */
+export function narrowed(input: NarrowInput): Narrowed {
+  const { config, sandbox, settings, defaultDevices, heldCapabilities, seccompFile } = input;
+  const asked = config.linux?.securityContext;
+  const { bounds } = settings;
+  const pod = sandbox.linux?.securityContext?.namespaceOptions;
+  const userNamespace = pod?.usernsOptions?.mode === NamespaceMode.POD;
+  checkBounds(
+    { ...(bounds !== undefined && { bounds }) },
+    {
+      uid: asked?.runAsUser?.value ?? 0,
+      userNamespace,
+      hostNetwork: pod?.network === NamespaceMode.NODE,
+      // The CRI does not say whether the backend makes these namespaces.
+      cgroupNamespace: false,
+      timeNamespace: false,
+    },
+  );
+  boundedMounts(config.mounts, bounds);
+  const privileged = asked?.privileged === true;
+  const security: Record<string, FieldEdit> = {};
+  if (settings.noNewPrivileges && asked?.noNewPrivs !== true) security['noNewPrivs'] = { set: true };
+  if (settings.readonlyRootfs && asked?.readonlyRootfs !== true) security['readonlyRootfs'] = { set: true };
+  if (!privileged) {
+    Object.assign(security, capabilityEdits(config, sandbox, settings));
+    for (const key of ['maskedPaths', 'readonlyPaths'] as const) {
+      const wanted = [...new Set([...(asked?.[key] ?? []), ...settings[key]])];
+      if (wanted.length > (asked?.[key].length ?? 0)) security[key] = { set: wanted };
+    }
+    if (seccompFile !== undefined) {
+      security['seccomp'] = { set: { profileType: ProfileType.Localhost, localhostRef: seccompFile } };
+      security['seccompProfilePath'] = { set: '' };
+    }
+  }
+  return {
+    security,
+    resources: resourceEdits(config.linux?.resources, bounds?.resources),
+    readonlyVolumes: bounds?.readonlyVolumes === true,
+    beyond: [
+      ...(privileged ? privilegedBeyond(settings, heldCapabilities) : []),
+      ...settingsBeyond(settings, defaultDevices),
+      ...(bounds?.resources.pids === undefined ? [] : ['limits.pids: the CRI has no limit on processes']),
+    ],
+  };
+}
+
+/** Takes away what the settings lack. With a profile that the pod names, gives exactly what they have. */
+function capabilityEdits(
+  config: ContainerConfig,
+  sandbox: PodSandboxConfig,
+  { capabilities }: Settings,
+): Record<string, FieldEdit> {
+  const asked = config.linux?.securityContext?.capabilities;
+  const named = namedByAnnotation(sandbox.annotations, config.metadata?.name ?? '') !== undefined;
+  const dropsAll = asked?.dropCapabilities.some((name) => name.toUpperCase() === 'ALL') === true;
+  if (dropsAll && !named) return {};
+  const fields = named
+    ? { addCapabilities: { set: capabilities.bounding }, dropCapabilities: { set: ['ALL'] } }
+    : {
+        dropCapabilities: {
+          set: [
+            ...new Set([
+              ...(asked?.dropCapabilities ?? []),
+              ...topProfile().capabilities.filter((name) => !capabilities.bounding.includes(name)),
+            ]),
+          ],
+        },
+      };
+  return { capabilities: { into: { message: 'Capability', fields } } };
+}
+
+/** Returns the changes of those limits that differ from the request. @throws RUNTIME_OUTSIDE_PROFILE */
+export function resourceEdits(
+  asked: LinuxContainerResources | undefined,
+  limits: RuntimeBounds['resources'] | undefined,
+): Record<string, FieldEdit> {
+  const wanted = boundedResources(asked, limits);
+  const before = asked ?? nothingAsked;
+  const changed = (['memoryLimitInBytes', 'memorySwapLimitInBytes', 'cpuPeriod', 'cpuQuota'] as const).filter(
+    (key) => wanted !== undefined && wanted[key] !== before[key],
+  );
+  return Object.fromEntries(changed.map((key) => [key, { set: wanted?.[key] }]));
+}
+
+/** A runtime gives a privileged container everything, whatever else the request says. */
+function privilegedBeyond(
+  { capabilities, seccomp, maskedPaths }: Settings,
+  held: readonly string[],
+): string[] {
+  const lacking = held.filter((name) => !capabilities.bounding.includes(name));
+  return [
+    ...(lacking.length === 0
+      ? []
+      : [`a privileged container gets every capability, also ${lacking.slice(0, 8).join(', ')}`]),
+    ...(seccomp === undefined ? [] : ['a privileged container has no filter of system calls']),
+    ...(maskedPaths.length === 0 ? [] : ['a privileged container has no masked paths']),
+  ];
+}
+
+function settingsBeyond(settings: Settings, defaultDevices: Settings['devices']): string[] {
+  const { networkClass, peers, rlimits, devices, landlock, hostDevices } = settings;
+  const has = new Set(devices.map((rule) => JSON.stringify(rule)));
+  const lacksDevices = !hostDevices && defaultDevices.some((rule) => !has.has(JSON.stringify(rule)));
+  return [
+    ...(networkClass === 'none' ? ["network.none: the backend's network plugins connect the pod"] : []),
+    ...(peers === undefined ? [] : ["rules of peers: the backend's network plugins do not know them"]),
+    ...(rlimits.length === 0
+      ? []
+      : [
+          `limits of processes (${rlimits.map(({ type }) => type).join(', ')}): the CRI has no field for them`,
+        ]),
+    ...(landlock === undefined ? [] : ['rules on files: the backend has no launcher for Landlock']),
+    ...(lacksDevices ? ['fewer devices than the default: the backend adds its own defaults'] : []),
+  ];
+}

@@ -1,0 +1,107 @@
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { criCodec } from '../cri/contract/services.ts';
+import { NamespaceMode } from '../cri/contract/contract.types.ts';
+import type {
+  PodSandboxConfig,
+  PodSandboxStatusRequest,
+  PodSandboxStatusResponse,
+  RemoveContainerRequest,
+  RemovePodSandboxRequest,
+  RunPodSandboxRequest,
+  RunPodSandboxResponse,
+} from '../cri/contract/contract.types.ts';
+import { decoded } from './calls.ts';
+import type { InterceptedCall, Interceptors } from './calls.ts';
+import type { ProxyRecords, ProxySandbox } from './records.ts';
+
+/**
+ * The calls that create and remove pods and remove containers. A pod has no image and therefore no ceiling:
+ * its request is recorded, and checked with its first container and each later one.
+ */
+export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['calls'] {
+  /** The answer does not wait: a record of what is gone is removed at the next start. */
+  const dropped = (removal: Promise<unknown>): void =>
+    void removal.catch((thrown: unknown) =>
+      log.warn({ why: reasonOf(thrown) }, 'a record was not removed; the next start removes it'),
+    );
+  return {
+    'RuntimeService/RunPodSandbox': async (call) => {
+      const { config } = decoded(criCodec<RunPodSandboxRequest>('RunPodSandboxRequest'), call.request);
+      const answer = await call.forward(call.request);
+      const { podSandboxId } = decoded(
+        criCodec<RunPodSandboxResponse>('RunPodSandboxResponse'),
+        answer.message,
+      );
+      if (config !== undefined && podSandboxId !== '')
+        await records.sandboxes.put({ id: podSandboxId, name: podSandboxId, config }, [], 'process');
+      return answer;
+    },
+    'RuntimeService/RemovePodSandbox': async (call) => {
+      const request = decoded(criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest'), call.request);
+      const answer = await call.forward(call.request);
+      const id = records.sandboxes.find(request.podSandboxId)?.id;
+      if (id !== undefined) {
+        dropped(records.sandboxes.delete(id));
+        for (const container of records.containers.list())
+          if (container.sandboxId === id) dropped(records.containers.delete(container.id));
+      }
+      return answer;
+    },
+    'RuntimeService/RemoveContainer': async (call) => {
+      const request = decoded(criCodec<RemoveContainerRequest>('RemoveContainerRequest'), call.request);
+      const answer = await call.forward(call.request);
+      const id = records.containers.find(request.containerId)?.id;
+      if (id !== undefined) dropped(records.containers.delete(id));
+      return answer;
+    },
+  };
+}
+
+/**
+ * Returns the pod in which a container is created. For a pod from before the proxy, the request says what the
+ * pod is, as far as the backend confirms it.
+ * @throws PortcullisError PROXY_UNKNOWN_POD; the errors of the backend
+ */
+export async function sandboxOf(
+  { sandboxes }: ProxyRecords,
+  call: InterceptedCall,
+  id: string,
+  told: PodSandboxConfig | undefined,
+): Promise<ProxySandbox> {
+  const known = sandboxes.find(id);
+  if (known !== undefined) return known;
+  const answer = await call.ask(
+    'RuntimeService/PodSandboxStatus',
+    criCodec<PodSandboxStatusRequest>('PodSandboxStatusRequest').encode({ podSandboxId: id }),
+  );
+  const { status } = decoded(criCodec<PodSandboxStatusResponse>('PodSandboxStatusResponse'), answer);
+  if (status === undefined) throw unknownPod(id, 'the backend does not describe it');
+  if (told?.metadata === undefined) throw unknownPod(id, 'the request does not say what it is');
+  const { metadata } = status;
+  for (const key of ['name', 'namespace', 'uid'] as const)
+    if (told.metadata[key] !== metadata?.[key])
+      throw unknownPod(
+        id,
+        `its ${key} is ${JSON.stringify(metadata?.[key])} for the backend and ${JSON.stringify(told.metadata[key])} in the request`,
+      );
+  const options = status.linux?.namespaces?.options;
+  const asked = told.linux?.securityContext?.namespaceOptions;
+  for (const key of ['network', 'pid', 'ipc'] as const)
+    if ((options?.[key] === NamespaceMode.NODE) !== (asked?.[key] === NamespaceMode.NODE))
+      throw unknownPod(id, `the backend and the request differ in whose ${key} namespace it has`);
+  const sandbox = { id: status.id, name: status.id, config: told };
+  await sandboxes.put(sandbox, [], 'process');
+  return sandbox;
+}
+
+function unknownPod(id: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'PROXY_UNKNOWN_POD',
+    kind: 'precondition',
+    attempted: 'create container in pod',
+    on: id.slice(0, 80),
+    why: `the pod was not created through the proxy, and ${why}`,
+    fix: 'create the pod again through the proxy',
+  });
+}

@@ -1,0 +1,292 @@
+import assert from 'node:assert/strict';
+import { Client, credentials, Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
+import type { ServerUnaryCall, ServerWritableStream, sendUnaryData, ServiceError } from '@grpc/grpc-js';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { createLogger } from '../../base/log/index.ts';
+import type { Interceptors } from './calls.ts';
+import { createProxyServer } from './server.ts';
+
+const bytes = (value: Buffer): Buffer => value;
+const none: Interceptors = { calls: {}, streams: {} };
+
+interface Backend {
+  readonly calls: Record<string, { readonly metadata: Metadata; readonly deadline: unknown }>;
+  /** Resolves with the names of calls that were cancelled. */
+  readonly cancelled: Promise<string>;
+  /** How many messages of the endless stream were written. */
+  written(): number;
+  stop(): void;
+}
+
+/** A gRPC server with the methods that these tests need, some of which no version of the CRI has. */
+async function startBackend(socket: string): Promise<Backend> {
+  const server = new Server({ 'grpc.max_receive_message_length': -1 });
+  const calls: Record<string, { readonly metadata: Metadata; readonly deadline: unknown }> = {};
+  const cancelled = Promise.withResolvers<string>();
+  let written = 0;
+  const unary =
+    (name: string, answer: (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => void) =>
+    (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>): void => {
+      calls[name] = { metadata: call.metadata, deadline: call.getDeadline() };
+      // A server of grpc-js reports it at the end of every call.
+      if (name === 'Hangs') call.once('cancelled', () => cancelled.resolve(name));
+      answer(call, done);
+    };
+  const define = (path: string, responseStream: boolean) => ({
+    ...{ path, requestStream: false, responseStream },
+    ...{ requestSerialize: bytes, requestDeserialize: bytes },
+    ...{ responseSerialize: bytes, responseDeserialize: bytes },
+  });
+  server.addService(
+    {
+      Future: define('/runtime.v1.RuntimeService/Future', false),
+      Fails: define('/runtime.v1.RuntimeService/Fails', false),
+      Hangs: define('/runtime.v1.RuntimeService/Hangs', false),
+      Events: define('/runtime.v1.RuntimeService/Events', true),
+      Endless: define('/runtime.v1.RuntimeService/Endless', true),
+      Other: define('/containerd.services.images.v1.Images/Create', false),
+    },
+    {
+      Future: unary('Future', (call, done) => {
+        const trailer = new Metadata();
+        trailer.set('x-trailer', 'last');
+        const first = new Metadata();
+        first.set('x-first', 'one');
+        call.sendMetadata(first);
+        done(null, Buffer.concat([Buffer.from('echo '), call.request]), trailer);
+      }),
+      Fails: unary('Fails', (_call, done) => {
+        const metadata = new Metadata();
+        metadata.set('grpc-status-details-bin', Buffer.from([1, 2, 255]));
+        done({ code: status.FAILED_PRECONDITION, details: 'not now: 100% ü', metadata });
+      }),
+      Hangs: unary('Hangs', () => undefined),
+      Events: (call: ServerWritableStream<Buffer, Buffer>) => {
+        for (const text of ['a', 'b', 'c']) call.write(Buffer.from(text));
+        call.end();
+      },
+      Endless: (call: ServerWritableStream<Buffer, Buffer>) => {
+        const chunk = Buffer.alloc(64 * 1024);
+        call.once('cancelled', () => cancelled.resolve('Endless'));
+        const write = (): void => {
+          while (!call.cancelled && call.write(chunk)) written += 1;
+          if (!call.cancelled) call.once('drain', write);
+        };
+        write();
+      },
+      Other: unary('Other', (_call, done) => done(null, Buffer.alloc(0))),
+    },
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) =>
+      error === null ? resolve() : reject(error),
+    );
+  });
+  return {
+    calls,
+    cancelled: cancelled.promise,
+    written: () => written,
+    stop: () => server.forceShutdown(),
+  };
+}
+
+async function setUp(context: TestContext, interceptors = none) {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-proxy-'));
+  const backend = await startBackend(join(folder, 'b.sock'));
+  const proxy = await createProxyServer({
+    socket: join(folder, 'p.sock'),
+    backend: join(folder, 'b.sock'),
+    peers: { uids: [], gids: [] },
+    interceptors,
+    log: createLogger({ level: 'silent' }),
+  });
+  const client = new Client(`unix:${join(folder, 'p.sock')}`, credentials.createInsecure(), {
+    'grpc.default_authority': 'localhost',
+    'grpc.enable_retries': 0,
+  });
+  context.after(async () => {
+    client.close();
+    await proxy.close(0);
+    backend.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const call = (
+    path: string,
+    request: Buffer,
+    metadata = new Metadata(),
+    options: object = {},
+  ): Promise<{
+    readonly error: ServiceError | null;
+    readonly answer: Buffer | undefined;
+    readonly first: Metadata;
+  }> =>
+    new Promise((resolve) => {
+      let first = new Metadata();
+      client
+        .makeUnaryRequest(path, bytes, bytes, request, metadata, options, (error, answer) =>
+          resolve({ error, answer, first }),
+        )
+        .on('metadata', (found) => (first = found));
+    });
+  return { backend, proxy, client, call };
+}
+
+describe('the calls that the proxy passes on', () => {
+  it('passes on a call that it does not know, with headers, deadline and trailers', async (t) => {
+    const { backend, call } = await setUp(t);
+    const metadata = new Metadata();
+    metadata.set('x-custom', 'value');
+    metadata.set('x-binary-bin', Buffer.from([0, 254, 255]));
+    const before = Date.now();
+    const { error, answer, first } = await call(
+      '/runtime.v1.RuntimeService/Future',
+      Buffer.from('x'),
+      metadata,
+      {
+        deadline: before + 30_000,
+      },
+    );
+    assert.equal(error, null);
+    assert.equal(answer?.toString(), 'echo x');
+    assert.deepEqual(first.get('x-first'), ['one']);
+    const seen = backend.calls['Future'];
+    assert.deepEqual(seen?.metadata.get('x-custom'), ['value']);
+    assert.deepEqual(seen.metadata.get('x-binary-bin'), [Buffer.from([0, 254, 255])]);
+    const deadline = seen.deadline instanceof Date ? seen.deadline.getTime() : Number(seen.deadline);
+    assert.ok(deadline > before && deadline < before + 60_000);
+  });
+
+  it('passes on large messages in both directions', async (t) => {
+    const { call } = await setUp(t);
+    const large = Buffer.alloc(3 * 1024 * 1024, 7);
+    const { answer } = await call('/runtime.v1.RuntimeService/Future', large);
+    assert.ok(answer?.equals(Buffer.concat([Buffer.from('echo '), large])));
+  });
+
+  it('passes on a status with its message and details', async (t) => {
+    const { call } = await setUp(t);
+    const { error } = await call('/runtime.v1.RuntimeService/Fails', Buffer.alloc(0));
+    assert.equal(error?.code, 9);
+    assert.equal(error.details, 'not now: 100% ü');
+    assert.deepEqual(error.metadata.get('grpc-status-details-bin'), [Buffer.from([1, 2, 255])]);
+  });
+
+  it('passes on streams', async (t) => {
+    const { client } = await setUp(t);
+    const stream = client.makeServerStreamRequest(
+      '/runtime.v1.RuntimeService/Events',
+      bytes,
+      bytes,
+      Buffer.alloc(0),
+    );
+    const found: string[] = [];
+    for await (const message of stream) found.push(String(message));
+    assert.deepEqual(found, ['a', 'b', 'c']);
+  });
+
+  it('changes the messages of a stream', async (t) => {
+    const { client } = await setUp(t, {
+      calls: {},
+      streams: { 'RuntimeService/Events': (message) => Buffer.from(`<${message.toString()}>`) },
+    });
+    const stream = client.makeServerStreamRequest(
+      '/runtime.v1.RuntimeService/Events',
+      bytes,
+      bytes,
+      Buffer.alloc(0),
+    );
+    const found: string[] = [];
+    for await (const message of stream) found.push(String(message));
+    assert.deepEqual(found, ['<a>', '<b>', '<c>']);
+  });
+
+  it('lets the backend wait for a slow reader, and cancels its call when the reader goes', async (t) => {
+    const { backend, client, call } = await setUp(t);
+    const stream = client.makeServerStreamRequest(
+      '/runtime.v1.RuntimeService/Endless',
+      bytes,
+      bytes,
+      Buffer.alloc(0),
+    );
+    stream.on('error', () => undefined);
+    await once(stream, 'readable');
+    // Other calls of the same connection are answered meanwhile.
+    for (let round = 0; round < 20; round += 1)
+      assert.equal((await call('/runtime.v1.RuntimeService/Future', Buffer.from('y'))).error, null);
+    const held = backend.written() * 64 * 1024;
+    assert.ok(held < 16 * 1024 * 1024, `${held} bytes were taken from the backend`);
+    stream.cancel();
+    assert.equal(await backend.cancelled, 'Endless');
+  });
+
+  it('passes on a cancellation', async (t) => {
+    const { backend, client } = await setUp(t);
+    const call = client.makeUnaryRequest(
+      '/runtime.v1.RuntimeService/Hangs',
+      bytes,
+      bytes,
+      Buffer.from('x'),
+      () => undefined,
+    );
+    while (backend.calls['Hangs'] === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    call.cancel();
+    assert.equal(await backend.cancelled, 'Hangs');
+  });
+
+  it('refuses other services of the same socket', async (t) => {
+    const { backend, call } = await setUp(t);
+    const { error } = await call('/containerd.services.images.v1.Images/Create', Buffer.alloc(0));
+    assert.equal(error?.code, 12);
+    assert.match(error.details, /PROXY_OTHER_SERVICE/);
+    assert.deepEqual(backend.calls, {});
+  });
+
+  it('answers UNAVAILABLE without a backend, and goes on with the next one', async (t) => {
+    const { backend, call } = await setUp(t);
+    assert.equal((await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'))).error, null);
+    backend.stop();
+    const { error } = await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'));
+    assert.equal(error?.code, 14);
+    assert.match(error.details, /PROXY_BACKEND_UNREACHABLE/);
+  });
+});
+
+describe('the calls that the proxy reads', () => {
+  const forward: Interceptors = {
+    calls: {
+      'RuntimeService/Future': (call) => call.forward(Buffer.from(`[${call.request.toString()}]`)),
+      'RuntimeService/Fails': (call) => call.forward(call.request),
+      'RuntimeService/Hangs': (call) => call.forward(call.request),
+    },
+    streams: {},
+  };
+
+  it('sends on what an interceptor made of the request', async (t) => {
+    const { call } = await setUp(t, forward);
+    const { answer } = await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'));
+    assert.equal(answer?.toString(), 'echo [x]');
+  });
+
+  it("passes on the backend's status, and ends at the deadline", async (t) => {
+    const { call } = await setUp(t, forward);
+    const { error } = await call('/runtime.v1.RuntimeService/Fails', Buffer.alloc(0));
+    assert.equal(error?.code, 9);
+    assert.deepEqual(error.metadata.get('grpc-status-details-bin'), [Buffer.from([1, 2, 255])]);
+    const late = await call('/runtime.v1.RuntimeService/Hangs', Buffer.alloc(0), new Metadata(), {
+      deadline: Date.now() + 200,
+    });
+    assert.equal(late.error?.code, 4);
+  });
+
+  it('refuses a request that is larger than a message of the CRI', async (t) => {
+    const { backend, call } = await setUp(t, forward);
+    const { error } = await call('/runtime.v1.RuntimeService/Future', Buffer.alloc(17 * 1024 * 1024));
+    assert.equal(error?.code, 8);
+    assert.deepEqual(backend.calls, {});
+  });
+});

@@ -1,0 +1,108 @@
+import protobuf from 'protobufjs/minimal.js';
+import { criCodec, criContract } from '../cri/contract/services.ts';
+
+/** What happens to one field of a message. */
+export type FieldEdit =
+  /** Replaces the field by this value, in the form of the codec; a default value removes it. */
+  | { readonly set: string | boolean | number | object | undefined }
+  /** Changes the one message of the field; it is created if it is absent. */
+  | { readonly into: MessageEdits }
+  /** Changes each message of a repeated field. */
+  | { readonly each: (message: Buffer, index: number) => Buffer };
+
+/** Changes of fields by their names in the contract. */
+export interface MessageEdits {
+  /** The name of the message in the contract. */
+  readonly message: string;
+  readonly fields: Readonly<Record<string, FieldEdit>>;
+}
+
+interface WireField {
+  readonly id: number;
+  readonly start: number;
+  readonly end: number;
+  /** The content of a length-delimited field. */
+  readonly payload?: Buffer;
+}
+
+/**
+ * Changes fields of an encoded message. Every other byte stays: fields that this version does not know keep
+ * their values, their encoding and their order. A message that occurs several times is merged first, as
+ * parsers do (protobuf.dev, "Encoding": embedded messages merge, repeated fields concatenate).
+ * @throws RangeError for bytes that are not a message; Error for a field that the contract does not have
+ */
+export function editMessage(bytes: Uint8Array, { message, fields }: MessageEdits): Buffer {
+  const edits = new Map(Object.entries(fields).map(([name, edit]) => [idOf(message, name), { name, edit }]));
+  const found = wireFields(bytes);
+  const parts: Uint8Array[] = [];
+  const merged = new Set<number>();
+  const counts = new Map<number, number>();
+  for (const field of found) {
+    const wanted = edits.get(field.id);
+    if (wanted === undefined) {
+      parts.push(bytes.subarray(field.start, field.end));
+      continue;
+    }
+    const { edit } = wanted;
+    if ('set' in edit) continue;
+    if (field.payload === undefined) throw new RangeError(`${message}.${wanted.name} is not a message`);
+    if ('each' in edit) {
+      const index = counts.get(field.id) ?? 0;
+      counts.set(field.id, index + 1);
+      parts.push(delimited(field.id, edit.each(field.payload, index)));
+    } else if (!merged.has(field.id)) {
+      merged.add(field.id);
+      const all = found.filter(({ id }) => id === field.id).map(({ payload }) => payload ?? Buffer.alloc(0));
+      parts.push(delimited(field.id, editMessage(Buffer.concat(all), edit.into)));
+    }
+  }
+  for (const [id, { name, edit }] of edits) {
+    if ('set' in edit)
+      parts.push(criCodec<Readonly<Record<string, string>>>(message).encode({ [name]: edit.set as string }));
+    else if ('into' in edit && !merged.has(id))
+      parts.push(delimited(id, editMessage(Buffer.alloc(0), edit.into)));
+  }
+  return Buffer.concat(parts);
+}
+
+/** Returns the fields of a message, in order. @throws RangeError */
+function wireFields(bytes: Uint8Array): WireField[] {
+  const reader = protobuf.Reader.create(bytes);
+  const fields: WireField[] = [];
+  while (reader.pos < reader.len) {
+    const start = reader.pos;
+    const tag = reader.uint32();
+    const [id, wireType] = [tag >>> 3, tag & 7];
+    if (id === 0) throw new RangeError('a field has the number 0');
+    if (wireType === 2) {
+      const payload = reader.bytes();
+      fields.push({ id, start, end: reader.pos, payload: asBuffer(payload) });
+    } else {
+      try {
+        reader.skipType(wireType);
+      } catch (thrown) {
+        throw new RangeError(`a field of wire type ${wireType} cannot be read`, { cause: thrown });
+      }
+      fields.push({ id, start, end: reader.pos });
+    }
+  }
+  return fields;
+}
+
+function delimited(id: number, payload: Uint8Array): Uint8Array {
+  return protobuf.Writer.create()
+    .uint32(((id << 3) | 2) >>> 0)
+    .bytes(payload)
+    .finish();
+}
+
+function idOf(message: string, name: string): number {
+  const field = criContract.messages.get(message)?.find((one) => one.name === name);
+  if (field === undefined) throw new Error(`no field ${message}.${name}`);
+  return field.id;
+}
+
+/** Returns the same bytes, not a copy. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}

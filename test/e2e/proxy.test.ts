@@ -1,0 +1,232 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { lstatSync, mkdirSync, writeFileSync, copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { uniqueLayer } from '../fixtures/image.ts';
+import { startCriProxy } from '../fixtures/cri-proxy.ts';
+import type { TestProxy } from '../fixtures/cri-proxy.ts';
+import { patience } from '../fixtures/daemon.ts';
+import { containerConfig, podConfig } from '../fixtures/pod.ts';
+import type { ContainerConfig, PodConfig } from '../fixtures/pod.ts';
+import { failureOf, openStage, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+/** What the backend admits: everything. The proxy alone decides. */
+const anything = policyOf(
+  '  - images: ["**"]\n    allow: unverified\n    entitlements: { ceiling: privileged }\n',
+);
+const signed = (entitlements = '{ ceiling: privileged }'): string =>
+  policyOf(
+    `  - images: ["${registryName}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: ${entitlements}\n`,
+  );
+
+describe('portcullis proxy, with our own daemon behind it', () => {
+  let stage: Stage;
+  let proxy: TestProxy;
+  let policyFile: string;
+
+  const start = (): Promise<TestProxy> =>
+    startCriProxy(stage.folders.folder, stage.folders.socket, join(stage.folders.folder, 'proxy-policy'), [
+      '--registry-mirror',
+      `${registryName}=${stage.registry.url}`,
+    ]);
+  const inForce = async (policy: string): Promise<void> => {
+    writeFileSync(policyFile, policy);
+    await proxy.reload();
+  };
+  const pull = (image: string, namespace = podNamespace) =>
+    proxy.cri.image.pullImage(
+      { image: { image }, sandboxConfig: { metadata: { name: 'p', uid: 'u', namespace, attempt: 0 } } },
+      { timeoutMs: 2 * patience },
+    );
+  const runPod = async (name: string, more: Partial<PodConfig> = {}) => {
+    const config = podConfig(stage, name, more);
+    const { podSandboxId } = await proxy.cri.runtime.runPodSandbox({ config }, { timeoutMs: patience });
+    return { config, podSandboxId };
+  };
+  const create = async (
+    pod: { readonly config: PodConfig; readonly podSandboxId: string },
+    config: ContainerConfig,
+  ): Promise<string> => {
+    const { containerId } = await proxy.cri.runtime.createContainer(
+      { podSandboxId: pod.podSandboxId, config, sandboxConfig: pod.config },
+      { timeoutMs: patience },
+    );
+    return containerId;
+  };
+  const status = async (containerId: string, name: string): Promise<string> => {
+    const { stdout } = await proxy.cri.runtime.execSync(
+      { containerId, cmd: ['sh', '-c', `grep ^${name}: /proc/self/status`] },
+      { timeoutMs: patience },
+    );
+    return Buffer.from(stdout).toString().split(':')[1]?.trim() ?? '';
+  };
+
+  before(async () => {
+    stage = await openStage({ policy: anything });
+    const policies = join(stage.folders.folder, 'proxy-policy');
+    mkdirSync(policies);
+    copyFileSync(join(stage.folders.policy, 'k.pub'), join(policies, 'k.pub'));
+    policyFile = join(policies, 'policy.yaml');
+    writeFileSync(policyFile, signed());
+    proxy = await start().catch(async (thrown: unknown) => {
+      await stage.close();
+      throw thrown;
+    });
+  });
+  after(async () => {
+    assert.equal(await proxy.stop(), 0, proxy.log().slice(-3000));
+    await stage.close();
+  });
+
+  it("keeps other users from the backend's socket", () => {
+    assert.equal(lstatSync(stage.folders.socket).mode & 0o777, 0o600);
+  });
+
+  it('passes a verified pull on by digest, and answers by tag', async () => {
+    const { reference, image } = await stage.publish('team/app:1');
+    const { imageRef } = await pull(reference);
+    assert.equal(imageRef, image.configDigest);
+    const [held] = (await stage.daemon.cri.image.listImages({})).images;
+    assert.deepEqual(held?.repoTags, [], 'the backend was asked for the digest');
+    assert.deepEqual(held.repoDigests, [`${registryName}/team/app@${image.manifestDigest}`]);
+    const { image: shown } = await proxy.cri.image.imageStatus({ image: { image: reference } });
+    assert.deepEqual(shown?.repoTags, [reference]);
+    const listed = (await proxy.cri.image.listImages({ filter: { image: { image: reference } } })).images;
+    assert.deepEqual(
+      listed.map(({ id, repoTags }) => [id, repoTags]),
+      [[image.configDigest, [reference]]],
+    );
+  });
+
+  it('refuses an image without a signature, and the backend is not asked', async () => {
+    const { reference } = await stage.publish('team/unsigned:1', {}, { sign: false });
+    const before = (await stage.daemon.cri.image.listImages({})).images.length;
+    const refused = await failureOf(pull(reference));
+    assert.equal(refused.code, 'IMAGES_DENIED');
+    assert.match(refused.message, /^SignatureValidationFailed/);
+    assert.equal((await stage.daemon.cri.image.listImages({})).images.length, before);
+    assert.equal((await proxy.cri.image.imageStatus({ image: { image: reference } })).image, undefined);
+  });
+
+  it('runs a container from the verified image, whatever the tag means by then', async () => {
+    const first = await stage.publish('team/moves:1', { layers: [await uniqueLayer()] });
+    await pull(first.reference);
+    const second = await stage.publish('team/moves:1', { layers: [await uniqueLayer()] });
+    // As an attacker who is root on the node: the backend's own tag now means the other image.
+    await stage.daemon.cri.image.pullImage({ image: { image: second.reference } });
+    const { image: shown } = await proxy.cri.image.imageStatus({ image: { image: first.reference } });
+    assert.equal(shown?.id, first.image.configDigest);
+    for (const { id, repoTags } of (await proxy.cri.image.listImages({})).images)
+      assert.equal(repoTags.includes(first.reference), id === first.image.configDigest);
+    const pod = await runPod('moves');
+    const id = await create(pod, containerConfig({ name: 'c', image: first.reference }));
+    const made = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
+    assert.equal(made.status?.imageId, first.image.configDigest);
+    await proxy.cri.runtime.startContainer({ containerId: id });
+    assert.equal(await status(id, 'Seccomp'), '0', 'the ceiling is privileged, and no filter is asked for');
+    await proxy.cri.runtime.removePodSandbox(pod);
+  });
+
+  it('decides about an image that was pulled behind its back', async () => {
+    const unsigned = await stage.publish('team/behind:1', { layers: [await uniqueLayer()] }, { sign: false });
+    const good = await stage.publish('team/good:1', { layers: [await uniqueLayer()] });
+    for (const { reference } of [unsigned, good])
+      await stage.daemon.cri.image.pullImage({ image: { image: reference } });
+    const pod = await runPod('behind');
+    for (const image of [unsigned.reference, unsigned.image.configDigest]) {
+      const refused = await failureOf(create(pod, containerConfig({ name: 'c', image })));
+      assert.equal(refused.code, 'IMAGES_DENIED');
+    }
+    await create(pod, containerConfig({ name: 'good', image: good.reference }));
+    const absent = await failureOf(create(pod, containerConfig({ name: 'x', image: 'good.test/none:1' })));
+    assert.equal(absent.code, 'RUNTIME_IMAGE_NOT_FOUND');
+    await proxy.cri.runtime.removePodSandbox(pod);
+  });
+
+  it('keeps a container within its ceiling', async () => {
+    const { reference } = await stage.publish('team/bound:1');
+    await pull(reference);
+    await inForce(signed('{ ceiling: baseline }'));
+    const pod = await runPod('bound');
+    const id = await create(pod, containerConfig({ name: 'c', image: reference }));
+    await proxy.cri.runtime.startContainer({ containerId: id });
+    assert.equal(await status(id, 'Seccomp'), '2');
+    // docker's 14 capabilities without NET_RAW (13).
+    const held = BigInt(`0x${await status(id, 'CapBnd')}`);
+    assert.equal((held >> 13n) & 1n, 0n);
+    assert.equal(held & 1n, 1n);
+    const asks = { name: 'more', image: reference };
+    const capability = { securityContext: { capabilities: { addCapabilities: ['SYS_ADMIN'] } } };
+    const more = await failureOf(create(pod, { ...containerConfig(asks), linux: capability }));
+    assert.equal(more.code, 'ENTITLEMENTS_CEILING_EXCEEDED');
+    const mounts = [{ containerPath: '/host', hostPath: '/etc' }];
+    const path = await failureOf(create(pod, { ...containerConfig(asks), mounts }));
+    assert.equal(path.code, 'RUNTIME_HOST_PATH_NOT_GRANTED');
+    await proxy.cri.runtime.removePodSandbox(pod);
+    const namespaceOptions = { network: 2, pid: 1, ipc: 0 };
+    const host = await runPod('host', { linux: { securityContext: { namespaceOptions } } });
+    // The request for the container does not mention what its pod has.
+    const lying = { config: podConfig(stage, 'host'), podSandboxId: host.podSandboxId };
+    const shared = await failureOf(create(lying, containerConfig({ name: 'c', image: reference })));
+    assert.equal(shared.code, 'ENTITLEMENTS_CEILING_EXCEEDED');
+    await proxy.cri.runtime.removePodSandbox(host);
+  });
+
+  it('refuses what it cannot enforce, unless the rule allows the degraded form', async () => {
+    const { reference } = await stage.publish('team/closed:1');
+    await pull(reference);
+    const profile = `---
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: closed }
+entitlements: [network.none]
+`;
+    await inForce(signed('{ ceiling: closed }') + profile);
+    const pod = await runPod('closed');
+    const ask = containerConfig({ name: 'c', image: reference });
+    const refused = await failureOf(create(pod, ask));
+    assert.equal(refused.code, 'PROXY_NOT_ENFORCED');
+    assert.match(refused.message, /network\.none/);
+    await inForce(signed('{ ceiling: closed, onDegraded: allow }') + profile);
+    await create(pod, ask);
+    await proxy.cri.runtime.removePodSandbox(pod);
+  });
+
+  it('knows after kill -9 what it has answered, and admits nothing under a policy that denies', async () => {
+    await inForce(signed());
+    const { reference, image } = await stage.publish('team/kept:1');
+    await pull(reference);
+    await proxy.stop('SIGKILL');
+    proxy = await start();
+    const { image: shown } = await proxy.cri.image.imageStatus({ image: { image: reference } });
+    assert.equal(shown?.id, image.configDigest);
+    assert.deepEqual(shown.repoTags.includes(reference), true);
+    const pod = await runPod('kept');
+    await create(pod, containerConfig({ name: 'c', image: reference }));
+    await inForce(policyOf('  - images: ["**"]\n    deny: everything\n'));
+    for (const asked of [reference, image.configDigest]) {
+      const refused = await failureOf(create(pod, containerConfig({ name: 'd', image: asked })));
+      assert.equal(refused.code, 'IMAGES_DENIED');
+    }
+    assert.equal((await failureOf(pull(reference))).code, 'IMAGES_DENIED');
+    await proxy.cri.runtime.removePodSandbox(pod);
+    await inForce(signed());
+    await proxy.cri.image.removeImage({ image: { image: reference } });
+    assert.equal((await proxy.cri.image.imageStatus({ image: { image: reference } })).image, undefined);
+  });
+
+  it('passes events on', async () => {
+    const stop = new AbortController();
+    const events = proxy.cri.runtime.getContainerEvents({}, { signal: stop.signal });
+    const first = (async () => {
+      for await (const event of events) return event.containerId;
+      return undefined;
+    })();
+    const pod = await runPod('events');
+    assert.equal(await first, pod.podSandboxId);
+    stop.abort();
+    await proxy.cri.runtime.removePodSandbox(pod);
+  });
+});
