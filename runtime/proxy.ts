@@ -23,6 +23,7 @@ import { containerCalls } from './proxy/container-calls.ts';
 import type { ContainerCallsDeps } from './proxy/container-calls.ts';
 import { imageCalls } from './proxy/image-calls.ts';
 import { openProxyImages } from './proxy/images.ts';
+import { reportOutOfPolicy } from './proxy/out-of-policy.ts';
 import { openProxyRecords } from './proxy/records.ts';
 import { refusedCalls } from './proxy/refused-calls.ts';
 import { sandboxCalls } from './proxy/sandbox-calls.ts';
@@ -107,6 +108,7 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
       streams: forImages.streams,
     },
   });
+  const endReports = reportOutOfPolicy(policy, images, records, log);
   server.connections = serving.backendConnections;
   const healthy = createHealth(livenessChecks({ database, reactor, kernel, folders: [root] }));
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy, log });
@@ -119,7 +121,7 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
       manager.stopping();
       process.off('SIGHUP', reload);
       policy.close();
-      await serving.close();
+      await Promise.all([serving.close(), endReports()]);
       locked?.close();
       await Promise.all([prover.close(), images.close(), paths.close()]);
       await verdictLog.close();

@@ -22,6 +22,7 @@ const guides = [
     'image-files',
     'trust-service',
     'fleet',
+    'proxy',
     'containers-policy',
   ],
   ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],

@@ -7,7 +7,7 @@ export interface BackendLock {
   close(): void;
 }
 
-/** In ms: a backend that starts again creates its socket anew, with its own mode. */
+/** In ms: a backend that starts again recreates its socket, with its own mode. */
 const lookMs = 2_000;
 
 /**

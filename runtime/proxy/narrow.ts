@@ -80,7 +80,7 @@ export function narrowed(input: NarrowInput): Narrowed {
     beyond: [
       ...(privileged ? privilegedBeyond(settings, heldCapabilities) : []),
       ...settingsBeyond(settings, defaultDevices),
-      ...(bounds?.resources.pids === undefined ? [] : ['limits.pids: the CRI has no limit on processes']),
+      ...(bounds?.resources.pids === undefined ? [] : ['resources.pids: the CRI has no limit on processes']),
     ],
   };
 }

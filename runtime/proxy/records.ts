@@ -12,7 +12,7 @@ export interface ProxySandbox extends Keyed {
 /** A container that was created through the proxy. */
 export interface ProxyContainer extends Keyed {
   readonly sandboxId: string;
-  /** Of its pod. */
+  /** The namespace of its pod. */
   readonly namespace: string;
   readonly imageId: string;
   readonly userSpecified: string;

@@ -12,9 +12,9 @@ import { accepts } from '../fixtures/accepts.ts';
 export const repository = join(import.meta.dirname, '../..');
 export const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
 /** Hosts from which critest and the benchmark pull; a local registry replaces each. */
-const mirroredHosts = ['registry.k8s.io', 'gcr.io', 'k8s.gcr.io', 'public.ecr.aws'];
+export const mirroredHosts = ['registry.k8s.io', 'gcr.io', 'k8s.gcr.io', 'public.ecr.aws'];
 export const networkName = 'testnet';
-const registryHost = '127.0.0.1:5000';
+export const registryHost = '127.0.0.1:5000';
 /** `test/vm/run` emulates its processors. */
 export const slow = process.env['IN_VM'] !== undefined;
 
@@ -44,12 +44,32 @@ export async function serveSignedImages(
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, PORT: '5000', REFERRERS: '1', PEERS: peers },
   });
-  const images: { name: string; digest: string }[] = [];
+  const lines: string[] = [];
   for await (const line of createInterface({ input: child.stdout })) {
-    const [name = '', digest = ''] = line.split(' ');
-    if (name === 'READY') break;
-    if (digest.startsWith('sha256:')) images.push({ name, digest });
+    if (line.startsWith('READY')) break;
+    lines.push(line);
   }
+  const images = servedImages(lines);
+  const policyFile = await signServedImages(folder, images);
+  return { pid: child.pid ?? 0, images: images.length, policyFile, stop: () => end(child) };
+}
+
+/** An image that the registry of the suite serves, such as `pause:3.9`. */
+interface ServedImage {
+  readonly name: string;
+  readonly digest: string;
+}
+
+/** Returns the images in the output of `images-serve`. */
+export function servedImages(lines: readonly string[]): ServedImage[] {
+  return lines.flatMap((line) => {
+    const [name = '', digest = ''] = line.split(' ');
+    return digest.startsWith('sha256:') ? [{ name, digest }] : [];
+  });
+}
+
+/** Signs each image by one key. Returns the folder of a policy that requires these signatures. */
+export async function signServedImages(folder: string, images: readonly ServedImage[]): Promise<string> {
   const policies = join(folder, 'policy');
   mkdirSync(policies, { recursive: true });
   const passphrase = { environment: { PORTCULLIS_PASSPHRASE: '' } };
@@ -66,9 +86,8 @@ export async function serveSignedImages(
     signed.add(`${reference.repository}@${digest}`);
   }
   await client.close();
-  const policyFile = join(policies, 'policy.yaml');
   writeFileSync(
-    policyFile,
+    join(policies, 'policy.yaml'),
     `apiVersion: portcullis.dev/v1alpha1
 kind: TrustPolicy
 default: deny
@@ -78,7 +97,7 @@ rules:
     entitlements: { ceiling: privileged }
 `,
   );
-  return { pid: child.pid ?? 0, images: images.length, policyFile: policies, stop: () => end(child) };
+  return policies;
 }
 
 /**

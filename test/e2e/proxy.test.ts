@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { lstatSync, mkdirSync, writeFileSync, copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { uniqueLayer } from '../fixtures/image.ts';
 import { startCriProxy } from '../fixtures/cri-proxy.ts';
 import type { TestProxy } from '../fixtures/cri-proxy.ts';
@@ -165,7 +166,7 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     const path = await failureOf(create(pod, { ...containerConfig(asks), mounts }));
     assert.equal(path.code, 'RUNTIME_HOST_PATH_NOT_GRANTED');
     await proxy.cri.runtime.removePodSandbox(pod);
-    const namespaceOptions = { network: 2, pid: 1, ipc: 0 };
+    const namespaceOptions = { network: 2, pid: 1, ipc: 0 } as const;
     const host = await runPod('host', { linux: { securityContext: { namespaceOptions } } });
     // The request for the container does not mention what its pod has.
     const lying = { config: podConfig(stage, 'host'), podSandboxId: host.podSandboxId };
@@ -206,6 +207,7 @@ entitlements: [network.none]
     const pod = await runPod('kept');
     await create(pod, containerConfig({ name: 'c', image: reference }));
     await inForce(policyOf('  - images: ["**"]\n    deny: everything\n'));
+    while (!proxy.log().includes('would not admit the image of this container')) await pause(20);
     for (const asked of [reference, image.configDigest]) {
       const refused = await failureOf(create(pod, containerConfig({ name: 'd', image: asked })));
       assert.equal(refused.code, 'IMAGES_DENIED');
