@@ -77,7 +77,7 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   const registries = createRegistryClient(registryOptions);
   const [database, policy, paths, seccompFiles] = await Promise.all([
     openStateDatabase(root, log),
-    openPolicy(config.policy, log),
+    openPolicy({ paths: config.policy }, log),
     openHostPaths(startProgram, [root]),
     openSeccompFiles(root),
   ]);
