@@ -107,6 +107,13 @@ export default defineConfig(
     },
   },
   {
+    // It runs in a browser, and has other globals.
+    files: ['fleet/console/**/*.ts'],
+    languageOptions: {
+      parserOptions: { project: './fleet/console/tsconfig.json', tsconfigRootDir: import.meta.dirname },
+    },
+  },
+  {
     // Code of the product. Every line counts, those of comments, of blank lines and of inner functions too.
     files: ['{base,trust,entitlements,cni-plugins,fleet,runtime,cli,packaging}/**/*.ts'],
     ignores: ['**/*.test.ts', '**/*.fixture.ts', '**/fixtures/**', '**/test-kit.ts'],

@@ -8,6 +8,7 @@ import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { Metafile, Plugin } from 'esbuild';
+import { buildConsole } from './console.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -80,6 +81,7 @@ export async function bundle(folder: string): Promise<Metafile> {
     metafile: true,
     logLevel: 'warning',
   });
+  const consoleFiles = await buildConsole(join(outdir, 'console'));
   // Chunks and Workers are in one folder, so that `./workers/NAME.js` resolves from each of them
   // (base/process/worker.ts).
   mkdirSync(join(outdir, 'workers'));
@@ -93,7 +95,10 @@ export async function bundle(folder: string): Promise<Metafile> {
   );
   rmSync(folder, { recursive: true, force: true });
   renameSync(outdir, folder);
-  return metafile;
+  return {
+    inputs: { ...metafile.inputs, ...consoleFiles.inputs },
+    outputs: { ...metafile.outputs, ...consoleFiles.outputs },
+  };
 }
 
 /** Writes the declarations of the four library entry points into `outdir`/types. */

@@ -1,8 +1,11 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { readAccessFile, startFleetService } from '../../fleet/index.ts';
 import type { FleetServiceOptions } from '../../fleet/index.ts';
+import { packageRoot } from '../environment/package-root.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { collect } from '../options/registry-options.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
@@ -18,6 +21,7 @@ interface ServeFlags {
   readonly keepDays: string;
   readonly keepMib: string;
   readonly forget: readonly string[];
+  readonly console: boolean;
   readonly output: OutputFormat;
 }
 
@@ -26,7 +30,7 @@ Examples:
   $ portcullis fleet serve --listen 127.0.0.1:4319 --data /var/lib/portcullis/fleet
   $ portcullis fleet serve --listen :4319 --data DIR --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
 
-Serves until SIGTERM or SIGINT. On loopback without --tokens, every local process may write and read. An address that
+Serves until SIGTERM or SIGINT. A browser shows the console at the same address. On loopback without --tokens, every local process may write and read. An address that
 other machines reach needs TLS, and --tokens or --client-ca. Client certificates: O=portcullis:nodes or
 O=portcullis:readers, CN=NAME.
 Exit status: 0 stopped, 2 wrong use, 4 failed.`;
@@ -49,6 +53,7 @@ export function registerServe(fleet: Command): void {
         'size of all rows above which the oldest rows of the largest nodes are removed',
       ).default('10240'),
     )
+    .option('--no-console', 'serve no console for browsers')
     .option(
       '--forget <node>',
       'remove what this node has sent, before serving; may be repeated',
@@ -87,6 +92,7 @@ async function optionsOf(flags: ServeFlags): Promise<FleetServiceOptions> {
     keepDays: countOf('--keep-days', flags.keepDays),
     keepBytes: countOf('--keep-mib', flags.keepMib) * 1024 * 1024,
     forget: flags.forget,
+    ...consoleOf(flags),
     onFailure: (error) => process.stderr.write(`portcullis: ${error.message}\n`),
     ...(tokens !== undefined && { access: readAccessFile(tokens, await text(tokens)) }),
     ...(tlsCert !== undefined &&
@@ -98,6 +104,15 @@ async function optionsOf(flags: ServeFlags): Promise<FleetServiceOptions> {
         },
       }),
   };
+}
+
+/** The build makes the console. A checkout that was not built has none. */
+function consoleOf({ console: isWanted }: ServeFlags): Pick<FleetServiceOptions, 'console'> {
+  const folder = join(packageRoot(), 'dist/console');
+  if (!isWanted) return {};
+  if (existsSync(folder)) return { console: folder };
+  process.stderr.write('portcullis: there is no console, because it was not built: npm run build\n');
+  return {};
 }
 
 const mostCount = 10_000_000;

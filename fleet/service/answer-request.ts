@@ -14,6 +14,8 @@ import type { ReceiveContext } from './receive-logs.ts';
 export interface RequestContext {
   readonly identify: Identify;
   readonly reader: Reader;
+  /** The console, by path; undefined: there is none. */
+  readonly pages: ReadonlyMap<string, Answer> | undefined;
   readonly counts: FleetCounts;
   readonly receive: ReceiveContext;
   readonly clock: () => number;
@@ -56,6 +58,8 @@ async function answerOf(context: RequestContext, request: IncomingMessage): Prom
   if (method !== 'GET' && method !== 'HEAD')
     return { ...problem(405, 'only GET and HEAD are answered here'), headers: { Allow: 'GET, HEAD' } };
   if (path === '/healthz') return jsonAnswer(200, { healthy: true });
+  const page = context.pages?.get(path);
+  if (page !== undefined) return page;
   if (caller === undefined) return refuse(401, 'there is no valid token or certificate', 'json');
   if (caller.role === 'node') return refuse(403, 'a node may not read', 'json');
   if (path === '/metrics') {

@@ -12,6 +12,7 @@ import type { FleetStore } from '../store/store.ts';
 import { createIdentify } from './access.ts';
 import type { AccessFile } from './access.ts';
 import { answerRequest } from './answer-request.ts';
+import { readConsole } from './console-files.ts';
 import { createFleetCounts } from './metrics.ts';
 
 export interface FleetServiceOptions {
@@ -32,6 +33,8 @@ export interface FleetServiceOptions {
   readonly keepDays: number;
   /** Bytes of rows and texts above which the oldest rows of the largest nodes are removed. */
   readonly keepBytes: number;
+  /** Folder with the built console. Without it there is no console. */
+  readonly console?: string;
   /** Nodes whose data is removed before the service starts. */
   readonly forget?: readonly string[];
   /** Called with internal errors that occur while a request is answered or rows are removed. */
@@ -62,8 +65,8 @@ const dayMs = 86_400_000;
 
 /**
  * Serves the aggregator: receives what nodes send (OTLP/HTTP), and answers readers.
- * @throws PortcullisError FLEET_LISTEN · FLEET_OPEN · FLEET_TLS · STORAGE_IN_USE when another process serves
- * this folder · STORAGE_…
+ * @throws PortcullisError FLEET_LISTEN · FLEET_OPEN · FLEET_TLS · FLEET_CONSOLE · STORAGE_IN_USE when another
+ * process serves this folder · STORAGE_…
  */
 export async function startFleetService(options: FleetServiceOptions): Promise<FleetService> {
   const { tls, access, data, onFailure, clock = Date.now } = options;
@@ -76,6 +79,7 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
     lock.release();
   };
   try {
+    const pages = options.console === undefined ? undefined : await readConsole(options.console);
     store = await openFleetStore(data);
     for (const name of options.forget ?? []) await store.forget(name);
     const { database } = store;
@@ -84,6 +88,7 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
     const context = {
       identify: createIdentify(access, tls?.clientAuthorities !== undefined),
       reader: database,
+      pages,
       counts,
       clock,
       onFailure,

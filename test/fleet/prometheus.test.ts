@@ -53,7 +53,7 @@ const isAbsent = 'Prometheus is not installed: apt-get install prometheus, or se
 describe('rules and dashboards', () => {
   it('name only metrics and labels that the daemon and the aggregator have', () => {
     for (const { expr, record, alert } of [...rules, ...alerts])
-      assert.deepEqual(unknownIn(expr), [], record ?? alert);
+      assert.deepEqual(unknownIn(expr), [], record ?? alert ?? '');
     for (const file of readdirSync(join(packaging, 'grafana')).filter((name) => name.endsWith('.json'))) {
       const { panels, uid } = JSON.parse(readFileSync(join(packaging, 'grafana', file), 'utf8')) as {
         uid: string;

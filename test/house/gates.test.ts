@@ -37,7 +37,10 @@ describe('npm run check', () => {
   });
 
   it('lists the gates where none is near, and refuses an unknown option', () => {
-    assert.match(check('x').stderr, /write one of lint, format, types, layers, prose, unused, house/);
+    assert.match(
+      check('x').stderr,
+      /write one of lint, format, types, console, layers, prose, unused, house/,
+    );
     assert.equal(check('--fast').status, 2);
   });
 

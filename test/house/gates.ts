@@ -40,6 +40,11 @@ export const gates: readonly Gate[] = [
   },
   { name: 'types', checks: 'the types (tsc)', command: tool('tsc', '--project', '.') },
   {
+    name: 'console',
+    checks: 'the types of the console, which runs in a browser (tsc)',
+    command: tool('tsc', '--project', 'fleet/console'),
+  },
+  {
     name: 'layers',
     checks: 'the imports between rooms (dependency-cruiser)',
     command: tool('depcruise', '--config', '.dependency-cruiser.cjs', ...rooms),

@@ -14,6 +14,7 @@ const allowed: Readonly<Record<string, string>> = {
   'cni-plugins/libnetwork/client/transport.ts':
     'a remote network driver by moby’s protocol: the credentials of its socket are needed, and whether a call was sent',
   'cni-plugins/libnetwork/docker/docker-api.ts': 'docker’s own socket on this host',
+  'fleet/console/api.ts': 'runs in a browser, and asks the aggregator that served it',
   'cni-plugins/services/control/health/probe.ts':
     'a health check asks a backend, from its network namespace: no proxy, redirects or body',
 };

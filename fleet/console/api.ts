@@ -1,0 +1,55 @@
+/** A verdict of a node, as the API lists it. */
+export interface Verdict {
+  readonly node: string;
+  readonly seq: number;
+  readonly time: string;
+  readonly outcome: string;
+  readonly reference: string;
+  readonly digest: string;
+  readonly namespace: string;
+  readonly verdict: string;
+  readonly policyRevision: string;
+  readonly would?: string;
+}
+
+/** A row of a verdict log, as the node wrote it. */
+export interface Row {
+  readonly seq: number;
+  readonly entry: string;
+  readonly evidence: string;
+  readonly hash: string;
+}
+
+/** The server refuses without a token. */
+export class TokenMissing extends Error {}
+
+const place = 'portcullis-token';
+
+/** Keeps the token until the tab is closed. */
+export function keepToken(token: string): void {
+  sessionStorage.setItem(place, token);
+}
+
+/**
+ * Asks the API.
+ * @param path below `/v1/`
+ * @throws TokenMissing · Error with a sentence
+ */
+export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
+  const token = sessionStorage.getItem(place);
+  const answer = await fetch(`/v1/${path}`, {
+    headers: token === null ? {} : { authorization: `Bearer ${token}` },
+    cache: 'no-store',
+    ...(signal !== undefined && { signal }),
+  });
+  if (answer.status === 401 || answer.status === 403) throw new TokenMissing();
+  if (answer.status === 404) throw new Error('The aggregator does not know this.');
+  if (!answer.ok) throw new Error(`The aggregator answered ${answer.status}.`);
+  return (await answer.json()) as T;
+}
+
+/** Writes a query. Empty values are left out. */
+export function queryOf(values: Readonly<Record<string, string>>): string {
+  const query = new URLSearchParams(Object.entries(values).filter(([, value]) => value !== ''));
+  return query.toString();
+}

@@ -1,0 +1,150 @@
+import { keepToken, TokenMissing } from './api.ts';
+import { element, title } from './dom.ts';
+import type { Child } from './dom.ts';
+import { createGrid } from './grid.ts';
+import { alertsView, imagesView, nodesView, nodeView, policiesView, verdictView } from './views.ts';
+
+const main = document.querySelector('main') ?? document.body;
+const status = document.getElementById('status') ?? document.body;
+
+const views: Readonly<Record<string, (argument: string) => Promise<readonly Child[]>>> = {
+  verdict: verdictView,
+  node: nodeView,
+  nodes: nodesView,
+  images: imagesView,
+  policies: policiesView,
+  alerts: alertsView,
+};
+
+/** Counts the views, so that a slow answer does not replace a later view. */
+let shown = 0;
+
+async function route(): Promise<void> {
+  shown += 1;
+  const mine = shown;
+  const [name = '', ...rest] = location.hash.replace(/^#\//u, '').split('/');
+  for (const anchor of document.querySelectorAll('nav a'))
+    if (anchor.getAttribute('href') === `#/${name === '' ? 'verdicts' : name}`)
+      anchor.setAttribute('aria-current', 'page');
+    else anchor.removeAttribute('aria-current');
+  const view = views[name];
+  status.textContent = '';
+  if (view === undefined) return showVerdicts();
+  main.replaceChildren(element('p', { class: 'wait' }, 'Loading …'));
+  try {
+    const content = await view(decoded(rest.join('/')));
+    if (mine === shown) present(content);
+  } catch (thrown) {
+    if (mine === shown) failed(thrown);
+  }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function present(content: readonly Child[]): void {
+  main.replaceChildren(...content);
+  const heading = main.querySelector('h1');
+  document.title = `${heading?.textContent ?? ''} · Portcullis`;
+  heading?.focus();
+}
+
+function failed(thrown: unknown): void {
+  if (thrown instanceof TokenMissing) return askToken();
+  const why = thrown instanceof Error ? thrown.message : String(thrown);
+  present([title('Not available'), element('p', { role: 'alert' }, why)]);
+}
+
+function askToken(): void {
+  const input = element('input', { id: 'token', type: 'password', autocomplete: 'off', required: '' });
+  present([
+    title('Token'),
+    element(
+      'form',
+      {
+        onsubmit: (event) => {
+          event.preventDefault();
+          keepToken(input.value.trim());
+          void route();
+        },
+      },
+      element('p', {}, element('label', { for: 'token' }, 'Token of a reader'), input),
+      element('p', {}, 'It is kept until this tab is closed.'),
+      element('button', { type: 'submit' }, 'Continue'),
+    ),
+  ]);
+  input.focus();
+}
+
+/** Milliseconds without a further key before a search begins. */
+const pauseMs = 120;
+
+function showVerdicts(): void {
+  const input = (name: string, label: string): readonly [HTMLElement, HTMLInputElement] => {
+    const field = element('input', { id: name, name, type: 'search', autocomplete: 'off' });
+    return [element('p', {}, element('label', { for: name }, label), field), field];
+  };
+  const select = (
+    name: string,
+    label: string,
+    values: readonly (readonly [value: string, text: string])[],
+  ): HTMLElement =>
+    element(
+      'p',
+      {},
+      element('label', { for: name }, label),
+      element(
+        'select',
+        { id: name, name },
+        ...values.map(([value, text]) => element('option', { value }, text)),
+      ),
+    );
+  const grid = createGrid(
+    ({ verdict }) => (location.hash = `#/verdict/${verdict}`),
+    (text) => (status.textContent = text),
+    failed,
+  );
+  let timer: number | undefined;
+  const form = element(
+    'form',
+    {
+      ...{ class: 'filters', role: 'search', 'aria-label': 'Filter verdicts' },
+      onsubmit: (event) => event.preventDefault(),
+      oninput: () => {
+        clearTimeout(timer);
+        timer = setTimeout(list, pauseMs);
+      },
+    },
+    input('image', 'Image or digest')[0],
+    select('outcome', 'Outcome', [
+      ['', 'any'],
+      ['admit', 'admit'],
+      ['deny', 'deny'],
+      ['undecided', 'undecided'],
+    ]),
+    input('namespace', 'Namespace')[0],
+    input('node', 'Node')[0],
+    input('reason', 'Reason code')[0],
+    select('would', 'Not enforced yet', [
+      ['', 'any'],
+      ['deny', 'would be denied'],
+      ['undecided', 'would be undecided'],
+    ]),
+  );
+  function list(): void {
+    const values = Object.fromEntries(
+      [...new FormData(form)].map(([key, value]) => [key, typeof value === 'string' ? value : '']),
+    );
+    grid.show(values);
+  }
+  present([title('Verdicts'), form, grid.element]);
+  list();
+}
+
+addEventListener('hashchange', () => void route());
+void route();

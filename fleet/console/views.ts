@@ -1,0 +1,296 @@
+import { ask } from './api.ts';
+import type { Verdict } from './api.ts';
+import { element, facts, link, table, timeText, title } from './dom.ts';
+import type { Child } from './dom.ts';
+import { verifyLog } from './verify-log.ts';
+
+interface Reason {
+  readonly counted: boolean;
+  readonly text: string;
+  readonly code?: string;
+  readonly children?: readonly Reason[];
+}
+
+interface VerdictText {
+  readonly manifestDigest: string;
+  readonly platform: { readonly os: string; readonly architecture: string };
+  readonly unverified: boolean;
+  readonly validUntil?: string;
+  readonly reasons: Reason;
+  readonly ceilings: readonly { readonly rule: string; readonly ceiling: string }[];
+  readonly exceptions?: readonly { readonly kind: string; readonly rule: string; readonly wouldBe: string }[];
+}
+
+/** Shows a verdict: what was decided, why, by which rule and signature, and who gave it. */
+export async function verdictView(id: string): Promise<readonly Child[]> {
+  const { text, rows } = await ask<{ text?: VerdictText; rows: readonly Verdict[] }>(
+    `verdicts/${encodeURIComponent(id)}`,
+  );
+  const [newest] = rows;
+  if (newest === undefined) return [title('Verdict'), element('p', {}, 'No node has given it.')];
+  const known: (readonly [string, Child])[] = [
+    ['Outcome', element('span', { class: `outcome ${newest.outcome}` }, newest.outcome)],
+    ['Image', newest.reference],
+    ['Digest', newest.digest],
+    ['Namespace', newest.namespace],
+    ['Policy', newest.policyRevision],
+    ['Verdict', id],
+  ];
+  if (text !== undefined) {
+    known.push(['Platform', `${text.platform.os}/${text.platform.architecture}: ${text.manifestDigest}`]);
+    for (const { ceiling, rule } of text.ceilings) known.push(['Ceiling', `${ceiling} (rule ${rule})`]);
+    for (const { kind, rule, wouldBe } of text.exceptions ?? [])
+      known.push(['Exception', `${kind} of the rule ${rule}: it would be ${wouldBe}`]);
+    if (text.unverified) known.push(['Unverified', 'It was admitted without proof.']);
+    if (text.validUntil !== undefined) known.push(['Valid until', text.validUntil]);
+  }
+  return [
+    title(`Verdict on ${newest.reference}`),
+    facts(known),
+    element('h2', {}, 'Why'),
+    text === undefined
+      ? element('p', {}, 'No node has sent the reasons.')
+      : element('ul', { class: 'tree' }, reasonItem(text.reasons)),
+    table(
+      'Nodes that gave it',
+      ['Time', 'Node', 'Row'],
+      rows.map(({ time, node, seq }) => [timeText(time), link(`node/${node}`, node), String(seq)]),
+    ),
+  ];
+}
+
+function reasonItem({ counted, text, code, children = [] }: Reason): HTMLElement {
+  const line = [
+    element('span', { class: counted ? 'mark admit' : 'mark deny' }, counted ? 'counts' : 'does not count'),
+    ` ${text} `,
+    ...(code === undefined ? [] : [element('code', {}, code)]),
+  ];
+  if (children.length === 0) return element('li', {}, ...line);
+  return element(
+    'li',
+    {},
+    element(
+      'details',
+      { open: '' },
+      element('summary', {}, ...line),
+      element('ul', {}, ...children.map(reasonItem)),
+    ),
+  );
+}
+
+interface ListedNode {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly seen: string;
+  readonly rows: number;
+  readonly alerts: readonly string[];
+  readonly enforcement?: string;
+  readonly running?: number;
+}
+
+/** Lists nodes. */
+export async function nodesView(): Promise<readonly Child[]> {
+  const { nodes } = await ask<{ nodes: readonly ListedNode[] }>('nodes?most=1000');
+  return [
+    title('Nodes'),
+    table(
+      `${nodes.length} nodes`,
+      ['Node', 'Labels', 'Seen', 'Enforcement', 'Running', 'Rows', 'Alerts'],
+      nodes.map(({ name, labels, seen, rows, alerts, enforcement = 'unknown', running = 0 }) => [
+        link(`node/${encodeURIComponent(name)}`, name),
+        Object.entries(labels)
+          .map(([key, value]) => `${key}=${value}`)
+          .join(' '),
+        timeText(seen),
+        element('span', { class: `outcome ${enforcement === 'pass' ? 'admit' : 'deny'}` }, enforcement),
+        String(running),
+        String(rows),
+        alerts.join(' '),
+      ]),
+    ),
+  ];
+}
+
+interface Container {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly name: string;
+}
+
+interface State {
+  readonly version: string;
+  readonly policy: { readonly revision?: string; readonly problem?: string };
+  readonly enforcement: {
+    readonly result: string;
+    readonly since: string;
+    readonly checkedAt?: string;
+    readonly triedAt?: string;
+    readonly findings: readonly { readonly code: string; readonly effect: string; readonly on: string }[];
+  };
+  readonly outOfPolicy: readonly (Container & {
+    readonly reference: string;
+    readonly rule: string;
+    readonly outcome: string;
+    readonly since: string;
+    readonly verdict: string;
+  })[];
+  readonly degraded: readonly (Container & { readonly reasons: readonly string[] })[];
+  readonly roots: readonly { readonly name: string; readonly rule: string; readonly ends: string }[];
+  readonly running: readonly (Container & { readonly reference: string; readonly verdict: string })[];
+}
+
+const containerText = ({ namespace, pod, name }: Container): string => `${namespace}/${pod}/${name}`;
+const verdictLink = (id: string, text: string): Child => (id === '' ? text : link(`verdict/${id}`, text));
+
+/** Shows a node: its proof of enforcement, its containers, and its log, which can be verified. */
+export async function nodeView(name: string): Promise<readonly Child[]> {
+  const node = await ask<{
+    state?: State;
+    key: string;
+    checkpoint: string;
+    problems: readonly { code: string; seq: number; at: string; text: string }[];
+  }>(`nodes/${encodeURIComponent(name)}`);
+  const { state, problems } = node;
+  const result = element('p', { role: 'status', class: 'result' });
+  const button = element(
+    'button',
+    {
+      type: 'button',
+      onclick: () => {
+        button.disabled = true;
+        result.textContent = 'Verifying …';
+        verifyLog(name, node, (rows) => (result.textContent = `${rows} rows …`))
+          .then(
+            ({ ok, rows, found }) => {
+              result.className = `result ${ok ? 'good' : 'bad'}`;
+              result.textContent = `${ok ? 'Verified' : 'Not verified'}: ${rows} rows. ${found.join(' ')}`;
+            },
+            (thrown: unknown) => (result.textContent = String(thrown)),
+          )
+          .finally(() => (button.disabled = false));
+      },
+    },
+    'Verify the log in this browser',
+  );
+  return [
+    title(name),
+    ...(state === undefined ? [] : stateOf(state)),
+    element('h2', {}, 'Verdict log'),
+    element('p', {}, button),
+    result,
+    ...(problems.length === 0
+      ? []
+      : [
+          table(
+            'What is wrong with the log',
+            ['Code', 'Row', 'Found', 'Text'],
+            problems.map(({ code, seq, at, text }) => [code, String(seq), timeText(at), text]),
+          ),
+        ]),
+  ];
+}
+
+function stateOf({ version, policy, enforcement, ...lists }: State): readonly Child[] {
+  const { result, since, checkedAt = 'never', triedAt = 'never', findings } = enforcement;
+  return [
+    facts([
+      ['Version', version],
+      ['Policy', policy.revision ?? 'none is in force'],
+      ...(policy.problem === undefined ? [] : [['Problem', policy.problem] as const]),
+      ['Enforcement', `${result} since ${timeText(since)}`],
+      ['Inspected', checkedAt === 'never' ? checkedAt : timeText(checkedAt)],
+      ['Planted pair tested', triedAt === 'never' ? triedAt : timeText(triedAt)],
+    ]),
+    table(
+      'Findings',
+      ['Code', 'Effect', 'On'],
+      findings.map(({ code, effect, on }) => [code, effect, on]),
+    ),
+    table(
+      'Out of policy',
+      ['Container', 'Image', 'Rule', 'Outcome', 'Since'],
+      lists.outOfPolicy.map((one) => [
+        containerText(one),
+        verdictLink(one.verdict, one.reference),
+        one.rule,
+        one.outcome,
+        timeText(one.since),
+      ]),
+    ),
+    table(
+      'Degraded',
+      ['Container', 'Reasons'],
+      lists.degraded.map((one) => [containerText(one), one.reasons.join(' ')]),
+    ),
+    table(
+      'Roots',
+      ['Root', 'Rule', 'Ends'],
+      lists.roots.map(({ name, rule, ends }) => [name, rule, timeText(ends)]),
+    ),
+    table(
+      'Running',
+      ['Container', 'Image'],
+      lists.running.map((one) => [containerText(one), verdictLink(one.verdict, one.reference)]),
+    ),
+  ];
+}
+
+/** Lists the images that run. */
+export async function imagesView(): Promise<readonly Child[]> {
+  const { images } = await ask<{
+    images: readonly {
+      reference: string;
+      imageId: string;
+      verdict: string;
+      containers: number;
+      nodes: number;
+    }[];
+  }>('images?most=1000');
+  return [
+    title('Images that run'),
+    table(
+      `${images.length} images`,
+      ['Image', 'Id', 'Containers', 'Nodes'],
+      images.map(({ reference, imageId, verdict, containers, nodes }) => [
+        verdictLink(verdict, reference),
+        imageId.slice(0, 19),
+        String(containers),
+        String(nodes),
+      ]),
+    ),
+  ];
+}
+
+/** Lists the revisions of policies. */
+export async function policiesView(): Promise<readonly Child[]> {
+  const { policies } = await ask<{
+    policies: readonly { revision: string; inForce: number; nodes: readonly string[] }[];
+  }>('policies');
+  return [
+    title('Policies in force'),
+    table(
+      `${policies.length} revisions`,
+      ['Revision', 'Nodes', 'Names'],
+      policies.map(({ revision, inForce, nodes }) => [
+        revision,
+        String(inForce),
+        nodes.slice(0, 10).join(' ') + (inForce > 10 ? ' …' : ''),
+      ]),
+    ),
+  ];
+}
+
+/** Lists alerts. */
+export async function alertsView(): Promise<readonly Child[]> {
+  const { alerts } = await ask<{ alerts: readonly { code: string; node: string; text: string }[] }>('alerts');
+  return [
+    title('Alerts'),
+    table(
+      `${alerts.length} alerts`,
+      ['Code', 'Node', 'Detail'],
+      alerts
+        .slice(0, 1000)
+        .map(({ code, node, text }) => [code, link(`node/${encodeURIComponent(node)}`, node), text]),
+    ),
+  ];
+}

@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { launch } from 'puppeteer-core';
+import type { Browser, Page } from 'puppeteer-core';
+import {
+  access,
+  goodState,
+  post,
+  requestOf,
+  rowRecord,
+  sourceOf,
+  startFleet,
+  temporaryFolder,
+  tokens,
+} from '../../fleet/fleet.fixture.ts';
+import { eventNames } from '../../fleet/records/names.ts';
+import { fleetMigrations } from '../../fleet/store/schema.ts';
+import { openFleetStore } from '../../fleet/store/store.ts';
+import { openDatabase } from '../../base/storage/index.ts';
+import { buildConsole } from '../../packaging/console.ts';
+import { findChromium } from '../../site/screenshots.ts';
+import { openKit } from '../../trust/verdict-log/log.fixture.ts';
+
+const chromium = findChromium();
+const skip = chromium === undefined ? 'no chromium: apt-get install chromium' : false;
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const hostile = '<img src=x onerror="window.hacked=1">"&\u202e';
+
+interface Violation {
+  readonly id: string;
+  readonly nodes: readonly { readonly html: string }[];
+}
+
+describe('the console', { skip }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-console-'));
+  let browser: Browser;
+  before(async () => {
+    await buildConsole(join(folder, 'console'));
+    browser = await launch({
+      executablePath: chromium ?? '',
+      userDataDir: join(folder, 'profile'),
+      // The pages are our own, and the sandbox of Chromium does not run as root.
+      args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking'],
+    });
+  });
+  after(async () => {
+    await browser.close();
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
+
+  /** Opens the console on an aggregator with the log of one node, and a hostile state. */
+  async function open(t: Parameters<typeof startFleet>[0], verdicts: number) {
+    const data = await temporaryFolder(t);
+    const kit = await openKit(t);
+    await kit.append(verdicts);
+    await kit.log.checkpoint();
+    const service = await startFleet(t, { data, access, console: join(folder, 'console') });
+    const source = sourceOf(kit);
+    const rows = await source.rows(0, 10_000);
+    const event = (name: string, body: string) => ({ event: name, time: 0, attributes: new Map(), body });
+    const container = { id: 'c', namespace: 'pay', pod: 'web-1', name: hostile };
+    const state = {
+      ...goodState,
+      running: [{ ...container, reference: hostile, imageId: 'sha256:1', verdict: '' }],
+      degraded: [{ ...container, reasons: [hostile] }],
+    };
+    const checkpoint = await source.checkpoint();
+    await post(service.url, requestOf('a', rows.map(rowRecord)));
+    await post(
+      service.url,
+      requestOf('a', [
+        event(eventNames.checkpoint, checkpoint?.note ?? ''),
+        event(eventNames.state, JSON.stringify(state)),
+      ]),
+    );
+    const page = await browser.newPage();
+    t.after(() => page.close());
+    const problems: string[] = [];
+    page.on('pageerror', (thrown) => problems.push(String(thrown)));
+    page.on('console', (message) => {
+      // The first request has no token.
+      if (message.type() === 'error' && !message.text().includes('401')) problems.push(message.text());
+    });
+    page.on('request', (request) => {
+      if (new URL(request.url()).origin !== service.url) problems.push(request.url());
+    });
+    await page.setViewport({ width: 1280, height: 800 });
+    await page.goto(`${service.url}/`);
+    await page.waitForSelector('#token');
+    await page.type('#token', tokens.r);
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('#row-0');
+    return { page, problems, data, service, rows };
+  }
+
+  const textOf = (page: Page, selector: string): Promise<string> =>
+    page.$eval(selector, (found) => (found as unknown as { textContent: string }).textContent);
+  const visit = async (page: Page, view: string, heading: string): Promise<void> => {
+    await page.evaluate(`location.hash = ${JSON.stringify(`#/${view}`)}`);
+    await page.waitForFunction(
+      `document.querySelector('h1')?.textContent.includes(${JSON.stringify(heading)})`,
+    );
+  };
+  /** Returns what violates WCAG 2.2, levels A and AA, in the light and in the dark theme. */
+  async function violations(page: Page): Promise<string[]> {
+    const found: string[] = [];
+    for (const theme of ['light', 'dark']) {
+      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: theme }]);
+      // DevTools evaluates it in the page, whose policy allows no script of others.
+      const result = (await page.evaluate(
+        `${axe}; axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] })`,
+      )) as { violations: readonly Violation[]; passes: readonly unknown[] };
+      assert.ok(result.passes.length > 10);
+      for (const { id, nodes } of result.violations) found.push(`${theme} ${id}: ${nodes[0]?.html}`);
+    }
+    return found;
+  }
+
+  it('shows verdicts, reasons, nodes and images, by the keyboard, and meets WCAG AA in both themes', async (t) => {
+    const { page, problems } = await open(t, 30);
+    await page.waitForFunction("document.getElementById('status').textContent === '30 verdicts'");
+    assert.deepEqual(await violations(page), []);
+    await page.focus('.grid');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('End');
+    await page.keyboard.press('Home');
+    await page.keyboard.press('ArrowDown');
+    assert.equal(
+      await page.$eval('.grid', (grid) =>
+        (grid as unknown as { getAttribute(name: string): string }).getAttribute('aria-activedescendant'),
+      ),
+      'row-1',
+    );
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('.tree li');
+    assert.match(await textOf(page, 'h1'), /^Verdict on /);
+    assert.deepEqual(await violations(page), []);
+    for (const [view, heading] of [
+      ['nodes', 'Nodes'],
+      ['node/a', 'a'],
+      ['images', 'Images that run'],
+      ['policies', 'Policies in force'],
+      ['alerts', 'Alerts'],
+    ] as const) {
+      await visit(page, view, heading);
+      assert.deepEqual(await violations(page), [], view);
+    }
+    await visit(page, 'images', 'Images');
+    assert.ok((await textOf(page, 'main')).includes(hostile));
+    assert.equal(await page.evaluate('window.hacked'), undefined);
+    await visit(page, 'node/nobody', 'Not available');
+    assert.deepEqual(
+      problems.filter((text) => !text.includes('404')),
+      [],
+    );
+  });
+
+  it('verifies the log of a node itself, and finds a changed row and a forged checkpoint', async (t) => {
+    const { page, data } = await open(t, 30);
+    const verify = async (): Promise<string> => {
+      await visit(page, 'nodes', 'Nodes');
+      await visit(page, 'node/a', 'a');
+      await page.waitForSelector('main button');
+      await page.click('main button');
+      await page.waitForFunction("/erified:/.test(document.querySelector('.result').textContent)");
+      return textOf(page, '.result');
+    };
+    assert.match(await verify(), /^Verified: 31 rows\. The checkpoint of 31 rows has a valid signature/);
+    // Someone changes the database of the aggregator.
+    const database = await openDatabase({ path: join(data, 'fleet.db'), migrations: fleetMigrations });
+    t.after(() => database.close());
+    const change = (sql: string) => database.write([{ sql }]);
+    await change("UPDATE row SET entry = replace(entry, 'deny', 'admit') WHERE seq = 2");
+    assert.match(await verify(), /^Not verified: 1 rows\. Row 2 does not follow/);
+    await change("UPDATE row SET entry = replace(entry, 'admit', 'deny') WHERE seq = 2");
+    await change("UPDATE node SET note = replace(note, 'time 2', 'time 3')");
+    assert.match(await verify(), /The signature of the checkpoint is not valid/);
+  });
+
+  it('keeps few rows in the page, however many verdicts there are', async (t) => {
+    const { page, problems, data, service } = await open(t, 2);
+    await service.close();
+    const store = await openFleetStore(data);
+    const node = await store.node('a');
+    const rows = Array.from({ length: 5000 }, (_, index) => ({
+      ...{ seq: node.seq + 1 + index, entry: '{}', evidence: '', hash: '0'.repeat(64) },
+      verdict: {
+        id: `sha256:${String(index).padStart(64, '0')}`,
+        time: index,
+        ...{ outcome: index % 2 === 0 ? 'admit' : 'deny', namespace: `ns-${index % 7}`, revision: '' },
+        ...{ reference: `registry.example.com/app-${index}:1`, digest: '' },
+      },
+    }));
+    await store.keep({
+      node: { ...node, seq: node.seq + rows.length, hash: '0'.repeat(64) },
+      rows,
+      problems: [],
+    });
+    await store.close();
+    const again = await startFleet(t, { data, access, console: join(folder, 'console') });
+    await page.goto('about:blank');
+    problems.length = 0;
+    await page.goto(`${again.url}/`);
+    await page.waitForSelector('#token');
+    await page.type('#token', tokens.r);
+    await page.keyboard.press('Enter');
+    await page.waitForFunction("document.getElementById('status').textContent === '5,002 verdicts'");
+    await page.focus('.grid');
+    for (let press = 0; press < 8; press += 1) {
+      await page.keyboard.press('End');
+      await page.waitForFunction("document.querySelector('.grid').getAttribute('aria-busy') === 'false'");
+    }
+    const inPage = (await page.$$('.rows .row')).length;
+    assert.ok(inPage > 10 && inPage < 80, String(inPage));
+    await page.type('#image', 'app-4321:');
+    await page.waitForFunction("document.getElementById('status').textContent === '1 verdict'");
+    assert.equal((await page.$$('.rows .row')).length, 1);
+  });
+});
