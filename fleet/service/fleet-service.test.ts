@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { isPortcullisError } from '../../base/errors/index.ts';
+import { createHttpClient } from '../../base/http/index.ts';
+import type { TlsIdentity } from '../../base/http/index.ts';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { openKit } from '../../trust/verdict-log/log.fixture.ts';
 import {
   access,
@@ -195,6 +199,53 @@ describe('the aggregator', () => {
     for (const [index, { answer, status }] of cases.entries())
       assert.equal(answer.status, status, String(index));
     assert.deepEqual(await read(url, '/v1/nodes'), { nodes: [] });
+  });
+
+  it('knows nodes and readers by client certificates of its authority alone', async (t) => {
+    const folder = await temporaryFolder(t);
+    const text = (file: string): string => readFileSync(file, 'utf8');
+    const authority = makeCertificate(folder, 'authority');
+    const issue = (name: string, subject: string, by = authority) => {
+      const more = ['-CA', by.certificate, '-CAkey', by.key, '-subj', subject];
+      const made = makeCertificate(folder, name, {
+        more: [...more, '-addext', 'subjectAltName=IP:127.0.0.1'],
+      });
+      return {
+        id: name,
+        ca: [text(authority.certificate)],
+        cert: text(made.certificate),
+        key: text(made.key),
+      };
+    };
+    const server = issue('server', '/CN=server');
+    const { url } = await startFleet(t, {
+      tls: { certificate: server.cert, key: server.key, clientAuthorities: text(authority.certificate) },
+    });
+    const kit = await openKit(t);
+    await kit.append(2);
+    const http = createHttpClient();
+    t.after(() => http.close());
+    const node = issue('node', '/O=portcullis:nodes/CN=a');
+    exportTo(t, url, sourceOf(kit), { token: () => Promise.resolve(undefined), tls: node });
+    const ask = async (tls: TlsIdentity) => {
+      const answer = await http.send({
+        url: new URL(`${url}/v1/nodes`),
+        totalMs: 10_000,
+        tls: async () => tls,
+      });
+      return { status: answer.status, text: (await answer.bytes(65_536)).toString() };
+    };
+    const reader = issue('reader', '/O=portcullis:readers/CN=r');
+    await until(async () => (await ask(reader)).text.includes('"name":"a"'));
+    const stranger = makeCertificate(folder, 'stranger');
+    for (const [tls, status] of [
+      [node, 403],
+      [issue('other', '/O=others/CN=r'), 401],
+      [issue('twice', '/O=portcullis:readers/CN=r/CN=s'), 401],
+      [issue('forged', '/O=portcullis:readers/CN=r', stranger), 401],
+      [{ id: 'none', ca: reader.ca }, 401],
+    ] as const)
+      assert.equal((await ask(tls)).status, status, tls.id);
   });
 
   it('answers hostile requests with a status, and goes on', async (t) => {

@@ -13,7 +13,16 @@ export interface PolicyRoot {
  * Returns the roots and certificates that a policy depends on, with their ends. A group of certificates ends
  * with the last of them. Roots without an end are left out. Pure.
  */
-export function policyRoots({ rules }: Pick<TrustPolicy, 'rules'>): readonly PolicyRoot[] {
+export function policyRoots(policy: Pick<TrustPolicy, 'rules'>): readonly PolicyRoot[] {
+  const found = known.get(policy) ?? rootsOf(policy);
+  known.set(policy, found);
+  return found;
+}
+
+/** A policy never changes. Certificates are parsed once for each. */
+const known = new WeakMap<object, readonly PolicyRoot[]>();
+
+function rootsOf({ rules }: Pick<TrustPolicy, 'rules'>): readonly PolicyRoot[] {
   return rules.flatMap(({ name: rule, require }) =>
     (require === undefined ? [] : leaves(require)).flatMap((part) => {
       const root = rootOf(part);

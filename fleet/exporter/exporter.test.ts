@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { gunzipSync } from 'node:zlib';
+import { openKit } from '../../trust/verdict-log/log.fixture.ts';
+import { exportTo, goodState, sourceOf, tokens, until } from '../fleet.fixture.ts';
+import { attributeNames, eventNames } from '../records/names.ts';
+import type { ResourceRecords } from '../records/log-record.ts';
+import { decodeLogs } from '../records/protobuf.ts';
+import { createPauses } from './pauses.ts';
+
+interface Received {
+  readonly headers: IncomingHttpHeaders;
+  readonly resource: ResourceRecords;
+}
+
+/** A receiver that answers as it is given. */
+async function receive(
+  t: TestContext,
+  answer: (count: number, received: Received) => { status: number; headers?: Record<string, string> },
+): Promise<{ readonly url: string; readonly received: Received[] }> {
+  const received: Received[] = [];
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const [resource] = decodeLogs(gunzipSync(Buffer.concat(chunks)));
+      const one = { headers: request.headers, resource: resource! };
+      received.push(one);
+      const { status, headers = {} } = answer(received.length, one);
+      response.writeHead(status, headers).end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => void server.close().closeAllConnections());
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, received };
+}
+
+const rowsOf = ({ resource }: Received): number[] =>
+  resource.records
+    .filter(({ event }) => event === eventNames.row)
+    .map(({ attributes }) => Number(attributes.get(attributeNames.seq)));
+
+test('the exporter follows the row that the aggregator asks for, also backwards', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(9);
+  const wanted = ['4', '4', '11', '2', '11'];
+  const { url, received } = await receive(t, (count) => ({
+    status: 200,
+    headers: { 'portcullis-next-row': wanted[count - 1] ?? '11' },
+  }));
+  let version = 1;
+  // A new state makes each request, also when all rows were sent.
+  exportTo(
+    t,
+    url,
+    sourceOf(kit, () => ({ ...goodState, version: String((version += 1)) })),
+  );
+  await until(() => Promise.resolve(received.length >= 5));
+  const [first, ...others] = received;
+  assert.deepEqual(rowsOf(first!), []);
+  assert.equal(first!.headers.authorization, `Bearer ${tokens.a}`);
+  assert.equal(first!.resource.attributes.get('portcullis.label.zone'), 'north');
+  assert.deepEqual(
+    others.slice(0, 4).map((one) => rowsOf(one)[0]),
+    [4, 4, undefined, 2],
+  );
+});
+
+test('another receiver of OTLP gets the rows that are added', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(3);
+  const { url, received } = await receive(t, () => ({ status: 200 }));
+  const source = sourceOf(kit);
+  let isAsked = false;
+  const head = async (): Promise<number> => {
+    const last = await source.head();
+    isAsked = true;
+    return last;
+  };
+  exportTo(t, url, { ...source, head });
+  await until(() => Promise.resolve(isAsked));
+  await kit.append(2);
+  await until(() => Promise.resolve(received.flatMap(rowsOf).length >= 2));
+  assert.deepEqual(received.flatMap(rowsOf), [5, 6]);
+});
+
+test('a batch is bounded by its rows', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(300);
+  const { url, received } = await receive(t, (_count, one) => ({
+    status: 200,
+    headers: { 'portcullis-next-row': String((rowsOf(one).at(-1) ?? 0) + 1) },
+  }));
+  const exporter = exportTo(t, url, sourceOf(kit));
+  await until(() => Promise.resolve(received.flatMap(rowsOf).includes(301)));
+  await exporter.close();
+  assert.ok(received.every((one) => rowsOf(one).length <= 256));
+  assert.deepEqual(
+    received.slice(0, 3).flatMap(rowsOf),
+    Array.from({ length: 301 }, (_, index) => index + 1),
+  );
+});
+
+test('pauses grow to five minutes, keep what a server asks for, and begin again', () => {
+  const pauses = createPauses(() => 1);
+  const first = Array.from({ length: 12 }, () => pauses.next(0));
+  assert.deepEqual(first.slice(0, 4), [1000, 2000, 4000, 8000]);
+  assert.equal(first.at(-1), 300_000);
+  pauses.reset();
+  assert.equal(pauses.next(60_000), 60_500);
+  assert.equal(pauses.next(Number.NaN), 2000);
+  const low = createPauses(() => 0);
+  assert.deepEqual([low.next(0), low.next(0)], [500, 1000]);
+});
