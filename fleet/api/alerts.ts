@@ -13,7 +13,7 @@ export const alertCodes = {
   ENFORCEMENT_FAILS: 'The node does not prove that its policy refuses.',
   CONTAINERS_OUT_OF_POLICY: 'Containers run that the policy in force would not admit.',
   CONTAINERS_DEGRADED: 'Containers run with less confinement than their profile requires.',
-  NETWORK_NOT_READY: 'Pods of the node get no network.',
+  PODS_WITHOUT_NETWORK: 'Pods of the node get no network.',
   ROOT_ENDS: 'A root or certificate that the policy depends on ends within fourteen days, or has ended.',
 } as const;
 
@@ -51,7 +51,7 @@ export function alertsOf(node: ListedNode, now: number): readonly Alert[] {
   add('ENFORCEMENT_FAILS', enforcement === 'fail', 'see the findings of the node');
   add('CONTAINERS_OUT_OF_POLICY', outOfPolicy > 0, `${outOfPolicy} containers`);
   add('CONTAINERS_DEGRADED', degraded > 0, `${degraded} containers`);
-  add('NETWORK_NOT_READY', !networkReady, 'the network of its pods is not ready');
+  add('PODS_WITHOUT_NETWORK', !networkReady, 'the network of its pods is not ready');
   add(
     'ROOT_ENDS',
     root !== undefined && Date.parse(root.ends) - now < rootSoonMs,

@@ -380,8 +380,8 @@ describe('the aggregator', () => {
     await post(url, requestOf('a', [{ event: eventNames.state, time: 0, attributes: new Map(), body }]));
     now += 301_000;
     assert.deepEqual((await codesAt(url)).toSorted(), [
-      ...['CONTAINERS_DEGRADED', 'CONTAINERS_OUT_OF_POLICY', 'ENFORCEMENT_FAILS', 'NETWORK_NOT_READY'],
-      ...['NODE_SILENT', 'POLICY_MISSING', 'ROOT_ENDS'],
+      ...['CONTAINERS_DEGRADED', 'CONTAINERS_OUT_OF_POLICY', 'ENFORCEMENT_FAILS', 'NODE_SILENT'],
+      ...['PODS_WITHOUT_NETWORK', 'POLICY_MISSING', 'ROOT_ENDS'],
     ]);
   });
 });
