@@ -112,7 +112,7 @@ test(
       ...['--report', 'junit=link.xml', '--report', 'markdown=-', '--report', 'json=gate.json'],
     ]);
     assert.equal(ran.status, 1, ran.stderr);
-    assert.match(ran.stdout, /^## Portcullis: not every image is admitted/);
+    assert.match(ran.stdout, /^## Portcullis: not every image passes/);
     assert.match(ran.stderr, /2 images: 1 admitted, 1 denied/);
     const sarif = await readFile(join(folder, 'new/folder/gate.sarif'), 'utf8');
     assert.match(sarif, /"uri": "pod\.yaml",[^}]*\},\s*"region": \{\s*"startLine": 6,/);
@@ -146,6 +146,61 @@ test('admitted images get a summary, which a policy that requires only that acce
   );
 });
 
+test(
+  'a waived image passes and is shown as waived; an expired waiver does not apply; no summary is signed',
+  { skip },
+  async () => {
+    const waivers = (expires: string): Promise<void> =>
+      writeFile(
+        join(folder, 'waivers.yaml'),
+        `apiVersion: portcullis.dev/v1alpha1\nkind: Waivers\nwaivers:\n  - id: SEC-7\n    images: ["127.0.0.1:*/unsigned"]\n    codes: [TRUST_REQUIREMENT_UNMET]\n    owner: shop@example.com\n    reason: signed next week\n    created: ${day(-30)}\n    expires: ${expires}\n`,
+      );
+    const day = (days: number): string => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
+    const ask = [
+      '--waivers',
+      'waivers.yaml',
+      '--vsa',
+      '--key',
+      'k.key',
+      '--verifier-id',
+      'https://x.example',
+      '--no-vsa-push',
+    ];
+    await waivers(day(30));
+    const passed = admit([
+      unsigned,
+      ...policy,
+      ...ask,
+      '--vsa-dir',
+      'waived',
+      '--report',
+      'junit=waived.xml',
+    ]);
+    assert.equal(passed.status, 0, passed.stdout + passed.stderr);
+    assert.match(
+      passed.stdout,
+      /WAIVED: Waived by shop@example\.com until .* \(SEC-7, TRUST_REQUIREMENT_UNMET\): signed next week/,
+    );
+    assert.match(passed.stdout, /^1 image: 0 admitted, 1 waived$/m);
+    assert.match(
+      await readFile(join(folder, 'waived.xml'), 'utf8'),
+      /<skipped message="[^"]*Waived by shop@example\.com/,
+    );
+    await assert.rejects(readdir(join(folder, 'waived')), /ENOENT/);
+    assert.match(
+      admit([signed, ...policy, '--waivers', 'waivers.yaml']).stdout,
+      /warning: waiver SEC-7 of shop@example\.com .* let no image of this run pass/,
+    );
+    await waivers(day(-1));
+    const expired = admit([unsigned, ...policy, '--waivers', 'waivers.yaml']);
+    assert.equal(expired.status, 1);
+    assert.match(
+      expired.stdout,
+      /warning: waiver SEC-7 of shop@example\.com \(waivers\.yaml:4\) expired at .* and does not apply/,
+    );
+  },
+);
+
 test('images come from standard input; JSON is the whole result', { skip }, () => {
   const ran = admit(
     ['--images-from', '-', ...policy, '--output', 'json'],
@@ -153,7 +208,7 @@ test('images come from standard input; JSON is the whole result', { skip }, () =
   );
   assert.equal(ran.status, 1, ran.stderr);
   const result = JSON.parse(ran.stdout) as GateResult;
-  assert.deepEqual(result.counts, { admitted: 1, denied: 1, undecided: 0, failed: 0 });
+  assert.deepEqual(result.counts, { admitted: 1, waived: 0, denied: 1, undecided: 0, failed: 0 });
   assert.equal(result.images[1]?.places[0]?.line, 2);
 });
 

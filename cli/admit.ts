@@ -6,6 +6,7 @@ import {
   gateText,
   largestSource,
   loadPolicy,
+  loadWaivers,
   policyOfKey,
   readImageSources,
   reportFormats,
@@ -50,6 +51,7 @@ interface AdmitFlags extends DecisionFlags, SignerFlags {
   readonly platform: readonly (Platform | 'all')[];
   readonly imagesFrom: readonly string[];
   readonly report: readonly Report[];
+  readonly waivers: readonly string[];
   readonly output: OutputFormat;
 }
 
@@ -67,7 +69,7 @@ Examples:
 With --vsa, --key is the key that signs the summaries. Without --policy, it is the public key that must have signed every image.
 ${signerHelp}
 
-Exit status: 0 every image is admitted; 1 one is denied; 3 none is denied, and one is undecided (a registry or another service did not
+Exit status: 0 every image is admitted or waived; 1 one is denied; 3 none is denied, and one is undecided (a registry or another service did not
 answer); 2 wrong use; 4 failed, such as an image that does not exist. Reports are written in each case but 2.`;
 
 export function register(program: Command): void {
@@ -99,6 +101,12 @@ export function register(program: Command): void {
       )
         .argParser((text: string, before: readonly Report[]) => [...before, readReport(text)])
         .default([], 'none'),
+    )
+    .option(
+      '--waivers <path>',
+      'file or folder of refusals that may pass until they expire; may be repeated',
+      collect,
+      [],
     )
     .option('--vsa', 'sign a verification summary (SLSA VSA) for each admitted image and attach it', false)
     .option('--verifier-id <uri>', 'who verifies, in the summaries; policies require it by this name')
@@ -226,12 +234,16 @@ async function decideAll(
   const allPlatforms = flags.platform.includes('all');
   const platforms = allPlatforms ? 'all' : flags.platform.filter((platform) => platform !== 'all');
   try {
+    const waivers = flags.waivers.length === 0 ? [] : await loadWaivers(flags.waivers, new Date());
     // A key that cannot sign is reported before the work.
     const signer = flags.vsa ? await openSignerOf(flags) : undefined;
     try {
       const now = new Date();
-      const builders = flags.builderLevel;
-      const result = await admitImages({ questions, policy, registry, services, platforms, builders, now });
+      const result = await admitImages({
+        ...{ questions, policy, registry, services, platforms, now },
+        builders: flags.builderLevel,
+        waivers,
+      });
       if (signer === undefined) return result;
       return await signSummaries(result, {
         ...{ signer, registry, allPlatforms, now, push: flags.vsaPush },

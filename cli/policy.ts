@@ -105,7 +105,7 @@ async function check(paths: readonly string[], flags: Flags): Promise<number> {
   const { policy, profiles, otherDocuments, files } = await loadPolicySet({ paths });
   const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
   const others = otherDocuments.flatMap(({ kind, name }) =>
-    kind === 'PolicyTest' ? [`not part of the policy: ${kind} ${name}\n`] : [],
+    kind === 'PolicyTest' || kind === 'Waivers' ? [`not part of the policy: ${kind} ${name}\n`] : [],
   );
   const defined = profiles.defined.map(({ name }) => name);
   const named =

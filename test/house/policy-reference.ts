@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { format, resolveConfig } from 'prettier';
+import { waiversSchema } from '../../trust/gate/waiver-schema.ts';
 import { reasonCodes } from '../../trust/policy/reason-codes.ts';
 import { trustPolicySchema } from '../../trust/policy/schema.ts';
 import { policyTestSchema } from '../../trust/policy/testing/policy-test-schema.ts';
@@ -14,6 +15,7 @@ mkdirSync(new URL('schemas/', docs), { recursive: true });
 for (const [name, schema] of [
   ['trust-policy.json', trustPolicySchema],
   ['policy-test.json', policyTestSchema],
+  ['waivers.json', waiversSchema],
 ] as const)
   writeFileSync(
     new URL(`schemas/${name}`, docs),

@@ -18,11 +18,14 @@ import type { TrustServices } from '../tuf-requirement/trust-services.ts';
 import { adviceOf, decisiveCode } from '../verdict/advice.ts';
 import { decide } from '../verdict/decide.ts';
 import { decideUnseen } from '../verdict/decide-unseen.ts';
+import { waiversFor } from './apply-waivers.ts';
 import { createHostWatch } from './host-watch.ts';
 import type { HostWatch } from './host-watch.ts';
 import { verifiedLevels } from './provenance.ts';
 import type { BuilderLevels } from './provenance.ts';
-import type { GateDecision, GateImage, GateQuestion, GateResult, UsedEvidence } from './types.ts';
+import type { GateDecision, GateImage, GateQuestion, GateResult, UsedEvidence, WaiverNote } from './types.ts';
+import { isInForce } from './waivers.ts';
+import type { Waiver } from './waivers.ts';
 
 /** Which images to decide about, and by which policy. */
 export interface AdmitInput {
@@ -32,6 +35,8 @@ export interface AdmitInput {
   readonly services?: TrustServices;
   /** `all`: every platform of an index. Empty: the platform of this machine. */
   readonly platforms: readonly Platform[] | 'all';
+  /** They let denied images pass until they expire. */
+  readonly waivers?: readonly Waiver[];
   /** The build level of each builder, for the levels of admitted images. */
   readonly builders?: BuilderLevels;
   readonly now: Date;
@@ -71,13 +76,24 @@ export async function admitImages(input: AdmitInput): Promise<GateResult> {
     policyRevision: input.policy.revision,
     decidedAt: input.now.toISOString(),
     counts: countsOf(images),
+    waivers: notesOf(images, input),
     images,
+  };
+}
+
+/** Returns the waivers that let no image pass, and why. */
+function notesOf(images: readonly GateImage[], { waivers = [], now }: AdmitInput): GateResult['waivers'] {
+  const used = new Set(images.flatMap((image) => (image.waivers ?? []).map(({ id }) => id)));
+  const note = ({ id, owner, expires, place }: Waiver): WaiverNote => ({ id, owner, expires, place });
+  return {
+    expired: waivers.filter((waiver) => !isInForce(waiver, now)).map(note),
+    unused: waivers.filter((waiver) => isInForce(waiver, now) && !used.has(waiver.id)).map(note),
   };
 }
 
 /** Counts the images by decision. */
 function countsOf(images: readonly GateImage[]): Readonly<Record<GateDecision, number>> {
-  const counts = { admitted: 0, denied: 0, undecided: 0, failed: 0 };
+  const counts = { admitted: 0, waived: 0, denied: 0, undecided: 0, failed: 0 };
   for (const { decision } of images) counts[decision] += 1;
   return counts;
 }
@@ -213,12 +229,22 @@ async function judge(group: readonly Target[], input: AdmitInput): Promise<GateI
       const reference = asked.reference.text;
       const verdict = decide({ dossier, reference, namespace, platform, policy, now });
       const image = { ...judged(asked, verdict, policy), evidence: evidenceOf(dossier) };
+      if (verdict.outcome === 'deny') return waived(image, dossier, asked, input);
       if (verdict.outcome !== 'admit') return image;
       const { requiring } = matchRules(policy, asked.reference, namespace);
       const context = { now, reference };
       return { ...image, levels: verifiedLevels(requiring, dossier, context, input.builders ?? new Map()) };
     }),
   );
+}
+
+/** Returns a denied image, or lets it pass by the waivers that are in force. */
+function waived(image: GateImage, dossier: Dossier, { reference }: Asked, input: AdmitInput): GateImage {
+  const { policy, now, waivers = [] } = input;
+  const { namespace } = image;
+  const inForce = waivers.filter((waiver) => isInForce(waiver, now));
+  const applied = waiversFor({ reference, namespace, dossier, policy, now }, inForce);
+  return applied.length === 0 ? image : { ...image, decision: 'waived', waivers: applied };
 }
 
 /** Returns the signatures and attestations of a dossier. Answers about revocation are not attestations. */

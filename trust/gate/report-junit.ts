@@ -1,10 +1,11 @@
 import { explainReason } from '../verdict/explain-verdict.ts';
-import { sentenceOf } from './words.ts';
+import { sentenceOf, waiverWarnings } from './words.ts';
 import type { GateImage, GateResult } from './types.ts';
 
 /**
  * Returns the decisions as JUnit XML, as Jenkins and GitLab read it: a suite for each namespace, a case for
- * each image. A denied image is a failure; an undecided or failed one is an error.
+ * each image. A denied image is a failure, an undecided or failed one is an error, and a waived one is
+ * skipped.
  */
 export function junitReport(result: GateResult): string {
   const suites = [...Map.groupBy(result.images, ({ namespace }) => namespace)].map(([namespace, images]) =>
@@ -18,15 +19,18 @@ function suite(namespace: string, images: readonly GateImage[], result: GateResu
   const name = attribute(namespace === '' ? 'images without a namespace' : `namespace ${namespace}`);
   const time = result.decidedAt.replace(/\.\d+Z$/, '');
   const revision = `<property name="policyRevision" value="${attribute(result.policyRevision)}"/>`;
+  const warnings = waiverWarnings(result).map(
+    (warning) => `<property name="waiverWarning" value="${attribute(warning)}"/>`,
+  );
   return `  <testsuite name="${name}" timestamp="${time}" time="0" ${totals(images)}>
-    <properties>${revision}</properties>
+    <properties>${revision}${warnings.join('')}</properties>
 ${images.map(testCase).join('')}  </testsuite>\n`;
 }
 
 function totals(images: readonly GateImage[]): string {
   const count = (...decisions: readonly GateImage['decision'][]): number =>
     images.filter(({ decision }) => decisions.includes(decision)).length;
-  return `tests="${images.length}" failures="${count('denied')}" errors="${count('undecided', 'failed')}" skipped="0"`;
+  return `tests="${images.length}" failures="${count('denied')}" errors="${count('undecided', 'failed')}" skipped="${count('waived')}"`;
 }
 
 function testCase(image: GateImage): string {
@@ -43,6 +47,7 @@ function testCase(image: GateImage): string {
 
 function outcomeOf(image: GateImage): string {
   if (image.decision === 'admitted') return '';
+  if (image.decision === 'waived') return `      <skipped message="${attribute(sentenceOf(image))}"/>\n`;
   const element = image.decision === 'denied' ? 'failure' : 'error';
   const tree = image.verdict === undefined ? '' : explainReason(image.verdict.reasons);
   const message = attribute(sentenceOf(image));

@@ -1,5 +1,5 @@
 import { explainReason } from '../verdict/explain-verdict.ts';
-import { byDecision, countsLine, meaningOf, sentenceOf, summaryClause } from './words.ts';
+import { byDecision, countsLine, meaningOf, sentenceOf, summaryClause, waiverWarnings } from './words.ts';
 import type { GateImage, GateResult } from './types.ts';
 
 /** The largest summary of a step that GitHub shows. */
@@ -16,7 +16,8 @@ const maximumTree = 32 * 1024;
 export function markdownReport(result: GateResult): string {
   const images = byDecision(result.images);
   const refused = images.filter(({ decision }) => decision !== 'admitted');
-  const title = refused.length === 0 ? 'every image is admitted' : 'not every image is admitted';
+  const passes = images.every(({ decision }) => decision === 'admitted' || decision === 'waived');
+  const title = passes ? 'every image passes' : 'not every image passes';
   const parts = [
     `## Portcullis: ${title}\n\n${countsLine(result.counts)}, by the policy ${span(result.policyRevision)}.\n\n`,
     '| Decision | Image | Namespace | Platform | Reason |\n| --- | --- | --- | --- | --- |\n',
@@ -30,6 +31,8 @@ export function markdownReport(result: GateResult): string {
     return true;
   };
   const rows = fill(images, (image) => take(row(image)));
+  take('\n');
+  for (const warning of waiverWarnings(result)) take(`- ⚠️ ${span(warning)}\n`);
   take('\n');
   const details = rows < images.length ? 0 : fill(refused, (image) => take(reasons(image)));
   for (const image of result.images) {
@@ -50,7 +53,7 @@ function fill(images: readonly GateImage[], take: (image: GateImage) => boolean)
   return end < 0 ? images.length : end;
 }
 
-const marks = { admitted: '✅', denied: '❌', undecided: '❔', failed: '❗' } as const;
+const marks = { admitted: '✅', waived: '⚠️', denied: '❌', undecided: '❔', failed: '❗' } as const;
 
 function row(image: GateImage): string {
   const { decision, reference, namespace, platform = '', code } = image;

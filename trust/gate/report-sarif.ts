@@ -3,7 +3,7 @@ import { basename, isAbsolute, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { reasonCodes } from '../policy/reason-codes.ts';
 import { explainReason } from '../verdict/explain-verdict.ts';
-import { meaningOf, sentenceOf } from './words.ts';
+import { meaningOf, sentenceOf, waiverWarnings } from './words.ts';
 import type { GateImage, GateResult } from './types.ts';
 
 /** What a report says besides the decisions. */
@@ -43,7 +43,16 @@ export function sarifReport(result: GateResult, context: ReportContext): string 
         })),
       },
     },
-    invocations: [{ executionSuccessful: result.counts.failed === 0, endTimeUtc: result.decidedAt }],
+    invocations: [
+      {
+        executionSuccessful: result.counts.failed === 0,
+        endTimeUtc: result.decidedAt,
+        toolExecutionNotifications: waiverWarnings(result).map((warning) => ({
+          level: 'warning',
+          message: { text: plain(warning) },
+        })),
+      },
+    ],
     columnKind: 'utf16CodeUnits',
     properties: { policyRevision: result.policyRevision },
     results: refused.map((image) => resultOf(image, codes, context)),
@@ -51,7 +60,13 @@ export function sarifReport(result: GateResult, context: ReportContext): string 
   return `${JSON.stringify({ $schema: schema, version: '2.1.0', runs: [run] }, null, 2)}\n`;
 }
 
-const levels = { denied: 'error', undecided: 'warning', failed: 'warning', admitted: 'none' } as const;
+const levels = {
+  denied: 'error',
+  undecided: 'warning',
+  failed: 'warning',
+  waived: 'note',
+  admitted: 'none',
+} as const;
 
 function resultOf(image: GateImage, codes: readonly string[], context: ReportContext): object {
   const tree = image.verdict === undefined ? '' : explainReason(image.verdict.reasons);
@@ -62,6 +77,15 @@ function resultOf(image: GateImage, codes: readonly string[], context: ReportCon
     level: levels[image.decision],
     message: { text: plain(text.slice(0, maximumText)) },
     locations: locationsOf(image, context),
+    ...(image.waivers === undefined
+      ? {}
+      : {
+          suppressions: image.waivers.map((waiver) => ({
+            kind: 'external',
+            status: 'accepted',
+            justification: plain(`${waiver.id}: ${waiver.reason} (${waiver.owner}, until ${waiver.expires})`),
+          })),
+        }),
     partialFingerprints: { 'portcullisDecision/v1': fingerprint(image) },
     properties: {
       decision: image.decision,

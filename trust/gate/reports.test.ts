@@ -33,8 +33,12 @@ function resultOf(images: readonly GateImage[]): GateResult {
     policyRevision: 'sha256:policy',
     decidedAt: '2026-11-20T12:00:00.000Z',
     counts: {
-      ...{ admitted: count('admitted'), denied: count('denied') },
+      ...{ admitted: count('admitted'), waived: count('waived'), denied: count('denied') },
       ...{ undecided: count('undecided'), failed: count('failed') },
+    },
+    waivers: {
+      expired: [{ id: 'OLD', owner: hostile, expires: '2026-01-01T00:00:00.000Z', place: 'w.yaml:3' }],
+      unused: [],
     },
     images,
   };
@@ -56,6 +60,15 @@ const mixed = resultOf([
   imageOf(decided([bundle(ours)], policy)),
   imageOf(withText(decided([bundle(foreign)], policy), hostile), { places: [place], namespace: hostile }),
   imageOf(decided([], policy, { unreachable })),
+  imageOf(decided([], policy), {
+    decision: 'waived',
+    waivers: [
+      {
+        ...{ id: 'SEC-1', owner: 'team@example.com', reason: hostile, place: 'w.yaml:9' },
+        ...{ expires: '2026-12-01T00:00:00.000Z', codes: ['TRUST_REQUIREMENT_UNMET'] },
+      },
+    ],
+  }),
   {
     ...{ reference: 'registry.example.com/gone:1', namespace: '', decision: 'failed', places: [] },
     code: 'DISTRIBUTION_NOT_FOUND',
@@ -113,6 +126,7 @@ test('the SARIF report is valid by the schema of OASIS, with rules, places and s
     [
       ['error', 'TRUST_REQUIREMENT_UNMET'],
       ['warning', 'TRUST_REQUIREMENT_UNMET'],
+      ['note', 'TRUST_REQUIREMENT_UNMET'],
       ['warning', 'DISTRIBUTION_NOT_FOUND'],
     ],
   );
@@ -184,7 +198,8 @@ print(json.dumps([read(text) for text in json.load(sys.stdin)]))`;
 
 test('the JUnit report is well-formed, and texts of registries add no element', { skip: python }, () => {
   const [{ tests, cases } = { tests: 0, cases: [] }] = parsedJunit([mixed]);
-  assert.equal(tests, 4);
+  assert.equal(tests, 5);
+  assert.equal(cases.filter(({ children }) => String(children) === 'skipped').length, 1);
   assert.equal(cases.filter(({ children }) => String(children) === 'failure').length, 1);
   assert.equal(cases.filter(({ children }) => String(children) === 'error').length, 2);
   assert.ok(
@@ -210,8 +225,8 @@ test('any text of a registry leaves each report well-formed', { skip: python }, 
 
 test('the Markdown summary shows texts of registries as text, and has at most 1 MiB', () => {
   const text = gateReport('markdown', mixed, context);
-  assert.match(text, /^## Portcullis: not every image is admitted/);
-  assert.match(text, /4 images: 1 admitted, 1 denied, 1 undecided, 1 failed/);
+  assert.match(text, /^## Portcullis: not every image passes/);
+  assert.match(text, /5 images: 1 admitted, 1 waived, 1 denied, 1 undecided, 1 failed/);
   const outside = text.replace(/<pre>\n[^]*?<\/pre>/g, '').replace(/`[^`\n]*`/g, '');
   assert.doesNotMatch(outside, /script|evil\.example|## title|@team/);
   for (const [, inside = ''] of text.matchAll(/<pre>\n([^]*?)<\/pre>/g))
@@ -229,5 +244,5 @@ test('the Markdown summary shows texts of registries as text, and has at most 1 
 
 test('each format is complete text that ends with a newline', () => {
   for (const format of reportFormats) assert.match(gateReport(format, mixed, context), /\n$/, format);
-  assert.match(gateText(mixed), /4 images: 1 admitted, 1 denied, 1 undecided, 1 failed\n$/);
+  assert.match(gateText(mixed), /5 images: 1 admitted, 1 waived, 1 denied, 1 undecided, 1 failed\n$/);
 });

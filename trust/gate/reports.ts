@@ -4,7 +4,7 @@ import { markdownReport } from './report-markdown.ts';
 import { sarifReport } from './report-sarif.ts';
 import type { ReportContext } from './report-sarif.ts';
 import type { GateResult } from './types.ts';
-import { byDecision, countsLine, sentenceOf, summaryClause } from './words.ts';
+import { byDecision, countsLine, sentenceOf, summaryClause, waiverClauses, waiverWarnings } from './words.ts';
 
 /** The formats of reports. */
 export const reportFormats = ['json', 'sarif', 'junit', 'markdown'] as const;
@@ -35,10 +35,14 @@ export function gateText(result: GateResult): string {
         ({ file, line, object }) => `  at ${file}:${line}${object === undefined ? '' : ` (${object})`}\n`,
       );
       const advice =
-        image.advice === undefined || image.verdict === undefined ? '' : `  to do: ${image.advice}\n`;
+        image.advice === undefined || image.verdict === undefined || image.decision === 'waived'
+          ? ''
+          : `  to do: ${image.advice}\n`;
+      const waivers = waiverClauses(image).map((one) => `  WAIVED: ${one}\n`);
       const clause = summaryClause(image);
       const summary = clause === undefined ? '' : `  ${clause}\n`;
-      return `${tree}${places.join('')}${advice}${summary}`;
+      return `${tree}${places.join('')}${advice}${waivers.join('')}${summary}`;
     });
-  return `${parts.join('')}${countsLine(result.counts)}\n`;
+  const warnings = waiverWarnings(result).map((warning) => `warning: ${warning}\n`);
+  return `${parts.join('')}${warnings.join('')}${countsLine(result.counts)}\n`;
 }

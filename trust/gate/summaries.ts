@@ -38,11 +38,11 @@ const slsaVersion = '1.2';
 const atOnce = 4;
 
 /**
- * Signs a verification summary (SLSA VSA) for each image that the policy itself admits: not for one that an
- * exception or `allow: unverified` lets pass, and not where another question of the same run about the same
- * image, for another namespace or platform, is not answered with a proof. The subjects are the manifests that
- * were decided about, and their index only if every platform of it was. A summary that cannot be signed or
- * pushed is reported, and the others are made all the same.
+ * Signs a verification summary (SLSA VSA) for each image that the policy itself admits: not for one that a
+ * waiver, an exception or `allow: unverified` lets pass, and not where another question of the same run about
+ * the same image, for another namespace or platform, is not answered with a proof. The subjects are the
+ * manifests that were decided about, and their index only if every platform of it was. A summary that cannot
+ * be signed or pushed is reported, and the others are made all the same.
  * @returns the result, with what became of each summary
  * @throws the signal's reason when the caller aborts
  */
@@ -69,7 +69,12 @@ export async function signSummaries(result: GateResult, input: SummariesInput): 
   );
   const images = result.images.map((image) => ({
     ...image,
-    summary: made.get(image) ?? { status: 'not-signed' as const, why: 'the image is not admitted' },
+    summary:
+      made.get(image) ??
+      ({
+        status: 'not-signed',
+        why: image.decision === 'waived' ? 'only a waiver lets the image pass' : 'the image is not admitted',
+      } as const),
   }));
   return { ...result, images };
 }

@@ -18,8 +18,11 @@ export interface ImagePlace extends Position {
   readonly object?: string;
 }
 
-/** `failed`: the question could not be put, because the image does not exist, for example. */
-export type GateDecision = 'admitted' | 'denied' | 'undecided' | 'failed';
+/**
+ * `waived`: the policy denies the image, and waivers let it pass the gate. `failed`: the question could not
+ * be put, because the image does not exist, for example.
+ */
+export type GateDecision = 'admitted' | 'waived' | 'denied' | 'undecided' | 'failed';
 
 /** A piece of evidence that a decision is based on. */
 export interface UsedEvidence {
@@ -38,6 +41,19 @@ export type ImageSummary =
     }
   | { readonly status: 'not-signed'; readonly why: string }
   | { readonly status: 'failed'; readonly error: SerialisedError };
+
+/** A waiver that lets a denied image pass. */
+export interface AppliedWaiver {
+  readonly id: string;
+  readonly owner: string;
+  readonly reason: string;
+  /** ISO 8601. */
+  readonly expires: string;
+  /** `FILE:LINE`. */
+  readonly place: string;
+  /** The codes of the refusals that it lets pass. */
+  readonly codes: readonly string[];
+}
 
 /** The decision about one image, for one namespace and one platform. */
 export interface GateImage {
@@ -62,7 +78,17 @@ export interface GateImage {
   /** Levels that the decision verified, such as `SLSA_BUILD_LEVEL_3`. Absent unless the image is admitted. */
   readonly levels?: readonly string[];
   readonly summary?: ImageSummary;
+  /** The waivers that let the image pass. Only with the decision `waived`. */
+  readonly waivers?: readonly AppliedWaiver[];
   readonly places: readonly ImagePlace[];
+}
+
+/** What is reported about waivers that did not apply. */
+export interface WaiverNote {
+  readonly id: string;
+  readonly owner: string;
+  readonly expires: string;
+  readonly place: string;
 }
 
 /** The answer of the gate about all images of a run. */
@@ -71,5 +97,11 @@ export interface GateResult {
   /** ISO 8601. */
   readonly decidedAt: string;
   readonly counts: Readonly<Record<GateDecision, number>>;
+  readonly waivers: {
+    /** They have expired and did not apply. */
+    readonly expired: readonly WaiverNote[];
+    /** They are in force, and let no image of this run pass. */
+    readonly unused: readonly WaiverNote[];
+  };
   readonly images: readonly GateImage[];
 }

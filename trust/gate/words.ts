@@ -1,8 +1,8 @@
 import { reasonCodes } from '../policy/reason-codes.ts';
-import type { GateDecision, GateImage } from './types.ts';
+import type { GateDecision, GateImage, GateResult, WaiverNote } from './types.ts';
 
 /** The decisions in the order of reports: what needs an action comes first. */
-export const decisionOrder: readonly GateDecision[] = ['denied', 'failed', 'undecided', 'admitted'];
+export const decisionOrder: readonly GateDecision[] = ['denied', 'failed', 'undecided', 'waived', 'admitted'];
 
 /** Returns the images in the order of reports. */
 export function byDecision(images: readonly GateImage[]): readonly GateImage[] {
@@ -27,8 +27,34 @@ export function sentenceOf(image: GateImage): string {
     error === undefined
       ? meaningOf(image.code)
       : `${error.attempted}${error.on === '' ? '' : ` ${error.on}`}: ${error.why}.`;
-  const advice = image.advice === undefined ? '' : ` To do: ${image.advice}.`;
+  const advice =
+    decision === 'waived'
+      ? ` ${waiverClauses(image).join('. ')}.`
+      : image.advice === undefined
+        ? ''
+        : ` To do: ${image.advice}.`;
   return `${reference}${where === '' ? '' : ` ${where}`} is ${decision}: ${why}${advice}`;
+}
+
+/** Returns the waivers of an image: who waives what, until when and why. */
+export function waiverClauses({ waivers = [] }: GateImage): readonly string[] {
+  return waivers.map(
+    ({ id, owner, expires, reason, codes }) =>
+      `Waived by ${owner} until ${expires} (${id}, ${codes.join(', ')}): ${reason}`,
+  );
+}
+
+/** Returns a warning for each waiver that has expired, or that let no image pass. */
+export function waiverWarnings({ waivers }: GateResult): readonly string[] {
+  const named = ({ id, place, owner }: WaiverNote): string => `waiver ${id} of ${owner} (${place})`;
+  return [
+    ...waivers.expired.map(
+      (one) => `${named(one)} expired at ${one.expires} and does not apply: renew or remove it`,
+    ),
+    ...waivers.unused.map(
+      (one) => `${named(one)} let no image of this run pass: remove it if it is not needed`,
+    ),
+  ];
 }
 
 /** Returns what became of the summary of an image in one clause, or undefined when none was asked for. */
@@ -47,7 +73,7 @@ export function summaryClause({ summary, decision }: GateImage): string | undefi
 /** Returns the line that closes a report: how many images have which decision. */
 export function countsLine(counts: Readonly<Record<GateDecision, number>>): string {
   const total = decisionOrder.reduce((sum, decision) => sum + counts[decision], 0);
-  const parts = (['admitted', 'denied', 'undecided', 'failed'] as const).flatMap((decision) =>
+  const parts = (['admitted', 'waived', 'denied', 'undecided', 'failed'] as const).flatMap((decision) =>
     counts[decision] === 0 && decision !== 'admitted' ? [] : [`${counts[decision]} ${decision}`],
   );
   return `${total} image${total === 1 ? '' : 's'}: ${parts.join(', ')}`;

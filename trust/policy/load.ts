@@ -35,7 +35,7 @@ export interface LoadedPolicy {
   readonly tufRoots: readonly TufRoot[];
 }
 
-const otherKinds = ['EntitlementProfile', 'ExactProfile', 'PolicyTest'];
+const otherKinds = ['EntitlementProfile', 'ExactProfile', 'PolicyTest', 'Waivers'];
 
 /** A profile that a rule names as the ceiling of its containers. */
 interface NamedCeiling {
