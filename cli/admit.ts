@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import {
@@ -15,6 +16,8 @@ import {
 } from '../trust/index.ts';
 import type {
   GateQuestion,
+  Signer,
+  SummariesInput,
   GateResult,
   ImageSource,
   Platform,
@@ -143,6 +146,8 @@ function wrongUse(images: readonly string[], flags: AdmitFlags): string | undefi
     return 'standard input can be read once: name --images-from - once';
   if (toOutput > 1 || (toOutput === 1 && flags.output === 'json'))
     return 'standard output has room for one result: name a file for each further report';
+  const files = flags.report.map(({ file }) => resolve(file));
+  if (new Set(files).size < files.length) return 'each report needs a file of its own';
   if (flags.platform.includes('all') && flags.platform.length > 1)
     return '--platform all includes every other platform';
   return undefined;
@@ -175,9 +180,9 @@ async function admit(images: readonly string[], flags: AdmitFlags): Promise<numb
   const reports: (Report & { readonly path: string })[] = [];
   for (const report of flags.report)
     reports.push({ ...report, path: report.file === '-' ? '-' : await prepareReport(report.file) });
-  const result = await decideAll(questions, policy, flags);
+  const { result, signed } = await decideAll(questions, policy, flags);
   const context = { version: manifest.version, policyFiles: files, folder: process.cwd() };
-  let code = codeOf(result);
+  let code = codeOf(result, signed);
   let printed = false;
   for (const { format, path } of reports) {
     const content = gateReport(format, result, context);
@@ -224,47 +229,66 @@ async function questionsFrom(
   ];
 }
 
+/** The decisions, and whether the summaries could be signed at all. */
+interface Decided {
+  readonly result: GateResult;
+  readonly signed: boolean;
+}
+
 async function decideAll(
   questions: readonly GateQuestion[],
   policy: TrustPolicy,
   flags: AdmitFlags,
-): Promise<GateResult> {
+): Promise<Decided> {
+  const waivers = flags.waivers.length === 0 ? [] : await loadWaivers(flags.waivers, new Date());
+  // A key that cannot sign is reported before the work. The certificate of an identity lasts some minutes.
+  const early = flags.vsa && !flags.keyless ? await openSignerOf(flags) : undefined;
   const decider = await openDecider(flags);
   const { registry, services } = decider;
   const allPlatforms = flags.platform.includes('all');
   const platforms = allPlatforms ? 'all' : flags.platform.filter((platform) => platform !== 'all');
+  const [now, builders] = [new Date(), flags.builderLevel];
   try {
-    const waivers = flags.waivers.length === 0 ? [] : await loadWaivers(flags.waivers, new Date());
-    // A key that cannot sign is reported before the work.
-    const signer = flags.vsa ? await openSignerOf(flags) : undefined;
+    const input = { questions, policy, registry, services, platforms, now, builders, waivers } as const;
+    const result = await admitImages(input);
+    if (!flags.vsa) return { result, signed: true };
     try {
-      const now = new Date();
-      const result = await admitImages({
-        ...{ questions, policy, registry, services, platforms, now },
-        builders: flags.builderLevel,
-        waivers,
-      });
-      if (signer === undefined) return result;
-      return await signSummaries(result, {
-        ...{ signer, registry, allPlatforms, now, push: flags.vsaPush },
-        verifier: flags.verifierId ?? '',
-        version: manifest.version,
-        ...(flags.policyUri === undefined ? {} : { policyUri: flags.policyUri }),
-        ...(flags.vsaDir === undefined ? {} : { folder: flags.vsaDir }),
-      });
-    } finally {
-      await signer?.close();
+      return { result: await sign(result, { registry, allPlatforms, now }, flags, early), signed: true };
+    } catch (error) {
+      // The decisions stand, and their reports are written.
+      await fail(flags.output, error);
+      return { result, signed: false };
     }
   } finally {
+    await early?.close();
     await decider.close();
   }
 }
 
+async function sign(
+  result: GateResult,
+  asked: Pick<SummariesInput, 'registry' | 'allPlatforms' | 'now'>,
+  flags: AdmitFlags,
+  early: Signer | undefined,
+): Promise<GateResult> {
+  const signer = early ?? (await openSignerOf(flags));
+  try {
+    return await signSummaries(result, {
+      ...{ ...asked, signer, push: flags.vsaPush, version: manifest.version },
+      verifier: flags.verifierId ?? '',
+      ...(flags.policyUri === undefined ? {} : { policyUri: flags.policyUri }),
+      ...(flags.vsaDir === undefined ? {} : { folder: flags.vsaDir }),
+    });
+  } finally {
+    if (early === undefined) await signer.close();
+  }
+}
+
 /** A denied image is never hidden by one that nothing is known about. */
-function codeOf({ counts, images }: GateResult): number {
+function codeOf({ counts, images }: GateResult, signed: boolean): number {
   if (counts.denied > 0) return exitCodes.no;
   if (counts.undecided > 0) return exitCodes.undecided;
-  const unsigned = images.some(({ summary }) => summary?.status === 'failed');
+  const unsigned = !signed || images.some(({ summary }) => summary?.status === 'failed');
   return counts.failed > 0 || unsigned ? exitCodes.failed : exitCodes.yes;
 }
 

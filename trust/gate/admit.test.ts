@@ -184,6 +184,21 @@ test('a registry that accepts connections and never answers is given up after a 
   assert.ok(result.images.every(({ error }) => `${error?.on} ${error?.why}`.includes(host)));
 });
 
+test('a registry that serves images and no evidence is given up, too', async (t) => {
+  const { host, requests } = await serve(t, fixtureContent(), {
+    before: (path, response) => {
+      if (!path.includes('/referrers/') && !path.includes('/manifests/sha256-')) return false;
+      response.writeHead(503).end();
+      return true;
+    },
+  });
+  const names = [...fixtureContent().keys()];
+  const result = await admit(t, ask(...names.map((name) => `${host}/${name}:1`)), p256);
+  assert.equal(result.counts.undecided, names.length, JSON.stringify(result.counts));
+  assert.equal(result.images.at(-1)?.code, 'TRUST_GATE_HOST_SILENT');
+  assert.ok(requests.length < 200, String(requests.length));
+});
+
 test('the caller can cancel', async (t) => {
   const { host } = await serve(t);
   const controller = new AbortController();

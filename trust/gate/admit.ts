@@ -63,7 +63,7 @@ export async function admitImages(input: AdmitInput): Promise<GateResult> {
   input.signal?.throwIfAborted();
   const images = resolved.flatMap((one) => one.images);
   const groups = grouped(resolved.flatMap((one) => one.targets));
-  for (const decided of await Promise.all(groups.map((group) => limit(() => judge(group, input)))))
+  for (const decided of await Promise.all(groups.map((group) => limit(() => judge(group, input, watch)))))
     append(images, decided);
   input.signal?.throwIfAborted();
   const order = new Map<string, number>();
@@ -200,30 +200,44 @@ function grouped(targets: readonly Target[]): readonly (readonly Target[])[] {
   return [...Map.groupBy(targets, ({ key }) => key).values()];
 }
 
-/** Gathers the evidence of a group once and decides every question of it. The dossier is then released. */
-async function judge(group: readonly Target[], input: AdmitInput): Promise<GateImage[]> {
+/** Decides every question of a group. A registry that serves no evidence is not asked again and again. */
+async function judge(group: readonly Target[], input: AdmitInput, watch: HostWatch): Promise<GateImage[]> {
   const [first] = group;
   if (first === undefined) return [];
-  const { policy, now, signal } = input;
-  const { image, repositories, signed } = first;
-  let dossier: Dossier;
+  const host = first.asked.reference.registry;
   try {
-    dossier = await gather({
-      reference: first.asked.reference.text,
-      digest: image.digest,
-      manifestDigest: image.manifestDigest,
-      repositories,
-      policy,
-      now,
-      ...(signed === undefined ? {} : { signed }),
-      ...(signal === undefined ? {} : { signal }),
-    });
+    return await watch.ask(host, () => decideGroup(first, group, input), silence);
   } catch (thrown) {
-    signal?.throwIfAborted();
+    input.signal?.throwIfAborted();
     return group.flatMap(({ asked, namespaces }) =>
       namespaces.map((namespace) => unanswered(asked, namespace, thrown)),
     );
   }
+}
+
+function silence(images: readonly GateImage[]): string | undefined {
+  return images.every(({ decision }) => decision === 'undecided')
+    ? 'evidence could not be fetched'
+    : undefined;
+}
+
+/** Gathers the evidence of a group once. The dossier is released with the last decision. */
+async function decideGroup(
+  { asked: { reference: named }, image, repositories, signed }: Target,
+  group: readonly Target[],
+  input: AdmitInput,
+): Promise<GateImage[]> {
+  const { policy, now, signal } = input;
+  const dossier = await gather({
+    reference: named.text,
+    digest: image.digest,
+    manifestDigest: image.manifestDigest,
+    repositories,
+    policy,
+    now,
+    ...(signed === undefined ? {} : { signed }),
+    ...(signal === undefined ? {} : { signal }),
+  });
   return group.flatMap(({ asked, namespaces, image: { platform } }) =>
     namespaces.map((namespace) => {
       const reference = asked.reference.text;
