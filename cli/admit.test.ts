@@ -79,7 +79,7 @@ test(
     const gone = signed.replace('/signed', '/gone');
     for (const [images, status, says] of [
       [[signed], 0, /^1 image: 1 admitted$/m],
-        [[down, unsigned], 1, /^2 images: 0 admitted, 1 denied, 1 undecided$/m],
+      [[down, unsigned], 1, /^2 images: 0 admitted, 1 denied, 1 undecided$/m],
       [[signed, down, gone], 3, /^3 images: 1 admitted, 1 undecided, 1 failed$/m],
       [[gone], 4, /DISTRIBUTION_|is failed: /],
     ] as const) {
