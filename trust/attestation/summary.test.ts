@@ -18,6 +18,7 @@ import {
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { explainPolicy } from '../policy/explain-policy.ts';
 import { loadPolicy } from '../policy/load.ts';
+import { testPolicy } from '../policy/testing/policy-tests.ts';
 import type { AttestationRequirement, SummaryDemand } from '../requirements/types.ts';
 import { adviceOf } from '../verdict/advice.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
@@ -247,4 +248,45 @@ test('a policy asks for a summary with `vsa`, and mistakes are reported at their
         isPortcullisError(error) && says.test(error.message.replace(/policy\.yaml:(\d+:\d+):/g, '$1 ')),
       require,
     );
+});
+
+test('a policy test states a summary by its short name', async () => {
+  const said = {
+    verifier: { id: verifier },
+    timeVerified: '2026-01-31T00:00:00Z',
+    resourceUri: 'oci://a.example/b',
+  };
+  const attest = (verificationResult: string) => [
+    { key: 'gate', type: 'vsa', predicate: { ...said, verificationResult } },
+  ];
+  const file = join(folder, 'test.yaml');
+  const policy = {
+    ...{ apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy' },
+    rules: [
+      { images: ['**'], require: { vsa: { verifier, by: { cosign: { key: 'k.pub' } }, maxAge: '24h' } } },
+    ],
+  };
+  const tests = {
+    ...{
+      apiVersion: 'portcullis.dev/v1alpha1',
+      kind: 'PolicyTest',
+      policy: ['tested.yaml'],
+      keys: { gate: 'k.pub' },
+    },
+    now: '2026-01-31T12:00:00Z',
+    cases: [
+      { name: 'passed', image: 'a.example/b:1', attested: attest('PASSED'), expect: 'admit' },
+      {
+        ...{ name: 'failed', image: 'a.example/b:1', attested: attest('FAILED'), expect: 'deny' },
+        reason: 'TRUST_VSA_FAILED',
+      },
+    ],
+  };
+  writeFileSync(join(folder, 'tested.yaml'), JSON.stringify(policy));
+  writeFileSync(file, JSON.stringify(tests));
+  const { cases } = await testPolicy({ paths: [file], policy: [], now });
+  assert.deepEqual(
+    cases.map(({ failures }) => failures),
+    [[], []],
+  );
 });

@@ -6,6 +6,7 @@ import {
   simpleSigningMediaType,
   statementType,
 } from '../../evidence/cosign-names.ts';
+import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { writePem } from '../../../base/pem/index.ts';
 import { sealDossier } from '../../evidence/dossier.ts';
 import { sha256Digest } from '../../json/canonical-json.ts';
@@ -123,7 +124,12 @@ async function attestation(stated: StatedAttestation, signer: Signer, place: Pla
   const { over = 'manifest', type, predicate = {} } = stated;
   const subject = [{ digest: { sha256: place.digests[over].slice('sha256:'.length) } }];
   const statement = Buffer.from(
-    JSON.stringify({ _type: statementType, subject, predicateType: type, predicate }),
+    JSON.stringify({
+      _type: statementType,
+      subject,
+      predicateType: predicateTypeOf(type) ?? type,
+      predicate,
+    }),
   );
   return item(
     'attestation',
