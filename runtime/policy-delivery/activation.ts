@@ -118,7 +118,7 @@ async function stored<T>(release: PolicyRelease, act: () => Promise<T>): Promise
     throw new PortcullisError({
       code: 'POLICY_RELEASE_UNSTORED',
       kind: 'unavailable',
-      attempted: 'store policy release',
+      attempted: 'keep policy release',
       on: releasePath(release),
       why: isPortcullisError(error) ? error.failure.why : reasonOf(error),
       fix: 'free space on the file system of `root`; the release before stays in force meanwhile',

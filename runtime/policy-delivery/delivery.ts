@@ -75,7 +75,7 @@ async function firstRoot(file: string): Promise<Buffer> {
     throw new PortcullisError({
       code: 'POLICY_ROOT_UNREADABLE',
       kind: 'invalid',
-      attempted: 'subscribe to policy releases',
+      attempted: 'follow policy releases',
       on: file,
       why: reasonOf(error),
       fix: 'restore the file that policySubscription.root names, then restart portcullisd',

@@ -87,7 +87,7 @@ function refusal(code: string, on: string, why: string, fix: string): Portcullis
   return new PortcullisError({
     code,
     kind: code === 'POLICY_RELEASE_NONE' ? 'not-found' : 'denied',
-    attempted: 'subscribe to policy releases',
+    attempted: 'follow policy releases',
     ...{ on, why, fix },
   });
 }
