@@ -316,11 +316,13 @@ export const metricCatalogue = {
     'policy_release_expires_timestamp_seconds',
     'gauge',
     'Unix time at which the signed metadata of the policy releases expire.',
+    ['channel'],
   ),
   policyReleaseContact: metric(
     'policy_release_contact_timestamp_seconds',
     'gauge',
     'Unix time of the last accepted answer from the source of the policy releases.',
+    ['channel'],
   ),
   policyRules: metric(
     'policy_rules',

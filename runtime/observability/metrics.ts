@@ -248,6 +248,6 @@ function tellDelivery(
   const c = metricCatalogue;
   set(c.policyReleaseState, 1, { state });
   if (release !== undefined) set(c.policyRelease, release.number, { channel });
-  if (expires !== undefined) set(c.policyReleaseExpires, Date.parse(expires) / 1000);
-  if (contact !== undefined) set(c.policyReleaseContact, Date.parse(contact) / 1000);
+  if (expires !== undefined) set(c.policyReleaseExpires, Date.parse(expires) / 1000, { channel });
+  if (contact !== undefined) set(c.policyReleaseContact, Date.parse(contact) / 1000, { channel });
 }
