@@ -49,7 +49,7 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'policy',
-    summary: 'write, check, explain, test, simulate, import and export trust policies',
+    summary: 'write, check, explain, test, simulate, import, export, publish and follow trust policies',
     load: () => import('./policy.ts'),
   },
   {

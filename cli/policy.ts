@@ -34,7 +34,7 @@ export function register(program: Command): void {
   const policy = program
     .command('policy')
     .description(
-      'write, check, explain, test, simulate, import, export and publish trust policies, and follow their releases',
+      'write, check, explain, test, simulate, import, export, publish and follow trust policies',
     );
   withOutput(
     policy

@@ -14,7 +14,7 @@ Examples:
   $ portcullis policy status
   $ portcullis policy status --output json >node-1.json       a report for portcullis policy rollout --advance
 
-Exit status: 0 the policy that this node should have is in force; 1 it is not: none, halted, refused, withdrawn or stale; 3 no daemon answers.`;
+Exit status: 0 the policy that this node should have is in force; 1 it is not: none, halted, refused, withdrawn or stale; 4 no daemon answers.`;
 
 /** `portcullis policy status`. */
 export function registerStatus(policy: Command): void {
