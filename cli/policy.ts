@@ -33,9 +33,7 @@ interface ExplainFlags extends Flags {
 export function register(program: Command): void {
   const policy = program
     .command('policy')
-    .description(
-      'write, check, explain, test, simulate, import, export, publish and follow trust policies',
-    );
+    .description('write, check, explain, test, simulate, import, export, publish and follow trust policies');
   withOutput(
     policy
       .command('init')

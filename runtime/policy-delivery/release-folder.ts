@@ -19,7 +19,7 @@ export interface ReleaseFolder {
   load(): Promise<DeliveryState>;
   /** Durable when the promise resolves. */
   save(state: DeliveryState): Promise<void>;
-  /** Returns a stored archive whose hash is right; undefined when there is none. */
+  /** Returns a stored archive whose hash is correct; undefined when there is none. */
   archive(release: Named): Promise<Buffer | undefined>;
   keepArchive(release: Named, archive: Buffer): Promise<void>;
   /** Returns the folder of a release with exactly these files; unpacks it unless it is there. */
