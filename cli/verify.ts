@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { Option } from 'commander';
 import type { Command } from 'commander';
@@ -12,13 +13,16 @@ import {
   prepareDecision,
   readRecording,
   saveRecording,
+  verifyFiles,
   verifyImage,
 } from '../trust/index.ts';
-import type { Dossier, Platform, TrustPolicy, Verdict } from '../trust/index.ts';
+import type { Dossier, FileDigest, FileFinding, Platform, TrustPolicy, Verdict } from '../trust/index.ts';
+import { readInputFile } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { openDecider, readPlatform, withDecision } from './options/decision-options.ts';
 import type { DecisionFlags } from './options/decision-options.ts';
+import { collect } from './options/registry-options.ts';
 import { tree, withWide } from './output/terminal.ts';
 
 interface VerifyFlags extends DecisionFlags {
@@ -27,6 +31,7 @@ interface VerifyFlags extends DecisionFlags {
   readonly offline: boolean;
   readonly dossier?: string;
   readonly saveDossier?: string;
+  readonly file?: readonly string[];
   readonly output: OutputFormat;
 }
 
@@ -37,6 +42,7 @@ Examples:
   $ portcullis verify 127.0.0.1:5000/app:1 --key cosign.pub
   $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --platform linux/arm64/v8 --save-dossier app.json
   $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --offline --dossier app.json
+  $ portcullis verify registry.example.com/portcullis/release:1.0.0 --policy release.yaml --file portcullis_1.0.0_amd64.deb
 
 Exit status: 0 admitted, 1 denied, 2 wrong use, 3 undecided (a registry or another service did not answer), 4 failed.`;
 
@@ -52,6 +58,11 @@ export function register(program: Command): void {
         'platform to select from an index; default: the platform of this machine',
       ).argParser(readPlatform),
     )
+    .option(
+      '--file <file>',
+      'the artifact must also contain this file, byte for byte; may be repeated',
+      collect,
+    )
     .option('--offline', 'contact no registry: decide from the evidence of --dossier', false)
     .option('--dossier <file>', 'evidence that --save-dossier wrote')
     .option(
@@ -64,6 +75,10 @@ export function register(program: Command): void {
       command.error('error: name --policy FILE or --key FILE', { exitCode: exitCodes.usage });
     if (flags.offline !== (flags.dossier !== undefined))
       command.error('error: --offline and --dossier FILE go together', { exitCode: exitCodes.usage });
+    if (flags.offline && flags.file !== undefined)
+      command.error('error: --file compares with the registry: leave out --offline', {
+        exitCode: exitCodes.usage,
+      });
     return run(flags.output, () => verify(image, flags));
   });
 }
@@ -80,8 +95,43 @@ async function verify(reference: string, flags: VerifyFlags): Promise<number> {
   if (flags.saveDossier !== undefined && dossier !== undefined)
     await saveRecording(flags.saveDossier, verdict, dossier);
   const advice = verdict.outcome === 'admit' ? '' : `  to do: ${adviceOf(verdict)}\n`;
-  print(flags.output, verdict, tree(`${explainVerdict(verdict)}${advice}`));
-  return outcomeCodes[verdict.outcome];
+  const files = verdict.outcome === 'admit' ? await filesOf(reference, verdict, flags) : undefined;
+  print(
+    flags.output,
+    files === undefined ? verdict : { ...verdict, files },
+    `${tree(`${explainVerdict(verdict)}${advice}`)}${(files ?? []).map(describeFile).join('')}`,
+  );
+  return files?.some(({ included }) => !included) === true ? exitCodes.no : outcomeCodes[verdict.outcome];
+}
+
+/** Compares the files of `--file` with the artifact that was admitted. */
+async function filesOf(
+  reference: string,
+  { manifestDigest }: Verdict,
+  flags: VerifyFlags,
+): Promise<readonly FileFinding[] | undefined> {
+  if (flags.file === undefined) return undefined;
+  const files: FileDigest[] = [];
+  for (const file of flags.file) {
+    const digest = createHash('sha256')
+      .update(await readInputFile(file))
+      .digest('hex');
+    files.push({ file, digest: `sha256:${digest}` });
+  }
+  const registry = await openRegistries({
+    mirrors: flags.registryMirror,
+    insecureHosts: flags.insecureRegistry,
+  });
+  try {
+    return await verifyFiles({ reference, manifestDigest, files, registry });
+  } finally {
+    await registry.close();
+  }
+}
+
+function describeFile({ file, digest, included, title }: FileFinding): string {
+  if (!included) return `REFUSED  ${file}: its digest ${digest} is not among the files of the artifact\n`;
+  return `verified ${file}${title === undefined ? '' : ` (${title})`} ${digest}\n`;
 }
 
 interface Decided {

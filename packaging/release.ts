@@ -1,12 +1,61 @@
 /**
- * `npm run release`: builds the packages of a release into dist/release. The same commit gives the same bytes
- * on every machine (docs/releasing.md).
+ * `npm run release`: builds the packages of a release into dist/release, with SBOMs, provenance and
+ * checksums. The same commit gives the same bytes on every machine. `--gpg-key` also writes an apt
+ * repository, and `--push` pushes the files to a registry, where `portcullis sign` and `attest` sign them
+ * (docs/releasing.md).
  */
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { buildArtifacts } from './release/artifacts.ts';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { aptRepository } from './deb/apt-repository.ts';
+import { signRelease } from './deb/sign-release.ts';
+import { buildArtifacts, releaseTime } from './release/artifacts.ts';
+import { provenance } from './release/provenance.ts';
+import { publishFiles } from './release/publish.ts';
 
+const { values } = parseArgs({
+  options: {
+    source: { type: 'string', default: 'https://portcullis.dev/source' },
+    builder: { type: 'string', default: 'https://portcullis.dev/release/builder' },
+    'gpg-key': { type: 'string' },
+    push: { type: 'string' },
+  },
+});
 const folder = join(import.meta.dirname, '../dist/release');
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
 rmSync(folder, { recursive: true, force: true });
-for (const name of await buildArtifacts(folder, { types: true }))
-  process.stdout.write(`dist/release/${name}\n`);
+const names = [...(await buildArtifacts(folder, { types: true })), 'provenance.json'];
+writeFileSync(
+  join(folder, 'provenance.json'),
+  `${JSON.stringify(provenance({ source: values.source, builder: values.builder }), null, 2)}\n`,
+);
+const sums = names.map((name) => {
+  const digest = createHash('sha256')
+    .update(readFileSync(join(folder, name)))
+    .digest('hex');
+  return `${digest}  ${name}\n`;
+});
+writeFileSync(join(folder, 'SHA256SUMS'), sums.join(''));
+names.push('SHA256SUMS');
+for (const name of names) say(`dist/release/${name}`);
+
+if (values['gpg-key'] !== undefined) {
+  const debs = names
+    .filter((name) => name.endsWith('.deb'))
+    .map((name) => ({ name, bytes: readFileSync(join(folder, name)) }));
+  const files = await aptRepository(debs, releaseTime());
+  for (const { path, content } of [...files, ...signRelease(files, values['gpg-key'])]) {
+    mkdirSync(dirname(join(folder, 'apt', path)), { recursive: true });
+    if ('bytes' in content) writeFileSync(join(folder, 'apt', path), content.bytes);
+  }
+  say('dist/release/apt');
+}
+if (values.push !== undefined) {
+  const digest = await publishFiles(
+    values.push,
+    names.map((name) => join(folder, name)),
+  );
+  say(`pushed ${values.push} ${digest}`);
+}

@@ -13,6 +13,7 @@ const tutorials = ['first-signed-pod', 'cluster-node', 'ci-gate', 'nginx-profile
 );
 const guides = [
   ...[
+    'installation',
     'kubelet',
     'embedding',
     'signing',
@@ -64,7 +65,7 @@ const explanation = [
     'docs/decisions/README.md',
     'CONTRIBUTING.md',
   ],
-  ...['docs/test-suites.md', 'SECURITY.md'],
+  ...['docs/test-suites.md', 'docs/releasing.md', 'SECURITY.md'],
 ];
 
 export const documents: readonly string[] = [...tutorials, ...guides, ...reference, ...explanation];

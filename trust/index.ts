@@ -133,6 +133,8 @@ export type { ReportContext } from './gate/report-sarif.ts';
 export type { GateDecision, GateImage, GateQuestion, GateResult, ImagePlace } from './gate/types.ts';
 export { verifyImage } from './verify-image.ts';
 export type { VerifyImageInput } from './verify-image.ts';
+export { verifyFiles } from './verify-files.ts';
+export type { FileDigest, FileFinding, VerifyFilesInput } from './verify-files.ts';
 export { signReference } from './signing/sign-reference.ts';
 export type { SignReferenceInput } from './signing/sign-reference.ts';
 export type { CeilingDemand, PolicyKey, Requirement, TrustPolicy, TrustRule } from './requirements/types.ts';

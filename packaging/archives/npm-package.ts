@@ -64,7 +64,7 @@ async function unpacked(archive: Buffer): Promise<PackageFile[]> {
   const reader = extract();
   Readable.from([archive]).pipe(reader);
   for await (const entry of reader) {
-    const { name, type, mode = 0 } = entry.header;
+    const { name, type, mode } = entry.header;
     const chunks: Uint8Array[] = [];
     for await (const chunk of entry as AsyncIterable<Uint8Array>) chunks.push(chunk);
     // The first folder has any name: npm drops it.

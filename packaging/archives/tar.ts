@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
+import { arrayBuffer } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
-import type { Headers } from 'tar-stream';
+import type { Header } from 'tar-stream';
 import { compare } from './files.ts';
 import type { PackageFile } from './files.ts';
 
@@ -26,7 +27,7 @@ export async function tarOf(
   const archive = pack();
   const made = new Set<string>();
   const owned = { uid: 0, gid: 0, uname: 'root', gname: 'root', mtime: new Date(time * 1000) };
-  const written = collect(archive);
+  const written = arrayBuffer(archive);
   if (folders) archive.entry({ ...owned, name: prefix, type: 'directory', mode: 0o755 });
   for (const [index, { path, content }] of sorted.entries()) {
     if (path === sorted[index - 1]?.path) throw new Error(`the package has two files ${path}`);
@@ -39,18 +40,16 @@ export async function tarOf(
     if ('target' in content)
       archive.entry({ ...owned, name, type: 'symlink', linkname: content.target, mode: 0o777 });
     else {
-      const header: Headers = { ...owned, name, mode: content.executable ? 0o755 : 0o644 };
+      const header: Partial<Header> & { readonly name: string } = {
+        ...owned,
+        name,
+        mode: content.executable ? 0o755 : 0o644,
+      };
       archive.entry(header, Buffer.from(content.bytes));
     }
   }
   archive.finalize();
-  return written;
-}
-
-async function collect(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return Buffer.concat(chunks);
+  return Buffer.from(await written);
 }
 
 /** Returns the folders above a path, the outermost first. */

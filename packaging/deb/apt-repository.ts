@@ -35,19 +35,20 @@ export async function aptRepository(debs: readonly DebFile[], time: number): Pro
       .join('\n');
     const folder = `${component}/binary-${architecture}`;
     return [
-      textFile(`${folder}/Packages`, text),
-      { path: `${folder}/Packages.gz`, content: { bytes: gzipSync(text, { level: 9 }), executable: false } },
+      { path: `${folder}/Packages`, bytes: Buffer.from(text) },
+      { path: `${folder}/Packages.gz`, bytes: gzipSync(text, { level: 9 }) },
     ];
   });
   return [
     ...described.map(({ path, bytes }) => ({ path, content: { bytes, executable: false } })),
-    ...indices.flatMap(({ path, content }) => [
-      { path: `dists/${suite}/${path}`, content },
-      {
-        path: `dists/${suite}/${path.replace(/[^/]+$/u, '')}by-hash/SHA256/${sha256(content.bytes)}`,
-        content,
-      },
-    ]),
+    ...indices.flatMap(({ path, bytes }) => {
+      const content = { bytes, executable: false };
+      const folder = path.replace(/[^/]+$/u, '');
+      return [
+        { path: `dists/${suite}/${path}`, content },
+        { path: `dists/${suite}/${folder}by-hash/SHA256/${sha256(bytes)}`, content },
+      ];
+    }),
     textFile(
       `dists/${suite}/Release`,
       `Origin: Portcullis
@@ -60,7 +61,7 @@ Architectures: ${architectures.join(' ')}
 Components: ${component}
 Description: Packages of Portcullis
 SHA256:
-${indices.map(({ path, content }) => ` ${sha256(content.bytes)} ${content.bytes.length} ${path}\n`).join('')}`,
+${indices.map(({ path, bytes }) => ` ${sha256(bytes)} ${bytes.length} ${path}\n`).join('')}`,
     ),
   ];
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import type { SpawnSyncReturns } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -100,7 +101,7 @@ export async function bootMachine(): Promise<Machine> {
     }
   };
   const pid = await leader();
-  const inside = (words: readonly string[]): ReturnType<typeof spawnSync<string>> => enter(pid, words);
+  const inside = (words: readonly string[]): SpawnSyncReturns<string> => enter(pid, words);
   const machine: Machine = {
     root,
     try(...words) {
@@ -128,7 +129,7 @@ export async function bootMachine(): Promise<Machine> {
   return machine;
 }
 
-function enter(pid: string, words: readonly string[]): ReturnType<typeof spawnSync<string>> {
+function enter(pid: string, words: readonly string[]): SpawnSyncReturns<string> {
   const path = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
   const environment = [path, 'HOME=/root', 'DEBIAN_FRONTEND=noninteractive', 'LC_ALL=C.UTF-8'];
   return spawnSync('nsenter', ['--target', pid, '--all', 'env', '-i', '-C', '/', ...environment, ...words], {

@@ -117,7 +117,11 @@ export async function resolveAll(
   ];
 }
 
-async function firstAnswer(
+/**
+ * Returns the manifest of the first repository that has it.
+ * @throws PortcullisError of base/distribution: the failure that says most
+ */
+export async function firstAnswer(
   repositories: readonly RegistryRepository[],
   tagOrDigest: string,
   signal?: AbortSignal,
