@@ -118,7 +118,7 @@ describe('the packages of a release', { skip }, () => {
     return undefined;
   });
 
-  it('the unpacked package runs, and its checksums are right', (t) => {
+  it('the unpacked package runs, and its checksums are correct', (t) => {
     const missing = lacks('dpkg-deb');
     if (missing !== false) return t.skip(missing);
     const here = join(folder, 'unpacked');
