@@ -9,7 +9,7 @@ interface Entry {
   readonly summary: string;
   /** The command runs on Linux with the pinned Node only. */
   readonly needsKernel?: true;
-  readonly load: () => Promise<{ register(program: Command): void }>;
+  readonly load: () => Promise<{ register(program: Command, commands: readonly Entry[]): void }>;
 }
 
 export const commands: readonly Entry[] = [

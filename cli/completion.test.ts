@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { commands } from './commands.ts';
-import { completions } from './completion.ts';
+import { completions } from './completion/shells.ts';
 import { commandTree, withSubcommands } from './completion/tree.ts';
 import type { CommandNode } from './completion/tree.ts';
 

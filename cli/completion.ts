@@ -1,19 +1,14 @@
 import { Argument } from 'commander';
 import type { Command } from 'commander';
-import { bashCompletion } from './completion/bash.ts';
-import { fishCompletion } from './completion/fish.ts';
+import { completions } from './completion/shells.ts';
 import { commandTree } from './completion/tree.ts';
-import { zshCompletion } from './completion/zsh.ts';
-import { commands } from './commands.ts';
+import type { CommandEntry } from './completion/tree.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
   readonly output: OutputFormat;
 }
-
-/** The shells, and the function that writes the script of each. */
-export const completions = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion } as const;
 
 const examples = `
 Examples:
@@ -24,8 +19,11 @@ Examples:
 
 The Debian package contains these files. Exit status: 0 done, 2 wrong use.`;
 
-/** `portcullis completion`: prints the script that completes command lines in a shell. */
-export function register(program: Command): void {
+/**
+ * `portcullis completion`: prints the script that completes command lines in a shell.
+ * @param commands all commands
+ */
+export function register(program: Command, commands: readonly CommandEntry[]): void {
   withOutput(
     program
       .command('completion')

@@ -38,7 +38,7 @@ const words = args.filter((word) => !word.startsWith('-'));
 const wanted = words[0] === 'help' ? words[1] : words[0];
 for (const { name, summary, needsKernel, load } of commands) {
   if (name === wanted) {
-    (await load()).register(program);
+    (await load()).register(program, commands);
     if (needsKernel === true) program.hook('preAction', () => requireKernel(name));
   } else program.command(name).description(summary);
 }

@@ -5,7 +5,7 @@ import manifest from '../../package.json' with { type: 'json' };
 export interface CommandEntry {
   readonly name: string;
   readonly summary: string;
-  readonly load: () => Promise<{ register(program: Command): void }>;
+  readonly load: () => Promise<{ register(program: Command, commands: readonly CommandEntry[]): void }>;
 }
 
 /** The value of an option, or an argument. */
@@ -54,7 +54,7 @@ export async function commandTree(entries: readonly CommandEntry[]): Promise<rea
   const nodes: CommandNode[] = [];
   for (const { name, load } of entries) {
     const program = new Command('portcullis').description(manifest.description).enablePositionalOptions();
-    (await load()).register(program);
+    (await load()).register(program, entries);
     const command = program.commands.find((one) => one.name() === name);
     if (command === undefined)
       throw new Error(`cli/commands.ts lists ${name}, and its module registers no such command`);

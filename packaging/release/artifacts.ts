@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import manifest from '../../package.json' with { type: 'json' };
 import { commands } from '../../cli/commands.ts';
-import { completions } from '../../cli/completion.ts';
+import { completions } from '../../cli/completion/shells.ts';
 import { commandTree } from '../../cli/completion/tree.ts';
 import { filesBelow, textFile } from '../archives/files.ts';
 import type { PackageFile } from '../archives/files.ts';
