@@ -32,7 +32,7 @@ const leavesOf = (command: Command): readonly Command[] =>
 for (const { name, summary, load } of commands) {
   test(`portcullis ${name}: its module registers it as help says, with -o, --output`, async () => {
     const program = new Command().enablePositionalOptions();
-    (await load()).register(program);
+    (await load()).register(program, commands);
     const command = program.commands.find((candidate) => candidate.name() === name);
     assert.ok(command);
     assert.equal(command.description(), summary);
