@@ -62,7 +62,9 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       const admitted = await admitImages(deps, call, config, sandbox);
       const { settings, narrow } = await confine(deps, config, sandbox, admitted.verdict);
       const ids = await backendIds(call, config, admitted);
-      const answer = await call.forward(readable(() => changedRequest(call.request, ids, narrow)));
+      const answer = await call.forward(
+        readable(() => changedRequest(call.request, sandbox.id, ids, narrow)),
+      );
       const { containerId } = decoded(
         criCodec<CreateContainerResponse>('CreateContainerResponse'),
         answer.message,
@@ -100,7 +102,10 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       };
       const answer = await call.forward(
         readable(() =>
-          editMessage(call.request, { message: 'UpdateContainerResourcesRequest', fields: { linux } }),
+          editMessage(call.request, {
+            message: 'UpdateContainerResourcesRequest',
+            fields: { containerId: { set: record.id }, linux },
+          }),
         ),
       );
       await records.containers.put({ ...record, bounded: { limits, resources: merged } }, [], 'process');
@@ -251,7 +256,8 @@ async function backendId(call: InterceptedCall, asked: string, image: ImageRecor
   });
 }
 
-function changedRequest(request: Buffer, ids: BackendIds, narrow: Narrowed): Buffer {
+/** @param podSandboxId complete: the backend could find another pod by the beginning of an id */
+function changedRequest(request: Buffer, podSandboxId: string, ids: BackendIds, narrow: Narrowed): Buffer {
   const image = (id: string): FieldEdit => ({
     into: { message: 'ImageSpec', fields: { image: { set: id } } },
   });
@@ -284,7 +290,10 @@ function changedRequest(request: Buffer, ids: BackendIds, narrow: Narrowed): Buf
   };
   return editMessage(request, {
     message: 'CreateContainerRequest',
-    fields: { config: { into: { message: 'ContainerConfig', fields } } },
+    fields: {
+      podSandboxId: { set: podSandboxId },
+      config: { into: { message: 'ContainerConfig', fields } },
+    },
   });
 }
 

@@ -7,7 +7,7 @@ import { endWithStatus, messageEditor, passedHeaders } from './grpc.ts';
 
 /**
  * Passes a call on as it is, in both directions: bytes, headers, deadline, cancellation, trailers. Data flows
- * only as fast as the other side reads. Never throws.
+ * only as fast as the other side reads.
  * @returns the gRPC status of the answer, once the call has ended; undefined if the client has gone
  */
 export function passOn(

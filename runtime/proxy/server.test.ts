@@ -133,7 +133,7 @@ async function setUp(context: TestContext, interceptors = none) {
         )
         .on('metadata', (found) => (first = found));
     });
-  return { backend, proxy, client, call };
+  return { backend, socket: join(folder, 'b.sock'), proxy, client, call };
 }
 
 describe('the calls that the proxy passes on', () => {
@@ -247,12 +247,16 @@ describe('the calls that the proxy passes on', () => {
   });
 
   it('answers UNAVAILABLE without a backend, and goes on with the next one', async (t) => {
-    const { backend, call } = await setUp(t);
+    const { backend, socket, call } = await setUp(t);
     assert.equal((await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'))).error, null);
     backend.stop();
     const { error } = await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'));
     assert.equal(error?.code, 14);
     assert.match(error.details, /PROXY_BACKEND_UNREACHABLE/);
+    rmSync(socket, { force: true });
+    const next = await startBackend(socket);
+    t.after(() => next.stop());
+    assert.equal((await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'))).error, null);
   });
 });
 

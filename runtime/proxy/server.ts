@@ -2,7 +2,7 @@ import { createServer } from 'node:http2';
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { withLogFields } from '../../base/log/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { connectionBook } from '../cri/connections.ts';
@@ -17,6 +17,7 @@ import {
   connectionWindowBytes,
   openBackend,
   sessionMegabytes,
+  unreachable,
   windowBytes,
 } from './backend.ts';
 import type { BackendAnswer, BackendConnection } from './backend.ts';
@@ -124,7 +125,10 @@ function serve(
   const given = headers[requestIdHeader];
   const requestId = requestIdOf(typeof given === 'string' ? given : undefined);
   return withLogFields({ request: requestId }, () =>
-    serveNamed(site, stream, headers, { backend, connection, requestId }),
+    serveNamed(site, stream, headers, { backend, connection, requestId }).catch((thrown: unknown) => {
+      site.log.error({ why: reasonOf(thrown) }, 'a call failed unexpectedly');
+      stream.destroy();
+    }),
   );
 }
 
@@ -157,12 +161,13 @@ async function serveNamed(
     : undefined;
   const started = performance.now();
   const { requestId } = place;
-  const status = await passOn(stream, headers, place.backend, {
-    path,
-    socket: site.backend,
-    requestId,
-    edit,
-  });
+  let status;
+  try {
+    const call = { path, socket: site.backend, requestId, edit };
+    status = await passOn(stream, headers, place.backend, call);
+  } catch (thrown) {
+    status = fail(site, stream, unreachable(site.backend, reasonOf(thrown)), rpc, requestId);
+  }
   site.log.debug({ rpc, connection: place.connection, status, ms: since(started) }, 'call passed on');
 }
 
