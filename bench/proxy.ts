@@ -1,23 +1,22 @@
 /**
- * `npm run bench:proxy [-- --peer containerd|crio]`: what `portcullis proxy` adds to each call. One client
+ * `npm run bench:proxy`: what `portcullis proxy` adds to each call. One client
  * calls a runtime by itself and through the proxy, in turns, in one run. Needs `test/peers/get images
  * containerd runc`.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { requirePeers, run, runPeer } from './runtimes.ts';
 
-const { values } = parseArgs({ options: { peer: { type: 'string', default: 'containerd' } } });
-const peer = values.peer === 'crio' ? 'crio' : 'containerd';
-requirePeers(['critimages', 'crictl', peer]);
+requirePeers(['critimages', 'crictl', 'containerd', 'runc']);
 process.env['REFERRERS'] = '1';
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
 run(process.execPath, ['packaging/build.ts', '--bundle-only']);
-console.log(
-  `${cpus().length} processors, kernel ${release()}, load ${loadavg()[0]?.toFixed(1) ?? '?'}, ${peer}`,
-);
+console.log(`${cpus().length} processors, kernel ${release()}, load ${loadavg()[0]?.toFixed(1) ?? '?'}`);
 console.log('\n| call | alone, p50 ms | through the proxy, p50 ms | added, p50 ms |\n|---|---|---|---|');
-runPeer(peer, folder, (socket) => [process.execPath, join(import.meta.dirname, 'proxy-driver.ts'), socket]);
+runPeer('containerd', folder, (socket) => [
+  process.execPath,
+  join(import.meta.dirname, 'proxy-driver.ts'),
+  socket,
+]);
 rmSync(folder, { recursive: true, force: true });

@@ -1,4 +1,7 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
+import { PortcullisError } from '../base/errors/index.ts';
 import { boundingCapabilities, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
@@ -62,6 +65,7 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   const { root, socket } = config;
   const log = createLogger({ level: config.logLevel });
   await refuseListener(socket);
+  refuseDaemonRoot(root);
   await makeFolder(root);
   const release = await claimFolders({ root, state: root });
   const server = { connections: () => 0 };
@@ -131,6 +135,19 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
       log.info({}, 'stopped');
     },
   };
+}
+
+/** A daemon keeps other records in the same tables. */
+function refuseDaemonRoot(root: string): void {
+  if (!existsSync(join(root, 'images'))) return;
+  throw new PortcullisError({
+    code: 'PROXY_ROOT_OF_DAEMON',
+    kind: 'precondition',
+    attempted: 'start the proxy on',
+    on: root,
+    why: 'a daemon keeps its images there',
+    fix: 'give the proxy a folder of its own with --root',
+  });
 }
 
 async function openThreads(log: Logger) {

@@ -73,6 +73,11 @@ export function narrowed(input: NarrowInput): Narrowed {
       security['seccompProfilePath'] = { set: '' };
     }
   }
+  // A request without a context is one with these fields for CRI-O, and a context without them is another.
+  if (asked === undefined && Object.keys(security).length > 0) {
+    security['namespaceOptions'] = { set: {} };
+    security['seccomp'] ??= { set: { profileType: ProfileType.RuntimeDefault } };
+  }
   return {
     security,
     resources: resourceEdits(config.linux?.resources, bounds?.resources),
@@ -95,18 +100,13 @@ function capabilityEdits(
   const named = namedByAnnotation(sandbox.annotations, config.metadata?.name ?? '') !== undefined;
   const dropsAll = asked?.dropCapabilities.some((name) => name.toUpperCase() === 'ALL') === true;
   if (dropsAll && !named) return {};
+  const lacking = topProfile().capabilities.filter((name) => !capabilities.bounding.includes(name));
+  // A message that the request does not have is not created in vain: runtimes read an absent one differently.
+  if (lacking.length === 0 && !named) return {};
+  const dropped = [...new Set([...(asked?.dropCapabilities ?? []), ...lacking])];
   const fields = named
     ? { addCapabilities: { set: capabilities.bounding }, dropCapabilities: { set: ['ALL'] } }
-    : {
-        dropCapabilities: {
-          set: [
-            ...new Set([
-              ...(asked?.dropCapabilities ?? []),
-              ...topProfile().capabilities.filter((name) => !capabilities.bounding.includes(name)),
-            ]),
-          ],
-        },
-      };
+    : { dropCapabilities: { set: dropped } };
   return { capabilities: { into: { message: 'Capability', fields } } };
 }
 

@@ -1,15 +1,12 @@
-/** `npm run test:proxy [-- --peer containerd|crio] [--focus REGEX]`: see README.md. */
+/** `npm run test:proxy [-- --focus REGEX]`: see README.md. */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { requirePeers, runPeer } from '../../bench/runtimes.ts';
 
-const { values } = parseArgs({
-  options: { peer: { type: 'string', default: 'containerd' }, focus: { type: 'string' } },
-});
-const peer = values.peer === 'crio' ? 'crio' : 'containerd';
-requirePeers(['critest', 'critimages', 'crictl', peer, ...(peer === 'containerd' ? ['ctr', 'runc'] : [])]);
+const { values } = parseArgs({ options: { focus: { type: 'string' } } });
+requirePeers(['critest', 'critimages', 'crictl', 'containerd', 'ctr', 'runc']);
 process.env['REFERRERS'] = '1';
 // Pulls then sync the file system, on a path of their own in containerd.
 process.env['CRI_IMAGES'] = 'image_pull_with_sync_fs = true';
@@ -18,6 +15,6 @@ const folder = mkdtempSync(join(tmpdir(), 'pc-peer-'));
 chmodSync(folder, 0o711);
 const inside = join(import.meta.dirname, 'inside.ts');
 const focus = values.focus === undefined ? [] : [values.focus];
-const output = runPeer(peer, folder, (socket) => [process.execPath, inside, peer, socket, ...focus]);
+const output = runPeer('containerd', folder, (socket) => [process.execPath, inside, socket, ...focus]);
 rmSync(folder, { recursive: true, force: true });
 process.exit(output.includes('::  all as expected') ? 0 : 1);

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { builtinProfile, compile } from '../../entitlements/index.ts';
+import type { Profile, Settings, Target } from '../../entitlements/index.ts';
+import { criCodec } from '../cri/contract/services.ts';
+import type { ContainerConfig, PodSandboxConfig } from '../cri/contract/contract.types.ts';
+import { narrowed, resourceEdits } from './narrow.ts';
+import type { Narrowed } from './narrow.ts';
+
+const target: Target = {
+  architecture: 'x86_64',
+  runtime: 'other',
+  kernel: { seccomp: true, apparmor: false, landlock: 0, expanded: {} },
+};
+const configs = criCodec<ContainerConfig>('ContainerConfig');
+const pods = criCodec<PodSandboxConfig>('PodSandboxConfig');
+
+function settingsOf(name: string, more: Partial<Profile> = {}): Settings {
+  const profile = builtinProfile(name);
+  assert.ok(profile);
+  return compile({ ...profile, ...more }, target);
+}
+
+function narrow(
+  settings: Settings,
+  config: Parameters<typeof configs.encode>[0] = {},
+  pod: Parameters<typeof pods.encode>[0] = {},
+): Narrowed {
+  return narrowed({
+    config: configs.decode(configs.encode(config)),
+    sandbox: pods.decode(pods.encode(pod)),
+    settings,
+    defaultDevices: settingsOf('default').devices,
+    heldCapabilities: ['CHOWN', 'SYS_ADMIN'],
+    seccompFile: settings.seccomp === undefined ? undefined : '/filter.json',
+  });
+}
+
+describe('the request within its settings', () => {
+  it('drops what the settings lack, and adds nothing', () => {
+    const { security } = narrow(settingsOf('baseline'), {
+      linux: {
+        securityContext: { capabilities: { addCapabilities: ['CHOWN'], dropCapabilities: ['KILL'] } },
+      },
+    });
+    const edit = security['capabilities'];
+    assert.ok(edit !== undefined && 'into' in edit);
+    const [dropped] = Object.values(edit.into.fields);
+    assert.ok(dropped !== undefined && 'set' in dropped);
+    const names = dropped.set as string[];
+    assert.deepEqual(
+      ['KILL', 'NET_RAW', 'SYS_ADMIN'].filter((name) => !names.includes(name)),
+      [],
+    );
+    assert.equal(names.includes('CHOWN'), false);
+    assert.deepEqual(Object.keys(edit.into.fields), ['dropCapabilities']);
+  });
+
+  it('leaves "drop ALL" as it is, and gives a named profile exactly what it has', () => {
+    const drop = {
+      linux: { securityContext: { runAsUser: { value: 1000 }, capabilities: { dropCapabilities: ['all'] } } },
+    };
+    assert.equal('capabilities' in narrow(settingsOf('baseline'), drop).security, false);
+    const annotations = { 'portcullis.dev/profile': 'restricted' };
+    const edit = narrow(settingsOf('restricted'), drop, { annotations }).security['capabilities'];
+    assert.deepEqual(edit, {
+      into: {
+        message: 'Capability',
+        fields: { addCapabilities: { set: ['NET_BIND_SERVICE'] }, dropCapabilities: { set: ['ALL'] } },
+      },
+    });
+  });
+
+  it('writes the filter, the paths and the switches of the settings', () => {
+    const settings = settingsOf('default', { readonlyRootfs: true, noNewPrivileges: true });
+    const { security, beyond } = narrow(settings, {
+      linux: { securityContext: { maskedPaths: ['/proc/other'], seccompProfilePath: 'unconfined' } },
+    });
+    assert.deepEqual(security['seccomp'], { set: { profileType: 2, localhostRef: '/filter.json' } });
+    assert.deepEqual(security['seccompProfilePath'], { set: '' });
+    assert.deepEqual(security['maskedPaths'], { set: ['/proc/other', ...settings.maskedPaths] });
+    assert.deepEqual(security['readonlyRootfs'], { set: true });
+    assert.deepEqual(security['noNewPrivs'], { set: true });
+    assert.deepEqual(beyond, []);
+  });
+
+  it('says what no field expresses', () => {
+    const limits = { NOFILE: { soft: 10n, hard: 10n } };
+    const { beyond } = narrow(
+      settingsOf('default', { network: 'none', devices: [], limits, resources: { pids: 5n } }),
+    );
+    assert.deepEqual(
+      beyond.map((sentence) => sentence.split(/[ :]/)[0]),
+      ['network.none', 'limits', 'fewer', 'resources.pids'],
+    );
+  });
+
+  it('does not take a privileged container for a narrow one', () => {
+    const privileged = { linux: { securityContext: { privileged: true } } };
+    assert.deepEqual(narrow(settingsOf('privileged'), privileged), {
+      ...{ security: {}, resources: {}, readonlyVolumes: false, beyond: [] },
+    });
+    const { beyond } = narrow(settingsOf('default'), privileged);
+    assert.match(beyond.join(), /SYS_ADMIN.*filter.*masked/);
+  });
+
+  it('sets limits of the ceiling, and refuses more', () => {
+    assert.deepEqual(resourceEdits(undefined, { memory: 1000 }), { memoryLimitInBytes: { set: 1000 } });
+    assert.deepEqual(resourceEdits(undefined, undefined), {});
+    const asked = configs.decode(configs.encode({ linux: { resources: { memoryLimitInBytes: 2000 } } }));
+    assert.throws(() => resourceEdits(asked.linux?.resources, { memory: 1000 }), /RUNTIME_OUTSIDE_PROFILE/);
+  });
+});
