@@ -96,6 +96,11 @@ describe('the npm package in a pipeline', () => {
     at: string,
     reference: string,
   ): Promise<void> {
+    const reports = ['sarif=gate.sarif', 'junit=gate.xml', 'markdown=gate.md'].flatMap((one) => [
+      '--report',
+      one,
+    ]);
+    const verifier = ['--verifier-id', 'https://ci.example/gate'];
     const steps: readonly (readonly [code: number, ...words: string[]])[] = [
       [0, 'sign', '--generate-key', 'cosign'],
       [1, 'verify', reference, '--key', 'cosign.pub'],
@@ -105,10 +110,27 @@ describe('the npm package in a pipeline', () => {
       [0, 'policy', 'init', 'policy.yaml'],
       [0, 'policy', 'check', 'policy.yaml'],
       [0, 'verify', reference, '--policy', 'demand.yaml'],
+      [
+        0,
+        'admit',
+        reference,
+        '--policy',
+        'demand.yaml',
+        ...reports,
+        '--vsa',
+        '--key',
+        'cosign.key',
+        ...verifier,
+      ],
+      [1, 'admit', reference, '--policy', 'refuse.yaml'],
       [0, 'entitlements', 'init', 'profile.yaml'],
       [0, 'entitlements', 'check', 'profile.yaml'],
       [0, 'images', 'copy', reference, `${reference}-copy`],
     ];
+    writeFileSync(
+      join(at, 'refuse.yaml'),
+      'apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: { attestation: { type: spdxjson, by: { cosign: { key: cosign.pub } } } }\n',
+    );
     const demand = `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require:\n      all:\n        - cosign: { key: cosign.pub }\n        - attestation: { type: cyclonedx, by: cosign }\n`;
     writeFileSync(join(at, 'sbom.json'), sbom);
     writeFileSync(join(at, 'demand.yaml'), demand);

@@ -18,6 +18,7 @@ const guides = [
     'embedding',
     'signing',
     'ci-gate',
+    'pipelines',
     'publishing',
     'policy-delivery',
     'image-files',

@@ -57,6 +57,7 @@ const acrossRooms = [
   'test/interop/**/*.test.ts',
   'test/chaos/**/*.test.ts',
   'test/exhaustion/**/*.test.ts',
+  'test/pipeline/**/*.test.ts',
 ];
 
 /** These tests observe everything outside their own pods, and other tests change that. */

@@ -1,6 +1,6 @@
 /**
- * The pipeline files of packaging/ci, from a source to a running pod, on loopback. GitHub's workflow runs in
- * act and GitLab's components in gitlab-ci-local; the commands of the other files are run as they stand there.
+ * The pipeline files of packaging/ci, from a source to a running pod, on loopback. GitHub's workflow runs
+ * in act and GitLab's components in gitlab-ci-local; the commands of the other files run as they are.
  * `npm test` runs the scripts; `npm run test:pipeline` runs every platform.
  */
 import '../fixtures/private-namespaces.ts';

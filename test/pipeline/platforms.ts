@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import type { Ended } from '../fixtures/command.ts';
 import { findTool } from '../fixtures/tools.ts';
-import { builder, onGitHub, revision, source } from './stand.ts';
+import { builder, onGitHub, revision, source, verifier } from './stand.ts';
 import type { Built, Stand } from './stand.ts';
 
 export const files = join(import.meta.dirname, '../../packaging/ci');
@@ -32,7 +32,7 @@ const admittedBy = (path: string): { readonly admitted?: string } =>
 const inputsOf = (stand: Stand, { image }: Built): Record<string, string> => ({
   ...{ image, policy: 'policy.yaml', namespace: 'shop', package: stand.file },
   ...{ sbom: 'sbom.json', entitlements: 'profile.yaml', provenance: 'provenance.json' },
-  ...{ 'signing-config': 'signing.json' },
+  ...{ 'signing-config': 'signing.json', 'verifier-id': verifier },
 });
 
 /** The variables of the scripts. The last wins. */
@@ -42,6 +42,7 @@ export const shellEnvironment = (stand: Stand, folder: string, image: string): R
     PORTCULLIS_HOME: join(folder, '.portcullis'),
     PORTCULLIS_IMAGE: image,
   },
+  ...{ PORTCULLIS_VERIFIER_ID: verifier },
   ...{ PORTCULLIS_SIGNING_CONFIG: 'signing.json', PORTCULLIS_IDENTITY_TOKEN_FILE: 'token' },
   ...{ PORTCULLIS_SBOM: 'sbom.json', PORTCULLIS_ENTITLEMENTS: 'profile.yaml' },
   ...{ PORTCULLIS_SOURCE_URI: source, PORTCULLIS_SOURCE_REVISION: revision, PORTCULLIS_BUILDER_ID: builder },
@@ -261,10 +262,11 @@ const jenkins: Platform = {
   async run(stand, folder, built) {
     const {
       'signing-config': signingConfig = '',
+      'verifier-id': verifierId = '',
       package: npmPackage = '',
       ...inputs
     } = inputsOf(stand, built);
-    const options = { ...inputs, signingConfig, npmPackage, identityTokenFile: 'token' };
+    const options = { ...inputs, signingConfig, verifierId, npmPackage, identityTokenFile: 'token' };
     let output = '';
     for (const step of ['Setup', 'Sign', 'Attest', 'Gate']) {
       const text = readFileSync(join(files, `jenkins/vars/portcullis${step}.groovy`), 'utf8');

@@ -15,6 +15,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { layOut, pack } from '../../packaging/package.ts';
+import { loadPolicy } from '../../trust/index.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import { runProgram } from '../fixtures/command.ts';
@@ -32,9 +33,12 @@ export const onGitHub = {
   source: 'https://github.com/team/app',
   workflow: 'team/app/.github/workflows/main.yml@refs/tags/v1',
 } as const;
+export const verifier = 'https://ci.example/gate';
 export const revision = '3c0b1f0a1b2c3d4e5f60718293a4b5c6d7e8f901';
 
-/** Everything that a release needs: signed by the identity, built from the source, listed today, confined. */
+const identity = `sigstore: { issuer: "${mockIssuer}", subject: "${mockSubject}", root: root.json }`;
+
+/** What the gate requires: signed by the identity, built from the source, listed today, confined. */
 export const policyText = `apiVersion: portcullis.dev/v1alpha1
 kind: TrustPolicy
 default: deny
@@ -43,7 +47,7 @@ rules:
     namespaces: ["${podNamespace}"]
     require:
       all:
-        - sigstore: { issuer: "${mockIssuer}", subject: "${mockSubject}", root: root.json }
+        - ${identity}
         - attestation:
             type: slsaprovenance1
             by: sigstore
@@ -57,6 +61,18 @@ rules:
               - predicate.metadata.component.version == image.digest
               - now - timestamp(predicate.metadata.timestamp) < duration('24h')
     entitlements: { ceiling: baseline, require: signed }
+`;
+
+/** The node requires the summary of the gate, by this very policy. */
+const nodePolicyText = (policy: string): string => `apiVersion: portcullis.dev/v1alpha1
+kind: TrustPolicy
+default: deny
+rules:
+  - images: ["**"]
+    namespaces: ["${podNamespace}"]
+    require:
+      vsa: { verifier: "${verifier}", by: { ${identity} }, maxAge: 1h, policy: "${policy}" }
+    entitlements: { ceiling: baseline }
 `;
 
 export const profileText = `apiVersion: portcullis.dev/v1alpha1
@@ -77,6 +93,8 @@ export interface Built {
 export interface Stand {
   readonly stage: Stage;
   readonly services: MockSigstore;
+  /** The revision of the policy of the gate. */
+  readonly policyRevision: string;
   /** The packed npm package. */
   readonly file: string;
   /** Folder with `node`, `npm` and `npx`. */
@@ -86,7 +104,7 @@ export interface Stand {
   token(subject?: string): string;
   /** A new folder with source, policy, trusted root, signing configuration and profile. */
   workspace(): string;
-  /** Builds an image from the source in a folder, pushes it, and writes sbom.json and provenance.json there. */
+  /** Builds an image from the source in a folder, pushes it, and writes sbom.json and provenance.json. */
   build(folder: string, tag?: string): Promise<Built>;
   environment(folder: string): NodeJS.ProcessEnv;
   run(folder: string, program: string, words: readonly string[], more?: NodeJS.ProcessEnv): Promise<Ended>;
@@ -112,7 +130,10 @@ export async function openStand(): Promise<Stand> {
   const place = join(folder, 'stage');
   mkdirSync(join(place, 'policy'), { recursive: true });
   writeFileSync(join(place, 'policy/root.json'), root);
-  const stage = await openStage({ folder: place, policy: policyText });
+  writeFileSync(join(place, 'root.json'), root);
+  writeFileSync(join(place, 'policy.yaml'), policyText);
+  const { policy } = await loadPolicy({ paths: [join(place, 'policy.yaml')] });
+  const stage = await openStage({ folder: place, policy: nodePolicyText(policy.revision) });
   const token = (subject = mockSubject): string => `${services.token({ rekor: 2, subject })}c2ln`;
   const tokens = createServer((_request, response) => response.end(JSON.stringify({ value: token() })));
   await new Promise<void>((resolve) => tokens.listen(0, '127.0.0.1', resolve));
@@ -123,7 +144,7 @@ export async function openStand(): Promise<Stand> {
     ...{ npm_config_offline: 'true', npm_config_update_notifier: 'false' },
   });
   return {
-    ...{ stage, services, file, bin, token, environment },
+    ...{ stage, services, file, bin, token, environment, policyRevision: policy.revision },
     tokenUrl: `http://127.0.0.1:${(tokens.address() as AddressInfo).port}/?`,
     workspace() {
       const at = mkdtempSync(join(folder, 'run-'));

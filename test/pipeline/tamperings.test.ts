@@ -11,7 +11,7 @@ import { mediaTypes } from '../../base/distribution/index.ts';
 import { failureOf } from '../fixtures/stage.ts';
 import { runShell } from './platforms.ts';
 import type { Run, Step } from './platforms.ts';
-import { openStand, sbomOf } from './stand.ts';
+import { openStand, sbomOf, verifier } from './stand.ts';
 import type { Built, Stand } from './stand.ts';
 
 const isWide = process.env['PORTCULLIS_WIDE'] === '1';
@@ -211,20 +211,65 @@ describe('a pipeline that somebody has changed stops', () => {
     await stand.build(at);
     const { code, message } = await failureOf(stand.deploy(`${name}:1`));
     assert.equal(code, 'IMAGES_DENIED', message);
-    assert.match(message, /keyless signature by/u);
+    assert.match(message, /no attestation was found for this image/u);
   });
 
-  it('at the node, when the gate decides by a policy that admits everything', async () => {
+  it('at the node, when the gate decides by a weaker policy', async () => {
     const at = workspace();
     const { image } = await stand.build(at);
-    writeFileSync(
-      join(at, 'policy.yaml'),
-      'apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    allow: unverified\n',
-    );
-    const run = await runShell(stand, at, image, ['gate']);
+    const weaker = readFileSync(join(at, 'policy.yaml'), 'utf8')
+      .replaceAll(/ {14}- .*\n/gu, '')
+      .replaceAll(/ {12}cel:\n/gu, '');
+    writeFileSync(join(at, 'policy.yaml'), weaker);
+    const run = await runShell(stand, at, image, steps);
     assert.equal(run.code, 0, run.output);
-    assert.equal((await failureOf(stand.deploy(image))).code, 'IMAGES_DENIED');
+    const { code, message } = await failureOf(stand.deploy(image));
+    assert.equal(code, 'IMAGES_DENIED', message);
+    assert.match(message, /policy/u);
   });
+
+  it('at the node, when the gate is left out', async () => {
+    const at = workspace();
+    const { image } = await stand.build(at);
+    const run = await runShell(stand, at, image, ['sign', 'attest']);
+    assert.equal(run.code, 0, run.output);
+    const { code, message } = await failureOf(stand.deploy(image));
+    assert.equal(code, 'IMAGES_DENIED', message);
+    assert.match(message, /a verification summary of https:\/\/ci\.example\/gate by/u);
+  });
+
+  const fork = 'https://example.com/team/app/.github/workflows/fork.yml@refs/heads/x';
+  for (const [what, age, subject, why] of [
+    ['the verification summary is old', 7_200_000, undefined, /old|age|before/u],
+    ['a build signs the verification summary', 0, fork, /made by .*fork/u],
+  ] as const)
+    it(`at the node, when ${what}`, async () => {
+      const at = workspace();
+      const { name, image, digest } = await stand.build(at);
+      const vsa = {
+        verifier: { id: verifier },
+        timeVerified: new Date(Date.now() - age).toISOString(),
+        resourceUri: `oci://${name}@${digest}`,
+        policy: {
+          uri: 'https://ci.example/policy',
+          digest: { sha256: stand.policyRevision.replace('sha256:', '') },
+        },
+        verificationResult: 'PASSED',
+        verifiedLevels: ['SLSA_BUILD_LEVEL_1'],
+        slsaVersion: '1.2',
+      };
+      writeFileSync(join(at, 'vsa.json'), JSON.stringify(vsa));
+      if (subject !== undefined) writeFileSync(join(at, 'token'), stand.token(subject));
+      const words = [
+        ...['attest', image, '--type', 'vsa', '--predicate', 'vsa.json', '--keyless'],
+        ...['--identity-token-file', 'token', '--signing-config', 'signing.json'],
+      ];
+      const signed = await stand.run(at, join(tools, 'node_modules/.bin/portcullis'), words);
+      assert.equal(signed.code, 0, signed.output);
+      const { code, message } = await failureOf(stand.deploy(image));
+      assert.equal(code, 'IMAGES_DENIED', message);
+      assert.match(message, why);
+    });
 
   const skip = isWide ? false : 'npm run test:pipeline';
   it('at the node, when the evidence is removed after the gate', { skip }, async () => {

@@ -1,0 +1,190 @@
+/** The pipeline files as they are read: by the parser of their platform if there is one, and by rules. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
+import { parseAllDocuments } from 'yaml';
+import { files, readJenkinsStep, substitute } from './platforms.ts';
+
+const read = (path: string): string => readFileSync(join(files, path), 'utf8');
+const all = globSync('**/*', { cwd: files, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map((entry) => join(entry.parentPath, entry.name).slice(files.length + 1))
+  .sort();
+
+interface Parsed {
+  readonly context: { readonly errors: { getErrors(): readonly { readonly message: string }[] } };
+}
+type Parse = (file: { readonly name: string; readonly content: string }, trace: object) => Parsed;
+
+describe('the pipeline files', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-ci-files-'));
+  after(() => rmSync(folder, { recursive: true }));
+
+  it('of GitHub have no error by the parser of GitHub', async () => {
+    // The parser imports JSON without an attribute, which Node refuses.
+    const contents = `export { parseWorkflow } from '@actions/workflow-parser';
+export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
+    const outfile = join(folder, 'parser.mjs');
+    const require = "import { createRequire as c } from 'node:module'; const require = c(import.meta.url);";
+    await build({
+      ...{ stdin: { contents, resolveDir: import.meta.dirname }, outfile, banner: { js: require } },
+      ...{ bundle: true, platform: 'node', format: 'esm', logLevel: 'error' },
+    });
+    const parser = (await import(pathToFileURL(outfile).href)) as {
+      parseWorkflow: Parse;
+      parseAction: Parse;
+    };
+    const errorsOf = (parse: Parse, name: string, content: string): readonly string[] => {
+      const trace = { info: () => undefined, error: () => undefined, verbose: () => undefined };
+      return parse({ name, content }, trace)
+        .context.errors.getErrors()
+        .map(({ message }) => message);
+    };
+    assert.deepEqual(errorsOf(parser.parseWorkflow, 'release.yml', read('github/release.yml')), []);
+    const actions = globSync('github/*/action.yml', { cwd: files });
+    assert.equal(actions.length, 4);
+    for (const action of actions) assert.deepEqual(errorsOf(parser.parseAction, action, read(action)), []);
+    assert.notDeepEqual(
+      errorsOf(parser.parseAction, 'x', 'name: x\nruns: { using: composite, steps: [{}] }'),
+      [],
+    );
+  });
+
+  it('that are YAML have no error and no duplicate key', () => {
+    const documents = all.filter((path) => /\.ya?ml$/u.test(path));
+    assert.ok(documents.length >= 12);
+    for (const path of documents)
+      for (const document of parseAllDocuments(read(path))) assert.deepEqual(document.errors, [], path);
+  });
+
+  it('for the shell are valid POSIX sh', () => {
+    for (const path of all.filter((one) => one.startsWith('shell/'))) {
+      const { status, stderr } = spawnSync('sh', ['-n', join(files, path)], { encoding: 'utf8' });
+      assert.equal(status, 0, stderr);
+    }
+  });
+
+  it('never put an input into the text of a command', () => {
+    for (const path of all.filter((one) => /\.(?:ya?ml)$/u.test(one)))
+      for (const text of commandsIn(path)) assert.doesNotMatch(text, /\$\{\{|\$\[\[|\$\(params/u, path);
+    for (const path of all.filter((one) => one.endsWith('.groovy'))) {
+      const calls = [...read(path).matchAll(/\bsh\b\s*(.)/gu)];
+      assert.ok(calls.length > 0);
+      // A text in double quotes would be expanded by Groovy.
+      for (const [, quote] of calls) assert.equal(quote, "'", path);
+    }
+  });
+
+  it('ask for an identity only where something is signed, and for nothing at the top', () => {
+    interface Workflow {
+      readonly permissions: object;
+      readonly jobs: Readonly<Record<string, { readonly permissions: Readonly<Record<string, string>> }>>;
+    }
+    const { permissions, jobs } = parseAllDocuments(read('github/release.yml'))[0]?.toJS() as Workflow;
+    assert.deepEqual(permissions, {});
+    for (const job of Object.values(jobs))
+      assert.deepEqual(job.permissions, { contents: 'read', packages: 'write', 'id-token': 'write' });
+  });
+
+  it('name exact versions of what they use', () => {
+    for (const [, name = ''] of read('github/release.yml').matchAll(/uses: (\S+)/gu))
+      assert.match(name, /^\.\/|@[0-9a-f]{40}$/u);
+    for (const path of all)
+      for (const [, name = ''] of read(path).matchAll(
+        /(?:image: |default: |'|")((?:docker\.io\/library\/)?node:\S+|portcullis@\S+)/gu,
+      ))
+        assert.match(name, /\d+\.\d+\.\d+/u, path);
+  });
+
+  it('pass every variable that the scripts read', () => {
+    const variables = new Set(
+      [
+        ...['sign', 'attest', 'gate', 'common'].flatMap((name) => [
+          ...read(`shell/${name}`).matchAll(/^# {3}(PORTCULLIS_\w+)/gmu),
+        ]),
+      ].map(([, name]) => name ?? ''),
+    );
+    assert.ok(variables.size > 10);
+    for (const [name, paths] of Object.entries({
+      GitHub: 'github/*/action.yml',
+      GitLab: 'gitlab/templates/*.yml',
+      Tekton: 'tekton/*.yaml',
+      Jenkins: 'jenkins/vars/*.groovy',
+    })) {
+      const text = globSync(paths, { cwd: files }).map(read).join('\n');
+      // GitHub and GitLab have a token for each job.
+      const own = name === 'GitHub' || name === 'GitLab' ? ['PORTCULLIS_IDENTITY_TOKEN_FILE'] : [];
+      for (const variable of variables)
+        if (!own.includes(variable)) assert.ok(text.includes(variable), `${name} does not pass ${variable}`);
+    }
+  });
+
+  it('of Tekton use only names that are declared', () => {
+    for (const path of globSync('tekton/*.yaml', { cwd: files })) {
+      const text = read(path);
+      const task = parseAllDocuments(text)[0]?.toJS() as {
+        spec: { params: { name: string }[]; results?: { name: string }[]; tasks?: { name: string }[] };
+      };
+      const names = Object.fromEntries([
+        ...task.spec.params.map(({ name }) => [`params.${name}`, 'x']),
+        ...(task.spec.results ?? []).map(({ name }) => [`results.${name}.path`, 'x']),
+        ...(task.spec.tasks ?? []).map(({ name }) => [`tasks.${name}.results.admitted`, 'x']),
+        ['workspaces.source.path', 'x'],
+      ]) as Record<string, string>;
+      assert.doesNotThrow(() => substitute(text, names), path);
+    }
+  });
+
+  it('of Jenkins keep an option that looks like a command a value', () => {
+    const hostile = '$(touch /tmp/x)"; touch /tmp/x #';
+    const { env, script } = readJenkinsStep(read('jenkins/vars/portcullisSign.groovy'), { image: hostile });
+    assert.equal(env['PORTCULLIS_IMAGE'], hostile);
+    assert.ok(!script.includes(hostile));
+  });
+
+  it('write provenance without the password of a repository, and refuse to write half of it', () => {
+    const run = (env: NodeJS.ProcessEnv): { status: number | null; stdout: string; stderr: string } =>
+      spawnSync(join(files, 'shell/provenance'), [], {
+        encoding: 'utf8',
+        env: { PATH: `${join(process.execPath, '..')}:/usr/bin:/bin`, ...env },
+      });
+    const jenkins = {
+      JENKINS_URL: 'https://ci.example/',
+      BUILD_URL: 'https://ci.example/job/app/7/',
+      JOB_URL: 'https://ci.example/job/app/',
+      GIT_URL: 'https://robot:hunter2@git.example/team/app.git',
+      GIT_BRANCH: 'origin/"main',
+      GIT_COMMIT: '3c0b1f0a1b2c3d4e5f60718293a4b5c6d7e8f901',
+    };
+    const { status, stdout, stderr } = run(jenkins);
+    assert.equal(status, 0, stderr);
+    assert.doesNotMatch(stdout, /hunter2|robot/u);
+    const { buildDefinition } = JSON.parse(stdout) as { buildDefinition: { externalParameters: object } };
+    assert.deepEqual(buildDefinition.externalParameters, {
+      source: 'https://git.example/team/app.git',
+      ref: 'origin/"main',
+    });
+    const half = run({ ...jenkins, GIT_COMMIT: '' });
+    assert.equal(half.status, 2);
+    assert.match(half.stderr, /does not name the revision.*CI_PROVENANCE_INCOMPLETE/u);
+  });
+});
+
+/** The texts of a YAML file that a shell runs. */
+function commandsIn(path: string): string[] {
+  const found: string[] = [];
+  const walk = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    for (const [key, child] of Object.entries(value)) {
+      if (['run', 'script', 'before_script'].includes(key)) found.push(...[child].flat().map(String));
+      walk(child);
+    }
+  };
+  for (const document of parseAllDocuments(read(path))) walk(document.toJS());
+  return found;
+}
