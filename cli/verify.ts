@@ -9,6 +9,7 @@ import {
   decide,
   explainVerdict,
   loadPolicy,
+  openRegistries,
   policyOfKey,
   prepareDecision,
   readRecording,
