@@ -44,9 +44,11 @@ function makeBase(): void {
     const mirror =
       /^(?:deb |URIs: *)(?:\[[^\]]*\] )?(\S+)/mu.exec(aptSources())?.[1] ?? 'http://deb.debian.org/debian';
     run('debootstrap', '--variant=minbase', '--include=systemd,systemd-sysv,dbus', 'bookworm', root, mirror);
-    for (const file of spawnSync('ls', ['/etc/apt/apt.conf.d'], { encoding: 'utf8' }).stdout.split('\n'))
-      if (file.includes('registry'))
-        run('cp', join('/etc/apt/apt.conf.d', file), join(root, 'etc/apt/apt.conf.d'));
+    // Proxies and checks of this machine, which the mirror may need.
+    const settings = run('apt-config', 'dump')
+      .split('\n')
+      .filter((line) => /^Acquire::(?:https?::|Retries |Check-)/u.test(line));
+    writeFileSync(join(root, 'etc/apt/apt.conf.d/90-acquire'), `${settings.join('\n')}\n`);
     run('cp', '/etc/resolv.conf', join(root, 'etc/resolv.conf'));
     for (const words of [
       ['clean'],
