@@ -3,8 +3,8 @@ import { collectRelease, publishRelease, stageName } from '../../trust/index.ts'
 import type { ReleaseStage } from '../../trust/index.ts';
 import { collect } from '../options/registry-options.ts';
 import { exitCodes, print } from '../output/output.ts';
-import { ownerHelp, performOwner, withOwner } from '../trust/owner-options.ts';
-import type { OwnerFlags } from '../trust/owner-options.ts';
+import { ownerHelp, performOwner, withOwner } from '../options/owner-options.ts';
+import type { OwnerFlags } from '../options/owner-options.ts';
 import {
   countOf,
   describeReach,

@@ -9,8 +9,8 @@ import { collect } from '../options/registry-options.ts';
 import { exitCodes, print } from '../output/output.ts';
 import { table } from '../output/table.ts';
 import { withWide } from '../output/terminal.ts';
-import { ownerHelp, performOwner, withOwner } from '../trust/owner-options.ts';
-import type { OwnerFlags } from '../trust/owner-options.ts';
+import { ownerHelp, performOwner, withOwner } from '../options/owner-options.ts';
+import type { OwnerFlags } from '../options/owner-options.ts';
 import { countOf, describeReach, describeStage, publishedLines, withChannel } from './release-options.ts';
 
 interface RolloutFlags extends OwnerFlags {

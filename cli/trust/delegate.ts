@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import type { DelegationScope } from '../../trust/index.ts';
 import { exitCodes, print } from '../output/output.ts';
 import { collect } from '../options/registry-options.ts';
-import { ownerHelp, performOwner, thresholdOf, withOwner } from './owner-options.ts';
-import type { OwnerFlags } from './owner-options.ts';
+import { ownerHelp, performOwner, thresholdOf, withOwner } from '../options/owner-options.ts';
+import type { OwnerFlags } from '../options/owner-options.ts';
 
 interface DelegateFlags extends OwnerFlags {
   readonly by?: string;

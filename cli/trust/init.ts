@@ -4,8 +4,15 @@ import type { KeysNamed, TufDialect } from '../../trust/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { exitCodes, print } from '../output/output.ts';
 import { collect } from '../options/registry-options.ts';
-import { byRole, expiryOf, ownerHelp, performOwner, thresholdOf, withOwner } from './owner-options.ts';
-import type { OwnerFlags } from './owner-options.ts';
+import {
+  byRole,
+  expiryOf,
+  ownerHelp,
+  performOwner,
+  thresholdOf,
+  withOwner,
+} from '../options/owner-options.ts';
+import type { OwnerFlags } from '../options/owner-options.ts';
 
 type Pairs = readonly (readonly [string, string])[];
 

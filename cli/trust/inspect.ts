@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { exitCodes, print } from '../output/output.ts';
 import { table } from '../output/table.ts';
-import { performOwner, withOwner } from './owner-options.ts';
-import type { OwnerFlags } from './owner-options.ts';
+import { performOwner, withOwner } from '../options/owner-options.ts';
+import type { OwnerFlags } from '../options/owner-options.ts';
 import { withWide } from '../output/terminal.ts';
 
 export function registerInspect(trust: Command): void {

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { exitCodes, print } from '../output/output.ts';
 import { collect } from '../options/registry-options.ts';
-import { byRole, expiryOf, ownerHelp, performOwner, withOwner } from './owner-options.ts';
-import type { OwnerFlags } from './owner-options.ts';
+import { byRole, expiryOf, ownerHelp, performOwner, withOwner } from '../options/owner-options.ts';
+import type { OwnerFlags } from '../options/owner-options.ts';
 
 interface PublishFlags extends OwnerFlags {
   readonly to: readonly string[];

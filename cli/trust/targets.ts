@@ -5,8 +5,8 @@ import { asPortcullisError } from '../../base/errors/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { exitCodes, print } from '../output/output.ts';
 import { table } from '../output/table.ts';
-import { ownerHelp, performOwner, withOwner } from './owner-options.ts';
-import type { OwnerFlags } from './owner-options.ts';
+import { ownerHelp, performOwner, withOwner } from '../options/owner-options.ts';
+import type { OwnerFlags } from '../options/owner-options.ts';
 import { withWide } from '../output/terminal.ts';
 
 interface AddFlags extends OwnerFlags {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { exitCodes, print } from '../output/output.ts';
-import { ownerHelp, performOwner, withOwner } from './owner-options.ts';
-import type { OwnerFlags } from './owner-options.ts';
+import { ownerHelp, performOwner, withOwner } from '../options/owner-options.ts';
+import type { OwnerFlags } from '../options/owner-options.ts';
 
 const examples = `
 Examples:

@@ -5,8 +5,8 @@ import { openOwner, openRegistries, parseDuration, processPassphrase } from '../
 import type { Owner, RegistryAccess } from '../../trust/index.ts';
 import { exitCodes, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
-import { collect, withRegistries } from '../options/registry-options.ts';
-import type { RegistryFlags } from '../options/registry-options.ts';
+import { collect, withRegistries } from './registry-options.ts';
+import type { RegistryFlags } from './registry-options.ts';
 
 export interface OwnerFlags extends RegistryFlags {
   readonly dir: string;
