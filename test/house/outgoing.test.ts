@@ -17,6 +17,7 @@ const allowed: Readonly<Record<string, string>> = {
   'fleet/console/api.ts': 'runs in a browser, and asks the aggregator that served it',
   'cni-plugins/services/control/health/probe.ts':
     'a health check asks a backend, from its network namespace: no proxy, redirects or body',
+  'runtime/proxy/backend.ts': 'the CRI of the runtime behind the proxy, over its unix socket: gRPC is HTTP/2',
 };
 
 /** The exports that can send requests, by module: the relevant names, or all. */
