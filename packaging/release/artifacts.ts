@@ -88,7 +88,7 @@ async function debFiles(
   const time = releaseTime();
   const tree = await commandTree(commands);
   const packages = await filesOfPlatform(architecture);
-  const bundled = [...inBundle, ...describedPlatform(packages, inBundle)];
+  const bundled = [...inBundle, ...describedPlatform(packages)];
   const boms = sboms(`pkg:deb/debian/portcullis@${version}?arch=${architecture}`, bundled);
   const date = new Date(time * 1000).toISOString().slice(0, 10);
   const files = debContents({
@@ -148,11 +148,8 @@ async function filesOfPlatform(
 }
 
 /** Returns the licences of packages that are shipped beside the bundle. */
-function describedPlatform(
-  packages: Readonly<Record<string, readonly PackageFile[]>>,
-  bundled: readonly BundledPackage[],
-): BundledPackage[] {
-  const koffi = bundled.find(({ name }) => name === 'koffi')?.text ?? '';
+function describedPlatform(packages: Readonly<Record<string, readonly PackageFile[]>>): BundledPackage[] {
+  const koffi = readFileSync(join(root, 'node_modules/koffi/LICENSE.txt'), 'utf8').trim();
   return Object.entries(packages).map(([name, files]) => {
     const { version: pinned = '', license = '' } = lockedPackages(root)[`node_modules/${name}`] ?? {};
     const own = files.find(({ path }) => path === 'LICENSE')?.content;
