@@ -1,4 +1,3 @@
-import { channelPattern } from '../../trust/index.ts';
 import type { ConfigSchema } from './config-schema.ts';
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
@@ -32,7 +31,8 @@ export const policySubscriptionSchema: ConfigSchema = {
     },
     channel: {
       type: 'string',
-      pattern: channelPattern,
+      // The form of trust/policy-release, which is not loaded at the start.
+      pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$',
       description: 'Channel whose releases the node follows.',
       default: 'stable',
     },

@@ -1,0 +1,8 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { channelPattern } from '../../trust/index.ts';
+import { policySubscriptionSchema } from './policy-schema.ts';
+
+test('a channel in the configuration has the form that a release accepts', () => {
+  assert.equal(policySubscriptionSchema.properties?.['channel']?.pattern, channelPattern);
+});
