@@ -15,6 +15,8 @@ import { detectResourceSupport } from '../cgroups/resource-support.ts';
 /** A failed read says nothing about existence: only ENOENT and ESRCH mean that something does not exist. */
 let folder = '';
 before(() => {
+  // A daemon has long made its first native call.
+  detachedFrom(process.pid);
   folder = mkdtempSync(join(tmpdir(), 'without-descriptors-'));
   writeFileSync(join(folder, 'pid'), '4711');
   writeFileSync(join(folder, 'cgroup.controllers'), 'cpu hugetlb pids');
