@@ -19,12 +19,14 @@ async function* pieces(): AsyncGenerator<Uint8Array> {
     yield await Promise.resolve(whole.subarray(at, at + piece.length));
 }
 
-/** A registry that has no blob and takes uploads as `put` does. */
+/** A registry that has no blob and takes uploads as `put` does, and answers first what it refuses. */
 async function uploadsTo(
   t: TestContext,
   put: (request: IncomingMessage, response: ServerResponse) => void,
+  refuses: (request: IncomingMessage, response: ServerResponse) => boolean = () => false,
 ): Promise<RegistryRepository> {
   const server: Server = createServer((request, response) => {
+    if (refuses(request, response)) return;
     if (request.method === 'HEAD') response.writeHead(404).end();
     else if (request.method === 'POST')
       response.writeHead(202, { location: '/v2/app/blobs/uploads/1' }).end();
@@ -71,6 +73,25 @@ test('a registry takes a blob from another of its repositories', async (t) => {
   await other.pushBlobFrom(descriptor, () => assert.fail('the source was opened'), { mountFrom: 'team/one' });
   assert.deepEqual(Buffer.from(await other.blobBytes(descriptor, whole.length)), whole);
 });
+
+for (const status of [401, 403, 404])
+  test(`a blob is uploaded when the registry refuses to mount it with ${status}`, async (t) => {
+    const received = Promise.withResolvers<Buffer>();
+    const repository = await uploadsTo(
+      t,
+      (request, response) => {
+        received.resolve(buffer(request));
+        request.once('end', () => response.writeHead(201).end());
+      },
+      (request, response) => {
+        if (request.url?.includes('mount=') !== true) return false;
+        response.writeHead(status).end();
+        return true;
+      },
+    );
+    await repository.pushBlobFrom(descriptor, pieces, { mountFrom: 'team/private' });
+    assert.deepEqual(await received.promise, whole);
+  });
 
 test('the first bytes are sent before the last ones are read', async (t) => {
   const begun = Promise.withResolvers<void>();

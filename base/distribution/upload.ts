@@ -1,3 +1,4 @@
+import { isPortcullisError } from '../errors/index.ts';
 import type { HttpAnswer, RequestBody } from '../http/index.ts';
 import type { Descriptor } from './descriptor.ts';
 import { digestOf } from './digest.ts';
@@ -66,17 +67,21 @@ async function uploadOnce(
   const present = await session.request({ method: 'HEAD', path: `blobs/${digest}`, signal, task });
   await present.discard();
   if (present.status === 200) return;
-  const mount =
-    mountFrom === undefined ? '' : `?${new URLSearchParams({ mount: digest, from: mountFrom }).toString()}`;
-  const start = await session.request({
-    method: 'POST',
-    path: `blobs/uploads/${mount}`,
-    headers: { 'content-length': '0' },
-    signal,
-    task,
-  });
+  const begin = (query: string): Promise<HttpAnswer> =>
+    session.request({
+      method: 'POST',
+      path: `blobs/uploads/${query}`,
+      headers: { 'content-length': '0' },
+      signal,
+      task,
+    });
+  const mounted =
+    mountFrom === undefined
+      ? undefined
+      : await unlessRefused(begin(`?${new URLSearchParams({ mount: digest, from: mountFrom }).toString()}`));
   // The registry has taken the blob from the other repository.
-  if (mount !== '' && start.status === 201) return start.discard();
+  if (mounted?.status === 201) return mounted.discard();
+  const start = mounted ?? (await begin(''));
   if (start.status !== 202) return session.unexpected(start, task);
   const target = uploadTarget(start, task);
   await start.discard();
@@ -93,6 +98,24 @@ async function uploadOnce(
   });
   if (done.status !== 201) return session.unexpected(done, task);
   await done.discard();
+}
+
+/**
+ * Returns the answer to a request to mount a blob, or undefined when the registry refuses it. A registry that
+ * cannot mount should begin an upload instead (distribution-spec, "Mounting a blob from another repository").
+ * Some refuse the request, for example of a client whose token is not for the other repository.
+ */
+async function unlessRefused(asked: Promise<HttpAnswer>): Promise<HttpAnswer | undefined> {
+  let answer: HttpAnswer;
+  try {
+    answer = await asked;
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.code === 'DISTRIBUTION_UNAUTHORIZED') return undefined;
+    throw thrown;
+  }
+  if (answer.status < 400 || answer.status >= 500 || answer.status === 429) return answer;
+  await answer.discard();
+  return undefined;
 }
 
 function uploadTarget(answer: HttpAnswer, task: Task): URL {
