@@ -104,6 +104,16 @@ describe('the request within its settings', () => {
     assert.match(beyond.join(), /SYS_ADMIN.*filter.*masked/);
   });
 
+  it('takes a user that is given by name and by id for the one that the backend takes', () => {
+    const user = { runAsUser: { value: 1000 } };
+    const settings = settingsOf('restricted');
+    assert.ok(narrow(settings, { linux: { securityContext: user } }));
+    assert.throws(
+      () => narrow(settings, { linux: { securityContext: { ...user, runAsUsername: 'root' } } }),
+      /user 0/,
+    );
+  });
+
   it('sets limits of the ceiling, and refuses more', () => {
     assert.deepEqual(resourceEdits(undefined, { memory: 1000 }), { memoryLimitInBytes: { set: 1000 } });
     assert.deepEqual(resourceEdits(undefined, undefined), {});

@@ -49,7 +49,8 @@ export function narrowed(input: NarrowInput): Narrowed {
   checkBounds(
     { ...(bounds !== undefined && { bounds }) },
     {
-      uid: asked?.runAsUser?.value ?? 0,
+      // With both, backends take the name, and which user it is only the image says.
+      uid: asked?.runAsUsername === '' ? (asked.runAsUser?.value ?? 0) : 0,
       userNamespace,
       hostNetwork: pod?.network === NamespaceMode.NODE,
       // The CRI does not say whether the backend makes these namespaces.
