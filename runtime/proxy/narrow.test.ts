@@ -114,6 +114,17 @@ describe('the request within its settings', () => {
     );
   });
 
+  it('takes a pod whose root is the root of the host for one without a user namespace', () => {
+    const podOf = (hostId: number) => {
+      const ranges = [{ hostId, containerId: 0, length: 65_536 }];
+      const usernsOptions = { mode: 0, uids: ranges, gids: ranges } as const;
+      return { linux: { securityContext: { namespaceOptions: { usernsOptions } } } };
+    };
+    const settings = settingsOf('restricted');
+    assert.ok(narrow(settings, {}, podOf(65_536)));
+    assert.throws(() => narrow(settings, {}, podOf(0)), /user 0/);
+  });
+
   it('sets limits of the ceiling, and refuses more', () => {
     assert.deepEqual(resourceEdits(undefined, { memory: 1000 }), { memoryLimitInBytes: { set: 1000 } });
     assert.deepEqual(resourceEdits(undefined, undefined), {});

@@ -5,6 +5,7 @@ import type {
   ContainerConfig,
   LinuxContainerResources,
   PodSandboxConfig,
+  UserNamespace,
 } from '../cri/contract/contract.types.ts';
 import { namedByAnnotation } from '../containers/confinement/profile-name.ts';
 import { boundedMounts, boundedResources, checkBounds, nothingAsked } from '../oci/profile-bounds.ts';
@@ -45,13 +46,12 @@ export function narrowed(input: NarrowInput): Narrowed {
   const asked = config.linux?.securityContext;
   const { bounds } = settings;
   const pod = sandbox.linux?.securityContext?.namespaceOptions;
-  const userNamespace = pod?.usernsOptions?.mode === NamespaceMode.POD;
   checkBounds(
     { ...(bounds !== undefined && { bounds }) },
     {
       // With both, backends take the name, and which user it is only the image says.
       uid: asked?.runAsUsername === '' ? (asked.runAsUser?.value ?? 0) : 0,
-      userNamespace,
+      userNamespace: hasOtherRoot(pod?.usernsOptions),
       hostNetwork: pod?.network === NamespaceMode.NODE,
       // The CRI does not say whether the backend makes these namespaces.
       cgroupNamespace: false,
@@ -89,6 +89,14 @@ export function narrowed(input: NarrowInput): Narrowed {
       ...(bounds?.resources.pids === undefined ? [] : ['resources.pids: the CRI has no limit on processes']),
     ],
   };
+}
+
+/** Whether root of the pod is another user of the host: a pod may map its ids to themselves. */
+function hasOtherRoot(options: UserNamespace | undefined): boolean {
+  if (options?.mode !== NamespaceMode.POD) return false;
+  return [options.uids, options.gids].every(
+    (ranges) => ranges.length > 0 && ranges.every(({ hostId }) => hostId !== 0),
+  );
 }
 
 /** Takes away what the settings lack. With a profile that the pod names, gives exactly what they have. */
