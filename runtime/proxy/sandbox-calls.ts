@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { criCodec } from '../cri/contract/services.ts';
@@ -64,8 +65,8 @@ export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['
  * @throws PortcullisError PROXY_UNKNOWN_POD; the errors of the backend
  */
 export async function sandboxOf(
-  { sandboxes }: ProxyRecords,
-  call: InterceptedCall,
+  { sandboxes }: Pick<ProxyRecords, 'sandboxes'>,
+  call: Pick<InterceptedCall, 'ask'>,
   id: string,
   told: PodSandboxConfig | undefined,
 ): Promise<ProxySandbox> {
@@ -77,6 +78,9 @@ export async function sandboxOf(
   );
   const { status } = decoded(criCodec<PodSandboxStatusResponse>('PodSandboxStatusResponse'), answer);
   if (status === undefined) throw unknownPod(id, 'the backend does not describe it');
+  // The beginning of an id may mean several pods here, and one for the backend.
+  const recorded = sandboxes.get(status.id);
+  if (recorded !== undefined) return recorded;
   if (told?.metadata === undefined) throw unknownPod(id, 'the request does not say what it is');
   const { metadata } = status;
   for (const key of ['name', 'namespace', 'uid'] as const)
@@ -90,6 +94,9 @@ export async function sandboxOf(
   for (const key of ['network', 'pid', 'ipc'] as const)
     if ((options?.[key] === NamespaceMode.NODE) !== (asked?.[key] === NamespaceMode.NODE))
       throw unknownPod(id, `the backend and the request differ in whose ${key} namespace it has`);
+  const users = asked?.usernsOptions;
+  if (users?.mode === NamespaceMode.POD && !isDeepStrictEqual(users, options?.usernsOptions))
+    throw unknownPod(id, 'the backend and the request differ in whose user namespace it has');
   const sandbox = { id: status.id, name: status.id, config: told };
   await sandboxes.put(sandbox, [], 'process');
   return sandbox;

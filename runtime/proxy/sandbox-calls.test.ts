@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { openDatabase } from '../../base/storage/index.ts';
+import { criCodec } from '../cri/contract/services.ts';
+import type { PodSandboxConfig, PodSandboxStatusResponse } from '../cri/contract/contract.types.ts';
+import { openRecords, recordsSchema } from '../state/records.ts';
+import type { ProxySandbox } from './records.ts';
+import { sandboxOf } from './sandbox-calls.ts';
+
+const pods = criCodec<PodSandboxConfig>('PodSandboxConfig');
+const answers = criCodec<PodSandboxStatusResponse>('PodSandboxStatusResponse');
+const metadata = { name: 'pod', namespace: 'team', uid: 'u1' };
+const podOf = (more: Parameters<typeof pods.encode>[0]) => pods.decode(pods.encode({ metadata, ...more }));
+
+/** Records of pods, and a backend that describes one pod whatever it is asked for. */
+async function setUp(context: TestContext, status: Parameters<typeof answers.encode>[0]['status']) {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-pods-'));
+  const database = await openDatabase({
+    path: join(folder, 'db'),
+    migrations: [{ version: 1, sql: recordsSchema }],
+  });
+  context.after(async () => {
+    await database.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const ask = () => Promise.resolve(answers.encode({ status: status ?? {} }));
+  return { sandboxes: await openRecords<ProxySandbox>(database, 'sandbox'), call: { ask } };
+}
+
+it('takes the record of the pod that the backend finds by the beginning of an id', async (context) => {
+  const { sandboxes, call } = await setUp(context, { id: 'aa1', metadata });
+  const config = podOf({});
+  for (const id of ['aa1', 'aa2']) await sandboxes.put({ id, name: id, config });
+  const told = podOf({ linux: { securityContext: { privileged: true } } });
+  assert.deepEqual((await sandboxOf({ sandboxes }, call, 'aa', told)).config, config);
+  assert.deepEqual(sandboxes.get('aa1')?.config, config);
+});
+
+it('believes no user namespace that the backend does not confirm', async (context) => {
+  const { sandboxes, call } = await setUp(context, { id: 'aa1', metadata });
+  const ranges = [{ hostId: 65_536, containerId: 0, length: 65_536 }];
+  const namespaceOptions = { usernsOptions: { mode: 0, uids: ranges, gids: ranges } } as const;
+  await assert.rejects(
+    sandboxOf({ sandboxes }, call, 'aa1', podOf({ linux: { securityContext: { namespaceOptions } } })),
+    { code: 'PROXY_UNKNOWN_POD' },
+  );
+  assert.ok(await sandboxOf({ sandboxes }, call, 'aa1', podOf({})));
+});
