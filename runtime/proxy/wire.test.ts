@@ -151,6 +151,14 @@ describe('changes of encoded messages', () => {
     );
   });
 
+  it('reads no tag for another field than the backend may', () => {
+    // privileged: true, and a tag that is the one of `privileged: false` in its lower 32 bits.
+    const bytes = Buffer.from('1001908080801000', 'hex');
+    assert.throws(() => context.decode(bytes));
+    const edits = { message: 'LinuxContainerSecurityContext', fields: { noNewPrivs: { set: true } } };
+    assert.throws(() => editMessage(bytes, edits), RangeError);
+  });
+
   it('refuses bytes that are not a message', () => {
     for (const bytes of ['08', '0a05', '0003', '0f', '0b0b0b'].map((hex) => Buffer.from(hex, 'hex')))
       assert.throws(

@@ -71,7 +71,7 @@ function wireFields(bytes: Uint8Array): WireField[] {
   const fields: WireField[] = [];
   while (reader.pos < reader.len) {
     const start = reader.pos;
-    const tag = reader.uint32();
+    const tag = tagOf(reader);
     const [id, wireType] = [tag >>> 3, tag & 7];
     if (id === 0) throw new RangeError('a field has the number 0');
     if (wireType === 2) {
@@ -87,6 +87,15 @@ function wireFields(bytes: Uint8Array): WireField[] {
     }
   }
   return fields;
+}
+
+/** @throws RangeError for a tag of more than 32 bits: other parsers differ in the field that it means */
+function tagOf(reader: protobuf.Reader): number {
+  try {
+    return reader.tag();
+  } catch (cause) {
+    throw new RangeError('a tag cannot be read', { cause });
+  }
 }
 
 function delimited(id: number, payload: Uint8Array): Uint8Array {

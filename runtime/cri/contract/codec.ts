@@ -163,7 +163,8 @@ function decodeInto(
   if (end > reader.len) throw new RangeError(`${shape.name}: a field ends after its message`);
   const message = existing ?? shape.empty();
   while (reader.pos < end) {
-    const tag = reader.uint32();
+    // Not uint32(), which drops bits: another parser may take a longer tag for another field.
+    const tag = reader.tag();
     const slot = shape.byId[tag >>> 3];
     const wireType = tag & 7;
     if (slot === undefined) reader.skipType(wireType);
@@ -191,7 +192,7 @@ function readMapEntry(reader: protobuf.Reader, slot: Slot, map: Message): void {
   let key = '';
   let value: unknown = '';
   while (reader.pos < end) {
-    const tag = reader.uint32();
+    const tag = reader.tag();
     if (tag === ((1 << 3) | 2)) key = readString(reader);
     else if (tag >>> 3 === 2 && (tag & 7) === slot.wireType) value = slot.read(reader, undefined);
     else reader.skipType(tag & 7);
