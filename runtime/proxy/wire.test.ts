@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { describe, it } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import protobuf from 'protobufjs/minimal.js';
 import { criCodec } from '../cri/contract/services.ts';
@@ -157,6 +159,23 @@ describe('changes of encoded messages', () => {
     assert.throws(() => context.decode(bytes));
     const edits = { message: 'LinuxContainerSecurityContext', fields: { noNewPrivs: { set: true } } };
     assert.throws(() => editMessage(bytes, edits), RangeError);
+  });
+
+  it('needs no memory for fields that stay as they are', async () => {
+    const code = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      import(workerData).then(({ editMessage }) => {
+        const bytes = Buffer.alloc(4 * 1024 * 1024, Buffer.from([15 << 3, 1]));
+        const edits = { message: 'CreateContainerRequest', fields: { podSandboxId: { set: 'x' } } };
+        parentPort.postMessage(editMessage(bytes, edits).length - bytes.length);
+      });`;
+    const worker = new Worker(code, {
+      eval: true,
+      workerData: new URL('wire.ts', import.meta.url).href,
+      resourceLimits: { maxOldGenerationSizeMb: 64 },
+    });
+    assert.deepEqual(await once(worker, 'message'), [3]);
+    await worker.terminate();
   });
 
   it('refuses bytes that are not a message', () => {

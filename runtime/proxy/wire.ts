@@ -21,8 +21,8 @@ interface WireField {
   readonly id: number;
   readonly start: number;
   readonly end: number;
-  /** The content of a length-delimited field. */
-  readonly payload?: Buffer;
+  /** Where the content of a length-delimited field begins. */
+  readonly content?: number;
 }
 
 /**
@@ -33,60 +33,63 @@ interface WireField {
  */
 export function editMessage(bytes: Uint8Array, { message, fields }: MessageEdits): Buffer {
   const edits = new Map(Object.entries(fields).map(([name, edit]) => [idOf(message, name), { name, edit }]));
-  const found = wireFields(bytes);
   const parts: Uint8Array[] = [];
-  const merged = new Set<number>();
+  /** The contents of messages that are changed, and the place of the first one among the parts. */
+  const merged = new Map<number, { readonly at: number; readonly contents: Uint8Array[] }>();
   const counts = new Map<number, number>();
-  for (const field of found) {
-    const wanted = edits.get(field.id);
-    if (wanted === undefined) {
-      parts.push(bytes.subarray(field.start, field.end));
-      continue;
-    }
+  // Fields that stay are one part for all between two changes: a message may have millions of them.
+  let kept = 0;
+  for (const { id, start, end, content } of wireFields(bytes)) {
+    const wanted = edits.get(id);
+    if (wanted === undefined) continue;
+    if (start > kept) parts.push(bytes.subarray(kept, start));
+    kept = end;
     const { edit } = wanted;
     if ('set' in edit) continue;
-    if (field.payload === undefined) throw new RangeError(`${message}.${wanted.name} is not a message`);
+    if (content === undefined) throw new RangeError(`${message}.${wanted.name} is not a message`);
+    const payload = bytes.subarray(content, end);
     if ('each' in edit) {
-      const index = counts.get(field.id) ?? 0;
-      counts.set(field.id, index + 1);
-      parts.push(delimited(field.id, edit.each(field.payload, index)));
-    } else if (!merged.has(field.id)) {
-      merged.add(field.id);
-      const all = found.filter(({ id }) => id === field.id).map(({ payload }) => payload ?? Buffer.alloc(0));
-      parts.push(delimited(field.id, editMessage(Buffer.concat(all), edit.into)));
+      const index = counts.get(id) ?? 0;
+      counts.set(id, index + 1);
+      parts.push(delimited(id, edit.each(asBuffer(payload), index)));
+      continue;
     }
+    const first = merged.get(id);
+    if (first === undefined) merged.set(id, { at: parts.push(payload) - 1, contents: [payload] });
+    else first.contents.push(payload);
   }
+  if (kept < bytes.length) parts.push(bytes.subarray(kept));
   for (const [id, { name, edit }] of edits) {
     if ('set' in edit)
       parts.push(criCodec<Readonly<Record<string, string>>>(message).encode({ [name]: edit.set as string }));
-    else if ('into' in edit && !merged.has(id))
-      parts.push(delimited(id, editMessage(Buffer.alloc(0), edit.into)));
+    else if ('into' in edit) {
+      const { at, contents } = merged.get(id) ?? { at: parts.length, contents: [] };
+      parts[at] = delimited(id, editMessage(Buffer.concat(contents), edit.into));
+    }
   }
   return Buffer.concat(parts);
 }
 
-/** Returns the fields of a message, in order. @throws RangeError */
-function wireFields(bytes: Uint8Array): WireField[] {
+/** Yields the fields of a message, in order. @throws RangeError */
+function* wireFields(bytes: Uint8Array): Generator<WireField, void, undefined> {
   const reader = protobuf.Reader.create(bytes);
-  const fields: WireField[] = [];
   while (reader.pos < reader.len) {
     const start = reader.pos;
     const tag = tagOf(reader);
     const [id, wireType] = [tag >>> 3, tag & 7];
     if (id === 0) throw new RangeError('a field has the number 0');
-    if (wireType === 2) {
-      const payload = reader.bytes();
-      fields.push({ id, start, end: reader.pos, payload: asBuffer(payload) });
-    } else {
-      try {
-        reader.skipType(wireType);
-      } catch (thrown) {
-        throw new RangeError(`a field of wire type ${wireType} cannot be read`, { cause: thrown });
-      }
-      fields.push({ id, start, end: reader.pos });
+    let content: number | undefined;
+    try {
+      if (wireType === 2) {
+        const length = reader.size();
+        content = reader.pos;
+        reader.skip(length);
+      } else reader.skipType(wireType);
+    } catch (thrown) {
+      throw new RangeError(`a field of wire type ${wireType} cannot be read`, { cause: thrown });
     }
+    yield { id, start, end: reader.pos, ...(content !== undefined && { content }) };
   }
-  return fields;
 }
 
 /** @throws RangeError for a tag of more than 32 bits: other parsers differ in the field that it means */
