@@ -31,6 +31,7 @@ import { backendImage, imageIdFrom } from './image-calls.ts';
 import type { ProxyImages } from './images.ts';
 import { narrowed, resourceEdits } from './narrow.ts';
 import type { Narrowed } from './narrow.ts';
+import { checkPidTarget } from './pid-target.ts';
 import type { ProxyRecords, ProxySandbox } from './records.ts';
 import { sandboxOf } from './sandbox-calls.ts';
 import type { SeccompFiles } from './seccomp-files.ts';
@@ -59,6 +60,7 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       const { config } = request;
       if (config === undefined) throw noConfig();
       const sandbox = await sandboxOf(records, call, request.podSandboxId, request.sandboxConfig);
+      await checkPidTarget(records.containers, call, config, sandbox.id);
       const admitted = await admitImages(deps, call, config, sandbox);
       const { settings, narrow } = await confine(deps, config, sandbox, admitted.verdict);
       const ids = await backendIds(call, config, admitted);
