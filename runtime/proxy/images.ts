@@ -17,6 +17,7 @@ import { openImageRecords } from '../images/records.ts';
 import { createSharedFlight } from '../images/shared-flight.ts';
 import { createTurns } from '../images/turns.ts';
 import type { ImageRecord, ImageStore, PullRequest } from '../images/types.ts';
+import { refuseCheckpoint } from './checkpoint-images.ts';
 
 /**
  * The images of the backend that were admitted here: which digest and which id each name means, and the
@@ -24,7 +25,8 @@ import type { ImageRecord, ImageStore, PullRequest } from '../images/types.ts';
  */
 export interface ProxyImages extends Pick<ImageStore, 'list' | 'find' | 'decideForRun' | 'judge'> {
   /**
-   * Resolves a reference, gathers evidence and decides, as a pull does. @throws as a pull of the image store
+   * Resolves a reference, gathers evidence and decides, as a pull does. @throws as a pull of the image store;
+   * PROXY_NO_VERDICT
    */
   verify(request: PullRequest): Promise<Verified>;
   /** Records an admitted reference with its verdict and its evidence; durable when it resolves. */
@@ -73,7 +75,9 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
     async verify(request) {
       await turns.enter(request.signal);
       try {
-        return await verifyReference(verifying, request);
+        const verified = await verifyReference(verifying, request);
+        refuseCheckpoint(verified.resolved, verified.name.text);
+        return verified;
       } finally {
         turns.leave();
       }
