@@ -1,5 +1,6 @@
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import type { Settings } from '../../entitlements/index.ts';
 import type { Verdict } from '../../trust/index.ts';
 import type { Confined, Confinement } from '../containers/confinement/confinement.ts';
@@ -16,6 +17,7 @@ import type {
   CreateContainerRequest,
   CreateContainerResponse,
   ImageSpec,
+  LinuxContainerResources,
   UpdateContainerResourcesRequest,
 } from '../cri/contract/contract.types.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
@@ -25,6 +27,7 @@ import { tryImageName } from '../images/image-name.ts';
 import type { ImageRecord } from '../images/types.ts';
 import { mergedResources } from '../oci/resources.ts';
 import { nothingAsked } from '../oci/profile-bounds.ts';
+import type { BackendAnswer } from './backend.ts';
 import { decoded, readable } from './calls.ts';
 import type { InterceptedCall, Interceptors } from './calls.ts';
 import { backendImage, imageIdFrom } from './image-calls.ts';
@@ -54,6 +57,7 @@ export interface ContainerCallsDeps {
 /** The calls that create containers and change their limits. */
 export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] {
   const { records, log } = deps;
+  const updates = createKeyedQueue();
   return {
     'RuntimeService/CreateContainer': async (call) => {
       const request = decoded(criCodec<CreateContainerRequest>('CreateContainerRequest'), call.request);
@@ -95,25 +99,37 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
         criCodec<UpdateContainerResourcesRequest>('UpdateContainerResourcesRequest'),
         call.request,
       );
-      const record = records.containers.find(request.containerId);
-      if (record?.bounded === undefined || request.linux === undefined) return call.forward(call.request);
-      const { limits, resources } = record.bounded;
-      const merged = mergedResources(resources, request.linux);
-      const linux: FieldEdit = {
-        into: { message: 'LinuxContainerResources', fields: resourceEdits(merged, limits) },
-      };
-      const answer = await call.forward(
-        readable(() =>
-          editMessage(call.request, {
-            message: 'UpdateContainerResourcesRequest',
-            fields: { containerId: { set: record.id }, linux },
-          }),
-        ),
-      );
-      await records.containers.put({ ...record, bounded: { limits, resources: merged } }, [], 'process');
-      return answer;
+      const id = records.containers.find(request.containerId)?.id;
+      if (id === undefined) return call.forward(call.request);
+      // Each update is judged by the limits that the one before it has left.
+      return updates.run(id, () => updateResources(records, call, id, request.linux));
     },
   };
+}
+
+async function updateResources(
+  { containers }: ContainerCallsDeps['records'],
+  call: InterceptedCall,
+  id: string,
+  asked: LinuxContainerResources | undefined,
+): Promise<BackendAnswer> {
+  const record = containers.get(id);
+  if (record?.bounded === undefined || asked === undefined) return call.forward(call.request);
+  const { limits, resources } = record.bounded;
+  const merged = mergedResources(resources, asked);
+  const linux: FieldEdit = {
+    into: { message: 'LinuxContainerResources', fields: resourceEdits(merged, limits) },
+  };
+  const answer = await call.forward(
+    readable(() =>
+      editMessage(call.request, {
+        message: 'UpdateContainerResourcesRequest',
+        fields: { containerId: { set: id }, linux },
+      }),
+    ),
+  );
+  await containers.put({ ...record, bounded: { limits, resources: merged } }, [], 'process');
+  return answer;
 }
 
 /**

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { criCodec } from '../cri/contract/services.ts';
+import type {
+  LinuxContainerResources,
+  UpdateContainerResourcesRequest,
+} from '../cri/contract/contract.types.ts';
+import { nothingAsked } from '../oci/profile-bounds.ts';
+import type { InterceptedCall } from './calls.ts';
+import { containerCalls } from './container-calls.ts';
+import type { ContainerCallsDeps } from './container-calls.ts';
+import type { ProxyContainer } from './records.ts';
+
+const updates = criCodec<UpdateContainerResourcesRequest>('UpdateContainerResourcesRequest');
+
+test('an update is judged by the limits that the one before it leaves', async () => {
+  const bounded = {
+    limits: { memory: 1000, swap: 0 },
+    resources: { ...nothingAsked, memoryLimitInBytes: 1000 },
+  };
+  let record = { id: 'c1', bounded } as unknown as ProxyContainer;
+  const containers = {
+    find: () => record,
+    get: () => record,
+    put: (changed: ProxyContainer) => Promise.resolve(void (record = changed)),
+  };
+  const calls = containerCalls({ records: { containers } } as unknown as ContainerCallsDeps);
+  const update = (linux: Partial<LinuxContainerResources>): Promise<unknown> | undefined =>
+    calls['RuntimeService/UpdateContainerResources']?.({
+      request: updates.encode({ containerId: 'c1', linux }),
+      forward: async (message: Uint8Array) => {
+        await turn();
+        return { headers: {}, message: Buffer.from(message), trailers: {} };
+      },
+    } as unknown as InterceptedCall);
+  const [lowered, swapped] = await Promise.allSettled([
+    update({ memoryLimitInBytes: 100 }),
+    update({ memorySwapLimitInBytes: 1000 }),
+  ]);
+  assert.equal(lowered.status, 'fulfilled');
+  assert.equal(swapped.status, 'rejected');
+  assert.match(String(swapped.reason), /swap of 1000 bytes/);
+  assert.equal(record.bounded?.resources.memoryLimitInBytes, 100);
+});
