@@ -1,4 +1,5 @@
-import { chmodSync, chownSync, lstatSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, readFileSync, realpathSync } from 'node:fs';
+import { basename } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 
@@ -54,15 +55,31 @@ function lockNow(socket: string, log: Logger): void {
   log.info({ socket, before }, 'locked the socket of the backend for all users but root');
 }
 
-/** Returns how many connections the listener at a path has accepted (proc(5), /proc/net/unix). */
-function connectionsTo(socket: string): number {
+/**
+ * Returns how many connections the listener at a path has accepted (proc(5), /proc/net/unix). The listener
+ * may have named the path otherwise: CRI-O listens in /var/run, which is a link to /run.
+ */
+export function connectionsTo(socket: string): number {
   const connected = '03';
-  return readFileSync('/proc/net/unix', 'utf8')
-    .split('\n')
-    .filter((line) => {
-      const [, , , , , state, , path] = line.trim().split(/\s+/);
-      return state === connected && path === socket;
-    }).length;
+  const real = realPath(socket);
+  const counts = new Map<string, number>();
+  for (const line of readFileSync('/proc/net/unix', 'utf8').split('\n')) {
+    const [, , , , , state, , path] = line.trim().split(/\s+/);
+    if (state !== connected || path === undefined || basename(path) !== basename(socket)) continue;
+    counts.set(path, (counts.get(path) ?? 0) + 1);
+  }
+  let sum = 0;
+  for (const [path, count] of counts) if (realPath(path) === real) sum += count;
+  return sum;
+}
+
+/** The listener of a path that is gone is another one. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 function bad(socket: string, why: string): PortcullisError {
