@@ -22,6 +22,8 @@ const given = [
   'cgroupDriver',
   'streaming.tls.certFile',
   'streaming.tls.keyFile',
+  // Instead of the files of a policy, which this test writes.
+  'policySubscription',
 ];
 
 /** Values for options whose values the schema does not determine. */
@@ -57,6 +59,8 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   'streaming.address': ['127.0.0.1', '0.0.0.0'],
   'metrics.address': ['', '127.0.0.1:0'],
   'tracing.endpoint': ['', 'http://127.0.0.1:9'],
+  // An aggregator that does not answer.
+  fleet: [undefined, { endpoint: 'http://127.0.0.1:9', node: 'n', labels: { zone: 'a' } }],
   'audit.path': ['audit.log'],
   'peers.uids': [[], [12_345]],
   'peers.gids': [[], [12_345]],
