@@ -46,7 +46,7 @@ const meaning: Readonly<Record<Subscription['state'], string>> = {
   watching: 'the node took the release a moment ago, and watches what it refuses',
   halted: 'a newer release is halted here, because it refuses what was admitted',
   refused: 'what the source serves is refused',
-  withdrawn: 'the release was withdrawn, and no other one is for this node',
+  withdrawn: 'the release was withdrawn, and no other one is in force yet',
   stale: 'the metadata have expired, and the source serves no newer ones',
 };
 

@@ -66,7 +66,7 @@ export async function activate(
     policyRevision: set.policy.revision,
   };
   const next: DeliveryState = {
-    ...withoutPrevious(state),
+    ...withoutActive(state),
     active,
     ...(options.mayReturn && state.active !== undefined ? { previous: state.active } : {}),
     halted: state.halted.filter((one) => one.when === 'after' || !isSame(one, release)),
@@ -106,8 +106,9 @@ export function sourceOf(
   };
 }
 
-function withoutPrevious(state: DeliveryState): DeliveryState {
-  const { previous: _, ...rest } = state;
+/** Returns the state without what it says about the release in force and the one before. */
+function withoutActive(state: DeliveryState): DeliveryState {
+  const { active: _, previous: __, left: ___, ...rest } = state;
   return rest;
 }
 

@@ -25,11 +25,12 @@ export interface CourseDeps extends ActivationParts {
 /** The releases of one node: which one it has, and how it gets to another. One call at a time. */
 export interface Course {
   state(): DeliveryState;
-  /** Whether the release in force was withdrawn, and no other one is for this node. */
+  /** Whether the release in force may not stay, and no other one is in force yet. */
   isLeft(): boolean;
   /**
    * Asks the source, and does what its answer means.
-   * @param listed called when the answer is verified, before anything changes; false: stop
+   * @param listed called when the answer is verified, before anything changes, and when `isLeft` changes;
+   * false: stop
    * @throws the codes of metadata, archives, policies and storage; the release before stays in force
    */
   follow(listed: () => boolean): Promise<void>;
@@ -45,7 +46,7 @@ export interface Course {
 export function createCourse(deps: CourseDeps, initial: DeliveryState): Course {
   const { folder, holder, log, now, node, channel } = deps;
   let state = initial;
-  let isLeft = false;
+  let isLeft = initial.left === true;
   let before: Promise<TrustPolicy | undefined> | undefined;
 
   const save = async (changed: DeliveryState): Promise<void> => {
@@ -63,20 +64,24 @@ export function createCourse(deps: CourseDeps, initial: DeliveryState): Course {
   const take = async (
     release: PolicyRelease,
     options: { readonly must: boolean; readonly mayReturn: boolean },
+    listed: () => boolean,
   ): Promise<void> => {
     const policyBefore = holder.current();
     const was = state;
     const changed = await activate(deps, release, state, options);
     if (changed.active === undefined || !isSame(changed.active, release)) return save(changed);
     state = changed;
+    isLeft = false;
+    listed();
     const failed = holder.problem();
     if (failed !== undefined && holder.current()?.revision !== changed.active.policyRevision) {
       // The files were valid a moment ago: the disk fails. The release before stays in force.
+      isLeft = was.left === true;
+      listed();
       await save(was);
       await reuse(was);
       throw new Error(failed);
     }
-    isLeft = false;
     before = Promise.resolve(changed.previous === undefined ? undefined : policyBefore);
     log.info(
       { release: releasePath(release), sha256: release.sha256, before: was.active?.number ?? null },
@@ -99,19 +104,21 @@ export function createCourse(deps: CourseDeps, initial: DeliveryState): Course {
     async follow(listed) {
       const { metadata } = deps.source;
       const known = await updateReleases({ source: metadata, store: folder.metadata, channel, now: now() });
-      await save(noted(state, known, now()));
-      const plan = planFor(known.releases, state, node);
-      isLeft = plan.do === 'leave';
+      const seen = noted(state, known, now());
+      const plan = planFor(known.releases, seen, node);
+      // Until another release is in force, also if that takes long or fails, and after a restart.
+      isLeft = seen.active !== undefined && !isListed(known.releases, seen.active);
+      await save(isLeft ? { ...seen, left: true } : seen);
       if (!listed() || plan.do !== 'take') return;
       const mayReturn = !plan.must && plan.release.halt.denials > 0;
-      await take(plan.release, { must: plan.must, mayReturn });
+      await take(plan.release, { must: plan.must, mayReturn }, listed);
     },
     async goBack(from, lost) {
       const { active, previous } = state;
-      if (active === undefined || previous === undefined || !isSame(active, from)) return;
+      if (isLeft || active === undefined || previous === undefined || !isSame(active, from)) return;
       const halted = haltedBy(active, 'after', lost, now());
       await save(withHalted(state, halted));
-      await take(previous, { must: true, mayReturn: false });
+      await take(previous, { must: true, mayReturn: false }, () => true);
       log.warn(
         { release: releasePath(active), back: previous.number, denials: halted.count },
         'a policy release is halted: refusals rose, and the release before is in force again',
@@ -129,7 +136,7 @@ export function createCourse(deps: CourseDeps, initial: DeliveryState): Course {
 /** Returns the state with what the metadata say, without releases that are no longer listed. */
 function noted(state: DeliveryState, { releases, expires }: KnownReleases, at: Date): DeliveryState {
   const newest = releases.find(({ withdrawn }) => !withdrawn);
-  const { newest: _, previous, ...rest } = state;
+  const { newest: _, left: __, previous, ...rest } = state;
   return {
     ...rest,
     // The node may not return to a withdrawn release.

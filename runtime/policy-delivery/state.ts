@@ -37,6 +37,8 @@ export interface DeliveryState {
   readonly active?: ActiveRelease;
   /** The release that was in force before, to which the node may return. */
   readonly previous?: ActiveRelease;
+  /** The release in force may not stay: it was withdrawn, or it is no longer listed. */
+  readonly left?: true;
   readonly halted: readonly HaltedRelease[];
   /** The newest release of the channel, whether it is for this node or not. */
   readonly newest?: { readonly number: number; readonly stage: string };

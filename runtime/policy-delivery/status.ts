@@ -6,7 +6,7 @@ import type { DeliveryState, HaltedRelease } from './state.ts';
  * newest release that is for it, and no newer one exists. `pending`: a newer release has not reached its
  * stage. `watching`: it took a release a moment ago, and may return. `halted`: a newer release would refuse,
  * or has refused, what was admitted. `refused`: what the source serves is not acceptable. `withdrawn`: its
- * release was withdrawn without another one. `stale`: the metadata have expired.
+ * release was withdrawn, and no other one is in force yet. `stale`: the metadata have expired.
  */
 export type DeliveryStanding =
   'none' | 'current' | 'pending' | 'watching' | 'halted' | 'refused' | 'withdrawn' | 'stale';

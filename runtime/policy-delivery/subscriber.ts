@@ -56,7 +56,7 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
     if (closed) return;
     const { limit, changesAt } = staleness();
     const { active } = course.state();
-    const why = `the policy release ${active?.number ?? ''} was withdrawn, and no other one is for this node`;
+    const why = `the policy release ${active?.number ?? ''} was withdrawn, and no other one is in force yet`;
     holder.limit(course.isLeft() ? { refuses: 'everything', why } : limit);
     if (changesAt === undefined) return;
     const wait = Math.min(Math.max(changesAt - now().getTime(), 50), longestTimer);
@@ -116,7 +116,7 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
   limitNow();
   return {
     start() {
-      const isUrgent = course.state().active === undefined || staleness().isStale;
+      const isUrgent = course.state().active === undefined || course.isLeft() || staleness().isStale;
       plan(firstPause(intervalMs, isUrgent, random()));
     },
     poll,
