@@ -5,13 +5,11 @@ import type { StagedChange } from '../tuf-author/staged.ts';
 import { packRelease } from './archive.ts';
 import type { ReleaseFiles } from './archive.ts';
 import { releaseFailure } from './failure.ts';
-import { isFor, releasePath, releasesIn, releaseTarget, stageName } from './release.ts';
+import { isFor, notNeeded, releasePath, releasesIn, releaseTarget, stageName } from './release.ts';
 import type { HaltRule, PolicyRelease, ReleaseStage, StagedNode } from './release.ts';
 import { sha256Of } from './source.ts';
 import { archivePlaces, storeArchive } from './to-places.ts';
 
-/** The targets of a collection stay a short list: older releases are no longer listed. */
-const mostListed = 20;
 const role = 'targets';
 
 export interface PublishReleaseInput {
@@ -72,9 +70,11 @@ export async function publishRelease(owner: Owner, input: PublishReleaseInput): 
   // Before the metadata: no node looks for an archive that is not there.
   for (const place of places) await storeArchive(place, release, archive, registries);
   if (isNew) {
-    const old = known
-      .slice(mostListed - 1)
-      .map((one): StagedChange => ({ kind: 'remove', role, path: releasePath(one) }));
+    const old = notNeeded([release, ...known]).map((one): StagedChange => ({
+      kind: 'remove',
+      role,
+      path: releasePath(one),
+    }));
     await owner.stage(staged(release), ...old);
   }
   const published = await owner.publish({ to, countersign: false, expiry: {} });

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { isFor, releaseFor, releasePath, releasesIn, releaseTarget, stageName } from './release.ts';
+import {
+  isFor,
+  notNeeded,
+  releaseFor,
+  releasePath,
+  releasesIn,
+  releaseTarget,
+  stageName,
+} from './release.ts';
 import type { PolicyRelease } from './release.ts';
 
 const release = (number: number, more: Partial<PolicyRelease> = {}): PolicyRelease => ({
@@ -89,6 +97,30 @@ test('a node that a stage selects keeps being selected at each later stage', () 
       const one = node(name, isCanary ? { stage: 'canary', zone: 'a' } : {});
       const now = isFor(release(1, { ...staged, reached }), one);
       assert.ok(!now || isFor(release(1, { ...staged, reached: reached + 1 }), one));
+    }),
+  );
+});
+
+test('a release is listed as long as it is the newest one of some node', () => {
+  const canaries = Array.from({ length: 30 }, (_, index) => release(31 - index, staged));
+  const removed = notNeeded([...canaries, release(1)]);
+  assert.equal(releaseFor([...canaries, release(1)], node('any'))?.number, 1);
+  assert.deepEqual(
+    removed.map(({ number }) => number),
+    [11, 10, 9, 8, 7, 6, 5, 4, 3, 2],
+  );
+  const nodes = [node('x'), node('canary', { stage: 'canary', zone: 'a' }), node('other', { stage: 'b' })];
+  const anyRelease = fc.record({
+    stages: fc.constantFrom([], staged.stages, [{ name: 'b', labels: { stage: 'b' } }]),
+    reached: fc.integer({ min: 1, max: 3 }),
+    withdrawn: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(anyRelease, { minLength: 20, maxLength: 40 }), (some) => {
+      const releases = some.map((one, index) => release(100 - index, one));
+      const gone = new Set(notNeeded(releases));
+      const listed = releases.filter((one) => !gone.has(one));
+      for (const one of nodes) assert.equal(releaseFor(listed, one), releaseFor(releases, one));
     }),
   );
 });

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { recordOf } from '../json/strict-json.ts';
 import type { TargetFile } from '../tuf-metadata/model.ts';
 
@@ -104,6 +105,40 @@ export function releaseFor(releases: readonly PolicyRelease[], node: StagedNode)
 export function isFor({ stages, reached }: PolicyRelease, node: StagedNode): boolean {
   return reached > stages.length || stages.slice(0, reached).some((stage) => selects(stage, node));
 }
+
+/** The targets of a collection stay a short list. */
+const mostListed = 20;
+
+/**
+ * Returns the old releases that need not be listed any more. A node leaves a release that is not listed, so
+ * the newest release of some nodes stays, however old it is.
+ * @param releases newest first
+ */
+export function notNeeded(releases: readonly PolicyRelease[]): readonly PolicyRelease[] {
+  return releases.filter(
+    (one, index) =>
+      index >= mostListed &&
+      (one.withdrawn || releases.slice(0, index).some((newer) => replaces(newer, one))),
+  );
+}
+
+/** Whether a newer release is for every node that an older one is for. */
+function replaces(newer: PolicyRelease, older: PolicyRelease): boolean {
+  if (newer.withdrawn) return false;
+  if (newer.reached > newer.stages.length) return true;
+  const reached = newer.stages.slice(0, newer.reached);
+  return (
+    older.reached <= older.stages.length &&
+    older.stages
+      .slice(0, older.reached)
+      .every((stage) => reached.some((other) => isDeepStrictEqual(selection(other), selection(stage))))
+  );
+}
+
+const selection = ({ labels, percent }: ReleaseStage): Omit<ReleaseStage, 'name'> => ({
+  ...(labels !== undefined && { labels }),
+  ...(percent !== undefined && { percent }),
+});
 
 function selects({ labels, percent }: ReleaseStage, node: StagedNode): boolean {
   if (labels !== undefined) return Object.entries(labels).every(([key, value]) => node.labels[key] === value);
