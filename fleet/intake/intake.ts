@@ -63,11 +63,19 @@ async function receive(
     if (message === '') message = why;
     if (problem !== undefined) problems.push(problem);
   };
+  const pinned = pinnedKey(name);
+  // The key may have been configured after the log had named another one.
+  if (pinned !== undefined && before.key !== '' && before.key !== pinned)
+    problems.push({
+      code: 'LOG_KEY_CHANGED',
+      seq: 0,
+      text: 'the log names another key than the configured one',
+    });
   const hashOf = async (seq: number): Promise<string | undefined> =>
     rows[seq - before.seq - 1]?.hash ?? (await store.hashOf(before, seq));
 
   async function row(record: LogRecord): Promise<void> {
-    const judged = await judgeRow(node, record, hashOf, pinnedKey(name));
+    const judged = await judgeRow(node, record, hashOf, pinned);
     if (judged === 'known') accepted += 1;
     else if ('refused' in judged) reject(judged.refused, judged.problem);
     else {
@@ -79,7 +87,7 @@ async function receive(
   }
 
   async function checkpoint(record: LogRecord): Promise<void> {
-    const judged = await judgeCheckpoint(node, record.body, hashOf);
+    const judged = await judgeCheckpoint(node, record.body, hashOf, pinned);
     if (judged === 'later') reject('the checkpoint covers rows that the node has not sent yet');
     else if ('problem' in judged) reject(judged.problem.text, judged.problem);
     else {

@@ -114,18 +114,20 @@ function codesOf(reasons: unknown): readonly string[] {
 
 /**
  * Judges a checkpoint of a node: its signature by the key of the log, and its position in the chain.
+ * @param pinned the key that is configured for the node; undefined: the log itself names the key
  * @returns how many rows it covers, or the problem. `later`: it covers rows that the node has not sent yet
  */
 export async function judgeCheckpoint(
   node: Pick<NodeRecord, 'seq' | 'hash' | 'key'>,
   note: string,
   hashOf: (seq: number) => Promise<string | undefined>,
+  pinned: string | undefined,
 ): Promise<{ readonly size: number } | { readonly problem: LogProblem } | 'later'> {
   const checkpoint = parseCheckpoint(note);
   const wrong = (code: LogProblemCode, seq: number, text: string) => ({ problem: { code, seq, text } });
   if ('problem' in checkpoint) return wrong('LOG_CHECKPOINT_WRONG', node.seq, checkpoint.problem);
   const { size, hash } = checkpoint.head;
-  const key = parseNoteKey(node.key);
+  const key = parseNoteKey(pinned ?? node.key);
   if (size > node.seq || key === undefined) return 'later';
   if (noteSignedBy(checkpoint.note, [key]) === undefined)
     return wrong('LOG_CHECKPOINT_WRONG', size, `the checkpoint of ${size} rows has no valid signature`);

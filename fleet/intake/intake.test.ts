@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { openKit } from '../../trust/verdict-log/log.fixture.ts';
+import type { LogKit } from '../../trust/verdict-log/log.fixture.ts';
+import { rowRecord, sourceOf, temporaryFolder } from '../fleet.fixture.ts';
+import type { LogRecord, ResourceRecords } from '../records/log-record.ts';
+import { eventNames } from '../records/names.ts';
+import { readNode } from '../store/queries.ts';
+import { openFleetStore } from '../store/store.ts';
+import type { FleetStore } from '../store/store.ts';
+import { createIntake } from './intake.ts';
+
+async function openStore(t: TestContext): Promise<FleetStore> {
+  const store = await openFleetStore(await temporaryFolder(t));
+  t.after(() => store.close());
+  return store;
+}
+
+const now = (): number => 1_800_000_000_000;
+const sent = (...records: readonly LogRecord[]): readonly ResourceRecords[] => [
+  { attributes: new Map(), records },
+];
+const checkpointOf = async (kit: LogKit): Promise<LogRecord> => ({
+  ...{ event: eventNames.checkpoint, time: 0, attributes: new Map() },
+  body: (await sourceOf(kit).checkpoint())?.note ?? '',
+});
+const codesOf = async ({ database }: FleetStore): Promise<readonly string[]> =>
+  (await readNode(database, 'a'))?.problems.map(({ code }) => code) ?? [];
+
+test('a key that is configured after the log was received is the one that counts', async (t) => {
+  const kit = await openKit(t, { checkpointRows: 1_000_000 });
+  const other = await openKit(t);
+  const store = await openStore(t);
+  const before = createIntake(store, { now, pinnedKey: () => undefined });
+  await before.receive('a', sent(...(await sourceOf(kit).rows(0, 10)).map(rowRecord)));
+  const pinned = readFileSync(join(other.folder, 'verdict-log.key.pub'), 'utf8').trim();
+  const after = createIntake(store, { now, pinnedKey: () => pinned });
+  await kit.log.checkpoint();
+  const { rejected, message } = await after.receive('a', sent(await checkpointOf(kit)));
+  assert.equal(rejected, 1, message);
+  assert.match(message, /has no valid signature/u);
+  assert.deepEqual(await codesOf(store), ['LOG_KEY_CHANGED', 'LOG_CHECKPOINT_WRONG']);
+});
