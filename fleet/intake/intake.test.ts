@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { parseNoteKey } from '../../trust/index.ts';
+import { signCheckpoint } from '../../trust/verdict-log/checkpoint.ts';
 import { openKit } from '../../trust/verdict-log/log.fixture.ts';
 import type { LogKit } from '../../trust/verdict-log/log.fixture.ts';
 import { rowRecord, sourceOf, temporaryFolder } from '../fleet.fixture.ts';
@@ -43,4 +46,32 @@ test('a key that is configured after the log was received is the one that counts
   assert.equal(rejected, 1, message);
   assert.match(message, /has no valid signature/u);
   assert.deepEqual(await codesOf(store), ['LOG_KEY_CHANGED', 'LOG_CHECKPOINT_WRONG']);
+});
+
+test('a second checkpoint of the same rows is a fork, also after they have expired', async (t) => {
+  const kit = await openKit(t, { checkpointRows: 1_000_000 });
+  const store = await openStore(t);
+  const intake = createIntake(store, { now, pinnedKey: () => undefined });
+  await kit.append(4);
+  await kit.log.checkpoint();
+  const first = await checkpointOf(kit);
+  await kit.append(3);
+  const rows = await sourceOf(kit).rows(0, 10);
+  await intake.receive('a', sent(...rows.map(rowRecord), first));
+  await store.expire({ before: now() + 1, bytes: 2 ** 30 });
+  const keyFile = join(kit.folder, 'verdict-log.key');
+  const key = parseNoteKey(readFileSync(`${keyFile}.pub`, 'utf8').trim());
+  assert.ok(key !== undefined);
+  const size = (await store.node('a')).signed;
+  assert.ok(size > 0 && size < rows.length);
+  const rewritten = signCheckpoint(
+    { size, hash: 'f'.repeat(64) },
+    new Date(now()),
+    key,
+    createPrivateKey(readFileSync(keyFile)),
+  );
+  const { rejected } = await intake.receive('a', sent({ ...first, body: rewritten }));
+  assert.equal(rejected, 1);
+  assert.deepEqual(await codesOf(store), ['LOG_FORKED']);
+  assert.equal((await store.node('a')).note, first.body, 'the checkpoint before is kept');
 });

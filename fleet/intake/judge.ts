@@ -118,7 +118,7 @@ function codesOf(reasons: unknown): readonly string[] {
  * @returns how many rows it covers, or the problem. `later`: it covers rows that the node has not sent yet
  */
 export async function judgeCheckpoint(
-  node: Pick<NodeRecord, 'seq' | 'hash' | 'key'>,
+  node: Pick<NodeRecord, 'seq' | 'hash' | 'key' | 'signed' | 'note'>,
   note: string,
   hashOf: (seq: number) => Promise<string | undefined>,
   pinned: string | undefined,
@@ -134,5 +134,13 @@ export async function judgeCheckpoint(
   const stored = size === node.seq ? node.hash : await hashOf(size);
   if (stored !== undefined && stored !== hash)
     return wrong('LOG_FORKED', size, `the checkpoint of ${size} rows has another hash than row ${size}`);
+  // The checkpoint before stays when its row has expired.
+  if (size === node.signed && signedHash(node.note) !== hash)
+    return wrong('LOG_FORKED', size, `two checkpoints of ${size} rows have different hashes`);
   return { size };
+}
+
+function signedHash(note: string): string | undefined {
+  const checkpoint = parseCheckpoint(note);
+  return 'problem' in checkpoint ? undefined : checkpoint.head.hash;
 }
