@@ -225,6 +225,22 @@ test('stale: deny, keep, or decide only about what is here', async (t) => {
   }
 });
 
+test('a clock that jumps makes the metadata stale, and current again, within a minute', async (t) => {
+  let ahead = 0;
+  const now = (): Date => new Date(Date.now() + ahead);
+  const { fleet, node } = await fleetWithNode(t, { now });
+  await node.close();
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { holder } = await started(t, fleet, 'node', { now });
+  assert.equal(mayRun(holder.current(), shop), true);
+  ahead = 60 * 24 * 3_600_000;
+  t.mock.timers.tick(60_000);
+  assert.equal(holder.current(), undefined, 'onStale: deny');
+  ahead = 0;
+  t.mock.timers.tick(60_000);
+  assert.equal(mayRun(holder.current(), shop), true);
+});
+
 test('files of a release that were changed on the node are not loaded', async (t) => {
   const { fleet, node } = await fleetWithNode(t);
   const revision = node.holder.current()?.revision;

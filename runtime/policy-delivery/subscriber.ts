@@ -34,6 +34,8 @@ export interface Subscriber {
 }
 
 const longestTimer = 0x7fff_ffff;
+/** In ms. The clock may be set, or go on while the machine sleeps; a timer follows neither. */
+const longestStaleness = 60_000;
 
 /** @param initial what the node remembers; its active release is in force already */
 export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): Subscriber {
@@ -58,8 +60,8 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
     const { active } = course.state();
     const why = `the policy release ${active?.number ?? ''} was withdrawn, and no other one is in force yet`;
     holder.limit(course.isLeft() ? { refuses: 'everything', why } : limit);
-    if (changesAt === undefined) return;
-    const wait = Math.min(Math.max(changesAt - now().getTime(), 50), longestTimer);
+    if (course.state().expires === undefined) return;
+    const wait = Math.min(Math.max((changesAt ?? Infinity) - now().getTime(), 50), longestStaleness);
     staleTimer = setTimeout(limitNow, wait).unref();
   }
 
