@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { gunzipSync } from 'node:zlib';
@@ -68,6 +69,27 @@ test('the exporter follows the row that the aggregator asks for, also backwards'
     others.slice(0, 4).map((one) => rowsOf(one)[0]),
     [4, 4, undefined, 2],
   );
+});
+
+test('an aggregator that asks for the same rows again and again is not asked without a pause', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(3);
+  const { url, received } = await receive(t, () => ({
+    status: 200,
+    headers: { 'portcullis-next-row': '1' },
+  }));
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const exporter = exportTo(t, url, sourceOf(kit));
+  const turn = async (): Promise<void> => {
+    t.mock.timers.tick(1);
+    await nextTurn();
+  };
+  while (received.length < 2) await turn();
+  assert.deepEqual(rowsOf(received[1]!), [1, 2, 3, 4]);
+  for (let turns = 0; turns < 200; turns += 1) await turn();
+  assert.equal(received.length, 2);
+  while (received.length < 3) await turn();
+  await exporter.close();
 });
 
 test('another receiver of OTLP gets the rows that are added', async (t) => {

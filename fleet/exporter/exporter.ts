@@ -130,6 +130,9 @@ export function openExporter(options: ExporterOptions): Exporter {
     if (sent.state !== undefined) [sentState, stateAt] = [sent.state, performance.now()];
     if (rejected > 0) return refused(answer, `the aggregator refused ${rejected} records: ${message}`);
     signed = sent.size ?? signed;
+    // Two aggregators behind one address, for example. Without a pause, the node would send without end.
+    if (before !== undefined && rowsIn(records) > 0 && next <= before)
+      return refused(answer, `the aggregator accepted rows, and asks for row ${next} again`);
     if (complaint !== '') log.info({ endpoint: url.origin }, 'the aggregator accepts records again');
     complaint = '';
     pauses.reset();
