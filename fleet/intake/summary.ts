@@ -1,6 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import { describeProblems, validate } from '../../base/schema/index.ts';
-import { nodeStateSchema } from '../records/state.ts';
+import { mostStateLength, nodeStateSchema } from '../records/state.ts';
 import type { NodeState } from '../records/state.ts';
 
 /** What a list of nodes, alerts and metrics show of a state. */
@@ -17,14 +17,12 @@ export interface NodeSummary {
   readonly root?: { readonly name: string; readonly ends: string };
 }
 
-/** The longest state, in bytes. */
-const mostStateBytes = 1024 * 1024;
-
 /** Reads a state. Returns why it is refused instead. */
 export function readState(
   body: string,
 ): { readonly json: string; readonly summary: string } | { readonly refused: string } {
-  if (body.length > mostStateBytes) return { refused: `a state is longer than ${mostStateBytes} bytes` };
+  if (body.length > mostStateLength)
+    return { refused: `a state is longer than ${mostStateLength} characters` };
   let value: unknown;
   try {
     value = parseJson(body);

@@ -60,6 +60,8 @@ export interface NodeState {
 
 /** The most entries of each list of a state. */
 export const mostEntries = 1000;
+/** The most characters of a state as JSON. */
+export const mostStateLength = 1024 * 1024;
 
 const text = { type: 'string', maxLength: 4096 } as const;
 const object = (

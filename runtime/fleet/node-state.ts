@@ -1,4 +1,4 @@
-import { mostEntries } from '../../fleet/index.ts';
+import { mostEntries, mostStateLength } from '../../fleet/index.ts';
 import type { FleetContainer, NodeState } from '../../fleet/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
@@ -21,13 +21,21 @@ export interface StateParts {
 const mostText = 2048;
 const clipped = (text: string): string => (text.length > mostText ? `${text.slice(0, mostText)}…` : text);
 
-/** Returns the state of this node for an aggregator. Lists are cut at their limit. */
+/** Returns the state of this node for an aggregator. Lists are cut at their limit, or until it fits. */
 export async function nodeState(parts: StateParts): Promise<NodeState> {
+  for (let most = mostEntries; ; most = Math.floor(most / 2)) {
+    const state = await stateWith(parts, most);
+    if (most === 0 || JSON.stringify(state).length <= mostStateLength) return state;
+  }
+}
+
+/** @param most the most entries of each list */
+async function stateWith(parts: StateParts, most: number): Promise<NodeState> {
   const { version, policy, enforcement, redecision, containers, sandbox, networkReady } = parts;
   let omitted = 0;
   const cut = <Entry>(entries: readonly Entry[]): readonly Entry[] => {
-    omitted += Math.max(0, entries.length - mostEntries);
-    return entries.slice(0, mostEntries);
+    omitted += Math.max(0, entries.length - most);
+    return entries.slice(0, most);
   };
   const named = (record: ContainerRecord): FleetContainer => {
     const metadata = sandbox(record.sandboxId)?.config.metadata;
