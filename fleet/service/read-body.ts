@@ -23,24 +23,32 @@ interface Refused {
 export type Body = { readonly bytes: Buffer; readonly release: () => void } | Refused;
 
 /**
- * Reads the body of a request, decompressed. The memory of a body is reserved before it is received;
- * `release` returns it.
+ * Reads the body of a request, decompressed. Memory is reserved for what has arrived, so that a body that
+ * comes slowly takes no place of others; `release` returns it.
  */
 export async function readBody(request: IncomingMessage, limits: BodyLimits): Promise<Body> {
-  const { sent, unpacked, memory } = limits;
+  const { sent, memory } = limits;
   const encoding = request.headers['content-encoding'] ?? 'identity';
   if (encoding !== 'identity' && encoding !== 'gzip')
     return { status: 415, why: 'the content encoding is neither gzip nor identity' };
-  const announced = Number(request.headers['content-length'] ?? sent);
-  if (announced > sent) return { status: 413, why: `the body is longer than ${sent} bytes` };
-  const reserved = encoding === 'gzip' ? announced + unpacked : announced;
-  if (memory.free < reserved) return { status: 503, why: 'too many requests are being received' };
-  memory.free -= reserved;
+  if (Number(request.headers['content-length'] ?? 0) > sent) return tooLong(sent);
+  let reserved = 0;
+  const reserve = (bytes: number): boolean => {
+    if (memory.free < bytes) return false;
+    memory.free -= bytes;
+    reserved += bytes;
+    return true;
+  };
   const release = (): void => {
     memory.free += reserved;
+    reserved = 0;
   };
   try {
-    const read = await received(request, sent, encoding === 'gzip' ? unpacked : undefined);
+    const received = await receive(request, sent, reserve);
+    const read =
+      'bytes' in received && encoding === 'gzip'
+        ? await decompress(received.bytes, limits.unpacked, reserve)
+        : received;
     if ('bytes' in read) return { ...read, release };
     release();
     return read;
@@ -50,25 +58,38 @@ export async function readBody(request: IncomingMessage, limits: BodyLimits): Pr
   }
 }
 
-async function received(
+const tooMany: Refused = { status: 503, why: 'too many requests are being received' };
+const tooLong = (most: number): Refused => ({ status: 413, why: `the body is longer than ${most} bytes` });
+
+type Reserve = (bytes: number) => boolean;
+
+async function receive(
   request: IncomingMessage,
   most: number,
-  unpacked: number | undefined,
+  reserve: Reserve,
 ): Promise<{ readonly bytes: Buffer } | Refused> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > most) return { status: 413, why: `the body is longer than ${most} bytes` };
+    if (length > most) return tooLong(most);
+    if (!reserve(chunk.length)) return tooMany;
     chunks.push(chunk);
   }
-  const bytes = Buffer.concat(chunks, length);
-  if (unpacked === undefined) return { bytes };
+  return { bytes: Buffer.concat(chunks, length) };
+}
+
+async function decompress(
+  bytes: Buffer,
+  most: number,
+  reserve: Reserve,
+): Promise<{ readonly bytes: Buffer } | Refused> {
+  if (!reserve(most)) return tooMany;
   try {
-    return { bytes: await unzip(bytes, { maxOutputLength: unpacked }) };
+    return { bytes: await unzip(bytes, { maxOutputLength: most }) };
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
-      ? { status: 413, why: `the body is longer than ${unpacked} bytes after it is decompressed` }
+      ? { status: 413, why: `the body is longer than ${most} bytes after it is decompressed` }
       : { status: 400, why: 'the body is not gzip' };
   }
 }
