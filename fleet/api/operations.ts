@@ -44,7 +44,10 @@ const mostField = (most: number) =>
   }) as const;
 const time = {
   type: 'string',
-  pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?Z)?$',
+  // Only what Date.parse reads: no verdict is before or after a time that is none.
+  pattern:
+    '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])' +
+    '(T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?Z)?$',
 } as const;
 const request = (
   properties: Readonly<Record<string, unknown>> = {},
