@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { createHttpClient } from '../../base/http/index.ts';
+import { createHttpClient, isLoopback } from '../../base/http/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
@@ -104,6 +104,8 @@ async function ask(
 ): Promise<unknown> {
   const url = URL.parse(`${server.replace(/\/+$/u, '')}/v1/${name}`);
   if (url === null) throw failure(server, 'invalid', 'it is not a URL', 'name --server https://HOST:PORT');
+  if (tokenFile !== undefined && url.protocol === 'http:' && !isLoopback(url.hostname))
+    throw failure(server, 'invalid', 'a token is not sent over plain HTTP to another machine', 'use https');
   for (const [key, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(key, value);
   const token =
     tokenFile === undefined ? undefined : (await readInputFile(tokenFile)).toString('utf8').trim();
