@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { readPlainFile } from '../../base/files/index.ts';
+import { rootFolder } from '../sigstore/root-cache.ts';
 import { mostArchiveBytes } from './archive.ts';
 import type { ReleaseFiles } from './archive.ts';
 import { releaseFailure } from './failure.ts';
@@ -10,12 +11,13 @@ export interface LoadedFiles {
   /** The policy files, and the files and folders that they refer to. */
   readonly files: readonly string[];
   /** Caches of roots that a node updates itself: no part of a release. */
-  readonly tufRoots: readonly { readonly cache: string }[];
+  readonly tufRoots: readonly { readonly url: string; readonly cache: string }[];
 }
 
 /** Returns the files of a policy that no folder contains. Caches of roots do not count. */
 export function filesOutside(folder: string, { files, tufRoots }: LoadedFiles): readonly string[] {
-  const caches = tufRoots.map(({ cache }) => resolve(cache));
+  // The policy names the cache. Only the folder of this repository in it does not count.
+  const caches = tufRoots.map(({ url, cache }) => rootFolder(resolve(cache), url));
   return files.filter((file) => {
     const path = resolve(file);
     if (caches.some((cache) => isWithin(path, cache))) return false;
