@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { temporaryFolder } from '../fleet.fixture.ts';
+import { createIntake } from '../intake/intake.ts';
+import { goodState, temporaryFolder } from '../fleet.fixture.ts';
+import { eventNames } from '../records/names.ts';
 import { openFleetStore } from '../store/store.ts';
 import { answerApi } from './answer-api.ts';
 
@@ -18,4 +20,28 @@ test('a time that is none is refused, and is not a time without verdicts', async
       (thrown) => isPortcullisError(thrown) && thrown.code === 'FLEET_BAD_REQUEST',
       time,
     );
+});
+
+test('a list of images that continues leaves out none of the same name', async (t) => {
+  const store = await openFleetStore(await temporaryFolder(t));
+  t.after(() => store.close());
+  const intake = createIntake(store, { now: () => 0, pinnedKey: () => undefined });
+  const running = ['1', '2', '3', '4', '5'].map((id) => ({
+    ...{ id, namespace: 'shop', pod: 'web', name: 'main', verdict: '' },
+    ...{ reference: id === '5' ? 'r.test/b:1' : 'r.test/a:latest', imageId: `sha256:${id}` },
+  }));
+  const body = JSON.stringify({ ...goodState, running });
+  await intake.receive('a', [
+    { attributes: new Map(), records: [{ event: eventNames.state, time: 0, attributes: new Map(), body }] },
+  ]);
+  const ids: string[] = [];
+  for (let query: Record<string, string> | undefined = { most: '2' }; query !== undefined;) {
+    const page = (await answerApi(store.database, '/v1/images', new URLSearchParams(query), 0)) as {
+      images: readonly { imageId: string }[];
+      next?: Record<string, string>;
+    };
+    ids.push(...page.images.map(({ imageId }) => imageId));
+    query = page.next === undefined ? undefined : { most: '2', ...page.next };
+  }
+  assert.deepEqual(ids, ['sha256:1', 'sha256:2', 'sha256:3', 'sha256:4', 'sha256:5']);
 });

@@ -200,15 +200,29 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     },
   },
   images: {
-    summary: 'Lists the images that run, with the number of their containers and nodes.',
+    summary:
+      'Lists the images that run, with the number of their containers and nodes. `next` is set if there are more: its fields are those of the next request.',
     request: request({
       image: { ...text, description: 'a part of the reference' },
-      after: { ...text, description: 'only references that come after this one' },
+      after: { ...text, maxLength: 4096, description: 'only references that come after this one' },
+      afterId: {
+        type: 'string',
+        maxLength: 4096,
+        description: 'also images of the reference `after` whose ids come after this one',
+      },
       most: mostField(1000),
     }),
     answer: async (reader, query) => {
-      const { image = '', after = '' } = query;
-      return { images: await listRunning(reader, image, after, mostOf(query)) };
+      const { image = '', after = '', afterId } = query;
+      const most = mostOf(query);
+      const begin = { reference: after, ...(afterId !== undefined && { imageId: afterId }) };
+      const found = await listRunning(reader, image, begin, most + 1);
+      const last = found[most - 1];
+      return {
+        images: found.slice(0, most),
+        ...(found.length > most &&
+          last !== undefined && { next: { after: last.reference, afterId: last.imageId } }),
+      };
     },
   },
   policies: {

@@ -293,20 +293,25 @@ export interface RunningImage {
   readonly nodes: number;
 }
 
-/** Lists the images that run on any node, in the order of their names. */
+/**
+ * Lists the images that run on any node, in the order of their names and ids.
+ * @param after of the last image before; without an id, all images of that name are before
+ */
 export async function listRunning(
   reader: Reader,
   image: string,
-  after: string,
+  after: { readonly reference: string; readonly imageId?: string },
   most: number,
 ): Promise<readonly RunningImage[]> {
   const rows = await reader.all(
     `SELECT one.value ->> '$.reference' AS reference, one.value ->> '$.imageId' AS image,
        max(one.value ->> '$.verdict') AS verdict, count(*) AS containers, count(DISTINCT node.id) AS nodes
      FROM node, json_each(iif(node.state = '', '{}', node.state), '$.running') AS one
-     WHERE instr(one.value ->> '$.reference', ?) > 0 AND one.value ->> '$.reference' > ?
+     WHERE instr(one.value ->> '$.reference', ?) > 0
+       AND (one.value ->> '$.reference' > ?
+         OR (one.value ->> '$.reference' = ? AND one.value ->> '$.imageId' > ?))
      GROUP BY 1, 2 ORDER BY 1, 2 LIMIT ?`,
-    [image, after, most],
+    [image, after.reference, after.reference, after.imageId ?? null, most],
   );
   return rows.map((row) => ({
     reference: String(row['reference']),
