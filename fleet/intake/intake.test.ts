@@ -75,3 +75,17 @@ test('a second checkpoint of the same rows is a fork, also after they have expir
   assert.deepEqual(await codesOf(store), ['LOG_FORKED']);
   assert.equal((await store.node('a')).note, first.body, 'the checkpoint before is kept');
 });
+
+test('many problems of one code do not keep another one from being reported', async (t) => {
+  const kit = await openKit(t, { checkpointRows: 1_000_000 });
+  const store = await openStore(t);
+  const intake = createIntake(store, { now, pinnedKey: () => undefined });
+  await kit.append(120);
+  const rows = await sourceOf(kit).rows(0, 200);
+  await intake.receive('a', sent(...rows.map(rowRecord)));
+  const forged = rows.map((row) => rowRecord({ ...row, hash: '0'.repeat(64) }));
+  await intake.receive('a', sent(...forged, { ...(await checkpointOf(kit)), body: 'no checkpoint' }));
+  const codes = await codesOf(store);
+  assert.deepEqual([...new Set(codes)].sort(), ['LOG_CHECKPOINT_WRONG', 'LOG_FORKED']);
+  assert.equal(codes.length, 101);
+});

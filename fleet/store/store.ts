@@ -35,7 +35,7 @@ export interface FleetStore {
   close(): Promise<void>;
 }
 
-/** The most problems that are kept of one node. */
+/** The most problems of one code that are kept of one node: none of another code is crowded out. */
 const mostProblems = 100;
 /** Rows that one transaction removes: other work waits for it. */
 const removedAtOnce = 1000;
@@ -71,8 +71,8 @@ function storeOn(database: Database): FleetStore {
         ...update.problems.map(({ code, seq, text }) => ({
           sql: `INSERT OR IGNORE INTO problem (node, code, seq, at, text)
             SELECT id, ?, ?, ?, ? FROM node WHERE name = ?
-            AND (SELECT count(*) FROM problem WHERE node = node.id) < ${mostProblems}`,
-          params: [code, seq, at, text, node.name],
+            AND (SELECT count(*) FROM problem WHERE node = node.id AND code = ?) < ${mostProblems}`,
+          params: [code, seq, at, text, node.name, code],
         })),
       ]);
     },
