@@ -5,7 +5,7 @@ import type { PolicyRelease } from '../../trust/index.ts';
 import { planFor } from './plan.ts';
 import { firstPause, pauseBefore } from './schedule.ts';
 import { stalenessAt } from './staleness.ts';
-import { emptyState } from './state.ts';
+import { emptyState, withHalted } from './state.ts';
 import type { DeliveryState, HaltedRelease } from './state.ts';
 
 const node = { name: 'n', labels: {} };
@@ -40,6 +40,13 @@ test('a halted release is tried again only if it never was in force', () => {
   const two = [release(2), release(1)];
   assert.equal(planFor(two, having(1, [halted(2, 'before')]), node).do, 'take');
   assert.equal(planFor(two, having(1, [halted(2, 'after')]), node).do, 'keep');
+});
+
+test('releases that were never in force do not make the node forget one that it left', () => {
+  let state = having(1, [halted(2, 'after')]);
+  for (let number = 3; number < 15; number += 1) state = withHalted(state, halted(number, 'before'));
+  assert.deepEqual(planFor([release(2), release(1)], state, node), { do: 'keep' });
+  assert.equal(state.halted[0]?.number, 14);
 });
 
 test('a withdrawn release is left, also for one that was halted, or for none', () => {

@@ -58,8 +58,11 @@ export const isSame = (
 
 const mostHalted = 10;
 
-/** Adds a halted release, in place of an older record of it. */
+/**
+ * Adds a halted release, in place of an older record of it. Of releases that never were in force, only the
+ * latest is remembered: they are tried again, and must not displace one that the node may not take again.
+ */
 export function withHalted(state: DeliveryState, halted: HaltedRelease): DeliveryState {
-  const others = state.halted.filter((one) => !isSame(one, halted));
+  const others = state.halted.filter((one) => !isSame(one, halted) && one.when === 'after');
   return { ...state, halted: [halted, ...others].slice(0, mostHalted) };
 }
