@@ -29,12 +29,14 @@ const podSpecs: Readonly<Record<string, readonly string[]>> = {
   ),
   CronJob: ['spec', 'jobTemplate', 'spec', 'template', 'spec'],
 };
+/** Another group may use the name of such a kind for something else. */
+const builtInGroups = /^((apps|batch|extensions)\/.*|v1|)$/;
 const containerLists = ['initContainers', 'containers', 'ephemeralContainers'] as const;
 
 /**
  * Reads the images of lists (one reference on each line, `#` starts a comment) and of Kubernetes manifests
- * (YAML or JSON): those of containers of every kind and of image volumes, in each workload and each List. In
- * an object of an unknown kind, every list of containers counts, so that a custom workload is not skipped.
+ * (YAML or JSON): those of containers of every kind and of image volumes, in each object and each List. Every
+ * list of containers counts, wherever it is, so that a custom workload is not skipped.
  * @param namespace the namespace of objects that name none, and of lists
  * @throws PortcullisError `TRUST_GATE_IMAGES_INVALID` with every problem, each with file, line and column
  */
@@ -125,40 +127,36 @@ function readManifests({ file, text }: ImageSource, namespace: string, problems:
 function readObject(value: unknown, path: readonly PathSegment[], reading: Reading): void {
   const object = recordOf(value);
   if (object === undefined) return;
-  const kind = typeof object['kind'] === 'string' ? object['kind'] : '';
-  const items = object['items'];
-  if (kind.endsWith('List') && Array.isArray(items)) {
+  const { items, ...rest } = object;
+  // Whatever its kind, kubectl applies every item of an object that has items.
+  if (Array.isArray(items))
     for (const [index, item] of items.entries()) readObject(item, [...path, 'items', index], reading);
-    return;
-  }
+  const kind = typeof object['kind'] === 'string' ? object['kind'] : '';
   const metadata = recordOf(object['metadata']);
   const own = textOf(metadata?.['namespace']) ?? '';
   const namespace = own === '' ? reading.namespace : own;
   const name = textOf(metadata?.['name']) ?? textOf(metadata?.['generateName']) ?? '';
   const called = `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`.trim();
-  const at = { ...reading, namespace };
-  const steps = Object.hasOwn(podSpecs, kind) ? podSpecs[kind] : undefined;
-  if (steps === undefined) return readUnknown(object, path, called, at);
+  const builtIn = builtInGroups.test(textOf(object['apiVersion']) ?? '');
+  const steps = builtIn && Object.hasOwn(podSpecs, kind) ? (podSpecs[kind] ?? []) : [];
   const spec = steps.reduce<unknown>((part, step) => recordOf(part)?.[step], object);
   if (recordOf(spec) === undefined)
     reading.problems.push(
       problemAt(reading.document, path, `the ${called} has no ${steps.join('.')}`, 'complete the object'),
     );
-  else readSpec(recordOf(spec) ?? {}, [...path, ...steps], called, at);
+  readPart(Array.isArray(items) ? rest : object, path, called, { ...reading, namespace });
 }
 
-/** Reads every list of containers below an object of a kind that is not known here. */
-function readUnknown(part: unknown, path: readonly PathSegment[], called: string, reading: Reading): void {
+/** Reads every list of containers of an object, wherever it is. */
+function readPart(part: unknown, path: readonly PathSegment[], called: string, reading: Reading): void {
   if (Array.isArray(part)) {
-    for (const [index, entry] of part.entries()) readUnknown(entry, [...path, index], called, reading);
+    for (const [index, entry] of part.entries()) readPart(entry, [...path, index], called, reading);
     return;
   }
   const record = recordOf(part);
   if (record === undefined) return;
   if (containerLists.some((list) => Array.isArray(record[list]))) readSpec(record, path, called, reading);
-  for (const [key, value] of Object.entries(record))
-    if (!(containerLists as readonly string[]).includes(key))
-      readUnknown(value, [...path, key], called, reading);
+  for (const [key, value] of Object.entries(record)) readPart(value, [...path, key], called, reading);
 }
 
 function readSpec(
