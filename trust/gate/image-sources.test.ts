@@ -49,4 +49,29 @@ describe('images of a manifest', () => {
     };
     assert.deepEqual(imagesOf(JSON.stringify(custom)), [hidden]);
   });
+
+  it('are not read from a text that other readers of YAML divide into other lines', () => {
+    for (const end of ['\r', '\u0085', '\u2028', '\u2029']) {
+      const text = `kind: Pod\nspec:\n  containers: [{image: ${good}}]\n  # a${end}  initContainers: [{image: ${hidden}}]\n`;
+      assert.throws(
+        () => imagesOf(text),
+        /all\.yaml:4:6: .*ends a line for some readers/,
+        JSON.stringify(end),
+      );
+    }
+    assert.deepEqual(imagesOf(`kind: Pod\r\nspec:\r\n  containers: [{image: ${good}}]\r\n`), [good]);
+  });
+
+  it('are not read from merge keys, which kubectl follows', () => {
+    const text = `kind: List
+more: &more
+  initContainers: [{image: ${good}}]
+items:
+  - kind: Pod
+    spec:
+      <<: *more
+      containers: [{image: ${good}}]
+`;
+    assert.throws(() => imagesOf(text), /all\.yaml:7:\d+: .*merge key/);
+  });
 });

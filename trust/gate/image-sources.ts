@@ -115,6 +115,11 @@ interface Reading {
 }
 
 function readManifests({ file, text }: ImageSource, namespace: string, problems: Problem[]): GateQuestion[] {
+  const otherEnd = otherLineEnd.exec(text);
+  if (otherEnd !== null) {
+    problems.push(dividedLine(file, text, otherEnd));
+    return [];
+  }
   const parsed = parseDocuments(text, file, { bytes: largestSource, documents: maximumDocuments });
   append(problems, parsed.problems);
   const found: GateQuestion[] = [];
@@ -122,6 +127,20 @@ function readManifests({ file, text }: ImageSource, namespace: string, problems:
     readObject(document.value, [], { document, namespace, problems, found });
   if (found.length === 0 && parsed.problems.length === 0) problems.push(empty(file));
   return found;
+}
+
+/** YAML 1.1, which kubectl reads, ends a line here (section 4.2): after a comment, for example. */
+const otherLineEnd = /\r(?!\n)|[\u0085\u2028\u2029]/;
+
+function dividedLine(file: string, text: string, { index, 0: end }: RegExpExecArray): Problem {
+  const before = text.slice(0, index).split('\n');
+  const code = end.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
+  return {
+    position: { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 },
+    path: '',
+    message: `the character U+${code} ends a line for some readers of YAML, and not for others`,
+    fix: 'end lines with a line feed, and write the character as an escape within quotes',
+  };
 }
 
 function readObject(value: unknown, path: readonly PathSegment[], reading: Reading): void {
@@ -156,7 +175,17 @@ function readPart(part: unknown, path: readonly PathSegment[], called: string, r
   const record = recordOf(part);
   if (record === undefined) return;
   if (containerLists.some((list) => Array.isArray(record[list]))) readSpec(record, path, called, reading);
-  for (const [key, value] of Object.entries(record)) readPart(value, [...path, key], called, reading);
+  for (const [key, value] of Object.entries(record))
+    if (key === '<<')
+      reading.problems.push(
+        problemAt(
+          reading.document,
+          [...path, key],
+          'kubectl adds fields for the merge key `<<`, which the gate does not read',
+          'write the fields out',
+        ),
+      );
+    else readPart(value, [...path, key], called, reading);
 }
 
 function readSpec(
