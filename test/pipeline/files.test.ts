@@ -1,7 +1,7 @@
 /** The pipeline files as they are read: by the parser of their platform if there is one, and by rules. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -66,6 +66,19 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     for (const path of all.filter((one) => one.startsWith('shell/'))) {
       const { status, stderr } = spawnSync('sh', ['-n', join(files, path)], { encoding: 'utf8' });
       assert.equal(status, 0, stderr);
+    }
+  });
+
+  it('leave no report of an earlier run when the gate stops before it decides', () => {
+    const digest = `sha256:${'0'.repeat(64)}`;
+    for (const image of ['registry.example/app:1', `registry.example/app@${digest}`]) {
+      const reports = mkdtempSync(join(folder, 'reports-'));
+      const names = ['admitted', 'gate.md', 'gate.sarif', 'gate.xml'];
+      for (const name of names) writeFileSync(join(reports, name), 'every image passes');
+      const env = { PATH: process.env['PATH'], PORTCULLIS_IMAGE: image, PORTCULLIS_REPORTS: reports };
+      const { status, stderr } = spawnSync('sh', [join(files, 'shell/gate')], { encoding: 'utf8', env });
+      assert.notEqual(status, 0, stderr);
+      assert.deepEqual(readdirSync(reports), []);
     }
   });
 
