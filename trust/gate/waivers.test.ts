@@ -22,7 +22,10 @@ import type { EvidenceItem } from '../findings/types.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { normaliseReference } from '../requirements/named-images.ts';
 import type { Requirement, TrustRule } from '../requirements/types.ts';
+import { hostPlatform } from '../registries/resolve-image.ts';
+import { decide } from '../verdict/decide.ts';
 import { waiversFor } from './apply-waivers.ts';
+import type { Denied } from './apply-waivers.ts';
 import { isInForce, loadWaivers } from './waivers.ts';
 import type { Waiver } from './waivers.ts';
 import { waiversSchema } from './waiver-schema.ts';
@@ -109,6 +112,26 @@ test('no waiver passes a rule that denies, an image without a rule, or a source 
     waived(items, [waiver()], { rule: { ceiling: { rule: 'r', ceiling: 'baseline', require: 'signed' } } }),
     [],
   );
+});
+
+test('a waiver for a requirement of a namespace does not waive the signed entitlements of the rule below it', () => {
+  const result = (ceiling: Partial<TrustRule>): readonly string[] => {
+    const denied: Denied = {
+      ...{
+        reference: normaliseReference(reference),
+        namespace: 'pay',
+        dossier: dossierOf([bundle(ours), bad]),
+      },
+      ...{
+        policy: policyOf({ allowUnverified: true, ...ceiling }, { require: both, narrows: ['pay'] }),
+        now,
+      },
+    };
+    assert.equal(decide({ ...denied, reference, platform: hostPlatform() }).outcome, 'deny');
+    return waiversFor(denied, [waiver()]).map(({ id }) => id);
+  };
+  assert.deepEqual(result({}), ['SEC-1']);
+  assert.deepEqual(result({ ceiling: { rule: 'r', ceiling: 'baseline', require: 'signed' } }), []);
 });
 
 const entry = (changes = ''): string =>
