@@ -260,13 +260,36 @@ test(
     assert.deepEqual(
       await why(`${byBuild}  - images: ["**"]\n    namespaces: [b]\n    deny: not here\n`, ['a', 'b']),
       [
-        'the policy does not admit the image in another namespace, or for another platform, of this run',
+        'the policy does not admit the image in another namespace, for another platform or by another name, of this run',
         'the image is not admitted',
       ],
     );
     assert.deepEqual(await why(byBuild, ['a', 'b']), ['signed', 'signed']);
   },
 );
+
+test('no summary for a manifest that the run refuses under its own digest', { skip }, async () => {
+  const { reference } = await publish('shop/beside');
+  const [image] = (await admit([reference], byBuild, { platforms: platforms.slice(0, 1) })).images;
+  const pinned = `${registry.host}/shop/beside@${image?.manifestDigest ?? ''}`;
+  const rules = `${byBuild}  - images: ["**"]\n    namespaces: [other]\n    deny: not here\n`;
+  for (const namespace of ['other', 'shop']) {
+    const questions = [
+      { reference, namespace: 'shop', places: [] },
+      { reference: pinned, namespace, places: [] },
+    ];
+    const decided = await admit([], rules, { questions, platforms: platforms.slice(0, 1) });
+    assert.deepEqual(
+      decided.images.map(({ decision }) => decision),
+      ['admitted', 'denied'],
+    );
+    const made = await summarise(decided, { push: false, folder: join(folder, 'beside') });
+    assert.deepEqual(
+      made.images.map(({ summary }) => summary?.status),
+      ['not-signed', 'not-signed'],
+    );
+  }
+});
 
 test('a summary that cannot be pushed is reported, and the decision stands', { skip }, async () => {
   const { reference } = await publish('shop/no-push');

@@ -40,9 +40,9 @@ const atOnce = 4;
 /**
  * Signs a verification summary (SLSA VSA) for each image that the policy itself admits: not for one that a
  * waiver, an exception or `allow: unverified` lets pass, and not where another question of the same run about
- * the same image, for another namespace or platform, is not answered with a proof. The subjects are the
- * manifests that were decided about, and their index only if every platform of it was. A summary that cannot
- * be signed or pushed is reported, and the others are made all the same.
+ * the same image, for another namespace or platform or by another name, is not answered with a proof. The
+ * subjects are the manifests that were decided about, and their index only if every platform of it was. A
+ * summary that cannot be signed or pushed is reported, and the others are made all the same.
  * @returns the result, with what became of each summary
  * @throws the signal's reason when the caller aborts
  */
@@ -51,10 +51,7 @@ export async function signSummaries(result: GateResult, input: SummariesInput): 
     result.images.filter(({ digest }) => digest !== undefined),
     ({ reference, digest = '' }) => JSON.stringify([repositoryOf(reference), digest]),
   );
-  // A refusal for which nothing was fetched has no digest: it counts by the name of the image.
-  const refused = new Set(
-    result.images.flatMap(({ reference, decision }) => (decision === 'admitted' ? [] : [reference])),
-  );
+  const refused = new Set(result.images.flatMap((image) => (isProven(image) ? [] : namesOf(image))));
   const made = new Map<GateImage, ImageSummary>();
   const limit = pLimit(atOnce);
   const jobs = [...groups.values()].flatMap((images) => planned(images, refused, input.allPlatforms, made));
@@ -93,7 +90,7 @@ function planned(
   allPlatforms: boolean,
   made: Map<GateImage, ImageSummary>,
 ): readonly Job[] {
-  if (!images.every((image) => isProven(image) && !refused.has(image.reference))) {
+  if (images.some((image) => namesOf(image).some((name) => refused.has(name)))) {
     for (const image of images)
       if (image.decision === 'admitted') made.set(image, { status: 'not-signed', why: whyNot(image) });
     return [];
@@ -105,6 +102,15 @@ function planned(
   return [...manifests].map(([digest, those]) => ({ images: those, subjects: [digest] }));
 }
 
+/**
+ * Returns the names of an image in a run. The same manifest may be asked about beside its index, or in two of
+ * them. A refusal for which nothing was fetched has no digest: it counts by the reference.
+ */
+function namesOf({ reference, digest, manifestDigest }: GateImage): readonly string[] {
+  const digests = [digest, manifestDigest].filter((one) => one !== undefined);
+  return [reference, ...digests.map((one) => `${repositoryOf(reference)}@${one}`)];
+}
+
 /** An exception or `allow: unverified` proves nothing. */
 function isProven({ decision, verdict }: GateImage): boolean {
   return decision === 'admitted' && verdict?.unverified === false;
@@ -112,7 +118,7 @@ function isProven({ decision, verdict }: GateImage): boolean {
 
 function whyNot(image: GateImage): string {
   return isProven(image)
-    ? 'the policy does not admit the image in another namespace, or for another platform, of this run'
+    ? 'the policy does not admit the image in another namespace, for another platform or by another name, of this run'
     : 'the policy admits the image without a proof';
 }
 
