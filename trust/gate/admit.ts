@@ -238,11 +238,15 @@ async function decideGroup(
     ...(signed === undefined ? {} : { signed }),
     ...(signal === undefined ? {} : { signal }),
   });
-  return group.flatMap(({ asked, namespaces, image: { platform } }) =>
+  return group.flatMap(({ asked, namespaces, image: { platform, partial } }) =>
     namespaces.map((namespace) => {
       const reference = asked.reference.text;
       const verdict = decide({ dossier, reference, namespace, platform, policy, now });
-      const image = { ...judged(asked, verdict, policy), evidence: evidenceOf(dossier) };
+      const image: GateImage = {
+        ...judged(asked, verdict, policy),
+        ...(partial === undefined ? {} : { partial }),
+        evidence: evidenceOf(dossier),
+      };
       if (verdict.outcome === 'deny') return waived(image, dossier, asked, input);
       if (verdict.outcome !== 'admit') return image;
       const { requiring } = matchRules(policy, asked.reference, namespace);

@@ -291,6 +291,28 @@ test('no summary for a manifest that the run refuses under its own digest', { sk
   }
 });
 
+test('no summary for an index with an entry that names no platform', { skip }, async () => {
+  const signed = await publish('shop/partial');
+  const other = await publish('shop/partial', '2', 'other');
+  const [repository] = await access.repositories({ registry: registry.host, repository: 'shop/partial' });
+  assert.ok(repository);
+  const { bytes } = await repository.manifest(signed.digest);
+  const { manifests, ...rest } = JSON.parse(Buffer.from(bytes).toString()) as { manifests: object[] };
+  const entry = { mediaType: indexType, digest: other.digest, size: bytes.length };
+  const index = Buffer.from(JSON.stringify({ ...rest, manifests: [...manifests, entry] }));
+  const { digest } = await repository.pushManifest(index, indexType, { tag: '3' });
+  const reference = `${registry.host}/shop/partial:3`;
+  await signReference({
+    ...{ reference, key: build, format: 'bundle', recursive: false, registry: access, now: new Date() },
+  });
+  const decided = await admit([reference], byBuild, { platforms: 'all' });
+  assert.equal(decided.counts.admitted, 2);
+  const made = await summarise(decided, { allPlatforms: true });
+  for (const { summary, manifestDigest } of made.images)
+    assert.deepEqual(summary?.status === 'signed' ? summary.subjects : summary, [manifestDigest]);
+  assert.ok(made.images.every((image) => image.digest === digest));
+});
+
 test('a summary that cannot be pushed is reported, and the decision stands', { skip }, async () => {
   const { reference } = await publish('shop/no-push');
   const decided = await admit([reference], byBuild, { platforms: platforms.slice(0, 1) });

@@ -97,7 +97,7 @@ function planned(
   }
   const manifests = Map.groupBy(images, ({ manifestDigest = '' }) => manifestDigest);
   const [first] = images;
-  if (allPlatforms && first?.digest !== undefined)
+  if (allPlatforms && first?.digest !== undefined && first.partial === undefined)
     return [{ images, subjects: [...new Set([first.digest, ...manifests.keys()])] }];
   return [...manifests].map(([digest, those]) => ({ images: those, subjects: [digest] }));
 }

@@ -64,6 +64,8 @@ export interface GateImage {
   readonly platform?: string;
   readonly digest?: string;
   readonly manifestDigest?: string;
+  /** The index has entries that name no platform, so that not all of it was decided about. */
+  readonly partial?: true;
   readonly decision: GateDecision;
   /** The code of the reason that decides: of a refusal, the one that says most. */
   readonly code: string;

@@ -38,6 +38,8 @@ export async function resolveImage(
 /** An image for one platform. */
 export interface PlatformImage extends ResolvedImage {
   readonly platform: Platform;
+  /** With `all`: the index also has entries that name no platform, which are not returned. */
+  readonly partial?: true;
 }
 
 /** A gate decides about each platform of an index, so their number is bounded. */
@@ -62,10 +64,17 @@ export async function resolvePlatforms(
   }
   if (platforms !== 'all') return platforms.map((platform) => ({ ...pick(answer, platform), platform }));
   // Entries for the platform unknown/unknown are attestations of BuildKit, which no node runs.
-  const images = content.manifests.flatMap(({ digest: manifestDigest, platform }) =>
+  // Some runtimes run an entry without a platform: they read that of its configuration.
+  const partial = content.manifests.some(({ platform }) => platform === undefined);
+  const images = content.manifests.flatMap(({ digest: manifestDigest, platform }): PlatformImage[] =>
     platform === undefined || platform.os === 'unknown'
       ? []
-      : [{ digest, manifestDigest, platform: platformOnly(platform) }],
+      : [
+          {
+            ...{ digest, manifestDigest, platform: platformOnly(platform) },
+            ...(partial ? { partial } : {}),
+          },
+        ],
   );
   if (images.length === 0) throw noPlatform(digest, 'the index names no platform');
   if (images.length > maximumPlatforms)
