@@ -93,6 +93,14 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     }
   });
 
+  it('of GitHub take no artifact into the checkout, where it could replace the actions of the job', () => {
+    const text = read('github/release.yml');
+    const steps = text.split(/\n {6}- /u).filter((step) => step.includes('actions/download-artifact@'));
+    assert.equal(steps.length, 1);
+    for (const step of steps) assert.match(step, /\n {10}path: \$\{\{ runner\.temp \}\}\/sbom\n?/u);
+    assert.match(text, /sbom: .*format\('\{0\}\/sbom\/\{1\}', runner\.temp, inputs\.sbom\)/u);
+  });
+
   it('ask for an identity only where something is signed, and for nothing at the top', () => {
     interface Workflow {
       readonly permissions: object;

@@ -103,10 +103,14 @@ const github: Platform = {
     writeFileSync(join(workflows, 'main.yml'), JSON.stringify({ on: 'push', permissions, jobs }));
     const nothing = join(folder, '.nothing');
     mkdirSync(nothing);
-    const steps = [{ run: 'true', shell: 'sh' }];
+    // The artifact "sbom" comes into the folder that the workflow names.
+    const run = 'if [ -n "$AT" ]; then mkdir -p "$AT" && cp sbom.json "$AT"; fi';
+    const steps = [{ run, shell: 'sh', env: { AT: '${{ inputs.path }}' } }];
+    const runs = { using: 'composite', steps };
+    const taken = { path: { description: 'folder', default: '' } };
     writeFileSync(
       join(nothing, 'action.yml'),
-      JSON.stringify({ name: 'nothing', description: 'nothing', runs: { using: 'composite', steps } }),
+      JSON.stringify({ name: 'nothing', description: 'nothing', inputs: taken, runs }),
     );
     await commit(stand, nothing);
     await commit(stand, folder, `${onGitHub.source}.git`);
