@@ -1,7 +1,16 @@
 /** The pipeline files as they are read: by the parser of their platform if there is one, and by rules. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -99,6 +108,27 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     assert.equal(steps.length, 1);
     for (const step of steps) assert.match(step, /\n {10}path: \$\{\{ runner\.temp \}\}\/sbom\n?/u);
     assert.match(text, /sbom: .*format\('\{0\}\/sbom\/\{1\}', runner\.temp, inputs\.sbom\)/u);
+  });
+
+  it('install into an empty folder, whatever a build has left in the workspace', () => {
+    const at = mkdtempSync(join(folder, 'workspace-'));
+    const bin = join(at, '.portcullis/node_modules/.bin');
+    mkdirSync(bin, { recursive: true });
+    writeFileSync(join(bin, 'portcullis'), '#!/bin/sh\necho left by the build\n', { mode: 0o755 });
+    writeFileSync(join(at, '.portcullis/.npmrc'), 'ignore-scripts=false\n');
+    const env = { PATH: process.env['PATH'], PORTCULLIS_PACKAGE: './missing.tgz', HOME: at };
+    const setup = [
+      join(files, 'shell/setup'),
+      ...['sign', 'attest', 'gate'].map((name) => `gitlab/templates/${name}.yml`),
+      'jenkins/vars/portcullisSetup.groovy',
+    ];
+    const [script = '', ...others] = setup;
+    const { status, stdout } = spawnSync('sh', [script], { cwd: at, encoding: 'utf8', env });
+    assert.notEqual(status, 0);
+    assert.equal(stdout, '');
+    assert.deepEqual([existsSync(bin), existsSync(join(at, '.portcullis/.npmrc'))], [false, false]);
+    for (const path of others)
+      assert.match(read(path), /rm -rf \.portcullis(?:\n {4}- | && )npm install/u, path);
   });
 
   it('ask for an identity only where something is signed, and for nothing at the top', () => {
