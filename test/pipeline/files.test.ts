@@ -91,6 +91,17 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     }
   });
 
+  it('take no option of the command as an image', () => {
+    const image = `--images-from=list@sha256:${'0'.repeat(64)}`;
+    const env = { PATH: process.env['PATH'], PORTCULLIS_IMAGE: image };
+    for (const step of ['sign', 'attest', 'gate']) {
+      const at = { cwd: folder, encoding: 'utf8', env } as const;
+      const { status, stderr } = spawnSync('sh', [join(files, 'shell', step)], at);
+      assert.equal(status, 2);
+      assert.match(stderr, /CI_IMAGE_WITHOUT_DIGEST/u);
+    }
+  });
+
   it('never put an input into the text of a command', () => {
     for (const path of all.filter((one) => /\.(?:ya?ml)$/u.test(one)))
       for (const text of commandsIn(path)) assert.doesNotMatch(text, /\$\{\{|\$\[\[|\$\(params/u, path);
