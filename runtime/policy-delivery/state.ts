@@ -59,8 +59,8 @@ export const isSame = (
 const mostHalted = 10;
 
 /**
- * Adds a halted release, in place of an older record of it. Of releases that never were in force, only the
- * latest is remembered: they are tried again, and must not displace one that the node may not take again.
+ * Adds a halted release, in place of an older record of it. Only the latest release that never was in force
+ * is remembered: such releases are tried again, and must not displace one that the node may not take again.
  */
 export function withHalted(state: DeliveryState, halted: HaltedRelease): DeliveryState {
   const others = state.halted.filter((one) => !isSame(one, halted) && one.when === 'after');

@@ -12,6 +12,9 @@ import { openVerdictLog } from './keeper.ts';
 import type { VerdictLog, VerdictLogOptions } from './keeper.ts';
 import { verdictLogMigrations } from './schema.ts';
 
+/** For a log that signs something else than its rows. */
+export { signCheckpoint } from './checkpoint.ts';
+
 export const migrations = verdictLogMigrations.map((sql, index) => ({ version: index + 1, sql }));
 
 /** One rule that admits, and one whose requirement no fixture here meets. */
