@@ -62,7 +62,7 @@ function placed({ path, content }: PackageFile): PackageFile[] {
   if (/^(?:docs\/|[^/]+\.md$)/u.test(path))
     return [{ path: `${documents}/${path}`, content: plain(content) }];
   // The folder says whether a file is a program.
-  const isProgram = /^packaging\/(?:bin\/|prepare$)/u.test(path);
+  const isProgram = /^packaging\/(?:bin\/|ci\/shell\/|prepare$)/u.test(path);
   return [{ path: `${library}/${path}`, content: isProgram ? content : plain(content) }];
 }
 
