@@ -156,3 +156,34 @@ test('an upload ends when its caller gives up', async (t) => {
   const uploading = repository.pushBlobFrom(descriptor, never, { signal: giveUp.signal });
   await assert.rejects(uploading, { code: 'DISTRIBUTION_CANCELLED' });
 });
+
+test('a registry that always fails gets a blob from a source a few times only', async (t) => {
+  let uploads = 0;
+  const repository = await uploadsTo(t, (request, response) => {
+    uploads += 1;
+    request.resume().once('end', () => response.writeHead(500).end());
+  });
+  await assert.rejects(repository.pushBlobFrom(descriptor, pieces), { code: 'DISTRIBUTION_UNREACHABLE' });
+  assert.equal(uploads, 6);
+});
+
+test('a refusal after a failure of the source is reported as the refusal', async (t) => {
+  let posts = 0;
+  const repository = await uploadsTo(
+    t,
+    (request) => void request.on('error', () => undefined).resume(),
+    ({ method }, response) => {
+      posts += method === 'POST' ? 1 : 0;
+      if (posts < 2) return false;
+      response.writeHead(403).end();
+      return true;
+    },
+  );
+  const broken = Object.assign(new Error('reset'), { code: 'ECONNRESET' });
+  const source = async function* (): AsyncGenerator<Uint8Array> {
+    yield await Promise.resolve(piece);
+    throw broken;
+  };
+  await assert.rejects(repository.pushBlobFrom(descriptor, source), { code: 'DISTRIBUTION_UNAUTHORIZED' });
+  assert.equal(posts, 2);
+});

@@ -15,7 +15,12 @@ interface Blob {
   readonly body: RequestBody;
   /** A repository of the same registry that has the blob. */
   readonly mountFrom?: string | undefined;
+  /** Called before each attempt. */
+  readonly begin?: () => void;
 }
+
+/** Each repetition sends the whole blob, which may have gigabytes. */
+const streamConflictLimit = 3;
 
 /**
  * Implements the pushing of blobs: distribution-spec §"Pushing blobs", each in one POST and one PUT, unless
@@ -28,22 +33,31 @@ export function createUpload(
   attempts: number,
 ): Pick<RegistryRepository, 'pushBlob' | 'pushBlobFrom'> {
   const place = `${session.host}/${session.repository}`;
-  const upload = (blob: Blob, signal: AbortSignal | undefined): Promise<void> => {
-    const task: Task = { attempted: 'push blob', on: `${place}@${blob.descriptor.digest}` };
-    const whileConflicting = retryWriteConflicts(signal);
-    return askAgain(attempts, signal, () => whileConflicting(() => uploadOnce(session, blob, task, signal)));
-  };
+  const taskOf = ({ digest }: Blob['descriptor']): Task => ({
+    attempted: 'push blob',
+    on: `${place}@${digest}`,
+  });
+  const upload = (
+    blob: Blob,
+    signal: AbortSignal | undefined,
+    whileConflicting: ReturnType<typeof retryWriteConflicts>,
+  ): Promise<void> =>
+    askAgain(attempts, signal, () =>
+      whileConflicting(() => {
+        blob.begin?.();
+        return uploadOnce(session, blob, taskOf(blob.descriptor), signal);
+      }),
+    );
   return {
     async pushBlob(bytes, { mediaType = 'application/octet-stream', signal } = {}) {
       const descriptor: Descriptor = { mediaType, digest: digestOf(bytes), size: bytes.length };
-      await upload({ descriptor, body: bytes }, signal);
+      await upload({ descriptor, body: bytes }, signal, retryWriteConflicts(signal));
       return descriptor;
     },
     async pushBlobFrom(descriptor, open, { mountFrom, signal } = {}) {
       // The reason that the source gives, instead of the broken request that it causes.
       let failed: { readonly reason: unknown } | undefined;
       async function* body(): AsyncGenerator<Uint8Array, void, undefined> {
-        failed = undefined;
         try {
           yield* await open();
         } catch (reason) {
@@ -51,7 +65,12 @@ export function createUpload(
           throw reason;
         }
       }
-      await upload({ descriptor, body, mountFrom }, signal).catch((thrown: unknown) => {
+      const begin = (): void => {
+        failed = undefined;
+      };
+      const whileConflicting = retryWriteConflicts(signal, streamConflictLimit);
+      const blob = { descriptor, body, mountFrom, begin };
+      await upload(blob, signal, whileConflicting).catch((thrown: unknown) => {
         throw failed === undefined ? thrown : failed.reason;
       });
     },

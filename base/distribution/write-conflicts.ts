@@ -8,11 +8,13 @@ export const writeConflictLimit = 20;
  * Retries a request when a registry fails because two clients write the same object. Debian's registry
  * answers 500 to a client that reads a tag at the moment it is written, and 400 (DIGEST_INVALID) to a client
  * that pushes bytes that another client is pushing. Both states last milliseconds.
+ * @param limit how many such answers are accepted
  */
 export function retryWriteConflicts(
   signal: AbortSignal | undefined,
+  limit = writeConflictLimit,
 ): <T>(ask: () => Promise<T>) => Promise<T> {
-  let left = writeConflictLimit;
+  let left = limit;
   return async (ask) => {
     for (;;) {
       try {

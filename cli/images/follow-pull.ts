@@ -5,7 +5,7 @@ import type { ReportProgress } from '../output/progress.ts';
 
 /** How often the daemon is asked, and how long it may take to answer, in ms. */
 const everyMs = 250;
-const answerMs = 5_000;
+const answerMs = 1_000;
 
 /**
  * Reports how far the daemon is with a pull or an import, until the request ends. A daemon that does not

@@ -11,34 +11,6 @@ const INSPECTION = [
   'process_madvise',
 ];
 
-const ADMINISTRATION = [
-  'AUDIT_CONTROL',
-  'AUDIT_READ',
-  'AUDIT_WRITE',
-  'DAC_OVERRIDE',
-  'DAC_READ_SEARCH',
-  'FSETID',
-  'LINUX_IMMUTABLE',
-  'MAC_ADMIN',
-  'MAC_OVERRIDE',
-  'SETFCAP',
-  'SETGID',
-  'SETPCAP',
-  'SETUID',
-  'SYSLOG',
-  'SYS_ADMIN',
-  'SYS_BOOT',
-  'SYS_MODULE',
-  'SYS_NICE',
-  'SYS_PACCT',
-  'SYS_PTRACE',
-  'SYS_RAWIO',
-  'SYS_RESOURCE',
-  'SYS_TIME',
-  'SYS_TTY_CONFIG',
-  'WAKE_ALARM',
-];
-
 /** What changes identity, reads other processes or administers the kernel. */
 const IDENTITY_AND_ADMINISTRATION: readonly string[] = [
   'DAC_OVERRIDE',
@@ -56,6 +28,21 @@ const IDENTITY_AND_ADMINISTRATION: readonly string[] = [
   'SYS_PTRACE',
   'SYS_RAWIO',
 ];
+
+const ADMINISTRATION = [
+  ...IDENTITY_AND_ADMINISTRATION,
+  'AUDIT_CONTROL',
+  'AUDIT_READ',
+  'AUDIT_WRITE',
+  'DAC_READ_SEARCH',
+  'SYS_BOOT',
+  'SYS_NICE',
+  'SYS_PACCT',
+  'SYS_RESOURCE',
+  'SYS_TIME',
+  'SYS_TTY_CONFIG',
+  'WAKE_ALARM',
+].sort();
 
 export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
   {

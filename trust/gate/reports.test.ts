@@ -12,7 +12,7 @@ import type { Verdict } from '../findings/types.ts';
 import { gateReport, gateText, reportFormats } from './reports.ts';
 import type { GateImage, GateResult } from './types.ts';
 
-const context = { version: '1.2.3', policyFiles: ['/work/policies/policy.yaml'], folder: '/work' };
+const context = { version: '1.2.3', policyFiles: ['/srv/app/policies/policy.yaml'], folder: '/srv/app' };
 const hostile =
   'x\u0000\u001b[31m\ud800\uffff ]]> <script>alert(1)</script> & "quote" \'tick\' | a | b | `code` [link](https://evil.example) {0} @team\n\n## title\n</pre></details></failure>';
 
