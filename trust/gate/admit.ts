@@ -187,7 +187,8 @@ function evidenceKey(reference: NormalisedReference, image: PlatformImage, polic
     reference.repository,
     image.digest,
     image.manifestDigest,
-    rules.map(({ name }) => name),
+    // Names may be equal: two files of one name, or two rules in one line.
+    rules.map((rule) => policy.rules.indexOf(rule)),
     tagged ? reference.text : '',
   ]);
 }
