@@ -1,8 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { giveMemoryBack } from '../model/memory.ts';
-import type { Collection } from './collection.ts';
+import type { Collection, Follower } from '../../../base/kubernetes/index.ts';
 import type { Delivery } from './deliver.ts';
-import type { Follower } from './follow.ts';
 
 export interface FollowerDeps {
   readonly figures: { events: number; lists: number; failures: number };

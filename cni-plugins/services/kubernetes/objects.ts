@@ -1,5 +1,7 @@
 import { isIP } from 'node:net';
 import type { Protocol } from '../model/model.ts';
+import { fieldsOf, listOf, nameOf, textOf } from '../../../base/kubernetes/index.ts';
+import type { ObjectFields } from '../../../base/kubernetes/index.ts';
 
 /**
  * The parts of Kubernetes objects that are kept: only those that decide where a connection goes. They are
@@ -66,12 +68,6 @@ const annotationPrefix = 'portcullis.dev/';
 /** kube-proxy's selector: the server does not even send services of another proxy or headless services. */
 export const labelSelector = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless';
 
-type Fields = Readonly<Record<string, unknown>>;
-
-const fieldsOf = (value: unknown): Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
-const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? (value as unknown[]) : []);
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 /** Shared by all objects that have none, because there are thousands. */
 const none: readonly string[] = Object.freeze([]);
 const noAnnotations: Readonly<Record<string, string>> = Object.freeze({});
@@ -86,12 +82,6 @@ const addressesOf = (value: unknown): readonly string[] =>
   value === undefined ? none : textsOf(value).filter((text) => isIP(text) !== 0);
 
 const protocols: Readonly<Record<string, Protocol>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
-
-/** Returns `namespace/name` of any object, or undefined if it has no name. */
-export function nameOf(object: unknown): string | undefined {
-  const { namespace, name } = fieldsOf(fieldsOf(object)['metadata']);
-  return typeof name === 'string' && name !== '' ? `${textOf(namespace)}/${name}` : undefined;
-}
 
 /**
  * Returns undefined if there is nothing to balance, as in kube-proxy: no cluster address (headless,
@@ -141,7 +131,7 @@ function ingressOf(status: unknown): readonly string[] {
     .flatMap((one) => addressesOf([one['ip']]));
 }
 
-function annotationsOf(annotations: Fields): Readonly<Record<string, string>> {
+function annotationsOf(annotations: ObjectFields): Readonly<Record<string, string>> {
   const ours = Object.entries(annotations).flatMap(([key, value]) =>
     key.startsWith(annotationPrefix) && typeof value === 'string'
       ? [[key.slice(annotationPrefix.length), value] as const]
@@ -150,7 +140,7 @@ function annotationsOf(annotations: Fields): Readonly<Record<string, string>> {
   return ours.length === 0 ? noAnnotations : Object.fromEntries(ours);
 }
 
-function readPort(fields: Fields): KubernetesPort | undefined {
+function readPort(fields: ObjectFields): KubernetesPort | undefined {
   const protocol = protocols[textOf(fields['protocol'] ?? 'TCP')];
   const port = portOf(fields['port']);
   if (protocol === undefined || port === undefined) return undefined;
@@ -192,7 +182,7 @@ export function readSlice(object: unknown): EndpointSlice | undefined {
   };
 }
 
-function readEndpoint(fields: Fields, family: number): Endpoint | undefined {
+function readEndpoint(fields: ObjectFields, family: number): Endpoint | undefined {
   // All addresses mean the same endpoint, and only the first may be used (discovery.k8s.io/v1,
   // Endpoint.addresses).
   const [address] = textsOf(fields['addresses']);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { RefusedService, Service, PortionControl } from '../model/model.ts';
-import type { Collection } from './collection.ts';
+import type { Collection } from '../../../base/kubernetes/index.ts';
 import { createDelivery } from './deliver.ts';
 import { createServiceTable } from './table.ts';
 import type { ServiceTable } from './table.ts';

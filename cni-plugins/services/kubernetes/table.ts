@@ -1,8 +1,8 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
-import { createCollection } from './collection.ts';
-import type { Collection } from './collection.ts';
+import { createCollection } from '../../../base/kubernetes/index.ts';
+import type { Collection } from '../../../base/kubernetes/index.ts';
 import { createDeliveredState } from './delivered-state.ts';
 import type { Changes, CollectedChanges } from './delivered-state.ts';
 import { localReady } from './endpoints.ts';

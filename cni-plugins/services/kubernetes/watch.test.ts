@@ -194,10 +194,10 @@ test(
     await until(() => watch.figures().failures >= 4);
     await watch.close();
     await assert.rejects(watch.synced, {
-      code: 'NETWORK_API_UNREACHABLE',
+      code: 'KUBERNETES_API_UNREACHABLE',
       message: /closed before all services had arrived/u,
     });
     // Logged once for each collection, however often it was tried.
-    assert.equal(logged.filter((line) => line.includes('NETWORK_KUBECONFIG_UNREADABLE')).length, 2);
+    assert.equal(logged.filter((line) => line.includes('KUBERNETES_KUBECONFIG_UNREADABLE')).length, 2);
   },
 );

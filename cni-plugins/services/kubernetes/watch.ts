@@ -1,16 +1,13 @@
 import { isIP } from 'node:net';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { PortionControl } from '../model/model.ts';
-import { createApiClient } from './api-client.ts';
+import { createApiClient, follow, readKubeconfig, usualTiming } from '../../../base/kubernetes/index.ts';
+import type { ApiAccess, FollowTiming } from '../../../base/kubernetes/index.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';
-import { follow, usualTiming } from './follow.ts';
-import type { FollowTiming } from './follow.ts';
 import { createFollower } from './follower.ts';
 import type { FollowerDeps } from './follower.ts';
 import { openHealthChecks } from './health-checks.ts';
-import { readKubeconfig } from './kubeconfig.ts';
-import type { ApiAccess } from './kubeconfig.ts';
 import { labelSelector } from './objects.ts';
 import { createServiceTable } from './table.ts';
 
@@ -87,7 +84,12 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     apiServer = isIP(host) === 0 ? [] : [host];
     return read;
   };
-  const client = createApiClient(access, 'portcullis');
+  const client = createApiClient(access, {
+    userAgent: 'portcullis',
+    rights:
+      'list and watch services and endpointslices.discovery.k8s.io (ClusterRole system:node-proxier does)',
+    meanwhile: 'services stay as they are',
+  });
   const healthChecks = openHealthChecks(log);
   const figures = { synced: false, events: 0, lists: 0, failures: 0 };
   const away = new Map<string, string>();
@@ -132,7 +134,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     client.close();
     reject(
       new PortcullisError({
-        code: 'NETWORK_API_UNREACHABLE',
+        code: 'KUBERNETES_API_UNREACHABLE',
         kind: 'cancelled',
         attempted: 'follow the services of Kubernetes',
         on: kubeconfig,

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
-import { reasonOf } from '../../../base/errors/index.ts';
+import { reasonOf } from '../errors/index.ts';
 import { createApiClient } from './api-client.ts';
 import { follow } from './follow.ts';
 import type { FollowTiming, Follower } from './follow.ts';
@@ -85,7 +85,11 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
     id: 'one',
     authorization: 'Bearer of-the-test',
   };
-  const client = createApiClient(() => Promise.resolve(access), 'portcullis');
+  const client = createApiClient(() => Promise.resolve(access), {
+    userAgent: 'portcullis',
+    rights: 'list and watch services',
+    meanwhile: 'services stay as they are',
+  });
   const following = follow(
     client,
     { path: '/api/v1/things', query: { labelSelector: '!a' } },

@@ -1,18 +1,24 @@
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { parseJson } from '../../../base/json/index.ts';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { createHttpClient, isHttpError } from '../../../base/http/index.ts';
-import type { HttpAnswer, HttpClient, TlsIdentity } from '../../../base/http/index.ts';
+import { parseJson } from '../json/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../errors/index.ts';
+import { createHttpClient, isHttpError } from '../http/index.ts';
+import type { HttpAnswer, HttpClient, TlsIdentity } from '../http/index.ts';
 import type { ApiAccess } from './kubeconfig.ts';
 
 /** The Kubernetes API over HTTP/1.1: one answer, or a stream of events. */
 export interface ApiClient {
   /**
-   * @throws NETWORK_API_UNREACHABLE · NETWORK_API_REFUSED (with `status`, and `retryAfterSeconds` if the
+   * @throws KUBERNETES_API_UNREACHABLE · KUBERNETES_API_REFUSED (with `status`, and `retryAfterSeconds` if the
    * server sent it) · the errors of reading the access
    */
   get(path: string, query: Query, signal: AbortSignal): Promise<unknown>;
+  /**
+   * Writes an object, and returns what the server answers. Never repeated here: a write whose answer was lost
+   * may have happened.
+   * @throws as `get`. A conflict is `status` 409, an absent object 404.
+   */
+  send(change: ApiChange, signal: AbortSignal): Promise<unknown>;
   /** Calls `onEvent` for each event, until the server ends the stream. @throws as `get` */
   watch(
     path: string,
@@ -26,6 +32,36 @@ export interface ApiClient {
 }
 
 export type Query = Readonly<Record<string, string>>;
+
+/** One write (Kubernetes API concepts, "Resource URIs" and "Patch"). */
+export interface ApiChange {
+  readonly method: 'POST' | 'PUT' | 'PATCH';
+  readonly path: string;
+  readonly query?: Query;
+  readonly body: unknown;
+  /** Of a PATCH. Default: `application/merge-patch+json`. */
+  readonly contentType?:
+    | 'application/merge-patch+json'
+    | 'application/json-patch+json'
+    | 'application/strategic-merge-patch+json'
+    | 'application/apply-patch+yaml';
+}
+
+export interface ApiClientOptions {
+  readonly userAgent: string;
+  /** What the user of the kubeconfig must be allowed to do, for the advice after 403: `list and watch pods`. */
+  readonly rights: string;
+  /** What is true while the server cannot be reached, for messages: `services stay as they are`. */
+  readonly meanwhile: string;
+}
+
+interface OpenRequest {
+  readonly method?: ApiChange['method'];
+  readonly path: string;
+  readonly query: Query;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Buffer;
+}
 
 interface Opened {
   readonly answer: HttpAnswer;
@@ -53,7 +89,10 @@ const probeAfterMs = 10_000;
  * @param readAccess called before each request, because the files that the kubeconfig names may have been
  * renewed
  */
-export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent: string): ApiClient {
+export function createApiClient(
+  readAccess: () => Promise<ApiAccess>,
+  { userAgent, rights, meanwhile }: ApiClientOptions,
+): ApiClient {
   let connections: { readonly id: string; readonly client: HttpClient } | undefined;
 
   function clientFor({ id }: ApiAccess): HttpClient {
@@ -70,11 +109,20 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
     return client;
   }
 
+  const unreachable = (on: string, path: string, thrown: unknown): PortcullisError =>
+    new PortcullisError({
+      code: 'KUBERNETES_API_UNREACHABLE',
+      kind: 'unavailable',
+      attempted: `ask the API server for ${path}`,
+      on,
+      why: reasonOf(thrown),
+      fix: `check that the API server runs and can be reached; it is asked again, and meanwhile ${meanwhile}`,
+      cause: thrown,
+    });
+
   /** Resolves with the head of a successful answer. The caller reads the body. */
   async function open(
-    path: string,
-    query: Query,
-    accept: Readonly<Record<string, string>>,
+    { path, query, ...request }: OpenRequest,
     limits: { readonly totalMs: number; readonly silenceMs?: number },
     signal: AbortSignal,
   ): Promise<Opened> {
@@ -85,44 +133,59 @@ export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent:
     );
     const headers = {
       accept: 'application/json',
-      ...accept,
+      ...request.headers,
       ...(authorization !== undefined && { authorization }),
     };
     const tls = (): Promise<TlsIdentity> => Promise.resolve(identityOf(access));
     let answer: HttpAnswer;
     try {
-      answer = await clientFor(access).send({ url, headers, tls, signal, ...limits });
+      answer = await clientFor(access).send({
+        ...request,
+        url,
+        headers,
+        tls,
+        signal,
+        ...limits,
+      });
     } catch (thrown) {
       throw unreachable(server.host, path, thrown);
     }
-    if (answer.status === 200) return { answer, host: server.host };
-    throw await refusal(server.host, path, answer);
+    if (answer.status >= 200 && answer.status < 300) return { answer, host: server.host };
+    throw await refusal(server.host, path, answer, rights);
+  }
+
+  async function ask(request: OpenRequest, signal: AbortSignal): Promise<unknown> {
+    const { answer, host } = await open(request, { totalMs: answerMs }, signal);
+    try {
+      return parseJson(await bodyOf(answer, answerBytes));
+    } catch (thrown) {
+      if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
+      throw unreachable(host, request.path, thrown);
+    } finally {
+      answer.destroy();
+    }
   }
 
   return {
-    async get(path, query, signal) {
-      const { answer, host } = await open(
-        path,
-        query,
-        { 'accept-encoding': 'gzip' },
-        { totalMs: answerMs },
+    get: (path, query, signal) => ask({ path, query, headers: { 'accept-encoding': 'gzip' } }, signal),
+
+    send: ({ method, path, query = {}, body, contentType = 'application/merge-patch+json' }, signal) =>
+      ask(
+        {
+          method,
+          path,
+          query,
+          headers: { 'content-type': method === 'PATCH' ? contentType : 'application/json' },
+          body: Buffer.from(JSON.stringify(body)),
+        },
         signal,
-      );
-      try {
-        return parseJson(await textOf(answer, answerBytes));
-      } catch (thrown) {
-        if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
-        throw unreachable(host, path, thrown);
-      } finally {
-        answer.destroy();
-      }
-    },
+      ),
 
     async watch(path, query, limits, onOpen, onEvent, signal) {
       const begun = performance.now();
       // A little later than our own timers, whose reasons are more specific.
       const bounds = { totalMs: limits.whole + 5_000 };
-      const { answer, host } = await open(path, { ...query, watch: 'true' }, {}, bounds, signal);
+      const { answer, host } = await open({ path, query: { ...query, watch: 'true' } }, bounds, signal);
       onOpen();
       let given: Error | undefined;
       const give = (why: string): void => {
@@ -177,7 +240,8 @@ async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string>
   if (length > 0) throw new Error('the stream broke off in the middle of an event');
 }
 
-async function textOf(answer: HttpAnswer, mostBytes: number): Promise<string> {
+/** Reads a body that may be compressed. */
+async function bodyOf(answer: HttpAnswer, mostBytes: number): Promise<string> {
   if (answer.header('content-encoding') !== 'gzip') return (await answer.bytes(mostBytes)).toString('utf8');
   const sent = Readable.from(answer.chunks(mostBytes));
   const body = createGunzip();
@@ -201,9 +265,14 @@ function identityOf({ id, tls }: ApiAccess): TlsIdentity {
 /**
  * Reads what a failed answer says: a `Status` of the Kubernetes API, or any text of a proxy in front of it.
  */
-async function refusal(host: string, path: string, answer: HttpAnswer): Promise<PortcullisError> {
+async function refusal(
+  host: string,
+  path: string,
+  answer: HttpAnswer,
+  rights: string,
+): Promise<PortcullisError> {
   const { status } = answer;
-  const text = await textOf(answer, 64 * 1024).catch(() => '');
+  const text = await bodyOf(answer, 64 * 1024).catch(() => '');
   answer.destroy();
   let said = '';
   try {
@@ -213,12 +282,13 @@ async function refusal(host: string, path: string, answer: HttpAnswer): Promise<
     // The answer does not come from the API server itself.
   }
   const seconds = Number(answer.header('retry-after') ?? NaN);
-  return refused(host, path, status, said, Number.isFinite(seconds) ? seconds : undefined);
+  return refused(host, path, status, said, Number.isFinite(seconds) ? seconds : undefined, rights);
 }
 
-const fixes: Readonly<Record<number, string>> = {
-  401: 'renew the credentials that the kubeconfig names',
-  403: 'let the user of the kubeconfig list and watch services and endpointslices.discovery.k8s.io (ClusterRole system:node-proxier does)',
+const adviceFor = (status: number, rights?: string): string => {
+  if (status === 401) return 'renew the credentials that the kubeconfig names';
+  if (status === 403 && rights !== undefined) return `let the user of the kubeconfig ${rights}`;
+  return 'it is asked again; look at the API server if this goes on';
 };
 
 /** Also used for a stream event that says why the stream ends. */
@@ -228,14 +298,15 @@ export function refused(
   status: number,
   said: string,
   retryAfterSeconds?: number,
+  rights?: string,
 ): PortcullisError {
   return new PortcullisError({
-    code: 'NETWORK_API_REFUSED',
+    code: 'KUBERNETES_API_REFUSED',
     kind: status === 401 || status === 403 ? 'denied' : 'unavailable',
     attempted: `ask the API server for ${path}`,
     on,
     why: `it answered ${status}${said === '' ? '' : `: ${said}`}`,
-    fix: fixes[status] ?? 'it is asked again; look at the API server if this goes on',
+    fix: adviceFor(status, rights),
     details: { status, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) },
   });
 }
@@ -252,15 +323,3 @@ export const statusOf = (thrown: unknown): number | undefined => detailOf(thrown
 /** In milliseconds, at most a minute. */
 export const retryAfterOf = (thrown: unknown): number =>
   Math.min(60, Math.max(0, detailOf(thrown, 'retryAfterSeconds') ?? 0)) * 1000;
-
-function unreachable(on: string, path: string, thrown: unknown): PortcullisError {
-  return new PortcullisError({
-    code: 'NETWORK_API_UNREACHABLE',
-    kind: 'unavailable',
-    attempted: `ask the API server for ${path}`,
-    on,
-    why: reasonOf(thrown),
-    fix: 'check that the API server runs and can be reached; it is asked again, and meanwhile services stay as they are',
-    cause: thrown,
-  });
-}

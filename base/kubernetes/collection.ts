@@ -1,4 +1,4 @@
-import { nameOf } from './objects.ts';
+import { nameOf } from './object-fields.ts';
 
 /** The input for one collection of the API, with objects as the API sends them. */
 export interface Collection {

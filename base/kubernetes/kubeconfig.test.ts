@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { isPortcullisError } from '../../../base/errors/index.ts';
-import { makeCertificate } from '../../../test/fixtures/certificate.ts';
+import { isPortcullisError } from '../errors/index.ts';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { readKubeconfig } from './kubeconfig.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-kubeconfig-'));
@@ -114,11 +114,11 @@ test('an error is reported with its position, an unsupported field by its name, 
   for (const [code, why, text] of rows)
     await assert.rejects(read(text), (thrown: unknown) => {
       assert.ok(isPortcullisError(thrown), `${String(why)}: ${String(thrown)}`);
-      assert.equal(thrown.code, `NETWORK_KUBECONFIG_${code}`, thrown.message);
+      assert.equal(thrown.code, `KUBERNETES_KUBECONFIG_${code}`, thrown.message);
       assert.match(thrown.failure.why, why);
       assert.doesNotMatch(thrown.message, /secret|first-token|second-token/u);
       return true;
     });
-  await assert.rejects(readKubeconfig(join(folder, 'missing')), { code: 'NETWORK_KUBECONFIG_UNREADABLE' });
+  await assert.rejects(readKubeconfig(join(folder, 'missing')), { code: 'KUBERNETES_KUBECONFIG_UNREADABLE' });
   assert.equal((await read(config('{ server: "http://127.0.0.1:8080" }'))).server.port, '8080');
 });

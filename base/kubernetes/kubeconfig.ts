@@ -1,10 +1,10 @@
 import { createHash, createPrivateKey } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { readPlainFile } from '../../../base/files/index.ts';
-import { tlsCertificates } from '../../../base/pem/index.ts';
-import { formatProblems, parseDocuments } from '../../../base/schema/index.ts';
-import type { Document, PathSegment } from '../../../base/schema/index.ts';
+import { PortcullisError, reasonOf } from '../errors/index.ts';
+import { readPlainFile } from '../files/index.ts';
+import { tlsCertificates } from '../pem/index.ts';
+import { formatProblems, parseDocuments } from '../schema/index.ts';
+import type { Document, PathSegment } from '../schema/index.ts';
 
 /** How to reach the API, and with which identity. */
 export interface ApiAccess {
@@ -49,8 +49,8 @@ const refusedOfCluster: Readonly<Record<string, string>> = {
  * Reads a kubeconfig and every file that it names. It reads them again on each call, because certificates and
  * tokens are renewed in place. The context is `current-context`. Inline data wins over a file, as in
  * client-go (k8s.io/client-go/tools/clientcmd).
- * @throws NETWORK_KUBECONFIG_UNREADABLE · NETWORK_KUBECONFIG_INVALID (with file:line:column) ·
- * NETWORK_KUBECONFIG_UNSUPPORTED
+ * @throws KUBERNETES_KUBECONFIG_UNREADABLE · KUBERNETES_KUBECONFIG_INVALID (with file:line:column) ·
+ * KUBERNETES_KUBECONFIG_UNSUPPORTED
  */
 export async function readKubeconfig(file: string): Promise<ApiAccess> {
   const text = await readNamed(file, file);
@@ -247,7 +247,7 @@ function failure(
   fix: string,
 ): PortcullisError {
   return new PortcullisError({
-    code: `NETWORK_KUBECONFIG_${what}`,
+    code: `KUBERNETES_KUBECONFIG_${what}`,
     kind: what === 'UNREADABLE' ? 'unavailable' : 'invalid',
     attempted: 'read the kubeconfig',
     on,

@@ -1,0 +1,11 @@
+export { createApiClient, expired, refused, retryAfterOf, statusOf } from './api-client.ts';
+export type { ApiChange, ApiClient, ApiClientOptions, Query, WatchLimits } from './api-client.ts';
+export { createCollection } from './collection.ts';
+export type { Collection, ListedCollection } from './collection.ts';
+export { follow, usualTiming } from './follow.ts';
+export type { FollowTiming, Follower } from './follow.ts';
+export { readKubeconfig } from './kubeconfig.ts';
+export type { ApiAccess } from './kubeconfig.ts';
+export type { Followed } from './list.ts';
+export { fieldsOf, listOf, nameOf, textOf } from './object-fields.ts';
+export type { ObjectFields } from './object-fields.ts';
