@@ -2,13 +2,14 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import {
   generateKeyPair,
+  generatedKeyTypes,
   openRegistries,
   parseDuration,
   processPassphrase,
   signReference,
   signatureFormats,
 } from '../trust/index.ts';
-import type { SignatureFormat } from '../trust/index.ts';
+import type { GeneratedKeyType, SignatureFormat } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { withRegistries } from './options/registry-options.ts';
@@ -18,6 +19,7 @@ import type { SignerFlags } from './options/signer-options.ts';
 
 interface SignFlags extends RegistryFlags, SignerFlags {
   readonly generateKey?: string;
+  readonly keyType?: GeneratedKeyType;
   readonly format?: readonly SignatureFormat[];
   readonly recursive: boolean;
   readonly identity?: string;
@@ -43,6 +45,12 @@ export function register(program: Command): void {
     .description('sign an image with a key, a token or an identity, as cosign and notation do, or make a key')
     .argument('[image]', 'reference of the image')
     .option('--generate-key <prefix>', 'make PREFIX.key and PREFIX.pub instead of signing')
+    .addOption(
+      new Option(
+        '--key-type <type>',
+        'with --generate-key: ecdsa-p256 (default), or ml-dsa-44, ml-dsa-65, ml-dsa-87 (post-quantum; cosign cannot use them)',
+      ).choices(generatedKeyTypes),
+    )
     .addOption(
       new Option(
         '--format <format>',
@@ -71,6 +79,10 @@ export function register(program: Command): void {
   withOutput(withRegistries(withSigner(command))).action((image: string | undefined, flags: SignFlags) => {
     if (flags.generateKey !== undefined && image === undefined && flags.key === undefined && !flags.keyless)
       return run(flags.output, () => makeKey(flags.generateKey ?? '', flags));
+    if (flags.keyType !== undefined)
+      return command.error('error: --key-type goes with --generate-key PREFIX alone', {
+        exitCode: exitCodes.usage,
+      });
     if (image === undefined || flags.generateKey !== undefined)
       return command.error('error: name an image and --key FILE, or --generate-key PREFIX alone', {
         exitCode: exitCodes.usage,
@@ -100,7 +112,7 @@ export function register(program: Command): void {
 }
 
 async function makeKey(prefix: string, flags: SignFlags): Promise<number> {
-  const files = await generateKeyPair(prefix, processPassphrase(flags.passphraseFile));
+  const files = await generateKeyPair(prefix, processPassphrase(flags.passphraseFile), flags.keyType);
   print(flags.output, files, `private key ${files.privateFile}\npublic key  ${files.publicFile}\n`);
   return exitCodes.yes;
 }

@@ -1,7 +1,6 @@
-import { createPrivateKey, createPublicKey, generateKeyPair as generate, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { promisify } from 'node:util';
 import { isPortcullisError, PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { onlyPemBlock, writePem } from '../../base/pem/index.ts';
@@ -85,22 +84,30 @@ function signingKey(file: string, key: KeyObject): SigningKey {
 
 /**
  * Signs as `cosign verify --key` expects by default: ECDSA (DER) and RSA (PKCS #1 v1.5) over SHA-256 whatever
- * the curve, Ed25519 pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for P-384, P-521
+ * the curve, Ed25519 and ML-DSA pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for P-384, P-521
  * and Ed25519.
  */
 export function signMessage(key: SigningKey, message: Uint8Array): Buffer {
-  return sign(key.public.type === 'ed25519' ? null : 'sha256', message, key.private);
+  return sign(hashesItself(key.public) ? null : 'sha256', message, key.private);
 }
+
+/** Whether the algorithm of a key takes the message itself, without a digest. */
+const hashesItself = ({ type }: PolicyKey): boolean => type === 'ed25519' || type === 'ml-dsa';
+
+/** The key types that {@link generateKeyPair} makes. */
+export const generatedKeyTypes = ['ecdsa-p256', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'] as const;
+export type GeneratedKeyType = (typeof generatedKeyTypes)[number];
 
 /**
  * Makes an ECDSA P-256 key pair like `cosign generate-key-pair`: PREFIX.key (encrypted, mode 0600) and
- * PREFIX.pub. Existing files are not changed.
+ * PREFIX.pub; or a key pair of another type in the same files. Existing files are not changed.
  * @throws PortcullisError `TRUST_KEY_EXISTS`, `TRUST_KEY_NOT_WRITTEN`, and the errors of {@link
  * readPassphrase}
  */
 export async function generateKeyPair(
   prefix: string,
   passphrase: PassphraseSource,
+  type: GeneratedKeyType = 'ecdsa-p256',
 ): Promise<{ readonly privateFile: string; readonly publicFile: string }> {
   const privateFile = `${prefix}.key`;
   const publicFile = `${prefix}.pub`;
@@ -109,7 +116,7 @@ export async function generateKeyPair(
       throw notWritten('TRUST_KEY_EXISTS', file, 'the file exists', 'choose another prefix, or remove it');
   }
   const words = await readNewPassphrase(passphrase, `New passphrase for ${privateFile}: `);
-  const pair = await promisify(generate)('ec', { namedCurve: 'P-256' });
+  const pair = generatePair(type, publicFile);
   const content = await encryptCosignKey(pair.privateKey.export({ type: 'pkcs8', format: 'der' }), words);
   await writeNew(privateFile, writePem(cosignPemTypes[0], content), 0o600);
   await writeNew(publicFile, publicPem(pair.publicKey), 0o644);
@@ -138,6 +145,24 @@ export async function ensureKeyPair(
     await writeNew(files.publicFile, publicPem(createPublicKey(key)), 0o644);
   }
   return files;
+}
+
+function generatePair(
+  type: GeneratedKeyType,
+  on: string,
+): { readonly privateKey: KeyObject; readonly publicKey: KeyObject } {
+  try {
+    return type === 'ecdsa-p256'
+      ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      : generateKeyPairSync(type);
+  } catch (error) {
+    throw notWritten(
+      'TRUST_KEY_NOT_WRITTEN',
+      on,
+      `Node ${process.versions.node} cannot make a key of type ${type}: ${reasonOf(error)}`,
+      'use Node 24.7 or newer, or another type',
+    );
+  }
 }
 
 const publicPem = (key: KeyObject): string =>

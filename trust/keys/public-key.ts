@@ -10,6 +10,16 @@ const curves: Readonly<Record<string, string>> = {
   secp521r1: 'P-521',
 };
 
+/** Parameter sets of ML-DSA (FIPS 204, section 4), by Node's names of the key types. */
+const mlDsaNames: Readonly<Record<string, string>> = {
+  'ml-dsa-44': 'ML-DSA-44',
+  'ml-dsa-65': 'ML-DSA-65',
+  'ml-dsa-87': 'ML-DSA-87',
+};
+
+/** Object identifiers 2.16.840.1.101.3.4.3.17 to .19 in an SPKI (RFC 9881, section 2). */
+const mlDsaIdentifier = Buffer.from('06096086480165030403', 'hex');
+
 /** RSA moduli below this many bits are refused (NIST SP 800-131A). */
 const minimumRsaBits = 2048;
 
@@ -30,7 +40,12 @@ export function parsePublicKey(name: string, text: string): PolicyKey | { readon
   try {
     key = createPublicKey({ key: block.content, format: 'der', type: 'spki' });
   } catch {
-    return { problem: 'its PEM block is not a readable public key' };
+    const mlDsa = block.content.subarray(0, 32).indexOf(mlDsaIdentifier) !== -1;
+    return {
+      problem: mlDsa
+        ? `it is an ML-DSA key, which Node ${process.versions.node} cannot read; Node 24.7 or newer can`
+        : 'its PEM block is not a readable public key',
+    };
   }
   return policyKey(name, key);
 }
@@ -62,7 +77,11 @@ function keyType(key: KeyObject): PolicyKey['type'] | { readonly problem: string
         : 'rsa';
     }
     default:
-      return { problem: `its type is ${String(key.asymmetricKeyType)}; ECDSA, Ed25519 and RSA are accepted` };
+      return mlDsaNames[String(key.asymmetricKeyType)] === undefined
+        ? {
+            problem: `its type is ${String(key.asymmetricKeyType)}; ECDSA, Ed25519, ML-DSA and RSA are accepted`,
+          }
+        : 'ml-dsa';
   }
 }
 
@@ -90,7 +109,7 @@ export function describeKey(key: PolicyKey): string {
       ? `ECDSA ${curves[details?.namedCurve ?? ''] ?? ''}`
       : key.type === 'rsa'
         ? `RSA ${details?.modulusLength ?? ''}`
-        : 'Ed25519';
+        : (mlDsaNames[String(object.asymmetricKeyType)] ?? 'Ed25519');
   const digest = createHash('sha256').update(key.spki, 'base64').digest('hex');
   return `${key.name} (${algorithm}, sha256:${digest.slice(0, 12)})`;
 }

@@ -25,7 +25,8 @@ export function verifySignature(key: PolicyKey, message: Uint8Array, signature: 
 
 /**
  * Whether `signature` is a signature by the key over `message`. ECDSA: DER (RFC 3279), Ed25519: pure, else
- * prehashed (RFC 8032), RSA: PKCS #1 v1.5, else PSS, with SHA-256. Never throws: a malformed signature counts
+ * prehashed (RFC 8032), RSA: PKCS #1 v1.5, else PSS, with SHA-256, ML-DSA: pure, with an empty context (FIPS
+ * 204, section 5.3). Never throws: a malformed signature counts
  * as a wrong one. Ed25519ph needs `loadPrehashed` first.
  */
 export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Uint8Array): boolean {
@@ -43,6 +44,10 @@ export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Ui
       case 'rsa':
       case 'rsa-pss':
         return verifyRsa(key, message, signature);
+      case 'ml-dsa-44':
+      case 'ml-dsa-65':
+      case 'ml-dsa-87':
+        return verify(null, message, key, signature);
       default:
         return false;
     }
@@ -53,7 +58,7 @@ export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Ui
 
 /**
  * Whether `signature` is a signature by the key over a message of which only the digest is available (bytes,
- * by algorithm). Ed25519 signatures of either form cannot be checked this way. Never throws. ECDSA needs
+ * by algorithm). Ed25519 signatures of either form, and ML-DSA signatures, cannot be checked this way. Never throws. ECDSA needs
  * `loadPrehashed` first.
  */
 export function verifyDigestWithKey(

@@ -196,5 +196,5 @@ export interface PolicyKey {
   readonly name: string;
   /** SPKI, DER, base64. */
   readonly spki: string;
-  readonly type: 'ecdsa' | 'ed25519' | 'rsa';
+  readonly type: 'ecdsa' | 'ed25519' | 'ml-dsa' | 'rsa';
 }

@@ -11,4 +11,6 @@ export type SignatureScheme =
   | 'rsa-pss-sha384'
   | 'rsa-pss-sha512'
   | 'ed25519'
-  | 'ed25519ph';
+  | 'ed25519ph'
+  /** Pure ML-DSA with an empty context (FIPS 204), with the parameter set of the key. */
+  | 'ml-dsa';

@@ -45,11 +45,17 @@ const noWitnesses: WitnessUrls = { logs: [], timestamps: [] };
 
 /**
  * Returns the scheme that `cosign verify --key` expects by default: ECDSA and RSA (PKCS #1 v1.5) over SHA-256
- * for every curve, Ed25519 pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for P-384,
+ * for every curve, Ed25519 and ML-DSA pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for P-384,
  * P-521 and Ed25519.
  */
 export function defaultScheme(key: PolicyKey): SignatureScheme {
-  return key.type === 'ed25519' ? 'ed25519' : key.type === 'rsa' ? 'rsa-pkcs1-sha256' : 'ecdsa-sha256';
+  const schemes = {
+    ecdsa: 'ecdsa-sha256',
+    rsa: 'rsa-pkcs1-sha256',
+    ed25519: 'ed25519',
+    'ml-dsa': 'ml-dsa',
+  } as const;
+  return schemes[key.type];
 }
 
 /**
@@ -75,7 +81,10 @@ export function witnessedScheme(signer: Signer): SignatureScheme {
  * @throws PortcullisError `TRUST_SIGNING_SCHEME` when a key of this type cannot
  */
 export function checkScheme(key: PolicyKey, scheme: SignatureScheme): void {
-  const fits = key.type === 'ed25519' ? scheme.startsWith('ed25519') : scheme.startsWith(`${key.type}-`);
+  const fits =
+    key.type === 'ed25519' || key.type === 'ml-dsa'
+      ? scheme.startsWith(key.type)
+      : scheme.startsWith(`${key.type}-`);
   // A key whose own type is RSASSA-PSS may use no other scheme (RFC 4055).
   const bound = keyObjectOf(key).asymmetricKeyType === 'rsa-pss' && !scheme.startsWith('rsa-pss-');
   if (fits && !bound) return;
@@ -107,7 +116,8 @@ export function keySigner(
       checkScheme(key.public, scheme);
       if (scheme === 'ed25519ph')
         return (await import('../keys/prehashed.ts')).signEd25519ph(key.private, message);
-      const digest = scheme === 'ed25519' ? null : (scheme.split('-').at(-1) as string);
+      const digest =
+        scheme === 'ed25519' || scheme === 'ml-dsa' ? null : (scheme.split('-').at(-1) as string);
       const padding = scheme.startsWith('rsa-pss')
         ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
         : scheme.startsWith('rsa')

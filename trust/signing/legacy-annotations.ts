@@ -16,10 +16,10 @@ export async function legacyAnnotationsOf(
 ): Promise<Readonly<Record<string, string>>> {
   refuseOtherLogs(signer);
   const [log] = signer.witnesses.logs;
-  if (log !== undefined && signer.public.type === 'ed25519')
+  if (log !== undefined && (signer.public.type === 'ed25519' || signer.public.type === 'ml-dsa'))
     throw unfit(
       log.url,
-      'a Rekor v1 log receives the SHA-256 digest of the payload, over which Ed25519 does not sign',
+      'a Rekor v1 log receives the SHA-256 digest of the payload, over which Ed25519 and ML-DSA do not sign',
       'use another key',
     );
   const signature = await signer.sign(payload);

@@ -20,7 +20,7 @@ export interface TransparencyLog {
   /** checkpointKeyId.keyId, base64, if the root states it. */
   readonly checkpointId?: string;
   readonly key: KeyObject;
-  /** The digest of its signatures; null for Ed25519. */
+  /** The digest of its signatures; null for Ed25519 and ML-DSA. */
   readonly digest: string | null;
   readonly validFor: ValidityPeriod;
 }

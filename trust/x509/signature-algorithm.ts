@@ -8,9 +8,11 @@ import { readOid, readSmallInteger } from './der-values.ts';
 /** Digests that count. SHA-1 and older digests prove nothing. */
 export type Digest = 'sha256' | 'sha384' | 'sha512';
 
+type MlDsa = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
+
 /** How a certificate, revocation list, OCSP response or CMS message is signed. */
 export type SignatureAlgorithm =
-  { readonly kind: 'pkcs1' | 'pss' | 'ecdsa'; readonly hash: Digest } | { readonly kind: 'ed25519' };
+  { readonly kind: 'pkcs1' | 'pss' | 'ecdsa'; readonly hash: Digest } | { readonly kind: 'ed25519' | MlDsa };
 
 const digests: Readonly<Record<string, Digest>> = {
   '2.16.840.1.101.3.4.2.1': 'sha256',
@@ -32,12 +34,18 @@ const ecdsa: Readonly<Record<string, Digest>> = {
   '1.2.840.10045.4.3.3': 'sha384',
   '1.2.840.10045.4.3.4': 'sha512',
 };
-const ed25519 = '1.3.101.112';
+/** Algorithms that take the message itself: Ed25519 (RFC 8410 section 3) and pure ML-DSA (RFC 9881 section 2). */
+const undigested: Readonly<Record<string, 'ed25519' | MlDsa>> = {
+  '1.3.101.112': 'ed25519',
+  '2.16.840.1.101.3.4.3.17': 'ml-dsa-44',
+  '2.16.840.1.101.3.4.3.18': 'ml-dsa-65',
+  '2.16.840.1.101.3.4.3.19': 'ml-dsa-87',
+};
 
 /**
  * Reads an AlgorithmIdentifier of a signature.
  * @param digest the digest of CMS, where the algorithm may be plain rsaEncryption (RFC 5652 section 10.1.2)
- * @returns undefined for an algorithm that does not count: outside SHA-2 and Ed25519, or RSASSA-PSS with
+ * @returns undefined for an algorithm that does not count: outside SHA-2, Ed25519 and ML-DSA, or RSASSA-PSS with
  * mixed parameters
  * @throws DerError when it is malformed
  */
@@ -59,11 +67,12 @@ export function readSignatureAlgorithm(
     return { kind: 'pkcs1', hash: rsa };
   }
   const hash = ecdsa[oid];
-  if (hash === undefined && oid !== ed25519) return undefined;
-  // RFC 5758 section 3.2, RFC 8410 section 3: absent.
+  const kind = undigested[oid];
+  if (hash === undefined && kind === undefined) return undefined;
+  // RFC 5758 section 3.2, RFC 8410 section 3, RFC 9881 section 2: absent.
   if (parameters !== undefined)
     throw new DerError('the signature algorithm has parameters', parameters.offset);
-  return hash === undefined ? { kind: 'ed25519' } : { kind: 'ecdsa', hash };
+  return kind === undefined ? { kind: 'ecdsa', hash: hash as Digest } : { kind };
 }
 
 /**
@@ -164,7 +173,10 @@ function fits(
     case 'ecdsa':
       return key.asymmetricKeyType === 'ec' && verifyWith(algorithm.hash, data, key, signature);
     case 'ed25519':
-      return key.asymmetricKeyType === 'ed25519' && verifyWith(null, data, key, signature);
+    case 'ml-dsa-44':
+    case 'ml-dsa-65':
+    case 'ml-dsa-87':
+      return key.asymmetricKeyType === algorithm.kind && verifyWith(null, data, key, signature);
   }
 }
 

@@ -15,7 +15,7 @@ import { parsePkcs11Uri } from './uri.ts';
  */
 const mechanisms: Readonly<
   Record<
-    Exclude<SignatureScheme, 'ed25519ph'>,
+    Exclude<SignatureScheme, 'ed25519ph' | 'ml-dsa'>,
     { readonly mechanism: number; readonly pss?: readonly [hash: number, mask: number, salt: number] }
   >
 > = {
@@ -86,6 +86,7 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
         // CKM_EDDSA takes this as a parameter, which SoftHSM and other modules do not accept.
         if (scheme === 'ed25519ph')
           throw fail('it cannot sign a digest with Ed25519, which a Rekor v2 log requires');
+        if (scheme === 'ml-dsa') throw fail('ML-DSA keys in tokens are not supported');
         const { mechanism, pss } = mechanisms[scheme];
         const data = scheme.startsWith('ecdsa-')
           ? createHash(scheme.slice('ecdsa-'.length)).update(message).digest()
