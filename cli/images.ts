@@ -7,6 +7,7 @@ import { besideSocket } from './options/admin-socket.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
 import { registerCarry } from './images/carry.ts';
 import { registerCopy } from './images/copy.ts';
+import { registerEvidence } from './images/evidence.ts';
 import { followPull } from './images/follow-pull.ts';
 import { registerImport } from './images/import.ts';
 import { registerUpkeep } from './images/upkeep.ts';
@@ -33,8 +34,11 @@ interface PullOptions extends Options {
 export function register(program: Command): void {
   const images = program
     .command('images')
-    .description('list, pull, inspect, copy, push, export, import, check, repair, prune and remove images');
+    .description(
+      'list, pull, inspect, copy, compare, push, export, import, check, repair, prune and remove images',
+    );
   registerCopy(images);
+  registerEvidence(images);
   registerCarry(images);
   registerImport(images);
   registerUpkeep(images);

@@ -109,7 +109,16 @@ export { previousAnswer } from './tuf-requirement/previous-answer.ts';
 export { createTrustServices } from './tuf-requirement/trust-services.ts';
 export type { SignedReference } from './evidence/signed-reference.ts';
 export type { TrustServices } from './tuf-requirement/trust-services.ts';
-export { archiveReference, copyReference, loadArchive, verifyArchive } from './transfer/carry.ts';
+export {
+  archiveReference,
+  copyReference,
+  evidenceOfReference,
+  extractPolicy,
+  loadArchive,
+  verifyArchive,
+} from './transfer/carry.ts';
+export { isComplete, lostInCopy } from './transfer/inventory.ts';
+export type { EvidencePiece, ImageInventory, LostInCopy } from './transfer/inventory.ts';
 export { exportReference, pushImageFile } from './transfer/carry-files.ts';
 export type { CopyProgress } from './transfer/copy-image.ts';
 export { useImageFile } from './transfer/image-file.ts';

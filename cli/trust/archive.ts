@@ -5,6 +5,7 @@ import { readPlainFileSync } from '../../base/files/index.ts';
 import {
   archiveReference,
   explainVerdict,
+  extractPolicy,
   loadArchive,
   loadPolicy,
   parseDuration,
@@ -26,20 +27,27 @@ interface Flags extends RegistryFlags {
   readonly key?: string;
   readonly passphraseFile?: string;
   readonly archiveKey?: string;
-  readonly policy: readonly string[];
+  readonly policy?: readonly string[];
+  readonly to: string;
   readonly namespace: string;
   readonly trustState: string;
   readonly output: OutputFormat;
 }
+
+type CreateFlags = Omit<Flags, 'policy'> & { readonly policy?: string };
 
 const examples = `
 Examples:
   $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --fresh-for 14d --key archive.key
   $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --metadata https://trust.example.com/tuf/registry.example.com/pay/app
   $ portcullis trust archive verify app.tar --policy policy.yaml --archive-key archive.pub       no network: reads only the file
+  $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --policy policy.d --key archive.key       the policy and its trusted roots, too
+  $ portcullis trust archive verify app.tar --archive-key archive.pub                            by the policy that the archive carries
+  $ portcullis trust archive policy app.tar --archive-key archive.pub --to policy.d
   $ portcullis trust archive load app.tar 10.0.0.5:5000/pay/app:1.0
 
-An archive is an OCI image layout as one tar file: the image with every platform, signatures, attestations, and signed metadata. It is good until its
+An archive is an OCI image layout as one tar file: the image with every platform, signatures, attestations, and signed metadata, and with
+--policy also a policy with its keys and trusted roots. It is good until its
 own bound or until its metadata expire, whichever comes first; after that it is refused.`;
 
 export function registerArchive(trust: Command): void {
@@ -57,10 +65,11 @@ export function registerArchive(trust: Command): void {
       '--metadata <address>',
       'address of its signed metadata, if not stored with it in the registry: https://… or oci://…',
     )
+    .option('--policy <path>', 'folder or file of a policy to carry with the image; needs --key')
     .option('--fresh-for <duration>', 'how long the archive may be used', '30d')
     .option('--key <file|uri>', 'key that signs the archive')
     .option('--passphrase-file <file>', 'file whose first line is the passphrase');
-  withOutput(withRegistries(create)).action((reference: string, file: string, flags: Flags) => {
+  withOutput(withRegistries(create)).action((reference: string, file: string, flags: CreateFlags) => {
     const freshFor = parseDuration(flags.freshFor);
     if (freshFor === undefined)
       return create.error(`error: --fresh-for ${flags.freshFor}: write a duration such as 30d`, {
@@ -74,6 +83,7 @@ export function registerArchive(trust: Command): void {
           registry,
           freshFor,
           ...(flags.metadata === undefined ? {} : { metadata: flags.metadata }),
+          ...(flags.policy === undefined ? {} : { policy: flags.policy }),
           ...(flags.key === undefined ? {} : { key: flags.key }),
           passphrase: processPassphrase(flags.passphraseFile),
           progress,
@@ -81,7 +91,8 @@ export function registerArchive(trust: Command): void {
         }),
       );
       const { digest, evidence, metadata, statement } = made;
-      const held = `pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}`;
+      const policy = statement.policy === undefined ? '' : ', policy';
+      const held = `pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}${policy}`;
       print(flags.output, made, `wrote ${digest} (${held}) to ${file}, good until ${statement.freshUntil}\n`);
       return exitCodes.yes;
     });
@@ -93,7 +104,11 @@ export function registerArchive(trust: Command): void {
       'decide about the image of an archive, from the file alone; exits 0 admitted, 1 denied, 3 undecided',
     )
     .argument('<file>', 'the archive')
-    .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
+    .option(
+      '--policy <path>',
+      'policy file or folder; may be repeated; default: the policy that the archive carries',
+      collect,
+    )
     .option('--archive-key <file>', 'public key that must have signed the archive')
     .option('--namespace <name>', 'Kubernetes namespace', '')
     .option(
@@ -103,10 +118,10 @@ export function registerArchive(trust: Command): void {
     );
   withOutput(withWide(verify)).action((file: string, flags: Flags) =>
     run(flags.output, async () => {
-      const { policy } = await loadPolicy({ paths: flags.policy });
+      const given = flags.policy === undefined ? undefined : await loadPolicy({ paths: flags.policy });
       const input = {
         file,
-        policy,
+        ...(given !== undefined && { policy: given.policy }),
         namespace: flags.namespace,
         trustState: flags.trustState,
         now: new Date(),
@@ -115,6 +130,22 @@ export function registerArchive(trust: Command): void {
       const { verdict, statement } = await verifyArchive(input);
       print(flags.output, { statement, verdict }, tree(explainVerdict(verdict)));
       return { admit: exitCodes.yes, deny: exitCodes.no, undecided: exitCodes.undecided }[verdict.outcome];
+    }),
+  );
+
+  const policy = archive
+    .command('policy')
+    .description('write the policy that a signed archive carries to a new folder')
+    .argument('<file>', 'the archive')
+    .requiredOption('--archive-key <file>', 'public key that must have signed the archive')
+    .requiredOption('--to <folder>', 'new folder');
+  withOutput(policy).action((file: string, flags: Flags) =>
+    run(flags.output, async () => {
+      const { key } = keyOf(flags.archiveKey);
+      if (key === undefined) return exitCodes.usage;
+      const files = await extractPolicy({ file, key, to: flags.to, now: new Date() });
+      print(flags.output, { folder: flags.to, files }, `wrote ${files.length} files to ${flags.to}\n`);
+      return exitCodes.yes;
     }),
   );
 

@@ -66,6 +66,8 @@ interface PolicyOptions {
    * tests.
    */
   readonly substitutes?: ReadonlyMap<string, Buffer>;
+  /** Trusted roots that came with the policy, by the URL of their TUF repository: those of this machine do not count. */
+  readonly carriedRoots?: Building['carriedRoots'];
 }
 
 /**
@@ -86,7 +88,7 @@ export async function loadPolicy(options: PolicyOptions): Promise<LoadedPolicy> 
  * instead of throwing.
  */
 export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
-  const { substitutes } = options;
+  const { substitutes, carriedRoots } = options;
   const read = await readPolicyFiles(options.paths);
   const problems: Problem[] = [...read.problems];
   const references: Building['references'] = new Map();
@@ -117,6 +119,7 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
         references,
         tufRoots,
         ...(substitutes === undefined ? {} : { substitutes }),
+        ...(carriedRoots === undefined ? {} : { carriedRoots }),
       }),
     );
     append(ceilings, ceilingsOf(document));

@@ -27,6 +27,15 @@ export interface Building {
   readonly tufRoots?: Map<string, TufRoot>;
   /** Bytes that replace the content of files, by path: the keys of policy tests. */
   readonly substitutes?: ReadonlyMap<string, Buffer>;
+  /** Trusted roots in place of those of this machine, by the URL of their TUF repository without a final `/`. */
+  readonly carriedRoots?: ReadonlyMap<string, CarriedRoot>;
+}
+
+/** A trusted root that came with a policy, and for whose freshness the signer of both vouches. */
+export interface CarriedRoot {
+  readonly content: Buffer;
+  /** Milliseconds since 1970. From then on it proves nothing. */
+  readonly expires: number;
 }
 
 /** The content of a file, or the reason why it could not be read. */

@@ -182,6 +182,8 @@ async function readRoot(
       building,
       'name a trusted_root.json, relative to this policy file',
     );
+  const carried = carriedRoot(publicGood, publicGoodTufUrl, path, building);
+  if (carried !== undefined) return carried;
   const file = cachedRootFile(defaultRootCache, publicGoodTufUrl);
   const fix = 'update it: portcullis sigstore-root update';
   const read = await readReferenced(building, file, maximumRootBytes);
@@ -207,6 +209,8 @@ async function readCached(
 ): Promise<PolicyRoot | undefined> {
   const { url, cache } = tuf;
   if (typeof url !== 'string') return undefined;
+  const carried = carriedRoot(url, url, [...path, 'tuf'], building);
+  if (carried !== undefined) return carried;
   const folder = typeof cache === 'string' ? cache : defaultRootCache;
   const file = cachedRootFile(folder, url);
   const where = typeof cache === 'string' ? ` --cache ${cache}` : '';
@@ -221,6 +225,22 @@ async function readCached(
   }
   building.tufRoots?.set(file, { url, cache: folder, expires });
   return { ...root, expires: new Date(expires).toISOString() };
+}
+
+/** Returns the root that came with the policy. Its bytes are part of the policy's revision. */
+function carriedRoot(
+  name: string,
+  url: string,
+  path: readonly PathSegment[],
+  building: Building,
+): PolicyRoot | undefined {
+  const carried = building.carriedRoots?.get(url.replace(/\/+$/u, ''));
+  if (carried === undefined) return undefined;
+  const { content: bytes, expires } = carried;
+  const read = { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
+  building.references.set(cachedRootFile(defaultRootCache, url), read);
+  const root = rootOf(name, read, path, building, 'bring an archive with a valid root');
+  return root === undefined ? undefined : { ...root, expires: new Date(expires).toISOString() };
 }
 
 async function readRootFile(

@@ -38,12 +38,15 @@ export interface ArchiveStatement {
    * metadata.
    */
   readonly freshUntil: string;
-  /** Digest of `index.json`, which covers everything inside. */
+  /** Digest of `index.json`, which covers everything about the image. */
   readonly index: string;
+  /** Digest of the policy that the archive carries. */
+  readonly policy?: string;
 }
 
 const statementFile = 'portcullis-archive.json';
 const signatureFile = 'portcullis-archive.sig';
+const policyFile = 'portcullis-policy.tar';
 
 export interface WriteArchiveInput {
   readonly file: string;
@@ -53,6 +56,8 @@ export interface WriteArchiveInput {
   readonly tag: string | undefined;
   /** The source of the image's signed metadata, when it is not beside the image in the registry. */
   readonly metadata?: TufSource;
+  /** A packed policy, to carry with the image. */
+  readonly policy?: Buffer;
   /** Seconds. */
   readonly freshFor: number;
   /** Signs the statement, so that the freshness of the archive cannot be extended on the way. */
@@ -95,12 +100,14 @@ export async function writeArchive(
       createdAt: now.toISOString(),
       freshUntil: new Date(until).toISOString(),
       index: digestOf(await readFile(join(folder, 'index.json'))),
+      ...(input.policy === undefined ? {} : { policy: digestOf(input.policy) }),
     };
+    if (input.policy !== undefined) await writeFile(join(folder, policyFile), input.policy);
     const bytes = Buffer.from(canonicalJson(statement));
     await writeFile(join(folder, statementFile), bytes);
     if (signer !== undefined)
       await writeFile(join(folder, signatureFile), (await signer.sign(bytes)).toString('base64'));
-    await writeTar(folder, file, [statementFile, signatureFile, 'oci-layout', 'index.json']);
+    await writeTar(folder, file, [statementFile, signatureFile, policyFile, 'oci-layout', 'index.json']);
     return { ...copied, metadata: copied.metadata || brought, statement };
   });
 }
@@ -111,6 +118,8 @@ export interface OpenedArchive {
   readonly repository: RegistryRepository;
   /** The signed metadata of the image. */
   readonly metadata: TufSource;
+  /** The packed policy that the archive carries. Only a signed archive vouches for it. */
+  readonly policy?: Buffer;
 }
 
 /**
@@ -148,14 +157,27 @@ export function useArchive<T>(
         `it was good until ${statement.freshUntil}`,
         'bring a newer archive; check the clock',
       );
+    const policy = await readPolicyFile(file, folder, statement);
     const repository = await openLayout(folder);
-    return body({ statement, repository, metadata: ociSource([repository], defaultTufTag) });
+    const metadata = ociSource([repository], defaultTufTag);
+    return body({ statement, repository, metadata, ...(policy === undefined ? {} : { policy }) });
   });
+}
+
+async function readPolicyFile(
+  file: string,
+  folder: string,
+  statement: ArchiveStatement,
+): Promise<Buffer | undefined> {
+  const packed = await readFile(join(folder, policyFile)).catch(() => undefined);
+  if ((packed === undefined ? undefined : digestOf(packed)) !== statement.policy)
+    throw damaged(file, 'its policy is not the one that it was made with');
+  return packed;
 }
 
 function readStatement(file: string, bytes: Buffer): ArchiveStatement {
   try {
-    const { version, reference, digest, createdAt, freshUntil, index } =
+    const { version, reference, digest, createdAt, freshUntil, index, policy } =
       recordOf(parseStrictJson(bytes)) ?? {};
     const times = [createdAt, freshUntil].every(
       (time) => typeof time === 'string' && !Number.isNaN(Date.parse(time)),
@@ -166,6 +188,7 @@ function readStatement(file: string, bytes: Buffer): ArchiveStatement {
       typeof digest !== 'string' ||
       !isDigest(digest) ||
       typeof index !== 'string' ||
+      (policy !== undefined && typeof policy !== 'string') ||
       !times
     )
       throw new Error('its statement is not of the form of version 1');
@@ -176,6 +199,7 @@ function readStatement(file: string, bytes: Buffer): ArchiveStatement {
       createdAt: createdAt as string,
       freshUntil: freshUntil as string,
       index,
+      ...(policy === undefined ? {} : { policy }),
     };
   } catch (error) {
     throw damaged(file, error instanceof Error ? error.message : 'its statement cannot be read');
@@ -250,7 +274,8 @@ export async function writeTar(folder: string, file: string, heads: readonly str
   }
 }
 
-const allowed = /^(?:oci-layout|index\.json|portcullis-archive\.(?:json|sig)|blobs\/sha256\/[0-9a-f]{64})$/u;
+const allowed =
+  /^(?:oci-layout|index\.json|portcullis-policy\.tar|portcullis-archive\.(?:json|sig)|blobs\/sha256\/[0-9a-f]{64})$/u;
 const mostEntries = 100_000;
 /** Limit for files that are read as a whole: statement, signature, index. */
 const mostHeadBytes = 16 * 1024 * 1024;
@@ -288,8 +313,9 @@ async function readTar(file: string, folder: string): Promise<void> {
   }
 }
 
+const invalidCodes = ['TRUST_ARCHIVE_EXISTS', 'TRUST_ARCHIVE_OTHER_DIGEST', 'TRUST_ARCHIVE_POLICY'];
+
 export function failure(code: string, on: string, why: string, fix: string): PortcullisError {
-  const kind =
-    code === 'TRUST_ARCHIVE_EXISTS' || code === 'TRUST_ARCHIVE_OTHER_DIGEST' ? 'invalid' : 'denied';
+  const kind = invalidCodes.includes(code) ? 'invalid' : 'denied';
   return new PortcullisError({ code, kind, attempted: 'use archive', on, why, fix });
 }

@@ -1,3 +1,4 @@
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Reference, RegistryRepository } from '../../base/distribution/index.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
@@ -14,10 +15,14 @@ import { openSources } from '../tuf-requirement/sources.ts';
 import type { Dossier, Platform, Verdict } from '../findings/types.ts';
 import type { PolicyKey, TrustPolicy } from '../requirements/types.ts';
 import { verifyImage } from '../verify-image.ts';
-import { publishedAt, useArchive, writeArchive } from './archive.ts';
-import type { ArchiveStatement } from './archive.ts';
+import { failure, publishedAt, useArchive, writeArchive } from './archive.ts';
+import type { ArchiveStatement, OpenedArchive } from './archive.ts';
+import { loadCarriedPolicy, packPolicy, unpackPolicy } from './carried-policy.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
+import { inTemporary } from './temporary.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
+import { inventoryOf } from './inventory.ts';
+import type { ImageInventory } from './inventory.ts';
 
 /** Carrying images by name, with all their evidence. */
 
@@ -57,6 +62,15 @@ export async function copyReference(input: {
   return { ...copied, metadata: true };
 }
 
+/**
+ * Lists what a repository holds about an image. With a mirror, the mirror is asked.
+ * @throws the errors of inventoryOf and of references
+ */
+export async function evidenceOfReference(text: string, registry: RegistryAccess): Promise<ImageInventory> {
+  const { reference, wanted } = wantedOf(text);
+  return inventoryOf(present((await registry.repositories(reference))[0], text), wanted);
+}
+
 async function metadataAt(address: string, about: Reference, registry: RegistryAccess): Promise<Publication> {
   const found = await publishedAt(sourceOf(address, about, registry));
   if (found !== undefined) return found;
@@ -81,6 +95,8 @@ export async function archiveReference(input: {
   readonly registry: RegistryAccess;
   /** Address of the image's signed metadata. Default: the metadata in the registry. */
   readonly metadata?: string;
+  /** Folder or file of a policy to carry with the image. The archive must then be signed. */
+  readonly policy?: string;
   /** Seconds. */
   readonly freshFor: number;
   /** File of the key that signs the archive. */
@@ -91,6 +107,9 @@ export async function archiveReference(input: {
 }): Promise<CopiedImage & { readonly statement: ArchiveStatement }> {
   const { file, freshFor, now, key, passphrase } = input;
   const { reference, wanted, tag, name } = wantedOf(input.reference);
+  if (input.policy !== undefined && key === undefined)
+    throw unsigned(file, 'it carries a policy, which whoever carries the file could exchange');
+  const policy = input.policy === undefined ? undefined : await packPolicy(input.policy, now);
   const from = present((await input.registry.repositories(reference))[0], input.reference);
   const signer = key === undefined ? undefined : await openSigner({ key, passphrase, now });
   try {
@@ -103,6 +122,7 @@ export async function archiveReference(input: {
       ...(input.metadata === undefined
         ? {}
         : { metadata: sourceOf(input.metadata, reference, input.registry) }),
+      ...(policy === undefined ? {} : { policy }),
       freshFor,
       ...(signer === undefined ? {} : { signer }),
       ...(input.progress === undefined ? {} : { progress: input.progress }),
@@ -149,14 +169,17 @@ export function loadArchive(input: {
 export function verifyArchive(input: {
   readonly file: string;
   readonly key?: PolicyKey;
-  readonly policy: TrustPolicy;
+  /** Absent: the policy that the archive carries, which needs `key`. */
+  readonly policy?: TrustPolicy;
   readonly namespace: string;
   readonly platform?: Platform;
   readonly trustState: string;
   readonly now: Date;
 }): Promise<{ readonly statement: ArchiveStatement; readonly verdict: Verdict; readonly dossier?: Dossier }> {
-  const { policy, namespace, platform, trustState, now } = input;
-  return useArchive(input, async ({ statement, repository, metadata }) => {
+  const { namespace, platform, trustState, now } = input;
+  return useArchive(input, async (archive) => {
+    const { statement, repository, metadata } = archive;
+    const policy = input.policy ?? (await carriedPolicy(input, archive));
     const repositories = openRepositoriesIn({ folder: trustState, source: metadata, now: () => now });
     const registry: RegistryAccess = {
       options: {},
@@ -186,6 +209,61 @@ export function verifyArchive(input: {
     };
   });
 }
+
+/**
+ * Writes the policy that an archive carries to a folder, which appears only when it is complete.
+ * @param key the key that must have signed the archive
+ * @returns the names of the files
+ * @throws the errors of useArchive; TRUST_ARCHIVE_EXISTS when the folder exists
+ */
+export function extractPolicy(input: {
+  readonly file: string;
+  readonly key: PolicyKey;
+  readonly to: string;
+  readonly now: Date;
+}): Promise<readonly string[]> {
+  const { file, to } = input;
+  return useArchive(input, async ({ policy }) => {
+    if (policy === undefined) throw withoutPolicy(file);
+    if ((await stat(to).catch(() => undefined)) !== undefined)
+      throw failure('TRUST_ARCHIVE_EXISTS', to, 'it exists', 'name a new folder');
+    const partial = `${to}.part`;
+    await rm(partial, { recursive: true, force: true });
+    try {
+      await mkdir(partial, { recursive: true, mode: 0o755 });
+      const names = await unpackPolicy(policy, partial);
+      await rename(partial, to);
+      return names;
+    } catch (error) {
+      await rm(partial, { recursive: true, force: true });
+      throw error;
+    }
+  });
+}
+
+/** Loads the policy of an archive, for the time that the archive is fresh. */
+async function carriedPolicy(
+  { file, key }: { readonly file: string; readonly key?: PolicyKey },
+  { policy, statement }: OpenedArchive,
+): Promise<TrustPolicy> {
+  if (policy === undefined) throw withoutPolicy(file);
+  if (key === undefined) throw unsigned(file, 'its policy counts only if a known key signed the archive');
+  return inTemporary('portcullis-policy-', async (folder) => {
+    const loaded = await loadCarriedPolicy(policy, folder, new Date(statement.freshUntil));
+    return loaded.policy;
+  });
+}
+
+const withoutPolicy = (file: string): PortcullisError =>
+  failure(
+    'TRUST_ARCHIVE_POLICY',
+    file,
+    'it carries no policy',
+    'name one with --policy, or make the archive with --policy',
+  );
+
+const unsigned = (file: string, why: string): PortcullisError =>
+  failure('TRUST_ARCHIVE_UNSIGNED', file, why, 'sign with --key, and name the public key with --archive-key');
 
 /**
  * Returns the repository of an image, if a registry serves it.

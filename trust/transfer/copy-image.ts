@@ -1,7 +1,6 @@
 import pLimit from 'p-limit';
-import { fallbackTag, formatReference, parseReference } from '../../base/distribution/index.ts';
+import { fallbackTag, formatReference, orAbsent, parseReference } from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
-import { isPortcullisError } from '../../base/errors/index.ts';
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
 
@@ -129,15 +128,6 @@ export async function copyImage({
   const metadata = await tagged(defaultTufTag);
   if (tag !== undefined) await to.pushManifest(top.bytes, top.mediaType, { ...options, tag });
   return { reference, digest: top.digest, manifests, evidence, metadata };
-}
-
-async function orAbsent<T>(asked: Promise<T>): Promise<T | undefined> {
-  try {
-    return await asked;
-  } catch (error) {
-    if (isPortcullisError(error) && error.kind === 'not-found') return undefined;
-    throw error;
-  }
 }
 
 /** Returns the tag or digest of a reference, and the tag alone. */
