@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createRegistryClient } from '../base/distribution/index.ts';
+import type { RegistryRepository } from '../base/distribution/index.ts';
 import { findRegistry, startRegistry } from '../test/fixtures/registry.ts';
 import type { TestRegistry } from '../test/fixtures/registry.ts';
 
@@ -57,6 +58,38 @@ test('a key is made, an image is denied, signed and admitted', { skip }, async (
   const admitted = portcullis('verify', image, '--key', 'cosign.pub', '--output', 'json');
   assert.equal(admitted.status, 0);
   assert.equal((JSON.parse(admitted.stdout) as { outcome: string }).outcome, 'admit');
+});
+
+test('a mirror that dropped the evidence is named', { skip }, async () => {
+  const mirror = await startRegistry();
+  const client = createRegistryClient({ tagSettleMs: 0 });
+  const at = (host: string): RegistryRepository => {
+    const [repository] = client.repositories({ registry: host, repository: 'app' });
+    assert.ok(repository);
+    return repository;
+  };
+  try {
+    const { bytes, mediaType, content } = await at(registry.host).manifest('1');
+    assert.equal(content.kind, 'manifest');
+    if (content.kind === 'manifest')
+      await at(mirror.host).pushBlob(await at(registry.host).blobBytes(content.config, 4096));
+    await at(mirror.host).pushManifest(bytes, mediaType, { tag: '1' });
+    const words = ['--key', 'cosign.pub', '--registry-mirror', `${registry.host}=${mirror.url}`];
+    const denied = portcullis('verify', image, ...words);
+    assert.equal(denied.status, 1);
+    assert.match(denied.stdout, new RegExp(`note: the mirror ${mirror.host} serves the image and nothing`));
+    const json = JSON.parse(portcullis('verify', image, ...words, '--output', 'json').stdout) as {
+      readonly notes?: readonly string[];
+    };
+    assert.equal(json.notes?.length, 1);
+    const named = /--against (\S+)$/.exec(json.notes?.[0] ?? '')?.[1] ?? '';
+    const compared = portcullis('images', 'evidence', image, '--against', named);
+    assert.equal(compared.status, 1, compared.stderr);
+    assert.match(compared.stdout, /signature \(sigstore bundle\)/);
+  } finally {
+    await client.close();
+    await mirror.close();
+  }
 });
 
 test('kept evidence decides offline, about its own image and platform only', { skip }, () => {

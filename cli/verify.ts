@@ -3,12 +3,14 @@ import { isDeepStrictEqual } from 'node:util';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { formatReference, parseReference } from '../base/distribution/index.ts';
+import type { RegistryRepository } from '../base/distribution/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
 import {
   adviceOf,
   decide,
   explainVerdict,
   loadPolicy,
+  mirrorLosses,
   openRegistries,
   policyOfKey,
   prepareDecision,
@@ -89,7 +91,7 @@ async function verify(reference: string, flags: VerifyFlags): Promise<number> {
     flags.key === undefined
       ? (await loadPolicy({ paths: flags.policy ?? [] })).policy
       : await policyOfKey(flags.key);
-  const { verdict, dossier } =
+  const { verdict, dossier, places } =
     flags.dossier === undefined
       ? await verifyOnline(reference, policy, flags)
       : await verifyOffline(reference, policy, flags.dossier, flags);
@@ -97,10 +99,15 @@ async function verify(reference: string, flags: VerifyFlags): Promise<number> {
     await saveRecording(flags.saveDossier, verdict, dossier);
   const advice = verdict.outcome === 'admit' ? '' : `  to do: ${adviceOf(verdict)}\n`;
   const files = verdict.outcome === 'admit' ? await filesOf(reference, verdict, flags) : undefined;
+  const notes = mirrorNotes(reference, verdict, dossier, places);
   print(
     flags.output,
-    files === undefined ? verdict : { ...verdict, files },
-    `${tree(`${explainVerdict(verdict)}${advice}`)}${(files ?? []).map(describeFile).join('')}`,
+    { ...verdict, ...(files === undefined ? {} : { files }), ...(notes.length === 0 ? {} : { notes }) },
+    [
+      tree(`${explainVerdict(verdict)}${advice}`),
+      ...(files ?? []).map(describeFile),
+      ...notes.map((note) => `note: ${note}\n`),
+    ].join(''),
   );
   return files?.some(({ included }) => !included) === true ? exitCodes.no : outcomeCodes[verdict.outcome];
 }
@@ -135,16 +142,45 @@ function describeFile({ file, digest, included, title }: FileFinding): string {
   return `verified ${file}${title === undefined ? '' : ` (${title})`} ${digest}\n`;
 }
 
+type Place = Pick<RegistryRepository, 'host' | 'repository'>;
+
 interface Decided {
   readonly verdict: Verdict;
   readonly dossier?: Dossier;
+  /** The places that were asked, in their order. */
+  readonly places?: readonly Place[];
+}
+
+/** Names mirrors that serve the image and not its evidence: many copy tools drop it without a word. */
+function mirrorNotes(
+  reference: string,
+  { outcome }: Verdict,
+  dossier: Dossier | undefined,
+  places: readonly Place[] = [],
+): readonly string[] {
+  if (dossier === undefined) return [];
+  const losses = mirrorLosses(
+    dossier,
+    places.map(({ host }) => host),
+  ).map(
+    ({ mirror, lacking }) =>
+      `the mirror ${mirror} lacks ${lacking} pieces of evidence that the registry has; without the registry, the image is denied`,
+  );
+  const [only] = places;
+  const replaced =
+    only !== undefined && places.length === 1 && only.host !== parseReference(reference).registry;
+  if (outcome === 'admit' || !replaced || dossier.items.length > 0) return losses;
+  const copy = `${only.host}/${only.repository}@${dossier.digest}`;
+  return [
+    `the mirror ${only.host} serves the image and nothing that refers to it; compare it with the registry: portcullis images evidence ${reference} --against ${copy}`,
+  ];
 }
 
 async function verifyOnline(reference: string, policy: TrustPolicy, flags: VerifyFlags): Promise<Decided> {
   const platform = flags.platform === undefined ? {} : { platform: flags.platform };
   const decider = await openDecider(flags);
   try {
-    return await verifyImage({
+    const decided = await verifyImage({
       reference,
       namespace: flags.namespace,
       policy,
@@ -153,6 +189,8 @@ async function verifyOnline(reference: string, policy: TrustPolicy, flags: Verif
       ...platform,
       now: new Date(),
     });
+    const places = await decider.registry.repositories(parseReference(reference));
+    return { ...decided, places };
   } finally {
     await decider.close();
   }

@@ -18,6 +18,8 @@ export type { FollowLogOptions } from './cri/log-file.ts';
 export { loadPolicySet } from './policy/policy-set.ts';
 export { trySubscription } from './policy-delivery/try-subscription.ts';
 export { loadDaemonConfig } from './config/load.ts';
+export { registryRulesOf } from './config/registry-rules.ts';
+export { registryOptionsOf } from './images/mirrors.ts';
 export { defaultConfigFile } from './config/schema.ts';
 export { hostFoldersOf, importConfiguration, kindOfToml } from './config/import/import.ts';
 export type { Imported, ImportSource } from './config/import/import.ts';

@@ -22,6 +22,7 @@ const guides = [
     'publishing',
     'policy-delivery',
     'image-files',
+    'air-gap',
     'trust-service',
     'fleet',
     'proxy',

@@ -117,6 +117,8 @@ export {
   loadArchive,
   verifyArchive,
 } from './transfer/carry.ts';
+export { lackingAtMirror, mirrorLosses } from './transfer/mirror-losses.ts';
+export type { FoundEvidence, MirrorLoss } from './transfer/mirror-losses.ts';
 export { isComplete, lostInCopy } from './transfer/inventory.ts';
 export type { EvidencePiece, ImageInventory, LostInCopy } from './transfer/inventory.ts';
 export { exportReference, pushImageFile } from './transfer/carry-files.ts';

@@ -9,8 +9,8 @@ import type { ApiAccess } from './kubeconfig.ts';
 /** The Kubernetes API over HTTP/1.1: one answer, or a stream of events. */
 export interface ApiClient {
   /**
-   * @throws KUBERNETES_API_UNREACHABLE · KUBERNETES_API_REFUSED (with `status`, and `retryAfterSeconds` if the
-   * server sent it) · the errors of reading the access
+   * @throws KUBERNETES_API_UNREACHABLE · KUBERNETES_API_REFUSED (with `status`, and `retryAfterSeconds` if
+   * the server sent it) · the errors of reading the access
    */
   get(path: string, query: Query, signal: AbortSignal): Promise<unknown>;
   /**
@@ -39,7 +39,7 @@ export interface ApiChange {
   readonly path: string;
   readonly query?: Query;
   readonly body: unknown;
-  /** Of a PATCH. Default: `application/merge-patch+json`. */
+  /** The content type of a PATCH. Default: `application/merge-patch+json`. */
   readonly contentType?:
     | 'application/merge-patch+json'
     | 'application/json-patch+json'
@@ -49,7 +49,9 @@ export interface ApiChange {
 
 export interface ApiClientOptions {
   readonly userAgent: string;
-  /** What the user of the kubeconfig must be allowed to do, for the advice after 403: `list and watch pods`. */
+  /**
+   * What the user of the kubeconfig must be allowed to do, for the advice after 403: `list and watch pods`.
+   */
   readonly rights: string;
   /** What is true while the server cannot be reached, for messages: `services stay as they are`. */
   readonly meanwhile: string;
@@ -86,6 +88,7 @@ const headersMs = 15_000;
 const probeAfterMs = 10_000;
 
 /**
+ * Opens a client. It connects with the first request.
  * @param readAccess called before each request, because the files that the kubeconfig names may have been
  * renewed
  */

@@ -5,8 +5,11 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { stringify } from 'yaml';
-import { openStage } from '../fixtures/stage.ts';
+import { pushImage } from '../fixtures/image.ts';
+import { startRegistry } from '../fixtures/registry.ts';
+import { openStage, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
+import { openRegistries } from '../../trust/index.ts';
 
 interface Finding {
   readonly topic: string;
@@ -23,10 +26,13 @@ describe('doctor on a node', () => {
   });
   after(() => stage.close());
 
-  const examine = async (): Promise<(topic: string) => Finding> => {
+  const examine = async (more: object = {}): Promise<(topic: string) => Finding> => {
     const { socket, root, state, policy, cniConf, folder } = stage.folders;
     const config = join(folder, 'config.yaml');
-    writeFileSync(config, stringify({ socket, root, state, policy: [policy], cni: { confDir: cniConf } }));
+    writeFileSync(
+      config,
+      stringify({ socket, root, state, policy: [policy], cni: { confDir: cniConf }, ...more }),
+    );
     const main = join(import.meta.dirname, '../../cli/main.ts');
     const text = await new Promise<string>((resolve) =>
       execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) =>
@@ -53,6 +59,28 @@ describe('doctor on a node', () => {
     assert.equal(about('SELinux').state, existsSync('/sys/fs/selinux/enforce') ? 'fine' : 'degraded');
     assert.match(about('handler crun').found, /crun, the default/);
     assert.doesNotMatch(about('handler crun').found, /no daemon has detected/);
+  });
+
+  it('names a mirror that serves an image without its evidence', async (t) => {
+    const { image } = await stage.publish('mirrored:1');
+    await stage.pull(`${registryName}/mirrored:1`);
+    const mirrored = (url: string): object => ({
+      registries: { mirrors: { [registryName]: { url, origin: false } } },
+    });
+    const whole = await examine(mirrored(stage.registry.url));
+    assert.equal(whole(`mirror ${stage.registry.host}`).state, 'fine');
+    const dropping = await startRegistry();
+    t.after(() => dropping.close());
+    const access = await openRegistries({ mirrors: [], insecureHosts: [] });
+    t.after(() => access.close());
+    const [copy] = await access.repositories({ registry: dropping.host, repository: 'mirrored' });
+    assert.ok(copy);
+    await pushImage(copy, image, '1');
+    const found = (await examine(mirrored(dropping.url)))(`mirror ${dropping.host}`);
+    assert.equal(found.state, 'degraded');
+    assert.match(found.found, /^lacks 1 of 1 pieces of evidence of good\.test\/mirrored:1/);
+    const down = (await examine(mirrored('http://127.0.0.1:9')))('mirror 127.0.0.1:9');
+    assert.match(down.found, /^does not answer/);
   });
 
   it('reports that the policy of the running daemon is no longer the one on disk, and why', async () => {

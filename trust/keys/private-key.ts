@@ -84,8 +84,8 @@ function signingKey(file: string, key: KeyObject): SigningKey {
 
 /**
  * Signs as `cosign verify --key` expects by default: ECDSA (DER) and RSA (PKCS #1 v1.5) over SHA-256 whatever
- * the curve, Ed25519 and ML-DSA pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for P-384, P-521
- * and Ed25519.
+ * the curve, Ed25519 and ML-DSA pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for
+ * P-384, P-521 and Ed25519.
  */
 export function signMessage(key: SigningKey, message: Uint8Array): Buffer {
   return sign(hashesItself(key.public) ? null : 'sha256', message, key.private);

@@ -58,8 +58,8 @@ export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Ui
 
 /**
  * Whether `signature` is a signature by the key over a message of which only the digest is available (bytes,
- * by algorithm). Ed25519 signatures of either form, and ML-DSA signatures, cannot be checked this way. Never throws. ECDSA needs
- * `loadPrehashed` first.
+ * by algorithm). Ed25519 signatures of either form, and ML-DSA signatures, cannot be checked this way. Never
+ * throws. ECDSA needs `loadPrehashed` first.
  */
 export function verifyDigestWithKey(
   key: KeyObject,

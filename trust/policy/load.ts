@@ -66,7 +66,10 @@ interface PolicyOptions {
    * tests.
    */
   readonly substitutes?: ReadonlyMap<string, Buffer>;
-  /** Trusted roots that came with the policy, by the URL of their TUF repository: those of this machine do not count. */
+  /**
+   * Trusted roots that came with the policy, by the URL of their TUF repository: those of this machine do
+   * not count.
+   */
   readonly carriedRoots?: Building['carriedRoots'];
 }
 

@@ -27,7 +27,9 @@ export interface Building {
   readonly tufRoots?: Map<string, TufRoot>;
   /** Bytes that replace the content of files, by path: the keys of policy tests. */
   readonly substitutes?: ReadonlyMap<string, Buffer>;
-  /** Trusted roots in place of those of this machine, by the URL of their TUF repository without a final `/`. */
+  /**
+   * Trusted roots in place of those of this machine, by the URL of their TUF repository without a final `/`.
+   */
   readonly carriedRoots?: ReadonlyMap<string, CarriedRoot>;
 }
 

@@ -45,8 +45,8 @@ const noWitnesses: WitnessUrls = { logs: [], timestamps: [] };
 
 /**
  * Returns the scheme that `cosign verify --key` expects by default: ECDSA and RSA (PKCS #1 v1.5) over SHA-256
- * for every curve, Ed25519 and ML-DSA pure. Measured with cosign v3.1.3, whose own `sign` uses other digests for P-384,
- * P-521 and Ed25519.
+ * for every curve, Ed25519 and ML-DSA pure. Measured with cosign v3.1.3, whose own `sign` uses other digests
+ * for P-384, P-521 and Ed25519.
  */
 export function defaultScheme(key: PolicyKey): SignatureScheme {
   const schemes = {

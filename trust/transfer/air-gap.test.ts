@@ -178,7 +178,9 @@ const summary: Sign = (image) =>
 
 type Root = ReturnType<MockSigstore['trustedRoot']>;
 
-/** A root after the rotation of the timestamp authority: the earlier one has ended, the later one is in use. */
+/**
+ * A root after the rotation of the timestamp authority: the earlier one has ended, the later one is in use.
+ */
 function rotatedRoot(kept: 'both' | 'later'): Root {
   const [old, current] = [earlier.trustedRoot(), later.trustedRoot()] as Record<string, unknown[]>[];
   const ended = (old?.['timestampAuthorities'] ?? []).map((authority) => {
@@ -321,7 +323,7 @@ async function outcomesOf(cases: typeof admitted): Promise<readonly string[]> {
     asked.push({ file, key: at('archive.pub'), trustState: at('state') });
   }
   const fixture = join(import.meta.dirname, 'verify-many.fixture.ts');
-  const [program = '', ...words] = [...gap.within, process.execPath, fixture];
+  const [program, ...words] = [...gap.within, process.execPath, fixture] as const;
   const ended = await runProgram(program, words, process.env, home, { input: JSON.stringify(asked) });
   assert.equal(ended.code, 0, ended.output);
   return JSON.parse(ended.stdout) as readonly string[];
@@ -436,7 +438,7 @@ describe('refused', { skip }, () => {
           const path = join(folder, 'portcullis-archive.json');
           const statement = JSON.parse(readFileSync(path, 'utf8')) as object;
           const freshUntil = new Date(Date.now() + 365 * day).toISOString();
-          writeFileSync(path, canonicalJson({ ...statement, freshUntil } as never));
+          writeFileSync(path, canonicalJson({ ...statement, freshUntil }));
         }),
       ),
       'TRUST_ARCHIVE_UNSIGNED',

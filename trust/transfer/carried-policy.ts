@@ -44,7 +44,7 @@ export async function packPolicy(path: string, now: Date): Promise<Buffer> {
       throw new PortcullisError({
         code: 'TRUST_ARCHIVE_ROOT_EXPIRED',
         kind: 'precondition',
-        attempted: 'archive the policy',
+        attempted: 'carry the policy',
         on: path,
         why: `the trusted root of ${url} expired on ${root.expires}`,
         fix: 'update it: portcullis sigstore-root update',

@@ -49,7 +49,9 @@ const about = ({ digest, size }: Pushed): object => ({
   subject: { mediaType: manifestType, digest, size },
 });
 
-/** An index of two platforms, with a signature, its own signature, an SBOM of one platform, and older tags. */
+/**
+ * An index of two platforms, with a signature, its own signature, an SBOM of one platform, and older tags.
+ */
 async function published(): Promise<{ layout: LayoutRepository; index: string; platforms: Pushed[] }> {
   const layout = await newLayout();
   const platforms = [await push(layout, 'amd64'), await push(layout, 'arm64')];

@@ -1,6 +1,6 @@
 /**
- * Verifies archives by the policies that they carry, in one process: `[{ file, key, trustState }]` on standard
- * input, one outcome for each on standard output.
+ * Verifies archives by the policies that they carry, in one process: `[{ file, key, trustState }]` on
+ * standard input, one outcome for each on standard output.
  */
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';

@@ -34,7 +34,10 @@ const ecdsa: Readonly<Record<string, Digest>> = {
   '1.2.840.10045.4.3.3': 'sha384',
   '1.2.840.10045.4.3.4': 'sha512',
 };
-/** Algorithms that take the message itself: Ed25519 (RFC 8410 section 3) and pure ML-DSA (RFC 9881 section 2). */
+/**
+ * Algorithms that take the message itself: Ed25519 (RFC 8410 section 3) and pure ML-DSA (RFC 9881 section
+ * 2).
+ */
 const undigested: Readonly<Record<string, 'ed25519' | MlDsa>> = {
   '1.3.101.112': 'ed25519',
   '2.16.840.1.101.3.4.3.17': 'ml-dsa-44',
@@ -45,8 +48,8 @@ const undigested: Readonly<Record<string, 'ed25519' | MlDsa>> = {
 /**
  * Reads an AlgorithmIdentifier of a signature.
  * @param digest the digest of CMS, where the algorithm may be plain rsaEncryption (RFC 5652 section 10.1.2)
- * @returns undefined for an algorithm that does not count: outside SHA-2, Ed25519 and ML-DSA, or RSASSA-PSS with
- * mixed parameters
+ * @returns undefined for an algorithm that does not count: outside SHA-2, Ed25519 and ML-DSA, or RSASSA-PSS
+ * with mixed parameters
  * @throws DerError when it is malformed
  */
 export function readSignatureAlgorithm(

@@ -12,6 +12,7 @@ import { enforcementFindings } from './enforcement.ts';
 import { readKubelet } from './kubelet-settings.ts';
 import { kubeletFindings } from './kubelet.ts';
 import { serviceFindings } from './service.ts';
+import { mirrorFindings } from './mirrors.ts';
 import { readUnit } from './unit-file.ts';
 
 export interface NodeInput {
@@ -51,6 +52,11 @@ export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]
   return [
     runtimes,
     { title: 'Daemon', findings: await daemonFindings(config, answers) },
+    ...(typeof answers === 'string'
+      ? []
+      : [{ title: 'Mirrors', findings: await mirrorFindings(config) }].filter(
+          ({ findings }) => findings.length > 0,
+        )),
     { title: 'Enforcement', findings: enforcementFindings(answers) },
     { title: 'Service', findings: serviceFindings(root, input.packageRoot) },
     { title: 'Kubelet', findings: kubelet === undefined ? [noKubelet] : kubeletFindings(kubelet, side) },
