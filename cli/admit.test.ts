@@ -10,6 +10,7 @@ import type { GateResult } from '../trust/index.ts';
 import { findRegistry, startRegistry } from '../test/fixtures/registry.ts';
 import type { TestRegistry } from '../test/fixtures/registry.ts';
 import { makeKey } from '../test/fixtures/stage.ts';
+import { commandFile, compileCache } from '../test/fixtures/command.ts';
 
 const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
@@ -25,9 +26,9 @@ interface Ran {
 }
 
 function admit(args: readonly string[], input = ''): Ran {
-  return spawnSync(process.execPath, [join(import.meta.dirname, 'main.ts'), 'admit', ...args], {
+  return spawnSync(process.execPath, [commandFile, 'admit', ...args], {
     cwd: folder,
-    env: { PATH: process.env['PATH'], HOME: folder, COSIGN_PASSWORD: 'words' },
+    env: { ...compileCache, PATH: process.env['PATH'], HOME: folder, COSIGN_PASSWORD: 'words' },
     encoding: 'utf8',
     input,
   });

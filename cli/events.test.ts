@@ -9,6 +9,7 @@ import { after, before, test } from 'node:test';
 import { PortcullisError } from '../base/errors/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { ContainerEventType, createCriServer } from '../runtime/index.ts';
+import { commandFile } from '../test/fixtures/command.ts';
 
 // The command in a separate process, against a server with canned events on a real socket.
 
@@ -77,7 +78,7 @@ after(async () => {
 async function portcullis(
   ...args: string[]
 ): Promise<{ code: number | null; lines: string[]; stderr: string }> {
-  const child = spawn(process.execPath, [`${import.meta.dirname}/main.ts`, 'events', ...args], {
+  const child = spawn(process.execPath, [commandFile, 'events', ...args], {
     env: { ...process.env, PORTCULLIS_SOCKET: join(folder, 'cri.sock') },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 import { PortcullisError } from '../base/errors/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { ContainerState, createCriServer, PodSandboxState } from '../runtime/index.ts';
+import { commandFile } from '../test/fixtures/command.ts';
 
 // pods, ps, logs and exec in separate processes, against a server with canned answers on a real socket.
 
@@ -117,14 +118,9 @@ interface Outcome {
 function portcullis(...args: string[]): Promise<Outcome> {
   const env = { ...process.env, PORTCULLIS_SOCKET: join(folder, 'cri.sock') };
   return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      [`${import.meta.dirname}/main.ts`, ...args],
-      { env },
-      (error, stdout, stderr) => {
-        resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
-      },
-    );
+    execFile(process.execPath, [commandFile, ...args], { env }, (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
   });
 }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { asNobody } from '../test/fixtures/as-nobody.ts';
 import { commands } from './commands.ts';
+import { commandFile } from '../test/fixtures/command.ts';
 
 interface Outcome {
   readonly code: number;
@@ -18,7 +19,7 @@ interface Outcome {
 
 function portcullis(...args: string[]): Promise<Outcome> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [`${import.meta.dirname}/main.ts`, ...args], (error, stdout, stderr) => {
+    execFile(process.execPath, [commandFile, ...args], (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
     });
   });
@@ -86,7 +87,7 @@ for (const { args, code, says } of uses) {
 test('a result that cannot be written is reported as a failure', () => {
   const { status, stderr } = spawnSync(
     'sh',
-    ['-c', 'exec "$0" "$1" --help > /dev/full', process.execPath, `${import.meta.dirname}/main.ts`],
+    ['-c', 'exec "$0" "$1" --help > /dev/full', process.execPath, commandFile],
     {
       encoding: 'utf8',
     },
@@ -114,7 +115,7 @@ test('a user other than root gets an error that names root when the daemon answe
       const [program, ...args] = [
         ...asNobody,
         process.execPath,
-        `${import.meta.dirname}/main.ts`,
+        commandFile,
         ...words,
         '--admin-socket',
         socket,
@@ -153,19 +154,13 @@ for (const [words, why] of [
   ],
 ] as const)
   test(`${words.join(' ')} as a user other than root says so before it changes anything`, () => {
-    const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, ...words];
+    const [program, ...args] = [...asNobody, process.execPath, commandFile, ...words];
     const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
     assert.deepEqual([status, stdout], [4, ''], stderr);
     assert.match(stderr, why);
   });
 
 test('the effective configuration needs no root', () => {
-  const [program, ...args] = [
-    ...asNobody,
-    process.execPath,
-    `${import.meta.dirname}/main.ts`,
-    'daemon',
-    '--print-config',
-  ];
+  const [program, ...args] = [...asNobody, process.execPath, commandFile, 'daemon', '--print-config'];
   assert.equal(spawnSync(program, args, { encoding: 'utf8' }).status, 0);
 });

@@ -4,11 +4,11 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { commandFile } from '../test/fixtures/command.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-network-command-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const conf = join(folder, 'net.d');
-const main = join(import.meta.dirname, 'main.ts');
 
 function network(...args: string[]): { status: number | null; stdout: string; stderr: string } {
   const places = [
@@ -19,7 +19,7 @@ function network(...args: string[]): { status: number | null; stdout: string; st
     '--admin-socket',
     join(folder, 'none.sock'),
   ];
-  return spawnSync(process.execPath, [main, 'network', ...args, ...places], { encoding: 'utf8' });
+  return spawnSync(process.execPath, [commandFile, 'network', ...args, ...places], { encoding: 'utf8' });
 }
 
 test('a network is created, listed, inspected and removed, without a daemon', () => {
@@ -94,7 +94,7 @@ test('a new network that becomes the network of pods is announced by a note', ()
   const makes = (...args: string[]): string => {
     const { status, stderr } = spawnSync(
       process.execPath,
-      [main, 'network', 'create', ...args, '--conf-dir', own, '--root', join(folder, 'root')],
+      [commandFile, 'network', 'create', ...args, '--conf-dir', own, '--root', join(folder, 'root')],
       {
         encoding: 'utf8',
       },

@@ -18,10 +18,10 @@ import { findPodNetwork, networksIn } from '../cni-plugins/index.ts';
 import { loadDaemonConfig } from '../runtime/index.ts';
 import { loadPolicy } from '../trust/index.ts';
 import { asNobody } from '../test/fixtures/as-nobody.ts';
+import { commandFile } from '../test/fixtures/command.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-setup-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const main = join(import.meta.dirname, 'main.ts');
 
 interface Ended {
   readonly status: number | null;
@@ -59,7 +59,7 @@ function place(name: string): Place {
     config,
     flags,
     setup: (...args) =>
-      spawnSync(process.execPath, [main, 'setup', ...flags, ...args], {
+      spawnSync(process.execPath, [commandFile, 'setup', ...flags, ...args], {
         cwd: at,
         encoding: 'utf8',
         env: environment,
@@ -200,7 +200,7 @@ describe('portcullis setup', () => {
     const denied = place('denied');
     for (const path of [folder, denied.at]) chmodSync(path, 0o755);
     const [program, ...words] = asNobody;
-    const command = [...words, process.execPath, main, 'setup', ...denied.flags, '--yes'];
+    const command = [...words, process.execPath, commandFile, 'setup', ...denied.flags, '--yes'];
     const { status, stderr } = spawnSync(program, command, { cwd: '/', encoding: 'utf8' });
     assert.deepEqual([status, denied.files()], [4, {}]);
     assert.match(stderr, /run the command as root; nothing was written \[CLI_SETUP_NO_ACCESS\]/u);
@@ -209,7 +209,7 @@ describe('portcullis setup', () => {
   test('a write that fails leaves complete files, and the next run completes them', () => {
     const full = place('full');
     // The schema is the only file of more than 16 KiB.
-    const words = ['--fsize=16384', process.execPath, main, 'setup', ...full.flags, '--yes'];
+    const words = ['--fsize=16384', process.execPath, commandFile, 'setup', ...full.flags, '--yes'];
     const failed = spawnSync('prlimit', words, {
       cwd: full.at,
       encoding: 'utf8',
@@ -240,7 +240,7 @@ describe('portcullis setup', () => {
  * Runs setup on a pseudo-terminal. `early` is typed at once, `last` when the command asks for a confirmation.
  */
 async function onTerminal({ at, flags }: Place, early: readonly string[], last: string): Promise<string> {
-  const command = [process.execPath, main, 'setup', ...flags].join(' ');
+  const command = [process.execPath, commandFile, 'setup', ...flags].join(' ');
   const child = spawn('script', ['-qec', command, '/dev/null'], {
     cwd: at,
     stdio: ['pipe', 'pipe', 'ignore'],
@@ -266,7 +266,7 @@ function inNamespace(calls: readonly string[], command: readonly string[]): Ende
 
 test('the subnet of the pods overlaps no address and no route of the host', () => {
   const host = place('host');
-  const setup = [process.execPath, main, 'setup', ...host.flags, '--dry-run', '--output', 'json'];
+  const setup = [process.execPath, commandFile, 'setup', ...host.flags, '--dry-run', '--output', 'json'];
   const calls = [
     'link add d0 type bridge',
     'addr add 10.210.7.1/24 dev d0',
@@ -300,7 +300,7 @@ test('the error for a folder without a network names a command that repairs it',
     (thrown) => {
       assert.ok(isPortcullisError(thrown));
       const [, command = ''] = /`portcullis (network create [^`]+)`/u.exec(thrown.failure.fix) ?? [];
-      const words = `${process.execPath} ${main} ${command} --root ${join(folder, 'root')}`;
+      const words = `${process.execPath} ${commandFile} ${command} --root ${join(folder, 'root')}`;
       const ran = spawnSync('unshare', ['--net', 'sh', '-c', words], { encoding: 'utf8' });
       assert.equal(ran.status, 0, ran.stderr);
       return thrown.code === 'NETWORK_NO_CONFLIST';

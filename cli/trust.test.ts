@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { portcullis } from '../test/fixtures/command.ts';
+import { compileCache, portcullis } from '../test/fixtures/command.ts';
 import type { Ended } from '../test/fixtures/command.ts';
 
 /** Invalid uses of `portcullis trust`; valid uses are in test/e2e/publishing.test.ts. */
@@ -12,6 +12,7 @@ describe('portcullis trust', () => {
   after(() => rmSync(home, { recursive: true }));
   const dir = join(home, 'trust');
   const environment = {
+    ...compileCache,
     PATH: process.env['PATH'],
     HOME: home,
     PORTCULLIS_TRUST_DIR: dir,

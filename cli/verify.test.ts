@@ -8,6 +8,7 @@ import { createRegistryClient } from '../base/distribution/index.ts';
 import type { RegistryRepository } from '../base/distribution/index.ts';
 import { findRegistry, startRegistry } from '../test/fixtures/registry.ts';
 import type { TestRegistry } from '../test/fixtures/registry.ts';
+import { commandFile, compileCache } from '../test/fixtures/command.ts';
 
 const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
@@ -16,8 +17,8 @@ let folder = '';
 let image = '';
 
 function portcullis(...args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
-  const environment = { PATH: process.env['PATH'], HOME: folder, COSIGN_PASSWORD: 'words' };
-  return spawnSync(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], {
+  const environment = { ...compileCache, PATH: process.env['PATH'], HOME: folder, COSIGN_PASSWORD: 'words' };
+  return spawnSync(process.execPath, [commandFile, ...args], {
     cwd: folder,
     env: environment,
     encoding: 'utf8',

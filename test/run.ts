@@ -98,6 +98,7 @@ else if (whole)
   execFileSync(process.execPath, ['packaging/build.ts', '--bundle-only'], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
+if (whole && !measured) process.env['PORTCULLIS_BUNDLE'] = '1';
 const units = await runTests(out, {
   title: 'tests beside the code',
   files: filesOf(besideTheCode, paths),

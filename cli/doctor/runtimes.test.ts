@@ -15,6 +15,7 @@ import { nodeChapters } from './node/node.ts';
 import { verdictOf } from './print.ts';
 import { programFindings } from './programs.ts';
 import { runtimeFindings } from './runtimes.ts';
+import { commandFile } from '../../test/fixtures/command.ts';
 
 function folderFor(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'pc-doctor-'));
@@ -163,8 +164,7 @@ describe('the verdict of doctor', () => {
       const folder = folderFor(t);
       const file = join(folder, 'config.yaml');
       writeFileSync(file, text);
-      const main = join(import.meta.dirname, '../main.ts');
-      const { status, stdout } = spawnSync(process.execPath, [main, 'doctor', '--config', file], {
+      const { status, stdout } = spawnSync(process.execPath, [commandFile, 'doctor', '--config', file], {
         encoding: 'utf8',
       });
       assert.equal(status, 1, stdout);

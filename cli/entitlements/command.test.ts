@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Ajv } from 'ajv';
+import { commandFile } from '../../test/fixtures/command.ts';
 
 const root = join(import.meta.dirname, '../..');
 const fixtures = join(root, 'entitlements/import/fixtures');
@@ -43,7 +44,7 @@ describe('portcullis entitlements', () => {
     return new Promise((resolve) => {
       execFile(
         process.execPath,
-        [join(root, 'cli/main.ts'), 'entitlements', ...args],
+        [commandFile, 'entitlements', ...args],
         { cwd: folder, timeout: 60_000 },
         (error, out, err) => {
           resolve({ code: error === null ? 0 : Number(error.code ?? 255), out, err });

@@ -9,7 +9,7 @@ import { createRegistryClient } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { createCriServer } from '../../runtime/index.ts';
-import { portcullis, portcullisCommand } from '../../test/fixtures/command.ts';
+import { compileCache, portcullis, portcullisCommand } from '../../test/fixtures/command.ts';
 import type { Ended } from '../../test/fixtures/command.ts';
 import { exitCodeOf, exitCodesHelp } from './exit-codes.ts';
 
@@ -65,6 +65,7 @@ after(async () => {
 function environment(): NodeJS.ProcessEnv {
   const { PATH } = process.env;
   return {
+    ...compileCache,
     PATH,
     HOME: folder,
     PORTCULLIS_PASSPHRASE: 'a long passphrase',

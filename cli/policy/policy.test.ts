@@ -4,8 +4,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-
-const main = join(import.meta.dirname, '../main.ts');
+import { commandFile, compileCache } from '../../test/fixtures/command.ts';
 
 /** Runs the commands as a user does, in a folder of the user's own. */
 describe('portcullis policy', () => {
@@ -21,8 +20,8 @@ describe('portcullis policy', () => {
     readonly out: string;
     readonly err: string;
   } {
-    const env = { PATH: process.env['PATH'], HOME: folder, PORTCULLIS_PASSPHRASE: 'words' };
-    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
+    const env = { ...compileCache, PATH: process.env['PATH'], HOME: folder, PORTCULLIS_PASSPHRASE: 'words' };
+    const { status, stdout, stderr } = spawnSync(process.execPath, [commandFile, ...args], {
       cwd: folder,
       env,
       encoding: 'utf8',

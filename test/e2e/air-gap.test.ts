@@ -14,7 +14,7 @@ import type { TrustService } from '../../trust/index.ts';
 import { openAirGap } from '../fixtures/air-gap.ts';
 import type { AirGap } from '../fixtures/air-gap.ts';
 import { beginCollection } from '../fixtures/collection.ts';
-import { portcullis, runProgram } from '../fixtures/command.ts';
+import { commandFile, portcullis, runProgram } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
 import { createContainer, removePod, runPod } from '../fixtures/pod.ts';
 import { startRegistry } from '../fixtures/registry.ts';
@@ -23,7 +23,6 @@ import { failureOf, openStage, plainPolicy, policyOf, registryName } from '../fi
 import type { Stage } from '../fixtures/stage.ts';
 
 const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
-const main = join(import.meta.dirname, '../../cli/main.ts');
 
 /**
  * Origin and trust service are in one network namespace, the node and its registry in another one without
@@ -51,7 +50,7 @@ describe('an image behind an air gap', () => {
     const [program = '', ...rest] = [...gap.within, ...words];
     return runProgram(program, rest, process.env);
   };
-  const beyond = (...words: string[]): Promise<Ended> => run(process.execPath, main, ...words);
+  const beyond = (...words: string[]): Promise<Ended> => run(process.execPath, commandFile, ...words);
   /** Publishes, signs and attests an image, and signs the digest of its tag in metadata. */
   const publish = async (
     name: string,

@@ -10,6 +10,7 @@ import { startRegistry } from '../fixtures/registry.ts';
 import { openStage, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openRegistries } from '../../trust/index.ts';
+import { commandFile } from '../fixtures/command.ts';
 
 interface Finding {
   readonly topic: string;
@@ -33,10 +34,11 @@ describe('doctor on a node', () => {
       config,
       stringify({ socket, root, state, policy: [policy], cni: { confDir: cniConf }, ...more }),
     );
-    const main = join(import.meta.dirname, '../../cli/main.ts');
     const text = await new Promise<string>((resolve) =>
-      execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) =>
-        resolve(stdout),
+      execFile(
+        process.execPath,
+        [commandFile, 'doctor', '--config', config, '--output', 'json'],
+        (_, stdout) => resolve(stdout),
       ),
     );
     const { chapters } = JSON.parse(text) as {

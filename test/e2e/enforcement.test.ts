@@ -15,6 +15,7 @@ import type { EnforcementState } from '../../runtime/index.ts';
 import { patience } from '../fixtures/daemon.ts';
 import { openStage, plainPolicy, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
+import { commandFile } from '../fixtures/command.ts';
 
 const port = 30_000 + (process.pid % 20_000);
 const folder = mkdtempSync(join(tmpdir(), 'pc-enforcement-'));
@@ -116,10 +117,11 @@ describe('enforcement proves itself', () => {
       policy: [policy],
       cni: { confDir: cniConf },
     });
-    const main = join(import.meta.dirname, '../../cli/main.ts');
     const reported = await new Promise<string>((resolve) =>
-      execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) =>
-        resolve(stdout),
+      execFile(
+        process.execPath,
+        [commandFile, 'doctor', '--config', config, '--output', 'json'],
+        (_, stdout) => resolve(stdout),
       ),
     );
     const { chapters } = JSON.parse(reported) as {

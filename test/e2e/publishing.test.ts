@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createRegistryClient, parseReference } from '../../base/distribution/index.ts';
-import { runProgram } from '../fixtures/command.ts';
+import { commandFile, runProgram } from '../fixtures/command.ts';
 import { buildImage, pushImage } from '../fixtures/image.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import type { TestRegistry } from '../fixtures/registry.ts';
@@ -20,11 +20,11 @@ describe('docs/publishing.md', () => {
   let mirror: TestRegistry;
   let service: Awaited<ReturnType<typeof startTrustService>>;
   let environment: NodeJS.ProcessEnv;
-  const main = join(root, 'cli/main.ts');
   /** Runs in a network namespace without links, in which not even the loopback is up. */
   const apart = (...words: string[]) =>
-    runProgram('unshare', ['--net', process.execPath, main, ...words], environment, folder);
-  const here = (...words: string[]) => runProgram(process.execPath, [main, ...words], environment, folder);
+    runProgram('unshare', ['--net', process.execPath, commandFile, ...words], environment, folder);
+  const here = (...words: string[]) =>
+    runProgram(process.execPath, [commandFile, ...words], environment, folder);
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-publishing-'));
@@ -32,7 +32,7 @@ describe('docs/publishing.md', () => {
     service = await startTrustService({ listen: '127.0.0.1:0', data: join(folder, 'service') });
     const bin = join(folder, 'bin');
     mkdirSync(bin);
-    writeFileSync(join(bin, 'portcullis'), `#!/bin/sh\nexec ${process.execPath} ${main} "$@"\n`);
+    writeFileSync(join(bin, 'portcullis'), `#!/bin/sh\nexec ${process.execPath} ${commandFile} "$@"\n`);
     chmodSync(join(bin, 'portcullis'), 0o755);
     environment = {
       ...process.env,
