@@ -1,9 +1,9 @@
 // Import rules (docs/architecture.md). test/house/walls.test.ts plants one violation of each rule and expects it to be found.
-const rooms = 'base|trust|entitlements|cni-plugins|fleet|runtime|cli';
+const rooms = 'base|trust|entitlements|cni-plugins|fleet|admission|runtime|cli';
 const fixtures = '/fixtures/|\\.fixture\\.ts$';
 /** Writes manual pages and completions from the commands and the schema of the configuration. */
 const describing = '^packaging/(man|release)/';
-const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|runtime)/';
+const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime)/';
 
 /** Each room's layers, from the lowest one up (test/house/layers.json): a folder imports only from layers below its own. */
 const layers = require('./test/house/layers.json');
@@ -27,7 +27,7 @@ module.exports = {
       comment: 'base contains no knowledge of the domain: every room may use it, and it uses no room.',
       severity: 'error',
       from: { path: '^base/' },
-      to: { path: '^(trust|entitlements|cni-plugins|fleet|runtime|cli|packaging|bench)/' },
+      to: { path: '^(trust|entitlements|cni-plugins|fleet|admission|runtime|cli|packaging|bench)/' },
     },
     {
       name: 'leaves-use-base-only',
@@ -45,6 +45,13 @@ module.exports = {
       to: { path: `^(${rooms}|packaging|bench)/`, pathNot: '^(base|trust|fleet)/' },
     },
     {
+      name: 'admission-uses-base-trust-and-entitlements',
+      comment: 'admission decides by a policy and its profiles; how they are loaded comes in as a function.',
+      severity: 'error',
+      from: { path: '^admission/' },
+      to: { path: `^(${rooms}|packaging|bench)/`, pathNot: '^(base|trust|entitlements|admission)/' },
+    },
+    {
       name: 'runtime-is-not-a-client',
       comment: 'cli uses runtime; runtime never uses cli.',
       severity: 'error',
@@ -57,14 +64,14 @@ module.exports = {
         'A room, and each folder of base, is entered by its index.ts only; runtime has a second entry point, which loads fast. Benches may measure what is inside, and manual pages describe it.',
       severity: 'error',
       from: {
-        path: '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|runtime|cli|packaging)/',
+        path: '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|cli|packaging)/',
         pathNot: describing,
       },
       to: {
         path: inside,
         pathNot: [
           '^$1/',
-          '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|runtime)/index\\.ts$',
+          '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime)/index\\.ts$',
           '^runtime/launch\\.ts$',
           fixtures,
         ],
@@ -97,7 +104,7 @@ module.exports = {
       name: 'entry-point-on-top',
       comment: 'No file of a room imports the entry point of its own room.',
       severity: 'error',
-      from: { path: '^(trust|entitlements|cni-plugins|fleet|runtime|cli)/', pathNot: testCode },
+      from: { path: '^(trust|entitlements|cni-plugins|fleet|admission|runtime|cli)/', pathNot: testCode },
       to: { path: '^$1/index\\.ts$' },
     },
     {

@@ -115,7 +115,7 @@ export default defineConfig(
   },
   {
     // Code of the product. Every line counts, those of comments, of blank lines and of inner functions too.
-    files: ['{base,trust,entitlements,cni-plugins,fleet,runtime,cli,packaging}/**/*.ts'],
+    files: ['{base,trust,entitlements,cni-plugins,fleet,admission,runtime,cli,packaging}/**/*.ts'],
     ignores: ['**/*.test.ts', '**/*.fixture.ts', '**/fixtures/**', '**/test-kit.ts'],
     rules: { 'max-lines-per-function': ['error', { max: 140, skipBlankLines: false, skipComments: false }] },
   },

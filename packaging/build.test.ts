@@ -106,7 +106,7 @@ describe('the package', () => {
   });
 
   it('holds every Worker', () => {
-    const workers = globSync('{base,trust,entitlements,cni-plugins,fleet,runtime}/**/*.worker.ts', {
+    const workers = globSync('{base,trust,entitlements,cni-plugins,fleet,admission,runtime}/**/*.worker.ts', {
       cwd: repository,
     }).map((file) => basename(file, '.ts'));
     assert.ok(workers.length > 0);

@@ -7,3 +7,5 @@ export { connectionsCheckingInterval, limitHttpConnections } from './http-connec
 export type { HttpConnections } from './http-connections.ts';
 export { createTurns } from './turns.ts';
 export type { Turns } from './turns.ts';
+export { readBody } from './read-body.ts';
+export type { Body, BodyLimits } from './read-body.ts';

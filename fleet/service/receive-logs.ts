@@ -7,8 +7,8 @@ import { attributeNames, namePattern, nextRowHeader } from '../records/names.ts'
 import { decodeLogs, encodeLogsResponse, encodeStatus } from '../records/protobuf.ts';
 import type { Caller } from './access.ts';
 import type { Answer } from './answer.ts';
-import { readBody } from './read-body.ts';
-import type { BodyLimits } from './read-body.ts';
+import { readBody } from '../../base/connections/index.ts';
+import type { BodyLimits } from '../../base/connections/index.ts';
 
 /** What the reception of log records needs. */
 export interface ReceiveContext {

@@ -4,7 +4,7 @@ import { execa } from 'execa';
  * Returns a report of the code that ran, from the V8 coverage files of every test process, including daemons.
  */
 export async function coverageOf(folder: string): Promise<string> {
-  const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'fleet', 'runtime', 'cli'];
+  const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime', 'cli'];
   const args = [
     'report',
     '--temp-directory',

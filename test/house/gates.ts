@@ -22,6 +22,7 @@ const rooms = [
   'entitlements',
   'cni-plugins',
   'fleet',
+  'admission',
   'runtime',
   'cli',
   'bench',

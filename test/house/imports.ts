@@ -13,6 +13,7 @@ export const roomsOfProduct: readonly string[] = [
   'entitlements',
   'cni-plugins',
   'fleet',
+  'admission',
   'runtime',
   'cli',
 ];

@@ -15,6 +15,11 @@ const violations: { rule: string; file: string; imports: string }[] = [
   { rule: 'leaves-use-base-only', file: 'entitlements/planted.ts', imports: '../cni-plugins/index.ts' },
   { rule: 'leaves-use-base-only', file: 'cni-plugins/planted.ts', imports: '../runtime/index.ts' },
   { rule: 'fleet-uses-base-and-trust', file: 'fleet/planted.ts', imports: '../entitlements/index.ts' },
+  {
+    rule: 'admission-uses-base-trust-and-entitlements',
+    file: 'admission/planted.ts',
+    imports: '../runtime/index.ts',
+  },
   { rule: 'runtime-is-not-a-client', file: 'runtime/planted.ts', imports: '../cli/inner.ts' },
   { rule: 'only-by-the-entry-point', file: 'runtime/planted.ts', imports: '../trust/inner.ts' },
   {
@@ -59,6 +64,7 @@ const folders = [
   'entitlements',
   'cni-plugins',
   'fleet',
+  'admission',
   'runtime/images',
   'cli',
   'bench',
@@ -81,6 +87,7 @@ describe('import rules between the rooms', () => {
       'entitlements',
       'cni-plugins',
       'fleet',
+      'admission',
       'runtime',
       'test',
     ]) {

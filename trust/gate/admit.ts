@@ -1,15 +1,14 @@
 import pLimit from 'p-limit';
-import { parseReference } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import type { SignedReference } from '../evidence/signed-reference.ts';
-import type { Dossier, EvidenceItem, Platform, Verdict } from '../findings/types.ts';
+import type { DecideInput, Dossier, EvidenceItem, Platform, Verdict } from '../findings/types.ts';
 import { gather } from '../gathering/gather.ts';
 import { matchRules } from '../policy/matching.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
-import { hostPlatform, resolvePlatforms } from '../registries/resolve-image.ts';
+import { hostPlatform } from '../registries/resolve-image.ts';
 import type { PlatformImage } from '../registries/resolve-image.ts';
 import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
 import type { NormalisedReference } from '../requirements/named-images.ts';
@@ -23,6 +22,7 @@ import { createHostWatch } from './host-watch.ts';
 import type { HostWatch } from './host-watch.ts';
 import { verifiedLevels } from './provenance.ts';
 import type { BuilderLevels } from './provenance.ts';
+import { askRegistry } from './registry-answer.ts';
 import type { GateDecision, GateImage, GateQuestion, GateResult, UsedEvidence, WaiverNote } from './types.ts';
 import { isInForce } from './waivers.ts';
 import type { Waiver } from './waivers.ts';
@@ -41,6 +41,23 @@ export interface AdmitInput {
   readonly builders?: BuilderLevels;
   readonly now: Date;
   readonly signal?: AbortSignal;
+  /** Keeps answers of registries between runs. Absent: each run asks again. */
+  readonly cache?: GateCache;
+}
+
+/**
+ * Keeps the answers of registries for runs of a service. A question is asked under the signal that the cache
+ * gives, because several runs may wait for its answer.
+ */
+export interface GateCache {
+  /** Which images a reference means at this moment, for the policy and the platforms of the key. */
+  resolved<T>(key: string, host: string, ask: (signal?: AbortSignal) => Promise<T>): Promise<T>;
+  /** The evidence of a digest, for the rules of the key. */
+  evidence(key: string, host: string, ask: (signal?: AbortSignal) => Promise<Dossier>): Promise<Dossier>;
+  /** Decides as `decide` does. A service must not be blocked meanwhile. */
+  decide(input: DecideInput): Promise<Verdict>;
+  /** The watch over hosts that do not answer, which runs share. */
+  watch(): HostWatch;
 }
 
 /** Images whose evidence is gathered at the same time, each from up to a few connections. */
@@ -56,7 +73,7 @@ const atOnce = 8;
 export async function admitImages(input: AdmitInput): Promise<GateResult> {
   const asked = merged(input.questions);
   const limit = pLimit(atOnce);
-  const watch = createHostWatch();
+  const watch = input.cache?.watch() ?? createHostWatch();
   const resolved = await Promise.all(
     [...asked.values()].map((one) => limit(() => resolve(one, input, watch))),
   );
@@ -132,7 +149,7 @@ interface Resolved {
 }
 
 async function resolve(asked: Asked, input: AdmitInput, watch: HostWatch): Promise<Resolved> {
-  const { policy, now, registry, signal } = input;
+  const { policy, now, signal } = input;
   const { reference } = asked;
   const images: GateImage[] = [];
   const open: string[] = [];
@@ -145,25 +162,19 @@ async function resolve(asked: Asked, input: AdmitInput, watch: HostWatch): Promi
   }
   if (open.length === 0) return { images, targets: [] };
   try {
-    const targets = await watch.ask(reference.registry, async () => {
-      const parsed = parseReference(reference.text);
-      const repositories = await registry.repositories(parsed);
-      const signed = await input.services?.ask({
-        policy,
-        reference: reference.text,
-        ...(signal === undefined ? {} : { signal }),
-      });
-      const wanted = parsed.digest ?? signed?.digest ?? parsed.tag ?? 'latest';
-      const found = await resolvePlatforms(repositories, wanted, platforms, signal);
-      return found.map((image): Target => ({
-        asked,
-        namespaces: open,
-        image,
-        repositories,
-        ...(signed === undefined ? {} : { signed }),
-        key: evidenceKey(reference, image, policy),
-      }));
-    });
+    const answer = await watch.ask(reference.registry, () =>
+      kept(input, resolveKey(input, reference), reference.registry, (signal) =>
+        askRegistry(reference.text, input, platforms, signal),
+      ),
+    );
+    const targets = answer.found.map((image): Target => ({
+      asked,
+      namespaces: open,
+      image,
+      repositories: answer.repositories,
+      ...(answer.signed === undefined ? {} : { signed: answer.signed }),
+      key: evidenceKey(reference, image, policy),
+    }));
     return { images, targets };
   } catch (thrown) {
     signal?.throwIfAborted();
@@ -173,6 +184,20 @@ async function resolve(asked: Asked, input: AdmitInput, watch: HostWatch): Promi
     );
     return { images, targets: [] };
   }
+}
+
+function kept<T>(
+  { cache, signal }: AdmitInput,
+  key: string,
+  host: string,
+  ask: (signal?: AbortSignal) => Promise<T>,
+): Promise<T> {
+  return cache === undefined ? ask(signal) : cache.resolved(key, host, ask);
+}
+
+/** A trust service is asked by the rules of one policy. */
+function resolveKey({ policy, platforms }: AdmitInput, { text }: NormalisedReference): string {
+  return JSON.stringify([policy.revision, text, platforms]);
 }
 
 /**
@@ -224,25 +249,31 @@ function silence(images: readonly GateImage[]): string | undefined {
 
 /** Gathers the evidence of a group once. The dossier is released with the last decision. */
 async function decideGroup(
-  { asked: { reference: named }, image, repositories, signed }: Target,
+  { asked: { reference: named }, image, repositories, signed, key }: Target,
   group: readonly Target[],
   input: AdmitInput,
 ): Promise<GateImage[]> {
-  const { policy, now, signal } = input;
-  const dossier = await gather({
-    reference: named.text,
-    digest: image.digest,
-    manifestDigest: image.manifestDigest,
-    repositories,
-    policy,
-    now,
-    ...(signed === undefined ? {} : { signed }),
-    ...(signal === undefined ? {} : { signal }),
-  });
-  return group.flatMap(({ asked, namespaces, image: { platform, partial } }) =>
-    namespaces.map((namespace) => {
+  const { policy, now, cache } = input;
+  const ask = (signal?: AbortSignal): Promise<Dossier> =>
+    gather({
+      reference: named.text,
+      digest: image.digest,
+      manifestDigest: image.manifestDigest,
+      repositories,
+      policy,
+      now,
+      ...(signed === undefined ? {} : { signed }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+  const dossier = await (cache === undefined
+    ? ask(input.signal)
+    : cache.evidence(JSON.stringify([policy.revision, key]), named.registry, ask));
+  const places = group.flatMap((target) => target.namespaces.map((namespace) => ({ ...target, namespace })));
+  return Promise.all(
+    places.map(async ({ asked, namespace, image: { platform, partial } }) => {
       const reference = asked.reference.text;
-      const verdict = decide({ dossier, reference, namespace, platform, policy, now });
+      const question = { dossier, reference, namespace, platform, policy, now };
+      const verdict = cache === undefined ? decide(question) : await cache.decide(question);
       const image: GateImage = {
         ...judged(asked, verdict, policy),
         ...(partial === undefined ? {} : { partial }),

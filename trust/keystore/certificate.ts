@@ -1,21 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { writePem } from '../../base/pem/index.ts';
 import type { Signer } from '../signers/signer.ts';
-import { contextTag, derTag } from '../x509/der.ts';
-import {
-  algorithmWithNull,
-  bits,
-  der,
-  derTrue,
-  integer,
-  namedBits,
-  octets,
-  oid,
-  sequence,
-  time,
-  utf8,
-  whole,
-} from '../x509/der-writer.ts';
+import { certificateBody, commonNameOnly } from '../x509/certificate-writer.ts';
+import { algorithmWithNull, bits, derTrue, namedBits, octets, oid, sequence } from '../x509/der-writer.ts';
 
 /**
  * Makes a self-signed certificate as Notary's clients require it for root keys: its common name is that of
@@ -32,23 +18,20 @@ export async function selfSignedCertificate(
   const rsa = signer.public.type === 'rsa';
   // sha256WithRSAEncryption; ecdsa-with-SHA256
   const algorithm = rsa ? algorithmWithNull('1.2.840.113549.1.1.11') : sequence(oid('1.2.840.10045.4.3.2'));
-  const name = sequence(der(derTag.set, sequence(oid('2.5.4.3'), utf8(commonName))));
+  const name = commonNameOnly(commonName);
   // digitalSignature and keyEncipherment
   const usage = sequence(oid('2.5.29.15'), derTrue, octets(namedBits(0, 2)));
   const signsCode = sequence(oid('2.5.29.37'), octets(sequence(oid('1.3.6.1.5.5.7.3.3'))));
   const noAuthority = sequence(oid('2.5.29.19'), derTrue, octets(sequence()));
-  const serial = randomBytes(16);
-  serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
-  const body = sequence(
-    der(contextTag(0, 'constructed'), whole(2)),
-    integer(serial),
+  const body = certificateBody({
     algorithm,
-    name,
-    sequence(time(from), time(until)),
-    name,
-    Buffer.from(signer.public.spki, 'base64'),
-    der(contextTag(3, 'constructed'), sequence(usage, signsCode, noAuthority)),
-  );
+    issuer: name,
+    subject: name,
+    from,
+    until,
+    spki: Buffer.from(signer.public.spki, 'base64'),
+    extensions: [usage, signsCode, noAuthority],
+  });
   const signature = await signer.sign(body, rsa ? 'rsa-pkcs1-sha256' : 'ecdsa-sha256');
   return writePem('CERTIFICATE', sequence(body, algorithm, bits(signature)));
 }
