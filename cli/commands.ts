@@ -108,6 +108,11 @@ export const commands: readonly Entry[] = [
     load: () => import('./fleet.ts'),
   },
   {
+    name: 'webhook',
+    summary: 'the admission webhook of Kubernetes: refuse images before a node gets them',
+    load: () => import('./webhook.ts'),
+  },
+  {
     name: 'entitlements',
     summary: 'write, check, explain, compare, merge, import and export profiles: what a workload may do',
     load: () => import('./entitlements.ts'),

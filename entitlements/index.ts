@@ -4,7 +4,7 @@ export { appArmorProfile } from './apparmor/profile-text.ts';
 export type { AppArmorProfile } from './apparmor/profile-text.ts';
 export { askedFromSecurityContext } from './ceiling/asked.ts';
 export type { Asked, SecurityContextRequest } from './ceiling/asked.ts';
-export { bound, boundBy, boundPod } from './ceiling/bound.ts';
+export { bound, boundBy, boundPod, lackedDemands } from './ceiling/bound.ts';
 export { publisherCeiling } from './ceiling/publisher.ts';
 export type { Ceiling, PodRequest } from './ceiling/bound.ts';
 export { demandText } from './ceiling/demand.ts';

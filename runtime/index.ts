@@ -16,6 +16,8 @@ export type { CriClient } from './cri/client.ts';
 export { followContainerLog } from './cri/log-file.ts';
 export type { FollowLogOptions } from './cri/log-file.ts';
 export { loadPolicySet } from './policy/policy-set.ts';
+export { openPolicy } from './policy/policy-watch.ts';
+export type { PolicyHolder } from './policy/policy-watch.ts';
 export { trySubscription } from './policy-delivery/try-subscription.ts';
 export { loadDaemonConfig } from './config/load.ts';
 export { registryRulesOf } from './config/registry-rules.ts';

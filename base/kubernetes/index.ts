@@ -4,6 +4,7 @@ export { createCollection } from './collection.ts';
 export type { Collection, ListedCollection } from './collection.ts';
 export { follow, usualTiming } from './follow.ts';
 export type { FollowTiming, Follower } from './follow.ts';
+export { readInCluster } from './in-cluster.ts';
 export { readKubeconfig } from './kubeconfig.ts';
 export type { ApiAccess } from './kubeconfig.ts';
 export type { Followed } from './list.ts';

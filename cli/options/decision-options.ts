@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { createTrustServices, openRegistries } from '../../trust/index.ts';
 import type { Platform, RegistryAccess, TrustServices } from '../../trust/index.ts';
@@ -19,12 +19,16 @@ export function withDecision(command: Command): Command {
   command
     .option('--policy <path>', 'policy file or folder; may be repeated', collect)
     .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
-    .option(
-      '--trust-state <folder>',
-      'where the state of trust services is stored, to detect rollbacks',
-      trustState(),
-    );
+    .addOption(trustStateOption());
   return withRegistries(command);
+}
+
+/** Returns the option `--trust-state`. */
+export function trustStateOption(): Option {
+  return new Option(
+    '--trust-state <folder>',
+    'where the state of trust services is stored, to detect rollbacks',
+  ).default(trustState());
 }
 
 /** What a decision asks. The caller must close it. */
@@ -35,7 +39,9 @@ export interface OpenDecider {
 }
 
 /** Opens registries and trust services as the flags say. */
-export async function openDecider(flags: DecisionFlags): Promise<OpenDecider> {
+export async function openDecider(
+  flags: RegistryFlags & Pick<DecisionFlags, 'trustState'>,
+): Promise<OpenDecider> {
   const registry = await openRegistries({
     mirrors: flags.registryMirror,
     insecureHosts: flags.insecureRegistry,

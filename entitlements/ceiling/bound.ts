@@ -92,7 +92,34 @@ export function boundPod(pod: PodRequest, ceilings: readonly Ceiling[]): { netwo
 }
 
 function refuse(attempted: string, demands: readonly Demand[], ceilings: readonly Ceiling[]): void {
-  const refused = ceilings.flatMap((ceiling) =>
+  const refused = lackedBy(demands, ceilings);
+  if (refused.length === 0) return;
+  throw entitlementsError('ENTITLEMENTS_CEILING_EXCEEDED', {
+    kind: 'denied',
+    attempted,
+    on: '',
+    why: described(refused),
+    fix: 'take the demand out of the security context, or let the policy rule that admits this image name a ceiling that holds it',
+    details: { refused: refused.slice(0, mostDetails) },
+  });
+}
+
+/**
+ * Returns the demands that ceilings lack, in words, such as `the ceiling baseline lacks privileged mode`;
+ * undefined if every ceiling holds all of them.
+ */
+export function lackedDemands(demands: readonly Demand[], ceilings: readonly Ceiling[]): string | undefined {
+  const refused = lackedBy(demands, ceilings);
+  return refused.length === 0 ? undefined : described(refused);
+}
+
+interface Lacked {
+  readonly demand: string;
+  readonly ceiling: string;
+}
+
+function lackedBy(demands: readonly Demand[], ceilings: readonly Ceiling[]): Lacked[] {
+  return ceilings.flatMap((ceiling) =>
     demands
       .filter((demand) => !holds(ceiling.profile, demand))
       .map((demand) => ({
@@ -100,18 +127,12 @@ function refuse(attempted: string, demands: readonly Demand[], ceilings: readonl
         ceiling: ceiling.name === PUBLISHER ? PUBLISHER : `the ceiling ${ceiling.name}`,
       })),
   );
-  if (refused.length === 0) return;
-  const byCeiling = Map.groupBy(refused, ({ ceiling }) => ceiling);
-  throw entitlementsError('ENTITLEMENTS_CEILING_EXCEEDED', {
-    kind: 'denied',
-    attempted,
-    on: '',
-    why: [...byCeiling]
-      .map(([ceiling, of]) => `${ceiling} lacks ${listed(of.map(({ demand }) => demand))}`)
-      .join('; '),
-    fix: 'take the demand out of the security context, or let the policy rule that admits this image name a ceiling that holds it',
-    details: { refused: refused.slice(0, mostDetails) },
-  });
+}
+
+function described(refused: readonly Lacked[]): string {
+  return [...Map.groupBy(refused, ({ ceiling }) => ceiling)]
+    .map(([ceiling, of]) => `${ceiling} lacks ${listed(of.map(({ demand }) => demand))}`)
+    .join('; ');
 }
 
 /**

@@ -1,0 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fieldsOf, listOf, statusOf, textOf } from '../../base/kubernetes/index.ts';
+import type { ApiClient } from '../../base/kubernetes/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+
+const kinds = ['validatingwebhookconfigurations', 'mutatingwebhookconfigurations'] as const;
+const mostConflicts = 10;
+
+interface Configurations {
+  readonly client: Pick<ApiClient, 'get' | 'send'>;
+  readonly configuration: string;
+  readonly log: Logger;
+}
+
+/**
+ * Enters authorities into the webhook configurations, where they are not there yet. A configuration that does
+ * not exist is left out: an operator may use only one of the two.
+ * @param bundle PEM
+ * @throws PortcullisError KUBERNETES_API_…
+ */
+export async function tellConfigurations(
+  { client, configuration, log }: Configurations,
+  bundle: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const caBundle = Buffer.from(bundle).toString('base64');
+  for (const kind of kinds)
+    for (let conflicts = 0; ; conflicts += 1)
+      try {
+        const path = `/apis/admissionregistration.k8s.io/v1/${kind}/${configuration}`;
+        const object = fieldsOf(await client.get(path, {}, signal));
+        const webhooks = listOf(object['webhooks']).map(fieldsOf);
+        const version = textOf(fieldsOf(object['metadata'])['resourceVersion']);
+        const missing = webhooks.flatMap((webhook, index) =>
+          textOf(fieldsOf(webhook['clientConfig'])['caBundle']) === caBundle ? [] : [index],
+        );
+        if (missing.length === 0) break;
+        await client.send(
+          {
+            method: 'PATCH',
+            path,
+            contentType: 'application/json-patch+json',
+            body: [
+              { op: 'test', path: '/metadata/resourceVersion', value: version },
+              ...missing.map((index) => ({
+                op: 'add',
+                path: `/webhooks/${index}/clientConfig/caBundle`,
+                value: caBundle,
+              })),
+            ],
+          },
+          signal,
+        );
+        log.info({ kind, configuration }, 'the authority of the webhook is in its configuration');
+        break;
+      } catch (error) {
+        const status = statusOf(error);
+        if (status === 404) break;
+        // A failed test of a JSON Patch is 422, and a concurrent write 409.
+        if ((status !== 409 && status !== 422) || conflicts === mostConflicts) throw error;
+        await sleep(50 + Math.random() * 200, undefined, { signal });
+      }
+}

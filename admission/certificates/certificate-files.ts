@@ -1,0 +1,74 @@
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { readPair } from './serving-pair.ts';
+import type { ServingPair } from './serving-pair.ts';
+
+/** A certificate that somebody else renews, such as cert-manager. */
+export interface CertificateFiles {
+  readonly pair: ServingPair;
+  close(): void;
+}
+
+export interface CertificateFilesOptions {
+  readonly certificate: string;
+  readonly key: string;
+  /** Called with each new pair. */
+  readonly onChange: (pair: ServingPair) => void;
+  readonly log: Logger;
+  /** How often the files are read, in ms. Default: 10 s. */
+  readonly everyMs?: number;
+}
+
+const mostBytes = 1024 * 1024;
+
+/**
+ * Reads a certificate and its key from files, and again at intervals. A pair that is not valid, such as one
+ * that is being written, is not used: the last one stays.
+ * @throws PortcullisError ADMISSION_TLS
+ */
+export async function openCertificateFiles(options: CertificateFilesOptions): Promise<CertificateFiles> {
+  const { log, everyMs = 10_000 } = options;
+  let pair = await read(options);
+  let reading = false;
+  let told = '';
+  const timer = setInterval(() => {
+    if (reading) return;
+    reading = true;
+    read(options)
+      .then((next) => {
+        told = '';
+        if (next.certificate === pair.certificate && next.key === pair.key) return;
+        pair = next;
+        options.onChange(next);
+        log.info({ until: next.until.toISOString() }, 'the certificate was renewed');
+      })
+      .catch((error: unknown) => {
+        const problem = (error as Error).message;
+        if (problem !== told)
+          log.error({ problem }, 'the certificate was not read again: the last one stays');
+        told = problem;
+      })
+      .finally(() => (reading = false));
+  }, everyMs);
+  timer.unref();
+  return { pair, close: () => clearInterval(timer) };
+}
+
+async function read({ certificate, key }: CertificateFilesOptions): Promise<ServingPair> {
+  const text = async (file: string): Promise<string> => {
+    try {
+      return (await readGivenFile(file, mostBytes)).toString('utf8');
+    } catch (error) {
+      throw new PortcullisError({
+        code: 'ADMISSION_TLS',
+        kind: 'unavailable',
+        attempted: 'read the certificate of the webhook',
+        on: file,
+        why: fileReason(error, file),
+        fix: 'name readable files by --tls-cert and --tls-key',
+      });
+    }
+  };
+  return readPair(await text(certificate), await text(key), certificate);
+}

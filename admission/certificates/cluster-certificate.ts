@@ -1,0 +1,185 @@
+import { X509Certificate } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { fieldsOf, statusOf, textOf } from '../../base/kubernetes/index.ts';
+import type { ApiClient, ObjectFields } from '../../base/kubernetes/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { tlsCertificates } from '../../base/pem/index.ts';
+import { makeServerCertificate } from '../../trust/index.ts';
+import { tellConfigurations } from './authority-bundle.ts';
+import { readPair } from './serving-pair.ts';
+import type { ServingPair } from './serving-pair.ts';
+
+/** A certificate that the replicas make and renew themselves, and share in a Secret. */
+export interface ClusterCertificate {
+  readonly pair: ServingPair;
+  close(): Promise<void>;
+}
+
+export interface ClusterCertificateOptions {
+  readonly client: Pick<ApiClient, 'get' | 'send'>;
+  readonly namespace: string;
+  /** Name of the Secret. It exists already, so that the webhook needs no right to create Secrets. */
+  readonly secret: string;
+  /** DNS names of the service: `NAME.NAMESPACE.svc` first. */
+  readonly names: readonly [string, ...string[]];
+  /** Name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration. */
+  readonly configuration: string;
+  readonly lifetimeMs: number;
+  /** Called with each new pair, after the API server knows its authority. */
+  readonly onChange: (pair: ServingPair) => void;
+  readonly log: Logger;
+  readonly now?: () => number;
+  readonly timing?: CertificateTiming;
+}
+
+/** In ms. */
+export interface CertificateTiming {
+  /** How often the Secret and the configurations are looked at. */
+  readonly every: number;
+  readonly afterFailure: number;
+  /** From the time when the configurations have an authority until its certificate is served. */
+  readonly settle: number;
+}
+
+const usualTiming: CertificateTiming = { every: 30_000, afterFailure: 3_000, settle: 10_000 };
+/** The part of its lifetime that a certificate has left when it is renewed. */
+const renewAt = 1 / 3;
+/** Replicas renew at the same time. One write succeeds, and the others read it. */
+const mostConflicts = 10;
+/** The clocks of the API server and of the replicas may differ. */
+const backdateMs = 5 * 60_000;
+const mostAuthorities = 4;
+
+interface Held extends ServingPair {
+  /** PEM, the authority of this certificate first, then earlier ones. */
+  readonly authorities: readonly string[];
+}
+
+/**
+ * Opens the certificate of the webhook: reads it from the Secret, or makes it, and enters its authority into
+ * the configurations before it is used. Renews it when a third of its time is left.
+ * @throws PortcullisError ADMISSION_CERTIFICATE · KUBERNETES_API_…; the signal's reason
+ */
+export async function openClusterCertificate(
+  options: ClusterCertificateOptions,
+  signal: AbortSignal,
+): Promise<ClusterCertificate> {
+  const { log, timing = usualTiming } = options;
+  const stop = new AbortController();
+  const either = AbortSignal.any([signal, stop.signal]);
+  const first = await tend(options, either);
+  let serving = first;
+  const run = async (): Promise<void> => {
+    let wait = timing.every;
+    while (!either.aborted) {
+      await sleep(wait * (0.8 + Math.random() / 5), undefined, { signal: either }).catch(() => undefined);
+      if (either.aborted) return;
+      try {
+        const held = await tend(options, either);
+        wait = timing.every;
+        if (held.certificate === serving.certificate) continue;
+        // The API server learns of the authority by its own watch.
+        await sleep(timing.settle, undefined, { signal: either });
+        serving = held;
+        options.onChange(held);
+        log.info({ until: held.until.toISOString() }, 'the certificate was renewed');
+      } catch (error) {
+        if (either.aborted) return;
+        wait = timing.afterFailure;
+        log.error(
+          { problem: reasonOf(error), until: serving.until.toISOString() },
+          'the certificate could not be looked after: the last one stays',
+        );
+      }
+    }
+  };
+  const running = run();
+  return {
+    pair: first,
+    async close() {
+      stop.abort(new Error('the webhook ends'));
+      await running;
+    },
+  };
+}
+
+/** Returns a certificate that need not be renewed, and whose authority the configurations have. */
+async function tend(options: ClusterCertificateOptions, signal: AbortSignal): Promise<Held> {
+  const held = await currentPair(options, signal);
+  await tellConfigurations(options, held.authorities.join(''), signal);
+  return held;
+}
+
+async function currentPair(options: ClusterCertificateOptions, signal: AbortSignal): Promise<Held> {
+  const { client, namespace, secret, now = Date.now } = options;
+  const path = `/api/v1/namespaces/${namespace}/secrets/${secret}`;
+  for (let conflicts = 0; ; conflicts += 1) {
+    const object = fieldsOf(await client.get(path, {}, signal));
+    const found = heldIn(object, options);
+    if (found !== undefined && !isDue(found, now())) return found;
+    const made = await make(found?.authorities ?? [], options);
+    const base64 = (text: string): string => Buffer.from(text).toString('base64');
+    const body = {
+      ...object,
+      data: {
+        ...fieldsOf(object['data']),
+        'tls.crt': base64(made.certificate),
+        'tls.key': base64(made.key),
+        'ca.crt': base64(made.authorities.join('')),
+      },
+    };
+    try {
+      // The object has its resourceVersion: a write of another replica in between is a conflict.
+      await client.send({ method: 'PUT', path, body }, signal);
+      return made;
+    } catch (error) {
+      if (statusOf(error) !== 409) throw error;
+      if (conflicts === mostConflicts)
+        throw new PortcullisError({
+          code: 'ADMISSION_CERTIFICATE',
+          kind: 'unavailable',
+          attempted: 'store the certificate of the webhook in Secret',
+          on: `${namespace}/${secret}`,
+          why: `another program changed it ${mostConflicts} times meanwhile`,
+          fix: 'look for what else writes it',
+        });
+      await sleep(50 + Math.random() * 200, undefined, { signal });
+    }
+  }
+}
+
+/** Returns the certificate of a Secret; undefined if there is none for these names. */
+function heldIn(object: ObjectFields, { names, secret }: ClusterCertificateOptions): Held | undefined {
+  const data = fieldsOf(object['data']);
+  const text = (name: string): string => Buffer.from(textOf(data[name]), 'base64').toString('utf8');
+  try {
+    const pair = readPair(text('tls.crt'), text('tls.key'), `Secret ${secret}`);
+    const leaf = new X509Certificate(pair.certificate);
+    const authorities = tlsCertificates(text('ca.crt'));
+    const [authority] = authorities;
+    if (authority === undefined || !leaf.verify(new X509Certificate(authority).publicKey)) return undefined;
+    return names.every((name) => leaf.checkHost(name) !== undefined) ? { ...pair, authorities } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isDue({ certificate, until }: Held, now: number): boolean {
+  const from = new X509Certificate(certificate).validFromDate.getTime();
+  return now >= until.getTime() - (until.getTime() - from) * renewAt;
+}
+
+/** The earlier authorities stay in the bundle: other replicas serve their certificates for a while. */
+async function make(
+  earlier: readonly string[],
+  { names, lifetimeMs, now = Date.now }: ClusterCertificateOptions,
+): Promise<Held> {
+  const [from, until] = [new Date(now() - backdateMs), new Date(now() + lifetimeMs)];
+  const { certificate, key, authority } = await makeServerCertificate({ names, from, until });
+  const valid = earlier.filter((text) => new X509Certificate(text).validToDate.getTime() > now());
+  return {
+    ...readPair(certificate, key, 'the new certificate'),
+    authorities: [authority, ...valid].slice(0, mostAuthorities),
+  };
+}

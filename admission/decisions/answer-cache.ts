@@ -1,0 +1,120 @@
+import { LRUCache } from 'lru-cache';
+import pLimit from 'p-limit';
+import type { LimitFunction } from 'p-limit';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { createHostWatch } from '../../trust/index.ts';
+import type { Decider, Dossier, GateCache, HostWatch } from '../../trust/index.ts';
+
+/** How long answers are kept, and how many questions are asked at one time. Times in ms. */
+export interface CacheLimits {
+  /** A registry may give a tag another meaning at any time. */
+  readonly resolvedMs: number;
+  /** Short, because a missing signature may be added: what is admitted is kept with its verdict. */
+  readonly evidenceMs: number;
+  /** Of one question, with its turn. It goes on when nobody waits, so that the next review finds its answer. */
+  readonly askMs: number;
+  readonly atOnce: number;
+  /** Less than `atOnce`, so that a registry that does not answer holds back only itself. */
+  readonly atOnceOfHost: number;
+  /** A host that did not answer is asked again after this time. */
+  readonly silenceMs: number;
+}
+
+export const usualLimits: CacheLimits = {
+  resolvedMs: 10_000,
+  evidenceMs: 5_000,
+  askMs: 20_000,
+  atOnce: 64,
+  atOnceOfHost: 16,
+  silenceMs: 5_000,
+};
+
+const mostResolved = 20_000;
+const dossierBytes = 128 * 1024 * 1024;
+
+interface Question {
+  readonly host: string;
+  readonly ask: (signal?: AbortSignal) => Promise<unknown>;
+}
+
+/**
+ * Creates the memory of one replica: which digest a reference means, and the evidence of each digest. Equal
+ * questions at one time are asked once. Failures are not kept.
+ */
+export function createAnswerCache(
+  decider: Pick<Decider, 'decide'>,
+  limits: CacheLimits = usualLimits,
+): GateCache {
+  const overall = pLimit(limits.atOnce);
+  const hosts = new Map<string, LimitFunction>();
+  let watch: HostWatch = createHostWatch();
+  let watchUntil = 0;
+
+  async function ask<T>({
+    host,
+    ask,
+  }: {
+    host: string;
+    ask: (signal?: AbortSignal) => Promise<T>;
+  }): Promise<T> {
+    const signal = AbortSignal.timeout(limits.askMs);
+    const ofHost = hosts.get(host) ?? pLimit(limits.atOnceOfHost);
+    hosts.set(host, ofHost);
+    try {
+      return await ofHost(() =>
+        overall(() => {
+          if (signal.aborted) throw lateError(host, limits.askMs);
+          return ask(signal);
+        }),
+      );
+    } catch (error) {
+      if (signal.aborted) throw lateError(host, limits.askMs);
+      throw error;
+    } finally {
+      if (ofHost.activeCount + ofHost.pendingCount === 0) hosts.delete(host);
+    }
+  }
+
+  const resolved = new LRUCache<string, object, Question>({
+    max: mostResolved,
+    ttl: limits.resolvedMs,
+    fetchMethod: (_key, _stale, { context }) => ask(context) as Promise<object>,
+  });
+  const evidence = new LRUCache<string, Dossier, Question>({
+    maxSize: dossierBytes,
+    sizeCalculation: sizeOf,
+    ttl: limits.evidenceMs,
+    ttlAutopurge: true,
+    fetchMethod: (_key, _stale, { context }) => ask(context) as Promise<Dossier>,
+  });
+  return {
+    resolved: <T>(key: string, host: string, question: (signal?: AbortSignal) => Promise<T>) =>
+      resolved.fetch(key, { context: { host, ask: question } }) as Promise<T>,
+    evidence: (key, host, question) =>
+      evidence.fetch(key, { context: { host, ask: question } }) as Promise<Dossier>,
+    decide: (input) => decider.decide(input),
+    watch() {
+      const now = performance.now();
+      if (now >= watchUntil) [watch, watchUntil] = [createHostWatch(), now + limits.silenceMs];
+      return watch;
+    },
+  };
+}
+
+function sizeOf({ items }: Dossier): number {
+  return items.reduce(
+    (sum, { bytes = '', subjectBytes = '' }) => sum + bytes.length + subjectBytes.length + 2048,
+    2048,
+  );
+}
+
+function lateError(host: string, ms: number): PortcullisError {
+  return new PortcullisError({
+    code: 'ADMISSION_REGISTRY_LATE',
+    kind: 'deadline',
+    attempted: 'ask registry',
+    on: host,
+    why: `there was no answer within ${ms / 1000} s`,
+    fix: 'check that the webhook reaches the registry',
+  });
+}

@@ -1,0 +1,99 @@
+import { LRUCache } from 'lru-cache';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { admitImages, createDecider } from '../../trust/index.ts';
+import type { GateImage, Platform, RegistryAccess, TrustPolicy, TrustServices } from '../../trust/index.ts';
+import { createAnswerCache, usualLimits } from './answer-cache.ts';
+import type { CacheLimits } from './answer-cache.ts';
+
+/** The decisions about one image: one for each platform. */
+export type ImageDecision = readonly GateImage[];
+
+/** How a decision was found: kept, in progress for another review, or asked for. */
+export type DecisionSource = 'hit' | 'inflight' | 'miss';
+
+export interface ImageQuestion {
+  readonly reference: string;
+  readonly namespace: string;
+}
+
+/** Decides about images by the code of the node. Decisions that hold are kept in memory. */
+export interface ImageDecisions {
+  /**
+   * Never rejects for an image that cannot be decided about: such an image is `undecided` or `failed`.
+   * @param found called with the source of the decision
+   */
+  decide(
+    policy: TrustPolicy,
+    question: ImageQuestion,
+    found?: (source: DecisionSource) => void,
+  ): Promise<ImageDecision>;
+  close(): Promise<void>;
+}
+
+export interface DecisionOptions {
+  readonly registry: RegistryAccess;
+  readonly services?: TrustServices;
+  readonly platforms: readonly Platform[] | 'all';
+  readonly limits?: CacheLimits;
+  readonly now?: () => Date;
+}
+
+/** How long decisions are kept, in ms. A new policy has other keys, and takes effect at once. */
+const kept = { admitted: 60_000, admittedByTag: 10_000, denied: 5_000, undecided: 1_000 };
+const mostBytes = 64 * 1024 * 1024;
+
+/** Creates the decisions of one replica. The caller must close them. */
+export function createImageDecisions(options: DecisionOptions): ImageDecisions {
+  const { registry, services, platforms, limits = usualLimits, now = () => new Date() } = options;
+  const decider = createDecider();
+  const cache = createAnswerCache(decider, limits);
+  const answers = new LRUCache<string, ImageDecision, { policy: TrustPolicy; question: ImageQuestion }>({
+    maxSize: mostBytes,
+    sizeCalculation: (images) => JSON.stringify(images).length,
+    fetchMethod: async (_key, _stale, { options: fetched, context: { policy, question } }) => {
+      const { images } = await admitImages({
+        questions: [{ ...question, places: [] }],
+        ...{ policy, registry, platforms, cache, now: now() },
+        ...(services === undefined ? {} : { services }),
+      });
+      fetched.ttl = lifetimeOf(images, now().getTime());
+      return images;
+    },
+  });
+  return {
+    async decide(policy, { reference, namespace }, found) {
+      const key = JSON.stringify([policy.revision, namespace, reference]);
+      const status: LRUCache.Status<string, ImageDecision> = {};
+      const answer = answers.fetch(key, { context: { policy, question: { reference, namespace } }, status });
+      found?.(status.fetch === 'hit' || status.fetch === 'inflight' ? status.fetch : 'miss');
+      const images = await answer;
+      if (images === undefined || images.length === 0) throw noAnswer(reference);
+      return images;
+    },
+    close: () => decider.close(),
+  };
+}
+
+/** Returns how long a decision holds, in ms, at least 1. */
+function lifetimeOf(images: ImageDecision, now: number): number {
+  const times = images.flatMap(({ decision, reference, verdict }) => {
+    const usual =
+      decision === 'admitted'
+        ? kept[reference.includes('@') ? 'admitted' : 'admittedByTag']
+        : kept[decision === 'denied' ? 'denied' : 'undecided'];
+    const until = verdict?.validUntil === undefined ? Infinity : Date.parse(verdict.validUntil) - now;
+    return [usual, Number.isNaN(until) ? 0 : until];
+  });
+  return Math.max(1, Math.min(...times));
+}
+
+function noAnswer(reference: string): PortcullisError {
+  return new PortcullisError({
+    code: 'ADMISSION_NO_DECISION',
+    kind: 'internal',
+    attempted: 'decide about image',
+    on: reference,
+    why: 'the gate returned no decision',
+    fix: 'report this',
+  });
+}

@@ -1,0 +1,11 @@
+export { startWebhook } from './service/webhook.ts';
+export type { Webhook, WebhookOptions } from './service/webhook.ts';
+export { openCertificateFiles } from './certificates/certificate-files.ts';
+export type { CertificateFiles, CertificateFilesOptions } from './certificates/certificate-files.ts';
+export { openClusterCertificate } from './certificates/cluster-certificate.ts';
+export type { ClusterCertificate, ClusterCertificateOptions } from './certificates/cluster-certificate.ts';
+export type { ServingPair } from './certificates/serving-pair.ts';
+export { followPolicy } from './policy/follow-policy.ts';
+export type { FollowedPolicy, FollowPolicyOptions } from './policy/follow-policy.ts';
+export type { PolicyInForce } from './policy/policy-in-force.ts';
+export { customResourceDefinitions } from './custom-resources/definitions.ts';

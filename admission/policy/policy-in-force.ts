@@ -1,0 +1,20 @@
+import type { ProfileSet } from '../../entitlements/index.ts';
+import type { TrustPolicy } from '../../trust/index.ts';
+
+/** The policy and the profiles that a replica decides by. */
+export interface PolicyInForce {
+  /** Undefined: there is no valid policy, and every image is refused. */
+  current(): TrustPolicy | undefined;
+  profiles(): ProfileSet;
+  /** Why the latest load failed; undefined if it succeeded. */
+  problem(): string | undefined;
+}
+
+/**
+ * Loads policies and profiles of files as the daemon puts them in force.
+ * @throws PortcullisError `TRUST_POLICY_INVALID`, with `details.problems`
+ */
+export type LoadPolicySet = (options: { readonly paths: readonly string[] }) => Promise<{
+  readonly policy: TrustPolicy;
+  readonly profiles: ProfileSet;
+}>;

@@ -1,0 +1,42 @@
+import type { PathSegment } from '../../base/schema/index.ts';
+import { readWorkload } from '../../trust/index.ts';
+import type { WorkloadImage } from '../../trust/index.ts';
+import type { Review } from './read-review.ts';
+
+/** The images that a review is about. */
+export interface ReviewedImages {
+  /** Images that the object did not name before the change. */
+  readonly images: readonly WorkloadImage[];
+  /** Why an image cannot be decided about. */
+  readonly problems: readonly string[];
+}
+
+/**
+ * Returns the images that a change adds to an object. Images that the object named before are not decided
+ * about again, so that a new policy does not prevent changes of running objects, such as the removal of a
+ * finalizer: the node decides about what it runs.
+ */
+export function reviewedImages({ operation, object, oldObject, namespace }: Review): ReviewedImages {
+  if (operation !== 'CREATE' && operation !== 'UPDATE') return { images: [], problems: [] };
+  const before = new Set<string>();
+  const brokenBefore = new Set<string>();
+  if (operation === 'UPDATE')
+    readWorkload(oldObject, namespace, {
+      image: ({ reference }) => before.add(reference),
+      problem: (path) => brokenBefore.add(nameOf(path)),
+    });
+  const images: WorkloadImage[] = [];
+  const problems: string[] = [];
+  readWorkload(object, namespace, {
+    image(image) {
+      // The object's own namespace is what the API server says, whatever the object says.
+      if (!before.has(image.reference)) images.push({ ...image, namespace });
+    },
+    problem(path, message, fix) {
+      if (!brokenBefore.has(nameOf(path))) problems.push(`${message}; ${fix}`);
+    },
+  });
+  return { images, problems };
+}
+
+const nameOf = (path: readonly PathSegment[]): string => JSON.stringify(path);

@@ -1,0 +1,61 @@
+import { parseJson } from '../../base/json/index.ts';
+import { fieldsOf, textOf } from '../../base/kubernetes/index.ts';
+
+/** The parts of an AdmissionReview request that a decision needs (admission.k8s.io/v1). */
+export interface Review {
+  readonly uid: string;
+  readonly operation: string;
+  /** Empty for an object of the cluster. */
+  readonly namespace: string;
+  /** Such as `pods/ephemeralcontainers`, for messages and metrics. */
+  readonly resource: string;
+  readonly object: unknown;
+  readonly oldObject: unknown;
+}
+
+/** A review, or why there is none. With a uid, the API server can be answered with a refusal. */
+export type ReadReview = { readonly review: Review } | { readonly malformed: string; readonly uid?: string };
+
+const apiVersion = 'admission.k8s.io/v1';
+/** The API server sends a UUID. It is returned, so its length is limited. */
+const uidForm = /^[\x21-\x7e]{1,128}$/;
+const operations = ['CREATE', 'UPDATE', 'DELETE', 'CONNECT'];
+
+/** Reads the body of a call of the API server. */
+export function readReview(body: string): ReadReview {
+  let value: unknown;
+  try {
+    value = parseJson(body);
+  } catch (error) {
+    return { malformed: `it is not JSON: ${(error as Error).message.slice(0, 200)}` };
+  }
+  const review = fieldsOf(value);
+  const request = fieldsOf(review['request']);
+  const uid = textOf(request['uid']);
+  if (!uidForm.test(uid)) return { malformed: 'request.uid is missing' };
+  const malformed = (why: string): ReadReview => ({ malformed: why, uid });
+  if (review['apiVersion'] !== apiVersion || review['kind'] !== 'AdmissionReview')
+    return malformed(`it is not an AdmissionReview of ${apiVersion}`);
+  const operation = textOf(request['operation']);
+  if (!operations.includes(operation))
+    return malformed(`request.operation is none of ${operations.join(', ')}`);
+  const namespace = request['namespace'] ?? '';
+  if (typeof namespace !== 'string' || namespace.length > 253)
+    return malformed('request.namespace is not the name of a namespace');
+  const { object, oldObject } = request;
+  const changes = operation === 'CREATE' || operation === 'UPDATE';
+  if (changes && !isObject(object)) return malformed(`request.object is missing, and it is a ${operation}`);
+  if (oldObject !== undefined && oldObject !== null && !isObject(oldObject))
+    return malformed('request.oldObject is not an object');
+  const subResource = textOf(request['subResource']);
+  const resource = textOf(fieldsOf(request['resource'])['resource']);
+  return {
+    review: {
+      ...{ uid, operation, namespace, object, oldObject },
+      resource: subResource === '' ? resource : `${resource}/${subResource}`,
+    },
+  };
+}
+
+const isObject = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,0 +1,194 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { readBody } from '../../base/connections/index.ts';
+import type { BodyLimits } from '../../base/connections/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ImageDecisions } from '../decisions/image-decisions.ts';
+import type { PolicyInForce } from '../policy/policy-in-force.ts';
+import { readReview } from '../reviews/read-review.ts';
+import { reviewResponse } from '../reviews/response.ts';
+import type { ReviewAnswer } from '../reviews/response.ts';
+import { decideReview } from './decide-review.ts';
+import type { ReviewMode } from './decide-review.ts';
+import type { Outcome, WebhookCounts } from './metrics.ts';
+
+/** What an answer needs. */
+export interface RequestContext {
+  readonly policy: PolicyInForce;
+  readonly decisions: ImageDecisions;
+  readonly counts: WebhookCounts;
+  readonly body: BodyLimits;
+  /** Reviews that are being answered. */
+  readonly reviews: { inFlight: number; readonly most: number };
+  /** Why the replica must get no requests; undefined: it may. */
+  readonly notReady: () => string | undefined;
+  readonly onFailure: (error: unknown) => void;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+const modes: ReadonlyMap<string, ReviewMode> = new Map([
+  ['/validate', 'validate'],
+  ['/mutate', 'mutate'],
+]);
+
+/** Answers one request. Never rejects: a failure ends the request and is reported. */
+export async function answerRequest(
+  context: RequestContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  // It is not a failure when the API server disconnects while it is being answered.
+  response.on('error', () => undefined);
+  let answer: Answer;
+  try {
+    answer = await answerOf(context, request);
+  } catch (thrown) {
+    context.onFailure(thrown);
+    answer = text(500, 'the request could not be answered; see the log of the webhook');
+  }
+  try {
+    const { status, type, body } = answer;
+    response.writeHead(status, {
+      'Content-Type': type,
+      'Content-Length': Buffer.byteLength(body),
+      'Cache-Control': 'no-store',
+      // The rest of a refused body is not read.
+      ...(!request.complete && request.method === 'POST' && { Connection: 'close' }),
+    });
+    response.end(request.method === 'HEAD' ? undefined : body);
+  } catch {
+    response.destroy();
+  }
+}
+
+const text = (status: number, body: string): Answer => ({
+  status,
+  type: 'text/plain; charset=utf-8',
+  body: `${body}\n`,
+});
+
+async function answerOf(context: RequestContext, request: IncomingMessage): Promise<Answer> {
+  const { method = 'GET', url = '/' } = request;
+  const end = url.indexOf('?');
+  const path = end === -1 ? url : url.slice(0, end);
+  const mode = modes.get(path);
+  if (mode !== undefined) {
+    if (method !== 'POST') return text(405, 'only POST is answered here');
+    const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
+    return answerReview(context, request, { path, mode, deadlineMs: deadlineOf(query.get('timeout')) });
+  }
+  if (method !== 'GET' && method !== 'HEAD') return text(405, 'only GET and HEAD are answered here');
+  if (path === '/healthz') return text(200, 'ok');
+  if (path === '/readyz') {
+    const why = context.notReady();
+    return why === undefined ? text(200, 'ok') : text(503, why);
+  }
+  if (path === '/metrics') {
+    const { type, body } = await context.counts.render();
+    return { status: 200, type, body };
+  }
+  return text(404, 'there is nothing here: /validate, /mutate, /healthz, /readyz, /metrics');
+}
+
+/** The default and the maximum of `timeoutSeconds` (admissionregistration.k8s.io/v1). */
+const [usualTimeout, longestTimeout] = [10, 30];
+/** The part of the time of the call after which it is answered: the answer has to arrive, too. */
+const share = 0.8;
+
+/**
+ * Returns after how many ms a review must be answered. The API server sends the time of its call as
+ * `?timeout=10s`.
+ */
+export function deadlineOf(timeout: string | null): number {
+  const [, minutes = '0', seconds = ''] =
+    /^(?:(\d{1,2})m)?(\d{1,4}(?:\.\d{1,9})?)s$/.exec(timeout ?? '') ?? [];
+  const given = seconds === '' ? usualTimeout : Number(minutes) * 60 + Number(seconds);
+  return Math.min(Math.max(given, 0.5), longestTimeout) * share * 1000;
+}
+
+interface ReviewCall {
+  readonly path: string;
+  readonly mode: ReviewMode;
+  readonly deadlineMs: number;
+}
+
+async function answerReview(
+  context: RequestContext,
+  request: IncomingMessage,
+  { path, mode, deadlineMs }: ReviewCall,
+): Promise<Answer> {
+  const { counts, reviews } = context;
+  const begun = performance.now();
+  counts.begun();
+  let outcome: Outcome = 'invalid';
+  reviews.inFlight += 1;
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(lateError(deadlineMs)), deadlineMs);
+  try {
+    const [type] = (request.headers['content-type'] ?? '').split(';');
+    if (type?.trim().toLowerCase() !== 'application/json')
+      return text(415, 'the content type is not application/json');
+    if (reviews.inFlight > reviews.most) {
+      outcome = 'busy';
+      return text(429, `more than ${reviews.most} reviews are being answered`);
+    }
+    const body = await readBody(request, context.body);
+    if ('status' in body) {
+      if (body.status === 503) outcome = 'busy';
+      return text(body.status, body.why);
+    }
+    let read: ReturnType<typeof readReview>;
+    try {
+      read = readReview(body.bytes.toString('utf8'));
+    } finally {
+      body.release();
+    }
+    if ('malformed' in read)
+      return read.uid === undefined
+        ? text(400, `the review is malformed: ${read.malformed}`)
+        : json(read.uid, malformed(read.malformed));
+    const answer = await decideReview(read.review, mode, {
+      policy: context.policy,
+      decisions: context.decisions,
+      signal: late.signal,
+      onDecision: counts.decided,
+    });
+    outcome = outcomeOf(answer);
+    return json(read.review.uid, answer);
+  } finally {
+    clearTimeout(timer);
+    reviews.inFlight -= 1;
+    counts.answered(path, outcome, (performance.now() - begun) / 1000);
+  }
+}
+
+const json = (uid: string, answer: ReviewAnswer): Answer => ({
+  status: 200,
+  type: 'application/json',
+  body: reviewResponse(uid, answer),
+});
+
+const malformed = (why: string): ReviewAnswer => ({
+  allowed: false,
+  status: { code: 400, reason: 'BadRequest', message: `the review is malformed: ${why}` },
+});
+
+function outcomeOf({ allowed, status }: ReviewAnswer): Outcome {
+  if (allowed) return 'allowed';
+  return status?.code === 403 ? 'denied' : status?.code === 503 ? 'undecided' : 'invalid';
+}
+
+function lateError(ms: number): PortcullisError {
+  return new PortcullisError({
+    code: 'ADMISSION_LATE',
+    kind: 'deadline',
+    attempted: 'decide',
+    on: '',
+    why: `there was no decision within ${ms / 1000} s, the time that the API server gives`,
+    fix: 'try again, and check that the webhook reaches the registry',
+  });
+}

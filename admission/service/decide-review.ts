@@ -1,0 +1,228 @@
+import { asPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { parseReference } from '../../base/distribution/index.ts';
+import { explainReason } from '../../trust/index.ts';
+import type { GateImage, TrustPolicy, WorkloadImage } from '../../trust/index.ts';
+import { ceilingWarnings } from '../decisions/ceilings.ts';
+import type { DecisionSource, ImageDecision, ImageDecisions } from '../decisions/image-decisions.ts';
+import type { PolicyInForce } from '../policy/policy-in-force.ts';
+import { reviewedImages } from '../reviews/images.ts';
+import type { Review } from '../reviews/read-review.ts';
+import { pointer } from '../reviews/response.ts';
+import type { PatchOperation, ReviewAnswer } from '../reviews/response.ts';
+
+/** `mutate`: images that are admitted get the digest that was decided about. */
+export type ReviewMode = 'validate' | 'mutate';
+
+/** What a decision about a review needs. */
+export interface DecideReviewContext {
+  readonly policy: PolicyInForce;
+  readonly decisions: ImageDecisions;
+  /** Aborted when the review must be answered. Its reason says why. */
+  readonly signal: AbortSignal;
+  /** Called for each image. */
+  readonly onDecision: (decision: GateImage['decision'], source: DecisionSource) => void;
+}
+
+/** An object with more images would hold up the others. Kubernetes' own limit is the size of an object. */
+const mostImages = 1000;
+/** In characters. The message reaches the user of kubectl, and events of controllers. */
+const longestMessage = 24 * 1024;
+const longestAudit = 8 * 1024;
+
+/** One image of the review, as decided. */
+interface Decided {
+  readonly image: WorkloadImage;
+  readonly decision: ImageDecision | PortcullisError;
+}
+
+/** Decides about the images that a review adds. Never rejects: what cannot be decided is refused. */
+export async function decideReview(
+  review: Review,
+  mode: ReviewMode,
+  context: DecideReviewContext,
+): Promise<ReviewAnswer> {
+  const { images, problems } = reviewedImages(review);
+  if (problems.length > 0)
+    return refusal(422, 'Invalid', `the images of the object cannot be read: ${listed(problems, 20)}`);
+  if (images.length === 0) return { allowed: true };
+  if (images.length > mostImages)
+    return refusal(
+      422,
+      'Invalid',
+      `the object names ${images.length} images, and at most ${mostImages} are decided about`,
+    );
+  const policy = context.policy.current();
+  if (policy === undefined)
+    return refusal(
+      503,
+      'ServiceUnavailable',
+      `there is no valid trust policy, and without one nothing is admitted${
+        context.policy.problem() === undefined ? '' : `: ${context.policy.problem() ?? ''}`
+      }`,
+    );
+  const decided = await decideAll(images, policy, review.namespace, context);
+  const refused = decided.filter(({ decision }) => !isAdmitted(decision));
+  const audit = auditOf(decided, policy);
+  if (refused.length > 0) return { ...refusalOf(refused, images.length), audit };
+  const verdicts = verdictsOf(decided);
+  const warnings = [
+    ...looseWarnings(decided),
+    ...ceilingWarnings(review.object, verdicts, context.policy.profiles()),
+  ];
+  const patch = mode === 'mutate' ? decided.flatMap(digestPatch) : [];
+  return {
+    allowed: true,
+    ...(patch.length > 0 && { patch }),
+    // Both webhooks see each object, and the user needs each warning once.
+    ...(mode === 'validate' && warnings.length > 0 && { warnings }),
+    audit,
+  };
+}
+
+const isAdmitted = (decision: Decided['decision']): decision is ImageDecision =>
+  'length' in decision && decision.every((one) => one.decision === 'admitted');
+
+async function decideAll(
+  images: readonly WorkloadImage[],
+  policy: TrustPolicy,
+  namespace: string,
+  { decisions, signal, onDecision }: DecideReviewContext,
+): Promise<readonly Decided[]> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const end = (): void => reject(signal.reason as Error);
+  signal.addEventListener('abort', end, { once: true });
+  // It may be that nobody waits any more.
+  late.catch(() => undefined);
+  if (signal.aborted) end();
+  const asked = new Map<string, Promise<Decided['decision']>>();
+  const ask = async (reference: string): Promise<Decided['decision']> => {
+    let source: DecisionSource = 'miss';
+    try {
+      const deciding = decisions.decide(policy, { reference, namespace }, (found) => (source = found));
+      deciding.catch(() => undefined);
+      const decision = await Promise.race([deciding, late]);
+      onDecision(worstOf(decision), source);
+      return decision;
+    } catch (thrown) {
+      onDecision('undecided', source);
+      return asPortcullisError(thrown, {
+        code: 'ADMISSION_FAILED',
+        kind: 'internal',
+        attempted: 'decide about image',
+        on: reference,
+        fix: 'report this',
+      });
+    }
+  };
+  try {
+    return await Promise.all(
+      images.map(async (image) => {
+        const known = asked.get(image.reference) ?? ask(image.reference);
+        asked.set(image.reference, known);
+        return { image, decision: await known };
+      }),
+    );
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
+}
+
+const severity: readonly GateImage['decision'][] = ['admitted', 'waived', 'undecided', 'failed', 'denied'];
+
+function worstOf(decision: ImageDecision): GateImage['decision'] {
+  return decision
+    .map((one) => one.decision)
+    .reduce((worst, one) => (severity.indexOf(one) > severity.indexOf(worst) ? one : worst), 'admitted');
+}
+
+function refusal(code: number, reason: string, message: string): ReviewAnswer {
+  return { allowed: false, status: { code, reason, message: message.slice(0, longestMessage) } };
+}
+
+/** A denial has the status 403. If nothing is denied, a later attempt may succeed: 503. */
+function refusalOf(refused: readonly Decided[], of: number): ReviewAnswer {
+  const denied = refused.some(
+    ({ decision }) => 'length' in decision && ['denied', 'failed'].includes(worstOf(decision)),
+  );
+  const head = `${refused.length} of ${of} image${of === 1 ? '' : 's'} may not run`;
+  const texts = refused.map(describe);
+  let message = head;
+  let shown = 0;
+  for (const text of texts) {
+    if (shown > 0 && message.length + text.length > longestMessage - 200) break;
+    message += `\n${text}`;
+    shown += 1;
+  }
+  if (shown < texts.length) message += `\nand ${texts.length - shown} more`;
+  return denied ? refusal(403, 'Forbidden', message) : refusal(503, 'ServiceUnavailable', message);
+}
+
+function describe({ image, decision }: Decided): string {
+  const head = `${image.object} (${image.reference})`;
+  if (!('length' in decision)) return `${head}: undecided: ${decision.message}`;
+  return decision
+    .filter((one) => one.decision !== 'admitted')
+    .map((one) => {
+      const { verdict, error, platform, advice } = one;
+      const where = decision.length > 1 && platform !== undefined ? ` for ${platform}` : '';
+      if (verdict === undefined)
+        return `${head}: ${one.decision}${where}: ${error === undefined ? one.code : `${error.attempted} ${error.on}: ${error.why}; ${error.fix} [${error.code}]`}`;
+      const tree = explainReason(verdict.reasons).trimEnd();
+      const next = advice === undefined ? '' : `\n  ${advice}`;
+      return `${head}: ${one.decision}${where} [${one.code}]\n${tree}${next}\n  verdict ${verdict.id}`;
+    })
+    .join('\n');
+}
+
+function auditOf(decided: readonly Decided[], policy: TrustPolicy): Readonly<Record<string, string>> {
+  const lines = new Set(
+    decided.flatMap(({ image, decision }) =>
+      'length' in decision
+        ? decision.map((one) => `${one.verdict?.id ?? one.code} ${one.decision} ${image.reference}`)
+        : [`${decision.code} undecided ${image.reference}`],
+    ),
+  );
+  return {
+    verdicts: [...lines].join('\n').slice(0, longestAudit),
+    'policy-revision': policy.revision,
+  };
+}
+
+function verdictsOf(
+  decided: readonly Decided[],
+): ReadonlyMap<string, readonly NonNullable<GateImage['verdict']>[]> {
+  return new Map(
+    decided.map(({ image, decision }) => [
+      image.reference,
+      'length' in decision ? decision.flatMap(({ verdict }) => verdict ?? []) : [],
+    ]),
+  );
+}
+
+/** Returns a warning for each image that is admitted although nothing was proven. */
+function looseWarnings(decided: readonly Decided[]): readonly string[] {
+  const loose = decided.filter(
+    ({ decision }) => 'length' in decision && decision.some(({ verdict }) => verdict?.unverified === true),
+  );
+  return [...new Set(loose.map(({ image }) => `${image.reference} is admitted without proof`))];
+}
+
+/**
+ * Replaces a tag by the tag with the digest that was decided about. For several platforms, it is the digest
+ * of their index.
+ */
+function digestPatch({ image, decision }: Decided): PatchOperation[] {
+  if (!('length' in decision)) return [];
+  const { reference, path } = image;
+  const digest = decision[0]?.digest;
+  const { tag, digest: written } = parseReference(reference);
+  if (written !== undefined || digest === undefined) return [];
+  const tagged = tag === undefined || reference.endsWith(`:${tag}`) ? reference : `${reference}:${tag}`;
+  return [{ op: 'replace', path: pointer(path), value: `${tagged}@${digest}` }];
+}
+
+const listed = (texts: readonly string[], most: number): string =>
+  texts.length > most
+    ? `${texts.slice(0, most).join('; ')}; and ${texts.length - most} more`
+    : texts.join('; ');

@@ -1,0 +1,176 @@
+import { createServer } from 'node:https';
+import type { Server } from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connectionsCheckingInterval, limitHttpConnections } from '../../base/connections/index.ts';
+import { asPortcullisError, PortcullisError } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ServingPair } from '../certificates/serving-pair.ts';
+import { createImageDecisions } from '../decisions/image-decisions.ts';
+import type { DecisionOptions } from '../decisions/image-decisions.ts';
+import type { PolicyInForce } from '../policy/policy-in-force.ts';
+import { answerRequest } from './answer-request.ts';
+import { createWebhookCounts } from './metrics.ts';
+
+export interface WebhookOptions extends DecisionOptions {
+  /** `HOST:PORT`. Port 0 is any free port. */
+  readonly listen: string;
+  readonly policy: PolicyInForce;
+  readonly pair: ServingPair;
+  /**
+   * How long requests are accepted after `close` was called, in ms: until the API server knows that this
+   * replica ends.
+   */
+  readonly drainMs: number;
+  readonly log: Logger;
+}
+
+export interface Webhook {
+  /** For example `https://127.0.0.1:8443` */
+  readonly url: string;
+  /** Serves another certificate from now on. Open connections stay. */
+  usePair(pair: ServingPair): void;
+  /** Finishes requests in flight. */
+  close(): Promise<void>;
+}
+
+/** In ms. A request that is not complete in time is ended. */
+const timeLimits = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 120_000,
+  connectionsCheckingInterval,
+};
+const connectionLimits = { most: 4096, mostOfPeer: 2048 };
+/**
+ * In bytes. A review has an object and the object before the change, each of at most about 1.5 MiB in etcd
+ * and 3 MiB in a request.
+ */
+const bodyLimits = { sent: 8 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
+const bodiesMemory = 256 * 1024 * 1024;
+const mostReviews = 1024;
+/** Longer than the longest review. */
+const lastAnswersMs = 30_000;
+
+/**
+ * Serves the admission webhook.
+ * @throws PortcullisError ADMISSION_LISTEN · ADMISSION_TLS
+ */
+export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
+  const { policy, log } = options;
+  const { host, port } = hostAndPort(options.listen);
+  let { pair } = options;
+  let ending = false;
+  const decisions = createImageDecisions(options);
+  const counts = createWebhookCounts(() => ({
+    hasPolicy: policy.current() !== undefined,
+    policyIsCurrent: policy.problem() === undefined,
+    certificateSeconds: Math.round((pair.until.getTime() - Date.now()) / 1000),
+  }));
+  const context = {
+    ...{ policy, decisions, counts },
+    body: { ...bodyLimits, memory: { free: bodiesMemory } },
+    reviews: { inFlight: 0, most: mostReviews },
+    notReady() {
+      if (ending) return 'the webhook is ending';
+      return policy.current() === undefined
+        ? `there is no valid policy: ${policy.problem() ?? 'none was found yet'}`
+        : undefined;
+    },
+    onFailure: (thrown: unknown) =>
+      log.error({ error: thrown instanceof Error ? thrown.message : String(thrown) }, 'a request failed'),
+  };
+  const server = secureServer(pair);
+  const connections = limitHttpConnections(server, connectionLimits, true);
+  server.on('request', (request, response) => {
+    const place = connections.placeOf(request.socket);
+    place?.busy();
+    response.once('close', () => place?.idle());
+    void answerRequest(context, request, response);
+  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ port, ...(host !== '' && { host }) }, () => {
+        server.removeListener('error', reject);
+        resolve();
+      });
+    });
+  } catch (thrown) {
+    await decisions.close();
+    throw asPortcullisError(thrown, {
+      code: 'ADMISSION_LISTEN',
+      kind: 'unavailable',
+      attempted: 'listen on',
+      on: options.listen,
+      fix: 'name another address by --listen',
+    });
+  }
+  // A failed accept, such as EMFILE. Without a listener it would end the process.
+  server.on('error', context.onFailure);
+  const bound = server.address();
+  const actual = typeof bound === 'object' && bound !== null ? bound.port : port;
+  return {
+    url: `https://${host === '' ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${actual}`,
+    usePair(next) {
+      try {
+        server.setSecureContext({ key: next.key, cert: next.certificate, minVersion: 'TLSv1.2' });
+        pair = next;
+      } catch {
+        throw tlsError();
+      }
+    },
+    async close() {
+      ending = true;
+      await sleep(options.drainMs);
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const timer = setTimeout(() => server.closeAllConnections(), lastAnswersMs);
+      // A connection whose request is answered becomes idle.
+      const idle = setInterval(() => server.closeIdleConnections(), 50);
+      await closed;
+      clearTimeout(timer);
+      clearInterval(idle);
+      await decisions.close();
+    },
+  };
+}
+
+function secureServer({ certificate, key }: ServingPair): Server {
+  try {
+    return createServer({
+      ...timeLimits,
+      handshakeTimeout: timeLimits.headersTimeout,
+      cert: certificate,
+      key,
+      minVersion: 'TLSv1.2',
+    });
+  } catch {
+    throw tlsError();
+  }
+}
+
+/** The message of OpenSSL is left out, because it may quote the key. */
+function tlsError(): PortcullisError {
+  return new PortcullisError({
+    code: 'ADMISSION_TLS',
+    kind: 'invalid',
+    attempted: 'use the certificate and key of the webhook',
+    on: '',
+    why: 'OpenSSL does not accept them as a pair',
+    fix: 'name a PEM certificate chain and its private key',
+  });
+}
+
+function hostAndPort(listen: string): { readonly host: string; readonly port: number } {
+  const [, six, name, port] = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/u.exec(listen) ?? [];
+  if (port === undefined || Number(port) > 65_535)
+    throw new PortcullisError({
+      code: 'ADMISSION_LISTEN',
+      kind: 'invalid',
+      attempted: 'listen on',
+      on: listen,
+      why: 'it is not HOST:PORT',
+      fix: 'name an address such as :8443',
+    });
+  return { host: six ?? name ?? '', port: Number(port) };
+}

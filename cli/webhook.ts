@@ -1,0 +1,12 @@
+import type { Command } from 'commander';
+import { registerDefinitions } from './webhook/definitions.ts';
+import { registerServe } from './webhook/serve.ts';
+
+/** `portcullis webhook`: its subcommands are files in `webhook/`. */
+export function register(program: Command): void {
+  const webhook = program
+    .command('webhook')
+    .description('the admission webhook of Kubernetes: refuse images before a node gets them');
+  registerServe(webhook);
+  registerDefinitions(webhook);
+}
