@@ -1,0 +1,373 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { connect } from 'node:tls';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fixtureContent, serveFixtures } from '../../trust/evidence/fixtures/fixture-registry.ts';
+import type { FixtureContent, FixtureRegistry } from '../../trust/evidence/fixtures/fixture-registry.ts';
+import { keyRequirement, policyOf } from '../../trust/evidence/fixtures/fixture-image.ts';
+import { explainReason, makeServerCertificate, verifyImage } from '../../trust/index.ts';
+import { createRegistryClient } from '../../base/distribution/index.ts';
+import { readPair } from '../certificates/serving-pair.ts';
+import {
+  clientOf,
+  patchOf,
+  podOf,
+  reviewOf,
+  serviceName,
+  signedPolicy,
+  startTestWebhook,
+} from '../webhook.fixture.ts';
+import { deadlineOf } from './answer-request.ts';
+
+async function serve(
+  t: TestContext,
+  content: FixtureContent = fixtureContent(),
+  options: Parameters<typeof serveFixtures>[1] = { referrers: true },
+): Promise<FixtureRegistry> {
+  const registry = await serveFixtures(content, options);
+  t.after(() => registry.close());
+  return registry;
+}
+
+const digestOf = (content: FixtureContent, name: string): string => content.get(name)?.tags.get('1') ?? '';
+
+test('a signed image is admitted, and its tag becomes the digest that was decided about', async (t) => {
+  const content = fixtureContent();
+  const { host } = await serve(t, content);
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const image = `${host}/bundle/ecdsa-p256:1`;
+  const digest = digestOf(content, 'bundle/ecdsa-p256');
+  const validated = await ask('/validate?timeout=10s', reviewOf(podOf(image)));
+  assert.equal(validated.response.allowed, true, validated.body);
+  assert.equal(validated.response.patch, undefined);
+  assert.match(validated.response.auditAnnotations?.['verdicts'] ?? '', /^sha256:[0-9a-f]{64} admitted /);
+  const mutated = await ask(
+    '/mutate?timeout=10s',
+    reviewOf(podOf(image, `${host}/bundle/ecdsa-p256@${digest}`)),
+  );
+  assert.equal(mutated.response.patchType, 'JSONPatch');
+  assert.deepEqual(patchOf(mutated.response), [
+    { op: 'replace', path: '/spec/containers/0/image', value: `${image}@${digest}` },
+  ]);
+});
+
+test('an unsigned image is refused with the tree of reasons and the verdict of the node', async (t) => {
+  const { host } = await serve(t);
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const image = `${host}/bundle/ecdsa-p384:1`;
+  for (const path of ['/validate', '/mutate']) {
+    const { response } = await ask(path, reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`, image)));
+    assert.equal(response.allowed, false);
+    assert.equal(response.status?.code, 403);
+    assert.equal(patchOf(response).toString(), '');
+    const client = createRegistryClient();
+    const { verdict } = await verifyImage({
+      ...{ reference: image, namespace: 'shop', policy: signedPolicy, now: new Date() },
+      registry: {
+        options: {},
+        repositories: (of) => Promise.resolve(client.repositories(of)),
+        close: () => client.close(),
+      },
+    });
+    await client.close();
+    assert.equal(verdict.outcome, 'deny');
+    assert.ok(
+      response.status.message.includes(explainReason(verdict.reasons).trimEnd()),
+      response.status.message,
+    );
+    assert.ok(response.status.message.includes(`verdict ${verdict.id}`), response.status.message);
+    assert.match(response.status.message, /^1 of 2 images may not run\nPod shop\/web, container c1/);
+  }
+});
+
+test('images of every kind of workload, container and volume are decided about', async (t) => {
+  const content = fixtureContent();
+  const { host } = await serve(t, content);
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const [good, bad] = [`${host}/bundle/ecdsa-p256:1`, `${host}/bundle/ecdsa-p384:1`];
+  const specs = (image: string): object[] => [
+    { containers: [{ name: 'a', image }] },
+    { containers: [{ name: 'a', image: good }], initContainers: [{ name: 'b', image }] },
+    { containers: [{ name: 'a', image: good }], ephemeralContainers: [{ name: 'b', image }] },
+    { containers: [{ name: 'a', image: good }], volumes: [{ name: 'v', image: { reference: image } }] },
+  ];
+  const kinds = (spec: object): object[] => [
+    { apiVersion: 'v1', kind: 'Pod', spec },
+    { apiVersion: 'v1', kind: 'PodTemplate', template: { spec } },
+    ...['Deployment', 'ReplicaSet', 'StatefulSet', 'DaemonSet'].map((kind) => ({
+      ...{ apiVersion: 'apps/v1', kind, spec: { template: { spec } } },
+    })),
+    { apiVersion: 'v1', kind: 'ReplicationController', spec: { template: { spec } } },
+    { apiVersion: 'batch/v1', kind: 'Job', spec: { template: { spec } } },
+    { apiVersion: 'batch/v1', kind: 'CronJob', spec: { jobTemplate: { spec: { template: { spec } } } } },
+  ];
+  for (const [image, allowed] of [
+    [good, true],
+    [bad, false],
+  ] as const)
+    for (const object of specs(image).flatMap(kinds)) {
+      const { response } = await ask('/validate', reviewOf({ metadata: { name: 'x' }, ...object }));
+      assert.equal(response.allowed, allowed, JSON.stringify([object, response]));
+    }
+  const cronJob = kinds(specs(good)[3] ?? {}).at(-1) ?? {};
+  const { response } = await ask('/mutate', reviewOf(cronJob));
+  const value = `${good}@${digestOf(content, 'bundle/ecdsa-p256')}`;
+  assert.deepEqual(patchOf(response), [
+    { op: 'replace', path: '/spec/jobTemplate/spec/template/spec/containers/0/image', value },
+    { op: 'replace', path: '/spec/jobTemplate/spec/template/spec/volumes/0/image/reference', value },
+  ]);
+});
+
+test('a change is decided about by what it adds, and other operations are not', async (t) => {
+  const { host } = await serve(t);
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const bad = `${host}/bundle/ecdsa-p384:1`;
+  const allowed = async (object: object | null, more: object): Promise<boolean> =>
+    (await ask('/validate', reviewOf(object ?? {}, { ...more, object }))).response.allowed;
+  const before = podOf(bad);
+  assert.equal(await allowed(podOf(bad), { operation: 'UPDATE', oldObject: before }), true);
+  const ephemeral = {
+    ...before,
+    spec: { containers: [], ephemeralContainers: [{ name: 'd', image: `${bad}1` }] },
+  };
+  assert.equal(
+    await allowed(ephemeral, { operation: 'UPDATE', oldObject: before, subResource: 'ephemeralcontainers' }),
+    false,
+  );
+  assert.equal(await allowed(null, { operation: 'DELETE', oldObject: before }), true);
+  assert.equal(await allowed(null, { operation: 'CONNECT' }), true);
+  assert.equal(await allowed({ apiVersion: 'v1', kind: 'Eviction' }, {}), true);
+});
+
+test('rules for namespaces decide by the namespace of the review, not by that of the object', async (t) => {
+  const { host } = await serve(t);
+  const { ask } = await startTestWebhook(
+    t,
+    policyOf({ namespaces: ['shop'], require: keyRequirement('ecdsa-p256') }),
+  );
+  const image = `${host}/bundle/ecdsa-p256:1`;
+  const pod = { ...podOf(image), metadata: { name: 'x', namespace: 'shop' } };
+  assert.equal((await ask('/validate', reviewOf(pod))).response.allowed, true);
+  const { response } = await ask('/validate', reviewOf(pod, { namespace: 'other' }));
+  assert.equal(response.allowed, false);
+  assert.match(response.status?.message ?? '', /not for "other"/);
+});
+
+test('a hundred equal reviews at one time ask the registry as often as one', async (t) => {
+  const registry = await serve(t);
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const body = reviewOf(podOf(`${registry.host}/bundle/ecdsa-p256:1`));
+  const answers = await Promise.all(Array.from({ length: 100 }, () => ask('/validate', body)));
+  assert.ok(answers.every(({ response }) => response.allowed));
+  const asked = registry.requests.length;
+  assert.equal(
+    registry.requests.filter((one) => one.endsWith('/manifests/1')).length,
+    1,
+    registry.requests.join('\n'),
+  );
+  // Another namespace is another decision, on the same evidence.
+  await ask('/validate', reviewOf(podOf(`${registry.host}/bundle/ecdsa-p256:1`), { namespace: 'other' }));
+  assert.equal(registry.requests.length, asked);
+  const { body: metrics } = await ask('/metrics');
+  assert.match(metrics, /portcullis_webhook_requests_total\{path="\/validate",outcome="allowed"\} 101/);
+  assert.match(metrics, /portcullis_webhook_decisions_total\{decision="admitted",source="inflight"\} \d+/);
+});
+
+test('another policy decides at once', async (t) => {
+  const { host } = await serve(t);
+  const { ask, use } = await startTestWebhook(t, signedPolicy);
+  const body = reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`));
+  assert.equal((await ask('/validate', body)).response.allowed, true);
+  use({ ...policyOf({ deny: 'not today' }), revision: 'sha256:next' });
+  assert.match((await ask('/validate', body)).response.status?.message ?? '', /denies: not today/);
+  use(undefined);
+  const { response } = await ask('/validate', body);
+  assert.equal(response.allowed, false);
+  assert.match(response.status?.message ?? '', /no valid trust policy.*policy\.yaml:1:1/);
+  assert.equal((await ask('/readyz')).status, 503);
+  assert.equal((await ask('/healthz')).status, 200);
+});
+
+test('five hundred images in one pod are decided about, and more than a thousand are refused', async (t) => {
+  const { host } = await serve(t);
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const good = `${host}/bundle/ecdsa-p256:1`;
+  const gone = Array.from({ length: 499 }, (_, index) => `${host}/gone/n${index}:1`);
+  const { response } = await ask('/validate', reviewOf(podOf(good, ...gone)));
+  assert.equal(response.allowed, false);
+  assert.match(response.status?.message ?? '', /^499 of 500 images may not run/);
+  assert.match(response.status?.message ?? '', /and \d+ more$/);
+  assert.ok((response.status?.message.length ?? 0) <= 24 * 1024);
+  const many = await ask('/validate', reviewOf(podOf(...Array.from({ length: 1001 }, () => good))));
+  assert.match(many.response.status?.message ?? '', /names 1001 images/);
+  const same = await ask('/mutate', reviewOf(podOf(...Array.from({ length: 500 }, () => good))));
+  assert.equal((patchOf(same.response) as unknown[]).length, 500);
+});
+
+test('a registry that does not answer is a refusal within the time of the call', async (t) => {
+  const silent = createServer();
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.after(() => silent.close());
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const image = `127.0.0.1:${(silent.address() as AddressInfo).port}/app:1`;
+  const begun = performance.now();
+  const { response } = await ask('/validate?timeout=1s', reviewOf(podOf(image)));
+  const took = performance.now() - begun;
+  assert.equal(response.allowed, false);
+  assert.equal(response.status?.code, 503);
+  assert.match(response.status?.message ?? '', /within 0\.8 s.*ADMISSION_LATE/);
+  assert.ok(took >= 790 && took < 2000, `${took} ms`);
+  const { response: down } = await ask('/validate', reviewOf(podOf('127.0.0.1:9/app:1')));
+  assert.equal(down.allowed, false);
+  assert.match(down.status?.message ?? '', /undecided.*127\.0\.0\.1:9/);
+});
+
+test('the time of a call is read as the API server writes it, within its limits', () => {
+  assert.equal(deadlineOf('10s'), 8000);
+  assert.equal(deadlineOf('1s'), 800);
+  assert.equal(deadlineOf('1m0s'), 24_000);
+  for (const odd of [null, '', 'x', '-1s', '99999s', '1e9s'])
+    assert.ok(deadlineOf(odd) <= 24_000 && deadlineOf(odd) >= 400);
+});
+
+test('malformed and oversized reviews are answered, and change nothing for others', async (t) => {
+  const { host } = await serve(t);
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const good = reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`));
+  const plain: [string | Buffer, number, RegExp][] = [
+    ['', 400, /not JSON/],
+    ['[]', 400, /request\.uid/],
+    ['null', 400, /request\.uid/],
+    [`{"request":${'{"a":'.repeat(500)}1${'}'.repeat(500)}}`, 400, /nested deeper/],
+    ['{"request":{"uid":5}}', 400, /request\.uid/],
+    [`{"request":{"uid":"${'u'.repeat(1000)}"}}`, 400, /request\.uid/],
+    [Buffer.alloc(9 * 1024 * 1024, 0x20), 413, /longer than/],
+    [Buffer.from([0xff, 0xfe, 0x00]), 400, /not JSON/],
+  ];
+  for (const [body, status, says] of plain) {
+    const answer = await ask('/validate', body);
+    assert.equal(answer.status, status);
+    assert.match(answer.body, says);
+  }
+  const withUid: [object, RegExp][] = [
+    [{ apiVersion: 'admission.k8s.io/v1beta1' }, /not an AdmissionReview/],
+    [{ request: { uid: 'a', operation: 'PATCH' } }, /operation/],
+    [{ request: { uid: 'a', operation: 'CREATE' } }, /object is missing/],
+    [{ request: { uid: 'a', operation: 'CREATE', object: [], namespace: 'x' } }, /object is missing/],
+    [{ request: { uid: 'a', operation: 'CREATE', object: {}, namespace: 7 } }, /namespace/],
+    [{ request: { uid: 'a', operation: 'UPDATE', object: {}, oldObject: 'x' } }, /oldObject/],
+    [{ request: { uid: 'a', operation: 'CREATE', object: podOf('Not An Image') } }, /no image reference/],
+    [{ request: { uid: 'a', operation: 'CREATE', object: podOf('') } }, /names no image/],
+    [
+      { request: { uid: 'a', operation: 'CREATE', object: { apiVersion: 'v1', kind: 'Pod' } } },
+      /has no spec/,
+    ],
+  ];
+  for (const [part, says] of withUid) {
+    const review = {
+      apiVersion: 'admission.k8s.io/v1',
+      kind: 'AdmissionReview',
+      request: { uid: 'a' },
+      ...part,
+    };
+    const { response } = await ask('/validate', JSON.stringify(review));
+    assert.equal(response.uid, 'a');
+    assert.equal(response.allowed, false);
+    assert.match(response.status?.message ?? '', says);
+  }
+  const large = {
+    ...podOf(`${host}/bundle/ecdsa-p256:1`),
+    metadata: { name: 'x', annotations: { a: 'x'.repeat(5 * 1024 * 1024) } },
+  };
+  assert.equal((await ask('/validate', reviewOf(large))).response.allowed, true);
+  assert.equal((await ask('/validate', good, { headers: { 'content-type': 'text/plain' } })).status, 415);
+  assert.equal((await ask('/validate')).status, 405);
+  assert.equal((await ask('/other')).status, 404);
+  assert.equal((await ask('/healthz', '{}')).status, 405);
+  assert.equal((await ask('/validate', good)).response.allowed, true);
+});
+
+test('what the node will refuse beside the image is a warning', async (t) => {
+  const { host } = await serve(t);
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'x' },
+    spec: {
+      hostPID: true,
+      containers: [
+        { name: 'a', image: `${host}/bundle/ecdsa-p256:1`, securityContext: { privileged: true } },
+        {
+          name: 'b',
+          image: `${host}/bundle/ecdsa-p256:1`,
+          securityContext: { capabilities: { add: ['NET_BIND_SERVICE'] } },
+        },
+      ],
+    },
+  };
+  const { response } = await ask('/validate', reviewOf(pod));
+  assert.equal(response.allowed, true);
+  assert.deepEqual(response.warnings, [
+    'container a: the ceiling baseline lacks privileged mode: the node will refuse it',
+    "pod: the ceiling baseline lacks the host's pid namespace: the node will refuse it",
+  ]);
+  const loose = await startTestWebhook(t, policyOf({ allowUnverified: true }));
+  const { response: admitted } = await loose.ask('/validate', reviewOf(podOf(`${host}/bundle/ecdsa-p384:1`)));
+  assert.match(admitted.warnings?.[0] ?? '', /without proof/);
+});
+
+test('a renewed certificate serves new connections, and open ones go on', async (t) => {
+  const { webhook, ask } = await startTestWebhook(t, signedPolicy);
+  const port = Number(new URL(webhook.url).port);
+  const open = connect({ port, host: '127.0.0.1', rejectUnauthorized: false });
+  await once(open, 'secureConnect');
+  t.after(() => open.destroy());
+  const next = await makeServerCertificate({
+    names: [serviceName],
+    from: new Date(Date.now() - 1000),
+    until: new Date(Date.now() + 3_600_000),
+  });
+  webhook.usePair(readPair(next.certificate, next.key, 'test'));
+  assert.equal((await clientOf(t, webhook.url, () => next.authority)('/healthz')).status, 200);
+  open.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+  assert.match(String(await once(open, 'data')), /200 OK/);
+  const stranger = clientOf(t, webhook.url, () => next.authority, 'other.svc');
+  await assert.rejects(stranger('/healthz'), /Hostname/);
+  await assert.rejects(ask('/healthz'), /verify|certificate/);
+});
+
+test('the end of the webhook waits for the reviews that it has begun', async (t) => {
+  const content = fixtureContent();
+  const gate = Promise.withResolvers<undefined>();
+  const registry = await serve(t, content, {
+    referrers: true,
+    before(path, response) {
+      if (!path.endsWith('/manifests/1')) return false;
+      const digest = digestOf(content, 'bundle/ecdsa-p256');
+      const body = content.get('bundle/ecdsa-p256')?.manifests.get(digest);
+      void gate.promise.then(() =>
+        response
+          .writeHead(200, {
+            'content-type': 'application/vnd.oci.image.manifest.v1+json',
+            'docker-content-digest': digest,
+          })
+          .end(body),
+      );
+      return true;
+    },
+  });
+  const { webhook, ask } = await startTestWebhook(t, signedPolicy);
+  const answer = ask('/validate', reviewOf(podOf(`${registry.host}/bundle/ecdsa-p256:1`)));
+  while (registry.requests.length === 0) await sleep(10);
+  const closed = webhook.close();
+  await sleep(100);
+  gate.resolve(undefined);
+  assert.equal((await answer).response.allowed, true);
+  await closed;
+});
