@@ -17,6 +17,7 @@ const shipped = [
     'packaging/ci',
     'packaging/prepare',
     'packaging/debian-packages',
+    'packaging/kubernetes',
     'packaging/policies',
     'packaging/systemd',
   ],

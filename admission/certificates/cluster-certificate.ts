@@ -43,6 +43,17 @@ export interface CertificateTiming {
 }
 
 const usualTiming: CertificateTiming = { every: 30_000, afterFailure: 3_000, settle: 10_000 };
+
+/** Returns the timing for a lifetime in ms: one of minutes, for a test, must be looked at more often. */
+function timingFor(lifetime: number): CertificateTiming {
+  const { every, afterFailure, settle } = usualTiming;
+  const most = lifetime / 20;
+  return {
+    every: Math.min(every, most),
+    afterFailure: Math.min(afterFailure, most),
+    settle: Math.min(settle, most),
+  };
+}
 /** The part of its lifetime that a certificate has left when it is renewed. */
 const renewAt = 1 / 3;
 /** Replicas renew at the same time. One write succeeds, and the others read it. */
@@ -65,7 +76,7 @@ export async function openClusterCertificate(
   options: ClusterCertificateOptions,
   signal: AbortSignal,
 ): Promise<ClusterCertificate> {
-  const { log, timing = usualTiming } = options;
+  const { log, timing = timingFor(options.lifetimeMs) } = options;
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
   const first = await tend(options, either);
@@ -175,7 +186,10 @@ async function make(
   earlier: readonly string[],
   { names, lifetimeMs, now = Date.now }: ClusterCertificateOptions,
 ): Promise<Held> {
-  const [from, until] = [new Date(now() - backdateMs), new Date(now() + lifetimeMs)];
+  const [from, until] = [
+    new Date(now() - Math.min(backdateMs, lifetimeMs / 10)),
+    new Date(now() + lifetimeMs),
+  ];
   const { certificate, key, authority } = await makeServerCertificate({ names, from, until });
   const valid = earlier.filter((text) => new X509Certificate(text).validToDate.getTime() > now());
   return {

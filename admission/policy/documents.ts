@@ -66,7 +66,10 @@ export async function writeDocuments(
 ): Promise<readonly string[]> {
   await makeFolder(folder);
   const wanted = new Map(documents.map(({ file, text }) => [file, text]));
-  const links = referred === undefined ? [] : (await readdir(referred)).filter((name) => !wanted.has(name));
+  const links =
+    referred === undefined
+      ? []
+      : (await readdir(referred)).filter((name) => !name.startsWith('.') && !wanted.has(name));
   for (const name of await readdir(folder))
     if (!wanted.has(name)) await rm(join(folder, name), { recursive: true, force: true });
   for (const name of links) await symlink(resolve(referred ?? '', name), join(folder, name));

@@ -38,8 +38,6 @@ export interface FollowPolicyOptions {
 const quietMs = 200;
 /** Files that policies refer to are read again at this interval, in ms. */
 const againMs = 30_000;
-/** Statuses that were written are remembered: at most one write of each. */
-const mostWritten = 10_000;
 
 /**
  * Follows the TrustPolicy and EntitlementProfile objects, and puts them in force together: if one is not
@@ -111,7 +109,9 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
         if (document === undefined) documents.delete(prefix + key);
         else documents.set(prefix + key, document);
         // A change of the status is no change of the document.
-        if (known?.text !== document?.text || known?.uid !== document?.uid) schedule();
+        if (known?.text === document?.text && known?.uid === document?.uid) return;
+        writes.forget();
+        schedule();
       },
     );
     const follower = {
@@ -155,13 +155,17 @@ function problemsOf(error: unknown): ReadonlyMap<string, readonly Problem[]> {
 
 /**
  * Writes statuses. Every replica computes the same, so each writes only what the object does not say yet, and
- * never the same twice: replicas of two versions that disagree do not write forever. Nobody has to lead.
+ * between changes of the documents never the same twice: replicas of two versions that disagree do not write forever. Nobody has to lead.
  */
 function createStatusWriter(
   { client, log, statusJitterMs = 1000 }: FollowPolicyOptions,
   signal: AbortSignal,
   currentOf: (key: string) => ClusterDocument | undefined,
-): { write(documents: readonly ClusterDocument[], result: LoadResult): Promise<void> } {
+): {
+  write(documents: readonly ClusterDocument[], result: LoadResult): Promise<void>;
+  /** A document has changed: every status may be written again. */
+  forget(): void;
+} {
   const written = new Set<string>();
   const isWritten = (document: ClusterDocument, status: DocumentStatus): string | undefined => {
     const { conditions, ...rest } = status;
@@ -170,6 +174,7 @@ function createStatusWriter(
     return written.has(key) ? undefined : key;
   };
   return {
+    forget: () => written.clear(),
     async write(documents, result) {
       const now = new Date();
       const differs = documents.filter((one) => !saysTheSame(one, statusOfDocument(one, result, now)));
@@ -182,7 +187,6 @@ function createStatusWriter(
         const status = statusOfDocument(latest, result, now);
         const key = isWritten(latest, status);
         if (key === undefined || saysTheSame(latest, status)) continue;
-        if (written.size >= mostWritten) written.clear();
         written.add(key);
         await patch(latest, status).catch((error: unknown) => {
           // Another replica was first, or the object is gone.

@@ -134,7 +134,7 @@ export async function startCluster(folder: string): Promise<Cluster> {
         answer.on('end', () => {
           const text = Buffer.concat(chunks).toString();
           if ((answer.statusCode ?? 500) >= 300)
-            reject(new Error(`${method} ${path}: ${answer.statusCode} ${text.slice(0, 400)}`));
+            reject(new Error(`${method} ${path}: ${answer.statusCode} ${text.slice(0, 4000)}`));
           else resolve(text === 'ok' ? {} : (JSON.parse(text) as Record<string, unknown>));
         });
       });
