@@ -65,23 +65,19 @@ export async function decideReview(
   const refused = decided.filter(({ decision }) => !isAdmitted(decision));
   const audit = auditOf(decided, policy);
   if (refused.length > 0) return { ...refusalOf(refused, images.length), audit };
+  if (mode === 'mutate')
+    return { allowed: true, audit, ...(await digestPatch(decided, policy, review, context)) };
   const verdicts = verdictsOf(decided);
   const warnings = [
     ...looseWarnings(decided),
     ...ceilingWarnings(review.object, verdicts, context.policy.profiles()),
   ];
-  const patch = mode === 'mutate' ? decided.flatMap(digestPatch) : [];
-  return {
-    allowed: true,
-    ...(patch.length > 0 && { patch }),
-    // Both webhooks see each object, and the user needs each warning once.
-    ...(mode === 'validate' && warnings.length > 0 && { warnings }),
-    audit,
-  };
+  // Both webhooks see each object, and the user needs each warning once.
+  return { allowed: true, ...(warnings.length > 0 && { warnings }), audit };
 }
 
 const isAdmitted = (decision: Decided['decision']): decision is ImageDecision =>
-  'length' in decision && decision.every((one) => one.decision === 'admitted');
+  'length' in decision && decision.length > 0 && decision.every((one) => one.decision === 'admitted');
 
 async function decideAll(
   images: readonly WorkloadImage[],
@@ -209,17 +205,37 @@ function looseWarnings(decided: readonly Decided[]): readonly string[] {
 }
 
 /**
- * Replaces a tag by the tag with the digest that was decided about. For several platforms, it is the digest
- * of their index.
+ * Replaces each tag by the tag with the digest that was decided about. For several platforms, it is the digest
+ * of their index. Rules by tag do not match a reference with a digest (`patternMatches`): an image that only
+ * such a rule admits keeps its tag.
  */
-function digestPatch({ image, decision }: Decided): PatchOperation[] {
-  if (!('length' in decision)) return [];
-  const { reference, path } = image;
-  const digest = decision[0]?.digest;
+async function digestPatch(
+  decided: readonly Decided[],
+  policy: TrustPolicy,
+  { namespace }: Review,
+  context: DecideReviewContext,
+): Promise<Pick<ReviewAnswer, 'patch' | 'warnings'>> {
+  const pinned = decided.flatMap(({ image, decision }) => {
+    const reference = withDigest(image.reference, 'length' in decision ? decision[0]?.digest : undefined);
+    return reference === undefined ? [] : [{ ...image, reference, written: image.reference }];
+  });
+  const again = await decideAll(pinned, policy, namespace, context);
+  const kept = pinned.filter((_, index) => !isAdmitted(again[index]?.decision ?? []));
+  const patch = pinned
+    .filter((one) => !kept.includes(one))
+    .map(({ path, reference }): PatchOperation => ({ op: 'replace', path: pointer(path), value: reference }));
+  const warnings = [
+    ...new Set(kept.map(({ written }) => `${written} keeps its tag: the policy admits it by its tag only`)),
+  ];
+  return { ...(patch.length > 0 && { patch }), ...(warnings.length > 0 && { warnings }) };
+}
+
+/** Returns undefined for a reference that has a digest, or gets none. */
+function withDigest(reference: string, digest: string | undefined): string | undefined {
   const { tag, digest: written } = parseReference(reference);
-  if (written !== undefined || digest === undefined) return [];
+  if (written !== undefined || digest === undefined) return undefined;
   const tagged = tag === undefined || reference.endsWith(`:${tag}`) ? reference : `${reference}:${tag}`;
-  return [{ op: 'replace', path: pointer(path), value: `${tagged}@${digest}` }];
+  return `${tagged}@${digest}`;
 }
 
 const listed = (texts: readonly string[], most: number): string =>

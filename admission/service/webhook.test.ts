@@ -63,7 +63,7 @@ test('an unsigned image is refused with the tree of reasons and the verdict of t
     const { response } = await ask(path, reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`, image)));
     assert.equal(response.allowed, false);
     assert.equal(response.status?.code, 403);
-    assert.equal(patchOf(response).toString(), '');
+    assert.deepEqual(patchOf(response), []);
     const client = createRegistryClient();
     const { verdict } = await verifyImage({
       ...{ reference: image, namespace: 'shop', policy: signedPolicy, now: new Date() },
@@ -120,6 +120,20 @@ test('images of every kind of workload, container and volume are decided about',
     { op: 'replace', path: '/spec/jobTemplate/spec/template/spec/containers/0/image', value },
     { op: 'replace', path: '/spec/jobTemplate/spec/template/spec/volumes/0/image/reference', value },
   ]);
+});
+
+test('an image that only a rule by tag admits keeps its tag', async (t) => {
+  const { host } = await serve(t);
+  const { ask } = await startTestWebhook(
+    t,
+    policyOf({ images: ['127.0.0.1:*/**:1'], require: keyRequirement('ecdsa-p256') }),
+  );
+  const pod = podOf(`${host}/bundle/ecdsa-p256:1`);
+  const { response } = await ask('/mutate', reviewOf(pod));
+  assert.equal(response.allowed, true);
+  assert.deepEqual(patchOf(response), []);
+  assert.match(response.warnings?.[0] ?? '', /keeps its tag/);
+  assert.equal((await ask('/validate', reviewOf(pod))).response.allowed, true);
 });
 
 test('a change is decided about by what it adds, and other operations are not', async (t) => {

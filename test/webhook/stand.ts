@@ -40,6 +40,7 @@ export const shippedFiles = (): readonly string[] =>
 const irregular: Readonly<Record<string, string>> = {
   TrustPolicy: 'trustpolicies',
   ValidatingAdmissionPolicy: 'validatingadmissionpolicies',
+  ValidatingAdmissionPolicyBinding: 'validatingadmissionpolicybindings',
 };
 
 /** Returns the path of the collection of an object. */

@@ -1,12 +1,15 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fixtureContent, serveFixtures } from '../../trust/evidence/fixtures/fixture-registry.ts';
 import type { FixtureRegistry } from '../../trust/evidence/fixtures/fixture-registry.ts';
+import { parseDocuments } from '../../base/schema/index.ts';
+import { decideUnseen, exportPolicy, loadPolicy } from '../../trust/index.ts';
+import type { TrustPolicy } from '../../trust/index.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { startCluster } from '../services-watch/cluster.ts';
 import type { Cluster } from '../services-watch/cluster.ts';
@@ -297,3 +300,106 @@ test('a webhook that ends finishes; without one nothing is admitted', { skip }, 
   replica = await startReplica([...args, '--listen', `${clusterAddress}:443`], folder);
   await eventually(10_000, () => create(pod('again', signed), '?dryRun=All'));
 });
+
+test(
+  'what CEL alone can say is refused by the API server itself, as the policy says',
+  { skip, timeout: 120_000 },
+  async () => {
+    for (const kind of ['validatingwebhookconfigurations', 'mutatingwebhookconfigurations'])
+      await cluster.ask('DELETE', `/apis/admissionregistration.k8s.io/v1/${kind}/portcullis-webhook`);
+    const file = join(folder, 'vap.yaml');
+    const rules = [
+      { images: ['**/forbidden', 'quay.io/old/**', 'busybox:1.0*'], deny: "it's closed" },
+      {
+        images: ['docker.io/library/**', 'registry.example.com:*/team/*', 'quay.io/**'],
+        allow: 'unverified',
+      },
+      { images: ['*/only-shop'], namespaces: ['shop*'], allow: 'unverified' },
+      { images: [`ghcr.io/a/b@${digest}`], allow: 'unverified' },
+      { images: ['ghcr.io/**'], except: ['ghcr.io/a/**'], require: { cosign: { key: 'ecdsa-p256.pub' } } },
+    ];
+    const { policy: loaded, files } = await exported(file, rules);
+    const digests = files.find(({ name }) => name === 'portcullis-digests.yaml')?.text ?? '';
+    for (const object of objectsOf(files[0]?.text ?? '')) await create(object);
+    const references = [
+      ...[
+        'busybox',
+        'busybox:1',
+        'busybox:1.0',
+        'busybox:1.01',
+        `busybox:1.0@${digest}`,
+        'docker.io/busybox:2',
+      ],
+      ...['index.docker.io/library/busybox', 'user/app', 'localhost/forbidden', 'LOCALHOST/forbidden:1'],
+      ...[
+        'quay.io/old/a/b:1',
+        'quay.io/older/a',
+        'quay.io/x',
+        'Quay.io/x',
+        'registry.example.com:5000/team/app:1',
+      ],
+      ...[
+        'registry.example.com/team/app',
+        'registry.example.com:5000/team/app/x',
+        'a/b/c/forbidden',
+        'forbidden',
+      ],
+      ...[
+        'r.example/only-shop',
+        'r.example/x/only-shop',
+        `ghcr.io/a/b@${digest}`,
+        'ghcr.io/a/b:1',
+        'ghcr.io/c/d:1',
+      ],
+      ...[`quay.io/x:1@${digest}`, '[fd00::1]:5000/team/app', 'registry.example.com:5000/team/a.b_c-d:V1'],
+    ];
+    const refusedHere = async (image: string): Promise<string> =>
+      create(pod('vap', image), '?dryRun=All').then(
+        () => '',
+        (error: Error) => error.message,
+      );
+    // A new policy is evaluated some time after it was written.
+    await eventually(30_000, async () => assert.match(await refusedHere('a/b/c/forbidden'), /closed/));
+    const now = new Date();
+    for (const image of references) {
+      const question = {
+        reference: image,
+        namespace: 'shop',
+        policy: loaded,
+        platform: { os: 'linux', architecture: 'amd64' },
+        now,
+      };
+      const refused = await refusedHere(image);
+      assert.equal(refused !== '', decideUnseen(question) !== undefined, `${image}: ${refused}`);
+      if (refused !== '') assert.match(refused, /ValidatingAdmissionPolicy 'portcullis-images'/);
+    }
+    const known = (await cluster.ask('GET', '/api/v1/namespaces/shop/pods/good')) as { metadata: object };
+    await cluster.ask('PUT', '/api/v1/namespaces/shop/pods/good', {
+      ...known,
+      metadata: { ...known.metadata, labels: { c: 'd' } },
+    });
+    await assert.rejects(create(deployment('vap', 'a/b/c/forbidden')), /closed/);
+    for (const object of objectsOf(digests)) await create(object);
+    await eventually(30_000, async () =>
+      assert.match(await refusedHere('busybox:2'), /not named by its digest/),
+    );
+    assert.equal(await refusedHere(`busybox@${digest}`), '');
+  },
+);
+
+const objectsOf = (text: string): readonly KubernetesObject[] =>
+  parseDocuments(text, 'vap').documents.map(({ value }) => value as KubernetesObject);
+
+async function exported(
+  file: string,
+  rules: readonly object[],
+): Promise<{
+  policy: TrustPolicy;
+  files: readonly { readonly name: string; readonly text: string }[];
+}> {
+  copyFileSync(join(fixtureKeys, 'ecdsa-p256.pub'), join(folder, 'ecdsa-p256.pub'));
+  writeFileSync(file, JSON.stringify(policy('vap', rules)));
+  const { policy: loaded } = await loadPolicy({ paths: [file] });
+  const { files } = await exportPolicy('validating-admission-policy', [file]);
+  return { policy: loaded, files };
+}

@@ -8,7 +8,12 @@ import type { ImportedPolicy, Unmapped } from './mapping/imported.ts';
 /** The formats of other tools' policies that can be read. */
 export const importFormats = ['containers', 'cluster-image-policy', 'notation', 'kyverno'] as const;
 /** The formats of other tools' policies that can be written. */
-export const exportFormats = ['containers', 'cluster-image-policy', 'notation'] as const;
+export const exportFormats = [
+  'containers',
+  'cluster-image-policy',
+  'notation',
+  'validating-admission-policy',
+] as const;
 /** A format that can be imported. */
 export type ImportFormat = (typeof importFormats)[number];
 /** A format that can be exported. */
@@ -64,7 +69,8 @@ export interface ExportedPolicy {
 }
 
 /**
- * Converts our policy to another tool's format. The result is never less strict.
+ * Converts our policy to another tool's format. The result is never less strict, except for
+ * `validating-admission-policy`, which has the rules that need no evidence.
  * @throws PortcullisError `TRUST_POLICY_INVALID`
  */
 export async function exportPolicy(to: ExportFormat, paths: readonly string[]): Promise<ExportedPolicy> {
@@ -83,6 +89,15 @@ export async function exportPolicy(to: ExportFormat, paths: readonly string[]): 
     case 'cluster-image-policy': {
       const { text, unmapped } = (await import('./sigstore/export.ts')).exportClusterImagePolicies(policy);
       return { files: [{ name: 'cluster-image-policy.yaml', text }], unmapped };
+    }
+    case 'validating-admission-policy': {
+      const { exportAdmissionPolicies } = await import('./admission-policy/export.ts');
+      const { images, digests, unmapped } = exportAdmissionPolicies(policy);
+      const files = [
+        { name: 'portcullis-images.yaml', text: images },
+        { name: 'portcullis-digests.yaml', text: digests },
+      ];
+      return { files, unmapped };
     }
     case 'notation': {
       const { text, unmapped } = (await import('./notation/export.ts')).exportNotation(policy);
