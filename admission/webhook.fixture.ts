@@ -20,7 +20,7 @@ export const signedPolicy = policyOf({ require: keyRequirement('ecdsa-p256') });
 export interface Answered {
   readonly status: number;
   readonly body: string;
-  /** Of an AdmissionReview. */
+  /** Present if the answer is an AdmissionReview. */
   readonly response: ReviewResponse;
 }
 

@@ -360,7 +360,16 @@ describe('the launchers', () => {
   it('run the sources of a checkout while they are newer than the bundle', () => {
     const at = join(folder, 'checkout');
     const command = install(at, join(at, 'node_modules'));
-    for (const room of ['base', 'trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime', 'cli'])
+    for (const room of [
+      'base',
+      'trust',
+      'entitlements',
+      'cni-plugins',
+      'fleet',
+      'admission',
+      'runtime',
+      'cli',
+    ])
       mkdirSync(join(at, room));
     writeFileSync(join(at, 'cli/main.ts'), show);
     // Set explicitly, not by the clock: two writes within one kernel tick have the same time.

@@ -25,6 +25,7 @@ const guides = [
     'air-gap',
     'trust-service',
     'fleet',
+    'webhook',
     'proxy',
     'containers-policy',
   ],

@@ -11,7 +11,7 @@ export interface CacheLimits {
   readonly resolvedMs: number;
   /** Short, because a missing signature may be added: what is admitted is kept with its verdict. */
   readonly evidenceMs: number;
-  /** Of one question, with its turn. It goes on when nobody waits, so that the next review finds its answer. */
+  /** The time of one question, with its turn. It goes on when nobody waits, so that the next review finds its answer. */
   readonly askMs: number;
   readonly atOnce: number;
   /** Less than `atOnce`, so that a registry that does not answer holds back only itself. */

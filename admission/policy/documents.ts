@@ -9,7 +9,7 @@ import type { CustomResource } from '../custom-resources/definitions.ts';
 /** A document of the cluster, as the loader reads it. */
 export interface ClusterDocument {
   readonly kind: CustomResource['kind'];
-  /** Of the object. */
+  /** The name of the object. */
   readonly name: string;
   readonly uid: string;
   readonly generation: number;

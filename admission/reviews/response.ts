@@ -1,7 +1,7 @@
 /** An answer to a review, before it is written in the form of the API. */
 export interface ReviewAnswer {
   readonly allowed: boolean;
-  /** Of a refusal: an HTTP status from 400 on, and a text for the user. */
+  /** A refusal has an HTTP status from 400 on, and a text for the user. */
   readonly status?: { readonly code: number; readonly reason: string; readonly message: string };
   readonly patch?: readonly PatchOperation[];
   readonly warnings?: readonly string[];

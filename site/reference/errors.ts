@@ -18,6 +18,7 @@ const groups: readonly {
     prefixes: ['RUNTIME', 'IMAGES', 'CRI', 'CONFIG'],
   },
   { name: 'fleet', title: 'Error codes of the aggregator', prefixes: ['FLEET'] },
+  { name: 'admission', title: 'Error codes of the admission webhook', prefixes: ['ADMISSION'] },
   { name: 'command', title: 'Error codes of the command', prefixes: ['CLI'] },
   {
     name: 'base',

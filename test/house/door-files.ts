@@ -6,7 +6,9 @@ const root = join(import.meta.dirname, '../..');
 
 /** The entry points of the rooms, and of the folders of base. */
 export const doors: readonly string[] = [
-  ...['trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime'].map((room) => `${room}/index.ts`),
+  ...['trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime'].map(
+    (room) => `${room}/index.ts`,
+  ),
   'runtime/launch.ts',
   ...globSync('base/*/index.ts', { cwd: root }).sort(),
 ];

@@ -123,7 +123,7 @@ after(async () => {
 
 test('without a policy everything is refused, and the reason is named', { skip }, async () => {
   await eventually(20_000, () =>
-    assert.rejects(create(pod('early', signed)), /the cluster has no TrustPolicy/),
+    assert.rejects(create(pod('early', signed), '?dryRun=All'), /the cluster has no TrustPolicy/),
   );
 });
 
@@ -172,7 +172,9 @@ test('a debug container is decided about, and other changes of a pod are not', {
   };
   await assert.rejects(debug(unsigned), /1 of 1 image may not run\\nPod shop\/good, container debug/);
   await replacePolicy('base', [{ images: ['**'], deny: 'closed' }]);
-  await eventually(5_000, () => assert.rejects(create(pod('closed', signed)), /denies: closed/));
+  await eventually(5_000, () =>
+    assert.rejects(create(pod('closed', signed), '?dryRun=All'), /denies: closed/),
+  );
   const known = (await cluster.ask('GET', path)) as { metadata: object };
   await cluster.ask('PUT', path, { ...known, metadata: { ...known.metadata, labels: { a: 'b' } } });
   await replacePolicy('base', [signedRule]);
@@ -285,7 +287,9 @@ test('the policy is followed again after the API server was killed', { skip }, a
   await sleep(1000);
   await cluster.startApiServer();
   await replacePolicy('base', [{ images: ['**'], deny: 'after the restart' }]);
-  await eventually(30_000, () => assert.rejects(create(pod('x', signed)), /after the restart/));
+  await eventually(30_000, () =>
+    assert.rejects(create(pod('x', signed), '?dryRun=All'), /after the restart/),
+  );
   await replacePolicy('base', [signedRule]);
   await eventually(10_000, () => create(pod('x', signed), '?dryRun=All'));
 });

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { clientOf, patchOf, podOf, reviewOf, serviceName } from '../admission/webhook.fixture.ts';
+import { portcullis } from '../test/fixtures/command.ts';
+import { eventually, fixtureKeys, startReplica } from '../test/webhook/stand.ts';
+import { fixtureContent, serveFixtures } from '../trust/evidence/fixtures/fixture-registry.ts';
+import { makeServerCertificate } from '../trust/index.ts';
+
+const rules = (text: string): string =>
+  `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["127.0.0.1:*/**"]\n    ${text}\n`;
+
+async function writeCertificate(folder: string): Promise<string> {
+  const made = await makeServerCertificate({
+    names: [serviceName],
+    from: new Date(Date.now() - 60_000),
+    until: new Date(Date.now() + 3_600_000),
+  });
+  writeFileSync(join(folder, 'tls.crt'), made.certificate);
+  writeFileSync(join(folder, 'tls.key'), made.key, { mode: 0o600 });
+  return made.authority;
+}
+
+function folderOf(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cli-webhook-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  copyFileSync(join(fixtureKeys, 'ecdsa-p256.pub'), join(folder, 'k.pub'));
+  writeFileSync(join(folder, 'policy.yaml'), rules('require: { cosign: { key: k.pub } }'));
+  return folder;
+}
+
+test('the webhook decides by files, follows their changes and those of its certificate, and stops cleanly', async (t) => {
+  const folder = folderOf(t);
+  const registry = await serveFixtures(fixtureContent(), { referrers: true });
+  t.after(() => registry.close());
+  let authority = await writeCertificate(folder);
+  const replica = await startReplica(
+    [
+      ...['--listen', '127.0.0.1:0', '--policy', join(folder, 'policy.yaml'), '--drain', '0s'],
+      ...['--tls-cert', join(folder, 'tls.crt'), '--tls-key', join(folder, 'tls.key')],
+    ],
+    folder,
+  );
+  t.after(() => replica.end('SIGKILL'));
+  const ask = clientOf(t, replica.url, () => authority);
+  const [signed, unsigned] = [`${registry.host}/bundle/ecdsa-p256:1`, `${registry.host}/bundle/ecdsa-p384:1`];
+  assert.equal((await ask('/readyz')).status, 200);
+  const { response } = await ask('/mutate?timeout=10s', reviewOf(podOf(signed)));
+  assert.match(JSON.stringify(patchOf(response)), /:1@sha256:/);
+  const refused = await ask('/validate?timeout=10s', reviewOf(podOf(unsigned)));
+  assert.match(refused.response.status?.message ?? '', /rule policy\.yaml:4 /);
+
+  writeFileSync(join(folder, 'policy.yaml'), rules('deny: nothing runs'));
+  await eventually(10_000, async () => {
+    const { response: later } = await ask('/validate', reviewOf(podOf(signed)));
+    assert.match(later.status?.message ?? '', /nothing runs/);
+  });
+  writeFileSync(join(folder, 'policy.yaml'), 'kind: Nonsense\n');
+  await eventually(10_000, async () => {
+    assert.match((await ask('/metrics')).body, /portcullis_webhook_policy_current 0/);
+  });
+  assert.match(
+    (await ask('/validate', reviewOf(podOf(signed)))).response.status?.message ?? '',
+    /nothing runs/,
+  );
+
+  const before = authority;
+  authority = await writeCertificate(folder);
+  const fresh = clientOf(t, replica.url, () => authority);
+  await eventually(20_000, () => fresh('/healthz'));
+  await assert.rejects(clientOf(t, replica.url, () => before)('/healthz', undefined, { agent: false }));
+  assert.ok(!replica.log().includes(readFileSync(join(folder, 'tls.key'), 'utf8').slice(40, 80)));
+  assert.equal(await replica.end('SIGTERM'), 0);
+});
+
+test('wrong use is reported before anything is opened', async (t) => {
+  const folder = folderOf(t);
+  const policy = ['--policy', join(folder, 'policy.yaml')];
+  for (const [words, code, says] of [
+    [[], 2, /--policy PATH, or --policy-from-cluster/],
+    [[...policy, '--policy-from-cluster'], 2, /one of the two/],
+    [[...policy, '--policy-files', folder], 2, /needs --policy-from-cluster/],
+    [[...policy, '--tls-cert', 'x'], 2, /belong together/],
+    [[...policy, '--service', 'x'], 2, /NAMESPACE\/NAME/],
+    [[...policy, '--drain', 'soon'], 2, /not a duration/],
+    [[...policy, '--tls-cert', join(folder, 'none'), '--tls-key', join(folder, 'k.pub')], 4, /ADMISSION_TLS/],
+    [[...policy, '--kubeconfig', join(folder, 'none')], 4, /KUBERNETES_KUBECONFIG_UNREADABLE/],
+  ] as const) {
+    const ended = await portcullis(['webhook', 'serve', ...words], {
+      PATH: process.env['PATH'],
+      HOME: folder,
+    });
+    assert.equal(ended.code, code, ended.output);
+    assert.match(ended.output, says);
+  }
+});
+
+test('the definitions are printed for kubectl', async () => {
+  const { code, stdout } = await portcullis(['webhook', 'definitions']);
+  assert.equal(code, 0);
+  assert.match(stdout, /^ {2}name: trustpolicies\.portcullis\.dev$/m);
+  assert.match(stdout, /^ {2}name: entitlementprofiles\.portcullis\.dev$/m);
+});
