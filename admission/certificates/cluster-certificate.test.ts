@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ApiChange } from '../../base/kubernetes/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { tlsCertificates } from '../../base/pem/index.ts';
+import { openClusterCertificate } from './cluster-certificate.ts';
+import type { ClusterCertificate, ClusterCertificateOptions } from './cluster-certificate.ts';
+import type { ServingPair } from './serving-pair.ts';
+
+type Json = Record<string, unknown>;
+const secretPath = '/api/v1/namespaces/portcullis/secrets/tls';
+const configurationPath = (kind: string): string =>
+  `/apis/admissionregistration.k8s.io/v1/${kind}webhookconfigurations/webhook`;
+
+const refused = (status: number): PortcullisError =>
+  new PortcullisError({
+    ...{
+      code: 'KUBERNETES_API_REFUSED',
+      kind: 'unavailable',
+      attempted: 'ask',
+      on: '',
+      why: `${status}`,
+      fix: 'wait',
+    },
+    details: { status },
+  });
+
+/** Objects with versions, as an API server keeps them: a write of an older version is a conflict. */
+function openObjects(withMutating: boolean) {
+  const objects = new Map<string, Json>([
+    [secretPath, { metadata: { resourceVersion: '1' } }],
+    [
+      configurationPath('validating'),
+      { metadata: { resourceVersion: '1' }, webhooks: [{ clientConfig: {} }] },
+    ],
+  ]);
+  if (withMutating)
+    objects.set(configurationPath('mutating'), {
+      metadata: { resourceVersion: '1' },
+      webhooks: [{ clientConfig: {} }, { clientConfig: {} }],
+    });
+  const log: string[] = [];
+  const versionOf = (object: Json | undefined): string =>
+    (object?.['metadata'] as { resourceVersion: string } | undefined)?.resourceVersion ?? '';
+  const store = (path: string, object: Json): Json => {
+    const next = {
+      ...object,
+      metadata: { resourceVersion: String(Number(versionOf(objects.get(path))) + 1) },
+    };
+    objects.set(path, next);
+    log.push(`${path.split('/').at(-2) ?? ''} ${versionOf(next)}`);
+    return next;
+  };
+  return {
+    log,
+    objects,
+    /** Changes an object as another replica does. */
+    touch: (path: string) => store(path, objects.get(path) ?? {}),
+    get: async (path: string): Promise<unknown> => {
+      await Promise.resolve();
+      const object = objects.get(path);
+      if (object === undefined) throw refused(404);
+      return structuredClone(object);
+    },
+    send: async ({ method, path, body }: ApiChange): Promise<unknown> => {
+      await Promise.resolve();
+      const object = objects.get(path);
+      if (object === undefined) throw refused(404);
+      if (method === 'PUT') {
+        if (versionOf(body as Json) !== versionOf(object)) throw refused(409);
+        return store(path, body as Json);
+      }
+      const [check, ...changes] = body as { path: string; value: string }[];
+      if (check?.value !== versionOf(object)) throw refused(422);
+      const next = structuredClone(object) as { webhooks: { clientConfig: Json }[] };
+      for (const change of changes) {
+        const webhook = next.webhooks[Number(change.path.split('/')[2])];
+        if (webhook !== undefined) webhook.clientConfig['caBundle'] = change.value;
+      }
+      return store(path, next as unknown as Json);
+    },
+  };
+}
+
+type Objects = ReturnType<typeof openObjects>;
+
+const authoritiesOf = (objects: Objects, kind: string): string[] => {
+  const { webhooks } = objects.objects.get(configurationPath(kind)) as {
+    webhooks: { clientConfig: { caBundle: string } }[];
+  };
+  return tlsCertificates(Buffer.from(webhooks[0]?.clientConfig.caBundle ?? '', 'base64').toString());
+};
+const isTrusted = (pair: ServingPair, authorities: readonly string[]): boolean =>
+  authorities.some((one) => new X509Certificate(pair.certificate).verify(new X509Certificate(one).publicKey));
+
+async function open(
+  t: TestContext,
+  client: Objects,
+  more: Partial<ClusterCertificateOptions> = {},
+): Promise<ClusterCertificate> {
+  const opened = await openClusterCertificate(
+    {
+      ...{ client, namespace: 'portcullis', secret: 'tls', configuration: 'webhook', lifetimeMs: 3_600_000 },
+      names: ['webhook.portcullis.svc', 'webhook.portcullis'],
+      log: createLogger({ level: 'silent' }),
+      onChange: () => undefined,
+      ...more,
+    },
+    new AbortController().signal,
+  );
+  t.after(() => opened.close());
+  return opened;
+}
+
+test('replicas that start at one time agree on one certificate, and the configurations trust it', async (t) => {
+  const objects = openObjects(true);
+  const replicas = await Promise.all(Array.from({ length: 5 }, () => open(t, objects)));
+  assert.equal(new Set(replicas.map(({ pair }) => pair.certificate)).size, 1);
+  for (const { pair } of replicas)
+    for (const kind of ['validating', 'mutating']) assert.ok(isTrusted(pair, authoritiesOf(objects, kind)));
+  assert.deepEqual(
+    objects.log.filter((one) => one.startsWith('secrets')),
+    ['secrets 2'],
+  );
+});
+
+test('a Secret with another name, a wrong key or nonsense gets a new certificate', async (t) => {
+  const objects = openObjects(false);
+  const first = (await open(t, objects)).pair.certificate;
+  const secret = objects.objects.get(secretPath) as { data: Json };
+  for (const data of [
+    { ...secret.data, 'tls.key': Buffer.from('nonsense').toString('base64') },
+    { ...secret.data, 'ca.crt': '' },
+    { ...secret.data, 'tls.crt': 7 },
+  ]) {
+    objects.objects.set(secretPath, { ...objects.objects.get(secretPath), data });
+    assert.notEqual((await open(t, objects)).pair.certificate, first);
+  }
+  const other = await open(t, objects, { names: ['other.portcullis.svc'] });
+  assert.equal(
+    new X509Certificate(other.pair.certificate).checkHost('other.portcullis.svc'),
+    'other.portcullis.svc',
+  );
+});
+
+test('a certificate is renewed in time, and trusted before it is served, like the one before it', async (t) => {
+  const objects = openObjects(true);
+  const clock = { now: Date.now() };
+  const served = Promise.withResolvers<ServingPair>();
+  const timing = { every: 20, afterFailure: 20, settle: 50 };
+  const { pair } = await open(t, objects, {
+    ...{ now: () => clock.now, timing, onChange: served.resolve },
+  });
+  clock.now += 0.5 * 3_600_000;
+  objects.touch(secretPath);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(authoritiesOf(objects, 'validating').length, 1, 'half of its time is left');
+  clock.now += 0.25 * 3_600_000;
+  const next = await served.promise;
+  assert.notEqual(next.certificate, pair.certificate);
+  for (const kind of ['validating', 'mutating'])
+    for (const one of [pair, next]) assert.ok(isTrusted(one, authoritiesOf(objects, kind)), kind);
+});
