@@ -51,7 +51,10 @@ export function clientOf(
         servername: name,
         method: body === undefined ? 'GET' : 'POST',
         ...more,
-        headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...more.headers },
+        headers: {
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...(more.headers as Readonly<Record<string, string>> | undefined),
+        },
       });
       call.on('error', reject);
       call.on('response', (answer) => {

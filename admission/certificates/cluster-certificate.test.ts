@@ -80,7 +80,7 @@ function openObjects(withMutating: boolean) {
         const webhook = next.webhooks[Number(change.path.split('/')[2])];
         if (webhook !== undefined) webhook.clientConfig['caBundle'] = change.value;
       }
-      return store(path, next as unknown as Json);
+      return store(path, { ...next });
     },
   };
 }

@@ -81,11 +81,12 @@ export async function openClusterCertificate(
   const either = AbortSignal.any([signal, stop.signal]);
   const first = await tend(options, either);
   let serving = first;
+  const isOver = (): boolean => either.aborted;
   const run = async (): Promise<void> => {
     let wait = timing.every;
-    while (!either.aborted) {
+    while (!isOver()) {
       await sleep(wait * (0.8 + Math.random() / 5), undefined, { signal: either }).catch(() => undefined);
-      if (either.aborted) return;
+      if (isOver()) return;
       try {
         const held = await tend(options, either);
         wait = timing.every;
@@ -96,7 +97,7 @@ export async function openClusterCertificate(
         options.onChange(held);
         log.info({ until: held.until.toISOString() }, 'the certificate was renewed');
       } catch (error) {
-        if (either.aborted) return;
+        if (isOver()) return;
         wait = timing.afterFailure;
         log.error(
           { problem: reasonOf(error), until: serving.until.toISOString() },

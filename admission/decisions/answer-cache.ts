@@ -11,7 +11,10 @@ export interface CacheLimits {
   readonly resolvedMs: number;
   /** Short, because a missing signature may be added: what is admitted is kept with its verdict. */
   readonly evidenceMs: number;
-  /** The time of one question, with its turn. It goes on when nobody waits, so that the next review finds its answer. */
+  /**
+   * The time of one question, with its turn. It goes on when nobody waits, so that the next review finds its
+   * answer.
+   */
   readonly askMs: number;
   readonly atOnce: number;
   /** Less than `atOnce`, so that a registry that does not answer holds back only itself. */
@@ -78,14 +81,14 @@ export function createAnswerCache(
   const resolved = new LRUCache<string, object, Question>({
     max: mostResolved,
     ttl: limits.resolvedMs,
-    fetchMethod: (_key, _stale, { context }) => ask(context) as Promise<object>,
+    fetchMethod: async (_key, _stale, { context }) => (await ask(context)) as object,
   });
   const evidence = new LRUCache<string, Dossier, Question>({
     maxSize: dossierBytes,
     sizeCalculation: sizeOf,
     ttl: limits.evidenceMs,
     ttlAutopurge: true,
-    fetchMethod: (_key, _stale, { context }) => ask(context) as Promise<Dossier>,
+    fetchMethod: async (_key, _stale, { context }) => (await ask(context)) as Dossier,
   });
   return {
     resolved: <T>(key: string, host: string, question: (signal?: AbortSignal) => Promise<T>) =>

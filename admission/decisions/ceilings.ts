@@ -1,5 +1,6 @@
 import { fieldsOf, listOf, textOf } from '../../base/kubernetes/index.ts';
 import type { ObjectFields } from '../../base/kubernetes/index.ts';
+import { append } from '../../base/lists/index.ts';
 import {
   askedFromSecurityContext,
   boundPod,
@@ -34,7 +35,7 @@ export function ceilingWarnings(
   for (const container of containers) {
     const ceilings = ceilingsOf(verdicts.get(textOf(container['image'])) ?? [], profiles);
     if (ceilings === undefined) continue;
-    all.push(...ceilings);
+    append(all, ceilings);
     const lacked = attempt(() => lackedDemands(demandsOf(spec, container), ceilings));
     if (lacked !== undefined) warnings.push(`container ${textOf(container['name'])}: ${lacked}`);
   }

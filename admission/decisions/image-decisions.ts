@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { PortcullisError } from '../../base/errors/index.ts';
+import { smallest } from '../../base/lists/index.ts';
 import { admitImages, createDecider } from '../../trust/index.ts';
 import type { GateImage, Platform, RegistryAccess, TrustPolicy, TrustServices } from '../../trust/index.ts';
 import { createAnswerCache, usualLimits } from './answer-cache.ts';
@@ -84,7 +85,7 @@ function lifetimeOf(images: ImageDecision, now: number): number {
     const until = verdict?.validUntil === undefined ? Infinity : Date.parse(verdict.validUntil) - now;
     return [usual, Number.isNaN(until) ? 0 : until];
   });
-  return Math.max(1, Math.min(...times));
+  return Math.max(1, smallest(times));
 }
 
 function noAnswer(reference: string): PortcullisError {

@@ -155,7 +155,8 @@ function problemsOf(error: unknown): ReadonlyMap<string, readonly Problem[]> {
 
 /**
  * Writes statuses. Every replica computes the same, so each writes only what the object does not say yet, and
- * between changes of the documents never the same twice: replicas of two versions that disagree do not write forever. Nobody has to lead.
+ * between changes of the documents never the same twice: replicas of two versions that disagree do not write
+ * forever. Nobody has to lead.
  */
 function createStatusWriter(
   { client, log, statusJitterMs = 1000 }: FollowPolicyOptions,

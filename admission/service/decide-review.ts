@@ -205,9 +205,9 @@ function looseWarnings(decided: readonly Decided[]): readonly string[] {
 }
 
 /**
- * Replaces each tag by the tag with the digest that was decided about. For several platforms, it is the digest
- * of their index. Rules by tag do not match a reference with a digest (`patternMatches`): an image that only
- * such a rule admits keeps its tag.
+ * Replaces each tag by the tag with the digest that was decided about. For several platforms, it is the
+ * digest of their index. Rules by tag do not match a reference with a digest (`patternMatches`): an image
+ * that only such a rule admits keeps its tag.
  */
 async function digestPatch(
   decided: readonly Decided[],

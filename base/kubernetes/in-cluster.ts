@@ -5,7 +5,9 @@ import { readPlainFile } from '../files/index.ts';
 import { tlsCertificates } from '../pem/index.ts';
 import type { ApiAccess } from './kubeconfig.ts';
 
-/** Where a kubelet mounts the token of a pod's service account (Kubernetes, "Accessing the API from a Pod"). */
+/**
+ * Where a kubelet mounts the token of a pod's service account (Kubernetes, "Accessing the API from a Pod").
+ */
 const mounted = '/var/run/secrets/kubernetes.io/serviceaccount';
 const mostBytes = 1024 * 1024;
 

@@ -299,7 +299,7 @@ test('a webhook that ends finishes; without one nothing is admitted', { skip }, 
   await assert.rejects(create(pod('nobody', signed)), /failed calling webhook/);
   // Its own namespace is excluded, so that it can start again.
   await create({ ...pod('own', unsigned), metadata: { name: 'own', namespace: 'portcullis-webhook' } }).catch(
-    (error: Error) => assert.match(error.message, /violates PodSecurity/),
+    (error: unknown) => assert.match(String(error), /violates PodSecurity/),
   );
   replica = await startReplica([...args, '--listen', `${clusterAddress}:443`], folder);
   await eventually(10_000, () => create(pod('again', signed), '?dryRun=All'));
@@ -360,7 +360,7 @@ test(
     const refusedHere = async (image: string): Promise<string> =>
       create(pod('vap', image), '?dryRun=All').then(
         () => '',
-        (error: Error) => error.message,
+        (error: unknown) => String(error),
       );
     // A new policy is evaluated some time after it was written.
     await eventually(30_000, async () => assert.match(await refusedHere('a/b/c/forbidden'), /closed/));

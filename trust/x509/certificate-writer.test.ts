@@ -15,7 +15,7 @@ test('a server certificate is valid for its names, under its authority, for open
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-certificate-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const made = await makeServerCertificate({ names, from, until });
-  for (const [name, text] of Object.entries(made)) writeFileSync(join(folder, name), text);
+  for (const [name, text] of Object.entries<string>({ ...made })) writeFileSync(join(folder, name), text);
   for (const name of names)
     execFileSync(
       'openssl',

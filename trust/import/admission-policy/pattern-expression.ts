@@ -5,8 +5,8 @@ export function celText(text: string): string {
   return `'${text.replace(/[\\']/gu, (sign) => `\\${sign}`).replace(/[\p{Cc}\u2028\u2029]/gu, ' ')}'`;
 }
 
-/** Patterns hold no other sign that an expression would read. */
-const literal = (text: string): string => text.replace(/[.[\]]/gu, (sign) => `[${sign}]`);
+/** Patterns hold no other sign that an expression would read. A closing bracket alone is literal in RE2. */
+const literal = (text: string): string => text.replace(/[.[]/gu, (sign) => `[${sign}]`);
 const globOf = (pattern: string, any: string): string => pattern.split('*').map(literal).join(any);
 
 /** Writes a pattern with `*` for any characters as a regular expression of RE2 for the whole text. */
@@ -30,8 +30,9 @@ function hostOf(host: string): string {
 }
 
 /**
- * Returns a condition in CEL that an image matches a pattern. The image is the variable `i`, with `repository`
- * (normalised, with its registry), `tag` and `digest`, the last two as `patternMatches` sees them.
+ * Returns a condition in CEL that an image matches a pattern. The image is the variable `i`, with
+ * `repository` (normalised, with its registry), `tag` and `digest`, the last two as `patternMatches` sees
+ * them.
  */
 export function patternExpression(text: string): string {
   const { host, path, tag, digest } = parseImagePattern(text);

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { customResourceDefinitions } from './definitions.ts';
+import { structuralSchema } from './structural-schema.ts';
+
+const unknown = { 'x-kubernetes-preserve-unknown-fields': true };
+
+test('a schema becomes structural: no references, no recursion, no alternatives, and unknown fields are kept', () => {
+  const schema = {
+    type: 'object',
+    additionalProperties: false,
+    required: ['rules'],
+    properties: {
+      rules: { type: 'array', maxItems: 3, items: { $ref: '#/$defs/node' } },
+      mode: { enum: ['a', 'b'], description: 'A mode.' },
+      kind: { const: 'X' },
+      scalar: { anyOf: [{ type: 'integer' }, { type: 'string' }] },
+      many: { type: ['string', 'integer'] },
+    },
+    $defs: {
+      node: { type: 'object', properties: { all: { type: 'array', items: { $ref: '#/$defs/node' } } } },
+    },
+  };
+  assert.deepEqual(structuralSchema(schema), {
+    type: 'object',
+    required: ['rules'],
+    properties: {
+      rules: {
+        type: 'array',
+        maxItems: 3,
+        items: { type: 'object', properties: { all: { type: 'array', items: unknown } }, ...unknown },
+      },
+      mode: { type: 'string', description: 'A mode.', enum: ['a', 'b'] },
+      kind: { type: 'string', enum: ['X'] },
+      scalar: unknown,
+      many: unknown,
+    },
+    ...unknown,
+  });
+});
+
+test('the definitions hold none of the keywords that a structural schema must not have', () => {
+  const text = JSON.stringify(customResourceDefinitions());
+  for (const keyword of [
+    '$ref',
+    '$defs',
+    '$schema',
+    'anyOf',
+    'oneOf',
+    'allOf',
+    'const',
+    'patternProperties',
+    'propertyNames',
+    'additionalProperties',
+  ])
+    assert.ok(!text.includes(`"${keyword}":`), keyword);
+});

@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ApiChange, ApiClient } from '../../base/kubernetes/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { checkProfiles, checkedSet } from '../../entitlements/index.ts';
+import { policyInvalid, readPolicy } from '../../trust/index.ts';
+import { eventually } from '../../test/webhook/stand.ts';
+import type { DocumentStatus } from './status.ts';
+import { documentOf } from './documents.ts';
+import { followPolicy } from './follow-policy.ts';
+import type { FollowedPolicy } from './follow-policy.ts';
+import type { LoadPolicySet } from './policy-in-force.ts';
+
+/** Loads as the daemon does, without its check of ceilings. */
+const load: LoadPolicySet = async ({ paths }) => {
+  const { policy, problems, texts, files } = await readPolicy({ paths });
+  const checked = checkProfiles(texts);
+  const all = [...problems, ...checked.problems];
+  if (policy === undefined || all.length > 0) throw policyInvalid(paths, all, files);
+  return { policy, profiles: checkedSet(checked) };
+};
+
+interface StoredObject extends Record<string, unknown> {
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly generation: number;
+    readonly resourceVersion: string;
+  };
+  readonly status?: DocumentStatus;
+}
+
+/** The objects of a cluster, with watches as an API server has them. */
+function openCluster() {
+  const objects = new Map<string, StoredObject>();
+  const watchers = new Set<(path: string, event: unknown) => void>();
+  const writes: string[] = [];
+  let version = 1;
+  const collectionOf = (path: string): string => path.split('/')[4] ?? '';
+  const put = (path: string, object: StoredObject): void => {
+    objects.set(path, object);
+    for (const tell of watchers)
+      tell(collectionOf(path), { type: 'MODIFIED', object: structuredClone(object) });
+  };
+  const client: ApiClient = {
+    async get(path) {
+      await Promise.resolve();
+      const items = [...objects]
+        .filter(([name]) => collectionOf(name) === collectionOf(path))
+        .map(([, one]) => one);
+      return structuredClone({ items, metadata: { resourceVersion: String(version) } });
+    },
+    watch: (path, _query, _limits, onOpen, onEvent, signal) =>
+      new Promise((resolve) => {
+        const tell = (collection: string, event: unknown): void => {
+          if (collection === collectionOf(path)) onEvent(event);
+        };
+        watchers.add(tell);
+        signal.addEventListener('abort', () => resolve());
+        onOpen();
+      }),
+    async send({ path, body }: ApiChange) {
+      await Promise.resolve();
+      const name = path.replace(/\/status$/u, '');
+      const known = objects.get(name);
+      const { status, metadata } = body as StoredObject;
+      if (known?.metadata.resourceVersion !== metadata.resourceVersion)
+        throw new PortcullisError({
+          ...{
+            code: 'KUBERNETES_API_REFUSED',
+            kind: 'unavailable',
+            attempted: 'write',
+            on: path,
+            why: '409',
+            fix: 'wait',
+          },
+          details: { status: 409 },
+        });
+      writes.push(name);
+      put(name, {
+        ...known,
+        metadata: { ...known.metadata, resourceVersion: String((version += 1)) },
+        ...(status !== undefined && { status }),
+      });
+      return {};
+    },
+    close: () => undefined,
+  };
+  const pathOf = (plural: string, name: string): string => `/apis/portcullis.dev/v1alpha1/${plural}/${name}`;
+  return {
+    client,
+    writes,
+    apply(plural: string, name: string, fields: object) {
+      const known = objects.get(pathOf(plural, name));
+      const generation = (known?.metadata.generation ?? 0) + 1;
+      put(pathOf(plural, name), {
+        ...fields,
+        metadata: {
+          name,
+          uid: known?.metadata.uid ?? `uid-${name}`,
+          generation,
+          resourceVersion: String((version += 1)),
+        },
+        ...(known?.status !== undefined && { status: known.status }),
+      });
+    },
+    remove(plural: string, name: string) {
+      const object = objects.get(pathOf(plural, name));
+      objects.delete(pathOf(plural, name));
+      for (const tell of watchers)
+        tell(plural, {
+          type: 'DELETED',
+          object: { ...object, metadata: { ...object?.metadata, resourceVersion: String((version += 1)) } },
+        });
+    },
+    status: (name: string): DocumentStatus | undefined => objects.get(pathOf('trustpolicies', name))?.status,
+  };
+}
+
+function start(
+  t: TestContext,
+  cluster: ReturnType<typeof openCluster>,
+  referred?: string,
+): { policy: FollowedPolicy; folder: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-follow-policy-'));
+  const policy = followPolicy({
+    ...{ client: cluster.client, load, folder: join(folder, 'policy'), statusJitterMs: 50 },
+    log: createLogger({ level: 'silent' }),
+    ...(referred !== undefined && { referred }),
+  });
+  t.after(async () => {
+    await policy.close();
+    rmSync(folder, { recursive: true });
+  });
+  return { policy, folder };
+}
+
+const rules = (deny: string): object => ({ rules: [{ images: ['**'], deny }] });
+const holds = (status: DocumentStatus | undefined): string =>
+  status?.conditions.map((one) => `${one.type}=${one.status}`).join() ?? '';
+
+test('several replicas put the same in force, and write each status once', async (t) => {
+  const cluster = openCluster();
+  cluster.apply('trustpolicies', 'base', rules('no'));
+  const replicas = [1, 2, 3].map(() => start(t, cluster).policy);
+  await eventually(5000, async () => {
+    await Promise.resolve();
+    assert.equal(holds(cluster.status('base')), 'Valid=True,InForce=True');
+    for (const one of replicas) assert.equal(one.current()?.revision, cluster.status('base')?.revision);
+  });
+  await sleep(500);
+  assert.equal(cluster.writes.length, 1);
+  const { current } = replicas[0] ?? assert.fail();
+  const revision = current()?.revision;
+  cluster.apply('trustpolicies', 'base', rules('never'));
+  await eventually(5000, async () => {
+    await Promise.resolve();
+    assert.notEqual(current()?.revision, revision);
+    assert.equal(cluster.status('base')?.observedGeneration, 2);
+  });
+});
+
+test('a problem is reported with its place, the last valid policy stays, and a correction takes effect', async (t) => {
+  const cluster = openCluster();
+  const { policy } = start(t, cluster);
+  assert.equal(policy.current(), undefined);
+  assert.match(policy.problem() ?? '', /not been read yet/);
+  await eventually(5000, async () => {
+    await Promise.resolve();
+    assert.match(policy.problem() ?? '', /no TrustPolicy/);
+  });
+  cluster.apply('trustpolicies', 'base', rules('no'));
+  const valid = 'Valid=True,InForce=True';
+  await eventually(5000, async () =>
+    assert.equal(holds(await Promise.resolve(cluster.status('base'))), valid),
+  );
+  const revision = policy.current()?.revision;
+  cluster.apply('trustpolicies', 'other', { rules: [{ images: ['a b'], excpt: ['x'], deny: 'x' }] });
+  await eventually(5000, async () => {
+    await Promise.resolve();
+    assert.equal(holds(cluster.status('other')), 'Valid=False,InForce=False');
+    assert.equal(holds(cluster.status('base')), 'Valid=True,InForce=False');
+  });
+  assert.deepEqual(
+    cluster
+      .status('other')
+      ?.problems.map(({ path, line }) => [path, line])
+      .sort(),
+    [
+      ['rules[0].excpt', 8],
+      ['rules[0].images[0]', 7],
+    ].sort(),
+    JSON.stringify(cluster.status('other')?.problems),
+  );
+  assert.equal(policy.current()?.revision, revision);
+  cluster.remove('trustpolicies', 'other');
+  await eventually(5000, async () =>
+    assert.equal(holds(await Promise.resolve(cluster.status('base'))), valid),
+  );
+  assert.equal(policy.current()?.revision, revision);
+  cluster.remove('trustpolicies', 'base');
+  await eventually(5000, async () => assert.equal(await Promise.resolve(policy.current()), undefined));
+});
+
+test('policies name keys beside them, and profiles of the cluster', async (t) => {
+  const keys = mkdtempSync(join(tmpdir(), 'portcullis-follow-keys-'));
+  t.after(() => rmSync(keys, { recursive: true }));
+  writeFileSync(join(keys, 'root.pem'), 'x');
+  const cluster = openCluster();
+  cluster.apply('trustpolicies', 'base', rules('no'));
+  cluster.apply('entitlementprofiles', 'web', {});
+  const { policy, folder } = start(t, cluster, keys);
+  await eventually(5000, async () =>
+    assert.notEqual(await Promise.resolve(policy.profiles().resolve('web')), undefined),
+  );
+  assert.deepEqual(readdirSync(join(folder, 'policy')).sort(), [
+    'entitlementprofile.web.yaml',
+    'root.pem',
+    'trustpolicy.base.yaml',
+  ]);
+});
+
+test('a document has what its author wrote, and nothing of the server', () => {
+  const document = documentOf('TrustPolicy', {
+    metadata: { name: 'a', uid: 'u', generation: 3, annotations: { x: 'y' }, managedFields: [] },
+    status: { rules: 4 },
+    rules: [{ images: ['**'], deny: 'x' }],
+    mode: 'report',
+  });
+  assert.equal(
+    document?.text,
+    'apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nmetadata:\n  name: a\nmode: report\nrules:\n  - images:\n      - "**"\n    deny: x\n',
+  );
+  for (const name of ['../x', 'a/b', '', '.hidden', 'A', 7])
+    assert.equal(documentOf('TrustPolicy', { metadata: { name } }), undefined);
+});

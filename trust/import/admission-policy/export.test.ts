@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseDocuments } from '../../../base/schema/index.ts';
+import { keyRequirement, policyOf } from '../../evidence/fixtures/fixture-image.ts';
+import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
+import { normaliseReference } from '../../requirements/named-images.ts';
+import { exportAdmissionPolicies } from './export.ts';
+import { celText, patternExpression } from './pattern-expression.ts';
+
+interface Exported {
+  readonly kind: string;
+  readonly spec: {
+    readonly validations?: readonly { readonly expression: string; readonly message: string }[];
+  };
+}
+const objectsOf = (text: string): readonly Exported[] =>
+  parseDocuments(text, 'vap.yaml').documents.map(({ value }) => value as Exported);
+
+test('rules that need no evidence are exported, and the others are listed', () => {
+  const { images, digests, unmapped } = exportAdmissionPolicies(
+    policyOf(
+      { images: ['**/old'], deny: "it's\nold" },
+      { images: ['a.example/**'], require: keyRequirement('ecdsa-p256') },
+      { images: ['b.example/**'], allowUnverified: true, namespaces: ['shop*'] },
+      { images: ['c.example/**'], deny: 'x', mode: 'report' },
+    ),
+  );
+  const [policy, binding] = objectsOf(images);
+  assert.deepEqual(
+    [policy?.kind, binding?.kind],
+    ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding'],
+  );
+  const validations = policy?.spec.validations ?? [];
+  assert.equal(validations.length, 2);
+  assert.equal(validations[0]?.message, "rule policy.yaml:1 (**/old) denies: it's old");
+  assert.ok(validations[1]?.expression.includes("request.namespace.matches('^shop.*$')"));
+  assert.deepEqual(
+    unmapped.map(({ file, line, why }) => [file, line, why.split(',')[0]]),
+    [
+      ['policy.yaml', 2, 'the rule requires evidence'],
+      ['policy.yaml', 4, 'the rule only reports'],
+    ],
+  );
+  assert.match(objectsOf(digests)[0]?.spec.validations?.[0]?.expression ?? '', /i\.digest != ''/);
+});
+
+test('a text becomes one literal of CEL, whatever it holds', () => {
+  assert.equal(celText(String.raw`a'b\c`), String.raw`'a\'b\\c'`);
+  assert.equal(celText('a\nb\u2028'), "'a b '");
+});
+
+test('the expression of a pattern matches the names that the pattern matches', () => {
+  const patterns = [
+    '**',
+    '**/old',
+    'quay.io/**',
+    'quay.io/*/x',
+    '*/x',
+    'localhost:*/dev/**',
+    'r.example:5000/a*b',
+    'busybox',
+    'a/**/z',
+    '[fd00::1]:*/x',
+  ];
+  const images = [
+    ...[
+      'busybox',
+      'x/old',
+      'quay.io/old',
+      'quay.io/a/x',
+      'quay.io/a/b/x',
+      'r.example/x',
+      'localhost:5000/dev/a/b',
+    ],
+    ...[
+      'localhost/dev/a',
+      'r.example:5000/ab',
+      'r.example:5000/a-b',
+      'r.example:5000/a/b',
+      'a/z',
+      'a/b/z',
+      'docker.io/a/b/c/z',
+      'quayxio/a',
+      '[fd00::1]:5000/x',
+    ],
+  ];
+  for (const pattern of patterns) {
+    const expression = /^i\.repository\.matches\('(.*)'\)$/u.exec(patternExpression(pattern))?.[1] ?? '(';
+    for (const image of images) {
+      const reference = normaliseReference(image);
+      const name = `${reference.registry}/${reference.repository}`;
+      assert.equal(
+        new RegExp(expression).test(name),
+        patternMatches(parseImagePattern(pattern), reference),
+        `${pattern} ${name}`,
+      );
+    }
+  }
+});
