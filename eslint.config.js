@@ -146,7 +146,7 @@ export default defineConfig(
     },
   },
   {
-    files: ['**/*.fixture.ts', '**/fixtures/**', 'runtime/cri/contract/generate-types.ts'],
+    files: ['**/*.fixture.ts', '**/fixtures/**', 'base/protobuf/generate-types.ts'],
     rules: { 'no-restricted-properties': 'off' },
   },
   {

@@ -9,3 +9,4 @@ export {
   failure,
 } from './portcullis-error.ts';
 export type { ErrorKind, Failure, SerialisedError } from './portcullis-error.ts';
+export { kindOfStatus, statusCodes, statusName } from './status-code.ts';

@@ -1,14 +1,13 @@
 import { Client, credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 import { isAbsolute } from 'node:path';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { kindOfStatus, PortcullisError } from '../../base/errors/index.ts';
 import type { ImageService, RuntimeService } from './contract/contract.types.ts';
-import type { Init } from './contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import { rpcs } from './contract/services.ts';
 import type { RpcDefinition, ServiceName } from './contract/services.ts';
 import { messageLimits } from './limits.ts';
 import { decodeDetails, detailsKey } from './status-details.ts';
-import { kindOfStatus } from './status.ts';
 
 export interface CallOptions {
   readonly signal?: AbortSignal;

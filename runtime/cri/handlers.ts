@@ -1,6 +1,6 @@
 import type { PeerCredentials } from './peer.ts';
 import type { ImageService, RuntimeService } from './contract/contract.types.ts';
-import type { Init } from './contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 
 /** What a handler knows about its call besides the request. */
 export interface CallContext {

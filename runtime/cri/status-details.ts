@@ -1,7 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ErrorKind, Failure } from '../../base/errors/index.ts';
-import { createCodecs } from './contract/codec.ts';
-import { parseDeclaration } from './contract/declaration.ts';
+import { createCodecs, parseDeclaration } from '../../base/protobuf/index.ts';
 import { shorten } from './shorten.ts';
 
 /** The trailer that carries structured details (gRPC, "Richer error model"). */

@@ -1,31 +1,11 @@
 import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { StatusObject } from '@grpc/grpc-js';
-import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, PortcullisError, statusCodes, statusName } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 import { kernelError } from '../../base/kernel/index.ts';
 import { storageFailure } from '../../base/storage/index.ts';
 import { shorten } from './shorten.ts';
 import { detailsKey, encodeDetails } from './status-details.ts';
-
-/**
- * The gRPC status for each kind of failure (grpc.io, "Status codes"). `undecided` may be retried, `denied`
- * may not.
- */
-const statusOfKind: Readonly<Record<ErrorKind, grpcStatus>> = {
-  invalid: grpcStatus.INVALID_ARGUMENT,
-  'not-found': grpcStatus.NOT_FOUND,
-  'already-exists': grpcStatus.ALREADY_EXISTS,
-  denied: grpcStatus.PERMISSION_DENIED,
-  undecided: grpcStatus.UNAVAILABLE,
-  precondition: grpcStatus.FAILED_PRECONDITION,
-  unavailable: grpcStatus.UNAVAILABLE,
-  exhausted: grpcStatus.RESOURCE_EXHAUSTED,
-  deadline: grpcStatus.DEADLINE_EXCEEDED,
-  cancelled: grpcStatus.CANCELLED,
-  unimplemented: grpcStatus.UNIMPLEMENTED,
-  'data-loss': grpcStatus.DATA_LOSS,
-  internal: grpcStatus.INTERNAL,
-};
 
 /**
  * HTTP/2 peers limit the size of trailers (nghttp2: 64 KiB, of which grpc-message may take three bytes per
@@ -44,7 +24,7 @@ const longestMessage = 8 * 1024;
  */
 export function toStatus(error: PortcullisError, rpc: string, requestId: string): Partial<StatusObject> {
   const forKubelet = rpc === 'PullImage' && error.failure.prefix !== undefined;
-  const code = forKubelet ? grpcStatus.UNKNOWN : statusOfKind[error.kind];
+  const code = forKubelet ? grpcStatus.UNKNOWN : statusOf(error.kind);
   const message = shorten(error.message, longestMessage);
   const metadata = new Metadata();
   metadata.set(detailsKey, encodeDetails(code, message, error, requestId));
@@ -88,10 +68,6 @@ export function asFailure(thrown: unknown, rpc: string): PortcullisError {
   });
 }
 
-/** Returns the most likely kind for a status code of another server. */
-export function kindOfStatus(code: number): ErrorKind {
-  for (const [kind, status] of Object.entries(statusOfKind)) {
-    if (Number(status) === code && kind !== 'undecided') return kind as ErrorKind;
-  }
-  return code === Number(grpcStatus.UNAUTHENTICATED) ? 'denied' : 'internal';
+function statusOf(kind: ErrorKind): grpcStatus {
+  return grpcStatus[statusName(statusCodes[kind]) as keyof typeof grpcStatus];
 }

@@ -8,7 +8,7 @@ import type { MetricDefinition } from './catalogue.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
 import { tellEnforcement } from './enforcement-metrics.ts';
 import { tellServices } from './service-metrics.ts';
-import { statusName } from '../cri/status-name.ts';
+import { statusName } from '../../base/errors/index.ts';
 
 export interface Metrics {
   readonly calls: CallObserver;

@@ -1,6 +1,6 @@
 import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { PeerCredentials } from '../cri/peer.ts';
-import type { MessageCodec } from '../cri/contract/codec.ts';
+import type { MessageCodec } from '../../base/protobuf/index.ts';
 import type { BackendAnswer } from './backend.ts';
 
 /** A call that the proxy reads. */

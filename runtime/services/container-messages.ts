@@ -1,4 +1,4 @@
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import { ContainerState } from '../cri/contract/contract.types.ts';
 import type { Container, ContainerStatus, Mount } from '../cri/contract/contract.types.ts';
 import { Signal } from '../cri/contract/contract.types.ts';

@@ -3,7 +3,7 @@ import { formatReference, parseReference } from '../../base/distribution/index.t
 import { selectImages } from '../cri/filters.ts';
 import type { ImageServiceHandlers } from '../cri/handlers.ts';
 import type { FilesystemUsage, ImageFilter } from '../cri/contract/contract.types.ts';
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import type { ImageRecord, ImageStore } from '../images/types.ts';
 import type { VerboseInfo } from './verbose-status.ts';
 import { imageInfo, imageMessage, pullCredentials } from './image-messages.ts';

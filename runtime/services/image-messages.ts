@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import type { AuthConfig, Image } from '../cri/contract/contract.types.ts';
 import type { ImageRecord, PullCredentials, StoredForms } from '../images/types.ts';
 

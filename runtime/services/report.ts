@@ -2,7 +2,7 @@ import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import { standingExceptions } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import type { RuntimeHandler as StatusHandler, StatusResponse } from '../cri/contract/contract.types.ts';
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import type { EnforcementState } from '../enforcement/enforcement.ts';
 import type { HandlerFeatures } from '../oci/handler-features.ts';
 import { mountOptionsSupported } from '../oci/mount-options.ts';

@@ -1,4 +1,4 @@
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import { PodSandboxState } from '../cri/contract/contract.types.ts';
 import type { PodSandbox, PodSandboxStatus } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';

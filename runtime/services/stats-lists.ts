@@ -7,7 +7,7 @@ import type {
   PodSandboxStatsFilter,
 } from '../cri/contract/contract.types.ts';
 import { selectContainers, selectPodSandboxes } from '../cri/filters.ts';
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import type { SandboxService } from '../pods/sandbox-service.ts';
 import type { Stats } from '../stats/stats.ts';
 import { containerItem } from './container-messages.ts';

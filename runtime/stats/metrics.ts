@@ -1,6 +1,6 @@
 import type { ContainerRecord } from '../containers/record.ts';
 import type { Metric } from '../cri/contract/contract.types.ts';
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { workingSetOf } from './cgroup-reading.ts';
 import type { CgroupDetail } from './cgroup-reading.ts';

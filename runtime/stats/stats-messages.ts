@@ -6,7 +6,7 @@ import type {
   PodSandboxMetrics,
   PodSandboxStats,
 } from '../cri/contract/contract.types.ts';
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { CgroupDetail, CgroupUsage } from './cgroup-reading.ts';
 import { containerMetrics, endedContainerMetrics, podMetrics } from './metrics.ts';

@@ -9,7 +9,7 @@ import type {
   PodSandboxMetrics,
   PodSandboxStats,
 } from '../cri/contract/contract.types.ts';
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import type { WritableLayers } from '../images/writable-layers.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { openCgroupStats } from './cgroup-stats.ts';

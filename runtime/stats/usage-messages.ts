@@ -9,7 +9,7 @@ import type {
   PsiStats,
   SwapUsage,
 } from '../cri/contract/contract.types.ts';
-import type { Init } from '../cri/contract/init.ts';
+import type { Init } from '../../base/protobuf/index.ts';
 import { workingSetOf } from './cgroup-reading.ts';
 import type { CgroupUsage } from './cgroup-reading.ts';
 import type { Pressure, PressureShare } from './cgroup-values.ts';

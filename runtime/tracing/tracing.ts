@@ -10,12 +10,11 @@ import {
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
 import { hostname } from 'node:os';
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, statusName } from '../../base/errors/index.ts';
 import { withLogFields } from '../../base/log/index.ts';
 import type { CallObserver, StartedCall } from '../cri/observe.ts';
 import { within } from './spans.ts';
 import type { OpenSpan, SpanAttributes } from './spans.ts';
-import { statusName } from '../cri/status-name.ts';
 
 export interface Tracing {
   readonly calls: CallObserver;

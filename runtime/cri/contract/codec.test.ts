@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import protobuf from 'protobufjs/light.js';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { createCodecs } from './codec.ts';
+import { createCodecs, parseDeclaration } from '../../../base/protobuf/index.ts';
+import type { Contract, Field, FieldType } from '../../../base/protobuf/index.ts';
 import type {
   Container,
   ContainerStatus,
@@ -11,8 +12,6 @@ import type {
   LinuxContainerUser,
   PodSandboxConfig,
 } from './contract.types.ts';
-import { parseDeclaration } from './declaration.ts';
-import type { Contract, Field, FieldType } from './declaration.ts';
 import { criCodec, criContract } from './services.ts';
 
 /** Returns the same contract in protobufjs' own reflection, as an independent implementation. */
@@ -203,7 +202,7 @@ for (const { name, value, at } of unfit) {
   test(`refused to encode: ${name}`, () => {
     assert.throws(
       () => criCodec('Container').encode(value),
-      (error) => isPortcullisError(error) && error.code === 'CRI_BAD_FIELD' && error.failure.on === at,
+      (error) => isPortcullisError(error) && error.code === 'PROTOBUF_BAD_FIELD' && error.failure.on === at,
     );
   });
 }

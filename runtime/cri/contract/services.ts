@@ -1,7 +1,6 @@
 import declaration from './contract.json' with { type: 'json' };
-import { createCodecs } from './codec.ts';
-import { methodKey, parseDeclaration } from './declaration.ts';
-import type { MessageCodec } from './codec.ts';
+import { createCodecs, methodKey, parseDeclaration } from '../../../base/protobuf/index.ts';
+import type { MessageCodec } from '../../../base/protobuf/index.ts';
 
 /** The parsed CRI v1 contract: package `runtime.v1`, field names and numbers of cri-api v0.37.2. */
 export const criContract = parseDeclaration(declaration);

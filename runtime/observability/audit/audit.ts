@@ -1,7 +1,6 @@
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { PortcullisError, reasonOf, statusName } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { CallObserver, CallOutcome, StartedCall } from '../../cri/observe.ts';
-import { statusName } from '../../cri/status-name.ts';
 import { createLineFile } from './line-file.ts';
 import { auditResult, auditSubject } from './subject.ts';
 import type { AuditSubject } from './subject.ts';

@@ -1,4 +1,4 @@
-import type { Field, FieldType } from '../../../runtime/cri/contract/declaration.ts';
+import type { Field, FieldType } from '../../../base/protobuf/index.ts';
 import { criContract } from '../../../runtime/cri/contract/services.ts';
 
 /** One request of the corpus: a description of its defect, and its fields. */

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type protobuf from 'protobufjs/minimal.js';
-import { PortcullisError } from '../../../base/errors/index.ts';
+import { PortcullisError } from '../errors/index.ts';
 import type { FieldType, ScalarType } from './declaration.ts';
 
 export type WriteValue = (writer: protobuf.Writer, value: unknown, at: string) => void;
@@ -192,10 +192,10 @@ function toBigInt(value: DecodedInt64): bigint {
   return (BigInt(value.high) << 32n) | BigInt(value.low >>> 0);
 }
 
-function badField(at: string, value: unknown, wanted: string): PortcullisError<'CRI_BAD_FIELD'> {
+function badField(at: string, value: unknown, wanted: string): PortcullisError<'PROTOBUF_BAD_FIELD'> {
   // The error does not contain the value, which may be a secret.
   return new PortcullisError({
-    code: 'CRI_BAD_FIELD',
+    code: 'PROTOBUF_BAD_FIELD',
     kind: 'internal',
     attempted: 'encode',
     on: at,

@@ -6,7 +6,7 @@ import type { ReadValue, WriteValue } from './values.ts';
 
 /** Encodes and decodes one message type (protobuf encoding, proto3). */
 export interface MessageCodec<T> {
-  /** Leaves out default values. Throws CRI_BAD_FIELD for a value that does not fit its field. */
+  /** Leaves out default values. Throws PROTOBUF_BAD_FIELD for a value that does not fit its field. */
   encode(value: Init<T>): Buffer;
   /**
    * Returns plain objects. Absent scalars, lists and maps get their default; absent messages stay absent.

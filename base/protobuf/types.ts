@@ -1,9 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { methodKey, parseDeclaration } from './declaration.ts';
-import type { Contract, Declaration, FieldType, ScalarType } from './declaration.ts';
-
-// When run as a program, this file writes contract.types.ts from contract.json: `node
-// runtime/cri/contract/generate-types.ts`.
+import { methodKey } from './declaration.ts';
+import type { Contract, FieldType, ScalarType } from './declaration.ts';
 
 const typescript: Readonly<Record<ScalarType, string>> = {
   string: 'string',
@@ -58,14 +54,4 @@ function typeText(type: FieldType): string {
     default:
       return type.name;
   }
-}
-
-if (import.meta.main) {
-  const declaration = JSON.parse(
-    readFileSync(new URL('./contract.json', import.meta.url), 'utf8'),
-  ) as Declaration;
-  writeFileSync(
-    new URL('./contract.types.ts', import.meta.url),
-    generateTypes(parseDeclaration(declaration)),
-  );
 }
