@@ -1,0 +1,6 @@
+export { createTtrpcClient } from './client.ts';
+export type { CallOptions, ClientOptions, TtrpcClient } from './client.ts';
+export { ttrpcMethods } from './messages.ts';
+export type { Metadata, TtrpcMethod } from './messages.ts';
+export { serveTtrpc, ttrpcHandler } from './server.ts';
+export type { ServedCall, ServerOptions, TtrpcHandler, TtrpcServer } from './server.ts';
