@@ -101,14 +101,31 @@ export const configSchema: ConfigSchema = {
     images: imagesSchema,
     runtimes: {
       type: 'object',
-      description: 'OCI runtimes by handler name. A pod selects a handler by its RuntimeClass.',
+      description: 'OCI runtimes and shims by handler name. A pod selects a handler by its RuntimeClass.',
       minProperties: 1,
       propertyNames: { pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$' },
       additionalProperties: {
         type: 'object',
         additionalProperties: false,
         required: ['path'],
-        properties: { path: { ...path, description: 'Path of the OCI runtime’s program.' } },
+        properties: {
+          path: { ...path, description: 'Path of the program: an OCI runtime, or a shim.' },
+          type: {
+            type: 'string',
+            enum: ['oci', 'shim'],
+            description:
+              'What the program is: an OCI runtime with its command line (`oci`, if omitted), or a shim of containerd’s runtime v2 (`shim`), such as `containerd-shim-runsc-v1`.',
+          },
+          runtimePath: {
+            ...path,
+            description:
+              'Of a shim: path of the OCI runtime that it runs. If omitted, the shim looks for it in `PATH`.',
+          },
+          configPath: {
+            ...path,
+            description: 'Of a shim: path of its configuration file, in the format of the shim.',
+          },
+        },
       },
       default: defaultRuntimes,
     },

@@ -40,6 +40,17 @@ export interface MirrorConfig {
   readonly authFile?: string;
 }
 
+/** A runtime handler. */
+export interface RuntimeConfig {
+  readonly path: string;
+  /** `oci`: the program is an OCI runtime (default). `shim`: it is a shim of containerd's runtime v2. */
+  readonly type?: 'oci' | 'shim';
+  /** Of a shim only: the OCI runtime that it runs. */
+  readonly runtimePath?: string;
+  /** Of a shim only: a configuration file of the shim. */
+  readonly configPath?: string;
+}
+
 /** The effective configuration of the daemon: file, flags and defaults merged, all paths absolute. */
 export interface DaemonConfig {
   readonly socket: string;
@@ -116,7 +127,7 @@ export interface DaemonConfig {
     readonly maxParallelPulls: number;
   };
   /** OCI runtimes by handler name. */
-  readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
+  readonly runtimes: Readonly<Record<string, RuntimeConfig>>;
   /** The handler of a pod that names none. */
   readonly defaultRuntime: string;
   /**

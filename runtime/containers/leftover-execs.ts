@@ -21,6 +21,7 @@ export async function endLeftovers(
         id,
         dir: parts.bundle(id),
         init: init !== undefined && sameProcess(init) ? init.pid : undefined,
+        isShim: handler?.tasks !== undefined,
         takesCgroup: handler !== undefined && takesCgroup(handler),
       });
     }),

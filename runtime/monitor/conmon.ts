@@ -9,6 +9,7 @@ import { meansGone, processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
+import { standInCommand } from '../shim/stand-in.ts';
 
 export interface MonitorFolders {
   /** Where exit codes are kept on disk: one file per container, named by its id. */
@@ -170,14 +171,15 @@ function monitorIn(bundle: string): ProcessIdentity | undefined {
 function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput): string[] {
   return [
     ...['--cid', id, '--cuuid', id.slice(0, 16), '--name', id.slice(0, 16), '--bundle', bundle],
-    ...runtimeArguments(handler, input),
+    ...runtimeArguments(handler, bundle, input),
     // First into the bundle, which is usually on another file system than the exits: a full file system of
     // exits does not lose the code.
     ...['--persist-dir', bundle, '--exit-dir', folders.exits, '--socket-dir-path', folders.attach],
     ...['--conmon-pidfile', join(bundle, monitorPidFile), '--container-pidfile', join(bundle, 'init.pid')],
     // conmon's own rotation discards the old log. A kubelet rotates, and asks for a reopen.
     ...['--log-path', input.logPath === '' ? 'none' : `k8s-file:${input.logPath}`, '--log-level', 'error'],
-    ...(input.terminal ? ['--terminal'] : []),
+    // The shim has the terminal, and gives the monitor its output.
+    ...(input.terminal && handler.tasks === undefined ? ['--terminal'] : []),
     ...(input.stdin ? ['--stdin'] : []),
     ...(input.stdin && !input.stdinOnce ? ['--leave-stdin-open'] : []),
   ];
@@ -191,14 +193,19 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
  * conmon's own `--systemd-cgroup` would come before these arguments, so the shell would get it.
  */
 function runtimeArguments(
-  { kind, program, globalArgs }: RuntimeHandler,
+  { kind, program, globalArgs, tasks }: RuntimeHandler,
+  bundle: string,
   { stdin, terminal, systemdCgroup }: Pick<MonitorInput, 'stdin' | 'terminal' | 'systemdCgroup'>,
 ): string[] {
   const own = [program, ...globalArgs, ...(systemdCgroup ? ['--systemd-cgroup'] : [])];
   const ours = `<&${nullDevice} ${terminal ? `>&${nullDevice} ` : ''}${nullDevice}<&-`;
   const isPiped = stdin && !terminal;
   const [first = '', ...more] =
-    kind === 'crun' && !isPiped ? ['/bin/sh', '-c', `exec "$0" "$@" ${ours}`, ...own] : own;
+    tasks !== undefined
+      ? standInCommand(bundle)
+      : kind === 'crun' && !isPiped
+        ? ['/bin/sh', '-c', `exec "$0" "$@" ${ours}`, ...own]
+        : own;
   return ['--runtime', first, ...more.flatMap((arg) => ['--runtime-arg', arg])];
 }
 
@@ -286,7 +293,7 @@ const scarcity =
  * is usually the cause: a program that is not in the image, or a limit that the kernel does not accept. The
  * kind is then `precondition`, and `exhausted` if the node lacked a resource.
  */
-function refused(id: string, runtime: string, message: string): PortcullisError {
+export function refused(id: string, runtime: string, message: string): PortcullisError {
   const said = message.trim().slice(0, 2_000);
   if (said === '') return createFailed(id, 'internal', `${runtime} gave no reason`);
   return createFailed(id, scarcity.test(said) ? 'exhausted' : 'precondition', `${runtime} said: ${said}`);

@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
@@ -6,6 +6,7 @@ import { meansGone, meansShortage, processIdentity } from '../../base/process/in
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScopes } from './exec-scope.ts';
 import { detachedFrom, killGroup } from './exec-session.ts';
+import { endTaskCommand } from '../shim/exec.ts';
 import type { OciProcess } from './spec.types.ts';
 
 /**
@@ -30,12 +31,16 @@ export interface ExecFiles {
   readonly monitor: string;
   /** Returns the error that the runtime reported for a command that it could not start. */
   reason(): Promise<string>;
+  /** Notes that a shim has started the command: its pid may be one inside a sandbox. */
+  markStarted(): Promise<void>;
+  /** Keeps the reason for which a shim did not start the command. */
+  refuse(reason: string): void;
   /** Reports whether the runtime started the command (it writes the pid file just before). */
   started(): boolean;
   remove(): Promise<void>;
 }
 
-const fileName = /^((exec|stream)-\d+-\d+)\.(json|pid|log|monitor)$/;
+const fileName = /^((exec|stream)-\d+-\d+)\.(json|pid|log|monitor|started)$/;
 let serial = 0;
 
 /** Writes the process description (runtime-spec config.md, "process") of a command. */
@@ -53,6 +58,8 @@ export async function writeExecFiles(
 function filesOf(dir: string, name: string, description = ''): ExecFiles {
   const base = join(dir, name);
   const [spec, pid, log, monitor] = [`${base}.json`, `${base}.pid`, `${base}.log`, `${base}.monitor`];
+  const inShim = `${base}.started`;
+  let refusal: string | undefined;
   return {
     name,
     spec,
@@ -60,10 +67,14 @@ function filesOf(dir: string, name: string, description = ''): ExecFiles {
     pid,
     log,
     monitor,
-    reason: async () => lastMessage(await readFile(log, 'utf8').catch(() => '')),
-    started: () => readPid(pid) !== undefined,
+    markStarted: () => writeFile(inShim, '', { mode: 0o600 }),
+    refuse: (reason) => {
+      refusal = reason;
+    },
+    reason: async () => refusal ?? lastMessage(await readFile(log, 'utf8').catch(() => '')),
+    started: () => readPid(pid) !== undefined || existsSync(inShim),
     remove: async () => {
-      await Promise.all([spec, pid, log, monitor].map((file) => rm(file, { force: true })));
+      await Promise.all([spec, pid, log, monitor, inShim].map((file) => rm(file, { force: true })));
     },
   };
 }
@@ -126,6 +137,8 @@ export async function endLeftoverExecs(
     readonly dir: string;
     readonly init: number | undefined;
     readonly takesCgroup: boolean;
+    /** Whether the container is a task of a shim. */
+    readonly isShim: boolean;
   },
 ): Promise<void> {
   const names = (await readdir(container.dir).catch(() => [])).flatMap(
@@ -133,6 +146,12 @@ export async function endLeftoverExecs(
   );
   for (const name of new Set(names)) {
     const files = filesOf(container.dir, name);
+    if (container.isShim) {
+      // Without its shim the command has ended.
+      await endTaskCommand(container.id, container.dir, name).catch(() => undefined);
+      await files.remove();
+      continue;
+    }
     const runtime = runtimeWith(files.pid);
     const command = readPid(files.pid);
     const scope =

@@ -7,7 +7,7 @@ import { endLeftoverExecs } from './exec-files.ts';
 
 test('the leftovers of a killed daemon’s commands are removed, and nothing else', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'bundle-'));
-  const container = { id: 'c', dir: folder, init: undefined, takesCgroup: true };
+  const container = { id: 'c', dir: folder, init: undefined, isShim: false, takesCgroup: true };
   try {
     for (const name of [
       'exec-12-1.json',

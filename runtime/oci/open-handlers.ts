@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import type { DaemonConfig } from '../config/types.ts';
+import type { DaemonConfig, RuntimeConfig } from '../config/types.ts';
 import { openRuntimeHandler, refuseVulnerable } from './runtime-handler.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
+import { openShimHandler } from './shim-handler.ts';
+import { serveEvents } from '../shim/events.ts';
 
 /**
  * Returns every configured handler that answers, by name. The default handler is also listed under the empty
@@ -17,22 +19,44 @@ export async function openHandlers(
   stateDir: string,
   log: Logger,
 ): Promise<ReadonlyMap<string, RuntimeHandler>> {
-  const open = async (name: string, path: string): Promise<readonly [string, RuntimeHandler] | undefined> => {
+  const eventSocket = join(config.state, 'shim-events.sock');
+  let events: ReturnType<typeof serveEvents> | undefined;
+  const openOne = async (
+    name: string,
+    { type, ...runtime }: RuntimeConfig,
+    own: string,
+  ): Promise<RuntimeHandler> => {
+    if (type === 'shim') {
+      await mkdir(join(own, 'tasks'), { recursive: true, mode: 0o700 });
+      const bundle = (id: string): string => join(config.state, 'containers', id);
+      const server = await (events ??= serveEvents(eventSocket));
+      const given = { startProgram, name, config: runtime, stateDir: own, bundle, log };
+      return openShimHandler({ ...given, events: eventSocket, closed: server.close });
+    }
+    const handler = await openRuntimeHandler({ startProgram, name, path: runtime.path, stateDir: own });
+    if (config.strict) refuseVulnerable(handler);
+    return handler;
+  };
+  const open = async (
+    name: string,
+    runtime: RuntimeConfig,
+  ): Promise<readonly [string, RuntimeHandler] | undefined> => {
     const own = join(stateDir, name);
     await mkdir(own, { recursive: true, mode: 0o700 });
     try {
-      const handler = await openRuntimeHandler({ startProgram, name, path, stateDir: own });
-      if (config.strict) refuseVulnerable(handler);
-      return [name, handler];
+      return [name, await openOne(name, runtime, own)];
     } catch (cause) {
       if (name === config.defaultRuntime) throw cause;
-      log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler cannot be used');
+      log.warn(
+        { handler: name, path: runtime.path, cause: reasonOf(cause) },
+        'this runtime handler cannot be used',
+      );
       return undefined;
     }
   };
   // Asks each handler for its version, which takes tens of milliseconds.
   const opened = await Promise.all(
-    Object.entries(config.runtimes).map(([name, { path }]) => open(name, path)),
+    Object.entries(config.runtimes).map(([name, runtime]) => open(name, runtime)),
   );
   const handlers = new Map(opened.filter((each) => each !== undefined));
   const byDefault = handlers.get(config.defaultRuntime);

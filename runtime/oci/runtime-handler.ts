@@ -12,6 +12,7 @@ import { startByFifo } from './start-by-fifo.ts';
 import { openSealedProgram } from './sealed-program.ts';
 import { openAdvisories } from './advisories.ts';
 import type { OciResources } from './spec.types.ts';
+import type { ShimTasks } from '../shim/tasks.ts';
 
 const updatePrefix = '.update-';
 
@@ -34,6 +35,8 @@ export interface RuntimeHandler {
   readonly globalArgs: readonly string[];
   /** The folder of the runtime's own state, with one folder for each container. */
   readonly stateDir: string;
+  /** The tasks of a handler whose program is a shim; undefined: it is an OCI runtime. */
+  readonly tasks?: ShimTasks;
   /**
    * Starts a created container.
    * @param cutOff the first process, if an earlier start was interrupted by the daemon's end
@@ -149,7 +152,8 @@ function runtimeFailed(path: string, command: string, id: string, stderr: string
   });
 }
 
-function unusable(name: string, path: string, why: string): PortcullisError {
+/** Returns the error of a handler whose program does not answer. */
+export function unusable(name: string, path: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_HANDLER_UNUSABLE',
     kind: 'precondition',

@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { reasonOf } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { closeFd, openNullDevice, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -10,12 +11,17 @@ import type { ExecFiles } from './exec-files.ts';
 import type { ExecScope } from './exec-scope.ts';
 import { killGroup } from './exec-session.ts';
 import { copyOomScore } from '../processes/oom-score.ts';
+import { startTaskCommand } from '../shim/exec.ts';
+import type { TaskCommand } from '../shim/exec.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 
 /** A container in which a command is to run. Plain data. */
 export interface ExecTarget {
   readonly id: string;
-  readonly handler: Pick<RuntimeHandler, 'name' | 'program' | 'kind' | 'version' | 'globalArgs'>;
+  readonly handler: Pick<RuntimeHandler, 'name' | 'program' | 'kind' | 'version' | 'globalArgs'> & {
+    /** Whether its program is a shim. */
+    readonly isShim: boolean;
+  };
   /** Absolute path of the monitor. */
   readonly conmon: string;
   /** The first process. */
@@ -36,6 +42,14 @@ export interface StartedCommand {
    * Resolves when the command is reaped.
    */
   kill(spare?: (pid: number) => boolean): Promise<void>;
+  /** Sets the size of the terminal that a shim has for the command. */
+  readonly resize?: TaskCommand['resize'];
+}
+
+/** Returns what a command needs to know of its handler, as plain data. */
+export function execHandler(handler: RuntimeHandler): ExecTarget['handler'] {
+  const { name, program, kind, version, globalArgs, tasks } = handler;
+  return { name, program, kind, version, globalArgs, isShim: tasks !== undefined };
 }
 
 /** The maximum time for its parent to reap a killed command. */
@@ -65,8 +79,11 @@ export async function startCommand(input: {
   readonly scope: ExecScope | undefined;
   readonly descriptors: readonly [number | null, number | null, number | null];
   readonly consoleSocket?: string;
+  /** Whether the command has a terminal. Read for shims only, which connect it to the streams. */
+  readonly terminal?: boolean;
 }): Promise<StartedCommand> {
   const { target, files, scope } = input;
+  if (target.handler.isShim) return startInShim(input);
   const console = input.consoleSocket === undefined ? [] : ['--console-socket', input.consoleSocket];
   const options = [...console, ...(scope?.args ?? [])];
   await checkCommandPlace(target, input.place, input.paths);
@@ -87,6 +104,37 @@ export async function startCommand(input: {
     await scope?.kill(0, spare);
   };
   return { exited: parent.exited, kill: (spare) => (killed ??= kill(spare)) };
+}
+
+/** Starts a command through the shim of its container, which is its parent and reports its end. */
+async function startInShim({
+  target,
+  files,
+  descriptors,
+  terminal = false,
+}: Parameters<typeof startCommand>[0]): Promise<StartedCommand> {
+  try {
+    const command = await startTaskCommand({
+      container: target.id,
+      bundle: target.dir,
+      name: files.name,
+      process: files.description,
+      terminal,
+      descriptors,
+    });
+    await files.markStarted();
+    return {
+      exited: command.exited,
+      kill: async () => {
+        await command.kill();
+        await command.exited;
+      },
+      resize: command.resize,
+    };
+  } catch (cause) {
+    files.refuse(reasonOf(cause));
+    return { exited: Promise.resolve(255), kill: () => Promise.resolve() };
+  }
 }
 
 /** The process that will reap the command. */

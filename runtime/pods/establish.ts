@@ -18,7 +18,7 @@ import type { SandboxPlan } from './validate.ts';
 
 export interface EstablishDeps extends ReleaseDeps {
   readonly effects: SandboxEffects;
-  readonly sharing: Pick<Sharing, 'begin' | 'end' | 'watch'>;
+  readonly sharing: Pick<Sharing, 'begin' | 'end' | 'isRequired' | 'watch'>;
   readonly log: Logger;
 }
 
@@ -43,10 +43,17 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
   let mayBeReady = false;
   try {
     await records.put(intent);
+    const attaching = plan.hostNetwork ? undefined : effects.network.attach(attachRequest(intent));
+    const hasShim = sharing.isRequired(request.runtimeHandler);
     const [attachment, , infra] = await settleAll([
-      plan.hostNetwork ? undefined : effects.network.attach(attachRequest(intent)),
+      attaching,
       effects.files.make(intent, plan),
-      plan.sharedPids ? sharing.begin(intent) : undefined,
+      // A sandbox reads the links of the pod when it starts.
+      hasShim
+        ? Promise.resolve(attaching).then(() => sharing.begin(intent))
+        : plan.sharedPids
+          ? sharing.begin(intent)
+          : undefined,
     ]);
     const asks = plan.hostNetwork ? undefined : nameNetwork(config.annotations);
     if (asks !== undefined) await effects.askNames(intent, asks);
@@ -73,7 +80,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
 
 /** Claims the namespaces of the pod, and returns the record of what is about to be created. */
 async function intended(
-  { effects, records }: Pick<EstablishDeps, 'effects' | 'records'>,
+  { effects, records, sharing }: Pick<EstablishDeps, 'effects' | 'records' | 'sharing'>,
   { config, plan, runtimeHandler, requestDigest }: SandboxRequest,
 ): Promise<SandboxRecord> {
   const id = effects.newId();
@@ -92,7 +99,7 @@ async function intended(
     bootId: effects.bootId(),
     cgroupParent,
     ownedCgroups,
-    ...(plan.sharedPids && { infra: {} }),
+    ...((plan.sharedPids || sharing.isRequired(runtimeHandler)) && { infra: {} }),
     createdAt: createdAfter(effects.now(), plan, records.list()),
   };
 }

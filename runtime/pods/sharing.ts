@@ -6,6 +6,8 @@ import type { SandboxRecord } from './record.ts';
 
 /** The side effects of a shared PID namespace. An act whose work is already done succeeds. */
 export interface InfraEffects {
+  /** Whether each pod of this handler has such a process: its shim. */
+  isRequired(runtimeHandler: string): boolean;
   /** Starts the process that holds the pod's PID namespace. The intent is recorded before the call. */
   start(record: SandboxRecord): Promise<ProcessIdentity>;
   /**
@@ -22,6 +24,7 @@ export interface InfraEffects {
 export interface Sharing {
   /** Returns the record of a ready pod with a live process; starts one only if there is none. */
   share(record: SandboxRecord): Promise<SandboxRecord>;
+  isRequired(runtimeHandler: string): boolean;
   /** For a pod that is being created, with the intent on record. */
   begin(record: SandboxRecord): Promise<NonNullable<SandboxRecord['infra']>>;
   end(record: SandboxRecord): Promise<void>;
@@ -83,6 +86,7 @@ export function createSharing(parts: {
         throw cause;
       }
     },
+    isRequired: effects.isRequired,
     begin: async (record) => ({ process: await effects.start(record) }),
     end,
     watch,

@@ -6,6 +6,7 @@ import type { ContainerService } from '../containers/container-service.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+import { execHandler } from '../oci/start-command.ts';
 import type { ExecTarget } from '../oci/start-command.ts';
 import type { SandboxService } from '../pods/sandbox-service.ts';
 import type { AskedStreams, AttachPlan, ForwardPlan } from '../streaming/plan.ts';
@@ -37,9 +38,13 @@ export function createStreamingHandlers(parts: {
   const target = ({ id, init, runtimeHandler }: ContainerRecord): ExecTarget => {
     const handler = parts.handlers.get(runtimeHandler);
     if (handler === undefined) throw unknownHandler(runtimeHandler);
-    const { name, program, kind, version, globalArgs } = handler;
-    const by = { name, program, kind, version, globalArgs };
-    return { id, handler: by, conmon: parts.conmon, init: init?.pid ?? 0, dir: parts.bundle(id) };
+    return {
+      id,
+      handler: execHandler(handler),
+      conmon: parts.conmon,
+      init: init?.pid ?? 0,
+      dir: parts.bundle(id),
+    };
   };
   return {
     exec: async ({ containerId, cmd, ...streams }) => {
@@ -63,6 +68,9 @@ export function createStreamingHandlers(parts: {
         container: record.id,
         socket: join(parts.attachFolder, record.id.slice(0, 16), 'attach'),
         windowSize: join(parts.bundle(record.id), 'winsz'),
+        ...(parts.handlers.get(record.runtimeHandler)?.tasks !== undefined && {
+          shimBundle: parts.bundle(record.id),
+        }),
         endsWithInput: asked.tty || !record.config.stdinOnce,
         streams: asked,
       };

@@ -23,6 +23,8 @@ export interface AttachPlan {
   readonly socket: string;
   /** The FIFO that receives the terminal's size. */
   readonly windowSize: string;
+  /** The bundle of a container whose terminal a shim has. */
+  readonly shimBundle?: string;
   /**
    * The container's input stays open for the next client. A client that ends its own input is finished, and
    * its session ends.

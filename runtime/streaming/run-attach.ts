@@ -12,6 +12,7 @@ import {
   connectUnix,
   socket,
 } from '../../base/kernel/index.ts';
+import { resizeTask } from '../shim/exec.ts';
 import type { CommandStreams, WindowSize } from './command-streams.ts';
 import type { Outcome } from './outcome.ts';
 import type { AttachPlan } from './plan.ts';
@@ -54,7 +55,12 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
         lastAnswer = setTimeout(() => connection.destroy(), lastAnswerMs);
     });
   }
-  const resizer = resizeThrough(plan.windowSize);
+  const { shimBundle } = plan;
+  const resizer = resizeBy(
+    shimBundle === undefined
+      ? (size) => writeSize(plan.windowSize, size)
+      : (size) => resizeTask(plan.container, shimBundle, size),
+  );
   streams.onResize(resizer.set);
   await over;
   clearTimeout(lastAnswer);
@@ -114,21 +120,23 @@ async function pumpPackets(source: Readable, connection: Socket): Promise<boolea
   }
 }
 
-/** Writes sizes to the monitor's FIFO. If several sizes arrive at once, only the latest is written. */
-function resizeThrough(fifo: string): {
+/** Writes a size to the monitor's FIFO. */
+async function writeSize(fifo: string, { rows, columns }: WindowSize): Promise<void> {
+  const file = await open(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
+  try {
+    await file.write(`${rows} ${columns}\n`);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Passes sizes on. If several sizes arrive at once, only the latest is passed on. */
+function resizeBy(write: (size: WindowSize) => Promise<void>): {
   readonly set: (size: WindowSize) => void;
   readonly stop: () => void;
 } {
   let latest: WindowSize | undefined;
   let timer: NodeJS.Timeout | undefined;
-  const write = async ({ rows, columns }: WindowSize): Promise<void> => {
-    const file = await open(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
-    try {
-      await file.write(`${rows} ${columns}\n`);
-    } finally {
-      await file.close();
-    }
-  };
   const flush = (): void => {
     timer = undefined;
     if (latest === undefined) return;

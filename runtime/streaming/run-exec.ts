@@ -67,12 +67,16 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, deps: Exe
       init: target.init,
       takesCgroup: takesCgroup(target.handler),
     });
-    const session = await (plan.streams.tty ? startOnTerminal : startOnPipes)(plan, streams, {
-      ...deps,
-      place: commandPlace(spec),
-      files,
-      scope,
-    });
+    const session = await (plan.streams.tty && !target.handler.isShim ? startOnTerminal : startOnPipes)(
+      plan,
+      streams,
+      {
+        ...deps,
+        place: commandPlace(spec),
+        files,
+        scope,
+      },
+    );
     return await overseeSession(session, target.init, files, streams);
   } catch (cause) {
     return { kind: 'failure', why: `error executing command in container: ${reasonOf(cause)}` };
@@ -170,7 +174,7 @@ async function startOnPipes(
   for (const socket of [input, output, errors])
     if (socket !== undefined) ours.push(socket.on('error', () => socket.destroy()));
   try {
-    command = await startCommand({ ...deps, target, descriptors: theirs });
+    command = await startCommand({ ...deps, target, descriptors: theirs, terminal: asked.tty });
   } catch (cause) {
     for (const socket of ours) socket.destroy();
     throw cause;
@@ -178,6 +182,7 @@ async function startOnPipes(
     for (const fd of theirs) if (fd !== null) closeFd(fd);
   }
   if (input !== undefined && streams.stdin !== undefined) pumpInput(streams.stdin, input);
+  if (command.resize !== undefined) streams.onResize(command.resize);
   // Only the status reports the runtime's own message about a command that it cannot start.
   const started = startOf(command, deps.files);
   const outputs = [

@@ -52,6 +52,7 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
     askNames: () => Promise.resolve(),
     cgroups: { place: (_asked, id) => `/portcullis/${id}`, owned: () => [], remove: () => Promise.resolve() },
     infra: {
+      isRequired: () => false,
       start: ({ id }) =>
         life.act('spawn', `start of the infra process of ${id}`, () => {
           // An OCI runtime refuses an id that it knows in the same way.

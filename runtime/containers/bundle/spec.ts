@@ -6,6 +6,7 @@ import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
 import type { HandlerFeatures } from '../../oci/handler-features.ts';
 import { generateSpec } from '../../oci/spec.ts';
 import type { SpecInput } from '../../oci/spec.ts';
+import { shimAnnotations } from '../../oci/shim-annotations.ts';
 import type { OciSpec } from '../../oci/spec.types.ts';
 import { withEdits } from '../cdi/edits.ts';
 import type { DeviceNode } from '../host-devices.ts';
@@ -68,6 +69,8 @@ export function bundleSpec(
     annotations: {
       'dev.portcullis.sandbox': sandbox.id,
       'dev.portcullis.verdict': record.verdictId,
+      ...(handler.tasks !== undefined &&
+        shimAnnotations('container', sandbox.id, record.config.metadata?.name)),
       ...(cgroup.systemd && systemdAnnotations),
     },
   });

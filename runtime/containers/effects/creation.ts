@@ -19,6 +19,7 @@ import { orNoRoom } from './no-room.ts';
 import type { PidNamespace } from '../pid-namespace.ts';
 import { openPidNamespace } from '../pid-namespace.ts';
 import type { ContainerRecord } from '../record.ts';
+import { createTask, prepareTask } from './tasks.ts';
 import { killMonitorOf } from './monitors.ts';
 import type { ContainerMonitors } from './monitors.ts';
 import type { ContainerPlaces } from './places.ts';
@@ -72,7 +73,10 @@ export function creationEffects(
         cgroup: places.cgroup(record),
         pidNamespace,
         planned: (plan) => void plans.set(record.id, plan),
-        accepted: () => monitors.startEarly(record, durable),
+        accepted: () => {
+          if (handler.tasks !== undefined) prepareTask(places.bundle(record.id));
+          monitors.startEarly(record, durable);
+        },
       });
       if (admitted.volumes.length === 0) return made;
       const refs = admitted.volumes.map(
@@ -86,6 +90,10 @@ export function creationEffects(
       });
       closeNamespace(record.id);
       deps.adoptMonitor(made.monitor.pid);
+      if (places.handler(record).tasks !== undefined) {
+        deps.adoptMonitor(made.init.pid);
+        await createTask(deps, record, made.init.pid);
+      }
       const plan = plans.get(record.id);
       plans.delete(record.id);
       // The host does not see the mounts of other runtimes (virtual machines, kernels in user space).
@@ -101,8 +109,11 @@ export function creationEffects(
       closeNamespace(record.id);
       plans.delete(record.id);
       await monitors.abandon(record);
+      const handler = places.findHandler(record);
+      // The stand-in ends with the task.
+      if (handler?.tasks !== undefined) await handler.delete(record.id);
       await killMonitorOf(record);
-      await places.findHandler(record)?.delete(record.id);
+      if (handler?.tasks === undefined) await handler?.delete(record.id);
       if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0)
         await emptyCgroup(cgroups, cgroupOf(record));
       await removeCgroupTree(cgroups, cgroupOf(record));

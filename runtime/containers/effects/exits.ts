@@ -1,9 +1,10 @@
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { ExitWatch } from '../../monitor/exits.ts';
+import type { Exit, ExitWatch } from '../../monitor/exits.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { createOomLedger } from '../../cgroups/oom-ledger.ts';
 import type { ContainerEffects } from '../container-effects.ts';
+import { readTaskExit } from '../../shim/stand-in.ts';
 import type { ContainerPlaces } from './places.ts';
 
 /** The effects that report how a container ended. */
@@ -22,15 +23,20 @@ export function exitEffects({
       if (record.init === undefined || record.monitor === undefined) return () => undefined;
       const { path, systemd } = places.cgroup(record);
       if (systemd) void oomLedger.open(dirname(path));
+      const tasks = places.findHandler(record)?.tasks;
+      tasks?.follow(record.id, places.bundle(record.id));
       return exits.watchContainer(
         record.id,
         { init: record.init, monitor: record.monitor },
-        report,
+        tasks === undefined ? report : (exit) => void whenEnded(places.bundle(record.id), exit).then(report),
         monitorLost,
       );
     },
     forgetExit: (id) => exits.forget(id),
-    recordedExit: (id) => exits.recorded(id),
+    recordedExit: async (id) => {
+      const exit = await exits.recorded(id);
+      return exit === undefined ? undefined : whenEnded(places.bundle(id), exit);
+    },
     // conmon records the notification of the kernel. The kernel's own count also covers the case in which
     // conmon looked too late.
     wasOutOfMemory: async (record) => {
@@ -45,4 +51,10 @@ export function exitEffects({
       return counted || noted;
     },
   };
+}
+
+/** Returns the exit with the time that the shim reported, if the container is a task of one. */
+async function whenEnded(bundle: string, exit: Exit): Promise<Exit> {
+  const task = await readTaskExit(bundle);
+  return task === undefined ? exit : { ...exit, finishedAt: task.finishedAt };
 }

@@ -2,12 +2,14 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { CgroupDriver, ContainerCgroup } from '../../cgroups/cgroup-place.ts';
 import { containerCgroup, podCgroup, processCgroup } from '../../cgroups/cgroup-place.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
+import { podTaskIn } from '../../pods/effects.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
 import type { ContainerRecord } from '../record.ts';
 
 export interface PlaceDeps {
   /** Returns the folder of one container: bundle, pid files, attach socket. */
   readonly bundle: (id: string) => string;
+  readonly stateDir: string;
   /** By name; the empty name is the default handler. */
   readonly handlers: ReadonlyMap<string, RuntimeHandler>;
   readonly cgroupDriver: CgroupDriver;
@@ -17,6 +19,8 @@ export interface PlaceDeps {
 /** Where a container is on this host. */
 export interface ContainerPlaces {
   bundle(id: string): string;
+  /** Returns the folder of the task that a pod has in its shim. */
+  podTask(sandboxId: string): string;
   /** @throws PortcullisError RUNTIME_UNKNOWN_HANDLER when the configuration no longer names the handler */
   handler(record: ContainerRecord): RuntimeHandler;
   /** Returns undefined when the configuration no longer names the handler. */
@@ -27,7 +31,13 @@ export interface ContainerPlaces {
 }
 
 /** Finds the bundle, the OCI runtime and the cgroup of each container from its record. */
-export function createPlaces({ bundle, handlers, cgroupDriver, sandbox }: PlaceDeps): ContainerPlaces {
+export function createPlaces({
+  bundle,
+  stateDir,
+  handlers,
+  cgroupDriver,
+  sandbox,
+}: PlaceDeps): ContainerPlaces {
   const findHandler = (record: ContainerRecord): RuntimeHandler | undefined =>
     handlers.get(record.runtimeHandler);
   const cgroup = (record: ContainerRecord): ContainerCgroup =>
@@ -37,6 +47,7 @@ export function createPlaces({ bundle, handlers, cgroupDriver, sandbox }: PlaceD
     );
   return {
     bundle,
+    podTask: (sandboxId) => podTaskIn(stateDir, sandboxId),
     findHandler,
     handler: (record) => {
       const handler = findHandler(record);

@@ -36,11 +36,22 @@ export function processEffects({
       return started;
     },
     kill: (record, signal) => {
+      const tasks = places.findHandler(record)?.tasks;
+      if (tasks !== undefined) {
+        // A shim that does not answer costs its deadline, and nothing waits: a stop repeats SIGKILL.
+        tasks
+          .kill(record.id, places.bundle(record.id), signalNumber(signal), signal === 'SIGKILL')
+          .catch(() => undefined);
+        return;
+      }
       signalProcess(record.init, signalNumber(signal));
       // A user may have paused the container, or the container may have paused a part of itself.
       if (signal === 'SIGKILL') void thawCgroup(cgroups, places.cgroup(record).path);
     },
-    heeds: (record, signal) => sharesPids(record.config) || catches(record.init, signalNumber(signal)),
+    heeds: (record, signal) =>
+      sharesPids(record.config) ||
+      places.findHandler(record)?.tasks !== undefined ||
+      catches(record.init, signalNumber(signal)),
     killLeftovers: async (record) => {
       // With its own PID namespace, the kernel has killed these processes together with the first one.
       if (sharesPids(record.config)) await emptyCgroup(cgroups, places.cgroup(record).path);

@@ -9,6 +9,7 @@ import { checkedResources } from '../../cgroups/check-resources.ts';
 import { commandPlace } from '../../oci/command-place.ts';
 import type { ExecScopes } from '../../oci/exec-scope.ts';
 import { execSync } from '../../oci/exec.ts';
+import { execHandler } from '../../oci/start-command.ts';
 import { commandArguments } from '../../oci/launched-command.ts';
 import { boundedResources } from '../../oci/profile-bounds.ts';
 import type { ResourceSupport } from '../../cgroups/resource-support.ts';
@@ -45,7 +46,7 @@ export function runningEffects(
         scopes: deps.execScopes,
         target: {
           id: record.id,
-          handler: places.handler(record),
+          handler: execHandler(places.handler(record)),
           conmon: deps.conmon,
           init: record.init?.pid ?? 0,
           dir,

@@ -74,6 +74,8 @@ export async function openFeatureProbe(
   let closing = false;
 
   const look = async (handler: RuntimeHandler): Promise<HandlerFeatures> => {
+    // A shim has no command line of an OCI runtime that could be probed.
+    if (handler.tasks !== undefined) return { ...noFeatures, whyNoUserNamespaces: 'it is a shim' };
     if (closing) return known.get(handler.path) ?? noFeatures;
     const features = await probeRuntime(handler, input);
     known.set(handler.path, features);

@@ -2,7 +2,7 @@ import { mkdir, readFile, rename, rm, writeFile, chmod } from 'node:fs/promises'
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
-import { PortcullisError } from '../../../base/errors/index.ts';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../../base/process/index.ts';
 import type { Reactor, StartProgram } from '../../../base/reactor/index.ts';
 import { endProcessesWithArgument, signalProcess, watchProcess } from '../../processes/processes.ts';
@@ -11,6 +11,9 @@ import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { runCommand } from '../../processes/command.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
+import { shimAnnotations } from '../../oci/shim-annotations.ts';
+import type { ShimTasks } from '../../shim/tasks.ts';
+import { podTaskIn } from '../effects.ts';
 import type { SandboxRecord } from '../record.ts';
 import { planSandbox } from '../validate.ts';
 import { infraProgram } from './program.ts';
@@ -42,12 +45,20 @@ export async function openInfraProcesses(parts: {
   // Runtimes that all start at once slow down each other and the daemon.
   const slots = pLimit(availableParallelism());
   await provideProgram(root);
-  const folderOf = (record: SandboxRecord): string => join(parts.stateDir, 'pods', record.id, 'infra');
+  const tasksOf = ({ runtimeHandler }: Pick<SandboxRecord, 'runtimeHandler'>): ShimTasks | undefined =>
+    handlers.get(runtimeHandler)?.tasks;
+  const folderOf = (record: SandboxRecord): string =>
+    tasksOf(record) === undefined
+      ? join(parts.stateDir, 'pods', record.id, 'infra')
+      : podTaskIn(parts.stateDir, record.id);
   return {
+    isRequired: (runtimeHandler) => tasksOf({ runtimeHandler }) !== undefined,
     start: async (record) => {
       const handler = handlers.get(record.runtimeHandler);
-      if (handler === undefined || handler.kind === 'other') throw unsupported(record, handler);
       const plan = planSandbox(record.config);
+      const tasks = handler?.tasks;
+      if (handler === undefined || (handler.kind === 'other' && (tasks === undefined || plan.sharedPids)))
+        throw unsupported(record, handler);
       const folder = folderOf(record);
       await Promise.all([
         providing(() => provideProgram(root)),
@@ -63,7 +74,11 @@ export async function openInfraProcesses(parts: {
           ...(plan.userNamespace === undefined ? [] : (['user'] as const)),
         ],
         cgroupsPath: cgroup.specPath,
-        annotations: { 'dev.portcullis.sandbox': record.id, ...(cgroup.systemd && systemdAnnotations) },
+        annotations: {
+          'dev.portcullis.sandbox': record.id,
+          ...(cgroup.systemd && systemdAnnotations),
+          ...(tasks !== undefined && shimAnnotations('sandbox', record.id)),
+        },
         largestId:
           plan.userNamespace === undefined
             ? Infinity
@@ -72,6 +87,10 @@ export async function openInfraProcesses(parts: {
         apparmorProfile: await parts.apparmorProfile(),
       });
       await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+      if (tasks !== undefined)
+        return slots(() => tasks.startPod(record.id, folder, cgroup.systemd)).catch((cause: unknown) => {
+          throw failed(record, reasonOf(cause));
+        });
       const pidFile = join(folder, 'pid');
       const args = [
         ...(cgroup.systemd ? ['--systemd-cgroup'] : []),
@@ -94,12 +113,14 @@ export async function openInfraProcesses(parts: {
     },
     end: async (record) => {
       const process = record.infra?.process;
+      const tasks = tasksOf(record);
+      if (tasks !== undefined) await tasks.endPod(record.id, folderOf(record));
       // A process that a killed daemon left while it started it has the bundle's folder among its arguments.
       if (process === undefined) await endProcessesWithArgument(folderOf(record));
       else signalProcess(process, SIGKILL);
       const { path } = containerCgroup(record.cgroupParent, record.id);
       await emptyCgroup(cgroups, path);
-      await handlers.get(record.runtimeHandler)?.delete(record.id);
+      if (tasks === undefined) await handlers.get(record.runtimeHandler)?.delete(record.id);
       await removeCgroupTree(cgroups, path);
       await rm(folderOf(record), { recursive: true, force: true });
     },

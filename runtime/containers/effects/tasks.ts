@@ -1,0 +1,40 @@
+import { mkdirSync } from 'node:fs';
+import { reasonOf } from '../../../base/errors/index.ts';
+import { refused } from '../../monitor/conmon.ts';
+import { signalProcess } from '../../processes/processes.ts';
+import { processIdentity } from '../../../base/process/index.ts';
+import { prepareStandIn } from '../../shim/stand-in.ts';
+import type { ContainerRecord } from '../record.ts';
+import type { ContainerPlaces } from './places.ts';
+
+/** Creates what the stand-in of a task needs, before the monitor starts it. */
+export function prepareTask(bundle: string): void {
+  mkdirSync(bundle, { recursive: true, mode: 0o700 });
+  prepareStandIn(bundle);
+}
+
+/**
+ * Creates the task of a container in the shim of its pod, with the standard streams of the stand-in.
+ * @throws PortcullisError RUNTIME_CREATE_FAILED with the message of the shim; the stand-in has ended then
+ */
+export async function createTask(
+  { places }: { readonly places: ContainerPlaces },
+  record: ContainerRecord,
+  standIn: number,
+): Promise<void> {
+  const handler = places.handler(record);
+  try {
+    await handler.tasks?.create({
+      id: record.id,
+      bundle: places.bundle(record.id),
+      podFolder: places.podTask(record.sandboxId),
+      standIn,
+      terminal: record.config.tty,
+      stdin: record.config.stdin,
+      systemdCgroup: places.cgroup(record).systemd,
+    });
+  } catch (cause) {
+    signalProcess(processIdentity(standIn), 9);
+    throw refused(record.id, handler.path, reasonOf(cause));
+  }
+}

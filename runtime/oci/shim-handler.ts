@@ -1,0 +1,85 @@
+import { dirname, join } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { runCommand } from '../processes/command.ts';
+import { TaskStatus } from '../shim/contract.types.ts';
+import { shimOptions } from '../shim/options.ts';
+import type { ShimConfig } from '../shim/options.ts';
+import { createShimTasks } from '../shim/tasks.ts';
+import { unusable } from './runtime-handler.ts';
+import type { ObservedStatus, RuntimeHandler } from './runtime-handler.ts';
+
+const statusOf: Readonly<Record<number, ObservedStatus>> = {
+  [TaskStatus.CREATED]: 'created',
+  [TaskStatus.RUNNING]: 'running',
+  [TaskStatus.STOPPED]: 'stopped',
+  [TaskStatus.PAUSED]: 'paused',
+  [TaskStatus.PAUSING]: 'paused',
+};
+
+/**
+ * Opens a runtime handler whose program is a shim of containerd.
+ * @param stateDir a folder for the state of this handler alone
+ * @param input.bundle returns the folder of a container
+ * @param input.events the socket at which the daemon serves the events of shims
+ * @throws PortcullisError RUNTIME_HANDLER_UNUSABLE when the program does not answer `-v`
+ */
+export async function openShimHandler(input: {
+  readonly startProgram: StartProgram;
+  readonly name: string;
+  readonly config: ShimConfig;
+  readonly stateDir: string;
+  readonly bundle: (id: string) => string;
+  readonly events: string;
+  /** Called when the handler is closed. */
+  readonly closed: () => void;
+  readonly log: Logger;
+}): Promise<RuntimeHandler> {
+  const { startProgram, name, config, stateDir, bundle } = input;
+  const { path } = config;
+  const version = await runCommand(startProgram, path, ['-v']).catch((cause: unknown) => {
+    throw unusable(name, path, reasonOf(cause));
+  });
+  if (version.exitCode !== 0) throw unusable(name, path, version.stderr.trim());
+  const tasks = createShimTasks({
+    program: {
+      startProgram,
+      path,
+      runtimeFolder: config.runtimePath === undefined ? '' : dirname(config.runtimePath),
+      events: input.events,
+    },
+    options: await shimOptions(config, stateDir),
+    log: input.log,
+  });
+  const observe = async (id: string): Promise<ObservedStatus> => {
+    const status = await tasks.status(id, bundle(id));
+    return status === 'absent' ? 'absent' : (statusOf[status] ?? 'stopped');
+  };
+  return {
+    name,
+    path,
+    program: path,
+    // The host does not see the mounts of a sandbox or a virtual machine.
+    kind: 'other',
+    version: /version:?\s+(\S+)/i.exec(version.stdout)?.[1] ?? '0',
+    globalArgs: [],
+    stateDir: join(stateDir, 'tasks'),
+    tasks: {
+      ...tasks,
+      close: () => {
+        tasks.close();
+        input.closed();
+      },
+    },
+    start: (id) => tasks.start(id, bundle(id)),
+    observe,
+    isStarted: async (id) => (await observe(id)) === 'running',
+    delete: (id) => tasks.delete(id, bundle(id)),
+    update: (id, resources) =>
+      tasks.update(id, bundle(id), {
+        typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources',
+        value: Buffer.from(JSON.stringify(resources)),
+      }),
+  };
+}

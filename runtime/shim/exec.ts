@@ -1,0 +1,105 @@
+import { failure } from '../../base/errors/index.ts';
+import type { Any } from './contract.types.ts';
+import { readShimRecord } from './shim-record.ts';
+import { openTaskApi } from './task-api.ts';
+import type { TaskApi } from './task-api.ts';
+
+/** A command that runs in a task. */
+export interface TaskCommand {
+  /** Undefined: the shim has ended. */
+  readonly exited: Promise<number | undefined>;
+  kill(): Promise<void>;
+  resize(size: { readonly rows: number; readonly columns: number }): void;
+}
+
+const SIGKILL = 9;
+const startMs = 60_000;
+const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
+
+/**
+ * Starts a command in a task. The connection is its own, so that any thread can do this. The shim opens the
+ * standard streams of this process by their descriptors, which may be closed once the promise resolves.
+ * @param input.descriptors pipes; null: no stream
+ * @param input.process the process in JSON (runtime-spec config.md, "process")
+ * @throws PortcullisError the errors of the shim, if it could not start the command
+ */
+export async function startTaskCommand(input: {
+  readonly container: string;
+  readonly bundle: string;
+  /** Unique in the container. */
+  readonly name: string;
+  readonly process: string;
+  readonly terminal: boolean;
+  readonly descriptors: readonly [number | null, number | null, number | null];
+}): Promise<TaskCommand> {
+  const { container: id, name: execId, terminal } = input;
+  const api = await taskApiIn(id, input.bundle);
+  const [stdin, stdout, stderr] = input.descriptors.map((fd) =>
+    fd === null ? '' : `/proc/${process.pid}/fd/${fd}`,
+  ) as [string, string, string];
+  const spec: Any = { typeUrl, value: Buffer.from(input.process) };
+  try {
+    await api.exec({ id, execId, terminal, stdin, stdout, stderr: terminal ? '' : stderr, spec });
+    await api.start({ id, execId }, { timeoutMs: startMs });
+  } catch (cause) {
+    await api.delete({ id, execId }).catch(() => undefined);
+    api.close();
+    throw cause;
+  }
+  const wait = async (): Promise<number | undefined> => {
+    try {
+      const { exitStatus } = await api.wait({ id, execId }, { timeoutMs: Infinity });
+      await api.delete({ id, execId }).catch(() => undefined);
+      return exitStatus;
+    } catch {
+      return undefined;
+    } finally {
+      api.close();
+    }
+  };
+  return {
+    exited: wait(),
+    kill: async () => void (await api.kill({ id, execId, signal: SIGKILL }).catch(() => undefined)),
+    resize: ({ rows, columns }) =>
+      void api.resizePty({ id, execId, width: columns, height: rows }).catch(() => undefined),
+  };
+}
+
+/** Ends a command that ran when a daemon was killed. */
+export async function endTaskCommand(id: string, bundle: string, execId: string): Promise<void> {
+  const api = await taskApiIn(id, bundle);
+  try {
+    await api.kill({ id, execId, signal: SIGKILL }).catch(() => undefined);
+    await api.wait({ id, execId }, { timeoutMs: 2_000 }).catch(() => undefined);
+    await api.delete({ id, execId }).catch(() => undefined);
+  } finally {
+    api.close();
+  }
+}
+
+/** Sets the size of a task's terminal. */
+export async function resizeTask(
+  id: string,
+  bundle: string,
+  { rows, columns }: { readonly rows: number; readonly columns: number },
+): Promise<void> {
+  const api = await taskApiIn(id, bundle);
+  try {
+    await api.resizePty({ id, width: columns, height: rows });
+  } finally {
+    api.close();
+  }
+}
+
+async function taskApiIn(id: string, bundle: string): Promise<TaskApi> {
+  const record = await readShimRecord(bundle);
+  if (record !== undefined) return openTaskApi(record);
+  throw failure(
+    'SHIM_UNREACHABLE',
+    'unavailable',
+    'reach the shim of container',
+    id.slice(0, 13),
+    'its bundle does not name a shim',
+    'create the container again',
+  );
+}

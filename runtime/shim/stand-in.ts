@@ -1,0 +1,84 @@
+import { constants } from 'node:fs';
+import { open, writeFile, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { mkfifo } from '../../base/kernel/index.ts';
+import { isErrno } from '../../base/kernel/index.ts';
+import { parseJson } from '../../base/json/index.ts';
+import { meansGone } from '../../base/process/index.ts';
+
+/**
+ * A container of a shim has its first process in the shim's keeping, and the monitor can neither wait for it
+ * nor hand it its pipes. So the monitor starts this program in its place (docs/decisions/0106). It holds the
+ * standard streams that the monitor made until the shim has opened them, ends with the exit code of the task,
+ * and lives on when the daemon does not. It reads two lines from a FIFO in the bundle: the first when the shim
+ * has opened the streams, the second with the exit code. The FIFO is open for writing as well, so that a line
+ * stays in it whatever happens to its writer.
+ */
+const script = `exec 8<&0
+( exec 0<&8 8<&- 9<>"$1/exit-code"
+  read -r held <&9
+  exec </dev/null >/dev/null 2>&1
+  read -r code <&9
+  exit "\${code:-255}" ) &
+echo $! >"$1/init.pid"`;
+
+/** The program and its first arguments. The monitor adds those of an OCI runtime's \`create\`. */
+export function standInCommand(bundle: string): readonly [string, ...string[]] {
+  return ['/bin/sh', '-c', script, 'portcullis-shim-task', bundle];
+}
+
+/** Creates the FIFO of a stand-in. One that exists stays. */
+export function prepareStandIn(bundle: string): void {
+  try {
+    mkfifo(join(bundle, 'exit-code'), 0o600);
+  } catch (cause) {
+    if (!isErrno(cause, 'EEXIST')) throw cause;
+  }
+}
+
+/** Lets the stand-in close the standard streams. Nothing happens when it has ended. */
+export function releaseStreams(bundle: string): Promise<void> {
+  return say(bundle, 'held');
+}
+
+/** How a task ended, as its shim reports it. */
+export interface TaskExit {
+  readonly code: number;
+  /** Nanoseconds since 1970, decimal. */
+  readonly finishedAt: string;
+}
+
+const exitFile = 'task-exit.json';
+
+/** Ends the stand-in with the exit code of its task. */
+export async function reportExit(bundle: string, exit: TaskExit): Promise<void> {
+  await writeFile(join(bundle, exitFile), JSON.stringify(exit), { mode: 0o600 }).catch(() => undefined);
+  await say(bundle, String(exit.code & 0xff));
+}
+
+/** Returns what {@link reportExit} kept: the exit file of the monitor has the time of the report only. */
+export async function readTaskExit(bundle: string): Promise<TaskExit | undefined> {
+  try {
+    return parseJson(await readFile(join(bundle, exitFile), 'utf8')) as TaskExit;
+  } catch {
+    return undefined;
+  }
+}
+
+async function say(bundle: string, line: string): Promise<void> {
+  let file;
+  try {
+    // Without a reader the open fails at once.
+    file = await open(join(bundle, 'exit-code'), constants.O_WRONLY | constants.O_NONBLOCK);
+    await file.write(`${line}\n`);
+  } catch (cause) {
+    if (!meansGone(cause) && !isErrno(cause, 'ENXIO', 'EPIPE') && !hasCode(cause, 'ENXIO', 'EPIPE'))
+      throw cause;
+  } finally {
+    await file?.close();
+  }
+}
+
+function hasCode(thrown: unknown, ...codes: readonly string[]): boolean {
+  return thrown instanceof Error && 'code' in thrown && codes.includes(String(thrown.code));
+}

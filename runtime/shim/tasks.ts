@@ -1,0 +1,246 @@
+import { rm } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { processIdentity, sameProcess } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import { endProcessesWithArgument, signalProcess } from '../processes/processes.ts';
+import { TaskStatus } from './contract.types.ts';
+import type { Any, Timestamp, WaitResponse } from './contract.types.ts';
+import { deleteDeadTask, startShim } from './launch.ts';
+import type { ShimProgram } from './launch.ts';
+import { readShimRecord, writeShimRecord } from './shim-record.ts';
+import { releaseStreams, reportExit } from './stand-in.ts';
+import { openTaskApi } from './task-api.ts';
+import type { TaskApi } from './task-api.ts';
+
+/** The tasks of the pods of one runtime handler, each pod with its own shim. */
+export interface ShimTasks {
+  /**
+   * Starts the shim of a pod and in it the task of the pod itself, which later tasks join.
+   * @param folder holds config.json; its name is the id of the pod
+   * @returns the process of the shim
+   */
+  startPod(id: string, folder: string, systemdCgroup: boolean): Promise<ProcessIdentity>;
+  /** Ends the task of the pod and its shim, dead or alive, and removes what they left. */
+  endPod(id: string, folder: string): Promise<void>;
+  /**
+   * Creates the task of a container in the shim of its pod, and reports its end to the stand-in.
+   * @param input.standIn the process whose standard streams the task gets
+   * @throws PortcullisError the errors of the shim
+   */
+  create(input: {
+    readonly id: string;
+    readonly bundle: string;
+    readonly podFolder: string;
+    readonly standIn: number;
+    readonly terminal: boolean;
+    readonly stdin: boolean;
+    readonly systemdCgroup: boolean;
+  }): Promise<void>;
+  start(id: string, bundle: string): Promise<void>;
+  status(id: string, bundle: string): Promise<TaskStatus | 'absent'>;
+  /** @throws PortcullisError of the shim, unless the task has ended */
+  kill(id: string, bundle: string, signal: number, all: boolean): Promise<void>;
+  update(id: string, bundle: string, resources: Any): Promise<void>;
+  /** Ends and removes a task. An absent task is a success. */
+  delete(id: string, bundle: string): Promise<void>;
+  /** Reports the end of a task to its stand-in, even if it ended before. */
+  follow(id: string, bundle: string): void;
+  close(): void;
+}
+
+const SIGKILL = 9;
+const endMs = 10_000;
+const againMs = 250;
+
+/** @param input.options returns the shim's own options for a task */
+export function createShimTasks(input: {
+  readonly program: ShimProgram;
+  readonly options: (systemdCgroup: boolean) => Any | undefined;
+  readonly log: Logger;
+}): ShimTasks {
+  const { program, options, log } = input;
+  /** Connections by the socket of the shim. */
+  const connections = new Map<string, Promise<TaskApi>>();
+  const followed = new Set<string>();
+  let closed = false;
+
+  /** Connects to the shim that the record in a folder names. Undefined: there is no record. */
+  const apiOf = async (folder: string): Promise<TaskApi | undefined> => {
+    const record = await readShimRecord(folder);
+    if (record === undefined) return undefined;
+    const known = connections.get(record.socket);
+    if (known !== undefined) return known;
+    const opening = openTaskApi(record);
+    connections.set(record.socket, opening);
+    const forget = (): void => {
+      if (connections.get(record.socket) === opening) connections.delete(record.socket);
+    };
+    opening.then((api) => void api.closed.then(forget), forget);
+    return opening;
+  };
+  const isDead = async (folder: string): Promise<boolean> => {
+    const shim = (await readShimRecord(folder))?.process;
+    return shim === undefined || !sameProcess(shim);
+  };
+  const required = async (folder: string): Promise<TaskApi> => {
+    const api = await apiOf(folder);
+    if (api !== undefined) return api;
+    throw new Error(`${folder} has no record of a shim`);
+  };
+  /** Waits for the end of a task. Undefined: the shim has ended, and its task was killed. */
+  const ended = async (id: string, folder: string): Promise<WaitResponse | undefined> => {
+    while (!closed) {
+      try {
+        return await (await required(folder)).wait({ id }, { timeoutMs: Infinity });
+      } catch (cause) {
+        if (isNotFound(cause)) return undefined;
+        if (await isDead(folder)) {
+          await deleteDeadTask(program, id, folder).catch((second: unknown) =>
+            log.warn(
+              { container: id, cause: reasonOf(second) },
+              'the task of a shim that ended is not removed',
+            ),
+          );
+          return undefined;
+        }
+        // The connection was lost, and the shim lives.
+        await pause(againMs, undefined, { ref: false });
+      }
+    }
+    return undefined;
+  };
+  const remove = async (id: string, folder: string): Promise<void> => {
+    try {
+      const api = await apiOf(folder);
+      if (api === undefined) return;
+      const { status } = await api.state({ id });
+      if (status !== TaskStatus.STOPPED) {
+        await api.kill({ id, signal: SIGKILL, all: true }).catch(unlessEnded);
+        await api.wait({ id }, { timeoutMs: endMs });
+      }
+      await api.delete({ id }, { timeoutMs: endMs });
+    } catch (cause) {
+      if (isNotFound(cause)) return;
+      if (!(await isDead(folder))) throw cause;
+      await deleteDeadTask(program, id, folder);
+    }
+  };
+
+  return {
+    startPod: async (id, folder, systemdCgroup) => {
+      const address = await startShim(program, id, folder);
+      await writeShimRecord(folder, address);
+      const api = await required(folder);
+      const { shimPid } = await api.connect({ id }).catch(() => ({ shimPid: 0 }));
+      await api.create({ id, bundle: folder, ...given(options(systemdCgroup)) }, { timeoutMs: 60_000 });
+      await api.start({ id });
+      const pid = shimPid === 0 ? (await api.connect({ id })).shimPid : shimPid;
+      const shim = processIdentity(pid);
+      if (shim === undefined) throw new Error('the shim ended at once');
+      await writeShimRecord(folder, { ...address, process: shim });
+      return shim;
+    },
+    endPod: async (id, folder) => {
+      const record = await readShimRecord(folder);
+      await remove(id, folder).catch((cause: unknown) =>
+        log.warn({ sandbox: id, cause: reasonOf(cause) }, 'the task of a pod is ended with its shim'),
+      );
+      const api = await apiOf(folder).catch(() => undefined);
+      await api?.shutdown({ id, now: true }, { timeoutMs: 2_000 }).catch(() => undefined);
+      const shim = record?.process;
+      for (let waited = 0; waited < 2_000 && shim !== undefined && sameProcess(shim); waited += 20)
+        await pause(20);
+      if (shim !== undefined && sameProcess(shim)) signalProcess(shim, SIGKILL);
+      // A shim whose record a killed daemon did not finish has the id among its arguments.
+      await endProcessesWithArgument(id);
+      api?.close();
+      if (record !== undefined) await rm(record.socket, { force: true });
+    },
+    create: async ({ id, bundle, podFolder, standIn, terminal, stdin, systemdCgroup }) => {
+      const shim = await readShimRecord(podFolder);
+      if (shim === undefined) throw new Error('its pod has no shim');
+      await writeShimRecord(bundle, shim);
+      const stream = (fd: number): string => `/proc/${standIn}/fd/${fd}`;
+      await (
+        await required(bundle)
+      ).create(
+        {
+          id,
+          bundle,
+          terminal,
+          stdin: stdin ? stream(0) : '',
+          stdout: stream(1),
+          stderr: terminal ? '' : stream(2),
+          ...given(options(systemdCgroup)),
+        },
+        { timeoutMs: 110_000 },
+      );
+      await releaseStreams(bundle);
+    },
+    start: async (id, bundle) => void (await (await required(bundle)).start({ id }, { timeoutMs: 60_000 })),
+    status: async (id, bundle) => {
+      try {
+        const api = await apiOf(bundle);
+        return api === undefined ? 'absent' : (await api.state({ id })).status;
+      } catch (cause) {
+        if (isNotFound(cause) || (await isDead(bundle))) return 'absent';
+        throw cause;
+      }
+    },
+    kill: async (id, bundle, signal, all) => {
+      const api = await apiOf(bundle);
+      await api?.kill({ id, signal, all }).catch(unlessEnded);
+    },
+    update: async (id, bundle, resources) => void (await (await required(bundle)).update({ id, resources })),
+    delete: remove,
+    follow: (id, bundle) => {
+      if (followed.has(id)) return;
+      followed.add(id);
+      void ended(id, bundle)
+        .then(async (exit) => {
+          if (closed) return;
+          await reportExit(bundle, {
+            code: exit?.exitStatus ?? 128 + SIGKILL,
+            finishedAt: exit?.exitedAt === undefined ? nowNs() : nanoseconds(exit.exitedAt),
+          });
+        })
+        .catch((cause: unknown) =>
+          log.error({ container: id, cause: reasonOf(cause) }, 'the exit of a task could not be reported'),
+        )
+        .finally(() => followed.delete(id));
+    },
+    close: () => {
+      closed = true;
+      for (const opening of connections.values())
+        opening.then(
+          (api) => api.close(),
+          () => undefined,
+        );
+    },
+  };
+}
+
+const given = (options: Any | undefined): { readonly options?: Any } =>
+  options === undefined ? {} : { options };
+
+function isNotFound(thrown: unknown): boolean {
+  return (
+    isPortcullisError(thrown) && (thrown.kind === 'not-found' || /container not created/.test(thrown.message))
+  );
+}
+
+/** A task that has ended gets no signal: shims report this in several ways. */
+function unlessEnded(thrown: unknown): void {
+  const ended = /process already finished|not found|no such process|already (?:dead|exited|stopped)/i;
+  if (!isNotFound(thrown) && !ended.test(reasonOf(thrown))) throw thrown;
+}
+
+function nanoseconds({ seconds, nanos }: Timestamp): string {
+  return (BigInt(seconds) * 1_000_000_000n + BigInt(nanos)).toString();
+}
+
+function nowNs(): string {
+  return (BigInt(Date.now()) * 1_000_000n).toString();
+}
