@@ -189,7 +189,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
       containers.close();
       sandboxes.close();
       exits.close();
-      for (const handler of handlers.values()) handler.tasks?.close();
+      for (const handler of handlers.values()) await handler.tasks?.close();
       await pool.close();
     },
   };

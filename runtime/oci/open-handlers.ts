@@ -7,7 +7,7 @@ import type { DaemonConfig, RuntimeConfig } from '../config/types.ts';
 import { openRuntimeHandler, refuseVulnerable } from './runtime-handler.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 import { openShimHandler } from './shim-handler.ts';
-import { serveEvents } from '../shim/events.ts';
+import { openEventSink } from '../shim/event-sink.ts';
 
 /**
  * Returns every configured handler that answers, by name. The default handler is also listed under the empty
@@ -19,8 +19,7 @@ export async function openHandlers(
   stateDir: string,
   log: Logger,
 ): Promise<ReadonlyMap<string, RuntimeHandler>> {
-  const eventSocket = join(config.state, 'shim-events.sock');
-  let events: ReturnType<typeof serveEvents> | undefined;
+  const events = openEventSink(startProgram, config.state, join(config.state, 'shims'));
   const openOne = async (
     name: string,
     { type, ...runtime }: RuntimeConfig,
@@ -29,9 +28,7 @@ export async function openHandlers(
     if (type === 'shim') {
       await mkdir(join(own, 'tasks'), { recursive: true, mode: 0o700 });
       const bundle = (id: string): string => join(config.state, 'containers', id);
-      const server = await (events ??= serveEvents(eventSocket));
-      const given = { startProgram, name, config: runtime, stateDir: own, bundle, log };
-      return openShimHandler({ ...given, events: eventSocket, closed: server.close });
+      return openShimHandler({ startProgram, name, config: runtime, stateDir: own, bundle, events, log });
     }
     const handler = await openRuntimeHandler({ startProgram, name, path: runtime.path, stateDir: own });
     if (config.strict) refuseVulnerable(handler);

@@ -4,6 +4,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from '../processes/command.ts';
 import { TaskStatus } from '../shim/contract.types.ts';
+import type { EventSink } from '../shim/event-sink.ts';
 import { shimOptions } from '../shim/options.ts';
 import type { ShimConfig } from '../shim/options.ts';
 import { createShimTasks } from '../shim/tasks.ts';
@@ -22,7 +23,7 @@ const statusOf: Readonly<Record<number, ObservedStatus>> = {
  * Opens a runtime handler whose program is a shim of containerd.
  * @param stateDir a folder for the state of this handler alone
  * @param input.bundle returns the folder of a container
- * @param input.events the socket at which the daemon serves the events of shims
+ * @param input.events where its shims send their events
  * @throws PortcullisError RUNTIME_HANDLER_UNUSABLE when the program does not answer `-v`
  */
 export async function openShimHandler(input: {
@@ -31,9 +32,7 @@ export async function openShimHandler(input: {
   readonly config: ShimConfig;
   readonly stateDir: string;
   readonly bundle: (id: string) => string;
-  readonly events: string;
-  /** Called when the handler is closed. */
-  readonly closed: () => void;
+  readonly events: EventSink;
   readonly log: Logger;
 }): Promise<RuntimeHandler> {
   const { startProgram, name, config, stateDir, bundle } = input;
@@ -65,13 +64,7 @@ export async function openShimHandler(input: {
     version: /version:?\s+(\S+)/i.exec(version.stdout)?.[1] ?? '0',
     globalArgs: [],
     stateDir: join(stateDir, 'tasks'),
-    tasks: {
-      ...tasks,
-      close: () => {
-        tasks.close();
-        input.closed();
-      },
-    },
+    tasks,
     start: (id) => tasks.start(id, bundle(id)),
     observe,
     isStarted: async (id) => (await observe(id)) === 'running',

@@ -5,6 +5,7 @@ import { openPipe, closeFd, writeFd } from '../../base/kernel/index.ts';
 import { join } from 'node:path';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { openOutputs } from '../processes/output.ts';
+import type { EventSink } from './event-sink.ts';
 import { parseStartAnswer } from './shim-record.ts';
 import type { ShimAddress } from './shim-record.ts';
 import { startParameters } from './start-messages.ts';
@@ -16,8 +17,8 @@ export interface ShimProgram {
   readonly path: string;
   /** The folder of the OCI runtime that the shim runs; empty: the shim looks in PATH. */
   readonly runtimeFolder: string;
-  /** The socket at which this daemon takes the shim's events. */
-  readonly events: string;
+  /** Where the shim sends its events. */
+  readonly events: EventSink;
 }
 
 const startMs = 30_000;
@@ -32,14 +33,15 @@ const SIGKILL = 9;
  * @throws PortcullisError SHIM_START_FAILED with the message of the shim, and the errors of its answer
  */
 export async function startShim(shim: ShimProgram, id: string, bundle: string): Promise<ShimAddress> {
+  await shim.events.ensure();
   // The shim writes its log to a FIFO of its bundle and waits for the reader. No reader outlives this daemon.
   await rm(join(bundle, 'log'), { force: true });
   await symlink('/dev/null', join(bundle, 'log'));
   const parameters = startParameters.encode({
     instanceId: id,
     namespace: shimNamespace,
-    ttrpcAddress: shim.events,
-    grpcAddress: shim.events,
+    ttrpcAddress: shim.events.socket,
+    grpcAddress: shim.events.socket,
   });
   const args = ['-id', id, 'start'];
   const first = await run(shim, args, bundle, parameters, startMs);
@@ -100,14 +102,14 @@ async function run(
         '-namespace',
         shimNamespace,
         '-address',
-        events,
+        events.socket,
         '-publish-binary',
         '/bin/false',
         ...args,
       ],
       env: {
         PATH: [runtimeFolder, process.env['PATH']].filter((one) => one !== undefined && one !== '').join(':'),
-        TTRPC_ADDRESS: events,
+        TTRPC_ADDRESS: events.socket,
         NAMESPACE: shimNamespace,
       },
       cwd,

@@ -15,12 +15,18 @@ import { meansGone } from '../../base/process/index.ts';
  * stays in it whatever happens to its writer.
  */
 const script = `exec 8<&0
-( exec 0<&8 8<&- 9<>"$1/exit-code"
+( exec 9<>"$1/exit-code"
   read -r held <&9
-  exec </dev/null >/dev/null 2>&1
+  exec 8<&- >/dev/null 2>&1
   read -r code <&9
   exit "\${code:-255}" ) &
 echo $! >"$1/init.pid"`;
+
+/**
+ * The descriptors of the standard streams in the stand-in. A shell gives the null device to a command in the
+ * background as its standard input, so that the true one has another number.
+ */
+export const standInStreams = { stdin: 8, stdout: 1, stderr: 2 } as const;
 
 /** The program and its first arguments. The monitor adds those of an OCI runtime's \`create\`. */
 export function standInCommand(bundle: string): readonly [string, ...string[]] {

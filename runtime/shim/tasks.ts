@@ -10,7 +10,7 @@ import type { Any, Timestamp, WaitResponse } from './contract.types.ts';
 import { deleteDeadTask, startShim } from './launch.ts';
 import type { ShimProgram } from './launch.ts';
 import { readShimRecord, writeShimRecord } from './shim-record.ts';
-import { releaseStreams, reportExit } from './stand-in.ts';
+import { releaseStreams, reportExit, standInStreams } from './stand-in.ts';
 import { openTaskApi } from './task-api.ts';
 import type { TaskApi } from './task-api.ts';
 
@@ -47,7 +47,8 @@ export interface ShimTasks {
   delete(id: string, bundle: string): Promise<void>;
   /** Reports the end of a task to its stand-in, even if it ended before. */
   follow(id: string, bundle: string): void;
-  close(): void;
+  /** Closes the connections. Tasks go on. */
+  close(): Promise<void>;
 }
 
 const SIGKILL = 9;
@@ -170,9 +171,9 @@ export function createShimTasks(input: {
           id,
           bundle,
           terminal,
-          stdin: stdin ? stream(0) : '',
-          stdout: stream(1),
-          stderr: terminal ? '' : stream(2),
+          stdin: stdin ? stream(standInStreams.stdin) : '',
+          stdout: stream(standInStreams.stdout),
+          stderr: terminal ? '' : stream(standInStreams.stderr),
           ...given(options(systemdCgroup)),
         },
         { timeoutMs: 110_000 },
@@ -211,13 +212,14 @@ export function createShimTasks(input: {
         )
         .finally(() => followed.delete(id));
     },
-    close: () => {
+    close: async () => {
       closed = true;
       for (const opening of connections.values())
         opening.then(
           (api) => api.close(),
           () => undefined,
         );
+      await program.events.close();
     },
   };
 }

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { parseDeclaration } from '../../base/protobuf/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { createTtrpcClient, ttrpcMethods } from '../../base/ttrpc/index.ts';
+import { openEventSink } from './event-sink.ts';
+
+const forward = ttrpcMethods(
+  parseDeclaration({
+    package: 'containerd.services.events.ttrpc.v1',
+    services: { Events: { Forward: 'ForwardRequest Empty' } },
+    messages: { Empty: {}, ForwardRequest: { envelope: '1 string' } },
+  }),
+)<{ readonly envelope: string }, object>('Events', 'Forward');
+
+const startProgram: StartProgram = ({ path }) => {
+  const child = spawn(path, [], { stdio: 'ignore' });
+  child.unref();
+  const exited = new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? 137)));
+  return Promise.resolve({ pid: child.pid ?? 0, exited, kill: () => child.kill('SIGKILL') });
+};
+
+test('the event sink answers every event, on many connections, whatever their size, until no pod is left', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-sink-'));
+  const shims = join(folder, 'shims');
+  mkdirSync(shims);
+  const sink = openEventSink(startProgram, folder, shims);
+  t.after(async () => {
+    rmSync(shims, { recursive: true, force: true });
+    await sink.close();
+    rmSync(folder, { recursive: true });
+  });
+  await Promise.all([sink.ensure(), sink.ensure()]);
+  assert.equal(statSync(sink.socket).mode & 0o777, 0o700);
+  const clients = Array.from({ length: 20 }, () => createTtrpcClient(connect(sink.socket), { name: 'sink' }));
+  for (const size of [0, 1, 2047, 2048, 2049, 65_536, 4 * 1024 * 1024 - 200])
+    await Promise.all(
+      clients.map((client) => client.call(forward, { envelope: 'x'.repeat(size) }, { timeoutMs: 20_000 })),
+    );
+  const hostile = connect(sink.socket);
+  hostile.on('error', () => undefined).write(Buffer.alloc(64, 0xff));
+  await new Promise((resolve) => hostile.once('close', resolve).resume());
+  await clients[0]?.call(forward, { envelope: 'after' });
+  for (const client of clients) client.close();
+
+  writeFileSync(join(shims, 'a-pod'), '');
+  await sink.close();
+  await createTtrpcClient(connect(sink.socket), { name: 'sink' }).call(forward, { envelope: 'still' });
+  rmSync(join(shims, 'a-pod'));
+  await sink.close();
+  assert.deepEqual(readdirSync(folder), ['shims']);
+});

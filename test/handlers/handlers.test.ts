@@ -1,0 +1,223 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { after, before, describe, it } from 'node:test';
+import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
+import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+import { openCommand } from '../fixtures/stream-client.ts';
+import { findTool } from '../fixtures/tools.ts';
+
+const tools = {
+  crun: findTool('crun'),
+  runc: findTool('runc'),
+  runsc: findTool('runsc'),
+  runcShim: findTool('containerd-shim-runc-v2'),
+  runscShim: findTool('containerd-shim-runsc-v1'),
+};
+
+interface Handler {
+  readonly name: string;
+  readonly config: Readonly<Record<string, string>>;
+  readonly skip: string | false;
+  readonly isShim: boolean;
+}
+
+const handlers: readonly Handler[] = [
+  { name: 'crun', config: { path: tools.crun.path }, skip: tools.crun.skip, isShim: false },
+  { name: 'runc', config: { path: tools.runc.path }, skip: tools.runc.skip, isShim: false },
+  {
+    name: 'shim-runc',
+    config: { path: tools.runcShim.path, type: 'shim', runtimePath: tools.runc.path },
+    skip: tools.runcShim.skip === false ? tools.runc.skip : tools.runcShim.skip,
+    isShim: true,
+  },
+  {
+    name: 'gvisor',
+    config: { path: tools.runscShim.path, type: 'shim', runtimePath: tools.runsc.path },
+    skip: tools.runscShim.skip === false ? tools.runsc.skip : tools.runscShim.skip,
+    isShim: true,
+  },
+];
+const present = handlers.filter(({ skip }) => skip === false);
+
+/** Processes whose arguments contain a text: shims and sandboxes have the id of their pod there. */
+function processesOf(text: string): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+        return line.includes(text) ? [`${pid} ${line}`] : [];
+      } catch {
+        return [];
+      }
+    });
+}
+
+describe('pods of every handler in one daemon', () => {
+  let stage: Stage;
+  let image = '';
+  let folder = '';
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'pc-handlers-'));
+    const config = join(folder, 'config.yaml');
+    const runtimes = Object.fromEntries(present.map(({ name, config: runtime }) => [name, runtime]));
+    writeFileSync(config, JSON.stringify({ runtimes, defaultRuntime: present[0]?.name }));
+    stage = await openStage({ flags: ['--config', config] });
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(async () => {
+    await stage.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const runtime = () => stage.daemon.cri.runtime;
+  const logOf = (pod: Pod, name: string): string =>
+    readFileSync(join(pod.config.logDirectory ?? '', name, '0.log'), 'utf8');
+
+  for (const { name, skip, isShim } of handlers)
+    describe(name, { skip }, () => {
+      it('runs two containers in one pod, with logs, exit codes, commands and statistics', async () => {
+        const pod = await runPod(stage, `${name}-life`, {}, name);
+        const first = await runContainer(stage, pod, {
+          image,
+          name: 'first',
+          command: ['sh', '-c', 'echo out; echo err >&2; trap "exit 7" TERM; while true; do sleep 0.1; done'],
+        });
+        const second = await runContainer(stage, pod, {
+          image,
+          name: 'second',
+          command: ['sh', '-c', 'echo short; exit 3'],
+        });
+        const ended = await exitOf(stage, second);
+        assert.equal(ended.exitCode, 3);
+        assert.equal(ended.reason, 'Error');
+        assert.match(logOf(pod, 'second'), / stdout F short\n/);
+        assert.match(logOf(pod, 'first'), / stdout F out\n/);
+        assert.match(logOf(pod, 'first'), / stderr F err\n/);
+        assert.deepEqual(await execute(stage, first, 'sh', '-c', 'echo hello; echo bad >&2; exit 5'), {
+          exitCode: 5,
+          stdout: 'hello\n',
+          stderr: 'bad\n',
+        });
+        const refused = await failureOf(execute(stage, first, '/no/such/program'));
+        assert.match(refused.code, /RUNTIME_EXEC_REFUSED|CRI_/);
+        const { stats } = await runtime().containerStats({ containerId: first });
+        assert.equal(stats?.attributes?.id, first);
+        await runtime().stopContainer({ containerId: first, timeout: 5 });
+        assert.equal((await exitOf(stage, first)).exitCode, 7);
+        await removePod(stage, pod);
+        assert.deepEqual(processesOf(pod.id), []);
+        assert.deepEqual(processesOf(first), []);
+      });
+
+      it('kills a container that ignores its stop signal', async () => {
+        const pod = await runPod(stage, `${name}-kill`, {}, name);
+        const id = await runContainer(stage, pod, {
+          image,
+          command: ['sh', '-c', 'trap "" TERM; while true; do sleep 0.1; done'],
+        });
+        await runtime().stopContainer({ containerId: id, timeout: 1 });
+        assert.equal((await exitOf(stage, id)).exitCode, 137);
+        await runtime().removeContainer({ containerId: id });
+        await removePod(stage, pod);
+      });
+
+      it('reports a program that is not in the image', async () => {
+        const pod = await runPod(stage, `${name}-missing`, {}, name);
+        const id = await createContainer(stage, pod, { image, command: ['/no/such/program'] });
+        await failureOf(runtime().startContainer({ containerId: id }));
+        await removePod(stage, pod);
+        assert.deepEqual(processesOf(pod.id), []);
+      });
+
+      it('streams exec with a terminal and attach', async () => {
+        const pod = await runPod(stage, `${name}-streams`, {}, name);
+        const id = await runContainer(stage, pod, {
+          image,
+          command: ['sh', '-c', 'while read -r line; do echo "got $line"; done'],
+          more: { stdin: true },
+        });
+        const exec = await runtime().exec({
+          containerId: id,
+          cmd: ['sh', '-c', 'read -r x; stty size; echo "tty $x"; exit 4'],
+          tty: true,
+          stdin: true,
+          stdout: true,
+        });
+        const terminal = await openCommand(exec.url);
+        terminal.resize(100, 40);
+        await pause(500);
+        terminal.send('typed\n');
+        const status = await terminal.status;
+        assert.match(terminal.stdout(), /tty typed/);
+        assert.match(terminal.stdout(), /40 100/);
+        assert.match(JSON.stringify(status), /"4"/);
+        const attach = await runtime().attach({ containerId: id, stdin: true, stdout: true });
+        const attached = await openCommand(attach.url);
+        attached.send('line\n');
+        for (let waited = 0; waited < 5_000 && !attached.stdout().includes('got line'); waited += 20)
+          await pause(20);
+        assert.match(attached.stdout(), /got line/);
+        attached.drop();
+        await removePod(stage, pod);
+      });
+
+      it('goes on over kill -9 of the daemon, and reports what ended meanwhile', async () => {
+        const pod = await runPod(stage, `${name}-restart`, {}, name);
+        const stays = await runContainer(stage, pod, {
+          image,
+          name: 'stays',
+          command: [
+            'sh',
+            '-c',
+            'trap "exit 9" TERM; i=0; while true; do i=$((i+1)); echo $i; sleep 0.1; done',
+          ],
+        });
+        const ends = await runContainer(stage, pod, {
+          image,
+          name: 'ends',
+          command: ['sh', '-c', 'sleep 2; echo last; exit 6'],
+        });
+        await stage.restart({ kill: true, meanwhile: () => pause(4_000) });
+        const exited = await exitOf(stage, ends);
+        assert.equal(exited.exitCode, 6);
+        assert.match(logOf(pod, 'ends'), / stdout F last\n/);
+        const { status } = await runtime().containerStatus({ containerId: stays });
+        assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
+        assert.equal((await execute(stage, stays, 'echo', 'again')).stdout, 'again\n');
+        const numbers = [...logOf(pod, 'stays').matchAll(/ stdout F (\d+)\n/g)].map((match) =>
+          Number(match[1]),
+        );
+        assert.deepEqual(
+          numbers,
+          numbers.map((_, index) => index + 1),
+          'no line is lost',
+        );
+        await runtime().stopContainer({ containerId: stays, timeout: 5 });
+        assert.equal((await exitOf(stage, stays)).exitCode, 9);
+        await removePod(stage, pod);
+        assert.deepEqual(processesOf(pod.id), []);
+      });
+
+      if (isShim)
+        it('ends the pod when its shim is killed, and leaves nothing', async () => {
+          const pod = await runPod(stage, `${name}-shim`, {}, name);
+          const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+          const shims = processesOf(`-id ${pod.id}`);
+          assert.equal(shims.length, 1, shims.join('\n'));
+          process.kill(Number(shims[0]?.split(' ')[0]), 'SIGKILL');
+          assert.equal((await exitOf(stage, id)).exitCode, 137);
+          const { status } = await runtime().podSandboxStatus({ podSandboxId: pod.id });
+          assert.equal(status?.state, PodSandboxState.SANDBOX_NOTREADY);
+          await removePod(stage, pod);
+          assert.deepEqual(processesOf(pod.id), []);
+          assert.deepEqual(processesOf(id), []);
+        });
+    });
+});
