@@ -5,7 +5,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from '../processes/command.ts';
 import { TaskStatus } from '../shim/contract.types.ts';
 import type { EventSink } from '../shim/event-sink.ts';
-import { shimOptions } from '../shim/options.ts';
+import { releaseRunsc, shimOptions } from '../shim/options.ts';
 import type { ShimConfig } from '../shim/options.ts';
 import { createShimTasks } from '../shim/tasks.ts';
 import { unusable } from './runtime-handler.ts';
@@ -49,6 +49,7 @@ export async function openShimHandler(input: {
       events: input.events,
     },
     options: await shimOptions(config, stateDir),
+    idle: () => releaseRunsc(stateDir),
     log: input.log,
   });
   const observe = async (id: string): Promise<ObservedStatus> => {

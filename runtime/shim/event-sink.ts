@@ -20,8 +20,8 @@ export interface EventSink {
    * @throws PortcullisError SHIM_EVENTS_UNSERVED
    */
   ensure(): Promise<void>;
-  /** Ends the process if no pod has a shim. */
-  close(): Promise<void>;
+  /** Ends the process if no pod has a shim. @returns whether no pod has one */
+  close(): Promise<boolean>;
 }
 
 const longestSocketPath = 107;
@@ -78,7 +78,9 @@ export function openEventSink(startProgram: StartProgram, stateDir: string, shim
     ensure: () => (last = last.catch(() => undefined).then(start)),
     close: async () => {
       await last.catch(() => undefined);
-      if ((await readdir(shims).catch(() => [])).length === 0) await end();
+      const isIdle = (await readdir(shims).catch(() => [])).length === 0;
+      if (isIdle) await end();
+      return isIdle;
     },
   };
 }

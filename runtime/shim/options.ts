@@ -1,7 +1,10 @@
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { MNT_DETACH, umount } from '../../base/kernel/index.ts';
 import type { Any } from './contract.types.ts';
 import { fileOptions, runcOptions } from './start-messages.ts';
+import { shimNamespace } from './task-api.ts';
 
 /** The configuration of a handler whose program is a shim. */
 export interface ShimConfig {
@@ -41,4 +44,14 @@ async function writeRunscFile(stateDir: string, runtimePath: string): Promise<st
   const text = `binary_name = ${JSON.stringify(runtimePath)}\nroot = ${JSON.stringify(join(stateDir, 'root'))}\n`;
   await writeFile(file, text, { mode: 0o600 });
   return file;
+}
+
+/** Unmounts the empty network namespace that runsc keeps below its state folder. It makes another one. */
+export function releaseRunsc(stateDir: string): void {
+  const pin = join(stateDir, 'root', shimNamespace, 'null-netns');
+  try {
+    if (existsSync(pin)) umount(pin, MNT_DETACH);
+  } catch {
+    // It is not mounted.
+  }
 }

@@ -59,6 +59,8 @@ const againMs = 250;
 export function createShimTasks(input: {
   readonly program: ShimProgram;
   readonly options: (systemdCgroup: boolean) => Any | undefined;
+  /** Called when the daemon stops and no pod has a shim. */
+  readonly idle: () => void;
   readonly log: Logger;
 }): ShimTasks {
   const { program, options, log } = input;
@@ -219,7 +221,7 @@ export function createShimTasks(input: {
           (api) => api.close(),
           () => undefined,
         );
-      await program.events.close();
+      if (await program.events.close()) input.idle();
     },
   };
 }

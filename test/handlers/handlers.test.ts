@@ -1,6 +1,6 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test';
 import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
-import { failureOf, openStage } from '../fixtures/stage.ts';
+import { failureOf, mountsBelow, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -80,6 +80,16 @@ describe('pods of every handler in one daemon', () => {
   const logOf = (pod: Pod, name: string): string =>
     readFileSync(join(pod.config.logDirectory ?? '', name, '0.log'), 'utf8');
 
+  /** No process of the pod is left, no folder of its shim, and no mount. */
+  const expectGone = (pod: Pod): void => {
+    assert.deepEqual(processesOf(pod.id), []);
+    assert.deepEqual(
+      mountsBelow(stage.folders.folder).filter((path) => path.includes(pod.id)),
+      [],
+    );
+    assert.ok(!existsSync(join(stage.folders.state, 'shims', pod.id)));
+  };
+
   for (const { name, skip, isShim } of handlers)
     describe(name, { skip }, () => {
       it('runs two containers in one pod, with logs, exit codes, commands and statistics', async () => {
@@ -112,7 +122,7 @@ describe('pods of every handler in one daemon', () => {
         await runtime().stopContainer({ containerId: first, timeout: 5 });
         assert.equal((await exitOf(stage, first)).exitCode, 7);
         await removePod(stage, pod);
-        assert.deepEqual(processesOf(pod.id), []);
+        expectGone(pod);
         assert.deepEqual(processesOf(first), []);
       });
 
@@ -133,7 +143,7 @@ describe('pods of every handler in one daemon', () => {
         const id = await createContainer(stage, pod, { image, command: ['/no/such/program'] });
         await failureOf(runtime().startContainer({ containerId: id }));
         await removePod(stage, pod);
-        assert.deepEqual(processesOf(pod.id), []);
+        expectGone(pod);
       });
 
       it('streams exec with a terminal and attach', async () => {
@@ -202,7 +212,7 @@ describe('pods of every handler in one daemon', () => {
         await runtime().stopContainer({ containerId: stays, timeout: 5 });
         assert.equal((await exitOf(stage, stays)).exitCode, 9);
         await removePod(stage, pod);
-        assert.deepEqual(processesOf(pod.id), []);
+        expectGone(pod);
       });
 
       if (isShim)
@@ -216,7 +226,7 @@ describe('pods of every handler in one daemon', () => {
           const { status } = await runtime().podSandboxStatus({ podSandboxId: pod.id });
           assert.equal(status?.state, PodSandboxState.SANDBOX_NOTREADY);
           await removePod(stage, pod);
-          assert.deepEqual(processesOf(pod.id), []);
+          expectGone(pod);
           assert.deepEqual(processesOf(id), []);
         });
     });
