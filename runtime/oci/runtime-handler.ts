@@ -19,6 +19,14 @@ const updatePrefix = '.update-';
 /** The status that a runtime's `state` command reports; `absent` when it does not know the container. */
 export type ObservedStatus = 'absent' | 'creating' | 'created' | 'running' | 'stopped' | 'paused';
 
+/** The kernel that a handler gives its containers: in user space, or in a virtual machine. */
+export interface GuestKernel {
+  /** The name of the handler. */
+  readonly handler: string;
+  /** Whether it applies the filter of system calls that the OCI specification of a container has. */
+  readonly filtersCalls: boolean;
+}
+
 /**
  * One OCI runtime, driven by its command line (runtime-spec runtime.md, and the extensions that crun and runc
  * share).
@@ -37,6 +45,8 @@ export interface RuntimeHandler {
   readonly stateDir: string;
   /** The tasks of a handler whose program is a shim; undefined: it is an OCI runtime. */
   readonly tasks?: ShimTasks;
+  /** Undefined: containers run on the kernel of the node. */
+  readonly guestKernel?: GuestKernel;
   /**
    * Starts a created container.
    * @param cutOff the first process, if an earlier start was interrupted by the daemon's end

@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -18,6 +18,20 @@ const statusOf: Readonly<Record<number, ObservedStatus>> = {
   [TaskStatus.PAUSED]: 'paused',
   [TaskStatus.PAUSING]: 'paused',
 };
+
+/**
+ * Only containerd-shim-runc-v2 is known to run containers on the kernel of the node. gVisor filters calls if
+ * its configuration says so, which the one that is written here does.
+ */
+function guestKernelOf(
+  handler: string,
+  { path, configPath }: ShimConfig,
+): Pick<RuntimeHandler, 'guestKernel'> {
+  const name = basename(path);
+  if (name.startsWith('containerd-shim-runc-')) return {};
+  const filtersCalls = name.startsWith('containerd-shim-runsc-') && configPath === undefined;
+  return { guestKernel: { handler, filtersCalls } };
+}
 
 /**
  * Opens a runtime handler whose program is a shim of containerd.
@@ -66,6 +80,7 @@ export async function openShimHandler(input: {
     globalArgs: [],
     stateDir: join(stateDir, 'tasks'),
     tasks,
+    ...guestKernelOf(name, config),
     start: (id) => tasks.start(id, bundle(id)),
     observe,
     isStarted: async (id) => (await observe(id)) === 'running',

@@ -41,7 +41,7 @@ export async function shimOptions(
 /** gVisor's shim reads TOML (gvisor.dev, "Containerd advanced configuration"). */
 async function writeRunscFile(stateDir: string, runtimePath: string): Promise<string> {
   const file = join(stateDir, 'runsc.toml');
-  const text = `binary_name = ${JSON.stringify(runtimePath)}\nroot = ${JSON.stringify(join(stateDir, 'root'))}\n`;
+  const text = `binary_name = ${JSON.stringify(runtimePath)}\nroot = ${JSON.stringify(join(stateDir, 'root'))}\n[runsc_config]\noci-seccomp = "true"\n`;
   await writeFile(file, text, { mode: 0o600 });
   return file;
 }

@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test';
 import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
-import { failureOf, mountsBelow, openStage } from '../fixtures/stage.ts';
+import { failureOf, mountsBelow, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -46,6 +46,17 @@ const handlers: readonly Handler[] = [
 ];
 const present = handlers.filter(({ skip }) => skip === false);
 
+const policy = policyOf(
+  `  - images: ["${registryName}/app/**"]
+    require: { cosign: { key: k.pub } }
+    entitlements: { ceiling: privileged }
+  - images: ["${registryName}/bound/**"]
+    require: { cosign: { key: k.pub } }
+    entitlements: { ceiling: baseline }
+`,
+);
+const admin = { addCapabilities: ['SYS_ADMIN'], dropCapabilities: [], addAmbientCapabilities: [] };
+
 /** Processes whose arguments contain a text: shims and sandboxes have the id of their pod there. */
 function processesOf(text: string): string[] {
   return readdirSync('/proc')
@@ -63,14 +74,16 @@ function processesOf(text: string): string[] {
 describe('pods of every handler in one daemon', () => {
   let stage: Stage;
   let image = '';
+  let bounded = '';
   let folder = '';
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-handlers-'));
     const config = join(folder, 'config.yaml');
     const runtimes = Object.fromEntries(present.map(({ name, config: runtime }) => [name, runtime]));
     writeFileSync(config, JSON.stringify({ runtimes, defaultRuntime: present[0]?.name }));
-    stage = await openStage({ flags: ['--config', config] });
+    stage = await openStage({ flags: ['--config', config], policy });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
+    bounded = await stage.pull((await stage.publish('bound/a:1')).reference);
   });
   after(async () => {
     await stage.close();
@@ -230,4 +243,38 @@ describe('pods of every handler in one daemon', () => {
           assert.deepEqual(processesOf(id), []);
         });
     });
+
+  it('denies beyond the ceiling in each handler, and says what a handler cannot enforce', async () => {
+    for (const { name } of present) {
+      const pod = await runPod(stage, `${name}-ceiling`, {}, name);
+      const denied = await failureOf(
+        createContainer(stage, pod, { image: bounded, security: { privileged: false, capabilities: admin } }),
+      );
+      assert.equal(denied.kind, 'denied', denied.message);
+      const id = await runContainer(stage, pod, { image: bounded, command: ['sleep', '600'] });
+      const status = (await execute(stage, id, 'cat', '/proc/self/status')).stdout;
+      assert.match(status, /^Seccomp:\s*2$/m, `${name} filters system calls`);
+      const { info } = await runtime().containerStatus({ containerId: id, verbose: true });
+      const isGuest = name === 'gvisor';
+      assert.equal(/a kernel of its own/.test(JSON.stringify(info)), isGuest, name);
+      await removePod(stage, pod);
+    }
+  });
+
+  it('keeps a pod of every handler over kill -9 of the daemon', async () => {
+    const pods: (readonly [Pod, string])[] = [];
+    for (const { name } of present) {
+      const pod = await runPod(stage, `${name}-all`, {}, name);
+      const command = ['sh', '-c', 'trap "exit 8" TERM; while true; do sleep 0.1; done'];
+      pods.push([pod, await runContainer(stage, pod, { image, command })]);
+    }
+    await stage.restart({ kill: true });
+    for (const [pod, id] of pods) {
+      assert.equal((await execute(stage, id, 'echo', 'here')).stdout, 'here\n');
+      await runtime().stopContainer({ containerId: id, timeout: 10 });
+      assert.equal((await exitOf(stage, id)).exitCode, 8);
+      await removePod(stage, pod);
+      expectGone(pod);
+    }
+  });
 });

@@ -77,6 +77,7 @@ export async function checkRequest(
     ceilings: admitted.verdict.ceilings,
     requested: admitted.verdict.requestedEntitlements,
     runtime: request.handler.kind,
+    ...(request.handler.guestKernel !== undefined && { guestKernel: request.handler.guestKernel }),
     access: host.access,
     sharesHostPids: request.pidNamespace.isHost,
   });

@@ -9,6 +9,8 @@ import {
   publisherCeiling,
 } from '../../../entitlements/index.ts';
 import type { Ceiling, Target, Profile, ProfileSet, Prover, Settings } from '../../../entitlements/index.ts';
+import { guestFeatures, unenforcedInGuest } from './guest-kernel.ts';
+import type { GuestKernel } from '../../oci/runtime-handler.ts';
 import type { CeilingDemand, RequestedEntitlements } from '../../../trust/index.ts';
 import { NamespaceMode } from '../../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../../cri/contract/contract.types.ts';
@@ -44,6 +46,8 @@ export interface Confinement {
     /** The entitlements that the image needs, as signed by the publisher; undefined: no bound. */
     readonly requested: readonly RequestedEntitlements[] | undefined;
     readonly runtime: string;
+    /** The kernel that the handler gives its containers; undefined: that of the node. */
+    readonly guestKernel?: GuestKernel;
     /** The resources of the host that the container requests, looked up. */
     readonly access: HostAccess;
     /** The container joins the host's PID namespace, by whichever option. */
@@ -86,7 +90,17 @@ export function createConfinement(parts: {
 }): Confinement {
   const own = boundingCapabilities();
   return {
-    confine: async ({ config, sandbox, ceilings, requested = [], runtime, access, sharesHostPids }) => {
+    confine: async (asking) => {
+      const {
+        config,
+        sandbox,
+        ceilings,
+        requested = [],
+        runtime,
+        guestKernel,
+        access,
+        sharesHostPids,
+      } = asking;
       const security = config.linux?.securityContext;
       const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
       checkContainerUserNamespace(config.metadata?.name ?? '', pod, security?.namespaceOptions);
@@ -156,14 +170,29 @@ export function createConfinement(parts: {
         },
         allBounds,
       );
+      const allowDegraded = ceilings.every(({ onDegraded }) => onDegraded === 'allow');
+      const target = parts.target(runtime);
       const proved = await parts.prover.settings(effective, {
-        ...parts.target(runtime),
-        ...(ceilings.every(({ onDegraded }) => onDegraded === 'allow') && { allowDegraded: true }),
+        ...target,
+        ...(guestKernel !== undefined && { kernel: guestFeatures(target.kernel) }),
+        ...(allowDegraded && { allowDegraded: true }),
       });
+      const unreached =
+        guestKernel === undefined
+          ? []
+          : unenforcedInGuest(
+              guestKernel,
+              {
+                filtered: proved.seccomp !== undefined,
+                apparmor: apparmorAsked?.type === 'Localhost' ? apparmorAsked.name : undefined,
+              },
+              allowDegraded,
+            );
       const unlabelled =
         selinuxAsked !== undefined && selinux === undefined ? [notLabelled(selinuxAsked)] : [];
-      const settings = { ...proved, degraded: [...proved.degraded, ...unlabelled] };
-      const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);
+      const settings = { ...proved, degraded: [...proved.degraded, ...unlabelled, ...unreached] };
+      const apparmor =
+        guestKernel === undefined ? await parts.apparmor.label(apparmorAsked, settings.apparmor) : undefined;
       const relabel = (paths: readonly string[]): Promise<void> =>
         selinux === undefined ? Promise.resolve() : parts.selinux.relabel(paths, selinux.mount);
       const privilegedCeiling = allBounds.every(isForPrivileged);
