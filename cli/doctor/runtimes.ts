@@ -13,10 +13,12 @@ export async function runtimeFindings(config: DaemonConfig): Promise<readonly Fi
   const seen = await readHandlerFeatures(config.root);
   // Nobody asked for the second default handler: without it, only a pod that names it is refused.
   const isBuiltIn = isDeepStrictEqual(config.runtimes, defaultRuntimes);
-  return Object.entries(config.runtimes).map(([name, { path }]): Finding => {
+  return Object.entries(config.runtimes).map(([name, { path, runtimePath }]): Finding => {
     const isDefault = name === config.defaultRuntime;
     const topic = `handler ${name}`;
-    const answer = askVersion(path);
+    const shim = askVersion(path);
+    // The runtime of a shim is the one whose version counts.
+    const answer = 'why' in shim || runtimePath === undefined ? shim : askVersion(runtimePath);
     const place = `${path}${isDefault ? ', the default' : ''}`;
     const unusable = (why: string, fix: string): Finding => ({
       topic,
@@ -32,7 +34,7 @@ export async function runtimeFindings(config: DaemonConfig): Promise<readonly Fi
     if ('why' in answer)
       return unusable(
         answer.why,
-        `install it (\`portcullis doctor --fix\` installs crun and runc), or correct runtimes.${name}.path`,
+        `install it (\`portcullis doctor --fix\` installs crun and runc), or correct runtimes.${name}.${'why' in shim ? 'path' : 'runtimePath'}`,
       );
     const { kind, version } = answer;
     const open = openAdvisories(

@@ -3,6 +3,7 @@ import type { Assembler, Machine, Register } from '../../base/elf/index.ts';
 import { clientProgram } from '../../cni-plugins/cni/client/client.ts';
 import { landlockLauncher } from '../../entitlements/landlock/launcher.ts';
 import { infraProgram } from '../../runtime/pods/infra/program.ts';
+import { eventSinkProgram } from '../../runtime/shim/event-sink-program.ts';
 
 export const machines: readonly Machine[] = ['x86_64', 'aarch64'];
 
@@ -27,6 +28,7 @@ export const programs: Readonly<Record<string, (machine: Machine) => Uint8Array>
       },
       machine,
     ),
+  'event-sink': (machine) => eventSinkProgram('/run/portcullis/shim-events.sock', machine),
   instructions: (machine) => assembleExecutable(machine, everyInstruction),
 };
 

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { generateTypes, parseDeclaration } from '../../base/protobuf/index.ts';
+import declaration from './contract.json' with { type: 'json' };
+import { parseStartAnswer, readShimRecord, writeShimRecord } from './shim-record.ts';
+import { prepareStandIn, readTaskExit, releaseStreams, reportExit, standInCommand } from './stand-in.ts';
+import { startResult } from './start-messages.ts';
+import { openTaskApi } from './task-api.ts';
+
+function folderOf(t: { after(act: () => void): void }): string {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-shim-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+test('contract.types.ts is current', () => {
+  const written = readFileSync(new URL('./contract.types.ts', import.meta.url), 'utf8');
+  const current = generateTypes(parseDeclaration(declaration));
+  assert.equal(written, current, 'run `node base/protobuf/generate-types.ts runtime/shim`');
+});
+
+const path = '/run/containerd/s/0123';
+for (const [form, answer, version] of [
+  ['an address', `unix://${path}`, 2],
+  ['an address with a line end', `unix://${path}\n`, 2],
+  ['JSON', JSON.stringify({ version: 3, address: `unix://${path}`, protocol: 'ttrpc' }), 3],
+  ['a message', startResult.encode({ version: 3, address: `unix://${path}`, protocol: 'ttrpc' }), 3],
+] as const)
+  test(`a shim answers with ${form}`, () => {
+    assert.deepEqual(parseStartAnswer(Buffer.from(answer), 'shim'), { socket: path, version });
+  });
+
+for (const [what, answer, code] of [
+  ['nothing', '', 'SHIM_BAD_ANSWER'],
+  ['a relative path', 'unix://s/x', 'SHIM_BAD_ANSWER'],
+  ['a vsock', 'vsock://3:1024', 'SHIM_BAD_ANSWER'],
+  ['a path that no socket can have', `unix:///${'x'.repeat(200)}`, 'SHIM_BAD_ANSWER'],
+  ['a NUL', 'unix:///run/a\0b', 'SHIM_BAD_ANSWER'],
+  ['gRPC', JSON.stringify({ version: 3, address: `unix://${path}`, protocol: 'grpc' }), 'SHIM_UNSUPPORTED'],
+  [
+    'a later version',
+    JSON.stringify({ version: 4, address: `unix://${path}`, protocol: 'ttrpc' }),
+    'SHIM_UNSUPPORTED',
+  ],
+] as const)
+  test(`an answer with ${what} is refused`, () => {
+    assert.throws(
+      () => parseStartAnswer(Buffer.from(answer), 'shim'),
+      (error) => isPortcullisError(error) && error.code === code,
+    );
+  });
+
+test('a record that is missing or cut off is none', async (t) => {
+  const folder = folderOf(t);
+  assert.equal(await readShimRecord(folder), undefined);
+  writeFileSync(join(folder, 'shim.json'), '{"socket":"/run');
+  assert.equal(await readShimRecord(folder), undefined);
+  await writeShimRecord(folder, { socket: path, version: 2 });
+  assert.deepEqual(await readShimRecord(folder), { socket: path, version: 2 });
+});
+
+test('a shim that is not there is unreachable', async (t) => {
+  const socket = join(folderOf(t), 'none.sock');
+  await assert.rejects(
+    openTaskApi({ socket, version: 3 }),
+    (error) => isPortcullisError(error) && error.code === 'SHIM_UNREACHABLE' && error.kind === 'unavailable',
+  );
+});
+
+test('the stand-in holds the streams until they are released, and ends with the code of its task', async (t) => {
+  const folder = folderOf(t);
+  prepareStandIn(folder);
+  prepareStandIn(folder);
+  const [program, ...args] = standInCommand(folder);
+  // As conmon adds them.
+  const child = spawn(program, [...args, 'create', '--bundle', folder, 'id'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  assert.deepEqual(await once(child, 'exit'), [0, null], 'the command ends, and the stand-in stays');
+  const pid = Number(readFileSync(join(folder, 'init.pid'), 'utf8'));
+  for (const fd of [8, 1, 2]) assert.match(readlinkSync(`/proc/${pid}/fd/${fd}`), /^(pipe|socket):/);
+  child.stdin.on('error', () => undefined);
+  const end = once(child.stdout.resume(), 'end').then(() => 'end');
+  assert.equal(await Promise.race([end, pause(50, 'open')]), 'open');
+  await releaseStreams(folder);
+  await end;
+  await reportExit(folder, { code: 7, finishedAt: '5' });
+  for (let waited = 0; waited < 5_000 && isAlive(pid); waited += 10) await pause(10);
+  assert.equal(isAlive(pid), false);
+  assert.deepEqual(await readTaskExit(folder), { code: 7, finishedAt: '5' });
+  await reportExit(folder, { code: 7, finishedAt: '5' });
+  await releaseStreams(join(folder, 'gone'));
+});
+
+/** Reaped or a zombie: process 1 of a container may not reap. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
