@@ -38,6 +38,7 @@ export default defineConfig(
       '**/*.mjs',
       '**/generated/**',
       'runtime/cri/contract/contract.types.ts',
+      'runtime/shim/contract.types.ts',
     ],
   },
   tseslint.configs.strictTypeChecked,

@@ -25,8 +25,8 @@ export function podDirIn(stateDir: string, id: string): string {
 }
 
 /**
- * Returns the folder of the task that a pod has in its shim. Its name is the id of the pod: shims look for the
- * folder of a task beside that of another one.
+ * Returns the folder of the task that a pod has in its shim. Its name is the id of the pod: shims look for
+ * the folder of a task beside that of another one.
  */
 export function podTaskIn(stateDir: string, id: string): string {
   return join(stateDir, 'shims', id);

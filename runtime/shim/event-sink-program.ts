@@ -2,10 +2,10 @@ import { assembleExecutable, callWith, words } from '../../base/elf/index.ts';
 import type { Assembler, Machine } from '../../base/elf/index.ts';
 
 /**
- * The program that takes the events of shims: a static ELF executable of a few hundred bytes, because it has to
- * live on when the daemon does not. A shim that cannot send an event may end with all its containers: gVisor's
- * does. The daemon asks a shim how a task ended, and needs no event, so this program reads each request and
- * answers with an empty response (containerd/ttrpc, PROTOCOL.md):
+ * The program that takes the events of shims: a static ELF executable of a few hundred bytes, because it
+ * has to live on when the daemon does not. A shim that cannot send an event may end with all its
+ * containers, as gVisor's does. The daemon asks a shim how a task ended, and needs no event, so this
+ * program reads each request and answers with an empty response (containerd/ttrpc, PROTOCOL.md):
  *
  * 1. umask(077), rt_sigaction(SIGCHLD, SIG_IGN): only this user may connect, and children need no wait.
  * 2. socket, bind, listen at the path that it is assembled with.

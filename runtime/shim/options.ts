@@ -17,9 +17,9 @@ export interface ShimConfig {
 }
 
 /**
- * Returns the options that a shim gets with each task. containerd-shim-runc-v2 takes the program and the state
- * folder of its runtime as fields. gVisor's shim takes them from a file, which is written here unless the
- * configuration names one. Any other shim gets the configured file.
+ * Returns the options that a shim gets with each task. containerd-shim-runc-v2 takes the program and the
+ * state folder of its runtime as fields. gVisor's shim takes them from a file, which is written here unless
+ * the configuration names one. Any other shim gets the configured file.
  * @param stateDir a folder for the state of this handler alone
  */
 export async function shimOptions(

@@ -7,12 +7,12 @@ import { parseJson } from '../../base/json/index.ts';
 import { meansGone } from '../../base/process/index.ts';
 
 /**
- * A container of a shim has its first process in the shim's keeping, and the monitor can neither wait for it
- * nor hand it its pipes. So the monitor starts this program in its place (docs/decisions/0106). It holds the
- * standard streams that the monitor made until the shim has opened them, ends with the exit code of the task,
- * and lives on when the daemon does not. It reads two lines from a FIFO in the bundle: the first when the shim
- * has opened the streams, the second with the exit code. The FIFO is open for writing as well, so that a line
- * stays in it whatever happens to its writer.
+ * A container of a shim has its first process in the shim's keeping, and the monitor can neither wait for
+ * it nor hand it its pipes. So the monitor starts this program in its place (docs/decisions/0106). It
+ * holds the standard streams that the monitor made until the shim has opened them, ends with the exit code
+ * of the task, and lives on when the daemon does not. It reads two lines from a FIFO in the bundle: the
+ * first when the shim has opened the streams, the second with the exit code. The FIFO is open for writing
+ * as well, so that a line stays in it whatever happens to its writer.
  */
 const script = `exec 8<&0
 ( exec 9<>"$1/exit-code"

@@ -7,12 +7,12 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
 import { endProcessesWithArgument, signalProcess } from '../processes/processes.ts';
 import { TaskStatus } from './contract.types.ts';
 import type { Any, Timestamp, WaitResponse } from './contract.types.ts';
+import { createConnections } from './connections.ts';
+import type { ShimConnections } from './connections.ts';
 import { deleteDeadTask, startShim } from './launch.ts';
 import type { ShimProgram } from './launch.ts';
 import { readShimRecord, writeShimRecord } from './shim-record.ts';
 import { releaseStreams, reportExit, standInStreams } from './stand-in.ts';
-import { openTaskApi } from './task-api.ts';
-import type { TaskApi } from './task-api.ts';
 
 /** The tasks of the pods of one runtime handler, each pod with its own shim. */
 export interface ShimTasks {
@@ -55,43 +55,23 @@ const SIGKILL = 9;
 const endMs = 10_000;
 const againMs = 250;
 
-/** @param input.options returns the shim's own options for a task */
-export function createShimTasks(input: {
+interface ShimTasksInput {
   readonly program: ShimProgram;
+  /** Returns the shim's own options for a task. */
   readonly options: (systemdCgroup: boolean) => Any | undefined;
   /** Called when the daemon stops and no pod has a shim. */
   readonly idle: () => void;
   readonly log: Logger;
-}): ShimTasks {
+}
+
+/** Opens the tasks of one handler. Connects to shims when they are needed. */
+export function createShimTasks(input: ShimTasksInput): ShimTasks {
   const { program, options, log } = input;
-  /** Connections by the socket of the shim. */
-  const connections = new Map<string, Promise<TaskApi>>();
+  const connections = createConnections();
+  const { apiOf, required, isDead } = connections;
   const followed = new Set<string>();
   let closed = false;
 
-  /** Connects to the shim that the record in a folder names. Undefined: there is no record. */
-  const apiOf = async (folder: string): Promise<TaskApi | undefined> => {
-    const record = await readShimRecord(folder);
-    if (record === undefined) return undefined;
-    const known = connections.get(record.socket);
-    if (known !== undefined) return known;
-    const opening = openTaskApi(record);
-    connections.set(record.socket, opening);
-    const forget = (): void => {
-      if (connections.get(record.socket) === opening) connections.delete(record.socket);
-    };
-    opening.then((api) => void api.closed.then(forget), forget);
-    return opening;
-  };
-  const isDead = async (folder: string): Promise<boolean> => {
-    const shim = (await readShimRecord(folder))?.process;
-    return shim === undefined || !sameProcess(shim);
-  };
-  const required = async (folder: string): Promise<TaskApi> => {
-    const api = await apiOf(folder);
-    if (api !== undefined) return api;
-    throw new Error(`${folder} has no record of a shim`);
-  };
   /** Waits for the end of a task. Undefined: the shim has ended, and its task was killed. */
   const ended = async (id: string, folder: string): Promise<WaitResponse | undefined> => {
     while (!closed) {
@@ -132,35 +112,7 @@ export function createShimTasks(input: {
   };
 
   return {
-    startPod: async (id, folder, systemdCgroup) => {
-      const address = await startShim(program, id, folder);
-      await writeShimRecord(folder, address);
-      const api = await required(folder);
-      const { shimPid } = await api.connect({ id }).catch(() => ({ shimPid: 0 }));
-      await api.create({ id, bundle: folder, ...given(options(systemdCgroup)) }, { timeoutMs: 60_000 });
-      await api.start({ id });
-      const pid = shimPid === 0 ? (await api.connect({ id })).shimPid : shimPid;
-      const shim = processIdentity(pid);
-      if (shim === undefined) throw new Error('the shim ended at once');
-      await writeShimRecord(folder, { ...address, process: shim });
-      return shim;
-    },
-    endPod: async (id, folder) => {
-      const record = await readShimRecord(folder);
-      await remove(id, folder).catch((cause: unknown) =>
-        log.warn({ sandbox: id, cause: reasonOf(cause) }, 'the task of a pod is ended with its shim'),
-      );
-      const api = await apiOf(folder).catch(() => undefined);
-      await api?.shutdown({ id, now: true }, { timeoutMs: 2_000 }).catch(() => undefined);
-      const shim = record?.process;
-      for (let waited = 0; waited < 2_000 && shim !== undefined && sameProcess(shim); waited += 20)
-        await pause(20);
-      if (shim !== undefined && sameProcess(shim)) signalProcess(shim, SIGKILL);
-      // A shim whose record a killed daemon did not finish has the id among its arguments.
-      await endProcessesWithArgument(id);
-      api?.close();
-      if (record !== undefined) await rm(record.socket, { force: true });
-    },
+    ...podTasks(input, connections, remove),
     create: async ({ id, bundle, podFolder, standIn, terminal, stdin, systemdCgroup }) => {
       const shim = await readShimRecord(podFolder);
       if (shim === undefined) throw new Error('its pod has no shim');
@@ -216,12 +168,47 @@ export function createShimTasks(input: {
     },
     close: async () => {
       closed = true;
-      for (const opening of connections.values())
-        opening.then(
-          (api) => api.close(),
-          () => undefined,
-        );
+      connections.close();
       if (await program.events.close()) input.idle();
+    },
+  };
+}
+
+/** The life of the shim of a pod. @param remove ends and removes a task */
+function podTasks(
+  { program, options, log }: ShimTasksInput,
+  { apiOf, required }: ShimConnections,
+  remove: (id: string, folder: string) => Promise<void>,
+): Pick<ShimTasks, 'startPod' | 'endPod'> {
+  return {
+    startPod: async (id, folder, systemdCgroup) => {
+      const address = await startShim(program, id, folder);
+      await writeShimRecord(folder, address);
+      const api = await required(folder);
+      const { shimPid } = await api.connect({ id }).catch(() => ({ shimPid: 0 }));
+      await api.create({ id, bundle: folder, ...given(options(systemdCgroup)) }, { timeoutMs: 60_000 });
+      await api.start({ id });
+      const pid = shimPid === 0 ? (await api.connect({ id })).shimPid : shimPid;
+      const shim = processIdentity(pid);
+      if (shim === undefined) throw new Error('the shim ended at once');
+      await writeShimRecord(folder, { ...address, process: shim });
+      return shim;
+    },
+    endPod: async (id, folder) => {
+      const record = await readShimRecord(folder);
+      await remove(id, folder).catch((cause: unknown) =>
+        log.warn({ sandbox: id, cause: reasonOf(cause) }, 'the task of a pod is ended with its shim'),
+      );
+      const api = await apiOf(folder).catch(() => undefined);
+      await api?.shutdown({ id, now: true }, { timeoutMs: 2_000 }).catch(() => undefined);
+      const shim = record?.process;
+      for (let waited = 0; waited < 2_000 && shim !== undefined && sameProcess(shim); waited += 20)
+        await pause(20);
+      if (shim !== undefined && sameProcess(shim)) signalProcess(shim, SIGKILL);
+      // A shim whose record a killed daemon did not finish has the id among its arguments.
+      await endProcessesWithArgument(id);
+      api?.close();
+      if (record !== undefined) await rm(record.socket, { force: true });
     },
   };
 }
