@@ -20,6 +20,15 @@ interface Flags {
   readonly output: OutputFormat;
 }
 
+/** A change that a plugin of the node made, as the daemon reports it. */
+interface AdjustmentText {
+  readonly plugin: string;
+  readonly action: string;
+  readonly field: string;
+  readonly key: string;
+  readonly value?: string;
+}
+
 const examples = `
 Compares the compiled profile with what the kernel reports about the container's first process: capabilities, no_new_privs, AppArmor, namespaces,
 limits, masked and read-only paths, devices, network. A process may be tighter than its configuration, never looser. The filter itself is proved by
@@ -53,6 +62,7 @@ async function inspect(named: string, flags: Flags): Promise<number> {
     pid,
     networkClass,
     link,
+    adjustments,
   } = await withClient(flags.socket, async (client) => {
     const { id, state, podSandboxId } = await findContainer(client, named);
     if (state !== ContainerState.CONTAINER_RUNNING)
@@ -61,6 +71,7 @@ async function inspect(named: string, flags: Flags): Promise<number> {
     const known = parseJson(info['info'] ?? '{}') as {
       readonly pid?: number;
       readonly networkClass?: string;
+      readonly adjustments?: readonly AdjustmentText[];
     };
     const { info: ofPod } = await client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
     const { info: ofDaemon } = await client.runtime.status({ verbose: true });
@@ -71,6 +82,7 @@ async function inspect(named: string, flags: Flags): Promise<number> {
       told: readTold(join(folder, 'containers', id, 'config.json'), named),
       pid: known.pid ?? 0,
       networkClass: known.networkClass ?? '',
+      adjustments: known.adjustments ?? [],
       link: ofPod['link'] === undefined ? undefined : (parseJson(ofPod['link']) as LinkAnswer),
     };
   });
@@ -82,7 +94,16 @@ async function inspect(named: string, flags: Flags): Promise<number> {
   const lines = findings.map(
     ({ part, verdict, found }) => `${verdict.padEnd(10)}  ${part.padEnd(width)}  ${found}\n`,
   );
-  print(flags.output, { container: named, pid, networkClass, findings }, lines.join(''));
+  const byPlugins = adjustments.map(
+    ({ plugin, action, field, key, value }) =>
+      `${[plugin, action === 'set' ? 'set' : 'removed', field, key, value].filter(Boolean).join(' ')}\n`,
+  );
+  const text = [
+    ...lines,
+    ...(byPlugins.length > 0 ? ['\nchanged by plugins of the node (NRI):\n'] : []),
+    ...byPlugins,
+  ];
+  print(flags.output, { container: named, pid, networkClass, findings, adjustments }, text.join(''));
   return findings.some(({ verdict }) => verdict === 'looser') ? exitCodes.no : exitCodes.yes;
 }
 

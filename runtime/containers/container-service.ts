@@ -6,6 +6,7 @@ import type { ContainersOfSandbox } from '../pods/release.ts';
 import type { KeyedQueue } from '../../base/queues/index.ts';
 import type { Records } from '../state/records.ts';
 import type { ContainerEffects } from './container-effects.ts';
+import type { AdjustedResources, ContainerAdjuster } from './adjusted.ts';
 import { createContainer } from './creation.ts';
 import { noConfiguration, wrongPhase } from './errors.ts';
 import { createExitRecorder } from './exit-recorder.ts';
@@ -38,6 +39,8 @@ export interface ContainerService extends ContainersOfSandbox {
     signal?: AbortSignal,
   ): Promise<ExecResult>;
   update(idOrPrefix: string, resources: LinuxContainerResources | undefined): Promise<void>;
+  /** Like `update`, and records which plugins of the node changed the request, or made it. */
+  updateAdjusted(idOrPrefix: string, change: AdjustedResources): Promise<void>;
   reopenLog(idOrPrefix: string): Promise<void>;
   /** Returns the containers whose first process lives and whose monitor does not. */
   unmonitored(): readonly string[];
@@ -57,6 +60,8 @@ export interface ContainerServiceDeps {
   readonly shareProcesses: (sandbox: SandboxRecord) => Promise<SandboxRecord>;
   readonly lock: KeyedQueue['run'];
   readonly effects: ContainerEffects;
+  /** Absent: no plugin of the node changes requests. */
+  readonly adjuster?: ContainerAdjuster | undefined;
   readonly log: Logger;
 }
 
@@ -136,7 +141,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     update: async (idOrPrefix, resources) => {
       const { id } = requireContainer(records, idOrPrefix);
       if (resources === undefined) return;
-      await underLock(id, () => updateContainer(deps, id, resources));
+      await underLock(id, () => updateContainer(deps, id, { resources, adjustments: [] }));
+    },
+    updateAdjusted: async (idOrPrefix, change) => {
+      const { id } = requireContainer(records, idOrPrefix);
+      await underLock(id, () => updateContainer(deps, id, change));
     },
     reopenLog: async (idOrPrefix) => {
       const record = requireContainer(records, idOrPrefix);

@@ -4,6 +4,8 @@ import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { createdAfter } from '../state/identity.ts';
 import { settleAll } from '../state/settle.ts';
+import { blamePlugins } from './adjusted.ts';
+import type { ContainerAdjuster } from './adjusted.ts';
 import { putUntilBoot } from './boot-record.ts';
 import type { Admission, ContainerEffects } from './container-effects.ts';
 import { nameTaken, notReady } from './errors.ts';
@@ -19,6 +21,8 @@ export interface CreationDeps extends RemovalDeps {
   readonly watches: Pick<ContainerWatches, 'begin' | 'end'>;
   /** Returns the record of the pod with a PID namespace that its containers share. */
   readonly shareProcesses: (sandbox: SandboxRecord) => Promise<SandboxRecord>;
+  /** Absent: no plugin of the node changes requests. */
+  readonly adjuster?: ContainerAdjuster | undefined;
   readonly log: Logger;
 }
 
@@ -48,16 +52,22 @@ export async function createContainer(
   }
   const sharesPod = pidModeOf(config, sandbox) === 'pod';
   const admission = await effects.admit(config, sandbox);
+  const id = effects.newId();
+  const createdAt = createdAfter(effects.now(), { name }, records.list());
+  const { imageId } = admission;
+  // Before anything of the container exists: what a plugin changes is checked like any other request.
+  const changed = await deps.adjuster?.adjust({ id, config, sandbox, imageId, createdAt });
   const place = sharesPod ? await deps.shareProcesses(sandbox) : sandbox;
   const intent: ContainerRecord = {
-    id: effects.newId(),
+    id,
     name,
     sandboxId: sandbox.id,
     phase: 'creating',
-    config,
+    config: changed?.config ?? config,
+    ...(changed !== undefined && { adjusted: changed.adjusted }),
     requestDigest,
     runtimeHandler: sandbox.runtimeHandler,
-    imageId: admission.imageId,
+    imageId,
     imageRef: admission.imageRef,
     verdictId: admission.verdictId,
     settingsDigest: '',
@@ -66,7 +76,7 @@ export async function createContainer(
     logPath: effects.logPath(config, sandbox),
     stopSignal: 'SIGTERM',
     user: { uid: 0, gid: 0, additionalGids: [] },
-    createdAt: createdAfter(effects.now(), { name }, records.list()),
+    createdAt,
     startedAt: '0',
     finishedAt: '0',
     exitCode: 0,
@@ -126,7 +136,7 @@ async function establish(
         'a half-made container is left for the next start to remove',
       ),
     );
-    throw cause;
+    throw blamePlugins(cause, intent.adjusted);
   }
 }
 

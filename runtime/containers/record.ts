@@ -3,6 +3,7 @@ import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { NetworkClass, PeerRules } from '../../entitlements/index.ts';
 import type { SecurityLabels } from '../oci/spec.ts';
 import type { Keyed } from '../state/records.ts';
+import type { Adjusted } from './adjusted.ts';
 import type { HeldSettings } from './held-settings.ts';
 
 /** creating → created → starting → running → exited → (gone); `removing` from created and exited. */
@@ -12,6 +13,9 @@ export interface ContainerRecord extends Keyed {
   readonly sandboxId: string;
   readonly phase: ContainerPhase;
   readonly config: ContainerConfig;
+  /** The changes that plugins of the node made to the request. `config` contains them. Absent: none. */
+  readonly adjusted?: Adjusted;
+  /** The digest of the request as it was sent. */
   readonly requestDigest: string;
   readonly runtimeHandler: string;
   readonly imageId: string;

@@ -1,6 +1,7 @@
-import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import { mergedResources } from '../oci/resources.ts';
 import type { Records } from '../state/records.ts';
+import { blamePlugins, withAdjustments } from './adjusted.ts';
+import type { AdjustedResources } from './adjusted.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import { wrongPhase } from './errors.ts';
 import type { ContainerRecord } from './record.ts';
@@ -18,14 +19,22 @@ export async function updateContainer(
     effects,
   }: { readonly records: Records<ContainerRecord>; readonly effects: Pick<ContainerEffects, 'update'> },
   id: string,
-  resources: LinuxContainerResources,
+  { resources, adjustments }: AdjustedResources,
 ): Promise<void> {
   const record = requireContainer(records, id);
   if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
-  if (!isUnmade(record)) await effects.update(record, resources);
+  const adjusted = withAdjustments(record.adjusted, adjustments);
+  if (!isUnmade(record))
+    await effects.update(record, resources).catch((thrown: unknown) => {
+      throw blamePlugins(thrown, adjustments.length === 0 ? undefined : adjusted);
+    });
   const linux = {
     ...record.config.linux,
     resources: mergedResources(record.config.linux?.resources, resources),
   };
-  await records.put({ ...record, config: { ...record.config, linux } });
+  await records.put({
+    ...record,
+    config: { ...record.config, linux },
+    ...(adjusted !== undefined && { adjusted }),
+  });
 }

@@ -106,6 +106,7 @@ export function containerInfo(record: ContainerRecord): Record<string, string> {
     noNewPrivileges,
     labels,
     degraded,
+    adjusted,
   } = record;
   return {
     info: JSON.stringify({
@@ -120,6 +121,7 @@ export function containerInfo(record: ContainerRecord): Record<string, string> {
       noNewPrivileges,
       labels,
       degraded,
+      ...(adjusted !== undefined && { adjustments: adjusted.adjustments }),
       runtimeHandler,
       config: record.config,
     }),

@@ -44,7 +44,10 @@ interface Deps {
 export function createVerboseInfo(parts: Deps): VerboseInfo {
   return {
     container: async (record) => ({
-      verdict: JSON.stringify(await verdictOf(parts, record.verdictId)),
+      verdict: JSON.stringify({
+        ...(await verdictOf(parts, record.verdictId)),
+        ...(record.adjusted !== undefined && { adjustments: record.adjusted.adjustments }),
+      }),
       profile: JSON.stringify(profileOf(record)),
       ...(parts.isUnmonitored(record.id) && { monitor: JSON.stringify('lost') }),
       ...(parts.outOfPolicy(record.id) !== undefined && {

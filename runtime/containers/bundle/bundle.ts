@@ -24,7 +24,7 @@ import type { CdiRegistry } from '../cdi/registry.ts';
 import type { Confinement } from '../confinement/confinement.ts';
 import type { Prepared } from '../container-effects.ts';
 import { checkPropagation, makeMissing } from '../mount-sources.ts';
-import { argumentsOf, environmentOf, workingDirOf } from './process-of.ts';
+import { argumentsOf, environmentOf, withoutVariables, workingDirOf } from './process-of.ts';
 import { writableLimit } from './rootfs-limit.ts';
 import { checkUserIn, joinedUserNamespace } from './user-namespace.ts';
 import { resolveUser } from './user.ts';
@@ -66,7 +66,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   const image = admitted.image.config;
   const process = {
     args: argumentsOf(config, image),
-    env: environmentOf(config, image, plan.hostname),
+    env: withoutVariables(environmentOf(config, image, plan.hostname), record.adjusted?.beyond.removedEnv),
     cwd: workingDirOf(config, image),
   };
   const features = await deps.features(record.runtimeHandler);

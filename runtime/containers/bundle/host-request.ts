@@ -7,6 +7,7 @@ import { readyEdits } from '../cdi/edits.ts';
 import type { ReadyEdits } from '../cdi/edits.ts';
 import type { CdiRegistry } from '../cdi/registry.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
+import type { BeyondCri } from '../adjusted.ts';
 import type { HostAccess } from '../confinement/host-access.ts';
 import { askedDevices } from '../host-devices.ts';
 import type { DeviceNode } from '../host-devices.ts';
@@ -30,14 +31,18 @@ export interface HostRequest {
  */
 export async function hostRequest(input: {
   readonly config: ContainerConfig;
+  /** Devices and hooks that plugins of the node added. */
+  readonly beyond?: Pick<BeyondCri, 'devices' | 'hooks'> | undefined;
   readonly sandbox: Pick<SandboxRecord, 'config'>;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
   readonly paths: HostPaths;
 }): Promise<HostRequest> {
   const { config, sandbox, paths: hostPaths } = input;
+  const { devices: addedDevices = [], hooks = [] } = input.beyond ?? {};
   const cdi = askedCdiDevices(config);
-  const [sources, devices, changes, kubeletRoot] = await Promise.all([
+  const added = { deviceNodes: addedDevices, hooks };
+  const [sources, devices, cdiEdits, kubeletRoot] = await Promise.all([
     resolveSources(
       config.mounts.filter((mount) => !isImageVolume(mount)),
       hostPaths,
@@ -48,6 +53,7 @@ export async function hostRequest(input: {
   ]);
   const uid = sandbox.config.metadata?.uid ?? '';
   const paths = sources.map(({ path }) => path).filter((path) => !isOwnOfPod(path, kubeletRoot, uid));
+  const changes = addedDevices.length + hooks.length === 0 ? cdiEdits : [...cdiEdits, added];
   const shared = sources.filter(
     ({ mount }) => mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL,
   );
@@ -56,8 +62,15 @@ export async function hostRequest(input: {
     devices,
     edits: changes.length === 0 ? undefined : await readyEdits(changes, hostPaths),
     access: {
-      devices: config.devices.map((device) => device.hostPath),
-      nodes: devices.map(({ node: { type, major, minor }, access }) => ({ type, major, minor, access })),
+      devices: [
+        ...config.devices.map((device) => device.hostPath),
+        ...addedDevices.map(({ path, type, major, minor }) => `${path} (${type} ${major}:${minor})`),
+      ],
+      nodes: [
+        ...devices.map(({ node: { type, major, minor }, access }) => ({ type, major, minor, access })),
+        ...addedDevices.map(({ type, major, minor }) => ({ type, major, minor, access: 'rwm' })),
+      ],
+      hooks: hooks.map(({ path }) => path),
       cdi: cdi.map(({ text }) => text),
       paths: [...new Set(paths)],
       sharedPaths: shared.map(({ path }) => path),

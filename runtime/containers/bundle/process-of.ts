@@ -55,6 +55,12 @@ export function environmentOf(config: ContainerConfig, image: ImageConfig, hostn
   return [...values].map(([key, value]) => `${key}=${value}`);
 }
 
+/** Returns the variables without those of these names. */
+export function withoutVariables(env: readonly string[], removed: readonly string[] = []): readonly string[] {
+  const names = new Set(removed);
+  return names.size === 0 ? env : env.filter((entry) => !names.has(entry.slice(0, entry.indexOf('='))));
+}
+
 /**
  * Returns the working folder, cleaned: `..` does not lead above the root of the container. Refuses a path
  * under /proc, through which a leaked descriptor becomes an escape (CVE-2024-21626).

@@ -66,6 +66,7 @@ export async function checkRequest(
   const resources = asks === undefined ? undefined : checkedResources(asks, deps.resourceSupport);
   const host = await hostRequest({
     config,
+    beyond: record.adjusted?.beyond,
     sandbox,
     kubeletRoot: deps.kubeletRoot,
     cdi: deps.cdi,
@@ -80,6 +81,7 @@ export async function checkRequest(
     ...(request.handler.guestKernel !== undefined && { guestKernel: request.handler.guestKernel }),
     access: host.access,
     sharesHostPids: request.pidNamespace.isHost,
+    seccomp: record.adjusted?.beyond.seccomp,
   });
   return { ...request, plan, stopSignal, resources, host, confined };
 }

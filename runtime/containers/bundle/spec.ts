@@ -9,6 +9,7 @@ import type { SpecInput } from '../../oci/spec.ts';
 import { shimAnnotations } from '../../oci/shim-annotations.ts';
 import type { OciSpec } from '../../oci/spec.types.ts';
 import { withEdits } from '../cdi/edits.ts';
+import { withLimits } from './process-limits.ts';
 import type { DeviceNode } from '../host-devices.ts';
 import type { ContainerUser } from './user.ts';
 import type { CheckedRequest } from './request.ts';
@@ -47,7 +48,7 @@ export function bundleSpec(
       : [...process.env, `HOME=${user.home}`],
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
     terminal: record.config.tty,
-    settings,
+    settings: withLimits(settings, record.adjusted?.beyond.rlimits ?? []),
     labels,
     runtime: handler.kind,
     mounts: contents.mounts,

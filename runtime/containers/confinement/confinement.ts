@@ -52,6 +52,8 @@ export interface Confinement {
     readonly access: HostAccess;
     /** The container joins the host's PID namespace, by whichever option. */
     readonly sharesHostPids: boolean;
+    /** An OCI seccomp object that a plugin of the node set, in place of the requested profile. */
+    readonly seccomp?: object | undefined;
   }): Promise<Confined>;
 }
 
@@ -90,7 +92,7 @@ export function createConfinement(parts: {
 }): Confinement {
   const own = boundingCapabilities();
   return {
-    confine: async (asking) => {
+    confine: async (input) => {
       const {
         config,
         sandbox,
@@ -100,13 +102,16 @@ export function createConfinement(parts: {
         guestKernel,
         access,
         sharesHostPids,
-      } = asking;
+      } = input;
       const security = config.linux?.securityContext;
       const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
       checkContainerUserNamespace(config.metadata?.name ?? '', pod, security?.namespaceOptions);
       const profiles = parts.profiles();
       const profile = namedProfile(profiles, config, sandbox);
-      const seccomp = await seccompRequest(security, parts.paths);
+      const seccomp =
+        input.seccomp === undefined
+          ? await seccompRequest(security, parts.paths)
+          : { type: 'Localhost' as const, json: input.seccomp };
       const apparmorAsked = appArmorRequest(security);
       const privileged = security?.privileged ?? false;
       const podSecurity = sandbox.config.linux?.securityContext;

@@ -18,6 +18,8 @@ export interface HostAccess {
   }[];
   /** CDI devices as requested: their specs may add devices, mounts and programs that run on the host. */
   readonly cdi: readonly string[];
+  /** OCI hooks that plugins of the node added: programs that run on the host. */
+  readonly hooks?: readonly string[];
   /** Sources of bind mounts that are not the pod's own, with links followed. */
   readonly paths: readonly string[];
   /** Sources of bind mounts whose mounts would be visible on the host. */
@@ -25,10 +27,12 @@ export interface HostAccess {
 }
 
 /**
- * Refuses a request that exceeds a ceiling. Devices need host.devices.admin, or each one its own grant; paths
- * need host.paths; mounts that propagate to the host need a ceiling for privileged containers.
+ * Refuses a request that exceeds a ceiling. Devices need host.devices.admin, or each one its own grant; hooks
+ * need host.devices.admin, as CDI devices do; paths need host.paths; mounts that propagate to the host need a
+ * ceiling for privileged containers.
  * Source: Pod Security Standards, baseline: HostPath Volumes are forbidden.
- * @throws PortcullisError RUNTIME_DEVICE_NOT_GRANTED, RUNTIME_HOST_PATH_NOT_GRANTED
+ * @throws PortcullisError RUNTIME_DEVICE_NOT_GRANTED, RUNTIME_HOOK_NOT_GRANTED,
+ * RUNTIME_HOST_PATH_NOT_GRANTED
  */
 export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[]): void {
   const devices = [...asked.devices, ...asked.cdi];
@@ -45,6 +49,16 @@ export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[])
       'devices of the host (host.devices.admin, or host.device for one)',
     );
   }
+  const noHooks = ceilings.filter(({ profile }) => !profile.hostDevices).map(({ name }) => name);
+  const hooks = asked.hooks ?? [];
+  if (hooks.length > 0 && noHooks.length > 0)
+    throw refusal(
+      'RUNTIME_HOOK_NOT_GRANTED',
+      'add OCI hook',
+      hooks,
+      noHooks,
+      'programs that run on the host for the container (host.devices.admin)',
+    );
   const noPaths = ceilings.filter(({ profile }) => !profile.hostPaths).map(({ name }) => name);
   if (asked.paths.length > 0 && noPaths.length > 0)
     throw refusal(
