@@ -39,6 +39,7 @@ export default defineConfig(
       '**/generated/**',
       'runtime/cri/contract/contract.types.ts',
       'runtime/shim/contract.types.ts',
+      'runtime/nri/protocol/contract.types.ts',
     ],
   },
   tseslint.configs.strictTypeChecked,

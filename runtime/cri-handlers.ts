@@ -67,8 +67,14 @@ export function createCriHandlers(
   } = deps;
   const { containers, sandboxes, cgroups, cgroupDriver, conmon, features, lock, pool, probe } = pods;
   const statsLists = createStatsLists({ stats, containers, sandboxes });
+  const podResources = createPodResources({
+    records: sandboxRecords,
+    require: sandboxes.require,
+    lock,
+    cgroups,
+  });
   const resourceCalls = createResourceHandlers({
-    resources: createPodResources({ records: sandboxRecords, require: sandboxes.require, lock, cgroups }),
+    resources: pods.nri?.podResources(podResources) ?? podResources,
     sandboxes,
     containers,
     log,

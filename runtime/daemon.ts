@@ -84,10 +84,13 @@ export async function startDaemon(
     refused: policyDelivery?.refused,
   });
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
-  const pods = await openPodSide(config, { ...node, ...records, images, prover, undo });
+  const observer = observability.runtime;
+  const pods = await openPodSide(config, { ...node, ...records, images, prover, observer, undo });
   const { containers } = pods;
 
   const leftovers = await cleanUp(config, node, records, pods, images);
+  // The plugins know every pod before the first request.
+  await pods.nri?.open();
   const { events, stats, streaming } = await openCriParts(config, node, records, pods);
   const policySide = openPolicySide(config, {
     ...{ policy, store, database, containers, containerRecords, sandboxRecords, events, log },

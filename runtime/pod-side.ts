@@ -19,6 +19,9 @@ import type { HostPaths } from './host-paths/host-paths.ts';
 import type { ImageStore } from './images/index.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import type { ExitWatch } from './monitor/exits.ts';
+import type { Nri } from './nri/open-nri.ts';
+import type { RuntimeObserver } from './observability/facts.ts';
+import { runtimeVersion } from './version.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
 import type { DaemonNetwork } from './network.ts';
 import { cgroupDriver } from './cgroups/cgroup-place.ts';
@@ -43,7 +46,7 @@ import type { PolicyHolder } from './policy/policy-watch.ts';
 import { newId } from './state/identity.ts';
 import { createKeyedQueue } from '../base/queues/index.ts';
 import type { KeyedQueue } from '../base/queues/index.ts';
-import type { Records } from './state/records.ts';
+import type { WatchedRecords } from './state/records.ts';
 import type { Undo } from './undo.ts';
 
 /** The pods and containers of the daemon, with what watches and confines them. */
@@ -60,6 +63,8 @@ export interface PodSide {
   readonly features: KernelFeatures;
   /** The path of conmon. */
   readonly conmon: string;
+  /** Absent: no plugins of the node are configured. */
+  readonly nri: Nri | undefined;
   /** Orders the changes of one pod or container. */
   readonly lock: KeyedQueue['run'];
   /** Stops watching; containers keep running. The namespaces of the pool are removed. */
@@ -76,8 +81,10 @@ export interface PodSideDeps {
   readonly hostPaths: HostPaths;
   readonly network: DaemonNetwork;
   readonly images: ImageStore;
-  readonly sandboxRecords: Records<SandboxRecord>;
-  readonly containerRecords: Records<ContainerRecord>;
+  readonly sandboxRecords: WatchedRecords<SandboxRecord>;
+  readonly containerRecords: WatchedRecords<ContainerRecord>;
+  /** Counts what plugins of the node do; undefined: nothing does. */
+  readonly observer?: Pick<RuntimeObserver, 'nriCalled' | 'nriAdjusted'> | undefined;
   /** Compiles profiles and proves the result. */
   readonly prover: Prover;
   readonly log: Logger;
@@ -133,17 +140,21 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
   });
 
   const conmon = await findProgram('conmon');
-  const containers = createContainerService({
+  const nri = await nriOf(config, deps, () => ownContainers);
+  if (nri !== undefined) undo.push(nri.close);
+  const ownContainers = createContainerService({
     records: containerRecords,
-    requireSandbox: (id) => sandboxes.require(id),
-    shareProcesses: (record) => sandboxes.shareProcesses(record),
+    requireSandbox: (id) => ownSandboxes.require(id),
+    shareProcesses: (record) => ownSandboxes.shareProcesses(record),
     lock,
     log,
+    adjuster: nri?.adjuster,
     effects: containerEffectsOf(config, deps, {
       ...{ conmon, exits, cgroups, driver, execScopes, features, probe, apparmor, selinux },
     }),
   });
-  const sandboxes = createSandboxService({
+  const containers = nri?.containers(ownContainers) ?? ownContainers;
+  const ownSandboxes = createSandboxService({
     records: sandboxRecords,
     lock,
     log,
@@ -173,9 +184,12 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     }),
   });
 
+  const sandboxes = nri?.sandboxes(ownSandboxes) ?? ownSandboxes;
+
   return {
     containers,
     sandboxes,
+    nri,
     cgroups,
     cgroupDriver: driver,
     execScopes,
@@ -186,6 +200,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     conmon,
     lock,
     async close() {
+      await nri?.close();
       containers.close();
       sandboxes.close();
       exits.close();
@@ -193,6 +208,27 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
       await pool.close();
     },
   };
+}
+
+/** Plugins of the node, if they are configured. Otherwise their code is not even loaded. */
+async function nriOf(
+  config: DaemonConfig,
+  { containerRecords, sandboxRecords, images, observer, log }: PodSideDeps,
+  containers: () => ContainerService,
+): Promise<Nri | undefined> {
+  if (!config.nri.enabled) return undefined;
+  const { createNri } = await import('./nri/open-nri.ts');
+  return createNri({
+    config: config.nri,
+    stateDir: config.state,
+    version: runtimeVersion,
+    containerRecords,
+    sandboxRecords,
+    containers,
+    imageConfig: (imageId) => images.find(imageId)?.config,
+    observer: observer && { called: observer.nriCalled, adjusted: observer.nriAdjusted },
+    log: log.child({ room: 'nri' }),
+  });
 }
 
 /** What a node offers to containers. */

@@ -27,6 +27,7 @@ const guides = [
     'fleet',
     'webhook',
     'proxy',
+    'nri',
     'containers-policy',
   ],
   ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],

@@ -4,6 +4,7 @@ import { enforcementSchema } from './enforcement-schema.ts';
 import { imagesSchema } from './images-schema.ts';
 import { networkSchema } from './network-schema.ts';
 import { auditSchema, fleetSchema, metricsSchema, tracingSchema } from './observability-schema.ts';
+import { nriSchema } from './nri-schema.ts';
 import { policySubscriptionSchema } from './policy-schema.ts';
 import { registriesSchema } from './registries-schema.ts';
 import { streamingSchema } from './streaming-schema.ts';
@@ -274,6 +275,7 @@ export const configSchema: ConfigSchema = {
     metrics: metricsSchema,
     tracing: tracingSchema,
     fleet: fleetSchema,
+    nri: nriSchema,
     audit: auditSchema,
     verdicts: {
       type: 'object',

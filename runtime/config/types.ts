@@ -182,6 +182,22 @@ export interface DaemonConfig {
   };
   /** The log of callers and their requests. Empty path: no audit log. */
   readonly audit: { readonly path: string; readonly reads: boolean; readonly required: boolean };
+  /** Plugins of the node by NRI (containerd/nri). */
+  readonly nri: {
+    readonly enabled: boolean;
+    /** Empty: only pre-installed plugins. */
+    readonly socket: string;
+    readonly pluginPath: string;
+    readonly pluginConfigPath: string;
+    /** Milliseconds. */
+    readonly registrationTimeout: number;
+    /** Milliseconds. */
+    readonly requestTimeout: number;
+    /** Programs of the host that plugins may add as OCI hooks. */
+    readonly allowHooks: readonly string[];
+    /** Plugins without which no container is created, by name, with or without the index. */
+    readonly required: readonly string[];
+  };
   /** What happens to running containers that the policy denies, and for how long verdicts stay replayable. */
   readonly verdicts: { readonly outOfPolicy: 'report' | 'stop'; readonly retentionDays: number };
   /** The planted pair, and the findings that do not count. Empty references: there is no pair. */

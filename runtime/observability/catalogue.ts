@@ -249,6 +249,18 @@ export const metricCatalogue = {
     'Refusals overridden by an exception: break-glass, report; act: pull, run.',
     ['kind', 'act'],
   ),
+  nriCalls: metric(
+    'nri_calls_total',
+    'counter',
+    'Calls of NRI plugins: ok, refused (by the plugin), timeout, lost.',
+    ['method', 'outcome'],
+  ),
+  nriAdjustments: metric(
+    'nri_adjustments_total',
+    'counter',
+    'Requests that NRI plugins adjusted: applied, refused.',
+    ['outcome'],
+  ),
   policyExceptions: metric(
     'policy_exceptions',
     'gauge',

@@ -32,6 +32,9 @@ export interface RuntimeObserver {
   decided(outcome: 'admit' | 'deny' | 'undecided', act: 'pull' | 'run'): void;
   /** Called when a rule would have refused an image, but an exception of the policy admitted it. */
   excepted(kind: 'break-glass' | 'report', act: 'pull' | 'run'): void;
+  /** Called after each call of a plugin of the node. @param method such as `CreateContainer` */
+  nriCalled(method: string, outcome: 'ok' | 'refused' | 'timeout' | 'lost'): void;
+  nriAdjusted(outcome: 'applied' | 'refused'): void;
 }
 
 /** The sum over all pods: a metric names no pod, the log does. */

@@ -55,6 +55,9 @@ export function openMetrics(facts: DaemonFacts): Metrics {
   const fetched = counter(c.fetchedBytes);
   const verdicts = counter(c.verdicts);
   const exceptions = counter(c.exceptions);
+  const nriCalls = counter(c.nriCalls);
+  const nriAdjustments = counter(c.nriAdjustments);
+  for (const outcome of ['applied', 'refused']) nriAdjustments.inc({ outcome }, 0);
   for (const outcome of ['ok', 'failed']) starts.inc({ outcome }, 0);
   for (const outcome of ['admit', 'deny', 'undecided'])
     for (const act of ['pull', 'run']) verdicts.inc({ outcome, act }, 0);
@@ -91,6 +94,8 @@ export function openMetrics(facts: DaemonFacts): Metrics {
       fetched: (bytes) => fetched.inc(bytes),
       decided: (outcome, act) => verdicts.inc({ outcome, act }),
       excepted: (kind, act) => exceptions.inc({ kind, act }),
+      nriCalled: (method, outcome) => nriCalls.inc({ method, outcome }),
+      nriAdjusted: (outcome) => nriAdjustments.inc({ outcome }),
     },
     render: async () => {
       await read();

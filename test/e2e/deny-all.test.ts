@@ -62,6 +62,14 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   // An aggregator that does not answer.
   fleet: [undefined, { endpoint: 'http://127.0.0.1:9', node: 'n', labels: { zone: 'a' } }],
   'audit.path': ['audit.log'],
+  // Plugins of the node, of which there are none.
+  nri: [
+    undefined,
+    {
+      ...{ enabled: true, socket: '', pluginPath: '/nonexistent', pluginConfigPath: '/nonexistent' },
+      ...{ requestTimeout: 100, allowHooks: ['/bin/true'] },
+    },
+  ],
   'peers.uids': [[], [12_345]],
   'peers.gids': [[], [12_345]],
   kubeletRoot: ['/var/lib/kubelet', '/nonexistent'],

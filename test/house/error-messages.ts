@@ -19,14 +19,14 @@ export interface Text {
 /** The verbs that say what was attempted, and what to do. Add a verb that a new message needs. */
 const verbs: ReadonlySet<string> = new Set(
   `
-  accept add answer ask attach attest author balance begin bind bring build call carry change check choose clear
+  accept add adjust answer apply ask attach attest author balance begin bind bring build call carry change check choose clear
   collect combine compare compile configure confine connect copy correct create decide define delete demand detach distribute
   disconnect divide drain edit encode end enforce explain export extend fetch find follow format free get give grant
   have import inspect install join judge keep label lease leave let limit list listen load lock look lower make map
   measure mount move name open pass pick place plan play prepare prove publish pull push put query raise read rebuild
-  reconcile record reduce release remount remove rename renew reopen repair repeat replace replay report request
+  reconcile record reduce register release remount remove rename renew reopen repair repeat replace replay report request
   require reserve resolve restart restore retry route run save say see select send serve set share shorten show
-  sign split start stay stop switch take trust try turn type unpack update upgrade use verify wait write
+  sign split start stay stop switch synchronize take trust try turn type unpack update upgrade use verify wait write
   `
     .trim()
     .split(/\s+/),

@@ -1,0 +1,33 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+
+/** The identity of a plugin. Plugins are called in the order of their indexes. */
+export interface PluginName {
+  /** Two digits. */
+  readonly index: string;
+  /** Such as `device-injector`. */
+  readonly base: string;
+}
+
+/** Returns `10-device-injector`. */
+export function indexedName({ index, base }: PluginName): string {
+  return `${index}-${base}`;
+}
+
+/** Returns the name in the name of a plugin's file; undefined if it is no such name. */
+export function parsePluginName(file: string): PluginName | undefined {
+  const match = /^([0-9]{2})-([A-Za-z0-9_.+-]{1,128})$/.exec(file);
+  const [, index = '', base = ''] = match ?? [];
+  return match === null ? undefined : { index, base };
+}
+
+/** A registration that is not accepted. The plugin gets it as its answer. */
+export function badName(on: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NRI_BAD_REGISTRATION',
+    kind: 'invalid',
+    attempted: 'register NRI plugin',
+    on: JSON.stringify(on.slice(0, 200)),
+    why,
+    fix: 'correct the name and index of the plugin',
+  });
+}

@@ -1,0 +1,147 @@
+import { isPortcullisError, PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import type { Init } from '../../../base/protobuf/index.ts';
+import type { TtrpcMethod } from '../../../base/ttrpc/index.ts';
+import type { Container, Event, PodSandbox } from '../protocol/contract.types.ts';
+import { pluginMethods } from '../protocol/methods.ts';
+import type { ConnectedPlugin } from './connected-plugin.ts';
+import { badName } from './plugin-name.ts';
+import type { PluginName } from './plugin-name.ts';
+
+/** An event and the method that reports it. */
+export interface EventCall<Request, Response> {
+  readonly event: Event;
+  readonly method: TtrpcMethod<Request, Response>;
+  readonly request: Init<Request>;
+  /** Whether a plugin that does not answer makes the request fail, even if it is not required. */
+  readonly failClosed?: boolean;
+  /**
+   * What StateChange reports to a plugin that does not have the method: NRI before 0.12 has none for most
+   * events. Absent: the event needs its method.
+   */
+  readonly state?: { readonly pod: Init<PodSandbox>; readonly container?: Init<Container> };
+}
+
+export interface PluginSet {
+  /** @throws PortcullisError NRI_BAD_REGISTRATION when a plugin of this name is connected */
+  admit(plugin: PluginName): void;
+  add(plugin: ConnectedPlugin): void;
+  /** In the order of their calls. */
+  list(): readonly ConnectedPlugin[];
+  /** @throws PortcullisError NRI_REQUIRED_PLUGIN_MISSING */
+  requirePresent(on: string, required: readonly string[]): void;
+  /**
+   * Calls every plugin that subscribed to the event, one after another. A plugin that is lost is left out,
+   * unless it is required.
+   * @param answered gets each response before the next plugin is called
+   * @throws PortcullisError NRI_PLUGIN_REFUSED, NRI_PLUGIN_LOST of a required plugin, and what `answered`
+   * throws
+   */
+  ask<Request, Response>(
+    on: string,
+    call: (plugin: string) => EventCall<Request, Response>,
+    answered?: (plugin: string, response: Response) => void,
+  ): Promise<void>;
+  /** Reports an event. Does not wait, and what plugins answer is logged. */
+  tell<Request, Response>(
+    call: EventCall<Request, Response>,
+    answered?: (plugin: string, response: Response) => void,
+  ): void;
+  close(): void;
+}
+
+/** Keeps the connected plugins. @param required names of plugins, with or without their index */
+export function createPluginSet({
+  required,
+  log,
+}: {
+  readonly required: readonly string[];
+  readonly log: Logger;
+}): PluginSet {
+  let plugins: readonly ConnectedPlugin[] = [];
+  const withoutMethod = new WeakMap<ConnectedPlugin, Set<Event>>();
+  const matches = (
+    { name, base }: { readonly name: string; readonly base: string },
+    wanted: string,
+  ): boolean => wanted === name || wanted === base;
+  const present = (): readonly ConnectedPlugin[] => plugins.filter((plugin) => !plugin.isClosed());
+
+  const callOne = async <Request, Response>(
+    plugin: ConnectedPlugin,
+    { event, method, request, state }: EventCall<Request, Response>,
+  ): Promise<Response | undefined> => {
+    const lacking = withoutMethod.get(plugin) ?? new Set();
+    if (!lacking.has(event))
+      try {
+        return await plugin.call(method, request);
+      } catch (thrown) {
+        if (!isPortcullisError(thrown) || thrown.code !== 'NRI_UNIMPLEMENTED' || state === undefined)
+          throw thrown;
+        withoutMethod.set(plugin, lacking.add(event));
+      }
+    if (state !== undefined) await plugin.call(pluginMethods.stateChange, { event, ...state });
+    return undefined;
+  };
+
+  return {
+    admit: ({ index, base }) => {
+      const name = `${index}-${base}`;
+      if (present().some((plugin) => plugin.name === name))
+        throw badName(name, 'a plugin of this name is connected');
+    },
+    add: (plugin) => {
+      plugins = [...present(), plugin].sort((a, b) => (a.name < b.name ? -1 : 1));
+      void plugin.closed.then(() => {
+        plugins = plugins.filter((one) => one !== plugin);
+        log.warn({ plugin: plugin.name }, 'an NRI plugin is gone');
+      });
+    },
+    list: present,
+    requirePresent: (on, more) => {
+      const missing = [...new Set([...required, ...more])].filter(
+        (wanted) => !present().some((plugin) => matches(plugin, wanted)),
+      );
+      if (missing.length > 0) throw requiredMissing(on, missing);
+    },
+    ask: async (on, call, answered) => {
+      for (const plugin of present()) {
+        const asked = call(plugin.name);
+        if (!plugin.subscribes(asked.event)) continue;
+        try {
+          const response = await callOne(plugin, asked);
+          if (response !== undefined) answered?.(plugin.name, response);
+        } catch (thrown) {
+          const isLost = isPortcullisError(thrown) && thrown.code === 'NRI_PLUGIN_LOST';
+          const counts = asked.failClosed === true || required.some((wanted) => matches(plugin, wanted));
+          if (!isLost || counts) throw thrown;
+          log.warn({ plugin: plugin.name, on, why: reasonOf(thrown) }, 'an NRI plugin was left out');
+        }
+      }
+    },
+    tell: (call, answered) => {
+      for (const plugin of present())
+        if (plugin.subscribes(call.event))
+          callOne(plugin, call).then(
+            (response) => (response === undefined ? undefined : answered?.(plugin.name, response)),
+            (thrown: unknown) =>
+              log.warn({ plugin: plugin.name, why: reasonOf(thrown) }, 'an NRI plugin did not take an event'),
+          );
+    },
+    close: () => {
+      for (const plugin of plugins) plugin.close();
+    },
+  };
+}
+
+function requiredMissing(on: string, missing: readonly string[]): PortcullisError {
+  const names = missing.slice(0, 8).join(', ');
+  return new PortcullisError({
+    code: 'NRI_REQUIRED_PLUGIN_MISSING',
+    kind: 'unavailable',
+    attempted: 'create container',
+    on,
+    why: `the NRI ${missing.length === 1 ? 'plugin' : 'plugins'} ${names} must adjust it, and ${missing.length === 1 ? 'is' : 'are'} not connected`,
+    fix: 'start the plugin; the container can be created then',
+    details: { missing: missing.slice(0, 100) },
+  });
+}

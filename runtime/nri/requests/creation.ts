@@ -1,0 +1,118 @@
+import { parseDocuments } from '../../../base/schema/index.ts';
+import type { ContainerAdjuster } from '../../containers/adjusted.ts';
+import type { SandboxRecord } from '../../pods/record.ts';
+import { applyChanges } from '../adjustment/apply.ts';
+import type { AppliedRequest } from '../adjustment/apply.ts';
+import { changesOf } from '../adjustment/change.ts';
+import { createMerge } from '../adjustment/merge.ts';
+import { adjustmentMessage, ownersMessage } from '../adjustment/message.ts';
+import { badAdjustment, notAllowed, unsupported } from '../adjustment/refusal.ts';
+import { Event } from '../protocol/contract.types.ts';
+import { pluginMethods, unknownFieldsOf } from '../protocol/methods.ts';
+import { containerMessage } from '../view/container.ts';
+import { sandboxMessage } from '../view/sandbox.ts';
+import type { Ongoing } from './ongoing.ts';
+import type { NriNode } from './node.ts';
+import { collectUpdates } from './updates.ts';
+
+/** Plugins that must adjust the containers of a pod (nri, pkg/plugin/annotations.go). */
+const requiredAnnotation = 'required-plugins.noderesource.dev';
+
+/** Lets the plugins of the node adjust each container that is created. */
+export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjuster {
+  const { plugins } = node;
+  return {
+    adjust: async ({ id, config, sandbox, imageId, createdAt }) => {
+      const name = config.metadata?.name ?? '';
+      plugins.requirePresent(name, requiredByPod(sandbox, name));
+      const consulted = plugins.list();
+      if (consulted.length === 0) return undefined;
+      const end = ongoing.begin(id);
+      try {
+        const facts = { id, sandbox, createdAt, imageConfig: node.imageConfig(imageId) };
+        const pod = sandboxMessage(sandbox);
+        const merge = createMerge(name);
+        const updates = collectUpdates(node, id);
+        let current: Pick<AppliedRequest, 'config'> & Partial<AppliedRequest> = { config };
+        await plugins.ask(
+          name,
+          () => ({
+            event: Event.CREATE_CONTAINER,
+            method: pluginMethods.createContainer,
+            request: { pod, container: containerMessage({ ...facts, ...current }) },
+          }),
+          (plugin, response) => {
+            const { adjust, update, evict } = response;
+            const [unknown] = unknownFieldsOf(response);
+            if (unknown !== undefined)
+              throw unsupported(
+                { plugin, field: 'field', key: unknown },
+                'this version does not know it',
+                'use a plugin that is built with NRI 0.12 or earlier',
+              );
+            updates.add(plugin, update, evict);
+            if (adjust === undefined) return;
+            const changes = changesOf(adjust);
+            if (changes.set.length + changes.removed.length === 0) return;
+            merge.add(plugin, changes);
+            current = applyChanges(config, merge.merged(), { hooks: node.allowedHooks });
+          },
+        );
+        const merged = merge.merged();
+        await plugins.ask(
+          name,
+          () => ({
+            event: Event.VALIDATE_CONTAINER_ADJUSTMENT,
+            method: pluginMethods.validateContainerAdjustment,
+            failClosed: true,
+            request: {
+              pod,
+              container: containerMessage({ ...facts, config }),
+              adjust: adjustmentMessage(merged),
+              owners: { owners: { [id]: ownersMessage(merged) } },
+              plugins: consulted.map(({ index, base }) => ({ index, name: base })),
+            },
+          }),
+          (plugin, { reject, reason }) => {
+            if (reject)
+              throw notAllowed(
+                { plugin, field: 'validation', key: name },
+                `the plugin rejects the adjustments of other plugins: ${printable(reason)}`,
+                'change what the plugins adjust',
+              );
+          },
+        );
+        await updates.apply();
+        const { adjustments, beyond } = current;
+        if (adjustments === undefined || beyond === undefined) return undefined;
+        node.adjusted('applied');
+        node.log.info({ container: id, name, adjustments }, 'NRI plugins adjusted a container');
+        return { config: current.config, adjusted: { adjustments, beyond } };
+      } catch (thrown) {
+        end();
+        node.adjusted('refused');
+        throw thrown;
+      }
+    },
+  };
+}
+
+function printable(text: string): string {
+  return JSON.stringify(text.slice(0, 1024));
+}
+
+/** An annotation of the container wins over one of the pod. */
+function requiredByPod({ config }: Pick<SandboxRecord, 'config'>, container: string): readonly string[] {
+  const keys = ['/container.' + container, '/pod', ''].map((suffix) => `${requiredAnnotation}${suffix}`);
+  const key = keys.find((each) => Object.hasOwn(config.annotations, each));
+  if (key === undefined) return [];
+  const { documents, problems } = parseDocuments(config.annotations[key] ?? '', key, { documents: 1 });
+  const value = documents[0]?.value;
+  if (problems.length > 0 || !Array.isArray(value) || !value.every((one) => typeof one === 'string'))
+    throw badAdjustment(
+      { plugin: '(none)', field: 'annotation', key },
+      'it is not a list of names of plugins',
+      'write it as a YAML list',
+    );
+  return value;
+}

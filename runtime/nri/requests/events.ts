@@ -1,0 +1,70 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { ContainerRecord } from '../../containers/record.ts';
+import type { RecordChange } from '../../state/records.ts';
+import { Event } from '../protocol/contract.types.ts';
+import { pluginMethods } from '../protocol/methods.ts';
+import { sandboxMessage } from '../view/sandbox.ts';
+import { recordMessages } from './messages.ts';
+import type { NriNode } from './node.ts';
+import type { Ongoing } from './ongoing.ts';
+import { collectUpdates } from './updates.ts';
+
+/**
+ * Reports to the plugins what has happened to pods and containers, whoever asked for it: from their durable
+ * records, after the change.
+ * @returns a function that stops it
+ */
+export function reportEvents(node: NriNode, ongoing: Pick<Ongoing, 'end'>): () => void {
+  const { plugins, containerRecords, sandboxRecords } = node;
+  const stops = [
+    containerRecords.onChange((change) => {
+      const id = (change.after ?? change.before)?.id;
+      if (id !== undefined && change.after?.phase !== 'creating') ongoing.end(id);
+      if (plugins.list().length > 0) reportContainer(node, change);
+    }),
+    sandboxRecords.onChange(({ before, after }) => {
+      if (before === undefined || plugins.list().length === 0) return;
+      const pod = sandboxMessage(after ?? before);
+      const told = { request: { pod }, state: { pod } };
+      if (before.phase !== 'stopped' && after?.phase === 'stopped')
+        plugins.tell({ event: Event.STOP_POD_SANDBOX, method: pluginMethods.stopPodSandbox, ...told });
+      // A pod whose creation failed was never reported.
+      if (after === undefined && before.phase !== 'creating')
+        plugins.tell({ event: Event.REMOVE_POD_SANDBOX, method: pluginMethods.removePodSandbox, ...told });
+    }),
+  ];
+  return () => {
+    for (const stop of stops) stop();
+  };
+}
+
+function reportContainer(node: NriNode, { before, after }: RecordChange<ContainerRecord>): void {
+  const { plugins } = node;
+  const record = after ?? before;
+  if (before === undefined || record === undefined) return;
+  const messages = recordMessages(node, record);
+  if (messages === undefined) return;
+  const told = { request: messages, state: messages };
+  if (before.phase === 'creating' && after?.phase === 'created')
+    plugins.tell({ event: Event.POST_CREATE_CONTAINER, method: pluginMethods.postCreateContainer, ...told });
+  if (before.startedAt === '0' && after !== undefined && after.startedAt !== '0')
+    plugins.tell({ event: Event.POST_START_CONTAINER, method: pluginMethods.postStartContainer, ...told });
+  if (before.phase !== 'exited' && after?.phase === 'exited')
+    plugins.tell(
+      { event: Event.STOP_CONTAINER, method: pluginMethods.stopContainer, request: messages },
+      (plugin, { update }) => {
+        const updates = collectUpdates(node);
+        const failed = (thrown: unknown): void =>
+          node.log.warn({ plugin, why: reasonOf(thrown) }, 'an update of an NRI plugin failed');
+        try {
+          updates.add(plugin, update);
+        } catch (thrown) {
+          failed(thrown);
+          return;
+        }
+        updates.apply().catch(failed);
+      },
+    );
+  if (after === undefined && before.phase !== 'creating')
+    plugins.tell({ event: Event.REMOVE_CONTAINER, method: pluginMethods.removeContainer, ...told });
+}
