@@ -28,6 +28,7 @@ const guides = [
     'webhook',
     'proxy',
     'nri',
+    'runtimes',
     'containers-policy',
   ],
   ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],

@@ -87,7 +87,7 @@ function openObjects(withMutating: boolean) {
 
 type Objects = ReturnType<typeof openObjects>;
 
-const authoritiesOf = (objects: Objects, kind: string): string[] => {
+const authoritiesOf = (objects: Objects, kind: string): readonly string[] => {
   const { webhooks } = objects.objects.get(configurationPath(kind)) as {
     webhooks: { clientConfig: { caBundle: string } }[];
   };

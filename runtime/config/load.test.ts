@@ -146,6 +146,11 @@ const wrong: readonly {
     text: 'defaultRuntime: kata\n',
     says: /kata is not among the runtimes \(crun, runc\)/,
   },
+  {
+    name: 'options of a shim for an OCI runtime',
+    text: 'runtimes: { crun: { path: /usr/bin/crun, runtimePath: /usr/bin/crun } }\n',
+    says: /runtimes\.crun: runtimePath and configPath are options of a shim/,
+  },
   { name: 'overlapping root and state', text: 'root: /a\nstate: /a/b\n', says: /overlap/ },
   { name: 'a socket path that does not fit', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
   {
