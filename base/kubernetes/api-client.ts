@@ -187,8 +187,14 @@ export function createApiClient(
     async watch(path, query, limits, onOpen, onEvent, signal) {
       const begun = performance.now();
       // A little later than our own timers, whose reasons are more specific.
-      const bounds = { totalMs: limits.whole + 5_000 };
-      const { answer, host } = await open({ path, query: { ...query, watch: 'true' } }, bounds, signal);
+      const bounds = { totalMs: limits.whole + 5_000, silenceMs: limits.silence + 5_000 };
+      // A stream may be silent for long. The head of its answer comes at once.
+      const opening = new AbortController();
+      const late = setTimeout(() => opening.abort(), headersMs);
+      const request = { path, query: { ...query, watch: 'true' } };
+      const { answer, host } = await open(request, bounds, AbortSignal.any([signal, opening.signal])).finally(
+        () => clearTimeout(late),
+      );
       onOpen();
       let given: Error | undefined;
       const give = (why: string): void => {
