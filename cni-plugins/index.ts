@@ -40,6 +40,8 @@ export type {
   ReportSource,
 } from './manage/index.ts';
 export { claimNetworkNamespace } from './namespaces/namespace-claim.ts';
+export { openNodeNetwork } from './node-network/index.ts';
+export type { NodeNetwork, NodeNetworkSettings, NodeNetworkStatus } from './node-network/index.ts';
 export { startOverlay } from './overlay/index.ts';
 export type { Overlay, OverlayQuestion, OverlaySettings, OverlayStatus } from './overlay/index.ts';
 export { askDaemon } from './cni/index.ts';

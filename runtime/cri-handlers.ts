@@ -77,6 +77,7 @@ export function createCriHandlers(
     resources: pods.nri?.podResources(podResources) ?? podResources,
     sandboxes,
     containers,
+    tellPodCidrs: network.nodeNetwork.runtimeConfig,
     log,
   });
   return {
@@ -89,6 +90,7 @@ export function createCriHandlers(
         verbose,
         report: createReport({
           network,
+          nodeNetwork: network.nodeNetwork.status,
           policy,
           enforcement,
           handlers: [...new Set(handlers.values())],

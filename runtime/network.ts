@@ -5,6 +5,8 @@ import { createNetworkEngine } from '../cni-plugins/index.ts';
 import type { NameFigures, NetworkEngine, NetworkEngineOptions } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
+import { openDaemonNodeNetwork } from './node-network.ts';
+import type { DaemonNodeNetwork } from './node-network.ts';
 import { openDaemonNameServer } from './name-server.ts';
 import { followNetworkFolders } from './network-folders.ts';
 import { ballastIn, withRoom } from './database/open-database.ts';
@@ -13,6 +15,7 @@ import { ballastIn, withRoom } from './database/open-database.ts';
 export interface DaemonNetwork extends NetworkEngine {
   /** Undefined while no name server runs. */
   nameFigures(): Promise<NameFigures | undefined>;
+  readonly nodeNetwork: Pick<DaemonNodeNetwork, 'runtimeConfig' | 'status'>;
 }
 
 export interface NetworkDeps {
@@ -51,9 +54,12 @@ export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Prom
     log,
   };
   const engine = await withRoom(root, () => createNetworkEngine(options));
+  const nodeNetwork = openDaemonNodeNetwork(config, paths, log);
   return {
     ...engine,
     nameFigures: names.figures,
+    status: () => nodeNetwork.statusOver(engine),
+    nodeNetwork,
     async askNames(...given) {
       const found = await engine.askNames(...given);
       // A pod that gets the address of the name server must get answers from it.
@@ -62,6 +68,7 @@ export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Prom
     },
     async close(options) {
       folders.close();
+      await nodeNetwork.close();
       await names.close();
       await engine.close(options);
     },

@@ -31,7 +31,7 @@ const guides = [
     'runtimes',
     'containers-policy',
   ],
-  ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],
+  ...['services', 'cluster', 'overlay', 'docker', 'cnm', 'entitlements'],
 ].map((name) => `docs/${name}.md`);
 const reference = [
   ...[

@@ -1,4 +1,5 @@
-import { writeConflist } from './conflist.ts';
+import { writeConflist } from '../spanned-network/conflist.ts';
+import { bridgeName } from './bridge.ts';
 import type { KernelEntries } from './kernel-entries.ts';
 import { agreeOnNetwork, claimSubnets, register, requireName } from './ownership/membership.ts';
 import type { Member } from './ownership/membership.ts';
@@ -40,6 +41,6 @@ export async function joinOverlay(deps: JoiningDeps, lease: number): Promise<voi
   // This goes before the host itself: services that are not registered again by then have been left.
   await joined.register(lease);
   await register(member, thisHost.own.record, lease);
-  await writeConflist(settings, subnets, thisHost.own.record.mtu);
+  await writeConflist({ ...settings, bridge: bridgeName }, subnets, thisHost.own.record.mtu);
   await roleProbe.probe();
 }

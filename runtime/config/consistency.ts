@@ -37,6 +37,8 @@ export function checkConsistency(config: DaemonConfig): string[] {
     problems.push('audit.required: there is no audit.path; give one');
   if (config.tracing.endpoint !== '' && !URL.canParse(config.tracing.endpoint))
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
+  if (config.network.pods?.from === 'node' && config.network.pods.kubeconfig === undefined)
+    problems.push('network.pods: from: node needs a kubeconfig; give one');
   append(problems, fleetProblems(config.fleet));
   append(problems, enforcementProblems(config.enforcement));
   const port = Number(config.metrics.address.split(':').at(-1));

@@ -1,3 +1,4 @@
+import { nodeNetworkSchema } from './node-network-schema.ts';
 import { overlaySchema } from './overlay-schema.ts';
 import type { ConfigSchema } from './config-schema.ts';
 
@@ -133,6 +134,7 @@ export const networkSchema: ConfigSchema = {
         },
       },
     },
+    pods: nodeNetworkSchema,
     overlay: overlaySchema,
     pluginTimeout: {
       type: 'integer',

@@ -103,6 +103,8 @@ export interface DaemonConfig {
         readonly externalIPs?: readonly string[];
       };
     };
+    /** Absent: the cluster does not assign the subnet of this host's pods. */
+    readonly pods?: NodeNetworkConfig;
     /** Absent: this host is in no network that spans hosts. */
     readonly overlay?: OverlayConfig;
     /** Maximum seconds of one call of a third-party plugin. */
@@ -230,6 +232,19 @@ export interface PolicySubscriptionConfig {
 }
 
 /** An absent key has the default of the schema. */
+/** The network of the pods of a Kubernetes node. */
+export interface NodeNetworkConfig {
+  readonly from: 'node' | 'runtimeConfig';
+  /** Prefixes of all nodes' pod subnets. */
+  readonly ranges: readonly string[];
+  readonly kubeconfig?: string;
+  /** Absent: the name of the machine. */
+  readonly nodeName?: string;
+  readonly routes?: boolean;
+  readonly name?: string;
+  readonly order?: string;
+}
+
 export interface OverlayConfig {
   readonly name?: string;
   readonly host?: string;

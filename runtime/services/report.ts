@@ -33,6 +33,8 @@ export interface PolicyState {
  */
 export function createReport(parts: {
   readonly network: Pick<NetworkEngine, 'status'>;
+  /** The network that the cluster assigns to the node, if one is configured. Plain JSON. */
+  readonly nodeNetwork: () => Promise<object | undefined>;
   readonly policy: PolicyState;
   /** The state of enforcement. */
   readonly enforcement: () => EnforcementState;
@@ -54,6 +56,7 @@ export function createReport(parts: {
       const network = await parts.network.status();
       const policy = parts.policy.current();
       const problem = parts.policy.problem();
+      const nodeNetwork = verbose ? await parts.nodeNetwork() : undefined;
       return {
         status: {
           conditions: [
@@ -79,6 +82,7 @@ export function createReport(parts: {
               subscription: parts.policy.release(),
             }),
             ...(network.policies !== undefined && { networkPolicies: JSON.stringify(network.policies) }),
+            ...(nodeNetwork !== undefined && { nodeNetwork: JSON.stringify(nodeNetwork) }),
             enforcement: JSON.stringify(parts.enforcement()),
             config: JSON.stringify(
               { ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime },

@@ -27,6 +27,8 @@ export function createResourceHandlers(parts: {
   readonly resources: PodResources;
   readonly sandboxes: Pick<SandboxService, 'require'>;
   readonly containers: Pick<ContainerService, 'require'>;
+  /** Takes the pod range of the node; resolves when it is in use, or is known to be refused. */
+  readonly tellPodCidrs: (podCidrs: readonly string[]) => Promise<void>;
   readonly log: Logger;
 }): { readonly handlers: Pick<RuntimeServiceHandlers, Answered>; readonly told: ToldConfig } {
   let podCidrs: readonly string[] = [];
@@ -37,18 +39,16 @@ export function createResourceHandlers(parts: {
         await parts.resources.update(podSandboxId, { overhead, resources });
         return {};
       },
-      // Addresses come from the network configuration's own file, as in CRI-O. The range is only recorded and
-      // shown.
-      updateRuntimeConfig: ({ runtimeConfig }) => {
+      // Without `network.pods`, addresses come from the network configuration's own file, as in CRI-O. The
+      // range is then only recorded and shown.
+      updateRuntimeConfig: async ({ runtimeConfig }) => {
         const reported = cidrs(runtimeConfig?.networkConfig?.podCidr ?? '');
         if (reported.length > 0) {
           podCidrs = reported;
-          parts.log.info(
-            { podCidrs },
-            'the pod range of the node was received; addresses come from the network configuration',
-          );
+          parts.log.info({ podCidrs }, 'the pod range of the node was received');
+          await parts.tellPodCidrs(reported);
         }
-        return Promise.resolve({});
+        return {};
       },
       checkpointContainer: ({ containerId }) => {
         parts.containers.require(containerId);

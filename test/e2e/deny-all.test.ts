@@ -50,6 +50,7 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   'cdi.specDirs': [[], ['/nonexistent']],
   'network.dns.upstreams': [[], ['127.0.0.1']],
   'network.services.kubernetes': [undefined, { kubeconfig: '/nonexistent' }],
+  'network.pods': [undefined, { from: 'runtimeConfig', ranges: ['10.78.0.0/16'] }],
   'network.overlay': [
     undefined,
     { network: '10.77.0.0/16', underlay: '127.0.0.1', etcd: { endpoints: ['http://127.0.0.1:9'] } },

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { patience } from './patience.ts';
+import { patience } from '../fixtures/kubelet/patience.ts';
 import type { Node } from './check.ts';
 import { defaultNamespace, nodeName } from './pods.ts';
 

@@ -1,18 +1,18 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { patience } from './patience.ts';
-import { createKubeletServer } from './server.ts';
-import type { KubeletServer } from './server.ts';
+import { kubeletConfiguration, writeKubeletFiles } from '../fixtures/kubelet/configuration.ts';
+import { mountKubeletFolders } from '../fixtures/kubelet/folders.ts';
+import { patience } from '../fixtures/kubelet/patience.ts';
+import { createKubeletServer } from '../fixtures/kubelet/server.ts';
+import type { KubeletServer } from '../fixtures/kubelet/server.ts';
+import { programOf } from '../fixtures/kubernetes/processes.ts';
 
 /** The node name. The name of a static pod ends with it. */
 export const nodeName = 'node';
 /** The link and address of the node. A kubelet needs a default route. */
 const link = { name: 'kub0', peer: 'kub1', address: '10.212.0.2', gateway: '10.212.0.1' } as const;
-/** The default of the kubelet and of `kubeletRoot`. Volumes of a pod are recognized by this path. */
-const kubeletRoot = '/var/lib/kubelet';
 
 export interface Kubelet {
   readonly server: KubeletServer;
@@ -26,7 +26,6 @@ export interface Kubelet {
 }
 
 export interface KubeletOptions {
-  readonly binary: string;
   readonly folder: string;
   readonly socket: string;
   readonly manifests: string;
@@ -47,27 +46,10 @@ export function prepareNode(folder: string): { close(): void } {
   ip('addr', 'add', `${link.address}/24`, 'dev', link.name);
   for (const name of [link.name, link.peer]) ip('link', 'set', name, 'up');
   ip('route', 'add', 'default', 'via', link.gateway);
-  // It writes to /var/log/{pods,containers} and /var/lib/kubelet. The latter is not an overlay, because
-  // overlayfs has no idmapped mounts.
-  const upper = join(folder, 'var-lib');
-  for (const name of ['upper', 'work']) mkdirSync(join(upper, name), { recursive: true });
-  execFileSync('mount', [
-    ...[
-      '-t',
-      'overlay',
-      '-o',
-      `lowerdir=/var/lib,upperdir=${join(upper, 'upper')},workdir=${join(upper, 'work')}`,
-    ],
-    ...['var-lib', '/var/lib'],
-  ]);
-  for (const path of [join(folder, 'kubelet'), kubeletRoot]) mkdirSync(path, { recursive: true });
-  execFileSync('mount', ['--bind', join(folder, 'kubelet'), kubeletRoot]);
-  execFileSync('mount', ['-t', 'tmpfs', 'var-log', '/var/log']);
+  const unmount = mountKubeletFolders(folder);
   return {
     close: () => {
-      execFileSync('umount', ['/var/log']);
-      execFileSync('umount', ['-l', kubeletRoot]);
-      execFileSync('umount', ['-l', '/var/lib']);
+      unmount();
       ip('link', 'del', link.name);
     },
   };
@@ -75,78 +57,49 @@ export function prepareNode(folder: string): { close(): void } {
 
 /** Starts a standalone kubelet and waits until its server answers. */
 export async function startKubelet(options: KubeletOptions): Promise<Kubelet> {
-  const { folder, binary } = options;
-  const inside = (name: string): string => join(folder, 'kubelet', name);
-  for (const name of ['', 'plugins', 'certificates']) mkdirSync(inside(name), { recursive: true });
+  const { folder } = options;
   for (const path of [options.manifests, options.podLogs]) mkdirSync(path, { recursive: true });
-  writeFileSync(inside('resolv.conf'), 'nameserver 192.0.2.53\n');
-  const configFile = inside('config.json');
-  const logFile = join(folder, 'kubelet.log');
   const server = createKubeletServer('127.0.0.1', 10_250);
-  let child: ReturnType<typeof spawn> | undefined;
-  const isAlive = (): boolean => child !== undefined && child.exitCode === null && child.signalCode === null;
-  const log = (): string => readFileSync(logFile, 'utf8');
-
-  const start = async (configuration: Readonly<Record<string, unknown>> = {}): Promise<void> => {
-    writeFileSync(configFile, JSON.stringify({ ...configurationOf(options), ...configuration }, null, 2));
-    const output = openSync(logFile, 'a');
-    child = spawn(
-      binary,
-      [
-        ...['--config', configFile, '--cert-dir', inside('certificates')],
-        // Without an address it looks up its own name in DNS repeatedly, and waits.
-        ...['--hostname-override', nodeName, '--node-ip', link.address, '--v', '2'],
-      ],
-      { stdio: ['ignore', output, output] },
-    );
-    closeSync(output);
-    const until = performance.now() + patience(90_000);
-    while (!(await server.isReady())) {
-      if (!isAlive() || performance.now() > until)
-        throw new Error(`the kubelet does not answer; the end of its log:\n${log().slice(-4000)}`);
-      await pause(100);
-    }
+  const inside = (name: string): string => join(folder, 'kubelet', name);
+  const { start, isAlive, log, end } = programOf(
+    'kubelet',
+    [
+      ...['--config', inside('config.json'), '--cert-dir', inside('certificates')],
+      // Without an address it looks up its own name in DNS repeatedly, and waits.
+      ...['--hostname-override', nodeName, '--node-ip', link.address, '--v', '2'],
+    ],
+    folder,
+  );
+  const kubelet: Kubelet = {
+    server,
+    log,
+    isAlive,
+    stop: () => end('SIGTERM'),
+    async start(configuration = {}) {
+      writeKubeletFiles(folder, { ...configurationOf(options), ...configuration });
+      start();
+      const until = performance.now() + patience(90_000);
+      while (!(await server.isReady())) {
+        if (!isAlive() || performance.now() > until)
+          throw new Error(`the kubelet does not answer; the end of its log:\n${log().slice(-4000)}`);
+        await pause(100);
+      }
+    },
   };
-  const stop = async (): Promise<void> => {
-    if (child === undefined || !isAlive()) return;
-    const gone = once(child, 'exit');
-    child.kill('SIGTERM');
-    const running = child;
-    const timer = setTimeout(() => running.kill('SIGKILL'), patience(20_000));
-    await gone;
-    clearTimeout(timer);
-  };
-  process.once('exit', () => void child?.kill('SIGKILL'));
-  await start();
-  return { server, log, isAlive, start, stop };
+  await kubelet.start();
+  return kubelet;
 }
 
-/** Source: KubeletConfiguration v1beta1 (kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1). */
 function configurationOf(options: KubeletOptions): Record<string, unknown> {
-  const { folder } = options;
   return {
-    apiVersion: 'kubelet.config.k8s.io/v1beta1',
-    kind: 'KubeletConfiguration',
-    containerRuntimeEndpoint: `unix://${options.socket}`,
+    ...kubeletConfiguration(options),
     staticPodPath: options.manifests,
     podLogsDir: options.podLogs,
-    volumePluginDir: join(folder, 'kubelet/plugins'),
-    resolvConf: join(folder, 'kubelet/resolv.conf'),
     address: '127.0.0.1',
     healthzPort: 0,
     authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
     authorization: { mode: 'AlwaysAllow' },
     registerNode: false,
-    // All pods arrive at once. With the kubelet's default limit of 5 per second some would wait and log
-    // errors.
-    registryPullQPS: 0,
-    enableServer: true,
-    makeIPTablesUtilChains: false,
-    failCgroupV1: false,
-    failSwapOn: false,
-    cgroupsPerQOS: options.cgroupRoot !== undefined,
-    ...(options.cgroupRoot !== undefined && { cgroupRoot: options.cgroupRoot }),
-    enforceNodeAllocatable: [],
     // Small enough for a check to fill it, at the interval of the kubelet's checks.
     containerLogMaxSize: '64Ki',
     containerLogMaxFiles: 10,
@@ -155,8 +108,6 @@ function configurationOf(options: KubeletOptions): Record<string, unknown> {
     imageMinimumGCAge: '1s',
     syncFrequency: '2s',
     volumeStatsAggPeriod: '2s',
-    evictionHard: { 'memory.available': '1Mi', 'nodefs.available': '1Mi', 'imagefs.available': '1Mi' },
-    evictionPressureTransitionPeriod: '1s',
     ...options.configuration,
   };
 }

@@ -2,8 +2,8 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { nodeName } from './node.ts';
-import { patience } from './patience.ts';
-import type { KubeletServer } from './server.ts';
+import { patience } from '../fixtures/kubelet/patience.ts';
+import type { KubeletServer } from '../fixtures/kubelet/server.ts';
 
 /** The fields of a pod's status that checks read (kubernetes.io/docs/reference/kubernetes-api, v1.Pod). */
 export interface ContainerStatus {

@@ -8,8 +8,8 @@ import {
   frameTypes,
 } from '../../runtime/streaming/spdy/frames.ts';
 import { createHeaderWriter } from '../../runtime/streaming/spdy/header-block.ts';
-import { patience } from './patience.ts';
-import type { KubeletServer } from './server.ts';
+import { patience } from '../fixtures/kubelet/patience.ts';
+import type { KubeletServer } from '../fixtures/kubelet/server.ts';
 
 /** A client uses odd stream numbers. */
 const streams = { error: 1, data: 3 } as const;

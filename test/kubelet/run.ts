@@ -24,10 +24,10 @@ import { securityChecks } from './checks/security.ts';
 import { statsChecks } from './checks/stats.ts';
 import { streamChecks } from './checks/streams.ts';
 import { volumeChecks } from './checks/volumes.ts';
-import { findings } from './findings.ts';
-import { makeCgroupRoot } from './cgroup-root.ts';
+import { findings } from '../fixtures/kubelet/findings.ts';
+import { makeCgroupRoot } from '../fixtures/kubelet/cgroup-root.ts';
 import { prepareNode, startKubelet } from './node.ts';
-import { patience } from './patience.ts';
+import { patience } from '../fixtures/kubelet/patience.ts';
 import { staticPods } from './pods.ts';
 import { added, idsIn, remainsOfPods, standing, untilNothingRemains } from './remains.ts';
 
@@ -111,7 +111,6 @@ const gates = values.gates.split(',').filter((name) => name !== '');
 const kubelet = await startKubelet({
   configuration: { featureGates: Object.fromEntries(gates.map((name) => [name, true])) },
   ...(cgroupRoot !== undefined && { cgroupRoot: cgroupRoot.path }),
-  binary: findTool('kubelet').path,
   folder,
   socket: stage.folders.socket,
   manifests,

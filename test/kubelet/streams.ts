@@ -1,6 +1,6 @@
 import { Agent, WebSocket } from 'undici';
-import { patience } from './patience.ts';
-import type { KubeletServer } from './server.ts';
+import { patience } from '../fixtures/kubelet/patience.ts';
+import type { KubeletServer } from '../fixtures/kubelet/server.ts';
 
 /** Channels of v5.channel.k8s.io (k8s.io/apimachinery/pkg/util/remotecommand). */
 const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;

@@ -8,7 +8,8 @@ import type { HostKeys } from './keys.ts';
 import { listEntries, requestsFor } from './link-entries.ts';
 import { ensureVxlan, ensureWireguard, findUnderlay, linkNames, removeLink } from './links.ts';
 import type { Underlay } from './links.ts';
-import { ensureMasquerade, removeMasquerade } from './masquerade.ts';
+import type { Masquerade } from '../../spanned-network/masquerade.ts';
+import { ensureMasquerade, removeMasquerade } from '../../spanned-network/masquerade.ts';
 import { openWireguardLink } from './wireguard-link.ts';
 
 /**
@@ -123,7 +124,8 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
       ),
     reconcile(own, wanted) {
       const found = [...(wireguard === undefined ? bringVxlan(own) : secure(own))];
-      if (ensureMasquerade(own, linkName)) found.push('the table portcullis-overlay was missing or another');
+      if (ensureMasquerade({ ...masqueradeOf(own), link: linkName }))
+        found.push('the table portcullis-overlay was missing or another');
       return [...found, ...apply(read(own, wanted), wanted)];
     },
     podsOn(bridge) {
@@ -136,7 +138,7 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
       if (findLink(route, { name: bridge }) !== undefined) route.run([deleteLink({ name: bridge })]);
       removeLink(route, 'vxlan');
       removeLink(route, 'wireguard');
-      removeMasquerade();
+      removeMasquerade(masqueradeTable);
       removeGuard();
     },
     change: (held, wanted) => void apply(held, wanted),
@@ -146,6 +148,14 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
     },
   };
 }
+
+const masqueradeTable = 'portcullis-overlay';
+
+const masqueradeOf = ({ networks, subnets }: Own): Masquerade => ({
+  table: masqueradeTable,
+  ranges: networks.map(({ prefix }) => prefix),
+  subnets,
+});
 
 /** Number of requests whose answers fit the socket's buffer. */
 const atOnce = 500;

@@ -2,8 +2,8 @@ import { differs, meta, register, verdict, interfaceKey } from '../../../base/ne
 import { parsePrefix } from '../../../base/addresses/index.ts';
 import type { Own } from './entries.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
-import { ensureTables, prefixMatches, removeTables, tableOf } from './tables.ts';
-import type { WantedTable } from './tables.ts';
+import { ensureTables, prefixMatches, removeTables, tableOf } from '../../spanned-network/tables.ts';
+import type { WantedTable } from '../../spanned-network/tables.ts';
 
 /**
  * The guard that is in force where encryption is configured, whatever the routes are. A packet to a pod of

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
-import { patience } from '../patience.ts';
+import { patience } from '../../fixtures/kubelet/patience.ts';
 import { container, isReady, stateOf } from '../pods.ts';
 
 const never = { restartPolicy: 'Never' };

@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
 import { logOf } from '../facts.ts';
-import { patience } from '../patience.ts';
+import { patience } from '../../fixtures/kubelet/patience.ts';
 import { isReady, stateOf } from '../pods.ts';
 import { throughPortForward } from '../port-forward.ts';
 import { execQuery, exitCodeOf, openStreams } from '../streams.ts';

@@ -12,7 +12,7 @@ test('the conflist is written where the folder answers, and removed', async (t) 
   t.after(() => rmSync(confDir, { recursive: true }));
   let asked = 0;
   const confDirAnswers = async (): Promise<void> => void (asked += 1);
-  const settings = { name: 'wide', confDir, order: '10', confDirAnswers };
+  const settings = { name: 'wide', bridge: 'wide0', confDir, order: '10', confDirAnswers };
   const path = await writeConflist(settings, ['10.1.2.0/24'], 1400);
   assert.match(readFileSync(path, 'utf8'), /10\.1\.2\.0\/24/u);
   assert.equal(asked, 1);
@@ -24,7 +24,7 @@ test('a folder whose file server does not answer is not touched', { skip: noDead
   const server = mountDeadServer();
   t.after(() => server.close());
   const settings = {
-    ...{ name: 'wide', confDir: join(server.folder, 'conf'), order: '10' },
+    ...{ name: 'wide', bridge: 'wide0', confDir: join(server.folder, 'conf'), order: '10' },
     confDirAnswers: () => Promise.reject(new Error('no answer')),
   };
   // A touch would block this thread for ever.

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
+import { NETLINK_NETFILTER } from '../../base/kernel/index.ts';
 import {
   differs,
   equals,
@@ -15,12 +15,12 @@ import {
   readRule,
   transact,
   openNetlink,
-} from '../../../base/netlink/index.ts';
-import type { Chain, Table, NetlinkSocket } from '../../../base/netlink/index.ts';
-import { bitsOf, ipBytes } from '../../../base/addresses/index.ts';
-import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
+} from '../../base/netlink/index.ts';
+import type { Chain, Table, NetlinkSocket } from '../../base/netlink/index.ts';
+import { bitsOf, ipBytes } from '../../base/addresses/index.ts';
+import type { IpFamily, IpPrefix } from '../../base/addresses/index.ts';
 
-/** A table of the overlay: its chains, and its rules with the chain that each belongs to. */
+/** A table of nf_tables: its chains, and its rules with the chain that each belongs to. */
 export interface WantedTable {
   readonly table: Table;
   readonly chains: readonly Chain[];

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parsePrefix } from '../../base/addresses/index.ts';
+import type { IpPrefix } from '../../base/addresses/index.ts';
+import { readClaims } from './claims.ts';
+import { readNode } from './nodes.ts';
+import type { ClusterNode } from './nodes.ts';
+import { planRoutes } from './routes.ts';
+import { prefixText, readRanges } from './settings.ts';
+
+const prefix = (text: string): IpPrefix => {
+  const read = parsePrefix(text);
+  assert.ok(read);
+  return read;
+};
+const ranges = ['10.244.0.0/16', 'fd00:10:244::/48'].map(prefix);
+const held = ['10.244.0.0/24', 'fd00:10:244::/64'].map(prefix);
+const rules = { ranges, held, wanted: [], nodeName: 'own' };
+
+/** A Node object as the API sends it. @param age a greater one is older */
+const node = (
+  name: string,
+  podCIDRs: unknown,
+  { age = 1, addresses = [] as readonly unknown[] } = {},
+): ClusterNode => {
+  const creationTimestamp = `2026-01-01T00:00:${String(60 - age).padStart(2, '0')}Z`;
+  const read = readNode({
+    metadata: { name, creationTimestamp },
+    spec: { podCIDRs },
+    status: { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) },
+  });
+  assert.ok(read);
+  return read;
+};
+
+const accepted = (...nodes: readonly ClusterNode[]): Record<string, readonly string[]> =>
+  Object.fromEntries(
+    [...readClaims(nodes, rules).subnets].map(([name, subnets]) => [name, subnets.map(prefixText)]),
+  );
+
+test('a node gets the subnets that the cluster assigned to it, one of each family', () => {
+  assert.deepEqual(accepted(node('a', ['10.244.1.0/24', 'fd00:10:244:1::/64'])), {
+    a: ['10.244.1.0/24', 'fd00:10:244:1::/64'],
+  });
+});
+
+test('a node gets nothing else', () => {
+  const cases: Readonly<Record<string, unknown>> = {
+    '10.244.0.0/24': /overlaps a subnet of the node own/u,
+    '10.244.0.128/25': /overlaps a subnet of the node own/u,
+    '10.244.0.0/16': /overlaps a subnet of the node own/u,
+    '10.244.2.0/23': /larger than a \/24/u,
+    '10.96.0.0/24': /not in network.pods.ranges/u,
+    '10.0.0.0/8': /not in network.pods.ranges/u,
+    '0.0.0.0/0': /not in network.pods.ranges/u,
+    '192.168.100.1/32': /not in network.pods.ranges/u,
+    '::/0': /not in network.pods.ranges/u,
+    'fd00:10:244:1::/63': /bits beyond its length/u,
+    'fd00:10:244:2::/63': /larger than a \/64/u,
+    '10.244.1.7/24': /bits beyond its length/u,
+    '10.244.1.0/31': /no room/u,
+    '10.244.1.0': /not a prefix/u,
+    'not a subnet': /not a prefix/u,
+    '10.244.1.0/24; ip route add default': /not a prefix/u,
+  };
+  for (const [text, why] of Object.entries(cases)) {
+    const { subnets, refused } = readClaims([node('hostile', [text])], rules);
+    assert.deepEqual([...subnets], [], text);
+    assert.match(refused[0]?.why ?? '', why as RegExp, text);
+  }
+});
+
+test('values of other types count as absent, and a long list is cut', () => {
+  for (const value of [7, {}, null, 'x', [7], [{}], [null]])
+    assert.deepEqual(readClaims([node('odd', value)], rules), { subnets: new Map(), refused: [] });
+  const many = Array.from({ length: 10_000 }, (_, index) => `10.244.${index % 256}.0/24`);
+  assert.equal(node('many', many).subnets.length, 2);
+  assert.equal(readNode({}), undefined);
+  assert.equal(readNode(undefined), undefined);
+});
+
+test('two subnets of one family: the first counts', () => {
+  const { subnets, refused } = readClaims([node('two', ['10.244.1.0/24', '10.244.2.0/24'])], rules);
+  assert.deepEqual(subnets.get('two')?.map(prefixText), ['10.244.1.0/24']);
+  assert.match(refused[0]?.why ?? '', /second one of its family/u);
+});
+
+test('a subnet belongs to the older node, in whatever order they come', () => {
+  const [old, young] = [node('z', ['10.244.1.0/24'], { age: 9 }), node('a', ['10.244.1.128/25'], { age: 3 })];
+  for (const nodes of [
+    [old, young],
+    [young, old],
+  ])
+    assert.deepEqual(accepted(...nodes), { z: ['10.244.1.0/24'] });
+});
+
+test('what this node holds is its own, whoever is older', () => {
+  assert.deepEqual(
+    accepted(node('older', ['10.244.0.0/24'], { age: 50 }), node('own', ['10.244.0.0/24'])),
+    {},
+  );
+  const { refused } = readClaims([node('own', ['10.244.0.0/24', 'fd00:10:244::/64'])], rules);
+  assert.deepEqual(refused, [], 'its own Node object is no conflict');
+});
+
+test('a node that holds nothing yet is refused the subnet of an older one', () => {
+  const wanted = [prefix('10.244.5.0/24')];
+  const nodes = [node('older', ['10.244.5.0/24'], { age: 9 }), node('own', ['10.244.5.0/24'])];
+  const { refused } = readClaims(nodes, { ...rules, held: [], wanted });
+  assert.deepEqual(
+    refused.map(({ node: name }) => name),
+    ['own'],
+  );
+});
+
+test('twice the nodes cost no more than about twice the time', () => {
+  const nodesOf = (count: number): ClusterNode[] =>
+    Array.from({ length: count }, (_, index) =>
+      node(`n${index}`, [
+        `10.${128 + (index >> 8)}.${index & 255}.0/24`,
+        `fd00:10:244:${(index + 1).toString(16)}::/64`,
+      ]),
+    );
+  const wide = {
+    ...rules,
+    ranges: [prefix('10.128.0.0/9'), prefix('fd00:10:244::/48')],
+    held: [],
+    wanted: held,
+  };
+  const timed = (count: number): number => {
+    const nodes = nodesOf(count);
+    const start = performance.now();
+    assert.equal(readClaims(nodes, wide).subnets.size, count);
+    return performance.now() - start;
+  };
+  timed(1000);
+  const [one, two] = [timed(5000), timed(10_000)];
+  assert.ok(two < 6 * one + 50, `5,000 nodes: ${one.toFixed(0)} ms; 10,000: ${two.toFixed(0)} ms`);
+});
+
+const host = [
+  { linkIndex: 2, address: prefix('192.168.100.11/24').address, length: 24 },
+  { linkIndex: 2, address: prefix('fd00:100::11/64').address, length: 64 },
+  { linkIndex: 2, address: prefix('fe80::1/64').address, length: 64 },
+  { linkIndex: 3, address: prefix('203.0.113.9/32').address, length: 32 },
+];
+
+function routesOf(...nodes: readonly ClusterNode[]): {
+  readonly routes: readonly string[];
+  readonly refused: readonly string[];
+} {
+  const byName = new Map(nodes.map((each) => [each.name, each]));
+  const { routes, refused } = planRoutes(byName, readClaims(nodes, rules), { nodeName: 'own', ranges, host });
+  return {
+    routes: [...routes].map(([subnet, { gateway, linkIndex }]) =>
+      [subnet, prefixText({ address: gateway, length: 0 }).replace('/0', ''), linkIndex].join(' '),
+    ),
+    refused: refused.map(({ node: name, what, why }) => `${name} ${what} ${why}`),
+  };
+}
+
+test('a route leads through the InternalIP of the node, in each family', () => {
+  const addresses = ['192.168.100.12', 'fd00:100::12'];
+  assert.deepEqual(routesOf(node('a', ['10.244.1.0/24', 'fd00:10:244:1::/64'], { addresses })), {
+    routes: ['10.244.1.0/24 192.168.100.12 2', 'fd00:10:244:1::/64 fd00:100::12 2'],
+    refused: [],
+  });
+});
+
+test('an address that is no other host on a segment of this node is no gateway', () => {
+  const cases: Readonly<Record<string, RegExp>> = {
+    '192.168.100.11': /an address of this node/u,
+    '10.244.0.9': /in network.pods.ranges/u,
+    '203.0.113.10': /not on a network segment/u,
+    '203.0.113.9': /an address of this node/u,
+    '127.0.0.1': /not the address of a host/u,
+    '0.0.0.0': /not the address of a host/u,
+    '224.0.0.1': /not the address of a host/u,
+    '255.255.255.255': /not the address of a host/u,
+    '169.254.169.254': /not the address of a host/u,
+    'fd00:100::12': /no InternalIP of IPv4/u,
+    'not an address': /no InternalIP of IPv4/u,
+  };
+  for (const [address, why] of Object.entries(cases)) {
+    const { routes, refused } = routesOf(node('a', ['10.244.1.0/24'], { addresses: [address] }));
+    assert.deepEqual(routes, [], address);
+    assert.match(refused[0] ?? '', why, address);
+  }
+  for (const address of ['fe80::12', '::1', '::', 'ff02::1', '::ffff:192.168.100.12'])
+    assert.deepEqual(
+      routesOf(node('a', ['fd00:10:244:1::/64'], { addresses: [address] })).routes,
+      [],
+      address,
+    );
+});
+
+test('the first valid address of several is the gateway', () => {
+  const addresses = ['203.0.113.10', '192.168.100.12', '192.168.100.13'];
+  assert.deepEqual(routesOf(node('a', ['10.244.1.0/24'], { addresses })).routes, [
+    '10.244.1.0/24 192.168.100.12 2',
+  ]);
+});
+
+test('ranges that are no prefixes are refused', () => {
+  for (const text of ['10.244.0.0', '10.244.0.1/16', '0.0.0.0/0', '::/3', 'x'])
+    assert.throws(() => readRanges({ ranges: [text] }), /NODE_NETWORK_SETTINGS_INVALID/u, text);
+});

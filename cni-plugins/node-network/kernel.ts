@@ -1,0 +1,127 @@
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
+import {
+  deleteLink,
+  deleteRoute,
+  findLink,
+  listHostAddresses,
+  listRoutes,
+  listSettings,
+  loopbackIndex,
+  mainTable,
+  openNetlink,
+  replaceRoute,
+  routeScopes,
+} from '../../base/netlink/index.ts';
+import type { NetlinkSocket, Request, TableRoute } from '../../base/netlink/index.ts';
+import { contains, formatIp, ipBytes, ipFromBytes } from '../../base/addresses/index.ts';
+import type { IpPrefix } from '../../base/addresses/index.ts';
+import type { HostAddress, NodeRoute } from './routes.ts';
+
+/**
+ * What the kernel has of the node's network. Synchronous, for a Worker. Acts in the network namespace in
+ * which it was opened.
+ */
+export interface NodeKernel {
+  /** Addresses of this host's links, without the bridge of its pods and loopback. @throws NETWORK_KERNEL_… */
+  hostAddresses(): readonly HostAddress[];
+  /**
+   * Brings the routes into the ranges to exactly these. Routes of the bridge of the pods stay.
+   * @returns the differences that it found. @throws NETWORK_KERNEL_…
+   */
+  reconcile(wanted: ReadonlyMap<string, NodeRoute>, ranges: readonly IpPrefix[]): readonly string[];
+  /** The MTU of the link by which packets leave by default; 1500 without one. @throws NETWORK_KERNEL_… */
+  mtu(): number;
+  /** How many pods have a link to the bridge. @throws NETWORK_KERNEL_… */
+  pods(): number;
+  /** Removes the bridge, with its addresses and routes. @throws NETWORK_KERNEL_… */
+  removeBridge(): void;
+  close(): void;
+}
+
+export function openNodeKernel(bridge: string): NodeKernel {
+  const route = openNetlink(NETLINK_ROUTE);
+  const bridgeIndex = (): number => findLink(route, { name: bridge })?.index ?? 0;
+
+  return {
+    hostAddresses() {
+      const own = bridgeIndex();
+      return listHostAddresses(route)
+        .filter(({ index }) => index !== own && index !== loopbackIndex)
+        .map(({ index, address, length }) => ({ linkIndex: index, address: ipFromBytes(address), length }));
+    },
+    reconcile(wanted, ranges) {
+      const found: string[] = [];
+      const own = bridgeIndex();
+      const missing = new Map(wanted);
+      const wrong: TableRoute[] = [];
+      for (const existing of listRoutes(route)) {
+        if (existing.table !== mainTable || existing.index === own || !isWithin(existing, ranges)) continue;
+        const text = textOf(existing);
+        const right = missing.get(text);
+        if (right !== undefined && leadsTo(existing, right)) missing.delete(text);
+        else wrong.push(existing);
+      }
+      const failed = [
+        ...send(route, wrong.map(deleteRoute), gone),
+        ...send(route, [...missing.values()].map(tableRouteOf).map(replaceRoute), []),
+      ];
+      for (const existing of wrong) found.push(`the route to ${textOf(existing)} existed`);
+      for (const text of missing.keys()) found.push(`the route to ${text} was missing or another`);
+      // Only now, so that a refused route keeps no other one from its place.
+      for (const error of failed) throw error;
+      return found;
+    },
+    mtu() {
+      const links = listSettings(route);
+      const [byDefault] = listRoutes(route)
+        .filter(({ length, table }) => length === 0 && table === mainTable)
+        .flatMap(({ index }) => links.find((link) => link.index === index) ?? []);
+      return byDefault?.mtu ?? 1500;
+    },
+    pods() {
+      const own = bridgeIndex();
+      return own === 0 ? 0 : listSettings(route).filter(({ master }) => master === own).length;
+    },
+    removeBridge() {
+      if (bridgeIndex() !== 0) route.run([deleteLink({ name: bridge })]);
+    },
+    close: () => route.close(),
+  };
+}
+
+/** A route that is removed may be gone already, also with its link. */
+const gone = ['NETWORK_KERNEL_ESRCH', 'NETWORK_KERNEL_ENOENT', 'NETWORK_KERNEL_ENODEV'];
+/** Number of requests whose answers fit the socket's buffer. */
+const atOnce = 500;
+
+/** Returns the refusals, except those with one of the codes. */
+function send(
+  socket: NetlinkSocket,
+  requests: readonly Request[],
+  except: readonly string[],
+): PortcullisError[] {
+  const failed: PortcullisError[] = [];
+  for (let at = 0; at < requests.length; at += atOnce)
+    for (const { error } of socket.send(requests.slice(at, at + atOnce)))
+      if (!except.includes(error.code)) failed.push(error);
+  return failed;
+}
+
+const isWithin = ({ destination, length }: TableRoute, ranges: readonly IpPrefix[]): boolean =>
+  ranges.some((range) => length >= range.length && contains(range, ipFromBytes(destination)));
+
+const textOf = ({ destination, length }: TableRoute): string =>
+  `${formatIp(ipFromBytes(destination))}/${length}`;
+
+const leadsTo = ({ index, gateway }: TableRoute, right: NodeRoute): boolean =>
+  index === right.linkIndex && gateway !== undefined && ipBytes(right.gateway).equals(gateway);
+
+const tableRouteOf = ({ subnet, gateway, linkIndex }: NodeRoute): TableRoute => ({
+  index: linkIndex,
+  destination: ipBytes(subnet.address),
+  length: subnet.length,
+  table: mainTable,
+  scope: routeScopes.universe,
+  gateway: ipBytes(gateway),
+});

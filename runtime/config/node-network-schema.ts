@@ -1,0 +1,59 @@
+import type { ConfigSchema } from './config-schema.ts';
+
+const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
+
+/** The key `network.pods` of `config.yaml`. */
+export const nodeNetworkSchema: ConfigSchema = {
+  type: 'object',
+  description:
+    'Network of the pods of a Kubernetes node whose subnet the cluster assigns. The daemon writes the configuration of the network into `cni.confDir`, and routes to the pods of the other nodes. If omitted, the network is what `cni.confDir` holds.',
+  additionalProperties: false,
+  required: ['from', 'ranges'],
+  properties: {
+    from: {
+      type: 'string',
+      enum: ['node', 'runtimeConfig'],
+      description:
+        'Where this node’s subnet comes from. `node`: `spec.podCIDRs` of the Node object, read through `kubeconfig`. `runtimeConfig`: the kubelet, which sends it by UpdateRuntimeConfig.',
+    },
+    ranges: {
+      type: 'array',
+      items: { type: 'string', minLength: 4, maxLength: 49 },
+      minItems: 1,
+      maxItems: 8,
+      description:
+        'Prefixes from which the cluster assigns the pod subnets of all nodes (`--cluster-cidr` of kube-controller-manager), such as `10.244.0.0/16`. A Node object gets no route to addresses outside of them. Packets of pods that leave them get the address of the node.',
+    },
+    kubeconfig: {
+      ...path,
+      description:
+        'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to get, list and watch nodes. Required with `from: node`. If omitted, there are no routes to other nodes.',
+    },
+    nodeName: {
+      type: 'string',
+      minLength: 1,
+      maxLength: 253,
+      description:
+        'Name of this node in the cluster. If omitted, the host name in lower case is used, as by a kubelet.',
+    },
+    routes: {
+      type: 'boolean',
+      description:
+        'Whether the daemon adds a route to the pod subnet of each other node on the same network segment. The routes in `ranges` then belong to the daemon: it removes others. Turn it off if something else routes between the nodes.',
+      default: true,
+    },
+    name: {
+      type: 'string',
+      pattern: '^[a-z0-9][a-z0-9-]{0,31}$',
+      description: 'Name of the network.',
+      default: 'pods',
+    },
+    order: {
+      type: 'string',
+      pattern: '^[a-zA-Z0-9_.]{1,16}$',
+      description:
+        'Beginning of the network’s file name in `cni.confDir`. Files are read in the order of their names.',
+      default: '10',
+    },
+  },
+};

@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { web } from '../check.ts';
+import type { Check, Context } from '../check.ts';
+import { until, untilNodesReady } from '../cluster.ts';
+import type { Cluster } from '../cluster.ts';
+import {
+  askFrom,
+  changeDeployment,
+  createDeployment,
+  createService,
+  deploymentOf,
+  logOf,
+  namespace,
+  podsOf,
+  untilReady,
+} from '../workload.ts';
+import type { Pod, ServiceObject } from '../workload.ts';
+
+/** A pod that asks the service all the time, and writes a line for each failure. */
+const client = { name: 'client', replicas: 1 } as const;
+
+async function startClient({ cluster, images }: Context, service: ServiceObject): Promise<string> {
+  const [address] = service.spec.clusterIPs;
+  // One page at a time, as a client without retries; each answer is a line, and so is each failure.
+  const script = `while true; do
+timeout 5 wget -qO- http://${address ?? ''}/cgi-bin/who || echo FAILED
+sleep 0.2
+done`;
+  const deployment = deploymentOf(client.name, images.app, client.replicas) as {
+    spec: { template: { spec: object } };
+  };
+  deployment.spec.template.spec = {
+    terminationGracePeriodSeconds: 1,
+    containers: [{ name: 'client', image: images.app, command: ['sh', '-c', script] }],
+  };
+  await createDeployment(cluster, deployment);
+  const [pod] = await untilReady(cluster, client.name, client.replicas);
+  assert.ok(pod);
+  return pod.metadata.name;
+}
+
+/** Requires that the client got answers since `from`, and only answers. */
+async function requireAnswers(cluster: Cluster, pod: string, from: number): Promise<number> {
+  const lines = (await logOf(cluster, pod)).trim().split('\n').slice(from);
+  const failed = lines.filter((line) => line.includes('FAILED')).length;
+  assert.ok(lines.length > 3, `the client got ${lines.length} answers`);
+  assert.equal(failed, 0, `${failed} of ${lines.length} requests failed`);
+  return lines.length;
+}
+
+const answersOf = async (cluster: Cluster, pod: string): Promise<number> =>
+  (await logOf(cluster, pod)).trim().split('\n').length;
+
+/** What must survive: each container by its id and how often it was started. */
+const containersOf = (pods: readonly Pod[]): readonly string[] =>
+  pods
+    .flatMap(({ status }) => status.containerStatuses ?? [])
+    .map(({ containerID = '', restartCount }) => `${containerID} ${restartCount}`)
+    .toSorted();
+
+/** What a cluster promises after something was killed: nothing restarted, everything reachable. */
+async function requireUnharmed(cluster: Cluster, before: readonly string[]): Promise<void> {
+  for (const { name } of cluster.nodes)
+    await until(
+      `the kubelet of ${name} answers`,
+      () => cluster.text(`/api/v1/nodes/${name}/proxy/healthz`),
+      (answer) => answer === 'ok',
+    );
+  await untilNodesReady(cluster);
+  const pods = await untilReady(cluster, web.name, web.replicas);
+  assert.deepEqual(containersOf(pods), before, 'no container was started again');
+  const [asker] = pods;
+  for (const { metadata, status } of pods)
+    for (const { ip } of status.podIPs ?? [])
+      if (metadata.name !== asker?.metadata.name)
+        // A kubelet reconnects to a restarted daemon after up to a few seconds. Until then exec fails.
+        await until(
+          `${metadata.name} answers at ${ip}`,
+          () => askFrom(cluster, asker?.metadata.name ?? '', ip),
+          (answer) => answer.pod === metadata.name,
+        );
+}
+
+/** SANDBOX_READY (cri-api PodSandboxState). */
+const sandboxReady = 0;
+
+/** The pod of the running client. The first check starts it. */
+let asking = '';
+
+export const faultChecks: readonly Check[] = [
+  {
+    name: 'a rolling update replaces every pod, and no request to the service fails',
+    run: async (context) => {
+      const { cluster, images } = context;
+      const service = await createService(cluster, 'steady', web.name);
+      asking = await startClient(context, service);
+      const before = (await podsOf(cluster, web.name)).map(({ metadata }) => metadata.uid);
+      const from = await answersOf(cluster, asking);
+      await changeDeployment(cluster, web.name, deploymentOf(web.name, images.next, web.replicas, 'v2'));
+      await until(
+        'every pod is new',
+        () => podsOf(cluster, web.name),
+        (pods) =>
+          pods.length === web.replicas && pods.every(({ metadata }) => !before.includes(metadata.uid)),
+      );
+      const pods = await untilReady(cluster, web.name, web.replicas);
+      for (const { metadata } of pods) assert.match(await logOf(cluster, metadata.name), /^started v2$/mu);
+      await requireAnswers(cluster, asking, from);
+    },
+  },
+  {
+    name: 'a drained node has no pod of the Deployment left, and gets pods again',
+    run: async ({ cluster }) => {
+      const victim = (await podsOf(cluster, client.name))[0]?.spec.nodeName;
+      const node = cluster.nodes.find(({ name }) => name !== victim)?.name ?? '';
+      const from = await answersOf(cluster, asking);
+      await cluster.ask('PATCH', `/api/v1/nodes/${node}`, { spec: { unschedulable: true } });
+      for (const { metadata, spec } of await podsOf(cluster, web.name))
+        if (spec.nodeName === node)
+          await cluster.ask('POST', `/api/v1/namespaces/${namespace}/pods/${metadata.name}/eviction`, {
+            apiVersion: 'policy/v1',
+            kind: 'Eviction',
+            metadata: { name: metadata.name, namespace },
+          });
+      const pods = await untilReady(cluster, web.name, web.replicas);
+      assert.ok(pods.every(({ spec }) => spec.nodeName !== node));
+      const one = cluster.nodes.find(({ name }) => name === node);
+      await until(
+        'the daemon of the node has no running pod',
+        async () => {
+          // The kubelet removes ended pods within a minute.
+          const { items } = (await one?.daemon.cri.runtime.listPodSandbox({})) ?? { items: [] };
+          return items.filter(({ state }) => state === sandboxReady);
+        },
+        (items) => items.length === 0,
+      );
+      await requireAnswers(cluster, asking, from);
+      await cluster.ask('PATCH', `/api/v1/nodes/${node}`, { spec: { unschedulable: false } });
+      await changeDeployment(cluster, web.name, { spec: { replicas: web.replicas + 3 } });
+      const more = await untilReady(cluster, web.name, web.replicas + 3);
+      assert.ok(more.some(({ spec }) => spec.nodeName === node));
+      await changeDeployment(cluster, web.name, { spec: { replicas: web.replicas } });
+      await untilReady(cluster, web.name, web.replicas);
+    },
+  },
+  {
+    name: 'kill -9 of the daemon of every node loses nothing',
+    run: async ({ cluster }) => {
+      const before = containersOf(await podsOf(cluster, web.name));
+      const from = await answersOf(cluster, asking);
+      for (const node of cluster.nodes) {
+        await node.daemon.kill();
+        await pause(500);
+        await node.startDaemon();
+      }
+      await requireUnharmed(cluster, before);
+      await requireAnswers(cluster, asking, from);
+    },
+  },
+  {
+    name: 'kill -9 of every kubelet loses nothing',
+    run: async ({ cluster }) => {
+      const before = containersOf(await podsOf(cluster, web.name));
+      const from = await answersOf(cluster, asking);
+      for (const { kubelet } of cluster.nodes) {
+        await kubelet.end('SIGKILL');
+        kubelet.start();
+      }
+      await requireUnharmed(cluster, before);
+      await requireAnswers(cluster, asking, from);
+    },
+  },
+  {
+    name: 'no daemon has lost its watches, however quiet they were',
+    run: async ({ cluster: { nodes } }) => {
+      for (const { name, daemon } of nodes)
+        assert.doesNotMatch(daemon.log(), /the API server is not watched/u, `the log of ${name}`);
+      await Promise.resolve();
+    },
+  },
+  {
+    name: 'kill -9 of the API server loses nothing, also while a daemon starts without it',
+    run: async ({ cluster }) => {
+      const before = containersOf(await podsOf(cluster, web.name));
+      const from = await answersOf(cluster, asking);
+      const { api } = cluster.controlPlane;
+      await api.kill();
+      const [node] = cluster.nodes;
+      await node?.daemon.kill();
+      await node?.startDaemon();
+      // Its network is in force without a word of the API server.
+      await until(
+        'the network is ready without the API server',
+        async () => (await node?.daemon.cri.runtime.status({}))?.status?.conditions ?? [],
+        (conditions) => conditions.some(({ type, status }) => type === 'NetworkReady' && status),
+        20_000,
+      );
+      await api.start();
+      await requireUnharmed(cluster, before);
+      await requireAnswers(cluster, asking, from);
+    },
+  },
+  {
+    name: 'what is deleted leaves nothing on any node',
+    run: async ({ cluster }) => {
+      await cluster.ask('DELETE', `/api/v1/namespaces/${namespace}`);
+      await until(
+        'the namespace is gone',
+        () => cluster.ask('GET', `/api/v1/namespaces/${namespace}`).then(() => 'there', String),
+        (found) => found.includes('404'),
+      );
+      for (const node of cluster.nodes)
+        await until(
+          `nothing remains on ${node.name}`,
+          () => remainsOn(node),
+          (found) => found.length === 0,
+          150_000,
+        );
+    },
+  },
+];
+
+/** Returns everything of pods that the daemon and the kernel of a node still show, one per line. */
+async function remainsOn(node: Cluster['nodes'][number]): Promise<readonly string[]> {
+  const { runtime } = node.daemon.cri;
+  const sandboxes = (await runtime.listPodSandbox({})).items.map(({ id }) => `sandbox ${id}`);
+  const containers = (await runtime.listContainers({})).containers.map(({ id }) => `container ${id}`);
+  const links = (JSON.parse(node.run('ip', '-json', 'link')) as readonly { readonly ifname: string }[])
+    .map(({ ifname }) => ifname)
+    .filter((name) => !['lo', 'eth0', 'portcullis-pods'].includes(name));
+  const mounts = node
+    .run('cat', '/proc/self/mountinfo')
+    .split('\n')
+    .filter((line) => /kubelet\/pods\/|\/(?:containers|pods)\/[0-9a-f]{64}/u.test(line));
+  const rules = node
+    .run('nft', 'list', 'ruleset')
+    .split('\n')
+    // A balancer remembers former backends for days, so that their connections end with a reset.
+    .filter((line) => /\b10\.244\.\d+\.(?!0\/|1\b)\d+/u.test(line) && !line.includes(' timeout '));
+  return [...sandboxes, ...containers, ...links.map((name) => `link ${name}`), ...mounts, ...rules];
+}

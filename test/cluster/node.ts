@@ -1,0 +1,208 @@
+import { execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, readlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { daemonFolders, startDaemon } from '../fixtures/daemon.ts';
+import type { DaemonFolders, TestDaemon } from '../fixtures/daemon.ts';
+import { makeCgroupRoot } from '../fixtures/kubelet/cgroup-root.ts';
+import { kubeletConfiguration, writeKubeletFiles } from '../fixtures/kubelet/configuration.ts';
+import { mountKubeletFolders } from '../fixtures/kubelet/folders.ts';
+import { programOf } from '../fixtures/kubernetes/processes.ts';
+import type { Program } from '../fixtures/kubernetes/processes.ts';
+import type { ApiServer } from '../fixtures/kubernetes/api-server.ts';
+import { registryName } from '../fixtures/publisher.ts';
+import { clusterDns, nodeAddress, podRanges, switchAddress } from './addresses.ts';
+
+const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
+
+/** One node of the cluster: namespaces with a daemon and a kubelet, and nothing else. */
+export interface ClusterNode {
+  readonly name: string;
+  readonly address: { readonly 4: string; readonly 6: string };
+  readonly folders: DaemonFolders;
+  readonly kubelet: Program;
+  readonly daemon: TestDaemon;
+  /** Runs a program in the namespaces of the node, and returns what it prints. @throws if it fails */
+  run(program: string, ...args: string[]): string;
+  startDaemon(): Promise<void>;
+  /** Ends the processes and the namespaces. */
+  close(): Promise<void>;
+}
+
+export interface NodeOptions {
+  readonly index: number;
+  readonly folder: string;
+  readonly api: ApiServer;
+  /** The folder with the policy and its keys, to copy. */
+  readonly policyFiles: readonly string[];
+  readonly registryPort: number;
+}
+
+/** The bridge of this process's namespace to which every node has a link. */
+export const switchBridge = 'segment';
+
+export async function openNode(options: NodeOptions): Promise<ClusterNode> {
+  const { index, api } = options;
+  const name = `node-${index}`;
+  const folder = join(options.folder, name);
+  const folders = daemonFolders(folder);
+  for (const path of [folders.policy, folders.cniConf]) mkdirSync(path, { recursive: true });
+  for (const file of options.policyFiles)
+    copyFileSync(file, join(folders.policy, file.slice(file.lastIndexOf('/') + 1)));
+  const holder = await openNamespaces();
+  const within = ['nsenter', '-t', String(holder.pid), '-m', '-n', '-u', '--'];
+  const run = (program: string, ...args: string[]): string =>
+    execFileSync(within[0] ?? '', [...within.slice(1), program, ...args], { encoding: 'utf8' });
+  const address = nodeAddress(index);
+  connect(name, holder.pid ?? 0, address, run);
+  run('hostname', name);
+  mountKubeletFolders(folder, (program, ...args) => void run(program, ...args));
+  const cgroup = makeCgroupRoot('cgroupfs', `portcullis-cluster-${process.pid}-${index}`);
+  const configFile = join(folder, 'config.json');
+  writeFileSync(configFile, JSON.stringify(daemonConfiguration(name, api)));
+  const flags = [
+    ...['--config', configFile, '--cgroup-driver', 'cgroupfs'],
+    ...['--registry-mirror', `${registryName}=http://${switchAddress[4]}:${options.registryPort}`],
+  ];
+  const start = (): Promise<TestDaemon> => startDaemon(folders, flags, [...within, launcher]);
+  let daemon = await start();
+  const kubelet = kubeletOf({ name, folder, folders, address, api, cgroupRoot: cgroup.path, within });
+  kubelet.start();
+  return {
+    name,
+    address,
+    folders,
+    kubelet,
+    get daemon() {
+      return daemon;
+    },
+    run,
+    async startDaemon() {
+      daemon = await start();
+    },
+    async close() {
+      await kubelet.end('SIGTERM');
+      // What a failed check left.
+      const { runtime } = daemon.cri;
+      for (const { id } of (await runtime.listPodSandbox({})).items)
+        await runtime.removePodSandbox({ podSandboxId: id });
+      await daemon.stop();
+      // The kernel ends a network namespace in its own time, and a link in it with the link here.
+      execFileSync('ip', ['link', 'del', name]);
+      const gone = once(holder, 'exit');
+      holder.kill('SIGKILL');
+      await gone;
+      cgroup.remove();
+    },
+  };
+}
+
+/** A process that holds new namespaces: mounts, network, host name. */
+async function openNamespaces(): Promise<ChildProcess> {
+  const holder = spawn(
+    'setpriv',
+    [
+      ...['--pdeathsig', 'KILL', 'unshare', '--mount', '--net', '--uts', '--propagation', 'private'],
+      ...['sleep', 'infinity'],
+    ],
+    { stdio: 'ignore' },
+  );
+  const netns = (pid: number | 'self'): string => {
+    try {
+      return readlinkSync(`/proc/${pid}/ns/net`);
+    } catch {
+      return '';
+    }
+  };
+  const comm = (): string => {
+    try {
+      return readlinkSync(`/proc/${holder.pid ?? 0}/exe`);
+    } catch {
+      return '';
+    }
+  };
+  while (['', netns('self')].includes(netns(holder.pid ?? 0)) || !comm().endsWith('sleep')) await pause(10);
+  return holder;
+}
+
+/** Connects the node to the segment, as a machine with one network interface. */
+function connect(name: string, pid: number, address: ClusterNode['address'], run: ClusterNode['run']): void {
+  run('mount', '--make-rshared', '/');
+  execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid)]);
+  execFileSync('ip', ['link', 'set', name, 'master', switchBridge, 'up']);
+  for (const command of [
+    'link set lo up',
+    'link set eth0 up',
+    `addr add ${address[4]}/24 dev eth0`,
+    `addr add ${address[6]}/64 dev eth0 nodad`,
+    `route add default via ${switchAddress[4]}`,
+    `-6 route add default via ${switchAddress[6]}`,
+  ])
+    run('ip', ...command.split(' '));
+}
+
+/** The whole network configuration of a node: no conflist is written by hand. */
+function daemonConfiguration(name: string, { pki, url }: ApiServer): object {
+  const kubeconfig = pki.kubeconfig(
+    `portcullis-${name}`,
+    url,
+    pki.client(`portcullis-${name}`, `portcullis:node:${name}`, ['portcullis:nodes']),
+  );
+  // One node learns its subnet from its kubelet, by UpdateRuntimeConfig.
+  const from = name === 'node-3' ? 'runtimeConfig' : 'node';
+  return {
+    network: {
+      pods: { from, ranges: podRanges, kubeconfig, nodeName: name },
+      services: { kubernetes: { kubeconfig, nodeName: name } },
+    },
+  };
+}
+
+function kubeletOf({
+  name,
+  folder,
+  folders,
+  address,
+  api: { pki, url },
+  cgroupRoot,
+  within,
+}: {
+  readonly name: string;
+  readonly folder: string;
+  readonly folders: DaemonFolders;
+  readonly address: ClusterNode['address'];
+  readonly api: ApiServer;
+  readonly cgroupRoot: string;
+  readonly within: readonly string[];
+}): Program {
+  const client = pki.client(`kubelet-${name}`, `system:node:${name}`, ['system:nodes']);
+  const serving = pki.server(`serving-${name}`, [`DNS:${name}`, `IP:${address[4]}`, `IP:${address[6]}`]);
+  const configFile = writeKubeletFiles(folder, {
+    ...kubeletConfiguration({ folder, socket: folders.socket, cgroupRoot }),
+    authentication: {
+      anonymous: { enabled: false },
+      webhook: { enabled: true },
+      x509: { clientCAFile: pki.ca },
+    },
+    authorization: { mode: 'Webhook' },
+    tlsCertFile: serving.cert,
+    tlsPrivateKeyFile: serving.key,
+    clusterDNS: [clusterDns],
+    clusterDomain: 'cluster.local',
+    // A node that was away is noticed at once.
+    nodeStatusUpdateFrequency: '2s',
+  });
+  const nodeIps = `${address[4]},${address[6]}`;
+  return programOf(
+    'kubelet',
+    [
+      ...['--config', configFile, '--cert-dir', join(folder, 'kubelet/certificates'), '--v', '2'],
+      ...['--kubeconfig', pki.kubeconfig(`kubelet-${name}`, url, client)],
+      ...['--hostname-override', name, '--node-ip', nodeIps],
+    ],
+    folder,
+    { within },
+  );
+}

@@ -1,0 +1,110 @@
+/**
+ * `npm run test:cluster [-- --nodes N] [--focus REGEX] [--keep-logs DIR]`: a Kubernetes cluster on this
+ * machine, in namespaces of its own (README.md).
+ */
+import '../fixtures/private-namespaces.ts';
+import { spawnSync } from 'node:child_process';
+import { globSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { findTool } from '../fixtures/tools.ts';
+import { lasting, leftovers } from '../house/leftovers.ts';
+import type { Context } from './check.ts';
+import { faultChecks } from './checks/faults.ts';
+import { podChecks } from './checks/pods.ts';
+import { routeChecks } from './checks/routes.ts';
+import { serviceChecks } from './checks/services.ts';
+import { keepLogs, openCluster, until, untilNodesReady } from './cluster.ts';
+import { namespace } from './workload.ts';
+
+const { values } = parseArgs({
+  options: {
+    nodes: { type: 'string', default: '3' },
+    focus: { type: 'string' },
+    'keep-logs': { type: 'string' },
+  },
+});
+const repository = join(import.meta.dirname, '../..');
+const tools = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet'];
+const missing = tools.filter((tool) => findTool(tool).skip !== false);
+if (missing.length > 0) {
+  console.log(`building ${missing.join(', ')} (minutes to an hour on two cores)`);
+  const build = spawnSync('bash', [join(repository, 'test/peers/get'), ...missing], { stdio: 'inherit' });
+  if (build.status !== 0) process.exit(4);
+}
+const built = spawnSync(process.execPath, [join(repository, 'packaging/build.ts'), '--bundle-only'], {
+  cwd: repository,
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
+if (built.status !== 0) process.exit(built.status ?? 4);
+
+const allChecks = [...podChecks, ...serviceChecks, ...routeChecks, ...faultChecks];
+const atFirst = leftovers();
+const cgroupsAtFirst = cgroups();
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-cluster-'));
+const cluster = await openCluster(folder, Number(values.nodes));
+const counts = { passed: 0, failed: 0 };
+const focus = values.focus === undefined ? undefined : new RegExp(values.focus);
+const left: string[] = [];
+try {
+  await report('every node is Ready, and no conflist was written by hand', async () => {
+    await untilNodesReady(cluster);
+  });
+  const context: Context = { cluster, images: await publishImages() };
+  await cluster.ask('POST', '/api/v1/namespaces', { metadata: { name: namespace } });
+  await untilDefaultAccount();
+  // The first check creates what the others use.
+  for (const check of allChecks.filter(({ name }, index) => index === 0 || (focus?.test(name) ?? true)))
+    await report(check.name, () => check.run(context));
+} finally {
+  if (values['keep-logs'] !== undefined) keepLogs(cluster, folder, values['keep-logs']);
+  await cluster.close();
+  rmSync(folder, { recursive: true, force: true });
+}
+left.push(
+  // Other runs on this machine have monitors as well.
+  ...(await lasting(atFirst)).filter((line) => !line.startsWith('process') || line.includes(folder)),
+  ...cgroups().filter((path) => !cgroupsAtFirst.includes(path)),
+);
+for (const one of left) console.log(`left behind: ${one}`);
+console.log(
+  `cluster of ${values.nodes} nodes: ${counts.passed} passed, ${counts.failed} failed; ${left.length} left behind`,
+);
+process.exit(counts.failed === 0 && left.length === 0 ? 0 : 1);
+
+async function report(name: string, act: () => Promise<void>): Promise<void> {
+  const start = performance.now();
+  const seconds = (): string => `${((performance.now() - start) / 1000).toFixed(1)} s`;
+  try {
+    await act();
+    counts.passed += 1;
+    console.log(`✔ ${name} (${seconds()})`);
+  } catch (cause) {
+    counts.failed += 1;
+    console.log(`✖ ${name} (${seconds()})\n    ${cause instanceof Error ? cause.message : String(cause)}`);
+  }
+}
+
+async function publishImages(): Promise<Context['images']> {
+  const { publish } = cluster.publisher;
+  return {
+    app: (await publish('app/web:1')).reference,
+    next: (await publish('app/web:2')).reference,
+    unsigned: (await publish('app/unsigned:1', {}, { sign: false })).reference,
+  };
+}
+
+/** Admission refuses pods until the controllers have created the namespace's account. */
+async function untilDefaultAccount(): Promise<void> {
+  await until(
+    'the namespace has an account',
+    () => cluster.ask('GET', `/api/v1/namespaces/${namespace}/serviceaccounts/default`),
+    () => true,
+  );
+}
+
+/** Returns the cgroups of this suite, in every hierarchy. */
+function cgroups(): readonly string[] {
+  return globSync(['/sys/fs/cgroup/portcullis-cluster-*', '/sys/fs/cgroup/*/portcullis-cluster-*']);
+}
