@@ -148,7 +148,8 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'images',
-    summary: 'list, pull, inspect, copy, compare, push, export, import, check, repair, prune and remove images',
+    summary:
+      'list, pull, inspect, copy, compare, push, export, import, check, repair, prune and remove images',
     load: () => import('./images.ts'),
   },
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },

@@ -120,11 +120,11 @@ export const configSchema: ConfigSchema = {
           runtimePath: {
             ...path,
             description:
-              'Of a shim: path of the OCI runtime that it runs. If omitted, the shim looks for it in `PATH`.',
+              'Path of the OCI runtime that a shim runs. If omitted, the shim looks for it in `PATH`.',
           },
           configPath: {
             ...path,
-            description: 'Of a shim: path of its configuration file, in the format of the shim.',
+            description: 'Path of the configuration file of a shim, in its own format.',
           },
         },
       },

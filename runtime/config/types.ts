@@ -45,9 +45,9 @@ export interface RuntimeConfig {
   readonly path: string;
   /** `oci`: the program is an OCI runtime (default). `shim`: it is a shim of containerd's runtime v2. */
   readonly type?: 'oci' | 'shim';
-  /** Of a shim only: the OCI runtime that it runs. */
+  /** The OCI runtime that a shim runs. */
   readonly runtimePath?: string;
-  /** Of a shim only: a configuration file of the shim. */
+  /** The configuration file of a shim. */
   readonly configPath?: string;
 }
 
