@@ -48,7 +48,7 @@ function openCluster() {
     for (const tell of watchers)
       tell(collectionOf(path), { type: 'MODIFIED', object: structuredClone(object) });
   };
-  const client: ApiClient = {
+  const client: { -readonly [K in keyof ApiClient]: ApiClient[K] } = {
     async get(path) {
       await Promise.resolve();
       const items = [...objects]
@@ -163,6 +163,28 @@ test('several replicas put the same in force, and write each status once', async
     await Promise.resolve();
     assert.notEqual(current()?.revision, revision);
     assert.equal(cluster.status('base')?.observedGeneration, 2);
+  });
+});
+
+test('a status write that is not answered does not hold back the next policy', async (t) => {
+  const cluster = openCluster();
+  let asked = 0;
+  cluster.client.send = (_change, signal) =>
+    new Promise((_resolve, reject) => {
+      asked += 1;
+      signal.addEventListener('abort', () => reject(signal.reason as Error));
+    });
+  cluster.apply('trustpolicies', 'base', rules('no'));
+  const { policy } = start(t, cluster);
+  await eventually(5000, async () => {
+    await Promise.resolve();
+    assert.equal(asked, 1);
+  });
+  const before = policy.current()?.revision;
+  cluster.apply('trustpolicies', 'base', rules('never'));
+  await eventually(5000, async () => {
+    await Promise.resolve();
+    assert.notEqual(policy.current()?.revision, before);
   });
 });
 

@@ -49,6 +49,8 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
   const documents = new Map<string, ClusterDocument>();
   const stop = new AbortController();
   const queue = createSerialQueue();
+  const statuses = createSerialQueue();
+  let found: { readonly all: readonly ClusterDocument[]; readonly result: LoadResult } | undefined;
   const writes = createStatusWriter(options, stop.signal, (file) => documents.get(file));
   let policy: TrustPolicy | undefined;
   let profiles: ProfileSet = profileSet([]);
@@ -59,6 +61,18 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
     if (stop.signal.aborted || !collections.every((one) => one.came())) return;
     const all = [...documents.values()].sort((a, b) => (a.file < b.file ? -1 : 1));
     const result = await loadAll(all);
+    found = { all, result };
+    // A write that takes long must not hold back the next policy.
+    void statuses(writeFound).catch((error: unknown) =>
+      log.warn({ problem: reasonOf(error) }, 'the statuses of the policies could not be written'),
+    );
+  }
+
+  /** Writes the latest result only, however many loads there were meanwhile. */
+  async function writeFound(): Promise<void> {
+    if (found === undefined) return;
+    const { all, result } = found;
+    found = undefined;
     await writes.write(all, result);
   }
 
@@ -141,6 +155,7 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
       clearInterval(again);
       clearTimeout(pending);
       await queue(() => Promise.resolve());
+      await statuses(() => Promise.resolve());
     },
   };
 }
