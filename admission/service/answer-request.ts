@@ -125,6 +125,8 @@ async function answerReview(
   const begun = performance.now();
   counts.begun();
   let outcome: Outcome = 'invalid';
+  // What was parsed is larger than the body, and is kept until the answer: so is its place.
+  let release = (): void => undefined;
   reviews.inFlight += 1;
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(lateError(deadlineMs)), deadlineMs);
@@ -141,12 +143,8 @@ async function answerReview(
       if (body.status === 503) outcome = 'busy';
       return text(body.status, body.why);
     }
-    let read: ReturnType<typeof readReview>;
-    try {
-      read = readReview(body.bytes.toString('utf8'));
-    } finally {
-      body.release();
-    }
+    ({ release } = body);
+    const read = readReview(body.bytes.toString('utf8'));
     if ('malformed' in read)
       return read.uid === undefined
         ? text(400, `the review is malformed: ${read.malformed}`)
@@ -161,6 +159,7 @@ async function answerReview(
     return json(read.review.uid, answer);
   } finally {
     clearTimeout(timer);
+    release();
     reviews.inFlight -= 1;
     counts.answered(path, outcome, (performance.now() - begun) / 1000);
   }

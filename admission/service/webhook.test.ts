@@ -241,6 +241,26 @@ test('a registry that does not answer is a refusal within the time of the call',
   assert.match(down.status?.message ?? '', /undecided.*127\.0\.0\.1:9/);
 });
 
+test('large reviews that wait for a registry do not take memory without bound', async (t) => {
+  const silent = createServer();
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.after(() => silent.close());
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const { port } = silent.address() as AddressInfo;
+  const annotations = { large: 'x'.repeat(7 * 1024 * 1024) };
+  const pod = { ...podOf(`127.0.0.1:${port}/app:1`), metadata: { name: 'web', annotations } };
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, () => ask('/validate?timeout=5s', reviewOf(pod))),
+  );
+  const statuses = new Set(answers.map(({ status }) => status));
+  assert.deepEqual([...statuses].sort(), [200, 503]);
+  assert.ok(answers.every(({ response }) => response?.allowed !== true));
+  // All of it is free again.
+  const last = await ask('/validate?timeout=1s', reviewOf(pod));
+  assert.equal(last.status, 200);
+});
+
 test('the time of a call is read as the API server writes it, within its limits', () => {
   assert.equal(deadlineOf('10s'), 8000);
   assert.equal(deadlineOf('1s'), 800);
