@@ -16,13 +16,15 @@ interface Configurations {
  * Enters authorities into the webhook configurations, where they are not there yet. A configuration that does
  * not exist is left out: an operator may use only one of the two.
  * @param bundle PEM
+ * @returns whether a configuration was changed
  * @throws PortcullisError KUBERNETES_API_…
  */
 export async function tellConfigurations(
   { client, configuration, log }: Configurations,
   bundle: string,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
+  let changed = false;
   const caBundle = Buffer.from(bundle).toString('base64');
   for (const kind of kinds)
     for (let conflicts = 0; ; conflicts += 1)
@@ -51,6 +53,7 @@ export async function tellConfigurations(
           },
           signal,
         );
+        changed = true;
         log.info({ kind, configuration }, 'the authority of the webhook is in its configuration');
         break;
       } catch (error) {
@@ -60,4 +63,5 @@ export async function tellConfigurations(
         if ((status !== 409 && status !== 422) || conflicts === mostConflicts) throw error;
         await sleep(50 + Math.random() * 200, undefined, { signal });
       }
+  return changed;
 }

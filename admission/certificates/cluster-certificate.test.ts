@@ -164,3 +164,34 @@ test('a certificate is renewed in time, and trusted before it is served, like th
   for (const kind of ['validating', 'mutating'])
     for (const one of [pair, next]) assert.ok(isTrusted(one, authoritiesOf(objects, kind)), kind);
 });
+
+test('a replica that is late does not overwrite the authority of a renewed certificate', async (t) => {
+  const objects = openObjects(false);
+  const clock = { now: Date.now() };
+  const more = { now: () => clock.now };
+  await open(t, objects, more);
+  // The late replica has read the Secret, and then does not go on until another one has renewed it.
+  const stored = structuredClone(objects.objects.get(configurationPath('validating'))) as Json;
+  objects.objects.set(configurationPath('validating'), { ...stored, webhooks: [{ clientConfig: {} }] });
+  const { promise: paused, resolve: reachedConfiguration } = Promise.withResolvers<void>();
+  const { promise: goOn, resolve: letGo } = Promise.withResolvers<void>();
+  let waits = true;
+  const late: Objects = {
+    ...objects,
+    async get(path) {
+      if (waits && path !== secretPath) {
+        waits = false;
+        reachedConfiguration();
+        await goOn;
+      }
+      return objects.get(path);
+    },
+  };
+  const opening = open(t, late, more);
+  await paused;
+  clock.now += 0.75 * 3_600_000;
+  const { pair } = await open(t, objects, more);
+  letGo();
+  await opening;
+  assert.ok(isTrusted(pair, authoritiesOf(objects, 'validating')));
+});

@@ -118,14 +118,29 @@ export async function openClusterCertificate(
 
 /** Returns a certificate that need not be renewed, and whose authority the configurations have. */
 async function tend(options: ClusterCertificateOptions, signal: AbortSignal): Promise<Held> {
-  const held = await currentPair(options, signal);
-  await tellConfigurations(options, held.authorities.join(''), signal);
-  return held;
+  for (let attempts = 1; ; attempts += 1) {
+    const held = await currentPair(options, signal);
+    const changed = await tellConfigurations(options, held.authorities.join(''), signal);
+    // Another replica may have renewed the certificate meanwhile: its authority was overwritten.
+    if (!changed || attempts > mostConflicts) return held;
+    if (held.authorities.join('') === (await authoritiesInSecret(options, signal))) return held;
+  }
 }
+
+async function authoritiesInSecret(
+  options: ClusterCertificateOptions,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const { client } = options;
+  return heldIn(fieldsOf(await client.get(secretPath(options), {}, signal)), options)?.authorities.join('');
+}
+
+const secretPath = ({ namespace, secret }: ClusterCertificateOptions): string =>
+  `/api/v1/namespaces/${namespace}/secrets/${secret}`;
 
 async function currentPair(options: ClusterCertificateOptions, signal: AbortSignal): Promise<Held> {
   const { client, namespace, secret, now = Date.now } = options;
-  const path = `/api/v1/namespaces/${namespace}/secrets/${secret}`;
+  const path = secretPath(options);
   for (let conflicts = 0; ; conflicts += 1) {
     const object = fieldsOf(await client.get(path, {}, signal));
     const found = heldIn(object, options);
