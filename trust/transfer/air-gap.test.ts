@@ -511,9 +511,12 @@ describe('trust archive policy', { skip }, () => {
     await sign('ml-dsa-44')(image);
     const file = await archive(image, policyFolder(cosign('ml-dsa-44')));
     const to = at('extracted');
+    mkdirSync(`${to}.part`);
+    writeFileSync(join(`${to}.part`, 'mine'), '');
     const words = ['policy', file, '--archive-key', at('archive.pub'), '--to', to];
     const ended = await inGap(...words);
     assert.equal(ended.code, 0, ended.output);
+    assert.equal(readFileSync(join(`${to}.part`, 'mine'), 'utf8'), '', 'what others have stays');
     assert.equal((await verify(file, '--policy', to)).code, 0);
     assert.match((await inGap(...words)).output, /TRUST_ARCHIVE_EXISTS/u);
   });

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -248,9 +249,10 @@ async function metadataEnds(layout: RegistryRepository): Promise<number[]> {
  */
 export async function writeTar(folder: string, file: string, heads: readonly string[]): Promise<void> {
   makeFolderSync(dirname(file), 0o755);
-  const partial = `${file}.part`;
+  // A name that nothing else has: another command may write the same file, and `file.part` may be a user's.
+  const partial = `${file}.${randomUUID()}.part`;
   const tar = pack();
-  const written = pipeline(tar, createWriteStream(partial, { mode: 0o644 }));
+  const written = pipeline(tar, createWriteStream(partial, { flags: 'wx', mode: 0o644 }));
   const blobs = (await readdir(join(folder, 'blobs', 'sha256'))).sort().map((name) => `blobs/sha256/${name}`);
   try {
     for (const name of [...heads, ...blobs]) {

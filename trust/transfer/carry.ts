@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Reference, RegistryRepository } from '../../base/distribution/index.ts';
@@ -227,8 +228,8 @@ export function extractPolicy(input: {
     if (policy === undefined) throw withoutPolicy(file);
     if ((await stat(to).catch(() => undefined)) !== undefined)
       throw failure('TRUST_ARCHIVE_EXISTS', to, 'it exists', 'name a new folder');
-    const partial = `${to}.part`;
-    await rm(partial, { recursive: true, force: true });
+    // A name that nothing else has: `policy.d.part` may be a folder of the user.
+    const partial = `${to}.${randomUUID()}.part`;
     try {
       await mkdir(partial, { recursive: true, mode: 0o755 });
       const names = await unpackPolicy(policy, partial);
