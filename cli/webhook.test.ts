@@ -86,6 +86,9 @@ test('wrong use is reported before anything is opened', async (t) => {
     [[...policy, '--tls-cert', 'x'], 2, /belong together/],
     [[...policy, '--service', 'x'], 2, /NAMESPACE\/NAME/],
     [[...policy, '--drain', 'soon'], 2, /not a duration/],
+    [[...policy, '--drain', '30d'], 2, /longer than 1h/],
+    [[...policy, '--certificate-lifetime', '0s'], 2, /not between 60s and 36500d/],
+    [[...policy, '--certificate-lifetime', '99999999d'], 2, /not between 60s and 36500d|not a duration/],
     [[...policy, '--tls-cert', join(folder, 'none'), '--tls-key', join(folder, 'k.pub')], 4, /ADMISSION_TLS/],
     [[...policy, '--kubeconfig', join(folder, 'none')], 4, /KUBERNETES_KUBECONFIG_UNREADABLE/],
   ] as const) {

@@ -127,6 +127,12 @@ function wrongUse(flags: ServeFlags): string | undefined {
   for (const name of ['certificateLifetime', 'drain'] as const)
     if (parseDuration(flags[name]) === undefined && flags[name] !== '0s')
       return `${JSON.stringify(flags[name])} is not a duration such as 30s, 10m or 90d`;
+  // It is looked at twenty times in its lifetime, and its end has to be a date.
+  const lifetime = msOf(flags.certificateLifetime);
+  if (lifetime < 60_000 || lifetime > 100 * 365 * 86_400_000)
+    return '--certificate-lifetime is not between 60s and 36500d';
+  // What follows the drain has its own time; a timer cannot wait longer than 24 days.
+  if (msOf(flags.drain) > 3_600_000) return '--drain is longer than 1h';
   return undefined;
 }
 
