@@ -63,6 +63,17 @@ describe('doctor on a node', () => {
     assert.doesNotMatch(about('handler crun').found, /no daemon has detected/);
   });
 
+  it('compares mirrors by an image that was pulled by its digest', async () => {
+    const { manifestDigest } = (await stage.publish('pinned:1')).image;
+    const image = `${registryName}/pinned:1@${manifestDigest}`;
+    await stage.pull(image);
+    const about = await examine({
+      registries: { mirrors: { [registryName]: { url: stage.registry.url, origin: false } } },
+    });
+    assert.equal(about(`mirror ${stage.registry.host}`).state, 'fine');
+    await stage.daemon.cri.image.removeImage({ image: { image } });
+  });
+
   it('names a mirror that serves an image without its evidence', async (t) => {
     const { image } = await stage.publish('mirrored:1');
     await stage.pull(`${registryName}/mirrored:1`);

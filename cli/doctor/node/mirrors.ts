@@ -92,8 +92,9 @@ async function knownImages({ image: service }: CriClient): Promise<readonly Know
   const options = { timeoutMs: patienceMs };
   const { images } = await service.listImages({}, options);
   const known: KnownImage[] = [];
-  for (const { id, repoTags } of images) {
-    const [name] = repoTags;
+  for (const { id, repoTags, repoDigests } of images) {
+    // An image that was pulled by its digest has no tag.
+    const name = repoTags[0] ?? repoDigests[0];
     if (name === undefined || known.length >= mostImages) continue;
     const { info } = await service.imageStatus({ image: { image: id }, verbose: true }, options);
     const { evidence = [] } = parseJson(info['info'] ?? '{}') as { evidence?: readonly FoundEvidence[] };
