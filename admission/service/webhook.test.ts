@@ -255,7 +255,7 @@ test('large reviews that wait for a registry do not take memory without bound', 
   );
   const statuses = new Set(answers.map(({ status }) => status));
   assert.deepEqual([...statuses].sort(), [200, 503]);
-  assert.ok(answers.every(({ response }) => response?.allowed !== true));
+  assert.ok(answers.every(({ body }) => !body.includes('"allowed":true')));
   // All of it is free again.
   const last = await ask('/validate?timeout=1s', reviewOf(pod));
   assert.equal(last.status, 200);
