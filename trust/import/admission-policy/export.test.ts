@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import { keyRequirement, policyOf } from '../../evidence/fixtures/fixture-image.ts';
@@ -10,6 +11,7 @@ import { celText, patternExpression } from './pattern-expression.ts';
 interface Exported {
   readonly kind: string;
   readonly spec: {
+    readonly matchConstraints?: { readonly namespaceSelector?: object };
     readonly validations?: readonly { readonly expression: string; readonly message: string }[];
   };
 }
@@ -42,6 +44,19 @@ test('rules that need no evidence are exported, and the others are listed', () =
     ],
   );
   assert.match(objectsOf(digests)[0]?.spec.validations?.[0]?.expression ?? '', /i\.digest != ''/);
+});
+
+test('the namespace of the webhook is left out, as the webhook leaves it out', () => {
+  const { images, digests } = exportAdmissionPolicies(policyOf({ deny: 'x' }));
+  const { webhooks } = parseDocuments(
+    readFileSync('packaging/kubernetes/webhook/webhooks.yaml', 'utf8'),
+    'webhooks.yaml',
+  ).documents[1]?.value as { webhooks: { namespaceSelector: object }[] };
+  for (const text of [images, digests])
+    assert.deepEqual(
+      objectsOf(text)[0]?.spec.matchConstraints?.namespaceSelector,
+      webhooks[0]?.namespaceSelector,
+    );
 });
 
 test('a text becomes one literal of CEL, whatever it holds', () => {

@@ -108,6 +108,13 @@ const rules = [
   { apiGroups: ['batch'], resources: ['jobs', 'cronjobs'] },
 ].map((rule) => ({ ...rule, apiVersions: ['v1'], operations: ['CREATE', 'UPDATE'] }));
 
+/** As in the configurations of the webhook: its own pods must start, or nothing is admitted any more. */
+const notTheWebhook = {
+  matchExpressions: [
+    { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: ['portcullis-webhook'] },
+  ],
+};
+
 const specOf = (object: string): string =>
   `${object}.kind == 'Pod' ? ${object}.spec : ${object}.kind == 'PodTemplate' ? ${object}.template.spec : ${object}.kind == 'CronJob' ? ${object}.spec.jobTemplate.spec.template.spec : ${object}.spec.template.spec`;
 
@@ -152,7 +159,7 @@ function objects(name: string, validations: readonly Validation[]): string {
       metadata: { name },
       spec: {
         failurePolicy: 'Fail',
-        matchConstraints: { resourceRules: rules },
+        matchConstraints: { namespaceSelector: notTheWebhook, resourceRules: rules },
         variables,
         validations: validations.map(({ expression, message }) => ({
           expression,
