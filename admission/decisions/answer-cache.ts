@@ -19,6 +19,8 @@ export interface CacheLimits {
   readonly atOnce: number;
   /** Less than `atOnce`, so that a registry that does not answer holds back only itself. */
   readonly atOnceOfHost: number;
+  /** Images. Less than `atOnce`, so that a namespace that names many silent hosts holds back only itself. */
+  readonly atOnceOfNamespace: number;
   /** A host that did not answer is asked again after this time. */
   readonly silenceMs: number;
 }
@@ -29,6 +31,7 @@ export const usualLimits: CacheLimits = {
   askMs: 20_000,
   atOnce: 64,
   atOnceOfHost: 16,
+  atOnceOfNamespace: 16,
   silenceMs: 5_000,
 };
 
@@ -111,7 +114,7 @@ function sizeOf({ items }: Dossier): number {
   );
 }
 
-function lateError(host: string, ms: number): PortcullisError {
+export function lateError(host: string, ms: number): PortcullisError {
   return new PortcullisError({
     code: 'ADMISSION_REGISTRY_LATE',
     kind: 'deadline',

@@ -1,9 +1,12 @@
 import { LRUCache } from 'lru-cache';
+import pLimit from 'p-limit';
+import type { LimitFunction } from 'p-limit';
+import { parseReference } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
 import { admitImages, createDecider } from '../../trust/index.ts';
 import type { GateImage, Platform, RegistryAccess, TrustPolicy, TrustServices } from '../../trust/index.ts';
-import { createAnswerCache, usualLimits } from './answer-cache.ts';
+import { createAnswerCache, lateError, usualLimits } from './answer-cache.ts';
 import type { CacheLimits } from './answer-cache.ts';
 
 /** The decisions about one image: one for each platform. */
@@ -48,15 +51,35 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
   const { registry, services, platforms, limits = usualLimits, now = () => new Date() } = options;
   const decider = createDecider();
   const cache = createAnswerCache(decider, limits);
+  const namespaces = new Map<string, LimitFunction>();
+
+  /** Waits for a turn of the namespace, at most as long as a question may take. */
+  async function inTurn<T>({ namespace, reference }: ImageQuestion, ask: () => Promise<T>): Promise<T> {
+    const ofNamespace = namespaces.get(namespace) ?? pLimit(limits.atOnceOfNamespace);
+    namespaces.set(namespace, ofNamespace);
+    const begun = performance.now();
+    try {
+      return await ofNamespace(() => {
+        if (performance.now() - begun > limits.askMs)
+          throw lateError(parseReference(reference).registry, limits.askMs);
+        return ask();
+      });
+    } finally {
+      if (ofNamespace.activeCount + ofNamespace.pendingCount === 0) namespaces.delete(namespace);
+    }
+  }
+
   const answers = new LRUCache<string, ImageDecision, { policy: TrustPolicy; question: ImageQuestion }>({
     maxSize: mostBytes,
     sizeCalculation: (images) => JSON.stringify(images).length,
     fetchMethod: async (_key, _stale, { options: fetched, context: { policy, question } }) => {
-      const { images } = await admitImages({
-        questions: [{ ...question, places: [] }],
-        ...{ policy, registry, platforms, cache, now: now() },
-        ...(services === undefined ? {} : { services }),
-      });
+      const { images } = await inTurn(question, () =>
+        admitImages({
+          questions: [{ ...question, places: [] }],
+          ...{ policy, registry, platforms, cache, now: now() },
+          ...(services === undefined ? {} : { services }),
+        }),
+      );
       fetched.ttl = lifetimeOf(images, now().getTime());
       return images;
     },

@@ -261,6 +261,22 @@ test('large reviews that wait for a registry do not take memory without bound', 
   assert.equal(last.status, 200);
 });
 
+test('a namespace that names many silent registries does not hold back another', async (t) => {
+  const { host } = await serve(t);
+  const silent = createServer();
+  silent.listen(0, '0.0.0.0');
+  await once(silent, 'listening');
+  t.after(() => silent.close());
+  const { port } = silent.address() as AddressInfo;
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const bad = podOf(...Array.from({ length: 200 }, (_, index) => `127.0.1.${index + 1}:${port}/app:1`));
+  const refused = ask('/validate?timeout=5s', reviewOf(bad, { namespace: 'other' }));
+  await sleep(300);
+  const { response } = await ask('/validate?timeout=2s', reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`)));
+  assert.equal(response.allowed, true, response.status?.message);
+  assert.equal((await refused).response.allowed, false);
+});
+
 test('the time of a call is read as the API server writes it, within its limits', () => {
   assert.equal(deadlineOf('10s'), 8000);
   assert.equal(deadlineOf('1s'), 800);
