@@ -46,7 +46,7 @@ const connectionLimits = { most: 4096, mostOfPeer: 2048 };
  * and 3 MiB in a request.
  */
 const bodyLimits = { sent: 8 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
-/** Of all reviews that are being answered, in bytes of their bodies: objects take a few times as much. */
+/** The bodies of all reviews that are being answered, in bytes. Their objects take a few times as much. */
 const bodiesMemory = 96 * 1024 * 1024;
 const mostReviews = 1024;
 /** Longer than the longest review. */
