@@ -5,6 +5,7 @@ import { PortcullisError, isPortcullisError, reasonOf } from '../errors/index.ts
 import { createHttpClient, isHttpError } from '../http/index.ts';
 import type { HttpAnswer, HttpClient, TlsIdentity } from '../http/index.ts';
 import type { ApiAccess } from './kubeconfig.ts';
+import { createListSplitter } from './list-stream.ts';
 
 /** The Kubernetes API over HTTP/1.1: one answer, or a stream of events. */
 export interface ApiClient {
@@ -13,6 +14,11 @@ export interface ApiClient {
    * the server sent it) · the errors of reading the access
    */
   get(path: string, query: Query, signal: AbortSignal): Promise<unknown>;
+  /**
+   * Calls `onItem` for each item of a list, as it arrives, and returns the list without its items.
+   * @throws as `get`
+   */
+  list(path: string, query: Query, onItem: (item: unknown) => void, signal: AbortSignal): Promise<unknown>;
   /**
    * Writes an object, and returns what the server answers. Never repeated here: a write whose answer was lost
    * may have happened.
@@ -39,7 +45,7 @@ export interface ApiChange {
   readonly path: string;
   readonly query?: Query;
   readonly body: unknown;
-  /** The content type of a PATCH. Default: `application/merge-patch+json`. */
+  /** The format of a PATCH. Default: `application/merge-patch+json`. */
   readonly contentType?:
     | 'application/merge-patch+json'
     | 'application/json-patch+json'
@@ -70,6 +76,11 @@ interface Opened {
   readonly host: string;
 }
 
+interface RequestLimits {
+  readonly totalMs: number;
+  readonly silenceMs?: number;
+}
+
 /** When a stream is considered dead, in milliseconds. */
 export interface WatchLimits {
   readonly silence: number;
@@ -79,7 +90,10 @@ export interface WatchLimits {
 /** etcd stores objects of at most 1.5 MiB, and a page has 500 of them. Few objects come near the limit. */
 const answerBytes = 256 * 1024 * 1024;
 const eventBytes = 16 * 1024 * 1024;
+const itemBytes = eventBytes;
 const answerMs = 60_000;
+/** A list of a large cluster may come in one answer. */
+const listLimits: RequestLimits = { totalMs: 600_000, silenceMs: answerMs };
 const headersMs = 15_000;
 /**
  * The kernel begins to probe a silent connection after this long. After ten probes, one second apart, the
@@ -88,7 +102,7 @@ const headersMs = 15_000;
 const probeAfterMs = 10_000;
 
 /**
- * Opens a client. It connects with the first request.
+ * Creates a client of the API. Of several servers, the next one is asked after a failure.
  * @param readAccess called before each request, because the files that the kubeconfig names may have been
  * renewed
  */
@@ -112,25 +126,22 @@ export function createApiClient(
     return client;
   }
 
+  /** Which of several servers is asked: the next one after a failure. */
+  let turn = 0;
+
   const unreachable = (on: string, path: string, thrown: unknown): PortcullisError =>
-    new PortcullisError({
-      code: 'KUBERNETES_API_UNREACHABLE',
-      kind: 'unavailable',
-      attempted: `ask the API server for ${path}`,
-      on,
-      why: reasonOf(thrown),
-      fix: `check that the API server runs and can be reached; it is asked again, and meanwhile ${meanwhile}`,
-      cause: thrown,
-    });
+    unreachableServer(on, path, meanwhile, thrown);
 
   /** Resolves with the head of a successful answer. The caller reads the body. */
   async function open(
     { path, query, ...request }: OpenRequest,
-    limits: { readonly totalMs: number; readonly silenceMs?: number },
+    limits: RequestLimits,
     signal: AbortSignal,
   ): Promise<Opened> {
     const access = await readAccess();
-    const { server, authorization } = access;
+    const { server: first, others = [], authorization } = access;
+    const servers = [first, ...others];
+    const server = servers[turn % servers.length] ?? first;
     const url = new URL(
       `${server.origin}${server.pathname.replace(/\/+$/u, '')}${path}?${new URLSearchParams(query).toString()}`,
     );
@@ -151,16 +162,23 @@ export function createApiClient(
         ...limits,
       });
     } catch (thrown) {
+      if (!signal.aborted) turn += 1;
       throw unreachable(server.host, path, thrown);
     }
+    if (answer.status >= 500) turn += 1;
     if (answer.status >= 200 && answer.status < 300) return { answer, host: server.host };
     throw await refusal(server.host, path, answer, rights);
   }
 
-  async function ask(request: OpenRequest, signal: AbortSignal): Promise<unknown> {
-    const { answer, host } = await open(request, { totalMs: answerMs }, signal);
+  async function ask(
+    request: OpenRequest,
+    signal: AbortSignal,
+    limits: RequestLimits = { totalMs: answerMs },
+    read: (answer: HttpAnswer) => Promise<unknown> = readWhole,
+  ): Promise<unknown> {
+    const { answer, host } = await open(request, limits, signal);
     try {
-      return parseJson(await bodyOf(answer, answerBytes));
+      return await read(answer);
     } catch (thrown) {
       if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
       throw unreachable(host, request.path, thrown);
@@ -171,6 +189,11 @@ export function createApiClient(
 
   return {
     get: (path, query, signal) => ask({ path, query, headers: { 'accept-encoding': 'gzip' } }, signal),
+
+    list: (path, query, onItem, signal) =>
+      ask({ path, query, headers: { 'accept-encoding': 'gzip' } }, signal, listLimits, (answer) =>
+        readItems(answer, onItem),
+      ),
 
     send: ({ method, path, query = {}, body, contentType = 'application/merge-patch+json' }, signal) =>
       ask(
@@ -229,6 +252,18 @@ export function createApiClient(
   };
 }
 
+function unreachableServer(on: string, path: string, meanwhile: string, thrown: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'KUBERNETES_API_UNREACHABLE',
+    kind: 'unavailable',
+    attempted: `ask the API server for ${path}`,
+    on,
+    why: reasonOf(thrown),
+    fix: `check that the API server runs and can be reached; it is asked again, and meanwhile ${meanwhile}`,
+    cause: thrown,
+  });
+}
+
 async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   let rest: Buffer[] = [];
   let length = 0;
@@ -249,15 +284,32 @@ async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string>
   if (length > 0) throw new Error('the stream broke off in the middle of an event');
 }
 
-/** Reads a body that may be compressed. */
-async function bodyOf(answer: HttpAnswer, mostBytes: number): Promise<string> {
-  if (answer.header('content-encoding') !== 'gzip') return (await answer.bytes(mostBytes)).toString('utf8');
+const readWhole = async (answer: HttpAnswer): Promise<unknown> =>
+  parseJson(await bodyOf(answer, answerBytes));
+
+async function readItems(answer: HttpAnswer, onItem: (item: unknown) => void): Promise<unknown> {
+  const splitter = createListSplitter(itemBytes);
+  for await (const chunk of chunksOf(answer, Infinity))
+    for (const item of splitter.take(chunk)) onItem(parseJson(item));
+  return parseJson(splitter.end());
+}
+
+/** @param mostBytes of the body as it is sent */
+function chunksOf(answer: HttpAnswer, mostBytes: number): AsyncIterable<Buffer> {
+  if (answer.header('content-encoding') !== 'gzip') return answer.chunks(mostBytes) as AsyncIterable<Buffer>;
   const sent = Readable.from(answer.chunks(mostBytes));
   const body = createGunzip();
   sent.once('error', (error) => body.destroy(error)).pipe(body);
+  return body as AsyncIterable<Buffer>;
+}
+
+/** Reads a body that may be compressed. */
+async function bodyOf(answer: HttpAnswer, mostBytes: number): Promise<string> {
+  if (answer.header('content-encoding') !== 'gzip') return (await answer.bytes(mostBytes)).toString('utf8');
+  const body = chunksOf(answer, mostBytes);
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
+  for await (const chunk of body) {
     chunks.push(chunk);
     length += chunk.length;
     if (length > mostBytes) throw new Error(`the answer is larger than ${mostBytes} bytes`);

@@ -286,3 +286,25 @@ test('an answer that is not a list is not taken for an empty list', limits, asyn
   assert.equal(reported.indexOf('complete'), reported.indexOf('a') + 1);
   assert.match(reported.join('\n'), /not a list of Kubernetes objects[\s\S]*403: forbidden[\s\S]*301/u);
 });
+
+test('the first list comes from the cache of the server; one after 410 does not, and no page names a version', async (t) => {
+  const queries: string[] = [];
+  const noting =
+    (answer: Answer): Answer =>
+    (response, url, request) => {
+      const { searchParams: query } = url;
+      queries.push(
+        ['limit', 'continue', 'resourceVersion', 'watch'].map((name) => query.get(name) ?? '-').join(' '),
+      );
+      answer(response, url, request);
+    };
+  await scripted(t, [
+    noting(give(200, page(['a', 'b'], '10', 'more'))),
+    noting(give(200, page(['c'], '10'))),
+    noting(give(410, status(410, 'too old'))),
+    noting(give(200, page(['a'], '12'))),
+    noting(stream(event('ADDED', 'd', '13'))),
+  ]);
+  while (queries.length < 5) await sleep(5);
+  assert.deepEqual(queries, ['2 - 0 -', '2 more - -', '- - 10 true', '2 - - -', '- - 12 true']);
+});

@@ -37,7 +37,7 @@ export const usualTiming: FollowTiming = {
   streamSeconds: 300,
   silence: 150_000,
   firstWait: 200,
-  longestWait: 4000,
+  longestWait: 30_000,
 };
 
 /**
@@ -58,6 +58,7 @@ export async function follow(
   let failures = 0;
   let failuresOfVersion = 0;
   let opened = false;
+  let wasListed = false;
 
   async function watch(from: string): Promise<void> {
     const seconds = Math.round(timing.streamSeconds * (1 + Math.random()));
@@ -104,7 +105,10 @@ export async function follow(
     opened = false;
     try {
       if (version === undefined) {
-        version = await list(client, { path, query }, follower, signal, timing.page);
+        // A version that the server does not have any more is not in its cache either.
+        const from = wasListed ? 'store' : 'cache';
+        version = await list(client, { path, query }, follower, signal, timing.page, from);
+        wasListed = true;
         failures = 0;
         failuresOfVersion = 0;
       }

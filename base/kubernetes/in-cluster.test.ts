@@ -1,35 +1,107 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { makeCertificate } from '../../test/fixtures/certificate.ts';
-import { readFileSync } from 'node:fs';
-import { readInCluster } from './in-cluster.ts';
+import { after, before, test } from 'node:test';
+import { createApiClient } from './api-client.ts';
+import { isServiceAddress, readApiAccess } from './in-cluster.ts';
 
-test('a pod reads the address, the authority and the token that its kubelet renews', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'portcullis-in-cluster-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const environment = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' };
-  await assert.rejects(readInCluster({ folder, environment: {} }), /KUBERNETES_SERVICE_HOST/);
-  await assert.rejects(
-    readInCluster({ folder, environment }),
-    /token.*does not exist.*KUBERNETES_NOT_IN_CLUSTER/s,
-  );
+let folder: string;
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portcullis-in-cluster-'));
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'ca.key'];
+  execFileSync('openssl', ['req', '-x509', ...key, '-out', 'ca.crt', '-days', '2', '-subj', '/CN=ca'], {
+    cwd: folder,
+    stdio: 'ignore',
+  });
   writeFileSync(join(folder, 'token'), 'first\n');
-  writeFileSync(join(folder, 'ca.crt'), 'nothing');
-  await assert.rejects(readInCluster({ folder, environment }), /no readable certificate/);
-  const { certificate } = makeCertificate(folder, 'ca');
-  writeFileSync(join(folder, 'ca.crt'), readFileSync(certificate));
-  const first = await readInCluster({ folder, environment });
-  assert.equal(first.server.href, 'https://[fd00::1]:6443/');
-  assert.equal(first.authorization, 'Bearer first');
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const env = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' };
+
+test('a pod uses its service account, which is read again each time', async () => {
+  const access = await readApiAccess({}, env, folder);
+  assert.equal(access.server.href, 'https://[fd00::1]/');
+  assert.equal(access.authorization, 'Bearer first');
+  assert.match(access.tls.ca ?? '', /BEGIN CERTIFICATE/u);
   writeFileSync(join(folder, 'token'), 'second');
-  const second = await readInCluster({ folder, environment });
-  assert.notEqual(second.id, first.id);
-  writeFileSync(join(folder, 'token'), 'se\ncret');
-  await assert.rejects(
-    readInCluster({ folder, environment }),
-    (error: Error) => !error.message.includes('cret'),
+  const renewed = await readApiAccess({}, env, folder);
+  assert.equal(renewed.authorization, 'Bearer second');
+  assert.notEqual(renewed.id, access.id);
+});
+
+test('the address of the service is recognised, and named servers replace it', async () => {
+  assert.equal(isServiceAddress(await readApiAccess({}, env, folder), env), true);
+  const servers = ['https://192.0.2.1:6443', 'https://192.0.2.2:6443'];
+  const access = await readApiAccess({ servers }, env, folder);
+  assert.deepEqual(
+    [access.server, ...(access.others ?? [])].map(String),
+    servers.map((one) => `${one}/`),
   );
+  assert.equal(isServiceAddress(access, env), false);
+  assert.equal(isServiceAddress({ server: new URL('https://kubernetes.default.svc') }, {}), true);
+});
+
+test('what is missing or not valid is reported, without the token', async () => {
+  for (const [place, environment, at, code, why] of [
+    [{}, {}, folder, 'UNREADABLE', /KUBERNETES_SERVICE_HOST/u],
+    [{}, env, '/nonexistent', 'UNREADABLE', /service account/u],
+    [{ servers: ['http://192.0.2.1:6443'] }, env, folder, 'INVALID', /https:/u],
+    [{ servers: ['https://u:p@192.0.2.1'] }, env, folder, 'INVALID', /no address/u],
+  ] as const)
+    await assert.rejects(readApiAccess(place, environment, at), (thrown: Error & { code?: string }) => {
+      assert.equal(thrown.code, `KUBERNETES_KUBECONFIG_${code}`);
+      assert.match(thrown.message, why);
+      return true;
+    });
+  writeFileSync(join(folder, 'token'), 'a secret with\u0001');
+  await assert.rejects(readApiAccess({}, env, folder), (thrown: Error) => !/a secret/u.test(thrown.message));
+});
+
+test('several servers are tried in turn: the next one after a failure, and then the same', async (t) => {
+  const asked: string[] = [];
+  const start = async (name: string, status: number): Promise<{ url: string; stop(): void }> => {
+    const server = createServer((request, response) => {
+      asked.push(name);
+      response.writeHead(status).end('{}');
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const stop = (): void => {
+      server.closeAllConnections();
+      server.close();
+    };
+    t.after(stop);
+    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, stop };
+  };
+  const [broken, gone, well] = [
+    await start('broken', 503),
+    await start('gone', 200),
+    await start('well', 200),
+  ];
+  gone.stop();
+  const [server, ...others] = [broken, gone, well].map(({ url }) => new URL(url));
+  assert.ok(server !== undefined);
+  const client = createApiClient(() => Promise.resolve({ server, others, tls: {}, id: 'one' }), {
+    userAgent: 'test',
+    rights: 'list',
+    meanwhile: 'nothing changes',
+  });
+  const { signal } = new AbortController();
+  const ask = async (): Promise<string> =>
+    client.get('/x', {}, signal).then(
+      () => 'answered',
+      (thrown: unknown) => (thrown as { code: string }).code,
+    );
+  assert.deepEqual(
+    [await ask(), await ask(), await ask(), await ask()],
+    ['KUBERNETES_API_REFUSED', 'KUBERNETES_API_UNREACHABLE', 'answered', 'answered'],
+  );
+  assert.deepEqual(asked, ['broken', 'well', 'well']);
+  client.close();
 });

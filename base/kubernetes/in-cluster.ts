@@ -1,71 +1,147 @@
 import { createHash } from 'node:crypto';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { PortcullisError, fileReason } from '../errors/index.ts';
+import { PortcullisError, reasonOf } from '../errors/index.ts';
 import { readPlainFile } from '../files/index.ts';
 import { tlsCertificates } from '../pem/index.ts';
+import { readKubeconfig } from './kubeconfig.ts';
 import type { ApiAccess } from './kubeconfig.ts';
 
-/**
- * Where a kubelet mounts the token of a pod's service account (Kubernetes, "Accessing the API from a Pod").
- */
-const mounted = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** Where the API is, and as whom it is asked. */
+export interface ApiPlace {
+  /** Absent: as a pod, with the token of its service account. */
+  readonly kubeconfig?: string;
+  /**
+   * Addresses of API servers, such as `https://192.0.2.10:6443`, in place of the one that the kubeconfig or
+   * the pod's environment names. They are tried in turn.
+   */
+  readonly servers?: readonly string[];
+}
+
+/** The folder that a kubelet mounts into each pod ("Accessing the Kubernetes API from a Pod"). */
+const usualFolder = '/var/run/secrets/kubernetes.io/serviceaccount';
 const mostBytes = 1024 * 1024;
 
-/** Where to look. Default: as in a pod. */
-export interface InClusterPlace {
-  readonly folder?: string;
-  /** `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` are read. */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
+/**
+ * Reads how to reach the API. Files are read again on each call, because tokens and certificates are renewed
+ * in place.
+ * @throws KUBERNETES_KUBECONFIG_UNREADABLE · KUBERNETES_KUBECONFIG_INVALID ·
+ * KUBERNETES_KUBECONFIG_UNSUPPORTED
+ */
+export async function readApiAccess(
+  { kubeconfig, servers = [] }: ApiPlace,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+  folder = usualFolder,
+): Promise<ApiAccess> {
+  const written = servers.map((text) => serverOf(text));
+  const access =
+    kubeconfig === undefined
+      ? await readServiceAccount(written[0] ?? serverOfPod(env), folder)
+      : await readKubeconfig(kubeconfig);
+  const [first, ...others] = written;
+  if (first === undefined) return access;
+  return {
+    ...access,
+    server: first,
+    others,
+    id: createHash('sha256')
+      .update(JSON.stringify([access.id, servers]))
+      .digest('base64'),
+  };
 }
 
 /**
- * Reads how a pod reaches the API, and the token of its service account. It reads the files again on each
- * call, because the kubelet renews the token in place.
- * @throws PortcullisError KUBERNETES_NOT_IN_CLUSTER
+ * Returns whether the server is asked through the address of the service `kubernetes`, as the environment of
+ * a pod names it. A node whose services or policies depend on that connection cannot repair it.
  */
-export async function readInCluster(place: InClusterPlace = {}): Promise<ApiAccess> {
-  const { folder = mounted, environment = process.env } = place;
-  const [host = '', port = '443'] = [
-    environment['KUBERNETES_SERVICE_HOST'],
-    environment['KUBERNETES_SERVICE_PORT'],
-  ];
-  const server = URL.parse(`https://${host.includes(':') ? `[${host}]` : host}:${port}`);
-  if (host === '' || server === null)
+export function isServiceAddress(
+  { server, others = [] }: Pick<ApiAccess, 'others' | 'server'>,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): boolean {
+  const host = env['KUBERNETES_SERVICE_HOST'];
+  const isSame = ({ hostname }: URL): boolean =>
+    hostname.replace(/^\[(.*)\]$/u, '$1') === host ||
+    /^kubernetes\.default(?:\.svc)?(?:\.|$)/u.test(hostname);
+  return [server, ...others].some(isSame);
+}
+
+async function readServiceAccount(server: URL, folder: string): Promise<ApiAccess> {
+  const [token, caText] = await Promise.all(
+    ['token', 'ca.crt'].map(async (name) => {
+      const path = join(folder, name);
+      try {
+        return (await readPlainFile(path, mostBytes)).toString('utf8').trim();
+      } catch (thrown) {
+        throw failure(
+          'UNREADABLE',
+          path,
+          reasonOf(thrown),
+          'run as a pod with a service account, or name a kubeconfig',
+        );
+      }
+    }),
+  );
+  if (token === undefined || !/^[\x21-\x7e]+$/u.test(token))
     throw failure(
-      'the environment',
-      'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT name no API server',
+      'INVALID',
+      join(folder, 'token'),
+      'it holds no token',
+      'look at the service account of the pod',
     );
-  const read = async (name: string): Promise<string> => {
-    const file = join(folder, name);
-    try {
-      return (await readPlainFile(file, mostBytes)).toString('utf8');
-    } catch (error) {
-      throw failure(file, fileReason(error, file));
-    }
-  };
-  const token = (await read('token')).trim();
-  // Node refuses a value that a header cannot hold with a message that contains the token.
-  if (!/^[\x21-\x7e]+$/u.test(token)) throw failure(join(folder, 'token'), 'it holds no token');
   let ca: string;
   try {
-    ca = tlsCertificates(await read('ca.crt')).join('');
-  } catch (error) {
-    if (error instanceof PortcullisError) throw error;
-    throw failure(join(folder, 'ca.crt'), 'it holds no readable certificate');
+    ca = tlsCertificates(caText ?? '').join('');
+  } catch {
+    throw failure(
+      'INVALID',
+      join(folder, 'ca.crt'),
+      'it holds no readable certificate',
+      'look at the cluster',
+    );
   }
   const id = createHash('sha256')
     .update(JSON.stringify([server.href, ca, token]))
     .digest('base64');
-  return { server, tls: { ca }, authorization: `Bearer ${token}`, id };
+  return { server, tls: { ca }, id, authorization: `Bearer ${token}` };
 }
 
-function failure(on: string, why: string): PortcullisError {
+function serverOfPod(env: Readonly<Record<string, string | undefined>>): URL {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env;
+  if (host === undefined || port === undefined)
+    throw failure(
+      'UNREADABLE',
+      'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT',
+      'the environment does not have them',
+      'name the API servers, or a kubeconfig',
+    );
+  return serverOf(`https://${isIP(host) === 6 ? `[${host}]` : host}:${port}`);
+}
+
+function serverOf(text: string): URL {
+  const url = URL.parse(text);
+  const isLoopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/u.test(url?.hostname ?? '');
+  if (
+    url === null ||
+    url.username !== '' ||
+    url.password !== '' ||
+    (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback))
+  )
+    throw failure(
+      'INVALID',
+      text.slice(0, 100),
+      'it is no address of an API server',
+      'write it as https://HOST:6443',
+    );
+  return url;
+}
+
+function failure(what: 'INVALID' | 'UNREADABLE', on: string, why: string, fix: string): PortcullisError {
   return new PortcullisError({
-    code: 'KUBERNETES_NOT_IN_CLUSTER',
-    kind: 'unavailable',
-    attempted: 'read the service account of this pod in',
+    code: `KUBERNETES_KUBECONFIG_${what}`,
+    kind: what === 'UNREADABLE' ? 'unavailable' : 'invalid',
+    attempted: 'read how to reach the API server',
     on,
     why,
-    fix: 'run in a pod with a service account, or name a kubeconfig',
+    fix,
   });
 }

@@ -10,6 +10,8 @@ import type { Document, PathSegment } from '../schema/index.ts';
 export interface ApiAccess {
   /** A path in the URL is a prefix of the API's paths. */
   readonly server: URL;
+  /** Further servers of the same API, which are tried in turn. */
+  readonly others?: readonly URL[];
   /** PEM. `servername` is the name that the certificate must have, if it is not the host's. */
   readonly tls: {
     readonly ca?: string;

@@ -11,7 +11,7 @@ import {
 } from '../../admission/index.ts';
 import type { PolicyInForce, ServingPair, Webhook } from '../../admission/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { createApiClient, readInCluster, readKubeconfig } from '../../base/kubernetes/index.ts';
+import { createApiClient, readApiAccess } from '../../base/kubernetes/index.ts';
 import type { ApiClient } from '../../base/kubernetes/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import type { Logger, LogLevel } from '../../base/log/index.ts';
@@ -189,7 +189,7 @@ async function serve(flags: ServeFlags): Promise<number> {
 }
 
 function openClient({ kubeconfig }: ServeFlags): ApiClient {
-  return createApiClient(() => (kubeconfig === undefined ? readInCluster() : readKubeconfig(kubeconfig)), {
+  return createApiClient(() => readApiAccess(kubeconfig === undefined ? {} : { kubeconfig }), {
     userAgent: 'portcullis-webhook',
     rights: 'do what packaging/kubernetes/webhook/rbac.yaml lists',
     meanwhile: 'the policy and the certificate stay as they are',

@@ -1,0 +1,104 @@
+/**
+ * Splits the answer of a list into its items as it arrives, so that a list of any length needs the memory of
+ * one item. JSON text (RFC 8259) in UTF-8: no byte of a multibyte character is one of the delimiters. Pure.
+ */
+export interface ListSplitter {
+  /** Returns the texts of the items that end in the chunk. @throws Error for an item that is too large */
+  take(chunk: Uint8Array): string[];
+  /** Returns the text of the list without its items. @throws Error when the answer is not complete */
+  end(): string;
+}
+
+const [quote, backslash, open, close, openList, closeList, comma] = [
+  0x22, 0x5c, 0x7b, 0x7d, 0x5b, 0x5d, 0x2c,
+];
+const isBlank = (byte: number): boolean => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+const itemsKey = '"items":';
+
+/** @param mostBytes of one item, and of everything apart from the items */
+export function createListSplitter(mostBytes: number): ListSplitter {
+  /** Everything outside of the items. */
+  let frame: Buffer[] = [];
+  let frameBytes = 0;
+  /** The last bytes of the frame, without blanks: to recognise the name of a member. */
+  let tail = '';
+  let item: Buffer[] = [];
+  let itemBytes = 0;
+  let depth = 0;
+  let inText = false;
+  let isEscaped = false;
+  let inItems = false;
+  let isDone = false;
+
+  const bounded = (bytes: number, what: string): void => {
+    if (bytes > mostBytes) throw new Error(`${what} is larger than ${mostBytes} bytes`);
+  };
+  const keepFrame = (part: Uint8Array): void => {
+    if (part.length === 0) return;
+    frame.push(Buffer.from(part));
+    frameBytes += part.length;
+    bounded(frameBytes, 'the list apart from its items');
+  };
+
+  /** Follows texts and nesting. Returns whether the byte is structure. */
+  const isStructure = (byte: number): boolean => {
+    if (inText) {
+      if (isEscaped) isEscaped = false;
+      else if (byte === backslash) isEscaped = true;
+      else if (byte === quote) inText = false;
+      return false;
+    }
+    if (byte === quote) inText = true;
+    return byte !== quote;
+  };
+
+  return {
+    take(chunk) {
+      const items: string[] = [];
+      let from = 0;
+      const endItem = (end: number): void => {
+        item.push(Buffer.from(chunk.subarray(from, end)));
+        const text = Buffer.concat(item).toString('utf8').trim();
+        if (text !== '') items.push(text);
+        item = [];
+        itemBytes = 0;
+        from = end + 1;
+      };
+      for (let at = 0; at < chunk.length; at++) {
+        const byte = chunk[at] ?? 0;
+        const structural = isStructure(byte);
+        if (!inItems && depth === 1 && !isBlank(byte))
+          tail = (tail + String.fromCharCode(byte)).slice(-itemsKey.length - 1);
+        if (!structural) continue;
+        if (inItems && depth === 2 && byte === comma) endItem(at);
+        else if (byte === open || byte === openList) {
+          depth += 1;
+          if (byte !== openList || depth !== 2 || isDone || !tail.endsWith(`${itemsKey}[`)) continue;
+          inItems = true;
+          keepFrame(chunk.subarray(from, at + 1));
+          from = at + 1;
+        } else if (byte === close || byte === closeList) {
+          if (inItems && depth === 2) {
+            endItem(at);
+            from = at;
+            [inItems, isDone] = [false, true];
+          }
+          depth -= 1;
+        }
+      }
+      const rest = chunk.subarray(from);
+      if (inItems) {
+        item.push(Buffer.from(rest));
+        itemBytes += rest.length;
+        bounded(itemBytes, 'an item of the list');
+      } else keepFrame(rest);
+      return items;
+    },
+    end() {
+      if (depth !== 0 || inText || inItems) throw new Error('the answer broke off in the middle of the list');
+      const text = Buffer.concat(frame).toString('utf8');
+      frame = [];
+      return text;
+    },
+  };
+}
