@@ -245,14 +245,36 @@ export interface NetworkFigures {
   readonly policies: PoliciesInForce;
 }
 
-/** Kubernetes NetworkPolicies as the files of their folder define them. */
+/** Kubernetes NetworkPolicies as files and the cluster define them. */
 export interface PoliciesInForce {
   readonly policies: number;
+  /** Absent: no cluster is followed. */
+  readonly cluster?: ClusterInForce;
   /**
    * Files and objects that are not in force as written: one line each, with the place and what applies
    * instead.
    */
   readonly problems: readonly string[];
+}
+
+/** What the node knows of the cluster whose NetworkPolicies it follows. Counters since the start. */
+export interface ClusterInForce {
+  /** Everything that the cluster had at the start has arrived. */
+  readonly synced: boolean;
+  readonly pods: number;
+  readonly namespaces: number;
+  readonly policies: number;
+  /** Sets of peers that rules of this node refer to, and their members. */
+  readonly groups: number;
+  readonly members: number;
+  readonly events: number;
+  readonly lists: number;
+  /** Failed attempts. */
+  readonly failures: number;
+  /** Why the API server is not watched. Absent: it is. */
+  readonly away?: string;
+  /** From the arrival of the last change until the kernel had it. Absent: none yet. */
+  readonly lagSeconds?: number;
 }
 
 export interface CollectOptions {

@@ -1,4 +1,3 @@
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
@@ -6,6 +5,7 @@ import { hasServices, startServices } from '../cni-plugins/index.ts';
 import type { ServiceControl, ServiceFigures, ServiceQuestion, Services } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
+import { nodeNameOf, placeOf } from './kubernetes-place.ts';
 import { followNetworkFolders } from './network-folders.ts';
 import type { NetworkFolders } from './network-folders.ts';
 
@@ -34,13 +34,19 @@ const closeMs = 10_000;
 /** How often to check whether there are services now. */
 const lookMs = 2000;
 
-/** Without a configured name, uses the name that a kubelet gives its node by default. */
-const clusterOf = ({
-  nodeName = hostname().toLowerCase(),
-  ...rest
-}: NonNullable<DaemonConfig['network']['services']['kubernetes']>) => ({
-  nodeName,
+type NetworkConfig = DaemonConfig['network'];
+
+/**
+ * Without a kubeconfig of its own, uses the cluster of the node. Without a configured name, uses the name
+ * that a kubelet gives its node by default.
+ */
+const clusterOf = (
+  { kubeconfig, nodeName, ...rest }: NonNullable<NetworkConfig['services']['kubernetes']>,
+  { kubernetes }: NetworkConfig,
+) => ({
   ...rest,
+  place: kubeconfig === undefined ? placeOf(kubernetes) : { kubeconfig },
+  nodeName: nodeName ?? nodeNameOf(kubernetes),
 });
 
 const stopping = (): PortcullisError =>
@@ -54,10 +60,11 @@ const stopping = (): PortcullisError =>
   });
 
 export function openBalancing(
-  { root, state, network: { services, overlay } }: DaemonConfig,
+  { root, state, network }: DaemonConfig,
   paths: HostPaths,
   log: Logger,
 ): Balancing {
+  const { services, overlay } = network;
   const { backend: balancer, folder, kubernetes } = services;
   const databasePath = join(root, 'network.db');
   // Sources that no longer apply: a cluster, or a network that spans hosts, that this host has left.
@@ -85,7 +92,7 @@ export function openBalancing(
 
   const begin = async (): Promise<Services> => {
     const { gates } = await followed();
-    const cluster = kubernetes && { kubernetes: clusterOf(kubernetes) };
+    const cluster = kubernetes && { kubernetes: clusterOf(kubernetes, network) };
     const services = await startServices({ databasePath, balancer, folder, gates, ...cluster, ended }, log);
     reported = '';
     return services;

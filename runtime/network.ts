@@ -7,6 +7,7 @@ import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { openDaemonNodeNetwork } from './node-network.ts';
 import type { DaemonNodeNetwork } from './node-network.ts';
+import { nodeNameOf, placeOf } from './kubernetes-place.ts';
 import { openDaemonNameServer } from './name-server.ts';
 import { followNetworkFolders } from './network-folders.ts';
 import { ballastIn, withRoom } from './database/open-database.ts';
@@ -44,6 +45,9 @@ export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Prom
     ballast: ballastIn(root),
     confDir: cni.confDir,
     policyDir: network.policies,
+    ...(network.kubernetes?.policies === true && {
+      policyCluster: { place: placeOf(network.kubernetes), nodeName: nodeNameOf(network.kubernetes) },
+    }),
     gates: folders.gates,
     choice: { plugins: network.plugins, maxConfigs: network.maxConfigs },
     programs: { startProgram, binDirs: cni.binDirs, timeoutMs: network.pluginTimeout * 1000 },

@@ -32,6 +32,7 @@ const guides = [
     'containers-policy',
   ],
   ...['services', 'cluster', 'overlay', 'docker', 'cnm', 'entitlements'],
+  ...['network-policies', 'services', 'overlay', 'docker', 'cnm', 'entitlements'],
 ].map((name) => `docs/${name}.md`);
 const reference = [
   ...[

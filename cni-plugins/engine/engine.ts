@@ -14,6 +14,7 @@ import { createEngineQuestions } from './engine-questions.ts';
 import { engineLost, startEngineThread } from './thread/engine-thread.ts';
 import { createListeningSide } from './listening.ts';
 import type { ListeningSide } from './listening.ts';
+import type { PolicyCluster } from '../policy/index.ts';
 import type { NetworkChoice } from '../networks/networks.ts';
 import type { CallPlugin, Caller, CheckPlugins } from '../calls/plugin-call.ts';
 import { bareType } from '../calls/plugin-type.ts';
@@ -35,6 +36,8 @@ export interface NetworkEngineOptions {
    * Absent: there are no policies.
    */
   readonly policyDir?: string;
+  /** The cluster whose NetworkPolicies are followed, too. Absent: none. */
+  readonly policyCluster?: PolicyCluster;
   /**
    * Gates of those folders that may be on a file system whose server is dead. Another component maintains
    * them.
@@ -146,6 +149,7 @@ function settingsOf(options: NetworkEngineOptions, log: Logger): Omit<WorkerSett
     ...(options.ballast && { ballast: options.ballast }),
     confDir: options.confDir,
     policyDir: options.policyDir ?? '',
+    ...(options.policyCluster && { policyCluster: options.policyCluster }),
     ...(options.gates && { gates: options.gates }),
     debug: log.level === 'debug',
     ...(options.choice !== undefined && { choice: options.choice }),

@@ -16,6 +16,39 @@ export const networkSchema: ConfigSchema = {
         'Folder of Kubernetes NetworkPolicies and namespaces, as YAML or JSON files. The daemon applies changes while it runs. The folder may be missing.',
       default: '/etc/portcullis/network-policies',
     },
+    kubernetes: {
+      type: 'object',
+      description:
+        'Kubernetes cluster of this node. If it is given, its NetworkPolicies apply in addition to the files of `network.policies`. An empty object uses the service account of the pod that the daemon runs in.',
+      additionalProperties: false,
+      properties: {
+        kubeconfig: {
+          ...path,
+          description:
+            'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. If omitted, the token and the authority of the pod’s service account are used. The user must be allowed to list and watch pods, namespaces and networkpolicies.networking.k8s.io.',
+        },
+        servers: {
+          type: 'array',
+          items: { type: 'string', minLength: 8, maxLength: 253 },
+          maxItems: 16,
+          description:
+            'Addresses of the API servers, such as `https://192.0.2.10:6443`, in place of the address that the kubeconfig or the environment of the pod names. They are tried in turn. Do not name the address of a service: services and policies depend on this connection.',
+          default: [],
+        },
+        nodeName: {
+          type: 'string',
+          minLength: 1,
+          maxLength: 253,
+          description:
+            'Name of this node in the cluster. If omitted, the host name in lower case is used, as by a kubelet.',
+        },
+        policies: {
+          type: 'boolean',
+          description: 'Whether the NetworkPolicies of the cluster apply on this node.',
+          default: true,
+        },
+      },
+    },
     plugins: {
       type: 'string',
       enum: ['auto', 'exec'],
@@ -102,12 +135,11 @@ export const networkSchema: ConfigSchema = {
           description:
             'Kubernetes cluster whose Services this node serves in place of kube-proxy. If omitted, no cluster’s Services are served.',
           additionalProperties: false,
-          required: ['kubeconfig'],
           properties: {
             kubeconfig: {
               ...path,
               description:
-                'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services and endpointslices (ClusterRole system:node-proxier).',
+                'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services and endpointslices (ClusterRole system:node-proxier). If omitted, `network.kubernetes` is used.',
             },
             nodeName: {
               type: 'string',

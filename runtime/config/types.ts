@@ -72,6 +72,15 @@ export interface DaemonConfig {
   };
   readonly network: {
     readonly policies: string;
+    /** Absent: the node follows no cluster's NetworkPolicies. */
+    readonly kubernetes?: {
+      /** Absent: the service account of the pod. */
+      readonly kubeconfig?: string;
+      readonly servers: readonly string[];
+      /** Absent: the name of the machine. */
+      readonly nodeName?: string;
+      readonly policies: boolean;
+    };
     /** `auto`: our own plugins run inside the daemon. `exec`: every chain runs the plugins' programs. */
     readonly plugins: 'auto' | 'exec';
     readonly maxConfigs: number;
@@ -95,7 +104,8 @@ export interface DaemonConfig {
       readonly folder: string;
       /** Absent: the daemon follows no cluster. */
       readonly kubernetes?: {
-        readonly kubeconfig: string;
+        /** Absent: the cluster of `network.kubernetes`, or the service account of the pod. */
+        readonly kubeconfig?: string;
         /** Absent: the name of the machine. */
         readonly nodeName?: string;
         readonly zone?: string;

@@ -181,7 +181,34 @@ export const metricCatalogue = {
   networkPolicyProblems: metric(
     'network_policy_problems',
     'gauge',
-    'Files and objects of the folder network.policies that are not in force as they are written. Alert above 0.',
+    'Files and objects of NetworkPolicies that are not in force as they are written. Alert above 0.',
+  ),
+  clusterSynced: metric(
+    'network_cluster_synced',
+    'gauge',
+    'Whether everything that the cluster had at the start has arrived: pods, namespaces, NetworkPolicies (0, 1).',
+  ),
+  clusterAway: metric(
+    'network_cluster_away',
+    'gauge',
+    'Whether the API server is not watched (0, 1): NetworkPolicies stay as they are. Alert if it stays 1.',
+  ),
+  clusterObjects: metric(
+    'network_cluster_objects',
+    'gauge',
+    'What is kept of the cluster for NetworkPolicies; kind: pods, namespaces, policies, groups, members.',
+    ['kind'],
+  ),
+  clusterEvents: metric(
+    'network_cluster_events_total',
+    'counter',
+    'What came from the API server for NetworkPolicies; kind: events, lists, failures.',
+    ['kind'],
+  ),
+  clusterLag: metric(
+    'network_cluster_lag_seconds',
+    'gauge',
+    'Time from the arrival of the last change of the cluster until the kernel had it.',
   ),
   services: metric(
     'services',

@@ -6,6 +6,7 @@ import type { CallObserver } from '../cri/observe.ts';
 import { metricCatalogue } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
+import { tellCluster } from './cluster-metrics.ts';
 import { tellEnforcement } from './enforcement-metrics.ts';
 import { tellServices } from './service-metrics.ts';
 import { statusName } from '../../base/errors/index.ts';
@@ -191,6 +192,7 @@ function readers(
     if (figures.policies !== undefined) {
       set(c.networkPolicies, figures.policies.policies);
       set(c.networkPolicyProblems, figures.policies.problems.length);
+      tellCluster(figures.policies.cluster, set);
     }
     if (names !== undefined) {
       each(c.dnsQueries, 'result', names.queries);

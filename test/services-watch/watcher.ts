@@ -14,7 +14,7 @@ export interface WatcherAnswer {
 
 const [kubeconfig = '', databasePath = ''] = process.argv.slice(2);
 const services = await startServices(
-  { databasePath, balancer: 'nftables', kubernetes: { kubeconfig, nodeName: 'node-1' } },
+  { databasePath, balancer: 'nftables', kubernetes: { place: { kubeconfig }, nodeName: 'node-1' } },
   createLogger({ level: 'info' }),
 );
 

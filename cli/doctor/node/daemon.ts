@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
+import type { NetworkFigures } from '../../../cni-plugins/index.ts';
 import { createCriClient, endedInDatabase, loadPolicySet } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig, EnforcementState } from '../../../runtime/index.ts';
 import { standingExceptions } from '../../../trust/index.ts';
@@ -14,7 +15,7 @@ import { lostLinkFindings } from './lost-links.ts';
 export interface Answers {
   readonly version: string;
   readonly network: { readonly ready: boolean; readonly message: string };
-  readonly networkPolicies?: { readonly policies: number; readonly problems: readonly string[] };
+  readonly networkPolicies?: NetworkFigures['policies'];
   readonly policy: PolicyInForce;
   /** Absent for an older daemon, which does not prove enforcement. */
   readonly enforcement?: EnforcementState;
@@ -258,13 +259,34 @@ function networkFinding({ network }: Answers, config: DaemonConfig): Finding {
  * not answer.
  */
 function networkPolicyFindings(answers: Answers | undefined, { network }: DaemonConfig): readonly Finding[] {
-  const { policies = 0, problems = [] } = answers?.networkPolicies ?? {};
-  if (policies === 0 && problems.length === 0) return [];
+  const { policies = 0, problems = [], cluster } = answers?.networkPolicies ?? {};
+  const ofCluster = cluster === undefined ? [] : [clusterFinding(cluster)];
+  if (policies === 0 && problems.length === 0) return ofCluster;
   const topic = 'NetworkPolicies';
-  const found = `${policies} in force, from ${network.policies}`;
-  if (problems.length === 0) return [{ topic, state: 'fine', found }];
-  const fix = 'correct the files: they are read again within two seconds';
-  return [{ topic, state: 'degraded', found, meaning: problems, fix }];
+  const found = `${policies} in force, from ${network.policies}${cluster === undefined ? '' : ' and the cluster'}`;
+  if (problems.length === 0) return [{ topic, state: 'fine', found }, ...ofCluster];
+  const fix = 'correct the files, which are read again within two seconds, or the objects of the cluster';
+  return [{ topic, state: 'degraded', found, meaning: problems, fix }, ...ofCluster];
+}
+
+/** Reports what the node knows of the cluster, and whether the API server is watched. */
+function clusterFinding({
+  synced,
+  away,
+  ...counts
+}: NonNullable<NetworkFigures['policies']['cluster']>): Finding {
+  const topic = 'cluster';
+  const { pods, namespaces, policies } = counts;
+  const found = `${policies} NetworkPolicies, ${pods} pods, ${namespaces} namespaces`;
+  if (away === undefined && synced) return { topic, state: 'fine', found };
+  const meaning = [
+    ...(away === undefined ? [] : [`the API server is not watched: ${away}`]),
+    policies + namespaces === 0
+      ? 'nothing is known of the cluster: every pod is isolated'
+      : 'NetworkPolicies stay as they were last known',
+  ];
+  const fix = 'check network.kubernetes and the API server: it is asked again by itself';
+  return { topic, state: 'degraded', found, meaning, fix };
 }
 
 function monitorFindings(unmonitored: readonly string[]): readonly Finding[] {

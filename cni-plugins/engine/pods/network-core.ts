@@ -73,6 +73,8 @@ export interface NetworkCore {
    * kernel.
    */
   policies(): void;
+  /** Checks only whether the NetworkPolicies changed. */
+  followPolicies(): void;
   gc(valid: ReadonlySet<string>): LinkRepairs;
   /**
    * Restores links that another program took from running pods.
@@ -196,6 +198,7 @@ export function createNetworkCore({
       rules.lookAfter();
       rules.followPolicies();
     },
+    followPolicies: rules.followPolicies,
     repairs: () => repairs + rules.repairs(),
     linksLost: lostLinks.lost,
     denials,

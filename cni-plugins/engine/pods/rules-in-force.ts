@@ -4,7 +4,7 @@ import { isRefusal } from '../../../base/netlink/index.ts';
 import type { Table, Request } from '../../../base/netlink/index.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import { createEnforcer, openPodOf, policyPodOf } from '../../policy/index.ts';
-import type { Enforcer, OpenPod, PolicyFollower, PolicySet } from '../../policy/index.ts';
+import type { Enforcer, OpenPod, PolicyChange, PolicyFollower } from '../../policy/index.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { hasUnheldLink } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
@@ -54,12 +54,16 @@ export interface RulesDeps {
   readonly log: Pick<Logger, 'warn'>;
 }
 
+/** A turn is at most half a second: groups of peers that nothing uses go after one or two minutes. */
+const turnsToTidy = 120;
+
 export function createRulesInForce({ store, kernel, policies, log }: RulesDeps): RulesInForce {
-  const policy = createEnforcer();
+  const policy = createEnforcer(policies.peers);
   /** Subnets that the current tables know. Undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
-  /** Policies that the kernel has not accepted yet. */
-  let unsent: PolicySet | undefined;
+  /** What the kernel has not accepted yet. */
+  let unsent: PolicyChange = {};
+  let turns = 0;
   let repairs = 0;
 
   const openPod = (record: AttachmentRecord): OpenPod | undefined =>
@@ -128,13 +132,15 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       return pod === undefined ? policy.close(record.id) : policy.open(pod);
     },
     followPolicies() {
-      unsent = policies.changed() ?? unsent;
-      if (unsent === undefined) return;
-      const requests = policy.setPolicies(unsent);
+      const { set, pods } = policies.changed();
+      unsent = { ...unsent, ...(set !== undefined && { set }), ...(pods !== undefined && { pods }) };
+      const requests = policy.follow(unsent);
       if (outline !== undefined && requests.length > 0) kernel.rules(requests);
       policy.settled();
-      unsent = undefined;
-      tellOfUnheld();
+      if (unsent.set !== undefined || unsent.pods !== undefined) tellOfUnheld();
+      unsent = {};
+      turns += 1;
+      if (turns % turnsToTidy === 0) policy.tidy();
     },
     lookAfter() {
       if (outline === undefined) return;

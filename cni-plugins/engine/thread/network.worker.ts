@@ -26,8 +26,7 @@ import type { NameStore } from '../../database/endpoint-names.ts';
 import { openNetworkFolder } from '../../networks/networks.ts';
 import type { NetworkFolder } from '../../networks/networks.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
-import { openPolicyFolder } from '../../policy/index.ts';
-import type { PolicyReport } from '../../policy/index.ts';
+import { openPolicySources } from './policy-sources.ts';
 import { createRecentCalls } from './recent-calls.ts';
 import { attachmentOf, tagOf } from '../../database/record.ts';
 import { createRemoteStore } from '../../database/remote-store.ts';
@@ -38,7 +37,7 @@ import { createNetworkStore } from '../../database/store.ts';
 import { forgetDead, startUpkeep } from './upkeep.ts';
 import type { LoadedNetwork } from '../../spec/conf-folder.ts';
 import type { CniResult } from '../../spec/result.ts';
-import type { LinkRepairs } from '../../types.ts';
+import type { LinkRepairs, PoliciesInForce } from '../../types.ts';
 
 /**
  * The only thread that uses netlink. Every call is synchronous and serial, so that kernel, database and rules
@@ -66,15 +65,7 @@ const makingRoom = <T>(act: () => T): T => makingRoomIn(ballast, act, parts?.dat
 const spendingFor = <T>(call: Call, act: () => T): T => (freeing.has(call.do) ? makingRoom(act) : act());
 
 // Opened before the first call, so that the policies apply to existing pods from the start.
-const policyFolder =
-  settings.confDir === undefined
-    ? undefined
-    : await openPolicyFolder({
-        folder: settings.policyDir,
-        at: readableAt(settings.policyDir, settings.gates),
-        storedAt: `${settings.databasePath}.policies`,
-        log,
-      });
+const policies = settings.confDir === undefined ? undefined : await openPolicySources({ ...settings, log });
 
 interface Deps {
   readonly database: NetworkDatabase;
@@ -105,7 +96,7 @@ function open(isStart = false): Deps {
     const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);
     const plugins = createPluginCore({ database, hosts, namespaceIds, log });
     const remote = createRemoteStore(database);
-    if (confDir === undefined || policyFolder === undefined)
+    if (confDir === undefined || policies === undefined)
       return (parts = { database, hosts, remote, plugins, namespaceId, close });
     const kernel = openHostKernel(tagOf(rootIdOf(database)));
     opened.push(kernel);
@@ -123,7 +114,7 @@ function open(isStart = false): Deps {
       plugins,
       networks,
       log,
-      policies: policyFolder.follow(),
+      policies: policies.follow(),
     });
     const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
     opened.push(links);
@@ -153,6 +144,12 @@ function open(isStart = false): Deps {
     throw thrown;
   }
 }
+
+policies?.onChange(() => {
+  const { core, database } = parts ?? {};
+  if (core !== undefined) database?.exclusively(() => core.followPolicies());
+  return core !== undefined;
+});
 
 let names: NameStore | undefined;
 let toldOfNames = false;
@@ -310,7 +307,7 @@ const linkCounts = (): LinkCounts => {
   };
 };
 
-const policiesNow = (): PolicyReport => policyFolder?.report() ?? { policies: 0, problems: [] };
+const policiesNow = (): PoliciesInForce => policies?.report() ?? { policies: 0, problems: [] };
 
 /** Answers a call of our own runtime. */
 function answerOwn(
@@ -377,7 +374,7 @@ function answerOwn(
       return { status: { ...core.status(), policies: policiesNow() }, networks: loadedNetworks() };
     case 'close':
       core.reap(true);
-      policyFolder?.close();
+      policies?.close();
       if (call.removeAll) core.removeAll();
       stopReaping();
       return {};

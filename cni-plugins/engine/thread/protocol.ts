@@ -20,6 +20,7 @@ import type {
   NetworkFigures,
   NetworkStatus,
 } from '../../types.ts';
+import type { PolicyCluster } from '../../policy/index.ts';
 import type { NetworkChoice } from '../../networks/networks.ts';
 import type { Caller, PluginCall } from '../../calls/plugin-call.ts';
 import type { RemoteChange, RemoteRecords } from '../../database/remote-store.ts';
@@ -38,6 +39,8 @@ export interface WorkerSettings {
   readonly confDir?: string;
   /** Folder of NetworkPolicies. */
   readonly policyDir: string;
+  /** Absent: policies come from the folder only. */
+  readonly policyCluster?: PolicyCluster;
   /**
    * How to read folders that may be on a file system whose server is dead. Other folders are read directly.
    */

@@ -3,8 +3,12 @@ import type { Table, CountedRule, Request } from '../../../base/netlink/index.ts
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import type { LinkRules } from '../../types.ts';
 import { grantsOf } from '../rules/grants.ts';
-import { evaluate } from '../kubernetes/evaluate.ts';
+import { createEvaluator, indexPolicies, mostGrantsOf, selecting } from '../kubernetes/evaluate.ts';
+import type { IndexedPolicies, PolicyPod } from '../kubernetes/evaluate.ts';
+import { createPeerGroups, localPeers } from '../kubernetes/peer-groups.ts';
+import type { PeerSource } from '../kubernetes/peer-groups.ts';
 import type { Labels, PolicySet } from '../kubernetes/network-policy.ts';
+import type { PodDescriptions, PolicyChange } from '../kubernetes/policies.ts';
 import { changeImage, makeImage, ruleCounts } from './image.ts';
 import type { Image, ImageLink } from './image.ts';
 import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
@@ -29,15 +33,20 @@ export interface Enforcer {
   keep(): () => void;
   /** Recreates the tables for these pods, whatever the kernel holds. */
   restart(pods: readonly OpenPod[]): Request[];
-  /** Replaces the NetworkPolicies. */
-  setPolicies(set: PolicySet): Request[];
+  /**
+   * Takes what changed: policies, descriptions of pods, members of groups. Returns no requests if nothing in
+   * the kernel changes.
+   */
+  follow(change: PolicyChange): Request[];
+  /** Stops following groups of peers that no rule has used for a while. */
+  tidy(): void;
   /**
    * Reports that the kernel accepted the last requests. Without this call the next requests recreate
    * everything.
    */
   settled(): void;
   /** Returns whether a NetworkPolicy restricts the pod in either direction. */
-  isolates(pod: Pick<OpenPod, 'namespace' | 'labels' | 'rules'>): boolean;
+  isolates(pod: Omit<OpenPod, 'id' | 'links'>): boolean;
   /** Returns the rules of an open pod; undefined when the link is not open. */
   rulesOf(id: string): PodRules | undefined;
   /** Returns the tables that must exist now, with the number of rules in their chains. */
@@ -49,6 +58,8 @@ export interface Enforcer {
 /** A pod with a link whose class lets packets through. */
 export interface OpenPod {
   readonly id: string;
+  /** The UID of the pod in Kubernetes. */
+  readonly uid?: string;
   readonly namespace: string;
   readonly labels: Labels;
   /** The pod's links that the rules know. The same rules apply to each. */
@@ -72,47 +83,116 @@ export interface DenialCount {
   readonly bytes: bigint;
 }
 
-export function createEnforcer(): Enforcer {
+/** @param source absent: peers are the pods of this node */
+export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   let open: ReadonlyMap<string, OpenPod> = new Map();
   let image: Image = new Map();
-  let policies: PolicySet = { policies: [], namespaces: new Map() };
+  let namespaces: PolicySet['namespaces'] = new Map();
+  let policies = indexPolicies({ policies: [], namespaces });
+  let known: PodDescriptions = new Map();
   let unsettled = false;
+  const groups = createPeerGroups(source);
+  const evaluator = createEvaluator(groups.groupFor);
 
-  const change = (pods: ReadonlyMap<string, OpenPod>, anew: boolean): Request[] => {
-    const next = imageOf(pods, policies, image);
-    const requests = anew || unsettled ? makeImage(next) : changeImage(image, next);
+  const policyPod = (pod: Omit<OpenPod, 'links' | 'id'>, addresses: readonly string[]): PolicyPod => {
+    const described = pod.uid === undefined ? undefined : known.get(pod.uid);
+    return {
+      namespace: pod.namespace,
+      labels: described?.labels ?? pod.labels,
+      addresses,
+      namedPorts: described?.namedPorts ?? pod.rules.namedPorts ?? [],
+    };
+  };
+  const addressesOf = ({ links }: OpenPod): string[] => links.flatMap(({ addresses }) => addresses);
+  const tell = (pod: OpenPod): void => source.putPod(pod.id, policyPod(pod, addressesOf(pod)), pod.uid);
+  const replaceOpen = (pods: ReadonlyMap<string, OpenPod>): void => {
+    for (const id of open.keys()) if (!pods.has(id)) source.putPod(id, undefined);
+    for (const [id, pod] of pods) if (open.get(id) !== pod) tell(pod);
     open = pods;
-    image = next;
-    unsettled = true;
-    return requests;
   };
 
+  /** @param isStale whether the pod is evaluated although it is open as before */
+  const advance = (
+    pods: ReadonlyMap<string, OpenPod>,
+    isStale: (pod: OpenPod) => boolean,
+    anew = false,
+  ): Request[] => {
+    const [before, now] = [neighboursOf(open), neighboursOf(pods)];
+    const next = new Map<string, ImageLink>();
+    const linksBefore = Map.groupBy(image.values(), ({ id }) => id);
+    for (const pod of pods.values()) {
+      const [most, mostBefore] = [now, before].map((count) => mostGrantsOf(count.get(pod.namespace) ?? 1));
+      const isSame = open.get(pod.id) === pod && most === mostBefore && !isStale(pod);
+      const links = isSame
+        ? (linksBefore.get(pod.id) ?? [])
+        : imageLinks(
+            pod,
+            evaluator.rulesOf(policies, policyPod(pod, addressesOf(pod)), now.get(pod.namespace) ?? 1),
+          );
+      for (const made of links) {
+        const stood = image.get(made.hostInterface);
+        // The same object for an unchanged link, which is how changes are detected.
+        next.set(made.hostInterface, stood !== undefined && isDeepStrictEqual(stood, made) ? stood : made);
+      }
+    }
+    replaceOpen(pods);
+    const changes = groups.take();
+    const requests = anew || unsettled ? makeImage(next) : changeImage(image, next, changes);
+    image = next;
+    unsettled = anew || unsettled || requests.length > 0;
+    return requests;
+  };
+  const none = (): boolean => false;
+
   return {
-    open: (pod) => change(new Map([...open, [pod.id, pod]]), false),
+    open: (pod) => advance(new Map([...open, [pod.id, pod]]), none),
     close(id) {
       if (!open.has(id) && !unsettled) return [];
-      return change(new Map([...open].filter(([other]) => other !== id)), false);
+      return advance(new Map([...open].filter(([other]) => other !== id)), none);
     },
     keep() {
       const kept = [open, image] as const;
       return () => {
-        [open, image] = kept;
+        replaceOpen(kept[0]);
+        image = kept[1];
         unsettled = true;
       };
     },
-    setPolicies(set) {
-      policies = set;
-      return change(open, false);
+    follow({ set, pods }) {
+      const former = policies;
+      if (set !== undefined) policies = indexPolicies(set);
+      if (set !== undefined && set.namespaces !== namespaces) {
+        ({ namespaces } = set);
+        source.putNamespaces(namespaces);
+      }
+      const isOther = differenceOf(former, policies);
+      const described = known;
+      if (pods !== undefined) {
+        known = pods;
+        for (const pod of open.values())
+          if (known.get(pod.uid ?? '') !== described.get(pod.uid ?? '')) tell(pod);
+      }
+      return advance(
+        open,
+        (pod) => isOther(pod.namespace) || known.get(pod.uid ?? '') !== described.get(pod.uid ?? ''),
+      );
     },
-    restart: (pods) => change(new Map(pods.map((pod) => [pod.id, pod])), true),
+    tidy() {
+      const used = new Set<string>();
+      for (const { rules } of image.values())
+        for (const layer of [rules.policies.egress, rules.policies.ingress])
+          for (const { group } of layer?.grants ?? []) if (group !== undefined) used.add(group.key);
+      if (groups.retain(used)) evaluator.forgetGroups();
+    },
+    restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), none, true),
     settled() {
       unsettled = false;
     },
-    isolates({ namespace, labels, rules }) {
-      const [held] = evaluate(policies, [
-        { namespace, labels, addresses: [], namedPorts: rules.namedPorts ?? [] },
-      ]);
-      return held?.egress !== undefined || held?.ingress !== undefined;
+    isolates(pod) {
+      if (policies.isolated !== undefined) return true;
+      return selecting(policies, policyPod(pod, [])).some(
+        ({ egress, ingress }) => egress !== undefined || ingress !== undefined,
+      );
     },
     rulesOf: (id) => [...image.values()].find((link) => link.id === id)?.rules,
     tables: () => ruleCounts(image),
@@ -120,29 +200,22 @@ export function createEnforcer(): Enforcer {
   };
 }
 
-/** Returns the same object for an unchanged pod, which is how changes are detected. */
-function imageOf(pods: ReadonlyMap<string, OpenPod>, policies: PolicySet, before: Image): Image {
-  const all = [...pods.values()];
-  const held =
-    policies.policies.length === 0 && policies.isolated === undefined
-      ? undefined
-      : evaluate(
-          policies,
-          all.map(({ namespace, labels, links, rules }) => ({
-            namespace,
-            labels,
-            addresses: links.flatMap(({ addresses }) => addresses),
-            namedPorts: rules.namedPorts ?? [],
-          })),
-        );
-  return new Map(
-    all
-      .flatMap((pod, index) => imageLinks(pod, held?.[index] ?? {}))
-      .map((made) => {
-        const stood = before.get(made.hostInterface);
-        return [made.hostInterface, stood !== undefined && isDeepStrictEqual(stood, made) ? stood : made];
-      }),
-  );
+/** Returns the number of pods of each namespace. */
+function neighboursOf(pods: ReadonlyMap<string, OpenPod>): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const { namespace } of pods.values()) counts.set(namespace, (counts.get(namespace) ?? 0) + 1);
+  return counts;
+}
+
+/** Returns whether policies that may select pods of a namespace differ. */
+function differenceOf(before: IndexedPolicies, now: IndexedPolicies): (namespace: string) => boolean {
+  if (before === now) return () => false;
+  const differ = (namespace: string | undefined): boolean => {
+    const [some, others] = [before, now].map(({ byNamespace }) => byNamespace.get(namespace) ?? []);
+    return some?.length !== others?.length || some?.some((policy, at) => policy !== others?.[at]) === true;
+  };
+  const all = before.isolated !== now.isolated || differ(undefined);
+  return (namespace) => all || differ(namespace);
 }
 
 function imageLinks(

@@ -11,12 +11,14 @@ import {
   flushChain,
   interfaceKey,
 } from '../../../base/netlink/index.ts';
-import type { Element, Table, Request } from '../../../base/netlink/index.ts';
+import type { Element, NamedSet, Table, Request } from '../../../base/netlink/index.ts';
 import { macBytes } from '../../database/record.ts';
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import { podFragment } from '../rules/pod-chains.ts';
 import type { PodFragment, RuledLink } from '../rules/pod-chains.ts';
+import { groupSet, memberElements } from '../rules/peer-group.ts';
+import type { GroupChange } from '../kubernetes/peer-index.ts';
 import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from '../rules/tables.ts';
 
 /** The wanted state of the policy tables, and the requests from one such state to the next. Pure. */
@@ -36,13 +38,43 @@ const hasRules = ({ rules }: RuledLink): boolean =>
   Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
 export const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
 
-/** Returns the requests of one transaction. The tables exist only while a pod has rules. */
-export function changeImage(from: Image, to: Image): Request[] {
+/**
+ * Returns the requests of one transaction. The tables exist only while a pod has rules.
+ * @param peers members of groups that came and went; the groups have them already
+ */
+export function changeImage(from: Image, to: Image, peers: readonly GroupChange[]): Request[] {
   if (!isNeeded(to)) return isNeeded(from) ? removeImage() : [];
   if (!isNeeded(from)) return makeImage(to);
+  return [...changeLinks(from, to), ...changeMembers(from, to, peers)];
+}
+
+/** New sets are created with their members. */
+function changeMembers(from: Image, to: Image, peers: readonly GroupChange[]): Request[] {
+  if (peers.length === 0) return [];
+  const setNames = (image: Image): Map<string, NamedSet> =>
+    new Map(
+      [...image.values()].flatMap((link) => fragmentOf(link).sets.map(({ set }) => [set.name, set] as const)),
+    );
+  const [before, now] = [setNames(from), setNames(to)];
+  return peers.flatMap(({ key, add, remove }) =>
+    ([4, 6] as const).flatMap((family) =>
+      [false, true].flatMap((withPorts) => {
+        const { name } = groupSet({ key, withPorts }, family);
+        if (!before.has(name) || !now.has(name)) return [];
+        return [
+          ...deleteElements(judgeTable, name, memberElements(remove, family)),
+          ...addElements(judgeTable, name, memberElements(add, family)),
+        ];
+      }),
+    ),
+  );
+}
+
+function changeLinks(from: Image, to: Image): Request[] {
   const changed = new Set<string>();
   for (const [id, pod] of from) if (to.get(id) !== pod) changed.add(id);
   for (const [id, pod] of to) if (from.get(id) !== pod) changed.add(id);
+  if (changed.size === 0) return [];
   const pick = (image: Image): ImageLink[] => [...changed].flatMap((id) => image.get(id) ?? []);
   const [before, after] = [pick(from).map(fragmentOf), pick(to).map(fragmentOf)];
   const kept = [...to]

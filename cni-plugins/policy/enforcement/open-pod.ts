@@ -28,7 +28,7 @@ export function openPodOf(
     addresses: [...addresses.map(({ ip }) => ip), ...linkLocal(addresses, mac)],
     ...(bridge !== undefined && { bridgeMac: macOf(bridge) }),
   }));
-  return { id, namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, links, rules };
+  return { id, ...policyPodOf(spec, rules), links };
 }
 
 const linkLocal = (addresses: HeldLink['addresses'], mac: string): string[] =>
@@ -39,7 +39,8 @@ export function policyPodOf(
   spec: AttachmentRecord['spec'],
   rules: LinkRules,
 ): Parameters<Enforcer['isolates']>[0] {
-  return { namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, rules };
+  const { namespace, uid, labels = {} } = spec.pod;
+  return { namespace, labels, rules, ...(uid !== '' && { uid }) };
 }
 
 function noGateway(id: string, network: string): PortcullisError {

@@ -1,7 +1,8 @@
 import type { AttachmentRecord } from '../../database/record.ts';
-import { contains, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
+import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import type { ExplainedStep, LinkRule, LinkState } from '../../types.ts';
 import type { Grant } from '../rules/grants.ts';
+import { memberOf } from '../rules/peer-group.ts';
 import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
 import { allowanceOf } from './allowance.ts';
 import type { Seen } from './allowance.ts';
@@ -124,11 +125,13 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: keyof PodRules, problems: st
   };
 }
 
-function grants({ protocol, ports, peers }: Grant, seen: Seen): boolean {
+function grants({ protocol, ports, peers, group }: Grant, seen: Seen): boolean {
   if (protocol !== undefined && protocol !== seen.protocol) return false;
   if (ports !== undefined && !ports.some(({ low, high }) => low <= seen.port && seen.port <= high))
     return false;
-  if (peers === undefined) return true;
+  const member = memberOf(formatIp(seen.peer), group?.withPorts === true ? seen.port : undefined);
+  if (group?.members.has(member) === true) return true;
+  if (peers === undefined) return group === undefined;
   return (seen.peer.family === 4 ? peers.four : peers.six).some(
     ({ low, high }) => low <= seen.peer.value && seen.peer.value <= high,
   );

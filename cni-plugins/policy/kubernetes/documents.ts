@@ -163,7 +163,7 @@ function addItem(found: FoundDocuments, document: Document, defaults: object): v
  * Removes null members at any depth. Null items of arrays stay and are refused, because the API treats a null
  * rule as one that allows everything.
  */
-function withoutNulls(value: object): object {
+export function withoutNulls(value: object): object {
   return Object.fromEntries(
     Object.entries(value).flatMap(([name, member]: [string, unknown]) =>
       member === null ? [] : [[name, cleaned(member)]],

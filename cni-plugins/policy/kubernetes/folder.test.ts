@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { openPolicyFolder } from './folder.ts';
-import type { PolicyFolder, PolicyFollower } from './folder.ts';
+import type { PolicyFolder } from './folder.ts';
 import type { PolicySet } from './network-policy.ts';
 
 /** Real files, and the thread that reads them. */
@@ -29,7 +29,6 @@ let root: string;
 let folder: string;
 let storedAt: string;
 let opened: PolicyFolder | undefined;
-let follower: PolicyFollower;
 let set: PolicySet;
 const logged: string[] = [];
 
@@ -52,11 +51,10 @@ const open = async (): Promise<void> => {
     error: (fields: object, message: string) => void logged.push(`${message} ${JSON.stringify(fields)}`),
   };
   opened = await openPolicyFolder({ folder, storedAt, log, quietMs });
-  follower = opened.follow();
-  set = follower.changed() ?? assert.fail('the first call tells nothing');
+  set = opened.current();
 };
 const names = (): string => {
-  set = follower.changed() ?? set;
+  set = opened?.current() ?? set;
   return [
     ...set.policies.map(({ name }) => name),
     ...(set.isolated === undefined ? [] : [`(${set.isolated})`]),

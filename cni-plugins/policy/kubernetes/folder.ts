@@ -10,17 +10,12 @@ import type { PolicySet } from './network-policy.ts';
 
 /** The folder of policies, which is followed while the engine runs. */
 export interface PolicyFolder {
-  /** Returns a new follower. A follower returns each set once. */
-  follow(): PolicyFollower;
+  /**
+   * Checks the folder. Returns the set in force: the same object as long as it does not change.
+   */
+  current(): PolicySet;
   report(): PolicyReport;
   close(): void;
-}
-
-export interface PolicyFollower {
-  /**
-   * Checks the folder. @returns the set in force if it changed since the last call; always at the first call
-   */
-  changed(): PolicySet | undefined;
 }
 
 export interface PolicyReport {
@@ -71,7 +66,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   const none: PolicySet = { policies: [], namespaces: new Map() };
   if (folder === '')
     return {
-      follow: () => followerOf(() => none),
+      current: () => none,
       report: () => ({ policies: 0, problems: [] }),
       close: () => undefined,
     };
@@ -156,19 +151,8 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   for (const end = performance.now() + startMs; files.isWaiting() && performance.now() < end; step())
     await new Promise((resolve) => setTimeout(resolve, startLookMs));
   return {
-    follow: () => followerOf(() => (step(), set)),
+    current: () => (step(), set),
     report: () => report,
     close: reader.close,
-  };
-}
-
-function followerOf(current: () => PolicySet): PolicyFollower {
-  let last: PolicySet | undefined;
-  return {
-    changed() {
-      const now = current();
-      if (now === last) return undefined;
-      return (last = now);
-    },
   };
 }

@@ -2,7 +2,7 @@ import { append } from '../../../base/lists/index.ts';
 import { formatProblems, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import type { FileResult as ResultOf, SourceText } from '../../followed-files/messages.ts';
-import { documentsIn, limits } from './documents.ts';
+import { documentsIn, limits, withoutNulls } from './documents.ts';
 import { join } from './join.ts';
 import type { FileReading } from './join.ts';
 import type { Labels, NetworkPolicy, PolicySet, Selector } from './network-policy.ts';
@@ -81,6 +81,31 @@ export function readSet(
   const unread = results.flatMap((result) => ('unreadable' in result ? result.unreadable : []));
   if (unread.length > 0) return { problems: unread.join('\n') };
   return { set: join(results.flatMap((result) => ('unreadable' in result ? [] : [result]))).set };
+}
+
+/**
+ * Reads a NetworkPolicy as the API sends it. An object that is not valid here isolates the pods that it may
+ * select: the API may know fields that this version does not.
+ * @returns undefined for an object without a name or a spec
+ */
+export function readPolicyObject(
+  object: unknown,
+): { readonly policy: NetworkPolicy; readonly problem?: string } | undefined {
+  const name = textAt(object, 'metadata', 'name');
+  if (name === undefined || !isObject(object) || !isObject(memberOf(object, 'spec'))) return undefined;
+  const place = `NetworkPolicy ${textAt(object, 'metadata', 'namespace') ?? 'default'}/${name}`;
+  const document: Document = {
+    // Items of a list have no kind of their own.
+    value: { ...withoutNulls(object), apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' },
+    file: place,
+    positionOf: () => ({ file: place, line: 1, column: 1 }),
+  };
+  const problems: Problem[] = [];
+  const policy = policyOf(document, name, problems);
+  const [first] = problems;
+  if (first === undefined) return { policy };
+  const problem = `${place}: ${first.path}: ${first.message}`;
+  return { policy: { ...policy, unreadable: problem }, problem };
 }
 
 function policyOf(document: Document, name: string, problems: Problem[]): NetworkPolicy {

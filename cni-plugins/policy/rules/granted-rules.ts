@@ -34,11 +34,21 @@ export function grantedRules(
     if (read === undefined) return undefined;
     if (read === 'denies') continue;
     const { family, protocol, low, high, set } = read;
+    const spoken = protocol === undefined ? [...new Set(protocols.values())] : [protocol];
+    if (set !== undefined && hasPorts(set)) {
+      for (const { cidr, port } of elements(set).map(({ key }) => addressAndPort(key, family)))
+        append(
+          granted,
+          spoken.map((one) => ({ cidr, protocol: one, ports: { low: port, high: port } })),
+        );
+      continue;
+    }
     const blocks =
       set === undefined
         ? [family === 4 ? '0.0.0.0/0' : '::/0']
-        : intervalsIn(elements(set), family).flatMap((one) => blocksOf(one, family));
-    const spoken = protocol === undefined ? [...new Set(protocols.values())] : [protocol];
+        : isGroup(set)
+          ? elements(set).map(({ key }) => `${formatIp(ipFromBytes(key))}/${bitsOf(family)}`)
+          : intervalsIn(elements(set), family).flatMap((one) => blocksOf(one, family));
     append(
       granted,
       blocks.flatMap((cidr) => spoken.map((one) => ({ cidr, protocol: one, ports: { low, high } }))),
@@ -67,7 +77,9 @@ function readRule(expressions: readonly ListedExpression[]): Condition | 'denies
     if (step.name === 'meta' || step.name === 'ct') loaded = numberIn(step, 2);
     else if (step.name === 'lookup' && (numberIn(step, 5) ?? 0) === 0) found.set = setOf(step);
     else if (step.name !== 'cmp' || !compare(found, loaded, step)) return undefined;
-    if (step.name === 'lookup' && loaded !== CT_FROM4 && loaded !== CT_FROM6) return undefined;
+    if (step.name !== 'lookup') continue;
+    const isOfPorts = hasPorts(found.set ?? '') && loaded === CT_PORT_FROM;
+    if (loaded !== CT_FROM4 && loaded !== CT_FROM6 && !isOfPorts) return undefined;
   }
   return found.family === undefined ? undefined : { ...found, family: found.family };
 }
@@ -93,6 +105,18 @@ function compare(found: Partial<Condition>, loaded: number | undefined, step: Li
 
 function setOf({ attributes }: ListedExpression): string {
   return attributes.get(1)?.toString('latin1').replace(/\0.*$/u, '') ?? '';
+}
+
+/** Sets of peer-group.ts. */
+const isGroup = (set: string): boolean => /^pods[46]_/u.test(set);
+const hasPorts = (set: string): boolean => /^pods[46]_p_/u.test(set);
+
+function addressAndPort(key: Buffer, family: IpFamily): { readonly cidr: string; readonly port: number } {
+  const bytes = bitsOf(family) / 8;
+  return {
+    cidr: `${formatIp(ipFromBytes(key.subarray(0, bytes)))}/${bitsOf(family)}`,
+    port: key.readUInt16BE(bytes),
+  };
 }
 
 /**

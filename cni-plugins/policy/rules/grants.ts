@@ -2,6 +2,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { LinkRule } from '../../types.ts';
 import { intervalOf, union, without } from './intervals.ts';
 import type { Interval, Intervals } from './intervals.ts';
+import type { PeerGroup } from './peer-group.ts';
 
 /**
  * The grants of a list of rules, in a form that compiles rule by rule: connections by protocol, port and
@@ -12,8 +13,10 @@ export interface Grant {
   readonly protocol?: LinkRule['protocol'];
   /** Sorted and disjoint. Undefined: any. For icmp: type * 256 + code. */
   readonly ports?: readonly PortRange[];
-  /** Undefined: any peer of either family. */
+  /** Blocks of addresses. With neither `peers` nor `group`: any peer of either family. */
   readonly peers?: Peers;
+  /** Peers whose addresses change while the rule stays. They count in addition to `peers`. */
+  readonly group?: PeerGroup;
   /** The rule that it comes from, shown in listings of the kernel's rules. */
   readonly name: string;
 }

@@ -19,6 +19,8 @@ import type { IpAddress } from '../../../base/addresses/index.ts';
 import type { Grant, PortRange } from './grants.ts';
 import { elementsOf, isEverything } from './intervals.ts';
 import type { Intervals } from './intervals.ts';
+import { groupSet, memberElements } from './peer-group.ts';
+import type { PeerGroup } from './peer-group.ts';
 import { frameTable, judgeTable } from './tables.ts';
 import type { PolicyRule } from './tables.ts';
 
@@ -221,7 +223,61 @@ function makeConditions(grant: Grant, direction: Direction, by: JudgedBy): Condi
 }
 
 function rulesOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>, by: JudgedBy): Buffer[][] {
-  const { protocol, ports, peers } = grant;
+  const { peers, group } = grant;
+  return [
+    ...(peers === undefined && group !== undefined ? [] : blockRules(grant, direction, sets, by)),
+    ...(group === undefined ? [] : groupRules(grant, group, direction, sets)),
+  ];
+}
+
+function protocolCondition(protocol: Grant['protocol'], family: 4 | 6, by: JudgedBy): readonly Buffer[] {
+  if (protocol === undefined) return [];
+  return [
+    by === 'packet' ? meta('l4proto', r0) : connection('protocol', 'original', r0),
+    equals(r0, Buffer.of(protocolNumbers[protocol][family])),
+  ];
+}
+
+/** Only NetworkPolicies have groups, and they judge connections. */
+function groupRules(
+  { protocol, ports }: Grant,
+  group: PeerGroup,
+  direction: Direction,
+  sets: Map<string, PeerSet>,
+): Buffer[][] {
+  const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
+  return families.flatMap((family): Buffer[][] => {
+    const set = groupSet(group, family);
+    sets.set(set.name, {
+      set,
+      get elements() {
+        return memberElements(group.members, family);
+      },
+    });
+    const address = connection(
+      family === 4 ? 'from4' : 'from6',
+      direction === 'egress' ? 'reply' : 'original',
+      r0,
+    );
+    const responderPort = connection('portFrom', 'reply', register(family === 4 ? 1 : 4));
+    return ranges.map((range) => [
+      meta('nfproto', r0),
+      equals(r0, Buffer.of(nfproto[family])),
+      ...protocolCondition(protocol, family, 'connection'),
+      ...(range === undefined ? [] : portCondition(protocol, range, 'connection')),
+      address,
+      ...(group.withPorts ? [responderPort] : []),
+      inSet(set.name, r0),
+    ]);
+  });
+}
+
+function blockRules(
+  { protocol, ports, peers }: Grant,
+  direction: Direction,
+  sets: Map<string, PeerSet>,
+  by: JudgedBy,
+): Buffer[][] {
   const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
   const wanted = families.map((family) => ({
     family,
@@ -232,12 +288,7 @@ function rulesOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>,
     return ranges.map((range) => [
       meta('nfproto', r0),
       equals(r0, Buffer.of(nfproto[family])),
-      ...(protocol === undefined
-        ? []
-        : [
-            by === 'packet' ? meta('l4proto', r0) : connection('protocol', 'original', r0),
-            equals(r0, Buffer.of(protocolNumbers[protocol][family])),
-          ]),
+      ...protocolCondition(protocol, family, by),
       ...(range === undefined ? [] : portCondition(protocol, range, by)),
       ...(intervals === undefined || isEverything(intervals, family)
         ? []

@@ -120,7 +120,7 @@ test(
     const write = (fields: object, message: string): void =>
       void logged.push(`${message} ${JSON.stringify(fields)}`);
     const watch = watchKubernetesServices({
-      kubeconfig,
+      place: { kubeconfig },
       nodeName: 'here',
       control,
       log: { info: write, warn: write },
@@ -186,7 +186,7 @@ test(
       remove: () => assert.fail(),
     };
     const watch = watchKubernetesServices({
-      kubeconfig: '/nonexistent/kubeconfig',
+      place: { kubeconfig: '/nonexistent/kubeconfig' },
       nodeName: 'here',
       control,
       log: { info: write, warn: write },

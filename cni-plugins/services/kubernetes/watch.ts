@@ -1,8 +1,8 @@
 import { isIP } from 'node:net';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { PortionControl } from '../model/model.ts';
-import { createApiClient, follow, readKubeconfig, usualTiming } from '../../../base/kubernetes/index.ts';
-import type { ApiAccess, FollowTiming } from '../../../base/kubernetes/index.ts';
+import { createApiClient, follow, readApiAccess, usualTiming } from '../../../base/kubernetes/index.ts';
+import type { ApiAccess, ApiPlace, FollowTiming } from '../../../base/kubernetes/index.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';
 import { createFollower } from './follower.ts';
@@ -14,7 +14,7 @@ import { createServiceTable } from './table.ts';
 /** The cluster to follow, and the node's identity in it. */
 export interface KubernetesPlace {
   /** Read again for each request, with the files that it names. */
-  readonly kubeconfig: string;
+  readonly place: ApiPlace;
   /** The cluster's name for this node. `Local` traffic policies and hints refer to it. */
   readonly nodeName: string;
   /** The node's label topology.kubernetes.io/zone. Absent: zone hints are not followed. */
@@ -63,7 +63,7 @@ export interface KubernetesFigures {
  * meanwhile the services stay as they are.
  */
 export function watchKubernetesServices(options: KubernetesServicesOptions): KubernetesServices {
-  const { kubeconfig, nodeName, zone, externalIPs, control, log } = options;
+  const { place, nodeName, zone, externalIPs, control, log } = options;
   const timing = { ...usualTiming, ...usualDelivery, ...options.timing };
   const ended = new AbortController();
   const signal =
@@ -79,9 +79,11 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     },
   });
   const access = async (): Promise<ApiAccess> => {
-    const read = await readKubeconfig(kubeconfig);
-    const host = read.server.hostname.replace(/^\[(.*)\]$/u, '$1');
-    apiServer = isIP(host) === 0 ? [] : [host];
+    const read = await readApiAccess(place);
+    const hosts = [read.server, ...(read.others ?? [])].map(({ hostname }) =>
+      hostname.replace(/^\[(.*)\]$/u, '$1'),
+    );
+    apiServer = hosts.filter((host) => isIP(host) !== 0);
     return read;
   };
   const client = createApiClient(access, {
@@ -137,7 +139,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
         code: 'KUBERNETES_API_UNREACHABLE',
         kind: 'cancelled',
         attempted: 'follow the services of Kubernetes',
-        on: kubeconfig,
+        on: place.kubeconfig ?? 'the service account of the pod',
         why: 'it was closed before all services had arrived',
         fix: 'start it again',
       }),

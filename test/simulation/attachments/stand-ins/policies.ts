@@ -2,17 +2,9 @@ import type { PolicyFolder } from '../../../../cni-plugins/policy/kubernetes/fol
 
 /** Replaces `policy/kubernetes/folder.ts`: there are no NetworkPolicies. */
 export function openPolicyFolder(): Promise<PolicyFolder> {
+  const none = { policies: [], namespaces: new Map() };
   return Promise.resolve({
-    follow: () => {
-      let isFirst = true;
-      return {
-        changed: () => {
-          if (!isFirst) return undefined;
-          isFirst = false;
-          return { policies: [], namespaces: new Map() };
-        },
-      };
-    },
+    current: () => none,
     report: () => ({ policies: 0, problems: [] }),
     close: () => undefined,
   });

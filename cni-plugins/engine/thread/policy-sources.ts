@@ -1,0 +1,79 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import { readableAt } from '../../followed-files/folder-gate.ts';
+import { combinePolicies, openClusterPolicies, openPolicyFolder } from '../../policy/index.ts';
+import type { PolicyFollower } from '../../policy/index.ts';
+import type { PoliciesInForce } from '../../types.ts';
+import type { WorkerSettings } from './protocol.ts';
+
+/** The NetworkPolicies of the folder and of the cluster. */
+export interface PolicySources {
+  /** Returns a new follower, in place of an earlier one. */
+  follow(): PolicyFollower;
+  /**
+   * Calls `act` soon after something came of the cluster. Changes that come meanwhile go with it.
+   * @param act returns whether the kernel has everything now. When it throws, the upkeep tries again.
+   */
+  onChange(act: () => boolean): void;
+  report(): PoliciesInForce;
+  close(): void;
+}
+
+type Settings = Pick<WorkerSettings, 'databasePath' | 'gates' | 'policyCluster' | 'policyDir'> & {
+  readonly log: Pick<Logger, 'error' | 'info' | 'warn'>;
+};
+
+/** Opens the sources. @returns once their policies are known, or after a while */
+export async function openPolicySources({
+  policyDir,
+  policyCluster,
+  databasePath,
+  gates,
+  log,
+}: Settings): Promise<PolicySources> {
+  const folder = await openPolicyFolder({
+    folder: policyDir,
+    at: readableAt(policyDir, gates),
+    storedAt: `${databasePath}.policies`,
+    log,
+  });
+  const cluster =
+    policyCluster &&
+    (await openClusterPolicies({ ...policyCluster, storedAt: `${databasePath}.cluster` }, log));
+
+  return {
+    follow: () => combinePolicies(folder, cluster),
+    onChange(act) {
+      let isWaiting = false;
+      cluster?.onChange(() => {
+        if (isWaiting) return;
+        isWaiting = true;
+        setImmediate(() => {
+          isWaiting = false;
+          try {
+            if (act()) cluster.applied();
+          } catch (thrown) {
+            log.warn(
+              { why: reasonOf(thrown) },
+              'NetworkPolicies of the cluster could not be brought to the kernel; it is tried again',
+            );
+          }
+        });
+      });
+    },
+    report() {
+      const { policies, problems } = folder.report();
+      if (cluster === undefined) return { policies, problems };
+      const { problems: ofCluster, ...report } = cluster.report();
+      return {
+        policies: policies + report.policies,
+        problems: [...problems, ...ofCluster],
+        cluster: report,
+      };
+    },
+    close() {
+      folder.close();
+      void cluster?.close();
+    },
+  };
+}

@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { createFixture, eventually, inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
+import type { Fixture, Pod } from '../../engine/engine.fixture.ts';
+import type { NetworkEngine } from '../../types.ts';
+import { startScriptedApi } from './api.fixture.ts';
+import type { ScriptedApi } from './api.fixture.ts';
+
+/** From the API server to the kernel: real pods, real packets. */
+
+const podObject = (
+  name: string,
+  labels: object,
+  addresses: readonly string[],
+  more: object = {},
+): object => ({
+  metadata: { namespace: 'default', name, uid: name, labels },
+  spec: { nodeName: 'here', containers: [{ ports: [{ name: 'web', containerPort: 80 }] }] },
+  status: { phase: 'Running', podIPs: addresses.map((ip) => ({ ip })) },
+  ...more,
+});
+const namespaceObject = (name: string, labels: object = {}): object => ({ metadata: { name, labels } });
+const policyObject = (name: string, spec: object): object => ({
+  metadata: { namespace: 'default', name },
+  spec,
+});
+const from = (labels: object): object => ({
+  podSelector: { matchLabels: { app: 'web' } },
+  policyTypes: ['Ingress'],
+  ingress: [{ from: [{ podSelector: { matchLabels: labels } }], ports: [{ port: 'web' }] }],
+});
+
+if (inPrivateNetns(import.meta.filename)) {
+  let fixture: Fixture;
+  let engine: NetworkEngine;
+  let api: ScriptedApi;
+  let web: Pod;
+  let client: Pod;
+  let other: Pod;
+
+  const start = async (): Promise<void> => {
+    const place = { kubeconfig: join(fixture.folder, 'kubeconfig') };
+    engine = await fixture.engine({ policyCluster: { place, nodeName: 'here' } });
+  };
+  const addressesOf = (pod: Pod): string[] =>
+    (engine.get(pod.request.id)?.ips ?? []).map(({ address }) => address.split('/')[0] ?? '');
+  const addressOf = (pod: Pod): string => addressesOf(pod)[0] ?? '';
+  const fetch = (pod: Pod, host: string, port = 80): string | undefined =>
+    pod.run(`timeout 0.4 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}:${port}/`);
+  const serve = async (pod: Pod): Promise<void> => {
+    const root = join(fixture.folder, pod.request.pod.name);
+    mkdirSync(root, { recursive: true });
+    writeFileSync(join(root, 'index.html'), 'here');
+    fixture.start('nsenter', `--net=${pod.request.netns}`, 'busybox', 'httpd', '-f', '-p', '80', '-h', root);
+    await eventually(() => pod.run('timeout 0.4 busybox wget -q -O - http://127.0.0.1:80/'));
+  };
+  const reaches = async (pod: Pod, target = web): Promise<void> => {
+    for (const host of addressesOf(target)) await eventually(() => fetch(pod, host), 20_000);
+  };
+  const isCut = async (pod: Pod, target = web): Promise<void> => {
+    for (const host of addressesOf(target))
+      await eventually(() => (fetch(pod, host) === undefined ? true : undefined), 20_000);
+  };
+  const figures = async () => (await engine.figures()).policies.cluster;
+
+  before(async () => {
+    fixture = createFixture();
+    api = await startScriptedApi();
+    api.kubeconfig(join(fixture.folder, 'kubeconfig'));
+    api.put('namespaces', namespaceObject('default'));
+    [web, client, other] = ['web', 'client', 'other'].map((name) => fixture.pod(name)) as [Pod, Pod, Pod];
+  });
+  after(async () => {
+    await engine.close({ removeAll: true });
+    await api.stop();
+    fixture.end();
+  });
+
+  test('without an API server and a stored state, every pod is isolated', async () => {
+    await api.stop();
+    await start();
+    for (const pod of [web, client, other]) {
+      await engine.attach(pod.request);
+      await engine.setClass(pod.request.id, 'user');
+    }
+    await serve(web);
+    await isCut(client);
+    assert.equal((await figures())?.synced, false);
+    assert.match((await figures())?.away ?? '', /./u);
+    // The node itself reaches the pod, as a kubelet's probes do.
+    for (const host of addressesOf(web))
+      shell(`timeout 2 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}/`);
+    await api.start();
+    await reaches(client);
+    for (const end = Date.now() + 20_000; (await figures())?.away !== undefined;)
+      assert.ok(Date.now() < end, 'the API server is watched again');
+  });
+
+  test('a policy of the API holds within a second, in both families, and ends when it is removed', async () => {
+    for (const pod of [web, client, other])
+      api.put('pods', podObject(pod.request.pod.name, { app: pod.request.pod.name }, addressesOf(pod)));
+    const policy = policyObject('to-web', from({ app: 'client' }));
+    api.put('networkpolicies', policy);
+    const asked = performance.now();
+    await eventually(() => (fetch(other, addressOf(web)) === undefined ? true : undefined));
+    assert.ok(performance.now() - asked < 1500, 'a second, and the attempt');
+    await isCut(other);
+    await reaches(client);
+    api.remove('networkpolicies', policy);
+    await reaches(other);
+    api.put('networkpolicies', policy);
+    await isCut(other);
+  });
+
+  test('labels that a running pod gets and loses count at once', async () => {
+    api.put('pods', podObject('other', { app: 'client' }, addressesOf(other)));
+    await reaches(other);
+    api.put('pods', podObject('other', { app: 'other' }, addressesOf(other)));
+    await isCut(other);
+    // The policy selects the pod by labels that it got in the API alone.
+    api.put('pods', podObject('web', { app: 'none' }, addressesOf(web)));
+    await reaches(other);
+    api.put('pods', podObject('web', { app: 'web' }, addressesOf(web)));
+    await isCut(other);
+  });
+
+  test('a pod of another node is one element of a shared set; its address stops counting when it ends', async () => {
+    const elements = (): string =>
+      shell('nft list table inet portcullis_rules')
+        .replaceAll(/\s+/gu, ' ')
+        .match(/set pods4_a\S+ .*? \}/u)?.[0] ?? '';
+    const far = podObject('far', { app: 'client' }, addressesOf(other), {
+      spec: { nodeName: 'there' },
+    });
+    api.put('pods', far);
+    await reaches(other);
+    assert.match(elements(), new RegExp(addressOf(other).replaceAll('.', '\\.'), 'u'));
+    api.put('pods', { ...far, status: { phase: 'Succeeded', podIPs: [{ ip: addressOf(other) }] } });
+    await isCut(other);
+    assert.doesNotMatch(elements(), new RegExp(addressOf(other).replaceAll('.', '\\.'), 'u'));
+    // Another pod gets the address before the end of the former one is reported.
+    const [former, next] = ['former', 'next'].map((name) =>
+      podObject(name, { app: 'client' }, addressesOf(other), { spec: { nodeName: 'there' } }),
+    ) as [object, object];
+    api.put('pods', former);
+    api.put('pods', next);
+    await reaches(other);
+    api.remove('pods', former);
+    await reaches(other);
+    api.remove('pods', next);
+    await isCut(other);
+  });
+
+  test('a named port of egress rules is that of each peer; a pod in the network of its node is its node', async () => {
+    const policy = policyObject('egress', {
+      podSelector: { matchLabels: { app: 'client' } },
+      policyTypes: ['Egress'],
+      egress: [
+        {
+          to: [{ namespaceSelector: {}, podSelector: { matchLabels: { app: 'web' } } }],
+          ports: [{ port: 'web' }],
+        },
+      ],
+    });
+    api.put('networkpolicies', policy);
+    await serve(other);
+    await isCut(client, other);
+    await reaches(client);
+    // Its container port has another number.
+    api.put(
+      'pods',
+      podObject('web', { app: 'web' }, addressesOf(web), {
+        spec: { nodeName: 'here', containers: [{ ports: [{ name: 'web', containerPort: 81 }] }] },
+      }),
+    );
+    await isCut(client);
+    api.put('pods', podObject('web', { app: 'web' }, addressesOf(web)));
+    await reaches(client);
+    const onNode = podObject('on-node', { app: 'web' }, addressesOf(other), {
+      spec: {
+        nodeName: 'there',
+        hostNetwork: true,
+        containers: [{ ports: [{ name: 'web', containerPort: 80 }] }],
+      },
+    });
+    api.put('pods', onNode);
+    await reaches(client, other);
+    api.remove('pods', onNode);
+    api.remove('networkpolicies', policy);
+    await reaches(client, other);
+  });
+
+  test('a namespace counts by its labels once the API has named them', async () => {
+    const policy = policyObject('by-namespace', {
+      podSelector: { matchLabels: { app: 'other' } },
+      ingress: [
+        { from: [{ namespaceSelector: { matchExpressions: [{ key: 'team', operator: 'DoesNotExist' }] } }] },
+      ],
+    });
+    const stranger = {
+      ...podObject('stranger', {}, addressesOf(client)),
+      metadata: { namespace: 'new', name: 'stranger', uid: 'stranger' },
+      spec: { nodeName: 'there' },
+    };
+    const own = podObject('client', { app: 'client' }, addressesOf(client));
+    api.put('namespaces', namespaceObject('default', { team: 'a' }));
+    api.put('networkpolicies', policy);
+    await isCut(client, other);
+    api.put('pods', stranger);
+    // The namespace has not come yet: none of its labels counts as absent.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await isCut(client, other);
+    api.put('namespaces', namespaceObject('new'));
+    await reaches(client, other);
+    api.put('namespaces', namespaceObject('new', { team: 'b' }));
+    await isCut(client, other);
+    api.remove('pods', stranger);
+    api.remove('networkpolicies', policy);
+    api.put('pods', own);
+    await reaches(client, other);
+  });
+
+  test('what was missed while nothing was watched arrives with the next list', async () => {
+    await api.stop();
+    const policy = policyObject('missed', { podSelector: {}, policyTypes: ['Ingress'] });
+    api.put('networkpolicies', policy);
+    api.forget();
+    await reaches(client, other);
+    await api.start();
+    await isCut(client, other);
+    api.remove('networkpolicies', policy);
+    await reaches(client, other);
+  });
+
+  test('a start without the API server has the stored policies and peers', async () => {
+    // Pods are stored every ten seconds.
+    await new Promise((resolve) => setTimeout(resolve, 12_000));
+    await engine.close({ removeAll: false });
+    await api.stop();
+    await start();
+    await reaches(client);
+    await isCut(other);
+    const { policies, cluster } = (await engine.figures()).policies;
+    assert.deepEqual([policies, cluster?.synced], [1, false]);
+    await api.start();
+    api.remove('networkpolicies', policyObject('to-web', {}));
+    await reaches(other);
+  });
+
+  test('a damaged stored state isolates every pod until the API server answers', async () => {
+    await engine.close({ removeAll: false });
+    await api.stop();
+    const stored = `${fixture.databasePath}.cluster-policies`;
+    writeFileSync(stored, readFileSync(stored, 'utf8').replace('policies', 'Policies'));
+    await start();
+    await isCut(client, other);
+    await api.start();
+    await reaches(client, other);
+  });
+}

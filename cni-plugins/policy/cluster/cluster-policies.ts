@@ -1,0 +1,219 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import { keepThread, startWorker } from '../../../base/process/index.ts';
+import type { NetworkPolicy } from '../kubernetes/network-policy.ts';
+import type { PeerSource } from '../kubernetes/peer-groups.ts';
+import type { GroupChange, GroupDefinition } from '../kubernetes/peer-index.ts';
+import type { PodDescription, PodDescriptions } from '../kubernetes/policies.ts';
+import type {
+  ClusterCalls,
+  ClusterChanges,
+  ClusterFigures,
+  ClusterOwner,
+  ClusterSettings,
+  OwnersState,
+  PolicyCluster,
+} from './messages.ts';
+import { placeOf } from './saved-state.ts';
+
+export type { PolicyCluster };
+
+/** What a node knows of its cluster's policies. */
+export interface ClusterReport extends ClusterFigures {
+  /** From the arrival of the last change until the kernel had it, in seconds. Absent: none yet. */
+  readonly lagSeconds?: number;
+}
+
+/** The policies of a cluster, which a Worker follows. */
+export interface ClusterPolicies {
+  /** What is in force of the cluster: the same object as long as it does not change. */
+  current(): { readonly policies: readonly NetworkPolicy[]; readonly isolated?: string };
+  pods(): PodDescriptions;
+  /** Returns a new source of peers, in place of an earlier one. */
+  peers(): PeerSource;
+  /** Reports that the kernel has everything that came until now. */
+  applied(): void;
+  /** @param act is called when something came */
+  onChange(act: () => void): void;
+  report(): ClusterReport;
+  close(): Promise<void>;
+}
+
+interface Log {
+  error(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+const againMs = 1000;
+const closeMs = 5000;
+/** A start waits for the stored state, or for the API server, but no longer. */
+const startMs = 2000;
+/** Enough for 150,000 pods, the most that Kubernetes documents for a cluster. */
+const resourceLimits = { maxOldGenerationSizeMb: 1024, maxYoungGenerationSizeMb: 16 };
+const unread = 'NetworkPolicies of the cluster that were not read yet';
+
+const noFigures: ClusterFigures = {
+  ...{ synced: false, pods: 0, namespaces: 0, policies: 0, groups: 0, members: 0 },
+  ...{ events: 0, lists: 0, failures: 0, problems: [] },
+};
+
+/**
+ * Starts the Worker that follows the cluster. Until policies are known, from the API server or as they were
+ * stored last, every pod is isolated. While the API server is away, the last state stays in force.
+ * @returns once policies are known, or after 2 s
+ */
+export async function openClusterPolicies(settings: ClusterSettings, log: Log): Promise<ClusterPolicies> {
+  const policies = new Map<string, NetworkPolicy>();
+  let pods: ReadonlyMap<string, PodDescription> = new Map();
+  let current: ReturnType<ClusterPolicies['current']> = { policies: [], isolated: unread };
+  let figures = noFigures;
+  let peers = createWorkerPeers(() => undefined);
+  let act: () => void = () => undefined;
+  let unappliedSince: number | undefined;
+  let lagSeconds: number | undefined;
+  const known = Promise.withResolvers<undefined>();
+
+  const begin = (): void => thread.tell('begin', peers.state());
+  const take = (changes: ClusterChanges): void => {
+    const { whole } = changes;
+    if (whole) policies.clear();
+    for (const [key, policy] of changes.policies)
+      if (policy === undefined) policies.delete(key);
+      else policies.set(key, policy);
+    if (whole || changes.policies.length > 0) current = { policies: [...policies.values()] };
+    if (whole || changes.pods.length > 0) pods = changedPods(whole ? new Map() : pods, changes.pods);
+    peers.take(changes);
+    unappliedSince ??= changes.at;
+    known.resolve(undefined);
+    act();
+  };
+  const offer: ClusterOwner = {
+    log: (level, fields, message) => log[level](fields, message),
+    hello: begin,
+    changes: take,
+    figures: (now) => void (figures = now),
+  };
+  const thread = keepThread<ClusterCalls>(
+    () =>
+      startWorker(import.meta.url, './cluster-policies.worker.ts', { workerData: settings, resourceLimits }),
+    {
+      offer,
+      blame: {
+        code: 'NETWORK_POLICIES_FAILED',
+        kind: 'unavailable',
+        attempted: 'ask the thread that follows the NetworkPolicies of the cluster',
+        on: placeOf(settings.place),
+        fix: 'report this with the daemon log',
+      },
+      againMs,
+      closeMs,
+      onLost: (error) =>
+        log.error(
+          { why: reasonOf(error) },
+          'the thread that follows the NetworkPolicies of the cluster was lost; it is started again',
+        ),
+    },
+  );
+  thread.started.catch(() => undefined);
+  const late = setTimeout(() => known.resolve(undefined), startMs);
+  await known.promise;
+  clearTimeout(late);
+
+  return {
+    current: () => current,
+    pods: () => pods,
+    peers() {
+      peers = createWorkerPeers((call, ...values) => thread.tell(call, ...values), peers);
+      begin();
+      return peers;
+    },
+    applied() {
+      if (unappliedSince !== undefined) lagSeconds = Math.max(0, Date.now() - unappliedSince) / 1000;
+      unappliedSince = undefined;
+    },
+    onChange: (given) => void (act = given),
+    report: () => ({ ...figures, ...(lagSeconds !== undefined && { lagSeconds }) }),
+    close: () => thread.close(),
+  };
+}
+
+/** Keeps the description of a pod that did not change. */
+function changedPods(
+  before: ReadonlyMap<string, PodDescription>,
+  changes: ClusterChanges['pods'],
+): ReadonlyMap<string, PodDescription> {
+  const pods = new Map(before);
+  for (const [uid, description] of changes)
+    if (description === undefined) pods.delete(uid);
+    else pods.set(uid, description);
+  return pods;
+}
+
+interface WorkerPeers extends PeerSource {
+  take(changes?: ClusterChanges): readonly GroupChange[];
+  state(): OwnersState;
+  /** Groups that nothing wants yet, with their members. */
+  readonly ready: Map<string, Set<string>>;
+}
+
+type Tell = <Name extends keyof ClusterCalls>(call: Name, ...values: Parameters<ClusterCalls[Name]>) => void;
+
+/**
+ * Passes what the rules need on to the Worker. The Worker also sends groups that pods of this node will need:
+ * their members are kept, and are there when a pod opens.
+ */
+function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'>): WorkerPeers {
+  const wanted = new Map<string, GroupDefinition>();
+  const own = new Map<string, OwnersState['pods'][number]>();
+  const ready = before?.ready ?? new Map<string, Set<string>>();
+  let namespaces: OwnersState['namespaces'] = [];
+  let waiting: GroupChange[] = [];
+
+  const keep = ({ key, whole, add, remove }: GroupChange): void => {
+    const members = whole === true ? new Set<string>() : ready.get(key);
+    // It was wanted before, and comes whole if it is wanted again.
+    if (members === undefined) return;
+    for (const member of remove) members.delete(member);
+    for (const member of add) members.add(member);
+    ready.set(key, members);
+  };
+
+  return {
+    ready,
+    want(definition) {
+      const { key } = definition;
+      wanted.set(key, definition);
+      const members = ready.get(key);
+      if (members !== undefined) waiting.push({ key, whole: true, add: [...members], remove: [] });
+      ready.delete(key);
+      tell('want', definition);
+    },
+    drop(key) {
+      wanted.delete(key);
+      tell('drop', key);
+    },
+    putPod(id, pod, uid) {
+      if (pod === undefined) own.delete(id);
+      else own.set(id, uid === undefined ? [id, pod] : [id, pod, uid]);
+      if (uid === undefined) tell('putPod', id, pod);
+      else tell('putPod', id, pod, uid);
+    },
+    putNamespaces(labels) {
+      namespaces = [...labels];
+      tell('putNamespaces', namespaces);
+    },
+    take(changes) {
+      if (changes !== undefined) {
+        for (const key of changes.dropped) ready.delete(key);
+        for (const change of changes.groups)
+          if (wanted.has(change.key)) waiting.push(change);
+          else keep(change);
+        return [];
+      }
+      const taken = waiting;
+      waiting = [];
+      return taken;
+    },
+    state: () => ({ groups: [...wanted.values()], pods: [...own.values()], namespaces }),
+  };
+}

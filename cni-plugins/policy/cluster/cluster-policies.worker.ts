@@ -1,0 +1,191 @@
+import { workerData } from 'node:worker_threads';
+import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import {
+  createApiClient,
+  follow,
+  isServiceAddress,
+  readApiAccess,
+  usualTiming,
+} from '../../../base/kubernetes/index.ts';
+import type { ApiAccess, Follower, ListedCollection } from '../../../base/kubernetes/index.ts';
+import { serveThread } from '../../../base/process/index.ts';
+import type { Caller } from '../../../base/process/index.ts';
+import { openSetStore } from '../../followed-files/stored-set.ts';
+import { giveMemoryBack } from '../../services/model/memory.ts';
+import { createClusterTable } from './cluster-table.ts';
+import type { ClusterCalls, ClusterOwner, ClusterSettings } from './messages.ts';
+import { podFields } from './objects.ts';
+import { openSavedState, placeOf } from './saved-state.ts';
+
+/** Follows Pods, Namespaces and NetworkPolicies of a cluster, outside of the network's thread. */
+const settings = workerData as ClusterSettings;
+
+/** Changes within this time are delivered together, in ms. */
+const gatherMs = 20;
+const figuresMs = 1000;
+
+const followed = {
+  namespaces: { path: '/api/v1/namespaces', query: {} },
+  networkpolicies: { path: '/apis/networking.k8s.io/v1/networkpolicies', query: {} },
+  pods: { path: '/api/v1/pods', query: { fieldSelector: podFields } },
+} as const;
+
+/** Warns once about the address of a service. */
+function accessReader(log: { warn(fields: object, message: string): void }): () => Promise<ApiAccess> {
+  let isWarned = false;
+  return async () => {
+    const access = await readApiAccess(settings.place);
+    if (!isWarned && isServiceAddress(access))
+      log.warn(
+        { server: access.server.host },
+        'the API server is asked through the address of a service: name the servers themselves as network.kubernetes.servers',
+      );
+    isWarned = true;
+    return access;
+  };
+}
+
+function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; close(): Promise<void> } {
+  const log = {
+    info: (fields: object, message: string) => owner.tell('log', 'info', fields, message),
+    warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
+    error: (fields: object, message: string) => owner.tell('log', 'error', fields, message),
+  };
+  const table = createClusterTable(settings.nodeName);
+  const store = openSavedState({ settings, open: openSetStore, log });
+  const last = store.last();
+  if (last !== undefined) table.load(last.policies, last.pods);
+
+  const figures = { events: 0, lists: 0, failures: 0 };
+  const away = new Map<string, string>();
+  let begun = false;
+  let timer: NodeJS.Timeout | undefined;
+  let since: number | undefined;
+  let told = '';
+  const tellFigures = (): void => {
+    const [why] = away.values();
+    const now = { ...figures, ...table.figures(), ...(why !== undefined && { away: why }) };
+    const text = JSON.stringify(now);
+    if (text !== told) owner.tell('figures', now);
+    told = text;
+  };
+
+  let delivering: Promise<void> | undefined;
+  const poke = (): void => {
+    since ??= Date.now();
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      delivering = (delivering ?? Promise.resolve()).then(deliver);
+    }, gatherMs);
+  };
+  /** Policies are stored before they are in force, so that a start without the API server knows them. */
+  async function deliver(): Promise<void> {
+    const at = since ?? Date.now();
+    since = undefined;
+    if (!begun || !table.known()) return;
+    await store.keepPolicies(table);
+    const changes = table.take();
+    if (changes === undefined) return;
+    owner.tell('changes', { ...changes, at });
+    tellFigures();
+  }
+
+  const followerOf = (name: string, collection: ListedCollection): Follower => ({
+    begin: () => collection.begin(),
+    listed: collection.listed,
+    paged: giveMemoryBack,
+    complete() {
+      figures.lists += 1;
+      collection.complete();
+      poke();
+    },
+    reached() {
+      if (!away.delete(name)) return;
+      log.info({ watched: name }, 'the API server is watched again');
+      tellFigures();
+    },
+    changed(object) {
+      figures.events += 1;
+      collection.changed(object);
+      poke();
+    },
+    removed(object) {
+      figures.events += 1;
+      collection.removed(object);
+      poke();
+    },
+    failed(thrown, listing) {
+      figures.failures += 1;
+      const why = reasonOf(thrown);
+      const coded = isPortcullisError(thrown)
+        ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix }
+        : {};
+      // Logs each reason once, however often it is tried again.
+      if (away.get(name) !== why)
+        log.warn(
+          { watched: name, why, ...coded, listing },
+          'the API server is not watched; NetworkPolicies stay as they are, and it is asked again',
+        );
+      away.set(name, why);
+    },
+  });
+
+  const client = createApiClient(accessReader(log), {
+    userAgent: 'portcullis',
+    rights: 'list and watch pods, namespaces and networkpolicies.networking.k8s.io',
+    meanwhile: 'NetworkPolicies stay as they are',
+  });
+  const ended = new AbortController();
+  const collections = { namespaces: table.namespaces, networkpolicies: table.policies, pods: table.pods };
+  const following = (['namespaces', 'networkpolicies', 'pods'] as const).map((name) =>
+    follow(client, followed[name], followerOf(name, collections[name]), ended.signal, usualTiming),
+  );
+  const ticking = setInterval(() => {
+    tellFigures();
+    store.keepPods(table);
+    giveMemoryBack();
+  }, figuresMs);
+
+  owner.tell('hello');
+  return {
+    offer: {
+      begin(state) {
+        table.begin(state);
+        begun = true;
+        poke();
+      },
+      want(definition) {
+        table.want(definition);
+        poke();
+      },
+      drop: table.drop,
+      putPod(id, pod, uid) {
+        table.putPod(id, pod, uid);
+        poke();
+      },
+      putNamespaces(namespaces) {
+        table.putNamespaces(namespaces);
+        poke();
+      },
+    },
+    async close() {
+      ended.abort();
+      clearInterval(ticking);
+      clearTimeout(timer);
+      await Promise.all(following);
+      client.close();
+      await store.close(table);
+    },
+  };
+}
+
+await serveThread<ClusterOwner>(
+  (call) => ({
+    code: 'NETWORK_POLICIES_FAILED',
+    kind: 'internal',
+    attempted: `serve the call ${call} of the cluster's policies`,
+    on: placeOf(settings.place),
+    fix: 'report this with the daemon log',
+  }),
+  start,
+);

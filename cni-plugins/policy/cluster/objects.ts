@@ -1,0 +1,96 @@
+import { formatIp, parseIp } from '../../../base/addresses/index.ts';
+import { fieldsOf, listOf, nameOf, textOf } from '../../../base/kubernetes/index.ts';
+import type { NamedPort } from '../../types.ts';
+import type { Labels } from '../kubernetes/network-policy.ts';
+import type { PeerPod } from '../kubernetes/peer-index.ts';
+
+/**
+ * The parts of Kubernetes objects that policies need, read from the API's JSON (v1 Pod and Namespace). A
+ * field that does not have its expected type is ignored.
+ */
+
+export interface ClusterPod extends PeerPod {
+  /** The UID that the kubelet gives the pod: for a static pod, it is not the UID of its mirror in the API. */
+  readonly uid: string;
+  readonly nodeName: string;
+  /** The pod has no address of its own: its addresses are those of its node. */
+  readonly hostNetwork: boolean;
+}
+
+/** The server does not even send pods that have ended: their addresses may be those of other pods. */
+export const podFields = 'status.phase!=Succeeded,status.phase!=Failed';
+
+const ended: ReadonlySet<unknown> = new Set(['Succeeded', 'Failed']);
+const protocols: Readonly<Record<string, NamedPort['protocol']>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
+const noPorts: readonly NamedPort[] = Object.freeze([]);
+
+/**
+ * Returns a reader of pods. Texts that many pods share are kept once.
+ * @returns undefined for a pod that has ended: its address does not count any more
+ */
+export function createPodReader(): (object: unknown) => ClusterPod | undefined {
+  const shared = createSharedTexts();
+  return (object) => {
+    const { metadata, spec, status } = fieldsOf(object);
+    const { phase, podIPs, podIP } = fieldsOf(status);
+    if (nameOf(object) === undefined || ended.has(phase)) return undefined;
+    const { uid, namespace, labels, annotations } = fieldsOf(metadata);
+    const { nodeName, hostNetwork, containers, initContainers } = fieldsOf(spec);
+    const mirrored = textOf(fieldsOf(annotations)['kubernetes.io/config.mirror']);
+    const written = listOf(podIPs).map((one) => textOf(fieldsOf(one)['ip']));
+    const addresses = (written.length > 0 ? written : [textOf(podIP)]).flatMap((text) => {
+      const address = parseIp(text);
+      return address === undefined ? [] : [formatIp(address)];
+    });
+    return {
+      namespace: shared(textOf(namespace)),
+      uid: mirrored === '' ? textOf(uid) : mirrored,
+      nodeName: shared(textOf(nodeName)),
+      hostNetwork: hostNetwork === true,
+      labels: readLabels(labels, shared),
+      addresses: [...new Set(addresses)],
+      namedPorts: readPorts([...listOf(initContainers), ...listOf(containers)], shared),
+    };
+  };
+}
+
+/** Returns the labels of a Namespace; undefined when the object has none of this form. */
+export function readNamespace(object: unknown): Labels | undefined {
+  if (nameOf(object) === undefined) return undefined;
+  return readLabels(fieldsOf(fieldsOf(object)['metadata'])['labels'], (text) => text);
+}
+
+function readLabels(value: unknown, shared: (text: string) => string): Labels {
+  return Object.fromEntries(
+    Object.entries(fieldsOf(value)).flatMap(([key, text]) =>
+      typeof text === 'string' ? [[shared(key), shared(text)]] : [],
+    ),
+  );
+}
+
+function readPorts(containers: readonly unknown[], shared: (text: string) => string): readonly NamedPort[] {
+  const ports = containers.flatMap((container) =>
+    listOf(fieldsOf(container)['ports']).flatMap((entry): NamedPort[] => {
+      const { name, containerPort, protocol = 'TCP' } = fieldsOf(entry);
+      const spoken = protocols[textOf(protocol)];
+      if (typeof name !== 'string' || name === '' || spoken === undefined) return [];
+      if (typeof containerPort !== 'number' || !(containerPort > 0 && containerPort < 65_536)) return [];
+      return [{ name: shared(name), protocol: spoken, port: containerPort }];
+    }),
+  );
+  return ports.length === 0 ? noPorts : ports;
+}
+
+/** More distinct texts than these are not worth keeping: they belong to one pod each. */
+const mostShared = 50_000;
+
+function createSharedTexts(): (text: string) => string {
+  const known = new Map<string, string>();
+  return (text) => {
+    const found = known.get(text);
+    if (found !== undefined) return found;
+    if (known.size >= mostShared) known.clear();
+    known.set(text, text);
+    return text;
+  };
+}

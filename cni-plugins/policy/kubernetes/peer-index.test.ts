@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
+import { createPeerIndex, groupDefinition } from './peer-index.ts';
+import type { PeerIndex, PeerPod } from './peer-index.ts';
+
+const pod = (namespace: string, address: string, labels: Record<string, string> = {}): PeerPod => ({
+  ...{ namespace, labels, addresses: [address], namedPorts: [] },
+});
+const addressOf = (index: number): string => `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`;
+const everyPod = [{ namespaces: [] }];
+const open = (more: Partial<Parameters<typeof createPeerIndex>[0]> = {}): PeerIndex =>
+  createPeerIndex({ absentIsBare: false, ...more });
+
+test('a group comes whole first, and then one change at a time; a change that is undone is none', () => {
+  const index = open();
+  index.putPod('a', pod('n', '10.0.0.1'));
+  const group = groupDefinition('n', everyPod);
+  index.addGroup(group);
+  assert.deepEqual(index.take(), [{ key: group.key, whole: true, add: ['10.0.0.1'], remove: [] }]);
+  index.putPod('b', pod('n', '10.0.0.2'));
+  index.putPod('a', undefined);
+  assert.deepEqual(index.take(), [{ key: group.key, add: ['10.0.0.2'], remove: ['10.0.0.1'] }]);
+  index.putPod('c', pod('n', '10.0.0.3'));
+  index.putPod('c', undefined);
+  assert.deepEqual(index.take(), []);
+  // It is wanted again by a reader that knows nothing.
+  index.addGroup(group);
+  assert.deepEqual(index.take(), [{ key: group.key, whole: true, add: ['10.0.0.2'], remove: [] }]);
+  index.removeGroup(group.key);
+  index.putPod('b', undefined);
+  assert.deepEqual(index.take(), []);
+});
+
+test('an address that two pods have stays until both are gone', () => {
+  const index = open();
+  const group = groupDefinition('n', [{ pods: [] }]);
+  index.addGroup(group);
+  index.putPod('former', pod('n', '10.0.0.1'));
+  index.putPod('next', pod('n', '10.0.0.1'));
+  index.take();
+  index.putPod('former', undefined);
+  assert.deepEqual(index.take(), []);
+  index.putPod('next', undefined);
+  assert.deepEqual(index.take(), [{ key: group.key, add: [], remove: ['10.0.0.1'] }]);
+});
+
+test('a group beyond the limit of its namespace has no members and is reported; other namespaces keep theirs', () => {
+  const index = open({ limits: { namespace: 10, all: 1000 } });
+  const chosen = [{ namespaces: [], pods: [{ key: 'a', operator: 'Exists' as const, values: [] }] }];
+  const [greedy, small, other] = [
+    groupDefinition('greedy', everyPod),
+    groupDefinition('greedy', chosen),
+    groupDefinition('other', chosen),
+  ];
+  for (const group of [greedy, small, other]) index.addGroup(group);
+  for (let at = 0; at < 20; at++) index.putPod(`p${at}`, pod('n', addressOf(at), at < 4 ? { a: '1' } : {}));
+  const sizes = new Map(index.take().map(({ key, add }) => [key, add.length]));
+  assert.deepEqual([sizes.get(greedy.key), sizes.get(small.key), sizes.get(other.key)], [0, 4, 4]);
+  assert.equal(index.size().members, 8);
+  const [problem, ...more] = index.problems();
+  assert.match(problem ?? '', /namespace greedy choose more pods/u);
+  assert.deepEqual(more, []);
+});
+
+test('the labels of a namespace count when they are known, and never by their absence before', () => {
+  const index = open();
+  const group = groupDefinition('n', [
+    { namespaces: [{ key: 'team', operator: 'DoesNotExist', values: [] }] },
+  ]);
+  index.addGroup(group);
+  index.putPod('a', pod('new', '10.0.0.1'));
+  assert.deepEqual(index.take(), [{ key: group.key, whole: true, add: [], remove: [] }]);
+  index.putNamespace('new', {});
+  assert.deepEqual(index.take(), [{ key: group.key, add: ['10.0.0.1'], remove: [] }]);
+  index.putNamespace('new', { team: 'a' });
+  assert.deepEqual(index.take(), [{ key: group.key, add: [], remove: ['10.0.0.1'] }]);
+});
+
+test('the cost is proportional to the pods, and to the groups', async () => {
+  const filled = (pods: number, groups: number): PeerIndex => {
+    const index = open();
+    for (let at = 0; at < groups; at++)
+      index.addGroup(
+        groupDefinition(`n${at}`, [{ pods: [{ key: 'a', operator: 'In', values: [`${at}`] }] }]),
+      );
+    for (let at = 0; at < pods; at++) index.putPod(`p${at}`, pod(`n${at % 100}`, addressOf(at), { a: '1' }));
+    return index;
+  };
+  await assertNearLinearWork('pods', (n) => () => filled(n, 100), { n: 2000 });
+  await assertNearLinearWork('groups', (n) => () => filled(1000, n), { n: 200 });
+});

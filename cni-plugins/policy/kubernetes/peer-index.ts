@@ -1,0 +1,298 @@
+import { append } from '../../../base/lists/index.ts';
+import { parseIp } from '../../../base/addresses/index.ts';
+import type { NamedPort } from '../../types.ts';
+import { memberOf } from '../rules/peer-group.ts';
+import { blockOf } from './blocks.ts';
+import type { Block } from './blocks.ts';
+import { selects } from './network-policy.ts';
+import type { Labels, Peer, PolicyPort, Selector } from './network-policy.ts';
+
+/**
+ * The members of groups of peers, kept up to date one change at a time: a pod, the labels of a namespace, or
+ * a group comes, changes or goes. Pure.
+ */
+export interface PeerIndex {
+  /** @param pod undefined: the pod is gone */
+  putPod(key: string, pod: PeerPod | undefined): void;
+  /** @param labels undefined: nothing is known of the namespace */
+  putNamespace(name: string, labels: Labels | 'unknown' | undefined): void;
+  /** The next `take` returns all members of the group, also of one that exists. */
+  addGroup(definition: GroupDefinition): void;
+  removeGroup(key: string): void;
+  /** Returns what changed since the last call: members of groups that exist. */
+  take(): GroupChange[];
+  /** Groups that have no members, because they would have too many, with the reason. */
+  problems(): readonly string[];
+  size(): { readonly pods: number; readonly groups: number; readonly members: number };
+}
+
+export interface PeerPod {
+  readonly namespace: string;
+  readonly labels: Labels;
+  /** Canonical. */
+  readonly addresses: readonly string[];
+  readonly namedPorts: readonly NamedPort[];
+}
+
+/** Which pods are in a group. Plain values: they cross threads. */
+export interface GroupDefinition {
+  readonly key: string;
+  /** The namespace of the policy. Absent: the policy's namespace cannot be read. */
+  readonly namespace?: string;
+  /** Absent: every pod. A block counts only in a group with a port. */
+  readonly peers?: readonly Peer[];
+  /** The members are the pods' addresses, each with the number of its container port of this name. */
+  readonly port?: { readonly protocol: PolicyPort['protocol']; readonly name: string };
+}
+
+export interface GroupChange {
+  readonly key: string;
+  /** `add` has all members, whatever there was before. */
+  readonly whole?: true;
+  readonly add: readonly string[];
+  readonly remove: readonly string[];
+}
+
+/** @param peers undefined: every pod */
+export function groupDefinition(
+  namespace: string | undefined,
+  peers: readonly Peer[] | undefined,
+  port?: GroupDefinition['port'],
+): GroupDefinition {
+  return {
+    // The namespace is always a part of the key, so that a group counts towards the limit of one namespace.
+    key: JSON.stringify([namespace ?? null, peers ?? null, port ?? null]),
+    ...(namespace !== undefined && { namespace }),
+    ...(peers !== undefined && { peers }),
+    ...(port !== undefined && { port }),
+  };
+}
+
+/**
+ * Limits of members of all groups together. Any user who writes NetworkPolicies in one namespace may choose
+ * selectors that each select every pod of the cluster. A group beyond a limit has no members, so what it
+ * would grant is denied.
+ */
+export const memberLimits = { namespace: 262_144, all: 1_048_576 } as const;
+
+export interface PeerIndexOptions {
+  /**
+   * Whether a namespace that nothing is known about counts as one without labels. Otherwise its labels count
+   * as unknown: a selector of labels does not select it, not even by their absence.
+   */
+  readonly absentIsBare: boolean;
+  readonly limits?: { readonly namespace: number; readonly all: number };
+}
+
+/** Every namespace has this label of Kubernetes. */
+export const nameLabel = 'kubernetes.io/metadata.name';
+
+export function selectsNamespace(
+  selector: Selector,
+  namespace: string,
+  labels: Labels | 'unknown' | undefined,
+  absentIsBare: boolean,
+): boolean {
+  // When labels are not known, none of them may be treated as absent.
+  if (labels === 'unknown' || (labels === undefined && !absentIsBare))
+    return selector.every((one) => one.key === nameLabel && selects([one], { [nameLabel]: namespace }));
+  return selects(selector, { ...labels, [nameLabel]: namespace });
+}
+
+interface Group extends GroupDefinition {
+  readonly blocks: readonly { readonly block: Block; readonly except: readonly Block[] }[];
+  /** How many pods have the member: two pods may have one address, as pods in the node's network do. */
+  readonly counts: Map<string, number>;
+  isOverfull: boolean;
+}
+
+export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerIndexOptions): PeerIndex {
+  const pods = new Map<string, PeerPod>();
+  const podsOf = new Map<string, Set<string>>();
+  const namespaces = new Map<string, Labels | 'unknown'>();
+  const groups = new Map<string, Group>();
+  /** Groups whose members are all in one namespace, by that namespace. */
+  const narrow = new Map<string, Set<Group>>();
+  const wide = new Set<Group>();
+  const used = new Map<string, number>();
+  let all = 0;
+  /** Members that came (true) or went since the last call of `take`. */
+  const pending = new Map<Group, Map<string, boolean>>();
+
+  const fresh = new Set<Group>();
+
+  const note = (group: Group, member: string, isThere: boolean): void => {
+    const changes = pending.get(group) ?? new Map<string, boolean>();
+    pending.set(group, changes);
+    if (changes.get(member) === !isThere) changes.delete(member);
+    else changes.set(member, isThere);
+  };
+  const charge = ({ namespace = '' }: Group, by: number): void => {
+    used.set(namespace, (used.get(namespace) ?? 0) + by);
+    all += by;
+  };
+  const empty = (group: Group): void => {
+    for (const member of group.counts.keys()) note(group, member, false);
+    charge(group, -group.counts.size);
+    group.counts.clear();
+  };
+
+  const count = (group: Group, member: string, by: 1 | -1): void => {
+    if (group.isOverfull) return;
+    const before = group.counts.get(member) ?? 0;
+    const now = before + by;
+    if (now <= 0) group.counts.delete(member);
+    else group.counts.set(member, now);
+    if (before > 0 === now > 0) return;
+    note(group, member, now > 0);
+    charge(group, by);
+    if (by === 1 && ((used.get(group.namespace ?? '') ?? 0) > limits.namespace || all > limits.all)) {
+      group.isOverfull = true;
+      empty(group);
+    }
+  };
+
+  const membersOf = (group: Group, pod: PeerPod | undefined): readonly string[] =>
+    pod === undefined ? [] : memberTexts(group, pod, namespaces.get(pod.namespace), absentIsBare);
+
+  const change = (group: Group, before: readonly string[], now: readonly string[]): void => {
+    if (before.length === 0 && now.length === 0) return;
+    // Additions first: a member that stays is not reported.
+    for (const member of now) count(group, member, 1);
+    for (const member of before) count(group, member, -1);
+  };
+
+  const groupsFor = (...names: readonly (string | undefined)[]): Set<Group> => {
+    const found = new Set(wide);
+    for (const name of names) for (const group of narrow.get(name ?? '') ?? []) found.add(group);
+    return found;
+  };
+
+  return {
+    putPod(key, pod) {
+      const before = pods.get(key);
+      for (const group of groupsFor(before?.namespace, pod?.namespace))
+        change(group, membersOf(group, before), membersOf(group, pod));
+      if (before !== undefined && before.namespace !== pod?.namespace) {
+        const those = podsOf.get(before.namespace);
+        those?.delete(key);
+        if (those?.size === 0) podsOf.delete(before.namespace);
+      }
+      if (pod === undefined) return void pods.delete(key);
+      pods.set(key, pod);
+      const those = podsOf.get(pod.namespace) ?? new Set();
+      podsOf.set(pod.namespace, those.add(key));
+    },
+    putNamespace(name, labels) {
+      const those = [...(podsOf.get(name) ?? [])].flatMap((key) => pods.get(key) ?? []);
+      // Selectors without namespaces choose pods of the policy's own namespace, whatever its labels are.
+      const before = [...wide].map((group) => those.map((pod) => membersOf(group, pod)));
+      if (labels === undefined) namespaces.delete(name);
+      else namespaces.set(name, labels);
+      for (const [at, group] of [...wide].entries())
+        for (const [index, pod] of those.entries())
+          change(group, before[at]?.[index] ?? [], membersOf(group, pod));
+    },
+    addGroup(definition) {
+      const known = groups.get(definition.key);
+      if (known !== undefined) return void fresh.add(known);
+      const group: Group = {
+        ...definition,
+        blocks: blocksOf(definition),
+        counts: new Map(),
+        isOverfull: false,
+      };
+      groups.set(group.key, group);
+      const place = isNarrow(group) ? (group.namespace ?? '') : undefined;
+      if (place === undefined) wide.add(group);
+      else narrow.set(place, (narrow.get(place) ?? new Set()).add(group));
+      fresh.add(group);
+      const keys = place === undefined ? pods.keys() : (podsOf.get(place) ?? []);
+      for (const key of keys) change(group, [], membersOf(group, pods.get(key)));
+    },
+    removeGroup(key) {
+      const group = groups.get(key);
+      if (group === undefined) return;
+      groups.delete(key);
+      wide.delete(group);
+      const those = narrow.get(group.namespace ?? '');
+      those?.delete(group);
+      if (those?.size === 0) narrow.delete(group.namespace ?? '');
+      empty(group);
+      pending.delete(group);
+      fresh.delete(group);
+    },
+    take() {
+      const changes: GroupChange[] = [...fresh].map(({ key, counts }) => ({
+        ...{ key, whole: true, add: [...counts.keys()], remove: [] },
+      }));
+      for (const [group, members] of pending) {
+        if (fresh.has(group)) continue;
+        const { key } = group;
+        const [add, remove]: [string[], string[]] = [[], []];
+        for (const [member, isThere] of members) (isThere ? add : remove).push(member);
+        if (add.length + remove.length > 0) changes.push({ key, add, remove });
+      }
+      pending.clear();
+      fresh.clear();
+      return changes;
+    },
+    problems: () => [...groups.values()].filter(({ isOverfull }) => isOverfull).map(problemOf),
+    size: () => ({ pods: pods.size, groups: groups.size, members: all }),
+  };
+}
+
+const problemOf = ({ namespace = '*' }: GroupDefinition): string =>
+  `selectors of NetworkPolicies of the namespace ${namespace} choose more pods than a node follows: they select none; select fewer`;
+
+const isNarrow = ({ peers }: GroupDefinition): boolean =>
+  peers?.every((peer) => !('cidr' in peer) && peer.namespaces === undefined) === true;
+
+function blocksOf({ peers = [] }: GroupDefinition): Group['blocks'] {
+  return peers.flatMap((peer) => {
+    const block = 'cidr' in peer ? blockOf(peer.cidr) : undefined;
+    if (block === undefined || !('cidr' in peer)) return [];
+    return [{ block, except: peer.except.flatMap((hole) => blockOf(hole) ?? []) }];
+  });
+}
+
+function memberTexts(
+  group: Group,
+  pod: PeerPod,
+  labels: Labels | 'unknown' | undefined,
+  absentIsBare: boolean,
+): readonly string[] {
+  const { peers, port } = group;
+  const numbers =
+    port === undefined
+      ? []
+      : pod.namedPorts.filter(({ name, protocol }) => name === port.name && protocol === port.protocol);
+  if (port !== undefined && numbers.length === 0) return [];
+  const isChosen =
+    peers === undefined ||
+    peers.some(
+      (peer) =>
+        !('cidr' in peer) &&
+        (peer.namespaces === undefined
+          ? pod.namespace === group.namespace
+          : selectsNamespace(peer.namespaces, pod.namespace, labels, absentIsBare)) &&
+        (peer.pods === undefined || selects(peer.pods, pod.labels)),
+    );
+  const addresses = isChosen ? pod.addresses : pod.addresses.filter((address) => isInBlocks(group, address));
+  if (port === undefined) return addresses;
+  const members: string[] = [];
+  for (const number of new Set(numbers.map((each) => each.port)))
+    append(
+      members,
+      addresses.map((address) => memberOf(address, number)),
+    );
+  return members;
+}
+
+function isInBlocks({ blocks }: Group, text: string): boolean {
+  if (blocks.length === 0) return false;
+  const address = parseIp(text);
+  const holds = ({ family, interval }: Block): boolean =>
+    address?.family === family && interval.low <= address.value && address.value <= interval.high;
+  return blocks.some(({ block, except }) => holds(block) && !except.some(holds));
+}

@@ -1,0 +1,26 @@
+import type { NamedPort } from '../../types.ts';
+import type { Labels, PolicySet } from './network-policy.ts';
+import type { PeerSource } from './peer-groups.ts';
+
+/** The policies in force, whatever their sources, and what the rules of this node need with them. */
+export interface PolicyFollower {
+  /** Checks the sources. Returns what changed since the last call; at the first call, the set. */
+  changed(): PolicyChange;
+  /** Absent: peers are the pods of this node. */
+  readonly peers?: PeerSource;
+}
+
+export interface PolicyChange {
+  /** Absent: as before. */
+  readonly set?: PolicySet;
+  /** Absent: as before. */
+  readonly pods?: PodDescriptions;
+}
+
+/** What the API says of pods of this node, by their UID. It wins over what a pod was created with. */
+export type PodDescriptions = ReadonlyMap<string, PodDescription>;
+
+export interface PodDescription {
+  readonly labels: Labels;
+  readonly namedPorts: readonly NamedPort[];
+}
