@@ -102,7 +102,7 @@ const headersMs = 15_000;
 const probeAfterMs = 10_000;
 
 /**
- * Creates a client of the API. Of several servers, the next one is asked after a failure.
+ * Creates a client of the API. After a failure, the next of several servers is asked.
  * @param readAccess called before each request, because the files that the kubeconfig names may have been
  * renewed
  */
