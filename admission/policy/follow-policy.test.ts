@@ -56,6 +56,14 @@ function openCluster() {
         .map(([, one]) => one);
       return structuredClone({ items, metadata: { resourceVersion: String(version) } });
     },
+    async list(path, query, onItem, signal) {
+      const { items, metadata } = (await this.get(path, query, signal)) as {
+        readonly items: readonly StoredObject[];
+        readonly metadata: object;
+      };
+      for (const item of items) onItem(item);
+      return { metadata };
+    },
     watch: (path, _query, _limits, onOpen, onEvent, signal) =>
       new Promise((resolve) => {
         const tell = (collection: string, event: unknown): void => {

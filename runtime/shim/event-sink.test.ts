@@ -50,7 +50,9 @@ test('the event sink answers every event, on many connections, whatever their si
 
   writeFileSync(join(shims, 'a-pod'), '');
   await sink.close();
-  await createTtrpcClient(connect(sink.socket), { name: 'sink' }).call(forward, { envelope: 'still' });
+  const last = createTtrpcClient(connect(sink.socket), { name: 'sink' });
+  await last.call(forward, { envelope: 'still' });
+  last.close();
   rmSync(join(shims, 'a-pod'));
   await sink.close();
   assert.deepEqual(readdirSync(folder), ['shims']);
