@@ -219,29 +219,12 @@ export function createApiClient(
         () => clearTimeout(late),
       );
       onOpen();
-      let given: Error | undefined;
-      const give = (why: string): void => {
-        given = new Error(why);
-        answer.destroy(given);
-      };
-      const whole = setTimeout(
-        give,
-        Math.max(0, limits.whole - (performance.now() - begun)),
-        'the stream did not end when it should have',
-      );
-      const silent = setTimeout(give, limits.silence, `nothing came for ${limits.silence / 1000} s`);
+      const wholeMs = Math.max(0, limits.whole - (performance.now() - begun));
       try {
-        for await (const line of linesOf(answer.chunks(Infinity))) {
-          silent.refresh();
-          onEvent(parseJson(line));
-        }
+        await readEvents(answer, { whole: wholeMs, silence: limits.silence }, onEvent);
       } catch (thrown) {
         if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
-        throw unreachable(host, path, given ?? thrown);
-      } finally {
-        clearTimeout(whole);
-        clearTimeout(silent);
-        answer.destroy();
+        throw unreachable(host, path, thrown);
       }
     },
 
@@ -250,6 +233,34 @@ export function createApiClient(
       connections = undefined;
     },
   };
+}
+
+/** Calls `onEvent` for each event of a stream. @throws when the stream breaks, is silent or does not end */
+async function readEvents(
+  answer: HttpAnswer,
+  limits: WatchLimits,
+  onEvent: (event: unknown) => void,
+): Promise<void> {
+  let given: Error | undefined;
+  const give = (why: string): void => {
+    given = new Error(why);
+    answer.destroy(given);
+  };
+  const whole = setTimeout(give, limits.whole, 'the stream did not end when it should have');
+  const silent = setTimeout(give, limits.silence, `nothing came for ${limits.silence / 1000} s`);
+  try {
+    for await (const line of linesOf(answer.chunks(Infinity))) {
+      silent.refresh();
+      onEvent(parseJson(line));
+    }
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
+    throw given ?? thrown;
+  } finally {
+    clearTimeout(whole);
+    clearTimeout(silent);
+    answer.destroy();
+  }
 }
 
 function unreachableServer(on: string, path: string, meanwhile: string, thrown: unknown): PortcullisError {

@@ -9,6 +9,6 @@ export interface ConfigSchema extends JsonSchema {
   readonly description: string;
   readonly default?: unknown;
   readonly properties?: Readonly<Record<string, ConfigSchema>>;
-  /** A section with required properties is absent unless it is written. */
+  /** A section with this list, even an empty one, is absent unless it is written. */
   readonly required?: readonly string[];
 }

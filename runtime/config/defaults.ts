@@ -11,7 +11,7 @@ export function withDefaults(schema: ConfigSchema, given: unknown): Record<strin
   for (const [key, property] of Object.entries(schema.properties ?? {})) {
     if (key === '$schema') continue;
     const value = from[key] ?? structuredClone(property.default);
-    // A section with required properties, which a default cannot supply, exists only when it is written.
+    // A section with a list of required properties, even an empty one, exists only when it is written.
     if (value === undefined && property.required !== undefined) continue;
     if (property.properties !== undefined) result[key] = withDefaults(property, value);
     else if (property.type === 'object')

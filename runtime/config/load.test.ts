@@ -31,6 +31,15 @@ async function problemsOf(input: LoadConfigInput): Promise<string[]> {
   return [];
 }
 
+test('a cluster is followed only if it is written, also without any value', async () => {
+  const { network } = await loadDaemonConfig({ file: await written('# nothing\n') });
+  assert.deepEqual([network.kubernetes, network.services.kubernetes, network.pods], Array(3).fill(undefined));
+  const text = 'network: { kubernetes: {}, services: { kubernetes: {} } }\n';
+  const { network: asked } = await loadDaemonConfig({ file: await written(text) });
+  assert.deepEqual(asked.kubernetes, { servers: [], policies: true });
+  assert.deepEqual(asked.services.kubernetes, {});
+});
+
 test('without a file the defaults apply', async () => {
   const config = await loadDaemonConfig({ file: await written('# nothing\n') });
   assert.equal(config.socket, '/run/portcullis/portcullis.sock');

@@ -20,6 +20,8 @@ export const networkSchema: ConfigSchema = {
       type: 'object',
       description:
         'Kubernetes cluster of this node. If it is given, its NetworkPolicies apply in addition to the files of `network.policies`. An empty object uses the service account of the pod that the daemon runs in.',
+      // Absent unless it is written: an object without values would follow a cluster.
+      required: [],
       additionalProperties: false,
       properties: {
         kubeconfig: {
@@ -134,6 +136,7 @@ export const networkSchema: ConfigSchema = {
           type: 'object',
           description:
             'Kubernetes cluster whose Services this node serves in place of kube-proxy. If omitted, no cluster’s Services are served.',
+          required: [],
           additionalProperties: false,
           properties: {
             kubeconfig: {

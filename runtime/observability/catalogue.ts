@@ -1,32 +1,10 @@
-/** One metric, as Prometheus shows it and docs/observability.md lists it. */
-export interface MetricDefinition {
-  readonly name: string;
-  readonly type: 'counter' | 'gauge' | 'histogram';
-  readonly help: string;
-  /** Each label has few values: never a name, an id or an image. */
-  readonly labels: readonly string[];
-  readonly buckets?: readonly number[];
-}
+import { metric } from './metric-definition.ts';
+
+export type { MetricDefinition } from './metric-definition.ts';
 
 const rpcSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 const actSeconds = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60];
 const pullSeconds = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
-
-function metric(
-  name: string,
-  type: MetricDefinition['type'],
-  help: string,
-  labels: readonly string[] = [],
-  buckets?: readonly number[],
-) {
-  return {
-    name: `portcullis_${name}`,
-    type,
-    help,
-    labels,
-    ...(buckets !== undefined && { buckets }),
-  } satisfies MetricDefinition;
-}
 
 /** All metrics. */
 export const metricCatalogue = {
