@@ -22,6 +22,11 @@ export const podFields = 'status.phase!=Succeeded,status.phase!=Failed';
 
 const ended: ReadonlySet<unknown> = new Set(['Succeeded', 'Failed']);
 const protocols: Readonly<Record<string, NamedPort['protocol']>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
+/**
+ * The UID that a kubelet gives a static pod, a digest. Anyone who creates pods can write the annotation of a
+ * mirror: it must not name a pod of the API, whose UID has another form.
+ */
+const staticUid = /^[0-9a-f]{32}$/u;
 const noPorts: readonly NamedPort[] = Object.freeze([]);
 
 /**
@@ -44,7 +49,7 @@ export function createPodReader(): (object: unknown) => ClusterPod | undefined {
     });
     return {
       namespace: shared(textOf(namespace)),
-      uid: mirrored === '' ? textOf(uid) : mirrored,
+      uid: staticUid.test(mirrored) ? mirrored : textOf(uid),
       nodeName: shared(textOf(nodeName)),
       hostNetwork: hostNetwork === true,
       labels: readLabels(labels, shared),
