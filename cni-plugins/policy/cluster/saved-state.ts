@@ -13,6 +13,8 @@ export interface SavedState {
   last(): { readonly policies: SavedPolicies; readonly pods: SavedPods } | undefined;
   /** Resolves when the policies are on disk, or after a moment: a full disk must not keep a policy away. */
   keepPolicies(table: Pick<ClusterTable, 'saved' | 'figures'>): Promise<void>;
+  /** Whether the last policies that were given are on disk. */
+  isKept(): boolean;
   /** Stores the pods, at most every ten seconds. */
   keepPods(table: Pick<ClusterTable, 'savedPods' | 'figures'>): void;
   close(table: Pick<ClusterTable, 'savedPods' | 'figures'>): Promise<void>;
@@ -22,6 +24,7 @@ export interface SavedState {
 const formats = { policies: 'portcullis-cluster-policies 1', pods: 'portcullis-cluster-pods 1' } as const;
 const podsEveryMs = 10_000;
 const patienceMs = 500;
+const againMs = 50;
 
 /** Names a cluster, for messages and to recognise its stored state. */
 export const placeOf = ({ kubeconfig, servers = [] }: ClusterSettings['place']): string =>
@@ -61,9 +64,15 @@ export function openSavedState({
       identity: '',
       files: [{ name: 'state', stamp: `${run} ${revision}`, reading }],
     });
-  const settled = async (store: Pick<SetStore<unknown>, 'isKept'>): Promise<void> => {
-    for (const end = performance.now() + patienceMs; !store.isKept() && performance.now() < end;)
+  /** @param again a store takes nothing while it writes */
+  const settled = async (store: Pick<SetStore<unknown>, 'isKept'>, again: () => void): Promise<void> => {
+    const end = performance.now() + patienceMs;
+    for (let next = performance.now() + againMs; !store.isKept() && performance.now() < end;) {
       await sleep(2);
+      if (performance.now() < next) continue;
+      next += againMs;
+      again();
+    }
   };
   const lastOf = <T>(store: SetStore<T>): T | undefined => {
     const found = store.last();
@@ -76,7 +85,7 @@ export function openSavedState({
   };
   const keepPods: SavedState['keepPods'] = (table) => {
     const { pods, revision } = table.savedPods();
-    if (!table.figures().synced || revision === written.pods) return;
+    if (!table.figures().synced || (revision === written.pods && stores.pods.isKept())) return;
     written.pods = revision;
     podsAt = performance.now();
     keep(stores.pods, revision, pods);
@@ -90,17 +99,22 @@ export function openSavedState({
     async keepPolicies(table) {
       // A list that is not complete is not a state.
       if (!table.figures().synced) return;
-      const { policies, revision } = table.saved();
-      if (revision !== written.policies) keep(stores.policies, revision, policies);
-      written.policies = revision;
-      await settled(stores.policies);
+      const keepNow = (): void => {
+        const { policies, revision } = table.saved();
+        if (revision === written.policies && stores.policies.isKept()) return;
+        written.policies = revision;
+        keep(stores.policies, revision, policies);
+      };
+      keepNow();
+      await settled(stores.policies, keepNow);
     },
+    isKept: () => stores.policies.isKept(),
     keepPods(table) {
       if (performance.now() - podsAt >= podsEveryMs) keepPods(table);
     },
     async close(table) {
       keepPods(table);
-      await settled(stores.pods);
+      await settled(stores.pods, () => keepPods(table));
     },
   };
 }
