@@ -35,3 +35,22 @@ test('an abandoned change leaves what was open before', () => {
     'the tables are replaced and contain it',
   );
 });
+
+test('a pod that the API has no more keeps the labels that it had last, while it runs', () => {
+  const enforcer = createEnforcer();
+  const pod: OpenPod = { ...podOf('one'), uid: 'u-1' };
+  const namespaces = new Map();
+  const podSelector = [{ key: 'quarantine', operator: 'Exists', values: [] }] as const;
+  enforcer.follow({
+    set: { policies: [{ ...{ namespace: 'default', name: 'q' }, podSelector, egress: [] }], namespaces },
+  });
+  enforcer.open(pod);
+  enforcer.follow({ pods: new Map([['u-1', { labels: { quarantine: 'yes' }, namedPorts: [] }]]) });
+  assert.ok(enforcer.rulesOf('one')?.policies.egress !== undefined);
+  enforcer.follow({ pods: new Map() });
+  assert.ok(enforcer.rulesOf('one')?.policies.egress !== undefined, 'its containers may run for a while');
+  enforcer.close('one');
+  enforcer.follow({ pods: new Map() });
+  enforcer.open(pod);
+  assert.equal(enforcer.rulesOf('one')?.policies.egress, undefined, 'nothing is kept of a pod that ended');
+});

@@ -168,7 +168,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
       const isOther = differenceOf(former, policies);
       const described = known;
       if (pods !== undefined) {
-        known = pods;
+        known = withLast(pods, described, open.values());
         for (const pod of open.values())
           if (known.get(pod.uid ?? '') !== described.get(pod.uid ?? '')) tell(pod);
       }
@@ -198,6 +198,18 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     tables: () => ruleCounts(image),
     counts: (rules) => countsOf(image, rules),
   };
+}
+
+/**
+ * Adds the last descriptions of open pods that the API has no more: a pod that was deleted by force still
+ * runs, and policies for labels that it got after its start still hold.
+ */
+function withLast(now: PodDescriptions, before: PodDescriptions, open: Iterable<OpenPod>): PodDescriptions {
+  const gone = [...open].flatMap(({ uid = '' }) => {
+    const last = now.has(uid) ? undefined : before.get(uid);
+    return last === undefined ? [] : [[uid, last] as const];
+  });
+  return gone.length === 0 ? now : new Map([...now, ...gone]);
 }
 
 /** Returns the number of pods of each namespace. */
