@@ -186,12 +186,13 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
     putNamespace(name, labels) {
       const those = [...(podsOf.get(name) ?? [])].flatMap((key) => pods.get(key) ?? []);
       // Selectors without namespaces choose pods of the policy's own namespace, whatever its labels are.
-      const before = [...wide].map((group) => those.map((pod) => membersOf(group, pod)));
+      const before = namespaces.get(name);
       if (labels === undefined) namespaces.delete(name);
       else namespaces.set(name, labels);
-      for (const [at, group] of [...wide].entries())
-        for (const [index, pod] of those.entries())
-          change(group, before[at]?.[index] ?? [], membersOf(group, pod));
+      // One at a time: thousands of groups and of pods would need a gigabyte together.
+      for (const group of wide)
+        for (const pod of those)
+          change(group, memberTexts(group, pod, before, absentIsBare), membersOf(group, pod));
     },
     addGroup(definition) {
       const known = groups.get(definition.key);
