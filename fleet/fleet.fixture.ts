@@ -11,6 +11,7 @@ import type { Exporter, ExporterOptions, ExportSource } from './exporter/exporte
 import { attributeNames, eventNames } from './records/names.ts';
 import type { LogRecord } from './records/log-record.ts';
 import { encodeLogs } from './records/protobuf.ts';
+import type { PolicyText } from './records/policy.ts';
 import type { NodeState } from './records/state.ts';
 import { readAccessFile } from './service/access.ts';
 import { startFleetService } from './service/fleet-service.ts';
@@ -67,7 +68,11 @@ export const goodState: NodeState = {
 };
 
 /** A source that reads the log of a kit. */
-export function sourceOf(kit: LogKit, state: () => NodeState = () => goodState): ExportSource {
+export function sourceOf(
+  kit: LogKit,
+  state: () => NodeState = () => goodState,
+  policy?: () => PolicyText | undefined,
+): ExportSource {
   return {
     rows: async (after, most) =>
       (
@@ -90,6 +95,7 @@ export function sourceOf(kit: LogKit, state: () => NodeState = () => goodState):
         'SELECT size, note FROM verdict_checkpoint ORDER BY size DESC LIMIT 1',
       ),
     state: () => Promise.resolve(state()),
+    ...(policy !== undefined && { policy }),
   };
 }
 

@@ -6,4 +6,6 @@ export { namePattern } from './records/names.ts';
 export { openExporter } from './exporter/exporter.ts';
 export type { ExportedRow, Exporter, ExporterOptions, ExportSource } from './exporter/exporter.ts';
 export { mostEntries, mostStateLength } from './records/state.ts';
-export type { FleetContainer, FleetFinding, NodeState } from './records/state.ts';
+export type { FleetContainer, FleetFinding, NodeState, UpcomingPolicy } from './records/state.ts';
+export { mostPolicyLength } from './records/policy.ts';
+export type { PolicyText } from './records/policy.ts';

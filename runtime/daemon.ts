@@ -163,14 +163,15 @@ export async function startDaemon(
 /** Starts to send to an aggregator, if one is configured. Otherwise its code is not even loaded. */
 async function startFleet(
   config: DaemonConfig,
-  parts: Pick<OpenNode, 'database' | 'policy' | 'log'> &
+  parts: Pick<OpenNode, 'database' | 'policy' | 'policyDelivery' | 'log'> &
     DaemonRecords & {
       readonly policySide: Pick<PolicySide, 'enforcement' | 'redecision'>;
       readonly facts: Pick<DaemonFacts, 'version' | 'networkReady'>;
     },
 ): Promise<{ close(): Promise<void> }> {
   if (config.fleet.endpoint === '') return { close: () => Promise.resolve() };
-  const { database, log, policy, policySide, facts, containerRecords, sandboxRecords } = parts;
+  const { database, log, policy, policyDelivery, policySide, facts, containerRecords, sandboxRecords } =
+    parts;
   const { openFleet } = await import('./fleet/open-fleet.ts');
   const { enforcement, redecision } = policySide;
   const { version, networkReady } = facts;
@@ -183,6 +184,7 @@ async function startFleet(
     containers: containerRecords,
     sandbox,
     networkReady,
+    upcoming: () => policyDelivery?.status()?.upcoming,
   };
   return openFleet(config, database, state, log);
 }

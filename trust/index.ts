@@ -1,5 +1,5 @@
-export { loadPolicy, policyInvalid, policyOfKey, readPolicy } from './policy/load.ts';
-export type { LoadedPolicy, OtherDocument } from './policy/load.ts';
+export { loadPolicy, policyInvalid, policyOfKey, policyRevision, readPolicy } from './policy/load.ts';
+export type { LoadedPolicy, OtherDocument, PolicySources } from './policy/load.ts';
 export type { TufRoot } from './requirements/building.ts';
 export { mayAdmit } from './policy/matching.ts';
 export {

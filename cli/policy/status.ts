@@ -72,6 +72,7 @@ function describe({ revision, rules, problem, subscription }: AdminPolicyStatus)
   return [
     ...lines.map(([name, text]) => `${name.padEnd(13)}${text}\n`),
     ...haltLines(subscription?.halted),
+    ...upcomingLines(subscription),
   ].join('');
 }
 
@@ -82,13 +83,24 @@ function haltLines(halted: Subscription['halted']): string[] {
     when === 'before'
       ? `release ${number} would refuse ${count} running workloads (${at}):`
       : `release ${number} refused ${count} workloads, and the node returned (${at}):`;
-  return [
-    `${head}\n`,
-    ...denials
-      .slice(0, 20)
-      .map(
-        ({ namespace, reference, outcome, rule }) =>
-          `  ${namespace === '' ? '' : `${namespace}: `}${reference}: ${outcome}${rule === '' ? '' : `, rule ${rule}`}\n`,
-      ),
-  ];
+  return [`${head}\n`, ...denialLines(denials)];
+}
+
+/** A halted release has its own lines. */
+function upcomingLines(subscription: Subscription | undefined): string[] {
+  const { upcoming, halted } = subscription ?? {};
+  if (upcoming === undefined || halted !== undefined) return [];
+  const { release, count, denials, problem } = upcoming;
+  if (problem !== undefined) return [`the node could not decide by release ${release}: ${problem}\n`];
+  if (count === 0) return [`release ${release} would refuse nothing that runs here\n`];
+  return [`release ${release} would refuse ${count} running workloads:\n`, ...denialLines(denials)];
+}
+
+function denialLines(denials: NonNullable<Subscription['halted']>['denials']): string[] {
+  return denials
+    .slice(0, 20)
+    .map(
+      ({ namespace, reference, outcome, rule }) =>
+        `  ${namespace === '' ? '' : `${namespace}: `}${reference}: ${outcome}${rule === '' ? '' : `, rule ${rule}`}\n`,
+    );
 }

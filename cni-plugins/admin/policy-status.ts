@@ -39,6 +39,22 @@ export interface AdminPolicySubscription {
       readonly rule: string;
     }[];
   };
+  /**
+   * What a newer release would refuse here: it has not reached the stage of the node, or is halted. The
+   * number of workloads; `denials` names the first of them. `problem`: the node could not decide by it.
+   */
+  readonly upcoming?: {
+    readonly release: string;
+    readonly revision?: string;
+    readonly count: number;
+    readonly denials: readonly {
+      readonly namespace: string;
+      readonly reference: string;
+      readonly outcome: 'deny' | 'undecided';
+      readonly rule: string;
+    }[];
+    readonly problem?: string;
+  };
   /** Why the last question brought nothing. */
   readonly problem?: {
     readonly code: string;

@@ -3,7 +3,6 @@ import type { JsonSchema } from '../../base/schema/index.ts';
 import {
   countVerdicts,
   listNodes,
-  listRevisions,
   listRows,
   listRunning,
   listVerdicts,
@@ -12,6 +11,7 @@ import {
   textOfVerdict,
 } from '../store/queries.ts';
 import type { Reader, VerdictFilter } from '../store/queries.ts';
+import { listRefused, listRevisions, listUpcoming, textOfPolicy } from '../store/policy-queries.ts';
 import { alertsOf, listAlerts, summaryOf } from './alerts.ts';
 import { positionOf, writePosition } from './position.ts';
 
@@ -226,9 +226,43 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     },
   },
   policies: {
-    summary: 'Lists the revisions of policies that are in force, and the nodes of each.',
+    summary:
+      'Lists the revisions of policies that are in force, and the nodes of each, and then earlier revisions. `received` is set if the sources are stored.',
     request: request(),
     answer: async (reader) => ({ policies: await listRevisions(reader) }),
+  },
+  'policies/{revision}': {
+    summary:
+      'Returns the sources of a policy: the text of its files, with the profiles in them, and the digests of the keys that they refer to. The revision is computed from them.',
+    request: request(
+      {
+        revision: { type: 'string', pattern: '^sha256:[0-9a-f]{64}$', description: 'revision of the policy' },
+      },
+      ['revision'],
+    ),
+    answer: async (reader, { revision = '' }) => {
+      const json = await textOfPolicy(reader, revision);
+      return json === undefined ? undefined : { revision, ...(parseJson(json) as object) };
+    },
+  },
+  upcoming: {
+    summary:
+      'Lists the releases of policies that nodes have not put in force, and on how many nodes each would refuse what runs.',
+    request: request(),
+    answer: async (reader) => ({ releases: await listUpcoming(reader) }),
+  },
+  'upcoming/denials': {
+    summary: 'Lists the workloads that a release would refuse, those on the most nodes first.',
+    request: request(
+      {
+        release: { ...text, description: 'a release of `upcoming`, such as `stable/7`' },
+        most: mostField(1000),
+      },
+      ['release'],
+    ),
+    answer: async (reader, query) => ({
+      denials: await listRefused(reader, query['release'] ?? '', mostOf(query)),
+    }),
   },
   alerts: {
     summary: 'Lists what an operator should look at.',

@@ -2,7 +2,8 @@ import { keepToken, TokenMissing } from './api.ts';
 import { element, title } from './dom.ts';
 import type { Child } from './dom.ts';
 import { createGrid } from './grid.ts';
-import { alertsView, imagesView, nodesView, nodeView, policiesView, verdictView } from './views.ts';
+import { compareView, policiesView, policyView, upcomingView } from './policies.ts';
+import { alertsView, imagesView, nodesView, nodeView, verdictView } from './views.ts';
 
 const main = document.querySelector('main') ?? document.body;
 const status = document.getElementById('status') ?? document.body;
@@ -13,6 +14,9 @@ const views: Readonly<Record<string, (argument: string) => Promise<readonly Chil
   nodes: nodesView,
   images: imagesView,
   policies: policiesView,
+  policy: policyView,
+  compare: compareView,
+  upcoming: upcomingView,
   alerts: alertsView,
 };
 

@@ -137,6 +137,7 @@ interface State {
   readonly degraded: readonly (Container & { readonly reasons: readonly string[] })[];
   readonly roots: readonly { readonly name: string; readonly rule: string; readonly ends: string }[];
   readonly running: readonly (Container & { readonly reference: string; readonly verdict: string })[];
+  readonly upcoming?: { readonly release: string; readonly count: number; readonly problem?: string };
 }
 
 const containerText = ({ namespace, pod, name }: Container): string => `${namespace}/${pod}/${name}`;
@@ -190,13 +191,14 @@ export async function nodeView(name: string): Promise<readonly Child[]> {
   ];
 }
 
-function stateOf({ version, policy, enforcement, ...lists }: State): readonly Child[] {
+function stateOf({ version, policy, enforcement, upcoming, ...lists }: State): readonly Child[] {
   const { result, since, checkedAt = 'never', triedAt = 'never', findings } = enforcement;
   return [
     facts([
       ['Version', version],
       ['Policy', policy.revision ?? 'none is in force'],
       ...(policy.problem === undefined ? [] : [['Problem', policy.problem] as const]),
+      ...(upcoming === undefined ? [] : [['Not in force yet', upcomingText(upcoming)] as const]),
       ['Enforcement', `${result} since ${timeText(since)}`],
       ['Inspected', checkedAt === 'never' ? checkedAt : timeText(checkedAt)],
       ['Planted pair tested', triedAt === 'never' ? triedAt : timeText(triedAt)],
@@ -235,6 +237,11 @@ function stateOf({ version, policy, enforcement, ...lists }: State): readonly Ch
   ];
 }
 
+function upcomingText({ release, count, problem }: NonNullable<State['upcoming']>): Child {
+  const what = problem ?? `it would refuse ${count} running workloads`;
+  return link(`upcoming/${encodeURIComponent(release)}`, `release ${release}: ${what}`);
+}
+
 /** Lists the images that run. */
 export async function imagesView(): Promise<readonly Child[]> {
   const { images } = await ask<{
@@ -256,25 +263,6 @@ export async function imagesView(): Promise<readonly Child[]> {
         imageId.slice(0, 19),
         String(containers),
         String(nodes),
-      ]),
-    ),
-  ];
-}
-
-/** Lists the revisions of policies. */
-export async function policiesView(): Promise<readonly Child[]> {
-  const { policies } = await ask<{
-    policies: readonly { revision: string; inForce: number; nodes: readonly string[] }[];
-  }>('policies');
-  return [
-    title('Policies in force'),
-    table(
-      `${policies.length} revisions`,
-      ['Revision', 'Nodes', 'Names'],
-      policies.map(({ revision, inForce, nodes }) => [
-        revision,
-        String(inForce),
-        nodes.slice(0, 10).join(' ') + (inForce > 10 ? ' …' : ''),
       ]),
     ),
   ];

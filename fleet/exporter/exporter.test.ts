@@ -10,6 +10,7 @@ import { openKit } from '../../trust/verdict-log/log.fixture.ts';
 import { exportTo, goodState, sourceOf, tokens, until } from '../fleet.fixture.ts';
 import { attributeNames, eventNames } from '../records/names.ts';
 import type { ResourceRecords } from '../records/log-record.ts';
+import { mostPolicyLength } from '../records/policy.ts';
 import { decodeLogs } from '../records/protobuf.ts';
 import { createPauses } from './pauses.ts';
 
@@ -137,4 +138,43 @@ test('pauses grow to five minutes, keep what a server asks for, and begin again'
   assert.equal(pauses.next(Number.NaN), 2000);
   const low = createPauses(() => 0);
   assert.deepEqual([low.next(0), low.next(0)], [500, 1000]);
+});
+
+test('a policy is sent when it comes into force, again after the aggregator lost it, and not if it is too long', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(2);
+  const sent: string[] = [];
+  const policiesIn = ({ resource }: Received): string[] =>
+    resource.records.filter(({ event }) => event === eventNames.policy).map(({ body }) => body);
+  let next = '4';
+  const { url, received } = await receive(t, () => ({
+    status: 200,
+    headers: { 'portcullis-next-row': next },
+  }));
+  const policyOf = (revision: string, text: string) => ({
+    ...{ revision, files: [{ name: 'policy.yaml', text }], keys: [] },
+  });
+  let policy = policyOf('sha256:1', 'one');
+  let version = 0;
+  const state = () => ({ ...goodState, version: String((version += 1)) });
+  exportTo(
+    t,
+    url,
+    sourceOf(kit, state, () => policy),
+  );
+  const settle = async (change: () => void): Promise<string[]> => {
+    const begun = received.length;
+    change();
+    await until(() => Promise.resolve(received.length >= begun + 4));
+    sent.push(...received.slice(begun).flatMap(policiesIn));
+    return sent.splice(0);
+  };
+  assert.deepEqual(await settle(() => undefined), [JSON.stringify(policy)]);
+  assert.deepEqual(await settle(() => (policy = policyOf('sha256:2', 'two'))), [JSON.stringify(policy)]);
+  assert.deepEqual(await settle(() => undefined), []);
+  const lost = await settle(() => (next = '1'));
+  assert.ok(lost.includes(JSON.stringify(policy)), 'an aggregator that begins again gets it again');
+  next = '4';
+  await settle(() => undefined);
+  assert.deepEqual(await settle(() => (policy = policyOf('sha256:3', 'x'.repeat(mostPolicyLength)))), []);
 });

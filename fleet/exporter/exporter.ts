@@ -6,6 +6,8 @@ import type { Logger } from '../../base/log/index.ts';
 import type { LogRecord } from '../records/log-record.ts';
 import { attributeNames, eventNames, nextRowHeader } from '../records/names.ts';
 import { decodeLogsResponse, encodeLogs } from '../records/protobuf.ts';
+import { mostPolicyLength } from '../records/policy.ts';
+import type { PolicyText } from '../records/policy.ts';
 import type { NodeState } from '../records/state.ts';
 import { createPauses } from './pauses.ts';
 
@@ -29,6 +31,8 @@ export interface ExportSource {
   /** Returns the latest checkpoint. */
   checkpoint(): Promise<{ readonly size: number; readonly note: string } | undefined>;
   state(): Promise<NodeState>;
+  /** Returns the policy in force; undefined without one. Absent: policies are not sent. */
+  policy?(): PolicyText | undefined;
 }
 
 export interface ExporterOptions {
@@ -79,6 +83,7 @@ export function openExporter(options: ExporterOptions): Exporter {
   let next: number | undefined;
   let signed = 0;
   let [sentState, stateAt] = ['', -Infinity];
+  let sentPolicy = '';
   let complaint = '';
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();
@@ -97,7 +102,24 @@ export function openExporter(options: ExporterOptions): Exporter {
     const state = JSON.stringify(await source.state());
     const isDue = state !== sentState || performance.now() - stateAt >= stateMs;
     if (isDue) records.push(eventOf(eventNames.state, state));
-    return { records, sent: { ...(isNew && { size: checkpoint.size }), ...(isDue && { state }) } };
+    const policy = policyToSend(sentPolicy);
+    if (policy?.body !== undefined) records.push(eventOf(eventNames.policy, policy.body));
+    return {
+      records,
+      sent: {
+        ...(isNew && { size: checkpoint.size }),
+        ...(isDue && { state }),
+        ...(policy !== undefined && { policy: policy.revision }),
+      },
+    };
+  }
+
+  /** Returns the policy in force unless its revision was sent. A policy that is too long has no body. */
+  function policyToSend(sent: string): { readonly revision: string; readonly body?: string } | undefined {
+    const policy = source.policy?.();
+    if (policy === undefined || policy.revision === sent) return undefined;
+    const body = JSON.stringify(policy);
+    return { revision: policy.revision, ...(body.length <= mostPolicyLength && { body }) };
   }
 
   async function post(records: readonly LogRecord[]): Promise<HttpAnswer> {
@@ -128,6 +150,9 @@ export function openExporter(options: ExporterOptions): Exporter {
     const before = next;
     next = nextOf(answer) ?? (before === undefined ? (await source.head()) + 1 : before + rowsIn(records));
     if (sent.state !== undefined) [sentState, stateAt] = [sent.state, performance.now()];
+    // Whether it was accepted or refused: it is not sent again before it changes or the daemon restarts.
+    // An aggregator that begins again with the rows has lost the policy, too.
+    sentPolicy = before !== undefined && next < before ? '' : (sent.policy ?? sentPolicy);
     if (rejected > 0) return refused(answer, `the aggregator refused ${rejected} records: ${message}`);
     signed = sent.size ?? signed;
     // Two aggregators behind one address, for example. Without a pause, the node would send without end.
@@ -177,6 +202,8 @@ export function openExporter(options: ExporterOptions): Exporter {
 interface Sent {
   readonly size?: number;
   readonly state?: string;
+  /** The revision of the policy. */
+  readonly policy?: string;
 }
 
 const rowsIn = (records: readonly LogRecord[]): number =>

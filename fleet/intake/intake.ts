@@ -4,6 +4,7 @@ import type { AttributeValue, LogRecord, ResourceRecords } from '../records/log-
 import type { AcceptedRow, LogProblem, NodeRecord } from '../store/node-record.ts';
 import type { FleetStore, NodeUpdate } from '../store/store.ts';
 import { judgeCheckpoint, judgeRow } from './judge.ts';
+import { readPolicyText } from './read-policy.ts';
 import { readState } from './summary.ts';
 
 /** The answer to the records of a node. */
@@ -57,6 +58,7 @@ async function receive(
   const rows: AcceptedRow[] = [];
   const problems: LogProblem[] = [];
   let state: NodeUpdate['state'];
+  let policy: NodeUpdate['policy'];
   let [accepted, rejected, message] = [0, 0, ''];
   const reject = (why: string, problem?: LogProblem): void => {
     rejected += 1;
@@ -112,9 +114,22 @@ async function receive(
         accepted += 1;
         state = read;
       }
+    } else if (record.event === eventNames.policy) {
+      const read = readPolicyText(record.body);
+      if ('refused' in read) reject(read.refused);
+      else {
+        accepted += 1;
+        policy = read;
+      }
     } else reject(`${JSON.stringify(record.event.slice(0, 64))} is no event of a node`);
   }
-  await store.keep({ node, rows, problems, ...(state !== undefined && { state }) });
+  await store.keep({
+    node,
+    rows,
+    problems,
+    ...(state !== undefined && { state }),
+    ...(policy !== undefined && { policy }),
+  });
   const outcomes: Record<string, number> = {};
   for (const { verdict } of rows)
     if (verdict !== undefined) outcomes[verdict.outcome] = (outcomes[verdict.outcome] ?? 0) + 1;

@@ -8,6 +8,8 @@ export const eventNames = {
   checkpoint: 'portcullis.verdict_log.checkpoint',
   /** The state of the node. The body is JSON. It replaces the earlier state. */
   state: 'portcullis.node.state',
+  /** The policy that is in force, once after it came into force. The body is JSON (policy.ts). */
+  policy: 'portcullis.node.policy',
 } as const;
 
 export const attributeNames = {

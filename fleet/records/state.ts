@@ -32,10 +32,33 @@ export interface FleetFinding {
   readonly on: string;
 }
 
+/** A workload that a policy which is not in force would refuse. */
+export interface RefusedWorkload {
+  readonly namespace: string;
+  readonly reference: string;
+  readonly outcome: 'deny' | 'undecided';
+  /** `FILE:LINE` of the rule; empty when none applies. */
+  readonly rule: string;
+}
+
+/** A release of the subscribed policy that the node has not put in force, and what it would refuse here. */
+export interface UpcomingPolicy {
+  /** `CHANNEL/NUMBER`. */
+  readonly release: string;
+  /** Absent when the node could not load it. */
+  readonly revision?: string;
+  /** The first of the workloads, and how many there are. */
+  readonly denials: readonly RefusedWorkload[];
+  readonly count: number;
+  /** Why the node could not decide by it. */
+  readonly problem?: string;
+}
+
 /** The state of a node, as it sends it. */
 export interface NodeState {
   readonly version: string;
   readonly policy: { readonly revision?: string; readonly problem?: string };
+  readonly upcoming?: UpcomingPolicy;
   /** Whether the node proves that its policy refuses. */
   readonly enforcement: {
     readonly result: string;
@@ -76,33 +99,53 @@ const list = (items: JsonSchema): JsonSchema => ({ type: 'array', maxItems: most
 const container = { id: text, namespace: text, pod: text, name: text };
 const time = { type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,18}Z$' } as const;
 
-/** The JSON Schema of {@link NodeState}. Fields of later versions are ignored. */
-export const nodeStateSchema: JsonSchema = object({
-  version: text,
-  policy: object({ revision: text, problem: text }, ['revision', 'problem']),
-  enforcement: object(
-    {
-      result: { enum: ['pass', 'fail', 'could not tell'] },
-      since: time,
-      checkedAt: time,
-      triedAt: time,
-      findings: list(object({ code: text, effect: text, on: text })),
-    },
-    ['checkedAt', 'triedAt'],
-  ),
-  networkReady: { type: 'boolean' },
-  outOfPolicy: list(
-    object({
-      ...container,
-      reference: text,
-      rule: text,
-      outcome: { enum: ['deny', 'undecided'] },
-      since: time,
-      verdict: text,
-    }),
-  ),
-  degraded: list(object({ ...container, reasons: { type: 'array', maxItems: 64, items: text } })),
-  roots: list(object({ name: text, rule: text, ends: time })),
-  running: list(object({ ...container, reference: text, imageId: text, verdict: text })),
-  omitted: { type: 'integer', minimum: 0 },
+const refusedWorkload = object({
+  namespace: text,
+  reference: text,
+  outcome: { enum: ['deny', 'undecided'] },
+  rule: text,
 });
+
+/** The JSON Schema of {@link NodeState}. Fields of later versions are ignored. */
+export const nodeStateSchema: JsonSchema = object(
+  {
+    version: text,
+    policy: object({ revision: text, problem: text }, ['revision', 'problem']),
+    enforcement: object(
+      {
+        result: { enum: ['pass', 'fail', 'could not tell'] },
+        since: time,
+        checkedAt: time,
+        triedAt: time,
+        findings: list(object({ code: text, effect: text, on: text })),
+      },
+      ['checkedAt', 'triedAt'],
+    ),
+    networkReady: { type: 'boolean' },
+    outOfPolicy: list(
+      object({
+        ...container,
+        reference: text,
+        rule: text,
+        outcome: { enum: ['deny', 'undecided'] },
+        since: time,
+        verdict: text,
+      }),
+    ),
+    degraded: list(object({ ...container, reasons: { type: 'array', maxItems: 64, items: text } })),
+    roots: list(object({ name: text, rule: text, ends: time })),
+    running: list(object({ ...container, reference: text, imageId: text, verdict: text })),
+    omitted: { type: 'integer', minimum: 0 },
+    upcoming: object(
+      {
+        release: text,
+        revision: text,
+        denials: list(refusedWorkload),
+        count: { type: 'integer', minimum: 0 },
+        problem: text,
+      },
+      ['revision', 'problem'],
+    ),
+  },
+  ['upcoming'],
+);

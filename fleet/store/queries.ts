@@ -321,26 +321,3 @@ export async function listRunning(
     nodes: Number(row['nodes']),
   }));
 }
-
-/** A revision of a policy by which verdicts were given. */
-export interface PolicyRevision {
-  readonly revision: string;
-  /** Names of the nodes where it is in force; at most 100 of them. */
-  readonly nodes: readonly string[];
-  readonly inForce: number;
-}
-
-/** Lists the revisions that are in force on any node. */
-export async function listRevisions(reader: Reader): Promise<readonly PolicyRevision[]> {
-  const revisions = new Map<string, string[]>();
-  for (const { name, summary } of await listNodes(reader)) {
-    const { revision } = summary === '' ? {} : (parseJson(summary) as { revision?: string });
-    if (revision === undefined) continue;
-    const nodes = revisions.get(revision);
-    if (nodes === undefined) revisions.set(revision, [name]);
-    else nodes.push(name);
-  }
-  return [...revisions]
-    .map(([revision, nodes]) => ({ revision, nodes: nodes.slice(0, 100), inForce: nodes.length }))
-    .sort((a, b) => b.inForce - a.inForce);
-}

@@ -37,4 +37,14 @@ export const fleetMigrations: readonly Migration[] = [
         PRIMARY KEY (node, code, seq)
       ) WITHOUT ROWID, STRICT;`,
   },
+  {
+    version: 2,
+    // The sources of policies, by the revision that follows from them, and the nodes that sent them.
+    sql: `
+      CREATE TABLE policy (revision TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT;
+      CREATE TABLE policy_node (
+        node INTEGER NOT NULL, revision TEXT NOT NULL, received INTEGER NOT NULL, PRIMARY KEY (node, revision)
+      ) WITHOUT ROWID, STRICT;
+      CREATE INDEX policy_node_revision ON policy_node (revision);`,
+  },
 ];

@@ -14,6 +14,8 @@ export interface NodeUpdate {
   readonly problems: readonly LogProblem[];
   /** The state of the node as JSON, and what lists of nodes show of it. Absent: it is unchanged. */
   readonly state?: { readonly json: string; readonly summary: string };
+  /** A policy that came into force on the node: its revision, and its sources as JSON. */
+  readonly policy?: { readonly revision: string; readonly json: string };
 }
 
 export interface FleetStore {
@@ -37,6 +39,8 @@ export interface FleetStore {
 
 /** The most problems of one code that are kept of one node: none of another code is crowded out. */
 const mostProblems = 100;
+/** The most policies that are kept of one node: the latest ones. */
+const mostPolicies = 20;
 /** Rows that one transaction removes: other work waits for it. */
 const removedAtOnce = 1000;
 
@@ -74,6 +78,7 @@ function storeOn(database: Database): FleetStore {
             AND (SELECT count(*) FROM problem WHERE node = node.id AND code = ?) < ${mostProblems}`,
           params: [code, seq, at, text, node.name, code],
         })),
+        ...policyStatements(update),
       ]);
     },
     expire: (limits) => expire(database, limits),
@@ -84,6 +89,8 @@ function storeOn(database: Database): FleetStore {
       while ((await removeRows(database, id, Number.MAX_SAFE_INTEGER)) > 0);
       await database.write([
         { sql: 'DELETE FROM problem WHERE node = ?', params: [id] },
+        { sql: 'DELETE FROM policy_node WHERE node = ?', params: [id] },
+        unnamedPolicies,
         { sql: 'DELETE FROM node WHERE id = ?', params: [id] },
         ...orphans,
       ]);
@@ -161,6 +168,35 @@ function rowStatements(node: string, row: AcceptedRow, at: number): Statement[] 
             params: [code, id],
           })),
         ]),
+  ];
+}
+
+/** Removes the policies that are kept of no node. */
+const unnamedPolicies: Statement = {
+  sql: 'DELETE FROM policy WHERE NOT EXISTS (SELECT 1 FROM policy_node WHERE revision = policy.revision)',
+};
+
+/** Writes a policy, and that the node has it. A node cannot displace the policies of another one. */
+function policyStatements({ node, policy }: NodeUpdate): readonly Statement[] {
+  if (policy === undefined) return [];
+  const id = '(SELECT id FROM node WHERE name = ?)';
+  return [
+    {
+      sql: 'INSERT OR IGNORE INTO policy (revision, json) VALUES (?, ?)',
+      params: [policy.revision, policy.json],
+    },
+    {
+      sql: `INSERT INTO policy_node (node, revision, received) VALUES (${id}, ?, ?)
+        ON CONFLICT (node, revision) DO UPDATE SET received = excluded.received`,
+      params: [node.name, policy.revision, node.seen],
+    },
+    {
+      sql: `DELETE FROM policy_node WHERE node = ${id} AND revision NOT IN (
+        SELECT revision FROM policy_node WHERE node = ${id}
+        ORDER BY received DESC, revision = ? DESC LIMIT ${mostPolicies})`,
+      params: [node.name, node.name, policy.revision],
+    },
+    unnamedPolicies,
   ];
 }
 

@@ -15,6 +15,7 @@ test('the state of a node with many containers out of policy is no longer than a
   const state = await nodeState({
     version: '0.1.0',
     policy: { current: () => undefined, problem: () => undefined },
+    upcoming: () => undefined,
     enforcement: { state: () => ({ result: 'pass', since: '2026-01-01T00:00:00.000Z', findings: [] }) },
     redecision: {
       of: () => ({

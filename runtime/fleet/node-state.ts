@@ -1,16 +1,19 @@
 import { mostEntries, mostStateLength } from '../../fleet/index.ts';
-import type { FleetContainer, NodeState } from '../../fleet/index.ts';
+import type { FleetContainer, NodeState, UpcomingPolicy } from '../../fleet/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { EnforcementState } from '../enforcement/enforcement.ts';
 import { policyRoots } from '../findings/policy-roots.ts';
 import type { SandboxRecord } from '../pods/record.ts';
+import type { ReleasePreview } from '../policy-delivery/preview.ts';
 import type { Redecision } from '../redecision/redecision.ts';
 
 /** The parts of the daemon that the state of a node is made of. */
 export interface StateParts {
   readonly version: string;
   readonly policy: { current(): TrustPolicy | undefined; problem(): string | undefined };
+  /** What a newer release of the subscribed policy would refuse here. */
+  readonly upcoming: () => ReleasePreview | undefined;
   readonly enforcement: { state(): EnforcementState };
   readonly redecision: Pick<Redecision, 'of'>;
   readonly containers: { list(): readonly ContainerRecord[] };
@@ -19,6 +22,8 @@ export interface StateParts {
 }
 
 const mostText = 2048;
+/** The most refused workloads that a state names: they are the first part that grows with the policy. */
+const mostUpcoming = 100;
 const clipped = (text: string): string => (text.length > mostText ? `${text.slice(0, mostText)}…` : text);
 
 /** Returns the state of this node for an aggregator. Lists are cut at their limit, or until it fits. */
@@ -32,6 +37,7 @@ export async function nodeState(parts: StateParts): Promise<NodeState> {
 /** @param most the most entries of each list */
 async function stateWith(parts: StateParts, most: number): Promise<NodeState> {
   const { version, policy, enforcement, redecision, containers, sandbox, networkReady } = parts;
+  const upcoming = parts.upcoming();
   let omitted = 0;
   const cut = <Entry>(entries: readonly Entry[]): readonly Entry[] => {
     omitted += Math.max(0, entries.length - most);
@@ -105,5 +111,27 @@ async function stateWith(parts: StateParts, most: number): Promise<NodeState> {
       })),
     ),
   };
-  return { ...state, omitted };
+  return {
+    ...state,
+    ...(upcoming !== undefined && { upcoming: clippedPreview(upcoming, Math.min(most, mostUpcoming)) }),
+    omitted,
+  };
+}
+
+function clippedPreview(
+  { release, revision, denials, count, problem }: ReleasePreview,
+  most: number,
+): UpcomingPolicy {
+  return {
+    release,
+    ...(revision !== undefined && { revision }),
+    denials: denials.slice(0, most).map(({ namespace, reference, outcome, rule }) => ({
+      namespace: clipped(namespace),
+      reference: clipped(reference),
+      outcome,
+      rule: clipped(rule),
+    })),
+    count,
+    ...(problem !== undefined && { problem: clipped(problem) }),
+  };
 }

@@ -6,7 +6,8 @@ import type { TlsIdentity } from '../../base/http/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { openExporter } from '../../fleet/index.ts';
-import type { ExportedRow } from '../../fleet/index.ts';
+import type { ExportedRow, PolicyText } from '../../fleet/index.ts';
+import type { PolicySources, TrustPolicy } from '../../trust/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import { nodeState } from './node-state.ts';
@@ -22,7 +23,7 @@ const mostFileBytes = 1024 * 1024;
 export async function openFleet(
   { fleet }: Pick<DaemonConfig, 'fleet'>,
   database: Pick<Database, 'all' | 'get'>,
-  parts: StateParts,
+  parts: StateParts & { readonly policy: PolicyInForce },
   log: Logger,
 ): Promise<{ close(): Promise<void> }> {
   const { endpoint, tokenFile, node, labels } = fleet;
@@ -47,6 +48,7 @@ export async function openFleet(
           'SELECT size, note FROM verdict_checkpoint ORDER BY size DESC LIMIT 1',
         ),
       state: () => nodeState(parts),
+      policy: () => policyText(parts.policy),
     },
     log: log.child({ room: 'fleet' }),
   });
@@ -56,6 +58,18 @@ export async function openFleet(
       await http.close();
     },
   };
+}
+
+/** The policy in force, and its sources. */
+interface PolicyInForce {
+  current(): TrustPolicy | undefined;
+  sources(): PolicySources | undefined;
+}
+
+function policyText(policy: PolicyInForce): PolicyText | undefined {
+  const revision = policy.current()?.revision;
+  const sources = policy.sources();
+  return revision === undefined || sources === undefined ? undefined : { revision, ...sources };
 }
 
 async function rowsAfter(

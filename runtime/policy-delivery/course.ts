@@ -11,6 +11,7 @@ import { loadPolicySet } from '../policy/policy-set.ts';
 import { activate, haltedBy, sourceOf } from './activation.ts';
 import type { ActivationParts } from './activation.ts';
 import { isListed, planFor } from './plan.ts';
+import { notYetFor } from './preview.ts';
 import { storedFiles } from './release-folder.ts';
 import { isSame, withHalted } from './state.ts';
 import type { DeliveryState, LostAdmission } from './state.ts';
@@ -34,6 +35,10 @@ export interface Course {
    * @throws the codes of metadata, archives, policies and storage; the release before stays in force
    */
   follow(listed: () => boolean): Promise<void>;
+  /** Returns the newest release that has not reached the stage of this node, if it is newer. */
+  pending(): PolicyRelease | undefined;
+  /** Removes the files of releases that are neither in force, nor the one before, nor pending. */
+  tidy(): Promise<void>;
   /** Returns to the release before, if it may be in force. @param from only if this release is in force */
   goBack(from: PolicyRelease, lost: readonly LostAdmission[]): Promise<void>;
   /** When refusals stop counting, in ms since 1970; 0: they do not count. */
@@ -47,6 +52,7 @@ export function createCourse(deps: CourseDeps, initial: DeliveryState): Course {
   const { folder, holder, log, now, node, channel } = deps;
   let state = initial;
   let isLeft = initial.left === true;
+  let listedReleases: readonly PolicyRelease[] = [];
   let before: Promise<TrustPolicy | undefined> | undefined;
 
   const save = async (changed: DeliveryState): Promise<void> => {
@@ -87,8 +93,13 @@ export function createCourse(deps: CourseDeps, initial: DeliveryState): Course {
       { release: releasePath(release), sha256: release.sha256, before: was.active?.number ?? null },
       'a policy release is in force',
     );
+    await tidy();
+  };
+
+  const pending = (): PolicyRelease | undefined => notYetFor(listedReleases, state, node);
+  const tidy = async (): Promise<void> => {
     const { active, previous } = state;
-    await folder.forget([active, previous].filter((one) => one !== undefined));
+    await folder.forget([active, previous, pending()].filter((one) => one !== undefined));
   };
 
   const loadBefore = async (): Promise<TrustPolicy | undefined> => {
@@ -101,9 +112,12 @@ export function createCourse(deps: CourseDeps, initial: DeliveryState): Course {
   return {
     state: () => state,
     isLeft: () => isLeft,
+    pending,
+    tidy,
     async follow(listed) {
       const { metadata } = deps.source;
       const known = await updateReleases({ source: metadata, store: folder.metadata, channel, now: now() });
+      listedReleases = known.releases;
       const seen = noted(state, known, now());
       const plan = planFor(known.releases, seen, node);
       // Until another release is in force, also if that takes long or fails, and after a restart.

@@ -1,4 +1,5 @@
 import type { StagedNode } from '../../trust/index.ts';
+import type { ReleasePreview } from './preview.ts';
 import type { DeliveryState, HaltedRelease } from './state.ts';
 
 /**
@@ -38,6 +39,8 @@ export interface DeliveryStatus {
   /** The newest release of the channel, and the stage that it has reached. */
   readonly newest?: { readonly number: number; readonly stage: string };
   readonly halted?: HaltedRelease;
+  /** What a newer release would refuse here. It has not reached the stage of this node, or is halted. */
+  readonly upcoming?: ReleasePreview;
   readonly problem?: DeliveryProblem;
   readonly contact?: string;
   readonly attempt?: string;
@@ -51,6 +54,7 @@ export function statusOf(facts: {
   readonly channel: string;
   readonly node: StagedNode;
   readonly state: DeliveryState;
+  readonly preview?: ReleasePreview | undefined;
   readonly problem: DeliveryProblem | undefined;
   readonly attempt: Date | undefined;
   readonly next: Date | undefined;
@@ -72,12 +76,23 @@ export function statusOf(facts: {
     }),
     ...(newest !== undefined && { newest }),
     ...(halted !== undefined && { halted }),
+    ...upcomingOf(facts, halted),
     ...(problem !== undefined && { problem }),
     ...(contact !== undefined && { contact }),
     ...(attempt !== undefined && { attempt: attempt.toISOString() }),
     ...(next !== undefined && { next: next.toISOString() }),
     ...(expires !== undefined && { expires }),
   };
+}
+
+function upcomingOf(
+  { preview, channel }: Parameters<typeof statusOf>[0],
+  halted: HaltedRelease | undefined,
+): Pick<DeliveryStatus, 'upcoming'> {
+  if (preview !== undefined) return { upcoming: preview };
+  if (halted === undefined) return {};
+  const { number, denials, count } = halted;
+  return { upcoming: { release: `${channel}/${number}`, denials, count } };
 }
 
 function standingOf(

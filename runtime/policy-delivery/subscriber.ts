@@ -3,6 +3,7 @@ import { createSerialQueue } from '../../base/queues/index.ts';
 import type { PolicyHolder } from '../policy/policy-watch.ts';
 import { createCourse } from './course.ts';
 import type { CourseDeps } from './course.ts';
+import { createPreview } from './preview.ts';
 import { firstPause, pauseBefore } from './schedule.ts';
 import { stalenessAt } from './staleness.ts';
 import type { OnStale } from './staleness.ts';
@@ -41,6 +42,7 @@ const longestStaleness = 60_000;
 export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): Subscriber {
   const { holder, log, now, stale, service, channel, node, intervalMs, random } = deps;
   const course = createCourse(deps, initial);
+  const preview = createPreview(deps);
   const inTurn = createSerialQueue();
   let problem: DeliveryProblem | undefined;
   let attempt: Date | undefined;
@@ -99,6 +101,13 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
   async function askInTurn(): Promise<void> {
     clearTimeout(timer);
     const askedMs = await inTurn(async () => (closed ? undefined : ask()));
+    // A return to the release before does not wait for it.
+    const before = preview.current()?.release;
+    if (!closed) await preview.look(course.pending());
+    if (preview.current()?.release !== before)
+      await inTurn(() => course.tidy()).catch((thrown: unknown) =>
+        log.warn({ cause: reasonOf(thrown) }, 'old policy releases could not be removed'),
+      );
     plan(pauseBefore({ intervalMs, failures, askedMs, random: random() }));
   }
   const poll = (): Promise<void> =>
@@ -126,6 +135,7 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
     status: () =>
       statusOf({
         ...{ service, channel, node, state: course.state(), problem, attempt, next },
+        preview: preview.current(),
         isStale: staleness().isStale,
         isWatched: now().getTime() < course.watchedUntil(),
         isWithdrawn: course.isLeft(),
@@ -134,6 +144,7 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
       closed = true;
       clearTimeout(timer);
       clearTimeout(staleTimer);
+      await polling;
       await inTurn(() => Promise.resolve());
     },
   };

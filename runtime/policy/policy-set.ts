@@ -18,7 +18,7 @@ interface PolicySet extends LoadedPolicy {
  * profiles, each with file, line and column, and `details.files` the files that were read
  */
 export async function loadPolicySet(options: { readonly paths: readonly string[] }): Promise<PolicySet> {
-  const { policy, problems, texts, ceilings, ...read } = await readPolicy(options);
+  const { policy, sources, problems, texts, ceilings, ...read } = await readPolicy(options);
   const checked = checkProfiles(texts);
   const profiles = checkedSet(checked);
   const unknownCeiling = suggester(profiles);
@@ -33,8 +33,9 @@ export async function loadPolicySet(options: { readonly paths: readonly string[]
       : [{ position, path, message, fix }];
   });
   const all = sortProblems([...problems, ...checked.problems, ...unresolved]);
-  if (policy === undefined || all.length > 0) throw policyInvalid(options.paths, all, read.files);
-  return { policy, profiles, ...read };
+  if (policy === undefined || sources === undefined || all.length > 0)
+    throw policyInvalid(options.paths, all, read.files);
+  return { policy, sources, profiles, ...read };
 }
 
 /** A comparison with all names takes time, and only the first problems are listed. */

@@ -3,7 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { loadProfiles } from '../../entitlements/index.ts';
 import type { ProfileSet } from '../../entitlements/index.ts';
 import { standingExceptions } from '../../trust/index.ts';
-import type { TrustPolicy, TufRoot } from '../../trust/index.ts';
+import type { PolicySources, TrustPolicy, TufRoot } from '../../trust/index.ts';
 import { watchPolicyFiles } from './policy-files.ts';
 import { loadPolicySet } from './policy-set.ts';
 
@@ -11,6 +11,8 @@ import { loadPolicySet } from './policy-set.ts';
 export interface PolicyHolder {
   current(): TrustPolicy | undefined;
   profiles(): ProfileSet;
+  /** The sources of the policy in force; undefined without one. */
+  sources(): PolicySources | undefined;
   /** TUF repositories whose roots the policy in force reads. */
   tufRoots(): readonly TufRoot[];
   /** Why the latest load failed; undefined if it succeeded. */
@@ -76,6 +78,7 @@ export async function openPolicy(
 ): Promise<PolicyHolder> {
   let policy: TrustPolicy | undefined;
   let profiles = await loadProfiles({ paths: [] });
+  let sources: PolicySources | undefined;
   let tufRoots: readonly TufRoot[] = [];
   let problem: string | undefined;
   let limited: PolicyLimit | undefined;
@@ -96,7 +99,7 @@ export async function openPolicy(
       // The files were touched, but their content is the same.
       const silent = cause === 'change' && !changed && policy !== undefined && problem === undefined;
       policy = loaded;
-      ({ profiles, tufRoots } = set);
+      ({ profiles, sources, tufRoots } = set);
       problem = undefined;
       files = [...paths, ...set.files];
       count.loaded += 1;
@@ -163,6 +166,7 @@ export async function openPolicy(
   return {
     current,
     profiles: () => profiles,
+    sources: () => (current() === undefined ? undefined : sources),
     tufRoots: () => tufRoots,
     problem: () => limited?.why ?? problem,
     loads: () => ({ ...count }),

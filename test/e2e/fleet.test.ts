@@ -116,6 +116,18 @@ describe('a daemon and its aggregator', () => {
     await removePod(stage, pod);
   });
 
+  it('has the text of the policy that is in force on the daemon', async () => {
+    const { policies } = await ask<{ policies: { revision: string; nodes: string[]; received?: string }[] }>(
+      'policies',
+    );
+    assert.deepEqual(
+      policies.map(({ nodes, received }) => [nodes, received !== undefined]),
+      [[['edge-1'], true]],
+    );
+    const { files } = await ask<{ files: { text: string }[] }>(`policies/${policies[0]?.revision}`);
+    assert.ok(files.some(({ text }) => /kind: TrustPolicy/u.test(text)));
+  });
+
   it('loses and doubles nothing when the aggregator is killed, and when the daemon is', async () => {
     await kill();
     const { reference } = await stage.publish('app/b:1', { config: { Env: ['B=1'] } });

@@ -23,6 +23,7 @@ import { openFleetStore } from '../../fleet/store/store.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import { buildConsole } from '../../packaging/console.ts';
 import { findChromium } from '../../site/screenshots.ts';
+import { policyRevision } from '../../trust/index.ts';
 import { openKit } from '../../trust/verdict-log/log.fixture.ts';
 
 const chromium = findChromium();
@@ -143,7 +144,7 @@ describe('the console', { skip }, () => {
       ['nodes', 'Nodes'],
       ['node/a', 'a'],
       ['images', 'Images that run'],
-      ['policies', 'Policies in force'],
+      ['policies', 'Policies'],
       ['alerts', 'Alerts'],
     ] as const) {
       await visit(page, view, heading);
@@ -179,6 +180,58 @@ describe('the console', { skip }, () => {
     await change("UPDATE row SET entry = replace(entry, 'admit', 'deny') WHERE seq = 2");
     await change("UPDATE node SET note = replace(note, 'time 2', 'time 3')");
     assert.match(await verify(), /The signature of the checkpoint is not valid/);
+  });
+
+  it('shows policies, what differs between two of them, and whom a release would refuse', async (t) => {
+    const { page, problems, service } = await open(t, 2);
+    const revisions: string[] = [];
+    for (const [index, more] of ['', `# ${hostile}`].entries()) {
+      const sources = {
+        files: [
+          { name: 'policy.yaml', text: `kind: TrustPolicy\nrules: [a]\n${more}\n` },
+          ...(index === 0 ? [] : [{ name: 'profile.yaml', text: 'kind: EntitlementProfile\n' }]),
+        ],
+        keys: [{ name: 'build.pub', digest: String(index).repeat(64) }],
+      };
+      const revision = policyRevision(sources);
+      revisions.push(revision);
+      const denials = [{ namespace: 'pay', reference: hostile, outcome: 'deny', rule: 'policy.yaml:4' }];
+      const state = {
+        ...goodState,
+        policy: { revision },
+        upcoming: { release: 'stable/7', denials, count: 1 },
+      };
+      const event = (name: string, body: object) => ({
+        ...{ event: name, time: 0, attributes: new Map() },
+        body: JSON.stringify(body),
+      });
+      const records = [event(eventNames.policy, { revision, ...sources }), event(eventNames.state, state)];
+      await post(service.url, requestOf('a', records));
+    }
+    await visit(page, 'policies', 'Policies');
+    await page.waitForSelector('#from');
+    assert.deepEqual(await violations(page), []);
+    await page.click('form button');
+    await page.waitForFunction("document.querySelector('h1')?.textContent === 'Differences'");
+    assert.match(
+      (await page.evaluate('location.hash')) as string,
+      new RegExp(`/compare/${revisions.join('/')}$`),
+    );
+    const text = await textOf(page, 'main');
+    for (const part of [`+# ${hostile}`, ' rules: [a]', 'profile.yaml (added)', '+kind: EntitlementProfile'])
+      assert.ok(text.includes(part), part);
+    assert.ok(!text.includes('-rules'), text);
+    assert.match(text, /Keys that changed.*build\.pub0{64}1{64}/u);
+    assert.deepEqual(await violations(page), []);
+    await visit(page, `policy/${revisions[1]}`, 'Policy');
+    assert.deepEqual(await violations(page), []);
+    await visit(page, `upcoming/${encodeURIComponent('stable/7')}`, 'Release stable/7');
+    assert.ok((await textOf(page, 'main')).includes(hostile));
+    assert.deepEqual(await violations(page), []);
+    await visit(page, 'node/a', 'a');
+    assert.match(await textOf(page, 'main'), /release stable\/7: it would refuse 1 running workload/u);
+    assert.equal(await page.evaluate('window.hacked'), undefined);
+    assert.deepEqual(problems, []);
   });
 
   it('keeps few rows in the page, however many verdicts there are', async (t) => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { basename, resolve } from 'node:path';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
@@ -23,9 +24,18 @@ export interface OtherDocument {
   readonly line: number;
 }
 
+/** The sources of a policy, from which anybody can compute its revision ({@link policyRevision}). */
+export interface PolicySources {
+  /** Name and text of each policy file, in the order in which they were read. */
+  readonly files: readonly { readonly name: string; readonly text: string }[];
+  /** Name and digest of each file that the policy refers to; the digest is empty if it has none. */
+  readonly keys: readonly { readonly name: string; readonly digest: string }[];
+}
+
 /** A checked policy, with everything else that its files hold. */
 export interface LoadedPolicy {
   readonly policy: TrustPolicy;
+  readonly sources: PolicySources;
   readonly otherDocuments: readonly OtherDocument[];
   /**
    * The policy files that were read, and the files and folders that they refer to: watch these for a reload.
@@ -46,9 +56,10 @@ interface NamedCeiling {
 }
 
 /** What the files of a policy hold, whether it is valid or not. */
-interface ReadPolicy extends Omit<LoadedPolicy, 'policy'> {
-  /** Absent when there is a problem. */
+interface ReadPolicy extends Omit<LoadedPolicy, 'policy' | 'sources'> {
+  /** Absent when there is a problem, as are the sources. */
   readonly policy?: TrustPolicy;
+  readonly sources?: PolicySources;
   /** Every problem, sorted by file, line and column. */
   readonly problems: readonly Problem[];
   /**
@@ -81,9 +92,9 @@ interface PolicyOptions {
  * line and column, and `details.files` the files that were read
  */
 export async function loadPolicy(options: PolicyOptions): Promise<LoadedPolicy> {
-  const { policy, problems, otherDocuments, files, tufRoots } = await readPolicy(options);
-  if (policy === undefined) throw policyInvalid(options.paths, problems, files);
-  return { policy, otherDocuments, files, tufRoots };
+  const { policy, sources, problems, otherDocuments, files, tufRoots } = await readPolicy(options);
+  if (policy === undefined || sources === undefined) throw policyInvalid(options.paths, problems, files);
+  return { policy, sources, otherDocuments, files, tufRoots };
 }
 
 /**
@@ -158,10 +169,23 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
     digest: 'digest' in read ? read.digest : '',
   }));
   const revision = canonicalDigest({ files: read.digests, keys });
+  const sources = { files: texts.map(({ file, text }) => ({ name: basename(file), text })), keys };
   const policy: TrustPolicy = { revision, default: 'deny', rules };
   // A policy whose decisions could not be replayed must not decide.
   policyText(policy);
-  return { ...result, policy };
+  return { ...result, policy, sources };
+}
+
+/**
+ * Computes the revision of a policy from its sources. A file that is not UTF-8 has another revision than this
+ * one, because its text is not its content.
+ */
+export function policyRevision({ files, keys }: PolicySources): string {
+  const digests = files.map(({ name, text }) => ({
+    name,
+    digest: createHash('sha256').update(text).digest('hex'),
+  }));
+  return canonicalDigest({ files: digests, keys });
 }
 
 /** Returns the profiles that the rules of a document name as ceilings. The document may have problems. */

@@ -1,0 +1,89 @@
+import '../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { advanceRelease, withdrawRelease } from '../../trust/index.ts';
+import { beginFleet, startNode } from './fleet.fixture.ts';
+import type { Fleet, FleetNode } from './fleet.fixture.ts';
+
+const shop = 'r.test/shop/web:1';
+const canary = { name: 'canary', labels: { stage: 'canary' } };
+
+/** A node with release 1 and these workloads, and a release 2 for canaries that refuses the shop. */
+async function waiting(
+  t: TestContext,
+  workloads: readonly string[],
+): Promise<{ readonly fleet: Fleet; readonly node: FleetNode }> {
+  const fleet = await beginFleet(t);
+  await fleet.publish(['r.test/shop/**']);
+  const node = await startNode(fleet, 'node', { workloads });
+  t.after(() => node.close());
+  await node.subscriber.poll();
+  await fleet.publish(['r.test/other/**'], { stages: [canary] });
+  return { fleet, node };
+}
+
+test('a node names what a release would refuse that has not reached its stage', async (t) => {
+  const workloads = [shop];
+  const { node } = await waiting(t, workloads);
+  const { revision } = node.subscriber.status().release ?? {};
+  await node.subscriber.poll();
+  const { state, release, upcoming } = node.subscriber.status();
+  assert.deepEqual([state, release?.number, release?.revision], ['pending', 1, revision]);
+  assert.deepEqual([upcoming?.release, upcoming?.count], ['stable/2', 1]);
+  assert.deepEqual(upcoming?.denials, [{ namespace: 'shop', reference: shop, outcome: 'deny', rule: '' }]);
+  assert.notEqual(upcoming?.revision, revision);
+  assert.equal(node.holder.current()?.revision, revision, 'nothing is in force');
+  workloads.pop();
+  await node.subscriber.poll();
+  assert.equal(node.subscriber.status().upcoming?.count, 0, 'it decides again at each question');
+});
+
+test('a release that reaches the node later is not fetched again, and is no longer upcoming', async (t) => {
+  const { fleet, node } = await waiting(t, []);
+  await node.subscriber.poll();
+  let fetched = 0;
+  fleet.fault = (request) => {
+    if (request.url?.includes('/targets/') === true) fetched += 1;
+    return false;
+  };
+  await fleet.asOwner((owner) => advanceRelease(owner, 'stable', undefined));
+  await node.subscriber.poll();
+  const { release, upcoming } = node.subscriber.status();
+  assert.deepEqual([release?.number, upcoming, fetched], [2, undefined, 0]);
+});
+
+test('a release that is withdrawn before it reaches the node leaves nothing', async (t) => {
+  const { fleet, node } = await waiting(t, [shop]);
+  await node.subscriber.poll();
+  await fleet.asOwner((owner) => withdrawRelease(owner, 'stable', 2));
+  await node.subscriber.poll();
+  assert.equal(node.subscriber.status().upcoming, undefined);
+  for (const place of ['archives', 'releases'])
+    assert.equal(readdirSync(join(fleet.folder('node'), place)).length, 1, place);
+});
+
+test('a halted release is upcoming, with what it would refuse', async (t) => {
+  const { fleet, node } = await waiting(t, [shop]);
+  await fleet.publish(['r.test/another/**']);
+  await node.subscriber.poll();
+  const { state, upcoming } = node.subscriber.status();
+  assert.deepEqual([state, upcoming?.release, upcoming?.count], ['halted', 'stable/3', 1]);
+});
+
+test('a release whose archive is altered has a problem, and the node does not', async (t) => {
+  const { fleet, node } = await waiting(t, [shop]);
+  const folder = join(fleet.web, 'targets', 'stable');
+  for (const name of readdirSync(folder)) {
+    const bytes = readFileSync(join(folder, name));
+    bytes[600] = (bytes[600] ?? 0) ^ 1;
+    writeFileSync(join(folder, name), bytes);
+  }
+  await node.subscriber.poll();
+  const { state, problem, upcoming } = node.subscriber.status();
+  assert.deepEqual([state, problem], ['pending', undefined]);
+  assert.match(upcoming?.problem ?? '', /TRUST_TUF_WRONG_HASH/u);
+  assert.equal(upcoming?.count, 0);
+});
