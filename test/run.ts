@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { runConformance } from './house/conformance.ts';
 import { coverageOf } from './house/coverage.ts';
 import { gates, runGates } from './house/gates.ts';
+import { testGroups, testsIn } from './house/groups.ts';
 import { runFuzzing } from './house/fuzzing.ts';
 import { getPeers } from './house/peers.ts';
 import { lasting, leftovers } from './house/leftovers.ts';
@@ -27,41 +28,11 @@ const root = join(import.meta.dirname, '..');
 process.chdir(root);
 
 /**
- * Both groups run three files at a time, and share nothing: tests across folders have namespaces, folders and
- * cgroups of their own. Many mostly wait.
+ * Both large groups run three files at a time, and share nothing. Many mostly wait.
  */
-const besideTheCode = [
-  'base',
-  'trust',
-  'entitlements',
-  'cni-plugins',
-  'fleet',
-  'runtime',
-  'cli',
-  'packaging',
-  'bench',
-  'test/simulation',
-  'test/specification',
-  'test/base-sets',
-  'test/fleet',
-  'test/fuzz',
-  'test/proof',
-  'test/house',
-  'test/fixtures',
-  'test/trust-requests',
-  'site',
-].map((room) => `${room}/**/*.test.ts`);
-const acrossRooms = [
-  'test/e2e/**/*.test.ts',
-  'test/cve/**/*.test.ts',
-  'test/interop/**/*.test.ts',
-  'test/chaos/**/*.test.ts',
-  'test/exhaustion/**/*.test.ts',
-  'test/pipeline/**/*.test.ts',
-];
-
-/** These tests observe everything outside their own pods, and other tests change that. */
-const byThemselves = ['test/tenant/**/*.test.ts'];
+const besideTheCode = testGroups.besideTheCode.map(testsIn);
+const acrossRooms = testGroups.acrossRooms.map(testsIn);
+const byThemselves = testGroups.byThemselves.map(testsIn);
 
 function filesOf(patterns: readonly string[], paths: readonly string[]): string[] {
   return globSync([...patterns])

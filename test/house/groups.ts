@@ -1,0 +1,49 @@
+/** The groups of test files that `npm test` runs, by their patterns. */
+export const testGroups = {
+  /** Tests beside the code that they test. */
+  besideTheCode: [
+    'base',
+    'trust',
+    'entitlements',
+    'cni-plugins',
+    'fleet',
+    'admission',
+    'runtime',
+    'cli',
+    'packaging',
+    'test/simulation',
+    'test/specification',
+    'test/base-sets',
+    'test/endurance',
+    'test/fleet',
+    'test/fuzz',
+    'test/proof',
+    'test/programs',
+    'test/house',
+    'test/fixtures',
+    'test/mutants',
+    'test/trust-requests',
+    'site',
+  ],
+  /** Tests of several rooms together. They have namespaces, folders and cgroups of their own. */
+  acrossRooms: [
+    'test/e2e',
+    'test/cve',
+    'test/interop',
+    'test/chaos',
+    'test/exhaustion',
+    'test/overlay',
+    'test/pipeline',
+  ],
+  /** These tests observe everything outside their own pods, and other tests change that. */
+  byThemselves: ['test/tenant'],
+} as const;
+
+/** Folders whose tests have a script of their own in package.json, which docs/test-suites.md describes. */
+export const ownScripts: Readonly<Record<string, string>> = {
+  'test/cnm': 'test:cnm',
+  'test/handlers': 'test:handlers',
+};
+
+/** Returns the pattern of the test files of a folder. */
+export const testsIn = (folder: string): string => `${folder}/**/*.test.ts`;
