@@ -63,6 +63,43 @@ test('a group beyond the limit of its namespace has no members and is reported; 
   assert.deepEqual(more, []);
 });
 
+test('a group that was beyond its limit has its members again when it fits', () => {
+  const index = open({ limits: { namespace: 10, all: 1000 } });
+  const group = groupDefinition('n', everyPod);
+  index.addGroup(group);
+  for (let at = 0; at < 20; at++) index.putPod(`p${at}`, pod('n', addressOf(at)));
+  assert.deepEqual(index.take(), [{ key: group.key, whole: true, add: [], remove: [] }]);
+  for (let at = 8; at < 20; at++) index.putPod(`p${at}`, undefined);
+  const [change] = index.take();
+  assert.deepEqual(change?.add.toSorted(), Array.from({ length: 8 }, (_, at) => addressOf(at)).toSorted());
+  assert.deepEqual(index.problems(), []);
+});
+
+test('a pod that comes and goes at the limit does not fill a group each time', () => {
+  const index = open({ limits: { namespace: 10, all: 1000 } });
+  index.addGroup(groupDefinition('n', everyPod));
+  for (let at = 0; at < 11; at++) index.putPod(`p${at}`, pod('n', addressOf(at)));
+  index.take();
+  index.putPod('p10', undefined);
+  assert.deepEqual(index.take(), []);
+  index.putPod('p9', undefined);
+  assert.equal(index.take()[0]?.add.length, 9);
+});
+
+test('namespaces that fill the limit of all take no member of a smaller one', () => {
+  const index = open({ limits: { namespace: 40, all: 100 } });
+  const greedy = ['g1', 'g2', 'g3'].map((name) => groupDefinition(name, everyPod));
+  const small = groupDefinition('small', [{ pods: [] }]);
+  for (const group of greedy) index.addGroup(group);
+  for (let at = 0; at < 33; at++) index.putPod(`p${at}`, pod('n', addressOf(at)));
+  index.addGroup(small);
+  // Pods whose addresses the others have already, so that only the small group grows beyond the limit.
+  for (let at = 0; at < 4; at++) index.putPod(`s${at}`, pod('small', addressOf(at)));
+  const sizes = new Map(index.take().map(({ key, add }) => [key, add.length]));
+  assert.equal(sizes.get(small.key), 4);
+  assert.equal(greedy.filter(({ key }) => sizes.get(key) === 0).length, 1, 'one of the largest has none');
+});
+
 test('the labels of a namespace count when they are known, and never by their absence before', () => {
   const index = open();
   const group = groupDefinition('n', [

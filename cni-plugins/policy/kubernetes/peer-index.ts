@@ -71,7 +71,8 @@ export function groupDefinition(
 /**
  * Limits of members of all groups together. Any user who writes NetworkPolicies in one namespace may choose
  * selectors that each select every pod of the cluster. A group beyond a limit has no members, so what it
- * would grant is denied.
+ * would grant is denied, until it fits again. Beyond the limit of all, it is the largest group of the
+ * namespace with the most members that has none: a namespace with fewer members loses nothing.
  */
 export const memberLimits = { namespace: 262_144, all: 1_048_576 } as const;
 
@@ -103,8 +104,13 @@ interface Group extends GroupDefinition {
   readonly blocks: readonly { readonly block: Block; readonly except: readonly Block[] }[];
   /** How many pods have the member: two pods may have one address, as pods in the node's network do. */
   readonly counts: Map<string, number>;
+  /** The sum of `counts`, also while the group is overfull. */
+  weight: number;
   isOverfull: boolean;
 }
+
+/** The part of a limit within which an overfull group fits again: a pod that comes and goes fills it once. */
+const fitsWithin = 0.9;
 
 export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerIndexOptions): PeerIndex {
   const pods = new Map<string, PeerPod>();
@@ -120,6 +126,7 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   const pending = new Map<Group, Map<string, boolean>>();
 
   const fresh = new Set<Group>();
+  const overfull = new Set<Group>();
 
   const note = (group: Group, member: string, isThere: boolean): void => {
     const changes = pending.get(group) ?? new Map<string, boolean>();
@@ -137,7 +144,26 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
     group.counts.clear();
   };
 
+  const overfill = (group: Group): void => {
+    group.isOverfull = true;
+    overfull.add(group);
+    empty(group);
+  };
+  const usedBy = ({ namespace = '' }: Group): number => used.get(namespace) ?? 0;
+  /** Returns the largest group of the namespace with the most members. */
+  const largest = (): Group | undefined => {
+    const sizeOf = (group: Group): readonly [number, number] => [usedBy(group), group.counts.size];
+    let found: Group | undefined;
+    for (const group of groups.values()) {
+      const [most, size] = sizeOf(group);
+      const [mostBefore, sizeBefore] = found === undefined ? [0, 0] : sizeOf(found);
+      if (size > 0 && (most > mostBefore || (most === mostBefore && size > sizeBefore))) found = group;
+    }
+    return found;
+  };
+
   const count = (group: Group, member: string, by: 1 | -1): void => {
+    group.weight += by;
     if (group.isOverfull) return;
     const before = group.counts.get(member) ?? 0;
     const now = before + by;
@@ -146,10 +172,9 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
     if (before > 0 === now > 0) return;
     note(group, member, now > 0);
     charge(group, by);
-    if (by === 1 && ((used.get(group.namespace ?? '') ?? 0) > limits.namespace || all > limits.all)) {
-      group.isOverfull = true;
-      empty(group);
-    }
+    if (by === -1) return;
+    if (usedBy(group) > limits.namespace) overfill(group);
+    else if (all > limits.all) overfill(largest() ?? group);
   };
 
   const membersOf = (group: Group, pod: PeerPod | undefined): readonly string[] =>
@@ -166,6 +191,24 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
     const found = new Set(wide);
     for (const name of names) for (const group of narrow.get(name ?? '') ?? []) found.add(group);
     return found;
+  };
+
+  const fill = (group: Group): void => {
+    const keys = isNarrow(group) ? (podsOf.get(group.namespace ?? '') ?? []) : pods.keys();
+    for (const key of keys) change(group, [], membersOf(group, pods.get(key)));
+  };
+  /** Fills groups that fit again, the smallest first. */
+  const refill = (): void => {
+    for (const group of [...overfull].toSorted((a, b) => a.weight - b.weight)) {
+      const fits =
+        usedBy(group) + group.weight <= limits.namespace * fitsWithin &&
+        all + group.weight <= limits.all * fitsWithin;
+      if (!fits) continue;
+      overfull.delete(group);
+      group.isOverfull = false;
+      group.weight = 0;
+      fill(group);
+    }
   };
 
   return {
@@ -201,6 +244,7 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
         ...definition,
         blocks: blocksOf(definition),
         counts: new Map(),
+        weight: 0,
         isOverfull: false,
       };
       groups.set(group.key, group);
@@ -208,8 +252,7 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
       if (place === undefined) wide.add(group);
       else narrow.set(place, (narrow.get(place) ?? new Set()).add(group));
       fresh.add(group);
-      const keys = place === undefined ? pods.keys() : (podsOf.get(place) ?? []);
-      for (const key of keys) change(group, [], membersOf(group, pods.get(key)));
+      fill(group);
     },
     removeGroup(key) {
       const group = groups.get(key);
@@ -222,8 +265,10 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
       empty(group);
       pending.delete(group);
       fresh.delete(group);
+      overfull.delete(group);
     },
     take() {
+      refill();
       const changes: GroupChange[] = [...fresh].map(({ key, counts }) => ({
         ...{ key, whole: true, add: [...counts.keys()], remove: [] },
       }));
