@@ -46,7 +46,11 @@ const stream =
 const timing: FollowTiming = { page: 2, streamSeconds: 300, silence: 100_000, firstWait: 2, longestWait: 10 };
 
 /** Answers as scripted, one request each. Records the requests and the follower's events, in order. */
-async function scripted(t: TestContext, script: readonly Answer[], more: Partial<FollowTiming> = {}) {
+async function scripted(
+  t: TestContext,
+  script: readonly Answer[],
+  { since, ...more }: Partial<FollowTiming> & { readonly since?: string } = {},
+) {
   const asked: string[] = [];
   const reported: string[] = [];
   const rest = [...script];
@@ -92,7 +96,7 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
   });
   const following = follow(
     client,
-    { path: '/api/v1/things', query: { labelSelector: '!a' } },
+    { path: '/api/v1/things', query: { labelSelector: '!a' }, ...(since !== undefined && { since }) },
     follower,
     ended.signal,
     {
@@ -160,6 +164,51 @@ test(
     );
   },
 );
+
+test(
+  'the first list is not older than what is known, and the server needs not be asked for the newest',
+  limits,
+  async (t) => {
+    const queries: string[] = [];
+    const noted =
+      (answer: Answer): Answer =>
+      (response, url, request) => {
+        const { searchParams: query } = url;
+        queries.push(
+          `${query.get('resourceVersion') ?? 'newest'} ${query.get('resourceVersionMatch') ?? ''}`,
+        );
+        answer(response, url, request);
+      };
+    const { over } = await scripted(
+      t,
+      [noted(give(200, page(['a'], '80', 'next'))), noted(give(200, page(['b'], '80'))), noted(stream())],
+      { since: '77' },
+    );
+    await over(3);
+    assert.deepEqual(queries, ['77 NotOlderThan', 'newest ', '80 ']);
+  },
+);
+
+test('a version that the server never reaches is given up for the newest one', limits, async (t) => {
+  const queries: string[] = [];
+  const noted =
+    (answer: Answer): Answer =>
+    (response, url, request) => {
+      queries.push(url.searchParams.get('resourceVersion') ?? 'newest');
+      answer(response, url, request);
+    };
+  const { over, told: reported } = await scripted(
+    t,
+    [
+      noted(give(504, status(504, 'Timeout: Too large resource version: 77, current: 5'))),
+      noted(give(200, page(['a'], '5'))),
+    ],
+    { since: '77' },
+  );
+  await over(3);
+  assert.deepEqual(queries, ['77', 'newest']);
+  assert.deepEqual(reported.slice(0, 4), ['begin', 'begin', 'a', 'complete']);
+});
 
 test('a page that expired: the whole list in one answer', limits, async (t) => {
   const {

@@ -10,6 +10,8 @@ export interface Follower extends ListFollower {
   reached(): void;
   changed(object: unknown): void;
   removed(object: unknown): void;
+  /** Everything until this version was passed on. */
+  version?(reached: string): void;
   /** An attempt failed and is repeated. `listing`: from the beginning. */
   failed(thrown: unknown, listing: boolean): void;
 }
@@ -49,7 +51,7 @@ const patienceOfVersion = 5;
 /** Runs until the signal is aborted. Never throws. */
 export async function follow(
   client: ApiClient,
-  { path, query }: Followed,
+  { path, query, since }: Followed,
   follower: Follower,
   signal: AbortSignal,
   timing: FollowTiming = usualTiming,
@@ -90,6 +92,7 @@ export async function follow(
         if (type === 'ADDED' || type === 'MODIFIED') follower.changed(object);
         else if (type === 'DELETED') follower.removed(object);
         version = reached;
+        follower.version?.(reached);
         failures = 0;
         failuresOfVersion = 0;
       },
@@ -107,7 +110,9 @@ export async function follow(
       if (version === undefined) {
         // A version that the server does not have any more is not in its cache either.
         const from = wasListed ? 'store' : 'cache';
-        version = await list(client, { path, query }, follower, signal, timing.page, from);
+        const followed = { path, query, ...(since !== undefined && { since }) };
+        version = await list(client, followed, follower, signal, timing.page, from);
+        follower.version?.(version);
         wasListed = true;
         failures = 0;
         failuresOfVersion = 0;

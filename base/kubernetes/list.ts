@@ -9,6 +9,11 @@ export interface Followed {
   /** For example `/api/v1/services`. */
   readonly path: string;
   readonly query: Query;
+  /**
+   * A version of an earlier list or event. The first list is then at least as new, so that a server whose
+   * memory is behind does not bring back what was changed since. Absent: any version.
+   */
+  readonly since?: string;
 }
 
 /** Receives the objects of a list. */
@@ -29,8 +34,9 @@ export interface ListFollower {
  * everything in one answer.
  * @param page objects in one answer. A server that answers from its cache sends all of them at once: items
  * are passed on as they arrive
- * @param from `cache`: any version that the server has in memory (`resourceVersion=0`), so that thousands of
- * nodes that start together do not ask etcd (Kubernetes API concepts, "Resource versions in lists")
+ * @param from `cache`: a version that the server has in memory (`resourceVersion=0`, or `NotOlderThan` that of
+ * `since`), so that thousands of nodes that start together do not ask etcd (Kubernetes API concepts,
+ * "Semantics for get and list")
  * @returns the version, from which a stream of changes can begin
  * @throws as {@link ApiClient.get}
  */
@@ -43,7 +49,13 @@ export async function list(
   from: 'cache' | 'store' = 'store',
 ): Promise<string> {
   let limit: number | undefined = page;
-  let version = from === 'cache' ? { resourceVersion: '0' } : {};
+  const { since } = followed;
+  let version: Query =
+    from === 'store'
+      ? {}
+      : since === undefined
+        ? { resourceVersion: '0' }
+        : { resourceVersion: since, resourceVersionMatch: 'NotOlderThan' };
   for (;;) {
     follower.begin();
     try {
@@ -55,8 +67,11 @@ export async function list(
         limit,
       );
     } catch (thrown) {
-      if (limit === undefined || statusOf(thrown) !== expired) throw thrown;
-      limit = undefined;
+      const status = statusOf(thrown);
+      // The version is that of a server that has lost it, such as one that was restored from a backup.
+      const isUnknownVersion = status === tooNew && version['resourceVersionMatch'] !== undefined;
+      if (!isUnknownVersion && (limit === undefined || status !== expired)) throw thrown;
+      if (!isUnknownVersion) limit = undefined;
       version = {};
     }
   }
@@ -72,7 +87,7 @@ async function listPages(
 ): Promise<string> {
   let next = '';
   // The token of a further page has the version, and no other may be named.
-  const { resourceVersion: _version, ...further } = query;
+  const { resourceVersion: _version, resourceVersionMatch: _match, ...further } = query;
   for (;;) {
     const asked = {
       ...(next === '' ? query : { ...further, continue: next }),
@@ -98,6 +113,8 @@ async function listPages(
   }
 }
 
+/** The server waits for a version that it does not have, and then answers "Too large resource version". */
+const tooNew = 504;
 /** Objects after which garbage is given back. */
 const portion = 250;
 
