@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { GroupChange } from '../kubernetes/peer-index.ts';
 import { createEnforcer } from './enforcer.ts';
 import type { OpenPod } from './enforcer.ts';
 
@@ -53,4 +54,25 @@ test('a pod that the API has no more keeps the labels that it had last, while it
   enforcer.follow({ pods: new Map() });
   enforcer.open(pod);
   assert.equal(enforcer.rulesOf('one')?.policies.egress, undefined, 'nothing is kept of a pod that ended');
+});
+
+test('members that came while a change failed are in the next one', () => {
+  let waiting: GroupChange[] = [];
+  let key = '';
+  const enforcer = createEnforcer({
+    want: (group) => void (key = group.key),
+    ...{ drop: () => undefined, putPod: () => undefined, putNamespaces: () => undefined },
+    take: () => waiting.splice(0),
+  });
+  const ingress = [{ peers: [{ pods: [] }] }];
+  enforcer.follow({
+    set: { policies: [{ namespace: 'default', name: 'a', podSelector: [], ingress }], namespaces: new Map() },
+  });
+  open(enforcer);
+  const broken = { key, remove: [], add: undefined as unknown as string[] };
+  waiting = [{ key, add: ['10.9.0.77'], remove: [] }, broken];
+  assert.throws(() => enforcer.close('one'));
+  const requests = enforcer.open(podOf('one'));
+  const member = Buffer.of(10, 9, 0, 77);
+  assert.ok(requests.some(({ body }) => Buffer.from(body).includes(member)));
 });

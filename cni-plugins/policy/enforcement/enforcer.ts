@@ -136,10 +136,13 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
       }
     }
     replaceOpen(pods);
+    const isWhole = anew || unsettled;
+    // Members are taken once: when something fails from here on, only a new image has them.
+    unsettled = true;
     const changes = groups.take();
-    const requests = anew || unsettled ? makeImage(next) : changeImage(image, next, changes);
+    const requests = isWhole ? makeImage(next) : changeImage(image, next, changes);
     image = next;
-    unsettled = anew || unsettled || requests.length > 0;
+    unsettled = isWhole || requests.length > 0;
     return requests;
   };
   const none = (): boolean => false;
