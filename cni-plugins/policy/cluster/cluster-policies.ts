@@ -2,7 +2,6 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import { keepThread, startWorker } from '../../../base/process/index.ts';
 import type { NetworkPolicy } from '../kubernetes/network-policy.ts';
 import type { PeerSource } from '../kubernetes/peer-groups.ts';
-import type { GroupChange, GroupDefinition } from '../kubernetes/peer-index.ts';
 import type { PodDescription, PodDescriptions } from '../kubernetes/policies.ts';
 import type {
   ClusterCalls,
@@ -10,10 +9,10 @@ import type {
   ClusterFigures,
   ClusterOwner,
   ClusterSettings,
-  OwnersState,
   PolicyCluster,
 } from './messages.ts';
 import { placeOf } from './saved-state.ts';
+import { createWorkerPeers } from './worker-peers.ts';
 
 export type { PolicyCluster };
 
@@ -147,73 +146,4 @@ function changedPods(
     if (description === undefined) pods.delete(uid);
     else pods.set(uid, description);
   return pods;
-}
-
-interface WorkerPeers extends PeerSource {
-  take(changes?: ClusterChanges): readonly GroupChange[];
-  state(): OwnersState;
-  /** Groups that nothing wants yet, with their members. */
-  readonly ready: Map<string, Set<string>>;
-}
-
-type Tell = <Name extends keyof ClusterCalls>(call: Name, ...values: Parameters<ClusterCalls[Name]>) => void;
-
-/**
- * Passes what the rules need on to the Worker. The Worker also sends groups that pods of this node will need:
- * their members are kept, and are there when a pod opens.
- */
-function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'>): WorkerPeers {
-  const wanted = new Map<string, GroupDefinition>();
-  const own = new Map<string, OwnersState['pods'][number]>();
-  const ready = before?.ready ?? new Map<string, Set<string>>();
-  let namespaces: OwnersState['namespaces'] = [];
-  let waiting: GroupChange[] = [];
-
-  const keep = ({ key, whole, add, remove }: GroupChange): void => {
-    const members = whole === true ? new Set<string>() : ready.get(key);
-    // It was wanted before, and comes whole if it is wanted again.
-    if (members === undefined) return;
-    for (const member of remove) members.delete(member);
-    for (const member of add) members.add(member);
-    ready.set(key, members);
-  };
-
-  return {
-    ready,
-    want(definition) {
-      const { key } = definition;
-      wanted.set(key, definition);
-      const members = ready.get(key);
-      if (members !== undefined) waiting.push({ key, whole: true, add: [...members], remove: [] });
-      ready.delete(key);
-      tell('want', definition);
-    },
-    drop(key) {
-      wanted.delete(key);
-      tell('drop', key);
-    },
-    putPod(id, pod, uid) {
-      if (pod === undefined) own.delete(id);
-      else own.set(id, uid === undefined ? [id, pod] : [id, pod, uid]);
-      if (uid === undefined) tell('putPod', id, pod);
-      else tell('putPod', id, pod, uid);
-    },
-    putNamespaces(labels) {
-      namespaces = [...labels];
-      tell('putNamespaces', namespaces);
-    },
-    take(changes) {
-      if (changes !== undefined) {
-        for (const key of changes.dropped) ready.delete(key);
-        for (const change of changes.groups)
-          if (wanted.has(change.key)) waiting.push(change);
-          else keep(change);
-        return [];
-      }
-      const taken = waiting;
-      waiting = [];
-      return taken;
-    },
-    state: () => ({ groups: [...wanted.values()], pods: [...own.values()], namespaces }),
-  };
 }
